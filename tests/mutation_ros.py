@@ -57,7 +57,7 @@ def _packets(data: bytes, kind: str) -> list[_Packet]:
         found = []
         for message in container.messages(container.channels.keys(), losses):
             head = wire.read_packet(message.data, ros1=kind == "bag")
-            start, stop = message.place(head.start), message.place(head.start + head.length)
+            start, stop = message.place(head.start), message.place(head.stop)
             found.append(_Packet(message.offset - _AHEAD[kind], start, stop, data[start:stop]))
         return found
 

@@ -11,8 +11,10 @@ import pytest
 
 import dvskit
 from dvskit.errors import DamagedFileError, FormatError, GeometryError
+from dvskit.events import Size
 from dvskit.formats.losses import Damage
-from dvskit.formats.ros import packed, seeking, writing
+from dvskit.formats.ros import packed, reading, writing
+from dvskit.formats.storage import new_columns
 from tests import ros_bags as bags
 from tests.ros_bags import CONTAINERS, SIZE, array, packet, rows_of, some_events
 
@@ -111,11 +113,11 @@ def test_words_by_chance_are_decoded_as_plain_python_does():
         wanted = bags.decode_packet(words.tobytes(), "libcaer_cmp", 5_000_000)
         count, unknown = packed.k.count_compressed(data, 0, len(data))
         assert (count, unknown) == (len(wanted), 0)
-        t, x, y = np.empty(count, np.int64), np.empty(count, np.int32), np.empty(count, np.int32)
-        p = np.empty(count, np.bool_)
+        columns = new_columns(count)
         ends = [np.array([value], np.int64) for value in (0, len(data), 5_000_000, 0)]
-        packed.k.decode_compressed(data, *ends, 0, 1, 2048, 2048, t, x, y, p)
-        got = zip(t.tolist(), x.tolist(), y.tolist(), p.astype(int).tolist(), strict=True)
+        messages = packed.k.Messages(data, *ends, False, False)
+        packed.k.decode_compressed(messages, 0, 1, Size(2048, 2048), columns)
+        got = zip(*(column.astype(int).tolist() for column in columns), strict=True)
         assert list(got) == wanted
 
 
@@ -147,14 +149,12 @@ def test_big_endian_cdr_is_read(tmp_path):
         body += b"\0" * (-len(body) % 2) + struct.pack(">HH", 10 + index, 20 + index)
         body += b"\0" * (-len(body) % 4) + struct.pack(">iIB", 5, 1000 * index, index % 2)
     head = read_array(b"\0\0\0\0" + body, ros1=False)
-    assert (head.width, head.height, head.events, head.held) == (64, 48, 3, 3)
+    assert (head.width, head.height, head.count, head.held) == (64, 48, 3, 3)
     data = np.frombuffer(body[head.start - 4 :], np.uint8)
-    t, x, y = np.empty(3, np.int64), np.empty(3, np.int16), np.empty(3, np.int16)
-    p = np.empty(3, np.bool_)
-    place = [np.array([value], np.int64) for value in (0, len(data))]
-    packed.k.decode_array(
-        data, *place, False, True, np.zeros(1, np.int64), 0, 1, 64, 48, t, x, y, p
-    )
+    t, x, y, p = columns = new_columns(3)
+    ends = [np.array([value], np.int64) for value in (0, len(data), 0, 0)]
+    messages = packed.k.Messages(data, *ends, False, True)
+    packed.k.decode_array(messages, 0, 1, Size(64, 48), columns)
     assert t.tolist() == [5_000_000, 5_000_001, 5_000_002]
     assert (x.tolist(), y.tolist(), p.tolist()) == ([10, 11, 12], [20, 21, 22], [0, 1, 0])
 
@@ -212,8 +212,8 @@ def test_a_part_by_time_is_that_part_of_the_whole(tmp_path, kind):
 @pytest.mark.parametrize("container", CONTAINERS)
 def test_a_part_is_found_without_reading_what_is_ahead(tmp_path, monkeypatch, container, start_us):
     monkeypatch.setenv("DVSKIT_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(seeking, "LEAST_BYTES", 0)
-    monkeypatch.setattr(seeking, "CHECKPOINT_WORDS", 1 << 10)
+    monkeypatch.setattr(reading, "LEAST_BYTES", 0)
+    monkeypatch.setattr(reading, "CHECKPOINT_WORDS", 1 << 10)
     monkeypatch.setattr(writing, "PACKET_EVENTS", 200)
     monkeypatch.setattr(writing, "_CHUNK_BYTES", 5000)
     events = some_events(30_000, seed=8, start_us=start_us)

@@ -104,7 +104,11 @@ class BagFile(RecordFile):
     def _take_connection(self, region: Region, record: Record) -> None:
         fields = _parse_fields(region.read(record.start, record.length))
         if fields is not None and b"type" in fields:
-            texts = (record.fields[b"topic"], fields[b"type"], fields.get(b"message_definition", b""))
+            texts = (
+                record.fields[b"topic"],
+                fields[b"type"],
+                fields.get(b"message_definition", b""),
+            )
             topic, kind, definition = (text.decode("utf-8", "replace") for text in texts)
             self.declare(Channel(record.channel, topic, kind, definition, True))
 
@@ -168,9 +172,11 @@ class BagFile(RecordFile):
             return f"a record says to hold {held} bytes where {left} are left"
         chunk = None
         if op == CHUNK:
-            chunk = Chunk(fields[b"compression"].decode("latin-1"), start, held, _int(fields[b"size"]))
+            chunk = Chunk(
+                fields[b"compression"].decode("latin-1"), start, held, _int(fields[b"size"])
+            )
         channel = _int(fields.get(b"conn", b""))
-        return Record(op, at, start, held, channel, start, chunk, fields)
+        return Record(op, at, start, held, fields, channel, start, chunk)
 
     def _likely(self, window: bytes) -> Iterator[int]:
         # The field `op` need not come first: records with it are tried from far to near.

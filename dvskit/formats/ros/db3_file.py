@@ -16,7 +16,6 @@ from dvskit.errors import FormatError
 from dvskit.formats.losses import Losses
 from dvskit.formats.ros.container import MOST_BYTES, Channel, Container, Message
 from dvskit.formats.ros.messages import PACKET_TYPE
-from dvskit.formats.ros.parts import ENCODINGS
 from dvskit.formats.ros.records import unpack_chunk
 from dvskit.formats.ros.sqlite import (
     Database,
@@ -27,6 +26,7 @@ from dvskit.formats.ros.sqlite import (
     teller,
 )
 from dvskit.formats.ros.sqlite_moved import find_moved
+from dvskit.formats.ros.topics import ENCODINGS
 from dvskit.formats.ros.wire import MessageError, read_packet
 
 _ZSTD = b"\x28\xb5\x2f\xfd"

@@ -19,7 +19,7 @@ from dvskit.formats.evt3.chunks import BYTES, WordChunks
 from dvskit.formats.evt3.decoding import Decoding
 from dvskit.formats.feed import StreamFeed
 from dvskit.formats.losses import Damage, Losses
-from dvskit.formats.ros.parts import Part
+from dvskit.formats.ros.topics import Part
 from dvskit.formats.storage import Storage
 from dvskit.streams import Triggers
 

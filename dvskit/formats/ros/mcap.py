@@ -139,11 +139,11 @@ class McapFile(RecordFile):
         start = at + RECORD.size
         if kind == MESSAGE:
             number = int.from_bytes(region.read(start, 2), "little")
-            return Record(kind, at, start, length, number, start + MESSAGE_HEAD.size)
+            return Record(kind, at, start, length, {}, number, start + MESSAGE_HEAD.size)
         chunk = self._chunk(region, start, None if cut else length) if kind == CHUNK else None
         if isinstance(chunk, str):
             return chunk
-        return Record(kind, at, start, length, chunk=chunk)
+        return Record(kind, at, start, length, {}, chunk=chunk)
 
     def _problem(self, region: Region, at: int) -> str | None:
         return self._head(region, at)[2]
@@ -165,9 +165,7 @@ class McapFile(RecordFile):
             return f"a chunk says to hold {held} bytes where {start + length - first} are"
         return Chunk(kind, first, held, size, checksum)
 
-    def _head(
-        self, region: Region, at: int, *, cut: bool = False
-    ) -> tuple[int, int, str | None]:
+    def _head(self, region: Region, at: int, *, cut: bool = False) -> tuple[int, int, str | None]:
         """Return kind and length of the record at `at`, and what is wrong with it."""
         head = region.read(at, RECORD.size)
         if len(head) < RECORD.size:

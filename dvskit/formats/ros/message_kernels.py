@@ -1,29 +1,43 @@
 # mypy: disable-error-code="arg-type,return-value,no-any-return,assignment"
 """Loops over the events of messages.
 
-All take the bytes of many messages in one array, and per message: where its events begin and end
-in it, the time they count from, and the place of its first event in the columns. They decode the
-messages first..last - 1 and return the index of the first event that is off the sensor or ahead
-of the one before it in time (-1 if none is), and whether a time was rounded down.
+They decode the messages first..last - 1 and return the index of the first event that is off the
+sensor or ahead of the one before it in time (-1 if none is), and whether a time was rounded down.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from dvskit.events import Size
+from dvskit.formats.storage import EventColumns
 from dvskit.formats.unaligned import load_u16, load_u32
-
-_U8 = NDArray[np.uint8]
-_I64 = NDArray[np.int64]
-_Any = NDArray[Any]
 
 # Types of the words of libcaer_cmp, bits 12-15.
 TIME_HIGH, TIME_LOW, ADDR_X, ADDR_Y, VECT_BASE_Y, VECT_8 = range(6)
 _NEVER = -(1 << 62)
+
+
+class Messages(NamedTuple):
+    """The bytes of many messages in one array, and for each message where it is.
+
+    starts, stops  where its events begin and end in `data`
+    bases          the time in nanoseconds that its events count from
+    places         of its first event in the columns
+    packed, big    of EventArrays: whether serialised as in ROS 1, and big-endian
+    """
+
+    data: NDArray[np.uint8]
+    starts: NDArray[np.int64]
+    stops: NDArray[np.int64]
+    bases: NDArray[np.int64]
+    places: NDArray[np.int64]
+    packed: bool
+    big: bool
 
 
 @njit(cache=True, nogil=True, inline="always")
@@ -37,10 +51,11 @@ def _swap(value: int, width: int) -> int:
 
 @njit(cache=True, nogil=True)
 def decode_mono(
-    data: _U8, starts: _I64, stops: _I64, bases: _I64, places: _I64, first: int, last: int,
-    width: int, height: int, t: _I64, x: _Any, y: _Any, p: NDArray[np.bool_],
-) -> tuple[int, bool]:  # fmt: skip
+    messages: Messages, first: int, last: int, size: Size, columns: EventColumns
+) -> tuple[int, bool]:
     """Encoding mono: nanoseconds behind the base (32 bits), x (16), y (15), polarity (1)."""
+    data, starts, stops, bases, places, _, _ = messages
+    (width, height), (t, x, y, p) = size, columns
     bad, rounded, latest = np.int64(-1), False, np.int64(_NEVER)
     for part in range(first, last):
         n = places[part]
@@ -60,17 +75,17 @@ def decode_mono(
 
 @njit(cache=True, nogil=True)
 def decode_libcaer(
-    data: _U8, starts: _I64, stops: _I64, bases: _I64, places: _I64, first: int, last: int,
-    width: int, height: int, t: _I64, x: _Any, y: _Any, p: NDArray[np.bool_],
-) -> tuple[int, bool]:  # fmt: skip
+    messages: Messages, first: int, last: int, size: Size, columns: EventColumns
+) -> tuple[int, bool]:
     """Encoding libcaer: valid (1), polarity (1), y (15), x (15), microseconds behind the base (31).
 
     Microseconds that fall by more than half of their range have wrapped.
     """
+    data, starts, stops, bases, places, _, _ = messages
+    (width, height), (t, x, y, p) = size, columns
     bad, rounded, latest = np.int64(-1), False, np.int64(_NEVER)
     for part in range(first, last):
-        n = places[part]
-        base = bases[part] // 1000
+        n, base = places[part], bases[part] // 1000
         rounded |= base * 1000 != bases[part]
         low_before = np.int64(0)
         for at in range(starts[part], stops[part] - 7, 8):
@@ -90,7 +105,7 @@ def decode_libcaer(
 
 
 @njit(cache=True, nogil=True)
-def count_compressed(data: _U8, start: int, stop: int) -> tuple[int, int]:
+def count_compressed(data: NDArray[np.uint8], start: int, stop: int) -> tuple[int, int]:
     """Return the number of events of a message in libcaer_cmp, and its words of unknown types."""
     count = unknown = 0
     for at in range(start, stop - 1, 2):
@@ -110,18 +125,18 @@ def count_compressed(data: _U8, start: int, stop: int) -> tuple[int, int]:
 
 @njit(cache=True, nogil=True)
 def decode_compressed(
-    data: _U8, starts: _I64, stops: _I64, bases: _I64, places: _I64, first: int, last: int,
-    width: int, height: int, t: _I64, x: _Any, y: _Any, p: NDArray[np.bool_],
-) -> tuple[int, bool]:  # fmt: skip
+    messages: Messages, first: int, last: int, size: Size, columns: EventColumns
+) -> tuple[int, bool]:
     """Encoding libcaer_cmp: 16-bit words, four bits of type and twelve of value.
 
     Time is 12 low bits and a high part of which the driver writes 4 bits, and none where a packet
     of the camera begins: within a message it runs forward, which restores both.
     """
+    data, starts, stops, bases, places, _, _ = messages
+    (width, height), (t, x, y, p) = size, columns
     bad, rounded, latest = np.int64(-1), False, np.int64(_NEVER)
     for part in range(first, last):
-        n = places[part]
-        base = bases[part] // 1000
+        n, base = places[part], bases[part] // 1000
         rounded |= base * 1000 != bases[part]
         high = low = column = first_row = np.int64(0)
         on = base_on = lifted = False
@@ -163,14 +178,15 @@ def decode_compressed(
 
 @njit(cache=True, nogil=True)
 def decode_array(
-    data: _U8, starts: _I64, stops: _I64, packed: bool, big: bool, places: _I64, first: int,
-    last: int, width: int, height: int, t: _I64, x: _Any, y: _Any, p: NDArray[np.bool_],
-) -> tuple[int, bool]:  # fmt: skip
+    messages: Messages, first: int, last: int, size: Size, columns: EventColumns
+) -> tuple[int, bool]:
     """Events of an EventArray: x, y (16 bits), seconds, nanoseconds (32), polarity (8).
 
-    `packed` as ROS 1 has them, 13 bytes each; else as CDR, 16 bytes with the padding ahead of
-    seconds, which the first event has not. `big` is big-endian.
+    In ROS 1 they have 13 bytes each; in CDR 16, with padding ahead of seconds, which the first
+    event has not.
     """
+    data, starts, stops, _, places, packed, big = messages
+    (width, height), (t, x, y, p) = size, columns
     bad, rounded, latest = np.int64(-1), False, np.int64(_NEVER)
     for part in range(first, last):
         n = places[part]

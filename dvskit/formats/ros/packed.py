@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,15 +13,15 @@ from dvskit.events import Events, Size
 from dvskit.formats.in_order import Columns, InOrder
 from dvskit.formats.losses import Losses
 from dvskit.formats.ros import message_kernels as k
-from dvskit.formats.ros.parts import Part
-from dvskit.formats.storage import Storage
+from dvskit.formats.ros.topics import Part
+from dvskit.formats.storage import EventColumns, Storage, new_columns
 
 GROUP_EVENTS = 1 << 19
 HELD_PARTS, HELD_EVENTS = 3, 1 << 12  # that judge the ones ahead of them, in salvage mode
 _LANE_EVENTS = 1 << 16  # the least that is worth a thread
 _NEVER = int(np.iinfo(np.int64).min)
-_Columns = tuple[NDArray[np.int64], NDArray[Any], NDArray[Any], NDArray[np.bool_]]
 _DECODERS: dict[str, Callable[..., tuple[int, bool]]] = {
+    "": k.decode_array,
     "mono": k.decode_mono,
     "libcaer": k.decode_libcaer,
     "libcaer_cmp": k.decode_compressed,
@@ -34,29 +33,34 @@ class _Group:
 
     def __init__(self, parts: list[Part], encoding: str, *, ros1: bool) -> None:
         self.parts, self.encoding, self.ros1 = parts, encoding, ros1
-        lengths = np.array([len(part.data) for part in parts], np.int64)
-        self.data = np.frombuffer(b"".join(part.data for part in parts), np.uint8)
-        self.stops = np.cumsum(lengths)
-        self.starts = self.stops - lengths
-        self.bases = np.array([part.base_ns for part in parts], np.int64)
-        counts = np.array([part.events for part in parts], np.int64)
-        self.ends = np.cumsum(counts)
-        self.places = self.ends - counts
-        self.count = int(self.ends[-1]) if len(parts) else 0
+        stops = np.cumsum([len(part.data) for part in parts])
+        self.ends = np.cumsum([part.events for part in parts])
+        self.places = np.concatenate([[0], self.ends[:-1]])
+        self.count = int(self.ends[-1])
+        self._messages = k.Messages(
+            np.frombuffer(b"".join(part.data for part in parts), np.uint8),
+            np.concatenate([[0], stops[:-1]]),
+            stops,
+            np.array([part.base_ns for part in parts], np.int64),
+            self.places,
+            ros1,
+            parts[0].big,
+        )
 
-    def decode(self, size: Size, columns: _Columns) -> tuple[int, bool]:
+    def decode(self, size: Size, columns: EventColumns) -> tuple[int, bool]:
         """Decode all into `columns`; return the first bad event or -1, and if times were rounded.
 
         Bad are events off the sensor, and ahead of the event before them.
         """
-        t = columns[0]
+        t = columns.t
         lanes = max(1, min(thread_count(), self.count // _LANE_EVENTS))
         wanted = [self.count * lane // lanes for lane in range(lanes)]
         bounds = [*np.searchsorted(self.places, wanted).tolist(), len(self.parts)]
         found: list[tuple[int, bool]] = [(-1, False)] * lanes
+        decode = _DECODERS[self.encoding]
 
         def work(lane: int) -> None:
-            found[lane] = self._decode_parts(bounds[lane], bounds[lane + 1], size, columns)
+            found[lane] = decode(self._messages, bounds[lane], bounds[lane + 1], size, columns)
 
         run_parts(work, lanes)
         bad = [event for event, _ in found if event >= 0]
@@ -66,46 +70,27 @@ class _Group:
                 bad.append(edge)
         return min(bad, default=-1), any(rounded for _, rounded in found)
 
-    def _decode_parts(
-        self, first: int, last: int, size: Size, columns: _Columns
-    ) -> tuple[int, bool]:
-        if not self.encoding:
-            big = bool(self.parts) and self.parts[0].big
-            found: tuple[int, bool] = k.decode_array(
-                self.data, self.starts, self.stops, self.ros1, big, self.places, first, last,
-                *size, *columns,
-            )  # fmt: skip
-            return found
-        return _DECODERS[self.encoding](
-            self.data, self.starts, self.stops, self.bases, self.places, first, last,
-            *size, *columns,
-        )  # fmt: skip
-
     def offsets(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return where each event stands in the file (its message, if packed), and its length."""
         offsets = np.empty(self.count, np.int64)
-        widths = np.full(self.count, 13 if not self.encoding else 8, np.int64)
-        if self.encoding == "libcaer_cmp":
-            widths[:] = 2
+        width = {"": 13, "libcaer_cmp": 2}.get(self.encoding, 8)
+        step = {"": 13 if self.ros1 else 16, "libcaer_cmp": 0}.get(self.encoding, 8)
         for part, first, stop in zip(
             self.parts, self.places.tolist(), self.ends.tolist(), strict=True
         ):
-            step = 0
-            if part.message.exact and part.events > 0 and self.encoding != "libcaer_cmp":
-                step = 8 if self.encoding else 13 if self.ros1 else 16
-            offsets[first:stop] = part.place(0) + step * np.arange(stop - first)
-        return offsets, widths
+            steps = step * np.arange(stop - first) if part.message.exact else 0
+            offsets[first:stop] = part.place(0) + steps
+        return offsets, np.full(self.count, width, np.int64)
 
 
 def first_us(part: Part, encoding: str, *, ros1: bool) -> int:
     """Return the time of a part's first event, or one ahead of it."""
-    single = part._replace(data=part.data[: 13 if not encoding else 8], events=1)
     if encoding == "libcaer_cmp":
         return part.base_ns // 1000
-    t, x, y = np.empty(1, np.int64), np.empty(1, np.int32), np.empty(1, np.int32)
-    group = _Group([single], encoding, ros1=ros1)
-    group.decode(Size(1, 1), (t, x, y, np.empty(1, np.bool_)))
-    return int(t[0])
+    single = part._replace(data=part.data[: 8 if encoding else 13], events=1)
+    columns = new_columns(1)
+    _Group([single], encoding, ros1=ros1).decode(Size(1, 1), columns)
+    return int(columns.t[0])
 
 
 def from_time(parts: Iterator[Part], start_us: int, encoding: str, *, ros1: bool) -> Iterator[Part]:
@@ -186,19 +171,17 @@ class PackedDecoding:
         bad, rounded = group.decode(self._size, columns)
         self.rounded |= rounded
         count = int(group.ends[certain - 1])
-        if bad < 0 and columns[0][0] >= self._last:
-            t, x, y, p = columns
-            self._last = int(t[count - 1])
-            yield Events.from_checked(t[:count], x[:count], y[:count], p[:count], self._size)
+        if bad < 0 and columns.t[0] >= self._last:
+            self._last = int(columns.t[count - 1])
+            yield columns.events(count, self._size)
             return
         yield from self._valid(group, count)
 
     def _valid(self, group: _Group, count: int) -> Iterator[Events]:
         """Yield the events on the sensor and in order among the first `count` of a group."""
-        t = np.empty(group.count, np.int64)
-        x, y = np.empty(group.count, np.int32), np.empty(group.count, np.int32)
-        p = np.empty(group.count, np.bool_)
-        group.decode(self._size, (t, x, y, p))
+        x, y = np.empty((2, group.count), np.int32)
+        columns = new_columns(group.count)._replace(x=x, y=y)
+        group.decode(self._size, columns)
         order = InOrder(
             self._losses.path,
             self._size,
@@ -206,8 +189,7 @@ class PackedDecoding:
             damage=self._losses.damage,
             earliest_us=self._last,
         )
-        columns = Columns(t, x, y, p, *group.offsets())
-        valid = order.push(columns) if order.strict else order.first(columns, count)
-        for block in valid:
+        found = Columns(*columns, *group.offsets())
+        for block in order.push(found) if order.strict else order.first(found, count):
             self._last = int(block.t[-1])
             yield block

@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from bisect import bisect_right
+from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
+from dvskit.errors import DamagedFileError
 from dvskit.events import Events, Size
+from dvskit.formats.evt3 import layout as w
+from dvskit.formats.evt3.chunks import BYTES, WordChunks
+from dvskit.formats.evt3.decoding import Decoding
+from dvskit.formats.feed import StreamFeed
+from dvskit.formats.index_cache import NEVER, Index, count_early, find_index, index_of
 from dvskit.formats.losses import Damage, Losses
 from dvskit.formats.recording import ReadOptions, Recording, SizeOrigin
 from dvskit.formats.ros.container import Channel, Container
 from dvskit.formats.ros.evt3 import Evt3Decoding, Payloads
 from dvskit.formats.ros.messages import PACKET
-from dvskit.formats.ros.packed import PackedDecoding, from_time
-from dvskit.formats.ros.parts import Topic
-from dvskit.formats.ros.pictures import ImuSample, imu_of, read_frame, read_imu
-from dvskit.formats.ros.seeking import find_checkpoint, find_cut
-from dvskit.formats.ros.topics import COMPRESSED, IMAGE, IMU, Topics, beside, find_topics
-from dvskit.formats.ros.wire import MessageError
+from dvskit.formats.ros.packed import PackedDecoding, first_us, from_time
+from dvskit.formats.ros.topics import Topic, Topics, find_topics
+from dvskit.formats.ros.wire import Data, ImuSample, MessageError, imu_of, read_frame, read_imu
 from dvskit.formats.sensor_size import choose_size, smallest_size
 from dvskit.formats.storage import ReusedStorage, Storage
 from dvskit.streams import Frame, Imu, Triggers
 
+IMAGE, COMPRESSED, IMU = "sensor_msgs/Image", "sensor_msgs/CompressedImage", "sensor_msgs/Imu"
+LEAST_BYTES = 1 << 22  # of a file that is worth a search
+CHECKPOINT_WORDS = 1 << 18
 _CLOCKS = {
     "": "times are the ROS times of the events",
     "evt3": "times are the camera's clock, counted from its first 24 bits on; not ROS time",
@@ -32,6 +41,7 @@ _CLOCKS = {
 }
 _ANY_SIZE = {"evt3": Size(2048, 2048), "libcaer_cmp": Size(2048, 2048)}
 _LARGEST = Size(32767, 32767)
+_T = TypeVar("_T", Frame, ImuSample)
 
 
 class RosRecording(Recording):
@@ -67,45 +77,33 @@ class RosRecording(Recording):
             self.assumptions.append(text)
 
     def _blocks(self, damage: Damage, storage: Storage) -> Iterator[Events]:
-        yield from _blocks(self.container, self.topics.events, self.size, self._losses(damage),
-                           storage, self)  # fmt: skip
+        losses = self._losses(damage)
+        notes = yield from _blocks(self.container, self.topics.events, self.size, losses, storage)
+        for note in notes:
+            self._note(note)
 
     def _blocks_from(self, start_us: int, damage: Damage, storage: Storage) -> Iterator[Events]:
         """Yield the events from a place in the file where `start_us` is not yet.
 
         Where there may be damage, no time is believed: then from the start.
         """
-        events, losses = self.topics.events, self._losses(damage)
-        if self.strict and events.encoding == "evt3":
-            found = find_checkpoint(self.container, events, self.size, start_us)
+        container, topic, losses = self.container, self.topics.events, self._losses(damage)
+        reading: Evt3Decoding | PackedDecoding | None = None
+        if self.strict and topic.encoding == "evt3":
+            found = find_checkpoint(container, topic, self.size, start_us)
             if found is not None:
-                parts = events.parts(self.container, losses, found.cut)
+                parts = topic.parts(container, losses, found.cut)
                 payloads = Payloads(parts, self.size, losses, skip=found.skip)
                 reading = Evt3Decoding(payloads, self.size, losses, state=found.state)
-                yield from reading.blocks(storage)
-                return
-        if not self.strict or events.encoding == "evt3":
+        elif self.strict:
+            parts = topic.parts(container, losses, find_cut(container, topic, start_us))
+            ros1 = topic.channel.ros1
+            parts = from_time(parts, start_us, topic.encoding, ros1=ros1)
+            reading = PackedDecoding(parts, topic.encoding, self.size, losses, ros1=ros1)
+        if reading is None:
             yield from self._blocks(damage, storage)
-            return
-        cut = find_cut(self.container, events, start_us)
-        ros1 = events.channel.ros1
-        parts = from_time(
-            events.parts(self.container, losses, cut), start_us, events.encoding, ros1=ros1
-        )
-        packed = PackedDecoding(parts, events.encoding, self.size, losses, ros1=ros1)
-        yield from packed.blocks(storage)
-
-    def note_findings(self, reading: Evt3Decoding | PackedDecoding, missing: int) -> None:
-        """Note what a pass has found that is no damage."""
-        if isinstance(reading, PackedDecoding) and reading.rounded:
-            self._note("times are recorded in nanoseconds, and rounded down to microseconds")
-        if isinstance(reading, Evt3Decoding) and reading.early:
-            self._note(
-                f"{reading.early} event words ahead of the first full time and address left out: "
-                "the recording starts in the middle of a stream"
-            )
-        if missing:
-            self._note(f"{missing} packets were never recorded, as their numbers say")
+        else:
+            yield from reading.blocks(storage)
 
     def triggers(self) -> Triggers:
         """Return the triggers among the events (evt3) and on topics of their own, by time."""
@@ -132,17 +130,14 @@ class RosRecording(Recording):
 
         Raises DamagedFileError in strict mode.
         """
-        channels = beside(self.container, self.topics.events, IMU)
-        samples: list[ImuSample] = []
-        if channels:
-            losses = self._losses()
-            for message in self.container.messages({channels[0].number}, losses):
-                try:
-                    samples.append(read_imu(message.data, ros1=channels[0].ros1))
-                except MessageError as error:
-                    problem = f"an IMU sample is damaged: {error}"
-                    losses.lose(message.place(0), len(message.data), problem)
-        return imu_of(samples)
+        channel = self._beside(IMU)
+        if channel is None:
+            return Imu.empty()
+
+        def read(data: Data) -> ImuSample:
+            return read_imu(data, ros1=channel.ros1)
+
+        return imu_of(list(self._messages(channel, "an IMU sample", read)))
 
     def frames(self) -> Iterator[Frame]:
         """Yield the frames of the image topic that is most like the events' by name, in ROS time.
@@ -150,30 +145,43 @@ class RosRecording(Recording):
         In the order of the file; one that is ahead of the one before it is lost. Raises
         DamagedFileError in strict mode.
         """
-        channel = self._image_channel()
+        channel = self._beside(IMAGE) or self._beside(COMPRESSED)
         if channel is None:
             return
+        compressed = channel.type == COMPRESSED
+        latest: int | None = None
+
+        def read(data: Data) -> Frame:
+            nonlocal latest
+            frame = read_frame(data, ros1=channel.ros1, compressed=compressed)
+            if latest is not None and frame.t_us < latest:
+                raise MessageError(f"time runs back from {latest} to {frame.t_us} us")
+            latest = frame.t_us
+            return frame
+
+        yield from self._messages(channel, f"a frame of {channel.topic}", read)
+
+    def _beside(self, kind: str) -> Channel | None:
+        """Return the channel of a type whose name is most like that of the events, if any is."""
+
+        def likeness(channel: Channel) -> tuple[int, str]:
+            pairs = zip(channel.topic, self.topics.events.channel.topic, strict=False)
+            alike = next((i for i, (a, b) in enumerate(pairs) if a != b), len(channel.topic))
+            return -alike, channel.topic
+
+        channels = [each for each in self.container.channels.values() if each.type == kind]
+        return min(channels, key=likeness, default=None)
+
+    def _messages(self, channel: Channel, what: str, read: Callable[[Data], _T]) -> Iterator[_T]:
         losses = self._losses()
-        latest = None
         for message in self.container.messages({channel.number}, losses):
             try:
-                frame = read_frame(
-                    message.data, ros1=channel.ros1, compressed=channel.type == COMPRESSED
-                )
-                if latest is not None and frame.t_us < latest:
-                    raise MessageError(f"time runs back from {latest} to {frame.t_us} us")
+                found = read(message.data)
             except MessageError as error:
-                problem = f"a frame of {channel.topic} is damaged: {error}"
+                problem = f"{what} is damaged: {error}"
                 losses.lose(message.place(0), len(message.data), problem)
                 continue
-            latest = frame.t_us
-            yield frame
-
-    def _image_channel(self) -> Channel | None:
-        events = self.topics.events
-        plain = beside(self.container, events, IMAGE)
-        packed = beside(self.container, events, COMPRESSED)
-        return next(iter(plain + packed), None)
+            yield found
 
     def header(self) -> Mapping[str, str]:
         """Return the topic of the events, its type and its encoding."""
@@ -198,25 +206,28 @@ class RosRecording(Recording):
 
 
 def _blocks(
-    container: Container,
-    topic: Topic,
-    size: Size,
-    losses: Losses,
-    storage: Storage,
-    listener: RosRecording | None,
-) -> Iterator[Events]:
+    container: Container, topic: Topic, size: Size, losses: Losses, storage: Storage
+) -> Generator[Events, None, list[str]]:
+    """Yield the events of a topic; return what was found that is no damage."""
+    notes = []
     parts = topic.parts(container, losses)
     if topic.encoding == "evt3":
         payloads = Payloads(parts, size, losses)
         reading = Evt3Decoding(payloads, size, losses)
         yield from reading.blocks(storage)
-        if listener is not None:
-            listener.note_findings(reading, payloads.missing)
-        return
+        if reading.early:
+            notes.append(
+                f"{reading.early} event words ahead of the first full time and address left out: "
+                "the recording starts in the middle of a stream"
+            )
+        if payloads.missing:
+            notes.append(f"{payloads.missing} packets were never recorded, as their numbers say")
+        return notes
     packed = PackedDecoding(parts, topic.encoding, size, losses, ros1=topic.channel.ros1)
     yield from packed.blocks(storage)
-    if listener is not None:
-        listener.note_findings(packed, 0)
+    if packed.rounded:
+        notes.append("times are recorded in nanoseconds, and rounded down to microseconds")
+    return notes
 
 
 def open_container(container: Container, options: ReadOptions, name: str) -> RosRecording:
@@ -231,9 +242,87 @@ def open_container(container: Container, options: ReadOptions, name: str) -> Ros
     def of_events() -> Size:
         any_size = _ANY_SIZE.get(events.encoding, _LARGEST)
         losses = Losses(container.path, strict=False)
-        blocks = _blocks(container, events, any_size, losses, Storage(), None)
+        blocks = _blocks(container, events, any_size, losses, Storage())
         return smallest_size(container.path, blocks)
 
     stated = Size(events.width, events.height) if events.width else None
     size, origin = choose_size(options, lambda: stated, of_events)
     return RosRecording(container.path, options, size, origin, container, topics, name)
+
+
+def find_cut(container: Container, topic: Topic, start_us: int) -> int:
+    """Return the latest place to read from with all events of t >= start_us behind it; 0 if none.
+
+    For topics whose messages stand alone. The index of the file says only where something may
+    begin: the times are those of the messages there.
+    """
+    if container.path.stat().st_size < LEAST_BYTES:
+        return 0
+    cuts = container.cuts()
+
+    def is_early(cut: int) -> bool:
+        first = _first_us(container, topic, cuts[cut])
+        return first is not None and first < start_us
+
+    early = count_early(len(cuts), is_early)
+    return cuts[early - 1] if early > 1 else 0
+
+
+def _first_us(container: Container, topic: Topic, cut: int) -> int | None:
+    """Return the time of the first event behind a cut; None where none is, or all is unclear."""
+    losses = Losses(container.path, strict=True)
+    try:
+        for part in topic.parts(container, losses, start=cut):
+            if len(part.data):
+                return first_us(part, topic.encoding, ros1=topic.channel.ros1)
+    except DamagedFileError:
+        pass
+    return None
+
+
+class Checkpoint(NamedTuple):
+    """Where decoding of packets in evt3 can begin: payload bytes behind a cut, a state."""
+
+    cut: int
+    skip: int
+    state: NDArray[np.int64]
+
+
+def find_checkpoint(
+    container: Container, topic: Topic, size: Size, start_us: int
+) -> Checkpoint | None:
+    """Return the latest checkpoint ahead of all events with t >= start_us.
+
+    None where reading has to begin at the start: in a short file, and in one that is damaged.
+    """
+    cuts = container.cuts()
+    if container.path.stat().st_size < LEAST_BYTES or not cuts or cuts != sorted(cuts):
+        return None
+    kind = f"ros evt3 {w.STATE_FIELDS} {size} {topic.channel.number}"
+    index = find_index(container.path, kind, lambda: _build(container, topic, size))
+    row = index.at(start_us)
+    cut = int(index.offset[row])
+    if row == 0 or index.state.shape[1] != w.STATE_FIELDS + 1 or cut not in cuts:
+        return None
+    skip, state = int(index.state[row, 0]), index.state[row, 1:]
+    return Checkpoint(cut, skip, w.checkpoint(state)) if skip >= 0 else None
+
+
+def _build(container: Container, topic: Topic, size: Size) -> Index:
+    """Pass over the file once. A damaged one has its start as only checkpoint."""
+    losses = Losses(container.path, strict=True)
+    payloads = Payloads(topic.parts(container, losses), size, losses)
+    chunks = WordChunks(StreamFeed(payloads, 0, BYTES), size, most_words=CHECKPOINT_WORDS)
+    reading = Decoding(chunks, size, losses)
+    cuts = container.cuts()
+    rows = [(NEVER, 0, 0, *w.new_state().tolist())]
+    try:
+        for _ in reading.blocks(ReusedStorage()):
+            before = bisect_right(cuts, payloads.place(reading.offset)) - 1
+            if before >= 0:
+                skip = reading.offset - payloads.first_behind(cuts[before])
+                state = w.checkpoint(reading.state).tolist()
+                rows.append((int(reading.state[w.S_LAST]), cuts[before], skip, *state))
+    except DamagedFileError:
+        rows = rows[:1]
+    return index_of(rows)

@@ -72,19 +72,19 @@ class Chunk(NamedTuple):
 class Record(NamedTuple):
     """A record from byte `at` on: `length` bytes of data from `start` on.
 
+    fields   of a bag's record
     channel  of a message, whose own bytes begin at `message`
     chunk    None where it is none
-    fields   of a bag's record
     """
 
     kind: int
     at: int
     start: int
     length: int
+    fields: dict[bytes, bytes]
     channel: int = -1
     message: int = 0
     chunk: Chunk | None = None
-    fields: dict[bytes, bytes] = {}
 
     @property
     def stop(self) -> int:
@@ -201,9 +201,7 @@ class RecordFile(Container):
             return following, None
         return following, self._problem(region, following)
 
-    def _is_wanted(
-        self, region: Region, record: Record, wanted: Set[int], losses: Losses
-    ) -> bool:
+    def _is_wanted(self, region: Region, record: Record, wanted: Set[int], losses: Losses) -> bool:
         if record.channel not in self.channels:
             self.undeclared.add(record.channel)
             problem = f"a message is of {self.CHANNEL_NAME} {record.channel}, which is not declared"

@@ -1,4 +1,4 @@
-"""Messages as ROS 1 and ROS 2 (CDR) put them into bytes, and those of events.
+"""Reading messages as ROS 1 and ROS 2 (CDR) put them into bytes: of events, images and an IMU.
 
 Layouts: wiki.ros.org/msg (ROS 1: packed, little-endian); OMG DDS-XTypes 1.3, section 7.4 (CDR: a
 header of 4 bytes, then each number at a multiple of its own length).
@@ -6,8 +6,14 @@ header of 4 bytes, then each number at a multiple of its own length).
 
 from __future__ import annotations
 
+import math
 import struct
 from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dvskit.streams import Frame, Imu
 
 Data = bytes | memoryview
 
@@ -16,6 +22,19 @@ _PLAIN_CDR = {0: (">", 8), 1: ("<", 8), 6: (">", 4), 7: ("<", 4)}  # 6, 7: XCDR2
 _LONGEST_TEXT = 1 << 16
 MOST_PADDING = 8  # bytes behind the last field
 _STAMP_END = 12  # of a header, in both serialisations
+_ROS1_EVENT = 13  # bytes of an event
+_CDR_FIRST, _CDR_EVENT = 13, 16  # of the first one, and of the others with their padding
+
+
+# Encoding of sensor_msgs: bytes of a value, values a pixel, and which of them are red, green, blue.
+_ENCODINGS: dict[str, tuple[int, int, tuple[int, ...]]] = {
+    "mono8": (1, 1, ()), "8UC1": (1, 1, ()), "mono16": (2, 1, ()), "16UC1": (2, 1, ()),
+    "rgb8": (1, 3, (0, 1, 2)), "8UC3": (1, 3, (2, 1, 0)), "bgr8": (1, 3, (2, 1, 0)),
+    "rgba8": (1, 4, (0, 1, 2)), "bgra8": (1, 4, (2, 1, 0)), "8UC4": (1, 4, (2, 1, 0)),
+    "rgb16": (2, 3, (0, 1, 2)), "bgr16": (2, 3, (2, 1, 0)), "16UC3": (2, 3, (2, 1, 0)),
+    "rgba16": (2, 4, (0, 1, 2)), "bgra16": (2, 4, (2, 1, 0)),
+}  # fmt: skip
+_NOT_MEASURED = (math.nan,) * 3
 
 
 class MessageError(ValueError):
@@ -92,37 +111,44 @@ class Fields:
         return stamp
 
 
-class PacketHead(NamedTuple):
-    """An event_camera_msgs/EventPacket, up to its bytes of events.
+class EventsHead(NamedTuple):
+    """An EventPacket or an EventArray, up to its events.
 
-    start   where the events begin in the message
-    length  the number of their bytes, as the message says; `held` are there, up to its end
+    start, stop  where the events begin and end in the message
+    count        of bytes of events in a packet, of events in an array: as the message says;
+                 `held` are there, up to its end
+
+    What only packets have: where the sequence `stands` in the message; the time base in nanoseconds
     """
 
-    stamp_ns: int
     width: int
     height: int
-    sequence: int
-    time_base_ns: int
-    encoding: str
     big_endian: bool
     start: int
-    length: int
+    stop: int
+    count: int
     held: int
+    encoding: str = ""
+    sequence: int = -1
+    base_ns: int = 0
+    stands: int = 0
 
 
-def read_packet(data: Data, *, ros1: bool) -> PacketHead:
+def read_packet(data: Data, *, ros1: bool) -> EventsHead:
     """Read the head of an EventPacket. Raises MessageError."""
     fields = Fields(data, ros1=ros1)
-    stamp = fields.header_ns()
+    fields.header_ns()
     height, width = fields.number("I"), fields.number("I")
     sequence, base = fields.number("Q"), fields.number("Q")
+    stands = fields.at - 16
     encoding = fields.text()
-    big = fields.number("B") != 0
-    length = fields.number("I")
-    return PacketHead(
-        stamp, width, height, sequence, base, encoding, big, fields.at, length,
-        fields.left if fields.left > length + MOST_PADDING else min(length, fields.left),
+    fields.number("B")  # is_bigendian
+    count = fields.number("I")
+    held = fields.left if fields.left > count + MOST_PADDING else min(count, fields.left)
+    start = fields.at
+    return EventsHead(
+        width, height, fields.big_endian, start, start + held, count, held,
+        encoding, sequence, base, stands,
     )  # fmt: skip
 
 
@@ -134,24 +160,14 @@ class PacketHeads:
 
     def __init__(self, *, ros1: bool) -> None:
         self._ros1 = ros1
-        self._names = self._tail = b""
+        self._order = self._names = self._tail = b""
         self.start = self._numbers = 0
         self._two, self._one = struct.Struct("<QQ"), struct.Struct("<I")
 
-    def learn(self, data: Data) -> None:
-        """Take a message's head as the pattern. Raises MessageError."""
-        fields = Fields(data, ros1=self._ros1)
-        fields.header_ns()
-        fields.number("I")
-        fields.number("I")
-        fields.align(8)
-        self._numbers = fields.at
-        fields.floats(2)
-        fields.text()
-        fields.number("B")
-        fields.number("I")
-        self.start = fields.at
-        order = ">" if fields.big_endian else "<"
+    def learn(self, data: Data, head: EventsHead) -> None:
+        """Take a message's head as the pattern."""
+        self.start, self._numbers = head.start, head.stands
+        order = ">" if head.big_endian else "<"
         self._two, self._one = struct.Struct(order + "QQ"), struct.Struct(order + "I")
         self._order = bytes(data[:2])
         self._names = bytes(data[_STAMP_END : self._numbers])
@@ -172,42 +188,103 @@ class PacketHeads:
         return sequence, base, self._one.unpack_from(data, start - 4)[0]
 
 
-class ArrayHead(NamedTuple):
-    """An EventArray of dvs_msgs and its relatives, up to its events.
-
-    start   where the first event begins
-    events  their number, as the message says; `held` are there
-    """
-
-    stamp_ns: int
-    width: int
-    height: int
-    start: int
-    events: int
-    held: int
-    big_endian: bool
-
-
-ROS1_EVENT_BYTES = 13
-CDR_EVENT_BYTES = 16  # of each but the first, which has no 2 bytes of padding behind its y
-CDR_FIRST_BYTES = 13
-
-
-def array_place(index: int, *, ros1: bool) -> int:
-    """Return where event `index` begins, from the first event on."""
+def read_array(data: Data, *, ros1: bool) -> EventsHead:
+    """Read the head of an EventArray of dvs_msgs and its relatives. Raises MessageError."""
+    fields = Fields(data, ros1=ros1)
+    fields.header_ns()
+    height, width = fields.number("I"), fields.number("I")
+    count, start = fields.number("I"), fields.at
     if ros1:
-        return ROS1_EVENT_BYTES * index
-    return CDR_EVENT_BYTES * index - 2 if index else 0
+        held = fields.left // _ROS1_EVENT
+        stop = start + _ROS1_EVENT * held
+    else:  # an event's last byte stands 12 bytes behind a multiple of 16
+        held = max(0, fields.left - _CDR_FIRST + _CDR_EVENT) // _CDR_EVENT
+        stop = start + (_CDR_FIRST + _CDR_EVENT * (held - 1) if held else 0)
+    return EventsHead(width, height, fields.big_endian, start, stop, count, held)
 
 
-def read_array(data: Data, *, ros1: bool) -> ArrayHead:
-    """Read the head of an EventArray. Raises MessageError."""
+def read_frame(data: Data, *, ros1: bool, compressed: bool) -> Frame:
+    """Return the frame of an Image or a CompressedImage.
+
+    Raises MessageError, also where pixels are missing.
+    """
+    fields = Fields(data, ros1=ros1)
+    stamp_us = fields.header_ns() // 1000
+    return Frame(stamp_us, stamp_us, _unpack(fields) if compressed else _pixels(fields))
+
+
+def _pixels(fields: Fields) -> NDArray[Any]:
+    """Return (H, W) or (H, W, 3) RGB, uint8 or uint16. Bayer patterns stay gray."""
+    height, width = fields.number("I"), fields.number("I")
+    named = encoding = fields.text()
+    big = fields.number("B") != 0
+    step, length = fields.number("I"), fields.number("I")
+    if length > fields.left or length < step * height:
+        raise MessageError(
+            f"it names {height} rows of {step} bytes and {length} bytes where {fields.left} are"
+        )
+    if encoding.startswith("bayer_"):
+        encoding = "mono16" if encoding.endswith("16") else "mono8"
+    if encoding not in _ENCODINGS:
+        known = ", ".join(sorted(_ENCODINGS))
+        raise MessageError(f"pixels are encoded as {named!r}; {known} are read")
+    size, values, colours = _ENCODINGS[encoding]
+    used = size * values * width
+    if not width or not height or used > step:
+        raise MessageError(f"rows of {step} bytes do not hold {width} {encoding} pixels")
+    rows = np.frombuffer(fields.data, np.uint8, step * height, fields.at)
+    rows = rows.reshape(height, step)[:, :used]
+    image: NDArray[Any] = rows
+    if size == 2:
+        image = np.ascontiguousarray(rows).view(">u2" if big else "<u2").astype(np.uint16)
+    if values == 1:
+        return image.copy()
+    return image.reshape(height, width, values)[:, :, list(colours)]
+
+
+def _unpack(fields: Fields) -> NDArray[Any]:
+    """Return the picture of a JPEG or PNG."""
+    import cv2
+
+    kind, length = fields.text(), fields.number("I")
+    if length > fields.left:
+        raise MessageError(f"it names {length} bytes of a picture where {fields.left} are left")
+    if "compressedDepth" in kind:
+        raise MessageError("it holds a depth image, which is no picture")
+    packed = np.frombuffer(fields.data, np.uint8, length, fields.at)
+    try:
+        image = cv2.imdecode(packed, cv2.IMREAD_UNCHANGED) if length else None
+    except cv2.error:
+        image = None
+    if image is None or image.dtype not in (np.uint8, np.uint16):
+        raise MessageError(f"its picture ({kind!r}) cannot be decoded")
+    if image.ndim == 2:
+        return np.asarray(image)
+    # OpenCV gives blue, green, red (and alpha).
+    return np.ascontiguousarray(image[:, :, 2::-1])
+
+
+ImuSample = tuple[int, tuple[float, ...], tuple[float, ...]]
+
+
+def read_imu(data: Data, *, ros1: bool) -> ImuSample:
+    """Return an Imu's time (us), acceleration (m/s^2) and angular velocity (rad/s).
+
+    Raises MessageError. NaN where it was not measured, as a covariance says that starts with -1.
+    """
     fields = Fields(data, ros1=ros1)
     stamp = fields.header_ns()
-    height, width = fields.number("I"), fields.number("I")
-    count = fields.number("I")
-    if ros1:
-        room = fields.left // ROS1_EVENT_BYTES
-    else:  # an event's last byte stands 12 bytes behind a multiple of 16
-        room = max(0, fields.left - CDR_FIRST_BYTES + CDR_EVENT_BYTES) // CDR_EVENT_BYTES
-    return ArrayHead(stamp, width, height, fields.at, count, room, fields.big_endian)
+    fields.floats(4 + 9)  # orientation and its covariance
+    velocity, acceleration = (
+        values[:3] if values[3] != -1 else _NOT_MEASURED
+        for values in (fields.floats(3 + 9), fields.floats(3 + 9))
+    )
+    return stamp // 1000, acceleration, velocity
+
+
+def imu_of(samples: list[ImuSample]) -> Imu:
+    """Return IMU samples in g and degrees a second, sorted by time."""
+    if not samples:
+        return Imu.empty()
+    t, acceleration, velocity = (np.array(column) for column in zip(*samples, strict=True))
+    return Imu.in_order([Imu.from_si(t.astype(np.int64), acceleration, velocity)])
