@@ -14,7 +14,7 @@ from dvskit.formats.losses import Losses
 from dvskit.formats.ros import wire, writing
 from dvskit.formats.ros.bag import BagFile
 from dvskit.formats.ros.container import Container
-from dvskit.formats.ros.db3_file import Db3File
+from dvskit.formats.ros.db3 import Db3File
 from dvskit.formats.ros.mcap import McapFile
 from tests.mutation_places import Ints, Places, evt3, places, rows_of
 

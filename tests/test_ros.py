@@ -149,7 +149,7 @@ def test_big_endian_cdr_is_read(tmp_path):
         body += b"\0" * (-len(body) % 2) + struct.pack(">HH", 10 + index, 20 + index)
         body += b"\0" * (-len(body) % 4) + struct.pack(">iIB", 5, 1000 * index, index % 2)
     head = read_array(b"\0\0\0\0" + body, ros1=False)
-    assert (head.width, head.height, head.count, head.held) == (64, 48, 3, 3)
+    assert (head.width, head.height, head.said, head.held) == (64, 48, 3, 3)
     data = np.frombuffer(body[head.start - 4 :], np.uint8)
     t, x, y, p = columns = new_columns(3)
     ends = [np.array([value], np.int64) for value in (0, len(data), 0, 0)]

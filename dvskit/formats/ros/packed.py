@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -179,8 +180,8 @@ class PackedDecoding:
 
     def _valid(self, group: _Group, count: int) -> Iterator[Events]:
         """Yield the events on the sensor and in order among the first `count` of a group."""
-        x, y = np.empty((2, group.count), np.int32)
-        columns = new_columns(group.count)._replace(x=x, y=y)
+        places: NDArray[Any] = np.empty((2, group.count), np.int32)
+        columns = new_columns(group.count)._replace(x=places[0], y=places[1])
         group.decode(self._size, columns)
         order = InOrder(
             self._losses.path,

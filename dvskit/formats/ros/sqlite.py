@@ -9,14 +9,15 @@ from __future__ import annotations
 import contextlib
 import re
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dvskit.errors import FormatError
-from dvskit.formats.losses import Losses
+from dvskit.formats.losses import Lose, Losses
 from dvskit.formats.ros.container import MOST_BYTES
 
 MAGIC = b"SQLite format 3\0"
@@ -24,6 +25,7 @@ INTERIOR, LEAF = 0x05, 0x0D
 
 _DEEPEST = 20
 _MOST_SPARE = 60  # bytes of a page between its rows
+_BORDERS = 8  # that are tried where pages have moved
 # The size of a message's header, and the serial types of its id (NULL), topic and time.
 _MESSAGE_HEAD = re.compile(rb"(?=[\x05-\x0a]\x00[\x01-\x06\x08\x09][\x01-\x06\x08\x09])")
 _LONGEST_HEAD = 18  # bytes of a row's length and number
@@ -79,11 +81,14 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
 
 
 class Database:
-    """The pages of a database. Raises FormatError where its first page is not that of one."""
+    """The pages of a database. Raises FormatError where its first page is not that of one.
+
+    A loss of pages and rows is given to a `lose` as that of Losses.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        size = path.stat().st_size
+        self.bytes = path.stat().st_size
         with path.open("rb") as file:
             head = file.read(100)
         page = int.from_bytes(head[16:18], "big")
@@ -96,9 +101,8 @@ class Database:
         if self.usable < 480:
             raise FormatError(f"{path}: {head[20]} bytes of each page are reserved; cannot be")
         self.encoding = _ENCODINGS.get(int.from_bytes(head[56:60], "big"), "utf-8")
-        self.pages = -(-size // self.page_bytes)
+        self.pages = -(-self.bytes // self.page_bytes)
         self.said_pages = int.from_bytes(head[28:32], "big")
-        self.bytes = size
         self._moved_from, self._moved = self.pages + 1, 0
 
     def open(self) -> BinaryIO:
@@ -120,39 +124,43 @@ class Database:
         moved = self._moved if number >= self._moved_from else 0
         return (number - 1) * self.page_bytes + moved
 
-    def move(self, border: int, moved: int) -> None:
+    def _move(self, border: int, moved: int) -> None:
         """Take the pages behind page `border` to stand `moved` bytes from their places."""
         self.pages, self._moved_from, self._moved = self.said_pages, border + 1, moved
 
-    def leaves(self, file: BinaryIO, root: int, tell: Callable[[int, str], None]) -> Iterator[int]:
-        """Yield the leaf pages of a table in order. `tell(page, problem)` is given bad ones."""
+    def leaves(self, file: BinaryIO, root: int, lose: Lose) -> Iterator[int]:
+        """Yield where the leaf pages of a table begin, in order."""
         seen = {root}
         waiting = [(root, 0)]
         while waiting:
             number, depth = waiting.pop()
-            page = self.read(file, number) if 1 <= number <= self.pages else b""
+            inside = 1 <= number <= self.pages
+            start = self.start(number) if inside else self.bytes
+            page = self.read(file, number) if inside else b""
             head = 100 if number == 1 else 0
+            below: list[int] = []
+            problem = None
             if len(page) < self.page_bytes:
-                tell(number, f"page {number} is missing from the file")
-                if page[head : head + 1] == bytes((LEAF,)):
-                    yield number  # what is left of it
-                continue
-            if page[head] == LEAF:
-                yield number
-                continue
-            if page[head] != INTERIOR or depth >= _DEEPEST:
-                tell(number, f"page {number} is of the kind {page[head]:#x}, no page of a table")
-                continue
-            cells = int.from_bytes(page[head + 3 : head + 5], "big")
-            if head + 12 + 2 * cells > self.usable:
-                tell(number, f"page {number} says to have {cells} cells")
-                continue
-            places = struct.unpack_from(f">{cells}H", page, head + 12)
-            below = [int.from_bytes(page[place : place + 4], "big") for place in places]
-            below.append(int.from_bytes(page[head + 8 : head + 12], "big"))
+                problem = f"page {number} is missing from the file"
+            elif page[head] not in (LEAF, INTERIOR) or (
+                page[head] == INTERIOR and depth >= _DEEPEST
+            ):
+                problem = f"page {number} is of the kind {page[head]:#x}, no page of a table"
+            elif page[head] == INTERIOR:
+                cells = int.from_bytes(page[head + 3 : head + 5], "big")
+                if head + 12 + 2 * cells > self.usable:
+                    problem = f"page {number} says to have {cells} cells"
+                else:
+                    places = struct.unpack_from(f">{cells}H", page, head + 12)
+                    below = [int.from_bytes(page[at : at + 4], "big") for at in (*places, head + 8)]
+            length = self.page_bytes if start < self.bytes else 0
+            if problem is not None:
+                lose(start, length, problem)
+            if page[head : head + 1] == bytes((LEAF,)):  # or what is left of it
+                yield start
             for child in reversed(below):
                 if child in seen:
-                    tell(number, f"page {number} leads to page {child} again")
+                    lose(start, length, f"page {number} leads to page {child} again")
                 else:
                     seen.add(child)
                     waiting.append((child, depth + 1))
@@ -167,32 +175,42 @@ class Database:
         even = self.bytes == self.said_pages * self.page_bytes
         for first in range(0, self.bytes, width):
             file.seek(first)
-            window = np.frombuffer(file.read(width + 8), np.uint8)
-            heads = window[: max(0, len(window) - 7)]
-            places = np.flatnonzero(heads[:width] == LEAF)
+            window = np.frombuffer(file.read(width + 7), np.uint8)
+            places = np.flatnonzero(window[: max(0, len(window) - 7)] == LEAF)
             if even:
                 places = places[(places + first) % self.page_bytes == 0]
-            head = [window[places + byte].astype(np.int64) for byte in range(8)]
-            cells, content = head[3] << 8 | head[4], head[5] << 8 | head[6]
-            likely = (cells > 0) & (content >= 8 + 2 * cells) & (content < self.usable)
-            likely &= (head[7] <= _MOST_SPARE) & (cells < self.usable // 4)
-            found += (places[likely] + first).tolist()
+            heads = window[places[:, None] + np.arange(8)]
+            found += (places[self._likely_heads(heads)] + first).tolist()
         return found
 
-    def rows(self, file: BinaryIO, start: int, tell: Callable[[int, str], None]) -> Iterator[Row]:
-        """Yield the rows of the leaf page at byte `start`; `tell` is given bad ones."""
+    def _likely_heads(self, heads: NDArray[np.uint8]) -> NDArray[np.bool_]:
+        """Return which rows of (n, 8) bytes can be what a page of a tree begins with."""
+        head = heads.T.astype(np.int64)
+        cells, content = head[3] << 8 | head[4], head[5] << 8 | head[6]
+        likely: NDArray[np.bool_] = (
+            (cells > 0) & (content >= 8 + 2 * cells) & (content < self.usable)
+        )
+        return likely & (head[7] <= _MOST_SPARE) & (cells < self.usable // 4)
+
+    def rows(self, file: BinaryIO, start: int, lose: Lose) -> Iterator[Row]:
+        """Yield the rows of the leaf page at byte `start`."""
         file.seek(start)
         page = file.read(self.page_bytes)
         head = 0 if start else 100
         cells = int.from_bytes(page[head + 3 : head + 5], "big")
         if head + 8 + 2 * cells > len(page):
-            tell(start, f"a page says to have {cells} rows")
+            lose(start, 0, f"a page says to have {cells} rows")
             return
         for place in struct.unpack_from(f">{cells}H", page, head + 8):
             try:
                 yield self._row(page, place, start)
             except RowError as error:
-                tell(start + place, f"a row is damaged: {error}")
+                lose(start + place, 0, f"a row is damaged: {error}")
+
+    def table(self, file: BinaryIO, root: int, lose: Lose) -> Iterator[Row]:
+        """Yield the rows of the table at page `root`."""
+        for leaf in self.leaves(file, root, lose):
+            yield from self.rows(file, leaf, lose)
 
     def displaced_rows(self, file: BinaryIO, start: int, numbers: range) -> Iterator[Row]:
         """Yield the rows of some `numbers` that stand at any byte of the page at byte `start`, or
@@ -286,33 +304,66 @@ class Database:
         found: list[Value] = []
         at = row.header
         for kind in row.kinds:
-            size = kind_bytes(kind)
-            data = payload[at : at + size]
-            at += size
-            if kind == 0:
-                found.append(None)
-            elif kind in (8, 9):
-                found.append(kind - 8)
+            data = payload[at : at + kind_bytes(kind)]
+            at += kind_bytes(kind)
+            value: Value = None
+            if kind in (8, 9):
+                value = kind - 8
             elif kind == 7:
-                found.append(struct.unpack(">d", data)[0] if len(data) == 8 else None)
-            elif kind < 7:
-                found.append(int.from_bytes(data, "big", signed=True))
-            elif kind % 2:
-                found.append(data.decode(self.encoding, "replace"))
-            else:
-                found.append(data)
+                value = struct.unpack(">d", data)[0] if len(data) == 8 else None
+            elif 0 < kind < 7:
+                value = int.from_bytes(data, "big", signed=True)
+            elif kind >= 12:
+                value = data.decode(self.encoding, "replace") if kind % 2 else data
+            found.append(value)
         return found
 
+    def find_moved(self, file: BinaryIO, root: int) -> str | None:
+        """Find out from which page on all stand elsewhere, as bytes are missing or too many.
 
-def silent(_: int, __: str) -> None:
-    """Hear of damage and say nothing."""
+        The header says how many pages there are: that tells by how much. Where the pages do not
+        tell from which on, the table at page `root` does. Returns what is wrong.
+        """
+        said = self.said_pages
+        moved = self.bytes - said * self.page_bytes
+        if not moved or not 1 < said <= 2 * self.pages:
+            return None
+        here, there = self._likely_pages(file, 0), self._likely_pages(file, moved)
+        # The best border: pages in their places ahead of it, in the moved ones from it on.
+        ahead = np.concatenate([[0], np.cumsum(here)])
+        behind = np.concatenate([np.cumsum(there[::-1])[::-1], [0]])
+        scores = (ahead + behind)[1:]  # page 1 is where it is
+        borders = (np.flatnonzero(scores == scores.max()) + 1).tolist()
+        what = f"{abs(moved)} bytes are {'missing' if moved < 0 else 'too many'}"
+        if scores.max() <= scores[-1]:
+            self._move(said, moved)
+            return f"{what} in page {said} or behind it"
 
+        def faults(border: int) -> int:
+            self._move(border, moved)
+            quiet = Losses(self.path, strict=False)
+            for _ in self.table(file, root, quiet.lose):
+                pass
+            return quiet.damage.count
 
-def teller(database: Database, losses: Losses) -> Callable[[int, str], None]:
-    """Return what tells `losses` of a bad page."""
+        border = min(borders[:: -(-len(borders) // _BORDERS)], key=faults)
+        self._move(border, moved)
+        return f"{what} ahead of page {border + 1}"
 
-    def tell(number: int, problem: str) -> None:
-        start = database.start(number) if 1 <= number <= database.pages else database.bytes
-        losses.lose(start, database.page_bytes if start < database.bytes else 0, problem)
-
-    return tell
+    def _likely_pages(self, file: BinaryIO, moved: int) -> NDArray[np.bool_]:
+        """Return which of the pages that the file says to have are like one, were all moved."""
+        found = np.zeros(self.said_pages, np.bool_)
+        step = max(1, (1 << 20) // self.page_bytes)
+        for first in range(0, self.said_pages, step):
+            start = first * self.page_bytes + moved
+            ahead = max(0, -(start // self.page_bytes))  # pages ahead of the file
+            count = max(0, min(step, self.said_pages - first) - ahead)
+            file.seek(start + ahead * self.page_bytes)
+            data = np.frombuffer(file.read(count * self.page_bytes), np.uint8)
+            whole = len(data) // self.page_bytes
+            heads = data[: whole * self.page_bytes].reshape(whole, -1)[:, :8]
+            tree = np.isin(heads[:, 0], (0x02, INTERIOR, 0x0A, LEAF)) & self._likely_heads(heads)
+            following = heads[:, :4].copy().view(">u4")[:, 0]  # of an overflow page: the next one
+            chain = following == first + ahead + np.arange(2, whole + 2)
+            found[first + ahead : first + ahead + whole] = tree | chain
+        return found

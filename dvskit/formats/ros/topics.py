@@ -117,9 +117,9 @@ class Topic:
         said, others = f"{head.width}x{head.height}", f"{self.width}x{self.height}"
         if said != others:
             lose(f"says a size of {said}, the others {others}")
-        if head.held != head.count:
+        if head.held != head.said:
             what = "events" if self.kind == ARRAY else "bytes of events"
-            says = f"says to hold {head.count} {what} where {head.held} are"
+            says = f"says to hold {head.said} {what} where {head.held} are"
             lose(says, at=len(message.data))
         events, stop = head.held, head.stop
         if self.kind == PACKET:

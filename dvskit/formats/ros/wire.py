@@ -115,8 +115,8 @@ class EventsHead(NamedTuple):
     """An EventPacket or an EventArray, up to its events.
 
     start, stop  where the events begin and end in the message
-    count        of bytes of events in a packet, of events in an array: as the message says;
-                 `held` are there, up to its end
+    said         the number of bytes of events in a packet, of events in an array, as the message
+                 says; `held` are there
 
     What only packets have: where the sequence `stands` in the message; the time base in nanoseconds
     """
@@ -126,7 +126,7 @@ class EventsHead(NamedTuple):
     big_endian: bool
     start: int
     stop: int
-    count: int
+    said: int
     held: int
     encoding: str = ""
     sequence: int = -1
@@ -143,13 +143,10 @@ def read_packet(data: Data, *, ros1: bool) -> EventsHead:
     stands = fields.at - 16
     encoding = fields.text()
     fields.number("B")  # is_bigendian
-    count = fields.number("I")
-    held = fields.left if fields.left > count + MOST_PADDING else min(count, fields.left)
-    start = fields.at
-    return EventsHead(
-        width, height, fields.big_endian, start, start + held, count, held,
-        encoding, sequence, base, stands,
-    )  # fmt: skip
+    said, start = fields.number("I"), fields.at
+    held = fields.left if fields.left > said + MOST_PADDING else min(said, fields.left)
+    return EventsHead(width, height, fields.big_endian, start, start + held, said, held,
+                      encoding, sequence, base, stands)  # fmt: skip
 
 
 class PacketHeads:
@@ -193,14 +190,14 @@ def read_array(data: Data, *, ros1: bool) -> EventsHead:
     fields = Fields(data, ros1=ros1)
     fields.header_ns()
     height, width = fields.number("I"), fields.number("I")
-    count, start = fields.number("I"), fields.at
+    said, start = fields.number("I"), fields.at
     if ros1:
         held = fields.left // _ROS1_EVENT
         stop = start + _ROS1_EVENT * held
     else:  # an event's last byte stands 12 bytes behind a multiple of 16
         held = max(0, fields.left - _CDR_FIRST + _CDR_EVENT) // _CDR_EVENT
         stop = start + (_CDR_FIRST + _CDR_EVENT * (held - 1) if held else 0)
-    return EventsHead(width, height, fields.big_endian, start, stop, count, held)
+    return EventsHead(width, height, fields.big_endian, start, stop, said, held)
 
 
 def read_frame(data: Data, *, ros1: bool, compressed: bool) -> Frame:
