@@ -60,6 +60,7 @@ class _Head(NamedTuple):
 class BagFile(RecordFile):
     """A bag. Raises FormatError where its first line is not that of version 2.0."""
 
+    NAME = "bag"
     ros1 = True
     MAGIC = MAGIC
     EXPECTED = ", as bags of 2.0 do"
@@ -308,7 +309,7 @@ class BagWriter(ChunkWriter):
 
 def open_recording(path: Path, options: ReadOptions) -> RosRecording:
     """Open a ROS 1 bag. Raises FormatError, GeometryError."""
-    return open_container(BagFile(path), options, "bag")
+    return open_container(BagFile(path), options)
 
 
 def open_sink(path: Path, size: Size, *, overwrite: bool) -> RosSink:

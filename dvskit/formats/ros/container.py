@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Set
 from pathlib import Path
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from dvskit.formats.losses import Losses
 from dvskit.formats.ros.messages import event_kind
@@ -58,6 +58,7 @@ class Container(ABC):
     undeclared  numbers of channels that messages were of, but that nothing declares
     """
 
+    NAME: ClassVar[str]  # of the format
     ros1 = False  # whether messages are serialised as in ROS 1, where no channel says
 
     def __init__(self, path: Path) -> None:

@@ -39,6 +39,8 @@ _TYPE = re.compile(r"[A-Za-z]\w*/(msg/)?[A-Za-z]\w*")
 class Db3File(Container):
     """A database of messages. Raises FormatError where it holds no such tables."""
 
+    NAME = "db3"
+
     def __init__(self, path: Path, *, strict: bool) -> None:
         super().__init__(path)
         self._doubt = ""
@@ -63,12 +65,6 @@ class Db3File(Container):
                 self._doubt = "the topics are lost: those of packets are told by their messages"
         if not self.channels:
             raise FormatError(f"{path}: a database that names no topics: no ROS 2 recording")
-
-    @property
-    def log(self) -> Path | None:
-        """The write-ahead log beside the database, where it holds anything."""
-        log = self.path.with_name(self.path.name + "-wal")
-        return log if log.is_file() and log.stat().st_size else None
 
     def _read_schema(self, file: BinaryIO) -> None:
         for row in self._database.table(file, 1, self._quiet):
@@ -356,11 +352,11 @@ def open_recording(path: Path, options: ReadOptions) -> RosRecording:
 
     Raises FormatError, GeometryError.
     """
-    container = Db3File(path, strict=options.strict)
-    recording = open_container(container, options, "db3")
-    if container.log is not None:
+    recording = open_container(Db3File(path, strict=options.strict), options)
+    log = path.with_name(path.name + "-wal")  # what sqlite writes ahead
+    if log.is_file() and log.stat().st_size:
         recording.assumptions.append(
-            f"messages that wait in {container.log.name} are not read; "
+            f"messages that wait in {log.name} are not read; "
             "sqlite3 FILE 'pragma wal_checkpoint' moves them into the file"
         )
     return recording

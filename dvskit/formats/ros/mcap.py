@@ -48,6 +48,7 @@ _LEAST = {FOOTER: 20, MESSAGE: MESSAGE_HEAD.size, CHUNK: CHUNK_HEAD.size + 12, M
 class McapFile(RecordFile):
     """An MCAP file. Raises FormatError where it does not begin as one."""
 
+    NAME = "mcap"
     MAGIC = MAGIC
     MESSAGE = MESSAGE
     LAST = FOOTER
@@ -312,7 +313,7 @@ def _schema() -> bytes:
 
 def open_recording(path: Path, options: ReadOptions) -> RosRecording:
     """Open an MCAP file. Raises FormatError, GeometryError."""
-    return open_container(McapFile(path), options, "mcap")
+    return open_container(McapFile(path), options)
 
 
 def open_sink(path: Path, size: Size, *, overwrite: bool) -> RosSink:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Generator, Iterator, Mapping
-from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dvskit.errors import DamagedFileError
 from dvskit.events import Events, Size
@@ -53,23 +51,21 @@ class RosRecording(Recording):
 
     def __init__(
         self,
-        path: Path,
+        container: Container,
+        topics: Topics,
         options: ReadOptions,
         size: Size,
         origin: SizeOrigin,
-        container: Container,
-        topics: Topics,
-        name: str,
     ) -> None:
-        super().__init__(path, options, size, origin)
-        self.format = name
+        super().__init__(container.path, options, size, origin)
+        self.format = container.NAME
         self.container, self.topics = container, topics
         self._note(_CLOCKS[topics.events.encoding])
         if topics.others:
             others = ", ".join(topic.channel.topic for topic in topics.others)
             self._note(
                 f"events are those of {topics.events.channel.topic}; {others} left out "
-                f"(format={name}:TOPIC reads another topic)"
+                f"(format={self.format}:TOPIC reads another topic)"
             )
 
     def _note(self, text: str) -> None:
@@ -87,23 +83,12 @@ class RosRecording(Recording):
 
         Where there may be damage, no time is believed: then from the start.
         """
-        container, topic, losses = self.container, self.topics.events, self._losses(damage)
         reading: Evt3Decoding | PackedDecoding | None = None
-        if self.strict and topic.encoding == "evt3":
-            found = find_checkpoint(container, topic, self.size, start_us)
-            if found is not None:
-                parts = topic.parts(container, losses, found.cut)
-                payloads = Payloads(parts, self.size, losses, skip=found.skip)
-                reading = Evt3Decoding(payloads, self.size, losses, state=found.state)
-        elif self.strict:
-            parts = topic.parts(container, losses, find_cut(container, topic, start_us))
-            ros1 = topic.channel.ros1
-            parts = from_time(parts, start_us, topic.encoding, ros1=ros1)
-            reading = PackedDecoding(parts, topic.encoding, self.size, losses, ros1=ros1)
-        if reading is None:
-            yield from self._blocks(damage, storage)
-        else:
-            yield from reading.blocks(storage)
+        if self.strict:
+            find = evt3_from if self.topics.events.encoding == "evt3" else packed_from
+            losses = self._losses(damage)
+            reading = find(self.container, self.topics.events, self.size, losses, start_us)
+        yield from self._blocks(damage, storage) if reading is None else reading.blocks(storage)
 
     def triggers(self) -> Triggers:
         """Return the triggers among the events (evt3) and on topics of their own, by time."""
@@ -230,7 +215,7 @@ def _blocks(
     return notes
 
 
-def open_container(container: Container, options: ReadOptions, name: str) -> RosRecording:
+def open_container(container: Container, options: ReadOptions) -> RosRecording:
     """Return the recording of a container's events: of the topic that the variant names.
 
     Its size is the argument, that of the messages, or the smallest that holds the events. Raises
@@ -247,68 +232,60 @@ def open_container(container: Container, options: ReadOptions, name: str) -> Ros
 
     stated = Size(events.width, events.height) if events.width else None
     size, origin = choose_size(options, lambda: stated, of_events)
-    return RosRecording(container.path, options, size, origin, container, topics, name)
+    return RosRecording(container, topics, options, size, origin)
 
 
-def find_cut(container: Container, topic: Topic, start_us: int) -> int:
-    """Return the latest place to read from with all events of t >= start_us behind it; 0 if none.
+def packed_from(
+    container: Container, topic: Topic, size: Size, losses: Losses, start_us: int
+) -> PackedDecoding:
+    """Return a pass over messages that stand alone, from a place ahead of t >= start_us.
 
-    For topics whose messages stand alone. The index of the file says only where something may
-    begin: the times are those of the messages there.
+    The index of the file says only where something may begin: the times are those of the messages
+    there.
     """
-    if container.path.stat().st_size < LEAST_BYTES:
-        return 0
-    cuts = container.cuts()
+    encoding, ros1 = topic.encoding, topic.channel.ros1
+    cuts = container.cuts() if container.path.stat().st_size >= LEAST_BYTES else []
 
     def is_early(cut: int) -> bool:
-        first = _first_us(container, topic, cuts[cut])
-        return first is not None and first < start_us
+        try:
+            for part in topic.parts(container, Losses(container.path, strict=True), cuts[cut]):
+                if len(part.data):
+                    return first_us(part, encoding, ros1=ros1) < start_us
+        except DamagedFileError:
+            pass
+        return False
 
     early = count_early(len(cuts), is_early)
-    return cuts[early - 1] if early > 1 else 0
+    parts = topic.parts(container, losses, cuts[early - 1] if early > 1 else 0)
+    parts = from_time(parts, start_us, encoding, ros1=ros1)
+    return PackedDecoding(parts, encoding, size, losses, ros1=ros1)
 
 
-def _first_us(container: Container, topic: Topic, cut: int) -> int | None:
-    """Return the time of the first event behind a cut; None where none is, or all is unclear."""
-    losses = Losses(container.path, strict=True)
-    try:
-        for part in topic.parts(container, losses, start=cut):
-            if len(part.data):
-                return first_us(part, topic.encoding, ros1=topic.channel.ros1)
-    except DamagedFileError:
-        pass
-    return None
+def evt3_from(
+    container: Container, topic: Topic, size: Size, losses: Losses, start_us: int
+) -> Evt3Decoding | None:
+    """Return a pass over packets in evt3 from the latest checkpoint ahead of t >= start_us.
 
-
-class Checkpoint(NamedTuple):
-    """Where decoding of packets in evt3 can begin: payload bytes behind a cut, a state."""
-
-    cut: int
-    skip: int
-    state: NDArray[np.int64]
-
-
-def find_checkpoint(
-    container: Container, topic: Topic, size: Size, start_us: int
-) -> Checkpoint | None:
-    """Return the latest checkpoint ahead of all events with t >= start_us.
-
-    None where reading has to begin at the start: in a short file, and in one that is damaged.
+    A checkpoint is a cut, bytes of payload behind it, and a state of decoding. None where reading
+    has to begin at the start: in a short file, and in one that is damaged.
     """
     cuts = container.cuts()
     if container.path.stat().st_size < LEAST_BYTES or not cuts or cuts != sorted(cuts):
         return None
     kind = f"ros evt3 {w.STATE_FIELDS} {size} {topic.channel.number}"
-    index = find_index(container.path, kind, lambda: _build(container, topic, size))
+    index = find_index(container.path, kind, lambda: _checkpoints(container, topic, size))
     row = index.at(start_us)
     cut = int(index.offset[row])
     if row == 0 or index.state.shape[1] != w.STATE_FIELDS + 1 or cut not in cuts:
         return None
-    skip, state = int(index.state[row, 0]), index.state[row, 1:]
-    return Checkpoint(cut, skip, w.checkpoint(state)) if skip >= 0 else None
+    skip, state = int(index.state[row, 0]), w.checkpoint(index.state[row, 1:])
+    if skip < 0:
+        return None
+    payloads = Payloads(topic.parts(container, losses, cut), size, losses, skip=skip)
+    return Evt3Decoding(payloads, size, losses, state=state)
 
 
-def _build(container: Container, topic: Topic, size: Size) -> Index:
+def _checkpoints(container: Container, topic: Topic, size: Size) -> Index:
     """Pass over the file once. A damaged one has its start as only checkpoint."""
     losses = Losses(container.path, strict=True)
     payloads = Payloads(topic.parts(container, losses), size, losses)

@@ -178,8 +178,13 @@ class RecordFile(Container):
             assert isinstance(record, Record)
             at = following
             if record.kind == self.MESSAGE:
-                if self._is_wanted(region, record, wanted, losses):
+                number = record.channel
+                if number in wanted:
                     yield _message(region, record, record.stop - record.message)
+                elif number not in self.channels:
+                    self.undeclared.add(number)
+                    problem = f"a message is of {self.CHANNEL_NAME} {number}, which is not declared"
+                    losses.lose(region.place(record.start), record.length, problem)
                 self._learn_head(region, record)
                 at = yield from self._read_run(region, at, wanted)
             elif record.chunk is not None:
@@ -200,14 +205,6 @@ class RecordFile(Container):
         if record.kind not in self.CHECKED or following >= stop:
             return following, None
         return following, self._problem(region, following)
-
-    def _is_wanted(self, region: Region, record: Record, wanted: Set[int], losses: Losses) -> bool:
-        if record.channel not in self.channels:
-            self.undeclared.add(record.channel)
-            problem = f"a message is of {self.CHANNEL_NAME} {record.channel}, which is not declared"
-            losses.lose(region.place(record.start), record.length, problem)
-            return False
-        return record.channel in wanted
 
     def _read_run(self, region: Region, at: int, wanted: Set[int]) -> Generator[Message, None, int]:
         """Yield messages from the record at `at` on as long as all is valid; return where not."""

@@ -187,10 +187,10 @@ class Database:
         """Return which rows of (n, 8) bytes can be what a page of a tree begins with."""
         head = heads.T.astype(np.int64)
         cells, content = head[3] << 8 | head[4], head[5] << 8 | head[6]
-        likely: NDArray[np.bool_] = (
-            (cells > 0) & (content >= 8 + 2 * cells) & (content < self.usable)
-        )
-        return likely & (head[7] <= _MOST_SPARE) & (cells < self.usable // 4)
+        likely = (cells > 0) & (cells < self.usable // 4) & (head[7] <= _MOST_SPARE)
+        likely &= (content >= 8 + 2 * cells) & (content < self.usable)
+        found: NDArray[np.bool_] = likely
+        return found
 
     def rows(self, file: BinaryIO, start: int, lose: Lose) -> Iterator[Row]:
         """Yield the rows of the leaf page at byte `start`."""
@@ -361,7 +361,7 @@ class Database:
             file.seek(start + ahead * self.page_bytes)
             data = np.frombuffer(file.read(count * self.page_bytes), np.uint8)
             whole = len(data) // self.page_bytes
-            heads = data[: whole * self.page_bytes].reshape(whole, -1)[:, :8]
+            heads = data[: whole * self.page_bytes].reshape(whole, self.page_bytes)[:, :8]
             tree = np.isin(heads[:, 0], (0x02, INTERIOR, 0x0A, LEAF)) & self._likely_heads(heads)
             following = heads[:, :4].copy().view(">u4")[:, 0]  # of an overflow page: the next one
             chain = following == first + ahead + np.arange(2, whole + 2)

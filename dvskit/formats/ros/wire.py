@@ -21,6 +21,7 @@ _SIZES = {"B": 1, "?": 1, "H": 2, "i": 4, "I": 4, "q": 8, "Q": 8, "d": 8}
 _PLAIN_CDR = {0: (">", 8), 1: ("<", 8), 6: (">", 4), 7: ("<", 4)}  # 6, 7: XCDR2
 _LONGEST_TEXT = 1 << 16
 MOST_PADDING = 8  # bytes behind the last field
+_TWO, _ONE = struct.Struct("<QQ"), struct.Struct("<I")
 _STAMP_END = 12  # of a header, in both serialisations
 _ROS1_EVENT = 13  # bytes of an event
 _CDR_FIRST, _CDR_EVENT = 13, 16  # of the first one, and of the others with their padding
@@ -159,16 +160,14 @@ class PacketHeads:
         self._ros1 = ros1
         self._order = self._names = self._tail = b""
         self.start = self._numbers = 0
-        self._two, self._one = struct.Struct("<QQ"), struct.Struct("<I")
 
     def learn(self, data: Data, head: EventsHead) -> None:
-        """Take a message's head as the pattern."""
-        self.start, self._numbers = head.start, head.stands
-        order = ">" if head.big_endian else "<"
-        self._two, self._one = struct.Struct(order + "QQ"), struct.Struct(order + "I")
-        self._order = bytes(data[:2])
-        self._names = bytes(data[_STAMP_END : self._numbers])
-        self._tail = bytes(data[self._numbers + 16 : self.start - 4])
+        """Take a message's head as the pattern, if it is little-endian."""
+        if not head.big_endian:
+            self.start, self._numbers = head.start, head.stands
+            self._order = bytes(data[:2])
+            self._names = bytes(data[_STAMP_END : head.stands])
+            self._tail = bytes(data[head.stands + 16 : head.start - 4])
 
     def read(self, data: Data) -> tuple[int, int, int] | None:
         """Return sequence, time base and length; None where the head is not like the pattern."""
@@ -181,8 +180,7 @@ class PacketHeads:
             or not (self._ros1 or data[:2] == self._order)
         ):
             return None
-        sequence, base = self._two.unpack_from(data, numbers)
-        return sequence, base, self._one.unpack_from(data, start - 4)[0]
+        return *_TWO.unpack_from(data, numbers), *_ONE.unpack_from(data, start - 4)
 
 
 def read_array(data: Data, *, ros1: bool) -> EventsHead:
