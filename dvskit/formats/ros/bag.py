@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections import Counter
-from collections.abc import Iterator, Set
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,7 +23,6 @@ from dvskit.formats.ros.records import (
     LONGEST_HEADER,
     SEARCHED_BYTES,
     Chunk,
-    Found,
     Record,
     RecordFile,
     Region,
@@ -123,9 +122,9 @@ class BagFile(RecordFile):
             before, behind = head[: time + 5], head[time + 13 : -4]
             self._heads[before] = _Head(record.channel, before, behind, len(head))
 
-    def _run(self, window: memoryview, wanted: Set[int]) -> Iterator[Found]:
+    def _run(self, window: memoryview) -> Iterator[tuple[int, int, int]]:
         size, at = len(window), 0
-        valid: Found | None = None
+        valid: tuple[int, int, int] | None = None
         heads = list(self._heads.values())
         while True:
             for head in heads:
@@ -145,7 +144,7 @@ class BagFile(RecordFile):
             if valid is not None:
                 yield valid
             at = start + length
-            valid = Found(head.number, start, at, head.number in wanted)
+            valid = (head.number, start, at)
 
     def _record(self, region: Region, at: int, *, cut: bool = False) -> Record | str:
         head = region.read(at, 4)

@@ -45,16 +45,20 @@ class Db3File(Container):
         super().__init__(path)
         self._doubt = ""
         self._database = Database(path)
-        self._roots: dict[str, int] = {}
+        self._tables: dict[str, tuple[int, list[str]]] = {}  # the root page, and the columns
         self._leaves: list[int] | None = None
-        self._columns: dict[str, list[str]] = {}
         self._quiet = Losses(path, strict=False).lose
         with self._database.open() as file:
             self._read_schema(file)
-            root = self._roots.get("messages", 0)
-            self._moved = None if strict else self._database.find_moved(file, root)
-            if strict and not {"topics", "messages"} <= self._roots.keys():
-                named = ", ".join(self._roots) or "none"
+            self._root, own = self._tables.get("messages", (0, []))
+            # Where topic and data stand in a message's row: as the table says, else as always.
+            self._order = tuple(
+                own.index(name) if name in own else place
+                for name, place in (("topic_id", 1), ("data", 3))
+            )
+            self._moved = None if strict else self._database.find_moved(file, self._root)
+            if strict and not {"topics", "messages"} <= self._tables.keys():
+                named = ", ".join(self._tables) or "none"
                 raise FormatError(
                     f"{path}: a database without the tables topics and messages (of those: "
                     f"{named}): no ROS 2 recording, or a damaged one (strict=False, --salvage)"
@@ -72,16 +76,16 @@ class Db3File(Container):
             if len(values) >= 5 and values[0] == "table" and values[1] in _TABLES:
                 root, text = values[3], values[4]
                 if isinstance(root, int) and isinstance(text, str):
-                    self._roots[str(values[1])] = root
-                    self._columns[str(values[1])] = _column_names(text)
+                    self._tables[str(values[1])] = root, _column_names(text)
 
     def _values(self, file: BinaryIO, row: Row) -> list[Value]:
         return self._database.values(row, self._database.payload(file, row)[0])
 
     def _table(self, file: BinaryIO, name: str) -> Iterator[dict[str, Value]]:
-        if name in self._roots:
-            for row in self._database.table(file, self._roots[name], self._quiet):
-                values = zip(self._columns[name], self._values(file, row), strict=False)
+        if name in self._tables:
+            root, columns = self._tables[name]
+            for row in self._database.table(file, root, self._quiet):
+                values = zip(columns, self._values(file, row), strict=False)
                 yield {**dict(values), "id": row.number}
 
     def _likely_rows(self, file: BinaryIO) -> Iterator[Row]:
@@ -115,7 +119,7 @@ class Db3File(Container):
     def _guess_topics(self, file: BinaryIO) -> None:
         """Take as topics of packets those whose messages are packets, by all that they say."""
         for row in filter(_is_message, self._likely_rows(file)):
-            number, first = self._head(row, (1, 3))
+            number, first = self._head(row)
             with suppress(MessageError):
                 head = read_packet(row.local[first:], ros1=False)
                 if head.encoding in ENCODINGS and 0 < head.width < 1 << 15 > head.height > 0:
@@ -125,34 +129,23 @@ class Db3File(Container):
     def counts(self) -> dict[int, int]:
         """Return the number of messages of each topic; their bytes are not read."""
         found = dict.fromkeys(self.channels, 0)
-        order = self._order()
         with self._database.open() as file:
             for row in self._message_rows(file, Losses(self.path, strict=False)):
-                topic = self._head(row, order)[0]
+                topic = self._head(row)[0]
                 if topic in found:
                     found[topic] += 1
         return found
-
-    def _order(self) -> tuple[int, ...]:
-        """Return where topic and data stand in a message's row: as it says, else as always."""
-        own = self._columns.get("messages", [])
-        return tuple(
-            own.index(name) if name in own else place
-            for name, place in (("topic_id", 1), ("data", 3))
-        )
 
     def cuts(self) -> list[int]:
         """Return where the pages of messages begin, as the tree of pages says."""
         if self._leaves is None:
             with self._database.open() as file:
-                root = self._roots.get("messages", 0)
-                self._leaves = list(self._database.leaves(file, root, self._quiet))
+                self._leaves = list(self._database.leaves(file, self._root, self._quiet))
         return self._leaves
 
     def messages(self, wanted: Set[int], losses: Losses, start: int = 0) -> Iterator[Message]:
         """Yield the messages of the topics `wanted`, in order of their numbers."""
         database = self._database
-        order = self._order()
         said = database.said_pages or database.pages
         if database.bytes != said * database.page_bytes:
             problem = (
@@ -163,7 +156,7 @@ class Db3File(Container):
             losses.lose(0, 0, self._doubt)
         with database.open() as file:
             for row in self._message_rows(file, losses, start):
-                topic, first = self._head(row, order)
+                topic, first = self._head(row)
                 if topic not in self.channels:
                     problem = f"a message is of topic {topic}, which is not declared"
                     losses.lose(row.offset, row.length, problem)
@@ -178,10 +171,10 @@ class Db3File(Container):
                     exact = not row.overflow and len(data) == len(payload) - first
                     yield Message(topic, data, row.offset + first * exact, exact)
 
-    def _head(self, row: Row, order: tuple[int, ...]) -> tuple[int, int]:
+    def _head(self, row: Row) -> tuple[int, int]:
         """Return a message's topic, and where its data begin in the payload."""
-        topic = self._database.values(row, row.local)[order[0]]
-        first = row.header + sum(map(kind_bytes, row.kinds[: order[1]]))
+        topic = self._database.values(row, row.local)[self._order[0]]
+        first = row.header + sum(map(kind_bytes, row.kinds[: self._order[1]]))
         return topic if isinstance(topic, int) else -1, first
 
     def _message_rows(self, file: BinaryIO, losses: Losses, start: int = 0) -> Iterator[Row]:
@@ -191,7 +184,7 @@ class Db3File(Container):
         if start:
             pages = self.cuts()[self.cuts().index(start) :]
         elif strict:
-            pages = database.leaves(file, self._roots["messages"], losses.lose)
+            pages = database.leaves(file, self._root, losses.lose)
         else:
             pages = self._valid_leaves(file, losses)
         latest = None
@@ -242,7 +235,7 @@ class Db3File(Container):
             bad.add(offset)
             losses.lose(offset, length, problem)
 
-        listed = list(database.leaves(file, self._roots.get("messages", 0), lose))
+        listed = list(database.leaves(file, self._root, lose))
         if not bad and self._moved is None:
             return listed
         found = set(listed)

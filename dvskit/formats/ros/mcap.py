@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterator, Set
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +23,6 @@ from dvskit.formats.ros.records import (
     COMPRESSIONS,
     SEARCHED_BYTES,
     Chunk,
-    Found,
     Record,
     RecordFile,
     Region,
@@ -113,11 +112,11 @@ class McapFile(RecordFile):
             return False
         return True
 
-    def _run(self, window: memoryview, wanted: Set[int]) -> Iterator[Found]:
+    def _run(self, window: memoryview) -> Iterator[tuple[int, int, int]]:
         head, size = RECORD.size + MESSAGE_HEAD.size, len(window)
         unpack = struct.Struct("<BQH").unpack_from
         at = 0
-        valid: Found | None = None
+        valid: tuple[int, int, int] | None = None
         while at + head <= size:
             kind, length, number = unpack(window, at)
             following = at + RECORD.size + length
@@ -130,7 +129,7 @@ class McapFile(RecordFile):
                 return
             if valid is not None:
                 yield valid
-            valid = Found(number, at + head, following, number in wanted)
+            valid = (number, at + head, following)
             at = following
 
     def _record(self, region: Region, at: int, *, cut: bool = False) -> Record | str:

@@ -14,7 +14,7 @@ from dvskit.events import Events, Size
 from dvskit.formats.in_order import Columns, InOrder
 from dvskit.formats.losses import Losses
 from dvskit.formats.ros import message_kernels as k
-from dvskit.formats.ros.topics import Part
+from dvskit.formats.ros.topics import Part, Topic
 from dvskit.formats.storage import EventColumns, Storage, new_columns
 
 GROUP_EVENTS = 1 << 19
@@ -32,8 +32,8 @@ _DECODERS: dict[str, Callable[..., tuple[int, bool]]] = {
 class _Group:
     """Parts that are decoded together: their bytes in one array, and where each stands in it."""
 
-    def __init__(self, parts: list[Part], encoding: str, *, ros1: bool) -> None:
-        self.parts, self.encoding, self.ros1 = parts, encoding, ros1
+    def __init__(self, topic: Topic, parts: list[Part]) -> None:
+        self.parts, self.encoding, self.ros1 = parts, topic.encoding, topic.channel.ros1
         stops = np.cumsum([len(part.data) for part in parts])
         self.ends = np.cumsum([part.events for part in parts])
         self.places = np.concatenate([[0], self.ends[:-1]])
@@ -44,7 +44,7 @@ class _Group:
             stops,
             np.array([part.base_ns for part in parts], np.int64),
             self.places,
-            ros1,
+            self.ros1,
             parts[0].big,
         )
 
@@ -84,23 +84,23 @@ class _Group:
         return offsets, np.full(self.count, width, np.int64)
 
 
-def first_us(part: Part, encoding: str, *, ros1: bool) -> int:
+def first_us(topic: Topic, part: Part) -> int:
     """Return the time of a part's first event, or one ahead of it."""
-    if encoding == "libcaer_cmp":
+    if topic.encoding == "libcaer_cmp":
         return part.base_ns // 1000
-    single = part._replace(data=part.data[: 8 if encoding else 13], events=1)
+    single = part._replace(data=part.data[: 8 if topic.encoding else 13], events=1)
     columns = new_columns(1)
-    _Group([single], encoding, ros1=ros1).decode(Size(1, 1), columns)
+    _Group(topic, [single]).decode(Size(1, 1), columns)
     return int(columns.t[0])
 
 
-def from_time(parts: Iterator[Part], start_us: int, encoding: str, *, ros1: bool) -> Iterator[Part]:
+def from_time(topic: Topic, parts: Iterator[Part], start_us: int) -> Iterator[Part]:
     """Yield the parts less those that end ahead of `start_us`, as the one behind them says."""
     waiting: Part | None = None
     for part in parts:
         if not len(part.data):
             continue
-        if waiting is not None and first_us(part, encoding, ros1=ros1) >= start_us:
+        if waiting is not None and first_us(topic, part) >= start_us:
             yield waiting
             yield part
             yield from parts
@@ -111,16 +111,13 @@ def from_time(parts: Iterator[Part], start_us: int, encoding: str, *, ros1: bool
 
 
 class PackedDecoding:
-    """One pass over parts of one encoding (empty: of EventArrays), in blocks of whole parts.
+    """One pass over the parts of a topic, not of evt3, in blocks of whole parts.
 
     rounded  whether a time was rounded down to whole microseconds
     """
 
-    def __init__(
-        self, parts: Iterator[Part], encoding: str, size: Size, losses: Losses, *, ros1: bool
-    ) -> None:
-        self._parts, self._encoding, self._ros1 = parts, encoding, ros1
-        self._size, self._losses = size, losses
+    def __init__(self, topic: Topic, parts: Iterator[Part], size: Size, losses: Losses) -> None:
+        self._topic, self._parts, self._size, self._losses = topic, parts, size, losses
         self._last = _NEVER
         self.rounded = False
 
@@ -167,7 +164,7 @@ class PackedDecoding:
         """Yield the events of the first `certain` parts, judged by all."""
         if not certain:
             return
-        group = _Group(parts, self._encoding, ros1=self._ros1)
+        group = _Group(self._topic, parts)
         columns = storage.columns(group.count)
         bad, rounded = group.decode(self._size, columns)
         self.rounded |= rounded

@@ -208,7 +208,7 @@ def _blocks(
         if payloads.missing:
             notes.append(f"{payloads.missing} packets were never recorded, as their numbers say")
         return notes
-    packed = PackedDecoding(parts, topic.encoding, size, losses, ros1=topic.channel.ros1)
+    packed = PackedDecoding(topic, parts, size, losses)
     yield from packed.blocks(storage)
     if packed.rounded:
         notes.append("times are recorded in nanoseconds, and rounded down to microseconds")
@@ -243,22 +243,20 @@ def packed_from(
     The index of the file says only where something may begin: the times are those of the messages
     there.
     """
-    encoding, ros1 = topic.encoding, topic.channel.ros1
     cuts = container.cuts() if container.path.stat().st_size >= LEAST_BYTES else []
 
     def is_early(cut: int) -> bool:
         try:
             for part in topic.parts(container, Losses(container.path, strict=True), cuts[cut]):
                 if len(part.data):
-                    return first_us(part, encoding, ros1=ros1) < start_us
+                    return first_us(topic, part) < start_us
         except DamagedFileError:
             pass
         return False
 
     early = count_early(len(cuts), is_early)
     parts = topic.parts(container, losses, cuts[early - 1] if early > 1 else 0)
-    parts = from_time(parts, start_us, encoding, ros1=ros1)
-    return PackedDecoding(parts, encoding, size, losses, ros1=ros1)
+    return PackedDecoding(topic, from_time(topic, parts, start_us), size, losses)
 
 
 def evt3_from(

@@ -92,15 +92,6 @@ class Record(NamedTuple):
         return self.start + self.length
 
 
-class Found(NamedTuple):
-    """A message of a channel in a window: where its data are, and if it is wanted."""
-
-    channel: int
-    start: int
-    stop: int
-    wanted: bool
-
-
 class RecordFile(Container):
     """A container of records, some of them in chunks, that may end with an index.
 
@@ -212,9 +203,9 @@ class RecordFile(Container):
             # Of a file, windows of one size: messages larger than that are not worth it.
             window = memoryview(region.read(at, _WINDOW if region.whole else region.size))
             first = at
-            for number, start, stop, is_wanted in self._run(window, wanted):
+            for number, start, stop in self._run(window):
                 at = first + stop
-                if is_wanted:
+                if number in wanted:
                     place = region.place(first + start)
                     yield Message(number, window[start:stop], place, region.exact)
             if not region.whole or at - first < _WINDOW // 2:
@@ -285,8 +276,11 @@ class RecordFile(Container):
         """
 
     @abstractmethod
-    def _run(self, window: memoryview, wanted: Set[int]) -> Iterator[Found]:
-        """Yield the messages from the start of a window on that are followed by others."""
+    def _run(self, window: memoryview) -> Iterator[tuple[int, int, int]]:
+        """Yield the messages from the start of a window on that are followed by others.
+
+        Of each its channel, and where its data begin and end in the window.
+        """
 
     @abstractmethod
     def _take(self, region: Region, record: Record, losses: Losses) -> None:
