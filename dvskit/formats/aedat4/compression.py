@@ -7,13 +7,21 @@ from enum import IntEnum
 import lz4.frame
 import numpy as np
 import zstandard
+from numpy.typing import NDArray
 
+from dvskit._threads import run_parts, thread_count
+from dvskit.events import Size
 from dvskit.formats.aedat4 import lz4_kernels as lz4_frames
-from dvskit.formats.decompression import pieces, zstd_decompressor
+from dvskit.formats.aedat4 import unpacking_kernels as k
+from dvskit.formats.decompression import zstd_decompressor
+from dvskit.formats.storage import EventColumns
 
 MOST_BYTES = 1 << 27  # of one packet, decompressed: some 8 million events
-TOO_LARGE = f"it decompresses to more than {MOST_BYTES} bytes"
 _FIRST_BYTES = 1 << 16
+_SCRATCH = 1 << 19  # bytes that stay in a processor's own cache
+_HEAD_BYTES = 64  # ahead of the events of a packet, at most, in all files known
+_SMALL_EVENTS = 1 << 11  # for which a stream takes longer to make than to read
+_SHORT_BYTES = 1 << 14  # not worth a second thread
 _LZ4_PROBLEMS = {
     lz4_frames.ENDS_EARLY: "its compressed data ends early",
     lz4_frames.MALFORMED: "it does not decompress",
@@ -32,56 +40,63 @@ class Compression(IntEnum):
     ZSTD_HIGH = 4
 
     @property
+    def is_lz4(self) -> bool:
+        """Whether it is one of the two with LZ4."""
+        return self in (Compression.LZ4, Compression.LZ4_HIGH)
+
+    @property
     def magic(self) -> bytes:
         """The first bytes of compressed data; empty without compression."""
         if self is Compression.NONE:
             return b""
-        lz4_family = self in (Compression.LZ4, Compression.LZ4_HIGH)
-        return b"\x04\x22\x4d\x18" if lz4_family else b"\x28\xb5\x2f\xfd"
+        return b"\x04\x22\x4d\x18" if self.is_lz4 else b"\x28\xb5\x2f\xfd"
 
 
 class CompressionError(ValueError):
     """Data that does not decompress, or to more than MOST_BYTES."""
 
 
-def _unpack_lz4(data: bytes) -> bytes:
-    # Room grows: a small packet that claims to be huge costs what it really holds.
-    source = np.frombuffer(data + bytes(lz4_frames.SPARE), np.uint8)
-    room = max(_FIRST_BYTES, 4 * len(data))
-    while True:
-        room = min(room, MOST_BYTES)
-        target = np.empty(room + lz4_frames.SPARE, np.uint8)
-        size = lz4_frames.decompress(source, 0, len(data), target, 0, room)
-        if size >= 0:
-            return target[:size].tobytes()
-        if size != lz4_frames.NO_ROOM:
-            raise CompressionError(_LZ4_PROBLEMS[size])
-        if room == MOST_BYTES:
-            raise CompressionError(TOO_LARGE)
-        del target
-        room *= 4
+_LIBRARY_ERRORS = (RuntimeError, EOFError, MemoryError, zstandard.ZstdError)
 
 
-def _unpack_zstd(data: bytes) -> bytes:
-    parts, total = [], 0
-    for part in pieces(data, "zstd", MOST_BYTES):
-        parts.append(part)
-        total += len(part)
-        if total > MOST_BYTES:
-            raise CompressionError(TOO_LARGE)
-    return b"".join(parts)
-
-
-def decompress(data: bytes, compression: Compression) -> bytes:
+def decompress(data: bytes | memoryview, compression: Compression) -> bytes:
     """Return the decompressed data. Raises CompressionError."""
+    return unpacked(data, compression).tobytes()
+
+
+def unpacked(data: bytes | memoryview, compression: Compression) -> NDArray[np.uint8]:
+    """Do as `decompress` does, into an array of its own."""
+    if compression is Compression.NONE:
+        return np.frombuffer(bytearray(data), np.uint8)
+    source = np.frombuffer(bytes(data) + bytes(lz4_frames.SPARE), np.uint8)
+    # Room grows: a small packet that claims to be huge costs what it really holds.
+    room = max(_FIRST_BYTES, 8 * len(data))
     try:
-        if compression is Compression.NONE:
-            return data
-        if compression in (Compression.LZ4, Compression.LZ4_HIGH):
-            return _unpack_lz4(data)
-        return _unpack_zstd(data)
-    except (RuntimeError, EOFError, MemoryError, zstandard.ZstdError) as error:
+        while True:
+            room = min(room, MOST_BYTES)
+            target = np.empty(room + lz4_frames.SPARE, np.uint8)
+            if compression.is_lz4:
+                size = lz4_frames.decompress(source, 0, len(data), target, 0, room)
+            else:
+                size = _stream_zstd(source.data[: len(data)], target.data[: room + 1])
+                size = lz4_frames.NO_ROOM if size > room else size
+            if size >= 0:
+                return target[:size]
+            if size != lz4_frames.NO_ROOM:
+                raise CompressionError(_LZ4_PROBLEMS[size])
+            if room == MOST_BYTES:
+                raise CompressionError(f"it decompresses to more than {MOST_BYTES} bytes")
+            del target
+            room *= 4
+    except _LIBRARY_ERRORS as error:
         raise CompressionError(f"it does not decompress ({error})") from None
+
+
+def _stream_zstd(data: memoryview, target: memoryview) -> int:
+    """Decompress until the frame ends or the target is full; return how many bytes there are."""
+    with zstd_decompressor().stream_reader(data) as reader:
+        size: int = reader.readinto(target)
+        return size
 
 
 def decompress_begun(data: bytes, compression: Compression) -> bytes:
@@ -89,12 +104,12 @@ def decompress_begun(data: bytes, compression: Compression) -> bytes:
     try:
         if compression is Compression.NONE:
             return data
-        if compression in (Compression.LZ4, Compression.LZ4_HIGH):
+        if compression.is_lz4:
             begun: bytes = lz4.frame.LZ4FrameDecompressor().decompress(data, MOST_BYTES)
             return begun
         with zstd_decompressor().stream_reader(data) as reader:
             return reader.read(MOST_BYTES)
-    except (RuntimeError, EOFError, MemoryError, zstandard.ZstdError):
+    except _LIBRARY_ERRORS:
         return b""
 
 
@@ -117,3 +132,116 @@ class Compressor:
         level = 9 if self._compression is Compression.LZ4_HIGH else 0
         packed: bytes = lz4.frame.compress(data, compression_level=level, store_size=False)
         return packed
+
+
+class Unpacker:
+    """Decompresses packets of events on all threads, and splits the events into columns.
+
+    Packets are rows of an int64 (n, 2) array: where in the data their content begins, and how long
+    it is.
+    """
+
+    def __init__(self, compression: Compression) -> None:
+        self._compression = compression
+        self._scratch: dict[int, NDArray[np.uint8]] = {}
+
+    def expected_counts(
+        self, data: NDArray[np.uint8], packets: NDArray[np.int64]
+    ) -> NDArray[np.int64]:
+        """Return how many events each packet will most likely give; -1 where it does not say."""
+        if self._compression is Compression.NONE:
+            events = k.locate_all(data, packets)
+            return np.where(events[:, 0] < 0, -1, events[:, 1])
+        is_lz4 = self._compression.is_lz4
+        count = k.expected_counts_lz4 if is_lz4 else k.expected_counts_zstd
+        counts: NDArray[np.int64] = count(data, packets)
+        counts[counts > MOST_BYTES // k.EVENT_BYTES] = -1
+        return counts
+
+    def split(
+        self,
+        data: NDArray[np.uint8],
+        packets: NDArray[np.int64],
+        counts: NDArray[np.int64],
+        size: Size,
+        columns: EventColumns,
+    ) -> int:
+        """Decompress packets of `counts` events and split them into columns.
+
+        Returns what became of them: GOOD, BAD_EVENTS or OTHERWISE of the kernels.
+        """
+        ends = np.cumsum(packets[:, 1])
+        parts = thread_count() if len(ends) > 1 and ends[-1] >= _SHORT_BYTES else 1
+        shares = [ends[-1] * part / parts for part in range(1, parts)]
+        inner = np.searchsorted(ends - packets[:, 1] / 2, shares).tolist()
+        cuts = [0, *inner, len(ends)]  # each thread has about as many bytes
+        places = np.concatenate([[0], np.cumsum(counts)])
+        results = [k.GOOD] * parts
+
+        def work(part: int) -> None:
+            own = slice(cuts[part], cuts[part + 1])
+            room = columns.part(slice(places[own.start], places[own.stop]))
+            results[part] = self._split_part(part, data, packets[own], counts[own], size, room)
+
+        run_parts(work, parts)
+        t = columns.t
+        borders = [int(places[cut]) for cut in inner]
+        if any(0 < at < len(t) and t[at] < t[at - 1] for at in borders):
+            results.append(k.BAD_EVENTS)
+        return max(results)
+
+    def _split_part(
+        self,
+        part: int,
+        data: NDArray[np.uint8],
+        packets: NDArray[np.int64],
+        counts: NDArray[np.int64],
+        size: Size,
+        columns: EventColumns,
+    ) -> int:
+        if self._compression is Compression.NONE:
+            bad = k.split_events(data, k.locate_all(data, packets), *size, columns)
+            return k.BAD_EVENTS if bad else k.GOOD
+        largest = _HEAD_BYTES + k.EVENT_BYTES * int(counts.max(initial=0))
+        scratch = self._scratch.get(part)
+        if scratch is None or len(scratch) < largest + lz4_frames.SPARE:
+            scratch = np.empty(max(largest, _SCRATCH) + lz4_frames.SPARE, np.uint8)
+            self._scratch[part] = scratch
+        unpack = k.unpack_lz4 if self._compression.is_lz4 else _unpack_zstd
+        ends = np.cumsum(_HEAD_BYTES + k.EVENT_BYTES * counts)
+        room = len(scratch) - lz4_frames.SPARE
+        bad, done, place = False, 0, 0
+        while done < len(packets):
+            reach = room + (ends[done - 1] if done else 0)
+            some = slice(done, int(np.searchsorted(ends, reach, "right")))
+            events = unpack(data, packets[some], scratch)
+            if (events[:, 0] < 0).any() or not np.array_equal(events[:, 1], counts[some]):
+                return k.OTHERWISE
+            done, stop = some.stop, place + int(events[:, 1].sum())
+            bad |= k.split_events(scratch, events, *size, columns.part(slice(place, stop)))
+            bad |= 0 < place < stop and bool(columns.t[place] < columns.t[place - 1])
+            place = stop
+        return k.BAD_EVENTS if bad else k.GOOD
+
+
+def _unpack_zstd(
+    data: NDArray[np.uint8], packets: NDArray[np.int64], out: NDArray[np.uint8]
+) -> NDArray[np.int64]:
+    """Do for Zstandard what the kernel unpack_lz4 does."""
+    decompressor, place, room = zstd_decompressor(), 0, len(out) - lz4_frames.SPARE
+    places = np.zeros_like(packets)
+    expected = k.expected_counts_zstd(data, packets).tolist()
+    for row, ((begin, length), count) in enumerate(zip(packets.tolist(), expected, strict=True)):
+        content = data.data[begin : begin + length]
+        try:
+            if 0 <= count < _SMALL_EVENTS:
+                whole = decompressor.decompress(content)
+                size = len(whole)
+                out.data[place : place + size] = whole
+            else:
+                size = _stream_zstd(content, out.data[place:room])
+        except (zstandard.ZstdError, MemoryError):
+            return np.full_like(packets, -1)
+        places[row] = place, size
+        place = min((place + size + 15) & ~15, room)
+    return k.locate_all(out, places)

@@ -12,21 +12,21 @@ from dvskit.events import Events, Size
 from dvskit.formats.aedat4 import unpacking_kernels as k
 from dvskit.formats.aedat4.compression import (
     MOST_BYTES,
-    TOO_LARGE,
     Compression,
     CompressionError,
-    decompress,
+    Unpacker,
     decompress_begun,
+    unpacked,
 )
 from dvskit.formats.aedat4.layout import PACKET_HEADER, Container, FlatbufferError, root
 from dvskit.formats.aedat4.packets import Packets, Window
-from dvskit.formats.aedat4.unpacking import TOO_MANY, Unpacker
 from dvskit.formats.losses import Losses
 from dvskit.formats.order_kernels import longest_in_order
 from dvskit.formats.storage import EventColumns, Storage, new_columns
 
 LOOK_AHEAD = 1 << 16  # events behind an event that may show that it stands ahead of its time
 GROUP_EVENTS = 1 << 20  # that packets decoded at a time may say to have
+_MOST_UNPACKED = 1 << 22  # bytes of packets that are decompressed one by one before they are split
 _NEVER = np.iinfo(np.int64).min
 
 
@@ -106,13 +106,9 @@ class EventReader:
         count = min(count, (len(begun) - start) // k.EVENT_BYTES)
         if start < 0 or count < 1:
             return
-        columns = self._columns(count)
-        place = columns.part(slice(len(self._held.t), None))
-        bad = k.split_events(data, np.array([(start, count)]), *self._size, place)
         if self._compression is Compression.NONE:
             self._damage.lost_bytes -= k.EVENT_BYTES * count
-        runs = _Runs(np.array([offset]), np.array([count]))
-        yield from self._judge(columns, bad, runs, self._look_ahead)
+        yield from self._split([_Packet(offset, data, start, count)])
 
     def _columns(self, count: int) -> EventColumns:
         """Return columns that begin with the events held back, with room for `count` behind."""
@@ -125,49 +121,53 @@ class EventReader:
         self, window: Window, contents: NDArray[np.int64], counts: NDArray[np.int64], first: int
     ) -> Iterator[Events]:
         """Yield the events of some packets, at once where all are as they say."""
-        offsets = window.rows[first : first + len(contents), 0]
         if counts.min() >= 0:
             columns = self._columns(int(counts.sum()))
             place = columns.part(slice(len(self._held.t), None))
             result = self._unpacker.split(window.data, contents, counts, self._size, place)
             if result != k.OTHERWISE:
-                runs = _Runs(offsets, counts)
+                runs = _Runs(window.rows[first : first + len(contents), 0], counts)
                 yield from self._judge(columns, result != k.GOOD, runs, self._look_ahead)
                 return
-        done = 0
-        while done < len(contents):
-            data, events = self._unpacker.unpack(window.data, contents[done:])
-            good = events[:, 0] >= 0
-            bad = np.flatnonzero(~good)
-            if self._strict and len(bad):
-                good[bad[0] :] = False
-            too_large = events[bad, 1] == TOO_MANY
-            events, runs = events[good], _Runs(offsets[done:][: len(good)][good], events[good, 1])
-            if len(events):
-                columns = self._columns(int(runs.counts.sum()))
-                own = columns.part(slice(len(self._held.t), None))
-                is_bad = k.split_events(data, events, *self._size, own)
-                yield from self._judge(columns, is_bad, runs, self._look_ahead)
-            self._reject(window, first + done + bad, too_large)
-            done += len(good)
+        at, stop = first, first + len(contents)
+        while at < stop:
+            packets: list[_Packet] = []
+            bad: dict[int, str] = {}
+            room = _MOST_UNPACKED
+            while at < stop and room > 0 and not (self._strict and bad):
+                try:
+                    packets.append(_unpack(window, at, self._compression))
+                    room -= len(packets[-1].content)
+                except (CompressionError, FlatbufferError) as error:
+                    bad[at] = str(error)
+                at += 1
+            yield from self._split(packets)
+            for row, reason in bad.items():
+                self._reject(window, row, reason)
 
-    def _reject(
-        self, window: Window, rows: NDArray[np.int64], too_large: NDArray[np.bool_]
-    ) -> None:
-        """Count packets as lost."""
-        starts = window.rows[rows, 0]
-        ends = starts + PACKET_HEADER.size + window.rows[rows, 1]
-        inner = rows + 1 < len(window.rows)  # another packet may begin inside a damaged one
-        ends[inner] = np.minimum(ends[inner], window.rows[rows[inner] + 1, 0])
+    def _split(self, packets: list[_Packet]) -> Iterator[Events]:
+        """Yield the events of packets that are decompressed."""
+        counts = np.array([each.count for each in packets], np.int64)
+        columns = self._columns(int(counts.sum()))
+        bad, place, t = False, len(self._held.t), columns.t
+        for each in packets:
+            stop = place + each.count
+            own, events = columns.part(slice(place, stop)), np.array([(each.start, each.count)])
+            bad |= k.split_events(each.content, events, *self._size, own)
+            bad |= 0 < place < stop and bool(t[place] < t[place - 1])
+            place = stop
+        offsets = np.array([each.offset for each in packets], np.int64)
+        yield from self._judge(columns, bad, _Runs(offsets, counts), self._look_ahead)
 
-        def problem(number: int) -> str:
-            row = int(rows[number])
-            reason = TOO_LARGE if too_large[number] else _reason(window, row, self._compression)
-            return f"EVTS packet is damaged: {reason}"
-
-        self._losses.lose_all(starts, ends - starts, problem)
-        if len(rows) and rows[-1] == len(window.rows) - 1:
-            self._lost_until = int(ends[-1])
+    def _reject(self, window: Window, row: int, reason: str) -> None:
+        """Count a packet as lost."""
+        start, length = window.rows[row].tolist()
+        end = start + PACKET_HEADER.size + length
+        if row + 1 < len(window.rows):  # another packet may begin inside a damaged one
+            end = min(end, int(window.rows[row + 1, 0]))
+        else:
+            self._lost_until = end
+        self._losses.lose(start, end - start, f"EVTS packet is damaged: {reason}")
 
     def _judge(
         self, columns: EventColumns, bad: bool, runs: _Runs, look_ahead: int
@@ -245,11 +245,20 @@ class EventReader:
         self._losses.lose_all(runs.offsets[numbers], k.EVENT_BYTES * sizes, problem)
 
 
-def _reason(window: Window, row: int, compression: Compression) -> str:
-    """Say why a packet gives no events."""
-    try:
-        table = root(decompress(bytes(window.content(row)), compression), b"EVTS")
-        count = table.vector(0, k.EVENT_BYTES)[1]
-    except (CompressionError, FlatbufferError) as error:
-        return str(error)
-    return f"its {count} events do not fill it"
+class _Packet(NamedTuple):
+    """The packet at byte `offset`: its content, and where its `count` events begin in it."""
+
+    offset: int
+    content: NDArray[np.uint8]
+    start: int
+    count: int
+
+
+def _unpack(window: Window, row: int, compression: Compression) -> _Packet:
+    """Decompress a packet. Raises CompressionError, FlatbufferError where it gives no events."""
+    content = unpacked(window.content(row), compression)
+    start, count = k.locate_events(content, 0, len(content))
+    if start < 0:
+        count = root(content.tobytes(), b"EVTS").vector(0, k.EVENT_BYTES)[1]
+        raise FlatbufferError(f"its {count} events do not fill it")
+    return _Packet(int(window.rows[row, 0]), content, start, count)

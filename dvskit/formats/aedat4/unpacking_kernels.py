@@ -33,41 +33,33 @@ def locate_events(data: NDArray[np.uint8], at: int, size: int) -> tuple[int, int
 
 
 @njit(cache=True, nogil=True)
-def locate_all(
-    data: NDArray[np.uint8], packets: NDArray[np.int64], events: NDArray[np.int64]
-) -> None:
-    """Find the events of packets (place and length in `data`, a row each): start and number."""
+def locate_all(data: NDArray[np.uint8], packets: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return for packets (place and length in `data`, a row each) where the events of each begin.
+
+    And their number, behind it; a damaged packet has -1 and 0.
+    """
+    events = np.empty_like(packets)
     for i in range(packets.shape[0]):
         events[i, 0], events[i, 1] = locate_events(data, packets[i, 0], packets[i, 1])
+    return events
 
 
 @njit(cache=True, nogil=True)
 def unpack_lz4(
-    data: NDArray[np.uint8],
-    packets: NDArray[np.int64],
-    out: NDArray[np.uint8],
-    place: int,
-    room: int,
-    events: NDArray[np.int64],
-) -> int:
-    """Decompress packets (place and length in `data`) one behind the other to out[place:room].
-
-    Fills in where the events of each begin in `out`, and their number. Returns how many packets
-    there was room for.
-    """
+    data: NDArray[np.uint8], packets: NDArray[np.int64], out: NDArray[np.uint8]
+) -> NDArray[np.int64]:
+    """Decompress packets one behind the other; return where their events are, as `locate_all`."""
+    place, room = 0, len(out) - lz4.SPARE
+    events = np.empty_like(packets)
     for i in range(packets.shape[0]):
         begin = packets[i, 0]
         size = lz4.decompress(data, begin, begin + packets[i, 1], out, place, room)
-        if size == lz4.NO_ROOM:
-            return i
         if size < 0:
             events[i, 0], events[i, 1] = -1, 0
             continue
         events[i, 0], events[i, 1] = locate_events(out, place, size)
-        place = (place + size + 15) & ~15
-        if place > room:
-            place = room
-    return packets.shape[0]
+        place = min((place + size + 15) & ~15, room)
+    return events
 
 
 @njit(cache=True, nogil=True)
@@ -90,13 +82,6 @@ def _split_run(
 
 
 @njit(cache=True, nogil=True)
-def _part(columns: EventColumns, place: int, count: int) -> EventColumns:
-    t, x, y, p = columns
-    stop = place + count
-    return EventColumns(t[place:stop], x[place:stop], y[place:stop], p[place:stop])
-
-
-@njit(cache=True, nogil=True)
 def split_events(
     data: NDArray[np.uint8],
     events: NDArray[np.int64],
@@ -110,53 +95,17 @@ def split_events(
     two words of 64 bits: time; x, y, polarity. Returns whether any runs back from the one ahead of
     it or is off the sensor.
     """
-    t = columns.t
+    t, x, y, p = columns
     bad = False
     place = 0
     for i in range(events.shape[0]):
-        count = events[i, 1]
-        if count > 0:
-            part = _part(columns, place, count)
+        stop = place + events[i, 1]
+        if stop > place:
+            part = EventColumns(t[place:stop], x[place:stop], y[place:stop], p[place:stop])
             bad |= _split_run(data, events[i, 0], width, height, part)
             bad |= place > 0 and t[place] < t[place - 1]
-            place += count
+            place = stop
     return bad
-
-
-@njit(cache=True, nogil=True)
-def unpack_and_split_lz4(
-    data: NDArray[np.uint8],
-    packets: NDArray[np.int64],
-    counts: NDArray[np.int64],
-    scratch: NDArray[np.uint8],
-    width: int,
-    height: int,
-    columns: EventColumns,
-) -> int:
-    """Decompress packets (place and length in `data`), one at a time, and split their events.
-
-    Returns GOOD, BAD_EVENTS as `split_events` does, or OTHERWISE where a packet is not valid, has
-    another number of events than `counts` says, or does not fit into `scratch`.
-    """
-    t = columns.t
-    bad = False
-    place = 0
-    for i in range(packets.shape[0]):
-        begin = packets[i, 0]
-        size = lz4.decompress(
-            data, begin, begin + packets[i, 1], scratch, 0, len(scratch) - lz4.SPARE
-        )
-        if size < 0:
-            return OTHERWISE
-        start, count = locate_events(scratch, 0, size)
-        if start < 0 or count != counts[i]:
-            return OTHERWISE
-        if count > 0:
-            part = _part(columns, place, count)
-            bad |= _split_run(scratch, start, width, height, part)
-            bad |= place > 0 and t[place] < t[place - 1]
-            place += count
-    return BAD_EVENTS if bad else GOOD
 
 
 @njit(cache=True, nogil=True)
