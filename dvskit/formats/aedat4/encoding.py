@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvskit.events import Events, Size
-from dvskit.formats.aedat4 import packet_kernels as k
+from dvskit.formats.aedat4 import unpacking_kernels as k
 from dvskit.formats.aedat4.compression import Compression
 from dvskit.formats.aedat4.side_streams import TRIGGER_TYPES
 from dvskit.streams import Frame, Imu, Triggers

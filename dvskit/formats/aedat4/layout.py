@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvskit.errors import FormatError
-from dvskit.formats.aedat4 import packet_kernels as k
+from dvskit.formats.aedat4 import unpacking_kernels as k
 from dvskit.formats.aedat4.compression import Compression
 
 Buffer = bytes | bytearray | memoryview
@@ -114,7 +114,7 @@ def scalar_tables(buffer: bytes, identifier: bytes, widths: tuple[int, ...]) -> 
     start, count = root(buffer, identifier).vector(0, 4)
     values = np.empty((count, len(widths)), np.int64)
     data = np.frombuffer(buffer, np.uint8)
-    if not k.read_tables(data, 0, len(buffer), start, np.array(widths, np.int64), values):
+    if not k.read_tables(data, start, np.array(widths, np.int64), values):
         raise FlatbufferError("an offset in its tables points out of it")
     return values
 

@@ -1,4 +1,4 @@
-"""Loops over packets and flatbuffers. What is read of a file is checked before it is used."""
+"""The walk over packets. What is read of a file is checked before it is used."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from dvskit.formats.unaligned import load_i64, load_u8, load_u16, load_u32
+from dvskit.formats.unaligned import load_u32
 
 HEADER_BYTES = 8  # of a packet: stream, length
 SEEN_BYTES = HEADER_BYTES + 12  # from the start of a packet, enough to tell whether it is one
@@ -179,101 +179,3 @@ def walk(
             state[W_LOSS] = stop
             at += 1
     state[W_AT] = at
-
-
-@njit(cache=True, nogil=True)
-def locate_vector(
-    data: NDArray[np.uint8], at: int, size: int, kind: int, item_bytes: int
-) -> tuple[int, int]:
-    """Return where the vector of the only field of a root table begins, and its count.
-
-    The buffer is data[at:at + size]. (-1, 0) where an offset leads out of it, or its own length or
-    its kind is another. Where there is no vector, the count is 0 and the place that of the table.
-    """
-    bad = (-1, 0)
-    if size < 16 or load_u32(data, at) != size - 4 or load_u32(data, at + 8) != kind:
-        return bad
-    table = 4 + load_u32(data, at + 4)
-    if table + 4 > size:
-        return bad
-    vtable = table - np.int64(np.int32(load_u32(data, at + table)))
-    if vtable < 0 or vtable + 4 > size:
-        return bad
-    length, table_bytes = load_u16(data, at + vtable), load_u16(data, at + vtable + 2)
-    if length < 4 or length % 2 or table_bytes < 4:
-        return bad
-    if vtable + length > size or table + table_bytes > size:
-        return bad
-    field = load_u16(data, at + vtable + 4) if length >= 6 else 0
-    if field == 0:
-        return at + table, 0
-    place = table + field
-    if field >= table_bytes or place + 4 > size:
-        return bad
-    start = place + load_u32(data, at + place)
-    if start + 4 > size:
-        return bad
-    count = load_u32(data, at + start)
-    end = start + 4 + count * item_bytes
-    if end > size:
-        return bad
-    return at + start + 4, count
-
-
-@njit(cache=True, nogil=True)
-def read_tables(
-    data: NDArray[np.uint8],
-    at: int,
-    size: int,
-    start: int,
-    widths: NDArray[np.int64],
-    values: NDArray[np.int64],
-) -> bool:
-    """Read the scalar fields of the tables of a vector, which begins at `start`.
-
-    The buffer is data[at:at + size]. Each table gives a row of `values`, field by field: those of
-    1 and 8 bytes as numbers, those of 4 as their bits; 0 where a field is left out. Returns whether
-    all offsets stay in the buffer.
-    """
-    for row in range(values.shape[0]):
-        place = start - at + 4 * row
-        table = place + load_u32(data, at + place)
-        if table + 4 > size:
-            return False
-        vtable = table - np.int64(np.int32(load_u32(data, at + table)))
-        if vtable < 0 or vtable + 4 > size:
-            return False
-        length, table_bytes = load_u16(data, at + vtable), load_u16(data, at + vtable + 2)
-        if length < 4 or vtable + length > size or table + table_bytes > size:
-            return False
-        for field in range(widths.size):
-            slot = 4 + 2 * field
-            offset = load_u16(data, at + vtable + slot) if slot + 2 <= length else 0
-            values[row, field] = 0
-            if offset == 0:
-                continue
-            if offset + widths[field] > table_bytes:
-                return False
-            if widths[field] == 8:
-                values[row, field] = load_i64(data, at + table + offset)
-            elif widths[field] == 4:
-                values[row, field] = load_u32(data, at + table + offset)
-            else:
-                values[row, field] = np.int8(load_u8(data, at + table + offset))
-    return True
-
-
-@njit(cache=True, nogil=True)
-def pack_events(
-    t: NDArray[np.int64],
-    x: NDArray[np.int16],
-    y: NDArray[np.int16],
-    p: NDArray[np.bool_],
-    words: NDArray[np.int64],
-) -> None:
-    """Pack events into two words each: time; x in bits 0-15, y in 16-31, polarity in 32-39."""
-    for i in range(t.size):
-        words[2 * i] = t[i]
-        words[2 * i + 1] = (
-            np.int64(x[i]) & 0xFFFF | (np.int64(y[i]) & 0xFFFF) << 16 | np.int64(p[i]) << 32
-        )

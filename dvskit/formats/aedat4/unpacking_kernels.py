@@ -1,5 +1,5 @@
 # mypy: disable-error-code="arg-type,return-value,no-any-return,assignment"
-"""Loops over the events of packets. What is read of a file is checked before it is used."""
+"""Loops over flatbuffers and events. What is read of a file is checked before it is used."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from numba import njit
 from numpy.typing import NDArray
 
 from dvskit.formats.aedat4 import lz4_kernels as lz4
-from dvskit.formats.aedat4.packet_kernels import locate_vector
 from dvskit.formats.storage import EventColumns
 from dvskit.formats.unaligned import load_i64, load_u8, load_u16, load_u32
 
@@ -21,15 +20,50 @@ _HEAD_BYTES = 256
 
 
 @njit(cache=True, nogil=True)
-def locate_events(data: NDArray[np.uint8], at: int, size: int) -> tuple[int, int]:
-    """Return where the events of a packet begin, and their number: -1, 0 for a damaged packet.
+def _fields(data: NDArray[np.uint8], at: int, size: int, table: int) -> tuple[int, int, int]:
+    """Return where the list of a table's fields is, its length and that of the table.
 
-    They must be all it holds: less than two events fit behind them.
+    All places count from `at`, where a buffer of `size` bytes begins. The first is -1 where one of
+    them leads out of it.
     """
-    start, count = locate_vector(data, at, size, EVTS, EVENT_BYTES)
-    if at + size - (start + EVENT_BYTES * count) >= 2 * EVENT_BYTES:
-        return -1, 0
-    return start, count
+    bad = (-1, 0, 0)
+    if table + 4 > size:
+        return bad
+    vtable = table - np.int64(np.int32(load_u32(data, at + table)))
+    if vtable < 0 or vtable + 4 > size:
+        return bad
+    length, table_bytes = load_u16(data, at + vtable), load_u16(data, at + vtable + 2)
+    if length < 4 or vtable + length > size or table + table_bytes > size:
+        return bad
+    return vtable, length, table_bytes
+
+
+@njit(cache=True, nogil=True)
+def locate_events(data: NDArray[np.uint8], at: int, size: int) -> tuple[int, int]:
+    """Return where the events of the packet data[at:at + size] begin, and their number.
+
+    They are the vector that is the only field of its root table, and must be all it holds: less
+    than two events fit behind them. (-1, 0) for a damaged packet.
+    """
+    bad = (-1, 0)
+    if size < 16 or load_u32(data, at) != size - 4 or load_u32(data, at + 8) != EVTS:
+        return bad
+    table = 4 + load_u32(data, at + 4)
+    vtable, length, table_bytes = _fields(data, at, size, table)
+    if vtable < 0 or length % 2 or table_bytes < 4:
+        return bad
+    start, count = table, 0
+    field = load_u16(data, at + vtable + 4) if length >= 6 else 0
+    if field > 0:
+        place = table + field
+        if field >= table_bytes or place + 4 > size:
+            return bad
+        start = place + load_u32(data, at + place) + 4
+        if start > size:
+            return bad
+        count = load_u32(data, at + start - 4)
+    left = size - (start + EVENT_BYTES * count)
+    return (at + start, count) if 0 <= left < 2 * EVENT_BYTES else bad
 
 
 @njit(cache=True, nogil=True)
@@ -119,13 +153,9 @@ def expected_counts_lz4(data: NDArray[np.uint8], packets: NDArray[np.int64]) -> 
         lz4.decompress(data, begin, begin + packets[i, 1], head, 0, _HEAD_BYTES)
         counts[i] = -1
         table = 4 + load_u32(head, 4)
-        if table + 4 > _HEAD_BYTES:
-            continue
-        vtable = table - np.int64(np.int32(load_u32(head, table)))
-        if vtable < 0 or vtable + 6 > _HEAD_BYTES:
-            continue
+        vtable, _, _ = _fields(head, 0, _HEAD_BYTES, table)
         place = table + load_u16(head, vtable + 4)
-        if place + 4 > _HEAD_BYTES:
+        if vtable < 0 or place + 4 > _HEAD_BYTES:
             continue
         start = place + load_u32(head, place)
         if start + 4 <= _HEAD_BYTES and EVENT_BYTES * load_u32(head, start) <= load_u32(head, 0):
@@ -160,3 +190,55 @@ def expected_counts_zstd(data: NDArray[np.uint8], packets: NDArray[np.int64]) ->
         if size >= 32:
             counts[i] = (size - 32) // EVENT_BYTES
     return counts
+
+
+@njit(cache=True, nogil=True)
+def read_tables(
+    data: NDArray[np.uint8],
+    start: int,
+    widths: NDArray[np.int64],
+    values: NDArray[np.int64],
+) -> bool:
+    """Read the scalar fields of the tables of a vector, which begins at `start`.
+
+    Each table gives a row of `values`, field by field: those of 1 and 8 bytes as numbers, those of
+    4 as their bits; 0 where a field is left out. Returns whether all offsets stay in `data`.
+    """
+    size = len(data)
+    for row in range(values.shape[0]):
+        place = start + 4 * row
+        table = place + load_u32(data, place)
+        vtable, length, table_bytes = _fields(data, 0, size, table)
+        if vtable < 0:
+            return False
+        for field in range(widths.size):
+            slot = 4 + 2 * field
+            offset = load_u16(data, vtable + slot) if slot + 2 <= length else 0
+            values[row, field] = 0
+            if offset == 0:
+                continue
+            if offset + widths[field] > table_bytes:
+                return False
+            if widths[field] == 8:
+                values[row, field] = load_i64(data, table + offset)
+            elif widths[field] == 4:
+                values[row, field] = load_u32(data, table + offset)
+            else:
+                values[row, field] = np.int8(load_u8(data, table + offset))
+    return True
+
+
+@njit(cache=True, nogil=True)
+def pack_events(
+    t: NDArray[np.int64],
+    x: NDArray[np.int16],
+    y: NDArray[np.int16],
+    p: NDArray[np.bool_],
+    words: NDArray[np.int64],
+) -> None:
+    """Pack events into two words each: time; x in bits 0-15, y in 16-31, polarity in 32-39."""
+    for i in range(t.size):
+        words[2 * i] = t[i]
+        words[2 * i + 1] = (
+            np.int64(x[i]) & 0xFFFF | (np.int64(y[i]) & 0xFFFF) << 16 | np.int64(p[i]) << 32
+        )
