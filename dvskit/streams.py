@@ -38,8 +38,11 @@ class _Timed(ABC):
 
     def between(self, start_us: int | None, stop_us: int | None) -> Self:
         """Return what has start_us <= t < stop_us; None leaves that side open."""
-        part = within(self.t, *check_window(start_us, stop_us))
-        return type(self)(*(column[part] for column in _columns(self)))
+        return self.part(within(self.t, *check_window(start_us, stop_us)))
+
+    def part(self, which: slice) -> Self:
+        """Return some of the rows, as views."""
+        return type(self)(*(column[which] for column in _columns(self)))
 
     def __len__(self) -> int:
         return len(self.t)

@@ -44,7 +44,6 @@ class Aedat4Sink(FileSink):
         self._frames: Iterator[Frame] | None = None
         self._entries: list[encoding.Entry] = []
         self._kinds = ["EVTS"]
-        self._xml: str | None = None
 
     def write_triggers(self, triggers: Triggers) -> None:
         """Take all triggers of the recording; they are stored behind all events.
@@ -98,10 +97,10 @@ class Aedat4Sink(FileSink):
         for block in self._even.push(events):
             self._write_block(block)
 
-    def _begin(self) -> str:
+    def _header(self, table: int) -> bytes:
+        """Return the header; its length does not depend on where the table of packets is."""
         xml = encoding.streams_xml(self.size, self.compression, self._kinds)
-        self._file.write(MAGIC + encoding.header(self.compression, 0, xml))
-        return xml
+        return MAGIC + encoding.header(self.compression, table, xml)
 
     def _write_block(self, events: Events) -> None:
         starts = range(0, len(events), PACKET_EVENTS)
@@ -116,8 +115,7 @@ class Aedat4Sink(FileSink):
 
         run_parts(work, threads)
         for events_of_one, content in zip(packets, packed, strict=True):
-            t = events_of_one.t
-            self._put("EVTS", content, len(t), (int(t[0]), int(t[-1])))
+            self._put("EVTS", content, len(events_of_one), _span(events_of_one))
 
     def _write_others(self) -> None:
         # Behind all events: some readers take a packet of triggers for the end of the events.
@@ -127,20 +125,16 @@ class Aedat4Sink(FileSink):
             span = frame.t_us, frame.stop_us
             self._put("FRME", compress(encoding.frame_packet(frame)), 1, span)
         for start in range(0, len(self._imu), _MOST_ITEMS):
-            samples = _part_of_imu(self._imu, slice(start, start + _MOST_ITEMS))
-            span = int(samples.t[0]), int(samples.t[-1])
-            self._put("IMUS", compress(encoding.imu_packet(samples)), len(samples), span)
-        edges = self._triggers
-        for start in range(0, len(edges), _MOST_ITEMS):
-            part = slice(start, start + _MOST_ITEMS)
-            triggers = Triggers(edges.t[part], edges.id[part], edges.p[part])
-            span = int(triggers.t[0]), int(triggers.t[-1])
-            self._put("TRIG", compress(encoding.trigger_packet(triggers)), len(triggers), span)
+            samples = self._imu.part(slice(start, start + _MOST_ITEMS))
+            self._put("IMUS", compress(encoding.imu_packet(samples)), len(samples), _span(samples))
+        for start in range(0, len(self._triggers), _MOST_ITEMS):
+            edges = self._triggers.part(slice(start, start + _MOST_ITEMS))
+            self._put("TRIG", compress(encoding.trigger_packet(edges)), len(edges), _span(edges))
 
     def _put(self, kind: str, packed: bytes, items: int, span_us: tuple[int, int]) -> None:
         """Write a packet that is compressed already."""
-        if self._xml is None:
-            self._xml = self._begin()
+        if not self._entries:
+            self._file.write(self._header(0))
         stream = self._kinds.index(kind)
         self._file.write(PACKET_HEADER.pack(stream, len(packed)))
         entry = encoding.Entry(self._file.tell(), stream, len(packed), items, *span_us)
@@ -152,25 +146,19 @@ class Aedat4Sink(FileSink):
             for block in self._even.rest():
                 self._write_block(block)
             self._write_others()
-            if self._xml is None:
-                self._xml = self._begin()
+            if not self._entries:
+                self._file.write(self._header(0))
             table = self._file.tell()
             entries = encoding.packet_table(self._entries)
             self._file.write(self._compressors[0].compress(entries))
-            self._file.seek(len(MAGIC))
-            self._file.write(encoding.header(self.compression, table, self._xml))
+            self._file.seek(0)
+            self._file.write(self._header(table))
         finally:
             self._file.close()
 
 
-def _part_of_imu(samples: Imu, part: slice) -> Imu:
-    return Imu(
-        samples.t[part],
-        samples.accelerometer[part],
-        samples.gyroscope[part],
-        samples.temperature[part],
-        samples.magnetometer[part],
-    )
+def _span(timed: Events | Imu | Triggers) -> tuple[int, int]:
+    return int(timed.t[0]), int(timed.t[-1])
 
 
 def _check_image(path: Path, frame: Frame) -> None:
