@@ -20,7 +20,8 @@ from dvskit.errors import (
     OutputError,
     UnknownFormatError,
 )
-from dvskit.formats.hdf5 import ecf, reading, stored
+from dvskit.formats.hdf5 import reading, stored
+from dvskit.formats.hdf5.filters import ECF
 from dvskit.formats.hdf5.writing import EVENT, INDEX, TRIGGER
 from dvskit.streams import Triggers
 
@@ -331,7 +332,7 @@ def test_the_suffix_chooses_the_layout(tmp_path):
     dvskit.save_events(EVENTS, tmp_path / "a.h5")
     with h5py.File(tmp_path / "a.hdf5") as file:
         settings = file["CD/events"].id.get_create_plist()
-        assert settings.get_filter(0)[0] == ecf.FILTER
+        assert settings.get_filter(0)[0] == ECF
         assert file["CD/events"].dtype == EVENT
         assert dict(file.attrs) == {"version": "1.0", "geometry": "640x480", "format": "ECF"}
         assert file["EXT_TRIGGER/events"].shape == file["EXT_TRIGGER/indexes"].shape == (0,)

@@ -17,7 +17,7 @@ import dvskit
 from dvskit.errors import DamagedFileError, DvskitError, FormatError
 from dvskit.formats.hdf5 import stored
 from dvskit.formats.hdf5.filters import ChunkError
-from dvskit.formats.hdf5.library import LibraryReader
+from dvskit.formats.hdf5.library import LibraryReader, open_rows
 from dvskit.formats.hdf5.writing import EVENT
 
 SIZE = (640, 480)
@@ -484,10 +484,7 @@ def test_a_chunk_on_which_the_library_breaks_down_costs_itself(tmp_path):
 def test_a_chunk_of_a_hostile_size_makes_no_room_for_it(tmp_path):
     path = tmp_path / "a"
     path.write_bytes(bytes(100))
-    held = stored.Stored(
-        "x", path, np.dtype("u1"), 10, (), (10,), (), np.zeros(1, np.int64),
-        np.zeros(1, np.int64), np.full(1, 1 << 61), np.zeros(1, np.int64),
-        np.zeros((1, 0), np.int64), None,
-    )  # fmt: skip
-    with path.open("rb") as file, pytest.raises(ChunkError, match="the file ends"):
-        held.read(file.fileno(), 0, 10, None)
+    index = np.array([[0, 0, 1 << 61, 0]])
+    held = stored.Stored("x", np.dtype("u1"), 10, (), (10,), (), index)
+    with open_rows(path, strict=True) as file, pytest.raises(ChunkError, match="the file ends"):
+        held.read(file, 0, 10)

@@ -147,12 +147,12 @@ class EventReader:
 
     def _split(self, packets: list[_Packet]) -> Iterator[Events]:
         """Yield the events of packets that are decompressed."""
-        counts = np.array([each.count for each in packets], np.int64)
+        counts = np.array([each.events for each in packets], np.int64)
         columns = self._columns(int(counts.sum()))
         bad, place, t = False, len(self._held.t), columns.t
         for each in packets:
-            stop = place + each.count
-            own, events = columns.part(slice(place, stop)), np.array([(each.start, each.count)])
+            stop = place + each.events
+            own, events = columns.part(slice(place, stop)), np.array([(each.start, each.events)])
             bad |= k.split_events(each.content, events, *self._size, own)
             bad |= 0 < place < stop and bool(t[place] < t[place - 1])
             place = stop
@@ -246,12 +246,12 @@ class EventReader:
 
 
 class _Packet(NamedTuple):
-    """The packet at byte `offset`: its content, and where its `count` events begin in it."""
+    """The packet at byte `offset`: its content, and where its events begin in it."""
 
     offset: int
     content: NDArray[np.uint8]
     start: int
-    count: int
+    events: int
 
 
 def _unpack(window: Window, row: int, compression: Compression) -> _Packet:

@@ -1,6 +1,6 @@
 """HDF5 files of events.
 
-Read are the layouts of DSEC, RVT, M3ED and rpg_e2vid (`columns`), Prophesee, v2e, MVSEC (`rows`).
+Read are the layouts of Prophesee, DSEC, RVT, M3ED, rpg_e2vid, v2e and MVSEC (`finding`).
 Written is that of Prophesee, with ECF here and with gzip in `gzip`; `dsec` writes that of DSEC.
 """
 

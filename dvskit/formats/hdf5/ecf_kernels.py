@@ -144,57 +144,42 @@ def _decode_p(data: Bytes, at: int, count: int, p: Flags) -> int:
     return at
 
 
-@njit(cache=True, nogil=True)
-def _decode_xp(data: Bytes, at: int, count: int, x: Places, p: Flags) -> int:
-    groups = (count + 3) // 4
-    if at + 6 * groups > len(data):
-        return ENDS_EARLY
-    for group in range(groups):
-        a = load_u16(data, at)
-        b = load_u16(data, at + 2)
-        c = load_u16(data, at + 4)
-        at += 6
-        i = 4 * group
-        left = min(4, count - i)
-        for k in range(left):
-            if k == 0:
-                value = a >> 4
-            elif k == 1:
-                value = (a & 0xF) | ((b >> 8) << 4)
-            elif k == 2:
-                value = (b & 0xFF) | ((c >> 12) << 8)
+def _packed_decoder(octets: int) -> Any:
+    """Return what decodes groups of 4 events in 3 words of 2 octets (x, p) or 4 (y, x, p)."""
+    third = 2 * octets  # of the bits of an event
+
+    @njit(cache=True, nogil=True)
+    def decode(data: Bytes, at: int, count: int, x: Places, y: Places, p: Flags) -> int:
+        groups = (count + 3) // 4
+        if at + 3 * octets * groups > len(data):
+            return ENDS_EARLY
+        for group in range(groups):
+            if octets == 4:
+                a, b, c = load_u32(data, at), load_u32(data, at + 4), load_u32(data, at + 8)
             else:
-                value = c & 0xFFF
-            x[i + k] = value >> 1
-            p[i + k] = (value & 1) != 0
-    return at
+                a, b, c = load_u16(data, at), load_u16(data, at + 2), load_u16(data, at + 4)
+            at += 3 * octets
+            i = 4 * group
+            left = min(4, count - i)
+            for k in range(left):
+                if k == 0:
+                    value = a >> third
+                elif k == 1:
+                    value = a & (1 << third) - 1 | b >> 2 * third << third
+                elif k == 2:
+                    value = b & (1 << 2 * third) - 1 | c >> 3 * third << 2 * third
+                else:
+                    value = c & (1 << 3 * third) - 1
+                if octets == 4:
+                    y[i + k] = value >> 12
+                x[i + k] = value >> 1 & 0x7FF
+                p[i + k] = (value & 1) != 0
+        return at
+
+    return decode
 
 
-@njit(cache=True, nogil=True)
-def _decode_yxp(data: Bytes, at: int, count: int, x: Places, y: Places, p: Flags) -> int:
-    groups = (count + 3) // 4
-    if at + 12 * groups > len(data):
-        return ENDS_EARLY
-    for group in range(groups):
-        a = load_u32(data, at)
-        b = load_u32(data, at + 4)
-        c = load_u32(data, at + 8)
-        at += 12
-        i = 4 * group
-        left = min(4, count - i)
-        for k in range(left):
-            if k == 0:
-                value = a >> 8
-            elif k == 1:
-                value = (a & 0xFF) | ((b >> 16) << 8)
-            elif k == 2:
-                value = (b & 0xFFFF) | ((c >> 24) << 16)
-            else:
-                value = c & 0xFFFFFF
-            y[i + k] = (value >> 12) & 0x7FF
-            x[i + k] = (value >> 1) & 0x7FF
-            p[i + k] = (value & 1) != 0
-    return at
+_decode_xp, _decode_yxp = _packed_decoder(2), _packed_decoder(4)
 
 
 @njit(cache=True, nogil=True)
@@ -213,7 +198,7 @@ def ecf_decode(data: Bytes, count: int, t: Times, x: Places, y: Places, p: Flags
     if at < 0:
         return at
     if flags & 1:
-        return _decode_xp(data, at, count, x, p)
+        return _decode_xp(data, at, count, x, y, p)
     at = _decode_x(data, at, count, x)
     if at < 0:
         return at
@@ -305,96 +290,63 @@ def _encode_p(p: Flags, out: Bytes, at: int) -> int:
 
 
 @njit(cache=True, nogil=True)
-def _encode_packed(x: Places, y: Places, p: Flags, with_y: bool, out: Bytes, at: int) -> int:
-    count = len(x)
+def _encode_packed(x: Places, y: Places, p: Flags, octets: int, out: Bytes, at: int) -> int:
+    count, third = len(x), 2 * octets
     values = np.zeros(4, np.int64)
     for start in range(0, count, 4):
         for k in range(4):
             i = start + k
             values[k] = 0
             if i < count:
-                values[k] = (np.int64(x[i]) << 1) | np.int64(p[i])
-                if with_y:
+                values[k] = np.int64(x[i]) << 1 | np.int64(p[i])
+                if octets == 4:
                     values[k] |= np.int64(y[i]) << 12
         a, b, c, d = values[0], values[1], values[2], values[3]
-        if with_y:
-            at = _put(out, at, (a << 8) | (b & 0xFF), 4)
-            at = _put(out, at, ((b >> 8) << 16) | (c & 0xFFFF), 4)
-            at = _put(out, at, ((c >> 16) << 24) | d, 4)
-        else:
-            at = _put(out, at, (a << 4) | (b & 0xF), 2)
-            at = _put(out, at, ((b >> 4) << 8) | (c & 0xFF), 2)
-            at = _put(out, at, ((c >> 8) << 12) | d, 2)
+        at = _put(out, at, a << third | b & (1 << third) - 1, octets)
+        at = _put(out, at, b >> third << 2 * third | c & (1 << 2 * third) - 1, octets)
+        at = _put(out, at, c >> 2 * third << 3 * third | d, octets)
     return at
 
 
 @njit(cache=True, nogil=True)
-def ecf_size(x: Places, y: Places, p: Flags) -> tuple[int, int, int]:
-    """Return the bytes of y as runs, of x as masks, and of p as runs: what packing has to beat."""
-    count = len(x)
-    y_bytes = x_bytes = p_bytes = 0
-    i = 0
-    while i < count:
-        run = _same(y, i)
-        y_bytes += 4 if run >= 31 else 2
-        i += run
-    i = 0
-    while i < count:
-        column = np.int64(x[i])
-        i += 1
-        for k in range(5):
-            if i < count and x[i] == column + k + 1:
-                i += 1
-        x_bytes += 2
-    i = 0
-    while i < count:
-        run = _same(p, i)
-        p_bytes += 3 if run >= 127 else 1
-        i += run
-    return y_bytes, x_bytes, p_bytes
+def ecf_encode(t: Times, x: Places, y: Places, p: Flags, out: Bytes) -> int:
+    """Encode 1 to 65535 events in order of time, in the smallest of the three ways.
+
+    x and y are below 2048. Returns the bytes written to `out`, which holds 32 + 24 bytes an event.
+    """
+    begin = _encode_t(t, out, 4)
+    behind_y = _encode_y(y, out, begin)
+    at = _encode_p(p, out, _encode_x(x, out, behind_y))
+    groups = (len(t) + 3) // 4
+    flags, with_xp = 0, min(at - behind_y, 6 * groups)
+    if 12 * groups <= behind_y - begin + with_xp:
+        flags, at = 2, _encode_packed(x, y, p, 4, out, begin)
+    elif 6 * groups <= at - behind_y:
+        flags, at = 1, _encode_packed(x, y, p, 2, out, behind_y)
+    _put(out, 0, len(t) << 2 | flags, 4)
+    return at
 
 
 @njit(cache=True, nogil=True)
-def ecf_encode(t: Times, x: Places, y: Places, p: Flags, flags: int, out: Bytes) -> int:
-    """Encode 1 to 65535 events in order of time; return the bytes written to `out`.
-
-    `out` holds 32 + 24 bytes an event at least.
-    """
-    at = _put(out, 0, (len(t) << 2) | flags, 4)
-    at = _encode_t(t, out, at)
-    if flags & 2:
-        return _encode_packed(x, y, p, True, out, at)
-    at = _encode_y(y, out, at)
-    if flags & 1:
-        return _encode_packed(x, y, p, False, out, at)
-    at = _encode_x(x, out, at)
-    return _encode_p(p, out, at)
+def _folded(total: int) -> int:
+    return (total & np.uint64(0xFFFF)) + (total >> np.uint64(16))
 
 
 @njit(cache=True, nogil=True)
 def fletcher32(data: Bytes) -> int:
     """Return HDF5's Fletcher-32 of `data`: big-endian 16-bit words, folded as the library does."""
-    one = np.uint64(0)
-    two = np.uint64(0)
-    words = len(data) // 2
-    at = 0
-    while words:
-        part = min(words, 360)
-        words -= part
-        for _ in range(part):
+    one = two = np.uint64(0)
+    whole = len(data) // 2 * 2
+    for start in range(0, whole, 720):
+        for at in range(start, min(start + 720, whole), 2):
             one += (np.uint64(data[at]) << np.uint64(8)) | np.uint64(data[at + 1])
-            at += 2
             two += one
-        one = (one & np.uint64(0xFFFF)) + (one >> np.uint64(16))
-        two = (two & np.uint64(0xFFFF)) + (two >> np.uint64(16))
-    if len(data) % 2:
-        one += np.uint64(data[at]) << np.uint64(8)
+        one, two = _folded(one), _folded(two)
+    if whole < len(data):
+        one += np.uint64(data[whole]) << np.uint64(8)
         two += one
-        one = (one & np.uint64(0xFFFF)) + (one >> np.uint64(16))
-        two = (two & np.uint64(0xFFFF)) + (two >> np.uint64(16))
-    one = (one & np.uint64(0xFFFF)) + (one >> np.uint64(16))
-    two = (two & np.uint64(0xFFFF)) + (two >> np.uint64(16))
-    return np.int64((two << np.uint64(16)) | one)
+        one, two = _folded(one), _folded(two)
+    return np.int64((_folded(two) << np.uint64(16)) | _folded(one))
 
 
 @njit(cache=True, nogil=True)
@@ -457,35 +409,20 @@ def unpack_lzf(data: Bytes, out: Bytes) -> int:
     return made
 
 
-@njit(cache=True, nogil=True)
-def unshuffle2(data: Bytes, out: NDArray[np.uint16]) -> None:
-    """Undo the byte shuffle of items of 2 bytes: byte k of all of them stands together."""
-    items = len(out)
-    for i in range(items):
-        out[i] = np.uint16(data[i]) | np.uint16(np.uint16(data[items + i]) << np.uint16(8))
+def _unshuffler(kind: Any) -> Any:
+    """Return what undoes the byte shuffle of unsigned items: byte k of all of them is together."""
+    width = np.dtype(kind).itemsize
+
+    @njit(cache=True, nogil=True)
+    def unshuffle(data: Bytes, out: NDArray[Any]) -> None:
+        items = len(out)
+        for i in range(items):
+            value = kind(data[i])
+            for k in range(1, width):
+                value |= kind(data[k * items + i]) << kind(8 * k)
+            out[i] = value
+
+    return unshuffle
 
 
-@njit(cache=True, nogil=True)
-def unshuffle4(data: Bytes, out: NDArray[np.uint32]) -> None:
-    """Undo the byte shuffle of items of 4 bytes."""
-    items = len(out)
-    for i in range(items):
-        low = np.uint32(data[i]) | np.uint32(data[items + i]) << np.uint32(8)
-        high = np.uint32(data[2 * items + i]) | np.uint32(data[3 * items + i]) << np.uint32(8)
-        out[i] = low | high << np.uint32(16)
-
-
-@njit(cache=True, nogil=True)
-def unshuffle8(data: Bytes, out: NDArray[np.uint64]) -> None:
-    """Undo the byte shuffle of items of 8 bytes."""
-    items = len(out)
-    for i in range(items):
-        value = np.uint64(data[i])
-        value |= np.uint64(data[items + i]) << np.uint64(8)
-        value |= np.uint64(data[2 * items + i]) << np.uint64(16)
-        value |= np.uint64(data[3 * items + i]) << np.uint64(24)
-        value |= np.uint64(data[4 * items + i]) << np.uint64(32)
-        value |= np.uint64(data[5 * items + i]) << np.uint64(40)
-        value |= np.uint64(data[6 * items + i]) << np.uint64(48)
-        value |= np.uint64(data[7 * items + i]) << np.uint64(56)
-        out[i] = value
+UNSHUFFLE = {2: _unshuffler(np.uint16), 4: _unshuffler(np.uint32), 8: _unshuffler(np.uint64)}

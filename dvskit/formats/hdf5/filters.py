@@ -24,121 +24,33 @@ import zstandard
 from numpy.typing import NDArray
 
 from dvskit.formats.decompression import unpack_zstd
-from dvskit.formats.hdf5 import ecf
 from dvskit.formats.hdf5 import ecf_kernels as k
-
-
-def unshuffle(data: NDArray[np.uint8], width: int, out: NDArray[np.uint8]) -> None:
-    """Put the items of `width` bytes back together; bytes behind the last stand as they are."""
-    whole = len(data) // width * width
-    source, target = data[:whole], out[:whole]
-    if sys.byteorder == "big":
-        target.reshape(-1, width)[:] = source.reshape(width, -1).T
-    elif width == 2:
-        k.unshuffle2(source, target.view(np.uint16))
-    elif width == 4:
-        k.unshuffle4(source, target.view(np.uint32))
-    elif width == 8:
-        k.unshuffle8(source, target.view(np.uint64))
-    else:
-        target.reshape(-1, width)[:] = source.reshape(width, -1).T
-    out[whole:] = data[whole:]
-
-
-_HEADER = struct.Struct("<4B3I")
-_SHUFFLED, _STORED, _BITS, _WHOLE = 1, 2, 4, 16
-_LZ4, _ZLIB, _ZSTD = 1, 3, 4
-_MOST_ITEM_BYTES, _LEAST_ITEMS = 16, 128
-_LEVEL = 6  # of the codec, among the options of the HDF5 filter
-
-
-class BloscError(ValueError):
-    """A container that is not what it says."""
-
-
-def is_known_codec(options: tuple[int, ...]) -> bool:
-    """Whether the HDF5 filter's options name a codec that is at hand, without bits shuffled."""
-    shuffle = options[5] if len(options) > 5 else 1
-    codec = options[6] if len(options) > 6 else 0  # blosclz
-    return shuffle < 2 and codec in (1, 2, 4, 5)
-
-
-def unpack_blosc(packed_data: bytes | memoryview, size: int) -> memoryview:
-    """Return what a container of at most `size` bytes holds. Raises BloscError."""
-    data = memoryview(packed_data)
-    if len(data) < 16:
-        raise BloscError(f"{len(data)} bytes are no Blosc container")
-    _, _, flags, width, total, block, packed = _HEADER.unpack_from(data)
-    if packed != len(data) or total > size or (total and not block):
-        raise BloscError(f"a container of {packed} bytes for {total} in {len(data)} for {size}")
-    if flags & _STORED:
-        if len(data) != 16 + total:
-            raise BloscError(f"{len(data) - 16} stored bytes where {total} stand")
-        return data[16:]
-    if flags & _BITS:
-        raise BloscError("its bits are shuffled")
-    blocks = -(-total // block) if total else 0
-    if 16 + 4 * blocks > len(data):
-        raise BloscError(f"{blocks} blocks do not fit into {len(data)} bytes")
-    out = np.empty(total, np.uint8)
-    starts = struct.unpack_from(f"<{blocks}I", data, 16)
-    for number, start in enumerate(starts):
-        first = number * block
-        place = out[first : min(first + block, total)]
-        whole = len(place) == block
-        _unpack_block(data, start, flags, width, place, split=whole and not flags & _WHOLE)
-    return out.data
-
-
-def _unpack_block(
-    data: memoryview, at: int, flags: int, width: int, out: NDArray[np.uint8], *, split: bool
-) -> None:
-    size = len(out)
-    split = split and 1 < width <= _MOST_ITEM_BYTES and size // width >= _LEAST_ITEMS
-    streams = width if split else 1
-    want = size // streams
-    parts = []
-    for _ in range(streams):
-        if at + 4 > len(data):
-            raise BloscError("its compressed data ends early")
-        length = int.from_bytes(data[at : at + 4], "little")
-        part = data[at + 4 : at + 4 + length]
-        if len(part) != length:
-            raise BloscError("its compressed data ends early")
-        parts.append(part if length == want else _unpack(part, flags >> 5, want))
-        at += 4 + length
-    content = np.frombuffer(parts[0] if streams == 1 else b"".join(parts), np.uint8)
-    if flags & _SHUFFLED and width > 1:
-        unshuffle(content, width, out)
-    else:
-        out[:] = content
-
-
-def _unpack(data: memoryview, codec: int, size: int) -> bytes:
-    if codec == _ZSTD:
-        unpacked = unpack_zstd(data, size)
-    elif codec == _LZ4:
-        unpacked = lz4.block.decompress(data, uncompressed_size=size)
-    elif codec == _ZLIB:
-        unpacked = zlib.decompressobj().decompress(data, size + 1)
-    else:
-        raise BloscError(f"its codec {codec} is not the one that its dataset names")
-    if len(unpacked) != size:
-        raise BloscError(f"a stream holds {len(unpacked)} bytes where {size} stand")
-    return unpacked
-
+from dvskit.formats.storage import EventColumns, new_columns
 
 DEFLATE, SHUFFLE, FLETCHER32 = 1, 2, 3
-LZF, BLOSC, LZ4, BITSHUFFLE, ZSTD = 32000, 32001, 32004, 32008, 32015
+LZF, BLOSC, LZ4, BITSHUFFLE, ZSTD, ECF = 32000, 32001, 32004, 32008, 32015, 0x8ECF
 # Left to the HDF5 library and hdf5plugin: szip, n-bit, scale-offset, bzip2, Blosc with the other
 # codecs, Bitshuffle, Blosc 2.
 _BY_LIBRARY = (4, 5, 6, 307, BLOSC, BITSHUFFLE, 32026)
+_SPARE = 64  # bytes that a checksum or a second filter may add to a chunk: never more than a few
+_MOST_ECF_EVENTS = 65535  # of a chunk, by Prophesee's codec
+_MOST_ECF_BYTES = 32 + 24 * _MOST_ECF_EVENTS
+_ECF_PROBLEMS = {
+    k.ENDS_EARLY: "its codes end early",
+    k.LONG_RUN: "a run goes beyond its events",
+    k.EMPTY_RUN: "a run of no events",
+    k.LONG_STEP: "a time step of more than 16 digits",
+}
 
 Data = bytes | memoryview
 
 
 class ChunkError(ValueError):
     """A chunk that does not become what it should."""
+
+
+class BloscError(ValueError):
+    """A container that is not what it says."""
 
 
 class Filter(NamedTuple):
@@ -152,8 +64,10 @@ class Filter(NamedTuple):
 def is_known(each: Filter) -> bool:
     """Whether a filter can be undone here; what cannot is left to the HDF5 library."""
     if each.code == BLOSC:
-        return is_known_codec(each.options)
-    return each.code in (DEFLATE, SHUFFLE, FLETCHER32, LZF, LZ4, ZSTD, ecf.FILTER)
+        shuffle = each.options[5] if len(each.options) > 5 else 1
+        codec = each.options[6] if len(each.options) > 6 else 0  # blosclz
+        return shuffle < 2 and codec in (1, 2, 4, 5)
+    return each.code in _UNDO or each.code in (SHUFFLE, ECF)
 
 
 def why_not(each: Filter, item_bytes: int, chunk_bytes: int) -> str | None:
@@ -176,75 +90,95 @@ def why_not(each: Filter, item_bytes: int, chunk_bytes: int) -> str | None:
     return None if valid else f"has the options {options}"
 
 
-def undo(data: Data, filters: tuple[Filter, ...], mask: int, size: int) -> Data:
-    """Return a chunk of `size` bytes as it was before `filters`, less those that `mask` left out.
+def undo(data: Data, filters: tuple[Filter, ...], mask: int, most: int) -> Data:
+    """Return a chunk of about `most` bytes as it was before `filters`, less those of `mask`.
 
     Raises ChunkError.
     """
     try:
         for number in range(len(filters) - 1, -1, -1):
-            if not mask >> number & 1:
-                data = _undo(data, filters[number], size)
+            if mask >> number & 1:
+                continue
+            code, options, _ = filters[number]
+            if code == SHUFFLE:
+                data = _unshuffled(data, options[0])
+            else:
+                data = _UNDO.get(code, _unpack_blosc)(data, most)
     except (zlib.error, zstandard.ZstdError, lz4.block.LZ4BlockError, BloscError) as error:
         raise ChunkError(f"it does not decompress ({error})") from None
-    if len(data) != size:
-        raise ChunkError(f"it holds {len(data)} bytes where {size} stand")
     return data
 
 
-def undo_one(data: Data, each: Filter, most: int) -> Data:
-    """Undo one filter, whose result has at most `most` bytes. Raises ChunkError."""
-    try:
-        return _undo(data, each, most)
-    except (zlib.error, zstandard.ZstdError, lz4.block.LZ4BlockError, BloscError) as error:
-        raise ChunkError(f"it does not decompress ({error})") from None
+def undo_ecf(
+    data: Data, filters: tuple[Filter, ...], mask: int, rows: int, out: EventColumns
+) -> None:
+    """Decode the first `rows` events of a chunk into the columns of that length.
+
+    Prophesee's format is the first of `filters`. Raises ChunkError for a chunk of fewer events,
+    and for one whose codes do not end where it ends.
+    """
+    data = undo(data, filters[1:], mask >> 1, _MOST_ECF_BYTES)
+    if len(data) < 4:
+        raise ChunkError(f"{len(data)} bytes are no ECF chunk")
+    count = int.from_bytes(data[:4], "little") >> 2
+    if count > _MOST_ECF_EVENTS:
+        raise ChunkError(f"it claims {count} events, more than {_MOST_ECF_EVENTS}")
+    if count < rows:
+        raise ChunkError(f"it holds {count} events where {rows} stand")
+    columns = out if count == rows else new_columns(count)
+    used = k.ecf_decode(np.frombuffer(data, np.uint8), count, *columns)
+    if used < 0:
+        raise ChunkError(_ECF_PROBLEMS[used])
+    if used != len(data):
+        raise ChunkError(f"{len(data) - used} bytes stand behind its events")
+    if count > rows:
+        out.fill(columns.part(slice(0, rows)))
 
 
-def _undo(data: Data, each: Filter, size: int) -> Data:
-    if each.code == DEFLATE:
-        return _inflate(data, size)
-    if each.code == SHUFFLE:
-        return _unshuffle(data, each.options[0] if each.options else 1)
-    if each.code == FLETCHER32:
-        return _check(data)
-    if each.code == ZSTD:
-        return unpack_zstd(memoryview(data), size + 64)
-    if each.code == LZF:
-        return _unpack_lzf(data, size)
-    if each.code == LZ4:
-        return _unpack_lz4(data, size)
-    return unpack_blosc(data, size)
-
-
-def _inflate(data: Data, size: int) -> Data:
-    # A checksum or a second filter may add to the bytes of the chunk: never more than a few.
+def _inflate(data: Data, most: int) -> Data:
     decompressor = zlib.decompressobj()
-    unpacked = decompressor.decompress(data, size + 64)
+    unpacked = decompressor.decompress(data, most + _SPARE)
     if not decompressor.eof:
         raise ChunkError(
-            f"it decompresses to more than its {size} bytes"
-            if len(unpacked) > size
+            f"it decompresses to more than its {most} bytes"
+            if len(unpacked) > most
             else "its compressed data ends early"
         )
     return unpacked
 
 
-def _unpack_lzf(data: Data, size: int) -> Data:
-    out = np.empty(size + 64, np.uint8)
+def _check(data: Data, most: int) -> Data:
+    if len(data) < 4:
+        raise ChunkError(f"{len(data)} bytes are too few for a checksum")
+    content, stored = data[:-4], data[-4:]
+    found = k.fletcher32(np.frombuffer(content, np.uint8))
+    # The library before 1.6.3 stored the checksum's halves with their bytes swapped.
+    swapped = (found & 0xFF00FF) << 8 | (found >> 8) & 0xFF00FF
+    if int.from_bytes(stored, "little") not in (found, swapped):
+        raise ChunkError("its checksum is wrong")
+    return content
+
+
+def _unpack_zstd(data: Data, most: int) -> Data:
+    return unpack_zstd(data, most + _SPARE)
+
+
+def _unpack_lzf(data: Data, most: int) -> Data:
+    out = np.empty(most + _SPARE, np.uint8)
     made = k.unpack_lzf(np.frombuffer(data, np.uint8), out)
     if made < 0:
         raise ChunkError("it does not decompress (LZF codes that no encoder makes)")
     return out[:made].data
 
 
-def _unpack_lz4(data: Data, size: int) -> Data:
+def _unpack_lz4(data: Data, most: int) -> Data:
     """HDF5's LZ4: u64 bytes in all, u32 bytes of a block, then blocks behind a u32 length each."""
     if len(data) < 12:
         raise ChunkError(f"{len(data)} bytes are no LZ4 chunk")
     total = int.from_bytes(data[:8], "big")
     block = int.from_bytes(data[8:12], "big")
-    if total > size + 64 or (total and not block):
-        raise ChunkError(f"it claims to be {total} bytes where {size} stand")
+    if total > most + _SPARE or (total and not block):
+        raise ChunkError(f"it claims to be {total} bytes where {most} stand")
     parts = []
     at, left = 12, total
     while left:
@@ -260,7 +194,7 @@ def _unpack_lz4(data: Data, size: int) -> Data:
     return b"".join(parts)
 
 
-def _unshuffle(data: Data, width: int) -> Data:
+def _unshuffled(data: Data, width: int) -> Data:
     if width < 2 or not data:
         return data
     out = np.empty(len(data), np.uint8)
@@ -268,13 +202,89 @@ def _unshuffle(data: Data, width: int) -> Data:
     return out.data
 
 
-def _check(data: Data) -> Data:
-    if len(data) < 4:
-        raise ChunkError(f"{len(data)} bytes are too few for a checksum")
-    content, stored = data[:-4], data[-4:]
-    found = k.fletcher32(np.frombuffer(content, np.uint8))
-    # The library before 1.6.3 stored the checksum's halves with their bytes swapped.
-    swapped = (found & 0xFF00FF) << 8 | (found >> 8) & 0xFF00FF
-    if int.from_bytes(stored, "little") not in (found, swapped):
-        raise ChunkError("its checksum is wrong")
-    return content
+def unshuffle(data: NDArray[np.uint8], width: int, out: NDArray[np.uint8]) -> None:
+    """Put the items of `width` bytes back together; bytes behind the last stand as they are."""
+    whole = len(data) // width * width
+    source, target = data[:whole], out[:whole]
+    if width in k.UNSHUFFLE and sys.byteorder == "little":
+        k.UNSHUFFLE[width](source, target.view(f"u{width}"))
+    else:
+        target.reshape(-1, width)[:] = source.reshape(width, -1).T
+    out[whole:] = data[whole:]
+
+
+_HEADER = struct.Struct("<4B3I")
+_SHUFFLED, _STORED, _BITS, _WHOLE = 1, 2, 4, 16
+_BY_LZ4, _BY_ZLIB, _BY_ZSTD = 1, 3, 4
+_MOST_ITEM_BYTES, _LEAST_ITEMS = 16, 128
+
+
+def _unpack_blosc(packed_data: Data, most: int) -> Data:
+    data = memoryview(packed_data)
+    if len(data) < 16:
+        raise BloscError(f"{len(data)} bytes are no Blosc container")
+    _, _, flags, width, total, block, packed = _HEADER.unpack_from(data)
+    if packed != len(data) or total > most or (total and not block):
+        raise BloscError(f"a container of {packed} bytes for {total} in {len(data)} for {most}")
+    if flags & _STORED:
+        if len(data) != 16 + total:
+            raise BloscError(f"{len(data) - 16} stored bytes where {total} stand")
+        return data[16:]
+    if flags & _BITS:
+        raise BloscError("its bits are shuffled")
+    blocks = -(-total // block) if total else 0
+    if 16 + 4 * blocks > len(data):
+        raise BloscError(f"{blocks} blocks do not fit into {len(data)} bytes")
+    out = np.empty(total, np.uint8)
+    starts = struct.unpack_from(f"<{blocks}I", data, 16)
+    for number, start in enumerate(starts):
+        place = out[number * block : min((number + 1) * block, total)]
+        split = len(place) == block and not flags & _WHOLE
+        _unpack_block(data, start, flags, width, place, split=split)
+    return out.data
+
+
+def _unpack_block(
+    data: memoryview, at: int, flags: int, width: int, out: NDArray[np.uint8], *, split: bool
+) -> None:
+    size = len(out)
+    split = split and 1 < width <= _MOST_ITEM_BYTES and size // width >= _LEAST_ITEMS
+    streams = width if split else 1
+    want = size // streams
+    parts = []
+    for _ in range(streams):
+        length = int.from_bytes(data[at : at + 4], "little")
+        part = data[at + 4 : at + 4 + length]
+        if at + 4 > len(data) or len(part) != length:
+            raise BloscError("its compressed data ends early")
+        parts.append(part if length == want else _unpack_stream(part, flags >> 5, want))
+        at += 4 + length
+    content = np.frombuffer(parts[0] if streams == 1 else b"".join(parts), np.uint8)
+    if flags & _SHUFFLED and width > 1:
+        unshuffle(content, width, out)
+    else:
+        out[:] = content
+
+
+def _unpack_stream(data: memoryview, codec: int, size: int) -> bytes:
+    if codec == _BY_ZSTD:
+        unpacked = unpack_zstd(data, size)
+    elif codec == _BY_LZ4:
+        unpacked = lz4.block.decompress(data, uncompressed_size=size)
+    elif codec == _BY_ZLIB:
+        unpacked = zlib.decompressobj().decompress(data, size + 1)
+    else:
+        raise BloscError(f"its codec {codec} is not the one that its dataset names")
+    if len(unpacked) != size:
+        raise BloscError(f"a stream holds {len(unpacked)} bytes where {size} stand")
+    return unpacked
+
+
+_UNDO = {
+    DEFLATE: _inflate,
+    FLETCHER32: _check,
+    LZF: _unpack_lzf,
+    BLOSC: _unpack_blosc,
+    LZ4: _unpack_lz4,
+    ZSTD: _unpack_zstd,
+}

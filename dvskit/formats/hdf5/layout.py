@@ -1,4 +1,4 @@
-"""What `rows` and `columns` find in an HDF5 file: where events, triggers and frames are."""
+"""What `finding` finds in an HDF5 file: where events, triggers and frames are."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from dvskit.errors import FormatError, GeometryError
 from dvskit.events import Size, as_size, parse_size
 from dvskit.formats.hdf5.filters import ChunkError
-from dvskit.formats.hdf5.library import survey
+from dvskit.formats.hdf5.library import OpenRows, open_rows
 from dvskit.formats.hdf5.opening import attributes, dataset, find, open_file, scalar
-from dvskit.formats.hdf5.stored import Stored
+from dvskit.formats.hdf5.stored import Stored, survey
 from dvskit.formats.hdf5.table import Table
 from dvskit.formats.losses import Loss
 from dvskit.streams import Frame
@@ -48,7 +48,6 @@ class Layout:
     losses  what salvage has to tell of the file's structure
     """
 
-    producer: str
     table: Table
     size: Size | None = None
     assumptions: list[str] = field(default_factory=list)
@@ -58,11 +57,12 @@ class Layout:
     losses: list[Loss] = field(default_factory=list)
 
 
-def all_rows(stored: Stored, handle: int, *, most_rows: int = 1 << 16) -> Iterator[NDArray[Any]]:
+def all_rows(path: Path, stored: Stored, *, most_rows: int = 1 << 16) -> Iterator[NDArray[Any]]:
     """Yield the rows of a small dataset in parts. Raises ChunkError."""
-    for first, stop in stored.spans():
-        for start in range(first, stop, most_rows):
-            yield stored.read(handle, start, min(stop, start + most_rows), None)
+    with open_rows(path, strict=False) as file:
+        for first, stop in stored.spans():
+            for start in range(first, stop, most_rows):
+                yield stored.read(file, start, min(stop, start + most_rows))
 
 
 def pair_size(values: list[int]) -> Size | None:
@@ -124,15 +124,12 @@ def is_seconds(path: Path, stored: Stored, column: int | None = None) -> bool:
     spans = stored.spans()
     if not spans:
         return True
-    ends = []
-    with path.open("rb") as file:
-        for row in (spans[0][0], spans[-1][1] - 1):
-            try:
-                ends.append(
-                    float(stored.read(file.fileno(), row, row + 1, None).ravel()[column or 0])
-                )
-            except ValueError:
-                return True
+    try:
+        with open_rows(path, strict=False) as file:
+            rows = [stored.read(file, row, row + 1) for row in (spans[0][0], spans[-1][1] - 1)]
+        ends = [float(row.ravel()[column or 0]) for row in rows]
+    except ValueError:
+        return True
     return not abs(ends[1] - ends[0]) > _LONGEST_S
 
 
@@ -144,14 +141,13 @@ def read_frames(path: Path, pictures: Pictures, *, strict: bool) -> Iterator[Fra
 
     Raises FormatError for a damaged one in strict mode, and leaves it out otherwise.
     """
-    with open_file(path, strict=strict) as file, path.open("rb") as raw:
+    with open_file(path, strict=strict) as file, open_rows(path, strict=strict) as raw:
         for number in np.argsort(pictures.times_us, kind="stable").tolist():
-            stored = pictures.images
             try:
-                if stored is None:
-                    image = _whole(file, pictures.names[number], path, raw.fileno())
+                if pictures.images is None:
+                    image = _whole(file, pictures.names[number], path, raw)
                 else:
-                    image = stored.read(raw.fileno(), number, number + 1, None)[0]
+                    image = pictures.images.read(raw, number, number + 1)[0]
                 image = _checked(image)
             except (ChunkError, FormatError) as error:
                 if strict:
@@ -161,14 +157,14 @@ def read_frames(path: Path, pictures: Pictures, *, strict: bool) -> Iterator[Fra
             yield Frame(t, t, image)
 
 
-def _whole(file: h5py.File, name: str, path: Path, handle: int) -> NDArray[Any]:
+def _whole(file: h5py.File, name: str, path: Path, raw: OpenRows) -> NDArray[Any]:
     """Return a dataset that is one image."""
     stored = survey(dataset(file, name), name, path, strict=True)
     if stored.count * stored.row_bytes > _MOST_BYTES:
         raise ChunkError(f"it claims {stored.count} rows of {stored.row_bytes} bytes")
     if stored.spans() != [(0, stored.count)]:
         raise ChunkError("it is not all there")
-    return stored.read(handle, 0, stored.count, None)
+    return stored.read(raw, 0, stored.count)
 
 
 def _checked(image: NDArray[Any]) -> NDArray[Any]:

@@ -1,6 +1,6 @@
-"""What the HDF5 library does: it says where rows stand, and unpacks those of unknown filters.
+"""Files of rows, and what the HDF5 library does for them: it unpacks those of unknown filters.
 
-It unpacks in a process of its own: its decoders, and those of its plugins, crash on some damaged
+That is in a process of its own: its decoders, and those of its plugins, crash on some damaged
 chunks, which then cost themselves alone.
 """
 
@@ -13,18 +13,17 @@ import struct
 import subprocess
 import sys
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit.errors import FormatError, one_line
-from dvskit.formats.hdf5 import filters as f
+from dvskit.errors import one_line
 from dvskit.formats.hdf5.filters import ChunkError
-from dvskit.formats.hdf5.stored import Stored
+from dvskit.formats.hdf5.opening import open_file
 
 _LIMIT_S = 60.0  # for rows to be unpacked
 
@@ -82,10 +81,26 @@ class LibraryReader:
         process.wait()
 
 
+class OpenRows(NamedTuple):
+    """A file whose rows are read: its descriptor, and the HDF5 library where it is needed."""
+
+    handle: int
+    library: LibraryReader
+
+
+@contextmanager
+def open_rows(path: Path, *, strict: bool) -> Iterator[OpenRows]:
+    """Yield a file, open for reading rows."""
+    library = LibraryReader(path, strict=strict)
+    with path.open("rb", buffering=0) as file:
+        try:
+            yield OpenRows(file.fileno(), library)
+        finally:
+            library.close()
+
+
 def _serve(path: Path, *, strict: bool) -> None:
     """Answer lines [name, first, stop] on stdin with rows, as .npy behind its length, on stdout."""
-    from dvskit.formats.hdf5.opening import open_file
-
     with suppress(ImportError):
         import hdf5plugin  # noqa: F401  (it registers its filters)
     with open_file(path, strict=strict) as file:
@@ -99,119 +114,6 @@ def _serve(path: Path, *, strict: bool) -> None:
             data = out.getvalue()
             sys.stdout.buffer.write(struct.pack("<q", sign * len(data)) + data)
             sys.stdout.buffer.flush()
-
-
-_MOST_PROBES = 1 << 17
-MOST_CHUNK_BYTES = 1 << 28  # a chunk is unpacked whole: this bounds what a hostile one may cost
-
-
-def survey(dataset: h5py.Dataset, name: str, path: Path, *, strict: bool) -> Stored:
-    """Return where a dataset's rows stand.
-
-    Raises FormatError for rows that are no numbers, that stand in another file, and for chunks too
-    large to unpack.
-    """
-    shape = dataset.shape
-    if not shape or dataset.dtype.hasobject or not dataset.dtype.itemsize:
-        raise FormatError(f"{path}: {name} has shape {shape} of {dataset.dtype}; rows are meant")
-    settings = dataset.id.get_create_plist()
-    layout = settings.get_layout()
-    if layout == h5py.h5d.VIRTUAL or settings.get_external_count():
-        raise FormatError(
-            f"{path}: {name} is kept in other files, which are not opened; repack it into one"
-        )
-    filters = tuple(
-        f.Filter(each[0], tuple(each[2]), each[3].decode("latin-1"))
-        for each in (settings.get_filter(i) for i in range(settings.get_nfilters()))
-    )
-    if layout == h5py.h5d.CHUNKED:
-        return _chunked(dataset, name, path, filters, strict=strict)
-    return _stretch(dataset, name, path)
-
-
-def _stretch(dataset: h5py.Dataset, name: str, path: Path) -> Stored:
-    inline = None
-    offset, size = 0, int(dataset.id.get_storage_size())
-    if dataset.id.get_create_plist().get_layout() == h5py.h5d.COMPACT:
-        inline = np.ascontiguousarray(dataset[()]).tobytes()
-    else:
-        found = dataset.id.get_offset()
-        offset, size = (0, 0) if found is None else (int(found), size)
-        # Where the file is cut, what is left of the stretch counts.
-        size = max(0, min(size, path.stat().st_size - offset))
-    return Stored(
-        name, path, dataset.dtype, dataset.shape[0], dataset.shape[1:], (), (),
-        np.zeros(1, np.int64), np.array([offset], np.int64), np.array([size], np.int64),
-        np.zeros(1, np.int64), np.zeros((1, 0), np.int64), inline,
-    )  # fmt: skip
-
-
-def _chunked(
-    dataset: h5py.Dataset, name: str, path: Path, filters: tuple[f.Filter, ...], *, strict: bool
-) -> Stored:
-    chunk = dataset.chunks
-    item, size = dataset.dtype.itemsize, int(np.prod(chunk, dtype=np.float64))
-    for each in filters:
-        problem = f.why_not(each, item, size * item)
-        if problem:
-            raise FormatError(
-                f"{path}: filter {each.name or each.code!r} of {name} {problem}; "
-                "repack the file with h5repack --filter GZIP=1"
-            )
-    if item * size > MOST_CHUNK_BYTES:
-        raise FormatError(
-            f"{path}: a chunk of {name} is {chunk} of {dataset.dtype}, more than "
-            f"{MOST_CHUNK_BYTES} bytes; repack it with h5repack --layout {name}:CHUNK=65536"
-        )
-    found, unread = _find_chunks(dataset, path, strict=strict)
-    places = [each.chunk_offset for each in found]
-    starts = np.array(places, np.int64).reshape(len(found), len(chunk))
-    columns = [
-        np.array([getattr(each, key) for each in found], np.int64)
-        for key in ("byte_offset", "size", "filter_mask")
-    ]
-    order = np.argsort(starts[:, 0], kind="stable")
-    return Stored(
-        name, path, dataset.dtype, dataset.shape[0], dataset.shape[1:], tuple(chunk), filters,
-        starts[order, 0] // chunk[0], columns[0][order], columns[1][order], columns[2][order],
-        starts[order, 1:], None, unread,
-    )  # fmt: skip
-
-
-def _find_chunks(dataset: h5py.Dataset, path: Path, *, strict: bool) -> tuple[list[Any], str]:
-    """Return the chunks, as the library describes them, and what kept it from finding all."""
-    # More entries than the file has room for are damage that runs in a circle.
-    most = path.stat().st_size // 16 + 16
-    found: list[Any] = []
-
-    def keep(each: Any) -> bool | None:
-        found.append(each)
-        return True if len(found) > most else None
-
-    unread = ""
-    try:
-        if hasattr(dataset.id, "chunk_iter"):
-            dataset.id.chunk_iter(keep)
-        else:  # HDF5 before 1.12.3
-            _probe(dataset, 0, found)
-    except Exception as error:
-        unread = " ".join(str(error).split())
-        if not strict:
-            reached = max((each.chunk_offset[0] // dataset.chunks[0] for each in found), default=-1)
-            _probe(dataset, reached + 1, found)
-    return found, unread
-
-
-def _probe(dataset: h5py.Dataset, first: int, found: list[Any]) -> None:
-    """Ask for chunks one by one, by their rows, from chunk `first` on."""
-    rows = dataset.chunks[0]
-    rest = tuple(0 for _ in dataset.chunks[1:])
-    last = min(-(-dataset.shape[0] // rows), first + _MOST_PROBES)
-    for number in range(first, last):
-        with suppress(Exception):
-            each = dataset.id.get_chunk_info_by_coord((number * rows, *rest))
-            if each.byte_offset is not None and each.size:
-                found.append(each)
 
 
 if __name__ == "__main__":

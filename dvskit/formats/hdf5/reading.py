@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 from dvskit import _threads
 from dvskit.errors import DamagedFileError, DvskitError, FormatError, UnknownFormatError
 from dvskit.events import Events, Size
-from dvskit.formats.hdf5 import columns, rows
 from dvskit.formats.hdf5 import ecf_kernels as k
 from dvskit.formats.hdf5.filters import ChunkError
+from dvskit.formats.hdf5.finding import find_layout
 from dvskit.formats.hdf5.layout import Layout, all_rows, read_frames
+from dvskit.formats.hdf5.library import open_rows
 from dvskit.formats.hdf5.opening import contents, damaged, open_file, wrong_size
-from dvskit.formats.hdf5.table import Open
+from dvskit.formats.hdf5.stored import Lost
 from dvskit.formats.in_order import LOOK_AHEAD, Columns, InOrder
 from dvskit.formats.index_cache import count_early
 from dvskit.formats.losses import Damage
@@ -28,7 +29,7 @@ from dvskit.formats.recording import (
     SizeOrigin,
 )
 from dvskit.formats.sensor_size import choose_size, smallest_size
-from dvskit.formats.storage import Storage, new_columns
+from dvskit.formats.storage import Storage
 from dvskit.streams import Frame, Triggers
 
 _ANY_SIZE = Size(32767, 32767)
@@ -70,11 +71,53 @@ class Hdf5Recording(Recording):
         return self._rows_from(first, damage, storage)
 
     def _rows_from(self, row: int, damage: Damage, storage: Storage) -> Iterator[Events]:
-        with self._table.opened(strict=self.strict) as file:
+        order: InOrder | None = None
+        held: tuple[Events, int] | None = None  # all right, as far as it goes; and its first row
+        last = earliest = int(_NEVER)  # the times of the latest event, and of that ahead of `held`
+        for events, first, lost in self._decoded(row, damage, storage):
+            if order is None and not lost and self._first_bad(events, last) < 0:
+                if self.strict:
+                    yield events
+                elif held:
+                    earliest = last
+                    yield held[0]
+                held, last = (events, first), int(events.t[-1])
+                continue
             if self.strict:
-                yield from self._strict_blocks(file, row, storage)
-            else:
-                yield from self._salvaged_blocks(file, damage)
+                yield from self._before_bad(events, first, lost, last)
+            good = np.ones(len(events), np.bool_)
+            for each in lost:
+                damage.add(each.offset, each.size, each.problem)
+                good[each.first - first : each.stop - first] = False
+            if order is None:
+                # From here on each event is judged, those of the block ahead too.
+                order = self._judge(damage, earliest)
+                if held:
+                    yield from order.push(self._columns(*held))
+            decoded = self._columns(events, first)
+            yield from order.push(decoded if good.all() else decoded.part(good))
+        if order is not None:
+            yield from order.rest()
+        elif held and not self.strict:
+            yield held[0]
+
+    def _decoded(
+        self, row: int, damage: Damage, storage: Storage
+    ) -> Iterator[tuple[Events, int, list[Lost]]]:
+        """Yield events from `row` on, as they stand, the row of the first, and which are lost."""
+        if not self.strict:
+            for each in self._layout.losses:
+                damage.add(*each)
+            storage = Storage()  # what salvage holds back is not to be written over
+        with open_rows(self.path, strict=self.strict) as file:
+            for first, stop, there in self._spans(row):
+                if there:
+                    columns = storage.columns(stop - first)
+                    lost = self._table.read(file, first, stop, columns)
+                    yield columns.events(stop - first, self.size), first, lost
+                else:
+                    end = os.fstat(file.handle).st_size
+                    self._losses(damage).lose(end, 0, self._missing(first, stop))
 
     def _spans(self, row: int) -> Iterator[tuple[int, int, bool]]:
         """Yield spans of rows from `row` on: first, stop, and whether they are in the file."""
@@ -98,26 +141,6 @@ class Hdf5Recording(Recording):
         reason = f" ({unread})" if unread else ""
         return f"events {first} to {stop - 1} are not in the file{reason}: it ends"
 
-    def _strict_blocks(self, file: Open, row: int, storage: Storage) -> Iterator[Events]:
-        last = int(_NEVER)
-        for first, stop, there in self._spans(row):
-            if not there:
-                size = os.fstat(file.handle).st_size
-                raise DamagedFileError(self.path, size, self._missing(first, stop))
-            count = stop - first
-            columns = storage.columns(count).part(slice(0, count))
-            lost = self._table.read(file, first, stop, columns)
-            good = lost[0].first - first if lost else count
-            events = columns.events(good, self.size)
-            bad = self._first_bad(events, last)
-            if bad >= 0:
-                self._reject(events, bad, last, first)
-            if good:
-                last = int(events.t[-1])
-                yield events
-            if lost:
-                raise DamagedFileError(self.path, lost[0].offset, lost[0].problem)
-
     def _first_bad(self, events: Events, last: int) -> int:
         """Return the first event off the sensor or out of order; -1 if all are right."""
         parts = _threads.thread_count() if len(events) >= 1 << 16 else 1
@@ -134,52 +157,31 @@ class Hdf5Recording(Recording):
         _threads.run_parts(work, parts)
         return next((at for at in found if at >= 0), -1)
 
-    def _reject(self, events: Events, bad: int, last: int, first: int) -> None:
-        offset = int(self._table.places(first + bad, first + bad + 1)[0][0])
-        x, y, t = int(events.x[bad]), int(events.y[bad]), int(events.t[bad])
-        before = int(events.t[bad - 1]) if bad else last
-        if not (0 <= x < self.size.width and 0 <= y < self.size.height):
-            problem = f"event {first + bad} at ({x}, {y}) is off the {self.size} sensor"
-        else:
-            problem = f"time runs back from {before} to {t} us at event {first + bad}"
-        raise DamagedFileError(self.path, offset, problem)
+    def _before_bad(
+        self, events: Events, first: int, lost: list[Lost], last: int
+    ) -> Iterator[Events]:
+        """Yield the events ahead of rows that are lost; raise DamagedFileError for what is wrong.
 
-    def _salvaged_blocks(self, file: Open, damage: Damage) -> Iterator[Events]:
-        for each in self._layout.losses:
-            damage.add(*each)
-        order: InOrder | None = None
-        held: tuple[Events, int] | None = None  # all right, as far as it goes; and its first row
-        last = int(_NEVER)
-        for first, stop, there in self._spans(0):
-            if not there:
-                damage.add(os.fstat(file.handle).st_size, 0, self._missing(first, stop))
-                continue
-            out = new_columns(stop - first)
-            good = np.ones(stop - first, np.bool_)
-            for lost in self._table.read(file, first, stop, out):
-                damage.add(lost.offset, lost.size, lost.problem)
-                good[lost.first - first : lost.stop - first] = False
-            events = out.events(stop - first, self.size)
-            if order is None:
-                before = int(held[0].t[-1]) if held else last
-                if good.all() and self._first_bad(events, before) < 0:
-                    if held:
-                        yield held[0]
-                    held, last = (events, first), before
-                    continue
-                # From here on each event is judged, those of the block ahead too.
-                order = self._judge(damage, last)
-                if held:
-                    yield from order.push(self._columns(*held))
-            decoded = self._columns(events, first)
-            yield from order.push(decoded if good.all() else decoded.part(good))
-        if order is not None:
-            yield from order.rest()
-        elif held:
-            yield held[0]
+        `first` is the row of the first event, `last` the time of the one ahead of it.
+        """
+        if lost:
+            events = events[: lost[0].first - first]
+        bad = self._first_bad(events, last)
+        if bad >= 0:
+            x, y, t = int(events.x[bad]), int(events.y[bad]), int(events.t[bad])
+            before = int(events.t[bad - 1]) if bad else last
+            if not (0 <= x < self.size.width and 0 <= y < self.size.height):
+                problem = f"event {first + bad} at ({x}, {y}) is off the {self.size} sensor"
+            else:
+                problem = f"time runs back from {before} to {t} us at event {first + bad}"
+            offsets, _ = self._table.places(first + bad, first + bad + 1)
+            raise DamagedFileError(self.path, int(offsets[0]), problem)
+        if len(events):
+            yield events
+        raise DamagedFileError(self.path, lost[0].offset, lost[0].problem)
 
     def _judge(self, damage: Damage, earliest_us: int) -> InOrder:
-        chunks = min(_MOST_HELD, 3 * self._table.t.stored.piece_rows)
+        chunks = min(_MOST_HELD, 3 * self._table.t.piece_rows)
         return InOrder(
             self.path,
             self.size,
@@ -196,10 +198,10 @@ class Hdf5Recording(Recording):
     def _find(self, start_us: int) -> int:
         """Return a row at or ahead of the first event with t >= start_us, by bisection."""
         starts = self._starts()
-        with self._table.opened(strict=True) as file:
+        with open_rows(self.path, strict=True) as file:
 
             def is_early(piece: int) -> bool:
-                t = self._table.first_time(file, int(starts[piece]))
+                t = self._table.time_at(file, int(starts[piece]))
                 return t is not None and t < start_us
 
             early = count_early(len(starts), is_early)
@@ -207,7 +209,7 @@ class Hdf5Recording(Recording):
 
     def _starts(self) -> NDArray[np.int64]:
         """Return the first rows of the pieces that hold times."""
-        stored = self._table.t.stored
+        stored = self._table.t
         step = stored.piece_rows
         parts = [
             np.arange(-(-first // step) * step, stop, step, dtype=np.int64)
@@ -217,22 +219,17 @@ class Hdf5Recording(Recording):
 
     def triggers(self) -> Triggers:
         """Return the external triggers of `EXT_TRIGGER/events`, sorted by time."""
-        stored = self._layout.triggers
-        if stored is None or not stored.direct:
-            return Triggers.empty()
-        parts = []
-        with self.path.open("rb") as file:
-            try:
-                for part in all_rows(stored, file.fileno()):
-                    t = part["t"].astype(np.int64)
-                    on = np.asarray(part["p"] > 0)
-                    parts.append(Triggers(t, part["id"].astype(np.int16), on))
-            except ChunkError as error:
-                if self.strict:
-                    raise FormatError(
-                        f"{self.path}: {stored.name} is damaged: {error}; pass strict=False "
-                        "(--salvage) to keep the triggers ahead of it"
-                    ) from None
+        stored, parts = self._layout.triggers, []
+        try:
+            for part in [] if stored is None else all_rows(self.path, stored):
+                on = np.asarray(part["p"] > 0)
+                parts.append(Triggers(part["t"].astype(np.int64), part["id"].astype(np.int16), on))
+        except ChunkError as error:
+            if self.strict:
+                raise FormatError(
+                    f"{self.path}: EXT_TRIGGER/events is damaged: {error}; pass strict=False "
+                    "(--salvage) to keep the triggers ahead of it"
+                ) from None
         return Triggers.in_order(parts)
 
     def frames(self) -> Iterator[Frame]:
@@ -245,18 +242,14 @@ class Hdf5Recording(Recording):
 
 def _find_layout(path: Path, *, strict: bool) -> Layout:
     missing = None if strict else wrong_size(path)
-    if missing is None:
-        return _layout(path, strict=strict)
-    ends_early = missing.offset == path.stat().st_size
+    matters = missing is not None and missing.offset == path.stat().st_size  # the file ends early
     try:
-        layout = _layout(path, strict=False)
+        layout = _layout(path, strict=strict)
     except FormatError:
-        if ends_early:
+        if missing is None or matters:
             raise
-        layout = _layout(path, strict=False, mend=True)
-        layout.losses.append(missing)
-        return layout
-    if ends_early:
+        layout, matters = _layout(path, strict=False, mend=True), True
+    if missing is not None and matters:
         layout.losses.append(missing)
     return layout
 
@@ -264,10 +257,9 @@ def _find_layout(path: Path, *, strict: bool) -> Layout:
 def _layout(path: Path, *, strict: bool, mend: bool = False) -> Layout:
     with open_file(path, strict=strict, mend=mend) as file:
         try:
-            for find in (rows.find_prophesee, columns.find_layout, rows.find_layout):
-                layout = find(file, path, strict=strict)
-                if layout is not None:
-                    return layout
+            layout = find_layout(file, path, strict=strict)
+            if layout is not None:
+                return layout
             listed = ", ".join(contents(file)) or "nothing"
         except DvskitError:
             raise

@@ -6,25 +6,30 @@ unpacked here (see `filters`). Rows run along a dataset's first dimension.
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from dvskit.errors import FormatError
 from dvskit.formats.hdf5 import filters as f
+from dvskit.formats.hdf5.library import OpenRows
 
 PIECE_BYTES = 1 << 19  # what is stored in one stretch is read in pieces of about this size
-
-Fallback = Callable[[str, int, int], NDArray[Any]]
+MOST_CHUNK_BYTES = 1 << 28  # a chunk is unpacked whole: this bounds what a hostile one may cost
+_MOST_PROBES = 1 << 17
 
 
 class Piece(NamedTuple):
-    """Rows first..stop and where their bytes are; `start` and `shape` place it in its rows."""
+    """Rows first..stop and where their bytes are; `place` is where it begins in its rows."""
 
     first: int
     stop: int
@@ -50,31 +55,27 @@ class Stored:
 
     count, row_shape, dtype   (count, *row_shape) items of dtype
     chunk                     (rows, *items) of a chunk; () for one stretch of bytes
-    numbers                   for each chunk that there is its first row / rows of a chunk, sorted
-    offsets, sizes, masks     where it is, its bytes there, and which filters it was spared
-    places                    for each chunk its first item along the dimensions behind the first
-    unread                    the end of the index of chunks could not be read
+    index                     int64 (n, 4 + dimensions behind the first), a row for each chunk that
+                              there is: its first row / rows of a chunk (sorted), where it is, its
+                              bytes there, which filters it was spared, and its first item
+    inline                    the bytes of a dataset that stands in the file's structure
+    unread                    why the end of the index of chunks could not be read
     """
 
     name: str
-    path: Path
     dtype: np.dtype[Any]
     count: int
     row_shape: tuple[int, ...]
     chunk: tuple[int, ...]
     filters: tuple[f.Filter, ...]
-    numbers: NDArray[np.int64]
-    offsets: NDArray[np.int64]
-    sizes: NDArray[np.int64]
-    masks: NDArray[np.int64]
-    places: NDArray[np.int64]
+    index: NDArray[np.int64]
     inline: bytes | None = None
     unread: str = ""
 
     @property
     def row_bytes(self) -> int:
-        """Bytes of a row, unpacked."""
-        return self.dtype.itemsize * int(np.prod(self.row_shape, dtype=np.int64))
+        """Bytes of a row, unpacked; 1 at least."""
+        return max(1, self.dtype.itemsize * math.prod(self.row_shape))
 
     @property
     def direct(self) -> bool:
@@ -84,132 +85,203 @@ class Stored:
     @property
     def piece_rows(self) -> int:
         """Rows of a chunk, or of the pieces that a stretch is read in."""
-        return self.chunk[0] if self.chunk else max(1, PIECE_BYTES // max(1, self.row_bytes))
+        return self.chunk[0] if self.chunk else max(1, PIECE_BYTES // self.row_bytes)
 
     def spans(self) -> list[tuple[int, int]]:
         """Return the spans of rows that are stored, in order."""
         if not self.chunk:
-            if self.inline is not None:
-                return [(0, self.count)] if self.count else []
-            there = int(self.sizes[0]) // max(1, self.row_bytes) if len(self.sizes) else 0
-            return [(0, min(self.count, there))] if min(self.count, there) else []
-        numbers, pieces = np.unique(self.numbers, return_counts=True)
-        whole = 1
-        for size, part in zip(self.row_shape, self.chunk[1:], strict=True):
-            whole *= -(-size // part)
-        numbers = numbers[pieces == whole]
-        if not len(numbers):
-            return []
-        breaks = np.flatnonzero(np.diff(numbers) != 1)
-        firsts = numbers[np.concatenate([[0], breaks + 1])] * self.chunk[0]
-        stops = (numbers[np.concatenate([breaks, [len(numbers) - 1]])] + 1) * self.chunk[0]
-        found = [
-            (a, min(b, self.count)) for a, b in zip(firsts.tolist(), stops.tolist(), strict=True)
-        ]
-        return [(a, b) for a, b in found if a < b]
+            there = min(self.count, int(self.index[0, 2]) // self.row_bytes)
+            return [(0, there)] if there else []
+        numbers, parts = np.unique(self.index[:, 0], return_counts=True)
+        sizes = zip(self.row_shape, self.chunk[1:], strict=True)
+        numbers = numbers[parts == math.prod(-(-size // part) for size, part in sizes)]
+        runs = np.split(numbers, np.flatnonzero(np.diff(numbers) != 1) + 1)
+        rows = self.chunk[0]
+        found = [(int(run[0]) * rows, (int(run[-1]) + 1) * rows) for run in runs if len(run)]
+        return [(first, min(stop, self.count)) for first, stop in found if first < self.count]
 
     def pieces(self, first: int, stop: int) -> list[Piece]:
-        """Return the pieces that hold rows first..stop, which must all be stored."""
-        if not self.chunk:
-            rows = self.piece_rows
-            start = int(self.offsets[0]) if len(self.offsets) else 0
-            cuts = [*range(first, stop, rows), stop]
-            return [
-                Piece(a, b, start + a * self.row_bytes, (b - a) * self.row_bytes, 0, ())
-                for a, b in pairwise(cuts)
-            ]
+        """Return the pieces of whole rows that hold rows first..stop, which must all be stored."""
+        if self.chunk:
+            return list({piece.first: piece for piece in self._chunks(first, stop)}.values())
+        start, width = int(self.index[0, 1]), self.row_bytes
+        cuts = [*range(first, stop, self.piece_rows), stop]
+        return [Piece(a, b, start + a * width, (b - a) * width, 0, ()) for a, b in pairwise(cuts)]
+
+    def _chunks(self, first: int, stop: int) -> list[Piece]:
         rows = self.chunk[0]
-        low = int(np.searchsorted(self.numbers, first // rows))
-        high = int(np.searchsorted(self.numbers, (stop - 1) // rows, "right"))
-        here = slice(low, high)
-        columns = (self.numbers, self.offsets, self.sizes, self.masks, self.places)
+        low = int(np.searchsorted(self.index[:, 0], first // rows))
+        high = int(np.searchsorted(self.index[:, 0], (stop - 1) // rows, "right"))
         return [
             Piece(n * rows, min(n * rows + rows, self.count), offset, size, mask, tuple(place))
-            for n, offset, size, mask, place in zip(
-                *(each[here].tolist() for each in columns), strict=True
-            )
+            for n, offset, size, mask, *place in self.index[low:high].tolist()
         ]
 
-    def bytes_there(self, handle: int, piece: Piece) -> int:
+    def places(self, piece: Piece, rows: Any) -> tuple[Any, int]:
+        """Return where rows of a piece stand, and in about how many bytes each.
+
+        Packed rows stand where their piece does.
+        """
+        if self.filters:
+            return piece.offset, max(1, piece.size // (piece.stop - piece.first))
+        return piece.offset + self.row_bytes * (rows - piece.first), self.row_bytes
+
+    def bytes_there(self, file: OpenRows, piece: Piece) -> int:
         """Return how many of the bytes of a piece the file has."""
         if self.inline is not None:
             return piece.size
-        return max(0, min(piece.size, os.fstat(handle).st_size - piece.offset))
+        return max(0, min(piece.size, os.fstat(file.handle).st_size - piece.offset))
 
-    def raw(self, handle: int, piece: Piece) -> bytes:
+    def raw(self, file: OpenRows, piece: Piece) -> bytes:
         """Return the bytes of a piece as they stand in the file. Raises ChunkError."""
         if self.inline is not None:
             return self.inline[piece.offset : piece.offset + piece.size]
         # Not of the size that is claimed: room for it is made before anything is read.
-        data = os.pread(handle, self.bytes_there(handle, piece), piece.offset)
+        data = os.pread(file.handle, self.bytes_there(file, piece), piece.offset)
         if len(data) != piece.size:
             raise f.ChunkError(f"the file ends {piece.size - len(data)} bytes ahead of its end")
         return data
 
-    def rows(self, handle: int, piece: Piece, fallback: Fallback | None) -> NDArray[Any]:
-        """Return the rows first..stop of a piece: all items of a row that the piece has.
-
-        Raises ChunkError.
-        """
+    def rows(self, file: OpenRows, piece: Piece) -> NDArray[Any]:
+        """Return the rows of a piece. Raises ChunkError."""
         if not self.chunk:
-            data = self.raw(handle, piece)
-            return np.frombuffer(data, self.dtype).reshape(-1, *self.row_shape)
+            return np.frombuffer(self.raw(file, piece), self.dtype).reshape(-1, *self.row_shape)
         if not self.direct:
-            if fallback is None:
-                raise f.ChunkError(f"filter {self.filters} is not known")
-            return fallback(self.name, piece.first, piece.stop)
-        size = self.dtype.itemsize * int(np.prod(self.chunk, dtype=np.int64))
-        content = f.undo(self.raw(handle, piece), self.filters, piece.mask, size)
+            return file.library.read(self.name, piece.first, piece.stop)
+        if self.chunk[1:] == self.row_shape:
+            return self._unpacked(file, piece)
+        out = np.empty((piece.stop - piece.first, *self.row_shape), self.dtype)
+        for part in self._chunks(piece.first, piece.stop):
+            sizes = zip(part.place, self.chunk[1:], strict=True)
+            target = out[(slice(None), *(slice(at, at + size) for at, size in sizes))]
+            unpacked = self._unpacked(file, part)
+            target[...] = unpacked[tuple(slice(0, size) for size in target.shape)]
+        return out
+
+    def _unpacked(self, file: OpenRows, piece: Piece) -> NDArray[Any]:
+        size = self.dtype.itemsize * math.prod(self.chunk)
+        content = f.undo(self.raw(file, piece), self.filters, piece.mask, size)
+        if len(content) != size:
+            raise f.ChunkError(f"it holds {len(content)} bytes where {size} stand")
         return np.frombuffer(content, self.dtype).reshape(self.chunk)[: piece.stop - piece.first]
 
-    def row_pieces(self, first: int, stop: int) -> list[Piece]:
-        """Return pieces of rows that are whole, for `whole_rows`."""
-        pieces = self.pieces(first, stop)
-        return list({piece.first: piece for piece in pieces}.values()) if self._cut else pieces
-
-    def whole_rows(self, handle: int, piece: Piece, fallback: Fallback | None) -> NDArray[Any]:
-        """Return the rows first..stop of a piece with all their items. Raises ChunkError."""
-        if self._cut and self.direct:
-            return self.read(handle, piece.first, piece.stop, fallback)
-        return self.rows(handle, piece, fallback)
-
-    @property
-    def _cut(self) -> bool:
-        """Whether chunks hold parts of rows."""
-        return bool(self.chunk) and self.chunk[1:] != self.row_shape
-
-    def read(self, handle: int, first: int, stop: int, fallback: Fallback | None) -> NDArray[Any]:
-        """Return rows first..stop, which must all be stored. Raises ChunkError."""
-        out = np.empty((stop - first, *self.row_shape), self.dtype)
-        for piece in self.pieces(first, stop):
-            rows = self.rows(handle, piece, fallback)
-            low, high = max(first, piece.first), min(stop, piece.stop)
-            where = [slice(low - first, high - first)]
-            part = [slice(low - piece.first, high - piece.first)]
-            if self.chunk and self.direct:
-                for at, size, whole in zip(
-                    piece.place, self.chunk[1:], self.row_shape, strict=True
-                ):
-                    where.append(slice(at, min(at + size, whole)))
-                    part.append(slice(0, min(size, whole - at)))
-            out[tuple(where)] = rows[tuple(part)]
-        return out
+    def read(self, file: OpenRows, first: int, stop: int) -> NDArray[Any]:
+        """Return rows first..stop, at least one, which must all be stored. Raises ChunkError."""
+        return np.concatenate(
+            [
+                self.rows(file, piece)[max(0, first - piece.first) : stop - piece.first]
+                for piece in self.pieces(first, stop)
+            ]
+        )
 
 
 def common_spans(all_stored: Sequence[Stored], count: int) -> list[tuple[int, int]]:
     """Return the spans of rows below `count` that all datasets have."""
-    spans = [(0, count)] if count else []
-    for stored in all_stored:
-        both = []
-        theirs = stored.spans()
-        i = j = 0
-        while i < len(spans) and j < len(theirs):
-            low, high = max(spans[i][0], theirs[j][0]), min(spans[i][1], theirs[j][1])
-            if low < high:
-                both.append((low, high))
-            if spans[i][1] < theirs[j][1]:
-                i += 1
-            else:
-                j += 1
-        spans = both
-    return spans
+    all_spans = [[(0, count)], *(stored.spans() for stored in all_stored)]
+    edges = [edge for spans in all_spans for a, b in spans for edge in ((a, 1), (b, -1))]
+    depth, found = 0, []
+    for (at, step), (following, _) in pairwise(sorted(edges)):
+        depth += step
+        if depth == len(all_spans) and at < following:
+            found.append((at, following))
+    return found
+
+
+def survey(dataset: h5py.Dataset, name: str, path: Path, *, strict: bool) -> Stored:
+    """Return where a dataset's rows stand.
+
+    Raises FormatError for rows that are no numbers, that stand in another file, and for chunks too
+    large to unpack.
+    """
+    shape = dataset.shape
+    if not shape or dataset.dtype.hasobject or not dataset.dtype.itemsize:
+        raise FormatError(f"{path}: {name} has shape {shape} of {dataset.dtype}; rows are meant")
+    settings = dataset.id.get_create_plist()
+    layout = settings.get_layout()
+    if layout == h5py.h5d.VIRTUAL or settings.get_external_count():
+        raise FormatError(
+            f"{path}: {name} is kept in other files, which are not opened; repack it into one"
+        )
+    rows = (name, dataset.dtype, shape[0], shape[1:])
+    if layout == h5py.h5d.CHUNKED:
+        filters = tuple(
+            f.Filter(each[0], tuple(each[2]), each[3].decode("latin-1"))
+            for each in (settings.get_filter(i) for i in range(settings.get_nfilters()))
+        )
+        chunk = tuple(dataset.chunks)
+        _check_chunks(path, name, dataset.dtype, chunk, filters)
+        index, unread = _find_chunks(dataset, path, strict=strict)
+        return Stored(*rows, chunk, filters, index, None, unread)
+    inline, offset, size = None, 0, int(dataset.id.get_storage_size())
+    if layout == h5py.h5d.COMPACT:
+        inline = np.ascontiguousarray(dataset[()]).tobytes()
+        size = len(inline)
+    else:
+        found = dataset.id.get_offset()
+        offset, size = (0, 0) if found is None else (int(found), size)
+        # Where the file is cut, what is left of the stretch counts.
+        size = max(0, min(size, path.stat().st_size - offset))
+    return Stored(*rows, (), (), np.array([[0, offset, size, 0]], np.int64), inline)
+
+
+def _check_chunks(
+    path: Path,
+    name: str,
+    dtype: np.dtype[Any],
+    chunk: tuple[int, ...],
+    filters: tuple[f.Filter, ...],
+) -> None:
+    chunk_bytes = dtype.itemsize * int(np.prod(chunk, dtype=np.float64))
+    for each in filters:
+        problem = f.why_not(each, dtype.itemsize, chunk_bytes)
+        if problem:
+            raise FormatError(
+                f"{path}: filter {each.name or each.code!r} of {name} {problem}; "
+                "repack the file with h5repack --filter GZIP=1"
+            )
+    if chunk_bytes > MOST_CHUNK_BYTES:
+        raise FormatError(
+            f"{path}: a chunk of {name} is {chunk} of {dtype}, more than "
+            f"{MOST_CHUNK_BYTES} bytes; repack it with h5repack --layout {name}:CHUNK=65536"
+        )
+
+
+def _find_chunks(
+    dataset: h5py.Dataset, path: Path, *, strict: bool
+) -> tuple[NDArray[np.int64], str]:
+    """Return the index of the chunks, and what kept the library from finding all of them."""
+    # More entries than the file has room for are damage that runs in a circle.
+    most = path.stat().st_size // 16 + 16
+    found: list[Any] = []
+
+    def keep(each: Any) -> bool | None:
+        found.append(each)
+        return True if len(found) > most else None
+
+    rows, unread = dataset.chunks[0], ""
+    try:
+        dataset.id.chunk_iter(keep)
+    except Exception as error:
+        unread = " ".join(str(error).split())
+        if not strict:  # those behind are asked for one by one
+            first = max((each.chunk_offset[0] // rows for each in found), default=-1) + 1
+            rest = tuple(0 for _ in dataset.chunks[1:])
+            for number in range(first, min(-(-dataset.shape[0] // rows), first + _MOST_PROBES)):
+                with suppress(Exception):
+                    each = dataset.id.get_chunk_info_by_coord((number * rows, *rest))
+                    if each.byte_offset is not None and each.size:
+                        found.append(each)
+    index = np.array(
+        [
+            (
+                each.chunk_offset[0] // rows,
+                each.byte_offset,
+                each.size,
+                each.filter_mask,
+                *each.chunk_offset[1:],
+            )
+            for each in found
+        ],
+        np.int64,
+    ).reshape(len(found), 3 + len(dataset.chunks))
+    return index[np.argsort(index[:, 0], kind="stable")], unread
