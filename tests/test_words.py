@@ -10,7 +10,7 @@ import pytest
 from dvskit.errors import DamagedFileError, FormatError, GeometryError
 from dvskit.events import Events, Size, read_all
 from dvskit.formats import find_format, load_events, open_events, save_events
-from dvskit.formats.words import decoding, scanning
+from dvskit.formats.words import decoding
 from tests.event_rows import kept_share, rows_of
 
 REAL = {
@@ -198,7 +198,7 @@ def test_events_do_not_depend_on_chunks_slices_and_threads(
     assert len(whole) > 10_000
     for chunk, least, threads in [(1 << 14, 1 << 20, 1), (30_010, 100, 5), (1 << 20, 1000, 2)]:
         monkeypatch.setattr(decoding, "CHUNK_WORDS", chunk)
-        monkeypatch.setattr(scanning, "_SLICE_UNITS", least)
+        monkeypatch.setattr(decoding, "_SLICE_UNITS", least)
         monkeypatch.setenv("DVSKIT_THREADS", str(threads))
         recording = open_events(path, strict=False)
         assert read_all(recording) == whole

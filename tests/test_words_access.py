@@ -19,7 +19,7 @@ from dvskit.formats import (
     open_stream,
     save_events,
 )
-from dvskit.formats.words import decoding, scanning
+from dvskit.formats.words import decoding
 from tests.arriving import Pieces, arrive, cut
 from tests.event_rows import kept_share
 from tests.test_words import (
@@ -54,7 +54,7 @@ def small_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Chunks of few words, so that small files have many, and an index of their own."""
     monkeypatch.setenv("DVSKIT_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(decoding, "CHUNK_WORDS", 1000)
-    monkeypatch.setattr(scanning, "_SLICE_UNITS", 100)
+    monkeypatch.setattr(decoding, "_SLICE_UNITS", 100)
 
 
 @pytest.mark.slow

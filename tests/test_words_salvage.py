@@ -11,8 +11,8 @@ import pytest
 from dvskit.errors import DamagedFileError
 from dvskit.events import Events, Size, read_all
 from dvskit.formats import open_events, save_events
+from dvskit.formats.words import row_kernels as k
 from dvskit.formats.words import salvage
-from dvskit.formats.words import salvage_kernels as k
 from dvskit.formats.words.dat import _VERSIONS
 from tests.event_rows import rows_of
 

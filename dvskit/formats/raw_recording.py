@@ -44,11 +44,10 @@ class WordPass(ABC):
             columns.t[:count] += self.offset_us
         return columns.events(count, self.size)
 
-    def _keep(self, triggers: TriggerColumns, count: int) -> None:
+    def _keep(self, triggers: TriggerColumns) -> None:
         """Take decoded triggers."""
-        if count:
-            t, number, p = triggers
-            self.triggers.append(Triggers(t[:count] + self.offset_us, number[:count], p[:count]))
+        if len(triggers.t):
+            self.triggers.append(Triggers(triggers.t + self.offset_us, triggers.id, triggers.p))
 
 
 class RawRecording(Recording):

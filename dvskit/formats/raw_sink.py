@@ -193,7 +193,7 @@ class RawSink(HeaderSink):
     ) -> None:
         """Write the events, at `t`, and the triggers from the waiting one up to their end."""
         columns = EventColumns(t, events.x, events.y, events.p)
-        triggers = (trigger_t, self._triggers.id, self._triggers.p)
+        triggers = TriggerColumns(trigger_t, self._triggers.id, self._triggers.p)
         at = 0
         while True:
             at, self._trigger_at, words = self._encode_some(

@@ -35,7 +35,16 @@ class EventColumns(NamedTuple):
         return Events.from_checked(*self.part(slice(0, count)), size)
 
 
-TriggerColumns = tuple[NDArray[np.int64], NDArray[np.int16], NDArray[np.bool_]]
+class TriggerColumns(NamedTuple):
+    """Columns that external triggers are decoded into."""
+
+    t: NDArray[np.int64]
+    id: NDArray[np.int16]
+    p: NDArray[np.bool_]
+
+    def part(self, which: slice) -> TriggerColumns:
+        """Return views of some of the rows."""
+        return TriggerColumns(self.t[which], self.id[which], self.p[which])
 
 
 def new_columns(count: int) -> EventColumns:
@@ -50,7 +59,9 @@ def new_columns(count: int) -> EventColumns:
 
 def new_triggers(count: int) -> TriggerColumns:
     """Return uninitialised columns t, id, p of `count` external triggers."""
-    return np.empty(count, np.int64), np.empty(count, np.int16), np.empty(count, np.bool_)
+    return TriggerColumns(
+        np.empty(count, np.int64), np.empty(count, np.int16), np.empty(count, np.bool_)
+    )
 
 
 class Storage:

@@ -118,7 +118,7 @@ class Decoding(WordPass):
             self._used, words, unsure = self._salvage(start, stop, columns, triggers)
         seen, count = int(state[w.S_TRIGGERS]), int(state[w.S_EVENTS])
         if self._keep_triggers:
-            self._keep(triggers, seen)
+            self._keep(triggers.part(slice(0, seen)))
         state[w.S_TRIGGERS] = 0
         if not self.losses.strict:
             return self._cut(columns, count, words, unsure, ended=self._low_latency)

@@ -22,7 +22,6 @@ from dvskit.formats.recording import ReadOptions, SizeOrigin
 from dvskit.formats.sensor_size import no_size, stated_size
 from dvskit.formats.storage import ReusedStorage, Storage
 from dvskit.formats.words import dat_kernels as loops
-from dvskit.formats.words import dat_salvage_kernels as salvage
 from dvskit.formats.words import layout as w
 from dvskit.formats.words.reading import (
     ArrivingRecording,
@@ -52,8 +51,7 @@ def _layout(x: tuple[int, int], y: tuple[int, int], p: tuple[int, int], zeros: i
     look[w.W_UNITS], look[w.W_X_AT :] = 2, (*x, *y, *p, zeros)
     return w.Layout(
         "DAT", 2, 0, look, look, loops.BITS, _HALF_US,
-        loops.safe_start, None, loops.decode_clean, loops.goes_on, loops.decode_careful,
-        salvage.read_rows, salvage.count_events, salvage.put_events,
+        loops.safe_start, None, loops.decode_clean, loops.goes_on, loops.read_rows,
     )  # fmt: skip
 
 

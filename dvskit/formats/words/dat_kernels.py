@@ -1,8 +1,8 @@
 # mypy: disable-error-code="arg-type,return-value,no-any-return,assignment"
 """Loops over DAT events: a 32-bit time, then x, y and polarity in another 32 bits.
 
-The functions are those of `dvskit.formats.words.evt_kernels`, with the whole time in place of the
-TIME_HIGH words: each event sets the clock.
+The functions are those of `dvskit.formats.words.evt_kernels` and `evt_clean_kernels`, with the
+whole time in place of the TIME_HIGH words: each event sets the clock.
 """
 
 from __future__ import annotations
@@ -11,43 +11,43 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from dvskit.formats.order_kernels import lose
 from dvskit.formats.storage import EventColumns, TriggerColumns
 from dvskit.formats.words import layout as w
-from dvskit.formats.words.salvage_kernels import FEW, FOLLOWING, judge
+from dvskit.formats.words import row_kernels as k
+from dvskit.formats.words.layout import Words
+from dvskit.formats.words.row_kernels import FEW, FOLLOWING
 
 BITS = 32
-_TIME = 0xFFFFFFFF
-LOOK_EVENTS = 256  # that may be looked at to judge a time
 HALF = 1 << 31
-FAR, NEAR = 1 << 20, 1 << 32  # us: 1 s, any
+_TIME = 0xFFFFFFFF
+_LOOK_EVENTS = 256  # that may be looked at to judge a time
+_FAR, _NEAR = 1 << 20, 1 << 32  # us: 1 s, any
+_CATCH_UP = 1 << 15  # units in which a clock that has only stepped back comes up again
 
 
 @njit(cache=True, nogil=True)
-def safe_start(words: NDArray[np.uint32], layout: NDArray[np.int64], number: int) -> int:
-    """Return the first place behind words[0], unit `number` of a chunk, that begins an event."""
+def safe_start(units: NDArray[np.uint32], table: NDArray[np.int64], number: int) -> int:
+    """Return the first place behind units[0], unit `number` of a chunk, that begins an event."""
     return 1 + (number + 1) % 2
 
 
 @njit(cache=True, nogil=True)
 def decode_clean(
-    words: NDArray[np.uint32],
+    words: Words,
     start: int,
     stop: int,
-    layout: NDArray[np.int64],
-    width: int,
-    height: int,
     high: int,
     loops: int,
     columns: EventColumns,
     triggers: TriggerColumns,
     summary: NDArray[np.int64],
 ) -> None:
-    """Decode words[start:stop]; put in `summary` whether all events are possible, without a wrap.
+    """Decode units start..stop; put in `summary` whether all events are possible, without a wrap.
 
     One event is one 64-bit word here, without a branch: vector instructions do it.
     """
     t, x, y, p = columns
+    layout = words.table
     x_bits, y_bits, p_bits = layout[w.W_X_BITS], layout[w.W_Y_BITS], layout[w.W_P_BITS]
     one = np.uint64(1)
     time_mask = np.uint64(_TIME)
@@ -58,8 +58,8 @@ def decode_clean(
     p_at = np.uint64(32 + layout[w.W_P_AT])
     zeros = np.uint64(layout[w.W_ZEROS])
     base = loops << BITS
-    right, bottom = width - 1, height - 1
-    events = words[start:stop].view(np.uint64)
+    right, bottom = words.width - 1, words.height - 1
+    events = words.units[start:stop].view(np.uint64)
     bad = np.int64(0)  # negative from the first impossible event on
     for i in range(events.size):
         event = events[i]
@@ -78,50 +78,45 @@ def decode_clean(
 
 
 @njit(cache=True, nogil=True)
-def goes_on(
-    words: NDArray[np.uint32], at: int, layout: NDArray[np.int64], high: int, last: int
-) -> int:
+def goes_on(words: Words, at: int, high: int, last: int) -> int:
     """Tell whether the events from `at` on give reason to doubt the clean ones ahead of them."""
-    end = at + 2 * LOOK_EVENTS
-    for i in range(at, min(end, words.size - 1), 2):
-        now = np.int64(words[i])
+    end = at + 2 * _LOOK_EVENTS
+    for i in range(at, min(end, words.units.size - 1), 2):
+        now = np.int64(words.units[i])
         # A wrap, too: damaged times may have gone half way round, and half way again.
         if now < high or now - high >= HALF:
             return w.DOUBT
         high = now
-    return w.NO_DOUBT if end <= words.size else w.TOO_FEW
+    return w.NO_DOUBT if end <= words.units.size else w.TOO_FEW
 
 
 @njit(cache=True, nogil=True)
-def fields(address: int, layout: NDArray[np.int64]) -> tuple[int, int, int]:
+def _fields(address: int, table: NDArray[np.int64]) -> tuple[int, int, int]:
     """Return the column, row and polarity that an address holds."""
-    x = address >> layout[w.W_X_AT] & ((1 << layout[w.W_X_BITS]) - 1)
-    y = address >> layout[w.W_Y_AT] & ((1 << layout[w.W_Y_BITS]) - 1)
-    return x, y, address >> layout[w.W_P_AT] & ((1 << layout[w.W_P_BITS]) - 1)
+    x = address >> table[w.W_X_AT] & ((1 << table[w.W_X_BITS]) - 1)
+    y = address >> table[w.W_Y_AT] & ((1 << table[w.W_Y_BITS]) - 1)
+    return x, y, address >> table[w.W_P_AT] & ((1 << table[w.W_P_BITS]) - 1)
 
 
 @njit(cache=True, nogil=True)
-def possible(word: int, layout: NDArray[np.int64], width: int, height: int) -> bool:
-    """Tell whether an address is on the sensor and of a polarity that there is."""
-    address = np.int64(word)
-    column, row, on = fields(address, layout)
-    return column < width and row < height and on <= 1 and address & layout[w.W_ZEROS] == 0
+def _fault(words: Words, at: int) -> int:
+    """Return why the address of an event is impossible, EVENT where it is not."""
+    address = np.int64(words.units[at + 1])
+    column, row, on = _fields(address, words.table)
+    if column >= words.width or row >= words.height:
+        return np.int64(w.OFF_SENSOR)
+    if on > 1:
+        return np.int64(w.NO_POLARITY)
+    return np.int64(w.STRAY_BITS if address & words.table[w.W_ZEROS] != 0 else k.EVENT)
 
 
 @njit(cache=True, nogil=True)
-def following_times(
-    words: NDArray[np.uint32],
-    at: int,
-    layout: NDArray[np.int64],
-    width: int,
-    height: int,
-    found: NDArray[np.int64],
-) -> int:
+def _following_times(words: Words, at: int, found: NDArray[np.int64]) -> int:
     """Put the times of the next possible events from `at` on into `found`; return how many."""
     count = 0
-    for i in range(at, min(at + 2 * LOOK_EVENTS, words.size - 1), 2):
-        if possible(words[i + 1], layout, width, height):
-            found[count] = words[i]
+    for i in range(at, min(at + 2 * _LOOK_EVENTS, words.units.size - 1), 2):
+        if _fault(words, i) == k.EVENT:
+            found[count] = words.units[i]
             count += 1
             if count == found.size:
                 break
@@ -129,7 +124,7 @@ def following_times(
 
 
 @njit(cache=True, nogil=True)
-def first_wraps(now: int, following: NDArray[np.int64], count: int) -> bool:
+def _first_wraps(now: int, following: NDArray[np.int64], count: int) -> bool:
     """Tell whether the first time of all would be the only one ahead of a wrap.
 
     It is damaged rather than that: of 71 minutes the recording would begin in the last instant.
@@ -141,50 +136,74 @@ def first_wraps(now: int, following: NDArray[np.int64], count: int) -> bool:
 
 
 @njit(cache=True, nogil=True)
-def decode_careful(
-    words: NDArray[np.uint32],
-    stop: int,
-    layout: NDArray[np.int64],
-    width: int,
-    height: int,
-    strict: bool,
-    state: NDArray[np.int64],
-    columns: EventColumns,
-    triggers: TriggerColumns,
-    losses: NDArray[np.int64],
+def _catches_up(words: Words, at: int, now: int) -> bool:
+    """Tell whether an event from `at` on goes on from a time."""
+    for i in range(at, min(at + _CATCH_UP, words.units.size - 1), 2):
+        if (np.int64(words.units[i]) - now) & _TIME < k.SURE:
+            return True
+    return False
+
+
+@njit(cache=True, nogil=True)
+def _set_time(
+    words: Words, here: int, in_turn: bool, clock: NDArray[np.int64], following: NDArray[np.int64]
 ) -> int:
-    """Decode words[:stop], judging each event; return the first unit that was not decoded."""
-    t, x, y, p = columns
-    high, loops, last = state[w.S_HIGH], state[w.S_LOOPS], state[w.S_LAST]
-    n, nl = state[w.S_EVENTS], state[w.S_LOSSES]
+    new, was, count = np.int64(words.units[here]), clock[k.K_NOW], 0
+    if in_turn:
+        if new != k.shown(clock):
+            count = _following_times(words, here + 2, following)
+        if was < 0 and _first_wraps(new, following, count):
+            return w.SPURIOUS
+        return k.set_in_turn(clock, new, following, count)
+    step, back, sure = k.step_of(clock, here, new)
+    if not sure:
+        count = _following_times(words, here + 2, following)
+        if was < 0 and _first_wraps(new, following, count):
+            return w.SPURIOUS
+    back = back and not _catches_up(words, here + 2, was)
+    return k.set_clock(clock, step, new, following, count, back)
+
+
+@njit(cache=True, nogil=True)
+def read_rows(
+    words: Words,
+    stop: int,
+    most_lost: int,
+    joints: NDArray[np.int64],
+    before: NDArray[np.int64],
+    kept: NDArray[np.bool_],
+    state: NDArray[np.int64],
+    rows: NDArray[np.int64],
+) -> tuple[int, int, int]:
+    """Fill `rows`, which has room for two a word; return how many, where to stop, and 0."""
+    clock = k.start_clock(state, BITS, HALF, _FAR, _NEAR)
     following = np.empty(FOLLOWING, np.int64)
-    i = 0
-    while i < stop:
-        if nl > losses.shape[0] - 4 or (strict and nl > 0):
+    end = min(stop, words.units.size)
+    in_turn, lost = most_lost > 0, np.zeros(2, np.int64)
+    n, kept_now = 0, clock[k.K_NOW]
+    for here in range(0, end if in_turn else words.units.size - 1, 2):
+        if in_turn and k.enough_lost(rows, n, lost, most_lost):
             break
-        now, word = np.int64(words[i]), np.int64(words[i + 1])
-        here = i
-        i += 2
-        column, row, on = fields(word, layout)
-        if column >= width or row >= height:  # such an event sets no clock
-            nl = lose(losses, nl, here, 2, w.OFF_SENSOR, column, row)
+        time, word = np.int64(words.units[here]), np.int64(words.units[here + 1])
+        column, row, on = _fields(word, words.table)
+        told = k.shown(clock) if in_turn else clock[k.K_NOW]
+        why = _fault(words, here)
+        if why == w.OFF_SENSOR:  # such an event sets no clock
+            n = k.add_row(rows, n, here, 2, 0, why, column, row)
             continue
-        if on > 1 or word & layout[w.W_ZEROS] != 0:
-            nl = lose(losses, nl, here, 2, w.NO_POLARITY if on > 1 else w.STRAY_BITS, word, on)
+        if why != k.EVENT:
+            n = k.add_row(rows, n, here, 2, 0, why, word, on)
             continue
-        if now != high:
-            count = following_times(words, i, layout, width, height, following)
-            verdict = judge(high, now, following, count, BITS, HALF, FAR, NEAR)
-            if verdict == w.SPURIOUS or (high < 0 and first_wraps(now, following, count)):
-                nl = lose(losses, nl, here, 2, w.HIGH_JUMP, high, now)
-                continue
-            if verdict == w.RESET:
-                nl = lose(losses, nl, here, 2, w.CLOCK_RESET, high, now)
-            loops += now < high
-            high = now
-        last = (loops << BITS) | now
-        t[n], x[n], y[n], p[n] = last, column, row, on != 0
-        n += 1
-    state[w.S_HIGH], state[w.S_LOOPS], state[w.S_LAST] = high, loops, last
-    state[w.S_EVENTS], state[w.S_LOSSES] = n, nl
-    return i
+        verdict = _set_time(words, here, in_turn, clock, following)
+        if here < stop:
+            kept_now = clock[k.K_NOW]
+        if verdict == w.SPURIOUS:
+            n = k.add_row(rows, n, here, 2, 0, w.HIGH_JUMP, told, time)
+            continue
+        if verdict == w.RESET:
+            n = k.add_row(rows, n, here, 2, 0, w.CLOCK_RESET, told, time)
+        place = column | row << k.Y_AT | on << k.P_AT
+        n = k.add_row(rows, n, here, 2, clock[k.K_NOW], k.EVENT, place, 1)
+    if kept_now >= 0:
+        state[w.S_HIGH], state[w.S_LOOPS] = kept_now & _TIME, kept_now >> BITS
+    return n, end, 0

@@ -4,33 +4,96 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
+from typing import NamedTuple
 
 import numpy as np
 
-from dvskit._threads import run_parts
+from dvskit._threads import run_parts, thread_count
 from dvskit.events import Events, Size
 from dvskit.formats.feed import Feed, FileFeed, Window, WordKind
 from dvskit.formats.losses import Losses
 from dvskit.formats.raw_recording import WordPass
-from dvskit.formats.storage import EventColumns, Storage, TriggerColumns, new_triggers
+from dvskit.formats.storage import Storage, new_triggers
 from dvskit.formats.words import layout as k
 from dvskit.formats.words import salvage
 from dvskit.formats.words.layout import PROBLEMS, UNIT, Layout
-from dvskit.formats.words.salvage_kernels import LOOK_AHEAD
-from dvskit.formats.words.scanning import Scan, Slice
+from dvskit.formats.words.row_kernels import LOOK_AHEAD
+from dvskit.formats.words.salvage import Decoded, LostBytes
 
 CHUNK_WORDS = 1 << 19  # that are decoded at once
+_SLICE_UNITS = 1 << 14  # fewer are not worth a thread
+_BORDER_UNITS = 64  # that are looked at to find where a slice can begin
 _UNIT = np.dtype("<u4")
-_ARRIVING_UNITS = 1 << 16  # that are, where they arrive on a stream
+_ARRIVING_UNITS = 1 << 16  # that are decoded at once, where they arrive on a stream
 _NEAR = 1 << 12  # units of look-ahead that are read at once; nearly always they are enough
-_LOSSES = 4096
+_LOST_ARRIVING = 1 << 12  # stretches of lost words of a stream, of which the last are to wait
 _LATE_WORDS = 64  # of a stream that wait for those behind them where something is lost
-_COUNTS = [k.R_EVENTS, k.R_TRIGGERS, k.R_OTHERS]
 
 
 def word_kind(layout: Layout) -> WordKind:
     """Return what the words of a layout are made of, and how many behind them are looked at."""
     return WordKind(_UNIT, layout.units, near=_NEAR, far=LOOK_AHEAD)
+
+
+class Slice(NamedTuple):
+    """A part of a chunk: where it lies, what the scan found, and its state and places."""
+
+    start: int
+    stop: int
+    row: list[int]
+    high: int
+    loops: int
+    event: int
+    trigger: int
+
+
+class Scan:
+    """What a chunk holds, found slice by slice, so that all of them can be decoded at once.
+
+    rows  of `scan`, one a slice
+    """
+
+    def __init__(self, chunk: Window, layout: Layout, size: Size) -> None:
+        self.chunk, self.layout = chunk, layout
+        self.words = layout.words(chunk.items(), size)
+        self.bounds = _bounds(chunk, layout)
+        self.parts = len(self.bounds) - 1
+        self.rows = np.zeros((self.parts, k.ROW_FIELDS), np.int64)
+        if layout.scan is None:
+            self.rows[:, k.R_EVENTS] = np.diff(self.bounds) // layout.units
+            self.rows[:, k.R_FIRST], self.rows[:, k.R_CLEAN] = -1, 1
+            self.rows[:, k.R_END] = self.bounds[1:]
+
+    def run(self) -> None:
+        """Read and scan all slices, where there is something to scan."""
+        if self.layout.scan is not None:
+            run_parts(self.work, self.parts)
+
+    def work(self, part: int) -> None:
+        """Read and scan a slice."""
+        if self.layout.scan is not None:
+            begin, stop = self.bounds[part], self.bounds[part + 1]
+            self.chunk.fill(begin, stop)
+            self.layout.scan(self.words, begin, stop, self.rows[part])
+
+    @property
+    def end(self) -> int:
+        """The byte behind the last word."""
+        return self.chunk.offset + UNIT * int(self.rows[-1, k.R_END])
+
+
+def _bounds(chunk: Window, layout: Layout) -> list[int]:
+    """Return where the slices of a chunk begin, and its end."""
+    stop = chunk.stop
+    parts = max(1, min(thread_count(), stop // _SLICE_UNITS))
+    bounds = [0]
+    for part in range(1, parts):
+        at = max(bounds[-1] + 1, stop * part // parts)
+        units = chunk.peek(at - 1, min(_BORDER_UNITS, stop - at) + 1)
+        start = layout.safe_start(units, layout.table, at - 1)
+        if start < len(units):  # else there is no such place near: no slice begins here
+            bounds.append(at - 1 + start)
+    return [*bounds, stop]
 
 
 class LayoutPass(WordPass):
@@ -50,8 +113,6 @@ class LayoutPass(WordPass):
         self.state[k.S_HIGH] = -1
         self.state[k.S_LAST] = k.NEVER
         self._feed = feed
-        self._found = np.empty((_LOSSES, 5), np.int64)
-        self._first: list[list[int]] = []  # what was found in a chunk ahead of its salvage
         self._longer = False  # whether the next chunk is to hold more than the rest of this one
         self._doubtful = False  # whether bytes may be missing somewhere, though words look valid
 
@@ -69,7 +130,8 @@ class LayoutPass(WordPass):
         odd = feed.left(self.at)
         if odd:
             width = self.layout.units * UNIT
-            self._lose(self.at, odd, f"the last word has {odd} of {width} bytes")
+            problem = f"{self.layout.name} the last word has {odd} of {width} bytes"
+            self.losses.lose(self.at, odd, problem)
 
     def _ends_out_of_step(self, feed: FileFeed) -> bool:
         left, width = feed.left(self.at), UNIT * self.layout.units
@@ -85,30 +147,26 @@ class LayoutPass(WordPass):
                 chunk = self._chunk(feed)
                 if chunk is None:
                     break
-                ahead = Scan(chunk, self.layout)
+                ahead = Scan(chunk, self.layout, self.size)
                 ahead.run()
             here, ahead = ahead, None
             slices, clean = self._resolve_clock(here)
-            events, count, others = here.rows[:, _COUNTS].sum(0).tolist()
-            columns, triggers = storage.columns(events), new_triggers(count)
-            end = None
+            got = None
             if clean and not self._doubtful:
                 if self.layout.scan is not None and not feed.live:
                     chunk = feed.window(here.end, self._most)
-                    ahead = None if chunk is None else Scan(chunk, self.layout)
-                end = self._decode_clean(here, slices, columns, triggers, ahead)
-            if end is None:
-                end = self._decode_careful(here.chunk, columns, triggers)
-            if end is None:
-                ahead = None  # words may not be in step with it
-                end, columns = self._salvage(here.chunk, storage, live=feed.live)
-            else:
-                self.others += others
-                self._keep(triggers, int(self.state[k.S_TRIGGERS]))
-            self.at = here.chunk.offset + end
-            count = int(self.state[k.S_EVENTS])
-            self.state[[k.S_EVENTS, k.S_TRIGGERS]] = 0
-            yield self._events(columns, count)
+                    ahead = None if chunk is None else Scan(chunk, self.layout, self.size)
+                got = self._decode_clean(here, slices, storage, ahead)
+            if got is None:
+                most_lost = _LOST_ARRIVING if feed.live else 1
+                got, losses = self._decode_in_turn(here.chunk, storage, most_lost)
+                if losses or self._doubtful:
+                    ahead = None  # words may not be in step with it
+                    got = self._salvage(here.chunk, storage, losses, live=feed.live)
+            self.at = here.chunk.offset + got.end
+            self.others += got.others
+            self._keep(got.triggers)
+            yield self._events(got.columns, len(got.columns.t))
 
     @property
     def _most(self) -> int:
@@ -154,19 +212,16 @@ class LayoutPass(WordPass):
         return slices, clean
 
     def _decode_clean(
-        self,
-        scan: Scan,
-        slices: list[Slice],
-        columns: EventColumns,
-        triggers: TriggerColumns,
-        ahead: Scan | None,
-    ) -> int | None:
-        """Decode all slices at once; return the byte where they end, None where one holds damage.
+        self, scan: Scan, slices: list[Slice], storage: Storage, ahead: Scan | None
+    ) -> Decoded | None:
+        """Decode all slices at once; return None where one holds damage.
 
         The chunk `ahead` is scanned meanwhile.
         """
         layout, state, chunk = self.layout, self.state, scan.chunk
         summary = np.zeros((scan.parts, k.CLEAN_FIELDS), np.int64)
+        found = scan.rows.sum(axis=0)
+        columns, triggers = storage.columns(found[k.R_EVENTS]), new_triggers(found[k.R_TRIGGERS])
 
         def work(i: int) -> None:
             if i < scan.parts:
@@ -174,10 +229,9 @@ class LayoutPass(WordPass):
                 if layout.scan is None:
                     chunk.fill(here.start, here.stop)
                 layout.decode_clean(
-                    chunk.items(), here.start, here.stop, layout.table, *self.size,
-                    here.high, here.loops,
-                    tuple(column[here.event : behind.event] for column in columns),
-                    tuple(column[here.trigger : behind.trigger] for column in triggers), summary[i],
+                    scan.words, here.start, here.stop, here.high, here.loops,
+                    columns.part(slice(here.event, behind.event)),
+                    triggers.part(slice(here.trigger, behind.trigger)), summary[i],
                 )  # fmt: skip
             if ahead is not None and i < ahead.parts:
                 ahead.work(i)
@@ -202,77 +256,67 @@ class LayoutPass(WordPass):
         if not self._goes_on(chunk, at, high, last):
             return None
         state[k.S_HIGH], state[k.S_LOOPS], state[k.S_LAST] = high, end.loops, last
-        state[k.S_EARLY] += sum(part.row[k.R_EVENTS] for part in slices[:-1]) - end.event
-        state[k.S_EVENTS], state[k.S_TRIGGERS] = end.event, end.trigger
-        return UNIT * at
+        state[k.S_EARLY] += found[k.R_EVENTS] - end.event
+        columns, others = columns.part(slice(0, end.event)), int(found[k.R_OTHERS])
+        return Decoded(columns, triggers.part(slice(0, end.trigger)), UNIT * at, others)
 
     def _goes_on(self, chunk: Window, at: int, high: int, last: int) -> bool:
         verdict = k.TOO_FEW
         for far in (False, True):
             if verdict == k.TOO_FEW:
-                words = chunk.items(far=far)
-                verdict = self.layout.goes_on(words, at, self.layout.table, high, last)
+                words = self.layout.words(chunk.items(far=far), self.size)
+                verdict = self.layout.goes_on(words, at, high, last)
         return verdict != k.DOUBT
 
-    def _decode_careful(
-        self, chunk: Window, columns: EventColumns, triggers: TriggerColumns
-    ) -> int | None:
-        """Decode a chunk, judging each word; return the byte where it ends.
+    def _decode_in_turn(
+        self, chunk: Window, storage: Storage, most_lost: int
+    ) -> tuple[Decoded, list[LostBytes]]:
+        """Decode a chunk, judging each word; where anything is lost, it is to be salvaged.
 
-        Raises DamagedFileError in strict mode if anything is lost. Else None is returned then: it
-        is to be salvaged, and `_first` begins with what was found first.
+        Raises DamagedFileError in strict mode if anything is lost.
         """
         chunk.fill(0, chunk.stop)
-        words, state = chunk.items(far=True), self.state.copy()
-        at: int = self.layout.decode_careful(
-            words, chunk.stop, self.layout.table, *self.size, self.losses.strict,
-            self.state, columns, triggers, self._found,
-        )  # fmt: skip
-        count = int(self.state[k.S_LOSSES])
-        if not count and not self._doubtful:
-            return UNIT * at
-        self.state[:] = state
-        self._first = self._found[:count].tolist()
-        if self.losses.strict:
-            self._lose_word(chunk, self._first[0])
-        return None
+        words, state = self.layout.words(chunk.items(far=True), self.size), self.state.copy()
+        got, losses = salvage.read_in_turn(
+            words, chunk.stop, self.layout, state, storage, most_lost=most_lost
+        )
+        if losses and self.losses.strict:
+            self._lose(chunk, losses[0])
+        if not losses and not self._doubtful:
+            self.state[:] = state
+        return got, losses
 
-    def _salvage(self, chunk: Window, storage: Storage, *, live: bool) -> tuple[int, EventColumns]:
-        """Decode a piece of a chunk in which something is lost; return the byte where it ends."""
+    def _salvage(
+        self, chunk: Window, storage: Storage, first: list[LostBytes], *, live: bool
+    ) -> Decoded:
+        """Decode a piece of a chunk in which something is lost: `first`, word by word."""
         units, words = self.layout.units, chunk.items(far=True)
+        width = UNIT * units
         stop = min(chunk.stop, salvage.PIECE_WORDS * units)
         ended = chunk.ended and len(words) <= stop + salvage.LOOK_WORDS * units
         words = words[: stop + salvage.LOOK_WORDS * units]
         if live and not ended:  # what has come last is judged with what is still to come
-            late = [lost[0] for lost in self._first if lost[0] >= stop - _LATE_WORDS * units]
+            late = [lost for lost in first if lost.start >= UNIT * stop - _LATE_WORDS * width]
             if late:
                 self._longer = True
-                stop = late[0] // units * units
-        got = salvage.salvage(
-            words.view(np.uint8), UNIT * stop, self.layout, self.size, self.state, ended=ended
-        )
-        for lost in got.losses:
-            problem = "bytes that hold no words, or not in step with those ahead"
-            if lost.why is not None:
-                problem = self._problem(lost.why, lost.a, lost.b)
-            self._lose(chunk.offset + lost.start, lost.length, problem)
-        if not got.losses and self._first and self._first[0][0] < stop:
-            self._lose_word(chunk, self._first[0])  # what made it doubtful is told
-        self.others += got.others
-        self._keep(got.triggers, len(got.triggers[0]))
-        columns = storage.columns(len(got.columns.t))
-        columns.fill(got.columns)
-        self.state[k.S_EVENTS] = len(got.columns.t)
-        return got.end, columns
+                stop = late[0].start // width * units
+        got, losses = salvage.salvage(
+            words.view(np.uint8), UNIT * stop, self.layout, self.size, self.state, storage,
+            ended=ended,
+        )  # fmt: skip
+        if not losses and first and first[0].start < UNIT * stop:
+            losses = first[:1]  # what made it doubtful is told
+        for lost in losses:
+            self._lose(chunk, lost)
+        return got
 
-    def _lose_word(self, chunk: Window, lost: list[int]) -> None:
-        unit, length, *why = lost
-        self._lose(chunk.offset + UNIT * unit, UNIT * length, self._problem(*why))
+    def _lose(self, chunk: Window, lost: LostBytes) -> None:
+        problem = "bytes that hold no words, or not in step with those ahead"
+        if lost.why is not None:
+            problem = self._problem(lost.why, lost.a, lost.b)
+        self.losses.lose(chunk.offset + lost.start, lost.length, f"{self.layout.name} {problem}")
 
     def _problem(self, why: int, a: int, b: int) -> str:
         if why in (k.TIME_BACK, k.TIME_AHEAD):
             a, b = a + self.offset_us, b + self.offset_us
         return PROBLEMS[why].format(a=a, b=b, size=self.size)
-
-    def _lose(self, offset: int, length: int, problem: str) -> None:
-        self.losses.lose(offset, length, f"{self.layout.name} {problem}")

@@ -22,7 +22,6 @@ from dvskit.formats.storage import EventColumns, TriggerColumns
 from dvskit.formats.words import evt_clean_kernels as clean
 from dvskit.formats.words import evt_encode_kernels as encoding
 from dvskit.formats.words import evt_kernels as k
-from dvskit.formats.words import evt_salvage_kernels as salvage
 from dvskit.formats.words import layout as w
 from dvskit.formats.words.reading import ArrivingRecording, WordRecording, size_of_data
 
@@ -52,8 +51,7 @@ def layout(name: str, meanings: dict[int, int], *, units: int = 1, head: int = 0
         look[places[meaning]] |= 1 << kind
     return w.Layout(
         name, units, heads, look, table, k.HIGH_BITS, k.HIGH_STEP,
-        k.safe_start, clean.scan, clean.decode_clean, k.goes_on, k.decode_careful,
-        salvage.read_rows, salvage.count_events, salvage.put_events,
+        k.safe_start, clean.scan, clean.decode_clean, k.goes_on, k.read_rows,
     )  # fmt: skip
 
 

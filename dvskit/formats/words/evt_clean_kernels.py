@@ -1,7 +1,7 @@
 # mypy: disable-error-code="arg-type,return-value,no-any-return,assignment"
 """Loops over valid EVT words: most of them in groups of events that are decoded side by side.
 
-The arguments and the summary are those that `dvskit.formats.words.decoding` names. Groups have a
+The rows and the summary are those that `dvskit.formats.words.layout` names. Groups have a
 fixed length, no branches and no checks, so that the compiler makes vector instructions of them; a
 group that holds anything but events is gone through word by word.
 """
@@ -18,6 +18,7 @@ from dvskit.formats.order_kernels import count_bits, lowest_bit
 from dvskit.formats.storage import EventColumns, TriggerColumns
 from dvskit.formats.words import layout as w
 from dvskit.formats.words.evt_kernels import HIGH_BITS, HIGH_STEP
+from dvskit.formats.words.layout import Words
 
 _GROUP = 32
 _SINGLE = 8  # words to go through one by one where a group was cut short
@@ -42,19 +43,13 @@ def _mask_place(i: int, stride: int, head: int) -> int:
 
 
 @njit(cache=True, nogil=True)
-def _walk(
-    words: NDArray[np.uint32],
-    start: int,
-    stop: int,
-    layout: NDArray[np.int64],
-    row: NDArray[np.int64],
-    until_high: bool,
-) -> int:
-    """Count words[start:stop] one by one into `row`; return the end, or the first TIME_HIGH."""
+def _walk(words: Words, start: int, stop: int, row: NDArray[np.int64], until_high: bool) -> int:
+    """Count units start..stop one by one into `row`; return the end, or the first TIME_HIGH."""
+    units, layout = words.units, words.table
     stride, head = layout[w.L_STRIDE], layout[w.L_HEAD]
     i = start
     while i < stop:
-        word = np.int64(words[i + head])
+        word = np.int64(units[i + head])
         meaning = layout[word >> 28]
         if meaning == w.HIGH:
             if until_high:
@@ -68,8 +63,8 @@ def _walk(
             at = _mask_place(i, stride, head)
             if stride == 1:
                 i += 1
-            if at < words.size:
-                row[w.R_EVENTS] += count_bits(words[at])
+            if at < units.size:
+                row[w.R_EVENTS] += count_bits(units[at])
             else:
                 row[w.R_CLEAN] = 0
         elif meaning == w.TRIGGER:
@@ -83,16 +78,15 @@ def _walk(
 
 
 @njit(cache=True, nogil=True)
-def _scan_apart(
-    words: NDArray[np.uint32], start: int, stop: int, layout: NDArray[np.int64], row: NDArray[Any]
-) -> None:
+def _scan_apart(words: Words, start: int, stop: int, row: NDArray[Any]) -> None:
     """Count words of one length, each by itself; the latest TIME_HIGH is looked for from behind."""
+    units, layout = words.units, words.table
     stride, head = layout[w.L_STRIDE], layout[w.L_HEAD]
     ones, many = _kinds(layout, w.ONE_OFF, w.ONE_ON), _kinds(layout, w.MANY_OFF, w.MANY_ON)
     triggers, others = _kinds(layout, w.TRIGGER, w.TRIGGER), _kinds(layout, w.OTHER, w.OTHER)
     unknown = _kinds(layout, w.UNKNOWN, w.UNKNOWN)
     one, events, rare = np.uint32(1), np.uint32(0), np.uint32(0)
-    part = words[start:stop]
+    part = units[start:stop]
     if stride == 1:
         for i in range(part.size):
             kind = part[i] >> np.uint32(28)
@@ -120,21 +114,19 @@ def _scan_apart(
         if odd != 0:
             row[w.R_CLEAN] = 0
     for i in range(stop - stride, start - 1, -stride):
-        if layout[words[i + head] >> np.uint32(28)] == w.HIGH:
-            row[w.R_NEWEST] = words[i + head] & np.uint32(_HIGH_MASK)
+        if layout[units[i + head] >> np.uint32(28)] == w.HIGH:
+            row[w.R_NEWEST] = units[i + head] & np.uint32(_HIGH_MASK)
             break
 
 
 @njit(cache=True, nogil=True)
-def _scan_on(
-    words: NDArray[np.uint32], start: int, stop: int, layout: NDArray[np.int64], row: NDArray[Any]
-) -> int:
+def _scan_on(words: Words, start: int, stop: int, row: NDArray[Any]) -> int:
     """Count words of which some have a mask behind them; return where they end."""
-    ones = _kinds(layout, w.ONE_OFF, w.ONE_ON)
+    ones = _kinds(words.table, w.ONE_OFF, w.ONE_ON)
     i = start
     while i < stop:
         if i + _GROUP <= stop:
-            group = words[i : i + _GROUP]
+            group = words.units[i : i + _GROUP]
             alike = np.uint32(1)
             for place in range(_GROUP):
                 alike &= ones >> (group[place] >> np.uint32(28))
@@ -142,32 +134,27 @@ def _scan_on(
                 row[w.R_EVENTS] += _GROUP
                 i += _GROUP
                 continue
-        i = _walk(words, i, min(i + _GROUP, stop), layout, row, False)
+        i = _walk(words, i, min(i + _GROUP, stop), row, False)
     return i
 
 
 @njit(cache=True, nogil=True)
-def scan(
-    words: NDArray[np.uint32],
-    start: int,
-    stop: int,
-    layout: NDArray[np.int64],
-    row: NDArray[np.int64],
-) -> None:
-    """Count what is in words[start:stop] and find its first and last TIME_HIGH, for `row`."""
+def scan(words: Words, start: int, stop: int, row: NDArray[np.int64]) -> None:
+    """Count what is in units start..stop and find their first and last TIME_HIGH, for `row`."""
+    layout = words.table
     row[:] = 0
     row[w.R_FIRST] = row[w.R_NEWEST] = -1
     row[w.R_CLEAN] = 1
-    i = _walk(words, start, stop, layout, row, True)
+    i = _walk(words, start, stop, row, True)
     row[w.R_EARLY], row[w.R_EARLY_TRIGGERS] = row[w.R_EVENTS], row[w.R_TRIGGERS]
     if i < stop:
-        row[w.R_FIRST] = words[i + layout[w.L_HEAD]] & np.uint32(_HIGH_MASK)
+        row[w.R_FIRST] = words.units[i + layout[w.L_HEAD]] & np.uint32(_HIGH_MASK)
         row[w.R_NEWEST] = row[w.R_FIRST]
         if layout[w.L_STRIDE] == 2 or _kinds(layout, w.MANY_OFF, w.MANY_ON) == 0:
-            _scan_apart(words, i, stop, layout, row)
+            _scan_apart(words, i, stop, row)
             i = stop
         else:
-            i = _scan_on(words, i, stop, layout, row)
+            i = _scan_on(words, i, stop, row)
     row[w.R_LOOPS] = row[w.R_NEWEST] < row[w.R_FIRST]
     row[w.R_END] = i
 
@@ -195,7 +182,7 @@ def _possible(
 # Inlined, with places that cannot be negative, the loops over a group become vector instructions.
 @njit(cache=True, nogil=True, inline="always")
 def _decode_ones(
-    words: NDArray[np.uint32],
+    units: NDArray[np.uint32],
     at: Any,
     ones: Any,
     base: int,
@@ -208,7 +195,7 @@ def _decode_ones(
     """Decode a group of words as if all were events; tell whether they are."""
     alike = np.uint32(1)
     for i in range(_GROUP):
-        word = words[at + np.uint64(i)]
+        word = units[at + np.uint64(i)]
         kind = word >> np.uint32(28)
         alike &= ones >> kind
         place = n + np.uint64(i)
@@ -252,32 +239,30 @@ def _decode_bits(
 
 @njit(cache=True, nogil=True)
 def decode_clean(
-    words: NDArray[np.uint32],
+    words: Words,
     start: int,
     stop: int,
-    layout: NDArray[np.int64],
-    width: int,
-    height: int,
     high: int,
     loops: int,
     columns: EventColumns,
     triggers: TriggerColumns,
     summary: NDArray[np.int64],
 ) -> None:
-    """Decode words[start:stop] into columns of the right length, trusting what `scan` found.
+    """Decode units start..stop into columns of the right length, trusting what `scan` found.
 
     `high` is -1 where no TIME_HIGH stands ahead. Puts in `summary` whether all events are on the
     sensor and in the order of time; where not, the columns are worth nothing.
     """
     t, x, y, p = columns
     trigger_t, trigger_id, trigger_p = triggers
+    units, layout = words.units, words.table
     stride, head = layout[w.L_STRIDE], layout[w.L_HEAD]
     ones, many = _kinds(layout, w.ONE_OFF, w.ONE_ON), _kinds(layout, w.MANY_OFF, w.MANY_ON)
     meanings = np.empty(16, np.uint8)
     for kind in range(16):
         meanings[kind] = layout[kind]
     base = ((loops << HIGH_BITS) | high) << 6
-    pairs = words[: words.size >> 1 << 1].view(np.uint64)
+    pairs = units[: units.size >> 1 << 1].view(np.uint64)
     head_at, mask_at = np.uint64(32 * head), np.uint64(32 - 32 * head)
     clean = True
     n = nt = 0
@@ -294,21 +279,21 @@ def decode_clean(
                 at >>= np.uint64(1)
                 alike = _decode_bits(pairs, at, head_at, mask_at, many, base, t, x, y, p, to)
             else:
-                alike = _decode_ones(words, at, ones, base, t, x, y, p, to)
+                alike = _decode_ones(units, at, ones, base, t, x, y, p, to)
             if alike:
                 n, i = n + _GROUP, i + _GROUP * stride
                 continue
             # Those ahead of the first other word stand.
             before = n
             if stride == 1:
-                while ones >> (words[np.uint64(i)] >> kind_at) & one != 0:
+                while ones >> (units[np.uint64(i)] >> kind_at) & one != 0:
                     i += 1
                     n += 1
             else:
                 while True:
-                    mask = words[np.uint64(i + 1 - head)]
+                    mask = units[np.uint64(i + 1 - head)]
                     if (
-                        many >> (words[np.uint64(i + head)] >> kind_at) & one == 0
+                        many >> (units[np.uint64(i + head)] >> kind_at) & one == 0
                         or mask == 0
                         or mask & (mask - one) != 0
                     ):
@@ -316,7 +301,7 @@ def decode_clean(
                     i += 2
                     n += 1
             single = 1 if n - before >= _SINGLE else _SINGLE
-        word = words[np.uint64(i + head)]
+        word = units[np.uint64(i + head)]
         kind = word >> kind_at
         i += stride
         single -= 1
@@ -333,7 +318,7 @@ def decode_clean(
         if meaning <= w.MANY_ON:
             mask = one
             if meaning > w.ONE_ON:
-                mask = words[i - 1 - head] if stride == 2 else words[i]
+                mask = units[i - 1 - head] if stride == 2 else units[i]
                 if stride == 1:
                     i += 1
             if high < 0:
@@ -361,7 +346,7 @@ def decode_clean(
             trigger_id[nt] = word >> np.uint32(8) & np.uint32(0x1F)
             trigger_p[nt] = word & np.uint32(1)
             nt += 1
-    summary[w.C_CLEAN] = clean and _possible(t, x, y, width, height)
+    summary[w.C_CLEAN] = clean and _possible(t, x, y, words.width, words.height)
     summary[w.C_ANY], summary[w.C_HIGH], summary[w.C_LOOPS] = n > 0, high, loops
     if n > 0:
         summary[w.C_FIRST_T], summary[w.C_LAST_T] = t[0], t[n - 1]

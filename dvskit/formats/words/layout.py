@@ -8,6 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from dvskit.events import Size
+
 UNIT = 4  # bytes
 
 # Places in a row of `scan`. R_FIRST and R_NEWEST: first and last TIME_HIGH, -1 where there is none;
@@ -22,9 +24,8 @@ C_CLEAN, C_ANY, C_FIRST_T, C_LAST_T, C_HIGH, C_LOOPS, CLEAN_FIELDS = range(7)
 DOUBT, NO_DOUBT, TOO_FEW = range(3)
 
 # Places in the state of a pass. S_HIGH is -1 until the first TIME_HIGH; S_CLOCK is USABLE or, from
-# a damaged TIME_HIGH to the next good one, SPOILT.
-(S_HIGH, S_LOOPS, S_CLOCK, S_LAST, S_EARLY, S_EVENTS, S_TRIGGERS, S_LOSSES) = range(8)
-STATE_FIELDS = 8
+# a damaged TIME_HIGH to the next good one, SPOILT; S_EARLY counts events ahead of the first.
+S_HIGH, S_LOOPS, S_CLOCK, S_LAST, S_EARLY, STATE_FIELDS = range(6)
 USABLE, SPOILT = 0, 1
 NEVER = -(1 << 62)
 
@@ -58,6 +59,15 @@ PROBLEMS = {
 }
 
 
+class Words(NamedTuple):
+    """What loops over words take: the words as 32-bit units, what they mean, the sensor's size."""
+
+    units: NDArray[np.uint32]
+    table: NDArray[np.int64]
+    width: int
+    height: int
+
+
 class Layout(NamedTuple):
     """How words are read: their length in 32-bit units, and the compiled loops with their table.
 
@@ -65,8 +75,7 @@ class Layout(NamedTuple):
     `scan`, every word is an event, and its time is whole: nothing has to be known ahead of it.
     `heads` has a bit for each type that the last unit of a whole word cannot have; `look` tells
     the search for words out of step what words look like.
-    The loops are alike for all layouts; `dvskit.formats.words.evt_kernels` says what they do, and
-    `dvskit.formats.words.evt_salvage_kernels` what those for salvage do.
+    The loops are alike for all layouts; `dvskit.formats.words.evt_kernels` says what they do.
     """
 
     name: str
@@ -80,7 +89,8 @@ class Layout(NamedTuple):
     scan: Callable[..., None] | None
     decode_clean: Callable[..., None]
     goes_on: Callable[..., int]
-    decode_careful: Callable[..., int]
     read_rows: Callable[..., tuple[int, int, int]]
-    count_events: Callable[..., tuple[int, int]]
-    put_events: Callable[..., int]
+
+    def words(self, units: NDArray[np.uint32], size: Size) -> Words:
+        """Return units as loops take them."""
+        return Words(units, self.table, *size)

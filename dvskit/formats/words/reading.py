@@ -52,7 +52,9 @@ class WordRecording(RawRecording):
         words = (self.path.stat().st_size - self._header.end) // (UNIT * self._layout.units)
         if words <= 2 * decoding.CHUNK_WORDS:
             return self._blocks(damage, storage)
-        index = find_index(self.path, f"{self.format} {self.size}", self._build_index)
+        index = find_index(
+            self.path, f"{self.format} {k.STATE_FIELDS} {self.size}", self._build_index
+        )
         at = index.at(start_us)
         reading = self._pass(self._losses(damage))
         reading.at, reading.state[:] = int(index.offset[at]), index.state[at]

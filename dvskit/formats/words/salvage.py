@@ -1,7 +1,8 @@
-"""Read words among which some are damaged: as few as possible are given up for time to run forward.
+"""Read words that need judging: each in turn, or, where some are damaged, all of them together.
 
-Words are lined up byte by byte; what their clock tells is judged as rows, first all, then anew
-without the words of time that do not fit.
+In salvage words are lined up byte by byte; what their clock tells is judged as rows, first all,
+then anew without the words of time that do not fit. As few as possible are given up for time to run
+forward.
 """
 
 from __future__ import annotations
@@ -12,15 +13,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvskit.events import Size
-from dvskit.formats.storage import EventColumns, TriggerColumns, new_columns, new_triggers
+from dvskit.formats.storage import (
+    EventColumns,
+    Storage,
+    TriggerColumns,
+    new_columns,
+    new_triggers,
+)
 from dvskit.formats.words import layout as w
-from dvskit.formats.words import salvage_kernels as k
-from dvskit.formats.words.layout import UNIT, Layout
+from dvskit.formats.words import row_kernels as k
+from dvskit.formats.words.layout import UNIT, Layout, Words
 from dvskit.formats.words.line_kernels import line_up
 
 PIECE_WORDS = 1 << 16  # that are salvaged at once
 TAIL_WORDS = 64
 LOOK_WORDS = 2 * k.GROUP  # behind them that are looked at
+_NO_JOINTS = np.empty(0, np.int64)
+_NO_ROWS = np.empty((0, k.ROW), np.int64), np.empty(0, np.bool_)
 
 
 class LostBytes(NamedTuple):
@@ -33,12 +42,11 @@ class LostBytes(NamedTuple):
     b: int = 0
 
 
-class Salvaged(NamedTuple):
-    """What a piece gave: `end` is the byte behind it, `others` counts words of no interest."""
+class Decoded(NamedTuple):
+    """What words gave: `end` is the byte behind them, `others` counts words of no interest."""
 
     columns: EventColumns
     triggers: TriggerColumns
-    losses: list[LostBytes]
     end: int
     others: int
 
@@ -79,38 +87,58 @@ class Lines:
         return places
 
 
+def read_in_turn(
+    words: Words,
+    stop: int,
+    layout: Layout,
+    state: NDArray[np.int64],
+    storage: Storage,
+    *,
+    most_lost: int,
+) -> tuple[Decoded, list[LostBytes]]:
+    """Decode the units ahead of `stop`, judging each word by those beside it.
+
+    `state` is moved on. Where anything is lost, no events are given; it is enough to find
+    `most_lost` stretches of words that are.
+    """
+    rows = np.empty((2 * (stop // layout.units) + 2, k.ROW), np.int64)
+    count, end, others = layout.read_rows(
+        words, stop, most_lost, _NO_JOINTS, *_NO_ROWS, state, rows
+    )
+    rows = rows[:count]
+    keep = rows[:, k.R_WHY] < 0
+    losses = [
+        LostBytes(UNIT * unit, UNIT * length, why, a, b)
+        for unit, length, why, a, b in _lost_words(rows, keep, 0).tolist()
+    ]
+    if losses:
+        return Decoded(new_columns(0), new_triggers(0), UNIT * end, others), losses
+    return Decoded(*_put(rows, keep, layout, state, storage), UNIT * end, others), losses
+
+
 def salvage(
     content: NDArray[np.uint8],
     stop: int,
     layout: Layout,
     size: Size,
     state: NDArray[np.int64],
+    storage: Storage,
     *,
     ended: bool,
-) -> Salvaged:
+) -> tuple[Decoded, list[LostBytes]]:
     """Decode what stands ahead of byte `stop`; what is behind it is only looked at.
 
     `state` is moved on. `ended` says that nothing follows the content.
     """
     lines = Lines(content, layout, size, int(state[w.S_HIGH]))
+    last = int(state[w.S_LAST])
     rows, unit, others = _read(lines, stop, layout, size, state)
-    keep = k.choose(rows, state[w.S_LAST])
+    keep = k.choose(rows, last)
     count = k.count_rows(rows, unit)
     rows, keep = rows[:count], keep[:count]
-    events, hits = layout.count_events(lines.words, layout.table, rows, keep)
-    columns = new_columns(events)
-    triggers = new_triggers(hits)
-    got = layout.put_events(
-        lines.words, layout.table, size.width, rows, keep, columns, triggers,
-    )  # fmt: skip
-    columns = columns.part(slice(0, got))
     end = _end(lines, unit, stop, len(content), ended=ended)
-    losses = _losses(lines, rows, keep, int(state[w.S_LAST]), end)
-    if got:
-        state[w.S_LAST] = columns.t[-1]
-        if layout.scan is None:  # the clock is that of the latest event
-            state[w.S_LOOPS], state[w.S_HIGH] = divmod(int(columns.t[-1]), 1 << layout.clock_bits)
-    return Salvaged(columns, triggers, losses, end, others)
+    losses = _losses(lines, rows, keep, last, end)
+    return Decoded(*_put(rows, keep, layout, state, storage), end, others), losses
 
 
 def _read(
@@ -118,17 +146,36 @@ def _read(
 ) -> tuple[NDArray[np.int64], int, int]:
     """Read rows twice, the second time without words of time that do not fit; move `state` on."""
     unit = lines.place(stop, layout.units)
-    before, kept = np.empty((0, k.ROW), np.int64), np.empty(0, np.bool_)
+    before, kept = _NO_ROWS
     start = state.copy()
+    words = layout.words(lines.words, size)
     for _ in range(1 if layout.scan is None else 2):
         state[:] = start
         rows = np.empty((2 * (len(lines.words) // layout.units) + 2, k.ROW), np.int64)
         count, end, others = layout.read_rows(
-            lines.words, unit, layout.table, *size, lines.joints, before, kept, state, rows
+            words, unit, 0, lines.joints, before, kept, state, rows
         )
         before = rows[:count]
         kept = k.choose(before, start[w.S_LAST])
     return before, end, others
+
+
+def _put(
+    rows: NDArray[np.int64],
+    keep: NDArray[np.bool_],
+    layout: Layout,
+    state: NDArray[np.int64],
+    storage: Storage,
+) -> tuple[EventColumns, TriggerColumns]:
+    """Decode the kept rows; move `state` on to the latest event."""
+    events, count = k.count_events(rows, keep)
+    columns, triggers = storage.columns(events), new_triggers(count)
+    k.put_events(rows, keep, columns, triggers)
+    if events:
+        state[w.S_LAST] = columns.t[-1]
+        if layout.scan is None:  # the clock is that of the latest event
+            state[w.S_LOOPS], state[w.S_HIGH] = divmod(int(columns.t[-1]), 1 << layout.clock_bits)
+    return columns, triggers
 
 
 def _end(lines: Lines, unit: int, stop: int, length: int, *, ended: bool) -> int:
@@ -140,13 +187,16 @@ def _end(lines: Lines, unit: int, stop: int, length: int, *, ended: bool) -> int
     return lines.end
 
 
+def _lost_words(rows: NDArray[np.int64], keep: NDArray[np.bool_], last: int) -> NDArray[np.int64]:
+    table = np.empty((len(rows) + 1, 5), np.int64)
+    return table[: k.lost_rows(rows, keep, last, table)]
+
+
 def _losses(
     lines: Lines, rows: NDArray[np.int64], keep: NDArray[np.bool_], last: int, end: int
 ) -> list[LostBytes]:
     """Return what is lost ahead of a byte, in the order of the file."""
-    table = np.empty((len(rows) + 1, 5), np.int64)
-    count = k.lost_rows(rows, keep, last, table)
-    table = table[:count]
+    table = _lost_words(rows, keep, last)
     starts = lines.bytes_of(table[:, 0]).tolist()
     losses = [
         LostBytes(start, UNIT * length, why, a, b)
