@@ -123,8 +123,8 @@ def _dynamics(*model: Any) -> Dynamics:
     )
 
 
-# Registered one by one: what torch.library.custom_op makes imports torch's compiler when it is first
-# called, which takes a second.
+# Registered one by one: an operator of torch.library.custom_op imports torch's compiler when it is
+# first called, which takes a second.
 torch.library.define("dvskit::neurons", _FORWARD)
 torch.library.define("dvskit::neurons_backward", _BACKWARD)
 

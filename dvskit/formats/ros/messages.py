@@ -14,7 +14,7 @@ import numpy as np
 from dvskit.events import Events, Size
 from dvskit.formats.evt3 import encode_kernels as evt3
 from dvskit.formats.evt3 import layout as w
-from dvskit.formats.storage import EventColumns
+from dvskit.formats.storage import EventColumns, TriggerColumns
 from dvskit.streams import Triggers
 
 _HEADER_TEXT = "# Standard metadata of a stamped message\n{sequence}{time} stamp\nstring frame_id\n"
@@ -155,7 +155,7 @@ class Evt3Packing:
             parts.append(word.to_bytes(2, "little"))
             self._state[[evt3.E_LOW, evt3.E_ROW, evt3.E_BASE]] = -1
         columns = EventColumns(events.t, events.x, events.y, events.p)
-        edges = (triggers.t, triggers.id, triggers.p)
+        edges = TriggerColumns(triggers.t, triggers.id, triggers.p)
         at = trigger_at = 0
         while True:
             at, trigger_at, count = evt3.encode(
