@@ -137,8 +137,7 @@ def _neurons(x: Tensor, *others: Any) -> list[Tensor]:
     return [spikes, *_there(*state.parts)]
 
 
-@torch.library.register_fake("dvskit::neurons")
-def _(x: Tensor, *others: Any) -> list[Tensor]:
+def _like_neurons(x: Tensor, *others: Any) -> list[Tensor]:
     strides = strides_of(x)
     state = (_like(part, x.shape[1:], strides[1:]) for part in _there(*others[:4]))
     return [_like(x, x.shape, strides), *state]
@@ -153,8 +152,7 @@ def _neurons_backward(x: Tensor, *others: Any) -> list[Tensor]:
     return [gx, *_there(*gradients), *found]
 
 
-@torch.library.register_fake("dvskit::neurons_backward")
-def _(x: Tensor, *others: Any) -> list[Tensor]:
+def _like_neurons_backward(x: Tensor, *others: Any) -> list[Tensor]:
     strides = strides_of(x)
     state = (_like(part, x.shape[1:], strides[1:]) for part in _there(*others[:3]))
     given = (others[4 + VALUES.index(name)] for name in others[-1])
@@ -188,6 +186,8 @@ def _differentiate(ctx: Any, gradients: list[Tensor | None]) -> tuple[Any, ...]:
     return (gx, gv, gi, ga, None, *(of_values.get(name) for name in VALUES), *[None] * 6)
 
 
+torch.library.register_fake("dvskit::neurons", _like_neurons)
+torch.library.register_fake("dvskit::neurons_backward", _like_neurons_backward)
 torch.library.register_autograd("dvskit::neurons", _differentiate, setup_context=_setup_context)
 neurons = torch.ops.dvskit.neurons.default
 
