@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from importlib import import_module
 
 import numpy as np
@@ -87,14 +87,14 @@ content_of = cache(lambda sample: sample.make())
 
 
 def opened_in_all_ways(sample, folder):
-    """How the sample is opened, strictly and not, and how what chance damage made of it is."""
+    """What opens the sample, strictly and not, and what chance damage made of it."""
     (folder / "whole").write_bytes(content_of(sample))
     ways = [(folder / "whole", True), (folder / "whole", False)]
     for seed in range(6):
         ways.append((folder / f"damaged{seed}", False))
         ways[-1][0].write_bytes(damaged(content_of(sample), seed, 5))
     for path, strict in ways:
-        yield lambda: dvskit.open_events(path, format=sample.format, strict=strict)  # noqa: B023
+        yield partial(dvskit.open_events, path, format=sample.format, strict=strict)
 
 
 def what_is_read(recording):
@@ -123,8 +123,7 @@ def test_neither_blocks_nor_threads_nor_a_pass_before_change_what_is_read(sample
                 assert what_is_read(reopen()) == whole
         if not isinstance(whole, str):
             read += 1
-            loaded = reopen().load()
-            assert loaded == whole[0]
+            assert reopen().load() == whole[0]
     assert read > 2
 
 
