@@ -7,7 +7,6 @@ word is one or more items: numbers of one type.
 from __future__ import annotations
 
 import os
-from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
@@ -90,35 +89,7 @@ class Window:
         return self._ended and self._end == self._left
 
 
-class Feed(ABC):
-    """Where words come from.
-
-    live  whether bytes may be yet to come: a window is then not asked for ahead of its time
-    """
-
-    live: bool
-
-    def __init__(self, kind: WordKind) -> None:
-        self.kind = kind
-
-    @abstractmethod
-    def window(self, at: int, most: int, *, longer: bool = False) -> Window | None:
-        """Return the window from byte `at` on, of `most` items at most; None if no word is left.
-
-        Of a stream it holds what is there, at least a word; and if it is to be `longer`, more than
-        the rest of the window before, where more can come.
-        """
-
-    @abstractmethod
-    def left(self, at: int) -> int:
-        """Return how many bytes are known to stand behind byte `at`."""
-
-    @abstractmethod
-    def close(self) -> None:
-        """Let go of what is read."""
-
-
-class FileFeed(Feed):
+class FileFeed:
     """The words of a file, which are read at any place and from any thread.
 
     The `keep` latest windows stay as they are, those ahead of them do not.
@@ -127,14 +98,16 @@ class FileFeed(Feed):
     live = False
 
     def __init__(self, path: Path, kind: WordKind, *, keep: int = 1) -> None:
-        super().__init__(kind)
-        self.path = path
+        self.path, self.kind = path, kind
         self._file = path.open("rb", buffering=0)
         self._size = os.fstat(self._file.fileno()).st_size
         self._buffers = deque([np.empty(0, kind.item)] * keep)
 
     def window(self, at: int, most: int, *, longer: bool = False) -> Window | None:
-        """Return the window from byte `at` on, whose items are yet to be filled."""
+        """Return the window from byte `at` on, of `most` items at most; None if no word is left.
+
+        Its items are yet to be filled.
+        """
         kind = self.kind
         left = kind.whole(self.left(at))
         stop = min(most // kind.width * kind.width, left)
@@ -165,20 +138,27 @@ class FileFeed(Feed):
         self._file.close()
 
 
-class StreamFeed(Feed):
-    """The words of a stream that is read once, from byte `start` on."""
+class StreamFeed:
+    """The words of a stream that is read once, from byte `start` on.
+
+    Bytes are yet to come: a window is not to be asked for ahead of its time (`live`).
+    """
 
     live = True
 
     def __init__(self, stream: Readable, start: int, kind: WordKind) -> None:
-        super().__init__(kind)
+        self.kind = kind
         self._stream, self._first = stream, start
         self._bytes = np.empty(0, np.uint8)  # those from byte `_first` on
         self._held = 0
         self._ended = False
 
     def window(self, at: int, most: int, *, longer: bool = False) -> Window | None:
-        """Wait for what is asked for, and let go of what stands ahead of byte `at`."""
+        """Return the window of what is there from byte `at` on, of at least a word.
+
+        If it is to be `longer`, of more than the rest of the window before, where more can come.
+        What stands ahead of byte `at` is let go.
+        """
         kind = self.kind
         room = kind.item.itemsize * most
         self._move(at, room)
@@ -210,3 +190,6 @@ class StreamFeed(Feed):
 
     def close(self) -> None:
         """Leave the stream to whom it belongs."""
+
+
+Feed = FileFeed | StreamFeed

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from dvskit.errors import EventsError, GeometryError
 from dvskit.events import Events, Size
 from dvskit.events.even_blocks import EvenBlocks
-from dvskit.formats.raw_header import TIME_OFFSET_KEY
+from dvskit.formats.raw_recording import TIME_OFFSET_KEY
 from dvskit.formats.recording import FileSink
 from dvskit.formats.storage import EventColumns, TriggerColumns
 from dvskit.streams import Triggers
@@ -56,9 +57,6 @@ class HeaderSink(FileSink):
 
     def _open(self, partial: Path) -> None:
         self._file = self._create(partial)
-
-    def _abandon(self) -> None:
-        self._file.close()
 
     def _begin(self, first_us: int) -> int:
         """Write the header; return what is taken off the times, which is kept."""
@@ -106,6 +104,15 @@ class HeaderSink(FileSink):
         """Take note of a gap that can be stored, but is long."""
 
 
+class Encoding(NamedTuple):
+    """The loop that makes words of events, its settings, its state, and room for its words."""
+
+    encode: Callable[..., tuple[int, int, int]]
+    settings: Any
+    state: NDArray[np.int64]
+    words: NDArray[Any]
+
+
 class RawSink(HeaderSink):
     """Writes words of events and triggers, merged by time, however the events were cut.
 
@@ -119,6 +126,7 @@ class RawSink(HeaderSink):
         size: Size,
         name: str,
         version: str,
+        encoding: Encoding,
         *,
         most_id: int,
         wrap_us: int,
@@ -127,7 +135,7 @@ class RawSink(HeaderSink):
         super().__init__(
             path, size, name, wrap_us=wrap_us, largest_side=_LARGEST_SIDE, overwrite=overwrite
         )
-        self._version, self._most_id = version, most_id
+        self._version, self._encoding, self._most_id = version, encoding, most_id
         self._even = EvenBlocks(BLOCK_EVENTS)
         self._triggers = Triggers.empty()
         self._trigger_at = 0
@@ -138,16 +146,12 @@ class RawSink(HeaderSink):
         To be called once, ahead of the events. Raises EventsError for triggers behind events, an
         id that the format does not have, time that runs back.
         """
-        if self.count or len(self._triggers):
-            raise EventsError(f"{self.path}: triggers are written once, ahead of the events")
-        if len(triggers):
-            if triggers.id.min() < 0 or triggers.id.max() > self._most_id:
-                raise EventsError(
-                    f"{self.path}: trigger ids {triggers.id.min()}..{triggers.id.max()}: "
-                    f"{self._name} has 0..{self._most_id}"
-                )
-            if (triggers.t[1:] < triggers.t[:-1]).any():
-                raise EventsError(f"{self.path}: the triggers' time runs back; sort them first")
+        self._check_triggers(triggers, self._triggers)
+        if len(triggers) and (triggers.id.min() < 0 or triggers.id.max() > self._most_id):
+            raise EventsError(
+                f"{self.path}: trigger ids {triggers.id.min()}..{triggers.id.max()}: "
+                f"{self._name} has 0..{self._most_id}"
+            )
         self._triggers = triggers
 
     def _write(self, events: Events) -> None:
@@ -171,7 +175,17 @@ class RawSink(HeaderSink):
             offset = self._begin(min(times, default=0))
         ending = waiting if last else waiting[: np.searchsorted(waiting, events.t[-1], "right")]
         self._check_gaps(events.t, ending)
-        self._encode(events, events.t - offset, self._triggers.t - offset, last=last)
+        columns = EventColumns(events.t - offset, events.x, events.y, events.p)
+        triggers = self._triggers
+        timed = TriggerColumns(triggers.t - offset, triggers.id, triggers.p)
+        encode, settings, state, words = self._encoding
+        at, count = 0, 1
+        while count:
+            at, self._trigger_at, count = encode(
+                columns, at, timed, self._trigger_at, last, settings, state, words
+            )
+            made = words[:count]
+            self._file.write(made.astype(words.dtype.newbyteorder("<"), copy=False).data)
 
     def _header_lines(self, offset: int, offset_lines: list[str]) -> list[str]:
         name = self._name.replace(".", "")
@@ -182,35 +196,3 @@ class RawSink(HeaderSink):
             *offset_lines,
             "end",
         ]
-
-    def _encode(
-        self,
-        events: Events,
-        t: NDArray[np.int64],
-        trigger_t: NDArray[np.int64],
-        *,
-        last: bool,
-    ) -> None:
-        """Write the events, at `t`, and the triggers from the waiting one up to their end."""
-        columns = EventColumns(t, events.x, events.y, events.p)
-        triggers = TriggerColumns(trigger_t, self._triggers.id, self._triggers.p)
-        at = 0
-        while True:
-            at, self._trigger_at, words = self._encode_some(
-                columns, at, triggers, self._trigger_at, last=last
-            )
-            if not len(words):
-                break
-            self._file.write(words.data)
-
-    @abstractmethod
-    def _encode_some(
-        self,
-        columns: EventColumns,
-        at: int,
-        triggers: TriggerColumns,
-        trigger_at: int,
-        *,
-        last: bool,
-    ) -> tuple[int, int, NDArray[Any]]:
-        """Return the next event and trigger behind those that were encoded, and the words."""

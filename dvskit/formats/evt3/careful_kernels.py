@@ -1,5 +1,5 @@
 # mypy: disable-error-code="arg-type,return-value,no-any-return,assignment"
-"""The loop over EVT 3.0 words that judges each, and skips what cannot be."""
+"""The loop over EVT 3.0 words that judges each, a word of time by those behind it."""
 
 from __future__ import annotations
 
@@ -8,23 +8,113 @@ from numba import njit
 from numpy.typing import NDArray
 
 from dvskit.formats.evt3 import layout as w
-from dvskit.formats.evt3.clock_kernels import NEIGHBOURS, judge_high
+from dvskit.formats.evt3.layout import Words
+from dvskit.formats.evt3.survey_kernels import impossible
 from dvskit.formats.order_kernels import lose, lowest_bit
 from dvskit.formats.storage import EventColumns, TriggerColumns
 
 _ONE, _NOTHING = np.int64(1), np.int64(0)
+_LOOK_AHEAD = 1 << 16  # words that may be looked at to judge a TIME_HIGH
+_NEAR = 64  # steps of TIME_HIGH
+_SHORT_WAY = 256  # steps back that a clock which begins anew would hardly take
+_VOTERS = 8
+_NEIGHBOURS = 16  # words around an impossible one that are not trusted with a jump of time
+
+
+@njit(cache=True, nogil=True)
+def _catches_up(words: NDArray[np.uint16], at: int, high: int) -> bool:
+    """Whether a TIME_HIGH behind words[at] reaches `high` again, within what may be looked at."""
+    for i in range(at + 1, min(at + 1 + _LOOK_AHEAD, words.size)):
+        if words[i] >> 12 == w.TIME_HIGH and ((np.int64(words[i]) - high) & 0xFFF) < _NEAR:
+            return True
+    return False
+
+
+@njit(cache=True, nogil=True)
+def _next_low(words: NDArray[np.uint16], at: int) -> int:
+    """Return the TIME_LOW behind words[at] and ahead of the next TIME_HIGH, -1 if there is none."""
+    for i in range(at + 1, min(at + 1 + _LOOK_AHEAD, words.size)):
+        kind = words[i] >> 12
+        if kind == w.TIME_LOW:
+            return int(np.int64(words[i]) & 0xFFF)
+        if kind == w.TIME_HIGH:
+            break
+    return -1
+
+
+@njit(cache=True, nogil=True)
+def _vote(words: NDArray[np.uint16], at: int, blind: bool, high: int, new: int) -> int:
+    """Judge by several TIME_HIGH behind words[at] whether time goes on from `high` or `new`."""
+    voters, for_high, for_new, first = 0, 0, 0, -1
+    for i in range(at + 1, min(at + 1 + _LOOK_AHEAD, words.size)):
+        if words[i] >> 12 == w.TIME_HIGH:
+            value = np.int64(words[i]) & 0xFFF
+            voters += 1
+            for_new += ((value - new) & 0xFFF) < _VOTERS
+            if ((value - high) & 0xFFF) < _VOTERS:
+                for_high += 1
+                first = value if first < 0 else first
+            if voters == _VOTERS:
+                break
+    if blind and voters < _VOTERS:
+        return w.WAIT
+    if for_high > for_new and 2 * for_high > voters:
+        return w.IGNORED if first == high else w.SPURIOUS
+    return w.ACCEPT
+
+
+@njit(cache=True, nogil=True)
+def judge_high(chunk: Words, at: int, high: int, low: int, new: int, bad_word: int) -> int:
+    """Judge the TIME_HIGH `new` in words[at], more than one step from `high`, by what follows.
+
+    It is spurious where the next ones go on as if it had not been there, and near impossible
+    words, of which the latest ahead is number `bad_word`. A high part that goes back is that of
+    words which stand out of order if it comes to `high` again, else of a clock that began anew.
+    """
+    words, ended = chunk.words, chunk.ended
+    behind_bad = chunk.number + at - bad_word <= _NEIGHBOURS
+    following = -1
+    for i in range(at + 1, min(at + 1 + _LOOK_AHEAD, words.size)):
+        if words[i] >> 12 == w.TIME_HIGH:
+            following = np.int64(words[i]) & 0xFFF
+            break
+    step, wraps = (new - high) & 0xFFF, high >= new + w.WRAP
+    back = new < high - 1 and not wraps
+    blind = not ended and at + _LOOK_AHEAD >= words.size  # some that may be looked at are missing
+    if blind and (following < 0 or back or at + _NEIGHBOURS >= words.size):
+        return w.WAIT
+    for i in range(at + 1, min(at + 1 + _NEIGHBOURS, words.size)):
+        behind_bad = behind_bad or impossible(np.int64(words[i]), chunk.width, chunk.height)
+    if behind_bad:
+        return w.IGNORED
+    if following < 0:
+        return w.SPURIOUS if back else w.ACCEPT
+    onward = (following - high) & 0xFFF
+    if onward == 0:
+        return w.IGNORED
+    if onward == 1:  # where the low part falls, this was the word of the next high part
+        return w.IGNORED if _next_low(words, at) >= low else w.SPURIOUS
+    stride = (following - new) & 0xFFF
+    if stride > 1 and stride != step:  # some encoders cross gaps in equal strides
+        verdict = _vote(words, at, blind, high, new)
+        if verdict != w.ACCEPT:
+            return verdict
+    if back:
+        if ((following - new) & 0xFFF) > _NEAR:
+            return w.SPURIOUS
+        if _catches_up(words, at, high) or (ended and high - new <= _SHORT_WAY):
+            return w.BACK
+        return w.RESET
+    if new < following + w.WRAP and onward < step:
+        return w.SPURIOUS
+    return w.ACCEPT
 
 
 @njit(cache=True, nogil=True)
 def decode(
-    words: NDArray[np.uint16],
+    chunk: Words,
     start: int,
     stop: int,
-    ended: bool,
-    first_word: int,
-    width: int,
-    height: int,
-    strict: bool,
     state: NDArray[np.int64],
     columns: EventColumns,
     triggers: TriggerColumns,
@@ -34,27 +124,24 @@ def decode(
     """Decode words[start:stop] and return the index of the first word that was not decoded.
 
     Events go behind the state[S_EVENTS] ones that are in the columns already, so do triggers, and
-    losses: rows of (word, words, why, two values for the message). The columns have room for all;
-    stops early where there is no room for losses, in strict mode soon behind the first loss, and
-    ahead of a TIME_HIGH that cannot be judged yet. `first_word` is the number of words[0] in the
-    file; words behind `stop` are only looked at, and `ended` says that none follow them. In strict
-    mode events whose time runs back are a loss; else they go into the columns as they are, and
-    `places`, a column too, tells the number of each event's word.
+    losses: rows of (word, words, why, two values for the message). `places`, a column too, tells
+    the number of each event's word; events whose time runs back are put as they are. The columns
+    have room for all; stops early where there is no room for losses, and ahead of a TIME_HIGH that
+    cannot be judged yet. Words behind `stop` are only looked at.
     """
+    words, first_word, width, height = chunk.words, chunk.number, chunk.width, chunk.height
     t, x, y, p = columns
     trigger_t, trigger_id, trigger_p = triggers
     high, low, loops = state[w.S_HIGH], state[w.S_LOW], state[w.S_LOOPS]
     row, base, base_on = state[w.S_Y], state[w.S_BASE], state[w.S_ON]
     clock, row_state, vector_state = state[w.S_CLOCK], state[w.S_ROW], state[w.S_VECTOR]
-    last, before = state[w.S_LAST], state[w.S_BEFORE]
-    segment, segment_word = state[w.S_SEGMENT], state[w.S_SEGMENT_WORD]
-    n, nt, nl = state[w.S_EVENTS], state[w.S_TRIGGERS], state[w.S_LOSSES]
+    last, n, nt, nl = state[w.S_LAST], state[w.S_EVENTS], state[w.S_TRIGGERS], state[w.S_LOSSES]
     now = (loops << 24) | (high << 12) | low
     ready = clock == w.USABLE and row_state == w.USABLE
     bad_word = state[w.S_BAD]
     i = start
     waiting = False
-    while i < stop and not waiting and not (strict and nl > 0):
+    while i < stop and not waiting:
         # So many words overfill nothing: the loop over them need not look.
         room = (losses.shape[0] - nl) // 2
         if room <= 0:
@@ -68,8 +155,7 @@ def decode(
             if kind == w.ADDR_X and ready and now == last and (word & 0x7FF) < width:
                 place = np.uint64(n)  # an index that cannot be negative needs no test
                 t[place], x[place], y[place], p[place] = now, word & 0x7FF, row, value > 0x7FF
-                if not strict:
-                    places[place] = here
+                places[place] = here
                 n += 1
                 continue
             if kind == w.ADDR_Y:
@@ -105,18 +191,7 @@ def decode(
                     else:
                         state[w.S_EARLY] += 1
                     continue
-                if strict and now < last:
-                    if segment == w.NO_SEGMENT or now < before:
-                        nl = lose(losses, nl, here, _ONE, w.TIME_BACK, last, now)
-                        continue
-                    # All events between the two agree on the time ahead of them: they were ahead.
-                    nl = lose(
-                        losses, nl, segment_word, here - segment_word, w.TIME_AHEAD, last, now
-                    )
-                    n, last = segment, before
-                    segment_word = here
-                if now != last:
-                    before, last, segment, segment_word = last, now, n, here
+                last = now
                 while mask != 0:
                     at = column + np.int64(lowest_bit(mask))  # type: ignore[call-arg]
                     mask &= mask - np.uint32(1)
@@ -126,8 +201,7 @@ def decode(
                         break
                     place = np.uint64(n)
                     t[place], x[place], y[place], p[place] = now, at, row, on != 0
-                    if not strict:
-                        places[place] = here
+                    places[place] = here
                     n += 1
             elif kind == w.TIME_LOW:
                 low = value
@@ -138,10 +212,7 @@ def decode(
             elif kind == w.TIME_HIGH:
                 verdict = w.ACCEPT
                 if clock != w.UNHEARD and ((value - high) & 0xFFF) > 1:
-                    verdict = judge_high(
-                        words, i - 1, ended, width, height, high, low, value,
-                        here - bad_word <= NEIGHBOURS,
-                    )  # fmt: skip
+                    verdict = judge_high(chunk, i - 1, high, low, value, bad_word)
                 if verdict == w.WAIT:
                     i -= 1
                     waiting = True
@@ -185,8 +256,6 @@ def decode(
     state[w.S_HIGH], state[w.S_LOW], state[w.S_LOOPS] = high, low, loops
     state[w.S_Y], state[w.S_BASE], state[w.S_ON] = row, base, base_on
     state[w.S_CLOCK], state[w.S_ROW], state[w.S_VECTOR] = clock, row_state, vector_state
-    state[w.S_LAST], state[w.S_BEFORE] = last, before
-    state[w.S_SEGMENT], state[w.S_SEGMENT_WORD] = segment, segment_word
+    state[w.S_LAST], state[w.S_BAD] = last, bad_word
     state[w.S_EVENTS], state[w.S_TRIGGERS], state[w.S_LOSSES] = n, nt, nl
-    state[w.S_BAD] = bad_word
     return i

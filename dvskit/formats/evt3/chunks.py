@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from dvskit._threads import run_parts, thread_count
 from dvskit.events import Size
 from dvskit.formats.evt3 import survey_kernels as k
+from dvskit.formats.evt3.layout import Words
 from dvskit.formats.feed import Feed, Window, WordKind
 
 BYTES = WordKind(np.dtype("u1"))  # where bytes are missing, a word may begin at any
@@ -110,6 +111,10 @@ class WordChunks:
     def trailing_bytes(self) -> int:
         """How many bytes stand behind the last word."""
         return self._feed.left(self.offset(self.number + len(self.words)))
+
+    def as_words(self) -> Words:
+        """Return the chunk as loops take it."""
+        return Words(self.words, self.number, self.ended, *self._size)
 
     def row(self, at: int) -> int:
         """Return the row of `found` for the stretch that begins at word `at` or next behind it."""

@@ -11,18 +11,24 @@ from dvskit.events import Events, Size
 from dvskit.formats.evt3 import careful_kernels as careful
 from dvskit.formats.evt3 import layout as w
 from dvskit.formats.evt3 import valid
-from dvskit.formats.evt3.bound_kernels import note_places
 from dvskit.formats.evt3.chunks import STRETCH_WORDS, WordChunks
-from dvskit.formats.evt3.losses import GROUP, LossReport, LostWords, TimeOrder, lost_events
+from dvskit.formats.evt3.losses import (
+    GROUP,
+    LossReport,
+    LostWords,
+    StrictOrder,
+    TimeOrder,
+    lost_events,
+)
 from dvskit.formats.evt3.survey_kernels import N_EVENTS, N_INVALID, N_TRIGGERS
+from dvskit.formats.evt3.valid_kernels import note_places
 from dvskit.formats.losses import Losses
 from dvskit.formats.raw_recording import WordPass
 from dvskit.formats.storage import EventColumns, Storage, TriggerColumns, new_columns, new_triggers
 
 BLOCK_EVENTS = 1 << 20  # about: a block holds whole stretches of words
-CAREFUL_WORDS = 1 << 10  # decoded with care around what is unusual
+CAREFUL_WORDS = 1 << 10  # decoded with care at the beginning, so that others need not be
 _LOSSES = 4096
-_NO_WORDS = np.empty(0, np.int64)
 
 
 class Decoding(WordPass):
@@ -51,10 +57,11 @@ class Decoding(WordPass):
         self._chunks = chunks
         self._used = 0  # words of the latest chunk
         self._low_latency, self._keep_triggers = low_latency, keep_triggers
-        self._valid = valid.ValidDecoder(size, chunks.threads)
+        self._valid = valid.ValidDecoder(chunks.threads)
         self._losses = np.empty((_LOSSES, 5), np.int64)
         self._loss_report = LossReport(losses, chunks, offset_us)
         self._order = TimeOrder()
+        self._strict_order = StrictOrder(int(self.state[w.S_LAST]))
         self._held = new_columns(0)
         self._held_words = np.empty(0, np.int64)  # the numbers of their words
 
@@ -95,8 +102,10 @@ class Decoding(WordPass):
             self.losses.lose(self.offset, chunks.trailing_bytes, "half a word stands at the end")
 
     def _piece(self, start: int) -> int:
-        """Return where stretches of about a block's events end."""
+        """Return where stretches of about a block's events end, a few words at the beginning."""
         chunks = self._chunks
+        if self.losses.strict and not valid.may_start(self.state):
+            return min(start + CAREFUL_WORDS, len(chunks.words))
         first, last = start // STRETCH_WORDS, chunks.row(len(chunks.words))
         events = np.cumsum(chunks.found[first:last, N_EVENTS])
         rows = max(1, int(np.searchsorted(events, BLOCK_EVENTS, "right")))
@@ -112,94 +121,71 @@ class Decoding(WordPass):
         state = self.state
         state[w.S_EVENTS] = held
         triggers = new_triggers(int(found[N_TRIGGERS]))
-        if self.losses.strict:
-            self._used, words, unsure = self._decode(start, stop, columns, triggers), _NO_WORDS, 0
-        else:
-            self._used, words, unsure = self._salvage(start, stop, columns, triggers)
+        self._used, words, unsure = self._decode(start, stop, columns, triggers)
         seen, count = int(state[w.S_TRIGGERS]), int(state[w.S_EVENTS])
         if self._keep_triggers:
             self._keep(triggers.part(slice(0, seen)))
         state[w.S_TRIGGERS] = 0
         if not self.losses.strict:
             return self._cut(columns, count, words, unsure, ended=self._low_latency)
-        if state[w.S_SEGMENT] != w.NO_SEGMENT:
-            state[w.S_SEGMENT] = 0  # what has been yielded is not taken back: the next loss raises
+        self._strict_order.go_on(columns.t[:count], words)
         return self._events(columns, count) if count else None
 
     def _decode(
         self, start: int, stop: int, columns: EventColumns, triggers: TriggerColumns
-    ) -> int:
-        """Decode valid words fast, what is unusual with care; return where it stopped."""
-        chunks, at = self._chunks, start
-        while at < stop:
-            until = self._valid_until(at, stop)
-            if until > at:
-                at = self._valid.decode(chunks, at, until, self.state, columns, triggers)
-                if at == until:
-                    continue
-            until = min(stop, at + CAREFUL_WORDS)
-            end = self._decode_with_care(at, until, columns, triggers, _NO_WORDS)
-            if end == at:
-                return at
-            at = end
-        return at
-
-    def _salvage(
-        self, start: int, stop: int, columns: EventColumns, triggers: TriggerColumns
     ) -> tuple[int, NDArray[np.int64], int]:
-        """Decode all words fast, or all with care.
+        """Decode all words fast, or all with care. Raises DamagedFileError in strict mode.
 
         Returns where it stopped, the numbers of the words of the events (of the latest ones, where
         all are valid), and how many events there are whose order is not known.
         """
         chunks, state = self._chunks, self.state
         held, kept = int(state[w.S_EVENTS]), state.copy()
-        if self._valid_until(start, stop) == stop:
+        if self._is_valid(start, stop):
             end = self._valid.decode(chunks, start, stop, state, columns, triggers)
             if end == stop:
-                late = np.empty(min(2 * GROUP, int(state[w.S_EVENTS]) - held), np.int64)
-                note_places(chunks.words, end, chunks.number, late)
+                t = columns.t[held : state[w.S_EVENTS]]
+                late = np.empty(self._late(t), np.int64)
+                note_places(chunks.as_words(), end, late)
                 return end, np.concatenate([self._held_words, late]), held
             state[:] = kept
         words = np.empty(len(columns[0]), np.int64)
         words[:held] = self._held_words
         at = start
         while at < stop:
-            end = self._decode_with_care(at, stop, columns, triggers, words)
+            end = careful.decode(
+                chunks.as_words(), at, stop, state, columns, triggers, self._losses, words
+            )
+            count = int(state[w.S_EVENTS])
+            self._take_losses(columns.t[:count], words[:count])
             if end == at:
                 break
             at = end
-        count = int(state[w.S_EVENTS])
         return at, words[:count], count
 
-    def _decode_with_care(
-        self,
-        start: int,
-        stop: int,
-        columns: EventColumns,
-        triggers: TriggerColumns,
-        words: NDArray[np.int64],
-    ) -> int:
-        """Decode until losses are full; return `start` where it takes further words to judge."""
-        chunks = self._chunks
-        end: int = careful.decode(
-            chunks.words, start, stop, chunks.ended, chunks.number, *self.size, self.losses.strict,
-            self.state, columns, triggers, self._losses, words,
-        )  # fmt: skip
-        for row in self._losses[: self.state[w.S_LOSSES]].tolist():
-            self._loss_report.add(LostWords(*row))
-        self.state[w.S_LOSSES] = 0
-        return end
+    def _late(self, t: NDArray[np.int64]) -> int:
+        """Return of how many of the latest events the words may be asked for."""
+        if self.losses.strict:
+            return len(t) - int(np.searchsorted(t, t[-1])) if len(t) else 0
+        return min(2 * GROUP, len(t))
 
-    def _valid_until(self, start: int, stop: int) -> int:
-        """Return where the valid stretches from `start` on end, `start` if it cannot be told."""
-        if not valid.may_start(self.state):
-            return start
-        first, last = start // STRETCH_WORDS, self._chunks.row(stop)
-        invalid = self._chunks.found[first:last, N_INVALID]
-        if not invalid.any():
-            return stop
-        return max(start, self._chunks.at(first + int(np.argmax(invalid != 0))))
+    def _take_losses(self, t: NDArray[np.int64], words: NDArray[np.int64]) -> None:
+        """Report what was lost, of events too. Raises DamagedFileError in strict mode."""
+        losses = [LostWords(*row) for row in self._losses[: self.state[w.S_LOSSES]].tolist()]
+        self.state[w.S_LOSSES] = 0
+        if self.losses.strict:
+            if losses:
+                ahead = int(np.searchsorted(words, losses[0].word, "right"))
+                t, words = t[:ahead], words[:ahead]
+            back = self._strict_order.find_back(t, words)
+            losses = losses if back is None else [back]
+        for lost in losses:
+            self._loss_report.add(lost)
+
+    def _is_valid(self, start: int, stop: int) -> bool:
+        """Tell whether stretches hold valid words alone, and what is ahead lets them be decoded."""
+        rows = slice(start // STRETCH_WORDS, self._chunks.row(stop))
+        return valid.may_start(self.state) and not self._chunks.found[rows, N_INVALID].any()
 
     def _cut(
         self,
@@ -237,7 +223,7 @@ class Decoding(WordPass):
     def _words_of_all(self, count: int) -> NDArray[np.int64]:
         """Return the numbers of the words of all events, those behind the held ones being valid."""
         rest = np.empty(count - len(self._held_words), np.int64)
-        note_places(self._chunks.words, self._used, self._chunks.number, rest)
+        note_places(self._chunks.as_words(), self._used, rest)
         return np.concatenate([self._held_words, rest])
 
     def _put_held(self, columns: EventColumns) -> None:

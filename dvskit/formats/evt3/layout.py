@@ -5,7 +5,7 @@ A word has 16 bits: a type in bits 12 to 15, and what it carries below.
 
 from __future__ import annotations
 
-from typing import cast
+from typing import NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,28 +24,35 @@ _WHY = cast("list[int]", [np.int64(why) for why in range(12)])
 # What a TIME_HIGH may turn out to be; WAIT where that takes words that have not been read yet.
 ACCEPT, SPURIOUS, IGNORED, BACK, RESET, WAIT = range(6)
 
-# Places in the state. The first ones, up to S_LAST, are what words say.
+# Places in the state. The first ones, up to S_LAST, are what words say. S_LAST is the time of the
+# latest event, S_BAD the number of the latest word that is impossible.
 (S_HIGH, S_LOW, S_LOOPS, S_Y, S_BASE, S_ON, S_CLOCK, S_ROW, S_VECTOR, S_LAST) = range(10)
-(S_BEFORE, S_SEGMENT, S_SEGMENT_WORD, S_EARLY, S_EVENTS, S_TRIGGERS, S_LOSSES, S_BAD) = range(
-    10, 18
-)
-STATE_FIELDS = 18
-# S_LAST is the time of the latest event, S_BEFORE the latest other time. The events at S_LAST begin
-# at place S_SEGMENT of the columns, with word S_SEGMENT_WORD. S_BAD is the number of the latest
-# word that is impossible.
+S_EARLY, S_EVENTS, S_TRIGGERS, S_LOSSES, S_BAD = range(10, 15)
+STATE_FIELDS = 15
 
 # S_CLOCK, S_ROW and S_VECTOR: nothing heard yet, usable, or spoilt until the next good word; a
 # spoilt clock needs a TIME_HIGH (SPOILT) and then a TIME_LOW (HALF).
 UNHEARD, USABLE, SPOILT, HALF = 0, 1, 2, 3
-NO_SEGMENT = -1
 NEVER = -(1 << 62)
+
+
+class Words(NamedTuple):
+    """Words as loops take them.
+
+    number  that of the first one, as counted in the file; `ended`: none follow them
+    """
+
+    words: NDArray[np.uint16]
+    number: int
+    ended: bool
+    width: int
+    height: int
 
 
 def new_state() -> NDArray[np.int64]:
     """Return the state ahead of the first word."""
     state = np.zeros(STATE_FIELDS, np.int64)
-    state[[S_LAST, S_BEFORE, S_BAD]] = NEVER
-    state[S_SEGMENT] = NO_SEGMENT
+    state[[S_LAST, S_BAD]] = NEVER
     return state
 
 
@@ -53,6 +60,5 @@ def checkpoint(state: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return what it takes to go on from `state` with empty columns, where nothing is lost."""
     kept = state.copy()
     kept[[S_EVENTS, S_TRIGGERS, S_LOSSES]] = 0
-    kept[S_SEGMENT] = NO_SEGMENT
     kept[S_BAD] = NEVER
     return kept

@@ -105,6 +105,43 @@ class LossReport:
         self._losses.lose(first, stop - first, lost.problem(self._offset_us))
 
 
+class StrictOrder:
+    """Finds the first event whose time runs back, and tells the loss by the events ahead of it.
+
+    `last` is the time of the latest event that is known of.
+    """
+
+    def __init__(self, last: int) -> None:
+        self._last = last
+        self._before = w.NEVER  # the latest other time
+        self._word: int | None = None  # that the events at the latest time begin with
+
+    def go_on(self, t: NDArray[np.int64], words: NDArray[np.int64]) -> None:
+        """Take note of events in order; `words` are the numbers of the words of the latest ones.
+
+        Of all that are at the latest time, at least.
+        """
+        if len(t):
+            first = int(np.searchsorted(t, t[-1]))
+            if first or t[-1] != self._last:
+                self._before = int(t[first - 1]) if first else self._last
+                self._word = int(words[first - len(t)])
+            self._last = int(t[-1])
+
+    def find_back(self, t: NDArray[np.int64], words: NDArray[np.int64]) -> LostWords | None:
+        """Return what is lost where time runs back first; None where it does not."""
+        back = np.flatnonzero(np.diff(t, prepend=self._last) < 0)
+        if not len(back):
+            return None
+        at = int(back[0])
+        self.go_on(t[:at], words[:at])
+        word, now = int(words[at]), int(t[at])
+        if self._word is None or now < self._before:
+            return LostWords(word, 1, w.TIME_BACK, self._last, now)
+        # All events between the two agree on the time ahead of them: they were ahead.
+        return LostWords(self._word, word - self._word, w.TIME_AHEAD, self._last, now)
+
+
 class TimeOrder:
     """Chooses the events to keep, group by group; so it does not matter how a stream is cut."""
 

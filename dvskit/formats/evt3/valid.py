@@ -8,8 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvskit._threads import run_parts
-from dvskit.events import Size
-from dvskit.formats.evt3 import bound_kernels as bounds
 from dvskit.formats.evt3 import layout as w
 from dvskit.formats.evt3 import valid_kernels as k
 from dvskit.formats.evt3.chunks import WordChunks
@@ -27,8 +25,8 @@ def may_start(state: NDArray[np.int64]) -> bool:
 class ValidDecoder:
     """Decodes valid words; `state` is that of the whole decoding, which it moves on."""
 
-    def __init__(self, size: Size, threads: int) -> None:
-        self._size, self._threads = size, threads
+    def __init__(self, threads: int) -> None:
+        self._threads = threads
         self._records: list[NDArray[np.uint64]] = []
 
     def decode(
@@ -51,7 +49,7 @@ class ValidDecoder:
         for at, to in pairwise(cuts[:-1]):
             guess = guesses[-1].copy()
             found = chunk.found[chunk.row(at) : chunk.row(to)].sum(axis=0)
-            bounds.guess_state(chunk.words, at, to, bool(found[N_VECTORS]), guess)
+            k.guess_state(chunk.words, at, to, bool(found[N_VECTORS]), guess)
             guess[w.S_LAST] = w.NEVER
             guess[w.S_EVENTS] += found[N_EVENTS]
             guess[w.S_TRIGGERS] += found[N_TRIGGERS]
@@ -59,12 +57,12 @@ class ValidDecoder:
             states.append(guess.copy())
         while len(self._records) < lanes:
             self._records.append(np.empty(k.RECORDS, np.uint64))
-        ends = [0] * lanes
+        ends, words = [0] * lanes, chunk.as_words()
 
         def work(lane: int) -> None:
             ends[lane] = k.decode(
-                chunk.words, cuts[lane], cuts[lane + 1], chunk.ended, chunk.number,
-                *self._size, states[lane], self._records[lane], columns, triggers,
+                words, cuts[lane], cuts[lane + 1], states[lane], self._records[lane],
+                columns, triggers,
             )  # fmt: skip
 
         run_parts(work, lanes, self._threads)
@@ -76,12 +74,8 @@ class ValidDecoder:
                 break
             end += 1
             last = max(last, int(states[end][w.S_LAST]))
-        first_event, last_before = int(state[w.S_EVENTS]), int(state[w.S_LAST])
         state[:] = states[end]
         state[w.S_LAST] = last
-        bounds.note_segment(
-            chunk.words, ends[end], chunk.number, first_event, last_before, columns[0], state
-        )
         return ends[end]
 
     def _bounds(self, chunk: WordChunks, start: int, stop: int) -> list[int]:

@@ -1,5 +1,5 @@
 # mypy: disable-error-code="arg-type,return-value,no-any-return,assignment"
-"""Loops over EVT 3.0 words that are valid: their events at full speed."""
+"""Loops over EVT 3.0 words that are valid: their events at full speed, and what is known behind."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from numba import njit
 from numpy.typing import NDArray
 
 from dvskit.formats.evt3 import layout as w
-from dvskit.formats.evt3.clock_kernels import NEIGHBOURS, judge_high
-from dvskit.formats.order_kernels import bit_count, lowest_bit
+from dvskit.formats.evt3.careful_kernels import judge_high
+from dvskit.formats.evt3.layout import Words
+from dvskit.formats.order_kernels import bit_count, count_bits, lowest_bit
 from dvskit.formats.storage import EventColumns, TriggerColumns
 
 SPAN = 2048  # words between two checks that time runs forward
@@ -63,13 +64,9 @@ def _beyond(width: int, base: int) -> int:
 
 @njit(cache=True, nogil=True)
 def decode(
-    words: NDArray[np.uint16],
+    chunk: Words,
     start: int,
     stop: int,
-    ended: bool,
-    first_word: int,
-    width: int,
-    height: int,
     state: NDArray[np.int64],
     records: NDArray[np.uint64],
     columns: EventColumns,
@@ -77,12 +74,12 @@ def decode(
 ) -> int:
     """Decode words[start:stop], which a survey found valid; clock and row are usable.
 
-    Stops ahead of what takes care to judge, and returns the index of that word. Leaves the S_BEFORE
-    and S_SEGMENT of the state to `note_segment`.
+    Stops ahead of what takes care to judge, and returns the index of that word.
 
     A word's type cannot be foretold, and a branch on it costs more than all the rest: plain words
     are put together by masks, one store each, and turned into columns span by span.
     """
+    words, width = chunk.words, chunk.width
     t, x, y, p = columns
     trigger_t, trigger_id, trigger_p = triggers
     now = (state[w.S_LOOPS] << 24) | (state[w.S_HIGH] << 12) | state[w.S_LOW]
@@ -178,13 +175,8 @@ def decode(
             if word >> _U64(12) != _U64(w.TIME_HIGH):
                 break
             value = np.int64(word & _U64(0xFFF))
-            near_bad = first_word + i - state[w.S_BAD] <= NEIGHBOURS
-            if (
-                judge_high(
-                    words, i, ended, width, height, high & 0xFFF, now & 0xFFF, value, near_bad
-                )
-                != w.ACCEPT
-            ):
+            verdict = judge_high(chunk, i, high & 0xFFF, now & 0xFFF, value, state[w.S_BAD])
+            if verdict != w.ACCEPT:
                 break
             loops = (now >> 24) + (1 if (high & 0xFFF) >= value + w.WRAP else 0)
             now = loops << 24 | value << 12
@@ -195,3 +187,75 @@ def decode(
         state[w.S_VECTOR] = w.USABLE
     state[w.S_LAST], state[w.S_EVENTS], state[w.S_TRIGGERS] = last, n, nt
     return i
+
+
+@njit(cache=True, nogil=True)
+def guess_state(
+    words: NDArray[np.uint16], start: int, stop: int, vectors: bool, state: NDArray[np.int64]
+) -> None:
+    """Turn the `state` ahead of words[start] into the likely one ahead of words[stop].
+
+    Looks back from `stop` for the latest word of each kind; right for valid words with at most one
+    wrap of time. `vectors` says whether there are vector words among them. The caller compares it
+    with the state that decoding ends in.
+    """
+    high, low, lowered = np.int64(-1), np.int64(-1), False
+    for i in range(stop - 1, start - 1, -1):
+        kind, value = words[i] >> 12, np.int64(words[i]) & 0xFFF
+        if kind == w.TIME_LOW and low < 0:
+            low = value
+        elif kind == w.TIME_HIGH:
+            if high >= 0 and value != high:
+                lowered = True
+                break
+            high = value
+        if low >= 0 and high >= 0:
+            break
+    if high < 0:
+        high = state[w.S_HIGH]
+    if low < 0:
+        low = np.int64(0) if lowered or high != state[w.S_HIGH] else state[w.S_LOW]
+    if state[w.S_HIGH] >= high + w.WRAP:
+        state[w.S_LOOPS] += 1
+    state[w.S_HIGH], state[w.S_LOW] = high, low
+    for i in range(stop - 1, start - 1, -1):
+        if words[i] >> 12 == w.ADDR_Y:
+            state[w.S_Y], state[w.S_ROW] = np.int64(words[i]) & 0x7FF, w.USABLE
+            break
+    if not vectors:
+        return
+    moved = 0
+    for i in range(stop - 1, start - 1, -1):
+        kind = words[i] >> 12
+        if kind == w.VECT_12:
+            moved += 12
+        elif kind == w.VECT_8:
+            moved += 8
+        elif kind == w.VECT_BASE_X:
+            state[w.S_BASE], state[w.S_ON] = np.int64(words[i]) & 0x7FF, (words[i] >> 11) & 1
+            state[w.S_VECTOR] = w.USABLE
+            break
+    state[w.S_BASE] += moved
+
+
+@njit(cache=True, nogil=True)
+def _count_events(word: int) -> int:
+    kind = word >> 12
+    if kind == w.VECT_12:
+        return count_bits(word & 0xFFF)
+    if kind == w.VECT_8:
+        return count_bits(word & 0xFF)
+    return np.int64(kind == w.ADDR_X)
+
+
+@njit(cache=True, nogil=True)
+def note_places(chunk: Words, stop: int, places: NDArray[np.int64]) -> None:
+    """Fill `places` with the numbers of the words of the latest events ahead of words[stop]."""
+    left, i = places.size, stop
+    while left > 0:
+        i -= 1
+        count = _count_events(chunk.words[i])
+        while count > 0 and left > 0:
+            count -= np.int64(1)
+            left -= 1
+            places[left] = chunk.number + i

@@ -5,13 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dvskit.events import Size
 from dvskit.formats.evt3 import encode_kernels as k
-from dvskit.formats.raw_header import FAERY_OFFSET_KEY, TIME_OFFSET_KEY
-from dvskit.formats.raw_sink import RawSink
-from dvskit.formats.storage import EventColumns, TriggerColumns
+from dvskit.formats.raw_recording import FAERY_OFFSET_KEY, TIME_OFFSET_KEY
+from dvskit.formats.raw_sink import Encoding, RawSink
 
 _WORDS = 1 << 18
 _WRAP_US = 1 << 24
@@ -30,12 +28,12 @@ class Evt3Sink(RawSink):
     _long_gap_us = k.LONG_GAP << 12
 
     def __init__(self, path: Path, size: Size, *, overwrite: bool = False) -> None:
+        state = np.full(k.ENCODER_FIELDS, -1, np.int64)
+        encoding = Encoding(k.encode, size.width, state, np.empty(_WORDS, np.uint16))
         super().__init__(
-            path, size, "EVT3", "3.0", most_id=15, wrap_us=_WRAP_US, overwrite=overwrite
+            path, size, "EVT3", "3.0", encoding, most_id=15, wrap_us=_WRAP_US, overwrite=overwrite
         )
         self._long_gap = False
-        self._state = np.full(k.ENCODER_FIELDS, -1, np.int64)
-        self._words = np.empty(_WORDS, np.uint16)
 
     def _offset_of(self, first_us: int) -> int:
         return 0 if 0 <= first_us < _LATEST_START_US else super()._offset_of(first_us)
@@ -50,20 +48,6 @@ class Evt3Sink(RawSink):
     def _header_lines(self, offset: int, offset_lines: list[str]) -> list[str]:
         faery = [f"{FAERY_OFFSET_KEY} {offset}"] if offset > 0 else []
         return super()._header_lines(offset, [*offset_lines, *faery])
-
-    def _encode_some(
-        self,
-        columns: EventColumns,
-        at: int,
-        triggers: TriggerColumns,
-        trigger_at: int,
-        *,
-        last: bool,
-    ) -> tuple[int, int, NDArray[np.uint16]]:
-        at, trigger_at, count = k.encode(
-            columns, at, triggers, trigger_at, last, self.size.width, self._state, self._words
-        )
-        return at, trigger_at, self._words[:count].astype("<u2", copy=False)
 
     def _note_gap(self, start_us: int, stop_us: int) -> None:
         if not self._long_gap:

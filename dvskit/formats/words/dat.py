@@ -16,7 +16,7 @@ from dvskit.errors import EventsError, FormatError
 from dvskit.events import Events, Size, as_size
 from dvskit.formats.file_bytes import InputStream
 from dvskit.formats.losses import Damage
-from dvskit.formats.raw_header import RawHeader, read_header, take_header
+from dvskit.formats.raw_recording import RawHeader, read_header, take_header
 from dvskit.formats.raw_sink import HeaderSink
 from dvskit.formats.recording import ReadOptions, SizeOrigin
 from dvskit.formats.sensor_size import no_size, stated_size

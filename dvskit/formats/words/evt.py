@@ -10,15 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dvskit.events import Size
 from dvskit.formats.file_bytes import InputStream
-from dvskit.formats.raw_header import RawHeader
-from dvskit.formats.raw_recording import OpenRecording, OpenStream, raw_openers
-from dvskit.formats.raw_sink import RawSink
+from dvskit.formats.raw_recording import OpenRecording, OpenStream, RawHeader, raw_openers
+from dvskit.formats.raw_sink import Encoding, RawSink
 from dvskit.formats.recording import FileSink, ReadOptions, SizeOrigin
-from dvskit.formats.storage import EventColumns, TriggerColumns
 from dvskit.formats.words import evt_clean_kernels as clean
 from dvskit.formats.words import evt_encode_kernels as encoding
 from dvskit.formats.words import evt_kernels as k
@@ -67,30 +64,19 @@ class EvtSink(RawSink):
         self, path: Path, size: Size, layout: w.Layout, version: str, *, overwrite: bool = False
     ) -> None:
         super().__init__(
-            path, size, layout.name, version, most_id=31, wrap_us=_WRAP_US, overwrite=overwrite
-        )
-        self.format = layout.name.lower().replace(".", "")
-        self._table = layout.table
-        types = {int(layout.table[kind]): kind for kind in range(16)}
-        wanted = (w.ONE_OFF, w.MANY_OFF, w.HIGH, w.TRIGGER)
-        self._types = np.array([types.get(meaning, -1) for meaning in wanted], np.int64)
-        self._high = -1
-        self._words = np.empty(_UNITS, np.uint32)
-
-    def _encode_some(
-        self,
-        columns: EventColumns,
-        at: int,
-        triggers: TriggerColumns,
-        trigger_at: int,
-        *,
-        last: bool,
-    ) -> tuple[int, int, NDArray[np.uint32]]:
-        at, trigger_at, self._high, count = encoding.encode(
-            columns, at, triggers, trigger_at, last, self._table, self._types, self._high,
-            self._words,
+            path, size, layout.name, version, _encoding(layout), most_id=31, wrap_us=_WRAP_US,
+            overwrite=overwrite,
         )  # fmt: skip
-        return at, trigger_at, self._words[:count].astype("<u4", copy=False)
+        self.format = layout.name.lower().replace(".", "")
+
+
+def _encoding(layout: w.Layout) -> Encoding:
+    kinds = {int(layout.table[kind]): kind for kind in range(16)}
+    wanted = (w.ONE_OFF, w.MANY_OFF, w.HIGH, w.TRIGGER)
+    types = np.array([*(kinds.get(meaning, -1) for meaning in wanted), 0, 0], np.int64)
+    types[[encoding.T_STRIDE, encoding.T_HEAD]] = layout.table[[w.L_STRIDE, w.L_HEAD]]
+    state = np.full(1, -1, np.int64)
+    return Encoding(encoding.encode, types, state, np.empty(_UNITS, np.uint32))
 
 
 def openers(

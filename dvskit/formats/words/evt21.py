@@ -6,7 +6,7 @@ the half with the mask first; legacy, and no such key, the half with the type.
 
 from __future__ import annotations
 
-from dvskit.formats.raw_header import RawHeader
+from dvskit.formats.raw_recording import RawHeader
 from dvskit.formats.words import layout as w
 from dvskit.formats.words.evt import layout, openers
 

@@ -7,13 +7,17 @@ from numba import njit
 from numpy.typing import NDArray
 
 from dvskit.formats.storage import EventColumns, TriggerColumns
-from dvskit.formats.words import layout as w
 from dvskit.formats.words.evt_kernels import HIGH_STEP
 
 # Across a gap TIME_HIGH rises in steps that no reader doubts, and at a wrap it takes both the last
 # value and 0: some readers count only that as one.
 _STEP = HIGH_STEP >> 1
 _MOST_UNITS = 2  # that one event may take, beside TIME_HIGH
+
+
+# Places in what tells how words are made: the types of one event, many events (-1: no vectors),
+# TIME_HIGH and trigger; units of a word, and the unit with the type.
+T_ONE, T_MANY, T_HIGH, T_TRIGGER, T_STRIDE, T_HEAD, TYPE_FIELDS = range(7)
 
 
 @njit(cache=True, nogil=True)
@@ -23,21 +27,19 @@ def encode(
     triggers: TriggerColumns,
     trigger_start: int,
     all_triggers: bool,
-    layout: NDArray[np.int64],
     types: NDArray[np.int64],
-    high: int,
+    state: NDArray[np.int64],
     words: NDArray[np.uint32],
-) -> tuple[int, int, int, int]:
+) -> tuple[int, int, int]:
     """Encode events from `start` and triggers from `trigger_start` on, merged by time.
 
-    `types` holds the types of one event, many events (-1: no vectors), TIME_HIGH and trigger;
-    `high` is the latest TIME_HIGH, wraps counted, -1 at the start. Returns the next event, the next
-    trigger, the latest TIME_HIGH and the number of units; stops early where `words` is full.
-    Triggers behind the last event wait, unless `all_triggers`. Times are not negative.
+    `state` is the latest TIME_HIGH, wraps counted, -1 at the start. Returns the next event, the
+    next trigger and the number of units; stops early where `words` is full. Triggers behind the
+    last event wait, unless `all_triggers`. Times are not negative.
     """
     t, x, y, p = columns
     trigger_t, trigger_id, trigger_p = triggers
-    stride, head = layout[w.L_STRIDE], layout[w.L_HEAD]
+    stride, head, high = types[T_STRIDE], types[T_HEAD], state[0]
     room = words.size - _MOST_UNITS
     i, j, n = start, trigger_start, 0
     while n <= room:
@@ -56,7 +58,7 @@ def encode(
             else:
                 edge = high | 0xFFFFFFF
                 high = min(new_high, high + _STEP, edge if high < edge else high + 1)
-            words[n + head] = types[2] << 28 | (high & 0xFFFFFFF)
+            words[n + head] = types[T_HIGH] << 28 | (high & 0xFFFFFFF)
             if stride == 2:
                 words[n + 1 - head] = 0
             n += stride
@@ -64,7 +66,7 @@ def encode(
         low = now & 0x3F
         if trigger:
             value = np.int64(trigger_id[j]) << 8 | np.int64(trigger_p[j])
-            words[n + head] = types[3] << 28 | low << 22 | value
+            words[n + head] = types[T_TRIGGER] << 28 | low << 22 | value
             if stride == 2:
                 words[n + 1 - head] = 0
             n += stride
@@ -74,7 +76,7 @@ def encode(
         first = column & ~31 if stride == 2 else column
         mask = np.int64(0)
         k = i
-        if types[1] >= 0:
+        if types[T_MANY] >= 0:
             while (
                 k < t.size
                 and t[k] == now
@@ -87,17 +89,18 @@ def encode(
                 k += 1
         place = low << 22 | first << 11 | row
         if stride == 2:
-            words[n + head] = (types[1] + on) << 28 | place
+            words[n + head] = (types[T_MANY] + on) << 28 | place
             words[n + 1 - head] = mask
             n += 2
             i = k
         elif k - i > 2:  # a vector takes two words
-            words[n] = (types[1] + on) << 28 | place
+            words[n] = (types[T_MANY] + on) << 28 | place
             words[n + 1] = mask
             n += 2
             i = k
         else:
-            words[n] = (types[0] + on) << 28 | place
+            words[n] = (types[T_ONE] + on) << 28 | place
             n += 1
             i += 1
-    return i, j, high, n
+    state[0] = high
+    return i, j, n

@@ -12,8 +12,7 @@ from dvskit.formats.feed import FileFeed, StreamFeed
 from dvskit.formats.file_bytes import InputStream
 from dvskit.formats.index_cache import Index, find_index
 from dvskit.formats.losses import Damage, Losses
-from dvskit.formats.raw_header import RawHeader
-from dvskit.formats.raw_recording import RawRecording
+from dvskit.formats.raw_recording import RawHeader, RawRecording
 from dvskit.formats.recording import ReadOptions, SizeOrigin
 from dvskit.formats.sensor_size import smallest_size
 from dvskit.formats.storage import ReusedStorage, Storage
