@@ -12,7 +12,7 @@ from dvskit.events import Events, Size, as_size, parse_size
 from dvskit.formats.file_bytes import InputStream
 from dvskit.formats.losses import Damage, Losses
 from dvskit.formats.recording import ReadOptions, Recording, SizeOrigin
-from dvskit.formats.sensor_size import no_size, stated_size
+from dvskit.formats.sensor_size import choose_size, no_size, stated_size
 from dvskit.formats.storage import EventColumns, ReusedStorage, Storage, TriggerColumns
 from dvskit.streams import Triggers
 
@@ -38,6 +38,20 @@ class RawHeader(NamedTuple):
 
     keys: Mapping[str, str]
     end: int
+
+
+class RawFile(NamedTuple):
+    """A file of words, or a stream of that name, as far as it is known ahead of them.
+
+    notes  what was taken for granted, for people
+    """
+
+    path: Path
+    options: ReadOptions
+    header: RawHeader
+    size: Size
+    size_origin: SizeOrigin
+    notes: list[str]
 
 
 def read_header(path: Path) -> RawHeader:
@@ -124,26 +138,6 @@ def camera_size(keys: Mapping[str, str]) -> tuple[Size, str] | None:
     return None
 
 
-def told_size(
-    name: str, options: ReadOptions, header: RawHeader
-) -> tuple[Size | None, SizeOrigin, list[str]]:
-    """Return the size that is told, by whom, and what is to be noted about it.
-
-    It is the argument, the header's, or that of the camera which the header names; None where none
-    tells it. Raises GeometryError for a header's size that is no size.
-    """
-    if options.size is not None:
-        return options.size, "argument", []
-    size = header_size(Path(name), header.keys)
-    if size is not None:
-        return size, "header", []
-    camera = camera_size(header.keys)
-    if camera is None:
-        return None, "data", []
-    note = f"no sensor size in the file: {camera[0]} is that of the camera ({camera[1]})"
-    return camera[0], "camera", [note]
-
-
 def time_offset_us(path: Path, keys: Mapping[str, str]) -> int:
     """Return what to add to the times of the file, 0 where it does not say. Raises FormatError."""
     key = TIME_OFFSET_KEY if TIME_OFFSET_KEY in keys else FAERY_OFFSET_KEY
@@ -190,16 +184,15 @@ class RawRecording(Recording):
 
     _early_words: str  # what `early` of a pass counts
 
-    def __init__(
-        self, path: Path, options: ReadOptions, size: Size, origin: SizeOrigin, header: RawHeader
-    ) -> None:
-        super().__init__(path, options, size, origin)
-        self._header = header
-        self._offset_us = time_offset_us(path, header.keys)
+    def __init__(self, file: RawFile) -> None:
+        super().__init__(file.path, file.options, file.size, file.size_origin)
+        self._header = file.header
+        self._offset_us = time_offset_us(file.path, file.header.keys)
         if self._offset_us:
             self.assumptions.append(
                 f"the header says to add {self._offset_us} us to the times of the file"
             )
+        self.assumptions += file.notes
 
     @abstractmethod
     def _pass(self, losses: Losses, *, keep_triggers: bool = False) -> WordPass:
@@ -235,8 +228,8 @@ OpenStream = Callable[[InputStream, ReadOptions], Recording]
 
 
 def raw_openers(
-    recording: Callable[[Path, ReadOptions, Size, SizeOrigin, RawHeader], Recording],
-    streamed: Callable[[InputStream, ReadOptions, Size, SizeOrigin, RawHeader], Recording],
+    recording: Callable[[RawFile], Recording],
+    streamed: Callable[[InputStream, RawFile], Recording],
     size_of_data: Callable[[Path, RawHeader], Size],
 ) -> tuple[OpenRecording, OpenStream]:
     """Return open_recording and open_stream of RAW files whose words a recording is made of."""
@@ -248,24 +241,33 @@ def raw_openers(
         smallest that holds the events.
         """
         header = read_header(path)
-        size, origin, notes = told_size(str(path), options, header)
-        if size is None:
-            size = size_of_data(path, header)
-        opened = recording(path, options, size, origin, header)
-        opened.assumptions += notes
-        return opened
+        return recording(_raw_file(path, options, header, lambda: size_of_data(path, header)))
 
     def open_stream(stream: InputStream, options: ReadOptions) -> Recording:
         """Open a RAW stream, header first. Raises FormatError, GeometryError.
 
         Its size is the argument, the header's, or that of the camera which the header names.
         """
-        header = take_header(stream)
-        size, origin, notes = told_size(stream.name, options, header)
-        if size is None:
+
+        def of_events() -> Size:
             raise no_size(stream.name)
-        opened = streamed(stream, options, size, origin, header)
-        opened.assumptions += notes
-        return opened
+
+        header = take_header(stream)
+        return streamed(stream, _raw_file(Path(stream.name), options, header, of_events))
 
     return open_recording, open_stream
+
+
+def _raw_file(
+    path: Path, options: ReadOptions, header: RawHeader, of_events: Callable[[], Size]
+) -> RawFile:
+    camera, notes = camera_size(header.keys), []
+    size, origin = choose_size(
+        options,
+        lambda: header_size(path, header.keys),
+        of_events if camera is None else lambda: camera[0],
+    )
+    if origin == "data" and camera is not None:
+        origin = "camera"
+        notes.append(f"no sensor size in the file: {size} is that of the camera ({camera[1]})")
+    return RawFile(path, options, header, size, origin, notes)

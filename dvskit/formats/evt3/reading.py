@@ -18,8 +18,7 @@ from dvskit.formats.feed import FileFeed, StreamFeed
 from dvskit.formats.file_bytes import InputStream
 from dvskit.formats.index_cache import NEVER, Index, find_index, index_of
 from dvskit.formats.losses import Damage, Losses
-from dvskit.formats.raw_recording import RawHeader, RawRecording, raw_openers
-from dvskit.formats.recording import ReadOptions, SizeOrigin
+from dvskit.formats.raw_recording import RawFile, RawHeader, RawRecording, raw_openers
 from dvskit.formats.sensor_size import smallest_size
 from dvskit.formats.storage import ReusedStorage, Storage
 from dvskit.streams import Triggers
@@ -115,15 +114,8 @@ class Evt3Stream(Evt3Recording):
 
     live = True
 
-    def __init__(
-        self,
-        stream: InputStream,
-        options: ReadOptions,
-        size: Size,
-        origin: SizeOrigin,
-        header: RawHeader,
-    ) -> None:
-        super().__init__(Path(stream.name), options, size, origin, header)
+    def __init__(self, stream: InputStream, file: RawFile) -> None:
+        super().__init__(file)
         self._stream: InputStream | None = stream
         self._triggers: list[Triggers] = []
 

@@ -16,10 +16,10 @@ from dvskit.errors import EventsError, FormatError
 from dvskit.events import Events, Size, as_size
 from dvskit.formats.file_bytes import InputStream
 from dvskit.formats.losses import Damage
-from dvskit.formats.raw_recording import RawHeader, read_header, take_header
+from dvskit.formats.raw_recording import RawFile, RawHeader, read_header, take_header
 from dvskit.formats.raw_sink import HeaderSink
-from dvskit.formats.recording import ReadOptions, SizeOrigin
-from dvskit.formats.sensor_size import no_size, stated_size
+from dvskit.formats.recording import ReadOptions
+from dvskit.formats.sensor_size import choose_size, no_size, stated_size
 from dvskit.formats.storage import ReusedStorage, Storage
 from dvskit.formats.words import dat_kernels as loops
 from dvskit.formats.words import layout as w
@@ -66,21 +66,9 @@ _TRIGGER_LAYOUT, _INPUTS = _layout((8, 5), (8, 0), (0, 1), ~0x1F01 & 0xFFFFFFFF)
 class DatRecording(WordRecording):
     """Events, or triggers, of a DAT file."""
 
-    def __init__(
-        self,
-        path: Path,
-        options: ReadOptions,
-        size: Size,
-        origin: SizeOrigin,
-        header: RawHeader,
-        layout: w.Layout,
-        *,
-        kind: int,
-    ) -> None:
-        super().__init__(path, options, size, origin, header, layout)
+    def __init__(self, file: RawFile, layout: w.Layout, *, kind: int) -> None:
+        super().__init__(file, layout)
         self._kind = kind
-        if not _version(str(path), header.keys):
-            self.assumptions.append(_NO_VERSION)
 
     def _blocks(self, damage: Damage, storage: Storage) -> Iterator[Events]:
         return super()._blocks(damage, storage) if self._kind != TRIGGERS else iter(())
@@ -98,12 +86,7 @@ class DatRecording(WordRecording):
         if self._kind != TRIGGERS:
             return Triggers.empty()
         reading = file_pass(
-            self.path,
-            self._header.end,
-            _INPUTS,
-            _TRIGGER_LAYOUT,
-            self._losses(),
-            self._offset_us,
+            self.path, self._header.end, _INPUTS, _TRIGGER_LAYOUT, self._losses(), self._offset_us
         )
         parts = [
             Triggers(part.t.copy(), part.x.copy(), part.p.copy())
@@ -144,15 +127,21 @@ def open_recording(path: Path, options: ReadOptions) -> DatRecording:
     FormatError, GeometryError.
     """
     header = read_header(path)
-    with path.open("rb") as file:
-        file.seek(header.end)
-        kind = _kind(str(path), header.end, file.read(2))
+    with path.open("rb") as opened:
+        opened.seek(header.end)
+        kind = _kind(str(path), header.end, opened.read(2))
     header = RawHeader(header.keys, header.end + 2)
-    layout, largest = _VERSIONS[_version(str(path), header.keys) or 2]
-    size, origin = _told_size(str(path), options, header)
-    if size is None:
-        size = Size(1, 1) if kind == TRIGGERS else size_of_data(path, header.end, layout, largest)
-    recording = DatRecording(path, options, size, origin, header, layout, kind=kind)
+    version = _version(str(path), header.keys)
+    layout, largest = _VERSIONS[version or 2]
+
+    def of_events() -> Size:
+        if kind == TRIGGERS:
+            return Size(1, 1)
+        return size_of_data(path, header.end, layout, largest)
+
+    size, origin = choose_size(options, lambda: _header_size(str(path), header.keys), of_events)
+    file = RawFile(path, options, header, size, origin, [] if version else [_NO_VERSION])
+    recording = DatRecording(file, layout, kind=kind)
     if kind == TRIGGERS and origin == "data":
         recording.assumptions[:1] = ["triggers only, no events: the sensor size means nothing"]
     return recording
@@ -163,21 +152,21 @@ def open_stream(stream: InputStream, options: ReadOptions) -> ArrivingRecording:
 
     Its size is the argument or the header's. Raises FormatError, GeometryError.
     """
-    header = take_header(stream)
-    marks = stream.peek(2)
-    kind = _kind(stream.name, header.end, marks)
+    name, header = stream.name, take_header(stream)
+    kind = _kind(name, header.end, stream.peek(2))
     if kind == TRIGGERS:
-        raise FormatError(f"{stream.name}: DAT triggers are not read from a pipe; save them first")
+        raise FormatError(f"{name}: DAT triggers are not read from a pipe; save them first")
     stream.readinto(memoryview(bytearray(2)))
     header = RawHeader(header.keys, header.end + 2)
-    version = _version(stream.name, header.keys)
-    size, origin = _told_size(stream.name, options, header)
-    if size is None:
-        raise no_size(stream.name)
-    recording = ArrivingRecording(stream, options, size, origin, header, _VERSIONS[version or 2][0])
-    if not version:
-        recording.assumptions.append(_NO_VERSION)
-    return recording
+    version = _version(name, header.keys)
+
+    def of_events() -> Size:
+        raise no_size(name)
+
+    size, origin = choose_size(options, lambda: _header_size(name, header.keys), of_events)
+    notes = [] if version else [_NO_VERSION]
+    file = RawFile(Path(name), options, header, size, origin, notes)
+    return ArrivingRecording(stream, file, _VERSIONS[version or 2][0])
 
 
 def _kind(name: str, at: int, marks: bytes) -> int:
@@ -191,15 +180,6 @@ def _kind(name: str, at: int, marks: bytes) -> int:
             "types 0x00, 0x0c and 0x0e of 8 bytes are known"
         )
     return kind
-
-
-def _told_size(
-    name: str, options: ReadOptions, header: RawHeader
-) -> tuple[Size | None, SizeOrigin]:
-    if options.size is not None:
-        return options.size, "argument"
-    size = _header_size(name, header.keys)
-    return (None, "data") if size is None else (size, "header")
 
 
 class DatSink(HeaderSink):

@@ -13,9 +13,9 @@ import numpy as np
 
 from dvskit.events import Size
 from dvskit.formats.file_bytes import InputStream
-from dvskit.formats.raw_recording import OpenRecording, OpenStream, RawHeader, raw_openers
+from dvskit.formats.raw_recording import OpenRecording, OpenStream, RawFile, RawHeader, raw_openers
 from dvskit.formats.raw_sink import Encoding, RawSink
-from dvskit.formats.recording import FileSink, ReadOptions, SizeOrigin
+from dvskit.formats.recording import FileSink
 from dvskit.formats.words import evt_clean_kernels as clean
 from dvskit.formats.words import evt_encode_kernels as encoding
 from dvskit.formats.words import evt_kernels as k
@@ -90,15 +90,11 @@ def openers(
     def layout_of(header: RawHeader) -> w.Layout:
         return written if choose is None else choose(header)
 
-    def recording(
-        path: Path, options: ReadOptions, size: Size, origin: SizeOrigin, header: RawHeader
-    ) -> WordRecording:
-        return WordRecording(path, options, size, origin, header, layout_of(header))
+    def recording(file: RawFile) -> WordRecording:
+        return WordRecording(file, layout_of(file.header))
 
-    def streamed(
-        stream: InputStream, options: ReadOptions, size: Size, origin: SizeOrigin, header: RawHeader
-    ) -> ArrivingRecording:
-        return ArrivingRecording(stream, options, size, origin, header, layout_of(header))
+    def streamed(stream: InputStream, file: RawFile) -> ArrivingRecording:
+        return ArrivingRecording(stream, file, layout_of(file.header))
 
     def data_size(path: Path, header: RawHeader) -> Size:
         return size_of_data(path, header.end, layout_of(header), LARGEST)

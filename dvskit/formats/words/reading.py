@@ -12,8 +12,7 @@ from dvskit.formats.feed import FileFeed, StreamFeed
 from dvskit.formats.file_bytes import InputStream
 from dvskit.formats.index_cache import Index, find_index
 from dvskit.formats.losses import Damage, Losses
-from dvskit.formats.raw_recording import RawHeader, RawRecording
-from dvskit.formats.recording import ReadOptions, SizeOrigin
+from dvskit.formats.raw_recording import RawFile, RawRecording
 from dvskit.formats.sensor_size import smallest_size
 from dvskit.formats.storage import ReusedStorage, Storage
 from dvskit.formats.words import decoding
@@ -28,16 +27,8 @@ class WordRecording(RawRecording):
 
     _early_words = "events ahead of the first full time"
 
-    def __init__(
-        self,
-        path: Path,
-        options: ReadOptions,
-        size: Size,
-        origin: SizeOrigin,
-        header: RawHeader,
-        layout: Layout,
-    ) -> None:
-        super().__init__(path, options, size, origin, header)
+    def __init__(self, file: RawFile, layout: Layout) -> None:
+        super().__init__(file)
         self.format = layout.name.lower().replace(".", "")
         self._layout = layout
 
@@ -91,18 +82,11 @@ class ArrivingRecording(WordRecording):
 
     live = True
 
-    def __init__(
-        self,
-        stream: InputStream,
-        options: ReadOptions,
-        size: Size,
-        origin: SizeOrigin,
-        header: RawHeader,
-        layout: Layout,
-    ) -> None:
-        super().__init__(Path(stream.name), options, size, origin, header, layout)
-        feed = StreamFeed(stream, header.end, word_kind(layout))
-        self._reading = LayoutPass(feed, header.end, size, layout, self._losses(), self._offset_us)
+    def __init__(self, stream: InputStream, file: RawFile, layout: Layout) -> None:
+        super().__init__(file, layout)
+        start = file.header.end
+        feed = StreamFeed(stream, start, word_kind(layout))
+        self._reading = LayoutPass(feed, start, file.size, layout, self._losses(), self._offset_us)
 
     def _blocks(self, damage: Damage, storage: Storage) -> Iterator[Events]:
         self._reading.losses = self._losses(damage)
