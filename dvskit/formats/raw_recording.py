@@ -167,11 +167,11 @@ class WordPass(ABC):
     def blocks(self, storage: Storage) -> Iterator[Events]:
         """Yield the events; raise DamagedFileError at the first loss in strict mode."""
 
-    def _events(self, columns: EventColumns, count: int) -> Events:
+    def _events(self, columns: EventColumns) -> Events:
         """Return decoded events, at the times that the header means."""
         if self.offset_us:
-            columns.t[:count] += self.offset_us
-        return columns.events(count, self.size)
+            columns.t[:] += self.offset_us
+        return Events.from_checked(*columns, self.size)
 
     def _keep(self, triggers: TriggerColumns) -> None:
         """Take decoded triggers."""

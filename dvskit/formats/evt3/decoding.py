@@ -129,7 +129,7 @@ class Decoding(WordPass):
         if not self.losses.strict:
             return self._cut(columns, count, words, unsure, ended=self._low_latency)
         self._strict_order.go_on(columns.t[:count], words)
-        return self._events(columns, count) if count else None
+        return self._events(columns.part(slice(0, count))) if count else None
 
     def _decode(
         self, start: int, stop: int, columns: EventColumns, triggers: TriggerColumns
@@ -218,7 +218,7 @@ class Decoding(WordPass):
             self._loss_report.write(int(self._held_words[0]))
         else:
             self._loss_report.write(self._chunks.number)
-        return self._events(columns, kept) if kept else None
+        return self._events(columns.part(slice(0, kept))) if kept else None
 
     def _words_of_all(self, count: int) -> NDArray[np.int64]:
         """Return the numbers of the words of all events, those behind the held ones being valid."""

@@ -166,7 +166,7 @@ class LayoutPass(WordPass):
             self.at = here.chunk.offset + got.end
             self.others += got.others
             self._keep(got.triggers)
-            yield self._events(got.columns, len(got.columns.t))
+            yield self._events(got.columns)
 
     @property
     def _most(self) -> int:
@@ -199,7 +199,7 @@ class LayoutPass(WordPass):
         for i, row in enumerate(rows):
             slices.append(Slice(bounds[i], bounds[i + 1], row, high, loops, event, trigger))
             clean = clean and bool(row[k.R_CLEAN])
-            heard = high >= 0 or self.layout.scan is None
+            heard = high >= 0
             event += row[k.R_EVENTS] - (0 if heard else row[k.R_EARLY])
             trigger += row[k.R_TRIGGERS] - (0 if heard else row[k.R_EARLY_TRIGGERS])
             if row[k.R_FIRST] >= 0:
