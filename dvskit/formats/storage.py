@@ -32,7 +32,8 @@ class EventColumns(NamedTuple):
 
     def events(self, count: int, size: Size) -> Events:
         """Return the first `count` rows as events that are known to be valid."""
-        return Events.from_checked(*self.part(slice(0, count)), size)
+        rows = self if count == len(self.t) else self.part(slice(0, count))
+        return Events.from_checked(*rows, size)
 
 
 class TriggerColumns(NamedTuple):

@@ -79,6 +79,9 @@ def read_head(path: Path) -> Head:
     return Head(version, keys, preferences, end)
 
 
+_LITTLE = np.little_endian
+
+
 class Block(NamedTuple):
     """Words (n, 2) uint32, an address and a time each, stored as in AEDAT 2; and their place.
 
@@ -92,12 +95,13 @@ class Block(NamedTuple):
     @property
     def address(self) -> NDArray[np.uint32]:
         """Addresses as numbers."""
-        return self.raw[:, 0].view(">u4").astype(np.uint32)
+        return self.raw[:, 0].byteswap() if _LITTLE else self.raw[:, 0]
 
     @property
     def t(self) -> NDArray[np.int64]:
         """Times as they are stored: signed, of 32 bits."""
-        return self.raw[:, 1].view(">i4").astype(np.int64)
+        stored = self.raw[:, 1].byteswap() if _LITTLE else self.raw[:, 1]
+        return stored.view(np.int32).astype(np.int64)
 
     def offsets(self) -> NDArray[np.int64]:
         """Return the byte offset of each word."""
