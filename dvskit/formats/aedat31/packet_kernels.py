@@ -168,19 +168,13 @@ def decode(
             last = before
             k += number
             continue
-        for i in range(number):
-            both = load_i64(data, at + 8 * i)
-            address = np.uint32(both & 0xFFFFFFFF)
-            stamp = both >> 32
-            if address & np.uint32(1):
-                column = address >> np.uint32(17)
-                line = (address >> np.uint32(2)) & np.uint32(0x7FFF)
-                bad |= (column >= columns) | (line >= rows) | (stamp < 0) | (base + stamp < last)
-                last = base + stamp
-                t[k] = last
-                x[k] = column
-                y[k] = line
-                p[k] = (address >> np.uint32(1)) & np.uint32(1)
+        first = k  # the valid ones move up
+        for i in range(first, first + number):
+            if data[at + 8 * (i - first)] & 1:
+                now = t[i]
+                bad |= (x[i] >= width) | (y[i] >= height) | (now < base) | (now < last)
+                t[k], x[k], y[k], p[k] = now, x[i], y[i], p[i]
+                last = now
                 k += 1
     row[D_EVENTS] = k
     row[D_FIRST] = t[0] if k else 0
