@@ -64,19 +64,20 @@ def read_labels(path: Path) -> Labels:
             f"{path}: starts with {lines[0][:60] if lines else ''!r}; a line "
             "class,startTime_usec,endTime_usec or start_us,stop_us,name is meant"
         )
-    numbered = [(number, line) for number, line in enumerate(lines[1:], 2) if line.strip()]
-    if found == _NAMED_COLUMNS:
-        rows = [_named_row(path, number, line) for number, line in numbered]
-    else:
-        names = read_mapping(path.with_name(MAPPING_NAME))
-        kinds = [_row(path, number, line) for number, line in numbered]
-        rows = [(start, stop, names.get(kind, str(kind))) for kind, start, stop in kinds]
+    names = None if found == _NAMED_COLUMNS else read_mapping(path.with_name(MAPPING_NAME))
+    rows = []
+    for number, line in enumerate(lines[1:], 2):
+        if not line.strip():
+            continue
+        row = _named_row(path, number, line) if names is None else _row(path, number, line, names)
+        if row[1] < row[0]:
+            raise FormatError(
+                f"{path}: line {number} ends at {row[1]} us, before its start {row[0]} us"
+            )
+        rows.append(row)
     rows.sort(key=lambda row: row[:2])
-    return Labels(
-        np.array([start for start, _, _ in rows], np.int64),
-        np.array([stop for _, stop, _ in rows], np.int64),
-        tuple(name for _, _, name in rows),
-    )
+    starts, stops, texts = zip(*rows, strict=True) if rows else ((), (), ())
+    return Labels(np.array(starts, np.int64), np.array(stops, np.int64), texts)
 
 
 def _lines(path: Path) -> list[str]:
@@ -120,17 +121,10 @@ def _named_row(path: Path, number: int, line: str) -> tuple[int, int, str]:
             f"{path}: line {number} is {line[:60]!r}; two whole numbers of microseconds and a "
             "name, start_us,stop_us,name, are meant"
         )
-    start, stop = map(int, times)
-    _check_order(path, number, start, stop)
-    return start, stop, name
+    return int(times[0]), int(times[1]), name
 
 
-def _check_order(path: Path, number: int, start: int, stop: int) -> None:
-    if stop < start:
-        raise FormatError(f"{path}: line {number} ends at {stop} us, before its start {start} us")
-
-
-def _row(path: Path, number: int, line: str) -> tuple[int, int, int]:
+def _row(path: Path, number: int, line: str, names: dict[int, str]) -> tuple[int, int, str]:
     parts = _fields(path, number, line, 4)
     if len(parts) != 3 or not all(part.isascii() and part.isdecimal() for part in parts):
         raise FormatError(
@@ -140,8 +134,7 @@ def _row(path: Path, number: int, line: str) -> tuple[int, int, int]:
     kind, start, stop = (int(part) if len(part) < 20 else _LARGEST for part in parts)
     if max(kind, start, stop) >= _LARGEST:
         raise FormatError(f"{path}: line {number} holds a number that is too large: {line[:60]!r}")
-    _check_order(path, number, start, stop)
-    return kind, start, stop
+    return start, stop, names.get(kind, str(kind))
 
 
 def read_mapping(path: Path) -> dict[int, str]:

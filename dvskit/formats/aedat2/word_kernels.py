@@ -17,7 +17,6 @@ S_EVENTS, S_FIRST, S_LAST, S_ORDERED, SCAN_FIELDS = range(5)
  L_BOTTOM, L_WIDTH, L_HEIGHT) = range(13)  # fmt: skip
 # Places in the state of a frame that is being put together.
 F_SIGNALS, F_FIRST_RESET, F_LAST_RESET, F_FIRST_SIGNAL, F_LEFT, F_RIGHT, F_TOP, F_BOTTOM = range(8)
-FRAME_FIELDS = 8
 RESET, SIGNAL = 1, 2  # what was read of a pixel
 NEVER = -(1 << 62)
 
