@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from dvskit.formats.losses import Lose
+
 # Of (n, width) bytes: the times, and which rows may be events.
 Judge = Callable[[NDArray[np.uint8]], tuple[NDArray[np.int64], NDArray[np.bool_]]]
-Lose = Callable[[int, int, str], None]
 
 WINDOW = 1 << 14  # rows to look at at once
 _WHOLE_RUN = 64

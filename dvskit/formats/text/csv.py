@@ -10,23 +10,13 @@ Metavision's line, `%geometry:1280,720`.
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 from dvskit.errors import ConfigError, FormatError
 from dvskit.events import Size, as_size
-from dvskit.formats.file_bytes import InputStream
 from dvskit.formats.recording import ReadOptions
 from dvskit.formats.text import line_kernels as k
 from dvskit.formats.text.decoding import Lines
-from dvskit.formats.text.lines import (
-    FindLines,
-    Head,
-    TextRecording,
-    TextSink,
-    TextStream,
-    open_lines,
-    stream_lines,
-)
+from dvskit.formats.text.lines import Head, TextFormat, TextRecording, TextSink
 
 _ORDER = (k.TIME, k.COLUMN, k.ROW, k.POLARITY)
 _TIMES = ("t", "time", "timestamp", "ts")
@@ -152,24 +142,14 @@ def _check_asked(name: str, names: list[str], asked: tuple[int, ...], variant: s
         )
 
 
-def _find_lines(options: ReadOptions) -> FindLines:
+def _find_lines(name: str, head: Head, options: ReadOptions) -> Lines:
     layout = _layout if options.strict else _salvaged_layout
-    return lambda name, head: layout(name, head, options.variant)
+    return layout(name, head, options.variant)
 
 
-def open_recording(path: Path, options: ReadOptions) -> CsvRecording:
-    """Open a CSV file. Raises FormatError where its columns cannot be told."""
-    return open_lines(path, options, _find_lines(options), CsvRecording)
-
-
-def open_stream(stream: InputStream, options: ReadOptions) -> TextStream:
-    """Open lines that arrive on a pipe.
-
-    Raises FormatError where their columns cannot be told, GeometryError for no size.
-    """
-    return stream_lines(stream, options, _find_lines(options), "csv")
-
-
-def open_sink(path: Path, size: Size, *, overwrite: bool) -> CsvSink:
-    """Return a Sink that writes a CSV file."""
-    return CsvSink(path, size, overwrite=overwrite)
+_FORMAT = TextFormat(CsvRecording, CsvSink, _find_lines)
+open_recording, open_stream, open_sink = (
+    _FORMAT.open_recording,
+    _FORMAT.open_stream,
+    _FORMAT.open_sink,
+)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 
@@ -133,24 +133,15 @@ class Head(NamedTuple):
     lines: list[tuple[int, str]]
     end: int
 
-    @property
-    def odd(self) -> list[tuple[int, int]]:
-        """Offset and length of the lines that hold a byte 0."""
-        stops = [at for at, _ in self.lines[1:]] + [self.end]
-        return [
-            (at, stop - at)
-            for (at, line), stop in zip(self.lines, stops, strict=True)
-            if "\0" in line
-        ]
+    def odd(self, start: int) -> tuple[tuple[int, int], ...]:
+        """Return offset and length of the lines that hold a byte 0, ahead of byte `start`."""
+        lines = enumerate(self.lines)
+        odd = [(place, at) for place, (at, line) in lines if "\0" in line and at < start]
+        return tuple((at, self.following(place) - at) for place, at in odd)
 
     def following(self, place: int) -> int:
         """Return the byte offset of the line behind one of the lines."""
         return self.lines[place + 1][0] if place + 1 < len(self.lines) else self.end
-
-
-# Makes of a name, for messages, and the first lines how all of them are laid out.
-FindLines = Callable[[str, Head], Lines]
-Kind = TypeVar("Kind", bound=TextRecording)
 
 
 def _split(name: str | Path, head: bytes, *, strict: bool) -> Head:
@@ -166,11 +157,6 @@ def _split(name: str | Path, head: bytes, *, strict: bool) -> Head:
     return Head(lines, at)
 
 
-def _with_odd(lines: Lines, head: Head) -> Lines:
-    """Return `lines` with those ahead of the events that are no text."""
-    return lines._replace(odd=tuple(each for each in head.odd if each[0] < lines.start))
-
-
 def _peek_head(stream: InputStream, *, strict: bool) -> Head:
     """Return the first lines that arrive on a pipe, up to one that is no comment.
 
@@ -183,54 +169,6 @@ def _peek_head(stream: InputStream, *, strict: bool) -> Head:
         if any(line and line[0] not in "#%" for _, line in whole.lines) or len(head) > HEAD_BYTES:
             return whole
     return _split(stream.name, head, strict=strict)
-
-
-def _known_size(path: Path, options: ReadOptions, lines: Lines) -> tuple[Size, SizeOrigin]:
-    def of_events() -> Size:
-        if path.stat().st_size < _KEPT_BYTES:
-            width, height = _extent(path, lines)
-        else:
-            kept = find_index(
-                path,
-                f"text size {lines}",
-                lambda: index_of([(NEVER, lines.start, *_extent(path, lines))]),
-            )
-            width, height = kept.state[0].tolist()
-        if not width:
-            raise FormatError(f"{path}: no line is an event, and nothing tells the sensor's size")
-        return Size(width, height)
-
-    return choose_size(options, lambda: lines.size, of_events)
-
-
-def open_lines(path: Path, options: ReadOptions, find_lines: FindLines, kind: type[Kind]) -> Kind:
-    """Open a text file as a recording of a kind. Raises FormatError and what `find_lines` does."""
-    with path.open("rb") as file:
-        head = _split(path, file.read(HEAD_BYTES), strict=options.strict)
-    lines = _with_odd(find_lines(str(path), head), head)
-    size, origin = _known_size(path, options, lines)
-    return kind(path, options, size, origin, lines)
-
-
-def stream_lines(
-    stream: InputStream, options: ReadOptions, find_lines: FindLines, format: str
-) -> TextStream:
-    """Open lines that arrive on a pipe.
-
-    Raises GeometryError where neither they nor the argument say the size, FormatError and what
-    `find_lines` does.
-    """
-    head = _peek_head(stream, strict=options.strict)
-    lines = _with_odd(find_lines(stream.name, head), head)
-
-    def of_events() -> Size:
-        raise GeometryError(
-            f"{stream.name}: nothing tells the sensor's size, and what arrives cannot be looked at "
-            "ahead; pass size=(width, height) (--size WIDTHxHEIGHT)"
-        )
-
-    size, origin = choose_size(options, lambda: lines.size, of_events)
-    return TextStream(stream, options, size, origin, lines, format)
 
 
 def _extent(path: Path, lines: Lines) -> tuple[int, int]:
@@ -268,3 +206,65 @@ class TextSink(FileSink):
                 self.seconds, ord(self.separator), self._data,
             )  # fmt: skip
             self._file.write(self._data[:count].data)
+
+
+class TextFormat(NamedTuple):
+    """A format of text: what opens it.
+
+    find_lines  makes of a name, for messages, and the first lines how all of them are laid out
+    """
+
+    recording: type[TextRecording]
+    sink: type[TextSink]
+    find_lines: Callable[[str, Head, ReadOptions], Lines]
+
+    def _lines(self, name: str, head: Head, options: ReadOptions) -> Lines:
+        lines = self.find_lines(name, head, options)
+        return lines._replace(odd=head.odd(lines.start))
+
+    def open_recording(self, path: Path, options: ReadOptions) -> TextRecording:
+        """Open a text file. Raises FormatError where its lines cannot be told."""
+        with path.open("rb") as file:
+            head = _split(path, file.read(HEAD_BYTES), strict=options.strict)
+        lines = self._lines(str(path), head, options)
+
+        def of_events() -> Size:
+            if path.stat().st_size < _KEPT_BYTES:
+                width, height = _extent(path, lines)
+            else:
+                kept = find_index(
+                    path,
+                    f"text size {lines}",
+                    lambda: index_of([(NEVER, lines.start, *_extent(path, lines))]),
+                )
+                width, height = kept.state[0].tolist()
+            if not width:
+                raise FormatError(
+                    f"{path}: no line is an event, and nothing tells the sensor's size"
+                )
+            return Size(width, height)
+
+        size, origin = choose_size(options, lambda: lines.size, of_events)
+        return self.recording(path, options, size, origin, lines)
+
+    def open_stream(self, stream: InputStream, options: ReadOptions) -> TextStream:
+        """Open lines that arrive on a pipe.
+
+        Raises FormatError where they cannot be told, GeometryError where neither they nor the
+        argument say the size.
+        """
+        head = _peek_head(stream, strict=options.strict)
+        lines = self._lines(stream.name, head, options)
+
+        def of_events() -> Size:
+            raise GeometryError(
+                f"{stream.name}: nothing tells the sensor's size, and what arrives cannot be "
+                "looked at ahead; pass size=(width, height) (--size WIDTHxHEIGHT)"
+            )
+
+        size, origin = choose_size(options, lambda: lines.size, of_events)
+        return TextStream(stream, options, size, origin, lines, self.recording.format)
+
+    def open_sink(self, path: Path, size: Size, *, overwrite: bool) -> TextSink:
+        """Return a Sink that writes a text file."""
+        return self.sink(path, size, overwrite=overwrite)

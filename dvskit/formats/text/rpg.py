@@ -17,7 +17,6 @@ import numpy as np
 
 from dvskit.errors import FormatError, GeometryError, VideoError
 from dvskit.events import Size, as_size
-from dvskit.formats.file_bytes import InputStream
 from dvskit.formats.image_list import (
     IMAGES_NAME,
     SECONDS_AND_NAMES,
@@ -29,14 +28,7 @@ from dvskit.formats.recording import ReadOptions, SizeOrigin
 from dvskit.formats.side_text import SideText, scaled
 from dvskit.formats.text import line_kernels as k
 from dvskit.formats.text.decoding import Lines
-from dvskit.formats.text.lines import (
-    Head,
-    TextRecording,
-    TextSink,
-    TextStream,
-    open_lines,
-    stream_lines,
-)
+from dvskit.formats.text.lines import Head, TextFormat, TextRecording, TextSink
 from dvskit.streams import STANDARD_GRAVITY, Frame, Imu, Intrinsics
 
 EVENTS_NAME, IMU_NAME, CALIBRATION_NAME = "events.txt", "imu.txt", "calib.txt"
@@ -219,7 +211,7 @@ class RpgSink(TextSink):
     seconds = True
 
 
-def _layout(name: str, head: Head) -> Lines:
+def _find_lines(name: str, head: Head, options: ReadOptions) -> Lines:
     lines = [
         (start, line, head.following(place))
         for place, (start, line) in enumerate(head.lines)
@@ -241,19 +233,9 @@ def _layout(name: str, head: Head) -> Lines:
     return Lines(start, _ORDER, True, size)
 
 
-def open_recording(path: Path, options: ReadOptions) -> RpgRecording:
-    """Open an `events.txt` file. Raises FormatError for times that are no decimal seconds."""
-    return open_lines(path, options, _layout, RpgRecording)
-
-
-def open_stream(stream: InputStream, options: ReadOptions) -> TextStream:
-    """Open lines that arrive on a pipe.
-
-    Raises FormatError for times that are no decimal seconds, GeometryError for no size.
-    """
-    return stream_lines(stream, options, _layout, "rpg")
-
-
-def open_sink(path: Path, size: Size, *, overwrite: bool) -> RpgSink:
-    """Return a Sink that writes an `events.txt` file."""
-    return RpgSink(path, size, overwrite=overwrite)
+_FORMAT = TextFormat(RpgRecording, RpgSink, _find_lines)
+open_recording, open_stream, open_sink = (
+    _FORMAT.open_recording,
+    _FORMAT.open_stream,
+    _FORMAT.open_sink,
+)
