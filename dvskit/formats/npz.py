@@ -323,6 +323,4 @@ def _write_array_header(file: IO[bytes], dtype: np.dtype[Any], count: int) -> No
     )
 
 
-def open_sink(path: Path, size: Size, *, overwrite: bool) -> NpzSink:
-    """Return a Sink that writes a NumPy archive, which numpy.load opens too."""
-    return NpzSink(path, size, overwrite=overwrite)
+open_sink = NpzSink

@@ -143,6 +143,4 @@ def _addresses(events: Events, chip: Chip) -> NDArray[np.uint32]:
     return address
 
 
-def open_sink(path: Path, size: Size, *, overwrite: bool) -> Aedat2Sink:
-    """Return a Sink that writes AEDAT 2."""
-    return Aedat2Sink(path, size, overwrite=overwrite)
+open_sink = Aedat2Sink

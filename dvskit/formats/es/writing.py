@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from dvskit.errors import EventsError
-from dvskit.events import Events, Size
+from dvskit.events import Events
 from dvskit.formats.es import byte_kernels as k
 from dvskit.formats.es.layout import MAGIC
 from dvskit.formats.recording import FileSink
@@ -61,6 +61,4 @@ class EsSink(FileSink):
                     )
 
 
-def open_sink(path: Path, size: Size, *, overwrite: bool) -> EsSink:
-    """Return a Sink that writes an Event Stream."""
-    return EsSink(path, size, overwrite=overwrite)
+open_sink = EsSink

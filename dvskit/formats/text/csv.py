@@ -147,9 +147,5 @@ def _find_lines(name: str, head: Head, options: ReadOptions) -> Lines:
     return layout(name, head, options.variant)
 
 
-_FORMAT = TextFormat(CsvRecording, CsvSink, _find_lines)
-open_recording, open_stream, open_sink = (
-    _FORMAT.open_recording,
-    _FORMAT.open_stream,
-    _FORMAT.open_sink,
-)
+_FORMAT = TextFormat(CsvRecording, _find_lines)
+open_recording, open_stream, open_sink = _FORMAT.open_recording, _FORMAT.open_stream, CsvSink

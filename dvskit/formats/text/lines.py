@@ -215,7 +215,6 @@ class TextFormat(NamedTuple):
     """
 
     recording: type[TextRecording]
-    sink: type[TextSink]
     find_lines: Callable[[str, Head, ReadOptions], Lines]
 
     def _lines(self, name: str, head: Head, options: ReadOptions) -> Lines:
@@ -264,7 +263,3 @@ class TextFormat(NamedTuple):
 
         size, origin = choose_size(options, lambda: lines.size, of_events)
         return TextStream(stream, options, size, origin, lines, self.recording.format)
-
-    def open_sink(self, path: Path, size: Size, *, overwrite: bool) -> TextSink:
-        """Return a Sink that writes a text file."""
-        return self.sink(path, size, overwrite=overwrite)

@@ -233,9 +233,5 @@ def _find_lines(name: str, head: Head, options: ReadOptions) -> Lines:
     return Lines(start, _ORDER, True, size)
 
 
-_FORMAT = TextFormat(RpgRecording, RpgSink, _find_lines)
-open_recording, open_stream, open_sink = (
-    _FORMAT.open_recording,
-    _FORMAT.open_stream,
-    _FORMAT.open_sink,
-)
+_FORMAT = TextFormat(RpgRecording, _find_lines)
+open_recording, open_stream, open_sink = _FORMAT.open_recording, _FORMAT.open_stream, RpgSink
