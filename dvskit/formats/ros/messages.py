@@ -31,7 +31,7 @@ _ARRAY_TYPES = ("dvs_msgs/EventArray", "prophesee_event_msgs/EventArray", "dv_ro
 PACKET, ARRAY = "EventPacket", "EventArray"
 PACKET_TYPE = _PACKET_TYPES[0]
 PACKET_MD5 = "8a6101b351a64529ac77bd8b71074e52"
-FRAME_ID = b"event_camera"
+_FRAME_ID = b"event_camera"
 _LATEST_SECOND = (1 << 31) - 1
 _WORDS = 1 << 16  # of evt3 that are packed at once
 
@@ -55,11 +55,6 @@ def event_kind(type_name: str, definition: str) -> str | None:
     if type_name in _PACKET_TYPES:
         return PACKET
     return ARRAY if type_name in _ARRAY_TYPES else None
-
-
-def names_events(type_name: str) -> bool:
-    """Whether a type's name is that of one which carries events."""
-    return type_name.rpartition("/")[2] in (PACKET, ARRAY)
 
 
 def _fields(text: str) -> tuple[str, ...]:
@@ -129,7 +124,7 @@ def message_bytes(packet: Packet, *, ros1: bool) -> bytes:
     if ros1:
         put("I", packet.sequence & 0xFFFFFFFF)
     put("I", seconds, us * 1000)
-    put_text(FRAME_ID)
+    put_text(_FRAME_ID)
     put("I", packet.height, packet.width)
     put("Q", packet.sequence, packet.t_us * 1000)
     put_text(packet.encoding.encode())

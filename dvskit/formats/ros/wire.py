@@ -17,7 +17,6 @@ from dvskit.streams import Frame, Imu
 
 Data = bytes | memoryview
 
-_SIZES = {"B": 1, "?": 1, "H": 2, "i": 4, "I": 4, "q": 8, "Q": 8, "d": 8}
 _PLAIN_CDR = {0: (">", 8), 1: ("<", 8), 6: (">", 4), 7: ("<", 4)}  # 6, 7: XCDR2
 _LONGEST_TEXT = 1 << 16
 MOST_PADDING = 8  # bytes behind the last field
@@ -25,7 +24,6 @@ _TWO, _ONE = struct.Struct("<QQ"), struct.Struct("<I")
 _STAMP_END = 12  # of a header, in both serialisations
 _ROS1_EVENT = 13  # bytes of an event
 _CDR_FIRST, _CDR_EVENT = 13, 16  # of the first one, and of the others with their padding
-
 
 # Encoding of sensor_msgs: bytes of a value, values a pixel, and which of them are red, green, blue.
 _ENCODINGS: dict[str, tuple[int, int, tuple[int, ...]]] = {
@@ -43,46 +41,43 @@ class MessageError(ValueError):
 
 
 class Fields:
-    """A cursor over one message: each call returns the next field, and MessageError if none is."""
+    """A cursor over one message: each call returns the next field, and MessageError if none is.
+
+    at          where it stands
+    big_endian  whether numbers stand with their high byte first
+    """
 
     def __init__(self, data: Data, *, ros1: bool) -> None:
-        self.data = data
-        self.ros1 = ros1
-        self._order, self._widest = "<", 1
-        self.at = self._origin = 0
+        self.data, self.ros1 = data, ros1
+        self._order, self._widest, self._origin = "<", 1, 0
         if not ros1:
             kind = int.from_bytes(data[:2], "big")
             if len(data) < 4 or kind not in _PLAIN_CDR:
                 raise MessageError(f"it starts with {bytes(data[:4]).hex()}, not as CDR does")
             self._order, self._widest = _PLAIN_CDR[kind]
-            self.at = self._origin = 4
+            self._origin = 4
+        self.at = self._origin
+        self.big_endian = self._order == ">"
 
     @property
-    def big_endian(self) -> bool:
-        """Whether numbers stand with their high byte first."""
-        return self._order == ">"
+    def left(self) -> int:
+        """The number of bytes from the cursor to the end."""
+        return max(0, len(self.data) - self.at)
 
-    def align(self, width: int) -> None:
-        """Move on to where a number of `width` bytes may stand."""
-        step = min(width, self._widest)
-        self.at += -(self.at - self._origin) % step
-
-    def number(self, code: str) -> int:
-        """Return a whole number of the struct module's `code`."""
-        return int(self._unpack(code, 1)[0])
-
-    def floats(self, count: int) -> tuple[float, ...]:
-        """Return `count` numbers of 64 bits."""
-        return self._unpack("d", count)
-
-    def _unpack(self, code: str, count: int) -> tuple[Any, ...]:
-        self.align(_SIZES[code])
+    def numbers(self, code: str, count: int) -> tuple[Any, ...]:
+        """Return `count` numbers of the struct module's `code`."""
+        size = struct.calcsize(code)
+        self.at += -(self.at - self._origin) % min(size, self._widest)
         try:
             values = struct.unpack_from(f"{self._order}{count}{code}", self.data, self.at)
         except struct.error:
             raise MessageError(f"it ends at its byte {len(self.data)}, inside a field") from None
-        self.at += count * _SIZES[code]
+        self.at += count * size
         return values
+
+    def number(self, code: str) -> int:
+        """Return a whole number of the struct module's `code`."""
+        return int(self.numbers(code, 1)[0])
 
     def text(self) -> str:
         """Return a string, without the zero at its end."""
@@ -93,23 +88,13 @@ class Fields:
         self.at += length
         return value.rstrip(b"\0").decode("utf-8", "replace")
 
-    @property
-    def left(self) -> int:
-        """The number of bytes from the cursor to the end."""
-        return max(0, len(self.data) - self.at)
-
-    def stamp_ns(self) -> int:
-        """Return a time in nanoseconds."""
-        seconds = self.number("I" if self.ros1 else "i")
-        return seconds * 1_000_000_000 + self.number("I")
-
     def header_ns(self) -> int:
         """Return the time of a std_msgs/Header."""
         if self.ros1:
             self.number("I")  # a sequence number
-        stamp = self.stamp_ns()
+        seconds, ns = self.number("I" if self.ros1 else "i"), self.number("I")
         self.text()
-        return stamp
+        return seconds * 1_000_000_000 + ns
 
 
 class EventsHead(NamedTuple):
@@ -139,8 +124,8 @@ def read_packet(data: Data, *, ros1: bool) -> EventsHead:
     """Read the head of an EventPacket. Raises MessageError."""
     fields = Fields(data, ros1=ros1)
     fields.header_ns()
-    height, width = fields.number("I"), fields.number("I")
-    sequence, base = fields.number("Q"), fields.number("Q")
+    height, width = fields.numbers("I", 2)
+    sequence, base = fields.numbers("Q", 2)
     stands = fields.at - 16
     encoding = fields.text()
     fields.number("B")  # is_bigendian
@@ -187,7 +172,7 @@ def read_array(data: Data, *, ros1: bool) -> EventsHead:
     """Read the head of an EventArray of dvs_msgs and its relatives. Raises MessageError."""
     fields = Fields(data, ros1=ros1)
     fields.header_ns()
-    height, width = fields.number("I"), fields.number("I")
+    height, width = fields.numbers("I", 2)
     said, start = fields.number("I"), fields.at
     if ros1:
         held = fields.left // _ROS1_EVENT
@@ -210,7 +195,7 @@ def read_frame(data: Data, *, ros1: bool, compressed: bool) -> Frame:
 
 def _pixels(fields: Fields) -> NDArray[Any]:
     """Return (H, W) or (H, W, 3) RGB, uint8 or uint16. Bayer patterns stay gray."""
-    height, width = fields.number("I"), fields.number("I")
+    height, width = fields.numbers("I", 2)
     named = encoding = fields.text()
     big = fields.number("B") != 0
     step, length = fields.number("I"), fields.number("I")
@@ -269,10 +254,10 @@ def read_imu(data: Data, *, ros1: bool) -> ImuSample:
     """
     fields = Fields(data, ros1=ros1)
     stamp = fields.header_ns()
-    fields.floats(4 + 9)  # orientation and its covariance
+    fields.numbers("d", 4 + 9)  # orientation and its covariance
     velocity, acceleration = (
         values[:3] if values[3] != -1 else _NOT_MEASURED
-        for values in (fields.floats(3 + 9), fields.floats(3 + 9))
+        for values in (fields.numbers("d", 3 + 9), fields.numbers("d", 3 + 9))
     )
     return stamp // 1000, acceleration, velocity
 
