@@ -137,6 +137,11 @@ def some_events(count: int, *, seed: int, start_us: int = 0, size=SIZE) -> dvski
     )
 
 
+def assert_same_triggers(got, wanted):
+    for name in ("t", "id", "p"):
+        assert np.array_equal(getattr(got, name), getattr(wanted, name)), name
+
+
 # --- plain encoders: one event at a time, from the layouts ---
 
 

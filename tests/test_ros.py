@@ -16,16 +16,19 @@ from dvskit.formats.losses import Damage
 from dvskit.formats.ros import packed, reading, writing
 from dvskit.formats.storage import new_columns
 from tests import ros_bags as bags
-from tests.ros_bags import CONTAINERS, SIZE, array, packet, rows_of, some_events
+from tests.ros_bags import (
+    CONTAINERS,
+    SIZE,
+    array,
+    assert_same_triggers,
+    packet,
+    rows_of,
+    some_events,
+)
 
 
 def load(path, **options):
     return dvskit.open_events(path, **options).load()
-
-
-def assert_same_triggers(got, wanted):
-    for name in ("t", "id", "p"):
-        assert np.array_equal(getattr(got, name), getattr(wanted, name)), name
 
 
 # --- real recordings ---

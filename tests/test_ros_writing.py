@@ -11,7 +11,7 @@ from dvskit.errors import EventsError, OutputError
 from dvskit.formats import open_sink
 from dvskit.streams import Triggers
 from tests import ros_bags as bags
-from tests.ros_bags import CONTAINERS, some_events
+from tests.ros_bags import CONTAINERS, assert_same_triggers, some_events
 
 EPOCH_US = 1_700_000_000_000_000
 
@@ -32,11 +32,6 @@ def save(path, events, triggers=None, *, chunk=None):
         for at in range(0, len(events), chunk or max(1, len(events))):
             sink.write(events[at : at + (chunk or len(events))])
     return sink
-
-
-def assert_same_triggers(got, wanted):
-    for name in ("t", "id", "p"):
-        assert np.array_equal(getattr(got, name), getattr(wanted, name)), name
 
 
 @pytest.mark.parametrize("container", CONTAINERS)

@@ -215,19 +215,20 @@ class RecordFile(Container):
         self, region: Region, chunk: Chunk, wanted: Set[int], losses: Losses
     ) -> Iterator[Message]:
         place = region.place(chunk.start)
-        problem = "a chunk stands inside a chunk" if not region.whole else None
-        if problem is None and chunk.length > MOST_BYTES:
+        problem: str | None
+        if not region.whole:
+            problem = "a chunk stands inside a chunk"
+        elif chunk.length > MOST_BYTES:
             problem = f"a chunk has {chunk.length} bytes, more than can be"
-        if problem is None:
-            data = bytes(region.read(chunk.start, chunk.length))
-            if chunk.kind:
-                data, problem = unpack_chunk(data, chunk.kind, chunk.size)
-            elif chunk.size != chunk.length:
+        else:
+            inner, problem = _unpacked(region, chunk, chunk.length)
+            if not chunk.kind and chunk.size != chunk.length:
                 losses.lose(place, 0, f"a chunk holds {chunk.length} bytes, not {chunk.size}")
-            if problem is None and chunk.checksum and zlib.crc32(data) != chunk.checksum:
+            sound = not chunk.checksum or zlib.crc32(inner.read(0, inner.size)) == chunk.checksum
+            if problem is None and not sound:
                 # What is damaged in it is not known: each message is looked at for itself.
                 losses.lose(place, 0, "a chunk does not have the checksum that it names")
-            yield from self._walk(_inside(data, place, chunk), 0, wanted, losses)
+            yield from self._walk(inner, 0, wanted, losses)
         if problem is not None:
             losses.lose(place, chunk.length, problem)
 
@@ -242,9 +243,7 @@ class RecordFile(Container):
         if record.kind == self.MESSAGE and record.channel in wanted:
             yield _message(region, record, MOST_BYTES)
         elif chunk is not None and chunk.kind and region.whole:
-            data = bytes(region.read(chunk.start, MOST_BYTES))
-            data, _ = unpack_chunk(data, chunk.kind, chunk.size)
-            inner = _inside(data, region.place(chunk.start), chunk)
+            inner, _ = _unpacked(region, chunk, MOST_BYTES)
             yield from self._walk(inner, 0, wanted, losses)
 
     def _search(self, region: Region, start: int) -> int:
@@ -300,8 +299,13 @@ def _message(region: Region, record: Record, length: int) -> Message:
     return Message(record.channel, data, region.place(record.message), region.exact)
 
 
-def _inside(data: bytes, place: int, chunk: Chunk) -> Region:
-    return Region(memoryview(data), len(data), place, exact=not chunk.kind)
+def _unpacked(region: Region, chunk: Chunk, length: int) -> tuple[Region, str | None]:
+    """Return what `length` bytes of a chunk hold, and what is wrong with them."""
+    data, problem = bytes(region.read(chunk.start, length)), None
+    if chunk.kind:
+        data, problem = unpack_chunk(data, chunk.kind, chunk.size)
+    place = region.place(chunk.start)
+    return Region(memoryview(data), len(data), place, exact=not chunk.kind), problem
 
 
 def unpack_chunk(data: bytes, kind: str, size: int) -> tuple[bytes, str | None]:
