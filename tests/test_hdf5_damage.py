@@ -17,7 +17,7 @@ import dvskit
 from dvskit.errors import DamagedFileError, DvskitError, FormatError
 from dvskit.formats.hdf5 import stored
 from dvskit.formats.hdf5.filters import ChunkError
-from dvskit.formats.hdf5.library import LibraryReader, open_rows
+from dvskit.formats.hdf5.library import RowFile
 from dvskit.formats.hdf5.writing import EVENT
 
 SIZE = (640, 480)
@@ -465,19 +465,16 @@ def test_a_chunk_on_which_the_library_breaks_down_costs_itself(tmp_path):
     path = tmp_path / "a.h5"
     with h5py.File(path, "w") as file:
         file.create_dataset("rows", data=np.arange(100), chunks=(10,), **hdf5plugin.BZip2())
-    reader = LibraryReader(path, strict=True)
-    try:
-        assert reader.read("rows", 20, 40).tolist() == list(range(20, 40))
+    with RowFile(path, strict=True) as reader:
+        assert reader.by_library("rows", 20, 40).tolist() == list(range(20, 40))
         reader._process.kill()
         reader._process.wait()
         with pytest.raises(ChunkError, match="the HDF5 library breaks down on it"):
-            reader.read("rows", 0, 10)
-        assert reader.read("rows", 0, 10).tolist() == list(range(10))
+            reader.by_library("rows", 0, 10)
+        assert reader.by_library("rows", 0, 10).tolist() == list(range(10))
         with pytest.raises(ChunkError, match="the HDF5 library cannot unpack it"):
-            reader.read("columns", 0, 10)
-        assert reader.read("rows", 90, 100).tolist() == list(range(90, 100))
-    finally:
-        reader.close()
+            reader.by_library("columns", 0, 10)
+        assert reader.by_library("rows", 90, 100).tolist() == list(range(90, 100))
     assert reader._process is None
 
 
@@ -486,5 +483,5 @@ def test_a_chunk_of_a_hostile_size_makes_no_room_for_it(tmp_path):
     path.write_bytes(bytes(100))
     index = np.array([[0, 0, 1 << 61, 0]])
     held = stored.Stored("x", np.dtype("u1"), 10, (), (10,), (), index)
-    with open_rows(path, strict=True) as file, pytest.raises(ChunkError, match="the file ends"):
+    with RowFile(path, strict=True) as file, pytest.raises(ChunkError, match="the file ends"):
         held.read(file, 0, 10)

@@ -187,7 +187,10 @@ class EventReader:
         bad = bad or t[0] < self._last or (0 < held < total and t[held] < t[held - 1])
         bad = bad or self._held_bad
         if look_ahead:
-            self._hold(columns, certain, runs)
+            self._held, self._held_runs = (
+                columns.part(slice(certain, None)).copy(),
+                runs.behind(certain),
+            )
             self._held_bad = bad
         else:
             self._held = new_columns(0)
@@ -197,10 +200,6 @@ class EventReader:
         if len(kept.t):
             self._last = int(kept.t[-1])
             yield kept.events(len(kept.t), self._size)
-
-    def _hold(self, columns: EventColumns, certain: int, runs: _Runs) -> None:
-        self._held = columns.part(slice(certain, None)).copy()
-        self._held_runs = runs.behind(certain)
 
     def _valid(self, columns: EventColumns, certain: int, runs: _Runs) -> NDArray[np.bool_]:
         """Mark which of the `certain` first events stay; count the others as lost.
@@ -219,21 +218,9 @@ class EventReader:
             usable = np.flatnonzero(on_sensor)
             kept[usable[longest_in_order(t[usable], self._last)]] = True
         lost = np.flatnonzero(~kept[:certain])
-        if len(lost):
-            self._lose(columns, on_sensor, lost, runs)
-        return kept[:certain]
-
-    def _lose(
-        self,
-        columns: EventColumns,
-        on_sensor: NDArray[np.bool_],
-        lost: NDArray[np.int64],
-        runs: _Runs,
-    ) -> None:
-        """Count lost events, those of a packet together."""
+        # Those of a packet are counted together.
         packets = np.searchsorted(np.cumsum(runs.counts), lost, "right")
         numbers, firsts, sizes = np.unique(packets, return_index=True, return_counts=True)
-        t, x, y, _ = columns
 
         def problem(number: int) -> str:
             at = int(lost[firsts[number]])
@@ -243,6 +230,7 @@ class EventReader:
             return f"{sizes[number]} damaged events: {found}" if many else found
 
         self._losses.lose_all(runs.offsets[numbers], k.EVENT_BYTES * sizes, problem)
+        return kept[:certain]
 
 
 class _Packet(NamedTuple):

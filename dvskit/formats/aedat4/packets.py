@@ -52,11 +52,7 @@ class Packets:
     """
 
     def __init__(
-        self,
-        container: Container,
-        stream: int,
-        losses: Losses,
-        start: int | None = None,
+        self, container: Container, stream: int, losses: Losses, start: int | None = None
     ) -> None:
         self._container, self._stream, self._losses = container, stream, losses
         self._start = container.start if start is None else start
@@ -76,12 +72,14 @@ class Packets:
         state[k.W_AT], state[k.W_PREVIOUS] = self._start, self._start - 1
         state[k.W_LOSS] = state[k.W_BEHIND] = k.NOWHERE
         state[k.W_SPENT], state[k.W_STATUS] = 0, k.MORE
-        rows, losses = np.empty((_ROWS, 2), np.int64), np.empty((_ROWS, 2), np.int64)
+        rows, losses = np.empty((2, _ROWS, 2), np.int64)
+        most_spent = 4 * self._bytes + (1 << 24)  # packets in packets must not take for ever
+        fixed = (self._stream, MOST_PACKED, self._losses.strict, most_spent)
         with self._container.path.open("rb", buffering=0) as file:
             while state[k.W_STATUS] != k.ENDED:
                 if state[k.W_STATUS] == k.MORE:
                     self._load(file)
-                self._walk(rows, losses)
+                k.walk(self._look(), *fixed, state, rows, losses)
                 if state[k.W_ROWS]:
                     yield Window(self._data, self._base, rows[: state[k.W_ROWS]].copy())
                 self._count_losses(file, losses[: state[k.W_LOSSES]])
@@ -108,18 +106,6 @@ class Packets:
             self._data, self._base, self._filled, self._bytes, self._container.table,
             self._streams, self._magic,
         )  # fmt: skip
-
-    def _walk(self, rows: NDArray[np.int64], losses: NDArray[np.int64]) -> None:
-        k.walk(
-            self._look(),
-            self._stream,
-            MOST_PACKED,
-            self._losses.strict,
-            4 * self._bytes + (1 << 24),  # packets in packets must not take for ever
-            self._state,
-            rows,
-            losses,
-        )
 
     def _load(self, file: FileIO) -> None:
         """Read the window that begins where the walk goes on."""
@@ -160,13 +146,11 @@ class Packets:
             file.seek(self._cut)
             header = file.read(PACKET_HEADER.size)
             content = file.read(MOST_PACKED)
-        begun = len(header) == PACKET_HEADER.size and content.startswith(
-            self._container.compression.magic
-        )
-        if not begun or PACKET_HEADER.unpack(header)[0] != self._stream:
+        if len(header) < PACKET_HEADER.size:
             return 0, b""
-        length = PACKET_HEADER.unpack(header)[1]
-        return self._cut, content if len(content) < length <= MOST_PACKED else b""
+        stream, length = PACKET_HEADER.unpack(header)
+        begun = stream == self._stream and content.startswith(self._container.compression.magic)
+        return (self._cut, content) if begun and len(content) < length <= MOST_PACKED else (0, b"")
 
     def _problem(self, file: FileIO, at: int) -> str:
         """Say what is wrong with the packet at `at`."""

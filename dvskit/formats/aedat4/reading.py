@@ -68,12 +68,6 @@ def read_table(container: Container, stream: int) -> NDArray[np.int64] | None:
     return np.stack([offsets, lengths], axis=1) if valid and len(values) else None
 
 
-def walk_packets(container: Container, stream: int) -> NDArray[np.int64]:
-    """Return the packets of a stream as `read_table` does, from the packets themselves."""
-    packets = Packets(container, stream, Losses(container.path, strict=False))
-    return np.concatenate([np.empty((0, 2), np.int64), *(window.rows for window in packets)])
-
-
 class TimeSearch:
     """Finds the packet of a stream to start with for a time. It is right for a file in order.
 
@@ -91,7 +85,9 @@ class TimeSearch:
                 return self._bisect(self._rows, time_us)
             except LookupError:
                 pass  # the table is wrong
-        self._rows = walk_packets(self._container, self._stream)
+        packets = Packets(self._container, self._stream, Losses(self._container.path, strict=False))
+        parts = [np.empty((0, 2), np.int64), *(window.rows for window in packets)]
+        self._rows = np.concatenate(parts)
         return self._bisect(self._rows, time_us)
 
     def _bisect(self, rows: NDArray[np.int64], time_us: int) -> int:
@@ -144,8 +140,12 @@ class Aedat4Recording(Recording):
         self._stream = stream
         self._search: TimeSearch | None = None
 
-    def _blocks(self, damage: Damage, storage: Storage) -> Iterator[Events]:
-        return self._blocks_behind(None, damage, storage)
+    def _blocks(
+        self, damage: Damage, storage: Storage, start: int | None = None
+    ) -> Iterator[Events]:
+        losses = self._losses(damage)
+        reader = EventReader(self._container, self._stream, self.size, losses, storage, start)
+        return reader.blocks()
 
     def _blocks_from(self, start_us: int, damage: Damage, storage: Storage) -> Iterator[Events]:
         # What is salvaged of a damaged file depends on what is ahead of it: all of it is read.
@@ -153,14 +153,7 @@ class Aedat4Recording(Recording):
             return self._blocks(damage, storage)
         if self._search is None:
             self._search = TimeSearch(self._container, self._stream)
-        return self._blocks_behind(self._search.start(start_us), damage, storage)
-
-    def _blocks_behind(
-        self, start: int | None, damage: Damage, storage: Storage
-    ) -> Iterator[Events]:
-        losses = self._losses(damage)
-        reader = EventReader(self._container, self._stream, self.size, losses, storage, start)
-        return reader.blocks()
+        return self._blocks(damage, storage, self._search.start(start_us))
 
     def triggers(self) -> Triggers:
         """Return all triggers in time order: id 0 for edges on the external input.

@@ -83,24 +83,31 @@ def _decode_t(data: Bytes, at: int, count: int, t: Times) -> int:
     return at
 
 
-@njit(cache=True, nogil=True)
-def _decode_y(data: Bytes, at: int, count: int, y: Places) -> int:
-    end = len(data)
-    i = 0
-    while i < count:
-        if at + 2 > end:
-            return ENDS_EARLY
-        value = load_u16(data, at)
-        at += 2
-        run = value & 31
-        run, at = _run(data, at, run, 31, count - i)
-        if run < 0:
-            return run
-        row = np.int16(value >> 5)
-        for k in range(i, i + run):
-            y[k] = row
-        i += run
-    return at
+def _run_decoder(octets: int, bits: int) -> Any:
+    """Return what decodes values in words of `octets`, each above the `bits` of its run."""
+    most = (1 << bits) - 1
+
+    @njit(cache=True, nogil=True)
+    def decode(data: Bytes, at: int, count: int, out: NDArray[Any]) -> int:
+        i = 0
+        while i < count:
+            if at + octets > len(data):
+                return ENDS_EARLY
+            word = load_u16(data, at) if octets == 2 else np.int64(data[at])
+            at += octets
+            run, at = _run(data, at, word & most, most, count - i)
+            if run < 0:
+                return run
+            value = word >> bits
+            for k in range(i, i + run):
+                out[k] = value
+            i += run
+        return at
+
+    return decode
+
+
+_decode_y, _decode_p = _run_decoder(2, 5), _run_decoder(1, 7)
 
 
 @njit(cache=True, nogil=True)
@@ -121,26 +128,6 @@ def _decode_x(data: Bytes, at: int, count: int, x: Places) -> int:
             if mask & (16 >> k) and i < count:
                 x[i] = column + k + 1
                 i += 1
-    return at
-
-
-@njit(cache=True, nogil=True)
-def _decode_p(data: Bytes, at: int, count: int, p: Flags) -> int:
-    end = len(data)
-    i = 0
-    while i < count:
-        if at >= end:
-            return ENDS_EARLY
-        value = np.int64(data[at])
-        at += 1
-        run = value & 127
-        run, at = _run(data, at, run, 127, count - i)
-        if run < 0:
-            return run
-        on = value >= 128
-        for k in range(i, i + run):
-            p[k] = on
-        i += run
     return at
 
 
@@ -247,13 +234,13 @@ def _encode_t(t: Times, out: Bytes, at: int) -> int:
 
 
 @njit(cache=True, nogil=True)
-def _encode_y(y: Places, out: Bytes, at: int) -> int:
-    count = len(y)
+def _encode_runs(values: NDArray[Any], bits: int, octets: int, out: Bytes, at: int) -> int:
+    most = (1 << bits) - 1
     i = 0
-    while i < count:
-        row, run = np.int64(y[i]), _same(y, i)
-        at = _put(out, at, (row << 5) | min(run, 31), 2)
-        if run >= 31:
+    while i < len(values):
+        run = _same(values, i)
+        at = _put(out, at, np.int64(values[i]) << bits | min(run, most), octets)
+        if run >= most:
             at = _put(out, at, run, 2)
         i += run
     return at
@@ -272,20 +259,6 @@ def _encode_x(x: Places, out: Bytes, at: int) -> int:
                 mask |= 16 >> k
                 i += 1
         at = _put(out, at, (column << 5) | mask, 2)
-    return at
-
-
-@njit(cache=True, nogil=True)
-def _encode_p(p: Flags, out: Bytes, at: int) -> int:
-    count = len(p)
-    i = 0
-    while i < count:
-        run = _same(p, i)
-        out[at] = np.uint8((128 if p[i] else 0) | min(run, 127))
-        at += 1
-        if run >= 127:
-            at = _put(out, at, run, 2)
-        i += run
     return at
 
 
@@ -315,8 +288,8 @@ def ecf_encode(t: Times, x: Places, y: Places, p: Flags, out: Bytes) -> int:
     x and y are below 2048. Returns the bytes written to `out`, which holds 32 + 24 bytes an event.
     """
     begin = _encode_t(t, out, 4)
-    behind_y = _encode_y(y, out, begin)
-    at = _encode_p(p, out, _encode_x(x, out, behind_y))
+    behind_y = _encode_runs(y, 5, 2, out, begin)
+    at = _encode_runs(p, 7, 1, out, _encode_x(x, out, behind_y))
     groups = (len(t) + 3) // 4
     flags, with_xp = 0, min(at - behind_y, 6 * groups)
     if 12 * groups <= behind_y - begin + with_xp:

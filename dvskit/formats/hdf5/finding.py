@@ -33,7 +33,7 @@ from dvskit.errors import FormatError, GeometryError
 from dvskit.events import Size, as_size
 from dvskit.formats.hdf5.filters import ChunkError
 from dvskit.formats.hdf5.layout import Layout, Pictures, all_rows, is_seconds, stated_size
-from dvskit.formats.hdf5.library import open_rows
+from dvskit.formats.hdf5.library import RowFile
 from dvskit.formats.hdf5.opening import attributes, dataset, find, scalar
 from dvskit.formats.hdf5.stored import Stored, survey
 from dvskit.formats.hdf5.table import Field, Table
@@ -125,7 +125,7 @@ def _picks(fields: tuple[str, ...] | None) -> dict[str, str] | None:
 def _order(stored: Stored, path: Path) -> tuple[dict[str, int], str | None]:
     """Return which column is which, and what was assumed for it."""
     sample: NDArray[Any] = np.zeros((0, 4))
-    with open_rows(path, strict=False) as file:
+    with RowFile(path, strict=False) as file:
         for first, stop in stored.spans():
             with suppress(ChunkError):
                 sample = stored.read(file, first, min(stop, first + _JUDGED))

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from dvskit.errors import FormatError, GeometryError
 from dvskit.events import Size, as_size, parse_size
 from dvskit.formats.hdf5.filters import ChunkError
-from dvskit.formats.hdf5.library import OpenRows, open_rows
+from dvskit.formats.hdf5.library import RowFile
 from dvskit.formats.hdf5.opening import attributes, dataset, find, open_file, scalar
 from dvskit.formats.hdf5.stored import Stored, survey
 from dvskit.formats.hdf5.table import Table
@@ -59,7 +59,7 @@ class Layout:
 
 def all_rows(path: Path, stored: Stored, *, most_rows: int = 1 << 16) -> Iterator[NDArray[Any]]:
     """Yield the rows of a small dataset in parts. Raises ChunkError."""
-    with open_rows(path, strict=False) as file:
+    with RowFile(path, strict=False) as file:
         for first, stop in stored.spans():
             for start in range(first, stop, most_rows):
                 yield stored.read(file, start, min(stop, start + most_rows))
@@ -125,7 +125,7 @@ def is_seconds(path: Path, stored: Stored, column: int | None = None) -> bool:
     if not spans:
         return True
     try:
-        with open_rows(path, strict=False) as file:
+        with RowFile(path, strict=False) as file:
             rows = [stored.read(file, row, row + 1) for row in (spans[0][0], spans[-1][1] - 1)]
         ends = [float(row.ravel()[column or 0]) for row in rows]
     except ValueError:
@@ -141,7 +141,7 @@ def read_frames(path: Path, pictures: Pictures, *, strict: bool) -> Iterator[Fra
 
     Raises FormatError for a damaged one in strict mode, and leaves it out otherwise.
     """
-    with open_file(path, strict=strict) as file, open_rows(path, strict=strict) as raw:
+    with open_file(path, strict=strict) as file, RowFile(path, strict=strict) as raw:
         for number in np.argsort(pictures.times_us, kind="stable").tolist():
             try:
                 if pictures.images is None:
@@ -157,7 +157,7 @@ def read_frames(path: Path, pictures: Pictures, *, strict: bool) -> Iterator[Fra
             yield Frame(t, t, image)
 
 
-def _whole(file: h5py.File, name: str, path: Path, raw: OpenRows) -> NDArray[Any]:
+def _whole(file: h5py.File, name: str, path: Path, raw: RowFile) -> NDArray[Any]:
     """Return a dataset that is one image."""
     stored = survey(dataset(file, name), name, path, strict=True)
     if stored.count * stored.row_bytes > _MOST_BYTES:

@@ -13,10 +13,9 @@ import struct
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,15 +27,17 @@ from dvskit.formats.hdf5.opening import open_file
 _LIMIT_S = 60.0  # for rows to be unpacked
 
 
-class LibraryReader:
-    """Reads rows through the HDF5 library until it is closed."""
+class RowFile:
+    """A file whose rows are read until it is closed; `handle` is its descriptor."""
 
     def __init__(self, path: Path, *, strict: bool) -> None:
         self._path, self._strict = path, strict
+        self._file = path.open("rb", buffering=0)
+        self.handle = self._file.fileno()
         self._process: subprocess.Popen[bytes] | None = None
 
-    def read(self, name: str, first: int, stop: int) -> NDArray[Any]:
-        """Return rows first..stop of a dataset. Raises ChunkError."""
+    def by_library(self, name: str, first: int, stop: int) -> NDArray[Any]:
+        """Return rows first..stop of a dataset from the HDF5 library. Raises ChunkError."""
         process = self._process = self._process or self._started()
         assert process.stdin is not None
         assert process.stdout is not None
@@ -51,7 +52,7 @@ class LibraryReader:
         finally:
             timer.cancel()
         if len(head) < 8 or not body:
-            self.close()
+            self._end()
             raise ChunkError("the HDF5 library breaks down on it")
         if head[7] >> 7:  # a negative length: what went wrong
             raise ChunkError(f"the HDF5 library cannot unpack it ({body.decode()})")
@@ -68,35 +69,20 @@ class LibraryReader:
             env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
         )
 
-    def close(self) -> None:
-        """End the process."""
+    def _end(self) -> None:
         process, self._process = self._process, None
-        if process is None:
-            return
-        for pipe in (process.stdin, process.stdout):
-            if pipe is not None:
-                with suppress(OSError):
-                    pipe.close()
-        process.kill()
-        process.wait()
+        if process is not None:
+            process.kill()
+            with suppress(OSError), process:  # which closes its pipes
+                pass
 
+    def __enter__(self) -> RowFile:
+        return self
 
-class OpenRows(NamedTuple):
-    """A file whose rows are read: its descriptor, and the HDF5 library where it is needed."""
-
-    handle: int
-    library: LibraryReader
-
-
-@contextmanager
-def open_rows(path: Path, *, strict: bool) -> Iterator[OpenRows]:
-    """Yield a file, open for reading rows."""
-    library = LibraryReader(path, strict=strict)
-    with path.open("rb", buffering=0) as file:
-        try:
-            yield OpenRows(file.fileno(), library)
-        finally:
-            library.close()
+    def __exit__(self, *_: object) -> None:
+        """Close the file, and end the process."""
+        self._file.close()
+        self._end()
 
 
 def _serve(path: Path, *, strict: bool) -> None:

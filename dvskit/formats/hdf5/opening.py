@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import h5py
+import numpy as np
 
 from dvskit.errors import DamagedFileError, FormatError, one_line
 from dvskit.formats.losses import Loss
@@ -22,6 +23,7 @@ MAGIC = b"\x89HDF\r\n\x1a\n"
 _MOST_ATTRIBUTE_BYTES = 1 << 16
 _MOST_FILE_BYTES = 1 << 62
 _LISTED = 20  # names in a message
+_WITHOUT_CHECKSUM = (40, 44)  # where superblocks of versions 0 and 1 give the file's size
 
 
 def _refuse_endless_heap(data: bytes) -> None:
@@ -45,27 +47,16 @@ def _refuse_endless_heap(data: bytes) -> None:
 class _Padded(io.RawIOBase):
     """A file as the HDF5 library gets to see it: with zeros behind its end, up to `size`.
 
-    `patches` (offset, bytes) stand in the place of what is there.
+    `patch` (offset, bytes) stands in the place of what is there.
     """
 
-    def __init__(self, path: Path, size: int, patches: tuple[tuple[int, bytes], ...] = ()) -> None:
+    def __init__(self, path: Path, size: int, patch: tuple[int, bytes]) -> None:
         self._file = path.open("rb", buffering=0)
-        self._path = path
-        self._size = size
-        self._patches = patches
+        self._path, self._size, self._patch = path, size, patch
         self._at = 0
 
     def __repr__(self) -> str:
         return str(self._path)  # h5py takes it for the name of the file
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._at
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         self._at = offset + (0, self._at, self._size)[whence]
@@ -78,31 +69,34 @@ class _Padded(io.RawIOBase):
         data = self._file.read(count)
         view[: len(data)] = data
         view[len(data) : count] = bytes(count - len(data))
-        for offset, patch in self._patches:
-            for place, value in enumerate(patch, offset - self._at):
-                if 0 <= place < count:
-                    view[place] = value
+        offset, patch = self._patch
+        for place, value in enumerate(patch, offset - self._at):
+            if 0 <= place < count:
+                view[place] = value
         if bytes(view[:4]) == b"GCOL":
             _refuse_endless_heap(bytes(view[:count]))
         self._at += count
         return count
 
-    def truncate(self, size: int | None = None) -> int:
-        return self._size
-
     def close(self) -> None:
-        if not self.closed:
-            self._file.close()
+        self._file.close()
         super().close()
 
 
-def _stated_size(head: bytes) -> tuple[int, int] | None:
-    """Return the size that the superblock gives for the file, and where; None if it does not."""
-    version = head[8] if len(head) > 8 else 255
-    at = {0: 40, 1: 44, 2: 28, 3: 28}.get(version)
-    if at is None or len(head) < at + 8:
-        return None
-    return int.from_bytes(head[at : at + 8], "little"), at
+def _sizes(path: Path) -> tuple[int, int, int]:
+    """Return the size of a file, that which its superblock gives, and where.
+
+    The size again, and 0, where it gives none. Raises FormatError for another file.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        head = file.read(64)
+    if not head.startswith(MAGIC):
+        raise FormatError(f"{path}: starts with {head[:8]!r}, which is no HDF5 file")
+    at = {0: 40, 1: 44, 2: 28, 3: 28}.get(head[8] if len(head) > 8 else 255, 64)
+    if len(head) < at + 8:
+        return size, size, 0
+    return size, int.from_bytes(head[at : at + 8], "little"), at
 
 
 def damaged(path: Path, error: BaseException) -> NoReturn:
@@ -115,13 +109,10 @@ def damaged(path: Path, error: BaseException) -> NoReturn:
 
 def wrong_size(path: Path) -> Loss | None:
     """Return what salvage has to tell of a file whose header gives another size; None if right."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        head = file.read(64)
-    stated, at = _stated_size(head) or (size, 0)
+    size, stated, at = _sizes(path)
     if stated > size:
         return Loss(size, min(stated - size, _MOST_FILE_BYTES), _ends_early(stated))
-    if stated < size and head[8] < 2:
+    if stated < size and at in _WITHOUT_CHECKSUM:
         return Loss(at, 8, f"the file says that it has {stated} bytes, and it has {size}")
     return None
 
@@ -138,20 +129,13 @@ def open_file(path: Path, *, strict: bool, mend: bool = True) -> Iterator[h5py.F
     DamagedFileError for one that ends early. In salvage mode its end is taken as zeros, and with
     `mend` a size in its header that is too small is taken for its real size.
     """
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        head = file.read(64)
-    if not head.startswith(MAGIC):
-        raise FormatError(f"{path}: starts with {head[:8]!r}, which is no HDF5 file")
-    stated, at = _stated_size(head) or (size, 0)
+    size, stated, at = _sizes(path)
     if strict and stated > size:
         raise DamagedFileError(path, size, _ends_early(stated))
-    patches: tuple[tuple[int, bytes], ...] = ()
-    if at and mend and not strict and head[8] < 2 and not size <= stated < _MOST_FILE_BYTES:
-        # The superblock has no checksum in these versions, so that what is there can be believed.
-        stated = size
-        patches = ((at, size.to_bytes(8, "little")),)
-    with _Padded(path, min(max(size, stated), _MOST_FILE_BYTES), patches) as raw:
+    patch = (0, b"")
+    if mend and not strict and at in _WITHOUT_CHECKSUM and not size <= stated < _MOST_FILE_BYTES:
+        stated, patch = size, (at, size.to_bytes(8, "little"))
+    with _Padded(path, min(max(size, stated), _MOST_FILE_BYTES), patch) as raw:
         try:
             opened = h5py.File(raw, "r")
         except Exception as error:  # the library's errors come as many kinds
@@ -191,22 +175,19 @@ def attributes(node: Any) -> dict[str, str]:
     """Return the attributes of a file, group or dataset as text, those that can be read."""
     found: dict[str, str] = {}
     with suppress(Exception):
-        names = list(node.attrs)
-        for name in names[:1000]:
+        for name in list(node.attrs)[:1000]:
             with suppress(Exception):
-                attribute = node.attrs.get_id(name)
-                if attribute.get_storage_size() > _MOST_ATTRIBUTE_BYTES:
-                    continue
-                found[name] = _text(node.attrs[name])
+                if node.attrs.get_id(name).get_storage_size() <= _MOST_ATTRIBUTE_BYTES:
+                    found[name] = _text(node.attrs[name])
     return found
 
 
 def _text(value: Any) -> str:
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")
-    if hasattr(value, "shape"):
-        if value.shape == ():
-            return _text(value.item())
+    if isinstance(value, np.generic):
+        return _text(value.item())
+    if isinstance(value, np.ndarray):
         return " ".join(_text(item) for item in value.ravel()[:64].tolist())
     return str(value)
 
@@ -217,7 +198,7 @@ def scalar(file: h5py.File, name: str) -> int | float | None:
     if found is None or found.size != 1 or found.dtype.kind not in "iuf":
         return None
     with suppress(Exception):
-        value: int | float = found[()].item() if found.shape == () else found[0].item()
+        value: int | float = found[()].item()
         return value
     return None
 

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dvskit import _threads
 from dvskit.errors import DamagedFileError, DvskitError, FormatError, UnknownFormatError
@@ -16,7 +15,7 @@ from dvskit.formats.hdf5 import ecf_kernels as k
 from dvskit.formats.hdf5.filters import ChunkError
 from dvskit.formats.hdf5.finding import find_layout
 from dvskit.formats.hdf5.layout import Layout, all_rows, read_frames
-from dvskit.formats.hdf5.library import open_rows
+from dvskit.formats.hdf5.library import RowFile
 from dvskit.formats.hdf5.opening import contents, damaged, open_file, wrong_size
 from dvskit.formats.hdf5.stored import Lost
 from dvskit.formats.in_order import LOOK_AHEAD, Columns, InOrder
@@ -78,10 +77,12 @@ class Hdf5Recording(Recording):
             if order is None and not lost and self._first_bad(events, last) < 0:
                 if self.strict:
                     yield events
-                elif held:
-                    earliest = last
-                    yield held[0]
-                held, last = (events, first), int(events.t[-1])
+                else:
+                    if held:
+                        earliest = last
+                        yield held[0]
+                    held = events, first
+                last = int(events.t[-1])
                 continue
             if self.strict:
                 yield from self._before_bad(events, first, lost, last)
@@ -98,7 +99,7 @@ class Hdf5Recording(Recording):
             yield from order.push(decoded if good.all() else decoded.part(good))
         if order is not None:
             yield from order.rest()
-        elif held and not self.strict:
+        elif held:
             yield held[0]
 
     def _decoded(
@@ -109,7 +110,7 @@ class Hdf5Recording(Recording):
             for each in self._layout.losses:
                 damage.add(*each)
             storage = Storage()  # what salvage holds back is not to be written over
-        with open_rows(self.path, strict=self.strict) as file:
+        with RowFile(self.path, strict=self.strict) as file:
             for first, stop, there in self._spans(row):
                 if there:
                     columns = storage.columns(stop - first)
@@ -144,18 +145,18 @@ class Hdf5Recording(Recording):
     def _first_bad(self, events: Events, last: int) -> int:
         """Return the first event off the sensor or out of order; -1 if all are right."""
         parts = _threads.thread_count() if len(events) >= 1 << 16 else 1
-        found = [-1] * parts
+        t, x, y = events.t, events.x, events.y
+        found = []
 
-        def work(part: int) -> None:
-            first, stop = part * len(events) // parts, (part + 1) * len(events) // parts
-            before = int(events.t[first - 1]) if first else last
-            at = k.first_bad(
-                events.t[first:stop], events.x[first:stop], events.y[first:stop], *self.size, before
-            )
-            found[part] = first + at if at >= 0 else -1
+        def work(first: int, stop: int) -> None:
+            before = int(t[first - 1]) if first else last
+            part = slice(first, stop)
+            at = k.first_bad(t[part], x[part], y[part], *self.size, before)
+            if at >= 0:
+                found.append(first + at)
 
-        _threads.run_parts(work, parts)
-        return next((at for at in found if at >= 0), -1)
+        _threads.run_ranges(work, len(events), parts)
+        return min(found, default=-1)
 
     def _before_bad(
         self, events: Events, first: int, lost: list[Lost], last: int
@@ -197,8 +198,12 @@ class Hdf5Recording(Recording):
 
     def _find(self, start_us: int) -> int:
         """Return a row at or ahead of the first event with t >= start_us, by bisection."""
-        starts = self._starts()
-        with open_rows(self.path, strict=True) as file:
+        step = self._table.t.piece_rows
+        # The first rows of the pieces that hold times.
+        spans = self._table.spans()
+        parts = [np.arange(-(-first // step) * step, stop, step) for first, stop in spans]
+        starts = np.concatenate([np.zeros(0, np.int64), *parts])
+        with RowFile(self.path, strict=True) as file:
 
             def is_early(piece: int) -> bool:
                 t = self._table.time_at(file, int(starts[piece]))
@@ -206,16 +211,6 @@ class Hdf5Recording(Recording):
 
             early = count_early(len(starts), is_early)
         return int(starts[max(0, early - 1)]) if len(starts) else 0
-
-    def _starts(self) -> NDArray[np.int64]:
-        """Return the first rows of the pieces that hold times."""
-        stored = self._table.t
-        step = stored.piece_rows
-        parts = [
-            np.arange(-(-first // step) * step, stop, step, dtype=np.int64)
-            for first, stop in self._table.spans()
-        ]
-        return np.concatenate([np.zeros(0, np.int64), *parts])
 
     def triggers(self) -> Triggers:
         """Return the external triggers of `EXT_TRIGGER/events`, sorted by time."""
@@ -235,9 +230,8 @@ class Hdf5Recording(Recording):
     def frames(self) -> Iterator[Frame]:
         """Yield the frames in time order, one at a time. Raises FormatError for damaged ones."""
         pictures = self._layout.pictures
-        return (
-            iter(()) if pictures is None else read_frames(self.path, pictures, strict=self.strict)
-        )
+        if pictures is not None:
+            yield from read_frames(self.path, pictures, strict=self.strict)
 
 
 def _find_layout(path: Path, *, strict: bool) -> Layout:

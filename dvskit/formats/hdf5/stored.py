@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from dvskit.errors import FormatError
 from dvskit.formats.hdf5 import filters as f
-from dvskit.formats.hdf5.library import OpenRows
+from dvskit.formats.hdf5.library import RowFile
 
 PIECE_BYTES = 1 << 19  # what is stored in one stretch is read in pieces of about this size
 MOST_CHUNK_BYTES = 1 << 28  # a chunk is unpacked whole: this bounds what a hostile one may cost
@@ -126,13 +126,13 @@ class Stored:
             return piece.offset, max(1, piece.size // (piece.stop - piece.first))
         return piece.offset + self.row_bytes * (rows - piece.first), self.row_bytes
 
-    def bytes_there(self, file: OpenRows, piece: Piece) -> int:
+    def bytes_there(self, file: RowFile, piece: Piece) -> int:
         """Return how many of the bytes of a piece the file has."""
         if self.inline is not None:
             return piece.size
         return max(0, min(piece.size, os.fstat(file.handle).st_size - piece.offset))
 
-    def raw(self, file: OpenRows, piece: Piece) -> bytes:
+    def raw(self, file: RowFile, piece: Piece) -> bytes:
         """Return the bytes of a piece as they stand in the file. Raises ChunkError."""
         if self.inline is not None:
             return self.inline[piece.offset : piece.offset + piece.size]
@@ -142,12 +142,12 @@ class Stored:
             raise f.ChunkError(f"the file ends {piece.size - len(data)} bytes ahead of its end")
         return data
 
-    def rows(self, file: OpenRows, piece: Piece) -> NDArray[Any]:
+    def rows(self, file: RowFile, piece: Piece) -> NDArray[Any]:
         """Return the rows of a piece. Raises ChunkError."""
         if not self.chunk:
             return np.frombuffer(self.raw(file, piece), self.dtype).reshape(-1, *self.row_shape)
         if not self.direct:
-            return file.library.read(self.name, piece.first, piece.stop)
+            return file.by_library(self.name, piece.first, piece.stop)
         if self.chunk[1:] == self.row_shape:
             return self._unpacked(file, piece)
         out = np.empty((piece.stop - piece.first, *self.row_shape), self.dtype)
@@ -158,14 +158,14 @@ class Stored:
             target[...] = unpacked[tuple(slice(0, size) for size in target.shape)]
         return out
 
-    def _unpacked(self, file: OpenRows, piece: Piece) -> NDArray[Any]:
+    def _unpacked(self, file: RowFile, piece: Piece) -> NDArray[Any]:
         size = self.dtype.itemsize * math.prod(self.chunk)
         content = f.undo(self.raw(file, piece), self.filters, piece.mask, size)
         if len(content) != size:
             raise f.ChunkError(f"it holds {len(content)} bytes where {size} stand")
         return np.frombuffer(content, self.dtype).reshape(self.chunk)[: piece.stop - piece.first]
 
-    def read(self, file: OpenRows, first: int, stop: int) -> NDArray[Any]:
+    def read(self, file: RowFile, first: int, stop: int) -> NDArray[Any]:
         """Return rows first..stop, at least one, which must all be stored. Raises ChunkError."""
         return np.concatenate(
             [

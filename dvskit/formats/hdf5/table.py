@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from dvskit import _threads
 from dvskit.errors import FormatError
 from dvskit.formats.hdf5.filters import ECF, ChunkError, undo_ecf
-from dvskit.formats.hdf5.library import OpenRows
+from dvskit.formats.hdf5.library import RowFile
 from dvskit.formats.hdf5.stored import Lost, Piece, Stored, common_spans
 from dvskit.formats.storage import EventColumns, new_columns
 
@@ -97,7 +97,7 @@ class Table:
         largest = max(each.piece_rows for each in self.datasets)
         return max(1, round(about / largest)) * largest
 
-    def read(self, file: OpenRows, first: int, stop: int, out: EventColumns) -> list[Lost]:
+    def read(self, file: RowFile, first: int, stop: int, out: EventColumns) -> list[Lost]:
         """Decode rows first..stop, which must all be stored, into the columns `out`.
 
         Returns the rows that have no valid values: what stands for them in `out` means nothing.
@@ -107,8 +107,8 @@ class Table:
         threads = _threads.thread_count()
         parts = max(1, min(len(jobs), _PARTS_A_THREAD * threads))
 
-        def work(part: int) -> None:
-            for number in range(part * len(jobs) // parts, (part + 1) * len(jobs) // parts):
+        def work(begin: int, end: int) -> None:
+            for number in range(begin, end):
                 stored, piece = jobs[number]
                 low, high = max(first, piece.first), min(stop, piece.stop)
                 columns = out.part(slice(low - first, high - first))
@@ -118,11 +118,11 @@ class Table:
         if size < _LEAST_PIECE_BYTES * len(jobs) or not all(each.direct for each in self.datasets):
             # Small pieces are mostly Python's work, and the HDF5 library works for one at a time.
             threads = 1
-        _threads.run_parts(work, parts, threads)
+        _threads.run_ranges(work, len(jobs), parts, threads)
         return sorted(each for some in lost for each in some)
 
     def _read_piece(
-        self, file: OpenRows, stored: Stored, piece: Piece, low: int, high: int, out: EventColumns
+        self, file: RowFile, stored: Stored, piece: Piece, low: int, high: int, out: EventColumns
     ) -> Iterator[Lost]:
         """Fill in the columns that a dataset has; yield the rows without a valid value."""
         try:
@@ -142,7 +142,7 @@ class Table:
                 yield from _runs(odd, problem, stored, piece, low)
 
     def _read_ecf(
-        self, file: OpenRows, piece: Piece, low: int, high: int, out: EventColumns
+        self, file: RowFile, piece: Piece, low: int, high: int, out: EventColumns
     ) -> None:
         stored, rows = self.t, piece.stop - piece.first
         whole = out if high - low == rows else new_columns(rows)
@@ -167,7 +167,7 @@ class Table:
             out += self.offset_us
         return odd if odd.any() else None
 
-    def time_at(self, file: OpenRows, row: int) -> int | None:
+    def time_at(self, file: RowFile, row: int) -> int | None:
         """Return t of a row; None if it is damaged."""
         stored, t = self.t, new_columns(1)
         piece = stored.pieces(row, row + 1)[0]

@@ -7,6 +7,8 @@ readers (h5py, MATLAB, eventcv) cannot unpack ECF without its plugin.
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,22 +31,8 @@ _GROUP = 16  # chunks that are packed at a time, on several threads
 _MOST_INDEXES = 1 << 28
 _LARGEST_SIDE = 2048
 
-EVENT = np.dtype(
-    {
-        "names": ["x", "y", "p", "t"],
-        "formats": ["<u2", "<u2", "<i2", "<i8"],
-        "offsets": [0, 2, 4, 8],
-        "itemsize": 16,
-    }
-)
-TRIGGER = np.dtype(
-    {
-        "names": ["p", "t", "id"],
-        "formats": ["<i2", "<i8", "<i2"],
-        "offsets": [0, 8, 16],
-        "itemsize": 24,
-    }
-)
+EVENT = np.dtype([("x", "<u2"), ("y", "<u2"), ("p", "<i2"), ("t", "<i8")], align=True)
+TRIGGER = np.dtype([("p", "<i2"), ("t", "<i8"), ("id", "<i2")], align=True)
 INDEX = np.dtype([("id", "<u8"), ("ts", "<i8")])
 _TEXT = h5py.string_dtype("ascii")  # Metavision's reader converts no other character set
 
@@ -67,27 +55,28 @@ class Hdf5Sink(FileSink):
         self._begin(self._h5)
 
     def _write(self, events: Events) -> None:
-        for block in self._even.push(events):
-            self._library(lambda block=block: self._append(block))
+        with self._library():
+            for block in self._even.push(events):
+                self._append(block)
 
     def _finish(self) -> None:
         try:
-            for block in self._even.rest():
-                self._library(lambda block=block: self._append(block))
-            self._library(self._end)
+            with self._library():
+                for block in self._even.rest():
+                    self._append(block)
+                self._end()
         finally:
             self._abandon()
 
     def _abandon(self) -> None:
         if self._h5 is not None:
-            try:
+            with suppress(Exception):  # a full disk, which the writing has named already
                 self._h5.close()
-            except Exception:  # a full disk, which the writing has named already
-                return
 
-    def _library(self, action: Any) -> None:
+    @contextmanager
+    def _library(self) -> Iterator[None]:
         try:
-            action()
+            yield
         except (DvskitError, OSError):
             raise
         except Exception as error:  # the library's errors come as many kinds
@@ -232,10 +221,9 @@ class ProphSink(Hdf5Sink):
         self._edges = Growing(_dataset(triggers, "events", TRIGGER))
         self._edge_indexes = _Indexes(_dataset(triggers, "indexes", INDEX), self.path)
         stated = {"version": "1.0", "geometry": str(self.size)}
+        stated |= {"format": "ECF"} if self.packs else {}
         for name, value in stated.items():
             file.attrs.create(name, value, dtype=_TEXT)
-        if self.packs:
-            file.attrs.create("format", "ECF", dtype=_TEXT)
 
     def _append(self, events: Events) -> None:
         self._indexes.append(events.t)
@@ -261,15 +249,12 @@ class ProphSink(Hdf5Sink):
         if not self.packs:
             self._events.finish()
         self._indexes.finish()
-        rows = np.zeros(len(self._triggers), TRIGGER)
-        rows["p"], rows["t"], rows["id"] = (
-            self._triggers.p,
-            self._triggers.t,
-            self._triggers.id,
-        )
+        edges = self._triggers
+        rows = np.zeros(len(edges), TRIGGER)
+        rows["p"], rows["t"], rows["id"] = edges.p, edges.t, edges.id
         self._edges.append(rows)
         self._edges.finish()
-        self._edge_indexes.append(self._triggers.t)
+        self._edge_indexes.append(edges.t)
         self._edge_indexes.finish()
 
 
