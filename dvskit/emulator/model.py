@@ -201,18 +201,13 @@ class _Delay:
             return events, noise
         if len(noise) != len(events):  # nobody asked for labels
             noise = np.zeros(len(events), np.bool_)
-        t = events.t + self._delays(len(events))
         held, held_noise = self._held
-        joined = np.concatenate([held.t, t])
-        order = np.argsort(joined, kind="stable")
-        everything = Events.from_checked(
-            joined[order],
-            np.concatenate([held.x, events.x])[order],
-            np.concatenate([held.y, events.y])[order],
-            np.concatenate([held.p, events.p])[order],
-            events.size,
-        )
-        labels = np.concatenate([held_noise, noise])[order]
+        late = events.t + self._delays(len(events)), events.x, events.y, events.p, noise
+        both = zip((held.t, held.x, held.y, held.p, held_noise), late, strict=True)
+        t, x, y, p, labels = (np.concatenate(pair) for pair in both)
+        order = np.argsort(t, kind="stable")
+        labels = labels[order]
+        everything = Events.from_checked(t[order], x[order], y[order], p[order], events.size)
         done = int(np.searchsorted(everything.t, t_us))
         self._held = everything[done:], labels[done:]
         return everything[:done], labels[:done]

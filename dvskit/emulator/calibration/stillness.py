@@ -135,15 +135,21 @@ def _calm_around(observed: Observed, spans: Spans) -> NDArray[np.bool_]:
     return np.asarray(calm)
 
 
-def _counts(observed: Observed, tiles: NDArray[np.int64], window_us: float) -> NDArray[np.float64]:
-    """Return the number of events of each tile in each window: (tiles, windows)."""
-    events = observed.events
-    pixel = np.repeat(np.arange(tiles.size), np.diff(events.starts))
+def _counts(
+    observed: Observed, hot: NDArray[np.bool_]
+) -> tuple[NDArray[np.float64], NDArray[np.int64], float]:
+    """Return the number of events of each tile in each window, (tiles, windows), and of each pixel
+    the tile, one that is not counted where `hot` marks it; and how long a window is, in us."""
+    events, tiles = observed.events, observed.tiles(np.arange(hot.size))
+    count = int(tiles.max()) + 1
+    cold = np.where(hot, count, tiles)
+    window_us = (observed.stop_us - observed.start_us) / _WINDOWS
+    pixel = np.repeat(np.arange(hot.size), np.diff(events.starts))
     window = ((events.t - observed.start_us) // window_us).astype(np.int64)
     inside = window < _WINDOWS
-    place = tiles[pixel[inside]] * _WINDOWS + window[inside]
-    count = int(tiles.max()) + 1
-    return np.bincount(place, minlength=count * _WINDOWS).reshape(count, _WINDOWS).astype(float)
+    place = cold[pixel[inside]] * _WINDOWS + window[inside]
+    counts = np.bincount(place, minlength=(count + 1) * _WINDOWS)[: count * _WINDOWS]
+    return counts.reshape(count, _WINDOWS).astype(float), cold, window_us
 
 
 def _calm(counts: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -172,15 +178,10 @@ def quiet_half(
 
     What pixels do that `hot` marks does not decide whether a window is quiet.
     """
-    pixels = np.arange(observed.events.starts.size - 1)
-    window_us = (observed.stop_us - observed.start_us) / _WINDOWS
-    tiles = observed.tiles(pixels)
-    cold = np.where(hot, tiles.max() + 1, tiles)
-    counts = _counts(observed, cold, window_us)[: tiles.max() + 1]
-    rank = np.argsort(np.argsort(counts, 1), 1)
-    quiet = rank < _WINDOWS // 2
-    events = observed.events
-    pixel = np.repeat(pixels, np.diff(events.starts))
+    counts, _, window_us = _counts(observed, hot)
+    quiet = np.argsort(np.argsort(counts, 1), 1) < _WINDOWS // 2
+    events, pixels = observed.events, np.arange(hot.size)
+    tiles, pixel = observed.tiles(pixels), np.repeat(pixels, np.diff(events.starts))
     window = np.minimum((events.t - observed.start_us) // window_us, _WINDOWS - 1).astype(int)
     taken = quiet[tiles[pixel], window] & events.p
     seconds = np.full(pixels.size, _WINDOWS // 2 * window_us * 1e-6)
@@ -193,17 +194,14 @@ def still_in_events(observed: Observed, held: float, hot: NDArray[np.bool_]) -> 
     Tiles of pixels and windows of time whose counts are Poisson's, without the pixels that `hot`
     marks. They must not coincide with those of the pixel beside them: a moving edge's do.
     """
-    pixels = np.arange(hot.size)
-    window_us = (observed.stop_us - observed.start_us) / _WINDOWS
-    tiles = observed.tiles(pixels)
-    cold = np.where(hot, tiles.max() + 1, tiles)  # to a tile that is not looked at
-    calm = _calm(_counts(observed, cold, window_us)[: tiles.max() + 1])
+    counts, cold, window_us = _counts(observed, hot)
+    calm = _calm(counts)
     calm[calm.sum(1) < _WINDOWS // 10] = False
     edges = np.diff(np.pad(calm, ((0, 0), (1, 1))).astype(np.int8), axis=1)
     tile, first = np.nonzero(edges == 1)
     _, last = np.nonzero(edges == -1)
     members = np.argsort(cold, kind="stable")
-    bounds = np.searchsorted(cold[members], np.arange(tiles.max() + 2))
+    bounds = np.searchsorted(cold[members], np.arange(len(counts) + 1))
     inside = np.diff(bounds)[tile]
     which = np.repeat(np.arange(tile.size), inside)
     within = np.arange(which.size) - np.repeat(np.cumsum(inside) - inside, inside)
@@ -213,7 +211,7 @@ def still_in_events(observed: Observed, held: float, hot: NDArray[np.bool_]) -> 
     spans = Spans(pixel, start, stop, np.full(pixel.size, MIDDLE_GRAY), first[which] > 0)
     if (stop - start).sum() * 1e-6 < _ENOUGH_S or not _independent(observed, spans):
         return None
-    return _with_gaps(pixels, observed.events, spans, held)
+    return _with_gaps(np.arange(hot.size), observed.events, spans, held)
 
 
 def _independent(observed: Observed, spans: Spans) -> bool:
