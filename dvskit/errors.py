@@ -163,6 +163,13 @@ def count_of(count: int, name: str) -> str:
     return f"{count:,} {name}{'' if count == 1 else 's'}"
 
 
+def check_known(what: str, name: str, choices: Iterable[str]) -> None:
+    """Raise ConfigError unless the name of something is one of the choices."""
+    known = tuple(choices)
+    if name not in known:
+        raise ConfigError(f"unknown {what} {name!r}; {did_you_mean(str(name), known)}")
+
+
 def did_you_mean(name: str, choices: Iterable[str]) -> str:
     """Return the tail of a message about an unknown name: the nearest choice and all of them."""
     known = sorted(choices)

@@ -202,9 +202,10 @@ class _Delay:
         if len(noise) != len(events):  # nobody asked for labels
             noise = np.zeros(len(events), np.bool_)
         held, held_noise = self._held
-        late = events.t + self._delays(len(events)), events.x, events.y, events.p, noise
-        both = zip((held.t, held.x, held.y, held.p, held_noise), late, strict=True)
-        t, x, y, p, labels = (np.concatenate(pair) for pair in both)
+        later = events.t + self._delays(len(events))
+        before: tuple[NDArray[Any], ...] = held.t, held.x, held.y, held.p, held_noise
+        new: tuple[NDArray[Any], ...] = later, events.x, events.y, events.p, noise
+        t, x, y, p, labels = (np.concatenate(pair) for pair in zip(before, new, strict=True))
         order = np.argsort(t, kind="stable")
         labels = labels[order]
         everything = Events.from_checked(t[order], x[order], y[order], p[order], events.size)

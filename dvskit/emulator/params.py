@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from dvskit._arguments import check_arguments, ranged, ranges_of
-from dvskit.errors import ConfigError, MissingFileError, did_you_mean
+from dvskit.errors import ConfigError, MissingFileError, check_known, did_you_mean
 from dvskit.events import Size, as_size
 
 _PRESETS = Path(__file__).with_name("presets.toml")
@@ -78,8 +78,7 @@ class EmulatorParams:
             value = getattr(self, name)
             if isinstance(value, str) or not (math.isfinite(value) and low <= value <= high):
                 raise ConfigError(f"{name} = {value} is outside {low}..{high}")
-        if self.model not in MODELS:
-            raise ConfigError(f"unknown model {self.model!r}; {did_you_mean(self.model, MODELS)}")
+        check_known("model", self.model, MODELS)
         offset = self.log_offset
         if offset is not None and not 1e-6 <= offset <= 255.0:
             raise ConfigError(f"log_offset = {offset} is outside 1e-06..255.0")

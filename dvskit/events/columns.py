@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dvskit._arguments import check_arguments
-from dvskit.errors import ConfigError, EventsError, GeometryError, did_you_mean
+from dvskit.errors import EventsError, GeometryError, check_known
 from dvskit.events.even_blocks import even_blocks
 from dvskit.events.window import Size, as_size, check_window, warn_of_seconds
 
@@ -231,8 +231,7 @@ class Events(Viewable):
 
         Raises ConfigError for another name, EventsError for negative times in the faery layout.
         """
-        if layout not in _LAYOUTS:
-            raise ConfigError(f"unknown layout {layout!r}; {did_you_mean(layout, _LAYOUTS)}")
+        check_known("layout", layout, _LAYOUTS)
         array = np.empty(len(self), dtype=_LAYOUTS[layout])
         for name in array.dtype.names or ():
             if name in ("x", "y"):

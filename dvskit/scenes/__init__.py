@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvskit._arguments import ranged
-from dvskit.errors import ConfigError, did_you_mean
+from dvskit.errors import ConfigError, check_known
 from dvskit.events import Size, as_size
 from dvskit.scenes._figure import (
     Image,
@@ -113,10 +113,7 @@ class ArmScene:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "size", as_size(self.size))
-        if self.gesture not in GESTURES:
-            raise ConfigError(
-                f"unknown gesture {self.gesture!r}; {did_you_mean(self.gesture, GESTURES)}"
-            )
+        check_known("gesture", self.gesture, GESTURES)
         if self.arm not in ("left", "right"):
             raise ConfigError(f"arm {self.arm!r} is neither 'left' nor 'right'")
         check_ranges(self)
@@ -135,8 +132,7 @@ class ArmScene:
 
         The same gesture and seed give the same scene at every size and rate.
         """
-        if gesture not in GESTURES:
-            raise ConfigError(f"unknown gesture {gesture!r}; {did_you_mean(gesture, GESTURES)}")
+        check_known("gesture", gesture, GESTURES)
         rng = np.random.default_rng((seed, GESTURES.index(gesture)))
         draw = rng.uniform
         before_dark = rng.random() < 0.5

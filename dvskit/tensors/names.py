@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from typing import Any
 
-from dvskit.errors import ConfigError, ShapeError, did_you_mean
+from dvskit.errors import ConfigError, ShapeError, check_known, did_you_mean
 from dvskit.tensors.averaged_surface import AveragedTimeSurface
 from dvskit.tensors.counts import MOST, Binary, Counts, Signed
 from dvskit.tensors.event_frames import EventFrames
@@ -38,8 +38,7 @@ def representation_from(name: str, **parameters: Any) -> Representation:
     representation, of a parameter or of a dtype, for one that is missing, and for values that the
     representation refuses.
     """
-    if name not in REPRESENTATIONS:
-        raise ConfigError(f"unknown representation {name!r}; {did_you_mean(name, REPRESENTATIONS)}")
+    check_known("representation", name, REPRESENTATIONS)
     kind = REPRESENTATIONS[name]
     known = parameters_of(name)
     for each in parameters:
@@ -50,8 +49,7 @@ def representation_from(name: str, **parameters: Any) -> Representation:
             raise ConfigError(f"{name} needs {each}")
     dtype = parameters.get("dtype")
     if isinstance(dtype, str):
-        if dtype not in _DTYPES:
-            raise ConfigError(f"unknown dtype {dtype!r}; {did_you_mean(dtype, _DTYPES)}")
+        check_known("dtype", dtype, _DTYPES)
         parameters["dtype"] = _DTYPES[dtype]
     try:
         found: Representation = kind(**parameters)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from numpy.typing import NDArray
 
-from dvskit.errors import ConfigError, VideoError, did_you_mean
+from dvskit.errors import VideoError, check_known
 from dvskit.events import Size, as_size
 from dvskit.video.container import UNTIMED, open_video
 from dvskit.video.decoding import Decoding, Shown
@@ -31,13 +31,6 @@ from dvskit.video.source import (
 )
 
 Clock = Literal["first", "container"]
-
-
-def checked_clock(clock: Clock) -> Clock:
-    """Return `clock`. Raises ConfigError unless it is first or container."""
-    if clock not in ("first", "container"):
-        raise ConfigError(f"unknown clock {clock!r}; {did_you_mean(clock, ('first', 'container'))}")
-    return clock
 
 
 class VideoFrames(FileFrames):
@@ -63,7 +56,8 @@ class VideoFrames(FileFrames):
         clock: Clock = "first",
         strict: bool = True,
     ) -> None:
-        self._clock = checked_clock(clock)
+        check_known("clock", clock, ("first", "container"))
+        self._clock = clock
         super().__init__(path, fps=fps, light=light, strict=strict)
 
     def _look(self) -> None:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit.errors import ConfigError, did_you_mean
+from dvskit.errors import check_known
 
 Light = Literal["luma", "linear"]
 Transfer = Literal["srgb", "pq", "hlg", "linear"]
@@ -27,8 +27,7 @@ _HLG_WHITE = 0.75  # the code of diffuse white in HLG (ITU-R BT.2408)
 
 def checked_light(light: Light) -> Light:
     """Return `light`. Raises ConfigError unless it is luma or linear."""
-    if light not in ("luma", "linear"):
-        raise ConfigError(f"unknown light {light!r}; {did_you_mean(light, ('luma', 'linear'))}")
+    check_known("light", light, ("luma", "linear"))
     return light
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvskit._arguments import ranged
-from dvskit.errors import ConfigError, did_you_mean
+from dvskit.errors import check_known
 from dvskit.scenes.ranges import check_ranges
 
 Image = NDArray[np.float32]
@@ -116,11 +116,7 @@ class Look:
     def __post_init__(self) -> None:
         check_ranges(self)
         for name, choices in (("pattern", PATTERNS), ("walls", WALLS)):
-            if getattr(self, name) not in choices:
-                raise ConfigError(
-                    f"unknown {name} {getattr(self, name)!r}; "
-                    f"{did_you_mean(str(getattr(self, name)), choices)}"
-                )
+            check_known(name, getattr(self, name), choices)
 
     @classmethod
     def drawn(cls, rng: np.random.Generator) -> Look:

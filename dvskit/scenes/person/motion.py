@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dvskit._arguments import ranged
-from dvskit.errors import ConfigError, ShapeError, did_you_mean
+from dvskit.errors import ShapeError, check_known
 from dvskit.scenes.person.body import LEFT, RIGHT, SIDES, Array, Build, Moves, unit
 from dvskit.scenes.person.gestures import (
     Part,
@@ -100,7 +100,7 @@ class GestureMotion:
     rise_s: float = ranged(0, 1e6, default=0.0)
 
     def __post_init__(self) -> None:
-        checked_gesture(self.gesture)
+        check_known("gesture", self.gesture, PERSON_GESTURES)
         check_ranges(self)
 
     def moves(self, t_s: Array, build: Build) -> Moves:
@@ -130,15 +130,6 @@ class GestureMotion:
             there[:] = rest + part * (there - rest)
             if item.name in ("upper", "fore"):
                 there += way[:, None]
-
-
-def checked_gesture(gesture: str) -> str:
-    """Return the gesture's name. Raises ConfigError if it is none of PERSON_GESTURES."""
-    if gesture not in PERSON_GESTURES:
-        raise ConfigError(
-            f"unknown gesture {gesture!r}; {did_you_mean(str(gesture), PERSON_GESTURES)}"
-        )
-    return gesture
 
 
 def _parts(gesture: str, rng: np.random.Generator, build: Build) -> list[Part]:

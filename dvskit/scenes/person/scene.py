@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dvskit._arguments import ranged
+from dvskit.errors import check_known
 from dvskit.events import Size, as_size
 from dvskit.scenes.person.body import Build, Joints, joints
 from dvskit.scenes.person.figure import Camera, parts, profile
@@ -19,7 +20,6 @@ from dvskit.scenes.person.motion import (
     GestureMotion,
     Motion,
     SkeletonMotion,
-    checked_gesture,
     mirrored,
 )
 from dvskit.scenes.person.painting_kernels import paint
@@ -62,7 +62,7 @@ class PersonScene:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "size", as_size(self.size))
-        checked_gesture(self.gesture)
+        check_known("gesture", self.gesture, PERSON_GESTURES)
         check_ranges(self)
 
     @classmethod
@@ -82,7 +82,7 @@ class PersonScene:
         first and begin while they are seen. `close` brings the camera near to the hand that moves
         most, or, where none does, to the head.
         """
-        checked_gesture(gesture)
+        check_known("gesture", gesture, PERSON_GESTURES)
         check_range("seed", seed, 0, LARGEST_SEED)
         rng = np.random.default_rng((seed, PERSON_GESTURES.index(gesture)))
         scene = cls(
