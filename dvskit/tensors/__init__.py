@@ -1,4 +1,4 @@
-"""Events -> tensors, one representation a file.
+"""Events -> tensors.
 
 A representation is frozen parameters that are called: `VoxelGrid(bins=5)(events)`; `Representation`
 says what all have in common.
