@@ -140,14 +140,6 @@ def sample_suffixes() -> set[str]:
     return readable_suffixes() | CLIP_SUFFIXES
 
 
-def _is_recording(path: Path) -> bool:
-    return file_of_events(path) != path if path.is_dir() else is_recording(path)
-
-
-def _is_video(path: Path) -> bool:
-    return path.suffix.lower() in CLIP_SUFFIXES and not path.is_dir()
-
-
 def _is_image_folder(path: Path) -> bool:
     return path.is_dir() and any(
         file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".")
@@ -196,10 +188,6 @@ def _check_clip(path: Path, how: Reading) -> object:
     return open_clip(path, how.emulation, strict=how.strict)
 
 
-def _of_recording(how: Reading) -> str:
-    return f"read {_READING} {how.emulation.size} {how.strict} {how.format}"
-
-
 def _of_clip(how: Reading) -> str:
     return f"{how.emulation.identity} {how.strict}"
 
@@ -214,14 +202,21 @@ DEPTH_CLIPS = Kind(
 )
 RECORDINGS = Kind(
     "recording",
-    _is_recording,
+    lambda path: file_of_events(path) != path if path.is_dir() else is_recording(path),
     _read_recording,
     lambda path, how: how.open(path),
     lambda path: content_digest(file_of_events(path)),
-    _of_recording,
+    lambda how: f"read {_READING} {how.emulation.size} {how.strict} {how.format}",
     drawn=False,
 )
-VIDEOS = Kind("video", _is_video, _read_clip, _check_clip, content_digest, _of_clip)
+VIDEOS = Kind(
+    "video",
+    lambda path: path.suffix.lower() in CLIP_SUFFIXES and not path.is_dir(),
+    _read_clip,
+    _check_clip,
+    content_digest,
+    _of_clip,
+)
 IMAGE_FOLDERS = Kind(
     "folder of images", _is_image_folder, _read_clip, _check_clip, images_digest, _of_clip
 )

@@ -277,9 +277,9 @@ def judge_corrupted(
             yield _judge(judging.by(judging.among(whole)))
         return
     with tempfile.TemporaryDirectory(prefix="dvskit-") as folder:
-        samples = judging.samples.settled()
-        if not _is_read(judging.whole):
-            samples = CachedSamples(samples, Cache(folder))
+        samples, whole = judging.samples.settled(), judging.whole
+        if not isinstance(whole, FileSamples) or set(whole.kinds) != {"recording"}:
+            samples = CachedSamples(samples, Cache(folder))  # recordings are read as fast
         for level in levels:
             yield _judge(judging.by(corrupted(samples, kind, level, seed)))
 
@@ -293,11 +293,6 @@ def corrupted(samples: Samples, kind: str, level: float, seed: int) -> Samples:
         return filters.chain(made(level, own_seed(seed, f"{kind} {row.name}", row.span)))(events)
 
     return ChangedSamples(samples, change, f" {kind} {level} {seed}")
-
-
-def _is_read(samples: Samples) -> bool:
-    """Return whether events are read as fast from their files as from a cache."""
-    return isinstance(samples, FileSamples) and set(samples.kinds) <= {"recording"}
 
 
 def _judge(judging: Judging) -> Result:

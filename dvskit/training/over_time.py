@@ -125,12 +125,20 @@ def _begun(samples: Samples, us: int) -> Samples:
 def _judge_step_by_step(module: Sequence, batches: AnyBatches) -> tuple[Result, ...]:
     was_training = module.training
     module.eval()
-    tally = _Tally()
+    confusions: list[NDArray[np.int64]] = []
+    losses: list[float] = []
     for counts, labels in batches.epoch(0):
         for step, logits in enumerate(answers_over_time(module, counts)):
-            tally.add(step, logits, labels)
+            if step == len(losses):
+                confusions.append(np.zeros((len(batches.classes),) * 2, np.int64))
+                losses.append(0.0)
+            confusions[step] += confusion_of(logits, labels)
+            losses[step] += float(functional.cross_entropy(logits, labels, reduction="sum"))
     module.train(was_training)
-    return tally.results(batches.classes)
+    return tuple(
+        Result(batches.classes, confusion, loss / int(confusion.sum()))
+        for confusion, loss in zip(confusions, losses, strict=True)
+    )
 
 
 def answers_over_time(module: Sequence, counts: Tensor) -> Iterator[Tensor]:
@@ -150,27 +158,3 @@ def answers_over_time(module: Sequence, counts: Tensor) -> Iterator[Tensor]:
                 answer = total / (step + 1)
             found: Tensor = answer.cpu()
         yield found
-
-
-class _Tally:
-    """What was taken for what after each step, and the losses, of the batches so far."""
-
-    def __init__(self) -> None:
-        self._confusion: list[NDArray[np.int64]] = []
-        self._loss: list[float] = []
-
-    def add(self, step: int, logits: Tensor, labels: Tensor) -> None:
-        confusion = confusion_of(logits, labels)
-        loss = float(functional.cross_entropy(logits, labels, reduction="sum"))
-        if step == len(self._loss):
-            self._confusion.append(confusion)
-            self._loss.append(loss)
-        else:
-            self._confusion[step] += confusion
-            self._loss[step] += loss
-
-    def results(self, classes: tuple[str, ...]) -> tuple[Result, ...]:
-        return tuple(
-            Result(classes, confusion, loss / int(confusion.sum()))
-            for confusion, loss in zip(self._confusion, self._loss, strict=True)
-        )

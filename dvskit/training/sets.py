@@ -162,16 +162,12 @@ def _placed(row: Sample, entry: DataConfig, seed: int) -> Sample:
     return row._replace(name=f"{place}/{row.name}", group=group)
 
 
-def _open_recordings(entry: DataConfig, config: Config) -> Samples:
-    if entry.set and entry.path:
-        return datasets.open_public(entry.set, entry.path)
-    return _open(entry, config)
-
-
-def _open(entry: DataConfig, config: Config) -> FileSamples:
+def _open(entry: DataConfig, config: Config) -> Samples:
     """Open the samples of a folder or list, and check that all are of the entry's kind."""
     if not entry.path:
         raise ConfigError(f"data.{entry.title}: no path; name a folder of {entry.kind}")
+    if entry.set:
+        return datasets.open_public(entry.set, entry.path)
     how = Reading(emulation_of(entry, config), strict=not entry.salvage)
     samples = open_files(entry.path, how, group=None if entry.group == "none" else entry.group)
     names = _FILES[entry.kind]
@@ -252,7 +248,7 @@ _FILES: Mapping[str, tuple[str, ...]] = {
     "mixed": ("recording", "video", "folder of images"),
 }
 KINDS: Mapping[str, Callable[[DataConfig, Config], Samples | Stills]] = {
-    "recordings": _open_recordings,
+    "recordings": _open,
     "videos": _open,
     "mixed": _open,
     "depth": _open,
