@@ -241,20 +241,10 @@ class Batches:
         self, epoch: int, batch: int, plan: Plan, part: tuple[int, int], tensor: Tensor
     ) -> list[Row]:
         """Write a part of a batch to a tensor, here and now; return what its rows are."""
-        taken = rows_of(part, self.sizes()[batch])
-        rows = [_NO_ROW] * len(taken)
-        for row in range(len(rows)):
-            self._fill(plan, epoch, (tensor, rows), batch, (row, taken[row]))
-        return rows
-
-    def _begin(self, count: int) -> Made:
-        return _new_batch(self.shape(count), self.dtype, self.pin_memory), [_NO_ROW] * count
-
-    def _fill(self, plan: Plan, epoch: int, made: Made, batch: int, rows: tuple[int, int]) -> None:
-        """Write a row; `rows` are its number among those made, and in the whole batch."""
-        tensor, found = made
-        row, place = rows
-        found[row] = self.fill(plan, epoch, batch, place, tensor.select(self.batch_axis, row))
+        return [
+            self.fill(plan, epoch, batch, place, tensor.select(self.batch_axis, row))
+            for row, place in enumerate(rows_of(part, self.sizes()[batch]))
+        ]
 
     def _from_threads(self, epoch: int, first: int, part: tuple[int, int]) -> Generator[Made]:
         plan = self.plan(epoch)
@@ -262,12 +252,19 @@ class Batches:
         threads = thread_count() if self.threads is None else self.threads
         # Few rows at once leave the threads together at the end; one costs a lock for each.
         at_once = max(1, min(8, len(taken[0]) // (4 * max(1, threads)))) if taken else 1
+
+        def begin(batch: int) -> Made:
+            count = len(taken[batch])
+            return _new_batch(self.shape(count), self.dtype, self.pin_memory), [_NO_ROW] * count
+
+        def fill(made: Made, batch: int, row: int) -> None:
+            out, place = made[0].select(self.batch_axis, row), taken[batch][row]
+            made[1][row] = self.fill(plan, epoch, first + batch, place, out)
+
         return made_ahead(
             list(map(len, taken)),
-            lambda batch: self._begin(len(taken[batch])),
-            lambda made, batch, row: self._fill(
-                plan, epoch, made, first + batch, (row, taken[batch][row])
-            ),
+            begin,
+            fill,
             threads=threads,
             ahead=self.ahead,
             at_once=at_once,
@@ -283,9 +280,6 @@ class Batches:
 
     def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_idle": []}
-
-    def __setstate__(self, state: dict[str, object]) -> None:
-        self.__dict__.update(state)
 
     def note(self, rows: Sequence[Row]) -> None:
         """Count what was fitted among rows; give a FittedWarning of each size that is new."""
