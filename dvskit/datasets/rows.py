@@ -106,19 +106,16 @@ class Rows:
         return row._replace(label=self.classes.index(name))
 
     def _fill_kept(self, share: int, number: int, out: Tensor) -> Fitting | None:
-        if self._cache is None:
-            events, weight, fitting = self._events(share, number, None)
-            self._represent(events, weight, None, out)
-            return fitting
-        key = self._key(share, number)
-        arrays = self._cache.get(key)
+        cache = self._cache
+        arrays = None if cache is None else cache.get(self._key(share, number))
         if arrays is None:
             events, weight, fitting = self._events(share, number, None)
             self._represent(events, weight, None, out)
-            made = {"tensor": compact(out)}
-            if fitting is not None:
-                made["fitting"] = np.array([*fitting.size, fitting.dropped, fitting.total])
-            self._cache.put(key, made)
+            if cache is not None:
+                made = {"tensor": compact(out)}
+                if fitting is not None:
+                    made["fitting"] = np.array([*fitting.size, fitting.dropped, fitting.total])
+                cache.put(self._key(share, number), made)
             return fitting
         np.copyto(out.numpy(), arrays["tensor"], casting="unsafe")
         if "fitting" not in arrays:

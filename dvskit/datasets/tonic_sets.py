@@ -61,11 +61,7 @@ class TonicSamples(Samples):
 
     def events(self, number: int, rng: np.random.Generator | None = None) -> Events:
         """Return the events of a sample. Raises what its array is wrong with, with its number."""
-        array, _ = self._dataset[number]
-        try:
-            return Events.from_array(array, size=self._size)
-        except DvskitError as error:
-            raise type(error)(f"{self.rows[number].name}: {error}") from error
+        return _events(self._dataset[number][0], self._size, self.rows[number].name)
 
     def fingerprint(self, number: int) -> str:
         """Return a digest of the events themselves: tonic does not say what they come from."""
@@ -122,10 +118,14 @@ def from_tonic(
     whole = _sensor(_checked(dataset), size)
     for number in range(len(dataset)):
         array, target = dataset[number]
-        try:
-            yield Events.from_array(array, size=whole), target
-        except DvskitError as error:
-            raise type(error)(f"sample {number}: {error}") from error
+        yield _events(array, whole, f"sample {number}"), target
+
+
+def _events(array: Any, size: Size, name: str) -> Events:
+    try:
+        return Events.from_array(array, size=size)
+    except DvskitError as error:
+        raise type(error)(f"{name}: {error}") from error
 
 
 def in_tonic(chosen: Filter, sensor_size: Sequence[int]) -> Callable[[NDArray[Any]], NDArray[Any]]:
