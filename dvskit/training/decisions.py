@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from os import PathLike
 
@@ -35,6 +33,7 @@ from dvskit.training.inputs import (
     representation_of,
 )
 from dvskit.training.models import Model, as_model
+from dvskit.training.world import torch_threads
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,7 +255,7 @@ class RunningOn:
 
     def step(self, events: Events, start_us: int) -> Tensor:
         """Take the events of the next bin, which begins at `start_us`; return logits (classes,)."""
-        with torch.inference_mode(), one_thread():
+        with torch.inference_mode(), torch_threads(1):  # others take longer to be woken
             given = self._represent(events, start_us=start_us).to(self._device, self._dtype)
             if self._weight is not None:
                 given = given * self._weight
@@ -291,7 +290,7 @@ class WindowByWindow:
         if not len(seen):  # nothing speaks for any class
             return torch.zeros(len(self._model.classes))
         first_us = start_us - (len(self._latest) - 1) * given.bin_us
-        with one_thread():
+        with torch_threads(1):  # others take longer to be woken
             tensor = input_of(given, seen, self._weight, first_us)
             self._model.module.eval()
             return logits_of(self._model.module, tensor[:, None])[0]
@@ -299,14 +298,3 @@ class WindowByWindow:
     def restart(self) -> None:
         """Forget what came before."""
         self._latest.clear()
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Have torch compute with one thread: for one small step, others take longer to be woken."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
@@ -34,7 +33,7 @@ from dvskit.training.progress import Progress
 from dvskit.training.running import Run, Watch
 from dvskit.training.sets import EMULATED, TrainingSet, load_sets
 from dvskit.training.toml_config import changed_config, config_values, load_config, to_toml
-from dvskit.training.world import started_together
+from dvskit.training.world import started_together, torch_threads
 
 MINUTES = 5.0
 _SPENT = 0.85  # of the time, on all but the unforeseen
@@ -123,7 +122,9 @@ def train_folder(
     )
     check_place(Path(asked.output))
     config, sets, look, choices = _prepared(asked, changes or {}, tell)
-    with _half_the_threads():
+    # On half of the threads: others make batches, and each layer waits for the slowest of all.
+    half = max(1, min(torch.get_num_threads(), thread_count() // 2))
+    with torch_threads(half):
         end = began + 60 * _SPENT * minutes
         config = _as_before(config) or _in_time(config, sets, end, tell)
         trained = train(config, progress=tell.progress)
@@ -231,20 +232,6 @@ def _in_time(config: Config, sets: Sequence[TrainingSet], end: float, tell: Onlo
     elif steps < wanted:
         tell.say(f"steps     {steps:,}: as many as there is time for, {each:.2g} s each")
     return config if steps >= wanted else replace(config, loop=with_steps(config.loop, steps))
-
-
-@contextmanager
-def _half_the_threads() -> Iterator[None]:
-    """Have torch compute on half of the threads: the others make batches meanwhile.
-
-    Where all compute and other programs work as well, each waits for the slowest at every layer.
-    """
-    before = torch.get_num_threads()
-    torch.set_num_threads(max(1, min(before, thread_count() // 2)))
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _judged(trained: Trained, sets: Sequence[TrainingSet]) -> tuple[Result, bool]:

@@ -156,6 +156,17 @@ def check_together(module: nn.Module, world: World) -> None:
             )
 
 
+@contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """Have torch compute with so many threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 _CPUINFO = Path("/proc/cpuinfo")
 
 

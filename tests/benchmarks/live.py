@@ -22,7 +22,7 @@ import torch
 import dvskit
 from dvskit import Events
 from dvskit.networks import ConvLIF, Layered, MotionLIF
-from dvskit.training import InputConfig, Live, Model, load_model, shipped_models, stepping
+from dvskit.training import InputConfig, Live, Model, decisions, load_model, shipped_models
 from dvskit.training.decisions import WindowByWindow
 
 SIZE, BINS, BIN_US = (128, 128), 29, 50_000
@@ -102,7 +102,7 @@ def main() -> None:
     for name, model in models().items():
         bins = bins_of(model, given.rate, given.bins)
         print(line(name, "one thread", measure(model, bins)), flush=True)
-        with mock.patch.object(stepping, "one_thread", nullcontext):
+        with mock.patch.object(decisions, "torch_threads", nullcontext):
             print(line("", f"{torch.get_num_threads()} threads", measure(model, bins)), flush=True)
         with mock.patch("dvskit.training.live.stepping", WindowByWindow):
             few = bins[: model.input.bins + 10]
