@@ -11,7 +11,7 @@ import dvskit
 from dvskit import Events, render
 from dvskit.errors import ConfigError, OutputError, ShapeError
 from dvskit.events import Size
-from dvskit.render import CloudView, _splat, colormap
+from dvskit.render import CloudView, _camera, colormap
 from dvskit.render._camera import box_halves, corners, fit, rotation
 from dvskit.render._numbers import nice_step, tick_text, time_unit
 from dvskit.render._scene import Scene
@@ -99,8 +99,8 @@ def test_the_splat_shows_what_a_loop_over_the_definition_shows(point_px, perspec
     index = np.random.default_rng(5).integers(0, 256, len(events)).astype(np.uint8)
     camera = camera_for(events.size, perspective=perspective)
     layers = np.zeros((parts, 160, 200), np.uint32)
-    span = _splat.Span(int(events.t[0]), int(events.t[-1]))
-    _splat.splat_points(_splat.Points(events, index, point_px), camera, span, layers)
+    span = _camera.Span(int(events.t[0]), int(events.t[-1]))
+    _camera.splat_points(_camera.Points(events, index, point_px), camera, span, layers)
     nearest = layers.max(axis=0)
     by_hand = splat_by_hand(events, index, camera, (100, 80), point_px)
     assert {(int(v), int(u)) for v, u in np.argwhere(nearest)} == set(by_hand)
@@ -118,14 +118,14 @@ def test_marks_that_are_spread_are_what_the_splat_draws(point_px, threads, size_
     events = some_events()
     index = np.random.default_rng(5).integers(0, 256, len(events)).astype(np.uint8)
     camera = camera_for(events.size)  # of a picture of 100x80: in others points leave it
-    span = _splat.Span(int(events.t[0]), int(events.t[-1]))
-    points = _splat.Points(events, index, point_px)
-    drawn = _splat.empty_layers(1, size_px)
-    _splat.splat_points(points, camera, span, drawn)
-    monkeypatch.setattr(_splat, "_CROWD", 0)
-    monkeypatch.setattr(_splat, "_EVENTS_A_PART", 100)
+    span = _camera.Span(int(events.t[0]), int(events.t[-1]))
+    points = _camera.Points(events, index, point_px)
+    drawn = _camera.empty_layers(1, size_px)
+    _camera.splat_points(points, camera, span, drawn)
+    monkeypatch.setattr(_camera, "_CROWD", 0)
+    monkeypatch.setattr(_camera, "_EVENTS_A_PART", 100)
     monkeypatch.setenv("DVSKIT_THREADS", str(threads))
-    spread = _splat.layers_of(points, camera, span, size_px)
+    spread = _camera.layers_of(points, camera, span, size_px)
     assert drawn.any()
     assert np.array_equal(spread.max(axis=0), drawn[0])
 
@@ -143,7 +143,7 @@ def test_the_picture_is_the_same_for_any_number_of_threads(threads, colour, monk
     view = CloudView(colour=colour)
     monkeypatch.setenv("DVSKIT_THREADS", "1")
     whole = render.cloud_image(twice, view=view, width_px=200, height_px=150)
-    monkeypatch.setattr(_splat, "_EVENTS_A_PART", 100)
+    monkeypatch.setattr(_camera, "_EVENTS_A_PART", 100)
     monkeypatch.setattr(colormap, "_EVENTS_A_PART", 100)
     monkeypatch.setenv("DVSKIT_THREADS", threads)
     parted = render.cloud_image(twice, view=view, width_px=200, height_px=150)
@@ -175,10 +175,10 @@ def test_shading_averages_what_is_seen(parts):
     colours = render.by_time(some_events(), DARK)
     before = rng.integers(0, 256, (12, 20, 3)).astype(np.uint8)
     picture = before.copy()
-    _splat.shade_over(layers, colours, DARK.ground, picture)
+    _camera.shade_over(layers, colours, DARK.ground, picture)
     by_hand = shaded_by_hand(layers.max(axis=0), colours, DARK.ground, before)
     assert np.abs(picture - by_hand).max() <= 1
-    alone = _splat.shade_alone(layers, colours, DARK.ground).astype(float)
+    alone = _camera.shade_alone(layers, colours, DARK.ground).astype(float)
     taken = (layers.max(axis=0) > 0).reshape(12, 2, 20, 2).sum(axis=(1, 3))
     np.testing.assert_allclose(alone[:, :, 3], 255 * taken / 4, atol=0.5)
     share = alone[:, :, 3:] / 255

@@ -454,9 +454,9 @@ def test_pictures_of_a_turn_are_those_of_its_cameras(threads, sweep_us, monkeypa
 
 
 def part_by_hand(scene, part, camera, seen):
-    splat = turntable_module._splat
+    splat = turntable_module._camera
     share = 2_000 / (scene.span.stop_us - scene.span.start_us + 1)
-    layers = splat.empty_layers(1, scene.size_px, 1)
+    layers = splat.empty_layers(1, scene.size_px)
     points = splat.Points(part, scene.colours.index[seen], scene.point_px(camera, share))
     splat.splat_points(points, camera, scene.span, layers)
     picture = scene.ground(camera)
@@ -656,14 +656,14 @@ def test_a_picture_that_lacks_a_word_or_its_box_is_told_from_the_kept_one(name, 
 def test_a_picture_that_lacks_a_twentieth_of_its_points_is_told_from_the_kept_one(
     name, monkeypatch
 ):
-    splat = turntable_module._splat.splat_points
+    splat = turntable_module._camera.splat_points
 
     def fewer(points, *rest):
         most = len(points.events) * 19 // 20  # type: ignore[attr-defined]
         part = replace(points, events=points.events[:most], index=points.index[:most])  # type: ignore
         splat(part, *rest)
 
-    monkeypatch.setattr(turntable_module._splat, "splat_points", fewer)
+    monkeypatch.setattr(turntable_module._camera, "splat_points", fewer)
     assert beside_kept(name) > 0.02
 
 

@@ -10,8 +10,8 @@ import pytest
 
 from dvskit.render import plots
 from dvskit.render._numbers import scientific_text, small_hz_text
-from dvskit.render.plots.bars import colour_bar
 from dvskit.render.plots.confusion import broken, name_classes
+from dvskit.render.plots.pixel_map import colour_bar
 from dvskit.render.plots.style import note
 from tests.plot_words import collisions, drawn_words
 from tests.test_plots import crowded, drawings, lamp, scattered

@@ -26,9 +26,9 @@ from dvskit.render.plots.intervals import KINDS, interval_edges
 from dvskit.render.plots.noise import report
 from dvskit.render.plots.pixel_map import count_pixels, most_of_blocks
 from dvskit.render.plots.rate import count_over_time, for_eyes
+from dvskit.render.plots.spectrum import name_points
 from dvskit.render.plots.style import log_ticks, plain_number
-from dvskit.render.plots.weights import tiled
-from dvskit.render.plots.words import name_points
+from dvskit.render.plots.training import tiled
 from tests.pictures import matches
 
 OF_EVENTS = ("rate", "balance", "intervals", "pixel_map", "spectrum", "flicker", "noise")

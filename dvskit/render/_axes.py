@@ -29,7 +29,6 @@ class Axis:
     whole: bool
 
     def place(self, value: float) -> float:
-        """Return the box coordinate of a value."""
         return self.origin + self.scale * value
 
     def ticks(self, count: float) -> list[tuple[float, str]]:
@@ -62,7 +61,6 @@ class Edge:
 
     @property
     def length_px(self) -> float:
-        """Pixels from end to end."""
         return float(np.hypot(*(self.stop - self.start)))
 
 
@@ -112,7 +110,6 @@ class Style:
 
     @property
     def worded(self) -> bool:
-        """Whether there is room for words."""
         width, height = self.size_px
         return width >= _LEAST_UNITS[0] * self.unit_px and height >= _LEAST_UNITS[1] * self.unit_px
 

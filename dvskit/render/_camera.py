@@ -1,26 +1,39 @@
-"""The box of a cloud and the camera before it; the page has the same in JavaScript.
+"""The box of a cloud, the camera before it, and events as points in its pictures.
 
 The box is centred on the origin. Its first axis is time (early at negative values), the second
 points up (row 0 is the top), the third is x, so that from the early side a cloud looks as the
-sensor saw it.
+sensor saw it. The page has the same in JavaScript.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit.events import Size
+from dvskit._threads import run_parts, run_ranges, thread_count
+from dvskit.events import Events, Size
+from dvskit.render import cloud_kernels
+from dvskit.render.colormap import Colours, rgb
 
 TIME_LENGTH = 1.7  # of the box, where the longer side of the sensor is 1
 FOCAL = 3.0  # cotangent of half the angle of view: a mild perspective
 _FAR_AWAY = 1e6  # where the eye of a parallel projection is, as good as at infinity
 
+OVERSAMPLE = 2
+_HAZE = 0.3  # how much of the ground is in the colour of the farthest points
+_HAZE_STEPS = 64
+_EVENTS_A_PART = 1 << 18
+_CROWD = 1  # events a pixel, from which on marks are cheaper
+_MOST_BYTES = 1 << 30
+
 Rect = tuple[float, float, float, float]  # left, top, right, bottom in pixels
+Layers = NDArray[np.uint32]  # (parts, 2 * height, 2 * width), as cloud_kernels.splat says
 
 
 def box_halves(size: Size) -> NDArray[np.float64]:
@@ -116,3 +129,158 @@ def fit(
     across, up = extent(far).mean(axis=0)
     u, v = float((left + right) / 2 - across), float((top + bottom) / 2 + up)
     return [Camera(turn, far, scale, u, v, perspective) for turn in turns]
+
+
+class Span(NamedTuple):
+    """The time that the box holds, in microseconds; the last event is at its far end."""
+
+    start_us: int
+    stop_us: int
+
+    @property
+    def length_us(self) -> int:
+        """Microseconds from the first event to the last."""
+        return self.stop_us - self.start_us
+
+
+def empty_layers(count: int, size_px: tuple[int, int]) -> Layers:
+    """Return layers for `count` events: one for each thread that can be used."""
+    height, width = size_px[1] * OVERSAMPLE, size_px[0] * OVERSAMPLE
+    parts = min(thread_count(), 8, -(-count // _EVENTS_A_PART), _MOST_BYTES // (4 * height * width))
+    return np.zeros((max(1, parts), height, width), np.uint32)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Points:
+    """Events with the colours that they have, (n,) uint8, and the side of a point in pixels."""
+
+    events: Events
+    index: NDArray[np.uint8]
+    size_px: float
+
+
+def layers_of(points: Points, camera: Camera, span: Span, size_px: tuple[int, int]) -> Layers:
+    """Return points drawn into layers of their own.
+
+    Of many events only the middles are marked; each place then takes the nearest mark around it.
+    """
+    count = len(points.events)
+    if count < _CROWD * size_px[0] * size_px[1]:
+        layers = empty_layers(count, size_px)
+        splat_points(points, camera, span, layers)
+        return layers
+    brush = _brush(points)
+    reach = int(np.abs(brush).max())
+    margin_px = -(-reach // OVERSAMPLE)
+    reach = margin_px * OVERSAMPLE
+    padded = (size_px[0] + 2 * margin_px, size_px[1] + 2 * margin_px)
+    marked, layers = empty_layers(count, padded), empty_layers(1, size_px)
+    _splat(points, camera, span, np.array([[reach, reach]]), marked)
+    _by_rows(
+        lambda fine, _: cloud_kernels.spread(marked, reach, brush, fine.start, layers[0, fine]),
+        size_px[1], None,
+    )  # fmt: skip
+    return layers
+
+
+def splat_points(points: Points, camera: Camera, span: Span, layers: Layers) -> None:
+    """Draw points into layers, over what is there, each thread into its own.
+
+    Of two at the same depth (in 2^24 steps) the one whose colour comes first is seen, so that the
+    outcome does not depend on threads.
+    """
+    _splat(points, camera, span, _brush(points), layers)
+
+
+def _brush(points: Points) -> NDArray[np.int64]:
+    return round_brush(max(1, round(points.size_px * OVERSAMPLE)))
+
+
+def _splat(
+    points: Points, camera: Camera, span: Span, brush: NDArray[np.int64], layers: Layers
+) -> None:
+    """Draw the places (k, 2) of a brush about each point."""
+    events = points.events
+    to_camera = _event_matrix(events.size, camera, max(1, span.length_us))
+    reach = camera.perspective * _radius(events.size)
+    lens = np.array(
+        [camera.scale * OVERSAMPLE, camera.centre_u * OVERSAMPLE, camera.centre_v * OVERSAMPLE,
+         camera.distance + reach, 2 * reach]
+    )  # fmt: skip
+    cuts = [len(events) * part // len(layers) for part in range(len(layers) + 1)]
+
+    def work(part: int) -> None:
+        at = slice(cuts[part], cuts[part + 1])
+        cloud_kernels.splat(
+            (events.t[at], events.x[at], events.y[at], points.index[at]), span.start_us,
+            (to_camera, lens), brush, layers[part],
+        )  # fmt: skip
+
+    run_parts(work, len(layers))
+
+
+def _radius(size: Size) -> float:
+    return float(np.linalg.norm(box_halves(size)))
+
+
+def round_brush(side: int) -> NDArray[np.int64]:
+    """Return the offsets (k, 2) dv, du of the pixels of a disc `side` pixels across."""
+    at = np.arange(side) - (side - 1) / 2
+    inside = at[:, None] ** 2 + at[None, :] ** 2 <= (side / 2) ** 2 * 1.05
+    return np.argwhere(inside) - side // 2
+
+
+def _event_matrix(size: Size, camera: Camera, span_us: int) -> NDArray[np.float64]:
+    pixel = 1 / max(size)
+    # Columns of box coordinates per microsecond, per x, per y, and the event at (0, 0, start).
+    box = np.zeros((3, 4))
+    box[0, 0], box[0, 3] = TIME_LENGTH / span_us, -TIME_LENGTH / 2
+    box[2, 1], box[2, 3] = pixel, (0.5 - size.width / 2) * pixel
+    box[1, 2], box[1, 3] = -pixel, (size.height / 2 - 0.5) * pixel
+    seen = camera.turn @ box
+    # How far towards the camera becomes how near within the ball about the box, 0..1.
+    radius = _radius(size)
+    seen[2] /= 2 * radius
+    seen[2, 3] += 0.5
+    return np.asarray(seen)
+
+
+def _shades(colours: Colours, ground: str) -> NDArray[np.float32]:
+    """Return (64, 256, 3): the palette from the farthest, in haze, to the nearest."""
+    fog = _HAZE * (1 - (np.arange(_HAZE_STEPS) + 0.5) / _HAZE_STEPS)[:, None, None]
+    palette = np.zeros((256, 3))
+    palette[: len(colours.palette)] = colours.palette
+    return (palette * (1 - fog) + np.array(rgb(ground)) * fog).astype(np.float32)
+
+
+def shade_over(
+    layers: Layers,
+    colours: Colours,
+    ground: str,
+    picture: NDArray[np.uint8],
+    threads: int | None = None,
+) -> None:
+    """Draw what the layers hold over a picture, (height, width, 3), or on nothing, (..., 4)."""
+    shades = _shades(colours, ground)
+    _by_rows(
+        lambda fine, rows: cloud_kernels.shade(layers[:, fine], OVERSAMPLE, shades, picture[rows]),
+        len(picture), threads,
+    )  # fmt: skip
+
+
+def shade_alone(layers: Layers, colours: Colours, ground: str) -> NDArray[np.uint8]:
+    """Return what the layers hold, (height, width, 4): RGB and alpha, 0 where there is nothing."""
+    _, height, width = layers.shape
+    alone = np.zeros((height // OVERSAMPLE, width // OVERSAMPLE, 4), np.uint8)
+    shade_over(layers, colours, ground, alone)
+    return alone
+
+
+def _by_rows(work: Callable[[slice, slice], None], count: int, threads: int | None) -> None:
+    """Call work with rows of the layers and those of the picture that they are averaged to."""
+    parts = min(thread_count() if threads is None else threads, 8, count)
+
+    def some(first: int, stop: int) -> None:
+        work(slice(first * OVERSAMPLE, stop * OVERSAMPLE), slice(first, stop))
+
+    run_ranges(some, count, parts)

@@ -121,7 +121,6 @@ def _levels(colour: str) -> NDArray[np.float64]:
 
 @lru_cache(maxsize=1)
 def font_file() -> str:
-    """Return the path of the font."""
     own = Path(mpl.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")
     if own.is_file():
         return str(own)

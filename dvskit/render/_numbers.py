@@ -3,11 +3,29 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from dvskit.errors import ConfigError
 
-_UNITS = (("µs", 1.0, 2_000), ("ms", 1e3, 2_000_000), ("s", 1e6, math.inf))
+
+class Unit(NamedTuple):
+    """A unit, and how many base units (microseconds, events a second) it is."""
+
+    name: str
+    scale: float
+
+
+_US, _MS, _S = Unit("µs", 1.0), Unit("ms", 1e3), Unit("s", 1e6)
+# Each up to which number of base units.
+_TIMES = ((2_000, _US), (2_000_000, _MS), (math.inf, _S))
+_SPANS = (
+    (1e3, _US), (1e6, _MS), (6e8, _S), (7.2e9, Unit("min", 6e7)), (math.inf, Unit("h", 3.6e9)),
+)  # fmt: skip
+_RATES = (
+    (1e3, Unit("ev/s", 1.0)), (1e6, Unit("kev/s", 1e3)), (1e9, Unit("Mev/s", 1e6)),
+    (math.inf, Unit("Gev/s", 1e9)),
+)  # fmt: skip
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -18,9 +36,23 @@ def check_range(least: float, most: float, **named: float | None) -> None:
             raise ConfigError(f"{name}={value} is outside {least}..{most}")
 
 
-def time_unit(span_us: float) -> tuple[str, float]:
-    """Return the unit for a span of time, and its length in microseconds."""
-    return next((name, length) for name, length, below in _UNITS if span_us < below)
+def _unit(value: float, units: Sequence[tuple[float, Unit]]) -> Unit:
+    return next((unit for below, unit in units if value < below), units[-1][1])
+
+
+def time_unit(span_us: float) -> Unit:
+    """Return the unit for an axis of time, or a figure with digits."""
+    return _unit(span_us, _TIMES)
+
+
+def span_unit(span_us: float) -> Unit:
+    """Return the unit to show a span of time in."""
+    return _unit(span_us, _SPANS)
+
+
+def rate_unit(rate_hz: float) -> Unit:
+    """Return the unit to show rates of up to `rate_hz` events a second in."""
+    return _unit(rate_hz, _RATES)
 
 
 def nice_step(span: float, count: float, *, whole: bool = False) -> float:
@@ -44,31 +76,6 @@ def number_text(value: float, digits: int = 4) -> str:
     decimals = digits - 1 - math.floor(math.log10(abs(value)))
     text = f"{round(value, decimals):,.{max(0, decimals)}f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
-
-
-class Unit(NamedTuple):
-    """A unit, and how many base units (microseconds, events a second) it is."""
-
-    name: str
-    scale: float
-
-
-def span_unit(span_us: float) -> Unit:
-    """Return the unit to show a span of time in."""
-    if span_us < 1e3:
-        return Unit("µs", 1.0)
-    if span_us < 6e8:
-        return Unit("ms", 1e3) if span_us < 1e6 else Unit("s", 1e6)
-    return Unit("min", 6e7) if span_us < 7.2e9 else Unit("h", 3.6e9)
-
-
-def rate_unit(rate_hz: float) -> Unit:
-    """Return the unit to show rates of up to `rate_hz` events a second in."""
-    if rate_hz < 1e3:
-        return Unit("ev/s", 1.0)
-    if rate_hz < 1e6:
-        return Unit("kev/s", 1e3)
-    return Unit("Mev/s", 1e6) if rate_hz < 1e9 else Unit("Gev/s", 1e9)
 
 
 def span_text(time_us: float) -> str:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from dvskit._arguments import check_arguments
 from dvskit.errors import ShapeError
-from dvskit.render import _splat
+from dvskit.render import _camera
 from dvskit.render._axes import Style, bounds, draw_box
 from dvskit.render._camera import (
     Camera,
@@ -104,7 +104,6 @@ class CloudView:
 
     @property
     def theme(self) -> Theme:
-        """The colours of the picture."""
         return DARK if self.dark else LIGHT if self.dpi is None else PAPER
 
     def style(self, size_px: tuple[int, int]) -> Style:
@@ -130,7 +129,7 @@ class Scene:
     ) -> None:
         check_size_px(size_px)
         self.size_px, self.events, self.style = size_px, kept.events, view.style(size_px)
-        self.span = _splat.Span(kept.start_us, kept.stop_us)
+        self.span = _camera.Span(kept.start_us, kept.stop_us)
         self.colours = view.colour(kept.events, self.style.theme)
         self._view = view
         lines = _lines(kept, view, self.style, note)
@@ -208,10 +207,10 @@ class Scene:
         """Return all that lies behind the events: the box, its labels, the key, the words."""
         return [*self._box(camera), *self._header]
 
-    def layers(self, camera: Camera) -> _splat.Layers:
+    def layers(self, camera: Camera) -> _camera.Layers:
         """Return the nearest events at each place."""
-        points = _splat.Points(self.events, self.colours.index, self.point_px(camera))
-        return _splat.layers_of(points, camera, self.span, self.size_px)
+        points = _camera.Points(self.events, self.colours.index, self.point_px(camera))
+        return _camera.layers_of(points, camera, self.span, self.size_px)
 
     def ground(self, camera: Camera) -> NDArray[np.uint8]:
         """Return the picture without events, (height, width, 3)."""
@@ -220,12 +219,12 @@ class Scene:
     def picture(self, camera: Camera) -> NDArray[np.uint8]:
         """Return the picture, (height, width, 3) uint8, RGB."""
         picture = self.ground(camera)
-        _splat.shade_over(self.layers(camera), self.colours, self.style.theme.ground, picture)
+        _camera.shade_over(self.layers(camera), self.colours, self.style.theme.ground, picture)
         return picture
 
     def points(self, camera: Camera) -> NDArray[np.uint8]:
         """Return the events alone, (height, width, 4) uint8, RGB and alpha."""
-        return _splat.shade_alone(self.layers(camera), self.colours, self.style.theme.ground)
+        return _camera.shade_alone(self.layers(camera), self.colours, self.style.theme.ground)
 
 
 def check_size_px(size_px: tuple[int, int]) -> None:

@@ -76,7 +76,6 @@ class Thinner:
             self._count = len(self._parts[0])
 
     def kept(self) -> Thinned:
-        """Return what is kept so far."""
         events = Events.concatenate(self._parts, self._size)
         return Thinned(events, self._every, self._total, self.start_us, self._stop_us)
 
@@ -146,7 +145,6 @@ class Whole(Thinner):
         self._rate = RateBins()
 
     def add(self, block: Events) -> None:
-        """Take the next block of the stream."""
         super().add(block)
         self._rate.add(block)
 
@@ -165,7 +163,6 @@ class Latest:
         self.start_us = 0  # the time of the first event that is kept
 
     def add(self, block: Events) -> None:
-        """Take the next block of the stream."""
         if not len(block):
             return
         self._blocks.append(block.copy())
@@ -229,7 +226,6 @@ class Overview:
             return self._sample.rated()
 
     def wait(self, seconds: float) -> None:
-        """Wait until it is done, but no longer than that."""
         self._thread.join(seconds)
 
     def close(self, patience_s: float | None = None) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import struct
 import zlib
 from dataclasses import dataclass
@@ -36,23 +35,12 @@ from dvskit.render._drawing import (
 )
 from dvskit.render._scene import CloudView, Scene, check_size_px
 from dvskit.render._thin import thin
+from dvskit.render.plots.style import figure_bytes
 
 SUFFIXES = (".png", ".svg", ".pdf")
 _SCREEN_DPI = 96
 _INCH = 0.0254
-# Of one run and the next the same bytes: no dates, no random identifiers. The letters of SVG are
-# outlines: as text they would be set in another font, at another width, where this one is missing.
-_SETTINGS: dict[Any, Any] = {
-    "svg.hashsalt": "dvskit",
-    "svg.fonttype": "path",
-    "pdf.fonttype": 42,
-    "image.composite_image": False,
-    "path.simplify": False,
-}
-_METADATA: dict[str, dict[str, Any]] = {
-    "svg": {"Date": None, "Creator": None},
-    "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
-}
+_SETTINGS: dict[Any, Any] = {"image.composite_image": False, "path.simplify": False}
 __all__ = ["CloudReport", "CloudView", "check_size_px", "check_suffix", "cloud", "cloud_image"]
 
 
@@ -88,9 +76,7 @@ def vector_bytes(scene: Scene, form: str, dpi: float | None) -> bytes:
             )  # fmt: skip
         panel.set_xlim(0, width)
         panel.set_ylim(height, 0)
-        data = io.BytesIO()
-        figure.savefig(data, format=form, dpi=dpi, metadata=_METADATA[form])
-    return data.getvalue()
+        return figure_bytes(figure, form, dpi)
 
 
 def _draw(panel: Axes, drawing: Drawing, points: float) -> None:

@@ -100,10 +100,7 @@ def count_levels(counts: NDArray[np.int64], log_most: float, levels: NDArray[np.
 
 @njit(cache=True, nogil=True)
 def pick(
-    x: NDArray[np.int16],
-    y: NDArray[np.int16],
-    levels: NDArray[np.uint8],
-    index: NDArray[np.uint8],
+    x: NDArray[np.int16], y: NDArray[np.int16], levels: NDArray[np.uint8], index: NDArray[np.uint8]
 ) -> None:
     """Give each event the level of its pixel."""
     for i in range(len(x)):

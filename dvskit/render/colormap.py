@@ -42,34 +42,24 @@ class Theme:
 
 
 DARK = Theme(
-    ground="#0d0e14",
-    line="#565b70",
-    grid="#22252f",
-    text="#e8e9ef",
-    faint="#9297a8",
+    ground="#0d0e14", line="#565b70", grid="#22252f", text="#e8e9ef", faint="#9297a8",
     time_stops=(
         "#f6ef3a", "#fdca26", "#fb9f3a", "#ed7953", "#d8576b", "#bd3f95", "#9f3cbc", "#8146dc",
     ),
     count_stops=(
         "#842681", "#a8327d", "#cc3f71", "#eb5760", "#fa7d5e", "#fea772", "#fed194", "#fcf9bb",
     ),
-    on="#ffa62b",
-    off="#4aa8f0",
+    on="#ffa62b", off="#4aa8f0",
 )  # fmt: skip
 LIGHT = Theme(
-    ground="#fbfbf9",
-    line="#9a9daa",
-    grid="#e6e6e3",
-    text="#1b1d26",
-    faint="#6a6e7c",
+    ground="#fbfbf9", line="#9a9daa", grid="#e6e6e3", text="#1b1d26", faint="#6a6e7c",
     time_stops=(
         "#ecc010", "#f5a623", "#f0853f", "#dd5d62", "#c33d84", "#9c179e", "#7201a8", "#46039f",
     ),
     count_stops=(
         "#fea571", "#f8745c", "#e04c67", "#b83779", "#8e2a81", "#651a80", "#3b0f70", "#140e36",
     ),
-    on="#d55e00",
-    off="#0072b2",
+    on="#d55e00", off="#0072b2",
 )  # fmt: skip
 PAPER = replace(LIGHT, ground="#ffffff")
 

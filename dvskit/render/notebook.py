@@ -16,20 +16,11 @@ from numpy.typing import NDArray
 
 from dvskit._arguments import check_arguments
 from dvskit._files import check_output, write_whole
-from dvskit.errors import ConfigError, DvskitError, one_line
-from dvskit.events import (
-    Events,
-    EventsSource,
-    Source,
-    SourcePart,
-    Viewable,
-    about,
-    cut,
-    file_name,
-)
+from dvskit.errors import DvskitError, one_line
+from dvskit.events import Events, EventsSource, Source, SourcePart, Viewable, about, cut, file_name
 from dvskit.filters import FilteredSource
 from dvskit.formats import Recording, RecordingPart
-from dvskit.render._numbers import number_text
+from dvskit.render._numbers import check_range, number_text
 from dvskit.render.colormap import LIGHT, rgb
 from dvskit.render.page import check_page_suffix, hold, page_html
 
@@ -58,13 +49,14 @@ def html(shown: Viewable) -> str:
     once.
     """
     if isinstance(shown, Events):
-        return events_html(shown)
-    if isinstance(shown, Recording | RecordingPart):
-        return recording_html(shown)
-    return source_html(shown)  # type: ignore[arg-type]
+        return _events_html(shown)
+    source: Source = shown  # type: ignore[assignment]
+    if isinstance(source, Recording | RecordingPart):
+        return _with_beginning(source, _about_recording(source))
+    return _with_beginning(source, [*about(source), ("sensor", f"{source.size} pixels")])
 
 
-def events_html(events: Events) -> str:
+def _events_html(events: Events) -> str:
     """Return events as HTML: a picture of where they are, the figures, a sparkline of the rate.
 
     Orange pixels have more ON, blue ones more OFF. Beyond 2,000,000 events the picture is of every
@@ -81,16 +73,14 @@ def events_html(events: Events) -> str:
         rows.append(("time", f"{events.t[0]} to {events.t[-1]} µs"))
         span = events.duration_us * 1e-6
         if span:
-            rows.append(
-                ("rate", f"{len(events) / span:,.0f} events/s over {number_text(span, 6)} s")
-            )
+            rate = f"{len(events) / span:,.0f} events/s over {number_text(span, 6)} s"
+            rows.append(("rate", rate))
         if every > 1:
             rows.append(("picture", f"of one event in {every}"))
     return _frame(_picture(events[::every]), _table(rows) + _sparkline(events))
 
 
-def recording_html(recording: Recording | RecordingPart) -> str:
-    """Return what is known of a recording, and a picture of its beginning, as HTML."""
+def _about_recording(recording: Recording | RecordingPart) -> list[tuple[str, str]]:
     whole = recording.recording if isinstance(recording, RecordingPart) else recording
     file = whole.path
     rows = [("recording", str(file)), ("format", whole.format)]
@@ -98,40 +88,29 @@ def recording_html(recording: Recording | RecordingPart) -> str:
         rows.append(("bytes", f"{file.stat().st_size:,}"))
     rows.append(("sensor", f"{whole.size} pixels ({_ORIGINS[whole.size_origin]})"))
     if isinstance(recording, RecordingPart):
-        start, stop = recording.start_us, recording.stop_us
-        rows.append(
-            (
-                "part",
-                f"{'start' if start is None else start} to {'end' if stop is None else stop} µs",
-            )
-        )
+        start = "start" if recording.start_us is None else recording.start_us
+        stop = "end" if recording.stop_us is None else recording.stop_us
+        rows.append(("part", f"{start} to {stop} µs"))
     rows += [("assumed", text) for text in whole.assumptions]
     if recording.damage:
         rows.append(("damage", str(recording.damage)))
-    return _with_beginning(recording, rows)
-
-
-def source_html(source: Source) -> str:
-    """Return what a source says of itself, as HTML, and a picture of its beginning if it is a file.
-
-    Events in memory are as good as a file.
-    """
-    return _with_beginning(source, [*about(source), ("sensor", f"{source.size} pixels")])
+    return rows
 
 
 def _with_beginning(source: Source, rows: list[tuple[str, str]]) -> str:
-    look = _look_at(source)
+    look, picture = _look_at(source), ""
     if look is None:
-        rows.append(("events", ".load() gives them all, .blocks(count=...) some at a time"))
-        return _frame("", _table(rows))
+        row = "events", ".load() gives them all, .blocks(count=...) some at a time"
+        return _frame("", _table([*rows, row]))
     try:
         seen = beginning(look)
+        row = "picture", "none: it begins without events"
+        if len(seen):
+            row = "picture", f"of the first {len(seen):,} events, {seen.duration_us * 1e-6:.3g} s"
+            picture = _picture(seen[:: max(1, -(-len(seen) // _MOST_EVENTS))])
     except (DvskitError, OSError) as error:  # what shows itself must not fail
-        return _frame("", _table([*rows, ("not read", one_line(error))]))
-    if not len(seen):
-        return _frame("", _table([*rows, ("picture", "none: it begins without events")]))
-    rows.append(("picture", f"of the first {len(seen):,} events, {seen.duration_us * 1e-6:.3g} s"))
-    return _frame(_picture(seen[:: max(1, -(-len(seen) // _MOST_EVENTS))]), _table(rows))
+        row = "not read", one_line(error)
+    return _frame(picture, _table([*rows, row]))
 
 
 def beginning(source: Source) -> Events:
@@ -214,8 +193,7 @@ def page(
     a million events. Beyond `max_events` it holds every 2nd, 4th, 8th, ... event and says so.
     Raises ConfigError for max_events < 1 and height_px outside 100..10000.
     """
-    if not 100 <= height_px <= 10_000:
-        raise ConfigError(f"height_px={height_px} is outside 100..10000")
+    check_range(100, 10_000, height_px=height_px)
     held = hold(events_or_source, max_events=max_events)
     if title is None:
         title = file_name(events_or_source) or "Events"

@@ -17,19 +17,13 @@ from dvskit._files import check_output, whole_file
 from dvskit._threads import thread_count
 from dvskit.errors import ConfigError
 from dvskit.events import Events, Source
-from dvskit.render import _splat, cloud_kernels
+from dvskit.render import _camera, cloud_kernels
 from dvskit.render._drawing import missing_letters
 from dvskit.render._numbers import check_range, number_text, time_unit
 from dvskit.render._scene import CloudView, Scene
 from dvskit.render._thin import thin
 from dvskit.render.colormap import Bar, Colours, Theme, gradient, nearest_rows, rgb
-from dvskit.render.frames.writers import (
-    VIDEO_SUFFIXES,
-    Film,
-    InThread,
-    check_encoding,
-    output_fps,
-)
+from dvskit.render.frames.writers import VIDEO_SUFFIXES, Film, InThread, check_encoding, output_fps
 
 Picture = NDArray[np.uint8]
 
@@ -157,17 +151,17 @@ def pictures(scene: Scene, view: CloudView, turn: Turn, frames: int) -> Iterator
     span_us = scene.span.length_us + 1
     sweep_us = span_us if turn.sweep_us is None else min(turn.sweep_us, span_us)
     threads = min(thread_count(), 8)
-    unused = [_splat.empty_layers(1, scene.size_px) for _ in range(threads)]
+    unused = [_camera.empty_layers(1, scene.size_px) for _ in range(threads)]
 
     def draw(number: int) -> Picture:
         camera, layers = cameras[number], unused.pop()
         point_px = scene.point_px(camera, sweep_us / span_us)
         layers.fill(0)
         for part in _window(scene, span_us * number // frames, sweep_us):
-            points = _splat.Points(scene.events[part], scene.colours.index[part], point_px)
-            _splat.splat_points(points, camera, scene.span, layers)
+            points = _camera.Points(scene.events[part], scene.colours.index[part], point_px)
+            _camera.splat_points(points, camera, scene.span, layers)
         picture, ground = scene.ground(camera), scene.style.theme.ground
-        _splat.shade_over(layers, scene.colours, ground, picture, threads=1)
+        _camera.shade_over(layers, scene.colours, ground, picture, threads=1)
         unused.append(layers)
         return picture
 

@@ -19,14 +19,7 @@ from dvskit.events import Events, Size, Source
 from dvskit.render._numbers import check_range
 from dvskit.render.colormap import DARK, LIGHT
 from dvskit.render.frames import Decay, Style, frames
-from dvskit.render.frames.canvas import (
-    Beside,
-    Canvas,
-    Dithered,
-    Images,
-    lay_out,
-    whole_palette,
-)
+from dvskit.render.frames.canvas import Beside, Canvas, Dithered, Images, lay_out, whole_palette
 from dvskit.render.frames.writers import (
     TIMES_FILE,
     VIDEO_SUFFIXES,

@@ -18,16 +18,7 @@ from dvskit._arguments import check_arguments
 from dvskit.errors import ConfigError, EventsError, GeometryError, VideoError
 from dvskit.events import Events, Size, Source, as_source, cut
 from dvskit.render.colormap import DARK, Theme
-from dvskit.render.frames.styles import (
-    Count,
-    Decay,
-    Linear,
-    Polarity,
-    Run,
-    Style,
-    Surface,
-    styles,
-)
+from dvskit.render.frames.styles import Count, Decay, Linear, Polarity, Run, Style, Surface, styles
 
 __all__ = [
     "Count", "Decay", "EventFrames", "Linear", "Moment", "Polarity", "Style", "Surface", "frames",
@@ -131,7 +122,6 @@ class _Pass:
         self._frame_us = self._time(0)
 
     def _time(self, number: int) -> int:
-        """Return the time of a frame."""
         return self._start_us + (number + 1) * self._period.numerator // self._period.denominator
 
     def take(self, events: Events) -> Iterator[Moment]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
@@ -210,39 +210,41 @@ class Dithered:
         return np.asarray(self._table[r, g, b])
 
 
+@dataclass(slots=True, eq=False)
 class Canvas:
     """Draws moments into one picture, (height, width) uint8 rows of the palette, used again.
+
+    zero_us  of the time code; None: the first moment's beginning
 
     Colours beside are rows of the palette, too, by `dithered`; without it they are left to
     `in_colour`, which all pictures are to go through then.
     """
 
-    def __init__(
-        self, layout: Layout, period_us: float, *, slow: float, beside: Beside | None,
-        dithered: Dithered | None = None, zero_us: int | None = None,
-    ) -> None:  # fmt: skip
-        self.layout = layout
+    layout: Layout
+    period_us: float
+    slow: float
+    beside: Beside | None
+    dithered: Dithered | None = None
+    zero_us: int | None = None
+    picture: NDArray[np.uint8] = field(init=False)
+    _image: NDArray[np.uint8] | None = field(init=False, default=None)  # beside, RGB
+    _rates: deque[tuple[int, int]] = field(init=False, default_factory=deque)
+
+    def __post_init__(self) -> None:
         # Text stands on the first step of its ramp, which is the ground too.
-        self.picture = np.full((layout.height, layout.width), _TEXT, np.uint8)
-        self._period_us = period_us
-        self._slow = slow
-        self._beside = beside
-        self._dithered = dithered
-        self._image: NDArray[np.uint8] | None = None  # beside, RGB
-        self._start_us = zero_us  # of the time code; else the first moment's beginning
-        self._rates: deque[tuple[int, int]] = deque()
+        self.picture = np.full((self.layout.height, self.layout.width), _TEXT, np.uint8)
 
     def draw(self, moment: Moment) -> NDArray[np.uint8]:
         """Return the picture of a moment; it is written over by the next one."""
         at = self.layout
-        if self._start_us is None:
-            self._start_us = round(moment.t_us - self._period_us)
+        if self.zero_us is None:
+            self.zero_us = round(moment.t_us - self.period_us)
         if at.scale == 1:
             self.picture[: at.sensor.height, : at.sensor.width] = moment.index
         else:
             frame_kernels.enlarge(moment.index, at.scale, self.picture)
-        if self._beside is not None and at.beside is not None:
-            image = self._beside.advance(moment.t_us, at.beside)
+        if self.beside is not None and at.beside is not None:
+            image = self.beside.advance(moment.t_us, at.beside)
             if image is not None:
                 self._put_beside(image)
         if at.footer_px:
@@ -252,10 +254,10 @@ class Canvas:
     def _put_beside(self, image: NDArray[np.uint8]) -> None:
         place = self._place_beside(self.picture)
         self._image = None
-        if self._dithered is not None:
+        if self.dithered is not None:
             if image.ndim == 2:
                 image = np.asarray(cv2.cvtColor(image, cv2.COLOR_GRAY2RGB))
-            place[:] = self._dithered(image)
+            place[:] = self.dithered(image)
         elif image.ndim == 2:
             place[:] = _GRAY_OF[image]
         else:
@@ -278,14 +280,14 @@ class Canvas:
         at = self.layout
         footer = self.picture[at.height - at.footer_px :]
         pad, small = round(at.text_px * 0.6), max(9, round(at.text_px * 0.72))
-        digits = 6 if self._period_us < 1000 else 3
-        time = f"{(moment.t_us - (self._start_us or 0)) / 1e6:.{digits}f} s".rjust(digits + 5)
+        digits = 6 if self.period_us < 1000 else 3
+        time = f"{(moment.t_us - (self.zero_us or 0)) / 1e6:.{digits}f} s".rjust(digits + 5)
         left = _write(footer, time, pad, pad // 2, at.text_px, _TEXT)
         second = pad // 2 + round(at.text_px * 1.3)
-        speed = speed_text(self._slow)
+        speed = speed_text(self.slow)
         beneath = max(pad, left - _text_width(speed, small))
         _write(footer, speed, beneath, second, small, _FAINT)
-        rate = (moment.on + moment.off) * 1e6 / self._period_us
+        rate = (moment.on + moment.off) * 1e6 / self.period_us
         text = rate_text(rate)
         right = at.width - pad - _text_width(text, small)
         if right - left < at.width // 4:
@@ -314,8 +316,8 @@ class Canvas:
         reach = middle - 3
         # A lone spike, such as a sensor's first frame, is cut: it would flatten all the rest.
         top = max(1.0, min(rates.max(), 3 * float(np.quantile(rates.max(axis=1), 0.9))))
-        top_hz = nice_step(top * 1e6 / self._period_us, 1.0)  # steady while rates change a little
-        top = top_hz * self._period_us / 1e6
+        top_hz = nice_step(top * 1e6 / self.period_us, 1.0)  # steady while rates change a little
+        top = top_hz * self.period_us / 1e6
         heights = np.ceil(np.minimum(rates / top, 1) * reach).repeat(bar, axis=0)
         place[middle] = _LINE
         shown = place[:, place.shape[1] - len(heights) :]
@@ -336,8 +338,8 @@ class Canvas:
         """Name times below the strip, as the time code counts them, in seconds."""
         height, width = shape
         left = axes.shape[1] - width
-        per_px = self._period_us * 1e-6 / bar
-        now = (now_us - (self._start_us or 0)) * 1e-6
+        per_px = self.period_us * 1e-6 / bar
+        now = (now_us - (self.zero_us or 0)) * 1e-6
         step = nice_step(width * per_px, width / (9 * tiny))
         first = max(0, math.ceil((now - width * per_px) / step))
         for number in range(first, math.floor(now / step) + 1):

@@ -17,12 +17,7 @@ from dvskit.filters.selecting import Columns
 
 
 @njit(cache=True, nogil=True)
-def add_remaining(
-    events: Columns,
-    frame_us: int,
-    window_us: int,
-    state: NDArray[np.int32],
-) -> None:
+def add_remaining(events: Columns, frame_us: int, window_us: int, state: NDArray[np.int32]) -> None:
     """Set state to the microseconds of the window that an event has left; negative for OFF.
 
     The latest event of a pixel stands, be it outside the window or not.
@@ -66,12 +61,7 @@ def draw_linear(
 
 
 @njit(cache=True, nogil=True)
-def add_decaying(
-    events: Columns,
-    frame_us: int,
-    tau_us: float,
-    state: NDArray[np.float32],
-) -> None:
+def add_decaying(events: Columns, frame_us: int, tau_us: float, state: NDArray[np.float32]) -> None:
     """Add +-exp(-(frame_us - t) / tau_us) to state."""
     t, x, y, p = events
     for i in range(len(t)):
@@ -80,12 +70,7 @@ def add_decaying(
 
 
 @njit(cache=True, nogil=True)
-def set_decaying(
-    events: Columns,
-    frame_us: int,
-    tau_us: float,
-    state: NDArray[np.float32],
-) -> None:
+def set_decaying(events: Columns, frame_us: int, tau_us: float, state: NDArray[np.float32]) -> None:
     """Set state to exp(-(frame_us - t) / tau_us)."""
     t, x, y, _ = events
     for i in range(len(t)):

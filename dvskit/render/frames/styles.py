@@ -266,10 +266,6 @@ def count_table(full: int) -> NDArray[np.uint8]:
     return np.concatenate([[0], np.rint(shares * 2 * LEVELS)]).astype(np.uint8)
 
 
-styles: dict[str, type[Polarity] | type[Count] | type[Decay] | type[Linear] | type[Surface]] = {
-    "polarity": Polarity,
-    "count": Count,
-    "decay": Decay,
-    "linear": Linear,
-    "surface": Surface,
+styles: dict[str, type[Polarity | Count | Decay | Linear | Surface]] = {
+    style.__name__.lower(): style for style in (Polarity, Count, Decay, Linear, Surface)
 }

@@ -8,7 +8,6 @@ import time
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Protocol, Self
 
 import av
@@ -82,13 +81,8 @@ def packed_table(yuv: NDArray[np.uint8]) -> NDArray[np.uint32]:
     return np.asarray(y << 20 | v << 10 | u, dtype=np.uint32)
 
 
-def _bytes(plane: Any) -> NDArray[np.uint8]:
-    return np.frombuffer(plane, np.uint8)
-
-
 def _plane(plane: Any) -> NDArray[np.uint8]:
-    rows: NDArray[np.uint8] = _bytes(plane).reshape(plane.height, plane.line_size)
-    return rows
+    return np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)
 
 
 class _StreamWriter:
@@ -98,15 +92,12 @@ class _StreamWriter:
     _stream: Any
 
     def put(self, packed: Any) -> None:
-        """Encode a packed picture."""
         self._container.mux(self._stream.encode(packed))
 
     def finish(self) -> None:
-        """Write the rest."""
         self._container.mux(self._stream.encode(None))
 
     def close(self) -> None:
-        """Close the file."""
         self._container.close()
 
 
@@ -158,7 +149,7 @@ class H264Writer(_StreamWriter):
         return frame
 
 
-class GifWriter(_StreamWriter):
+class _GifWriter(_StreamWriter):
     """An animated GIF with the palette as it is; its clock ticks in hundredths of a second."""
 
     def __init__(
@@ -176,17 +167,16 @@ class GifWriter(_StreamWriter):
         self._stream.codec_context.time_base = Fraction(1, 100)
 
     def pack(self, t_us: int, picture: NDArray[np.uint8]) -> Any:
-        """Return the picture packed."""
-        frame = av.VideoFrame(*self._size, "pal8")
+        frame: Any = av.VideoFrame(*self._size, "pal8")
         _plane(frame.planes[0])[:, : self._size[0]] = picture
-        _bytes(frame.planes[1])[:1024] = self._colours.ravel()
+        np.frombuffer(frame.planes[1], np.uint8)[:1024] = self._colours.ravel()
         frame.pts = round(self._count * 100 / self._fps)
         frame.time_base = Fraction(1, 100)
         self._count += 1
         return frame
 
 
-class FolderWriter:
+class _FolderWriter:
     """PNG files in a folder, and the time of each (us), as `dvskit.video.open_frames` reads it.
 
     Pictures may be (height, width, 3) RGB, too.
@@ -199,11 +189,9 @@ class FolderWriter:
         self._times: list[int] = []
 
     def pack(self, t_us: int, picture: NDArray[np.uint8]) -> Any:
-        """Return the picture packed."""
         return t_us, picture.copy()
 
     def put(self, packed: Any) -> None:
-        """Encode a packed picture."""
         t_us, picture = packed
         file = self._folder / f"frame_{len(self._times):06}.png"
         bgr = self._colours[picture] if picture.ndim == 2 else picture[..., ::-1]
@@ -212,7 +200,6 @@ class FolderWriter:
         self._times.append(t_us)
 
     def finish(self) -> None:
-        """Write the rest."""
         lines = "".join(f"{t_us}\n" for t_us in self._times)
         (self._folder / TIMES_FILE).write_text(lines, encoding="utf-8")
 
@@ -241,9 +228,9 @@ class Film:
         """Begin a file, or a folder; raises OSError or VideoError for FFmpeg's errors."""
         try:
             if not self.suffix:
-                return FolderWriter(partial, self.palette)
+                return _FolderWriter(partial, self.palette)
             if self.suffix == ".gif":
-                return GifWriter(partial, self.size, self.palette, fps=self.fps)
+                return _GifWriter(partial, self.size, self.palette, fps=self.fps)
             palette = None if self.in_colour else self.palette
             return H264Writer(
                 partial, self.size, palette, fps=self.fps, crf=self.crf, preset=self.preset
@@ -284,12 +271,7 @@ class InThread:
             time.sleep(_PAUSE_S)
         self._queue.put(packed)
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if error is not None:
             self._dropped.set()
         self._queue.put(None)

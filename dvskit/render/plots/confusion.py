@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from dvskit._arguments import check_arguments
 from dvskit.errors import ShapeError
 from dvskit.render._drawing import drawable, families
-from dvskit.render.plots.bars import colour_bar
 from dvskit.render.plots.fitting import write_below
+from dvskit.render.plots.pixel_map import colour_bar
 from dvskit.render.plots.spikes import as_array
 from dvskit.render.plots.style import FONT, PAPER, Plot, Style, note
 
@@ -227,18 +227,12 @@ def _room_pt(style: Style) -> float:
 
 def _height_pt(naming: Naming, style: Style, fonts: Sequence[str]) -> float:
     """Return how high a figure is whose matrix is as wide as it can be."""
-    lines = 1 + max(text.count("\n") for text in naming.columns)
-    names = lines * naming.size_pt
+    names = _most_lines(naming.columns) * naming.size_pt
     if naming.upright:
         names = max(map(_measure(naming.size_pt, fonts), "\n".join(naming.columns).split("\n")))
     bar = 3.7 * style.font_pt if style.narrow else 0.0
-    return naming.side_pt + names + 4.0 * style.font_pt + bar + _key_pt(naming, style)
-
-
-def _key_pt(naming: Naming, style: Style) -> float:
-    if not naming.key:
-        return 0.0
-    return (len(naming.key[0].lines) * LINE + 0.6) * style.small_pt
+    key = (len(naming.key[0].lines) * LINE + 0.6) * style.small_pt if naming.key else 0.0
+    return naming.side_pt + names + 4.0 * style.font_pt + bar + key
 
 
 def _write_names(axes: Axes, naming: Naming, fonts: list[str]) -> None:

@@ -7,7 +7,6 @@ looked at, and made again until nothing has to give way any more.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -37,23 +36,17 @@ class Note(NamedTuple):
     size_pt: float
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
-    """A figure and how large a point is on it, in its dots."""
+def _dots(figure: Figure) -> float:
+    """Return how many dots a point is."""
+    return float(figure.dpi / 72)
 
-    figure: Figure
 
-    @property
-    def dots(self) -> float:
-        """Return how many dots a point is."""
-        return float(self.figure.dpi / 72)
-
-    def size_pt(self, text: str, size_pt: float, *, spacing: float = 1.2) -> tuple[float, float]:
-        """Return the width and height of words in points."""
-        words = Text(0, 0, text, fontsize=size_pt, linespacing=spacing)
-        words.set_figure(self.figure)
-        box = words.get_window_extent(self.figure.canvas.get_renderer())  # type: ignore[attr-defined]
-        return float(box.width / self.dots), float(box.height / self.dots)
+def _width_pt(figure: Figure, text: str, size_pt: float) -> float:
+    """Return the width of words in points."""
+    words = Text(0, 0, text, fontsize=size_pt)
+    words.set_figure(figure)
+    box = words.get_window_extent(figure.canvas.get_renderer())  # type: ignore[attr-defined]
+    return float(box.width / _dots(figure))
 
 
 def write_below(
@@ -88,11 +81,10 @@ def settle(figure: Figure, notes: list[Note], kept: Collection[Axes] = ()) -> No
     axes_of = [
         axis for axes in all_axes(figure) if axes not in kept for axis in (axes.xaxis, axes.yaxis)
     ]
-    page = Page(figure)
     engine = figure.get_layout_engine()
     square = any(axes.get_aspect() == 1 for axes in figure.axes)
     # What is too long for any layout would leave nothing to the axes.
-    while _break_labels(page) or _narrow_legends(page):
+    while _break_labels(figure) or _narrow_legends(figure):
         pass
     still, before = 0, [("", 0.0) for _ in notes]
     # A picture with square pixels leaves room that its colour bar then takes: the layout needs
@@ -101,9 +93,9 @@ def settle(figure: Figure, notes: list[Note], kept: Collection[Axes] = ()) -> No
         engine.execute(figure)  # type: ignore[union-attr]
         _place(figure)
         _hold_numbers(axes_of)
-        broken = _break_labels(page) or _narrow_legends(page)
-        written = [_break_note(page, note) for note in notes]
-        thinned = [_thin(page, axis) for axis in axes_of]
+        broken = _break_labels(figure) or _narrow_legends(figure)
+        written = [_break_note(figure, note) for note in notes]
+        thinned = [_thin(figure, axis) for axis in axes_of]
         still = 0 if broken or any(thinned) or written != before else still + 1
         before = written
         if still > (_SQUARE_ROUNDS if square else 0):
@@ -139,29 +131,29 @@ def _hold_numbers(axes_of: Sequence[Axis]) -> None:
             )
 
 
-def _narrow_legends(page: Page) -> bool:
+def _narrow_legends(figure: Figure) -> bool:
     """Give legends above axes that leave the page a column less; return whether any did."""
     found = False
-    for axes in all_axes(page.figure):
+    for axes in all_axes(figure):
         legend = axes.get_legend()
         columns = int(legend.get_gid() or 1) if legend is not None else 1
-        if columns > 1 and legend.get_window_extent().x0 < page.dots:  # type: ignore[union-attr]
+        if columns > 1 and legend.get_window_extent().x0 < _dots(figure):  # type: ignore[union-attr]
             legend_above(axes, columns - 1)
             found = True
     return found
 
 
-def _break_labels(page: Page) -> bool:
+def _break_labels(figure: Figure) -> bool:
     """Break the names of axes that would leave the page at a space; return whether any were."""
     found = False
-    for axes in all_axes(page.figure):
-        box, end = axes.get_window_extent(), page.figure.bbox
+    for axes in all_axes(figure):
+        box, end = axes.get_window_extent(), figure.bbox
         for axis, middle, most in (
             (axes.xaxis, (box.x0 + box.x1) / 2, end.x1), (axes.yaxis, (box.y0 + box.y1) / 2, end.y1)
         ):  # fmt: skip
             text, size = axis.label.get_text(), float(axis.label.get_fontsize())
-            room = 2 * min(middle, most - middle) / page.dots - 2.0
-            if text and page.size_pt(text, size)[0] > room and " " in text:
+            room = 2 * min(middle, most - middle) / _dots(figure) - 2.0
+            if text and _width_pt(figure, text, size) > room and " " in text:
                 axis.set_label_text(_halved(text))
                 found = True
     return found
@@ -177,38 +169,38 @@ def _halved(text: str) -> str:
     return "\n".join(lines)
 
 
-def _break_note(page: Page, note: Note) -> tuple[str, float]:
+def _break_note(figure: Figure, note: Note) -> tuple[str, float]:
     """Write a note in as few lines as there is room for; return it, and how far up it stands."""
     axes = note.axes
     box = axes.get_window_extent()
-    end = float(page.figure.bbox.x1) - page.dots
+    end = float(figure.bbox.x1) - _dots(figure)
     legend = axes.get_legend()
-    if legend is not None and legend.get_window_extent().y0 >= box.y1 - page.dots:
-        end = float(legend.get_window_extent().x0) - 3 * page.dots
-    room_pt = (end - box.x0) / page.dots
+    if legend is not None and legend.get_window_extent().y0 >= box.y1 - _dots(figure):
+        end = float(legend.get_window_extent().x0) - 3 * _dots(figure)
+    room_pt = (end - box.x0) / _dots(figure)
     lines = [""]
     for part in note.parts:
         joined = f"{lines[-1]}, {part}" if lines[-1] else part
-        if lines[-1] and page.size_pt(joined, note.size_pt)[0] > room_pt:
+        if lines[-1] and _width_pt(figure, joined, note.size_pt) > room_pt:
             lines[-1] += ","
             lines.append(part)
         else:
             lines[-1] = joined
     text = "\n".join(lines)
     # Above a bar beside the axes the name of its highest tick rises.
-    over = box.x0 + page.size_pt(text, note.size_pt)[0] * page.dots > box.x1
+    over = box.x0 + _width_pt(figure, text, note.size_pt) * _dots(figure) > box.x1
     beside = any(child.get_window_extent().x0 > box.x1 for child in _set_into(axes))
     pad = _PAD_PT + (0.6 * note.size_pt if over and beside else 0.0)
     axes.set_title(text, color=note.colour, fontsize=note.size_pt, pad=pad)
     return text, pad
 
 
-def _thin(page: Page, axis: Axis) -> bool:
+def _thin(figure: Figure, axis: Axis) -> bool:
     """Name fewer ticks of an axis if names are over each other; return whether they were."""
     shown = _named_ticks(axis)
     along = 0 if isinstance(axis, XAxis) else 1
     places = sorted((box.get_points()[:, along].tolist() for _, box, _ in shown))
-    size = max((size for _, _, size in shown), default=0.0) * page.dots
+    size = max((size for _, _, size in shown), default=0.0) * _dots(figure)
     gap = size * (_ALONG if along == 0 else _UP)
     if all(one[1] + gap <= two[0] for one, two in pairwise(places)):
         return False

@@ -1,28 +1,54 @@
-"""The times between events of a pixel."""
+"""The times between events of a pixel, and where they are those of a lamp that flickers."""
 
 from __future__ import annotations
 
+import math
+from typing import NamedTuple
+
 import numpy as np
-from matplotlib.ticker import LogLocator, NullFormatter
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.colors import LogNorm, Normalize
+from matplotlib.ticker import FixedLocator, LogLocator, NullFormatter, NullLocator
 from numpy.typing import NDArray
 
 from dvskit._arguments import check_arguments
+from dvskit.errors import ConfigError
 from dvskit.events import Events, Source, as_source
 from dvskit.filters.selecting import columns
+from dvskit.render._numbers import hz_text
 from dvskit.render.plots import past_kernels
 from dvskit.render.plots.fitting import legend_above
+from dvskit.render.plots.pixel_map import (
+    axes_below,
+    bar_below,
+    map_height,
+    map_width_mm,
+    sensor_axes,
+)
 from dvskit.render.plots.style import (
     PAPER,
     Plot,
     Style,
+    count_text,
     grid_lines,
     log_ticks,
+    note,
     say_none,
 )
 
 _PER_DECADE = 20
 _DECADES = 13
 KINDS = ("OFF-OFF", "ON-ON", "mixed")
+_COVERED = 0.05  # the share of a map that marks of few pixels cover
+_PT_PER_MM = 72 / 25.4
+_BESIDE = 0.34  # the room for the frequencies beside a map, of the map's width
+_BELOW_PT = 32.0  # the height of the frequencies below a map, beside words of 8 points
+_LEAST_RATIO = 1.05  # colours that part less would tell noise apart
+_BINS = 48
+_ALIKE = 0.1  # how far a period may be from the one before, of their sum
+_OF_A_LAMP = 0.9  # the share of its periods that are as near
+_BY_CHANCE = (3 * _ALIKE - _ALIKE**3) / 2
 
 
 def interval_edges() -> NDArray[np.int64]:
@@ -111,3 +137,191 @@ def _decade(time_us: float, position: float | None = None) -> str:
         if time_us >= 0.999 * scale:
             return f"{time_us / scale:,.0f} {name}"
     return ""
+
+
+class Flicker(NamedTuple):
+    """Of each pixel (H, W): the frequency in Hz, NaN where it does not flicker; periods; events.
+
+    Periods are those like the one before, of the run that is most like a lamp.
+    """
+
+    frequency_hz: NDArray[np.float64]
+    periods: NDArray[np.int64]
+    events: NDArray[np.int64]
+
+
+@check_arguments
+def measure_flicker(
+    events_or_source: Events | Source,
+    *,
+    min_hz: float = 5.0,
+    max_hz: float = 1000.0,
+    certainty: float = 1e6,
+) -> Flicker:
+    """Return the frequency of each pixel that flickers for some time.
+
+    A period is the time from one change of OFF to ON to the next. Of a lamp nine of ten are like
+    the one before: 1 / max_hz to 1 / min_hz long, and apart by at most a tenth of their sum. By
+    chance it is one of seven: of independent ON and OFF events, however their rate changes slowly,
+    two successive periods T, U have |T - U| <= d (T + U) with a probability of at most
+    (3 d - d^3) / 2, that of gamma-distributed times of two steps (their share T / (T + U) is
+    Beta(2, 2)). A pixel flickers where some run of its periods is `certainty` times likelier of a
+    lamp than by chance (a cumulative sum of log-likelihood ratios, Page 1954): nine in a row are.
+    Its frequency is that of the periods of this run that are like the one before.
+
+    Raises ConfigError unless 0 < min_hz < max_hz and certainty >= 1.
+    """
+    if not 0 < min_hz < max_hz:
+        raise ConfigError(f"min_hz={min_hz}, max_hz={max_hz}: 0 < min_hz < max_hz is meant")
+    if not certainty >= 1:
+        raise ConfigError(f"certainty={certainty} is below 1; 1e6 is usual")
+    source = as_source(events_or_source)
+    shape = (source.size.height, source.size.width)
+    events = np.zeros(shape[0] * shape[1], np.int64)
+    state = past_kernels.Periods(
+        seen=np.full(shape, -1, np.int8),
+        risen=np.full(shape, past_kernels.NEVER),
+        before=np.zeros(shape, np.int64),
+        evidence=np.zeros((2, *shape)),
+        sums=np.zeros((4, *shape)),
+    )
+    bounds_us = int(np.ceil(1e6 / max_hz)), int(1e6 / min_hz)
+    like, unlike = math.log(_OF_A_LAMP / _BY_CHANCE), math.log((1 - _OF_A_LAMP) / (1 - _BY_CHANCE))
+    lamp = past_kernels.Lamp(*bounds_us, _ALIKE, like, unlike)
+    for block in source:
+        past_kernels.add_periods(columns(block), lamp, state)
+        pixels = block.y.astype(np.int64) * shape[1] + block.x
+        events += np.bincount(pixels, minlength=events.size)
+    sums = state.sums
+    flickers = state.evidence[1] >= max(math.log(certainty), like)
+    frequency = np.full(shape, np.nan)
+    frequency[flickers] = 1e6 * sums[2, flickers] / sums[3, flickers]
+    return Flicker(frequency, sums[2].astype(np.int64), events.reshape(shape))
+
+
+@check_arguments
+def flicker(
+    events_or_source: Events | Source,
+    *,
+    min_hz: float = 5.0,
+    max_hz: float = 1000.0,
+    style: Style = PAPER,
+) -> Plot:
+    """Plot the frequency of each pixel that flickers, as `measure_flicker` finds it.
+
+    Beside the map, or below a small one, is how many pixels have each frequency, in the colours of
+    the map, which part the frequencies of the middle 98 % of the pixels. Pixels with events that do
+    not flicker are grey, darker the more events they have. Few pixels are drawn larger than they
+    are, so that they can be seen; the words above say so.
+    """
+    measured = measure_flicker(events_or_source, min_hz=min_hz, max_hz=max_hz)
+    frequency = measured.frequency_hz
+    found = frequency[np.isfinite(frequency)]
+    room = {"beside": _BESIDE, "below_mm": 21.0} if found.size else {"beside": 0, "below_mm": 0}
+    with style.drawing(map_height(frequency.shape, style, **room)) as figure:
+        axes = figure.add_subplot()
+        sensor_axes(axes, frequency.shape)
+        if not measured.events.any():
+            say_none(axes, style, scales="")
+            return figure
+        _show_others(axes, measured, style)
+        if not found.size:
+            note(axes, style, "no pixel flickers")
+            return figure
+        norm = _colours(found)
+        side_pt, larger = _side_pt(found.size, frequency.shape, style)
+        if larger:
+            _marks(axes, frequency, side_pt, norm, style)
+        else:
+            axes.imshow(frequency, cmap=style.counts_map(), norm=norm)
+        _show_frequencies(axes, found, norm, style, below=bar_below(style, frequency.shape))
+        words = [count_text(found.size, "pixel"), *(["drawn larger"] if larger else [])]
+        note(axes, style, *words, f"median {hz_text(float(np.median(found)))}")
+    return figure
+
+
+def _colours(found: NDArray[np.float64]) -> Normalize:
+    """Return what colours mean: a few stray pixels must not press all others into one."""
+    low, high = (float(np.quantile(found, share)) for share in (0.01, 0.99))
+    middle = math.sqrt(low * high)
+    low, high = min(low, middle / _LEAST_RATIO), max(high, middle * _LEAST_RATIO)
+    return LogNorm(low, high, clip=True)
+
+
+def _show_others(axes: Axes, measured: Flicker, style: Style) -> None:
+    """Show the events of pixels without flicker in grey, so that one sees where the lamps are."""
+    others = np.where(np.isfinite(measured.frequency_hz), 0, measured.events)
+    if others.any():
+        axes.imshow(
+            np.ma.masked_equal(others, 0), cmap=style.greys_map(),
+            norm=LogNorm(1, max(10.0, float(np.quantile(others[others > 0], 0.99))), clip=True),
+        )  # fmt: skip
+
+
+def _show_frequencies(
+    axes: Axes, found: NDArray[np.float64], norm: Normalize, style: Style, *, below: bool
+) -> None:
+    """Draw by a map how many pixels have each frequency: the meaning of its colours, too."""
+    low, high = float(norm.vmin or 1), float(norm.vmax or 1)
+    low, high = min(low, float(found.min())), max(high, float(found.max()))
+    edges = _edges(low, high, float(np.median(found)))
+    counts, _ = np.histogram(found, edges)
+    colours = style.counts_map()(norm(np.sqrt(edges[1:] * edges[:-1])))
+    if below:
+        panel = axes_below(axes, _BELOW_PT * style.font_pt / 8)
+        panel.bar(edges[:-1], counts, np.diff(edges), align="edge", linewidth=0, color=colours)
+    else:
+        panel = axes.inset_axes((1.04, 0.0, _BESIDE - 0.04, 1.0))
+        panel.barh(edges[:-1], counts, np.diff(edges), align="edge", linewidth=0, color=colours)
+        panel.yaxis.set_ticks_position("right")
+        panel.yaxis.set_label_position("right")
+        panel.spines["right"].set_visible(True)
+    panel.set(xscale="log", yscale="log")
+    hertz: Axis = panel.xaxis if below else panel.yaxis
+    pixels: Axis = panel.yaxis if below else panel.xaxis
+    pixels.set_view_interval(0.5, max(15.0, 1.5 * float(counts.max())), ignore=True)
+    pixels.set_label_text("pixels")
+    _name_counts(pixels)
+    hertz.set_view_interval(edges[0], edges[-1], ignore=True)
+    hertz.set_label_text("flicker (Hz)")
+    log_ticks(hertz, edges[0], edges[-1])
+    if edges[-1] < 2.5 * edges[0]:
+        hertz.set_minor_locator(NullLocator())
+
+
+def _name_counts(axis: Axis) -> None:
+    """Name two numbers, for which there is room: one, and the highest power of ten."""
+    log_ticks(axis, 1, 1e9)
+    axis.set_minor_locator(NullLocator())
+    highest = 10 ** int(np.log10(axis.get_view_interval()[1]))
+    axis.set_major_locator(FixedLocator([1, highest]))
+
+
+def _edges(low: float, high: float, middle: float) -> NDArray[np.float64]:
+    """Return edges of bins over low..high, a ratio apart, `middle` in the middle of one."""
+    step = 1.06 * math.log(high / low) / _BINS
+    first = math.floor((math.log(low / middle)) / step - 1.0)
+    last = math.ceil(math.log(high / middle) / step + 1.0)
+    return np.asarray(middle * np.exp(step * (np.arange(first, last + 1) + 0.5)))
+
+
+def _side_pt(count: int, shape: tuple[int, ...], style: Style) -> tuple[float, bool]:
+    """Return the side of the marks of so many pixels, and whether it is beyond that of a pixel.
+
+    All of them cover a share of the map, each not more than half a letter's height.
+    """
+    width_pt = map_width_mm(shape, style, beside=_BESIDE) * _PT_PER_MM
+    pixel_pt = width_pt / shape[1]
+    covered = _COVERED * width_pt**2 * shape[0] / shape[1]
+    side_pt = min(math.sqrt(covered / count), style.font_pt / 2)
+    return side_pt, side_pt > 1.2 * pixel_pt
+
+
+def _marks(
+    axes: Axes, frequency: NDArray[np.float64], side_pt: float, norm: Normalize, style: Style
+) -> None:
+    rows, columns = np.nonzero(np.isfinite(frequency))
+    axes.scatter(
+        columns, rows, c=frequency[rows, columns], s=side_pt**2, marker="s", linewidths=0,
+        cmap=style.counts_map(), norm=norm, clip_on=False,
+    )  # fmt: skip

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,7 +18,7 @@ from dvskit.filters.selecting import columns
 from dvskit.render._numbers import small_hz_text, span_text
 from dvskit.render.plots import past_kernels
 from dvskit.render.plots.fitting import legend_above, write_below
-from dvskit.render.plots.pixel_map import circle, map_height, map_width_mm, show_map
+from dvskit.render.plots.pixel_map import PixelCounter, circle, map_height, map_width_mm, show_map
 from dvskit.render.plots.style import (
     PAPER,
     Plot,
@@ -92,20 +90,13 @@ class Noise:
 
         That is with all isolated events taken for noise, those of the scene too: the most.
         """
-        return _shot_hz(*self.rates_hz)
+        return 2 * self.rates_hz[0]
 
     @property
     def leak_hz(self) -> float:
         """Leak events of a pixel: only ON, so ON less OFF; below zero where OFF prevails."""
-        return _leak_hz(*self.rates_hz)
-
-
-def _shot_hz(off: float, on: float) -> float:
-    return 2 * off
-
-
-def _leak_hz(off: float, on: float) -> float:
-    return on - off
+        off, on = self.rates_hz
+        return on - off
 
 
 def _in_blocks(values: NDArray[Any]) -> NDArray[Any]:
@@ -127,21 +118,19 @@ def measure_noise(events_or_source: Events | Source, *, window_us: int = 10_000)
     """
     if not 1 <= window_us <= _LONGEST_US:
         raise ConfigError(f"window_us={window_us} is outside 1..{_LONGEST_US:,}")
-    source = as_source(events_or_source)
-    shape = (source.size.height, source.size.width)
+    counter = PixelCounter(as_source(events_or_source))
+    shape = counter.shape
     until, covered = np.full(shape, past_kernels.NEVER), np.zeros(shape, np.int64)
-    isolated, total = np.zeros((2, *shape), np.int64), np.zeros(shape[0] * shape[1], np.int64)
+    isolated = np.zeros((2, *shape), np.int64)
     events, first, last = 0, 0, 0
-    for block in source:
+    for block in counter:
         if len(block):
             first, last = first if events else int(block.t[0]), int(block.t[-1])
             events += len(block)
-            pixel = block.y * np.int64(shape[1]) + block.x
-            total += np.bincount(pixel, minlength=len(total))
             past_kernels.add_isolated(columns(block), window_us, until, covered, isolated)
     covered -= np.maximum(until, last) - last  # what reaches beyond the end
     alone = (float(last - first) - covered.astype(np.float64)) * 1e-6
-    hot = hot_pixels(total.reshape(shape)) | hot_pixels(isolated.sum(0))
+    hot = hot_pixels(counter.counts.sum(0)) | hot_pixels(isolated.sum(0))
     return Noise(isolated, alone, hot, events, last - first, window_us)
 
 
@@ -159,7 +148,9 @@ def noise(
     found = measure_noise(events_or_source, window_us=window_us)
     shape = found.hot.shape
     explained = _explained(found, style)
-    with _panels(shape, style, len(explained)) as (figure, panels):
+    height, plan = _panels(shape, style)
+    with style.drawing(height + len(explained) * _line(style)) as figure:
+        panels = figure.subplot_mosaic(**plan)
         where, spread = panels["M"], panels["S"]
         isolated = found.isolated.sum(0)
         show_map(figure, where, isolated, "isolated events", style)
@@ -188,18 +179,15 @@ def _explained(found: Noise, style: Style) -> list[str]:
     return textwrap.wrap(text, int(style.width_pt / (_LETTER * style.small_pt)))
 
 
-@contextmanager
-def _panels(
-    shape: tuple[int, ...], style: Style, foot: int
-) -> Iterator[tuple[Plot, dict[str, Axes]]]:
-    """Yield a figure with `foot` lines of words below, and panels: M map, S spread, W words.
+def _panels(shape: tuple[int, ...], style: Style) -> tuple[float, dict[str, Any]]:
+    """Return how high panels are together, and a mosaic of them: M map, S spread, W words.
 
     They are below each other as far as need be. On a narrow page there is no W: words are at its
     foot.
     """
-    line = 0.46 * style.font_pt / style.width_mm  # of the width
-    words = 10 * line  # seven lines, and some air
+    words = 10 * _line(style)  # seven lines, and some air
     tall = map_height(shape, style)
+    height, plan = tall + 0.5, "MM;SW"
     heights: tuple[float, ...] = (tall, 0.5)
     widths: tuple[float, ...] = (1.3, 1.0)
     if style.width_mm >= _WIDE_PT * style.font_pt:
@@ -212,11 +200,12 @@ def _panels(
         height = tall + words + 34.0 * style.font_pt / 8 / style.width_mm
         # Ratios are of what is left beside the words of the panels.
         plan, heights, widths = "M;S", (inner, 0.35), (1.0,)
-    else:
-        height, plan = tall + 0.5, "MM;SW"
-    with style.drawing(height + foot * line) as figure:
-        panels = figure.subplot_mosaic(plan, height_ratios=heights, width_ratios=widths)
-        yield figure, panels
+    return height, {"mosaic": plan, "height_ratios": heights, "width_ratios": widths}
+
+
+def _line(style: Style) -> float:
+    """Return the height of a line of words, of the width."""
+    return 0.46 * style.font_pt / style.width_mm
 
 
 def _draw_spread(axes: Axes, found: Noise, style: Style) -> None:
@@ -246,7 +235,7 @@ def report(found: Noise, circled: int | None = None) -> str:
 
     Shot and leak noise are of the quietest tenth of the sensor, and of all of it.
     """
-    off, on = found.rates_hz
+    (off, on), (quiet_off, quiet_on) = found.rates_hz, found.quiet_rates_hz
     isolated = int(found.isolated.sum())
     share = f"{100 * isolated / found.events:.1f} %" if found.events else "–"
     hot = int(np.count_nonzero(found.hot))
@@ -258,8 +247,8 @@ def report(found: Noise, circled: int | None = None) -> str:
             f"pixels standing out: {hot:,}" + (f"\n ({circled} circled)" if few else ""),
             "isolated, of a pixel:",
             f" ON {small_hz_text(on)}, OFF {small_hz_text(off)}",
-            f"shot: {_from_to(_shot_hz(*found.quiet_rates_hz), found.shot_hz)}",
-            f"leak: {_from_to(_leak_hz(*found.quiet_rates_hz), found.leak_hz)}",
+            f"shot: {_from_to(2 * quiet_off, found.shot_hz)}",
+            f"leak: {_from_to(quiet_on - quiet_off, found.leak_hz)}",
         )
     )
 

@@ -68,55 +68,40 @@ def count_over_time(
     """
     if bin_us is not None and bin_us < 1:
         raise ConfigError(f"bin_us={bin_us} is below 1 microsecond")
-    counter = _Counter(least_us if bin_us is None else bin_us, most_bins, fixed=bin_us is not None)
+    width_us, most = (least_us, most_bins) if bin_us is None else (bin_us, MOST_BINS)
+    counts = np.zeros((2, 0), np.int64)
+    start_us: int | None = None
+    span_us = -1
     for block in as_source(events_or_source):
-        if len(block):
-            counter.add(block)
-    return counter.result()
-
-
-class _Counter:
-    """Counts of one pass; unless fixed, bins grow tenfold where there would be too many."""
-
-    def __init__(self, bin_us: int, most_bins: int, *, fixed: bool) -> None:
-        self._bin_us, self._fixed = bin_us, fixed
-        self._most = MOST_BINS if fixed else most_bins
-        self._counts = np.zeros((2, 0), np.int64)
-        self._start: int | None = None
-        self._last = 0
-
-    def add(self, block: Events) -> None:
-        if self._start is None:
-            self._start = int(block.t[0])
-        self._last = int(block.t[-1])
-        self._make_room(self._last - self._start)
-        # Unsigned, the distance of any two times in int64 is exact.
-        since = block.t.view(np.uint64) - np.int64(self._start).view(np.uint64)
-        at = (since // np.uint64(self._bin_us)).astype(np.int64)
-        first, length = int(at[0]), int(at[-1] - at[0]) + 1
-        at -= first
-        for row, chosen in enumerate((~block.p, block.p)):
-            self._counts[row, first : first + length] += np.bincount(at[chosen], minlength=length)
-
-    def _make_room(self, span_us: int) -> None:
-        while span_us // self._bin_us >= self._most:
-            if self._fixed:
+        if not len(block):
+            continue
+        start_us = int(block.t[0]) if start_us is None else start_us
+        span_us = int(block.t[-1]) - start_us
+        while span_us // width_us >= most:
+            if bin_us is not None:
                 raise ConfigError(
-                    f"{span_us:,} us in bins of {self._bin_us} us are more than {MOST_BINS:,} "
-                    "bins; take longer bins or a part of the recording"
+                    f"{span_us:,} us in bins of {bin_us} us are more than {MOST_BINS:,} bins; take "
+                    "longer bins or a part of the recording"
                 )
-            self._counts = _coarser(self._counts, 10)
-            self._bin_us *= 10
-        missing = span_us // self._bin_us + 1 - self._counts.shape[1]
+            counts, width_us = _coarser(counts, 10), 10 * width_us
+        missing = span_us // width_us + 1 - counts.shape[1]
         if missing > 0:
-            missing = max(missing, min(self._counts.shape[1], self._most))  # few copies
-            self._counts = np.pad(self._counts, ((0, 0), (0, missing)))
+            missing = max(missing, min(counts.shape[1], most))  # few copies
+            counts = np.pad(counts, ((0, 0), (0, missing)))
+        _add(block, start_us, width_us, counts)
+    start_us = start_us or 0
+    used = span_us // width_us + 1
+    return TimeCounts(start_us, start_us + span_us + 1, width_us, counts[:, :used])
 
-    def result(self) -> TimeCounts:
-        if self._start is None:
-            return TimeCounts(0, 0, self._bin_us, self._counts)
-        used = (self._last - self._start) // self._bin_us + 1
-        return TimeCounts(self._start, self._last + 1, self._bin_us, self._counts[:, :used])
+
+def _add(block: Events, start_us: int, width_us: int, counts: NDArray[np.int64]) -> None:
+    # Unsigned, the distance of any two times in int64 is exact.
+    since = block.t.view(np.uint64) - np.int64(start_us).view(np.uint64)
+    at = (since // np.uint64(width_us)).astype(np.int64)
+    first, length = int(at[0]), int(at[-1] - at[0]) + 1
+    at -= first
+    for row, chosen in enumerate((~block.p, block.p)):
+        counts[row, first : first + length] += np.bincount(at[chosen], minlength=length)
 
 
 def _coarser(counts: NDArray[np.int64], factor: int) -> NDArray[np.int64]:
@@ -128,11 +113,8 @@ def _coarser(counts: NDArray[np.int64], factor: int) -> NDArray[np.int64]:
 def for_eyes(counts: TimeCounts, bins: int) -> TimeCounts:
     """Return the counts in at most `bins` bins, 1, 2 or 5 times a power of ten as long."""
     length = counts.counts.shape[1]
-    factor = 1
-    for step in range(60):
-        factor = (1, 2, 5)[step % 3] * 10 ** (step // 3)
-        if length <= factor * bins:
-            break
+    factors = ((1, 2, 5)[step % 3] * 10 ** (step // 3) for step in range(60))
+    factor = next(each for each in factors if length <= each * bins)
     coarse = _coarser(counts.counts, factor)
     return TimeCounts(counts.start_us, counts.stop_us, counts.bin_us * factor, coarse)
 

@@ -179,6 +179,7 @@ def membrane(
     count = len(course.current)
     # Without times a step is where its number is; with them, at its end.
     at = np.arange(count) if steps is None else (np.arange(count) + 1) * _ms(steps)
+    timed = {} if steps is None else {"step_us": steps.step_us, "behind": 1.0}
     with style.drawing(0.85, least_mm=_LEAST_MM) as figure:
         top, middle, low = figure.subplots(3, 1, sharex=True, height_ratios=(1, 1.6, 0.35))
         if isinstance(inputs, Events) and steps is not None:
@@ -189,13 +190,13 @@ def membrane(
             before = over_time(inputs, "inputs")
             if len(before) != count:
                 raise ShapeError(f"inputs of {len(before)} steps beside {count} of currents")
-            _draw_spikes(top, before, steps, style)
+            draw_raster(top, before, style, **timed)
             top.set_ylabel("input")
         if steps is None:
             _draw_potential(middle, at, course, style)
         else:
             _draw_potential(middle, np.append(0.0, at), _from_rest(course), style)
-        _draw_spikes(low, course.spikes[:, None], steps, style)
+        draw_raster(low, course.spikes[:, None], style, **timed)
         low.set(
             ylabel="output", xlabel="time step" if steps is None else "time (ms)", yticks=[],
             ylim=(-0.5, 0.5),
@@ -235,7 +236,6 @@ def _course(layer: Layer, current: Any, neuron: int) -> _Course:
 
 
 def _from_rest(course: _Course) -> _Course:
-    """Return the same with the potential at rest before anything came."""
     return course._replace(
         h=np.append(course.rest, course.h),
         v=np.append(course.rest, course.v),
@@ -245,13 +245,6 @@ def _from_rest(course: _Course) -> _Course:
 
 def _ms(steps: Steps) -> float:
     return steps.step_us * 1e-3
-
-
-def _draw_spikes(axes: Axes, spikes: NDArray[Any], steps: Steps | None, style: Style) -> None:
-    if steps is None:
-        draw_raster(axes, spikes, style)
-    else:
-        draw_raster(axes, spikes, style, step_us=steps.step_us, behind=1.0)
 
 
 def _draw_events(axes: Axes, events: Events, steps: Steps, style: Style) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,9 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 from dvskit._arguments import check_arguments
 from dvskit._files import check_output, write_whole
 from dvskit.errors import ConfigError
-from dvskit.render.colormap import DARK, LIGHT, Theme
+from dvskit.render import colormap
+from dvskit.render._numbers import check_range
+from dvskit.render.colormap import DARK, Theme
 from dvskit.render.plots.fitting import Note, all_axes, settle
 
 SUFFIXES = (".png", ".svg", ".pdf")
@@ -31,13 +33,13 @@ FONT = "DejaVu Sans"
 _SCREEN_DPI = 144
 _BESIDE_PT = 8.0  # the size of words that widths of lines are meant for
 _MM_PER_INCH = 25.4
-_PAPER = replace(LIGHT, ground="#ffffff")
-# Of one run and the next the same bytes: no dates, no random identifiers.
-_SAVING = {"svg.hashsalt": "dvskit", "svg.fonttype": "path", "pdf.fonttype": 42}
+# Of one run and the next the same bytes: no dates, no random identifiers. The letters of SVG are
+# outlines: as text they would be set in another font, at another width, where this one is missing.
+_SAVING: dict[Any, Any] = {"svg.hashsalt": "dvskit", "svg.fonttype": "path", "pdf.fonttype": 42}
 _METADATA: dict[str, dict[str, Any]] = {
-    ".png": {"Software": None},
-    ".svg": {"Date": None, "Creator": None},
-    ".pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+    "png": {"Software": None},
+    "svg": {"Date": None, "Creator": None},
+    "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
 }
 
 
@@ -73,15 +75,13 @@ class Style:
     font_pt: float = 8.0
 
     def __post_init__(self) -> None:
-        if not 40 <= self.width_mm <= 1000:
-            raise ConfigError(f"width_mm={self.width_mm} is outside 40..1000")
-        if not 4 <= self.font_pt <= 48:
-            raise ConfigError(f"font_pt={self.font_pt} is outside 4..48")
+        check_range(40, 1000, width_mm=self.width_mm)
+        check_range(4, 48, font_pt=self.font_pt)
 
     @property
     def theme(self) -> Theme:
         """The colours."""
-        return DARK if self.dark else _PAPER
+        return DARK if self.dark else colormap.PAPER
 
     @property
     def narrow(self) -> bool:
@@ -160,33 +160,17 @@ class Style:
     def _settings(self) -> dict[Any, Any]:
         theme = self.theme
         return {
-            "font.family": [FONT],
-            "font.size": self.font_pt,
-            "axes.labelsize": self.font_pt,
-            "axes.titlesize": self.font_pt,
-            "axes.titlelocation": "left",
-            "axes.titlepad": 4.0,
-            "axes.labelpad": 2.5,
-            "axes.linewidth": 0.6,
-            "axes.facecolor": theme.ground,
-            "axes.edgecolor": theme.line,
-            "axes.labelcolor": theme.text,
-            "axes.titlecolor": theme.text,
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-            "axes.xmargin": 0.0,
-            "axes.grid": False,
-            "figure.facecolor": theme.ground,
-            "text.color": theme.text,
-            "lines.linewidth": 1.0,
-            "patch.linewidth": 1.0,
-            "legend.fontsize": self.small_pt,
-            "legend.frameon": False,
-            "legend.handlelength": 1.2,
-            "legend.columnspacing": 1.0,
-            "legend.borderaxespad": 0.2,
+            "font.family": [FONT], "font.size": self.font_pt,
+            "axes.labelsize": self.font_pt, "axes.labelpad": 2.5, "axes.labelcolor": theme.text,
+            "axes.titlesize": self.font_pt, "axes.titlepad": 4.0, "axes.titlecolor": theme.text,
+            "axes.titlelocation": "left", "axes.linewidth": 0.6, "axes.edgecolor": theme.line,
+            "axes.spines.top": False, "axes.spines.right": False, "axes.grid": False,
+            "axes.facecolor": theme.ground, "figure.facecolor": theme.ground, "axes.xmargin": 0.0,
+            "text.color": theme.text, "lines.linewidth": 1.0, "patch.linewidth": 1.0,
+            "legend.fontsize": self.small_pt, "legend.frameon": False,
+            "legend.handlelength": 1.2, "legend.columnspacing": 1.0, "legend.borderaxespad": 0.2,
             "image.interpolation": "antialiased",  # no pixel is passed over in small pictures
-        }
+        }  # fmt: skip
 
 
 PAPER = Style()
@@ -268,14 +252,18 @@ def save(
 
     The same plot gives the same bytes. Raises ConfigError for another suffix, OutputError.
     """
-    target = check_suffix(path)
-    check_output(target, overwrite=overwrite)
-    suffix = target.suffix.lower()
-    data = io.BytesIO()
-    with mpl.rc_context(_SAVING):  # type: ignore[arg-type]
-        figure.savefig(data, format=suffix[1:], dpi=dpi, metadata=_METADATA[suffix])
-    write_whole(target, data.getvalue(), overwrite=overwrite)
+    target = check_output(check_suffix(path), overwrite=overwrite)
+    data = figure_bytes(figure, target.suffix.lower()[1:], dpi)
+    write_whole(target, data, overwrite=overwrite)
     return target
+
+
+def figure_bytes(figure: Figure, form: str, dpi: float) -> bytes:
+    """Return a figure as "png", "svg" or "pdf"."""
+    data = io.BytesIO()
+    with mpl.rc_context(_SAVING):
+        figure.savefig(data, format=form, dpi=dpi, metadata=_METADATA[form])
+    return data.getvalue()
 
 
 def check_suffix(path: str | PathLike[str]) -> Path:

@@ -1,4 +1,4 @@
-"""How well a model learned: the curves of its training, and its accuracy against something."""
+"""What a model learned: the curves of its training, its accuracy against something, weights."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -16,6 +17,9 @@ from numpy.typing import NDArray
 
 from dvskit._arguments import check_arguments
 from dvskit.errors import ArgumentError, FormatError, MissingFileError, ShapeError
+from dvskit.render._numbers import scientific_text
+from dvskit.render.plots.pixel_map import colour_bar
+from dvskit.render.plots.spikes import as_array
 from dvskit.render.plots.style import (
     PAPER,
     Plot,
@@ -23,12 +27,18 @@ from dvskit.render.plots.style import (
     grid_lines,
     note,
     plain_number,
+    say_none,
     whole_ticks,
 )
 
 _DOTS = 12  # more points than these are a line
 _COLUMNS = ("x", "accuracy", "error")
 _NEEDED = ("epoch", "loss")
+# Okabe and Ito's green, pink, sky and yellow: told apart from ON and OFF and from each other.
+_OTHERS = ("#009e73", "#cc79a7", "#56b4e9", "#b8a400")
+_LEAST_MM = 8.0  # the height of a picture of weights; all beside words of 8 points
+_SPREAD_MM = 18.0
+_WORDS_MM = 31.0  # what words and the colour bar take of the height
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,14 +167,12 @@ def curves(
     epoch = columns["epoch"]
     if "accuracy" not in columns:
         return _loss_alone(epoch, columns["loss"], style)
-    with style.drawing(
-        1.1 if style.narrow else 0.5, least_mm=66.0 if style.narrow else 34.0
-    ) as figure:
-        left, right = figure.subplots(*((2, 1) if style.narrow else (1, 2)))
+    height, least_mm, panels = (1.1, 66.0, (2, 1)) if style.narrow else (0.5, 34.0, (1, 2))
+    with style.drawing(height, least_mm=least_mm) as figure:
+        left, right = figure.subplots(*panels)
         theme = style.theme
-        _lines(left, epoch, {"training": columns["loss"],
-                             "validation": columns["validation_loss"]},
-               (theme.off, theme.on), style)  # fmt: skip
+        losses = {"training": columns["loss"], "validation": columns["validation_loss"]}
+        _lines(left, epoch, losses, (theme.off, theme.on), style)
         left.set_ylabel("loss (nats)")
         parts = {
             name.removesuffix("_accuracy"): 100 * values
@@ -173,14 +181,14 @@ def curves(
         }
         several = len(parts) > 1
         if several:
-            _lines(right, epoch, parts, _others(style), style, thin=True)
+            _lines(right, epoch, parts, (*_OTHERS, theme.faint), style, thin=True)
         mean = {"mean" if several else "validation": 100 * columns["accuracy"]}
         _lines(right, epoch, mean, (theme.on,), style)
         right.set_ylabel("accuracy (%)" if several else "validation accuracy (%)")
         if len(epoch):
             best = int(np.lexsort((columns["validation_loss"], -columns["accuracy"]))[0])
-            right.plot(epoch[best], 100 * columns["accuracy"][best], "o", ms=3, color=theme.on)
             score = 100 * columns["accuracy"][best]
+            right.plot(epoch[best], score, "o", ms=3, color=theme.on)
             right.set_title(
                 f"best {score:.1f} %, epoch {epoch[best]:.0f}",
                 color=theme.faint, fontsize=style.small_pt,
@@ -196,11 +204,6 @@ def _loss_alone(epoch: NDArray[np.float64], loss: NDArray[np.float64], style: St
         _lines(axes, epoch, {"training": loss}, (style.theme.off,), style)
         axes.set_ylabel("training loss (nats)")
     return figure
-
-
-def _others(style: Style) -> tuple[str, ...]:
-    # Okabe and Ito's green, pink, sky and yellow: told apart from ON and OFF and from each other.
-    return ("#009e73", "#cc79a7", "#56b4e9", "#b8a400", style.theme.faint)
 
 
 def _lines(
@@ -220,4 +223,111 @@ def _lines(
     axes.set_xlabel("epoch")
     axes.margins(x=0.02)
     whole_ticks(axes.xaxis, 5)
+    grid_lines(axes, style)
+
+
+@check_arguments
+def weights(values: Any, *, style: Style = PAPER) -> Plot:
+    """Plot the weights of a layer as a picture, blue below zero and orange above, and their spread.
+
+    (outputs, inputs) is a matrix; (outputs, inputs, height, width) kernels, a tile each,
+    the longer of outputs and inputs along the width. Raises ShapeError for other shapes and NaN.
+    """
+    array = as_array(values).astype(np.float64)
+    if array.ndim not in (2, 4):
+        raise ShapeError(
+            f"weights of shape {array.shape}; (outputs, inputs) or (outputs, inputs, height, "
+            "width) is meant"
+        )
+    if not np.isfinite(array).all():
+        raise ShapeError("weights: holds values that are not finite")
+    image = tiled(array) if array.ndim == 4 and array.size else array
+    flat = array.ndim == 4 and image.shape[1] > 2 * image.shape[0]
+    stacked = flat or style.narrow
+    height, panels = _panels(image.shape, style, stacked=stacked)
+    with style.drawing(height) as figure:
+        picture, spread = figure.subplots(**panels)
+        if array.size:
+            _draw_weights(figure, picture, image, style, below=stacked)
+        else:
+            say_none(picture, style, "no weights")
+        if array.ndim == 4:
+            _name_tiles(picture, *array.shape[:2], flat=flat)
+        else:
+            picture.set(xlabel="input", ylabel="output")
+            for axis in (picture.xaxis, picture.yaxis):
+                whole_ticks(axis, 5)
+        _draw_spread(spread, array, style)
+        if array.size:
+            mean, deviation = (scientific_text(value, 2) for value in (array.mean(), array.std()))
+            note(picture, style, f"mean {mean}", f"deviation {deviation}")
+    return figure
+
+
+def _panels(shape: tuple[int, ...], style: Style, *, stacked: bool) -> tuple[float, dict[str, Any]]:
+    """Return how high a figure is, and its panels: a picture (H, W) and the spread."""
+    if not stacked:
+        return 0.6, {"ncols": 2, "width_ratios": (2.2, 1)}
+    words_mm = style.font_pt / 8
+    picture_mm = (style.width_mm - 15 * words_mm) * min(0.8, shape[0] / max(1, shape[1]))
+    # Long ones are stretched to a height at which something is seen.
+    picture_mm = max(picture_mm, _LEAST_MM * words_mm)
+    height_mm = picture_mm + (_SPREAD_MM + _WORDS_MM) * words_mm
+    heights = picture_mm, _SPREAD_MM * words_mm
+    return height_mm / style.width_mm, {"nrows": 2, "height_ratios": heights}
+
+
+def _name_tiles(axes: Axes, outputs: int, inputs: int, *, flat: bool) -> None:
+    """Say how many tiles there are along each side; of flat ones in one line."""
+    across, up = f"{outputs} outputs", f"{inputs} inputs"
+    if outputs < inputs:
+        across, up = up, across
+    axes.set(xticks=[], yticks=[], xlabel=f"{across} × {up}" if flat else across)
+    if not flat:
+        axes.set_ylabel(up)
+
+
+def tiled(kernels: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return kernels (O, I, h, w) as one picture of tiles with a NaN line between them.
+
+    The longer of O and I runs along x.
+    """
+    if len(kernels) >= kernels.shape[1]:
+        kernels = kernels.transpose(1, 0, 2, 3)
+    rows, columns, height, width = kernels.shape
+    padded = np.full((rows, columns, height + 1, width + 1), np.nan)
+    padded[:, :, :-1, :-1] = kernels
+    # (rows, columns, h, w) -> (rows * h, columns * w)
+    joined = padded.transpose(0, 2, 1, 3).reshape(rows * (height + 1), columns * (width + 1))
+    return joined[:-1, :-1]
+
+
+def _draw_weights(
+    figure: Plot, axes: Axes, image: NDArray[np.float64], style: Style, *, below: bool
+) -> None:
+    most = float(np.nanmax(np.abs(image))) or 1.0
+    long = max(image.shape) > 3 * min(image.shape) and np.isfinite(image).all()  # no kernels
+    shown = axes.imshow(
+        image,
+        cmap=style.signed_map(),
+        vmin=-most,
+        vmax=most,
+        aspect="auto" if long else "equal",
+        interpolation="nearest" if np.isnan(image).any() else None,
+    )
+    axes.spines[:].set_visible(True)
+    colour_bar(figure, axes, shown, style, below=below)
+
+
+def _draw_spread(axes: Axes, values: NDArray[np.float64], style: Style) -> None:
+    axes.set(xlabel="count", ylabel="weight")
+    if not values.size:
+        return
+    counts, edges = np.histogram(values, bins=40)
+    axes.stairs(
+        counts, edges, orientation="horizontal", fill=True, color=style.theme.faint, alpha=0.8
+    )
+    axes.axhline(0, color=style.theme.line, linewidth=0.6)
+    axes.locator_params(axis="x", nbins=2)
+    axes.margins(x=0.05)
     grid_lines(axes, style)

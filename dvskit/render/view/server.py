@@ -115,10 +115,6 @@ class View:
         stop = _whole(query, "stop", start, 1 << 62)
         return self.chosen(query).part(start, stop, _region(query))
 
-    def decided(self, query: dict[str, str]) -> bytes:
-        """Return the decisions on a recording from a number on."""
-        return self.chosen(query).decided(_whole(query, "first", 0, 1 << 40))
-
     def converted(self, query: dict[str, str]) -> Path:
         """Return a file of a recording in the format that a query names."""
         name = query.get("format", "")
@@ -161,7 +157,10 @@ class _Handler(BaseHTTPRequestHandler):
             "": ("text/html; charset=utf-8", view.page),
             "told": ("application/json", view.status),
             "events": ("application/octet-stream", lambda: view.chosen(query).sample()),
-            "decided": ("application/json", lambda: view.decided(query)),
+            "decided": (
+                "application/json",
+                lambda: view.chosen(query).decided(_whole(query, "first", 0, 1 << 40)),
+            ),
             "part": ("application/octet-stream", lambda: view.part(query)),
         }
         try:

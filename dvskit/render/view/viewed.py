@@ -88,10 +88,6 @@ class DecidingOn(Decisions):
             self.problem = one_line(error)
         self.done = True
 
-    def wait(self, seconds: float) -> None:
-        """Wait until all are made, but no longer than that."""
-        self._thread.join(seconds)
-
     def close(self) -> None:
         """Stop making more."""
         self._closed.set()
