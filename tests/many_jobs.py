@@ -9,12 +9,12 @@ from pathlib import Path
 
 from dvskit._files import whole_file
 from dvskit.cli import _console
-from dvskit.cli._many import for_many
+from dvskit.cli._many import Command
 from dvskit.cli._trees import Inputs
 from dvskit.errors import FormatError
 
 
-@for_many(Inputs("note", lambda path: path.suffix == ".in", lambda path: False, ".in"), "Words.")
+@Command(Inputs("note", lambda path: path.suffix == ".in", lambda path: False, ".in"), "Words.")
 def copy(file: Path, out: Path, to: str | None = None, force: bool = False) -> None:
     """Copy a file; its name says what goes wrong."""
     with whole_file(out, overwrite=force) as partial:

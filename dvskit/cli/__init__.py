@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import typer
@@ -37,20 +38,13 @@ app = typer.Typer(
 # What is said after Ctrl-C.
 _INTERRUPTED = {"train": "the same command goes on after the last whole epoch"}
 
-for _name, _function in (
-    ("info", info),
-    ("convert", convert),
-    ("emulate", emulate),
-    ("calibrate", calibrate),
-    ("cloud", cloud),
-    ("render", render),
-    ("view", view),
-    ("train", train),
-    ("eval", evaluate),
-    ("classify", classify),
-    ("demo", demo),
-    ("doctor", doctor),
-):
+_COMMANDS: dict[str, Callable[..., None]] = {
+    "info": info, "convert": convert, "emulate": emulate, "calibrate": calibrate, "cloud": cloud,
+    "render": render, "view": view, "train": train, "eval": evaluate, "classify": classify,
+    "demo": demo, "doctor": doctor,
+}  # fmt: skip
+
+for _name, _function in _COMMANDS.items():
     _after = _INTERRUPTED.get(_name, _console.BEGIN_ANEW)
     app.command(_name, help=_console.help_of(_function))(
         _console.command(spread(_function), _after)

@@ -1,11 +1,11 @@
-"""Videos on the command line: the options of how they are opened, and what stands for events."""
+"""Videos and recordings on the command line: how they are opened, emulated and shown."""
 
 from __future__ import annotations
 
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from functools import cache
@@ -14,16 +14,25 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dvskit._files import check_output
 from dvskit.cli import _console
 from dvskit.cli._console import describe_us
-from dvskit.cli._options import Reading, moment, size_from
-from dvskit.errors import ConfigError, UnknownFormatError, VideoError, count_of
-from dvskit.events import Size
-from dvskit.formats import Recording, find_format, is_standard, open_events, open_sink
+from dvskit.cli._options import Reading, size_from
+from dvskit.errors import ConfigError, FormatError, UnknownFormatError, VideoError, count_of
+from dvskit.events import Events, ReadableSource, Size, Source
+from dvskit.formats import (
+    Recording,
+    RecordingPart,
+    find_format,
+    is_standard,
+    open_events,
+    open_sink,
+)
 from dvskit.formats.table import VIDEO_SUFFIXES, file_of_events
 
 if TYPE_CHECKING:
     from dvskit.datasets import Emulation
+    from dvskit.render.plots import Plot
     from dvskit.training import Model
     from dvskit.video import FrameSource
 
@@ -60,12 +69,6 @@ ClockOption = Annotated[
         "says.",
     ),
 ]
-SalvageVideo = Annotated[
-    bool,
-    typer.Option("--salvage", help="Go on where a video is damaged; say what was left out."),
-]
-StartOfClip = Annotated[str | None, moment("--start", "Begin", "frame", "0s")]
-StopOfClip = Annotated[str | None, moment("--stop", "End", "frame", "the end")]
 FpsOfVideo = Annotated[
     float | None,
     typer.Option(
@@ -73,6 +76,16 @@ FpsOfVideo = Annotated[
         show_default="its own time stamps",
     ),
 ]  # fmt: skip
+
+
+ShownFile = Annotated[
+    Path,
+    typer.Argument(
+        help="An event file or its folder, - for standard input, or udp://HOST:PORT; a video or a "
+        "folder of images is emulated first.",
+        show_default=False,
+    ),
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,13 +190,14 @@ def open_shown(file: Path, reading: Reading, model: Model | None = None) -> Reco
     the frames are scaled. Where a model is to decide on them, they are emulated as it says that the
     clips were which it learned from, unless `size` is given.
     """
-    size, salvage = reading.size, reading.salvage
     if find_clip(file, reading) is None:
         return reading.open(file)
-    if size is None and model is not None and "emulation" in model.about:
-        path, notes = _emulated(file, model.emulation, salvage)
-    else:
-        path, notes = _emulated(file, None if size is None else size_from(size), salvage)
+    how: Emulation | Size | None = None
+    if reading.size is not None:
+        how = size_from(reading.size)
+    elif model is not None and "emulation" in model.about:
+        how = model.emulation
+    path, notes = _emulated(file, how, reading.salvage)
     recording = open_events(path)
     recording.assumptions[:0] = notes
     return recording
@@ -226,3 +240,71 @@ def _emulated(
         *source.notes,
     )
     return path, (*notes, str(frames.damage)) if frames.damage else notes
+
+
+class WithEvents(ReadableSource):
+    """A recording, or a part of it, to be shown: it raises FormatError where it has no events."""
+
+    def __init__(self, part: Recording | RecordingPart) -> None:
+        self.source, self.size = part, part.size
+
+    def __iter__(self) -> Iterator[Events]:
+        some = False
+        for block in self.source:
+            some = some or len(block) > 0
+            yield block
+        if not some:
+            part = self.source
+            path, where = (
+                (part.recording.path, " from --start to --stop")
+                if isinstance(part, RecordingPart)
+                else (part.path, "")
+            )
+            raise FormatError(f"{path}: there are no events to show{where}")
+
+
+class Watched:
+    """A Source whose passes are shown; the latest is counted."""
+
+    def __init__(self, source: Source, show: Callable[[float, str], None]) -> None:
+        self.size = source.size
+        self._source, self._show = source, show
+        self.count = 0
+        self.first_us = self.last_us = 0
+
+    def __iter__(self) -> Iterator[Events]:
+        self.count = 0
+        for block in self._source:
+            if len(block):
+                self.first_us = self.first_us if self.count else int(block.t[0])
+                self.last_us = int(block.t[-1])
+            self.count += len(block)
+            self._show(self.count, "")
+            yield block
+
+    @property
+    def words(self) -> str:
+        span = describe_us(self.last_us - self.first_us + 1 if self.count else 0)
+        return f"{self.count:,} events in {span} on {self.size}"
+
+
+def say_of(file: Path, recording: Recording, part: Recording | RecordingPart) -> None:
+    """Say what was taken for granted of a recording, and what was lost of a part of it."""
+    for text in recording.assumptions:
+        _console.note(f"{file}: {text}")
+    if part.damage:
+        _console.note(f"{file}: {part.damage}")
+
+
+def check_picture(out: Path, force: bool) -> None:
+    """Raise what is wrong with a picture's file, before anything is read."""
+    from dvskit.render.plots.style import check_suffix
+
+    check_output(check_suffix(out), overwrite=force)
+
+
+def save_picture(figure: Plot, out: Path, force: bool) -> None:
+    from dvskit.render import plots
+
+    plots.save(figure, out, overwrite=force)
+    _console.say(f"{out}: written")

@@ -10,10 +10,10 @@ import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from fractions import Fraction
 from types import FrameType
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
 import typer
 
@@ -132,10 +132,10 @@ def announce_compiling() -> None:
 
 
 def print_json(value: object) -> None:
-    """Print a value as JSON on stdout."""
     print(json.dumps(value, indent=1, ensure_ascii=False))
 
 
+_LOG_S = 60.0  # from line to line of a log
 BEGIN_ANEW = "nothing is left of it; the same command begins anew"
 
 
@@ -179,7 +179,6 @@ class Stop:
         self.waiting = False  # whether to be broken off at once
 
     def handle(self, number: int, frame: FrameType | None) -> None:
-        """Take a signal."""
         if self.waiting or self.asked:
             raise KeyboardInterrupt
         self.asked = True
@@ -205,13 +204,12 @@ def stoppable() -> Iterator[Stop]:
 class Lines:
     """Writes a line on stderr every minute, for a log: `dvskit: clip.mp4: 12/40 frames, ...`."""
 
-    def __init__(self, every_s: float = 60.0) -> None:
-        self._every_s = self._next_s = every_s
+    def __init__(self) -> None:
+        self._next_s = _LOG_S
 
     def show(self, state: State) -> None:
-        """Write how far work is, if it is time to."""
         if state.seconds >= self._next_s and not state.ended:
-            self._next_s = state.seconds + self._every_s
+            self._next_s = state.seconds + _LOG_S
             print(f"dvskit: {state.title}: {state.words}", file=sys.stderr, flush=True)
 
 
@@ -224,6 +222,32 @@ def progress(title: str, total: float | None, unit: str) -> Bar:
         return Bar(title, total, unit, display=reports)
     display = Nowhere() if quiet else Terminal() if on_terminal() else Lines()
     return Bar(title, total, unit, display=display)
+
+
+class Bars:
+    """Bars that come up when there is first something to show, one after the other."""
+
+    def __init__(self) -> None:
+        self._stack, self._title = ExitStack(), ""
+        self.any = False  # whether one has come up
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def show(self, title: str, total: float, unit: str, done: float, remark: str = "") -> None:
+        """Show how much is done: of the bar with that title, or of a new one."""
+        if title != self._title:
+            self.close()
+            self._bar = self._stack.enter_context(progress(title, total, unit))
+            self._title, self.any = title, True
+        self._bar(done, remark)
+
+    def close(self) -> None:
+        self._stack.close()
+        self._title = ""
 
 
 @contextmanager
@@ -260,7 +284,6 @@ def parse_time_us(text: str, option: str = "") -> int:
 
 
 def describe_us(time_us: int) -> str:
-    """Return a duration for people."""
     if abs(time_us) >= 1_000_000:
         return f"{time_us / 1e6:,.3f} s"
     if abs(time_us) >= 1_000:

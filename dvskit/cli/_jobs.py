@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
-from importlib import import_module
 from multiprocessing import connection, get_context
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
@@ -40,10 +39,9 @@ _STOPPING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP")
 
 
 class Task(NamedTuple):
-    """What is done with each file: a function (module and name) of file, output and options."""
+    """What is done with each file: the command of a module, with options."""
 
     module: str
-    name: str
     options: dict[str, Any]
 
 
@@ -98,10 +96,11 @@ def serve(end: Connection, task: Task, threads: int, debug: bool) -> None:
     wire = _Wire(end)
     _console.reports, _console.debug = wire, debug
     with suppress(KeyboardInterrupt, EOFError, OSError):
-        function = getattr(import_module(task.module), task.name)
+        from dvskit.cli._many import do_one
+
         with _console.warnings_as_notes():
             while (paths := end.recv()) is not None:
-                wire.say("end", _done(partial(function, *paths, **task.options)))
+                wire.say("end", _done(partial(do_one, *paths, **task._asdict())))
 
 
 def _mind_signals() -> None:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TextIO
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import typer
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 _ELSEWHERE = 100  # columns of a file or a pipe
 _LONGEST = 32  # cells of a name
 _MISTAKES = 10  # listed where there is no room for a table
-_GAP = "  "
 _NONE = "."  # stands out less than 0
 
 
@@ -64,16 +63,9 @@ def fits_noted() -> Iterator[None]:
     """Say how recordings of another size were fitted: in a note, and those alike in another."""
     alike: dict[str, list[FittedWarning]] = defaultdict(list)
 
-    def show(
-        message: Warning | str,
-        category: type[Warning],
-        filename: str,
-        lineno: int,
-        file: TextIO | None = None,
-        line: str | None = None,
-    ) -> None:
+    def show(message: Warning | str, category: type[Warning], *where: Any) -> None:
         if not isinstance(message, FittedWarning):
-            before(message, category, filename, lineno, file, line)
+            before(message, category, *where)
             return
         alike[message.how].append(message)
         if len(alike[message.how]) == 1:
@@ -82,7 +74,7 @@ def fits_noted() -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("always", FittedWarning)
-            before, warnings.showwarning = warnings.showwarning, show
+            before, warnings.showwarning = warnings.showwarning, show  # type: ignore[assignment]
             yield
     finally:
         for how, (_, *more) in alike.items():
@@ -113,7 +105,6 @@ class Folder:
     files: FileSamples | None = None
 
     def judge(self) -> Result:
-        """Judge the model, and say all there is to say of it."""
         from dvskit.training.evaluation import judge_opened
 
         with fits_noted():
@@ -188,12 +179,9 @@ def _shown(name: str) -> str:
 
 def _table(result: Result, rows: Sequence[str], columns: Sequence[str]) -> list[str]:
     counts = [[f"{n:,}" if n else _NONE for n in row] for row in result.confusion.tolist()]
-    right = ["right", *(_share(result, k) for k in range(len(rows)))]
-    first = _left(["true \\ answer", *rows])
-    body = [_right([column, *(row[k] for row in counts)]) for k, column in enumerate(columns)]
-    table = [_GAP.join(cells) for cells in zip(first, *body, _right(right), strict=True)]
-    seen = result.confusion.sum(1) > 0
-    return [table[0], *(line for line, some in zip(table[1:], seen, strict=True) if some)]
+    body = [[name, *counts[k], _share(result, k)] for k, name in enumerate(rows)]
+    head, *lines = aligned([["true \\ answer", *columns, "right"], *body])
+    return [head, *(line for line, row in zip(lines, result.confusion, strict=True) if row.any())]
 
 
 def _share(result: Result, k: int) -> str:
@@ -201,14 +189,13 @@ def _share(result: Result, k: int) -> str:
     return f"{100 * result.confusion[k, k] / total:.1f} %" if total else ""
 
 
-def _left(cells: Sequence[str]) -> list[str]:
-    width = max(map(cell_len, cells))
-    return [cell + " " * (width - cell_len(cell)) for cell in cells]
-
-
-def _right(cells: Sequence[str]) -> list[str]:
-    width = max(map(cell_len, cells))
-    return [" " * (width - cell_len(cell)) + cell for cell in cells]
+def aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Yield rows as lines: the first cell to the left of its column, the others to the right."""
+    widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        gaps = [" " * (width - cell_len(cell)) for cell, width in zip(row, widths, strict=True)]
+        others = (gap + cell for cell, gap in zip(row[1:], gaps[1:], strict=True))
+        yield "  ".join([row[0] + gaps[0], *others]).rstrip()
 
 
 def _shares(result: Result, names: Sequence[str]) -> Iterator[str]:

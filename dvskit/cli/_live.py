@@ -9,14 +9,14 @@ import time
 from array import array
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
 import typer
 
 from dvskit.cli import _console
 from dvskit.cli._live_stream import live_source, open_stream, window_words
-from dvskit.cli._options import Reading
+from dvskit.cli._options import Reading, option
 from dvskit.errors import ConfigError, count_of
 
 if TYPE_CHECKING:
@@ -30,28 +30,18 @@ _BEHIND_S = 0.05  # that is worth a word
 class Living:
     """Whether decisions are made while events come, and of which: --live, --camera, --reject."""
 
-    live: Annotated[
-        bool,
-        typer.Option(
-            "--live",
-            help="Decide while events come, after each bin: a recording or a video is played in "
-            "real time, - and udp://HOST:PORT are taken as they come, as is a camera (--camera).",
-        ),
-    ] = False
-    camera: Annotated[
-        int | None,
-        typer.Option(
-            min=0, show_default=False,
-            help="With --live: emulate what a camera sees; its number, from 0.",
-        ),
-    ] = None  # fmt: skip
-    reject: Annotated[
-        float | None,
-        typer.Option(
-            metavar="SHARE", min=0.0, max=1.0, show_default="the model's, else 0.5",
-            help="With --live: how sure the model must be, from 0 to 1, for a class to be named.",
-        ),
-    ] = None  # fmt: skip
+    live: bool = option(
+        "Decide while events come, after each bin: a recording or a video is played in real time, "
+        "- and udp://HOST:PORT are taken as they come, as is a camera (--camera).",
+        "--live", default=False,
+    )  # fmt: skip
+    camera: int | None = option(
+        "With --live: emulate what a camera sees; its number, from 0.", min=0, shown=False
+    )
+    reject: float | None = option(
+        "With --live: how sure the model must be, from 0 to 1, for a class to be named.",
+        metavar="SHARE", min=0.0, max=1.0, shown="the model's, else 0.5",
+    )  # fmt: skip
 
     def check(self) -> None:
         """Raise ConfigError for options of --live without it."""
@@ -147,7 +137,6 @@ class _Words:
         self._first_us: int | None = None
 
     def of(self, run: LiveRun, arrival: Arrival | None, decision: LiveDecision) -> str:
-        """Return a line."""
         if self._first_us is None:
             self._first_us = decision.start_us
         since = (decision.stop_us - self._first_us) / 1e6
@@ -193,7 +182,6 @@ class _Summary:
         self._behind_s = 0.0
 
     def add(self, arrival: Arrival | None, decisions: list[LiveDecision]) -> None:
-        """Count an arrival, and its decisions."""
         self._delays.extend(each.delay_s for each in decisions)
         if arrival is not None:
             self._events += len(arrival.events)
@@ -201,7 +189,6 @@ class _Summary:
 
     @property
     def words(self) -> str:
-        """The figures as text."""
         seconds = time.perf_counter() - self._began
         text = (
             f"{count_of(len(self._delays), 'decision')} in {seconds:.1f} s, "

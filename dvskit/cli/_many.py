@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
@@ -41,37 +41,63 @@ _SLASHES = tuple({os.sep, os.altsep or os.sep})
 _OF_TENSORS = {".npy", ".npz", ".pt", ".safetensors"}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Command:
-    """A command for one file that is done for many, too.
+    """Makes a command for one file one for many: its first two parameters become words.
 
-    one     does it: input, output, and the options by name
+    All its options are those of many, too; -o and --jobs are added.
+
     inputs  what it reads
     words   what its arguments are, for its help
     ending  of the outputs where --to does not say; empty where it must
     alone   an option with which there is no input; empty if there is none
     own     the options of one file of many; None: those of all
+    one     does it: input, output, and the options by name
     """
 
-    one: Callable[..., None]
     inputs: Inputs
     words: str
     ending: str = ""
     alone: str = ""
     own: Callable[[Path, Options], Options] | None = None
+    one: Callable[..., None] = field(init=False)
 
-    def __call__(
-        self, words: list[str], output: str | None, jobs: int | None, rest: Options
-    ) -> None:
-        """Do what the words of a command line say."""
+    def __call__(self, one: Callable[..., None]) -> Callable[..., None]:
+        self.one = spread(one)
+        COMMANDS[one.__module__] = self
+
+        def of_many(**given: Any) -> None:
+            paths, output, jobs = (given.pop(name) for name in ("paths", "output", "jobs"))
+            self._run(list(paths or ()), output, jobs, given)
+
+        return shown_as(of_many, one, self._signature())
+
+    def _run(self, words: list[str], output: str | None, jobs: int | None, rest: Options) -> None:
         if self._is_one(words, output, rest):
             paths = [Path(word) for word in (*words, *([] if output is None else [output]))]
             self.one(*(*paths, None, None)[:2], **rest)
             return
         folder = Path(words.pop() if output is None else output)
         ending, rest = _ending(rest, self.ending)
-        task = Task(__name__, do_one.__name__, {"module": self.one.__module__, "options": rest})
-        ManyFiles(self.inputs, words, folder, force=rest["force"]).do(task, ending, jobs)
+        many = ManyFiles(self.inputs, words, folder, force=rest["force"])
+        many.do(Task(self.one.__module__, rest), ending, jobs)
+
+    def _signature(self) -> inspect.Signature:
+        """Return the parameters of the command for many: they are what the command line shows."""
+        known = inspect.signature(self.one)
+        _, _, *rest = known.parameters.values()
+        argument = typer.Argument(
+            help=self.words, metavar="IN OUT", show_default=False, parser=_as_written
+        )
+        kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+        paths = inspect.Parameter("paths", kind, annotation=Annotated[list[Path], argument])
+        if self.alone:
+            optional = Annotated[list[Path] | None, argument]
+            paths = paths.replace(default=None, annotation=optional)
+        output = inspect.Parameter("output", kind, default=None, annotation=_OutputOption)
+        named = inspect.Parameter.KEYWORD_ONLY
+        jobs = inspect.Parameter("jobs", named, default=None, annotation=_JobsOption)
+        return known.replace(parameters=[paths, output, *rest, jobs])
 
     def _is_one(self, words: list[str], output: str | None, rest: Options) -> bool:
         """Tell whether one input is meant, and no folder for what is written of it.
@@ -123,47 +149,6 @@ class Command:
                 )
             return a_file
         return (of_file or a_file) and not is_pattern(word)
-
-
-def for_many(
-    inputs: Inputs, words: str, *, ending: str = "", alone: str = "",
-    own: Callable[[Path, Options], Options] | None = None,
-) -> Callable[[Callable[..., None]], Callable[..., None]]:  # fmt: skip
-    """Make a command for one file one for many: its first two parameters become words.
-
-    All its options are those of many, too; -o and --jobs are added. The parameters are those of
-    `Command`.
-    """
-
-    def decorate(one: Callable[..., None]) -> Callable[..., None]:
-        command = Command(spread(one), inputs, words, ending, alone, own)
-        COMMANDS[one.__module__] = command
-
-        def of_many(**given: Any) -> None:
-            paths, output, jobs = (given.pop(name) for name in ("paths", "output", "jobs"))
-            command(list(paths or ()), output, jobs, given)
-
-        return shown_as(of_many, one, _signature(command))
-
-    return decorate
-
-
-def _signature(command: Command) -> inspect.Signature:
-    """Return the parameters of a command for many: they are what the command line shows."""
-    known = inspect.signature(command.one)
-    _, _, *rest = known.parameters.values()
-    argument = typer.Argument(
-        help=command.words, metavar="IN OUT", show_default=False, parser=_as_written
-    )
-    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
-    paths = inspect.Parameter("paths", kind, annotation=Annotated[list[Path], argument])
-    if command.alone:
-        optional = Annotated[list[Path] | None, argument]
-        paths = paths.replace(default=None, annotation=optional)
-    output = inspect.Parameter("output", kind, default=None, annotation=_OutputOption)
-    named = inspect.Parameter.KEYWORD_ONLY
-    jobs = inspect.Parameter("jobs", named, default=None, annotation=_JobsOption)
-    return known.replace(parameters=[paths, output, *rest, jobs])
 
 
 def _as_written(word: str) -> str:

@@ -119,21 +119,17 @@ class ManyFiles:
             return Pool(task, processes, threads, self).run(todo)
 
     def noted(self, job: Job, text: str) -> None:
-        """Take what is to be known of a job."""
         self._noted[job].append(_unnamed(job, text))
 
     def announced(self, text: str) -> None:
-        """Take what is about to take long."""
         if text not in self._announced:
             self._announced.add(text)
             _console.say(text)
 
     def moved(self, job: Job, share: float) -> None:
-        """Take how much of a job is done."""
         self._shares[job] = max(share, self._shares.get(job, 0.0))
 
     def ended(self, job: Job, result: Result) -> None:
-        """Take how a job ended."""
         self._shares.pop(job, None)
         notes = self._noted.pop(job, [])
         self._done_bytes += job.bytes
@@ -145,7 +141,6 @@ class ManyFiles:
                 self._notes[text].append(job.out)
 
     def waited(self) -> None:
-        """Take that time has passed."""
         if self._bar is not None:
             done = self._done_bytes + sum(job.bytes * got for job, got in self._shares.items())
             ended = len(self._written) + len(self._wrong)
@@ -170,7 +165,6 @@ class ManyFiles:
             _console.failed(f"{failure.file}: {failure.reason}")
 
     def _stopped(self) -> None:
-        """Say how far it has come before it was stopped."""
         whole, of = len(self._written) + len(self._there), self._count()
         said = f"{whole:,} of {count_of(of, 'file')} are whole; the same command goes on"
         full = [result for _, result in self._wrong if result.no_room]

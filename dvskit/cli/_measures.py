@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dvskit.cli import _console
+from dvskit.cli._judging import aligned
 from dvskit.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -99,7 +100,6 @@ def _time(found: OverTime, step: int) -> str:
 
 
 def _over_time_panel(found: OverTime) -> Measured:
-    """Return how often a model is right after each step, to be plotted."""
     from dvskit.render.plots import Measured
 
     unit, label = (1.0, "steps seen")
@@ -155,7 +155,7 @@ def _add_corruption(report: Report, values: dict[str, Any], found: Corrupted) ->
     rows = [("level", "accuracy", "standard error")]
     for level, right, unsure in zip(found.levels, accuracy, error, strict=True):
         rows.append((f"{level:g}", f"{100 * right:.2f} %", f"{100 * unsure:.2f}"))
-    report.lines += ["", f"{found.kind}: {kind.label}", *_aligned(rows)]
+    report.lines += ["", f"{found.kind}: {kind.label}", *aligned(rows)]
     values[found.kind] = {
         "label": kind.label,
         "seed": found.seed,
@@ -188,7 +188,7 @@ def _operations_lines(found: Operations) -> Iterator[str]:
             (layer.name, inputs, active, synaptic, dense, "AC" if layer.of_spikes else "MAC")
         )
     rows.append(("all", "", "", f"{found.synaptic:,.0f}", f"{found.dense:,.0f}", ""))
-    yield from _aligned(rows)
+    yield from aligned(rows)
     share = f", {100 * found.synaptic / found.dense:.2f} % of dense" if found.dense else ""
     yield (
         f"{found.acs:,.0f} additions (AC) and {found.macs:,.0f} multiply-accumulates (MAC){share}"
@@ -213,17 +213,7 @@ def _joules(energy: float) -> str:
     return f"{energy / 1e-12:.3g} pJ"
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Yield rows as lines: the first cell to the left of its column, the others to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for first, *others in rows:
-        cells = [first.ljust(widths[0])]
-        cells += [cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True)]
-        yield "  ".join(cells).rstrip()
-
-
 def _operations_values(found: Operations) -> dict[str, Any]:
-    """Return what a network computes for a sample, for JSON."""
     from dvskit.training.operations import AC_J, COUNTING_RULE, ENERGY_SOURCE, MAC_J
 
     layers = [

@@ -6,27 +6,18 @@ import functools
 import inspect
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import Field, dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import Annotated, Any, get_type_hints
 
 import typer
 
 from dvskit._files import check_standard_output
 from dvskit.cli._console import parse_time_us
-from dvskit.errors import (
-    ConfigError,
-    GeometryError,
-    ShapeError,
-    UnknownFormatError,
-    one_line,
-)
+from dvskit.errors import ConfigError, GeometryError, ShapeError, UnknownFormatError, one_line
 from dvskit.events import Size, parse_size
 from dvskit.formats import Recording, RecordingPart, format_for_writing, is_standard, open_events
 from dvskit.formats.table import named_format
-
-if TYPE_CHECKING:
-    pass
 
 
 class _Word(str):
@@ -35,7 +26,6 @@ class _Word(str):
     __slots__ = ()
 
     def startswith(self, *typed: Any) -> bool:
-        """Tell whether it starts so, in any case."""
         return self.casefold().startswith(str(typed[0]).casefold())
 
 
@@ -58,13 +48,28 @@ def preset_names(incomplete: str) -> list[str]:
     return _completed(incomplete, preset_table())
 
 
-InputFile = Annotated[
-    Path,
-    typer.Argument(
-        help="An event file or its folder, - for standard input, or udp://HOST:PORT.",
-        show_default=False,
-    ),
-]
+REQUIRED = inspect.Parameter.empty
+
+
+def option(words: str, *names: str, default: Any = None, shown: Any = True, **rest: Any) -> Any:
+    """Return an option: what --help says of it, and what it is by default.
+
+    It is the default of a field of a dataclass, or of a parameter of a command; see `spread`.
+
+    names  as they are typed, where the field's own name does not do
+    shown  what --help calls the default
+    rest   what typer.Option takes
+    """
+    made = typer.Option(*names, help=words, show_default=shown, **rest)
+    return field(default=default, metadata={"option": made})
+
+
+def argument(words: str, *, default: Any = None, **rest: Any) -> Any:
+    """Return an argument, as `option` does an option."""
+    made = typer.Argument(help=words, show_default=False, **rest)
+    return field(default=default, metadata={"option": made})
+
+
 FormatOption = Annotated[
     str | None,
     typer.Option(
@@ -86,16 +91,11 @@ Salvage = Annotated[
 ]
 
 
-def moment(option: str, verb: str, of: str, default: str) -> Any:
-    """Return an option of a time after the first event or frame."""
-    return typer.Option(
-        option, help=f"{verb} so long after the first {of}: 1.5s, 200ms, 30us.",
-        show_default=default,
-    )  # fmt: skip
+def after(verb: str, of: str) -> str:
+    """Return what --help says of a time after the first event or frame."""
+    return f"{verb} so long after the first {of}: 1.5s, 200ms, 30us."
 
 
-StartOption = Annotated[str | None, moment("--start", "Begin", "event", "0s")]
-StopOption = Annotated[str | None, moment("--stop", "End", "event", "the end")]
 CropOption = Annotated[
     str | None,
     typer.Option(
@@ -131,21 +131,14 @@ ModelOption = Annotated[str, typer.Option(**_MODEL)]
 class Spikes:
     """What makes spikes of still images: the options --encoder and --seed."""
 
-    encoder: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME", show_default=False,
-            help="What makes spikes of still images, such as poisson, latency or direct; else the "
-            "one that the model learned from.",
-        ),
-    ] = None  # fmt: skip
-    seed: Annotated[
-        int | None,
-        typer.Option(
-            min=0, show_default=False,
-            help="The seed of what --encoder draws; else that of the model's run.",
-        ),
-    ] = None  # fmt: skip
+    encoder: str | None = option(
+        "What makes spikes of still images, such as poisson, latency or direct; else the one that "
+        "the model learned from.",
+        metavar="NAME", shown=False,
+    )  # fmt: skip
+    seed: int | None = option(
+        "The seed of what --encoder draws; else that of the model's run.", min=0, shown=False
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,57 +174,69 @@ class Reading:
 class Span:
     """A part of a recording: the options --start and --stop."""
 
-    start: StartOption = None
-    stop: StopOption = None
+    start: str | None = option(after("Begin", "event"), "--start", shown="0s")
+    stop: str | None = option(after("End", "event"), "--stop", shown="the end")
 
     def times(self) -> tuple[int | None, int | None]:
         """Return both in microseconds after the first event. Raises ConfigError."""
-        return times_from(self.start, self.stop)
+        begin, end = (
+            None if text is None else parse_time_us(text, name)
+            for name, text in (("--start", self.start), ("--stop", self.stop))
+        )
+        if end is not None and end <= (begin or 0):
+            raise ConfigError(f"--stop {self.stop} is not after --start {self.start or '0s'}")
+        return begin, end
 
 
 def spread(command: Callable[..., None]) -> Callable[..., None]:
-    """Return a command whose parameters that are dataclasses of options are these options.
+    """Return a command as typer takes it: parameters that are dataclasses of options are these.
 
     The command line shows the fields of a dataclass in the place of the parameter, and so those of
-    a dataclass in it; the command itself is called with the dataclass.
+    a dataclass in it; the command itself is called with the dataclass. What `option` and `argument`
+    return as the default of a field, or of a parameter, says what it is.
     """
     known = inspect.signature(command, eval_str=True)
-    groups = {
-        each.name: each.annotation
-        for each in known.parameters.values()
-        if is_dataclass(each.annotation)
-    }
+    groups, usual = {}, {}
     shown: list[inspect.Parameter] = []
     for each in known.parameters.values():
+        if is_dataclass(each.annotation):
+            groups[each.name] = each.annotation
+        elif isinstance(each.default, Field):
+            usual[each.name] = each.default.default
         shown += _options_of(each.replace(kind=inspect.Parameter.KEYWORD_ONLY))
 
     def gathered(*paths: Path, **given: Any) -> None:
         for name, group in groups.items():
             given[name] = _gather(group, given)
-        command(*paths, **given)
+        command(*paths, **usual | given)
 
     return shown_as(gathered, command, known.replace(parameters=shown))
 
 
 def _options_of(parameter: inspect.Parameter) -> Iterator[inspect.Parameter]:
-    """Yield a parameter; of one that is a dataclass, the options in it."""
-    if not is_dataclass(parameter.annotation):
-        yield parameter
-        return
-    hints = get_type_hints(parameter.annotation, include_extras=True)
-    for option in fields(parameter.annotation):
-        yield from _options_of(
-            inspect.Parameter(
-                option.name, parameter.kind, default=option.default, annotation=hints[option.name]
+    """Yield a parameter as typer takes it; of one that is a dataclass, the options in it."""
+    hint, default = parameter.annotation, parameter.default
+    if is_dataclass(hint):
+        hints = get_type_hints(hint, include_extras=True)
+        for each in fields(hint):
+            yield from _options_of(
+                inspect.Parameter(
+                    each.name, parameter.kind, default=each, annotation=hints[each.name]
+                )
             )
-        )
+        return
+    if isinstance(default, Field):
+        made = default.metadata.get("option")
+        hint = hint if made is None else Annotated[hint, made]
+        parameter = parameter.replace(default=default.default, annotation=hint)
+    yield parameter
 
 
 def _gather(group: Any, given: dict[str, Any]) -> Any:
     """Take the options of a dataclass out of those that were given; return them as it."""
     hints = get_type_hints(group)
     values = {}
-    for name in (option.name for option in fields(group)):
+    for name in (each.name for each in fields(group)):
         if is_dataclass(hints[name]):
             values[name] = _gather(hints[name], given)
         elif name in given:
@@ -253,17 +258,17 @@ def shown_as(
 
 
 @contextmanager
-def as_usage(option: str) -> Iterator[None]:
+def as_usage(name: str) -> Iterator[None]:
     """Tell what is wrong with the value of an option as a mistake of usage, a ConfigError."""
     try:
         yield
     except (GeometryError, ShapeError, UnknownFormatError) as error:
-        raise ConfigError(f"{option}: {one_line(error)}") from error
+        raise ConfigError(f"{name}: {one_line(error)}") from error
 
 
-def size_from(text: str, option: str = "--size") -> Size:
+def size_from(text: str, name: str = "--size") -> Size:
     """Return the Size that an option says. Raises ConfigError."""
-    with as_usage(option):
+    with as_usage(name):
         return parse_size(text)
 
 
@@ -300,24 +305,6 @@ def window_from(
     )
 
 
-def part_from_first(
-    recording: Recording, after_us: int | None, until_us: int | None
-) -> RecordingPart:
-    """Return the part of a recording between times that count from its first event."""
-    return recording.between(*stamps_of(recording, after_us, until_us))
-
-
-def times_from(start: str | None, stop: str | None) -> tuple[int | None, int | None]:
-    """Return the times in microseconds that --start and --stop say. Raises ConfigError."""
-    after, until = (
-        None if text is None else parse_time_us(text, option)
-        for option, text in (("--start", start), ("--stop", stop))
-    )
-    if until is not None and until <= (after or 0):
-        raise ConfigError(f"--stop {stop} is not after --start {start or '0s'}")
-    return after, until
-
-
 def stamps_of(
     recording: Recording, after_us: int | None, until_us: int | None
 ) -> tuple[int | None, int | None]:
@@ -336,10 +323,10 @@ def stamps_of(
 def part_of(
     recording: Recording, after_us: int | None, until_us: int | None
 ) -> Recording | RecordingPart:
-    """Return the part as `part_from_first` does, the recording itself where there are no times.
+    """Return the part between times after the first event, or without any the recording itself.
 
     Raises ConfigError for a part of live events.
     """
     if after_us is None and until_us is None:
         return recording
-    return part_from_first(recording, after_us, until_us)
+    return recording.between(*stamps_of(recording, after_us, until_us))

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 from dvskit._files import check_output
 from dvskit.cli import _console
-from dvskit.cli._console import describe_us, parse_time_us
+from dvskit.cli._clips import Watched
+from dvskit.cli._console import parse_time_us
+from dvskit.cli._options import option
 from dvskit.errors import ConfigError, OutputError, ShapeError, one_line
-from dvskit.events import Events, Source
+from dvskit.events import Source
 
 if TYPE_CHECKING:
     from dvskit.tensors import Representation
@@ -33,7 +32,7 @@ class TensorOutput:
 
         check_output(out, overwrite=force)
         with _console.progress(f"{out.name}", None, "events") as show:
-            shown = _Shown(source, show)
+            shown = Watched(source, show)
             try:
                 tensor = self.representation(shown, start_us=start_us)
             except ShapeError as error:
@@ -50,35 +49,21 @@ class TensorOutput:
 class TensorOptions:
     """What tensor is written in place of events: the options --bins, --bin and --as."""
 
-    bins: Annotated[
-        int | None,
-        typer.Option(
-            help="Write a tensor of so many bins of time: event counts (bins, 2, height, width), "
-            "OFF then ON, as .npy, .npz, .pt (for torch.load) or .safetensors.",
-            show_default=False,
-        ),
-    ] = None
-    bin_: Annotated[
-        str | None,
-        typer.Option(
-            "--bin",
-            help="How long each bin of the tensor is, such as 10ms; alone, as many as reach the "
-            "end.",
-            show_default=False,
-        ),
-    ] = None
-    as_: Annotated[
-        str | None,
-        typer.Option(
-            "--as",
-            metavar="NAME[:KEY=VALUE,...]",
-            help="What tensor: counts, binary, signed, voxel_grid, last_times, "
-            "time_surface:tau=50ms, decayed_counts:tau=50ms, averaged_time_surface:tau=50ms, tore, "
-            "event_frames:count=5000 or point_set:points=1024, with any of its parameters, such as "
-            "counts:dtype=uint8.",
-            show_default="counts",
-        ),
-    ] = None
+    bins: int | None = option(
+        "Write a tensor of so many bins of time: event counts (bins, 2, height, width), OFF then "
+        "ON, as .npy, .npz, .pt (for torch.load) or .safetensors.",
+        shown=False,
+    )
+    bin_: str | None = option(
+        "How long each bin of the tensor is, such as 10ms; alone, as many as reach the end.",
+        "--bin", shown=False,
+    )  # fmt: skip
+    as_: str | None = option(
+        "What tensor: counts, binary, signed, voxel_grid, last_times, time_surface:tau=50ms, "
+        "decayed_counts:tau=50ms, averaged_time_surface:tau=50ms, tore, event_frames:count=5000 or "
+        "point_set:points=1024, with any of its parameters, such as counts:dtype=uint8.",
+        "--as", metavar="NAME[:KEY=VALUE,...]", shown="counts",
+    )  # fmt: skip
 
     def output(self, out: Path, to: str | None) -> TensorOutput | None:
         """Return what tensor is asked for; None where events are. Raises ConfigError."""
@@ -135,28 +120,3 @@ def _literal(text: str) -> Any:
     except (ValueError, SyntaxError):
         return text
     return value if isinstance(value, int | float) else text
-
-
-class _Shown:
-    """A Source whose passes are shown; the latest is counted."""
-
-    def __init__(self, source: Source, show: Any) -> None:
-        self.source, self.size, self._show = source, source.size, show
-        self.count = 0
-        self.first_us = self.last_us = 0
-
-    def __iter__(self) -> Iterator[Events]:
-        self.count = 0
-        for block in self.source:
-            if len(block):
-                self.first_us = self.first_us if self.count else int(block.t[0])
-                self.last_us = int(block.t[-1])
-            self.count += len(block)
-            self._show(self.count, "")
-            yield block
-
-    @property
-    def words(self) -> str:
-        """What the latest pass had."""
-        span = describe_us(self.last_us - self.first_us + 1 if self.count else 0)
-        return f"{self.count:,} events in {span} on {self.size}"

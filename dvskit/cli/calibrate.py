@@ -6,9 +6,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 from dvskit import _files
 from dvskit.cli import _clips as clips
@@ -25,9 +23,7 @@ if TYPE_CHECKING:
 class Results:
     """What becomes of the estimate: the options --out and --json."""
 
-    out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="The preset file (.toml) to write.")
-    ] = None
+    out: Path | None = options.option("The preset file (.toml) to write.", "--out", "-o")
     json: options.Json = False
 
 
@@ -36,14 +32,11 @@ class Pictures:
     """How the frames are opened: the options --fps, --offset, --light and --time."""
 
     fps: clips.FpsOfVideo = None
-    offset: Annotated[
-        str | None,
-        typer.Option(
-            help="How much later the frames are than their stamps say, on the clock of the "
-            "events, such as 3ms; where a video begins on it, such as 1.5s.",
-            show_default="estimated, 20 ms either way at most",
-        ),
-    ] = None
+    offset: str | None = options.option(
+        "How much later the frames are than their stamps say, on the clock of the events, such as "
+        "3ms; where a video begins on it, such as 1.5s.",
+        shown="estimated, 20 ms either way at most",
+    )
     light: clips.LightOption = clips.LightName.luma
     time: clips.ClockOption = clips.ClockName.first
 
@@ -53,15 +46,14 @@ class Pictures:
 
 
 def calibrate(
-    recording: options.InputFile,
-    frames: Annotated[
-        Path | None,
-        typer.Argument(
-            help="What the sensor saw: a video, a folder of images, or a recording with frames; "
-            "left out, the recording's own frames.",
-            show_default=False,
-        ),
-    ] = None,
+    recording: Path = options.argument(
+        "An event file or its folder, - for standard input, or udp://HOST:PORT.",
+        default=options.REQUIRED,
+    ),
+    frames: Path | None = options.argument(
+        "What the sensor saw: a video, a folder of images, or a recording with frames; left out, "
+        "the recording's own frames."
+    ),
     results: Results = Results(),
     reading: options.Reading = options.Reading(),
     how: Pictures = Pictures(),
@@ -94,17 +86,13 @@ def calibrate(
         _console.say(f"{out}: use it: dvskit emulate VIDEO OUT --preset {out}")
 
 
-def _own_frames(recording: Recording) -> list[Any]:
-    found = list(recording.frames())
-    if not found:
-        raise VideoError(f"{recording.path}: a recording without frames; name a video")
-    return found
-
-
 def _frames(source: Recording, frames: Path | None, clip: clips.ClipOptions) -> Iterable[Any]:
     if frames is None:
         return source.frames()
     if not frames.is_dir() and frames.exists():
         with suppress(UnknownFormatError):  # no recording: a video
-            return _own_frames(open_events(frames))
+            found = list(open_events(frames).frames())
+            if not found:
+                raise VideoError(f"{frames}: a recording without frames; name a video")
+            return found
     return clip.open(frames)

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 from dvskit.cli import _console
 from dvskit.cli._judging import fits_noted, say_passed_over
 from dvskit.cli._live import Living, classify_live
 from dvskit.cli._live_stream import live_source
-from dvskit.cli._options import Json, ModelOption, Reading, Spikes
+from dvskit.cli._options import Json, ModelOption, Reading, Spikes, argument
 from dvskit.errors import ConfigError, DvskitError, FormatError, count_of, one_line
 
 if TYPE_CHECKING:
@@ -22,14 +20,10 @@ if TYPE_CHECKING:
 
 @fits_noted()
 def classify(
-    files: Annotated[
-        list[Path] | None,
-        typer.Argument(
-            help="Event files, videos, depth clips, folders of them, - for standard input, "
-            "udp://HOST:PORT, or images. With --live: one recording or video.",
-            show_default=False,
-        ),
-    ] = None,
+    files: list[Path] | None = argument(
+        "Event files, videos, depth clips, folders of them, - for standard input, "
+        "udp://HOST:PORT, or images. With --live: one recording or video."
+    ),
     *,
     model: ModelOption,
     living: Living = Living(),

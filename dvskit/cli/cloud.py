@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from dvskit._files import check_output
 from dvskit.cli import _console
-from dvskit.cli._clips import open_shown
+from dvskit.cli._clips import Watched, WithEvents, open_shown, say_of
 from dvskit.cli._judging import fits_noted
-from dvskit.cli._looks import Looks, given, state_from, view_from
-from dvskit.cli._options import Force, Reading, Span, part_of
-from dvskit.cli._shown import WithEvents, say_of
+from dvskit.cli._looks import Looks
+from dvskit.cli._options import REQUIRED, Force, Reading, Span, argument, option, part_of
 from dvskit.errors import ConfigError, count_of
 from dvskit.events import Events, Source, read_all
 from dvskit.formats import Recording, RecordingPart
@@ -27,47 +23,41 @@ if TYPE_CHECKING:
 
 Part = Recording | RecordingPart
 _STILL, _TURNING, _PAGE = (".png", ".svg", ".pdf"), (".mp4", ".mkv", ".mov", ".gif"), (".html",)
-_OF_PRINT = ("pixels", "width", "dpi", "point_px")  # of pictures, not of pages
 
 
 def cloud(
-    files: Annotated[
-        list[Path],
-        typer.Argument(
-            help="An event file, - for standard input, or udp://HOST:PORT; a video or a folder of "
-            "images is emulated first. A page shows several side by side.", show_default=False,
-        ),
-    ],
-    out: Annotated[
-        Path,
-        typer.Option(
-            "-o", "--out", show_default=False,
-            help="A page to turn and play (.html), a picture (.png, .svg, .pdf), or a video that "
-            "turns (.mp4, .mkv, .mov, .gif).",
-        ),
-    ],
+    files: list[Path] = argument(
+        "An event file, - for standard input, or udp://HOST:PORT; a video or a folder of images is "
+        "emulated first. A page shows several side by side.",
+        default=REQUIRED,
+    ),
+    out: Path = option(
+        "A page to turn and play (.html), a picture (.png, .svg, .pdf), or a video that turns "
+        "(.mp4, .mkv, .mov, .gif).",
+        "-o", "--out", default=REQUIRED, shown=False,
+    ),
     looks: Looks = Looks(),
     reading: Reading = Reading(),
     force: Force = False,
 ) -> None:  # fmt: skip
     """Draw the event cloud: a page to turn and play, a picture, or a video of it turning."""
     suffix = _check_suffix(out)
-    _refuse(out, suffix, looks)
-    pose, sheet, words = looks.pose, looks.sheet, looks.words
+    kind = "a page" if suffix in _PAGE else "a still" if suffix in _STILL else "a video"
+    looks.check(out, kind)
     if len(files) > 1 and suffix not in _PAGE:
         raise ConfigError(f"{out}: shows one recording; several stand side by side on .html")
-    view = view_from(pose, sheet, "" if suffix in _PAGE else sheet.title or "")
-    size_px = sheet.size_px()
-    turn = looks.moves.turn(size_px)
-    every_us = words.every_us(len(files))
+    view = looks.cloud_view("" if suffix in _PAGE else looks.title or "")
+    size_px = looks.size_px()
+    turn = looks.turn(size_px)
+    every_us = looks.every_us(len(files))
     times = looks.span.times()
     check_output(out, overwrite=force)
     _console.announce_compiling()
     judge = None
-    if words.model is not None:
+    if looks.model is not None:
         from dvskit.training import load_model
 
-        judge = load_model(words.model)
+        judge = load_model(looks.model)
     opened = [open_shown(file, reading, judge) for file in files]
     parts = [part_of(recording, *times) for recording in opened]
     report: PageReport | CloudReport | TurnReport
@@ -75,11 +65,11 @@ def cloud(
         from dvskit import render
 
         named = list(zip(files, parts, strict=True))
-        shown = _shown(named, words.labels, judge, every_us)
-        title = _title(files, looks.span) if sheet.title is None else sheet.title
-        state = state_from(pose, sheet.dark)
+        shown = _shown(named, looks.labels, judge, every_us)
+        title = _title(files, looks.span) if looks.title is None else looks.title
+        state = looks.page_state()
         report = render.page(shown, out, title=title, overwrite=force, state=state)
-        _note_labels(report, words.labels or out)
+        _note_labels(report, looks.labels or out)
     elif suffix in _STILL:
         report = _still(parts[0], out, view, size_px or (1280, 960), force)
         _note_letters(report.missing, out)
@@ -103,18 +93,15 @@ def _shown(
     from dvskit import render
 
     own = None if labels is None else read_labels(labels)
-    if model is None:
-        return [
-            render.Shown(WithEvents(part), file.name, part.labels() if own is None else own)
-            for file, part in parts
-        ]
     shown = []
     for file, part in parts:
-        events = read_all(WithEvents(part))
+        source, decided = WithEvents(part), Labels.empty()
+        events: Events | Source = source
+        if model is not None:
+            events = read_all(source)
+            decided = _decisions(events, part, model, every_us)
         named = part.labels() if own is None else own
-        shown.append(
-            render.Shown(events, file.name, named, _decisions(events, part, model, every_us))
-        )
+        shown.append(render.Shown(events, file.name, named, decided))
     return shown
 
 
@@ -160,16 +147,6 @@ def _check_suffix(out: Path) -> str:
     return suffix
 
 
-def _refuse(out: Path, suffix: str, looks: Looks) -> None:
-    """Raise ConfigError for an option that means nothing for such a file."""
-    kind = "a page" if suffix in _PAGE else "a still" if suffix in _STILL else "a video"
-    printed = (name for name, _ in given(looks.sheet) if name in _OF_PRINT)
-    refused = [*printed] if suffix in _PAGE else [name for name, _ in given(looks.words)]
-    refused += [] if suffix in _TURNING else [name for name, _ in given(looks.moves)]
-    for name in refused:
-        raise ConfigError(f"{out}: --{name.replace('_', '-')} is not for {kind}; leave it out")
-
-
 def _still(
     part: Part, out: Path, view: CloudView, size_px: tuple[int, int], force: bool
 ) -> CloudReport:
@@ -177,7 +154,7 @@ def _still(
 
     with _console.progress(out.name, None, "events") as show:
         return render.cloud(
-            _Watched(WithEvents(part), show), out, view=view, width_px=size_px[0],
+            Watched(WithEvents(part), show), out, view=view, width_px=size_px[0],
             height_px=size_px[1], overwrite=force,
         )  # fmt: skip
 
@@ -187,23 +164,8 @@ def _turning(part: Part, out: Path, view: CloudView, turn: Turn, force: bool) ->
 
     with _console.progress(out.name, None, "frames") as show:
         return render.turntable(
-            _Watched(WithEvents(part), lambda count, _: show(0, f"{count:,.0f} events read")),
+            Watched(WithEvents(part), lambda count, _: show(0, f"{count:,.0f} events read")),
             out,
             view=view, turn=turn, overwrite=force,
             on_frame=lambda done, total: show(done, f"of {total}"),
         )  # fmt: skip
-
-
-class _Watched:
-    """A source that tells how many events it has given."""
-
-    def __init__(self, source: Source, show: Callable[[float, str], None]) -> None:
-        self.size = source.size
-        self._source, self._show = source, show
-
-    def __iter__(self) -> Iterator[Events]:
-        count = 0
-        for block in self._source:
-            yield block
-            count += len(block)
-            self._show(count, "")

@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
-
-import typer
 
 from dvskit.cli import _console
 from dvskit.cli import _options as options
-from dvskit.cli._many import for_many
+from dvskit.cli._many import Command
 from dvskit.cli._tensors import TensorOptions
 from dvskit.cli._trees import Inputs
 from dvskit.errors import ConfigError, count_of
@@ -29,27 +26,9 @@ from dvskit.filters import (
     filter_from,
     filter_names,
 )
-from dvskit.formats import (
-    Damage,
-    FileSink,
-    Recording,
-    RecordingPart,
-    hand_over,
-    open_sink,
-)
+from dvskit.formats import Damage, FileSink, Recording, RecordingPart, hand_over, open_sink
 from dvskit.formats.found import is_recording, readable_suffixes
 from dvskit.formats.table import file_of_events
-
-FilterOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--filter",
-        metavar="FILTER",
-        help="Apply a filter, NAME or NAME:ARGUMENTS, such as background_activity:5ms or "
-        "noise:hz=0.1,seed=3. Several apply in order. Names: " + ", ".join(filter_names()) + ".",
-        show_default="none",
-    ),
-]
 
 
 def filtered(source: Source, texts: Sequence[str], recording: Recording) -> FilteredSource:
@@ -97,18 +76,18 @@ class Kept:
 
     span: options.Span = field(default_factory=options.Span)
     crop: options.CropOption = None
-    fit: Annotated[
-        str | None,
-        typer.Option(
-            metavar="SIZE",
-            help="Scale the events, or what --crop leaves, to a sensor of WIDTHxHEIGHT, "
-            "undistorted.",
-        ),
-    ] = None
-    filters: FilterOption = None
+    fit: str | None = options.option(
+        "Scale the events, or what --crop leaves, to a sensor of WIDTHxHEIGHT, undistorted.",
+        metavar="SIZE",
+    )
+    filters: list[str] | None = options.option(
+        "Apply a filter, NAME or NAME:ARGUMENTS, such as background_activity:5ms or "
+        f"noise:hz=0.1,seed=3. Several apply in order. Names: {', '.join(filter_names())}.",
+        "--filter", metavar="FILTER", shown="none",
+    )  # fmt: skip
 
 
-@for_many(
+@Command(
     Inputs(
         "recording",
         is_recording,
@@ -148,7 +127,7 @@ def convert(
     if recording.live:
         part = _Arriving(recording, after_us, until_us)
     else:
-        part = options.part_from_first(recording, after_us, until_us)
+        part = recording.between(*options.stamps_of(recording, after_us, until_us))
     source: Source = part
     if rectangle is not None:
         with options.as_usage("--crop"):

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
-
+from dvskit.cli._options import option
 from dvskit.errors import ConfigError, ModelError, OutputError
 
 if TYPE_CHECKING:
@@ -22,16 +21,10 @@ _BINS = 20
 
 
 def demo(
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "-o",
-            "--out",
-            help="The folder to make.",
-            show_default="dvskit-demo, dvskit-demo-2, ...",
-        ),
-    ] = None,
-    gesture: Annotated[str, typer.Option(help="What the drawn person does.")] = "hand wave",
+    out: Path | None = option(
+        "The folder to make.", "-o", "--out", shown="dvskit-demo, dvskit-demo-2, ..."
+    ),
+    gesture: str = option("What the drawn person does.", default="hand wave"),
 ) -> None:
     """Draw a clip, emulate its events, write, bin, classify, picture and decide on them live."""
     if str(out) == "-":

@@ -11,14 +11,13 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
 import typer
 
 from dvskit import __version__
 from dvskit.cli import _console
-from dvskit.cli._options import Json
+from dvskit.cli._options import Json, option
 from dvskit.errors import DvskitError
 from dvskit.events import Events
 from dvskit.formats import Format, formats, open_events, open_sink
@@ -33,24 +32,20 @@ _COUNT = 20_000  # so many that files are read on all threads
 
 def doctor(
     json: Json = False,
-    warm: Annotated[
-        bool, typer.Option("--warm", help="Compile all kernels now: later runs start at once.")
-    ] = False,
+    warm: bool = option(
+        "Compile all kernels now: later runs start at once.", "--warm", default=False
+    ),
 ) -> None:
     """Check the installation: versions, threads, kernels, video, networks."""
     if warm:
         _warm()
     findings = [("dvskit", True, __version__), ("python", True, platform.python_version())]
     findings += [_package(name) for name in _PACKAGES]
-    for name, check in (
-        ("threads", _threads),
-        ("kernels", _kernels),
-        ("video", _video),
-        ("networks", _networks),
-        ("shipped models", _models),
-        ("cache", _cache),
-    ):
-        findings.append(_run(name, check))
+    checks = {
+        "threads": _threads, "kernels": _kernels, "video": _video, "networks": _networks,
+        "shipped models": _models, "cache": _cache,
+    }  # fmt: skip
+    findings += [_run(name, check) for name, check in checks.items()]
     sound = all(good for _, good, _ in findings)
     if json:
         _console.print_json({name: {"ok": good, "detail": text} for name, good, text in findings})

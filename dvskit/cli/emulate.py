@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -13,7 +13,7 @@ from dvskit.cli import _clips as clips
 from dvskit.cli import _console
 from dvskit.cli import _options as options
 from dvskit.cli._clips import has_images
-from dvskit.cli._many import Options, for_many
+from dvskit.cli._many import Command, Options
 from dvskit.cli._trees import Inputs
 from dvskit.errors import ConfigError, count_of, did_you_mean
 from dvskit.formats import format_for_writing, is_standard, open_sink
@@ -55,46 +55,30 @@ def _own_seed(video: Path, given: Options) -> Options:
 class Sensor:
     """Which sensor sees the clip: the options --preset, --threshold, --set, --seed and --size."""
 
-    preset: Annotated[
-        str,
-        typer.Option(
-            help="A sensor (clean, noisy, v2e, DVS128, DAVIS240, DAVIS346, Gen3, Gen4), or a "
-            "preset file (.toml). A camera's name brings its size.",
-            autocompletion=options.preset_names,
-        ),
-    ] = "clean"
-    threshold: Annotated[
-        float | None,
-        typer.Option(
-            help="Contrast threshold, ON and OFF: the change of log intensity that makes an event.",
-            show_default="the preset's",
-        ),
-    ] = None
-    set_: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="NAME=VALUE",
-            help=f"Another parameter of the sensor, such as shot_hz=5; as often as you like. The "
-            f"names: {_NAMES}.",
-        ),
-    ] = None
-    seed: Annotated[
-        int,
-        typer.Option(
-            help="Fixes all randomness: the same seed, the same events. Of many, each file draws "
-            "its own from it and its content.",
-        ),
-    ] = 0
-    size: Annotated[
-        str | None,
-        typer.Option(
-            help="Scale the video to a sensor of WIDTHxHEIGHT, which it covers: what is beyond at "
-            "two sides is cut off. native keeps the video's size.",
-            metavar="SIZE",
-            show_default="the preset's, else native",
-        ),
-    ] = None
+    preset: str = options.option(
+        "A sensor (clean, noisy, v2e, DVS128, DAVIS240, DAVIS346, Gen3, Gen4), or a preset file "
+        "(.toml). A camera's name brings its size.",
+        default="clean", autocompletion=options.preset_names,
+    )  # fmt: skip
+    threshold: float | None = options.option(
+        "Contrast threshold, ON and OFF: the change of log intensity that makes an event.",
+        shown="the preset's",
+    )
+    set_: list[str] | None = options.option(
+        "Another parameter of the sensor, such as shot_hz=5; as often as you like. The names: "
+        f"{_NAMES}.",
+        "--set", metavar="NAME=VALUE",
+    )  # fmt: skip
+    seed: int = options.option(
+        "Fixes all randomness: the same seed, the same events. Of many, each file draws its own "
+        "from it and its content.",
+        default=0,
+    )
+    size: str | None = options.option(
+        "Scale the video to a sensor of WIDTHxHEIGHT, which it covers: what is beyond at two sides "
+        "is cut off. native keeps the video's size.",
+        metavar="SIZE", shown="the preset's, else native",
+    )  # fmt: skip
 
     def emulator(self) -> Emulator:
         """Return the emulator of the sensor. Raises ConfigError."""
@@ -108,25 +92,25 @@ class Frames:
     """Which frames of a clip the sensor sees, and how they are taken: --crop to --salvage."""
 
     crop: options.CropOption = None
-    start: clips.StartOfClip = None
-    stop: clips.StopOfClip = None
+    start: str | None = options.option(options.after("Begin", "frame"), "--start", shown="0s")
+    stop: str | None = options.option(options.after("End", "frame"), "--stop", shown="the end")
     fps: clips.FpsOfVideo = None
     light: clips.LightOption = clips.LightName.luma
-    upsample: Annotated[
-        bool,
-        typer.Option(
-            "--upsample", help="Add frames, so that nothing moves by more than a pixel between two."
-        ),
-    ] = False
+    upsample: bool = options.option(
+        "Add frames, so that nothing moves by more than a pixel between two.",
+        "--upsample", default=False,
+    )  # fmt: skip
     time: clips.ClockOption = clips.ClockName.first
-    salvage: clips.SalvageVideo = False
+    salvage: bool = options.option(
+        "Go on where a video is damaged; say what was left out.", "--salvage", default=False
+    )
 
     def part(self, sensor: Sensor) -> ClipPart:
         """Return which part of a clip is emulated, and at which size. Raises ConfigError."""
         from dvskit.emulator.params import sensor_size
         from dvskit.video import ClipPart
 
-        times = options.times_from(self.start, self.stop)
+        times = options.Span(self.start, self.stop).times()
         rectangle = None if self.crop is None else options.rectangle_from(self.crop)
         size = sensor.size
         asked = size if size in (None, "native") else options.size_from(size)
@@ -154,7 +138,7 @@ class Written:
     force: options.Force = False
 
 
-@for_many(
+@Command(
     Inputs("video", _is_video, _is_clip, ", ".join(sorted(CLIP_SUFFIXES))),
     "A video file, a folder of images, or - for a video on standard input (left out with "
     "--camera); and the event file to write, whose suffix tells the format (- is standard output, "
@@ -167,10 +151,9 @@ class Written:
 def emulate(
     video: Path | None = None,
     out: Path | None = None,
-    camera: Annotated[
-        int | None,
-        typer.Option(help="Emulate what a camera sees, until Ctrl-C: its number, from 0."),
-    ] = None,
+    camera: int | None = options.option(
+        "Emulate what a camera sees, until Ctrl-C: its number, from 0."
+    ),
     sensor: Sensor = Sensor(),
     frames: Frames = Frames(),
     written: Written = Written(),

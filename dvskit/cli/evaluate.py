@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 from dvskit.cli import _console
+from dvskit.cli._clips import check_picture, save_picture
 from dvskit.cli._judging import (
     DataArgument,
     JudgedInputs,
@@ -24,8 +23,7 @@ from dvskit.cli._measures import (
     add_over_time,
     corrupt_levels,
 )
-from dvskit.cli._options import DarkOption, Force, Json, ModelArgument
-from dvskit.cli._shown import check_picture, save_picture
+from dvskit.cli._options import DarkOption, Force, Json, ModelArgument, option
 from dvskit.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -37,53 +35,28 @@ if TYPE_CHECKING:
 class Wanted:
     """What is measured beside accuracy, and what is drawn."""
 
-    matrix: Annotated[
-        Path | None,
-        typer.Option(
-            "--matrix",
-            metavar="FILE",
-            help="Draw the confusion matrix too: .png, .svg or .pdf.",
-            show_default=False,
-        ),
-    ] = None
-    over_time: Annotated[
-        bool,
-        typer.Option(
-            "--over-time",
-            help="Say how often it is right after each step of time, and when it knows.",
-        ),
-    ] = False
-    operations: Annotated[
-        bool,
-        typer.Option(
-            "--operations",
-            help="Count what the network computes for a sample: synaptic operations, energy, "
-            "memory.",
-        ),
-    ] = False
-    corrupt: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--corrupt",
-            metavar="KIND[=LEVELS]",
-            help="Judge it by corrupted recordings too: noise, drop, dead-pixels, hot-pixels, "
-            "time-scale, time-jitter, place-jitter, all of these, or threshold (of videos). Levels "
-            "of your own follow its name: noise=0,1,5. Several are judged one by one.",
-            show_default="none",
-        ),
-    ] = None
-    corrupt_seed: Annotated[
-        int, typer.Option("--corrupt-seed", min=0, help="The seed of what --corrupt draws.")
-    ] = 0
-    plot: Annotated[
-        Path | None,
-        typer.Option(
-            "--plot",
-            metavar="FILE",
-            help="Draw what --over-time and --corrupt measure: .png, .svg or .pdf.",
-            show_default=False,
-        ),
-    ] = None
+    matrix: Path | None = option(
+        "Draw the confusion matrix too: .png, .svg or .pdf.", metavar="FILE", shown=False
+    )
+    over_time: bool = option(
+        "Say how often it is right after each step of time, and when it knows.",
+        "--over-time", default=False,
+    )  # fmt: skip
+    operations: bool = option(
+        "Count what the network computes for a sample: synaptic operations, energy, memory.",
+        "--operations", default=False,
+    )  # fmt: skip
+    corrupt: list[str] | None = option(
+        "Judge it by corrupted recordings too: noise, drop, dead-pixels, hot-pixels, time-scale, "
+        "time-jitter, place-jitter, all of these, or threshold (of videos). Levels of your own "
+        "follow its name: noise=0,1,5. Several are judged one by one.",
+        metavar="KIND[=LEVELS]", shown="none",
+    )  # fmt: skip
+    corrupt_seed: int = option("The seed of what --corrupt draws.", default=0, min=0)
+    plot: Path | None = option(
+        "Draw what --over-time and --corrupt measure: .png, .svg or .pdf.",
+        metavar="FILE", shown=False,
+    )  # fmt: skip
     dark: DarkOption = False
     force: Force = False
 

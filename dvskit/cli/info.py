@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import typer
 
 from dvskit.cli import _console
 from dvskit.cli._clips import clip_notes, find_clip
-from dvskit.cli._options import Json, Reading
+from dvskit.cli._options import REQUIRED, Json, Reading, argument
 from dvskit.errors import ConfigError, count_of
 from dvskit.formats import COUNTED_BESIDE, Recording
 
@@ -19,14 +18,11 @@ if TYPE_CHECKING:
 
 
 def info(
-    file: Annotated[
-        Path,
-        typer.Argument(
-            help="An event file or its folder, a video, a folder of images, - for standard input, "
-            "or udp://HOST:PORT.",
-            show_default=False,
-        ),
-    ],
+    file: Path = argument(
+        "An event file or its folder, a video, a folder of images, - for standard input, or "
+        "udp://HOST:PORT.",
+        default=REQUIRED,
+    ),
     json: Json = False,
     reading: Reading = Reading(),
 ) -> None:
@@ -147,12 +143,7 @@ _ORIGINS = {
 }
 
 
-_BESIDE = {
-    "triggers": "triggers",
-    "imu_samples": "IMU",
-    "frames": "frames",
-    "labels": "labels",
-}
+_BESIDE = {"triggers": "triggers", "imu_samples": "IMU", "frames": "frames", "labels": "labels"}
 
 
 def _lines(facts: dict[str, Any]) -> list[str]:

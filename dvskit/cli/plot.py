@@ -11,7 +11,7 @@ import typer
 
 from dvskit.cli import _console
 from dvskit.cli import _options as options
-from dvskit.cli._clips import open_shown
+from dvskit.cli._clips import ShownFile, WithEvents, check_picture, open_shown, save_picture, say_of
 from dvskit.cli._judging import (
     DataArgument,
     JudgedInputs,
@@ -21,7 +21,6 @@ from dvskit.cli._judging import (
     open_folder,
 )
 from dvskit.cli._options import ModelArgument, ModelOption, Reading, Span
-from dvskit.cli._shown import ShownFile, WithEvents, check_picture, save_picture, say_of
 from dvskit.errors import ConfigError, did_you_mean
 from dvskit.formats import open_events
 
@@ -33,8 +32,7 @@ app = typer.Typer(help="Plot an event file, a model or a training run: PNG, SVG 
                   no_args_is_help=True)  # fmt: skip
 
 Out = Annotated[
-    Path,
-    typer.Option("-o", "--out", help="The picture: .png, .svg or .pdf.", show_default=False),
+    Path, typer.Option("-o", "--out", help="The picture: .png, .svg or .pdf.", show_default=False)
 ]
 
 
@@ -43,9 +41,9 @@ class PlotLooks:
     """How a plot looks and is written: the options --dark, --width and --force."""
 
     dark: options.DarkOption = False
-    width: Annotated[
-        float, typer.Option(help="Width in mm: 88 is a column, 180 a page; 60 is about the least.")
-    ] = 88.0
+    width: float = options.option(
+        "Width in mm: 88 is a column, 180 a page; 60 is about the least.", default=88.0
+    )
     force: options.Force = False
 
     def begin(self, out: Path) -> Style:
@@ -146,9 +144,7 @@ def membrane(
     out: Out,
     model: ModelOption,
     layer: LayerOption = None,
-    neuron: Annotated[
-        int | None, typer.Option(help="Its number in the layer; else one with much to show.")
-    ] = None,
+    neuron: int | None = options.option("Its number in the layer; else one with much to show."),
     looks: PlotLooks = PlotLooks(),
 ) -> None:
     """A neuron's potential and spikes, below the events that reach it."""
@@ -177,7 +173,7 @@ def _observe(file: Path, model: str, layer: str | None) -> Observed:
 def weights(
     model: ModelArgument,
     out: Out,
-    layer: Annotated[str | None, typer.Option(help="A layer with weights; else the first.")] = None,
+    layer: str | None = options.option("A layer with weights; else the first."),
     looks: PlotLooks = PlotLooks(),
 ) -> None:
     """The weights of a layer of a model."""

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from dvskit.cli import _console
-from dvskit.cli._clips import ClipOptions, ClockName, ClockOption, clip_notes, open_shown
-from dvskit.cli._options import DarkOption, Force, Reading, Span, stamps_of
-from dvskit.cli._shown import ShownFile, say_of
+from dvskit.cli._clips import (
+    ClipOptions,
+    ClockName,
+    ClockOption,
+    ShownFile,
+    clip_notes,
+    open_shown,
+    say_of,
+)
+from dvskit.cli._options import REQUIRED, DarkOption, Force, Reading, Span, option, stamps_of
 from dvskit.errors import ConfigError, count_of
 
 if TYPE_CHECKING:
@@ -25,43 +30,25 @@ _LONG_FRAMES = 36_000  # ten minutes of 60 a second
 _SHORT_S = 0.25
 
 
-class StyleName(Enum):
-    """What a frame shows."""
-
-    polarity = "polarity"
-    count = "count"
-    decay = "decay"
-    linear = "linear"
-    surface = "surface"
+StyleName = StrEnum("StyleName", ["polarity", "count", "decay", "linear", "surface"])
 
 
 @dataclass(frozen=True, slots=True)
 class Shown:
     """What a frame shows of the events, and how fast time goes: --style to --stop."""
 
-    style: Annotated[
-        StyleName,
-        typer.Option(
-            metavar="STYLE",
-            help="What a frame shows: decay or linear, events that fade; polarity, the latest; "
-            "count, how many; surface, how long ago.",
-        ),
-    ] = StyleName.decay
-    fps: Annotated[
-        float | None,
-        typer.Option(help="Frames a second of the video.", show_default="60, GIF 25"),
-    ] = None
-    slow: Annotated[
-        float, typer.Option(help="Slow motion: 1000 shows a millisecond in a second.")
-    ] = 1.0
-    window: Annotated[
-        str | None,
-        typer.Option(
-            help="How long events are seen, such as 20ms; for decay and surface the time in which "
-            "they fade to 37 %.",
-            show_default="some frames",
-        ),
-    ] = None
+    style: StyleName = option(
+        "What a frame shows: decay or linear, events that fade; polarity, the latest; count, how "
+        "many; surface, how long ago.",
+        default=StyleName.decay, metavar="STYLE",
+    )  # fmt: skip
+    fps: float | None = option("Frames a second of the video.", shown="60, GIF 25")
+    slow: float = option("Slow motion: 1000 shows a millisecond in a second.", default=1.0)
+    window: str | None = option(
+        "How long events are seen, such as 20ms; for decay and surface the time in which they fade "
+        "to 37 %.",
+        shown="some frames",
+    )
     span: Span = field(default_factory=Span)
 
 
@@ -69,44 +56,29 @@ class Shown:
 class Drawn:
     """What stands beside the events, and how frames are drawn and coded: --beside to --crf."""
 
-    beside: Annotated[
-        Path | None, typer.Option(help="A video or folder of images to show beside the events.")
-    ] = None
+    beside: Path | None = option("A video or folder of images to show beside the events.")
     time: ClockOption = ClockName.first
     dark: DarkOption = True
-    scale: Annotated[
-        int | None,
-        typer.Option(
-            help="Draw each pixel of the sensor as N x N pixels.",
-            show_default="more for small sensors",
-        ),
-    ] = None
-    footer: Annotated[
-        bool, typer.Option(help="Show time code and event rates below the events.")
-    ] = True
-    effort: Annotated[
-        str,
-        typer.Option(
-            help="x264's preset, from ultrafast to veryslow: slower ones make smaller files."
-        ),
-    ] = "ultrafast"
-    crf: Annotated[
-        float,
-        typer.Option(
-            help="x264's crf: 0 is lossless, 51 the coarsest; 5 more make files a quarter smaller."
-        ),
-    ] = 15.0
+    scale: int | None = option(
+        "Draw each pixel of the sensor as N x N pixels.", shown="more for small sensors"
+    )
+    footer: bool = option("Show time code and event rates below the events.", default=True)
+    effort: str = option(
+        "x264's preset, from ultrafast to veryslow: slower ones make smaller files.",
+        default="ultrafast",
+    )
+    crf: float = option(
+        "x264's crf: 0 is lossless, 51 the coarsest; 5 more make files a quarter smaller.",
+        default=15.0,
+    )
 
 
 def render(
     file: ShownFile,
-    out: Annotated[
-        Path,
-        typer.Option(
-            "-o", "--out", show_default=False,
-            help="The video: .mp4, .mkv, .mov, .gif, or a folder for PNG files (no suffix).",
-        ),
-    ],
+    out: Path = option(
+        "The video: .mp4, .mkv, .mov, .gif, or a folder for PNG files (no suffix).",
+        "-o", "--out", default=REQUIRED, shown=False,
+    ),
     shown: Shown = Shown(),
     drawn: Drawn = Drawn(),
     reading: Reading = Reading(),
@@ -165,17 +137,8 @@ def _slower(slow: float, seconds: float) -> float:
 
 
 def _style(name: StyleName, window_us: int | None) -> Style:
-    from dvskit.render import Count, Decay, Linear, Polarity, Surface
+    from dvskit.render import styles
 
     if window_us is not None and window_us < 1:
         raise ConfigError(f"a window of {window_us} us shows nothing; 1us is the least")
-    match name:
-        case StyleName.polarity:
-            return Polarity(window_us)
-        case StyleName.count:
-            return Count(window_us)
-        case StyleName.linear:
-            return Linear(window_us)
-        case StyleName.surface:
-            return Surface(window_us)
-    return Decay(window_us)
+    return styles[name.value](window_us)

@@ -6,84 +6,40 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
-
-from dvskit._progress import Bar
 from dvskit.cli import _console
 from dvskit.cli._judging import fits_noted, score_lines
-from dvskit.cli._options import model_names
+from dvskit.cli._options import REQUIRED, argument, model_names, option
 from dvskit.errors import ConfigError
 
 if TYPE_CHECKING:
     from dvskit.training import Config, Progress, SweepRun
-
-SweepOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--sweep",
-        metavar="KEY=A,B,...",
-        help="Train with each of these values of a key, and of several keys with each combination; "
-        "each run in a folder of its own. The same command goes on where it was interrupted.",
-    ),
-]
-SeedsOption = Annotated[
-    int | None,
-    typer.Option(
-        "--seeds",
-        metavar="N",
-        help="Train N times, with seeds from the configuration's on, for means and their errors.",
-        show_default=False,
-    ),
-]
 
 
 @dataclass(frozen=True, slots=True)
 class Begin:
     """What a training begins with, and where its model goes: --output to --set."""
 
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", help="The folder of the model.", show_default="runs/NAME"),
-    ] = None
-    minutes: Annotated[
-        float | None,
-        typer.Option(help="Of a folder: how long all may take.", show_default="5", min=0.01),
-    ] = None
-    from_: Annotated[
-        str | None,
-        typer.Option(
-            "--from",
-            metavar="MODEL",
-            help="Begin with the weights of a model, a folder or a shipped model's name; the last "
-            "layer is new where the classes are others.",
-            show_default=False,
-            autocompletion=model_names,
-        ),
-    ] = None
-    seed: Annotated[
-        int | None,
-        typer.Option(min=0, help="The seed of all that is drawn.", show_default="0"),
-    ] = None
-    salvage: Annotated[
-        bool,
-        typer.Option(
-            "--salvage", help="Of a folder: read what is whole of damaged files, leave out others."
-        ),
-    ] = False
-    set_: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="KEY=VALUE",
-            help="Change a key of the configuration, such as loop.epochs=3, or of a set that it "
-            "learns from, data.NAME.path=FOLDER; as often as you like.",
-        ),
-    ] = None
+    output: Path | None = option("The folder of the model.", "--output", "-o", shown="runs/NAME")
+    minutes: float | None = option("Of a folder: how long all may take.", shown="5", min=0.01)
+    from_: str | None = option(
+        "Begin with the weights of a model, a folder or a shipped model's name; the last layer is "
+        "new where the classes are others.",
+        "--from", metavar="MODEL", shown=False, autocompletion=model_names,
+    )  # fmt: skip
+    seed: int | None = option("The seed of all that is drawn.", min=0, shown="0")
+    salvage: bool = option(
+        "Of a folder: read what is whole of damaged files, leave out others.",
+        "--salvage", default=False,
+    )  # fmt: skip
+    set_: list[str] | None = option(
+        "Change a key of the configuration, such as loop.epochs=3, or of a set that it learns "
+        "from, data.NAME.path=FOLDER; as often as you like.",
+        "--set", metavar="KEY=VALUE",
+    )  # fmt: skip
 
     def changes(self) -> dict[str, str]:
         """Return the keys and values that --set says. Raises ConfigError."""
@@ -94,31 +50,31 @@ class Begin:
 class Runs:
     """What is of a configuration alone: the options --tensorboard, --sweep and --seeds."""
 
-    tensorboard: Annotated[
-        bool,
-        typer.Option(
-            "--tensorboard",
-            help="Write the loss of each step and the scores of each epoch for TensorBoard too, to "
-            'the folder tensorboard in the output; needs pip install "dvskit[tensorboard]".',
-        ),
-    ] = False
-    sweep: SweepOption = None
-    seeds: SeedsOption = None
+    tensorboard: bool = option(
+        "Write the loss of each step and the scores of each epoch for TensorBoard too, to the "
+        'folder tensorboard in the output; needs pip install "dvskit[tensorboard]".',
+        "--tensorboard", default=False,
+    )  # fmt: skip
+    sweep: list[str] | None = option(
+        "Train with each of these values of a key, and of several keys with each combination; each "
+        "run in a folder of its own. The same command goes on where it was interrupted.",
+        metavar="KEY=A,B,...",
+    )
+    seeds: int | None = option(
+        "Train N times, with seeds from the configuration's on, for means and their errors.",
+        metavar="N", shown=False,
+    )  # fmt: skip
 
 
 def train(
-    source: Annotated[
-        Path,
-        typer.Argument(
-            metavar="FOLDER|CONFIG",
-            help="A folder with a folder of videos, recordings or depth clips for each class, a "
-            "list of such files, or a configuration (.toml); samples/ has some.",
-            show_default=False,
-        ),
-    ],
+    source: Path = argument(
+        "A folder with a folder of videos, recordings or depth clips for each class, a list of "
+        "such files, or a configuration (.toml); samples/ has some.",
+        default=REQUIRED, metavar="FOLDER|CONFIG",
+    ),
     begin: Begin = Begin(),
     runs: Runs = Runs(),
-) -> None:
+) -> None:  # fmt: skip
     """Train a spiking network. A run that was interrupted goes on where it was.
 
     Of a folder, all that can be chosen is chosen by what is in it, and said: config.toml in the
@@ -159,7 +115,8 @@ def _train_config(config: Path, overrides: dict[str, str], runs: Runs) -> None:
         seeds = 1 if runs.seeds is None else runs.seeds
         run_sweep(resolved, sweeps, seeds, tensorboard=tensorboard)
         return
-    with fits_noted(), _bars(resolved.name) as (follow, bars):
+    with fits_noted(), _console.Bars() as bars:
+        follow = _follow(bars, resolved.name)
         trained = run(resolved, progress=follow, note=_console.note, tensorboard=tensorboard)
     if not leads():  # of the processes that torchrun started one prints
         return
@@ -167,7 +124,7 @@ def _train_config(config: Path, overrides: dict[str, str], runs: Runs) -> None:
         print(f"{name}: {result}")
         for text in result.notes:
             _console.note(text)
-    _say_finished(trained.folder, len(trained.history), anew=not bars)
+    _say_finished(trained.folder, len(trained.history), anew=not bars.any)
 
 
 def _train_folder(folder: Path, begin: Begin, changes: dict[str, str]) -> None:
@@ -177,28 +134,24 @@ def _train_folder(folder: Path, begin: Begin, changes: dict[str, str]) -> None:
     loaded_min = (time.monotonic() - began) / 60
     limit = 5.0 if begin.minutes is None else begin.minutes
     _console.announce_compiling()
-    with fits_noted(), ExitStack() as stack:
-        making: list[Bar] = []
+    with fits_noted(), _console.Bars() as reading, _console.Bars() as bars:
 
         def made(done: int, total: int) -> None:
-            if not making:
-                making.append(stack.enter_context(_console.progress("reading", total, "samples")))
-            making[0](done)
+            reading.show("reading", total, "samples", done)
             if done == total:
-                stack.close()
-                making.clear()
+                reading.close()
 
-        with _bars(folder.resolve().name) as (follow, bars):
-            run = train_folder(
-                folder,
-                output=begin.output,
-                minutes=max(limit - loaded_min, limit / 2),
-                start=begin.from_ or "",
-                seed=begin.seed or 0,
-                salvage=begin.salvage,
-                changes=changes,
-                onlooker=Onlooker(_console.say, _console.note, made, follow),
-            )
+        follow = _follow(bars, folder.resolve().name)
+        run = train_folder(
+            folder,
+            output=begin.output,
+            minutes=max(limit - loaded_min, limit / 2),
+            start=begin.from_ or "",
+            seed=begin.seed or 0,
+            salvage=begin.salvage,
+            changes=changes,
+            onlooker=Onlooker(_console.say, _console.note, made, follow),
+        )
     trained = run.trained
     if not run.held_out:
         _console.note(
@@ -209,25 +162,17 @@ def _train_folder(folder: Path, begin: Begin, changes: dict[str, str]) -> None:
     for text in run.result.notes:
         _console.note(text)
     _console.say(f"{trained.folder}: model, card (README.md), pictures; in {run.seconds:.0f} s")
-    _say_finished(trained.folder, len(trained.history), anew=not bars)
+    _say_finished(trained.folder, len(trained.history), anew=not bars.any)
 
 
-@contextmanager
-def _bars(name: str) -> Iterator[tuple[Callable[[Progress], None], list[Bar]]]:
-    """Give what follows a training with a bar, and the bar once there is one."""
-    with ExitStack() as stack:
-        bars: list[Bar] = []
+def _follow(bars: _console.Bars, name: str) -> Callable[[Progress], None]:
 
-        def follow(now: Progress) -> None:
-            if not bars:
-                bars.append(
-                    stack.enter_context(_console.progress(f"training {name}", now.steps, "steps"))
-                )
-            bars[0](now.step, now.remark)
-            if now.scores and not (_console.quiet or _console.on_terminal()):
-                print(now.remark, file=sys.stderr, flush=True)  # for logs: a line an epoch
+    def follow(now: Progress) -> None:
+        bars.show(f"training {name}", now.steps, "steps", now.step, now.remark)
+        if now.scores and not (_console.quiet or _console.on_terminal()):
+            print(now.remark, file=sys.stderr, flush=True)  # for logs: a line an epoch
 
-        yield follow, bars
+    return follow
 
 
 def _say_finished(folder: Path, epochs: int, *, anew: bool) -> None:
@@ -250,17 +195,13 @@ def run_sweep(config: Config, sweeps: Sequence[str], seeds: int, *, tensorboard:
     """Train all runs with a bar each, and print a table. Raises ConfigError before any begins."""
     from dvskit.training import sweep
 
-    with fits_noted(), ExitStack() as stack:
-        bars: dict[int, Bar] = {}
+    with fits_noted(), _console.Bars() as bars:
 
         def follow(run: SweepRun, now: Progress) -> None:
-            if run.number not in bars:
-                stack.close()  # the bar of the run before
-                title = f"run {run.number + 1} of {run.count}: {run.title}"
-                bars[run.number] = stack.enter_context(_console.progress(title, now.steps, "steps"))
-            bars[run.number](now.step, now.remark)
+            title = f"run {run.number + 1} of {run.count}: {run.title}"
+            bars.show(title, now.steps, "steps", now.step, now.remark)
             if now.scores:
-                _console.log(f"run {run.number + 1} of {run.count}: {run.title}: {now.remark}")
+                _console.log(f"{title}: {now.remark}")
 
         def note(run: SweepRun, text: str) -> None:
             if run.number == 0:  # alike for all

@@ -7,14 +7,12 @@ import threading
 import webbrowser
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from dvskit.cli import _console
 from dvskit.cli._clips import open_shown
 from dvskit.cli._live_stream import Stream, live_source, open_stream, window_words
-from dvskit.cli._options import Reading, model_names
+from dvskit.cli._options import Reading, argument, model_names, option
 from dvskit.errors import ConfigError
 from dvskit.events import Events, Source
 
@@ -24,36 +22,24 @@ if TYPE_CHECKING:
 
 
 def view(
-    files: Annotated[
-        list[Path] | None,
-        typer.Argument(
-            help="Event files, videos or folders of images, shown side by side; without any the "
-            "page is empty, and files can be dropped on it. With --model also one of "
-            "udp://HOST:PORT and -, as its events come.",
-            show_default=False,
-        ),
-    ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            help="A model folder, or a shipped model's name: beside each cloud stands what it is "
-            "taken for, and how sure that is.",
-            show_default=False,
-            autocompletion=model_names,
-        ),
-    ] = None,
-    camera: Annotated[
-        int | None,
-        typer.Option(
-            min=0,
-            show_default=False,
-            help="With --model: emulate what a camera sees and decide on it; its number, from 0.",
-        ),
-    ] = None,
-    port: Annotated[int, typer.Option(help="The port to serve at; 0 takes a free one.")] = 0,
-    browser: Annotated[bool, typer.Option(help="Open the page in the browser.")] = True,
+    files: list[Path] | None = argument(
+        "Event files, videos or folders of images, shown side by side; without any the page is "
+        "empty, and files can be dropped on it. With --model also one of udp://HOST:PORT and -, as "
+        "its events come."
+    ),
+    model: str | None = option(
+        "A model folder, or a shipped model's name: beside each cloud stands what it is taken for, "
+        "and how sure that is.",
+        shown=False, autocompletion=model_names,
+    ),
+    camera: int | None = option(
+        "With --model: emulate what a camera sees and decide on it; its number, from 0.",
+        min=0, shown=False,
+    ),
+    port: int = option("The port to serve at; 0 takes a free one.", default=0),
+    browser: bool = option("Open the page in the browser.", default=True),
     reading: Reading = Reading(),
-) -> None:
+) -> None:  # fmt: skip
     """Look at recordings of any length in the browser; Ctrl-C ends it.
 
     The page is served to this machine alone: nothing leaves it. Its address is printed on standard
@@ -133,17 +119,11 @@ def _decide(live: Live) -> Callable[[Source], Iterator[Decided]]:
     return decide
 
 
-def _decided(decision: LiveDecision) -> Decided:
+def _decided(now: LiveDecision) -> Decided:
     from dvskit.render.view import Decided
 
-    return Decided(
-        decision.start_us,
-        decision.stop_us,
-        decision.answer or "",
-        decision.best,
-        decision.confidence,
-        decision.rate,
-    )
+    name = now.answer or ""
+    return Decided(now.start_us, now.stop_us, name, now.best, now.confidence, now.rate)
 
 
 def _arriving(files: list[Path], camera: int | None, live: Live, reading: Reading) -> Viewed:
