@@ -34,8 +34,8 @@ StyleName = StrEnum("StyleName", ["polarity", "count", "decay", "linear", "surfa
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
-    """What a frame shows of the events, and how fast time goes: --style to --stop."""
+class Drawn:
+    """What frames show, and how they are drawn and coded: the options --style to --crf."""
 
     style: StyleName = option(
         "What a frame shows: decay or linear, events that fade; polarity, the latest; count, how "
@@ -50,12 +50,6 @@ class Shown:
         shown="some frames",
     )
     span: Span = field(default_factory=Span)
-
-
-@dataclass(frozen=True, slots=True)
-class Drawn:
-    """What stands beside the events, and how frames are drawn and coded: --beside to --crf."""
-
     beside: Path | None = option("A video or folder of images to show beside the events.")
     time: ClockOption = ClockName.first
     dark: DarkOption = True
@@ -79,7 +73,6 @@ def render(
         "The video: .mp4, .mkv, .mov, .gif, or a folder for PNG files (no suffix).",
         "-o", "--out", default=REQUIRED, shown=False,
     ),
-    shown: Shown = Shown(),
     drawn: Drawn = Drawn(),
     reading: Reading = Reading(),
     force: Force = False,
@@ -87,16 +80,16 @@ def render(
     """Turn events into a video: MP4, GIF, or PNG files in a folder."""
     if str(out) == "-":
         raise ConfigError("-: videos are not written to standard output; name a file or a folder")
-    beside, slow = drawn.beside, shown.slow
-    window_us = None if shown.window is None else _console.parse_time_us(shown.window, "--window")
-    times = shown.span.times()
+    beside, slow = drawn.beside, drawn.slow
+    window_us = None if drawn.window is None else _console.parse_time_us(drawn.window, "--window")
+    times = drawn.span.times()
     recording = open_shown(file, reading)
     start_us, stop_us = stamps_of(recording, *times)
     after_us = times[0] or 0
     from dvskit import render as pictures
 
     view = pictures.VideoView(
-        style=_style(shown.style, window_us), fps=shown.fps, slow=slow, dark=drawn.dark,
+        style=_style(drawn.style, window_us), fps=drawn.fps, slow=slow, dark=drawn.dark,
         scale=drawn.scale, footer=drawn.footer, start_us=start_us, stop_us=stop_us,
         crf=drawn.crf, preset=drawn.effort,
         zero_us=None if start_us is None else start_us - after_us,
@@ -104,7 +97,7 @@ def render(
     images = None
     if beside is not None:
         images = ClipOptions(time=drawn.time, salvage=reading.salvage).open(beside)
-    shown_fps = shown.fps or (25 if out.suffix.lower() == ".gif" else 60)
+    shown_fps = drawn.fps or (25 if out.suffix.lower() == ".gif" else 60)
     total = None if times[1] is None else (times[1] - after_us) * 1e-6 * slow * shown_fps
     begun = monotonic()
     with _console.progress(out.name, total, "frames") as show:
