@@ -21,7 +21,7 @@ from PIL import Image
 
 from dvskit.errors import ShapeError, VideoError
 from dvskit.events import Size, as_size
-from dvskit.render._numbers import nice_step, number_text, tick_text
+from dvskit.render._numbers import nice_step, number_text, rate_unit, tick_text
 from dvskit.render.colormap import Theme, gradient, nearest_rows, rgb
 from dvskit.render.frames import Moment, frame_kernels
 from dvskit.render.frames.styles import LEVELS
@@ -357,19 +357,13 @@ def speed_text(slow: float) -> str:
     return f"1/{number_text(slow, 6)}x" if slow > 1 else f"{number_text(1 / slow, 6)}x"
 
 
-def _scaled(rate_hz: float) -> tuple[float, str]:
-    """Return a rate in thousands, millions or billions, and the letter for them."""
-    units = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
-    return next(((rate_hz / size, name) for size, name in units if rate_hz >= size), (rate_hz, ""))
-
-
 def _short(rate_hz: float) -> str:
     """Return a round rate in few letters, such as 200k."""
-    value, name = _scaled(rate_hz)
-    return f"{number_text(value, 3)}{name}"
+    unit = rate_unit(rate_hz)
+    return number_text(rate_hz / unit.scale, 3) + unit.name.removesuffix("ev/s")
 
 
 def rate_text(rate_hz: float) -> str:
     """Return events a second, for people, at a steady width."""
-    value, name = _scaled(rate_hz)
-    return f"{value:6.1f} {name}ev/s" if name else f"{value:6.0f}  ev/s"
+    unit = rate_unit(rate_hz)
+    return f"{rate_hz / unit.scale:6.1f} {unit.name}" if rate_hz >= 1e3 else f"{rate_hz:6.0f}  ev/s"
