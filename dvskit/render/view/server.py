@@ -81,8 +81,6 @@ class View:
         for each in self.viewed:
             each.close()
 
-    # -- what is answered: each takes the query and returns (content type, body)
-
     def page(self) -> bytes:
         """Return the page."""
         until = time.monotonic() + _FIRST_WAIT_S
