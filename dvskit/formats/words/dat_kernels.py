@@ -15,6 +15,7 @@ from dvskit.formats.storage import EventColumns, TriggerColumns
 from dvskit.formats.words import layout as w
 from dvskit.formats.words import row_kernels as k
 from dvskit.formats.words.layout import Words
+from dvskit.formats.words.line_kernels import fields
 from dvskit.formats.words.row_kernels import FEW, FOLLOWING
 
 BITS = 32
@@ -91,18 +92,10 @@ def goes_on(words: Words, at: int, high: int, last: int) -> int:
 
 
 @njit(cache=True, nogil=True)
-def _fields(address: int, table: NDArray[np.int64]) -> tuple[int, int, int]:
-    """Return the column, row and polarity that an address holds."""
-    x = address >> table[w.W_X_AT] & ((1 << table[w.W_X_BITS]) - 1)
-    y = address >> table[w.W_Y_AT] & ((1 << table[w.W_Y_BITS]) - 1)
-    return x, y, address >> table[w.W_P_AT] & ((1 << table[w.W_P_BITS]) - 1)
-
-
-@njit(cache=True, nogil=True)
 def _fault(words: Words, at: int) -> int:
     """Return why the address of an event is impossible, EVENT where it is not."""
     address = np.int64(words.units[at + 1])
-    column, row, on = _fields(address, words.table)
+    column, row, on = fields(address, words.table)
     if column >= words.width or row >= words.height:
         return np.int64(w.OFF_SENSOR)
     if on > 1:
@@ -185,7 +178,7 @@ def read_rows(
         if in_turn and k.enough_lost(rows, n, lost, most_lost):
             break
         time, word = np.int64(words.units[here]), np.int64(words.units[here + 1])
-        column, row, on = _fields(word, words.table)
+        column, row, on = fields(word, words.table)
         told = k.shown(clock) if in_turn else clock[k.K_NOW]
         why = _fault(words, here)
         if why == w.OFF_SENSOR:  # such an event sets no clock

@@ -13,6 +13,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from dvskit.formats.order_kernels import count_bits
+from dvskit.formats.unaligned import load_u32
 from dvskit.formats.words import layout as w
 
 GAP = 48
@@ -22,16 +23,6 @@ _NEXT, _SOON, _LATER = 16, 8, -4  # for a TIME_HIGH, by its step
 _SECOND, _LONG = 1 << 14, 1 << 24  # of 64 us
 _RING = 16  # bytes that a word may reach ahead, and more
 _NONE = -(1 << 60)
-
-
-@njit(cache=True, nogil=True)
-def _unit(content: NDArray[np.uint8], at: int) -> int:
-    return (
-        np.int64(content[at])
-        | np.int64(content[at + 1]) << 8
-        | np.int64(content[at + 2]) << 16
-        | np.int64(content[at + 3]) << 24
-    )
 
 
 @njit(cache=True, nogil=True)
@@ -45,6 +36,14 @@ def bit_length(value: int) -> int:
 
 
 @njit(cache=True, nogil=True)
+def fields(address: int, look: NDArray[np.int64]) -> tuple[int, int, int]:
+    """Return the column, row and polarity that an address of DAT holds."""
+    x = address >> look[w.W_X_AT] & ((1 << look[w.W_X_BITS]) - 1)
+    y = address >> look[w.W_Y_AT] & ((1 << look[w.W_Y_BITS]) - 1)
+    return x, y, address >> look[w.W_P_AT] & ((1 << look[w.W_P_BITS]) - 1)
+
+
+@njit(cache=True, nogil=True)
 def _weigh_address(
     time: int,
     address: int,
@@ -54,9 +53,7 @@ def _weigh_address(
     high: int,
     before: int,
 ) -> tuple[int, int, int, int, int]:
-    column = address >> look[w.W_X_AT] & ((1 << look[w.W_X_BITS]) - 1)
-    row = address >> look[w.W_Y_AT] & ((1 << look[w.W_Y_BITS]) - 1)
-    on = address >> look[w.W_P_AT] & ((1 << look[w.W_P_BITS]) - 1)
+    column, row, on = fields(address, look)
     step = (time - high) & 0xFFFFFFFF
     if column >= width or row >= height or on > 1 or address & look[w.W_ZEROS] != 0:
         return _BAD, 8, high, -1, address
@@ -84,18 +81,18 @@ def _weigh(
     That is the clock, the low part of time and the latest event ahead; -1 where it is not known.
     """
     if look[w.W_X_BITS] > 0:
-        time, address = _unit(content, at), _unit(content, at + 4)
+        time, address = load_u32(content, at), load_u32(content, at + 4)
         return _weigh_address(time, address, look, width, height, high, before)
     size = 4 * look[w.W_UNITS]
-    word = _unit(content, at + 4 * look[w.W_HEAD])
+    word = load_u32(content, at + 4 * look[w.W_HEAD])
     kind = word >> 28
     mask = np.int64(1)
     if look[w.W_MANY] >> kind & 1:
         if size == 4:
             size = 8 if at + 8 <= content.size else 4  # the last one may lack its mask
-            mask = _unit(content, at + 4) if size == 8 else 0
+            mask = load_u32(content, at + 4) if size == 8 else 0
         else:
-            mask = _unit(content, at + 4 - 4 * look[w.W_HEAD])
+            mask = load_u32(content, at + 4 - 4 * look[w.W_HEAD])
     if mask == 0 or look[w.W_OTHERS] >> kind & 1:
         return 0, size, high, low, before
     if (look[w.W_ONES] | look[w.W_MANY]) >> kind & 1:
@@ -160,7 +157,7 @@ def line_up(
             # With the clock ahead of the gap, a word behind a step of it could never get ahead;
             # without any, none of an event's time could, where words out of step do well too.
             here, low, before = gap, np.int64(-1), np.int64(-1)
-            clock = _unit(content, at - 8) if look[w.W_X_BITS] > 0 and at >= 8 else np.int64(-1)
+            clock = load_u32(content, at - 8) if look[w.W_X_BITS] > 0 and at >= 8 else np.int64(-1)
             opened[at] = gap_at
         score[place] = _NONE
         bits, size, after, low, before = _weigh(
