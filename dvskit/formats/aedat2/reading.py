@@ -151,8 +151,8 @@ class Aedat2Recording(Recording):
             if base_us is not None:
                 latest = max(latest, scanned.last + base_us)
                 continue
-            decoded = self.chip.layout.decode(block.address)
-            times = clock.count_on(block.t[(decoded.kind == EVENT) & ~decoded.impossible])
+            words = self.chip.layout.decode(block.address)
+            times = clock.count_on(block.t[(words.kind == EVENT) & ~words.impossible])
             if len(times):
                 latest = max(latest, int(times.max()))
         if not rows:
