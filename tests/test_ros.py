@@ -11,7 +11,6 @@ import pytest
 
 import dvskit
 from dvskit.errors import DamagedFileError, FormatError, GeometryError
-from dvskit.events import Size
 from dvskit.formats.losses import Damage
 from dvskit.formats.ros import packed, reading, writing
 from dvskit.formats.storage import new_columns
@@ -119,7 +118,7 @@ def test_words_by_chance_are_decoded_as_plain_python_does():
         columns = new_columns(count)
         ends = [np.array([value], np.int64) for value in (0, len(data), 5_000_000, 0)]
         messages = packed.k.Messages(data, *ends, False, False)
-        packed.k.decode_compressed(messages, 0, 1, Size(2048, 2048), columns)
+        packed.k.decode_compressed(messages, 0, 1, (2048, 2048), columns)
         got = zip(*(column.astype(int).tolist() for column in columns), strict=True)
         assert list(got) == wanted
 
@@ -157,7 +156,7 @@ def test_big_endian_cdr_is_read(tmp_path):
     t, x, y, p = columns = new_columns(3)
     ends = [np.array([value], np.int64) for value in (0, len(data), 0, 0)]
     messages = packed.k.Messages(data, *ends, False, True)
-    packed.k.decode_array(messages, 0, 1, Size(64, 48), columns)
+    packed.k.decode_array(messages, 0, 1, (64, 48), columns)
     assert t.tolist() == [5_000_000, 5_000_001, 5_000_002]
     assert (x.tolist(), y.tolist(), p.tolist()) == ([10, 11, 12], [20, 21, 22], [0, 1, 0])
 

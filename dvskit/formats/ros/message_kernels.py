@@ -13,7 +13,6 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from dvskit.events import Size
 from dvskit.formats.storage import EventColumns
 from dvskit.formats.unaligned import load_u16, load_u32
 
@@ -51,7 +50,7 @@ def _swap(value: int, width: int) -> int:
 
 @njit(cache=True, nogil=True)
 def decode_mono(
-    messages: Messages, first: int, last: int, size: Size, columns: EventColumns
+    messages: Messages, first: int, last: int, size: tuple[int, int], columns: EventColumns
 ) -> tuple[int, bool]:
     """Encoding mono: nanoseconds behind the base (32 bits), x (16), y (15), polarity (1)."""
     data, starts, stops, bases, places, _, _ = messages
@@ -75,7 +74,7 @@ def decode_mono(
 
 @njit(cache=True, nogil=True)
 def decode_libcaer(
-    messages: Messages, first: int, last: int, size: Size, columns: EventColumns
+    messages: Messages, first: int, last: int, size: tuple[int, int], columns: EventColumns
 ) -> tuple[int, bool]:
     """Encoding libcaer: valid (1), polarity (1), y (15), x (15), microseconds behind the base (31).
 
@@ -125,7 +124,7 @@ def count_compressed(data: NDArray[np.uint8], start: int, stop: int) -> tuple[in
 
 @njit(cache=True, nogil=True)
 def decode_compressed(
-    messages: Messages, first: int, last: int, size: Size, columns: EventColumns
+    messages: Messages, first: int, last: int, size: tuple[int, int], columns: EventColumns
 ) -> tuple[int, bool]:
     """Encoding libcaer_cmp: 16-bit words, four bits of type and twelve of value.
 
@@ -178,7 +177,7 @@ def decode_compressed(
 
 @njit(cache=True, nogil=True)
 def decode_array(
-    messages: Messages, first: int, last: int, size: Size, columns: EventColumns
+    messages: Messages, first: int, last: int, size: tuple[int, int], columns: EventColumns
 ) -> tuple[int, bool]:
     """Events of an EventArray: x, y (16 bits), seconds, nanoseconds (32), polarity (8).
 

@@ -58,10 +58,10 @@ class _Group:
         wanted = [self.count * lane // lanes for lane in range(lanes)]
         bounds = [*np.searchsorted(self.places, wanted).tolist(), len(self.parts)]
         found: list[tuple[int, bool]] = [(-1, False)] * lanes
-        decode = _DECODERS[self.encoding]
+        decode, sides = _DECODERS[self.encoding], tuple(size)
 
         def work(lane: int) -> None:
-            found[lane] = decode(self._messages, bounds[lane], bounds[lane + 1], size, columns)
+            found[lane] = decode(self._messages, bounds[lane], bounds[lane + 1], sides, columns)
 
         run_parts(work, lanes)
         bad = [event for event, _ in found if event >= 0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Generator, Iterator, Mapping
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -118,10 +119,7 @@ class RosRecording(Recording):
         channel = self._beside(IMU)
         if channel is None:
             return Imu.empty()
-
-        def read(data: Data) -> ImuSample:
-            return read_imu(data, ros1=channel.ros1)
-
+        read = partial(read_imu, ros1=channel.ros1)
         return imu_of(list(self._messages(channel, "an IMU sample", read)))
 
     def frames(self) -> Iterator[Frame]:

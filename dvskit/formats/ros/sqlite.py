@@ -295,8 +295,8 @@ class Database:
                     number = following
                     break
             if (left <= 0) != (number == 0):
-                told = "ends early" if number == 0 else f"goes on to page {number} behind its end"
-                return b"".join(parts), f"a row's chain of pages {told}"
+                how = "ends early" if number == 0 else f"goes on to page {number} behind its end"
+                return b"".join(parts), f"a row's chain of pages {how}"
         return b"".join(parts), None
 
     def values(self, row: Row, payload: bytes) -> list[Value]:
