@@ -25,6 +25,7 @@ from dvskit.formats.aedat4.packets import Packets
 from dvskit.formats.losses import Losses
 from dvskit.formats.storage import new_columns
 from dvskit.streams import Triggers
+from tests.test_aedat4_streams import tables_of
 
 REAL = "dvxplorer_320x240_lz4.aedat4"
 
@@ -113,7 +114,7 @@ def test_the_table_of_packets_tells_where_each_packet_is(tmp_path: Path) -> None
     container = read_container(path)
     packed = content[container.table :]
     table = root(compression.decompress(packed, Compression.ZSTD), b"FTAB")
-    rows = list(table.tables(0))
+    rows = tables_of(table)
     assert [row.number(0, "<q", 0) - 8 for row in rows] == packet_offsets(path)
     assert sum(row.number(2, "<q", 0) for row in rows) == len(events)
     assert rows[0].number(3, "<q", 0) == events.t[0]

@@ -18,7 +18,7 @@ from dvskit.errors import DamagedFileError, DvskitError, FormatError
 from dvskit.formats.hdf5 import stored
 from dvskit.formats.hdf5.filters import ChunkError
 from dvskit.formats.hdf5.library import RowFile
-from dvskit.formats.hdf5.writing import EVENT
+from dvskit.formats.hdf5.writing import EVENT, TRIGGER
 
 SIZE = (640, 480)
 CHUNK = 16384
@@ -458,6 +458,24 @@ def test_filters_that_are_left_to_the_library_give_the_events(tmp_path, name):
         recording = dvskit.open_events(path, size=EVENTS.size, strict=strict)
         assert recording.load() == EVENTS
         assert not recording.damage
+
+
+@pytest.mark.slow
+def test_triggers_and_frames_behind_filters_of_the_library_are_read(tmp_path):
+    path = tmp_path / "a.h5"
+    edges = np.array([(1, 40, 2), (0, 900, 3)], TRIGGER)
+    images = np.arange(2 * 48).reshape(2, 6, 8).astype("u1")
+    with h5py.File(path, "w") as file:
+        file["events"] = np.array([[0, 1, 1, 1]], "u4")
+        file.create_dataset("frame", data=images, chunks=(1, 6, 8), **hdf5plugin.BZip2())
+        file["frame_ts"] = np.array([0, 40_000])
+    got = list(dvskit.open_events(path, size=SIZE).frames())
+    np.testing.assert_array_equal(np.stack([frame.image for frame in got]), images)
+    with h5py.File(path, "a") as file:
+        file["CD/events"] = rows_of(EVENTS[:10])
+        file.create_dataset("EXT_TRIGGER/events", data=edges, chunks=(2,), **hdf5plugin.BZip2())
+    triggers = dvskit.open_events(path, size=SIZE).triggers()
+    assert (triggers.t.tolist(), triggers.id.tolist()) == ([40, 900], [2, 3])
 
 
 @pytest.mark.slow

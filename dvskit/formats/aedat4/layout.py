@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -83,12 +83,6 @@ class Table:
             return bytes(self.buffer[start : start + count]).decode()
         except UnicodeDecodeError as error:
             raise FlatbufferError(f"a text is not UTF-8: {error}") from None
-
-    def tables(self, field: int) -> Iterator[Table]:
-        """Yield the tables of a vector field."""
-        start, count = self.vector(field, 4)
-        for place in range(start, start + 4 * count, 4):
-            yield Table(self.buffer, place + _unpack("<I", self.buffer, place))
 
 
 def root(buffer: Buffer, identifier: bytes) -> Table:

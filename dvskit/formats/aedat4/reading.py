@@ -23,6 +23,7 @@ from dvskit.formats.aedat4.layout import (
 )
 from dvskit.formats.aedat4.packets import MOST_PACKED, Packets
 from dvskit.formats.aedat4.side_streams import (
+    SidePackets,
     count_items,
     read_frames,
     read_imu,
@@ -161,24 +162,22 @@ class Aedat4Recording(Recording):
         A pulse is a rising edge. Other ids: 1 for the external generator, 2 and 3 for the start
         (rising) and end of frames and exposures, 4 for a reset of the clock.
         """
-        stream = self._beside("TRIG")
-        if stream is None:
-            return Triggers.empty()
-        return read_triggers(self._container, stream, strict=self.strict)
+        packets = self._packets("TRIG")
+        return Triggers.empty() if packets is None else read_triggers(packets)
 
     def imu(self) -> Imu:
         """Return all IMU samples in time order; NaN where a quantity is 0 in all of them."""
-        stream = self._beside("IMUS")
-        if stream is None:
-            return Imu.empty()
-        return read_imu(self._container, stream, strict=self.strict)
+        packets = self._packets("IMUS")
+        return Imu.empty() if packets is None else read_imu(packets)
 
     def frames(self) -> Iterator[Frame]:
         """Yield the frames, one at a time; colours are RGB."""
-        stream = self._beside("FRME")
-        if stream is None:
-            return iter(())
-        return read_frames(self._container, stream, strict=self.strict)
+        packets = self._packets("FRME")
+        return iter(()) if packets is None else read_frames(packets)
+
+    def _packets(self, kind: str) -> SidePackets | None:
+        stream = self._beside(kind)
+        return stream and SidePackets(self._container, stream, strict=self.strict)
 
     def _beside(self, kind: str) -> Stream | None:
         """Return the first stream of a kind, of the same camera where there are several."""

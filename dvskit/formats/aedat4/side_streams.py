@@ -51,10 +51,11 @@ class SidePackets:
     """The decompressed packets of one stream. Damage is raised in strict mode, else left out."""
 
     def __init__(self, container: Container, stream: Stream, *, strict: bool) -> None:
-        self._container, self._stream, self._strict = container, stream, strict
+        self._container, self._stream = container, stream
+        self.path, self.strict = container.path, strict
 
     def __iter__(self) -> Iterator[tuple[int, bytes]]:
-        losses = Losses(self._container.path, strict=self._strict)
+        losses = Losses(self.path, strict=self.strict)
         for window in Packets(self._container, self._stream.number, losses):
             for row, offset in enumerate(window.rows[:, 0].tolist()):
                 try:
@@ -65,9 +66,9 @@ class SidePackets:
 
     def reject(self, offset: int, error: Exception) -> None:
         """Raise DamagedFileError for the packet at a byte of the file, in strict mode."""
-        if self._strict:
+        if self.strict:
             problem = f"{self._stream.kind} packet is damaged: {error}"
-            raise DamagedFileError(self._container.path, offset, problem)
+            raise DamagedFileError(self.path, offset, problem)
 
     def tables(self, widths: tuple[int, ...]) -> NDArray[np.int64]:
         """Return the scalar fields of all tables in the packets: int64 (n, fields)."""
@@ -81,9 +82,9 @@ class SidePackets:
         return np.concatenate(parts)
 
 
-def read_imu(container: Container, stream: Stream, *, strict: bool) -> Imu:
+def read_imu(packets: SidePackets) -> Imu:
     """Return the samples of an IMU stream. What is 0 in all of them was not measured: NaN."""
-    values = SidePackets(container, stream, strict=strict).tables(IMU_WIDTHS)
+    values = packets.tables(IMU_WIDTHS)
     measured = values[:, 1:].astype(np.uint32).view(np.float32).reshape(-1, len(IMU_WIDTHS) - 1)
     for columns in (slice(0, 1), slice(1, 4), slice(4, 7), slice(7, 10)):
         if not measured[:, columns].any():
@@ -92,14 +93,13 @@ def read_imu(container: Container, stream: Stream, *, strict: bool) -> Imu:
     return Imu.in_order([Imu(values[:, 0], *(np.ascontiguousarray(part) for part in parts))])
 
 
-def read_triggers(container: Container, stream: Stream, *, strict: bool) -> Triggers:
+def read_triggers(packets: SidePackets) -> Triggers:
     """Return the triggers of a stream; ids and edges are those of TRIGGER_TYPES."""
-    packets = SidePackets(container, stream, strict=strict)
     values = packets.tables(TRIGGER_WIDTHS)
     known = np.isin(values[:, 1], list(TRIGGER_TYPES))
-    if not known.all() and strict:
+    if not known.all() and packets.strict:
         raise FormatError(
-            f"{container.path}: a trigger is of type {values[~known][0, 1]}, which is not known; "
+            f"{packets.path}: a trigger is of type {values[~known][0, 1]}, which is not known; "
             "pass strict=False to leave it out"
         )
     values = values[known]
@@ -109,13 +109,12 @@ def read_triggers(container: Container, stream: Stream, *, strict: bool) -> Trig
     )
 
 
-def read_frames(container: Container, stream: Stream, *, strict: bool) -> Iterator[Frame]:
+def read_frames(packets: SidePackets) -> Iterator[Frame]:
     """Yield the frames of a stream, one at a time.
 
     In strict mode, a frame ahead of the time of the one before raises DamagedFileError, and one
     whose pixels are no 8-bit or 16-bit unsigned integers FormatError; else they are left out.
     """
-    packets = SidePackets(container, stream, strict=strict)
     last: int | None = None
     for offset, buffer in packets:
         try:
@@ -124,8 +123,8 @@ def read_frames(container: Container, stream: Stream, *, strict: bool) -> Iterat
             packets.reject(offset, error)
             continue
         except FormatError as error:
-            if strict:
-                raise FormatError(f"{container.path}: {error}") from None
+            if packets.strict:
+                raise FormatError(f"{packets.path}: {error}") from None
             continue
         if last is not None and frame.t_us < last:
             packets.reject(offset, ValueError(f"time runs back from {last} to {frame.t_us} us"))
