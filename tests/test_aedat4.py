@@ -25,21 +25,11 @@ from dvskit.formats.aedat4.packets import Packets
 from dvskit.formats.losses import Losses
 from dvskit.formats.storage import new_columns
 from dvskit.streams import Triggers
+from tests.event_rows import kept_share
+from tests.test_aedat4_packets import stream
 from tests.test_aedat4_streams import tables_of
 
 REAL = "dvxplorer_320x240_lz4.aedat4"
-
-
-def stream(seed: int, count: int, *, start_us: int = 0) -> Events:
-    size = Size(320, 240)
-    rng = np.random.default_rng(seed)
-    return Events(
-        t=start_us + np.sort(rng.integers(0, 500_000, count)),
-        x=rng.integers(0, size.width, count),
-        y=rng.integers(0, size.height, count),
-        p=rng.integers(0, 2, count).astype(bool),
-        size=size,
-    )
 
 
 STREAMS = {
@@ -62,16 +52,6 @@ def write(path: Path, events: Events, kind: Compression) -> Path:
 def packet_offsets(path: Path) -> list[int]:
     packets = Packets(read_container(path), 0, Losses(path, strict=True))
     return [offset for window in packets for offset in window.rows[:, 0].tolist()]
-
-
-def kept_share(whole: Events, part: Events) -> float:
-    """The share of the events of `whole` that are in `part` too."""
-    names = [("t", "i8"), ("x", "i2"), ("y", "i2"), ("p", "?")]
-    rows = [np.empty(len(events), names) for events in (whole, part)]
-    for row, events in zip(rows, (whole, part), strict=True):
-        for name, _ in names:
-            row[name] = getattr(events, name)
-    return float(np.isin(rows[0].view("V13"), rows[1].view("V13")).mean())
 
 
 @pytest.mark.slow

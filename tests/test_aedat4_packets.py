@@ -29,10 +29,10 @@ SIZE = Size(320, 240)
 KINDS = [Compression.NONE, Compression.LZ4, Compression.ZSTD]
 
 
-def stream(seed: int, count: int, span_us: int = 500_000) -> Events:
+def stream(seed: int, count: int, *, start_us: int = 0) -> Events:
     rng = np.random.default_rng(seed)
     return Events(
-        t=np.sort(rng.integers(0, span_us, count)),
+        t=start_us + np.sort(rng.integers(0, 500_000, count)),
         x=rng.integers(0, SIZE.width, count),
         y=rng.integers(0, SIZE.height, count),
         p=rng.integers(0, 2, count).astype(bool),

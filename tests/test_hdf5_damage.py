@@ -19,20 +19,13 @@ from dvskit.formats.hdf5 import stored
 from dvskit.formats.hdf5.filters import ChunkError
 from dvskit.formats.hdf5.library import RowFile
 from dvskit.formats.hdf5.writing import EVENT, TRIGGER
+from tests.test_hdf5 import SIZE, as_rows, make_events
 
-SIZE = (640, 480)
 CHUNK = 16384
 WRITTEN = ("hdf5", "hdf5-gzip", "dsec")
 
 
-def make_events(count=70_000):
-    rng = np.random.default_rng(9)
-    t = 1000 + np.cumsum(rng.integers(0, 30, count))
-    x, y = rng.integers(0, SIZE[0], count), np.repeat(rng.integers(0, SIZE[1], count), 3)[:count]
-    return dvskit.Events(t=t, x=x, y=y, p=rng.integers(0, 2, count), size=SIZE)
-
-
-EVENTS = make_events()
+EVENTS = make_events(70_000, seed=9, start=1000)
 
 
 def join(*parts):
@@ -129,15 +122,9 @@ def write_table(path, rows, **settings):
         file.attrs["geometry"] = "640x480"
 
 
-def rows_of(events):
-    rows = np.zeros(len(events), EVENT)
-    rows["x"], rows["y"], rows["p"], rows["t"] = events.x, events.y, events.p, events.t
-    return rows
-
-
 def test_single_bad_rows_are_lost_where_they_stand(tmp_path):
     path = tmp_path / "a.h5"
-    rows = rows_of(EVENTS[:3000])
+    rows = as_rows(EVENTS[:3000])
     rows["x"][10], rows["y"][20], rows["p"][30], rows["p"][31] = 640, 65535, 7, -2
     rows["t"][40] = 1 << 62
     write_table(path, rows)
@@ -204,7 +191,7 @@ def take(recording):
 
 def test_a_hole_among_the_chunks_is_told(tmp_path):
     path = tmp_path / "a.h5"
-    rows = rows_of(EVENTS)
+    rows = as_rows(EVENTS)
     with h5py.File(path, "w") as file:
         made = file.create_dataset("CD/events", (len(rows),), EVENT, chunks=(10_000,))
         made[:20_000], made[30_000:] = rows[:20_000], rows[30_000:]
@@ -256,12 +243,12 @@ def test_chunks_too_large_to_unpack_are_refused(tmp_path):
 
 def test_other_files_are_never_opened(tmp_path):
     secret = tmp_path / "secret.h5"
-    write_table(secret, rows_of(EVENTS[:100]))
-    (tmp_path / "raw.bin").write_bytes(rows_of(EVENTS[:100]).tobytes())
+    write_table(secret, as_rows(EVENTS[:100]))
+    (tmp_path / "raw.bin").write_bytes(as_rows(EVENTS[:100]).tobytes())
     with h5py.File(tmp_path / "external.h5", "w") as file:
         file["CD"] = h5py.ExternalLink(str(secret), "CD")
     with h5py.File(tmp_path / "soft.h5", "w") as file:
-        file["other/events"] = rows_of(EVENTS[:100])
+        file["other/events"] = as_rows(EVENTS[:100])
         file["CD"] = h5py.SoftLink("/other")
     with h5py.File(tmp_path / "virtual.h5", "w") as file:
         layout = h5py.VirtualLayout((100,), EVENT)
@@ -472,7 +459,7 @@ def test_triggers_and_frames_behind_filters_of_the_library_are_read(tmp_path):
     got = list(dvskit.open_events(path, size=SIZE).frames())
     np.testing.assert_array_equal(np.stack([frame.image for frame in got]), images)
     with h5py.File(path, "a") as file:
-        file["CD/events"] = rows_of(EVENTS[:10])
+        file["CD/events"] = as_rows(EVENTS[:10])
         file.create_dataset("EXT_TRIGGER/events", data=edges, chunks=(2,), **hdf5plugin.BZip2())
     triggers = dvskit.open_events(path, size=SIZE).triggers()
     assert (triggers.t.tolist(), triggers.id.tolist()) == ([40, 900], [2, 3])

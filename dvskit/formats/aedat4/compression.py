@@ -102,14 +102,11 @@ def _stream_zstd(data: memoryview, target: memoryview) -> int:
 def decompress_begun(data: bytes, compression: Compression) -> bytes:
     """Return what can be had of data that was cut off, MOST_BYTES at most; empty for none."""
     try:
-        if compression is Compression.NONE:
-            return data
         if compression.is_lz4:
             begun: bytes = lz4.frame.LZ4FrameDecompressor().decompress(data, MOST_BYTES)
             return begun
-        with zstd_decompressor().stream_reader(data) as reader:
-            return reader.read(MOST_BYTES)
-    except _LIBRARY_ERRORS:
+        return decompress(data, compression)
+    except (*_LIBRARY_ERRORS, CompressionError):
         return b""
 
 
@@ -207,14 +204,16 @@ class Unpacker:
         if scratch is None or len(scratch) < largest + lz4_frames.SPARE:
             scratch = np.empty(max(largest, _SCRATCH) + lz4_frames.SPARE, np.uint8)
             self._scratch[part] = scratch
-        unpack = k.unpack_lz4 if self._compression.is_lz4 else _unpack_zstd
+        if self._compression.is_lz4:
+            result: int = k.split_lz4(data, packets, counts, scratch, *size, columns)
+            return result
         ends = np.cumsum(_HEAD_BYTES + k.EVENT_BYTES * counts)
         room = len(scratch) - lz4_frames.SPARE
         bad, done, place = False, 0, 0
         while done < len(packets):
             reach = room + (ends[done - 1] if done else 0)
             some = slice(done, int(np.searchsorted(ends, reach, "right")))
-            events = unpack(data, packets[some], scratch)
+            events = _unpack_zstd(data, packets[some], scratch)
             if (events[:, 0] < 0).any() or not np.array_equal(events[:, 1], counts[some]):
                 return k.OTHERWISE
             done, stop = some.stop, place + int(events[:, 1].sum())
@@ -227,7 +226,7 @@ class Unpacker:
 def _unpack_zstd(
     data: NDArray[np.uint8], packets: NDArray[np.int64], out: NDArray[np.uint8]
 ) -> NDArray[np.int64]:
-    """Do for Zstandard what the kernel unpack_lz4 does."""
+    """Decompress packets one behind the other; return where their events are, as `locate_all`."""
     decompressor, place, room = zstd_decompressor(), 0, len(out) - lz4_frames.SPARE
     places = np.zeros_like(packets)
     expected = k.expected_counts_zstd(data, packets).tolist()

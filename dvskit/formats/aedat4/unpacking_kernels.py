@@ -79,24 +79,6 @@ def locate_all(data: NDArray[np.uint8], packets: NDArray[np.int64]) -> NDArray[n
 
 
 @njit(cache=True, nogil=True)
-def unpack_lz4(
-    data: NDArray[np.uint8], packets: NDArray[np.int64], out: NDArray[np.uint8]
-) -> NDArray[np.int64]:
-    """Decompress packets one behind the other; return where their events are, as `locate_all`."""
-    place, room = 0, len(out) - lz4.SPARE
-    events = np.empty_like(packets)
-    for i in range(packets.shape[0]):
-        begin = packets[i, 0]
-        size = lz4.decompress(data, begin, begin + packets[i, 1], out, place, room)
-        if size < 0:
-            events[i, 0], events[i, 1] = -1, 0
-            continue
-        events[i, 0], events[i, 1] = locate_events(out, place, size)
-        place = min((place + size + 15) & ~15, room)
-    return events
-
-
-@njit(cache=True, nogil=True)
 def _split_run(
     data: NDArray[np.uint8], at: int, width: int, height: int, columns: EventColumns
 ) -> bool:
@@ -116,6 +98,24 @@ def _split_run(
 
 
 @njit(cache=True, nogil=True)
+def _split_at(
+    data: NDArray[np.uint8],
+    at: int,
+    width: int,
+    height: int,
+    columns: EventColumns,
+    place: int,
+    stop: int,
+) -> bool:
+    if stop <= place:
+        return False
+    t, x, y, p = columns
+    part = EventColumns(t[place:stop], x[place:stop], y[place:stop], p[place:stop])
+    bad = _split_run(data, at, width, height, part)
+    return bad or (place > 0 and t[place] < t[place - 1])
+
+
+@njit(cache=True, nogil=True)
 def split_events(
     data: NDArray[np.uint8],
     events: NDArray[np.int64],
@@ -129,17 +129,41 @@ def split_events(
     two words of 64 bits: time; x, y, polarity. Returns whether any runs back from the one ahead of
     it or is off the sensor.
     """
-    t, x, y, p = columns
     bad = False
     place = 0
     for i in range(events.shape[0]):
         stop = place + events[i, 1]
-        if stop > place:
-            part = EventColumns(t[place:stop], x[place:stop], y[place:stop], p[place:stop])
-            bad |= _split_run(data, events[i, 0], width, height, part)
-            bad |= place > 0 and t[place] < t[place - 1]
-            place = stop
+        bad |= _split_at(data, events[i, 0], width, height, columns, place, stop)
+        place = stop
     return bad
+
+
+@njit(cache=True, nogil=True)
+def split_lz4(
+    data: NDArray[np.uint8],
+    packets: NDArray[np.int64],
+    counts: NDArray[np.int64],
+    scratch: NDArray[np.uint8],
+    width: int,
+    height: int,
+    columns: EventColumns,
+) -> int:
+    """Decompress packets (place and length in `data`), one at a time, and split their events.
+
+    Returns GOOD, BAD_EVENTS as `split_events` does, or OTHERWISE where a packet is not valid, has
+    another number of events than `counts` says, or does not fit into `scratch`.
+    """
+    bad = False
+    place, room = 0, len(scratch) - lz4.SPARE
+    for i in range(packets.shape[0]):
+        begin = packets[i, 0]
+        size = lz4.decompress(data, begin, begin + packets[i, 1], scratch, 0, room)
+        start, count = locate_events(scratch, 0, max(0, size))
+        if start < 0 or count != counts[i]:
+            return OTHERWISE
+        bad |= _split_at(scratch, start, width, height, columns, place, place + count)
+        place += count
+    return BAD_EVENTS if bad else GOOD
 
 
 @njit(cache=True, nogil=True)
