@@ -30,7 +30,7 @@ Times = NDArray[np.int64]
 Places = NDArray[np.int16]
 Flags = NDArray[np.bool_]
 
-# What decode returns instead of a length, and what is wrong then (see `ecf.PROBLEMS`).
+# What decode returns instead of a length, and what is wrong then (see `filters`).
 ENDS_EARLY, LONG_RUN, EMPTY_RUN, LONG_STEP = -1, -2, -3, -4
 
 
