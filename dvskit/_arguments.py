@@ -215,11 +215,17 @@ def _said(value: Any) -> str:
     return said if len(said) <= _LONGEST and "\n" not in said else type(value).__name__
 
 
-def ranged(low: float, high: float, *, default: Any = MISSING) -> Any:
-    """Return a field of a dataclass whose number is to lie in low..high; `ranges_of` knows it."""
-    return field(default=default, metadata={"range": (low, high)})
+def checked(check: Callable[..., None], *limits: Any, default: Any = MISSING) -> Any:
+    """Return a field of a dataclass that `check_fields` checks: check(owner, name, *limits)."""
+    return field(default=default, metadata={"check": check, "limits": limits})
 
 
-def ranges_of(thing: Any) -> dict[str, tuple[float, float]]:
-    """Return the least and the most of the fields of a dataclass that are `ranged`."""
-    return {each.name: each.metadata["range"] for each in fields(thing) if "range" in each.metadata}
+def check_fields(owner: Any) -> None:
+    """Check the fields of a dataclass that are `checked`; one that is None by default may be None.
+
+    Raises what their checks do.
+    """
+    for each in fields(owner):
+        given = each.default is not None or getattr(owner, each.name) is not None
+        if "check" in each.metadata and given:
+            each.metadata["check"](owner, each.name, *each.metadata["limits"])

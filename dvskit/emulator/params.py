@@ -12,7 +12,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from dvskit._arguments import check_arguments, ranged, ranges_of
+from dvskit._arguments import check_arguments, check_fields, checked
 from dvskit.errors import ConfigError, MissingFileError, check_known, did_you_mean
 from dvskit.events import Size, as_size
 
@@ -21,6 +21,12 @@ _PRESETS = Path(__file__).with_name("presets.toml")
 MODELS = ("exact", "v2e")
 
 _BESIDE = ("source", "summary", "size")  # of a preset, beside its parameters
+
+
+def _in_range(params: EmulatorParams, name: str, low: float, high: float) -> None:
+    value = getattr(params, name)
+    if isinstance(value, str) or not (math.isfinite(value) and low <= value <= high):
+        raise ConfigError(f"{name} = {value} is outside {low}..{high}")
 
 
 @check_arguments
@@ -52,36 +58,30 @@ class EmulatorParams:
     Raises ConfigError for values out of range.
     """
 
-    threshold_on: float = ranged(0.01, 10.0, default=0.2)
-    threshold_off: float = ranged(0.01, 10.0, default=0.2)
-    threshold_sigma: float = ranged(0.0, 1.0, default=0.0)
-    linear_below: float = ranged(1.5, 255.0, default=20.0)
-    log_offset: float | None = None
-    cutoff_hz: float = ranged(0.0, 1e6, default=0.0)
-    follower_hz: float = ranged(0.0, 1e6, default=0.0)
-    leak_hz: float = ranged(0.0, 1e4, default=0.0)
-    leak_spread: float = ranged(0.0, 1.0, default=0.0)
-    leak_jitter: float = ranged(0.0, 0.3, default=0.0)
-    shot_hz: float = ranged(0.0, 1e4, default=0.0)
-    refractory_us: int = ranged(0, 1_000_000_000, default=0)
-    hot_fraction: float = ranged(0.0, 1.0, default=0.0)
-    hot_hz: float = ranged(0.0, 1e6, default=0.0)
-    dead_fraction: float = ranged(0.0, 1.0, default=0.0)
-    latency_us: int = ranged(0, 1_000_000, default=0)
-    jitter_us: float = ranged(0.0, 100_000.0, default=0.0)
-    surround_px: float = ranged(0.0, 1000.0, default=0.0)
-    surround_gain: float = ranged(0.0, 1.0, default=0.0)
+    threshold_on: float = checked(_in_range, 0.01, 10.0, default=0.2)
+    threshold_off: float = checked(_in_range, 0.01, 10.0, default=0.2)
+    threshold_sigma: float = checked(_in_range, 0.0, 1.0, default=0.0)
+    linear_below: float = checked(_in_range, 1.5, 255.0, default=20.0)
+    log_offset: float | None = checked(_in_range, 1e-6, 255.0, default=None)
+    cutoff_hz: float = checked(_in_range, 0.0, 1e6, default=0.0)
+    follower_hz: float = checked(_in_range, 0.0, 1e6, default=0.0)
+    leak_hz: float = checked(_in_range, 0.0, 1e4, default=0.0)
+    leak_spread: float = checked(_in_range, 0.0, 1.0, default=0.0)
+    leak_jitter: float = checked(_in_range, 0.0, 0.3, default=0.0)
+    shot_hz: float = checked(_in_range, 0.0, 1e4, default=0.0)
+    refractory_us: int = checked(_in_range, 0, 1_000_000_000, default=0)
+    hot_fraction: float = checked(_in_range, 0.0, 1.0, default=0.0)
+    hot_hz: float = checked(_in_range, 0.0, 1e6, default=0.0)
+    dead_fraction: float = checked(_in_range, 0.0, 1.0, default=0.0)
+    latency_us: int = checked(_in_range, 0, 1_000_000, default=0)
+    jitter_us: float = checked(_in_range, 0.0, 100_000.0, default=0.0)
+    surround_px: float = checked(_in_range, 0.0, 1000.0, default=0.0)
+    surround_gain: float = checked(_in_range, 0.0, 1.0, default=0.0)
     model: str = "exact"
 
     def __post_init__(self) -> None:
-        for name, (low, high) in ranges_of(self).items():
-            value = getattr(self, name)
-            if isinstance(value, str) or not (math.isfinite(value) and low <= value <= high):
-                raise ConfigError(f"{name} = {value} is outside {low}..{high}")
+        check_fields(self)
         check_known("model", self.model, MODELS)
-        offset = self.log_offset
-        if offset is not None and not 1e-6 <= offset <= 255.0:
-            raise ConfigError(f"log_offset = {offset} is outside 1e-06..255.0")
         for name in ("refractory_us", "latency_us"):
             if getattr(self, name) != int(getattr(self, name)):
                 raise ConfigError(f"{name} = {getattr(self, name)} is no whole number")

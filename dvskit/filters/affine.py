@@ -16,8 +16,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from dvskit._arguments import checked
 from dvskit.events import Size
-from dvskit.filters.parameters import check_choice, check_number, check_whole, checked
+from dvskit.filters.parameters import check_choice, check_number, check_whole
 from dvskit.filters.pixel_map import Axes, PixelMap, Places
 
 Matrix = tuple[float, float, float, float, float, float]

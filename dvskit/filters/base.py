@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, overload
 
+from dvskit._arguments import check_fields
 from dvskit.errors import ConfigError
 from dvskit.events import (
     Events,
@@ -18,7 +19,6 @@ from dvskit.events import (
     as_source,
 )
 from dvskit.events.sources import inside
-from dvskit.filters.parameters import check_fields
 
 
 class Step(ABC):

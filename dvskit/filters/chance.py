@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from dvskit._arguments import checked
 from dvskit.errors import EventsError
 from dvskit.events import Events, Size
 from dvskit.filters.base import Blockwise, CallableFilter, Step
-from dvskit.filters.parameters import check_number, check_seed, checked
+from dvskit.filters.parameters import check_number, check_seed
 from dvskit.filters.selecting import Columns, columns, in_parts, room, select
 
 REACH = 5  # standard deviations beyond which nothing is moved: 6 in 10 million would be

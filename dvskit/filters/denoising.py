@@ -9,11 +9,12 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from dvskit._arguments import checked
 from dvskit._threads import run_parts, thread_count
 from dvskit.events import Events, Size, Source, cut
 from dvskit.filters.base import CallableFilter, Step
 from dvskit.filters.mask import Mask, kept_places
-from dvskit.filters.parameters import check_choice, check_flag, check_number, check_whole, checked
+from dvskit.filters.parameters import check_choice, check_flag, check_number, check_whole
 from dvskit.filters.pixel_map import PixelMap, Places
 from dvskit.filters.selecting import Columns, columns, part_of, select
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit._arguments import check_arguments
+from dvskit._arguments import check_arguments, checked
 from dvskit.errors import ConfigError
 from dvskit.events import Events, Size, as_size
-from dvskit.filters.parameters import check_number, checked
+from dvskit.filters.parameters import check_number
 from dvskit.filters.pixel_map import Axes, PixelMap, PixelMapStep, Places, place
 from dvskit.streams import Intrinsics
 

@@ -3,27 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import MISSING, field, fields
 from numbers import Integral, Real
-from typing import Any
 
 from dvskit.errors import ConfigError
 
 LONGEST_US = 10**15  # 31 years
-
-
-def checked(check: Callable[..., None], *limits: Any, default: Any = MISSING) -> Any:
-    """Return a field of a dataclass that `check_fields` checks: check(owner, name, *limits)."""
-    return field(default=default, metadata={"check": check, "limits": limits})
-
-
-def check_fields(owner: Any) -> None:
-    """Raise ConfigError for a field that is `checked`; one that is None by default may be None."""
-    for each in fields(owner):
-        given = each.default is not None or getattr(owner, each.name) is not None
-        if "check" in each.metadata and given:
-            each.metadata["check"](owner, each.name, *each.metadata["limits"])
 
 
 def check_whole(owner: object, name: str, least: int, most: int = LONGEST_US) -> None:

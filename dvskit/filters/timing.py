@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dvskit._arguments import checked
 from dvskit.errors import EventsError
 from dvskit.events import Events, Size
 from dvskit.filters.base import CallableFilter, Step
-from dvskit.filters.parameters import LONGEST_US, check_flag, check_number, check_whole, checked
+from dvskit.filters.parameters import LONGEST_US, check_flag, check_number, check_whole
 from dvskit.filters.selecting import columns, in_parts
 
 _MOST_US = 2**62

@@ -8,19 +8,12 @@ from typing import Literal
 
 import numpy as np
 
-from dvskit._arguments import check_arguments
+from dvskit._arguments import check_arguments, check_fields, checked
 from dvskit.errors import ConfigError
 from dvskit.events import Events, Size, cut
 from dvskit.events.window import check_window
 from dvskit.filters.base import Blockwise, CallableFilter, Step
-from dvskit.filters.parameters import (
-    LONGEST_US,
-    check_choice,
-    check_fields,
-    check_number,
-    check_whole,
-    checked,
-)
+from dvskit.filters.parameters import LONGEST_US, check_choice, check_number, check_whole
 from dvskit.filters.selecting import columns, select
 
 _MOST_HZ = 1e12

@@ -20,7 +20,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit._arguments import ranged
+from dvskit._arguments import check_fields, checked
 from dvskit.errors import ConfigError, check_known
 from dvskit.events import Size, as_size
 from dvskit.scenes._figure import (
@@ -36,7 +36,7 @@ from dvskit.scenes._figure import (
 from dvskit.scenes._motion import GESTURES, Limbs, Pose, hanging, pose
 from dvskit.scenes.depth import DepthClip, DepthScene, read_depth_clip
 from dvskit.scenes.person import PERSON_GESTURES, PersonScene
-from dvskit.scenes.ranges import check_ranges, frame_times_us
+from dvskit.scenes.ranges import frame_times_us, in_range
 
 __all__ = [
     "GESTURES",
@@ -90,33 +90,33 @@ class ArmScene:
 
     gesture: str = "hand wave"
     size: Size = _SIZE
-    fps: int = ranged(1, 100_000, default=200)
-    duration_us: int = ranged(0, 10**15, default=2_000_000)
-    seed: int = ranged(0, 2**63, default=0)
+    fps: int = checked(in_range, 1, 100_000, default=200)
+    duration_us: int = checked(in_range, 0, 10**15, default=2_000_000)
+    seed: int = checked(in_range, 0, 2**63, default=0)
     arm: Literal["left", "right"] = "right"
-    cycle_hz: float = ranged(0, 100, default=1.4)
-    phase: float = ranged(-1e6, 1e6, default=0.0)
-    amplitude: float = ranged(0, 1.2, default=1.0)
-    centre_x: float = ranged(-1, 2, default=0.5)
-    shoulder_y: float = ranged(-1, 2, default=0.52)
-    head: float = ranged(0.02, 1, default=0.15)
-    arm_length: float = ranged(0.5, 1.5, default=1.0)
-    skin: float = ranged(0, 1, default=0.72)
-    shirt: float = ranged(0, 1, default=0.45)
-    trousers: float = ranged(0, 1, default=0.14)
-    hair: float = ranged(0, 1, default=0.1)
-    wall: float = ranged(0, 1, default=0.3)
-    texture: float = ranged(0, 1, default=0.05)
+    cycle_hz: float = checked(in_range, 0, 100, default=1.4)
+    phase: float = checked(in_range, -1e6, 1e6, default=0.0)
+    amplitude: float = checked(in_range, 0, 1.2, default=1.0)
+    centre_x: float = checked(in_range, -1, 2, default=0.5)
+    shoulder_y: float = checked(in_range, -1, 2, default=0.52)
+    head: float = checked(in_range, 0.02, 1, default=0.15)
+    arm_length: float = checked(in_range, 0.5, 1.5, default=1.0)
+    skin: float = checked(in_range, 0, 1, default=0.72)
+    shirt: float = checked(in_range, 0, 1, default=0.45)
+    trousers: float = checked(in_range, 0, 1, default=0.14)
+    hair: float = checked(in_range, 0, 1, default=0.1)
+    wall: float = checked(in_range, 0, 1, default=0.3)
+    texture: float = checked(in_range, 0, 1, default=0.05)
     long_sleeves: bool = False
-    sway: float = ranged(0, 1, default=0.03)
-    noise: float = ranged(0, 255, default=0.0)
+    sway: float = checked(in_range, 0, 1, default=0.03)
+    noise: float = checked(in_range, 0, 255, default=0.0)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "size", as_size(self.size))
         check_known("gesture", self.gesture, GESTURES)
         if self.arm not in ("left", "right"):
             raise ConfigError(f"arm {self.arm!r} is neither 'left' nor 'right'")
-        check_ranges(self)
+        check_fields(self)
 
     @classmethod
     def random(

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit._arguments import ranged
-from dvskit.scenes.ranges import check_ranges
+from dvskit._arguments import check_fields, checked
+from dvskit.scenes.ranges import in_range
 
 Array = NDArray[np.float64]
 
@@ -36,20 +36,20 @@ class Build:
     Raises ConfigError for values out of range.
     """
 
-    upper_arm: float = ranged(0.01, 3.0, default=0.29)
-    forearm: float = ranged(0.01, 3.0, default=0.25)
-    hand: float = ranged(0.01, 3.0, default=0.18)
-    shoulder: float = ranged(0.01, 3.0, default=0.18)
-    hip: float = ranged(0.01, 3.0, default=0.1)
-    trunk: float = ranged(0.01, 3.0, default=0.5)
-    thigh: float = ranged(0.01, 3.0, default=0.43)
-    shin: float = ranged(0.01, 3.0, default=0.42)
-    neck: float = ranged(0.01, 3.0, default=0.12)
-    head: float = ranged(0.01, 3.0, default=0.115)
-    girth: float = ranged(0.01, 3.0, default=1.0)
+    upper_arm: float = checked(in_range, 0.01, 3.0, default=0.29)
+    forearm: float = checked(in_range, 0.01, 3.0, default=0.25)
+    hand: float = checked(in_range, 0.01, 3.0, default=0.18)
+    shoulder: float = checked(in_range, 0.01, 3.0, default=0.18)
+    hip: float = checked(in_range, 0.01, 3.0, default=0.1)
+    trunk: float = checked(in_range, 0.01, 3.0, default=0.5)
+    thigh: float = checked(in_range, 0.01, 3.0, default=0.43)
+    shin: float = checked(in_range, 0.01, 3.0, default=0.42)
+    neck: float = checked(in_range, 0.01, 3.0, default=0.12)
+    head: float = checked(in_range, 0.01, 3.0, default=0.115)
+    girth: float = checked(in_range, 0.01, 3.0, default=1.0)
 
     def __post_init__(self) -> None:
-        check_ranges(self)
+        check_fields(self)
 
     @property
     def front(self) -> float:

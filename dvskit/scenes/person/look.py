@@ -13,9 +13,9 @@ from math import cos, pi, radians, sin
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit._arguments import ranged
+from dvskit._arguments import check_fields, checked
 from dvskit.errors import check_known
-from dvskit.scenes.ranges import check_ranges
+from dvskit.scenes.ranges import in_range
 
 Image = NDArray[np.float32]
 
@@ -39,17 +39,17 @@ class View:
     Raises ConfigError for values out of range.
     """
 
-    height_m: float = ranged(0.05, 20, default=1.3)
-    distance_m: float = ranged(0.7, 100, default=2.5)
-    x: float = ranged(-9, 9, default=0.0)
-    y: float = ranged(-9, 9, default=0.42)
-    turn: float = ranged(-180, 180, default=0.0)
-    rise: float = ranged(-60, 60, default=0.0)
-    roll: float = ranged(-180, 180, default=0.0)
-    blur: float = ranged(0, 0.2, default=0.008)
+    height_m: float = checked(in_range, 0.05, 20, default=1.3)
+    distance_m: float = checked(in_range, 0.7, 100, default=2.5)
+    x: float = checked(in_range, -9, 9, default=0.0)
+    y: float = checked(in_range, -9, 9, default=0.42)
+    turn: float = checked(in_range, -180, 180, default=0.0)
+    rise: float = checked(in_range, -60, 60, default=0.0)
+    roll: float = checked(in_range, -180, 180, default=0.0)
+    blur: float = checked(in_range, 0, 0.2, default=0.008)
 
     def __post_init__(self) -> None:
-        check_ranges(self)
+        check_fields(self)
 
     @classmethod
     def drawn(cls, rng: np.random.Generator) -> View:
@@ -87,34 +87,34 @@ class Look:
     Raises ConfigError for values out of range.
     """
 
-    seed: int = ranged(0, 2**63, default=0)
-    skin: float = ranged(0, 1, default=0.5)
-    hair: float = ranged(0, 1, default=0.06)
-    shirt: float = ranged(0, 1, default=0.15)
-    trousers: float = ranged(0, 1, default=0.1)
-    wall: float = ranged(0, 1, default=0.7)
-    sleeves: float = ranged(0, 1, default=0.3)
-    loose: float = ranged(0.8, 2, default=1.1)
+    seed: int = checked(in_range, 0, 2**63, default=0)
+    skin: float = checked(in_range, 0, 1, default=0.5)
+    hair: float = checked(in_range, 0, 1, default=0.06)
+    shirt: float = checked(in_range, 0, 1, default=0.15)
+    trousers: float = checked(in_range, 0, 1, default=0.1)
+    wall: float = checked(in_range, 0, 1, default=0.7)
+    sleeves: float = checked(in_range, 0, 1, default=0.3)
+    loose: float = checked(in_range, 0.8, 2, default=1.1)
     pattern: str = "plain"
-    pattern_contrast: float = ranged(0, 1, default=0.4)
-    folds: float = ranged(0, 1, default=0.12)
-    hairline: float = ranged(-1, 3, default=0.5)
-    hair_length: float = ranged(0, 1, default=0.0)
-    beard: float = ranged(0, 1, default=0.0)
-    glasses: float = ranged(0, 1, default=0.0)
-    watch: float = ranged(0, 1, default=0.0)
-    lamp_turn: float = ranged(-180, 180, default=-25.0)
-    lamp_height: float = ranged(-90, 90, default=55.0)
-    ambient: float = ranged(0, 1, default=0.45)
-    reach: float = ranged(0, 1, default=0.3)
-    bright: float = ranged(0, 1, default=0.9)
-    shadow: float = ranged(0, 1, default=0.25)
-    wall_shadow: float = ranged(0, 1, default=0.1)
+    pattern_contrast: float = checked(in_range, 0, 1, default=0.4)
+    folds: float = checked(in_range, 0, 1, default=0.12)
+    hairline: float = checked(in_range, -1, 3, default=0.5)
+    hair_length: float = checked(in_range, 0, 1, default=0.0)
+    beard: float = checked(in_range, 0, 1, default=0.0)
+    glasses: float = checked(in_range, 0, 1, default=0.0)
+    watch: float = checked(in_range, 0, 1, default=0.0)
+    lamp_turn: float = checked(in_range, -180, 180, default=-25.0)
+    lamp_height: float = checked(in_range, -90, 90, default=55.0)
+    ambient: float = checked(in_range, 0, 1, default=0.45)
+    reach: float = checked(in_range, 0, 1, default=0.3)
+    bright: float = checked(in_range, 0, 1, default=0.9)
+    shadow: float = checked(in_range, 0, 1, default=0.25)
+    wall_shadow: float = checked(in_range, 0, 1, default=0.1)
     walls: str = "plain"
-    wall_contrast: float = ranged(0, 1, default=0.06)
+    wall_contrast: float = checked(in_range, 0, 1, default=0.06)
 
     def __post_init__(self) -> None:
-        check_ranges(self)
+        check_fields(self)
         for name, choices in (("pattern", PATTERNS), ("walls", WALLS)):
             check_known(name, getattr(self, name), choices)
 

@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dvskit._arguments import ranged
+from dvskit._arguments import check_fields, checked
 from dvskit.errors import ShapeError, check_known
 from dvskit.scenes.person.body import LEFT, RIGHT, SIDES, Array, Build, Moves, unit
 from dvskit.scenes.person.gestures import (
@@ -29,7 +29,7 @@ from dvskit.scenes.person.gestures import (
 )
 from dvskit.scenes.person.other_gestures import doing_otherwise
 from dvskit.scenes.person.rhythm import wander, wander3
-from dvskit.scenes.ranges import LARGEST_SEED, check_ranges
+from dvskit.scenes.ranges import LARGEST_SEED, in_range
 
 PERSON_GESTURES = (
     "hand_clap",
@@ -93,15 +93,15 @@ class GestureMotion:
     """
 
     gesture: str
-    seed: int = ranged(0, LARGEST_SEED)
-    speed: float = ranged(0, 100, default=1.0)
-    start_s: float = ranged(-1e6, 1e6, default=0.0)
-    rest_s: float = ranged(0, 1e6, default=0.0)
-    rise_s: float = ranged(0, 1e6, default=0.0)
+    seed: int = checked(in_range, 0, LARGEST_SEED)
+    speed: float = checked(in_range, 0, 100, default=1.0)
+    start_s: float = checked(in_range, -1e6, 1e6, default=0.0)
+    rest_s: float = checked(in_range, 0, 1e6, default=0.0)
+    rise_s: float = checked(in_range, 0, 1e6, default=0.0)
 
     def __post_init__(self) -> None:
         check_known("gesture", self.gesture, PERSON_GESTURES)
-        check_ranges(self)
+        check_fields(self)
 
     def moves(self, t_s: Array, build: Build) -> Moves:
         """Return what the person does at times (T,) in seconds."""

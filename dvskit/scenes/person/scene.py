@@ -9,7 +9,7 @@ from itertools import islice
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dvskit._arguments import ranged
+from dvskit._arguments import check_fields, checked
 from dvskit.errors import check_known
 from dvskit.events import Size, as_size
 from dvskit.scenes.person.body import Build, Joints, joints
@@ -23,7 +23,7 @@ from dvskit.scenes.person.motion import (
     mirrored,
 )
 from dvskit.scenes.person.painting_kernels import paint
-from dvskit.scenes.ranges import LARGEST_SEED, check_range, check_ranges, frame_times_us
+from dvskit.scenes.ranges import LARGEST_SEED, check_range, frame_times_us, in_range
 
 Frame = NDArray[np.uint16]
 
@@ -51,9 +51,9 @@ class PersonScene:
 
     gesture: str = "right_hand_wave"
     size: Size = _SIZE
-    fps: int = ranged(1, 100_000, default=200)
-    duration_us: int = ranged(0, 10**15, default=1_450_000)
-    seed: int = ranged(0, LARGEST_SEED, default=0)
+    fps: int = checked(in_range, 1, 100_000, default=200)
+    duration_us: int = checked(in_range, 0, 10**15, default=1_450_000)
+    seed: int = checked(in_range, 0, LARGEST_SEED, default=0)
     look: Look = field(default_factory=Look)
     view: View = field(default_factory=View)
     build: Build = field(default_factory=Build)
@@ -63,7 +63,7 @@ class PersonScene:
     def __post_init__(self) -> None:
         object.__setattr__(self, "size", as_size(self.size))
         check_known("gesture", self.gesture, PERSON_GESTURES)
-        check_ranges(self)
+        check_fields(self)
 
     @classmethod
     def random(
