@@ -94,7 +94,7 @@ def evaluate(
              some. Clips are emulated at the model's size. Or still images: a folder of MNIST-style
              IDX files or of `<class>/<image>`, which `dvskit.datasets.open_stills` opens, or Stills
     split    what of it to judge: see `dvskit.training.held_out.choose_samples`; of still images,
-             where "held-out" is the set's own test part, `held_out_stills.choose_stills`
+             where "held-out" is the set's own test part, `choose_stills` there
     encoder  of still images: see `dvskit.datasets.Encode`; the one that the model learned from,
              unless there are several
     seed     of what the encoder draws; that of the model's run unless given, so that the scores of
