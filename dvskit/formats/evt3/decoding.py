@@ -102,10 +102,8 @@ class Decoding(WordPass):
             self.losses.lose(self.offset, chunks.trailing_bytes, "half a word stands at the end")
 
     def _piece(self, start: int) -> int:
-        """Return where stretches of about a block's events end, a few words at the beginning."""
+        """Return where stretches of about a block's events end."""
         chunks = self._chunks
-        if self.losses.strict and not valid.may_start(self.state):
-            return min(start + CAREFUL_WORDS, len(chunks.words))
         first, last = start // STRETCH_WORDS, chunks.row(len(chunks.words))
         events = np.cumsum(chunks.found[first:last, N_EVENTS])
         rows = max(1, int(np.searchsorted(events, BLOCK_EVENTS, "right")))
@@ -140,28 +138,47 @@ class Decoding(WordPass):
         all are valid), and how many events there are whose order is not known.
         """
         chunks, state = self._chunks, self.state
-        held, kept = int(state[w.S_EVENTS]), state.copy()
-        if self._is_valid(start, stop):
-            end = self._valid.decode(chunks, start, stop, state, columns, triggers)
-            if end == stop:
-                t = columns.t[held : state[w.S_EVENTS]]
-                late = np.empty(self._late(t), np.int64)
-                note_places(chunks.as_words(), end, late)
-                return end, np.concatenate([self._held_words, late]), held
-            state[:] = kept
-        words = np.empty(len(columns[0]), np.int64)
+        held = int(state[w.S_EVENTS])
+        words = np.empty(len(columns.t), np.int64)
         words[:held] = self._held_words
         at = start
+        if self.losses.strict and not valid.may_start(state):
+            until = min(start + CAREFUL_WORDS, stop)
+            at = self._decode_with_care(start, until, columns, triggers, words)
+        first, kept = int(state[w.S_EVENTS]), state.copy()
+        if self._is_valid(at, stop):
+            end = self._valid.decode(chunks, at, stop, state, columns, triggers)
+            if end == stop:
+                t = columns.t[first : state[w.S_EVENTS]]
+                late = np.empty(self._late(t), np.int64)
+                note_places(chunks.as_words(), end, late)
+                return end, np.concatenate([words[:first], late]), held
+            state[:] = kept
+        at = self._decode_with_care(at, stop, columns, triggers, words)
+        count = int(state[w.S_EVENTS])
+        return at, words[:count], count
+
+    def _decode_with_care(
+        self,
+        start: int,
+        stop: int,
+        columns: EventColumns,
+        triggers: TriggerColumns,
+        words: NDArray[np.int64],
+    ) -> int:
+        """Decode up to `stop`; return where it takes further words to judge, if ahead of it."""
+        at = start
         while at < stop:
-            end = careful.decode(
-                chunks.as_words(), at, stop, state, columns, triggers, self._losses, words
-            )
-            count = int(state[w.S_EVENTS])
+            end: int = careful.decode(
+                self._chunks.as_words(), at, stop, self.state, columns, triggers, self._losses,
+                words,
+            )  # fmt: skip
+            count = int(self.state[w.S_EVENTS])
             self._take_losses(columns.t[:count], words[:count])
             if end == at:
                 break
             at = end
-        return at, words[:count], count
+        return at
 
     def _late(self, t: NDArray[np.int64]) -> int:
         """Return of how many of the latest events the words may be asked for."""
