@@ -159,10 +159,12 @@ def scan(words: Words, start: int, stop: int, row: NDArray[np.int64]) -> None:
     row[w.R_END] = i
 
 
+# With the columns as one argument, decoding takes a fifth longer.
 @njit(cache=True, nogil=True)
-def _possible(columns: EventColumns, width: int, height: int) -> bool:
+def _possible(
+    t: NDArray[np.int64], x: NDArray[np.int16], y: NDArray[np.int16], width: int, height: int
+) -> bool:
     """Tell whether all events are on the sensor and in the order of time."""
-    t, x, y, _ = columns
     bad = np.int64(0)  # negative from the first impossible one on
     right, bottom = np.int16(width - 1), np.int16(height - 1)
     for start in range(0, t.size, _TILE):
@@ -170,10 +172,10 @@ def _possible(columns: EventColumns, width: int, height: int) -> bool:
         now, before = t[max(start, 1) : stop], t[max(start, 1) - 1 : stop - 1]
         for i in range(now.size):
             bad |= now[i] - before[i]
-        across, down = x[start:stop], y[start:stop]
+        columns, rows = x[start:stop], y[start:stop]
         off = np.int16(0)
-        for i in range(across.size):
-            off |= np.int16(right - across[i]) | np.int16(bottom - down[i])
+        for i in range(columns.size):
+            off |= np.int16(right - columns[i]) | np.int16(bottom - rows[i])
         bad |= np.int64(off)
     return bad >= 0
 
@@ -181,10 +183,17 @@ def _possible(columns: EventColumns, width: int, height: int) -> bool:
 # Inlined, with places that cannot be negative, the loops over a group become vector instructions.
 @njit(cache=True, nogil=True, inline="always")
 def _decode_ones(
-    units: NDArray[np.uint32], at: Any, ones: Any, base: int, columns: EventColumns, n: Any
+    units: NDArray[np.uint32],
+    at: Any,
+    ones: Any,
+    base: int,
+    t: NDArray[np.int64],
+    x: NDArray[np.int16],
+    y: NDArray[np.int16],
+    p: NDArray[np.bool_],
+    n: Any,
 ) -> Any:
     """Decode a group of words as if all were events; tell whether they are."""
-    t, x, y, p = columns
     alike = np.uint32(1)
     for i in range(_GROUP):
         word = units[at + np.uint64(i)]
@@ -206,11 +215,13 @@ def _decode_bits(
     mask_at: Any,
     many: Any,
     base: int,
-    columns: EventColumns,
+    t: NDArray[np.int64],
+    x: NDArray[np.int16],
+    y: NDArray[np.int16],
+    p: NDArray[np.bool_],
     n: Any,
 ) -> Any:
     """Decode a group of pairs as if each mask had one bit; tell whether all are such events."""
-    t, x, y, p = columns
     alike, rest = np.uint32(1), np.uint32(0)
     for i in range(_GROUP):
         pair = pairs[at + np.uint64(i)]
@@ -267,9 +278,9 @@ def decode_clean(
             at, to = np.uint64(i), np.uint64(n)
             if stride == 2:
                 at >>= np.uint64(1)
-                alike = _decode_bits(pairs, at, head_at, mask_at, many, base, columns, to)
+                alike = _decode_bits(pairs, at, head_at, mask_at, many, base, t, x, y, p, to)
             else:
-                alike = _decode_ones(units, at, ones, base, columns, to)
+                alike = _decode_ones(units, at, ones, base, t, x, y, p, to)
             if alike:
                 n, i = n + _GROUP, i + _GROUP * stride
                 continue
@@ -336,7 +347,7 @@ def decode_clean(
             trigger_id[nt] = word >> np.uint32(8) & np.uint32(0x1F)
             trigger_p[nt] = word & np.uint32(1)
             nt += 1
-    summary[w.C_CLEAN] = clean and _possible(columns, words.width, words.height)
+    summary[w.C_CLEAN] = clean and _possible(t, x, y, words.width, words.height)
     summary[w.C_ANY], summary[w.C_HIGH], summary[w.C_LOOPS] = n > 0, high, loops
     if n > 0:
         summary[w.C_FIRST_T], summary[w.C_LAST_T] = t[0], t[n - 1]
