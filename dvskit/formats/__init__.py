@@ -14,7 +14,6 @@ from __future__ import annotations
 import io
 import sys
 from dataclasses import replace
-from importlib import import_module
 from os import PathLike
 from pathlib import Path
 from typing import cast
@@ -100,7 +99,7 @@ def open_events(
     if _is_address(path):
         if row is not None and row.name != "udp":
             raise UnknownFormatError(f"{path}: {row.name} does not come in datagrams; udp does")
-        module = import_module(TABLE["udp"].module)
+        module = TABLE["udp"].openers()
         return cast(Recording, module.open_recording(Path(path), options))
     path = file_of_events(path if isinstance(path, Path) else Path(path))
     first = read_beginning(path)
@@ -108,7 +107,7 @@ def open_events(
         row = find_by_head(path, first.data[:HEAD_BYTES])
     if "r" not in row.can:
         raise UnknownFormatError(f"{path}: {row.name} is only written")
-    module = import_module(row.module)
+    module = row.openers()
     if first.state is not None and hasattr(module, "open_small"):
         return cast(Recording, module.open_small(path, first, options))
     return cast(Recording, module.open_recording(path, options))
@@ -125,7 +124,7 @@ def open_stream(stream: InputStream, row: Format | None, options: ReadOptions) -
     """
     if row is None:
         row = _find_in(stream)
-    module = import_module(row.module)
+    module = row.openers()
     if not hasattr(module, "open_stream"):
         raise UnknownFormatError(
             f"{stream.name}: {row.name} is not read from a pipe; save it to a file first"
@@ -171,7 +170,7 @@ def open_sink(
     OutputError.
     """
     row = format_for_writing(path, format)
-    module = import_module(row.module)
+    module = row.openers()
     return cast(FileSink, module.open_sink(Path(path), as_size(size), overwrite=overwrite))
 
 

@@ -18,9 +18,8 @@ from numpy.typing import NDArray
 from dvskit.errors import FormatError, GeometryError
 from dvskit.events import Events, Size, as_size
 from dvskit.formats import nmnist_kernels as k
-from dvskit.formats.careful import Lost, decoded, push
 from dvskit.formats.file_bytes import FirstBytes, State, state_of
-from dvskit.formats.in_order import Columns, InOrder
+from dvskit.formats.in_order import Columns, InOrder, Lost, decoded, push
 from dvskit.formats.index_cache import count_early
 from dvskit.formats.losses import Damage, Lose, Losses
 from dvskit.formats.recording import BLOCK_EVENTS, ReadOptions, Recording

@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 
 from dvskit.errors import FormatError
 from dvskit.events import Events, Size
-from dvskit.formats.careful import Lost, push
-from dvskit.formats.in_order import Columns, InOrder, extent
+from dvskit.formats.in_order import Columns, InOrder, Lost, extent, push
 from dvskit.formats.index_cache import count_early
 from dvskit.formats.losses import Damage, Losses
 from dvskit.formats.npy_table import COLUMN_NAMES, FIX, Table, open_table

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from os import PathLike
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from dvskit.errors import FormatError, MissingFileError, UnknownFormatError, did_you_mean
 from dvskit.formats.file_bytes import FirstBytes, read_first
@@ -30,7 +31,8 @@ class Format:
 
     name        what `format=` takes
     suffixes    file name endings, with the dot; the first is the usual one
-    module      the module to import when the format is used
+    module      the module to import when the format is used; where it holds several formats, a
+                colon and the object in it that has the functions of this one
     recognises  tells from the first 4096 bytes of a file whether it is of this format; None where
                 the format has no mark of its own and only the suffix can tell
     can         "r", "w" or "rw"
@@ -50,6 +52,12 @@ class Format:
     variants: str = ""
     inside: str = ""
     piped: Literal["", "r", "w", "rw"] = ""
+
+    def openers(self) -> Any:
+        """Import and return what has the format's open_recording, open_stream and open_sink."""
+        name, _, inner = self.module.partition(":")
+        module = import_module(name)
+        return getattr(module, inner) if inner else module
 
 
 def _starts_with(*magic: bytes) -> Callable[[bytes], bool]:
@@ -115,12 +123,12 @@ for _row in (
            "N-MNIST / N-Caltech101 recording (ATIS, 5 bytes an event)"),
     Format("evt3", (".raw",), "dvskit.formats.evt3", _raw_header_says("3.0", "EVT3"), "rw",
            "Prophesee RAW, EVT 3.0", piped="rw"),
-    Format("evt2", (".raw",), "dvskit.formats.words.evt2", _raw_header_says("2.0", "EVT2"), "rw",
-           "Prophesee RAW, EVT 2.0", piped="rw"),
-    Format("evt21", (".raw",), "dvskit.formats.words.evt21", _raw_header_says("2.1", "EVT21"), "rw",
-           "Prophesee RAW, EVT 2.1", piped="rw"),
-    Format("evt4", (".raw",), "dvskit.formats.words.evt4", _raw_header_says("4.0", "EVT4"), "rw",
-           "Prophesee RAW, EVT 4.0", piped="rw"),
+    Format("evt2", (".raw",), "dvskit.formats.words.evt:EVT2",
+           _raw_header_says("2.0", "EVT2"), "rw", "Prophesee RAW, EVT 2.0", piped="rw"),
+    Format("evt21", (".raw",), "dvskit.formats.words.evt:EVT21",
+           _raw_header_says("2.1", "EVT21"), "rw", "Prophesee RAW, EVT 2.1", piped="rw"),
+    Format("evt4", (".raw",), "dvskit.formats.words.evt:EVT4",
+           _raw_header_says("4.0", "EVT4"), "rw", "Prophesee RAW, EVT 4.0", piped="rw"),
     Format("dat", (".dat",), "dvskit.formats.words.dat", _is_dat, "rw",
            "Prophesee DAT (8 bytes an event)", piped="rw"),
     Format("aedat4", (".aedat4",), "dvskit.formats.aedat4", _starts_with(b"#!AER-DAT4.0"), "rw",
@@ -137,7 +145,7 @@ for _row in (
            "HDF5 in the layout of DSEC, for h5py with hdf5plugin"),
     Format("hdf5", (".hdf5", ".h5"), "dvskit.formats.hdf5", _starts_with(b"\x89HDF\r\n\x1a\n"),
            "rw", "HDF5: Prophesee (ECF); DSEC, RVT, v2e, rpg_e2vid, M3ED and MVSEC are read too"),
-    Format("hdf5-gzip", (".hdf5",), "dvskit.formats.hdf5.gzip", _never, "rw",
+    Format("hdf5-gzip", (".hdf5",), "dvskit.formats.hdf5:GZIP", _never, "rw",
            "HDF5 in the layout of Prophesee with gzip, for readers without its plugin"),
     Format("bag", (".bag",), "dvskit.formats.ros.bag", _starts_with(b"#ROSBAG V2.0"), "rw",
            "ROS 1 bag of EventPacket or EventArray messages", "a topic, such as bag:/dvs/events"),

@@ -27,9 +27,8 @@ from dvskit.formats.aedat2.words import (
     read_words,
     scan_words,
 )
-from dvskit.formats.careful import Lost, decoded, push
 from dvskit.formats.file_bytes import FileMap
-from dvskit.formats.in_order import Columns, InOrder
+from dvskit.formats.in_order import Columns, InOrder, Lost, decoded, push
 from dvskit.formats.index_cache import NEVER, Index, find_index, index_of
 from dvskit.formats.losses import Damage, Losses
 from dvskit.formats.recording import ReadOptions, Recording, SizeOrigin

@@ -171,6 +171,4 @@ def _check_image(path: Path, frame: Frame) -> None:
         )
 
 
-def open_sink(path: Path, size: Size, *, overwrite: bool) -> Aedat4Sink:
-    """Return a Sink that writes an AEDAT 4 file, compressed with LZ4."""
-    return Aedat4Sink(path, size, overwrite=overwrite)
+open_sink = Aedat4Sink

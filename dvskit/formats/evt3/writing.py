@@ -58,6 +58,4 @@ class Evt3Sink(RawSink):
             )
 
 
-def open_sink(path: Path, size: Size, *, overwrite: bool) -> Evt3Sink:
-    """Return a Sink that writes a RAW file in EVT 3.0."""
-    return Evt3Sink(path, size, overwrite=overwrite)
+open_sink = Evt3Sink

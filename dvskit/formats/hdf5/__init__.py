@@ -1,12 +1,17 @@
 """HDF5 files of events.
 
 Read are the layouts of Prophesee, DSEC, RVT, M3ED, rpg_e2vid, v2e and MVSEC (`finding`).
-Written is that of Prophesee, with ECF here and with gzip in `gzip`; `dsec` writes that of DSEC.
+Written is that of Prophesee, with ECF or (GZIP) with gzip; `dsec` writes that of DSEC.
 """
 
 from __future__ import annotations
 
-from dvskit.formats.hdf5.reading import Hdf5Recording, open_recording
-from dvskit.formats.hdf5.writing import ProphSink, open_sink
+from types import SimpleNamespace
 
-__all__ = ["Hdf5Recording", "ProphSink", "open_recording", "open_sink"]
+from dvskit.formats.hdf5.reading import Hdf5Recording, open_recording
+from dvskit.formats.hdf5.writing import GzipSink, ProphSink
+
+__all__ = ["GZIP", "GzipSink", "Hdf5Recording", "ProphSink", "open_recording", "open_sink"]
+
+open_sink = ProphSink
+GZIP = SimpleNamespace(open_recording=open_recording, open_sink=GzipSink)

@@ -6,15 +6,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import h5py
 import hdf5plugin
 import numpy as np
 from numpy.typing import NDArray
 
 from dvskit.errors import EventsError
-from dvskit.events import Events, Size
+from dvskit.events import Events
 from dvskit.formats.hdf5.reading import open_recording
 from dvskit.formats.hdf5.writing import Growing, Hdf5Sink
 
@@ -80,6 +78,4 @@ class DsecSink(Hdf5Sink):
         self._t_offset[()] = self._offset_us or 0
 
 
-def open_sink(path: Path, size: Size, *, overwrite: bool) -> DsecSink:
-    """Return a Sink of DSEC's HDF5 layout."""
-    return DsecSink(path, size, overwrite=overwrite)
+open_sink = DsecSink

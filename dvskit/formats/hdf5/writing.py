@@ -258,6 +258,13 @@ class ProphSink(Hdf5Sink):
         self._edge_indexes.finish()
 
 
+class GzipSink(ProphSink):
+    """Writes Prophesee's layout with gzip, for readers without Prophesee's plugin."""
+
+    format = "hdf5-gzip"
+    packs = False
+
+
 def encode_ecf(events: Events) -> bytes:
     """Encode 1 to 65535 events, whose x and y are below 2048, in the smallest of the three ways."""
     out = np.empty(32 + 24 * len(events), np.uint8)
@@ -280,8 +287,3 @@ def _ecf_dataset(group: h5py.Group) -> h5py.Dataset:
     space = h5py.h5s.create_simple((0,), (h5py.h5s.UNLIMITED,))
     kind = h5py.h5t.py_create(EVENT, logical=True)
     return h5py.Dataset(h5py.h5d.create(group.id, b"events", kind, space, settings))
-
-
-def open_sink(path: Path, size: Size, *, overwrite: bool) -> ProphSink:
-    """Return a Sink of Prophesee's layout with ECF. Raises GeometryError beyond 2048 pixels."""
-    return ProphSink(path, size, overwrite=overwrite)

@@ -246,6 +246,4 @@ class DatSink(HeaderSink):
             self._file.close()
 
 
-def open_sink(path: Path, size: Size, *, overwrite: bool) -> DatSink:
-    """Return a Sink that writes a DAT file of CD events, version 2."""
-    return DatSink(path, size, overwrite=overwrite)
+open_sink = DatSink

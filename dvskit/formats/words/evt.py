@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -25,8 +26,35 @@ from dvskit.formats.words.reading import ArrivingRecording, WordRecording, size_
 LARGEST = Size(2048, 2048)  # all that 11 bits can address
 _UNITS = 1 << 17
 _WRAP_US = 1 << 34
+# What the types of words mean.
+_EVT2 = {
+    0x0: w.ONE_OFF,
+    0x1: w.ONE_ON,
+    0x8: w.HIGH,
+    0xA: w.TRIGGER,
+    0xE: w.OTHER,
+    0xF: w.SKIPPED,
+}
+_EVT21 = _EVT2 | {0x0: w.MANY_OFF, 0x1: w.MANY_ON}
+_EVT4 = {
+    0x6: w.OTHER,
+    0x7: w.SKIPPED,
+    0x9: w.TRIGGER,
+    0xA: w.ONE_OFF,
+    0xB: w.ONE_ON,
+    0xC: w.MANY_OFF,
+    0xD: w.MANY_ON,
+    0xE: w.HIGH,
+    0xF: w.SKIPPED,
+}
 
-OpenSink = Callable[..., FileSink]
+
+class Openers(NamedTuple):
+    """What opens files of a version of EVT."""
+
+    open_recording: OpenRecording
+    open_stream: OpenStream
+    open_sink: Callable[..., FileSink]
 
 
 def layout(name: str, meanings: dict[int, int], *, units: int = 1, head: int = 0) -> w.Layout:
@@ -81,8 +109,8 @@ def _encoding(layout: w.Layout) -> Encoding:
 
 def openers(
     version: str, written: w.Layout, choose: Callable[[RawHeader], w.Layout] | None = None
-) -> tuple[OpenRecording, OpenStream, OpenSink]:
-    """Return open_recording, open_stream and open_sink of a version of EVT.
+) -> Openers:
+    """Return what opens files of a version of EVT.
 
     Its layout is `written`, or what `choose` reads from a file's header.
     """
@@ -105,4 +133,24 @@ def openers(
         """Return a Sink that writes a RAW file."""
         return EvtSink(path, size, written, version, overwrite=overwrite)
 
-    return open_recording, open_stream, open_sink
+    return Openers(open_recording, open_stream, open_sink)
+
+
+# The two 32-bit halves of a word of EVT 2.1 stand in either order. The header's `endianness` tells:
+# little has the half with the mask first; legacy, and no such key, the half with the type.
+_LEGACY = layout("EVT2.1", _EVT21, units=2, head=0)
+_LITTLE = layout("EVT2.1", _EVT21, units=2, head=1)
+
+
+def _order_of(header: RawHeader) -> w.Layout:
+    keys = header.keys
+    options = dict(part.partition("=")[::2] for part in keys.get("format", "").split(";")[1:])
+    order = options.get("endianness", keys.get("endianness", "legacy"))
+    return _LITTLE if order.lower() == "little" else _LEGACY
+
+
+# Words of 32 bits, one an event (Gen3 and later cameras); of 64 bits, up to 32 events of one row,
+# time and polarity; of 32 bits, one an event, or two for up to 32 events of one row.
+EVT2 = openers("2.0", layout("EVT2", _EVT2))
+EVT21 = openers("2.1", _LEGACY, _order_of)
+EVT4 = openers("4.0", layout("EVT4", _EVT4))
