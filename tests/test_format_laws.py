@@ -9,7 +9,6 @@ from __future__ import annotations
 import sys
 from contextlib import contextmanager
 from functools import cache, partial
-from importlib import import_module
 
 import numpy as np
 import pytest
@@ -70,8 +69,8 @@ SMALL = {
 @contextmanager
 def small(format: str, threads: int):
     """Files of a format are read in small units, on so many threads."""
-    import_module(TABLE[format].module)
-    folder = ".".join(TABLE[format].module.split(".")[:3])
+    TABLE[format].openers()
+    folder = ".".join(TABLE[format].module.partition(":")[0].split(".")[:3])
     modules = [module for name, module in sys.modules.items() if name.startswith(folder)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DVSKIT_THREADS", str(threads))
