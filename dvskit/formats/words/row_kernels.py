@@ -252,19 +252,6 @@ def next_clocks(rows: NDArray[np.int64], keep: NDArray[np.bool_]) -> NDArray[np.
 
 
 @njit(cache=True, nogil=True)
-def count_rows(rows: NDArray[np.int64], stop: int) -> int:
-    """Return how many rows are of words ahead of unit `stop`."""
-    low, high = 0, rows.shape[0]
-    while low < high:
-        middle = (low + high) // 2
-        if rows[middle, R_UNIT] < stop:
-            low = middle + 1
-        else:
-            high = middle
-    return low
-
-
-@njit(cache=True, nogil=True)
 def lost_rows(
     rows: NDArray[np.int64], keep: NDArray[np.bool_], last: int, losses: NDArray[np.int64]
 ) -> int:

@@ -134,7 +134,7 @@ def salvage(
     last = int(state[w.S_LAST])
     rows, unit, others = _read(lines, stop, layout, size, state)
     keep = k.choose(rows, last)
-    count = k.count_rows(rows, unit)
+    count = int(np.searchsorted(rows[:, k.R_UNIT], unit))  # rows of words ahead of it
     rows, keep = rows[:count], keep[:count]
     end = _end(lines, unit, stop, len(content), ended=ended)
     losses = _losses(lines, rows, keep, last, end)
