@@ -16,4 +16,6 @@ torch.set_num_threads(1)
 with tempfile.TemporaryDirectory() as folder, torch.no_grad():
     config = config_for(write_bars(Path(folder) / "bars", 10), Path(folder) / "run")
     counts, _ = next(load_feed(config).train.epoch(0))
-    config.network.build()(counts)
+    network = config.network.build()
+    network(counts)
+    torch.optim.AdamW(network.parameters())  # loads torch's compiler, which takes a second
