@@ -171,5 +171,8 @@ def test_what_is_written_is_read_back_and_does_not_depend_on_cuts(row, count, cu
 
 @pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample.name)
 def test_damage_raises_only_our_errors_and_is_never_silent(sample, tmp_path):
+    extra = b"0123456789e.,- \n" if SMALL[sample.format] is _TEXT else b""
     for seed in range(30):
-        assert_only_our_errors(tmp_path / "a", content_of(sample), seed, 7, format=sample.format)
+        assert_only_our_errors(
+            tmp_path / "a", content_of(sample), seed, 7, extra, format=sample.format
+        )
