@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import re
 import secrets
+import shutil
 import stat
 import sys
 from collections.abc import Iterator
@@ -15,6 +17,7 @@ from typing import BinaryIO
 
 from dvskit.errors import OutputError
 
+_begun: set[Path] = set()  # the files and folders that wait to be renamed
 # The names that `partial_path` and `_follow_umask` make.
 _PARTIAL = re.compile(
     r"\.(?P<stem>.+)\.[0-9a-f]{8}\.partial(?P<suffix>\.[^.]*)?(\.mode)?", re.DOTALL
@@ -61,7 +64,26 @@ def partial_path(target: Path) -> Path:
     """Return the path to write before renaming it to `target`: same folder, same suffix."""
     if _in_place(target):
         return target
-    return target.with_name(f".{target.stem}.{secrets.token_hex(4)}.partial{target.suffix}")
+    return begin(target)
+
+
+def begin(target: Path) -> Path:
+    """Return the path to write in place of `target`; `discard_all` removes what it holds."""
+    partial = target.with_name(f".{target.stem}.{secrets.token_hex(4)}.partial{target.suffix}")
+    _begun.add(partial)
+    return partial
+
+
+def discard_all() -> None:
+    """Remove every unfinished output, for a process that cannot unwind."""
+    for partial in tuple(_begun):
+        with suppress(OSError):
+            # SQLite keeps a journal beside its file.
+            for path in partial.parent.glob(f"{glob.escape(partial.name)}*"):
+                if path.is_dir():
+                    shutil.rmtree(path, ignore_errors=True)
+                else:
+                    path.unlink(missing_ok=True)
 
 
 def unfinished(folder: Path) -> Iterator[tuple[Path, Path]]:
@@ -82,6 +104,7 @@ def finish(partial: Path, target: Path) -> None:
         if partial.is_file():
             _follow_umask(partial)
         partial.replace(target)
+        _begun.discard(partial)
 
 
 def _follow_umask(path: Path) -> None:
@@ -102,6 +125,7 @@ def discard(partial: Path, target: Path) -> None:
     if partial != target:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
+        _begun.discard(partial)
 
 
 @contextmanager

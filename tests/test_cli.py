@@ -439,8 +439,8 @@ def test_an_interrupted_conversion_ends_with_130_and_leaves_nothing(tmp_path, da
     words = ("convert", tmp_path / "a.npz", tmp_path / "out" / "a.csv")
     process, (out, err) = interrupt(tmp_path / "out", *words)
     assert process.returncode == 130
-    said = "nothing is left of it; the same command begins anew"
-    assert (out, err) == ("", f"dvskit: interrupted; {said}\n")
+    advice = "no output was written; run the same command again"
+    assert (out, err) == ("", f"dvskit: interrupted; {advice}\n")
     assert left_behind(tmp_path / "out") == set()
 
 

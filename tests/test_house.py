@@ -21,6 +21,7 @@ ORDER = [
     "_threads",
     "_compiling",
     "_files",
+    "_interrupt",
     "events",
     "streams",
     "_progress",

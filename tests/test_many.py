@@ -313,7 +313,7 @@ def test_a_full_disk_stops_all_with_one_line(here, capsys):
         run_copy("i", "o", jobs=1)
     assert str(stopped.value) == (
         "o/b-full.out: No space left on device; choose another place; "
-        "1 of 5 files are whole; the same command goes on"
+        "1 of 5 files are done; run the same command again to continue"
     )
     assert capsys.readouterr().err == "dvskit: note: o/a.out: was copied\n"
     assert files_in(here / "o") == {"a.out": b"1"}
@@ -337,12 +337,14 @@ def test_what_a_killed_run_has_left_is_removed_once_it_is_old(here, capsys):
 
 CODE = """
 import sys, typer
+from dvskit import _interrupt
 from dvskit.cli import _console
 from tests.many_jobs import copy
-try:
-    _console.command(copy)(paths=["i", "o"], output=None, jobs=2, to=".out", force=False)
-except typer.Exit as ended:
-    sys.exit(ended.exit_code)
+with _interrupt.interruptible():
+    try:
+        _console.command(copy)(paths=["i", "o"], output=None, jobs=2, to=".out", force=False)
+    except typer.Exit as ended:
+        sys.exit(ended.exit_code)
 """
 
 
@@ -372,8 +374,9 @@ def test_a_signal_leaves_whole_files_only_and_the_same_command_goes_on(tmp_path,
     if number == "SIGKILL":
         assert (process.returncode, err) == (-9, "")
         return
-    assert process.returncode == 130
+    assert process.returncode == (130 if number == "SIGINT" else 143)
+    how = "interrupted" if number == "SIGINT" else "ended by SIGTERM"
     assert err == (
         "dvskit: note: o/a.out: was copied\n"
-        "dvskit: interrupted; 1 of 4 files are whole; the same command goes on\n"
+        f"dvskit: {how}; 1 of 4 files are done; run the same command again to continue\n"
     )

@@ -363,9 +363,12 @@ def test_the_command_prints_its_address_and_ends_with_ctrl_c(file):
         link.request("GET", address.path)
         assert b"<!doctype html>" in link.getresponse().read()
         process.send_signal(signal.SIGINT)
-        assert process.wait(20) == 0
+        assert process.wait(20) == 130
         assert process.stderr is not None
-        assert process.stderr.read() == "Ctrl-C ends it\n"
+        assert process.stderr.read() == (
+            "Ctrl-C ends it\n"
+            "dvskit: interrupted; run the same command again to show the recordings\n"
+        )
     finally:
         process.kill()
         process.communicate()

@@ -8,7 +8,7 @@ from typing import Any
 
 import typer
 
-from dvskit import __version__
+from dvskit import __version__, _interrupt
 from dvskit.cli import _console
 from dvskit.cli._options import spread
 from dvskit.cli.calibrate import calibrate
@@ -35,8 +35,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-# What is said after Ctrl-C.
-_INTERRUPTED = {"train": "the same command goes on after the last whole epoch"}
+# How to continue after Ctrl-C.
+_INTERRUPTED = {
+    "train": "run the same command again to continue",
+    "view": "run the same command again to show the recordings",
+}
 
 _COMMANDS: dict[str, Callable[..., None]] = {
     "info": info, "convert": convert, "emulate": emulate, "calibrate": calibrate, "cloud": cloud,
@@ -45,7 +48,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
 }  # fmt: skip
 
 for _name, _function in _COMMANDS.items():
-    _after = _INTERRUPTED.get(_name, _console.BEGIN_ANEW)
+    _after = _INTERRUPTED.get(_name, _interrupt.BEGIN_ANEW)
     app.command(_name, help=_console.help_of(_function))(
         _console.command(spread(_function), _after)
     )
@@ -81,10 +84,15 @@ def main() -> None:
             ended_with = app(common + rest, prog_name="dvskit", standalone_mode=False)
     except _WrongWords as error:
         sys.exit(_tell_usage(error))
-    except typer.Abort:
-        sys.exit(130)
+    except typer.Abort:  # Ctrl-C outside a command, in older releases of Typer
+        ended_with = _CTRL_C
+    if ended_with == _CTRL_C:
+        _interrupt.report()
+        ended_with = _interrupt.exit_code()
     sys.exit(ended_with if isinstance(ended_with, int) else 0)
 
+
+_CTRL_C = 130  # what Typer returns for Ctrl-C outside a command
 
 # What the parser of the command line raises; typer names its children alone.
 _WrongWords: Any = typer.BadParameter.__mro__[2]

@@ -6,7 +6,6 @@ import functools
 import json
 import os
 import re
-import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -17,6 +16,7 @@ from typing import Any, Protocol, Self, TypeVar
 
 import typer
 
+from dvskit import _interrupt
 from dvskit._progress import Bar, Display, Nowhere, State, Terminal
 from dvskit.errors import (
     ConfigError,
@@ -136,7 +136,6 @@ def print_json(value: object) -> None:
 
 
 _LOG_S = 60.0  # from line to line of a log
-BEGIN_ANEW = "nothing is left of it; the same command begins anew"
 
 
 def help_of(function: Callable[..., Any]) -> str:
@@ -144,19 +143,20 @@ def help_of(function: Callable[..., Any]) -> str:
     return "\n\n".join(" ".join(part.split()) for part in (function.__doc__ or "").split("\n\n"))
 
 
-def command(function: Function, interrupted: str = BEGIN_ANEW) -> Function:
+def command(function: Function, interrupted: str = _interrupt.BEGIN_ANEW) -> Function:
     """Turn what a command raises into one line on stderr and an exit code.
 
-    interrupted  what to say of the work after Ctrl-C
+    interrupted  how to continue after Ctrl-C
     """
 
     @functools.wraps(function)
     def guarded(*args: Any, **kwargs: Any) -> Any:
+        _interrupt.advise(interrupted)
         try:
             return function(*args, **kwargs)
         except KeyboardInterrupt:
-            print(f"dvskit: interrupted; {interrupted}", file=sys.stderr)
-            raise typer.Exit(130) from None
+            _interrupt.report()
+            raise typer.Exit(_interrupt.exit_code()) from None
         except BrokenPipeError:
             # The reader of a pipe has seen enough; python must not complain while it exits.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -172,33 +172,30 @@ def command(function: Function, interrupted: str = BEGIN_ANEW) -> Function:
 
 
 class Stop:
-    """Whether a person has asked to stop (Ctrl-C): `asked`. Asking twice does not wait."""
+    """Whether a signal asked the command to stop: `asked`."""
 
     def __init__(self) -> None:
         self.asked = False
-        self.waiting = False  # whether to be broken off at once
+        self.waiting = False  # whether a signal may interrupt the main thread at once
 
     def handle(self, number: int, frame: FrameType | None) -> None:
-        if self.waiting or self.asked:
+        first, self.asked = not self.asked, True
+        if first and self.waiting:
             raise KeyboardInterrupt
-        self.asked = True
 
 
 @contextmanager
 def stoppable() -> Iterator[Stop]:
-    """Let Ctrl-C ask to stop, in place of stopping in the middle of something.
+    """Let Ctrl-C stop the work between two blocks, so that the output is complete up to there.
 
-    A job of many is not asked: half of it would be taken for the whole.
+    One job of many is interrupted as usual: its output would look complete.
     """
     stop = Stop()
     if reports is not None:
         yield stop
         return
-    before = signal.signal(signal.SIGINT, stop.handle)
-    try:
+    with _interrupt.handled_by(stop.handle):
         yield stop
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 class Lines:

@@ -12,8 +12,8 @@ import signal
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing import connection, get_context
@@ -21,6 +21,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from dvskit import _interrupt
 from dvskit._files import unfinished
 from dvskit._progress import State
 from dvskit.cli import _console
@@ -30,12 +31,11 @@ from dvskit.errors import ConfigError, DvskitError, one_line
 if TYPE_CHECKING:
     from dvskit.cli._many_files import ManyFiles
 
-_PATIENCE_S = 15.0  # for a process to remove what it has begun, before it is ended
-_LOOK_S = 0.2  # how often Ctrl-C is looked for
+_PATIENCE_S = 15.0  # for idle processes to end
+_BREAK_OFF_S = 1.2  # for interrupted processes to remove their unfinished outputs
+_LOOK_S = 0.1  # how often Ctrl-C is looked for
 # There is no room, or no right to write: for no other file either.
 _NO_PLACE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
-_STOPPING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP")
-             if hasattr(signal, name)]  # fmt: skip
 
 
 class Task(NamedTuple):
@@ -110,7 +110,7 @@ def _mind_signals() -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # what is begun is removed in peace
         raise KeyboardInterrupt
 
-    for number in _STOPPING:
+    for number in _interrupt.STOPPING:
         signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, stop)
 
@@ -152,16 +152,17 @@ class Pool:
     def run(self, jobs: list[Job]) -> bool:
         """Do the jobs; return whether all are done: Ctrl-C or a full disk may end them before."""
         waiting = deque(jobs)
-        with _asked_to_stop() as stop:
+        stop: list[int] = []  # the signals that arrived
+        with _interrupt.handled_by(lambda number, frame: stop.append(number)):
             try:
                 while waiting or any(worker.job for worker in self._workers):
                     self._hand_out(waiting)
                     if self._listen() or stop:
-                        self._break_off(stop)
+                        self._break_off()
                         return False
                 self._dismiss()
             except BaseException:
-                self._break_off(stop)
+                self._break_off()
                 raise
         return True
 
@@ -229,22 +230,20 @@ class Pool:
                 worker.end.send(None)
         self._end_all(time.monotonic() + _PATIENCE_S)
 
-    def _break_off(self, stop: list[int]) -> None:
-        """End all processes; each removes what it has begun, or else it is removed here."""
+    def _break_off(self) -> None:
+        """End all processes, and remove the unfinished outputs that they leave."""
         for worker in self._workers:
             worker.end.close()
             if os.name == "posix":  # elsewhere this would end it without tidying up
                 worker.process.terminate()
-        self._end_all(time.monotonic() + _PATIENCE_S, stop)
+        self._end_all(time.monotonic() + _BREAK_OFF_S)
         for worker in self._workers:
             if worker.process.exitcode:  # else it has done so
                 _remove_begun(worker)
 
-    def _end_all(self, until: float, stop: list[int] | None = None) -> None:
+    def _end_all(self, until: float) -> None:
         for worker in self._workers:
-            # Who asks twice does not wait.
-            while worker.process.is_alive() and time.monotonic() < until and len(stop or ()) < 2:
-                worker.process.join(_LOOK_S)
+            worker.process.join(max(0.0, until - time.monotonic()))
             if worker.process.is_alive():
                 worker.process.kill()
                 worker.process.join()
@@ -273,18 +272,3 @@ def _start(task: Task, threads: int) -> _Worker:
         signal.signal(signal.SIGINT, before)
         there.close()
     return _Worker(process, here)
-
-
-@contextmanager
-def _asked_to_stop() -> Iterator[list[int]]:
-    """Yield a list that grows by each Ctrl-C, and by each SIGTERM and SIGHUP."""
-    asked: list[int] = []
-    before = {}
-    for number in _STOPPING:
-        if number == signal.SIGINT or signal.getsignal(number) is not signal.SIG_IGN:  # nohup
-            before[number] = signal.signal(number, lambda got, frame: asked.append(got))
-    try:
-        yield asked
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

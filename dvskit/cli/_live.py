@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
-import typer
 
+from dvskit import _interrupt
 from dvskit.cli import _console
 from dvskit.cli._live_stream import live_source, open_stream, window_words
 from dvskit.cli._options import Reading, option
@@ -82,9 +82,10 @@ def classify_live(
         stream.close()
     for text in stream.notes():
         _console.note(f"{source.name}: {text}")
-    _console.say(("stopped: " if stopped else "") + summary.words)
+    _console.say(summary.words)
     if stopped:
-        raise typer.Exit(130)
+        _interrupt.advise("run the same command again to go on")
+        raise KeyboardInterrupt
 
 
 class _Lines:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import typer
 
+from dvskit import _interrupt
 from dvskit._files import unfinished
 from dvskit._progress import Bar
 from dvskit._threads import thread_count
@@ -166,12 +167,13 @@ class ManyFiles:
 
     def _stopped(self) -> None:
         whole, of = len(self._written) + len(self._there), self._count()
-        said = f"{whole:,} of {count_of(of, 'file')} are whole; the same command goes on"
+        done = f"{whole:,} of {count_of(of, 'file')} are done"
+        said = f"{done}; run the same command again to continue"
         full = [result for _, result in self._wrong if result.no_room]
         if full:
             raise OutputError(f"{full[0].reason}; {said}")
-        _console.tell(f"interrupted; {said}")
-        raise typer.Exit(130)
+        _interrupt.advise(said)
+        raise KeyboardInterrupt
 
     def _count(self) -> int:
         failures = {failure.file for failure in self._plan.failures}

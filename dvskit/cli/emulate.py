@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer
-
+from dvskit import _interrupt
 from dvskit.cli import _clips as clips
 from dvskit.cli import _console
 from dvskit.cli import _options as options
@@ -175,7 +174,8 @@ def emulate(
     name = Path(f"camera {camera}") if video is None else video
     stopped = _Work(name, clip, seen, frames.upsample).write(emulator, out, written)
     if stopped and camera is None:
-        raise typer.Exit(130)
+        _interrupt.advise("--force emulates the whole clip")
+        raise KeyboardInterrupt
 
 
 def _named(video: Path | None, out: Path | None, camera: int | None) -> tuple[Path | None, Path]:
@@ -252,7 +252,7 @@ class _Work:
 
         notes = [*source.notes, *list(clips.clip_notes(self._clip))[len(self._clip.notes) :]]
         if stopped:
-            notes.append(f"stopped after frame {self._done(source) - 1}; what was done is written")
+            notes.append(f"stopped after frame {self._done(source) - 1}; its events are written")
         if isinstance(self._clip, CameraFrames) and self._clip.dropped:
             notes.append(
                 f"left out: {count_of(self._clip.dropped, 'frame')}, faster than they were emulated"

@@ -56,10 +56,7 @@ def view(
         _console.say("Ctrl-C ends it")
         if browser and _console.on_terminal():
             webbrowser.open(served.url)
-        try:
-            threading.Event().wait()
-        except KeyboardInterrupt:
-            return
+        threading.Event().wait()
 
 
 def viewed_from(

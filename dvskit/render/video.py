@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import secrets
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,7 +12,7 @@ from os import PathLike
 from pathlib import Path
 
 from dvskit._arguments import check_arguments
-from dvskit._files import whole_file
+from dvskit._files import begin, discard, whole_file
 from dvskit.errors import ConfigError, OutputError, VideoError
 from dvskit.events import Events, Size, Source
 from dvskit.render._numbers import check_range
@@ -160,7 +159,7 @@ def whole_folder(path: str | PathLike[str], *, overwrite: bool = False) -> Itera
         _check_own(target)
     if not target.parent.is_dir():
         raise OutputError(f"{target}: the folder {target.parent} does not exist; make it first")
-    partial = target.with_name(f".{target.name}.{secrets.token_hex(4)}.partial")
+    partial = begin(target)
     old = partial.with_suffix(".old")
     try:
         yield partial
@@ -177,6 +176,7 @@ def whole_folder(path: str | PathLike[str], *, overwrite: bool = False) -> Itera
             old.rename(target)
         shutil.rmtree(old, ignore_errors=True)
         shutil.rmtree(partial, ignore_errors=True)
+        discard(partial, target)
 
 
 def _inside(file: Path, folders: tuple[Path, ...]) -> bool:

@@ -1,0 +1,202 @@
+"""Ctrl-C, SIGTERM and SIGHUP end the command line within three seconds, at any moment.
+
+Python turns a signal into a KeyboardInterrupt in the main thread. Two things can lose it:
+
+- Code that C calls back (`__del__`, weak references, callbacks of ctypes and Cython) cannot raise.
+  Python hands such errors to `sys.unraisablehook`; the hook here interrupts the main thread again.
+- Native code that runs for long does not return to Python. A thread that waits for signals ends the
+  process if the main thread has not ended it after `GRACE_S`.
+"""
+
+from __future__ import annotations
+
+import _thread
+import atexit
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+from types import FrameType
+from typing import Any, NoReturn
+
+STOPPING = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+)
+GRACE_S = 2.0  # for the main thread to tidy up, before the process is ended
+_CHILDREN_S = 0.5  # for processes that were started to end by themselves
+_TWICE_S = 0.3  # signals closer than this are one: a group and its leader may both get it
+_AGAIN_S = 0.02  # before a lost interrupt is repeated, so that the code that lost it has ended
+_AGAIN = b"\x00"  # on the wire, where signals are their numbers
+BEGIN_ANEW = "no output was written; run the same command again"
+
+
+class _State:
+    """The signal that arrived, and what the process does about it."""
+
+    def __init__(self) -> None:
+        self.received = 0  # its number; 0: none
+        self.raised = False  # whether the main thread was interrupted
+        self.repeat = False  # whether the next interrupt repeats one that was lost
+        self.advice = BEGIN_ANEW
+        self.told = False
+        self.finished: int | None = None  # the exit code of a command that is done
+
+
+_state = _State()
+_telling = threading.Lock()
+
+
+def advise(text: str) -> None:
+    """Set what the line after an interrupt says on how to continue."""
+    _state.advice = text
+
+
+def exit_code() -> int:
+    """Return the exit code of an interrupted command: 130 after Ctrl-C, 143 after SIGTERM."""
+    return 128 + int(_state.received or signal.SIGINT)
+
+
+def report() -> None:
+    """Print the line on how to continue, once."""
+    with _telling:
+        if _state.told:
+            return
+        _state.told = True
+        name = signal.Signals(_state.received or signal.SIGINT).name
+        how = "interrupted" if name == "SIGINT" else f"ended by {name}"
+        with suppress(OSError):  # stderr may be closed
+            os.write(2, f"dvskit: {how}; {_state.advice}\n".encode())
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Let signals end what runs within; for the main thread of a process that is a command.
+
+    A signal that the parent process ignores, as nohup does, stays ignored.
+    """
+    receiver, sender = socket.socketpair()
+    sender.setblocking(False)
+    watched = [each for each in STOPPING if signal.getsignal(each) is not signal.SIG_IGN]
+    threading.Thread(target=_watch, args=(receiver, watched), daemon=True).start()
+    signal.set_wakeup_fd(sender.fileno(), warn_on_full_buffer=False)
+    for number in watched:
+        signal.signal(number, _handle)
+    plain = sys.unraisablehook
+
+    def hook(unraisable: Any) -> None:
+        if isinstance(unraisable.exc_value, KeyboardInterrupt):
+            with suppress(OSError):
+                sender.send(_AGAIN)
+        else:
+            plain(unraisable)
+
+    sys.unraisablehook = hook
+    code: object = 1
+    try:
+        yield
+        code = 0
+    except SystemExit as ended:
+        code = ended.code or 0
+        raise
+    finally:
+        if not _state.received:  # what is left to do is Python's own: a signal ends it at once
+            _state.finished = code if isinstance(code, int) else 1
+        elif isinstance(code, int):
+            _leave(code)
+
+
+@contextmanager
+def handled_by(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Call another handler for the signals within; the time to end stays limited."""
+    before = {
+        each: signal.signal(each, partial(_note, handler))
+        for each in STOPPING
+        if signal.getsignal(each) not in (signal.SIG_IGN, None)
+    }
+    try:
+        yield
+    finally:
+        for number, plain in before.items():
+            signal.signal(number, plain)
+
+
+def _note(
+    handler: Callable[[int, FrameType | None], None], number: int, frame: FrameType | None
+) -> None:
+    _state.received = _state.received or number
+    handler(number, frame)
+
+
+def _handle(number: int, frame: FrameType | None) -> None:
+    if _state.finished is not None:
+        return
+    first, _state.raised = not _state.raised, True
+    if _state.repeat or first:
+        _state.repeat, _state.received = False, _state.received or number
+        raise KeyboardInterrupt
+
+
+def _watch(receiver: socket.socket, watched: list[signal.Signals]) -> None:
+    """End the process when its time is up, or at once when it is asked twice."""
+    first: float | None = None
+    while True:
+        receiver.settimeout(None if first is None else max(0.0, first + GRACE_S - time.monotonic()))
+        try:
+            numbers = receiver.recv(64)
+        except (TimeoutError, BlockingIOError):
+            _end()
+        signals = [number for number in numbers if number in watched]
+        if signals:
+            _state.received = _state.received or signals[0]  # the main thread may be elsewhere
+            now = time.monotonic()
+            if _state.finished is not None or (first is not None and now - first > _TWICE_S):
+                _end()
+            first = now if first is None else first
+        elif _AGAIN[0] in numbers:
+            time.sleep(_AGAIN_S)
+            _state.repeat = True
+            _thread.interrupt_main()
+
+
+def _leave(code: int) -> NoReturn:
+    """End an interrupted process that has unwound, without waiting for its threads.
+
+    Python itself would end it by SIGINT where the interrupt passed through an extension module.
+    """
+    atexit._run_exitfuncs()
+    _flush()
+    os._exit(code)
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(Exception):  # it may be closed, or its reader gone
+            stream.flush()
+
+
+def _end() -> NoReturn:
+    """End the process: remove unfinished outputs, and end the processes that it started."""
+    if _state.finished is not None:
+        _flush()
+        os._exit(_state.finished)
+    from dvskit import _files  # not before: a command that has loaded nothing has written nothing
+
+    multiprocessing = sys.modules.get("multiprocessing")
+    children = multiprocessing.active_children() if multiprocessing is not None else []
+    for child in children:
+        child.terminate()  # it removes its unfinished outputs
+    until = time.monotonic() + _CHILDREN_S
+    for child in children:
+        child.join(max(0.0, until - time.monotonic()))
+        child.kill()
+    _files.discard_all()
+    with suppress(OSError):
+        if os.isatty(2):
+            os.write(2, b"\r\x1b[?25h\x1b[K")  # bars hide the cursor
+    report()
+    os._exit(exit_code())

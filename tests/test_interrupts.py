@@ -1,0 +1,192 @@
+"""Ctrl-C and SIGTERM end every command, at any moment, with one line and no unfinished file."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import dvskit
+
+# Three seconds are promised; other test processes may keep the processors busy.
+LIMIT_S = 5.0
+COMMANDS = {
+    "convert": ("convert", "long.npz", "out/a.csv"),
+    "emulate": ("emulate", "clip.mp4", "out/a.raw", "--preset", "noisy"),
+    "render": ("render", "long.npz", "-o", "out/a.mp4"),
+    "train": ("train", "digits", "-o", "out/run"),
+    "classify": ("classify", "--live", "long.npz", "--model", "nmnist-signed-lif", "--json"),
+    "view": ("view", "long.npz", "--no-browser"),
+}
+# How many moments of each command, and until when they last, in seconds.
+MOMENTS = {
+    "convert": (16, 1.5), "emulate": (20, 2.5), "render": (16, 2.0), "train": (24, 6.0),
+    "classify": (12, 4.0), "view": (12, 1.5),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory, data) -> Path:
+    """A long recording, a clip, and a folder of labelled recordings."""
+    folder = tmp_path_factory.mktemp("inputs")
+    rng, count = np.random.default_rng(0), 2_000_000
+    events = dvskit.Events(
+        t=np.sort(rng.integers(0, 60_000_000, count)), x=rng.integers(0, 34, count),
+        y=rng.integers(0, 34, count), p=rng.random(count) < 0.5, size=(34, 34),
+    )  # fmt: skip
+    dvskit.save_events(events, folder / "long.npz")
+    (folder / "clip.mp4").symlink_to(data / "video" / "bikes.mp4")
+    (folder / "digits").mkdir()
+    for digit in "012":
+        (folder / "digits" / digit).mkdir()
+        for file in sorted((data / "nmnist-700" / digit).iterdir())[:20]:
+            (folder / "digits" / digit / file.name).symlink_to(file)
+    return folder
+
+
+def start(folder: Path, *words: str) -> subprocess.Popen[str]:
+    """Start a command; return when it handles signals."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "dvskit", *words],
+        cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        # A shell's background jobs ignore Ctrl-C, and so would what they start.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
+    status = Path(f"/proc/{process.pid}/status")
+    while not _catches(status, signal.SIGTERM) and process.poll() is None:
+        time.sleep(0.005)
+    return process
+
+
+def _catches(status: Path, number: int) -> bool:
+    lines = dict(line.split(":\t") for line in status.read_text().splitlines() if ":\t" in line)
+    return bool(int(lines["SigCgt"], 16) >> (number - 1) & 1)
+
+
+def end(process: subprocess.Popen[str], number: int) -> tuple[float, str]:
+    """Send a signal; return the seconds until the process ended, and its stderr."""
+    begun = time.monotonic()
+    process.send_signal(number)
+    try:
+        _, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    return time.monotonic() - begun, err
+
+
+def unfinished(folder: Path) -> list[str]:
+    return [path.name for path in folder.rglob(".*") if ".partial" in path.name]
+
+
+@pytest.mark.slow(seconds=40)
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")
+@pytest.mark.parametrize("name", COMMANDS)
+def test_ctrl_c_ends_a_command_at_any_moment(name, inputs, tmp_path):
+    for each in inputs.iterdir():
+        (tmp_path / each.name).symlink_to(each)
+    (tmp_path / "out").mkdir()
+    count, latest_s = MOMENTS[name]
+    rng = random.Random(name)
+    for _ in range(count):
+        process = start(tmp_path, *COMMANDS[name])
+        # Half of them early, while modules are loaded and inputs are read.
+        time.sleep(latest_s * rng.random() ** 2)
+        ended = process.poll() is not None
+        seconds, err = end(process, signal.SIGINT)
+        if not ended and process.returncode != 0:
+            assert process.returncode == 130, err
+            assert seconds < LIMIT_S
+            assert err.count("interrupted; ") == 1, err
+        assert "Traceback" not in err
+        assert "Exception ignored" not in err
+        assert unfinished(tmp_path) == []
+        for output in (tmp_path / "out").glob("a.*"):
+            output.unlink()  # a whole file
+
+
+LOST = """
+import time
+from dvskit import _interrupt
+
+class Lost:
+    def __del__(self):
+        print("in __del__", flush=True)
+        time.sleep(2)
+
+with _interrupt.interruptible():
+    try:
+        {work}
+        print("went on", flush=True)
+        time.sleep(60)
+    except KeyboardInterrupt:
+        _interrupt.report()
+        raise SystemExit(_interrupt.exit_code())
+"""
+NATIVE = """
+import sqlite3
+from dvskit import _files, _interrupt
+from pathlib import Path
+
+with _interrupt.interruptible():
+    _files.begin(Path("a.raw")).write_bytes(b"half")
+    print("begun", flush=True)
+    endless = "with recursive c(x) as (select 1 union all select x + 1 from c) select max(x) from c"
+    sqlite3.connect(":memory:").execute(endless).fetchone()
+"""
+
+
+def run_code(code: str, folder: Path) -> subprocess.Popen[str]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert process.stdout.readline()
+    time.sleep(0.5)  # until it is in the code that the test is about
+    return process
+
+
+def test_an_interrupt_that_a_finaliser_swallows_is_repeated(tmp_path):
+    process = run_code(LOST.format(work="Lost()"), tmp_path)
+    seconds, err = end(process, signal.SIGINT)
+    assert process.returncode == 130
+    assert seconds < LIMIT_S
+    assert err == "dvskit: interrupted; no output was written; run the same command again\n"
+
+
+@pytest.mark.slow(seconds=3)
+@pytest.mark.parametrize(
+    ("number", "code", "how"),
+    [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "ended by SIGTERM"),
+     (signal.SIGHUP, 129, "ended by SIGHUP")],
+)  # fmt: skip
+def test_native_code_that_does_not_return_is_ended_and_its_output_removed(
+    tmp_path, number, code, how
+):
+    process = run_code(NATIVE, tmp_path)
+    assert list(tmp_path.iterdir()) != []
+    seconds, err = end(process, number)
+    assert process.returncode == code
+    assert seconds < LIMIT_S
+    assert err == f"dvskit: {how}; no output was written; run the same command again\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_asking_twice_does_not_wait(tmp_path):
+    process = run_code(NATIVE, tmp_path)
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.5)
+    seconds, _ = end(process, signal.SIGINT)
+    assert process.returncode == 130
+    assert seconds < 1.5
+    assert list(tmp_path.iterdir()) == []
