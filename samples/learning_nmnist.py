@@ -11,10 +11,10 @@ epoch by, and 200 that are judged once, with the chosen epoch. Recordings are bi
 
 The online rules change the weights within each recording, whole BPTT after it. Numbers of updates,
 batches and learning rates were chosen on the validation part, for e-prop and DECOLLE with more care
-than for BPTT. With seed 1, right of 200 tested and the standard error, in %:
+than for BPTT. With seed 1, right of 200 tested and the 95 % interval, in %:
 
-    BPTT, recurrent     88.5 +- 2.3       BPTT, convolutions     89.0 +- 2.2
-    e-prop, recurrent   87.0 +- 2.4       DECOLLE, convolutions  91.5 +- 2.0
+    BPTT, recurrent     88.5 (83.4 to 92.2)    BPTT, convolutions     89.0 (83.9 to 92.6)
+    e-prop, recurrent   87.0 (81.6 to 91.0)    DECOLLE, convolutions  91.5 (86.8 to 94.6)
 
 These are few recordings: the rules differ by no more than chance does.
 """
@@ -54,6 +54,7 @@ from dvskit.learning import (
 )
 from dvskit.neurons import ATan
 from dvskit.tensors import Counts
+from dvskit.training.accuracy_interval import wilson
 
 SIDE, POOL, CLASSES, WINDOW_US = 34, 2, 10, 310_000
 VARY = Vary(shift_px=2.0, rotate_deg=8.0, zoom=0.08, time_scale=0.05, drop=0.2)
@@ -106,9 +107,9 @@ class Result(NamedTuple):
     seconds: float
 
     @property
-    def error(self) -> float:
-        """The standard error of the tested share."""
-        return math.sqrt(self.tested * (1 - self.tested) / self.judged)
+    def interval_95(self) -> tuple[float, float]:
+        """The 95 % interval of the tested share."""
+        return wilson(round(self.tested * self.judged), self.judged)
 
 
 class Parts(NamedTuple):
@@ -218,10 +219,11 @@ def carry_out(plan: Plan, folder: Path, bins: int, seed: int) -> Result:
 def table(results: Sequence[Result]) -> str:
     """Return the table of the results."""
     lines = [f"{'rule, network':<22} {'weights':>8} {'validation':>10} {'epoch':>5} "
-             f"{'test':>6} {'s.e.':>5} {'seconds':>8}"]  # fmt: skip
+             f"{'test':>6} {'95 % interval':>14} {'seconds':>8}"]  # fmt: skip
     lines += [
         f"{each.plan.name:<22} {each.parameters:>8,} {100 * each.validation[each.chosen]:>9.1f}% "
-        f"{each.chosen + 1:>5} {100 * each.tested:>5.1f}% {100 * each.error:>5.1f} "
+        f"{each.chosen + 1:>5} {100 * each.tested:>5.1f}% "
+        f"{'{:.1f} to {:.1f}'.format(*(100 * end for end in each.interval_95)):>14} "
         f"{each.seconds:>8.0f}"
         for each in results
     ]
@@ -229,7 +231,7 @@ def table(results: Sequence[Result]) -> str:
 
 
 def draw(results: Sequence[Result]) -> Figure:
-    """Return the figure: validation by epoch, and the tests with their standard errors."""
+    """Return the figure: validation by epoch, and the tests with their 95 % intervals."""
     figure = Figure(figsize=(9, 4), dpi=110, layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(3, 2))
     for colour, each in zip(COLOURS, results, strict=False):
@@ -239,7 +241,9 @@ def draw(results: Sequence[Result]) -> Figure:
     left.set(xlabel="epoch", ylabel="validation, % right", title="80 recordings; the dot is chosen")
     left.legend(frameon=False, loc="lower right")
     names = [each.plan.name.replace(", ", "\n") for each in results]
-    heights, errors = ([100 * each.tested for each in results], [100 * e.error for e in results])
+    heights = 100 * np.array([each.tested for each in results])
+    low, high = 100 * np.array([each.interval_95 for each in results]).T
+    errors = (heights - low, high - heights)
     bars = right.bar(names, heights, yerr=errors, color=COLOURS[: len(results)], capsize=4)
     right.bar_label(bars, fmt="%.1f", label_type="center", color="white")
     right.set(title=f"test, {results[0].judged} recordings", ylabel="% right")

@@ -3,7 +3,7 @@
 import pytest
 from scipy.stats import binomtest
 
-from dvskit.training.accuracy_interval import wilson
+from dvskit.training.accuracy_interval import accuracy_text, mean_interval, wilson
 
 COUNTS = [1, 2, 3, 5, 9, 10, 20, 100, 700, 10_000]
 
@@ -31,3 +31,25 @@ def test_no_sample_leaves_everything_open() -> None:
 def test_impossible_counts_are_refused(correct: int, samples: int) -> None:
     with pytest.raises(ValueError, match="correct of"):
         wilson(correct, samples)
+
+
+@pytest.mark.parametrize(
+    ("correct", "samples", "words"),
+    [
+        (9, 9, "100 % of 9 (95 % interval 70 to 100 %)"),
+        (0, 9, "0 % of 9 (95 % interval 0 to 30 %)"),
+        (199, 200, "99.5 % of 200 (95 % interval 97.2 to 99.9 %)"),
+        (9740, 10_000, "97.40 % of 10,000 (95 % interval 97.07 to 97.69 %)"),
+    ],
+)
+def test_the_words_have_as_many_decimals_as_the_interval_allows(
+    correct: int, samples: int, words: str
+) -> None:
+    assert accuracy_text(correct, samples) == words
+
+
+def test_the_interval_of_a_mean_is_that_of_its_only_share_and_narrows_with_more() -> None:
+    one = wilson(7, 9)
+    assert mean_interval([7 / 9], [one]) == pytest.approx(one)
+    four = mean_interval([7 / 9] * 4, [one] * 4)
+    assert four[1] - four[0] == pytest.approx((one[1] - one[0]) / 2)

@@ -17,6 +17,7 @@ from dvskit.errors import ConfigError
 from dvskit.events import Events
 from dvskit.formats.content import own_seed
 from dvskit.training import CORRUPTIONS, Trained, evaluate, evaluate_corrupted
+from dvskit.training.accuracy_interval import percent_texts
 from dvskit.training.corruption import (
     AddHotPixels,
     check_levels,
@@ -221,17 +222,20 @@ def test_eval_prints_draws_and_gives_each_kind_as_json(
     code, out, _ = run("eval", trained.folder, bars, *words)
     assert code == 0
     found = evaluate_corrupted(trained.model, bars, "drop", [0, 0.5])
-    assert "drop: share of events left out\nlevel  accuracy  standard error\n" in out
-    rows = out.partition("drop: ")[2].splitlines()[2:4]
+    assert "drop: share of events left out\n" in out
+    head, *rows = out.partition("drop: ")[2].splitlines()[1:4]
+    assert head.split(maxsplit=2) == ["level", "accuracy", "95 % interval"]
     for row, level, result in zip(rows, found.levels, found.results, strict=True):
         assert row.split()[0] == f"{level:g}"
-        assert f"{100 * result.accuracy:.2f} %" in row
+        share, low, high = percent_texts(result.accuracy, *result.interval_95)
+        assert row.split()[1:] == f"{share} % {low} to {high} %".split()
     assert "time-scale: factor of all times" in out
     assert (tmp_path / "c.png").stat().st_size > 10_000
     code, out, _ = run("eval", trained.folder, bars, *words[:2], "--json", "--corrupt-seed", "7")
     values = json.loads(out)["corrupted"]["drop"]
     assert (values["seed"], values["levels"]) == (7, [0, 0.5])
     assert values["accuracy"][0] == found.results[0].accuracy
+    assert values["interval_95"][0] == list(found.results[0].interval_95)
 
 
 @pytest.mark.slow

@@ -36,7 +36,7 @@ def test_a_model_is_judged_by_what_it_was_not_trained_on(
         "judged: the other 6\n"
     )
     code, out, err = run("eval", trained.folder, bars, "--split", "all")
-    assert "of 20 (standard error" in out
+    assert "of 20 (95 % interval" in out
     assert ", 14 of which it was trained on or chosen by\n" in out
     assert "14 of 20 recordings were trained on (10) or chosen by (4); judged: all" in err
     for part, count in {"train": 10, "validation": 4, "test": 6}.items():

@@ -22,6 +22,7 @@ from dvskit.training import (
     evaluate,
     evaluate_over_time,
 )
+from dvskit.training.accuracy_interval import percent_texts
 
 ENDS = {
     "mean": ("4C3", "P2", "lif", "2"),
@@ -110,22 +111,23 @@ def over_time_of(right: list[int], of: int) -> OverTime:
 @pytest.mark.parametrize(
     ("right", "of", "steps"),
     [
-        ([50, 80, 94, 95, 95], 100, 3),  # 94 is within 2.2 points of 95
+        ([50, 80, 88, 94, 95], 100, 4),  # the interval of 95 of 100 begins at 88.8 %
+        ([50, 80, 89, 95, 95], 100, 3),
         ([95, 20, 94, 95, 95], 100, 3),  # it falls again behind the first step
         ([99, 99, 99], 100, 1),
-        ([9, 10, 10], 10, 2),  # all right at the end: no error to be within
+        ([7, 8, 10], 10, 2),  # all right at the end: the interval begins at 72 %
         ([10, 9, 8], 10, 1),  # above the end's is not below it
         ([0], 10, 1),
     ],
 )
-def test_it_has_settled_once_it_stays_within_an_error_of_the_end(
+def test_it_has_settled_once_it_stays_within_the_interval_of_the_end(
     right: list[int], of: int, steps: int
 ) -> None:
     found = over_time_of(right, of)
     assert found.settled == steps
     assert found.settled_us == steps * 10_000
     ends = found.accuracy[steps - 1 :]
-    assert (ends >= found.accuracy[-1] - found.standard_error[-1]).all()
+    assert (ends >= found.interval_95[-1, 0]).all()
 
 
 def test_a_network_that_has_no_steps_is_refused(bars: Path) -> None:
@@ -157,16 +159,17 @@ def test_eval_says_it_draws_it_and_gives_it_as_json(
     found = evaluate_over_time(trained.model, bars)
     assert code == 0
     for step in range(1, 7):
-        share, error = 100 * found.accuracy[step - 1], 100 * found.standard_error[step - 1]
+        share, low, high = percent_texts(found.accuracy[step - 1], *found.interval_95[step - 1])
         row = next(line for line in out.splitlines() if line.startswith(f"{1.5 * step:g} ms "))
-        assert f"{share:.2f} %" in row
-        assert row.endswith(f" {error:.2f}")
-    assert out.endswith("within one standard error of the accuracy at the end\n")
-    assert f"after {1.5 * found.settled:g} ms it is" in out
+        assert f" {share} %  " in row
+        assert row.endswith(f" {low} to {high} %")
+    assert out.endswith("within the interval of the accuracy at the end\n")
+    assert f"after {1.5 * found.settled:g} ms the accuracy" in out
     assert (tmp_path / "t.png").stat().st_size > 10_000
     assert "t.png: written" in err
     values = json.loads(run("eval", trained.folder, bars, "--over-time", "--json")[1])["over_time"]
     assert values["accuracy"] == found.accuracy.tolist()
+    assert values["interval_95"] == found.interval_95.tolist()
     assert values["settled_us"] == found.settled_us
 
 

@@ -1057,7 +1057,7 @@ def test_the_confusion_matrix_shows_shares_and_counts():
     axes = plots.confusion(counts, ("a", "b")).axes[0]
     np.testing.assert_allclose(image(axes), [[0.8, 0.2], [0, 1]])
     assert [text.get_text() for text in axes.texts] == ["8", "2", "5"]
-    assert axes.get_title(loc="left") == "86.7 % of 15 right"
+    assert axes.get_title(loc="left") == "13 of 15 right (86.7 %)"
     with pytest.raises(ShapeError, match="3 classes"):
         plots.confusion(counts, "abc")
     with pytest.raises(ShapeError, match="whole"):
@@ -1089,6 +1089,20 @@ def test_training_curves_are_those_of_the_log(tmp_path):
     assert lines["training"] == [1.5, 0.7, 0.5]
     assert lines["validation"] == [1.2, 0.6, 0.7]
     assert right.get_title(loc="left") == "best 90.0 %, epoch 1"
+    assert not right.collections  # logs of before have no intervals
+
+
+def test_the_band_of_the_curve_is_the_interval_of_the_accuracy(tmp_path):
+    rows = LOG.split()
+    ends = ("accuracy_low,accuracy_high", "0.3,0.7", "0.6,0.98", "0.5,0.94")
+    (tmp_path / "log.csv").write_text("\n".join(map(",".join, zip(rows, ends, strict=True))))
+    _, right = plots.curves(tmp_path).axes
+    (band,) = right.collections
+    corners = np.concatenate([path.vertices for path in band.get_paths()])
+    for epoch, low, high in ((0, 30, 70), (1, 60, 98), (2, 50, 94)):
+        heights = corners[corners[:, 0] == epoch, 1]
+        assert (heights.min(), heights.max()) == (pytest.approx(low), pytest.approx(high))
+    assert len(right.lines) == 2  # the curve and its best point
 
 
 @pytest.mark.parametrize(
@@ -1138,6 +1152,8 @@ def drawings() -> dict[str, object]:
         "loss": 2 * 0.8 ** np.arange(12),
         "validation_loss": 0.4 + 1.7 * 0.8 ** np.arange(12),
         "accuracy": 1 - 0.7 * 0.75 ** np.arange(12),
+        "accuracy_low": 0.85 - 0.65 * 0.75 ** np.arange(12),
+        "accuracy_high": 1 - 0.4 * 0.75 ** np.arange(12),
     }
 
     def membrane(style):
@@ -1321,7 +1337,7 @@ def test_rasters_and_membranes_are_of_any_kind_of_neurons_by_the_command_line(
 
 X = np.arange(1.0, 6.0)
 SHARES = np.array([0.2, 0.5, 0.8, 0.9, 0.9])
-ERRORS = np.full(5, 0.03)
+ENDS = np.stack([SHARES - 0.05, SHARES + 0.02], axis=1)  # wider below than above
 
 
 @pytest.mark.slow
@@ -1330,7 +1346,8 @@ ERRORS = np.full(5, 0.03)
 @pytest.mark.parametrize("steps", [1, 5, 40])
 def test_each_measurement_has_a_panel_whose_curve_is_its_accuracies(width_mm, count, steps):
     x, share = np.arange(1.0, steps + 1), np.linspace(0.1, 0.9, steps)
-    one = Measured(x, share, 0.1 * share, "time seen (ms)", 0.1, x[-1], ("90 %", "late"))
+    ends = np.stack([0.8 * share, 1.1 * share], axis=1)
+    one = Measured(x, share, ends, "time seen (ms)", 0.1, x[-1], ("90 %", "late"))
     figure = accuracy([one] * count, style=Style(width_mm=width_mm))
     figure.canvas.draw()
     assert len(figure.axes) == count
@@ -1344,7 +1361,7 @@ def test_each_measurement_has_a_panel_whose_curve_is_its_accuracies(width_mm, co
 
 def test_factors_are_even_steps_of_a_logarithm_named_as_they_are():
     factors = np.array([0.5, 0.7, 1.0, 1.4, 2.0])
-    figure = accuracy(Measured(factors, SHARES, ERRORS, "factor", factors=True))
+    figure = accuracy(Measured(factors, SHARES, ENDS, "factor", factors=True))
     figure.canvas.draw()
     (axes,) = figure.axes
     assert axes.get_xscale() == "log"
@@ -1352,19 +1369,33 @@ def test_factors_are_even_steps_of_a_logarithm_named_as_they_are():
 
 
 @pytest.mark.parametrize(
-    ("x", "share", "error", "factors"),
+    ("x", "share", "ends", "factors"),
     [
-        (X, SHARES[:4], ERRORS, False),
-        (X, SHARES, ERRORS[:, None], False),
-        (X[:0], SHARES[:0], ERRORS[:0], False),
-        (X, np.where(X > 3, np.nan, SHARES), ERRORS, False),
-        (X, SHARES, np.full(5, np.inf), False),
-        (X - 1, SHARES, ERRORS, True),
+        (X, SHARES[:4], ENDS, False),
+        (X, SHARES, ENDS[:, 0], False),
+        (X[:0], SHARES[:0], ENDS[:0], False),
+        (X, np.where(X > 3, np.nan, SHARES), ENDS, False),
+        (X, SHARES, np.full((5, 2), np.inf), False),
+        (X, SHARES, ENDS[:, ::-1], False),
+        (X - 1, SHARES, ENDS, True),
     ],
 )
-def test_what_is_no_measurement_is_refused(x, share, error, factors):
+def test_what_is_no_measurement_is_refused(x, share, ends, factors):
     with pytest.raises(ShapeError):
-        Measured(x, share, error, "level", factors=factors)
+        Measured(x, share, ends, "level", factors=factors)
+
+
+@pytest.mark.parametrize("points", [5, 40])
+def test_the_bars_and_the_band_of_an_accuracy_are_its_interval(points):
+    x = np.arange(1.0, points + 1)
+    share = np.linspace(0.5, 1.0, points)
+    ends = np.stack([share - 0.3, np.minimum(1, share + 0.1)], axis=1)
+    (axes,) = accuracy(Measured(x, share, ends, "level")).axes
+    (drawn,) = axes.collections  # the bars, or the band
+    corners = np.concatenate([path.vertices for path in drawn.get_paths()])
+    for at, (low, high) in zip(x, 100 * ends, strict=True):
+        heights = corners[corners[:, 0] == at, 1]
+        assert (heights.min(), heights.max()) == (pytest.approx(low), pytest.approx(high))
 
 
 def test_nothing_is_no_plot():

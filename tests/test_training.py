@@ -167,9 +167,10 @@ def test_evaluation_counts_each_sample_once(trained: training.Trained, bars: Pat
 def test_a_result_computes_its_shares_from_the_confusion() -> None:
     result = Result(("a", "b"), np.array([[8, 2], [1, 9]]), loss=0.1)
     assert result.accuracy == 0.85
-    assert result.standard_error == pytest.approx((0.85 * 0.15 / 20) ** 0.5)
+    assert result.correct == 17
+    assert result.interval_95 == pytest.approx((0.6396, 0.9476), abs=1e-4)  # Wilson, 17 of 20
     assert result.per_class == {"a": 0.8, "b": 0.9}
-    assert str(result) == "85.00 % of 20 (standard error 7.98)"
+    assert str(result) == "85 % of 20 (95 % interval 64 to 95 %)"
 
 
 def test_classification_gives_probabilities_and_refuses_no_events(

@@ -13,6 +13,7 @@ import pytest
 from dvskit import training
 from dvskit.errors import ConfigError, OutputError
 from dvskit.training import Progress, SweepRun, sweeping
+from dvskit.training.accuracy_interval import wilson
 from dvskit.training.sweeping import Combination, Score
 from tests.bars import config_for
 
@@ -39,7 +40,7 @@ def test_a_sweep_trains_each_combination_for_each_seed(bars: Path, tmp_path: Pat
     alone = training.train(replace(resolved, output=str(tmp_path / "alone")))
     score = found.combinations[1].scores[4]
     assert score.accuracy == alone.results["recordings"].accuracy
-    assert score.error == alone.results["recordings"].standard_error
+    assert score.interval_95 == alone.results["recordings"].interval_95
     assert score.validation == alone.history[0]["accuracy"]
     with (tmp_path / "sweep" / "sweep.csv").open() as file:
         first, second = csv.DictReader(file)
@@ -75,15 +76,26 @@ def test_runs_that_have_ended_are_passed_over_and_others_go_on(
 
 
 def test_errors_are_those_of_their_definitions() -> None:
-    scores = {k: Score(a, 0.1, 0.5) for k, a in enumerate((0.7, 0.9, 0.8))}
+    scores = {k: Score(a, (a - 0.1, a + 0.05), 0.5) for k, a in enumerate((0.7, 0.9, 0.8))}
     found = Combination({}, scores)
     assert found.accuracy == pytest.approx(0.8)
-    assert found.standard_error == pytest.approx(statistics.stdev([0.7, 0.9, 0.8]) / math.sqrt(3))
-    assert found.judgement_error == pytest.approx(0.1)
-    assert math.isnan(Combination({}, {0: scores[0]}).standard_error)
-    parts = {"a_accuracy": 0.6, "a_standard_error": 0.3, "b_accuracy": 0.8, "b_standard_error": 0.4}
-    score = sweeping._score_of({"validation_a_accuracy": 0.5, **parts})
-    assert score == Score(pytest.approx(0.7), pytest.approx(0.25), 0.5)
+    error = statistics.stdev([0.7, 0.9, 0.8]) / math.sqrt(3)
+    assert found.standard_error_over_seeds == pytest.approx(error)
+    assert found.interval_95 == pytest.approx((0.7, 0.85))
+    assert math.isnan(Combination({}, {0: scores[0]}).standard_error_over_seeds)
+
+
+def test_a_score_is_the_mean_over_its_test_parts() -> None:
+    # Models of before hold standard errors; the interval comes from accuracies and counts.
+    parts = {"a_accuracy": 0.6, "a_samples": 10, "a_standard_error": 0.15}
+    alone = sweeping._score_of({"validation_a_accuracy": 0.5, **parts})
+    assert alone == Score(0.6, wilson(6, 10), 0.5)
+    parts |= {"b_accuracy": 0.8, "b_samples": 40}
+    both = sweeping._score_of({"validation_a_accuracy": 0.5, **parts})
+    assert both.accuracy == pytest.approx(0.7)
+    below = math.hypot(0.6 - wilson(6, 10)[0], 0.8 - wilson(32, 40)[0])
+    above = math.hypot(wilson(6, 10)[1] - 0.6, wilson(32, 40)[1] - 0.8)
+    assert both.interval_95 == pytest.approx((0.7 - below / 2, 0.7 + above / 2))
 
 
 @pytest.mark.parametrize(

@@ -16,10 +16,11 @@ from dvskit.errors import ConfigError
 
 if TYPE_CHECKING:
     from dvskit.render.plots import Measured
-    from dvskit.training import Corrupted, Operations, OverTime
+    from dvskit.training import Corrupted, Operations, OverTime, Result
     from dvskit.training.judging import Judging
 
 _ROWS = 10  # of a table of all steps
+_HEADS = ("accuracy", "95 % interval")
 
 
 @dataclass(slots=True)
@@ -40,7 +41,7 @@ def add_over_time(report: Report, judging: Judging) -> None:
     report.values["over_time"] = {
         "bin_us": found.bin_us,
         "accuracy": found.accuracy.tolist(),
-        "standard_error": found.standard_error.tolist(),
+        "interval_95": found.interval_95.tolist(),
         "settled_steps": found.settled,
         "settled_us": found.settled_us,
     }
@@ -80,17 +81,20 @@ def _over_time_lines(found: OverTime) -> Iterator[str]:
     steps = len(found.results)
     every = -(-steps // _ROWS)
     shown = sorted({*range(every, steps + 1, every), found.settled, steps})
-    yield "after       accuracy  standard error"
-    for step in shown:
-        result = found.results[step - 1]
-        yield (
-            f"{_time(found, step):10}  {100 * result.accuracy:6.2f} %  "
-            f"{100 * result.standard_error:.2f}"
-        )
+    rows = [("after", *_HEADS)]
+    rows += [(_time(found, step), *_cells(found.results[step - 1])) for step in shown]
+    yield from aligned(rows)
     yield (
-        f"after {_time(found, found.settled)} it is, and stays, within one standard error of the "
+        f"after {_time(found, found.settled)} the accuracy stays within the interval of the "
         "accuracy at the end"
     )
+
+
+def _cells(result: Result) -> tuple[str, str]:
+    from dvskit.training.accuracy_interval import percent_texts
+
+    share, low, high = percent_texts(result.accuracy, *result.interval_95)
+    return f"{share} %", f"{low} to {high} %"
 
 
 def _time(found: OverTime, step: int) -> str:
@@ -108,13 +112,13 @@ def _over_time_panel(found: OverTime) -> Measured:
     return Measured(
         unit * np.arange(1.0, len(found.results) + 1.0),
         found.accuracy,
-        found.standard_error,
+        found.interval_95,
         label,
         chance=1 / len(found.results[-1].classes),
         mark=unit * found.settled,
         words=(
             f"{100 * found.accuracy[-1]:.1f} % at the end",
-            f"within its error after {_time(found, found.settled)}",
+            f"within its interval after {_time(found, found.settled)}",
         ),
     )
 
@@ -151,22 +155,22 @@ def _add_corruption(report: Report, values: dict[str, Any], found: Corrupted) ->
 
     kind = CORRUPTIONS[found.kind]
     accuracy = [result.accuracy for result in found.results]
-    error = [result.standard_error for result in found.results]
-    rows = [("level", "accuracy", "standard error")]
-    for level, right, unsure in zip(found.levels, accuracy, error, strict=True):
-        rows.append((f"{level:g}", f"{100 * right:.2f} %", f"{100 * unsure:.2f}"))
+    interval = [result.interval_95 for result in found.results]
+    rows = [("level", *_HEADS)]
+    for level, result in zip(found.levels, found.results, strict=True):
+        rows.append((f"{level:g}", *_cells(result)))
     report.lines += ["", f"{found.kind}: {kind.label}", *aligned(rows)]
     values[found.kind] = {
         "label": kind.label,
         "seed": found.seed,
         "levels": list(found.levels),
         "accuracy": accuracy,
-        "standard_error": error,
+        "interval_95": interval,
     }
     chance = 1 / len(found.results[0].classes)
     report.panels.append(
         Measured(
-            np.array(found.levels), np.array(accuracy), np.array(error), kind.label,
+            np.array(found.levels), np.array(accuracy), np.array(interval), kind.label,
             chance=chance, factors=kind.factors,
         )
     )  # fmt: skip

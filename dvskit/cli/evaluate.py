@@ -121,7 +121,7 @@ def _values(result: Result, split: PartName) -> dict[str, Any]:
     return {
         "accuracy": result.accuracy,
         "samples": result.samples,
-        "standard_error": result.standard_error,
+        "interval_95": result.interval_95,
         "per_class": result.per_class,
         "classes": list(result.classes),
         "confusion": result.confusion.tolist(),

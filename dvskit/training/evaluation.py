@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from os import PathLike
@@ -17,6 +16,7 @@ from dvskit._arguments import check_arguments
 from dvskit.datasets import StillBatches
 from dvskit.datasets.encode import Encoder
 from dvskit.errors import ConfigError
+from dvskit.training.accuracy_interval import accuracy_text, mean_interval, wilson
 from dvskit.training.inputs import AnyBatches, Watched, say_fitted
 from dvskit.training.judging import Data, Judging, open_judging
 from dvskit.training.models import Model
@@ -49,14 +49,22 @@ class Result:
         return int(self.confusion.sum())
 
     @property
-    def accuracy(self) -> float:
-        """The share of right answers."""
-        return float(np.trace(self.confusion) / self.samples)
+    def correct(self) -> int:
+        """How many samples were answered correctly."""
+        return int(np.trace(self.confusion))
 
     @property
-    def standard_error(self) -> float:
-        """The standard error of the accuracy: sqrt(a (1 - a) / n)."""
-        return math.sqrt(self.accuracy * (1 - self.accuracy) / self.samples)
+    def accuracy(self) -> float:
+        """The share of correct answers."""
+        return self.correct / self.samples
+
+    @property
+    def interval_95(self) -> tuple[float, float]:
+        """The 95 % Wilson interval of the accuracy: see `accuracy_interval.wilson`.
+
+        It assumes independent samples. Clips of one person are not: the true interval is wider.
+        """
+        return wilson(self.correct, self.samples)
 
     @property
     def per_class(self) -> dict[str, float]:
@@ -69,11 +77,8 @@ class Result:
         }
 
     def __str__(self) -> str:
-        return (
-            f"{100 * self.accuracy:.2f} % of {self.samples:,} "
-            f"(standard error {100 * self.standard_error:.2f})"
-            + (f", {self.seen:,} of which it was trained on or chosen by" if self.seen else "")
-        )
+        seen = f", {self.seen:,} of which it was trained on or chosen by" if self.seen else ""
+        return accuracy_text(self.correct, self.samples) + seen
 
 
 @check_arguments
@@ -197,7 +202,8 @@ Metric = Callable[[Tensor, Tensor], float]
 Both are copies on the processor, and torch's generator is put back behind it: nothing that a metric
 does changes a run.
 """
-_TAKEN = ("epoch", "loss", "rate", "seconds", "accuracy", "validation_loss")
+_TAKEN = ("epoch", "loss", "rate", "seconds", "accuracy", "accuracy_low", "accuracy_high",
+          "validation_loss")  # fmt: skip
 
 
 def check_metrics(metrics: Mapping[str, Metric]) -> None:
@@ -223,13 +229,16 @@ def scores_of(
     """Return the scores of a module on validation parts, by name, and their means.
 
     Of each part `<part>_accuracy`, `<part>_loss` and `<part>_<metric>`; the means over the parts
-    are `accuracy`, `validation_loss` and `<metric>`. Of several processes each judges its share.
+    are `accuracy`, `validation_loss` and `<metric>`. `accuracy_low` and `accuracy_high` are the
+    ends of the 95 % interval of `accuracy`. Of several processes each judges its share.
     """
     scores: dict[str, float] = {}
     means: dict[str, list[float]] = {}
+    intervals: list[tuple[float, float]] = []
     for part, batches in parts.items():
         logits, labels = answers_of(module, batches, world)
         result = result_of(batches.classes, logits, labels)
+        intervals.append(result.interval_95)
         found = {"accuracy": result.accuracy, "loss": result.loss}
         found |= {
             name: _number_of(name, part, metric, logits, labels) for name, metric in metrics.items()
@@ -237,7 +246,11 @@ def scores_of(
         for name, value in found.items():
             scores[f"{part}_{name}"] = value
             means.setdefault("validation_loss" if name == "loss" else name, []).append(value)
-    return scores | {name: sum(values) / len(values) for name, values in means.items()}
+    scores |= {name: sum(values) / len(values) for name, values in means.items()}
+    if intervals:
+        low, high = mean_interval(means["accuracy"], intervals)
+        scores |= {"accuracy_low": low, "accuracy_high": high}
+    return scores
 
 
 def _number_of(name: str, part: str, metric: Metric, logits: Tensor, labels: Tensor) -> float:

@@ -179,7 +179,7 @@ def _finish(config: Config, feed: Feed, run: Run, folder: Path) -> Trained:
     for name, result in test.items():
         scores[f"{name}_accuracy"] = result.accuracy
         scores[f"{name}_samples"] = result.samples
-        scores[f"{name}_standard_error"] = result.standard_error
+        scores[f"{name}_interval_95"] = list(result.interval_95)
     # Names of folders are no business of the model's; what makes the split again is.
     data = [
         {key: value for key, value in data_values(entry).items() if key not in ("path", "augment")}

@@ -42,19 +42,18 @@ class OverTime:
         return np.array([result.accuracy for result in self.results])
 
     @property
-    def standard_error(self) -> NDArray[np.float64]:
-        """The standard error of each, (steps,)."""
-        return np.array([result.standard_error for result in self.results])
+    def interval_95(self) -> NDArray[np.float64]:
+        """The 95 % interval of each accuracy, (steps, 2): its low and its high end."""
+        return np.array([result.interval_95 for result in self.results])
 
     @property
     def settled(self) -> int:
-        """How many steps it takes until the accuracy is, and stays, within an error of the end's.
+        """The number of steps after which the accuracy stays in the interval of the last one.
 
-        The least k so that after k and after all further steps the accuracy is no more than one
-        standard error of the last one below the last one.
+        The least k so that after k and after all further steps the accuracy is not below the 95 %
+        interval of the last accuracy.
         """
-        last = self.results[-1]
-        below = self.accuracy < last.accuracy - last.standard_error
+        below = self.accuracy < self.results[-1].interval_95[0]
         return 1 + int(np.flatnonzero(below).max(initial=-1)) + 1
 
     @property

@@ -21,6 +21,7 @@ import torch
 from dvskit import _files
 from dvskit._arguments import check_arguments
 from dvskit.errors import ConfigError, FormatError, ModelError
+from dvskit.training.accuracy_interval import mean_interval, wilson
 from dvskit.training.config import Config
 from dvskit.training.loop import train
 from dvskit.training.losses import check_loss
@@ -55,13 +56,13 @@ class SweepRun:
 class Score:
     """How good the model of a run is.
 
-    accuracy    on its test parts, the mean over them; without any, the validation's
-    error       the standard error of that: of so many samples, judged once
-    validation  the accuracy that its epoch was chosen by
+    accuracy     on its test parts, the mean over them; without any, the validation's
+    interval_95  the 95 % interval of that, by the number of samples; nan without test parts
+    validation   the accuracy that its epoch was chosen by
     """
 
     accuracy: float
-    error: float
+    interval_95: tuple[float, float]
     validation: float
 
 
@@ -81,8 +82,8 @@ class Combination:
         return fmean(score.accuracy for score in self.scores.values())
 
     @property
-    def standard_error(self) -> float:
-        """The standard error of that mean, from how seeds differ; nan of one seed.
+    def standard_error_over_seeds(self) -> float:
+        """The standard error of that mean, by the spread of the seeds; nan of one seed.
 
         sqrt(sum (a_i - mean)^2 / (n - 1) / n). A seed draws the first weights, the order, the
         augmentation and, where the set does not list them, the parts of the split.
@@ -91,9 +92,10 @@ class Combination:
         return stdev(found) / math.sqrt(len(found)) if len(found) > 1 else math.nan
 
     @property
-    def judgement_error(self) -> float:
-        """The standard error of one judgement, from how many samples were judged."""
-        return fmean(score.error for score in self.scores.values())
+    def interval_95(self) -> tuple[float, float]:
+        """The 95 % interval of one run, by its number of samples: the mean over the seeds."""
+        low, high = zip(*(score.interval_95 for score in self.scores.values()), strict=True)
+        return fmean(low), fmean(high)
 
     @property
     def validation(self) -> float:
@@ -109,11 +111,14 @@ class Sweep:
     combinations: tuple[Combination, ...]
 
     def __str__(self) -> str:
-        rows = [[*_heads(self.combinations), "accuracy", "seeds' error", "one judgement's", "runs"]]
+        titles = ("accuracy", "standard error over seeds", "95 % interval of one run", "runs")
+        rows = [[*_heads(self.combinations), *titles]]
         for each in self.combinations:
-            found = (each.accuracy, each.standard_error, each.judgement_error)
-            mean, *errors = ("-" if math.isnan(x) else f"{100 * x:.2f}" for x in found)
-            rows.append([*each.values.values(), f"{mean} %", *errors, str(len(each.scores))])
+            found = (each.accuracy, each.standard_error_over_seeds, *each.interval_95)
+            mean, error, low, high = ("-" if math.isnan(x) else f"{100 * x:.2f}" for x in found)
+            interval = "-" if low == "-" else f"{low} to {high} %"
+            figures = (f"{mean} %", error, interval, str(len(each.scores)))
+            rows.append([*each.values.values(), *figures])
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         return "\n".join(
             "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
@@ -145,8 +150,8 @@ def sweep(
 
     Each run has a folder in `config.output`, such as loop.learning_rate=0.001/seed-1. A run that
     has ended is passed over, and one that was interrupted goes on: the same call finishes a sweep.
-    sweep.csv, written behind each run, has a row a combination: its values, the mean accuracy with
-    its standard errors (`Combination`), and the accuracy of each seed.
+    sweep.csv, written after each run, has a row for each combination: its values, the mean
+    accuracy, its standard error over seeds, the interval of one run, and the accuracy of each seed.
 
     All is checked before anything runs: raises ConfigError for keys and values as `load_config`
     does, for a loss that a network has no answer for, for keys that runs have of their own, and in
@@ -251,7 +256,7 @@ def _trained(
 
 
 def _score_of(scores: Mapping[str, Any]) -> Score:
-    ending = "_standard_error"
+    ending = "_samples"
     parts = [name.removesuffix(ending) for name in scores if name.endswith(ending)]
     chosen = [
         float(value)
@@ -261,13 +266,11 @@ def _score_of(scores: Mapping[str, Any]) -> Score:
     if not chosen:
         raise ModelError("a model of the sweep has no scores; remove its folder")
     if not parts:
-        return Score(fmean(chosen), math.nan, fmean(chosen))
-    errors = [float(scores[f"{part}{ending}"]) for part in parts]
-    return Score(
-        fmean(float(scores[f"{part}_accuracy"]) for part in parts),
-        math.hypot(*errors) / len(errors),
-        fmean(chosen),
-    )
+        return Score(fmean(chosen), (math.nan, math.nan), fmean(chosen))
+    shares = [float(scores[f"{part}_accuracy"]) for part in parts]
+    counts = [int(scores[f"{part}{ending}"]) for part in parts]
+    intervals = [wilson(round(share * n), n) for share, n in zip(shares, counts, strict=True)]
+    return Score(fmean(shares), mean_interval(shares, intervals), fmean(chosen))
 
 
 def _heads(combinations: Sequence[Combination]) -> list[str]:
@@ -278,10 +281,12 @@ def _write(path: Path, combinations: Sequence[Combination]) -> None:
     text = io.StringIO()
     writer = csv.writer(text)
     seeds = sorted({seed for each in combinations for seed in each.scores})
-    figures = ("accuracy", "standard_error", "judgement_error", "validation_accuracy")
+    interval = ("interval_95_low", "interval_95_high")
+    figures = ("accuracy", "standard_error_over_seeds", *interval, "validation_accuracy")
     writer.writerow([*_heads(combinations), "runs", *figures, *(f"seed_{seed}" for seed in seeds)])
     for each in combinations:
-        found = (each.accuracy, each.standard_error, each.judgement_error, each.validation)
+        errors = (each.standard_error_over_seeds, *each.interval_95)
+        found = (each.accuracy, *errors, each.validation)
         shown = ["" if math.isnan(value) else value for value in found]
         alone = [each.scores[seed].accuracy if seed in each.scores else "" for seed in seeds]
         writer.writerow([*each.values.values(), len(each.scores), *shown, *alone])

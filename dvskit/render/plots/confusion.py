@@ -204,7 +204,9 @@ def confusion(counts: Any, classes: Sequence[str], *, style: Style = PAPER) -> P
         note(
             axes,
             style,
-            f"{100 * right / total:.1f} % of {total:,} right" if total else "no samples",
+            f"{right:,} of {total:,} right ({100 * right / total:.1f} %)"
+            if total
+            else "no samples",
         )
         _write_names(axes, naming, fonts)
         figure.named[axes] = naming.size_pt

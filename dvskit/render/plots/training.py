@@ -32,7 +32,6 @@ from dvskit.render.plots.style import (
 )
 
 _DOTS = 12  # more points than these are a line
-_COLUMNS = ("x", "accuracy", "error")
 _NEEDED = ("epoch", "loss")
 # Okabe and Ito's green, pink, sky and yellow: told apart from ON and OFF and from each other.
 _OTHERS = ("#009e73", "#cc79a7", "#56b4e9", "#b8a400")
@@ -45,8 +44,9 @@ _WORDS_MM = 31.0  # what words and the colour bar take of the height
 class Measured:
     """How often a model was right against something.
 
-    x, accuracy, error  (N,) each, N >= 1: what it was judged at, in order, the share of right
-                        answers and its standard error, 0 to 1
+    x         (N,), N >= 1: the values at which it was judged, in order
+    accuracy  (N,): the share of right answers, 0 to 1
+    interval  (N, 2): the low and the high end of its 95 % interval, 0 to 1
     label    of the x axis, with its unit
     chance   the share that guessing gives, drawn as a dotted line; None draws none
     mark     where to draw an upright line, in units of x
@@ -56,7 +56,7 @@ class Measured:
 
     x: NDArray[np.float64]
     accuracy: NDArray[np.float64]
-    error: NDArray[np.float64]
+    interval: NDArray[np.float64]
     label: str
     chance: float | None = None
     mark: float | None = None
@@ -64,21 +64,25 @@ class Measured:
     factors: bool = False
 
     def __post_init__(self) -> None:
-        columns = {name: np.asarray(getattr(self, name), float) for name in _COLUMNS}
-        shape = columns["x"].shape
-        for name, values in columns.items():
-            if values.ndim != 1 or values.shape != shape or not len(values):
-                raise ShapeError(f"{name} is {values.shape}; (N,) of N >= 1 is meant, as of x")
+        count = len(np.atleast_1d(self.x))
+        for name, shape in (("x", (count,)), ("accuracy", (count,)), ("interval", (count, 2))):
+            values = np.asarray(getattr(self, name), float)
+            if values.shape != shape or not count:
+                raise ShapeError(f"{name} is {values.shape}; {shape} is meant, N >= 1 as of x")
             if not np.isfinite(values).all():
                 raise ShapeError(f"{name} holds a number that is not finite")
             object.__setattr__(self, name, values)
-        if self.factors and columns["x"].min() <= 0:
+        if (self.interval[:, 0] > self.accuracy).any() or (
+            self.interval[:, 1] < self.accuracy
+        ).any():
+            raise ShapeError("interval does not hold the accuracy; pass its low and high end")
+        if self.factors and self.x.min() <= 0:
             raise ShapeError("x are factors, and one is not above 0")
 
 
 @check_arguments
 def accuracy(measured: Measured | Sequence[Measured], *, style: Style = PAPER) -> Plot:
-    """Plot how often a model is right against something, with standard errors; a panel each.
+    """Plot the accuracy of a model against something, with 95 % intervals; a panel each.
 
     `dvskit.training.evaluate_over_time` and `evaluate_corrupted` measure it. Raises ShapeError for
     none.
@@ -99,14 +103,15 @@ def accuracy(measured: Measured | Sequence[Measured], *, style: Style = PAPER) -
 
 
 def _draw(axes: Axes, measured: Measured, style: Style) -> None:
-    x, share, error = measured.x, 100 * measured.accuracy, 100 * measured.error
+    x, share = measured.x, 100 * measured.accuracy
+    low, high = 100 * measured.interval.T  # (N, 2) -> two of (N,)
     colour = style.theme.on
     if len(x) > _DOTS:
-        axes.fill_between(x, share - error, share + error, color=colour, alpha=0.25, linewidth=0)
+        axes.fill_between(x, low, high, color=colour, alpha=0.25, linewidth=0)
         axes.plot(x, share, color=colour)
     else:
-        axes.errorbar(x, share, error, color=colour, marker="o", ms=2.5, capsize=1.5,
-                      elinewidth=0.8, capthick=0.8)  # fmt: skip
+        axes.errorbar(x, share, (share - low, high - share), color=colour, marker="o", ms=2.5,
+                      capsize=1.5, elinewidth=0.8, capthick=0.8)  # fmt: skip
     if measured.chance is not None:
         axes.axhline(100 * measured.chance, color=style.theme.faint, linestyle=":", linewidth=0.8)
     if measured.mark is not None:
@@ -158,7 +163,8 @@ def curves(
 ) -> Plot:
     """Plot loss and accuracy over the epochs of a training run, with the best epoch marked.
 
-    Of a run without a validation part, the loss alone.
+    The band is the 95 % interval of the validation accuracy; of several parts, of their mean. A run
+    without a validation part has the loss alone.
 
     log: the log.csv of a run, its folder, or its columns. The kept epoch is that of the best
     accuracy, of equals that of least loss. Raises FormatError as `read_log` does.
@@ -182,6 +188,9 @@ def curves(
         several = len(parts) > 1
         if several:
             _lines(right, epoch, parts, (*_OTHERS, theme.faint), style, thin=True)
+        if "accuracy_low" in columns:
+            ends = (100 * columns[f"accuracy_{end}"] for end in ("low", "high"))
+            right.fill_between(epoch, *ends, color=theme.on, alpha=0.2, linewidth=0)
         mean = {"mean" if several else "validation": 100 * columns["accuracy"]}
         _lines(right, epoch, mean, (theme.on,), style)
         right.set_ylabel("accuracy (%)" if several else "validation accuracy (%)")
