@@ -120,6 +120,18 @@ def test_every_class_is_named_at_its_row_or_in_the_key(count, width):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("width", [88, 180])
+@pytest.mark.parametrize("count", [3, 11, 14, 20])
+def test_names_that_fit_stand_at_rows_and_columns(count, width):
+    names = [f"{name} {i}" for i, name in zip(range(count), 4 * GESTURES, strict=False)]
+    for classes in (names, [name.replace(" ", "_") for name in names]):
+        figure = confusion(classes)(plots.Style(width_mm=width))
+        words = [re.sub(r"\s+|(?<=[_-])\s", " ", word.text) for word in drawn_words(figure)]
+        shown = [word.replace("_ ", "_").replace("- ", "-") for word in words]
+        assert {shown.count(name) for name in classes} == {2}
+
+
+@pytest.mark.slow
 def test_the_matrix_keeps_half_of_the_width():
     for width in (45, 60, 88, 180):
         for count in (2, 5, 11, 20):
@@ -133,18 +145,20 @@ def test_names_are_broken_where_they_get_narrowest():
     assert broken("left arm counter clockwise", 2, len) == "left arm counter\nclockwise"
     assert broken("left arm counter clockwise", 3, len) == "left arm\ncounter\nclockwise"
     assert broken("counter-clockwise", 2, len) == "counter-\nclockwise"
+    assert broken("counter_clockwise", 2, len) == "counter_\nclockwise"
     assert broken("clapping", 3, len) == "clapping"
 
 
 def test_a_key_too_long_for_the_page_ends_in_an_ellipsis():
-    naming = name_classes(["x" * 99, "y"], 100.0, plots.PAPER, lambda text: 4.0 * len(text))
+    naming = name_classes(["x" * 99, "y"], plots.PAPER, lambda text: 4.0 * len(text))
     (column,) = naming.key
     assert re.fullmatch("1 x{20,}…", column.lines[0])
     assert column.lines[1] == "2 y"
 
 
 def test_short_names_are_never_numbered():
-    naming = name_classes([str(i) for i in range(36)], 90.0, plots.PAPER, lambda t: 4.0 * len(t))
+    narrow = plots.Style(width_mm=40)
+    naming = name_classes([str(i) for i in range(36)], narrow, lambda t: 4.0 * len(t))
     assert naming.key == ()
     assert {"", "0"} < set(naming.rows) <= {"", *map(str, range(36))}
 

@@ -1057,7 +1057,7 @@ def test_the_confusion_matrix_shows_shares_and_counts():
     axes = plots.confusion(counts, ("a", "b")).axes[0]
     np.testing.assert_allclose(image(axes), [[0.8, 0.2], [0, 1]])
     assert [text.get_text() for text in axes.texts] == ["8", "2", "5"]
-    assert axes.get_title(loc="left") == "13 of 15 right (86.7 %)"
+    assert axes.get_title(loc="left") == "13 of 15 right, 86.7 %"
     with pytest.raises(ShapeError, match="3 classes"):
         plots.confusion(counts, "abc")
     with pytest.raises(ShapeError, match="whole"):

@@ -1,4 +1,4 @@
-"""What a classifier takes for what, with the names of its classes as they fit."""
+"""Confusion matrices, with the names of the classes where they fit."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ _MOST_KEYS = 24  # beyond so many a key is longer than the matrix
 _LEFT_PT = 3.0  # of the key
 _LEAST_SHARE = 0.5  # of the width, for the matrix; with less of it names are numbers
 _LEAST_NAME_PT = 5.0  # smaller cannot be read in print
+_SIZE_STEP_PT = 0.5
 _UPRIGHT = 0.93  # as good as a matrix so much smaller whose names lie
 _BELOW = 0.15  # what height below the matrix is worth of its side
 
@@ -53,6 +54,7 @@ class Naming:
     upright         whether the columns' names stand on their end
     size_pt         the size of the words
     side_pt         how wide the matrix then is, about
+    bar_below       whether the colour bar lies below the matrix, which leaves its width to names
     key             columns of words that say what the numbers mean; empty where there are none
     """
 
@@ -61,32 +63,52 @@ class Naming:
     upright: bool
     size_pt: float
     side_pt: float
+    bar_below: bool
     key: tuple[Column, ...] = ()
 
 
-def name_classes(names: Sequence[str], room_pt: float, style: Style, width: Width) -> Naming:
-    """Return how to name classes, for a matrix that with its names has a width of `room_pt`.
+def name_classes(names: Sequence[str], style: Style, width: Width) -> Naming:
+    """Return how to name classes; `width` measures words of `style.small_pt`.
 
-    The matrix is as large as can be; names are broken at spaces into up to three lines, and those
-    of the columns stand upright where need be. Where less than half the page's width would be left
-    to the matrix they are numbered from 1, with a key of up to 24. `width` measures words of
-    `style.small_pt`.
+    The matrix is as large as can be. Names are broken into up to three lines, and those of the
+    columns stand upright if that helps. If less than half of the page's width is left to the
+    matrix, the colour bar goes below it, then the names get smaller, and at last numbers from 1
+    replace them, with a key of up to 24.
     """
-    best: tuple[float, Naming] | None = None
-    for found in _in_place(names, room_pt, style, width):
-        worth = found.side_pt
-        if found.upright:
-            worth = _UPRIGHT * worth - _BELOW * _widest(found.columns, width)
-        if best is None or worth > best[0]:
-            best = worth, found
-    if best is not None and best[1].side_pt >= _LEAST_SHARE * style.width_pt:
-        return best[1]
-    return _numbered(names, room_pt, style, width)
+    for bar_below, size in _places(style):
+        measured = _scaled(width, size / style.small_pt)
+        best: tuple[float, Naming] | None = None
+        for found in _in_place(names, bar_below, size, style, measured):
+            worth = found.side_pt
+            if found.upright:
+                worth = _UPRIGHT * worth - _BELOW * _widest(found.columns, measured)
+            if best is None or worth > best[0]:
+                best = worth, found
+        if best is not None and best[1].side_pt >= _LEAST_SHARE * style.width_pt:
+            return best[1]
+    return _numbered(names, style, width)
 
 
-def _in_place(names: Sequence[str], room_pt: float, style: Style, width: Width) -> Iterator[Naming]:
+def _places(style: Style) -> Iterator[tuple[bool, float]]:
+    """Yield whether the colour bar lies below and the size of names, the best first."""
+    if style.narrow:
+        yield True, style.small_pt
+        return
+    yield False, style.small_pt
+    steps = int((style.small_pt - _LEAST_NAME_PT) / _SIZE_STEP_PT)
+    for step in range(max(0, steps) + 1):
+        yield True, style.small_pt - step * _SIZE_STEP_PT
+
+
+def _scaled(width: Width, factor: float) -> Width:
+    return lambda text: factor * width(text)
+
+
+def _in_place(
+    names: Sequence[str], bar_below: bool, size: float, style: Style, width: Width
+) -> Iterator[Naming]:
     """Yield the ways to write whole names at the cells that hold them."""
-    size = style.small_pt
+    room_pt = _room_pt(style, bar_below)
     ways = [_all_broken(names, lines, width) for lines in (1, 2, 3)]
     for rows in dict.fromkeys(ways):
         side = room_pt - _widest(rows, width)
@@ -95,9 +117,9 @@ def _in_place(names: Sequence[str], room_pt: float, style: Style, width: Width) 
             continue
         for columns in dict.fromkeys(ways):
             if _widest(columns, width) + 0.5 * size <= cell:
-                yield Naming(rows, columns, False, size, side)
+                yield Naming(rows, columns, False, size, side, bar_below)
             if LINE * size * _most_lines(columns) <= cell:
-                yield Naming(rows, columns, True, size, side)
+                yield Naming(rows, columns, True, size, side, bar_below)
 
 
 def _all_broken(names: Sequence[str], most: int, width: Width) -> tuple[str, ...]:
@@ -108,8 +130,8 @@ def _all_broken(names: Sequence[str], most: int, width: Width) -> tuple[str, ...
 
 
 def broken(name: str, lines: int, width: Width) -> str:
-    """Return a name in at most so many lines, broken at spaces and hyphens, narrow as can be."""
-    ends = [at + 1 for at, letter in enumerate(name[:-1]) if at and letter in " -"]
+    """Return a name in at most so many lines, broken at " ", "-" and "_", narrow as can be."""
+    ends = [at + 1 for at, letter in enumerate(name[:-1]) if at and letter in " -_"]
     if lines < 2 or not ends:
         return name
     ways = [f"{name[:end].rstrip(' ')}\n{broken(name[end:], lines - 1, width)}" for end in ends]
@@ -124,20 +146,20 @@ def _most_lines(texts: Sequence[str]) -> int:
     return 1 + max(text.count("\n") for text in texts)
 
 
-def _numbered(names: Sequence[str], room_pt: float, style: Style, width: Width) -> Naming:
+def _numbered(names: Sequence[str], style: Style, width: Width) -> Naming:
     """Return numbers for names, fewer where there is no room for all, and what they mean."""
     count = len(names)
     short = all(len(name) <= len(str(count)) for name in names)  # as good as numbers
     numbers = list(names) if short else [str(i + 1) for i in range(count)]
     digits = _widest(numbers, width) / style.small_pt  # of numbers of one point
-    side = room_pt - digits * style.small_pt
+    side = _room_pt(style, style.narrow) - digits * style.small_pt
     needs = max(LINE, digits + 0.5)  # from one number to the next, of their size
     size = min(style.small_pt, max(_LEAST_NAME_PT, side / count / needs))
     step = next(n for n in (1, 2, 5, 10, count) if n * side / count >= needs * size or n == count)
     shown = tuple(text if i % step == 0 else "" for i, text in enumerate(numbers, not short))
     entries = [f"{number} {name}" for number, name in zip(numbers, names, strict=True)]
     key = () if short or count > _MOST_KEYS else in_columns(entries, style, width)
-    return Naming(shown, shown, False, size, side, key)
+    return Naming(shown, shown, False, size, side, style.narrow, key)
 
 
 def in_columns(entries: Sequence[str], style: Style, width: Width) -> tuple[Column, ...]:
@@ -173,8 +195,8 @@ def confusion(counts: Any, classes: Sequence[str], *, style: Style = PAPER) -> P
     """Plot a matrix of counts (classes, classes): rows the true class, columns the answer.
 
     The colour is the share of the row; the numbers are counts, left out where cells are too small
-    to read them. Names of classes are broken into lines, set upright, or replaced by numbers with a
-    key below (of up to 24), as they fit the width.
+    to read them. Names of classes are broken into lines, set upright or smaller to fit the width;
+    names that do not fit are replaced by numbers with a key below (of up to 24).
     `dvskit.training.evaluate` gives both arguments, as `result.confusion` and `result.classes`.
     Raises ShapeError for another shape, for counts that are not whole or below 0.
     """
@@ -187,7 +209,7 @@ def confusion(counts: Any, classes: Sequence[str], *, style: Style = PAPER) -> P
     share = array / np.maximum(1, array.sum(1, keepdims=True))
     names = [drawable(" ".join(str(name).split())) for name in classes]  # on one line each
     fonts = families("".join(names))
-    naming = name_classes(names, _room_pt(style), style, _measure(style.small_pt, fonts))
+    naming = name_classes(names, style, _measure(style.small_pt, fonts))
     height_pt = _height_pt(naming, style, fonts)
     with (
         style.drawing(height_pt / style.width_pt) as figure,
@@ -198,16 +220,11 @@ def confusion(counts: Any, classes: Sequence[str], *, style: Style = PAPER) -> P
         axes = figure.add_subplot()
         picture = axes.imshow(share, cmap=style.shares_map(), vmin=0, vmax=1)
         axes.spines[:].set_visible(True)
-        colour_bar(figure, axes, picture, style, "share of the true class", below=style.narrow)
+        colour_bar(figure, axes, picture, style, "share of the true class", below=naming.bar_below)
         axes.set(xlabel="answer", ylabel="true class")
         right, total = int(np.trace(array)), int(array.sum())
-        note(
-            axes,
-            style,
-            f"{right:,} of {total:,} right ({100 * right / total:.1f} %)"
-            if total
-            else "no samples",
-        )
+        score = (f"{right:,} of {total:,} right", f"{100 * right / max(1, total):.1f} %")
+        note(axes, style, *(score if total else ("no samples",)))
         _write_names(axes, naming, fonts)
         figure.named[axes] = naming.size_pt
         _write_counts(axes, array, picture.to_rgba(share), naming.side_pt / n, style)
@@ -221,10 +238,10 @@ def _measure(size_pt: float, fonts: Sequence[str] = (FONT,)) -> Callable[[str], 
     return cache(lambda text: float(paths.get_text_width_height_descent(text, font, False)[0]))
 
 
-def _room_pt(style: Style) -> float:
+def _room_pt(style: Style, bar_below: bool) -> float:
     """Return the width of a matrix and the names of its rows: what the words around leave."""
     room = style.width_pt - 2.6 * style.font_pt
-    return room if style.narrow else (room - 5.0 * style.font_pt) / (1 + _BAR)
+    return room if bar_below else (room - 5.0 * style.font_pt) / (1 + _BAR)
 
 
 def _height_pt(naming: Naming, style: Style, fonts: Sequence[str]) -> float:
@@ -232,7 +249,7 @@ def _height_pt(naming: Naming, style: Style, fonts: Sequence[str]) -> float:
     names = _most_lines(naming.columns) * naming.size_pt
     if naming.upright:
         names = max(map(_measure(naming.size_pt, fonts), "\n".join(naming.columns).split("\n")))
-    bar = 3.7 * style.font_pt if style.narrow else 0.0
+    bar = 3.7 * style.font_pt if naming.bar_below else 0.0
     key = (len(naming.key[0].lines) * LINE + 0.6) * style.small_pt if naming.key else 0.0
     return naming.side_pt + names + 4.0 * style.font_pt + bar + key
 
