@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -83,7 +84,8 @@ def calibrate(
             print(line)
     if out is not None:
         _files.write_whole(out, found.preset_text(), overwrite=force)
-        _console.say(f"{out}: use it: dvskit emulate VIDEO OUT --preset {out}")
+        preset = shlex.quote(str(out))
+        _console.say(f"{out}: use it: dvskit emulate VIDEO OUT --preset {preset}")
 
 
 def _frames(source: Recording, frames: Path | None, clip: clips.ClipOptions) -> Iterable[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -54,7 +55,7 @@ def demo(
         _decide_live(model, events)
     print(f"Done in {time.perf_counter() - begun:.1f} s. Open {folder / 'arm.html'} in a browser.")
     print("Next, with your own files:")
-    print(f"  dvskit info {folder / 'arm.raw'}")
+    print(f"  dvskit info {shlex.quote(str(folder / 'arm.raw'))}")
     print("  dvskit emulate VIDEO.mp4 events.raw")
     print("  dvskit cloud events.raw -o events.html")
     print("  dvskit convert events.raw events.aedat4")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -222,7 +223,8 @@ class _Work:
             _console.note(f"{sink.path}: {text}")
         for text in self._notes(source, sink.count, stop.asked):
             _console.note(f"{self._name}: {text}")
-        look = f"; look at them: dvskit cloud {out} -o {out.with_suffix('.html').name}"
+        events, page = shlex.quote(str(out)), shlex.quote(out.with_suffix(".html").name)
+        look = f"; look at them: dvskit cloud {events} -o {page}"
         _console.say(
             f"{sink.path}: {count_of(sink.count, 'event')} on {sink.size} from "
             + count_of(self._done(source), "frame")

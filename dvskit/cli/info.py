@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,7 +77,8 @@ def _clip_lines(facts: dict[str, Any]) -> list[str]:
     if facts["t_first_us"] is not None:
         lines.append(_time_line(facts))
     lines += [f"  note      {text}" for text in facts["notes"]]
-    lines.append(f"  events    none; to make them: dvskit emulate {facts['file']} events.raw")
+    file = shlex.quote(facts["file"])
+    lines.append(f"  events    none; to make them: dvskit emulate {file} events.raw")
     return lines
 
 

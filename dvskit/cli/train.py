@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -156,7 +157,7 @@ def _train_folder(folder: Path, begin: Begin, changes: dict[str, str]) -> None:
     if not run.held_out:
         _console.note(
             "nothing was held out: the accuracy is of what it was trained on, and says nothing "
-            f"about others; dvskit eval {trained.folder} OTHERS does"
+            f"about others; dvskit eval {shlex.quote(str(trained.folder))} OTHERS does"
         )
     print("\n".join(score_lines(run.result)))
     for text in run.result.notes:
@@ -181,7 +182,8 @@ def _say_finished(folder: Path, epochs: int, *, anew: bool) -> None:
             f"{folder}: was finished before ({epochs} epochs); another output trains anew "
             "(-o FOLDER)"
         )
-    _console.say(f"{folder}: try it: dvskit classify FILE --model {folder}")
+    model = shlex.quote(str(folder))
+    _console.say(f"{folder}: try it: dvskit classify FILE --model {model}")
 
 
 def _key_and_value(text: str) -> tuple[str, str]:

@@ -5,6 +5,7 @@ The model has a card: README.md beside it, with its pictures.
 
 from __future__ import annotations
 
+import shlex
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -260,7 +261,14 @@ def _card_text(run: FolderRun, config: Config, look: Look) -> str:
     trained, result = run.trained, run.result
     (entry,) = config.data
     data, reject = Path(entry.path).name, trained.model.reject
-    asked = f" --from {config.start}" * bool(config.start) + " --salvage" * entry.salvage
+    folder, same = (_from_here(path) for path in (trained.folder, trained.folder / "config.toml"))
+    again = [_from_here(entry.path), "-o", "OUTPUT"]
+    again += ["--seed", str(config.seed), *["--salvage"] * entry.salvage]
+    if config.start:
+        again += ["--from", shlex.quote(config.start)]
+    for each in run.choices:
+        if each.what == "asked":
+            again += ["--set", shlex.quote("=".join(each.value.split(" = ", 1)))]
     judged = (
         "of samples that it was neither trained on nor chosen by"
         if run.held_out
@@ -272,7 +280,9 @@ def _card_text(run: FolderRun, config: Config, look: Look) -> str:
         "",
         f"Tells {len(result.classes)} classes apart: {', '.join(result.classes)}.",
         "",
-        f"    dvskit classify FILE --model {trained.folder.name}",
+        f"    dvskit classify FILE --model {folder}",
+        "",
+        "The commands of this page run in the folder in which the training was started.",
         "",
         "## How often it is right",
         f"{result}, {judged}.",
@@ -287,9 +297,9 @@ def _card_text(run: FolderRun, config: Config, look: Look) -> str:
         "looking, reading and judging included",
         "",
         "## Train it again",
-        f"    dvskit train {data} -o OUTPUT --seed {config.seed}{asked}",
+        f"    dvskit train {' '.join(again)}",
         "",
-        "measures its time anew; `dvskit train config.toml -o OUTPUT` takes the same steps.",
+        f"measures its time anew; `dvskit train {same} -o OUTPUT` takes the same steps.",
         "",
         "## Limits",
         "Whatever it is shown is called one of its classes. The first window counts, "
@@ -297,6 +307,12 @@ def _card_text(run: FolderRun, config: Config, look: Look) -> str:
         f"{_reject_words(reject)}",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _from_here(path: str | Path) -> str:
+    """Return a path as a shell takes it, relative to the working directory if it lies in it."""
+    absolute, here = Path(path).absolute(), Path.cwd()
+    return shlex.quote(str(absolute.relative_to(here) if here in absolute.parents else path))
 
 
 def _reject_words(reject: Reject) -> str:

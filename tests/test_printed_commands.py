@@ -1,0 +1,156 @@
+"""Every command that dvskit prints, or that stands in a page, is one that it takes."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated, get_args, get_origin, get_type_hints
+
+import pytest
+import typer
+
+from dvskit.cli import app
+from tests.bars import write_bars
+from tests.printed_commands import (
+    check,
+    check_mention,
+    commands_of,
+    options_in,
+    options_of,
+    said_in,
+    spans_of,
+    texts_of,
+    tree,
+    words_of,
+)
+from tests.sample_files import video
+
+TOP = Path(__file__).resolve().parent.parent
+PAGES = sorted(
+    path for path in (
+        TOP / "README.md", *TOP.glob("models/*/README.md"), *TOP.glob("samples/**/*.md"),
+        *TOP.glob("dvskit/**/*.md"), TOP / "tests" / "benchmarks" / "README.md",
+    )
+)  # fmt: skip
+MODULES = sorted(TOP.glob("dvskit/**/*.py"))
+OTHERS = {"--nproc-per-node", "--merge", "--layout"}  # options of torchrun and h5repack
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(TOP)))
+def test_the_commands_of_pages_parse(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    for words in commands_of(text):
+        check(words)
+    for words in spans_of(text):
+        check_mention(words)
+
+
+def test_the_commands_of_pages_are_found() -> None:
+    text = (TOP / "README.md").read_text(encoding="utf-8")
+    assert len(list(commands_of(text))) > 25
+    assert len(list(spans_of(text))) > 15
+    card = (TOP / "models" / "nmnist-signed-lif" / "README.md").read_text(encoding="utf-8")
+    assert ["dvskit", "classify", "digit.bin", "--model", "nmnist-signed-lif"] in commands_of(card)
+    continued = next(words for words in commands_of(card) if "runs/second" in words)
+    assert continued[-1] == "loop.learning_rate=1e-3"
+
+
+def test_the_commands_in_texts_of_the_source_parse() -> None:
+    found = 0
+    for module in MODULES:
+        for text in texts_of(module):
+            for words in said_in(text):
+                if words[1] in tree().commands:
+                    check_mention(words)
+                    found += len(words) > 2
+    assert found > 10
+
+
+def test_a_command_in_a_sentence_ends_where_the_sentence_goes_on() -> None:
+    (words,) = said_in("others; dvskit eval runs/mine OTHERS does")
+    assert words == ["dvskit", "eval", "runs/mine", "OTHERS"]
+    (words,) = said_in("dvskit emulate turns it into events")
+    assert words == ["dvskit", "emulate"]
+    (words,) = said_in("hand it on: ... - | dvskit info -")
+    assert words == ["dvskit", "info", "-"]
+    with pytest.raises(pytest.fail.Exception):
+        check_mention(["dvskit", "eval", "mine", "--modle"])
+    with pytest.raises(AssertionError):
+        check_mention(["dvskit", "evaluate"])
+
+
+def test_every_option_that_a_text_names_exists() -> None:
+    known = options_of(typer.main.get_command(app)) | OTHERS
+    for module in MODULES:
+        if module == TOP / "dvskit" / "cli" / "__init__.py":
+            continue  # it has those that people look for in vain
+        for text in texts_of(module):
+            assert options_in(text) <= known, f"{module.name}: {text}"
+
+
+def helps() -> list[tuple[str, str]]:
+    """Return what each command and option is given as its help, with the command's name."""
+    found = []
+    for name, group in (("", app), ("plot", app.registered_groups[0].typer_instance)):
+        for each in group.registered_commands:
+            path = f"{name} {each.name}".strip()
+            found.append((path, each.help or each.callback.__doc__ or ""))
+            for hint in get_type_hints(each.callback, include_extras=True).values():
+                if get_origin(hint) is Annotated:
+                    found += [(path, info.help or "") for info in get_args(hint)[1:]
+                              if hasattr(info, "help")]  # fmt: skip
+    return found
+
+
+def test_help_pages_show_words_in_brackets(run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    bracketed = [(path, word) for path, text in helps() for word in re.findall(r"\[[^]]*\]", text)]
+    assert ("train", "[tensorboard]") in bracketed
+    for path, word in bracketed:
+        code, out, _ = run(*path.split(), "--help")
+        assert code == 0
+        assert re.sub(r"[\s│]+", " ", word) in re.sub(r"[\s│]+", " ", out), path
+
+
+def test_extras_that_are_named_exist() -> None:
+    known = tomllib.loads((TOP / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    texts = [path.read_text(encoding="utf-8") for path in (*MODULES, *PAGES)]
+    named = {name for text in texts for name in re.findall(r"(?:dvskit|'\.)\[(\w+)\]", text)}
+    assert named == {"tensorboard", "test"}
+    assert named <= known.keys()
+
+
+def test_the_next_command_that_info_and_emulate_print_runs(run, tmp_path) -> None:
+    video(tmp_path / "my clip.mp4")
+    _, out, _ = run("info", "my clip.mp4")
+    (emulate,) = re.findall(r"to make them: (.*)", out)
+    ((_, *words),) = words_of(emulate)
+    assert words == ["emulate", "my clip.mp4", "events.raw"]
+    code, _, err = run(*words[:2], "my events.raw")
+    assert code == 0, err
+    (look,) = re.findall(r"look at them: (.*)", err)
+    ((_, *words),) = words_of(look)
+    code, _, err = run(*words)
+    assert code == 0, err
+    assert (tmp_path / "my events.html").exists()
+
+
+@pytest.mark.slow(seconds=10)
+def test_the_commands_of_a_training_and_its_card_run_where_it_was_started(run, tmp_path) -> None:
+    root = write_bars(tmp_path / "my clips", 10)
+    words = ("--set", "loop.steps=1", "--set", "loop.epochs=1", "--seed", "2", "--minutes", "1")
+    code, _, err = run("train", root.name, "-o", "runs/my run", *words)
+    assert code == 0, err
+    card = (tmp_path / "runs" / "my run" / "README.md").read_text(encoding="utf-8")
+    (try_it,) = re.findall(r"try it: (.*)", err)
+    commands = [*words_of(try_it), *commands_of(card), *spans_of(card)]
+    assert len(commands) == 4
+    for number, command in enumerate(commands):
+        given = {"FILE": str(root / "left" / "0.npz"), "OUTPUT": f"runs/again {number}"}
+        code, _, err = run(*(given.get(word, word) for word in command[1:]))
+        assert code == 0, (command, err)
+    for number in (2, 3):  # the same seed and steps, the same network
+        assert (tmp_path / "runs" / f"again {number}" / "model.toml").exists()
+    assert "loop.steps=1" in card
+    assert "run in the folder in which the training was started" in card
