@@ -20,6 +20,7 @@ _INDENTED = re.compile(r"(?:^ {4,}.*\n)+", re.MULTILINE)
 _SPAN = re.compile(r"`(dvskit [^`]+)`")
 # An argument in the middle of a sentence: an option, a file, a value, a word in capitals.
 _ARGUMENT = re.compile(r"-|-?-[\w-]+|[A-Z_]+|\S*[./=\d:]\S*")
+_OTHERS = re.compile(r"(?:\bpip install|h5repack|torchrun).*")
 _OPTION = re.compile(r"(?<![\w-])--[a-z][\w-]*")
 
 
@@ -123,5 +124,5 @@ def texts_of(module: Path) -> Iterator[str]:
 
 
 def options_in(text: str) -> set[str]:
-    """Return the options that a text names."""
-    return set(_OPTION.findall(text))
+    """Return the options that a text names, but for those of other programs."""
+    return set(_OPTION.findall(_OTHERS.sub("", text)))

@@ -34,7 +34,6 @@ PAGES = sorted(
     )
 )  # fmt: skip
 MODULES = sorted(TOP.glob("dvskit/**/*.py"))
-OTHERS = {"--nproc-per-node", "--merge", "--layout"}  # options of torchrun and h5repack
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(TOP)))
@@ -81,7 +80,7 @@ def test_a_command_in_a_sentence_ends_where_the_sentence_goes_on() -> None:
 
 
 def test_every_option_that_a_text_names_exists() -> None:
-    known = options_of(typer.main.get_command(app)) | OTHERS
+    known = options_of(typer.main.get_command(app))
     for module in MODULES:
         if module == TOP / "dvskit" / "cli" / "__init__.py":
             continue  # it has those that people look for in vain
