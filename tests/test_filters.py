@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from dvskit import Events
-from dvskit.errors import ConfigError, GeometryError
+from dvskit.errors import ConfigError, EventsError, GeometryError
 from dvskit.events import EventsSource, Size, read_all
-from dvskit.filters import Crop, FilteredSource, Fit, Placement, TimeWindow
+from dvskit.filters import Crop, FilteredSource, Fit, Placement, TimeWindow, as_filter, chain
 from tests.test_events import make
 
 FILTERS = [
@@ -126,3 +126,51 @@ def test_what_a_fit_leaves_out_at_the_edges_is_counted_in_each_pass():
     fitted = [step(events[start : start + 7]) for start in range(0, 103, 7)]
     assert sum(map(len, fitted)) == 102
     assert step.dropped == 1
+
+
+def only_on(events):
+    return events[events.p]
+
+
+@pytest.mark.parametrize("cut", [1, 7, 64])
+def test_a_plain_function_filters_events_and_sources_however_they_are_cut(cut):
+    events = make(500)
+    expected = only_on(events[events.t >= 100])
+    assert chain(TimeWindow(100), only_on)(events) == expected
+    step = as_filter(only_on).start(events.size)
+    parts = [step(events[start : start + cut]) for start in range(0, len(events), cut)]
+    assert Events.concatenate(parts) == only_on(events)
+    assert step.dropped == len(events) - len(only_on(events))
+    source = FilteredSource(EventsSource(events), only_on)
+    assert read_all(source) == only_on(events)
+    assert source.dropped == step.dropped
+
+
+def test_a_filter_made_of_a_function_is_the_same_filter():
+    assert as_filter(only_on) == as_filter(only_on)
+    assert as_filter(Crop(0, 0, 5, 5)) == Crop(0, 0, 5, 5)
+    assert "only_on" in repr(chain(only_on))
+
+
+def test_a_function_is_not_called_without_events():
+    def last(events):
+        return events[events.t == events.t[-1]]
+
+    assert len(chain(last)(make(500)[:0])) == 0
+
+
+@pytest.mark.parametrize(
+    ("function", "words"),
+    [
+        (lambda events: None, "returned NoneType; return Events of 20x10"),
+        (lambda events: Crop(0, 0, 5, 5)(events), "returned Events of 5x5; return"),
+    ],
+)
+def test_a_function_that_returns_anything_but_events_of_its_size_is_refused(function, words):
+    with pytest.raises(EventsError, match=words):
+        chain(function)(make(500))
+
+
+def test_a_class_is_no_filter():
+    with pytest.raises(ConfigError, match=r"Crop is a class, no filter; pass Crop\(\.\.\.\)"):
+        chain(Crop)

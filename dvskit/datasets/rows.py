@@ -16,7 +16,7 @@ from dvskit.datasets.samples import Samples, Stills, named
 from dvskit.datasets.shares import Share
 from dvskit.errors import ConfigError, ShapeError
 from dvskit.events import Events, Size
-from dvskit.filters import Fit
+from dvskit.filters import Fit, chain
 from dvskit.tensors.point_set import PointSet
 from dvskit.tensors.representation import Representation
 
@@ -97,7 +97,7 @@ class Rows:
             t = events.t - events.t[0]
             events = Events.from_checked(t, events.x, events.y, events.p, events.size)
         drawn = given.vary.draw(rng)
-        self._represent(drawn.start(events.size)(events), weight, 0, out, rng)
+        self._represent(chain(drawn)(events), weight, 0, out, rng)
         if given.relabel is None:
             return row
         name = given.relabel(self.classes[row.label], drawn)

@@ -1,8 +1,9 @@
 """Events to Events: frozen parameters, and a step that holds the state of one pass.
 
-A filter is called with Events or a Source, `Crop(0, 0, 64, 48)(events)`, and
-`chain` puts several one behind the other. On the command line, and in TOML, each has a name:
-`dvskit convert in.raw out.raw --filter background_activity:5ms`, in Python `filter_from("...")`.
+A filter is called with Events or a Source: `Crop(0, 0, 64, 48)(events)`. `chain` applies several in
+order, and plain functions from Events to Events too. On the command line and in TOML each filter
+has a name: `dvskit convert in.raw out.raw --filter background_activity:5ms`, in Python
+`filter_from("...")`.
 
     by when pixels fired   BackgroundActivity, Refractory
     by pixel               Crop, Mask, HotPixel, DropArea, DropPixels
@@ -34,7 +35,16 @@ from dvskit.filters.affine import (
     Transpose,
     Zoom,
 )
-from dvskit.filters.base import CallableFilter, Chain, FilteredSource, Step, Tally, chain, finish
+from dvskit.filters.base import (
+    CallableFilter,
+    Chain,
+    FilteredSource,
+    Step,
+    Tally,
+    as_filter,
+    chain,
+    finish,
+)
 from dvskit.filters.chance import DropEvents, Noise, SpatialJitter, TemporalJitter
 from dvskit.filters.denoising import BackgroundActivity, HotPixel, Refractory, hot_pixels
 from dvskit.filters.fit import Fit, FitStep, Placement, Undistort
@@ -96,6 +106,7 @@ __all__ = [
     "Varied",
     "Vary",
     "Zoom",
+    "as_filter",
     "chain",
     "cropped_size",
     "cut_mix",

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple, overload
 
 from dvskit._arguments import check_fields
-from dvskit.errors import ConfigError
+from dvskit.errors import ConfigError, EventsError
 from dvskit.events import (
     Events,
     EventsSource,
@@ -125,16 +126,73 @@ def learned(chosen: Filter, source: Source) -> Filter:
     return learn(source) if learn is not None and again else chosen
 
 
+Function = Callable[[Events], Events]
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionFilter(CallableFilter):
+    """A plain function as a Filter: see `as_filter`."""
+
+    function: Function
+
+    def start(self, size: Size) -> FunctionStep:
+        """Return the step of one pass: the function, called with each block that has events."""
+        return FunctionStep(self.function, size)
+
+
+class FunctionStep(Step):
+    """A pass of a `FunctionFilter`; nothing is held back."""
+
+    def __init__(self, function: Function, size: Size) -> None:
+        super().__init__(size)
+        self._function = function
+
+    def __call__(self, events: Events) -> Events:
+        """Return what the function makes of a block. Raises EventsError for another result."""
+        if not len(events):
+            return events
+        given = self._function(events)
+        if not isinstance(given, Events) or given.size != self.size:
+            found = f"Events of {given.size}" if isinstance(given, Events) else type(given).__name__
+            raise EventsError(
+                f"filter {_name_of(self._function)} returned {found}; return Events of {self.size}"
+            )
+        self.dropped += max(len(events) - len(given), 0)
+        self.added += max(len(given) - len(events), 0)
+        return given
+
+
+def as_filter(given: Filter | Function) -> Filter:
+    """Return a Filter: as given, or made of a plain function of Events that returns Events.
+
+    A function is called with each block of a stream that has events, and returns Events of the same
+    size in time order. It keeps no state, and it decides about each event by itself: blocks may be
+    cut anywhere, so `lambda e: e[::2]` starts anew in each. A filter with state has `start`: derive
+    it from `CallableFilter`.
+    Raises ConfigError for anything else and for a class instead of an instance.
+    """
+    if isinstance(given, type):
+        raise ConfigError(f"{given.__name__} is a class, no filter; pass {given.__name__}(...)")
+    if hasattr(given, "start"):
+        return given
+    if not callable(given):
+        raise ConfigError(
+            f"{given!r} is no filter; pass a Filter, or a function that takes and returns Events"
+        )
+    return FunctionFilter(given)
+
+
+def _name_of(function: Function) -> str:
+    return getattr(function, "__qualname__", type(function).__name__)
+
+
 class Chain(CallableFilter):
     """Filters one behind the other, the first one first."""
 
     __slots__ = ("filters",)
 
-    def __init__(self, filters: Sequence[Filter]) -> None:
-        self.filters = tuple(filters)
-        for each in self.filters:
-            if not hasattr(each, "start"):
-                raise ConfigError(f"{each!r} is no filter; pass filters alone, as in chain(a, b)")
+    def __init__(self, filters: Sequence[Filter | Function]) -> None:
+        self.filters = tuple(map(as_filter, filters))
 
     def __eq__(self, other: object) -> bool:
         return self.filters == other.filters if isinstance(other, Chain) else NotImplemented
@@ -224,11 +282,11 @@ def tally_of(chosen: Filter, step: Any) -> list[Tally]:
     return [Tally(chosen, getattr(step, "dropped", 0), getattr(step, "added", 0))]
 
 
-def chain(*filters: Filter) -> Chain:
-    """Return one filter that does what `filters` do, one behind the other: `chain(a, b)(events)`.
+def chain(*filters: Filter | Function) -> Chain:
+    """Return one filter that applies `filters` in order: `chain(a, b)(events)`.
 
-    Any Filter will do, also one of your own that only has `start`. Without any, events stay as they
-    are.
+    Each is a Filter, of your own too (only `start` is needed), or a function: see `as_filter`.
+    Without any, events stay as they are.
     """
     return Chain(filters)
 
@@ -240,10 +298,10 @@ class FilteredSource(ReadableSource):
     events it holds back what it learns from.
     """
 
-    def __init__(self, source: Source, chosen: Filter) -> None:
+    def __init__(self, source: Source, chosen: Filter | Function) -> None:
         self.source = source
-        self.filter = chosen
-        self._filter, self._step = chosen, chosen.start(source.size)
+        self.filter = self._filter = as_filter(chosen)
+        self._step = self.filter.start(source.size)
         self.size = self._step(Events.empty(source.size)).size
 
     def __iter__(self) -> Iterator[Events]:
