@@ -233,7 +233,7 @@ def test_the_public_names_stand():
         ("encoders.moving_window", "(signal, *, window, threshold)"),
         ("encoders.hsa", "(signal, *, response)"),
         ("encoders.bsa", "(signal, *, response, threshold=0.955)"),
-        ("encoders.signed_poisson", "(values, steps, *, generator)"),
+        ("encoders.signed_poisson", "(values, steps, *, generator=None)"),
         ("datasets.open_samples", None),
         ("training.train", None),
         ("training.evaluate", None),

@@ -275,7 +275,7 @@ def test_parameters_that_cannot_be_meant_are_errors(make, said):
         (lambda n, x: SpikeResponseNetwork(6), "sizes is 6; whole numbers in a row"),
         (lambda n, x: SpikeResponseNetwork((6.5, 3)), "sizes is .* whole numbers in a row"),
         (lambda n, x: SpikeProp(3, Synapses(), generator=1), "SpikeProp: sizes is 3; whole"),
-        (lambda n, x: SpikeProp([3, 1], Synapses(), generator=None), "generator is None; a torch"),
+        (lambda n, x: SpikeProp([3, 1], Synapses(), generator="1"), "generator is '1'; a torch"),
         (lambda n, x: VanRossum().distance(x, x[:, :1]), "meant to have the same shape"),
         (lambda n, x: STDP().run(x.numpy(), x.numpy(), x[0]), "take torch.from_numpy"),
         (lambda n, x: STDP().step(None, x[0], x[0], x[0]), "state is a NoneType; begin with start"),

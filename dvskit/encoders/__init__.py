@@ -16,8 +16,9 @@ Signals (T, ...), of any number of channels, become spikes in the same steps:
     hsa, bsa                       the signal as a sum of impulse responses of a filter
 
 `decode_<name>` gives values or signals back, `reconstruction_error` says how well, and
-`two_channels` makes OFF and ON channels of signed spikes. Randomness comes from a generator or seed
-that the caller names. What is encoded keeps its dtype and its device; spikes have no gradient.
+`two_channels` makes OFF and ON channels of signed spikes. Random spikes come from torch's default
+generator, or from the generator or seed that is passed. What is encoded keeps its dtype and its
+device; spikes have no gradient.
 
     >>> t = torch.arange(1000) / 1000
     >>> sine = torch.sin(2 * torch.pi * 2 * t)

@@ -21,14 +21,18 @@ _BLOCK = 2048  # channels; the rows under a filter stay in the cache
 
 
 def generator_from(
-    given: torch.Generator | int, name: str, what: str, device: torch.device | None = None
-) -> torch.Generator:
-    """Return a generator as it is given, or a new one on `device` of a seed.
+    given: torch.Generator | int | None,
+    name: str,
+    what: str,
+    device: torch.device | None = None,
+) -> torch.Generator | None:
+    """Return a generator as given, or a new one on `device` of a seed.
 
-    Raises ArgumentError for what is neither, in the words of the function `name` and its argument
-    `what`; ConfigError for a seed that torch does not take.
+    None stays None: torch's functions then draw from torch's default generator.
+    Raises ArgumentError for anything else, naming the function `name` and its argument `what`;
+    ConfigError for a seed that torch does not take.
     """
-    if isinstance(given, torch.Generator):
+    if given is None or isinstance(given, torch.Generator):
         return given
     if isinstance(given, bool) or not hasattr(type(given), "__index__"):
         raise ArgumentError(

@@ -31,7 +31,7 @@ _QUIET = 0.1  # Bohte et al. 2002: of times 0 to 10, those after 9 are no spike
 
 
 @check_arguments
-def poisson(image: Tensor, steps: int, *, generator: torch.Generator | int) -> Tensor:
+def poisson(image: Tensor, steps: int, *, generator: torch.Generator | int | None = None) -> Tensor:
     """Spike in each step with probability `image`, independently: a rate code.
 
     `image` (..., H, W), or any shape, holds probabilities in [0, 1]. Returns (steps, ...) of the
@@ -43,16 +43,19 @@ def poisson(image: Tensor, steps: int, *, generator: torch.Generator | int) -> T
     A rate that changes with time, `rates` (T, ...), is `poisson(rates, 1, generator=g)[0]`.
 
     `generator` is a torch.Generator on the device of `image`, which moves on, or a seed: the same
-    seed gives the same spikes. Raises ShapeError for an image of integers, ConfigError for values
-    outside [0, 1], steps below 1, or what is neither generator nor seed.
+    seed gives the same spikes. Without it torch's default generator is used (`torch.manual_seed`).
+    Raises ShapeError for an image of integers, ConfigError for values outside [0, 1], steps below
+    1, or another kind of generator.
     """
     check_fractions(image, steps, "poisson")
-    generator = generator_from(generator, "poisson", "generator", image.device)
-    return _draw(image, steps, generator).to(image.dtype)
+    drawn_by = generator_from(generator, "poisson", "generator", image.device)
+    return _draw(image, steps, drawn_by).to(image.dtype)
 
 
 @check_arguments
-def signed_poisson(values: Tensor, steps: int, *, generator: torch.Generator | int) -> Tensor:
+def signed_poisson(
+    values: Tensor, steps: int, *, generator: torch.Generator | int | None = None
+) -> Tensor:
     """Spike in each step with probability |values|, as +1 or -1 by the sign of the value.
 
     `values`, of any shape, lie in [-1, 1]. Returns (steps, ...) of their dtype: -1, 0 or 1. The
@@ -68,8 +71,8 @@ def signed_poisson(values: Tensor, steps: int, *, generator: torch.Generator | i
     True
     """
     check_fractions(values, steps, "signed_poisson", lowest=-1.0)
-    generator = generator_from(generator, "signed_poisson", "generator", values.device)
-    drawn = _draw(values.detach().abs(), steps, generator)
+    drawn_by = generator_from(generator, "signed_poisson", "generator", values.device)
+    drawn = _draw(values.detach().abs(), steps, drawn_by)
     sign = values.detach().sign().to(torch.int8)
     return (drawn.view(torch.int8) * sign).to(values.dtype)
 
@@ -87,7 +90,7 @@ def decode_poisson(spikes: Tensor) -> Tensor:
     return counted.mean(0).to(decoded_dtype(spikes))
 
 
-def _draw(chances: Tensor, steps: int, generator: torch.Generator) -> Tensor:
+def _draw(chances: Tensor, steps: int, generator: torch.Generator | None) -> Tensor:
     # Drawn in float32 whatever the image is: in half precision the chance would be off.
     drawn = torch.empty((steps, *chances.shape), device=chances.device, dtype=torch.float32)
     return drawn.uniform_(generator=generator) < chances

@@ -77,7 +77,8 @@ class SpikePropLayer(nn.Module):
 
     `weight` (outputs, inputs, delays) is drawn uniformly from [0, 2 m), so that inputs all at one
     time drive an average neuron to `drive` times its threshold. `generator` is a torch.Generator
-    or a seed. Raises ConfigError for sizes below 1 or a drive not above 0.
+    or a seed; without it torch's default generator is used. Raises ConfigError for sizes below 1
+    or a drive not above 0.
     """
 
     def __init__(
@@ -86,7 +87,7 @@ class SpikePropLayer(nn.Module):
         outputs: int,
         synapses: Synapses,
         *,
-        generator: torch.Generator | int,
+        generator: torch.Generator | int | None = None,
         drive: float = 2.0,
     ) -> None:
         super().__init__()
@@ -96,9 +97,9 @@ class SpikePropLayer(nn.Module):
             )
         if not (math.isfinite(drive) and drive > 0):
             raise ConfigError(f"SpikePropLayer: drive = {drive} is not a finite number above 0")
-        generator = generator_from(generator, "SpikePropLayer", "generator")
         self.synapses = synapses
-        drawn = torch.rand(outputs, inputs, len(synapses.delays), generator=generator)
+        drawn_by = generator_from(generator, "SpikePropLayer", "generator")
+        drawn = torch.rand(outputs, inputs, len(synapses.delays), generator=drawn_by)
         mean = drive * synapses.threshold / (inputs * _highest(synapses))
         self.weight = nn.Parameter(2 * mean * drawn)
 
@@ -136,16 +137,16 @@ class SpikeProp(nn.Module):
         sizes: Sequence[int],
         synapses: Synapses,
         *,
-        generator: torch.Generator | int,
+        generator: torch.Generator | int | None = None,
         drive: float = 2.0,
     ) -> None:
         super().__init__()
         sizes = checked_sizes("SpikeProp", "sizes", sizes)
         if len(sizes) < 2:
             raise ConfigError(f"SpikeProp: sizes = {list(sizes)}; name inputs and outputs at least")
-        generator = generator_from(generator, "SpikeProp", "generator")
+        drawn_by = generator_from(generator, "SpikeProp", "generator")
         self.layers = nn.ModuleList(
-            SpikePropLayer(inputs, outputs, synapses, generator=generator, drive=drive)
+            SpikePropLayer(inputs, outputs, synapses, generator=drawn_by, drive=drive)
             for inputs, outputs in pairwise(sizes)
         )
 
