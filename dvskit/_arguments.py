@@ -7,7 +7,8 @@ import inspect
 from collections.abc import Callable
 from dataclasses import MISSING, field, fields
 from os import PathLike, fspath
-from typing import Any, TypeVar
+from types import NoneType, UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin
 
 from dvskit.errors import ArgumentError, did_you_mean
 
@@ -48,7 +49,9 @@ class _Check:
         self._name, self._globals = name, function.__globals__
         self._signature = inspect.signature(function)
         self._parameters = [
-            each for each in self._signature.parameters.values() if each.name not in ("self", "cls")
+            each.replace(annotation=_written(each.annotation))
+            for each in self._signature.parameters.values()
+            if each.name not in ("self", "cls")
         ]
         self._kinds = {each.name: _kinds(each) for each in self._parameters}
         every = self._signature.parameters.values()
@@ -174,18 +177,31 @@ class _Check:
         return f"{_said(value)}; {kind} is meant{fix}"
 
 
+def _written(annotation: Any) -> str:
+    """Return an annotation as text, also in a module that evaluates its annotations."""
+    if isinstance(annotation, str):
+        return annotation
+    if annotation is inspect.Parameter.empty:
+        return ""
+    if get_origin(annotation) in (Union, UnionType):
+        return " | ".join(map(_written, get_args(annotation)))
+    if annotation is NoneType:
+        return "None"
+    if get_origin(annotation) is PathLike:
+        return "PathLike[str]"
+    return annotation.__name__ if isinstance(annotation, type) else repr(annotation)
+
+
 def _kinds(parameter: inspect.Parameter) -> set[str]:
-    """Return the parts of an annotation as they are written; none of what is collected."""
+    """Return the parts of an annotation; none for `*args`, `**kwargs` and without an annotation."""
     collects = parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
-    if collects or not isinstance(parameter.annotation, str):
+    if collects or not parameter.annotation:
         return set()
     return {part.strip() for part in parameter.annotation.split("|")}
 
 
-def _is_of_events(annotation: Any) -> bool:
-    return isinstance(annotation, str) and annotation.startswith("Events | Source") and (
-        "PathLike" not in annotation
-    )  # fmt: skip
+def _is_of_events(annotation: str) -> bool:
+    return annotation.startswith("Events | Source") and "PathLike" not in annotation
 
 
 def _is_number(value: Any, *, whole: bool) -> bool:

@@ -18,6 +18,11 @@ from tests.test_events import make
 EVENTS = make(300)
 FRAMES = np.random.default_rng(0).random((5, 20, 30))
 
+REPRESENTATIONS = [
+    "AveragedTimeSurface", "Binary", "Counts", "DecayedCounts", "EventFrames", "LastTimes",
+    "PointSet", "Signed", "TimeSurface", "Tore", "VoxelGrid",
+]  # fmt: skip
+
 CALLED = [
     "open_events", "load_events", "save_events", "progress", "Events", "Emulator",
     "EmulatorParams", "emulate", "formats.open_sink", "emulator.emulate_batch",
@@ -47,6 +52,14 @@ CALLED = [
     "training.classify_image",
     "training.classify_spans", "training.load_model", "training.save_model",
     "training.load_config", "training.observe", "training.sweep",
+    *[f"tensors.{name}" for name in REPRESENTATIONS],
+    *[f"filters.{kind.__name__}" for kind in filters.filter_names().values()],
+    "filters.Vary", "filters.NDA", "datasets.Batches", "datasets.Share", "datasets.Cache",
+    "datasets.Encode", "datasets.StillBatches", "datasets.Saccades", "datasets.Emulation",
+    "datasets.TonicSamples", "datasets.from_tonic", "datasets.open_samples",
+    "datasets.open_public", "datasets.open_stills", "datasets.split_samples",
+    "training.Config", "training.DataConfig", "training.InputConfig", "training.LoopConfig",
+    "training.Model",
 ]  # fmt: skip
 
 
@@ -104,6 +117,7 @@ def test_a_name_that_there_is_not_is_told_of_every_call(name):
         (lambda: filters.Crop(0, 0, 4, 4, 5), "5 is one argument too many; pass Crop(x, y,"),
         (lambda: filters.Crop(0, 0, 1.5, 4), "Crop: width is 1.5; a whole number is meant"),
         (lambda: filters.chain("a"), "'a' is no filter"),
+        (lambda: tensors.VoxelGrid(5), "VoxelGrid: 5 needs a name, such as bins=5"),
         (lambda: EmulatorParams.preset("DAVIS364"), "did you mean 'DAVIS346'?"),
         (lambda: EmulatorParams.preset(None), "EmulatorParams.preset: name is None; a name or"),
         (lambda: dvskit.Emulator("nosy"), "unknown preset 'nosy'; did you mean 'noisy'?"),
@@ -171,3 +185,28 @@ def test_arguments_are_bound_as_python_binds_them():
                 check._bind(args, kwargs)
         else:
             assert check._bind(args, kwargs) == expected
+
+
+@pytest.mark.parametrize("future", ["", "from __future__ import annotations\n"])
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        ("f('a')", "f: count is 'a'; a whole number is meant"),
+        ("f(1, path=3)", "f: path is 3; the path of a file or a folder is meant"),
+        ("f(1, events=2)", r"f: events is 2; Events is meant: events=Events\(\.\.\.\)"),
+        ("f(1, share='b')", "f: share is 'b'; a number is meant"),
+    ],
+)
+def test_arguments_are_checked_however_a_module_evaluates_annotations(future, call, words):
+    source = future + (
+        "from os import PathLike\n"
+        "from dvskit import Events\n"
+        "def f(count: int, *, path: str | PathLike[str] = '', events: Events | None = None,\n"
+        "      share: float | None = None, more=None): return count\n"
+    )
+    names = {}
+    exec(compile(source, "module", "exec", dont_inherit=True), names)
+    names["f"] = check_arguments(names["f"])
+    assert eval("f(1, path='a', events=None, share=0.5, more='x')", names) == 1
+    with pytest.raises(ArgumentError, match=words):
+        eval(call, names)

@@ -123,7 +123,7 @@ def test_a_span_left_out_lies_within_the_sample():
      ("jitter_us", 1e9), ("duration_us", 0.5)],
 )  # fmt: skip
 def test_bounds_out_of_range_are_refused(name, value):
-    with pytest.raises(ConfigError, match=f"Vary: {name}="):
+    with pytest.raises(ConfigError, match=f"Vary: {name}(=| is )"):
         Vary(**{name: value})
 
 

@@ -16,6 +16,7 @@ from weakref import WeakSet
 
 from numpy.typing import NDArray
 
+from dvskit._arguments import check_arguments
 from dvskit.datasets.kept_samples import DamagedEntryError, pack, unpack
 from dvskit.errors import CacheWarning, ConfigError, warn
 from dvskit.formats.index_cache import cache_folder
@@ -49,6 +50,7 @@ class Entry(NamedTuple):
     size: int
 
 
+@check_arguments
 class Cache:
     """Arrays under keys, in a folder that any number of threads and processes share.
 

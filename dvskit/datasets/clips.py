@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
+from dvskit._arguments import check_arguments
 from dvskit.emulator import Emulator, EmulatorParams
 from dvskit.emulator.model import RESULTS_VERSION
 from dvskit.emulator.params import as_params, preset_size
@@ -20,6 +21,7 @@ from dvskit.video.light import checked_light
 from dvskit.video.source import checked_fps
 
 
+@check_arguments
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Emulation:
     """How the frames of a clip become the events of a sample.

@@ -11,6 +11,7 @@ from typing import Self
 
 import numpy as np
 
+from dvskit._arguments import check_arguments
 from dvskit.datasets.clips import emulated
 from dvskit.datasets.samples import Sample, Samples
 from dvskit.emulator import EmulatorParams
@@ -108,6 +109,7 @@ class PeopleSamples(Samples):
         return digest_of((drawn, content, sensor, *map(str, (*own, *given))))
 
 
+@check_arguments
 class DrawnSamples(PeopleSamples):
     """People drawn from a seed, each making a gesture before a sensor of her own.
 

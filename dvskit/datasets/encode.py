@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from dvskit import encoders
+from dvskit._arguments import check_arguments
 from dvskit.datasets.ahead import made_ahead
 from dvskit.datasets.samples import Images, Stills, named
 from dvskit.datasets.shares import WHOLE, Share, batch_sizes, check_classes, planned, rows_of
@@ -103,6 +104,7 @@ def encode_images(
     return spikes if encoder == "direct" else spikes.to(torch.uint8)
 
 
+@check_arguments
 @dataclass(frozen=True, slots=True)
 class Encode:
     """Still images as spikes: what a batch takes for stills, `encode(image, rng)`.
@@ -135,11 +137,6 @@ class Encode:
         if isinstance(self.encoder, str) and self.encoder not in ENCODERS:
             raise ConfigError(
                 f"no encoder {self.encoder!r}; {did_you_mean(self.encoder, ENCODERS)}"
-            )
-        if not isinstance(self.changes, StillChanges):
-            raise ConfigError(
-                f"changes = {self.changes!r}: dvskit.datasets.StillChanges is meant; Vary changes "
-                "events"
             )
         if self.channels not in (1, 2):
             raise ConfigError(f"channels = {self.channels}; 1 or 2 is meant")
@@ -188,6 +185,7 @@ _AHEAD = 2
 _ORDER, _BATCH = range(2)
 
 
+@check_arguments
 @dataclass(frozen=True, eq=False)
 class StillBatches:
     """Batches of encoded images for training and for evaluation, the same ones for a seed.

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dvskit._arguments import check_arguments
 from dvskit._threads import thread_count
 from dvskit.datasets.ahead import made_ahead
 from dvskit.datasets.cache import Cache
@@ -51,6 +52,7 @@ class Fitted(NamedTuple):
     total: int
 
 
+@check_arguments
 @dataclass(frozen=True, eq=False)
 class Batches:
     """Batches of samples for training and for evaluation, the same ones for a seed.

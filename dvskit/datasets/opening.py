@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
 
+from dvskit._arguments import check_arguments
 from dvskit.datasets.clips import Emulation
 from dvskit.datasets.files import FileSamples, Found, LeftOut, failures
 from dvskit.datasets.kinds import Reading, kind_of
@@ -43,6 +44,7 @@ _LISTS = (".csv", ".tsv", ".txt")
 _PACKED = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar", ".zst")
 
 
+@check_arguments
 def open_samples(
     path: str | PathLike[str],
     *,

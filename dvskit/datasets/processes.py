@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from dvskit._arguments import check_arguments
 from dvskit.datasets.rows import Row
 from dvskit.datasets.shares import Plan, rows_of
 from dvskit.errors import ConfigError
@@ -118,6 +119,7 @@ class Place(NamedTuple):
     row: int
 
 
+@check_arguments
 class BatchesDataset(Dataset[tuple[Tensor, int]]):
     """The samples of `Batches`, for torch's DataLoader: the same batches, made by its processes.
 
@@ -175,6 +177,7 @@ class BatchesDataset(Dataset[tuple[Tensor, int]]):
         return torch.stack(tensors, self.batches.batch_axis), torch.tensor(labels)
 
 
+@check_arguments
 class EpochBatches(Sampler[list[Place]]):
     """Says which samples each batch has, for torch's DataLoader: a pass is an epoch.
 

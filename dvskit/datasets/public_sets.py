@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 
+from dvskit._arguments import check_arguments
 from dvskit.datasets.clips import Emulation
 from dvskit.datasets.files import FileSamples
 from dvskit.datasets.kinds import Reading
@@ -55,6 +56,7 @@ class PublicSet:
     open: Callable[[Path, Reading], Samples | None]
 
 
+@check_arguments
 def open_public(name: str, folder: str | PathLike[str], *, strict: bool = True) -> Samples:
     """Open a public data set in the folder that it was unpacked to.
 

@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from dvskit._arguments import check_arguments
 from dvskit.emulator import Emulator, EmulatorParams
 from dvskit.events import Events, Size
 
@@ -27,6 +28,7 @@ _FINE = 4  # parts of a pixel: the picture is blurred and moved between pixels a
 _MARGIN = 4  # pixels of background around the picture, for its blur
 
 
+@check_arguments
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Saccades:
     """How an image is shown on a screen, how it moves on the sensor, and what the sensor is like.

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dvskit._arguments import check_arguments
 from dvskit.datasets.samples import Samples, Stills
 from dvskit.errors import ConfigError
 from dvskit.events import Filter
@@ -65,6 +66,7 @@ class Varying(Protocol):
         """Return a filter; the same for the same state of the generator."""
 
 
+@check_arguments
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Share:
     """What of each batch comes from one set, and how it is changed.

@@ -11,6 +11,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 
+from dvskit._arguments import check_arguments
 from dvskit.datasets.dealing import check_leaks, dealt, place_of, units_of
 from dvskit.datasets.samples import Sample, Samples, Stills, class_names
 from dvskit.errors import ConfigError
@@ -41,6 +42,7 @@ class SplitSamples(NamedTuple, Generic[Set]):
         return Split(*(list(part.rows) for part in self))
 
 
+@check_arguments
 def split_by_share(
     samples: Set, *, validation: float, test: float, seed: int = 0
 ) -> SplitSamples[Set]:
@@ -55,6 +57,7 @@ def split_by_share(
     return _chosen(samples, split)
 
 
+@check_arguments
 def split_by_group(
     samples: Set, *, validation: float, test: float, seed: int = 0
 ) -> SplitSamples[Set]:
@@ -114,6 +117,7 @@ def split_as_listed(samples: Set, *, validation: float = 0.0, seed: int = 0) -> 
     return _chosen(samples, parts)
 
 
+@check_arguments
 def k_fold(
     samples: Set, folds: int, *, validation: float = 0.0, seed: int = 0
 ) -> list[SplitSamples[Set]]:
@@ -135,6 +139,7 @@ def k_fold(
     return [_with_test(samples, test, validation, (seed, fold)) for fold, test in enumerate(tested)]
 
 
+@check_arguments
 def leave_one_group_out(
     samples: Set, *, validation: float = 0.0, seed: int = 0
 ) -> list[SplitSamples[Set]]:
@@ -222,6 +227,7 @@ def _chosen(samples: Set, split: Iterable[Sequence[Sample]]) -> SplitSamples[Set
     return SplitSamples(*(samples.only(part) for part in split))
 
 
+@check_arguments
 def split_samples(samples: Sequence[Sample], *, validation: float, test: float, seed: int) -> Split:
     """Split each class into train, validation and test, by a seed.
 

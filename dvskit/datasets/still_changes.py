@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from dvskit._arguments import check_arguments
 from dvskit.filters.parameters import check_number
 
 _MOST: dict[str, float] = {
@@ -20,6 +21,7 @@ _UPTO = ("flip_x", "erase", "place_x", "place_y")  # from 0 to 1
 _DRAWN = len(_SIDES) + len(_UPTO) + 2 * _KNOTS**2
 
 
+@check_arguments
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StillChanges:
     """How far still images are changed at random, as another hand or camera would have made them.

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from dvskit._arguments import check_arguments
 from dvskit.datasets.kinds import kind_of
 from dvskit.datasets.saccades import NOMINAL, Saccades, emulate_varied
 from dvskit.datasets.samples import Part, Sample, Samples, Stills
@@ -182,6 +183,7 @@ def is_image(file: Path) -> bool:
     return file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".")
 
 
+@check_arguments
 class MovedStills(Samples):
     """Stills moved along saccades before an emulated sensor, as N-MNIST's images were.
 
@@ -211,6 +213,7 @@ class MovedStills(Samples):
         return digest_of((self.stills.fingerprint(number), given))
 
 
+@check_arguments
 def open_stills(path: str | PathLike[str], parts: Sequence[Part] = ("train", "test")) -> Stills:
     """Open a folder of labelled still images.
 

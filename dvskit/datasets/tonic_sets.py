@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dvskit._arguments import check_arguments
 from dvskit.datasets.samples import Part, Sample, Samples
 from dvskit.errors import ConfigError, DvskitError, GeometryError
 from dvskit.events import Events, Filter, Size, as_size
@@ -15,6 +16,7 @@ from dvskit.filters import chain
 from dvskit.formats.content import digest_of
 
 
+@check_arguments
 class TonicSamples(Samples):
     """A tonic data set as Samples.
 
@@ -108,6 +110,7 @@ def _class_names(dataset: Any) -> dict[Any, str]:
     return {}
 
 
+@check_arguments
 def from_tonic(
     dataset: Any, *, size: tuple[int, int] | None = None
 ) -> Iterator[tuple[Events, Any]]:
@@ -128,6 +131,7 @@ def _events(array: Any, size: Size, name: str) -> Events:
         raise type(error)(f"{name}: {error}") from error
 
 
+@check_arguments
 def in_tonic(chosen: Filter, sensor_size: Sequence[int]) -> Callable[[NDArray[Any]], NDArray[Any]]:
     """Return a filter as a transform of tonic's: `Compose([in_tonic(Crop(...), size), ...])`.
 

@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit._arguments import checked
+from dvskit._arguments import check_arguments, checked
 from dvskit.events import Size
 from dvskit.filters.parameters import check_choice, check_number, check_whole
 from dvskit.filters.pixel_map import Axes, PixelMap, Places
@@ -27,6 +27,7 @@ _MOST = 1e6
 _ROUNDING = 1e-9  # what lies between two pixels but for rounding goes to the same of them
 
 
+@check_arguments
 @dataclass(frozen=True, slots=True)
 class Flip(PixelMap):
     """Mirror the sensor: axis x swaps left and right, y swaps top and bottom, xy both.
@@ -45,6 +46,7 @@ class Flip(PixelMap):
         )
 
 
+@check_arguments
 @dataclass(frozen=True, slots=True)
 class Transpose(PixelMap):
     """Swap x and y, and the width and height of the sensor."""
@@ -58,6 +60,7 @@ class Transpose(PixelMap):
         return Axes(_counted(size.height), _counted(size.width), swap=True)
 
 
+@check_arguments
 @dataclass(frozen=True, slots=True)
 class QuarterTurn(PixelMap):
     """Turn the sensor by `turns` quarters, clockwise as one sees it; its size turns with it."""
@@ -103,6 +106,7 @@ class _AboutTheMiddle(PixelMap):
         return found
 
 
+@check_arguments
 @dataclass(frozen=True, slots=True)
 class Affine(_AboutTheMiddle):
     """Map pixels by a matrix about the middle: x' = xx x + xy y + x_px, y' = yx x + yy y + y_px.
@@ -123,6 +127,7 @@ class Affine(_AboutTheMiddle):
         return tuple(float(each) for each in astuple(self))  # type: ignore[return-value]
 
 
+@check_arguments
 @dataclass(frozen=True, slots=True)
 class Rotate(_AboutTheMiddle):
     """Turn about the middle by an angle in degrees, clockwise as one sees it."""
@@ -136,6 +141,7 @@ class Rotate(_AboutTheMiddle):
         return math.cos(angle), -math.sin(angle), math.sin(angle), math.cos(angle), 0.0, 0.0
 
 
+@check_arguments
 @dataclass(frozen=True, slots=True)
 class Zoom(_AboutTheMiddle):
     """Zoom in (a factor above 1) or out, about the middle."""
@@ -149,6 +155,7 @@ class Zoom(_AboutTheMiddle):
         return factor, 0.0, 0.0, factor, 0.0, 0.0
 
 
+@check_arguments
 @dataclass(frozen=True, slots=True)
 class Shear(_AboutTheMiddle):
     """Shear by angles in degrees: along x, rows move by tan(x_deg) of their y; along y likewise."""
@@ -172,6 +179,7 @@ class _ByPixels(PixelMap):
     y_px: int = checked(check_whole, -32767, 32767, default=0)
 
 
+@check_arguments
 @dataclass(frozen=True, slots=True)
 class Shift(_ByPixels):
     """Move by whole pixels, to the right and downwards."""
@@ -186,6 +194,7 @@ def _shifted(count: int, by: int) -> NDArray[np.int16]:
     return np.where((at >= 0) & (at < count), at, -1).astype(np.int16)
 
 
+@check_arguments
 @dataclass(frozen=True, slots=True)
 class Roll(_ByPixels):
     """Move by whole pixels; what leaves the sensor comes in again on the other side."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit._arguments import checked
+from dvskit._arguments import check_arguments, checked
 from dvskit.errors import EventsError
 from dvskit.events import Events, Size
 from dvskit.filters.base import Blockwise, CallableFilter, Step
@@ -21,6 +21,7 @@ _LONGEST_JITTER_US = 100_000.0
 _MOST = 200_000_000  # events added at once
 
 
+@check_arguments
 @dataclass(frozen=True, slots=True)
 class DropEvents(CallableFilter):
     """Leave out each event with the chance `share`, drawn for its number in the stream."""
@@ -48,6 +49,7 @@ class DropEvents(CallableFilter):
         return Blockwise(left, size)
 
 
+@check_arguments
 @dataclass(frozen=True, slots=True)
 class SpatialJitter(CallableFilter):
     """Move each event by a normal random number of pixels, in x and in y, rounded to pixels.
@@ -83,6 +85,7 @@ class SpatialJitter(CallableFilter):
         return Blockwise(moved, size)
 
 
+@check_arguments
 @dataclass(frozen=True, slots=True)
 class TemporalJitter(CallableFilter):
     """Move the time of each event by a normal random number of microseconds, and sort again.
@@ -172,6 +175,7 @@ class TemporalJitterStep(Step):
         return Events.from_checked(*out, self.size)
 
 
+@check_arguments
 @dataclass(frozen=True, slots=True)
 class Noise(CallableFilter):
     """Add events that every pixel has alike, at `hz` a second, from the first event to the last.

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit._arguments import checked
+from dvskit._arguments import check_arguments, checked
 from dvskit._threads import run_parts, thread_count
 from dvskit.events import Events, Size, Source, cut
 from dvskit.filters.base import CallableFilter, Step
@@ -28,6 +28,7 @@ _RIVALS = 2
 _ABOVE_RIVALS = 3.0
 
 
+@check_arguments
 @dataclass(frozen=True, slots=True)
 class BackgroundActivity(CallableFilter):
     """Keep an event if a neighbouring pixel has fired in the `within_us` before it, or just then.
@@ -56,6 +57,7 @@ class BackgroundActivity(CallableFilter):
         return RecentStep(size, (size.height + 2, size.width + 2), self.within_us, mark)
 
 
+@check_arguments
 @dataclass(frozen=True, slots=True)
 class Refractory(CallableFilter):
     """Leave out a pixel's events for `period_us` behind each event that is kept.
@@ -127,6 +129,7 @@ class RecentStep(Step):
         self._origin_us += later
 
 
+@check_arguments
 def hot_pixels(
     total: NDArray[np.integer], *, times: float = 5.0, deviations: float = 8.0
 ) -> NDArray[np.bool_]:
@@ -175,6 +178,7 @@ def add_per_pixel(events: Events, counts: NDArray[np.int64]) -> None:
     counts += own.sum(0)
 
 
+@check_arguments
 @dataclass(frozen=True, slots=True)
 class HotPixel(CallableFilter):
     """Leave out the events of hot pixels, as `hot_pixels` marks them by their counts.

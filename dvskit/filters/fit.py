@@ -131,6 +131,7 @@ class Placement:
         return "" if full else ", in the middle"
 
 
+@check_arguments
 @dataclass(frozen=True, slots=True)
 class Undistort(PixelMap):
     """Undo the distortion of a lens, with the same camera matrix (Brown 1971, as OpenCV has it).

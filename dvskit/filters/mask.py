@@ -62,6 +62,7 @@ def cropped_size(crop: Crop, size: Size) -> Size:
     return Size(crop.width, crop.height)
 
 
+@check_arguments
 class Mask(PixelMap):
     """Keep the events of the pixels where `keep`, (H, W) booleans, is true.
 
@@ -122,6 +123,7 @@ class Mask(PixelMap):
         return kept_places(self.keep)
 
 
+@check_arguments
 @dataclass(frozen=True, slots=True)
 class DropArea(PixelMap):
     """Leave out the events of a rectangle, in shares of the sensor's width and height, 0 to 1.
@@ -143,6 +145,7 @@ class DropArea(PixelMap):
         return kept_places(~(columns[None, :] & rows[:, None]))
 
 
+@check_arguments
 @dataclass(frozen=True, slots=True)
 class DropPixels(PixelMap):
     """Leave out all events of a share of the pixels, each chosen with that chance: dead pixels."""

@@ -8,6 +8,7 @@ from dataclasses import MISSING, fields, is_dataclass
 from fractions import Fraction
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from dvskit._arguments import check_arguments
 from dvskit.errors import ConfigError, DvskitError, did_you_mean, one_line
 from dvskit.events import parse_size
 from dvskit.filters import affine, chance, denoising, mask, timing, window
@@ -58,6 +59,7 @@ def _written(name: str, value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
+@check_arguments
 def filter_from(text: str, *, intrinsics: Intrinsics | None = None) -> CallableFilter:
     """Return the filter that a text says: NAME, or NAME:ARGUMENTS.
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dvskit._arguments import checked
+from dvskit._arguments import check_arguments, checked
 from dvskit.errors import EventsError
 from dvskit.events import Events, Size
 from dvskit.filters.base import CallableFilter, Step
@@ -16,6 +16,7 @@ from dvskit.filters.selecting import columns, in_parts
 _MOST_US = 2**62
 
 
+@check_arguments
 @dataclass(frozen=True, slots=True)
 class TimeScale(CallableFilter):
     """Stretch times by a factor above 1, or shorten them: t' = origin + factor (t - origin).
@@ -32,6 +33,7 @@ class TimeScale(CallableFilter):
         return TimesStep(size, float(self.factor), self.origin_us, 0, None)
 
 
+@check_arguments
 @dataclass(frozen=True, slots=True)
 class TimeShift(CallableFilter):
     """Move all times: later, or earlier where `shift_us` is negative.
@@ -46,6 +48,7 @@ class TimeShift(CallableFilter):
         return TimesStep(size, 1.0, 0, int(self.shift_us), None)
 
 
+@check_arguments
 @dataclass(frozen=True, slots=True)
 class StartAt(CallableFilter):
     """Move all times so that the first event is at `start_us`."""
@@ -101,6 +104,7 @@ class TimesStep(Step):
                 )
 
 
+@check_arguments
 @dataclass(frozen=True, slots=True)
 class TimeReversal(CallableFilter):
     """Run the events backwards: the last comes first, t' = first + last - t.

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit._arguments import check_fields, checked
+from dvskit._arguments import check_arguments, check_fields, checked
 from dvskit.errors import ConfigError, GeometryError
 from dvskit.events import Events, Filter
 from dvskit.filters.affine import Affine, Flip, Roll, RollShare, Rotate, Shear
@@ -50,6 +50,7 @@ class Varied(Chain):
         return any(isinstance(each, TimeReversal) for each in self.filters)
 
 
+@check_arguments
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Vary:
     """How far samples are changed at random, as another camera position or speed would have done.
@@ -189,6 +190,7 @@ _UPTO = (*_CHANCES, "drop", "drop_pixels", "drop_area", "drop_time", "jitter_px"
 _PLACES = ("shift_x", "shift_y", "roll_x", "roll_y", "place_x", "place_y", "place_time", *_CHANCES)
 
 
+@check_arguments
 @dataclass(frozen=True, slots=True)
 class NDA:
     """A policy of random changes: Li et al. 2022, Neuromorphic Data Augmentation.
@@ -221,6 +223,7 @@ class NDA:
         return Varied([StartAt(0), *flip, changes[int(which * len(changes))]])
 
 
+@check_arguments
 def event_mix(
     first: Events, second: Events, rng: np.random.Generator, *, blobs: int = 3, beta: float = 1.0
 ) -> tuple[Events, float]:
@@ -260,6 +263,7 @@ def event_mix(
     return _mixed(first, density(place(first)) < least, second, density(place(second)) >= least)
 
 
+@check_arguments
 def cut_mix(
     first: Events, second: Events, rng: np.random.Generator, *, beta: float = 1.0
 ) -> tuple[Events, float]:

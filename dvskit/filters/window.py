@@ -37,6 +37,7 @@ class TimeWindow(CallableFilter):
         return Blockwise(lambda events: cut(events, self.start_us, self.stop_us), size)
 
 
+@check_arguments
 @dataclass(frozen=True, slots=True)
 class DropTime(CallableFilter):
     """Leave out events with start_us <= t < stop_us."""
@@ -62,6 +63,7 @@ class DropTime(CallableFilter):
         return select(events, keep)
 
 
+@check_arguments
 @dataclass(frozen=True, slots=True)
 class Polarity(CallableFilter):
     """Keep events of one polarity: "on" or "off"."""
@@ -74,6 +76,7 @@ class Polarity(CallableFilter):
         return Blockwise(lambda events: select(events, events.p if on else ~events.p), size)
 
 
+@check_arguments
 @dataclass(frozen=True, slots=True)
 class SwapPolarity(CallableFilter):
     """Make ON events OFF events, and the other way about."""
@@ -107,6 +110,7 @@ class _RateLimit(CallableFilter):
         return math.floor(self.rate_hz * self.window_us / 1e6 * (1 + 1e-12))
 
 
+@check_arguments
 @dataclass(frozen=True, slots=True)
 class EventRateLimit(_RateLimit):
     """Keep at most floor(rate_hz window_us / 10^6) events of each window: the first ones.
@@ -135,6 +139,7 @@ class EventRateLimit(_RateLimit):
         return Blockwise(first_ones, size)
 
 
+@check_arguments
 @dataclass(frozen=True, slots=True)
 class EvenRateLimit(_RateLimit):
     """Keep at most floor(rate_hz window_us / 10^6) events of each window: evenly among its events.

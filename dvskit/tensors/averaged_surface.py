@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dvskit._arguments import check_arguments
 from dvskit.errors import ShapeError
 from dvskit.events import Events, Source, as_size, as_source, cut
 from dvskit.tensors.bins import check_whole, columns_of
@@ -18,6 +19,7 @@ from dvskit.tensors.surface_kernels import add_surfaces
 from dvskit.tensors.time_surface import check_tau
 
 
+@check_arguments
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AveragedTimeSurface:
     """Histograms of averaged time surfaces: (cells, 2, S, S) float32, S = 2 * radius_px + 1.

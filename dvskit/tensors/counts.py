@@ -113,6 +113,7 @@ class CountsFill(_CheckedFill):
             planes.held[number] += more
 
 
+@check_arguments
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counts(BinnedByPolarity):
     """Events per time bin, polarity and pixel: (bins, channels, H, W). The sum is their number.
@@ -171,6 +172,7 @@ class _BinaryFill(PlanesFill):
         mark(part.columns, part.borders[first : stop + 1], span, self.width, self.on)
 
 
+@check_arguments
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Binary(BinnedByPolarity):
     """Whether there was an event, 1 or 0, per time bin, polarity and pixel: (bins, channels, H, W).
@@ -196,6 +198,7 @@ class _SignedFill(_CheckedFill):
         self.note(add_signs(part.columns, borders, span, self.width, self.most))
 
 
+@check_arguments
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Signed(Binned):
     """ON less OFF events per time bin and pixel: (bins, 1, H, W).

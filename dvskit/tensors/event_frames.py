@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from dvskit._arguments import check_arguments
 from dvskit.errors import ShapeError, did_you_mean
 from dvskit.events import Events, Source, as_size, as_source
 from dvskit.tensors.bins import (
@@ -25,6 +26,7 @@ from dvskit.tensors.counts import CountsFill, check_dtype
 from dvskit.tensors.representation import check_channels, fill
 
 
+@check_arguments
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventFrames:
     """Counts in frames of so many events, or of such a duration: (frames, channels, H, W).

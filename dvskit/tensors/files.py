@@ -12,12 +12,14 @@ from safetensors import SafetensorError
 from safetensors.torch import save
 from torch import Tensor
 
+from dvskit._arguments import check_arguments
 from dvskit._files import whole_file
 from dvskit.errors import OutputError, did_you_mean
 
 Write = Callable[[Tensor, Path, str, dict[str, str]], None]
 
 
+@check_arguments
 def save_tensor(
     tensor: Tensor,
     path: str | PathLike[str],

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from typing import Any
 
+from dvskit._arguments import check_arguments
 from dvskit.errors import ConfigError, ShapeError, check_known, did_you_mean
 from dvskit.tensors.averaged_surface import AveragedTimeSurface
 from dvskit.tensors.counts import MOST, Binary, Counts, Signed
@@ -31,6 +32,7 @@ REPRESENTATIONS: Mapping[str, type[Any]] = {
 _DTYPES = {str(each).removeprefix("torch."): each for each in MOST}
 
 
+@check_arguments
 def representation_from(name: str, **parameters: Any) -> Representation:
     """Return the representation of a name: `representation_from("voxel_grid", bins=5)`.
 

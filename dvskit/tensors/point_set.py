@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dvskit._arguments import check_arguments
 from dvskit.errors import ShapeError, did_you_mean
 from dvskit.events import Events, Source, as_size, as_source, cut
 from dvskit.tensors.bins import check_whole, columns_of, in_spans
@@ -20,6 +21,7 @@ from dvskit.tensors.voxel_kernels import write_points
 Points = NDArray[Any]
 
 
+@check_arguments
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PointSet:
     """Events as points x, y, t, p: (points, 4), in the order of time.

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from dvskit._arguments import check_arguments
 from dvskit.errors import ShapeError
 from dvskit.events import Size
 from dvskit.tensors.bins import Bins, Part, check_whole, columns_of, in_spans
@@ -80,6 +81,7 @@ class _LastTimesFill(PlanesFill):
         in_spans(carry, stamps.length, self.bins.count * stamps.length)
 
 
+@check_arguments
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LastTimes(BinnedByPolarity):
     """The time of the latest event of each pixel, up to the end of each bin: int64 microseconds.
@@ -135,6 +137,7 @@ class _TimeSurfaceFill(_LastTimesFill):
         in_spans(fade, surface.length, self.bins.count * surface.length)
 
 
+@check_arguments
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimeSurface(_Fading):
     """Time surfaces: exp(-age / tau) of each pixel's latest event, at the end of each bin.
@@ -189,6 +192,7 @@ class _DecayedFill(PlanesFill):
         in_spans(carry, planes.length, self.bins.count * planes.length)
 
 
+@check_arguments
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecayedCounts(_Fading):
     """Exponential decay: the sum of exp(-age / tau) over a pixel's events, at the end of each bin.
@@ -240,6 +244,7 @@ class _ToreFill(PlanesFill):
         self.written = number
 
 
+@check_arguments
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tore(Binned):
     """Time-ordered recent events: log ages of each pixel's latest, at the end of each bin.

@@ -8,6 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from dvskit._arguments import check_arguments
 from dvskit.events import Events, Source, as_size, as_source
 from dvskit.tensors.bins import (
     Bins,
@@ -22,6 +23,7 @@ from dvskit.tensors.representation import PlanesFill, fill
 from dvskit.tensors.voxel_kernels import add_shares
 
 
+@check_arguments
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VoxelGrid:
     """A voxel grid, bilinear in time: (bins, 1, H, W) float32.

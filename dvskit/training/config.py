@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any
 
+from dvskit._arguments import check_arguments
 from dvskit.datasets import ENCODERS, PUBLIC_SETS, StillChanges
 from dvskit.errors import ConfigError, did_you_mean
 from dvskit.filters import Vary
@@ -32,6 +33,7 @@ TAKEN: Mapping[str, frozenset[str]] = {
 SPLITS = ("auto", "listed", "group", "share")
 
 
+@check_arguments
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataConfig:
     """A set to learn from, an entry [[data]] of a configuration.
@@ -199,6 +201,7 @@ PRECISIONS = ("auto", "float32", "bfloat16")
 KEPT = ("best", "last")
 
 
+@check_arguments
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InputConfig:
     """How events become tensors: `bins` of `bin_us` microseconds from the first event on.
@@ -221,6 +224,7 @@ class InputConfig:
         return self.bins * self.bin_us
 
 
+@check_arguments
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoopConfig:
     """How long and how hard to learn. A step takes a batch of all entries [[data]] together.
@@ -284,6 +288,7 @@ class LoopConfig:
         check_choice("loop.keep", self.keep, KEPT)
 
 
+@check_arguments
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """All that a training run depends on, with the code and the processor.

@@ -43,6 +43,7 @@ _WEIGHTS = "weights.safetensors"
 _SPLIT = "split.csv"
 
 
+@check_arguments
 @dataclass(frozen=True, slots=True)
 class Model:
     """A network with its weights, and what is needed to feed it and to read its answer.
@@ -154,6 +155,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise ModelError(f"{path}: is not TOML: {error}") from error
 
 
+@check_arguments
 def find_model(name_or_path: str | PathLike[str]) -> Path:
     """Return the folder of a model: a path, else a shipped model's name. Raises ModelError."""
     path = Path(name_or_path)

@@ -207,6 +207,7 @@ def _values(part: Any) -> dict[str, Any]:
     return {item.name: getattr(part, item.name) for item in fields(part)}
 
 
+@check_arguments
 def write_config(config: Config, path: str | PathLike[str]) -> None:
     """Write the resolved configuration: every value that counts, defaults too."""
     _files.write_whole(path, to_toml(config_values(config)), overwrite=True)
