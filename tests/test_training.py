@@ -142,7 +142,7 @@ def test_a_model_folder_that_cannot_be_used_says_why(
     for old, new, message in [
         ("channels = [4, 4]", "channels = [4, 5]", "does not fit model.toml"),
         ('"left", "right"', '"left"', "1 class names for 2 logits"),
-        ("bins = 6", "beans = 6", "missing or wrong"),
+        ("bins = 6", "beans = 6", "unknown key input.beans; did you mean 'bins'"),
     ]:
         assert old in text
         (tmp_path / "model.toml").write_text(text.replace(old, new))

@@ -6,6 +6,7 @@
     "gesture-net"   GestureNet   the one of DVS128 Gesture's usual benchmark (Fang et al. 2021)
     "point-net"     PointNet     over the points of an event cloud
     "layers"        Layered      any chain of layers, written as in papers
+    of your own     ModuleNetwork  any torch.nn.Module
 
 The first four take `neurons`: "lif", "signed-lif", "plif", or "relu", the ANN of the same shape.
 `network_from` and `network_values` are the way from and to the tables of configurations.
@@ -28,6 +29,7 @@ from dvskit.networks.network import Network, NetworkModule
 from dvskit.networks.nir_reading import from_nir
 from dvskit.networks.nir_writing import to_nir, write_nir
 from dvskit.networks.onnx_step import onnx_start, write_onnx, write_onnx_step
+from dvskit.networks.own import ModuleNetwork
 from dvskit.networks.residual_lif import GestureNet, ResidualLIF
 from dvskit.networks.snntorch_layers import from_snntorch, snntorch_state, to_snntorch
 
@@ -36,6 +38,7 @@ __all__ = [
     "ConvLIF",
     "GestureNet",
     "Layered",
+    "ModuleNetwork",
     "MotionLIF",
     "Network",
     "NetworkModule",

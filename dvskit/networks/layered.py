@@ -21,6 +21,7 @@ mean last max count first, and each, for the outputs of all steps
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Iterator
@@ -55,6 +56,7 @@ _WRITTEN: tuple[tuple[str, Callable[..., Piece]], ...] = (
     (r"relu", pieces.rectified),
     (r"ln", pieces.layer_norm),
 )
+_DIGITS = 10  # of a number in a word
 _EXAMPLES = ("12C5", "P2", "M2", "S2", "F256", "D0.2", "V10", "relu", "ln", "T5", "log")
 _WORDS = ("bn", "tdbn", *pieces.NEURON_WORDS, "membrane", *pieces.READOUT_WORDS)
 
@@ -170,6 +172,10 @@ def _piece(word: Any, at: str, defaults: Defaults) -> Piece:
         if found:
             if options:
                 raise ConfigError(f"{at} = {word!r}: {name} takes no {options[0]!r}; leave it out")
+            if any(len(number or "") > _DIGITS for number in found.groups()):
+                raise ConfigError(
+                    f"{at}: a number of more than {_DIGITS} digits; take a smaller one"
+                )
             return make(*found.groups())
     if name == "membrane":
         raise ConfigError(f"{at} = {word!r}: it stands behind neurons; put it behind lif or li")
@@ -194,6 +200,8 @@ def _option(text: str, label: str) -> tuple[str, Any]:
         number = float(value)
     except ValueError:
         return name, value
+    if not math.isfinite(number):
+        raise ConfigError(f"{label}: {name} is not finite")
     return name, int(number) if re.fullmatch(r"\d+", value) else number
 
 

@@ -1,15 +1,19 @@
-"""Networks by name: from the table of a configuration, and back."""
+"""Networks by name: from the table of a configuration or a model, and back."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import asdict, fields
+from dataclasses import fields, is_dataclass
 from typing import Any
+
+from torch import nn
 
 from dvskit.errors import ArgumentError, ConfigError, did_you_mean
 from dvskit.networks.chains import ConvLIF, MotionLIF, PointNet
 from dvskit.networks.layered import Layered
 from dvskit.networks.network import Network
+from dvskit.networks.own import Maker, ModuleNetwork
 from dvskit.networks.residual_lif import GestureNet, ResidualLIF
 
 _Known = (
@@ -25,17 +29,30 @@ NETWORKS: Mapping[str, _Known] = {
     "point-net": PointNet,
     "residual-lif": ResidualLIF,
 }
+_LARGEST = 2**31 - 1  # of whole numbers: torch counts elements in 64 bits
+_PLAIN = {"int": (int,), "float": (int, float), "str": (str,), "bool": (bool,)}
 
 
-def network_from(values: Mapping[str, Any]) -> Network:
+def network_from(values: Mapping[str, Any], networks: Mapping[str, Maker] | None = None) -> Network:
     """Return the network that a table of a configuration or of a model names.
+
+    networks  makers of networks of your own by name: see `dvskit.training.load_model`
 
     Without a name it is "layers" where the table has layers, else "conv-lif".
     Raises ConfigError for an unknown name, an unknown field and values out of range.
     """
-    name = str(values.get("name", "layers" if "layers" in values else "conv-lif"))
+    name = values.get("name", "layers" if "layers" in values else "conv-lif")
+    if not isinstance(name, str):
+        raise ConfigError(f"network.name = {name!r}; a text is meant")
+    _check_numbers("network", values)
+    if networks is not None and name in networks:
+        return _own(name, networks[name], values)
     if name not in NETWORKS:
-        raise ConfigError(f"unknown network {name!r}; {did_you_mean(name, NETWORKS)}")
+        hint = did_you_mean(name, {**NETWORKS, **(networks or {})})
+        raise ConfigError(
+            f"unknown network {name!r}; one of your own is loaded in Python: "
+            f"load_model(folder, networks={{{name!r}: ...}}); {hint}"
+        )
     known = _fields(name)
     for key in values:
         others = [other for other in NETWORKS if key in _fields(other)]
@@ -46,17 +63,66 @@ def network_from(values: Mapping[str, Any]) -> Network:
         if key not in known:
             raise ConfigError(f"unknown network.{key}; {did_you_mean(key, known)}")
     try:
-        return NETWORKS[name](**values)
+        made = NETWORKS[name](**values)
     except ArgumentError as error:  # it names the field
         raise ConfigError(f"a field of network {name} has the wrong type: {error}") from None
     except TypeError as error:
         raise ConfigError(f"a field of network {name} has the wrong type: {error}") from error
+    for key, value in values.items():  # 5.0 and true pass for whole numbers in Python
+        if type(value) not in _PLAIN.get(known[key], (type(value),)):
+            raise ConfigError(
+                f"network.{key} = {value!r} is {type(value).__name__}; {known[key]} is meant"
+            )
+    return made
+
+
+def _own(name: str, make: Maker, values: Mapping[str, Any]) -> Network:
+    """Return a network of the reader's own: described by its values, or a module."""
+    is_module = "arguments" in values
+    given = values["arguments"] if is_module else values
+    try:
+        made = make(**given)
+        if is_module and isinstance(made, nn.Module):
+            return ModuleNetwork(module=made, **values)
+    except TypeError as error:
+        raise ConfigError(f"networks[{name!r}] does not take {dict(given)}: {error}") from error
+    if is_module or isinstance(made, nn.Module) or not hasattr(made, "build"):
+        wanted = "a torch.nn.Module" if is_module else "a description with build()"
+        raise ConfigError(f"networks[{name!r}] made {type(made).__name__}; {wanted} is meant")
+    return made
+
+
+def _check_numbers(key: str, value: Any) -> None:
+    """Raise ConfigError for numbers that are not finite, or that no size can be."""
+    if isinstance(value, Mapping):
+        for name, each in value.items():
+            _check_numbers(f"{key}.{name}", each)
+    elif isinstance(value, list | tuple):
+        for place, each in enumerate(value):
+            _check_numbers(f"{key}[{place}]", each)
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(f"{key} = {value} is not finite")
+    elif isinstance(value, int) and abs(value) > _LARGEST:
+        raise ConfigError(f"{key} is larger than {_LARGEST:,}")
 
 
 def network_values(network: Network) -> dict[str, Any]:
-    """Return what `network_from` makes the same network of."""
-    return asdict(network)  # type: ignore[call-overload, no-any-return]
+    """Return what `network_from` makes the same network of.
+
+    Raises ConfigError for a description that is no dataclass.
+    """
+    if not is_dataclass(network):
+        raise ConfigError(
+            f"network {type(network).__name__} is no dataclass, so that its values cannot be "
+            "saved; put @dataclass(frozen=True) above it"
+        )
+    return {each.name: getattr(network, each.name) for each in fields(network) if each.compare}
 
 
-def _fields(name: str) -> list[str]:
-    return [field.name for field in fields(NETWORKS[name])]
+def is_own(network: Network) -> bool:
+    """Return whether a network is none of those that dvskit has by name."""
+    return type(network) not in NETWORKS.values()
+
+
+def _fields(name: str) -> dict[str, str]:
+    return {field.name: str(field.type) for field in fields(NETWORKS[name])}

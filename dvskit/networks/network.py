@@ -9,9 +9,10 @@ from typing import Any, Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
-from dvskit.errors import ArgumentError, ShapeError
+from dvskit.errors import ArgumentError, ConfigError, ShapeError, one_line
 from dvskit.layers import Conv2d, Linear, Sequence, States
 from dvskit.layers.batch import check_tensor
+from dvskit.tensors.planes import memory_bytes
 
 Weighted = TypeVar("Weighted", bound=Conv2d | Linear)
 
@@ -42,6 +43,36 @@ class Network(Protocol):
         returns logits (B, classes), or those of each step, (T, B, classes): the loss is then the
         mean over the steps, and the answer their mean.
         """
+
+
+_COPIES = 4  # of the weights in training: with gradients and two moments
+
+
+def outline(network: Network) -> nn.Module:
+    """Return the module of a network on torch's meta device: shapes, without memory for weights.
+
+    Raises ConfigError for sizes that torch cannot count.
+    """
+    try:
+        with torch.device("meta"):
+            return network.build()
+    except (RuntimeError, OverflowError, MemoryError) as error:
+        raise ConfigError(
+            f"network {network.name!r} is too large: {one_line(error)[:200]}"
+        ) from error
+
+
+def check_memory(network: Network) -> None:
+    """Raise ConfigError for a network whose weights do not fit this machine's memory to train."""
+    state = outline(network).state_dict().values()
+    count = sum(each.numel() for each in state)
+    size = _COPIES * sum(each.numel() * each.element_size() for each in state)
+    memory = memory_bytes()
+    if size > memory:
+        raise ConfigError(
+            f"network {network.name!r} has {count:,} weights: training takes {size / 1e9:,.0f} GB "
+            f"of {memory / 1e9:,.0f} GB; take smaller layers"
+        )
 
 
 class NetworkModule(Sequence):

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import torch
 from torch import nn
 
 from dvskit import layers
@@ -188,7 +189,8 @@ def batch_norm(word: str, options: Mapping[str, Any], defaults: Defaults) -> Pie
     def after(shape: Shape) -> Shape:
         _check_images(shape)
         check_options(options, {"bn": (), "tdbn": ("alpha",)}[word])
-        make(shape)  # which judges the parameters
+        with torch.device("meta"):
+            make(shape)  # which judges the parameters
         return shape
 
     return _Layer("norm", after, make)

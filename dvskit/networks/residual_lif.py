@@ -11,6 +11,8 @@ from dvskit.networks.layered import Word, module_of, walk
 from dvskit.networks.network import NetworkModule, numbers_of, scaled
 from dvskit.networks.pieces import Defaults, check_neurons
 
+_MOST_BLOCKS = 1000
+
 
 @check_arguments
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +65,7 @@ class GestureNet:
             )
         if not 0 <= self.dropout < 1:
             raise ConfigError(f"dropout = {self.dropout}: 0 <= dropout < 1 is meant")
-        if min(self.width, self.height) < 2**self.blocks:
+        if self.blocks > _MOST_BLOCKS or min(self.width, self.height) < 2**self.blocks:
             raise ConfigError(
                 f"nothing is left of {self.width}x{self.height} behind {self.blocks} halvings; "
                 "take fewer blocks or a larger input"
@@ -135,11 +137,13 @@ class ResidualLIF:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "channels", numbers_of("channels", self.channels, int))
-        if not self.channels or min(*self.channels, self.classes, self.pool) < 1 or self.blocks < 0:
+        if not self.channels or min(*self.channels, self.classes, self.pool) < 1:
             raise ConfigError(
-                f"channels = {self.channels}, classes = {self.classes}, pool = {self.pool}, blocks "
-                f"= {self.blocks}: a stage at least, and numbers of at least 1 are meant"
+                f"channels = {self.channels}, classes = {self.classes}, pool = {self.pool}: a "
+                "stage at least, and numbers of at least 1 are meant"
             )
+        if not 0 <= self.blocks <= _MOST_BLOCKS:
+            raise ConfigError(f"blocks = {self.blocks}; 0 to {_MOST_BLOCKS} are meant")
         if not (0 <= self.beta <= 1 and self.threshold > 0 and 0 <= self.dropout < 1):
             raise ConfigError(
                 f"beta = {self.beta}, threshold = {self.threshold}, dropout = {self.dropout}: "

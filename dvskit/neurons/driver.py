@@ -293,11 +293,13 @@ def _number(name: str, what: str, value: Any) -> None:
 
 
 def _as(value: Value) -> Tensor:
-    return torch.as_tensor(value).detach().to(torch.float64)
+    # Numbers stay on the processor, also where a network is built on torch's meta device.
+    device = value.device if isinstance(value, Tensor) else "cpu"
+    return torch.as_tensor(value, device=device).detach().to(torch.float64)
 
 
 def _holds(condition: Tensor) -> bool:
-    return bool(condition.all())
+    return condition.is_meta or bool(condition.all())  # meta tensors have no values
 
 
 def _said(value: object) -> str:

@@ -115,7 +115,7 @@ def zeros_for(shape: tuple[int, ...], dtype: torch.dtype) -> NDArray[Any]:
     time to touch them. Raises ShapeError for what memory cannot hold."""
     size = prod(shape) * dtype.itemsize
     try:
-        if size > _memory():
+        if size > memory_bytes():
             raise MemoryError
         return np.zeros(shape, torch.empty(0, dtype=dtype).numpy().dtype)
     except (MemoryError, ValueError) as error:
@@ -125,7 +125,7 @@ def zeros_for(shape: tuple[int, ...], dtype: torch.dtype) -> NDArray[Any]:
         ) from error
 
 
-def _memory() -> int:
+def memory_bytes() -> int:
     """Return the bytes of this machine's memory; the largest number where it does not say."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

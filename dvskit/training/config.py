@@ -12,6 +12,7 @@ from dvskit.datasets import ENCODERS, PUBLIC_SETS, StillChanges
 from dvskit.errors import ConfigError, did_you_mean
 from dvskit.filters import Vary
 from dvskit.networks import ConvLIF, Network, PointNet
+from dvskit.networks.names import is_own
 
 _EACH = frozenset(
     ("kind", "name", "count", "validation", "test", "by", "skip", "limit", "balanced", "classes")
@@ -199,6 +200,7 @@ OPTIMISERS = ("adamw", "adam")
 SCHEDULES = ("cosine", "constant")
 PRECISIONS = ("auto", "float32", "bfloat16")
 KEPT = ("best", "last")
+_MOST_INPUT = 1 << 32  # bytes of the input of one sample
 
 
 @check_arguments
@@ -312,6 +314,12 @@ class Config:
     loop: LoopConfig = field(default_factory=LoopConfig)
 
     def __post_init__(self) -> None:
+        for key in ("name", "width", "height", "classes", "build"):
+            if not hasattr(self.network, key):
+                raise ConfigError(
+                    f"network = {type(self.network).__name__} has no {key}; describe a module by "
+                    "dvskit.networks.ModuleNetwork, or pass it to train(module, samples)"
+                )
         if self.seed < 0:
             raise ConfigError(f"seed = {self.seed} is below 0")
         if self.loop.freeze and not self.start:
@@ -320,6 +328,7 @@ class Config:
             value = getattr(self.input, key)
             if value <= 0:
                 raise ConfigError(f"input.{key} = {value} is not above 0")
+        self._check_size()
         if self.input.channels not in (1, 2):
             raise ConfigError(f"input.channels = {self.input.channels}; 1 or 2 is meant")
         inputs = getattr(self.network, "inputs", 2)
@@ -329,7 +338,8 @@ class Config:
                 "network.inputs, of networks that have it); make them equal"
             )
         of_points = isinstance(self.network, PointNet)
-        if of_points != (self.input.representation == POINTS):
+        known = not is_own(self.network)
+        if known and of_points != (self.input.representation == POINTS):
             fix = (
                 f"takes points; set it to {POINTS!r}"
                 if of_points
@@ -339,6 +349,21 @@ class Config:
                 f"input.representation = {self.input.representation!r}, but network "
                 f"{self.network.name!r} {fix}"
             )
+        self._check_titles()
+
+    def _check_size(self) -> None:
+        """Check that the input of one sample can be held."""
+        given, network = self.input, self.network
+        numbers = given.bins * given.channels * network.width * network.height
+        numbers = given.points * 4 if given.representation == POINTS else numbers
+        if 4 * numbers > _MOST_INPUT:
+            raise ConfigError(
+                f"the input of one sample, {given.bins:,} bins of {network.width:,}x"
+                f"{network.height:,} pixels, takes {4 * numbers / 1e9:,.0f} GB; "
+                f"{_MOST_INPUT / 1e9:.0f} GB at most: take fewer bins, points or pixels"
+            )
+
+    def _check_titles(self) -> None:
         titles = Counter(entry.title for entry in self.data)
         for title, count in titles.items():
             if count > 1:

@@ -15,7 +15,7 @@ from dvskit._arguments import check_arguments
 from dvskit.datasets.encode import Encoder
 from dvskit.datasets.samples import Sample, named
 from dvskit.datasets.stills import read_gray
-from dvskit.errors import ConfigError, GeometryError, ShapeError
+from dvskit.errors import ConfigError, GeometryError, ModelError, ShapeError
 from dvskit.events import Events, Source, file_name
 from dvskit.events.even_blocks import even_blocks
 from dvskit.layers import Sequence, States
@@ -145,7 +145,10 @@ def _shares(model: Model, events: Events, start_us: int, weight: float | None) -
 def _probabilities(model: Model, given: torch.Tensor) -> dict[str, float]:
     """Return what a model takes an input (bins, channels, H, W) for."""
     model.module.eval()
-    shares = torch.softmax(logits_of(model.module, given[:, None])[0], 0)
+    logits = logits_of(model.module, given[:, None])[0]
+    if not logits.isfinite().all():
+        raise ModelError(f"{model.name}: its answer is not finite; its weights cannot be right")
+    shares = torch.softmax(logits, 0)
     return dict(zip(model.classes, shares.tolist(), strict=True))
 
 

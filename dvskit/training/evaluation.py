@@ -17,9 +17,11 @@ from dvskit.datasets import StillBatches
 from dvskit.datasets.encode import Encoder
 from dvskit.errors import ConfigError
 from dvskit.training.accuracy_interval import accuracy_text, mean_interval, wilson
+from dvskit.training.config import InputConfig
 from dvskit.training.inputs import AnyBatches, Watched, say_fitted
 from dvskit.training.judging import Data, Judging, open_judging
 from dvskit.training.models import Model
+from dvskit.training.own import model_of
 from dvskit.training.world import ALONE, World
 
 
@@ -83,14 +85,17 @@ class Result:
 
 @check_arguments
 def evaluate(
-    model: Model | str | PathLike[str],
+    model: Model | str | PathLike[str] | nn.Module,
     data: Data,
     *,
     split: str = "held-out",
     encoder: str | Encoder | None = None,
     seed: int | None = None,
+    input: InputConfig | None = None,
 ) -> Result:
     """Return how often `model`, or the model of that name, is right about labelled data.
+
+    It may be a torch.nn.Module, of Samples, whose classes are its logits in order.
 
     The first window of each recording is judged. Samples are read as they are judged, so that they
     need not fit into memory.
@@ -104,6 +109,7 @@ def evaluate(
              unless there are several
     seed     of what the encoder draws; that of the model's run unless given, so that the scores of
              its test parts come out again
+    input    of a module: how events become what it takes; InputConfig() unless given
 
     Computed in float32. Recordings of another size are fitted, with a FittedWarning; smaller images
     are put in the middle. Raises ConfigError for another split and one that is not there, for an
@@ -111,6 +117,10 @@ def evaluate(
     classes that the model does not know, for no samples, for bad files and for a folder that may be
     of recordings and of still images, GeometryError for images larger than the model's input.
     """
+    if isinstance(model, nn.Module):
+        model = model_of(model, data, input)
+    elif input is not None:
+        raise ConfigError("evaluate: input is of a module; a model has its own, so leave it out")
     judging = open_judging(model, data, split=split, encoder=encoder, seed=seed)
     return judge_opened(judging)
 
@@ -190,7 +200,7 @@ def logits_of(module: nn.Module, counts: Tensor) -> Tensor:
 
     Of a network that answers at each step, (T, B, classes), they are the mean over the steps.
     """
-    device = next(module.parameters()).device
+    device = next((each.device for each in module.parameters()), torch.device("cpu"))
     with torch.inference_mode():
         answer: Tensor = module(counts.to(device).float())
     return (answer.mean(0) if answer.ndim == 3 else answer).cpu()

@@ -6,7 +6,7 @@ import csv
 import io
 import os
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -15,23 +15,25 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from dvskit import _files
 from dvskit._arguments import check_arguments
 from dvskit.errors import FittedWarning, OutputError
+from dvskit.networks import Network
 from dvskit.training.config import Config
 from dvskit.training.evaluation import Metric, Result, check_metrics, judge_and_say
 from dvskit.training.feed import Feed, load_feed
 from dvskit.training.model_tables import emulation_values, used_samples
 from dvskit.training.models import Model, make_folder, save_model, used_before
+from dvskit.training.own import GivenSamples, task_of
 from dvskit.training.progress import Board, Progress, check_tensorboard
 from dvskit.training.reject_choice import reject_on
 from dvskit.training.running import Run, Watch, load_checkpoint, save_checkpoint
-from dvskit.training.sets import emulation_of
+from dvskit.training.sets import TrainingSet, emulation_of
 from dvskit.training.toml_config import (
     config_values,
     data_values,
-    load_config,
     to_toml,
     write_config,
 )
@@ -50,15 +52,25 @@ class Trained:
 
 @check_arguments
 def train(
-    config: Config | str | PathLike[str],
+    config: Config | str | PathLike[str] | Network | nn.Module,
+    samples: GivenSamples | None = None,
     *,
     progress: Callable[[Progress], None] | None = None,
     note: Callable[[str], None] | None = None,
     metrics: Mapping[str, Metric] | None = None,
     tensorboard: bool = False,
+    **fields: Any,
 ) -> Trained:
-    """Train a network as a configuration, or the file of one, says.
+    """Train a network as a configuration, or the file of one, says; or any torch.nn.Module.
 
+    config       a configuration, or its file; or a network: a module that maps (T, B, ...) to
+                 logits (B, classes), or a description of one
+    samples      what it learns from, in place of the sets that the configuration names; or their
+                 parts (`dvskit.datasets.SplitSamples`)
+    fields       of the configuration, in place of its own or of the default: `output`, `loop`,
+                 `input`, `seed`, `name`; and `data`, a tuple of one DataConfig without a path, for
+                 the split and random changes of the samples:
+                 train(module, samples, output="runs/mine", loop=LoopConfig(epochs=3))
     progress     is called about once a second and at the end of each epoch
     note         is called with a line on what was taken for granted in finding the samples
     metrics      scores of one's own, {name: function(logits (N, classes), labels (N,)) -> number},
@@ -76,6 +88,11 @@ def train(
     same machine, either way. On Linux the process keeps the memory that it has used from here on
     (`keep_memory`).
 
+    A module is trained in place, from the weights that it has. Its input has the size of the first
+    sample, unless a `dvskit.networks.ModuleNetwork` describes it. What `load_model` could not load
+    again is refused before training: networks of your own are loaded by
+    `load_model(folder, networks={"MyNet": MyNet})`.
+
     Where torchrun has started several processes, each of which calls this, they train one network
     on a part of each batch each, and all return the same. Batches, what is drawn for them, dropout
     and batch normalisation are those of one process, and so are the losses, but for rounding. The
@@ -86,7 +103,7 @@ def train(
     checkpoint, ConfigError and FormatError for the data, ProcessError where another process of the
     run has ended.
     """
-    config = config if isinstance(config, Config) else load_config(config)
+    config, sets = task_of(config, samples, fields)
     given = dict(metrics or {})
     check_metrics(given)
     if tensorboard:
@@ -97,7 +114,7 @@ def train(
             stack.enter_context(warnings.catch_warnings())
             warnings.simplefilter("ignore", FittedWarning)  # the first process gives them
         watch = Watch(partial(save_checkpoint, checkpoint_of(config)), progress, given)
-        return _train(config, watch, world, note=note, tensorboard=tensorboard)
+        return _train(config, watch, world, sets, note=note, tensorboard=tensorboard)
 
 
 def checkpoint_of(config: Config) -> Path:
@@ -109,6 +126,7 @@ def _train(
     config: Config,
     watch: Watch,
     world: World,
+    sets: Sequence[TrainingSet] | None,
     *,
     note: Callable[[str], None] | None,
     tensorboard: bool,
@@ -119,7 +137,7 @@ def _train(
         at = load_checkpoint(checkpoint_of(config), to_toml(config_values(config)))
         check_place(folder)
     at = world.from_leader(at)
-    feed = load_feed(config)
+    feed = load_feed(config, sets)
     if note is not None:
         for line in feed.notes:
             note(line)

@@ -21,7 +21,7 @@ from dvskit.datasets import Emulation, Part, Samples, Split, SplitSamples
 from dvskit.datasets.kinds import known_kind
 from dvskit.emulator import EmulatorParams
 from dvskit.emulator.params import as_params
-from dvskit.errors import ConfigError, DvskitError, ModelError, one_line
+from dvskit.errors import ConfigError, DvskitError, ModelError, did_you_mean, one_line
 
 _HASHED_BYTES = 1 << 16
 _COLUMNS = ("part", "class", "recording", "start_us", "stop_us", "fingerprint")
@@ -96,7 +96,7 @@ def read_split(path: Path) -> tuple[Used, ...]:
         if not rows or tuple(rows[0]) not in (_COLUMNS, _WITH_GROUPS):
             raise ValueError(f"its first line is not {','.join(_COLUMNS)}")
         return tuple(_used(row) for row in rows[1:])
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, csv.Error) as error:
         raise ModelError(
             f"{path}: is no list of what was trained on: {error}; remove it"
         ) from error
@@ -156,7 +156,7 @@ def reject_from(about: Mapping[str, Any], where: str) -> Reject:
     try:
         unknown = [key for key in table if key not in _KEYS]
         if unknown:
-            raise ConfigError(f"unknown key reject.{unknown[0]}")
+            raise ConfigError(f"unknown key reject.{unknown[0]}; {did_you_mean(unknown[0], _KEYS)}")
         return Reject(**table)
     except (ConfigError, TypeError, AttributeError) as error:
         raise ModelError(f"{where}: [reject]: {error}") from error
@@ -184,7 +184,11 @@ def emulation_from(about: Mapping[str, Any], size: tuple[int, int], where: str) 
     size  of the model's sensor. Raises ModelError for a table that says what cannot be.
     """
     values = about.get("emulation", {})
+    known = ("size", "fps", "sensor", *_PLAIN)
     try:
+        for key in values:
+            if key not in known:
+                raise ConfigError(f"unknown key {key!r}; {did_you_mean(key, known)}")
         return Emulation(
             params=EmulatorParams(**values.get("sensor", {})),
             size=tuple(values.get("size", ())) or size,

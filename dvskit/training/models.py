@@ -6,15 +6,14 @@ has other classes, its last layer is new.
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import asdict, dataclass, field, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import nn
 
 import dvskit
@@ -23,9 +22,11 @@ from dvskit._arguments import check_arguments
 from dvskit.datasets import Emulation, Split
 from dvskit.errors import ConfigError, ModelError, OutputError, did_you_mean
 from dvskit.events import Size
-from dvskit.layers import Conv2d, Linear
-from dvskit.networks import Layered, Network, network_from, network_values
+from dvskit.networks import Layered, ModuleNetwork, Network, network_values
+from dvskit.networks.names import is_own
+from dvskit.networks.own import Maker
 from dvskit.training.config import Config, InputConfig
+from dvskit.training.model_file import check_about, check_finite, new_module, read_description
 from dvskit.training.model_tables import (
     Reject,
     Used,
@@ -35,6 +36,7 @@ from dvskit.training.model_tables import (
     split_text,
     used_samples,
 )
+from dvskit.training.restorable import check_restorable, weights_of
 from dvskit.training.toml_config import to_toml
 from dvskit.training.world import pick_device
 
@@ -84,9 +86,13 @@ def save_model(folder: str | PathLike[str], model: Model) -> Path:
     """Write model.toml, weights.safetensors and split.csv to `folder`, made if need be; return it.
 
     There is no split.csv where it would be empty. Files of an earlier model there are replaced.
-    Raises OutputError.
+    Raises ConfigError and ModelError for a model that could not be loaded again, OutputError.
     """
     target = Path(folder)
+    check_about(model.about, f"{model.name}: about")
+    check_restorable(model.network, model.module)
+    state = model.module.state_dict()
+    check_finite(state, model.name, infinite=state if is_own(model.network) else ())
     make_folder(target)
     values = {
         "name": model.name,
@@ -95,10 +101,7 @@ def save_model(folder: str | PathLike[str], model: Model) -> Path:
         "input": asdict(model.input),
         **model.about,
     }
-    weights = {
-        key: value.detach().cpu().contiguous() for key, value in model.module.state_dict().items()
-    }
-    _files.write_whole(target / _WEIGHTS, save(weights), overwrite=True)
+    _files.write_whole(target / _WEIGHTS, save(weights_of(model.module)), overwrite=True)
     if model.used:
         _files.write_whole(target / _SPLIT, split_text(model.used), overwrite=True)
     else:
@@ -116,46 +119,26 @@ def make_folder(folder: Path) -> None:
 
 
 @check_arguments
-def load_model(name_or_path: str | PathLike[str]) -> Model:
+def load_model(
+    name_or_path: str | PathLike[str], *, networks: Mapping[str, Maker] | None = None
+) -> Model:
     """Return a shipped model by name, or the model in a folder, ready to evaluate.
 
+    networks  what makes networks of your own, by the name in model.toml: {"MyNet": MyNet}. The
+              class of a description is called with the values in [network]; a class or function
+              that makes a torch.nn.Module with those in [network.arguments]
+
+    A model's file never imports or runs code: without `networks` one of your own is refused.
     Raises ModelError if there is none, if its files are missing or damaged, or do not fit together.
     """
     folder = find_model(name_or_path)
-    values = _read_toml(folder / _TOML)
-    try:
-        network = network_from(values.pop("network"))
-        given = InputConfig(**values.pop("input"))
-        classes = tuple(str(name) for name in values.pop("classes"))
-        name = str(values.pop("name"))
-    except (KeyError, TypeError, ConfigError) as error:
-        raise ModelError(f"{folder / _TOML}: {error} is missing or wrong") from error
-    if len(classes) != network.classes:
-        raise ModelError(
-            f"{folder / _TOML}: {len(classes)} class names for {network.classes} logits"
-        )
-    module = network.build()
-    try:
-        module.load_state_dict(load_file(folder / _WEIGHTS))
-    except (OSError, SafetensorError, RuntimeError) as error:
-        why = " ".join(str(error).split())
-        raise ModelError(f"{folder / _WEIGHTS}: does not fit {_TOML}: {why}") from error
-    reject_from(values, str(folder / _TOML))
-    emulation_from(values, Size(network.width, network.height), str(folder / _TOML))
+    described = read_description(folder / _TOML, networks)
+    name, network, given, classes, about = described
     used = read_split(folder / _SPLIT)
-    return Model(name, network, module.eval().to(pick_device()), given, classes, values, used)
+    module = new_module(described, folder / _WEIGHTS).eval().to(pick_device())
+    return Model(name, network, module, given, classes, about, used)
 
 
-def _read_toml(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise ModelError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except ValueError as error:
-        raise ModelError(f"{path}: is not TOML: {error}") from error
-
-
-@check_arguments
 def find_model(name_or_path: str | PathLike[str]) -> Path:
     """Return the folder of a model: a path, else a shipped model's name. Raises ModelError."""
     path = Path(name_or_path)
@@ -200,7 +183,7 @@ def start_of(config: Config, split: Split) -> Model | None:
     """
     if not config.start:
         return None
-    start = load_model(config.start)
+    start = load_model(config.start, networks=maker_of(config.network))
     leaked = _leaked(start.used, used_samples(split))
     if leaked:
         raise ConfigError(
@@ -209,6 +192,13 @@ def start_of(config: Config, split: Split) -> Model | None:
             "same seed and shares), or leave out start"
         )
     return start
+
+
+def maker_of(network: Network) -> dict[str, Maker]:
+    """Return what `load_model` takes to make a network of the caller's own; nothing for others."""
+    if isinstance(network, ModuleNetwork):
+        return {network.name: lambda **arguments: deepcopy(network.module)}
+    return {network.name: type(network)} if is_own(network) else {}
 
 
 def begin_with(module: nn.Module, start: Model, classes: Sequence[str]) -> None:
@@ -235,7 +225,9 @@ def begin_with(module: nn.Module, start: Model, classes: Sequence[str]) -> None:
 
 def parameters_of_last(module: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
     """Yield the name and the weights of the last layer that has any: the one that names classes."""
-    last = [name for name, part in module.named_modules() if isinstance(part, Conv2d | Linear)][-1:]
+    last = [
+        name for name, part in module.named_modules() if isinstance(part, nn.Conv2d | nn.Linear)
+    ][-1:]
     for name, parameter in module.named_parameters():
         if name.rpartition(".")[0] in last:
             yield name, parameter

@@ -26,6 +26,7 @@ from dvskit.training.evaluation import Metric, scores_of
 from dvskit.training.feed import Feed
 from dvskit.training.losses import LOSSES, answer_of, check_loss, make_optimiser, rate_at, take_step
 from dvskit.training.models import begin_with, let_learn, start_of
+from dvskit.training.own import built
 from dvskit.training.progress import Board, Progress
 from dvskit.training.toml_config import config_values, to_toml
 from dvskit.training.world import ALONE, World, check_together, pick_device, training_precision
@@ -168,7 +169,7 @@ class Run:
         self.config, self.feed, self.watch, self.world = config, feed, watch, world
         self.device = pick_device()
         torch.manual_seed(config.seed)
-        self.module = config.network.build().to(self.device)
+        self.module = built(config, self.device, world)
         check_loss(self.module, config.loop.loss)
         check_together(self.module, world)
         self.start = start_of(config, feed.split)

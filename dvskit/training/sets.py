@@ -46,7 +46,11 @@ def load_sets(config: Config) -> tuple[TrainingSet, ...]:
     """
     if not config.data:
         raise ConfigError("no set to learn from; add an entry [[data]] with kind and path")
-    sets = tuple(_load_set(entry, config) for entry in config.data)
+    return checked_sets(tuple(_load_set(entry, config) for entry in config.data), config)
+
+
+def checked_sets(sets: tuple[TrainingSet, ...], config: Config) -> tuple[TrainingSet, ...]:
+    """Return sets with the classes of the widest of them. Raises ConfigError as `load_sets`."""
     widest = max(sets, key=lambda each: len(each.parts.train.classes))  # the first of the widest
     classes = widest.parts.train.classes
     for each in sets:

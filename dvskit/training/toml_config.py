@@ -112,18 +112,19 @@ def config_from(values: Mapping[str, Any]) -> Config:
     given: dict[str, Any] = {}
     for key, value in values.items():
         if key == "data":
-            given[key] = tuple(map(_data, _entries(value)))
+            given[key] = tuple(map(data_from, _entries(value)))
         elif key == "network":
-            given[key] = network_from(_table(key, value))
+            given[key] = network_from(table_of(key, value))
         elif key in _SECTIONS:
-            given[key] = _section(key, _SECTIONS[key], _table(key, value))
+            given[key] = section(key, _SECTIONS[key], table_of(key, value))
         else:
             given[key] = value
-    top: Config = _section("", Config, given)
+    top: Config = section("", Config, given)
     return top
 
 
-def _table(key: str, value: Any) -> Mapping[str, Any]:
+def table_of(key: str, value: Any) -> Mapping[str, Any]:
+    """Return a table as it is given. Raises ConfigError for anything else."""
     if not isinstance(value, Mapping):
         raise ConfigError(f"{key} = {value!r} is not a table; write [{key}]")
     return value
@@ -137,20 +138,22 @@ def _entries(value: Any) -> Sequence[Mapping[str, Any]]:
     return value
 
 
-def _data(values: Mapping[str, Any]) -> DataConfig:
+def data_from(values: Mapping[str, Any]) -> DataConfig:
+    """Return an entry [[data]]. Raises ConfigError for unknown keys and wrong values."""
     given = dict(values)
     dot = f"data.{_title(values)}"
     if "augment" in given:
-        table = _table(f"{dot}.augment", given["augment"])
-        given["augment"] = _section(f"{dot}.augment", changes_of(_kind(values)), table)
+        table = table_of(f"{dot}.augment", given["augment"])
+        given["augment"] = section(f"{dot}.augment", changes_of(_kind(values)), table)
     if "classes" in given:
-        for name, called in _table(f"{dot}.classes", given["classes"]).items():
+        for name, called in table_of(f"{dot}.classes", given["classes"]).items():
             _typed(f"{dot}.classes.{name}", "str", called)
-    entry: DataConfig = _section(dot, DataConfig, given)
+    entry: DataConfig = section(dot, DataConfig, given)
     return entry
 
 
-def _section(prefix: str, kind: type[Any], values: Mapping[str, Any]) -> Any:
+def section(prefix: str, kind: type[Any], values: Mapping[str, Any]) -> Any:
+    """Return a dataclass of a table called `prefix`. Raises ConfigError as `load_config` does."""
     dot = f"{prefix}." if prefix else ""
     known = {item.name: item for item in fields(kind)}
     checked = {}

@@ -1,0 +1,204 @@
+"""The files of a model, checked before anything is allocated for them.
+
+model.toml is checked key by key, and the header of weights.safetensors against the network's
+shapes. Reading them runs no code but that of `networks`, which the caller passes.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from dvskit.errors import ConfigError, DvskitError, ModelError, count_of, did_you_mean, one_line
+from dvskit.networks import Network, network_from
+from dvskit.networks.names import is_own
+from dvskit.networks.network import outline
+from dvskit.networks.own import Maker
+from dvskit.training.config import Config, InputConfig
+from dvskit.training.inputs import representation_of
+from dvskit.training.model_tables import emulation_from, reject_from
+from dvskit.training.toml_config import data_from, section, table_of
+
+_NEEDED = ("name", "classes", "network", "input")
+_ABOUT: Mapping[str, type] = {
+    "start": str, "seed": int, "steps": int, "reject": dict, "emulation": dict,
+    "data": list, "scores": dict,
+}  # fmt: skip
+_MOST_BYTES = 1 << 24  # of model.toml
+_KINDS = {"F": "floats", "B": "truths", "I": "whole numbers", "U": "whole numbers"}
+
+
+class Described(NamedTuple):
+    """What model.toml says."""
+
+    name: str
+    network: Network
+    input: InputConfig
+    classes: tuple[str, ...]
+    about: dict[str, Any]
+
+
+def read_description(path: Path, networks: Mapping[str, Maker] | None = None) -> Described:
+    """Return what a model.toml says. Raises ModelError, with the file, for what cannot be."""
+    values = _toml_of(path)
+    try:
+        return _described(values, path, networks)
+    except ModelError:
+        raise
+    except DvskitError as error:
+        raise ModelError(f"{path}: {one_line(error)}") from error
+
+
+def _toml_of(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            text = file.read(_MOST_BYTES + 1)
+        if len(text) > _MOST_BYTES:
+            raise ModelError(
+                f"{path}: is larger than {_MOST_BYTES:,} bytes, which no model.toml is"
+            )
+        return tomllib.loads(text.decode("utf-8"))
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise ModelError(f"{path}: is not UTF-8 at byte {error.start}") from error
+    except ValueError as error:
+        raise ModelError(f"{path}: is not TOML: {one_line(error)}") from error
+    except RecursionError as error:
+        raise ModelError(f"{path}: is not TOML of a model: it is nested too deep") from error
+
+
+def _described(
+    values: Mapping[str, Any], path: Path, networks: Mapping[str, Maker] | None
+) -> Described:
+    missing = [key for key in _NEEDED if key not in values]
+    if missing:
+        raise ConfigError(f"{', '.join(missing)} is missing; a folder that training wrote is meant")
+    about = {key: value for key, value in values.items() if key not in _NEEDED}
+    check_about(about, path)
+    name, classes = values["name"], _classes(values["classes"])
+    if not isinstance(name, str):
+        raise ConfigError(f"name = {name!r} is {type(name).__name__}; a text is meant")
+    network = network_from(table_of("network", values["network"]), networks)
+    given: InputConfig = section("input", InputConfig, table_of("input", values["input"]))
+    Config(network=network, input=given)  # which judges both together
+    representation_of(given)
+    if len(classes) != network.classes:
+        raise ConfigError(f"{len(classes)} class names for {network.classes} logits")
+    reject_from(about, str(path))
+    emulation_from(about, (network.width, network.height), str(path))
+    return Described(name, network, given, classes, about)
+
+
+def _classes(given: Any) -> tuple[str, ...]:
+    if not isinstance(given, list) or not all(isinstance(each, str) for each in given):
+        raise ConfigError(f"classes = {str(given)[:40]}: a list of texts is meant")
+    twice = [name for place, name in enumerate(given) if name in given[:place]]
+    if twice:
+        raise ConfigError(f"classes: {twice[0]!r} is there twice")
+    return tuple(given)
+
+
+def check_about(about: Mapping[str, Any], where: object) -> None:
+    """Raise ModelError for what a model's file does not hold beside its network and its input."""
+    for key, value in about.items():
+        if key not in _ABOUT:
+            known = (*_NEEDED, *_ABOUT)
+            raise ModelError(f"{where}: unknown key {key!r}; {did_you_mean(key, known)}")
+        of_old = key == "data" and isinstance(value, Mapping)  # one table of all, before [[data]]
+        if not of_old and (not isinstance(value, _ABOUT[key]) or isinstance(value, bool)):
+            kind = {"str": "a text", "int": "a whole number", "dict": "a table"}.get(
+                _ABOUT[key].__name__, "a list of tables"
+            )
+            raise ModelError(f"{where}: {key} = {str(value)[:40]}; {kind} is meant")
+    data = about.get("data", [])
+    if isinstance(data, list):
+        for each in data:
+            data_from(table_of("data", each))
+
+
+def check_header(path: Path, expected: Mapping[str, Tensor]) -> None:
+    """Raise ModelError unless the header of a weights file names tensors of the expected shapes.
+
+    Kinds of numbers may differ in their size alone: float16 where float32 is meant.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            parts = {key: file.get_slice(key) for key in file.keys()}  # noqa: SIM118 (no mapping)
+            found = {key: (tuple(x.get_shape()), x.get_dtype()) for key, x in parts.items()}
+    except (OSError, SafetensorError) as error:
+        raise ModelError(
+            f"{path}: does not fit model.toml: it cannot be read: {one_line(error)[:200]}"
+        ) from error
+    wrong = [f"it has no {key}" for key in expected if key not in found]
+    wrong += [f"{key[:80]} is none of the network's" for key in found if key not in expected]
+    for key, tensor in expected.items():
+        shape, kind = found.get(key, (None, ""))
+        meant = tuple(tensor.shape)
+        if shape is None:
+            continue
+        if shape != meant:
+            wrong.append(f"{key} is {shape}, where the network has {meant}")
+        elif _kind_of(tensor) != _KINDS.get(kind.removeprefix("B")[:1] or "B"):
+            wrong.append(f"{key} is {kind}, where {_kind_of(tensor)} are meant")
+    if wrong:
+        more = f"; {len(wrong) - 1:,} more tensors are wrong" if len(wrong) > 1 else ""
+        raise ModelError(f"{path}: does not fit model.toml: {wrong[0]}{more}")
+
+
+def _kind_of(tensor: Tensor) -> str:
+    if tensor.is_floating_point():
+        return _KINDS["F"]
+    return _KINDS["B"] if tensor.dtype == torch.bool else _KINDS["I"]
+
+
+def load_weights(path: Path, module: nn.Module) -> None:
+    """Give a module its weights, of a file that `check_header` passes. Raises ModelError."""
+    try:
+        given = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"{path}: cannot be read: {one_line(error)[:200]}") from error
+    infinite = {key for key, value in module.state_dict().items() if not value.isfinite().all()}
+    module.load_state_dict(given)
+    check_finite(module.state_dict(), str(path), infinite)
+
+
+def check_finite(weights: Mapping[str, Tensor], where: str, infinite: Collection[str] = ()) -> None:
+    """Raise ModelError for weights that are not finite, and for variances below 0.
+
+    infinite  names of tensors that hold infinities in a new network, too
+    """
+    for key, value in weights.items():
+        bad = value.isnan() if key in infinite else ~value.isfinite()
+        if key.rpartition(".")[2] == "running_var":
+            bad |= value < 0
+        if bool(bad.any()):
+            raise ModelError(
+                f"{where}: {key} holds {count_of(int(bad.sum()), 'impossible number')} among "
+                f"{value.numel():,} (not finite, or a variance below 0): the file is damaged, or "
+                "the training diverged; train again with a lower learning rate"
+            )
+
+
+def new_module(described: Described, weights: Path) -> nn.Module:
+    """Return the module that a model describes, with its weights. Raises ModelError.
+
+    The shapes are compared with the header of the weights ahead of making it; the module of a
+    network of the caller's own is made first.
+    """
+    network = described.network
+    try:
+        outlined = network.build() if is_own(network) else outline(network)
+    except ConfigError as error:
+        raise ModelError(f"{weights.parent}: {error}") from error
+    check_header(weights, outlined.state_dict())
+    module = outlined if is_own(network) else network.build()
+    load_weights(weights, module)
+    return module

@@ -1,0 +1,155 @@
+"""Modules and samples of your own: as a configuration and its sets, checked before training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from os import PathLike
+from typing import Any
+
+import torch
+from torch import nn
+
+from dvskit.datasets import Samples, SplitSamples, Stills
+from dvskit.errors import ConfigError, one_line
+from dvskit.events import Size
+from dvskit.networks import ModuleNetwork, Network
+from dvskit.networks.names import is_own
+from dvskit.networks.network import check_memory
+from dvskit.training.config import POINTS, Config, DataConfig, InputConfig
+from dvskit.training.models import Model
+from dvskit.training.restorable import check_restorable, weights_of
+from dvskit.training.sets import Parts, TrainingSet, checked_sets, parts_of
+from dvskit.training.toml_config import load_config
+from dvskit.training.world import World
+
+GivenSamples = Samples | Stills | SplitSamples[Samples] | SplitSamples[Stills]
+"""Samples, which a run splits, or those of its parts."""
+
+
+def task_of(
+    given: Config | str | PathLike[str] | Network | nn.Module,
+    samples: GivenSamples | None,
+    fields: Mapping[str, Any],
+) -> tuple[Config, tuple[TrainingSet, ...] | None]:
+    """Return the configuration of a run, and its sets where samples are passed.
+
+    Arguments are those of `train`. Raises ConfigError for what does not fit together.
+    """
+    if isinstance(given, Config | str | PathLike):
+        config = given if isinstance(given, Config) else load_config(given)
+        config = replace(config, **fields) if fields else config
+        return (config, None) if samples is None else _with_samples(config, samples)
+    if isinstance(given, type):
+        raise ConfigError(f"{given.__name__} is a class; pass an instance, {given.__name__}(...)")
+    if samples is None and isinstance(given, nn.Module):
+        raise ConfigError(
+            f"train: {type(given).__name__} without samples to learn from; pass train(module, "
+            "samples), such as open_samples(folder)"
+        )
+    network = given if samples is None else described(given, samples, fields.get("input"))
+    config = Config(**{"network": network, "name": network.name, **fields})
+    return (config, None) if samples is None else _with_samples(config, samples)
+
+
+def described(
+    given: Network | nn.Module, samples: GivenSamples, taken: InputConfig | None
+) -> Network:
+    """Return a module as a network for samples: of their classes, and the size of the first."""
+    if not isinstance(given, nn.Module):
+        return given
+    whole = samples.train if isinstance(samples, SplitSamples) else samples
+    if not len(whole):
+        raise ConfigError("no samples; give at least one")
+    if isinstance(whole, Stills):
+        height, width = whole.image(0).shape
+        size = Size(width, height)
+    else:
+        size = whole.events(0).size
+    channels = (taken or InputConfig()).channels
+    return ModuleNetwork(
+        module=given,
+        width=size.width,
+        height=size.height,
+        classes=len(whole.classes),
+        inputs=channels,
+    )
+
+
+def _with_samples(config: Config, samples: GivenSamples) -> tuple[Config, tuple[TrainingSet, ...]]:
+    parts: Parts
+    split = isinstance(samples, SplitSamples)
+    stills = isinstance(samples.train if isinstance(samples, SplitSamples) else samples, Stills)
+    if len(config.data) > 1:
+        raise ConfigError("samples are one set, but the configuration has more; leave out data")
+    kind = "images" if stills else "recordings"
+    entry = config.data[0] if config.data else DataConfig(kind=kind, name="samples")
+    if entry.path or entry.kind != kind:
+        raise ConfigError(
+            f"data: of kind {entry.kind!r} with path {entry.path!r}, but the samples are passed: "
+            f"take DataConfig(kind={kind!r}, name='samples', ...) without a path"
+        )
+    parts = samples if split else parts_of(samples, entry, config.seed)  # type: ignore
+    config = replace(config, data=(entry,))
+    return config, checked_sets((TrainingSet(entry, parts),), config)
+
+
+def built(config: Config, device: torch.device, world: World) -> nn.Module:
+    """Return the module of a run on a device, with the same weights in all processes.
+
+    Raises ConfigError for a network that memory cannot hold, and for one of the caller's own that
+    does not answer as is meant or could not be loaded again.
+    """
+    network = config.network
+    if not is_own(network):
+        check_memory(network)
+        return network.build().to(device)
+    module = network.build().to(device)
+    check_answer(network, module, config.input)
+    check_restorable(network, module)
+    if not any(each.requires_grad for each in module.parameters()):
+        raise ConfigError(f"network {network.name!r} has no weights to learn")
+    if world.size > 1:  # others are drawn from the run's seed
+        module.load_state_dict(world.from_leader(weights_of(module)))
+    return module
+
+
+def check_answer(network: Network, module: nn.Module, given: InputConfig) -> None:
+    """Raise ConfigError unless a module answers an empty input with logits (B, classes)."""
+    channels = given.channels
+    shape = (given.bins, 2, channels, network.height, network.width)
+    shape = (given.points, 2, 4) if given.representation == POINTS else shape  # type: ignore
+    device = next((each.device for each in module.parameters()), torch.device("cpu"))
+    was_training = module.training
+    try:
+        with torch.no_grad():
+            answer = module.eval()(torch.zeros(shape, device=device))
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        raise ConfigError(
+            f"network {network.name!r} does not take an input of {shape}, (T, B, ...): "
+            f"{one_line(error)[:200]}"
+        ) from error
+    finally:
+        module.train(was_training)
+    found = tuple(getattr(answer, "shape", ())) or type(answer).__name__
+    if found not in ((2, network.classes), (given.bins, 2, network.classes)):
+        raise ConfigError(
+            f"network {network.name!r} answers {shape} with {found}; logits (B, classes), "
+            f"(2, {network.classes}), are meant, or those of each step"
+        )
+
+
+def model_of(module: nn.Module, data: object, given: InputConfig | None) -> Model:
+    """Return a module as a model of the samples that it is to be judged by.
+
+    Raises ConfigError for data that are no Samples, and where the module does not fit them.
+    """
+    if not isinstance(data, Samples | Stills):
+        raise ConfigError(
+            f"evaluate: {type(data).__name__} for a module; pass Samples, such as "
+            "open_samples(folder), or save the module as a model"
+        )
+    given = given or InputConfig()
+    network = described(module, data, given)
+    check_answer(network, module, given)
+    return Model(network.name, network, module, given, data.classes)

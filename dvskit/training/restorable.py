@@ -1,0 +1,90 @@
+"""What could not be loaded again is refused before it is trained or saved."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from dvskit.errors import ConfigError, one_line
+from dvskit.networks import ModuleNetwork, Network, network_from, network_values
+from dvskit.networks.names import NETWORKS, is_own
+from dvskit.networks.network import outline
+from dvskit.training.toml_config import to_toml
+
+
+def check_restorable(network: Network, module: nn.Module) -> None:
+    """Raise ConfigError for a network that `load_model` could not load again, with the fix."""
+    name = network_values(network).get("name")
+    if is_own(network):
+        _check_values(network)
+    else:
+        own, known = _shapes(module), _shapes(outline(network))
+        for key in {**known, **own}:
+            if own.get(key) != known.get(key):
+                raise ConfigError(
+                    f"network {name!r} does not make this module ({key} differs); describe a "
+                    "module of your own by dvskit.networks.ModuleNetwork"
+                )
+    for key, value in module.state_dict().items():
+        if not isinstance(value, Tensor):
+            raise ConfigError(
+                f"network {name!r}: {key} of its state dict is {type(value).__name__}; only "
+                "tensors are saved: make a buffer of it, or give it to ModuleNetwork(arguments=)"
+            )
+    try:
+        save(weights_of(module))
+    except (SafetensorError, ValueError, KeyError, RuntimeError) as error:
+        raise ConfigError(f"network {name!r} cannot be saved: {one_line(error)[:200]}") from error
+
+
+def _check_values(network: Network) -> None:
+    """Check that a network of the caller's own is the same, made of its values as TOML."""
+    kind, values = type(network), network_values(network)
+    name = values.get("name")
+    if not isinstance(name, str) or not name:
+        raise ConfigError(
+            f"network {kind.__name__} has no name to be loaded by; add a field: name: str = 'mine'"
+        )
+    if name in NETWORKS:
+        raise ConfigError(
+            f"network {kind.__name__} is called {name!r}, as one of dvskit's; give it another name"
+        )
+    try:
+        again = tomllib.loads(to_toml({"network": values}))["network"]
+        if isinstance(network, ModuleNetwork):
+            same = _plain(again) == _plain(values)
+        else:
+            same = network_from(again, {name: kind}) == network
+    except (ValueError, KeyError) as error:
+        raise ConfigError(
+            f"network {name!r} could not be loaded again: {one_line(error)}; its fields are to be "
+            "numbers, texts, truths and tuples of them"
+        ) from error
+    if not same:
+        raise ConfigError(
+            f"network {name!r} would be another one when it is loaded; its fields are to be "
+            "numbers, texts, truths and tuples of them (TOML gives lists: make tuples of them in "
+            "__post_init__)"
+        )
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(each) for key, each in value.items()}
+    return [_plain(each) for each in value] if isinstance(value, list | tuple) else value
+
+
+def _shapes(module: nn.Module) -> dict[str, tuple[int, ...]]:
+    return {key: tuple(value.shape) for key, value in module.state_dict().items()}
+
+
+def weights_of(module: nn.Module) -> dict[str, Tensor]:
+    """Return the weights of a module as they are saved: copies on the processor."""
+    return {
+        key: value.detach().cpu().clone().contiguous() for key, value in module.state_dict().items()
+    }

@@ -1,0 +1,230 @@
+"""Networks of your own: any module is trained, judged, saved, and loaded by a class."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from dvskit import training
+from dvskit.datasets import Samples, open_samples, split_by_share
+from dvskit.errors import ConfigError, ModelError
+from dvskit.networks import ConvLIF, ModuleNetwork
+from dvskit.training import DataConfig, InputConfig, LoopConfig, Model, load_model
+from tests.bars import config_for
+
+INPUT = InputConfig(bins=6, bin_us=1_500)
+LOOP = LoopConfig(epochs=2, steps=4, learning_rate=0.02)
+DATA = (DataConfig(name="bars", count=8, validation=0.2, test=0.3),)
+
+
+class MyNet(nn.Module):
+    """Dense layers over all bins; knows nothing of dvskit."""
+
+    def __init__(self, hidden: int = 8) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Flatten(), nn.Linear(6 * 2 * 16 * 16, hidden), nn.ReLU(), nn.Linear(hidden, 2)
+        )
+
+    def forward(self, counts: torch.Tensor) -> torch.Tensor:
+        return self.layers(counts.transpose(0, 1))
+
+
+@dataclass(frozen=True)
+class Mine:
+    """A description of a network, as dvskit's own are."""
+
+    hidden: int = 8
+    width: int = 16
+    height: int = 16
+    classes: int = 2
+    name: str = "mine"
+
+    def build(self) -> nn.Module:
+        return MyNet(self.hidden)
+
+
+def seeded(make=MyNet, **given):
+    torch.manual_seed(7)
+    return make(**given)
+
+
+@pytest.fixture
+def samples(bars: Path) -> Samples:
+    return open_samples(bars)
+
+
+def run(module, samples, output, **given):
+    fields = {"input": INPUT, "loop": LOOP, "data": DATA, "seed": 3, **given}
+    return training.train(module, samples, output=str(output), **fields)
+
+
+def logits(module: nn.Module) -> torch.Tensor:
+    counts = torch.rand(6, 3, 2, 16, 16, generator=torch.Generator().manual_seed(1))
+    return module.cpu().eval()(counts)
+
+
+def test_a_module_is_trained_saved_and_loaded_by_its_class(samples: Samples, tmp_path: Path):
+    module = seeded()
+    before = logits(module)
+    trained = run(module, samples, tmp_path / "run")
+    assert trained.model.module is module
+    assert not torch.equal(logits(module), before)
+    assert trained.results["bars"].samples == 6
+    assert trained.model.classes == ("left", "right")
+    back = load_model(tmp_path / "run", networks={"MyNet": MyNet})
+    assert torch.equal(logits(back.module), logits(module))
+    assert (back.input, back.network) == (INPUT, trained.model.network)
+    again = training.evaluate(back, samples, split="test")
+    assert again.accuracy == trained.results["bars"].accuracy
+
+
+def test_a_model_of_a_module_is_refused_without_its_class(samples: Samples, tmp_path: Path):
+    run(seeded(), samples, tmp_path / "run", loop=replace(LOOP, epochs=1, steps=1))
+    with pytest.raises(
+        ModelError, match=r"unknown network 'MyNet'; .*networks=\{'MyNet': \.\.\.\}"
+    ):
+        load_model(tmp_path / "run")
+    with pytest.raises(ModelError, match=r"MyNet.*made int; a torch.nn.Module is"):
+        load_model(tmp_path / "run", networks={"MyNet": int})
+    with pytest.raises(ModelError, match=r"layers.1.weight is \(8, 3072\), where the net"):
+        load_model(tmp_path / "run", networks={"MyNet": lambda: MyNet(9)})
+
+
+def test_values_of_a_constructor_are_saved_and_given_back(samples: Samples, tmp_path: Path):
+    network = ModuleNetwork(
+        module=seeded(hidden=5), width=16, height=16, classes=2, arguments={"hidden": 5}
+    )
+    trained = run(network, samples, tmp_path / "run")
+    back = load_model(tmp_path / "run", networks={"MyNet": MyNet})
+    assert torch.equal(logits(back.module), logits(trained.model.module))
+    with pytest.raises(ModelError, match=r"networks\['MyNet'\] does not take \{'hidden': 5\}"):
+        load_model(tmp_path / "run", networks={"MyNet": lambda: MyNet(5)})
+
+
+def test_a_description_of_your_own_is_loaded_by_its_class(bars: Path, tmp_path: Path):
+    config = replace(config_for(bars, tmp_path / "run", epochs=1), network=Mine(hidden=4))
+    trained = training.train(config)
+    back = load_model(tmp_path / "run", networks={"mine": Mine})
+    assert back.network == Mine(hidden=4)
+    assert torch.equal(logits(back.module), logits(trained.model.module))
+    training.save_model(tmp_path / "copy", back)
+    assert load_model(tmp_path / "copy", networks={"mine": Mine}).network == back.network
+    with pytest.raises(ModelError, match="unknown network 'mine'"):
+        load_model(tmp_path / "run")
+    later = replace(config, output=str(tmp_path / "later"), start=str(tmp_path / "run"))
+    assert training.train(later).model.about["start"] == "bars"
+
+
+class StoppedError(Exception):
+    pass
+
+
+def test_an_interrupted_run_of_a_module_gives_the_same_weights(samples: Samples, tmp_path: Path):
+    whole = run(seeded(), samples, tmp_path / "whole", loop=replace(LOOP, epochs=3))
+
+    def stop(at: training.Progress) -> None:
+        if at.scores and at.epoch == 1:
+            raise StoppedError
+
+    with pytest.raises(StoppedError):
+        run(seeded(), samples, tmp_path / "cut", loop=replace(LOOP, epochs=3), progress=stop)
+    rest = run(MyNet(), samples, tmp_path / "cut", loop=replace(LOOP, epochs=3))
+    assert torch.equal(logits(rest.model.module), logits(whole.model.module))
+
+
+def test_parts_split_beforehand_are_taken_as_they_are(samples: Samples, tmp_path: Path):
+    parts = split_by_share(samples, validation=0.2, test=0.4, seed=1)
+    trained = run(seeded(), parts, tmp_path / "run", data=())
+    assert trained.results["samples"].samples == len(parts.test) == 8
+
+
+def test_a_module_is_judged_as_a_loop_of_your_own_would(samples: Samples):
+    module = seeded()
+    result = training.evaluate(module, samples, input=INPUT)
+    counts = [training.inputs.input_of(INPUT, samples.events(k), None) for k in range(len(samples))]
+    answers = module.eval()(torch.stack(counts, 1)).argmax(1)
+    assert result.samples == len(samples)
+    assert result.accuracy == float(np.mean(answers.numpy() == samples.labels))
+
+
+class Extra(MyNet):
+    def get_extra_state(self):
+        return {"a": 1}
+
+    def set_extra_state(self, state):
+        pass
+
+
+class Odd(MyNet):
+    def forward(self, counts):
+        return super().forward(counts)[:, :1]
+
+
+@dataclass(frozen=True)
+class WithFunction(Mine):
+    activation: object = field(default=torch.relu)
+
+
+@dataclass(frozen=True)
+class WithList(Mine):
+    sizes: tuple[int, ...] = (1, 2)
+
+
+class Plain:
+    name, width, height, classes = "plain", 16, 16, 2
+
+    def build(self) -> nn.Module:
+        return MyNet()
+
+
+@pytest.mark.parametrize(
+    ("network", "words"),
+    [
+        (Extra(), "_extra_state of its state dict is dict; only tensors"),
+        (Odd(), r"answers .* with \(2, 1\); logits \(B, classes\), \(2, 2\)"),
+        (nn.Linear(3, 2), r"does not take an input of \(6, 2, 2, 16, 16\)"),
+        (nn.Sequential(nn.Flatten(2), nn.AvgPool1d(256)), "has no weights to learn"),
+        (WithFunction(), "could not be loaded again"),
+        (WithList(), "would be another one when it is loaded"),
+        (Mine(name="conv-lif"), "is called 'conv-lif', as one of dvskit's"),
+        (Mine(name=""), "has no name to be loaded by"),
+        (Plain(), "Plain is no dataclass"),
+        (MyNet, r"MyNet is a class; pass an instance, MyNet\(\.\.\.\)"),
+    ],
+)
+def test_what_could_not_be_loaded_again_is_refused_before_training(
+    samples: Samples, tmp_path: Path, network: object, words: str
+):
+    told = []
+    with pytest.raises(ConfigError, match=words):
+        run(network, samples, tmp_path / "run", progress=told.append)
+    assert not told
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_model_whose_module_is_not_its_networks_is_not_saved(tmp_path: Path):
+    network = ConvLIF(width=16, height=16, classes=2, channels=(4, 4), kernel=3)
+    model = Model("m", network, MyNet(), INPUT, ("a", "b"))
+    with pytest.raises(ConfigError, match="network 'conv-lif' does not make this module"):
+        training.save_model(tmp_path / "m", model)
+    own = ModuleNetwork(module=model.module, width=16, height=16, classes=2)
+    training.save_model(tmp_path / "m", replace(model, network=own))
+    back = load_model(tmp_path / "m", networks={"MyNet": MyNet})
+    assert torch.equal(logits(back.module), logits(model.module))
+
+
+def test_a_module_without_samples_says_what_to_pass():
+    with pytest.raises(ConfigError, match=r"MyNet without samples .* train\(module, samples\)"):
+        training.train(MyNet())
+    with pytest.raises(ConfigError, match="str for a module; pass Samples"):
+        training.evaluate(MyNet(), "folder")
+    with pytest.raises(ConfigError, match="there is no 'ouput'; did you mean 'output'"):
+        training.train(Mine(), ouput="x")
+    with pytest.raises(ConfigError, match=r"describe a module by dvskit.networks.ModuleNetwork"):
+        training.Config(network=MyNet())
