@@ -153,6 +153,15 @@ def test_a_module_is_judged_as_a_loop_of_your_own_would(samples: Samples):
     assert result.accuracy == float(np.mean(answers.numpy() == samples.labels))
 
 
+def test_a_module_trained_by_a_loop_of_your_own_is_saved_and_loaded(samples: Samples, tmp_path):
+    module = seeded()
+    training.save_model(tmp_path / "mine", training.model_of(module, samples, INPUT))
+    back = load_model(tmp_path / "mine", networks={"MyNet": MyNet})
+    assert torch.equal(logits(back.module), logits(module))
+    before = training.evaluate(module, samples, input=INPUT)
+    assert np.array_equal(before.confusion, training.evaluate(back, samples).confusion)
+
+
 class Extra(MyNet):
     def get_extra_state(self):
         return {"a": 1}
@@ -222,7 +231,7 @@ def test_a_model_whose_module_is_not_its_networks_is_not_saved(tmp_path: Path):
 def test_a_module_without_samples_says_what_to_pass():
     with pytest.raises(ConfigError, match=r"MyNet without samples .* train\(module, samples\)"):
         training.train(MyNet())
-    with pytest.raises(ConfigError, match="str for a module; pass Samples"):
+    with pytest.raises(ConfigError, match="model_of: samples is 'folder'; Samples or Stills"):
         training.evaluate(MyNet(), "folder")
     with pytest.raises(ConfigError, match="there is no 'ouput'; did you mean 'output'"):
         training.train(Mine(), ouput="x")

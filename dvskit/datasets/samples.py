@@ -8,19 +8,21 @@ moved before an emulated sensor, which makes `Samples` of them.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Generic, Literal, NamedTuple, TypeVar
+from typing import Any, Generic, Literal, NamedTuple, TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit.errors import ConfigError, DvskitError, FormatError, did_you_mean, one_line
+from dvskit.errors import ConfigError, DvskitError, FormatError, count_of, did_you_mean, one_line
 from dvskit.events import Events
 
 Part = Literal["train", "validation", "test"]
 S = TypeVar("S")
+Item = TypeVar("Item")
 Numbers = Sequence[int] | NDArray[np.int64]
+_SHOWN = 6  # classes in a repr
 _REST = "*"  # of `called`: all classes that are not named
 
 
@@ -97,8 +99,8 @@ Images = NDArray[np.uint8] | list[NDArray[np.uint8]]
 """Gray images: (N, height, width) uint8, or a list of (height, width) of any sizes."""
 
 
-class _Listed(ABC, Generic[S]):
-    """Rows of a set and the names of its classes."""
+class _Listed(ABC, Generic[S, Item]):
+    """Rows of a set and the names of its classes; a sequence of its samples with their labels."""
 
     def __init__(self, rows: Iterable[Sample], classes: Sequence[str] | None = None) -> None:
         self.rows: tuple[Sample, ...] = tuple(rows)
@@ -109,6 +111,36 @@ class _Listed(ABC, Generic[S]):
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    @overload
+    def __getitem__(self, number: int) -> tuple[Item, str]: ...
+    @overload
+    def __getitem__(self, number: slice) -> S: ...
+    def __getitem__(self, number: int | slice) -> tuple[Item, str] | S:
+        """Return a sample and its label, the name of its class; of a slice, a set of fewer samples.
+
+        A sample is read each time that it is asked for. Raises IndexError past the end.
+        """
+        if isinstance(number, slice):
+            return self.choose(range(len(self))[number])
+        try:
+            place = range(len(self))[number]
+        except IndexError:
+            raise IndexError(f"sample {number} of a set of {len(self):,}") from None
+        return self._content(place), self.rows[place].label
+
+    def __iter__(self) -> Iterator[tuple[Item, str]]:
+        """Yield each sample and its label, in order."""
+        return (self[number] for number in range(len(self)))
+
+    def __repr__(self) -> str:
+        names = ", ".join(self.classes[:_SHOWN]) + ", ..." * (len(self.classes) > _SHOWN)
+        kind = type(self).__name__.lstrip("_")
+        return f"<{kind}: {count_of(len(self), 'sample')}; classes: {names}>"
+
+    @abstractmethod
+    def _content(self, number: int) -> Item:
+        """Return the events or the image of a sample."""
 
     @abstractmethod
     def fingerprint(self, number: int) -> str:
@@ -156,8 +188,8 @@ class _Listed(ABC, Generic[S]):
         return self._part(range(len(self)), class_names(rows), rows)
 
 
-class Samples(_Listed["Samples"]):
-    """Labelled events.
+class Samples(_Listed["Samples", Events]):
+    """Labelled events: `samples[0]` is (events, label), `samples[:10]` the first ten samples.
 
     rows     what is known of each sample before it is read
     classes  names of the classes, sorted unless given
@@ -180,6 +212,9 @@ class Samples(_Listed["Samples"]):
         Raises FormatError (or what reading raises) with the sample's file.
         """
 
+    def _content(self, number: int) -> Events:
+        return self.events(number)
+
     def settled(self) -> Samples:
         """Return the samples without chance: `events` gives the own draw of each, always."""
         return ChangedSamples(self) if self.draws else self
@@ -188,12 +223,15 @@ class Samples(_Listed["Samples"]):
         return _PartOfSamples(self, numbers, classes, rows)
 
 
-class Stills(_Listed["Stills"]):
-    """Labelled images; rows, classes and labels as in `Samples`."""
+class Stills(_Listed["Stills", NDArray[np.uint8]]):
+    """Labelled images; rows, classes, labels and indexing as in `Samples`."""
 
     @abstractmethod
     def image(self, number: int) -> NDArray[np.uint8]:
         """Return the image of a sample, (height, width) uint8, gray."""
+
+    def _content(self, number: int) -> NDArray[np.uint8]:
+        return self.image(number)
 
     def images(self, numbers: Numbers) -> Images:
         """Return the images of some samples; where all are of one size, that may be one array."""
@@ -203,7 +241,7 @@ class Stills(_Listed["Stills"]):
         return _PartOfStills(self, numbers, classes, rows)
 
 
-class _Part(_Listed[S]):
+class _Part(_Listed[S, Item]):
     """Some of the samples of a set, by their numbers there."""
 
     def __init__(
@@ -217,7 +255,7 @@ class _Part(_Listed[S]):
         return str(self._whole.fingerprint(self._numbers[number]))
 
 
-class _PartOfSamples(_Part[Samples], Samples):
+class _PartOfSamples(_Part[Samples, Events], Samples):
     def __init__(self, whole: Samples, *given: Any) -> None:
         super().__init__(whole, *given)
         self.draws = whole.draws
@@ -227,7 +265,7 @@ class _PartOfSamples(_Part[Samples], Samples):
         return events
 
 
-class _PartOfStills(_Part[Stills], Stills):
+class _PartOfStills(_Part[Stills, NDArray[np.uint8]], Stills):
     def image(self, number: int) -> NDArray[np.uint8]:
         image: NDArray[np.uint8] = self._whole.image(self._numbers[number])
         return image

@@ -1,6 +1,7 @@
 """Train, evaluate, save and load; the only place that picks a device.
 
 config = load_config("samples/nmnist.toml", {"data.recordings.path": "nmnist"})
+train(module, samples, output="runs/own")                # any torch.nn.Module
 train_folder("gestures", output="runs/mine", minutes=5)   # all is chosen, and said
 result = train(config)                                   # a model folder, a log, a checkpoint
 model = load_model("nmnist-signed-lif")                  # shipped, or a folder
@@ -35,6 +36,7 @@ from dvskit.training.models import Model, find_model, load_model, save_model, sh
 from dvskit.training.observation import Observed, observe, spiking_layers, weighted_layers
 from dvskit.training.operations import LayerOperations, NeuronUpdates, Operations, count_operations
 from dvskit.training.over_time import OverTime, evaluate_over_time
+from dvskit.training.own import model_of
 from dvskit.training.progress import Progress, progress_bar
 from dvskit.training.reject_choice import choose_reject
 from dvskit.training.sweeping import Combination, Sweep, SweepRun, sweep
@@ -84,6 +86,7 @@ __all__ = [
     "leads",
     "load_config",
     "load_model",
+    "model_of",
     "observe",
     "progress_bar",
     "save_model",

@@ -118,7 +118,7 @@ def evaluate(
     of recordings and of still images, GeometryError for images larger than the model's input.
     """
     if isinstance(model, nn.Module):
-        model = model_of(model, data, input)
+        model = model_of(model, data, input)  # type: ignore[arg-type]  # it checks them
     elif input is not None:
         raise ConfigError("evaluate: input is of a module; a model has its own, so leave it out")
     judging = open_judging(model, data, split=split, encoder=encoder, seed=seed)

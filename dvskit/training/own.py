@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from dvskit._arguments import check_arguments
 from dvskit.datasets import Samples, SplitSamples, Stills
 from dvskit.errors import ConfigError, one_line
 from dvskit.events import Size
@@ -139,17 +140,19 @@ def check_answer(network: Network, module: nn.Module, given: InputConfig) -> Non
         )
 
 
-def model_of(module: nn.Module, data: object, given: InputConfig | None) -> Model:
-    """Return a module as a model of the samples that it is to be judged by.
+@check_arguments
+def model_of(
+    module: nn.Module, samples: Samples | Stills, input: InputConfig | None = None
+) -> Model:
+    """Return a module as a model of some samples: to save, and to classify and evaluate with.
 
-    Raises ConfigError for data that are no Samples, and where the module does not fit them.
+    module   maps (T, B, ...) to logits (B, classes), in the order of the samples' classes
+    samples  say the classes, and by the first of them the size of the input
+    input    how events become what the module takes; InputConfig() unless given
+
+    Raises ConfigError where the module does not fit the samples.
     """
-    if not isinstance(data, Samples | Stills):
-        raise ConfigError(
-            f"evaluate: {type(data).__name__} for a module; pass Samples, such as "
-            "open_samples(folder), or save the module as a model"
-        )
-    given = given or InputConfig()
-    network = described(module, data, given)
+    given = input or InputConfig()
+    network = described(module, samples, given)
     check_answer(network, module, given)
-    return Model(network.name, network, module, given, data.classes)
+    return Model(network.name, network, module, given, samples.classes)

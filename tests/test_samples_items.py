@@ -1,0 +1,88 @@
+"""Samples are sequences: of (events, label), of (image, label), and of fewer samples."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from dvskit.datasets import (
+    Cache,
+    CachedSamples,
+    DrawnSamples,
+    MovedStills,
+    TonicSamples,
+    open_samples,
+    open_stills,
+)
+from dvskit.datasets.samples import ChangedSamples
+from dvskit.events import Events
+from tests.test_stills import tonic_set
+
+
+def images(folder: Path):
+    for number, label in enumerate(("a", "a", "b", "b", "b")):
+        (folder / label).mkdir(parents=True, exist_ok=True)
+        picture = np.full((6, 5), 50 * number, np.uint8)
+        picture[:3] = 200
+        assert cv2.imwrite(str(folder / label / f"{number}.png"), picture)
+    return open_stills(folder)
+
+
+def tonic():
+    kind = np.dtype([("t", "<i8"), ("x", "<i8"), ("y", "<i8"), ("p", "<i8")])
+    arrays = [np.array([(k, k, 1, 1), (9, 2, 2, 0)], kind) for k in range(4)]
+    return TonicSamples(tonic_set(arrays, sensor_size=(8, 8, 2), targets=[0, 1, 0, 1]))
+
+
+MAKE = {
+    "files": lambda bars, folder: open_samples(bars),
+    "kept": lambda bars, folder: CachedSamples(open_samples(bars), Cache(folder / "kept")),
+    "some": lambda bars, folder: open_samples(bars).choose([3, 1, 15, 2]),
+    "settled": lambda bars, folder: ChangedSamples(open_samples(bars)),
+    "drawn": lambda bars, folder: DrawnSamples(
+        2, seed=1, gestures=("hand_clap", "arm_roll"), size=(16, 16), fps=30, duration_us=300_000
+    ),
+    "tonic": lambda bars, folder: tonic(),
+    "stills": lambda bars, folder: images(folder / "images"),
+    "moved": lambda bars, folder: MovedStills(images(folder / "images"), (8, 8)),
+}
+
+
+def same(a, b) -> bool:
+    return a == b if isinstance(a, Events) else np.array_equal(a, b)
+
+
+@pytest.mark.parametrize("name", MAKE)
+def test_samples_are_a_sequence_of_contents_and_labels(name: str, bars: Path, tmp_path: Path):
+    samples = MAKE[name](bars, tmp_path)
+    one = getattr(samples, "events", None) or samples.image
+    count = len(samples)
+    items = list(samples)
+    assert len(items) == count > 3
+    for number, (content, label) in enumerate(items):
+        assert same(content, one(number))
+        assert label == samples.classes[samples.labels[number]]
+    for number in (0, -1, -count, np.int64(2)):
+        assert same(samples[number][0], items[number][0])
+        assert samples[number][1] == items[number][1]
+    for number in (count, -count - 1):
+        with pytest.raises(IndexError, match=f"sample {number} of a set of {count}"):
+            samples[number]
+    for part in (slice(1, 3), slice(None, None, -1), slice(-2, None), slice(5, 5)):
+        fewer = samples[part]
+        assert fewer.classes == samples.classes
+        assert fewer.rows == samples.rows[part]
+        assert [label for _, label in fewer] == [label for _, label in items[part]]
+        assert all(same(a, b) for (a, _), (b, _) in zip(fewer, items[part], strict=True))
+    with pytest.raises(TypeError):
+        samples["a"]
+
+
+def test_a_set_says_what_it_holds(bars: Path, tmp_path: Path):
+    samples = open_samples(bars)
+    assert repr(samples) == "<FileSamples: 20 samples; classes: left, right>"
+    assert repr(samples[:1]) == "<PartOfSamples: 1 sample; classes: left, right>"
+    assert repr(DrawnSamples(1, seed=1)).endswith(", ...>")
