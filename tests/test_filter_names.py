@@ -105,13 +105,13 @@ MISTAKES = {
     "background_activity:-5ms": "within_us=-5000 is not a whole number of microseconds, 0 to",
     "noise:hz=nan": "hz=nan is not a number, 0 to",
     "noise:hz=much": "hz 'much' is no number",
-    "noise:rate=3": "it has no 'rate' (it is noise:hz=0.1,on_share=0.5,seed=0)",
+    "noise:rate=3": "it has no 'rate' (usage: noise:hz=0.1,on_share=0.5,seed=0)",
     "noise:1,hz=2": "hz is given twice",
     "noise:hz=1,2,3": "on_share=2.0 is not a number, 0 to 1",
     "noise:seed=1,2": "stands behind named arguments",
     "noise:1,0.5,1,9": "'9' is one argument too many",
     "noise:1,0.5,1.5": "seed '1.5' is no whole number",
-    "crop:1,2": "width is missing (it is crop:X,Y,WIDTH,HEIGHT)",
+    "crop:1,2": "width is missing (usage: crop:X,Y,WIDTH,HEIGHT)",
     "fit:12": "not WIDTHxHEIGHT",
     "fit": "not WIDTHxHEIGHT",
     "flip:z": "choices: x, xy, y",
@@ -132,7 +132,7 @@ def test_every_filter_has_a_name_and_a_line_that_says_what_it_takes():
         "mask"
     } == set(filter_names())
     for name in filter_names():
-        assert re.fullmatch(rf"{name}(:[\w=.|,-]+)?", described(name))
+        assert re.fullmatch(rf"{name}(:[\w=.|,-]+)?", described(name, filter_names()[name]))
 
 
 @pytest.mark.parametrize("text", TEXTS)

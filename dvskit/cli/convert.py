@@ -12,45 +12,64 @@ from dvskit.cli._many import Command
 from dvskit.cli._tensors import TensorOptions
 from dvskit.cli._trees import Inputs
 from dvskit.errors import ConfigError, count_of
-from dvskit.events import Events, Source
+from dvskit.events import Events, Filter, Source
 from dvskit.filters import (
+    Chain,
     Crop,
     FilteredSource,
     Fit,
     Placement,
-    StartAt,
-    TimeReversal,
-    TimeScale,
-    TimeShift,
     chain,
     filter_from,
     filter_names,
 )
+from dvskit.filters.own import errors_in_files, filter_from_file, names_a_file
 from dvskit.formats import Damage, FileSink, Recording, RecordingPart, hand_over, open_sink
 from dvskit.formats.found import is_recording, readable_suffixes
 from dvskit.formats.table import file_of_events
 
 
-def filtered(source: Source, texts: Sequence[str], recording: Recording) -> FilteredSource:
-    """Return a source seen through the filters that --filter says. Raises ConfigError."""
-    needed = any(text.strip().lower() == "undistort" for text in texts)
-    lens = recording.intrinsics() if needed else None
-    return FilteredSource(source, chain(*(filter_from(text, intrinsics=lens) for text in texts)))
+class Filtered(FilteredSource):
+    """A source seen through the filters that --filter names.
+
+    Raises ConfigError for filters and for errors of the user's own ones, with file and line.
+    """
+
+    def __init__(self, source: Source, texts: Sequence[str], recording: Recording) -> None:
+        needed = any(text.strip().lower() == "undistort" for text in texts)
+        lens = recording.intrinsics() if needed else None
+        filters = [
+            filter_from_file(text) if names_a_file(text) else filter_from(text, intrinsics=lens)
+            for text in texts
+        ]
+        self._names = [
+            text for text, each in zip(texts, filters, strict=True) for _ in range(_parts(each))
+        ]
+        with errors_in_files():
+            super().__init__(source, chain(*filters))
+
+    def __iter__(self) -> Iterator[Events]:
+        with errors_in_files():
+            yield from super().__iter__()
+
+    def notes(self) -> Iterator[str]:
+        """Yield a line for each filter, in order: how many events it dropped or added."""
+        for text, each in zip(self._names, self.tally(), strict=False):
+            counts = f"{each.dropped:,} events left out"
+            if each.added or text.strip().lower().startswith("noise"):
+                counts = f"{each.added:,} events added"
+            yield f"{text}: {counts}"
 
 
-def filter_notes(source: FilteredSource, texts: Sequence[str]) -> Iterator[str]:
-    """Yield a line for each filter, in order, of what it left out and added."""
-    for text, each in zip(texts, source.tally(), strict=True):
-        counts = f"{each.dropped:,} events left out"
-        if each.added or text.strip().lower().startswith("noise"):
-            counts = f"{each.added:,} events added"
-        yield f"{text}: {counts}"
+def _parts(chosen: Filter) -> int:
+    """Return how many filters a chain consists of; 1 for any other filter."""
+    return sum(map(_parts, chosen.filters)) if isinstance(chosen, Chain) else 1
 
 
 def stays_in_time(chosen: FilteredSource | None) -> bool:
-    """Return whether events keep their times, so that what stands beside them still fits."""
-    moving = TimeScale | TimeShift | StartAt | TimeReversal
-    return chosen is None or not any(isinstance(each.filter, moving) for each in chosen.tally())
+    """Return whether filters keep the times of events: triggers and frames then still fit."""
+    tally = [] if chosen is None else chosen.tally()
+    return not any(getattr(each.filter, "moves_times", False) for each in tally)
 
 
 def left_beside(part: RecordingPart) -> list[str]:
@@ -82,7 +101,9 @@ class Kept:
     )
     filters: list[str] | None = options.option(
         "Apply a filter, NAME or NAME:ARGUMENTS, such as background_activity:5ms or "
-        f"noise:hz=0.1,seed=3. Several apply in order. Names: {', '.join(filter_names())}.",
+        "noise:hz=0.1,seed=3; or one of your own, FILE.py:NAME or FILE.py:NAME:ARGUMENTS, whose "
+        "file is run. Several apply in order. `dvskit filters` lists all of them: "
+        f"{', '.join(filter_names())}.",
         "--filter", metavar="FILTER", shown="none",
     )  # fmt: skip
 
@@ -136,7 +157,7 @@ def convert(
     filters = kept.filters or []
     if filters:
         with options.as_usage("--filter"):
-            source = chosen = filtered(source, filters, recording)
+            source = chosen = Filtered(source, filters, recording)
     placement = Placement.of(source.size, target or source.size)
     fitted = None if target is None else FilteredSource(source, Fit(target))
     source = fitted or source
@@ -145,7 +166,7 @@ def convert(
             raise ConfigError(f"{file}: a tensor needs a file; write one first")
         begin = part.start_us if stays_in_time(chosen) else None
         said = tensor.write(source, begin, out, force=force)
-        left = [] if chosen is None else list(filter_notes(chosen, filters))
+        left = [] if chosen is None else list(chosen.notes())
         left += [] if fitted is None else [_edges(placement, fitted)]
         _notes(out, [*left, *recording.assumptions], recording, part.damage)
         _console.say(said)
@@ -159,7 +180,7 @@ def convert(
     if isinstance(part, _Arriving):
         left += _left_of(recording)
     if chosen is not None:
-        left += filter_notes(chosen, filters)
+        left += chosen.notes()
     if fitted is not None:
         left.append(_edges(placement, fitted))
     _report(recording, part.damage, sink, left)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, overload
+from typing import Any, ClassVar, NamedTuple, overload
 
 from dvskit._arguments import check_fields
 from dvskit.errors import ConfigError, EventsError
@@ -79,9 +79,12 @@ class CallableFilter(ABC):
     """A Filter that is called: `Crop(0, 0, 64, 48)(events)`; who derives from it gives `start`.
 
     Fields of a dataclass that are `checked` are checked.
+
+    moves_times  whether it moves events in time: triggers and frames then no longer fit them
     """
 
     __slots__ = ()
+    moves_times: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         check_fields(self)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Callable
-from dataclasses import MISSING, fields, is_dataclass
+from contextlib import suppress
+from dataclasses import dataclass, is_dataclass
 from fractions import Fraction
+from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from dvskit._arguments import check_arguments
@@ -34,29 +37,62 @@ def filter_names() -> dict[str, type[CallableFilter]]:
     return {re.sub(r"(?<=[a-z])(?=[A-Z])", "_", kind.__name__).lower(): kind for kind in _KINDS}
 
 
-def described(name: str) -> str:
-    """Return a filter with what it takes, in a line: "noise:hz=0.1,on_share=0.5,seed=0"."""
-    kind = filter_names()[name]
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A parameter of a filter: its name, its name without the unit, its type and its default."""
+
+    name: str
+    short: str
+    hint: Any
+    default: Any = inspect.Parameter.empty
+
+    @property
+    def required(self) -> bool:
+        """Whether it has no default."""
+        return self.default is inspect.Parameter.empty
+
+    @property
+    def choices(self) -> tuple[Any, ...]:
+        """The values of a Literal; none of another type."""
+        return get_args(self.hint) if get_origin(self.hint) is Literal else ()
+
+    def written(self) -> str:
+        """Return the default as the command line takes it: "5ms"; an empty text where it has none.
+
+        Only numbers, texts and choices can be written.
+        """
+        value = self.default
+        if self.required or not isinstance(value, int | float | str):
+            return ""
+        if self.name.endswith("_us") and isinstance(value, int):
+            unit = next(u for u in ("s", "ms", "us") if value % _UNITS_US[u] == 0 or u == "us")
+            return f"{value // _UNITS_US[unit]}{unit}"
+        return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def parameters_of(kind: type) -> list[Parameter]:
+    """Return the parameters of a filter's class, in order."""
+    try:
+        hints = get_type_hints(kind if is_dataclass(kind) else kind.__init__)  # type: ignore[misc]
+    except NameError:  # a name that only type checkers see
+        hints = {}
+    return [
+        Parameter(each.name, _UNIT_OF_NAME.sub("", each.name), hints.get(each.name), each.default)
+        for each in inspect.signature(kind).parameters.values()
+    ]
+
+
+def described(name: str, kind: type) -> str:
+    """Return how a filter is written, with its defaults: "noise:hz=0.1,on_share=0.5,seed=0"."""
     if kind is Mask:
         return "mask:PICTURE"
     if kind is Fit:
         return "fit:WIDTHxHEIGHT"
     words = []
-    for each, hint in _parameters(kind).items():
-        short = _UNIT_OF_NAME.sub("", each)
-        default = next(field.default for field in fields(kind) if field.name == each)  # type: ignore[arg-type]
-        known = isinstance(default, (int, float, str))
-        words.append(f"{short}={_written(each, default)}" if known else short.upper())
-        if get_origin(hint) is Literal:
-            words[-1] = f"{short}={'|'.join(map(str, get_args(hint)))}"
+    for each in parameters_of(kind):
+        value = "|".join(map(str, each.choices)) or each.written()
+        words.append(f"{each.short}={value}" if value else each.short.upper())
     return f"{name}:{','.join(words)}" if words else name
-
-
-def _written(name: str, value: object) -> str:
-    if name.endswith("_us") and isinstance(value, int):
-        unit = next(u for u in ("s", "ms", "us") if value % _UNITS_US[u] == 0 or u == "us")
-        return f"{value // _UNITS_US[unit]}{unit}"
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 @check_arguments
@@ -76,8 +112,8 @@ def filter_from(text: str, *, intrinsics: Intrinsics | None = None) -> CallableF
     try:
         return _made(kinds[name], arguments.strip(), intrinsics)
     except (DvskitError, OSError) as error:
-        words = one_line(error)
-        raise ConfigError(f"filter {text!r}: {words} (it is {described(name)})") from error
+        usage = described(name, kinds[name])
+        raise ConfigError(f"filter {text!r}: {one_line(error)} (usage: {usage})") from error
 
 
 def _made(
@@ -95,20 +131,16 @@ def _made(
         if intrinsics is None:
             raise ConfigError("the recording has no camera matrix; give a file, or the numbers")
         return Undistort(*intrinsics)
-    return kind(**_values(kind, arguments))
+    return kind(**values_of(kind, arguments))
 
 
-def _parameters(kind: type) -> dict[str, Any]:
-    """Return the names and types of what a filter takes."""
-    if not is_dataclass(kind):
-        return {}
-    hints = get_type_hints(kind)
-    return {field.name: hints[field.name] for field in fields(kind)}
+def values_of(kind: type, arguments: str) -> dict[str, Any]:
+    """Return the arguments of a filter's class that a text gives: "5ms,neighbours=4".
 
-
-def _values(kind: type, arguments: str) -> dict[str, Any]:
-    parameters = _parameters(kind)
-    full = {_UNIT_OF_NAME.sub("", name): name for name in parameters} | {n: n for n in parameters}
+    Raises ConfigError for arguments that the class does not take, and for missing ones.
+    """
+    parameters = {each.name: each for each in parameters_of(kind)}
+    full = {each.short: each.name for each in parameters.values()} | {n: n for n in parameters}
     found: dict[str, Any] = {}
     words = [word.strip() for word in arguments.split(",")] if arguments else []
     for place, word in enumerate(words):
@@ -122,17 +154,18 @@ def _values(kind: type, arguments: str) -> dict[str, Any]:
         name = full[key.strip().lower()] if named else list(parameters)[place]
         if name in found:
             raise ConfigError(f"{name} is given twice")
-        found[name] = _value(name, (value if named else word).strip(), parameters[name])
-    for field in fields(kind):
-        if field.name not in found and field.default is MISSING:
-            raise ConfigError(f"{_UNIT_OF_NAME.sub('', field.name)} is missing")
+        found[name] = _value(parameters[name], (value if named else word).strip())
+    for each in parameters.values():
+        if each.required and each.name not in found:
+            raise ConfigError(f"{each.short} is missing")
     return found
 
 
-def _value(name: str, text: str, hint: Any) -> Any:
-    """Return what a text says of a parameter of a type. Raises ConfigError."""
-    choices = {str(each): each for each in get_args(hint)} if get_origin(hint) is Literal else None
-    if choices is not None:
+def _value(parameter: Parameter, text: str) -> Any:
+    """Return the value of a parameter that a text gives. Raises ConfigError."""
+    name, hint = parameter.name, parameter.hint
+    choices = {str(each): each for each in parameter.choices}
+    if choices:
         if text.lower() not in choices:
             raise ConfigError(f"{name} {text!r}: {did_you_mean(text, choices)}")
         return choices[text.lower()]
@@ -144,12 +177,22 @@ def _value(name: str, text: str, hint: Any) -> Any:
         if text.lower() not in words:
             raise ConfigError(f"{name} {text!r} is neither true nor false")
         return words[text.lower()]
+    if not kinds & {int, float}:
+        return _literal(text) if hint is None else Path(text) if Path in kinds else text
     kind: Callable[[str], Any] = float if float in kinds else int
     try:
         return kind(text)
     except ValueError:
         words_of = "number" if kind is float else "whole number"
         raise ConfigError(f"{name} {text!r} is no {words_of}") from None
+
+
+def _literal(text: str) -> int | float | str:
+    """Return the number that a text is, else the text."""
+    for kind in (int, float):
+        with suppress(ValueError):
+            return kind(text)
+    return text
 
 
 def _time_us(name: str, text: str, *, whole: bool) -> int | float:

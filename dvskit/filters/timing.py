@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -25,6 +26,7 @@ class TimeScale(CallableFilter):
     stays where it is. Events that come from time 0 or later to before 0 are left out, and counted.
     """
 
+    moves_times: ClassVar[bool] = True
     factor: float = checked(check_number, 1e-6, 1e6)
     origin_us: int | None = checked(check_whole, -LONGEST_US, default=None)
 
@@ -41,6 +43,7 @@ class TimeShift(CallableFilter):
     Events that come from time 0 or later to before 0 are left out, and counted.
     """
 
+    moves_times: ClassVar[bool] = True
     shift_us: int = checked(check_whole, -LONGEST_US)
 
     def start(self, size: Size) -> TimesStep:
@@ -53,6 +56,7 @@ class TimeShift(CallableFilter):
 class StartAt(CallableFilter):
     """Move all times so that the first event is at `start_us`."""
 
+    moves_times: ClassVar[bool] = True
     start_us: int = checked(check_whole, -LONGEST_US, default=0)
 
     def start(self, size: Size) -> TimesStep:
@@ -114,6 +118,7 @@ class TimeReversal(CallableFilter):
     are held in memory until the stream ends, 13 bytes each, and as much again at its end.
     """
 
+    moves_times: ClassVar[bool] = True
     swap_polarity: bool = checked(check_flag, default=True)
 
     def start(self, size: Size) -> TimeReversalStep:
