@@ -47,7 +47,7 @@ from dvskit.filters import (
     filter_from,
     filter_names,
 )
-from dvskit.filters.names import described
+from dvskit.filters.names import described, parameters_of
 from dvskit.streams import Intrinsics
 from tests.test_cli import usage_error
 from tests.test_filter_laws import EVENTS
@@ -132,7 +132,7 @@ def test_every_filter_has_a_name_and_a_line_that_says_what_it_takes():
         "mask"
     } == set(filter_names())
     for name in filter_names():
-        assert re.fullmatch(rf"{name}(:[\w=.|,-]+)?", described(name, filter_names()[name]))
+        assert re.fullmatch(rf"{name}(:[\w=.|,\[\]-]+)?", described(name, filter_names()[name]))
 
 
 @pytest.mark.parametrize("text", TEXTS)
@@ -214,6 +214,36 @@ def test_what_stands_beside_events_is_not_kept_where_their_times_move(run, tmp_p
     _, _, err = run("convert", "in.raw", "out.raw", "--force", "--filter", "time_scale:2")
     assert len(dvskit.open_events("out.raw").triggers()) == 0
     assert "triggers, IMU samples and frames are left out" in err
+
+
+def test_filters_lists_each_with_its_parameters_and_a_plain_line(run):
+    code, out, _ = run("filters")
+    assert code == 0
+    lines = out.splitlines()
+    assert lines[::2] == [described(name, kind) for name, kind in filter_names().items()]
+    for line in lines[1::2]:
+        assert re.fullmatch(r"    [A-Z][^`]{15,90}\.", line)
+        assert not re.search("leave out|comes? to lie|as one sees|just then|the other way", line)
+    assert "background_activity:within=5ms,neighbours=8|4,itself=false" in lines
+    assert "hot_pixel:times=5.0,deviations=8.0,[LEARN]" in lines
+    assert "filters" in run("convert", "--help")[1]
+
+
+@pytest.mark.parametrize("name", filter_names())
+def test_filters_shows_one_with_the_unit_and_default_of_each_parameter(run, name):
+    code, out, _ = run("filters", name.replace("_", "-"))
+    assert code == 0
+    assert out.startswith(described(name, filter_names()[name]))
+    taken = [] if name in ("fit", "mask") else parameters_of(filter_names()[name])
+    for each in taken:
+        assert re.search(rf"^  {each.short} +\S.*  (required|default \S+)$", out, re.MULTILINE)
+        if each.name.endswith("_us") and name != "temporal_jitter":
+            assert re.search(rf"^  {each.short} +a time with its unit", out, re.MULTILINE)
+    assert ("Parameters:" in out) == bool(taken)
+
+
+def test_filters_names_the_nearest_of_a_wrong_name(run):
+    assert "did you mean 'noise'" in usage_error(run("filters", "nois"))
 
 
 def test_the_help_of_convert_names_every_filter(run):

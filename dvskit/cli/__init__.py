@@ -20,6 +20,7 @@ from dvskit.cli.demo import demo
 from dvskit.cli.doctor import doctor
 from dvskit.cli.emulate import emulate
 from dvskit.cli.evaluate import evaluate
+from dvskit.cli.filters import filters
 from dvskit.cli.info import info
 from dvskit.cli.plot import app as plot
 from dvskit.cli.render import render
@@ -44,9 +45,9 @@ _INTERRUPTED = {
 }
 
 _COMMANDS: dict[str, Callable[..., None]] = {
-    "info": info, "convert": convert, "emulate": emulate, "calibrate": calibrate, "cloud": cloud,
-    "render": render, "view": view, "train": train, "eval": evaluate, "classify": classify,
-    "demo": demo, "doctor": doctor,
+    "info": info, "convert": convert, "filters": filters, "emulate": emulate,
+    "calibrate": calibrate, "cloud": cloud, "render": render, "view": view, "train": train,
+    "eval": evaluate, "classify": classify, "demo": demo, "doctor": doctor,
 }  # fmt: skip
 
 for _name, _function in _COMMANDS.items():

@@ -30,9 +30,9 @@ _ROUNDING = 1e-9  # what lies between two pixels but for rounding goes to the sa
 @check_arguments
 @dataclass(frozen=True, slots=True)
 class Flip(PixelMap):
-    """Mirror the sensor: axis x swaps left and right, y swaps top and bottom, xy both.
+    """Mirror the sensor: x swaps left and right, y swaps top and bottom, xy both.
 
-    What a class is called may change with it, such as a wave of the left hand.
+    The meaning of a label may change with it, such as a wave of the left hand.
     """
 
     axis: Literal["x", "y", "xy"] = checked(check_choice, ("x", "y", "xy"), default="x")
@@ -49,7 +49,7 @@ class Flip(PixelMap):
 @check_arguments
 @dataclass(frozen=True, slots=True)
 class Transpose(PixelMap):
-    """Swap x and y, and the width and height of the sensor."""
+    """Swap x and y, and the sensor's width and height."""
 
     def target(self, size: Size) -> Size:
         """Return height x width."""
@@ -63,7 +63,10 @@ class Transpose(PixelMap):
 @check_arguments
 @dataclass(frozen=True, slots=True)
 class QuarterTurn(PixelMap):
-    """Turn the sensor by `turns` quarters, clockwise as one sees it; its size turns with it."""
+    """Turn the sensor clockwise by quarter turns.
+
+    turns  how many; below 0 counter-clockwise. Odd ones swap the sensor's width and height
+    """
 
     turns: int = checked(check_whole, -3, 3, default=1)
 
@@ -111,7 +114,7 @@ class _AboutTheMiddle(PixelMap):
 class Affine(_AboutTheMiddle):
     """Map pixels by a matrix about the middle: x' = xx x + xy y + x_px, y' = yx x + yy y + y_px.
 
-    x and y count from the middle of the sensor, in pixels, to the right and downwards.
+    x and y count from the middle of the sensor, in pixels, to the right and down.
     """
 
     xx: float = checked(check_number, -_MOST, _MOST, default=1.0)
@@ -130,7 +133,7 @@ class Affine(_AboutTheMiddle):
 @check_arguments
 @dataclass(frozen=True, slots=True)
 class Rotate(_AboutTheMiddle):
-    """Turn about the middle by an angle in degrees, clockwise as one sees it."""
+    """Rotate the events clockwise about the middle of the sensor, by an angle in degrees."""
 
     degrees: float = checked(check_number, -360, 360)
 
@@ -144,7 +147,7 @@ class Rotate(_AboutTheMiddle):
 @check_arguments
 @dataclass(frozen=True, slots=True)
 class Zoom(_AboutTheMiddle):
-    """Zoom in (a factor above 1) or out, about the middle."""
+    """Zoom in (a factor above 1) or out (below 1) about the middle of the sensor."""
 
     factor: float = checked(check_number, 1 / _MOST, _MOST)
 
@@ -158,7 +161,10 @@ class Zoom(_AboutTheMiddle):
 @check_arguments
 @dataclass(frozen=True, slots=True)
 class Shear(_AboutTheMiddle):
-    """Shear by angles in degrees: along x, rows move by tan(x_deg) of their y; along y likewise."""
+    """Shear the events by angles in degrees, along x and along y.
+
+    Along x, a row moves by tan(x_deg) of its distance from the middle; along y, a column likewise.
+    """
 
     x_deg: float = checked(check_number, -80, 80, default=0.0)
     y_deg: float = checked(check_number, -80, 80, default=0.0)
@@ -182,7 +188,7 @@ class _ByPixels(PixelMap):
 @check_arguments
 @dataclass(frozen=True, slots=True)
 class Shift(_ByPixels):
-    """Move by whole pixels, to the right and downwards."""
+    """Move the events by whole pixels, to the right and down."""
 
     def places(self, size: Size) -> Axes:
         """Return where columns and rows go."""
@@ -197,7 +203,7 @@ def _shifted(count: int, by: int) -> NDArray[np.int16]:
 @check_arguments
 @dataclass(frozen=True, slots=True)
 class Roll(_ByPixels):
-    """Move by whole pixels; what leaves the sensor comes in again on the other side."""
+    """Move the events by whole pixels; those that leave the sensor enter on the other side."""
 
     def places(self, size: Size) -> Axes:
         """Return where columns and rows go."""

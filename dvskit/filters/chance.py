@@ -24,7 +24,7 @@ _MOST = 200_000_000  # events added at once
 @check_arguments
 @dataclass(frozen=True, slots=True)
 class DropEvents(CallableFilter):
-    """Leave out each event with the chance `share`, drawn for its number in the stream."""
+    """Drop each event with the probability `share`, drawn for its number in the stream."""
 
     share: float = checked(check_number, 0, 1)
     seed: int = checked(check_seed, default=0)
@@ -52,10 +52,12 @@ class DropEvents(CallableFilter):
 @check_arguments
 @dataclass(frozen=True, slots=True)
 class SpatialJitter(CallableFilter):
-    """Move each event by a normal random number of pixels, in x and in y, rounded to pixels.
+    """Move each event in x and in y by a normally distributed number of pixels.
 
-    It is drawn for the event's number in the stream, and cut at five standard deviations. What
-    leaves the sensor is left out, and counted.
+    It is drawn for the event's number in the stream, rounded to whole pixels and cut at five
+    standard deviations. Events that leave the sensor are dropped and counted.
+
+    std_px  the standard deviation
     """
 
     std_px: float = checked(check_number, 0, 1000, default=1.0)
@@ -88,11 +90,13 @@ class SpatialJitter(CallableFilter):
 @check_arguments
 @dataclass(frozen=True, slots=True)
 class TemporalJitter(CallableFilter):
-    """Move the time of each event by a normal random number of microseconds, and sort again.
+    """Move each event in time by a normally distributed number of microseconds, and sort.
 
-    It is drawn for the event's number in the stream, and cut at five standard deviations: so long
-    events are held back, until none can come before them. Those of the same time stay in their
-    order. Events that come from time 0 or later to before 0 are left out, and counted.
+    It is drawn for the event's number in the stream and cut at five standard deviations. Events are
+    held back until none can come before them. Events of the same time keep their order. Events that
+    move from time 0 or later to before 0 are dropped and counted.
+
+    std_us  the standard deviation
     """
 
     std_us: float = checked(check_number, 0, _LONGEST_JITTER_US)
@@ -178,11 +182,13 @@ class TemporalJitterStep(Step):
 @check_arguments
 @dataclass(frozen=True, slots=True)
 class Noise(CallableFilter):
-    """Add events that every pixel has alike, at `hz` a second, from the first event to the last.
+    """Add noise events at `hz` a second and pixel, from the first event to the last.
 
-    A Poisson process: exponential gaps, and a pixel and a polarity for each, drawn for its number.
-    Noise stands ahead of events of the same time. The step counts what it adds: `step.added`.
+    A Poisson process: exponential gaps; pixel and polarity are drawn for each event's number.
+    Noise comes before events of the same time. `step.added` counts it.
     Raises EventsError where the events leave a gap that would hold hundreds of millions.
+
+    on_share  the share of ON events
     """
 
     hz: float = checked(check_number, 0, 1e6, default=0.1)

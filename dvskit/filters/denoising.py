@@ -31,14 +31,14 @@ _ABOVE_RIVALS = 3.0
 @check_arguments
 @dataclass(frozen=True, slots=True)
 class BackgroundActivity(CallableFilter):
-    """Keep an event if a neighbouring pixel has fired in the `within_us` before it, or just then.
+    """Keep an event only if a neighbouring pixel fired in the `within_us` before it.
 
     The filter of Delbruck 2008 (Frame-free dynamic digital vision): noise has no neighbours in
-    time, edges do. Events of both polarities count, also those that are themselves left out, and of
-    the same time those ahead in the stream.
+    time, edges do. Events of both polarities count, and dropped ones too. Of events at the same
+    time, those earlier in the stream count.
 
-    neighbours  8 pixels around, or the 4 that share a side
-    itself      whether the pixel's own last event counts as well; then a hot pixel passes
+    neighbours  the 8 pixels around, or the 4 that share a side
+    itself      whether the pixel's own last event counts too; then hot pixels pass
     """
 
     within_us: int = checked(check_whole, 0, default=5_000)
@@ -60,12 +60,12 @@ class BackgroundActivity(CallableFilter):
 @check_arguments
 @dataclass(frozen=True, slots=True)
 class Refractory(CallableFilter):
-    """Leave out a pixel's events for `period_us` behind each event that is kept.
+    """Drop a pixel's events for `period_us` after each event that is kept.
 
-    An event just `period_us` behind is kept.
+    An event exactly `period_us` later is kept.
 
-    by_polarity  ON and OFF events of a pixel do not hold back each other
-    restart      events that are left out hold back, too: a pixel must be silent for `period_us`
+    by_polarity  treat the ON and OFF events of a pixel apart
+    restart      dropped events start the period anew: a pixel must be silent for `period_us`
     """
 
     period_us: int = checked(check_whole, 0)
@@ -181,13 +181,13 @@ def add_per_pixel(events: Events, counts: NDArray[np.int64]) -> None:
 @check_arguments
 @dataclass(frozen=True, slots=True)
 class HotPixel(CallableFilter):
-    """Leave out the events of hot pixels, as `hot_pixels` marks them by their counts.
+    """Drop the events of hot pixels, which fire far more often than the pixels around them.
 
-    The counts are of all events, or of the first `learn_us` from the first event on. What is
-    counted is held in memory, 13 bytes an event, until it is all there; a file is read once more
-    instead. For live events give `learn_us`: else they are held until they end.
+    `hot_pixels` marks them by counts of all events, or of the first `learn_us`. A file is read a
+    second time for that. A live stream is held in memory, 13 bytes an event, until the counts are
+    complete: give `learn_us`, or it is held to its end.
 
-    times, deviations   how far above the pixels around, see `hot_pixels`
+    times, deviations  how far above the pixels around a hot pixel is, see `hot_pixels`
     """
 
     times: float = checked(check_number, 1, 1e6, default=5.0)

@@ -27,15 +27,15 @@ _NEAR = 1e-9  # in units of the focal length
 @check_arguments
 @dataclass(frozen=True, slots=True)
 class Fit(PixelMap):
-    """Put the events of one sensor on another of `size`: whole, undistorted, in the middle.
+    """Scale the events to a sensor of another size: whole, undistorted, in the middle.
 
-    One event stays one event, with its time and polarity. On a smaller sensor the k x k pixels of
-    a block become one pixel, which has the events of all of them; on a larger one each event is put
-    in the middle of its block of m x m pixels, and the others of the block stay empty. What the
-    proportions leave free is an empty border. `Placement` says how the scale is chosen.
+    One event stays one event, with its time and polarity. On a smaller sensor each block of k x k
+    pixels becomes one pixel, which gets the events of all of them. On a larger one each event goes
+    to the middle of its block of m x m pixels; the other pixels of the block stay empty. Where the
+    proportions differ a border stays empty. `Placement` chooses the scale.
 
-    Only where a whole k or m makes the picture larger than the sensor, by a fiftieth at most, are
-    events at its edges left out; the step of a pass counts them: `step.dropped`.
+    Events at the edges are dropped only where a whole k or m makes the picture larger than the
+    sensor, by a fiftieth at most. `step.dropped` counts them.
     """
 
     size: tuple[int, int]
@@ -134,11 +134,15 @@ class Placement:
 @check_arguments
 @dataclass(frozen=True, slots=True)
 class Undistort(PixelMap):
-    """Undo the distortion of a lens, with the same camera matrix (Brown 1971, as OpenCV has it).
+    """Correct the distortion of a lens, keeping the camera matrix (Brown 1971, as OpenCV).
 
-    Each pixel goes to the pixel in which its middle comes to lie (OpenCV's undistortPoints);
-    what comes to lie off the sensor is left out and counted, and so are pixels that no direction is
-    distorted to. `recording.intrinsics()` gives `Intrinsics`; `Undistort(*intrinsics)` takes them.
+    Each pixel moves to the pixel that contains its undistorted centre (OpenCV's undistortPoints).
+    Events that leave the sensor are dropped and counted, and so are those of pixels that no
+    direction is distorted to. On the command line the numbers come from a text file, from the
+    arguments, or without either from the recording. In Python, `Undistort(*source.intrinsics())`.
+
+    fx, fy, cx, cy      the camera matrix, in pixels
+    k1, k2, p1, p2, k3  the distortion, as OpenCV orders it
     """
 
     fx: float = checked(check_number, 1e-6, 1e6)

@@ -26,7 +26,9 @@ def kept_places(keep: NDArray[np.bool_]) -> Places:
 @check_arguments
 @dataclass(frozen=True, slots=True)
 class Crop(PixelMap):
-    """Keep events of a rectangle of the sensor; its upper left corner becomes (0, 0).
+    """Keep the events of a rectangle; its upper left corner becomes (0, 0).
+
+    x, y, width, height  the rectangle, in pixels
 
     Raises GeometryError, when started, if the rectangle is not on the sensor.
     """
@@ -64,8 +66,9 @@ def cropped_size(crop: Crop, size: Size) -> Size:
 
 @check_arguments
 class Mask(PixelMap):
-    """Keep the events of the pixels where `keep`, (H, W) booleans, is true.
+    """Keep the events of the pixels that a mask marks: (H, W) booleans, or a picture.
 
+    On the command line it is the path of a picture; pixels neither black nor transparent are kept.
     Raises ShapeError for other arrays, GeometryError, when started, for another sensor's size.
     """
 
@@ -126,9 +129,10 @@ class Mask(PixelMap):
 @check_arguments
 @dataclass(frozen=True, slots=True)
 class DropArea(PixelMap):
-    """Leave out the events of a rectangle, in shares of the sensor's width and height, 0 to 1.
+    """Drop the events of a rectangle, given in shares of the sensor's width and height.
 
-    It may reach beyond the sensor. A pixel whose middle is in it is left out.
+    0 is the left or top edge, 1 the right or bottom one. The rectangle may reach beyond the sensor.
+    A pixel is dropped if its centre is inside.
     """
 
     left: float = checked(check_number, -1, 1)
@@ -148,7 +152,7 @@ class DropArea(PixelMap):
 @check_arguments
 @dataclass(frozen=True, slots=True)
 class DropPixels(PixelMap):
-    """Leave out all events of a share of the pixels, each chosen with that chance: dead pixels."""
+    """Drop all events of dead pixels; each pixel is dead with the probability `share`."""
 
     share: float = checked(check_number, 0, 1)
     seed: int = checked(check_seed, default=0)

@@ -83,7 +83,10 @@ def parameters_of(kind: type) -> list[Parameter]:
 
 
 def described(name: str, kind: type) -> str:
-    """Return how a filter is written, with its defaults: "noise:hz=0.1,on_share=0.5,seed=0"."""
+    """Return how a filter is written, with its defaults: "noise:hz=0.1,on_share=0.5,seed=0".
+
+    Capitals stand for a value that must be given, or in brackets may be.
+    """
     if kind is Mask:
         return "mask:PICTURE"
     if kind is Fit:
@@ -91,7 +94,8 @@ def described(name: str, kind: type) -> str:
     words = []
     for each in parameters_of(kind):
         value = "|".join(map(str, each.choices)) or each.written()
-        words.append(f"{each.short}={value}" if value else each.short.upper())
+        bare = each.short.upper() if each.required else f"[{each.short.upper()}]"
+        words.append(f"{each.short}={value}" if value else bare)
     return f"{name}:{','.join(words)}" if words else name
 
 

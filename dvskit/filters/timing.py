@@ -20,10 +20,11 @@ _MOST_US = 2**62
 @check_arguments
 @dataclass(frozen=True, slots=True)
 class TimeScale(CallableFilter):
-    """Stretch times by a factor above 1, or shorten them: t' = origin + factor (t - origin).
+    """Multiply times by a factor: t' = origin + factor (t - origin).
 
-    Times are rounded to the microsecond. The origin is `origin_us`, or the first event, which then
-    stays where it is. Events that come from time 0 or later to before 0 are left out, and counted.
+    Times are rounded to microseconds. The origin is `origin_us`, or else the time of the first
+    event, which then stays. Events that move from time 0 or later to before 0 are dropped and
+    counted.
     """
 
     moves_times: ClassVar[bool] = True
@@ -38,9 +39,9 @@ class TimeScale(CallableFilter):
 @check_arguments
 @dataclass(frozen=True, slots=True)
 class TimeShift(CallableFilter):
-    """Move all times: later, or earlier where `shift_us` is negative.
+    """Add `shift_us` to all times; negative values move events to earlier times.
 
-    Events that come from time 0 or later to before 0 are left out, and counted.
+    Events that move from time 0 or later to before 0 are dropped and counted.
     """
 
     moves_times: ClassVar[bool] = True
@@ -54,7 +55,7 @@ class TimeShift(CallableFilter):
 @check_arguments
 @dataclass(frozen=True, slots=True)
 class StartAt(CallableFilter):
-    """Move all times so that the first event is at `start_us`."""
+    """Move all events in time so that the first one is at `start_us`."""
 
     moves_times: ClassVar[bool] = True
     start_us: int = checked(check_whole, -LONGEST_US, default=0)
@@ -111,11 +112,11 @@ class TimesStep(Step):
 @check_arguments
 @dataclass(frozen=True, slots=True)
 class TimeReversal(CallableFilter):
-    """Run the events backwards: the last comes first, t' = first + last - t.
+    """Play the events backwards: t' = first + last - t.
 
-    What brightens darkens backwards: polarities are swapped, unless `swap_polarity` is false. Twice
-    reversed, events are as they were. The first can only come when the last is known: all events
-    are held in memory until the stream ends, 13 bytes each, and as much again at its end.
+    What brightens darkens backwards, so polarities are swapped unless `swap_polarity` is false.
+    Reversed twice, events are as before. All events are held in memory until the stream ends, 13
+    bytes each, and as much again at its end.
     """
 
     moves_times: ClassVar[bool] = True

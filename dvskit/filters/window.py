@@ -22,7 +22,7 @@ _MOST_HZ = 1e12
 @check_arguments
 @dataclass(frozen=True, slots=True)
 class TimeWindow(CallableFilter):
-    """Keep events with start_us <= t < stop_us; None leaves that side open."""
+    """Keep the events with start_us <= t < stop_us; without one of them that side is open."""
 
     start_us: int | None = None
     stop_us: int | None = None
@@ -40,7 +40,7 @@ class TimeWindow(CallableFilter):
 @check_arguments
 @dataclass(frozen=True, slots=True)
 class DropTime(CallableFilter):
-    """Leave out events with start_us <= t < stop_us."""
+    """Drop the events with start_us <= t < stop_us."""
 
     start_us: int = checked(check_whole, -LONGEST_US)
     stop_us: int = checked(check_whole, -LONGEST_US)
@@ -66,7 +66,7 @@ class DropTime(CallableFilter):
 @check_arguments
 @dataclass(frozen=True, slots=True)
 class Polarity(CallableFilter):
-    """Keep events of one polarity: "on" or "off"."""
+    """Keep the events of one polarity: "on" or "off"."""
 
     keep: Literal["on", "off"] = checked(check_choice, ("on", "off"))
 
@@ -79,7 +79,7 @@ class Polarity(CallableFilter):
 @check_arguments
 @dataclass(frozen=True, slots=True)
 class SwapPolarity(CallableFilter):
-    """Make ON events OFF events, and the other way about."""
+    """Turn ON events into OFF events, and OFF events into ON events."""
 
     def start(self, size: Size) -> Blockwise:
         """Return the step of one pass; times and pixels are shared with those given."""
@@ -113,10 +113,10 @@ class _RateLimit(CallableFilter):
 @check_arguments
 @dataclass(frozen=True, slots=True)
 class EventRateLimit(_RateLimit):
-    """Keep at most floor(rate_hz window_us / 10^6) events of each window: the first ones.
+    """Limit the event rate: keep the first events of each time window.
 
-    Windows begin at multiples of `window_us`. Nothing is held back. `EvenRateLimit` leaves out
-    events all over the window instead.
+    A window keeps floor(rate_hz window_us / 10^6) events at most. Windows begin at multiples of
+    `window_us`. Nothing is held back. `EvenRateLimit` spreads the kept events over the window.
     """
 
     def start(self, size: Size) -> Blockwise:
@@ -142,10 +142,11 @@ class EventRateLimit(_RateLimit):
 @check_arguments
 @dataclass(frozen=True, slots=True)
 class EvenRateLimit(_RateLimit):
-    """Keep at most floor(rate_hz window_us / 10^6) events of each window: evenly among its events.
+    """Limit the event rate: keep events spread evenly over each time window.
 
-    Of N events, event j is kept where floor((j + 1) most / N) is above floor(j most / N). Windows
-    begin at multiples of `window_us`; a window is held back until it is over.
+    A window keeps floor(rate_hz window_us / 10^6) events at most, called n here: of N events, event
+    j is kept if floor((j + 1) n / N) > floor(j n / N). Windows begin at multiples of `window_us`; a
+    window is held back until it is over.
     """
 
     def start(self, size: Size) -> EvenRateLimitStep:
