@@ -32,6 +32,7 @@ CALLED = [
     "render.Linear", "render.Decay", "render.Surface", "render.Count", "render.plots.rate",
     "render.plots.balance", "render.plots.intervals", "render.plots.pixel_map",
     "render.plots.spectrum", "render.plots.flicker", "render.plots.noise", "render.plots.raster",
+    "render.plots.event_raster",
     "render.plots.membrane", "render.plots.weights", "render.plots.confusion",
     "render.plots.curves", "render.plots.save", "render.plots.Style", "filters.Crop",
     "filters.TimeWindow", "filters.Fit", "tensors.bin_events", "tensors.bin_clips",

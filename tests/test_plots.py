@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import os
+import re
 import subprocess
 import sys
 
@@ -890,6 +891,42 @@ def test_what_is_no_spike_tensor_is_refused(wrong):
 @pytest.mark.parametrize("shape", [(0, 0), (0, 5), (5, 0), (1, 1), (5,)])
 def test_rasters_of_little_are_drawn(shape):
     assert len(drawn(plots.raster(np.zeros(shape)))) > 1000
+
+
+def test_a_raster_of_events_has_a_point_for_each_at_its_time_and_pixel():
+    events = scattered(300)
+    figure = plots.event_raster(events)
+    axes = figure.axes[0]
+    points = axes.collections[0]
+    rows = events.y.astype(int) * events.size.width + events.x
+    assert axes.get_xlabel() == "time (ms)"
+    np.testing.assert_allclose(points.get_offsets()[:, 0], (events.t - events.t[0]) / 1e3)
+    np.testing.assert_array_equal(points.get_offsets()[:, 1], rows)
+    colours = points.get_facecolors()
+    assert len(np.unique(colours[events.p], axis=0)) == 1
+    assert len(np.unique(colours[~events.p], axis=0)) == 1
+    assert (colours[events.p][0] != colours[~events.p][0]).any()
+    assert {text.get_text() for text in axes.get_legend().get_texts()} == {"ON", "OFF"}
+    assert axes.get_ylim()[0] > axes.get_ylim()[1]  # row 0 is on top
+
+
+def test_a_raster_of_many_events_says_how_many_it_shows():
+    figure = plots.event_raster(scattered(300), max_events=100)
+    assert len(figure.axes[0].collections[0].get_offsets()) == 75
+    assert figure.notes[0].parts == ("1 in 4 events shown: 75 of 300",)
+    assert len(drawn(plots.event_raster(scattered(300)[:0]))) > 1000
+
+
+def test_a_command_draws_the_raster_of_a_recording(dvskit, file, tmp_path, monkeypatch):
+    monkeypatch.setattr(plots, "RASTER_EVENTS", 100)
+    code, _, err = dvskit("raster", file, "-o", "a.svg", "--stop", "60ms")
+    part = scattered().between(int(scattered().t[0]), int(scattered().t[0]) + 60_000)
+    assert code == 0
+    assert re.fullmatch(rf"dvskit: note: a.svg: 1 in \d+ .*shown: \d+ of {len(part):,}\n", err)
+    assert "<svg" in (tmp_path / "a.svg").read_text()
+    code, _, err = dvskit("raster", file, "-o", "b.svg", "--layer", "lif1")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "name the model with --model" in err
 
 
 @pytest.mark.slow

@@ -22,7 +22,7 @@ from dvskit.cli._judging import (
 )
 from dvskit.cli._options import ModelArgument, ModelOption, Reading, Span
 from dvskit.errors import ConfigError, did_you_mean
-from dvskit.formats import open_events
+from dvskit.formats import Recording, RecordingPart, open_events
 
 if TYPE_CHECKING:
     from dvskit.render.plots import Style
@@ -124,19 +124,48 @@ LayerOption = Annotated[
 ]
 
 
+@dataclass(frozen=True, slots=True)
+class OfModel:
+    """Which layer of which model is shown: the options --model and --layer."""
+
+    model: str | None = options.option(
+        "Show the spikes of this model while it sees the recording: a model folder, or a shipped "
+        "model's name.",
+        shown="the recording's events", autocompletion=options.model_names,
+    )  # fmt: skip
+    layer: LayerOption = None
+
+
 def raster(
     file: ShownFile,
     out: Out,
-    model: ModelOption,
-    layer: LayerOption = None,
+    of: OfModel = OfModel(),
+    span: Span = Span(),
+    reading: Reading = Reading(),
     looks: PlotLooks = PlotLooks(),
 ) -> None:
-    """The spikes of any layer of a model while it sees a recording."""
+    """Each event of a recording, a row a pixel; or with --model the spikes of a layer."""
+    times = span.times()
     style = looks.begin(out)
+    if of.model is None and of.layer is not None:
+        raise ConfigError(f"--layer {of.layer} is a layer of a model; name the model with --model")
+    recording = open_shown(file, reading)
+    part = options.part_of(recording, *times)
     from dvskit.render import plots
 
-    seen = _observe(file, model, layer)
-    save_picture(plots.raster(seen.spikes, step_us=seen.bin_us, style=style), out, looks.force)
+    if of.model is None:
+        from dvskit.render._thin import thin
+        from dvskit.render.plots.event_raster import draw_thinned
+
+        thinned = thin(WithEvents(part), plots.RASTER_EVENTS)
+        figure = draw_thinned(thinned, style)
+        if thinned.notice:
+            _console.note(f"{out}: {thinned.notice}")
+    else:
+        seen = _observe(part, of.model, of.layer)
+        figure = plots.raster(seen.spikes, step_us=seen.bin_us, style=style)
+    save_picture(figure, out, looks.force)
+    say_of(file, recording, part)
 
 
 def membrane(
@@ -151,7 +180,7 @@ def membrane(
     style = looks.begin(out)
     from dvskit.render import plots
 
-    seen = _observe(file, model, layer)
+    seen = _observe(open_events(file), model, layer)
     number = seen.liveliest() if neuron is None else neuron
     with options.as_usage("--neuron"):
         inputs = seen.causes(number)
@@ -162,12 +191,12 @@ def membrane(
     save_picture(figure, out, looks.force)
 
 
-def _observe(file: Path, model: str, layer: str | None) -> Observed:
+def _observe(part: Recording | RecordingPart, model: str, layer: str | None) -> Observed:
     from dvskit.training import load_model, observe
 
-    network, recording = load_model(model), open_events(file)
+    network = load_model(model)
     with fits_noted():
-        return observe(network, recording.load(), layer)
+        return observe(network, part.load(), layer)
 
 
 def weights(

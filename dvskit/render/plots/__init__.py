@@ -7,6 +7,7 @@ read block by block.
 """
 
 from dvskit.render.plots.confusion import confusion
+from dvskit.render.plots.event_raster import RASTER_EVENTS, event_raster
 from dvskit.render.plots.intervals import (
     Flicker,
     count_intervals,
@@ -23,8 +24,9 @@ from dvskit.render.plots.style import PAPER, Plot, Style, save
 from dvskit.render.plots.training import Measured, accuracy, curves, read_log, weights
 
 __all__ = [
-    "PAPER", "Flicker", "Measured", "Noise", "Peak", "Plot", "Spectrum", "Steps", "Style",
-    "accuracy", "balance", "confusion", "count_intervals", "curves", "find_peaks", "flicker",
+    "PAPER", "RASTER_EVENTS", "Flicker", "Measured", "Noise", "Peak", "Plot", "Spectrum", "Steps",
+    "Style", "accuracy", "balance", "confusion", "count_intervals", "curves", "event_raster",
+    "find_peaks", "flicker",
     "intervals", "measure_flicker", "measure_noise", "membrane", "noise", "pixel_map", "raster",
     "rate", "rate_spectrum", "read_log", "save", "spectrum", "weights",
 ]  # fmt: skip
