@@ -224,6 +224,19 @@ def test_a_part_of_a_recording_is_rendered_with_an_end_in_sight(run, monkeypatch
     assert totals == [pytest.approx(30)]
 
 
+@pytest.mark.parametrize(("stop", "frames"), [("1s", 6), ("99ms", 6), ("50ms", 3), ("90ms", 6)])
+def test_a_video_ends_where_the_recording_does_and_says_so(run, stop, frames):
+    rng = np.random.default_rng(0)
+    t = np.sort(rng.integers(5_000_000, 5_098_000, 300))
+    t[[0, -1]] = 5_000_000, 5_097_999
+    dvskit.save_events(dvskit.Events(t=t, x=t % 40, y=t % 30, p=t % 2, size=(40, 30)), "a.npz")
+    code, _, err = run("render", "a.npz", "-o", "a.mp4", "--stop", stop)
+    assert code == 0
+    assert f"a.mp4: {frames} frames of" in err
+    ends = "a.npz: ends at 97.999 ms, before --stop; the video ends there"
+    assert (ends in err) == (stop in ("1s", "99ms"))
+
+
 class _Silent:
     def __enter__(self):
         return lambda done, remark="": None

@@ -15,6 +15,7 @@ from dvskit.cli._clips import (
     ClockName,
     ClockOption,
     ShownFile,
+    Watched,
     clip_notes,
     open_shown,
     say_of,
@@ -23,6 +24,7 @@ from dvskit.cli._options import REQUIRED, DarkOption, Force, Reading, Span, opti
 from dvskit.errors import ConfigError, count_of
 
 if TYPE_CHECKING:
+    from dvskit.formats import Recording
     from dvskit.render import Style
 
 
@@ -86,11 +88,12 @@ def render(
     recording = open_shown(file, reading)
     start_us, stop_us = stamps_of(recording, *times)
     after_us = times[0] or 0
+    part = _Part(recording, start_us, stop_us)
     from dvskit import render as pictures
 
     view = pictures.VideoView(
         style=_style(drawn.style, window_us), fps=drawn.fps, slow=slow, dark=drawn.dark,
-        scale=drawn.scale, footer=drawn.footer, start_us=start_us, stop_us=stop_us,
+        scale=drawn.scale, footer=drawn.footer, start_us=start_us, stop_us=part.stop_us,
         crf=drawn.crf, preset=drawn.effort,
         zero_us=None if start_us is None else start_us - after_us,
     )  # fmt: skip
@@ -98,7 +101,9 @@ def render(
     if beside is not None:
         images = ClipOptions(time=drawn.time, salvage=reading.salvage).open(beside)
     shown_fps = drawn.fps or (25 if out.suffix.lower() == ".gif" else 60)
-    total = None if times[1] is None else (times[1] - after_us) * 1e-6 * slow * shown_fps
+    total = None
+    if part.stop_us is not None:
+        total = ((times[1] or 0) - after_us) * 1e-6 * slow * shown_fps
     begun = monotonic()
     with _console.progress(out.name, total, "frames") as show:
 
@@ -111,9 +116,13 @@ def render(
                 )
 
         report = pictures.video(
-            recording, out, view=view, beside=images, overwrite=force, on_frame=on_frame
+            part.events, out, view=view, beside=images, overwrite=force, on_frame=on_frame
         )
-    say_of(file, recording, recording)
+    say_of(file, recording, part.part)
+    if stop_us is not None and part.stop_us is None:
+        ends_us = part.events.last_us - stop_us + (times[1] or 0)
+        _console.note(f"{file}: ends at {_console.describe_us(ends_us)}, before --stop; the video "
+                      "ends there")  # fmt: skip
     for text in () if images is None else clip_notes(images):
         _console.note(f"{beside}: {text}")
     frames, events = count_of(report.frames, "frame"), count_of(report.events, "event")
@@ -122,6 +131,20 @@ def render(
         slower = _slower(slow, report.frames / shown_fps)
         _console.note(f"{out}: is shown in {report.frames / shown_fps:.2g} s; --slow {slower:g} "
                       "shows it in some seconds")  # fmt: skip
+
+
+class _Part:
+    """What is shown of a recording: its events, and where the video stops.
+
+    stop_us  None where the recording ends before: the video ends with it
+    """
+
+    def __init__(self, recording: Recording, start_us: int | None, stop_us: int | None) -> None:
+        whole = start_us is None and stop_us is None
+        self.part = recording if whole else recording.between(start_us, stop_us)
+        self.events = Watched(self.part, lambda count, remark: None)
+        goes_on = stop_us is not None and any(map(len, recording.between(stop_us, None)))
+        self.stop_us = stop_us if goes_on else None
 
 
 def _slower(slow: float, seconds: float) -> float:
