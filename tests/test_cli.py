@@ -19,6 +19,7 @@ import typer
 import dvskit
 from dvskit import cli
 from dvskit.cli import _console
+from dvskit.cli._elsewhere import ANSWERS
 from dvskit.errors import ConfigError
 from tests.test_events import make
 
@@ -114,9 +115,36 @@ def test_every_help_page_explains_each_option_and_says_what_is_left_out(run, mon
     assert "0 looks from the side, 90 from the front" in words
 
 
+def test_words_of_the_field_name_what_does_their_work(run):
+    known = {words[0] for words, _ in commands()}
+    for word, answer in ANSWERS.items():
+        assert word not in known
+        err = usage_error(run(word))
+        assert f"there is no command {word!r} in this version; {answer} (dvskit --help)" in err
+        for command in re.findall(r"`dvskit (\w+)", answer):
+            assert command in known
+        for option in re.findall(r"`dvskit (\w+)[^`]*?(--\w[\w-]*)", answer):
+            assert option[1] in run(option[0], "--help")[1]
+    assert "eventcv" in run("Corners")[2]
+    assert "faery and neuromorphic-drivers" in run("list_cameras", "--all")[2]
+
+
+def test_only_a_command_that_is_close_is_suggested(run):
+    for word, meant in {"trian": "train", "emu": "emulate", "clasify": "classify"}.items():
+        assert usage_error(run(word)).endswith(f"did you mean {meant!r}? (dvskit --help)\n")
+    for word in ("connect", "render3d-all", "zzz"):
+        assert "did you mean" not in usage_error(run(word))
+    assert "commands: calibrate, classify" in run("connect")[2]
+
+
+def test_the_camera_of_emulate_is_a_webcam(run):
+    for command in ("emulate", "classify", "view"):
+        assert "webcam" in run(command, "--help")[1]
+
+
 def test_a_wrong_command_option_or_argument_is_a_usage_error(run):
     for words, said in (
-        (("infoo",), "No such command 'infoo'. Did you mean 'info'? (dvskit --help)"),
+        (("infoo",), "there is no command 'infoo'; did you mean 'info'? (dvskit --help)"),
         (("info",), "Missing argument 'file' (dvskit info --help)"),
         (("info", "a.raw", "--nope"), "No such option: --nope"),
         (("emulate", "a.mp4", "b.npz", "--threshold", "much"), "Invalid value for '--threshold'"),

@@ -10,7 +10,7 @@ import typer
 
 from dvskit import __version__, _interrupt
 from dvskit.cli import _console
-from dvskit.cli._help import PlainHelp
+from dvskit.cli._elsewhere import Commands
 from dvskit.cli._options import spread
 from dvskit.cli.calibrate import calibrate
 from dvskit.cli.classify import classify
@@ -30,7 +30,7 @@ from dvskit.errors import one_line
 
 app = typer.Typer(
     name="dvskit",
-    cls=PlainHelp,
+    cls=Commands,
     help="Event cameras: read event files, emulate events from video, train spiking networks, "
     "draw event clouds and videos.",
     no_args_is_help=True,

@@ -31,12 +31,12 @@ class Living:
     """Whether decisions are made while events come, and of which: --live, --camera, --reject."""
 
     live: bool = option(
-        "Decide while events come, after each bin: a recording or a video is played in real time, "
-        "- and udp://HOST:PORT are taken as they come, as is a camera (--camera).",
+        "Decide after each bin, while events arrive. A recording or a video is played in real "
+        "time; -, udp://HOST:PORT and a webcam (--camera) are live.",
         "--live", default=False,
     )  # fmt: skip
     camera: int | None = option(
-        "With --live: emulate what a camera sees; its number, from 0.", min=0, shown=False
+        "With --live: emulate what a webcam sees; its number, from 0.", min=0, shown=False
     )
     reject: float | None = option(
         "With --live: how sure the model must be, from 0 to 1, for a class to be named.",

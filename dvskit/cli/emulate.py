@@ -152,7 +152,7 @@ def emulate(
     video: Path | None = None,
     out: Path | None = None,
     camera: int | None = options.option(
-        "Emulate what a camera sees, until Ctrl-C: its number, from 0."
+        "Emulate what a webcam sees until Ctrl-C: its number, from 0. Event cameras are not opened."
     ),
     sensor: Sensor = Sensor(),
     frames: Frames = Frames(),

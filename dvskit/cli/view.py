@@ -33,7 +33,7 @@ def view(
         shown=False, autocompletion=model_names,
     ),
     camera: int | None = option(
-        "With --model: emulate what a camera sees and decide on it; its number, from 0.",
+        "With --model: emulate what a webcam sees and classify it; its number, from 0.",
         min=0, shown=False,
     ),
     port: int = option("The port to serve at; 0 takes a free one.", default=0),

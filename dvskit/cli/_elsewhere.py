@@ -1,0 +1,81 @@
+"""Commands that do not exist, and which command or other package does that work."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+from typing import Any
+
+from dvskit.cli._help import PlainHelp
+
+_CLOSE = 0.8  # the least likeness of a command to be suggested
+
+# What people type, and the answer: "there is no command 'flow' in this version; ...".
+_ANSWERS = {
+    "corners harris features": "the package eventcv detects corners",
+    "flow optical-flow opticalflow": "the package eventcv estimates optical flow",
+    "motion stabilise stabilize warp contrast cmax imu":
+        "the package eventcv estimates optical flow; `dvskit info` shows IMU samples",
+    "track tracking tracker cluster clusters": "the package eventcv tracks clusters of events",
+    "reconstruct reconstruction e2vid images":
+        "the package eventcv reconstructs images; `dvskit render` draws events as frames",
+    "frames": "`dvskit render FILE -o FOLDER` draws events as PNG frames; `dvskit convert --bins` "
+        "writes tensors",
+    "cameras camera list-cameras usb record devices stream":
+        "the packages faery and neuromorphic-drivers open USB event cameras; `dvskit emulate "
+        "--camera 0` takes a webcam",
+    "ros topic topics rostopic listen publish subscribe rosbag":
+        "ROS nodes record topics into bags (ros2 bag record); `dvskit convert BAG OUT` reads bags",
+    "teach learn fit": "`dvskit train FOLDER` trains on a folder with a folder for each class",
+    "test train-test traintest score accuracy":
+        "`dvskit eval MODEL DATA` scores a model; `dvskit train FOLDER` holds clips out and tests",
+    "sample samples example examples quickstart tutorial": "`dvskit demo` makes a recording and "
+        "shows the whole path; the folder samples/ has guides",
+    "evaluate": "`dvskit eval MODEL DATA` scores a model",
+    "predict infer inference recognise recognize live":
+        "`dvskit classify FILE --model MODEL` classifies; with --live it decides as events arrive",
+    "list-filters filter denoise noise-filter":
+        "`dvskit filters` lists the filters; `dvskit convert IN OUT --filter NAME` applies them",
+    "v2e esim simulate simulator synth video2events vid2e":
+        "`dvskit emulate VIDEO OUT` turns a video into events, with `--preset v2e` in v2e's steps",
+    "upsample slomo interpolate": "`dvskit emulate VIDEO OUT --upsample` adds frames",
+    "crop cut trim slice split window":
+        "`dvskit convert IN OUT` cuts, with --start, --stop and --crop",
+    "resize scale downsample": "`dvskit convert IN OUT --fit WIDTHxHEIGHT` scales events",
+    "tensor tensors voxel voxelize bin histogram":
+        "`dvskit convert IN OUT.npy --bins 20` writes tensors; --as names others",
+    "show play visualise visualize viewer display":
+        "`dvskit view FILE` shows a recording, `dvskit cloud` and `dvskit render` draw it",
+    "animate video gif mp4": "`dvskit render FILE -o OUT.mp4` draws a video of events",
+    "raster rate isi noise spectrum flicker confusion curves":
+        "`dvskit plot` draws plots: see `dvskit plot --help`",
+    "stats stat describe show-info inspect header": "`dvskit info FILE` shows what a file holds",
+    "export save write import onnx nir":
+        "`dvskit convert IN OUT` writes event files; networks go to NIR, ONNX and snntorch in "
+        "Python (dvskit.networks)",
+    "help": "`dvskit --help` lists the commands",
+}  # fmt: skip
+ANSWERS = {word: answer for words, answer in _ANSWERS.items() for word in words.split()}
+
+
+class Commands(PlainHelp):
+    """The commands; of an unknown one, where that work is done, or one that is spelled alike."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Return the command of the arguments. Raises a usage error for an unknown one."""
+        name = args[0] if args else ""
+        known = self.get_command(ctx, name) is not None
+        if name and not known and not name.startswith("-"):
+            ctx.fail(unknown_command(name, self.commands))
+        return super().resolve_command(ctx, args)
+
+
+def unknown_command(name: str, commands: Iterable[str]) -> str:
+    """Return what to tell someone who typed a command that does not exist."""
+    word, known = name.strip().lower().replace("_", "-"), sorted(commands)
+    if word in ANSWERS:
+        return f"there is no command {name!r} in this version; {ANSWERS[word]}"
+    near = [each for each in known if len(word) > 2 and each.startswith(word)]
+    near = near or get_close_matches(word, known, n=1, cutoff=_CLOSE)
+    hint = f"did you mean {near[0]!r}?" if near else f"commands: {', '.join(known)}"
+    return f"there is no command {name!r}; {hint}"
