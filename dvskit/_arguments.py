@@ -25,11 +25,12 @@ def check_arguments(called: Called) -> Called:
 
     Names that there are not, and too many or too few arguments, raise ArgumentError. So does what
     cannot be meant where the annotation is of numbers, a text, a path, or a class of dvskit, and
-    a file and events that are swapped. Other annotations are left to the function.
+    a file and events that are swapped. Other annotations are left to the function. A class may have
+    `other_names(name)`: what a name is called here that another package uses, or an empty text.
     """
     is_class = isinstance(called, type)
     function: Any = called.__init__ if is_class else called
-    check = _Check(called.__qualname__, function)
+    check = _Check(called.__qualname__, function, getattr(called, "other_names", None))
 
     @functools.wraps(function)
     def checked(*args: Any, **kwargs: Any) -> Any:
@@ -45,8 +46,11 @@ def check_arguments(called: Called) -> Called:
 class _Check:
     """What is known of a function's arguments."""
 
-    def __init__(self, name: str, function: Any) -> None:
+    def __init__(
+        self, name: str, function: Any, other_names: Callable[[str], str] | None = None
+    ) -> None:
         self._name, self._globals = name, function.__globals__
+        self._other_names = other_names
         self._signature = inspect.signature(function)
         self._parameters = [
             each.replace(annotation=_written(each.annotation))
@@ -101,7 +105,8 @@ class _Check:
         any_name = any(each.kind is each.VAR_KEYWORD for each in self._parameters)
         for name in kwargs:
             if name not in names and not any_name:
-                return f"there is no {name!r}; {did_you_mean(name, names)}"
+                known = "" if self._other_names is None else self._other_names(name)
+                return f"there is no {name!r}; {known or did_you_mean(name, names)}"
         first = [each.name for each in self._parameters if each.kind in _BY_POSITION]
         if len(args) > len(first):
             return self._unnamed(args[len(first)], kwargs)

@@ -5,17 +5,22 @@ v2e itself is run where DVSKIT_V2E names a checkout of it (its packages must be 
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import itertools
 import logging
 import math
 import os
+import re
 import sys
 
 import numpy as np
 import pytest
 
 from dvskit import Emulator, EmulatorParams, Events
+from dvskit.emulator.v2e_names import V2E_NAMES, answer_for
+from dvskit.errors import ArgumentError, ConfigError
+from tests.test_cli import usage_error
 
 SHAPE = (60, 80)
 
@@ -160,3 +165,47 @@ def test_counts_are_those_of_v2e_within_its_own_noise(v2e, params):
     )
     spread = np.maximum(runs.std(axis=0, ddof=1), 0.002 * runs.mean(axis=0))
     assert (np.abs(mine.mean(axis=0) - runs.mean(axis=0)) < 3 * spread).all(), (mine, runs)
+
+
+NAMES = {
+    "pos_thres": "threshold_on",
+    "neg_thres": "threshold_off",
+    "sigma_thres": "threshold_sigma",
+    "leak_rate_hz": "leak_hz",
+    "shot_noise_rate_hz": "shot_hz",
+    "refractory_period": "refractory_us, in microseconds",
+    "dvs_emulator_seed": "the seed (seed=, --seed)",
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_name_of_v2e_is_answered_with_the_name_here(run, tmp_path, name):
+    said = f"v2e's {name} is {NAMES[name]}"
+    with pytest.raises(ArgumentError, match=re.escape(f"there is no {name!r}; {said}")):
+        EmulatorParams(**{name: 0.1})
+    assert said in usage_error(run("emulate", "a.mp4", "a.raw", "--set", f"{name}=0.1"))
+    option = usage_error(run("emulate", "a.mp4", "a.raw", f"--{name}", "0.1"))
+    assert f"v2e's --{name} is {NAMES[name]}" in option
+    (tmp_path / "own.toml").write_text(f"{name} = 0.1\n")
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        EmulatorParams.preset(tmp_path / "own.toml")
+
+
+def test_each_name_of_v2e_leads_to_a_parameter_or_an_option(run):
+    parameters = {each.name for each in dataclasses.fields(EmulatorParams)}
+    options = run("emulate", "--help")[1]
+    for name, meant in V2E_NAMES.items():
+        assert name not in parameters
+        word = re.match(r"\w+_\w+", meant)
+        assert word is None or word[0] in parameters
+        assert word is not None or any(each in options for each in re.findall(r"--\w+", meant))
+    assert not answer_for("cutoff_hz")
+
+
+def test_the_help_says_how_the_preset_of_v2e_steps(run, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "300")
+    out = " ".join(run("emulate", "--help")[1].split())
+    assert "v2e takes one step a frame" in out
+    assert "threshold_sigma=0.02" in out
+    assert EmulatorParams.preset("clean").threshold_sigma == 0
+    assert EmulatorParams.preset("v2e").model == "v2e"

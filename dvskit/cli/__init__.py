@@ -121,6 +121,13 @@ def _tell_usage(error: Any) -> int:
     meant = _MEANT.get((where.rpartition(" ")[2], str(asked)))
     if meant is not None:
         message = f"No such option: {asked}; {meant} scales"
+    elif asked and where.endswith("emulate"):
+        from dvskit.emulator.v2e_names import V2E_NAMES, answer_for
+
+        ours = V2E_NAMES.get(asked.lstrip("-").replace("-", "_"), "")
+        if ours:
+            by_set = f" (--set {ours.split(',')[0]}=...)" if "_" in ours.split(" ")[0] else ""
+            message = f"No such option: {asked}; {answer_for(asked)}{by_set}"
     if type(error).__name__ == "NoArgsIsHelpError":
         print(error.format_message(), file=sys.stderr)
     else:

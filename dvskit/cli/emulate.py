@@ -57,7 +57,9 @@ class Sensor:
 
     preset: str = options.option(
         "A sensor (clean, noisy, v2e, DVS128, DAVIS240, DAVIS346, Gen3, Gen4), or a preset file "
-        "(.toml). A camera's name brings its size.",
+        "(.toml). A camera's name brings its size. v2e takes one step a frame, as v2e does; no "
+        "frames are added without --upsample. clean has no threshold mismatch; v2e's clean has "
+        "0.02 (--set threshold_sigma=0.02).",
         default="clean", autocompletion=options.preset_names,
     )  # fmt: skip
     threshold: float | None = options.option(
@@ -267,6 +269,7 @@ class _Work:
 
 def _params(preset: str, threshold: float | None, settings: list[str]) -> EmulatorParams:
     from dvskit.emulator import EmulatorParams
+    from dvskit.emulator.v2e_names import answer_for
 
     values: dict[str, float | int | str] = {}
     if threshold is not None:
@@ -275,7 +278,8 @@ def _params(preset: str, threshold: float | None, settings: list[str]) -> Emulat
     for text in settings:
         name, _, number = text.partition("=")
         if name not in known:
-            raise ConfigError(f"--set {text}: unknown parameter; {did_you_mean(name, known)}")
+            hint = answer_for(name) or did_you_mean(name, known)
+            raise ConfigError(f"--set {text}: unknown parameter; {hint}")
         try:
             kind = type(known[name])
             values[name] = kind(number) if kind in (int, str) else float(number)

@@ -5,14 +5,15 @@ from __future__ import annotations
 import dataclasses
 import math
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from dvskit._arguments import check_arguments, check_fields, checked
+from dvskit.emulator.v2e_names import answer_for
 from dvskit.errors import ConfigError, MissingFileError, check_known, did_you_mean
 from dvskit.events import Size, as_size
 
@@ -53,7 +54,9 @@ class EmulatorParams:
     jitter_us        standard deviation of the delay from event to event; none is below 0
     surround_px      radius of the surround that is taken off each pixel's log intensity; 0 for none
     surround_gain    part of the surround that is taken off
-    model            "exact", or "v2e": one step a frame, as v2e does it
+    model            "exact", or "v2e": one step a frame, as v2e does it, and no frames are added
+
+    Names of v2e, such as pos_thres, raise an error with the name here.
 
     Raises ConfigError for values out of range.
     """
@@ -78,6 +81,7 @@ class EmulatorParams:
     surround_px: float = checked(_in_range, 0.0, 1000.0, default=0.0)
     surround_gain: float = checked(_in_range, 0.0, 1.0, default=0.0)
     model: str = "exact"
+    other_names: ClassVar[Callable[[str], str]] = answer_for
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -133,7 +137,8 @@ def _made(where: str, values: dict[str, Any]) -> EmulatorParams:
     values = {key: value for key, value in values.items() if key not in _BESIDE}
     for key, value in values.items():
         if key not in known:
-            raise ConfigError(f"{where}: unknown parameter {key!r}; {did_you_mean(key, known)}")
+            hint = answer_for(key) or did_you_mean(key, known)
+            raise ConfigError(f"{where}: unknown parameter {key!r}; {hint}")
         if key != "model" and (isinstance(value, bool) or not isinstance(value, int | float)):
             raise ConfigError(f"{where}: {key} = {value!r} is no number")
     try:
