@@ -493,18 +493,19 @@ def test_demo_leaves_a_folder_with_a_cloud_and_says_what_it_did(run, tmp_path):
     code, out, err = run("demo")
     assert (code, err) == (0, "")
     names = left_behind(tmp_path / "dvskit-demo")
-    assert names == {"arm.mp4", "arm.raw", "arm.html", "arm.png"}
-    events = dvskit.load_events(tmp_path / "dvskit-demo" / "arm.raw")
+    assert names == {"person.mp4", "person.raw", "person.html", "person.png"}
+    events = dvskit.load_events(tmp_path / "dvskit-demo" / "person.raw")
     assert len(events) > 10_000
     assert f"{len(events):,} events" in out
-    assert "hand wave" in out.split("says: ")[1].split(";")[0]  # the network is right
+    assert re.search(r"4. Classified it with the network dvs128-gestures: right_hand_wave \(", out)
+    assert "classify --live VIDEO.mp4 --model dvs128-gestures" in out
     for word in ("none lost", "Next", "dvskit emulate"):
         assert word in out
     live = out.splitlines()[5]
-    assert live.startswith("6. Decided live, after each 75 ms: hand wave (")
+    assert live.startswith("6. Decided live, after each 50 ms: right_hand_wave (")
     assert re.search(r"from \d\.\d\d s on, \d+\.\d ms behind the last event$", live)
     assert run("demo")[0] == 0  # a second time: beside the first
-    assert (tmp_path / "dvskit-demo-2" / "arm.html").is_file()
+    assert (tmp_path / "dvskit-demo-2" / "person.html").is_file()
     assert "exists already" in one_line_error(run("demo", "-o", "dvskit-demo"))
 
 

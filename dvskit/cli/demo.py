@@ -12,40 +12,41 @@ from dvskit.errors import ConfigError, ModelError, OutputError
 
 if TYPE_CHECKING:
     from dvskit.events import Events
-    from dvskit.scenes import ArmScene
+    from dvskit.scenes import PersonScene
     from dvskit.streams import Labels
     from dvskit.training import Model
 
-_MODEL = "rendered-gestures"
-_SEED = 2026  # none of the shipped network's training clips has it
-_BINS = 20
+_MODEL = "dvs128-gestures"
+_SEED = 2026  # no training clip of the shipped network has it
+_BINS = 29  # as many as the network takes: 50 ms each
 
 
 def demo(
     out: Path | None = option(
         "The folder to make.", "-o", "--out", shown="dvskit-demo, dvskit-demo-2, ..."
     ),
-    gesture: str = option("What the drawn person does.", default="hand wave"),
+    gesture: str = option("What the drawn person does.", default="right_hand_wave"),
 ) -> None:
     """Draw a clip, emulate its events, write, bin, classify, picture and decide on them live."""
     if str(out) == "-":
         raise ConfigError("-: a demo is a folder of files, not standard output; name a folder")
     begun = time.perf_counter()
     from dvskit import emulate, load_events, save_events
-    from dvskit.scenes import ArmScene
+    from dvskit.scenes import PersonScene
     from dvskit.streams import Labels
     from dvskit.video import write_video
 
-    scene = ArmScene.random(gesture, _SEED)
+    scene = PersonScene.random(gesture, _SEED)
     folder = _new_folder(out)
     frames = list(scene)
-    write_video(frames, folder / "arm.mp4", fps=scene.fps)
-    print(f"1. Drew {len(frames)} frames of a person ({gesture}): {folder / 'arm.mp4'}")
-    save_events(emulate(frames), folder / "arm.raw")
-    events = load_events(folder / "arm.raw")
+    shown = ((t_us, (frame >> 8).astype("uint8")) for t_us, frame in frames)  # of 16 bits
+    write_video(shown, folder / "person.mp4", fps=scene.fps)
+    print(f"1. Drew {len(frames)} frames of a person ({gesture}): {folder / 'person.mp4'}")
+    save_events(emulate(frames), folder / "person.raw")
+    events = load_events(folder / "person.raw")
     print(
         f"2. Emulated an event camera: {len(events):,} events on {events.size} in "
-        f"{events.duration_us / 1e6:.2f} s, {events.p.mean():.0%} ON: {folder / 'arm.raw'}"
+        f"{events.duration_us / 1e6:.2f} s, {events.p.mean():.0%} ON: {folder / 'person.raw'}"
     )
     _bin(events)
     model = _model()
@@ -53,9 +54,10 @@ def demo(
     _draw(events, folder, scene, decisions)
     if model is not None:
         _decide_live(model, events)
-    print(f"Done in {time.perf_counter() - begun:.1f} s. Open {folder / 'arm.html'} in a browser.")
+    seconds = time.perf_counter() - begun
+    print(f"Done in {seconds:.1f} s. Open {folder / 'person.html'} in a browser.")
     print("Next, with your own files:")
-    print(f"  dvskit info {shlex.quote(str(folder / 'arm.raw'))}")
+    print(f"  dvskit info {shlex.quote(str(folder / 'person.raw'))}")
     print("  dvskit emulate VIDEO.mp4 events.raw")
     print("  dvskit cloud events.raw -o events.html")
     print("  dvskit convert events.raw events.aedat4")
@@ -100,14 +102,14 @@ def _model() -> Model | None:
         return None
 
 
-def _classify(model: Model, events: Events, scene: ArmScene) -> Labels:
+def _classify(model: Model, events: Events, scene: PersonScene) -> Labels:
     from dvskit.training import classify, classify_spans
 
     shares = classify(model, events)
     best = max(shares, key=lambda name: shares[name])
     print(
-        f"4. The network {_MODEL} (trained on such drawn clips) says: {best} "
-        f"({shares[best]:.0%}); drawn was: {scene.gesture}"
+        f"4. Classified it with the network {_MODEL}: {best} ({shares[best]:.0%}); "
+        f"drawn was {scene.gesture}"
     )
     return classify_spans(model, events)
 
@@ -133,17 +135,20 @@ def _decide_live(model: Model, events: Events) -> None:
     )
 
 
-def _draw(events: Events, folder: Path, scene: ArmScene, decisions: Labels) -> None:
+def _draw(events: Events, folder: Path, scene: PersonScene, decisions: Labels) -> None:
     import numpy as np
 
     from dvskit import render
     from dvskit.streams import Labels
 
     ends = np.array([events.t[0], events.t[-1] + 1], np.int64)
-    shown = render.Shown(events, "arm", Labels(ends[:1], ends[1:], (scene.gesture,)), decisions)
-    title = f"A person drawn by dvskit ({scene.gesture}), as an event camera sees it"
-    render.page(shown, folder / "arm.html", title=title)
-    render.cloud(events, folder / "arm.png")
+    shown = render.Shown(events, "person", Labels(ends[:1], ends[1:], (scene.gesture,)), decisions)
+    title = (
+        f"A person drawn by dvskit ({scene.gesture.replace('_', ' ')}), as an event camera sees it"
+    )
+    render.page(shown, folder / "person.html", title=title)
+    render.cloud(events, folder / "person.png")
     print(
-        f"5. Drew the event cloud: {folder / 'arm.html'} (turn it, play it), {folder / 'arm.png'}"
+        f"5. Drew the event cloud: {folder / 'person.html'} (turn it, play it), "
+        f"{folder / 'person.png'}"
     )
