@@ -237,6 +237,31 @@ def test_a_video_ends_where_the_recording_does_and_says_so(run, stop, frames):
     assert (ends in err) == (stop in ("1s", "99ms"))
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("cloud", "-o", "a.html"),
+        ("cloud", "-o", "a.png"),
+        ("cloud", "-o", "a.gif"),
+        ("render", "-o", "a.gif"),
+        ("plot", "rate", "-o", "a.png"),
+        ("plot", "raster", "-o", "a.png"),
+        ("plot", "raster", "-o", "a.png", "--model", "nmnist-signed-lif"),
+        ("classify", "--model", "dvs128-gestures"),
+    ],
+)
+def test_a_video_without_motion_is_named_and_no_temporary_file(run, tmp_path, words):
+    gray = np.full((48, 64), 90, np.uint8)
+    write_video([(n * 40_000, gray) for n in range(8)], tmp_path / "still.mp4", fps=25)
+    number = 2 if words[0] == "plot" else 1
+    code, out, err = run(*words[:number], "still.mp4", *words[number:])
+    assert (code, out) == (1, "")
+    assert "dvskit: error: still.mp4: there are no events to " in err
+    assert "dvskit-" not in err
+    assert {path.name for path in tmp_path.iterdir()} == {"still.mp4"}
+
+
 class _Silent:
     def __enter__(self):
         return lambda done, remark="": None

@@ -183,6 +183,7 @@ def test_what_makes_no_sense_is_refused_in_a_line(served, name, words):
 def test_without_the_secret_nothing_is_answered(served, name):
     status, body, _ = ask(served, name, secret=False)
     assert status == 403
+    assert b"lacks the view's token; open the address that dvskit view printed" in body
     assert b"a.npz" not in body
 
 

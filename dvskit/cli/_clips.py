@@ -243,10 +243,13 @@ def _emulated(
 
 
 class WithEvents(ReadableSource):
-    """A recording, or a part of it, to be shown: it raises FormatError where it has no events."""
+    """A recording, or a part of it, to be shown.
 
-    def __init__(self, part: Recording | RecordingPart) -> None:
-        self.source, self.size = part, part.size
+    Iterating raises FormatError, which names the `file`, where there are no events.
+    """
+
+    def __init__(self, part: Recording | RecordingPart, file: Path) -> None:
+        self.source, self.size, self._file = part, part.size, file
 
     def __iter__(self) -> Iterator[Events]:
         some = False
@@ -254,13 +257,8 @@ class WithEvents(ReadableSource):
             some = some or len(block) > 0
             yield block
         if not some:
-            part = self.source
-            path, where = (
-                (part.recording.path, " from --start to --stop")
-                if isinstance(part, RecordingPart)
-                else (part.path, "")
-            )
-            raise FormatError(f"{path}: there are no events to show{where}")
+            where = " from --start to --stop" if isinstance(self.source, RecordingPart) else ""
+            raise FormatError(f"{self._file}: there are no events to show{where}")
 
 
 class Watched:

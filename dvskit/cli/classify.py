@@ -181,6 +181,8 @@ class _Judge:
         events = samples.events(0)
         for damage in samples.damage.values():
             _console.note(f"{clip}: {damage}")
+        if not len(events):
+            raise FormatError(f"{clip}: there are no events to classify; nothing moves in it")
         return events
 
 

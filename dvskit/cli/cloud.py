@@ -71,10 +71,10 @@ def cloud(
         report = render.page(shown, out, title=title, overwrite=force, state=state)
         _note_labels(report, looks.labels or out)
     elif suffix in _STILL:
-        report = _still(parts[0], out, view, size_px or (1280, 960), force)
+        report = _still(WithEvents(parts[0], files[0]), out, view, size_px or (1280, 960), force)
         _note_letters(report.missing, out)
     else:
-        report = _turning(parts[0], out, view, turn, force)
+        report = _turning(WithEvents(parts[0], files[0]), out, view, turn, force)
         _note_letters(report.missing, out)
     for file, recording, part in zip(files, opened, parts, strict=True):
         say_of(file, recording, part)
@@ -95,7 +95,7 @@ def _shown(
     own = None if labels is None else read_labels(labels)
     shown = []
     for file, part in parts:
-        source, decided = WithEvents(part), Labels.empty()
+        source, decided = WithEvents(part, file), Labels.empty()
         events: Events | Source = source
         if model is not None:
             events = read_all(source)
@@ -148,23 +148,23 @@ def _check_suffix(out: Path) -> str:
 
 
 def _still(
-    part: Part, out: Path, view: CloudView, size_px: tuple[int, int], force: bool
+    source: WithEvents, out: Path, view: CloudView, size_px: tuple[int, int], force: bool
 ) -> CloudReport:
     from dvskit import render
 
     with _console.progress(out.name, None, "events") as show:
         return render.cloud(
-            Watched(WithEvents(part), show), out, view=view, width_px=size_px[0],
+            Watched(source, show), out, view=view, width_px=size_px[0],
             height_px=size_px[1], overwrite=force,
         )  # fmt: skip
 
 
-def _turning(part: Part, out: Path, view: CloudView, turn: Turn, force: bool) -> TurnReport:
+def _turning(source: WithEvents, out: Path, view: CloudView, turn: Turn, force: bool) -> TurnReport:
     from dvskit import render
 
     with _console.progress(out.name, None, "frames") as show:
         return render.turntable(
-            Watched(WithEvents(part), lambda count, _: show(0, f"{count:,.0f} events read")),
+            Watched(source, lambda count, _: show(0, f"{count:,.0f} events read")),
             out,
             view=view, turn=turn, overwrite=force,
             on_frame=lambda done, total: show(done, f"of {total}"),

@@ -22,7 +22,7 @@ from dvskit.cli._judging import (
 )
 from dvskit.cli._options import ModelArgument, ModelOption, Reading, Span
 from dvskit.errors import ConfigError, did_you_mean
-from dvskit.formats import Recording, RecordingPart, open_events
+from dvskit.formats import open_events
 
 if TYPE_CHECKING:
     from dvskit.render.plots import Style
@@ -81,7 +81,7 @@ def _command(name: str) -> Callable[..., None]:
         from dvskit.render import plots
 
         draw = getattr(plots, "pixel_map" if name == "map" else name)
-        save_picture(draw(WithEvents(part), style=style), out, looks.force)
+        save_picture(draw(WithEvents(part, file), style=style), out, looks.force)
         say_of(file, recording, part)
 
     plot.__doc__ = _WHAT[name]
@@ -157,12 +157,12 @@ def raster(
         from dvskit.render._thin import thin
         from dvskit.render.plots.event_raster import draw_thinned
 
-        thinned = thin(WithEvents(part), plots.RASTER_EVENTS)
+        thinned = thin(WithEvents(part, file), plots.RASTER_EVENTS)
         figure = draw_thinned(thinned, style)
         if thinned.notice:
             _console.note(f"{out}: {thinned.notice}")
     else:
-        seen = _observe(part, of.model, of.layer)
+        seen = _observe(WithEvents(part, file), of.model, of.layer)
         figure = plots.raster(seen.spikes, step_us=seen.bin_us, style=style)
     save_picture(figure, out, looks.force)
     say_of(file, recording, part)
@@ -180,7 +180,7 @@ def membrane(
     style = looks.begin(out)
     from dvskit.render import plots
 
-    seen = _observe(open_events(file), model, layer)
+    seen = _observe(WithEvents(open_events(file), file), model, layer)
     number = seen.liveliest() if neuron is None else neuron
     with options.as_usage("--neuron"):
         inputs = seen.causes(number)
@@ -191,12 +191,12 @@ def membrane(
     save_picture(figure, out, looks.force)
 
 
-def _observe(part: Recording | RecordingPart, model: str, layer: str | None) -> Observed:
+def _observe(source: WithEvents, model: str, layer: str | None) -> Observed:
     from dvskit.training import load_model, observe
 
     network = load_model(model)
     with fits_noted():
-        return observe(network, part.load(), layer)
+        return observe(network, source.load(), layer)
 
 
 def weights(

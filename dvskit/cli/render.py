@@ -16,6 +16,7 @@ from dvskit.cli._clips import (
     ClockOption,
     ShownFile,
     Watched,
+    WithEvents,
     clip_notes,
     open_shown,
     say_of,
@@ -88,7 +89,7 @@ def render(
     recording = open_shown(file, reading)
     start_us, stop_us = stamps_of(recording, *times)
     after_us = times[0] or 0
-    part = _Part(recording, start_us, stop_us)
+    part = _Part(file, recording, start_us, stop_us)
     from dvskit import render as pictures
 
     view = pictures.VideoView(
@@ -139,10 +140,12 @@ class _Part:
     stop_us  None where the recording ends before: the video ends with it
     """
 
-    def __init__(self, recording: Recording, start_us: int | None, stop_us: int | None) -> None:
+    def __init__(
+        self, file: Path, recording: Recording, start_us: int | None, stop_us: int | None
+    ) -> None:
         whole = start_us is None and stop_us is None
         self.part = recording if whole else recording.between(start_us, stop_us)
-        self.events = Watched(self.part, lambda count, remark: None)
+        self.events = Watched(WithEvents(self.part, file), lambda count, remark: None)
         goes_on = stop_us is not None and any(map(len, recording.between(stop_us, None)))
         self.stop_us = stop_us if goes_on else None
 

@@ -64,7 +64,7 @@ class View:
 
     @property
     def url(self) -> str:
-        """Where the page is, with its secret."""
+        """Return the address of the page, with its token."""
         return f"http://{self.host}/{self._token}/"
 
     def __enter__(self) -> View:
@@ -125,7 +125,7 @@ class View:
         self._inbox.take(query.get("name", "")[:200] or "file", stream, length)
 
     def allows(self, path: str, host: str) -> bool:
-        """Tell whether an address holds the secret and was asked of this machine by its name."""
+        """Return whether an address holds the token and names this machine as its host."""
         known = (self.host, self.host.replace(_HOST, "localhost"))
         secret = f"{path}/".split("/")[1]
         return secrets.compare_digest(secret.encode(), self._token.encode()) and host in known
@@ -185,10 +185,13 @@ class _Handler(BaseHTTPRequestHandler):
         self._send("application/json", b"{}")
 
     def _asked(self) -> tuple[str | None, dict[str, str]]:
-        """Return what is asked for behind the secret; None after a refusal."""
+        """Return what an address asks for behind the token; None after a refusal."""
         address = urlsplit(self.path)
         if not self.server.view.allows(address.path, self.headers.get("Host", "")):
-            self._refuse(HTTPStatus.FORBIDDEN, "this address does not hold the secret of the view")
+            self._refuse(
+                HTTPStatus.FORBIDDEN,
+                "this address lacks the view's token; open the address that dvskit printed",
+            )
             return None, {}
         query = {name: values[-1] for name, values in parse_qs(address.query).items()}
         return address.path.split("/", 2)[-1] if address.path.count("/") > 1 else "", query
