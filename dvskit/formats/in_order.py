@@ -6,7 +6,6 @@ Pieces of a file become events in a quick way where all is well, else in one tha
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 
 from dvskit.events import Events, Size
 from dvskit.formats import order_kernels as k
-from dvskit.formats.losses import Damage, Losses
+from dvskit.formats.losses import Losses
 
 _MOST_PIXEL = 32767
 LOOK_AHEAD = 1 << 12  # events behind an event that may show that it stands ahead of its time
@@ -64,22 +63,20 @@ class InOrder:
 
     In strict mode the first bad event raises DamagedFileError. In salvage mode as few events as
     possible are given up for time to run forward: one that is ahead of all that follow goes, not
-    they. All that go are added to `damage`. No time may be before `earliest_us`. `look_ahead`
+    they. All that go are given to `losses`. No time may be before `earliest_us`. `look_ahead`
     events that follow are what an event is judged by: more than may be wrong together.
     """
 
     def __init__(
         self,
-        path: Path,
+        losses: Losses,
         size: Size,
         *,
-        strict: bool,
-        damage: Damage,
         earliest_us: int = np.iinfo(np.int64).min,
         look_ahead: int = LOOK_AHEAD,
     ) -> None:
-        self.size, self.strict = size, strict
-        self._losses = Losses(path, strict=strict, damage=damage)
+        self.size, self.strict = size, losses.strict
+        self._losses = losses
         self._last = earliest_us
         self._look_ahead = look_ahead
         self._held: Columns | None = None

@@ -61,8 +61,12 @@ class Losses:
     def lose(self, offset: int, length: int, problem: str) -> None:
         """Count `length` bytes at byte `offset`; 0 where what is there is used after all."""
         if self.strict:
-            raise DamagedFileError(self.path, offset, problem)
+            raise self.error(offset, problem)
         self.damage.add(offset, length, problem)
+
+    def error(self, offset: int, problem: str) -> DamagedFileError:
+        """Return what strict mode raises for a loss at byte `offset`."""
+        return DamagedFileError(self.path, offset, problem)
 
     def lose_all(
         self, offsets: NDArray[Any], lengths: NDArray[Any], problem: Callable[[int], str]

@@ -85,7 +85,7 @@ class NmnistRecording(Recording):
         if not len(data):
             return iter(())
         losses = self._losses(damage)
-        order = InOrder(self.path, self.size, strict=self.strict, damage=damage)
+        order = InOrder(self._losses(damage), self.size)
         decoder = _Decoder(data, self.size, losses, clock)
 
         def quick(piece: tuple[int, int], earliest_us: int) -> Events | None:

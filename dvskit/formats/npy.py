@@ -71,7 +71,7 @@ class NpyRecording(Recording):
         return self._decoded(decoder, damage, first)
 
     def _decoded(self, decoder: _Decoder, damage: Damage, first: int = 0) -> Iterator[Events]:
-        order = InOrder(self.path, self.size, strict=self.strict, damage=damage)
+        order = InOrder(self._losses(damage), self.size)
         losses = self._losses(damage)
         for block in decoder.blocks(first) if self.strict else decoder.aligned_blocks(losses):
             bad = block.bad

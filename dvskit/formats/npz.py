@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from dvskit.errors import DamagedFileError, EventsError, FormatError, GeometryError
 from dvskit.events import Events, Size, as_size, polarity_column
 from dvskit.formats.in_order import Columns, InOrder, extent
-from dvskit.formats.losses import Damage
+from dvskit.formats.losses import Damage, Losses
 from dvskit.formats.npy_table import COLUMN_NAMES, read_array_header
 from dvskit.formats.npz_salvage import Column, Member, find_members, salvaged
 from dvskit.formats.recording import (
@@ -109,7 +109,7 @@ class NpzRecording(Recording):
 
     def _salvaged(self, damage: Damage) -> Iterator[Events]:
         """Yield the events of all rows that every column still has."""
-        order = InOrder(self.path, self.size, strict=False, damage=damage)
+        order = InOrder(Losses(self.path, strict=False, damage=damage), self.size)
         last: int | None = None
         for columns, wrong, shifted in salvaged(self.path, self._names):
             bad = wrong.copy()
@@ -138,7 +138,7 @@ class NpzRecording(Recording):
             members = {
                 column: _Member(archive, name, self.path) for column, name in self._names.items()
             }
-            order = InOrder(self.path, self.size, strict=True, damage=Damage())
+            order = InOrder(Losses(self.path, strict=True), self.size)
             for start in range(0, self._count, BLOCK_EVENTS):
                 count = min(BLOCK_EVENTS, self._count - start)
                 columns = {column: members[column].read(count) for column in _COLUMNS}

@@ -153,6 +153,10 @@ for _row in (
            "ROS 2 recording in a database", "a topic, such as db3:/event_camera/events"),
     Format("mcap", (".mcap",), "dvskit.formats.ros.mcap", _starts_with(b"\x89MCAP0\r\n"), "rw",
            "ROS 2 (or 1) recording in MCAP", "a topic, such as mcap:/event_camera/events"),
+    Format("rosbag2", (), "dvskit.formats.ros.folder",
+           _starts_with(b"rosbag2_bagfile_information:"), "r",
+           "the folder of a ROS 2 recording: metadata.yaml and its .db3 or .mcap files",
+           "a topic, such as rosbag2:/event_camera/events", inside="metadata.yaml"),
     Format("csv", (".csv",), "dvskit.formats.text.csv", None, "rw",
            "text, an event a line: t,x,y,p in microseconds, or as a header names",
            "columns, such as x,y,t_s,p (t_s: seconds, -: left out)", piped="rw"),
@@ -204,8 +208,20 @@ def file_of_events(path: Path) -> Path:
     """Return the file of events in a folder of some format; `path` itself where it is none."""
     if not path.is_dir():
         return path
-    inside = [row.inside for row in TABLE.values() if row.inside]
-    return next((path / name for name in inside if (path / name).is_file()), path)
+    for row in TABLE.values():
+        file = path / row.inside
+        if not row.inside or not file.is_file():
+            continue
+        if row.recognises is None or row.recognises(_start(file)):
+            return file
+    return path
+
+
+def _start(file: Path) -> bytes:
+    try:
+        return read_head(file)
+    except FormatError:
+        return b""
 
 
 def find_format(path: str | PathLike[str]) -> Format:

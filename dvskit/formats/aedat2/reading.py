@@ -131,7 +131,7 @@ class Aedat2Recording(Recording):
     def _decoded(
         self, damage: Damage, storage: Storage, clock: Clock, start: int | None = None
     ) -> Iterator[Events]:
-        order = InOrder(self.path, self.size, strict=self.strict, damage=damage)
+        order = InOrder(self._losses(damage), self.size)
         decoder = _Decoder(self, clock, order, self._losses(damage), storage)
         return decoded(self._words(damage, start), order, decoder.quick, decoder.careful)
 

@@ -113,9 +113,7 @@ class Aedat31Recording(Recording):
         return self._decoded(walk, damage, storage)
 
     def _decoded(self, walk: Walk, damage: Damage, storage: Storage) -> Iterator[Events]:
-        order = InOrder(
-            self.path, self.size, strict=self.strict, damage=damage, earliest_us=_EARLIEST_US
-        )
+        order = InOrder(self._losses(damage), self.size, earliest_us=_EARLIEST_US)
 
         def quick(table: NDArray[np.int64], earliest_us: int) -> Events | None:
             return decode_table(walk, table, self.size, earliest_us, storage)

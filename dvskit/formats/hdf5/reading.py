@@ -20,7 +20,7 @@ from dvskit.formats.hdf5.opening import contents, damaged, open_file, wrong_size
 from dvskit.formats.hdf5.stored import Lost
 from dvskit.formats.in_order import LOOK_AHEAD, Columns, InOrder
 from dvskit.formats.index_cache import count_early
-from dvskit.formats.losses import Damage
+from dvskit.formats.losses import Damage, Losses
 from dvskit.formats.recording import (
     BLOCK_EVENTS,
     ReadOptions,
@@ -184,10 +184,8 @@ class Hdf5Recording(Recording):
     def _judge(self, damage: Damage, earliest_us: int) -> InOrder:
         chunks = min(_MOST_HELD, 3 * self._table.t.piece_rows)
         return InOrder(
-            self.path,
+            Losses(self.path, strict=False, damage=damage),
             self.size,
-            strict=False,
-            damage=damage,
             earliest_us=earliest_us,
             look_ahead=max(LOOK_AHEAD, chunks),
         )

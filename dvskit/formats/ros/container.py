@@ -7,7 +7,7 @@ from collections.abc import Iterator, Set
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
-from dvskit.formats.losses import Losses
+from dvskit.formats.losses import Damage, Losses
 from dvskit.formats.ros.messages import event_kind
 
 MOST_BYTES = 1 << 27  # of a message or a chunk: there are none as large
@@ -86,6 +86,10 @@ class Container(ABC):
 
         Empty where the file does not say, and where one of them is wrong.
         """
+
+    def losses(self, *, strict: bool, damage: Damage | None = None) -> Losses:
+        """Return what takes the losses of a pass."""
+        return Losses(self.path, strict=strict, damage=damage)
 
     def counts(self) -> dict[int, int]:
         """Return the number of messages of each channel, by reading the whole file if need be."""

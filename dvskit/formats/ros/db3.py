@@ -12,16 +12,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-import zstandard
-
 from dvskit.errors import FormatError
 from dvskit.events import Size
 from dvskit.formats.losses import Losses
 from dvskit.formats.recording import ReadOptions
-from dvskit.formats.ros.container import MOST_BYTES, Channel, Container, Message
+from dvskit.formats.ros.container import Channel, Container, Message
 from dvskit.formats.ros.messages import PACKET_TYPE, ROS2_PACKET
 from dvskit.formats.ros.reading import RosRecording, open_container
-from dvskit.formats.ros.records import unpack_chunk
+from dvskit.formats.ros.records import unpacked_message
 from dvskit.formats.ros.sqlite import Database, Row, Value, kind_bytes
 from dvskit.formats.ros.topics import ENCODINGS
 from dvskit.formats.ros.wire import MessageError, read_packet
@@ -29,7 +27,6 @@ from dvskit.formats.ros.writing import ROS2_TYPE, TOPICS, ContainerWriter, RosSi
 
 __all__ = ["open_recording", "open_sink"]
 
-_ZSTD = b"\x28\xb5\x2f\xfd"
 _TABLES = ("topics", "messages", "message_definitions")
 _TOPIC_COLUMNS = ("id", "name", "type", "serialization_format")
 _MOST_NUMBER = 1 << 40  # of messages
@@ -163,9 +160,8 @@ class Db3File(Container):
                 elif topic in wanted:
                     payload, broken = database.payload(file, row)
                     data: bytes | memoryview = memoryview(payload)[first:]
-                    if data[:4] == _ZSTD:  # rosbag2's compression of messages
-                        data, trouble = unpack_chunk(bytes(data), "zstd", _zstd_size(data))
-                        broken = broken or trouble
+                    data, trouble = unpacked_message(data)
+                    broken = broken or trouble
                     if broken is not None:
                         losses.lose(row.offset, row.length - len(payload), broken)
                     exact = not row.overflow and len(data) == len(payload) - first
@@ -262,15 +258,6 @@ def _column_names(sql: str) -> list[str]:
     """Return the names of the columns that a CREATE TABLE statement declares."""
     inner = sql[sql.find("(") + 1 : sql.rfind(")")]
     return [part.split()[0].strip('"`[]') for part in inner.split(",") if part.split()]
-
-
-def _zstd_size(data: bytes | memoryview) -> int:
-    """Return how many bytes zstd data say to become; MOST_BYTES where they do not say."""
-    try:
-        size: int = zstandard.frame_content_size(bytes(data[:32]))
-    except zstandard.ZstdError:
-        return MOST_BYTES
-    return size if size >= 0 else MOST_BYTES
 
 
 @contextmanager

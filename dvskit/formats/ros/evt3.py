@@ -234,7 +234,7 @@ class Evt3Decoding:
                 if error is self._payloads.raised:
                     raise
                 place = self._payloads.place(error.offset)
-                raise DamagedFileError(self._losses.path, place, error.problem) from None
+                raise self._losses.error(place, error.problem) from None
             self._tell()
             if block is None:
                 return

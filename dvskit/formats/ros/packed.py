@@ -180,13 +180,7 @@ class PackedDecoding:
         places: NDArray[Any] = np.empty((2, group.count), np.int32)
         columns = new_columns(group.count)._replace(x=places[0], y=places[1])
         group.decode(self._size, columns)
-        order = InOrder(
-            self._losses.path,
-            self._size,
-            strict=self._losses.strict,
-            damage=self._losses.damage,
-            earliest_us=self._last,
-        )
+        order = InOrder(self._losses, self._size, earliest_us=self._last)
         found = Columns(*columns, *group.offsets())
         for block in order.push(found) if order.strict else order.first(found, count):
             self._last = int(block.t[-1])

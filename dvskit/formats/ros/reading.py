@@ -73,6 +73,9 @@ class RosRecording(Recording):
         if text not in self.assumptions:
             self.assumptions.append(text)
 
+    def _losses(self, damage: Damage | None = None) -> Losses:
+        return self.container.losses(strict=self.strict, damage=damage)
+
     def _blocks(self, damage: Damage, storage: Storage) -> Iterator[Events]:
         losses = self._losses(damage)
         notes = yield from _blocks(self.container, self.topics.events, self.size, losses, storage)

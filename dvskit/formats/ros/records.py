@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, ClassVar, NamedTuple
 
+import zstandard
+
 from dvskit.errors import FormatError
 from dvskit.formats.decompression import ERRORS, pieces
 from dvskit.formats.losses import Losses
@@ -335,3 +337,23 @@ def unpack_chunk(data: bytes, kind: str, size: int) -> tuple[bytes, str | None]:
         elif total < size:
             problem = f"a chunk decompresses to {total} bytes, not {size}"
     return b"".join(parts)[:size], problem
+
+
+def unpacked_message(data: bytes | memoryview) -> tuple[bytes | memoryview, str | None]:
+    """Return a message without the compression that rosbag2 puts around single ones.
+
+    And what is wrong with it, as `unpack_chunk` does. A message without compression is returned as
+    it is: none begins as zstd data do.
+    """
+    if data[:4] != zstandard.MAGIC_NUMBER.to_bytes(4, "little"):
+        return data, None
+    return unpack_chunk(bytes(data), "zstd", _zstd_size(data))
+
+
+def _zstd_size(data: bytes | memoryview) -> int:
+    """Return how many bytes zstd data say to become; MOST_BYTES where they do not say."""
+    try:
+        size: int = zstandard.frame_content_size(bytes(data[:32]))
+    except zstandard.ZstdError:
+        return MOST_BYTES
+    return size if size >= 0 else MOST_BYTES

@@ -166,7 +166,7 @@ class LineDecoder:
         self._off = 0  # how OFF has been written so far
         self._last = _EARLIEST
         self._waiting: tuple[Chunk, Events, int] | None = None
-        self._order = InOrder(losses.path, size, strict=losses.strict, damage=losses.damage)
+        self._order = InOrder(losses, size)
 
     def push(self, chunk: Chunk, storage: Storage) -> Iterator[Events]:
         """Take lines; yield the events that are certain."""

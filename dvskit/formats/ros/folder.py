@@ -1,0 +1,290 @@
+"""The folder of a ROS 2 recording: metadata.yaml, and the files that it lists, in order.
+
+Files are .db3 or .mcap, or either compressed whole (`.zstd`, rosbag2's compression mode FILE), or
+hold messages compressed one by one (mode MESSAGE). Of metadata.yaml only the list of files is read:
+versions 1 to 9 have the same one. Versions 1 to 3 name the files with the folder ahead.
+Layout: github.com/ros2/rosbag2, rosbag2_storage/bag_metadata.hpp.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tempfile
+import weakref
+from collections.abc import Callable, Iterator, Set
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO, NamedTuple
+
+import zstandard
+
+from dvskit.errors import DamagedFileError, FormatError, MissingFileError, one_line
+from dvskit.formats.decompression import ERRORS, MOST_WINDOW
+from dvskit.formats.losses import Damage, Losses
+from dvskit.formats.recording import ReadOptions
+from dvskit.formats.ros.container import Container, Message
+from dvskit.formats.ros.db3 import Db3File
+from dvskit.formats.ros.mcap import McapFile
+from dvskit.formats.ros.reading import RosRecording, open_container
+from dvskit.formats.ros.records import unpacked_message
+
+METADATA_NAME = "metadata.yaml"
+_ZSTD = ".zstd"
+_ENDINGS = (".db3", ".mcap", ".db3.zstd", ".mcap.zstd")
+_LARGEST_METADATA = 1 << 24
+_LARGEST_FILE = 1 << 48  # the bytes from the start of a file to that of the next
+_PIECE = 1 << 14
+_LEAST_UNPACKED, _MOST_TIMES = 1 << 26, 1000  # bytes, and times its own length, of a .zstd file
+
+
+def listed_files(text: str) -> list[str]:
+    """Return the names under `relative_file_paths` in a metadata.yaml, without folders."""
+    found = re.search(r"^\s*relative_file_paths:[ \t]*(\[[^\]]*\])?[^\n]*\n?", text, re.MULTILINE)
+    if found is None:
+        return []
+    if found[1]:
+        items = found[1][1:-1].split(",")
+    else:
+        items = []
+        for line in text[found.end() :].splitlines():
+            item = re.fullmatch(r"\s*-\s+(\S.*)", line)
+            if item is None:
+                break
+            items.append(item[1])
+    names = (re.sub(r"\s+#.*$", "", item).strip().strip("'\"") for item in items)
+    return [PurePosixPath(name.replace("\\", "/")).name for name in names if name]
+
+
+class _Part(NamedTuple):
+    """A file of the folder, and its container, whose byte 0 is byte `base` of all."""
+
+    path: Path
+    base: int
+    container: Container
+    numbers: dict[int, int]  # of its channels, by those of the folder
+
+
+class BagFolder(Container):
+    """The messages of all files of a folder, one file after the other.
+
+    A place is a byte of one file and that file's base; `losses` separates them. Raises
+    MissingFileError and FormatError in strict mode; else files that are missing or cannot be opened
+    are losses of each pass.
+    """
+
+    NAME = "rosbag2"
+
+    def __init__(self, path: Path, *, strict: bool) -> None:
+        super().__init__(path)
+        self._strict = strict
+        self._unpacked: Path | None = None
+        self._parts: list[_Part] = []
+        self._missing: list[str] = []
+        base = 0
+        names = self._names()
+        known = {name.removesuffix(_ZSTD) for name in names}
+        self.unlisted = [name for name in self._there() if name.removesuffix(_ZSTD) not in known]
+        for name in names:
+            try:
+                found = self._find(name)
+                file = self._decompressed(found) if found.suffix == _ZSTD else found
+                container = _open(file, strict=strict)
+            except FormatError as error:
+                if strict:
+                    raise
+                self._missing.append(one_line(error).removeprefix(f"{path}: "))
+                continue
+            self._parts.append(_Part(found, base, container, self._declare_all(container)))
+            base += _LARGEST_FILE
+        if not self._parts:
+            raise FormatError(f"{path}: none of its files can be read: {self._missing[0]}")
+
+    def _names(self) -> list[str]:
+        """Return the names of the files in order. Raises FormatError where there are none."""
+        file = self.path / METADATA_NAME
+        try:
+            with file.open("rb") as opened:
+                text = opened.read(_LARGEST_METADATA).decode("utf-8", "replace")
+        except OSError as error:
+            raise FormatError(f"{file}: cannot be read: {error.strerror or error}") from error
+        names = listed_files(text)
+        if not names and not self._strict:
+            names = self._there()
+        if not names:
+            raise FormatError(
+                f"{file}: lists no files under relative_file_paths; run ros2 bag reindex, or name "
+                "a .db3 or .mcap file in the folder"
+            )
+        return names
+
+    def _there(self) -> list[str]:
+        """Return the names of the .db3 and .mcap files of the folder, in natural order."""
+        names = (each.name for each in self.path.iterdir())
+        return sorted((name for name in names if name.endswith(_ENDINGS)), key=_natural)
+
+    def _find(self, name: str) -> Path:
+        """Return the file of a name, compressed or not. Raises MissingFileError."""
+        also = name.removesuffix(_ZSTD) if name.endswith(_ZSTD) else name + _ZSTD
+        for file in (self.path / name, self.path / also):
+            if file.is_file():
+                return file
+        raise MissingFileError(
+            self.path / name,
+            f"{METADATA_NAME} lists it; copy it there, or pass strict=False (--salvage) to read "
+            "the other files",
+        )
+
+    def _decompressed(self, file: Path) -> Path:
+        """Return a temporary file of what a .zstd file holds; it lives as long as this object.
+
+        In salvage mode what comes ahead of damage is kept, and the damage is a loss.
+        """
+        if self._unpacked is None:
+            self._unpacked = Path(tempfile.mkdtemp(prefix="dvskit-bag-"))
+            weakref.finalize(self, shutil.rmtree, self._unpacked, ignore_errors=True)
+        target = self._unpacked / file.stem
+        most = max(_LEAST_UNPACKED, _MOST_TIMES * file.stat().st_size)
+        done, problem = 0, ""
+        try:
+            with file.open("rb") as packed, target.open("wb") as out:
+                for piece in _unpacked(packed):
+                    done += len(piece)
+                    if done > most:
+                        raise ValueError(f"it becomes more than {most:,} bytes")
+                    out.write(piece)
+        except ERRORS as error:
+            problem = f"does not decompress: {one_line(error)}"
+        if problem:
+            if self._strict or not done:
+                raise FormatError(f"{file}: {problem}; copy it anew")
+            self._missing.append(f"{file.name} {problem} behind {done:,} bytes")
+        return target
+
+    def _declare_all(self, container: Container) -> dict[int, int]:
+        """Declare the channels of a file; return their numbers by those of the folder."""
+        numbers = {}
+        for own in container.channels.values():
+            same = own._replace(number=0, definition="", type=own.type.replace("/msg/", "/"))
+            known = (
+                number
+                for number, each in self.channels.items()
+                if each._replace(number=0, definition="") == same
+            )
+            number = next(known, len(self.channels))
+            self.declare(own._replace(number=number))
+            numbers[number] = own.number
+        return numbers
+
+    def cuts(self) -> list[int]:
+        """Return where reading may begin, in all files; none where one of them does not say."""
+        found = [[part.base + cut for cut in part.container.cuts()] for part in self._parts]
+        return [cut for cuts in found for cut in cuts] if all(found) else []
+
+    def counts(self) -> dict[int, int]:
+        """Return the number of messages of each channel."""
+        found = dict.fromkeys(self.channels, 0)
+        for part in self._parts:
+            counts = part.container.counts()
+            for number, own in part.numbers.items():
+                found[number] += counts.get(own, 0)
+        return found
+
+    def messages(self, wanted: Set[int], losses: Losses, start: int = 0) -> Iterator[Message]:
+        """Yield the messages of the channels `wanted`, file by file."""
+        for problem in self._missing if not start else ():
+            losses.lose(0, 0, problem)
+        for part, following in zip(self._parts, [*self._parts[1:], None], strict=True):
+            if following is not None and start >= following.base:
+                continue
+            own = {part.numbers[number]: number for number in wanted if number in part.numbers}
+            shifted = _Shifted(losses, part.base)
+            begin = max(0, start - part.base)
+            for message in part.container.messages(own.keys(), shifted, begin):
+                data, trouble = unpacked_message(message.data)
+                exact = message.exact and data is message.data
+                place = part.base + message.offset
+                if trouble is not None:
+                    losses.lose(place, 0, trouble)
+                yield Message(own[message.channel], data, place, exact)
+
+    def losses(self, *, strict: bool, damage: Damage | None = None) -> Losses:
+        """Return what takes losses at places in any of the files."""
+        return _OfFiles(self.path, self._place, strict=strict, damage=damage)
+
+    def _place(self, offset: int) -> tuple[Path, int]:
+        part = next(part for part in reversed(self._parts) if part.base <= offset)
+        return part.path, offset - part.base
+
+
+class _OfFiles(Losses):
+    """Losses at places in several files: each is reported with its file and the byte in it."""
+
+    def __init__(
+        self,
+        path: Path,
+        place: Callable[[int], tuple[Path, int]],
+        *,
+        strict: bool,
+        damage: Damage | None,
+    ) -> None:
+        super().__init__(path, strict=strict, damage=damage)
+        self._place = place
+
+    def lose(self, offset: int, length: int, problem: str) -> None:
+        if self.strict:
+            raise self.error(offset, problem)
+        file, at = self._place(offset)
+        self.damage.add(at, length, f"{file.name}: {problem}")
+
+    def error(self, offset: int, problem: str) -> DamagedFileError:
+        return DamagedFileError(*self._place(offset), problem)
+
+
+class _Shifted(Losses):
+    """Losses of one file, handed on with its base."""
+
+    def __init__(self, losses: Losses, base: int) -> None:
+        super().__init__(losses.path, strict=losses.strict, damage=losses.damage)
+        self._losses, self._base = losses, base
+
+    def lose(self, offset: int, length: int, problem: str) -> None:
+        self._losses.lose(self._base + offset, length, problem)
+
+
+def _unpacked(file: BinaryIO) -> Iterator[bytes]:
+    """Yield what zstd frames hold. Raises ZstdError for damage, EOFError for a cut file."""
+    reading = zstandard.ZstdDecompressor(max_window_size=MOST_WINDOW)
+    frame, waiting = reading.decompressobj(), b""
+    while data := waiting or file.read(_PIECE):
+        yield frame.decompress(data)
+        waiting = frame.unused_data
+        if frame.eof:
+            frame = reading.decompressobj()
+            if not waiting:
+                waiting = file.read(_PIECE)
+                if not waiting:
+                    return
+    raise EOFError("the file is cut")
+
+
+def _open(file: Path, *, strict: bool) -> Container:
+    try:
+        with file.open("rb") as opened:
+            head = opened.read(len(McapFile.MAGIC))
+    except OSError as error:
+        raise FormatError(f"{file}: cannot be read: {error.strerror or error}") from error
+    return McapFile(file) if head == McapFile.MAGIC else Db3File(file, strict=strict)
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    parts = re.split(r"(\d+)", name)
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
+
+
+def open_recording(path: Path, options: ReadOptions) -> RosRecording:
+    """Open the folder of a metadata.yaml. Raises FormatError, GeometryError."""
+    folder = BagFolder(path.parent, strict=options.strict)
+    recording = open_container(folder, options)
+    for name in folder.unlisted:
+        recording.assumptions.append(f"{name} is left out: {METADATA_NAME} does not list it")
+    return recording
