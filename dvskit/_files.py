@@ -9,7 +9,7 @@ import secrets
 import shutil
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from os import PathLike
 from pathlib import Path
@@ -148,6 +148,54 @@ def whole_file(path: str | PathLike[str], *, overwrite: bool = False) -> Iterato
         raise
     finally:
         discard(partial, target)
+
+
+@contextmanager
+def whole_folder(
+    path: str | PathLike[str], *, is_own: Callable[[str], bool], overwrite: bool = False
+) -> Iterator[Path]:
+    """Yield a path to make a folder at; it takes the place of `path` on a clean exit.
+
+    An empty folder is replaced. Another one is replaced with `overwrite`, if `is_own` holds for the
+    names of all files in it. Raises OutputError.
+    """
+    target = Path(path)
+    _check_folder(target, is_own=is_own, overwrite=overwrite)
+    partial = begin(target)
+    old = partial.with_suffix(".old")
+    try:
+        yield partial
+        if target.exists():
+            target.rename(old)
+        partial.rename(target)
+    except OSError as error:
+        # An error that names another file (an input that vanished) is not about the output.
+        if error.filename is not None and not _inside(Path(error.filename), (partial, target)):
+            raise
+        raise OutputError(f"{target}: {error.strerror or error}; choose another place") from error
+    finally:
+        if old.exists() and not target.exists():
+            old.rename(target)
+        shutil.rmtree(old, ignore_errors=True)
+        shutil.rmtree(partial, ignore_errors=True)
+        _begun.discard(partial)
+
+
+def _inside(file: Path, folders: tuple[Path, ...]) -> bool:
+    return any(file == folder or folder in file.parents for folder in folders)
+
+
+def _check_folder(target: Path, *, is_own: Callable[[str], bool], overwrite: bool) -> None:
+    names = [entry.name for entry in target.iterdir()] if target.is_dir() else []
+    if (names or target.is_file()) and not overwrite:
+        raise OutputError(f"{target}: exists already; pass overwrite=True (--force) to replace it")
+    if target.exists() and not target.is_dir():
+        raise OutputError(f"{target}: is a file; name a folder, or a file with a suffix")
+    for name in names:
+        if not is_own(name):
+            raise OutputError(f"{target}: holds {name}, which was not written here; name another")
+    if not target.parent.is_dir():
+        raise OutputError(f"{target}: the folder {target.parent} does not exist; make it first")
 
 
 def write_whole(path: str | PathLike[str], data: bytes | str, *, overwrite: bool = False) -> None:

@@ -347,7 +347,7 @@ def test_white_says_that_the_scale_is_meant():
 
 def test_events_are_not_emulated_again_but_opened(tmp_path):
     dvskit.save_events(EXPECTED, tmp_path / "a.raw")
-    with pytest.raises(VideoError, match=r"is an event file \(evt3\), not a video; dvskit"):
+    with pytest.raises(VideoError, match=r"is an event file \(evt3\) without frames; name a video"):
         emulate(tmp_path / "a.raw")
     for given in (EXPECTED, dvskit.open_events(tmp_path / "a.raw"), emulate(GRAY, fps=240)):
         with pytest.raises(ConfigError, match="events already"):

@@ -85,7 +85,8 @@ def test_events_where_a_video_is_meant_are_told_with_the_way(run, words):
     dvskit.save_events(make(300), "a.raw")
     said = one_line_error(run(*words))
     assert said == (
-        "dvskit: error: a.raw: is an event file (evt3), not a video; dvskit convert reads it\n"
+        "dvskit: error: a.raw: is an event file (evt3) without frames; name a video (dvskit "
+        "convert reads the events)\n"
     )
 
 
@@ -98,7 +99,7 @@ def test_a_video_is_emulated_from_a_pipe_as_from_its_file(video, tmp_path):
     dvskit.save_events(expected, tmp_path / "b.raw")
     wrong = pipe(("emulate", "-", "c.raw"), tmp_path / "b.raw", tmp_path)
     assert wrong.returncode == 1
-    assert "is an event file (evt3), not a video" in wrong.stderr
+    assert "is an event file (evt3) without frames" in wrong.stderr
 
 
 def test_a_terminal_is_no_video(run, monkeypatch):

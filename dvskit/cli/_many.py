@@ -52,6 +52,9 @@ class Command:
     ending  of the outputs where --to does not say; empty where it must
     alone   an option with which there is no input; empty if there is none
     own     the options of one file of many; None: those of all
+    folder  the option with which one input becomes a folder; it is set where an output names a
+            folder and nothing else says what is written; empty if there is none
+    apart   whether options say what is written, so that a folder is for many files
     one     does it: input, output, and the options by name
     """
 
@@ -60,6 +63,8 @@ class Command:
     ending: str = ""
     alone: str = ""
     own: Callable[[Path, Options], Options] | None = None
+    folder: str = ""
+    apart: Callable[[Options], bool] = bool
     one: Callable[..., None] = field(init=False)
 
     def __call__(self, one: Callable[..., None]) -> Callable[..., None]:
@@ -73,6 +78,10 @@ class Command:
         return shown_as(of_many, one, self._signature())
 
     def _run(self, words: list[str], output: str | None, jobs: int | None, rest: Options) -> None:
+        if self._is_one_folder(words, output, rest):
+            rest = rest | {self.folder: True}
+            self.one(Path(words[0]), Path(words[1] if output is None else output), **rest)
+            return
         if self._is_one(words, output, rest):
             paths = [Path(word) for word in (*words, *([] if output is None else [output]))]
             self.one(*(*paths, None, None)[:2], **rest)
@@ -98,6 +107,20 @@ class Command:
         named = inspect.Parameter.KEYWORD_ONLY
         jobs = inspect.Parameter("jobs", named, default=None, annotation=_JobsOption)
         return known.replace(parameters=[paths, output, *rest, jobs])
+
+    def _is_one_folder(self, words: list[str], output: str | None, rest: Options) -> bool:
+        """Tell whether one input is to become a folder. Raises ConfigError where it cannot."""
+        if not self.folder:
+            return False
+        read, out = (words, output) if output is not None else (words[:-1], words[-1])
+        single = len(read) == 1 and not is_pattern(read[0]) and not is_tree(read[0], self.inputs)
+        if rest[self.folder]:
+            if not single:
+                raise ConfigError(f"--{self.folder} takes one {self.inputs.name}, and a folder")
+            if is_standard(out) or _names_a_file(out):
+                raise ConfigError(f"--{self.folder}: {out} is no folder; name one")
+            return True
+        return single and _names_a_folder(out) and not self.apart(rest)
 
     def _is_one(self, words: list[str], output: str | None, rest: Options) -> bool:
         """Tell whether one input is meant, and no folder for what is written of it.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 from dvskit.cli import _console
 from dvskit.cli import _options as options
@@ -81,6 +82,14 @@ def left_beside(part: RecordingPart) -> list[str]:
 
 
 @dataclass(frozen=True, slots=True)
+class _Ways:
+    """How a file is read and written: --salvage and --force."""
+
+    salvage: bool
+    force: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Formats:
     """What the input is, and what the output becomes: the options --from, --to and --size."""
 
@@ -99,6 +108,11 @@ class Kept:
         "Scale the events, or what --crop leaves, to a sensor of WIDTHxHEIGHT, undistorted.",
         metavar="SIZE",
     )
+    frames: bool = options.option(
+        "Write the recording's frames, not its events: PNG files and images.txt, their times, into "
+        "the folder OUT. So without --to where OUT ends in / or is a folder.",
+        "--frames", default=False,
+    )  # fmt: skip
     filters: list[str] | None = options.option(
         "Apply a filter, NAME or NAME:ARGUMENTS, such as background_activity:5ms or "
         "noise:hz=0.1,seed=3; or one of your own, FILE.py:NAME or FILE.py:NAME:ARGUMENTS, whose "
@@ -106,6 +120,34 @@ class Kept:
         f"{', '.join(filter_names())}.",
         "--filter", metavar="FILTER", shown="none",
     )  # fmt: skip
+
+
+def _says_what_is_written(given: dict[str, Any]) -> bool:
+    """Tell whether options name a format of events or a tensor."""
+    return given["to"] is not None or any(given[each.name] for each in fields(TensorOptions))
+
+
+def _write_frames(file: Path, out: Path, formats: Formats, kept: Kept, how: _Ways) -> None:
+    """Write the frames of a recording, or of a part of it, into a folder."""
+    from dvskit.video import write_images
+
+    if (kept.crop, kept.fit, kept.filters) != (None, None, None) or formats.to is not None:
+        raise ConfigError("--crop, --fit, --filter and --to are for events; --frames takes none")
+    recording = options.Reading(formats.from_, formats.size, how.salvage).open(file)
+    part = recording.between(*options.stamps_of(recording, *kept.span.times()))
+    if next(part.frames(), None) is None:
+        raise ConfigError(
+            f"{file}: holds no frames{' there' * (kept.span != options.Span())}; to write its "
+            f"events into {out}, name their format with --to"
+        )
+    written = write_images(part.frames(), out, overwrite=how.force)
+    if len(written.sizes) > 1:
+        sizes = ", ".join(map(str, written.sizes))
+        _console.note(f"{out}: frames are of {len(written.sizes)} sizes: {sizes}")
+    _console.say(
+        f"{out}: {count_of(written.images, 'frame')} of {written.sizes[0]} (PNG), their times in "
+        "images.txt; --to writes events"
+    )
 
 
 @Command(
@@ -118,7 +160,9 @@ class Kept:
     "An event file or its folder, - for standard input, or udp://HOST:PORT; and the file to write, "
     "whose suffix tells the format (- is standard output, in EVT3 unless --to names another). Many "
     "need --to: a folder and the folder to write into, or several files, folders and patterns "
-    "such as 'rec/**/*.raw' with -o FOLDER.",
+    "such as 'rec/**/*.raw' with -o FOLDER. One recording and a folder, without --to: its frames.",
+    folder="frames",
+    apart=_says_what_is_written,
 )
 def convert(
     file: Path,
@@ -137,6 +181,9 @@ def convert(
     options made it; --force makes all anew. Failures are listed at the end. After Ctrl-C only whole
     files are there, and the same command goes on.
     """
+    if kept.frames:
+        _write_frames(file, out, formats, kept, _Ways(salvage, force))
+        return
     tensor = tensors.output(out, formats.to)
     if tensor is None:
         options.check_writable(out, formats.to)

@@ -100,6 +100,7 @@ def describe(recording: Recording) -> dict[str, Any]:
         events += len(block)
         on += int(np.count_nonzero(block.p))
     duration = 0 if first is None or last is None else last - first
+    frames = _frames(recording)
     damage = recording.damage
     return {
         "file": str(recording.path),
@@ -117,7 +118,7 @@ def describe(recording: Recording) -> dict[str, Any]:
         "events_per_second": round(events / (duration * 1e-6)) if duration else None,
         "triggers": len(recording.triggers()),
         "imu_samples": len(recording.imu()),
-        "frames": sum(1 for _ in recording.frames()),
+        **frames,
         "labels": len(recording.labels()),
         "intrinsics": None if (lens := recording.intrinsics()) is None else lens._asdict(),
         "other": {
@@ -135,6 +136,13 @@ def describe(recording: Recording) -> dict[str, Any]:
     }
 
 
+def _of_frames(facts: dict[str, Any]) -> str:
+    """Return the size and the rate of frames in words."""
+    rate = facts["frames_per_second"]
+    size = f" of {facts['frame_width']}x{facts['frame_height']}"
+    return size + (f", {rate:.6g} a second" if rate else "")
+
+
 _ORIGINS = {
     "argument": "as given",
     "header": "from the header",
@@ -146,6 +154,23 @@ _ORIGINS = {
 
 
 _BESIDE = {"triggers": "triggers", "imu_samples": "IMU", "frames": "frames", "labels": "labels"}
+
+
+def _frames(recording: Recording) -> dict[str, Any]:
+    """Return how many frames a recording has, of which size, and how many a second."""
+    count, size, times = 0, None, [0, 0]
+    for frame in recording.frames():
+        if not count:
+            size, times[0] = (frame.image.shape[1], frame.image.shape[0]), frame.t_us
+        times[1] = frame.t_us
+        count += 1
+    span = times[1] - times[0]
+    return {
+        "frames": count,
+        "frame_width": None if size is None else size[0],
+        "frame_height": None if size is None else size[1],
+        "frames_per_second": (count - 1) / (span * 1e-6) if span > 0 else None,
+    }
 
 
 def _lines(facts: dict[str, Any]) -> list[str]:
@@ -161,7 +186,7 @@ def _lines(facts: dict[str, Any]) -> list[str]:
         lines.append(_time_line(facts))
     for key, title in _BESIDE.items():
         if facts[key]:
-            lines.append(f"  {title:9} {facts[key]:,}")
+            lines.append(f"  {title:9} {facts[key]:,}" + _of_frames(facts) * (key == "frames"))
     if facts["intrinsics"] is not None:
         values = (f"{name} {value:g}" for name, value in facts["intrinsics"].items())
         lines.append(f"  lens      {', '.join(values)}")

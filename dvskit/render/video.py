@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import re
-import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from fractions import Fraction
 from os import PathLike
 from pathlib import Path
 
 from dvskit._arguments import check_arguments
-from dvskit._files import begin, discard, whole_file
-from dvskit.errors import ConfigError, OutputError, VideoError
+from dvskit._files import whole_file, whole_folder
+from dvskit.errors import ConfigError, VideoError
 from dvskit.events import Events, Size, Source
 from dvskit.render._numbers import check_range
 from dvskit.render.colormap import DARK, LIGHT
@@ -119,9 +117,13 @@ def video(
     size = Size(layout.width, layout.height)
     film = Film(suffix, size, palette, fps, view.crf, view.preset, in_colour)
     count = events = 0
-    opened = whole_file if suffix else whole_folder
+    opened = (
+        whole_file(target, overwrite=overwrite)
+        if suffix
+        else whole_folder(target, overwrite=overwrite, is_own=_is_own)
+    )
     with (
-        opened(target, overwrite=overwrite) as partial,
+        opened as partial,
         InThread(film.writer(partial), str(target)) as out,
     ):
         for moment in source_frames.moments():
@@ -145,47 +147,6 @@ def check_suffix(target: Path) -> None:
         )
 
 
-@contextmanager
-def whole_folder(path: str | PathLike[str], *, overwrite: bool = False) -> Iterator[Path]:
-    """Yield a path to make a folder at; it takes the place of `path` on a clean exit.
-
-    A folder that is there already is replaced only if it holds nothing but what a video wrote.
-    Raises OutputError.
-    """
-    target = Path(path)
-    if target.exists() and not overwrite:
-        raise OutputError(f"{target}: exists already; pass overwrite=True (--force) to replace it")
-    if target.exists():
-        _check_own(target)
-    if not target.parent.is_dir():
-        raise OutputError(f"{target}: the folder {target.parent} does not exist; make it first")
-    partial = begin(target)
-    old = partial.with_suffix(".old")
-    try:
-        yield partial
-        if target.exists():
-            target.rename(old)
-        partial.rename(target)
-    except OSError as error:
-        # An error that names another file (an input that vanished) is not about the output.
-        if error.filename is not None and not _inside(Path(error.filename), (partial, target)):
-            raise
-        raise OutputError(f"{target}: {error.strerror or error}; choose another place") from error
-    finally:
-        if old.exists() and not target.exists():
-            old.rename(target)
-        shutil.rmtree(old, ignore_errors=True)
-        shutil.rmtree(partial, ignore_errors=True)
-        discard(partial, target)
-
-
-def _inside(file: Path, folders: tuple[Path, ...]) -> bool:
-    return any(file == folder or folder in file.parents for folder in folders)
-
-
-def _check_own(target: Path) -> None:
-    if not target.is_dir():
-        raise OutputError(f"{target}: is a file; name a folder, or a file with a suffix")
-    for entry in target.iterdir():
-        if entry.name != TIMES_FILE and not re.fullmatch(r"frame_\d{6,}\.png", entry.name):
-            raise OutputError(f"{target}: holds {entry.name}, which no video wrote; name another")
+def _is_own(name: str) -> bool:
+    """Return whether a video wrote a file of that name into its folder."""
+    return name == TIMES_FILE or re.fullmatch(r"frame_\d{6,}\.png", name) is not None

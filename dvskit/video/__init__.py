@@ -1,6 +1,6 @@
 """Videos, image folders, cameras and arrays to (t_us, frame): gray frames with their time stamps.
 
-And back: `write_video` encodes gray frames.
+And back: `write_video` encodes gray frames, `write_images` writes PNG files.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from pathlib import Path
 from dvskit._arguments import check_arguments
 from dvskit.errors import FormatError, VideoError
 from dvskit.formats import find_format
+from dvskit.formats.image_list import IMAGES_NAME
+from dvskit.formats.table import file_of_events
 from dvskit.video.array import ArrayFrames, TimedFrames
 from dvskit.video.camera import CameraFrames
 from dvskit.video.file import Clock, VideoFrames
@@ -18,8 +20,9 @@ from dvskit.video.fitting import Bordered, ClipPart, Cropped, Resized, Trimmed, 
 from dvskit.video.images import IMAGE_SUFFIXES, AnimatedImage, ImageFolder, is_animation
 from dvskit.video.light import Light, luminance
 from dvskit.video.pictures import ScaleCheck, gray_picture
+from dvskit.video.recorded import RecordedFrames
 from dvskit.video.source import FrameLosses, FrameSource
-from dvskit.video.writing import write_video
+from dvskit.video.writing import write_images, write_video
 
 __all__ = [
     "IMAGE_SUFFIXES",
@@ -34,6 +37,7 @@ __all__ = [
     "FrameSource",
     "ImageFolder",
     "Light",
+    "RecordedFrames",
     "Resized",
     "ScaleCheck",
     "TimedFrames",
@@ -43,6 +47,7 @@ __all__ = [
     "luminance",
     "open_frames",
     "resized",
+    "write_images",
     "write_video",
 ]
 
@@ -56,7 +61,7 @@ def open_frames(
     clock: Clock = "first",
     strict: bool = True,
 ) -> FrameSource:
-    """Open a video file, an animated image or a folder of images.
+    """Open a video file, an animated image, a folder of images, or an event file's own frames.
 
     fps     a steady rate in place of the clip's own times
     light   "luma": gray as it is coded; "linear": float32 of linear light
@@ -64,26 +69,28 @@ def open_frames(
             them. Folders of images keep the times that their time-stamp file says.
     strict  whether damage raises; else what is damaged is left out, and `damage` says what
 
-    See VideoFrames, AnimatedImage and ImageFolder. Raises VideoError.
+    See VideoFrames, AnimatedImage, ImageFolder and RecordedFrames. Raises VideoError, and
+    FormatError for a damaged event file.
     """
     if Path(path).is_dir():
-        return ImageFolder(path, fps=fps, light=light, strict=strict)
+        kind = RecordedFrames if _is_recording(Path(path)) else ImageFolder
+        return kind(path, fps=fps, light=light, strict=strict)
     if is_animation(Path(path)):
         return AnimatedImage(path, fps=fps, light=light, strict=strict)
     try:
         return VideoFrames(path, fps=fps, light=light, clock=clock, strict=strict)
     except VideoError:
-        if format := _format_of_events(Path(path)):
-            raise VideoError(
-                f"{path}: is an event file ({format}), not a video; dvskit.open_events (dvskit "
-                "convert) reads it"
-            ) from None
-        raise
+        if not _is_recording(Path(path)):
+            raise
+    return RecordedFrames(path, fps=fps, light=light, strict=strict)
 
 
-def _format_of_events(path: Path) -> str:
-    """Return the format of an event file; nothing for what is none."""
+def _is_recording(path: Path) -> bool:
+    """Return whether a path is of events; a folder whose images a list names is one of images."""
+    if path.is_dir() and (file_of_events(path) == path or (path / IMAGES_NAME).is_file()):
+        return False
     try:
-        return find_format(path).name
+        find_format(path)
     except FormatError:
-        return ""
+        return False
+    return True

@@ -1,20 +1,26 @@
-"""Frames to video."""
+"""Frames to video, and to PNG files with a list of their times."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from fractions import Fraction
 from os import PathLike
-from typing import Any
+from typing import Any, NamedTuple
 
 import av
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from dvskit._arguments import check_arguments
-from dvskit._files import whole_file
+from dvskit._files import whole_file, whole_folder
 from dvskit.errors import VideoError
+from dvskit.events import Size, as_size
+from dvskit.formats.image_list import IMAGES_NAME
+from dvskit.streams import Frame
 from dvskit.video.container import reason
+from dvskit.video.recorded import middle_us
 
 _LIMITED_RANGE = np.round(np.arange(256) * (219 / 255) + 16).astype(np.uint8)
 _NO_COLOR = 128  # chroma of gray
@@ -65,3 +71,48 @@ def _encode(frames: Iterable[tuple[int, NDArray[np.uint8]]], container: Any, fps
     if stream is None:
         raise VideoError("no frames to encode")
     container.mux(stream.encode(None))
+
+
+class WrittenImages(NamedTuple):
+    """What `write_images` wrote: how many images, and the sizes that they have."""
+
+    images: int
+    sizes: tuple[Size, ...]
+
+
+@check_arguments
+def write_images(
+    frames: Iterable[Frame], path: str | PathLike[str], *, overwrite: bool = False
+) -> WrittenImages:
+    """Write frames as frame_000000.png and so on, and images.txt, into a folder.
+
+    images.txt has a line of seconds (the middle of the exposure, six decimals) and name for each,
+    as the event-camera dataset has. Images are gray or RGB, of 8 or 16 bits as they are. The folder
+    is there whole or not at all. Raises VideoError where there is no frame, OutputError.
+    """
+    lines: list[str] = []
+    sizes: dict[Size, None] = {}
+    with whole_folder(path, overwrite=overwrite, is_own=_is_image) as partial:
+        for number, frame in enumerate(frames):
+            if not number:
+                partial.mkdir()
+            name, image = f"frame_{number:06d}.png", frame.image
+            sizes[as_size((image.shape[1], image.shape[0]))] = None
+            found, data = cv2.imencode(".png", image if image.ndim == 2 else image[..., ::-1])
+            if not found:
+                raise VideoError(f"{path}: frame {number} cannot be written as PNG")
+            (partial / name).write_bytes(data.tobytes())
+            lines.append(f"{_seconds(middle_us(frame))} {name}\n")
+        if not lines:
+            raise VideoError(f"{path}: there are no frames to write")
+        (partial / IMAGES_NAME).write_text("".join(lines), encoding="utf-8")
+    return WrittenImages(len(lines), tuple(sizes))
+
+
+def _seconds(t_us: int) -> str:
+    whole, part = divmod(abs(t_us), 1_000_000)
+    return f"{'-' if t_us < 0 else ''}{whole}.{part:06d}"
+
+
+def _is_image(name: str) -> bool:
+    return name == IMAGES_NAME or re.fullmatch(r"frame_\d{6,}\.png", name) is not None

@@ -1,0 +1,70 @@
+"""The frames that a recording of events holds beside them, as a clip."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from dvskit.errors import VideoError
+from dvskit.events import as_size
+from dvskit.formats import open_events
+from dvskit.streams import Frame
+from dvskit.video.light import luminance
+from dvskit.video.source import FileFrames, nth_time_us
+
+
+class RecordedFrames(FileFrames):
+    """Frames of an event file or a bag, on the clock of its events.
+
+    The time of a frame is the middle of its exposure, rounded down; `fps` replaces it. Colour
+    becomes gray (Rec. 601), or with light="linear" float32 of linear light. A frame of another size
+    than the first is damage: with strict=False it is left out, and `damage` counts it. Raises
+    VideoError for a recording without frames, and what reading the recording raises.
+    """
+
+    def _look(self) -> None:
+        self._recording = open_events(self.path, strict=self.strict)
+        first = next(self._recording.frames(), None)
+        if first is None:
+            raise VideoError(
+                f"{self.path}: is an event file ({self._recording.format}) without frames; name a "
+                "video (dvskit.open_events (dvskit convert) reads the events)"
+            )
+        height, width = first.image.shape[:2]
+        self.size = as_size((width, height))
+
+    def __iter__(self) -> Iterator[tuple[int, NDArray[Any]]]:
+        return self._pass(self._gray)
+
+    def pictures(self) -> Iterator[tuple[int, NDArray[Any]]]:
+        """Yield the same frames as they are stored: RGB (height, width, 3) or gray."""
+        return self._pass(lambda image: image)
+
+    def _gray(self, image: NDArray[Any]) -> NDArray[Any]:
+        if self._light == "linear":
+            return luminance(image)
+        return image if image.ndim == 2 else np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY))
+
+    def _pass(
+        self, made: Callable[[NDArray[Any]], NDArray[Any]]
+    ) -> Iterator[tuple[int, NDArray[Any]]]:
+        self.damage = losses = self._no_losses()
+        for number, frame in enumerate(self._recording.frames()):
+            t_us = middle_us(frame) if self._fps is None else nth_time_us(number, self._fps)
+            height, width = frame.image.shape[:2]
+            if (width, height) != self.size:
+                losses.lose(
+                    f"the frame at {t_us} us is {width}x{height}, the first was {self.size}",
+                    frames=1,
+                )
+                continue
+            yield t_us, made(frame.image)
+
+
+def middle_us(frame: Frame) -> int:
+    """Return the middle of a frame's exposure, in whole microseconds."""
+    return (frame.t_us + frame.stop_us) // 2

@@ -1,0 +1,165 @@
+"""The frames in event files: shown, emulated from, exported and counted."""
+
+from __future__ import annotations
+
+import json
+
+import av
+import numpy as np
+import pytest
+
+import dvskit
+from dvskit.errors import OutputError, VideoError
+from dvskit.streams import Frame
+from dvskit.video import RecordedFrames, open_frames, write_images
+from tests import ros_bags as bags
+from tests.ros_bags import array, rows_of, some_events
+from tests.test_events import make
+from tests.test_ros import image
+
+
+@pytest.fixture
+def street(data):
+    return data / "davis" / "davis346_street.aedat4"
+
+
+def bag_with_frames(path, sizes):
+    """Write a bag of some events and of a gray image of each size."""
+    said = [array(rows_of(some_events(200, seed=1)))]
+    for number, (width, height) in enumerate(sizes):
+        pixels = np.full((height, width), 10 * number, np.uint8)
+        said.append(image("mono8", pixels, t_ns=10**9 + 40_000_000 * number))
+    return bags.write(path, said)
+
+
+def test_the_frames_of_a_recording_are_a_clip_on_the_clock_of_its_events(street):
+    frames = list(dvskit.open_events(street).frames())
+    clip = open_frames(street)
+    assert isinstance(clip, RecordedFrames)
+    assert clip.size == (346, 260)
+    for _ in range(2):
+        seen = list(clip)
+        assert [t for t, _ in seen] == [(each.t_us + each.stop_us) // 2 for each in frames]
+        assert all(np.array_equal(a, b.image) for (_, a), b in zip(seen, frames, strict=True))
+    assert [t for t, _ in open_frames(street, fps=100)][:3] == [0, 10_000, 20_000]
+
+
+def test_exported_frames_are_read_back_with_the_same_times_and_pixels(street, tmp_path):
+    written = write_images(dvskit.open_events(street).frames(), tmp_path / "frames")
+    assert written == (59, ((346, 260),))
+    pairs = list(zip(open_frames(tmp_path / "frames"), open_frames(street), strict=True))
+    assert len(pairs) == 59
+    assert all(a[0] == b[0] and np.array_equal(a[1], b[1]) for a, b in pairs)
+
+
+@pytest.mark.parametrize("t_us", [-1_500_000, -1, 0, 7, 1589163147368868])
+@pytest.mark.parametrize("shape", [(5, 7), (5, 7, 3)])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_images_of_any_kind_keep_their_time_and_their_pixels(tmp_path, t_us, shape, dtype):
+    drawn = np.random.default_rng(0).integers(0, np.iinfo(dtype).max, shape, dtype)
+    write_images([Frame(t_us, t_us, drawn)], tmp_path / "frames")
+    ((time, picture),) = open_frames(tmp_path / "frames").pictures()
+    assert time == t_us
+    assert np.array_equal(picture, drawn)
+
+
+def test_a_folder_of_something_else_is_left_alone(tmp_path):
+    frames = [Frame(0, 0, np.zeros((4, 4), np.uint8))]
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    write_images(frames, folder)
+    with pytest.raises(OutputError, match="exists already"):
+        write_images(frames, folder)
+    write_images(frames * 2, folder, overwrite=True)
+    assert len(list(folder.iterdir())) == 3
+    (folder / "thesis.tex").touch()
+    with pytest.raises(OutputError, match=r"holds thesis\.tex"):
+        write_images(frames, folder, overwrite=True)
+    with pytest.raises(VideoError, match="no frames to write"):
+        write_images([], tmp_path / "none")
+    assert [each.name for each in tmp_path.iterdir()] == ["frames"]
+
+
+@pytest.mark.parametrize("suffix", ["bag", "db3", "mcap"])
+def test_frames_of_another_size_are_damage(tmp_path, suffix):
+    path = bag_with_frames(tmp_path / f"a.{suffix}", [(20, 10), (20, 10), (7, 3), (20, 10)])
+    with pytest.raises(VideoError, match="is 7x3, the first was 20x10; pass strict=False"):
+        list(open_frames(path))
+    clip = open_frames(path, strict=False)
+    assert len(list(clip)) == 3
+    assert clip.damage.frames == 1
+
+
+def test_the_folder_of_a_bag_is_a_clip(tmp_path):
+    path = bag_with_frames(tmp_path / "a.db3", [(20, 10)] * 3)
+    assert len(list(open_frames(path.parent))) == 3
+
+
+def test_info_says_size_and_rate(run, street):
+    code, out, _ = run("info", street)
+    assert code == 0
+    assert "frames    59 of 346x260, 25 a second" in out
+    facts = json.loads(run("info", street, "--json")[1])
+    assert (facts["frames"], facts["frame_width"], facts["frame_height"]) == (59, 346, 260)
+    assert facts["frames_per_second"] == pytest.approx(25, rel=0.01)
+
+
+@pytest.mark.slow(seconds=6)
+def test_a_recording_and_its_exported_frames_are_emulated_alike(run, street, tmp_path):
+    code, _, err = run("convert", street, "frames/")
+    assert code == 0
+    assert "frames: 59 frames of 346x260 (PNG), their times in images.txt" in err
+    for clip, out in ((street, "a.npz"), ("frames", "b.npz")):
+        assert run("emulate", clip, out)[0] == 0
+    events = dvskit.load_events(tmp_path / "a.npz")
+    assert len(events) > 100_000
+    assert events == dvskit.load_events(tmp_path / "b.npz")
+    truth = dvskit.load_events(street)
+    assert abs(int(events.t[0]) - int(truth.t[0])) < 100_000
+
+
+@pytest.mark.slow(seconds=6)
+def test_render_shows_the_frames_of_a_recording_beside_its_events(run, street, tmp_path):
+    code, _, err = run(
+        "render", street, "--beside", street, "-o", "x.mp4", "--no-footer", "--scale", "1",
+        "--fps", "10",
+    )  # fmt: skip
+    assert code == 0, err
+    with av.open(str(tmp_path / "x.mp4")) as video:
+        shown = [frame.to_ndarray(format="gray") for frame in video.decode(video=0)]
+    picture = list(dvskit.open_events(street).frames())[30].image.astype(float)
+    beside = shown[12][:260, -346:].astype(float)
+    assert np.corrcoef(beside.ravel(), picture.ravel())[0, 1] > 0.95
+
+
+def test_a_folder_means_frames_for_one_recording_without_to_alone(run, street, tmp_path):
+    (tmp_path / "there").mkdir()
+    for words in (("there",), ("new/",), ("plain", "--frames"), ("-o", "o", "--frames")):
+        code, _, err = run("-q", "convert", street, *words, "--start", "1s", "--stop", "1.2s")
+        assert (code, err) == (0, ""), words
+    for name in ("there", "new", "plain", "o"):
+        assert len(list((tmp_path / name).glob("frame_*.png"))) == 5
+    assert run("-q", "convert", street, "events/", "--to", "npz")[0] == 0
+    assert [each.name for each in (tmp_path / "events").iterdir()] == ["davis346_street.npz"]
+    (tmp_path / "tree").mkdir()
+    dvskit.save_events(make(100), tmp_path / "tree" / "a.npz")
+    code, _, err = run("convert", "tree", "out/")
+    assert (code, "--to" in err) == (2, True)
+    code, _, err = run("convert", "tree", "out/", "--frames")
+    assert (code, err) == (2, "dvskit: error: --frames takes one recording, and a folder\n")
+    code, _, err = run("convert", street, "a.raw", "--frames")
+    assert (code, err) == (2, "dvskit: error: --frames: a.raw is no folder; name one\n")
+    assert run("convert", street, "x", "--frames", "--fit", "64x64")[0] == 2
+
+
+def test_a_recording_without_frames_says_so_in_one_line(run, tmp_path):
+    dvskit.save_events(make(100), tmp_path / "a.npz")
+    assert run("convert", "a.npz", "out/") == (
+        2, "",
+        "dvskit: error: a.npz: holds no frames; to write its events into out, name their format "
+        "with --to\n",
+    )  # fmt: skip
+    code, _, err = run("emulate", "a.npz", "b.raw")
+    assert (code, err.count("\n")) == (1, 1)
+    assert "is an event file (npz) without frames; name a video" in err
+    assert {each.name for each in tmp_path.iterdir()} == {"a.npz"}
