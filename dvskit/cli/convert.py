@@ -25,7 +25,15 @@ from dvskit.filters import (
     filter_names,
 )
 from dvskit.filters.own import errors_in_files, filter_from_file, names_a_file
-from dvskit.formats import Damage, FileSink, Recording, RecordingPart, hand_over, open_sink
+from dvskit.formats import (
+    Damage,
+    FileSink,
+    Recording,
+    RecordingPart,
+    TriggersAlong,
+    hand_over,
+    open_sink,
+)
 from dvskit.formats.found import is_recording, readable_suffixes
 from dvskit.formats.table import file_of_events
 
@@ -191,7 +199,7 @@ def convert(
     rectangle = None if kept.crop is None else Crop(*options.rectangle_from(kept.crop))
     target = None if kept.fit is None else options.size_from(kept.fit, "--fit")
     recording = options.Reading(formats.from_, formats.size, salvage).open(file)
-    part: _Arriving | RecordingPart
+    part: RecordingPart
     if recording.live:
         part = _Arriving(recording, after_us, until_us)
     else:
@@ -209,7 +217,7 @@ def convert(
     fitted = None if target is None else FilteredSource(source, Fit(target))
     source = fitted or source
     if tensor is not None:
-        if not isinstance(part, RecordingPart):
+        if recording.live:
             raise ConfigError(f"{file}: a tensor needs a file; write one first")
         begin = part.start_us if stays_in_time(chosen) else None
         said = tensor.write(source, begin, out, force=force)
@@ -220,12 +228,14 @@ def convert(
         return
     with open_sink(out, source.size, format=formats.to, overwrite=force) as sink:
         left = _beside(part, sink, chosen)
+        along = TriggersAlong(part, sink) if stays_in_time(chosen) else None
         with _console.progress(f"{file.name} -> {out.name}", None, "events") as show:
             for block in source:
+                if along is not None:
+                    along.hand_over()
                 sink.write(block)
                 show(sink.count, "")
-    if isinstance(part, _Arriving):
-        left += _left_of(recording)
+        left += along.end() if along is not None else _left_of(recording) if recording.live else []
     if chosen is not None:
         left += chosen.notes()
     if fitted is not None:
@@ -233,27 +243,33 @@ def convert(
     _report(recording, part.damage, sink, left)
 
 
-class _Arriving:
+class _Arriving(RecordingPart):
     """Live events from `after_us` to `until_us` after the first; Ctrl-C ends them early."""
 
     def __init__(self, recording: Recording, after_us: int | None, until_us: int | None) -> None:
-        self._recording = recording
+        super().__init__(recording, None, None)
         self._after_us, self._until_us = after_us, until_us
-        self.size = recording.size
+        self._origin_us: int | None = None
 
     @property
     def damage(self) -> Damage:
         """What has been lost so far."""
-        return self._recording.damage
+        return self.recording.damage
+
+    @damage.setter
+    def damage(self, damage: Damage) -> None:
+        """Do nothing: the recording counts."""
 
     def __iter__(self) -> Iterator[Events]:
-        origin: int | None = None
-        blocks = iter(self._recording)
+        blocks = iter(self.recording)
         with _console.stoppable() as stop:
             while (block := _next(blocks, stop)) is not None:
-                origin = int(block.t[0]) if origin is None else origin
-                yield block.between(*options.window_from(origin, self._after_us, self._until_us))
-                if self._until_us is not None and block.t[-1] >= origin + self._until_us:
+                if self._origin_us is None:
+                    self._origin_us = int(block.t[0])
+                    times = (self._after_us, self._until_us)
+                    self.start_us, self.stop_us = options.window_from(self._origin_us, *times)
+                yield block.between(self.start_us, self.stop_us)
+                if self.stop_us is not None and block.t[-1] >= self.stop_us:
                     return
 
 
@@ -274,11 +290,9 @@ def _next(blocks: Iterator[Events], stop: _console.Stop) -> Events | None:
     return None
 
 
-def _beside(
-    part: _Arriving | RecordingPart, sink: FileSink, chosen: FilteredSource | None
-) -> list[str]:
+def _beside(part: RecordingPart, sink: FileSink, chosen: FilteredSource | None) -> list[str]:
     """Hand over what stands beside the events of a file; return what is left out, in words."""
-    if not isinstance(part, RecordingPart):
+    if part.recording.live:
         return []
     return hand_over(part, sink) if stays_in_time(chosen) else left_beside(part)
 
@@ -286,7 +300,7 @@ def _beside(
 def _left_of(recording: Recording) -> list[str]:
     count = len(recording.triggers())
     found = count_of(count, "trigger")
-    return [f"left out: {found} that came beside live events"] if count else []
+    return [f"left out: {found}: the filters move the times of events"] if count else []
 
 
 def _edges(placement: Placement, fitted: FilteredSource) -> str:

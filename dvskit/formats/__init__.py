@@ -20,8 +20,9 @@ from typing import cast
 
 from dvskit._arguments import check_arguments
 from dvskit._progress import WatchedSource
-from dvskit.errors import LeftOutWarning, UnknownFormatError, count_of, warn
+from dvskit.errors import LeftOutWarning, UnknownFormatError, warn
 from dvskit.events import Events, Source, as_size, as_source
+from dvskit.formats.beside import COUNTED_BESIDE, TriggersAlong, hand_over, left_behind
 from dvskit.formats.file_bytes import InputStream
 from dvskit.formats.losses import Damage, Loss
 from dvskit.formats.recording import (
@@ -56,6 +57,7 @@ __all__ = [
     "ReadOptions",
     "Recording",
     "RecordingPart",
+    "TriggersAlong",
     "find_format",
     "format_for_writing",
     "formats",
@@ -193,74 +195,13 @@ def save_events(
     with open_sink(path, source.size, format=format, overwrite=overwrite) as sink:
         if isinstance(whole, Recording | RecordingPart):
             left = hand_over(whole, sink)
+            along = TriggersAlong(whole, sink)
         else:
-            left = _left_behind(whole)
+            left, along = left_behind(whole), None
         for block in source:
+            if along is not None:
+                along.hand_over()
             sink.write(block)
+        left += [] if along is None else along.end()
     for text in left:
         warn(f"{path}: {text}", LeftOutWarning)
-
-
-def _left_behind(source: Source) -> list[str]:
-    """Return a line for each thing that stands beside the events which a source only filters."""
-    inner: object = source
-    while not isinstance(inner, Recording | RecordingPart):
-        inner = getattr(inner, "source", None)
-        if inner is None:
-            return []
-    counts = {
-        "trigger": len(inner.triggers()),
-        "IMU sample": len(inner.imu()),
-        "frame": sum(1 for _ in inner.frames()),
-        "label": len(inner.labels()),
-    }
-    return [
-        _left_out(count, name, "a filter hands on events alone", " of the recording")
-        for name, count in counts.items()
-        if count
-    ]
-
-
-def _left_out(count: int, name: str, why: str, whose: str = "") -> str:
-    are = "is" if count == 1 else "are"
-    return f"{count_of(count, name)}{whose} {are} left out: {why}"
-
-
-# What `other_streams` counts although a recording is asked for it otherwise.
-COUNTED_BESIDE = ("IMU samples", "frames")
-
-
-def hand_over(recording: Recording | RecordingPart, sink: FileSink) -> list[str]:
-    """Hand a sink what stands beside the events of a recording, or of a part, ahead of them.
-
-    Returns a line for each thing that the recording holds beside events and the sink cannot.
-    """
-    left = []
-    triggers = recording.triggers()
-    if len(triggers):
-        write = getattr(sink, "write_triggers", None)
-        if write is None:
-            left.append(_left_out(len(triggers), "trigger", f"{sink.format} has none"))
-        else:
-            write(triggers)
-    others = dict(recording.other_streams())
-    samples = recording.imu()
-    if len(samples) and hasattr(sink, "write_imu"):
-        sink.write_imu(samples)
-    elif len(samples):
-        left.append(_left_out(len(samples), "IMU sample", f"{sink.format} has none"))
-    if hasattr(sink, "write_frames"):
-        sink.write_frames(recording.frames())
-    else:
-        frames = sum(1 for _ in recording.frames())
-        if frames:
-            left.append(_left_out(frames, "frame", f"{sink.format} has none"))
-    if recording.intrinsics() is not None:
-        left.append(f"the camera's calibration is left out: {sink.format} has none")
-    labels = len(recording.labels())
-    if labels:
-        left.append(_left_out(labels, "label", "labels stand beside the file"))
-    for name, count in others.items():
-        if count and name not in COUNTED_BESIDE:
-            left.append(f"{count:,} {name} of the input are left out")
-    return left

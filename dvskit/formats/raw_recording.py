@@ -223,6 +223,22 @@ class RawRecording(Recording):
         return self._header.keys
 
 
+class ArrivingTriggers:
+    """The triggers that a pass meets, part by part, and how many parts were handed over."""
+
+    def __init__(self, parts: list[Triggers]) -> None:
+        self._parts, self._handed = parts, 0
+
+    def all(self) -> Triggers:
+        """Return those that were met up to now, in time order."""
+        return Triggers.in_order(self._parts)
+
+    def new(self) -> Triggers:
+        """Return those that were met since the last call, in time order."""
+        first, self._handed = self._handed, len(self._parts)
+        return Triggers.in_order(self._parts[first:])
+
+
 OpenRecording = Callable[[Path, ReadOptions], Recording]
 OpenStream = Callable[[InputStream, ReadOptions], Recording]
 

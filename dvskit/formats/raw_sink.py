@@ -120,6 +120,8 @@ class RawSink(HeaderSink):
     EventsError for a gap of more than two years.
     """
 
+    interleaves = True
+
     def __init__(
         self,
         path: Path,
@@ -139,20 +141,28 @@ class RawSink(HeaderSink):
         self._even = EvenBlocks(BLOCK_EVENTS)
         self._triggers = Triggers.empty()
         self._trigger_at = 0
+        self.late_triggers = 0
 
     def write_triggers(self, triggers: Triggers) -> None:
-        """Take all triggers of the recording; they are merged with the events by time.
+        """Take triggers; they are merged with the events by time.
 
-        To be called once, ahead of the events. Raises EventsError for triggers behind events, an
-        id that the format does not have, time that runs back.
+        Those of a file are taken ahead of its events, those of a stream between blocks, as they
+        come. One from before what is written already is left out and counted in `late_triggers`.
+        Raises EventsError for an id that the format does not have, time that runs back.
         """
-        self._check_triggers(triggers, self._triggers)
+        self._check_forward(triggers)
         if len(triggers) and (triggers.id.min() < 0 or triggers.id.max() > self._most_id):
             raise EventsError(
                 f"{self.path}: trigger ids {triggers.id.min()}..{triggers.id.max()}: "
                 f"{self._name} has 0..{self._most_id}"
             )
-        self._triggers = triggers
+        waiting = self._triggers.part(slice(self._trigger_at, None))
+        if self._offset_us is not None:
+            whole = len(triggers)
+            triggers = triggers.between(self._latest_us, None)
+            self.late_triggers += whole - len(triggers)
+        self._triggers = Triggers.in_order([waiting, triggers])
+        self._trigger_at = 0
 
     def _write(self, events: Events) -> None:
         for block in self._even.push(events):

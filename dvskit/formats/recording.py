@@ -166,6 +166,10 @@ class Recording(ReadableSource, ABC):
         """Return all external triggers; none where the format or the file has none."""
         return Triggers.empty()
 
+    def new_triggers(self) -> Triggers:
+        """Return the triggers of live events that have come since this was last called."""
+        return Triggers.empty()
+
     def imu(self) -> Imu:
         """Return all samples of the inertial measurement unit; none where there are none."""
         return Imu.empty()
@@ -241,6 +245,10 @@ class RecordingPart(ReadableSource):
         """Return the external triggers of the part."""
         return self.recording.triggers().between(self.start_us, self.stop_us)
 
+    def new_triggers(self) -> Triggers:
+        """Return the triggers of live events in the part that have come since the last call."""
+        return self.recording.new_triggers().between(self.start_us, self.stop_us)
+
     def imu(self) -> Imu:
         """Return the samples of the inertial measurement unit in the part."""
         return self.recording.imu().between(self.start_us, self.stop_us)
@@ -282,9 +290,11 @@ class FileSink(ABC):
     A path of "-" is standard output: what was written stays, whatever happens later.
 
     notes  what a reader of the file should know about how the events were stored, for people
+    interleaves  whether triggers may come between blocks of events, and not only ahead of them
     """
 
     format: str
+    interleaves = False
     _file: BinaryIO
 
     def __init__(self, path: Path, size: Size, *, overwrite: bool = False) -> None:
@@ -377,5 +387,8 @@ class FileSink(ABC):
         """Raise EventsError for triggers behind events or others, and for time that runs back."""
         if self.count or len(taken):
             raise EventsError(f"{self.path}: triggers are written once, ahead of the events")
+        self._check_forward(triggers)
+
+    def _check_forward(self, triggers: Triggers) -> None:
         if (triggers.t[1:] < triggers.t[:-1]).any():
             raise EventsError(f"{self.path}: the triggers' time runs back; sort them first")

@@ -18,7 +18,13 @@ from dvskit.formats.feed import FileFeed, StreamFeed
 from dvskit.formats.file_bytes import InputStream
 from dvskit.formats.index_cache import NEVER, Index, find_index, index_of
 from dvskit.formats.losses import Damage, Losses
-from dvskit.formats.raw_recording import RawFile, RawHeader, RawRecording, raw_openers
+from dvskit.formats.raw_recording import (
+    ArrivingTriggers,
+    RawFile,
+    RawHeader,
+    RawRecording,
+    raw_openers,
+)
 from dvskit.formats.sensor_size import smallest_size
 from dvskit.formats.storage import ReusedStorage, Storage
 from dvskit.streams import Triggers
@@ -117,7 +123,7 @@ class Evt3Stream(Evt3Recording):
     def __init__(self, stream: InputStream, file: RawFile) -> None:
         super().__init__(file)
         self._stream: InputStream | None = stream
-        self._triggers: list[Triggers] = []
+        self._arriving = ArrivingTriggers([])
 
     def _blocks(self, damage: Damage, storage: Storage) -> Iterator[Events]:
         if self._stream is None:
@@ -134,7 +140,7 @@ class Evt3Stream(Evt3Recording):
             low_latency=True,
             keep_triggers=True,
         )
-        self._triggers = reading.triggers
+        self._arriving = ArrivingTriggers(reading.triggers)
         yield from self._noting_early(reading, storage)
 
     def _blocks_from(self, start_us: int, damage: Damage, storage: Storage) -> Iterator[Events]:
@@ -142,7 +148,11 @@ class Evt3Stream(Evt3Recording):
 
     def triggers(self) -> Triggers:
         """Return the external triggers that have come, in time order."""
-        return Triggers.in_order(self._triggers)
+        return self._arriving.all()
+
+    def new_triggers(self) -> Triggers:
+        """Return the external triggers that have come since the last call, in time order."""
+        return self._arriving.new()
 
     def other_streams(self) -> Mapping[str, int]:
         """Return nothing: other words are not counted as they pass."""

@@ -12,7 +12,7 @@ from dvskit.formats.feed import FileFeed, StreamFeed
 from dvskit.formats.file_bytes import InputStream
 from dvskit.formats.index_cache import Index, find_index
 from dvskit.formats.losses import Damage, Losses
-from dvskit.formats.raw_recording import RawFile, RawRecording
+from dvskit.formats.raw_recording import ArrivingTriggers, RawFile, RawRecording
 from dvskit.formats.sensor_size import smallest_size
 from dvskit.formats.storage import ReusedStorage, Storage
 from dvskit.formats.words import decoding
@@ -87,6 +87,7 @@ class ArrivingRecording(WordRecording):
         start = file.header.end
         feed = StreamFeed(stream, start, word_kind(layout))
         self._reading = LayoutPass(feed, start, file.size, layout, self._losses(), self._offset_us)
+        self._arriving = ArrivingTriggers(self._reading.triggers)
 
     def _blocks(self, damage: Damage, storage: Storage) -> Iterator[Events]:
         self._reading.losses = self._losses(damage)
@@ -97,7 +98,11 @@ class ArrivingRecording(WordRecording):
 
     def triggers(self) -> Triggers:
         """Return the external triggers that were met up to now."""
-        return Triggers.in_order(self._reading.triggers)
+        return self._arriving.all()
+
+    def new_triggers(self) -> Triggers:
+        """Return the external triggers that were met since the last call."""
+        return self._arriving.new()
 
     def other_streams(self) -> Mapping[str, int]:
         """Count the words of type OTHERS that were met up to now."""

@@ -1,0 +1,108 @@
+"""Triggers stay with events that are read from a pipe."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+
+import dvskit
+from dvskit.errors import LeftOutWarning
+from dvskit.formats import InputStream, ReadOptions, open_sink, open_stream
+from dvskit.streams import Triggers
+from tests.ros_bags import assert_same_triggers, some_events
+from tests.test_pipes import shell
+
+FORMATS = ("evt2", "evt21", "evt3", "evt4")
+
+
+class Slowly:
+    """A stream that gives as few bytes at a time as it is told."""
+
+    def __init__(self, data, step):
+        self._file, self._step = io.BytesIO(data), step
+
+    def readinto(self, buffer):
+        return self._file.readinto(buffer[: self._step])
+
+
+def edges(events, count, *, seed):
+    """Draw triggers from ahead of the events to behind them, some at their times."""
+    random = np.random.default_rng(seed)
+    first, last = int(events.t[0]), int(events.t[-1])
+    t = random.integers(first - 500, last + 500, count)
+    t[: count // 4] = random.choice(events.t, count // 4)
+    return Triggers(
+        np.sort(t), random.integers(0, 16, count).astype(np.int16), random.random(count) < 0.5
+    )
+
+
+@pytest.fixture(params=FORMATS)
+def recorded(request, tmp_path):
+    """A file of events and triggers, and both."""
+    events = some_events(5000, seed=5)
+    triggers = edges(events, 300, seed=6)
+    path = tmp_path / f"a_{request.param}.raw"
+    with open_sink(path, events.size, format=request.param) as sink:
+        sink.write_triggers(triggers)
+        sink.write(events)
+    return path, request.param, events, triggers
+
+
+@pytest.mark.parametrize("step", [7, 1000, 1 << 20])
+@pytest.mark.parametrize("strict", [True, False])
+def test_a_stream_becomes_the_file_that_its_file_becomes(recorded, tmp_path, step, strict):
+    path, name, events, triggers = recorded
+    stream = InputStream(Slowly(path.read_bytes(), step), "a pipe")
+    live = open_stream(stream, None, ReadOptions(strict=strict))
+    dvskit.save_events(live, tmp_path / "out.raw", format=name)
+    assert (tmp_path / "out.raw").read_bytes() == path.read_bytes()
+    again = dvskit.open_events(tmp_path / "out.raw")
+    assert again.load() == events
+    assert_same_triggers(again.triggers(), triggers)
+
+
+def test_triggers_are_handed_over_once(recorded):
+    path, _, _, triggers = recorded
+    live = open_stream(InputStream(Slowly(path.read_bytes(), 64), "a pipe"), None, ReadOptions())
+    parts = []
+    for _ in live:
+        parts.append(live.new_triggers())
+    parts.append(live.new_triggers())
+    assert len(parts) > 10
+    assert_same_triggers(Triggers.in_order(parts), triggers)
+    assert_same_triggers(live.triggers(), triggers)
+    assert len(live.new_triggers()) == 0
+
+
+def test_a_sink_that_takes_triggers_ahead_alone_says_how_many_are_left_out(recorded, tmp_path):
+    path, _, _, _ = recorded
+    for out, why in (("a.aedat4", "takes them ahead of events"), ("a.npz", "npz has none")):
+        live = open_stream(InputStream(Slowly(path.read_bytes(), 99), "p"), None, ReadOptions())
+        with pytest.warns(LeftOutWarning, match=f"300 triggers are left out: .*{why}"):
+            dvskit.save_events(live, tmp_path / out)
+
+
+def test_triggers_from_before_what_is_written_are_left_out_and_counted(tmp_path):
+    events = some_events(200_000, seed=7)
+    late = Triggers(events.t[:3].copy(), np.zeros(3, np.int16), np.ones(3, np.bool_))
+    with open_sink(tmp_path / "a.raw", events.size) as sink:
+        sink.write(events)
+        sink.write_triggers(late)
+        assert sink.late_triggers == 3
+    recording = dvskit.open_events(tmp_path / "a.raw")
+    assert recording.load() == events
+    assert not len(recording.triggers())
+
+
+@pytest.mark.slow(seconds=6)
+def test_a_real_pipe_keeps_the_triggers_of_a_part_too(data, tmp_path):
+    source = data / "recordings" / "evt3_triggers_640x480.raw"
+    for span in ("", " --start 0.5s --stop 1s", " --filter background_activity:5ms"):
+        done = shell(f"dvskit convert - piped.raw --force{span} < {source}", tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert b"trigger" not in done.stderr
+        assert shell(f"dvskit convert {source} file.raw --force{span}", tmp_path).returncode == 0
+        assert (tmp_path / "piped.raw").read_bytes() == (tmp_path / "file.raw").read_bytes()
+        assert len(dvskit.open_events(tmp_path / "piped.raw").triggers()) >= 1000
