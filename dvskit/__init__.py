@@ -16,6 +16,7 @@ from dvskit.errors import DvskitError
 from dvskit.events import Events, Filter, Sink, Size, Source, Viewable
 from dvskit.formats import (
     load_events,
+    merge,
     open_events,
     register_format,
     save_events,
@@ -66,6 +67,7 @@ __all__ = [
     "layers",
     "learning",
     "load_events",
+    "merge",
     "networks",
     "neurons",
     "open_events",

@@ -175,6 +175,7 @@ def test_the_public_names_stand():
         "layers",
         "learning",
         "load_events",
+        "merge",
         "networks",
         "neurons",
         "open_events",
@@ -197,6 +198,7 @@ def test_the_public_names_stand():
         ("open_events", "(path, *, format=None, size=None, strict=True)"),
         ("load_events", "(path, *, format=None, size=None, strict=True)"),
         ("save_events", "(events_or_source, path, *, format=None, overwrite=False)"),
+        ("merge", "(*events_or_sources)"),
         ("Events", "(*, t, x, y, p, size)"),
         (
             "emulate",

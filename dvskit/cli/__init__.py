@@ -22,6 +22,7 @@ from dvskit.cli.emulate import emulate
 from dvskit.cli.evaluate import evaluate
 from dvskit.cli.filters import filters
 from dvskit.cli.info import info
+from dvskit.cli.merge import merge
 from dvskit.cli.plot import app as plot
 from dvskit.cli.render import render
 from dvskit.cli.train import train
@@ -45,8 +46,8 @@ _INTERRUPTED = {
 }
 
 _COMMANDS: dict[str, Callable[..., None]] = {
-    "info": info, "convert": convert, "filters": filters, "emulate": emulate,
-    "calibrate": calibrate, "cloud": cloud, "render": render, "view": view, "train": train,
+    "info": info, "convert": convert, "merge": merge, "filters": filters,
+    "emulate": emulate, "calibrate": calibrate, "cloud": cloud, "render": render, "view": view, "train": train,
     "eval": evaluate, "classify": classify, "demo": demo, "doctor": doctor,
 }  # fmt: skip
 

@@ -181,7 +181,7 @@ class Events(Viewable):
                 if last is not None and part.t[0] < last:
                     raise EventsError(
                         f"block {number} starts at {part.t[0]} us, before {last} us, "
-                        "where the one ahead of it ended"
+                        "where the one ahead of it ended; dvskit.merge(...) takes any times"
                     )
                 last = part.t[-1]
         if len(parts) == 1:

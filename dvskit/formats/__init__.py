@@ -22,9 +22,10 @@ from dvskit._arguments import check_arguments
 from dvskit._progress import WatchedSource
 from dvskit.errors import LeftOutWarning, UnknownFormatError, warn
 from dvskit.events import Events, Source, as_size, as_source
-from dvskit.formats.beside import COUNTED_BESIDE, TriggersAlong, hand_over, left_behind
+from dvskit.formats.beside import COUNTED_BESIDE, Beside, TriggersAlong, hand_over, left_behind
 from dvskit.formats.file_bytes import InputStream
 from dvskit.formats.losses import Damage, Loss
+from dvskit.formats.merging import MergedSource, merge
 from dvskit.formats.recording import (
     FileSink,
     ReadOptions,
@@ -54,6 +55,7 @@ __all__ = [
     "Format",
     "InputStream",
     "Loss",
+    "MergedSource",
     "ReadOptions",
     "Recording",
     "RecordingPart",
@@ -64,6 +66,7 @@ __all__ = [
     "hand_over",
     "is_standard",
     "load_events",
+    "merge",
     "open_events",
     "open_sink",
     "open_stream",
@@ -193,7 +196,7 @@ def save_events(
     # What stands beside the events is the recording's, whether or not its reading is watched.
     whole = source.source if isinstance(source, WatchedSource) else source
     with open_sink(path, source.size, format=format, overwrite=overwrite) as sink:
-        if isinstance(whole, Recording | RecordingPart):
+        if isinstance(whole, Beside):
             left = hand_over(whole, sink)
             along = TriggersAlong(whole, sink)
         else:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dvskit.errors import count_of
 from dvskit.events import Source
+from dvskit.formats.merging import MergedSource
 from dvskit.formats.recording import FileSink, Recording, RecordingPart
+
+Beside = Recording | RecordingPart | MergedSource  # what holds more than events
 
 # What `other_streams` counts although a recording is asked for it otherwise.
 COUNTED_BESIDE = ("IMU samples", "frames")
@@ -13,7 +16,7 @@ COUNTED_BESIDE = ("IMU samples", "frames")
 def left_behind(source: Source) -> list[str]:
     """Return a line for each thing that stands beside the events which a source only filters."""
     inner: object = source
-    while not isinstance(inner, Recording | RecordingPart):
+    while not isinstance(inner, Beside):
         inner = getattr(inner, "source", None)
         if inner is None:
             return []
@@ -21,7 +24,7 @@ def left_behind(source: Source) -> list[str]:
         "trigger": len(inner.triggers()),
         "IMU sample": len(inner.imu()),
         "frame": sum(1 for _ in inner.frames()),
-        "label": len(inner.labels()),
+        "label": 0 if isinstance(inner, MergedSource) else len(inner.labels()),
     }
     return [
         _left_out(count, name, "a filter hands on events alone", " of the recording")
@@ -35,7 +38,7 @@ def _left_out(count: int, name: str, why: str, whose: str = "") -> str:
     return f"{count_of(count, name)}{whose} {are} left out: {why}"
 
 
-def hand_over(recording: Recording | RecordingPart, sink: FileSink) -> list[str]:
+def hand_over(recording: Beside, sink: FileSink) -> list[str]:
     """Hand a sink what stands beside the events of a recording, or of a part, ahead of them.
 
     Returns a line for each thing that the recording holds beside events and the sink cannot.
@@ -60,14 +63,18 @@ def hand_over(recording: Recording | RecordingPart, sink: FileSink) -> list[str]
         frames = sum(1 for _ in recording.frames())
         if frames:
             left.append(_left_out(frames, "frame", f"{sink.format} has none"))
-    if recording.intrinsics() is not None:
+    parts = recording.recordings if isinstance(recording, MergedSource) else [recording]
+    if any(each.intrinsics() is not None for each in parts):
         left.append(f"the camera's calibration is left out: {sink.format} has none")
-    labels = len(recording.labels())
+    labels = sum(len(each.labels()) for each in parts)
     if labels:
         left.append(_left_out(labels, "label", "labels stand beside the file"))
     for name, count in others.items():
         if count and name not in COUNTED_BESIDE:
             left.append(f"{count:,} {name} of the input are left out")
+    if isinstance(recording, MergedSource):
+        left += [line for each in recording.sources for line in left_behind(each)
+                 if each not in parts]  # fmt: skip
     return left
 
 
@@ -77,7 +84,7 @@ class TriggersAlong:
     `hand_over` is called ahead of each block, `end` behind the last one.
     """
 
-    def __init__(self, recording: Recording | RecordingPart, sink: FileSink) -> None:
+    def __init__(self, recording: Beside, sink: FileSink) -> None:
         self._recording, self._sink = recording, sink
         self._left = 0
 

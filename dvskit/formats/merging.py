@@ -1,0 +1,131 @@
+"""Events of several sources as one stream in order of time."""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from dvskit._arguments import check_arguments
+from dvskit.errors import EventsError, GeometryError
+from dvskit.events import Events, ReadableSource, Source, as_source, file_name
+from dvskit.formats.recording import Recording, RecordingPart
+from dvskit.streams import Frame, Imu, Triggers
+
+
+@check_arguments
+def merge(*events_or_sources: Events | Source) -> MergedSource:
+    """Return a Source of the events of all arguments, in order of time.
+
+    Events at equal times keep the order of the arguments. A pass holds one block of each source;
+    it starts anew where all of them do. Triggers, IMU samples and frames of recordings are merged
+    likewise. Raises GeometryError for sources of different sizes, EventsError without arguments.
+    """
+    return MergedSource([as_source(each) for each in events_or_sources])
+
+
+class MergedSource(ReadableSource):
+    """The events of several sources in order of time; `merge` makes it.
+
+    sources  in the order that events at equal times keep
+    """
+
+    def __init__(self, sources: list[Source]) -> None:
+        if not sources:
+            raise EventsError("merge needs events or sources of them, and got none")
+        self.sources = sources
+        self.size = sources[0].size
+        other = next((each for each in sources if each.size != self.size), None)
+        if other is not None:
+            raise GeometryError(
+                f"sizes differ: {_name(sources[0])} is {self.size}, {_name(other)} {other.size}; "
+                f"scale one first (filters.Fit, dvskit convert --fit {self.size}), or open all "
+                "with one size (size=, --size)"
+            )
+
+    def __iter__(self) -> Iterator[Events]:
+        waiting = [_Waiting(source) for source in self.sources]
+        while found := [(int(w.block.t[-1]), i) for i, w in enumerate(waiting) if len(w.block)]:
+            # What is still to come has keys (time, number of source) beyond the least of these.
+            border_us, last = min(found)
+            parts = [
+                w.take(int(np.searchsorted(w.block.t, border_us, "right" if i <= last else "left")))
+                for i, w in enumerate(waiting)
+            ]
+            yield _sorted([part for part in parts if len(part)])
+
+    @property
+    def recordings(self) -> list[Recording | RecordingPart]:
+        """Those of the sources that may hold more than events."""
+        return [each for each in self.sources if isinstance(each, Recording | RecordingPart)]
+
+    def triggers(self) -> Triggers:
+        """Return the external triggers of all recordings, in time order."""
+        return Triggers.in_order(each.triggers() for each in self.recordings)
+
+    def new_triggers(self) -> Triggers:
+        """Return the triggers of live recordings that have come since the last call."""
+        return Triggers.in_order(each.new_triggers() for each in self.recordings)
+
+    def imu(self) -> Imu:
+        """Return the IMU samples of all recordings, in time order."""
+        return Imu.in_order(each.imu() for each in self.recordings)
+
+    def frames(self) -> Iterator[Frame]:
+        """Yield the frames of all recordings, in time order."""
+        frames = (each.frames() for each in self.recordings)
+        return heapq.merge(*frames, key=lambda frame: frame.t_us)
+
+    def other_streams(self) -> Mapping[str, int]:
+        """Return what else the recordings hold: a name and a count each."""
+        counts: Counter[str] = Counter()
+        for each in self.recordings:
+            counts.update(each.other_streams())
+        return counts
+
+    def about(self) -> list[tuple[str, str]]:
+        """Return what is merged."""
+        return [("merged", ", ".join(_name(each) for each in self.sources))]
+
+
+class _Waiting:
+    """What was read of a source and not yet handed on: `block`, empty at its end."""
+
+    def __init__(self, source: Source) -> None:
+        self._name, self._blocks = _name(source), iter(source)
+        self.block = Events.empty(source.size)
+        self._last_us: int | None = None
+        self._read()
+
+    def take(self, count: int) -> Events:
+        """Take the first events; read on where that is all of them."""
+        taken, self.block = self.block[:count], self.block[count:]
+        if count and not len(self.block):
+            self._read()
+        return taken
+
+    def _read(self) -> None:
+        self.block = next((each for each in self._blocks if len(each)), self.block)
+        if not len(self.block):
+            return
+        if self._last_us is not None and self.block.t[0] < self._last_us:
+            raise EventsError(
+                f"{self._name}: time runs back from {self._last_us} to {self.block.t[0]} us "
+                "between blocks"
+            )
+        self._last_us = int(self.block.t[-1])
+
+
+def _sorted(parts: list[Events]) -> Events:
+    if len(parts) == 1:
+        return parts[0]
+    t = np.concatenate([part.t for part in parts])
+    order = np.argsort(t, kind="stable")
+    x, y, p = (np.concatenate([getattr(part, name) for part in parts])[order] for name in "xyp")
+    return Events.from_checked(t[order], x, y, p, parts[0].size)
+
+
+def _name(source: Source) -> str:
+    return file_name(source) or type(source).__name__
