@@ -195,8 +195,8 @@ def test_the_public_names_stand():
 @pytest.mark.parametrize(
     ("name", "signature"),
     [
-        ("open_events", "(path, *, format=None, size=None, strict=True)"),
-        ("load_events", "(path, *, format=None, size=None, strict=True)"),
+        ("open_events", "(path, *, format=None, size=None, strict=True, sort=False)"),
+        ("load_events", "(path, *, format=None, size=None, strict=True, sort=False)"),
         ("save_events", "(events_or_source, path, *, format=None, overwrite=False)"),
         ("merge", "(*events_or_sources)"),
         ("Events", "(*, t, x, y, p, size)"),

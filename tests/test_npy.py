@@ -10,7 +10,7 @@ import pytest
 
 import dvskit
 from dvskit import Events
-from dvskit.errors import DamagedFileError, FormatError
+from dvskit.errors import ConfigError, DamagedFileError, FormatError
 from dvskit.events import read_all
 from dvskit.formats.npy_table import read_array_header
 from tests.test_events import make
@@ -69,7 +69,7 @@ def test_signed_polarity_is_read(tmp_path):
         (np.zeros(3, [("t", "U3"), ("x", "i2"), ("y", "i2"), ("p", "?")]), "field t is"),
         (np.zeros((3, 4), int), "as well as each other"),
         (np.full((30, 4), -7) - np.eye(30, 4, dtype=int), "as well as each other|neither"),
-        (np.array([[0.5, 1, 2, 1], [0.25, 4, 5, 0]] * 9), "neither"),
+        (np.array([[0.5, 1, 2, 1], [0.25, 4, 5, 0]] * 9), "npy:t_s,x,y,p"),
         (np.zeros(0, [("t", "i8"), ("x", "i2"), ("y", "i2"), ("p", "?")]), "no row is an event"),
     ],
 )
@@ -209,3 +209,52 @@ def test_odd_headers_are_told_and_those_of_python_2_are_read(text, message):
         return
     with pytest.raises(ValueError, match=message):
         read_array_header(file)
+
+
+@pytest.mark.parametrize("kind", [np.float64, np.float32])
+@pytest.mark.parametrize("names", ["t_s,x,y,p", "x,y,t_s,p", "p,t_s,y,x"])
+def test_times_in_seconds_are_read_where_the_columns_are_named(tmp_path, kind, names):
+    events = make(300)
+    columns = {"t_s": events.t / 1e6, "x": events.x, "y": events.y, "p": events.p}
+    table = np.stack([columns[name] for name in names.split(",")], axis=1).astype(kind)
+    path = save(tmp_path / "a.npy", table)
+    if names == "t_s,x,y,p":
+        with pytest.raises(FormatError, match=r"look like seconds; .*--from npy:t_s,x,y,p"):
+            dvskit.open_events(path)
+    recording = dvskit.open_events(path, format=f"npy:{names}", size=events.size)
+    if kind is np.float64:
+        assert recording.load() == events
+    else:
+        assert np.abs(recording.load().t - events.t).max() <= 1
+    middle = int(events.t[150])
+    assert recording.between(middle, None).load() == recording.load().between(middle, None)
+
+
+def test_a_structured_array_may_hold_seconds(tmp_path):
+    events = make(300)
+    table = np.zeros(300, [("t", "<f8"), ("x", "<i2"), ("y", "<i2"), ("p", "?")])
+    table["t"], table["x"], table["y"], table["p"] = events.t / 1e6, events.x, events.y, events.p
+    path = save(tmp_path / "a.npy", table)
+    with pytest.raises(FormatError, match=r"--from npy:t_s"):
+        dvskit.load_events(path)
+    assert dvskit.load_events(path, format="npy:t_s", size=events.size) == events
+    for wrong in ("npy:x", "npy:t_s,x,y,p", "npy:"):
+        with pytest.raises(ConfigError, match="names other columns than t_s alone"):
+            dvskit.load_events(path, format=wrong)
+
+
+@pytest.mark.parametrize("wrong", ["npy:t,x,y", "npy:t,t_s,x,y", "npy:t,x,y,q", "npy:t_s"])
+def test_columns_that_are_none_are_refused(tmp_path, wrong):
+    path = save(tmp_path / "a.npy", np.zeros((5, 4)))
+    with pytest.raises(ConfigError, match="names other columns than t"):
+        dvskit.load_events(path, format=wrong)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e308, -1e300])
+def test_a_time_in_seconds_that_cannot_be_is_named(tmp_path, value):
+    table = np.array([[0.1, 1, 2, 1], [value, 1, 2, 0], [0.3, 3, 4, 1]])
+    path = save(tmp_path / "a.npy", table)
+    with pytest.raises(DamagedFileError, match="time is no whole number of microseconds"):
+        dvskit.load_events(path, format="npy:t_s,x,y,p", size=(9, 9))
+    salvaged = dvskit.load_events(path, format="npy:t_s,x,y,p", size=(9, 9), strict=False)
+    assert salvaged.t.tolist() == [100_000, 300_000]

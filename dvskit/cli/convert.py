@@ -32,6 +32,7 @@ from dvskit.formats import (
     RecordingPart,
     TriggersAlong,
     hand_over,
+    open_events,
     open_sink,
 )
 from dvskit.formats.found import is_recording, readable_suffixes
@@ -99,11 +100,21 @@ class _Ways:
 
 @dataclass(frozen=True, slots=True)
 class Formats:
-    """What the input is, and what the output becomes: the options --from, --to and --size."""
+    """What the input is, and what the output becomes: the options --from to --sort."""
 
     from_: options.FormatOption = None
     to: options.ToOption = None
     size: options.SizeOption = None
+    sort: bool = options.option(
+        "Sort the events by time where it runs back (csv, rpg, npy, npz, hdf5). All events are "
+        "held in memory: 50 bytes each.",
+        "--sort", default=False,
+    )  # fmt: skip
+
+    def open(self, file: Path, *, salvage: bool) -> Recording:
+        """Open the input. Raises as `options.Reading.check` and `open_events` do."""
+        size = options.Reading(self.from_, self.size, salvage).check()
+        return open_events(file, format=self.from_, size=size, strict=not salvage, sort=self.sort)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +152,7 @@ def _write_frames(file: Path, out: Path, formats: Formats, kept: Kept, how: _Way
 
     if (kept.crop, kept.fit, kept.filters) != (None, None, None) or formats.to is not None:
         raise ConfigError("--crop, --fit, --filter and --to are for events; --frames takes none")
-    recording = options.Reading(formats.from_, formats.size, how.salvage).open(file)
+    recording = formats.open(file, salvage=how.salvage)
     part = recording.between(*options.stamps_of(recording, *kept.span.times()))
     if next(part.frames(), None) is None:
         raise ConfigError(
@@ -198,7 +209,7 @@ def convert(
     after_us, until_us = kept.span.times()
     rectangle = None if kept.crop is None else Crop(*options.rectangle_from(kept.crop))
     target = None if kept.fit is None else options.size_from(kept.fit, "--fit")
-    recording = options.Reading(formats.from_, formats.size, salvage).open(file)
+    recording = formats.open(file, salvage=salvage)
     part: RecordingPart
     if recording.live:
         part = _Arriving(recording, after_us, until_us)

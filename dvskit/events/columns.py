@@ -106,7 +106,7 @@ class Events(Viewable):
             at = int(back[0])
             raise EventsError(
                 f"time runs back from {self.t[at]} to {self.t[at + 1]} us at event {at + 1}; "
-                "sort the events by time (stable) first"
+                "sort all columns first, by order = np.argsort(t, kind='stable')"
             )
         off = np.flatnonzero(
             (self.x < 0) | (self.x >= self.size.width) | (self.y < 0) | (self.y >= self.size.height)

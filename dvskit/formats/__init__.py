@@ -20,7 +20,7 @@ from typing import cast
 
 from dvskit._arguments import check_arguments
 from dvskit._progress import WatchedSource
-from dvskit.errors import LeftOutWarning, UnknownFormatError, warn
+from dvskit.errors import ConfigError, LeftOutWarning, UnknownFormatError, warn
 from dvskit.events import Events, Source, as_size, as_source
 from dvskit.formats.beside import COUNTED_BESIDE, Beside, TriggersAlong, hand_over, left_behind
 from dvskit.formats.file_bytes import InputStream
@@ -33,6 +33,7 @@ from dvskit.formats.recording import (
     RecordingPart,
     is_standard,
 )
+from dvskit.formats.sorting import SortedRecording
 from dvskit.formats.table import (
     HEAD_BYTES,
     TABLE,
@@ -82,6 +83,7 @@ def open_events(
     format: str | None = None,
     size: tuple[int, int] | None = None,
     strict: bool = True,
+    sort: bool = False,
 ) -> Recording:
     """Open an event file, or its folder, as a Source that starts anew at each iteration.
 
@@ -89,12 +91,28 @@ def open_events(
     content decides, then the suffix. A path of "-" is standard input, and udp://HOST:PORT what
     arrives there, in a layout of faery or AEStream (`udp:spif`): both are read once. `size`
     (width, height) overrides the file's own. `strict=False` salvages: damage is skipped, counted
-    and listed in `.damage` instead of raised.
+    and listed in `.damage` instead of raised. `sort` sorts events by time (stable) in formats whose
+    files may be unsorted (csv, rpg, npy, npz, hdf5): each pass holds all events in memory.
 
-    Raises FormatError and its children, GeometryError.
+    Raises FormatError and its children, GeometryError, ConfigError to sort another format.
     """
-    options = ReadOptions(size=None if size is None else as_size(size), strict=strict)
-    row = variant = None
+    recording = _open(
+        path,
+        format,
+        ReadOptions(None if size is None else as_size(size), strict=strict, any_order=sort),
+    )
+    if not sort:
+        return recording
+    if not recording.sortable:
+        raise ConfigError(
+            f"{path}: {recording.format} is not sorted; sort=True (--sort) is for csv, rpg, npy, "
+            "npz and hdf5"
+        )
+    return SortedRecording(recording)
+
+
+def _open(path: str | PathLike[str], format: str | None, options: ReadOptions) -> Recording:
+    row = None
     if format is not None:
         row, variant = named_format(format)
         options = replace(options, variant=variant)
@@ -156,9 +174,10 @@ def load_events(
     format: str | None = None,
     size: tuple[int, int] | None = None,
     strict: bool = True,
+    sort: bool = False,
 ) -> Events:
     """Return all events of a file. Arguments and errors are those of `open_events`."""
-    return open_events(path, format=format, size=size, strict=strict).load()
+    return open_events(path, format=format, size=size, strict=strict, sort=sort).load()
 
 
 @check_arguments

@@ -16,6 +16,7 @@ from dvskit.formats import order_kernels as k
 from dvskit.formats.losses import Losses
 
 _MOST_PIXEL = 32767
+SORT_HINT = " (sort=True, convert --sort, puts all events in order)"
 LOOK_AHEAD = 1 << 12  # events behind an event that may show that it stands ahead of its time
 
 
@@ -146,7 +147,7 @@ class InOrder:
             return
         t = columns.t
         floor = self._last
-        if t[0] < floor or (t[1:] < t[:-1]).any():
+        if not self._losses.any_order and (t[0] < floor or (t[1:] < t[:-1]).any()):
             if self.strict:
                 newest = np.maximum.accumulate(np.concatenate([[floor], t]))[:-1]
                 bad = t < newest
@@ -154,11 +155,12 @@ class InOrder:
                 bad = ~k.longest_in_order(t, floor)
                 bad[count:] = False  # they are judged again, with what follows
                 newest = t
+            sortable = self._losses.sortable
             self._lose(
                 columns,
                 bad,
                 lambda i: (
-                    f"time runs back from {newest[i]} to {t[i]} us"
+                    f"time runs back from {newest[i]} to {t[i]} us{SORT_HINT * sortable}"
                     if self.strict
                     else f"an event at {t[i]} us stands among later or earlier ones"
                 ),

@@ -45,17 +45,35 @@ class Damage:
         if not self:
             return "no damage"
         first = self.losses[0]
-        return (
-            f"{count_of(self.lost_bytes, 'byte')} lost in {count_of(self.count, 'place')}, "
-            f"the first at byte {first.offset}: {first.problem}"
-        )
+        return f"{self.extent}, the first at byte {first.offset}: {first.problem}"
+
+    @property
+    def extent(self) -> str:
+        """How much was lost, in words."""
+        places = count_of(self.count, "place")
+        if not self.lost_bytes:
+            return f"damage in {places}, no bytes lost"
+        return f"{count_of(self.lost_bytes, 'byte')} lost in {places}"
 
 
 class Losses:
-    """Raises DamagedFileError in strict mode, adds to `damage` in salvage mode."""
+    """Raises DamagedFileError in strict mode, adds to `damage` in salvage mode.
 
-    def __init__(self, path: Path, *, strict: bool, damage: Damage | None = None) -> None:
+    sortable   whether the events of the file can be sorted where time runs back
+    any_order  whether they are going to be, so that time that runs back is no loss
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        strict: bool,
+        damage: Damage | None = None,
+        sortable: bool = False,
+        any_order: bool = False,
+    ) -> None:
         self.path, self.strict = path, strict
+        self.sortable, self.any_order = sortable, any_order
         self.damage = Damage() if damage is None else damage
 
     def lose(self, offset: int, length: int, problem: str) -> None:

@@ -2,7 +2,8 @@
 
 A structured array has fields t (or timestamp, ts), x, y and p (or on, polarity), in any order. The
 columns of a plain array are told by what they hold: t,x,y,p or x,y,t,p or x,y,p,t, whichever is the
-only one to fit. Times are whole microseconds, polarity is 0 or 1 or -1 or 1.
+only one to fit. Times are whole microseconds, polarity is 0 or 1 or -1 or 1. The name of the format
+may name the columns: `npy:x,y,t_s,p` (`t_s` for seconds), of a structured array `npy:t_s`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit.errors import FormatError
+from dvskit.errors import ConfigError, FormatError
 from dvskit.events import Events, Size
 from dvskit.formats.in_order import Columns, InOrder, Lost, extent, push
 from dvskit.formats.index_cache import count_early
@@ -31,8 +32,9 @@ _ANY_SIZE = Size(_MOST_PIXEL + 1, _MOST_PIXEL + 1)
 _LATEST_US = 1 << 62
 _LEADING = 5  # first rows in order of time tell the order of columns, if no other has half as many
 _GLANCE, _FIT = 64, 0.9  # rows of a window, and the share that fits the right order
+_NAME = f"name them (format=, --from), such as npy:x,y,t_s,p (t_s: seconds), or {FIX}"
 _FAULTS = (
-    "time is no whole number of microseconds",
+    "time is no whole number of microseconds (seconds: format='npy:t_s', of N x 4 'npy:t_s,x,y,p')",
     "pixel is no whole number, or off any sensor",
     "polarity is neither 0 or 1 nor -1 or 1 throughout",
 )
@@ -42,13 +44,14 @@ class NpyRecording(Recording):
     """Events of a NumPy array."""
 
     format = "npy"
+    sortable = True
 
     def __init__(
         self, path: Path, options: ReadOptions, size: Size, origin: SizeOrigin, table: Table
     ) -> None:
         super().__init__(path, options, size, origin)
         self._table = table
-        if table.rows.dtype.names is None:
+        if table.rows.dtype.names is None and options.variant is None:
             self.assumptions.append(
                 f"columns are {','.join(table.order)}: no other order of them makes events"
             )
@@ -180,7 +183,7 @@ class _Decoder:
     def _decode(self, rows: NDArray[Any], offset: int) -> _Block:
         """Return the events of rows that begin at a byte offset."""
         width = self._table.width
-        t, bad_t = _whole(np.asarray(rows[self._pick("t")]), _LATEST_US)
+        t, bad_t = _whole(self._times(rows), _LATEST_US)
         x, bad_x = _whole(np.asarray(rows[self._pick("x")]), _MOST_PIXEL)
         y, bad_y = _whole(np.asarray(rows[self._pick("y")]), _MOST_PIXEL)
         p, bad_p = _whole(np.asarray(rows[self._pick("p")]), 1)
@@ -191,6 +194,14 @@ class _Decoder:
         offsets = offset + np.arange(len(rows)) * width
         columns = Columns(t, x, y, p == 1, offsets, np.full(len(rows), width))
         return _Block(columns, np.stack([bad_t, bad_x | bad_y, bad_p]))
+
+    def _times(self, rows: NDArray[Any]) -> NDArray[Any]:
+        """Return the times of rows, in microseconds."""
+        times = np.asarray(rows[self._pick("t")])
+        if not self._table.seconds:
+            return times
+        with np.errstate(over="ignore", invalid="ignore"):  # damaged ones may be of any size
+            return np.rint(times.astype(np.float64) * 1e6)
 
     def judge(self, content: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         """Return the times of (n, width) bytes as rows, and which may be events."""
@@ -208,8 +219,8 @@ class _Decoder:
                 return
 
     def time(self, row: int) -> int | float:
-        """Return the time of a row, as it is stored."""
-        value: int | float = self._table.rows[row : row + 1][self._pick("t")][0].item()
+        """Return the time of a row in microseconds."""
+        value: int | float = self._times(self._table.rows[row : row + 1])[0].item()
         return value
 
     def size(self, *, strict: bool) -> Size:
@@ -218,8 +229,11 @@ class _Decoder:
         blocks = self.blocks() if strict else self.aligned_blocks(anywhere)
         width, height = extent((block.columns, block.bad) for block in blocks)
         if not width:
+            fields, why = self._table.rows.dtype.names, ""
+            if fields and self._table.rows.dtype[self._pick("t")].kind == "f":
+                why = "; of times in seconds, pass format='npy:t_s' (--from npy:t_s)"
             raise FormatError(
-                f"{self._path}: no row is an event, and nothing tells the sensor's size"
+                f"{self._path}: no row is an event, and nothing tells the sensor's size{why}"
             )
         return Size(width, height)
 
@@ -230,28 +244,53 @@ def _out_of_line(rows: RowAlignment) -> bool:
     return any(lost for _ in rows.parts(lambda offset, *_: lost.append(offset))) or bool(lost)
 
 
-def _misfits(path: Path, table: Table) -> int:
+def _named_columns(path: Path, table: Table, variant: str) -> Table:
+    """Return the table with the columns that a variant names. Raises ConfigError."""
+    names = [name.strip() for name in variant.split(",")]
+    order = "".join("t" if name == "t_s" else name for name in names)
+    structured = table.rows.dtype.names is not None
+    wanted = ["t"] if structured else sorted("txyp")
+    if sorted(order) != wanted or len(names) != len(wanted):
+        meant = "t_s alone, for a time in seconds" if structured else "t (or t_s), x, y and p"
+        raise ConfigError(f"{path}: npy:{variant} names other columns than {meant}")
+    return table._replace(order="txyp" if structured else order, seconds="t_s" in names)
+
+
+def _misfits(path: Path, table: Table, *, any_order: bool) -> int:
     """Count what is impossible in the rows of a table."""
     count, last = 0, None
     for columns, faults in _Decoder(path, table).blocks():
         count += int(np.count_nonzero(faults))
         count += int(np.count_nonzero((columns.x < 0) | (columns.y < 0)))
-        count += int(np.count_nonzero(columns.t[1:] < columns.t[:-1]))
-        count += last is not None and int(columns.t[0]) < last
+        if not any_order:
+            count += int(np.count_nonzero(columns.t[1:] < columns.t[:-1]))
+            count += last is not None and int(columns.t[0]) < last
         last = int(columns.t[-1])
     return count
 
 
-def _told_order(path: Path, table: Table) -> str:
+def _told_order(path: Path, table: Table, *, any_order: bool) -> str:
     """Return the order of the columns of an N x 4 array that fits best, and no other as well."""
-    misfits = sorted((_misfits(path, table._replace(order=order)), order) for order in _ORDERS)
+
+    def by_misfits(table: Table) -> list[tuple[int, str]]:
+        ways = (table._replace(order=order) for order in _ORDERS)
+        return sorted((_misfits(path, way, any_order=any_order), way.order) for way in ways)
+
+    misfits, many = by_misfits(table), len(table.rows) // 2
+    if misfits[0][0] > many and table.rows.dtype.kind == "f":
+        few, order = by_misfits(table._replace(seconds=True))[0]
+        if few <= many:
+            columns = ",".join(order).replace("t", "t_s")
+            raise FormatError(
+                f"{path}: its times are fractions, which look like seconds; name the columns: "
+                f"format='npy:{columns}' (--from npy:{columns})"
+            )
     if any(few == more for (few, _), (more, _) in pairwise(misfits[:2])):
         names = " and ".join(",".join(order) for few, order in misfits if few == misfits[0][0])
-        raise FormatError(f"{path}: {names} fit its columns as well as each other; {FIX}")
+        raise FormatError(f"{path}: {names} fit its columns as well as each other; {_NAME}")
     if misfits[0][0] * 2 > len(table.rows):
-        raise FormatError(
-            f"{path}: its columns are neither {' nor '.join(','.join(o) for o in _ORDERS)}; {FIX}"
-        )
+        neither = " nor ".join(",".join(order) for order in _ORDERS)
+        raise FormatError(f"{path}: its columns are neither {neither}; {_NAME}")
     return misfits[0][1]
 
 
@@ -286,11 +325,14 @@ def open_recording(path: Path, options: ReadOptions) -> NpyRecording:
     told.
     """
     table = open_table(path, strict=options.strict)
-    if table.rows.dtype.names is None:
+    if options.variant is not None:
+        table = _named_columns(path, table, options.variant)
+    elif table.rows.dtype.names is None:
         order = None
-        if not options.strict and not table.by_columns and len(table.rows):
+        in_turn = not table.by_columns and len(table.rows) > 0
+        if in_turn and not options.strict and not options.any_order:
             order = _likely_order(path, table, np.memmap(path, np.uint8, "r"))
-        table = table._replace(order=order or _told_order(path, table))
+        table = table._replace(order=order or _told_order(path, table, any_order=options.any_order))
     decoder = _Decoder(path, table)
     if options.size is not None:
         return NpyRecording(path, options, options.size, "argument", table)

@@ -67,6 +67,7 @@ class Table(NamedTuple):
     by_columns  whether the values of a column follow each other in the file, not those of a row
     extra       bytes that stand behind the last row
     order       of the columns of plain rows
+    seconds     whether times are seconds, not microseconds
     """
 
     rows: NDArray[Any]
@@ -75,6 +76,7 @@ class Table(NamedTuple):
     by_columns: bool
     extra: int = 0
     order: str = "txyp"
+    seconds: bool = False
 
     @property
     def width(self) -> int:

@@ -74,6 +74,7 @@ class NpzRecording(Recording):
     """Events of a NumPy archive, read in blocks."""
 
     format = "npz"
+    sortable = True
 
     def __init__(
         self,
@@ -109,7 +110,7 @@ class NpzRecording(Recording):
 
     def _salvaged(self, damage: Damage) -> Iterator[Events]:
         """Yield the events of all rows that every column still has."""
-        order = InOrder(Losses(self.path, strict=False, damage=damage), self.size)
+        order = InOrder(self._losses(damage), self.size)
         last: int | None = None
         for columns, wrong, shifted in salvaged(self.path, self._names):
             bad = wrong.copy()
@@ -138,7 +139,8 @@ class NpzRecording(Recording):
             members = {
                 column: _Member(archive, name, self.path) for column, name in self._names.items()
             }
-            order = InOrder(Losses(self.path, strict=True), self.size)
+            losses = Losses(self.path, strict=True, sortable=True, any_order=self._any_order)
+            order = InOrder(losses, self.size)
             for start in range(0, self._count, BLOCK_EVENTS):
                 count = min(BLOCK_EVENTS, self._count - start)
                 columns = {column: members[column].read(count) for column in _COLUMNS}

@@ -47,11 +47,13 @@ class ReadOptions:
     """How to read: a `size` that overrides the file's, `strict` or salvage.
 
     `variant` is what stood behind the format's name and a colon, such as columns or a chip.
+    With `any_order` a `sortable` recording yields events as they stand, for SortedRecording.
     """
 
     size: Size | None = None
     strict: bool = True
     variant: str | None = None
+    any_order: bool = False
 
 
 class Recording(ReadableSource, ABC):
@@ -66,12 +68,14 @@ class Recording(ReadableSource, ABC):
 
     format: str
     live = False
+    sortable = False  # whether events whose time runs back can be sorted
 
     def __init__(
         self, path: Path, options: ReadOptions, size: Size, size_origin: SizeOrigin
     ) -> None:
         self.path = path
         self.strict = options.strict
+        self._any_order = options.any_order
         self.size = size
         self.size_origin: SizeOrigin = size_origin
         self.assumptions: list[str] = []
@@ -134,7 +138,10 @@ class Recording(ReadableSource, ABC):
 
     def _losses(self, damage: Damage | None = None) -> Losses:
         """Return where what cannot be read is raised, or added to `damage` in salvage mode."""
-        return Losses(self.path, strict=self.strict, damage=damage)
+        return Losses(
+            self.path, strict=self.strict, damage=damage, sortable=self.sortable,
+            any_order=self._any_order,
+        )  # fmt: skip
 
     def _in_order(self, blocks: Iterator[Events]) -> Iterator[Events]:
         last: int | None = None

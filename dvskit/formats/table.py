@@ -17,6 +17,7 @@ HEAD_BYTES = 4096
 # The names of CSV's columns t, x, y and p, as far as they say what they are on any file.
 _COLUMNS = ((b"t", b"time", b"timestamp", b"ts"), (b"x",), (b"y",),
             (b"p", b"pol", b"on", b"polarity"))  # fmt: skip
+_EMPTY = ("csv", "rpg")  # formats whose files may have 0 bytes
 VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".avi", ".webm")
 # Of what FFmpeg opens, what people have.
 CLIP_SUFFIXES = frozenset(
@@ -118,7 +119,8 @@ for _row in (
     Format("npz", (".npz",), "dvskit.formats.npz", _starts_with(b"PK\x03\x04"), "rw",
            "NumPy archive of the columns t, x, y, p and size"),
     Format("npy", (".npy",), "dvskit.formats.npy", _starts_with(b"\x93NUMPY"), "r",
-           "NumPy array of events, structured or N x 4"),
+           "NumPy array of events, structured or N x 4",
+           "columns, such as x,y,t_s,p (t_s: seconds)"),
     Format("nmnist", (".bin",), "dvskit.formats.nmnist", None, "r",
            "N-MNIST / N-Caltech101 recording (ATIS, 5 bytes an event)"),
     Format("evt3", (".raw",), "dvskit.formats.evt3", _raw_header_says("3.0", "EVT3"), "rw",
@@ -246,6 +248,9 @@ def find_by_columns(head: bytes) -> Format | None:
 def find_by_head(path: Path, head: bytes) -> Format:
     """Return the format of a file that begins with `head`. Raises as `find_format` does."""
     if not head:
+        row = next((row for row in TABLE.values() if path.suffix.lower() in row.suffixes), None)
+        if row is not None and row.name in _EMPTY:
+            return row
         raise FormatError(f"{path}: is empty (0 bytes); an event file has a header at least")
     fitting = [row for row in TABLE.values() if row.recognises and row.recognises(head)]
     if not fitting:
@@ -261,6 +266,13 @@ def find_by_head(path: Path, head: bytes) -> Format:
             )
     if not fitting and (row := find_by_columns(head)):
         return row
+    if not fitting and head.startswith(b"MATLAB 5.0 MAT-file"):
+        raise UnknownFormatError(
+            f"{path}: is a MATLAB file, which is not read; in Python: "
+            f"import dvskit, scipy.io; m = scipy.io.loadmat({path.name!r}, squeeze_me=True); "
+            "dvskit.save_events(dvskit.Events(t=m['t'], x=m['x'], y=m['y'], p=m['p'] > 0, "
+            "size=(width, height)), 'events.npz'), with the names of its variables"
+        )
     if not fitting and path.suffix.lower() in VIDEO_SUFFIXES:
         raise UnknownFormatError(
             f"{path}: is a video, not events; dvskit emulate turns it into events"

@@ -18,9 +18,9 @@ from dvskit.formats.hdf5.layout import Layout, all_rows, read_frames
 from dvskit.formats.hdf5.library import RowFile
 from dvskit.formats.hdf5.opening import contents, damaged, open_file, wrong_size
 from dvskit.formats.hdf5.stored import Lost
-from dvskit.formats.in_order import LOOK_AHEAD, Columns, InOrder
+from dvskit.formats.in_order import LOOK_AHEAD, SORT_HINT, Columns, InOrder
 from dvskit.formats.index_cache import count_early
-from dvskit.formats.losses import Damage, Losses
+from dvskit.formats.losses import Damage
 from dvskit.formats.recording import (
     BLOCK_EVENTS,
     ReadOptions,
@@ -40,6 +40,7 @@ class Hdf5Recording(Recording):
     """Events of an HDF5 file of any known layout."""
 
     format = "hdf5"
+    sortable = True
 
     def __init__(
         self, path: Path, options: ReadOptions, size: Size, origin: SizeOrigin, layout: Layout
@@ -70,6 +71,9 @@ class Hdf5Recording(Recording):
         return self._rows_from(first, damage, storage)
 
     def _rows_from(self, row: int, damage: Damage, storage: Storage) -> Iterator[Events]:
+        if self._any_order and self.strict:
+            yield from self._as_they_stand(row, damage, storage)
+            return
         order: InOrder | None = None
         held: tuple[Events, int] | None = None  # all right, as far as it goes; and its first row
         last = earliest = int(_NEVER)  # the times of the latest event, and of that ahead of `held`
@@ -101,6 +105,14 @@ class Hdf5Recording(Recording):
             yield from order.rest()
         elif held:
             yield held[0]
+
+    def _as_they_stand(self, row: int, damage: Damage, storage: Storage) -> Iterator[Events]:
+        """Yield the events in any order; raise DamagedFileError for what is wrong else."""
+        order = InOrder(self._losses(damage), self.size)
+        for events, first, lost in self._decoded(row, damage, storage):
+            if lost:
+                raise DamagedFileError(self.path, lost[0].offset, lost[0].problem)
+            yield from order.push(self._columns(events, first))
 
     def _decoded(
         self, row: int, damage: Damage, storage: Storage
@@ -175,6 +187,7 @@ class Hdf5Recording(Recording):
                 problem = f"event {first + bad} at ({x}, {y}) is off the {self.size} sensor"
             else:
                 problem = f"time runs back from {before} to {t} us at event {first + bad}"
+                problem += SORT_HINT
             offsets, _ = self._table.places(first + bad, first + bad + 1)
             raise DamagedFileError(self.path, int(offsets[0]), problem)
         if len(events):
@@ -184,7 +197,7 @@ class Hdf5Recording(Recording):
     def _judge(self, damage: Damage, earliest_us: int) -> InOrder:
         chunks = min(_MOST_HELD, 3 * self._table.t.piece_rows)
         return InOrder(
-            Losses(self.path, strict=False, damage=damage),
+            self._losses(damage),
             self.size,
             earliest_us=earliest_us,
             look_ahead=max(LOOK_AHEAD, chunks),

@@ -136,7 +136,10 @@ class Table:
             return
         fills: tuple[Fill, ...]
         fills = (self._fill_times, _fill_coordinates, _fill_coordinates, _fill_polarities)
-        for field, column, fill, problem in zip(self.fields, out, fills, _PROBLEMS, strict=True):
+        columns: tuple[NDArray[Any], ...] = out
+        for field, column, fill, problem in zip(
+            self.fields, columns, fills, _PROBLEMS, strict=True
+        ):
             odd = fill(field.of(rows), column) if field.stored.name == stored.name else None
             if odd is not None:
                 yield from _runs(odd, problem, stored, piece, low)

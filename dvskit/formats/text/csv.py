@@ -16,7 +16,7 @@ from dvskit.events import Size, as_size
 from dvskit.formats.recording import ReadOptions
 from dvskit.formats.text import line_kernels as k
 from dvskit.formats.text.decoding import Lines
-from dvskit.formats.text.lines import Head, TextFormat, TextRecording, TextSink
+from dvskit.formats.text.lines import Head, TextFormat, TextRecording, TextSink, no_lines
 
 _ORDER = (k.TIME, k.COLUMN, k.ROW, k.POLARITY)
 _TIMES = ("t", "time", "timestamp", "ts")
@@ -94,10 +94,10 @@ def _header_size(names: list[str], size: Size | None) -> Size | None:
     return as_size((int(sides["x"]), int(sides["y"]))) if len(sides) == 2 else size
 
 
-def _salvaged_layout(name: str, head: Head, variant: str | None) -> Lines:
+def _salvaged_layout(name: str, head: Head, options: ReadOptions) -> Lines:
     """Do as `_layout` does; where a header makes no sense, go by the lines behind it."""
     try:
-        return _layout(name, head, variant)
+        return _layout(name, head, options)
     except FormatError:
         for _, line in head.lines:
             if re.match(r"-?\d+(\.\d*)?[,; \t]\d+[,; \t]\d+[,; \t](0|1|-1)$", line):
@@ -105,9 +105,9 @@ def _salvaged_layout(name: str, head: Head, variant: str | None) -> Lines:
         raise
 
 
-def _layout(name: str, head: Head, variant: str | None) -> Lines:
+def _layout(name: str, head: Head, options: ReadOptions) -> Lines:
     """Return how the lines are laid out."""
-    size = None
+    size, variant = None, options.variant
     asked = None if variant is None else _needed_fields(name, _split(variant), f"csv:{variant}")
     for place, (start, line) in enumerate(head.lines):
         geometry = re.match(r"[%#]\s*geometry\s*:?\s*(\d+)\s*[,x]\s*(\d+)", line, re.IGNORECASE)
@@ -129,7 +129,8 @@ def _layout(name: str, head: Head, variant: str | None) -> Lines:
                 f"{name}: no header line, and {len(names)} columns instead of t, x, y, p; {_MEND}"
             )
         return Lines(start, _ORDER, False, size, told=False)
-    raise FormatError(f"{name}: holds no line of events")
+    fields, seconds = asked or (_ORDER, False)
+    return no_lines(name, head, options, fields, seconds=seconds)._replace(size=size)
 
 
 def _check_asked(name: str, names: list[str], asked: tuple[int, ...], variant: str | None) -> None:
@@ -144,7 +145,7 @@ def _check_asked(name: str, names: list[str], asked: tuple[int, ...], variant: s
 
 def _find_lines(name: str, head: Head, options: ReadOptions) -> Lines:
     layout = _layout if options.strict else _salvaged_layout
-    return layout(name, head, options.variant)
+    return layout(name, head, options)
 
 
 _FORMAT = TextFormat(CsvRecording, _find_lines)

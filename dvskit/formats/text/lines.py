@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dvskit.errors import FormatError, GeometryError
+from dvskit.errors import DamagedFileError, FormatError, GeometryError
 from dvskit.events import Events, Size
 from dvskit.formats.file_bytes import InputStream
 from dvskit.formats.index_cache import NEVER, find_index, index_of
@@ -36,6 +36,8 @@ BUFFER_BYTES = 1 << 20  # of lines to be written
 
 class TextRecording(Recording):
     """Events of a text file."""
+
+    sortable = True
 
     def __init__(
         self, path: Path, options: ReadOptions, size: Size, origin: SizeOrigin, lines: Lines
@@ -144,6 +146,21 @@ class Head(NamedTuple):
         return self.lines[place + 1][0] if place + 1 < len(self.lines) else self.end
 
 
+def no_lines(
+    name: str, head: Head, options: ReadOptions, fields: tuple[int, ...], *, seconds: bool
+) -> Lines:
+    """Return how the lines of a text without any are laid out.
+
+    Raises FormatError unless the sensor's size is given: such a text may be of another kind.
+    """
+    if options.size is None:
+        raise FormatError(
+            f"{name}: holds no line of events; if it is meant to have none, pass "
+            "size=(width, height) (--size WIDTHxHEIGHT)"
+        )
+    return Lines(head.end, fields, seconds, None)
+
+
 def _split(name: str | Path, head: bytes, *, strict: bool) -> Head:
     if strict and b"\0" in head:
         raise FormatError(
@@ -180,6 +197,18 @@ def _extent(path: Path, lines: Lines) -> tuple[int, int]:
             wide, high = decoder.extent(chunk, storage)
             width, height = max(width, wide), max(height, high)
     return width, height
+
+
+def _first_problem(path: Path, lines: Lines) -> str:
+    """Return what is wrong with the first line that is no event."""
+    decoder = LineDecoder(lines, _ANY_SIZE, Losses(path, strict=True))
+    try:
+        for chunk in file_chunks(path, lines.start):
+            for _ in decoder.push(chunk, Storage()):
+                pass
+    except DamagedFileError as error:
+        return f"byte {error.offset}, {error.problem}"
+    return "nothing tells the sensor's size: pass size=(width, height) (--size WIDTHxHEIGHT)"
 
 
 class TextSink(FileSink):
@@ -238,9 +267,7 @@ class TextFormat(NamedTuple):
                 )
                 width, height = kept.state[0].tolist()
             if not width:
-                raise FormatError(
-                    f"{path}: no line is an event, and nothing tells the sensor's size"
-                )
+                raise FormatError(f"{path}: no line is an event; {_first_problem(path, lines)}")
             return Size(width, height)
 
         size, origin = choose_size(options, lambda: lines.size, of_events)

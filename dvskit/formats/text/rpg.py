@@ -28,7 +28,7 @@ from dvskit.formats.recording import ReadOptions, SizeOrigin
 from dvskit.formats.side_text import SideText, scaled
 from dvskit.formats.text import line_kernels as k
 from dvskit.formats.text.decoding import Lines
-from dvskit.formats.text.lines import Head, TextFormat, TextRecording, TextSink
+from dvskit.formats.text.lines import Head, TextFormat, TextRecording, TextSink, no_lines
 from dvskit.streams import STANDARD_GRAVITY, Frame, Imu, Intrinsics
 
 EVENTS_NAME, IMU_NAME, CALIBRATION_NAME = "events.txt", "imu.txt", "calib.txt"
@@ -218,7 +218,7 @@ def _find_lines(name: str, head: Head, options: ReadOptions) -> Lines:
         if line and line[0] not in "#%"
     ]
     if not lines:
-        raise FormatError(f"{name}: holds no line of events")
+        return no_lines(name, head, options, _ORDER, seconds=True)
     size, start = None, lines[0][0]
     first = lines[0][1].split()
     if len(first) == 2 and all(part.isdecimal() and int(part) > 1 for part in first):
