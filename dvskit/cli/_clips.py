@@ -288,10 +288,11 @@ class Watched:
 
 def say_of(file: Path, recording: Recording, part: Recording | RecordingPart) -> None:
     """Say what was taken for granted of a recording, and what was lost of a part of it."""
+    name = recording.path if recording.live else file  # which shows both slashes of an address
     for text in recording.assumptions:
-        _console.note(f"{file}: {text}")
+        _console.note(f"{name}: {text}")
     if part.damage:
-        _console.note(f"{file}: {part.damage}")
+        _console.note(f"{name}: {part.damage}")
 
 
 def check_picture(out: Path, force: bool) -> None:

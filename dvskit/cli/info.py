@@ -11,7 +11,7 @@ import numpy as np
 from dvskit.cli import _console
 from dvskit.cli._clips import clip_notes, find_clip
 from dvskit.cli._options import REQUIRED, Json, Reading, argument
-from dvskit.errors import ConfigError, count_of
+from dvskit.errors import ConfigError
 from dvskit.formats import COUNTED_BESIDE, Recording
 
 if TYPE_CHECKING:
@@ -129,6 +129,7 @@ def describe(recording: Recording) -> dict[str, Any]:
         "header": dict(recording.header()),
         "assumptions": list(recording.assumptions),
         "damage": {
+            "extent": damage.extent,
             "lost_bytes": damage.lost_bytes,
             "places": damage.count,
             "first": [loss._asdict() for loss in damage.losses[:20]],
@@ -195,8 +196,7 @@ def _lines(facts: dict[str, Any]) -> list[str]:
     lines += [f"  assumed   {text}" for text in facts["assumptions"]]
     damage = facts["damage"]
     if damage["places"]:
-        lost, places = count_of(damage["lost_bytes"], "byte"), count_of(damage["places"], "place")
-        lines.append(f"  DAMAGE    {lost} in {places}")
+        lines.append(f"  DAMAGE    {damage['extent']}")
         lines += [
             f"            byte {loss['offset']}: {loss['problem']}" for loss in damage["first"]
         ]

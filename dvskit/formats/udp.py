@@ -60,6 +60,13 @@ def parse_address(path: Path | str) -> tuple[str, int] | None:
     return found[1].strip("[]") or "0.0.0.0", int(found[2])
 
 
+class _Address(type(Path())):  # type: ignore[misc]
+    """An address in the place of a path: both slashes stay where it is shown."""
+
+    def __str__(self) -> str:
+        return re.sub(r"^udp:/+", "udp://", super().__str__())
+
+
 class UdpRecording(Recording):
     """Events that arrive at a port: a Source that is read once, as they come.
 
@@ -242,7 +249,8 @@ def open_recording(path: Path, options: ReadOptions) -> UdpRecording:
 
     Raises FormatError where that cannot be, GeometryError without a size.
     """
-    address = parse_address(path)
+    shown = _Address(path)
+    address = parse_address(shown)
     if address is None:
-        raise FormatError(f"{path}: is no udp://HOST:PORT")
-    return UdpRecording(path, options, address)
+        raise FormatError(f"{shown}: is no udp://HOST:PORT")
+    return UdpRecording(shown, options, address)

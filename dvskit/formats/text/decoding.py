@@ -107,8 +107,7 @@ _SLICE_BYTES = 1 << 18  # that are worth a thread
 _EARLIEST = int(np.iinfo(np.int64).min)
 _PROBLEMS = {
     k.NOT_A_NUMBER: "field {field} is no number",
-    k.NOT_WHOLE: "field {field} is not whole (times in seconds: name the column t_s, or read as "
-    "rpg)",
+    k.NOT_WHOLE: "field {field} is not whole{seconds}",
     k.TOO_LARGE: "field {field} is too large a number",
     k.TOO_FEW: "{fields} fields are meant, not {found}",
     k.TOO_MANY: "{fields} fields are meant, and there are more",
@@ -279,10 +278,13 @@ class LineDecoder:
 
     def _problem(self, line: bytes, why: int, field: int) -> str:
         text = line[:40].decode("latin-1").strip()
+        kinds = self.lines.fields
+        names = ",".join(_FIELD_NAMES[kind] for kind in kinds)
+        seconds = ""
+        if why == k.NOT_WHOLE and field < len(kinds) and kinds[field] == k.TIME:
+            named = f"csv:{names.replace('t', 't_s')}"
+            seconds = f" (if times are seconds, pass format={named!r}, --from {named})"
         problem = _PROBLEMS[why].format(
-            field=field + 1,
-            fields=len(self.lines.fields),
-            found=field,
-            names=",".join(_FIELD_NAMES[kind] for kind in self.lines.fields),
+            field=field + 1, fields=len(kinds), found=field, names=names, seconds=seconds
         )
         return f"line {text!r}: {problem}"
