@@ -12,6 +12,7 @@ import zstandard
 import dvskit
 from dvskit.errors import DamagedFileError, FormatError, MissingFileError
 from dvskit.formats.found import find_recordings
+from dvskit.formats.ros.db3 import Db3File
 from dvskit.formats.ros.folder import listed_files
 from tests import ros_bags as bags
 from tests.ros_bags import SIZE, array, assert_same_triggers, rows_of, some_events
@@ -218,3 +219,45 @@ def test_commands_take_the_folder(run, data, tmp_path):
     assert err.count("\n") == 1
     assert "bag_2.db3" in err
     assert "--salvage" in err
+
+
+@pytest.mark.parametrize("container", ["db3", "mcap"])
+def test_a_topic_may_be_named_as_of_the_files(tmp_path, container):
+    events = some_events(300, seed=9)
+    folder = bags.write(tmp_path / f"bag.{container}", [array(rows_of(events))]).parent
+    assert dvskit.load_events(folder, format=f"{container}:/dvs/events") == events
+    with pytest.raises(FormatError, match="no events on a topic '/other'"):
+        dvskit.open_events(folder, format=f"{container}:/other")
+
+
+def test_a_part_is_found_without_reading_the_files_ahead(data, tmp_path, monkeypatch):
+    monkeypatch.setenv("DVSKIT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("dvskit.formats.ros.reading.LEAST_BYTES", 1 << 16)
+    monkeypatch.setattr("dvskit.formats.ros.reading.CHECKPOINT_WORDS", 1 << 12)
+    split_real(data, tmp_path / "bag")
+    recording = dvskit.open_events(tmp_path / "bag")
+    events = whole(data).load()
+    last = int(events.t[-1]) - 100_000
+    assert recording.between(last, None).load() == events.between(last, None)
+    opened = []
+    read = Db3File.messages
+
+    def counted(self, *arguments):
+        opened.append(self.path.name)
+        return read(self, *arguments)
+
+    monkeypatch.setattr(Db3File, "messages", counted)
+    assert recording.between(last, None).load() == events.between(last, None)
+    assert set(opened) == {"bag_2.db3"}
+    middle = int(events.t[len(events) // 2])
+    assert recording.between(middle, last).load() == events.between(middle, last)
+
+
+def test_folders_of_a_class_are_samples(data, tmp_path):
+    for label in ("wave", "clap"):
+        (tmp_path / "set" / label).mkdir(parents=True)
+        split_real(data, tmp_path / "set" / label / "p1", parts=2)
+    samples = dvskit.datasets.open_samples(tmp_path / "set")
+    assert samples.classes == ("clap", "wave")
+    assert len(samples) == 2
+    assert samples.events(0) == whole(data).load()

@@ -142,10 +142,11 @@ class Written:
 
 @Command(
     Inputs("video", _is_video, _is_clip, ", ".join(sorted(CLIP_SUFFIXES))),
-    "A video file, a folder of images, or - for a video on standard input (left out with "
-    "--camera); and the event file to write, whose suffix tells the format (- is standard output, "
-    "in EVT3 unless --to names another). Many: a folder of videos and the folder to write into, or "
-    "several files, folders and patterns such as 'videos/**/*.mp4' with -o FOLDER.",
+    "A video file, a folder of images, a recording with frames, or - for a video on standard input "
+    "(left out with --camera); and the event file to write, whose suffix tells the format (- is "
+    "standard output, in EVT3 unless --to names another). Many: a folder of videos and the folder "
+    "to write into, or several files, folders and patterns such as 'videos/**/*.mp4' with -o "
+    "FOLDER.",
     ending=".raw",
     alone="camera",
     own=_own_seed,

@@ -53,7 +53,9 @@ class Drawn:
         shown="some frames",
     )
     span: Span = field(default_factory=Span)
-    beside: Path | None = option("A video or folder of images to show beside the events.")
+    beside: Path | None = option(
+        "A video, a folder of images, or a recording with frames, to show beside the events."
+    )
     time: ClockOption = ClockName.first
     dark: DarkOption = True
     scale: int | None = option(

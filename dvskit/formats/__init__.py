@@ -126,6 +126,8 @@ def _open(path: str | PathLike[str], format: str | None, options: ReadOptions) -
         return cast(Recording, module.open_recording(Path(path), options))
     path = file_of_events(path if isinstance(path, Path) else Path(path))
     first = read_beginning(path)
+    if row is not None and row.name in ("db3", "mcap") and path.name == TABLE["rosbag2"].inside:
+        row = TABLE["rosbag2"]  # a topic of the folder, named as of its files
     if row is None:
         row = find_by_head(path, first.data[:HEAD_BYTES])
     if "r" not in row.can:

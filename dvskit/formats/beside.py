@@ -62,7 +62,8 @@ def hand_over(recording: Beside, sink: FileSink) -> list[str]:
     else:
         frames = sum(1 for _ in recording.frames())
         if frames:
-            left.append(_left_out(frames, "frame", f"{sink.format} has none"))
+            why = f"{sink.format} has none; convert IN FOLDER/ (video.write_images) writes them"
+            left.append(_left_out(frames, "frame", why))
     parts = recording.recordings if isinstance(recording, MergedSource) else [recording]
     if any(each.intrinsics() is not None for each in parts):
         left.append(f"the camera's calibration is left out: {sink.format} has none")

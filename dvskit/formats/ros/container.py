@@ -66,6 +66,16 @@ class Container(ABC):
         self.channels: dict[int, Channel] = {}
         self.undeclared: set[int] = set()
 
+    @property
+    def bytes(self) -> int:
+        """The length of the file."""
+        return self.path.stat().st_size
+
+    @property
+    def state(self) -> str:
+        """What differs where the file has changed, beside its own length and time of change."""
+        return ""
+
     def declare(self, channel: Channel) -> None:
         """Take a declaration: the first of its number, or a later one that carries events."""
         channel = channel._replace(type=channel.type.replace("/msg/", "/"))

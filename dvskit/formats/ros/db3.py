@@ -333,13 +333,20 @@ def open_recording(path: Path, options: ReadOptions) -> RosRecording:
     Raises FormatError, GeometryError.
     """
     recording = open_container(Db3File(path, strict=options.strict), options)
-    log = path.with_name(path.name + "-wal")  # what sqlite writes ahead
-    if log.is_file() and log.stat().st_size:
-        recording.assumptions.append(
-            f"messages that wait in {log.name} are not read; "
-            "sqlite3 FILE 'pragma wal_checkpoint' moves them into the file"
-        )
+    note = waiting_log(path)
+    recording.assumptions += [] if note is None else [note]
     return recording
+
+
+def waiting_log(path: Path) -> str | None:
+    """Return what to say where messages wait in a log that sqlite writes ahead; else None."""
+    log = path.with_name(path.name + "-wal")
+    if not log.is_file() or not log.stat().st_size:
+        return None
+    return (
+        f"messages that wait in {log.name} are not read; "
+        "sqlite3 FILE 'pragma wal_checkpoint' moves them into the file"
+    )
 
 
 def open_sink(path: Path, size: Size, *, overwrite: bool) -> RosSink:

@@ -23,7 +23,7 @@ from dvskit.formats.decompression import ERRORS, MOST_WINDOW
 from dvskit.formats.losses import Damage, Losses
 from dvskit.formats.recording import ReadOptions
 from dvskit.formats.ros.container import Container, Message
-from dvskit.formats.ros.db3 import Db3File
+from dvskit.formats.ros.db3 import Db3File, waiting_log
 from dvskit.formats.ros.mcap import McapFile
 from dvskit.formats.ros.reading import RosRecording, open_container
 from dvskit.formats.ros.records import unpacked_message
@@ -56,7 +56,7 @@ def listed_files(text: str) -> list[str]:
 
 
 class _Part(NamedTuple):
-    """A file of the folder, and its container, whose byte 0 is byte `base` of all."""
+    """A file of the folder, and its container, whose byte 0 is at place `base` of all."""
 
     path: Path
     base: int
@@ -83,7 +83,7 @@ class BagFolder(Container):
         base = 0
         names = self._names()
         known = {name.removesuffix(_ZSTD) for name in names}
-        self.unlisted = [name for name in self._there() if name.removesuffix(_ZSTD) not in known]
+        self._unlisted = [name for name in self._there() if name.removesuffix(_ZSTD) not in known]
         for name in names:
             try:
                 found = self._find(name)
@@ -98,6 +98,26 @@ class BagFolder(Container):
             base += _LARGEST_FILE
         if not self._parts:
             raise FormatError(f"{path}: none of its files can be read: {self._missing[0]}")
+
+    @property
+    def bytes(self) -> int:
+        """The length of all files."""
+        return sum(part.path.stat().st_size for part in self._parts)
+
+    @property
+    def state(self) -> str:
+        """The lengths of the files, and when they were changed."""
+        found = [part.path.stat() for part in self._parts]
+        return "".join(f" {each.st_size} {each.st_mtime_ns}" for each in found)
+
+    @property
+    def notes(self) -> list[str]:
+        """What else the folder holds that is not read."""
+        unlisted = (
+            f"{name} is left out: {METADATA_NAME} does not list it" for name in self._unlisted
+        )
+        logs = (waiting_log(part.path) for part in self._parts)
+        return [*unlisted, *(text for text in logs if text is not None)]
 
     def _names(self) -> list[str]:
         """Return the names of the files in order. Raises FormatError where there are none."""
@@ -285,6 +305,5 @@ def open_recording(path: Path, options: ReadOptions) -> RosRecording:
     """Open the folder of a metadata.yaml. Raises FormatError, GeometryError."""
     folder = BagFolder(path.parent, strict=options.strict)
     recording = open_container(folder, options)
-    for name in folder.unlisted:
-        recording.assumptions.append(f"{name} is left out: {METADATA_NAME} does not list it")
+    recording.assumptions += folder.notes
     return recording

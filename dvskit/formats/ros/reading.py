@@ -244,7 +244,7 @@ def packed_from(
     The index of the file says only where something may begin: the times are those of the messages
     there.
     """
-    cuts = container.cuts() if container.path.stat().st_size >= LEAST_BYTES else []
+    cuts = container.cuts() if container.bytes >= LEAST_BYTES else []
 
     def is_early(cut: int) -> bool:
         try:
@@ -269,9 +269,9 @@ def evt3_from(
     has to begin at the start: in a short file, and in one that is damaged.
     """
     cuts = container.cuts()
-    if container.path.stat().st_size < LEAST_BYTES or not cuts or cuts != sorted(cuts):
+    if container.bytes < LEAST_BYTES or not cuts or cuts != sorted(cuts):
         return None
-    kind = f"ros evt3 {w.STATE_FIELDS} {size} {topic.channel.number}"
+    kind = f"ros evt3 {w.STATE_FIELDS} {size} {topic.channel.number}{container.state}"
     index = find_index(container.path, kind, lambda: _checkpoints(container, topic, size))
     row = index.at(start_us)
     cut = int(index.offset[row])
