@@ -84,7 +84,7 @@ def test_a_run_resumed_behind_an_interruption_gives_the_same_weights(
     with pytest.raises(KeyboardInterrupt):
         training.train(config, progress=interrupt)
     assert not (tmp_path / "run" / "model.toml").exists()
-    with pytest.raises(OutputError, match="holds a run of another configuration"):
+    with pytest.raises(OutputError, match="of another configuration: seed = 3, now 8; name"):
         training.train(replace(config, seed=8))
     resumed = training.train(config)
     assert len(resumed.history) == 2

@@ -21,7 +21,7 @@ from tests.bars import config_for
 from tests.processes import start
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="processes are forked")
-WRITES = 32  # of a run: a configuration, 24 checkpoints, 4 logs and 3 files of a model
+WRITES = 33  # of a run: a split, a configuration, 24 checkpoints, 4 logs, 3 files of a model
 
 
 def train(config: Config, moment: str, when: float) -> list[float]:
@@ -125,7 +125,7 @@ def test_a_run_killed_while_its_model_is_written_writes_it_again(
 @pytest.mark.slow
 def test_half_a_checkpoint_is_never_found(bars: Path, tmp_path: Path) -> None:
     config = replace(config_of(bars, tmp_path / "run"), seed=9)
-    process, _ = start(train, config, "half", 3)  # a configuration, a checkpoint, and this one
+    process, _ = start(train, config, "half", 4)  # the second checkpoint
     process.join(120)
     assert process.exitcode == -signal.SIGKILL
     assert any(_files.unfinished(tmp_path / "run"))

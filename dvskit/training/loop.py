@@ -1,4 +1,11 @@
-"""Training: a configuration in, a folder with the best weights by the validation parts out."""
+"""Training: a configuration in, a folder with the best weights by the validation parts out.
+
+A run can be interrupted at any moment, by Ctrl-C, SIGTERM, kill -9 or a power cut. Run the same
+command again and it continues from the last checkpoint: one is written after each epoch and every
+five minutes within one. The final weights equal those of a run that was never interrupted, on the
+same machine with the same number of threads. A finished run is judged again, not trained again.
+A run with another configuration or other samples is refused.
+"""
 
 from __future__ import annotations
 
@@ -24,19 +31,15 @@ from dvskit.networks import Network
 from dvskit.training.config import Config
 from dvskit.training.evaluation import Metric, Result, check_metrics, judge_and_say
 from dvskit.training.feed import Feed, load_feed
-from dvskit.training.model_tables import emulation_values, used_samples
+from dvskit.training.model_tables import Used, emulation_values, split_text, used_samples
 from dvskit.training.models import Model, make_folder, save_model, used_before
 from dvskit.training.own import GivenSamples, task_of
 from dvskit.training.progress import Board, Progress, check_tensorboard
 from dvskit.training.reject_choice import reject_on
+from dvskit.training.resuming import SPLIT, check_same_run, check_same_samples
 from dvskit.training.running import Run, Watch, load_checkpoint, save_checkpoint
 from dvskit.training.sets import TrainingSet, emulation_of
-from dvskit.training.toml_config import (
-    config_values,
-    data_values,
-    to_toml,
-    write_config,
-)
+from dvskit.training.toml_config import data_values, write_config
 from dvskit.training.world import World, joined, keep_memory
 
 
@@ -83,10 +86,10 @@ def train(
 
     The weights of the epoch with the best validation accuracy (the mean over the entries [[data]]
     with a validation part; of equals, the one with the least loss) are kept, and only they see the
-    test parts. A checkpoint is written after each epoch, and every five minutes within one: an
-    interrupted run goes on from there, and the same configuration gives the same weights on the
-    same machine, either way. On Linux the process keeps the memory that it has used from here on
-    (`keep_memory`).
+    test parts. A checkpoint is written after each epoch, and every five minutes within one. The
+    same call continues an interrupted run from there, and gives the same weights on the same
+    machine, interrupted or not. On Linux the process keeps the memory that it has used from here
+    on (`keep_memory`).
 
     A module is trained in place, from the weights that it has. Its input has the size of the first
     sample, unless a `dvskit.networks.ModuleNetwork` describes it. What `load_model` could not load
@@ -99,9 +102,9 @@ def train(
     first process alone writes, and calls `progress` and `note`. On several machines the data are
     where the configuration says on each; the output is the first's.
 
-    Raises OutputError if `output` holds a run of another configuration, ModelError for a damaged
-    checkpoint, ConfigError and FormatError for the data, ProcessError where another process of the
-    run has ended.
+    Raises OutputError if `output` holds a run with another configuration or other samples, and
+    names the difference, ModelError for a damaged checkpoint, ConfigError and FormatError for the
+    data, ProcessError where another process of the run has ended.
     """
     config, sets = task_of(config, samples, fields)
     given = dict(metrics or {})
@@ -134,7 +137,8 @@ def _train(
     folder = Path(config.output)
     at = None
     if world.leads:
-        at = load_checkpoint(checkpoint_of(config), to_toml(config_values(config)))
+        at = load_checkpoint(checkpoint_of(config), config)
+        check_same_run(config)
         check_place(folder)
     at = world.from_leader(at)
     feed = load_feed(config, sets)
@@ -144,11 +148,9 @@ def _train(
     keep_memory()
     with torch.random.fork_rng():  # the caller's generator stays as it was
         run = Run(config, feed, at, watch, world)
+        used = used_before(run.start, used_samples(feed.split))
         if world.leads:
-            make_folder(folder)
-            for unfinished in _files.unfinished(folder):  # by a run that was killed
-                _files.discard(*unfinished)
-            write_config(config, folder / "config.toml")
+            _begin(config, folder, used, resumed=at is not None)
         if tensorboard:
             run.watch = replace(watch, board=Board(folder, run.done))
         try:
@@ -162,7 +164,22 @@ def _train(
             if run.watch.board is not None:
                 run.watch.board.writer.close()
     run.module.load_state_dict(run.at.best)
-    return _finish(config, feed, run, folder)
+    return _finish(config, feed, run, used)
+
+
+def _begin(config: Config, folder: Path, used: tuple[Used, ...], *, resumed: bool) -> None:
+    """Write what a run is to be known by when it is resumed, ahead of its first step.
+
+    Raises OutputError where a run is resumed with other samples.
+    """
+    if resumed:
+        check_same_samples(folder, used)
+    make_folder(folder)
+    for unfinished in _files.unfinished(folder):  # by a run that was killed
+        _files.discard(*unfinished)
+    if used:
+        _files.write_whole(folder / SPLIT, split_text(used), overwrite=True)
+    write_config(config, folder / "config.toml")
 
 
 def check_place(folder: Path) -> None:
@@ -183,7 +200,7 @@ def _write_log(path: Path, history: list[dict[str, float]]) -> None:
     _files.write_whole(path, text.getvalue(), overwrite=True)
 
 
-def _finish(config: Config, feed: Feed, run: Run, folder: Path) -> Trained:
+def _finish(config: Config, feed: Feed, run: Run, used: tuple[Used, ...]) -> Trained:
     """Judge the best weights on the test parts, once, and save the model."""
     model = Model(config.name, config.network, run.module.eval(), config.input, feed.train.classes)
     test = {}
@@ -215,7 +232,7 @@ def _finish(config: Config, feed: Feed, run: Run, folder: Path) -> Trained:
     }
     if run.start is not None:
         about = {"start": run.start.name, **about}
-    used = used_before(run.start, used_samples(feed.split))
+    folder = Path(config.output)
     model = replace(model, about=about, used=used)
     if run.world.leads:
         save_model(folder, model)

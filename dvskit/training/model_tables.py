@@ -92,14 +92,19 @@ def read_split(path: Path) -> tuple[Used, ...]:
     if not path.is_file():
         return ()
     try:
-        rows = list(csv.reader(io.StringIO(path.read_text("utf-8"))))
-        if not rows or tuple(rows[0]) not in (_COLUMNS, _WITH_GROUPS):
-            raise ValueError(f"its first line is not {','.join(_COLUMNS)}")
-        return tuple(_used(row) for row in rows[1:])
+        return split_from(path.read_text("utf-8"))
     except (OSError, ValueError, csv.Error) as error:
         raise ModelError(
             f"{path}: is no list of what was trained on: {error}; remove it"
         ) from error
+
+
+def split_from(text: str) -> tuple[Used, ...]:
+    """Return the lines of the text of a split.csv. Raises ValueError for another text."""
+    rows = list(csv.reader(io.StringIO(text)))
+    if not rows or tuple(rows[0]) not in (_COLUMNS, _WITH_GROUPS):
+        raise ValueError(f"its first line is not {','.join(_COLUMNS)}")
+    return tuple(_used(row) for row in rows[1:])
 
 
 def _used(row: list[str]) -> Used:

@@ -19,7 +19,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from dvskit import _files
-from dvskit.errors import ModelError, OutputError
+from dvskit.errors import ModelError
 from dvskit.layers.batch import part_of_batch
 from dvskit.training.config import Config
 from dvskit.training.evaluation import Metric, scores_of
@@ -28,6 +28,7 @@ from dvskit.training.losses import LOSSES, answer_of, check_loss, make_optimiser
 from dvskit.training.models import begin_with, let_learn, start_of
 from dvskit.training.own import built
 from dvskit.training.progress import Board, Progress
+from dvskit.training.resuming import check_same_config
 from dvskit.training.toml_config import config_values, to_toml
 from dvskit.training.world import ALONE, World, check_together, pick_device, training_precision
 
@@ -114,7 +115,7 @@ def save_checkpoint(path: Path, at: Checkpoint) -> None:
     _files.write_whole(path, save(tensors, text), overwrite=True)
 
 
-def load_checkpoint(path: Path, config: str) -> Checkpoint | None:
+def load_checkpoint(path: Path, config: Config) -> Checkpoint | None:
     """Return the checkpoint at `path`; None if there is none.
 
     Raises ModelError if it is damaged, OutputError if it is of another configuration.
@@ -131,11 +132,7 @@ def load_checkpoint(path: Path, config: str) -> Checkpoint | None:
         at = Checkpoint(text["config"], **json.loads(text["numbers"]), **groups)
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise ModelError(f"{path}: is no checkpoint of dvskit: {error}; remove it") from error
-    if at.config != config:
-        raise OutputError(
-            f"{path.parent}: holds a run of another configuration (its config.toml); "
-            "name another output, or remove it"
-        )
+    check_same_config(path.parent, at.config, config)
     return at
 
 

@@ -23,10 +23,13 @@ from dvskit._arguments import check_arguments
 from dvskit.errors import ConfigError, FormatError, ModelError
 from dvskit.training.accuracy_interval import mean_interval, wilson
 from dvskit.training.config import Config
+from dvskit.training.feed import load_feed
 from dvskit.training.loop import train
 from dvskit.training.losses import check_loss
-from dvskit.training.models import load_model
+from dvskit.training.model_tables import used_samples
+from dvskit.training.models import load_model, start_of, used_before
 from dvskit.training.progress import Progress
+from dvskit.training.resuming import check_same_run, check_same_samples
 from dvskit.training.toml_config import changed_config, load_config, toml_text
 from dvskit.training.world import started_together
 
@@ -227,16 +230,17 @@ def _pairs(values: Mapping[str, str]) -> Iterator[str]:
 
 
 def _finished(config: Config) -> Mapping[str, Any] | None:
-    """Return the scores of a run that has ended, None if it has not. Raises ModelError."""
-    folder = Path(config.output)
-    if not (folder / "model.toml").is_file():
+    """Return the scores of a run that has ended, None if it has not.
+
+    Raises OutputError for a run with another configuration or other samples, and ModelError.
+    """
+    if not check_same_run(config):
         return None
-    try:
-        same = load_config(folder / "config.toml") == config
-    except FormatError:
-        same = False
-    # Of another configuration: train says so.
-    return load_model(folder).about["scores"] if same else None
+    split = load_feed(config).split
+    folder, used = Path(config.output), used_samples(split)
+    check_same_samples(folder, used_before(start_of(config, split), used))
+    scores: Mapping[str, Any] = load_model(folder).about["scores"]
+    return scores
 
 
 def _trained(

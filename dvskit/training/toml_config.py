@@ -207,7 +207,15 @@ def data_values(entry: DataConfig) -> dict[str, Any]:
 
 
 def _values(part: Any) -> dict[str, Any]:
-    return {item.name: getattr(part, item.name) for item in fields(part)}
+    return {item.name: _stored(str(item.type), getattr(part, item.name)) for item in fields(part)}
+
+
+def _stored(annotated: str, value: Any) -> Any:
+    """Return a value as reading it back gives it: a whole number in a float field is a float."""
+    if annotated.startswith("tuple["):
+        inner = annotated.removeprefix("tuple[").split(",")[0]
+        return tuple(_stored(inner, each) for each in value)
+    return float(value) if annotated == "float" else value
 
 
 @check_arguments

@@ -1,0 +1,121 @@
+"""What a run may go on from: its folder holds the same configuration and the same samples.
+
+Values are compared, not texts: 240000 and 240000.0 are the same.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from dvskit.errors import FormatError, OutputError
+from dvskit.training.config import Config
+from dvskit.training.model_tables import Used, read_split, split_from, split_text
+from dvskit.training.toml_config import config_values, load_config, to_toml, toml_text
+
+SPLIT = "split.csv"
+_CONFIG = "config.toml"
+_NAMED = 3  # differences in a message
+_FIX = "name another output (-o), or remove it"
+_MISSING = object()
+
+
+def check_same_config(folder: Path, before: str, now: Config) -> None:
+    """Raise OutputError where two configurations differ in more than the output's name.
+
+    before  the TOML text of the one that `folder` holds. The message names each key that differs,
+            what it was, and what it is now
+    """
+    found = [f"{key} = {was}, now {is_}" for key, was, is_ in _differences(before, now)]
+    if found:
+        more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
+        raise OutputError(
+            f"{folder}: holds a run of another configuration: {'; '.join(found[:_NAMED])}{more}; "
+            + _FIX
+        )
+
+
+def _differences(before: str, now: Config) -> Iterator[tuple[str, str, str]]:
+    try:
+        was = dict(_flat(tomllib.loads(before)))
+    except ValueError:
+        was = {}
+    values = dict(_flat(tomllib.loads(to_toml(config_values(now)))))
+    for key in dict.fromkeys((*values, *was)):
+        old, new = was.get(key, _MISSING), values.get(key, _MISSING)
+        if old != new and key != "output":  # a folder that was renamed is the same run
+            yield key, _shown(old), _shown(new)
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        elif key == "data" and not prefix:
+            for number, entry in enumerate(value):
+                yield from _flat(entry, f"data.{entry.get('name') or number}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _shown(value: Any) -> str:
+    return _MISSING if value is _MISSING else toml_text(value)
+
+
+def check_same_run(config: Config) -> bool:
+    """Return whether the output of a configuration holds a finished model.
+
+    Raises OutputError where that is a model of another configuration.
+    """
+    folder = Path(config.output)
+    if not (folder / "model.toml").is_file():
+        return False
+    if (folder / _CONFIG).is_file():
+        check_same_config(folder, (folder / _CONFIG).read_text("utf-8"), config)
+    return True
+
+
+def config_on_disk(folder: Path) -> Config | None:
+    """Return the configuration of the run in a folder; None where there is no run.
+
+    Raises OutputError for a file that is no configuration of this version.
+    """
+    file = folder / _CONFIG
+    if not file.is_file():
+        return None
+    try:
+        return load_config(file)
+    except FormatError as error:
+        raise OutputError(f"{file}: {error}; {_FIX}") from error
+
+
+def check_same_samples(folder: Path, used: Sequence[Used]) -> None:
+    """Raise OutputError where the run in a folder was begun with other samples.
+
+    used  those of the run now. The message names the first sample that is new, missing or changed.
+    A folder without a list of samples passes.
+    """
+    before = read_split(folder / SPLIT)
+    now = split_from(split_text(used))
+    if not before or before == now:
+        return
+    new, gone = Counter(map(_what, now)), Counter(map(_what, before))
+    new, gone = new - gone, gone - new
+    changed = {key[:-1] for key in new} & {key[:-1] for key in gone}
+    found = [f"{_place(key)} has changed" for key in new if key[:-1] in changed]
+    found += [f"{_place(key)} is new" for key in new if key[:-1] not in changed]
+    found += [f"{_place(key)} is missing" for key in gone if key[:-1] not in changed]
+    more = f" and {len(found) - 1} more" if len(found) > 1 else ""
+    words = f"{found[0]}{more}" if found else "they are in another order or split otherwise"
+    raise OutputError(f"{folder}: holds a run on other samples: {words}; {_FIX}")
+
+
+def _what(row: Used) -> tuple[Any, ...]:
+    return row.label, row.name, row.group, row.span, row.fingerprint
+
+
+def _place(key: tuple[Any, ...]) -> str:
+    return f"{key[0]}/{key[1]}"
