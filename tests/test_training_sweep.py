@@ -71,7 +71,7 @@ def test_runs_that_have_ended_are_passed_over_and_others_go_on(
     assert begun == [7]
     assert training.sweep(config, seeds=[5, 7]) == found
     assert begun == [7]
-    with pytest.raises(OutputError, match="of another configuration: loop.steps = 6, now 2; name"):
+    with pytest.raises(OutputError, match=r"loop\.steps = 6, now 2; name"):
         training.sweep(replace(config, loop=replace(config.loop, steps=2)), seeds=[5, 7])
 
 

@@ -129,7 +129,7 @@ def _train_config(config: Path, overrides: dict[str, str], runs: Runs) -> None:
 
 
 def _train_folder(folder: Path, begin: Begin, changes: dict[str, str]) -> None:
-    began = time.monotonic()
+    began = time.monotonic() - time.process_time()  # about when the process started
     from dvskit.training import Onlooker, train_folder
 
     loaded_min = (time.monotonic() - began) / 60

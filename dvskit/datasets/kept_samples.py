@@ -171,15 +171,23 @@ class CachedSamples(WrappedSamples):
         """
         if rng is not None and self.draws:
             return self.samples.events(number, rng)
-        key = self._keys.get(number)
-        if key is None:
-            key = self._keys[number] = key_of("events", self.samples.fingerprint(number))
+        key = self._key(number)
         arrays = self.cache.get(key)
         if arrays is not None:
             return from_arrays(arrays)
         events = self.samples.events(number)
         self.cache.put(key, to_arrays(events))
         return events
+
+    def is_kept(self, number: int) -> bool:
+        """Return whether the cache has a file of the events of a sample."""
+        return self.cache.path(self._key(number)).is_file()
+
+    def _key(self, number: int) -> str:
+        key = self._keys.get(number)
+        if key is None:
+            key = self._keys[number] = key_of("events", self.samples.fingerprint(number))
+        return key
 
 
 def to_arrays(events: Events) -> dict[str, NDArray[Any]]:

@@ -28,7 +28,7 @@ from dvskit.training.decisions import (
     classify_windows,
 )
 from dvskit.training.evaluation import Result, evaluate
-from dvskit.training.folder_run import FolderRun, Onlooker, train_folder
+from dvskit.training.folder_run import FolderRun, train_folder
 from dvskit.training.live import Live, LiveDecision, LiveRun, decide
 from dvskit.training.loop import Trained, train
 from dvskit.training.model_tables import Reject
@@ -37,6 +37,7 @@ from dvskit.training.observation import Observed, observe, spiking_layers, weigh
 from dvskit.training.operations import LayerOperations, NeuronUpdates, Operations, count_operations
 from dvskit.training.over_time import OverTime, evaluate_over_time
 from dvskit.training.own import model_of
+from dvskit.training.preparing import Onlooker
 from dvskit.training.progress import Progress, progress_bar
 from dvskit.training.reject_choice import choose_reject
 from dvskit.training.sweeping import Combination, Sweep, SweepRun, sweep

@@ -248,6 +248,8 @@ class LoopConfig:
     keep             whose weights are the model's: "best", of the epoch with the best validation
                      accuracy; "last", which needs no validation part
     patience         epochs without a better one after which the run ends; 0: never
+    stop             epochs after which the run ends, though the rate falls as if all were taken;
+                     0: all are. `dvskit train FOLDER` sets it where time runs out
     freeze           of a run that begins with the weights of a model (`start`): for so many steps
                      the last layer alone, which is new, learns
     chunk_steps      steps of time whose activity is kept for the backward pass: the rest is
@@ -267,6 +269,7 @@ class LoopConfig:
     precision: str = "auto"
     keep: str = "best"
     patience: int = 0
+    stop: int = 0
     freeze: int = 0
     chunk_steps: int = 0
 
@@ -274,7 +277,15 @@ class LoopConfig:
         for key in ("epochs", "learning_rate"):
             if not getattr(self, key) > 0:
                 raise ConfigError(f"loop.{key} = {getattr(self, key)} is not above 0")
-        for key in ("steps", "weight_decay", "clip_norm", "patience", "freeze", "chunk_steps"):
+        for key in (
+            "steps",
+            "weight_decay",
+            "clip_norm",
+            "patience",
+            "stop",
+            "freeze",
+            "chunk_steps",
+        ):
             if not getattr(self, key) >= 0:
                 raise ConfigError(f"loop.{key} = {getattr(self, key)} is below 0")
         if not 0 <= self.label_smoothing < 1:

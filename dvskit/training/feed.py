@@ -86,12 +86,13 @@ def load_feed(config: Config, sets: Sequence[TrainingSet] | None = None) -> Feed
             for each in sets
             if len(each.parts.test)
         },
-        datasets.Split(*(_in_files(sets, part) for part in range(3))),
+        datasets.Split(*(in_files(sets, part) for part in range(3))),
         tuple(note for each in sets for note in each.notes),
     )
 
 
-def _in_files(sets: Sequence[TrainingSet], part: int) -> list[datasets.Sample]:
+def in_files(sets: Sequence[TrainingSet], part: int) -> list[datasets.Sample]:
+    """Return the samples in files of part 0, 1 or 2 of sets: of training, validation, test."""
     return [row for each in sets for row in each.parts[part].rows if row.path is not None]
 
 

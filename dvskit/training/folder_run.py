@@ -5,12 +5,14 @@ The model has a card: README.md beside it, with its pictures.
 
 from __future__ import annotations
 
+import math
 import shlex
 import time
+import tomllib
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from os import PathLike
 from pathlib import Path
 
@@ -19,26 +21,34 @@ import torch
 from dvskit import _files
 from dvskit._arguments import check_arguments
 from dvskit._threads import thread_count
-from dvskit.datasets import Cache, Sample, Samples, Stills
-from dvskit.datasets.kept_samples import CachedSamples
-from dvskit.errors import ConfigError, DvskitError, FittedWarning, OutputError, one_line
-from dvskit.training.choosing import Choice, choose, with_steps
+from dvskit.datasets import Split, Stills
+from dvskit.errors import ConfigError, FittedWarning
+from dvskit.training.choosing import BATCH, Choice, with_steps
 from dvskit.training.config import Config, DataConfig
 from dvskit.training.evaluation import Result, evaluate
-from dvskit.training.feed import load_feed
-from dvskit.training.looking import Look, look_at
-from dvskit.training.loop import Trained, check_place, checkpoint_of, train
-from dvskit.training.model_tables import Reject
-from dvskit.training.models import load_model
+from dvskit.training.feed import in_files, load_feed
+from dvskit.training.looking import Look
+from dvskit.training.loop import Trained, check_place, train
+from dvskit.training.model_tables import Reject, used_samples
+from dvskit.training.models import load_model, used_before
+from dvskit.training.preparing import Onlooker, Prepared, Time, prepare
 from dvskit.training.progress import Progress
+from dvskit.training.resuming import (
+    check_same_config,
+    check_same_samples,
+    check_same_values,
+    config_on_disk,
+)
 from dvskit.training.running import Run, Watch
-from dvskit.training.sets import EMULATED, TrainingSet, load_sets
-from dvskit.training.toml_config import changed_config, config_values, load_config, to_toml
+from dvskit.training.sets import TrainingSet
+from dvskit.training.toml_config import config_values, to_toml, write_config
 from dvskit.training.world import started_together, torch_threads
 
 MINUTES = 5.0
-_SPENT = 0.85  # of the time, on all but the unforeseen
-_CARD_S = 8.0  # judging begins, pictures are drawn
+_SPARE = 0.06  # of the time, for the unforeseen
+_EMULATING = 0.5  # of the time, at most, until the last clip is emulated
+_CARD_S = 6.0  # pictures are drawn, the process ends
+_JUDGED_STEPS = 0.5  # what judging a batch takes, in steps of training
 _LEAST_STEPS = 20
 
 
@@ -60,22 +70,6 @@ class FolderRun:
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class Onlooker:
-    """Who is told what goes on; none of it changes the run.
-
-    say       a line on what was found and chosen
-    note      a line on what was taken for granted, or left out
-    made      how many samples of how many are ready to be learned from
-    progress  how far the training is
-    """
-
-    say: Callable[[str], None] = lambda text: None
-    note: Callable[[str], None] = lambda text: None
-    made: Callable[[int, int], None] = lambda done, total: None
-    progress: Callable[[Progress], None] = lambda now: None
-
-
 @check_arguments
 def train_folder(
     folder: str | PathLike[str],
@@ -95,144 +89,177 @@ def train_folder(
 
     output   the folder of the run, runs/<the folder's name> unless given: the model, its card
              (README.md), confusion.png, curves.png, log.csv and config.toml, which trains it again
-    minutes  that all may take: the time of a step is measured, and as many steps are taken as
-             there is time for. Their number stands in config.toml: with it, on the same machine and
-             as many threads (half of torch's are taken here), the weights are the same again
+    minutes  that all may take. Clips are emulated for about half of that time at most: where it is
+             too short for all, some of each class and person are used. The time of a step is
+             measured, and as many steps are taken as there is time for. config.toml holds both:
+             with it, on the same machine and as many threads (half of torch's are taken here), the
+             weights are the same again. A run that is slower than measured ends an epoch early
     start    a model, a folder or a shipped one's name, whose weights it begins with, but for
              those of the last layer where the classes are others
     salvage  whether damaged files are read as far as they are whole, or left out
     changes  of the configuration that was chosen, as `load_config` takes them
 
-    An interrupted run goes on when it is asked for again. Raises ConfigError for fewer than two
-    classes and for `minutes` that are not above 0, OutputError where `output` holds another run,
-    and what opening, `choose` and `train` raise.
+    The same call continues an interrupted run, with the steps and clips that it began with; a
+    finished run is judged again, not trained again. Raises ConfigError for fewer than two classes
+    and for too few `minutes`, OutputError where `output` holds another run, and what opening,
+    `choose` and `train` raise.
     """
     began, tell = time.monotonic(), onlooker or Onlooker()
     if not minutes > 0:
         raise ConfigError(f"minutes = {minutes} is not above 0")
     if started_together() > 1:
         raise ConfigError("torchrun: train the folder in one process, then its config.toml in many")
-    root = Path(folder)
-    name = root.resolve().stem
-    asked = Config(
+    asked = _asked(Path(folder), output, start, seed, salvage)
+    check_place(Path(asked.output))
+    end = began + 60 * minutes
+    before = _before(asked)
+    if before is not None:
+        without = before.data[0].without
+        asked = replace(asked, data=(replace(asked.data[0], without=without),))
+    # A run that has begun has its clips: there is no limit.
+    limit = None if before is not None else Time(began, began + 60 * _EMULATING * minutes, end)
+    ready = prepare(asked, changes or {}, tell, limit, partial(_check_same, before))
+    # On half of the threads: others make batches, and each layer waits for the slowest of all.
+    half = max(1, min(torch.get_num_threads(), thread_count() // 2))
+    with torch_threads(half):
+        if before is not None:
+            config = before
+            steps = config.loop.epochs * config.loop.steps
+            tell.say(f"steps     {steps:,}: the run in {config.output} began with them")
+            trained = train(config, progress=tell.progress)
+        else:
+            config, last_s = _in_time(ready, Time(began, end - _SPARE * 60 * minutes, end), tell)
+            trained = _train_until(config, end - last_s, tell)
+        result, held_out = _judged(trained, ready.sets)
+    seconds = time.monotonic() - began
+    run = FolderRun(trained, result, held_out, ready.choices, seconds)
+    write_card(run, config, ready.look)
+    return run
+
+
+def _asked(
+    folder: Path, output: str | PathLike[str] | None, start: str, seed: int, salvage: bool
+) -> Config:
+    """Return the configuration as far as the command says it."""
+    name = folder.resolve().stem
+    return Config(
         name=Path(output).name if output is not None else name,
         seed=seed,
         output=str(output) if output is not None else f"runs/{name}",
         start=start,
-        data=(DataConfig(path=str(root), name="samples", salvage=salvage),),
+        data=(DataConfig(path=str(folder), name="samples", salvage=salvage),),
     )
-    check_place(Path(asked.output))
-    config, sets, look, choices = _prepared(asked, changes or {}, tell)
-    # On half of the threads: others make batches, and each layer waits for the slowest of all.
-    half = max(1, min(torch.get_num_threads(), thread_count() // 2))
-    with torch_threads(half):
-        end = began + 60 * _SPENT * minutes
-        config = _as_before(config) or _in_time(config, sets, end, tell)
-        trained = train(config, progress=tell.progress)
-        result, held_out = _judged(trained, sets)
-    seconds = time.monotonic() - began
-    run = FolderRun(trained, result, held_out, choices, seconds)
-    write_card(run, config, look)
-    return run
 
 
-def _prepared(
-    asked: Config, changes: Mapping[str, str], tell: Onlooker
-) -> tuple[Config, Sequence[TrainingSet], Look, tuple[Choice, ...]]:
-    """Look, choose, and make ready what is learned from; once more without what cannot be."""
-    model = load_model(asked.start) if asked.start else None
-    (entry,) = asked.data
-    while True:
-        look = look_at(entry.path, salvage=entry.salvage, without=entry.without)
-        chosen = choose(look, replace(asked, data=(entry,)), model)
-        config = changed_config(chosen.config, changes) if changes else chosen.config
-        asked_for = (Choice("asked", f"{key} = {text}", "in place of what was chosen")
-                     for key, text in changes.items())  # fmt: skip
-        choices = (*chosen.choices, *asked_for)
-        for line in (f"{entry.path}: {look.words}", *map(str, choices)):
-            tell.say(line)
-        sets = load_sets(config)
-        wrong = _make_ready(sets, entry.salvage, tell)
-        if not wrong:
-            break
-        for row, why in wrong.items():
-            tell.note(f"{row.where}: left out: {why}")
-        entry = replace(entry, without=(*entry.without, *sorted(row.name for row in wrong)))
-    for text in (note for each in sets for note in each.notes):
-        tell.note(text)
-    return config, sets, look, choices
+def _before(asked: Config) -> Config | None:
+    """Return the configuration of the run that the output holds; None where it holds none.
 
-
-def _make_ready(sets: Sequence[TrainingSet], salvage: bool, tell: Onlooker) -> dict[Sample, str]:
-    """Emulate all videos, so that their events are kept; return those that cannot be, and why.
-
-    Raises what reading raises unless what is damaged is salvaged; then recordings are read as well.
+    Raises OutputError for a run that was asked for otherwise.
     """
-    cache, wrong = Cache(), {}
-    every: list[tuple[Samples, int]] = []
-    for each in sets:
-        emulated = each.entry.kind in EMULATED
-        if not (emulated or each.entry.salvage):
-            continue
-        for part in each.parts:
-            assert not isinstance(part, Stills)
-            kept = CachedSamples(part, cache) if emulated else part
-            every += [(kept, number) for number in range(len(part))]
-
-    def make(place: tuple[Samples, int]) -> None:
-        samples, number = place
-        try:
-            samples.events(number)
-        except DvskitError as error:
-            if not salvage:
-                raise
-            wrong[samples.rows[number]] = one_line(error)
-
-    with ThreadPoolExecutor(thread_count()) as pool:
-        for done, _ in enumerate(pool.map(make, every), 1):
-            tell.made(done, len(every))
-    return wrong
-
-
-def _as_before(config: Config) -> Config | None:
-    """Return the configuration of a run that has begun, its number of steps; None where none has.
-
-    Raises OutputError for a run of another configuration.
-    """
-    file = Path(config.output) / "config.toml"
-    if not checkpoint_of(config).exists() or not file.exists():
+    folder = Path(asked.output)
+    before = config_on_disk(folder)
+    if before is None:
         return None
-    before = load_config(file)
-    if _but_steps(before) != _but_steps(config):
-        raise OutputError(
-            f"{config.output}: holds a run of another configuration (its config.toml); name "
-            "another output, or remove it"
-        )
+    had, now = config_values(before), config_values(asked)
+    same = {**had, "name": asked.name, "seed": asked.seed}
+    same.pop("start", None)
+    same |= {key: now[key] for key in ("start",) if key in now}
+    if len(before.data) == 1:
+        entry = {**had["data"][0], "salvage": asked.data[0].salvage}
+        entry["path"] = _same_path(before, asked)
+        same["data"] = [entry]
+    check_same_values(folder, tomllib.loads(to_toml(had)), same)
     return before
 
 
-def _but_steps(config: Config) -> str:
-    loop = with_steps(replace(config.loop, freeze=0), 1)
-    return to_toml(config_values(replace(config, loop=loop)))
+def _same_path(before: Config, now: Config) -> str:
+    """Return the path of the samples as a run began with it, if it is the same folder now."""
+    was, is_ = before.data[0].path, now.data[0].path
+    return was if Path(was).resolve() == Path(is_).resolve() else is_
 
 
-def _in_time(config: Config, sets: Sequence[TrainingSet], end: float, tell: Onlooker) -> Config:
-    """Return the configuration with as many steps as there is time for, at most those it has."""
+def _check_same(before: Config | None, config: Config, sets: Sequence[TrainingSet]) -> None:
+    """Raise OutputError where a run has begun with other samples or another configuration.
+
+    The number of steps may be any that there was time for.
+    """
+    if before is None:
+        return
+    folder, loop = Path(before.output), config.loop
+    start = load_model(config.start) if config.start else None
+    split = Split(*(in_files(sets, part) for part in range(3)))
+    check_same_samples(folder, used_before(start, used_samples(split)))
+    steps = before.loop.epochs * before.loop.steps
+    if steps < loop.epochs * loop.steps:
+        loop = with_steps(loop, steps)
+    entry = replace(config.data[0], path=_same_path(before, config))
+    now = replace(config, loop=loop, data=(entry, *config.data[1:]))
+    check_same_config(folder, to_toml(config_values(before)), now)
+
+
+def _in_time(ready: Prepared, time_: Time, tell: Onlooker) -> tuple[Config, float]:
+    """Return the configuration with as many steps as there is time for, at most those it has.
+
+    And the seconds that judging and the card take. Raises ConfigError where there is no time for
+    a few steps.
+    """
+    config, one = ready.config, ready.sets[0]
     wanted = config.loop.epochs * config.loop.steps
     with torch.random.fork_rng(), warnings.catch_warnings():
         warnings.simplefilter("ignore", FittedWarning)  # the run gives them
-        run = Run(config, load_feed(config, sets), None, Watch(lambda at: None))
+        run = Run(config, load_feed(config, ready.sets), None, Watch(lambda at: None))
         each = run.seconds_a_step()
-    possible = int((end - _CARD_S - time.monotonic()) / each)
-    steps = min(wanted, max(_LEAST_STEPS, possible))
-    if possible < steps:
-        tell.note(
-            f"there is no time for {steps} steps, {each:.2g} s each; they are taken anyway. "
-            "Another run (-o) of more --minutes has what was emulated already"
+    judging = each * _JUDGED_STEPS / BATCH  # a sample
+    parts = one.parts
+    last = _CARD_S + judging * (len(parts.test) or len(parts.train))
+    last += 10 * judging * len(parts.validation)
+    least, now = min(wanted, _LEAST_STEPS), time.monotonic()
+    possible = int((time_.until - last - now) / each)
+    if possible < least:
+        share = (time_.until - time_.began) / (time_.end - time_.began)
+        needed = (now - time_.began + last + least * each) / share / 60
+        raise ConfigError(
+            f"--minutes {(time_.end - time_.began) / 60:.2g} is too short: a step takes "
+            f"{each:.2g} s; --minutes {math.ceil(10 * needed) / 10:.1f} leaves time for {least}. "
+            "Events that were emulated are kept"
         )
-    elif steps < wanted:
+    steps = min(wanted, possible)
+    if steps < wanted:
         tell.say(f"steps     {steps:,}: as many as there is time for, {each:.2g} s each")
-    return config if steps >= wanted else replace(config, loop=with_steps(config.loop, steps))
+    if steps < wanted:
+        config = replace(config, loop=with_steps(config.loop, steps))
+    return config, last
+
+
+class _NoTimeError(Exception):
+    """Another epoch would end too late."""
+
+
+def _train_until(config: Config, end: float, tell: Onlooker) -> Trained:
+    """Train, and end behind an epoch where another one would end later than `end`.
+
+    config.toml then holds how many epochs were taken, so that it trains the same weights again.
+    """
+    folder, at = Path(config.output), [time.monotonic()]
+
+    def follow(now: Progress) -> None:
+        tell.progress(now)
+        if now.step % (now.steps // now.epochs):
+            return
+        at.append(time.monotonic())
+        if 0 < now.step < now.steps and at[-1] + (at[-1] - at[-2]) > end:
+            raise _NoTimeError(now.epoch + 1)
+
+    try:
+        return train(config, progress=follow)
+    except _NoTimeError as late:
+        (epochs,) = late.args
+    config = replace(config, loop=replace(config.loop, stop=epochs))
+    write_config(config, folder / "config.toml")
+    tell.note(
+        f"the machine is slower than measured: {epochs} of {config.loop.epochs} epochs are taken"
+    )
+    return train(config)
 
 
 def _judged(trained: Trained, sets: Sequence[TrainingSet]) -> tuple[Result, bool]:
@@ -293,8 +320,8 @@ def _card_text(run: FolderRun, config: Config, look: Look) -> str:
         f"{data}: {look.words}. `split.csv` lists what each was used for.",
         "",
         *(f"- {each.what}, {each.value}: {each.why}" for each in run.choices),
-        f"- steps taken: {config.loop.epochs * config.loop.steps:,}, in {run.seconds:.0f} s, "
-        "looking, reading and judging included",
+        f"- steps taken: {len(trained.history) * config.loop.steps:,}, in "
+        f"{sum(row['seconds'] for row in trained.history):.0f} s",
         "",
         "## Train it again",
         f"    dvskit train {' '.join(again)}",

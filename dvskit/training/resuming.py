@@ -19,35 +19,43 @@ from dvskit.training.toml_config import config_values, load_config, to_toml, tom
 SPLIT = "split.csv"
 _CONFIG = "config.toml"
 _NAMED = 3  # differences in a message
+# A folder that was renamed holds the same run; steps up to where a run stops are the same.
+_FREE = ("output", "loop.stop")
 _FIX = "name another output (-o), or remove it"
 _MISSING = object()
 
 
 def check_same_config(folder: Path, before: str, now: Config) -> None:
-    """Raise OutputError where two configurations differ in more than the output's name.
+    """Raise OutputError where the run in a folder is of another configuration.
 
-    before  the TOML text of the one that `folder` holds. The message names each key that differs,
-            what it was, and what it is now
+    before  the TOML text of that run's. See `check_same_values`
     """
-    found = [f"{key} = {was}, now {is_}" for key, was, is_ in _differences(before, now)]
+    try:
+        values = tomllib.loads(before)
+    except ValueError as error:
+        raise OutputError(f"{folder}: its configuration is not TOML: {error}; {_FIX}") from error
+    check_same_values(folder, values, config_values(now))
+
+
+def check_same_values(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Raise OutputError where the tables of two configurations differ in what a run depends on.
+
+    before  those of the run in `folder`. The message names each key that differs, what it was, and
+            what it is now
+    """
+    was = dict(_flat(before))
+    is_ = dict(_flat(tomllib.loads(to_toml(now))))  # lists for tuples, as TOML has them
+    found = [
+        f"{key} = {_shown(was.get(key, _MISSING))}, now {_shown(is_.get(key, _MISSING))}"
+        for key in dict.fromkeys((*is_, *was))
+        if key not in _FREE and was.get(key, _MISSING) != is_.get(key, _MISSING)
+    ]
     if found:
         more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
         raise OutputError(
             f"{folder}: holds a run of another configuration: {'; '.join(found[:_NAMED])}{more}; "
             + _FIX
         )
-
-
-def _differences(before: str, now: Config) -> Iterator[tuple[str, str, str]]:
-    try:
-        was = dict(_flat(tomllib.loads(before)))
-    except ValueError:
-        was = {}
-    values = dict(_flat(tomllib.loads(to_toml(config_values(now)))))
-    for key in dict.fromkeys((*values, *was)):
-        old, new = was.get(key, _MISSING), values.get(key, _MISSING)
-        if old != new and key != "output":  # a folder that was renamed is the same run
-            yield key, _shown(old), _shown(new)
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -62,7 +70,7 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 
 
 def _shown(value: Any) -> str:
-    return _MISSING if value is _MISSING else toml_text(value)
+    return "missing" if value is _MISSING else toml_text(value)
 
 
 def check_same_run(config: Config) -> bool:

@@ -191,8 +191,9 @@ class Run:
     def ended(self) -> bool:
         """Whether all epochs are done, or as many without a better one as patience allows."""
         loop, done = self.config.loop, self.at.epoch
-        if not done or done >= loop.epochs:
-            return done >= loop.epochs
+        last = min(loop.stop or loop.epochs, loop.epochs)
+        if not done or done >= last:
+            return done >= last
         return bool(loop.patience) and done - 1 - self.at.kept_epoch() >= loop.patience
 
     def seconds_a_step(self) -> float:
@@ -231,10 +232,11 @@ class Run:
             now = time.monotonic()
             if watch.board is not None:
                 watch.board.step(step + 1, loss, rate)
-            if now - told > _EVERY_SECONDS and watch.tell is not None:
+            within = self.at.step < len(self.feed.train)  # its end is told and kept below
+            if now - told > _EVERY_SECONDS and watch.tell is not None and within:
                 told = now
                 watch.tell(Progress(number, loop.epochs, step + 1, self.steps, loss))
-            if now - kept > _KEPT_SECONDS and self.at.step < len(self.feed.train):
+            if now - kept > _KEPT_SECONDS and within:
                 kept = now
                 self.at.hold(self.module.state_dict(), self.optimiser)
                 self._keep()

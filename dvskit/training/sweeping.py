@@ -20,7 +20,7 @@ import torch
 
 from dvskit import _files
 from dvskit._arguments import check_arguments
-from dvskit.errors import ConfigError, FormatError, ModelError
+from dvskit.errors import ConfigError, ModelError
 from dvskit.training.accuracy_interval import mean_interval, wilson
 from dvskit.training.config import Config
 from dvskit.training.feed import load_feed

@@ -1,0 +1,270 @@
+"""A folder of samples made ready: looked at, settings chosen, clips emulated while time allows.
+
+Where there is no time to emulate all clips, some of each class and person are used.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field, replace
+
+from dvskit._threads import thread_count
+from dvskit.datasets import Cache, Sample, Samples, Stills
+from dvskit.datasets.kept_samples import CachedSamples
+from dvskit.errors import ConfigError, DvskitError, count_of, one_line
+from dvskit.training.choosing import Choice, choose
+from dvskit.training.config import Config
+from dvskit.training.looking import Look, look_at
+from dvskit.training.models import load_model
+from dvskit.training.progress import Progress
+from dvskit.training.sets import EMULATED, TrainingSet, load_sets
+from dvskit.training.toml_config import changed_config
+
+_LEAST_BLOCKS = 2  # of one clip of each class: one to train on, one to be judged by
+_LEAST_TRAINING = 0.3  # of the time: what is left for training, judging and the card
+
+
+@dataclass(frozen=True, slots=True)
+class Onlooker:
+    """Callbacks during `train_folder`; none of them changes the run.
+
+    say       is called with a line on what was found and chosen
+    note      is called with a line on an assumption, or on samples that are left out
+    made      is called with the numbers of samples that are ready, and of all samples
+    progress  is called as that of `train`
+    """
+
+    say: Callable[[str], None] = lambda text: None
+    note: Callable[[str], None] = lambda text: None
+    made: Callable[[int, int], None] = lambda done, total: None
+    progress: Callable[[Progress], None] = lambda now: None
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What a folder is trained by."""
+
+    config: Config
+    sets: Sequence[TrainingSet]
+    look: Look
+    choices: tuple[Choice, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Time:
+    """The time for making samples ready, as values of time.monotonic().
+
+    began  of the command     until  when the last clip is to be emulated     end  of the command
+    """
+
+    began: float
+    until: float
+    end: float
+
+
+def prepare(
+    asked: Config,
+    changes: Mapping[str, str],
+    tell: Onlooker,
+    limit: Time | None,
+    check: Callable[[Config, Sequence[TrainingSet]], None] = lambda config, sets: None,
+) -> Prepared:
+    """Look, choose, and make the samples ready; again without those that cannot be used.
+
+    limit  when to stop emulating; None: never
+    check  is called with what was chosen, ahead of emulating
+
+    Raises ConfigError where there is no time for two clips of each class, and what opening,
+    choosing and `check` raise.
+    """
+    model = load_model(asked.start) if asked.start else None
+    (entry,) = asked.data
+    said: set[str] = set()
+    while True:
+        look = look_at(entry.path, salvage=entry.salvage, without=entry.without)
+        chosen = choose(look, replace(asked, data=(entry,)), model)
+        config = _left_out(changed_config(chosen.config, changes), entry.without)
+        asked_for = (Choice("asked", f"{key} = {text}", "in place of what was chosen")
+                     for key, text in changes.items())  # fmt: skip
+        choices = (*chosen.choices, *asked_for)
+        for line in (f"{entry.path}: {look.words}", *map(str, choices)):
+            if line not in said:
+                tell.say(line)
+            said.add(line)
+        sets = load_sets(config)
+        check(config, sets)
+        making = _Making(entry.salvage, tell, limit)
+        making.make(sets)
+        if not making.wrong and not making.late:
+            break
+        _tell_left_out(making, tell)
+        names = {row.name for row in (*making.wrong, *making.late)}
+        entry, limit = replace(entry, without=(*entry.without, *sorted(names))), None
+    for text in (note for each in sets for note in each.notes):
+        tell.note(text)
+    return Prepared(config, sets, look, choices)
+
+
+def _left_out(config: Config, names: Sequence[str]) -> Config:
+    """Return a configuration without some samples of its first entry [[data]]."""
+    first, *others = config.data
+    without = tuple(dict.fromkeys((*first.without, *names)))
+    return replace(config, data=(replace(first, without=without), *others))
+
+
+def _tell_left_out(making: _Making, tell: Onlooker) -> None:
+    for row, why in making.wrong.items():
+        tell.note(f"{row.where}: left out: {why}")
+    if making.late:
+        total, used = making.total, making.total - len(making.late)
+        tell.note(
+            f"there is time to emulate {used:,} of {total:,} clips, {making.each:.2g} s each: as "
+            f"many of each class are used; --minutes {making.minutes_for_all():.1f} uses all"
+        )
+
+
+@dataclass(slots=True)
+class _Making:
+    """Emulates the clips of sets, so that their events are kept on disk.
+
+    wrong  samples that cannot be read, and why: with `salvage` alone, else that is raised
+    late   samples for which there was no time, of each class as many
+    total  how many samples there are
+    """
+
+    salvage: bool
+    tell: Onlooker
+    limit: Time | None
+    wrong: dict[Sample, str] = field(default_factory=dict)
+    late: list[Sample] = field(default_factory=list)
+    total: int = 0
+    _seconds: list[float] = field(default_factory=list)  # of each clip
+    _missing: int = 0  # clips whose events are not kept yet
+    _started: float = field(default_factory=time.monotonic)
+
+    @property
+    def each(self) -> float:
+        """Seconds for a clip, with all workers at work; 0 before there are some.
+
+        The first clip of each worker does not count: loops may be compiled meanwhile.
+        """
+        return statistics.median(self._seconds[thread_count() :] or [0.0]) / thread_count()
+
+    def minutes_for_all(self) -> float:
+        """How many minutes leave enough time to emulate all clips."""
+        assert self.limit is not None
+        share = (self.limit.until - self.limit.began) / (self.limit.end - self.limit.began)
+        needed = self._started - self.limit.began + self._missing * self.each
+        return math.ceil(needed / share / 6) / 10
+
+    def make(self, sets: Sequence[TrainingSet]) -> None:
+        """Emulate what is not kept yet, in `blocks`, as far as there is time."""
+        every = list(_places(sets))
+        self.total = len(every)
+        missing = {id(place): place.missing() for place in every}
+        self._missing = sum(missing.values())
+        pool, waiting, done = ThreadPoolExecutor(thread_count()), set[Future[None]](), 0
+        try:
+            for number, block in enumerate(_blocks(every)):
+                work = [place for place in block if missing[id(place)]]
+                done += len(block) - len(work)
+                if work and not self._fits(number, len(work) + len(waiting)):
+                    self.late += [place.row for place in block]
+                    continue
+                for turn, place in enumerate(work):
+                    if number < _LEAST_BLOCKS:
+                        self._check_least(len(work) - turn + len(waiting))
+                    if len(waiting) >= thread_count():
+                        ended, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+                        done += self._ended(ended, done)
+                    waiting.add(pool.submit(self._one, place))
+            while waiting:
+                ended, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+                done += self._ended(ended, done)
+        finally:
+            pool.shutdown(cancel_futures=True)
+        if every:
+            self.tell.made(self.total, self.total)
+
+    def _ended(self, ended: set[Future[None]], done: int) -> int:
+        for future in ended:
+            future.result()
+        self.tell.made(done + len(ended), self.total)
+        return len(ended)
+
+    def _fits(self, number: int, count: int) -> bool:
+        """Return whether so many clips, of block `number` and ahead of it, are ready in time."""
+        if self.limit is None or number < _LEAST_BLOCKS:
+            return True
+        return time.monotonic() + count * self.each <= self.limit.until
+
+    def _check_least(self, count: int) -> None:
+        """Raise ConfigError where so many clips would leave too little time to train."""
+        if self.limit is None:
+            return
+        whole = self.limit.end - self.limit.began
+        if time.monotonic() + count * self.each > self.limit.end - _LEAST_TRAINING * whole:
+            raise ConfigError(
+                f"--minutes {whole / 60:.2g} is too short: {count_of(self._missing, 'clip')} are "
+                f"to be emulated, {self.each:.2g} s each; --minutes {self.minutes_for_all():.1f} "
+                "is enough for all of them. Events that were emulated are kept"
+            )
+
+    def _one(self, place: _Place) -> None:
+        began = time.monotonic()
+        try:
+            place.samples.events(place.number)
+        except DvskitError as error:
+            if not self.salvage:
+                raise
+            self.wrong[place.row] = one_line(error)
+        self._seconds.append(time.monotonic() - began)
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A sample among samples."""
+
+    samples: Samples
+    number: int
+
+    @property
+    def row(self) -> Sample:
+        return self.samples.rows[self.number]
+
+    def missing(self) -> bool:
+        """Whether reading it takes long, or has to be tried."""
+        return not (isinstance(self.samples, CachedSamples) and self.samples.is_kept(self.number))
+
+
+def _places(sets: Sequence[TrainingSet]) -> Iterator[_Place]:
+    """Yield the samples that are emulated, and those that may be damaged."""
+    cache = Cache()
+    for each in sets:
+        emulated = each.entry.kind in EMULATED
+        if not (emulated or each.entry.salvage):
+            continue
+        for part in each.parts:
+            assert not isinstance(part, Stills)
+            samples = CachedSamples(part, cache) if emulated else part
+            yield from (_Place(samples, number) for number in range(len(part)))
+
+
+def _blocks(places: Sequence[_Place]) -> list[list[_Place]]:
+    """Return places in blocks of one sample of each class, each block of one person.
+
+    The first blocks are of different people.
+    """
+    cells: dict[tuple[str, str], list[_Place]] = defaultdict(list)
+    for place in sorted(places, key=lambda place: place.row.name):
+        cells[str(place.row.group), place.row.label].append(place)
+    blocks: dict[tuple[int, str], list[_Place]] = defaultdict(list)
+    for (group, _), members in sorted(cells.items()):
+        for turn, place in enumerate(members):
+            blocks[turn, group].append(place)
+    return [blocks[key] for key in sorted(blocks)]
