@@ -47,8 +47,8 @@ _INTERRUPTED = {
 
 _COMMANDS: dict[str, Callable[..., None]] = {
     "info": info, "convert": convert, "merge": merge, "filters": filters,
-    "emulate": emulate, "calibrate": calibrate, "cloud": cloud, "render": render, "view": view, "train": train,
-    "eval": evaluate, "classify": classify, "demo": demo, "doctor": doctor,
+    "emulate": emulate, "calibrate": calibrate, "cloud": cloud, "render": render, "view": view,
+    "train": train, "eval": evaluate, "classify": classify, "demo": demo, "doctor": doctor,
 }  # fmt: skip
 
 for _name, _function in _COMMANDS.items():

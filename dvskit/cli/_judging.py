@@ -94,7 +94,9 @@ def say_passed_over(files: list[Path]) -> None:
 
 def score_lines(result: Result) -> list[str]:
     """Return how often a model is right, with its error, and its confusion matrix, a line each."""
-    return [f"accuracy {result}", *matrix_lines(result)]
+    from dvskit.training.headline import headlines
+
+    return [*headlines(result), *matrix_lines(result)]
 
 
 @dataclass(frozen=True, slots=True)

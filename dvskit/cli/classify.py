@@ -66,6 +66,7 @@ def classify(
     if recordings == files[:1]:
         found = judge(files[0])
         _say_unlooked(str(files[0]), found.unlooked)
+        _say_unlike(files[0], found)
         if json:
             _console.print_json(_values(files[0], found))
         else:
@@ -106,6 +107,7 @@ def _judge_all(judge: _Judge, recordings: list[Path], json: bool) -> None:
             continue
         unlooked += found.unlooked
         judged.append(_values(file, found))
+        _say_unlike(file, found)
         if table is not None:
             table.print(file, found)
     if json:
@@ -119,6 +121,14 @@ def _say_unlooked(what: str, count: int) -> None:
     if count:
         _console.note(
             f"{what}: not looked at: {count_of(count, 'event')} after the last whole window"
+        )
+
+
+def _say_unlike(file: Path, found: Classified) -> None:
+    if found.unlike:
+        _console.note(
+            f"{file}: is unlike all samples that the model learned from: {found.unlike}; its "
+            "answer may mean nothing"
         )
 
 
@@ -204,6 +214,7 @@ def _values(file: Path, found: Classified) -> dict[str, Any]:
         "class": found.best,
         "probabilities": found.probabilities,
         "windows": windows,
+        "unlike_training": found.unlike or None,
         "events_not_looked_at": found.unlooked,
     }
 

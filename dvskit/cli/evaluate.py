@@ -118,8 +118,10 @@ def evaluate(
 
 
 def _values(result: Result, split: PartName) -> dict[str, Any]:
+    own = result.seen >= result.samples  # nothing was held out
     return {
-        "accuracy": result.accuracy,
+        "accuracy": None if own else result.accuracy,
+        **({"accuracy_on_training_samples": result.accuracy} if own else {}),
         "samples": result.samples,
         "interval_95": result.interval_95,
         "per_class": result.per_class,

@@ -25,7 +25,9 @@ class Begin:
     """What a training begins with, and where its model goes: --output to --set."""
 
     output: Path | None = option("The folder of the model.", "--output", "-o", shown="runs/NAME")
-    minutes: float | None = option("Of a folder: how long all may take.", shown="5", min=0.01)
+    minutes: float | None = option(
+        "Of a folder: how long all may take, emulation included.", shown="5", min=0.01
+    )
     from_: str | None = option(
         "Begin with the weights of a model, a folder or a shipped model's name; the last layer is "
         "new where the classes are others.",
@@ -58,7 +60,7 @@ class Runs:
     )  # fmt: skip
     sweep: list[str] | None = option(
         "Train with each of these values of a key, and of several keys with each combination; each "
-        "run in a folder of its own. The same command goes on where it was interrupted.",
+        "run in a folder of its own. The same command continues after an interruption.",
         metavar="KEY=A,B,...",
     )
     seeds: int | None = option(
@@ -76,11 +78,15 @@ def train(
     begin: Begin = Begin(),
     runs: Runs = Runs(),
 ) -> None:  # fmt: skip
-    """Train a spiking network. A run that was interrupted goes on where it was.
+    """Train a spiking network.
 
-    Of a folder, all that can be chosen is chosen by what is in it, and said: config.toml in the
-    output has it. People (p1_t2.avi, user03/...) are kept whole: those whom it is judged by, it has
-    not seen.
+    Interrupt it at any time (Ctrl-C, a signal, a power cut) and run the same command again: it
+    continues from its last checkpoint, to the same weights. A finished run is judged again, not
+    trained again. Another command into the same output is refused.
+
+    A folder's settings are chosen by its content; config.toml in the output holds them. All clips
+    of one person (p1_t2.avi, user03/...) stay in one part: the test uses people the network never
+    saw.
 
     On several processors, GPUs or machines: torchrun --nproc-per-node 2 -m dvskit train CONFIG
     """
@@ -109,6 +115,7 @@ def train(
 def _train_config(config: Path, overrides: dict[str, str], runs: Runs) -> None:
     from dvskit.training import leads, load_config
     from dvskit.training import train as run
+    from dvskit.training.headline import near_chance
 
     resolved = load_config(config, overrides)
     sweeps, tensorboard = runs.sweep or (), runs.tensorboard
@@ -122,7 +129,8 @@ def _train_config(config: Path, overrides: dict[str, str], runs: Runs) -> None:
     if not leads():  # of the processes that torchrun started one prints
         return
     for name, result in trained.results.items():
-        print(f"{name}: {result}")
+        near = near_chance(result)
+        print(f"{name}: {near}\n{name}: {result}" if near else f"{name}: {result}")
         for text in result.notes:
             _console.note(text)
     _say_finished(trained.folder, len(trained.history), anew=not bars.any)
@@ -154,11 +162,6 @@ def _train_folder(folder: Path, begin: Begin, changes: dict[str, str]) -> None:
             onlooker=Onlooker(_console.say, _console.note, made, follow),
         )
     trained = run.trained
-    if not run.held_out:
-        _console.note(
-            "nothing was held out: the accuracy is of what it was trained on, and says nothing "
-            f"about others; dvskit eval {shlex.quote(str(trained.folder))} OTHERS does"
-        )
     print("\n".join(score_lines(run.result)))
     for text in run.result.notes:
         _console.note(text)

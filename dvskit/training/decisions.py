@@ -32,6 +32,7 @@ from dvskit.training.inputs import (
     is_weighed,
     representation_of,
 )
+from dvskit.training.likeness import likeness_from
 from dvskit.training.models import Model, as_model
 from dvskit.training.world import torch_threads
 
@@ -43,12 +44,15 @@ class Decision:
     start_us, stop_us  the window, half-open
     events             how many it holds
     probabilities      of each class: the softmax of the logits
+    unlike             how it differs from all samples that the model learned from, such as "more of
+                       the picture moves"; "" if it does not, or if the model does not say
     """
 
     start_us: int
     stop_us: int
     events: int
     probabilities: dict[str, float]
+    unlike: str = ""
 
     @property
     def best(self) -> str:
@@ -80,6 +84,12 @@ class Classified:
     def best(self) -> str:
         """The most likely class of the whole recording."""
         return most_likely(self.probabilities)
+
+    @property
+    def unlike(self) -> str:
+        """How at least half of the windows differ from what the model learned from; else ""."""
+        found = [each.unlike for each in self.windows if each.unlike]
+        return found[0] if 2 * len(found) >= len(self.windows) and found else ""
 
 
 def most_likely(probabilities: dict[str, float]) -> str:
@@ -134,8 +144,10 @@ def _decide(model: Model, events: Events, first_us: int, weight: float | None) -
     """Judge the window that holds some events, of those that begin at `first_us`."""
     window_us = model.input.window_us
     start_us = first_us + (int(events.t[0]) - first_us) // window_us * window_us
-    shares = _shares(model, events, start_us, weight)
-    return Decision(start_us, start_us + window_us, len(events), shares)
+    given = input_of(model.input, events, weight, start_us)
+    shares, known = _probabilities(model, given), likeness_from(model.about)
+    unlike = "" if known is None else known.unlike(given, model.input)
+    return Decision(start_us, start_us + window_us, len(events), shares, unlike)
 
 
 def _shares(model: Model, events: Events, start_us: int, weight: float | None) -> dict[str, float]:

@@ -41,6 +41,7 @@ def _words(name: str) -> tuple[str, ...]:
     return tuple(word for word in re.split(r"[^a-z0-9]+", against) if word)
 
 
+_KNOWN = 256  # training samples whose likeness is measured
 _MEMORY_GB = 1.0  # of emulated events that are kept in memory beside those on disk
 
 
@@ -51,6 +52,7 @@ class Feed:
     train       batches of all sets together, changed anew at each draw
     validation  what the best epoch is chosen by, by name: batches without chance
     test        what the best weights are judged by, by name
+    known       up to 256 training samples of each set of events, without chance
     split       the samples in files, by what they are for
     notes       what was taken for granted in finding them, a line each
     """
@@ -58,6 +60,7 @@ class Feed:
     train: AnyBatches
     validation: dict[str, AnyBatches]
     test: dict[str, AnyBatches]
+    known: tuple[AnyBatches, ...]
     split: datasets.Split
     notes: tuple[str, ...]
 
@@ -86,9 +89,20 @@ def load_feed(config: Config, sets: Sequence[TrainingSet] | None = None) -> Feed
             for each in sets
             if len(each.parts.test)
         },
+        tuple(
+            _judged(each, _some(each.parts.train), config, cache)
+            for each in sets
+            if isinstance(each.parts.train, Samples)
+        ),
         datasets.Split(*(in_files(sets, part) for part in range(3))),
         tuple(note for each in sets for note in each.notes),
     )
+
+
+def _some(samples: Samples) -> Samples:
+    """Return some of many samples, evenly chosen."""
+    step = -(-len(samples) // _KNOWN)
+    return samples.choose(range(0, len(samples), step))
 
 
 def in_files(sets: Sequence[TrainingSet], part: int) -> list[datasets.Sample]:

@@ -27,6 +27,7 @@ from dvskit.training.choosing import BATCH, Choice, with_steps
 from dvskit.training.config import Config, DataConfig
 from dvskit.training.evaluation import Result, evaluate
 from dvskit.training.feed import in_files, load_feed
+from dvskit.training.headline import headlines
 from dvskit.training.looking import Look
 from dvskit.training.loop import Trained, check_place, train
 from dvskit.training.model_tables import Reject, used_samples
@@ -269,7 +270,7 @@ def _judged(trained: Trained, sets: Sequence[TrainingSet]) -> tuple[Result, bool
     (one,) = sets
     assert not isinstance(one.parts.train, Stills)
     result = evaluate(trained.model, one.parts.train, split="all")
-    return replace(result, seen=0, notes=result.notes[1:]), False  # who asks is told so anyway
+    return replace(result, notes=result.notes[1:]), False  # `seen` tells
 
 
 def write_card(run: FolderRun, config: Config, look: Look) -> None:
@@ -296,12 +297,6 @@ def _card_text(run: FolderRun, config: Config, look: Look) -> str:
     for each in run.choices:
         if each.what == "asked":
             again += ["--set", shlex.quote("=".join(each.value.split(" = ", 1)))]
-    judged = (
-        "of samples that it was neither trained on nor chosen by"
-        if run.held_out
-        else "of the samples that it was trained on, which says nothing about others: none were "
-        "held out"
-    )
     lines = [
         f"# {trained.model.name}",
         "",
@@ -312,8 +307,9 @@ def _card_text(run: FolderRun, config: Config, look: Look) -> str:
         "The commands of this page run in the folder in which the training was started.",
         "",
         "## How often it is right",
-        f"{result}, {judged}.",
+        "\n\n".join(f"{line[0].upper()}{line[1:]}." for line in headlines(result)),
         "",
+        *(["The samples were neither trained on nor chosen by.", ""] if run.held_out else []),
         "![Confusion matrix](confusion.png) ![Curves](curves.png)",
         "",
         "## Data and choices",

@@ -31,6 +31,7 @@ from dvskit.networks import Network
 from dvskit.training.config import Config
 from dvskit.training.evaluation import Metric, Result, check_metrics, judge_and_say
 from dvskit.training.feed import Feed, load_feed
+from dvskit.training.likeness import likeness_of
 from dvskit.training.model_tables import Used, emulation_values, split_text, used_samples
 from dvskit.training.models import Model, make_folder, save_model, used_before
 from dvskit.training.own import GivenSamples, task_of
@@ -226,6 +227,7 @@ def _finish(config: Config, feed: Feed, run: Run, used: tuple[Used, ...]) -> Tra
     about: dict[str, Any] = {
         "seed": config.seed,
         "reject": asdict(reject),
+        **(likeness_of(feed.known, config.input) if run.world.leads else {}),
         **({"emulation": emulation_values(emulation_of(clips[0], config))} if clips else {}),
         "data": data,
         "scores": scores,
