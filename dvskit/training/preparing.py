@@ -145,7 +145,7 @@ class _Making:
     total: int = 0
     _seconds: list[float] = field(default_factory=list)  # of each clip
     _missing: int = 0  # clips whose events are not kept yet
-    _started: float = field(default_factory=time.monotonic)
+    _started: float = field(default_factory=lambda: time.monotonic())
 
     @property
     def each(self) -> float:
