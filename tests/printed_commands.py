@@ -77,8 +77,14 @@ def commands_of(page: str) -> Iterator[list[str]]:
 
 def spans_of(page: str) -> Iterator[list[str]]:
     """Yield the words of each command in the code spans of a Markdown page."""
-    for span in _SPAN.findall(_INDENTED.sub("", _without_fences(page))):
+    for span in span_texts(page):
         yield from words_of(span)
+
+
+def span_texts(page: str) -> Iterator[str]:
+    """Yield each code span of a Markdown page that begins with dvskit, on one line."""
+    for span in _SPAN.findall(_INDENTED.sub("", _without_fences(page))):
+        yield " ".join(span.split())
 
 
 def _without_fences(text: str) -> str:

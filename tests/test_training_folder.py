@@ -213,6 +213,7 @@ def test_depth_clips_are_shaded_before_a_sensor_and_judged_and_classified_as_it_
     code, out, err = run("train", root, "-o", "mine", "--set", "loop.steps=1")
     assert code == 0, err
     assert "8 depth clips of 60x104, 0.3 to 0.3 s; 2 classes of 4, 2 people" in err
+    assert "Those of one person are alike" in (tmp_path / "mine" / "README.md").read_text()
     model = training.load_model(tmp_path / "mine")
     assert model.emulation.params == dvskit.EmulatorParams.preset("DVS128")
     (one,) = training.sets.load_sets(training.load_config(tmp_path / "mine" / "config.toml"))

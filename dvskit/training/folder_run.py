@@ -51,6 +51,10 @@ _EMULATING = 0.5  # of the time, at most, until the last clip is emulated
 _CARD_S = 6.0  # pictures are drawn, the process ends
 _JUDGED_STEPS = 0.5  # what judging a batch takes, in steps of training
 _LEAST_STEPS = 20
+_NOT_INDEPENDENT = (
+    "The interval takes samples for independent. Those of one person are alike, so that it is too "
+    "narrow."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,6 +312,7 @@ def _card_text(run: FolderRun, config: Config, look: Look) -> str:
         "",
         "## How often it is right",
         "\n\n".join(f"{line[0].upper()}{line[1:]}." for line in headlines(result)),
+        *(["", _NOT_INDEPENDENT] if look.groups else []),
         "",
         *(["The samples were neither trained on nor chosen by.", ""] if run.held_out else []),
         "![Confusion matrix](confusion.png) ![Curves](curves.png)",
