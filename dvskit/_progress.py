@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any, NamedTuple, Protocol, Self
 
 from dvskit._arguments import check_arguments
+from dvskit.errors import count_of
 from dvskit.events import (
     Events,
     EventsSource,
@@ -222,7 +223,7 @@ class WatchedSource(ReadableSource):
                 yield block
                 events += len(block)
                 done, _, unit = self._how_far(events)
-                bar(done, "" if unit == "events" else f"{events:,} events")
+                bar(done, "" if unit == "events" else count_of(events, "event"))
 
     def between(self, start_us: int | None = None, stop_us: int | None = None) -> WatchedSource:
         """Return the part with start_us <= t < stop_us, as the source finds it, watched too."""

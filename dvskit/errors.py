@@ -158,9 +158,9 @@ def one_line(error: BaseException | str) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def count_of(count: int, name: str) -> str:
-    """Return a number of things: "1 event", "2,000 events"."""
-    return f"{count:,} {name}{'' if count == 1 else 's'}"
+def count_of(count: int, name: str, plural: str = "") -> str:
+    """Return a number of things: "1 event", "2,000 events"; `plural` where it is not `name`s."""
+    return f"{count:,} {name}" if count == 1 else f"{count:,} {plural or name + 's'}"
 
 
 def check_known(what: str, name: str, choices: Iterable[str]) -> None:

@@ -163,16 +163,16 @@ def test_a_wrong_command_option_or_argument_is_a_usage_error(run):
         (("info", "a.npz", "--from", "evt33"), "--from: unknown format 'evt33'; did you mean"),
         (("convert", "a.npz", "b.raw", "--to", "evt33"), "error: unknown format 'evt33'"),
         (("convert", "a.npz", "b.rav"), "error: b.rav: no format is written as '.rav'"),
-        (("convert", "a.npz", "b"), "error: b: has no suffix that tells a format"),
+        (("convert", "a.npz", "b"), "error: b: has no suffix of a format"),
         (("convert", "a.npz", "b.npz", "--start", "2s", "--stop", "1s"), "is not after"),
         (("convert", "a.npz", "b.npz", "--stop", "5"), "--stop '5' is no time"),
         (("emulate",), "name a video and the event file to write"),
         (("emulate", "a.mp4"), "a.mp4: name the event file to write after"),
         (("emulate", "--camera", "0"), "name the event file to write"),
-        (("emulate", "a.mp4", "b.raw", "--camera", "0"), "name the output alone"),
+        (("emulate", "a.mp4", "b.raw", "--camera", "0"), "takes no input; name only the output"),
         (("emulate", "clip", "b.raw", "--fps", "0"), "fps = 0.0 is outside"),
         (("emulate", "clip", "b.raw", "--fps", "9", "--set", "shot=1"), "unknown parameter"),
-        (("emulate", "clip", "b.raw", "--fps", "9", "--set", "shot_hz=x"), "no number"),
+        (("emulate", "clip", "b.raw", "--fps", "9", "--set", "shot_hz=x"), "is not a number"),
         (("emulate", "clip", "b.raw", "--fps", "9", "--threshold", "-1"), "threshold_on"),
         (("calibrate", "a.npz", "clip", "--offset", "5"), "--offset '5' is no time"),
         (("cloud", "a.npz", "-o", "a.png", "--pixels", "9x9"), "--pixels: a picture of 9x9"),
@@ -298,7 +298,7 @@ def test_a_part_without_events_is_written_and_told(run, tmp_path):
     code, _, err = run("convert", "a.npz", "b.npz", "--start", "5min")
     assert code == 0
     assert err.splitlines() == [
-        "dvskit: note: b.npz: holds no events; there are none in what was asked for",
+        "dvskit: note: b.npz: holds no events; the part asked for has none",
         "b.npz: 0 events on 20x10, npz",
     ]
     assert len(dvskit.load_events(tmp_path / "b.npz")) == 0

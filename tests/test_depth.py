@@ -329,7 +329,7 @@ def test_frames_without_a_person_are_left_out_and_counted(tmp_path):
         ({"near_mm": None}, FormatError, "has no 'near_mm'"),
         ({"depth": np.zeros((4, 9, 9), np.uint8)}, FormatError, "4 of 4 frames hold no person"),
         ({"depth": np.zeros((9, 9), np.uint8)}, ShapeError, r"depth is uint8 \(9, 9\)"),
-        ({"depth": np.ones((1, 9, 9), np.uint8)}, FormatError, "1 frames; motion needs two"),
+        ({"depth": np.ones((1, 9, 9), np.uint8)}, FormatError, "1 frame; motion needs two"),
         ({"depth": np.ones((0, 9, 9), np.uint8)}, FormatError, "0 frames"),
         ({"depth": np.ones((4, 9, 9), np.float32)}, ShapeError, "float32"),
         ({"joints_m": np.zeros((3, 20, 3))}, ShapeError, r"joints_m has shape \(3, 20, 3\)"),

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ast
+import itertools
 import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -155,6 +158,7 @@ def test_a_clip_of_too_few_frames_is_named(run, video):
 
 def test_numbers_of_one_and_of_many():
     assert [count_of(n, "event") for n in (0, 1, 2000)] == ["0 events", "1 event", "2,000 events"]
+    assert [count_of(n, "class", "classes") for n in (1, 2)] == ["1 class", "2 classes"]
 
 
 def test_one_event_is_not_one_events(run):
@@ -223,6 +227,28 @@ def test_a_part_of_a_recording_is_rendered_with_an_end_in_sight(run, monkeypatch
     part = ("--start", "100ms", "--stop", "400ms", "--slow", "2", "--fps", "50")
     assert run("render", "a.npz", "-o", "a.mp4", *part)[0] == 0
     assert totals == [pytest.approx(30)]
+
+
+COUNTED = (
+    "sample|event|file|frame|epoch|class|window|bin|clip|image|label|recording|step|trigger|pixel|"
+    "byte|layer|place|time|path|spike|decision|group|part|row|column"
+)
+
+
+def test_messages_of_the_command_line_count_one_thing_as_one():
+    said = 0
+    for file in Path(dvskit.cli.__file__).parent.glob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            parts = node.values if isinstance(node, ast.JoinedStr) else []
+            for number, words in itertools.pairwise(parts):
+                what = ast.unparse(number)
+                if not isinstance(words, ast.Constant) or "_of(" in what or "{given.bins}" in what:
+                    continue
+                found = re.match(rf" (?:more )?({COUNTED})e?s\b(?!/)", words.value)
+                where = f"{file.name}:{node.lineno}: {words.value}"
+                assert not found or "raw" in words.value or "384" in words.value, where
+                said += 1
+    assert said > 200
 
 
 @pytest.mark.parametrize(("stop", "frames"), [("1s", 6), ("99ms", 6), ("50ms", 3), ("90ms", 6)])

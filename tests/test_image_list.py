@@ -109,7 +109,7 @@ def test_names_may_hold_spaces(layout, tmp_path):
 
 def test_images_that_no_line_names_are_told(layout):
     assert list(ImageFolder(layout(GOOD[:1])).notes) == [
-        "2 images that images.txt does not name are left out"
+        "left out: 2 images that images.txt does not name"
     ]
 
 
@@ -142,7 +142,7 @@ def test_a_list_above_that_names_other_images_is_not_taken(layout):
     with pytest.raises(VideoError) as caught:
         ImageFolder(folder / "others")
     for told in (
-        "1 images and no time-stamp file",
+        "1 image and no time-stamp file",
         "write images.txt",
         "pass fps (--fps)",
         f"{folder / 'images.txt'} names none of them",

@@ -113,7 +113,7 @@ def test_files_that_are_no_recordings_are_passed_over_and_damaged_ones_are_not(
     (root / "left" / "readme.txt").write_text("These are bars.\n")
     code, out, err = run("eval", trained.folder, "mine", "--split", "all")
     assert (code, "of 4 (" in out) == (0, True)
-    assert "note: mine/left/readme.txt: passed over, for no recording" in err
+    assert "note: mine/left/readme.txt: skipped, not a recording" in err
     lines = ["t,x,y,p", *(f"{k * 100},{k},{k},1" for k in range(16)), "7,oops,3,1"]
     (root / "left" / "bad.csv").write_text("\n".join(lines) + "\n")
     code, out, err = run("eval", trained.folder, "mine", "--split", "all")
@@ -189,7 +189,7 @@ def test_less_than_half_a_window_at_the_end_is_counted_not_judged(
     save_events(Events.concatenate([first, end]), tmp_path / "a.npz")
     code, out, err = run("classify", "a.npz", "--model", trained.folder)
     assert (code, "mean" in out) == (0, False)
-    assert err == ("dvskit: note: a.npz: not looked at: 1 event after the last whole window\n")
+    assert err == ("dvskit: note: a.npz: not used: 1 event after the last whole window\n")
     with pytest.raises(ShapeError, match="no events to classify"):
         training.classify(trained.model, Events.empty(SIZE))
 
@@ -222,7 +222,7 @@ def test_several_recordings_and_folders_make_a_table(
     code, out, err = run(*words)
     assert code == 0
     assert err.splitlines() == [
-        "dvskit: note: mine/left/notes.md: passed over, for no recording",
+        "dvskit: note: mine/left/notes.md: skipped, not a recording",
         "dvskit: note: one.npz of 32x32 fitted to 16x16 (2x2 pixels to one); 0 of 1,120 events "
         "left out",
         "dvskit: note: 1 more recording of 32x32 fitted to 16x16 (2x2 pixels to one); 0 of 1,120 "
@@ -242,7 +242,10 @@ def test_several_recordings_and_folders_make_a_table(
     code, out, err = run("classify", "mine", "--model", trained.folder, "--json")
     assert (code, [len(each) for each in json.loads(out)]) == (1, [5, 5, 5, 5, 2, 2])
     assert "none.npz: no events to classify" in json.loads(out)[-1]["error"]
-    assert err.splitlines()[-1] == "dvskit: error: 2 of 6 recordings are not judged: see above"
+    assert (
+        err.splitlines()[-1]
+        == "dvskit: error: 2 of 6 recordings could not be classified: see above"
+    )
     (tmp_path / "empty").mkdir()
     code, out, err = run("classify", "empty", "--model", trained.folder)
     assert (code, out) == (1, "")

@@ -257,7 +257,7 @@ def test_the_commands_take_images(
     code, _, err = run("eval", of_both.folder, bar_images)
     assert (code, "pass --encoder latency; " in err) == (2, True)
     code, _, err = run("eval", of_both.folder, bar_images, "--salvage")
-    assert (code, "still images, for which --from, --size and --salvage mean" in err) == (2, True)
+    assert (code, "--from, --size and --salvage do not apply to still images" in err) == (2, True)
     code, _, err = run("eval", of_both.folder, bars, "--encoder", "poisson")
     assert (code, "these are recordings" in err) == (2, True)
     words = ("--encoder", "latency", "-o", "c.png")
@@ -289,7 +289,7 @@ def test_an_image_is_classified_as_it_is_judged(run, of_folder: Trained, tmp_pat
     save_events(moving_bar(True, seed=1), tmp_path / "a.npz")
     words = ("a.npz", "--model", of_folder.folder, "--encoder", "direct")
     code, _, err = run("classify", *words)
-    assert (code, "--encoder and --seed are of still images" in err) == (2, True)
+    assert (code, "--encoder and --seed apply to still images" in err) == (2, True)
 
 
 @pytest.mark.slow

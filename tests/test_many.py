@@ -84,9 +84,9 @@ def test_what_is_in_the_output_folder_is_not_read_though_it_lies_among_the_input
     (here / "link").symlink_to(here / "r" / "out")
     for out in (Path("r/out"), Path("link")):
         assert outputs(find_jobs(["r"], out, RECORDINGS, ".npz")) == {"r/a.raw": f"{out}/a.npz"}
-    with pytest.raises(ConfigError, match=r"^r: is what is read; name another folder"):
+    with pytest.raises(ConfigError, match=r"^r: is the input folder; name another one"):
         find_jobs(["r"], Path("r"), RECORDINGS, ".npz")
-    with pytest.raises(ConfigError, match=r"^r/a\.raw: is an input, and would be written over"):
+    with pytest.raises(ConfigError, match=r"^r/a\.raw: is an input and would be overwritten"):
         find_jobs(["r/a.raw", "r/out/b.raw"], Path("r"), RECORDINGS, ".raw")
 
 
@@ -97,7 +97,7 @@ def test_links_in_a_circle_and_links_to_nothing_fail_alone(here):
     plan = find_jobs(["r"], Path("out"), RECORDINGS, ".npz")
     assert set(outputs(plan)) == {"r/a.raw", "r/b/c.raw", "r/gone.raw"}  # which is told when tried
     assert [(str(file), why) for file, why in plan.failures] == [
-        ("r/b/up", "is a link to a folder that it lies in")
+        ("r/b/up", "is a link to a folder that contains it")
     ]
 
 
@@ -111,7 +111,7 @@ def test_inputs_whose_outputs_would_have_one_name_are_refused_both(here, names):
     assert {file.name for file, _ in plan.failures} == set(names)
     for file, why in plan.failures:
         other = next(name for name in names if name != file.name)
-        assert f"as v/{other} would; rename one" in why
+        assert f"has the same output as v/{other}, out/" in why
 
 
 def test_patterns_and_the_names_that_a_shell_makes_of_them_mean_the_same(here):
@@ -125,7 +125,7 @@ def test_patterns_and_the_names_that_a_shell_makes_of_them_mean_the_same(here):
         path: out for path, out in deep.items() if out != "o/d.raw"
     }
     assert outputs(find_jobs(["v/*"], Path("o"), VIDEOS, ".raw")) == deep
-    with pytest.raises(FormatError, match="no file has a name of this pattern"):
+    with pytest.raises(FormatError, match="no file matches this pattern"):
         find_jobs(["v/*.mov"], Path("o"), VIDEOS, ".raw")
 
 
@@ -147,14 +147,17 @@ def test_a_folder_that_is_one_recording_or_clip_stays_one(here):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("emulate", "v", "out.raw"), "v: is a folder of videos; name a folder for what is"),
+        (("emulate", "v", "out.raw"), "v: is a folder of videos; name a folder for the outputs"),
         (("emulate", "v/a.mp4", "v/b.mp4", "out"), "3 paths without -o; name the folder"),
-        (("emulate", "v/a.mp4", "v/b.mp4", "-o", "o.raw"), "o.raw: is the name of a file; of"),
-        (("emulate", "v/a.mp4", "-", "-o", "out"), "-: is taken alone"),
+        (
+            ("emulate", "v/a.mp4", "v/b.mp4", "-o", "o.raw"),
+            "o.raw: is a file name; for several inputs name a folder",
+        ),
+        (("emulate", "v/a.mp4", "-", "-o", "out"), "-: cannot be mixed with files; give it alone"),
         (("emulate", "v", "out", "--jobs", "0"), "Invalid value for '--jobs'"),
         (("emulate", "v", "out", "--seed", "-1"), "seed = -1 is outside"),
         (("convert", "r"), "r: name the file to write after it, or a folder with -o"),
-        (("convert", "r", "out"), "say what the files become with --to"),
+        (("convert", "r", "out"), "name the output format with --to"),
         (("convert", "r", "out", "--to", "aedat44"), "--to: unknown format"),
         (("convert", "r", "out", "--to", "nmnist"), "nmnist is only read"),
         (("convert", "r", "out", "--to", "evt3", "--stop", "5"), "--stop '5' is no time"),
@@ -174,9 +177,12 @@ def test_a_mistake_in_the_words_is_one_line_and_leaves_nothing(run, tmp_path, wo
     [
         (("emulate", "v/*.mp4", "-o", "taken/"), "taken: is a file; name a folder"),
         (("emulate", "v", "no/where"), "the folder no does not exist; make it first"),
-        (("emulate", "empty", "out"), "empty: holds no videos; files of .3gp, .asf, .avi"),
+        (
+            ("emulate", "empty", "out"),
+            "empty: contains no videos, which are files of .3gp, .asf, .avi",
+        ),
         (("emulate", "v", "/proc/nowhere"), "/proc/nowhere: No such file or directory; choose"),
-        (("convert", "v/*.nix", "-o", "out", "--to", "evt3"), "no file has a name of this pattern"),
+        (("convert", "v/*.nix", "-o", "out", "--to", "evt3"), "no file matches this pattern"),
     ],
 )
 def test_what_cannot_be_read_or_written_at_all_is_one_line(run, tmp_path, words, said):
@@ -225,7 +231,7 @@ def test_a_hostile_tree_gives_what_single_commands_give_and_lists_what_fails(run
     assert "no such file" in failed["r/gone.raw"]
     assert "File exists" in failed["r/z/g.npz"]
     notes = [line for line in lines if line.startswith("dvskit: note: ")]
-    assert notes[0].endswith("no recordings: 1 file (1 of .me)")
+    assert notes[0].endswith("skipped, not recordings: 1 file (1 of .me)")
     assert "o/a.csv and 5 more: a csv file has no place" in notes[1]  # once for all
     assert len(notes) == 2
     made = files_in(tmp_path / "o")
@@ -243,8 +249,10 @@ def test_a_hostile_tree_gives_what_single_commands_give_and_lists_what_fails(run
     (tmp_path / "o" / "b.csv").write_text("mine")
     code, _, err = run(*words, "--jobs", "1")
     assert code == 0
-    assert "o: 1 file there is older than its input; --force makes all anew" in err
-    assert err.splitlines()[-1] == "o: 2 files written, 6 there already (--force makes all anew)"
+    assert "o: 1 existing file is older than its input; --force replaces all" in err
+    assert (
+        err.splitlines()[-1] == "o: 2 files written, 6 skipped as they exist (--force replaces all)"
+    )
     assert (tmp_path / "o" / "b.csv").read_text() == "mine"
     code, _, err = run("-q", *words, "--force", "--jobs", "2")
     assert code == 0
@@ -329,7 +337,9 @@ def test_what_a_killed_run_has_left_is_removed_once_it_is_old(here, capsys):
         (here / "o" / name).write_bytes(b"half")
         os.utime(here / "o" / name, (time.time() - age_s,) * 2)
     run_copy("i", "o")
-    assert f"note: o/{left.name}: removed; a run that was killed" in capsys.readouterr().err
+    assert (
+        f"note: o/{left.name}: removed; a killed run left it unfinished" in capsys.readouterr().err
+    )
     kept = files_in(here / "o")
     assert left.name not in kept
     assert len(kept) == 4

@@ -180,7 +180,7 @@ def test_eval_says_it_draws_it_and_gives_it_as_json(
         (("--over-time", "--plot", "t.jpg"), "t.jpg: a plot is written as"),
         (("--over-time", "--plot", "old.png"), "old.png"),
         (("--matrix", "m"), "m: a plot is written as"),
-        (("--over-time", "--plot", "a.png", "--matrix", "a.png"), "give each a file of its own"),
+        (("--over-time", "--plot", "a.png", "--matrix", "a.png"), "give two files"),
     ],
 )
 def test_eval_refuses_pictures_before_anything_is_judged(

@@ -709,10 +709,10 @@ def test_a_model_of_another_sensor_sees_recordings_fitted_which_is_noted(run, tm
 @pytest.mark.parametrize(
     ("words", "ended_with", "said"),
     [
-        (("a.npz", "-o", "x.png"), 2, "shows one recording; several"),
-        (("-o", "x.html", "--dpi", "300"), 2, "--dpi is not for a page"),
-        (("-o", "x.png", "--labels", "l.csv"), 2, "--labels is not for a still"),
-        (("a.npz", "-o", "x.html", "--labels", "l.csv"), 2, "--labels are of one recording"),
+        (("a.npz", "-o", "x.png"), 2, "shows one recording; .html shows several"),
+        (("-o", "x.html", "--dpi", "300"), 2, "--dpi does not apply to a page"),
+        (("-o", "x.png", "--labels", "l.csv"), 2, "--labels does not apply to a still"),
+        (("a.npz", "-o", "x.html", "--labels", "l.csv"), 2, "--labels apply to one recording"),
         (("-o", "x.html", "--every", "1s"), 2, "name a model"),
         (("-o", "x.html", "--labels", "missing.csv"), 1, "missing.csv: no such file"),
         (("-o", "x.html", "--model", "nmnist"), 1, "neither a model folder nor a shipped model"),

@@ -24,7 +24,7 @@ def test_a_video_of_a_millisecond_is_told_with_the_way_to_see_it(run):
     dvskit.save_events(make(500), "a.npz")
     code, _, err = run("-q", "render", "a.npz", "-o", "a.mp4")
     assert code == 0
-    assert err == "dvskit: note: a.mp4: is shown in 0.017 s; --slow 100 shows it in some seconds\n"
+    assert err == "dvskit: note: a.mp4: lasts 0.017 s; --slow 100 makes it a few seconds long\n"
     code, _, err = run("-q", "render", "a.npz", "-o", "b.mp4", "--slow", "1000")
     assert (code, err) == (0, "")
     assert 50 < len(list(open_frames("b.mp4"))) < 70
@@ -37,7 +37,7 @@ def test_a_video_of_hours_is_told_while_it_is_made(run, monkeypatch):
     dvskit.save_events(slow, "a.npz")
     code, _, err = run("render", "a.npz", "-o", "a.mp4")
     assert code == 0
-    assert err.count("s, and more are to come; --slow 0.1 shows ten times") == 1
+    assert err.count("s, and there are more; --slow 0.1 needs a tenth, ") == 1
     assert "a.mp4: 20 frames took" in err
 
 
@@ -117,7 +117,7 @@ def test_help_names_every_parameter_of_the_emulator(run):
 
     out = " ".join(run("emulate", "--help")[1].replace("│", " ").split())
     names = ", ".join(each.name for each in fields(dvskit.EmulatorParams))
-    assert f"The names: {names}." in out
+    assert f"Parameters: {names}." in out
 
 
 def test_a_video_is_not_written_to_standard_output_nor_to_a_folder_of_that_name(run, tmp_path):

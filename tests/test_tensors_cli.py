@@ -99,7 +99,7 @@ def test_what_exists_is_replaced_only_when_told(run, tmp_path, events):
         (["-", "--bins", "3"], "choices: .npy, .npz"),
         (["c.npy", "--bins", "0"], "bins=0 is not a whole number"),
         (["c.npy", "--bin", "5"], "--bin '5' is no time"),
-        (["c.npy", "--bins", "3", "--to", "evt3"], "--to names a format of events"),
+        (["c.npy", "--bins", "3", "--to", "evt3"], "--to names an event format"),
         (["c.npy", "--as", "voxelgrid"], "did you mean 'voxel_grid'"),
         (["c.npy", "--as", "voxel_grid"], "voxel_grid needs bins"),
         (["c.npy", "--as", "voxel_grid:5"], "is not NAME[:KEY=VALUE,...]: see '5'"),

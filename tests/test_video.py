@@ -96,7 +96,7 @@ def test_16_bit_images_stay_so_and_color_turns_gray(tmp_path):
 
 @pytest.mark.parametrize(
     ("lines", "message"),
-    [(["0", "x"], "line 2"), (["0"], "1 times for 2 images"), (["0", "1", "2"], "line 3")],
+    [(["0", "x"], "line 2"), (["0"], "1 time for 2 images"), (["0", "1", "2"], "line 3")],
 )
 def test_a_wrong_time_stamp_file_is_refused(tmp_path, lines, message):
     for number in range(2):

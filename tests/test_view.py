@@ -417,4 +417,4 @@ def test_a_pipe_is_not_viewed():
         input="1,2,3,1\n", capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (2, "")
-    assert "is read once only; write it to a file first" in done.stderr
+    assert "can be read only once; write it to a file first" in done.stderr

@@ -263,10 +263,10 @@ def test_what_arrives_in_a_pipe_is_viewed_and_decided_on(tmp_path):
 @pytest.mark.parametrize(
     ("files", "camera", "model", "said"),
     [
-        (["-"], None, None, "is read once only; write it to a file first, or name a --model"),
-        ([], 0, None, "name a --model too"),
-        (["-", "b.raw"], None, "m", "decides on one source, and 2 are named"),
-        (["a.raw"], 0, "m", "--camera is a source too"),
+        (["-"], None, None, "can be read only once; write it to a file first, or name a --model"),
+        ([], 0, None, "--camera needs --model"),
+        (["-", "b.raw"], None, "m", "takes one source, and 2 are given"),
+        (["a.raw"], 0, "m", "--camera is a second source"),
     ],
 )
 def test_mixtures_are_refused(tmp_path, files, camera, model, said):

@@ -48,8 +48,8 @@ LightOption = Annotated[
     LightName,
     typer.Option(
         "--light",
-        help="What a video's pixels are taken for: luma, gray as it is coded, or linear, the light "
-        "that they stand for.",
+        help="How pixel values are read: luma, the coded gray values, or linear, the light that "
+        "they encode.",
     ),
 ]
 
@@ -65,8 +65,7 @@ ClockOption = Annotated[
     ClockName,
     typer.Option(
         "--time",
-        help="Where time 0 of a video is: first, at its first frame, or container, where its file "
-        "says.",
+        help="Time 0 of a video: first, its first frame, or container, the zero of its file.",
     ),
 ]
 FpsOfVideo = Annotated[
@@ -233,7 +232,7 @@ def _emulated(
     ):
         for block in source:
             sink.write(block)
-            show(source.frames_done, f"{sink.count:,} events")
+            show(source.frames_done, count_of(sink.count, "event"))
     kind = "a folder of images" if file.is_dir() else "a video"
     notes = (
         f"is {kind}: {count_of(source.frames_done, 'frame')} emulated for {seen}",
@@ -283,7 +282,7 @@ class Watched:
     @property
     def words(self) -> str:
         span = describe_us(self.last_us - self.first_us + 1 if self.count else 0)
-        return f"{self.count:,} events in {span} on {self.size}"
+        return f"{count_of(self.count, 'event')} in {span} on {self.size}"
 
 
 def say_of(file: Path, recording: Recording, part: Recording | RecordingPart) -> None:

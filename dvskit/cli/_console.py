@@ -127,7 +127,7 @@ def announce_compiling() -> None:
     from dvskit._compiling import watch_compiling  # numba takes a while to load
 
     watch_compiling(
-        lambda: announce("compiling loops, as these are not on disk yet: once, for up to 10 s")
+        lambda: announce("compiling loops, once: this takes up to 10 s, and they are kept on disk")
     )
 
 

@@ -18,7 +18,7 @@ from rich.cells import cell_len, set_cell_size
 
 from dvskit.cli import _console
 from dvskit.cli._options import Reading, Spikes
-from dvskit.errors import FittedWarning
+from dvskit.errors import FittedWarning, count_of
 
 if TYPE_CHECKING:
     from dvskit.datasets import FileSamples
@@ -52,8 +52,9 @@ SplitOption = Annotated[
     PartName,
     typer.Option(
         metavar="PART",
-        help="Which recordings to judge: all, train, validation or test of its run, or held-out, "
-        "those that the model was neither trained on nor chosen by; of MNIST, its test images.",
+        help="Recordings to judge: all; train, validation or test of the model's run; or "
+        "held-out, those used neither for training nor for choosing the model. For MNIST: "
+        "its test images.",
     ),
 ]
 
@@ -79,7 +80,7 @@ def fits_noted() -> Iterator[None]:
     finally:
         for how, (_, *more) in alike.items():
             if more:
-                what = f"{len(more):,} more recording{'s' if len(more) > 1 else ''}"
+                what = count_of(len(more), "more recording")
                 dropped = sum(each.dropped for each in more)
                 total = sum(each.total for each in more)
                 _console.note(str(FittedWarning(what, how, dropped, total)))
@@ -89,7 +90,7 @@ def say_passed_over(files: list[Path]) -> None:
     """Say which files are no recordings."""
     if files:
         others = f" and {len(files) - 1:,} more" if len(files) > 1 else ""
-        _console.note(f"{files[0]}{others}: passed over, for no recording")
+        _console.note(f"{files[0]}{others}: skipped, not a recording")
 
 
 def score_lines(result: Result) -> list[str]:

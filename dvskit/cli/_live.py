@@ -39,7 +39,7 @@ class Living:
         "With --live: emulate what a webcam sees; its number, from 0.", min=0, shown=False
     )
     reject: float | None = option(
-        "With --live: how sure the model must be, from 0 to 1, for a class to be named.",
+        "With --live: the least confidence, 0 to 1, at which a class is named.",
         metavar="SHARE", min=0.0, max=1.0, shown="the model's, else 0.5",
     )  # fmt: skip
 
@@ -47,7 +47,7 @@ class Living:
         """Raise ConfigError for options of --live without it."""
         for name, value in (("--camera", self.camera), ("--reject", self.reject)):
             if value is not None and not self.live:
-                raise ConfigError(f"{name} is of live decisions; add --live")
+                raise ConfigError(f"{name} needs --live")
 
     def start(self, model: Model) -> Live:
         """Return a model on streams, which names a class from --reject on."""

@@ -38,16 +38,18 @@ def live_source(files: list[Path], camera: int | None, reading: Reading) -> Live
     """Return the one source that is named. Raises ConfigError for none, several, or a mixture."""
     if camera is not None:
         if files:
-            raise ConfigError(f"{files[0]}: --camera is a source too; leave one of them out")
+            raise ConfigError(f"{files[0]}: --camera is a second source; give only one")
         if reading != Reading():
-            raise ConfigError("--from, --size and --salvage are not for a camera; leave them out")
+            raise ConfigError(
+                "--from, --size and --salvage do not apply to a camera; leave them out"
+            )
         return LiveSource(None, camera)
     if not files:
         raise ConfigError(
             "--live: name a recording, a video, - or udp://HOST:PORT, or a camera: --camera 0"
         )
     if len(files) > 1:
-        raise ConfigError(f"--live decides on one source, and {len(files)} are named; name one")
+        raise ConfigError(f"--live takes one source, and {len(files)} are given; name one")
     return LiveSource(files[0], None)
 
 
@@ -96,7 +98,7 @@ def _clip(clip: FrameSource, live: Live, reading: Reading) -> Stream:
 
     if reading.size is not None:
         raise ConfigError(
-            "--size is not for a video, which is seen at the model's size; leave it out"
+            "--size does not apply to a video, which is scaled to the model's size; leave it out"
         )
     return _filmed(clip, live, lambda: list(clip_notes(clip)), lambda: None, played=True)
 

@@ -36,22 +36,22 @@ class Looks:
     """All that says what of a recording is shown, and how: in the order of the help page."""
 
     colour: ColourName | None = option(
-        "What colours tell: time, polarity, or count, the events of a pixel.",
+        "What colours show: time, polarity, or count, the events of a pixel.",
         metavar="WHAT", shown="time",
     )  # fmt: skip
     view: ViewName | None = option(
-        "Where it is seen from: slant, in perspective; or without it front, as the sensor saw it, "
+        "The view: slant, in perspective; or without perspective front, as the sensor saw it, "
         "side, or top.",
         metavar="VIEW", shown="slant",
     )  # fmt: skip
     azimuth: float | None = option(
         "Turn the view about the upright axis, to an angle in degrees: 0 looks from the side, 90 "
         "from the front.",
-        shown="that of --view; slant has 48",
+        shown="that of --view; 48 for slant",
     )
     elevation: float | None = option(
         "Raise the view to an angle in degrees: -90 looks from below, 0 level, 90 from above.",
-        shown="that of --view; slant has 24",
+        shown="that of --view; 24 for slant",
     )
     span: Span = field(default_factory=Span)
     title: str | None = option(
@@ -74,14 +74,15 @@ class Looks:
     fps: float | None = option("Of a video: frames a second.", shown="30, GIF 25")
     turns: int | None = option("Of a video: whole turns, 0 for none.", shown="1")
     sweep: str | None = option(
-        "Of a video: show a window of time, such as 50ms, that runs through.", shown="all at once"
+        "Of a video: show a moving time window of this length, such as 50ms.", shown="all at once"
     )
     labels: Path | None = option(
-        "Of a page: a CSV file of start_us,stop_us,name, shown along the time.", shown=False
+        "Of a page: a CSV file of labels, start_us,stop_us,name, shown along the time axis.",
+        shown=False,
     )
     model: str | None = option(
-        "Of a page: a model folder, or a shipped model's name; along the time the page says what "
-        "the model takes the events for.",
+        "Of a page: a model folder, or a shipped model's name. Its decisions are shown along the "
+        "time axis.",
         autocompletion=model_names,
     )
     every: str | None = option(
@@ -94,7 +95,7 @@ class Looks:
         for name in _REFUSED[kind]:
             if getattr(self, name) is not None:
                 raise ConfigError(
-                    f"{out}: --{name.replace('_', '-')} is not for {kind}; leave it out"
+                    f"{out}: --{name.replace('_', '-')} does not apply to {kind}; leave it out"
                 )
 
     @property
@@ -115,7 +116,7 @@ class Looks:
             if self.pixels is not None:
                 size_px = size_from(self.pixels, "--pixels")
         elif self.pixels is not None:
-            raise ConfigError("--width and --pixels both say how large; with --pixels give --dpi")
+            raise ConfigError("--width and --pixels both set the size; with --pixels give --dpi")
         else:
             dpi = _PRINT_DPI if self.dpi is None else self.dpi
             if not 1 <= self.width * dpi / _MM_PER_INCH <= 1e6:
@@ -164,9 +165,9 @@ class Looks:
         Raises ConfigError for labels of several recordings, and for --every without a model.
         """
         if self.labels is not None and count > 1:
-            raise ConfigError("--labels are of one recording; give one")
+            raise ConfigError("--labels apply to one recording; give one")
         if self.every is not None and self.model is None:
-            raise ConfigError("--every says how often --model decides; name a model")
+            raise ConfigError("--every sets how often --model decides; name a model")
         return None if self.every is None else parse_time_us(self.every, "--every")
 
     def page_state(self) -> str:

@@ -25,15 +25,16 @@ COMMANDS: dict[str, Command] = {}  # by the names of their modules
 _OutputOption = Annotated[
     str | None,
     typer.Option(
-        "-o", "--out", help="What to write, in place of the last word; of several inputs, the "
-        "folder to write into.",
+        "-o", "--out", help="The output, instead of the last argument; for several inputs, the "
+                            "folder to write into.",
         show_default=False,
     ),
 ]  # fmt: skip
 _JobsOption = Annotated[
     int | None,
     typer.Option(
-        min=1, help="Of many, how many are worked on at a time; each takes memory of its own.",
+        min=1, help="For many inputs: how many are processed at a time; each needs its own "
+                    "memory.",
         show_default="one a processor",
     ),
 ]  # fmt: skip
@@ -130,7 +131,7 @@ class Command:
         read = words if output is not None else words[:-1]
         if self.alone and rest[self.alone] is not None:
             if len(words) + (output is not None) > 2:
-                raise ConfigError(f"--{self.alone}: name the output alone")
+                raise ConfigError(f"--{self.alone} takes no input; name only the output")
             return True
         if not read:
             if self.alone:
@@ -139,16 +140,16 @@ class Command:
         if len(read) > 1:
             if output is None:
                 raise ConfigError(
-                    f"{count_of(len(words), 'path')} without -o; name the folder for what is "
-                    f"written of them: {words[0]} ... -o FOLDER"
+                    f"{count_of(len(words), 'path')} without -o; name the folder for the outputs: "
+                    f"{words[0]} ... -o FOLDER"
                 )
             streams = [word for word in (*read, output) if _is_stream(word)]
             if streams:
-                raise ConfigError(f"{streams[0]}: is taken alone; the others are files")
+                raise ConfigError(f"{streams[0]}: cannot be mixed with files; give it alone")
             if _names_a_file(output):
                 raise ConfigError(
-                    f"{output}: is the name of a file; of several inputs, name a folder: "
-                    f"{output}{os.sep} is one"
+                    f"{output}: is a file name; for several inputs name a folder, such as "
+                    f"{output}{os.sep}"
                 )
             return False
         word, out = read[0], words[-1] if output is None else output
@@ -167,8 +168,8 @@ class Command:
         if is_tree(word, self.inputs):
             if a_file and not _has_images(Path(word)) and holds_any(word, self.inputs):
                 raise ConfigError(
-                    f"{word}: is a folder of {self.inputs.name}s; name a folder for what is "
-                    f"written of them, not {out}"
+                    f"{word}: is a folder of {self.inputs.name}s; name a folder for the outputs, "
+                    f"not {out}"
                 )
             return a_file
         return (of_file or a_file) and not is_pattern(word)
@@ -205,7 +206,7 @@ def _ending(options: Options, usual: str) -> tuple[str, Options]:
     to = options["to"]
     if to is None:
         if not usual:
-            raise ConfigError("say what the files become with --to: a format, such as --to aedat4")
+            raise ConfigError("name the output format with --to, such as --to aedat4")
         return usual, options
     if to.startswith("."):
         return to, options | {"to": None}

@@ -83,7 +83,7 @@ class ManyFiles:
         if older:
             verb = "is older than its input" if older == 1 else "are older than their inputs"
             _console.note(
-                f"{self._folder}: {count_of(older, 'file')} there {verb}; --force makes all anew"
+                f"{self._folder}: {count_of(older, 'existing file')} {verb}; --force replaces all"
             )
         return todo
 
@@ -147,7 +147,7 @@ class ManyFiles:
             ended = len(self._written) + len(self._wrong)
             of = len(self._plan.jobs) - len(self._there)
             failed = f", {len(self._wrong)} failed" if self._wrong else ""
-            self._bar(done / self._scale, f"{ended:,} of {of:,} files{failed}")
+            self._bar(done / self._scale, f"{ended:,} of {count_of(of, 'file')}{failed}")
 
     def _report(self) -> None:
         """Say what is to be known of files, of those with the same in one line; list failures."""
@@ -181,7 +181,7 @@ class ManyFiles:
 
     def _end(self) -> None:
         wrong = len(self._plan.failures) + len(self._wrong)
-        there = f", {len(self._there):,} there already (--force makes all anew)"
+        there = f", {len(self._there):,} skipped as they exist (--force replaces all)"
         said = f"{self._folder}: {count_of(len(self._written), 'file')} written"
         said += there * bool(self._there)
         if wrong:
@@ -193,7 +193,7 @@ class ManyFiles:
 def _check_folder(folder: Path) -> None:
     """Raise OutputError unless files can be put into a folder, or it can be made."""
     if os.path.lexists(folder) and not folder.is_dir():
-        raise OutputError(f"{folder}: is a file; name a folder for what is written of many")
+        raise OutputError(f"{folder}: is a file; name a folder for several outputs")
     if not folder.parent.is_dir():
         raise OutputError(f"{folder}: the folder {folder.parent} does not exist; make it first")
 
@@ -213,7 +213,7 @@ def _remove_left_over(jobs: list[Job]) -> None:
             with suppress(OSError):
                 if target in outs and time.time() - path.stat().st_mtime > _LEFT_OVER_S:
                     path.unlink()
-                    _console.note(f"{path}: removed; a run that was killed has left it unfinished")
+                    _console.note(f"{path}: removed; a killed run left it unfinished")
 
 
 def _unnamed(job: Job, text: str) -> str:

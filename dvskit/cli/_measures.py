@@ -12,7 +12,7 @@ import numpy as np
 
 from dvskit.cli import _console
 from dvskit.cli._judging import aligned
-from dvskit.errors import ConfigError
+from dvskit.errors import ConfigError, count_of
 
 if TYPE_CHECKING:
     from dvskit.render.plots import Measured
@@ -99,7 +99,7 @@ def _cells(result: Result) -> tuple[str, str]:
 
 def _time(found: OverTime, step: int) -> str:
     if found.bin_us is None:
-        return f"{step} step{'s' * (step > 1)}"
+        return f"{count_of(step, 'step')}"
     return f"{step * found.bin_us / 1000:,g} ms"
 
 
@@ -141,7 +141,7 @@ def corrupt_levels(texts: Sequence[str]) -> dict[str, tuple[float, ...]]:
             ) from None
         kinds = [name for name in CORRUPTIONS if name != "threshold"] if kind == "all" else [kind]
         if kind == "all" and named:
-            raise ConfigError("--corrupt all takes no levels, as each kind has others")
+            raise ConfigError("--corrupt all takes no levels; each kind has its own")
         for each in kinds:
             if each in found and kind != "all":
                 raise ConfigError(f"--corrupt {each}: is given twice")
@@ -180,9 +180,8 @@ def _operations_lines(found: Operations) -> Iterator[str]:
     """Yield what a network computes for a sample, layer by layer and in all, and how it counts."""
     from dvskit.training.operations import COUNTING_RULE, ENERGY_SOURCE
 
-    yield (
-        f"operations of a sample, in the mean of {found.samples:,}, over its {found.steps:,} steps"
-    )
+    steps = count_of(found.steps, "step")
+    yield f"operations of a sample (mean of {found.samples:,}), over {steps}"
     rows = [("layer", "inputs", "not 0", "synaptic", "dense", "")]
     for layer in found.layers:
         shares = [layer.inputs, layer.synaptic, layer.dense]
@@ -203,9 +202,9 @@ def _operations_lines(found: Operations) -> Iterator[str]:
         f"energy: {_joules(found.energy_j)} (dense {_joules(found.dense_energy_j)}); neuron "
         f"updates, if a MAC each, {_joules(found.update_energy_j)} more"
     )
-    yield f"{found.weights:,} weights; {found.bytes:,} bytes with all other numbers kept"
+    yield f"{found.weights:,} weights; {count_of(found.bytes, 'byte')} with all other numbers kept"
     if found.uncounted:
-        yield f"not counted, of another kind: {', '.join(found.uncounted)}"
+        yield f"not counted, unknown layers: {', '.join(found.uncounted)}"
     yield from textwrap.wrap(f"Counting: {COUNTING_RULE}", 96)
     yield from textwrap.wrap(f"Energy: {ENERGY_SOURCE}.", 96)
 

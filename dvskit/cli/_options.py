@@ -81,19 +81,21 @@ FormatOption = Annotated[
 SizeOption = Annotated[
     str | None,
     typer.Option(
-        help="The sensor's size, WIDTHxHEIGHT, where the file does not say (or is wrong).",
+        help="The sensor's size, WIDTHxHEIGHT, if the file lacks it or has a wrong one.",
         show_default="the file's",
     ),
 ]
 Salvage = Annotated[
     bool,
-    typer.Option("--salvage", help="Read damaged files: keep what is undamaged, report the rest."),
+    typer.Option(
+        "--salvage", help="Read damaged files: keep the undamaged parts, report the losses."
+    ),
 ]
 
 
 def after(verb: str, of: str) -> str:
     """Return what --help says of a time after the first event or frame."""
-    return f"{verb} so long after the first {of}: 1.5s, 200ms, 30us."
+    return f"{verb} this long after the first {of}, such as 1.5s, 200ms or 30us."
 
 
 CropOption = Annotated[
@@ -132,12 +134,12 @@ class Spikes:
     """What makes spikes of still images: the options --encoder and --seed."""
 
     encoder: str | None = option(
-        "What makes spikes of still images, such as poisson, latency or direct; else the one that "
-        "the model learned from.",
+        "The encoder of still images, such as poisson, latency or direct; by default the one "
+        "that the model was trained with.",
         metavar="NAME", shown=False,
     )  # fmt: skip
     seed: int | None = option(
-        "The seed of what --encoder draws; else that of the model's run.", min=0, shown=False
+        "The seed of --encoder; by default that of the model's run.", min=0, shown=False
     )
 
 
@@ -165,8 +167,7 @@ class Reading:
         """Raise ConfigError where an option was given that says how recordings are opened."""
         if self != Reading():
             raise ConfigError(
-                f"{path}: still images, for which --from, --size and --salvage mean nothing; "
-                "leave them out"
+                f"{path}: --from, --size and --salvage do not apply to still images; leave them out"
             )
 
 
@@ -285,7 +286,7 @@ def check_writable(out: Path, to: str | None) -> None:
     """Raise ConfigError unless events are written as `to`, else the suffix of `out`, says."""
     if to is None and not out.suffix and not is_standard(out):
         raise ConfigError(
-            f"{out}: has no suffix that tells a format; add one, or name it with --to"
+            f"{out}: has no suffix of a format; add one, or name the format with --to"
         )
     try:
         format_for_writing(out, to)

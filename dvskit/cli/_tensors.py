@@ -50,18 +50,18 @@ class TensorOptions:
     """What tensor is written in place of events: the options --bins, --bin and --as."""
 
     bins: int | None = option(
-        "Write a tensor of so many bins of time: event counts (bins, 2, height, width), OFF then "
+        "Write a tensor of this many time bins: event counts (bins, 2, height, width), OFF then "
         "ON, as .npy, .npz, .pt (for torch.load) or .safetensors.",
         shown=False,
     )
     bin_: str | None = option(
-        "How long each bin of the tensor is, such as 10ms; alone, as many as reach the end.",
+        "The length of a bin, such as 10ms; without --bins, as many bins as the recording needs.",
         "--bin", shown=False,
     )  # fmt: skip
     as_: str | None = option(
-        "What tensor: counts, binary, signed, voxel_grid, last_times, time_surface:tau=50ms, "
-        "decayed_counts:tau=50ms, averaged_time_surface:tau=50ms, tore, event_frames:count=5000 or "
-        "point_set:points=1024, with any of its parameters, such as counts:dtype=uint8.",
+        "The tensor: counts, binary, signed, voxel_grid, last_times, time_surface:tau=50ms, "
+        "decayed_counts:tau=50ms, averaged_time_surface:tau=50ms, tore, event_frames:count=5000 "
+        "or point_set:points=1024. Parameters follow, such as counts:dtype=uint8.",
         "--as", metavar="NAME[:KEY=VALUE,...]", shown="counts",
     )  # fmt: skip
 
@@ -74,7 +74,7 @@ class TensorOptions:
 
         if to is not None:
             raise ConfigError(
-                "--to names a format of events; how a tensor is written tells its suffix"
+                "--to names an event format; the suffix of the output sets how a tensor is written"
             )
         try:
             tensor_suffix(out)
@@ -88,7 +88,7 @@ class TensorOptions:
             if value is not None:
                 if key in parameters:
                     raise ConfigError(
-                        f"--as {self.as_} says {key} and so does an option; give it once"
+                        f"{key} is set by --as {self.as_} and by an option; give it once"
                     )
                 parameters[key] = value
         return TensorOutput(name, representation_from(name, **parameters))

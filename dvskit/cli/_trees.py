@@ -88,14 +88,16 @@ def find_jobs(words: Sequence[str], folder: Path, inputs: Inputs, ending: str) -
         given += _given(word, tree=alone and is_tree(word, inputs))
     root = _common([base for _, base in given])
     if alone and _real(Path(words[0])) == own.out:
-        raise ConfigError(f"{folder}: is what is read; name another folder, which may lie in it")
+        raise ConfigError(
+            f"{folder}: is the input folder; name another one, which may lie inside it"
+        )
     files: dict[Path, Path] = {}
     for path, _ in given:
         for file in own.below(path, plan, named=True):
             files.setdefault(_full(file), file)
     if not files and not plan.failures:
         raise FormatError(
-            f"{' '.join(words)}: holds no {inputs.name}s; files of {inputs.endings} are meant"
+            f"{' '.join(words)}: contains no {inputs.name}s, which are files of {inputs.endings}"
         )
     _place(files, root, folder, ending, plan)
     _check_apart(plan.jobs, files)
@@ -110,7 +112,7 @@ def _given(word: str, *, tree: bool) -> list[tuple[Path, Path]]:
     found = [Path(path) for path in sorted(glob.glob(word, recursive=True))]  # noqa: PTH207
     found = [path for path in found if not is_hidden(path.name)]
     if not found:
-        raise FormatError(f"{word}: no file has a name of this pattern")
+        raise FormatError(f"{word}: no file matches this pattern")
     base = Path(word).parent
     while glob.has_magic(str(base)):
         base = base.parent
@@ -156,7 +158,7 @@ class _Walk:
             elif self.inputs.is_folder(path):
                 yield path
             elif real in above:
-                plan.failures.append(Failure(path, "is a link to a folder that it lies in"))
+                plan.failures.append(Failure(path, "is a link to a folder that contains it"))
             else:
                 for name in _visible(path):
                     yield from self.below(path / name, plan, (*above, real))
@@ -202,7 +204,9 @@ def _place(files: dict[Path, Path], root: Path, folder: Path, ending: str, plan:
             continue
         for file, out in alike:
             other = next(path for path, _ in alike if path != file)
-            plan.failures.append(Failure(file, f"would become {out}, as {other} would; rename one"))
+            plan.failures.append(
+                Failure(file, f"has the same output as {other}, {out}; rename one")
+            )
 
 
 def _bytes_in(path: Path) -> int:
@@ -219,7 +223,7 @@ def _check_apart(jobs: list[Job], files: dict[Path, Path]) -> None:
     for job in jobs:
         if _real(job.out) in read:
             raise ConfigError(
-                f"{job.out}: is an input, and would be written over; name another folder"
+                f"{job.out}: is an input and would be overwritten; name another folder"
             )
 
 
@@ -230,4 +234,4 @@ def left_out(others: list[Path], inputs: Inputs) -> str:
         kind = path.suffix.lower() or "no ending"
         kinds[kind] = kinds.get(kind, 0) + 1
     said = ", ".join(f"{count} of {kind}" for kind, count in sorted(kinds.items()))
-    return f"passed over, for they are no {inputs.name}s: {count_of(len(others), 'file')} ({said})"
+    return f"skipped, not {inputs.name}s: {count_of(len(others), 'file')} ({said})"

@@ -34,8 +34,8 @@ class Pictures:
 
     fps: clips.FpsOfVideo = None
     offset: str | None = options.option(
-        "How much later the frames are than their stamps say, on the clock of the events, such as "
-        "3ms; where a video begins on it, such as 1.5s.",
+        "How much later than their time stamps the frames are, on the clock of the events, such "
+        "as 3ms. For a video: the time of its first frame, such as 1.5s.",
         shown="estimated, 20 ms either way at most",
     )
     light: clips.LightOption = clips.LightName.luma
@@ -52,8 +52,8 @@ def calibrate(
         default=options.REQUIRED,
     ),
     frames: Path | None = options.argument(
-        "What the sensor saw: a video, a folder of images, or a recording with frames; left out, "
-        "the recording's own frames."
+        "The frames: a video, a folder of images, or a recording with frames; by default the "
+        "recording's own."
     ),
     results: Results = Results(),
     reading: options.Reading = options.Reading(),

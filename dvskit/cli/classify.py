@@ -31,15 +31,15 @@ def classify(
     reading: Reading = Reading(),
     spikes: Spikes = Spikes(),
 ) -> None:
-    """Say which class recordings, videos and depth clips are, and how sure the model is.
+    """Classify recordings, videos, depth clips and images, and show the model's confidence.
 
-    A recording is looked at in windows of the model's length, each on its own; their mean decides.
-    Videos and depth clips are emulated first, as those that the model learned from.
-    Several recordings make a table, and an array of JSON where one makes an object.
-    An image is put in the middle of the model's input and encoded as spikes.
+    A recording is cut into windows of the model's length; the mean over the windows decides.
+    Videos and depth clips are emulated first, with the settings the model was trained with.
+    Several recordings give a table, or with --json an array in place of an object.
+    An image is centred in the model's input and encoded as spikes.
 
-    With --live there is a decision after each bin, from the window that ends with it; where the
-    model is not sure, or where nothing moves, the answer is "nothing".
+    With --live the model decides after each bin, on the window that ends with it. The answer is
+    "nothing" if the model is not sure or nothing moves.
     """
     reading.check()
     files = files or []
@@ -47,7 +47,7 @@ def classify(
     if living.live:
         if spikes != Spikes():
             raise ConfigError(
-                "--encoder and --seed are of still images; leave them out with --live"
+                "--encoder and --seed apply to still images only; leave them out with --live"
             )
         live_source(files, living.camera, reading)
         from dvskit.training import load_model
@@ -87,9 +87,7 @@ def _check_options(files: list[Path], reading: Reading, spikes: Spikes) -> None:
     if len(images) == len(files):
         reading.refuse_for_images(files[0])
     if not images and spikes != Spikes():
-        raise ConfigError(
-            "--encoder and --seed are of still images, and there are none; leave them out"
-        )
+        raise ConfigError("--encoder and --seed apply to still images only; leave them out")
 
 
 def _judge_all(judge: _Judge, recordings: list[Path], json: bool) -> None:
@@ -112,16 +110,17 @@ def _judge_all(judge: _Judge, recordings: list[Path], json: bool) -> None:
             table.print(file, found)
     if json:
         _console.print_json(judged)
-    _say_unlooked(f"{len(recordings):,} recordings", unlooked)
+    _say_unlooked(count_of(len(recordings), "recording"), unlooked)
     if failed:
-        raise FormatError(f"{failed:,} of {len(recordings):,} recordings are not judged: see above")
+        raise FormatError(
+            f"{failed} of {count_of(len(recordings), 'recording')} could not be "
+            "classified: see above"
+        )
 
 
 def _say_unlooked(what: str, count: int) -> None:
     if count:
-        _console.note(
-            f"{what}: not looked at: {count_of(count, 'event')} after the last whole window"
-        )
+        _console.note(f"{what}: not used: {count_of(count, 'event')} after the last whole window")
 
 
 def _say_unlike(file: Path, found: Classified) -> None:
@@ -223,7 +222,7 @@ def _print_one(found: Classified) -> None:
     shares, count = found.probabilities, len(found.windows)
     first = found.windows[0]
     length = _console.describe_us(first.stop_us - first.start_us)
-    mean = f", the mean of {count:,} windows of {length}" if count > 1 else ""
+    mean = f", the mean of {count_of(count, 'window')} of {length}" if count > 1 else ""
     print(f"{found.best} ({100 * shares[found.best]:.1f} %){mean}")
     for name in sorted(shares, key=lambda name: -shares[name])[1:4]:
         print(f"  or {name} ({100 * shares[name]:.1f} %)")

@@ -45,7 +45,9 @@ def cloud(
     kind = "a page" if suffix in _PAGE else "a still" if suffix in _STILL else "a video"
     looks.check(out, kind)
     if len(files) > 1 and suffix not in _PAGE:
-        raise ConfigError(f"{out}: shows one recording; several stand side by side on .html")
+        raise ConfigError(
+            f"{out}: a picture or a video shows one recording; .html shows several side by side"
+        )
     view = looks.cloud_view("" if suffix in _PAGE else looks.title or "")
     size_px = looks.size_px()
     turn = looks.turn(size_px)
@@ -79,7 +81,8 @@ def cloud(
     for file, recording, part in zip(files, opened, parts, strict=True):
         say_of(file, recording, part)
     if report.kept < report.total:
-        _console.note(f"{out}: shows {report.kept:,} of {report.total:,} events, evenly thinned")
+        total = count_of(report.total, "event")
+        _console.note(f"{out}: shows {report.kept:,} of {total}, evenly thinned")
     _console.say(f"{out}: {count_of(report.kept, 'event')}")
 
 
@@ -124,16 +127,16 @@ def _note_labels(report: PageReport, named: Path) -> None:
     left = report.labels_total - report.labels
     if left:
         _console.note(
-            f"{named}: {left:,} of {report.labels_total:,} labels are of other times than what is "
-            "shown and left out; label times are time stamps, as dvskit info tells them"
+            f"{named}: {left:,} of {count_of(report.labels_total, 'label')} lie outside the time "
+            "shown and are left out; label times are time stamps, as dvskit info shows them"
         )
 
 
 def _note_letters(missing: str, out: Path) -> None:
     if missing:
         _console.note(
-            f"{out}: no font here has {' '.join(missing)}: the title has boxes for them; install "
-            "a font that has (Noto Sans CJK, say), or write them in other letters"
+            f"{out}: no installed font has {' '.join(missing)}, so the title shows boxes; install "
+            "a font that has, such as Noto Sans CJK, or use other letters"
         )
 
 
@@ -164,7 +167,7 @@ def _turning(source: WithEvents, out: Path, view: CloudView, turn: Turn, force: 
 
     with _console.progress(out.name, None, "frames") as show:
         return render.turntable(
-            Watched(source, lambda count, _: show(0, f"{count:,.0f} events read")),
+            Watched(source, lambda count, _: show(0, f"{count_of(int(count), 'event')} read")),
             out,
             view=view, turn=turn, overwrite=force,
             on_frame=lambda done, total: show(done, f"of {total}"),

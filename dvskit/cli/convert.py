@@ -65,9 +65,9 @@ class Filtered(FilteredSource):
     def notes(self) -> Iterator[str]:
         """Yield a line for each filter, in order: how many events it dropped or added."""
         for text, each in zip(self._names, self.tally(), strict=False):
-            counts = f"{each.dropped:,} events left out"
+            counts = f"{count_of(each.dropped, 'event')} left out"
             if each.added or text.strip().lower().startswith("noise"):
-                counts = f"{each.added:,} events added"
+                counts = f"{count_of(each.added, 'event')} added"
             yield f"{text}: {counts}"
 
 
@@ -176,10 +176,11 @@ def _write_frames(file: Path, out: Path, formats: Formats, kept: Kept, how: _Way
         lambda folder: file_of_events(folder) != folder,
         ", ".join(sorted(readable_suffixes())),
     ),
-    "An event file or its folder, - for standard input, or udp://HOST:PORT; and the file to write, "
-    "whose suffix tells the format (- is standard output, in EVT3 unless --to names another). Many "
-    "need --to: a folder and the folder to write into, or several files, folders and patterns "
-    "such as 'rec/**/*.raw' with -o FOLDER. One recording and a folder, without --to: its frames.",
+    "An event file or its folder, - for standard input, or udp://HOST:PORT; and the file to "
+    "write, whose suffix sets the format (- is standard output, in EVT3 unless --to names "
+    "another). For many inputs, which need --to: a folder and the folder to write into, or "
+    "several files, folders and patterns such as 'rec/**/*.raw' with -o FOLDER. One "
+    "recording and a folder, without --to: its frames.",
     folder="frames",
     apart=_says_what_is_written,
 )
@@ -192,13 +193,13 @@ def convert(
     salvage: options.Salvage = False,
     force: options.Force = False,
 ) -> None:
-    """Write an event file, or events as they arrive, in another format, a part of it, or a tensor.
+    """Convert an event file, or events as they arrive, to another format, a part, or a tensor.
 
-    With --bins, --bin or --as a tensor is written, without them events: also as .npy and .npz.
+    --bins, --bin and --as write a tensor. Without them events are written, also as .npy and .npz.
 
-    Of many, the tree of folders is kept. A file that is there already is passed over, whatever
-    options made it; --force makes all anew. Failures are listed at the end. After Ctrl-C only whole
-    files are there, and the same command goes on.
+    For many inputs the tree of folders is kept. Existing outputs are skipped, whatever options made
+    them; --force replaces them. Failures are listed at the end. Ctrl-C leaves complete files only,
+    and the same command goes on.
     """
     if kept.frames:
         _write_frames(file, out, formats, kept, _Ways(salvage, force))
@@ -229,7 +230,7 @@ def convert(
     source = fitted or source
     if tensor is not None:
         if recording.live:
-            raise ConfigError(f"{file}: a tensor needs a file; write one first")
+            raise ConfigError(f"{file}: a tensor cannot be made of live events; write a file first")
         begin = part.start_us if stays_in_time(chosen) else None
         said = tensor.write(source, begin, out, force=force)
         left = [] if chosen is None else list(chosen.notes())
@@ -328,5 +329,5 @@ def _notes(out: Path, notes: list[str], recording: Recording, damage: Damage) ->
 def _report(recording: Recording, damage: Damage, sink: FileSink, left: list[str]) -> None:
     _notes(sink.path, [*left, *recording.assumptions, *sink.notes], recording, damage)
     if not sink.count:
-        _console.note(f"{sink.path}: holds no events; there are none in what was asked for")
+        _console.note(f"{sink.path}: holds no events; the part asked for has none")
     _console.say(f"{sink.path}: {count_of(sink.count, 'event')} on {sink.size}, {sink.format}")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dvskit.cli._options import option
-from dvskit.errors import ConfigError, ModelError, OutputError
+from dvskit.errors import ConfigError, ModelError, OutputError, count_of
 
 if TYPE_CHECKING:
     from dvskit.events import Events
@@ -27,7 +27,7 @@ def demo(
     ),
     gesture: str = option("What the drawn person does.", default="right_hand_wave"),
 ) -> None:
-    """Draw a clip, emulate its events, write, bin, classify, picture and decide on them live."""
+    """Show the whole path: draw a clip, emulate, write, bin, classify and draw its events."""
     if str(out) == "-":
         raise ConfigError("-: a demo is a folder of files, not standard output; name a folder")
     begun = time.perf_counter()
@@ -41,11 +41,12 @@ def demo(
     frames = list(scene)
     shown = ((t_us, (frame >> 8).astype("uint8")) for t_us, frame in frames)  # of 16 bits
     write_video(shown, folder / "person.mp4", fps=scene.fps)
-    print(f"1. Drew {len(frames)} frames of a person ({gesture}): {folder / 'person.mp4'}")
+    count = count_of(len(frames), "frame")
+    print(f"1. Drew {count} of a person ({gesture}): {folder / 'person.mp4'}")
     save_events(emulate(frames), folder / "person.raw")
     events = load_events(folder / "person.raw")
     print(
-        f"2. Emulated an event camera: {len(events):,} events on {events.size} in "
+        f"2. Emulated an event camera: {count_of(len(events), 'event')} on {events.size} in "
         f"{events.duration_us / 1e6:.2f} s, {events.p.mean():.0%} ON: {folder / 'person.raw'}"
     )
     _bin(events)
@@ -88,7 +89,7 @@ def _bin(events: Events) -> None:
     shape = " x ".join(str(n) for n in tensor.shape)
     print(
         f"3. Binned them to a tensor of {shape} (time, polarity, height, width): "
-        f"{int(tensor.sum()):,} events in it, none lost"
+        f"{count_of(int(tensor.sum()), 'event')} in it, none lost"
     )
 
 

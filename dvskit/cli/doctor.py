@@ -18,7 +18,7 @@ import typer
 from dvskit import __version__
 from dvskit.cli import _console
 from dvskit.cli._options import Json, option
-from dvskit.errors import DvskitError
+from dvskit.errors import DvskitError, count_of
 from dvskit.events import Events
 from dvskit.formats import Format, formats, open_events, open_sink
 from dvskit.streams import Triggers
@@ -116,7 +116,8 @@ def _cache() -> str:
 
     cache = Cache()
     count, size = cache.usage()
-    return f"{count:,} samples, {size / 1e9:.2f} GB in {cache.folder} (DVSKIT_CACHE changes it)"
+    samples = count_of(count, "sample")
+    return f"{samples}, {size / 1e9:.2f} GB in {cache.folder} (DVSKIT_CACHE changes it)"
 
 
 def _networks() -> str:

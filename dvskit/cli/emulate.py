@@ -67,18 +67,17 @@ class Sensor:
         shown="the preset's",
     )
     set_: list[str] | None = options.option(
-        "Another parameter of the sensor, such as shot_hz=5; as often as you like. The names: "
-        f"{_NAMES}.",
+        f"Set another parameter, such as shot_hz=5; may be repeated. Parameters: {_NAMES}.",
         "--set", metavar="NAME=VALUE",
     )  # fmt: skip
     seed: int = options.option(
-        "Fixes all randomness: the same seed, the same events. Of many, each file draws its own "
-        "from it and its content.",
+        "The seed of all random numbers. For many inputs, the seed of each file follows from it "
+        "and from the file's content.",
         default=0,
     )
     size: str | None = options.option(
-        "Scale the video to a sensor of WIDTHxHEIGHT, which it covers: what is beyond at two sides "
-        "is cut off. native keeps the video's size.",
+        "Scale the video to cover a sensor of WIDTHxHEIGHT, and cut off what lies beyond two of "
+        "its sides. native keeps the video's size.",
         metavar="SIZE", shown="the preset's, else native",
     )  # fmt: skip
 
@@ -99,12 +98,14 @@ class Frames:
     fps: clips.FpsOfVideo = None
     light: clips.LightOption = clips.LightName.luma
     upsample: bool = options.option(
-        "Add frames, so that nothing moves by more than a pixel between two.",
+        "Add frames, so that nothing moves by more than a pixel from frame to frame.",
         "--upsample", default=False,
     )  # fmt: skip
     time: clips.ClockOption = clips.ClockName.first
     salvage: bool = options.option(
-        "Go on where a video is damaged; say what was left out.", "--salvage", default=False
+        "Read damaged videos: keep the undamaged frames, report the losses.",
+        "--salvage",
+        default=False,
     )
 
     def part(self, sensor: Sensor) -> ClipPart:
@@ -124,8 +125,8 @@ class Frames:
             return clips.ClipOptions(self.fps, self.light, self.time, self.salvage).open(video)
         if dataclasses.replace(self, crop=None) != Frames():
             raise ConfigError(
-                "--fps, --light, --time, --salvage, --upsample, --start and --stop are not for a "
-                "camera"
+                "--fps, --light, --time, --salvage, --upsample, --start and --stop do not apply "
+                "to a camera"
             )
         from dvskit.video import CameraFrames
 
@@ -143,10 +144,10 @@ class Written:
 @Command(
     Inputs("video", _is_video, _is_clip, ", ".join(sorted(CLIP_SUFFIXES))),
     "A video file, a folder of images, a recording with frames, or - for a video on standard input "
-    "(left out with --camera); and the event file to write, whose suffix tells the format (- is "
-    "standard output, in EVT3 unless --to names another). Many: a folder of videos and the folder "
-    "to write into, or several files, folders and patterns such as 'videos/**/*.mp4' with -o "
-    "FOLDER.",
+    "(left out with --camera); and the event file to write, whose suffix sets the format (- is "
+    "standard output, in EVT3 unless --to names another). For many inputs: a folder of videos and "
+    "the folder to write into, or several files, folders and patterns such as 'videos/**/*.mp4' "
+    "with -o FOLDER.",
     ending=".raw",
     alone="camera",
     own=_own_seed,
@@ -161,11 +162,11 @@ def emulate(
     frames: Frames = Frames(),
     written: Written = Written(),
 ) -> None:
-    """Turn a video, or what a camera sees, into events. Ctrl-C keeps what is done.
+    """Turn a video, or the view of a webcam, into events. Ctrl-C keeps the events so far.
 
-    Of many, the tree of folders is kept. A file that is there already is passed over, whatever
-    options made it; --force makes all anew. Failures are listed at the end. After Ctrl-C only whole
-    files are there, and the same command goes on.
+    For many inputs the tree of folders is kept. Existing outputs are skipped, whatever options made
+    them; --force replaces them. Failures are listed at the end. Ctrl-C leaves complete files only,
+    and the same command goes on.
     """
     video, out = _named(video, out, camera)
     # What is wrong with the output is told before the kernels are loaded.
@@ -186,7 +187,7 @@ def _named(video: Path | None, out: Path | None, camera: int | None) -> tuple[Pa
     """Return the video, None for a camera, and the output. Raises ConfigError."""
     if camera is not None:
         if video is not None and out is not None:
-            raise ConfigError(f"{video}: name the output alone with --camera")
+            raise ConfigError("--camera takes no input; name only the output")
         video, out = None, video
     elif video is None:
         raise ConfigError("name a video and the event file to write; or --camera 0 and the file")
@@ -219,7 +220,7 @@ class _Work:
         ):
             for block in source:
                 sink.write(block)
-                show(self._done(source), f"{sink.count:,} events")
+                show(self._done(source), count_of(sink.count, "event"))
                 if stop.asked:
                     source.stop()
         for text in sink.notes:
@@ -285,5 +286,5 @@ def _params(preset: str, threshold: float | None, settings: list[str]) -> Emulat
             kind = type(known[name])
             values[name] = kind(number) if kind in (int, str) else float(number)
         except ValueError:
-            raise ConfigError(f"--set {text}: {number!r} is no number for {name}") from None
+            raise ConfigError(f"--set {text}: {number!r} is not a number") from None
     return dataclasses.replace(EmulatorParams.preset(preset), **values)  # type: ignore[arg-type]

@@ -39,7 +39,7 @@ class Wanted:
         "Draw the confusion matrix too: .png, .svg or .pdf.", metavar="FILE", shown=False
     )
     over_time: bool = option(
-        "Say how often it is right after each step of time, and when it knows.",
+        "Report the accuracy after each time step, and when it settles.",
         "--over-time", default=False,
     )  # fmt: skip
     operations: bool = option(
@@ -47,12 +47,12 @@ class Wanted:
         "--operations", default=False,
     )  # fmt: skip
     corrupt: list[str] | None = option(
-        "Judge it by corrupted recordings too: noise, drop, dead-pixels, hot-pixels, time-scale, "
-        "time-jitter, place-jitter, all of these, or threshold (of videos). Levels of your own "
-        "follow its name: noise=0,1,5. Several are judged one by one.",
+        "Judge corrupted recordings too: noise, drop, dead-pixels, hot-pixels, time-scale, "
+        "time-jitter, place-jitter, all of these (all), or threshold (videos only). Levels "
+        "follow the name: noise=0,1,5. May be repeated.",
         metavar="KIND[=LEVELS]", shown="none",
     )  # fmt: skip
-    corrupt_seed: int = option("The seed of what --corrupt draws.", default=0, min=0)
+    corrupt_seed: int = option("The seed of --corrupt.", default=0, min=0)
     plot: Path | None = option(
         "Draw what --over-time and --corrupt measure: .png, .svg or .pdf.",
         metavar="FILE", shown=False,
@@ -64,15 +64,13 @@ class Wanted:
         """Look at what can be wrong with the pictures before anything is judged."""
         if self.plot is not None and not (self.over_time or self.corrupt):
             raise ConfigError(
-                "--plot draws what --over-time and --corrupt measure; ask for one too"
+                "--plot draws what --over-time and --corrupt measure; add one of them"
             )
         for out in (self.matrix, self.plot):
             if out is not None:
                 check_picture(out, self.force)
         if self.matrix is not None and self.matrix == self.plot:
-            raise ConfigError(
-                f"{self.matrix}: named by --matrix and by --plot; give each a file of its own"
-            )
+            raise ConfigError(f"{self.matrix}: is named by --matrix and by --plot; give two files")
 
     def draw(self, result: Result, panels: list[Measured]) -> None:
         """Draw what is asked for."""

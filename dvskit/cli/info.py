@@ -32,8 +32,8 @@ def info(
     if clip is not None:
         if reading.size is not None:
             raise ConfigError(
-                f"{file}: --size is of event files, and this is a video of {clip.size}; dvskit "
-                "emulate --size scales it"
+                f"{file}: --size applies to event files, and this is a video of {clip.size}; "
+                "dvskit emulate --size scales it"
             )
         facts = describe_clip(file, clip)
         lines = _clip_lines(facts)
@@ -70,7 +70,7 @@ def _clip_lines(facts: dict[str, Any]) -> list[str]:
     rate = facts["frames_per_second"]
     lines = [
         f"{facts['file']}: {facts['format']}"
-        + (f", {facts['bytes']:,} bytes" if facts["bytes"] is not None else ""),
+        + (f", {count_of(facts['bytes'], 'byte')}" if facts["bytes"] is not None else ""),
         f"  size      {facts['width']}x{facts['height']}",
         f"  frames    {facts['frames']:,}" + (f" ({rate:.6g} a second)" if rate else ""),
     ]
@@ -178,7 +178,7 @@ def _lines(facts: dict[str, Any]) -> list[str]:
     rate = facts["events_per_second"]
     lines = [
         f"{facts['file']}: {facts['format']}"
-        + (f", {facts['bytes']:,} bytes" if facts["bytes"] is not None else ""),
+        + (f", {count_of(facts['bytes'], 'byte')}" if facts["bytes"] is not None else ""),
         f"  sensor    {facts['width']}x{facts['height']} ({_ORIGINS[facts['size_from']]})",
         f"  events    {facts['events']:,} ({facts['on']:,} ON, {facts['off']:,} OFF)"
         + (f", {rate:,} a second" if rate else ""),

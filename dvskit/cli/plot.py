@@ -42,7 +42,7 @@ class PlotLooks:
 
     dark: options.DarkOption = False
     width: float = options.option(
-        "Width in mm: 88 is a column, 180 a page; 60 is about the least.", default=88.0
+        "Width in mm: 88 for a column, 180 for a page; labels need about 60.", default=88.0
     )
     force: options.Force = False
 
@@ -96,7 +96,7 @@ def confusion(
     inputs: JudgedInputs = JudgedInputs(),
     looks: PlotLooks = PlotLooks(),
 ) -> None:
-    """Which classes a model takes for which: samples that it was not trained on."""
+    """The confusion matrix of a model, on samples that it was not trained on."""
     style = looks.begin(out)
     from dvskit.render import plots
 
@@ -120,7 +120,7 @@ def curves(
 
 
 LayerOption = Annotated[
-    str | None, typer.Option(help="A layer of the model; else its last spiking one.")
+    str | None, typer.Option(help="A layer of the model; by default its last spiking one.")
 ]
 
 
@@ -173,7 +173,9 @@ def membrane(
     out: Out,
     model: ModelOption,
     layer: LayerOption = None,
-    neuron: int | None = options.option("Its number in the layer; else one with much to show."),
+    neuron: int | None = options.option(
+        "The neuron's number in the layer; by default one with many spikes."
+    ),
     looks: PlotLooks = PlotLooks(),
 ) -> None:
     """A neuron's potential and spikes, below the events that reach it."""
@@ -202,7 +204,7 @@ def _observe(source: WithEvents, model: str, layer: str | None) -> Observed:
 def weights(
     model: ModelArgument,
     out: Out,
-    layer: str | None = options.option("A layer with weights; else the first."),
+    layer: str | None = options.option("A layer with weights; by default the first."),
     looks: PlotLooks = PlotLooks(),
 ) -> None:
     """The weights of a layer of a model."""

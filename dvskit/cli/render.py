@@ -41,15 +41,15 @@ class Drawn:
     """What frames show, and how they are drawn and coded: the options --style to --crf."""
 
     style: StyleName = option(
-        "What a frame shows: decay or linear, events that fade; polarity, the latest; count, how "
-        "many; surface, how long ago.",
+        "What a frame shows: decay or linear, fading events; polarity, that of the latest event; "
+        "count, the number of events; surface, the time since the latest event.",
         default=StyleName.decay, metavar="STYLE",
     )  # fmt: skip
     fps: float | None = option("Frames a second of the video.", shown="60, GIF 25")
     slow: float = option("Slow motion: 1000 shows a millisecond in a second.", default=1.0)
     window: str | None = option(
-        "How long events are seen, such as 20ms; for decay and surface the time in which they fade "
-        "to 37 %.",
+        "How long events stay visible, such as 20ms; for decay and surface the time in which "
+        "they fade to 37 %.",
         shown="some frames",
     )
     span: Span = field(default_factory=Span)
@@ -114,8 +114,8 @@ def render(
             show(count, _console.describe_us(t_us))
             if count == _LONG_FRAMES:
                 _console.say(
-                    f"{out}: {count:,} frames took {monotonic() - begun:.0f} s, and more are to "
-                    "come; --slow 0.1 shows ten times as much in as many, --start and --stop a part"
+                    f"{out}: {count_of(count, 'frame')} took {monotonic() - begun:.0f} s, and "
+                    "there are more; --slow 0.1 needs a tenth, --start and --stop render a part"
                 )
 
         report = pictures.video(
@@ -132,8 +132,8 @@ def render(
     _console.say(f"{out}: {frames} of {report.size}, {events}")
     if report.frames < _SHORT_S * shown_fps:
         slower = _slower(slow, report.frames / shown_fps)
-        _console.note(f"{out}: is shown in {report.frames / shown_fps:.2g} s; --slow {slower:g} "
-                      "shows it in some seconds")  # fmt: skip
+        _console.note(f"{out}: lasts {report.frames / shown_fps:.2g} s; --slow {slower:g} makes "
+                      "it a few seconds long")  # fmt: skip
 
 
 class _Part:
@@ -161,5 +161,5 @@ def _style(name: StyleName, window_us: int | None) -> Style:
     from dvskit.render import styles
 
     if window_us is not None and window_us < 1:
-        raise ConfigError(f"a window of {window_us} us shows nothing; 1us is the least")
+        raise ConfigError(f"--window is {window_us} us; the least is 1us")
     return styles[name.value](window_us)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from dvskit.cli import _console
 from dvskit.cli._judging import fits_noted, score_lines
 from dvskit.cli._options import REQUIRED, argument, model_names, option
-from dvskit.errors import ConfigError
+from dvskit.errors import ConfigError, count_of
 
 if TYPE_CHECKING:
     from dvskit.training import Config, Progress, SweepRun
@@ -182,8 +182,8 @@ def _follow(bars: _console.Bars, name: str) -> Callable[[Progress], None]:
 def _say_finished(folder: Path, epochs: int, *, anew: bool) -> None:
     if anew:
         _console.note(
-            f"{folder}: was finished before ({epochs} epochs); another output trains anew "
-            "(-o FOLDER)"
+            f"{folder}: was finished before ({count_of(epochs, 'epoch')}); another output trains "
+            "anew (-o FOLDER)"
         )
     model = shlex.quote(str(folder))
     _console.say(f"{folder}: try it: dvskit classify FILE --model {model}")

@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
 def view(
     files: list[Path] | None = argument(
-        "Event files, videos or folders of images, shown side by side; without any the page is "
-        "empty, and files can be dropped on it. With --model also one of udp://HOST:PORT and -, as "
-        "its events come."
+        "Event files, videos or folders of images, shown side by side. Without any the page is "
+        "empty; files can be dropped on it. With --model one of udp://HOST:PORT and - is shown "
+        "live."
     ),
     model: str | None = option(
-        "A model folder, or a shipped model's name: beside each cloud stands what it is taken for, "
-        "and how sure that is.",
+        "A model folder, or a shipped model's name: its decision and confidence are shown beside "
+        "each cloud.",
         shown=False, autocompletion=model_names,
     ),
     camera: int | None = option(
@@ -67,11 +67,11 @@ def viewed_from(
     live = None if model is None else _live(model)
     once = [file for file in files if is_read_once(file)]
     if live is None and camera is not None:
-        raise ConfigError("--camera: is seen with decisions on it; name a --model too")
+        raise ConfigError("--camera needs --model, whose decisions are shown")
     if live is None and once:
         raise ConfigError(
-            f"{once[0]}: is read once only; write it to a file first, or name a --model to decide "
-            "on it as it comes"
+            f"{once[0]}: can be read only once; write it to a file first, or name a --model to "
+            "classify it live"
         )
     if live is not None and (camera is not None or once):
         return [_arriving(files, camera, live, reading)]

@@ -17,7 +17,7 @@ from dvskit.datasets.lists import read_list
 from dvskit.datasets.samples import Sample
 from dvskit.datasets.tree import PERSON_LETTER, PERSON_WORD, empty_folders, rows_of, visible, walk
 from dvskit.emulator import EmulatorParams
-from dvskit.errors import ConfigError, FormatError, MissingFileError, one_line
+from dvskit.errors import ConfigError, FormatError, MissingFileError, count_of, one_line
 from dvskit.formats.found import TEXTS, readable_suffixes
 from dvskit.formats.labels import LABELS_ENDING, find_labelled
 from dvskit.video import Light
@@ -178,7 +178,9 @@ def _of_counts(rows: Sequence[Sample]) -> list[str]:
     small = sorted(label for label, count in counts.items() if count == 1)
     if not small:
         return []
-    others = f" and {len(small) - 1:,} more classes" if len(small) > 1 else ""
+    others = (
+        f" and {count_of(len(small) - 1, 'more class', 'more classes')}" if len(small) > 1 else ""
+    )
     return [f"class {small[0]}{others}: one sample, so that it is in one part of a split alone"]
 
 
@@ -240,7 +242,7 @@ def group_names(
     groups = sorted(set(found), key=lambda name: (len(name), name))
     shown = ", ".join(groups[:3]) + (f", ... {groups[-1]}" if len(groups) > 3 else "")
     return found, [
-        f"{len(groups):,} group{'s' * (len(groups) > 1)} by the files' names ({shown}), taken for "
+        f"{count_of(len(groups), 'group')} by the files' names ({shown}), taken for "
         "people; group=None takes none, group=r'...' others"
     ]
 

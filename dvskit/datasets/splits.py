@@ -14,7 +14,7 @@ import numpy as np
 from dvskit._arguments import check_arguments
 from dvskit.datasets.dealing import check_leaks, dealt, place_of, units_of
 from dvskit.datasets.samples import Sample, Samples, Stills, class_names
-from dvskit.errors import ConfigError
+from dvskit.errors import ConfigError, count_of
 
 _DRAWS = 100  # of groups, until each class is among those to train on
 
@@ -78,8 +78,9 @@ def split_by_group(
     if len(units) < wanted:
         names = ", ".join(sorted({str(row.group) for row in samples.rows}))
         raise ConfigError(
-            f"{len(units)} groups that can be parted ({names}) for {wanted} parts; give one of the "
-            "shares as 0, or take leave_one_group_out or split_by_share"
+            f"{count_of(len(units), 'group')} that can be parted ({names}) for "
+            f"{count_of(wanted, 'part')}; give one of the shares as 0, or take leave_one_group_out "
+            "or split_by_share"
         )
     rng = np.random.default_rng(seed)
     for _ in range(_DRAWS):
@@ -196,7 +197,7 @@ def _check_groups(samples: Samples | Stills) -> None:
     if unknown:
         raise ConfigError(
             f"{unknown[0].where}: its group is not known, as of {len(unknown):,} of "
-            f"{len(samples):,} samples; open them with a rule, such as "
+            f"{count_of(len(samples), 'sample')}; open them with a rule, such as "
             "open_samples(..., group=r'_s(\\d+)'), or with a column of groups"
         )
 
@@ -209,8 +210,8 @@ def _check_parts(samples: Samples | Stills, split: Split, validation: float, tes
     ):
         if share and not part:
             raise ConfigError(
-                f"{name} = {share} of {len(samples):,} samples is none; give more samples or a "
-                "larger share"
+                f"{name} = {share} of {count_of(len(samples), 'sample')} is none; give more "
+                "samples or a larger share"
             )
     missing = {row.label for row in samples.rows} - {row.label for row in split.train}
     if missing:

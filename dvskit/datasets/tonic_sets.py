@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from dvskit._arguments import check_arguments
 from dvskit.datasets.samples import Part, Sample, Samples
-from dvskit.errors import ConfigError, DvskitError, GeometryError
+from dvskit.errors import ConfigError, DvskitError, GeometryError, count_of
 from dvskit.events import Events, Filter, Size, as_size
 from dvskit.filters import chain
 from dvskit.formats.content import digest_of
@@ -45,7 +45,8 @@ class TonicSamples(Samples):
         self._dataset, self._size = _checked(dataset), _sensor(dataset, size)
         targets = _targets(dataset) if labels is None else list(labels)
         if len(targets) != len(dataset):
-            raise ConfigError(f"{len(targets):,} labels for {len(dataset):,} samples")
+            have = count_of(len(targets), "label")
+            raise ConfigError(f"{have} for {count_of(len(dataset), 'sample')}")
         users = list(getattr(dataset, "users", []))
         groups = [str(user) for user in users] if len(users) == len(targets) else None
         name = type(dataset).__name__

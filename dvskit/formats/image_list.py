@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit.errors import VideoError
+from dvskit.errors import VideoError, count_of
 from dvskit.formats.side_text import SideText, scaled
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".exr", ".hdr")
@@ -151,12 +151,13 @@ def _listed_above(folder: Path, own: list[Path]) -> TimedImages:
                 count = sum(1 for _ in SideText(file, error=VideoError))
                 if count == len(own):
                     return _counted(file, kind, own, [f"times are those of {file}"])
-                passed.append(f"{file} has {count} times for {len(own)} images")
+                images = count_of(len(own), "image")
+                passed.append(f"{file} has {count_of(count, 'time')} for {images}")
     texts = sorted(file.name for file in folder.iterdir() if file.suffix in (".txt", ".csv"))
     passed += [f"{', '.join(texts[:3])} beside them is none"] if texts else []
     found = f" ({'; '.join(passed)})" if passed else ""
     raise VideoError(
-        f"{folder}: {len(own)} images and no time-stamp file ("
+        f"{folder}: {count_of(len(own), 'image')} and no time-stamp file ("
         f"{', '.join(kind.name for kind in KINDS)}) there or above{found}; "
         "write images.txt (a line of seconds and name each) or pass fps (--fps)"
     )
@@ -175,7 +176,7 @@ def _unnamed(file: Path, listed: Timed) -> list[str]:
         for folder in {image.parent for image in names}
         for image in images_in(folder)
     )
-    return [f"{left:,} images that {file.name} does not name are left out"] if left else []
+    return [f"left out: {count_of(left, 'image')} that {file.name} does not name"] if left else []
 
 
 def read_names(
@@ -234,7 +235,8 @@ def _counted(file: Path, kind: ListKind, images: list[Path], notes: list[str]) -
     entries = text.in_order(found)
     if len(entries) != len(images):
         raise VideoError(
-            f"{file}: has {len(entries)} times for {len(images)} images; one each is meant"
+            f"{file}: has {count_of(len(entries), 'time')} for {count_of(len(images), 'image')}; "
+            "one for each image is meant"
         )
     return TimedImages(entries, notes + told)
 

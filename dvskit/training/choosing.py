@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from dvskit.datasets import FileSamples
-from dvskit.errors import ConfigError, one_line
+from dvskit.errors import ConfigError, count_of, one_line
 from dvskit.filters import Vary
 from dvskit.networks import Layered
 from dvskit.networks.network import Network
@@ -79,7 +79,8 @@ def choose(look: Look, config: Config, start: Model | None = None) -> Chosen:
     )
     train = len(parts_of(_opened(look, entry), entry, config.seed).train)
     steps = min(max(300, math.ceil(60 * train / BATCH)), 3000)
-    noted("steps", f"at most {steps:,} of {BATCH} samples each", f"{train:,} samples to train on")
+    seen = f"{count_of(train, 'sample')} to train on"
+    noted("steps", f"at most {steps:,} of {BATCH} samples each", seen)
     loop = LoopConfig(learning_rate=3e-3, weight_decay=2e-2, keep=keep, precision="float32")
     whole = replace(
         config,
@@ -206,7 +207,7 @@ def _splits(look: Look) -> Iterator[tuple[dict[str, object], str, str]]:
         if people:
             reason += "; all are of one person, so that the accuracy says nothing about others"
         yield {"by": "share", "group": "none", "validation": many, "test": 0.2}, "by class", reason
-    reason = f"{least} samples of a class are too few to hold some out"
+    reason = f"a class has only {count_of(least, 'sample')}, too few to hold some out"
     yield {"by": "share", "group": "none", "validation": 0.0, "test": 0.0}, "none", reason
 
 

@@ -14,7 +14,7 @@ from dvskit.datasets import FileSamples, Sample, Samples, SplitSamples, Stills
 from dvskit.datasets.kinds import Reading
 from dvskit.datasets.opening import open_files
 from dvskit.emulator.params import as_params
-from dvskit.errors import ConfigError, FormatError
+from dvskit.errors import ConfigError, FormatError, count_of
 from dvskit.events import Size
 from dvskit.scenes import PERSON_GESTURES
 from dvskit.training.config import Config, DataConfig
@@ -127,7 +127,7 @@ def _split(samples: _Set, entry: DataConfig, seed: int) -> SplitSamples[_Set]:
     kept = [k for k, row in enumerate(samples.rows) if row.part != "test"]
     if entry.skip and entry.skip >= len(kept):
         raise ConfigError(
-            f"data.{entry.title}.skip = {entry.skip} of {len(kept):,} samples; fewer are meant"
+            f"data.{entry.title}.skip = {entry.skip} of {count_of(len(kept), 'sample')}; give fewer"
         )
     left_out = set(kept[: entry.skip])
     left_out |= {k for k, row in enumerate(samples.rows) if row.name in entry.without}

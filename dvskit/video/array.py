@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dvskit._arguments import check_arguments
-from dvskit.errors import ConfigError, ShapeError, UnitWarning, VideoError, warn
+from dvskit.errors import ConfigError, ShapeError, UnitWarning, VideoError, count_of, warn
 from dvskit.events import Events, ReadableSource, Size, as_size
 from dvskit.video.pictures import (
     ScaleCheck,
@@ -58,7 +58,7 @@ class ArrayFrames(FrameSource):
             else checked_times(t_us)
         )
         if len(self._times) != count:
-            raise VideoError(f"{len(self._times)} times for {count} frames")
+            raise VideoError(f"{count_of(len(self._times), 'time')} for {count_of(count, 'frame')}")
         self.frame_count = count
         height, width = self._picture(0).shape if count else self._frames.shape[1:3]
         self.size = as_size((width, height))
@@ -208,4 +208,4 @@ def _paired(times: list[int], pictures: Iterable[Any]) -> Iterator[tuple[int, An
             raise VideoError(f"{len(times)} times for more frames; give one of each")
         yield times[number], picture
     if number + 1 < len(times):
-        raise VideoError(f"{len(times)} times for {number + 1} frames")
+        raise VideoError(f"{count_of(len(times), 'time')} for {count_of(number + 1, 'frame')}")

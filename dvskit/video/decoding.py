@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import av
 
-from dvskit.errors import VideoError
+from dvskit.errors import VideoError, count_of
 from dvskit.video.container import OpenVideo, reason
 from dvskit.video.source import FrameLosses
 
@@ -230,7 +230,7 @@ class Decoding:
         unseen = self._video.packets_seen - self._shown - self._losses.frames - self.leading
         missing = self._video.missing_at_the_end()
         if missing is not None:
-            self._losses.lose(f"{missing}: {self._shown} frames are there")
+            self._losses.lose(f"{missing}: {count_of(self._shown, 'frame')} decoded")
         elif unseen > 0 and (self._shows_each_packet() or not self._exact):
             self._losses.lose(
                 f"{unseen} of {self._video.packets_seen} frames were not shown by the decoder",

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from numpy.typing import NDArray
 
-from dvskit.errors import VideoError, check_known
+from dvskit.errors import VideoError, check_known, count_of
 from dvskit.events import Size, as_size
 from dvskit.video.container import UNTIMED, open_video
 from dvskit.video.decoding import Decoding, Shown
@@ -85,7 +85,7 @@ class VideoFrames(FileFrames):
         self._coded = Size(first.frame.width, first.frame.height)
         self.size = as_size(self._turn.size(self._coded))
         return [text for text in (turned, *_notes(first.frame, stream, self._light)) if text] + (
-            [f"{decoding.leading} frames ahead of its first key frame cannot be shown"]
+            [f"not shown: {count_of(decoding.leading, 'frame')} before its first key frame"]
             if decoding.leading
             else []
         )

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from dvskit.emulator.calibration import rest_kernels as k
 from dvskit.emulator.calibration.row_kernels import PixelEvents, Shown
-from dvskit.errors import EventsError, ShapeError, VideoError
+from dvskit.errors import EventsError, ShapeError, VideoError, count_of
 from dvskit.events import Events, Size, Source
 from dvskit.streams import Frame
 
@@ -99,7 +99,7 @@ def observe(recording: Source) -> Observed:
     events = Events.concatenate(blocks, recording.size)
     if len(events) < 2 or events.duration_us == 0:
         raise EventsError(
-            f"the recording has {len(events)} events in {events.duration_us} us; "
+            f"the recording has {count_of(len(events), 'event')} in {events.duration_us} us; "
             "a calibration needs some over time"
         )
     size = events.size

@@ -6,12 +6,13 @@ import numpy as np
 from matplotlib.colors import to_rgb
 
 from dvskit._arguments import check_arguments
+from dvskit.errors import count_of
 from dvskit.events import Events, Source
 from dvskit.render._numbers import span_unit
 from dvskit.render._thin import Thinned, thin
 from dvskit.render.plots.fitting import legend_above
 from dvskit.render.plots.spikes import VECTORS
-from dvskit.render.plots.style import PAPER, Plot, Style, count_text, note, say_none, whole_ticks
+from dvskit.render.plots.style import PAPER, Plot, Style, note, say_none, whole_ticks
 
 RASTER_EVENTS = 200_000  # as many as leave white between them
 
@@ -53,7 +54,7 @@ def draw_thinned(thinned: Thinned, style: Style) -> Plot:
         )  # fmt: skip
         for name, colour in (("ON", theme.on), ("OFF", theme.off)):
             axes.scatter([], [], s=6, color=colour, linewidths=0, label=name)
-        note(axes, style, thinned.notice or count_text(thinned.total, "event"))
+        note(axes, style, thinned.notice or count_of(thinned.total, "event"))
         legend_above(axes)
     return figure
 

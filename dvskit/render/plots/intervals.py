@@ -13,7 +13,7 @@ from matplotlib.ticker import FixedLocator, LogLocator, NullFormatter, NullLocat
 from numpy.typing import NDArray
 
 from dvskit._arguments import check_arguments
-from dvskit.errors import ConfigError
+from dvskit.errors import ConfigError, count_of
 from dvskit.events import Events, Source, as_source
 from dvskit.filters.selecting import columns
 from dvskit.render._numbers import hz_text
@@ -30,7 +30,6 @@ from dvskit.render.plots.style import (
     PAPER,
     Plot,
     Style,
-    count_text,
     grid_lines,
     log_ticks,
     note,
@@ -235,7 +234,7 @@ def flicker(
         else:
             axes.imshow(frequency, cmap=style.counts_map(), norm=norm)
         _show_frequencies(axes, found, norm, style, below=bar_below(style, frequency.shape))
-        words = [count_text(found.size, "pixel"), *(["drawn larger"] if larger else [])]
+        words = [count_of(found.size, "pixel"), *(["drawn larger"] if larger else [])]
         note(axes, style, *words, f"median {hz_text(float(np.median(found)))}")
     return figure
 

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from dvskit._arguments import check_arguments
-from dvskit.errors import ConfigError
+from dvskit.errors import ConfigError, count_of
 from dvskit.events import Events, Source, as_source
 from dvskit.filters import hot_pixels
 from dvskit.filters.selecting import columns
@@ -23,7 +23,6 @@ from dvskit.render.plots.style import (
     PAPER,
     Plot,
     Style,
-    count_text,
     grid_lines,
     log_ticks,
     plain_number,
@@ -242,7 +241,7 @@ def report(found: Noise, circled: int | None = None) -> str:
     few = circled is not None and circled < hot
     return "\n".join(
         (
-            f"{count_text(found.events, 'event')} in {span_text(found.span_us)}",
+            f"{count_of(found.events, 'event')} in {span_text(found.span_us)}",
             f"isolated ({span_text(found.window_us)}): {share}",
             f"pixels standing out: {hot:,}" + (f"\n ({circled} circled)" if few else ""),
             "isolated, of a pixel:",

@@ -14,13 +14,13 @@ from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 
 from dvskit._arguments import check_arguments
+from dvskit.errors import count_of
 from dvskit.events import Events, Source, as_source
 from dvskit.filters import hot_pixels
 from dvskit.render.plots.style import (
     PAPER,
     Plot,
     Style,
-    count_text,
     log_ticks,
     note,
     say_none,
@@ -79,9 +79,7 @@ def pixel_map(events_or_source: Events | Source, *, style: Style = PAPER) -> Plo
         show_map(figure, axes, total, "events per pixel", style)
         if total.any():
             circled = circle(axes, hot, total, style)
-            note(
-                axes, style, count_text(int(total.sum()), "event"), *hot_words(hot, circled, style)
-            )
+            note(axes, style, count_of(int(total.sum()), "event"), *hot_words(hot, circled, style))
     return figure
 
 
@@ -164,7 +162,7 @@ def hot_words(hot: NDArray[np.bool_], circled: int, style: Style) -> tuple[str, 
     count = int(np.count_nonzero(hot))
     if not count:
         return ("no hot pixels",)
-    words = count_text(count, "hot pixel")
+    words = count_of(count, "hot pixel")
     if circled == count:
         return (f"{words} (circled)",)
     return (

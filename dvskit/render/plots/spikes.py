@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from dvskit._arguments import check_arguments
-from dvskit.errors import ConfigError, ShapeError
+from dvskit.errors import ConfigError, ShapeError, count_of
 from dvskit.events import Events
 from dvskit.render._numbers import scientific_text
 from dvskit.render.plots.fitting import legend_above
@@ -17,7 +17,6 @@ from dvskit.render.plots.style import (
     PAPER,
     Plot,
     Style,
-    count_text,
     grid_lines,
     note,
     say_none,
@@ -61,7 +60,7 @@ def raster(spikes: Any, *, step_us: float | None = None, style: Style = PAPER) -
     with style.drawing(0.65) as figure:
         axes = figure.add_subplot()
         draw_raster(axes, array, style, step_us=step_us)
-        note(axes, style, count_text(int(np.count_nonzero(array)), "spike"))
+        note(axes, style, count_of(int(np.count_nonzero(array)), "spike"))
         axes.set_xlabel("time step" if step_us is None else "time (ms)")
         if (array < 0).any():
             legend_above(axes)

@@ -229,11 +229,6 @@ def whole_ticks(axis: Axis, most: int, **options: Any) -> None:
     axis.set_major_formatter(lambda value, _: f"{value:,.0f}".replace("-", "−"))
 
 
-def count_text(count: int, name: str) -> str:
-    """Return a number of things as text, such as 1 event or 2,000 events."""
-    return f"{count:,} {name}" if count == 1 else f"{count:,} {name}s"
-
-
 def say_none(axes: Axes, style: Style, text: str = "no events", *, scales: str = "xy") -> None:
     """Say in the middle of empty axes why they are empty; `scales` that nothing was drawn to go."""
     for name in scales:

@@ -190,7 +190,7 @@ class _Handler(BaseHTTPRequestHandler):
         if not self.server.view.allows(address.path, self.headers.get("Host", "")):
             self._refuse(
                 HTTPStatus.FORBIDDEN,
-                "this address lacks the view's token; open the address that dvskit printed",
+                "this address lacks the view's token; open the address that dvskit view printed",
             )
             return None, {}
         query = {name: values[-1] for name, values in parse_qs(address.query).items()}

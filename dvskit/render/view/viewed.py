@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, Any, Literal, NamedTuple, Protocol
 
 from dvskit.emulator import emulate
-from dvskit.errors import ConfigError, DvskitError, one_line
+from dvskit.errors import ConfigError, DvskitError, count_of, one_line
 from dvskit.events import Events, Size, Source
 from dvskit.formats import Recording, open_events, open_sink, save_events
 from dvskit.render._thin import Overview, Thinned, Thinner
@@ -287,7 +287,7 @@ class Inbox:
         with open_sink(made, source.size) as sink:
             for block in source:
                 sink.write(block)
-                job.words = f"emulated {source.frames_done:,} frames"
+                job.words = f"emulated {count_of(source.frames_done, 'frame')}"
                 if self._closed.is_set():
                     raise DvskitError("the view was closed")
         return made

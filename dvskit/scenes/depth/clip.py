@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit.errors import FormatError, MissingFileError, ShapeError, one_line
+from dvskit.errors import FormatError, MissingFileError, ShapeError, count_of, one_line
 
 Array = NDArray[np.float32]
 
@@ -95,7 +95,8 @@ class DepthClip:
         if joints is not None and not np.isfinite(joints).all():
             raise ShapeError(f"{self.name}: joints that are no numbers; pass joints_m=None")
         if len(depth) < 2:
-            raise ShapeError(f"{self.name}: {len(depth)} frames with a person; a clip has two")
+            count = count_of(len(depth), "frame")
+            raise ShapeError(f"{self.name}: {count} with a person; a clip has two")
         if np.isnan(depth).all((1, 2)).any():
             raise ShapeError(f"{self.name}: a frame has no person (all NaN); leave it out")
         low, high = float(np.nanmin(depth)), float(np.nanmax(depth))
@@ -243,7 +244,7 @@ def _checked(
             raise FormatError(f"{path}: {count} hold no person; is it a clip of one?")
         notes += (f"{count} hold no person and were left out",)
     elif len(whole) < 2:
-        raise FormatError(f"{path}: {len(whole)} frames; motion needs two at least")
+        raise FormatError(f"{path}: {count_of(len(whole), 'frame')}; motion needs two at least")
     rows, columns = (np.flatnonzero(seen.any(axes)) for axes in ((0, 2), (0, 1)))
     top, left = int(rows[0]), int(columns[0])
     clip = DepthClip(
