@@ -331,7 +331,9 @@ def test_a_recording_of_another_name_has_nothing_beside_it(copy):
     recording = dvskit.open_events(copy / "other.txt")
     assert (list(recording.frames()), len(recording.imu())) == ([], 0)
     assert recording.intrinsics() is None
-    with pytest.raises(FormatError, match=r"is a folder without metadata\.yaml or events\.txt; name"):
+    with pytest.raises(
+        FormatError, match=r"is a folder without metadata\.yaml or events\.txt; name"
+    ):
         dvskit.open_events(copy)
 
 

@@ -14,6 +14,8 @@ from dvskit.streams import Frame
 from dvskit.video import RecordedFrames, open_frames, write_images
 from tests import ros_bags as bags
 from tests.ros_bags import array, rows_of, some_events
+from tests.test_aedat2 import DAVIS, davis, write
+from tests.test_aedat2_samples import picture, readout
 from tests.test_events import make
 from tests.test_ros import image
 
@@ -163,3 +165,28 @@ def test_a_recording_without_frames_says_so_in_one_line(run, tmp_path):
     assert (code, err.count("\n")) == (1, 1)
     assert "is an event file (npz) without frames; name a video" in err
     assert {each.name for each in tmp_path.iterdir()} == {"a.npz"}
+
+
+@pytest.mark.slow
+def test_frames_of_10_bits_are_scaled_to_16(tmp_path):
+    rows = []
+    for k in range(3):
+        rows += [(davis(3, k, 1), 100_000 * k), *readout(picture(k), 100_000 * k + 10)]
+    path = write(tmp_path / "a.aedat", DAVIS, rows)
+    clip = open_frames(path)
+    write_images(dvskit.open_events(path), tmp_path / "frames")
+    assert not clip.notes
+    for k, ((t, frame), (t_file, read)) in enumerate(
+        zip(clip, open_frames(tmp_path / "frames"), strict=True)
+    ):
+        assert t == t_file == 100_000 * k + 2510
+        assert frame.dtype == np.uint16
+        assert np.abs(frame.astype(int) - picture(k).astype(int) * 65535 / 1023).max() <= 0.5
+        assert np.array_equal(frame, read)
+
+
+def test_dark_frames_of_16_bits_are_noted(tmp_path):
+    said = [array(rows_of(some_events(200, seed=1)))]
+    said.append(image("mono16", np.full((10, 20), 1000, "<u2"), t_ns=10**9))
+    clip = open_frames(bags.write(tmp_path / "a.mcap", said))
+    assert clip.notes == ("the first of its 16-bit frames reaches 1,000 of 65,535, which is white",)

@@ -159,7 +159,7 @@ def _write_frames(file: Path, out: Path, formats: Formats, kept: Kept, how: _Way
             f"{file}: holds no frames{' there' * (kept.span != options.Span())}; to write its "
             f"events into {out}, name their format with --to"
         )
-    written = write_images(part.frames(), out, overwrite=how.force)
+    written = write_images(part, out, overwrite=how.force)
     if len(written.sizes) > 1:
         sizes = ", ".join(map(str, written.sizes))
         _console.note(f"{out}: frames are of {len(written.sizes)} sizes: {sizes}")

@@ -69,6 +69,7 @@ class Recording(ReadableSource, ABC):
     format: str
     live = False
     sortable = False  # whether events whose time runs back can be sorted
+    white: int | None = None  # the number of white in frames, where it is not that of their type
 
     def __init__(
         self, path: Path, options: ReadOptions, size: Size, size_origin: SizeOrigin

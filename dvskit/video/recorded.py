@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 
 from dvskit.errors import VideoError
 from dvskit.events import as_size
-from dvskit.formats import open_events
+from dvskit.formats import Recording, RecordingPart, open_events
 from dvskit.streams import Frame
 from dvskit.video.light import luminance
 from dvskit.video.source import FileFrames, nth_time_us
+
+_MOST_OF_12_BITS = 4095
 
 
 class RecordedFrames(FileFrames):
@@ -22,13 +24,14 @@ class RecordedFrames(FileFrames):
 
     The time of a frame is the middle of its exposure, rounded down; `fps` replaces it. Colour
     becomes gray (Rec. 601), or with light="linear" float32 of linear light. A frame of another size
-    than the first is damage: with strict=False it is left out, and `damage` counts it. Raises
-    VideoError for a recording without frames, and what reading the recording raises.
+    than the first is damage: with strict=False it is left out, and `damage` counts it. Frames of 10
+    bits are scaled to 16. Raises VideoError for a recording without frames, and what reading the
+    recording raises.
     """
 
     def _look(self) -> None:
         self._recording = open_events(self.path, strict=self.strict)
-        first = next(self._recording.frames(), None)
+        first = next(full_scale(self._recording), None)
         if first is None:
             raise VideoError(
                 f"{self.path}: is an event file ({self._recording.format}) without frames; name a "
@@ -36,6 +39,11 @@ class RecordedFrames(FileFrames):
             )
         height, width = first.image.shape[:2]
         self.size = as_size((width, height))
+        top = int(first.image.max()) if first.image.dtype == np.uint16 else 0
+        if 0 < top <= _MOST_OF_12_BITS and self._recording.white is None:
+            self.notes = (
+                f"the first of its 16-bit frames reaches {top:,} of 65,535, which is white",
+            )
 
     def __iter__(self) -> Iterator[tuple[int, NDArray[Any]]]:
         return self._pass(self._gray)
@@ -53,7 +61,7 @@ class RecordedFrames(FileFrames):
         self, made: Callable[[NDArray[Any]], NDArray[Any]]
     ) -> Iterator[tuple[int, NDArray[Any]]]:
         self.damage = losses = self._no_losses()
-        for number, frame in enumerate(self._recording.frames()):
+        for number, frame in enumerate(full_scale(self._recording)):
             t_us = middle_us(frame) if self._fps is None else nth_time_us(number, self._fps)
             height, width = frame.image.shape[:2]
             if (width, height) != self.size:
@@ -63,6 +71,19 @@ class RecordedFrames(FileFrames):
                 )
                 continue
             yield t_us, made(frame.image)
+
+
+def full_scale(recording: Recording | RecordingPart) -> Iterator[Frame]:
+    """Yield the frames of a recording, those of fewer bits than their type scaled to all of it."""
+    whole = recording.recording if isinstance(recording, RecordingPart) else recording
+    for frame in recording.frames():
+        if whole.white is None:
+            yield frame
+        else:
+            most = np.iinfo(frame.image.dtype).max
+            scaled = frame.image.astype(np.float64) * (most / whole.white)
+            image = np.rint(np.minimum(scaled, most)).astype(frame.image.dtype)
+            yield frame._replace(image=image)
 
 
 def middle_us(frame: Frame) -> int:

@@ -17,10 +17,11 @@ from dvskit._arguments import check_arguments
 from dvskit._files import whole_file, whole_folder
 from dvskit.errors import VideoError
 from dvskit.events import Size, as_size
+from dvskit.formats import Recording, RecordingPart
 from dvskit.formats.image_list import IMAGES_NAME
 from dvskit.streams import Frame
 from dvskit.video.container import reason
-from dvskit.video.recorded import middle_us
+from dvskit.video.recorded import full_scale, middle_us
 
 _LIMITED_RANGE = np.round(np.arange(256) * (219 / 255) + 16).astype(np.uint8)
 _NO_COLOR = 128  # chroma of gray
@@ -82,18 +83,23 @@ class WrittenImages(NamedTuple):
 
 @check_arguments
 def write_images(
-    frames: Iterable[Frame], path: str | PathLike[str], *, overwrite: bool = False
+    frames: Iterable[Frame] | Recording | RecordingPart,
+    path: str | PathLike[str],
+    *,
+    overwrite: bool = False,
 ) -> WrittenImages:
     """Write frames as frame_000000.png and so on, and images.txt, into a folder.
 
     images.txt has a line of seconds (the middle of the exposure, six decimals) and name for each,
-    as the event-camera dataset has. Images are gray or RGB, of 8 or 16 bits as they are. The folder
-    is there whole or not at all. Raises VideoError where there is no frame, OutputError.
+    as the event-camera dataset has. Images are gray or RGB, of 8 or 16 bits as they are; those of a
+    recording of 10 bits are scaled to 16. The folder is there whole or not at all. Raises
+    VideoError where there is no frame, OutputError.
     """
+    given = full_scale(frames) if isinstance(frames, Recording | RecordingPart) else frames
     lines: list[str] = []
     sizes: dict[Size, None] = {}
     with whole_folder(path, overwrite=overwrite, is_own=_is_image) as partial:
-        for number, frame in enumerate(frames):
+        for number, frame in enumerate(given):
             if not number:
                 partial.mkdir()
             name, image = f"frame_{number:06d}.png", frame.image

@@ -43,6 +43,7 @@ class Aedat2Recording(Recording):
     """Events of an AEDAT 1 or 2 file; external events, samples of motion and frames beside."""
 
     format = "aedat2"
+    white = 1023  # frames are of 10 bits
 
     def __init__(
         self,
