@@ -10,7 +10,7 @@ from pathlib import Path
 
 from dvskit._arguments import check_arguments
 from dvskit.errors import FormatError, VideoError
-from dvskit.formats import find_format
+from dvskit.formats import Format, find_format
 from dvskit.formats.image_list import IMAGES_NAME
 from dvskit.formats.table import file_of_events
 from dvskit.video.array import ArrayFrames, TimedFrames
@@ -72,25 +72,34 @@ def open_frames(
     See VideoFrames, AnimatedImage, ImageFolder and RecordedFrames. Raises VideoError, and
     FormatError for a damaged event file.
     """
-    if Path(path).is_dir():
-        kind = RecordedFrames if _is_recording(Path(path)) else ImageFolder
+    file = Path(path)
+    if file.is_dir():
+        kind = RecordedFrames if _format_of(file) else ImageFolder
         return kind(path, fps=fps, light=light, strict=strict)
-    if is_animation(Path(path)):
+    if is_animation(file):
         return AnimatedImage(path, fps=fps, light=light, strict=strict)
     try:
         return VideoFrames(path, fps=fps, light=light, clock=clock, strict=strict)
-    except VideoError:
-        if not _is_recording(Path(path)):
+    except VideoError as error:
+        format = _format_of(file)
+        if format is None:
             raise
-    return RecordedFrames(path, fps=fps, light=light, strict=strict)
+        try:
+            return RecordedFrames(path, fps=fps, light=light, strict=strict)
+        except FormatError:
+            if format.recognises is None:  # its name alone says that it is of events
+                raise error from None
+            raise
 
 
-def _is_recording(path: Path) -> bool:
-    """Return whether a path is of events; a folder whose images a list names is one of images."""
+def _format_of(path: Path) -> Format | None:
+    """Return the format of an event file, or of a folder; None for what is none.
+
+    A folder with a list of images is one of images.
+    """
     if path.is_dir() and (file_of_events(path) == path or (path / IMAGES_NAME).is_file()):
-        return False
+        return None
     try:
-        find_format(path)
+        return find_format(path)
     except FormatError:
-        return False
-    return True
+        return None
