@@ -49,7 +49,7 @@ CALLED = [
     "learning.STDP", "learning.Window", "learning.Triplet", "learning.Convolution",
     "learning.Synapses", "learning.SpikeProp", "learning.SpikePropLayer", "learning.first_spikes",
     "learning.spikeprop_gradients", "learning.time_error",
-    "training.train", "training.evaluate", "training.classify", "training.classify_windows",
+    "training.evaluate", "training.classify", "training.classify_windows",
     "training.classify_image",
     "training.classify_spans", "training.load_model", "training.save_model",
     "training.load_config", "training.observe", "training.sweep",

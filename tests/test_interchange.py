@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import fields
+from functools import partial
 
 import numpy as np
 import pytest
@@ -52,10 +53,12 @@ from dvskit.neurons import (
     LI,
     LIF,
     PLIF,
+    ATan,
     FastSigmoid,
     RecurrentLIF,
     SignedLIF,
     SynapticLIF,
+    surrogates,
 )
 
 nir = pytest.importorskip("nir")
@@ -517,19 +520,60 @@ def test_the_article_s_network_has_the_same_weights_spikes_and_membranes_on_both
     assert list(snntorch_state(again)) == list(state)
 
 
-def test_delayed_resets_are_refused_or_made_immediate_with_the_membrane_higher_as_said():
+@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("kind", ["Leaky", "Synaptic"])
+@pytest.mark.parametrize("scale", [0.7, 3.0])
+def test_delayed_resets_have_the_same_spikes_membranes_and_gradients(kind, seed, scale):
     snntorch = pytest.importorskip("snntorch")
+    torch.manual_seed(seed)
+    given = {"beta": torch.rand(30), "threshold": 0.5 + torch.rand(30), "init_hidden": True}
+    given |= {"alpha": 0.7} if kind == "Synaptic" else {}
+    given |= {"spike_grad": partial(surrogates.spike, surrogate=ATan(2.0))}
+    peer = nn.Sequential(getattr(snntorch, kind)(**given))
+    assert peer[0].reset_delay  # its default
+    weights = numbers(200, 2, 30, seed=seed + 50)
+    inputs = [numbers(200, 2, 30, seed=seed, scale=scale).requires_grad_() for _ in range(2)]
+    reset_state(peer)
+    theirs, membranes = [], []
+    for step in inputs[0]:
+        theirs.append(peer(step))
+        membranes.append(peer[0].mem)
+    ours = from_snntorch(peer)
+    spikes = ours(inputs[1])
+    assert torch.equal(spikes, torch.stack(theirs))
+    assert 0.02 < spikes.mean() < 0.9
+    assert torch.equal(ours[0].potentials(inputs[1]), torch.stack(membranes))
+    for found in (spikes, torch.stack(theirs)):
+        (found * weights).sum().backward()
+    torch.testing.assert_close(inputs[1].grad, inputs[0].grad, rtol=1e-4, atol=1e-5)
+    back = to_snntorch(ours)
+    reset_state(back)
+    assert torch.equal(torch.stack([back(step) for step in inputs[1]]), spikes)
+
+
+def test_the_tutorials_network_has_the_same_spikes_as_it_is_and_as_a_state_dict():
+    pytest.importorskip("snntorch")
     peer = Tutorial()
-    with pytest.raises(ConfigError, match="lif1 subtracts its threshold a step after the spike"):
-        from_snntorch(peer)
-    with pytest.raises(ConfigError, match="lif1 subtracts"):
-        from_snntorch(peer.state_dict())
+    louder(nn.Sequential(peer.fc1, peer.fc2), scale=3)
+    x = numbers(15, 3, 784, scale=0.15).abs()
+    with torch.no_grad():
+        spikes, membranes = peer(x)
+    for ours in (from_snntorch(peer), from_snntorch(peer.state_dict())):
+        assert_alike(ours(x).detach(), spikes, least=0.001)
+        found = ours[3].potentials(ours[:3](x)).detach()
+        torch.testing.assert_close(found, membranes, rtol=1e-4, atol=1e-5)
+
+
+def test_delayed_resets_can_be_made_immediate_with_the_membrane_higher_as_said():
+    snntorch = pytest.importorskip("snntorch")
     ours = from_snntorch(nn.Sequential(snntorch.Leaky(beta=0.8)), delayed_reset="immediate")[0]
     delayed, mem, x = snntorch.Leaky(beta=0.8), torch.zeros(1), torch.tensor([1.5, 0.0])
     for step in x:
         _, mem = delayed(step[None], mem)
     higher = ours.potentials(x[:, None])[-1] - mem
     torch.testing.assert_close(higher, torch.tensor([1.0 * (1 - 0.8)]))
+    with pytest.raises(ConfigError, match="'refuse' is unknown; choices: exact, immediate"):
+        from_snntorch(nn.Sequential(snntorch.Leaky(beta=0.8)), delayed_reset="refuse")
 
 
 def test_strong_currents_spike_as_said_other_than_in_snntorch():

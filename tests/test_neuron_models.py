@@ -419,7 +419,9 @@ def test_a_state_without_a_past_stops_gradients():
 @pytest.mark.parametrize("reset", ["subtract", "zero", "Soft", None])
 def test_a_step_with_an_unknown_reset_is_refused(reset):
     state = NeuronState.rest(currents(7))
-    with pytest.raises(ConfigError, match=r"reset = .* is unknown; .*choices: hard, none, soft"):
+    with pytest.raises(
+        ConfigError, match=r"reset = .* is unknown; .*choices: delayed, hard, none, soft"
+    ):
         lif_step(state, currents(7), beta=0.9, threshold=1.0, reset=reset)
 
 
@@ -430,3 +432,39 @@ def test_one_step_of_the_model_needs_no_state_parts_that_are_at_rest():
     bare = advance(d, NeuronState.rest(x), x)
     assert torch.equal(given[0], bare[0])
     assert torch.equal(given[1].waiting, bare[1].waiting)
+
+
+@pytest.mark.parametrize(
+    "name", ["LIF", "LIF with rest and gain", "signed with rest", "SynapticLIF"]
+)
+def test_a_delayed_reset_takes_off_a_step_later_what_a_soft_one_takes_off(name):
+    layer = LAYERS[name](reset="delayed")
+    d = layer.dynamics
+    generator = torch.Generator().manual_seed(3)
+    x = 4 * torch.randn(60, 7, generator=generator, dtype=torch.float64)
+    rest, gain = d.rest or 0.0, 1.0 if d.gain is None else d.gain
+    v, i, before = np.full(7, rest), np.zeros(7), np.zeros(7)
+    expected = []
+    for current in x.numpy():
+        i = (d.alpha or 0.0) * i + current
+        drop = np.where(before > 0, d.threshold - rest, 0)
+        drop = np.where(before < 0, -d.threshold_off - rest, drop)
+        v = rest + d.beta * (v - rest) + gain * i - drop
+        before = (v >= d.threshold).astype(float) - (v <= -d.threshold_off)
+        expected.append(before)
+    spikes = layer(x)
+    np.testing.assert_array_equal(spikes.numpy(), expected)
+    assert 0.05 < spikes.abs().mean() < 0.95
+    state, parts = None, []
+    for part in x.split(7):
+        out, state = layer.run(part, state)
+        parts.append(out)
+    assert torch.equal(torch.cat(parts), spikes)
+
+
+def test_delayed_resets_of_neurons_that_wait_or_adapt_are_refused():
+    for make in (lambda: LIF(reset="delayed", refractory=2), lambda: ALIF(reset="delayed")):
+        with pytest.raises(ConfigError, match=r"'delayed' is of neurons without refractory steps"):
+            make()
+    with pytest.raises(ConfigError, match="they reset at once, not a step later"):
+        LIF(reset="delayed", backend="fused")(torch.ones(3, 2))

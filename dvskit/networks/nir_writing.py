@@ -244,9 +244,9 @@ def _check_neurons(name: str, dynamics: Dynamics) -> None:
         raise ConfigError(
             f"to_nir: layer {name} has a refractory time, which NIR has not; take refractory=0"
         )
-    if dynamics.reset == "none" and dynamics.spikes:
+    if dynamics.reset in ("none", "delayed") and dynamics.spikes:
         raise ConfigError(
-            f"to_nir: layer {name} has no reset, which NIR's neurons have; take reset='hard'"
+            f"to_nir: layer {name} has reset={dynamics.reset!r}, unlike NIR's neurons; take 'hard'"
         )
 
 

@@ -5,16 +5,15 @@
     spikes = torch.stack([peer(x) for x in currents])
 
 What is alike. snntorch.Leaky with reset_delay=False computes beta v + x, and takes the threshold
-off in the step of the spike, as LIF does; Synaptic is SynapticLIF likewise; its "zero" is the hard
-reset. Spikes and membranes are then the same, bit for bit.
+off in the step of the spike, as LIF does; with reset_delay=True, its default, a step later, as
+LIF(reset="delayed") does. Synaptic is SynapticLIF likewise, and its "zero" is the hard reset.
+Spikes and membranes are the same, bit for bit; with a delayed "zero" the spikes are.
 
 What is not:
-- With reset_delay=True, snntorch's default, the threshold comes off a step later and undecayed: the
-  membrane is th (1 - beta) lower behind each spike than ours, and no LIF is equal to it. With the
-  reset "zero" the spikes are the same nevertheless.
 - Where a membrane is still above the threshold after its reset (h > 2 threshold, reset by
   subtraction), snntorch takes the threshold off again ahead of the next spike, and adds it back
   only if there is one: spikes of strong currents differ.
+- Delayed resets run in plain torch, step by step: 2 to 9 times slower than the kernel.
 - Its own surrogates spike where v > threshold, ours where v >= threshold. `to_snntorch` gives it
   ours as spike_grad, with the same rule.
 - Its reset is differentiated with reset_delay=False: gradients are those of detach_reset=False.
@@ -25,7 +24,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Collection, Mapping
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -37,9 +36,9 @@ from dvskit.networks.exchange import layers_in_a_row, named_row, optional_packag
 from dvskit.neurons import ALIF, LI, LIF, Neurons, RecurrentLIF, SynapticLIF
 from dvskit.neurons.surrogates import spike
 
-DelayedReset = Literal["refuse", "immediate"]
+DelayedReset = Literal["exact", "immediate"]
 
-_RESETS = {"soft": "subtract", "hard": "zero", "none": "none"}
+_RESETS = {"soft": "subtract", "delayed": "subtract", "hard": "zero", "none": "none"}
 _NUMBERS = {0: "soft", 1: "hard", 2: "none"}  # as snntorch keeps them
 
 
@@ -73,8 +72,9 @@ def snntorch_state(module: Sequence) -> dict[str, Tensor]:
     lif1.reset_mechanism_val, lif1.graded_spikes_factor; and lif1.alpha of SynapticLIF. Other layers
     have no weights there; neurons inside a Membrane are written as themselves.
 
-    Load it into neurons with reset_delay=False, which no state dict says. Tensors are copies.
-    Raises ConfigError as `to_snntorch` does, for neurons and for layers whose weights have no name.
+    Load it into neurons with reset_delay=False, or True for a delayed reset: no state dict says
+    which. Tensors are copies. Raises ConfigError as `to_snntorch` does, for neurons and for layers
+    whose weights have no name.
     """
     state: dict[str, Tensor] = {}
     counts: dict[str, int] = {}
@@ -100,26 +100,27 @@ def snntorch_state(module: Sequence) -> dict[str, Tensor]:
 
 
 @check_arguments
-def from_snntorch(source: Any, *, delayed_reset: DelayedReset = "refuse") -> Sequence:
+def from_snntorch(source: Any, *, delayed_reset: DelayedReset = "exact") -> Sequence:
     """Return the layers of a network of snntorch, in the order in which they were made.
 
     source         an nn.Module whose parts are nn.Linear, nn.Conv2d, nn.AvgPool2d, nn.Flatten,
                    snntorch.Leaky and Synaptic, run in the order of named_children(); or a state
                    dict of such a module with linear layers and neurons
     delayed_reset  of neurons that subtract the threshold a step later (reset_delay=True, the
-                   default of snntorch): "refuse", or "immediate", with neurons that do it at once.
-                   Spikes then differ: the membrane behind a spike is threshold (1 - beta) higher
+                   default of snntorch): "exact", with LIF(reset="delayed") and the same spikes, or
+                   "immediate", with LIF(reset="soft"), which the fused kernels run. Spikes then
+                   differ: the membrane behind a spike is threshold (1 - beta) higher
 
     A state dict does not say when its neurons are reset, and counts as delayed; neurons with an
     alpha are Synaptic there. Of a module, values that are learned stay learned. The surrogate is
     ATan(2.0), whatever it was.
 
-    Raises ConfigError for other layers, and for delayed resets unless "immediate" is said.
+    Raises ConfigError for other layers.
     """
-    if delayed_reset not in ("refuse", "immediate"):
+    if delayed_reset not in get_args(DelayedReset):
         raise ConfigError(
-            f"from_snntorch: delayed_reset = {delayed_reset!r} is unknown; choices: immediate, "
-            "refuse"
+            f"from_snntorch: delayed_reset = {delayed_reset!r} is unknown; choices: exact, "
+            "immediate"
         )
     if isinstance(source, nn.Module):
         layers = [(name, _our_layer(name, part, delayed_reset)) for name, part in _parts(source)]
@@ -155,7 +156,7 @@ def _their_layer(snntorch: Any, name: str, layer: nn.Module) -> nn.Module:
         **{f"learn_{what}": _learned(layer, what) for what in given},
         spike_grad=partial(spike, surrogate=dynamics.surrogate),
         reset_mechanism=_RESETS[dynamics.reset],
-        reset_delay=False,
+        reset_delay=dynamics.reset == "delayed",
         init_hidden=True,
     )
     return neurons
@@ -180,7 +181,8 @@ def _their_values(name: str, layer: Neurons) -> dict[str, Tensor]:
             raise ConfigError(
                 f"snntorch has no neurons like layer {name}: {type(layer).__name__} {what}"
             )
-    number = next(key for key, reset in _NUMBERS.items() if reset == dynamics.reset)
+    same = "soft" if dynamics.reset == "delayed" else dynamics.reset
+    number = next(key for key, reset in _NUMBERS.items() if reset == same)
     values = {
         "threshold": dynamics.threshold,
         "graded_spikes_factor": 1.0,
@@ -225,7 +227,7 @@ def _our_layer(name: str, part: nn.Module, delayed: DelayedReset) -> nn.Module |
         odd = [what for what in ("inhibition", "state_quant") if getattr(part, what, False)]
         if odd:
             raise ConfigError(f"from_snntorch: {name}, {kind}, has {odd[0]}, which LIF has not")
-        return _neurons(name, values, bool(part.reset_delay) and delayed == "refuse")
+        return _neurons(name, values, bool(part.reset_delay) and delayed == "exact")
     raise ConfigError(
         f"from_snntorch: {name}, {kind}, has no counterpart here; take it out, or build the "
         "network of dvskit.layers and load its weights"
@@ -243,7 +245,7 @@ def _of_state(
     for name, values in groups.items():
         if "beta" in values:
             _check_parts(name, values, groups)
-            layers.append((name, _neurons(name, values, delayed == "refuse")))
+            layers.append((name, _neurons(name, values, delayed == "exact")))
         elif "weight" in values and values["weight"].ndim == 2:
             layers.append((name, _dense(Linear, values["weight"], values.get("bias"))))
         else:
@@ -282,7 +284,7 @@ def _dense(kind: type[nn.Linear], weight: Tensor, bias: Tensor | None) -> nn.Lin
     return layer
 
 
-def _neurons(name: str, values: Mapping[str, Tensor], refuse_delay: bool) -> LIF | SynapticLIF:
+def _neurons(name: str, values: Mapping[str, Tensor], delayed: bool) -> LIF | SynapticLIF:
     reset = _NUMBERS.get(int(values.get("reset_mechanism_val", torch.tensor(0))))
     factor = values.get("graded_spikes_factor", torch.tensor(1.0))
     if reset is None or not bool((factor == 1).all()):
@@ -290,12 +292,8 @@ def _neurons(name: str, values: Mapping[str, Tensor], refuse_delay: bool) -> LIF
             f"from_snntorch: {name} has an unknown reset or spikes of another size than 1; neurons "
             "here have neither"
         )
-    if refuse_delay and reset == "soft":
-        raise ConfigError(
-            f"from_snntorch: {name} subtracts its threshold a step after the spike (reset_delay="
-            "True), as no neuron here does; make it with reset_delay=False, or pass "
-            "delayed_reset='immediate' and take other spikes"
-        )
+    if delayed and reset == "soft":
+        reset = "delayed"
     beta, threshold = _value(values["beta"]), _value(values["threshold"])
     if "alpha" in values:
         return SynapticLIF(beta, threshold, alpha=_value(values["alpha"]), reset=reset)  # type: ignore[arg-type]

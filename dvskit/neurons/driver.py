@@ -21,6 +21,7 @@ from dvskit.neurons.dynamics import (
     Traced,
     Value,
     advance,
+    check_delayed,
     state_dtype,
     take_step,
     traced,
@@ -56,6 +57,8 @@ class Neurons(nn.Module):
         super().__init__()
         _check_values(type(self).__name__, values)
         _check_choices(type(self).__name__, reset, surrogate, backend, refractory)
+        if reset == "delayed":
+            check_delayed(refractory, values.get("kappa"))
         for name, value in values.items():
             if isinstance(value, Tensor) and not isinstance(value, nn.Parameter):
                 self.register_buffer(name, value)

@@ -8,6 +8,7 @@ A neuron is this model with parts left out. Per time step, with the part that ea
     s_t  = [h_t >= th_t] - [h_t <= -threshold_off]      0 while the neuron waits
     soft reset: v_t = h_t - (th_t - rest) [s_t = 1] + (threshold_off + rest) [s_t = -1]
     hard reset: v_t = rest where it fired or waits, else h_t          no reset: v_t = h_t
+    delayed reset: v_t = h_t, and h_{t+1} is lower by what a soft reset takes off, undecayed
     a_t  = rho a_{t-1} + |s_t|
 
 A neuron with a refractory time of n steps waits for n steps after a spike. It does not spike then.
@@ -97,7 +98,7 @@ def state_dtype(current: Tensor) -> torch.dtype:
 Gradients = tuple[Tensor | None, Tensor | None, Tensor | None]
 """Of v, i and a; None where there are none."""
 
-Reset = Literal["soft", "hard", "none"]
+Reset = Literal["soft", "hard", "none", "delayed"]
 Value = float | Tensor
 
 ATAN = ATan(2.0)
@@ -211,6 +212,8 @@ def take_step(dynamics: Dynamics, state: NeuronState, current: Tensor) -> Step:
     d = dynamics.cast(state.v.dtype)
     i = _synapse(d, state.i, current.to(state.v.dtype))
     h = _leak(d, state.v, i)
+    if d.reset == "delayed":
+        h = h - _drop(d, h, d.threshold, _fire(d, state.v, d.threshold, None))
     th = d.threshold if d.kappa is None or state.a is None else d.threshold + d.kappa * state.a
     on, off = _fire(d, h, th, state.waiting)
     fired = on if off is None else on + off
@@ -256,13 +259,12 @@ def _reset(
 ) -> Tensor:
     if d.reset == "none":
         return h
-    on, off = (None if s is None else s.detach() if d.detach_reset else s for s in spikes)
-    assert on is not None  # it is never
+    if d.reset == "delayed":
+        check_delayed(d.refractory, d.kappa)
+        return h
     if d.reset == "soft":
-        drop = _difference(th, d.rest, h) * on
-        if off is not None:
-            drop = drop + _difference(-d.threshold_off, d.rest, h) * off
-        return h - drop
+        return h - _drop(d, h, th, spikes)
+    on, off = _given_to_reset(d, spikes)
     if d.reset != "hard":
         hint = did_you_mean(str(d.reset), get_args(Reset))
         raise ConfigError(f"reset = {d.reset!r} is unknown; {hint}")
@@ -272,6 +274,30 @@ def _reset(
         return v
     rest = torch.zeros_like(v) if d.rest is None else torch.zeros_like(v) + d.rest
     return torch.where(waiting > 0, rest, v)
+
+
+def _drop(d: Dynamics, h: Tensor, th: Value, spikes: tuple[Tensor, Tensor | None]) -> Tensor:
+    """Return what the spikes of a step take off the potential."""
+    on, off = _given_to_reset(d, spikes)
+    drop = _difference(th, d.rest, h) * on
+    return drop if off is None else drop + _difference(-d.threshold_off, d.rest, h) * off
+
+
+def _given_to_reset(
+    d: Dynamics, spikes: tuple[Tensor, Tensor | None]
+) -> tuple[Tensor, Tensor | None]:
+    on, off = spikes
+    if d.detach_reset:
+        return on.detach(), None if off is None else off.detach()
+    return on, off
+
+
+def check_delayed(refractory: int, kappa: Value | None) -> None:
+    """Raise ConfigError for neurons whose spikes do not follow from the potential behind a step."""
+    if refractory or kappa is not None:
+        raise ConfigError(
+            "reset = 'delayed' is of neurons without refractory steps and adaptation; take 'soft'"
+        )
 
 
 def _adapt(d: Dynamics, a: Tensor | None, fired: Tensor) -> Tensor:

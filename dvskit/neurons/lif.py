@@ -44,7 +44,8 @@ def lif_step(
     h = rest + beta (v - rest) + gain current;
     s = [h >= threshold] - [h <= -threshold_off], in {-1, 0, +1}, and 0 while the neuron waits;
     soft reset: v = h - (threshold - rest) [s = 1] + (threshold_off + rest) [s = -1];
-    hard reset: v = rest where s is not 0 or the neuron waits, else h;  no reset: v = h.
+    hard reset: v = rest where s is not 0 or the neuron waits, else h;  no reset: v = h;
+    delayed reset: v = h, and the next h is lower by what a soft reset takes off, as snntorch's.
     beta = exp(-dt / tau) for an RC membrane. threshold_off = inf is the binary neuron.
     With detach_reset the gradient passes the reset by, as if its spikes were constants.
     For `refractory` steps after a spike the neuron waits: it does not spike.
@@ -79,9 +80,10 @@ class LIF(Neurons):
     Spikes have the shape and dtype of the input; the state is float32 (float64 for float64).
     beta, thresholds, gain and rest are numbers, or tensors such as (N,) or (C, 1, 1) that broadcast
     against one time step; an nn.Parameter is learned, and nothing keeps it in its range (`PLIF`
-    learns a beta that stays in it). `refractory`: steps without a spike after each one. `backend`:
-    "auto" takes the fused kernel where it fits and plain torch elsewhere, with the same spikes;
-    "torch" and "fused" insist.
+    learns a beta that stays in it). `reset`: "soft", "hard", "none", or "delayed", which runs in
+    plain torch alone and takes no refractory steps. `refractory`: steps without a spike after each
+    one. `backend`: "auto" takes the fused kernel where it fits and plain torch elsewhere, with the
+    same spikes; "torch" and "fused" insist.
 
     Raises ConfigError if beta is outside [0, 1], a threshold is not above 0 (of upward spikes:
     above rest), `reset` or `backend` are unknown, or "fused" does not fit; ShapeError for an input

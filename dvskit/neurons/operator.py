@@ -204,6 +204,8 @@ def why_not_fused(x: Tensor, dynamics: Dynamics) -> str | None:
     """Return why the fused kernels cannot take this input, or None if they can."""
     if type(dynamics.surrogate) not in KNOWN.values():
         return f"they know {', '.join(KNOWN)}, not {dynamics.surrogate!r}"
+    if dynamics.reset == "delayed":
+        return "they reset at once, not a step later"
     if x.device.type not in BACKENDS or x.layout != torch.strided:
         return (
             f"they take dense tensors on the {' or '.join(BACKENDS)}, not {x.layout} on {x.device}"
