@@ -255,7 +255,7 @@ def test_what_a_version_of_nir_does_not_say_of_resets_is_kept_and_warned_of(tmp_
         (ALIF(), "layer 0 is ALIF, which NIR has not; take LIF"),
         (RecurrentLIF(nn.Linear(4, 4)), "layer 0 is RecurrentLIF"),
         (LIF(refractory=2), "layer 0 has a refractory time"),
-        (LIF(reset="none"), "layer 0 has no reset"),
+        (LIF(reset="none"), "layer 0 has reset=.none., unlike NIR"),
         (LIF(1.0, rest=0.5), "layer 0 has beta = 1"),
         (Membrane(LIF()), "layer 0 is Membrane"),
         (MeanMembrane(), "layer 0 is MeanMembrane, a readout, which NIR has not; pass leave_out"),

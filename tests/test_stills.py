@@ -20,10 +20,11 @@ from dvskit.datasets import (
     MovedStills,
     Stills,
     TonicSamples,
+    from_tonic,
     in_tonic,
 )
 from dvskit.datasets.encode import ENCODERS, encode_images
-from dvskit.errors import ConfigError, FormatError, GeometryError, MissingFileError
+from dvskit.errors import ConfigError, DvskitError, FormatError, GeometryError, MissingFileError
 from dvskit.events import Events
 from dvskit.filters import Crop
 from tests.test_datasets import events
@@ -201,8 +202,34 @@ def test_a_tonic_set_becomes_samples_with_its_names_and_users() -> None:
     assert plain.fingerprint(0) == named.fingerprint(0) != plain.fingerprint(1)
     with pytest.raises(ConfigError, match="3 labels for 4 samples"):
         TonicSamples(tonic_set(arrays), labels=[1, 2, 3])
-    with pytest.raises(ConfigError, match="list is no tonic data set"):
-        TonicSamples([1, 2])
+
+
+@pytest.mark.parametrize("take", [TonicSamples, lambda *a, **k: list(from_tonic(*a, **k))])
+def test_any_data_set_of_events_and_targets_is_taken_and_checked_alike(take) -> None:
+    originals = [events(5, seed) for seed in range(3)]
+    arrays = [(each.to_array("tonic"), "ab"[k % 2]) for k, each in enumerate(originals)]
+    plain = [(each, "ab"[k % 2]) for k, each in enumerate(originals)]
+    for data in (arrays, plain):
+        found = take(data, size=(8, 6))
+        assert [pair[0] for pair in found] == originals
+        assert [pair[1] for pair in found] == ["a", "b", "a"]
+    for data, words in (
+        ([1, 2], r"list/0: is int; \(events, target\) is meant"),
+        (["ab"], "list/0: is str"),
+        ([(np.zeros((3, 4)), 1)], "list/0: "),
+        ([("a", 1)], "list/0: events are str; an array is meant"),
+        (5, "int is no data set"),
+    ):
+        with pytest.raises(DvskitError, match=words):
+            take(data, size=(8, 6))
+    with pytest.raises(GeometryError, match=r"list has no sensor_size; pass size="):
+        take(arrays)
+    assert [pair[0] for pair in take(plain)] == originals
+
+
+def test_data_sets_are_checked_when_they_are_passed() -> None:
+    with pytest.raises(ConfigError, match="is int"):
+        from_tonic([1, 2], size=(8, 6))
 
 
 def test_filters_work_inside_tonics_compose() -> None:

@@ -1,4 +1,4 @@
-"""Tonic's data sets as Samples, and filters inside tonic's Compose: the one door to tonic."""
+"""Data sets of (events, target), such as tonic's, as Samples; filters inside tonic's Compose."""
 
 from __future__ import annotations
 
@@ -13,23 +13,24 @@ from dvskit.datasets.samples import Part, Sample, Samples
 from dvskit.errors import ConfigError, DvskitError, GeometryError, count_of
 from dvskit.events import Events, Filter, Size, as_size
 from dvskit.filters import chain
+from dvskit.filters.base import Function
 from dvskit.formats.content import digest_of
 
 
 @check_arguments
 class TonicSamples(Samples):
-    """A tonic data set as Samples.
+    """A data set of (events, target) as Samples: one of tonic, of torch, or a list.
 
-    dataset  a `tonic.dataset.Dataset` that gives structured arrays (no frame transform)
-    size     (width, height); the data set's `sensor_size` unless given
+    dataset  has a length, and `dataset[number]` is (events, target): events as a structured array
+             of t, x, y and p, as tonic's without a frame transform, or as Events
+    size     (width, height); the data set's `sensor_size`, or that of Events, unless given
     labels   the class of each sample; the data set's `targets` unless given. Without either each
              sample is read once for its target
     part     what the data set is kept for, such as "test" for NMNIST(train=False)
 
     A class is the name that the data set's `classes` gives to its target, else the target as text;
-    a data set with `users` has them as groups. Raises ConfigError for anything but a tonic data
-    set or what subclasses it, GeometryError without a size, and what reading raises with the number
-    of the sample.
+    a data set with `users` has them as groups. Raises ConfigError for what is no such data set,
+    GeometryError without a size, and what reading raises with the number of the sample.
     """
 
     draws = False
@@ -42,7 +43,7 @@ class TonicSamples(Samples):
         labels: Sequence[Any] | None = None,
         part: Part | None = None,
     ) -> None:
-        self._dataset, self._size = _checked(dataset), _sensor(dataset, size)
+        self._dataset, self._size = dataset, _checked(dataset, size)
         targets = _targets(dataset) if labels is None else list(labels)
         if len(targets) != len(dataset):
             have = count_of(len(targets), "label")
@@ -64,7 +65,7 @@ class TonicSamples(Samples):
 
     def events(self, number: int, rng: np.random.Generator | None = None) -> Events:
         """Return the events of a sample. Raises what its array is wrong with, with its number."""
-        return _events(self._dataset[number][0], self._size, self.rows[number].name)
+        return _pair(self._dataset, number, self._size)[0]
 
     def fingerprint(self, number: int) -> str:
         """Return a digest of the events themselves: tonic does not say what they come from."""
@@ -73,21 +74,48 @@ class TonicSamples(Samples):
         return digest_of((str(self._size), *(column.tobytes().hex() for column in columns)))
 
 
-def _checked(dataset: Any) -> Any:
-    from tonic.dataset import Dataset
+def _checked(dataset: Any, size: tuple[int, int] | None) -> Size:
+    """Return the sensor's size of a data set, whose first sample is looked at.
 
-    if not isinstance(dataset, Dataset):
-        raise ConfigError(f"{type(dataset).__name__} is no tonic data set (tonic.dataset.Dataset)")
-    return dataset
-
-
-def _sensor(dataset: Any, size: tuple[int, int] | None) -> Size:
+    Raises ConfigError for what is no map-style data set, GeometryError without a size.
+    """
+    kind = type(dataset).__name__
+    if not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
+        raise ConfigError(f"{kind} is no data set: len(data) and data[number] are meant")
+    first = _given(dataset, 0)[0] if len(dataset) else None
     if size is None:
-        known = getattr(dataset, "sensor_size", None)
+        known = getattr(dataset, "sensor_size", first.size if isinstance(first, Events) else None)
         if known is None:
-            raise GeometryError("this tonic data set has no sensor_size; pass size=(width, height)")
+            raise GeometryError(f"{kind} has no sensor_size; pass size=(width, height)")
         size = (int(known[0]), int(known[1]))
-    return as_size(size)
+    whole = as_size(size)
+    if first is not None:
+        _pair(dataset, 0, whole)
+    return whole
+
+
+def _given(dataset: Any, number: int) -> tuple[Any, Any]:
+    given = dataset[number]
+    name = f"{type(dataset).__name__}/{number}"
+    if not isinstance(given, tuple | list) or len(given) != 2:
+        raise ConfigError(f"{name}: is {type(given).__name__}; (events, target) is meant")
+    if not isinstance(given[0], Events | np.ndarray):
+        raise ConfigError(f"{name}: events are {type(given[0]).__name__}; an array is meant")
+    return given[0], given[1]
+
+
+def _pair(dataset: Any, number: int, size: Size) -> tuple[Events, Any]:
+    """Return the events and the target of a sample. Raises errors with its number."""
+    name = f"{type(dataset).__name__}/{number}"
+    events, target = _given(dataset, number)
+    if isinstance(events, Events):
+        if events.size != size:
+            raise GeometryError(f"{name}: is of {events.size}, the data set of {size}")
+        return events, target
+    try:
+        return Events.from_array(events, size=size), target
+    except DvskitError as error:
+        raise type(error)(f"{name}: {error}") from error
 
 
 def _plain(target: Any) -> Any:
@@ -115,25 +143,18 @@ def _class_names(dataset: Any) -> dict[Any, str]:
 def from_tonic(
     dataset: Any, *, size: tuple[int, int] | None = None
 ) -> Iterator[tuple[Events, Any]]:
-    """Yield (Events, target) for each sample of a tonic data set, the target as tonic has it.
+    """Return an iterator of (Events, target) of a data set, the target as it is there.
 
     `size` and errors are those of TonicSamples.
     """
-    whole = _sensor(_checked(dataset), size)
-    for number in range(len(dataset)):
-        array, target = dataset[number]
-        yield _events(array, whole, f"sample {number}"), target
-
-
-def _events(array: Any, size: Size, name: str) -> Events:
-    try:
-        return Events.from_array(array, size=size)
-    except DvskitError as error:
-        raise type(error)(f"{name}: {error}") from error
+    whole = _checked(dataset, size)
+    return (_pair(dataset, number, whole) for number in range(len(dataset)))
 
 
 @check_arguments
-def in_tonic(chosen: Filter, sensor_size: Sequence[int]) -> Callable[[NDArray[Any]], NDArray[Any]]:
+def in_tonic(
+    chosen: Filter | Function, sensor_size: Sequence[int]
+) -> Callable[[NDArray[Any]], NDArray[Any]]:
     """Return a filter as a transform of tonic's: `Compose([in_tonic(Crop(...), size), ...])`.
 
     sensor_size  tonic's (width, height, polarities), or (width, height)
