@@ -96,6 +96,18 @@ def test_a_model_of_a_module_is_refused_without_its_class(samples: Samples, tmp_
         load_model(tmp_path / "run", networks={"MyNet": lambda: MyNet(9)})
 
 
+def test_a_class_that_cannot_hold_the_weights_is_refused(samples: Samples, tmp_path: Path):
+    training.save_model(tmp_path / "m", training.model_of(seeded(), samples, INPUT))
+    with pytest.raises(ModelError, match="_extra_state is no tensor"):
+        load_model(tmp_path / "m", networks={"MyNet": Extra})
+    text = (tmp_path / "m" / "model.toml").read_text()
+    assert "[network.arguments]" in text
+    change = text.replace("[network.arguments]", "[network.arguments]\nhidden = 2000000000")
+    (tmp_path / "m" / "model.toml").write_text(change)
+    with pytest.raises(ModelError, match=r"networks\['MyNet'\] does not take .*allocate"):
+        load_model(tmp_path / "m", networks={"MyNet": MyNet})
+
+
 def test_values_of_a_constructor_are_saved_and_given_back(samples: Samples, tmp_path: Path):
     network = ModuleNetwork(
         module=seeded(hidden=5), width=16, height=16, classes=2, arguments={"hidden": 5}

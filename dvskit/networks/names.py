@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from dvskit.errors import ArgumentError, ConfigError, did_you_mean
+from dvskit.errors import ArgumentError, ConfigError, did_you_mean, one_line
 from dvskit.networks.chains import ConvLIF, MotionLIF, PointNet
 from dvskit.networks.layered import Layered
 from dvskit.networks.network import Network
@@ -84,8 +84,9 @@ def _own(name: str, make: Maker, values: Mapping[str, Any]) -> Network:
         made = make(**given)
         if is_module and isinstance(made, nn.Module):
             return ModuleNetwork(module=made, **values)
-    except TypeError as error:
-        raise ConfigError(f"networks[{name!r}] does not take {dict(given)}: {error}") from error
+    except (TypeError, RuntimeError, MemoryError) as error:
+        why = one_line(error)[:200]
+        raise ConfigError(f"networks[{name!r}] does not take {dict(given)}: {why}") from error
     if is_module or isinstance(made, nn.Module) or not hasattr(made, "build"):
         wanted = "a torch.nn.Module" if is_module else "a description with build()"
         raise ConfigError(f"networks[{name!r}] made {type(made).__name__}; {wanted} is meant")

@@ -196,8 +196,11 @@ def new_module(described: Described, weights: Path) -> nn.Module:
     network = described.network
     try:
         outlined = network.build() if is_own(network) else outline(network)
-    except ConfigError as error:
-        raise ModelError(f"{weights.parent}: {error}") from error
+    except (ConfigError, RuntimeError, MemoryError) as error:
+        raise ModelError(f"{weights.parent}: cannot be built: {one_line(error)[:200]}") from error
+    odd = [key for key, value in outlined.state_dict().items() if not isinstance(value, Tensor)]
+    if odd:
+        raise ModelError(f"{weights}: does not fit model.toml: {odd[0]} is no tensor")
     check_header(weights, outlined.state_dict())
     module = outlined if is_own(network) else network.build()
     load_weights(weights, module)
