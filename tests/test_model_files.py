@@ -33,6 +33,7 @@ def folder(tmp_path: Path) -> Path:
         "emulation": {"size": [8, 8], "fps": 0.0, "seed": 1, "sensor": {"threshold_on": 0.3}},
         "data": [{"kind": "recordings", "count": 4}],
         "scores": {"recordings_accuracy": 0.5},
+        "likeness": {"spread": [0.1, 0.2], "density": [1.0, 2.0]},
     }
     model = Model("small", network, network.build().eval(), GIVEN, ("a", "b"), about)
     return training.save_model(tmp_path / "small", model)
@@ -120,6 +121,8 @@ def test_weights_that_are_not_finite_are_not_saved(folder, tmp_path):
         ("classes = 2", "classes = 3", "the last of layers, leaves 2 numbers for classes = 3"),
         ("confidence = 0.6", "confidence = nan", "confidence = nan is outside"),
         ("confidence = 0.6", "confidnece = 0.6", "did you mean 'confidence'"),
+        ("[0.1, 0.2]", "[0.1, nan]", "likeness.spread = [0.1, nan]: two finite numbers are meant"),
+        ("[0.1, 0.2]", "[0.1]", "likeness.spread = [0.1]: two finite numbers are meant"),
         ("fps = 0.0", "fsp = 0.0", "unknown key 'fsp'; did you mean 'fps'"),
         ("count = 4", "cuont = 4", "unknown key data.recordings.cuont; did you mean 'count'"),
         ("seed = 1\n\n[network]", 'seed = "x"\n\n[network]', "seed = x; a whole number is meant"),

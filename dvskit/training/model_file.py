@@ -6,6 +6,7 @@ shapes. Reading them runs no code but that of `networks`, which the caller passe
 
 from __future__ import annotations
 
+import math
 import tomllib
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -29,7 +30,7 @@ from dvskit.training.toml_config import data_from, section, table_of
 _NEEDED = ("name", "classes", "network", "input")
 _ABOUT: Mapping[str, type] = {
     "start": str, "seed": int, "steps": int, "reject": dict, "emulation": dict,
-    "data": list, "scores": dict,
+    "data": list, "scores": dict, "likeness": dict,
 }  # fmt: skip
 _MOST_BYTES = 1 << 24  # of model.toml
 _KINDS = {"F": "floats", "B": "truths", "I": "whole numbers", "U": "whole numbers"}
@@ -122,6 +123,10 @@ def check_about(about: Mapping[str, Any], where: object) -> None:
     if isinstance(data, list):
         for each in data:
             data_from(table_of("data", each))
+    for key, ends in about.get("likeness", {}).items():
+        known = isinstance(ends, list | tuple) and len(ends) == 2
+        if not known or not all(isinstance(x, int | float) and math.isfinite(x) for x in ends):
+            raise ConfigError(f"likeness.{key} = {str(ends)[:40]}: two finite numbers are meant")
 
 
 def check_header(path: Path, expected: Mapping[str, Tensor]) -> None:
