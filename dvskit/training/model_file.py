@@ -124,8 +124,8 @@ def check_about(about: Mapping[str, Any], where: object) -> None:
         for each in data:
             data_from(table_of("data", each))
     for key, ends in about.get("likeness", {}).items():
-        known = isinstance(ends, list | tuple) and len(ends) == 2
-        if not known or not all(isinstance(x, int | float) and math.isfinite(x) for x in ends):
+        paired = isinstance(ends, list | tuple) and len(ends) == 2
+        if not paired or not all(isinstance(x, int | float) and math.isfinite(x) for x in ends):
             raise ConfigError(f"likeness.{key} = {str(ends)[:40]}: two finite numbers are meant")
 
 
