@@ -11,7 +11,7 @@ import numpy as np
 from dvskit.cli import _console
 from dvskit.cli._clips import clip_notes, find_clip
 from dvskit.cli._options import REQUIRED, Json, Reading, argument
-from dvskit.errors import ConfigError
+from dvskit.errors import ConfigError, count_of
 from dvskit.formats import COUNTED_BESIDE, Recording
 
 if TYPE_CHECKING:
