@@ -10,6 +10,7 @@ from rich.cells import cell_len
 
 from dvskit.cli._judging import matrix_lines
 from dvskit.training import Result, evaluate
+from dvskit.training.headline import headlines
 
 
 def result_of(confusion, names=None):
@@ -86,7 +87,8 @@ def test_eval_prints_the_matrix_and_gives_its_rows_as_json(run, trained, bars):
     code, out, _ = run("eval", trained.folder, bars)
     assert code == 0
     result = evaluate(trained.model, bars)
-    assert out.splitlines() == [f"accuracy {result}", *matrix_lines(result)]
+    assert out.splitlines() == [*headlines(result), *matrix_lines(result)]
+    assert headlines(result)[-1] == f"accuracy {result}"
     values = json.loads(run("eval", trained.folder, bars, "--json")[1])
     assert values["confusion"] == result.confusion.tolist()
     assert values["classes"] == ["left", "right"]

@@ -10,7 +10,7 @@ import pytest
 from dvskit.errors import DamagedFileError
 from dvskit.events import Size
 from dvskit.formats.in_order import Columns, InOrder
-from dvskit.formats.losses import Damage
+from dvskit.formats.losses import Damage, Losses
 
 SIZE = Size(20, 10)
 X = np.array([1, 2, 30, 4, 40, 50, 7], np.int16)  # numbers 2, 4 and 5 are off the sensor
@@ -21,7 +21,7 @@ COLUMNS = Columns(
 
 
 def test_strict_names_the_first_event_that_is_off_the_sensor() -> None:
-    order = InOrder(Path("a.bin"), SIZE, strict=True, damage=Damage())
+    order = InOrder(Losses(Path("a.bin"), strict=True), SIZE)
     with pytest.raises(DamagedFileError) as error:
         list(order.push(COLUMNS))
     assert error.value.offset == 116
@@ -31,7 +31,7 @@ def test_strict_names_the_first_event_that_is_off_the_sensor() -> None:
 @pytest.mark.parametrize("kept", [1000, 2, 0])
 def test_salvage_lists_each_by_its_own_place_and_counts_those_beyond(kept: int) -> None:
     damage = Damage(kept=kept)
-    order = InOrder(Path("a.bin"), SIZE, strict=False, damage=damage)
+    order = InOrder(Losses(Path("a.bin"), strict=False, damage=damage), SIZE)
     blocks = [*order.push(COLUMNS), *order.rest()]
     assert np.concatenate([block.x for block in blocks]).tolist() == [1, 2, 4, 7]
     said = [

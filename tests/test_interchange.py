@@ -514,7 +514,8 @@ def test_the_article_s_network_has_the_same_weights_spikes_and_membranes_on_both
         spikes, membranes = peer(x)
     back = from_snntorch(peer)
     assert_alike(back(x).detach(), spikes, least=0.001)
-    torch.testing.assert_close(back[3].potentials(back[:3](x)), membranes, rtol=0, atol=0)
+    # One product over all time steps may round differently from one a step.
+    torch.testing.assert_close(back[3].potentials(back[:3](x)), membranes, rtol=0, atol=2e-6)
     again = from_snntorch(peer.state_dict(), delayed_reset="immediate")
     assert torch.equal(again(x), back(x))
     assert list(snntorch_state(again)) == list(state)

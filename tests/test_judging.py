@@ -240,7 +240,7 @@ def test_several_recordings_and_folders_make_a_table(
     (root / "right" / "bad.npz").write_bytes(b"PK\x03\x04 no more")
     save_events(Events.empty(SIZE), root / "right" / "none.npz")
     code, out, err = run("classify", "mine", "--model", trained.folder, "--json")
-    assert (code, [len(each) for each in json.loads(out)]) == (1, [5, 5, 5, 5, 2, 2])
+    assert (code, [len(each) for each in json.loads(out)]) == (1, [6, 6, 6, 6, 2, 2])
     assert "none.npz: no events to classify" in json.loads(out)[-1]["error"]
     assert (
         err.splitlines()[-1]

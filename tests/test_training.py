@@ -358,7 +358,7 @@ def test_classes_that_differ_and_kinds_in_the_wrong_entry_are_refused(
         load_sets(config_of(images, DataConfig(kind="videos", path=str(bars))))
     with pytest.raises(ConfigError, match=r"no set to learn from; add an entry \[\[data\]\]"):
         load_sets(config_of(images))
-    with pytest.raises(ConfigError, match=r"skip = 60 of 60 samples; fewer are meant"):
+    with pytest.raises(ConfigError, match=r"skip = 60 of 60 samples; give fewer"):
         load_sets(config_of(images, of_images(images, skip=60)))
 
 

@@ -41,8 +41,8 @@ class MergedSource(ReadableSource):
         if other is not None:
             raise GeometryError(
                 f"sizes differ: {_name(sources[0])} is {self.size}, {_name(other)} {other.size}; "
-                f"scale one first (filters.Fit, dvskit convert --fit {self.size}), or open all "
-                "with one size (size=, --size)"
+                f"scale one first (filters.Fit, or --fit {self.size} of dvskit convert), or open "
+                "all with one size (size=, --size)"
             )
 
     def __iter__(self) -> Iterator[Events]:
