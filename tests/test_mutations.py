@@ -244,7 +244,7 @@ def test_events_are_compared_as_multisets():
 
 def test_every_readable_format_has_a_sample():
     # A folder of a ROS 2 recording holds files of the formats db3 and mcap.
-    readable = {row.name for row in formats() if "r" in row.can and row.name not in ("toy", "udp", "rosbag2")}
+    readable = {row.name for row in formats() if "r" in row.can} - {"toy", "udp", "rosbag2"}
     assert readable <= {sample.format for sample in SAMPLES}
 
 
