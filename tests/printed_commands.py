@@ -19,7 +19,7 @@ _FENCED = re.compile(r"```(?:bash|console|sh)\n(.*?)```", re.DOTALL)
 _INDENTED = re.compile(r"(?:^ {4,}.*\n)+", re.MULTILINE)
 _SPAN = re.compile(r"`(dvskit [^`]+)`")
 # An argument in the middle of a sentence: an option, a file, a value, a word in capitals.
-_ARGUMENT = re.compile(r"-|-?-[\w-]+|[A-Z_]+|\S*[./=\d:]\S*")
+_ARGUMENT = re.compile(r"-|-?-[\w-]+|[A-Z_]+(?:x[A-Z]+)?|\S*[./=\d:]\S*")
 _OTHERS = re.compile(r"(?:\bpip install|h5repack|torchrun).*")
 _OPTION = re.compile(r"(?<![\w-])--[a-z][\w-]*")
 
