@@ -13,7 +13,8 @@ import dvskit
 from dvskit.errors import DamagedFileError, FormatError, MissingFileError
 from dvskit.formats.found import find_recordings
 from dvskit.formats.ros.db3 import Db3File
-from dvskit.formats.ros.folder import listed_files
+from dvskit.formats.ros.folder import BagFolder, listed_files
+from dvskit.formats.ros.mcap import McapFile
 from tests import ros_bags as bags
 from tests.ros_bags import SIZE, array, assert_same_triggers, rows_of, some_events
 
@@ -219,6 +220,15 @@ def test_commands_take_the_folder(run, data, tmp_path):
     assert err.count("\n") == 1
     assert "bag_2.db3" in err
     assert "--salvage" in err
+
+
+def test_two_channels_of_one_topic_in_a_file_stay_apart(tmp_path):
+    folder = bags.write(tmp_path / "bag.mcap", [array(rows_of(some_events(50, seed=2)))]).parent
+    bag, file = BagFolder(folder, strict=True), McapFile(next(folder.glob("*.mcap")))
+    (own,) = file.channels.values()
+    file.channels[own.number + 1] = own._replace(number=own.number + 1)
+    assert sorted(bag._declare_all(file).values()) == [own.number, own.number + 1]
+    assert len(bag.channels) == 2
 
 
 @pytest.mark.parametrize("container", ["db3", "mcap"])

@@ -181,14 +181,17 @@ class BagFolder(Container):
         return target
 
     def _declare_all(self, container: Container) -> dict[int, int]:
-        """Declare the channels of a file; return their numbers by those of the folder."""
-        numbers = {}
+        """Declare the channels of a file; return their numbers by those of the folder.
+
+        Channels of several files that are alike are one; those of one file stay apart.
+        """
+        numbers: dict[int, int] = {}
         for own in container.channels.values():
             same = own._replace(number=0, definition="", type=own.type.replace("/msg/", "/"))
             known = (
                 number
                 for number, each in self.channels.items()
-                if each._replace(number=0, definition="") == same
+                if number not in numbers and each._replace(number=0, definition="") == same
             )
             number = next(known, len(self.channels))
             self.declare(own._replace(number=number))
