@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
-from dvskit.errors import DamagedFileError, count_of
+from dvskit.errors import DamagedFileError, DvskitError, count_of
 
 Lose = Callable[[int, int, str], None]  # takes offset, length and problem of a loss
 
@@ -99,3 +99,13 @@ class Losses:
             self.lose(int(offsets[number]), int(lengths[number]), problem(number))
         damage.count += len(offsets[listed:])
         damage.lost_bytes += int(lengths[listed:].sum())
+
+
+class FormatOrderError(DamagedFileError):
+    """Blocks of a recording that run back in time: a fault of the reader or of the file."""
+
+    def __init__(self, path: Path, last: int, start: int) -> None:
+        DvskitError.__init__(
+            self, f"{path}: time runs back from {last} to {start} us between blocks"
+        )
+        self.path, self.offset, self.problem = str(path), -1, "time runs back"

@@ -15,8 +15,6 @@ from typing import BinaryIO, Literal, Self
 from dvskit import _files
 from dvskit._arguments import check_arguments
 from dvskit.errors import (
-    DamagedFileError,
-    DvskitError,
     EventsError,
     GeometryError,
     OutputError,
@@ -26,7 +24,7 @@ from dvskit.events.even_blocks import even_blocks
 from dvskit.events.sources import part_words
 from dvskit.events.window import check_window, warn_of_seconds
 from dvskit.formats.labels import labels_beside
-from dvskit.formats.losses import Damage, Losses
+from dvskit.formats.losses import Damage, FormatOrderError, Losses
 from dvskit.formats.storage import ReusedStorage, Storage, WholeStorage
 from dvskit.streams import Frame, Imu, Intrinsics, Labels, Triggers
 
@@ -280,16 +278,6 @@ class RecordingPart(ReadableSource):
     def other_streams(self) -> Mapping[str, int]:
         """Return what else the whole recording holds: a name and a count each."""
         return self.recording.other_streams()
-
-
-class FormatOrderError(DamagedFileError):
-    """Blocks of a recording that run back in time: a fault of the reader or of the file."""
-
-    def __init__(self, path: Path, last: int, start: int) -> None:
-        DvskitError.__init__(
-            self, f"{path}: time runs back from {last} to {start} us between blocks"
-        )
-        self.path, self.offset, self.problem = str(path), -1, "time runs back"
 
 
 class FileSink(ABC):
