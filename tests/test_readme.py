@@ -84,7 +84,7 @@ def test_the_commands_and_the_python_run_one_after_the_other(folder):
             assert "events" in out
         if "eval" in line:
             assert "accuracy" in out
-    assert ran == 26
+    assert ran == 27
     for text in PYTHON:
         run([sys.executable, "-c", text + text], folder)  # cells of notebooks are run again
     for name in (
