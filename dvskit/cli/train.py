@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import sys
 import time
@@ -137,7 +138,7 @@ def _train_config(config: Path, overrides: dict[str, str], runs: Runs) -> None:
 
 
 def _train_folder(folder: Path, begin: Begin, changes: dict[str, str]) -> None:
-    began = time.monotonic() - time.process_time()  # about when the process started
+    began = time.monotonic() - _age_s()
     from dvskit.training import Onlooker, train_folder
 
     loaded_min = (time.monotonic() - began) / 60
@@ -167,6 +168,16 @@ def _train_folder(folder: Path, begin: Begin, changes: dict[str, str]) -> None:
         _console.note(text)
     _console.say(f"{trained.folder}: model, card (README.md), pictures; in {run.seconds:.0f} s")
     _say_finished(trained.folder, len(trained.history), anew=not bars.any)
+
+
+def _age_s() -> float:
+    """Return for how many seconds this process has run; elsewhere than on Linux, has computed."""
+    try:
+        started = Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]
+        uptime = Path("/proc/uptime").read_text().split()[0]
+        return float(uptime) - int(started) / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError, IndexError, AttributeError):
+        return time.process_time()
 
 
 def _follow(bars: _console.Bars, name: str) -> Callable[[Progress], None]:

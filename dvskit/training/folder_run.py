@@ -48,7 +48,8 @@ from dvskit.training.world import started_together, torch_threads
 MINUTES = 5.0
 _SPARE = 0.06  # of the time, for the unforeseen
 _EMULATING = 0.5  # of the time, at most, until the last clip is emulated
-_CARD_S = 6.0  # pictures are drawn, the process ends
+_CARD_S = 4.0  # pictures are drawn, the process ends
+_SLOWEST = 8.0  # times as slow a busy machine may be
 _JUDGED_STEPS = 0.5  # what judging a batch takes, in steps of training
 _LEAST_STEPS = 20
 _NOT_INDEPENDENT = (
@@ -109,7 +110,7 @@ def train_folder(
     and for too few `minutes`, OutputError where `output` holds another run, and what opening,
     `choose` and `train` raise.
     """
-    began, tell = time.monotonic(), onlooker or Onlooker()
+    began, computed, tell = time.monotonic(), time.process_time(), onlooker or Onlooker()
     if not minutes > 0:
         raise ConfigError(f"minutes = {minutes} is not above 0")
     if started_together() > 1:
@@ -133,8 +134,12 @@ def train_folder(
             tell.say(f"steps     {steps:,}: the run in {config.output} began with them")
             trained = train(config, progress=tell.progress)
         else:
-            config, last_s = _in_time(ready, Time(began, end - _SPARE * 60 * minutes, end), tell)
-            trained = _train_until(config, end - last_s, tell)
+            # On a busy machine a second of computing takes several.
+            slow = (time.monotonic() - began) / max(time.process_time() - computed, 1e-3)
+            card_s = _CARD_S * min(max(slow, 1.0), _SLOWEST)
+            until = end - card_s - _SPARE * 60 * minutes
+            config, judging_s = _in_time(ready, Time(began, until, end), tell)
+            trained = _train_until(config, end - card_s - judging_s, tell)
         result, held_out = _judged(trained, ready.sets)
     seconds = time.monotonic() - began
     run = FolderRun(trained, result, held_out, ready.choices, seconds)
@@ -205,8 +210,7 @@ def _check_same(before: Config | None, config: Config, sets: Sequence[TrainingSe
 def _in_time(ready: Prepared, time_: Time, tell: Onlooker) -> tuple[Config, float]:
     """Return the configuration with as many steps as there is time for, at most those it has.
 
-    And the seconds that judging and the card take. Raises ConfigError where there is no time for
-    a few steps.
+    And the seconds that judging takes. Raises ConfigError where there is no time for a few steps.
     """
     config, one = ready.config, ready.sets[0]
     wanted = config.loop.epochs * config.loop.steps
@@ -216,13 +220,13 @@ def _in_time(ready: Prepared, time_: Time, tell: Onlooker) -> tuple[Config, floa
         each = run.seconds_a_step()
     judging = each * _JUDGED_STEPS / BATCH  # a sample
     parts = one.parts
-    last = _CARD_S + judging * (len(parts.test) or len(parts.train))
-    last += 10 * judging * len(parts.validation)
+    last = judging * (len(parts.test) or len(parts.train))
+    every = last + 10 * judging * len(parts.validation)  # of ten epochs
     least, now = min(wanted, _LEAST_STEPS), time.monotonic()
-    possible = int((time_.until - last - now) / each)
+    possible = int((time_.until - every - now) / each)
     if possible < least:
         share = (time_.until - time_.began) / (time_.end - time_.began)
-        needed = (now - time_.began + last + least * each) / share / 60
+        needed = (now - time_.began + every + least * each) / share / 60
         raise ConfigError(
             f"--minutes {(time_.end - time_.began) / 60:.2g} is too short: a step takes "
             f"{each:.2g} s; --minutes {math.ceil(10 * needed) / 10:.1f} leaves time for {least}. "
