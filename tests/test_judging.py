@@ -17,6 +17,7 @@ from dvskit.events import Events, EventsSource
 from dvskit.formats import load_events, save_events
 from dvskit.tensors import bin_events
 from dvskit.training import Trained, inputs
+from dvskit.training.headline import headlines
 from dvskit.training.model_tables import fingerprint
 from dvskit.training.toml_config import config_values, to_toml
 from tests.bars import SIZE, blown_up, config_for, moving_bar, write_bars
@@ -30,7 +31,7 @@ def test_a_model_is_judged_by_what_it_was_not_trained_on(
 ) -> None:
     code, out, err = run("eval", trained.folder, bars)
     assert code == 0
-    assert out.startswith(f"accuracy {trained.results['recordings']}\n")
+    assert out.startswith("\n".join([*headlines(trained.results["recordings"]), ""]))
     assert err == (
         "dvskit: note: 14 of 20 recordings were trained on (10) or chosen by (4); "
         "judged: the other 6\n"

@@ -15,7 +15,7 @@ from dvskit.errors import ConfigError, OutputError
 from dvskit.training import Progress, SweepRun, sweeping
 from dvskit.training.accuracy_interval import wilson
 from dvskit.training.sweeping import Combination, Score
-from tests.bars import config_for
+from tests.bars import config_for, write_bars
 
 KEYS = {"network.beta": [0.5, 0.8], "loop.optimiser": ["adam"]}
 
@@ -73,6 +73,16 @@ def test_runs_that_have_ended_are_passed_over_and_others_go_on(
     assert begun == [7]
     with pytest.raises(OutputError, match=r"loop\.steps = 6, now 2; name"):
         training.sweep(replace(config, loop=replace(config.loop, steps=2)), seeds=[5, 7])
+
+
+@pytest.mark.slow
+def test_a_sweep_whose_samples_have_changed_is_refused(tmp_path: Path) -> None:
+    root = write_bars(tmp_path / "bars", 10)
+    config = config_for(root, tmp_path / "sweep", epochs=1)
+    training.sweep(config, seeds=[5])
+    (root / "left" / "3.npz").unlink()
+    with pytest.raises(OutputError, match=r"on other samples: left/3\.npz is missing; name"):
+        training.sweep(config, seeds=[5, 6])
 
 
 def test_errors_are_those_of_their_definitions() -> None:

@@ -6,8 +6,12 @@ import os
 import tempfile
 from pathlib import Path
 
+import matplotlib.pyplot  # noqa: F401
 import torch
 
+import dvskit.cli.train
+import dvskit.render.plots
+import dvskit.training.folder_run  # noqa: F401
 from dvskit.training.feed import load_feed
 from tests.bars import config_for, write_bars
 
