@@ -246,9 +246,7 @@ def test_as_many_steps_are_taken_as_there_is_time_for(tmp_path, monkeypatch):
     some, all_ = (config.loop.epochs * config.loop.steps for config in told)
     assert 20 <= some <= 60 / 0.5
     assert all_ == 300
-    with pytest.raises(
-        ConfigError, match=r"--minutes 0.05 is too short: a step takes 0.5 s; --min"
-    ):
+    with pytest.raises(ConfigError, match=r"a step takes 0\.5 s; --minutes 0\.\d leaves time"):
         train_folder(root, output=tmp_path / "mine", minutes=0.05)
     assert not (tmp_path / "mine").exists()
 

@@ -225,12 +225,11 @@ def _in_time(ready: Prepared, time_: Time, tell: Onlooker) -> tuple[Config, floa
     least, now = min(wanted, _LEAST_STEPS), time.monotonic()
     possible = int((time_.until - every - now) / each)
     if possible < least:
-        share = (time_.until - time_.began) / (time_.end - time_.began)
-        needed = (now - time_.began + every + least * each) / share / 60
+        kept = time_.end - time_.until  # for the card and the unforeseen
+        needed = (now - time_.began + every + least * each + kept) / (1 - _SPARE) / 60
         raise ConfigError(
-            f"--minutes {(time_.end - time_.began) / 60:.2g} is too short: a step takes "
-            f"{each:.2g} s; --minutes {math.ceil(10 * needed) / 10:.1f} leaves time for {least}. "
-            "Events that were emulated are kept"
+            f"there is too little time to train: a step takes {each:.2g} s; --minutes "
+            f"{_rounded_up(needed)} leaves time for {least}. Events that were emulated are kept"
         )
     steps = min(wanted, possible)
     if steps < wanted:
@@ -238,6 +237,10 @@ def _in_time(ready: Prepared, time_: Time, tell: Onlooker) -> tuple[Config, floa
     if steps < wanted:
         config = replace(config, loop=with_steps(config.loop, steps))
     return config, last
+
+
+def _rounded_up(minutes: float) -> str:
+    return f"{(math.ceil(10 * minutes) + 1) / 10:.1f}"  # a tenth more: the process has to start
 
 
 class _NoTimeError(Exception):

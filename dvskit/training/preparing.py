@@ -160,7 +160,7 @@ class _Making:
         assert self.limit is not None
         share = (self.limit.until - self.limit.began) / (self.limit.end - self.limit.began)
         needed = self._started - self.limit.began + self._missing * self.each
-        return math.ceil(needed / share / 6) / 10
+        return (math.ceil(needed / share / 6) + 1) / 10  # a tenth more: the process has to start
 
     def make(self, sets: Sequence[TrainingSet]) -> None:
         """Emulate what is not kept yet, in `blocks`, as far as there is time."""
@@ -210,9 +210,9 @@ class _Making:
         whole = self.limit.end - self.limit.began
         if time.monotonic() + count * self.each > self.limit.end - _LEAST_TRAINING * whole:
             raise ConfigError(
-                f"--minutes {whole / 60:.2g} is too short: {count_of(self._missing, 'clip')} are "
-                f"to be emulated, {self.each:.2g} s each; --minutes {self.minutes_for_all():.1f} "
-                "is enough for all of them. Events that were emulated are kept"
+                f"there is too little time: {count_of(self._missing, 'clip')} are to be emulated, "
+                f"{self.each:.2g} s each; --minutes {self.minutes_for_all():.1f} is enough for all "
+                "of them. Events that were emulated are kept"
             )
 
     def _one(self, place: _Place) -> None:
