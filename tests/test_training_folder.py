@@ -116,6 +116,13 @@ def test_what_is_held_out_follows_from_how_much_there_is(tmp_path, people, trial
     assert chosen.config.loop.keep == "last"
 
 
+def test_samples_of_few_people_are_varied_further(tmp_path):
+    few, many = (chosen_for(clips(tmp_path / str(people), people, 2)).config for people in (2, 5))
+    for name in ("shift_px", "rotate_deg", "zoom", "time_scale"):
+        wide, narrow = (getattr(each.data[0].augment, name) for each in (few, many))
+        assert wide > narrow > 0, name
+
+
 def test_size_window_and_balance_follow_the_recordings(tmp_path):
     root = write_bars(tmp_path / "bars", 12)
     for k in range(8):

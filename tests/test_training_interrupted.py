@@ -17,7 +17,6 @@ from dvskit import cli
 from dvskit.training.toml_config import write_config
 from tests.bars import config_for, write_bars
 from tests.processes import start
-from tests.sample_files import folder
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="processes are forked")
 MOMENTS = 20
@@ -76,11 +75,8 @@ def kind(request: pytest.FixtureRequest) -> str:
 def alone(kind: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
     """A folder with samples and a run that was left alone, and how long the run took."""
     place = tmp_path_factory.mktemp(kind)
-    if kind == "folder":
-        folder(place / "set", *(f"{label}/p{person}_t{turn}.mp4" for label in ("bow", "wave")
-                                for person in (1, 2) for turn in (0, 1)))  # fmt: skip
-    else:
-        write_bars(place / "set", 10)
+    write_bars(place / "set", 6)
+    if kind == "configuration":
         config = config_for(Path("set"), Path("alone"), epochs=8)
         write_config(replace(config, loop=replace(config.loop, steps=3)), place / "bars.toml")
     assert run_until(place, words_for(kind, place, "alone"), None)

@@ -23,7 +23,8 @@ BATCH = 24
 _SIDE = 128  # of the sensor, where sizes differ or are larger
 _GRID = 16  # what blocks of pixels are summed to, at least
 _LONGEST_US = 4_000_000
-_SLOWER = 1.2  # than those who were filmed others may be
+_SLOWER, _MUCH_SLOWER = 1.2, 1.6  # than those who were filmed others may be: of many, of few
+_PEOPLE = 5  # fewer do not show how much people differ
 _FEW = 10  # of a class: none of fewer is held out to be judged by
 _MANY = 200  # to train on: of so many some are held out to choose the best epoch by
 _THRESHOLD = 0.3
@@ -143,7 +144,7 @@ def _size(look: Look, noted: _Noted) -> tuple[int, int]:
 
 def _window(look: Look, noted: _Noted) -> InputConfig:
     length = float(np.quantile(look.durations, 0.9))
-    slower = _SLOWER if length > 500_000 else 1.0
+    slower = (_MUCH_SLOWER if _few_people(look) else _SLOWER) if length > 500_000 else 1.0
     window = min(slower * length, _LONGEST_US)
     bins = int(np.clip(round(window / 100_000), 10, 40)) if window > 500_000 else 20
     bin_us = max(1, math.ceil(window / bins / 10) * 10)
@@ -229,6 +230,11 @@ def _seen(look: Look, entry: DataConfig, noted: _Noted) -> DataConfig:
     return replace(entry, threshold=_THRESHOLD, whole=True)
 
 
+def _few_people(look: Look) -> bool:
+    """Return whether samples are too few, of too few people, to show how much others differ."""
+    return len(look.groups) < _PEOPLE and sum(look.classes.values()) < _MANY
+
+
 def _without_mirror(look: Look) -> list[str]:
     return [name for name in look.classes if not mirrored(name, tuple(look.classes))]
 
@@ -243,12 +249,13 @@ def _augment(look: Look, given: InputConfig, network: Network, noted: _Noted) ->
         if not names
         else f"the mirror of {names[0]} is no class here"
     )
+    few = _few_people(look)
     noted("augment", f"place, scale, tilt, speed, polarity, blur, lost events; {flips}", why)
     return Vary(
-        shift_px=round(0.08 * side, 1),
-        rotate_deg=6.0,
-        zoom=0.12,
-        time_scale=0.18,
+        shift_px=round((0.11 if few else 0.08) * side, 1),
+        rotate_deg=8.0 if few else 6.0,
+        zoom=0.2 if few else 0.12,
+        time_scale=0.35 if few else 0.18,
         later_us=round(0.06 * window),
         drop=0.4,
         jitter_px=round(_BLUR * side, 1),
