@@ -218,7 +218,7 @@ def test_letters_that_no_font_has_are_boxes_and_named_in_the_report(run, tmp_pat
     save_events(some_events(), tmp_path / "e.npz")
     code, _, err = run("cloud", "e.npz", "-o", "b.png", "--title", "走る")
     assert code == 0
-    assert "no font here has 走 る: the title has boxes" in err
+    assert "no installed font has 走 る, so the title shows boxes" in err
 
 
 @pytest.mark.slow

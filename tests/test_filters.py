@@ -174,3 +174,7 @@ def test_a_function_that_returns_anything_but_events_of_its_size_is_refused(func
 def test_a_class_is_no_filter():
     with pytest.raises(ConfigError, match=r"Crop is a class, no filter; pass Crop\(\.\.\.\)"):
         chain(Crop)
+
+
+def test_a_placement_counts_one_column_as_one():
+    assert str(Placement.of(Size(100, 60), Size(33, 33))).endswith("without 1 column at the edges)")

@@ -686,7 +686,7 @@ def test_labels_of_other_times_are_left_out_and_counted(run, tmp_path):
     (tmp_path / "l.csv").write_text("\n".join(["start_us,stop_us,name", *lines]))
     code, _, err = run("cloud", "a.npz", "-o", "a.html", "--labels", "l.csv")
     assert code == 0
-    assert err.startswith("dvskit: note: l.csv: 3 of 5 labels are of other times")
+    assert err.startswith("dvskit: note: l.csv: 3 of 5 labels lie outside the time shown")
     assert [name for *_, name in meta(tmp_path / "a.html")["labels"]] == ["n1", "n2"]
     labels = Labels(np.array([first, last + 1]), np.array([last, last + 2]), ("in", "out"))
     report = render.page(render.Shown(EVENTS, labels=labels), tmp_path / "b.html")
@@ -700,7 +700,7 @@ def test_a_model_of_another_sensor_sees_recordings_fitted_which_is_noted(run, tm
     code, _, err = run("cloud", "a.npz", "-o", "x.html", "--model", "nmnist-signed-lif")
     assert code == 0
     assert "of 100x60 fitted to 34x34 (3x3 pixels to one, in the middle" in err.replace(
-        "without 1 columns at the edges", "in the middle"
+        "without 1 column at the edges", "in the middle"
     )
     assert meta(tmp_path / "x.html")["decisions"]
 

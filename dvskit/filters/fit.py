@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvskit._arguments import check_arguments, checked
-from dvskit.errors import ConfigError
+from dvskit.errors import ConfigError, count_of
 from dvskit.events import Events, Size, as_size
 from dvskit.filters.parameters import check_number
 from dvskit.filters.pixel_map import Axes, PixelMap, PixelMapStep, Places, place
@@ -122,7 +122,7 @@ class Placement:
 
     def _edges(self) -> str:
         off = [int(np.count_nonzero(self.places(axis=axis) < 0)) for axis in (0, 1)]
-        cut = [f"{n} {name}" for n, name in zip(off, ("columns", "rows"), strict=True) if n]
+        cut = [count_of(n, name) for n, name in zip(off, ("column", "row"), strict=True) if n]
         if cut:
             return f", without {' and '.join(cut)} at the edges"
         full = all(
