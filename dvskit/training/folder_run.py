@@ -25,7 +25,7 @@ from dvskit.datasets import Split, Stills
 from dvskit.errors import ConfigError, FittedWarning
 from dvskit.training.choosing import BATCH, Choice, with_steps
 from dvskit.training.config import Config, DataConfig
-from dvskit.training.evaluation import Result, evaluate
+from dvskit.training.evaluation import Result, evaluate, logits_of
 from dvskit.training.feed import in_files, load_feed
 from dvskit.training.headline import headlines
 from dvskit.training.looking import Look
@@ -216,8 +216,13 @@ def _in_time(ready: Prepared, time_: Time, tell: Onlooker) -> tuple[Config, floa
     wanted = config.loop.epochs * config.loop.steps
     with torch.random.fork_rng(), warnings.catch_warnings():
         warnings.simplefilter("ignore", FittedWarning)  # the run gives them
-        run = Run(config, load_feed(config, ready.sets), None, Watch(lambda at: None))
+        feed = load_feed(config, ready.sets)
+        run = Run(config, feed, None, Watch(lambda at: None))
         each = run.seconds_a_step()
+        # Judging compiles loops of its own: once here, where the time is measured.
+        counts, _ = next(iter(feed.known[0].epoch(0)))
+        run.module.eval()
+        logits_of(run.module, counts)
     judging = each * _JUDGED_STEPS / BATCH  # a sample
     parts = one.parts
     last = judging * (len(parts.test) or len(parts.train))
