@@ -11,6 +11,7 @@ from dvskit.datasets import FileSamples
 from dvskit.errors import ConfigError
 from dvskit.networks import ConvLIF
 from dvskit.training import Config, DataConfig, LoopConfig, Onlooker
+from dvskit.training.feed import load_feed
 from dvskit.training.preparing import Prepared, Time, _blocks, _Place, prepare
 from dvskit.training.sets import load_sets
 from tests.sample_files import folder
@@ -101,3 +102,15 @@ def test_blocks_have_one_sample_of_each_class_of_one_person_first_of_all_people(
         assert len({place.row.group for place in block}) == 1
     first = [block[0].row.group for block in blocks[: max(people, 1)]]
     assert len(set(first)) == max(people, 1)
+
+
+@pytest.mark.slow(seconds=5)
+def test_clips_that_are_ready_are_not_emulated_again_to_be_judged(tmp_path, monkeypatch):
+    root = clips(tmp_path / "set")
+    clock = Clock(monkeypatch, 0.0)
+    ready = prepared(root, 45.0, [])
+    assert clock.emulated == 36
+    feed = load_feed(ready.config, ready.sets)
+    for batches in (*feed.test.values(), *feed.known):
+        assert sum(len(labels) for _, labels in batches.epoch(0)) > 0
+    assert clock.emulated == 36

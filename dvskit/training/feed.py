@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from dvskit import datasets
 from dvskit.datasets import Samples, Stills
-from dvskit.datasets.kept_samples import HeldSamples, Room
+from dvskit.datasets.kept_samples import CachedSamples, HeldSamples, Room
 from dvskit.events import Filter
 from dvskit.training import inputs
 from dvskit.training.config import POINTS, Config, DataConfig
@@ -167,6 +167,8 @@ def _judged(
     each: TrainingSet, samples: Samples | Stills, config: Config, cache: datasets.Cache | None
 ) -> AnyBatches:
     if isinstance(samples, Samples):
+        if cache is not None and each.entry.kind in EMULATED and not samples.draws:
+            samples = CachedSamples(samples, cache)  # batches keep tensors, not the events
         return inputs.judged_batches(samples, config.input, network_size(config), cache)
     encode = inputs.encode_of(each.entry.encoder, config.input, network_size(config))
     return inputs.judged_stills(samples, encode, config.seed)
