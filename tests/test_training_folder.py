@@ -172,7 +172,7 @@ def test_a_folder_becomes_a_model_with_all_beside_it(tmp_path, run, kind):
     card = (tmp_path / "mine" / "README.md").read_text()
     assert "steps taken: 10," in card
     assert ("neither trained on nor chosen by" in card) == held
-    headline = card.split("## How often it is right\n")[1]
+    headline = card.split("## Accuracy\n")[1]
     assert headline.startswith("Nothing was held out: ") == (not held)
     assert str(tmp_path) not in card
     config = training.load_config(tmp_path / "mine" / "config.toml")

@@ -106,7 +106,7 @@ def _network(look: Look, start: Model | None, noted: _Noted) -> tuple[InputConfi
         network = with_classes(start.network, len(look.classes))
         noted(
             "network",
-            f"that of {start.name}, its last layer new",
+            f"from {start.name}, with a new last layer",
             f"it takes {_window_words(start.input)} of {start.size}",
         )
         return start.input, network
@@ -123,7 +123,7 @@ def _network(look: Look, start: Model | None, noted: _Noted) -> tuple[InputConfi
     noted(
         "network",
         "2 convolutions and 3 dense layers of signed LIF neurons with delays",
-        f"blocks of {pool}x{pool} pixels are summed; the class that is ever the surest is named",
+        f"blocks of {pool}x{pool} pixels are summed; the largest output of any step is the answer",
     )
     network = Layered(
         layers=layers, width=width, height=height, classes=len(look.classes), beta=0.5, gain=1.0
@@ -135,10 +135,14 @@ def _size(look: Look, noted: _Noted) -> tuple[int, int]:
     sizes = set(look.sizes)
     only = next(iter(sizes))
     if len(sizes) == 1 and not look.clips and min(only) >= 12 and max(only) <= _SIDE:
-        noted("size", str(only), "all recordings that were read have it")
+        noted("size", str(only), "the size of all recordings that were read")
         return only.width, only.height
-    what = "clips are emulated at it" if look.clips == len(look.samples) else "all are put on it"
-    noted("size", f"{_SIDE}x{_SIDE}", f"{what}; larger ones tell gestures no better")
+    what = (
+        "clips are emulated at this size"
+        if look.clips == len(look.samples)
+        else "all samples are fitted to it"
+    )
+    noted("size", f"{_SIDE}x{_SIDE}", f"{what}; larger ones recognise gestures no better")
     return _SIDE, _SIDE
 
 
@@ -149,9 +153,9 @@ def _window(look: Look, noted: _Noted) -> InputConfig:
     bins = int(np.clip(round(window / 100_000), 10, 40)) if window > 500_000 else 20
     bin_us = max(1, math.ceil(window / bins / 10) * 10)
     given = InputConfig(bins=bins, bin_us=bin_us)
-    why = "9 of 10 samples end within it" + ", and of slower people too" * (slower > 1)
+    why = "9 of 10 samples fit into it" + ", of slower people too" * (slower > 1)
     if length > _LONGEST_US:
-        why = "the samples are longer, and their first window is learned from and judged"
+        why = "the samples are longer; training and test use their first window"
     noted("window", _window_words(given), why)
     return given
 
@@ -171,13 +175,13 @@ def _split(look: Look, entry: DataConfig, seed: int, noted: _Noted) -> tuple[Dat
             why = f" ({one_line(error)})"
             continue
         if len(parts.validation):
-            reason += "; the best epoch is chosen by validation"
+            reason += "; validation chooses the best epoch"
         else:
-            reason += "; the weights of the last epoch are kept"
+            reason += "; the last epoch's weights are kept"
         tested = sorted({str(row.group) for row in parts.test.rows if row.group})
         named = f" ({', '.join(tested)})" if 0 < len(tested) <= 3 else ""
         counts = "/".join(f"{len(part):,}" for part in parts)
-        noted("split", f"{value}{named}, {counts} to train, choose and test", reason + why)
+        noted("split", f"{value}{named}, {counts} for training, validation and test", reason + why)
         return tried, "best" if len(parts.validation) else "last"
     raise ConfigError(f"{entry.path}: cannot be trained on{why}")
 
@@ -197,16 +201,20 @@ def _splits(look: Look) -> Iterator[tuple[dict[str, object], str, str]]:
     if any(row.part for row in look.samples.rows):
         listed = {row.part for row in look.samples.rows}
         share = 0.0 if "validation" in listed else many
-        yield {"by": "listed", "validation": share, "test": 0.0}, "as listed", "folders say it"
+        yield (
+            {"by": "listed", "validation": share, "test": 0.0},
+            "as listed",
+            "the folders name the parts",
+        )
     people = len(look.groups)
     if people > 1:
         share = many if people > 5 else 0.0
         shares = {"by": "group", "validation": share, "test": max(0.2, 1 / people)}
-        yield shares, "whole people held out", "it is to know people whom it has not seen"
+        yield shares, "whole people held out", "the test uses people the network never saw"
     if least >= _FEW and people < 2:
-        reason = "each class gives a fifth"
+        reason = "a fifth of each class is held out"
         if people:
-            reason += "; all are of one person, so that the accuracy says nothing about others"
+            reason += "; all are of one person, so the accuracy does not hold for others"
         yield {"by": "share", "group": "none", "validation": many, "test": 0.2}, "by class", reason
     reason = f"a class has only {count_of(least, 'sample')}, too few to hold some out"
     yield {"by": "share", "group": "none", "validation": 0.0, "test": 0.0}, "none", reason
@@ -218,14 +226,14 @@ def _seen(look: Look, entry: DataConfig, noted: _Noted) -> DataConfig:
     if look.kind == "depth":
         noted(
             "sensor",
-            f"a {_DEPTH_SENSOR} before a person of other clothes, wall and light for each clip",
-            "depth has no brightness, so that it is drawn",
+            f"{_DEPTH_SENSOR}; each clip has its own clothes, wall and light",
+            "depth clips have no brightness",
         )
         return replace(entry, preset=_DEPTH_SENSOR)
     noted(
         "sensor",
-        f"an ideal one of threshold {_THRESHOLD:g} that sees the whole picture",
-        "it tells what moves from the noise of videos, and nothing at the sides is cut off",
+        f"ideal, threshold {_THRESHOLD:g}, whole picture",
+        "video noise stays below the threshold, and no side is cut off",
     )
     return replace(entry, threshold=_THRESHOLD, whole=True)
 
@@ -243,12 +251,8 @@ def _augment(look: Look, given: InputConfig, network: Network, noted: _Noted) ->
     side = min(network.width, network.height)
     window = given.window_us
     names = _without_mirror(look)
-    flips = "flips left to right, classes with them" if not names else "no flips"
-    why = (
-        "each class is there with its mirror"
-        if not names
-        else f"the mirror of {names[0]} is no class here"
-    )
+    flips = "left-right flips, with the classes" if not names else "no flips"
+    why = "each class has its mirror class" if not names else f"{names[0]} has no mirror class"
     few = _few_people(look)
     noted("augment", f"place, scale, tilt, speed, polarity, blur, lost events; {flips}", why)
     return Vary(

@@ -53,7 +53,7 @@ _SLOWEST = 8.0  # times as slow a busy machine may be
 _JUDGED_STEPS = 0.5  # what judging a batch takes, in steps of training
 _LEAST_STEPS = 20
 _NOT_INDEPENDENT = (
-    "The interval takes samples for independent. Those of one person are alike, so that it is too "
+    "The interval assumes independent samples. Samples of one person are alike, so it is too "
     "narrow."
 )
 
@@ -316,21 +316,21 @@ def _card_text(run: FolderRun, config: Config, look: Look) -> str:
     lines = [
         f"# {trained.model.name}",
         "",
-        f"Tells {len(result.classes)} classes apart: {', '.join(result.classes)}.",
+        f"Recognises {len(result.classes)} classes: {', '.join(result.classes)}.",
         "",
         f"    dvskit classify FILE --model {folder}",
         "",
-        "The commands of this page run in the folder in which the training was started.",
+        "Run the commands of this page where the training was started.",
         "",
-        "## How often it is right",
+        "## Accuracy",
         "\n\n".join(f"{line[0].upper()}{line[1:]}." for line in headlines(result)),
         *(["", _NOT_INDEPENDENT] if look.groups else []),
         "",
-        *(["The samples were neither trained on nor chosen by.", ""] if run.held_out else []),
+        *(["These samples took no part in training or in any choice.", ""] if run.held_out else []),
         "![Confusion matrix](confusion.png) ![Curves](curves.png)",
         "",
         "## Data and choices",
-        f"{data}: {look.words}. `split.csv` lists what each was used for.",
+        f"{data}: {look.words}. `split.csv` lists the part of each sample.",
         "",
         *(f"- {each.what}, {each.value}: {each.why}" for each in run.choices),
         f"- steps taken: {len(trained.history) * config.loop.steps:,}, in "
@@ -339,10 +339,10 @@ def _card_text(run: FolderRun, config: Config, look: Look) -> str:
         "## Train it again",
         f"    dvskit train {' '.join(again)}",
         "",
-        f"measures its time anew; `dvskit train {same} -o OUTPUT` takes the same steps.",
+        f"This measures the time again. `dvskit train {same} -o OUTPUT` takes the same steps.",
         "",
         "## Limits",
-        "Whatever it is shown is called one of its classes. The first window counts, "
+        "Every input gets one of these classes. Only the first window counts, "
         f"{config.input.bins} bins of {config.input.bin_us / 1000:g} ms from the first event on. "
         f"{_reject_words(reject)}",
     ]

@@ -115,7 +115,7 @@ def _used(row: list[str]) -> Used:
     return Used(cast(Part, part), label, name, span, digest, group or None)
 
 
-HALF = "more sure than of all other classes together; no validation data chose it"
+HALF = "the default: above all other classes together"
 _KEYS = ("confidence", "events_per_second", "how")
 
 

@@ -89,7 +89,7 @@ def prepare(
         look = look_at(entry.path, salvage=entry.salvage, without=entry.without)
         chosen = choose(look, replace(asked, data=(entry,)), model)
         config = _left_out(changed_config(chosen.config, changes), entry.without)
-        asked_for = (Choice("asked", f"{key} = {text}", "in place of what was chosen")
+        asked_for = (Choice("asked", f"{key} = {text}", "set by the command")
                      for key, text in changes.items())  # fmt: skip
         choices = (*chosen.choices, *asked_for)
         for line in (f"{entry.path}: {look.words}", *map(str, choices)):
