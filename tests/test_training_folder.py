@@ -101,8 +101,8 @@ def test_two_people_are_trained_on_one_and_judged_by_the_other(tmp_path):
     assert groups[0] | groups[2] == {"p1", "p2"}
     assert len(one.parts.train) == 4
     (split,) = (str(each) for each in chosen.choices if each.what == "split")
-    assert "4/0/4 to train, choose and test" in split
-    assert "whom it has not seen" in split
+    assert "4/0/4 for training, validation and test" in split
+    assert "people the network never saw" in split
 
 
 @pytest.mark.parametrize(
@@ -239,7 +239,7 @@ def test_depth_clips_are_shaded_before_a_sensor_and_judged_and_classified_as_it_
 
 def test_as_many_steps_are_taken_as_there_is_time_for(tmp_path, monkeypatch):
     root = write_bars(tmp_path / "set", 10)
-    monkeypatch.setattr(Run, "seconds_a_step", lambda self: 0.5)
+    monkeypatch.setattr(Run, "seconds_a_step", lambda self: 5.0)
     told: list[Config] = []
 
     def only_told(config: Config, **_: object) -> None:
@@ -247,13 +247,13 @@ def test_as_many_steps_are_taken_as_there_is_time_for(tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(training.folder_run, "train", only_told)
-    for minutes in (1.0, 30.0):
+    for minutes in (10.0, 300.0):  # a busy machine needs one of them
         with pytest.raises(KeyboardInterrupt):
             train_folder(root, output=tmp_path / "mine", minutes=minutes)
     some, all_ = (config.loop.epochs * config.loop.steps for config in told)
-    assert 20 <= some <= 60 / 0.5
+    assert 20 <= some <= 600 / 5
     assert all_ == 300
-    with pytest.raises(ConfigError, match=r"a step takes 0\.5 s; --minutes 0\.\d leaves time"):
+    with pytest.raises(ConfigError, match=r"a step takes 5 s; --minutes \d+\.\d leaves time"):
         train_folder(root, output=tmp_path / "mine", minutes=0.05)
     assert not (tmp_path / "mine").exists()
 
