@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
 from collections.abc import Callable
 from dataclasses import MISSING, field, fields
 from os import PathLike, fspath
 from types import NoneType, UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin
 
-from dvskit.errors import ArgumentError, did_you_mean
+from dvskit.errors import ArgumentError, ConfigError, did_you_mean
 
 Called = TypeVar("Called", bound=Callable[..., Any])
 
@@ -250,3 +251,14 @@ def check_fields(owner: Any) -> None:
         given = each.default is not None or getattr(owner, each.name) is not None
         if "check" in each.metadata and given:
             each.metadata["check"](owner, each.name, *each.metadata["limits"])
+
+
+def in_range(owner: object, name: str, low: float, high: float) -> None:
+    """Raise ConfigError if a field is outside low..high, or no number; for `checked`."""
+    check_range(name, getattr(owner, name), low, high)
+
+
+def check_range(name: str, value: Any, low: float, high: float) -> None:
+    """Raise ConfigError if a value is outside low..high, or no number."""
+    if isinstance(value, str) or not (math.isfinite(value) and low <= value <= high):
+        raise ConfigError(f"{name} = {value} is outside {low:g} to {high:g}")

@@ -190,7 +190,7 @@ def camera_beside() -> Figure:
     seen = events.load()
     at_us, frame = frame_of(frames, seen, None, 10_000)
     made, axes = figure(1, 2, 2.9)
-    axes[0].imshow(frame, cmap="gray", vmin=0, vmax=255)
+    axes[0].imshow(frame, cmap="gray", vmin=0, vmax=65535)
     axes[1].imshow(picture_of(seen.between(at_us - 5000, at_us + 5000)), interpolation="nearest")
     axes[0].set_title("standard camera: one frame", fontsize=9)
     axes[1].set_title("event camera: 10 ms, ON orange, OFF blue", fontsize=9)

@@ -21,8 +21,10 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 import dvskit
+from dvskit.events import Size
 from dvskit.render import CloudView, cloud_image
-from dvskit.scenes import ArmScene
+from dvskit.scenes import PersonScene
+from dvskit.scenes.person import Look, View
 from dvskit.video import open_frames
 
 ON, OFF, GROUND, INK = (213, 94, 0), (0, 114, 178), (251, 251, 249), "#1b1d26"
@@ -30,21 +32,21 @@ WIDTH_IN, DPI = 7.2, 400  # two columns of a journal
 GAP, CAPTION = 0.012, 0.052  # of the figure's width and height
 
 
-def scene() -> ArmScene:
+def scene() -> PersonScene:
     """Return the scene that is drawn without --clip: a waving hand."""
-    return ArmScene(
-        gesture="hand wave", size=(480, 360), fps=400, duration_us=1_600_000, seed=11,
-        shoulder_y=0.6, head=0.17, cycle_hz=1.6, wall=0.42, texture=0.035,
-        sway=0.1,
+    look = Look(seed=2, skin=0.75, shirt=0.55, wall=0.32, walls="room", wall_contrast=0.15)
+    return PersonScene(
+        gesture="right_hand_wave", size=Size(480, 360), fps=400, duration_us=1_600_000, seed=6,
+        look=look, view=View(height_m=1.25, x=0.08, y=0.46),
     )  # fmt: skip
 
 
 def frame_of(
-    frames: list[tuple[int, NDArray[np.uint8]]],
+    frames: list[tuple[int, NDArray[np.generic]]],
     events: dvskit.Events,
     at_ms: float | None,
     window_us: int,
-) -> tuple[int, NDArray[np.uint8]]:
+) -> tuple[int, NDArray[np.generic]]:
     """Return the frame (and its time) nearest to `at_ms`, or that with most events about it."""
     times = np.array([t_us for t_us, _ in frames])
     if at_ms is not None:
@@ -77,7 +79,7 @@ def panel(figure: Figure, place: tuple[float, float, float, float], caption: str
 
 
 def draw(
-    frame: NDArray[np.uint8], moment: dvskit.Events, events: dvskit.Events, window_us: int
+    frame: NDArray[np.generic], moment: dvskit.Events, events: dvskit.Events, window_us: int
 ) -> Figure:
     """Return the figure: the frame above the events of the moment, beside them the cloud."""
     left = (1 - GAP) / 3.05
@@ -91,7 +93,8 @@ def draw(
     lower.imshow(picture_of(moment), aspect="auto", interpolation="nearest")
     upper_at = (0.002, 1 - each - 0.002, left, each)
     upper = panel(figure, upper_at, "(a) camera: one frame")
-    upper.imshow(frame, cmap="gray", vmin=0, vmax=255, aspect="auto", interpolation="nearest")
+    white = np.iinfo(frame.dtype).max  # a video's frames have 8 bits, a scene's 16
+    upper.imshow(frame, cmap="gray", vmin=0, vmax=white, aspect="auto", interpolation="nearest")
     for name, colour, at in (("ON", ON, 0.03), ("OFF", OFF, 0.13)):
         lower.text(
             at, 0.96, name, transform=lower.transAxes, va="top", fontsize=7.5, weight="bold",

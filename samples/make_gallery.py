@@ -19,22 +19,24 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from make_gestures import write_clip
+from make_emulator_figure import scene
 from notebook_view import photograph
 from numpy.typing import NDArray
 
 import dvskit
 from dvskit.cli import app
-from dvskit.scenes import GESTURES, ArmScene
+from dvskit.events import Size
+from dvskit.scenes import PersonScene
 from dvskit.video import write_video
 
 HERE = Path(__file__).resolve().parent
 VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".avi", ".webm")
-MODEL = "rendered-gestures"
+MODEL = "dvs128-gestures"
+GESTURES = ("arm_roll", "hand_clap", "left_hand_wave", "right_arm_clockwise", "right_hand_wave")
 
 
 @dataclass(frozen=True)
@@ -44,27 +46,27 @@ class Item:
     name: str
     command: str
     words: str
-    needs: tuple[str, ...] = ("arm.raw",)
+    needs: tuple[str, ...] = ("person.raw",)
 
 
 CAMERA = f"python {HERE.name}/make_emulator_figure.py camera-beside.png --dpi 150"
 PEOPLE = f"python {HERE.name}/make_people.py people.webp"
 GALLERY = {
     "Clouds and videos": (
-        Item("cloud.png", "dvskit cloud arm.raw -o cloud.png --pixels 800x600",
+        Item("cloud.png", "dvskit cloud person.raw -o cloud.png --pixels 800x600",
              "All events in space and time."),
-        Item("cloud-print.png", "dvskit cloud arm.raw -o cloud-print.png --width 88 "
+        Item("cloud-print.png", "dvskit cloud person.raw -o cloud-print.png --width 88 "
              "--dpi 220", "The same for a column of a paper."),
-        Item("turning.gif", "dvskit cloud arm.raw -o turning.gif --pixels 400x300 --fps 9 "
+        Item("turning.gif", "dvskit cloud person.raw -o turning.gif --pixels 360x270 --fps 7 "
              "--seconds 4", "The cloud, turned once around."),
-        Item("page.html", f"dvskit cloud arm.raw -o page.html --model {MODEL} --every 300ms",
+        Item("page.html", f"dvskit cloud person.raw -o page.html --model {MODEL} --every 300ms",
              "A page to turn, play and zoom, with what a network takes each moment for."),
         Item("camera-beside.png", CAMERA,
              "What a camera sees, and what an event camera sees of the same scene.", ()),
-        Item("beside.gif", "dvskit render arm.raw -o beside.gif --beside arm.mp4 --fps 12 "
+        Item("beside.gif", "dvskit render person.raw -o beside.gif --beside person.mp4 --fps 12 "
              "--stop 1400ms --scale 1", "The camera's frames beside the events, as they fade.",
-             ("arm.raw", "arm.mp4")),
-        Item("slow.gif", "dvskit render arm.raw -o slow.gif --style surface --slow 20 --fps 12 "
+             ("person.raw", "person.mp4")),
+        Item("slow.gif", "dvskit render person.raw -o slow.gif --style surface --slow 20 --fps 12 "
              "--start 300ms --stop 380ms --scale 2", "Slow motion: the time of each pixel's last "
              "event."),
         Item("notebook.png", "python samples/make_gallery.py --only notebook",
@@ -77,10 +79,10 @@ GALLERY = {
              "gesture, a frame beside the events of 50 ms.", ()),
     ),
     "Plots of events": (
-        Item("rate.png", "dvskit plot rate arm.raw -o rate.png", "How many events a second."),
-        Item("balance.png", "dvskit plot balance arm.raw -o balance.png",
+        Item("rate.png", "dvskit plot rate person.raw -o rate.png", "How many events a second."),
+        Item("balance.png", "dvskit plot balance person.raw -o balance.png",
              "The share of ON events over time and over pixels."),
-        Item("intervals.png", "dvskit plot intervals arm.raw -o intervals.png",
+        Item("intervals.png", "dvskit plot intervals person.raw -o intervals.png",
              "The times between the events of a pixel."),
         Item("map.png", "dvskit plot map noisy.raw -o map.png",
              "Events of each pixel, with hot pixels circled.", ("noisy.raw",)),
@@ -93,10 +95,10 @@ GALLERY = {
              "Where each of the lamps flickers, and how fast; grey is what moves.", ("lamps.raw",)),
     ),
     "Plots of networks": (
-        Item("raster.png", f"dvskit plot raster arm.raw -o raster.png --model {MODEL} "
-             "--layer lif3", "The spikes of a layer; orange +1, blue −1."),
-        Item("membrane.png", f"dvskit plot membrane arm.raw -o membrane.png --model {MODEL} "
-             "--layer lif1", "A neuron's potential below the events that reach it."),
+        Item("raster.png", f"dvskit plot raster person.raw -o raster.png --model {MODEL}",
+             "The spikes of a layer; orange +1, blue −1."),
+        Item("membrane.png", f"dvskit plot membrane person.raw -o membrane.png --model {MODEL}",
+             "A neuron's potential below the events that reach it."),
         Item("weights.png", f"dvskit plot weights {MODEL} -o weights.png", "A layer's weights."),
         Item("confusion.png", "dvskit plot confusion run gestures -o confusion.png",
              "What a network takes for what, after a few epochs.", ("gestures", "run")),
@@ -112,35 +114,38 @@ OF_VIDEOS = (
 )
 
 
-def arm(size: tuple[int, int] = (240, 180), seconds: float = 1.5) -> ArmScene:
+def person(size: tuple[int, int] = (240, 180), seconds: float = 1.5) -> PersonScene:
     """Return the scene of most pictures: a waving hand."""
-    return ArmScene.random("hand wave", 2026, size=size, fps=200, duration_us=round(seconds * 1e6))
+    return replace(scene(), size=Size(*size), fps=200, duration_us=round(seconds * 1e6))
 
 
 # Of each lamp: where it shines (x, y), how far, how fast it flickers, how much of its light.
-LAMPS = ((26, 28, 22, 100.0, 0.4), (134, 26, 17, 250.0, 0.4), (136, 96, 12, 37.0, 0.4))
+LAMPS = ((26, 28, 22, 100.0, 0.4), (134, 26, 17, 250.0, 0.4), (136, 96, 12, 37.0, 0.5))
 
 
 def under_lamps() -> Iterator[tuple[int, NDArray[np.float32]]]:
     """Yield the scene with a lamp on the mains, a dimmed LED and a slow indicator beside a hand."""
-    scene = ArmScene.random("hand clap", 7, size=(160, 120), fps=2000, duration_us=1_100_000)
+    clapping = replace(
+        scene(), gesture="hand_clap", size=Size(160, 120), fps=2000, duration_us=1_100_000
+    )
     y, x = np.mgrid[:120, :160]
     spots = [np.exp(-((x - u) ** 2 + (y - v) ** 2) / reach**2) for u, v, reach, _, _ in LAMPS]
-    for t_us, frame in scene:
+    for t_us, frame in clapping:
         light = np.ones((120, 160))
         for spot, (_, _, _, hz, depth) in zip(spots, LAMPS, strict=True):
             light += depth * spot * np.sin(2 * np.pi * 1e-6 * hz * t_us)
-        yield t_us, (frame / np.float32(400) * light).astype(np.float32)
+        yield t_us, (frame / np.float32(100_000) * light).astype(np.float32)
 
 
-def make_arm(folder: Path) -> None:
-    """Write arm.raw, a clean sensor."""
-    dvskit.save_events(dvskit.emulate(arm()), folder / "arm.raw")
+def make_person(folder: Path) -> None:
+    """Write person.raw, a clean sensor."""
+    dvskit.save_events(dvskit.emulate(person()), folder / "person.raw")
 
 
 def make_clip(folder: Path) -> None:
-    """Write arm.mp4, what a camera sees."""
-    write_video(list(arm()), folder / "arm.mp4", fps=200)
+    """Write person.mp4, what a camera sees."""
+    shown = [(t_us, (frame >> 8).astype(np.uint8)) for t_us, frame in person()]
+    write_video(shown, folder / "person.mp4", fps=200)
 
 
 def make_noisy(folder: Path) -> None:
@@ -149,7 +154,7 @@ def make_noisy(folder: Path) -> None:
         threshold_sigma=0.03, leak_hz=0.1, shot_hz=0.4, cutoff_hz=150.0, hot_fraction=5e-4,
         hot_hz=80.0,
     )  # fmt: skip
-    source = dvskit.emulate(arm((160, 120), 1.0), params=params, seed=3)
+    source = dvskit.emulate(person((160, 120), 1.0), params=params, seed=3)
     dvskit.save_events(source, folder / "noisy.raw")
 
 
@@ -161,26 +166,35 @@ def make_lamps(folder: Path) -> None:
 
 def make_gestures(folder: Path) -> None:
     """Write a small data set of gestures."""
-    for seed in range(5000, 5008):
+    for seed in range(5000, 5020):
         for gesture in GESTURES:
-            write_clip(folder / "gestures" / gesture / f"{seed}.npz", gesture, seed)
+            path = folder / "gestures" / gesture / f"{seed}.npz"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            clip = PersonScene.random(gesture, seed, size=(64, 64), fps=100)
+            dvskit.save_events(dvskit.emulate(clip), path)
 
 
 def make_run(folder: Path) -> None:
     """Train a network on the gestures for a few epochs."""
-    from dvskit.training import load_config, train  # torch: the other pictures come sooner without
+    from dvskit.datasets import open_samples  # torch: the other pictures come sooner without
+    from dvskit.filters import Vary
+    from dvskit.networks import MotionLIF
+    from dvskit.training import DataConfig, InputConfig, LoopConfig, train
 
-    short = {
-        "data.recordings.path": str(folder / "gestures"), "output": str(folder / "run"),
-        "loop.epochs": "10", "loop.steps": "4", "data.recordings.validation": "0.25",
-        "data.recordings.test": "0.25",
-    }  # fmt: skip
-    train(load_config(HERE / "gestures.toml", short))
+    changes = Vary(shift_px=5.0, rotate_deg=5.0, zoom=0.1, time_scale=0.1, drop=0.2)
+    train(
+        MotionLIF(width=64, height=64, pool=2, classes=len(GESTURES)),
+        open_samples(folder / "gestures"),
+        data=(DataConfig(count=16, validation=0.2, test=0.2, augment=changes),),
+        input=InputConfig(bins=20, bin_us=70_000),
+        loop=LoopConfig(epochs=12, steps=12, learning_rate=2e-3, label_smoothing=0.05),
+        output=str(folder / "run"),
+    )
 
 
 RECORDINGS: dict[str, Callable[[Path], None]] = {
-    "arm.raw": make_arm,
-    "arm.mp4": make_clip,
+    "person.raw": make_person,
+    "person.mp4": make_clip,
     "noisy.raw": make_noisy,
     "lamps.raw": make_lamps,
     "gestures": make_gestures,
@@ -212,7 +226,7 @@ def make(item: Item, folder: Path) -> bool:
             RECORDINGS[name](folder)
     say(item.name)
     if item.name == "notebook.png":
-        return photograph(folder / "arm.raw", list(arm()), folder / item.name)
+        return photograph(folder / "person.raw", list(person()), folder / item.name)
     run(item.command, folder)
     return (folder / item.name).is_file()
 

@@ -110,7 +110,8 @@ def test_no_folder_holds_one_file():
     alone = [
         folder
         for folder in {file.parent for file in SOURCES}
-        if len(list(folder.glob("*.py"))) < 2 + (folder / "__init__.py").exists()
+        if len([*folder.glob("*.py"), *folder.glob("*/__init__.py")])
+        < 2 + (folder / "__init__.py").exists()
     ]
     assert alone == []
 

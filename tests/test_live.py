@@ -327,7 +327,7 @@ def test_what_is_wrong_is_said_at_once() -> None:
     with pytest.raises(ModelError, match="neither a model folder nor a shipped model"):
         decide("nothing-like-it", EVENTS)
     with pytest.raises(ConfigError, match="model"):
-        Live("rendered-gestures")
+        Live("dvs128-gestures")
 
 
 # -- nothing happens
@@ -357,4 +357,4 @@ def test_a_model_decides_with_its_own_thresholds(tmp_path) -> None:
     assert all(each.answer is None for each in decide(model, EVENTS))
     assert any(each.answer for each in decide(model, EVENTS, reject=Reject(0)))
     assert MODEL.reject == Reject()
-    assert load_model("rendered-gestures").reject.confidence > 0
+    assert load_model("dvs128-gestures").reject.confidence > 0

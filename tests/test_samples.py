@@ -14,7 +14,7 @@ import pytest
 
 from dvskit.errors import ConfigError
 from dvskit.render import CloudView
-from dvskit.scenes import ArmScene
+from dvskit.scenes import PersonScene
 from dvskit.video import write_video
 
 ROOT = Path(__file__).parent.parent
@@ -25,7 +25,7 @@ SCRIPT = ROOT / "samples" / "make_emulator_figure.py"
 def test_the_emulator_figure_is_drawn_from_any_clip(tmp_path: Path) -> None:
     clip = tmp_path / "clip"
     clip.mkdir()
-    for number, (_, frame) in enumerate(ArmScene(size=(64, 48), fps=100, duration_us=200_000)):
+    for number, (_, frame) in enumerate(PersonScene(size=(64, 48), fps=100, duration_us=200_000)):
         cv2.imwrite(str(clip / f"{number:04}.png"), frame)
     out = tmp_path / "figure.png"
     done = subprocess.run(
@@ -57,7 +57,7 @@ def test_the_gallery_makes_the_same_pictures_each_time_and_lists_them(tmp_path: 
     assert sorted(made) == ["README.md", "rate.png", "slow.gif"]
     assert made == {path.name: path.read_bytes() for path in (tmp_path / "b").iterdir()}
     text = made["README.md"].decode()
-    assert "    dvskit plot rate arm.raw -o rate.png\n" in text
+    assert "    dvskit plot rate person.raw -o rate.png\n" in text
     assert "](slow.gif)" in text
     assert "balance" not in text
 
@@ -66,8 +66,9 @@ def test_the_gallery_makes_the_same_pictures_each_time_and_lists_them(tmp_path: 
 def test_the_gallery_pictures_each_video_of_a_folder(tmp_path: Path) -> None:
     videos = tmp_path / "videos"
     videos.mkdir()
-    scene = ArmScene(size=(64, 48), fps=100, duration_us=300_000)
-    write_video(list(scene), videos / "my clip.mp4", fps=100)
+    scene = PersonScene(size=(64, 48), fps=100, duration_us=300_000)
+    frames = [(t_us, (frame >> 8).astype(np.uint8)) for t_us, frame in scene]
+    write_video(frames, videos / "my clip.mp4", fps=100)
     done = gallery(videos, "-o", tmp_path / "out", "--only", "rate")
     assert done.returncode == 0, done.stderr
     folder = tmp_path / "out" / "videos" / "my_clip"

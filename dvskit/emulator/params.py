@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, ClassVar
 
-from dvskit._arguments import check_arguments, check_fields, checked
+from dvskit._arguments import check_arguments, check_fields, checked, in_range
 from dvskit.emulator.v2e_names import answer_for
 from dvskit.errors import ConfigError, MissingFileError, check_known, did_you_mean
 from dvskit.events import Size, as_size
@@ -22,12 +21,6 @@ _PRESETS = Path(__file__).with_name("presets.toml")
 MODELS = ("exact", "v2e")
 
 _BESIDE = ("source", "summary", "size")  # of a preset, beside its parameters
-
-
-def _in_range(params: EmulatorParams, name: str, low: float, high: float) -> None:
-    value = getattr(params, name)
-    if isinstance(value, str) or not (math.isfinite(value) and low <= value <= high):
-        raise ConfigError(f"{name} = {value} is outside {low}..{high}")
 
 
 @check_arguments
@@ -61,25 +54,25 @@ class EmulatorParams:
     Raises ConfigError for values out of range.
     """
 
-    threshold_on: float = checked(_in_range, 0.01, 10.0, default=0.2)
-    threshold_off: float = checked(_in_range, 0.01, 10.0, default=0.2)
-    threshold_sigma: float = checked(_in_range, 0.0, 1.0, default=0.0)
-    linear_below: float = checked(_in_range, 1.5, 255.0, default=20.0)
-    log_offset: float | None = checked(_in_range, 1e-6, 255.0, default=None)
-    cutoff_hz: float = checked(_in_range, 0.0, 1e6, default=0.0)
-    follower_hz: float = checked(_in_range, 0.0, 1e6, default=0.0)
-    leak_hz: float = checked(_in_range, 0.0, 1e4, default=0.0)
-    leak_spread: float = checked(_in_range, 0.0, 1.0, default=0.0)
-    leak_jitter: float = checked(_in_range, 0.0, 0.3, default=0.0)
-    shot_hz: float = checked(_in_range, 0.0, 1e4, default=0.0)
-    refractory_us: int = checked(_in_range, 0, 1_000_000_000, default=0)
-    hot_fraction: float = checked(_in_range, 0.0, 1.0, default=0.0)
-    hot_hz: float = checked(_in_range, 0.0, 1e6, default=0.0)
-    dead_fraction: float = checked(_in_range, 0.0, 1.0, default=0.0)
-    latency_us: int = checked(_in_range, 0, 1_000_000, default=0)
-    jitter_us: float = checked(_in_range, 0.0, 100_000.0, default=0.0)
-    surround_px: float = checked(_in_range, 0.0, 1000.0, default=0.0)
-    surround_gain: float = checked(_in_range, 0.0, 1.0, default=0.0)
+    threshold_on: float = checked(in_range, 0.01, 10.0, default=0.2)
+    threshold_off: float = checked(in_range, 0.01, 10.0, default=0.2)
+    threshold_sigma: float = checked(in_range, 0.0, 1.0, default=0.0)
+    linear_below: float = checked(in_range, 1.5, 255.0, default=20.0)
+    log_offset: float | None = checked(in_range, 1e-6, 255.0, default=None)
+    cutoff_hz: float = checked(in_range, 0.0, 1e6, default=0.0)
+    follower_hz: float = checked(in_range, 0.0, 1e6, default=0.0)
+    leak_hz: float = checked(in_range, 0.0, 1e4, default=0.0)
+    leak_spread: float = checked(in_range, 0.0, 1.0, default=0.0)
+    leak_jitter: float = checked(in_range, 0.0, 0.3, default=0.0)
+    shot_hz: float = checked(in_range, 0.0, 1e4, default=0.0)
+    refractory_us: int = checked(in_range, 0, 1_000_000_000, default=0)
+    hot_fraction: float = checked(in_range, 0.0, 1.0, default=0.0)
+    hot_hz: float = checked(in_range, 0.0, 1e6, default=0.0)
+    dead_fraction: float = checked(in_range, 0.0, 1.0, default=0.0)
+    latency_us: int = checked(in_range, 0, 1_000_000, default=0)
+    jitter_us: float = checked(in_range, 0.0, 100_000.0, default=0.0)
+    surround_px: float = checked(in_range, 0.0, 1000.0, default=0.0)
+    surround_gain: float = checked(in_range, 0.0, 1.0, default=0.0)
     model: str = "exact"
     other_names: ClassVar[Callable[[str], str]] = answer_for
 

@@ -1,9 +1,9 @@
 """Decisions on a stream while it comes: one after each bin, from the window that ends with it.
 
-for decision in decide("rendered-gestures", dvskit.open_events("arm.raw")):
+for decision in decide("dvs128-gestures", dvskit.open_events("person.raw")):
     print(decision.stop_us, decision.answer or "nothing", decision.confidence)
 
-run = Live(load_model("rendered-gestures")).start((240, 180))     # for events that you get yourself
+run = Live(load_model("dvs128-gestures")).start((240, 180))     # for events that you get yourself
 decisions = run.push(events)                                      # those of the bins that are over
 """
 

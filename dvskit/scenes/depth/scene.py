@@ -12,14 +12,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit._arguments import check_fields, checked
+from dvskit._arguments import check_fields, checked, in_range
 from dvskit.events import Size, as_size
-from dvskit.scenes._figure import wall_pattern
 from dvskit.scenes.depth import paint_kernels as paints
 from dvskit.scenes.depth.clip import DepthClip
 from dvskit.scenes.depth.looks import bones_of, head_to_hips
 from dvskit.scenes.depth.surface import surface_of
-from dvskit.scenes.ranges import in_range
 
 Frame = NDArray[np.float32]
 
@@ -287,8 +285,19 @@ class _Drawn:
         return np.asarray(self.wall * (1 - scene.shadow * dark), np.float32)
 
 
+def _wall_pattern(rng: np.random.Generator, size: Size) -> Frame:
+    """Return (H, W) smooth noise of three grains, given in picture heights."""
+    total = np.zeros((size.height, size.width), np.float32)
+    for weight, grain in ((0.6, 0.35), (0.3, 0.1), (0.1, 0.03)):
+        small = [max(2, round(px / (grain * size.height)) + 1) for px in total.shape]
+        coarse = rng.standard_normal(small, dtype=np.float32)
+        fine: Any = cv2.resize(coarse, (size.width, size.height), interpolation=cv2.INTER_CUBIC)
+        total += weight * ((fine - fine.mean()) / (fine.std() + 1e-6))
+    return total
+
+
 def _wall(scene: DepthScene, rng: np.random.Generator) -> Frame:
-    pattern = wall_pattern(rng, scene.size)
+    pattern = _wall_pattern(rng, scene.size)
     light = np.linspace(1.05, 0.85, scene.size.height, dtype=np.float32)[:, None]
     wall = scene.wall * light * np.maximum(0.2, 1 + scene.wall_texture * pattern)
     wall = np.clip(wall, 0.005, 1).astype(np.float32)

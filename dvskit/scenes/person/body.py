@@ -13,8 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit._arguments import check_fields, checked
-from dvskit.scenes.ranges import in_range
+from dvskit._arguments import check_fields, checked, in_range
 
 Array = NDArray[np.float64]
 

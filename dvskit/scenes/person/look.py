@@ -13,9 +13,8 @@ from math import cos, pi, radians, sin
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit._arguments import check_fields, checked
+from dvskit._arguments import check_fields, checked, in_range
 from dvskit.errors import check_known
-from dvskit.scenes.ranges import in_range
 
 Image = NDArray[np.float32]
 

@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dvskit._arguments import check_fields, checked
+from dvskit._arguments import check_fields, checked, in_range
 from dvskit.errors import ShapeError, check_known
 from dvskit.scenes.person.body import LEFT, RIGHT, SIDES, Array, Build, Moves, unit
 from dvskit.scenes.person.gestures import (
@@ -29,7 +29,8 @@ from dvskit.scenes.person.gestures import (
 )
 from dvskit.scenes.person.other_gestures import doing_otherwise
 from dvskit.scenes.person.rhythm import wander, wander3
-from dvskit.scenes.ranges import LARGEST_SEED, in_range
+
+LARGEST_SEED = 2**62
 
 PERSON_GESTURES = (
     "hand_clap",

@@ -9,13 +9,14 @@ from itertools import islice
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dvskit._arguments import check_fields, checked
+from dvskit._arguments import check_fields, check_range, checked, in_range
 from dvskit.errors import check_known
 from dvskit.events import Size, as_size
 from dvskit.scenes.person.body import Build, Joints, joints
 from dvskit.scenes.person.figure import Camera, parts, profile
 from dvskit.scenes.person.look import Look, View, backdrop, cloths
 from dvskit.scenes.person.motion import (
+    LARGEST_SEED,
     PERSON_GESTURES,
     GestureMotion,
     Motion,
@@ -23,7 +24,6 @@ from dvskit.scenes.person.motion import (
     mirrored,
 )
 from dvskit.scenes.person.painting_kernels import paint
-from dvskit.scenes.ranges import LARGEST_SEED, check_range, frame_times_us, in_range
 
 Frame = NDArray[np.uint16]
 
@@ -146,7 +146,8 @@ class PersonScene:
 
     def times_us(self) -> Iterator[int]:
         """Yield the times of the frames, from 0 to below duration_us."""
-        return frame_times_us(self.duration_us, self.fps)
+        count = -(-self.duration_us * self.fps // 1_000_000)
+        return (n * 1_000_000 // self.fps for n in range(count))
 
     def frames(self, times_us: Iterable[int] | None = None) -> Iterator[tuple[int, Frame]]:
         """Yield (t_us, frame) at the given times, or at those of `times_us()`, in any order."""
