@@ -5,13 +5,17 @@ from __future__ import annotations
 import functools
 import inspect
 import math
+import re
 from collections.abc import Callable
 from dataclasses import MISSING, field, fields
+from fractions import Fraction
 from os import PathLike, fspath
 from types import NoneType, UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin
 
 from dvskit.errors import ArgumentError, ConfigError, did_you_mean
+
+TIME_UNITS_US = {"us": 1, "ms": 1_000, "s": 1_000_000, "min": 60_000_000}
 
 Called = TypeVar("Called", bound=Callable[..., Any])
 
@@ -262,3 +266,9 @@ def check_range(name: str, value: Any, low: float, high: float) -> None:
     """Raise ConfigError if a value is outside low..high, or no number."""
     if isinstance(value, str) or not (math.isfinite(value) and low <= value <= high):
         raise ConfigError(f"{name} = {value} is outside {low:g} to {high:g}")
+
+
+def parse_us(text: str) -> Fraction | None:
+    """Return the microseconds of a time with its unit, such as 1.5s or 200ms; None for no time."""
+    found = re.fullmatch(r"\s*([-+]?\d+(?:\.\d+)?)\s*(us|ms|s|min)\s*", text)
+    return Fraction(found[1]) * TIME_UNITS_US[found[2]] if found else None

@@ -20,6 +20,7 @@ ORDER = [
     "_arguments",
     "_threads",
     "_compiling",
+    "_random_kernels",
     "_files",
     "_interrupt",
     "events",
@@ -136,6 +137,11 @@ def test_importing_dvskit_loads_neither_torch_nor_numba():
     heavy = "('torch', 'numba', 'av', 'cv2')"
     code = f"import dvskit, sys; print([m for m in {heavy} if m in sys.modules])"
     assert run_python(code).strip() == "[]"
+
+
+def test_importing_filters_and_tensors_loads_no_library_of_videos():
+    names = "[m for m in ('av', 'cv2') if m in sys.modules]"
+    assert run_python(f"import dvskit.filters, dvskit.tensors, sys; print({names})").strip() == "[]"
 
 
 def test_importing_the_command_line_loads_neither_torch_nor_numba():

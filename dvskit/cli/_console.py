@@ -10,13 +10,13 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from fractions import Fraction
 from types import FrameType
 from typing import Any, Protocol, Self, TypeVar
 
 import typer
 
 from dvskit import _interrupt
+from dvskit._arguments import parse_us
 from dvskit._progress import Bar, Display, Nowhere, State, Terminal
 from dvskit.errors import (
     ConfigError,
@@ -265,19 +265,16 @@ def stages(title: str) -> Iterator[Callable[[str], None]]:
         yield begin
 
 
-_UNITS_US = {"us": 1, "ms": 1_000, "s": 1_000_000, "min": 60_000_000}
-
-
 def parse_time_us(text: str, option: str = "") -> int:
     """Return the microseconds that a text such as 1.5s, 200ms or 30us says.
 
     Raises ConfigError, which names the `option` whose value the text is.
     """
-    found = re.fullmatch(r"\s*(-?\d+(?:\.\d+)?)\s*(us|ms|s|min)\s*", text)
-    if not found:
+    exact_us = parse_us(text)
+    if exact_us is None:
         words = f"{option} {text!r}".lstrip()
         raise ConfigError(f"{words} is no time with its unit, such as 1.5s, 200ms or 30us")
-    return round(Fraction(found[1]) * _UNITS_US[found[2]])
+    return round(exact_us)
 
 
 def describe_us(time_us: int) -> str:

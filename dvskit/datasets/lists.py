@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 
+from dvskit._arguments import TIME_UNITS_US
 from dvskit.datasets.files import Found, LeftOut
 from dvskit.datasets.samples import Part, Sample
 from dvskit.datasets.tree import PARTS, check_cases, plain_name
@@ -36,7 +37,7 @@ _COLUMNS = {
     "start": ("start", "begin", "onset"),
     "stop": ("stop", "end", "offset"),
 }
-_UNITS = {"": 1, "us": 1, "ms": 1_000, "s": 1_000_000}
+_UNITS = {"": 1} | {unit: TIME_UNITS_US[unit] for unit in ("us", "ms", "s")}
 _TIME = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(us|µs|ms|s|)")
 OPEN_END_US = 1 << 62  # the stop of a span that goes on to the end of its file
 

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvskit._arguments import check_arguments
+from dvskit._random_kernels import normals
 from dvskit._threads import thread_count
 from dvskit.emulator.crossings import Crossings
 from dvskit.emulator.levels import FrameLevels, IdealPixels
 from dvskit.emulator.params import EmulatorParams, as_params
-from dvskit.emulator.random_kernels import normals
 from dvskit.emulator.sensor import SensorPixels
 from dvskit.emulator.v2e import V2ePixels
 from dvskit.errors import ConfigError, VideoError

@@ -13,8 +13,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from dvskit._random_kernels import normal, uniform
 from dvskit.emulator.crossing_kernels import MARK_NOISE, MARK_ON, MARK_PIXEL, Marked
-from dvskit.emulator.random_kernels import normal, uniform
 
 Array = NDArray[Any]
 

@@ -213,7 +213,7 @@ class NoiseStep(Step):
 
     def __call__(self, events: Events) -> Events:
         """Return the events with the noise up to the last of them."""
-        from dvskit.emulator.random_kernels import uniform
+        from dvskit._random_kernels import uniform
         from dvskit.filters.chance_kernels import merge_noise
 
         if not len(events) or math.isinf(self._gap_us):

@@ -9,7 +9,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from dvskit.emulator.random_kernels import GOLDEN, mix, uniform
+from dvskit._random_kernels import GOLDEN, mix, uniform
 from dvskit.filters.selecting import Columns
 
 Array = NDArray[Any]

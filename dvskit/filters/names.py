@@ -7,11 +7,10 @@ import re
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, is_dataclass
-from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from dvskit._arguments import check_arguments
+from dvskit._arguments import TIME_UNITS_US, check_arguments, parse_us
 from dvskit.errors import ConfigError, DvskitError, did_you_mean, one_line
 from dvskit.events import parse_size
 from dvskit.filters import affine, chance, denoising, mask, timing, window
@@ -28,7 +27,6 @@ _KINDS: tuple[type[CallableFilter], ...] = (
     window.SwapPolarity, window.EventRateLimit, window.EvenRateLimit, chance.DropEvents,
     mask.DropArea, mask.DropPixels, chance.SpatialJitter, chance.TemporalJitter, chance.Noise,
 )  # fmt: skip
-_UNITS_US = {"us": 1, "ms": 1_000, "s": 1_000_000, "min": 60_000_000}
 _UNIT_OF_NAME = re.compile(r"_(us|px|hz|deg)$")
 
 
@@ -65,8 +63,8 @@ class Parameter:
         if self.required or not isinstance(value, int | float | str):
             return ""
         if self.name.endswith("_us") and isinstance(value, int):
-            unit = next(u for u in ("s", "ms", "us") if value % _UNITS_US[u] == 0 or u == "us")
-            return f"{value // _UNITS_US[unit]}{unit}"
+            unit = next(u for u in ("s", "ms", "us") if value % TIME_UNITS_US[u] == 0 or u == "us")
+            return f"{value // TIME_UNITS_US[unit]}{unit}"
         return str(value).lower() if isinstance(value, bool) else str(value)
 
 
@@ -200,8 +198,7 @@ def _literal(text: str) -> int | float | str:
 
 
 def _time_us(name: str, text: str, *, whole: bool) -> int | float:
-    found = re.fullmatch(r"([-+]?\d+(?:\.\d+)?)\s*(us|ms|s|min)", text)
-    if not found:
+    exact = parse_us(text)
+    if exact is None:
         raise ConfigError(f"{name} {text!r} is no time with its unit, such as 5ms, 200us or 1s")
-    exact = Fraction(found[1]) * _UNITS_US[found[2]]
     return round(exact) if whole else float(exact)

@@ -4,8 +4,10 @@ A representation is frozen parameters that are called: `VoxelGrid(bins=5)(events
 says what all have in common.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from dvskit.tensors.averaged_surface import AveragedTimeSurface
-from dvskit.tensors.counts import Binary, Counts, Signed, bin_clips, bin_events
+from dvskit.tensors.counts import Binary, Counts, Signed, bin_events
 from dvskit.tensors.event_frames import EventFrames
 from dvskit.tensors.files import save_tensor
 from dvskit.tensors.names import representation_from
@@ -13,6 +15,9 @@ from dvskit.tensors.point_set import PointSet
 from dvskit.tensors.representation import Representation
 from dvskit.tensors.time_surface import NEVER_US, DecayedCounts, LastTimes, TimeSurface, Tore
 from dvskit.tensors.voxel_grid import VoxelGrid
+
+if TYPE_CHECKING:
+    from dvskit.tensors.clips import bin_clips
 
 __all__ = [
     "NEVER_US",
@@ -33,3 +38,12 @@ __all__ = [
     "representation_from",
     "save_tensor",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # The emulator, PyAV and OpenCV are loaded when clips are binned.
+    if name == "bin_clips":
+        from dvskit.tensors.clips import bin_clips
+
+        return bin_clips
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

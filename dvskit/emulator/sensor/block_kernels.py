@@ -1,5 +1,5 @@
 # mypy: disable-error-code="arg-type,return-value,no-any-return,assignment"
-"""Loops over blocks of pixels that are moved together, to the next frame.
+"""Loops over blocks of pixels, which move to the next frame together.
 
 What their signals reach at most says which pixels may fire (loops without branches); only those
 are followed event by event. Where no event is due, a pixel's reference is not touched: it is known

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from dvskit._random_kernels import uniform
 from dvskit.emulator.crossing_kernels import MARK_NOISE, MARK_ON, MARK_PIXEL, Marked
-from dvskit.emulator.random_kernels import uniform
 from dvskit.emulator.sensor.compiled import inlined, inner
 from dvskit.emulator.sensor.pixels import (
     KEPT,

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit.emulator.random_kernels import GOLDEN, S11, TO_UNIT, bits, mix, normal, uniform
+from dvskit._random_kernels import GOLDEN, S11, TO_UNIT, bits, mix, normal, uniform
 from dvskit.emulator.sensor.compiled import greater, inner, kernel, lesser, prefetch, spans
 from dvskit.emulator.sensor.firing_kernels import WORST_JITTER, jittered
 from dvskit.emulator.sensor.pixels import BATCH, BLOCK, NEVER, TILE, Hits, Model, Pixels, Scratch

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dvskit._random_kernels import uniforms
 from dvskit._threads import run_parts
 from dvskit.emulator.crossings import Crossings, Ordering, parts_of
 from dvskit.emulator.levels import UNIT, lights, map_numbers, to_units
 from dvskit.emulator.params import EmulatorParams
-from dvskit.emulator.random_kernels import uniforms
 from dvskit.emulator.sensor.firing_kernels import Lanes
 from dvskit.emulator.sensor.noise_kernels import fill_soonest, start_pixels, weigh_noise
 from dvskit.emulator.sensor.pixels import (

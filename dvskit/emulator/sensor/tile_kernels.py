@@ -1,5 +1,5 @@
 # mypy: disable-error-code="arg-type,return-value,no-any-return,assignment"
-"""Loops of the sensor model. Blocks of pixels that have nothing to do cost a comparison.
+"""Loops of the sensor model. A block of pixels that has nothing to do costs a comparison.
 
 A block whose pixels see no change is left as it is until the earliest time at which one of them may
 fire. Noise in a block that is calm otherwise touches nothing but the time of the pixel's reset.
