@@ -189,6 +189,32 @@ class InOrder:
         )
 
 
+class InStep:
+    """Finds rows that are out of step in one pass over a file, and loses each stretch of them.
+
+    Bytes that are missing or too many put all rows behind them out of step: many of those are
+    impossible or run back in time.
+    """
+
+    def __init__(self, losses: Losses, size: Size) -> None:
+        self._losses, self._size = losses, size
+        self._state = np.zeros(k.STEP_FIELDS, np.int64)
+        self._state[k.LATEST] = k.NEVER
+
+    def lost(self, columns: Columns, bad: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Mark the rows that are lost, of rows of which some are `bad` whatever their columns."""
+        x, y, (width, height) = columns.x, columns.y, self._size
+        bad = bad | (x < 0) | (x >= width) | (y < 0) | (y >= height)
+        marks = k.out_of_step(columns.t, bad, self._losses.any_order, self._state)
+        edges = np.flatnonzero(np.diff(marks, prepend=False, append=False)).reshape(-1, 2)
+        for first, stop in edges.tolist():
+            start = int(columns.offsets[first])
+            end = int(columns.offsets[stop - 1] + columns.widths[stop - 1])
+            problem = "rows make no sense: bytes are damaged, missing or too many"
+            self._losses.lose(start, end - start, problem)
+        return marks
+
+
 Piece = TypeVar("Piece")
 
 

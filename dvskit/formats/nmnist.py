@@ -19,23 +19,20 @@ from dvskit.errors import FormatError, GeometryError
 from dvskit.events import Events, Size, as_size
 from dvskit.formats import nmnist_kernels as k
 from dvskit.formats.file_bytes import FirstBytes, State, state_of
-from dvskit.formats.in_order import Columns, InOrder, Lost, decoded, push
+from dvskit.formats.in_order import Columns, InOrder, InStep, Lost, decoded, push
 from dvskit.formats.index_cache import count_early
 from dvskit.formats.losses import Damage, Lose, Losses
 from dvskit.formats.recording import BLOCK_EVENTS, ReadOptions, Recording
-from dvskit.formats.row_alignment import RowAlignment
 from dvskit.formats.storage import Storage, new_columns
 
 NMNIST_SIZE = Size(34, 34)
+_LARGEST = Size(256, 256)  # all that 8 bits can address
 _SURE = 200  # events, from which on a few that do not fit 34x34 are damage
 _FIT = 0.98
 _GLANCE, _GLANCES = 128, 64  # rows of a window, and windows
 _SMALL = 1 << 20  # bytes
 _FILLING = 32  # times the same event
-_PROBLEMS = {
-    k.NO_OVERFLOW: "a row of overflow (y = 240) in a file with times of more than 13 bits",
-    k.LOST_OVERFLOW: "time runs back by 2^13 us: a row of overflow is missing",
-}
+_NO_OVERFLOW = "a row of overflow (y = 240) in a file with times of more than 13 bits"
 
 
 class NmnistRecording(Recording):
@@ -99,19 +96,17 @@ class NmnistRecording(Recording):
                 return push(order, losses, *decoder.unchecked(piece))
             return order.push(decoder.salvaged(piece))
 
-        pieces = decoder.whole_rows(start) if self.strict else decoder.aligned_rows()
-        return decoded(pieces, order, quick, careful)
+        return decoded(decoder.whole_rows(start), order, quick, careful)
 
 
 class _Decoder:
-    """One pass over rows; `state` is that of the loops. `size` is None where it is not known."""
+    """One pass over rows; `state` is that of the loops."""
 
-    def __init__(
-        self, data: NDArray[np.uint8], size: Size | None, losses: Losses, clock: int = 0
-    ) -> None:
-        self._data, self._size, self._losses = data, size, losses
+    def __init__(self, data: NDArray[np.uint8], size: Size, losses: Losses, clock: int = 0) -> None:
+        self._data, self._losses = data, losses
+        self._in_step = InStep(losses, size)
         self.state = np.zeros(k.STATE_FIELDS, np.int64)
-        self.state[k.S_CLOCK], self.state[k.S_FIELD] = clock, -1
+        self.state[k.S_CLOCK] = clock
         self.state[k.S_MARKED] = has_overflows(data)
 
     def whole_rows(self, start: int) -> Iterator[tuple[int, int]]:
@@ -124,38 +119,28 @@ class _Decoder:
             problem = f"the last event has {cut} of {k.EVENT_BYTES} bytes"
             self._losses.lose(whole, cut, problem)
 
-    def aligned_rows(self) -> Iterator[tuple[int, int]]:
-        """Yield (byte offset, rows) of a damaged file, lined up anew behind damage."""
-        return RowAlignment(self._data, 0, k.EVENT_BYTES, self._judge).parts(self._losses.lose)
-
-    def _judge(self, rows: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        wide = rows.astype(np.int64)
-        marks = rows[:, 1] == k.OVERFLOW_ROW
-        t = (wide[:, 2] & 0x7F) << 16 | wide[:, 3] << 8 | wide[:, 4]
-        t = np.where(marks, 0, t) + np.cumsum(marks) * k.OVERFLOW_US
-        if self._size is None:
-            return t, rows[:, 1] <= k.OVERFLOW_ROW
-        width, height = self._size
-        return t, ((rows[:, 0] < width) & (rows[:, 1] < height)) | marks
-
     def unchecked(self, piece: tuple[int, int]) -> tuple[Columns, Lost]:
         """Return the events of some rows, and the rows that are none."""
-        (start, count), strict = piece, self._losses.strict
+        start, count = piece
         columns, offsets = new_columns(count), np.empty(count, np.int64)
-        losses = np.empty((count, 3), np.int64)
+        losses = np.empty(count, np.int64)
         stop = start + count * k.EVENT_BYTES
-        k.decode_all(self._data, start, stop, not strict, self.state, columns, offsets, losses)
+        k.decode_all(self._data, start, stop, self.state, columns, offsets, losses)
         lost = losses[: self.state[k.S_LOSSES]]
         found = Columns(*columns, offsets, np.full(count, k.EVENT_BYTES))
         return found.part(slice(0, int(self.state[k.S_EVENTS]))), Lost(
-            lost[:, 0], lost[:, 1], lambda number: _PROBLEMS[int(lost[number, 2])]
+            lost, np.full(len(lost), k.EVENT_BYTES), lambda _: _NO_OVERFLOW
         )
 
     def salvaged(self, piece: tuple[int, int]) -> Columns:
-        """Return the events of some rows, unchecked, and tell of what is lost among them."""
+        """Return the events of some rows, and tell of what is lost among them."""
         columns, lost = self.unchecked(piece)
         self._losses.lose_all(*lost)
-        return _without_filling(columns, self._losses.lose)
+        columns = _without_filling(columns, self._losses.lose)
+        middle = self._data[columns.offsets + 3]
+        long = (self._data[columns.offsets + 2] & 0x7F != 0) | (middle >= k.OVERFLOW_US >> 8)
+        marks = self._in_step.lost(columns, long & (self.state[k.S_MARKED] != 0))
+        return columns.part(~marks) if marks.any() else columns
 
 
 class _File(NamedTuple):
@@ -237,19 +222,33 @@ def has_overflows(data: NDArray[np.uint8]) -> bool:
     return bool(short > long and marks > 0)
 
 
-def _survey(path: Path, data: NDArray[np.uint8], *, strict: bool) -> tuple[int, int, int, int]:
-    """Return the width and height that hold all events, their number, and how many fit 34x34."""
+class _Survey(NamedTuple):
+    """The width and height that hold all events, their number, and how many fit 34x34.
+
+    sound  whether no time runs back: rows are in step then
+    """
+
+    width: int = 0
+    height: int = 0
+    events: int = 0
+    fit: int = 0
+    sound: bool = True
+
+
+def _survey(path: Path, data: NDArray[np.uint8], *, strict: bool) -> _Survey:
+    """Survey all rows; in salvage mode those that are in step."""
     if strict:
-        width, height, count, fit = k.survey(data, *NMNIST_SIZE)
-        return width, height, count, fit
-    width = height = count = fit = 0
-    decoder = _Decoder(data, None, Losses(path, strict=False))
-    for x, y in ((part.x, part.y) for part in map(decoder.salvaged, decoder.aligned_rows())):
-        if len(x):
+        return _Survey(*k.survey(data, *NMNIST_SIZE))
+    width, height, count, fit, sound = _Survey()
+    decoder = _Decoder(data, _LARGEST, Losses(path, strict=False))
+    for part in map(decoder.salvaged, decoder.whole_rows(0)):
+        if len(part.t):
+            x, y = part.x, part.y
             width, height = max(width, int(x.max()) + 1), max(height, int(y.max()) + 1)
             count += len(x)
             fit += int(((x < NMNIST_SIZE.width) & (y < NMNIST_SIZE.height)).sum())
-    return width, height, count, fit
+            sound = sound and not (part.t[1:] < part.t[:-1]).any()
+    return _Survey(width, height, count, fit, sound)
 
 
 def open_recording(path: Path, options: ReadOptions) -> NmnistRecording:
@@ -273,7 +272,7 @@ def open_small(path: Path, file: FirstBytes, options: ReadOptions) -> NmnistReco
 def _open(path: Path, file: _File, options: ReadOptions) -> NmnistRecording:
     if len(file.rows) < k.EVENT_BYTES:
         raise FormatError(f"{path}: holds no event; a .bin recording has 5 bytes for each")
-    width, height, count, fit = _survey(path, file.rows, strict=options.strict)
+    width, height, count, fit, sound = _survey(path, file.rows, strict=options.strict)
     if not count:
         raise FormatError(f"{path}: holds no event; a .bin recording has 5 bytes for each")
     if fit == count or (count >= _SURE and fit >= _FIT * count):
@@ -281,6 +280,11 @@ def _open(path: Path, file: _File, options: ReadOptions) -> NmnistRecording:
         fitting = "all" if fit == count else f"{fit} of {count}"
         recording.assumptions.append(
             f"no sensor size in the file: {fitting} events fit N-MNIST's 34x34"
+        )
+    elif not sound and len(file.rows) % k.EVENT_BYTES:
+        raise FormatError(
+            f"{path}: bytes are missing or too many, so nothing tells the sensor's size; pass "
+            "size=(width, height) (--size WIDTHxHEIGHT)"
         )
     else:
         try:

@@ -16,12 +16,9 @@ EVENT_BYTES = 5
 OVERFLOW_ROW = 240
 OVERFLOW_US = 1 << 13
 
-# Places in the state of a pass: the time of the latest overflow, the latest time field (-1 ahead of
-# the first event), whether the file has overflows; and the events and losses of the latest piece.
-S_CLOCK, S_FIELD, S_MARKED, S_EVENTS, S_LOSSES, STATE_FIELDS = range(6)
-
-# What a row is lost for.
-NO_OVERFLOW, LOST_OVERFLOW = range(2)
+# Places in the state of a pass: the time of the latest overflow, whether the file has overflows;
+# and the events and losses of the latest piece.
+S_CLOCK, S_MARKED, S_EVENTS, S_LOSSES, STATE_FIELDS = range(5)
 
 
 @njit(cache=True, nogil=True)
@@ -83,7 +80,6 @@ def decode_all(
     data: NDArray[np.uint8],
     start: int,
     stop: int,
-    repair: bool,
     state: NDArray[np.int64],
     columns: EventColumns,
     offsets: NDArray[np.int64],
@@ -91,34 +87,26 @@ def decode_all(
 ) -> None:
     """Decode the rows of data[start:stop], with events off the sensor and out of order.
 
-    `losses` gets rows of (offset, bytes, why), at most one for each row; state[S_EVENTS] and
-    state[S_LOSSES] tell how many there are. `repair` counts on over overflows that are missing.
+    `losses` gets the offsets of rows that are none; state[S_EVENTS] and state[S_LOSSES] tell how
+    many there are.
     """
     t, x, y, p = columns
     marked = state[S_MARKED] != 0
-    clock, ahead = state[S_CLOCK], state[S_FIELD]
+    clock = state[S_CLOCK]
     n = lost = 0
     for at in range(start, stop, EVENT_BYTES):
         row = np.int64(data[at + 1])
         if row == OVERFLOW_ROW:
             if marked:
                 clock += OVERFLOW_US
-                ahead = -1
             else:
-                losses[lost, 0], losses[lost, 1], losses[lost, 2] = at, EVENT_BYTES, NO_OVERFLOW
+                losses[lost] = at
                 lost += 1
             continue
-        field = _field(data, at)
-        far_back = ahead - field > OVERFLOW_US // 2 and ahead < OVERFLOW_US
-        if repair and marked and far_back:
-            clock += OVERFLOW_US
-            losses[lost, 0], losses[lost, 1], losses[lost, 2] = at, 0, LOST_OVERFLOW
-            lost += 1
-        ahead = field
-        t[n], x[n], y[n], p[n] = clock + field, data[at], row, data[at + 2] > 0x7F
+        t[n], x[n], y[n], p[n] = clock + _field(data, at), data[at], row, data[at + 2] > 0x7F
         offsets[n] = at
         n += 1
-    state[S_CLOCK], state[S_FIELD], state[S_EVENTS], state[S_LOSSES] = clock, ahead, n, lost
+    state[S_CLOCK], state[S_EVENTS], state[S_LOSSES] = clock, n, lost
 
 
 @njit(cache=True, nogil=True)

@@ -18,21 +18,19 @@ from numpy.typing import NDArray
 
 from dvskit.errors import ConfigError, FormatError
 from dvskit.events import Events, Size
-from dvskit.formats.in_order import Columns, InOrder, Lost, extent, push
+from dvskit.formats.in_order import Columns, InOrder, InStep, Lost, extent, push
 from dvskit.formats.index_cache import count_early
 from dvskit.formats.losses import Damage, Losses
 from dvskit.formats.npy_table import COLUMN_NAMES, FIX, Table, open_table
 from dvskit.formats.recording import BLOCK_EVENTS, ReadOptions, Recording, SizeOrigin
-from dvskit.formats.row_alignment import RowAlignment
 from dvskit.formats.storage import Storage
 
 _ORDERS = ("txyp", "xytp", "xypt")
 _MOST_PIXEL = 32767
 _ANY_SIZE = Size(_MOST_PIXEL + 1, _MOST_PIXEL + 1)
 _LATEST_US = 1 << 62
-_LEADING = 5  # first rows in order of time tell the order of columns, if no other has half as many
-_GLANCE, _FIT = 64, 0.9  # rows of a window, and the share that fits the right order
 _NAME = f"name them (format=, --from), such as npy:x,y,t_s,p (t_s: seconds), or {FIX}"
+_FIRST_ROWS = (64, 1024)
 _FAULTS = (
     "time is no whole number of microseconds (seconds: format='npy:t_s', of N x 4 'npy:t_s,x,y,p')",
     "pixel is no whole number, or off any sensor",
@@ -62,8 +60,7 @@ class NpyRecording(Recording):
         return {"dtype": str(rows.dtype), "rows": str(len(rows) + self._table.missing)}
 
     def _blocks(self, damage: Damage, storage: Storage) -> Iterator[Events]:
-        known = None if self.size_origin == "data" else self.size
-        return self._decoded(_Decoder(self.path, self._table, known), damage)
+        return self._decoded(_Decoder(self.path, self._table), damage)
 
     def _blocks_from(self, start_us: int, damage: Damage, storage: Storage) -> Iterator[Events]:
         if not self.strict:
@@ -76,12 +73,12 @@ class NpyRecording(Recording):
     def _decoded(self, decoder: _Decoder, damage: Damage, first: int = 0) -> Iterator[Events]:
         order = InOrder(self._losses(damage), self.size)
         losses = self._losses(damage)
-        for block in decoder.blocks(first) if self.strict else decoder.aligned_blocks(losses):
+        blocks = decoder.blocks(first) if self.strict else decoder.in_step(losses, self.size)
+        for block in blocks:
             bad = block.bad
             good = block.columns.part(~bad) if bad.any() else block.columns
             yield from push(order, losses, good, block.lost(np.flatnonzero(bad)))
-        if self.strict:
-            decoder.lose_end(losses)
+        decoder.lose_end(losses)
         yield from order.rest()
 
 
@@ -127,7 +124,9 @@ def _whole(values: NDArray[Any], most: int) -> tuple[NDArray[np.int64], NDArray[
             wide = values.astype(np.float64)
             bad = ~(np.abs(wide) <= most) | (wide != np.floor(wide))
             return np.where(bad, 0, wide).astype(np.int64), bad
-    if values.dtype.kind == "b" or np.iinfo(values.dtype).max <= most:
+    if values.dtype.kind == "b":
+        values = values.view(np.uint8)  # a damaged byte may be neither 0 nor 1
+    if np.iinfo(values.dtype).max <= most:
         return values.astype(np.int64), np.zeros(values.shape, np.bool_)
     bad = values > most
     if values.dtype.kind == "i":
@@ -136,14 +135,10 @@ def _whole(values: NDArray[Any], most: int) -> tuple[NDArray[np.int64], NDArray[
 
 
 class _Decoder:
-    """Makes columns of rows; knows which polarity stands for OFF after it has seen one.
+    """Makes columns of rows; knows which polarity stands for OFF after it has seen one."""
 
-    `size` is that of the sensor where it is known.
-    """
-
-    def __init__(self, path: Path, table: Table, size: Size | None = None) -> None:
+    def __init__(self, path: Path, table: Table) -> None:
         self._path, self._table = path, table
-        self._size = _ANY_SIZE if size is None else size
         self._pick = _picker(path, table)
         self._off: int | None = None
 
@@ -153,30 +148,20 @@ class _Decoder:
             offset = self._table.start + first * self._table.width
             yield self._decode(self._table.rows[first : first + BLOCK_EVENTS], offset)
 
-    def aligned_blocks(self, losses: Losses) -> Iterator[_Block]:
-        """Yield the rows of a file that may be damaged, lined up anew behind missing bytes."""
-        table, extra = self._table, True
-        if table.by_columns or not len(table.rows):
-            yield from self.blocks()
-        else:
-            data: NDArray[np.uint8] = np.memmap(self._path, np.uint8, "r")
-            whole = data[: table.end]
-            extra = not _out_of_line(RowAlignment(whole, table.start, table.width, self.judge))
-            if extra:
-                data = whole  # what stands behind the rows is none of them; else they were moved
-            rows = RowAlignment(data, table.start, table.width, self.judge)
-            for offset, count in rows.parts(losses.lose):
-                content = data[offset : offset + count * table.width].reshape(count, table.width)
-                yield self._decode(table.typed(content), offset)
-        self.lose_end(losses, extra=extra)
+    def in_step(self, losses: Losses, size: Size) -> Iterator[_Block]:
+        """Yield the events of all rows but those that are out of step."""
+        in_step = InStep(losses, size)
+        for block in self.blocks():
+            kept = ~in_step.lost(block.columns, block.bad)
+            yield _Block(block.columns.part(kept), block.faults[:, kept])
 
-    def lose_end(self, losses: Losses, *, extra: bool = True) -> None:
-        """Lose the rows that are missing at the end, and bytes behind it if they are `extra`."""
+    def lose_end(self, losses: Losses) -> None:
+        """Lose the rows that are missing at the end, and bytes behind it."""
         table = self._table
         if table.missing:
             left = max(0, self._path.stat().st_size - table.end)
             losses.lose(table.end, left, f"{table.missing} of the rows are missing at the end")
-        if table.extra and extra:
+        if table.extra:
             problem = f"{table.extra} bytes stand behind the last row that the header tells"
             losses.lose(table.end, table.extra, problem)
 
@@ -203,15 +188,6 @@ class _Decoder:
         with np.errstate(over="ignore", invalid="ignore"):  # damaged ones may be of any size
             return np.rint(times.astype(np.float64) * 1e6)
 
-    def judge(self, content: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        """Return the times of (n, width) bytes as rows, and which may be events."""
-        known, self._off = self._off, None
-        block = self._decode(self._table.typed(content), 0)
-        self._off = known
-        x, y = block.columns.x, block.columns.y
-        on_sensor = (x >= 0) & (x < self._size.width) & (y >= 0) & (y < self._size.height)
-        return block.columns.t, ~block.bad & on_sensor
-
     def find_off(self) -> None:
         """Learn what stands for OFF from the first row that is not ON."""
         for block in self.blocks():
@@ -223,10 +199,10 @@ class _Decoder:
         value: int | float = self._times(self._table.rows[row : row + 1])[0].item()
         return value
 
-    def size(self, *, strict: bool) -> Size:
+    def size(self, options: ReadOptions) -> Size:
         """Return the smallest size that holds the events."""
-        anywhere = Losses(self._path, strict=False)
-        blocks = self.blocks() if strict else self.aligned_blocks(anywhere)
+        anywhere = Losses(self._path, strict=False, any_order=options.any_order)
+        blocks = self.blocks() if options.strict else self.in_step(anywhere, _ANY_SIZE)
         width, height = extent((block.columns, block.bad) for block in blocks)
         if not width:
             fields, why = self._table.rows.dtype.names, ""
@@ -236,12 +212,6 @@ class _Decoder:
                 f"{self._path}: no row is an event, and nothing tells the sensor's size{why}"
             )
         return Size(width, height)
-
-
-def _out_of_line(rows: RowAlignment) -> bool:
-    """Whether rows do not line up somewhere."""
-    lost: list[int] = []
-    return any(lost for _ in rows.parts(lambda offset, *_: lost.append(offset))) or bool(lost)
 
 
 def _named_columns(path: Path, table: Table, variant: str) -> Table:
@@ -269,6 +239,21 @@ def _misfits(path: Path, table: Table, *, any_order: bool) -> int:
     return count
 
 
+def _first_order(path: Path, table: Table, options: ReadOptions) -> str:
+    """Return the order of the columns of an N x 4 array; in salvage mode by the first rows.
+
+    Rows behind damage may be out of step, and fit another order.
+    """
+    for count in () if options.strict else _FIRST_ROWS:
+        try:
+            return _told_order(
+                path, table._replace(rows=table.rows[:count]), any_order=options.any_order
+            )
+        except FormatError:
+            continue  # more rows may tell
+    return _told_order(path, table, any_order=options.any_order)
+
+
 def _told_order(path: Path, table: Table, *, any_order: bool) -> str:
     """Return the order of the columns of an N x 4 array that fits best, and no other as well."""
 
@@ -294,30 +279,6 @@ def _told_order(path: Path, table: Table, *, any_order: bool) -> str:
     return misfits[0][1]
 
 
-def _likely_order(path: Path, table: Table, data: NDArray[np.uint8]) -> str | None:
-    """Return the only order that fits the first rows that fit any; None where there are none.
-
-    Rows behind damage may not line up, and fit another order then.
-    """
-    width, count = table.width, (len(data) - table.start) // table.width
-    for first in range(0, count - 1, _GLANCE):
-        rows = min(_GLANCE, count - first)
-        content = data[table.start + first * width :][: rows * width].reshape(rows, width)
-        fitting, leading = [], []
-        for order in _ORDERS:
-            t, possible = _Decoder(path, table._replace(order=order)).judge(content)
-            good = possible[1:] & possible[:-1] & (t[1:] >= t[:-1])
-            if good.mean() >= _FIT:
-                fitting.append(order)
-            leading.append((int(np.append(good, False).argmin()), order))
-        (second, _), (longest, order) = sorted(leading)[-2:]
-        if first == 0 and longest >= _LEADING and longest > 2 * second:
-            return order  # damage may stand close behind
-        if fitting:
-            return fitting[0] if len(fitting) == 1 else None
-    return None
-
-
 def open_recording(path: Path, options: ReadOptions) -> NpyRecording:
     """Open a NumPy array. Its size is the argument, else the smallest that holds the events.
 
@@ -328,12 +289,8 @@ def open_recording(path: Path, options: ReadOptions) -> NpyRecording:
     if options.variant is not None:
         table = _named_columns(path, table, options.variant)
     elif table.rows.dtype.names is None:
-        order = None
-        in_turn = not table.by_columns and len(table.rows) > 0
-        if in_turn and not options.strict and not options.any_order:
-            order = _likely_order(path, table, np.memmap(path, np.uint8, "r"))
-        table = table._replace(order=order or _told_order(path, table, any_order=options.any_order))
+        table = table._replace(order=_first_order(path, table, options))
     decoder = _Decoder(path, table)
     if options.size is not None:
         return NpyRecording(path, options, options.size, "argument", table)
-    return NpyRecording(path, options, decoder.size(strict=options.strict), "data", table)
+    return NpyRecording(path, options, decoder.size(options), "data", table)

@@ -88,11 +88,6 @@ class Table(NamedTuple):
         """The byte behind the last row."""
         return self.start + len(self.rows) * self.width
 
-    def typed(self, content: NDArray[np.uint8]) -> NDArray[Any]:
-        """Return (n, width) bytes as rows."""
-        rows = np.frombuffer(content.tobytes(), self.rows.dtype)
-        return rows.reshape(-1, 4) if self.rows.ndim == 2 else rows
-
 
 def _read_header(path: Path) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
     try:

@@ -14,12 +14,11 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit.errors import DamagedFileError, EventsError, FormatError, GeometryError
+from dvskit.errors import EventsError, FormatError, GeometryError
 from dvskit.events import Events, Size, as_size, polarity_column
-from dvskit.formats.in_order import Columns, InOrder, extent
-from dvskit.formats.losses import Damage, Losses
+from dvskit.formats.in_order import Columns, InOrder
+from dvskit.formats.losses import Damage
 from dvskit.formats.npy_table import COLUMN_NAMES, read_array_header
-from dvskit.formats.npz_salvage import Column, Member, find_members, salvaged
 from dvskit.formats.recording import (
     BLOCK_EVENTS,
     FileSink,
@@ -32,8 +31,6 @@ from dvskit.formats.storage import Storage
 
 _KINDS = {"t": "<i8", "x": "<i2", "y": "<i2", "p": "?"}
 _COLUMNS: dict[str, np.dtype[Any]] = {name: np.dtype(kind) for name, kind in _KINDS.items()}
-_LONGEST_STEP_US = 1 << 20
-_NEAR, _CROWD = 16, 5  # rows, and faults among them
 _ZIP_DATE = (1980, 1, 1, 0, 0, 0)  # the same events give the same bytes on any day
 
 
@@ -83,81 +80,57 @@ class NpzRecording(Recording):
         size: Size,
         origin: SizeOrigin,
         names: dict[str, str],
-        count: int,
-        broken: str | None = None,
+        lengths: dict[str, int],
     ) -> None:
         super().__init__(path, options, size, origin)
         self._names = names
-        self._count = count
-        self._broken = broken
+        self._lengths = lengths
 
     def _blocks(self, damage: Damage, storage: Storage) -> Iterator[Events]:
-        if self.strict:
-            yield from self._valid()
-            return
-        problem = self._broken
-        if problem is None:
-            try:
-                for _ in self._valid():
-                    pass
-            except FormatError as error:
-                problem = _reason(self.path, error)
-        if problem is None:
-            yield from self._valid()
-        else:
-            damage.add(0, 0, problem)
-            yield from self._salvaged(damage)
+        """Yield the events; raise FormatError where an array turns out damaged.
 
-    def _salvaged(self, damage: Damage) -> Iterator[Events]:
-        """Yield the events of all rows that every column still has."""
-        order = InOrder(self._losses(damage), self.size)
-        last: int | None = None
-        for columns, wrong, shifted in salvaged(self.path, self._names):
-            bad = wrong.copy()
-            ahead = columns.t[:1] if last is None else np.array([last])
-            steps = np.diff(columns.t, prepend=ahead)
-            faults = {
-                "t": (steps < 0) | (steps > _LONGEST_STEP_US),
-                "x": (columns.x < 0) | (columns.x >= self.size.width),
-                "y": (columns.y < 0) | (columns.y >= self.size.height),
-                "p": wrong,
-            }
-            last = int(columns.t[-1])
-            ended = np.zeros(len(bad), np.bool_)
-            for key in shifted:  # where its faults begin, values of different events meet
-                ended |= np.maximum.accumulate(_crowded(faults[key]))
-            bad |= ended
-            yield from order.push(columns.part(~bad))
-            if ended.any():
-                damage.add(0, 0, "bytes are missing or too many: rows behind are left out")
-                break
-        yield from order.rest()
-
-    def _valid(self) -> Iterator[Events]:
-        """Yield the events of a valid archive; raise FormatError where it turns out damaged."""
+        In salvage mode the rows behind the end of the shortest array are lost, and events off the
+        sensor or out of order. A checksum covers an array as a whole, so all are read once before.
+        """
+        losses = self._losses(damage)
+        count = min(self._lengths.values())
+        if max(self._lengths.values()) > count:
+            losses.lose(0, 0, f"arrays differ in length: {self._lengths}; {count} rows are read")
+        if not self.strict:
+            self._check()
         with zipfile.ZipFile(self.path) as archive:
             members = {
                 column: _Member(archive, name, self.path) for column, name in self._names.items()
             }
-            losses = Losses(self.path, strict=True, sortable=True, any_order=self._any_order)
             order = InOrder(losses, self.size)
-            for start in range(0, self._count, BLOCK_EVENTS):
-                count = min(BLOCK_EVENTS, self._count - start)
-                columns = {column: members[column].read(count) for column in _COLUMNS}
-                try:
-                    polarity = polarity_column(columns["p"])
-                except EventsError as error:
-                    raise FormatError(f"{self.path}: {error}") from error
-                width = columns["t"].dtype.itemsize
-                block = Columns(
-                    self._integers("t", columns["t"], np.int64),
-                    self._integers("x", columns["x"], np.int16),
-                    self._integers("y", columns["y"], np.int16),
-                    polarity,
-                    np.arange(start, start + count) * width,
-                    np.broadcast_to(np.int64(width), count),
-                )
-                yield from order.push(block)
+            for start in range(0, count, BLOCK_EVENTS):
+                rows = min(BLOCK_EVENTS, count - start)
+                columns = {column: members[column].read(rows) for column in _COLUMNS}
+                yield from order.push(self._block(columns, start))
+            yield from order.rest()
+
+    def _check(self) -> None:
+        """Raise FormatError where an array is damaged."""
+        with zipfile.ZipFile(self.path) as archive:
+            for name in self._names.values():
+                member, count = _Member(archive, name, self.path), self._lengths[name]
+                for start in range(0, count, BLOCK_EVENTS):
+                    member.read(min(BLOCK_EVENTS, count - start))
+
+    def _block(self, columns: dict[str, NDArray[Any]], start: int) -> Columns:
+        width, rows = columns["t"].dtype.itemsize, len(columns["t"])
+        try:
+            polarity = polarity_column(columns["p"])
+        except EventsError as error:
+            raise FormatError(f"{self.path}: {error}") from error
+        return Columns(
+            self._integers("t", columns["t"], np.int64),
+            self._integers("x", columns["x"], np.int16),
+            self._integers("y", columns["y"], np.int16),
+            polarity,
+            np.arange(start, start + rows) * width,
+            np.broadcast_to(np.int64(width), rows),
+        )
 
     def _integers(self, name: str, values: NDArray[Any], dtype: type[np.generic]) -> NDArray[Any]:
         converted = values.astype(dtype, copy=False)
@@ -166,14 +139,6 @@ class NpzRecording(Recording):
                 f"{self.path}: array {name!r} ({values.dtype}) does not fit {np.dtype(dtype).name}"
             )
         return converted
-
-
-def _crowded(faults: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Mark the faults with as many again close behind as no single damage makes."""
-    passed = np.concatenate([[0], np.cumsum(faults)])
-    stops = np.minimum(np.arange(len(faults)) + _NEAR, len(faults))
-    crowded: NDArray[np.bool_] = faults & (passed[stops] - passed[:-1] >= _CROWD)
-    return crowded
 
 
 def _find_columns(path: Path, stored: set[str]) -> dict[str, str]:
@@ -212,49 +177,11 @@ def _size_of_data(path: Path, archive: zipfile.ZipFile, names: dict[str, str], c
     return as_size((sides[0], sides[1]))
 
 
-def _reason(path: Path, error: FormatError) -> str:
-    return error.problem if isinstance(error, DamagedFileError) else str(error)[len(f"{path}: ") :]
-
-
 def open_recording(path: Path, options: ReadOptions) -> NpzRecording:
     """Open a NumPy archive. Raises FormatError for missing, unequal or damaged arrays.
 
-    In salvage mode what is left of a damaged one is sought by the headers of its arrays.
+    In salvage mode unequal ones are read up to the end of the shortest.
     """
-    try:
-        return _open_valid(path, options)
-    except FormatError as error:
-        if options.strict:
-            raise
-        return _open_broken(path, options, error)
-
-
-def _open_broken(path: Path, options: ReadOptions, error: FormatError) -> NpzRecording:
-    members = find_members(path)
-    names = _find_columns(path, set(members))
-
-    def of_events() -> Size:
-        found = salvaged(path, names)
-        width, height = extent((columns, wrong) for columns, wrong, _ in found)
-        if not width:
-            raise error
-        return Size(width, height)
-
-    size, origin = choose_size(options, lambda: _size_in(path, members.get("size")), of_events)
-    return NpzRecording(path, options, size, origin, names, 0, _reason(path, error))
-
-
-def _size_in(path: Path, member: Member | None) -> Size | None:
-    if member is None:
-        return None
-    try:
-        values = Column(path, member).read(2).tolist()
-        return as_size((values[0], values[1]))
-    except (FormatError, GeometryError, IndexError):
-        return None
-
-
-def _open_valid(path: Path, options: ReadOptions) -> NpzRecording:
     try:
         archive = zipfile.ZipFile(path)
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
@@ -263,15 +190,14 @@ def _open_valid(path: Path, options: ReadOptions) -> NpzRecording:
         stored = {name.removesuffix(".npy") for name in archive.namelist()}
         names = _find_columns(path, stored)
         lengths = {name: _Member(archive, name, path).shape[0] for name in names.values()}
-        if len(set(lengths.values())) != 1:
+        if options.strict and len(set(lengths.values())) != 1:
             raise FormatError(f"{path}: arrays differ in length: {lengths}")
-        count = next(iter(lengths.values()))
         size, origin = choose_size(
             options,
             lambda: _stored_size(path, archive, stored),
-            lambda: _size_of_data(path, archive, names, count),
+            lambda: _size_of_data(path, archive, names, min(lengths.values())),
         )
-    return NpzRecording(path, options, size, origin, names, count)
+    return NpzRecording(path, options, size, origin, names, lengths)
 
 
 class NpzSink(FileSink):

@@ -116,3 +116,52 @@ def keep_in_order(t: NDArray[np.int64], floor: int, group: int) -> NDArray[np.bo
                 keep[first + i] = True
                 floor = window[i]
     return keep
+
+
+NEVER = -(1 << 62)
+_FAULT, _MOST_DOUBT = 4, 32
+_SHORT_US, _LONG_US, _FOLLOWING = 1 << 20, 1 << 32, 1 << 10
+# Places in the state of `out_of_step`: doubt, how many rows a long step of time is still judged by,
+# whether rows are lost, the latest time, the time ahead of the long step.
+DOUBT, JUDGES, LOST, LATEST, BEFORE, STEP_FIELDS = range(6)
+
+
+@njit(cache=True, nogil=True)
+def out_of_step(
+    t: NDArray[np.int64], bad: NDArray[np.bool_], any_order: bool, state: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """Mark rows that are out of step with the bytes of a file, by how many of them are wrong.
+
+    Doubt rises by 4 with each wrong row, and falls by 1 with each other one. Where it comes to 32,
+    rows are out of step from where it rose from 0, and until it falls back to 0. A row is wrong if
+    it is `bad`, if its time runs back or, in doubt, over a second on. One wrong row is enough in
+    the 1024 rows behind a step of over an hour, unless time returns. `state` goes on from call to
+    call.
+    """
+    marks = np.zeros(bad.size, np.bool_)
+    doubt, judges, lost, latest = state[DOUBT], state[JUDGES], state[LOST] != 0, state[LATEST]
+    before, sure = state[BEFORE], 0
+    for i in range(bad.size):
+        step = t[i] - latest if latest != NEVER and not any_order else np.int64(0)
+        wrong = bad[i] or step < 0 or (doubt > 0 and step > _SHORT_US)
+        if step > _LONG_US:
+            judges, before = np.int64(_FOLLOWING), latest
+        elif step < 0 and before <= t[i] <= before + _SHORT_US:
+            judges = np.int64(0)
+        latest = t[i]
+        if wrong:
+            doubt = np.int64(_MOST_DOUBT) if judges > 0 else min(doubt + _FAULT, _MOST_DOUBT)
+        else:
+            doubt = max(doubt - 1, 0)
+        judges = max(judges - 1, 0)
+        if doubt == _MOST_DOUBT and not lost:
+            lost = True
+            marks[sure:i] = True
+        marks[i] = lost
+        if doubt == 0:
+            lost = False
+            if judges == 0:
+                sure = i + 1
+    state[DOUBT], state[JUDGES], state[LOST] = doubt, judges, lost
+    state[LATEST], state[BEFORE] = latest, before
+    return marks
