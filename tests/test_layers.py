@@ -346,10 +346,10 @@ def test_not_a_number_reaches_the_output() -> None:
     [
         (Conv2d(2, 3, 3), (4, 2, 8, 8), r"Conv2d takes floating-point \(T, B, 2, H, W\)"),
         (Conv2d(2, 3, 3), (4, 1, 3, 8, 8), r"\(T, B, 2, H, W\), not .* \(4, 1, 3, 8, 8\)"),
-        (Conv2d(2, 3, 5), (4, 1, 2, 4, 8), r"nothing is left of 4x8 .* a kernel of \(5, 5\)"),
+        (Conv2d(2, 3, 5), (4, 1, 2, 4, 8), r"no pixel of 4x8 .* after a kernel of \(5, 5\)"),
         (Sequence(Conv2d(2, 3, 3), AvgPool2d(4)), (4, 1, 2, 5, 8), "and a pool of 4"),
         (AvgPool2d(2), (2, 8, 8), r"AvgPool2d takes floating-point \(T, B, C, H, W\)"),
-        (MaxPool2d(3), (2, 2, 2, 2, 3), "nothing is left of 2x3 .* a pool of 3"),
+        (MaxPool2d(3), (2, 2, 2, 2, 3), "no pixel of 2x3 .* after a pool of 3"),
         (BatchNorm2d(2), (2, 2, 3, 4, 4), r"BatchNorm2d takes .* \(T, B, 2, H, W\)"),
         (BatchNorm1d(2), (2, 2, 3), r"BatchNorm1d takes .* \(T, B, 2\), .* change num_features"),
         (BatchNorm1d(2), (2,), r"BatchNorm1d takes .* \(T, B, 2\)"),

@@ -182,12 +182,12 @@ def test_layers_of_torch_that_know_no_time_are_refused(layer: nn.Module, instead
 @pytest.mark.parametrize(
     ("layer", "message"),
     [
-        (nn.BatchNorm1d(3), "BatchNorm1d, which knows no time; take dvskit.layers.BatchNorm1d"),
-        (nn.Conv1d(3, 3, 1), "Conv1d, which knows no time"),
+        (nn.BatchNorm1d(3), "BatchNorm1d, which ignores time; take dvskit.layers.BatchNorm1d"),
+        (nn.Conv1d(3, 3, 1), "Conv1d, which ignores time"),
         (nn.LSTM(3, 3), "LSTM, which hides its state; take dvskit.neurons.RecurrentLIF"),
         (LIF, r"layer 1 is the class LIF; make one: LIF\(\.\.\.\)"),
         ([LIF()], r"layer 1 is a list; pass its layers one by one: Sequence\(\*layers\)"),
-        (None, r"layer 1 is None; a torch\.nn\.Module is meant"),
+        (None, r"layer 1 is None; it must be a torch\.nn\.Module"),
     ],
     ids=str,
 )
@@ -199,12 +199,12 @@ def test_what_is_no_layer_over_time_is_refused_with_the_fix(layer: Any, message:
 @pytest.mark.parametrize("states", [(None, None), [None], torch.zeros(2, 5)], ids=type)
 def test_states_of_another_kind_are_refused(states: Any) -> None:
     for layers in (spiking(MeanMembrane()), ResidualBlock(LIF())):
-        with pytest.raises(ConfigError, match=r"states is a .*; take those that its own run"):
+        with pytest.raises(ConfigError, match=r"states is a .*; pass those returned by its own run"):
             layers.run(counts(), states)
 
 
 def test_neurons_behind_a_readout_are_refused_and_slices_are_sequences() -> None:
-    with pytest.raises(ConfigError, match=r"layer 2, LIF, comes behind the readout 1"):
+    with pytest.raises(ConfigError, match=r"layer 2, LIF, comes after the readout 1"):
         Sequence(Linear(3, 3), MeanMembrane(), LIF())
     layers = spiking(MeanMembrane())
     front = layers[:-1]

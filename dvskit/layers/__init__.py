@@ -1,8 +1,8 @@
 """Layers over time: (T, B, ...) in, (T, B, ...) out, and readouts, (T, B, C) -> (B, C).
 
-Each is a module of its own, usable in torch.nn.Sequential; `Sequence` passes their states along,
-so that a network runs in chunks of time and step by step, and `checkpointed` trains it over long
-times in little memory.
+Each layer is a module of its own and works in torch.nn.Sequential. `Sequence` also passes their
+states along, so a network can run in chunks of time or step by step. `checkpointed` trains it over
+long times in little memory.
 
     network = Sequence(Conv2d(2, 12, 5), AvgPool2d(2), LIF(0.7), Flatten(), Linear(2700, 10),
                        MeanMembrane())

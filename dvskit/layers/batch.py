@@ -1,9 +1,9 @@
-"""The batch that layers see: time folded into it, and parts of it in several processes.
+"""Time folded into the batch, and batches split over several processes.
 
-What knows no time sees (T * B, ...) and gives (T, B, ...) back. Several processes that train one
-network have a part of each batch each. Within `part_of_batch`, batch normalisation takes its
-statistics over all parts, and dropout draws for all and takes its rows: so the parts together are
-what the whole batch is in one process, but for rounding.
+Layers without time see (T * B, ...); the result is unfolded to (T, B, ...). When several processes
+train one network, each has a part of each batch. Within `part_of_batch`, batch normalisation takes
+its statistics over all parts, and each part takes its rows of the dropout mask of the whole batch.
+The parts together then equal the whole batch in one process, up to rounding.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ def over_time(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
 
 
 def channels_last(images: Tensor) -> Tensor:
-    """Return images (N, C, H, W) laid out pixel by pixel, as convolutions on a processor like them.
+    """Return images (N, C, H, W) in channels_last layout, which convolutions on a CPU prefer.
 
-    They then take half to three quarters of the time. Neurons and pooling keep the layout, so that
-    only the first convolution of a network copies its input.
+    They then take half to three quarters of the time. Neurons and pooling keep the layout, so only
+    the first convolution of a network copies its input.
     """
     return images.contiguous(memory_format=torch.channels_last)
 
 
 def check_tensor(layer: nn.Module, x: object) -> None:
-    """Raise ArgumentError for an input that is no tensor, such as an array of numpy."""
+    """Raise ArgumentError if `x` is not a tensor, for example a NumPy array."""
     if not isinstance(x, Tensor):
         raise ArgumentError(
             f"{type(layer).__name__} takes a torch.Tensor, not {type(x).__name__}; convert an "
@@ -60,21 +60,21 @@ def check_images(layer: nn.Module, x: Tensor, channels: int | None = None) -> No
 
 
 def check_step(layer: nn.Module, x: Tensor, state: Tensor | None) -> None:
-    """Raise ShapeError for a state of another shape than a step of `x` (T, ...)."""
+    """Raise ShapeError unless the shape of `state` is that of one step of `x` (T, ...)."""
     if state is not None and state.shape != x.shape[1:]:
         raise ShapeError(
-            f"{type(layer).__name__}: the state is of {tuple(state.shape)}, a step of the input of "
-            f"{tuple(x.shape[1:])}; start a new batch from state=None"
+            f"{type(layer).__name__}: the state has shape {tuple(state.shape)}, one step of the "
+            f"input {tuple(x.shape[1:])}; start a new batch from state=None"
         )
 
 
 def check_window(layer: nn.Module, x: Tensor, out: tuple[int, int], what: str) -> None:
-    """Raise ShapeError where a window leaves nothing of the images of `x`."""
+    """Raise ShapeError if a window leaves no pixel of the images of `x`."""
     if min(out) < 1:
         rows, columns = x.shape[-2:]
         raise ShapeError(
-            f"{type(layer).__name__}: nothing is left of {rows}x{columns} (rows x columns) behind "
-            f"{what}; take larger images, a smaller window or more padding"
+            f"{type(layer).__name__}: no pixel of {rows}x{columns} (rows x columns) remains "
+            f"after {what}; take larger images, a smaller window or more padding"
         )
 
 
@@ -82,7 +82,7 @@ def check_window(layer: nn.Module, x: Tensor, out: tuple[int, int], what: str) -
 class BatchPart:
     """The rows first, first + every, ... of a batch of `whole`.
 
-    add  puts the sum over all parts in the place of a tensor; all processes call it alike
+    add  replaces a tensor by its sum over all parts; all processes call it in the same order
     """
 
     first: int
@@ -92,12 +92,12 @@ class BatchPart:
 
     @property
     def rows(self) -> slice:
-        """The rows of the whole batch that the part has."""
+        """The rows of this part in the whole batch."""
         return slice(self.first, None, self.every)
 
     @property
     def count(self) -> int:
-        """How many rows it has."""
+        """The number of rows of this part."""
         return len(range(self.first, self.whole, self.every))
 
     def sum(self, x: Tensor) -> Tensor:
@@ -106,15 +106,15 @@ class BatchPart:
         return total
 
 
-# Not of a context or a thread: the backward pass, which may compute layers again, has its own.
+# Not per context or thread: the backward pass, which may compute layers again, has its own thread.
 _current: BatchPart | None = None
 
 
 @contextmanager
 def part_of_batch(part: BatchPart | None) -> Iterator[None]:
-    """Have the layers take their inputs for a part of a batch; None for a whole one.
+    """Make layers treat their inputs as this part of a batch; None for a whole batch.
 
-    The backward pass belongs within.
+    Run the backward pass within the context too.
     """
     global _current
     before, _current = _current, part
@@ -125,7 +125,7 @@ def part_of_batch(part: BatchPart | None) -> Iterator[None]:
 
 
 def current_part() -> BatchPart | None:
-    """Return which part of a batch the layers have now; None for all of it."""
+    """Return the part of a batch that layers work on now; None for a whole batch."""
     return _current
 
 

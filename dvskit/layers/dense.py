@@ -1,4 +1,4 @@
-"""Dense layers and what stands between them: flattening, votes, dropout, delays."""
+"""Dense layers, flattening, voting, dropout and delays."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from dvskit.neurons.dynamics import Carried
 
 
 class Linear(nn.Linear):
-    """torch.nn.Linear of each time step: (T, B, N) -> (T, B, M); behind a readout (B, N) -> (B, M).
+    """torch.nn.Linear at each time step: (T, B, N) -> (T, B, M); after a readout (B, N) -> (B, M).
 
-    Arguments, weights and their initial values are torch's. Raises ShapeError for another N.
+    Arguments, weights and initial values are those of torch. Raises ShapeError for another N.
     """
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the weighted sums of the last dimension of `x`."""
         self.check(x)
-        if x.ndim > 2 and x.shape[0] > 1 and x.stride(0) == 0:  # alike at each step: computed once
+        if x.ndim > 2 and x.shape[0] > 1 and x.stride(0) == 0:  # all steps are equal: computed once
             return super().forward(x[0]).expand(x.shape[0], *x.shape[1:-1], self.out_features)
         return super().forward(x)
 
     def check(self, x: Tensor) -> None:
-        """Raise ShapeError if `x` is not what the layer takes."""
+        """Raise ShapeError if `x` does not fit the layer."""
         check_tensor(self, x)
         if x.shape[-1:] == (self.in_features,) and x.is_floating_point():
             return
@@ -42,7 +42,7 @@ class Linear(nn.Linear):
 
 
 class Flatten(nn.Module):
-    """The numbers of each sample and time step in one row: (T, B, ...) -> (T, B, N).
+    """All entries of each sample and time step in one row: (T, B, ...) -> (T, B, N).
 
     Raises ShapeError for an input without time and batch.
     """
@@ -57,20 +57,20 @@ class Flatten(nn.Module):
 
 @check_arguments
 class Voting(nn.Module):
-    """The mean of each `votes` neighbouring outputs: (T, B, K * votes) -> (T, B, K).
+    """The mean of each group of `votes` neighbouring outputs: (T, B, K * votes) -> (T, B, K).
 
-    A class whose answer is that of ten neurons is as graded in one time step as that of one neuron
-    in ten (Wu et al. 2019, "Direct training for spiking neural networks"; ten of them in Fang et
-    al. 2021, "Incorporating learnable membrane time constant"). Behind a readout (B, K * votes) is
-    taken likewise.
+    Ten neurons per class give graded answers in one time step, as one neuron does in ten steps
+    (Wu et al. 2019, "Direct training for spiking neural networks"; ten neurons in Fang et al. 2021,
+    "Incorporating learnable membrane time constant"). Inputs (B, K * votes) after a readout work
+    too.
 
-    Raises ConfigError for votes below 1, ShapeError for outputs that they do not divide.
+    Raises ConfigError for votes below 1, ShapeError if `votes` does not divide the outputs.
     """
 
     def __init__(self, votes: int = 10) -> None:
         super().__init__()
         if votes < 1:
-            raise ConfigError(f"Voting: votes = {votes}: a number of at least 1 is meant")
+            raise ConfigError(f"Voting: votes = {votes} is not a number of at least 1")
         self.votes = votes
 
     def forward(self, x: Tensor) -> Tensor:
@@ -79,49 +79,49 @@ class Voting(nn.Module):
         if x.ndim < 2 or x.shape[-1] % self.votes or not x.is_floating_point():
             raise ShapeError(
                 f"Voting takes floating-point (T, B, K * {self.votes}), not {x.dtype} of shape "
-                f"{tuple(x.shape)}; put a dense layer of so many outputs in front of it"
+                f"{tuple(x.shape)}; put a dense layer with so many outputs in front of it"
             )
         return x.reshape(*x.shape[:-1], -1, self.votes).mean(-1)
 
     def extra_repr(self) -> str:
-        """Return the parameters as they were given."""
+        """Return the arguments for the repr."""
         return f"votes={self.votes}"
 
 
 @dataclass(frozen=True, slots=True)
 class DropoutState(Carried):
-    """What a Dropout layer leaves out: 0 there, 1 / (1 - p) elsewhere; of one time step's shape."""
+    """The mask of a Dropout layer: 0 or 1 / (1 - p), with the shape of one time step."""
 
     mask: Tensor
 
 
 @check_arguments
 class Dropout(nn.Module):
-    """Dropout, constant in time: (T, ...) -> (T, ...).
+    """Dropout with the same mask at all time steps: (T, ...) -> (T, ...).
 
     In training, a share `p` of the entries of a time step is set to 0 at all times, and the others
-    are divided by 1 - p; a neuron that is left out at one time and not at the next would see noise
-    instead. In evaluation nothing is changed. The mask comes from torch's generator and is the
-    state: `run` keeps it over chunks of time.
+    are divided by 1 - p. A mask that changed over time would be noise to the neurons. In evaluation
+    the input is returned unchanged. The mask is drawn from torch's generator. It is the state of
+    the layer: `run` keeps it over chunks of time.
 
-    Raises ConfigError for p outside [0, 1), ShapeError for an input without time or another shape
-    than the state's.
+    Raises ConfigError for p outside [0, 1), ShapeError for an input without time or with another
+    shape than the state.
     """
 
     def __init__(self, p: float = 0.5) -> None:
         super().__init__()
         if not 0 <= p < 1:
-            raise ConfigError(f"Dropout: p = {p} is outside [0, 1); it is the share left out")
+            raise ConfigError(f"Dropout: p = {p} is outside [0, 1); it is the share set to 0")
         self.p = float(p)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return `x` (T, ...) without what is left out."""
+        """Return `x` (T, ...) with dropout in training, unchanged in evaluation."""
         return self.run(x)[0]
 
     def run(
         self, x: Tensor, state: DropoutState | None = None
     ) -> tuple[Tensor, DropoutState | None]:
-        """Return `x` (T, ...) without what is left out, and the mask; None in evaluation."""
+        """Return `x` (T, ...) with dropout, and the mask; the mask is None in evaluation."""
         if not (self.training and self.p):
             return x, None
         if x.ndim == 0 or x.shape[0] < 1:
@@ -132,16 +132,16 @@ class Dropout(nn.Module):
         return x * state.mask, state
 
     def extra_repr(self) -> str:
-        """Return the parameters as they were given."""
+        """Return the arguments for the repr."""
         return f"p={self.p}"
 
 
 def _mask(step: Tensor, p: float) -> Tensor:
-    """Return what is left of a time step (B, ...); of a part of a batch its rows of the whole's."""
+    """Return the mask of a time step (B, ...); for a part of a batch, its rows of the mask."""
     part = current_part()
     if part is None:
         return functional.dropout(torch.ones_like(step), p)
-    # Chance goes along memory: the whole is laid out as the part is, one sample behind the other.
+    # Random numbers follow memory order: the whole mask is laid out as the part, sample by sample.
     order = sorted(range(1, step.ndim), key=step.stride, reverse=True)
     laid_out = step.new_ones(part.whole, *(step.shape[dim] for dim in order))
     back = [0, *(1 + order.index(dim) for dim in range(1, step.ndim))]
@@ -150,39 +150,39 @@ def _mask(step: Tensor, p: float) -> Tensor:
 
 @dataclass(frozen=True, slots=True)
 class DelayState(Carried):
-    """The inputs that are still on their way, (steps, B, ...), the oldest first."""
+    """The delayed inputs, (steps, B, ...), oldest first."""
 
     past: Tensor
 
 
 @check_arguments
 class Delays(nn.Module):
-    """Inputs of now and of before side by side: (T, B, C, ...) -> (T, B, taps C, ...).
+    """Present and past inputs side by side: (T, B, C, ...) -> (T, B, taps C, ...).
 
-    Step t holds x_t, x_{t - spacing}, ..., x_{t - (taps - 1) spacing}, one behind another along the
-    channels; x is 0 ahead of the first step. A convolution or a dense layer behind it has a synapse
-    of each delay between its neurons, and so is one over space and time, which knows where
-    something moves, and orders over longer times than membranes remember (Hammouamri,
-    Khalfaoui-Hassani and Masquelier 2023 learn the delays, which stand in a grid here).
+    Step t holds x_t, x_{t - spacing}, ..., x_{t - (taps - 1) spacing} along the channels; x is 0
+    before the first step. A convolution or dense layer on this output has one synapse per delay
+    between two neurons. It can detect motion directions and order over longer times than membranes
+    remember (Hammouamri, Khalfaoui-Hassani and Masquelier 2023 learn the delays; here they stand
+    in a grid).
 
-    There are no weights; the state is what is still on its way. Raises ConfigError for numbers
-    below 1, ShapeError for an input without channels or another than the state's.
+    There are no weights; the state is the inputs still delayed. Raises ConfigError for numbers
+    below 1, ShapeError for an input without channels or with another shape than the state.
     """
 
     def __init__(self, taps: int, spacing: int = 1) -> None:
         super().__init__()
         if min(taps, spacing) < 1:
             raise ConfigError(
-                f"Delays: taps = {taps}, spacing = {spacing}: numbers of at least 1 are meant"
+                f"Delays: taps = {taps}, spacing = {spacing}: both must be at least 1"
             )
         self.taps, self.spacing = taps, spacing
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return `x` (T, B, C, ...) and what came before, from rest."""
+        """Return `x` (T, B, C, ...) with its delayed copies, from rest."""
         return self.run(x)[0]
 
     def run(self, x: Tensor, state: DelayState | None = None) -> tuple[Tensor, DelayState]:
-        """Return `x` (T, B, C, ...) and what came before, and the state behind it."""
+        """Return `x` (T, B, C, ...) with its delayed copies, and the state after it."""
         check_tensor(self, x)
         if x.ndim < 3:
             raise ShapeError(f"Delays takes (T, B, C, ...), not {tuple(x.shape)}; put time first")
@@ -191,7 +191,7 @@ class Delays(nn.Module):
             state = DelayState(x.new_zeros(longest, *x.shape[1:]))
         if state.past.shape != (longest, *x.shape[1:]):
             raise ShapeError(
-                f"Delays: the state is of {tuple(state.past.shape)}, the input of "
+                f"Delays: the state has shape {tuple(state.past.shape)}, the input "
                 f"{tuple(x.shape)}; start a new batch from state=None"
             )
         whole = torch.cat([state.past.to(x.dtype), x])
@@ -200,5 +200,5 @@ class Delays(nn.Module):
         return out, DelayState(whole[len(x) :])
 
     def extra_repr(self) -> str:
-        """Return the parameters as they were given."""
+        """Return the arguments for the repr."""
         return f"{self.taps}, spacing={self.spacing}"

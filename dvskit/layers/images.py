@@ -1,4 +1,4 @@
-"""Layers of images at each time step: pooling, convolution, of spikes too, and both as one."""
+"""Pooling and convolution of images at each time step, separate and merged."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from dvskit.layers.batch import channels_last, check_images, check_window, over_
 
 
 class _Pool2d(nn.Module):
-    """Windows of kernel_size x kernel_size pixels, `stride` apart; those cut off are left out."""
+    """Windows of kernel_size x kernel_size pixels, `stride` apart; incomplete ones are dropped."""
 
     def __init__(self, kernel_size: int, stride: int | None = None) -> None:
         super().__init__()
         if kernel_size < 1 or (stride is not None and stride < 1):
             raise ConfigError(
-                f"{type(self).__name__}: kernel_size = {kernel_size}, stride = {stride}: numbers "
-                "of at least 1 are meant"
+                f"{type(self).__name__}: kernel_size = {kernel_size}, stride = {stride}: both must "
+                "be at least 1"
             )
         self.kernel_size = kernel_size
         self.stride = kernel_size if stride is None else stride
@@ -41,7 +41,7 @@ class _Pool2d(nn.Module):
         raise NotImplementedError
 
     def extra_repr(self) -> str:
-        """Return the parameters as they were given."""
+        """Return the arguments for the repr."""
         return f"{self.kernel_size}, stride={self.stride}"
 
 
@@ -49,8 +49,8 @@ class _Pool2d(nn.Module):
 class AvgPool2d(_Pool2d):
     """The mean of each window, at each time step: (T, B, C, H, W) -> (T, B, C, H', W').
 
-    `stride` is the kernel's size if not given. Raises ConfigError for sizes below 1, ShapeError for
-    an input that is no images or smaller than the window.
+    `stride` defaults to kernel_size. Raises ConfigError for sizes below 1, ShapeError for an input
+    that is not images or is smaller than the window.
     """
 
     def pool(self, images: Tensor) -> Tensor:
@@ -60,7 +60,7 @@ class AvgPool2d(_Pool2d):
 
 @check_arguments
 class SumPool2d(_Pool2d):
-    """The sum of each window, at each time step: events counted on a coarser sensor.
+    """The sum of each window, at each time step: event counts of a coarser sensor.
 
     Arguments and errors are those of AvgPool2d.
     """
@@ -74,10 +74,10 @@ class SumPool2d(_Pool2d):
 class MaxPool2d(_Pool2d):
     """The entry of largest magnitude of each window, with its sign, at each time step.
 
-    Of an ON spike (+1) and an OFF spike (-1) in one window the ON spike wins. Without negative
-    entries it is torch's max pooling; a plain maximum would lose each -1 beside a 0. It is odd but
-    for these ties: pool(-x) = -pool(x) where no window holds both +m and -m as its largest.
-    The gradient goes to the entry that was taken. Arguments and errors are those of AvgPool2d.
+    If a window holds both an ON spike (+1) and an OFF spike (-1), the ON spike wins. Without
+    negative entries this is torch's max pooling, which would lose each -1 next to a 0. Except for
+    ties of +m and -m it is odd: pool(-x) = -pool(x).
+    The gradient goes to the chosen entry. Arguments and errors are those of AvgPool2d.
     """
 
     def pool(self, images: Tensor) -> Tensor:
@@ -88,7 +88,7 @@ class MaxPool2d(_Pool2d):
 
 
 class Window(NamedTuple):
-    """How a convolution moves over its input."""
+    """Stride, padding, dilation and groups of a convolution."""
 
     stride: tuple[int, int]
     padding: tuple[int, int]
@@ -97,12 +97,12 @@ class Window(NamedTuple):
 
 
 def convolve_spikes(x: Tensor, weight: Tensor, bias: Tensor | None, window: Window) -> Tensor:
-    """Return conv2d of spikes -1, 0 and 1 (N, C, H, W); gradients too are torch's, bit for bit.
+    """Return conv2d of spikes -1, 0 and 1 (N, C, H, W); gradients equal torch's, bit for bit.
 
-    A convolution keeps its input for the gradient of its weights. Spikes are exact in int8, a
-    quarter of the memory of float32, at no more time than is measured from run to run. Where
-    torch.autocast computes in bfloat16 less would be won, and up to a tenth of the time lost: there
-    they are kept as they are, and where torch.compile plans the memory.
+    A convolution keeps its input for the gradient of its weights. int8 stores spikes exactly in a
+    quarter of the memory of float32, without measurable loss of time. Under torch.autocast in
+    bfloat16 the gain would be smaller and up to a tenth of the time lost, and torch.compile plans
+    memory itself: in both cases the input is kept as it is.
     """
     keeps = torch.is_grad_enabled() and weight.requires_grad and x.element_size() >= 4
     if not keeps or torch.is_autocast_enabled(x.device.type) or torch.compiler.is_compiling():
@@ -134,18 +134,18 @@ class _ConvolutionOfSpikes(Function):
 
 
 class Conv2d(nn.Conv2d):
-    """torch.nn.Conv2d of each time step: (T, B, C, H, W) -> (T, B, C', H', W').
+    """torch.nn.Conv2d at each time step: (T, B, C, H, W) -> (T, B, C', H', W').
 
-    Arguments, weights and their initial values are torch's. Inside torch.autocast it computes in
+    Arguments, weights and initial values are those of torch. Under torch.autocast it computes in
     bfloat16, in which spikes of -1, 0 and 1 and small counts are exact.
-    Raises ShapeError for another number of channels, and if nothing is left behind the kernel.
+    Raises ShapeError for another number of channels, and if the kernel leaves no pixel.
     """
 
     def forward(self, x: Tensor, of_spikes: bool = False) -> Tensor:
         """Return the convolution of `x` (T, B, C, H, W).
 
-        `of_spikes` says that `x` holds -1, 0 and 1 only, which a Sequence knows behind neurons:
-        the backward pass then needs less memory (`convolve_spikes`), and nothing else changes.
+        With `of_spikes`, `x` holds only -1, 0 and 1, and the backward pass needs less memory
+        (`convolve_spikes`); the result is the same. A Sequence sets it after neurons.
         """
         self.check(x)
         if not (of_spikes and self._is_plain()):
@@ -157,7 +157,7 @@ class Conv2d(nn.Conv2d):
         return self.padding_mode == "zeros" and not isinstance(self.padding, str)
 
     def check(self, x: Tensor) -> None:
-        """Raise ShapeError if `x` is not what the layer takes."""
+        """Raise ShapeError if `x` does not fit the layer."""
         check_images(self, x, self.in_channels)
         if isinstance(self.padding, str):  # "same" leaves the size, "valid" is 0
             return
@@ -172,7 +172,7 @@ class Conv2d(nn.Conv2d):
 
 
 def can_merge(conv: nn.Module, pool: nn.Module) -> bool:
-    """Return whether a layer and the one behind it are a convolution that can pool by itself."""
+    """Return whether `conv` and the `pool` after it can be computed as one convolution."""
     return (
         isinstance(conv, Conv2d)
         and isinstance(pool, AvgPool2d)
@@ -183,11 +183,11 @@ def can_merge(conv: nn.Module, pool: nn.Module) -> bool:
 
 
 def pooled_convolution(conv: Conv2d, pool: AvgPool2d, x: Tensor, of_spikes: bool = False) -> Tensor:
-    """Return pool(conv(x)) as one convolution: the same but for rounding.
+    """Return pool(conv(x)) as one convolution: the same up to rounding.
 
-    Both are linear: together they are a convolution of the pool's stride with the averaged kernel,
-    of side K + P - 1. Of K = 5 and P = 2 it multiplies 36 times where both multiply 100 times, and
-    there is no pooling to differentiate. Takes (T, B, C, H, W); `can_merge` says of which layers.
+    Both are linear. Together they are a convolution with the pool's stride and the averaged kernel,
+    of side K + P - 1. For K = 5 and P = 2 this takes 36 multiplications instead of 100, and there
+    is no pooling to differentiate. Takes (T, B, C, H, W); `can_merge` checks the layers.
     `of_spikes` is that of Conv2d. Raises ShapeError as the layers do.
     """
     conv.check(x)

@@ -1,4 +1,4 @@
-"""Numbers brought to one scale: batch normalisation over all time steps, and a logarithm."""
+"""Batch normalisation over all time steps, and logarithmic counts."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from dvskit.layers.batch import BatchPart, check_images, check_tensor, current_p
 class BatchNorm2d(nn.BatchNorm2d):
     """torch.nn.BatchNorm2d with time folded into the batch: (T, B, C, H, W) -> the same shape.
 
-    y = weight (x - mean) / sqrt(var + eps) + bias, for each channel; in training with the mean and
-    the (biased) variance over time, batch and pixels, else with the running ones. Arguments are
-    torch's. In training, chunks of time are normalised by their own statistics: only in evaluation
-    do they give what the whole gives. Parts of a batch in several processes are normalised by the
-    statistics of all of them (`dvskit.layers.batch`).
+    y = weight (x - mean) / sqrt(var + eps) + bias, for each channel. In training, mean and (biased)
+    variance are taken over time, batch and pixels; in evaluation the running ones are used.
+    Arguments are those of torch. In training each chunk of time is normalised by its own
+    statistics, so running in chunks gives the whole result only in evaluation. Parts of a batch in
+    several processes share the statistics of all parts (`dvskit.layers.batch`).
     Raises ShapeError for another number of channels.
     """
 
@@ -40,9 +40,9 @@ class BatchNorm2d(nn.BatchNorm2d):
 class BatchNorm1d(BatchNorm2d):
     """torch.nn.BatchNorm1d with time folded into the batch: (T, B, N) -> the same shape.
 
-    Each of the N numbers is normalised as a channel of BatchNorm2d is, over time (or the points of
-    a cloud) and batch; behind a readout, (B, N) -> (B, N), over the batch. Raises ShapeError for
-    another N.
+    Each of the N features is normalised like a channel of BatchNorm2d, over time (or the points of
+    a cloud) and batch. Inputs (B, N) after a readout are normalised over the batch. Raises
+    ShapeError for another N.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -58,11 +58,11 @@ class BatchNorm1d(BatchNorm2d):
 
 @check_arguments
 class ThresholdBatchNorm2d(BatchNorm2d):
-    """Batch normalisation that brings currents to the scale of the threshold (tdBN).
+    """Batch normalisation that scales currents to the threshold (tdBN).
 
     y = weight (alpha threshold (x - mean) / sqrt(var + eps)) + bias, for each channel, with mean
-    and variance as in BatchNorm2d: a fresh layer gives currents of standard deviation
-    alpha threshold. `alpha` is 1, and 1 / sqrt(n) in each of n branches that are added, as in a
+    and variance as in BatchNorm2d. A new layer gives currents of standard deviation
+    alpha threshold. Use alpha = 1, or 1 / sqrt(n) in each of n branches that are added, as in a
     residual block (Zheng et al. 2021, "Going deeper with directly-trained larger spiking neural
     networks", section 3.2).
 
@@ -108,14 +108,14 @@ class ThresholdBatchNorm2d(BatchNorm2d):
         )
 
     def extra_repr(self) -> str:
-        """Return the parameters as they were given."""
+        """Return the arguments for the repr."""
         return f"{self.num_features}, threshold={self.threshold}, alpha={self.alpha}"
 
 
 def _normalised_together(
     layer: nn.BatchNorm2d, images: Tensor, weight: Tensor | None, part: BatchPart
 ) -> Tensor:
-    """Return the images (N, C, H, W) of a part of a batch, normalised by what all parts have."""
+    """Return the images (N, C, H, W) of one part, normalised by statistics of all parts."""
     x, sides = images.float(), (0, 2, 3)
     count = x.new_full((1,), x.numel() / x.shape[1])
     sums = part.sum(torch.cat([x.sum(sides), count]))
@@ -132,7 +132,7 @@ def _normalised_together(
 
 
 def _track(layer: nn.BatchNorm2d, mean: Tensor, var: Tensor) -> None:
-    """Move the running mean and the running (unbiased) variance on, as torch does."""
+    """Update the running mean and the running (unbiased) variance as torch does."""
     if layer.running_mean is None or layer.running_var is None:
         return
     assert layer.num_batches_tracked is not None
@@ -143,10 +143,10 @@ def _track(layer: nn.BatchNorm2d, mean: Tensor, var: Tensor) -> None:
 
 
 class LogCounts(nn.Module):
-    """log(1 + x) of each entry, -log(1 - x) of negative ones: any shape in, the same out.
+    """log(1 + x) of each entry, -log(1 - x) of negative ones; the shape is kept.
 
-    A sensor of half the threshold gives twice the events of an edge, and where it is ten events
-    rather than five matters little: what a network is to learn is where edges are.
+    The number of events at an edge depends on the sensor's threshold: half the threshold gives
+    twice the events. The logarithm keeps the place of edges and damps this factor.
     """
 
     def forward(self, x: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
-"""Layers one behind another, over all of time, in chunks of it, or step by step; and their states.
+"""Sequences of layers, run over all of time, in chunks or step by step, and their states.
 
-States are what layers carry from one chunk of time to the next: passed in, handed out, never kept.
+A state is what a layer carries from one chunk of time to the next. It is passed in and returned,
+never kept on the layer.
 """
 
 from __future__ import annotations
@@ -25,38 +26,38 @@ from dvskit.neurons import Neurons
 
 
 class State(Protocol):
-    """What a layer carries to the next chunk of time."""
+    """The data that a layer carries to the next chunk of time."""
 
     def detach(self) -> Any:
-        """Return the same state cut off from its past: gradients stop here."""
+        """Return the same state without its graph: gradients stop here."""
         ...
 
 
 @runtime_checkable
 class Stateful(Protocol):
-    """A layer whose output depends on what it saw before: neurons, readouts, dropout."""
+    """A layer whose output depends on earlier inputs: neurons, readouts, dropout."""
 
     def run(self, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
-        """Return the output of `x` (T, ...) and the state after it; state None is a new start."""
+        """Return the output of `x` (T, ...) and the state after it; state=None starts from rest."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class States:
-    """The states of the layers of a Sequence, in their order; None where a layer has none.
+    """The states of the layers of a Sequence, in order; None for layers without state.
 
-    They are of the samples of one batch: a new batch starts from states=None.
+    They belong to the samples of one batch: start a new batch from states=None.
     """
 
     parts: tuple[Any, ...]
 
     def detach(self) -> States:
-        """Return the same states cut off from their past: gradients stop here."""
+        """Return the same states without their graph: gradients stop here."""
         return States(tuple(None if part is None else part.detach() for part in self.parts))
 
 
-# Of torch's own layers those that would take time for the batch or the batch for channels, or keep
-# a state of their own, and what to take instead.
+# Layers of torch that would take time for the batch or the batch for channels, or that keep a state
+# on the module; with their replacements.
 _KNOW_NO_TIME: dict[type[nn.Module], str] = {
     nn.Conv1d: "dvskit.layers.Conv2d with images of one row",
     nn.Conv2d: "dvskit.layers.Conv2d",
@@ -76,26 +77,26 @@ _KNOW_NO_TIME: dict[type[nn.Module], str] = {
 
 
 class Sequence(nn.Sequential):
-    """Layers one behind another: (T, B, ...) in, (T, B, ...) out, or (B, ...) behind a readout.
+    """Layers in sequence: (T, B, ...) in, (T, B, ...) out, or (B, ...) after a readout.
 
-    Built and indexed like torch.nn.Sequential, of layers of dvskit.layers, neurons, and modules
-    that treat each number alike. State is passed, never kept:
+    Built and indexed like torch.nn.Sequential, from layers of dvskit.layers, neurons, and
+    element-wise modules. State is passed, never kept:
 
         out, states = network.run(x)                    # from rest
         out, states = network.run(more, states)         # goes on where the first ended
         out, states = network.step(bin, states)         # one time step, (B, ...)
 
-    Running in chunks gives what the whole gives: spikes bit for bit where the sums of weights are
-    exact or the processor adds them up in the same order, else to rounding, as torch may add up
-    batches of different sizes differently. A readout gives the answer to all steps so far.
+    Running in chunks gives the result of the whole: spikes bit for bit if weighted sums are exact
+    or are added in the same order, else up to rounding, as torch may add batches of different sizes
+    in different order. A readout returns the answer for all steps so far.
 
-    Two neighbours that are linear are computed as one, the same but for rounding: a convolution and
-    the average pooling behind it (`pooled_convolution`), and a Linear and the MeanMembrane behind
-    it, where the mean comes first and costs T times less. Where the first of them has forward hooks
-    they are computed one by one, so that the hooks run.
+    Two linear neighbours are computed as one, the same up to rounding: a convolution and the
+    average pooling after it (`pooled_convolution`), and a Linear and the MeanMembrane after it,
+    where taking the mean first costs T times less. If the first of the two has forward hooks, both
+    are computed one by one so that the hooks run.
 
-    Raises ConfigError for what is no layer, a layer of torch's own that knows no time, and neurons
-    behind a readout; what the layers raise.
+    Raises ConfigError for a layer of torch without time, and for neurons after a readout;
+    ArgumentError for anything that is not a layer; and the errors of the layers.
     """
 
     def __init__(self, *layers: Any) -> None:
@@ -104,15 +105,15 @@ class Sequence(nn.Sequential):
         ended = ""
         for name, layer in self.named_children():
             if type(layer) in _KNOW_NO_TIME:
-                why = "hides its state" if isinstance(layer, nn.RNNBase) else "knows no time"
+                why = "hides its state" if isinstance(layer, nn.RNNBase) else "ignores time"
                 raise ConfigError(
                     f"Sequence: layer {name} is torch.nn.{type(layer).__name__}, which {why}; "
                     f"take {_KNOW_NO_TIME[type(layer)]}"
                 )
             if ended and isinstance(layer, Stateful):
                 raise ConfigError(
-                    f"Sequence: layer {name}, {type(layer).__name__}, comes behind the readout "
-                    f"{ended}, where time has ended; put the readout last"
+                    f"Sequence: layer {name}, {type(layer).__name__}, comes after the readout "
+                    f"{ended}, which ends time; put the readout last"
                 )
             ended = ended or (name if ends_time(layer) else "")
 
@@ -129,11 +130,11 @@ class Sequence(nn.Sequential):
         return x
 
     def run(self, x: Tensor, states: States | None = None) -> tuple[Tensor, States]:
-        """Return the output for `x` (T, B, ...) and the states behind it; None is from rest.
+        """Return the output for `x` (T, B, ...) and the states after it; None starts from rest.
 
-        Raises ShapeError for states of another number of layers or of another batch, ConfigError
-        for what is no States, and for a layer that holds neurons and hands out no state, such as
-        torch's Sequential of them.
+        Raises ShapeError for states of another number of layers or of another batch; ConfigError
+        for other types of `states`, and for a layer that holds neurons but does not return their
+        state, such as torch's Sequential.
         """
         check_states(self, states)
         parts: list[Any] = [None] * len(self) if states is None else list(states.parts)
@@ -151,25 +152,25 @@ class Sequence(nn.Sequential):
         return x, States(tuple(parts))
 
     def step(self, x: Tensor, states: States | None = None) -> tuple[Tensor, States]:
-        """Return the output (B, ...) for one time step `x` (B, ...), and the states behind it.
+        """Return the output (B, ...) for one time step `x` (B, ...), and the states after it.
 
-        Behind a readout the output is the answer to all steps so far.
+        After a readout the output is the answer for all steps so far.
         """
         out, states = self.run(x[None], states)
         return (out if ends_time(self) else out[0]), states
 
 
 def check_states(layer: nn.Module, states: Any) -> None:
-    """Raise ArgumentError unless `states` is what the run of a Sequence returns, or None."""
+    """Raise ArgumentError unless `states` was returned by the run of a Sequence, or is None."""
     if states is not None and not isinstance(states, States):
         raise ArgumentError(
-            f"{type(layer).__name__}: states is a {type(states).__name__}; take those that its own "
-            "run returned, or None"
+            f"{type(layer).__name__}: states is a {type(states).__name__}; pass those returned by "
+            "its own run, or None"
         )
 
 
 def _check_layers(layers: tuple[Any, ...]) -> None:
-    """Raise ArgumentError for what is no layer, with the usual mistakes named."""
+    """Raise ArgumentError for anything that is not a layer, with hints for common mistakes."""
     if len(layers) == 1 and isinstance(layers[0], dict):  # layers by name
         return
     for number, layer in enumerate(layers):
@@ -183,27 +184,27 @@ def _check_layers(layers: tuple[Any, ...]) -> None:
             )
         if not isinstance(layer, nn.Module):
             raise ArgumentError(
-                f"Sequence: layer {number} is {layer!r}; a torch.nn.Module is meant"
+                f"Sequence: layer {number} is {layer!r}; it must be a torch.nn.Module"
             )
 
 
 def ends_time(layer: nn.Module) -> bool:
-    """Return whether a layer makes (B, ...) of (T, B, ...): a readout, or a Sequence with one."""
+    """Return whether a layer maps (T, B, ...) to (B, ...): a readout, or a Sequence with one."""
     if isinstance(layer, nn.Sequential):
         return any(ends_time(part) for part in layer)
     return isinstance(layer, Readout)
 
 
 def _check_hides_no_state(layer: Any) -> None:
-    """Raise ConfigError if a layer holds neurons whose state it does not hand out."""
+    """Raise ConfigError if a layer holds neurons but does not return their state."""
     if not isinstance(layer, nn.Module) or not any(layer.children()):
         return
     for name, part in layer.named_modules():
         if isinstance(part, Stateful):
             raise ConfigError(
                 f"Sequence: {type(layer).__name__} holds {type(part).__name__} ({name}) but has no "
-                "run(x, state) that hands its state out; take dvskit.layers.Sequence instead, or "
-                "give it one"
+                "run(x, state) that returns its state; take dvskit.layers.Sequence instead, or "
+                "add that method"
             )
 
 
@@ -219,7 +220,7 @@ class _PooledConvolution:
 
 @dataclass(frozen=True, slots=True)
 class _LinearOfMean:
-    """Mean and weighted sums commute: the mean first costs T times less."""
+    """A Linear and the mean after it, with the mean taken first: T times cheaper."""
 
     linear: Linear
     mean: MeanMembrane
@@ -230,13 +231,13 @@ class _LinearOfMean:
     def run(self, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
         self.linear.check(x)
         mean, state = self.mean.run(x, state)
-        # The mean is float32 at least, which weights in half precision do not take; so is the
-        # answer, as it is where the sums of weights come first.
+        # The mean is at least float32, which weights in half precision do not take. The answer is
+        # float32 too, as when the weighted sums come first.
         return self.linear(mean.to(self.linear.weight.dtype)).to(mean.dtype), state
 
 
 def _units(layers: nn.Sequential) -> Iterator[tuple[int, Any]]:
-    """Yield what to compute one after another, neighbours merged, each with its state's index."""
+    """Yield the units to compute in order, neighbours merged, each with the index of its state."""
     parts = list(layers)
     index, spikes = 0, False
     while index < len(parts):
@@ -256,7 +257,7 @@ def _units(layers: nn.Sequential) -> Iterator[tuple[int, Any]]:
 
 
 def _gives_spikes(layer: nn.Module, given: bool) -> bool:
-    """Return whether the output of a layer is -1, 0 and 1, `given` whether its input is."""
+    """Return whether a layer's output holds only -1, 0 and 1; `given`: whether its input does."""
     if isinstance(layer, Neurons):
         return layer.spiking
     return given and isinstance(layer, MaxPool2d | Delays)
@@ -264,20 +265,20 @@ def _gives_spikes(layer: nn.Module, given: bool) -> bool:
 
 @check_arguments
 class ResidualBlock(nn.Module):
-    """body(x) + shortcut(x): (T, B, ...) -> (T, B, ...); the shortcut is x itself if not given.
+    """body(x) + shortcut(x): (T, B, ...) -> (T, B, ...); the shortcut defaults to x itself.
 
-    Where the neurons stand says which of the known blocks it is:
+    The place of the neurons selects one of the known blocks:
 
         spikes added (SEW, Fang et al. 2021)            body: conv, norm, neuron, conv, norm, neuron
         membranes added (Hu et al. 2021, MS-ResNet)     body: neuron, conv, norm, neuron, conv, norm
         spikes of the sum (Zheng et al. 2021)           body: conv, norm, neuron, conv, norm; and a
-                                                        neuron behind the block
+                                                        neuron after the block
 
-    With spikes added the output is no spike but a small whole number. A shortcut is needed where
-    the body changes the shape, such as Sequence(Conv2d(64, 128, 1, stride=2), BatchNorm2d(128)).
+    With spikes added, the output is a small whole number instead of a spike. A shortcut is needed
+    if the body changes the shape, such as Sequence(Conv2d(64, 128, 1, stride=2), BatchNorm2d(128)).
 
     State is passed as in Sequence, which `body` and `shortcut` are. Raises ConfigError for a body
-    that ends with a readout, ShapeError if what is to be added has different shapes.
+    that ends with a readout, ShapeError if body and shortcut have different shapes.
     """
 
     def __init__(self, body: nn.Module, shortcut: nn.Module | None = None) -> None:
@@ -285,14 +286,14 @@ class ResidualBlock(nn.Module):
         self.body = _as_sequence(body)
         self.shortcut = Sequence() if shortcut is None else _as_sequence(shortcut)
         if ends_time(self.body) or ends_time(self.shortcut):
-            raise ConfigError("ResidualBlock: a readout ends time; put it behind the block")
+            raise ConfigError("ResidualBlock: a readout ends time; put it after the block")
 
     def forward(self, x: Tensor) -> Tensor:
         """Return body(x) + shortcut(x) of `x` (T, B, ...), from rest."""
         return _added(x, self.body(x), self.shortcut(x))
 
     def run(self, x: Tensor, state: States | None = None) -> tuple[Tensor, States]:
-        """Return the sum for `x` (T, B, ...) and the states behind it, of body and shortcut."""
+        """Return the sum for `x` (T, B, ...) and the states of body and shortcut after it."""
         check_states(self, state)
         body, shortcut = (None, None) if state is None else state.parts
         out, body = self.body.run(x, body)
@@ -303,7 +304,7 @@ class ResidualBlock(nn.Module):
 def _added(x: Tensor, out: Tensor, past: Tensor) -> Tensor:
     if out.shape != past.shape:
         raise ShapeError(
-            f"ResidualBlock: the body makes {tuple(out.shape)} of {tuple(x.shape)}, the "
+            f"ResidualBlock: the body returns {tuple(out.shape)} for {tuple(x.shape)}, the "
             f"shortcut {tuple(past.shape)}; give a shortcut of the body's shape"
         )
     return out + past
@@ -319,13 +320,13 @@ def checkpointed(
 ) -> tuple[Tensor, States]:
     """Return layers.run(x, states), keeping for the backward pass only the states between chunks.
 
-    `x` (T, ...) is run in chunks of `chunk` steps; the backward pass runs each again when it comes
-    to it (torch.utils.checkpoint). Gradients are those of layers.run, and flow through the states;
-    memory is that of one chunk, the input and T / chunk states; time is up to half as much again.
-    The square root of T times a small number is a good chunk.
+    `x` (T, ...) is run in chunks of `chunk` steps. The backward pass runs each chunk again
+    (torch.utils.checkpoint). Gradients equal those of layers.run and flow through the states.
+    Memory is that of one chunk, the input and T / chunk states; time grows by up to half. A small
+    multiple of the square root of T is a good chunk.
 
-    Raises ConfigError for chunk < 1, and where batch normalisation is training: its statistics are
-    over all of time, which no chunk knows. Raises ShapeError for an input without time steps.
+    Raises ConfigError for chunk < 1, and while batch normalisation is training, as its statistics
+    cover all of time. Raises ShapeError for an input without time steps.
     """
     if chunk < 1:
         raise ConfigError(f"checkpointed: chunk = {chunk} is below 1; it is in time steps")
