@@ -179,38 +179,41 @@ def test_a_network_survives_being_written_as_toml(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("layers", "message"),
     [
-        (["4C3", "P2", "lfi", "3"], r"layers\[2\] = 'lfi' is no layer; did you mean 'li'"),
+        (["4C3", "P2", "lfi", "3"], r"layers\[2\] = 'lfi' is not a layer; did you mean 'li'"),
         (
             ["4C3", "P2", "9C6", "3"],
-            r"layers\[2\] = '9C6' behind 4x4x5 \(channels x rows x columns\): .* left, -1x0; take",
+            r"layers\[2\] = '9C6' after 4x4x5 \(channels x rows x columns\): .* remain, -1x0; take",
         ),
-        (["4C0", "3"], r"layers\[0\] = '4C0' behind 2x10x12 .*: sizes and strides are at least 1"),
-        (["P2s0", "3"], "sizes and strides are at least 1"),
-        (["0", "3"], "sizes and strides are at least 1"),
-        (["3", "4C3"], r"layers\[1\] = '4C3' behind 3 numbers: it takes images; put it in front"),
-        (["3", "bn"], r"layers\[1\] = 'bn' behind 3 numbers: it takes images"),
+        (
+            ["4C0", "3"],
+            r"layers\[0\] = '4C0' after 2x10x12 .*: sizes and strides must be at least 1",
+        ),
+        (["P2s0", "3"], "sizes and strides must be at least 1"),
+        (["0", "3"], "sizes and strides must be at least 1"),
+        (["3", "4C3"], r"layers\[1\] = '4C3' after 3 numbers: it takes images; put it in front"),
+        (["3", "bn"], r"layers\[1\] = 'bn' after 3 numbers: it takes images"),
         (["recurrent-lif", "3"], "put a dense layer in front of it"),
         (["lif beat=0.5", "3"], r"no parameter 'beat'; did you mean 'beta'"),
         (["bn alpha=1", "3"], "no parameter 'alpha'; it has none"),
-        (["lif beta=2", "3"], r"layers\[0\] = 'lif beta=2' behind .* beta = 2 is outside \[0, 1\]"),
-        (["lif beta=x", "3"], "beta is 'x'; a number"),
+        (["lif beta=2", "3"], r"layers\[0\] = 'lif beta=2' after .* beta = 2 is outside \[0, 1\]"),
+        (["lif beta=x", "3"], "beta = 'x' is not a number"),
         (["lif beta", "3"], "write name=value, such as beta=0.9"),
         (["tdbn alpha=0", "3"], "alpha = 0"),
         (["3", "first tau=0"], "tau = 0"),
         (["D1.5", "3"], "p = 1.5"),
         (["4C3 s2", "3"], "4C3 takes no 's2'"),
-        (["membrane", "3"], "it stands behind neurons"),
+        (["membrane", "3"], "must follow neurons"),
         (["3", "mean", "lif"], r"layers\[1\] = 'mean' ends time, but layers\[2\] = 'lif' comes"),
         (["4C3", "5"], r"'5', the last of layers, leaves 5 numbers for classes = 3; end with"),
         (["4C3"], r"leaves 4x8x10 \(channels x rows x columns\) for classes = 3"),
-        (["4C3", ["4C3"], "3"], r"layers\[1\] = \[1 layers\] behind 4x8x10 .* makes 4x6x8"),
-        (["4C3", ["4C3p1", "zif"], "3"], r"layers\[1\]\[1\] = 'zif' is no layer"),
-        (["4C3", ["4C3p1", ["8C3p1"]], "3"], r"layers\[1\]\[1\] = \[1 layers\] behind 4x8x10"),
+        (["4C3", ["4C3"], "3"], r"layers\[1\] = \[1 layers\] after 4x8x10 .* returns 4x6x8"),
+        (["4C3", ["4C3p1", "zif"], "3"], r"layers\[1\]\[1\] = 'zif' is not a layer"),
+        (["4C3", ["4C3p1", ["8C3p1"]], "3"], r"layers\[1\]\[1\] = \[1 layers\] after 4x8x10"),
         (["4C3", ["4C3p1", "mean"], "3"], r"layers\[1\]\[1\] = 'mean' ends time in a block"),
-        ([3.5], r"layers\[0\] = 3.5: a word is meant"),
-        (["4C3", [], "3"], r"layers\[1\] = \[\]: a list of layers is meant"),
-        ([], r"layers = \[\]: a list of layers is meant"),
-        ("4C3", "layers = '4C3': a list of layers is meant"),
+        ([3.5], r"layers\[0\] = 3.5 must be a word"),
+        (["4C3", [], "3"], r"layers\[1\] = \[\] must be a list of layers"),
+        ([], r"layers = \[\] must be a list of layers"),
+        ("4C3", "layers = '4C3' must be a list of layers"),
     ],
     ids=str,
 )
@@ -236,7 +239,7 @@ def test_fields_out_of_range_are_refused(fields: dict[str, Any], message: str) -
 
 
 def test_counts_of_another_shape_are_refused() -> None:
-    with pytest.raises(ShapeError, match=r"\(T, B, 1, 28, 28\) is meant"):
+    with pytest.raises(ShapeError, match=r"be \(T, B, 1, 28, 28\)"):
         ARTICLE.build()(torch.zeros(5, 2, 2, 28, 28))
 
 

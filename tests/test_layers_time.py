@@ -199,7 +199,9 @@ def test_what_is_no_layer_over_time_is_refused_with_the_fix(layer: Any, message:
 @pytest.mark.parametrize("states", [(None, None), [None], torch.zeros(2, 5)], ids=type)
 def test_states_of_another_kind_are_refused(states: Any) -> None:
     for layers in (spiking(MeanMembrane()), ResidualBlock(LIF())):
-        with pytest.raises(ConfigError, match=r"states is a .*; pass those returned by its own run"):
+        with pytest.raises(
+            ConfigError, match=r"states is a .*; pass those returned by its own run"
+        ):
             layers.run(counts(), states)
 
 

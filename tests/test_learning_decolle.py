@@ -148,7 +148,7 @@ def test_readouts_follow_their_seed_and_are_no_parameters():
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (lambda: DecolleLayer(nn.Linear(3, 3), pool=2), "pool = 2 of Linear"),
+        (lambda: DecolleLayer(nn.Linear(3, 3), pool=2), "pool = 2 with Linear"),
         (lambda: DecolleLayer(nn.Conv2d(1, 1, 3), pool=0), "pool = 0"),
         (lambda: DecolleLayer(nn.ReLU()), "ReLU"),
         (lambda: DecolleNeurons(alpha=1.0), "alpha = 1.0"),
@@ -156,8 +156,11 @@ def test_readouts_follow_their_seed_and_are_no_parameters():
         (lambda: DecolleNeurons(surrogate=Boxcar), "surrogate"),
         (lambda: DecolleNetwork([], 3, (8,)), "0 layers"),
         (lambda: DecolleNetwork([DecolleLayer(nn.Linear(9, 3))], 3, (8,)), "layer 0"),
-        (lambda: DecolleNetwork([nn.Linear(8, 3)], 3, (8,)), "layer 0 is .* a DecolleLayer is"),
-        (lambda: DecolleNetwork([DecolleLayer(nn.Linear(8, 3))], 3, 8), "shape is 8; whole"),
+        (
+            lambda: DecolleNetwork([nn.Linear(8, 3)], 3, (8,)),
+            "layer 0 is .* must be a DecolleLayer",
+        ),
+        (lambda: DecolleNetwork([DecolleLayer(nn.Linear(8, 3))], 3, 8), "shape is 8; it must be"),
         (lambda: DecolleLayer(layers.Conv2d(2, 3, 3)), r"all time steps at once.* torch\.nn\.Conv"),
         (lambda: Activity(-1.0), "high = -1.0"),
     ],

@@ -225,7 +225,7 @@ def test_targets_of_a_regression_are_not_broadcast():
 def test_a_loss_that_is_no_number_is_an_error():
     for rule in (EProp, BPTT):
         made = rule(recurrent(), lambda output, target: (output - target).square())
-        with pytest.raises(ShapeError, match="one number"):
+        with pytest.raises(ShapeError, match="must be a scalar"):
             made.step(made.start(3), spikes(3, 6), torch.zeros(3, 2).double())
 
 
@@ -262,23 +262,23 @@ def test_parameters_that_cannot_be_meant_are_errors(make, said):
 @pytest.mark.parametrize(
     ("call", "said"),
     [
-        (lambda n, x: BPTT(n, "mse"), "BPTT: loss is 'mse'; a function of output and target"),
+        (lambda n, x: BPTT(n, "mse"), "BPTT: loss is 'mse'; it must be a function of output"),
         (lambda n, x: EProp(n, nn.MSELoss), r"EProp: loss is the class MSELoss; make one"),
         (lambda n, x: EProp(n, feedback="random", seed="a"), "EProp: seed is 'a'; a torch.Gen"),
-        (lambda n, x: EProp(n).start(x), r"batch is a Tensor; .* such as x\.shape\[1\]"),
+        (lambda n, x: EProp(n).start(x), r"batch is a Tensor; .* as x\.shape\[1\]"),
         (lambda n, x: teach(EProp(n), x, None), "targets is None"),
         (lambda n, x: teach(EProp(n), x, x[0]), r"2 targets for 5 .* labels\.expand\(T, B\)"),
-        (lambda n, x: teach(n, x, x), "rule is a RecurrentNetwork, which has no start, step and"),
-        (lambda n, x: predict(nn.Linear(6, 3), x), "network is a Linear, which has no step"),
+        (lambda n, x: teach(n, x, x), "rule is a RecurrentNetwork, without start, step and"),
+        (lambda n, x: predict(nn.Linear(6, 3), x), "network is a Linear, without step"),
         (lambda n, x: RecurrentNetwork(6, 3, neurons=LIF()), "neurons is .*; RecurrentNeurons is"),
         (lambda n, x: RecurrentNetwork(6.5, 3), "inputs is 6.5; a whole number is meant"),
-        (lambda n, x: SpikeResponseNetwork(6), "sizes is 6; whole numbers in a row"),
-        (lambda n, x: SpikeResponseNetwork((6.5, 3)), "sizes is .* whole numbers in a row"),
-        (lambda n, x: SpikeProp(3, Synapses(), generator=1), "SpikeProp: sizes is 3; whole"),
+        (lambda n, x: SpikeResponseNetwork(6), "sizes is 6; it must be a list"),
+        (lambda n, x: SpikeResponseNetwork((6.5, 3)), "sizes is .* list of whole numbers"),
+        (lambda n, x: SpikeProp(3, Synapses(), generator=1), "SpikeProp: sizes is 3; it must"),
         (lambda n, x: SpikeProp([3, 1], Synapses(), generator="1"), "generator is '1'; a torch"),
-        (lambda n, x: VanRossum().distance(x, x[:, :1]), "meant to have the same shape"),
+        (lambda n, x: VanRossum().distance(x, x[:, :1]), "must have the same shape"),
         (lambda n, x: STDP().run(x.numpy(), x.numpy(), x[0]), "take torch.from_numpy"),
-        (lambda n, x: STDP().step(None, x[0], x[0], x[0]), "state is a NoneType; begin with start"),
+        (lambda n, x: STDP().step(None, x[0], x[0], x[0]), "state is a NoneType; start with start"),
     ],
 )
 def test_calls_that_cannot_be_meant_are_told_in_one_line(call, said):

@@ -309,7 +309,7 @@ def test_single_precision_is_close_and_any_layout_will_do():
         (
             lambda: time_error(torch.zeros(1, 2), torch.zeros(2), silent_at=0.0),
             ShapeError,
-            "one shape",
+            "same shape",
         ),
     ],
 )

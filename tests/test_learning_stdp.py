@@ -272,7 +272,7 @@ def call_run(pre, post, weight, **named):
         (
             call_run((5, 2, 1, 4, 4), (5, 2, 3, 4, 4), (3, 1, 3, 3), connection=Convolution()),
             ShapeError,
-            "what conv2d makes of it",
+            "output of its conv2d",
         ),
         (
             call_run((5, 2, 2, 4, 4), (5, 2, 3, 2, 2), (3, 1, 3, 3), connection=Convolution()),
@@ -284,7 +284,7 @@ def call_run(pre, post, weight, **named):
                 torch.zeros(2, 1, 3), torch.zeros(2, 1, 4), torch.zeros(4, 3).long()
             ),
             ShapeError,
-            "weights are floats",
+            "must be floating-point",
         ),
         (lambda: STDP(pairing="nearst"), ConfigError, "did you mean 'nearest'"),
         (lambda: STDP(connection=Dense), ConfigError, "correlate"),
@@ -308,7 +308,7 @@ def test_what_does_not_fit_is_said(call, error, says):
 def test_a_state_of_another_batch_or_rule_is_refused():
     pre, post, weight = spikes(4, 2, 3), spikes(4, 2, 4, seed=1), weights(4, 3)
     _, state = STDP().run(pre, post, weight)
-    with pytest.raises(ShapeError, match="begin with start"):
+    with pytest.raises(ShapeError, match="start with start"):
         STDP().run(pre[:, :1], post[:, :1], weight, state)
     with pytest.raises(ShapeError, match="another `triplet`"):
         STDP(triplet=Triplet()).run(pre, post, weight, state)

@@ -213,11 +213,11 @@ def test_neighbours_vote_for_a_class() -> None:
         ({"name": "conv-lif", "neurons": "relo"}, "neurons = 'relo'; did you mean 'relu'"),
         ({"name": "motion-lif", "neurons": "LIF"}, "neurons = 'LIF'"),
         ({"name": "residual-lif", "added": "spike"}, "added = 'spike'; did you mean 'spikes'"),
-        ({"name": "residual-lif", "channels": []}, r"channels = \(\).*a stage at least"),
+        ({"name": "residual-lif", "channels": []}, r"channels = \(\).*at least one stage"),
         ({"name": "residual-lif", "pool": 200}, "blocks of 200 do not fit into 128x128"),
         ({"name": "residual-lif", "dropout": 1.0}, "dropout = 1.0"),
         ({"name": "residual-lif", "beta": 1.5}, "beta = 1.5"),
-        ({"name": "gesture-net", "blocks": 8}, "nothing is left of 128x128 behind 8 halvings"),
+        ({"name": "gesture-net", "blocks": 8}, "no pixel of 128x128 remains after 8 halvings"),
         ({"name": "gesture-net", "votes": 0}, "votes = 0"),
         ({"name": "gesture-net", "beta": 1.0}, "0 <= beta < 1"),
         ({"name": "point-net", "widths": []}, r"widths = \(\)"),
@@ -233,9 +233,11 @@ def test_wrong_values_are_named(values: dict[str, Any], message: str) -> None:
 
 def test_what_is_no_cloud_and_what_cannot_be_exported_is_refused() -> None:
     module: Any = POINTS.build()
-    with pytest.raises(ShapeError, match=r"points are \(5, 2, 3\); \(N, B, 4\) is meant"):
+    with pytest.raises(ShapeError, match=r"points are \(5, 2, 3\); they must be \(N, B, 4\)"):
         module(torch.zeros(5, 2, 3))
-    with pytest.raises(ShapeError, match=r"counts are \(5, 2, 4\); \(T, B, 2, 18, 21\) is meant"):
+    with pytest.raises(
+        ShapeError, match=r"counts are \(5, 2, 4\); they must be \(T, B, 2, 18, 21\)"
+    ):
         CONV.build()(torch.zeros(5, 2, 4))
     with pytest.raises(ArgumentError, match=r"torch\.Tensor"):
         module([[0.0] * 4])

@@ -92,13 +92,13 @@ def test_a_network_survives_being_written_as_plain_values() -> None:
         ({"name": "conv-lif", "layers": ["10"]}, "network.name is 'conv-lif'; layers has it"),
         ({"beta": 1.5}, "beta = 1.5"),
         ({"channels": [1, 2, 3]}, "two numbers"),
-        ({"width": 8}, "nothing is left of 8x34"),
+        ({"width": 8}, "no pixel of 8x34 remains"),
         ({"kernel": "5"}, "network conv-lif has the wrong type: .*kernel is '5'; a whole number"),
         ({"kernel": 5.5}, "kernel is 5.5; a whole number is meant"),
-        ({"channels": 12}, "channels = 12: a list of whole numbers is meant"),
-        ({"channels": ["a", "b"]}, r"channels = \['a', 'b'\]: a list of whole numbers is meant"),
-        ({"threshold": 0}, "threshold = 0: a finite number above 0 is meant"),
-        ({"name": "motion-lif", "betas": 0.5}, "betas = 0.5: a list of numbers is meant"),
+        ({"channels": 12}, "channels = 12 must be a list of whole numbers"),
+        ({"channels": ["a", "b"]}, r"channels = \['a', 'b'\] must be a list of whole numbers"),
+        ({"threshold": 0}, "threshold = 0 must be finite and above 0"),
+        ({"name": "motion-lif", "betas": 0.5}, "betas = 0.5 must be a list of numbers"),
     ],
 )
 def test_a_network_that_cannot_be_is_refused(values: dict[str, object], message: str) -> None:

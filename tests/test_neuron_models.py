@@ -369,7 +369,7 @@ def test_a_learned_threshold_gets_a_gradient_through_spikes_and_reset():
     ("make", "message"),
     [
         (lambda: LIF(torch.tensor([0.5, 1.5])), r"LIF: beta = Tensor\(2,\) is outside"),
-        (lambda: LIF(beta="0.9"), "beta is '0.9'; a number or a tensor"),
+        (lambda: LIF(beta="0.9"), "beta = '0.9' is not a number or a tensor"),
         (lambda: LIF(threshold=torch.zeros(3)), "threshold = .* is not a finite number above 0"),
         (lambda: LIF(threshold=-70.0, rest=-65.0), "threshold = -70.0 .* above rest = -65.0"),
         (lambda: LIF(rest=math.nan), "rest = nan is not finite"),
@@ -394,7 +394,7 @@ def test_states_and_tensors_that_do_not_fit_are_refused():
     state = LIF().run(x)[1]
     with pytest.raises(ShapeError, match="the state has no a"):
         ALIF().run(x, state)
-    with pytest.raises(ShapeError, match="has a part i, of another kind"):
+    with pytest.raises(ShapeError, match="has a part i that these neurons lack"):
         LIF().run(x, SynapticLIF().run(x)[1])
     with pytest.raises(ShapeError, match="the state has no waiting"):
         LIF(refractory=2).run(x, state)
@@ -462,7 +462,7 @@ def test_a_delayed_reset_takes_off_a_step_later_what_a_soft_one_takes_off(name):
 
 def test_delayed_resets_of_neurons_that_wait_or_adapt_are_refused():
     for make in (lambda: LIF(reset="delayed", refractory=2), lambda: ALIF(reset="delayed")):
-        with pytest.raises(ConfigError, match=r"'delayed' is of neurons without refractory steps"):
+        with pytest.raises(ConfigError, match=r"'delayed' needs neurons without refractory steps"):
             make()
     with pytest.raises(ConfigError, match="they reset at once, not a step later"):
         LIF(reset="delayed", backend="fused")(torch.ones(3, 2))

@@ -90,7 +90,7 @@ def test_a_model_of_a_module_is_refused_without_its_class(samples: Samples, tmp_
         ModelError, match=r"unknown network 'MyNet'; .*networks=\{'MyNet': \.\.\.\}"
     ):
         load_model(tmp_path / "run")
-    with pytest.raises(ModelError, match=r"MyNet.*made int; a torch.nn.Module is"):
+    with pytest.raises(ModelError, match=r"MyNet.*made int; it must make a torch.nn.Module"):
         load_model(tmp_path / "run", networks={"MyNet": int})
     with pytest.raises(ModelError, match=r"layers.1.weight is \(8, 3072\), where the net"):
         load_model(tmp_path / "run", networks={"MyNet": lambda: MyNet(9)})
@@ -215,7 +215,7 @@ class Plain:
         (WithList(), "would be another one when it is loaded"),
         (Mine(name="conv-lif"), "is called 'conv-lif', as one of dvskit's"),
         (Mine(name=""), "has no name to be loaded by"),
-        (Plain(), "Plain is no dataclass"),
+        (Plain(), "Plain is not a dataclass"),
         (MyNet, r"MyNet is a class; pass an instance, MyNet\(\.\.\.\)"),
     ],
 )

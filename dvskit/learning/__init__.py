@@ -1,9 +1,9 @@
-"""Learning rules for spiking networks: local, online, by the times of spikes.
+"""Learning rules for spiking networks: local rules, online rules, and rules of spike times.
 
 `STDP` changes weights by the times of the spikes on both sides of a synapse, without labels.
 `SpikeProp` trains layers of neurons that spike once each to spike at given times. `EProp`,
-`DECOLLE` and `SuperSpike` are called as `BPTT` is (`Rule`): they add gradients to the parameters'
-`.grad`, so that any optimiser of torch follows.
+`DECOLLE` and `SuperSpike` are called like `BPTT` (`Rule`): they add gradients to the parameters'
+`.grad`, so any optimiser of torch can follow.
 """
 
 from dvskit.learning.connections import Connection, Convolution, Dense

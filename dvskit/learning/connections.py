@@ -1,7 +1,7 @@
-"""Which synapse joins which neurons: full connections and convolutions, as local rules see them.
+"""Connections between neurons for local rules: full connections and convolutions.
 
-A local rule needs one thing of a connection: for each weight, the sum over all its synapses of
-what the two neurons hold. It is the weight gradient of the layer, so any layer can have one.
+A local rule needs one operation of a connection: for each weight, the sum of a product of both
+neurons over all its synapses. This is the weight gradient of the layer, so any layer can have one.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ class Connection(Protocol):
     """How the weights of a layer join its presynaptic and postsynaptic neurons."""
 
     def correlate(self, pre: Tensor, post: Tensor, shape: torch.Size) -> Tensor:
-        """Return, for each weight of `shape`, the sum of pre * post over the synapses it serves.
+        """Return, for each weight of `shape`, the sum of pre * post over its synapses.
 
-        `pre` and `post` hold one number a neuron, for one time step.
+        `pre` and `post` hold one number per neuron, for one time step.
         """
         ...
 
@@ -32,7 +32,7 @@ class Connection(Protocol):
 @check_arguments
 @dataclass(frozen=True, slots=True)
 class Dense:
-    """Every neuron with every other, as in torch.nn.Linear: weight (M, N)."""
+    """Full connections, as in torch.nn.Linear: weight (M, N)."""
 
     def correlate(self, pre: Tensor, post: Tensor, shape: torch.Size) -> Tensor:
         """Return the sums (M, N) of post[b, m] pre[b, n] over the batch b.
@@ -54,7 +54,7 @@ class Dense:
 class Convolution:
     """A 2-d convolution, as in torch.nn.Conv2d with one group: weight (M, C, height, width).
 
-    A weight serves one synapse at each place of the output: its change is the sum over them.
+    A weight serves one synapse at each output position: its change is the sum over them.
     Raises ConfigError for a stride or dilation below 1, or a padding below 0.
     """
 
@@ -64,10 +64,10 @@ class Convolution:
 
     def __post_init__(self) -> None:
         if min(self.stride, self.dilation) < 1 or self.padding < 0:
-            raise ConfigError(f"{self}: stride and dilation are at least 1, padding at least 0")
+            raise ConfigError(f"{self}: stride and dilation must be at least 1, padding at least 0")
 
     def correlate(self, pre: Tensor, post: Tensor, shape: torch.Size) -> Tensor:
-        """Return the sums (M, C, height, width) over the batch and the places of the output.
+        """Return the sums (M, C, height, width) over the batch and the output positions.
 
         `pre` is (B, C, H, W), `post` (B, M, H', W') with the H', W' of the convolution. Raises
         ShapeError if they do not fit `shape`.
@@ -75,9 +75,9 @@ class Convolution:
         if pre.ndim != 4 or len(shape) != 4 or post.shape != self._out_shape(pre.shape, shape):
             raise ShapeError(
                 f"{self}: pre {tuple(pre.shape)} and post {tuple(post.shape)} do not fit a weight "
-                f"of shape {tuple(shape)}; they are (B, C, H, W) and what conv2d makes of it"
+                f"of shape {tuple(shape)}; they must be (B, C, H, W) and the output of its conv2d"
             )
-        # The sums are the weight gradient of a convolution, ten times as fast as over patches.
+        # The sums are the weight gradient of a convolution: ten times as fast as over patches.
         how = (self.stride, self.padding, self.dilation)
         sums = conv2d_weight(pre, shape, post, *how)  # type: ignore[no-untyped-call]
         return cast(Tensor, sums)

@@ -1,4 +1,4 @@
-"""DECOLLE: each layer learns online from a loss of its own, without gradients of other layers."""
+"""DECOLLE: each layer learns online from its own loss, without gradients of other layers."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from dvskit.neurons.surrogates import check_surrogate
 @check_arguments
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecolleNeurons:
-    """What the neurons of a DecolleLayer are like (Kaiser et al. 2020).
+    """Constants of the neurons of a DecolleLayer (Kaiser et al. 2020).
 
-    alpha      membrane kept a step (P)          beta   synaptic current kept a step (Q)
-    gamma      refractory trace kept a step (R)  rho    how strongly R keeps a neuron from spiking
+    alpha      membrane kept per step (P)          beta   synaptic current kept per step (Q)
+    gamma      refractory trace kept per step (R)  rho    how strongly R inhibits spikes
     gain       factor on the inputs: P is an average of them, and small for few spikes
     surrogate  the derivative of a spike with respect to U
 
@@ -45,14 +45,14 @@ class DecolleNeurons:
         rule.check_kept(self, "alpha", "beta", "gamma", end=")")
         if not (math.isfinite(self.rho) and self.rho >= 0 and math.isfinite(self.gain)):
             raise ConfigError(
-                f"DecolleNeurons: rho = {self.rho}, gain = {self.gain}: finite numbers, and rho "
-                "from 0 on are meant"
+                f"DecolleNeurons: rho = {self.rho}, gain = {self.gain}: both must be finite, and "
+                "rho at least 0"
             )
         check_surrogate("DecolleNeurons", self.surrogate, "ATan(1.0)")
 
 
 class DecolleLayerState(NamedTuple):
-    """What a layer carries: P and Q in the shape of its inputs, R in that of its neurons."""
+    """The state of a layer: P and Q in the shape of its inputs, R in that of its neurons."""
 
     p: Tensor
     q: Tensor
@@ -67,10 +67,10 @@ class DecolleLayer(nn.Module):
         U_t = W P_t - rho R_{t-1};   S_t = [U_t >= 0];   R_t = gamma R_{t-1} + (1 - gamma) S_t
 
     weights  nn.Linear or nn.Conv2d, bias included; before nn.Linear the inputs are flattened
-    pool     side of blocks of neurons of which the largest U goes on: the layer's spikes are those
-             of max pooling
+    pool     side of blocks of neurons; only the largest U of a block is passed on, so the layer's
+             spikes are those of max pooling
 
-    The gradient passes R by. Raises ConfigError for other weights and pool < 1.
+    R passes no gradient. Raises ConfigError for other weights and pool < 1.
     """
 
     def __init__(
@@ -87,13 +87,13 @@ class DecolleLayer(nn.Module):
             )
         if isinstance(weights, TimedConv2d):
             raise ConfigError(
-                "DecolleLayer: dvskit.layers.Conv2d takes all time steps at once, a DecolleLayer "
-                "one; take torch.nn.Conv2d"
+                "DecolleLayer: dvskit.layers.Conv2d takes all time steps at once, but a "
+                "DecolleLayer runs one step; take torch.nn.Conv2d"
             )
         if pool < 1 or (pool > 1 and isinstance(weights, nn.Linear)):
             raise ConfigError(
-                f"DecolleLayer: pool = {pool} of {type(weights).__name__}; at least 1 is meant, "
-                "and 1 for nn.Linear"
+                f"DecolleLayer: pool = {pool} with {type(weights).__name__}; it must be at least "
+                "1, and 1 for nn.Linear"
             )
         self.weights, self.pool = weights, pool
         self.neurons = DecolleNeurons() if neurons is None else neurons
@@ -108,7 +108,7 @@ class DecolleLayer(nn.Module):
     def advance(
         self, x: Tensor, state: DecolleLayerState | None = None
     ) -> tuple[Tensor, Tensor, DecolleLayerState]:
-        """Do `step`, and return U (B, ...), pooled as the spikes are, before the spikes."""
+        """Do `step`, and also return U (B, ...), pooled like the spikes, as the second value."""
         c = self.neurons
         if isinstance(self.weights, nn.Linear):
             x = x.flatten(1)
@@ -128,18 +128,18 @@ class DecolleLayer(nn.Module):
 
 @check_arguments
 class DecolleNetwork(nn.Module):
-    """DecolleLayers in a row, each with a readout y = G S + b that is drawn once and kept.
+    """DecolleLayers in sequence, each with a readout y = G S + b that is drawn once and fixed.
 
     layers   the layers; each takes the spikes of the one before
     outputs  number of readouts of each layer
     shape    of the inputs of a time step, without the batch: (2, H, W), or (inputs,)
-    gain     of the readouts, uniform numbers within gain / sqrt(number of spikes they read). Few
-             spikes at a time need more than 1, with cross entropy above all
+    gain     of the readouts: uniform numbers within gain / sqrt(number of spikes they read). Few
+             simultaneous spikes need more than 1, mainly with cross entropy
     seed     of the readouts
 
     `step` returns the last layer's readout, which is the network's output. `weights` of the layers
-    learn; the readouts G are buffers. Raises ConfigError for no layer, outputs < 1, a
-    gain not above 0, and layers that do not fit each other or the shape.
+    learn; the readouts G are buffers. Raises ConfigError for no layer, outputs < 1, a gain not
+    above 0, and layers that do not fit each other or the shape.
     """
 
     def __init__(
@@ -157,13 +157,13 @@ class DecolleNetwork(nn.Module):
         for number, layer in enumerate(layers):
             if not isinstance(layer, DecolleLayer):
                 raise ConfigError(
-                    f"DecolleNetwork: layer {number} is {layer!r}; a DecolleLayer is meant, around "
-                    "a torch.nn.Linear or Conv2d"
+                    f"DecolleNetwork: layer {number} is {layer!r}; it must be a DecolleLayer "
+                    "around a torch.nn.Linear or Conv2d"
                 )
         if not len(layers) or outputs < 1 or not len(shape):
             raise ConfigError(
                 f"DecolleNetwork: {len(layers)} layers, {outputs} outputs, inputs of {shape}: at "
-                "least one of each is meant"
+                "least one of each is needed"
             )
         self.layers, self.outputs = nn.ModuleList(layers), outputs
         self.shape = shape
@@ -174,7 +174,7 @@ class DecolleNetwork(nn.Module):
             self.register_buffer(f"readout{number}", readout.to(layers[number].weights.weight))
 
     def _spikes(self) -> list[int]:
-        """Return how many spikes of each layer its readout reads."""
+        """Return, for each layer, the number of spikes that its readout reads."""
         layers = self.rows()
         x, found = layers[0].weights.weight.new_zeros(1, *self.shape), []
         with torch.no_grad():
@@ -191,11 +191,11 @@ class DecolleNetwork(nn.Module):
         return found
 
     def rows(self) -> list[DecolleLayer]:
-        """Return the layers, from the inputs on."""
+        """Return the layers in order, starting at the inputs."""
         return [cast(DecolleLayer, layer) for layer in self.layers]
 
     def readout(self, number: int, spikes: Tensor) -> Tensor:
-        """Return what a layer's readout gives for its spikes (B, ...): (B, outputs)."""
+        """Return the readout (B, outputs) of a layer for its spikes (B, ...)."""
         weights: Tensor = getattr(self, f"readout{number}")
         return spikes.flatten(1) @ weights.T
 
@@ -204,8 +204,8 @@ class DecolleNetwork(nn.Module):
     ) -> tuple[Tensor, tuple[DecolleLayerState, ...]]:
         """Return the last readout (B, outputs) for inputs (B, *shape), and the new state.
 
-        Gradients flow through all layers and time: it is what BPTT differentiates. Raises
-        ShapeError for inputs of another shape.
+        Gradients flow through all layers and time, as BPTT needs. Raises ShapeError for inputs of
+        another shape.
         """
         self.check(x, None if state is None else len(state[0].p))
         after = []
@@ -222,12 +222,12 @@ class DecolleNetwork(nn.Module):
 @check_arguments
 @dataclass(frozen=True, slots=True)
 class Activity:
-    """Keeps the potentials of a layer in reach of the threshold (Kaiser et al. 2020).
+    """A cost that keeps the potentials of a layer near the threshold (Kaiser et al. 2020).
 
     high  cost of the mean of [U + 0.01]+: too active      low  of [0.1 - mean U]+: too quiet
 
-    Means are over the neurons of a sample, and the costs a sum over samples, as losses are.
-    Raises ConfigError for costs that are not finite or below 0.
+    Means are over the neurons of a sample; costs are sums over samples, like losses.
+    Raises ConfigError for costs that are not finite or are below 0.
     """
 
     high: float = 0.0
@@ -236,11 +236,11 @@ class Activity:
     def __post_init__(self) -> None:
         if not all(math.isfinite(cost) and cost >= 0 for cost in (self.high, self.low)):
             raise ConfigError(
-                f"Activity: high = {self.high}, low = {self.low}: finite costs from 0 on are meant"
+                f"Activity: high = {self.high}, low = {self.low}: costs must be finite, at least 0"
             )
 
     def cost(self, u: Tensor) -> Tensor:
-        """Return the cost of potentials (B, ...), one number."""
+        """Return the cost of potentials (B, ...) as a scalar."""
         u = u.flatten(1)
         high = (u + 0.01).clamp(min=0).mean(1)
         low = (0.1 - u.mean(1)).clamp(min=0)
@@ -249,10 +249,10 @@ class Activity:
 
 @dataclass(frozen=True, slots=True)
 class DECOLLEState:
-    """What DECOLLE carries.
+    """The state of DECOLLE.
 
     network   the state of each layer         loss      the sum of the losses so far, (layers,)
-    readouts  what each layer's readout gave in the last step, (layers, B, outputs)
+    readouts  the last output of each layer's readout, (layers, B, outputs)
     """
 
     network: tuple[DecolleLayerState, ...] | None
@@ -264,21 +264,21 @@ class DECOLLEState:
 class DECOLLE(nn.Module):
     """Deep continuous local learning (Kaiser, Mostafa & Neftci 2020).
 
-    At each time step, each layer's fixed random readout is compared with the target, and the
-    layer's weights get the gradient of that local loss alone:
+    At each time step, the fixed random readout of each layer is compared with the target, and the
+    layer's weights get the gradient of this local loss alone:
 
         dL/dW = sum_t (G^T dL_t/dy_t * sigma'(U_t)) P_t^T
 
-    It is the exact gradient of the sum of the local losses where no gradient flows from a layer
-    into the one before, nor through R: P depends on no weight of the layer.
+    This is the exact gradient of the sum of the local losses if no gradient flows from a layer into
+    the one before, nor through R: P depends on no weight of the layer.
 
-    network   a DecolleNetwork, whose layers' weights are learned
-    loss      of one time step and layer, (output, target) -> one number
-    activity  keeps potentials near the threshold; None: not
+    network   a DecolleNetwork; the weights of its layers are learned
+    loss      of one time step and layer, (output, target) -> a scalar
+    activity  keeps potentials near the threshold; None: no such cost
 
-    It is called as every `Rule`; the output is the last layer's readout, `state.readouts` are those
-    of all layers. Gradients are in `.grad` after each `step`, and an optimiser may step there. No
-    memory of the past is kept but P, Q and R.
+    It is called like every `Rule`. The output is that of the last layer; `state.readouts` are those
+    of all layers. Gradients are in `.grad` after each `step`, and an optimiser may step then. P, Q
+    and R are the only memory of the past.
     """
 
     def __init__(
@@ -306,8 +306,8 @@ class DECOLLE(nn.Module):
     ) -> tuple[Tensor, DECOLLEState]:
         """Return the output (B, outputs) for inputs (B, *shape), and the new state.
 
-        Adds the gradients of all layers where there is a target. Raises ShapeError for inputs of
-        another shape or batch than the state's.
+        With a target, adds the gradients of all layers. Raises ShapeError for inputs of another
+        shape, or of another batch than the state.
         """
         self.network.check(x, state.readouts.shape[1])
         layers, readouts, losses = [], [], []
@@ -330,6 +330,6 @@ class DECOLLE(nn.Module):
     def _learn(self, u: Tensor, y: Tensor, target: Tensor) -> Tensor:
         value = rule.loss_value(self.loss(y, target))
         whole = value if self.activity is None else value + self.activity.cost(u)
-        if whole.requires_grad:  # not where a layer is frozen
+        if whole.requires_grad:  # False if a layer is frozen
             whole.backward()  # type: ignore[no-untyped-call]
         return value.detach()

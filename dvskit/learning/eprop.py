@@ -1,4 +1,4 @@
-"""e-prop: gradients of a recurrent network online, in memory that does not grow with time."""
+"""e-prop: online gradients of a recurrent network, in memory that does not grow with time."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ Feedback = Literal["symmetric", "random", "adaptive"]
 @check_arguments
 @dataclass(frozen=True, slots=True)
 class FiringRate:
-    """Keeps the neurons' mean rates near a target: the loss cost / 2 sum_j (f_j - target)^2.
+    """A cost that keeps mean firing rates near a target: cost / 2 sum_j (f_j - target)^2.
 
-    f_j is the mean of neuron j's spikes over all time steps and samples of a run, in spikes a step
-    (Bellec et al. 2020, where rates are in Hz).
+    f_j is the mean of neuron j's spikes over all time steps and samples of a run, in spikes per
+    step (Bellec et al. 2020, where rates are in Hz).
     Raises ConfigError unless cost >= 0 and 0 <= target <= 1.
     """
 
@@ -35,21 +35,21 @@ class FiringRate:
     def __post_init__(self) -> None:
         if not (math.isfinite(self.cost) and self.cost >= 0 and 0 <= self.target <= 1):
             raise ConfigError(
-                f"FiringRate: cost = {self.cost}, target = {self.target}: a finite cost from 0 on, "
-                "and spikes a step from 0 to 1 are meant"
+                f"FiringRate: cost = {self.cost}, target = {self.target}: the cost must be finite "
+                "and at least 0, the target 0 to 1 spikes per step"
             )
 
 
 @dataclass(frozen=True, slots=True)
 class EPropState:
-    """What e-prop carries: B samples, N neurons (LIF first) of J = inputs + N synapses each.
+    """The state of e-prop: B samples, N neurons (LIF first) with J = inputs + N synapses each.
 
     network     the network's state          loss    the sum of the losses so far
     presynaptic eps_v (B, J): inputs and spikes of the step before, filtered by the membrane
     adaptation  eps_a (B, alif, J)           filtered  e-bar (B, N, J), filtered by the readout
     spikes      z-bar (B, N), spikes filtered by the readout
     counts      (N,) spikes so far           traces  (N, J) sum of e over batch and time; both for
-                FiringRate, else None        steps   how many time steps there were
+                FiringRate, else None        steps   number of time steps so far
     """
 
     network: RecurrentState
@@ -72,25 +72,25 @@ class EProp(nn.Module):
         ebar_t = readout ebar_{t-1} + e_t
         dE/dW = sum_t L_t ebar_t,    L_t = B^T dE_t/dy_t
 
-    psi is the surrogate derivative at h_t - th_t, the potential against the adapted threshold. The
-    output weights have their exact gradient.
+    psi is the surrogate derivative at h_t - th_t, the potential minus the adapted threshold. The
+    output weights get their exact gradient.
 
-    What it leaves out of the gradient of BPTT: that a spike acts on other neurons (and through them
-    on the loss) by the recurrent weights. The path through a neuron's own potential and adaptation
-    is kept. With symmetric feedback the gradient is that of BPTT on a RecurrentNetwork with
+    Compared with BPTT it neglects the effect of a spike on other neurons (and through them on the
+    loss) by the recurrent weights. The path through a neuron's own potential and adaptation is
+    kept. With symmetric feedback the gradient is that of BPTT on a RecurrentNetwork with
     local=True, which cuts just that path; without recurrent weights it is that of BPTT.
 
     network   its weights are learned, in place; `local` has no effect here
-    loss      of one time step, (output, target) -> one number: `squared_error`, `cross_entropy`
-    feedback  what B is: "symmetric": W_out; "random": drawn once, as W_out is, and kept;
-              "adaptive": drawn so, then learned: it gets the gradient of W_out, so that the two
-              approach each other where the optimiser has a weight decay
-    rate      keeps firing rates near a target; its gradient comes with `finish`
+    loss      of one time step, (output, target) -> a scalar: `squared_error`, `cross_entropy`
+    feedback  the matrix B: "symmetric": W_out; "random": drawn once like W_out, and fixed;
+              "adaptive": drawn likewise, then learned with the gradient of W_out, so that both
+              approach each other if the optimiser has a weight decay
+    rate      keeps firing rates near a target; `finish` adds its gradient
     seed      of the random feedback
 
-    It is called as every `Rule`. Gradients are in `.grad` after each `step`: an optimiser may step
-    there (online), or after `finish`. Memory is that of the traces, B N (inputs + N) numbers, for
-    any number of time steps. Raises ConfigError for an unknown feedback, or another network.
+    It is called like every `Rule`. Gradients are in `.grad` after each `step`: an optimiser may
+    step then (online), or after `finish`. Memory is that of the traces, B N (inputs + N) numbers,
+    for any number of time steps. Raises ConfigError for an unknown feedback, or another network.
     """
 
     def __init__(
@@ -139,7 +139,7 @@ class EProp(nn.Module):
     ) -> tuple[Tensor, EPropState]:
         """Return the output (B, outputs) for inputs (B, inputs), and the new state.
 
-        Adds L_t ebar_t to the gradients where there is a target.
+        With a target, adds L_t ebar_t to the gradients.
         """
         output, u, network = self.network.advance(x, state.network)
         after = self._trace(state, x, u, network)

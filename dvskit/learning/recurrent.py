@@ -1,4 +1,4 @@
-"""A recurrent network of LIF and ALIF neurons with a leaky readout, one time step at a time."""
+"""A recurrent network of LIF and ALIF neurons with a leaky readout, run step by step."""
 
 from __future__ import annotations
 
@@ -20,11 +20,12 @@ from dvskit.neurons.surrogates import check_surrogate
 @check_arguments
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecurrentNeurons:
-    """What the neurons of a RecurrentNetwork are like.
+    """Constants of the neurons of a RecurrentNetwork.
 
-    beta           membrane kept a step, exp(-dt / tau)      threshold   of spikes
-    adaptation     of ALIF neurons: how far a spike raises their threshold
-    rho            of ALIF neurons: adaptation kept a step   readout     readout kept a step
+    beta           membrane kept per step, exp(-dt / tau)    threshold   of spikes
+    adaptation     of ALIF neurons: rise of the threshold at a spike
+    rho            of ALIF neurons: adaptation kept per step
+    readout        readout kept per step
     surrogate      the derivative of a spike with respect to potential - threshold
 
     Raises ConfigError for values out of range.
@@ -42,13 +43,13 @@ class RecurrentNeurons:
         check_positive("RecurrentNeurons", "threshold", self.threshold)
         if not (math.isfinite(self.adaptation) and self.adaptation >= 0):
             raise ConfigError(
-                f"RecurrentNeurons: adaptation = {self.adaptation} is no finite number from 0 on"
+                f"RecurrentNeurons: adaptation = {self.adaptation} must be finite and at least 0"
             )
         check_surrogate("RecurrentNeurons", self.surrogate, "Triangle(1.0, 0.3)")
 
 
 class RecurrentState(NamedTuple):
-    """What a RecurrentNetwork carries: (B, N) of N = lif + alif neurons, LIF first.
+    """The state of a RecurrentNetwork of N = lif + alif neurons, LIF first.
 
     v  potentials after reset (B, N)       s  spikes (B, N)
     a  adaptation (B, alif)                y  readout before its bias (B, outputs)
@@ -69,15 +70,15 @@ class RecurrentNetwork(nn.Module):
         a_t = rho a_{t-1} + s_t                                      (LIF neurons: a = 0)
         y_t = readout y_{t-1} + W_out s_t;   output_t = y_t + b_out
 
-    The gradient passes the reset by. No neuron is connected to itself: the diagonal of W_rec is not
-    used.
+    The reset passes no gradient. No neuron is connected to itself: the diagonal of W_rec is
+    ignored.
 
     inputs, outputs  numbers of inputs and of readouts
     lif, alif        numbers of neurons of each kind; LIF neurons come first
     neurons          their constants
     seed             of the weights: normal numbers of variance 1 / (number of inputs of the weight)
     local            cut the gradient as e-prop does: `W_rec s_{t-1}` passes no gradient to s_{t-1}.
-                     BPTT then computes what EProp computes, at the memory of BPTT
+                     BPTT then computes the gradients of EProp, with the memory of BPTT
 
     Weights: w_in (N, inputs), w_rec (N, N), w_out (outputs, N), b_out (outputs,).
     Raises ConfigError for numbers below 1 (lif and alif: both 0, or one below 0).
@@ -98,7 +99,7 @@ class RecurrentNetwork(nn.Module):
         if min(inputs, outputs, lif + alif) < 1 or min(lif, alif) < 0:
             raise ConfigError(
                 f"RecurrentNetwork: inputs = {inputs}, outputs = {outputs}, lif = {lif}, alif = "
-                f"{alif}: at least 1 input, output and neuron are meant"
+                f"{alif}: at least 1 input, output and neuron are needed"
             )
         self.inputs, self.outputs, self.lif, self.alif = inputs, outputs, lif, alif
         self.neurons = RecurrentNeurons() if neurons is None else neurons
@@ -134,7 +135,7 @@ class RecurrentNetwork(nn.Module):
     def advance(
         self, x: Tensor, state: RecurrentState | None = None
     ) -> tuple[Tensor, Tensor, RecurrentState]:
-        """Do `step`, and return h_t - th_t (B, N) between the outputs and the new state."""
+        """Do `step`, and also return h_t - th_t (B, N) as the second value."""
         check_input("RecurrentNetwork", x, (self.inputs,), None if state is None else len(state.v))
         state = self.rest(len(x)) if state is None else state
         c = self.neurons

@@ -1,4 +1,4 @@
-"""What all learning rules share; and BPTT, the reference that the others are compared with."""
+"""The interface of all learning rules, and BPTT, the reference for the others."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 @runtime_checkable
 class Stepped(Protocol):
-    """A network that goes one time step at a time: its state is passed in and comes back."""
+    """A network that runs step by step; its state is passed in and returned."""
 
     def step(self, x: Tensor, state: Any = None, /) -> tuple[Tensor, Any]:
         """Return the output of one time step and the state after it; None starts at rest."""
@@ -30,7 +30,7 @@ class Stepped(Protocol):
 
 @runtime_checkable
 class Rule(Protocol):
-    """A learning rule around a network. One is swapped for another without other changes.
+    """A learning rule around a network. Rules are interchangeable without other changes.
 
         rule = EProp(network, cross_entropy)           # or BPTT(network, cross_entropy)
         optimiser = torch.optim.Adam(rule.parameters())
@@ -42,8 +42,8 @@ class Rule(Protocol):
             optimiser.step()
             optimiser.zero_grad()
 
-    Gradients are added to the parameters' `.grad`, as `Tensor.backward` does it; they are sums over
-    the batch and over time of what the loss returns. The state is never kept in the rule.
+    Gradients are added to the parameters' `.grad`, as `Tensor.backward` does; they are sums of the
+    loss over batch and time. The rule keeps no state.
     """
 
     def start(self, batch: int) -> Any:
@@ -67,28 +67,26 @@ def teach(rule: Rule, x: Tensor, targets: Iterable[Tensor | None]) -> tuple[Tens
     """Run a rule over whole sequences, from rest: its gradients are in `.grad` afterwards.
 
     x        (T, B, ...), the inputs
-    targets  one for each time step, such as a tensor (T, B, ...); None where a step has no loss.
+    targets  one per time step, such as a tensor (T, B, ...); None for a step without a loss.
              `labels.expand(T, B)` gives each step the same class numbers
 
     Returns the outputs (T, B, ...), without a graph, and the last state; `state.loss` is the sum of
-    the losses. Raises ShapeError for another number of targets than of time steps, and for no time
-    steps at all; ArgumentError for what is no Rule.
+    the losses. Raises ShapeError if the numbers of targets and time steps differ, and without time
+    steps; ArgumentError if `rule` is not a Rule.
     """
     if isinstance(rule, type) or not isinstance(rule, Rule):
         raise ArgumentError(
-            f"teach: rule is {_kind(rule)}, which has no start, step and finish; take one such as "
+            f"teach: rule is {_kind(rule)}, without start, step and finish; take one such as "
             "EProp(network, cross_entropy)"
         )
     if targets is None:
-        raise ArgumentError(
-            "teach: targets is None; give one for each time step, such as [None] * T"
-        )
+        raise ArgumentError("teach: targets is None; give one per time step, such as [None] * T")
     wanted = list(targets)
     check_steps(x)
     if len(wanted) != len(x):
         raise ShapeError(
-            f"{len(wanted)} targets for {len(x)} time steps; give one for each, as by "
-            "labels.expand(T, B), and None where a step has no loss"
+            f"{len(wanted)} targets for {len(x)} time steps; give one per step, for example with "
+            "labels.expand(T, B), and None for a step without a loss"
         )
     state, outputs = rule.start(x.shape[1]), []
     for x_t, target in zip(x, wanted, strict=True):
@@ -100,13 +98,13 @@ def teach(rule: Rule, x: Tensor, targets: Iterable[Tensor | None]) -> tuple[Tens
 
 @check_arguments
 def predict(network: Stepped, x: Tensor) -> Tensor:
-    """Return the outputs (T, B, ...) of a network for inputs (T, B, ...), from rest, unlearned.
+    """Return the outputs (T, B, ...) of a network for inputs (T, B, ...), from rest, untrained.
 
     Raises ShapeError for inputs without time steps, ArgumentError for a network without `step`, and
-    what the network raises.
+    the errors of the network.
     """
     if isinstance(network, type) or not isinstance(network, Stepped):
-        raise ArgumentError(f"predict: network is {_kind(network)}, which has no step(x, state)")
+        raise ArgumentError(f"predict: network is {_kind(network)}, without step(x, state)")
     check_steps(x)
     state, outputs = None, []
     with torch.no_grad():
@@ -120,7 +118,7 @@ def check_steps(x: Tensor) -> None:
     """Raise ShapeError unless `x` is (T, B, ...) with at least one time step."""
     if x.ndim < 2 or not len(x):
         raise ShapeError(
-            f"inputs are {tuple(x.shape)}; (T, B, ...) with at least one time step is meant"
+            f"inputs are {tuple(x.shape)}; they must be (T, B, ...) with at least one time step"
         )
 
 
@@ -132,28 +130,28 @@ def check_loss(name: str, loss: object) -> None:
         )
     if not callable(loss):
         raise ArgumentError(
-            f"{name}: loss is {loss!r}; a function of output and target that returns one number is "
-            "meant, such as cross_entropy"
+            f"{name}: loss is {loss!r}; it must be a function of output and target that returns "
+            "a scalar, such as cross_entropy"
         )
 
 
 def checked_sizes(name: str, what: str, sizes: object) -> tuple[int, ...]:
-    """Return whole numbers in a row as a tuple. Raises ArgumentError for anything else."""
+    """Return a sequence of whole numbers as a tuple. Raises ArgumentError for anything else."""
     if isinstance(sizes, Iterable) and not isinstance(sizes, str):
         found = tuple(sizes)
         if all(hasattr(type(size), "__index__") for size in found):
             return tuple(int(size) for size in found)
-    raise ArgumentError(f"{name}: {what} is {sizes!r}; whole numbers in a row are meant: (6, 3)")
+    raise ArgumentError(f"{name}: {what} is {sizes!r}; it must be a list of whole numbers: (6, 3)")
 
 
 def check_batch(batch: int) -> None:
-    """Raise ConfigError for a batch without samples, or what is no number of them."""
+    """Raise ConfigError unless `batch` is a number of samples of at least 1."""
     if not hasattr(type(batch), "__index__") or isinstance(batch, Tensor):
         raise ArgumentError(
-            f"batch is a {type(batch).__name__}; the number of samples is meant, such as x.shape[1]"
+            f"batch is a {type(batch).__name__}; it must be the number of samples, as x.shape[1]"
         )
     if batch < 1:
-        raise ConfigError(f"batch = {batch}: at least one sample is meant")
+        raise ConfigError(f"batch = {batch} must be at least 1 sample")
 
 
 def check_input(name: str, x: Tensor, shape: tuple[int, ...], batch: int | None) -> None:
@@ -162,27 +160,27 @@ def check_input(name: str, x: Tensor, shape: tuple[int, ...], batch: int | None)
     fits = x.ndim == 1 + len(shape) and tuple(x.shape[1:]) == shape
     if not fits or (batch is not None and len(x) != batch) or not len(x):
         raise ShapeError(
-            f"{name}: the inputs of a time step are {tuple(x.shape)}; ({wanted}) is meant"
+            f"{name}: the inputs of a time step are {tuple(x.shape)}; they must be ({wanted})"
         )
     if not x.is_floating_point():
         raise ShapeError(f"{name}: the inputs are {x.dtype}; convert them with .float()")
 
 
 def check_kept(constants: object, *names: str, end: str = "]") -> None:
-    """Raise ConfigError for what is kept a step and is outside [0, 1]; with `end` ")" for 1 too."""
+    """Raise ConfigError for decay factors outside [0, 1]; `end` ")" excludes 1."""
     for name in names:
         value = getattr(constants, name)
         if not 0 <= value <= 1 or (end == ")" and value == 1):
             raise ConfigError(
-                f"{type(constants).__name__}: {name} = {value} is outside [0, 1{end}; it is what "
-                "is kept a step, exp(-dt / tau)"
+                f"{type(constants).__name__}: {name} = {value} is outside [0, 1{end}; it is the "
+                "share kept per step, exp(-dt / tau)"
             )
 
 
 def check_positive(owner: str, what: str, value: float) -> None:
     """Raise ConfigError for a number that is not finite and above 0."""
     if not (math.isfinite(value) and value > 0):
-        raise ConfigError(f"{owner}: {what} = {value} is no finite number above 0")
+        raise ConfigError(f"{owner}: {what} = {value} is not a finite number above 0")
 
 
 def loss_and_slope(loss: Loss, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
@@ -195,10 +193,10 @@ def loss_and_slope(loss: Loss, output: Tensor, target: Tensor) -> tuple[Tensor, 
 
 
 def loss_value(value: Tensor) -> Tensor:
-    """Return what a loss gave. Raises ShapeError unless it is one number."""
+    """Return the value of a loss. Raises ShapeError unless it is a scalar."""
     if value.ndim:
         raise ShapeError(
-            f"the loss of a time step is {tuple(value.shape)}; one number is meant, such as its sum"
+            f"the loss of a time step is {tuple(value.shape)}; it must be a scalar, such as its sum"
         )
     return value
 
@@ -214,7 +212,7 @@ def add_gradient(parameter: Tensor, gradient: Tensor) -> None:
 
 
 def _kind(given: object) -> str:
-    """Return what something is, for a message."""
+    """Return the kind of an object for a message."""
     if isinstance(given, type):
         return f"the class {given.__name__}"
     return f"a {type(given).__name__}"
@@ -224,8 +222,8 @@ def squared_error(output: Tensor, target: Tensor) -> Tensor:
     """Return 1/2 sum (output - target)^2, for regression. Raises ShapeError for other shapes."""
     if output.shape != target.shape:
         raise ShapeError(
-            f"the target is {tuple(target.shape)}, the output {tuple(output.shape)}; they are "
-            "meant to have the same shape"
+            f"the target is {tuple(target.shape)}, the output {tuple(output.shape)}; both must "
+            "have the same shape"
         )
     return 0.5 * (output - target).square().sum()
 
@@ -233,32 +231,32 @@ def squared_error(output: Tensor, target: Tensor) -> Tensor:
 def cross_entropy(output: Tensor, target: Tensor) -> Tensor:
     """Return the sum over the batch of the cross entropy of softmax(output), for classification.
 
-    output  (B, C), logits        target  (B,) int64, numbers of classes, or (B, C), probabilities
+    output  (B, C), logits        target  (B,) int64, class numbers, or (B, C), probabilities
 
     Raises ShapeError for other shapes, and for class numbers outside 0..C-1.
     """
     classes = output.shape[-1]
     if target.shape not in (output.shape[:1], output.shape) or output.ndim != 2:
         raise ShapeError(
-            f"the target is {tuple(target.shape)}, the output {tuple(output.shape)}; class numbers "
-            "(B,) or probabilities (B, C) for an output (B, C) are meant"
+            f"the target is {tuple(target.shape)}, the output {tuple(output.shape)}; for an output "
+            "(B, C) the target must be class numbers (B,) or probabilities (B, C)"
         )
     if target.ndim == 1:
         if target.is_floating_point():
             raise ShapeError(f"class numbers are {target.dtype}; convert them with .long()")
         if len(target) and not 0 <= int(target.min()) <= int(target.max()) < classes:
-            raise ShapeError(f"class numbers of {classes} outputs are 0 to {classes - 1}")
+            raise ShapeError(f"class numbers of {classes} outputs must be 0 to {classes - 1}")
     return functional.cross_entropy(output, target, reduction="sum")
 
 
 @dataclass(frozen=True, slots=True)
 class BPTTState:
-    """What BPTT carries: the network's state with its graph, and the losses.
+    """The state of BPTT: the network's state with its graph, and the losses.
 
     network  the state of the network        pending  losses that are not differentiated yet
     loss     the sum of all losses so far, without a graph
-    filters  the state of a loss that remembers, such as VanRossum
-    steps    how many time steps there were
+    filters  the state of a loss with memory, such as VanRossum
+    steps    number of time steps so far
     """
 
     network: Any
@@ -270,15 +268,15 @@ class BPTTState:
 
 @check_arguments
 class BPTT(nn.Module):
-    """Backpropagation through time with surrogate gradients, called as every `Rule`.
+    """Backpropagation through time with surrogate gradients, called like every `Rule`.
 
-    network  any module with step(x, state) -> (output, state) whose parameters learn
-    loss     of one time step, (output, target) -> one number; or VanRossum
+    network  any module with step(x, state) -> (output, state); its parameters are learned
+    loss     of one time step, (output, target) -> a scalar; or VanRossum
     every    differentiate and cut the graph after this many time steps (truncated BPTT): memory for
              `every` steps, and the optimiser may step between. None: once, in `finish`
 
-    Memory grows with the number of steps between two cuts. Raises ConfigError for every < 1 and a
-    network without `step`.
+    Memory grows with the number of steps between two cuts. Raises ConfigError for every < 1 and for
+    a network without `step`.
     """
 
     def __init__(
@@ -292,18 +290,18 @@ class BPTT(nn.Module):
         if not isinstance(network, Stepped):
             raise ConfigError(
                 f"BPTT: {type(network).__name__} has no step(x, state); take a network of "
-                "dvskit.learning, or a module that has it"
+                "dvskit.learning, or a module with that method"
             )
         if not isinstance(loss, VanRossum):
             check_loss("BPTT", loss)
         if every is not None and every < 1:
-            raise ConfigError(f"BPTT: every = {every}: at least 1 time step is meant")
+            raise ConfigError(f"BPTT: every = {every} must be at least 1 time step")
         self.network: Any = network
         self.loss = loss
         self.every = every
 
     def start(self, batch: int) -> BPTTState:
-        """Return the state before the first time step; the batch is that of the first input."""
+        """Return the state before the first time step; the first input sets the batch."""
         check_batch(batch)
         like = next(self.network.parameters(), torch.zeros(()))
         return BPTTState(None, None, like.new_zeros((), requires_grad=False))

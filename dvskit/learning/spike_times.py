@@ -1,9 +1,9 @@
-"""When neurons spike first: exact times from spike times in, and their derivatives.
+"""Exact times of first spikes from input spike times, and their derivatives.
 
-Potentials are sums of alpha kernels, so between two arrivals one is (p + q x) exp(-x / tau), with x
-the time since the last arrival. Such a piece has one peak at most: whether it reaches the
-threshold is known from the peak alone, and the crossing follows by Newton's method from below,
-which cannot pass it. There is no time step.
+Potentials are sums of alpha kernels. Between two arrivals a potential is (p + q x) exp(-x / tau),
+with x the time since the last arrival. Such a piece has one peak at most, and the peak alone
+decides whether it reaches the threshold. Newton's method then finds the crossing from below, and
+cannot pass it. There is no time step.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ from torch.autograd.function import once_differentiable
 from dvskit._arguments import check_arguments
 from dvskit.errors import ConfigError, ShapeError
 
-_NEWTON_STEPS = 60  # 5 to 10 do, about 30 where a potential only just touches the threshold
+_NEWTON_STEPS = 60  # 5 to 10 suffice, about 30 where a potential barely touches the threshold
 
 
 @check_arguments
 @dataclass(frozen=True, slots=True)
 class Synapses:
-    """The synapses between two layers: each pair of neurons has one for every delay.
+    """The synapses between two layers: one per delay for each pair of neurons.
 
     A spike through a delay d adds weight * alpha(t - t_spike - d) to the potential, with
     alpha(s) = (s / tau) exp(1 - s / tau) for s > 0, which peaks at 1 for s = tau. The neuron spikes
     once, when its potential first reaches `threshold`. Times, delays and `tau` share one unit.
 
-    The derivative of a spike time is divided by the slope of the potential at the crossing, and
-    grows without bound where the potential only just touches the threshold. A `least_slope` above 0
-    stands for every smaller slope in gradients; 0 is the exact derivative.
+    The derivative of a spike time is divided by the slope of the potential at the crossing. It
+    grows without bound where the potential barely touches the threshold. A `least_slope` above 0
+    replaces every smaller slope in gradients; 0 is the exact derivative.
 
-    Raises ConfigError unless delays are finite and from 0, tau and threshold finite and above 0,
-    and least_slope finite and from 0.
+    Raises ConfigError unless delays are finite and at least 0, tau and threshold finite and above
+    0, and least_slope finite and at least 0.
     """
 
     delays: tuple[float, ...] = tuple(float(delay) for delay in range(1, 17))
@@ -47,18 +47,18 @@ class Synapses:
 
     def __post_init__(self) -> None:
         if not self.delays or not all(math.isfinite(d) and d >= 0 for d in self.delays):
-            raise ConfigError(f"Synapses: delays = {self.delays} are not finite numbers from 0")
+            raise ConfigError(f"Synapses: delays = {self.delays} must be finite and at least 0")
         for name in ("tau", "threshold"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value > 0):
                 raise ConfigError(f"Synapses: {name} = {value} is not a finite number above 0")
         if not (math.isfinite(self.least_slope) and self.least_slope >= 0):
             raise ConfigError(
-                f"Synapses: least_slope = {self.least_slope} is not finite and from 0"
+                f"Synapses: least_slope = {self.least_slope} must be finite and at least 0"
             )
 
     def alpha(self, s: Tensor) -> Tensor:
-        """Return the response a time `s` after a spike has arrived; 0 before. Any shape."""
+        """Return the response at time `s` after the arrival of a spike; 0 before. Any shape."""
         x = s.clamp(min=0) / self.tau
         return x * torch.exp(1 - x)
 
@@ -68,9 +68,10 @@ class Synapses:
         return torch.where(s > 0, (1 - x) * torch.exp(1 - x) / self.tau, torch.zeros_like(x))
 
     def since_arrival(self, times: Tensor, spikes: Tensor) -> Tensor:
-        """Return how long before `spikes` (B, M) those at `times` (B, N) had arrived: (B, M, N, L).
+        """Return the time from arrivals of input spikes to output spikes, (B, M, N, L).
 
-        L counts the delays. Negative: it comes later. -inf: one of the two does not spike.
+        `times` (B, N) are input spikes, `spikes` (B, M) output spikes, and L counts the delays.
+        Negative: the arrival is later. -inf: one of the two does not spike.
         """
         delays = times.new_tensor(self.delays)
         spikes = spikes.masked_fill(spikes == math.inf, -math.inf)  # inf - inf would be NaN
@@ -79,17 +80,17 @@ class Synapses:
 
 @check_arguments
 def first_spikes(times: Tensor, weight: Tensor, synapses: Synapses) -> Tensor:
-    """Return when neurons spike first, for input spikes at `times`; inf where they do not.
+    """Return the first spike times of neurons for input spikes at `times`; inf for no spike.
 
-    `times` (B, N) are input spikes, one a neuron, inf for none; `weight` (M, N, L) has one number
+    `times` (B, N) are input spikes, one per neuron, inf for none; `weight` (M, N, L) has one number
     for each pair of neurons and delay. Returns (B, M) of the same dtype, float32 or float64.
 
-    Times are exact but for rounding, and so is the gradient (Bohte, Kok & La Poutré 2002): with u'
-    the slope of the potential at the spike t, dt/dweight = -alpha / u', and dt/dtime is
+    Times and gradients are exact up to rounding (Bohte, Kok & La Poutré 2002): with u' the slope of
+    the potential at the spike t, dt/dweight = -alpha / u', and dt/dtime is
     (sum of weight alpha') / u'. A neuron that does not spike passes no gradient: raise its weights
     (`SpikeProp.wake`). Memory grows with B M N L.
 
-    Raises ShapeError where shapes or dtypes do not fit, ConfigError for times that are NaN or -inf.
+    Raises ShapeError if shapes or dtypes do not fit, ConfigError for times that are NaN or -inf.
     """
     fits = times.ndim == 2 and weight.ndim == 3 and times.shape[1] == weight.shape[1]
     if not fits or weight.shape[2] != len(synapses.delays):
@@ -99,11 +100,11 @@ def first_spikes(times: Tensor, weight: Tensor, synapses: Synapses) -> Tensor:
         )
     if times.dtype != weight.dtype or times.dtype not in (torch.float32, torch.float64):
         raise ShapeError(
-            f"first_spikes: times are {times.dtype}, the weight is {weight.dtype}; both are to be "
-            "float32, or float64"
+            f"first_spikes: times are {times.dtype}, the weight is {weight.dtype}; both must be "
+            "float32 or float64"
         )
     if not bool((times > -math.inf).all()):
-        raise ConfigError("first_spikes: a time is NaN or -inf; no spike is inf")
+        raise ConfigError("first_spikes: a time is NaN or -inf; use inf for no spike")
     return cast(
         Tensor,
         _FirstSpikes.apply(times, weight, synapses),  # type: ignore[no-untyped-call]
@@ -132,8 +133,8 @@ class _FirstSpikes(Function):
 
 
 def divided_by_slope(value: Tensor, slope: Tensor, synapses: Synapses) -> Tensor:
-    """Return value / slope, 0 for neurons that do not spike, whose slope is given as 0."""
-    # Rounding may make the slope of a potential that only touches the threshold negative.
+    """Return value / slope; 0 for neurons that do not spike, which have slope 0."""
+    # Rounding may make the slope of a potential that barely touches the threshold negative.
     rounding = torch.finfo(slope.dtype).eps * synapses.threshold / synapses.tau
     least = max(synapses.least_slope, rounding)
     slope_or_1 = torch.where(slope == 0, 1, slope.clamp(min=least))
@@ -149,7 +150,7 @@ def _find(times: Tensor, weight: Tensor, synapses: Synapses) -> Tensor:
     after = torch.cat((arrivals[:, 1:], torch.full_like(arrivals[:, :1], math.inf)), 1)
     length = (after - arrivals)[:, :, None]  # of each piece, (B, K, 1)
     rising = q > 0
-    # (p + q x) exp(-x / tau) peaks at x = tau - p / q; where q <= 0 it is highest at its start
+    # (p + q x) exp(-x / tau) peaks at x = tau - p / q. With q <= 0 it is highest at its start
     # or stays below 0.
     peak = torch.where(rising, tau - p / torch.where(rising, q, 1), 0)
     peak = torch.minimum(peak.clamp(min=0), length)
@@ -163,15 +164,15 @@ def _find(times: Tensor, weight: Tensor, synapses: Synapses) -> Tensor:
 def _pieces(times: Tensor, weight: Tensor, synapses: Synapses) -> tuple[Tensor, Tensor, Tensor]:
     """Return the arrivals in order (B, K), and p and q (B, K, M) of the piece after each.
 
-    What one arrival adds decays like (p, q) -> ((p + q gap), q) exp(-gap / tau) to a later one. The
-    sums over all earlier arrivals double their reach in each pass, so there are log2(K) of them.
+    The contribution of one arrival decays like (p, q) -> ((p + q gap), q) exp(-gap / tau) to a
+    later one. The sums over all earlier arrivals double their reach in each of log2(K) passes.
     """
     delays = times.new_tensor(synapses.delays)
     arrivals, order = (times[:, :, None] + delays).flatten(1).sort(1)
     q = weight.flatten(1).T[order] * (math.e / synapses.tau)  # (K, M) -> (B, K, M)
     missing = arrivals == math.inf
     q = q.masked_fill(missing[:, :, None], 0)
-    # An arrival that never comes is put where the last one is: it adds nothing there.
+    # An arrival that never comes is put at the last one: it adds nothing there.
     last = (
         arrivals.masked_fill(missing, -math.inf).amax(1, keepdim=True) if q.shape[1] else arrivals
     )
@@ -190,8 +191,8 @@ def _pieces(times: Tensor, weight: Tensor, synapses: Synapses) -> tuple[Tensor, 
 def _crossing(p: Tensor, q: Tensor, peak: Tensor, synapses: Synapses) -> Tensor:
     """Return the x in [0, peak] where (p + q x) exp(-x / tau) reaches the threshold.
 
-    It is the root of p + q x - threshold exp(x / tau), which is concave: Newton's method from the
-    left stays on the left, and rises to the root.
+    This is the root of p + q x - threshold exp(x / tau), which is concave: Newton's method from the
+    left stays on the left and rises to the root.
     """
     x = torch.zeros_like(p)
     for _ in range(_NEWTON_STEPS):

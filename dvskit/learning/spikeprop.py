@@ -1,6 +1,6 @@
 """SpikeProp: backpropagation through the times of single spikes (Bohte, Kok & La Poutré 2002).
 
-Every neuron spikes once at most, and the error is that of the output spikes' times.
+Every neuron spikes at most once. The error is that of the times of the output spikes.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from dvskit.learning.spike_times import Synapses, divided_by_slope, first_spikes
 def time_error(actual: Tensor, desired: Tensor, *, silent_at: float) -> Tensor:
     """Return E = 1/2 sum (t_actual - t_desired)^2 over neurons and batch.
 
-    Both are (B, M). A neuron that did not spike (inf) counts as if it had at `silent_at`; that part
+    Both are (B, M). A neuron that did not spike (inf) counts as a spike at `silent_at`; that part
     has no gradient. Raises ShapeError if the shapes differ.
     """
     if actual.shape != desired.shape:
         raise ShapeError(
             f"time_error: actual times {tuple(actual.shape)} and desired {tuple(desired.shape)} "
-            "are to have one shape"
+            "must have the same shape"
         )
     counted = torch.where(actual == math.inf, silent_at, actual)
     return 0.5 * ((counted - desired) ** 2).sum()
@@ -40,7 +40,7 @@ def time_error(actual: Tensor, desired: Tensor, *, silent_at: float) -> Tensor:
 def spikeprop_gradients(
     times: Tensor, weights: Sequence[Tensor], desired: Tensor, synapses: Synapses
 ) -> list[Tensor]:
-    """Return dE/dweight of each layer as the rule is written, for E of `time_error`.
+    """Return dE/dweight of each layer in the written form of the rule, for E of `time_error`.
 
     For an output neuron j, delta_j = (t_desired - t_actual) / u_j'; for a hidden neuron i, delta_i
     = sum over j of delta_j (sum over delays of w_ij alpha'(t_j - t_i - d)) / u_i'. u' is the slope
@@ -49,11 +49,11 @@ def spikeprop_gradients(
     spike have delta 0.
 
     The rule divides by slopes of the *response* in time. In the article's delta_j, and in the
-    hidden delta of the paper, that slope is written d y_i(t_j) / d t: with respect to the later
-    spike t_j it has the sign used here, with respect to the earlier one, t_i, the opposite.
+    hidden delta of the paper, that slope is written d y_i(t_j) / d t. With respect to the later
+    spike t_j it has the sign used here; with respect to the earlier one, t_i, the opposite sign.
 
     `times` (B, N) are the input spikes, `weights` the layers' (M, N, L), `desired` (B, M) the times
-    of the last layer. It is what autograd gives through `first_spikes`, written out.
+    of the last layer. Autograd through `first_spikes` gives the same result.
     """
     spikes = [times]
     for weight in weights:
@@ -75,10 +75,10 @@ def spikeprop_gradients(
 class SpikePropLayer(nn.Module):
     """A layer of neurons that spike once: input times (B, inputs) in, spike times (B, outputs) out.
 
-    `weight` (outputs, inputs, delays) is drawn uniformly from [0, 2 m), so that inputs all at one
-    time drive an average neuron to `drive` times its threshold. `generator` is a torch.Generator
-    or a seed; without it torch's default generator is used. Raises ConfigError for sizes below 1
-    or a drive not above 0.
+    `weight` (outputs, inputs, delays) is drawn uniformly from [0, 2 m) such that simultaneous
+    inputs drive an average neuron to `drive` times its threshold. `generator` is a torch.Generator
+    or a seed; the default is torch's generator. Raises ConfigError for sizes below 1 or a drive not
+    above 0.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class SpikePropLayer(nn.Module):
         super().__init__()
         if min(inputs, outputs) < 1:
             raise ConfigError(
-                f"SpikePropLayer: {inputs} inputs, {outputs} outputs; both are from 1"
+                f"SpikePropLayer: {inputs} inputs, {outputs} outputs; both must be at least 1"
             )
         if not (math.isfinite(drive) and drive > 0):
             raise ConfigError(f"SpikePropLayer: drive = {drive} is not a finite number above 0")
@@ -108,7 +108,7 @@ class SpikePropLayer(nn.Module):
         return first_spikes(times, self.weight, self.synapses)
 
     def extra_repr(self) -> str:
-        """Return the sizes and the synapses."""
+        """Return the arguments for the repr."""
         outputs, inputs, _ = self.weight.shape
         return f"{inputs}, {outputs}, {self.synapses}"
 
@@ -127,9 +127,9 @@ class SpikeProp(nn.Module):
             network.wake(times, by=0.01)
 
     `sizes` counts the neurons of each layer, inputs first. All layers share one `Synapses`. The
-    gradient is exact: see `first_spikes`. A neuron that spikes for no input has none and would
-    never learn again; `wake` raises its weights. Raises ConfigError for fewer than two sizes or
-    what SpikePropLayer refuses.
+    gradient is exact: see `first_spikes`. A neuron that never spikes has no gradient and would not
+    learn again; `wake` raises its weights. Raises ConfigError for fewer than two sizes, and as
+    SpikePropLayer does.
     """
 
     def __init__(
@@ -143,7 +143,7 @@ class SpikeProp(nn.Module):
         super().__init__()
         sizes = checked_sizes("SpikeProp", "sizes", sizes)
         if len(sizes) < 2:
-            raise ConfigError(f"SpikeProp: sizes = {list(sizes)}; name inputs and outputs at least")
+            raise ConfigError(f"SpikeProp: sizes = {list(sizes)} must name inputs and outputs")
         drawn_by = generator_from(generator, "SpikeProp", "generator")
         self.layers = nn.ModuleList(
             SpikePropLayer(inputs, outputs, synapses, generator=drawn_by, drive=drive)
@@ -163,10 +163,10 @@ class SpikeProp(nn.Module):
         return spikes
 
     def wake(self, times: Sequence[Tensor], by: float) -> int:
-        """Add `by` to every weight of the silent neurons; return how many there are.
+        """Add `by` to every weight of the silent neurons; return the number of these neurons.
 
-        `times` is what `run` returned. A neuron of the last layer is silent if it missed any input
-        of the batch, a hidden one if it spiked for none.
+        `times` is the result of `run`. A neuron of the last layer is silent if it missed any input
+        of the batch; a hidden one, if it spiked for none.
         """
         woken = 0
         for layer, spikes in zip(self.layers, times, strict=True):
@@ -179,7 +179,7 @@ class SpikeProp(nn.Module):
 
 
 def _highest(synapses: Synapses) -> float:
-    """Return the highest potential of one input with weight 1 through every delay."""
+    """Return the highest potential for one input with weight 1 through every delay."""
     until = max(synapses.delays) + 2 * synapses.tau
     t = torch.linspace(0, until, 1000, dtype=torch.float64)[:, None]
     return float(synapses.alpha(t - t.new_tensor(synapses.delays)).sum(1).max())

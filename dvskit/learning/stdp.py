@@ -1,9 +1,9 @@
-"""Spike-timing-dependent plasticity: a synapse whose spike comes before its neuron's grows.
+"""Spike-timing-dependent plasticity: synapses that spike before their neuron grow.
 
-The change of a weight is a sum over pairs of spikes, W(t_post - t_pre), and pairs are counted as
-time goes on by two traces, one on each side of the synapse (Morrison, Diesmann & Gerstner 2008).
-The article calls the rule "synaptic time dependent" and lets both sums run to the same N; it is
-named for the timing of spikes, and the two neurons may spike differently often.
+The change of a weight is a sum over pairs of spikes, W(t_post - t_pre). Two traces, one on each
+side of the synapse, count the pairs as time goes on (Morrison, Diesmann & Gerstner 2008). The
+article calls the rule "synaptic time dependent" and gives both sums the same upper limit N; the
+rule is named for the timing of spikes, and the two neurons may spike differently often.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ def _check_numbers(rule: Window | Triplet) -> None:
                 raise ConfigError(f"{type(rule).__name__}: {field.name} = {value} is not finite")
         elif not value > 0:
             raise ConfigError(
-                f"{type(rule).__name__}: {field.name} = {value} is not above 0; it counts steps"
+                f"{type(rule).__name__}: {field.name} = {value} steps must be above 0"
             )
 
 
 @check_arguments
 @dataclass(frozen=True, slots=True)
 class Window:
-    """The learning window: what a pair of spikes changes, by the steps between them.
+    """The learning window: the weight change of a pair of spikes by their distance in steps.
 
     W(d) = a_plus exp(-d / tau_plus) for d > 0 (presynaptic first), -a_minus exp(d / tau_minus)
     for d < 0, and 0 for d = 0: spikes of the same step are no pair. d = t_post - t_pre, in steps.
-    tau inf is a window without decay. Negative a reverse the rule (anti-Hebbian).
+    An infinite tau is a window without decay. Negative a reverse the rule (anti-Hebbian).
 
     Raises ConfigError unless both a are finite and both tau above 0.
     """
@@ -66,7 +66,7 @@ class Window:
 @check_arguments
 @dataclass(frozen=True, slots=True)
 class Triplet:
-    """What a third spike adds: the triplet rule of Pfister & Gerstner (2006), in full.
+    """The contribution of a third spike: the full triplet rule of Pfister & Gerstner (2006).
 
     A postsynaptic spike then changes a weight by x (a_plus + triplet.a_plus y'), a presynaptic one
     by -y (a_minus + triplet.a_minus x'). x' and y' are slow traces of the presynaptic and the
@@ -86,7 +86,7 @@ class Triplet:
 
 @dataclass(frozen=True, slots=True)
 class STDPState:
-    """The traces of both sides of a connection: what their earlier spikes left, decayed to now.
+    """The traces of both sides of a connection: decayed sums of earlier spikes.
 
     `pre` and `post` have the shapes of one time step and the dtype of the weight. `slow_pre` and
     `slow_post` are the traces of the triplet rule, None without it.
@@ -101,7 +101,7 @@ class STDPState:
 @check_arguments
 @dataclass(frozen=True, slots=True)
 class STDP:
-    """Spike-timing-dependent plasticity of one connection. Frozen; the traces are passed along.
+    """Spike-timing-dependent plasticity of one connection. Frozen; traces are passed in and out.
 
         rule = STDP(Window(a_plus=0.01), connection=Dense())
         state = rule.start(pre[0], post[0], weight)
@@ -111,16 +111,16 @@ class STDP:
             weight += change
 
     With x and y the traces of earlier spikes, dw = sum of a_plus x post - a_minus y pre over batch
-    and synapses; then x and y take in this step's spikes. So `pairing="all"` counts W(d) for every
-    pair of spikes but those of the same step; "nearest" pairs each spike with the last one before
-    it on the other side (a trace starts again at each spike).
+    and synapses; then x and y take in the spikes of this step. `pairing="all"` thus counts W(d) for
+    every pair of spikes except those of the same step; "nearest" pairs each spike with the last
+    spike before it on the other side (a trace restarts at each spike).
 
-    Weights stay within [w_min, w_max]. softness = 0 is the additive rule: full changes, cut at the
-    bounds. Otherwise growth is multiplied by (w_max - w)^softness and shrinking by
+    Weights stay within [w_min, w_max]. softness = 0 is the additive rule: full changes, clipped at
+    the bounds. Otherwise growth is multiplied by (w_max - w)^softness and shrinking by
     (w - w_min)^softness: 1 is the multiplicative rule (Gütig et al. 2003).
 
-    `offset` takes a_plus offset from every weight of a neuron that spikes, so that synapses
-    without recent spikes shrink (Diehl & Cook 2015: x_tar). `triplet` adds the triplet rule.
+    `offset` subtracts a_plus offset from every weight of a neuron that spikes, so synapses without
+    recent spikes shrink (Diehl & Cook 2015: x_tar). `triplet` adds the triplet rule.
 
     Raises ConfigError for an unknown pairing, a connection without `correlate`, w_min not below
     w_max, softness below 0 or with an infinite bound, or an offset that is not finite.
@@ -147,9 +147,11 @@ class STDP:
         if not self.w_min < self.w_max:
             raise ConfigError(f"STDP: w_min = {self.w_min} is not below w_max = {self.w_max}")
         if not (math.isfinite(self.softness) and self.softness >= 0):
-            raise ConfigError(f"STDP: softness = {self.softness} is not a finite number from 0")
+            raise ConfigError(f"STDP: softness = {self.softness} must be finite and at least 0")
         if self.softness and not (math.isfinite(self.w_min) and math.isfinite(self.w_max)):
-            raise ConfigError("STDP: soft bounds are finite; set w_min and w_max, or softness=0")
+            raise ConfigError(
+                "STDP: soft bounds must be finite; set w_min and w_max, or softness=0"
+            )
         if not math.isfinite(self.offset):
             raise ConfigError(f"STDP: offset = {self.offset} is not finite")
 
@@ -164,15 +166,15 @@ class STDP:
     def step(
         self, state: STDPState, pre: Tensor, post: Tensor, weight: Tensor
     ) -> tuple[Tensor, STDPState]:
-        """Return how the spikes of one time step change `weight`, and the new state.
+        """Return the change of `weight` by the spikes of one time step, and the new state.
 
         `pre` and `post` are the spikes (0 or 1, any dtype) as the connection takes them: (B, N) and
         (B, M) for Dense, (B, C, H, W) and (B, M, H', W') for Convolution. The change has the shape
-        and dtype of `weight`, which is left as it is; it is summed over the batch (divide the
-        window's a by B for the mean). weight + change is within the bounds, to rounding. Outside
-        of autograd. Numbers are not looked at: a NaN spike makes weights NaN.
+        and dtype of `weight`, which is not modified; it is summed over the batch (divide the
+        window's a by B for the mean). weight + change is within the bounds, up to rounding. Runs
+        outside of autograd. Values are not checked: a NaN spike makes weights NaN.
 
-        Raises ShapeError where shapes do not fit, or for a weight of integers.
+        Raises ShapeError if shapes do not fit, or for an integer weight.
         """
         with torch.no_grad():
             self._check(state, pre, post, weight)
@@ -180,7 +182,7 @@ class STDP:
             state = self._decayed(state)
             grown, shrunk = self._sums(state, pre, post, w)
             if self.softness:
-                # The offset makes parts of `grown` negative: what shrinks heeds the lower bound.
+                # The offset can make `grown` negative: shrinking respects the lower bound.
                 up, down = self.w_max - w, w - self.w_min
                 up, down = (room.clamp(min=0) ** self.softness for room in (up, down))
                 change = grown * torch.where(grown > 0, up, down)
@@ -195,18 +197,18 @@ class STDP:
     ) -> tuple[Tensor, STDPState]:
         """Return the weight after the spikes `pre` (T, B, ...), `post` (T, B, ...), and the state.
 
-        Each step changes the weight that the next one sees. `weight` itself is left as it is.
+        Each step changes the weight that the next one sees. `weight` itself is not modified.
         Running in chunks, each from the state of the one before, gives the weights of the whole,
         bit for bit. Raises ShapeError as `step` does, or if the two differ in length.
         """
         if not all(isinstance(each, Tensor) for each in (pre, post, weight)):
             raise ArgumentError(
-                "STDP: pre, post and weight are tensors; take torch.from_numpy(...)"
+                "STDP: pre, post and weight must be tensors; take torch.from_numpy(...)"
             )
         if pre.ndim < 2 or post.ndim < 2 or len(pre) != len(post):
             raise ShapeError(
-                f"STDP: pre {tuple(pre.shape)} and post {tuple(post.shape)} are spikes of the same "
-                "T steps, time first"
+                f"STDP: pre {tuple(pre.shape)} and post {tuple(post.shape)} must be spikes of the "
+                "same T steps, time first"
             )
         if state is None:
             state = self.start(pre.new_empty(pre.shape[1:]), post.new_empty(post.shape[1:]), weight)
@@ -219,7 +221,7 @@ class STDP:
     def _sums(
         self, state: STDPState, pre: Tensor, post: Tensor, weight: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Return what the postsynaptic spikes change, and what the presynaptic ones do."""
+        """Return the changes by the postsynaptic spikes, and those by the presynaptic ones."""
         x, y, rule = state.pre, state.post, self.triplet
         grow, shrink = self.window.a_plus * post, -self.window.a_minus * pre
         if rule is not None and state.slow_pre is not None and state.slow_post is not None:
@@ -259,17 +261,17 @@ class STDP:
     def _check(self, state: STDPState, pre: Tensor, post: Tensor, weight: Tensor) -> None:
         if not isinstance(state, STDPState):
             raise ArgumentError(
-                f"STDP: state is a {type(state).__name__}; begin with start(pre, post, weight)"
+                f"STDP: state is a {type(state).__name__}; start with start(pre, post, weight)"
             )
         if not weight.is_floating_point():
-            raise ShapeError(f"STDP: the weight is {weight.dtype}; weights are floats")
+            raise ShapeError(f"STDP: the weight is {weight.dtype}; it must be floating-point")
         sides = (("pre", state.pre, pre), ("post", state.post, post))
         for name, trace, spikes in sides:
             if trace.shape != spikes.shape or trace.dtype != weight.dtype:
                 raise ShapeError(
                     f"STDP: the state's {name} is {trace.dtype} of shape {tuple(trace.shape)}, the "
-                    f"spikes are of shape {tuple(spikes.shape)} and the weight is {weight.dtype}; "
-                    "begin with start(pre, post, weight)"
+                    f"spikes have shape {tuple(spikes.shape)} and the weight is {weight.dtype}; "
+                    "start with start(pre, post, weight)"
                 )
         if (self.triplet is None) != (state.slow_pre is None):
-            raise ShapeError("STDP: the state is of a rule with another `triplet`; use start()")
+            raise ShapeError("STDP: the state is from a rule with another `triplet`; use start()")

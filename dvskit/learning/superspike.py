@@ -1,6 +1,6 @@
 """SuperSpike: layers of spiking neurons learn the times of target spikes, online.
 
-The neurons have double-exponential postsynaptic responses; RMSMax is the optimiser of the paper.
+The neurons have double-exponential postsynaptic responses. RMSMax is the optimiser of the paper.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from dvskit.neurons.surrogates import check_surrogate
 @check_arguments
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpikeResponse:
-    """What the neurons of a SpikeResponseNetwork are like.
+    """Constants of the neurons of a SpikeResponseNetwork.
 
-    response   epsilon: how a spike at a synapse is felt over time
-    threshold  of spikes            recovery  what is kept a step of the reset that a spike leaves
+    response   epsilon: the response to a spike at a synapse over time
+    threshold  of spikes            recovery  share of the reset after a spike that is kept per step
     surrogate  the derivative of a spike with respect to potential - threshold
 
     Raises ConfigError for values out of range.
@@ -46,7 +46,7 @@ class SpikeResponse:
 
 
 class ResponseLayerState(NamedTuple):
-    """What a layer carries: its inputs' filter, the reset (B, N) and the last spikes (B, N)."""
+    """The state of a layer: filter of its inputs, reset (B, N) and last spikes (B, N)."""
 
     inputs: Filtered
     reset: Tensor
@@ -57,7 +57,7 @@ SpikeResponseState = tuple[ResponseLayerState, ...]
 
 
 class LayerStep(NamedTuple):
-    """One time step of a layer: responses of synapses (B, J), potential - threshold, spikes."""
+    """One time step of a layer: synaptic responses (B, J), potential - threshold, spikes."""
 
     response: Tensor
     u: Tensor
@@ -71,13 +71,13 @@ class SpikeResponseNetwork(nn.Module):
         U_t = W (epsilon * S_in)_t + b - r_t;   S_t = [U_t >= threshold]
         r_t = recovery r_{t-1} + threshold S_{t-1}
 
-    The gradient passes the reset r by.
+    The reset r passes no gradient.
 
-    sizes    numbers of inputs, of neurons of each layer, the last of outputs: (100, 4, 1)
+    sizes    numbers of inputs, of neurons of each layer, and last of outputs: (100, 4, 1)
     neurons  their constants
-    bias     whether there is a b, 0 at first
+    bias     whether there is a b, initially 0
     seed     of the weights, uniform within gain / sqrt(number of inputs)
-    gain     1 and more, for inputs that spike rarely
+    gain     1 or more, for inputs that spike rarely
 
     Raises ConfigError for fewer than two sizes, sizes below 1, and a gain not above 0.
     """
@@ -95,8 +95,8 @@ class SpikeResponseNetwork(nn.Module):
         self.sizes = rule.checked_sizes("SpikeResponseNetwork", "sizes", sizes)
         if len(self.sizes) < 2 or min(self.sizes) < 1:
             raise ConfigError(
-                f"SpikeResponseNetwork: sizes = {self.sizes}; at least inputs and outputs, of at "
-                "least 1, are meant"
+                f"SpikeResponseNetwork: sizes = {self.sizes} must name inputs and outputs, each at "
+                "least 1"
             )
         rule.check_positive("SpikeResponseNetwork", "gain", gain)
         self.neurons = SpikeResponse() if neurons is None else neurons
@@ -112,7 +112,7 @@ class SpikeResponseNetwork(nn.Module):
             self.layers.append(layer)
 
     def rows(self) -> list[nn.Linear]:
-        """Return the layers' weights, from the inputs on."""
+        """Return the weights of the layers in order, starting at the inputs."""
         return [cast(nn.Linear, layer) for layer in self.layers]
 
     def step(
@@ -120,8 +120,8 @@ class SpikeResponseNetwork(nn.Module):
     ) -> tuple[Tensor, SpikeResponseState]:
         """Return the output spikes (B, outputs) for input spikes (B, inputs), and the new state.
 
-        Gradients flow through all layers and time: it is what BPTT differentiates. Raises
-        ShapeError for inputs of another shape.
+        Gradients flow through all layers and time, as BPTT needs. Raises ShapeError for inputs of
+        another shape.
         """
         steps, after = self.advance(x, state)
         return steps[-1].spikes, after
@@ -129,7 +129,7 @@ class SpikeResponseNetwork(nn.Module):
     def advance(
         self, x: Tensor, state: SpikeResponseState | None = None
     ) -> tuple[list[LayerStep], SpikeResponseState]:
-        """Do `step`, and return what happened in each layer."""
+        """Do `step`, and return the `LayerStep` of each layer in place of the outputs."""
         batch = None if state is None else len(state[0].reset)
         rule.check_input("SpikeResponseNetwork", x, self.sizes[:1], batch)
         c, steps, after = self.neurons, [], []
@@ -148,29 +148,28 @@ class SpikeResponseNetwork(nn.Module):
         return steps, tuple(after)
 
 
-_TINY = 1e-30  # no division by zero where a weight never had a gradient
+_TINY = 1e-30  # avoids division by zero for weights that never had a gradient
 
 
 class RMSMax(torch.optim.Optimizer):
-    """A learning rate for each weight from the largest recent gradient (Zenke & Ganguli 2018).
+    """A learning rate per weight from its largest recent gradient (Zenke & Ganguli 2018).
 
         n <- max(decay n, g^2);   w <- w - lr g / (sqrt(n) + tiny)
 
-    decay  what is kept of n a step, near 1. Raises ConfigError for lr not above 0 or decay outside
+    decay  share of n kept per step, near 1. Raises ConfigError for lr not above 0 or decay outside
            [0, 1]
     """
 
     def __init__(self, params: Any, lr: float = 1e-3, decay: float = 0.999) -> None:
         if not (math.isfinite(lr) and lr > 0 and 0 <= decay <= 1):
             raise ConfigError(
-                f"RMSMax: lr = {lr}, decay = {decay}: a finite lr above 0, and a decay from 0 to 1 "
-                "are meant"
+                f"RMSMax: lr = {lr}, decay = {decay}: lr must be finite and above 0, decay 0 to 1"
             )
         super().__init__(params, {"lr": lr, "decay": decay})
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> Any:
-        """Change the parameters by their gradients; those without one stay."""
+        """Update the parameters by their gradients; those without one stay the same."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -200,7 +199,7 @@ class Eligibility(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class SuperSpikeState:
-    """What SuperSpike carries.
+    """The state of SuperSpike.
 
     network  the state of each layer        traces  the eligibility traces of each layer
     error    the filtered difference of output and target spikes
@@ -222,19 +221,19 @@ class SuperSpike(nn.Module):
         hidden layers: e = F e_output
 
     epsilon is the network's postsynaptic response, sigma' its surrogate derivative. For the output
-    layer this is the exact gradient of the loss; the gradient passes the reset by. What reaches a
-    hidden layer is the output's error at the same time, without the derivatives and responses of
-    the layers between: with symmetric feedback the approximation of the paper.
+    layer this is the exact gradient of the loss; the reset passes no gradient. A hidden layer gets
+    the output error of the same time, without the derivatives and responses of the layers between.
+    With symmetric feedback this is the approximation of the paper.
 
-    network   a SpikeResponseNetwork, whose weights are learned
+    network   a SpikeResponseNetwork; its weights are learned
     loss      its kernel is alpha
-    feedback  "symmetric": F is the product of the transposed weights of the layers behind;
+    feedback  "symmetric": F is the product of the transposed weights of the later layers;
               "random": drawn once, normal numbers of variance 1 / outputs; "uniform": all ones
     seed      of the random feedback
 
-    It is called as every `Rule`; outputs are spikes, and so are targets. A step without a target
-    takes the two as equal. Gradients are in `.grad` after each `step`. Memory is that of the
-    traces, two numbers for each sample and weight. Raises ConfigError for an unknown feedback.
+    It is called like every `Rule`; outputs and targets are spikes. A step without a target counts
+    as equal to it. Gradients are in `.grad` after each `step`. Memory is that of the traces, two
+    numbers for each sample and weight. Raises ConfigError for an unknown feedback.
     """
 
     def __init__(
@@ -261,7 +260,7 @@ class SuperSpike(nn.Module):
                 self.register_buffer(f"broadcast{number}", broadcast.to(network.rows()[0].weight))
 
     def start(self, batch: int) -> SuperSpikeState:
-        """Return the state before the first time step; the batch is that of the first input."""
+        """Return the state before the first time step; the first input sets the batch."""
         rule.check_batch(batch)
         zero = self.network.rows()[0].weight.detach().new_zeros(())
         return SuperSpikeState(None, None, None, zero)
@@ -272,7 +271,7 @@ class SuperSpike(nn.Module):
     ) -> tuple[Tensor, SuperSpikeState]:
         """Return the spikes (B, outputs) for input spikes (B, inputs), and the new state.
 
-        Raises ShapeError for inputs and targets of another shape.
+        Raises ShapeError for inputs or targets of another shape.
         """
         steps, after = self.network.advance(x, state.network)
         spikes = steps[-1].spikes

@@ -14,7 +14,7 @@ from dvskit.errors import ConfigError, ShapeError
 
 
 class Filtered(NamedTuple):
-    """The two memories of a DoubleExponential, in the shape of what it filters."""
+    """The state of a DoubleExponential, in the shape of its input."""
 
     rising: Tensor
     falling: Tensor
@@ -43,7 +43,7 @@ class DoubleExponential:
         for name, value in (("rise", self.rise), ("decay", self.decay)):
             if not (math.isfinite(value) and value > 0):
                 raise ConfigError(
-                    f"DoubleExponential: {name} = {value} is no finite number of time steps above 0"
+                    f"DoubleExponential: {name} = {value} time steps must be finite and above 0"
                 )
         p, q = math.exp(-1 / self.rise), math.exp(-1 / self.decay)
         object.__setattr__(self, "p", p)
@@ -74,7 +74,7 @@ def _peak(rise: float, decay: float) -> float:
     The response m - 1 steps after the spike is (q^m - p^m) / (q - p), or m q^(m - 1) where p = q.
     """
     apart = 1 / rise - 1 / decay
-    highest = rise if apart == 0 else math.log(decay / rise) / apart  # of a real m
+    highest = rise if apart == 0 else math.log(decay / rise) / apart  # for a real m
 
     def response(m: int) -> float:
         ratio = m if apart == 0 else math.expm1(-apart * m) / math.expm1(-apart)
@@ -88,8 +88,8 @@ def _peak(rise: float, decay: float) -> float:
 class VanRossum:
     """The van Rossum distance: 1/2 sum over time of (alpha * (S - S_target))^2.
 
-    alpha is a DoubleExponential (Zenke & Ganguli 2018). It remembers, so that it has a
-    state where other losses are plain functions.
+    alpha is a DoubleExponential (Zenke & Ganguli 2018). It has memory, so this loss has a state;
+    other losses are plain functions.
     """
 
     kernel: DoubleExponential = field(default_factory=lambda: DoubleExponential(5.0, 10.0))
@@ -99,7 +99,7 @@ class VanRossum:
     ) -> tuple[Tensor, Filtered]:
         """Return alpha * (S - S_target) of one time step, and the state after it.
 
-        Without a target the two are taken as equal. Raises ShapeError for different shapes.
+        Without a target, S - S_target counts as 0. Raises ShapeError for different shapes.
         """
         if target is None:
             return self.kernel.step(torch.zeros_like(spikes), state)
@@ -126,5 +126,5 @@ def _check_same_shape(spikes: Tensor, target: Tensor) -> None:
     if spikes.shape != target.shape:
         raise ShapeError(
             f"the target spikes are {tuple(target.shape)}, the output's "
-            f"{tuple(spikes.shape)}; they are meant to have the same shape"
+            f"{tuple(spikes.shape)}; both must have the same shape"
         )

@@ -1,25 +1,25 @@
-"""Networks: a frozen dataclass each; its fields say everything, its `build` makes the module.
+"""Networks: each is a frozen dataclass that describes one; its `build` makes the module.
 
     "conv-lif"      ConvLIF      two convolutions, for small sensors
-    "motion-lif"    MotionLIF    convolutions and slower and slower neurons, for movements
+    "motion-lif"    MotionLIF    convolutions and neurons with growing time constants, for movements
     "residual-lif"  ResidualLIF  residual blocks with tdBN: SEW, or MS-ResNet
-    "gesture-net"   GestureNet   the one of DVS128 Gesture's usual benchmark (Fang et al. 2021)
+    "gesture-net"   GestureNet   the usual benchmark network of DVS128 Gesture (Fang et al. 2021)
     "point-net"     PointNet     over the points of an event cloud
     "layers"        Layered      any chain of layers, written as in papers
     of your own     ModuleNetwork  any torch.nn.Module
 
 The first four take `neurons`: "lif", "signed-lif", "plif", or "relu", the ANN of the same shape.
-`network_from` and `network_values` are the way from and to the tables of configurations.
+`network_from` and `network_values` convert from and to tables of configurations.
 
-Recordings and still images. All but PointNet take both at once: encoded images are spikes of the
-same shape as counts, (T, B, 2, H, W), and the same weights see them. Samples of a batch do not
-touch each other (with batch normalisation: in evaluation), so that a batch of both gives the logits
-that each gives alone.
+Recordings and still images: all networks but PointNet take both. Encoded images are spikes of the
+same shape as counts, (T, B, 2, H, W), and use the same weights. The samples of a batch are
+independent (with batch normalisation: in evaluation), so a mixed batch gives the logits of each
+sample alone.
 
 Other libraries and devices: `to_nir`, `write_nir` and `from_nir` (the neuromorphic intermediate
 representation), `write_onnx`, and `write_onnx_step` with `onnx_start` (ONNX), `to_snntorch`,
-`from_snntorch` and `snntorch_state`. The packages that they need are installed apart, and each says
-what the other side has not.
+`from_snntorch` and `snntorch_state`. The packages they need are installed separately. The docstring
+of each lists features without a counterpart.
 """
 
 from dvskit.networks.chains import ConvLIF, MotionLIF, PointNet

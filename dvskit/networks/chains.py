@@ -1,4 +1,4 @@
-"""Networks that are one chain of layers: for small sensors, for movements, over event clouds."""
+"""Networks that are a single chain of layers: for small sensors, movements, and event clouds."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ class ConvLIF:
     """Two convolutions with average pooling and LIF neurons, then a linear readout.
 
     2-12C5-P2-64C5-P2-10 by default. The readout does not spike: logits are the mean over time of
-    its output. A signed neuron spikes with -1 as well as +1, so that a bright and a dark edge are
-    told apart by sign and not by a second set of neurons.
+    its output. A signed neuron spikes with -1 as well as +1, so bright and dark edges differ in
+    sign and need no second set of neurons.
 
     width, height  of the input, pixels        channels    of the two convolutions
     classes        number of logits            kernel      side of the convolutions, pixels
-    beta           membrane kept a step        threshold   of ON and OFF spikes
+    beta           membrane kept per step      threshold   of ON and OFF spikes
     gain           factor on torch's initial convolution weights: without it few neurons would spike
-    dropout        share of the last layer's inputs left out, the same at all times, in training
-    neurons        "signed-lif"; "lif", whose spikes are all +1; "plif", with a time constant a
-                   layer that is learned and is 1 / (1 - beta) at first; "relu": none, see below
+    dropout        share of the last layer's inputs set to 0 in training, the same at all times
+    neurons        "signed-lif"; "lif", with spikes of +1 only; "plif", with a learned time constant
+                   per layer, initially 1 / (1 - beta); "relu": no neurons, see below
 
-    With "relu" it is the ANN of the same shape and the same weights. It has no memory: it sees each
-    time step by itself, and its logits are the mean over the steps too, so that the order of the
-    bins says nothing to it. `gain` 1 suits it.
+    With "relu" it is the ANN of the same shape and weights. It has no memory: it sees each time
+    step alone, and its logits are also the mean over the steps, so the order of the bins has no
+    effect. `gain` 1 suits it.
 
     Raises ConfigError for values out of range.
     """
@@ -63,24 +63,24 @@ class ConvLIF:
     def __post_init__(self) -> None:
         object.__setattr__(self, "channels", numbers_of("channels", self.channels, int))
         if len(self.channels) != 2 or min(self.channels) < 1:
-            raise ConfigError(f"channels = {self.channels}: two numbers of at least 1 are meant")
+            raise ConfigError(f"channels = {self.channels} must be two numbers of at least 1")
         if not (0 <= self.beta <= 1 and 0 <= self.dropout < 1 and self.gain > 0):
             raise ConfigError(
                 f"beta = {self.beta}, dropout = {self.dropout}, gain = {self.gain}: "
-                "0 <= beta <= 1, 0 <= dropout < 1 and gain > 0 are meant"
+                "0 <= beta <= 1, 0 <= dropout < 1 and gain > 0 are required"
             )
         if not 0 < self.threshold < math.inf:
-            raise ConfigError(f"threshold = {self.threshold}: a finite number above 0 is meant")
+            raise ConfigError(f"threshold = {self.threshold} must be finite and above 0")
         check_neurons(self.neurons)
         if self.classes < 1 or self.kernel < 1 or min(self.grid) < 1:
             raise ConfigError(
-                f"nothing is left of {self.width}x{self.height} behind two convolutions of "
+                f"no pixel of {self.width}x{self.height} remains after two convolutions of "
                 f"{self.kernel} and two halvings; take a larger input or a smaller kernel"
             )
 
     @property
     def grid(self) -> tuple[int, int]:
-        """Rows and columns behind the second pooling."""
+        """Rows and columns after the second pooling."""
         rows, columns = (
             ((side - self.kernel + 1) // 2 - self.kernel + 1) // 2
             for side in (self.height, self.width)
@@ -88,7 +88,7 @@ class ConvLIF:
         return rows, columns
 
     def build(self) -> NetworkModule:
-        """Return the module with fresh weights from torch's generator.
+        """Return the module with new weights from torch's generator.
 
         It takes counts (T, B, 2, H, W) and returns logits (B, classes).
         """
@@ -112,22 +112,22 @@ class ConvLIF:
 @check_arguments
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MotionLIF:
-    """For movements: two strided convolutions and a hidden layer of slower and slower neurons.
+    """For movements: two strided convolutions and a hidden layer, with growing time constants.
 
     Sum pooling - convolution - convolution - dense, each but the first with LIF neurons, then a
     linear readout that does not spike. A movement and its reverse pass the same places with the
-    same edges; only neurons that remember where it was a moment ago tell them apart.
+    same edges; only neurons with memory can distinguish them.
 
     width, height  of the input, pixels        pool        side of the summed blocks, pixels
     classes        number of logits            channels    of the two convolutions, of stride 2
     kernel         side of the convolutions    hidden      neurons of the dense layer
-    betas          membrane kept a step, of the three spiking layers
+    betas          membrane kept per step, of the three spiking layers
     threshold      of ON and OFF spikes
     gain           factor on torch's initial convolution weights: without it few neurons would spike
-    readout_gain   factor on those of the readout, whose inputs, mean spikes, are far below 1
-    dropout        share of the readout's inputs left out in training
-    neurons        "signed-lif", "lif", "plif" or "relu": see `ConvLIF`. The ANN, without a memory,
-                   cannot tell a movement from its reverse
+    readout_gain   factor on those of the readout, as its inputs, mean spikes, are far below 1
+    dropout        share of the readout's inputs set to 0 in training
+    neurons        "signed-lif", "lif", "plif" or "relu": see `ConvLIF`. The ANN has no memory and
+                   cannot distinguish a movement from its reverse
 
     Raises ConfigError for values out of range.
     """
@@ -153,14 +153,14 @@ class MotionLIF:
         if len(self.channels) != 2 or min(*self.channels, self.hidden, self.classes) < 1:
             raise ConfigError(
                 f"channels = {self.channels}, hidden = {self.hidden}, classes = {self.classes}: "
-                "two channels, and numbers of at least 1 are meant"
+                "two channels, and numbers of at least 1 are required"
             )
         if len(self.betas) != 3 or not all(0 <= beta <= 1 for beta in self.betas):
-            raise ConfigError(f"betas = {self.betas}: three numbers from 0 to 1 are meant")
+            raise ConfigError(f"betas = {self.betas} must be three numbers from 0 to 1")
         if not (0 <= self.dropout < 1 and self.gain > 0 and self.threshold > 0):
             raise ConfigError(
                 f"dropout = {self.dropout}, gain = {self.gain}, threshold = {self.threshold}: "
-                "0 <= dropout < 1, gain > 0 and threshold > 0 are meant"
+                "0 <= dropout < 1, gain > 0 and threshold > 0 are required"
             )
         check_neurons(self.neurons)
         if self.kernel < 1 or self.kernel % 2 == 0:
@@ -172,17 +172,17 @@ class MotionLIF:
 
     @property
     def grid(self) -> tuple[int, int]:
-        """Rows and columns behind the second convolution."""
+        """Rows and columns after the second convolution."""
         return (self.height // self.pool + 3) // 4, (self.width // self.pool + 3) // 4
 
     def build(self) -> NetworkModule:
-        """Return the module with fresh weights from torch's generator.
+        """Return the module with new weights from torch's generator.
 
         It takes counts (T, B, 2, H, W) and returns logits (B, classes).
         """
         first, second = self.channels
         rows, columns = self.grid
-        window = (self.kernel, 2, self.kernel // 2)  # of stride 2, and padded
+        window = (self.kernel, 2, self.kernel // 2)  # stride 2, padded
         lif1, lif2, lif3 = (neurons_of(self.neurons, beta, self.threshold) for beta in self.betas)
         layers = {
             "blocks": _Blocks(self.pool),
@@ -201,7 +201,7 @@ class MotionLIF:
 
 
 class _Blocks(AvgPool2d):
-    """Counts summed over blocks and divided by their side, in proportion to which edges cross."""
+    """Sums of counts over blocks, divided by the side: edges cross a block in proportion to it."""
 
     def pool(self, images: Tensor) -> Tensor:
         return super().pool(images) * self.kernel_size
@@ -215,24 +215,24 @@ _POINT = 4  # x, y, t, polarity
 class PointNet:
     """A PointNet over space-time event clouds: no bins, no pixels, no spikes.
 
-    The same dense layers see each event by itself, x, y, t and polarity; of what they make of all
-    events the largest is kept, feature by feature, and two dense layers name the class (Qi et al.
-    2017, "PointNet"; Wang et al. 2019, "Space-time event clouds for gesture recognition", which
-    also looks at neighbourhoods, as PointNet++ does). The order of the events changes nothing, an
-    event that comes twice neither. Behind each layer but the last stands batch normalisation, over
-    all events of a batch or all its samples: with layer normalisation it hardly learns, since what
-    all clouds have in common is much more than what tells them apart. It trains on a batch of at
-    least two as a whole, and in evaluation sees each event by itself.
+    Shared dense layers process each event alone (x, y, t and polarity). The largest value of each
+    feature over all events is kept, and two dense layers classify it (Qi et al. 2017, "PointNet";
+    Wang et al. 2019, "Space-time event clouds for gesture recognition", which also looks at
+    neighbourhoods, as PointNet++ does). The order of events and repeated events have no effect.
+    After each layer but the last comes batch normalisation, over all events of a batch or all its
+    samples. With layer normalisation it hardly learns, since clouds have much more in common than
+    they differ. It trains on whole batches of at least two samples; in evaluation it processes each
+    event alone.
 
-    The input is a `dvskit.tensors.PointSet`: input.representation = "point_set", and input.points
-    says how many events are drawn from the window.
+    The input is a `dvskit.tensors.PointSet`: input.representation = "point_set"; input.points is
+    the number of events drawn from the window.
 
-    width, height  of the sensor, pixels       widths    outputs of the layers that see each event
-    classes        number of logits            hidden    outputs of the layer behind them
-    dropout        share of the hidden layer's outputs left out in training
+    width, height  of the sensor, pixels       widths    outputs of the layers over single events
+    classes        number of logits            hidden    outputs of the layer after them
+    dropout        share of the hidden layer's outputs set to 0 in training
 
-    It has a state, the largest so far, and so runs in chunks of events, and event by event. Raises
-    ConfigError for values out of range.
+    Its state is the largest values so far, so it runs in chunks of events, and event by event.
+    Raises ConfigError for values out of range.
     """
 
     width: int = 128
@@ -247,17 +247,17 @@ class PointNet:
         object.__setattr__(self, "widths", numbers_of("widths", self.widths, int))
         if not self.widths or min(*self.widths, self.hidden, self.classes) < 1:
             raise ConfigError(
-                f"widths = {self.widths}, hidden = {self.hidden}, classes = {self.classes}: a "
-                "layer at least, and numbers of at least 1 are meant"
+                f"widths = {self.widths}, hidden = {self.hidden}, classes = {self.classes}: at "
+                "least one layer, and numbers of at least 1 are required"
             )
         if min(self.width, self.height) < 1 or not 0 <= self.dropout < 1:
             raise ConfigError(
                 f"width = {self.width}, height = {self.height}, dropout = {self.dropout}: sizes of "
-                "at least 1 and 0 <= dropout < 1 are meant"
+                "at least 1 and 0 <= dropout < 1 are required"
             )
 
     def build(self) -> PointModule:
-        """Return the module with fresh weights from torch's generator.
+        """Return the module with new weights from torch's generator.
 
         It takes points (N, B, 4) and returns logits (B, classes).
         """
@@ -278,11 +278,11 @@ class PointNet:
 
 
 class _Dropout(nn.Dropout):
-    """torch's own: behind the readout there is no time through which the same would be left out."""
+    """torch's dropout: after the readout there is no time over which to keep the mask."""
 
 
 class PointModule(NetworkModule):
-    """The module of a PointNet: points (N, B, 4), x, y, t and polarity, through its layers.
+    """The module of a PointNet: points (N, B, 4), that is x, y, t and polarity, to logits.
 
     Raises ShapeError for other shapes.
     """

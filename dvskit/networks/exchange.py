@@ -1,4 +1,4 @@
-"""What all ways to other libraries and files share: the layers in a row, and their errors."""
+"""Code shared by all exports and imports: layers in a row, and their errors."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _OF_A_STEP = "that of one time step of one sample, (channels, rows, columns) or 
 
 
 def optional_package(name: str, caller: str) -> Any:
-    """Return a package that dvskit does not need elsewhere. Raises ConfigError if it is missing."""
+    """Return an optional package. Raises ConfigError if it cannot be imported."""
     try:
         return importlib.import_module(name)
     except ImportError as error:
@@ -36,10 +36,10 @@ def optional_package(name: str, caller: str) -> Any:
 def layers_in_a_row(
     module: nn.Sequential, leave_out: Collection[str], caller: str
 ) -> list[tuple[str, nn.Module]]:
-    """Return the layers of a Sequence by name, those inside other Sequences too: "block.conv".
+    """Return the layers of a Sequence by name, including those of nested ones: "block.conv".
 
-    Dropout, which does nothing outside training, and those named in `leave_out` are not among them.
-    Raises ConfigError for a name that there is not.
+    Dropout, which does nothing in evaluation, and the layers named in `leave_out` are left out.
+    Raises ConfigError for an unknown name.
     """
     every = list(_flat(module, ""))
     known = [name for name, _ in every]
@@ -62,31 +62,32 @@ def _flat(module: nn.Sequential, prefix: str) -> Iterator[tuple[str, nn.Module]]
 
 
 def input_shape(module: nn.Module, shape: Shape | None, caller: str) -> Shape:
-    """Return the shape of one time step: as given, or as a network's description says."""
+    """Return the shape of one time step: `shape`, or that of a network's description."""
     if shape is not None:
         if isinstance(shape, int | str):
-            raise ArgumentError(f"{caller}: shape = {shape!r} is no tuple; it is {_OF_A_STEP}")
+            raise ArgumentError(f"{caller}: shape = {shape!r} is not a tuple; it is {_OF_A_STEP}")
         if not shape or min(shape) < 1:
             raise ConfigError(
-                f"{caller}: shape = {shape} is not of numbers of at least 1; it is {_OF_A_STEP}"
+                f"{caller}: shape = {shape} must have numbers of at least 1; it is {_OF_A_STEP}"
             )
         return tuple(shape)
     if isinstance(module, NetworkModule):
         return module.step_shape
     raise ConfigError(
-        f"{caller}: a {type(module).__name__} does not know its input; pass shape=, {_OF_A_STEP}"
+        f"{caller}: the input shape of {type(module).__name__} is unknown; pass shape=, "
+        f"{_OF_A_STEP}"
     )
 
 
 def silence(module: nn.Module, *shape: int) -> Tensor:
-    """Return zeros of a shape, of the dtype and on the device of the module's weights."""
+    """Return zeros of a shape, with the dtype and device of the module's weights."""
     weights = next(module.parameters(), torch.zeros(0))
     return torch.zeros(shape, dtype=weights.dtype, device=weights.device)
 
 
 @contextmanager
 def plain_evaluation(module: nn.Module) -> Iterator[None]:
-    """Put a module into evaluation, its neurons into plain torch, and both back behind it."""
+    """Use evaluation mode and plain torch for the neurons within the context."""
     training = [(part, part.training) for part in module.modules()]
     backends = [(part, part.backend) for part in module.modules() if isinstance(part, Neurons)]
     try:
@@ -102,7 +103,7 @@ def plain_evaluation(module: nn.Module) -> Iterator[None]:
 
 
 def named_row(layers: list[tuple[str, nn.Module]]) -> Sequence:
-    """Return a Sequence of layers under their names, changed where torch could not take them."""
+    """Return a Sequence of layers under their names, adapted if torch forbids a name."""
     row = Sequence()
     for name, layer in layers:
         name = name.replace(".", "_") or "layer"

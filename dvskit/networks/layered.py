@@ -1,10 +1,10 @@
-"""Lists of layers, written as in papers, to modules: see `Layered`.
+"""Networks from lists of layers, written as in papers: see `Layered`.
 
 12C5        convolution, 12 channels, kernel of 5x5; 12C5s2p2 of stride 2, padded by 2
 P2 M2 S2    pooling of 2x2: mean, largest magnitude, sum; M3s2 of stride 2
 256 F256    dense layer of 256 outputs; images are flattened in front of it
-T5 T5s2     the inputs of 5 time steps side by side, this and those before, or each second one: the
-            layer behind it has synapses of 5 delays
+T5 T5s2     the inputs of 5 time steps side by side, this one and those before, or every second one:
+            the next layer has synapses of 5 delays
 D0.2        dropout, constant in time
 log         counts on a logarithmic scale, log(1 + x)
 V10         the mean of each 10 neighbouring outputs of a dense layer: ten vote for a class
@@ -12,11 +12,11 @@ bn tdbn     batch normalisation of images, plain and to the threshold; tdbn alph
 ln          layer normalisation of the outputs of a dense layer
 if lif signed-lif alif plif synaptic-lif recurrent-lif, and li, which does not spike
             neurons; parameters follow: lif beta=0.95 reset=hard
-relu        max(x, 0) in place of neurons: an ANN, which sees each time step by itself
-membrane    behind neurons: their membranes instead of their spikes
+relu        max(x, 0) in place of neurons: an ANN, which sees each time step alone
+membrane    after neurons: their membranes instead of their spikes
 mean last max count first, and each, for the outputs of all steps
-            the readout, at the end; first tau=5. Without one it is mean
-[ ... ]     a residual block: what the list makes of its input, and the input, added
+            the readout, at the end; first tau=5. The default is mean
+[ ... ]     a residual block: the output of the list is added to its input
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from dvskit.networks.network import Network, NetworkModule, scaled
 from dvskit.networks.pieces import Defaults, Dense, Named, Piece, Reading, Shape, Spiking, said
 
 Word = str | tuple["Word", ...]
-"""A layer, or those of a residual block."""
+"""A layer, or the layers of a residual block."""
 
 _WRITTEN: tuple[tuple[str, Callable[..., Piece]], ...] = (
     (
@@ -56,14 +56,14 @@ _WRITTEN: tuple[tuple[str, Callable[..., Piece]], ...] = (
     (r"relu", pieces.rectified),
     (r"ln", pieces.layer_norm),
 )
-_DIGITS = 10  # of a number in a word
+_DIGITS = 10  # at most, for a number in a word
 _EXAMPLES = ("12C5", "P2", "M2", "S2", "F256", "D0.2", "V10", "relu", "ln", "T5", "log")
 _WORDS = ("bn", "tdbn", *pieces.NEURON_WORDS, "membrane", *pieces.READOUT_WORDS)
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A residual block: what a list makes of its input, and the input, added."""
+    """A residual block: the output of a list is added to its input."""
 
     words: tuple[Word, ...]
     where: str
@@ -74,12 +74,12 @@ class Block:
         end = shape
         for place in walk(self.words, shape, self.defaults, self.where):
             if isinstance(place.piece, Reading):
-                raise ConfigError(f"{place.said} ends time in a block; put it last of all")
+                raise ConfigError(f"{place.said} ends time in a block; put it at the end")
             end = place.after
         if end != shape:
             raise ConfigError(
-                f"the block makes {said(end)} of it, which cannot be added; pad its convolutions, "
-                "and put what changes the shape in front of the block"
+                f"the block returns {said(end)}, which cannot be added to its input; pad its "
+                "convolutions, and put layers that change the shape in front of the block"
             )
         return shape
 
@@ -91,7 +91,7 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A piece in its list, with the shapes around it."""
+    """A piece with its place in the list and the shapes before and after it."""
 
     said: str
     piece: Piece
@@ -102,9 +102,9 @@ class Place:
 def walk(
     words: SequenceOf[Word], shape: Shape, defaults: Defaults, where: str = "layers"
 ) -> Iterator[Place]:
-    """Yield the pieces of a list one after another, for inputs of `shape`.
+    """Yield the pieces of a list in order, for inputs of `shape`.
 
-    Raises ConfigError for words that mean nothing or do not fit, naming the place and the shapes.
+    Raises ConfigError for unknown or misplaced words, with the place and the shapes.
     """
     index = 0
     while index < len(words):
@@ -116,16 +116,16 @@ def walk(
         try:
             after = piece.after(shape)
         except ConfigError as error:
-            if str(error).startswith(at):  # a block has named the place in it
+            if str(error).startswith(at):  # a block has already named the place inside
                 raise
-            raise ConfigError(f"{_label(word, at)} behind {said(shape)}: {error}") from None
+            raise ConfigError(f"{_label(word, at)} after {said(shape)}: {error}") from None
         yield Place(_label(word, at), piece, shape, after)
         shape = after
         index += 1
 
 
 def build(places: Iterable[Place]) -> OrderedDict[str, nn.Module]:
-    """Return the modules of pieces by name, with fresh weights: conv1, pool1, lif1, conv2, ..."""
+    """Return the modules of pieces by name, with new weights: conv1, pool1, lif1, conv2, ..."""
     named: OrderedDict[str, nn.Module] = OrderedDict()
     kinds: Counter[str] = Counter()
     for place in places:
@@ -136,9 +136,9 @@ def build(places: Iterable[Place]) -> OrderedDict[str, nn.Module]:
 
 
 def module_of(network: Network, places: SequenceOf[Place], inputs: int = 2) -> NetworkModule:
-    """Return the module of a network's pieces; where none of them ends time, a mean does.
+    """Return the module of a network's pieces; without a readout, a mean is added.
 
-    inputs  channels of the counts that it takes
+    inputs  channels of the input counts
     """
     layers = build(places)
     if not isinstance(places[-1].piece, Reading):
@@ -147,12 +147,12 @@ def module_of(network: Network, places: SequenceOf[Place], inputs: int = 2) -> N
 
 
 def as_words(given: Any, where: str = "layers") -> tuple[Word, ...]:
-    """Return lists, as TOML gives them, as tuples; numbers, of dense layers, as text.
+    """Return lists from TOML as tuples; numbers of dense layers become text.
 
-    Raises ConfigError for what is no list.
+    Raises ConfigError unless `given` is a list.
     """
     if not isinstance(given, list | tuple) or not given:
-        raise ConfigError(f'{where} = {given!r}: a list of layers is meant: ["12C5", "P2", "lif"]')
+        raise ConfigError(f'{where} = {given!r} must be a list of layers: ["12C5", "P2", "lif"]')
     return tuple(
         as_words(each, f"{where}[{k}]") if isinstance(each, list | tuple)
         else str(each) if type(each) is int
@@ -165,22 +165,24 @@ def _piece(word: Any, at: str, defaults: Defaults) -> Piece:
     if isinstance(word, tuple):
         return Block(word, at, defaults)
     if not isinstance(word, str) or not word.split():
-        raise ConfigError(f"{at} = {word!r}: a word is meant, such as {', '.join(_EXAMPLES)}")
+        raise ConfigError(f"{at} = {word!r} must be a word, such as {', '.join(_EXAMPLES)}")
     name, *options = word.split()
     for pattern, make in _WRITTEN:
         found = re.fullmatch(pattern, name)
         if found:
             if options:
-                raise ConfigError(f"{at} = {word!r}: {name} takes no {options[0]!r}; leave it out")
+                raise ConfigError(f"{at} = {word!r}: {name} takes no {options[0]!r}; remove it")
             if any(len(number or "") > _DIGITS for number in found.groups()):
                 raise ConfigError(
                     f"{at}: a number of more than {_DIGITS} digits; take a smaller one"
                 )
             return make(*found.groups())
     if name == "membrane":
-        raise ConfigError(f"{at} = {word!r}: it stands behind neurons; put it behind lif or li")
+        raise ConfigError(f"{at} = {word!r} must follow neurons; put it after lif or li")
     if name not in _WORDS:
-        raise ConfigError(f"{at} = {word!r} is no layer; {did_you_mean(name, _EXAMPLES + _WORDS)}")
+        raise ConfigError(
+            f"{at} = {word!r} is not a layer; {did_you_mean(name, _EXAMPLES + _WORDS)}"
+        )
     kind = (
         Spiking
         if name in pieces.NEURON_WORDS
@@ -195,7 +197,9 @@ def _piece(word: Any, at: str, defaults: Defaults) -> Piece:
 def _option(text: str, label: str) -> tuple[str, Any]:
     name, equals, value = text.partition("=")
     if not (name and equals and value):
-        raise ConfigError(f"{label}: {text!r} is no parameter; write name=value, such as beta=0.9")
+        raise ConfigError(
+            f"{label}: {text!r} is not a parameter; write name=value, such as beta=0.9"
+        )
     try:
         number = float(value)
     except ValueError:
@@ -215,33 +219,33 @@ class Layered:
     """A chain of layers, written as in papers: 2-12C5-P2-LIF-64C5-P2-LIF-10.
 
     [network]
-    name = "layers"  # may be left out
+    name = "layers"  # optional
     layers = ["12C5", "P2", "signed-lif", "64C5", "P2", "signed-lif", "D0.2", "10"]
 
     The words are those of this module: convolutions (12C5), pooling (P2, M2, S2),
     dense layers (256), dropout (D0.2), bn and tdbn, neurons with parameters ("lif beta=0.9"), and a
-    readout at the end (mean, if none is named). A list in the list is a residual block:
+    readout at the end (default: mean). A list in the list is a residual block:
 
     layers = ["32C3p1", "bn", "plif", ["32C3p1", "bn", "plif"], "M2", "10"]
 
-    Where its neurons stand says of which kind it is: see `dvskit.layers.ResidualBlock`.
+    The place of its neurons selects its kind: see `dvskit.layers.ResidualBlock`.
 
     width, height  of the input, pixels       inputs     channels of the input: 2, OFF and ON
     classes        number of logits, the outputs of the last dense layer
-    beta           membrane kept a step, where a neuron's word does not say; 1 / (1 - beta) is tau
-    threshold      of spikes, likewise
-    gain           factor on torch's initial weights of all layers with weights but the last:
-                   without it few neurons would spike
+    beta           default membrane kept per step for neurons; 1 / (1 - beta) is tau
+    threshold      default threshold of spikes
+    gain           factor on torch's initial weights of all layers but the last: without it few
+                   neurons would spike
 
     The module takes counts (T, B, inputs, H, W) and returns logits (B, classes); with the readout
     "each" those of each step, (T, B, classes). A network of dense layers on still images of 28x28
-    pixels, whose loss is of the membranes at each step:
+    pixels, with a loss of the membranes at each step:
 
     Layered(width=28, height=28, inputs=1, beta=0.95, gain=1,
             layers=("1000", "lif", "10", "lif", "membrane", "each"))
 
-    Raises ConfigError for values out of range; for layers it names the layer, its index in the
-    list, the shape that reaches it, and what to change.
+    Raises ConfigError for values out of range. Errors in layers name the layer, its index in the
+    list, the shape of its input, and a fix.
     """
 
     layers: tuple[Word, ...] = ("12C5", "P2", "signed-lif", "64C5", "P2", "signed-lif", "10")
@@ -259,12 +263,12 @@ class Layered:
         if min(self.width, self.height, self.inputs, self.classes) < 1:
             raise ConfigError(
                 f"width = {self.width}, height = {self.height}, inputs = {self.inputs}, classes = "
-                f"{self.classes}: numbers of at least 1 are meant"
+                f"{self.classes}: numbers of at least 1 are required"
             )
         if not (0 <= self.beta <= 1 and self.threshold > 0 and self.gain > 0):
             raise ConfigError(
                 f"beta = {self.beta}, threshold = {self.threshold}, gain = {self.gain}: "
-                "0 <= beta <= 1, threshold > 0 and gain > 0 are meant"
+                "0 <= beta <= 1, threshold > 0 and gain > 0 are required"
             )
         self._check_layers()
 
@@ -273,7 +277,7 @@ class Layered:
         for place, behind in pairwise(places):
             if isinstance(place.piece, Reading):
                 raise ConfigError(
-                    f"{place.said} ends time, but {behind.said} comes behind it; put it last"
+                    f"{place.said} ends time, but {behind.said} comes after it; put it last"
                 )
         if places[-1].after != (self.classes,):
             raise ConfigError(
@@ -286,7 +290,7 @@ class Layered:
         return list(walk(self.layers, shape, Defaults(self.beta, self.threshold)))
 
     def build(self) -> NetworkModule:
-        """Return the module with fresh weights from torch's generator."""
+        """Return the module with new weights from torch's generator."""
         module = module_of(self, self._places(), self.inputs)
         weighted = [part for part in module.modules() if isinstance(part, Conv2d | Linear)]
         for part in weighted[:-1]:

@@ -1,4 +1,4 @@
-"""Networks by name: from the table of a configuration or a model, and back."""
+"""Networks by name: from tables of configurations and models, and back."""
 
 from __future__ import annotations
 
@@ -29,28 +29,28 @@ NETWORKS: Mapping[str, _Known] = {
     "point-net": PointNet,
     "residual-lif": ResidualLIF,
 }
-_LARGEST = 2**31 - 1  # of whole numbers: torch counts elements in 64 bits
+_LARGEST = 2**31 - 1  # for whole numbers: torch counts elements in 64 bits
 _PLAIN = {"int": (int,), "float": (int, float), "str": (str,), "bool": (bool,)}
 
 
 def network_from(values: Mapping[str, Any], networks: Mapping[str, Maker] | None = None) -> Network:
-    """Return the network that a table of a configuration or of a model names.
+    """Return the network described by a table of a configuration or a model.
 
-    networks  makers of networks of your own by name: see `dvskit.training.load_model`
+    networks  makers of your own networks by name: see `dvskit.training.load_model`
 
-    Without a name it is "layers" where the table has layers, else "conv-lif".
+    The default name is "layers" if the table has layers, else "conv-lif".
     Raises ConfigError for an unknown name, an unknown field and values out of range.
     """
     name = values.get("name", "layers" if "layers" in values else "conv-lif")
     if not isinstance(name, str):
-        raise ConfigError(f"network.name = {name!r}; a text is meant")
+        raise ConfigError(f"network.name = {name!r} must be a text")
     _check_numbers("network", values)
     if networks is not None and name in networks:
         return _own(name, networks[name], values)
     if name not in NETWORKS:
         hint = did_you_mean(name, {**NETWORKS, **(networks or {})})
         raise ConfigError(
-            f"unknown network {name!r}; one of your own is loaded in Python: "
+            f"unknown network {name!r}; load a network of your own in Python: "
             f"load_model(folder, networks={{{name!r}: ...}}); {hint}"
         )
     known = _fields(name)
@@ -64,20 +64,20 @@ def network_from(values: Mapping[str, Any], networks: Mapping[str, Maker] | None
             raise ConfigError(f"unknown network.{key}; {did_you_mean(key, known)}")
     try:
         made = NETWORKS[name](**values)
-    except ArgumentError as error:  # it names the field
+    except ArgumentError as error:  # its message names the field
         raise ConfigError(f"a field of network {name} has the wrong type: {error}") from None
     except TypeError as error:
         raise ConfigError(f"a field of network {name} has the wrong type: {error}") from error
-    for key, value in values.items():  # 5.0 and true pass for whole numbers in Python
+    for key, value in values.items():  # Python accepts 5.0 and true as whole numbers
         if type(value) not in _PLAIN.get(known[key], (type(value),)):
             raise ConfigError(
-                f"network.{key} = {value!r} is {type(value).__name__}; {known[key]} is meant"
+                f"network.{key} = {value!r} is {type(value).__name__}; it must be {known[key]}"
             )
     return made
 
 
 def _own(name: str, make: Maker, values: Mapping[str, Any]) -> Network:
-    """Return a network of the reader's own: described by its values, or a module."""
+    """Return a user's own network: described by its values, or a module."""
     is_module = "arguments" in values
     given = values["arguments"] if is_module else values
     try:
@@ -89,12 +89,12 @@ def _own(name: str, make: Maker, values: Mapping[str, Any]) -> Network:
         raise ConfigError(f"networks[{name!r}] does not take {dict(given)}: {why}") from error
     if is_module or isinstance(made, nn.Module) or not hasattr(made, "build"):
         wanted = "a torch.nn.Module" if is_module else "a description with build()"
-        raise ConfigError(f"networks[{name!r}] made {type(made).__name__}; {wanted} is meant")
+        raise ConfigError(f"networks[{name!r}] made {type(made).__name__}; it must make {wanted}")
     return made
 
 
 def _check_numbers(key: str, value: Any) -> None:
-    """Raise ConfigError for numbers that are not finite, or that no size can be."""
+    """Raise ConfigError for numbers that are not finite or too large for a size."""
     if isinstance(value, Mapping):
         for name, each in value.items():
             _check_numbers(f"{key}.{name}", each)
@@ -108,20 +108,20 @@ def _check_numbers(key: str, value: Any) -> None:
 
 
 def network_values(network: Network) -> dict[str, Any]:
-    """Return what `network_from` makes the same network of.
+    """Return the values from which `network_from` makes the same network.
 
-    Raises ConfigError for a description that is no dataclass.
+    Raises ConfigError for a description that is not a dataclass.
     """
     if not is_dataclass(network):
         raise ConfigError(
-            f"network {type(network).__name__} is no dataclass, so that its values cannot be "
+            f"network {type(network).__name__} is not a dataclass, so its values cannot be "
             "saved; put @dataclass(frozen=True) above it"
         )
     return {each.name: getattr(network, each.name) for each in fields(network) if each.compare}
 
 
 def is_own(network: Network) -> bool:
-    """Return whether a network is none of those that dvskit has by name."""
+    """Return whether a network is not one of dvskit's named networks."""
     return type(network) not in NETWORKS.values()
 
 

@@ -1,4 +1,4 @@
-"""What every network is: a frozen dataclass whose fields say everything."""
+"""The interface of all networks: a frozen dataclass that describes one completely."""
 
 from __future__ import annotations
 
@@ -22,34 +22,34 @@ class Network(Protocol):
 
     @property
     def name(self) -> str:
-        """What `network.name` says in a configuration."""
+        """The value of `network.name` in a configuration."""
 
     @property
     def width(self) -> int:
-        """The input's width, pixels."""
+        """The width of the input in pixels."""
 
     @property
     def height(self) -> int:
-        """The input's height, pixels."""
+        """The height of the input in pixels."""
 
     @property
     def classes(self) -> int:
         """The number of logits."""
 
     def build(self) -> nn.Module:
-        """Return the module with fresh weights from torch's generator.
+        """Return the module with new weights from torch's generator.
 
-        It takes counts (T, B, 2, H, W), or points (N, B, 4) if it is a network of points, and
-        returns logits (B, classes), or those of each step, (T, B, classes): the loss is then the
-        mean over the steps, and the answer their mean.
+        It takes counts (T, B, 2, H, W), or points (N, B, 4) for a network of points. It returns
+        logits (B, classes), or those of each step, (T, B, classes). The loss is then the mean over
+        the steps, and the answer is the mean logits.
         """
 
 
-_COPIES = 4  # of the weights in training: with gradients and two moments
+_COPIES = 4  # of the weights in training: weights, gradients and two moments
 
 
 def outline(network: Network) -> nn.Module:
-    """Return the module of a network on torch's meta device: shapes, without memory for weights.
+    """Return the module of a network on torch's meta device: shapes without weight memory.
 
     Raises ConfigError for sizes that torch cannot count.
     """
@@ -63,7 +63,7 @@ def outline(network: Network) -> nn.Module:
 
 
 def check_memory(network: Network) -> None:
-    """Raise ConfigError for a network whose weights do not fit this machine's memory to train."""
+    """Raise ConfigError if training the weights of a network exceeds this machine's memory."""
     state = outline(network).state_dict().values()
     count = sum(each.numel() for each in state)
     size = _COPIES * sum(each.numel() * each.element_size() for each in state)
@@ -76,12 +76,12 @@ def check_memory(network: Network) -> None:
 
 
 class NetworkModule(Sequence):
-    """The module of a network: counts (T, B, C, H, W), of any type, through its layers.
+    """The module of a network: counts (T, B, C, H, W), of any dtype, through its layers.
 
     network   its description        channels  of the counts
-    layers    by name, as the weights of saved models are
+    layers    by name, as in the weights of saved models
 
-    Runs in chunks of time and step by step, as Sequence does. Raises ShapeError for counts of
+    Runs in chunks of time and step by step, like a Sequence. Raises ShapeError for counts of
     another size.
     """
 
@@ -103,7 +103,7 @@ class NetworkModule(Sequence):
         return super().forward(self._numbers(counts))
 
     def run(self, x: Tensor, states: States | None = None) -> tuple[Tensor, States]:
-        """Return the logits so far, of counts (T, B, C, H, W), and the states behind them."""
+        """Return the logits of counts (T, B, C, H, W) so far, and the states after them."""
         return super().run(self._numbers(x), states)
 
     def _numbers(self, counts: Tensor) -> Tensor:
@@ -111,12 +111,12 @@ class NetworkModule(Sequence):
         expected = self.step_shape
         if counts.ndim < 2 or counts.shape[2:] != expected or counts.shape[0] < 1:
             what, meant = self.takes.format(", ".join(map(str, expected))).split(" ", 1)
-            raise ShapeError(f"{what} are {tuple(counts.shape)}; {meant} is meant")
+            raise ShapeError(f"{what} are {tuple(counts.shape)}; they must be {meant}")
         return counts.to(next(self.parameters()).dtype)
 
 
 def scaled(layer: Weighted, gain: float) -> Weighted:
-    """Return the layer, its weights multiplied by `gain`."""
+    """Return the layer with its weights multiplied by `gain`."""
     with torch.no_grad():
         layer.weight *= gain
     return layer
@@ -125,7 +125,7 @@ def scaled(layer: Weighted, gain: float) -> Weighted:
 def numbers_of(what: str, given: Any, kind: type[int] | type[float]) -> tuple[Any, ...]:
     """Return a list of numbers, as TOML gives it, as a tuple.
 
-    Raises ArgumentError for anything else, in the words of the field `what`.
+    Raises ArgumentError, naming the field `what`, for anything else.
     """
     if isinstance(given, Iterable) and not isinstance(given, str):
         found = tuple(given)
@@ -133,4 +133,4 @@ def numbers_of(what: str, given: Any, kind: type[int] | type[float]) -> tuple[An
         if all(isinstance(each, kinds) and not isinstance(each, bool) for each in found):
             return found
     whole = "whole numbers" if kind is int else "numbers"
-    raise ArgumentError(f"{what} = {given!r}: a list of {whole} is meant")
+    raise ArgumentError(f"{what} = {given!r} must be a list of {whole}")

@@ -3,8 +3,8 @@
     layers = from_nir("net.nir")                     # a Sequence, without a readout
     network = Sequence(layers, MeanMembrane())
 
-How its time is discretised, and what is said of resets, see `dvskit.networks.nir_writing`. Values
-are computed in the precision of the file, as snntorch does, so that both have the same neurons.
+`dvskit.networks.nir_writing` describes the discretisation of time and the resets. Values are
+computed in the precision of the file, as snntorch does, so both have the same neurons.
 """
 
 from __future__ import annotations
@@ -38,20 +38,19 @@ def from_nir(
     reset: Literal["soft", "hard"] | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> Sequence:
-    """Return the layers of a NIR file or nir.NIRGraph whose nodes are in a row.
+    """Return the layers of a NIR file or nir.NIRGraph with its nodes in a row.
 
     source  a path, or the graph
-    dt_s    seconds that a time step lasts; None is as `to_nir` wrote it, else 1e-4, which snntorch
-            takes
-    reset   of all neurons; None is as `to_nir` wrote it, else what the installed NIR says: "hard"
+    dt_s    seconds per time step; None: as written by `to_nir`, else 1e-4 as in snntorch
+    reset   of all neurons; None: as written by `to_nir`, else that of the installed NIR: "hard"
             from version 1.0.6 on, "soft" before
     dtype   of the weights
 
-    Takes Conv2d, Linear, Affine, AvgPool2d, SumPool2d, Flatten, IF, LIF, CubaLIF and LI. Values
+    Supports Conv2d, Linear, Affine, AvgPool2d, SumPool2d, Flatten, IF, LIF, CubaLIF and LI. Values
     that are the same for all neurons of a node become a number, others a tensor.
 
-    Raises ConfigError for other nodes, branches, loops, and what the layers here have not, naming
-    the node, and without the package nir; FormatError for a file that nir cannot read.
+    Raises ConfigError, naming the node, for other nodes, branches, loops, and features without a
+    counterpart here, and without the package nir; FormatError for a file that nir cannot read.
     """
     nir = optional_package("nir", "from_nir")
     graph = source if isinstance(source, nir.NIRGraph) else _read(nir, source)
@@ -72,7 +71,7 @@ def _read(nir: Any, path: str | PathLike[str]) -> Any:
         raise MissingFileError(path)
     try:
         graph = nir.read(path)
-    except Exception as error:  # nir and h5py raise what they come across
+    except Exception as error:  # nir and h5py raise many kinds
         raise FormatError(f"{fspath(path)}: nir cannot read it: {one_line(error)}") from error
     if not isinstance(graph, nir.NIRGraph):
         raise FormatError(f"{fspath(path)} holds one {type(graph).__name__}, not a graph of nodes")
@@ -80,7 +79,7 @@ def _read(nir: Any, path: str | PathLike[str]) -> Any:
 
 
 def _row(nir: Any, graph: Any, prefix: str = "") -> list[tuple[str, Any]]:
-    """Return the nodes of a graph from its input to its output; those of graphs in it too."""
+    """Return the nodes of a graph from input to output, including those of nested graphs."""
     behind: dict[str, list[str]] = {name: [] for name in graph.nodes}
     before: dict[str, list[str]] = {name: [] for name in graph.nodes}
     for first, second in set(graph.edges):
@@ -89,12 +88,12 @@ def _row(nir: Any, graph: Any, prefix: str = "") -> list[tuple[str, Any]]:
     for name in graph.nodes:
         if len(behind[name]) > 1 or len(before[name]) > 1:
             raise ConfigError(
-                f"from_nir: node {prefix}{name} has more than one way in or out; only nodes in a "
+                f"from_nir: node {prefix}{name} has more than one input or output; only nodes in a "
                 "row can be read: build the branches or loops as ResidualBlock or RecurrentLIF"
             )
     starts = [name for name, node in graph.nodes.items() if isinstance(node, nir.Input)]
     if len(starts) != 1:
-        raise ConfigError(f"from_nir: the graph has {len(starts)} inputs; one is meant")
+        raise ConfigError(f"from_nir: the graph has {len(starts)} inputs; it must have one")
     found: list[tuple[str, Any]] = []
     here, seen = starts[0], {starts[0]}
     while behind[here] and behind[here][0] not in seen:
@@ -108,14 +107,14 @@ def _row(nir: Any, graph: Any, prefix: str = "") -> list[tuple[str, Any]]:
     left = [name for name in graph.nodes if name not in seen]
     if left or behind[here]:
         raise ConfigError(
-            f"from_nir: nodes {', '.join(left or seen)} are in no row from the input to the "
+            f"from_nir: nodes {', '.join(left or seen)} are not in a row from the input to the "
             "output; only nodes in a row can be read"
         )
     return found
 
 
 class _Reader:
-    """Nodes to layers, in time steps of dt seconds."""
+    """Makes layers of nodes, in time steps of dt seconds."""
 
     def __init__(self, dt: float, reset: str | None, dtype: torch.dtype) -> None:
         self._dt, self._reset, self._dtype = dt, reset, dtype
@@ -137,8 +136,8 @@ class _Reader:
         kind = type(node).__name__
         if kind not in known:
             raise ConfigError(
-                f"from_nir: node {name} is {kind}, for which there is no layer; take it out of "
-                f"the graph; known are {', '.join(known)}"
+                f"from_nir: node {name} is {kind}, for which there is no layer; remove it from "
+                f"the graph; supported nodes are {', '.join(known)}"
             )
         return known[kind](name, node)
 
@@ -161,8 +160,8 @@ class _Reader:
         weight, bias = np.asarray(node.weight), getattr(node, "bias", None)
         if weight.ndim != 2:
             raise ConfigError(
-                f"from_nir: node {name} has weights of shape {weight.shape}; two dimensions are "
-                "meant"
+                f"from_nir: node {name} has weights of shape {weight.shape}; they must have two "
+                "dimensions"
             )
         layer = Linear(weight.shape[1], weight.shape[0], bias=bias is not None)
         return self._filled(layer, weight, bias)
@@ -218,7 +217,7 @@ class _Reader:
         return self._value(kept)
 
     def _gain(self, gain: Array) -> float | Tensor | None:
-        # 1 but for the rounding of tau: without it each step has one rounding less, as in snntorch.
+        # 1 up to the rounding of tau: without it each step has one rounding less, as in snntorch.
         return None if np.allclose(gain, 1, rtol=1e-6, atol=0) else self._value(gain)
 
     def _rest(self, node: Any) -> float | Tensor | None:
@@ -233,13 +232,13 @@ class _Reader:
         reset = self._reset or written or ("soft" if there is None else "hard")
         if reset == "hard" and there is not None and not np.allclose(np.asarray(there), rest):
             raise ConfigError(
-                f"from_nir: node {name} has v_reset other than v_leak, to which neurons here are "
-                "reset; pass reset='soft', or change v_reset"
+                f"from_nir: node {name} has v_reset other than v_leak, but neurons here reset to "
+                "v_leak; pass reset='soft', or change v_reset"
             )
         return reset
 
     def _value(self, value: Any) -> float | Tensor:
-        """Return a number where all neurons have the same, else a tensor."""
+        """Return a number if all neurons have the same value, else a tensor."""
         array = np.asarray(value)
         if array.size and (array == array.flat[0]).all():
             return float(array.flat[0])
@@ -250,8 +249,8 @@ def _pool(kind: type[Layer], name: str, node: Any) -> Layer:
     kernel, stride, padding = (_pair(v) for v in (node.kernel_size, node.stride, node.padding))
     if kernel[0] != kernel[1] or stride[0] != stride[1] or any(padding):
         raise ConfigError(
-            f"from_nir: node {name} pools {kernel} by {stride} with padding {padding}; squares "
-            "without padding are meant"
+            f"from_nir: node {name} pools {kernel} by {stride} with padding {padding}; only "
+            "squares without padding are supported"
         )
     return kind(kernel[0], stride[0])
 
@@ -262,7 +261,7 @@ def _flatten(name: str, node: Any) -> nn.Module:
     if int(node.start_dim) != 0 or int(node.end_dim) not in (-1, last):
         raise ConfigError(
             f"from_nir: node {name} flattens dimensions {node.start_dim} to {node.end_dim} of a "
-            "time step; all of them, 0 to -1, are meant (NIR counts without the batch)"
+            "time step; it must flatten all of them, 0 to -1 (NIR counts without the batch)"
         )
     return Flatten()
 

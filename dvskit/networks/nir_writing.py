@@ -3,25 +3,25 @@
     write_nir(network, "net.nir", leave_out=["mean"])
     graph = to_nir(layers, (2, 34, 34))
 
-NIR describes neurons in continuous time (Pedersen et al. 2024). A step of ours is an Euler step of
-dt_s seconds there, as snntorch and norse read it:
+NIR describes neurons in continuous time (Pedersen et al. 2024). A time step here is an Euler step
+of dt_s seconds there, as snntorch and norse read it:
 
     tau dv/dt = v_leak - v + r i     beta = 1 - dt / tau     gain = r dt / tau     rest = v_leak
     tau_syn di/dt = -i + w_in x      alpha = 1 - dt / tau_syn, and w_in dt / tau_syn = 1
     dv/dt = r i   (IF)               beta = 1, gain = r, without dt, as the peers read it
 
-and not beta = exp(-dt / tau), which sinabs reads. Only dt / tau counts: both sides must take the
-same dt_s. snntorch takes 1e-4, the default here, and then has the same spikes, bit for bit where
-the weighted sums in front of its neurons are; but it reads IF as a neuron that leaks, and its
-Flatten takes the batch along, so that it runs one sample at a time. norse takes dt=dt_s but leaves
-r out, and has the same spikes from LIF with gain = 1 - beta.
+and not beta = exp(-dt / tau), as sinabs reads it. Only dt / tau counts: both sides must use the
+same dt_s. snntorch uses 1e-4, the default here, and then has the same spikes, bit for bit if the
+weighted sums before its neurons are. But it reads IF as a leaky neuron, and its Flatten flattens
+the batch too, so it runs one sample at a time. norse takes dt=dt_s but ignores r; it has the same
+spikes for LIF with gain = 1 - beta.
 
-Resets. From version 1.0.6 on NIR's neurons are set to v_reset by a spike: reset="hard" with
-v_reset = rest. Before, the threshold was subtracted: reset="soft". What a version cannot say is
-written in the node's metadata, which `from_nir` reads and others do not, and LeftOutWarning says
-so. NIR's neurons spike where v > v_threshold, ours where v >= threshold as well.
+Resets. From version 1.0.6 on, a spike sets NIR's neurons to v_reset: reset="hard" with v_reset =
+rest. Before, the threshold was subtracted: reset="soft". Resets without a counterpart in the
+installed version are written to the node's metadata, which `from_nir` reads and others ignore;
+LeftOutWarning reports them. NIR's neurons spike at v > v_threshold, ours also at v = threshold.
 
-Surrogates, detach_reset and which values are learned are of training and are not written.
+Surrogates, detach_reset, and the set of learned values belong to training and are not written.
 """
 
 from __future__ import annotations
@@ -65,17 +65,17 @@ def to_nir(
 ) -> Any:
     """Return a network as a nir.NIRGraph, its layers as nodes in a row between input and output.
 
-    shape      of one time step of one sample: (channels, rows, columns) or (numbers,); None where
+    shape      of one time step of one sample: (channels, rows, columns) or (numbers,); None if
                the network knows it
-    dt_s       seconds that a time step lasts in the graph
-    leave_out  names of layers that are not written, such as a readout, which NIR has not
+    dt_s       seconds per time step in the graph
+    leave_out  names of layers that are not written, such as a readout, which NIR lacks
 
-    Nodes are named as the layers are. Convolutions, Linear, AvgPool2d, SumPool2d, Flatten, IF, LIF,
-    PLIF (with its time constants as they are), SynapticLIF and LI can be written; Dropout is left
-    out. Values are of the dtype of the weights.
+    Nodes have the names of the layers. Convolutions, Linear, AvgPool2d, SumPool2d, Flatten, IF,
+    LIF, PLIF (with its current time constants), SynapticLIF and LI can be written; Dropout is left
+    out. Values have the dtype of the weights.
 
-    Raises ConfigError for other layers and neurons, naming the layer and what to do, and without
-    the package nir; ShapeError where `shape` does not fit the layers.
+    Raises ConfigError for other layers and neurons, naming the layer and a fix, and without the
+    package nir; ShapeError if `shape` does not fit the layers.
     """
     nir = optional_package("nir", "to_nir")
     shape = input_shape(module, shape, "to_nir")
@@ -109,7 +109,7 @@ def write_nir(
 ) -> None:
     """Write a network as a NIR file (HDF5), which nir.read and `from_nir` read; see `to_nir`.
 
-    Raises OutputError if the file exists and `overwrite` is false, and what `to_nir` raises.
+    Raises OutputError if the file exists and `overwrite` is false, and the errors of `to_nir`.
     """
     graph = to_nir(module, shape, dt_s=dt_s, leave_out=leave_out)
     with whole_file(path, overwrite=overwrite) as partial:
@@ -117,14 +117,14 @@ def write_nir(
 
 
 class _Writer:
-    """Layers to nodes, in time steps of dt seconds and arrays of one dtype."""
+    """Makes nodes of layers, in time steps of dt seconds and arrays of one dtype."""
 
     def __init__(self, nir: Any, dt: float, dtype: torch.dtype) -> None:
         self._nir, self._dt = nir, dt
         self._dtype = np.dtype(np.float64 if dtype == torch.float64 else np.float32)
 
     def node(self, name: str, layer: nn.Module, before: Shape, behind: Shape) -> Any:
-        """Return the node of a layer between shapes. Raises ConfigError if NIR has none."""
+        """Return the node of a layer between two shapes. Raises ConfigError if NIR has none."""
         if isinstance(layer, Conv2d):
             return self._convolution(name, layer, before)
         if isinstance(layer, Linear):
@@ -151,7 +151,7 @@ class _Writer:
     def _convolution(self, name: str, layer: Conv2d, before: Shape) -> Any:
         if layer.padding_mode != "zeros":
             raise ConfigError(
-                f"to_nir: layer {name}, Conv2d, pads by {layer.padding_mode!r}; NIR knows 'zeros'"
+                f"to_nir: layer {name}, Conv2d, pads by {layer.padding_mode!r}; NIR has 'zeros'"
             )
         bias = layer.bias
         zeros = np.zeros(layer.out_channels, self._dtype)
@@ -201,19 +201,22 @@ class _Writer:
             other = "hard" if says_hard else "soft"
             warn(
                 f"to_nir: layer {name} has a {dynamics.reset} reset, which the installed version "
-                f"of NIR has not; from_nir will know it, other readers reset it as {other}; "
-                f"build it with reset={other!r} to have the same spikes there",
+                f"of NIR lacks; from_nir restores it, other readers reset it as {other}; "
+                f"build it with reset={other!r} to get the same spikes there",
                 LeftOutWarning,
             )
         return node(v_threshold=threshold, metadata={"reset": dynamics.reset}, **values)
 
     def _tau(self, name: str, what: str, kept: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        """Return tau of what is kept a step: of the numbers near dt / (1 - kept) the one that
-        gives `kept` back, in the arithmetic of the readers, where there is one."""
+        """Return tau for the share kept per step.
+
+        Of the numbers near dt / (1 - kept), this is one that gives `kept` back in the arithmetic
+        of the readers, if there is one.
+        """
         kept = kept.astype(self._dtype)
         if (kept >= 1).any():
             raise ConfigError(
-                f"to_nir: layer {name} has {what} = 1, a time constant without end, which NIR has "
+                f"to_nir: layer {name} has {what} = 1, an infinite time constant, which NIR has "
                 f"for IF only; take IF, or {what} below 1"
             )
         tau = (self._dt / (1 - kept.astype(np.float64))).astype(self._dtype)
@@ -237,12 +240,12 @@ class _Writer:
 def _check_neurons(name: str, dynamics: Dynamics) -> None:
     if dynamics.signed:
         raise ConfigError(
-            f"to_nir: layer {name} spikes downwards too, which NIR has not; train with LIF, whose "
-            "threshold_off is inf"
+            f"to_nir: layer {name} also spikes downwards, which NIR lacks; train with LIF, with "
+            "threshold_off = inf"
         )
     if dynamics.refractory:
         raise ConfigError(
-            f"to_nir: layer {name} has a refractory time, which NIR has not; take refractory=0"
+            f"to_nir: layer {name} has a refractory time, which NIR lacks; take refractory=0"
         )
     if dynamics.reset in ("none", "delayed") and dynamics.spikes:
         raise ConfigError(
@@ -251,10 +254,10 @@ def _check_neurons(name: str, dynamics: Dynamics) -> None:
 
 
 def _said(layer: nn.Module) -> str:
-    """Return the kind of a layer that NIR has not, and what to do."""
+    """Return the kind of a layer that NIR lacks, and a fix."""
     kind = type(layer).__name__
     if isinstance(layer, Readout):
-        return f"{kind}, a readout, which NIR has not; pass leave_out=[its name] and read out there"
+        return f"{kind}, a readout, which NIR lacks; pass leave_out=[its name] and read out there"
     advice = {
         "Membrane": "leave it out, or write its neurons",
         "ALIF": "take LIF",
@@ -264,4 +267,4 @@ def _said(layer: nn.Module) -> str:
         "BatchNorm2d": "put its weights into the convolution in front of it",
         "ThresholdBatchNorm2d": "put its weights into the convolution in front of it",
     }.get(kind, "leave it out, or take a layer of dvskit.layers")
-    return f"{kind}, which NIR has not; {advice}"
+    return f"{kind}, which NIR lacks; {advice}"

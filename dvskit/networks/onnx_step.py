@@ -3,11 +3,11 @@
     write_onnx_step(network, "step.onnx")                    # live: states in, states out
     write_onnx(network, "whole.onnx", steps=20, batch=1)     # (T, B, ...) at once, from rest
 
-The graph is of plain operators of opset 18, in one file, made by torch.onnx.export (which needs the
-packages onnx and onnxscript; onnxruntime is one that runs it). The network is written as it is in
-evaluation. Neurons are written as plain torch computes them: additions, products and comparisons in
-the same order, so that spikes are the same, bit for bit, where the convolutions and weighted sums
-in front of them are; those are added up in another order by each library.
+The graph uses plain operators of opset 18, in one file, made by torch.onnx.export (which needs the
+packages onnx and onnxscript; onnxruntime can run it). The network is written in evaluation mode.
+Neurons are written as plain torch computes them: additions, products and comparisons in the same
+order. Spikes are therefore the same, bit for bit, if the convolutions and weighted sums before them
+are; each library adds those in another order.
 
 A network step by step, its states from `onnx_start` on:
 
@@ -56,18 +56,16 @@ def write_onnx(
 ) -> None:
     """Write a network over `steps` time steps, from rest, as an ONNX file.
 
-    The graph takes "x" (steps, batch, *shape), of the dtype of the weights, and returns "out", what
-    module(x) returns in evaluation. Its time steps are unrolled: its size grows with `steps`, and
-    so does the time that writing takes; for long or live input take `write_onnx_step`. `shape` is
-    that of one time step of one sample, None where the network knows it.
+    The graph takes "x" (steps, batch, *shape), in the dtype of the weights, and returns "out", the
+    result of module(x) in evaluation. Its time steps are unrolled: its size and the time to write
+    it grow with `steps`. For long or live input use `write_onnx_step`. `shape` is that of one time
+    step of one sample, None if the network knows it.
 
     Raises ConfigError for numbers below 1 and without the packages onnx and onnxscript; ShapeError
-    where `shape` does not fit the layers; OutputError if the file exists and `overwrite` is false.
+    if `shape` does not fit the layers; OutputError if the file exists and `overwrite` is false.
     """
     if min(steps, batch) < 1:
-        raise ConfigError(
-            f"write_onnx: steps = {steps}, batch = {batch}: numbers of at least 1 are meant"
-        )
+        raise ConfigError(f"write_onnx: steps = {steps}, batch = {batch}: both must be at least 1")
     shape = input_shape(module, shape, "write_onnx")
     x = silence(module, steps, batch, *shape)
     with plain_evaluation(module), whole_file(path, overwrite=overwrite) as partial:
@@ -85,15 +83,15 @@ def write_onnx_step(
 ) -> None:
     """Write one time step of a network, with its states as inputs and outputs, as an ONNX file.
 
-    The graph takes "x" (batch, *shape), of the dtype of the weights, and the states by the names
-    that `onnx_start` gives, such as "lif1.v"; it returns "out", as module.step does (behind a
-    readout the answer to all steps so far), and the states behind the step, in the same order, as
+    The graph takes "x" (batch, *shape), in the dtype of the weights, and the states by the names of
+    `onnx_start`, such as "lif1.v". It returns "out", as module.step does (after a readout the
+    answer for all steps so far), and the states after the step, in the same order, as
     "lif1.v.next".
 
-    Raises what `write_onnx` raises.
+    Raises the errors of `write_onnx`.
     """
     if batch < 1:
-        raise ConfigError(f"write_onnx_step: batch = {batch}: a number of at least 1 is meant")
+        raise ConfigError(f"write_onnx_step: batch = {batch} must be at least 1")
     shape = input_shape(module, shape, "write_onnx_step")
     x = silence(module, batch, *shape)
     with plain_evaluation(module), whole_file(path, overwrite=overwrite) as partial:
@@ -107,9 +105,9 @@ def write_onnx_step(
 def onnx_start(
     module: Sequence, shape: Shape | None = None, *, batch: int = 1
 ) -> dict[str, np.ndarray[Any, Any]]:
-    """Return the states at rest that the first step of `write_onnx_step` takes, by name.
+    """Return the states at rest for the first step of `write_onnx_step`, by name.
 
-    Names are those of the layers and what they carry: v, i, a, waiting and s of neurons
+    Names join the layer and the part of its state: v, i, a, waiting and s of neurons
     (`NeuronState`), past of delays, total and steps, largest, or silent and waited, of readouts.
     Arguments are those of `write_onnx_step`.
     """
@@ -129,7 +127,7 @@ class _Whole(nn.Module):
 
 
 class _Step(nn.Module):
-    """A step from tensors to tensors."""
+    """A step with tensors as inputs and outputs."""
 
     def __init__(self, module: Sequence, states: States) -> None:
         super().__init__()
@@ -158,7 +156,7 @@ def _export(
     log = logging.getLogger("torch.onnx")
     level = log.level
     with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")  # of the exporter, of itself
+        warnings.simplefilter("ignore")  # warnings of the exporter about itself
         log.setLevel(logging.ERROR)
         try:
             torch.onnx.export(
@@ -184,7 +182,7 @@ def _start(module: Sequence, x: Tensor) -> States:
 
 
 def _rest(layer: nn.Module, state: Any) -> Any:
-    """Return the state ahead of the first step, of a state behind one."""
+    """Return the initial state with the layout of `state`."""
     if isinstance(state, States):
         parts: list[nn.Module] = list(layer.children())
         if isinstance(layer, ResidualBlock):
@@ -209,13 +207,13 @@ def _rest(layer: nn.Module, state: Any) -> Any:
     if state is None:
         return None
     raise ConfigError(
-        f"write_onnx_step: {type(layer).__name__} has a state {type(state).__name__} whose start "
-        "is not known; take write_onnx, or layers of dvskit.layers"
+        f"write_onnx_step: {type(layer).__name__} has a state {type(state).__name__} with an "
+        "unknown start; take write_onnx, or layers of dvskit.layers"
     )
 
 
 def _named(layer: nn.Module, state: Any, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
-    """Yield the tensors of a state, named by layer and part: "lif1.v"."""
+    """Yield the tensors of a state with their names, layer and part: "lif1.v"."""
     if isinstance(state, States):
         named = list(layer.named_children())
         for (name, part), inner in zip(named, state.parts, strict=True):

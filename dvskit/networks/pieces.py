@@ -1,4 +1,4 @@
-"""What the words of a layer list mean: of each its shape behind and its modules."""
+"""The pieces of layer lists: for each word, the shape after it and its modules."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ Named = tuple[str, nn.Module]
 
 @dataclass(frozen=True, slots=True)
 class Defaults:
-    """What layers take where their word does not say: see `Layered`."""
+    """Values for layers without a parameter of their own: see `Layered`."""
 
     beta: float
     threshold: float
 
 
 class Piece(Protocol):
-    """What a word of a layer list means."""
+    """The piece of a word in a layer list."""
 
     def after(self, shape: Shape) -> Shape:
-        """Return the shape behind it. Raises ConfigError, saying why `shape` does not fit."""
+        """Return the shape after it. Raises ConfigError with the reason if `shape` does not fit."""
         ...
 
     def modules(self, shape: Shape) -> list[Named]:
-        """Return its modules for inputs of `shape`, each with the kind that it is named by."""
+        """Return its modules for inputs of `shape`, each with the kind used for its name."""
         ...
 
 
 def said(shape: Shape) -> str:
-    """Return a shape for people: "12x15x15 (channels x rows x columns)"."""
+    """Return a shape as text: "12x15x15 (channels x rows x columns)"."""
     if len(shape) == 1:
         return f"{shape[0]} numbers"
     return f"{'x'.join(map(str, shape))} (channels x rows x columns)"
@@ -54,7 +54,7 @@ def _check_images(shape: Shape) -> None:
 
 def _check_sizes(*sizes: int) -> None:
     if min(sizes) < 1:
-        raise ConfigError("sizes and strides are at least 1")
+        raise ConfigError("sizes and strides must be at least 1")
 
 
 def _behind(shape: Shape, kernel: int, stride: int, padding: int) -> tuple[int, int]:
@@ -62,15 +62,15 @@ def _behind(shape: Shape, kernel: int, stride: int, padding: int) -> tuple[int, 
     rows, columns = ((side + 2 * padding - kernel) // stride + 1 for side in shape[1:])
     if min(rows, columns) < 1:
         raise ConfigError(
-            f"nothing would be left, {rows}x{columns}; take a smaller window, more padding, or "
-            "pool less in front of it"
+            f"no pixel would remain, {rows}x{columns}; take a smaller window, more padding, or "
+            "less pooling in front of it"
         )
     return rows, columns
 
 
 @dataclass(frozen=True, slots=True)
 class _Layer:
-    """A piece of one layer, named by its kind."""
+    """A piece of one layer, named after its kind."""
 
     kind: str
     after: Callable[[Shape], Shape]
@@ -85,7 +85,7 @@ def _same(shape: Shape) -> Shape:
 
 
 def convolution(channels: int, kernel: int, stride: int = 1, padding: int = 0) -> Piece:
-    """Return `channels` C `kernel`, of a stride and a padding: 64C3, 64C3s2p1."""
+    """Return `channels` C `kernel`, with stride and padding: 64C3, 64C3s2p1."""
 
     def after(shape: Shape) -> Shape:
         _check_images(shape)
@@ -110,7 +110,7 @@ def pooling(letter: str, size: int, stride: int) -> Piece:
 
 @dataclass(frozen=True, slots=True)
 class Dense:
-    """A dense layer of so many outputs: 256, or F256. Images are flattened in front of it."""
+    """A dense layer with this many outputs: 256, or F256. Images are flattened before it."""
 
     outputs: int
 
@@ -120,7 +120,7 @@ class Dense:
         return (self.outputs,)
 
     def modules(self, shape: Shape) -> list[Named]:
-        """Return the layer, flattening in front of it where its inputs are images."""
+        """Return the layer, after a Flatten if its inputs are images."""
         flatten: list[Named] = [("flatten", layers.Flatten())] if len(shape) > 1 else []
         return [*flatten, ("dense", layers.Linear(math.prod(shape), self.outputs))]
 
@@ -136,11 +136,11 @@ def delays(taps: int, spacing: int) -> Piece:
 
 
 def layer_norm() -> Piece:
-    """Return ln: layer normalisation of each sample and time step by itself."""
+    """Return ln: layer normalisation of each sample and time step alone."""
 
     def after(shape: Shape) -> Shape:
         if len(shape) != 1:
-            raise ConfigError("it takes the outputs of a dense layer; of images take bn or tdbn")
+            raise ConfigError("it takes the outputs of a dense layer; for images take bn or tdbn")
         return shape
 
     return _Layer("norm", after, lambda shape: nn.LayerNorm(shape[0]))
@@ -150,14 +150,14 @@ def dropout(share: float) -> Piece:
     """Return dropout of a share, constant in time: D0.2."""
 
     def after(shape: Shape) -> Shape:
-        layers.Dropout(share)  # which judges it
+        layers.Dropout(share)  # checks the share
         return shape
 
     return _Layer("dropout", after, lambda shape: layers.Dropout(share))
 
 
 def voting(votes: int) -> Piece:
-    """Return so many outputs that vote for a class: V10."""
+    """Return voting of this many outputs per class: V10."""
 
     def after(shape: Shape) -> Shape:
         _check_sizes(votes)
@@ -169,17 +169,17 @@ def voting(votes: int) -> Piece:
 
 
 def rectified() -> Piece:
-    """Return relu: max(x, 0), which knows no time, in place of neurons."""
+    """Return relu: max(x, 0) at each time step, in place of neurons."""
     return _Layer("relu", _same, lambda shape: nn.ReLU())
 
 
 def logarithm() -> Piece:
-    """Return log: what comes in on a logarithmic scale, for counts."""
+    """Return log: counts on a logarithmic scale."""
     return _Layer("log", _same, lambda shape: layers.LogCounts())
 
 
 def batch_norm(word: str, options: Mapping[str, Any], defaults: Defaults) -> Piece:
-    """Return bn, or tdbn, to the threshold of the network and with its alpha."""
+    """Return bn, or tdbn with the threshold of the network and its alpha."""
 
     def make(shape: Shape) -> nn.Module:
         if word == "bn":
@@ -190,14 +190,14 @@ def batch_norm(word: str, options: Mapping[str, Any], defaults: Defaults) -> Pie
         _check_images(shape)
         check_options(options, {"bn": (), "tdbn": ("alpha",)}[word])
         with torch.device("meta"):
-            make(shape)  # which judges the parameters
+            make(shape)  # checks the parameters
         return shape
 
     return _Layer("norm", after, make)
 
 
 def check_options(options: Mapping[str, Any], known: tuple[str, ...]) -> None:
-    """Raise ConfigError for parameters that a word has not."""
+    """Raise ConfigError for parameters that a word does not take."""
     for name in options:
         if name not in known:
             hint = did_you_mean(name, known) if known else "it has none"
@@ -232,11 +232,11 @@ class Spiking:
         check_options(self.options, _NEURONS[self.word][1])
         if self.word == "recurrent-lif" and len(shape) != 1:
             raise ConfigError("its neurons are all connected; put a dense layer in front of it")
-        self._neurons()  # which judges the parameters
+        self._neurons()  # checks the parameters
         return shape
 
     def modules(self, shape: Shape) -> list[Named]:
-        """Return the neurons; those of recurrent-lif with a dense layer from their spikes back."""
+        """Return the neurons; for recurrent-lif with a dense layer as feedback."""
         kind = "lif" if self.word == "signed-lif" else self.word.partition("-")[0]
         if self.word == "recurrent-lif":
             neurons = self._neurons(nn.Linear(shape[0], shape[0], bias=False))
@@ -256,11 +256,11 @@ class Spiking:
 
 
 NEURON_CHOICES = ("signed-lif", "lif", "plif", "relu")
-"""What networks with one kind of neurons throughout take for `neurons`."""
+"""Choices for `neurons` of networks with one kind of neurons."""
 
 
 def check_neurons(word: str) -> None:
-    """Raise ConfigError for what is none of NEURON_CHOICES."""
+    """Raise ConfigError unless `word` is one of NEURON_CHOICES."""
     if word not in NEURON_CHOICES:
         raise ConfigError(f"neurons = {word!r}; {did_you_mean(word, NEURON_CHOICES)}")
 
@@ -286,7 +286,7 @@ READOUT_WORDS = tuple(_READOUTS)
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A readout by its word: mean, last, max, count, first tau=5; each is none, for all steps."""
+    """A readout by its word: mean, last, max, count, first tau=5; each: none, for all steps."""
 
     word: str
     options: Mapping[str, Any]
@@ -295,7 +295,7 @@ class Reading:
     def after(self, shape: Shape) -> Shape:
         """Return the same shape."""
         check_options(self.options, _READOUTS[self.word][1])
-        self.modules(shape)  # which judges the parameters
+        self.modules(shape)  # checks the parameters
         return shape
 
     def modules(self, shape: Shape) -> list[Named]:

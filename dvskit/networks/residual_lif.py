@@ -1,4 +1,4 @@
-"""Networks that are lists of layers: DVS128 Gesture's usual one, and a small residual one."""
+"""Networks made of layer lists: the usual one of DVS128 Gesture, and a small residual one."""
 
 from __future__ import annotations
 
@@ -17,20 +17,19 @@ _MOST_BLOCKS = 1000
 @check_arguments
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GestureNet:
-    """Five convolutions with batch norm and max pooling, two dense layers, ten votes a class.
+    """Five convolutions with batch norm and max pooling, two dense layers, ten votes per class.
 
     The network of Fang et al. 2021 ("Incorporating learnable membrane time constant to enhance
-    learning of spiking neural networks") for DVS128 Gesture, which spikingjelly calls
-    DVSGestureNet: {128C3-BN-PLIF-M2} x 5 - dropout - 512-PLIF - dropout - 110-PLIF - voting; the
-    answer is the mean of the votes over time. 128 channels at 128x128 are for a GPU; 16 train on a
-    processor.
+    learning of spiking neural networks") for DVS128 Gesture, called DVSGestureNet in spikingjelly:
+    {128C3-BN-PLIF-M2} x 5 - dropout - 512-PLIF - dropout - 110-PLIF - voting; the answer is the
+    mean of the votes over time. 128 channels at 128x128 need a GPU; 16 train on a CPU.
 
     width, height  of the input, pixels        classes    number of logits
-    channels       of each convolution         blocks     how many convolutions
-    hidden         neurons of the dense layer  votes      neurons a class that vote
-    beta           membrane kept a step, at first: 1 / (1 - beta) is tau
+    channels       of each convolution         blocks     number of convolutions
+    hidden         neurons of the dense layer  votes      voting neurons per class
+    beta           initial membrane kept per step: 1 / (1 - beta) is tau
     threshold      of spikes                   dropout    share of the inputs of both dense layers
-                                                          left out in training
+                                                          set to 0 in training
     gain           factor on torch's initial weights of both: without it few of their neurons would
                    spike at first; 1 is as published
     neurons        "plif", "lif", "signed-lif" or "relu": see `ConvLIF`
@@ -56,25 +55,25 @@ class GestureNet:
         if min(self.classes, self.channels, self.blocks, self.hidden, self.votes) < 1:
             raise ConfigError(
                 f"classes = {self.classes}, channels = {self.channels}, blocks = {self.blocks}, "
-                f"hidden = {self.hidden}, votes = {self.votes}: numbers of at least 1 are meant"
+                f"hidden = {self.hidden}, votes = {self.votes}: numbers of at least 1 are required"
             )
         if not (0 <= self.beta < 1 and self.threshold > 0 and self.gain > 0):
             raise ConfigError(
                 f"beta = {self.beta}, threshold = {self.threshold}, gain = {self.gain}: "
-                "0 <= beta < 1, threshold > 0 and gain > 0 are meant"
+                "0 <= beta < 1, threshold > 0 and gain > 0 are required"
             )
         if not 0 <= self.dropout < 1:
-            raise ConfigError(f"dropout = {self.dropout}: 0 <= dropout < 1 is meant")
+            raise ConfigError(f"dropout = {self.dropout}: 0 <= dropout < 1 is required")
         if self.blocks > _MOST_BLOCKS or min(self.width, self.height) < 2**self.blocks:
             raise ConfigError(
-                f"nothing is left of {self.width}x{self.height} behind {self.blocks} halvings; "
+                f"no pixel of {self.width}x{self.height} remains after {self.blocks} halvings; "
                 "take fewer blocks or a larger input"
             )
         check_neurons(self.neurons)
 
     @property
     def layers(self) -> tuple[Word, ...]:
-        """The layers, written as those of `Layered` are."""
+        """The layers, written like those of `Layered`."""
         fire, leave = self.neurons, f"D{self.dropout:f}"
         return (
             *(f"{self.channels}C3p1", "bn", fire, "M2") * self.blocks,
@@ -83,7 +82,7 @@ class GestureNet:
         )
 
     def build(self) -> NetworkModule:
-        """Return the module with fresh weights from torch's generator.
+        """Return the module with new weights from torch's generator.
 
         It takes counts (T, B, 2, H, W) and returns logits (B, classes).
         """
@@ -105,18 +104,18 @@ _ALPHA = 0.7071  # 1 / sqrt(2): two branches are added
 class ResidualLIF:
     """A residual network of spiking neurons, each convolution with tdBN (Zheng et al. 2021).
 
-    Counts are summed over blocks, then stages follow each other: a convolution of stride 2, and
-    `blocks` residual blocks of two convolutions of 3x3 each. A linear readout that does not spike
-    ends it: logits are the mean over time of its output.
+    Counts are summed over blocks. Stages follow: a convolution of stride 2, and `blocks` residual
+    blocks of two convolutions of 3x3 each. It ends with a linear readout that does not spike:
+    logits are the mean over time of its output.
 
     width, height  of the input, pixels        pool       side of the summed blocks, pixels
     classes        number of logits            channels   of the stages
-    blocks         of each stage               dropout    share of the readout's inputs left out in
-    beta           membrane kept a step                   training, the same at all times
-    threshold      of spikes, which tdBN brings the currents to
-    added          "spikes": the spikes of a block and its input are added, small whole numbers go
-                   on (SEW, Fang et al. 2021); "membranes": neurons stand in front of convolutions,
-                   and their currents are added (MS-ResNet, Hu et al. 2021)
+    blocks         of each stage               dropout    share of the readout's inputs set to 0 in
+    beta           membrane kept per step                 training, the same at all times
+    threshold      of spikes; tdBN scales the currents to it
+    added          "spikes": the spikes of a block are added to its input and the sum, small whole
+                   numbers, is passed on (SEW, Fang et al. 2021); "membranes": neurons come before
+                   convolutions, and their currents are added (MS-ResNet, Hu et al. 2021)
     neurons        "lif", "signed-lif", "plif" or "relu": see `ConvLIF`
 
     Raises ConfigError for values out of range.
@@ -139,15 +138,15 @@ class ResidualLIF:
         object.__setattr__(self, "channels", numbers_of("channels", self.channels, int))
         if not self.channels or min(*self.channels, self.classes, self.pool) < 1:
             raise ConfigError(
-                f"channels = {self.channels}, classes = {self.classes}, pool = {self.pool}: a "
-                "stage at least, and numbers of at least 1 are meant"
+                f"channels = {self.channels}, classes = {self.classes}, pool = {self.pool}: at "
+                "least one stage, and numbers of at least 1 are required"
             )
         if not 0 <= self.blocks <= _MOST_BLOCKS:
-            raise ConfigError(f"blocks = {self.blocks}; 0 to {_MOST_BLOCKS} are meant")
+            raise ConfigError(f"blocks = {self.blocks} must be 0 to {_MOST_BLOCKS}")
         if not (0 <= self.beta <= 1 and self.threshold > 0 and 0 <= self.dropout < 1):
             raise ConfigError(
                 f"beta = {self.beta}, threshold = {self.threshold}, dropout = {self.dropout}: "
-                "0 <= beta <= 1, threshold > 0 and 0 <= dropout < 1 are meant"
+                "0 <= beta <= 1, threshold > 0 and 0 <= dropout < 1 are required"
             )
         if self.added not in ADDED:
             raise ConfigError(f"added = {self.added!r}; {did_you_mean(self.added, ADDED)}")
@@ -159,7 +158,7 @@ class ResidualLIF:
 
     @property
     def layers(self) -> tuple[Word, ...]:
-        """The layers, written as those of `Layered` are."""
+        """The layers, written like those of `Layered`."""
         fire, norm = self.neurons, f"tdbn alpha={_ALPHA}"
         words: list[Word] = [f"S{self.pool}"]
         for number, wide in enumerate(self.channels):
@@ -174,7 +173,7 @@ class ResidualLIF:
         return (*words, f"D{self.dropout:f}", str(self.classes))
 
     def build(self) -> NetworkModule:
-        """Return the module with fresh weights from torch's generator.
+        """Return the module with new weights from torch's generator.
 
         It takes counts (T, B, 2, H, W) and returns logits (B, classes).
         """

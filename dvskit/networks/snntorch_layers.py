@@ -1,21 +1,21 @@
-"""Networks as snntorch's layers, and from them.
+"""Networks as layers of snntorch, and from them.
 
     peer = to_snntorch(layers)                # nn.Sequential of nn.Linear, snntorch.Leaky, ...
-    snntorch.utils.reset(peer)                # behind `import snntorch.utils`
+    snntorch.utils.reset(peer)                # after `import snntorch.utils`
     spikes = torch.stack([peer(x) for x in currents])
 
-What is alike. snntorch.Leaky with reset_delay=False computes beta v + x, and takes the threshold
-off in the step of the spike, as LIF does; with reset_delay=True, its default, a step later, as
+Same: snntorch.Leaky with reset_delay=False computes beta v + x and subtracts the threshold in the
+step of the spike, as LIF does. With reset_delay=True, its default, it does so a step later, as
 LIF(reset="delayed") does. Synaptic is SynapticLIF likewise, and its "zero" is the hard reset.
-Spikes and membranes are the same, bit for bit; with a delayed "zero" the spikes are.
+Spikes and membranes are the same, bit for bit; with a delayed "zero" only the spikes are.
 
-What is not:
-- Where a membrane is still above the threshold after its reset (h > 2 threshold, reset by
-  subtraction), snntorch takes the threshold off again ahead of the next spike, and adds it back
-  only if there is one: spikes of strong currents differ.
+Different:
+- If a membrane is still above the threshold after its reset (h > 2 threshold, reset by
+  subtraction), snntorch subtracts the threshold again before the next spike, and adds it back only
+  if there is one: spikes of strong currents differ.
 - Delayed resets run in plain torch, step by step: 2 to 9 times slower than the kernel.
-- Its own surrogates spike where v > threshold, ours where v >= threshold. `to_snntorch` gives it
-  ours as spike_grad, with the same rule.
+- Its own surrogates spike at v > threshold, ours at v >= threshold. `to_snntorch` passes ours as
+  spike_grad, with the same rule.
 - Its reset is differentiated with reset_delay=False: gradients are those of detach_reset=False.
 """
 
@@ -39,20 +39,20 @@ from dvskit.neurons.surrogates import spike
 DelayedReset = Literal["exact", "immediate"]
 
 _RESETS = {"soft": "subtract", "delayed": "subtract", "hard": "zero", "none": "none"}
-_NUMBERS = {0: "soft", 1: "hard", 2: "none"}  # as snntorch keeps them
+_NUMBERS = {0: "soft", 1: "hard", 2: "none"}  # the numbers of snntorch
 
 
 @check_arguments
 def to_snntorch(module: Sequence, *, leave_out: Collection[str] = ()) -> nn.Sequential:
-    """Return a network as an nn.Sequential of torch's and snntorch's layers, under its names.
+    """Return a network as an nn.Sequential of torch's and snntorch's layers, with the same names.
 
-    It takes one time step (B, ...) a call, and its neurons keep their state (init_hidden=True)
+    It takes one time step (B, ...) per call, and its neurons keep their state (init_hidden=True)
     until snntorch.utils.reset. Weights are copies. Conv2d, Linear, AvgPool2d, Flatten, IF, LIF,
-    PLIF without decay_input, and SynapticLIF have a counterpart; Dropout is left out, and so are
-    the layers named in `leave_out`, such as a readout.
+    PLIF without decay_input, and SynapticLIF have a counterpart. Dropout and the layers named in
+    `leave_out`, such as a readout, are left out.
 
-    Raises ConfigError for other layers and neurons, naming the layer and what to do, and without
-    the package snntorch.
+    Raises ConfigError for other layers and neurons, naming the layer and a fix, and without the
+    package snntorch.
     """
     snntorch = optional_package("snntorch", "to_snntorch")
     layers = layers_in_a_row(module, leave_out, "to_snntorch")
@@ -67,14 +67,14 @@ def to_snntorch(module: Sequence, *, leave_out: Collection[str] = ()) -> nn.Sequ
 def snntorch_state(module: Sequence) -> dict[str, Tensor]:
     """Return the weights as the state dict of a network written as in snntorch's tutorials.
 
-    Layers with weights are fc1, fc2, ... (conv1, ... for convolutions) and neurons lif1, lif2, ...
-    in their order, numbered each by themselves: fc1.weight, fc1.bias, lif1.beta, lif1.threshold,
-    lif1.reset_mechanism_val, lif1.graded_spikes_factor; and lif1.alpha of SynapticLIF. Other layers
-    have no weights there; neurons inside a Membrane are written as themselves.
+    Layers with weights are fc1, fc2, ... (conv1, ... for convolutions) and neurons lif1, lif2, ...,
+    each kind numbered on its own: fc1.weight, fc1.bias, lif1.beta, lif1.threshold,
+    lif1.reset_mechanism_val, lif1.graded_spikes_factor; and lif1.alpha for SynapticLIF. Other
+    layers have no weights there; neurons inside a Membrane are written like others.
 
-    Load it into neurons with reset_delay=False, or True for a delayed reset: no state dict says
-    which. Tensors are copies. Raises ConfigError as `to_snntorch` does, for neurons and for layers
-    whose weights have no name.
+    Load it into neurons with reset_delay=False, or True for a delayed reset: a state dict does not
+    contain the choice. Tensors are copies. Raises ConfigError as `to_snntorch` does, for neurons
+    and for layers with weights but no name there.
     """
     state: dict[str, Tensor] = {}
     counts: dict[str, int] = {}
@@ -90,8 +90,8 @@ def snntorch_state(module: Sequence) -> dict[str, Tensor]:
             continue
         else:
             raise ConfigError(
-                f"snntorch_state: layer {name}, {type(layer).__name__}, has weights that no layer "
-                "of snntorch's tutorials has; save module.state_dict() instead"
+                f"snntorch_state: layer {name}, {type(layer).__name__}, has weights without a name "
+                "in snntorch's tutorials; save module.state_dict() instead"
             )
         counts[kind] = counts.get(kind, 0) + 1
         for what, value in values.items():
@@ -101,19 +101,18 @@ def snntorch_state(module: Sequence) -> dict[str, Tensor]:
 
 @check_arguments
 def from_snntorch(source: Any, *, delayed_reset: DelayedReset = "exact") -> Sequence:
-    """Return the layers of a network of snntorch, in the order in which they were made.
+    """Return the layers of a snntorch network, in the order in which they were made.
 
-    source         an nn.Module whose parts are nn.Linear, nn.Conv2d, nn.AvgPool2d, nn.Flatten,
+    source         an nn.Module with the parts nn.Linear, nn.Conv2d, nn.AvgPool2d, nn.Flatten,
                    snntorch.Leaky and Synaptic, run in the order of named_children(); or a state
                    dict of such a module with linear layers and neurons
-    delayed_reset  of neurons that subtract the threshold a step later (reset_delay=True, the
-                   default of snntorch): "exact", with LIF(reset="delayed") and the same spikes, or
-                   "immediate", with LIF(reset="soft"), which the fused kernels run. Spikes then
-                   differ: the membrane behind a spike is threshold (1 - beta) higher
+    delayed_reset  for neurons that subtract the threshold a step later (reset_delay=True, the
+                   default of snntorch): "exact", LIF(reset="delayed") with the same spikes, or
+                   "immediate", LIF(reset="soft"), which the fused kernels run. Spikes then differ:
+                   the membrane after a spike is threshold (1 - beta) higher
 
-    A state dict does not say when its neurons are reset, and counts as delayed; neurons with an
-    alpha are Synaptic there. Of a module, values that are learned stay learned. The surrogate is
-    ATan(2.0), whatever it was.
+    A state dict has no reset_delay, so its neurons count as delayed; neurons with an alpha are
+    Synaptic. Learned values of a module stay learned. The surrogate is always ATan(2.0).
 
     Raises ConfigError for other layers.
     """
@@ -145,7 +144,7 @@ def _their_layer(snntorch: Any, name: str, layer: nn.Module) -> nn.Module:
     if not isinstance(layer, Neurons):
         raise ConfigError(
             f"to_snntorch: layer {name}, {type(layer).__name__}, has no counterpart; pass "
-            f"leave_out=[{name!r}] and do its work there"
+            f"leave_out=[{name!r}] and replace it there"
         )
     values = _their_values(name, layer)
     dynamics = layer.dynamics
@@ -167,11 +166,11 @@ def _learned(layer: Neurons, what: str) -> bool:
 
 
 def _their_values(name: str, layer: Neurons) -> dict[str, Tensor]:
-    """Return what a state dict of Leaky or Synaptic has. Raises ConfigError if neither will do."""
+    """Return the values of a Leaky or Synaptic state dict. Raises ConfigError if neither fits."""
     dynamics = layer.dynamics
     refused = {
         "is not of its kinds; take LIF or SynapticLIF": isinstance(layer, ALIF | LI | RecurrentLIF),
-        "spikes downwards too; take LIF, whose threshold_off is inf": dynamics.signed,
+        "also spikes downwards; take LIF, with threshold_off = inf": dynamics.signed,
         "has a refractory time; take refractory=0": dynamics.refractory > 0,
         "has a gain; multiply the weights in front of it instead": dynamics.gain is not None,
         "has a rest; subtract it from thresholds and biases instead": dynamics.rest is not None,
@@ -198,10 +197,10 @@ def _their_values(name: str, layer: Neurons) -> dict[str, Tensor]:
 
 
 def _parts(module: nn.Module, prefix: str = "") -> list[tuple[str, nn.Module]]:
-    """Return the parts of a module that compute something, in the order in which they were made."""
+    """Return the computing parts of a module, in the order in which they were made."""
     found = []
     for name, part in module.named_children():
-        # Neurons with a layer inside, such as RLeaky, are no chain of what is inside them.
+        # Neurons with a layer inside, such as RLeaky, are not a chain of their parts.
         own = [*part.parameters(recurse=False), *part.buffers(recurse=False)]
         if any(True for _ in part.children()) and not own:
             found += _parts(part, f"{prefix}{name}.")
@@ -226,10 +225,10 @@ def _our_layer(name: str, part: nn.Module, delayed: DelayedReset) -> nn.Module |
         values = {**dict(part.named_buffers()), **dict(part.named_parameters())}
         odd = [what for what in ("inhibition", "state_quant") if getattr(part, what, False)]
         if odd:
-            raise ConfigError(f"from_snntorch: {name}, {kind}, has {odd[0]}, which LIF has not")
+            raise ConfigError(f"from_snntorch: {name}, {kind}, has {odd[0]}, which LIF lacks")
         return _neurons(name, values, bool(part.reset_delay) and delayed == "exact")
     raise ConfigError(
-        f"from_snntorch: {name}, {kind}, has no counterpart here; take it out, or build the "
+        f"from_snntorch: {name}, {kind}, has no counterpart here; remove it, or build the "
         "network of dvskit.layers and load its weights"
     )
 
@@ -250,8 +249,8 @@ def _of_state(
             layers.append((name, _dense(Linear, values["weight"], values.get("bias"))))
         else:
             raise ConfigError(
-                f"from_snntorch: {name or 'the state dict'} has {', '.join(values)}, which does "
-                "not say what layer it is; pass the module, not its state dict"
+                f"from_snntorch: {name or 'the state dict'} has {', '.join(values)}, which "
+                "does not identify a layer; pass the module, not its state dict"
             )
     return layers
 
@@ -262,7 +261,7 @@ def _check_parts(name: str, values: Collection[str], groups: Collection[str]) ->
     more += [other for other in groups if other.startswith(f"{name}.")]
     if more:
         raise ConfigError(
-            f"from_snntorch: {name} has more than Leaky and Synaptic have: {', '.join(more)}; "
+            f"from_snntorch: {name} has values that Leaky and Synaptic lack: {', '.join(more)}; "
             "build the network of dvskit.layers and load its weights"
         )
 
@@ -290,7 +289,7 @@ def _neurons(name: str, values: Mapping[str, Tensor], delayed: bool) -> LIF | Sy
     if reset is None or not bool((factor == 1).all()):
         raise ConfigError(
             f"from_snntorch: {name} has an unknown reset or spikes of another size than 1; neurons "
-            "here have neither"
+            "here support neither"
         )
     if delayed and reset == "soft":
         reset = "delayed"

@@ -1,18 +1,18 @@
 """Spiking neurons: (T, ...) currents in, (T, ...) spikes out.
 
-`IF`, `LIF` and `SignedLIF`, which also spikes downwards; `ALIF` with a threshold that adapts,
-`SynapticLIF` with a current that decays, `PLIF` with a learned time constant, `RecurrentLIF`, and
+`IF`, `LIF` and `SignedLIF`, which also spikes downwards; `ALIF` with an adaptive threshold,
+`SynapticLIF` with a decaying current, `PLIF` with a learned time constant, `RecurrentLIF`, and
 `LI`, which does not spike, for readouts. All are one model (`dvskit.neurons.dynamics`) with parts
 left out. `lif_step`, `alif_step` and `synaptic_step` are one step as a pure function.
 
     spikes = LIF(beta=0.9)(currents)
     spikes, state = layer.run(currents, state)         # the next bins of the same sequence
     spikes, state = layer.step(current, state)         # one bin
-    layer.trace(currents).h                            # potentials ahead of the reset: `Traced`
+    layer.trace(currents).h                            # potentials before the reset: `Traced`
 
-All time steps run in one compiled kernel, on the processor and, where Triton works, on a GPU.
-Layers keep the memory of large spikes and gradients for their next pass; `release_buffers` gives
-it back to the system.
+All time steps run in one compiled kernel, on the CPU and, where Triton works, on a GPU. Layers keep
+the memory of large spikes and gradients for their next pass; `release_buffers` returns it to the
+system.
 
 A surrogate gradient is an object, such as `ATan(2.0)`: `ATan`, `FastSigmoid`, `Sigmoid`,
 `Triangle`, `Boxcar`, `StraightThrough`, or any other with `derivative(u)`.

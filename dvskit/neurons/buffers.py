@@ -1,9 +1,8 @@
-"""Memory of tensors: how a sequence (T, ...) lies in it, and a pool of it that is used again.
+"""Memory layout of sequences (T, ...), and a pool that reuses their memory.
 
-Where the system hands out memory that no one has touched yet, the first write to each page costs
-several times what a write to a used page does (4 against 30 GB/s). The spikes and gradients of a
-layer are of the same size at each training step, so that the memory of those which are gone serves
-those to come.
+The first write to a new page of memory costs several times as much as a write to a used one (4
+against 30 GB/s). The spikes and gradients of a layer have the same size at each training step, so
+the memory of the previous ones can be reused.
 """
 
 from __future__ import annotations
@@ -22,10 +21,10 @@ from torch import Tensor
 
 
 def strides_of(x: Tensor) -> tuple[int, ...]:
-    """Return the strides in which the spikes of `x` (T, ...) lie: its own where they are dense.
+    """Return the strides for the spikes of `x` (T, ...): those of `x` if it is dense.
 
-    Dense is an input whose time steps fill a run of memory each and follow one another, in whatever
-    order of dimensions (channels_last too); of another, spikes are contiguous.
+    `x` is dense if each time step fills a contiguous run of memory, in any order of dimensions
+    (channels_last too), and the steps follow one another. Otherwise spikes are contiguous.
     """
     if not is_dense(x):
         lengths = [max(length, 1) for length in x.shape]
@@ -34,19 +33,19 @@ def strides_of(x: Tensor) -> tuple[int, ...]:
 
 
 def is_dense(x: Tensor) -> bool:
-    """Return whether each time step fills a run of memory, and the steps follow one another."""
+    """Return whether each time step fills a run of memory and the steps follow one another."""
     size = _dense_step(x)
     return size is not None and (x.shape[0] == 1 or x.stride(0) == size)
 
 
 def same_strides(x: Tensor, strides: Sequence[int]) -> bool:
-    """Return whether x lies in such strides."""
+    """Return whether `x` has these strides; dimensions of size 1 are ignored."""
     sides = zip(x.shape, x.stride(), strides, strict=True)
     return all(size == 1 or ours == wanted for size, ours, wanted in sides)
 
 
 def _dense_step(x: Tensor) -> int | None:
-    """Return how many elements a time step has if it fills a run of memory, else None."""
+    """Return the number of elements of a time step if it fills a run of memory, else None."""
     expected = 1
     dims = [dim for dim in range(1, x.ndim) if x.shape[dim] > 1]
     for dim in sorted(dims, key=x.stride):
@@ -56,13 +55,13 @@ def _dense_step(x: Tensor) -> int | None:
     return expected
 
 
-_SMALLEST = 1 << 20  # bytes; smaller ones come from torch, whose allocator keeps such memory itself
-_SPARE = 1.5  # a block may be so many times as large as what it is used for
+_SMALLEST = 1 << 20  # bytes; torch's allocator already reuses smaller blocks
+_SPARE = 1.5  # a block may be this many times as large as its use
 _ALIGNMENT = 64
 
 
 class _Lease:
-    """Memory in use: what is made of it holds this, and with it the memory goes back."""
+    """Memory in use: tensors made of it hold this object, and its end returns the memory."""
 
     __slots__ = ("__array_interface__", "_block", "_returned")
 
@@ -76,21 +75,21 @@ class _Lease:
         }  # fmt: skip
 
     def __del__(self) -> None:
-        # In any thread, and within any other code: an append is atomic and takes no lock.
+        # Called in any thread and within any other code: an append is atomic and takes no lock.
         self._returned.append(self._block)
 
 
 class Pool:
-    """Blocks of memory that are not in use, at most `limit` bytes of them; the oldest go first."""
+    """Blocks of memory that are not in use, at most `limit` bytes; the oldest are freed first."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self._lock = threading.Lock()
         self._returned: deque[NDArray[np.uint8]] = deque()
-        self._idle: list[NDArray[np.uint8]] = []  # the oldest first
+        self._idle: list[NDArray[np.uint8]] = []  # oldest first
 
     def empty(self, shape: Sequence[int], strides: Sequence[int], dtype: torch.dtype) -> Tensor:
-        """Return a dense tensor as `torch.empty_strided` does; its values are arbitrary."""
+        """Return a dense tensor like `torch.empty_strided`; its values are arbitrary."""
         size = prod(shape) * dtype.itemsize
         if size < _SMALLEST:
             return torch.empty_strided(tuple(shape), tuple(strides), dtype=dtype)
@@ -100,13 +99,13 @@ class Pool:
 
     @property
     def idle_bytes(self) -> int:
-        """How many bytes are kept and not in use."""
+        """The number of bytes kept but not in use."""
         with self._lock:
             self._collect()
             return sum(block.nbytes for block in self._idle)
 
     def release(self) -> None:
-        """Give all that is not in use back to the system."""
+        """Return all memory that is not in use to the system."""
         with self._lock:
             self._collect()
             self._idle.clear()
@@ -122,7 +121,7 @@ class Pool:
         return np.empty(size, np.uint8)
 
     def _collect(self) -> None:
-        """Take in what was given back; drop what is too much."""
+        """Take in returned blocks, and free those above the limit."""
         while self._returned:
             self._idle.append(self._returned.popleft())
         total = sum(block.nbytes for block in self._idle)
@@ -142,9 +141,9 @@ POOL = Pool(_limit())
 
 
 def release_buffers() -> None:
-    """Give memory that layers of neurons keep for their next pass back to the system.
+    """Return the memory that layers of neurons keep for their next pass to the system.
 
-    Blocks of 1 MB and more are kept when their tensors are gone: at most 1 GB, or an eighth of the
-    memory. Tensors in use are not touched.
+    Layers keep blocks of 1 MB and more after their tensors are gone: at most 1 GB, or an eighth of
+    the memory. Tensors in use are not touched.
     """
     POOL.release()

@@ -1,8 +1,8 @@
-"""The fused kernels on the processor, for float32 and bfloat16, in numba.
+"""The fused kernels on the CPU, for float32 and bfloat16, in numba.
 
 The forward pass keeps its input only; the backward pass recomputes the potentials in the cache.
-Any dense layout of one time step is worked on as it lies (channels_last too), and gradients come
-back in the same layout.
+Any dense layout of one time step is used as it is (channels_last too). Gradients have the same
+layout.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from dvskit.neurons.buffers import POOL, is_dense, same_strides, strides_of
 from dvskit.neurons.dynamics import VALUES, Dynamics, Gradients, NeuronState, Potential
 from dvskit.neurons.surrogates import ATan, Boxcar, FastSigmoid, Sigmoid, StraightThrough, Triangle
 
-_SMALLEST_PART = 1 << 17  # elements; below about 0.1 ms of work a thread costs more than it gives
+_SMALLEST_PART = 1 << 17  # elements; a thread costs more than it saves below about 0.1 ms of work
 
 _RESETS = {"soft": parts.Soft(0), "hard": parts.Hard(0), "none": parts.NoReset(0)}
 
@@ -41,7 +41,7 @@ def forward(dynamics: Dynamics, x: Tensor, state: NeuronState) -> tuple[Tensor, 
     step = strides[1:]
     s = POOL.empty(x.shape, strides, x.dtype)
     v, i, a, waiting = (None if part is None else _copied(part, step) for part in state.parts)
-    assert v is not None  # the membrane is always there
+    assert v is not None  # every state has a membrane
     after = NeuronState(v, i, a, waiting)
     flat_x, flat_s, states = _flat(x), _flat(s), _states(after.parts)
     values, kind = _values(dynamics, x.shape[1:], step), _forward(_kind(dynamics))
@@ -96,14 +96,14 @@ def _kind(dynamics: Dynamics) -> kernels.Kind:
 
 
 def _forward(kind: kernels.Kind) -> kernels.Kind:
-    """Return a kind for the way forward, which is compiled once for all surrogates that spike."""
+    """Return the kind for the forward pass, compiled once for all surrogates that spike."""
     spikes = not isinstance(kind.surrogate, parts.Identity)
     surrogate = parts.Through(np.float32(1)) if spikes else kind.surrogate
     return kind._replace(surrogate=surrogate, attached=None)
 
 
 def _surrogate(given: Any) -> Any:
-    """Return a surrogate as the kernels take it."""
+    """Return a surrogate in the form the kernels take."""
     f = np.float32
     match given:
         case ATan(alpha):
@@ -120,7 +120,7 @@ def _surrogate(given: Any) -> Any:
             return parts.Through(f(1))
         case Potential():
             return parts.Identity(f(1))
-    raise AssertionError(f"no kernel for {given!r}")  # why_not_fused has looked
+    raise AssertionError(f"no kernel for {given!r}")  # why_not_fused has checked
 
 
 def _values(dynamics: Dynamics, shape: torch.Size, step: Sequence[int]) -> kernels.Values:
@@ -159,7 +159,7 @@ def _zeros(shape: torch.Size, strides: Sequence[int]) -> Tensor:
 
 
 def _gradients(gs: Tensor | None, x: Tensor, strides: Sequence[int]) -> NDArray[Any]:
-    """Return the gradients of the spikes as (T, N), or (1, N) where they are those of all times."""
+    """Return the gradients of the spikes as (T, N), or (1, N) if all times share them."""
     if gs is None:
         return _flat(POOL.empty(x[:1].shape, strides, x.dtype).zero_())
     if gs.stride(0) == 0 or gs.shape[0] == 1:
@@ -170,8 +170,8 @@ def _gradients(gs: Tensor | None, x: Tensor, strides: Sequence[int]) -> NDArray[
 
 
 def _shaped(sink: Tensor, value: Tensor) -> Tensor:
-    """Return a gradient a neuron in the shape of the value."""
-    if value.numel() == 1:  # in one order, whatever the number of threads
+    """Return the gradient per neuron in the shape of the value."""
+    if value.numel() == 1:  # summed in one order, whatever the number of threads
         return torch.tensor(np.sum(_step(sink), dtype=np.float64), dtype=torch.float32).reshape(
             value.shape
         )

@@ -1,4 +1,4 @@
-"""What all layers of neurons share: parameters, and the run over time."""
+"""The base of all layers of neurons: parameters, and the run over time."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ Backend = Literal["auto", "torch", "fused"]
 
 
 class Neurons(nn.Module):
-    """A layer of neurons: (T, ...) currents in, (T, ...) spikes out. What all of them share.
+    """The base of all layers of neurons: (T, ...) currents in, (T, ...) spikes out.
 
     A layer keeps no state: `forward` starts at rest, `run` and `step` take and return the state.
     Spikes have the shape and dtype of the input; the state is float32 (float64 for float64).
 
     A value (beta, a threshold, ...) is a number or a tensor, such as (N,) or (C, 1, 1), that
-    broadcasts against one time step of the input. Given as nn.Parameter it is learned; another
-    tensor is a buffer. `backend`: "auto" takes the fused kernel where it fits and plain torch
-    elsewhere, with the same spikes; "torch" and "fused" insist.
+    broadcasts against one time step of the input. An nn.Parameter is learned; other tensors are
+    buffers. `backend`: "auto" takes the fused kernel if it fits and plain torch otherwise, with the
+    same spikes; "torch" and "fused" force one of them.
     """
 
     def __init__(
@@ -75,12 +75,12 @@ class Neurons(nn.Module):
 
     @property
     def spiking(self) -> bool:
-        """Whether the neurons spike; else they return their potentials."""
+        """Whether the neurons spike; otherwise they return their potentials."""
         return not isinstance(self.surrogate, Potential)
 
     @property
     def dynamics(self) -> Dynamics:
-        """The parameters of the model (`dvskit.neurons.dynamics`) as they are now."""
+        """The current parameters of the model (`dvskit.neurons.dynamics`)."""
         return Dynamics(
             **self._given(),
             refractory=self.refractory,
@@ -90,7 +90,7 @@ class Neurons(nn.Module):
         )
 
     def _given(self) -> dict[str, Any]:
-        """Return the values of the model as they are now."""
+        """Return the current values of the model."""
         return {name: getattr(self, name) for name in self._values}
 
     def forward(self, x: Tensor) -> Tensor:
@@ -103,8 +103,8 @@ class Neurons(nn.Module):
         Running a sequence in chunks, each from the state of the one before, gives the spikes of
         the whole, bit for bit. Gradients flow through the state; `state.detach()` stops them.
 
-        Raises ShapeError for an input without time, of integers, or that does not fit the state
-        or a parameter; ConfigError where backend="fused" does not fit.
+        Raises ShapeError for an input without time, an integer input, and an input that does not
+        fit the state or a parameter; ConfigError if backend="fused" does not fit.
         """
         dynamics = self.dynamics
         state = self._checked(dynamics, x, state)
@@ -134,11 +134,11 @@ class Neurons(nn.Module):
         return self.trace(x, state).v
 
     def trace(self, x: Tensor, state: NeuronState | None = None) -> Traced:
-        """Return what goes on at each step of `x` (T, ...), from `state` or from rest.
+        """Return spikes, potentials before and after the reset, and thresholds at each step.
 
-        That is spikes, potentials ahead of and behind the reset, and thresholds. Spikes and state
-        are those of `run`. Computed in plain torch, and gradients flow through all of it. Raises
-        ShapeError as `run` does.
+        `x` is (T, ...); the run starts from `state` or from rest. Spikes and state are those of
+        `run`. Computed in plain torch; gradients flow through all of it. Raises ShapeError as `run`
+        does.
         """
         dynamics = self.dynamics
         start = state = self._checked(dynamics, x, state)
@@ -154,7 +154,7 @@ class Neurons(nn.Module):
         return self.dynamics.cast(state_dtype(current)).initial_state(current)
 
     def extra_repr(self) -> str:
-        """Return the parameters as they were given; of tensors the shape."""
+        """Return the arguments for the repr; of tensors the shape."""
         names = [name for name in self._values if getattr(self, name) is not None]
         names += ["refractory"] if self.refractory else []
         return ", ".join(
@@ -163,11 +163,11 @@ class Neurons(nn.Module):
         )
 
     def _take_step(self, dynamics: Dynamics, state: NeuronState, current: Tensor) -> Step:
-        """Take one step in plain torch; for layers whose current depends on their state too."""
+        """Take one step in plain torch; for layers whose current depends on their state."""
         return take_step(dynamics, state, current)
 
     def _checked(self, dynamics: Dynamics, x: Tensor, state: NeuronState | None) -> NeuronState:
-        """Return the state to start from. Raises ShapeError for what does not fit together."""
+        """Return the state to start from. Raises ShapeError if input, state and values misfit."""
         name = type(self).__name__
         if x.ndim == 0 or not x.is_floating_point():
             raise ShapeError(
@@ -196,7 +196,7 @@ def _run_torch(dynamics: Dynamics, x: Tensor, state: NeuronState) -> tuple[Tenso
 
 
 def broadcasts(shape: torch.Size, step: torch.Size) -> bool:
-    """Return whether a value of `shape` broadcasts against one time step, and leaves its shape."""
+    """Return whether a value of `shape` broadcasts against one time step and keeps its shape."""
     if len(shape) > len(step):
         return False
     behind = step[len(step) - len(shape) :]
@@ -218,7 +218,7 @@ def _check_state(name: str, dynamics: Dynamics, x: Tensor, state: NeuronState) -
             continue
         if not needed.get(part, True):
             raise ShapeError(
-                f"{name}: the state has a part {part}, of another kind of neuron; "
+                f"{name}: the state has a part {part} that these neurons lack; "
                 "start from state=None"
             )
         if tensor.shape != x.shape[1:]:
@@ -292,11 +292,11 @@ def _number(name: str, what: str, value: Any) -> None:
             raise TypeError
         float(value)
     except (TypeError, ValueError):
-        raise ConfigError(f"{name}: {what} is {value!r}; a number or a tensor is meant") from None
+        raise ConfigError(f"{name}: {what} = {value!r} is not a number or a tensor") from None
 
 
 def _as(value: Value) -> Tensor:
-    # Numbers stay on the processor, also where a network is built on torch's meta device.
+    # Numbers stay on the CPU, even if a network is built on torch's meta device.
     device = value.device if isinstance(value, Tensor) else "cpu"
     return torch.as_tensor(value, device=device).detach().to(torch.float64)
 

@@ -1,6 +1,6 @@
-"""The one model behind all neurons of the package, its parts, and one step of it in plain torch.
+"""The one model of all neurons in this package, its parts, and one step in plain torch.
 
-A neuron is this model with parts left out. Per time step, with the part that each line belongs to:
+A neuron is this model with parts left out. Each line of a time step names its part:
 
     i_t  = alpha i_{t-1} + x_t                          synapse; without it i_t = x_t
     h_t  = rest + beta (v_{t-1} - rest) + gain i_t      leak; without rest and gain: beta v + i
@@ -8,11 +8,11 @@ A neuron is this model with parts left out. Per time step, with the part that ea
     s_t  = [h_t >= th_t] - [h_t <= -threshold_off]      0 while the neuron waits
     soft reset: v_t = h_t - (th_t - rest) [s_t = 1] + (threshold_off + rest) [s_t = -1]
     hard reset: v_t = rest where it fired or waits, else h_t          no reset: v_t = h_t
-    delayed reset: v_t = h_t, and h_{t+1} is lower by what a soft reset takes off, undecayed
+    delayed reset: v_t = h_t, and h_{t+1} is lower by the amount of a soft reset, undecayed
     a_t  = rho a_{t-1} + |s_t|
 
 A neuron with a refractory time of n steps waits for n steps after a spike. It does not spike then.
-Its membrane goes on integrating, unless the reset is hard: then it stays at rest.
+Its membrane continues to integrate; with a hard reset it stays at rest.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from dvskit.neurons.surrogates import ATan, Surrogate, spike
 
 
 def detached(state: Any) -> Any:
-    """Return a state (tensors in dataclasses, tuples, lists or dicts) cut off from its past."""
+    """Return a state (tensors in dataclasses, tuples, lists or dicts) without its graph."""
     if isinstance(state, Tensor):
         return state.detach()
     if is_dataclass(state) and not isinstance(state, type):
@@ -51,19 +51,19 @@ class Carried:
     __slots__ = ()
 
     def detach(self) -> Self:
-        """Return the same state cut off from its past: gradients stop here."""
+        """Return the same state without its graph: gradients stop here."""
         other: Self = detached(self)
         return other
 
 
 @dataclass(frozen=True, slots=True)
 class NeuronState(Carried):
-    """The state of a layer behind a time step; each tensor has the shape of one time step.
+    """The state of a layer after a time step; each tensor has the shape of one time step.
 
     v        membrane potential, after the reset
     i        synaptic current, of neurons that have one
-    a        adaptation of the threshold, of neurons that adapt: decayed count of their spikes
-    waiting  int32: for how many more steps the neuron does not spike, if it has a refractory time
+    a        adaptation of the threshold, of adaptive neurons: decayed count of their spikes
+    waiting  int32: remaining steps without a spike, if the neuron has a refractory time
     s        spikes of the step, of recurrent neurons
 
     v, i, a and s are float32, or float64 for float64 currents. Parts that a neuron lacks are None.
@@ -82,7 +82,7 @@ class NeuronState(Carried):
 
     @property
     def parts(self) -> tuple[Tensor | None, ...]:
-        """What kernels take and give: v, i, a and waiting."""
+        """The parts that kernels take and return: v, i, a and waiting."""
         return self.v, self.i, self.a, self.waiting
 
 
@@ -90,13 +90,13 @@ STATE_PARTS = ("v", "i", "a", "waiting", "s")
 
 
 def state_dtype(current: Tensor) -> torch.dtype:
-    """Return the dtype of the state of neurons that take such currents."""
+    """Return the dtype of the state for such currents."""
     # A membrane in half precision would lose small currents; spikes are exact in either.
     return torch.float64 if current.dtype == torch.float64 else torch.float32
 
 
 Gradients = tuple[Tensor | None, Tensor | None, Tensor | None]
-"""Of v, i and a; None where there are none."""
+"""Gradients of v, i and a; None for absent ones."""
 
 Reset = Literal["soft", "hard", "none", "delayed"]
 Value = float | Tensor
@@ -107,7 +107,7 @@ VALUES = ("beta", "threshold", "threshold_off", "alpha", "gain", "rest", "kappa"
 
 
 class Potential:
-    """In place of a surrogate: the neuron does not spike, and returns its potential h."""
+    """Replaces a surrogate in neurons that do not spike: they return their potential h."""
 
     def derivative(self, u: Tensor) -> Tensor:
         """Return 1, the derivative of h."""
@@ -119,17 +119,17 @@ class Potential:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dynamics:
-    """The parameters of the model; None leaves a part out, and so does threshold_off = inf.
+    """The parameters of the model. None leaves a part out, as does threshold_off = inf.
 
-    Each value is a number, or a tensor that broadcasts against one time step. A tensor that needs a
-    gradient gets one.
+    Each value is a number, or a tensor that broadcasts against one time step. A tensor that
+    requires a gradient gets one.
 
     beta           membrane kept a step          alpha       synaptic current kept a step
     threshold      of upward spikes              gain        factor on the current
     threshold_off  size of the threshold of downward spikes
     rest           potential without current     kappa, rho  threshold per adaptation; its decay
     refractory     steps without a spike after each one
-    detach_reset   the gradient passes the reset by, as if its spikes were constants
+    detach_reset   the reset passes no gradient, as if its spikes were constants
     """
 
     beta: Value
@@ -152,11 +152,11 @@ class Dynamics:
 
     @property
     def spikes(self) -> bool:
-        """Whether the neuron spikes; else it returns its potential."""
+        """Whether the neuron spikes; otherwise it returns its potential."""
         return not isinstance(self.surrogate, Potential)
 
     def has(self, name: str) -> bool:
-        """Whether the part of a value is there: None, and a threshold_off of inf, leave it out."""
+        """Whether the model has this value: None and a threshold_off of inf leave it out."""
         return self.signed if name == "threshold_off" else getattr(self, name) is not None
 
     def tensors(self) -> dict[str, Tensor]:
@@ -165,7 +165,7 @@ class Dynamics:
         return {name: value for name, value in given.items() if isinstance(value, Tensor)}
 
     def cast(self, dtype: torch.dtype) -> Dynamics:
-        """Return the same with all tensors of `dtype`, that of the state."""
+        """Return the same model with all tensors in `dtype`, that of the state."""
         other = {name: value.to(dtype) for name, value in self.tensors().items()
                  if value.dtype != dtype}  # fmt: skip
         return replace(self, **other) if other else self  # type: ignore[arg-type]
@@ -183,13 +183,13 @@ class Dynamics:
 
 
 class Step(NamedTuple):
-    """One time step of neurons, and what its spikes were decided on.
+    """One time step of neurons, with the values that its spikes depend on.
 
     spikes     of the shape and dtype of the current; h of neurons that do not spike
-    h          potential ahead of the reset, in the dtype of the state
-    threshold  th of the step, a number or a tensor that broadcasts against h; inf of neurons that
+    h          potential before the reset, in the dtype of the state
+    threshold  th of the step, a number or a tensor that broadcasts against h; inf for neurons that
                do not spike
-    state      behind the step
+    state      after the step
     """
 
     spikes: Tensor
@@ -201,14 +201,14 @@ class Step(NamedTuple):
 def advance(dynamics: Dynamics, state: NeuronState, current: Tensor) -> tuple[Tensor, NeuronState]:
     """Advance neurons by one time step: spikes of the shape and dtype of `current`, and the state.
 
-    The parts that the state lacks are at rest. Raises ConfigError for an unknown reset.
+    State parts that are None start at rest. Raises ConfigError for an unknown reset.
     """
     step = take_step(dynamics, state, current)
     return step.spikes, step.state
 
 
 def take_step(dynamics: Dynamics, state: NeuronState, current: Tensor) -> Step:
-    """Advance neurons by one time step, as `advance` does, and return all of it."""
+    """Advance neurons by one time step like `advance`, and return the whole `Step`."""
     d = dynamics.cast(state.v.dtype)
     i = _synapse(d, state.i, current.to(state.v.dtype))
     h = _leak(d, state.v, i)
@@ -233,7 +233,7 @@ def _synapse(d: Dynamics, i: Tensor | None, x: Tensor) -> Tensor:
 
 
 def _leak(d: Dynamics, v: Tensor, i: Tensor) -> Tensor:
-    # Two roundings a step, as in the fused kernels: the same spikes, bit for bit.
+    # Two roundings per step, as in the fused kernels: the same spikes, bit for bit.
     drive = i if d.gain is None else d.gain * i
     if d.rest is None:
         return d.beta * v + drive
@@ -243,7 +243,7 @@ def _leak(d: Dynamics, v: Tensor, i: Tensor) -> Tensor:
 def _fire(
     d: Dynamics, h: Tensor, th: Value, waiting: Tensor | None
 ) -> tuple[Tensor, Tensor | None]:
-    """Return the upward and the downward spikes, 1 each; None for the latter of unsigned ones."""
+    """Return upward and downward spikes, 1 each; the latter None for unsigned neurons."""
     if not d.spikes:
         return h, None
     on = spike(h - th, d.surrogate)
@@ -277,7 +277,7 @@ def _reset(
 
 
 def _drop(d: Dynamics, h: Tensor, th: Value, spikes: tuple[Tensor, Tensor | None]) -> Tensor:
-    """Return what the spikes of a step take off the potential."""
+    """Return the amount that the spikes of a step subtract from the potential."""
     on, off = _given_to_reset(d, spikes)
     drop = _difference(th, d.rest, h) * on
     return drop if off is None else drop + _difference(-d.threshold_off, d.rest, h) * off
@@ -293,10 +293,10 @@ def _given_to_reset(
 
 
 def check_delayed(refractory: int, kappa: Value | None) -> None:
-    """Raise ConfigError for neurons whose spikes do not follow from the potential behind a step."""
+    """Raise ConfigError if spikes do not follow from the potential after a step alone."""
     if refractory or kappa is not None:
         raise ConfigError(
-            "reset = 'delayed' is of neurons without refractory steps and adaptation; take 'soft'"
+            "reset = 'delayed' needs neurons without refractory steps and adaptation; take 'soft'"
         )
 
 
@@ -313,13 +313,13 @@ def _difference(level: Value, rest: Value | None, like: Tensor) -> Value:
 
 @dataclass(frozen=True, slots=True)
 class Traced:
-    """What neurons did at each step of currents (T, ...); each tensor has the currents' shape.
+    """The course of neurons for currents (T, ...); each tensor has the shape of the currents.
 
     spikes     what `run` returns, in the dtype of the currents
-    h          potential ahead of the reset: a spike is decided on it
-    v          potential behind the reset
-    threshold  of upward spikes, as adaptation moved it; inf of neurons that do not spike
-    state      the state behind the last step
+    h          potential before the reset, which decides on a spike
+    v          potential after the reset
+    threshold  of upward spikes, with adaptation; inf for neurons that do not spike
+    state      after the last step
 
     h, v and threshold are float32, or float64 for float64 currents.
     """
@@ -332,7 +332,7 @@ class Traced:
 
 
 def traced(x: Tensor, start: NeuronState, steps: Sequence[Step]) -> Traced:
-    """Return the steps that were taken over currents `x` (T, ...), from the state `start`."""
+    """Collect the steps taken over currents `x` (T, ...) from the state `start`."""
     if not steps:
         none = x.to(start.v.dtype)
         return Traced(x.clone(), none, none, none, start)

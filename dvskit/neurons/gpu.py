@@ -1,13 +1,14 @@
 """The fused kernels on a GPU, in Triton, for float32, bfloat16 and float16.
 
-Triton is not a dependency: torch brings it along where torch is built for a GPU that Triton knows.
-It is imported when the first tensor comes, and tried once: it needs a C compiler, and where it does
-not work layers run in plain torch. The forward pass keeps its input and start state only.
+Triton is not a dependency: builds of torch for a GPU that Triton supports bring it along. It is
+imported and tried once, at the first tensor, as it needs a C compiler. If it fails, layers run in
+plain torch. The forward pass keeps its input and start state only.
 
-The backward pass writes the potentials to where the gradient of a float32 input will be, and needs
-no other memory for the plain neuron. Inputs of 16 bits, adaptation, refractory steps, a learned
-beta, and with a synapse a learned alpha or gain each take scratch: 4 bytes a step and neuron at
-work. These are all neurons, or as many as fit into `SCRATCH` bytes, but a block of them at least.
+The backward pass writes the potentials into the memory of the gradient of a float32 input, and
+needs no other memory for the plain neuron. Inputs of 16 bits, adaptation, refractory steps, a
+learned beta, and, with a synapse, a learned alpha or gain each take scratch memory: 4 bytes per
+step and active neuron. All neurons are active, or as many as fit into `SCRATCH` bytes, but at
+least one block.
 """
 
 from __future__ import annotations
@@ -28,13 +29,13 @@ from dvskit.neurons.surrogates import ATan, Boxcar, FastSigmoid, Sigmoid, Triang
 
 SCRATCH = 1 << 28
 WARPS = 4
-_OLDEST = (7, 0)  # compute capability that Triton takes
+_OLDEST = (7, 0)  # the lowest compute capability that Triton supports
 _INSTALLED = importlib.util.find_spec("triton") is not None
 
 
 def block_of(neurons: int) -> int:
-    """Return how many neurons a program takes."""
-    # Four a thread fill the 16 bytes of a load; of few neurons one a thread, to keep all busy.
+    """Return the number of neurons per program."""
+    # Four per thread fill the 16 bytes of a load; with few neurons one per thread keeps all busy.
     return 32 * WARPS * (4 if neurons >= 1 << 19 else 1)
 
 
@@ -44,7 +45,7 @@ def why_not(x: Tensor) -> str | None:
         return f"they take float32, bfloat16 and float16, not {x.dtype}"
     if not _INSTALLED:
         return "Triton, which compiles them, is not installed"
-    # What torch.compile traces cannot be tried; it needs the same of a GPU itself.
+    # Under torch.compile no trial is possible; torch.compile needs the same of a GPU itself.
     return _failure(x.device) if x.is_cuda and not torch.compiler.is_compiling() else None
 
 
@@ -66,7 +67,7 @@ def forward(dynamics: Dynamics, x: Tensor, state: NeuronState) -> tuple[Tensor, 
             **_flags(dynamics), BLOCK=block, num_warps=WARPS, enable_fp_fusion=False,
         )  # fmt: skip
     v, i, a, waiting = after
-    assert v is not None  # the membrane is always there
+    assert v is not None  # every state has a membrane
     return s, NeuronState(v, i, a, waiting)
 
 
@@ -108,7 +109,7 @@ def backward(
 
 @cache
 def _failure(device: torch.device) -> str | None:
-    """Return why the kernels do not run on a GPU, or None if they do: the smallest is run."""
+    """Return why the kernels do not run on a GPU, or None; the smallest kernel is tried."""
     if torch.version.hip is None:
         able = torch.cuda.get_device_capability(device)
         if able < _OLDEST:
@@ -116,19 +117,19 @@ def _failure(device: torch.device) -> str | None:
     x = torch.zeros(1, 1, device=device)
     try:
         forward(Dynamics(beta=0.9, threshold=1.0), x, NeuronState(x[0]))
-    except Exception as error:  # of a compiler, a linker, a driver: whatever there is
+    except Exception as error:  # of a compiler, a linker, a driver: any kind
         said = (str(error).strip() or "no reason given").splitlines()[0]
         return f"Triton fails on {device} with {type(error).__name__}: {said}"
     return None
 
 
 def _device_of(x: Tensor) -> AbstractContextManager[Any]:
-    """Return what makes the device of `x` that of launches; in the interpreter there is none."""
+    """Return a context that selects the device of `x`; in the interpreter it does nothing."""
     return torch.cuda.device(x.device) if x.is_cuda else nullcontext()
 
 
 def _given(dynamics: Dynamics, shape: torch.Size, step: Sequence[int]) -> list[Any]:
-    """Return the values as the kernels take them: a number, a tensor of one or of all, or None."""
+    """Return the values in the form of the kernels: a number, a tensor (1,) or (N,), or None."""
     found: list[Any] = []
     for name in VALUES:
         value = getattr(dynamics, name)
@@ -143,7 +144,7 @@ def _given(dynamics: Dynamics, shape: torch.Size, step: Sequence[int]) -> list[A
 
 
 def _bits(names: Sequence[str]) -> int:
-    """Return the bits of values, as in the kernels."""
+    """Return the bits of values, as defined in the kernels."""
     return sum(1 << bit for bit, name in enumerate(VALUES) if name in names)
 
 
@@ -181,7 +182,7 @@ def _slope(dynamics: Dynamics) -> tuple[float, float]:
 def _scratch(
     dynamics: Dynamics, x: Tensor, wanted: Sequence[str], block: int
 ) -> tuple[list[Tensor | None], int]:
-    """Return where the backward pass keeps h, v, i, a and ready, and the number of programs."""
+    """Return the memory for h, v, i, a and ready in the backward pass, and the program count."""
     needed = (
         x.dtype != torch.float32,
         "beta" in wanted,
@@ -200,10 +201,10 @@ def _scratch(
 
 
 def _in_time(gs: Tensor | None, strides: Sequence[int]) -> tuple[Tensor | None, int]:
-    """Return gradients whose steps are dense, and how many elements these are apart."""
+    """Return gradients with dense steps, and the number of elements between steps."""
     if gs is None:
         return None, 0
-    if gs.shape[0] == 1 or gs.stride(0) == 0:  # those of one step are those of all
+    if gs.shape[0] == 1 or gs.stride(0) == 0:  # all steps share one
         return _dense(gs[:1], strides), 0
     return _dense(gs, strides), strides[0]
 
@@ -221,7 +222,7 @@ def _empty(shape: Sequence[int], strides: Sequence[int], like: Tensor) -> Tensor
 
 
 def _shaped(sink: Tensor, value: Tensor) -> Tensor:
-    """Return a gradient a neuron in the shape and dtype of the value."""
+    """Return the gradient per neuron in the shape and dtype of the value."""
     if value.numel() == 1:
         return sink.sum(dtype=torch.float64).to(value.dtype).reshape(value.shape)
     return sink.contiguous().to(value.dtype)

@@ -45,15 +45,15 @@ def lif_step(
     s = [h >= threshold] - [h <= -threshold_off], in {-1, 0, +1}, and 0 while the neuron waits;
     soft reset: v = h - (threshold - rest) [s = 1] + (threshold_off + rest) [s = -1];
     hard reset: v = rest where s is not 0 or the neuron waits, else h;  no reset: v = h;
-    delayed reset: v = h, and the next h is lower by what a soft reset takes off, as snntorch's.
+    delayed reset: v = h, and the next h is lower by the amount of a soft reset, as in snntorch.
     beta = exp(-dt / tau) for an RC membrane. threshold_off = inf is the binary neuron.
-    With detach_reset the gradient passes the reset by, as if its spikes were constants.
+    With detach_reset the reset passes no gradient, as if its spikes were constants.
     For `refractory` steps after a spike the neuron waits: it does not spike.
 
     `current` has any shape; returns spikes of its shape and dtype, and the new state. Each value is
     a number or a tensor that broadcasts against `current`; gain None is 1 and rest None is 0. The
     first `state` is `NeuronState.rest(current)`, v = 0.
-    Raises ConfigError for an unknown reset; values are not looked at.
+    Raises ConfigError for an unknown reset; values are not checked.
     """
     dynamics = Dynamics(
         beta=beta,
@@ -79,15 +79,15 @@ class LIF(Neurons):
 
     Spikes have the shape and dtype of the input; the state is float32 (float64 for float64).
     beta, thresholds, gain and rest are numbers, or tensors such as (N,) or (C, 1, 1) that broadcast
-    against one time step; an nn.Parameter is learned, and nothing keeps it in its range (`PLIF`
-    learns a beta that stays in it). `reset`: "soft", "hard", "none", or "delayed", which runs in
-    plain torch alone and takes no refractory steps. `refractory`: steps without a spike after each
-    one. `backend`: "auto" takes the fused kernel where it fits and plain torch elsewhere, with the
-    same spikes; "torch" and "fused" insist.
+    against one time step. An nn.Parameter is learned without bounds (`PLIF` learns a beta that
+    stays in its range). `reset`: "soft", "hard", "none", or "delayed", which runs in plain torch
+    only and takes no refractory steps. `refractory`: steps without a spike after each one.
+    `backend`: "auto" takes the fused kernel if it fits and plain torch otherwise, with the same
+    spikes; "torch" and "fused" force one of them.
 
     Raises ConfigError if beta is outside [0, 1], a threshold is not above 0 (of upward spikes:
     above rest), `reset` or `backend` are unknown, or "fused" does not fit; ShapeError for an input
-    without time, of integers, or that does not fit the state or a tensor among the parameters.
+    without time, an integer input, and an input that does not fit the state or a parameter tensor.
     """
 
     beta: float | Tensor
@@ -129,15 +129,15 @@ class LIF(Neurons):
     ) -> Self:
         """Return a layer from the constants of a membrane: tau dv/dt = rest - v + resistance i.
 
-        A step lasts `dt_us`, in which the current is constant; beta = exp(-dt / tau) and gain =
+        A step lasts `dt_us`, with a constant current; beta = exp(-dt / tau) and gain =
         resistance (1 - beta) are then exact. Potentials, such as `rest` and `threshold`, are in
-        units of resistance times current. threshold_off None is the default of the layer. What else
-        the layer takes, such as `surrogate` and `refractory`, and `recurrent` of a RecurrentLIF, is
-        passed on. Raises ConfigError unless times and resistance are above 0, for IF, which has no
-        leak, and as the layer does.
+        units of resistance times current. threshold_off None is the default of the layer. Other
+        arguments of the layer, such as `surrogate`, `refractory`, and `recurrent` of a
+        RecurrentLIF, are passed on. Raises ConfigError unless times and resistance are above 0; for
+        IF, which has no leak; and as the layer does.
         """
         if issubclass(cls, IF):
-            raise ConfigError(f"{cls.__name__}: it has no leak, and so no tau_us; use LIF.from_rc")
+            raise ConfigError(f"{cls.__name__}: it has no leak, so no tau_us; use LIF.from_rc")
         for name, value in (("tau_us", tau_us), ("dt_us", dt_us), ("resistance", resistance)):
             if not (math.isfinite(value) and value > 0):
                 raise ConfigError(f"{cls.__name__}: {name} = {value} is not a number above 0")
@@ -207,12 +207,12 @@ class RecurrentLIF(LIF):
     """A layer of LIF neurons that feeds its spikes back: x_t + W s_{t-1} in place of x_t.
 
     recurrent  W: a module from spikes (B, ...) to currents of the same shape, such as nn.Linear, or
-               one weight a neuron: a tensor that broadcasts against one time step (an nn.Parameter
-               is learned)
+               one weight per neuron: a tensor that broadcasts against one time step (an
+               nn.Parameter is learned)
 
-    The state has the spikes of the last step, `s`. All else is as in `LIF`. Time steps are taken
-    one after another, as each needs the spikes of the last.
-    Raises ShapeError where W s has another shape than x_t, and as LIF does; ConfigError for a
+    The state also has the spikes of the last step, `s`. Everything else is as in `LIF`. Time steps
+    run one after another, as each needs the spikes of the last.
+    Raises ShapeError if W s has another shape than x_t, and as LIF does; ConfigError for a
     `recurrent` that is neither a module nor a tensor, and as LIF does.
     """
 
@@ -237,7 +237,7 @@ class RecurrentLIF(LIF):
         if not isinstance(recurrent, nn.Module | Tensor):
             raise ConfigError(
                 f"RecurrentLIF: recurrent = {recurrent!r} is neither a module nor a tensor; take "
-                "torch.nn.Linear(N, N, bias=False) for N neurons that are all connected"
+                "torch.nn.Linear(N, N, bias=False) for N fully connected neurons"
             )
         if isinstance(recurrent, Tensor) and not isinstance(recurrent, nn.Parameter):
             self.register_buffer("recurrent", recurrent)
@@ -257,13 +257,13 @@ class RecurrentLIF(LIF):
         return (torch.stack(spikes) if spikes else x.clone()), state
 
     def _take_step(self, dynamics: Dynamics, state: NeuronState, current: Tensor) -> Step:
-        """Take one step in plain torch, fed the spikes of the last."""
+        """Take one step in plain torch with the spikes of the last step as feedback."""
         step = take_step(dynamics, state, current + self._fed_back(current, state.s))
         s = step.spikes.to(step.state.v.dtype)
         return step._replace(state=replace(step.state, s=s))
 
     def _check_recurrent(self, step: torch.Size) -> None:
-        """Raise ShapeError where W cannot take the spikes of one time step, of shape `step`."""
+        """Raise ShapeError if W cannot take the spikes of one time step, of shape `step`."""
         given = self.recurrent
         size: tuple[int, ...]
         if isinstance(given, nn.Linear):
@@ -275,12 +275,12 @@ class RecurrentLIF(LIF):
         if not fits:
             raise ShapeError(
                 f"RecurrentLIF: recurrent, of shape {size}, does not take the spikes of one step, "
-                f"{tuple(step)}; give torch.nn.Linear(N, N, bias=False) for N neurons that are all "
-                "connected, or a tensor (N,) with one weight a neuron"
+                f"{tuple(step)}; give torch.nn.Linear(N, N, bias=False) for N fully connected "
+                "neurons, or a tensor (N,) with one weight per neuron"
             )
 
     def _fed_back(self, current: Tensor, s: Tensor | None) -> Tensor:
-        """Return W s, of the dtype of the currents."""
+        """Return W s in the dtype of the currents."""
         if s is None:
             s = torch.zeros_like(current)
         s = s.to(current.dtype)
@@ -288,6 +288,6 @@ class RecurrentLIF(LIF):
         if fed.shape != current.shape:
             raise ShapeError(
                 f"RecurrentLIF: the recurrent part gives {tuple(fed.shape)} for spikes "
-                f"{tuple(s.shape)}; the same shape is meant"
+                f"{tuple(s.shape)}; it must keep the shape"
             )
         return fed.to(current.dtype)

@@ -2,9 +2,9 @@
 
 Arrays are (T, N), float32, or int16 holding the bits of bfloat16; states are (N,). A call covers
 neurons [start, stop), so threads share nothing. Neurons are taken in blocks that stay in the cache
-over all of time, and the innermost loop runs over neurons. A part that a neuron lacks is None, and
-is compiled away. No fast mathematics: a contracted multiply-add would round once where torch rounds
-twice, and spikes differ.
+over all of time, and the innermost loop runs over neurons. Parts that a neuron lacks are None and
+compiled away. There is no fast mathematics: a contracted multiply-add rounds once where torch
+rounds twice, and spikes would differ.
 """
 
 from __future__ import annotations
@@ -45,26 +45,26 @@ from dvskit.neurons.parts_kernels import (
 )
 
 _ONE, _ZERO = np.float32(1), np.float32(0)
-# Neurons at a time: rows are to be long, for memory is fetched ahead within a row only.
+# Neurons per block: long rows, since memory is prefetched within a row only.
 _FORWARD_BLOCK = 65_536
-_BACKWARD_BYTES = 1 << 21  # what a block remembers of all of time: it stays in the last cache
+_BACKWARD_BYTES = 1 << 21  # per block, over all of time: it stays in the last cache
 _BACKWARD_BLOCK = (64, 16_384)
 
 
-# The values of the model in their order: float32, float32 (N,), or None for a part left out.
+# The values of the model in order: float32, float32 (N,), or None for a part left out.
 Values = namedtuple("Values", "beta threshold threshold_off alpha gain rest kappa rho")
 # Arrays (N,): float32 v, i, a and int32 waiting, or None; or their gradients.
 States = namedtuple("States", "v i a waiting")
-# What is compiled for: a surrogate, a reset, `attached` None if the reset is detached, and how many
-# steps are refractory.
+# Compile-time choices: surrogate, reset, `attached` (None if the reset is detached), and the number
+# of refractory steps.
 Kind = namedtuple("Kind", "surrogate reset attached refractory")
 
 
 @njit(cache=True, nogil=True, error_model="numpy", pipeline_class=Unaliased)
 def _advance(xt: Any, st: Any, past: Any, states: Any, values: Any, kind: Any) -> None:
-    """One step of a block: the states in place, the spikes to st, and to past what was on the way.
+    """One step of a block: updates the states, writes spikes to st and intermediates to past.
 
-    st and the parts of past may be None: then they are not written.
+    st and the parts of past may be None: they are then not written.
     """
     beta, threshold, off, alpha, gain, rest, kappa, rho = values
     v, i, a, waiting = states
@@ -93,12 +93,12 @@ def _advance(xt: Any, st: Any, past: Any, states: Any, values: Any, kind: Any) -
 
 @njit(cache=True, nogil=True, error_model="numpy", pipeline_class=Unaliased)
 def _retreat(past: Any, rows: Any, states: Any, values: Any, sinks: Any, kind: Any) -> None:
-    """One step back of a block: states holds the gradients at step t, then those at t - 1.
+    """One step back of a block: turns the gradients at step t in `states` into those at t - 1.
 
     With u+ = h - th, u- = -h - off, and g+, g- the surrogate's derivatives there, 0 while waiting:
     dL/dh = gs (g+ + g-) + ga (g+ - g-) + gv dv/dh and dL/di = gain dL/dh + gi; the rest follows
     from the model line by line. Gradients of values are added to `sinks`. `rows` are the synaptic
-    current before the step, gs, and gx, which is filled.
+    current before the step, gs, and gx, which is written.
     """
     start_i, gst, gxt = rows
     beta, threshold, off, alpha, gain, rest, kappa, rho = values
@@ -163,7 +163,7 @@ def cut_states(states: Any, first: int, last: int) -> States:
 
 @njit(cache=True, nogil=True)
 def copied_states(states: Any, own: Any, first: int, last: int) -> States:
-    """Return the states of neurons [first, last), copied to arrays of one's own."""
+    """Return the states of neurons [first, last), copied to new arrays."""
     return States(
         copied(states.v, own[0], first, last),
         copied(states.i, own[1], first, last),
@@ -174,7 +174,7 @@ def copied_states(states: Any, own: Any, first: int, last: int) -> States:
 
 @njit(cache=True, nogil=True)
 def rows_of(past: Any, t: int, count: int) -> Any:
-    """Return what is kept of a block at time t."""
+    """Return the kept rows of a block at time t."""
     return (
         row_of(past[0], t, count),
         row_of(past[1], t, count),
@@ -186,9 +186,9 @@ def rows_of(past: Any, t: int, count: int) -> Any:
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def forward(x: Any, s: Any, states: Any, values: Any, kind: Any, some: tuple[int, int]) -> None:
-    """Fill s with the spikes of x; `states` holds those before, and after it returns.
+    """Fill s with the spikes of x, and replace `states` by those after the last step.
 
-    some  the neurons from one to another
+    some  the range of neurons
     """
     start, stop = some
     nothing = (None, None, None, None, None)
@@ -204,12 +204,12 @@ def forward(x: Any, s: Any, states: Any, values: Any, kind: Any, some: tuple[int
 def backward(
     over_time: Any, starts: Any, gradients: Any, values: Any, kinds: Any, some: tuple[int, int]
 ) -> None:
-    """Fill gx and add to sinks; `gradients` are those at the last state, and at the first after.
+    """Fill gx and add to sinks; `gradients` goes from those at the last state to the first.
 
-    over_time  x, gs and gx; gs may have one row, which is then that of all times
+    over_time  x, gs and gx; a gs of one row holds for all times
     values     the values, and sinks: their gradients
-    kinds      of the way forward, which is gone again, and of the way back
-    some       the neurons from one to another
+    kinds      of the forward pass, which is run again, and of the backward pass
+    some       the range of neurons
     """
     (x, gs, gx), (values, sinks), (start, stop) = over_time, values, some
     ahead, back_kind = kinds

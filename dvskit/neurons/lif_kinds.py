@@ -1,4 +1,4 @@
-"""Neurons beside LIF: adaptive, behind a synapse, of a learned time constant, without spikes."""
+"""Variants of LIF neurons: adaptive, synaptic, with a learned time constant, without spikes."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ def alif_step(
     th = threshold + kappa a;  s and v are those of `lif_step` with the threshold th;
     then a = rho a + |s|. The threshold of downward spikes does not adapt.
     (Bellec et al. 2020, e-prop, with beta for their alpha and kappa for their beta; they detach the
-    reset.) A spike acts on the adaptation, and on the gradient through it, whatever detach_reset.
+    reset.) Spikes pass a gradient to the adaptation even with detach_reset.
 
     `current` has any shape; returns spikes of its shape and dtype, and the new state. Each value is
     a number or a tensor that broadcasts against `current`. The first `state` is
     `NeuronState.rest(current)`.
-    Raises ConfigError for an unknown reset; values are not looked at.
+    Raises ConfigError for an unknown reset; values are not checked.
     """
     dynamics = Dynamics(
         beta=beta,
@@ -59,9 +59,9 @@ def alif_step(
 class ALIF(Neurons):
     """A layer of adaptive leaky integrate-and-fire neurons: (T, ...) currents to (T, ...) spikes.
 
-    The equations are those of `alif_step`: a spike raises the threshold by kappa, and this decays
-    by rho a step. All else is as in `LIF`, the parameters too; kappa and rho are numbers or tensors
-    as beta is.
+    The equations are those of `alif_step`: a spike raises the threshold by kappa, and the rise
+    decays by rho per step. Everything else is as in `LIF`, including parameters; kappa and rho are
+    numbers or tensors like beta.
 
     Raises ConfigError if rho is outside [0, 1] or kappa is not finite, and as LIF does; ShapeError
     as LIF does.
@@ -108,7 +108,7 @@ def synaptic_step(
     `current` has any shape; returns spikes of its shape and dtype, and the new state. Each value is
     a number or a tensor that broadcasts against `current`; gain None is 1. The first `state` is
     `NeuronState.rest(current)`.
-    Raises ConfigError for an unknown reset; values are not looked at.
+    Raises ConfigError for an unknown reset; values are not checked.
     """
     dynamics = Dynamics(
         beta=beta,
@@ -128,8 +128,8 @@ def synaptic_step(
 class SynapticLIF(Neurons):
     """A layer of leaky integrate-and-fire neurons with synapses: (T, ...) currents to spikes.
 
-    The equations are those of `synaptic_step`: the current decays by alpha a step. All else is as
-    in `LIF`, the parameters too; alpha is a number or a tensor as beta is.
+    The equations are those of `synaptic_step`: the current decays by alpha per step. Everything
+    else is as in `LIF`, including parameters; alpha is a number or a tensor like beta.
 
     Raises ConfigError if alpha is outside [0, 1], and as LIF does; ShapeError as LIF does.
     """
@@ -158,10 +158,11 @@ class SynapticLIF(Neurons):
 class PLIF(Neurons):
     """A layer of leaky integrate-and-fire neurons with a learned time constant.
 
-    beta = 1 - sigmoid(w) with the parameter `w`, which is learned; at first 1 / (1 - beta) = tau,
-    in time steps (Fang et al. 2021, parametric LIF). With `decay_input` the current is multiplied
-    by 1 - beta, as there; without it the equations are those of `LIF`. `shape` is that of w: () is
-    one time constant for the layer, (C, 1, 1) one a channel. All else is as in `LIF`.
+    beta = 1 - sigmoid(w) with the learned parameter `w`; initially 1 / (1 - beta) = tau, in time
+    steps (Fang et al. 2021, parametric LIF). With `decay_input` the current is multiplied by
+    1 - beta, as in the paper; without it the equations are those of `LIF`. `shape` is that of w:
+    () is one time constant for the layer, (C, 1, 1) one per channel. Everything else is as in
+    `LIF`.
 
     Raises ConfigError unless tau is above 1 and finite, and as LIF does; ShapeError as LIF does.
     """
@@ -197,11 +198,11 @@ class PLIF(Neurons):
 
     @property
     def tau(self) -> Tensor:
-        """The time constants 1 / (1 - beta) as they are now, in time steps."""
+        """The current time constants 1 / (1 - beta), in time steps."""
         return 1 / torch.sigmoid(self.w.detach())
 
     def extra_repr(self) -> str:
-        """Return the parameters; the time constant as its shape."""
+        """Return the arguments for the repr; the time constant as its shape."""
         return f"w={tuple(self.w.shape)}, decay_input={self.decay_input}, {super().extra_repr()}"
 
 
@@ -209,8 +210,8 @@ class PLIF(Neurons):
 class LI(Neurons):
     """A layer of leaky integrators: (T, ...) currents in, (T, ...) potentials out.
 
-    v_t = beta v_{t-1} + gain x_t, and v_t is returned, in the dtype of the input. gain None is 1.
-    beta and gain are numbers or tensors, and all else is as in `LIF`.
+    v_t = beta v_{t-1} + gain x_t is returned in the dtype of the input. gain None is 1. beta and
+    gain are numbers or tensors. Everything else is as in `LIF`.
 
     Raises ConfigError if beta is outside [0, 1]; ShapeError as LIF does.
     """
@@ -231,5 +232,5 @@ class LI(Neurons):
         return {**super()._given(), "threshold": 1.0}
 
     def extra_repr(self) -> str:
-        """Return the parameters as they were given; of tensors the shape."""
+        """Return the arguments for the repr; of tensors the shape."""
         return super().extra_repr().split(", reset=")[0]

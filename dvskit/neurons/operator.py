@@ -1,18 +1,18 @@
-"""All neurons as one operator of torch, which dispatches to a back end by the input's device.
+"""All neurons as one torch operator, which dispatches to a back end by the input's device.
 
-`neurons` and its backward pass are registered with `torch.library`: torch.compile, autocast and
-torch.export take them as they take torch's own. Nothing but the input and the state before it is
-kept for the backward pass, so a back end recomputes what it needs.
+`neurons` and its backward pass are registered with `torch.library`, so torch.compile, autocast and
+torch.export support them like torch's own operators. Only the input and the state before it are
+kept for the backward pass; a back end recomputes everything else.
 
-A back end for another kind of device is a module with the functions of `Backend`, put into
-`BACKENDS` under the device's type. What it has to provide:
+A back end for another kind of device is a module with the functions of `Backend`, stored in
+`BACKENDS` under the device type. It must support:
 
-- All that a `Dynamics` can say: each value as a number or a tensor, of one element or of the shape
-  of one time step; any of the surrogates of `dvskit.neurons.surrogates` and `Potential`; every
-  reset, detached or not; refractory steps.
-- Input and spikes in float32 or bfloat16, in the layout that `strides_of` says; state and gradients
-  of state and values in float32, `waiting` in int32, in the layout of one time step. What input it
-  takes, `why_not` says.
+- Every `Dynamics`: each value as a number or a tensor, of one element or of the shape of one time
+  step; any surrogate of `dvskit.neurons.surrogates` and `Potential`; every reset, detached or not;
+  refractory steps.
+- Input and spikes in float32 or bfloat16, in the layout of `strides_of`; state and gradients of
+  state and values in float32, `waiting` in int32, in the layout of one time step. `why_not` reports
+  unsupported input.
 - The roundings of `dvskit.neurons.dynamics.advance`, so that spikes are equal bit for bit: no
   multiplication is contracted with an addition. Gradients agree to a few roundings.
 """
@@ -34,11 +34,11 @@ from dvskit.neurons.surrogates import ATan, Boxcar, FastSigmoid, Sigmoid, Straig
 KNOWN = {
     kind.__name__: kind
     for kind in (ATan, FastSigmoid, Sigmoid, Triangle, Boxcar, StraightThrough, Potential)
-}  # the surrogates that back ends know
+}  # the surrogates that back ends support
 
 
 class Backend(Protocol):
-    """Forward and backward over plain tensors, on which autograd does not look."""
+    """Forward and backward passes over plain tensors, without autograd."""
 
     def why_not(self, x: Tensor) -> str | None:
         """Return why the kernels cannot take this input, or None if they can."""
@@ -47,7 +47,7 @@ class Backend(Protocol):
     def forward(
         self, dynamics: Dynamics, x: Tensor, state: NeuronState
     ) -> tuple[Tensor, NeuronState]:
-        """Return the spikes of x (T, ...), T >= 1, and the state after it; all are new tensors."""
+        """Return the spikes of x (T, ...), T >= 1, and the state after it, all as new tensors."""
         ...
 
     def backward(
@@ -59,10 +59,10 @@ class Backend(Protocol):
         gradients: Gradients,
         wanted: Sequence[str],
     ) -> tuple[Tensor, Gradients, list[Tensor]]:
-        """Return the gradients of x, of the state before it, and of the values named in `wanted`.
+        """Return the gradients of x, of the state before it, and of the values in `wanted`.
 
         `x` and `state` are those of the forward pass; `gs` is the gradient of the spikes and
-        `gradients` that of the state after them, None where it is 0. All are new tensors. The
+        `gradients` that of the state after them, None for 0. All results are new tensors. The
         gradient of a value has the value's shape.
         """
         ...
@@ -84,7 +84,7 @@ _BACKWARD = (
 
 
 def model_arguments(dynamics: Dynamics, step: torch.Size) -> tuple[Any, ...]:
-    """Return a model as the operator takes it: a value is a tensor, or a number, NaN for none."""
+    """Return a model as operator arguments: a value is a tensor or a number, NaN for None."""
     tensors: list[Tensor | None] = []
     numbers: list[float] = []
     for name in VALUES:
@@ -97,7 +97,7 @@ def model_arguments(dynamics: Dynamics, step: torch.Size) -> tuple[Any, ...]:
             numbers.append(math.nan if value is None else value)
     surrogate = dynamics.surrogate
     fields = getattr(surrogate, "__dataclass_fields__", ())
-    # torch's autograd takes an empty list for one of tensors: it is never empty.
+    # torch's autograd takes an empty list for a list of tensors, so it is never empty.
     shape = [float(getattr(surrogate, name)) for name in fields] or [math.nan]
     return (
         *tensors, numbers, type(surrogate).__name__, shape, dynamics.reset, dynamics.detach_reset,
@@ -106,7 +106,7 @@ def model_arguments(dynamics: Dynamics, step: torch.Size) -> tuple[Any, ...]:
 
 
 def _dynamics(*model: Any) -> Dynamics:
-    """Return the model that `model_arguments` took apart."""
+    """Return the model of arguments made by `model_arguments`."""
     tensors = model[: len(VALUES)]
     numbers, surrogate, shape, reset, detach_reset, refractory = model[len(VALUES) :]
     values: dict[str, Any] = {
@@ -123,15 +123,15 @@ def _dynamics(*model: Any) -> Dynamics:
     )
 
 
-# Registered one by one: an operator of torch.library.custom_op imports torch's compiler when it is
-# first called, which takes a second.
+# Registered one by one: an operator of torch.library.custom_op imports torch's compiler at its
+# first call, which takes a second.
 torch.library.define("dvskit::neurons", _FORWARD)
 torch.library.define("dvskit::neurons_backward", _BACKWARD)
 
 
 @torch.library.impl("dvskit::neurons", "default")
 def _neurons(x: Tensor, *others: Any) -> list[Tensor]:
-    """Return the spikes, and the parts of the state after them that there are."""
+    """Return the spikes and the present parts of the state after them."""
     state, model = NeuronState(*others[:4]), others[4:]
     spikes, state = BACKENDS[x.device.type].forward(_dynamics(*model), x, state)
     return [spikes, *_there(*state.parts)]

@@ -1,6 +1,6 @@
-"""The parts of a neuron in compiled code: each is chosen by type, and None is compiled away.
+"""The parts of a neuron in compiled code: chosen by type; None is compiled away.
 
-Read `row`, `value` and `sink` as an array (N,), a float32, or None for what a neuron lacks.
+`row`, `value` and `sink` are an array (N,), a float32, or None for a part that a neuron lacks.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from numba.extending import intrinsic, overload
 _ZERO, _HALF, _ONE, _TWO = (np.float32(value) for value in (0, 0.5, 1, 2))
 _LOG2_E = np.float32(1.44269504)
 _LN2_HIGH, _LN2_LOW = np.float32(0.693359375), np.float32(-2.12194440e-4)
-_LEAST_EXPONENT = np.float32(-87)  # e^-87 is the last that is no subnormal number
+_LEAST_EXPONENT = np.float32(-87)  # e^-87 is still a normal number
 
 
 class Unaliased(Compiler):
-    """Compiles a function whose arrays do not overlap: its loop is then vectorised however many."""
+    """Compiles a function whose arrays do not overlap, so its loop is vectorised."""
 
     def define_pipelines(self) -> Any:
-        """Return numba's own passes, for a function with this promise."""
+        """Return numba's own passes, with the arrays marked as not overlapping."""
         self.state.flags.noalias = True
         return super().define_pipelines()  # type: ignore[no-untyped-call]
 
@@ -39,14 +39,14 @@ Box = namedtuple("Box", "half height")  # Boxcar, by its half width
 Through = namedtuple("Through", "height")  # StraightThrough
 Identity = namedtuple("Identity", "height")
 
-# The resets, told apart by their type.
+# The resets, distinguished by type.
 Soft = namedtuple("Soft", "kind")
 Hard = namedtuple("Hard", "kind")
 NoReset = namedtuple("NoReset", "kind")
 
 
 def _bitcast(to: Any, given: Any, to_ir: Any) -> Any:
-    """Return a compiled function that takes the bits of a `given` for those of a `to`."""
+    """Return a compiled function that reinterprets the bits of a `given` as a `to`."""
 
     def typed(context: Any, value: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
@@ -70,7 +70,7 @@ def _class(kind: Any) -> Any:
 
 
 def _part(choose: Callable[..., Any]) -> Any:
-    """Make a function of compiled code of one that returns what to compile, given the types."""
+    """Make a compiled function from one that returns the code to compile for given types."""
 
     def compiled_only(*args: Any) -> Any:
         raise NotImplementedError(f"{choose.__name__} is for compiled code")
@@ -82,7 +82,7 @@ def _part(choose: Callable[..., Any]) -> Any:
 
 
 def _either(name: str, absent: Callable[..., Any], present: Callable[..., Any]) -> Any:
-    """Make a function of compiled code of one for None as first argument, and one for all else."""
+    """Make a compiled function with one variant for a first argument None and one for others."""
 
     def choose(*args: Any) -> Any:
         return absent if _none(args[0]) else present
@@ -135,7 +135,7 @@ def add(sink: Any, n: Any, value: Any) -> Any:
 
 @_part
 def peek(value: Any, n: Any) -> Any:
-    """Return the value of neuron n, 0 for None."""
+    """Return the value of neuron n; 0 for None."""
     if _none(value):
         return lambda value, n: _ZERO
     if isinstance(value, types.Array):
@@ -145,7 +145,7 @@ def peek(value: Any, n: Any) -> Any:
 
 @_part
 def has(value: Any) -> Any:
-    """Return whether the value is there, known when compiled."""
+    """Return whether the value is present; known at compile time."""
     given = not _none(value)
     return lambda value: given
 
@@ -155,7 +155,7 @@ times = _either(
     lambda value, n, term: term,
     lambda value, n, term: peek(value, n) * term,
 )
-"""Return value * term, and the term itself for None."""
+"""Return value * term; for None the term itself."""
 
 
 plus_times = _either(
@@ -163,7 +163,7 @@ plus_times = _either(
     lambda value, n, factor, term: term,
     lambda value, n, factor, term: peek(value, n) * factor + term,
 )
-"""Return value * factor + term, and the term itself for None."""
+"""Return value * factor + term; for None the term itself."""
 
 
 plus = _either(
@@ -171,7 +171,7 @@ plus = _either(
     lambda row, n, term: term,
     lambda row, n, term: term + row[n],
 )
-"""Return term + row[n], and the term itself for None."""
+"""Return term + row[n]; for None the term itself."""
 
 
 @_part
@@ -192,7 +192,7 @@ ready_at = _either(
     lambda waiting, n: _ONE,
     lambda waiting, n: _ONE if waiting[n] <= 0 else _ZERO,
 )
-"""Return 1 where the neuron may spike, else 0."""
+"""Return 1 if the neuron may spike, else 0."""
 
 
 like = _either(
@@ -200,12 +200,12 @@ like = _either(
     lambda past_ready, n: _ONE,
     lambda past_ready, n: past_ready[n],
 )
-"""Return what `ready_at` returned, from what was kept of it."""
+"""Return the kept result of `ready_at`."""
 
 
 @_part
 def wait(waiting: Any, n: Any, fired: Any, refractory: Any) -> Any:
-    """Count down, or begin to wait for the refractory steps behind a spike."""
+    """Count down, or start the refractory steps after a spike."""
     if _none(waiting):
         return lambda waiting, n, fired, refractory: None
 
@@ -218,7 +218,7 @@ def wait(waiting: Any, n: Any, fired: Any, refractory: Any) -> Any:
 
 @_part
 def fire(surrogate: Any, h: Any, th: Any, ready: Any) -> Any:
-    """Return the upward spikes, or h of what does not spike."""
+    """Return the upward spikes; for neurons that do not spike, h."""
     if _class(surrogate) is Identity:
         return lambda surrogate, h, th, ready: h
     return lambda surrogate, h, th, ready: ready if h >= th else _ZERO
@@ -264,9 +264,9 @@ def reset_to(reset: Any, rest: Any, n: Any, h: Any, levels: Any, spikes: Any) ->
 def reset_back(reset: Any, attached: Any, above: Any, steps: Any, spikes: Any, slopes: Any) -> Any:
     """Return dv/dh, dv/d(up), dv/d(down), whether levels are subtracted (1 or 0), and dv/d(rest).
 
-    `above` is h - rest, `steps` (fall, lift) what a spike takes from the potential and adds to it;
-    `spikes` is (up, down, ready) and `slopes` (rise, fall), their derivatives. With a detached
-    reset spikes are constants there.
+    `above` is h - rest; `steps` (fall, lift) are the amounts that a spike subtracts and adds;
+    `spikes` is (up, down, ready) and `slopes` (rise, fall) their derivatives. With a detached
+    reset, spikes are constants here.
     """
     kind, through = _class(reset), not _none(attached)
 
@@ -336,7 +336,7 @@ def _logistic(surrogate: Any, u: Any) -> Any:
 
 @_part
 def _exp_of_negative(x: Any) -> Any:
-    """Return e^x for x <= 0, to a float32's rounding or two, in a form that is vectorised.
+    """Return e^x for x <= 0, to one or two float32 roundings, in a form that is vectorised.
 
     x = k ln 2 + r with |r| <= ln 2 / 2, e^x = 2^k e^r, and e^r is its series up to r^7.
     """
@@ -372,7 +372,7 @@ row_of = _either(
     lambda rows, t, size: None,
     lambda rows, t, size: rows[t, :size],
 )
-"""Return rows[t, :size] of what is kept of all times, None of None."""
+"""Return rows[t, :size] of the kept rows; None for None."""
 
 
 scratch = _either(
@@ -380,12 +380,12 @@ scratch = _either(
     lambda part, steps, size: None,
     lambda part, steps, size: np.empty((steps, size), np.float32),
 )
-"""Return an array (steps, size) for a part that is there, else None."""
+"""Return an array (steps, size) for a present part, else None."""
 
 
 @_part
 def scratch_of_either(one: Any, other: Any, steps: Any, size: Any) -> Any:
-    """Return an array (steps, size) if one of two parts is there, else None."""
+    """Return an array (steps, size) if either part is present, else None."""
     if _none(one) and _none(other):
         return lambda one, other, steps, size: None
     return lambda one, other, steps, size: np.empty((steps, size), np.float32)
@@ -393,7 +393,7 @@ def scratch_of_either(one: Any, other: Any, steps: Any, size: Any) -> Any:
 
 @_part
 def row_before(start: Any, rows: Any, t: Any, first: Any, last: Any) -> Any:
-    """Return the state of neurons [first, last) before step t, None if it is not kept."""
+    """Return the state of neurons [first, last) before step t; None if it is not kept."""
     if _none(start) or _none(rows):
         return lambda start, rows, t, first, last: None
 
@@ -405,7 +405,7 @@ def row_before(start: Any, rows: Any, t: Any, first: Any, last: Any) -> Any:
 
 @_part
 def copied(row: Any, kept: Any, first: Any, last: Any) -> Any:
-    """Copy row[first:last] to the beginning of `kept`, and return that; None of None."""
+    """Copy row[first:last] to the beginning of `kept` and return that part; None for None."""
     if _none(row):
         return lambda row, kept, first, last: None
 
@@ -421,4 +421,4 @@ blank = _either(
     lambda row, size: None,
     lambda row, size: np.empty(size, row.dtype),
 )
-"""Return an array of the type of `row`, of `size`; None of None."""
+"""Return an array of length `size` with the type of `row`; None for None."""

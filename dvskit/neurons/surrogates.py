@@ -1,9 +1,9 @@
 """Spikes with a surrogate gradient.
 
-The spike is a step, s = [u >= 0], whose derivative is zero almost everywhere. Training puts a
-smooth stand-in in its place, in the backward pass only. A surrogate is any object with
-`derivative(u) -> Tensor`; make it a frozen dataclass and its parameters show in its repr. Those
-here also have `primitive(u)`, the function whose derivative it is, and run in the fused kernels.
+The spike is a step, s = [u >= 0], with a derivative of zero almost everywhere. Training replaces it
+by a smooth function, in the backward pass only. A surrogate is any object with
+`derivative(u) -> Tensor`; as a frozen dataclass, its repr shows the parameters. The surrogates of
+this module also have `primitive(u)`, whose derivative they are, and run in the fused kernels.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from dvskit.errors import ConfigError
 
 @runtime_checkable
 class Surrogate(Protocol):
-    """What stands in for the derivative of the step."""
+    """A replacement for the derivative of the step."""
 
     def derivative(self, u: Tensor) -> Tensor:
-        """Return d[u >= 0]/du as training sees it, with the shape and dtype of `u`."""
+        """Return d[u >= 0]/du as used in training, with the shape and dtype of `u`."""
         ...
 
 
@@ -162,10 +162,11 @@ class StraightThrough:
 
 
 def check_surrogate(owner: str, surrogate: object, such_as: str) -> None:
-    """Raise ConfigError, in the words of `owner`, for what is no surrogate: a class is none."""
+    """Raise ConfigError unless `surrogate` has derivative(u) and is not a class."""
     if isinstance(surrogate, type) or not isinstance(surrogate, Surrogate):
         raise ConfigError(
-            f"{owner}: surrogate = {surrogate!r} is no value with derivative(u), such as {such_as}"
+            f"{owner}: surrogate = {surrogate!r} is not a value with derivative(u), such as "
+            f"{such_as}"
         )
 
 

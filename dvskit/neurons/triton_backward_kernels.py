@@ -1,9 +1,9 @@
 """The neurons on a GPU, backward through time: see `dvskit.neurons.triton_kernels`.
 
-A program runs forward once more from the start state and keeps what the way back needs of each
-step: h where gx will be if that is float32, all else in a scratch of its own. Then it goes back. A
-program that is done with its neurons takes the next ones, so that the scratch is bounded by the
-number of programs.
+A program first repeats the forward pass from the start state and keeps the values that the backward
+pass needs of each step: h in gx if that is float32, others in its own scratch memory. Then it goes
+back. A program that is done with its neurons takes the next ones, so the number of programs bounds
+the scratch memory.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def _retreat(
     h, g, gv, ga, adapted, ready, threshold, off, rest, kappa, p, q, PARTS: tl.constexpr,
     RESET: tl.constexpr, ATTACHED: tl.constexpr, SURROGATE: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """One step back: the gradients of h and th, and those of off and rest from spikes and reset.
+    """One step back: gradients of h and th, and those of off and rest from spikes and reset.
 
     g, gv and ga are the gradients of the spikes, of v and of a after the step.
     """
@@ -119,9 +119,9 @@ def neurons_backward(
     MANY: tl.constexpr, LEARNED: tl.constexpr, RESET: tl.constexpr, SPIKES: tl.constexpr,
     ATTACHED: tl.constexpr, SURROGATE: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Fill gx, g*_start and to_*, a gradient a neuron, from gs and g*_end; those None are 0.
+    """Fill gx, g*_start and to_*, a gradient per neuron, from gs and g*_end; None stands for 0.
 
-    The spikes' gradient at step t begins at gs + t gs_row. kept_h None: h is kept in gx.
+    The gradient of the spikes at step t starts at gs + t gs_row. With kept_h None, h is kept in gx.
     """
     lane = tl.arange(0, BLOCK).to(tl.int64)
     program = tl.program_id(0).to(tl.int64)
@@ -132,12 +132,12 @@ def neurons_backward(
             beta, threshold, off, alpha, gain, rest, kappa, rho, n, inside, TENSORS, MANY, BLOCK
         )
 
-        # Forward once more: each row is kept as it is before or in the step that it is named for.
+        # The forward pass again: each row is kept before or in the step named at it.
         v_n = row_of(v, n, inside, BLOCK)
         i_n = row_of(i, n, inside, BLOCK)
         a_n = row_of(a, n, inside, BLOCK)
         waiting_n = row_of(waiting, n, inside, BLOCK)
-        own = program * steps * BLOCK  # where the program keeps the first step
+        own = program * steps * BLOCK  # start of the program's first step
         at_x = program * 0
         at_gs = program * 0
         for _ in range(steps):
@@ -157,7 +157,7 @@ def neurons_backward(
             at_x += neurons
             at_gs += gs_row
             own += BLOCK
-        tl.debug_barrier()  # another thread of the program may read what one has kept
+        tl.debug_barrier()  # other threads of the program may read the kept rows
 
         gv = row_of(gv_end, n, inside, BLOCK)
         gi = row_of(gi_end, n, inside, BLOCK)
@@ -227,4 +227,4 @@ def neurons_backward(
         store(to_rest, n, inside, sum_rest)
         store(to_kappa, n, inside, sum_kappa)
         store(to_rho, n, inside, sum_rho)
-        tl.debug_barrier()  # the next neurons take the place of what was kept
+        tl.debug_barrier()  # the next neurons overwrite the kept rows

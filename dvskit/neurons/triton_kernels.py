@@ -1,10 +1,10 @@
-"""The neurons over time on a GPU, in Triton: forward, and what the way back shares with it.
+"""The neurons over time on a GPU, in Triton: forward, and code shared with the backward pass.
 
 Tensors are (T, N): float32, or bfloat16 or float16 with float32 inside; states are (N,), float32
 and int32. A program takes BLOCK neurons through all of time with their state in registers. Bits of
-PARTS say what the neurons have; the rest is None, and compiled away. The kernels are launched with
-enable_fp_fusion=False: a contracted multiply-add would round once where torch rounds twice, and
-spikes differ.
+PARTS select the parts of the neurons; the others are None and compiled away. The kernels are
+launched with enable_fp_fusion=False: a contracted multiply-add rounds once where torch rounds
+twice, and spikes would differ.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-# Bits of PARTS, of LEARNED, of TENSORS and of MANY: values that are tensors, and of these the ones
-# with an element a neuron. In the order of `dynamics.VALUES`.
+# Bits of PARTS, LEARNED, TENSORS and MANY: parts present, values learned, values that are tensors,
+# and tensors with one element per neuron. In the order of `dynamics.VALUES`.
 BETA = tl.constexpr(1)
 THRESHOLD = tl.constexpr(2)
 OFF = tl.constexpr(4)
