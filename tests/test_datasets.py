@@ -56,11 +56,11 @@ def test_samples_are_found_in_order_and_named_after_their_folders(tmp_path: Path
 def test_odd_folders_are_refused_with_the_mend(tmp_path: Path) -> None:
     with pytest.raises(MissingFileError, match="no such file"):
         open_samples(tmp_path / "none")
-    with pytest.raises(FormatError, match="holds no folder; make one a class"):
+    with pytest.raises(FormatError, match="holds no folder; make one folder per class"):
         open_samples(tmp_path)
     root = folder_of(tmp_path / "set", {"a": 1})
     (root / "b").mkdir()
-    with pytest.raises(FormatError, match="b: holds no recordings or videos; put some in it"):
+    with pytest.raises(FormatError, match="b: holds no recordings or videos; add some"):
         open_samples(root)
     (root / "README.txt").write_text("about these recordings")
     (root / "b" / "notes.md").write_text("hello")
@@ -68,7 +68,7 @@ def test_odd_folders_are_refused_with_the_mend(tmp_path: Path) -> None:
         open_samples(root)
     save_events(events(5, seed=0), root / "b" / "0.npz")
     (root / "b" / "more").mkdir()
-    with pytest.raises(FormatError, match="more: holds no recordings or videos; put some in it"):
+    with pytest.raises(FormatError, match="more: holds no recordings or videos; add some"):
         open_samples(root)
     save_events(events(5, seed=0), root / "b" / "more" / "0.npz")
     with pytest.raises(FormatError, match=r"more: a folder among the recordings of class b; move"):
@@ -76,7 +76,7 @@ def test_odd_folders_are_refused_with_the_mend(tmp_path: Path) -> None:
     (root / "b" / "more" / "0.npz").unlink()
     (root / "b" / "more").rmdir()
     save_events(events(5, seed=0), root / "stray.npz")
-    with pytest.raises(FormatError, match="a recording beside the classes"):
+    with pytest.raises(FormatError, match="a recording next to the classes"):
         open_samples(root)
 
 
@@ -163,8 +163,8 @@ def test_idx_files_are_read_whole(tmp_path: Path, pack: type[bytes]) -> None:
 def test_damaged_idx_files_are_refused(tmp_path: Path) -> None:
     whole = idx(np.zeros((2, 3), np.uint8))
     for data, message in [
-        (b"PNG.", "no IDX header"),
-        (whole[:-1], r"17 bytes where shape \(2, 3\) needs 18"),
+        (b"PNG.", "not an IDX header"),
+        (whole[:-1], r"17 bytes, but shape \(2, 3\) needs 18"),
         (gzip.compress(whole)[:-4], "cannot be read"),
     ]:
         (tmp_path / "a").write_bytes(data)
@@ -307,5 +307,5 @@ def test_lists_that_contradict_each_other_or_leave_one_out_are_refused(tmp_path:
 
 def test_a_span_without_events_is_refused(tmp_path: Path) -> None:
     root = pairs(tmp_path / "set", {"user01": "1,150,600\n2,6000,7000\n"})
-    with pytest.raises(FormatError, match="no events from 6000 to 7000 us, which are labelled 2"):
+    with pytest.raises(FormatError, match="no events from 6000 to 7000 us, labelled 2"):
         open_samples(root).events(1)

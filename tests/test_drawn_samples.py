@@ -186,7 +186,7 @@ def test_depth_clips_lend_their_skeletons(tmp_path: Path) -> None:
         ({"count": 0}, "count = 0"),
         ({"actions": ("wavy",)}, "no class 'wavy'; did you mean 'wave'"),
         ({"path": "nothing.npz"}, "nothing.npz: cannot be read"),
-        ({"path": "flat.npz"}, "holds no skeletons; arrays called <class>/<clip>"),
+        ({"path": "flat.npz"}, "holds no skeletons; it must have arrays named <class>/<clip>"),
         ({"path": "empty"}, "holds no <class>/<clip>"),
     ],
 )

@@ -264,7 +264,9 @@ def test_a_folder_of_other_classes_is_told_with_the_way_out(
     assert err.startswith("dvskit: error: no class of bars: up; it knows left, right: judge it by")
     code, out, err = run("eval", trained.folder, "mine/up")
     assert (code, out) == (1, "")
-    assert "mine/up: holds recordings, not a folder of them a class; name the folder above" in err
+    assert (
+        "mine/up: holds recordings, not one folder of them per class; name the folder above" in err
+    )
 
 
 def test_names_and_paths_do_for_models_and_recordings(trained: Trained, bars: Path) -> None:
@@ -296,8 +298,8 @@ def test_a_piped_training_writes_a_line_an_epoch(run, bars: Path, tmp_path: Path
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (("data.recordings.path=none",), "none: no such file; a folder with a folder a"),
-        (("data.1.kind=images", "data.1.path=none"), "none: no such file; a folder of IDX"),
+        (("data.recordings.path=none",), "none: no such file; give a folder with one folder per"),
+        (("data.1.kind=images", "data.1.path=none"), "none: no such file; give IDX"),
         (("data.recordings=none",), "data.recordings: is an entry [[data]]; name one of its keys"),
         (("data.recording.path=none",), "no entry [[data]] called 'recording'; did you mean"),
         (("network.classes=3",), "2 classes in the data, network.classes = 3"),

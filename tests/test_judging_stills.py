@@ -177,7 +177,7 @@ def test_a_folder_is_of_images_or_of_recordings_by_what_is_in_it(
     assert holds_stills(root)
     assert isinstance(open_stills(root), FolderStills)
     assert not holds_stills(root / "flat")
-    with pytest.raises(MissingFileError, match="a folder of IDX files, or with a folder"):
+    with pytest.raises(MissingFileError, match="give IDX files, or a folder"):
         open_stills(tmp_path / "absent")
     shutil.copytree(bar_images, tmp_path / "both")
     for where, what in (

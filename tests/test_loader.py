@@ -199,7 +199,7 @@ def test_errors_and_warnings_of_processes_are_those_of_threads():
     next(batches)
     with pytest.raises(ValueError, match="cannot be read") as raised:
         next(batches)
-    assert raised.value.__notes__ == ["while the sample s9 was made ready"]
+    assert raised.value.__notes__ == ["while reading the sample s9"]
     lost = DamagedFileError("a.es", 5, "nothing")  # has other arguments than its text
     assert str(that_travels(lost)) == str(lost)
     assert type(that_travels(lost)) is FormatError
@@ -217,7 +217,7 @@ def test_torch_may_draw_samples_by_number_only_where_no_chance_enters():
     loader = DataLoader(data, batch_size=4, collate_fn=data.collate)
     assert equal(listed(loader), listed(data.batches.epoch(0)))
     for batches in (make(), make(samples, vary=Shifts()), mixed()):
-        with pytest.raises(ConfigError, match="which epoch"):
+        with pytest.raises(ConfigError, match="depends on its epoch"):
             BatchesDataset(batches)[0]
     with pytest.raises(IndexError):
         data[9]
@@ -358,7 +358,7 @@ def test_a_sample_that_fails_is_raised_by_name_behind_the_batches_ahead_of_it(th
     assert len(list(islice(batches, 2))) == 2
     with pytest.raises(ValueError, match="cannot be read") as raised:
         next(batches)
-    assert raised.value.__notes__ == ["while the sample s9 was made ready"]
+    assert raised.value.__notes__ == ["while reading the sample s9"]
     assert not alive()
 
 
@@ -470,7 +470,7 @@ def test_shares_that_do_not_fit_are_refused():
     with pytest.raises(ConfigError, match="epoch -1"):
         next(make().epoch(-1))
     wide = Share(samples=stills, count=1, encode=lambda image, rng: torch.zeros(1))
-    with pytest.raises(ShapeError, match="encode gives"):
+    with pytest.raises(ShapeError, match="encode returns"):
         next(make([wide], batch_size=None).epoch(0))
 
 
@@ -485,7 +485,7 @@ def test_an_error_keeps_its_type_and_begins_with_its_sample(kind):
 def test_an_error_that_is_made_of_more_than_its_text_notes_its_sample():
     for error in (DamagedFileError("x", 3, "odd"), MissingFileError("x"), ValueError("odd")):
         assert named(error, Sample("a/b", "a")) is error
-        assert error.__notes__ == ["while the sample a/b was made ready"]
+        assert error.__notes__ == ["while reading the sample a/b"]
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.bool, torch.bfloat16, torch.float64])

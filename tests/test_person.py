@@ -358,13 +358,13 @@ def test_msr_action3d_is_turned_to_the_picture_and_its_right_hand_to_the_left():
 @pytest.mark.parametrize(
     ("joints_m", "t_us", "message"),
     [
-        (np.ones((9, 20, 4)), np.arange(9), r"shape \(9, 20, 4\); \(frames, 20, 3\)"),
+        (np.ones((9, 20, 4)), np.arange(9), r"shape \(9, 20, 4\); it must be \(frames, 20, 3\)"),
         (np.ones((9, 25, 3)), np.arange(9), r"shape \(9, 25, 3\)"),
         (np.zeros((9, 20, 3)), np.arange(9), "0 of 9 frames have a skeleton"),
         (np.full((9, 20, 3), np.nan), np.arange(9), "0 of 9 frames have a skeleton"),
-        (np.ones((9, 20, 3)), np.arange(8), r"t_us is int64 of shape \(8,\); \(9,\)"),
-        (np.ones((9, 20, 3)), np.array([0, 1, 2, 2, 3, 4, 5, 6, 7]), "does not grow at frame 3"),
-        (np.ones((9, 20, 3)), np.full(9, np.nan), "does not grow"),
+        (np.ones((9, 20, 3)), np.arange(8), r"t_us is int64 of shape \(8,\); it must be \(9,\)"),
+        (np.ones((9, 20, 3)), np.array([0, 1, 2, 2, 3, 4, 5, 6, 7]), "does not increase at frame"),
+        (np.ones((9, 20, 3)), np.full(9, np.nan), "does not increase"),
     ],
 )
 def test_what_is_no_skeleton_is_refused(joints_m, t_us, message):

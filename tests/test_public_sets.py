@@ -123,7 +123,7 @@ def test_dvs128_gesture_of_tonic_is_in_milliseconds_and_becomes_microseconds(
         (np.zeros((3, 3)), "N rows of x, y, p and t"),
         (np.array([[0, 0, 0, 0], [200, 0, 1, 1]]), r"event 1 at \(200, 0\) is off"),
         (np.array([[0, 0, 0, 5], [0, 0, 1, 1]]), "time runs back from 5000 to 1000 us"),
-        (np.array([[0, 0, 0, np.nan]]), "row 0 is no number"),
+        (np.array([[0, 0, 0, np.nan]]), "row 0 is not a number"),
         (np.array([[0, 0, 3, 1]]), "polarity"),
     ],
 )
@@ -237,10 +237,12 @@ def test_odd_matlab_files_are_refused_in_one_line(tmp_path: Path) -> None:
     e = made(5, 0, (240, 180))
     wrong = {
         "holds no ts": lambda path: savemat(path, {"x": e.x}),
-        "have 5, 5, 5, 3 values": lambda path: mat(path, e, pol=e.p[:3].astype(np.uint8)),
+        "equal lengths, not 5, 5, 5, 3": lambda path: mat(path, e, pol=e.p[:3].astype(np.uint8)),
         "is off the 240x180": lambda path: mat(path, e, x=e.x + 500),
-        "is no whole number": lambda path: mat(path, e, ts=e.t + 0.5),
-        "is no MATLAB file": lambda path: path.write_bytes(b"MATLAB 5.0 MAT-file" + bytes(90)),
+        "holds values that are not whole": lambda path: mat(path, e, ts=e.t + 0.5),
+        "is not a readable MATLAB file": lambda path: path.write_bytes(
+            b"MATLAB 5.0 MAT-file" + bytes(90)
+        ),
     }
     for message, spoil in wrong.items():
         path = tmp_path / "a" / "a_0001.mat"
@@ -277,10 +279,10 @@ def test_sl_animals_dvs_is_cut_by_the_numbers_of_its_events(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a,b,c\n", "class,startTime_ev,endTime_ev is meant"),
-        ("class,startTime_ev,endTime_ev\n1,2\n", "line 2 is '1,2'; three whole numbers"),
+        ("a,b,c\n", "not with class,startTime_ev,endTime_ev"),
+        ("class,startTime_ev,endTime_ev\n1,2\n", "line 2 is '1,2'; it must be three whole numbers"),
         ("class,startTime_ev,endTime_ev\n20,2,5\n", "line 2: class 20"),
-        ("class,startTime_ev,endTime_ev\n1,5,5\n", "an end after its start"),
+        ("class,startTime_ev,endTime_ev\n1,5,5\n", "the end after the start"),
         ("class,startTime_ev,endTime_ev\n1,5,999\n", "has 190 events, but cat is tagged"),
     ],
 )
@@ -294,7 +296,7 @@ def test_odd_tags_are_refused_in_one_line(tmp_path: Path, text: str, message: st
 def test_tags_without_a_recording_and_the_other_way_round_are_refused(tmp_path: Path) -> None:
     animals(tmp_path)
     (tmp_path / "tags" / "user25_imse.csv").rename(tmp_path / "tags" / "user26_dc.csv")
-    with pytest.raises(FormatError, match=r"has no tags; user25_imse\.csv is meant"):
+    with pytest.raises(FormatError, match=r"has no tags; add user25_imse\.csv"):
         open_public("sl-animals-dvs", tmp_path)
 
 
@@ -321,5 +323,5 @@ def test_an_unknown_set_is_refused_with_the_nearest_name(tmp_path: Path) -> None
 def test_a_gesture_number_that_is_none_is_refused(tmp_path: Path) -> None:
     root = original_gestures(tmp_path / "DvsGesture")
     (root / "user01_led_labels.csv").write_text("class,startTime_usec,endTime_usec\n12,1,2\n")
-    with pytest.raises(DvskitError, match="class '12'; 1 to 11 are meant"):
+    with pytest.raises(DvskitError, match="class '12' must be 1 to 11"):
         open_public("dvs128-gesture", root)

@@ -91,15 +91,15 @@ def test_what_folders_mean_is_said_where_names_decided_it(tmp_path):
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        ((), r"set: holds no folder; make one a class, named after it"),
-        (("a.npz", "b.npz"), r"set: holds recordings, not a folder of them a class; name the "),
-        (("a.mp4",), r"set: holds videos, not a folder of them a class; name the folder above"),
-        (("a.mp4", *PLAIN), r"a\.mp4: a video beside the classes; move it to .*set/<class>/"),
+        ((), r"set: holds no folder; make one folder per class, named after it"),
+        (("a.npz", "b.npz"), r"set: holds recordings, not one folder of them per class; name the "),
+        (("a.mp4",), r"set: holds videos, not one folder of them per class; name the folder above"),
+        (("a.mp4", *PLAIN), r"a\.mp4: a video next to the classes; move it to .*set/<class>/"),
         ((*PLAIN, "wave/p/c.npz"), r"wave/p: a folder among the recordings of class wave; move"),
         (("wave/anna/a.npz", "clap/anna/a.npz"), r"may be a class and a person or a person and a "),
         (("videos/wave/a.npz", "videos/clap/a.npz"), r"holds one folder, videos, with folders in"),
-        (("a/b/c/d.npz", "a/b/e/d.npz"), r"d\.npz: lies 3 folders deep; .*<class>/<file> is meant"),
-        (("Wave/a.npz", "wave/b.npz"), r"classes Wave and wave differ by case alone; give them"),
+        (("a/b/c/d.npz", "a/b/e/d.npz"), r"d\.npz: lies 3 folders deep; use .*<class>/<file>"),
+        (("Wave/a.npz", "wave/b.npz"), r"classes Wave and wave differ by case alone; use one name"),
     ],
 )
 def test_wrong_folders_say_what_where_and_the_fix_in_a_line(tmp_path, names, message):
@@ -121,7 +121,7 @@ def test_an_empty_class_is_refused_or_left_out_and_counted(tmp_path):
     root = folder(tmp_path / "set", *PLAIN)
     (root / "bow").mkdir()
     (root / "bow" / "notes.md").write_text("none yet")
-    with pytest.raises(FormatError, match=r"bow: holds no recordings or videos; put some in it"):
+    with pytest.raises(FormatError, match=r"bow: holds no recordings or videos; add some"):
         open_samples(root)
     samples = open_samples(root, strict=False)
     assert [(each.path.name, "holds no" in each.why) for each in samples.left_out] == [
@@ -171,7 +171,9 @@ def test_what_systems_leave_behind_is_passed_over_and_other_files_are_listed(tmp
 
 
 def test_a_missing_folder_a_packed_one_and_a_single_file_are_refused(tmp_path):
-    with pytest.raises(MissingFileError, match=r"none: no such file; a folder with a folder a cla"):
+    with pytest.raises(
+        MissingFileError, match=r"none: no such file; give a folder with one folder per cla"
+    ):
         open_samples(tmp_path / "none")
     with zipfile.ZipFile(tmp_path / "set.zip", "w") as packed:
         packed.writestr("wave/a.npz", b"")
@@ -182,7 +184,7 @@ def test_a_missing_folder_a_packed_one_and_a_single_file_are_refused(tmp_path):
     with pytest.raises(FormatError, match=r"set\.zip: is packed; unpack it, and remove it or mov"):
         open_samples(tmp_path / "set")
     for file in (recording(tmp_path / "a.npz"), video(tmp_path / "a.mp4")):
-        with pytest.raises(FormatError, match=r"is one (recording|video); give a folder with a"):
+        with pytest.raises(FormatError, match=r"is a single (recording|video); give a folder"):
             open_samples(file)
 
 
@@ -213,11 +215,11 @@ def test_links_are_followed_broken_ones_and_circles_refused(tmp_path):
     assert [row.name for row in samples.rows][:2] == ["bow/a.npz", "bow/b.npz"]
     assert samples.events(0) == load_events(root / "wave" / "a.npz")
     (root / "clap" / "broken.npz").symlink_to(root / "gone.npz")
-    with pytest.raises(FormatError, match=r"broken\.npz: a link to .*gone\.npz, which is not ther"):
+    with pytest.raises(FormatError, match=r"broken\.npz: a link to .*gone\.npz, which is missing"):
         open_samples(root)
     (root / "clap" / "broken.npz").unlink()
     (root / "clap" / "circle").symlink_to(root)
-    with pytest.raises(FormatError, match="circle: a link to a folder that it lies in; remove it"):
+    with pytest.raises(FormatError, match="circle: a link to a folder that contains it; remove it"):
         open_samples(root)
 
 
@@ -249,15 +251,15 @@ def test_a_name_that_is_no_unicode_is_refused(tmp_path):
         (root / "wave" / "a.npz").rename(root / "wave" / os.fsdecode(b"\xff.npz"))
     except OSError:
         pytest.skip("this file system takes none")
-    with pytest.raises(FormatError, match="a file name with bytes that are no UTF-8; rename it"):
+    with pytest.raises(FormatError, match="a file name with bytes that are not UTF-8; rename it"):
         open_samples(root)
 
 
 def test_one_class_and_classes_of_one_sample_are_noted(tmp_path):
     samples = open_samples(folder(tmp_path / "one", "wave/a.npz", "wave/b.npz"))
-    assert samples.notes == ("one class, wave: there is nothing to tell it from",)
+    assert samples.notes == ("one class, wave: there is no other to distinguish it from",)
     samples = open_samples(folder(tmp_path / "small", "wave/a.npz", "clap/b.npz", "clap/c.npz"))
-    assert samples.notes == ("class wave: one sample, so that it is in one part of a split alone",)
+    assert samples.notes == ("class wave: one sample, so only one part of a split has it",)
 
 
 def test_recordings_with_labels_beside_them_are_spans_with_the_people_of_their_names(tmp_path):
@@ -302,7 +304,7 @@ def test_people_are_read_off_names_where_that_is_beyond_doubt(tmp_path, names, g
     by_name = {row.name: row.group for row in samples.rows}
     found = [by_name[f"{name}.npz"] for name in names]
     assert found == ([None] * len(names) if groups is None else groups.split())
-    assert any("taken for people" in note for note in samples.notes) == (groups is not None)
+    assert any("assumed to be people" in note for note in samples.notes) == (groups is not None)
     assert {row.group for row in open_samples(root, group=None).rows} == {None}
 
 
@@ -311,21 +313,25 @@ def test_a_rule_gives_the_groups_and_a_name_without_one_is_refused(tmp_path):
     assert known(open_samples(root, group=r"_(\w+)\."), "group") == [("anna",), ("ben",), ("anna",)]
     assert known(open_samples(root, group=r"[xyz]"), "group") == [("x",), ("y",), ("z",)]
     assert known(open_samples(root, group=r"(\d)/"), "group") == [("1",), ("1",), ("2",)]
-    with pytest.raises(FormatError, match=r"y_ben\.npz: its name has no group: 'anna' matches not"):
+    with pytest.raises(
+        FormatError, match=r"y_ben\.npz: its name has no group: 'anna' does not match"
+    ):
         open_samples(root, group="anna")
-    with pytest.raises(ConfigError, match=r"group = '\(' is no regular expression"):
+    with pytest.raises(ConfigError, match=r"group = '\(' is not a regular expression"):
         open_samples(root, group="(")
 
 
 @pytest.mark.parametrize("layout", ["klass", "class/class", "group", "class/person", ""])
 def test_a_layout_of_other_words_is_refused(tmp_path, layout):
-    with pytest.raises(ConfigError, match="class, group and part, each once and class among them"):
+    with pytest.raises(ConfigError, match="must name class, group and part, each at most once"):
         open_samples(folder(tmp_path / "set", *PLAIN), layout=layout)
 
 
 def test_files_that_do_not_fit_the_layout_are_refused(tmp_path):
     root = folder(tmp_path / "set", *PLAIN, "wave/p1/c.npz")
-    with pytest.raises(FormatError, match=r"clap/a\.npz: a recording beside folders that hold oth"):
+    with pytest.raises(
+        FormatError, match=r"clap/a\.npz: a recording next to folders that hold oth"
+    ):
         open_samples(root, layout="class/group")
-    with pytest.raises(FormatError, match="clap: is no part; train, validation and test are"):
+    with pytest.raises(FormatError, match="clap: is not a part; use train, validation and test"):
         open_samples(folder(tmp_path / "parts", "clap/wave/a.npz"), layout="part/class")

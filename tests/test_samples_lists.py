@@ -52,7 +52,7 @@ def test_two_columns_need_no_first_line_and_more_do(tmp_path):
     assert [row.label for row in open_samples(path).rows] == ["wave", "clap"]
     path.write_text("wave/a.npz,wave,anna\n")
     with pytest.raises(
-        FormatError, match=r"line 1 names no column 'file'; a first line such as fi"
+        FormatError, match=r"line 1 has no column 'file'; begin with a line such as fi"
     ):
         open_samples(path)
 
@@ -102,13 +102,13 @@ def test_times_are_microseconds_or_have_a_unit(tmp_path, header, start, stop, sp
     ("line", "message"),
     [
         ("gone.npz,wave,,", r"gone\.npz: no such file; line 2 of .*list\.csv names it \(files are"),
-        ("c.npz,,,", "line 2: names no label; write it, or remove the line"),
-        (",wave,,", "line 2: names no file; write it, or remove the line"),
-        ("c.npz,wave,1.5,3", r"line 2: start '1\.5' is no whole number of microseconds; of s"),
-        ("c.npz,wave,x,3", "line 2: start 'x' is no time; whole microseconds, or 1.5s"),
-        ("c.npz,wave,-1,3", "line 2: start '-1' is no time"),
-        ("c.npz,wave,3,3", "line 2: stops at 3 us, not behind its start at 3 us"),
-        ("c.npz,clap, loud,1,2", "line 2: 5 fields for 4 columns; put what holds commas in quotes"),
+        ("c.npz,,,", "line 2: has no label; write it, or remove the line"),
+        (",wave,,", "line 2: has no file; write it, or remove the line"),
+        ("c.npz,wave,1.5,3", r"line 2: start '1\.5' is not a whole number of microseconds; for s"),
+        ("c.npz,wave,x,3", "line 2: start 'x' is not a time; write whole microseconds, or 1.5s"),
+        ("c.npz,wave,-1,3", "line 2: start '-1' is not a time"),
+        ("c.npz,wave,3,3", "line 2: stops at 3 us, not after its start at 3 us"),
+        ("c.npz,clap, loud,1,2", "line 2: 5 fields for 4 columns; quote fields with commas"),
         ('c.npz,"wave,1,2', r"line \d: unexpected end of data; close its quotes"),
         ("c.npz,wave,,\nwave/../c.npz,clap,,", r"line 3: wave/\.\./c\.npz is in line 2 already, w"),
         ("c.npz,wave,,\nwave/a.npz,Wave,,", r"list\.csv: classes Wave and wave differ by case al"),
@@ -124,14 +124,14 @@ def test_a_wrong_line_is_named_by_its_number_with_the_fix(tmp_path, line, messag
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "holds no lines"),
-        ("\n# nothing\n", "holds no lines"),
-        ("file,label\n", "names no files that are there; write a line a sample"),
-        ("name,label,x\nc.npz,wave,1\n", "line 1 names no column 'file'"),
-        ("file,person\nc.npz,anna\n", "line 1 names no column 'label'"),
-        ("file,path,label\nc.npz,c.npz,wave\n", "line 1: two columns of files; name one otherwise"),
+        ("", "is empty"),
+        ("\n# nothing\n", "is empty"),
+        ("file,label\n", "names no existing files; write one line per sample"),
+        ("name,label,x\nc.npz,wave,1\n", "line 1 has no column 'file'"),
+        ("file,person\nc.npz,anna\n", "line 1 has no column 'label'"),
+        ("file,path,label\nc.npz,c.npz,wave\n", "line 1: two columns named file; rename one"),
         ("file,label,part\nc.npz,wave,trian\n", "line 2: part 'trian'; did you mean 'train'"),
-        ("file,label,start_s\nc.npz,wave,1ms\n", "line 2: start '1ms' is no time"),
+        ("file,label,start_s\nc.npz,wave,1ms\n", "line 2: start '1ms' is not a time"),
     ],
 )
 def test_a_wrong_list_says_what_is_wrong(tmp_path, text, message):
@@ -154,13 +154,13 @@ def test_a_missing_file_is_a_missing_file_or_left_out_and_counted(tmp_path):
 def test_bytes_that_are_no_utf8_are_refused(tmp_path):
     path = listed(tmp_path, "")
     path.write_bytes(b"file,label\nc.npz,b\xfcck\n")
-    with pytest.raises(FormatError, match=r"list\.csv: is no UTF-8 at byte 18; save it as UTF-8"):
+    with pytest.raises(FormatError, match=r"list\.csv: is not UTF-8 at byte 18; save it as UTF-8"):
         open_samples(path)
 
 
 def test_columns_that_are_not_known_are_noted(tmp_path):
     path = listed(tmp_path, "file,label,light\nc.npz,clap,dim\nwave/a.npz,clap,dim\n")
-    assert "its columns light are not looked at" in open_samples(path).notes
+    assert "its columns light are ignored" in open_samples(path).notes
 
 
 def test_people_of_a_list_are_its_column_or_in_the_names_of_files(tmp_path):
@@ -170,7 +170,7 @@ def test_people_of_a_list_are_its_column_or_in_the_names_of_files(tmp_path):
     assert [row.group for row in open_samples(path).rows] == ["p1", "p1", "p2"]
     path.write_text("file,label,subject\n" + lines.replace("\n", ",7\n"))
     assert [row.group for row in open_samples(path).rows] == ["7"] * 3
-    with pytest.raises(ConfigError, match="a list has no folders; leave out layout"):
+    with pytest.raises(ConfigError, match="a list has no folders; remove layout"):
         open_samples(path, layout="class")
 
 

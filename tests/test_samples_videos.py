@@ -165,7 +165,7 @@ def test_a_span_of_a_video_is_emulated_from_its_own_first_frame(clips):
     assert 80_000 < expected.t[0] <= expected.t[-1] <= 240_000
     (clips / "list.csv").write_text("file,label,start_s,stop_s\nbow/1.mp4,bow,80,250\n")
     with pytest.raises(
-        VideoError, match=r"bow/1\.mp4: from 80000000 to 250000000 us: 0 frames where two at least"
+        VideoError, match=r"bow/1\.mp4: from 80000000 to 250000000 us: 0 frames, but at least two"
     ):
         open_samples(clips / "list.csv").events(0)
 
@@ -203,7 +203,7 @@ def test_damage_within_a_video_raises_or_is_counted(tmp_path):
 
 def test_a_video_of_one_frame_is_refused_with_its_name(tmp_path):
     video(tmp_path / "set/bow/a.mp4", frames=1)
-    with pytest.raises(VideoError, match=r"bow/a\.mp4: 1 frame where two at least are meant"):
+    with pytest.raises(VideoError, match=r"bow/a\.mp4: 1 frame, but at least two are needed"):
         open_samples(tmp_path / "set").events(0)
 
 

@@ -48,9 +48,9 @@ def test_direct_images_are_the_brightness_at_each_step_and_stand_in_memory_once(
     assert tensor.stride(0) == 0
     one = encode(digits.image(3), np.random.default_rng(0))
     assert np.array_equal(one[24, 0].numpy(), digits.image(3).astype(np.float32) / 255)
-    with pytest.raises(ConfigError, match="'population' has two neurons a pixel"):
+    with pytest.raises(ConfigError, match="'population' has two neurons per pixel"):
         Encode("population", 25, (28, 28), 1)
-    with pytest.raises(ConfigError, match="channels = 3; 1 or 2 is meant"):
+    with pytest.raises(ConfigError, match="channels = 3 must be 1 or 2"):
         Encode("direct", 25, (28, 28), 3)
 
 
@@ -89,7 +89,7 @@ def test_shares_follow_each_other_in_each_batch(digits: IdxStills) -> None:  # n
     tensor, labels = next(batches.epoch(0))
     assert labels.tolist() == [0, 1, 2, 2, 0]
     assert torch.equal(tensor[:, 3], shares[1].encode(digits.image(2), np.random.default_rng(0)))
-    with pytest.raises(ConfigError, match="see Batches"):
+    with pytest.raises(ConfigError, match="use Batches"):
         StillBatches([Share(samples=digits, count=1, encode=lambda image, rng: image)])
 
 

@@ -64,12 +64,12 @@ def test_folders_of_images_are_read_as_gray(tmp_path: Path) -> None:
     ]
     assert np.array_equal(stills.image(1), image)
     (tmp_path / "dog" / "a.png").write_bytes(b"no image")
-    with pytest.raises(FormatError, match=r"dog/a\.png: is no image"):
+    with pytest.raises(FormatError, match=r"dog/a\.png: is not a readable image"):
         stills.image(1)
     (tmp_path / "emu").mkdir()
     with pytest.raises(FormatError, match="emu: holds no images"):
         FolderStills(tmp_path)
-    with pytest.raises(MissingFileError, match="folder of images a class"):
+    with pytest.raises(MissingFileError, match="folder of images per class"):
         FolderStills(tmp_path / "absent")
 
 
@@ -214,11 +214,11 @@ def test_any_data_set_of_events_and_targets_is_taken_and_checked_alike(take) -> 
         assert [pair[0] for pair in found] == originals
         assert [pair[1] for pair in found] == ["a", "b", "a"]
     for data, words in (
-        ([1, 2], r"list/0: is int; \(events, target\) is meant"),
+        ([1, 2], r"list/0: is int; it must be \(events, target\)"),
         (["ab"], "list/0: is str"),
         ([(np.zeros((3, 4)), 1)], "list/0: "),
-        ([("a", 1)], "list/0: events are str; an array is meant"),
-        (5, "int is no data set"),
+        ([("a", 1)], "list/0: events are str; they must be an array"),
+        (5, "int is not a data set"),
     ):
         with pytest.raises(DvskitError, match=words):
             take(data, size=(8, 6))

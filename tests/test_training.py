@@ -379,7 +379,7 @@ def test_sample_configurations_are_read(file: Path) -> None:
     [
         ({"path": ""}, "data.recordings: no path; name a folder of recordings"),
         ({"validation": 0.0}, "set the validation of an entry"),
-        ({"group": r"(\d)\.npz", "by": "listed"}, "the set does not say what it is kept for"),
+        ({"group": r"(\d)\.npz", "by": "listed"}, "belongs to no part of the set"),
     ],
 )
 def test_data_that_cannot_be_learned_from_is_refused(

@@ -405,10 +405,15 @@ def one_frame(root: Path) -> Path:
 
 WRONG: dict[str, tuple[Callable[[Path], Path], list[str], int, str]] = {
     "none": (lambda root: root, [], 1, "set: no such file"),
-    "empty": (lambda root: root.mkdir() or root, [], 1, "holds no folder; make one a class"),
+    "empty": (
+        lambda root: root.mkdir() or root,
+        [],
+        1,
+        "holds no folder; make one folder per class",
+    ),
     "one class": (one_class, [], 2, "set: one class, bow: give two or more folders"),
     "damaged": (damaged, [], 1, "p1_t0.mp4: "),
-    "one frame": (one_frame, [], 1, "p3_t0.mp4: 1 frame where two at least are meant"),
+    "one frame": (one_frame, [], 1, "p3_t0.mp4: 1 frame, but at least two are needed"),
     "minutes": (clips, ["--minutes", "0"], 2, "minutes"),
     "model": (clips, ["--from", "no-such-model"], 1, "neither a model folder nor a shipped model"),
     "sweep": (clips, ["--seeds", "2"], 2, "are of a configuration; train the folder once"),

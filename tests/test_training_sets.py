@@ -206,7 +206,7 @@ def test_a_public_set_is_named_rightly_and_says_where_it_is_to_be_had(tmp_path: 
     with pytest.raises(ConfigError, match="of kind 'videos', which has no such key"):
         DataConfig(kind="videos", set="n-mnist")
     entry = DataConfig(set="dvs128-gesture", path=str(tmp_path / "absent"))
-    with pytest.raises(MissingFileError, match=r"is to be had from https://research.ibm.com"):
+    with pytest.raises(MissingFileError, match=r"can be downloaded from https://research.ibm.com"):
         load_sets(config_of(entry, tmp_path / "run"))
     with pytest.raises(ConfigError, match="no path"):
         load_sets(config_of(replace(entry, path=""), tmp_path / "run"))

@@ -1,4 +1,4 @@
-"""Labelled samples: what is on disk or drawn, split by person; the only place that knows tonic."""
+"""Labelled samples from disk or drawn, split by person; the only package that imports tonic."""
 
 from dvskit.datasets.cache import Cache
 from dvskit.datasets.clips import Emulation, emulate_frames

@@ -1,4 +1,4 @@
-"""Work done by threads ahead of who takes it, handed out in order."""
+"""Batches prepared in advance by threads, and returned in order."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-# Rows that take less than this are filled by one thread at a time. Most of their time is Python's,
-# which runs in one thread at a time anyway, and threads that hand it to each other at each file and
-# each kernel took 0.44 ms for a recording of N-MNIST where one alone took 0.25.
+# Rows faster than this are filled by one thread at a time. They spend most of their time in Python,
+# which runs in one thread at a time anyway. Threads that switch at each file and kernel took 0.44
+# ms for a recording of N-MNIST; one thread alone took 0.25 ms.
 _QUICK_S = 1e-3
 
 
@@ -28,15 +28,15 @@ def made_ahead(
     ahead: int,
     at_once: int = 1,
 ) -> Generator[T]:
-    """Yield what `begin(0)`, `begin(1)`, ... return, each after `fill` was called for its rows.
+    """Yield the results of `begin(0)`, `begin(1)`, ..., each after `fill` has run for its rows.
 
-    sizes    how many rows each has, at least one; fill(batch, number of the batch, row) fills one
-    threads  how many fill rows at a time, `at_once` rows one after the other; with 0 all is done
-             in the caller's thread when it asks for it
-    ahead    how many batches are begun that were not taken yet, that which is waited for included
+    sizes    number of rows of each batch, at least one; fill(batch, batch number, row) fills a row
+    threads  number of threads that fill rows, `at_once` rows in turn; with 0 the caller's thread
+             does all work on demand
+    ahead    number of batches begun but not yet taken, including the one waited for
 
-    The first error, in order of rows, is raised where its batch would have come. The threads have
-    ended when the iterator has, or was closed.
+    The first error, in order of rows, is raised in place of its batch. The threads end when the
+    iterator ends or is closed.
     """
     if not threads:
         for number, size in enumerate(sizes):
@@ -50,7 +50,7 @@ def made_ahead(
     begun: deque[tuple[T, list[Future[None]]]] = deque()
 
     def filled(batch: T, number: int, rows: range) -> Future[None]:
-        """Have the next idle thread fill some rows of a batch."""
+        """Let the next idle thread fill some rows of a batch."""
         future: Future[None] = Future()
 
         def job() -> None:
@@ -63,7 +63,7 @@ def made_ahead(
                     for row in rows:
                         fill(batch, number, row)
                     quick = time.perf_counter() - start < _QUICK_S * len(rows)
-            except BaseException as error:  # to be raised where it is waited for
+            except BaseException as error:  # raised when the batch is waited for
                 future.set_exception(error)
             else:
                 future.set_result(None)
@@ -81,7 +81,7 @@ def made_ahead(
         while (job := jobs.get()) is not None:
             job()
 
-    # Daemons: an iterator that nobody closes must not keep the process from its end.
+    # Daemons: an iterator that is never closed must not keep the process alive.
     workers = [
         threading.Thread(target=work, name=f"dvskit-loader-{k}", daemon=True)
         for k in range(threads)

@@ -1,4 +1,4 @@
-"""Arrays kept on disk under a key, for all processes of a user."""
+"""Arrays kept on disk under a key, shared by all processes of a user."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from dvskit.formats.index_cache import cache_folder
 Arrays = dict[str, NDArray[Any]]
 
 _SUFFIX, _PARTIAL = ".zst", ".partial"
-_TOUCHED_S = 600  # an entry's time of use is right to this
-_ABANDONED_S = 86400  # a partial file of this age is nobody's
-_KEPT_SHARE = 0.9  # of the limit, when room is made
+_TOUCHED_S = 600  # precision of an entry's time of use
+_ABANDONED_S = 86400  # a partial file of this age is treated as abandoned
+_KEPT_SHARE = 0.9  # of the limit, after entries are removed
 
 
 _caches: WeakSet[Cache] = WeakSet()
@@ -37,13 +37,13 @@ def _unlock_all() -> None:
         cache._lock = threading.Lock()
 
 
-# A lock that some thread held when a process was forked off would be held there for ever.
+# A lock held by another thread at a fork would stay locked in the child process.
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_unlock_all)
 
 
 class Entry(NamedTuple):
-    """A file of the cache: when it was last used, its path, its bytes."""
+    """A file of the cache: time of last use, path, size in bytes."""
 
     used_ns: int
     path: str
@@ -54,18 +54,19 @@ class Entry(NamedTuple):
 class Cache:
     """Arrays under keys, in a folder that any number of threads and processes share.
 
-    folder     where; by default the folder `samples` in dvskit's own (DVSKIT_CACHE, else
+    folder     default: the folder `samples` in dvskit's own (DVSKIT_CACHE, else
                XDG_CACHE_HOME/dvskit or ~/.cache/dvskit)
-    limit_gb   how large it may become; what has not been used for longest is removed first. It is
-               counted as each process writes, and may be passed for a while by a twentieth
-    memory_gb  how much this process keeps in memory too, as arrays: they take more room than on
-               disk, and no time to unpack
+    limit_gb   size limit; the least recently used entries are removed first. Each process counts
+               its writes, so the limit may be exceeded for a while by a twentieth
+    memory_gb  size of entries that this process also keeps in memory, as arrays: they take more
+               room than on disk, and no time to unpack
 
-    A file appears whole or not at all, whoever ends when. Each read is checked: what is damaged is
-    counted, said once by a CacheWarning, removed, and counts as missing. Where nothing can be
-    written (a full disk, a folder of someone else) that is said once, and the rest goes on.
+    A file appears whole or not at all, even if a process is killed. Each read is checked: a damaged
+    entry is counted, reported once by a CacheWarning, removed, and treated as missing. If nothing
+    can be written (a full disk, a folder of another user), a warning is given once and work goes on
+    without the cache.
 
-    hits, misses, damaged  how often since this object was made
+    hits, misses, damaged  counts since this object was made
     """
 
     def __init__(
@@ -77,8 +78,8 @@ class Cache:
     ) -> None:
         if not limit_gb > 0 or not memory_gb >= 0:
             raise ConfigError(
-                f"limit_gb = {limit_gb}, memory_gb = {memory_gb}: a limit above 0 is meant, and "
-                "memory of at least 0"
+                f"limit_gb = {limit_gb}, memory_gb = {memory_gb}: the limit must be above 0, "
+                "memory at least 0"
             )
         self.folder = cache_folder() / "samples" if folder is None else Path(folder).absolute()
         self.limit_gb, self.memory_gb = limit_gb, memory_gb
@@ -89,8 +90,8 @@ class Cache:
         self._lock = threading.Lock()
         self._memory: OrderedDict[str, Arrays] = OrderedDict()
         self._held = 0
-        self._used: int | None = None  # bytes on disk, as far as this process knows
-        self._unseen = 0  # bytes that it wrote since it looked
+        self._used: int | None = None  # bytes on disk, as known to this process
+        self._unseen = 0  # bytes written since the folder was last counted
         self._said: set[str] = set()
         self._writes = True
         _caches.add(self)
@@ -108,16 +109,16 @@ class Cache:
         return f"Cache({str(self.folder)!r}, limit_gb={self.limit_gb}, memory_gb={self.memory_gb})"
 
     def path(self, key: str) -> Path:
-        """Return the file of a key: of digits and letters a to f alone, in one of 256 folders."""
+        """Return the file of a key of digits and letters a to f, in one of 256 folders."""
         return Path(self._place(key))
 
     def _place(self, key: str) -> str:
         if len(key) != 64 or not set(key) <= set("0123456789abcdef"):
-            raise ConfigError(f"{key!r} is no key; dvskit.datasets.key_of gives one")
+            raise ConfigError(f"{key!r} is not a key; dvskit.datasets.key_of makes one")
         return f"{self.folder}{os.sep}{key[:2]}{os.sep}{key}{_SUFFIX}"
 
     def get(self, key: str) -> Arrays | None:
-        """Return the arrays kept under a key, read-only; None where there are none."""
+        """Return the arrays kept under a key, read-only; None if there are none."""
         if self.memory_gb and (arrays := self._recall(key)) is not None:
             return arrays
         place = self._place(key)
@@ -137,23 +138,23 @@ class Cache:
         return arrays
 
     def put(self, key: str, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Keep arrays under a key, in place of any that are kept; see the class for failures."""
+        """Keep arrays under a key, replacing earlier ones; see the class for failures."""
         place = self._place(key)
         data = pack(key, arrays)
         if self.memory_gb:
-            self._remember(key, unpack(key, data))  # copies, of the types that are read later
+            self._remember(key, unpack(key, data))  # copies, with the types of later reads
         if not self._writes or len(data) > self._limit:
             return
         path = Path(place)
         try:
             _write(path, data)
         except OSError as error:
-            if not path.exists():  # else another process was faster
+            if not path.exists():  # otherwise another process was faster
                 self._writes = False
                 self._say(
                     "full",
-                    f"{self.folder}: cannot be written ({error.strerror or error}); nothing more "
-                    "is kept there by this process, and all goes on without",
+                    f"{self.folder}: cannot be written ({error.strerror or error}); this process "
+                    "keeps nothing more there and continues without the cache",
                 )
             return
         self._count(len(data))
@@ -168,7 +169,7 @@ class Cache:
             self.misses += 1
         with suppress(OSError):
             Path(place).unlink(missing_ok=True)
-        self._say("damaged", f"{place}: a damaged entry ({error}) is removed and made anew")
+        self._say("damaged", f"{place}: removed a damaged entry ({error}); it is computed again")
 
     def _say(self, what: str, text: str) -> None:
         with self._lock:
@@ -198,7 +199,7 @@ class Cache:
                 self._held -= _bytes_of(self._memory.popitem(last=False)[1])
 
     def _count(self, size: int) -> None:
-        """Count what was written; look at the folder, and make room, when it is time."""
+        """Count written bytes; when due, count the folder and remove entries."""
         with self._lock:
             self._unseen += size
             known = self._used is not None and self._unseen <= self._limit // 20
@@ -211,10 +212,10 @@ class Cache:
             self._used, self._unseen = used, 0
 
     def entries(self) -> Iterator[Entry]:
-        """Yield the files that are kept, in no order; what a crash has left behind is removed."""
+        """Yield the files of the cache, in no order; remove leftovers of crashes."""
         for shard in _scan(self.folder):
             for file in _scan(shard.path) if len(shard.name) == 2 else ():
-                with suppress(OSError):  # removed by someone since
+                with suppress(OSError):  # removed meanwhile
                     status = file.stat()
                     if file.name.endswith(_SUFFIX):
                         yield Entry(status.st_mtime_ns, file.path, status.st_size)
@@ -222,7 +223,7 @@ class Cache:
                         Path(file.path).unlink()
 
     def usage(self) -> tuple[int, int]:
-        """Return how many entries there are, and their bytes."""
+        """Return the number of entries and their total bytes."""
         sizes = [entry.size for entry in self.entries()]
         return len(sizes), sum(sizes)
 
@@ -253,7 +254,7 @@ def _scan(folder: str | Path) -> list[os.DirEntry[str]]:
 
 
 def _remove(entries: list[Entry], used: int, limit: int) -> int:
-    """Remove entries, those first that come first, until `limit` bytes are left of `used`.
+    """Remove entries in order until `limit` bytes of `used` are left.
 
     Two processes that do so at once remove the same ones: the order is that of the files' times.
     """
@@ -262,16 +263,16 @@ def _remove(entries: list[Entry], used: int, limit: int) -> int:
             break
         try:
             Path(entry.path).unlink(missing_ok=True)
-        except OSError:  # such as a file that another process reads, where that forbids it
+        except OSError:  # some systems forbid removing a file that another process reads
             continue
         used -= entry.size
     return used
 
 
 def _read(place: str) -> bytes | None:
-    """Return a file's bytes and note that it is used; None where it cannot be read."""
+    """Return a file's bytes and record the use; None if it cannot be read."""
     try:
-        # A Path takes as long as the reading.
+        # A Path takes as long as reading the file.
         with open(place, "rb", buffering=0) as file:  # noqa: PTH123
             status = os.fstat(file.fileno())
             data = file.readall()
@@ -284,7 +285,7 @@ def _read(place: str) -> bytes | None:
 
 
 def _write(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all. Not forced to the disk: reading checks every byte."""
+    """Write a file whole or not at all; without fsync, as reading checks every byte."""
     partial = path.with_name(f".{path.stem[:16]}.{secrets.token_hex(4)}{_PARTIAL}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

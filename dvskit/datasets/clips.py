@@ -1,4 +1,4 @@
-"""Clips that become samples: how their frames are emulated, each on one thread."""
+"""Emulation of clips into samples, each on one thread."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ from dvskit.video.source import checked_fps
 @check_arguments
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Emulation:
-    """How the frames of a clip become the events of a sample.
+    """Parameters that turn the frames of a clip into the events of a sample.
 
-    params    what the sensor is like: EmulatorParams, or a preset's name or file; None: ideal
-    size      of the sensor, (width, height). Frames are scaled until they cover it, and what is
-              then beyond it at two sides is cut off: 640x480 becomes 128x128 by its middle
-              480x480. None: the size of a named sensor, else each clip's own
-    whole     whether the whole picture is kept instead: it is scaled until it fits into the size,
-              with a gray border at two sides
-    upsample  whether frames are added where a clip moves, so that nothing moves by more than a
-              pixel of the sensor from one to the next
-    seed      fixes all noise. Each sample draws its own from it and the bytes of its file, so that
-              its events do not depend on its name, its place or the other samples
-    redraw    whether a sample has other noise each time that it is read with a generator, as in
-              training; then its events cannot be kept
-    fps       a steady rate in place of the clips' own times
+    params    the sensor: EmulatorParams, or the name or file of a preset; None: ideal
+    size      of the sensor, (width, height). Frames are scaled until they cover it, and cropped at
+              two sides: 640x480 becomes 128x128 by its middle 480x480. None: the size of a named
+              sensor, else that of each clip
+    whole     keep the whole picture instead: it is scaled until it fits into the size, with a gray
+              border at two sides
+    upsample  add frames where a clip moves, so that nothing moves by more than a pixel of the
+              sensor between frames
+    seed      of all noise. Each sample derives its own seed from it and from the bytes of its file,
+              so its events do not depend on its name, its place or the other samples
+    redraw    draw other noise each time a sample is read with a generator, as in training; its
+              events then cannot be cached
+    fps       a constant frame rate in place of the clips' own times
     light     "luma" or "linear": see `dvskit.video.open_frames`
 
-    Raises ConfigError, GeometryError for what is out of range.
+    Raises ConfigError, GeometryError for values out of range.
     """
 
     params: EmulatorParams | str | PathLike[str] | None = None
@@ -64,26 +64,26 @@ class Emulation:
 
     @property
     def identity(self) -> str:
-        """All that the events of a clip depend on but for its bytes, as text."""
+        """Everything except the bytes of a clip that its events depend on, as text."""
         return f"emulated {RESULTS_VERSION} {sorted(asdict(self).items())}"
 
 
 def emulate_frames(frames: FrameSource, how: Emulation, seed: int) -> Events:
-    """Return the events of a clip's frames, all of it done by the thread that calls.
+    """Return the events of a clip's frames, computed by the calling thread alone.
 
-    `seed` is the sample's own. Raises VideoError for fewer than two frames and what reading raises.
+    `seed` is that of the sample. Raises VideoError for fewer than two frames, and reading errors.
     """
     events, count = emulated(frames_for(frames, how), as_params(how.params), seed)
     if count < 2:
         raise VideoError(
-            f"{count} frame{'s' * (count != 1)} where two at least are meant: events are changes "
-            "from one to the next"
+            f"{count} frame{'s' * (count != 1)}, but at least two are needed: events are changes "
+            "between frames"
         )
     return events
 
 
 def open_clip(path: str | PathLike[str], how: Emulation, *, strict: bool = True) -> FrameSource:
-    """Open the frames of a video or folder of images as they are in it: see `frames_for`.
+    """Open the frames of a video or folder of images, adapted by `frames_for`.
 
     `strict` and errors are those of `dvskit.video.open_frames`.
     """
@@ -91,7 +91,7 @@ def open_clip(path: str | PathLike[str], how: Emulation, *, strict: bool = True)
 
 
 def frames_for(frames: FrameSource, how: Emulation) -> FrameSource:
-    """Return the frames that are emulated: at the sensor's size, and with those that are added."""
+    """Return the frames to emulate: at the sensor's size, with added frames."""
     if how.size is not None and how.whole and frames.size != how.size:
         frames = Bordered(frames, how.size)
     frames = resized(frames, how.size)
@@ -103,14 +103,14 @@ class Frames(Protocol):
 
     @property
     def size(self) -> Size:
-        """Of the frames."""
+        """The size of the frames."""
 
     def __iter__(self) -> Iterator[tuple[int, NDArray[Any]]]:
-        """Start anew."""
+        """Yield the frames from the first on."""
 
 
 def emulated(frames: Frames, params: EmulatorParams, seed: int) -> tuple[Events, int]:
-    """Return the events of frames and how many frames there are, all by the thread that calls."""
+    """Return the events of frames and the number of frames, computed by the calling thread."""
     run = Emulator(params, seed).start(frames.size, threads=1, scale_is_known=True)
     found = [run.step(t_us, frame) for t_us, frame in frames]
     return Events.concatenate([*found, run.finish()], frames.size), len(found)

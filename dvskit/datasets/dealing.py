@@ -1,6 +1,6 @@
-"""Samples that are not to be parted: how they are dealt out, and leaks where they were.
+"""Splitting of samples that must stay together, and detection of leaks.
 
-A leak: what is learned from is judged by too, under whatever name.
+A leak is data used both for training and for evaluation, under any name.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from dvskit.formats.content import content_digest
 
 
 class Leak(NamedTuple):
-    """Two samples in two parts of a split that have something in common, and what."""
+    """Two samples in two parts of a split, and the data they have in common."""
 
     first: Sample
     first_part: Part
@@ -46,13 +46,13 @@ class _Placed(NamedTuple):
 
 
 def find_leaks(parts: Sequence[Sequence[Sample]]) -> list[Leak]:
-    """Return what is in two parts at once: a group, the same bytes, time that two spans share.
+    """Return data that is in two parts at once: a group, equal bytes, or overlapping spans.
 
-    parts  samples to train on, to choose by, and to report on
+    parts  samples for training, validation and test
 
-    For each thing in common, the first two samples that have it are named. Files are compared by
-    their bytes, whatever they are called; only those of the same length are read. What is drawn has
-    no bytes, and is told by its name.
+    For each leak, the first two samples that share data are named. Files are compared by their
+    bytes, whatever their names; only files of equal length are read. Drawn samples have no bytes
+    and are compared by name.
     """
     placed = [
         _Placed(sample, part)
@@ -63,7 +63,7 @@ def find_leaks(parts: Sequence[Sequence[Sample]]) -> list[Leak]:
 
 
 def check_leaks(parts: Sequence[Sequence[Sample]]) -> None:
-    """Raise ConfigError for the first of the leaks, if there is any: see `find_leaks`."""
+    """Raise ConfigError for the first leak, if there is any: see `find_leaks`."""
     leaks = find_leaks(parts)
     if leaks:
         more = f" ({len(leaks) - 1:,} more such pairs)" if len(leaks) > 1 else ""
@@ -73,10 +73,10 @@ def check_leaks(parts: Sequence[Sequence[Sample]]) -> None:
 def _fix(leak: Leak) -> str:
     if leak.common.startswith("are of group"):
         return (
-            "split_by_group keeps groups whole; where they do not matter, open the samples with "
+            "split_by_group keeps groups whole; if groups do not matter, open the samples with "
             "group=None"
         )
-    return "remove one of them, or keep them together by split_by_group or k_fold"
+    return "remove one of them, or keep them together with split_by_group or k_fold"
 
 
 def _split_groups(placed: Iterable[_Placed]) -> Iterator[Leak]:
@@ -105,8 +105,8 @@ def _shared_content(placed: Sequence[_Placed]) -> Iterator[Leak]:
 
 
 def _first_overlap(several: Sequence[_Placed]) -> Leak | None:
-    """Return the first two of the same content, in two parts, that share time."""
-    # In order of start, what overlaps a span that is still open follows it.
+    """Return the first two samples of equal content, in two parts, with overlapping spans."""
+    # In order of start, spans that overlap an open one follow it directly.
     waiting: dict[Part, tuple[int, _Placed]] = {}
     for each in sorted(several, key=lambda each: (span_of(each.sample), each.sample.name)):
         start, stop = span_of(each.sample)
@@ -122,12 +122,12 @@ def _first_overlap(several: Sequence[_Placed]) -> Leak | None:
 
 
 def span_of(sample: Sample) -> tuple[int, int]:
-    """Return the span of a sample in microseconds; of a whole file, one that holds all others."""
+    """Return the span of a sample in microseconds; for a whole file, one that contains all."""
     return (-(1 << 62), 1 << 62) if sample.span is None else sample.span
 
 
 def contents(samples: Sequence[Sample]) -> list[str]:
-    """Return for each sample what is the same where the bytes of their files are.
+    """Return an identifier per sample, equal for files of equal bytes.
 
     Raises MissingFileError, FormatError for files that cannot be read.
     """
@@ -140,7 +140,7 @@ def contents(samples: Sequence[Sample]) -> list[str]:
         elif path.exists():
             by_length[path.stat().st_size].append(path)
         else:
-            content_digest(path)  # raises what there is to raise
+            content_digest(path)  # raises the error of reading
     for several in by_length.values():
         for path in several:
             keys[path] = str(path) if len(several) == 1 else content_digest(path)
@@ -148,15 +148,15 @@ def contents(samples: Sequence[Sample]) -> list[str]:
 
 
 def place_of(sample: Sample) -> tuple[str, tuple[int, int], str]:
-    """Return what samples of a class are put in order by: names, not where files lie."""
+    """Return the sort key of samples of a class: names, not folders."""
     return sample.name.rpartition("/")[2], sample.span or (0, 0), sample.name
 
 
 def units_of(rows: Sequence[Sample]) -> list[list[Sample]]:
-    """Return samples in lists that are not to be parted, in order of names.
+    """Return samples in lists that must stay together, in order of names.
 
-    Those of one group are one, and those that share time of one file, under whatever name. Where
-    groups are not known, all of a file is one.
+    Samples of one group stay together, as do overlapping spans of one file, under any name.
+    Without groups, all samples of a file stay together.
     """
     parent = list(range(len(rows)))
 
@@ -176,7 +176,7 @@ def units_of(rows: Sequence[Sample]) -> list[list[Sample]]:
 
 
 def _joined(rows: Sequence[Sample]) -> Iterator[tuple[int, int]]:
-    """Yield the numbers of samples, two by two, that are not to be parted."""
+    """Yield pairs of sample numbers that must stay together."""
     of_group: dict[str, int] = {}
     of_content: dict[str, list[int]] = defaultdict(list)
     for number, (row, content) in enumerate(zip(rows, contents(rows), strict=True)):
@@ -185,7 +185,7 @@ def _joined(rows: Sequence[Sample]) -> Iterator[tuple[int, int]]:
             yield of_group.setdefault(row.group, number), number
     for numbers in of_content.values():
         numbers.sort(key=lambda number: span_of(rows[number]))
-        latest = numbers[0]  # which ends behind all others so far
+        latest = numbers[0]  # the sample with the latest end so far
         for number in numbers[1:]:
             start, stop = span_of(rows[number])
             end = span_of(rows[latest])[1]
@@ -201,10 +201,10 @@ def dealt(
     *,
     largest_first: bool,
 ) -> list[list[Sample]]:
-    """Return the samples of each part: whole units, drawn in turn, each to where most is missing.
+    """Return the samples of each part: whole units, drawn in turn, each to the neediest part.
 
-    What is missing of a class is counted in shares of the class, so that rare ones count as much,
-    and all samples together count as one class more.
+    The deficit of a part is counted per class in shares of the class, so rare classes count as
+    much as others. All samples together count as one more class.
     No part with a share stays empty while there are units.
     """
     order = [units[number] for number in rng.permutation(len(units))]
@@ -222,7 +222,7 @@ def dealt(
         def missing(
             part: int, unit: Sequence[Sample] = unit, counts: Counter[str] = counts
         ) -> tuple[float, int]:
-            # Exactly rounded, so that ties are ties on all machines.
+            # Rounded exactly, so that ties are ties on all machines.
             lack = [
                 count * (shares[part] - given[part][label] / totals[label])
                 for label, count in counts.items()

@@ -1,4 +1,4 @@
-"""Samples that dvskit draws: people before a sensor like a DVS128, and depth clips made visible."""
+"""Drawn samples: people seen by a sensor like a DVS128, and shaded depth clips."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from dvskit.formats.content import digest_of
 from dvskit.scenes import PERSON_GESTURES, DepthScene, PersonScene, read_depth_clip
 
 SEEDS = 1 << 62
-DRAWING = 3  # raise it where the same seed gives another person than before
+DRAWING = 3  # raise it when a seed gives another person than before
 DEPTH_SIZE = Size(128, 128)
-"""The sensor before which depth clips are put unless another is named."""
+"""The default sensor of depth clips."""
 
 Sensor = Callable[[np.random.Generator], EmulatorParams]
 
 
 def sensor_like_dvs128(rng: np.random.Generator) -> EmulatorParams:
-    """Return a sensor such as a DVS128 may be, with noise, as one user or another has set it.
+    """Return a random sensor like a DVS128, with noise, as different users may have set it.
 
-    Thresholds, mismatch, bandwidth, leak, shot noise and refractory period are drawn from what is
-    published of DVS128s and DAVIS cameras (Lichtsteiner et al. 2008, Nozaki and Delbruck 2017, Hu
-    et al. 2021), and wider: how a camera was set is not known, and sensitive settings, in which an
-    edge gives ten events of a pixel, are common.
+    Thresholds, mismatch, bandwidth, leak, shot noise and refractory period are drawn from published
+    values of DVS128s and DAVIS cameras (Lichtsteiner et al. 2008, Nozaki and Delbruck 2017, Hu et
+    al. 2021), and wider: the settings of a camera are not known, and sensitive settings, with ten
+    events per pixel at an edge, are common.
     """
 
     def between(low: float, high: float) -> float:
@@ -61,12 +61,12 @@ def sensor_like_dvs128(rng: np.random.Generator) -> EmulatorParams:
 
 
 class PeopleSamples(Samples):
-    """Drawn people, each before a sensor of her own: what a sample is follows from its `_rng`.
+    """Drawn people, each seen by its own simulated sensor; `_rng` determines each sample.
 
-    seed         of all that is drawn
+    seed         of all drawing
     size         of the sensor, (width, height)
     duration_us  of each sample, at most
-    fps          frames a second that the sensor sees
+    fps          frames per second that the sensor sees
     sensor       draws the sensor of a sample: see `sensor_like_dvs128`
     """
 
@@ -79,14 +79,14 @@ class PeopleSamples(Samples):
 
     @abstractmethod
     def _rng(self, number: int) -> np.random.Generator:
-        """Return what draws a sample."""
+        """Return the generator of a sample."""
 
     @abstractmethod
     def _scene(self, number: int, rng: np.random.Generator) -> PersonScene:
-        """Return what a sample is drawn from, by its generator."""
+        """Return the scene of a sample, drawn by its generator."""
 
     def scene(self, number: int) -> PersonScene:
-        """Return what a sample is drawn from: its person, view and motion."""
+        """Return the scene of a sample: its person, view and motion."""
         return self._scene(number, self._rng(number))
 
     def events(self, number: int, rng: np.random.Generator | None = None) -> Events:
@@ -96,13 +96,13 @@ class PeopleSamples(Samples):
         return emulated(scene, self.sensor(drawn), int(drawn.integers(SEEDS)))[0]
 
     def before(self, sensor: Sensor) -> Self:
-        """Return the same people, before sensors that another function draws."""
+        """Return the same people, seen by sensors that another function draws."""
         other = copy(self)
         other.sensor = sensor
         return other
 
     def _digest(self, kind: str, content: str, *given: object) -> str:
-        """Return a digest of what a sample is drawn from, its sensor and all parameters."""
+        """Return a digest of the content of a sample, its sensor and all parameters."""
         sensor = f"{self.sensor.__module__}.{self.sensor.__qualname__}"
         drawn = f"{kind} {DRAWING} {RESULTS_VERSION}"
         own = (self.seed, self.size, self.duration_us, self.fps)
@@ -111,19 +111,19 @@ class PeopleSamples(Samples):
 
 @check_arguments
 class DrawnSamples(PeopleSamples):
-    """People drawn from a seed, each making a gesture before a sensor of her own.
+    """People drawn from a seed, each making a gesture, each seen by its own simulated sensor.
 
     rows, classes, labels  as in `Samples`; names are <gesture>/<number>
     count        of each gesture
-    seed         of all that is drawn; the same seed gives the same samples whatever `count` is
-    gestures     of `dvskit.scenes.PERSON_GESTURES`, all unless given
+    seed         of all drawing; the same seed gives the same samples whatever `count` is
+    gestures     of `dvskit.scenes.PERSON_GESTURES`; default: all
     size         of the sensor, (width, height)
     duration_us  of each sample
-    fps          frames a second that the sensor sees
-    close        the share of samples in which the camera is close to the hands
+    fps          frames per second that the sensor sees
+    close        share of samples in which the camera is close to the hands
     sensor       draws the sensor of a sample: see `sensor_like_dvs128`
 
-    Sample k of a gesture is always the same person; draw others by another seed, or a larger count.
+    Sample k of a gesture is always the same person; use another seed or a larger count for others.
     Raises ConfigError.
     """
 
@@ -141,8 +141,8 @@ class DrawnSamples(PeopleSamples):
     ) -> None:
         if count < 1 or seed < 0 or not 0 <= close <= 1:
             raise ConfigError(
-                f"count = {count}, seed = {seed}, close = {close}; at least 1, at least 0 and 0 to "
-                "1 are meant"
+                f"count = {count}, seed = {seed}, close = {close}; they must be at least 1, at "
+                "least 0 and 0 to 1"
             )
         for gesture in gestures:
             if gesture not in PERSON_GESTURES:
@@ -176,7 +176,7 @@ class DrawnSamples(PeopleSamples):
 
 
 def is_depth_clip(path: Path) -> bool:
-    """Tell whether a file is a depth clip: an .npz with `depth`, or UTD-MHAD's *_depth.mat."""
+    """Return whether a file is a depth clip: an .npz with `depth`, or UTD-MHAD's *_depth.mat."""
     if path.suffix.lower() == ".mat":
         return path.stem.lower().endswith("_depth") and path.is_file()
     if path.suffix.lower() != ".npz" or not path.is_file():
@@ -191,7 +191,7 @@ def is_depth_clip(path: Path) -> bool:
 def emulate_depth_clip(path: Path, params: EmulatorParams, size: Size | None, seed: int) -> Events:
     """Return the events of a depth clip, shaded: looks, light and place are drawn from `seed`.
 
-    size  of the sensor; DEPTH_SIZE without. Raises what reading the clip raises.
+    size  of the sensor; default: DEPTH_SIZE. Raises the errors of reading the clip.
     """
     looks, noise = np.random.default_rng(seed).integers(SEEDS, size=2).tolist()
     chosen = DEPTH_SIZE if size is None else size

@@ -1,4 +1,4 @@
-"""Still images as spikes, or as they are at each step, and batches of them encoded at once."""
+"""Still images encoded as spikes or shown as they are, alone and in batches."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from dvskit.datasets.still_changes import StillChanges
 from dvskit.errors import ConfigError, GeometryError, did_you_mean
 from dvskit.events import Size, as_size
 
-_DARKEST = 0.1  # darker pixels give no spike by latency: else the background fires at the end
+_DARKEST = 0.1  # darker pixels give no latency spike: else the background fires at the end
 _DARK_AND_BRIGHT = encoders.ReceptiveFields((0.0, 1.0), 0.25)  # gray: both, late, at e^-2
-_DELTA = 0.1  # how much brighter a pixel becomes from one spike to the next
+_DELTA = 0.1  # increase of brightness between two spikes of a pixel
 _SEEDS = 1 << 62
 
 Encoder = Callable[[Tensor, int, torch.Generator], Tensor]
@@ -43,7 +43,7 @@ def _latency(image: Tensor, steps: int, generator: torch.Generator) -> Tensor:
 
 
 def _log_latency(image: Tensor, steps: int, generator: torch.Generator) -> Tensor:
-    # The window ends with a pixel of the darkest that spikes: tau ln(x / (x - x / 2)) = tau ln 2.
+    # The window ends with the darkest pixel that spikes: tau ln(x / (x - x / 2)) = tau ln 2.
     law = partial(encoders.log_latency, tau=(steps - 1) / math.log(2), threshold=_DARKEST / 2)
     return encoders.latency(image * (image >= _DARKEST), steps, law=law)
 
@@ -64,7 +64,7 @@ def _population(image: Tensor, steps: int, generator: torch.Generator) -> Tensor
 def _delta(image: Tensor, steps: int, generator: torch.Generator) -> Tensor:
     shares = torch.arange(steps + 1, dtype=torch.float32) / steps
     seen = shares.view(-1, *[1] * image.ndim) * image
-    return (seen / _DELTA + 1e-4).floor().diff(dim=0)  # 0.3 / 0.1 is less than 3 in float32
+    return (seen / _DELTA + 1e-4).floor().diff(dim=0)  # 0.3 / 0.1 is below 3 in float32
 
 
 def _direct(image: Tensor, steps: int, generator: torch.Generator) -> Tensor:
@@ -92,8 +92,8 @@ def encode_images(
 ) -> Tensor:
     """Return images (..., H, W), float32 of 0 to 1, as (steps, ..., channels, H, W).
 
-    Of 2 channels spikes of 1 are ON, spikes of -1 OFF, uint8 but for "direct"; an encoder that
-    makes channels keeps its own.
+    With 2 channels, spikes of 1 are ON and spikes of -1 OFF, in uint8 except for "direct". An
+    encoder that makes channels keeps its own.
     """
     made = ENCODERS[encoder] if isinstance(encoder, str) else encoder
     spikes = made(images, steps, generator)
@@ -107,24 +107,24 @@ def encode_images(
 @check_arguments
 @dataclass(frozen=True, slots=True)
 class Encode:
-    """Still images as spikes: what a batch takes for stills, `encode(image, rng)`.
+    """Still images as spikes: encoding of stills for batches, called as `encode(image, rng)`.
 
-    encoder   a name, or a function of the image, the steps and a generator, such as one made of any
-              of `dvskit.encoders`. Names:
+    encoder   a name, or a function of the image, the steps and a generator, such as one made from
+              `dvskit.encoders`. Names:
               "poisson", "latency" and "log_latency" (darker than a tenth: no spike), "rank_order"
-              (black: no spike), "delta" (the image fades in; a spike for each tenth that a pixel
-              has become brighter), all ON; "signed_poisson" (of 2 x - 1: gray is silent, dark OFF,
-              bright ON); "population" (two neurons a pixel, a spike each, the sooner the nearer:
-              one for black, as OFF, and one for white, as ON); "direct" (no spikes: at each step
-              the brightness itself, 0 to 1)
-    steps     of time, a bin each
-    size      of the sensor, (width, height); the image is put in its middle, black around it
-    channels  2: OFF, ON; 1: what the encoder gives, signed or not
-    changes   how images are changed at random first, on the whole sensor; none unless given
+              (black: no spike), "delta" (the image fades in, with a spike per tenth of brightness
+              that a pixel gains), all ON; "signed_poisson" (of 2 x - 1: gray is silent, dark OFF,
+              bright ON); "population" (two neurons per pixel, one spike each, earlier if nearer:
+              one for black, as OFF, and one for white, as ON); "direct" (no spikes: the brightness
+              itself at each step, 0 to 1)
+    steps     of time, one bin each
+    size      of the sensor, (width, height); the image is centred, with black around it
+    channels  2: OFF, ON; 1: the output of the encoder, signed or not
+    changes   random changes of images before encoding, on the whole sensor; default: none
 
-    Gives (steps, channels, H, W): uint8, spikes of 1 as ON and of -1 as OFF; float32 of "direct"
-    and of 1 channel; a function that returns channels (steps, C, H, W) keeps them. Raises
-    ConfigError for another encoder, GeometryError for an image that is larger than the sensor.
+    Returns (steps, channels, H, W): uint8, with spikes of 1 as ON and of -1 as OFF; float32 for
+    "direct" and for 1 channel. A function that returns channels (steps, C, H, W) keeps them. Raises
+    ConfigError for another encoder, GeometryError for an image larger than the sensor.
     """
 
     encoder: str | Encoder
@@ -139,16 +139,16 @@ class Encode:
                 f"no encoder {self.encoder!r}; {did_you_mean(self.encoder, ENCODERS)}"
             )
         if self.channels not in (1, 2):
-            raise ConfigError(f"channels = {self.channels}; 1 or 2 is meant")
+            raise ConfigError(f"channels = {self.channels} must be 1 or 2")
         if self.channels == 1 and self.encoder == "population":
-            raise ConfigError("encoder 'population' has two neurons a pixel; take channels = 2")
+            raise ConfigError("encoder 'population' has two neurons per pixel; take channels = 2")
 
     def __call__(self, image: NDArray[np.uint8], rng: np.random.Generator) -> Tensor:
         """Return the spikes of an image (height, width) uint8."""
         return self._encoded(centred(image, as_size(self.size)), rng)
 
     def many(self, images: Images, rng: np.random.Generator) -> Tensor:
-        """Return the spikes of images, (steps, N, channels, H, W), drawn together."""
+        """Return the spikes of images, (steps, N, channels, H, W), drawn in one call."""
         size = as_size(self.size)
         if isinstance(images, np.ndarray):
             return self._encoded(centred(images, size), rng)
@@ -156,16 +156,16 @@ class Encode:
 
     def _encoded(self, images: Tensor, rng: np.random.Generator) -> Tensor:
         generator = torch.Generator().manual_seed(int(rng.integers(_SEEDS)))
-        if self.changes != StillChanges():  # without, spikes are drawn as they always were
+        if self.changes != StillChanges():  # without changes, the same draws as in older versions
             height, width = images.shape[-2:]
             images = self.changes(images.view(-1, height, width), rng).view(images.shape)
         return encode_images(images, self.steps, self.encoder, generator, self.channels)
 
 
 def centred(images: NDArray[np.uint8], size: Size) -> Tensor:
-    """Return images (..., h, w) in the middle of a sensor, (..., H, W) float32 of 0 to 1.
+    """Return images (..., h, w) centred on a sensor, (..., H, W) float32 of 0 to 1.
 
-    Raises GeometryError for images that are larger than the sensor.
+    Raises GeometryError for images larger than the sensor.
     """
     height, width = images.shape[-2:]
     right, down = size.width - width, size.height - height
@@ -181,23 +181,23 @@ def centred(images: NDArray[np.uint8], size: Size) -> Tensor:
 
 
 _AHEAD = 2
-# What a seed is for: no two draws are alike.
+# Purposes of seeds: no two draws share one.
 _ORDER, _BATCH = range(2)
 
 
 @check_arguments
 @dataclass(frozen=True, eq=False)
 class StillBatches:
-    """Batches of encoded images for training and for evaluation, the same ones for a seed.
+    """Batches of encoded images for training and evaluation; a seed gives the same batches.
 
-    shares   of stills, each with an `Encode`; they follow each other in each batch
-    seed     of the order and of all that is drawn
-    shuffle  draw the order anew for each epoch; without, it is that of the sets
-    steps    batches of an epoch, all full; unless given as `Batches` has them
+    shares   of stills, each with an `Encode`; they follow one another in each batch
+    seed     of the order and of all drawing
+    shuffle  draw a new order for each epoch; otherwise, the order of the sets
+    steps    batches per epoch, all full; default: as in `Batches`
 
-    It is what `Batches` is for shares of stills, but a batch draws its spikes together: they depend
-    on which images it has. An image that is shown as it is, at each step alike, stands in memory
-    once. Raises ConfigError for shares of anything else, and of classes that differ.
+    It does what `Batches` does for shares of stills, but draws the spikes of a batch together, so
+    they depend on the images in it. An image shown unchanged at each step is stored once. Raises
+    ConfigError for shares of anything else, and for classes that differ.
     """
 
     shares: Sequence[Share]
@@ -208,7 +208,7 @@ class StillBatches:
     def __post_init__(self) -> None:
         for share in self.shares:
             if not isinstance(share.encode, Encode):
-                raise ConfigError("StillBatches takes shares of stills with an Encode; see Batches")
+                raise ConfigError("StillBatches takes shares of stills with an Encode; use Batches")
         check_classes(self.shares)
 
     @property
@@ -217,11 +217,11 @@ class StillBatches:
         return self.shares[0].samples.classes
 
     def sizes(self) -> list[int]:
-        """Return how many samples each batch of an epoch has."""
+        """Return the number of samples of each batch of an epoch."""
         return batch_sizes(self.shares, self.steps)
 
     def __len__(self) -> int:
-        """Return how many batches an epoch has."""
+        """Return the number of batches per epoch."""
         return len(self.sizes())
 
     def epoch(
@@ -229,10 +229,10 @@ class StillBatches:
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the batches of an epoch: tensors (T, B, C, H, W) and labels (B,) int64.
 
-        first  how many to leave out at the beginning, for a run that goes on
-        part   as `Batches.epoch` has it; all of a batch is encoded, as it is drawn together
+        first  number of batches to skip at the beginning, for a run that is resumed
+        part   as in `Batches.epoch`; the whole batch is encoded, as it is drawn together
 
-        A thread makes them ahead. Raises what reading and encoding an image raises.
+        A thread makes batches in advance. Raises the errors of reading and encoding images.
         """
         sizes = self.sizes()
         plan = planned(self.shares, sizes, (self.seed, _ORDER, number) if self.shuffle else None)

@@ -1,4 +1,4 @@
-"""Samples in files: recordings, and clips that are emulated when they are read."""
+"""Samples in files: recordings, and clips that are emulated on reading."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _PAGES = (b"<!doctype html", b"<html")
 
 
 class LeftOut(NamedTuple):
-    """A file, or a folder, that could have been a sample and is none, and why, in one line."""
+    """A file or folder that could have been a sample but is not, with the reason in one line."""
 
     path: Path
     why: str
@@ -31,12 +31,12 @@ class LeftOut(NamedTuple):
 
 @dataclass(slots=True)
 class Found:
-    """What was found in a folder or a list.
+    """The samples found in a folder or a list.
 
     rows      the samples
-    others    files that are none, such as a read-me
-    left_out  what is missing, empty or damaged
-    notes     what was taken for granted, a line each
+    others    files that are not samples, such as a read-me
+    left_out  missing, empty or damaged files
+    notes     assumptions, one line each
     """
 
     rows: list[Sample] = field(default_factory=list)
@@ -46,9 +46,9 @@ class Found:
 
 
 def check_head(path: Path) -> None:
-    """Raise FormatError for a file that is empty, cannot be read, or plainly holds no data."""
+    """Raise FormatError for a file that is empty, unreadable, or clearly without data."""
     if path.is_symlink() and not path.exists():
-        raise FormatError(f"{path}: a link to {path.readlink()}, which is not there; remove it")
+        raise FormatError(f"{path}: a link to {path.readlink()}, which is missing; remove it")
     if path.is_dir():
         return
     try:
@@ -56,7 +56,7 @@ def check_head(path: Path) -> None:
             head = file.read(_HEAD_BYTES)
     except OSError as error:
         raise FormatError(
-            f"{path}: cannot be read: {error.strerror or error}; give yourself the right to, or "
+            f"{path}: cannot be read: {error.strerror or error}; change its permissions, or "
             "remove it"
         ) from error
     if not head:
@@ -70,7 +70,7 @@ def check_head(path: Path) -> None:
 def failures(paths: Iterable[Path], how: Reading, *, opened: bool) -> dict[Path, DvskitError]:
     """Return the error of each file that has one, checked on all threads.
 
-    opened  whether each is opened, header and first frame; else its first bytes are looked at
+    opened  open each file and read header and first frame; otherwise only its first bytes
     """
     unique = list(dict.fromkeys(paths))
 
@@ -98,18 +98,18 @@ _SEEDS = 1 << 63
 
 
 class FileSamples(Samples):
-    """Samples of files of any kind, each read, or emulated, when its events are asked for.
+    """Samples in files of any kind, each read or emulated when its events are requested.
 
     rows, classes, labels  as in `Samples`
-    notes     what was taken for granted in finding them, a line each
-    others    files among them that are no samples, such as a read-me
-    left_out  what is damaged, missing or empty, with strict=False, which raises otherwise
+    notes     assumptions made in finding them, one line each
+    others    files among them that are not samples, such as a read-me
+    left_out  damaged, missing or empty files, with strict=False; otherwise these raise
     kinds     the name of each sample's kind, such as "video"
-    damage    with strict=False, what the samples that were read so far have lost, by their number
+    damage    with strict=False, the losses in samples read so far, by sample number
 
-    All that is done for a sample is done by the thread that asks for it, and the loops in it do not
-    hold Python's lock: ask from as many threads as there are processors. Raises FormatError for a
-    row whose file no kind reads.
+    The calling thread does all work for a sample, and the loops in it release Python's lock: use
+    as many threads as there are processors. Raises FormatError for a row with a file of unknown
+    kind.
     """
 
     def __init__(
@@ -127,7 +127,7 @@ class FileSamples(Samples):
         self.notes, self.others, self.left_out = tuple(notes), tuple(others), tuple(left_out)
         self.damage: dict[int, str] = {}
         kinds = {row.file: self.reading.kind(row.file).name for row in self.rows}
-        # Names, not kinds: other processes get the samples too.
+        # Names, not kinds: samples are also sent to other processes.
         self.kinds = tuple(kinds[row.file] for row in self.rows)
         drawn = any(named_kind(name).drawn for name in set(self.kinds))
         self.draws = drawn and self.reading.emulation.redraw
@@ -156,9 +156,9 @@ class FileSamples(Samples):
         return read.events
 
     def check(self) -> list[LeftOut]:
-        """Return the files that cannot be opened, and why: header and first frame are looked at.
+        """Return the files that cannot be opened, with reasons; reads header and first frame.
 
-        A video takes about 10 ms, so this is quick where reading all is not.
+        A video takes about 10 ms, so this is much faster than reading everything.
         """
         wrong = failures((row.file for row in self.rows), self.reading, opened=True)
         return [LeftOut(path, one_line(error)) for path, error in wrong.items()]

@@ -1,4 +1,4 @@
-"""What is kept: its key, its bytes as one zstd file, and samples whose events are kept."""
+"""Entries of the cache: keys, the bytes of an entry, and samples with cached events."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from dvskit.events import Events, Size
 if TYPE_CHECKING:
     from dvskit.datasets.cache import Cache
 
-_VERSION = 1  # of what is computed: a change makes all that is kept out of date
+_VERSION = 1  # of the computation: a change invalidates all entries
 
 
 def key_of(*parts: object) -> str:
     """Return the key of `parts`: 64 hexadecimal digits, the same in every process.
 
-    The version of dvskit is part of it. Raises ConfigError for what `describe` cannot tell.
+    The version of dvskit is part of it. Raises ConfigError for values `describe` does not support.
     """
     from dvskit import __version__
 
@@ -38,11 +38,11 @@ def key_of(*parts: object) -> str:
 
 
 def describe(value: object) -> str:
-    """Return a text that two values share only if they are equal in type and content.
+    """Return a text that is the same only for values of equal type and content.
 
-    Numbers, texts, dtypes, arrays, dataclasses of these, tuples, lists, mappings, and functions and
-    classes that a module has by name. Raises ConfigError for anything else, such as a lambda, whose
-    content cannot be told.
+    Supports numbers, texts, dtypes, arrays, dataclasses of these, tuples, lists, mappings, and
+    functions and classes that a module has by name. Raises ConfigError for anything else, such as a
+    lambda, as its content is unknown.
     """
     if value is None or isinstance(value, bool | int | float | complex | str | bytes):
         return f"{type(value).__name__}:{value!r}"
@@ -51,7 +51,7 @@ def describe(value: object) -> str:
     if isinstance(value, np.generic | np.ndarray):
         array = np.ascontiguousarray(value)
         if array.dtype.hasobject:
-            raise ConfigError(f"an array of {array.dtype} has no content to name it by")
+            raise ConfigError(f"an array of {array.dtype} has no content for a key")
         digest = hashlib.sha256(array.tobytes()).hexdigest()
         return f"array:{array.dtype.str}{np.shape(value)}{digest}"
     if isinstance(value, torch.Tensor):
@@ -75,8 +75,8 @@ def _describe_whole(value: Any) -> str:
     if callable(value) and "<" not in getattr(value, "__qualname__", "<"):
         return f"named:{_name(value)}"
     raise ConfigError(
-        f"{value!r} cannot be told from others of its kind, so that nothing made by it can be "
-        "kept; use a dataclass or a function of a module, or no cache"
+        f"{value!r} has no content for a key, so its results cannot be cached; "
+        "use a dataclass or a function of a module, or no cache"
     )
 
 
@@ -84,17 +84,17 @@ def _name(named: Any) -> str:
     return f"{named.__module__}.{named.__qualname__}"
 
 
-_MARK = b"dvskit 1 "  # the layout's version; another is not read
+_MARK = b"dvskit 1 "  # version of the layout; other versions are not read
 _LEVEL = 3
-_ALIGNED = 8  # bytes: where each array begins
+_ALIGNED = 8  # bytes: alignment of each array
 
 
 class DamagedEntryError(Exception):
-    """Bytes that are not the entry they should be."""
+    """Bytes that are not the expected entry."""
 
 
 class _Own(threading.local):
-    """A thread's own compressor and decompressor: neither may be used by two at once."""
+    """A compressor and decompressor per thread: two threads must not share one."""
 
     def __init__(self) -> None:
         self.pack = zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True).compress
@@ -122,13 +122,13 @@ def pack(key: str, arrays: Mapping[str, NDArray[Any]]) -> bytes:
 def unpack(key: str, data: bytes) -> dict[str, NDArray[Any]]:
     """Return the arrays of an entry, read-only. Raises DamagedEntryError.
 
-    Every byte is checked, and that the entry is the key's own.
+    Every byte and the key are checked.
     """
     try:
         content = _own.unpack(data, allow_extra_data=False)
         head = _MARK + key.encode() + b"\n"
         if not content.startswith(head):
-            raise DamagedEntryError("is another entry, or of another version")
+            raise DamagedEntryError("is another entry, or has another version")
         stop = content.index(b"\n", len(head))
         at = _aligned(stop + 1)
         arrays = {}
@@ -152,11 +152,11 @@ _UNSIGNED = (np.uint8, np.uint16, np.uint32, np.uint64)
 
 
 class CachedSamples(WrappedSamples):
-    """Other samples, whose events are read from a cache where it holds them.
+    """Other samples, with events read from a cache if present there.
 
-    It pays where events are emulated or slowly decoded (text, HDF5, bags); the fastest formats are
-    read as fast from their own files. What is drawn anew at each reading is not kept. Which bytes
-    a sample's file holds is looked at once by each process: begin anew where files change.
+    This pays for events that are emulated or slow to decode (text, HDF5, bags); the fastest formats
+    are as fast from their own files. Samples drawn anew at each reading are not cached. Each
+    process reads the bytes of a file once for its key: make a new object if files change.
     """
 
     def __init__(self, samples: Samples, cache: Cache) -> None:
@@ -165,9 +165,9 @@ class CachedSamples(WrappedSamples):
         self._keys: dict[int, str] = {}
 
     def events(self, number: int, rng: np.random.Generator | None = None) -> Events:
-        """Return the events of a sample: as `Samples.events`, which is asked for what is missing.
+        """Return the events of a sample like `Samples.events`, which computes missing ones.
 
-        Raises what the samples raise, never anything of the cache.
+        Raises the errors of the samples, never those of the cache.
         """
         if rng is not None and self.draws:
             return self.samples.events(number, rng)
@@ -180,7 +180,7 @@ class CachedSamples(WrappedSamples):
         return events
 
     def is_kept(self, number: int) -> bool:
-        """Return whether the cache has a file of the events of a sample."""
+        """Return whether the cache has a file with the events of a sample."""
         return self.cache.path(self._key(number)).is_file()
 
     def _key(self, number: int) -> str:
@@ -191,10 +191,10 @@ class CachedSamples(WrappedSamples):
 
 
 def to_arrays(events: Events) -> dict[str, NDArray[Any]]:
-    """Return events as arrays that compress well: steps of time, each type as small as it can be.
+    """Return events as arrays that compress well: time steps, in the smallest types.
 
-    start  int64 (1,), the first time; none where there are no events
-    steps  from each time to the next, unsigned; x, y unsigned; p eight to a byte
+    start  int64 (1,), the first time; absent without events
+    steps  between successive times, unsigned; x, y unsigned; p eight to a byte
     """
     steps = np.diff(events.t).view(np.uint64)  # exact, as a step of any length fits
     return {
@@ -208,7 +208,7 @@ def to_arrays(events: Events) -> dict[str, NDArray[Any]]:
 
 
 def from_arrays(arrays: Mapping[str, NDArray[Any]]) -> Events:
-    """Return the events that `to_arrays` was given."""
+    """Return the events packed by `to_arrays`."""
     x, y = arrays["x"], arrays["y"]
     t = np.empty(len(x), np.int64)
     t[:1] = arrays["start"]
@@ -232,7 +232,7 @@ def smallest(most: int) -> type[np.unsignedinteger[Any]]:
 
 @dataclass(slots=True)
 class Room:
-    """How many bytes may still be held, by all sets that share it; about 13 are an event's.
+    """The bytes that may still be held in memory, shared by sets; an event takes about 13.
 
     Raises ConfigError below 0.
     """
@@ -241,13 +241,13 @@ class Room:
 
     def __post_init__(self) -> None:
         if self.free < 0:
-            raise ConfigError(f"room of {self.free} bytes; at least 0 is meant")
+            raise ConfigError(f"room of {self.free} bytes must be at least 0")
 
 
 class HeldSamples(WrappedSamples):
-    """Other samples, each read once: those read first stay in memory, as far as there is room.
+    """Other samples, each read once and kept in memory while there is room.
 
-    What there is no room for is read each time, and so is what is drawn anew at each reading.
+    Samples without room, and those drawn anew at each reading, are read each time.
     """
 
     def __init__(self, samples: Samples, room: Room) -> None:
@@ -256,7 +256,7 @@ class HeldSamples(WrappedSamples):
         self._held: dict[int, Events] = {}
 
     def events(self, number: int, rng: np.random.Generator | None = None) -> Events:
-        """Return the events of a sample: as `Samples.events`."""
+        """Return the events of a sample like `Samples.events`."""
         if self.draws:
             return self.samples.events(number, rng)
         events = self._held.get(number)
@@ -265,7 +265,7 @@ class HeldSamples(WrappedSamples):
             size = sum(column.nbytes for column in (events.t, events.x, events.y, events.p))
             if size <= self.room.free:
                 self.room.free -= size
-                # A copy: the columns may be views of much more, such as all of a recording.
+                # A copy: the columns may be views of much more, such as a whole recording.
                 self._held[number] = Events.from_checked(
                     events.t.copy(), events.x.copy(), events.y.copy(), events.p.copy(), events.size
                 )

@@ -1,4 +1,4 @@
-"""Kinds of files that samples are read from: one table, asked in its order."""
+"""The table of file kinds that samples are read from, searched in order."""
 
 from __future__ import annotations
 
@@ -24,28 +24,28 @@ from dvskit.video import Trimmed
 
 
 def likely_size(source: Source, size: Size) -> Size:
-    """Return the size of a recording: `size` where it is only inferred from events that fit it."""
+    """Return the size of a recording; `size` if its own is only inferred from events that fit."""
     inferred = getattr(getattr(source, "recording", source), "size_origin", None) == "data"
     return size if inferred and all(map(le, source.size, size)) else source.size
 
 
 def on_sensor(events: Events, size: Size) -> Events:
-    """Return events on a sensor that holds them, each where it is."""
+    """Return events on a sensor that contains them, at unchanged positions."""
     return Events.from_checked(events.t, events.x, events.y, events.p, size)
 
 
-# Raise it where recordings give other events than before.
+# Raise it when recordings give other events than before.
 _READING = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """How samples are read.
+    """Parameters of reading samples.
 
-    emulation  how the frames of clips become events; its size is also that of recordings which do
-               not say theirs, where it holds their events
-    strict     whether damage raises; else what is damaged is left out and counted
-    format     that of the recordings, where their content does not say it; each file is one then
+    emulation  how the frames of clips become events; its size is also that of recordings without a
+               size, if it contains their events
+    strict     whether damage raises; otherwise damaged parts are left out and counted
+    format     of the recordings, if their content does not determine it; each file is then one
     """
 
     emulation: Emulation = field(default_factory=Emulation)
@@ -53,7 +53,7 @@ class Reading:
     format: str | None = None
 
     def open(self, path: Path) -> Recording:
-        """Open a recording; one that must be told its size has that of the emulation."""
+        """Open a recording; one without a size has that of the emulation."""
         size = self.emulation.size
         try:
             return open_events(path, format=self.format, strict=self.strict)
@@ -63,12 +63,12 @@ class Reading:
         return open_events(path, format=self.format, size=size, strict=self.strict)
 
     def kind(self, path: Path) -> Kind:
-        """Return the kind of a file that is a sample. Raises FormatError where none reads it."""
+        """Return the kind of a sample file. Raises FormatError if no kind matches."""
         return known_kind(path) if self.format is None or path.is_dir() else RECORDINGS
 
 
 class Read(NamedTuple):
-    """The events of a sample, and what was damaged in its file; "" where nothing was."""
+    """The events of a sample, and the damage in its file; "" for none."""
 
     events: Events
     damage: str
@@ -78,13 +78,13 @@ class Read(NamedTuple):
 class Kind:
     """A kind of files.
 
-    name        for people, such as "video"
-    recognises  whether a path is one, by its name and as little of its content as can be
-    read        a sample's events; the number is the seed of its noise
-    check       opens a file as far as is quick; raises what reading would
-    content     a digest of all bytes that its events come from
-    identity    what else they depend on, as text
-    drawn       whether chance enters
+    name        for messages, such as "video"
+    recognises  whether a path is of this kind, by its name and little of its content
+    read        the events of a sample; the number is the seed of its noise
+    check       opens a file quickly; raises the errors of reading
+    content     a digest of all bytes that determine its events
+    identity    everything else that determines them, as text
+    drawn       whether chance is involved
     """
 
     name: str
@@ -96,19 +96,19 @@ class Kind:
     drawn: bool = True
 
     def seed(self, path: Path, how: Emulation, span: tuple[int, int] | None = None) -> int:
-        """Return the seed of the noise of a sample; 0 where chance does not enter."""
+        """Return the seed of the noise of a sample; 0 without chance."""
         return own_seed(how.seed, self.content(path), span) if self.drawn else 0
 
 
 def kind_of(path: Path) -> Kind | None:
-    """Return the kind of a file or folder; None for what no sample is read from."""
+    """Return the kind of a file or folder; None if no sample can be read from it."""
     return next((kind for kind in KINDS if kind.recognises(path)), None)
 
 
 def known_kind(path: Path) -> Kind:
-    """Return the kind of a file that is said to be a sample, whatever its ending.
+    """Return the kind of a file listed as a sample, whatever its suffix.
 
-    Raises FormatError where none reads it.
+    Raises FormatError if no kind matches.
     """
     kind = kind_of(path)
     if kind is None and not path.is_dir():
@@ -119,24 +119,24 @@ def known_kind(path: Path) -> Kind:
             pass
     if kind is None:
         raise FormatError(
-            f"{path}: is no {' and no '.join(kind.name for kind in KINDS)}; files of "
-            f"{', '.join(sorted(sample_suffixes()))} are"
+            f"{path}: is no {' and no '.join(kind.name for kind in KINDS)}; use files of "
+            f"{', '.join(sorted(sample_suffixes()))}"
         )
     return kind
 
 
 def clip_seed(path: Path, how: Emulation) -> int:
-    """Return the seed of the noise of a whole clip that is a sample."""
+    """Return the seed of the noise of a whole clip used as a sample."""
     return known_kind(path).seed(path, how)
 
 
 def named_kind(name: str) -> Kind:
-    """Return the kind of a name."""
+    """Return the kind with a name."""
     return next(kind for kind in KINDS if kind.name == name)
 
 
 def sample_suffixes() -> set[str]:
-    """Return the endings of the files that samples are read from."""
+    """Return the suffixes of the files that samples are read from."""
     return readable_suffixes() | CLIP_SUFFIXES
 
 
@@ -154,7 +154,7 @@ def _read_recording(sample: Sample, how: Reading, seed: int) -> Read:
     if sample.span and not len(events):
         start, stop = sample.span
         raise FormatError(
-            f"{sample.where}: no events from {start} to {stop} us, which are labelled "
+            f"{sample.where}: no events from {start} to {stop} us, labelled "
             f"{sample.label}; correct the times"
         )
     size = how.emulation.size
@@ -178,7 +178,7 @@ def _read_clip(sample: Sample, how: Reading, seed: int) -> Read:
 
 def _read_depth(sample: Sample, how: Reading, seed: int) -> Read:
     if sample.span is not None:
-        raise FormatError(f"{sample.where}: is a depth clip, which is read whole; leave out times")
+        raise FormatError(f"{sample.where}: is a depth clip, which is read whole; remove the times")
     given = how.emulation
     size = None if given.size is None else as_size(given.size)
     return Read(emulate_depth_clip(sample.file, as_params(given.params), size, seed), "")
@@ -220,5 +220,5 @@ VIDEOS = Kind(
 IMAGE_FOLDERS = Kind(
     "folder of images", _is_image_folder, _read_clip, _check_clip, images_digest, _of_clip
 )
-# The first that recognises a path reads it: what shares an ending with others stands ahead.
+# The first kind that recognises a path reads it: of kinds with one suffix, special ones come first.
 KINDS: list[Kind] = [DEPTH_CLIPS, RECORDINGS, VIDEOS, IMAGE_FOLDERS]

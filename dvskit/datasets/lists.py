@@ -1,16 +1,16 @@
-"""Lists of samples: a file and its label a line, and what else is known of it.
+"""Lists of samples: one file per line with its label, and optional properties.
 
     file,label,group,start,stop,part
     wave/anna_1.mp4,wave,anna,0.5s,2.5s,train
     wave/anna_1.mp4,wave,anna,3s,5s,train
     ben.raw,clap,ben,,,test
 
-The first line names the columns, in any order; `file` and `label` are needed, and a list of two
+The first line names the columns, in any order. `file` and `label` are required; a list of two
 columns needs no such line. Files are relative to the list. `start` and `stop` are whole
-microseconds, of a clip from its first frame on, or have a unit behind them (1.5s, 300ms, 20us), or
-their column's name has (start_s, stop_ms); an empty field leaves that side open. `part` is train,
-validation (val, dev) or test. Fields may stand in quotes (RFC 4180); semicolons or tabs may stand
-in place of commas; lines that are empty or begin with # are passed over.
+microseconds, in a clip from its first frame on. They may have a unit (1.5s, 300ms, 20us), or the
+name of their column has one (start_s, stop_ms); an empty field leaves that side open. `part` is
+train, validation (val, dev) or test. Fields may be quoted (RFC 4180). Semicolons or tabs may
+replace commas. Empty lines and lines that begin with # are skipped.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ _COLUMNS = {
 }
 _UNITS = {"": 1} | {unit: TIME_UNITS_US[unit] for unit in ("us", "ms", "s")}
 _TIME = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(us|µs|ms|s|)")
-OPEN_END_US = 1 << 62  # the stop of a span that goes on to the end of its file
+OPEN_END_US = 1 << 62  # the stop of a span without an end
 
 
 @dataclass(frozen=True, slots=True)
 class _Line:
-    """A line of a list, by the names of columns, and the units of times that these say."""
+    """A line of a list, by the names of columns, with the units of times in these names."""
 
     path: Path
     number: int
@@ -60,7 +60,7 @@ class _Line:
 
 @dataclass(frozen=True, slots=True)
 class _Header:
-    """The columns of a list, in order, None for what is not known; and units of times."""
+    """The columns of a list, in order, None for unknown ones; and units of times."""
 
     columns: tuple[str | None, ...]
     units: dict[str, str]
@@ -68,14 +68,14 @@ class _Header:
 
 
 def read_list(path: Path, *, strict: bool = True) -> Found:
-    """Return the samples that a list names, in its order.
+    """Return the samples of a list, in its order.
 
-    Raises FormatError with the line for what is wrong in it, MissingFileError with the line for a
-    file that is not there; without `strict` that one is left out.
+    Raises FormatError with the line for errors in the list, MissingFileError with the line for a
+    missing file; without `strict` missing files are left out.
     """
     rows = _table(path)
     if not rows:
-        raise FormatError(f"{path}: holds no lines; file,label and a line a sample are meant")
+        raise FormatError(f"{path}: is empty; write the line file,label and one line per sample")
     header = _header(path, rows[0][1])
     body = rows if header is None else rows[1:]
     known = header or _Header(("file", "label"), {}, ())
@@ -99,20 +99,20 @@ def read_list(path: Path, *, strict: bool = True) -> Found:
         found.rows.append(sample)
     check_cases(path, sorted({row.label for row in found.rows}))
     if not found.rows:
-        raise FormatError(f"{path}: names no files that are there; write a line a sample")
+        raise FormatError(f"{path}: names no existing files; write one line per sample")
     if known.unknown:
-        found.notes.append(f"its columns {', '.join(known.unknown)} are not looked at")
+        found.notes.append(f"its columns {', '.join(known.unknown)} are ignored")
     return found
 
 
 def _table(path: Path) -> list[tuple[int, list[str]]]:
-    """Return the numbers and fields of the lines that say something."""
+    """Return numbers and fields of the lines that are not empty or comments."""
     try:
         text = path.read_text("utf-8-sig")
     except FileNotFoundError:
         raise MissingFileError(path) from None
     except UnicodeDecodeError as error:
-        raise FormatError(f"{path}: is no UTF-8 at byte {error.start}; save it as UTF-8") from None
+        raise FormatError(f"{path}: is not UTF-8 at byte {error.start}; save it as UTF-8") from None
     except OSError as error:
         raise FormatError(f"{path}: cannot be read: {error.strerror or error}") from error
     first = next((line for line in text.splitlines() if line.strip()), "")
@@ -130,7 +130,7 @@ def _table(path: Path) -> list[tuple[int, list[str]]]:
 
 
 def _header(path: Path, fields: Sequence[str]) -> _Header | None:
-    """Return what the first line names; None where it is a sample of two columns itself."""
+    """Return the columns named in the first line; None if that is a sample of two columns."""
     columns: list[str | None] = []
     units: dict[str, str] = {}
     unknown = []
@@ -141,7 +141,7 @@ def _header(path: Path, fields: Sequence[str]) -> _Header | None:
             column = _column(name)
             units[str(column)] = unit
         if column is not None and column in columns:
-            raise FormatError(f"{path}: line 1: two columns of {column}s; name one otherwise")
+            raise FormatError(f"{path}: line 1: two columns named {column}; rename one")
         unknown += [field] if column is None else []
         columns.append(column)
     if "file" in columns and "label" in columns:
@@ -150,8 +150,8 @@ def _header(path: Path, fields: Sequence[str]) -> _Header | None:
         return None
     missing = "file" if "file" not in columns else "label"
     raise FormatError(
-        f"{path}: line 1 names no column {missing!r}; a first line such as file,label or "
-        "file,label,group,start,stop,part is meant"
+        f"{path}: line 1 has no column {missing!r}; begin with a line such as file,label or "
+        "file,label,group,start,stop,part"
     )
 
 
@@ -162,8 +162,8 @@ def _column(name: str) -> str | None:
 def _named(path: Path, number: int, fields: list[str], header: _Header) -> dict[str, str]:
     if len(fields) > len(header.columns) and any(fields[len(header.columns) :]):
         raise FormatError(
-            f"{path}: line {number}: {len(fields)} fields for {len(header.columns)} columns; put "
-            "what holds commas in quotes"
+            f"{path}: line {number}: {len(fields)} fields for {len(header.columns)} columns; quote "
+            "fields with commas"
         )
     pairs = zip(header.columns, fields, strict=False)
     return {column: field for column, field in pairs if column is not None}
@@ -172,16 +172,16 @@ def _named(path: Path, number: int, fields: list[str], header: _Header) -> dict[
 def _sample(line: _Line) -> Sample:
     written, label = line.value("file"), line.value("label")
     if not written or not label:
-        raise line.wrong(f"names no {'label' if written else 'file'}; write it, or remove the line")
+        raise line.wrong(f"has no {'label' if written else 'file'}; write it, or remove the line")
     root = line.path.parent
     file = root / written
-    if not file.exists() and "\\" in written:  # as Windows writes it
+    if not file.exists() and "\\" in written:  # a path of Windows
         file = root / written.replace("\\", "/")
     if not file.exists():
         raise MissingFileError(
             file,
             f"line {line.number} of {line.path} names it (files are relative to the list); correct "
-            "the line, or leave out what is missing: strict=False",
+            "the line, or skip missing files with strict=False",
         )
     return Sample(
         plain_name(Path(os.path.relpath(file, root)).as_posix()),
@@ -209,7 +209,7 @@ def _span(line: _Line) -> tuple[int, int] | None:
         return None
     span = start or 0, OPEN_END_US if stop is None else stop
     if span[1] <= span[0]:
-        raise line.wrong(f"stops at {span[1]} us, not behind its start at {span[0]} us")
+        raise line.wrong(f"stops at {span[1]} us, not after its start at {span[0]} us")
     return span
 
 
@@ -221,12 +221,12 @@ def _time_us(line: _Line, column: str) -> int | None:
     unit = line.units.get(column, "")
     if found is None or (found[2] and unit):
         raise line.wrong(
-            f"{column} {said!r} is no time; whole microseconds, or 1.5s, 300ms, 20us, are meant"
+            f"{column} {said!r} is not a time; write whole microseconds, or 1.5s, 300ms, 20us"
         )
     time_us = Decimal(found[1]) * _UNITS[found[2].replace("µ", "u") or unit]
     if "." in found[1] and not (found[2] or unit):
         raise line.wrong(
-            f"{column} {said!r} is no whole number of microseconds; of seconds, write {said}s or "
-            f"name the column {column}_s"
+            f"{column} {said!r} is not a whole number of microseconds; for seconds write {said}s "
+            f"or name the column {column}_s"
         )
     return round(time_us)

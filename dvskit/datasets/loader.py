@@ -1,4 +1,4 @@
-"""Batches: samples read, filtered and turned into tensors, on all threads, ahead of training."""
+"""Batches: samples read, filtered and turned into tensors, on all threads, in advance."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ from dvskit.events import Size, as_size
 from dvskit.filters.fit import Placement
 from dvskit.tensors.representation import Representation
 
-Made = tuple[Tensor, list[Row]]  # a batch, and what each row of it is
+Made = tuple[Tensor, list[Row]]  # a batch, and a description of each row
 
 _BATCH_SIZE = 32
 _NO_ROW = Row(-1, -1, -1)
-# What a seed is for: no two draws are alike.
+# Purposes of seeds: no two draws share one.
 _ORDER, _SAMPLE = range(2)
 
 
 class Fitted(NamedTuple):
-    """Samples of another size than the network's: how many, and of their events those left out."""
+    """Samples of another size than the network's: their number, events lost, and all events."""
 
     samples: int
     dropped: int
@@ -55,43 +55,43 @@ class Fitted(NamedTuple):
 @check_arguments
 @dataclass(frozen=True, eq=False)
 class Batches:
-    """Batches of samples for training and for evaluation, the same ones for a seed.
+    """Batches of samples for training and evaluation; a seed gives the same batches.
 
         counts = Counts(bins=20, bin_us=15_000, outside="ignore", dtype=torch.float32)
         batches = Batches(samples, counts, size=(34, 34), seed=1)
         for counts, labels in batches.epoch(0): ...
 
-    The chain of each sample: its events, put on a sensor of `size` by `dvskit.filters.Fit`, changed
-    by a filter that `vary` draws, and made a tensor by `representation`, its first event being time
-    0. What is drawn for it follows from the seed, the epoch and its place there alone: not from
-    threads, processes, the cache, or the epochs ahead. Where chance enters, which events a
-    `PointSet` takes is drawn too; else they are those of its own seed.
+    Each sample passes a chain: its events are put on a sensor of `size` by `dvskit.filters.Fit`,
+    changed by a filter drawn from `vary`, and made a tensor by `representation`, with time 0 at the
+    first event. All drawing for a sample depends on the seed, the epoch and its place there alone:
+    not on threads, processes, the cache, or earlier epochs. With chance, the events that a
+    `PointSet` takes are drawn too; otherwise they depend on its own seed.
 
-    samples         a set, or `Share`s of several, which follow each other in each batch
+    samples         a set, or `Share`s of several, which follow one another in each batch
     representation  such as `dvskit.tensors.Counts`; its dtype is that of the batches
     size            (width, height) of the sensor that the network takes
-    batch_size      samples of a batch, 32 unless given; of several shares each has its count
+    batch_size      samples per batch; default: 32. With several shares each has its own count
     vary, balanced  as in `Share`, for the one set
-    seed            of the order and of all that is drawn
-    shuffle         draw the order anew for each epoch; without, it is that of the set
-    steps           batches of an epoch, all full. Unless given, each sample of the share that takes
-                    longest comes once, of a single set exactly once: the last batch has what is
-                    left, or is left out with `drop_last`
-    weigh           multiply by what an event weighs that `Fit` has scaled (`Placement.weight`), as
-                    float32: for counts, whose height depends on how many pixels became one
-    batch_axis      where the batch stands: 1 gives (T, B, ...), 0 gives (B, ...)
-    cache           keeps the tensors where no chance enters, else the events ahead of `vary`
-    threads         that read ahead: as many as processors unless given; 0 reads when it is asked to
-    processes       that read in place of threads: where making samples takes much Python of one's
-                    own, which runs in one thread at a time
-    ahead           how many batches they make that nobody has taken yet
-    pin_memory      make batches in memory that a GPU copies from without waiting
+    seed            of the order and of all drawing
+    shuffle         draw a new order for each epoch; otherwise, the order of the set
+    steps           batches per epoch, all full. By default each sample of the longest share comes
+                    once, of a single set exactly once: the last batch has the remainder, or is left
+                    out with `drop_last`
+    weigh           multiply by the weight of events scaled by `Fit` (`Placement.weight`), as
+                    float32: for counts, whose height depends on the number of merged pixels
+    batch_axis      axis of the batch: 1 gives (T, B, ...), 0 gives (B, ...)
+    cache           keeps the tensors if no chance is involved, else the events before `vary`
+    threads         that read in advance; default: the number of processors; 0 reads on demand
+    processes       that read in place of threads: for samples made by slow Python code, which runs
+                    in one thread at a time
+    ahead           maximum number of batches made but not yet taken
+    pin_memory      make batches in pinned memory, from which GPUs copy asynchronously
 
     say_fitted      whether a FittedWarning is given for the first sample of each other size;
                     `fitted` counts all of them
 
-    Raises ConfigError for parameters that do not fit each other, and what `representation.shape`
-    raises.
+    Raises ConfigError for parameters that do not fit each other, and the errors of
+    `representation.shape`.
     """
 
     samples: Samples | Sequence[Share]
@@ -133,14 +133,12 @@ class Batches:
             one = Share(samples=self.samples, count=count, vary=self.vary, balanced=self.balanced)
             return (one,)
         if self.batch_size is not None or self.vary is not None or self.balanced:
-            raise ConfigError(
-                "batch_size, vary and balanced are those of each Share; say them there"
-            )
+            raise ConfigError("batch_size, vary and balanced belong to each Share; pass them there")
         return tuple(self.samples)
 
     def _check(self, shares: tuple[Share, ...]) -> None:
         if not shares:
-            raise ConfigError("batches of no share; give a set of samples")
+            raise ConfigError("batches without a share; give a set of samples")
         check_classes(shares)
         for name, least in (
             ("seed", 0),
@@ -153,13 +151,13 @@ class Batches:
             if value is not None and value < least:
                 raise ConfigError(f"{name}={value} is less than {least}")
         if not self.shuffle and any(share.balanced for share in shares):
-            raise ConfigError("balanced samples are drawn; leave shuffle=True")
+            raise ConfigError("balanced samples are drawn; keep shuffle=True")
         if self.drop_last and not self._sizes(shares):
-            raise ConfigError("drop_last leaves no batch: the set is smaller than one")
+            raise ConfigError("drop_last leaves no batch: the set is smaller than a batch")
 
     @property
     def shares(self) -> tuple[Share, ...]:
-        """What the batches are composed of; of one set, one share."""
+        """The shares of the batches; for one set, one share."""
         return self._rows.shares
 
     @property
@@ -169,23 +167,23 @@ class Batches:
 
     @property
     def fitted(self) -> dict[Size, Fitted]:
-        """Count what was fitted so far, by the size of the sensor it was seen by."""
+        """The samples fitted so far, by the size of their own sensor."""
         return dict(self._fitted)
 
     def _sizes(self, shares: Sequence[Share]) -> list[int]:
-        """Return how many samples each batch has."""
+        """Return the number of samples of each batch."""
         return batch_sizes(shares, self.steps, drop_last=self.drop_last)
 
     def __len__(self) -> int:
-        """Return how many batches an epoch has."""
+        """Return the number of batches per epoch."""
         return len(self._sizes(self.shares))
 
     def sizes(self) -> list[int]:
-        """Return how many samples each batch of an epoch has."""
+        """Return the number of samples of each batch of an epoch."""
         return self._sizes(self.shares)
 
     def plan(self, epoch: int) -> Plan:
-        """Return which samples an epoch has, in order."""
+        """Return the samples of an epoch, in order."""
         if epoch < 0:
             raise ConfigError(f"epoch {epoch} is less than 0")
         seed = (self.seed, _ORDER, epoch) if self.shuffle else None
@@ -198,7 +196,7 @@ class Batches:
         return self._rows.fill(share, number, (self.seed, _SAMPLE, epoch, place), out)
 
     def fill_number(self, number: int, out: Tensor) -> Row:
-        """Write a sample of one set without chance to `out`, by its number."""
+        """Write a sample of a set without chance to `out`, by its number."""
         return self._rows.fill(0, number, (), out)
 
     def empty(self) -> Tensor:
@@ -210,14 +208,14 @@ class Batches:
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the batches of an epoch: tensors (T, B, ...) and labels (B,) int64.
 
-        first  how many to leave out at the beginning, for a run that goes on; without
+        first  number of batches to skip at the beginning, for a run that is resumed; without
                 processes they are not made either
-        part   (k, n): of each batch every n-th row from the k-th on, as one of n computers takes
-                that share a batch; the other rows are not made. A batch of fewer than n rows comes
-                whole
+        part   (k, n): every n-th row of each batch from the k-th on, as one of n computers takes a
+               part of a batch; the other rows are not made. A batch of fewer than n rows comes
+               whole
 
-        A tensor is the caller's: nothing writes to it again. Raises what reading a sample raises,
-        with its name, where its batch would have come. The threads end with the iterator.
+        Tensors are not written to again. Raises the errors of reading a sample, with its name, in
+        place of its batch. The threads end with the iterator.
         """
         if self.processes:
             made = self._from_processes(number, first, part)
@@ -242,7 +240,7 @@ class Batches:
     def make(
         self, epoch: int, batch: int, plan: Plan, part: tuple[int, int], tensor: Tensor
     ) -> list[Row]:
-        """Write a part of a batch to a tensor, here and now; return what its rows are."""
+        """Write a part of a batch to a tensor, in this thread; return its rows."""
         return [
             self.fill(plan, epoch, batch, place, tensor.select(self.batch_axis, row))
             for row, place in enumerate(rows_of(part, self.sizes()[batch]))
@@ -252,7 +250,7 @@ class Batches:
         plan = self.plan(epoch)
         taken = [rows_of(part, size) for size in self.sizes()[first:]]
         threads = thread_count() if self.threads is None else self.threads
-        # Few rows at once leave the threads together at the end; one costs a lock for each.
+        # With few rows per call, threads end at the same time; each call costs a lock.
         at_once = max(1, min(8, len(taken[0]) // (4 * max(1, threads)))) if taken else 1
 
         def begin(batch: int) -> Made:
@@ -273,7 +271,7 @@ class Batches:
         )
 
     def _from_processes(self, epoch: int, first: int, part: tuple[int, int]) -> Generator[Made]:
-        # They are kept from epoch to epoch; an epoch beside another has its own.
+        # Workers are kept from epoch to epoch; a concurrent epoch has its own.
         workers = self._idle.pop() if self._idle else Workers(self)
         try:
             yield from islice(workers.epoch(epoch, part), first, None)
@@ -284,7 +282,7 @@ class Batches:
         return {**self.__dict__, "_idle": []}
 
     def note(self, rows: Sequence[Row]) -> None:
-        """Count what was fitted among rows; give a FittedWarning of each size that is new."""
+        """Count the fitted rows; give a FittedWarning for each new size."""
         for row in rows:
             if row.fitting is None:
                 continue
@@ -303,8 +301,8 @@ class Batches:
 def _new_batch(shape: tuple[int, ...], dtype: torch.dtype, pin_memory: bool) -> Tensor:
     """Return an uninitialised tensor.
 
-    Its memory is NumPy's, which the system gives in large pages where it can: to touch that of
-    torch for the first time takes five times as long, and longer than to read what is put there.
+    Its memory is NumPy's, which the system provides in large pages if possible. The first access
+    to torch's memory takes five times as long, and longer than reading the data put there.
     """
     if pin_memory:
         return torch.empty(shape, dtype=dtype, pin_memory=True)

@@ -1,4 +1,4 @@
-"""Any folder or list of recordings and videos, opened as Samples; groups, read off names."""
+"""Folders and lists of recordings and videos opened as Samples; groups from file names."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from dvskit.video import Light
 def find_spans(folder: str | PathLike[str]) -> list[Sample]:
     """Return a sample for each label of the recordings in a folder, by file name and start.
 
-    Labels stand in `<recording>_labels.csv`, as in DVS128 Gesture, whose lists of what to train and
-    to test on count where they are: see `dvskit.formats.labels`. Raises FormatError as
-    `find_labelled` there does.
+    Labels are in `<recording>_labels.csv`, as in DVS128 Gesture. Its lists of training and test
+    files are used if present: see `dvskit.formats.labels`. Raises FormatError as `find_labelled`
+    there does.
     """
     samples = []
     for path, labels, part in find_labelled(Path(folder), readable_suffixes() - TEXTS):
@@ -61,34 +61,34 @@ def open_samples(
     format: str | None = None,
     strict: bool = True,
 ) -> FileSamples:
-    """Open a folder, or a list, of labelled recordings and videos. Nothing is read or emulated yet.
+    """Open a folder or list of labelled recordings and videos, without reading or emulating them.
 
     path    a folder: `<class>/<file>`, `<class>/<person>/<file>` or `<person>/<class>/<file>`, and
-            each of them behind `train/`, `validation/` and `test/`; or a folder of recordings with
-            labels beside them (`<recording>_labels.csv`: see `dvskit.formats.labels`); or a list
-            (.csv): see `dvskit.datasets.lists`. A file is a recording of any format that
-            `open_events` reads, or a video; a folder of images with their times is a video too.
-            Kinds and sizes may be mixed
-    group   what samples have in common that a split must not part, such as a person: a regular
-            expression that is sought in the files' names, r"_s(\\d+)", its bracket the group;
-            "auto": what the folders, the list or the names say, where that is beyond doubt (`notes`
-            says what was taken: p1_t2, user01, subject-3); None: nothing
-    layout  what the folders stand for, where their names do not say: "class", "class/group",
-            "group/class", or one of them behind "part/"
+            each of them below `train/`, `validation/` and `test/`; or a folder of recordings with
+            label files (`<recording>_labels.csv`: see `dvskit.formats.labels`); or a list (.csv):
+            see `dvskit.datasets.lists`. A file is a recording of any format that `open_events`
+            reads, or a video; a folder of images with their times is a video too. Kinds and sizes
+            may be mixed
+    group   samples of one group, such as a person, stay in one part of a split. A regular
+            expression that is searched in the file names, r"_s(\\d+)", with the group in brackets;
+            "auto": from the folders, the list or the names, if unambiguous (`notes` reports the
+            choice: p1_t2, user01, subject-3); None: no groups
+    layout  the meaning of the folders, if their names do not show it: "class", "class/group",
+            "group/class", or one of them below "part/"
     params, size, whole, upsample, seed, redraw, fps, light
-            how videos are emulated, such as params="noisy", size=(128, 128): see
-            `dvskit.datasets.Emulation`. `size` is also that of recordings which do not say theirs,
-            where it holds their events
-    format  that of the recordings, where their content does not say it, such as "csv:x,y,t,p":
-            each file is one then, whatever it is called
-    strict  whether what is wrong raises. Without, empty folders, missing files and what cannot be
+            of the emulation of videos, such as params="noisy", size=(128, 128): see
+            `dvskit.datasets.Emulation`. `size` is also that of recordings without a size, if it
+            contains their events
+    format  of the recordings, if their content does not determine it, such as "csv:x,y,t,p"; each
+            file is then read as one, whatever its name
+    strict  whether errors raise. Without, empty folders, missing files and files that cannot be
             opened are left out and listed in `left_out` (each file is opened, which takes about
-            10 ms for a video), and of damaged files what is whole is read, `damage` says what is
-            not
+            10 ms for a video), and of damaged files the whole parts are read; `damage` reports the
+            rest
 
-    What is wrong with names and folders, and files that are missing, empty, not to be read, or no
-    data at all (a web page, a pointer of Git LFS), raise here; damage within a file raises when the
-    sample is read, with the file's name. Raises FormatError, ConfigError, MissingFileError.
+    Errors in names and folders, and files that are missing, empty, unreadable, or clearly without
+    data (a web page, a pointer of Git LFS), raise here. Damage within a file raises when the sample
+    is read, with the file's name. Raises FormatError, ConfigError, MissingFileError.
     """
     how = Reading(
         Emulation(
@@ -110,7 +110,7 @@ def open_samples(
 def open_files(
     path: str | PathLike[str], how: Reading, *, group: str | None, layout: str | None = None
 ) -> FileSamples:
-    """Open a folder or a list as `open_samples` does, whose files are read in a way."""
+    """Open a folder or a list like `open_samples`, with the parameters of reading."""
     root = Path(path)
     found = _find(root, layout, how)
     _check(found, how, root)
@@ -121,19 +121,20 @@ def open_files(
 
 def _find(root: Path, layout: str | None, how: Reading) -> Found:
     if not root.exists():
-        raise MissingFileError(root, "a folder with a folder a class, or a list (.csv), is meant")
+        raise MissingFileError(root, "give a folder with one folder per class, or a list (.csv)")
     if root.is_dir():
         return _find_in_folder(root, layout, how)
     if root.suffix.lower() in _LISTS:
         if layout is not None:
-            raise ConfigError(f"{root}: a list has no folders; leave out layout")
+            raise ConfigError(f"{root}: a list has no folders; remove layout")
         return read_list(root, strict=how.strict)
     kind = kind_of(root)
     if kind is None and (root.suffix.lower() in _PACKED or zipfile.is_zipfile(root)):
         raise FormatError(f"{root}: is packed; unpack it and give the folder")
-    what = "no folder and no list" if kind is None else f"one {kind.name}"
+    what = "neither a folder nor a list" if kind is None else f"a single {kind.name}"
     raise FormatError(
-        f"{root}: is {what}; give a folder with a folder a class, or a list (.csv) of file,label"
+        f"{root}: is {what}; give a folder with one folder per class, or a list (.csv) of "
+        "file,label"
     )
 
 
@@ -152,14 +153,14 @@ def _find_in_folder(root: Path, layout: str | None, how: Reading) -> Found:
         packed = [path for path in tree.others if path.suffix.lower() in _PACKED]
         if packed:
             raise FormatError(f"{packed[0]}: is packed; unpack it, and remove it or move it away")
-        raise FormatError(f"{root}: holds no folder; make one a class, named after it")
+        raise FormatError(f"{root}: holds no folder; make one folder per class, named after it")
     found.rows, notes = rows_of(tree, layout)
     found.notes += notes
     return found
 
 
 def _check(found: Found, how: Reading, root: Path) -> None:
-    """Raise for the first file that is plainly none, or leave out all that cannot be opened."""
+    """Raise for the first file that is clearly no sample, or leave out all unreadable files."""
     wrong = failures((row.file for row in found.rows), how, opened=not how.strict)
     if wrong and how.strict:
         raise next(iter(wrong.values()))
@@ -171,28 +172,28 @@ def _check(found: Found, how: Reading, root: Path) -> None:
 
 
 def _of_counts(rows: Sequence[Sample]) -> list[str]:
-    """Return what to know of classes that are too few or too small, a line each."""
+    """Return notes on classes that are too few or too small, one line each."""
     counts = Counter(row.label for row in rows)
     if len(counts) == 1:
-        return [f"one class, {next(iter(counts))}: there is nothing to tell it from"]
+        return [f"one class, {next(iter(counts))}: there is no other to distinguish it from"]
     small = sorted(label for label, count in counts.items() if count == 1)
     if not small:
         return []
     others = (
         f" and {count_of(len(small) - 1, 'more class', 'more classes')}" if len(small) > 1 else ""
     )
-    return [f"class {small[0]}{others}: one sample, so that it is in one part of a split alone"]
+    return [f"class {small[0]}{others}: one sample, so only one part of a split has it"]
 
 
 def grouped(rows: Sequence[Sample], rule: str | None) -> tuple[list[Sample], list[str]]:
-    """Return samples with their groups, and what was taken for granted, a line each.
+    """Return samples with their groups, and notes on assumptions, one line each.
 
-    rule  a regular expression, sought in each file's name (in the whole name of the sample where it
-          holds a "/"): its first bracket is the group, or all that it matches; "auto": what names
-          say, as `group_names` finds it; None: samples keep the groups that they have
+    rule  a regular expression, searched in each file's name (in the whole name of the sample if it
+          contains a "/"): its first bracket is the group, or the whole match; "auto": from the
+          names, as `group_names` finds it; None: samples keep their groups
 
-    Raises ConfigError for a rule that is no regular expression, FormatError for a sample that it
-    does not match.
+    Raises ConfigError for an invalid regular expression, FormatError for a sample that it does not
+    match.
     """
     if rule is None:
         return list(rows), []
@@ -210,7 +211,7 @@ def _by_rule(rows: Sequence[Sample], rule: str) -> list[Sample]:
         pattern = re.compile(rule)
     except re.error as error:
         raise ConfigError(
-            f"group = {rule!r} is no regular expression ({error}); such as r'_s(\\d+)'"
+            f"group = {rule!r} is not a regular expression ({error}); use one such as r'_s(\\d+)'"
         ) from None
     made = []
     for row in rows:
@@ -219,7 +220,7 @@ def _by_rule(rows: Sequence[Sample], rule: str) -> list[Sample]:
         name = None if found is None else found.group(1 if pattern.groups else 0)
         if not name:
             raise FormatError(
-                f"{row.where}: its name has no group: {rule!r} matches nothing in {sought!r}; "
+                f"{row.where}: its name has no group: {rule!r} does not match {sought!r}; "
                 "change the rule (group=) or the name"
             )
         made.append(row._replace(group=name))
@@ -229,11 +230,11 @@ def _by_rule(rows: Sequence[Sample], rule: str) -> list[Sample]:
 def group_names(
     names: Sequence[str], labels: Sequence[str]
 ) -> tuple[list[str] | list[None], list[str]]:
-    """Return the group that each file's name says, such as "p1" of p1_t2.avi, and a line on it.
+    """Return the group in each file's name, such as "p1" of p1_t2.avi, and a note on it.
 
-    There are groups only where all names hold a number behind the same word (user, person, subject,
-    ...), or the same single letter, s or p, with more behind it: then several files of a class have
-    the same. Else each is None: a wrong group is worse than none.
+    Groups are found only if all names contain a number after the same word (user, person, subject,
+    ...), or after the same single letter, s or p, with more after it; several files of a class then
+    share a group. Otherwise each group is None: a wrong group is worse than none.
     """
     by_word = _numbers(names, PERSON_WORD)
     found = by_word if by_word is not None else _trials(names, labels)
@@ -242,13 +243,13 @@ def group_names(
     groups = sorted(set(found), key=lambda name: (len(name), name))
     shown = ", ".join(groups[:3]) + (f", ... {groups[-1]}" if len(groups) > 3 else "")
     return found, [
-        f"{count_of(len(groups), 'group')} by the files' names ({shown}), taken for "
-        "people; group=None takes none, group=r'...' others"
+        f"{count_of(len(groups), 'group')} by the files' names ({shown}), assumed to be "
+        "people; group=None ignores them, group=r'...' sets others"
     ]
 
 
 def _numbers(names: Sequence[str], pattern: re.Pattern[str]) -> list[str] | None:
-    """Return word and number in each name; None unless each holds one, all by the same word."""
+    """Return word and number in each name; None unless each contains one with the same word."""
     found = [pattern.findall(name) for name in names]
     if not names or any(len(each) != 1 for each in found):
         return None
@@ -258,7 +259,7 @@ def _numbers(names: Sequence[str], pattern: re.Pattern[str]) -> list[str] | None
 
 
 def _trials(names: Sequence[str], labels: Sequence[str]) -> list[str] | None:
-    """Return a letter and a number in each name, where some are in several names of a class."""
+    """Return a letter and a number in each name, if some occur in several names of a class."""
     found = _numbers(names, PERSON_LETTER)
     if found is None:
         return None

@@ -1,6 +1,6 @@
-"""Batches made by processes: torch's DataLoader starts them and carries the tensors.
+"""Batches made by processes, started by torch's DataLoader, which also carries the tensors.
 
-That of `Batches` itself, and what one of one's own takes: BatchesDataset and EpochBatches.
+`Batches` uses the first part; BatchesDataset and EpochBatches serve a DataLoader of your own.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ Answer = tuple[Tensor, list[Row]] | Exception
 
 
 class _Answers(Dataset[Answer]):
-    """Whole batches, or why there is none; each process has its own copy of all that they need.
+    """Whole batches, or the reason for a missing one; each process has its own copy of the data.
 
-    A copy, not what was there when the process was forked off: another thread may have held a lock.
+    The data is copied, not forked: at a fork another thread may hold a lock.
     """
 
     def __init__(self, packed: bytes) -> None:
@@ -53,17 +53,17 @@ class _Answers(Dataset[Answer]):
 
 
 def _shared(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-    """Return an uninitialised tensor in memory that another process can be given without a copy."""
+    """Return an uninitialised tensor in memory that is shared with another process."""
     size = prod(shape) * dtype.itemsize
-    # As torch's own collate does: a tensor that is shared later is copied.
+    # As in torch's own collate: a tensor that is shared later is copied.
     new_shared: Any = torch.UntypedStorage._new_shared
     whole = torch.empty(0, dtype=torch.uint8).set_(new_shared(size, device="cpu"))
     return whole.view(dtype).view(shape)
 
 
 def that_travels(error: Exception) -> Exception:
-    """Return an error that another process can be given, of the nearest type that can."""
-    with suppress(Exception):  # an error may need anything to be made
+    """Return an error that can be sent to another process, of the nearest possible type."""
+    with suppress(Exception):  # the constructor of an error may need any arguments
         if str(pickle.loads(pickle.dumps(error))) == str(error):
             return error
     text = str(error)
@@ -87,11 +87,11 @@ class Workers:
             packed = pickle.dumps(batches)
         except (pickle.PicklingError, AttributeError, TypeError) as error:
             raise ConfigError(
-                f"what the batches are made of cannot be given to other processes ({error}); "
-                "threads do without"
+                f"the parts of the batches cannot be sent to other processes ({error}); "
+                "use threads instead"
             ) from error
         self._count = len(batches)
-        self._order: list[tuple[int, int, tuple[int, int]]] = []  # of the epoch that is asked for
+        self._order: list[tuple[int, int, tuple[int, int]]] = []  # of the current epoch
         self._loader = DataLoader(
             _Answers(packed),
             batch_size=None,
@@ -103,7 +103,7 @@ class Workers:
         )
 
     def epoch(self, number: int, part: tuple[int, int]) -> Iterator[tuple[Tensor, list[Row]]]:
-        """Yield the batches of an epoch. Raises what making one raises, where it would come."""
+        """Yield the batches of an epoch. Raises the error of a batch in its place."""
         self._order[:] = [(number, batch, part) for batch in range(self._count)]
         for answer in self._loader:
             if isinstance(answer, Exception):
@@ -128,8 +128,8 @@ class BatchesDataset(Dataset[tuple[Tensor, int]]):
                             num_workers=2)
         for counts, labels in loader: ...                # the next epoch at each pass
 
-    data[place] gives the tensor of a sample (T, ...), without the batch, and its label. Where no
-    chance enters, data[number] gives a sample by its number too, so that any sampler will do.
+    data[place] gives the tensor of a sample (T, ...), without the batch, and its label. Without
+    chance, data[number] gives a sample by its number too, so any sampler works.
     """
 
     def __init__(self, batches: Batches) -> None:
@@ -140,9 +140,9 @@ class BatchesDataset(Dataset[tuple[Tensor, int]]):
         return sum(self.batches.sizes())
 
     def __getitem__(self, place: Place | int) -> tuple[Tensor, int]:
-        """Return the tensor and the label of a place or, where no chance enters, of a number.
+        """Return the tensor and the label of a place or, without chance, of a number.
 
-        Raises ConfigError for a number where the epoch matters, and what reading the sample raises.
+        Raises ConfigError for a number if the epoch matters, and the errors of reading.
         """
         out = self.batches.empty()
         if isinstance(place, tuple):
@@ -164,7 +164,7 @@ class BatchesDataset(Dataset[tuple[Tensor, int]]):
         shares = self.batches.shares
         if len(shares) > 1 or shares[0].chance:
             raise ConfigError(
-                f"sample {number} of which epoch? What is drawn for it depends on that; pass "
+                f"sample {number} depends on its epoch, which is not known; pass "
                 "batch_sampler=EpochBatches(batches) to the DataLoader"
             )
         if not 0 <= number < len(shares[0].samples):
@@ -172,16 +172,16 @@ class BatchesDataset(Dataset[tuple[Tensor, int]]):
         return self.batches.fill_number(number, out)
 
     def collate(self, samples: Sequence[tuple[Tensor, int]]) -> tuple[Tensor, Tensor]:
-        """Return a batch, (T, B, ...) as `Batches` has it, and labels (B,) int64."""
+        """Return a batch, (T, B, ...) as in `Batches`, and labels (B,) int64."""
         tensors, labels = zip(*samples, strict=True)
         return torch.stack(tensors, self.batches.batch_axis), torch.tensor(labels)
 
 
 @check_arguments
 class EpochBatches(Sampler[list[Place]]):
-    """Says which samples each batch has, for torch's DataLoader: a pass is an epoch.
+    """The samples of each batch, for torch's DataLoader: a pass is an epoch.
 
-    epoch  the number of the next pass; set it to go on with a training that was interrupted
+    epoch  the number of the next pass; set it to resume a training run
     """
 
     def __init__(self, batches: Batches, *, epoch: int = 0) -> None:

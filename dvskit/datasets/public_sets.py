@@ -1,12 +1,11 @@
-"""Public data sets in the folders that they unpack to: DVS128 Gesture and six others.
+"""Public data sets in their unpacked folders: DVS128 Gesture and six others.
 
     samples = open_public("dvs128-gesture", "DvsGesture")
 
-Nothing is downloaded: without the folder, the error says where the set is to be had and what must
-be in it. Sets with lists or folders of their own for training and testing keep them as `part`; for
-those without (N-Caltech101, CIFAR10-DVS, ASL-DVS) a tenth of each class is kept for the test by a
-seed, always the same, so that two who report on one of them report on the same samples. Where files
-name the person, the person is the `group`.
+Nothing is downloaded. If the folder is missing, the error names the download page and the expected
+content. Sets with their own lists or folders for training and testing keep them as `part`. For sets
+without them (N-Caltech101, CIFAR10-DVS, ASL-DVS) a tenth of each class is kept for the test by a
+fixed seed, so all users report on the same samples. If files name the person, it is the `group`.
 """
 
 from __future__ import annotations
@@ -42,13 +41,13 @@ GESTURES = (
 )  # fmt: skip
 """The classes of DVS128 Gesture in the order of their numbers, 1 to 11."""
 
-_TEST_SHARE, _SEED = 0.1, 0  # of sets without lists of their own; never change them
+_TEST_SHARE, _SEED = 0.1, 0  # for sets without their own lists; never change them
 _USER = re.compile(r"user0*(\d+)")
 
 
 @dataclass(frozen=True, slots=True)
 class PublicSet:
-    """A row of the table: what a set is called, where it is to be had, what its folder holds."""
+    """A row of the table: the name of a set, its download page, and the content of its folder."""
 
     title: str
     where: str
@@ -58,16 +57,16 @@ class PublicSet:
 
 @check_arguments
 def open_public(name: str, folder: str | PathLike[str], *, strict: bool = True) -> Samples:
-    """Open a public data set in the folder that it was unpacked to.
+    """Open a public data set in its unpacked folder.
 
     name    dvs128-gesture, n-mnist, n-caltech101, n-cars, cifar10-dvs, asl-dvs or sl-animals-dvs
-    folder  the folder of the set, or the one that holds it
+    folder  the folder of the set, or its parent
     strict  whether damage raises when a sample is read
 
-    Of DVS128 Gesture the original archive, tonic's folders and spikingjelly's are read; their
-    samples are named alike, by GESTURES. Raises ConfigError for another name, MissingFileError
-    where the folder is missing and FormatError where it does not hold the set: both say where the
-    set is to be had.
+    For DVS128 Gesture the original archive, tonic's folders and spikingjelly's are read; their
+    class names are the same, those of GESTURES. Raises ConfigError for another name,
+    MissingFileError if the folder is missing and FormatError if it does not hold the set; both name
+    the download page.
     """
     if name not in PUBLIC_SETS:
         raise ConfigError(f"no data set {name!r}; {did_you_mean(name, PUBLIC_SETS)}")
@@ -81,16 +80,16 @@ def open_public(name: str, folder: str | PathLike[str], *, strict: bool = True) 
 
 
 def _how_to_get(row: PublicSet) -> str:
-    return f"{row.title} is to be had from {row.where}; the folder holds {row.layout}"
+    return f"{row.title} can be downloaded from {row.where}; the folder holds {row.layout}"
 
 
 def _reading(how: Reading, size: tuple[int, int]) -> Reading:
-    """Return how to read files that do not say the size of their sensor."""
+    """Return the parameters of reading files without a sensor size."""
     return Reading(Emulation(size=size), how.strict)
 
 
 def _inside(root: Path, *names: str) -> Iterator[Path]:
-    """Yield the folder and those of the given names in it that are there."""
+    """Yield the folder and its existing subfolders with the given names."""
     yield root
     yield from (root / name for name in names if (root / name).is_dir())
 
@@ -106,7 +105,7 @@ def _files(folder: Path, *suffixes: str) -> Iterator[Path]:
 def _by_class(
     root: Path, suffixes: tuple[str, ...], part: Part | None = None, *, above: str = ""
 ) -> list[Sample]:
-    """Return the files of `root/<class>/`, their classes the names of the folders."""
+    """Return the files of `root/<class>/`, with the folder names as classes."""
     return [
         Sample(f"{above}{kind.name}/{file.name}", kind.name, part=part, path=file)
         for kind in _folders(root)
@@ -115,7 +114,7 @@ def _by_class(
 
 
 def _in_parts(root: Path, suffixes: tuple[str, ...], prefix: str = "") -> list[Sample]:
-    """Return the files of `root/<prefix>train/<class>/` and of its test folder, in any case."""
+    """Return the files of `root/<prefix>train/<class>/` and the test folder, in any case."""
     parts: dict[str, Part] = {f"{prefix}train": "train", f"{prefix}test": "test"}
     rows = []
     for folder in _folders(root):
@@ -126,13 +125,13 @@ def _in_parts(root: Path, suffixes: tuple[str, ...], prefix: str = "") -> list[S
 
 
 def _with_fixed_test(rows: list[Sample]) -> list[Sample]:
-    """Return the samples with a tenth of each class kept for the test, always the same."""
+    """Return the samples with a fixed tenth of each class kept for the test."""
     held = set(split_samples(rows, validation=0.0, test=_TEST_SHARE, seed=_SEED).test)
     return [row._replace(part="test" if row in held else "train") for row in rows]
 
 
 def _with_users(rows: Iterable[Sample]) -> list[Sample]:
-    """Return the samples, grouped by the user that their names say."""
+    """Return the samples, grouped by the user in their names."""
     found = []
     for row in rows:
         user = _USER.search(row.name)
@@ -168,7 +167,7 @@ def _original(folder: Path) -> list[Sample]:
 
 
 def _tonic_rows(folder: Path, part: Part) -> list[Sample]:
-    """Return `<user>_<light>/<number from 0>.npy` of tonic's folders."""
+    """Return `<user>_<light>/<number from 0>.npy` in tonic's folders."""
     if not folder.is_dir():
         return []
     rows = [
@@ -180,11 +179,11 @@ def _tonic_rows(folder: Path, part: Part) -> list[Sample]:
 
 
 def _gesture(where: str, number: str, first: int) -> str:
-    """Return the name of a gesture's number, the first one of which is `first`."""
+    """Return the name of a gesture by its number; `first` is the number of the first one."""
     place = int(number) - first if number.isascii() and number.isdecimal() else -1
     if not 0 <= place < len(GESTURES):
         last = first + len(GESTURES) - 1
-        raise FormatError(f"{where}: class {number!r}; {first} to {last} are meant")
+        raise FormatError(f"{where}: class {number!r} must be {first} to {last}")
     return GESTURES[place]
 
 
@@ -273,7 +272,7 @@ PUBLIC_SETS: dict[str, PublicSet] = {
     "sl-animals-dvs": PublicSet(
         "SL-Animals-DVS (Vasudevan et al. 2021)",
         "http://www2.imse-cnm.csic.es/neuromorphs/index.php/SL-ANIMALS-DVS-Database",
-        "user00_indoor.aedat, ... and, beside them or in another folder, their tags "
+        "user00_indoor.aedat, ... and, next to them or in another folder, their tags "
         "user00_indoor.csv (class,startTime_ev,endTime_ev)",
         _sl_animals_dvs,
     ),

@@ -1,9 +1,9 @@
-"""Samples in files that are no event files by themselves: their data set says what they hold.
+"""Samples in files of data sets with a layout of their own.
 
 Tags of SL-Animals-DVS count parts of recordings in events. A tag file is a CSV with the line
-class,startTime_ev,endTime_ev and a line a sign: the number of the class and of the first event, and
-that of the event after the last. The numbers count the events of the recording beside it, from 0.
-Layout: the set's own data/README.txt.
+class,startTime_ev,endTime_ev and one line per sign: the number of the class, of the first event,
+and of the event after the last. The numbers count the events of the recording of the same name,
+from 0. Layout: the set's own data/README.txt.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class ReadSamples(Samples):
     """Samples in files, each read by a function of its path.
 
     rows, classes, labels  as in `Samples`
-    read                   gives the events of a file; raises FormatError with its path
+    read                   returns the events of a file; raises FormatError with its path
     """
 
     draws = False
@@ -49,18 +49,18 @@ class ReadSamples(Samples):
         self.read = read
 
     def events(self, number: int, rng: np.random.Generator | None = None) -> Events:
-        """Return the events of a sample; nothing in them is left to chance."""
+        """Return the events of a sample; there is no chance in them."""
         return self.read(self.rows[number].file)
 
     def fingerprint(self, number: int) -> str:
-        """Return a digest of the file's bytes and of how they are read."""
+        """Return a digest of the file's bytes and of the way they are read."""
         return digest_of((content_digest(self.rows[number].file), self.read.__name__))
 
 
 def read_dvs128(path: Path) -> Events:
-    """Return the events of a recording of a DVS128, also where jAER's header does not name it.
+    """Return the events of a recording of a DVS128, even if jAER's header does not name it.
 
-    Of other formats the size is that which they say. Raises what `open_events` and reading raise.
+    Recordings of other formats keep their own size. Raises the errors of `open_events` and reading.
     """
     unnamed = find_format(path).name == "aedat2"
     return open_events(path, format="aedat2:DVS128" if unnamed else None).load()
@@ -69,20 +69,20 @@ def read_dvs128(path: Path) -> Events:
 def read_milliseconds(path: Path) -> Events:
     """Return the events of tonic's DVS128 Gesture: an N x 4 .npy of x, y, p and t in milliseconds.
 
-    Raises FormatError for other arrays and for values that are no events of a DVS128.
+    Raises FormatError for other arrays and for values that are not events of a DVS128.
     """
     try:
         rows = np.load(path)
     except (OSError, ValueError) as error:
-        raise FormatError(f"{path}: is no NumPy array: {error}") from error
+        raise FormatError(f"{path}: is not a NumPy array: {error}") from error
     if rows.ndim != 2 or rows.shape[1] != 4 or rows.dtype.kind not in "iuf":
         raise FormatError(
-            f"{path}: holds {rows.shape} {rows.dtype}; N rows of x, y, p and t in milliseconds are "
-            "meant, as tonic's ibmGestureTrain has them"
+            f"{path}: holds {rows.shape} {rows.dtype}; it must hold N rows of x, y, p and t in "
+            "milliseconds, as in tonic's ibmGestureTrain"
         )
     whole = np.rint(rows.astype(np.float64) * [1, 1, 1, 1000])
     if not np.isfinite(whole).all():
-        raise FormatError(f"{path}: row {_first(~np.isfinite(whole).all(axis=1))} is no number")
+        raise FormatError(f"{path}: row {_first(~np.isfinite(whole).all(axis=1))} is not a number")
     x, y, p, t = whole.astype(np.int64).T
     return _checked(path, t, x, y, p, _DVS128)
 
@@ -90,15 +90,15 @@ def read_milliseconds(path: Path) -> Events:
 def read_mat(path: Path) -> Events:
     """Return the events of ASL-DVS: a MATLAB file of the vectors ts (microseconds), x, y and pol.
 
-    It is of a DAVIS240, 240x180, and counts y from the bottom. Raises FormatError for others.
+    It is from a DAVIS240, 240x180, and counts y from the bottom. Raises FormatError for others.
     """
     columns = [column.ravel() for column in _vectors(path, ("ts", "x", "y", "pol"))]
     if len({len(column) for column in columns}) > 1:
         lengths = ", ".join(str(len(column)) for column in columns)
-        raise FormatError(f"{path}: ts, x, y and pol have {lengths} values; as many each are meant")
+        raise FormatError(f"{path}: ts, x, y and pol must have equal lengths, not {lengths}")
     for name, column in zip(("ts", "x", "y", "pol"), columns, strict=True):
         if column.dtype.kind not in "iufb" or not np.array_equal(column, np.rint(column)):
-            raise FormatError(f"{path}: {name} ({column.dtype}) holds what is no whole number")
+            raise FormatError(f"{path}: {name} ({column.dtype}) holds values that are not whole")
     t, x, y, p = (column.astype(np.int64) for column in columns)
     return _checked(path, t, x, _DAVIS240.height - 1 - y, p, _DAVIS240)
 
@@ -112,12 +112,14 @@ def _vectors(path: Path, names: tuple[str, ...]) -> list[NDArray[Any]]:
             found = loadmat(path, variable_names=list(names))
     except FileNotFoundError as error:
         raise FormatError(f"{path}: no such file") from error
-    except Exception as error:  # scipy raises what damage happens to lead to
+    except Exception as error:  # scipy raises any error for damaged files
         what = " ".join(str(error).split())
-        raise FormatError(f"{path}: is no MATLAB file that can be read: {what}") from error
+        raise FormatError(f"{path}: is not a readable MATLAB file: {what}") from error
     missing = [name for name in names if not isinstance(found.get(name), np.ndarray)]
     if missing:
-        raise FormatError(f"{path}: holds no {' and no '.join(missing)}; it is no file of ASL-DVS")
+        raise FormatError(
+            f"{path}: holds no {' and no '.join(missing)}; it is not a file of ASL-DVS"
+        )
     return [found[name] for name in names]
 
 
@@ -133,7 +135,7 @@ def _checked(
     p: NDArray[np.int64],
     size: Size,
 ) -> Events:
-    """Return columns as events; raise FormatError with the first that is none."""
+    """Return columns as events. Raises FormatError with the first invalid one."""
     off = (x < 0) | (x >= size.width) | (y < 0) | (y >= size.height)
     if off.any():
         row = _first(off)
@@ -158,7 +160,7 @@ _COLUMNS = ("class", "starttime_ev", "endtime_ev")
 
 
 class Tagged(NamedTuple):
-    """A sign within a recording: the numbers of its first event and of the one after its last."""
+    """A sign within a recording: the numbers of its first event and of the event after its last."""
 
     sample: Sample
     start: int
@@ -166,10 +168,10 @@ class Tagged(NamedTuple):
 
 
 class IndexedSamples(Samples):
-    """Samples that are some of the events of a recording, counted.
+    """Samples that are numbered ranges of the events of a recording.
 
-    A recording is read whole for each sample, but for the one read last, which is kept: read the
-    samples of a recording one after the other, or through a cache.
+    A recording is read whole for each sample, and only the last one is kept: read the samples of a
+    recording in succession, or through a cache.
     """
 
     draws = False
@@ -181,7 +183,7 @@ class IndexedSamples(Samples):
         self._latest: tuple[Path, Events] | None = None
 
     def events(self, number: int, rng: np.random.Generator | None = None) -> Events:
-        """Return the events of a sample. Raises FormatError where the recording is too short."""
+        """Return the events of a sample. Raises FormatError if the recording is too short."""
         sample, start, stop = self._tagged[number]
         whole = self._recording(sample.file)
         if stop > len(whole):
@@ -208,21 +210,21 @@ def indexed_rows(
     tags: Mapping[str, Path],
     group: Callable[[Iterable[Sample]], list[Sample]],
 ) -> IndexedSamples:
-    """Return the samples of recordings and of the tag files of the same names.
+    """Return the samples of recordings and tag files with the same names.
 
-    Raises FormatError for a recording without tags, tags without a recording, and odd tags.
+    Raises FormatError for a recording without tags, tags without a recording, and invalid tags.
     """
     by_stem: dict[str, Path] = {}
     for path in recordings:
         first = by_stem.setdefault(path.stem, path)
         if first != path:
-            raise FormatError(f"{path}: has the name of {first}; one of them is meant")
+            raise FormatError(f"{path}: has the same name as {first}; remove one of them")
     for path in by_stem.values():
         if path.stem not in tags:
-            raise FormatError(f"{path}: has no tags; {path.with_suffix('.csv').name} is meant")
+            raise FormatError(f"{path}: has no tags; add {path.with_suffix('.csv').name}")
     for stem, tag in tags.items():
         if stem not in by_stem:
-            raise FormatError(f"{tag}: no recording {stem}.aedat stands beside it")
+            raise FormatError(f"{tag}: the recording {stem}.aedat is missing")
     found = [row for stem, path in by_stem.items() for row in read_tags(tags[stem], path)]
     grouped = group(each.sample for each in found)
     tagged = [each._replace(sample=row) for each, row in zip(found, grouped, strict=True)]
@@ -230,7 +232,7 @@ def indexed_rows(
 
 
 def read_tags(path: Path, recording: Path) -> list[Tagged]:
-    """Return the signs that a tag file names in a recording. Raises FormatError, with the line."""
+    """Return the signs of a recording in a tag file. Raises FormatError, with the line."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             lines = [[field.strip() for field in line] for line in csv.reader(file)]
@@ -238,7 +240,7 @@ def read_tags(path: Path, recording: Path) -> list[Tagged]:
         raise FormatError(f"{path}: cannot be read as text: {error}") from error
     if not lines or tuple(field.lower() for field in lines[0][:3]) != _COLUMNS:
         raise FormatError(
-            f"{path}: starts with {lines[:1]}; class,startTime_ev,endTime_ev is meant"
+            f"{path}: starts with {lines[:1]}, not with class,startTime_ev,endTime_ev"
         )
     found = []
     for number, line in enumerate(lines[1:], 2):
@@ -246,14 +248,14 @@ def read_tags(path: Path, recording: Path) -> list[Tagged]:
             continue
         if len(line) < 3 or not all(field.isascii() and field.isdecimal() for field in line[:3]):
             raise FormatError(
-                f"{path}: line {number} is {','.join(line)[:60]!r}; three whole "
-                "numbers, class,startTime_ev,endTime_ev, are meant"
+                f"{path}: line {number} is {','.join(line)[:60]!r}; it must be three whole "
+                "numbers, class,startTime_ev,endTime_ev"
             )
         kind, start, stop = map(int, line[:3])
         if not 1 <= kind <= len(ANIMALS) or stop <= start:
             raise FormatError(
-                f"{path}: line {number}: class {kind}, events {start} to {stop}; a class of 1 to "
-                f"{len(ANIMALS)} and an end after its start are meant"
+                f"{path}: line {number}: class {kind}, events {start} to {stop}; the class must be "
+                f"1 to {len(ANIMALS)}, and the end after the start"
             )
         label = ANIMALS[kind - 1]
         name = f"{recording.stem}/{label}-{number - 1:02}"

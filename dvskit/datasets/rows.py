@@ -1,4 +1,4 @@
-"""One sample of a batch: read, fitted, varied, and written to its place as a tensor."""
+"""One sample of a batch: read, fitted, varied, and written to its row as a tensor."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from dvskit.tensors.representation import Representation
 
 
 class Fitting(NamedTuple):
-    """Events of one sample put on another sensor: the size of theirs, those left out, and all."""
+    """Events of a sample put on another sensor: original size, events lost, and all events."""
 
     size: Size
     dropped: int
@@ -30,9 +30,9 @@ class Fitting(NamedTuple):
 
 
 class Row(NamedTuple):
-    """What was written: the share and the number of the sample, its class, and how it was fitted.
+    """A written row: share and number of the sample, its class, and its fitting.
 
-    `fitting` is None where its size was right.
+    `fitting` is None if the size was right.
     """
 
     share: int
@@ -42,7 +42,7 @@ class Row(NamedTuple):
 
 
 class Rows:
-    """Makes the rows of batches, on any thread; nothing of it depends on rows made before."""
+    """Makes the rows of batches, on any thread; rows are independent of one another."""
 
     def __init__(
         self,
@@ -66,9 +66,9 @@ class Rows:
         self._keys: dict[tuple[int, int], str] = {}
 
     def fill(self, share: int, number: int, seed: tuple[int, ...], out: Tensor) -> Row:
-        """Write a sample to `out`; what is drawn for it follows from `seed`.
+        """Write a sample to `out`; `seed` determines all drawing for it.
 
-        Raises what reading it raises, with its name.
+        Raises the errors of reading it, with its name.
         """
         given = self.shares[share]
         label = self._labels[share][number]
@@ -93,7 +93,7 @@ class Rows:
         if given.vary is None:
             self._represent(events, weight, None, out, rng)
             return row
-        if len(events):  # filters of time begin at 0
+        if len(events):  # filters of time start at 0
             t = events.t - events.t[0]
             events = Events.from_checked(t, events.x, events.y, events.p, events.size)
         drawn = given.vary.draw(rng)
@@ -134,7 +134,7 @@ class Rows:
     def _events(
         self, share: int, number: int, rng: np.random.Generator | None
     ) -> tuple[Events, float, Fitting | None]:
-        """Return the events on the network's sensor, what each weighs there, and the fitting."""
+        """Return the events on the network's sensor, the weight of each, and the fitting."""
         samples = self._sets[share]
         assert isinstance(samples, Samples)
         events = samples.events(number, rng if samples.draws else None)
@@ -165,14 +165,14 @@ class Rows:
     def _write(self, tensor: Tensor, out: Tensor) -> None:
         if tuple(tensor.shape) != self.shape:
             raise ShapeError(
-                f"encode gives {tuple(tensor.shape)}, the representation {self.shape}; make them "
-                "equal"
+                f"encode returns {tuple(tensor.shape)}, the representation {self.shape}; both "
+                "must be equal"
             )
         out.copy_(tensor)
 
 
 def _kept(share: Share, cache: Cache | None) -> Samples | Stills:
-    """Return the samples of a share, with their events in the cache where their tensors are not."""
+    """Return the samples of a share, with cached events if their tensors are not cached."""
     samples = share.samples
     if cache is None or share.vary is None or not isinstance(samples, Samples) or samples.draws:
         return samples
@@ -180,7 +180,7 @@ def _kept(share: Share, cache: Cache | None) -> Samples | Stills:
 
 
 def compact(tensor: Tensor) -> NDArray[Any]:
-    """Return a tensor as an array of the smallest type that holds each of its numbers exactly."""
+    """Return a tensor as an array of the smallest dtype that holds its numbers exactly."""
     array = tensor.numpy()
     if not array.size or array.dtype == np.bool_ or not array.min() >= 0:
         return array

@@ -1,13 +1,13 @@
-"""Images shown and moved as N-MNIST's were, seen by the emulator.
+"""Images shown and moved as in N-MNIST, seen by the emulator.
 
-Where NOMINAL's numbers come from: `tests/benchmarks/saccades.py` searched for the greatest mean
-correlation of single N-MNIST recordings (10 ms bins) with the emulation of their own digit, on 50
-recordings of the MNIST training images 1 to 400; both thresholds were then raised by 4 %, for the
-number of events. On the 300 recordings of images 401 to 700, which chose nothing, the correlation
-is 0.762 +- 0.002, and 0.949 between the means of 100 digits; there are 5 % more events than real
-ones, 3 % more active places, and the busiest place has 3 % fewer. The rate of the background is
-that of places which no edge passes. What is missing: real saccades begin and end more abruptly,
-with small motions between them.
+The numbers of NOMINAL: `tests/benchmarks/saccades.py` maximised the mean correlation of single
+N-MNIST recordings (10 ms bins) with the emulation of the same digit, on 50 recordings of the MNIST
+training images 1 to 400. Both thresholds were then raised by 4 % to match the number of events. On
+the 300 recordings of images 401 to 700, not used for the fit, the correlation is 0.762 +- 0.002,
+and 0.949 between the means of 100 digits. There are 5 % more events than in real recordings, 3 %
+more active pixels, and the busiest pixel has 3 % fewer. The background rate is that of pixels
+without edges. A known difference: real saccades begin and end more abruptly, with small motions
+between them.
 """
 
 from __future__ import annotations
@@ -24,28 +24,28 @@ from dvskit.events import Events, Size
 
 _STOP_MS = 316
 _FRAME_MS = 4  # the mean correlation with recordings is the same at 1 ms, to 0.002
-_FINE = 4  # parts of a pixel: the picture is blurred and moved between pixels at that scale
+_FINE = 4  # parts of a pixel: the scale at which the picture is blurred and moved
 _MARGIN = 4  # pixels of background around the picture, for its blur
 
 
 @check_arguments
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Saccades:
-    """How an image is shown on a screen, how it moves on the sensor, and what the sensor is like.
+    """The display of an image, its motion on the sensor, and the sensor's parameters.
 
-    Recordings fit a screen that shows the image inverted, a dark digit on white: where the digit's
-    edge arrives the recordings are OFF. A swapped polarity bit and a screen of low contrast fit as
-    well, within 0.01 of correlation; the background decides. It is ON in 28 events of 29, as the
-    leak of a pixel is (Nozaki and Delbruck 2017), and a swapped bit would make it OFF.
+    Recordings match a screen that shows the image inverted, a dark digit on white: the arriving
+    edge of the digit gives OFF events. A swapped polarity bit and a screen of low contrast match
+    as well, within 0.01 of correlation. The background decides: it is ON in 28 events of 29, like
+    the leak of a pixel (Nozaki and Delbruck 2017); a swapped bit would make it OFF.
 
-    stations_px   (x, y) from the sensor's centre of the picture's centre, before, between and after
+    stations_px   (x, y) of the picture's centre from the sensor's centre, before, between and after
                   the three saccades, x to the right and y down
-    fastest_ms    when each saccade is halfway and fastest
-    width_ms      of each; it has gone 1 / (1 + exp(-t / width)) of its way t after that
-    turn_rad, scale  of the picture, about its centre; a pixel of the sensor by one of the picture
+    fastest_ms    time at which each saccade is halfway and fastest
+    width_ms      of each; at time t after that it has gone 1 / (1 + exp(-t / width)) of its way
+    turn_rad, scale  of the picture, about its centre; scale in sensor pixels per picture pixel
     blur_px       standard deviation of the lens's blur, on the sensor
     gamma         the screen's light is (1 - gray)^gamma + pedestal; a digit's stroke is gray 1
-    pedestal      light of a black screen, as a part of what white adds to it
+    pedestal      light of a black screen, as a fraction of the light that white adds
     threshold_on, threshold_off, leak_hz  see EmulatorParams
     """
 
@@ -70,7 +70,7 @@ NOMINAL = Saccades()
 def emulate_saccades(image: NDArray[np.uint8], size: Size, seed: tuple[int, ...]) -> Events:
     """Return the events of a gray image (h, w) on a sensor of `size`, moved along three saccades.
 
-    Position, path, turn, zoom, blur, contrast, thresholds and background vary with `seed`.
+    Position, path, turn, zoom, blur, contrast, thresholds and background are drawn from `seed`.
     """
     return emulate_varied(image, size, NOMINAL, np.random.default_rng(seed))
 
@@ -78,13 +78,13 @@ def emulate_saccades(image: NDArray[np.uint8], size: Size, seed: tuple[int, ...]
 def emulate_varied(
     image: NDArray[np.uint8], size: Size, saccades: Saccades, rng: np.random.Generator
 ) -> Events:
-    """Return the events of a gray image (h, w), moved by a draw of `vary` about `saccades`."""
+    """Return the events of a gray image (h, w), moved with a variation of `saccades`."""
     drawn = vary(saccades, rng)
     return emulate_moved(image, size, drawn, seed=int(rng.integers(1 << 62)))
 
 
 def vary(saccades: Saccades, rng: np.random.Generator) -> Saccades:
-    """Return `saccades` as another camera, lens, screen and try would have given them."""
+    """Return `saccades` varied like another camera, lens, screen and trial."""
     threshold, balance = _times(rng, 0.8, 1.25), _times(rng, 0.9, 1.1)
     moved = np.array(saccades.stations_px) + rng.normal(0, 0.3, (len(saccades.stations_px), 2))
     return replace(
@@ -101,7 +101,7 @@ def vary(saccades: Saccades, rng: np.random.Generator) -> Saccades:
 
 
 def _times(rng: np.random.Generator, low: float, high: float) -> float:
-    """Return a factor from `low` to `high`, its logarithm uniform."""
+    """Return a factor from `low` to `high`, log-uniform."""
     return float(np.exp(rng.uniform(np.log(low), np.log(high))))
 
 
@@ -113,10 +113,10 @@ def emulate_moved(
     seed: int = 0,
     frame_ms: int = _FRAME_MS,
 ) -> Events:
-    """Return the events of a gray image (h, w) uint8 for these very numbers, from time 0 on.
+    """Return the events of a gray image (h, w) uint8 for exactly these saccades, from time 0 on.
 
-    `seed` fixes when each pixel leaks, the only thing left to chance; `frame_ms` is how far apart
-    the frames are that the emulator sees.
+    `seed` determines the times of leak events, the only chance; `frame_ms` is the time between the
+    frames that the emulator sees.
     """
     params = EmulatorParams(
         threshold_on=saccades.threshold_on,
@@ -136,7 +136,7 @@ def emulate_moved(
 
 
 def _path(saccades: Saccades, ms: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return where the picture is (N, 2) at each time: smooth steps from station to station."""
+    """Return the positions (N, 2) of the picture at each time: smooth steps between stations."""
     stations = np.array(saccades.stations_px)
     path = np.repeat(stations[:1], len(ms), axis=0)
     for k, (fastest, width) in enumerate(zip(saccades.fastest_ms, saccades.width_ms, strict=True)):
@@ -156,7 +156,7 @@ def _fine(image: NDArray[np.uint8], saccades: Saccades) -> NDArray[np.float32]:
 def _show(
     picture: NDArray[np.float32], size: Size, saccades: Saccades, dx: float, dy: float
 ) -> NDArray[np.float32]:
-    """Return the light (H, W), 1 at its brightest, of the fine picture, its centre at (dx, dy)."""
+    """Return the light (H, W), at most 1, of the fine picture with its centre at (dx, dy)."""
     across = saccades.scale / _FINE * np.cos(saccades.turn_rad)
     along = saccades.scale / _FINE * np.sin(saccades.turn_rad)
     rows, columns = picture.shape

@@ -1,8 +1,8 @@
-"""Samples: what each is, known before it is read, and its events or its image.
+"""Samples: properties known before reading, and the events or image.
 
-Folders of recordings or videos, public data sets and what dvskit draws are all `Samples`; who reads
-them knows no other. Stills are the same for images: an encoder makes spikes of them, or they are
-moved before an emulated sensor, which makes `Samples` of them.
+Folders of recordings or videos, public data sets and drawn samples are all `Samples`; other code
+needs no other type. Stills are the same for images: an encoder makes spikes of them, or they are
+moved in front of an emulated sensor, which makes `Samples` of them.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ S = TypeVar("S")
 Item = TypeVar("Item")
 Numbers = Sequence[int] | NDArray[np.int64]
 _SHOWN = 6  # classes in a repr
-_REST = "*"  # of `called`: all classes that are not named
+_REST = "*"  # in `called`: all classes that are not named
 
 
 class Sample(NamedTuple):
-    """What is known of a sample before it is read.
+    """The properties of a sample that are known before it is read.
 
-    name   what it is called in its set, the names of folders set off by "/"; with the span it tells
-           a sample from the others, and it does not depend on where the set lies
+    name   unique in its set together with the span, with "/" between the names of folders; it does
+           not depend on the location of the set
     label  the name of its class
-    group  what it has in common with others, such as its person; a group is never split; None where
-           that is not known
-    part   what the data set itself keeps it for; None where it does not say
-    path   the file that it is in; None for what is drawn
+    group  shared with related samples, such as those of one person; a split keeps it whole; None if
+           not known
+    part   the part of the data set that it belongs to; None if the set has no parts
+    path   its file; None for drawn samples
     span   start and stop in microseconds, half-open; None is the whole recording
     """
 
@@ -48,29 +48,29 @@ class Sample(NamedTuple):
 
     @property
     def where(self) -> str:
-        """Return what errors call it: its file, else its name."""
+        """The name of the sample in errors: its file, else its name."""
         return str(self.path) if self.path is not None else self.name
 
     @property
     def file(self) -> Path:
-        """Return its file. Raises FormatError for what is drawn."""
+        """Return its file. Raises FormatError for drawn samples."""
         if self.path is None:
-            raise FormatError(f"{self.name}: is drawn, no file; give one that is on disk")
+            raise FormatError(f"{self.name}: is drawn and has no file; give one from a file")
         return self.path
 
 
 def named(error: Exception, sample: Sample) -> Exception:
-    """Return an error that says which sample it is of.
+    """Return an error that names its sample.
 
-    It begins with the sample's file; a note says it where an error is not dvskit's, or is made of
-    more than its text, as DamagedFileError is.
+    Its message begins with the sample's file. A note names the file if the error is not dvskit's,
+    or has more than a text, like DamagedFileError.
     """
     if sample.where in str(error):
         return error
     plain = type(error).__init__ in (Exception.__init__, ValueError.__init__)
     if isinstance(error, DvskitError) and plain:
         return type(error)(f"{sample.where}: {one_line(error)}")
-    error.add_note(f"while the sample {sample.where} was made ready")
+    error.add_note(f"while reading the sample {sample.where}")
     return error
 
 
@@ -80,9 +80,9 @@ def class_names(samples: Iterable[Sample]) -> tuple[str, ...]:
 
 
 def class_numbers(samples: Iterable[Sample], classes: Sequence[str]) -> NDArray[np.int64]:
-    """Return the number of each sample's class (N,) int64, its place among `classes`.
+    """Return the number of each sample's class (N,) int64, its index in `classes`.
 
-    Raises FormatError for a label that is not among them.
+    Raises FormatError for a label that is not in `classes`.
     """
     number = {name: place for place, name in enumerate(classes)}
     given = list(samples)
@@ -100,7 +100,7 @@ Images = NDArray[np.uint8] | list[NDArray[np.uint8]]
 
 
 class _Listed(ABC, Generic[S, Item]):
-    """Rows of a set and the names of its classes; a sequence of its samples with their labels."""
+    """The rows and class names of a set; a sequence of its samples with their labels."""
 
     def __init__(self, rows: Iterable[Sample], classes: Sequence[str] | None = None) -> None:
         self.rows: tuple[Sample, ...] = tuple(rows)
@@ -117,9 +117,9 @@ class _Listed(ABC, Generic[S, Item]):
     @overload
     def __getitem__(self, number: slice) -> S: ...
     def __getitem__(self, number: int | slice) -> tuple[Item, str] | S:
-        """Return a sample and its label, the name of its class; of a slice, a set of fewer samples.
+        """Return a sample and the name of its class; for a slice, a set of fewer samples.
 
-        A sample is read each time that it is asked for. Raises IndexError past the end.
+        A sample is read at each access. Raises IndexError past the end.
         """
         if isinstance(number, slice):
             return self.choose(range(len(self))[number])
@@ -144,41 +144,41 @@ class _Listed(ABC, Generic[S, Item]):
 
     @abstractmethod
     def fingerprint(self, number: int) -> str:
-        """Return what tells the content of a sample from that of all others.
+        """Return a text that identifies the content of a sample.
 
-        It follows from the bytes of its file and from all parameters that its events or image
-        depend on, so that what is kept on disk under it is never taken for another.
+        It depends on the bytes of the file and on all parameters of its events or image, so
+        cached results are never taken for another sample's.
         """
 
     @abstractmethod
     def _part(self, numbers: Numbers, classes: Sequence[str], rows: Rows = None) -> S:
-        """Return some of the samples, of such classes, and with other rows."""
+        """Return some of the samples, with the given classes and, if given, other rows."""
 
     def choose(self, numbers: Numbers) -> S:
-        """Return some of the samples, in the order given, of the same classes."""
+        """Return some of the samples, in the given order, with the same classes."""
         return self._part(numbers, self.classes)
 
     def only(self, rows: Iterable[Sample]) -> S:
-        """Return the samples of some of `rows`, in the order given, of the same classes."""
+        """Return the samples of some of `rows`, in the given order, with the same classes."""
         number_of = {row: number for number, row in enumerate(self.rows)}
         return self.choose([number_of[row] for row in rows])
 
     def among(self, classes: Sequence[str]) -> S:
-        """Return the samples, their labels being the places of their classes among `classes`.
+        """Return the samples with labels that are indices in `classes`.
 
-        Raises FormatError for a class that is not among them.
+        Raises FormatError for a class that is not in `classes`.
         """
         return self._part(range(len(self)), classes)
 
     def called(self, names: Mapping[str, str]) -> S:
-        """Return the samples, their classes being called otherwise; "*" names all the others.
+        """Return the samples with renamed classes; "*" renames all the others.
 
-        Raises ConfigError for a class that is not there.
+        Raises ConfigError for an unknown class.
         """
         for name in names:
             if name != _REST and name not in self.classes:
                 raise ConfigError(
-                    f"no class {name!r} to be called {names[name]!r}; "
+                    f"no class {name!r} to rename to {names[name]!r}; "
                     f"{did_you_mean(name, self.classes)}"
                 )
         rows = [
@@ -191,32 +191,32 @@ class _Listed(ABC, Generic[S, Item]):
 class Samples(_Listed["Samples", Events]):
     """Labelled events: `samples[0]` is (events, label), `samples[:10]` the first ten samples.
 
-    rows     what is known of each sample before it is read
-    classes  names of the classes, sorted unless given
+    rows     properties of each sample known before reading
+    classes  names of the classes; default: sorted labels
     labels   the number of each sample's class, (N,) int64
-    draws    whether `events` draws anything from its generator; a set that never does says False,
-             and what is made of its samples can be kept
+    draws    whether `events` uses its generator; if False, results computed from the samples can be
+             cached
 
-    Reading is safe on several threads, and a sample is the same whenever and wherever it is read.
+    Reading is safe on several threads, and a sample is the same at each reading.
     """
 
     draws = True
 
     @abstractmethod
     def events(self, number: int, rng: np.random.Generator | None = None) -> Events:
-        """Return the events of a sample, on the sensor that saw it; time starts where it does.
+        """Return the events of a sample, on its own sensor, with their original times.
 
-        rng  draws what is left to chance, such as the path before an emulated sensor; without it
-             the sample's own draw is returned, always the same
+        rng  draws random parts, such as the path in front of an emulated sensor; without it the
+             sample's own fixed draw is returned
 
-        Raises FormatError (or what reading raises) with the sample's file.
+        Raises FormatError (or the errors of reading) with the sample's file.
         """
 
     def _content(self, number: int) -> Events:
         return self.events(number)
 
     def settled(self) -> Samples:
-        """Return the samples without chance: `events` gives the own draw of each, always."""
+        """Return the samples without chance: `events` always gives each sample's own draw."""
         return ChangedSamples(self) if self.draws else self
 
     def _part(self, numbers: Numbers, classes: Sequence[str], rows: Rows = None) -> Samples:
@@ -234,7 +234,7 @@ class Stills(_Listed["Stills", NDArray[np.uint8]]):
         return self.image(number)
 
     def images(self, numbers: Numbers) -> Images:
-        """Return the images of some samples; where all are of one size, that may be one array."""
+        """Return the images of some samples; one array if all have the same size."""
         return [self.image(int(number)) for number in numbers]
 
     def _part(self, numbers: Numbers, classes: Sequence[str], rows: Rows = None) -> Stills:
@@ -242,7 +242,7 @@ class Stills(_Listed["Stills", NDArray[np.uint8]]):
 
 
 class _Part(_Listed[S, Item]):
-    """Some of the samples of a set, by their numbers there."""
+    """Some of the samples of a set, by their numbers."""
 
     def __init__(
         self, whole: Any, numbers: Numbers, classes: Sequence[str], rows: Rows = None
@@ -276,22 +276,22 @@ class _PartOfStills(_Part[Stills, NDArray[np.uint8]], Stills):
 
 
 class WrappedSamples(Samples):
-    """Other samples whose events are kept, changed or watched; all else is theirs."""
+    """Other samples with cached, changed or observed events; the base of such wrappers."""
 
     def __init__(self, samples: Samples) -> None:
         super().__init__(samples.rows, samples.classes)
         self.samples, self.draws = samples, samples.draws
 
     def fingerprint(self, number: int) -> str:
-        """Return what tells the content of a sample from that of all others."""
+        """Return a text that identifies the content of a sample."""
         return self.samples.fingerprint(number)
 
 
 class ChangedSamples(WrappedSamples):
-    """Other samples without chance: the own draw of each, which a function may change.
+    """Other samples without chance: each sample's own draw, optionally changed by a function.
 
-    change  gives the events of a sample, of its row and its own draw
-    mark    what tells them from the others, in fingerprints
+    change  returns the events of a sample from its row and its own draw
+    mark    distinguishes them from the others in fingerprints
     """
 
     def __init__(
@@ -309,5 +309,5 @@ class ChangedSamples(WrappedSamples):
         return events if self._change is None else self._change(self.rows[number], events)
 
     def fingerprint(self, number: int) -> str:
-        """Return what tells the content of a sample from that of all others."""
+        """Return a text that identifies the content of a sample."""
         return super().fingerprint(number) + self._mark

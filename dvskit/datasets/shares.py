@@ -1,4 +1,4 @@
-"""What batches are composed of: shares of several sets, and which samples an epoch has."""
+"""The composition of batches: shares of several sets, and the samples of an epoch."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from dvskit.events import Filter
 
 
 def drawn(total: int, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Return `count` numbers below `total`: each once before any comes again."""
+    """Return `count` numbers below `total`: each once before any repeats."""
     passes = [rng.permutation(total) for _ in range(-(-count // total))]
     return np.concatenate([np.empty(0, np.int64), *passes])[:count]
 
@@ -25,10 +25,10 @@ def drawn(total: int, count: int, rng: np.random.Generator) -> NDArray[np.int64]
 def drawn_by_class(
     labels: Sequence[int] | NDArray[np.int64], count: int, rng: np.random.Generator
 ) -> NDArray[np.int64]:
-    """Return `count` places of `labels`: of each class that occurs as many, give or take one.
+    """Return `count` indices of `labels`, as many of each class, give or take one.
 
-    Of a class each sample comes once before any comes again; classes take turns, in an order that
-    is drawn anew for each turn.
+    Each sample of a class comes once before any repeats. Classes take turns, in an order that is
+    drawn for each turn.
     """
     given = np.asarray(labels, np.int64)
     classes = np.unique(given)
@@ -45,17 +45,17 @@ def drawn_by_class(
 
 
 WHOLE = (0, 1)
-"""The part of a batch that is all of it: every row from the first on."""
+"""The part that is the whole batch: every row from the first on."""
 
 
 def rows_of(part: tuple[int, int], count: int) -> range:
-    """Return which rows of a batch of `count` a part (k, n) has: every n-th from the k-th on.
+    """Return the rows of part (k, n) of a batch of `count`: every n-th from the k-th on.
 
-    Of fewer rows than there are parts, each part has all. Raises ConfigError for no such part.
+    With fewer rows than parts, each part has all rows. Raises ConfigError for an invalid part.
     """
     first, every = part
     if not 0 <= first < every:
-        raise ConfigError(f"part = {part}: (k, n) with 0 <= k < n is meant")
+        raise ConfigError(f"part = {part} must be (k, n) with 0 <= k < n")
     return range(first, count, every) if count >= every else range(count)
 
 
@@ -63,21 +63,21 @@ class Varying(Protocol):
     """A distribution of filters, such as `dvskit.filters.Vary`."""
 
     def draw(self, rng: np.random.Generator) -> Filter:
-        """Return a filter; the same for the same state of the generator."""
+        """Return a filter; the same for the same generator state."""
 
 
 @check_arguments
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Share:
-    """What of each batch comes from one set, and how it is changed.
+    """The share of each batch that comes from one set, and its changes.
 
-    samples   recordings, or stills that `encode` makes tensors of
-    count     how many of each batch
-    vary      filters drawn anew for each sample each time, such as `dvskit.filters.Vary`
-    relabel   the class of a sample that was varied: relabel(its class, the filter) -> a class; a
-              wave of the left hand, mirrored, is one of the right
+    samples   recordings, or stills that `encode` turns into tensors
+    count     samples of this share per batch
+    vary      filters drawn for each sample at each use, such as `dvskit.filters.Vary`
+    relabel   the class of a varied sample: relabel(class, filter) -> class; a mirrored wave of the
+              left hand is one of the right
     encode    encode(image, rng) -> a tensor of the representation's shape; images are (H, W) uint8
-    balanced  draw from all classes as often; else each sample comes as often as any other
+    balanced  draw equally from all classes; otherwise each sample comes equally often
 
     Raises ConfigError for parameters that do not fit each other.
     """
@@ -91,40 +91,40 @@ class Share:
 
     def __post_init__(self) -> None:
         if self.count < 1:
-            raise ConfigError(f"{self.count} samples of each batch; at least 1 is meant")
+            raise ConfigError(f"{self.count} samples of each batch must be at least 1")
         if not len(self.samples):
-            raise ConfigError("a set without samples; leave it out, or look where it was read from")
+            raise ConfigError("a set without samples; remove it, or check where it was read from")
         if isinstance(self.samples, Stills) != (self.encode is not None):
-            raise ConfigError("stills need encode, and recordings do without: they have events")
+            raise ConfigError("stills need encode; recordings take none, as they have events")
         if self.vary is not None and self.encode is not None:
-            raise ConfigError("vary changes events; stills are varied in what encode does")
+            raise ConfigError("vary changes events; vary stills in encode")
         if self.relabel is not None and self.vary is None:
-            raise ConfigError("relabel without vary: no filter is drawn that could change a class")
+            raise ConfigError("relabel needs vary: without a filter no class can change")
 
     @property
     def chance(self) -> bool:
-        """Whether a sample may be another each time."""
+        """Whether a sample may differ at each use."""
         drawn_events = isinstance(self.samples, Samples) and self.samples.draws
         return self.vary is not None or self.encode is not None or drawn_events
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Plan:
-    """Which samples an epoch has: `orders` of each share, in batches of `counts` each."""
+    """The samples of an epoch: `orders` of each share, in batches of `counts` each."""
 
     counts: tuple[int, ...]
     orders: tuple[NDArray[np.int64], ...]
 
     def at(self, batch: int, row: int) -> tuple[int, int]:
-        """Return which share, and which of its samples, a row of a batch is."""
+        """Return the share and the sample number of a row of a batch."""
         for share, count in enumerate(self.counts):
             if row < count:
                 return share, int(self.orders[share][batch * count + row])
             row -= count
-        raise IndexError("a row behind the last of its batch")
+        raise IndexError("a row past the end of its batch")
 
     def batch(self, number: int) -> tuple[NDArray[np.int64], ...]:
-        """Return which samples of each share a batch has."""
+        """Return the samples of each share in a batch."""
         return tuple(
             order[number * count : (number + 1) * count]
             for count, order in zip(self.counts, self.orders, strict=True)
@@ -145,11 +145,10 @@ def check_classes(shares: Sequence[Share]) -> None:
 def batch_sizes(
     shares: Sequence[Share], steps: int | None, *, drop_last: bool = False
 ) -> list[int]:
-    """Return how many samples each batch of an epoch has.
+    """Return the number of samples of each batch of an epoch.
 
-    All are full where `steps` says how many there are, and of several shares. Else each sample of
-    the share that takes longest comes once, and of a single share the last batch has what is left,
-    or is left out with `drop_last`.
+    With `steps`, all are full. By default each sample of the longest share comes once. The last
+    batch of a single share has the remainder, or is left out with `drop_last`.
     """
     full = sum(share.count for share in shares)
     if steps is not None:
@@ -161,7 +160,7 @@ def batch_sizes(
 
 
 def planned(shares: Sequence[Share], sizes: Sequence[int], seed: Sequence[int] | None) -> Plan:
-    """Return an epoch with batches of `sizes`, drawn by a seed or in turn without one."""
+    """Return an epoch with batches of `sizes`, drawn by a seed or in order without one."""
     orders = []
     for number, share in enumerate(shares):
         total, length = len(share.samples), len(sizes) * share.count

@@ -1,4 +1,4 @@
-"""Samples of drawn people whom recorded skeletons move."""
+"""Samples of drawn people moved by recorded skeletons."""
 
 from __future__ import annotations
 
@@ -41,23 +41,23 @@ class _Found(NamedTuple):
 
 
 class SkeletonSamples(PeopleSamples):
-    """People drawn from a seed whom recorded skeletons move, each before a sensor of her own.
+    """Drawn people moved by recorded skeletons, each seen by its own simulated sensor.
 
-    rows, classes, labels  as in `Samples`; names are <class>/<clip>/<number>, groups the persons
-                 who were recorded, where names say them; `notes` says how
-    path         a folder of depth clips that have skeletons, `<class>/<clip>`, as UTD-MHAD's; or an
-                 .npz whose arrays `<class>/<clip>` are skeletons of MSR Action3D, (frames, 20, 3 or
-                 4) at 15 frames a second; clips of it without a skeleton are left out, with a note
-    count        of people drawn for each skeleton
-    seed         of all that is drawn
-    actions      of the classes, all unless given
+    rows, classes, labels  as in `Samples`; names are <class>/<clip>/<number>, groups the recorded
+                 persons, if names identify them; `notes` reports how
+    path         a folder of depth clips with skeletons, `<class>/<clip>`, like UTD-MHAD's; or an
+                 .npz with arrays `<class>/<clip>` of skeletons of MSR Action3D, (frames, 20, 3 or
+                 4) at 15 frames per second; its clips without a skeleton are left out, with a note
+    count        people drawn for each skeleton
+    seed         of all drawing
+    actions      the classes; default: all
     size         of the sensor, (width, height)
-    duration_us  of each sample: that part of the clip in which the hands move most, or all of it
-    fps          frames a second that the sensor sees
+    duration_us  of each sample: the part of the clip with most motion of the hands, or all of it
+    fps          frames per second that the sensor sees
     sensor       draws the sensor of a sample: see `sensor_like_dvs128`
 
-    What is missing of a skeleton is filled in, see `dvskit.scenes.PersonScene.from_joints`. Raises
-    ConfigError, FormatError for a path without skeletons and for what is none, when it is read.
+    Missing joints are filled in, see `dvskit.scenes.PersonScene.from_joints`. Raises ConfigError,
+    FormatError for a path without skeletons, and for an invalid skeleton when it is read.
     """
 
     @check_arguments
@@ -75,8 +75,8 @@ class SkeletonSamples(PeopleSamples):
     ) -> None:
         if count < 1 or seed < 0 or duration_us < 1:
             raise ConfigError(
-                f"count = {count}, seed = {seed}, duration_us = {duration_us}; at least 1, 0 and 1 "
-                "are meant"
+                f"count = {count}, seed = {seed}, duration_us = {duration_us}; they must be at "
+                "least 1, 0 and 1"
             )
         found, empty = _in_folder(Path(path)) if Path(path).is_dir() else _in_archive(Path(path))
         rows, notes = grouped([each.row for each in found], "auto")
@@ -116,7 +116,7 @@ class SkeletonSamples(PeopleSamples):
 
 
 def liveliest(skeleton: Skeleton, duration_us: int) -> Skeleton:
-    """Return that part of a skeleton, of a duration, in which its wrists go farthest."""
+    """Return the part of a skeleton, of a duration, in which its wrists move most."""
     joints, times = skeleton
     if times[-1] - times[0] <= duration_us:
         return skeleton
@@ -131,7 +131,7 @@ def liveliest(skeleton: Skeleton, duration_us: int) -> Skeleton:
 
 
 def _in_archive(path: Path) -> tuple[list[_Found], list[str]]:
-    """Return the skeletons of an archive, and which of its clips have none, a line each."""
+    """Return the skeletons of an archive, and a line for each clip without one."""
     try:
         with zipfile.ZipFile(path) as archive:
             names = sorted(name.removesuffix(".npy") for name in archive.namelist())
@@ -140,7 +140,7 @@ def _in_archive(path: Path) -> tuple[list[_Found], list[str]]:
     except (OSError, ValueError, zipfile.BadZipFile) as error:
         raise FormatError(f"{path}: cannot be read as an .npz of skeletons: {error}") from error
     if len(empty) == len(names) or any(name.count("/") != 1 for name in names):
-        raise FormatError(f"{path}: holds no skeletons; arrays called <class>/<clip> are meant")
+        raise FormatError(f"{path}: holds no skeletons; it must have arrays named <class>/<clip>")
     content = content_digest(path)
 
     def read(name: str) -> Skeleton:
@@ -160,7 +160,7 @@ def _in_archive(path: Path) -> tuple[list[_Found], list[str]]:
 
 
 def _is_empty(joints: NDArray[np.float64]) -> bool:
-    # What is no skeleton at all is refused when it is read.
+    # Invalid skeletons raise when they are read.
     return (
         joints.ndim == 3
         and joints.shape[1] == 20

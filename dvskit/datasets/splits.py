@@ -1,7 +1,7 @@
-"""Samples split into those to train on, to choose by, and to report on.
+"""Samples split for training, validation and test.
 
-The same names and seed give the same split, wherever the files lie and in whatever order they are
-found. Samples of one group (a person) are never parted but by `split_by_share`, which refuses it.
+The same names and seed give the same split, wherever the files are and in whatever order they are
+found. Samples of one group (a person) stay together; `split_by_share` raises if they would not.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from dvskit.datasets.dealing import check_leaks, dealt, place_of, units_of
 from dvskit.datasets.samples import Sample, Samples, Stills, class_names
 from dvskit.errors import ConfigError, count_of
 
-_DRAWS = 100  # of groups, until each class is among those to train on
+_DRAWS = 100  # of groups, until each class is in training
 
 Set = TypeVar("Set", Samples, Stills)
 
 
 class Split(NamedTuple):
-    """Samples to train on, to choose by, and to report on."""
+    """Samples for training, validation and test."""
 
     train: list[Sample]
     validation: list[Sample]
@@ -30,7 +30,7 @@ class Split(NamedTuple):
 
 
 class SplitSamples(NamedTuple, Generic[Set]):
-    """Samples, or stills, to train on, to choose by, and to report on."""
+    """Samples, or stills, for training, validation and test."""
 
     train: Set
     validation: Set
@@ -38,7 +38,7 @@ class SplitSamples(NamedTuple, Generic[Set]):
 
     @property
     def rows(self) -> Split:
-        """What is known of the samples of each part."""
+        """The rows of the samples of each part."""
         return Split(*(list(part.rows) for part in self))
 
 
@@ -48,8 +48,8 @@ def split_by_share(
 ) -> SplitSamples[Set]:
     """Split each class by shares of all samples, as `split_samples` does.
 
-    Raises ConfigError for shares that cannot be had, and for a leak: a group in two parts, the same
-    file in two parts under two names, spans in two parts that overlap.
+    Raises ConfigError for impossible shares, and for a leak: a group in two parts, the same file in
+    two parts under two names, overlapping spans in two parts.
     """
     split = split_samples(samples.rows, validation=validation, test=test, seed=seed)
     listed = any(row.part for row in samples.rows)
@@ -61,14 +61,14 @@ def split_by_share(
 def split_by_group(
     samples: Set, *, validation: float, test: float, seed: int = 0
 ) -> SplitSamples[Set]:
-    """Split whole groups, so that no person is in two parts.
+    """Split whole groups, so that each person is in one part.
 
-    `validation` and `test` are shares of all samples, met as nearly as whole groups can, in each
-    class too. Where there is a share there is a group, and each class is among those to train on.
-    Files that hold the same bytes stay together. What a set says itself of parts is not asked.
+    `validation` and `test` are shares of all samples, met as closely as whole groups allow, in each
+    class too. Each part with a share has a group, and each class is in training. Files with equal
+    bytes stay together. The parts of the set itself are ignored.
 
-    Raises ConfigError for samples without a group, for fewer groups than parts, and where a class
-    would not be trained on.
+    Raises ConfigError for samples without a group, for fewer groups than parts, and if a class
+    would not be in training.
     """
     _check_shares(validation, test)
     _check_groups(samples)
@@ -78,8 +78,8 @@ def split_by_group(
     if len(units) < wanted:
         names = ", ".join(sorted({str(row.group) for row in samples.rows}))
         raise ConfigError(
-            f"{count_of(len(units), 'group')} that can be parted ({names}) for "
-            f"{count_of(wanted, 'part')}; give one of the shares as 0, or take leave_one_group_out "
+            f"{count_of(len(units), 'separable group')} ({names}) for "
+            f"{count_of(wanted, 'part')}; set one of the shares to 0, or take leave_one_group_out "
             "or split_by_share"
         )
     rng = np.random.default_rng(seed)
@@ -93,23 +93,22 @@ def split_by_group(
 
 
 def split_as_listed(samples: Set, *, validation: float = 0.0, seed: int = 0) -> SplitSamples[Set]:
-    """Split as the set itself says: its lists, or folders train, validation and test.
+    """Split by the parts of the set itself: its lists, or folders train, validation and test.
 
-    Where it keeps nothing to choose by, `validation` is a share of what it trains on: whole groups
-    where groups are known, else of each class. Raises ConfigError for samples of no part, and for a
+    If it has no validation part, `validation` is a share of its training part: whole groups if
+    groups are known, else of each class. Raises ConfigError for samples without a part, and for a
     leak in the set's own lists.
     """
     for row in samples.rows:
         if row.part is None:
             raise ConfigError(
-                f"{row.where}: the set does not say what it is kept for; split_by_group and "
-                "split_by_share do"
+                f"{row.where}: belongs to no part of the set; use split_by_group or split_by_share"
             )
     parts = Split(*([r for r in samples.rows if r.part == part] for part in Split._fields))
     if validation and parts.validation:
         raise ConfigError(
             f"validation = {validation}, but the set lists {len(parts.validation):,} samples for "
-            "it; leave the share out"
+            "it; remove the share"
         )
     if validation:
         train, chosen = _validation_of(parts.train, validation, np.random.default_rng(seed))
@@ -124,16 +123,16 @@ def k_fold(
 ) -> list[SplitSamples[Set]]:
     """Return `folds` splits; each sample is tested in one of them.
 
-    Classes and counts are as even as can be. Groups stay whole where they are known; spans of one
-    file, and files of the same bytes, stay together anyway. `validation` is a share of what is not
-    tested. Raises ConfigError for fewer than two folds, for more than there are groups or files,
-    and where a class would not be trained on.
+    Classes and counts are as even as possible. Groups stay whole if they are known; spans of one
+    file, and files of equal bytes, always stay together. `validation` is a share of the remaining
+    samples. Raises ConfigError for fewer than two folds, for more than groups or files, and if a
+    class would not be in training.
     """
     units = units_of(samples.rows)
     if not 2 <= folds <= len(units):
         raise ConfigError(
-            f"folds = {folds} of {len(units):,} groups or files that can be parted; "
-            f"2..{len(units):,} are meant"
+            f"folds = {folds} of {len(units):,} separable groups or files; it must be "
+            f"2..{len(units):,}"
         )
     rng = np.random.default_rng(seed)
     tested = dealt(units, (1 / folds,) * folds, rng, largest_first=True)
@@ -144,16 +143,16 @@ def k_fold(
 def leave_one_group_out(
     samples: Set, *, validation: float = 0.0, seed: int = 0
 ) -> list[SplitSamples[Set]]:
-    """Return a split for each group, by name: it is tested, and all others are trained on.
+    """Return a split for each group, by name: it is the test part, all others are for training.
 
-    `validation` is a share of the others, whole groups of them. Raises ConfigError for samples
-    without a group, for one group alone, for a leak (files of the same bytes in two groups), and
-    where a class would not be trained on.
+    `validation` is a share of the others, in whole groups. Raises ConfigError for samples without a
+    group, for a single group, for a leak (files of equal bytes in two groups), and if a class would
+    not be in training.
     """
     _check_groups(samples)
     groups = sorted({str(row.group) for row in samples.rows})
     if len(groups) < 2:
-        raise ConfigError(f"one group, {groups[0]}, leaves nothing to train on; give more")
+        raise ConfigError(f"one group, {groups[0]}, leaves none for training; give more")
     return [
         _with_test(samples, [r for r in samples.rows if r.group == group], validation, (seed, k))
         for k, group in enumerate(groups)
@@ -175,11 +174,11 @@ def _with_test(
 def _validation_of(
     rows: Sequence[Sample], share: float, rng: np.random.Generator
 ) -> tuple[list[Sample], list[Sample]]:
-    """Return the rest and a share of samples, groups whole where they are known."""
+    """Return the rest and a share of samples, in whole groups if they are known."""
     _check_shares(share, 0.0)
     units = units_of(rows)
     if share and len(units) < 2:
-        raise ConfigError(f"validation = {share} of one group or file; give more, or leave it out")
+        raise ConfigError(f"validation = {share} of one group or file; give more, or remove it")
     train, chosen = dealt(units, (1 - share, share), rng, largest_first=False)
     return train, chosen
 
@@ -187,8 +186,7 @@ def _validation_of(
 def _check_shares(validation: float, test: float) -> None:
     if not (validation >= 0 and test >= 0 and validation + test < 1):
         raise ConfigError(
-            f"validation = {validation} and test = {test}: shares of at least 0 whose sum is "
-            "below 1 are meant"
+            f"validation = {validation} and test = {test} must be at least 0, with a sum below 1"
         )
 
 
@@ -203,7 +201,7 @@ def _check_groups(samples: Samples | Stills) -> None:
 
 
 def _check_parts(samples: Samples | Stills, split: Split, validation: float, test: float) -> None:
-    """Raise ConfigError for empty parts, classes that are not trained on, and leaks."""
+    """Raise ConfigError for empty parts, classes missing in training, and leaks."""
     for name, share, part in (
         ("validation", validation, split.validation),
         ("test", test, split.test),
@@ -218,8 +216,8 @@ def _check_parts(samples: Samples | Stills, split: Split, validation: float, tes
         label = min(missing)
         groups = sorted({row.group or row.name for row in samples.rows if row.label == label})
         raise ConfigError(
-            f"class {label} would not be trained on: it is in {', '.join(groups[:3])}"
-            f"{', ...' * (len(groups) > 3)} alone; add samples of it, or leave the class out"
+            f"class {label} would not be in training: it is in {', '.join(groups[:3])}"
+            f"{', ...' * (len(groups) > 3)} alone; add samples of it, or remove the class"
         )
     check_leaks(split)
 
@@ -232,11 +230,11 @@ def _chosen(samples: Set, split: Iterable[Sequence[Sample]]) -> SplitSamples[Set
 def split_samples(samples: Sequence[Sample], *, validation: float, test: float, seed: int) -> Split:
     """Split each class into train, validation and test, by a seed.
 
-    `validation` and `test` are shares of all; each class gives its share, rounded so that the
-    totals are right to one sample. The split depends on the seed and on class and file names, not
-    on the folder they lie in nor on the order of `samples`. Where samples say what they are kept
-    for, that decides what is tested, and `validation` is a share of the rest.
-    Raises ConfigError for shares below 0 or that leave nothing to train on.
+    `validation` and `test` are shares of all samples; each class gives its share, rounded so that
+    the totals are right to one sample. The split depends on the seed and on class and file names,
+    not on the folder or the order of `samples`. If samples have a part, it decides on the test
+    part, and `validation` is a share of the rest.
+    Raises ConfigError for shares below 0 or without samples left for training.
     """
     _check_shares(validation, test)
     rng = np.random.default_rng(seed)

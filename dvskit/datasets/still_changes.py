@@ -1,4 +1,4 @@
-"""Still images changed at random ahead of their encoder: moved, turned, bent, flipped, erased."""
+"""Random changes of still images before encoding: shift, rotate, bend, flip, erase."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dvskit.filters.parameters import check_number
 _MOST: dict[str, float] = {
     "shift_px": 32767, "rotate_deg": 180, "zoom": 0.99, "shear_deg": 80, "warp_px": 1e3,
 }  # fmt: skip
-_KNOTS = 4  # to a side, of the grid whose points a warp moves: a bend of a third of the image
+_KNOTS = 4  # per side, of the grid of a warp: bends of a third of the image
 _SIDES = ("shift_x", "shift_y", "rotate_deg", "zoom", "shear_deg")  # drawn from -1 to 1
 _UPTO = ("flip_x", "erase", "place_x", "place_y")  # from 0 to 1
 _DRAWN = len(_SIDES) + len(_UPTO) + 2 * _KNOTS**2
@@ -24,17 +24,17 @@ _DRAWN = len(_SIDES) + len(_UPTO) + 2 * _KNOTS**2
 @check_arguments
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StillChanges:
-    """How far still images are changed at random, as another hand or camera would have made them.
+    """Bounds of random changes of still images, like those of another hand or camera.
 
-    What `dvskit.filters.Vary` is for events. Each change is drawn uniformly up to its bound; 0 is
-    no change, and leaves an image as it was, bit for bit.
+    It does for images what `dvskit.filters.Vary` does for events. Each change is drawn uniformly up
+    to its bound; 0 leaves an image unchanged, bit for bit.
 
-    shift_px, rotate_deg, zoom, shear_deg   to either side, all at once, about the middle; zoom 0.1
-             is a scale of 0.9 to 1.1. What leaves the image is lost, what comes in is black
+    shift_px, rotate_deg, zoom, shear_deg   to either side, all at once, about the centre; zoom 0.1
+             is a scale of 0.9 to 1.1. Pixels that leave the image are lost, new ones are black
     warp_px  to either side, of each of 4x4 points of a grid over the image; between them the image
-             is bent smoothly (bicubic), as Simard et al. 2003 do with a field of their own
-    flip_x   the chance that left and right are swapped
-    erase    the largest share of the area that is made black, a rectangle of the image's
+             is bent smoothly (bicubic); Simard et al. 2003 use a field of their own
+    flip_x   the probability of swapping left and right
+    erase    the largest share of the area that is made black, a rectangle with the image's
              proportions (Zhong et al. 2020, "Random Erasing")
 
     Raises ConfigError for numbers out of range.
@@ -53,10 +53,10 @@ class StillChanges:
             check_number(self, field.name, 0, _MOST.get(field.name, 1))
 
     def __call__(self, images: Tensor, rng: np.random.Generator) -> Tensor:
-        """Return images (N, H, W) float32, changed each in its own way, in the same shape.
+        """Return images (N, H, W) float32, each changed on its own, in the same shape.
 
-        The first images of a batch are what a batch of them alone would be. As many numbers are
-        drawn whatever is changed: to change one thing more changes only that.
+        The first images of a batch are changed as in a batch of them alone. The number of draws
+        does not depend on the bounds: one more change affects nothing else.
         """
         drawn = rng.random((len(images), _DRAWN), dtype=np.float32)
         if self == StillChanges():
@@ -75,14 +75,14 @@ class StillChanges:
         return images
 
     def _sources(self, images: Tensor, side: dict[str, Tensor], knots: Tensor) -> Tensor:
-        """Return where each pixel comes from, (N, H, W, 2): x, y in pixels from the middle."""
+        """Return the source of each pixel, (N, H, W, 2): x, y in pixels from the centre."""
         count, rows, columns = images.shape
         angle = torch.deg2rad(self.rotate_deg * side["rotate_deg"])[:, None, None]
         shear = torch.tan(torch.deg2rad(self.shear_deg * side["shear_deg"]))[:, None, None]
         scale = 1 + self.zoom * side["zoom"][:, None, None]
         x = _from_middle(columns)[None, None, :] - self.shift_px * side["shift_x"][:, None, None]
         y = _from_middle(rows)[None, :, None] - self.shift_px * side["shift_y"][:, None, None]
-        # Back through `Vary`'s way: scaled and turned after being sheared along x.
+        # The inverse of `Vary`: shear along x, then scale and rotate.
         back_x = (torch.cos(angle) * x + torch.sin(angle) * y) / scale
         back_y = (torch.cos(angle) * y - torch.sin(angle) * x) / scale
         sources = torch.stack((back_x - shear * back_y, back_y), -1)

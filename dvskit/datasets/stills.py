@@ -1,4 +1,4 @@
-"""Still images as samples: IDX files, folders of images, and both moved as seen by a sensor."""
+"""Still images as samples: IDX files, folders of images, and both moved in front of a sensor."""
 
 from __future__ import annotations
 
@@ -48,13 +48,13 @@ def read_idx(path: str | PathLike[str]) -> NDArray[Any]:
     except (OSError, EOFError, zlib.error) as error:
         raise FormatError(f"{file}: cannot be read: {error}") from error
     if len(data) < 4 or data[:2] != b"\0\0" or data[2] not in _IDX_TYPES:
-        raise FormatError(f"{file}: starts with {data[:4]!r}, which is no IDX header")
+        raise FormatError(f"{file}: starts with {data[:4]!r}, which is not an IDX header")
     start = 4 + 4 * data[3]
     shape = tuple(int(n) for n in np.frombuffer(data[4:start], ">u4"))
     dtype = _IDX_TYPES[data[2]]
     expected = start + dtype.itemsize * int(np.prod(shape, dtype=np.int64))
     if len(shape) != data[3] or len(data) != expected:
-        raise FormatError(f"{file}: {len(data)} bytes where shape {shape} needs {expected}")
+        raise FormatError(f"{file}: has {len(data)} bytes, but shape {shape} needs {expected}")
     array: NDArray[Any] = np.frombuffer(data, dtype, offset=start).reshape(shape)
     return array
 
@@ -72,7 +72,7 @@ def read_images(folder: str | PathLike[str], part: str) -> Images:
 
 
 def idx_parts(folder: Path) -> tuple[Part, ...]:
-    """Return which parts of a set a folder holds images of, as IDX files: "train", "test"."""
+    """Return the parts of a set with images in a folder, as IDX files: "train", "test"."""
     names: tuple[tuple[Part, str], ...] = (("train", "train"), ("test", "t10k"))
     return tuple(part for part, name in names if _found(folder, f"{name}-images-idx3-ubyte"))
 
@@ -88,11 +88,11 @@ def _one_of(root: Path, name: str) -> Path:
     raise FormatError(f"{root}: holds neither {name}.gz nor {name}; download it to that folder")
 
 
-_MOVING = 1  # raise it where moved images give other events than before
+_MOVING = 1  # raise it when moved images give other events than before
 
 
 class IdxStills(Stills):
-    """Images of a folder of IDX files, MNIST's layout; names are train/0, train/1, ..., test/0.
+    """Images in a folder of IDX files, in MNIST's layout; names are train/0, ..., test/0, ...
 
     rows, classes, labels  as in `Samples`; a class is a number as text
     """
@@ -102,7 +102,7 @@ class IdxStills(Stills):
         found: list[NDArray[np.uint8]] = []
         for part in parts:
             if part not in ("train", "test"):
-                raise ConfigError(f"IDX files have no part {part!r}; train and test are meant")
+                raise ConfigError(f"IDX files have no part {part!r}; use train or test")
             images = read_images(folder, "train" if part == "train" else "t10k")
             found.append(images.pixels)
             rows += [
@@ -128,7 +128,7 @@ class IdxStills(Stills):
 
 
 class FolderStills(Stills):
-    """Images `<class>/<image>` of a folder (PNG, JPEG and what else OpenCV reads), as gray.
+    """Images `<class>/<image>` of a folder (PNG, JPEG and others that OpenCV reads), as gray.
 
     rows, classes, labels  as in `Samples`
 
@@ -139,7 +139,7 @@ class FolderStills(Stills):
     def __init__(self, folder: str | PathLike[str]) -> None:
         root = Path(folder)
         if not root.is_dir():
-            raise MissingFileError(root, "a folder with a folder of images a class is meant")
+            raise MissingFileError(root, "give a folder with one folder of images per class")
         rows = []
         for kind in sorted(entry for entry in root.iterdir() if entry.is_dir()):
             if kind.name.startswith("."):
@@ -147,12 +147,12 @@ class FolderStills(Stills):
             files = sorted(file for file in kind.iterdir() if is_image(file))
             if not files:
                 raise FormatError(
-                    f"{kind}: holds no images; put some in it (files of "
+                    f"{kind}: holds no images; add some (files of "
                     f"{', '.join(sorted(IMAGE_SUFFIXES))}) or remove it"
                 )
             rows += [Sample(f"{kind.name}/{file.name}", kind.name, path=file) for file in files]
         if not rows:
-            raise FormatError(f"{root}: holds no folder of images; make one a class")
+            raise FormatError(f"{root}: holds no folder of images; make one per class")
         super().__init__(rows)
 
     def image(self, number: int) -> NDArray[np.uint8]:
@@ -165,34 +165,34 @@ class FolderStills(Stills):
 
 
 def read_gray(path: str | PathLike[str]) -> NDArray[np.uint8]:
-    """Return the image in a file (PNG, JPEG and what else OpenCV reads), (height, width) uint8.
+    """Return the image in a file (PNG, JPEG and others that OpenCV reads), (height, width) uint8.
 
-    Raises MissingFileError, FormatError for a file that is no image.
+    Raises MissingFileError, FormatError for a file that is not an image.
     """
     if not Path(path).is_file():
         raise MissingFileError(path)
     data = np.fromfile(path, np.uint8)
     image = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE) if len(data) else None
     if image is None:
-        raise FormatError(f"{path}: is no image that can be read; remove or replace it")
+        raise FormatError(f"{path}: is not a readable image; remove or replace it")
     return np.asarray(image, np.uint8)
 
 
 def is_image(file: Path) -> bool:
-    """Tell whether a path is that of an image, by its name."""
+    """Return whether the name of a file is that of an image."""
     return file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".")
 
 
 @check_arguments
 class MovedStills(Samples):
-    """Stills moved along saccades before an emulated sensor, as N-MNIST's images were.
+    """Stills moved along saccades in front of an emulated sensor, as in N-MNIST.
 
     rows, classes, labels  those of the stills
     size                   of the sensor, (width, height)
-    saccades               what they vary about: see `dvskit.datasets.saccades`
+    saccades               the mean of their variation: see `dvskit.datasets.saccades`
 
-    `events` with a generator draws path, lens, screen, thresholds and noise; without one they are
-    drawn by the image itself, so that a sample is always the same.
+    `events` with a generator draws path, lens, screen, thresholds and noise. Without one, the image
+    itself is the seed, so a sample is always the same.
     """
 
     def __init__(
@@ -218,13 +218,13 @@ def open_stills(path: str | PathLike[str], parts: Sequence[Part] = ("train", "te
     """Open a folder of labelled still images.
 
     path   a folder of MNIST-style IDX files, plain or gzip, or of `<class>/<image>`
-    parts  which of "train" and "test" are meant of IDX files
+    parts  of IDX files: "train" and "test", or one of them
 
-    Raises MissingFileError, FormatError for what is neither and for missing and damaged IDX files.
+    Raises MissingFileError, FormatError for other folders and for missing or damaged IDX files.
     """
     root = Path(path)
     if not root.is_dir():
-        raise MissingFileError(root, "a folder of IDX files, or with a folder of images a class")
+        raise MissingFileError(root, "give IDX files, or a folder of images per class")
     folders = any(entry.is_dir() and not entry.name.startswith(".") for entry in root.iterdir())
     return FolderStills(root) if folders and not idx_parts(root) else IdxStills(root, parts)
 
@@ -232,8 +232,8 @@ def open_stills(path: str | PathLike[str], parts: Sequence[Part] = ("train", "te
 def holds_stills(path: str | PathLike[str]) -> bool:
     """Return whether a path is a folder that `open_stills` reads, not one of recordings.
 
-    It is where it holds IDX files, or folders that hold images. Raises FormatError where it holds
-    recordings or videos as well, or images with a list of their times, which may be clips.
+    It is one if it holds IDX files, or folders with images. Raises FormatError if it also holds
+    recordings or videos, or images with a list of their times, which may be clips.
     """
     root = Path(path)
     if not root.is_dir():
@@ -251,7 +251,7 @@ def holds_stills(path: str | PathLike[str]) -> bool:
                 images = "IDX files" if found == root else f"still images, in {found.name}"
                 raise FormatError(
                     f"{root}: could be still images or recordings: it holds {images}, and {what}, "
-                    f"{folder.name}/{entry.name}; move one of them to a folder of its own"
+                    f"{folder.name}/{entry.name}; move one of them to its own folder"
                 )
     return True
 

@@ -1,4 +1,4 @@
-"""Data sets of (events, target), such as tonic's, as Samples; filters inside tonic's Compose."""
+"""Data sets of (events, target), such as tonic's, as Samples; filters for tonic's Compose."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ class TonicSamples(Samples):
     """A data set of (events, target) as Samples: one of tonic, of torch, or a list.
 
     dataset  has a length, and `dataset[number]` is (events, target): events as a structured array
-             of t, x, y and p, as tonic's without a frame transform, or as Events
-    size     (width, height); the data set's `sensor_size`, or that of Events, unless given
-    labels   the class of each sample; the data set's `targets` unless given. Without either each
-             sample is read once for its target
-    part     what the data set is kept for, such as "test" for NMNIST(train=False)
+             of t, x, y and p, as in tonic without a frame transform, or as Events
+    size     (width, height); default: the data set's `sensor_size`, or that of Events
+    labels   the class of each sample; default: the data set's `targets`. Without either each sample
+             is read once for its target
+    part     of the data set, such as "test" for NMNIST(train=False)
 
-    A class is the name that the data set's `classes` gives to its target, else the target as text;
-    a data set with `users` has them as groups. Raises ConfigError for what is no such data set,
-    GeometryError without a size, and what reading raises with the number of the sample.
+    A class is the entry of the data set's `classes` for its target, else the target as text; a data
+    set with `users` has them as groups. Raises ConfigError for other types of data sets,
+    GeometryError without a size, and the errors of reading with the number of the sample.
     """
 
     draws = False
@@ -64,24 +64,24 @@ class TonicSamples(Samples):
         super().__init__(rows)
 
     def events(self, number: int, rng: np.random.Generator | None = None) -> Events:
-        """Return the events of a sample. Raises what its array is wrong with, with its number."""
+        """Return the events of a sample. Raises errors of its array with its number."""
         return _pair(self._dataset, number, self._size)[0]
 
     def fingerprint(self, number: int) -> str:
-        """Return a digest of the events themselves: tonic does not say what they come from."""
+        """Return a digest of the events themselves, as tonic does not name their source."""
         events = self.events(number)
         columns = (events.t, events.x, events.y, events.p)
         return digest_of((str(self._size), *(column.tobytes().hex() for column in columns)))
 
 
 def _checked(dataset: Any, size: tuple[int, int] | None) -> Size:
-    """Return the sensor's size of a data set, whose first sample is looked at.
+    """Return the sensor size of a data set, from its attributes or first sample.
 
-    Raises ConfigError for what is no map-style data set, GeometryError without a size.
+    Raises ConfigError unless it is a map-style data set, GeometryError without a size.
     """
     kind = type(dataset).__name__
     if not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
-        raise ConfigError(f"{kind} is no data set: len(data) and data[number] are meant")
+        raise ConfigError(f"{kind} is not a data set: it needs len(data) and data[number]")
     first = _given(dataset, 0)[0] if len(dataset) else None
     if size is None:
         known = getattr(dataset, "sensor_size", first.size if isinstance(first, Events) else None)
@@ -98,9 +98,9 @@ def _given(dataset: Any, number: int) -> tuple[Any, Any]:
     given = dataset[number]
     name = f"{type(dataset).__name__}/{number}"
     if not isinstance(given, tuple | list) or len(given) != 2:
-        raise ConfigError(f"{name}: is {type(given).__name__}; (events, target) is meant")
+        raise ConfigError(f"{name}: is {type(given).__name__}; it must be (events, target)")
     if not isinstance(given[0], Events | np.ndarray):
-        raise ConfigError(f"{name}: events are {type(given[0]).__name__}; an array is meant")
+        raise ConfigError(f"{name}: events are {type(given[0]).__name__}; they must be an array")
     return given[0], given[1]
 
 
@@ -110,7 +110,7 @@ def _pair(dataset: Any, number: int, size: Size) -> tuple[Events, Any]:
     events, target = _given(dataset, number)
     if isinstance(events, Events):
         if events.size != size:
-            raise GeometryError(f"{name}: is of {events.size}, the data set of {size}")
+            raise GeometryError(f"{name}: has size {events.size}, the data set {size}")
         return events, target
     try:
         return Events.from_array(events, size=size), target
@@ -143,7 +143,7 @@ def _class_names(dataset: Any) -> dict[Any, str]:
 def from_tonic(
     dataset: Any, *, size: tuple[int, int] | None = None
 ) -> Iterator[tuple[Events, Any]]:
-    """Return an iterator of (Events, target) of a data set, the target as it is there.
+    """Return an iterator of (Events, target) of a data set, with unchanged targets.
 
     `size` and errors are those of TonicSamples.
     """
@@ -155,12 +155,12 @@ def from_tonic(
 def in_tonic(
     chosen: Filter | Function, sensor_size: Sequence[int]
 ) -> Callable[[NDArray[Any]], NDArray[Any]]:
-    """Return a filter as a transform of tonic's: `Compose([in_tonic(Crop(...), size), ...])`.
+    """Return a filter as a transform for tonic: `Compose([in_tonic(Crop(...), size), ...])`.
 
     sensor_size  tonic's (width, height, polarities), or (width, height)
 
-    The transform takes and gives structured arrays of the fields t, x, y and p, whatever their
-    order and types, which are kept.
+    The transform takes and returns structured arrays with the fields t, x, y and p, in any order
+    and of any types, which it keeps.
     """
     size = as_size((int(sensor_size[0]), int(sensor_size[1])))
 

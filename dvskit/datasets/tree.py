@@ -1,4 +1,4 @@
-"""Samples in folders: a folder a class, and folders of people or of parts above or below."""
+"""Samples in folders: one folder per class, with folders of people or parts above or below."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PARTS: dict[str, Part] = {
 
 _WORDS = ("participant", "subject", "person", "signer", "actor", "user", "subj", "sub")
 _LETTERS = ("s", "p")
-# Each stands between the ends of a name, or marks such as _ and -; 01 is 1.
+# Each stands alone or between marks such as _ and -; 01 is 1.
 PERSON_WORD = re.compile(
     rf"(?:^|[^a-z0-9])({'|'.join(_WORDS)})[ _-]?0*(\d+)(?![0-9a-z])", re.IGNORECASE
 )
@@ -36,12 +36,12 @@ PERSON_LETTER = re.compile(
 
 
 def is_person(folder: str) -> bool:
-    """Return whether a folder's name is that of a person by number: p1, s03, user_7, Subject-2."""
+    """Return whether a folder's name is a numbered person: p1, s03, user_7, Subject-2."""
     return any(match.fullmatch(folder) is not None for match in (PERSON_WORD, PERSON_LETTER))
 
 
 class Leaf(NamedTuple):
-    """A file (or a folder that is one sample) and the names of the folders that lead to it."""
+    """A file (or a folder that is one sample) and the names of the folders above it."""
 
     folders: tuple[str, ...]
     path: Path
@@ -49,7 +49,7 @@ class Leaf(NamedTuple):
 
 @dataclass(slots=True)
 class Tree:
-    """What is in a folder: samples, files that are none, and folders that hold no sample."""
+    """The content of a folder: samples, other files, and folders without samples."""
 
     root: Path
     leaves: list[Leaf] = field(default_factory=list)
@@ -58,10 +58,10 @@ class Tree:
 
 
 def visible(folder: Path) -> list[Path]:
-    """Return what is in a folder, in order of names, without what is hidden or a system's own.
+    """Return the entries of a folder, in order of names, without hidden and system files.
 
     The order is that of characters in composed form (NFC), the same on all systems. Raises
-    FormatError for a folder that cannot be read, and for names that are no Unicode.
+    FormatError for a folder that cannot be read, and for names that are not Unicode.
     """
     try:
         found = [entry for entry in folder.iterdir() if not is_hidden(entry.name)]
@@ -71,20 +71,20 @@ def visible(folder: Path) -> list[Path]:
 
 
 def plain_name(name: str) -> str:
-    """Return a name in composed form (NFC), as the same name is written on all systems."""
+    """Return a name in composed form (NFC), the same on all systems."""
     try:
         name.encode()
     except UnicodeEncodeError:
         raise FormatError(
-            f"{name!a}: a file name with bytes that are no UTF-8; rename it"
+            f"{name!a}: a file name with bytes that are not UTF-8; rename it"
         ) from None
     return unicodedata.normalize("NFC", name)
 
 
 def walk(root: Path, *, anything: bool = False) -> Tree:
-    """Return what is in a folder and those below. Raises FormatError for links in a circle.
+    """Return the content of a folder and its subfolders. Raises FormatError for circular links.
 
-    anything  whether each file is a sample, whatever it is called
+    anything  treat each file as a sample, whatever its name
     """
     tree = Tree(root)
     _walk(root, (), tree, anything)
@@ -92,10 +92,10 @@ def walk(root: Path, *, anything: bool = False) -> Tree:
 
 
 def _walk(folder: Path, names: tuple[str, ...], tree: Tree, anything: bool) -> bool:
-    """Add what is in a folder; return whether there is a sample."""
+    """Add the content of a folder; return whether there is a sample."""
     any_leaf = False
     for entry in visible(folder):
-        # A class may hold still images, which are no clip.
+        # A class may hold still images, which are not a clip.
         whole = not entry.is_dir() or len(names) > 0
         is_any = anything and not entry.is_dir()
         if is_any or (whole and kind_of(entry) is not None):
@@ -103,7 +103,7 @@ def _walk(folder: Path, names: tuple[str, ...], tree: Tree, anything: bool) -> b
             any_leaf = True
         elif entry.is_dir():
             if entry.resolve() in (folder.resolve(), *folder.resolve().parents):
-                raise FormatError(f"{entry}: a link to a folder that it lies in; remove it")
+                raise FormatError(f"{entry}: a link to a folder that contains it; remove it")
             inner = (*names, plain_name(entry.name))
             any_leaf |= _walk(entry, inner, tree, anything)
         else:
@@ -114,13 +114,13 @@ def _walk(folder: Path, names: tuple[str, ...], tree: Tree, anything: bool) -> b
 
 
 def rows_of(tree: Tree, layout: str | None) -> tuple[list[Sample], list[str]]:
-    """Return the samples of a tree, and what was taken for granted, a line each.
+    """Return the samples of a tree, and notes on assumptions, one line each.
 
-    layout  what the folders stand for, from the outermost: "class", "class/group", "group/class",
-            and either of them behind "part/"; None: as the names and their depth say
+    layout  the meaning of the folders, from the outermost: "class", "class/group", "group/class",
+            and either of them below "part/"; None: from the names and their depth
 
-    Raises ConfigError for another layout, FormatError for samples that do not fit it, for folders
-    without any, and where names do not say what the folders stand for.
+    Raises ConfigError for another layout; FormatError for samples that do not fit it, for folders
+    without any, and if names do not show the meaning of the folders.
     """
     tree = _without_texts_beside(tree)
     levels = _levels(layout) if layout is not None else _levels_by_names(tree)
@@ -132,7 +132,7 @@ def rows_of(tree: Tree, layout: str | None) -> tuple[list[Sample], list[str]]:
 
 
 def _without_texts_beside(tree: Tree) -> Tree:
-    """Return a tree in which texts beside the folders are no samples: lists and read-mes are."""
+    """Return a tree with texts next to the folders as others: they are lists and read-mes."""
     beside = [leaf.path for leaf in tree.leaves if not leaf.folders and _is_text(leaf.path)]
     if not beside:
         return tree
@@ -149,8 +149,8 @@ def _levels(layout: str) -> tuple[Level, ...]:
     chosen = tuple(level for word in words for level in LEVELS if level == word)
     if len(chosen) < len(words) or len(set(words)) < len(words) or "class" not in words:
         raise ConfigError(
-            f"layout = {layout!r}; class, group and part, each once and class among them, are "
-            "meant, from the outermost folder in: class/group"
+            f"layout = {layout!r} must name class, group and part, each at most once and class "
+            "always, from the outermost folder in: class/group"
         )
     return chosen
 
@@ -162,7 +162,8 @@ def _row(root: Path, leaf: Leaf, levels: tuple[Level, ...]) -> Sample:
     part = named.get("part")
     if part is not None and part.casefold() not in PARTS:
         raise FormatError(
-            f"{root / part}: is no part; train, validation and test are (layout {'/'.join(levels)})"
+            f"{root / part}: is not a part; use train, validation and test (layout "
+            f"{'/'.join(levels)})"
         )
     return Sample(
         "/".join((*leaf.folders, plain_name(leaf.path.name))),
@@ -178,7 +179,7 @@ def _misplaced(root: Path, leaf: Leaf, levels: tuple[Level, ...]) -> FormatError
     what = "sample" if kind is None else kind.name
     meant = "/".join(f"<{level}>" for level in levels)
     if not leaf.folders:
-        return FormatError(f"{leaf.path}: a {what} beside the classes; move it to {root}/{meant}/")
+        return FormatError(f"{leaf.path}: a {what} next to the classes; move it to {root}/{meant}/")
     if len(leaf.folders) > len(levels):
         folder = root.joinpath(*leaf.folders)
         name = leaf.folders[levels.index("class")]
@@ -187,7 +188,7 @@ def _misplaced(root: Path, leaf: Leaf, levels: tuple[Level, ...]) -> FormatError
             f"{root.joinpath(*leaf.folders[: len(levels)])}, or all others into such folders"
         )
     return FormatError(
-        f"{leaf.path}: a {what} beside folders that hold others; move it to {root}/{meant}/"
+        f"{leaf.path}: a {what} next to folders that hold others; move it to {root}/{meant}/"
     )
 
 
@@ -196,15 +197,15 @@ def _levels_by_names(tree: Tree) -> tuple[Level, ...]:
     if depths == {0}:
         kind = kind_of(tree.leaves[0].path)
         raise FormatError(
-            f"{tree.root}: holds {'samples' if kind is None else kind.name + 's'}, not a folder of "
-            f"them a class; name the folder above, or move them to {tree.root}/<class>/"
+            f"{tree.root}: holds {'samples' if kind is None else kind.name + 's'}, not one folder "
+            f"of them per class; name the folder above, or move them to {tree.root}/<class>/"
             + _or_list(tree)
         )
     tops = {leaf.folders[0] for leaf in tree.leaves if leaf.folders}
     parts: tuple[Level, ...] = ()
     if min(depths, default=0) > 1 and all(name.casefold() in PARTS for name in tops):
         parts = ("part",)
-    # Where depths differ, the fewest folders that most samples have are the right ones.
+    # If depths differ, the smallest is right.
     inner = [leaf.folders[len(parts) :] for leaf in tree.leaves if leaf.folders]
     depth = min(map(len, inner), default=1)
     if depth == 1:
@@ -213,19 +214,19 @@ def _levels_by_names(tree: Tree) -> tuple[Level, ...]:
         return (*parts, *_two_levels(tree.root, inner))
     deep = next(leaf for leaf in tree.leaves if len(leaf.folders) - len(parts) != 1)
     raise FormatError(
-        f"{deep.path}: lies {len(deep.folders)} folders deep; {tree.root}/<class>/<file> is meant, "
-        "or a folder a person in each class, or the other way round"
+        f"{deep.path}: lies {len(deep.folders)} folders deep; use {tree.root}/<class>/<file>, "
+        "with folders per person in each class or above the classes"
     )
 
 
 def _or_list(tree: Tree) -> str:
-    """Return a hint at a list beside the samples; "" where there is none."""
+    """Return a hint to a list next to the samples; "" if there is none."""
     lists = [path for path in tree.others if path.suffix.lower() == ".csv"]
     return f", or give {lists[0]}, if it lists them" if lists else ""
 
 
 def _two_levels(root: Path, inner: Sequence[tuple[str, ...]]) -> tuple[Level, Level]:
-    """Return which of two folders is the class, where names of people say it."""
+    """Return which of two folder levels is the class, if names of people show it."""
     people = [all(is_person(folders[level]) for folders in inner) for level in (0, 1)]
     if people == [True, False]:
         return "group", "class"
@@ -234,12 +235,12 @@ def _two_levels(root: Path, inner: Sequence[tuple[str, ...]]) -> tuple[Level, Le
     outer, within = inner[0]
     if len({folders[0] for folders in inner}) == 1:
         raise FormatError(
-            f"{root}: holds one folder, {outer}, with folders in it; name {root / outer}, or say "
-            "what the folders are: layout='class/group'"
+            f"{root}: holds one folder, {outer}, with folders in it; name {root / outer}, or give "
+            "the meaning of the folders: layout='class/group'"
         )
     raise FormatError(
-        f"{root}: {outer}/{within} may be a class and a person or a person and a class; say which: "
-        "layout='class/group' or 'group/class'"
+        f"{root}: {outer}/{within} may be a class and a person or a person and a class; give the "
+        "layout: 'class/group' or 'group/class'"
     )
 
 
@@ -250,25 +251,25 @@ def check_cases(root: Path, labels: Sequence[str]) -> None:
         first = seen.setdefault(label.casefold(), label)
         if first != label:
             raise FormatError(
-                f"{root}: classes {first} and {label} differ by case alone; give them one name, or "
-                "names that differ by more"
+                f"{root}: classes {first} and {label} differ by case alone; use one name, or "
+                "different names"
             )
 
 
 def empty_folders(tree: Tree) -> Iterator[tuple[Path, str]]:
-    """Yield the folders without a sample that lie in none of them, and what is wrong, in a line."""
+    """Yield the outermost folders without a sample, with the problem in one line."""
     inside = set(tree.empty)
     for folder in sorted(tree.empty):
         if folder.parent in inside:
             continue
         held = [path for path in tree.others if folder in path.parents]
         why = (
-            "holds no recordings or videos; put some in it (files of "
+            "holds no recordings or videos; add some (files of "
             f"{', '.join(sorted(sample_suffixes()))}) or remove it"
         )
         if any(path.suffix.lower() in IMAGE_SUFFIXES for path in held):
             why = (
                 "holds still images, which show no change; a clip is a folder of them, "
-                f"{folder}/<clip>/, with their times beside them or fps="
+                f"{folder}/<clip>/, with a list of their times or fps="
             )
         yield folder, why

@@ -1,6 +1,6 @@
-"""A depth clip: how far each pixel of a person is, frame by frame, and where the joints are.
+"""Depth clips: the distance of each pixel of a person, frame by frame, and the joints.
 
-In a whole depth picture she is the body that is nearest, or the one with the skeleton.
+In a whole depth picture the person is the nearest body, or the one with the skeleton.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ KINECT_FPS = 30
 NEAREST_M, FURTHEST_M = 0.2, 12.0
 PICTURE = (240, 320)  # height, width of the camera's picture
 
-_BEFORE_M, _BEHIND_M = 0.35, 0.3  # what a body reaches beyond its joints
+_BEFORE_M, _BEHIND_M = 0.35, 0.3  # extent of a body in front of and behind its joints
 _DEEP_M = 0.9  # from the nearest part of a body, arms stretched, to its back
 _LEAST_PX = 400
-_STEP_M = 0.12  # neighbours further apart are not of one body
+_STEP_M = 0.12  # neighbours with a larger step belong to different bodies
 _KNEES = 0.62  # of a standing person's height, from the top
 
 JOINTS = (
@@ -47,7 +47,7 @@ class Camera(NamedTuple):
     centre_px: tuple[float, float] = KINECT_CENTRE_PX
 
     def see(self, places_m: Array) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-        """Return column, row and distance of places (..., 3), y up; 0.2 m away at least."""
+        """Return column, row and distance of places (..., 3), y up; at least 0.2 m away."""
         ahead = np.maximum(places_m[..., 2], 0.2)
         column = self.centre_px[0] + self.focal_px * places_m[..., 0] / ahead
         return column, self.centre_px[1] - self.focal_px * places_m[..., 1] / ahead, ahead
@@ -55,19 +55,19 @@ class Camera(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class DepthClip:
-    """A person as a depth camera saw her, without what is behind her.
+    """A person as seen by a depth camera, without the background.
 
-    depth_m    (T, H, W) float32, metres along the optical axis; NaN where the person is not
+    depth_m    (T, H, W) float32, metres along the optical axis; NaN outside the person
     t_us       (T,) int64, increasing
     joints_m   (T, 20, 3) float32 in the camera's metres (x right, y up, z away from it), in the
                order of JOINTS; or None
     focal_px   of the depth camera, in pixels
     centre_px  (x, y) of the optical axis, in pixels of `depth_m`; it may lie outside
     name       for messages
-    notes      what was left out or changed while reading, a line each
+    notes      omissions and changes made while reading, one line each
 
-    The picture is as a camera sees it: the right hand is on the left. Raises ShapeError for arrays
-    that do not go together, for a clip of fewer than two frames, and for depth out of 0.2 to 12 m.
+    The picture is not mirrored: the right hand is on the left. Raises ShapeError for arrays that do
+    not fit each other, for a clip of fewer than two frames, and for depth outside 0.2 to 12 m.
     """
 
     depth_m: Array
@@ -81,24 +81,24 @@ class DepthClip:
     def __post_init__(self) -> None:
         depth, times, joints = self.depth_m, self.t_us, self.joints_m
         if depth.ndim != 3 or 0 in depth.shape:
-            raise ShapeError(f"{self.name}: depth has shape {depth.shape}; (T, H, W) is meant")
+            raise ShapeError(f"{self.name}: depth has shape {depth.shape}; it must be (T, H, W)")
         if times.shape != depth.shape[:1] or (np.diff(times) <= 0).any():
             raise ShapeError(
                 f"{self.name}: t_us has shape {times.shape}; "
-                f"{len(depth)} increasing times are meant"
+                f"it must be {len(depth)} increasing times"
             )
         if joints is not None and joints.shape != (len(depth), len(JOINTS), 3):
             raise ShapeError(
                 f"{self.name}: joints have shape {joints.shape}; "
-                f"{(len(depth), len(JOINTS), 3)} is meant: 20 joints of each of the frames"
+                f"it must be {(len(depth), len(JOINTS), 3)}: 20 joints for each frame"
             )
         if joints is not None and not np.isfinite(joints).all():
-            raise ShapeError(f"{self.name}: joints that are no numbers; pass joints_m=None")
+            raise ShapeError(f"{self.name}: joints are not numbers; pass joints_m=None")
         if len(depth) < 2:
             count = count_of(len(depth), "frame")
-            raise ShapeError(f"{self.name}: {count} with a person; a clip has two")
+            raise ShapeError(f"{self.name}: {count} with a person; a clip needs two")
         if np.isnan(depth).all((1, 2)).any():
-            raise ShapeError(f"{self.name}: a frame has no person (all NaN); leave it out")
+            raise ShapeError(f"{self.name}: a frame has no person (all NaN); remove it")
         low, high = float(np.nanmin(depth)), float(np.nanmax(depth))
         if not (low >= NEAREST_M and high <= FURTHEST_M):
             raise ShapeError(
@@ -111,23 +111,23 @@ class DepthClip:
 
     @property
     def duration_us(self) -> int:
-        """From the first frame to the last."""
+        """The time from the first frame to the last."""
         return int(self.t_us[-1] - self.t_us[0])
 
 
 def read_depth_clip(path: str | PathLike[str]) -> DepthClip:
-    """Return the clip of a file, cut to the person.
+    """Return the clip of a file, cropped to the person.
 
     .npz  `depth` (T, H, W) uint8 with 0 for the background, else near_mm + (depth - 1) step_mm;
-          `near_mm`, `step_mm`; `corner` (x, y) of the cut in the 320x240 picture; `joints_m`
-          (T, 20, 3), which may be missing
+          `near_mm`, `step_mm`; `corner` (x, y) of the crop in the 320x240 picture; optional
+          `joints_m` (T, 20, 3)
     .mat  of UTD-MHAD, `<name>_depth.mat`: `d_depth` (240, 320, T) millimetres, the whole picture,
-          in which the person is found; joints from `d_skel` (20, 3, T) of `<name>_skeleton.mat`
-          beside it, which may be missing. Below the knees the person is cut off.
+          in which the person is found; optional joints from `d_skel` (20, 3, T) of
+          `<name>_skeleton.mat` in the same folder. The person is cut off below the knees.
 
-    30 frames a second. Frames without a person are left out and counted in `notes`; the times of
-    the others stay. Raises FormatError for a file of another kind, a missing key or no person,
-    ShapeError for arrays that do not go together, MissingFileError.
+    30 frames per second. Frames without a person are left out and counted in `notes`; the others
+    keep their times. Raises FormatError for a file of another kind, a missing key or no person,
+    ShapeError for arrays that do not fit each other, MissingFileError.
     """
     path = Path(path)
     if not path.is_file():
@@ -137,7 +137,7 @@ def read_depth_clip(path: str | PathLike[str]) -> DepthClip:
         return _read_npz(path)
     if suffix == ".mat":
         return _read_mat(path)
-    raise FormatError(f"{path}: {suffix or 'no suffix'} is no depth clip; .npz or .mat is meant")
+    raise FormatError(f"{path}: {suffix or 'no suffix'} is not a depth clip; use .npz or .mat")
 
 
 def _read_npz(path: Path) -> DepthClip:
@@ -145,7 +145,7 @@ def _read_npz(path: Path) -> DepthClip:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             held = {key: stored[key] for key in stored.files}
     except (OSError, ValueError, EOFError, BadZipFile) as error:
-        raise FormatError(f"{path}: is no readable .npz ({one_line(error)})") from None
+        raise FormatError(f"{path}: is not a readable .npz ({one_line(error)})") from None
     for key in ("depth", "near_mm", "step_mm", "corner"):
         if key not in held:
             raise FormatError(
@@ -155,11 +155,12 @@ def _read_npz(path: Path) -> DepthClip:
     stored_depth = held["depth"]
     if stored_depth.ndim != 3 or stored_depth.dtype != np.uint8:
         raise ShapeError(
-            f"{path}: depth is {stored_depth.dtype} {stored_depth.shape}; (T, H, W) uint8 is meant"
+            f"{path}: depth is {stored_depth.dtype} {stored_depth.shape}; it must be (T, H, W) "
+            "uint8"
         )
     for key, count in (("near_mm", 1), ("step_mm", 1), ("corner", 2)):
         if held[key].size != count or held[key].dtype.kind not in "iuf":
-            raise ShapeError(f"{path}: {key} has shape {held[key].shape}; {count} is meant")
+            raise ShapeError(f"{path}: {key} has shape {held[key].shape}; it must have {count}")
     steps = stored_depth.astype(np.int64) - 1
     near, step = int(held["near_mm"].item()), int(held["step_mm"].item())
     depth_m = _metres(np.where(steps < 0, 0, near + steps * step))
@@ -170,22 +171,22 @@ def _read_npz(path: Path) -> DepthClip:
 
 def _read_mat(path: Path) -> DepthClip:
     depth = _mat_array(path, "d_depth")
-    if depth.ndim == 2:  # MATLAB leaves out a last dimension of one
+    if depth.ndim == 2:  # MATLAB drops a last dimension of one
         depth = depth[..., None]
     if depth.ndim != 3 or depth.shape[:2] != PICTURE or depth.dtype.kind not in "iuf":
         raise ShapeError(
-            f"{path}: d_depth is {depth.dtype} {depth.shape}; {(*PICTURE, 'T')} is meant"
+            f"{path}: d_depth is {depth.dtype} {depth.shape}; it must be {(*PICTURE, 'T')}"
         )
     millimetres = depth.transpose(2, 0, 1)  # (H, W, T) -> (T, H, W)
     beside = path.with_name(path.name.removesuffix("_depth.mat") + "_skeleton.mat")
     joints: Array | None = None
-    notes: tuple[str, ...] = (f"no {beside.name}: the parts of the body go by height",)
+    notes: tuple[str, ...] = (f"no {beside.name}: parts of the body are assigned by height",)
     if beside != path and beside.is_file():
         stored = _mat_array(beside, "d_skel")
         if stored.shape != (len(JOINTS), 3, len(millimetres)):
             raise ShapeError(
-                f"{beside}: d_skel has shape {stored.shape}; (20, 3, {len(millimetres)}) is meant, "
-                f"as {path.name} has {len(millimetres)} frames"
+                f"{beside}: d_skel has shape {stored.shape}; it must be "
+                f"(20, 3, {len(millimetres)}), as {path.name} has {len(millimetres)} frames"
             )
         joints = stored.transpose(2, 0, 1).astype(np.float32)  # (20, 3, T) -> (T, 20, 3)
     depth_m = _metres(millimetres)
@@ -196,16 +197,16 @@ def _read_mat(path: Path) -> DepthClip:
 
 
 def _mat_array(path: Path, key: str) -> NDArray[np.generic]:
-    """Return a variable of a MATLAB file, of any version, as MATLAB shows its shape."""
+    """Return a variable of a MATLAB file, of any version, with its shape in MATLAB."""
     from scipy.io import loadmat
     from scipy.io.matlab import MatReadError
 
     try:
         held = loadmat(path, variable_names=[key])
-    except NotImplementedError:  # version 7.3 is HDF5, its dimensions in reverse
+    except NotImplementedError:  # version 7.3 is HDF5, with dimensions in reverse
         return _hdf5_array(path, key)
     except (OSError, ValueError, TypeError, EOFError, MatReadError) as error:
-        raise FormatError(f"{path}: is no readable .mat ({one_line(error)})") from None
+        raise FormatError(f"{path}: is not a readable .mat ({one_line(error)})") from None
     if key not in held:
         raise FormatError(f"{path}: has no variable {key!r}; is it a file of UTD-MHAD?")
     return np.asarray(held[key])
@@ -220,7 +221,7 @@ def _hdf5_array(path: Path, key: str) -> NDArray[np.generic]:
                 raise FormatError(f"{path}: has no variable {key!r}; is it a file of UTD-MHAD?")
             return np.asarray(file[key]).T
     except OSError as error:
-        raise FormatError(f"{path}: is no readable .mat ({one_line(error)})") from None
+        raise FormatError(f"{path}: is not a readable .mat ({one_line(error)})") from None
 
 
 def _metres(millimetres: NDArray[np.generic]) -> Array:
@@ -235,7 +236,7 @@ def _checked(
     centre_px: tuple[float, float],
     notes: tuple[str, ...],
 ) -> DepthClip:
-    """Return a clip of the frames that hold a person, cut to her."""
+    """Return a clip of the frames with a person, cropped to the person."""
     seen = ~np.isnan(depth_m)
     whole = np.flatnonzero(seen.any((1, 2)))
     if len(whole) < len(depth_m):
@@ -244,7 +245,7 @@ def _checked(
             raise FormatError(f"{path}: {count} hold no person; is it a clip of one?")
         notes += (f"{count} hold no person and were left out",)
     elif len(whole) < 2:
-        raise FormatError(f"{path}: {count_of(len(whole), 'frame')}; motion needs two at least")
+        raise FormatError(f"{path}: {count_of(len(whole), 'frame')}; motion needs at least two")
     rows, columns = (np.flatnonzero(seen.any(axes)) for axes in ((0, 2), (0, 1)))
     top, left = int(rows[0]), int(columns[0])
     clip = DepthClip(
@@ -258,7 +259,7 @@ def _checked(
         return clip
     if joints_m.shape != (len(depth_m), len(JOINTS), 3):
         raise ShapeError(
-            f"{path}: joints_m has shape {joints_m.shape}; {(len(depth_m), 20, 3)} is meant"
+            f"{path}: joints_m has shape {joints_m.shape}; it must be {(len(depth_m), 20, 3)}"
         )
     return replace(clip, joints_m=joints_m[whole].astype(np.float32))
 
@@ -266,13 +267,13 @@ def _checked(
 def _find_person(depth_m: Array, joints_m: Array | None) -> Array:
     """Return (T, H, W) depth of the person alone, from head to knees, NaN elsewhere.
 
-    With joints: what is connected at the joints' distances. Without: the nearest connected body.
+    With joints: the part connected at their distances. Without: the nearest connected body.
     """
     if joints_m is None:
         found = np.stack([_nearest_body(frame) for frame in depth_m])
         rows = np.flatnonzero(found.any((0, 2)))
         knees = int(rows[0] + _KNEES * (rows[-1] + 1 - rows[0])) if len(rows) else 0
-        # A body that the picture itself cuts off has its knees below it.
+        # A body cut off by the picture itself has its knees below it.
         if len(rows) and rows[-1] < depth_m.shape[1] - 1:
             found[:, knees:] = False
     else:
@@ -286,27 +287,27 @@ def _find_person(depth_m: Array, joints_m: Array | None) -> Array:
 
 
 def _as_seen(depth_m: Array, joints_m: Array) -> tuple[Array, Array, tuple[str, ...]]:
-    """Return picture and joints as a camera sees her, her right on the left, and what was changed.
+    """Return unmirrored picture and joints, the right hand on the left, and notes on the changes.
 
-    Some recorders mirror the picture, or the joints, or both. Joints that fit the picture better
-    the other way round are turned; then both are, if her right shoulder is on the right.
+    Some recorders mirror the picture, the joints, or both. Joints that fit the mirrored picture
+    better are mirrored. Then both are mirrored if the right shoulder is on the right.
     """
     notes = []
     other = joints_m * np.array((-1, 1, 1), np.float32)
     fits = [_on_depth(depth_m, each) for each in (joints_m, other)]
     if fits[1] > fits[0] + 0.02:
         joints_m = other
-        notes.append("the joints are a mirror image of the picture and were turned")
+        notes.append("the joints were mirrored and have been flipped to fit the picture")
     tracked = joints_m[:, 8, 2] > 0.2
     apart = joints_m[tracked, 8, 0] - joints_m[tracked, 4, 0]
     if len(apart) and np.median(apart) > 0:
         depth_m, joints_m = depth_m[:, :, ::-1], joints_m * np.array((-1, 1, 1), np.float32)
-        notes.append("the picture is a mirror image, by the shoulders, and was turned")
+        notes.append("the picture was mirrored, as the shoulders show, and has been flipped")
     return depth_m, joints_m, tuple(notes)
 
 
 def _on_depth(depth_m: Array, joints_m: Array) -> float:
-    """Return the share of the joints that lie near a surface of the picture."""
+    """Return the share of joints that are near a surface of the picture."""
     column, row, z = Camera().see(joints_m)
     column, row = np.rint(column).astype(int), np.rint(row).astype(int)
     inside = (column >= 0) & (column < depth_m.shape[2]) & (row >= 0) & (row < depth_m.shape[1])
@@ -319,7 +320,7 @@ def _on_depth(depth_m: Array, joints_m: Array) -> float:
 
 def _around(depth_m: Array, joints_m: Array) -> NDArray[np.bool_]:
     distance = joints_m[:, 2]
-    if not (distance > 0.2).any():  # the tracker had lost her
+    if not (distance > 0.2).any():  # the tracker had lost the person
         return np.zeros(depth_m.shape, np.bool_)
     distance = distance[distance > 0.2]
     with np.errstate(invalid="ignore"):
@@ -328,7 +329,7 @@ def _around(depth_m: Array, joints_m: Array) -> NDArray[np.bool_]:
 
 
 def _largest(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return the largest connected part and what else is large in `mask`, such as a lone hand."""
+    """Return the largest connected part of `mask`, and other large ones, such as a lone hand."""
     count, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
     if count < 2:
         return np.zeros(mask.shape, np.bool_)
@@ -346,7 +347,7 @@ def _largest(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def _nearest_body(depth_m: Array) -> NDArray[np.bool_]:
-    """Return where the nearest body is: not parted by steps in depth, and not the floor."""
+    """Return the mask of the nearest body: without steps in depth, and without the floor."""
     filled = np.nan_to_num(depth_m, nan=0.0)
     seen = filled > 0
     nearest = cv2.erode(np.where(seen, filled, 99.0).astype(np.float32), np.ones((3, 3)))

@@ -1,4 +1,4 @@
-"""The bones of a person in a clip, which say what each pixel of her is."""
+"""The bones of a person in a clip, which assign each pixel to a part of the body."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from dvskit.scenes.depth.surface_kernels import steady
 
 Array = NDArray[np.float32]
 
-_ARMS = (5, 6, 7, 9, 10, 11)  # joints that trackers lose when they are fast
+_ARMS = (5, 6, 7, 9, 10, 11)  # joints that trackers lose in fast motion
 _TRUNK = (0, 1, 2, 3, 4, 8, 12, 13, 16, 17)
-_FLESH_M = 0.06  # a joint is at most so far under the surface
+_FLESH_M = 0.06  # largest depth of a joint below the surface
 _HEAD_HIGH_M = 0.11  # from the middle of the head to its top
 
 
 @lru_cache(maxsize=2)
 def bones_of(clip: DepthClip) -> Array:
-    """Return (T, B, 8) bones as `paint` takes them: start, end (right, down, away), radius, part.
+    """Return (T, B, 8) bones for `paint`: start, end (right, down, away), radius, part.
 
-    Without joints they are those of a standing person of the height that the clip shows, and have
-    no arms: these are clothed as the body is.
+    Without joints they are those of a standing person of the height seen in the clip, without
+    arms: the arms get the clothes of the body.
     """
     surface = surface_of(clip)
     joints = clip.joints_m
@@ -34,7 +34,7 @@ def bones_of(clip: DepthClip) -> Array:
         joints = np.repeat(_standing(clip, surface)[None], len(clip), 0)
         return _bones(joints * (1, -1, 1), arms=False)
     joints = _tracked(joints)
-    down = joints * np.array((1, -1, 1), np.float32)  # y of pictures points down
+    down = joints * np.array((1, -1, 1), np.float32)  # y points down in pictures
     down = _on_the_body(clip, surface, down)
     trunk, limbs = (down[:, each].reshape(len(clip), -1) for each in (_TRUNK, _ARMS))
     down[:, _TRUNK] = steady(trunk, 8, 0.15, 0.008).reshape(len(clip), -1, 3)
@@ -43,9 +43,9 @@ def bones_of(clip: DepthClip) -> Array:
 
 
 def head_to_hips(clip: DepthClip) -> tuple[float, float, float]:
-    """Return the column of the body's middle, the rows of the head's top and of the hips.
+    """Return the column of the body's middle, and the rows of the head's top and of the hips.
 
-    In the clip's own pixels, and the middle of what the whole clip shows.
+    In pixels of the clip, as the middle over the whole clip.
     """
     joints = clip.joints_m
     if joints is None:
@@ -59,7 +59,7 @@ def head_to_hips(clip: DepthClip) -> tuple[float, float, float]:
 
 
 def _tracked(joints: Array) -> Array:
-    """Give frames without joints, where the tracker had lost her, those of the nearest that has."""
+    """Fill frames in which the tracker lost the person with the joints of the nearest frame."""
     known = np.flatnonzero((joints[..., 2] > 0.2).all(1))
     if not len(known):
         return joints
@@ -68,7 +68,7 @@ def _tracked(joints: Array) -> Array:
 
 
 def _standing(clip: DepthClip, surface: Surface) -> Array:
-    """Return the joints (20, 3), y up, of who fills the clip's outline from head to knees."""
+    """Return the joints (20, 3), y up, of a person that fills the clip's outline, head to knees."""
     inside: Any = np.median(surface.outline, axis=0) > 0
     if not inside.any():
         inside = (surface.outline > 0).any(0)
@@ -90,7 +90,7 @@ def _standing(clip: DepthClip, surface: Surface) -> Array:
 
 
 def _on_the_body(clip: DepthClip, surface: Surface, joints: Array) -> Array:
-    """Move joints of arms that lie off the body onto it: into the flesh by 6 cm at most."""
+    """Move arm joints off the body onto it: at most 6 cm below the surface."""
     joints = joints.copy()
     for k, (outline, depth) in enumerate(zip(surface.outline, surface.depth_m, strict=True)):
         rows, columns = np.nonzero(outline[::2, ::2] > 0)

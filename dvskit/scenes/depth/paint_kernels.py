@@ -1,7 +1,7 @@
 # mypy: disable-error-code="arg-type,return-value,no-any-return,assignment"
-"""The light that comes from each pixel of a person: cloth, skin and hair under a lamp.
+"""The light from each pixel of a person: cloth, skin and hair under a lamp.
 
-And a person between two depth pictures: each is moved its share of the way, and both are joined.
+Also a person between two depth pictures: each is moved its share of the way, and both are joined.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 
-# What a bone belongs to: the last column of `bones`.
+# Parts that bones belong to: the last column of `bones`.
 HEAD, NECK, TORSO, UPPER_ARM, FOREARM, HAND, THIGH = range(7)
 TRUNK = 2  # the bone of the spine
 
-# Places in `paints`.
+# Indices in `paints`.
 SKIN, HAIR, SHIRT, TROUSERS, SLEEVE, TEXTURE, GRAIN, PRINT, PRINT_X, PRINT_Y = range(10)
 SPECULAR, AMBIENT, LAMP_X, LAMP_Y, LAMP_Z, STRIPES, STRIPE_M, PAINTS = range(10, 18)
 
-_BAND_PX = 3.0  # about the outline that moves with it
+_BAND_PX = 3.0  # around the outline, which moves with it
 _NOWHERE = np.float32(1e9)
-_ALIKE_M, _APART_M = 0.05, 0.12  # layers so far apart are one, are two
+_ALIKE_M, _APART_M = 0.05, 0.12  # layers closer than this are one; further apart, two
 _FAR_OUT = np.float32(-3.0)
 
 
@@ -38,7 +38,7 @@ def _step(value: float, soft: float) -> float:
 
 @njit(cache=True, nogil=True)
 def _tile(texture: Array, x: float, y: float) -> float:
-    """Return a periodic (N, N) texture at a place in its own pixels, N a power of two."""
+    """Return a periodic (N, N) texture at a position in its pixels; N is a power of two."""
     mask = len(texture) - 1
     left, top = math.floor(x), math.floor(y)
     fx, fy = x - left, y - top
@@ -50,7 +50,7 @@ def _tile(texture: Array, x: float, y: float) -> float:
 
 @njit(cache=True, nogil=True)
 def _cloth(paints: Array, texture: Array, x: float, y: float) -> float:
-    """Return a cloth's factor at a place of it, in metres."""
+    """Return the factor of a cloth at a position on it, in metres."""
     scale = 1 / paints[GRAIN]
     factor = 1 + paints[TEXTURE] * _tile(texture, x * scale, y * scale)
     if paints[STRIPES] > 0:
@@ -99,7 +99,7 @@ def _albedo(
 
 @njit(cache=True, nogil=True, fastmath=True)
 def _bone_of(px: float, py: float, z: float, bones: Array, axes: Array) -> int:
-    """Return which bone's flesh a place is in, or the nearest to it."""
+    """Return the bone whose flesh contains a place, or the nearest bone."""
     least = np.float32(1e9)
     best = 0
     for b in range(len(bones)):
@@ -124,7 +124,7 @@ Surface = tuple[Array, Array, Array]
 def paint(
     surface: Surface, camera: Array, bones: Array, paints: Array, texture: Array, light: Array
 ) -> None:
-    """Fill `light` (H, W) with what each pixel within 4 px of the body reflects, 0 to 1.
+    """Fill `light` (H, W) with the reflected light of each pixel within 4 px of the body, 0 to 1.
 
     camera   (focal_px, centre_x, centre_y)
     bones    (B, 8): start (3) and end (3) in metres, right, down and away; radius; part
@@ -150,7 +150,7 @@ def paint(
             best = _bone_of(px, py, z, bones, axes)
             part = int(bones[best, 7])
             if part == TORSO:
-                best = TRUNK  # one cloth goes over all of it
+                best = TRUNK  # one cloth covers all of it
             ax, ay, az = axes[best, 0], axes[best, 1], axes[best, 2]
             length = math.sqrt(ax * ax + ay * ay + az * az) + 1e-6
             qx, qy, qz = px - bones[best, 0], py - bones[best, 1], z - bones[best, 2]
@@ -188,7 +188,7 @@ def _land(
         for x in range(width):
             if outline[y, x] < -_BAND_PX:
                 continue
-            # What lies beyond the outline gives way to any body.
+            # Depth beyond the outline yields to any body.
             own = depth[y, x] + (np.float32(0.0) if outline[y, x] > -0.5 else np.float32(0.3))
             dx, dy = share * flow[y, x, 0], share * flow[y, x, 1]
             if dx == 0 and dy == 0:
@@ -211,7 +211,7 @@ def _land(
 
 @njit(cache=True, nogil=True)
 def _close(near: Array, moved: Array, out_near: Array, out_moved: Array) -> None:
-    """Fill the gaps that open where neighbours move apart: a pixel with 3 of 4 about it."""
+    """Fill gaps between neighbours that move apart: pixels with 3 of 4 neighbours."""
     height, width = near.shape
     for y in range(height):
         for x in range(width):
@@ -253,7 +253,7 @@ def _sample(image: Array, x: float, y: float) -> float:
 def _taken(
     outline: Array, light: Array, x: int, y: int, dx: float, dy: float
 ) -> tuple[float, float]:
-    """Return the distance, cut to 3 px, and the light of what was moved to a pixel."""
+    """Return the distance, limited to 3 px, and the light of the source of a pixel."""
     if dx == 0 and dy == 0:
         distance, shine = outline[y, x], light[y, x]
     else:
@@ -269,9 +269,9 @@ def between(
     """Fill `drawn` (H, W, 2), distance and light, at `share` of the way between two frames.
 
     outlines, depths, lights are (2, H, W); `motion`, (H, W, 2) each, is from the first to the
-    second and from the second to the first. Where both frames show one layer, it is their
-    mean; where of two, the nearer one wins in the middle and gives way towards the frame in which
-    it is not: at a share of 0 and 1 the result is that frame itself.
+    second and from the second to the first. Where both frames show one layer, the result is their
+    mean. Where they show two, the nearer one wins in the middle and fades towards the frame without
+    it. At a share of 0 or 1 the result is that frame itself.
     """
     height, width = depths.shape[1:]
     onward, back = motion
@@ -303,7 +303,7 @@ def between(
                 front = min(1.0, 2 * share)
             weight = (1 - two) * share + two * front
             drawn[y, x, 0] = (1 - weight) * d0 + weight * d1
-            # A layer that is not there lends no light.
+            # An absent layer adds no light.
             w0 = (1 - weight) * min(max(d0 + 1.5, 0.0), 1.0)
             w1 = weight * min(max(d1 + 1.5, 0.0), 1.0)
             if w0 + w1 > 0:

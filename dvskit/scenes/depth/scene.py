@@ -1,4 +1,4 @@
-"""A depth clip as frames: a person of some skin and clothes, in some light, before some wall."""
+"""A depth clip as frames: a person with drawn skin, clothes, light and wall."""
 
 from __future__ import annotations
 
@@ -22,35 +22,35 @@ from dvskit.scenes.depth.surface import surface_of
 Frame = NDArray[np.float32]
 
 _SIZE = Size(128, 128)
-_MOST_PX = 1.0  # that anything moves from frame to frame, where the scene sets the times
-_LEAST_FRAMES = 2  # to each of the clip's
-_EDGE_PX = 1.4  # that the outline takes from wall to body: the blur of a lens
-_TEXTURE = 64  # pixels a side
+_MOST_PX = 1.0  # largest motion between frames, where the scene sets the times
+_LEAST_FRAMES = 2  # per frame of the clip
+_EDGE_PX = 1.4  # width of the outline between wall and body: the blur of a lens
+_TEXTURE = 64  # pixels per side
 
 
 @dataclass(frozen=True, eq=False)
 class DepthScene:
     """A person in a depth clip, lit; iterating gives (t_us, frame), frames (H, W) float32, 0 to 1.
 
-    clip         what moves
+    clip         the depth clip
     size         of the frames, in pixels
-    fps          frames per second; None for as many as it takes that nothing moves further than a
-                 pixel from one to the next
+    fps          frames per second; None for as many as needed to move at most a pixel between
+                 frames
     seed         draws the patterns of wall and cloth
     speed        1 is as recorded, 2 twice as fast
-    flip         left and right changed: a right hand's gesture becomes a left hand's
+    flip         swap left and right: a right hand's gesture becomes a left hand's
     reach        from the top of the head to the hips, in picture heights
     centre_x, top   of the body's middle and of the head's top, in picture sizes
     azimuth, elevation   of the lamp, degrees: 0 is at the camera, 90 right or above
-    ambient      share of the light that comes from everywhere
+    ambient      share of ambient light
     specular     of skin
     skin, hair, shirt, trousers, wall    reflectances, 0 to 1
-    sleeve       how far the sleeves reach: 0.5 the upper arm's half, 1 the elbow, 2 the wrist
+    sleeve       length of the sleeves: 0.5 half the upper arm, 1 the elbow, 2 the wrist
     texture      contrast of the cloth's folds and pattern
     stripes      contrast of the shirt's stripes, 0 for none
     print_contrast   of a patch on the chest, against the shirt: -1 is black
     wall_texture     contrast of the wall's pattern
-    shadow       how much of the wall's light the person takes away, at most
+    shadow       largest share of the wall's light that the person blocks
 
     A frame depends on the fields and its time alone. Raises ConfigError for values out of range and
     GeometryError for an impossible size.
@@ -97,7 +97,7 @@ class DepthScene:
     ) -> DepthScene:
         """Return a scene with light, clothes, skin, wall, place, scale and speed drawn from `seed`.
 
-        flip  None draws it: the gesture's name may change with it, which is the caller's to know.
+        flip  None draws it; the caller must rename the gesture if its name changes with it.
 
         The same clip and seed give the same scene at every size and rate.
         """
@@ -110,7 +110,7 @@ class DepthScene:
             if before_dark
             else (draw(0.12, 0.4), draw(0.55, 0.9))
         )
-        # An arm of the brightness of what is behind it makes no events.
+        # An arm as bright as its background makes no events.
         shirt = _apart(draw, 0.06, 0.85, (wall, skin))
         return cls(
             clip=clip,
@@ -141,7 +141,7 @@ class DepthScene:
 
     @property
     def duration_us(self) -> int:
-        """How long the scene is: the clip's length over the speed."""
+        """The duration of the scene: the clip's duration over the speed."""
         return int(self.clip.duration_us / self.speed)
 
     def __iter__(self) -> Iterator[tuple[int, Frame]]:
@@ -172,7 +172,7 @@ class DepthScene:
 def _apart(
     draw: Callable[[float, float], float], low: float, high: float, others: tuple[float, ...]
 ) -> float:
-    """Draw a reflectance, evenly in its logarithm, that others are not within 0.35 of."""
+    """Draw a log-uniform reflectance that differs from others by at least 0.35 e-folds."""
     while True:
         drawn = math.exp(draw(math.log(low), math.log(high)))
         if all(abs(math.log(drawn / other)) > 0.35 for other in others):
@@ -186,7 +186,7 @@ def _placed(scene: DepthScene) -> tuple[NDArray[np.float64], float]:
     offset = np.subtract(surface_of(scene.clip).centre_px, scene.clip.centre_px)
     scale = scene.reach * size.height / (hips - top)
     side = -1 if scene.flip else 1
-    # Centres of pixels lie at whole numbers, a picture begins at -0.5.
+    # Pixel centres are at whole numbers; a picture begins at -0.5.
     x0 = scene.centre_x * size.width - 0.5
     y0 = scene.top * size.height - 0.5
     column, top = column + offset[0], top + offset[1]
@@ -197,9 +197,9 @@ def _placed(scene: DepthScene) -> tuple[NDArray[np.float64], float]:
 
 @lru_cache(maxsize=2)
 def _furthest(clip: DepthClip) -> NDArray[np.float64]:
-    """Return (T - 1,) how many pixels of the clip its fastest part covers to the next frame.
+    """Return (T - 1,) the pixels of the clip that its fastest part covers to the next frame.
 
-    Twenty pixels may be faster: the search has outliers.
+    The fastest twenty pixels are ignored: the search has outliers.
     """
     surface = surface_of(clip)
     lengths = np.hypot(surface.onward[..., 0], surface.onward[..., 1])
@@ -209,7 +209,7 @@ def _furthest(clip: DepthClip) -> NDArray[np.float64]:
 
 
 class _Drawn:
-    """What a scene's frames are made of. Keeps the light of the last few frames of the clip."""
+    """The parts of a scene's frames. Keeps the light of the last few frames of the clip."""
 
     def __init__(self, scene: DepthScene) -> None:
         self.scene = scene
@@ -251,7 +251,7 @@ class _Drawn:
 
     def _shown(self, drawn: Frame) -> Frame:
         image: Any = drawn
-        if self.scale < 0.8:  # else what is between the frame's pixels would be left out
+        if self.scale < 0.8:  # otherwise light between the frame's pixels would be lost
             image = cv2.GaussianBlur(image, (0, 0), 0.4 / self.scale)
         return np.asarray(
             cv2.warpAffine(
@@ -305,7 +305,7 @@ def _wall(scene: DepthScene, rng: np.random.Generator) -> Frame:
 
 
 def _texture(rng: np.random.Generator) -> Frame:
-    """Return periodic noise of two grains."""
+    """Return periodic noise of two grain sizes."""
     noise = rng.standard_normal((2, _TEXTURE, _TEXTURE)).astype(np.float32)
     rough = [
         cv2.GaussianBlur(np.pad(layer, 16, mode="wrap"), (0, 0), sigma)[16:-16, 16:-16]

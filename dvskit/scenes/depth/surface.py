@@ -1,7 +1,7 @@
 """The surface of a person in a depth clip, without the flicker of the camera.
 
-The outline is kept as its signed distance in pixels, which is smoothed in space and in time; what
-is between two frames is drawn from the motion of each point of the surface (`surface_kernels`).
+The outline is kept as its signed distance in pixels, smoothed in space and time. Pictures between
+two frames are drawn from the motion of each point of the surface (`surface_kernels`).
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from dvskit.scenes.depth.surface_kernels import drift, spread, steady
 Array = NDArray[np.float32]
 
 MARGIN_PX = 14
-_OUT_PX = 12  # the outline's distance is not followed further
+_OUT_PX = 12  # largest distance of the outline that is kept
 _SPECK_PX = 40
 _HOLE_PX = 12
-_REACH = 8  # frames that the smoothing in time looks ahead and back
+_REACH = 8  # frames before and after that temporal smoothing uses
 _OUTLINE_SLACK_PX, _OUTLINE_JUMP_PX = 0.35, 1.0
 _DEPTH_SLACK_M, _DEPTH_JUMP_M = 0.006, 0.04
 _SLOPE_SLACK, _SLOPE_JUMP = 0.06, 0.3
@@ -35,13 +35,13 @@ _STEEPEST = 2.5
 
 @dataclass(frozen=True, eq=False)
 class Surface:
-    """What is drawn of a clip, each (T, H, W) float32, on the clip's pixels and a margin.
+    """The drawn properties of a clip, each (T, H, W) float32, on the clip's pixels and a margin.
 
     outline   signed distance to the outline in pixels, positive inside
     depth_m   beyond the outline, that of the nearest pixel inside
     slope     (T, H, W, 2) of the depth to the right and down: metres per metre
-    onward    (T - 1, H, W, 2) where each pixel's point goes until the next frame, in pixels
-    back      (T - 1, H, W, 2) where each pixel of the next frame comes from
+    onward    (T - 1, H, W, 2) motion of each pixel's point to the next frame, in pixels
+    back      (T - 1, H, W, 2) motion of each pixel of the next frame back to this one
     centre_px the optical axis, (x, y) on these pixels
     """
 
@@ -76,7 +76,7 @@ def surface_of(clip: DepthClip) -> Surface:
 
 
 def _with_margin(depth: Array) -> Array:
-    """Add room about the person; below, where the picture cuts her, she goes on as she is."""
+    """Add a margin around the person; below, the cut-off body is continued as it is."""
     sides = ((0, 0), (MARGIN_PX, 0), (MARGIN_PX, MARGIN_PX))
     return np.pad(depth, sides, constant_values=np.nan)
 
@@ -87,7 +87,7 @@ def _held(values: Array, jump: float, slack: float) -> Array:
 
 
 def _without_holes(depth: Array) -> Array:
-    """Fill what is missing in one frame but not around it, in time or in space; drop specks."""
+    """Fill pixels missing in one frame but present around it in time or space; drop specks."""
     filled = depth.copy()
     before, here, after = depth[:-2], depth[1:-1], depth[2:]
     with np.errstate(invalid="ignore"):
@@ -106,10 +106,10 @@ def _without_holes(depth: Array) -> Array:
 
 
 def _without_thin_changes(depth: Array) -> Array:
-    """Give borders within the body the mean of the frames around where they differ but thinly.
+    """Replace borders within the body by the mean of nearby frames where they differ thinly.
 
-    An arm before the body changes a patch at a time; a camera that cannot decide to which of them a
-    pixel of the border belongs changes lines of a pixel or two.
+    An arm in front of the body changes a patch at a time. A camera that wavers at the pixels of a
+    border changes lines of a pixel or two.
     """
     frames = len(depth)
     total = np.concatenate([np.zeros_like(depth[:1]), depth]).cumsum(0, dtype=np.float64)
@@ -132,7 +132,7 @@ def _but_small(mask: NDArray[Any], least_px: int) -> NDArray[np.uint8]:
 
 
 def _extended(values: Array, inside: NDArray[np.bool_]) -> Array:
-    """Give each pixel outside the value of the nearest inside."""
+    """Give each pixel outside the value of the nearest pixel inside."""
     return np.where(inside, values, values.reshape(-1)[_nearest(inside)])
 
 
@@ -151,14 +151,14 @@ def _outline(inside: NDArray[np.bool_]) -> Array:
     body = inside.astype(np.uint8)
     within = cv2.distanceTransform(body, cv2.DIST_L2, 5)
     beyond = cv2.distanceTransform(1 - body, cv2.DIST_L2, 5)
-    # The border runs between the pixels, half a pixel from the centres on both its sides.
+    # The border runs between pixels, half a pixel from the centres on both sides.
     distance = np.where(inside, within - 0.5, 0.5 - beyond).astype(np.float32)
     distance = np.clip(distance, -_OUT_PX, _OUT_PX)
     return np.asarray(cv2.GaussianBlur(distance, (0, 0), 1.2), np.float32)
 
 
 def _smooth(frame: Array) -> Array:
-    """Smooth depth within its steps: what differs by much more than 4 cm stays apart."""
+    """Smooth depth without crossing steps: values that differ by much more than 4 cm stay apart."""
     whole = _extended(frame, ~np.isnan(frame)).astype(np.float32)
     smooth: Any = cv2.medianBlur(whole, 5)
     for _ in range(2):
@@ -167,13 +167,13 @@ def _smooth(frame: Array) -> Array:
 
 
 def _slope(depth: Array, outline: Array, focal_px: float) -> Array:
-    """Return (H, W, 2) how depth grows to the right and down, rounded off towards the outline."""
+    """Return (H, W, 2) the slope of the depth to the right and down, rounded at the outline."""
     metres_per_px = depth / focal_px
     slopes = []
     distance = np.clip(outline, 0, 5) / 5
     for axis in (1, 0):
         rise = np.gradient(depth, axis=axis) / metres_per_px
-        # Depth at the rim is the camera's worst; a limb is about round there.
+        # The camera measures depth worst at the rim; a limb is about round there.
         rim = (1 - distance) * np.gradient(outline, axis=axis)
         slopes.append(np.clip(rise * distance - 1.2 * rim, -_STEEPEST, _STEEPEST))
     blurred = [cv2.GaussianBlur(slope.astype(np.float32), (0, 0), 0.8) for slope in slopes]
@@ -184,7 +184,7 @@ Frame = tuple[Array, Array]
 
 
 def _find_motion(first: Frame, last: Frame, camera: Camera, onward: Array, back: Array) -> None:
-    """Fill in the motion between two frames, each (depth, outline), of what moves by a pixel."""
+    """Fill in the motion between two frames, each (depth, outline), if it exceeds a pixel."""
     focal_px, centre_px = camera
     inside = [outline > 0 for _, outline in (first, last)]
     apart = np.abs(first[0] - last[0]) > _MOVED_M
@@ -220,7 +220,7 @@ def _find_motion(first: Frame, last: Frame, camera: Camera, onward: Array, back:
 
 
 def _thinned(mask: NDArray[np.bool_]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Return rows and columns of every second pixel, or of fewer, of a mask."""
+    """Return rows and columns of every second pixel of a mask, or of fewer."""
     rows, columns = np.nonzero(mask)
     kept = (rows % 2 == 0) & (columns % 2 == 0)
     rows, columns = rows[kept], columns[kept]
@@ -231,7 +231,7 @@ def _thinned(mask: NDArray[np.bool_]) -> tuple[NDArray[np.intp], NDArray[np.intp
 def _metric(
     depth: Array, rows: NDArray[np.intp], columns: NDArray[np.intp], camera: Camera
 ) -> Array:
-    """Return (N, 3) the places of some pixels in metres: right, down, away."""
+    """Return (N, 3) the positions of some pixels in metres: right, down, away."""
     (focal_px, centre_px), z = camera, depth[rows, columns]
     x, y = (columns - centre_px[0]) * z / focal_px, (rows - centre_px[1]) * z / focal_px
     return np.stack([x, y, z], axis=1).astype(np.float32)

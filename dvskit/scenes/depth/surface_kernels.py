@@ -1,10 +1,10 @@
 # mypy: disable-error-code="arg-type,return-value,no-any-return,assignment"
-"""What flickers from picture to picture is held still, and what moves is found: point drift.
+"""Removal of flicker between pictures, and the motion between them by point drift.
 
 After Myronenko and Song 2010 (Point Set Registration: Coherent Point Drift): the points of the
-second picture are drawn from Gaussians about the moved points of the first, whose width shrinks
-from step to step. In place of the paper's linear system, each point moves by the mean of what
-those around it would, weighted by a Gaussian that narrows as well: that is what keeps limbs whole.
+second picture are drawn from Gaussians about the moved points of the first; their width shrinks
+from step to step. In place of the paper's linear system, each point moves by the mean motion of its
+neighbours, weighted by a Gaussian that narrows as well. This keeps limbs whole.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 
 STEPS = 8
-_WIDE, _NARROW = 0.12, 0.025  # metres, of the Gaussians: as far as a hand goes in a frame
+_WIDE, _NARROW = 0.12, 0.025  # metres, of the Gaussians: the motion of a hand in a frame
 _STIFF, _SOFT = 0.12, 0.05  # metres, of the neighbourhood that moves as one
-_STRAYS = 0.3  # of a point's weight go to points that have no counterpart
-_REST = 0.3  # weight of points that are known to stand still
+_STRAYS = 0.3  # share of a point's weight for points without a counterpart
+_REST = 0.3  # weight of points known to stand still
 _DOUBT = 0.05
 
 
 @njit(cache=True, nogil=True, fastmath=True)
 def drift(points: Array, moves: Array, targets: Array) -> Array:
-    """Return (N, 3) how far each of `points` (N, 3) moves to lie among `targets` (M, 3), metres.
+    """Return (N, 3) the motion of each of `points` (N, 3) onto `targets` (M, 3), in metres.
 
-    Those that `moves` (N,) excludes stand still. All float32.
+    Points excluded by `moves` (N,) stand still. All are float32.
     """
     n, m = len(points), len(targets)
     moved = np.zeros((n, 3), np.float32)
@@ -94,7 +94,7 @@ def spread(
 ) -> None:
     """Fill `out` (H, W, 2) from the flow (N, 2) of some pixels, each at a row and a column.
 
-    A pixel takes the mean of those within 3 px that are about as far away.
+    A pixel takes the mean of pixels within 3 px at about the same depth.
     """
     height, width = depth.shape
     rows, columns = places
@@ -123,9 +123,9 @@ def spread(
 def steady(values: Array, reach: int, jump: float, slack: float) -> Array:
     """Return (T, N) values averaged over `reach` frames each way, and then held.
 
-    The average leaves out what differs by much more than `jump`: motion. Weights fall with the
-    distance in time as a Gaussian's, to its two sigma, and by (1 + (difference / jump)^2)^-2. What
-    is left of a flicker is held: the result follows only what leaves a band of +-slack about it.
+    The average excludes values that differ by much more than `jump`: motion. Weights fall with the
+    distance in time like a Gaussian's, to its two sigma, and by (1 + (difference / jump)^2)^-2. The
+    remaining flicker is held: the result follows only values outside a band of +-slack around it.
     """
     frames, count = values.shape
     mean = np.empty_like(values)
@@ -152,9 +152,9 @@ def steady(values: Array, reach: int, jump: float, slack: float) -> Array:
 
 @njit(cache=True, nogil=True)
 def _hold(values: Array, slack: float) -> None:
-    """Let each of (T, N) values follow only what leaves a band of +-slack about the last one."""
+    """Let each of (T, N) values follow only values outside a band of +-slack around the last."""
     frames, count = values.shape
-    # It begins amid what comes first, up to the frame at which that is wider than the band.
+    # It begins in the middle of the first values, up to the frame where they exceed the band.
     low, high = values[0].copy(), values[0].copy()
     open_ = np.ones(count, np.bool_)
     for k in range(1, frames):

@@ -1,9 +1,9 @@
-"""A drawn person who makes the gestures of DVS128 Gesture, or does what a recorded skeleton did.
+"""A drawn person who makes the gestures of DVS128 Gesture, or moves like a recorded skeleton.
 
     for t_us, frame in PersonScene.random("hand_clap", seed=7): ...
 
-A motion (`motion`, `gestures`) says what a body does, `body` where its joints are then,
-`figure` what of it is seen and how it is dressed, `painting_kernels` paint that on the wall.
+`motion` and `gestures` define the movements, `body` computes the joints, `figure` the visible and
+dressed parts, and `painting_kernels` paints them on the wall.
 """
 
 from dvskit.scenes.person.body import Build

@@ -1,9 +1,9 @@
-"""A body in space: from what its limbs do to where its joints are.
+"""A body in space: from the movements of its limbs to the positions of its joints.
 
-Places are in metres: x to the right of the picture, y up, z away from the camera; the origin lies
-between the shoulders at rest. The person faces the camera, so her right hand is on the left of the
-picture. Arms are described beside the body, the same for both: (outward, up, forward) from the
-shoulder. Arrays run over time first; of two arms the right is 0, the left is 1.
+Positions are in metres: x to the right of the picture, y up, z away from the camera; the origin
+lies between the shoulders at rest. The person faces the camera, so the right hand is on the left of
+the picture. Arms are described relative to the body, the same for both: (outward, up, forward) from
+the shoulder. Time is the first axis of arrays; of two arms the right is 0, the left is 1.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _HANGING_FORE = (0.06, -0.97, 0.2)
 
 @dataclass(frozen=True)
 class Build:
-    """How a person is built, in metres.
+    """The measures of a person, in metres.
 
     shoulder  half the distance of the shoulder joints     hip  half the distance of the hip joints
     girth     1 is the usual thickness of trunk and limbs
@@ -52,12 +52,12 @@ class Build:
 
     @property
     def front(self) -> float:
-        """How far the chest lies before the shoulder joints, in metres."""
+        """Distance of the chest in front of the shoulder joints, in metres."""
         return float(0.11 * self.girth**0.7)
 
     @classmethod
     def drawn(cls, rng: np.random.Generator) -> Build:
-        """Return the build of somebody, from a child of twelve to a tall adult."""
+        """Return a random build, from a child of twelve to a tall adult."""
         tall = rng.uniform(0.86, 1.1)
         stout = rng.uniform(0.82, 1.35)
 
@@ -81,16 +81,16 @@ class Build:
 
 @dataclass
 class Moves:
-    """What a body does at T times.
+    """The movements of a body at T times.
 
     sway      (T, 3) of the hips, metres        lean   (T, 2) to the right of the picture, forward
-    yaw       (T,) her left shoulder goes back  tilt   (T,) her left shoulder goes up; radians
+    yaw       (T,) left shoulder back           tilt   (T,) left shoulder up; radians
     look      (T, 3) yaw, pitch (down) and roll of the head against the trunk, radians
     shrug     (T, 2) metres up
-    upper, fore, palm   (T, 2, 3) where upper arm, forearm and palm point, beside the body
+    upper, fore, palm   (T, 2, 3) directions of upper arm, forearm and palm, relative to the body
     flex, turn          (T, 2) the wrist's bend towards the palm and towards the thumb, radians
     curl, spread        (T, 2) of the fingers: 0 open, 1 a fist; 1 is spread
-    feet      (T, 2, 3) where the feet are moved to, metres outward, up, forward
+    feet      (T, 2, 3) displacement of the feet, metres outward, up, forward
     """
 
     sway: Array
@@ -121,7 +121,7 @@ class Moves:
     def bring(
         self, arm: int, target: Array, elbow: Array, build: Build, turned: float | None = None
     ) -> None:
-        """Bring an arm's wrist to a place, see `reach`; turn its palm, if asked: see `palm_of`."""
+        """Move the wrist to a position, see `reach`; optionally turn the palm, see `palm_of`."""
         upper, fore = reach(target, elbow, build)
         self.upper[:, arm], self.fore[:, arm] = upper, fore
         if turned is not None:
@@ -137,7 +137,7 @@ _SHAPES: dict[str, tuple[int, ...]] = {
 
 @dataclass
 class Joints:
-    """Where a body is at T times: (T, 3), or (T, 2, 3) of what there are two of, in metres.
+    """The positions of a body at T times: (T, 3), or (T, 2, 3) for pairs, in metres.
 
     knuckles, middles, tips   (T, 2, 4, 3) of the fingers from the index on
     thumb     (T, 2, 3, 3) its three joints
@@ -170,21 +170,21 @@ def unit(vectors: Array) -> Array:
 
 
 def reach(target: Array, elbow: Array, build: Build) -> tuple[Array, Array]:
-    """Return where the upper arm and the forearm point, to bring the wrist to a place.
+    """Return the directions of upper arm and forearm that bring the wrist to a position.
 
-    target  (T, 3) metres from the shoulder; a place out of reach is approached on a smooth curve
-    elbow   (2,) outward and up: the way the elbow goes while the arm points forward. It is carried
-            along, on the shortest way, to where the arm points: overhead the elbow of a hanging
-            arm is in front, at the side it is behind
+    target  (T, 3) metres from the shoulder; a position out of reach is approached on a smooth curve
+    elbow   (2,) outward and up: the direction of the elbow while the arm points forward. It is
+            carried along, on the shortest way, to the direction of the arm: overhead the elbow of a
+            hanging arm is in front, at the side it is behind
 
-    The law of cosines gives how far along the line to the wrist the elbow lies.
+    The law of cosines gives the position of the elbow along the line to the wrist.
     """
     target = _before_the_chest(target, build)
     upper, fore = build.upper_arm, build.forearm
     longest, least = 0.995 * (upper + fore), abs(upper - fore) + 0.3 * fore
     far = np.sqrt((target * target).sum(-1))
     line = target / np.maximum(far, 1e-6)[:, None]
-    # A soft minimum and maximum: an elbow that hits its stop would jerk.
+    # A soft minimum and maximum: an elbow at its limit would jerk.
     far = longest - _softplus(longest - far, 0.02)
     far = least + _softplus(far - least, 0.02)
     along = (upper**2 + far**2 - fore**2) / (2 * far)
@@ -197,18 +197,18 @@ def reach(target: Array, elbow: Array, build: Build) -> tuple[Array, Array]:
 
 
 def _before_the_chest(target: Array, build: Build) -> Array:
-    """Return a wrist's places, moved forward where they would lie inside the body."""
+    """Return the positions of a wrist, moved forward if they would lie inside the body."""
     out, up, ahead = np.moveaxis(np.asarray(target, float), -1, 0)
     inside = 0.25 * (1 - np.tanh((out - 0.02) / 0.05)) * (1 - np.tanh((up - 0.05) / 0.05))
     least = build.front + 0.05
     ahead = ahead + inside * (least + _softplus(ahead - least, 0.02) - ahead)
-    # Through the shoulder itself no arm reaches: past it the wrist goes before it.
+    # No arm reaches through the shoulder itself: the wrist passes in front of it.
     ahead = ahead + _softplus(0.16 - np.sqrt(out**2 + up**2 + ahead**2), 0.03)
     return np.stack([out, up, ahead], -1)
 
 
 def palm_of(upper: Array, fore: Array, turned: Array | float) -> Array:
-    """Return where the palm of a bent arm points, (T, 3), by how far the forearm is turned.
+    """Return the direction of the palm of a bent arm, (T, 3), for a turn of the forearm.
 
     turned  0 with the thumb on top of a level forearm, pi / 2 with the palm down (pronation)
     """
@@ -222,7 +222,7 @@ def _softplus(x: Array, width: float) -> Array:
 
 
 def joints(moves: Moves, build: Build) -> Joints:
-    """Return where the joints are that do some moves."""
+    """Return the positions of the joints for some movements."""
     side, forward = moves.lean.T
     cos_yaw, sin_yaw = np.cos(moves.yaw), np.sin(moves.yaw)
     zero = np.zeros_like(side)
@@ -244,7 +244,7 @@ def joints(moves: Moves, build: Build) -> Joints:
         return np.asarray(outward + arms[..., 1:2] * axes[1] + arms[..., 2:] * axes[2])
 
     upper, fore, palm = unit(moves.upper), unit(moves.fore), moves.palm
-    raised = _softplus(upper[..., 1] + 0.15, 0.15)  # the collar bone goes up with the arm
+    raised = _softplus(upper[..., 1] + 0.15, 0.15)  # the collar bone rises with the arm
     lift = moves.shrug + 0.06 * np.minimum(raised, 1.2)
     wide = build.shoulder - 0.025 * raised
     lift = lift + wide * SIDES * slope[:, None]
@@ -268,7 +268,7 @@ def joints(moves: Moves, build: Build) -> Joints:
 
 
 def _hand(fore: Array, palm: Array, moves: Moves, build: Build) -> tuple[Array, ...]:
-    """Return knuckles, middles, tips and thumb from the wrist, beside the body."""
+    """Return knuckles, middles, tips and thumb from the wrist, relative to the body."""
     palm = palm + 1e-3
     normal = unit(palm - (palm * fore).sum(-1, keepdims=True) * fore)
     thumb = np.cross(normal, fore)
@@ -303,7 +303,7 @@ def _hand(fore: Array, palm: Array, moves: Moves, build: Build) -> tuple[Array, 
 
 
 def _legs(moves: Moves, hips: Array, build: Build) -> tuple[Array, Array, Array]:
-    """Return hip joints, knees and ankles: feet stay where they are put, knees go forward."""
+    """Return hip joints, knees and ankles: feet stay in place, knees bend forward."""
     outward = np.array([[1.0, 0, 0], [1.0, 0, 0]]) * SIDES[:, None]
     leg = hips[:, None] + build.hip * outward
     stand = np.array([0.0, -build.trunk - build.thigh - build.shin + 0.005, 0.0])

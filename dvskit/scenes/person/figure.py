@@ -1,4 +1,4 @@
-"""From joints in space to the parts that are painted: seen in perspective, thick, and dressed."""
+"""From joints in space to painted parts: perspective, thickness and clothes."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from dvskit.scenes.person.look import Image, Look, View
 from dvskit.scenes.person.painting_kernels import COLUMNS, Column, Kind
 
 SHIRT, SLEEVE, TROUSERS, NO_CLOTH = 0, 1, 2, -1
-_HEM = 1.12  # the shirt's rim, in lengths of the trunk
-_SHORTEST = 0.08  # a shirt without sleeves has less
+_HEM = 1.12  # the shirt's hem, in lengths of the trunk
+_SHORTEST = 0.08  # a shirt with shorter sleeves has none
 
 
 def profile(build: Build, look: Look) -> Image:
@@ -28,14 +28,14 @@ def profile(build: Build, look: Look) -> Image:
 
 
 class Camera:
-    """Places in space to (x, y) in pixels, depth in metres and pixels a metre."""
+    """Maps positions in space to (x, y) in pixels, depth in metres and pixels per metre."""
 
     def __init__(self, view: View, width: int, height: int) -> None:
         turn, rise, roll = radians(view.turn), radians(view.rise), radians(view.roll)
         about_y = np.array([[cos(turn), 0, sin(turn)], [0, 1, 0], [-sin(turn), 0, cos(turn)]])
         about_x = np.array([[1, 0, 0], [0, cos(rise), sin(rise)], [0, -sin(rise), cos(rise)]])
         about_z = np.array([[cos(roll), sin(roll), 0], [-sin(roll), cos(roll), 0], [0, 0, 1]])
-        self.turns = (-turn, rise, roll)  # yaw, pitch and roll that it adds to what it sees
+        self.turns = (-turn, rise, roll)  # yaw, pitch and roll that it adds to its view
         self.matrix = about_z @ about_x @ about_y
         self.focal = height / view.height_m * view.distance_m
         self.distance = view.distance_m
@@ -51,13 +51,13 @@ class Camera:
 
 
 class Rows:
-    """Parts in the making: each is (T, COLUMNS)."""
+    """Parts under construction: each is (T, COLUMNS)."""
 
     def __init__(self, camera: Camera, times: int) -> None:
         self.camera, self.times, self.made = camera, times, [np.empty((0, 0))][:0]
 
     def add(self, **columns: Array | float) -> Array:
-        """Add a part of the columns that are named (in lower case); return it."""
+        """Add a part with the named columns (in lower case); return it."""
         row = np.zeros((self.times, COLUMNS))
         row[:, Column.CLOTH] = NO_CLOTH
         for name, value in columns.items():
@@ -214,7 +214,7 @@ def _hand(rows: Rows, joints: Joints, build: Build, look: Look, arm: int) -> Non
 
 
 def _cast(rows: Rows, look: Look, gap_m: float) -> Array:
-    """Return how far a shadow lies from what casts it, on a surface so far behind, in metres."""
+    """Return the distance of a shadow from its object, on a surface `gap_m` behind, in metres."""
     x, y, z = (float(each) for each in look.light()[:3])
     return gap_m * np.array([-x, -y, 0.0]) / max(z, 0.35)
 

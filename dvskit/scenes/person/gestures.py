@@ -1,8 +1,8 @@
 """The movements of the eleven classes of DVS128 Gesture (Amir et al. 2017).
 
-Arms are described beside the body, (outward, up, forward) from the shoulder, so what is written
-for the right arm holds for the left. Clockwise is as the person sees it: from the top her right
-arm goes outward, her left arm inward. Seen from the front, both turn counter-clockwise.
+Arms are described relative to the body, (outward, up, forward) from the shoulder, so descriptions
+of the right arm hold for the left. Clockwise is as the person sees it: from the top the right arm
+goes outward, the left arm inward. Seen from the front, both turn counter-clockwise.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dvskit.scenes.person.body import LEFT, RIGHT, Array, Build, Moves
 from dvskit.scenes.person.rhythm import Rhythm, Swing, wander, wander3
 
 Rng = np.random.Generator
-Part = Callable[[Array, Moves], None]  # fills in what its limbs do at times in seconds
+Part = Callable[[Array, Moves], None]  # fills in the movements of its limbs at times in seconds
 
 
 def towards(*parts: float | Array) -> Array:
@@ -25,13 +25,13 @@ def towards(*parts: float | Array) -> Array:
 
 
 def _turned(outward: Array | float, raised: Array | float) -> Array:
-    """Return where an arm points, `raised` radians from hanging, `outward` from straight ahead."""
+    """Return an arm's direction, `raised` radians from hanging, `outward` from straight ahead."""
     level = np.sin(raised)
     return towards(level * np.sin(outward), -np.cos(raised), level * np.cos(outward))
 
 
 def resting(arm: int, rng: Rng, build: Build) -> Part:
-    """An arm that does nothing: it hangs, lies on hip or belly, or is kept behind the back."""
+    """An idle arm: it hangs, rests on hip or belly, or is held behind the back."""
     breath = [wander(rng, rng.uniform(0.005, 0.045)) for _ in range(3)]
     how = rng.choice(4, p=[0.78, 0.08, 0.08, 0.06])
     out, ahead = rng.uniform(0.05, 0.3), rng.uniform(-0.08, 0.12)
@@ -58,10 +58,10 @@ def resting(arm: int, rng: Rng, build: Build) -> Part:
 
 
 class _Wave(NamedTuple):
-    """A way to wave: ranges of angles in radians, and how many people do it so.
+    """A way to wave: ranges of angles in radians, and its frequency among people.
 
     raised, outward     of the upper arm       lean, ahead    of the forearm, outward and forward
-    arm, forearm, hand  how far each swings
+    arm, forearm, hand  amplitude of each swing
     """
 
     share: float
@@ -75,7 +75,7 @@ class _Wave(NamedTuple):
 
 
 _WAVES = (
-    # beside the head or the shoulder, about the elbow
+    # next to the head or the shoulder, about the elbow
     _Wave(0.6, (0.15, 1.25), (0.5, 1.5), (-0.35, 0.55), (0.05, 0.8), (0, 0.1), (0.08, 0.55),
           (0, 0.45)),
     # high, with the whole arm
@@ -87,7 +87,7 @@ _WAVES = (
     # away to the side
     _Wave(0.04, (1.2, 2.0), (1.0, 1.6), (0.4, 1.1), (0.05, 0.8), (0.1, 0.35), (0.1, 0.4),
           (0.1, 0.4)),
-    # before the body, the forearm towards the camera
+    # in front of the body, the forearm towards the camera
     _Wave(0.08, (0.1, 0.6), (0.0, 0.9), (-0.35, 0.55), (0.6, 1.6), (0, 0.1), (0.15, 0.5),
           (0.1, 0.6)),
 )  # fmt: skip
@@ -104,7 +104,7 @@ def waving(arm: int, rng: Rng, build: Build) -> Part:
     turn_of_palm, lag = rng.uniform(-most, most), rng.uniform(0.2, 1.1)
     curl, spread = rng.uniform(0.0, 0.35) ** 1.5 * 2, rng.uniform(0.0, 1.0) ** 1.5
     flap = rng.uniform(0, 0.35) if rng.random() < 0.3 else 0.0
-    cocked = rng.uniform(0.2, 0.8) * ahead  # the wrist is bent back, so that the hand is upright
+    cocked = rng.uniform(0.2, 0.8) * ahead  # the wrist is bent back to keep the hand upright
     place = wander(rng, 0.04)
 
     def fill(t: Array, moves: Moves) -> None:
@@ -129,10 +129,10 @@ def circling(arm: int, turn: int, rng: Rng, build: Build) -> Part:
     """A big circle of the stretched arm; `turn` is 1 for clockwise as the person sees it."""
     beat = Rhythm.drawn(rng, (0.75, 2.1), unsteady=0.8)
     if arm == LEFT:
-        turn = -turn  # outward is to her left
+        turn = -turn  # outward is to the person's left
     span = build.upper_arm + build.forearm
     bent = rng.random() < 0.15
-    if bent:  # smaller circles before or beside the body, the elbow bent
+    if bent:  # smaller circles in front of or next to the body, the elbow bent
         wide = span * rng.uniform(0.36, 0.58)
         middle = span * np.array(
             [rng.uniform(0.0, 0.4), rng.uniform(-0.3, 0.3), rng.uniform(0.3, 0.75)]
@@ -144,7 +144,7 @@ def circling(arm: int, turn: int, rng: Rng, build: Build) -> Part:
         )
     oval = rng.uniform(0.75, 1.2)
     tip, oblique = rng.uniform(-0.5, 0.5), rng.uniform(0, 2 * np.pi)
-    inner = rng.uniform(0.1, 0.35) * span  # goes forward where it passes the chest
+    inner = rng.uniform(0.1, 0.35) * span  # moves forward when it passes the chest
     uneven = rng.uniform(0.0, 0.35), rng.uniform(0, 2 * np.pi)
     elbow = rng.uniform((-0.1, -1.0), (1.0, -0.4))
     curl = rng.choice([rng.uniform(0, 0.3), rng.uniform(0.7, 1.0)])
@@ -166,7 +166,7 @@ def circling(arm: int, turn: int, rng: Rng, build: Build) -> Part:
 
 
 def clapping(rng: Rng, build: Build) -> Part:
-    """Both hands meet before the chest and part again."""
+    """Both hands meet in front of the chest and move apart again."""
     beat = Rhythm.drawn(rng, (1.3, 4.5))
     swing = Swing(rng.uniform(0.3, 2.2), rng.uniform(-0.5, 0.5))
     wide = rng.uniform(0.06, 0.34) * min(1.0, 2.6 / beat.hz)
@@ -196,7 +196,7 @@ def clapping(rng: Rng, build: Build) -> Part:
             )
             moves.bring(arm, place, elbows, build)
             moves.palm[:, arm] = towards(-1.0, side * 0.4 * slant, 0.15)
-            # palms meet flat: the wrist makes up for the forearm's slant
+            # palms meet flat: the wrist compensates for the forearm's slant
             level = moves.fore[:, arm]
             inward = np.arctan2(-level[:, 0], np.hypot(level[:, 1], level[:, 2]))
             moves.flex[:, arm] = -inward * 0.85
@@ -207,7 +207,7 @@ def clapping(rng: Rng, build: Build) -> Part:
 
 
 def rolling(rng: Rng, build: Build) -> Part:
-    """The forearms lie before the chest and run around one another."""
+    """The forearms rotate around one another in front of the chest."""
     beat = Rhythm.drawn(rng, (0.9, 3.2), unsteady=0.7)
     turn = 1.0 if rng.random() < 0.7 else -1.0
     radius = rng.uniform(0.06, 0.17) * min(1.0, (2.2 / beat.hz) ** 0.5)
@@ -240,10 +240,10 @@ def rolling(rng: Rng, build: Build) -> Part:
 
 
 def drumming(rng: Rng, build: Build) -> Part:
-    """Fists with unseen sticks beat up and down, elbows bent."""
+    """Fists with invisible sticks beat up and down, elbows bent."""
     beat = Rhythm.drawn(rng, (1.3, 4.2))
     apart = np.pi if rng.random() < 0.75 else rng.choice([0.0, 0.5 * np.pi])
-    ratio = rng.choice([1.0, 1.0, 1.0, 0.5])  # one hand keeps time, the other beats half as often
+    ratio = rng.choice([1.0, 1.0, 1.0, 0.5])  # the other hand may beat half as often
     swing = Swing(rng.uniform(0.05, 1.5), rng.uniform(-0.7, 0.7))
     tall = rng.uniform(0.05, 0.17) if rng.random() < 0.85 else rng.uniform(0.17, 0.28)
     tall *= min(1.0, 2.8 / beat.hz)
@@ -277,7 +277,7 @@ def drumming(rng: Rng, build: Build) -> Part:
 
 
 def strumming(rng: Rng, build: Build) -> Part:
-    """One hand strums by the belly, the other holds a neck that nobody sees."""
+    """One hand strums at the belly, the other holds the neck of an invisible guitar."""
     beat, swing = Rhythm.drawn(rng, (1.3, 4.6)), Swing.drawn(rng, 1.2)
     strum, hold = (RIGHT, LEFT) if rng.random() < 0.85 else (LEFT, RIGHT)
     size = rng.uniform(0.04, 0.15) * min(1.0, 3.0 / beat.hz)

@@ -1,8 +1,8 @@
-"""What a scene looks like: skin, clothes, hair, light and wall, and how the camera sees them.
+"""The look of a scene: skin, clothes, hair, light and wall, and the view of the camera.
 
 Reflectances and brightness run from 0 (black) to 1 (white), linear in light. Cloth and wall are
-painted from a seed, the same at every size of the picture: waves and boxes are placed in picture
-heights.
+painted from a seed, the same at every size of the picture: positions of waves and boxes are in
+picture heights.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ Image = NDArray[np.float32]
 
 PATTERNS = ("plain", "stripes", "bands", "checks", "dots", "print")
 WALLS = ("plain", "panels", "bricks", "curtain", "room")
-_TEXTURE = 128  # texels of a cloth, each way; a power of 2, 160 texels a metre
+_TEXTURE = 128  # texels of a cloth, each way; a power of 2; 160 texels per metre
 
 
 @dataclass(frozen=True)
 class View:
-    """How the camera sees the person; angles in degrees.
+    """The camera's view of the person; angles in degrees.
 
-    height_m    what the picture's height covers at the person
-    distance_m  from the camera: nearer is more perspective
-    x, y        where the middle of the shoulders lies: picture heights right of the middle, down
-    turn        of the person: to her right
+    height_m    height of the picture at the person
+    distance_m  from the camera: nearer gives more perspective
+    x, y        position of the middle of the shoulders: picture heights right of the middle, down
+    turn        of the person, to the person's right
     rise        of the camera: it looks down
     roll        of the picture, clockwise
-    blur        width of an edge in picture heights; never below a pixel
+    blur        width of an edge in picture heights; at least a pixel
 
     Raises ConfigError for values out of range.
     """
@@ -68,19 +68,19 @@ class View:
 
 @dataclass(frozen=True)
 class Look:
-    """Tones, clothes, face, light and wall; `seed` draws folds, patterns and what is on the wall.
+    """Tones, clothes, face, light and wall; `seed` draws folds, patterns and objects on the wall.
 
     skin, hair, shirt, trousers, wall    reflectances
-    sleeves      part of the arm that the shirt covers: 0, 0.3 (short) to 0.97 (long)
+    sleeves      share of the arm that the shirt covers: 0, 0.3 (short) to 0.97 (long)
     loose        1 is a close shirt, 1.3 a wide one
     pattern, pattern_contrast    of the shirt, one of PATTERNS
     folds        contrast of the cloth's folds
     hairline     0.1 low to 0.9; 2 is bald                hair_length    0 short, 1 to the shoulders
-    beard, glasses, watch    0 to 1, how dark
-    lamp_turn, lamp_height   where light comes from: degrees right of the camera, above it
-    ambient      share of light from everywhere           reach    how far the lamp's reaches around
+    beard, glasses, watch    darkness, 0 to 1
+    lamp_turn, lamp_height   direction of the light: degrees right of the camera, above it
+    ambient      share of ambient light                   reach    how far the lamp reaches around
     bright       of a white surface that faces the lamp
-    shadow, wall_shadow      how dark shadows are on the body and on the wall
+    shadow, wall_shadow      darkness of shadows on the body and on the wall
     walls, wall_contrast     the wall's pattern, one of WALLS
 
     Raises ConfigError for values out of range.
@@ -119,7 +119,7 @@ class Look:
 
     @classmethod
     def drawn(cls, rng: np.random.Generator) -> Look:
-        """Return the look of somebody somewhere."""
+        """Return a random look."""
         u = rng.uniform
         skin = float(np.exp(u(np.log(0.12), np.log(0.62))))
         wall = _apart(rng, skin, (0.05, 0.95), 0.25)
@@ -169,7 +169,7 @@ class Look:
 
 
 def _apart(rng: np.random.Generator, tone: float, ends: tuple[float, float], least: float) -> float:
-    """Return a tone that mostly differs from another by `least` e-folds at least."""
+    """Return a tone that mostly differs from another by at least `least` e-folds."""
     strict = rng.random() < 0.85
     while True:
         found = float(np.exp(rng.uniform(*np.log(ends))))
@@ -179,7 +179,7 @@ def _apart(rng: np.random.Generator, tone: float, ends: tuple[float, float], lea
 
 
 def smooth_noise(rng: np.random.Generator, grain: tuple[float, float]) -> Image:
-    """Return (128, 128) smooth noise that repeats, of deviation 1; grain in texels down, across."""
+    """Return periodic (128, 128) noise of deviation 1; grain in texels down, across."""
     side = _TEXTURE
     noise = np.fft.rfft2(rng.standard_normal((side, side)))
     down, across = np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side)[None]
@@ -231,7 +231,7 @@ def _print(
     rng: np.random.Generator, across: NDArray[np.int64], down: NDArray[np.int64]
 ) -> NDArray[np.float64]:
     """Return a picture printed on the chest: blobs and lines of letters within a rectangle."""
-    x = (across + _TEXTURE // 2) % _TEXTURE - _TEXTURE / 2  # texel 0 lies on the breastbone
+    x = (across + _TEXTURE // 2) % _TEXTURE - _TEXTURE / 2  # texel 0 is at the breastbone
     wide, high, top = rng.uniform(8, 18), rng.uniform(5, 16), rng.uniform(18, 34)
     inside = np.clip(wide - abs(x), 0, 1) * np.clip(high - abs(down - top - high), 0, 1)
     marks = np.sign(smooth_noise(rng, (1.5, 2.0)) + rng.uniform(-0.5, 0.5))
@@ -239,7 +239,7 @@ def _print(
 
 
 def backdrop(look: Look, height: int, width: int) -> Image:
-    """Return the wall (height, width) as bright as it is; the same for a seed at every size."""
+    """Return the brightness of the wall (height, width); a seed gives the same at every size."""
     rng = np.random.default_rng((look.seed, 4))
     x = (np.arange(width) + 0.5 - width / 2)[None, :] / height
     y = (np.arange(height) + 0.5)[:, None] / height

@@ -1,9 +1,9 @@
-"""What moves a drawn person: a gesture by its name and a seed, or a recorded skeleton.
+"""The motion of a drawn person: a gesture by name and seed, or a recorded skeleton.
 
 Skeletons are those of Kinect: 20 joints in metres, in the order of KINECT_JOINTS, x to the right of
 the picture, y up, z away from the camera, so the person's right hand is on the left. They are
-mended and made smooth in time, joint by joint. What is taken over are the directions of the bones;
-their lengths are the drawn body's.
+repaired and smoothed in time, joint by joint. Only the directions of the bones are used; their
+lengths are those of the drawn body.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ PERSON_GESTURES = (
     "air_guitar",
     "other",
 )
-"""The classes of DVS128 Gesture in its own order; sides and turns are the person's own."""
+"""The classes of DVS128 Gesture in their order; sides and turns are the person's own."""
 
 MIRRORED = {
     "right_hand_wave": "left_hand_wave",
@@ -65,30 +65,30 @@ KINECT_JOINTS = (
 
 _OF_MSR = (19, 2, 3, 6, 0, 7, 9, 11, 1, 8, 10, 12, 4, 13, 15, 17, 5, 14, 16, 18)
 _PARENTS = (1, 2, 3, 3, 1, 4, 5, 6, 1, 8, 9, 10, 3, 12, 13, 14, 3, 16, 17, 18)
-_JUMP_M = 0.3  # so far from the median of five frames no limb turns back
-_LEAST_S = 0.035  # smoothing in time: what a skeleton trembles faster is noise
+_JUMP_M = 0.3  # no limb returns from this distance to the median of five frames
+_LEAST_S = 0.035  # smoothing in time: faster motion of a skeleton is noise
 
 
 def mirrored(gesture: str) -> str:
-    """Return what a gesture is in a mirror: the other arm, and the other way round."""
+    """Return the gesture seen in a mirror: the other arm, and the other direction."""
     return MIRRORED.get(gesture, gesture)
 
 
 class Motion(Protocol):
-    """What a body does over time."""
+    """The movement of a body over time."""
 
     def moves(self, t_s: Array, build: Build) -> Moves:
-        """Return what it does at times (T,) in seconds; a time's moves depend on it alone."""
+        """Return the movements at times (T,) in seconds; each depends on its time alone."""
         ...
 
 
 @dataclass(frozen=True)
 class GestureMotion:
-    """One of PERSON_GESTURES, as somebody makes it whom the seed draws.
+    """One of PERSON_GESTURES, as made by a person drawn from the seed.
 
-    speed    1 is the drawn one's own         start_s  where in it the clip begins
-    rest_s   how long the arms rest first     rise_s   how long they then take to be at it; 0: they
-                                                       are from the first
+    speed    1 is the drawn person's own      start_s  where in the gesture the clip begins
+    rest_s   rest of the arms at the start    rise_s   duration of the transition to the gesture; 0:
+                                                       the gesture runs from the start
 
     Raises ConfigError for an unknown gesture and values out of range.
     """
@@ -105,7 +105,7 @@ class GestureMotion:
         check_fields(self)
 
     def moves(self, t_s: Array, build: Build) -> Moves:
-        """Return what the person does at times (T,) in seconds."""
+        """Return the movements of the person at times (T,) in seconds."""
         rng = np.random.default_rng((self.seed, PERSON_GESTURES.index(self.gesture), 1))
         t = self.start_s + self.speed * np.asarray(t_s, float)
         moves = Moves.still(len(t))
@@ -117,7 +117,7 @@ class GestureMotion:
         return moves
 
     def _begin(self, t_s: Array, moves: Moves, build: Build) -> None:
-        """Let the body rest first and go over to its moves smoothly, the arms ahead and outward."""
+        """Rest first, then go over smoothly to the movements, the arms ahead and outward."""
         rng = np.random.default_rng((self.seed, PERSON_GESTURES.index(self.gesture), 2))
         resting_moves = Moves.still(len(t_s))
         for arm in (RIGHT, LEFT):
@@ -152,7 +152,7 @@ def _parts(gesture: str, rng: np.random.Generator, build: Build) -> list[Part]:
 
 
 def _accompany(rng: np.random.Generator, t: Array, moves: Moves) -> None:
-    """Add what the rest of the body does: it sways, and the trunk gives way to the arms."""
+    """Add the movement of the rest of the body: it sways, and the trunk follows the arms."""
     lively = rng.choice([0.3, 1.0, 2.2], p=[0.4, 0.45, 0.15])
     moves.sway += lively * wander3(rng, (0.008, 0.003, 0.006))(t)
     moves.lean += lively * np.stack([wander(rng, size)(t) for size in (0.008, 0.012)], -1)
@@ -175,7 +175,7 @@ def _accompany(rng: np.random.Generator, t: Array, moves: Moves) -> None:
 
 
 def from_msr_action3d(joints: ArrayLike) -> Array:
-    """Return a skeleton of MSR Action3D (Li, Zhang, Liu 2010) as this module has them.
+    """Return a skeleton of MSR Action3D (Li, Zhang, Liu 2010) in the layout of this module.
 
     joints  (T, 20, 3) or (T, 20, 4) with the confidence: its own order of joints, x mirrored
 
@@ -183,17 +183,17 @@ def from_msr_action3d(joints: ArrayLike) -> Array:
     """
     given = np.asarray(joints, dtype=float)
     if given.ndim != 3 or given.shape[1] != 20 or given.shape[2] not in (3, 4):
-        raise ShapeError(f"joints have shape {given.shape}; (frames, 20, 3 or 4) is meant")
+        raise ShapeError(f"joints have shape {given.shape}; it must be (frames, 20, 3 or 4)")
     return np.asarray(given[:, _OF_MSR, :3] * [-1.0, 1.0, 1.0])
 
 
 @dataclass(frozen=True)
 class Mended:
-    """A skeleton without gaps, and how many were filled in, each straight between its neighbours.
+    """A skeleton without gaps, and the number of filled gaps, interpolated linearly.
 
     joints   (T, 20, 3) metres
-    missing  frames without a skeleton: all joints 0, or one that is no number
-    jumps    joints that were somewhere else for a frame or two, or off the end of their bone
+    missing  frames without a skeleton: all joints 0, or one not a number
+    jumps    joints that were elsewhere for a frame or two, or off the end of their bone
     """
 
     joints: Array
@@ -206,13 +206,13 @@ def mend(joints: ArrayLike) -> Mended:
 
     joints  (T, 20, 3) metres
 
-    Raises ShapeError for another shape, and where fewer than two frames have a skeleton.
+    Raises ShapeError for another shape, and if fewer than two frames have a skeleton.
     """
     given = np.array(joints, dtype=float)
     if given.ndim != 3 or given.shape[1:] != (20, 3):
         raise ShapeError(
-            f"joints have shape {given.shape}; (frames, 20, 3) in metres is meant: "
-            "from_msr_action3d turns that set's, joints[..., :3] leaves out a confidence"
+            f"joints have shape {given.shape}; it must be (frames, 20, 3) in metres: "
+            "from_msr_action3d converts that set's, joints[..., :3] drops a confidence"
         )
     known = frames_with_skeleton(given)
     if known.sum() < 2:
@@ -226,13 +226,13 @@ def mend(joints: ArrayLike) -> Mended:
     filled = _filled(given, steady)
     bones = np.linalg.norm(filled - filled[:, _PARENTS], axis=-1)
     good = steady & ~(bones > 1.5 * np.median(bones, 0) + 0.1)
-    # Where a joint is wrong in most frames there is nothing to fill it in from.
+    # A joint that is wrong in most frames cannot be filled in.
     good |= whole & (good.mean(0) < 0.6)
     return Mended(_filled(given, good), int((~known).sum()), int((whole & ~good).sum()))
 
 
 def frames_with_skeleton(joints: Array) -> NDArray[np.bool_]:
-    """Return of each frame (T,) of `joints` (T, J, 3 or 4) whether all are finite and not all 0."""
+    """Return (T,) whether all `joints` (T, J, 3 or 4) of a frame are finite and not all 0."""
     return np.asarray(np.isfinite(joints).all((1, 2)) & joints.any((1, 2)))
 
 
@@ -258,12 +258,13 @@ def _elsewhere(joints: Array) -> NDArray[np.bool_]:
 
 @dataclass(frozen=True, eq=False)
 class SkeletonMotion:
-    """A recorded skeleton moves the body.
+    """The motion of a body by a recorded skeleton.
 
-    joints  (T, 20, 3) metres, as `mend` gives them       t_s  (T,) seconds, growing
+    joints  (T, 20, 3) metres, as returned by `mend`       t_s  (T,) seconds, increasing
 
-    Between its frames the skeleton moves smoothly: a Gaussian mean in time, 0.6 frames wide and 35
-    ms at least, twice (Tukey's twicing), so that swings up to 3 Hz keep nine tenths of their size.
+    Between its frames the skeleton moves smoothly: a Gaussian mean in time, 0.6 frames wide and at
+    least 35 ms, applied twice (Tukey's twicing), so swings up to 3 Hz keep nine tenths of their
+    size.
     """
 
     joints: Array
@@ -272,25 +273,25 @@ class SkeletonMotion:
 
     @classmethod
     def of(cls, joints_m: ArrayLike, t_us: ArrayLike) -> SkeletonMotion:
-        """Return the motion of a skeleton (T, 20, 3) whose frames have times (T,) in us.
+        """Return the motion of a skeleton (T, 20, 3) with the times (T,) of its frames in us.
 
-        It is mended; `mended` says what had to be. Raises ShapeError.
+        The skeleton is repaired; `mended` reports the repairs. Raises ShapeError.
         """
         times = np.asarray(t_us)
         mended = mend(joints_m)
         if times.shape != (len(mended.joints),) or times.dtype.kind not in "iuf":
             raise ShapeError(
-                f"t_us is {times.dtype} of shape {times.shape}; ({len(mended.joints)},) "
-                "microseconds are meant, one for each frame"
+                f"t_us is {times.dtype} of shape {times.shape}; it must be "
+                f"({len(mended.joints)},) microseconds, one per frame"
             )
         seconds = (times - times[0]) / 1e6
         if not (np.isfinite(seconds).all() and (np.diff(seconds) > 0).all()):
             number = int(np.argmin(np.diff(seconds) > 0)) + 1
-            raise ShapeError(f"t_us does not grow at frame {number}; give each frame a later time")
+            raise ShapeError(f"t_us does not increase at frame {number}; give frames later times")
         return cls(mended.joints, seconds, mended)
 
     def places(self, t_s: Array) -> Array:
-        """Return the joints (N, 20, 3) at times (N,) in seconds; at the ends they stand still."""
+        """Return the joints (N, 20, 3) at times (N,) in seconds; constant beyond the ends."""
         flat = self.joints.reshape(len(self.joints), -1)
         width = max(_LEAST_S, 0.6 * float(np.median(np.diff(self.t_s))))
 
@@ -303,7 +304,7 @@ class SkeletonMotion:
         return smooth(at, twice).reshape(-1, 20, 3)
 
     def moves(self, t_s: Array, build: Build) -> Moves:
-        """Return what a body of some build does at times (N,) in seconds."""
+        """Return the movements of a body with some build at times (N,) in seconds."""
         place = dict(zip(KINECT_JOINTS, np.moveaxis(self.places(t_s), 1, 0), strict=True))
         usual = dict(zip(KINECT_JOINTS, np.median(self.joints, 0), strict=True))
         moves = Moves.still(len(place["head"]))
@@ -325,7 +326,7 @@ class SkeletonMotion:
 
 
 def _arm(moves: Moves, arm: int, places: list[Array]) -> None:
-    """Set an arm by its shoulder, elbow and wrist in space."""
+    """Set an arm from its shoulder, elbow and wrist in space."""
     cos_yaw, sin_yaw = np.cos(moves.yaw), np.sin(moves.yaw)
 
     def beside(bone: Array) -> Array:

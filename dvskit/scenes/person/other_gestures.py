@@ -1,6 +1,6 @@
-"""What people do besides the ten named gestures: the class "other" of DVS128 Gesture.
+"""Movements besides the ten named gestures: the class "other" of DVS128 Gesture.
 
-Each movement fills in what it moves; arms that it leaves alone rest.
+Each movement fills in the limbs that it moves; the other arms rest.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def _between(
     hz: tuple[float, float],
     arms: tuple[int, ...],
 ) -> Part:
-    """Wrists go to and fro between two places, in turn or together."""
+    """Wrists move to and fro between two positions, in turn or together."""
     beat, swing = Rhythm.drawn(rng, hz), Swing.drawn(rng, 2.5, 0.6)
     apart = np.pi if rng.random() < 0.35 else 0.0
     elbow = np.array([rng.uniform(0.3, 1.2), -0.7])
@@ -55,7 +55,7 @@ def _punch(rng: Rng, build: Build) -> Part:
 
 
 def _lift(rng: Rng, build: Build) -> Part:
-    """Arms go up and down, before the body or at its sides: also dumb-bells and flapping."""
+    """Arms go up and down, in front of the body or at its sides: also dumb-bells and flapping."""
     far = build.upper_arm + build.forearm
     low = unit(_place(rng, (0.1, 0.9), (-1.0, -0.3), (0.0, 0.8))) * far * rng.uniform(0.6, 0.99)
     high = unit(_place(rng, (0.0, 0.9), (0.2, 1.0), (0.0, 0.6))) * far * rng.uniform(0.6, 0.99)
@@ -82,7 +82,7 @@ def _salute(rng: Rng, build: Build) -> Part:
 
 
 def _cross(rng: Rng, build: Build) -> Part:
-    """Both arms cross before the chest, or open wide from it."""
+    """Both arms cross in front of the chest, or open wide from it."""
     inner = _place(rng, (-0.45, -0.2), (-0.3, 0.25), (0.25, 0.36))
     outer = _place(rng, (0.2, 0.5), (-0.3, 0.3), (0.1, 0.35))
     return _between(rng, build, (inner, outer), (0.5, 1.8), ARMS)
@@ -173,7 +173,7 @@ def _step(rng: Rng, build: Build) -> Part:
 
 
 def _draw(rng: Rng, build: Build) -> Part:
-    """A hand draws an x, an eight, a tick or a square in the air before the body."""
+    """A hand draws an x, an eight, a tick or a square in the air in front of the body."""
     beat = Rhythm.drawn(rng, (0.4, 1.3))
     arms = _which(rng, 0.15)
     middle, size = _place(rng, (-0.2, 0.2), (-0.3, 0.2), (0.3, 0.42)), rng.uniform(0.1, 0.3)
@@ -197,7 +197,7 @@ def _draw(rng: Rng, build: Build) -> Part:
 
 
 def _hammer(rng: Rng, build: Build) -> Part:
-    """One hand strikes, shakes, chops or beckons; the rest of its beat it waits."""
+    """One hand strikes, shakes, chops or beckons, and waits for the rest of its beat."""
     beat, sharp = Rhythm.drawn(rng, (0.6, 2.2)), rng.uniform(0.8, 5.0)
     arms = _which(rng, 0.2)
     high = _place(rng, (-0.1, 0.3), (-0.1, 0.4), (0.15, 0.4))
@@ -215,7 +215,7 @@ def _hammer(rng: Rng, build: Build) -> Part:
 
 
 def _roam(rng: Rng, build: Build) -> Part:
-    """Hands go somewhere and elsewhere, as of somebody who talks."""
+    """Hands move here and there, as in talking."""
     arms = _which(rng, 0.7)
     speed = rng.uniform(0.4, 2.2)
     paths = [
@@ -238,7 +238,7 @@ def _roam(rng: Rng, build: Build) -> Part:
 
 
 def _stand(rng: Rng, build: Build) -> Part:
-    """Stands and does nothing."""
+    """The person stands still."""
     return lambda t, moves: None
 
 
@@ -249,7 +249,7 @@ OTHERS = {
 
 
 def doing_otherwise(rng: Rng, build: Build) -> Part:
-    """Something else, drawn from all of these."""
+    """Another movement, drawn from all of these."""
     weights = np.array(list(OTHERS.values()))
     makers = list(OTHERS)
     return makers[rng.choice(len(makers), p=weights / weights.sum())](rng, build)

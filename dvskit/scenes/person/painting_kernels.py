@@ -1,10 +1,10 @@
 # mypy: disable-error-code="arg-type,return-value,no-any-return,assignment"
 """Painting a body of rounded parts over a backdrop, seen from the front.
 
-A part is a row of numbers; what its columns mean stands beside `Column`. Each pixel of a part has
-a cover (0 to 1, by the distance to the outline), a depth and a brightness. Depths decide softly
-which part is in front: two surfaces that pass through one another blend over `_SOFT_M`, so that
-brightness never jumps from one frame to the next.
+A part is a row of numbers; `Column` explains its columns. Each pixel of a part has a cover (0 to 1,
+by the distance to the outline), a depth and a brightness. Depths decide softly on the part in
+front: two surfaces that pass through one another blend over `_SOFT_M`, so brightness never jumps
+from one frame to the next.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Floats = NDArray[np.float32]
 
 
 class Kind(IntEnum):
-    """What a row of parts is."""
+    """The kind of a row of parts."""
 
     LIMB = 0
     TORSO = 1
@@ -29,12 +29,13 @@ class Kind(IntEnum):
 
 
 class Column(IntEnum):
-    """The columns of a part. Places are in pixels, depths and lengths in metres.
+    """The columns of a part. Positions are in pixels, depths and lengths in metres.
 
     A limb is a bar from A to B with round ends, RADIUS thick, thicker by BULGE in the middle. A
-    torso hangs from A (between the shoulders) to B (its lower rim), its half widths are a profile.
-    A head is an ellipsoid about A, its half axes are RADIUS_A and RADIUS_B. A shadow darkens by
-    TONE what lies behind a limb (WEIGHT = 0), or the wall alone (WEIGHT = 1), over SOFT pixels.
+    torso extends from A (between the shoulders) to B (its lower rim) with the half widths of a
+    profile. A head is an ellipsoid about A with the half axes RADIUS_A and RADIUS_B. A shadow
+    darkens by TONE everything behind a limb (WEIGHT = 0), or only the wall (WEIGHT = 1), over SOFT
+    pixels.
     """
 
     KIND = 0
@@ -47,14 +48,14 @@ class Column(IntEnum):
     B_Z = 7
     RADIUS_B = 8
     TONE = 9
-    CLOTH = 10  # which of the textures; -1 for none
+    CLOTH = 10  # index of the texture; -1 for none
     WEIGHT = 11  # the texture's contrast
     LENGTH = 12  # from A to B, in metres
     GIRTH = 13  # radius in metres, for the texture around a limb
     SPIN = 14  # turn of the texture around a limb; yaw of a torso and a head
     BULGE = 15  # pixels; a torso's slope of the shoulders; a head's pitch
     FLAT = 16  # 0 is round, 1 is lit as if flat; a torso's thickness in metres; a head's roll
-    SCALE = 17  # pixels a metre
+    SCALE = 17  # pixels per metre
     SOFT = 18  # a shadow's; a torso's lift of the cloth on the right of the picture, in metres
     LIFT = 19  # a torso's lift of the cloth on the left of the picture, in metres
 
@@ -64,7 +65,7 @@ WALL_M = 1000.0  # the depth of the backdrop
 _SOFT_M = 0.015
 
 _KIND, _CLOTH, _TONE, _WEIGHT = int(Column.KIND), int(Column.CLOTH), int(Column.TONE), 11
-_TEXELS = 160.0  # of a cloth, a metre
+_TEXELS = 160.0  # of a cloth, per metre
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -74,14 +75,14 @@ def _clip(value: float) -> float:
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _fading(value: float) -> float:
-    """Return 1 up to 0, then less and less, as exp(-value) does nearly."""
+    """Return 1 up to 0, then a decreasing value, nearly exp(-value)."""
     below = 1 + 0.5 * max(value, 0.0)
     return 1 / (below * below)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _weave(cloth: Floats, along: float, across: float) -> float:
-    """Return a texture's value, between its texels by bilinear interpolation; it repeats.
+    """Return a periodic texture's value by bilinear interpolation between its texels.
 
     Its side is a power of 2.
     """
@@ -98,9 +99,9 @@ def _weave(cloth: Floats, along: float, across: float) -> float:
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _lit(nx: float, ny: float, nz: float, light: Floats) -> float:
-    """Return the light on a surface that looks along (nx, ny, nz): right, up, to the camera.
+    """Return the light on a surface that faces (nx, ny, nz): right, up, to the camera.
 
-    `light` is the lamp's direction, the ambient share and how far light reaches around.
+    `light` is the lamp's direction, the ambient share and the reach of light around edges.
     """
     lamp = (nx * light[0] + ny * light[1] + nz * light[2] + light[4]) / (1 + light[4])
     return light[3] + (1 - light[3]) * max(lamp, 0.0)
@@ -125,7 +126,7 @@ def _lay(canvas: Canvas, y: int, x: int, cover: float, z: float, value: float) -
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _bounds(low: float, high: float, size: int) -> tuple[int, int]:
-    """Return the range of pixels between two places, cut to the picture."""
+    """Return the range of pixels between two positions, clipped to the picture."""
     first = int(max(0.0, min(floor(low), size)))
     return first, int(max(0.0, min(floor(high) + 1, size)))
 
@@ -242,7 +243,7 @@ def _paint_torso(
             z = az + (part[7] - az) * v - part[16] * sqrt(1 - side * side * abs(side))
             z += s / scale * yaw
             nx, nz = nx - yaw * nz, nz + yaw * nx
-            # the chest looks up a little, the belly down
+            # the chest faces up a little, the belly down
             ny = 0.25 - 0.5 * _clip(v)
             value = part[_TONE] * _lit(nx, ny, nz, light)
             if which >= 0:
@@ -262,7 +263,7 @@ def _spot(x: float, y: float, wide: float, high: float) -> float:
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _skin_of_head(hx: float, hy: float, hz: float, tone: float, face: Floats) -> float:
-    """Return the reflectance of a place on the head: right of the picture, up, to the front.
+    """Return the reflectance of a position on the head: right of the picture, up, to the front.
 
     `face` are the tone of hair, the hairline's height, beard, glasses and the lips' darkness.
     """
@@ -326,8 +327,8 @@ def paint(
 ) -> None:  # fmt: skip
     """Paint parts (N, COLUMNS), in their order, over a backdrop (H, W) of brightness 0 to 1.
 
-    blur    how wide an edge is, in pixels
-    canvas  (H, W) each, to work in
+    blur    width of an edge, in pixels
+    canvas  (H, W) each, working memory
     out     (H, W); 65535 is a brightness of 1
     """
     (cloth, profile, light, face), (colour, depth) = look, canvas

@@ -1,7 +1,7 @@
-"""How people keep time: cycles that drift, grow and shrink, and are no sine.
+"""Human timing: cycles that drift, grow and shrink, and are not sines.
 
-All are functions of time alone, made of sines that a generator draws, so that a movement may be
-asked for at any time and in any order.
+All are functions of time alone, made of sines drawn by a generator, so a movement can be evaluated
+at any time and in any order.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ def wander3(rng: np.random.Generator, sizes: tuple[float, float, float]) -> Sign
 
 @dataclass(frozen=True)
 class Rhythm:
-    """Cycles of a movement; `hz` on average.
+    """Cycles of a movement with a mean rate `hz`.
 
-    angle(t)      how far the cycle is, in radians; never runs backwards
+    angle(t)      the phase of the cycle, in radians; never runs backwards
     amplitude(t)  the size of the movement, 1 on average
     """
 
@@ -53,7 +53,7 @@ class Rhythm:
     def drawn(
         cls, rng: np.random.Generator, hz: tuple[float, float], unsteady: float = 1.0
     ) -> Rhythm:
-        """Return a rhythm between two rates; `unsteady` scales what differs from cycle to cycle."""
+        """Return a rhythm between two rates; `unsteady` scales the variation between cycles."""
         rate = float(np.exp(rng.uniform(*np.log(hz))))
         drift = wander(rng, unsteady * rng.uniform(0.05, 0.3), (0.2, max(0.25, 0.7 * rate)))
         swell = wander(rng, unsteady * rng.uniform(0.02, 0.13), (0.2, max(0.25, 0.7 * rate)))
@@ -70,9 +70,9 @@ class Rhythm:
 
 @dataclass(frozen=True)
 class Swing:
-    """To and fro between -1 and 1, as a hand does it.
+    """To and fro between -1 and 1, like a hand.
 
-    hold  0 is a sine, 3 stays at both ends      lean  there faster than back
+    hold  0 is a sine, 3 stays at both ends      lean  faster in one direction than the other
     """
 
     hold: float
@@ -80,15 +80,15 @@ class Swing:
 
     @classmethod
     def drawn(cls, rng: np.random.Generator, hold: float = 1.6, lean: float = 0.45) -> Swing:
-        """Return a way of swinging, with at most so much of each."""
+        """Return a random swing, with at most these values."""
         return cls(rng.uniform(0.05, hold), rng.uniform(-lean, lean))
 
     def __call__(self, angle: Array) -> Array:
-        """Return where the swing is at angles of its cycle."""
+        """Return the position of the swing at angles of its cycle."""
         wave = np.sin(angle + self.lean * np.sin(angle))
         return np.asarray(np.tanh(self.hold * wave) / np.tanh(self.hold))
 
 
 def knock(angle: Array, sharp: float) -> Array:
-    """Return a beat: 0 most of the time at rest above, 1 at the stroke; sharper with `sharp`."""
+    """Return a beat: 0 at rest above most of the time, 1 at the stroke; sharper with `sharp`."""
     return np.asarray(np.exp(sharp * (np.cos(angle) - 1)))

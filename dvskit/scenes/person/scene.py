@@ -1,4 +1,4 @@
-"""A drawn person who makes a gesture before a wall: frames from a seed, or from a skeleton."""
+"""A drawn person who makes a gesture in front of a wall: frames from a seed or a skeleton."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from dvskit.scenes.person.painting_kernels import paint
 Frame = NDArray[np.uint16]
 
 _SIZE = Size(128, 128)
-_BLOCK = 64  # frames whose parts are laid out at once
+_BLOCK = 64  # frames that are laid out at once
 
 
 @dataclass(frozen=True)
@@ -36,13 +36,13 @@ class PersonScene:
     """A person who faces the camera and makes a gesture; iterating gives (t_us, frame).
 
     gesture      one of PERSON_GESTURES, as the frames show it
-    size         of the frames, in pixels; what is seen follows the height
+    size         of the frames, in pixels; the view scales with the height
     fps          frames per second; a fast hand moves some 3 pixels of 128 in 1/200 s
     duration_us  frames lie at 0 <= t < duration_us
-    seed         draws the motion, where none is given
-    look, view, build   see there
-    motion       what moves the body; None for the gesture, as the seed draws it
-    in_mirror    the frames are those of the mirrored gesture, left and right exchanged
+    seed         draws the motion, if none is given
+    look, view, build   see `Look`, `View` and `Build`
+    motion       of the body; None for the gesture, drawn from the seed
+    in_mirror    frames show the mirrored gesture, with left and right exchanged
 
     Frames are (H, W) uint16, 65535 is white: slow movements pass between the steps of 8 bits.
     A frame depends on the fields and on its time alone. Raises ConfigError for values out of range
@@ -79,8 +79,8 @@ class PersonScene:
         """Return a scene with person, clothes, wall, light, place and motion drawn from `seed`.
 
         The same gesture and seed give the same scene at every size and rate. Three in ten rest
-        first and begin while they are seen. `close` brings the camera near to the hand that moves
-        most, or, where none does, to the head.
+        first and begin in view. `close` brings the camera near to the hand that moves most or, if
+        none does, to the head.
         """
         check_known("gesture", gesture, PERSON_GESTURES)
         check_range("seed", seed, 0, LARGEST_SEED)
@@ -113,14 +113,14 @@ class PersonScene:
         fps: int = 200,
         duration_us: int | None = None,
     ) -> PersonScene:
-        """Return a scene of a person drawn from `seed` whom a recorded skeleton moves.
+        """Return a scene of a person drawn from `seed`, moved by a recorded skeleton.
 
-        joints_m     (T, 20, 3) metres, as `scenes.person.motion` says; what is missing is mended
-        t_us         (T,) its frames' times
-        gesture      what it shows, of PERSON_GESTURES
-        duration_us  None for the whole recording; behind its end the body stands still
+        joints_m     (T, 20, 3) metres, as in `scenes.person.motion`; gaps are filled in
+        t_us         (T,) times of its frames
+        gesture      its class, of PERSON_GESTURES
+        duration_us  None for the whole recording; after its end the body stands still
 
-        `scene.motion.mended` says how much was missing. Raises ShapeError, ConfigError.
+        `scene.motion.mended` reports the gaps. Raises ShapeError, ConfigError.
         """
         motion = SkeletonMotion.of(joints_m, t_us)
         drawn = cls.random(gesture, seed, size=size, fps=fps)
@@ -130,11 +130,11 @@ class PersonScene:
         )
 
     def flipped(self) -> PersonScene:
-        """Return the scene in a mirror, named for what is seen there."""
+        """Return the mirrored scene, named after the gesture seen there."""
         return replace(self, gesture=mirrored(self.gesture), in_mirror=not self.in_mirror)
 
     def joints(self, times_us: Iterable[int] | None = None) -> Joints:
-        """Return where the body's joints are at the given times, or at those of `times_us()`.
+        """Return the positions of the joints at the given times, or at those of `times_us()`.
 
         Metres; x to the right of the picture, y up, z away from the camera, before any mirror.
         """
@@ -172,7 +172,7 @@ class PersonScene:
         return GestureMotion(mirrored(self.gesture) if self.in_mirror else self.gesture, self.seed)
 
     def _busiest(self) -> NDArray[np.float64]:
-        """Return where the hand is that moves most, else the head: x, y in metres."""
+        """Return the position of the hand that moves most, else of the head: x, y in metres."""
         body = self.joints(range(0, 2_000_000, 50_000))
         palms = body.knuckles.mean(2)
         spread = palms.std(0).sum(-1)
@@ -182,7 +182,7 @@ class PersonScene:
 
 
 def _near(place: NDArray[np.float64], rng: np.random.Generator) -> View:
-    """Return a view in which a place (x, y, z in metres) is large and somewhere in the middle."""
+    """Return a view with a position (x, y, z in metres) large and somewhere in the middle."""
     distance = rng.uniform(0.75, 1.6)
     view = View(
         height_m=rng.uniform(0.36, 0.75) * distance / max(distance + place[2], 0.3),
