@@ -83,7 +83,7 @@ def test_a_chip_that_only_the_name_of_the_file_tells_is_taken_from_it(data):
     assert_as_truth_says(turn_back(read_all(recording)), truth[name])
     notes = recording.assumptions
     assert "from the file's name" in notes[0]
-    assert "bits that a DVS128 has not" in notes[1]
+    assert "bits that a DVS128 lacks" in notes[1]
     assert "aedat2:DAVIS240" in notes[1]
     assert not any("smallest" in line for line in notes)
 
@@ -248,7 +248,7 @@ def test_data_that_begin_with_a_hash_byte_are_no_header(tmp_path):
 @pytest.mark.parametrize(
     ("head", "words", "offset", "message"),
     [
-        (DVS128, [(dvs128(1, 1, 1), 9), (1 << 20, 10)], 8, "none that a DVS128 sends"),
+        (DVS128, [(dvs128(1, 1, 1), 9), (1 << 20, 10)], 8, "cannot come from a DVS128"),
         (DVS128, [(dvs128(1, 1, 1), 9), (dvs128(1, 1, 1), 8)], 8, "time runs back"),
         (DAVIS, [(davis(1, 1, 1), 9), (300 << 12, 10)], 8, "off the 240x180"),
         (DAVIS, [(davis(1, 1, 1), 9), (davis(1, 1, 1), 8), (300 << 12, 10)], 8, "runs back"),

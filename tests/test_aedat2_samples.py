@@ -71,7 +71,7 @@ def test_samples_of_motion_come_in_the_scales_of_the_header(tmp_path):
     assert sample.gyroscope[0].tolist() == pytest.approx([-10, -2, -65 / 65.5])
     assert sample.temperature.tolist() == [36.0]
     assert np.isnan(sample.magnetometer).all()
-    assert any("+-2 g and +-500 deg/s, as the header tells" in s for s in recording.assumptions)
+    assert any("+-2 g and +-500 deg/s, as in the header" in s for s in recording.assumptions)
     plain = dvskit.open_events(write(tmp_path / "b.aedat", DAVIS, rows))
     assert any("+-8 g and +-1000 deg/s, jAER's usual" in line for line in plain.assumptions)
     assert plain.imu().accelerometer.tolist() == [[-4.0, -2.0, 1.0]]
@@ -105,7 +105,7 @@ def test_the_camera_at_rest_feels_one_g(data):
     assert abs(float(force.mean()) - 1) < 0.03
     assert samples.accelerometer[0, 1] < -0.9  # jAER: y is up, and held upright it is -1 g
     assert 20 < float(samples.temperature.mean()) < 40
-    assert any("+-8 g and +-1000 deg/s, as the header tells" in s for s in recording.assumptions)
+    assert any("+-8 g and +-1000 deg/s, as in the header" in s for s in recording.assumptions)
 
 
 @pytest.mark.slow

@@ -296,7 +296,7 @@ def test_what_is_impossible_is_an_error_with_its_offset_and_salvage_goes_on(
     assert len(events) == kept
     assert events.t[-1] == 59
     assert recording.damage.count == 1
-    assert message in str(recording.damage) or "stands among" in str(recording.damage)
+    assert message in str(recording.damage) or "is out of order among" in str(recording.damage)
 
 
 def test_a_cut_file_keeps_its_whole_events(tmp_path):

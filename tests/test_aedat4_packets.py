@@ -338,7 +338,7 @@ def test_of_a_packet_that_the_end_of_the_file_cuts_the_whole_events_are_kept(
     path = file_of(tmp_path / "a.aedat4", kind, parts)
     whole = path.read_bytes()
     path.write_bytes(whole[: -len(parts[2]) // 4])
-    with pytest.raises(DamagedFileError, match="says to have"):
+    with pytest.raises(DamagedFileError, match="where only"):
         open_events(path).load()
     recording = open_events(path, strict=False)
     kept = recording.load()

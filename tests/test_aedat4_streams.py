@@ -300,7 +300,7 @@ def test_a_damaged_frame_is_an_error_or_left_out(tmp_path: Path) -> None:
     with pytest.raises(DamagedFileError, match="from 20 to 15 us"):
         list(open_events(path).frames())
     path = raw_file(tmp_path / "b", ["EVTS", "FRME"], packets[:2] + packets[3:])
-    with pytest.raises(DamagedFileError, match="6 bytes are no 4x2 pixels"):
+    with pytest.raises(DamagedFileError, match="6 bytes do not make 4x2 pixels"):
         list(open_events(path).frames())
     for name in "ab":
         frames = open_events(tmp_path / name, strict=False).frames()
@@ -399,9 +399,9 @@ def test_side_streams_are_checked_before_they_are_written(tmp_path: Path) -> Non
         with pytest.raises(EventsError, match="once"):
             sink.write_triggers(edges())
         sink.write(stream(1, 10))
-        with pytest.raises(EventsError, match="ahead of the events"):
+        with pytest.raises(EventsError, match="before the events"):
             sink.write_imu(samples(2))
-        with pytest.raises(EventsError, match="ahead of the events"):
+        with pytest.raises(EventsError, match="before the events"):
             sink.write_frames(pictures())
     bad = Aedat4Sink(tmp_path / "b.aedat4", SIZE)
     with pytest.raises(ShapeError, match="float64"), bad:

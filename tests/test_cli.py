@@ -334,7 +334,7 @@ def test_an_existing_output_is_kept_unless_forced(run, tmp_path):
         ("empty.raw", b"", "empty"),
         ("empty.aedat4", b"", "empty"),
         ("text.npz", b"just some text\n", "header"),
-        ("text.xyz", b"just some text\n", "no format knows"),
+        ("text.xyz", b"just some text\n", "matches no format"),
     ],
 )
 @pytest.mark.parametrize("verb", ["info", "convert", "cloud", "classify"])

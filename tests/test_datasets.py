@@ -112,7 +112,9 @@ def test_recordings_of_folders_within_folders_are_found(tmp_path: Path) -> None:
     assert found.others == [root / "b" / "readme.txt"]
     assert find_recordings(root / "b" / "readme.txt").recordings == [root / "b" / "readme.txt"]
     (tmp_path / "none").mkdir()
-    with pytest.raises(FormatError, match=r"none: holds no recordings; files of .aedat"):
+    with pytest.raises(
+        FormatError, match=r"none: holds no recordings; it must have files of .aedat"
+    ):
         find_recordings(tmp_path / "none")
 
 
@@ -278,9 +280,9 @@ def test_a_data_set_says_itself_what_is_tested(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("user02_labels.csv", LABELS_HEAD, "no recording user02"),
-        ("user01.npy", "", "has no labels of its own"),
-        ("user03.npz", "", "has no labels of its own"),
+        ("user02_labels.csv", LABELS_HEAD, "the recording user02 is missing"),
+        ("user01.npy", "", "has no labels"),
+        ("user03.npz", "", "has no labels"),
         ("trials_to_test.txt", "user09.npz", "'user09.npz', which is not in"),
         ("trials_to_test.txt", "\n", None),
     ],

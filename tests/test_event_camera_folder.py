@@ -242,7 +242,7 @@ def replace_line(file: Path, number: int, line: str) -> None:
     ("name", "number", "line", "message"),
     [
         ("images.txt", 3, "0.09 images/none.png", "line 3 names images/none.png, which is not"),
-        ("images.txt", 3, "0.09", "line 3 is '0.09'; a time and a name is meant"),
+        ("images.txt", 3, "0.09", "line 3 is '0.09'; it must be a time and a name"),
         ("images.txt", 3, "0.0 images/frame_00000002.png", "line 3 runs back in time from 47876"),
         ("images.txt", 3, "0.09 ../events.png", "line 3 names '../events.png', which is not below"),
         ("images.txt", 3, "0.09 /etc/passwd", "line 3 names '/etc/passwd', which is not below"),
@@ -286,7 +286,7 @@ def test_damage_is_one_line_and_salvage_leaves_it_out_and_counts(
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda file: file.write_bytes(b"no image"), "is not an image that can be read"),
+        (lambda file: file.write_bytes(b"no image"), "is not a readable image"),
         (lambda file: cv2.imwrite(str(file), view(0)[:90]), "is 240x90, the first was 240x180"),
     ],
 )
@@ -322,7 +322,7 @@ def test_events_without_the_images_have_no_frames_and_say_so(run, copy):
     assert "no frames: none of the images of images.txt is there" in out
     code, _, err = run("emulate", copy, "x.raw")
     assert code == 1
-    assert "line 1 names images/frame_00000000.png, which is not there" in err
+    assert "line 1 names images/frame_00000000.png, which is missing" in err
 
 
 @pytest.mark.slow

@@ -165,7 +165,7 @@ def test_one_event_is_not_one_events(run):
     dvskit.save_events(make(300)[:1], "a.npz")
     *notes, last = run("convert", "a.npz", "b.csv")[2].splitlines()
     assert last == "b.csv: 1 event on 20x10, csv"
-    assert notes[0].endswith("pass --size 20x10 to read it back as it was")
+    assert notes[0].endswith("pass --size 20x10 to read it back unchanged")
 
 
 def test_a_size_of_a_video_is_not_ignored(run, video):

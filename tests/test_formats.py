@@ -75,7 +75,7 @@ def test_nmnist_damage_is_raised_with_its_offset_or_salvaged_and_counted(tmp_pat
     assert Events.concatenate(recording).t.tolist() == [10, 20, 30]
     assert recording.damage.count == 2
     assert recording.damage.lost_bytes == 7
-    assert "among later or earlier" in recording.damage.losses[1].problem
+    assert "out of order among its neighbours" in recording.damage.losses[1].problem
 
 
 def test_nmnist_of_another_camera_gets_the_size_of_its_events(tmp_path):
@@ -164,7 +164,7 @@ def test_content_decides_before_the_suffix(tmp_path):
     [
         ("a.raw", b"hello, this is text\n", "evt3"),
         ("a.raw", b"", "empty"),
-        ("a.xyz", b"hello", "no format knows"),
+        ("a.xyz", b"hello", "matches no format"),
         ("a.bin", b"", "empty"),
     ],
 )

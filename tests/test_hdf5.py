@@ -284,7 +284,7 @@ def test_frames_come_in_order_of_time(files):
 
 
 def test_v2e_and_its_relatives_are_told_apart(tmp_path):
-    orders = {"txyp": None, "xytp": "taken as x, y, t, p"}
+    orders = {"txyp": None, "xytp": "assumed to be x, y, t, p"}
     for order, said in orders.items():
         rows = np.stack([getattr(EVENTS, name).astype("i8") for name in order], 1)
         with h5py.File(tmp_path / f"{order}.h5", "w") as file:
@@ -301,9 +301,9 @@ def test_an_unknown_layout_names_what_is_there(tmp_path):
     with pytest.raises(UnknownFormatError, match=r"label int64 \(\), voxels/grid float32"):
         dvskit.open_events(tmp_path / "a.h5")
     (tmp_path / "b.h5").write_bytes(b"no such file at all")
-    with pytest.raises(UnknownFormatError, match="which is no dsec or hdf5 header"):
+    with pytest.raises(UnknownFormatError, match="which is not a dsec or hdf5 header"):
         dvskit.open_events(tmp_path / "b.h5")
-    with pytest.raises(FormatError, match="is no HDF5 file"):
+    with pytest.raises(FormatError, match="is not an HDF5 header"):
         dvskit.open_events(tmp_path / "b.h5", format="hdf5")
 
 

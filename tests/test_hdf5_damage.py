@@ -151,7 +151,7 @@ def test_numbers_that_are_no_pixels_or_times_are_damage(tmp_path):
         recording = dvskit.open_events(path, size=SIZE, strict=strict)
         assert recording.load().t.tolist() == [0, 400_000]
         assert recording.damage.count >= 5 - count
-    with pytest.raises(DamagedFileError, match="a coordinate that is no whole number"):
+    with pytest.raises(DamagedFileError, match="a coordinate that is not a whole number"):
         dvskit.load_events(path, size=SIZE)
 
 
@@ -260,8 +260,8 @@ def test_other_files_are_never_opened(tmp_path):
     for name, said in (
         ("external", "a link to another place"),
         ("soft", "a link to another place"),
-        ("virtual", "kept in other files"),
-        ("stored", "kept in other files"),
+        ("virtual", "stored in other files"),
+        ("stored", "stored in other files"),
     ):
         for strict in (True, False):
             with pytest.raises(FormatError, match=said):
@@ -474,7 +474,7 @@ def test_a_chunk_on_which_the_library_breaks_down_costs_itself(tmp_path):
         assert reader.by_library("rows", 20, 40).tolist() == list(range(20, 40))
         reader._process.kill()
         reader._process.wait()
-        with pytest.raises(ChunkError, match="the HDF5 library breaks down on it"):
+        with pytest.raises(ChunkError, match="the HDF5 library crashes on it"):
             reader.by_library("rows", 0, 10)
         assert reader.by_library("rows", 0, 10).tolist() == list(range(10))
         with pytest.raises(ChunkError, match="the HDF5 library cannot unpack it"):

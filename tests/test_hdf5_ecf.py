@@ -180,13 +180,13 @@ def test_a_chunk_that_ends_early_or_goes_on_is_refused(flags):
     for length in range(len(data)):
         with pytest.raises(ChunkError):
             decode(data[:length], 300, new_columns(300))
-    with pytest.raises(ChunkError, match="1 bytes stand behind its events"):
+    with pytest.raises(ChunkError, match="1 bytes follow its events"):
         decode(data + b"\0", 300, new_columns(300))
 
 
 def test_a_chunk_of_too_many_or_too_few_events_is_refused():
     data = twin_encode(*stream(2, 300), PACKED)
-    with pytest.raises(ChunkError, match="holds 300 events where 301 stand"):
+    with pytest.raises(ChunkError, match="holds 300 events instead of 301"):
         decode(data, 301, new_columns(301))
     out = new_columns(200)
     decode(data, 200, out)

@@ -146,7 +146,7 @@ def test_a_list_above_that_names_other_images_is_not_taken(layout):
         "write images.txt",
         "pass fps (--fps)",
         f"{folder / 'images.txt'} names none of them",
-        "when.txt beside them is none",
+        "when.txt there is not one",
     ):
         assert told in str(caught.value)
 
@@ -208,7 +208,7 @@ def test_whole_numbers_that_cannot_be_seconds_are_told_or_refused(tmp_path):
     draw(tmp_path, "1.png", "2.png")
     (tmp_path / "timestamps.txt").write_text("0\n33333\n")
     assert list(ImageFolder(tmp_path).notes) == [
-        "timestamps.txt: whole numbers, 33,333 apart: taken as microseconds"
+        "timestamps.txt: whole numbers, 33,333 apart: assumed to be microseconds"
     ]
     (tmp_path / "timestamps.txt").write_text("0\n5000\n")  # 5 ms, or 5 s of milliseconds
     with pytest.raises(VideoError, match=r"5,000 apart, cannot be seconds; name it timestamps_us"):
@@ -222,10 +222,10 @@ def test_whole_numbers_that_cannot_be_seconds_are_told_or_refused(tmp_path):
     [
         (
             "0.002 images/missing.png",
-            "names images/missing.png, which is not there; correct the line",
+            "names images/missing.png, which is missing; correct the line",
         ),
-        ("0.002", "is '0.002'; a time and a name is meant; correct the line"),
-        ("later images/b.png", "is 'later images/b.png'; a time and a name"),
+        ("0.002", "is '0.002'; it must be a time and a name; correct the line"),
+        ("later images/b.png", "is 'later images/b.png'; it must be a time and a name"),
         ("1/500 images/b.png", "a time and a name"),
         ("0.0001 images/b.png", "runs back in time from 1000 to 100 us"),
         ("0.002 ../outside.png", "names '../outside.png', which is not below"),
@@ -234,7 +234,7 @@ def test_whole_numbers_that_cannot_be_seconds_are_told_or_refused(tmp_path):
         ("0.002 {folder}/images/b.png", "which is not below"),
         ("0.002 C:\\images\\b.png", "which is not below"),
         ("0.002 images/b\0.png", "which is not below"),
-        ("0.002 images", "which is not there"),
+        ("0.002 images", "which is missing"),
         ("1e99 images/b.png", "a time and a name"),
     ],
 )
@@ -302,7 +302,7 @@ def test_images_that_cannot_be_read_are_refused_or_left_out_and_told(tmp_path):
     (tmp_path / "0.png").write_bytes(b"\x89PNG\r\n\x1a\n and no more")
     (tmp_path / "3.png").write_bytes(b"")
     cv2.imwrite(str(tmp_path / "4.png"), np.full((7, 6), 9, np.uint8))
-    with pytest.raises(VideoError, match=r"0\.png: is not an image that can be read"):
+    with pytest.raises(VideoError, match=r"0\.png: is not a readable image"):
         ImageFolder(tmp_path, fps=10)
     source = ImageFolder(tmp_path, fps=10, strict=False)
     got = [(t, int(frame[0, 0])) for t, frame in source]

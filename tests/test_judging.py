@@ -250,7 +250,7 @@ def test_several_recordings_and_folders_make_a_table(
     (tmp_path / "empty").mkdir()
     code, out, err = run("classify", "empty", "--model", trained.folder)
     assert (code, out) == (1, "")
-    assert err.startswith("dvskit: error: empty: holds no recordings; files of .aedat")
+    assert err.startswith("dvskit: error: empty: holds no recordings; it must have files of")
 
 
 def test_a_folder_of_other_classes_is_told_with_the_way_out(

@@ -43,7 +43,7 @@ def test_labels_may_have_names_of_their_own(tmp_path):
     path = write(tmp_path, head + "30,60, wave, left\n-5,9,clap\n")
     assert rows_of(path) == [("clap", -5, 9), ("wave, left", 30, 60)]
     for row, message in (
-        ("1,2\n", "line 2 is '1,2'; two whole numbers"),
+        ("1,2\n", "line 2 is '1,2'; it must be two whole numbers"),
         ("1,x,y\n", "line 2"),
         ("1,2,\n", "line 2"),
         ("5,2,a\n", "ends at 2 us, before its start 5 us"),
@@ -61,7 +61,7 @@ def test_names_stand_in_quotes_as_spreadsheets_write_them(tmp_path):
     path = write(tmp_path, HEAD + '"1","3","4"\n')
     write(tmp_path, 'action,label\n"hand, clapping","1"\n', "gesture_mapping.csv")
     assert rows_of(path) == [("hand, clapping", 3, 4)]
-    with pytest.raises(FormatError, match=r"line 2 is .*quotes are closed in the same line"):
+    with pytest.raises(FormatError, match=r"line 2 is .*close quotes in the same line"):
         read_labels(write(tmp_path, head + '1,2,"wave\n'))
 
 
@@ -77,7 +77,7 @@ def test_labels_are_found_beside_a_recording(tmp_path):
     ("text", "message"),
     [
         ("", "starts with ''"),
-        ("class,start,stop\n", "startTime_usec,endTime_usec or start_us,stop_us,name is meant"),
+        ("class,start,stop\n", "startTime_usec,endTime_usec or start_us,stop_us,name"),
         (HEAD + "1,2\n", "line 2 is '1,2'"),
         (HEAD + "1,2,3\n1,2,3,4\n", "line 3"),
         (HEAD + "1,2.5,3\n", "three whole numbers"),
@@ -97,5 +97,5 @@ def test_odd_labels_are_refused_with_their_line(tmp_path, text, message):
 def test_an_odd_mapping_is_refused(tmp_path, text):
     path = write(tmp_path, HEAD + "1,3,4\n")
     write(tmp_path, text, "gesture_mapping.csv")
-    with pytest.raises(FormatError, match=r"line 2.*name,class is meant"):
+    with pytest.raises(FormatError, match=r"line 2.*must be name,class"):
         read_labels(path)

@@ -232,7 +232,7 @@ def test_a_hostile_tree_gives_what_single_commands_give_and_lists_what_fails(run
     assert "File exists" in failed["r/z/g.npz"]
     notes = [line for line in lines if line.startswith("dvskit: note: ")]
     assert notes[0].endswith("skipped, not recordings: 1 file (1 of .me)")
-    assert "o/a.csv and 5 more: a csv file has no place" in notes[1]  # once for all
+    assert "o/a.csv and 5 more: a csv file cannot store" in notes[1]  # once for all
     assert len(notes) == 2
     made = files_in(tmp_path / "o")
     (tmp_path / "single").mkdir()

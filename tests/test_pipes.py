@@ -96,7 +96,7 @@ def test_columns_that_are_named_are_csv_whatever_the_file_is_called(tmp_path, he
 def test_a_first_line_that_names_too_little_is_no_csv(tmp_path, head):
     path = tmp_path / "events.unknown"
     path.write_bytes(head)
-    with pytest.raises(UnknownFormatError, match="no format knows"):
+    with pytest.raises(UnknownFormatError, match="matches no format"):
         dvskit.formats.find_format(path)
 
 

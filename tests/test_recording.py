@@ -258,7 +258,7 @@ def test_a_stream_of_a_format_that_needs_a_file_is_refused():
 
 
 def test_a_stream_of_nothing_known_is_refused():
-    with pytest.raises(UnknownFormatError, match="which no format knows"):
+    with pytest.raises(UnknownFormatError, match="which matches no format"):
         open_stream(InputStream(Trickle(b"hello", 2), "a pipe"), None, ReadOptions())
 
 

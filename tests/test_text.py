@@ -165,7 +165,7 @@ def test_size_comes_from_the_file_or_the_argument(tmp_path):
         ("a.csv", "t,x,y,p,on\n1,2,3,1,1\n", "once each"),
         ("a.csv", "t_ns,x,y,p\n1,2,3,1\n", "once each"),
         ("a.csv", "# nothing\n", "no line of events"),
-        ("a.csv", "a\0b\n", "no text"),
+        ("a.csv", "a\0b\n", "not text"),
         ("a.txt", "12345 1 2 1\n12346 1 2 1\n", "csv"),
         ("a.txt", "\n", "no line of events"),
     ],
@@ -199,22 +199,22 @@ def test_damage_in_the_first_lines_costs_those_lines_alone(tmp_path, name, conte
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("x1,2,3,1", "field 1 is no number"),
-        ("8,2,,1", "field 3 is no number"),
-        ("8,2,3", "4 fields are meant, not 3"),
-        ("8,2,3,1,5", "there are more"),
+        ("x1,2,3,1", "field 1 is not a number"),
+        ("8,2,,1", "field 3 is not a number"),
+        ("8,2,3", "3 fields instead of 4"),
+        ("8,2,3,1,5", "more than 4 fields"),
         ("8,2,3,2", "polarity"),
         ("8,2,3,-1", "polarity"),
         ("8.5,2,3,1", "field 1 is not whole"),
         ("8,2,3.2,1", "field 3 is not whole"),
         ("8e40,2,3,1", "field 1 is too large"),
-        ("8,2,3,1e", "field 4 is no number"),
-        ("8,2,3,Truer", "field 4 is no number"),
+        ("8,2,3,1e", "field 4 is not a number"),
+        ("8,2,3,Truer", "field 4 is not a number"),
         ("8,99999999999,3,1", "field 2 is too large"),
         ("8,2,3000,1", "off the 50x60 sensor"),
         ("8,-2,3,1", "off the 50x60 sensor"),
         ("6,2,3,1", "runs back from 7 to 6"),
-        ("8-2,3,1,1", "field 1 is no number"),
+        ("8-2,3,1,1", "field 1 is not a number"),
     ],
 )
 def test_an_impossible_line_is_an_error_with_its_offset_and_salvage_skips_it(
@@ -292,14 +292,16 @@ def test_the_short_way_through_plain_lines_gives_what_the_long_way_does(tmp_path
 def test_comments_that_are_no_text_are_damage(tmp_path):
     path = tmp_path / "a.csv"
     path.write_bytes(b"# a comment \xc3\xa9\nt,x,y,p\n1,2,3,1\n% fine\n#\x01 4\n2,2,3,1\n")
-    with pytest.raises(DamagedFileError, match="a comment holds bytes that are no text at byte 38"):
+    with pytest.raises(
+        DamagedFileError, match="a comment holds bytes that are not text at byte 38"
+    ):
         dvskit.load_events(path, size=(9, 9))
     recording = dvskit.open_events(path, size=(9, 9), strict=False)
     assert recording.load().t.tolist() == [1, 2]
     assert recording.damage.count == 1
     path.write_bytes(b"#\0 a comment\nt,x,y,p\n1,2,3,1\n")
-    with pytest.raises(FormatError, match="is no text: byte 1 is 0"):
+    with pytest.raises(FormatError, match="is not text: byte 1 is 0"):
         dvskit.load_events(path, size=(9, 9))
     recording = dvskit.open_events(path, size=(9, 9), strict=False)
     assert recording.load().t.tolist() == [1]
-    assert "at byte 0: a line ahead of the events is no text" in str(recording.damage)
+    assert "at byte 0: a line before the events is not text" in str(recording.damage)

@@ -78,7 +78,7 @@ def test_triggers_are_handed_over_once(recorded):
 
 def test_a_sink_that_takes_triggers_ahead_alone_says_how_many_are_left_out(recorded, tmp_path):
     path, _, _, _ = recorded
-    for out, why in (("a.aedat4", "takes them ahead of events"), ("a.npz", "npz has none")):
+    for out, why in (("a.aedat4", "takes them before events"), ("a.npz", "npz has none")):
         live = open_stream(InputStream(Slowly(path.read_bytes(), 99), "p"), None, ReadOptions())
         with pytest.warns(LeftOutWarning, match=f"300 triggers are left out: .*{why}"):
             dvskit.save_events(live, tmp_path / out)

@@ -1,4 +1,4 @@
-"""What stands beside events on its way from a recording to a sink, and what is left out."""
+"""Other data than events on its way from a recording to a sink, and notes on omissions."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dvskit.events import Source
 from dvskit.formats.merging import MergedSource
 from dvskit.formats.recording import FileSink, Recording, RecordingPart
 
-Beside = Recording | RecordingPart | MergedSource  # what holds more than events
+Beside = Recording | RecordingPart | MergedSource  # sources that may hold more than events
 
-# What `other_streams` counts although a recording is asked for it otherwise.
+# Counted by `other_streams`, but requested from a recording in other ways.
 COUNTED_BESIDE = ("IMU samples", "frames")
 
 
 def left_behind(source: Source) -> list[str]:
-    """Return a line for each thing that stands beside the events which a source only filters."""
+    """Return a line for each kind of other data of a source that is filtered."""
     inner: object = source
     while not isinstance(inner, Beside):
         inner = getattr(inner, "source", None)
@@ -39,9 +39,9 @@ def _left_out(count: int, name: str, why: str, whose: str = "") -> str:
 
 
 def hand_over(recording: Beside, sink: FileSink) -> list[str]:
-    """Hand a sink what stands beside the events of a recording, or of a part, ahead of them.
+    """Pass the other data of a recording, or of a part, to a sink before the events.
 
-    Returns a line for each thing that the recording holds beside events and the sink cannot.
+    Returns a line for each kind of data that the sink cannot store.
     """
     left = []
     triggers = recording.triggers()
@@ -69,7 +69,7 @@ def hand_over(recording: Beside, sink: FileSink) -> list[str]:
         left.append(f"the camera's calibration is left out: {sink.format} has none")
     labels = sum(len(each.labels()) for each in parts)
     if labels:
-        left.append(_left_out(labels, "label", "labels stand beside the file"))
+        left.append(_left_out(labels, "label", "labels are in a file of their own"))
     for name, count in others.items():
         if count and name not in COUNTED_BESIDE:
             left.append(f"{count:,} {name} of the input are left out")
@@ -80,9 +80,9 @@ def hand_over(recording: Beside, sink: FileSink) -> list[str]:
 
 
 class TriggersAlong:
-    """The triggers of live events, handed to a sink as they come; of others there are none here.
+    """The triggers of live events, passed to a sink as they come; other sources have none here.
 
-    `hand_over` is called ahead of each block, `end` behind the last one.
+    Call `hand_over` before each block, `end` after the last one.
     """
 
     def __init__(self, recording: Beside, sink: FileSink) -> None:
@@ -90,7 +90,7 @@ class TriggersAlong:
         self._left = 0
 
     def hand_over(self) -> None:
-        """Hand over the triggers that have come since."""
+        """Pass on the triggers since the last call."""
         triggers = self._recording.new_triggers()
         if not len(triggers):
             return
@@ -101,13 +101,13 @@ class TriggersAlong:
             write(triggers)
 
     def end(self) -> list[str]:
-        """Hand over the last triggers; return a line where some are left out."""
+        """Pass on the last triggers; return a line if some are left out."""
         self.hand_over()
         named, late = self._sink.format, getattr(self._sink, "late_triggers", 0)
-        lines = [_left_out(late, "trigger", "they came behind later events")] if late else []
+        lines = [_left_out(late, "trigger", "they came after later events")] if late else []
         if self._left:
             why = f"{named} has none"
             if hasattr(self._sink, "write_triggers"):
-                why = f"{named} takes them ahead of events; save the pipe as .raw and convert that"
+                why = f"{named} takes them before events; save the pipe as .raw and convert that"
             lines.append(_left_out(self._left, "trigger", why))
         return lines

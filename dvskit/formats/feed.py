@@ -1,7 +1,7 @@
-"""Words of a file or of a stream, from front to back, a window at a time.
+"""Words of a file or of a stream in order, one window at a time.
 
-A window begins at any byte. Its first words are to be decoded, those behind them are looked at. A
-word is one or more items: numbers of one type.
+A window begins at any byte. Its first words are to be decoded; those after them can be read ahead.
+A word is one or more items: numbers of one type.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ Items = NDArray[Any]
 
 
 class WordKind(NamedTuple):
-    """What words are made of: `width` items of a type.
+    """The composition of words: `width` items of a type.
 
-    near and far  items behind a window that may be looked at; few that are nearly always enough,
-                  and the most
+    near and far  items after a window that can be read ahead: a few that nearly always suffice, and
+                  the most
     """
 
     item: np.dtype[Any]
@@ -34,15 +34,15 @@ class WordKind(NamedTuple):
     far: int = 0
 
     def whole(self, count: int) -> int:
-        """Return how many items the whole words among `count` bytes have."""
+        """Return the number of items in the whole words among `count` bytes."""
         return count // (self.item.itemsize * self.width) * self.width
 
 
 class Window:
     """Words from byte `offset` on, of which `stop` items are to be decoded.
 
-    They are in an array, or have their places there: then `read` puts items from one place on into
-    an array. `left` items are there in all; where the feed has `ended`, no more can come.
+    They are in an array, or have space there: `read` then fills in items from a place on. `left`
+    is the total number of items; once the feed has `ended`, no more can come.
     """
 
     def __init__(
@@ -62,20 +62,20 @@ class Window:
         self._far = read is None
 
     def fill(self, begin: int, stop: int) -> None:
-        """Put the items begin..stop in their places, and those near the end behind the last."""
+        """Fill in the items begin..stop, and near the end those to read ahead."""
         if self._read is not None:
             end = self._near if stop == self.stop else stop
             self._read(self._items[begin:end], begin)
 
     def items(self, *, far: bool = False) -> Items:
-        """Return the items, and those behind them that may be looked at, near or far."""
+        """Return the items, and those after them to read ahead, near or far."""
         if far and not self._far and self._read is not None:
             self._read(self._items[self._near : self._end], self._near)
             self._far = True
         return self._items[: self._end if self._far else self._near]
 
     def peek(self, at: int, count: int) -> Items:
-        """Return `count` items from place `at` on, filled or not; fewer where there are no more."""
+        """Return `count` items from place `at` on, filled in or not; fewer at the end."""
         stop = min(at + count, self._left)
         if self._read is None:
             return self._items[at:stop]
@@ -85,14 +85,14 @@ class Window:
 
     @property
     def ended(self) -> bool:
-        """Whether nothing stands behind the items that may be looked at far."""
+        """Whether the feed has no data after the items to read far ahead."""
         return self._ended and self._end == self._left
 
 
 class FileFeed:
-    """The words of a file, which are read at any place and from any thread.
+    """The words of a file, which can be read at any place and from any thread.
 
-    The `keep` latest windows stay as they are, those ahead of them do not.
+    The latest `keep` windows stay valid; earlier ones do not.
     """
 
     live = False
@@ -104,9 +104,9 @@ class FileFeed:
         self._buffers = deque([np.empty(0, kind.item)] * keep)
 
     def window(self, at: int, most: int, *, longer: bool = False) -> Window | None:
-        """Return the window from byte `at` on, of `most` items at most; None if no word is left.
+        """Return the window from byte `at` on, of at most `most` items; None if no word is left.
 
-        Its items are yet to be filled.
+        Its items are not filled in yet.
         """
         kind = self.kind
         left = kind.whole(self.left(at))
@@ -125,13 +125,13 @@ class FileFeed:
         return Window(kind, buffer, at, stop, left, read=read)
 
     def left(self, at: int) -> int:
-        """Return how many bytes stand behind byte `at`."""
+        """Return the number of bytes after byte `at`."""
         return max(0, self._size - at)
 
     def read(self, view: memoryview, at: int) -> None:
-        """Fill `view` from byte `at` on. Raises FormatError where the file ends."""
+        """Fill `view` from byte `at` on. Raises FormatError if the file ends."""
         if read_at(self._file, at, view) < len(view):
-            raise FormatError(f"{self.path}: became shorter while it was read; read it anew")
+            raise FormatError(f"{self.path}: became shorter while it was read; read it again")
 
     def close(self) -> None:
         """Close the file."""
@@ -141,7 +141,7 @@ class FileFeed:
 class StreamFeed:
     """The words of a stream that is read once, from byte `start` on.
 
-    Bytes are yet to come: a window is not to be asked for ahead of its time (`live`).
+    Bytes arrive over time: a live window must not be requested early (`live`).
     """
 
     live = True
@@ -149,15 +149,15 @@ class StreamFeed:
     def __init__(self, stream: Readable, start: int, kind: WordKind) -> None:
         self.kind = kind
         self._stream, self._first = stream, start
-        self._bytes = np.empty(0, np.uint8)  # those from byte `_first` on
+        self._bytes = np.empty(0, np.uint8)  # the bytes from `_first` on
         self._held = 0
         self._ended = False
 
     def window(self, at: int, most: int, *, longer: bool = False) -> Window | None:
-        """Return the window of what is there from byte `at` on, of at least a word.
+        """Return the window of the available bytes from byte `at` on, of at least a word.
 
-        If it is to be `longer`, of more than the rest of the window before, where more can come.
-        What stands ahead of byte `at` is let go.
+        A `longer` window has more than the rest of the window before, if more can come. Bytes
+        before `at` are dropped.
         """
         kind = self.kind
         room = kind.item.itemsize * most
@@ -174,7 +174,7 @@ class StreamFeed:
         return Window(kind, items, at, stop, stop, ended=self._ended)
 
     def _move(self, at: int, room: int) -> None:
-        """Let the buffer begin at byte `at` and have that much room."""
+        """Move the start of the buffer to byte `at`, with this much room."""
         rest = self._bytes[at - self._first : self._held]
         if len(self._bytes) < room:
             larger = np.empty(room + room // 8, np.uint8)
@@ -185,11 +185,11 @@ class StreamFeed:
         self._first, self._held = at, len(rest)
 
     def left(self, at: int) -> int:
-        """Return how many bytes have come behind byte `at`."""
+        """Return the number of bytes received after byte `at`."""
         return self._first + self._held - at
 
     def close(self) -> None:
-        """Leave the stream to whom it belongs."""
+        """Do nothing: the caller owns the stream."""
 
 
 Feed = FileFeed | StreamFeed

@@ -1,6 +1,6 @@
 """Bytes of files: as an array, in parts on all threads, or of a small file at once. And of pipes.
 
-A pipe can be read once, and does not tell its length.
+A pipe can be read once, and its length is unknown.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from numpy.typing import NDArray
 from dvskit._threads import run_parts, thread_count
 
 _STEP_BYTES = 1 << 22
-_PART_BYTES = 1 << 18  # that are worth a thread
+_PART_BYTES = 1 << 18  # worth a thread
 
 
 class FileMap:
-    """The bytes of a file that is not empty, read as they are looked at, from front to back.
+    """The bytes of a nonempty file, read on access, in order.
 
-    `data` is read-only. Pages that were looked at count as memory of the process until `forget`.
+    `data` is read-only. Accessed pages count as memory of the process until `forget`.
     """
 
     def __init__(self, path: Path) -> None:
@@ -35,7 +35,7 @@ class FileMap:
         self._forgotten = 0
 
     def forget(self, stop: int) -> None:
-        """Give back the memory of what stands ahead of byte `stop`; it can be read again."""
+        """Release the memory of the bytes before `stop`; they can be read again."""
         stop = min(stop, len(self.data)) // _STEP_BYTES * _STEP_BYTES
         if stop > self._forgotten and hasattr(mmap, "MADV_DONTNEED"):
             begin = self._forgotten
@@ -47,13 +47,13 @@ _SEEKING = Lock()
 
 
 def _read(file: FileIO, at: int, view: memoryview) -> int:
-    """Read until the view is full or the file ends; return how many bytes came."""
+    """Read until the view is full or the file ends; return the number of bytes."""
     filled = 0
     while filled < len(view):
         if hasattr(os, "preadv"):
             count = os.preadv(file.fileno(), [view[filled:]], at + filled)
         else:
-            with _SEEKING:  # threads have but one place in a file
+            with _SEEKING:  # threads share one position in a file
                 file.seek(at + filled)
                 count = file.readinto(view[filled:])
         if not count:
@@ -63,9 +63,9 @@ def _read(file: FileIO, at: int, view: memoryview) -> int:
 
 
 def read_at(file: FileIO, at: int, view: memoryview) -> int:
-    """Fill `view` with the bytes of a file from `at` on; return how many came: fewer at its end.
+    """Fill `view` with the bytes of a file from `at` on; return their number: fewer at its end.
 
-    On all threads, as to copy out of the system's cache takes its time. May be called from several
+    It uses all threads, as copying from the system's cache takes time. May be called from several
     threads.
     """
     parts = len(view) // _PART_BYTES
@@ -82,18 +82,18 @@ def read_at(file: FileIO, at: int, view: memoryview) -> int:
     return next((end for end, cut in zip(ends, cuts[1:], strict=True) if end < cut), len(view))
 
 
-# Data sets are made of small files, and to open each a second time takes as long as to decode it:
-# what tells the format is what is decoded then.
+# Data sets consist of small files, and opening each a second time takes as long as decoding it. The
+# bytes read to detect the format are therefore decoded too.
 SMALL_BYTES = 1 << 16
 
-State = tuple[int, int, int]  # of a file: it has changed where they differ
+State = tuple[int, int, int]  # of a file: it differs if the file has changed
 
 
 class FirstBytes(NamedTuple):
-    """What a file begins with.
+    """The beginning of a file.
 
-    data   the first bytes; all of them where the file is small
-    state  of a small file, what `state_of` said of it; None of others
+    data   the first bytes; all bytes of a small file
+    state  of a small file, the result of `state_of`; None for others
     """
 
     data: bytes
@@ -102,7 +102,7 @@ class FirstBytes(NamedTuple):
 
 def read_first(path: Path, count: int) -> FirstBytes:
     """Return the first `count` bytes of a file, or all of a small one. Raises OSError."""
-    # A Path takes as long to open a file as the reading.
+    # Opening a file by its Path takes as long as reading it.
     with open(path, "rb", buffering=0) as file:  # noqa: PTH123
         status = os.fstat(file.fileno())
         length = status.st_size
@@ -113,7 +113,7 @@ def read_first(path: Path, count: int) -> FirstBytes:
 
 
 def state_of(status: os.stat_result) -> State:
-    """Return what differs where a file has changed."""
+    """Return a state that differs if a file has changed."""
     return status.st_size, status.st_mtime_ns, status.st_ino
 
 
@@ -121,29 +121,29 @@ class Readable(Protocol):
     """A raw binary stream, such as sys.stdin.buffer.raw or open(path, "rb", buffering=0)."""
 
     def readinto(self, buffer: memoryview, /) -> int | None:
-        """Wait for some bytes and put them into `buffer`; return how many, 0 at the end."""
+        """Wait for some bytes and put them into `buffer`; return their number, 0 at the end."""
 
 
 class InputStream:
-    """A stream whose first bytes can be looked at before it is read. `name` is for messages."""
+    """A stream with access to its next bytes before reading. `name` is for messages."""
 
     def __init__(self, raw: Readable, name: str) -> None:
         self.name = name
         self._raw = raw
-        self._ahead = bytearray()  # what was looked at and not yet read
+        self._ahead = bytearray()  # peeked but not yet read
         self._ended = False
 
     def peek(self, count: int) -> bytes:
         """Return the next `count` bytes without taking them; fewer only at the end.
 
-        Waits until they are there.
+        Waits for them.
         """
         while len(self._ahead) < count and self._look_further(count - len(self._ahead)):
             pass
         return bytes(self._ahead[:count])
 
     def peek_more(self) -> bytes:
-        """Wait for some bytes beyond those that were looked at; return all of them.
+        """Wait for bytes beyond those peeked so far; return all of them.
 
         They are the same as before only at the end.
         """
@@ -151,7 +151,7 @@ class InputStream:
         return bytes(self._ahead)
 
     def readinto(self, buffer: memoryview) -> int:
-        """Put the bytes that are there into `buffer`; waits for at least one, 0 at the end."""
+        """Put available bytes into `buffer`; waits for at least one, 0 at the end."""
         if self._ahead:
             count = min(len(self._ahead), len(buffer))
             buffer[:count] = self._ahead[:count]

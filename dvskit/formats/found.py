@@ -1,4 +1,4 @@
-"""Which files of a folder are recordings, by their names and, of texts, by what is in them."""
+"""Recordings in a folder, found by file names and, for text files, by their content."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from dvskit.errors import FormatError
 from dvskit.formats.labels import LABELS_ENDING, MAPPING_NAME
 from dvskit.formats.table import file_of_events, formats, read_head
 
-TEXTS = {".txt", ".csv"}  # beside recordings, more likely a read-me or a list than one of them
-# What systems leave in folders, beside names that begin with a dot.
+TEXTS = {".txt", ".csv"}  # next to recordings these are more often read-mes or lists
+# Folders made by systems, besides names that begin with a dot.
 _OF_SYSTEMS = {"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx", "$recycle.bin",
                "system volume information", "lost+found", "@eadir"}  # fmt: skip
 _NUMBER = rb"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?"
@@ -20,27 +20,27 @@ _EVENT_LINE = re.compile(rb"[ \t]*" + _NUMBER + (rb"[,; \t]+" + _NUMBER) * 2 + r
 
 
 class Found(NamedTuple):
-    """The recordings of a folder and of those in it, and the files that are none; by path."""
+    """The recordings in a folder and its subfolders, and the other files; by path."""
 
     recordings: list[Path]
     others: list[Path]
 
 
 def readable_suffixes() -> set[str]:
-    """Return the endings of the files that some format reads."""
+    """Return the suffixes of the files that some format reads."""
     return {suffix for row in formats() if "r" in row.can for suffix in row.suffixes}
 
 
 def is_hidden(name: str) -> bool:
-    """Tell whether a file or folder of that name is none of the user's: hidden, or a system's."""
+    """Return whether a file or folder name is hidden or a system's own."""
     return name.startswith(".") or name.lower() in _OF_SYSTEMS
 
 
 def is_recording(path: Path) -> bool:
-    """Tell whether a file is to be read as a recording, whole or damaged.
+    """Return whether a file is to be read as a recording, whole or damaged.
 
-    It is if a format reads files of its ending; a text must have a line of three numbers in its
-    first 4096 bytes besides, and not be labels of one.
+    Its suffix must be that of a readable format. A text file must also have a line of three numbers
+    in its first 4096 bytes, and not be labels of a recording.
     """
     suffix = path.suffix.lower()
     if suffix not in readable_suffixes():
@@ -54,18 +54,18 @@ def is_recording(path: Path) -> bool:
 
 
 def find_recordings(path: Path, also: Collection[str] = ()) -> Found:
-    """Return the recordings in a folder and in those below; a file is taken as it is.
+    """Return the recordings in a folder and its subfolders; a file is returned as it is.
 
-    also  endings of other files that are taken too
+    also  suffixes of other files to return
 
-    Names that begin with a dot are passed over. A folder that some format reads as one recording is
+    Names that begin with a dot are skipped. A folder that some format reads as one recording is
     one. Raises FormatError for a folder without recordings.
     """
     found = Found([], [])
     _collect(path, found, also)
     if not found.recordings:
         named = ", ".join(sorted(readable_suffixes()))
-        raise FormatError(f"{path}: holds no recordings; files of {named} are meant")
+        raise FormatError(f"{path}: holds no recordings; it must have files of {named}")
     return found
 
 

@@ -1,8 +1,8 @@
-"""Lists of images and of the times they were taken at, as they stand beside images.
+"""Lists of images and their times, stored next to the images.
 
 A list names its images (`images.txt` of the event-camera dataset, Mueggler et al. 2017;
 `images.csv` of ESIM), or has a time for each in natural order of their names (vid2e, E2VID, DSEC,
-TUM-VIE). It stands in the folder of the images or in one of the two above.
+TUM-VIE). It is in the folder of the images or in one of the two above.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from dvskit.formats.side_text import SideText, scaled
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".exr", ".hdr")
 IMAGES_NAME = "images.txt"
 
-_SECONDS, _MICROSECONDS, _NANOSECONDS = 6, 0, -3  # powers of ten that give microseconds
+_SECONDS, _MICROSECONDS, _NANOSECONDS = 6, 0, -3  # powers of ten to microseconds
 _FOLDERS_ABOVE = 2
 _MOST_SECONDS = 1000  # between two images, for whole numbers to be seconds
-# Images come 0.2 ms to 10 s apart; only microseconds, or nanoseconds, put whole numbers there.
+# Images are 0.2 ms to 10 s apart; only microseconds or nanoseconds give whole numbers there.
 _APART = ((10_000, 200_000, _MICROSECONDS), (10_000_000, 1 << 62, _NANOSECONDS))
 
 
@@ -35,7 +35,7 @@ class ListKind(NamedTuple):
 
     name       of the file, a pattern
     power      of ten that gives microseconds
-    named      whether each line names its image, behind the time
+    named      whether each line names its image, after the time
     separator  between columns; None: white space
     """
 
@@ -62,7 +62,7 @@ Timed = list[tuple[int, Path]]  # images and their times in microseconds, in ord
 
 
 class TimedImages(NamedTuple):
-    """Images with their times; `notes` says what was taken for granted."""
+    """Images with their times; `notes` lists assumptions."""
 
     images: Timed
     notes: list[str]
@@ -81,30 +81,30 @@ def _natural(file: Path) -> list[tuple[int, str]]:
 
 
 def read_image(file: Path) -> NDArray[Any]:
-    """Return an image as OpenCV has it: gray, BGR or BGRA, upright. Raises VideoError."""
+    """Return an image as read by OpenCV: gray, BGR or BGRA, upright. Raises VideoError."""
     import cv2
 
-    # OpenCV turns a picture as its EXIF says unless it is asked for transparency.
+    # OpenCV applies the EXIF rotation unless transparency is requested.
     turned = file.suffix.lower() in (".jpg", ".jpeg")
     how = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH if turned else cv2.IMREAD_UNCHANGED
     try:
         image = cv2.imread(str(file), how) if file.is_file() else None
-    except cv2.error:  # such as more pixels than it takes
+    except cv2.error:  # such as too many pixels
         image = None
     if image is None:
-        raise VideoError(f"{file}: is not an image that can be read")
+        raise VideoError(f"{file}: is not a readable image")
     return np.asarray(image)
 
 
 def find_images(folder: Path) -> TimedImages:
-    """Return the images that belong to a folder, with their times.
+    """Return the images of a folder, with their times.
 
-    A list in the folder is taken first: the images that it names need not lie there. Raises
-    VideoError, with file and line, where there is none, and where it is damaged.
+    A list in the folder is tried first; the images that it names may be in other folders. Raises
+    VideoError, with file and line, if there is no list, or a damaged one.
     """
     own = images_in(folder)
     lists = _lists_in(folder)
-    if not own:  # then what names images is surer than what only counts them
+    if not own:  # a list with names is then more certain than one with times only
         lists.sort(key=lambda found: not found[1].named)
     if lists:
         file, kind = lists[0]
@@ -147,14 +147,14 @@ def _listed_above(folder: Path, own: list[Path]) -> TimedImages:
                     return TimedImages(listed, notes)
                 passed.append(f"{file} names none of them")
         for file, kind in lists:
-            if not kind.named and not images_in(above):  # else it counts those beside it
+            if not kind.named and not images_in(above):  # otherwise it counts its own images
                 count = sum(1 for _ in SideText(file, error=VideoError))
                 if count == len(own):
                     return _counted(file, kind, own, [f"times are those of {file}"])
                 images = count_of(len(own), "image")
                 passed.append(f"{file} has {count_of(count, 'time')} for {images}")
     texts = sorted(file.name for file in folder.iterdir() if file.suffix in (".txt", ".csv"))
-    passed += [f"{', '.join(texts[:3])} beside them is none"] if texts else []
+    passed += [f"{', '.join(texts[:3])} there is not one"] if texts else []
     found = f" ({'; '.join(passed)})" if passed else ""
     raise VideoError(
         f"{folder}: {count_of(len(own), 'image')} and no time-stamp file ("
@@ -164,12 +164,12 @@ def _listed_above(folder: Path, own: list[Path]) -> TimedImages:
 
 
 def _place(folder: Path) -> Path:
-    """Return the whole path of a folder; a link stands where it is, not where it leads to."""
+    """Return the absolute path of a folder, without resolving links."""
     return Path(os.path.normpath(folder.absolute()))
 
 
 def _unnamed(file: Path, listed: Timed) -> list[str]:
-    """Tell of images beside those that a list names."""
+    """Return a note on images that a list does not name."""
     names = {image for _, image in listed}
     left = sum(
         image not in names
@@ -182,10 +182,10 @@ def _unnamed(file: Path, listed: Timed) -> list[str]:
 def read_names(
     text: SideText, kind: ListKind, wanted: Callable[[Path], bool] = lambda image: True
 ) -> Timed:
-    """Return the images that a list names, in its folder or below; those `wanted` must be there.
+    """Return the images that a list names, in its folder or below; those `wanted` must exist.
 
-    A comment `id timestamp image_name` ahead, as in the UZH-FPV dataset, says that lines are
-    numbered. Raises as the text does.
+    A first comment `id timestamp image_name`, as in the UZH-FPV dataset, means that lines are
+    numbered. Raises the errors of the text.
     """
     listed: list[tuple[int, int, Path]] = []
     folder = text.path.parent
@@ -194,7 +194,7 @@ def read_names(
         words = [word.strip() for word in line.split(kind.separator, 1 + numbered)][numbered:]
         t_us = scaled(words[0], kind.power) if len(words) == 2 else None
         if t_us is None:
-            text.lose(number, f"is {line[:60]!r}; a time and a name is meant")
+            text.lose(number, f"is {line[:60]!r}; it must be a time and a name")
             continue
         image = _below(folder, words[1])
         if image is None:
@@ -202,14 +202,14 @@ def read_names(
         elif not wanted(image):
             continue
         elif not image.is_file():
-            text.lose(number, f"names {words[1]}, which is not there")
+            text.lose(number, f"names {words[1]}, which is missing")
         else:
             listed.append((number, t_us, image))
     return text.in_order(listed)
 
 
 def _below(folder: Path, name: str) -> Path | None:
-    """Return the file of a name; None where it would not be in the folder or below."""
+    """Return the file with a name; None if it would be outside the folder."""
     plain = PurePosixPath(name.replace("\\", "/"))
     if plain.is_absolute() or re.match(r"[A-Za-z]:", name) or "\0" in name:
         return None
@@ -227,7 +227,7 @@ def _counted(file: Path, kind: ListKind, images: list[Path], notes: list[str]) -
     for number, words in lines:
         t_us = scaled(words[column], power) if len(words) == 1 + column else None
         if t_us is None:
-            text.lose(number, f"is {' '.join(words)[:60]!r}; one time an image is meant")
+            text.lose(number, f"is {' '.join(words)[:60]!r}; it must be one time per image")
         elif len(found) == len(images):
             text.lose(number, f"is a time too many: there are {len(images)} images")
         else:
@@ -236,13 +236,13 @@ def _counted(file: Path, kind: ListKind, images: list[Path], notes: list[str]) -
     if len(entries) != len(images):
         raise VideoError(
             f"{file}: has {count_of(len(entries), 'time')} for {count_of(len(images), 'image')}; "
-            "one for each image is meant"
+            "write one for each image"
         )
     return TimedImages(entries, notes + told)
 
 
 def _index_column(lines: list[tuple[int, list[str]]]) -> int:
-    """Return 1 where each line is the number of its image, from 0 or 1, and a time; else 0."""
+    """Return 1 if each line is the number of its image, from 0 or 1, and a time; else 0."""
     firsts = [words[0] for _, words in lines if len(words) == 2]
     for start in (0, 1):
         counted = [str(number) for number in range(start, start + len(lines))]
@@ -252,7 +252,7 @@ def _index_column(lines: list[tuple[int, list[str]]]) -> int:
 
 
 def _unit(file: Path, kind: ListKind, times: list[str]) -> tuple[int, list[str]]:
-    """Return the power of ten that gives microseconds: the name's, unless the times forbid it."""
+    """Return the power of ten to microseconds: that of the name, unless the times contradict it."""
     if kind.power != _SECONDS or len(times) < 2 or not all(time.isdecimal() for time in times):
         return kind.power, []
     apart = int(np.median(np.diff([scaled(time, 0) or 0 for time in times])))
@@ -261,7 +261,7 @@ def _unit(file: Path, kind: ListKind, times: list[str]) -> tuple[int, list[str]]
     for least, most, power in _APART:
         if least <= apart <= most:
             unit = "microseconds" if power == _MICROSECONDS else "nanoseconds"
-            return power, [f"{file.name}: whole numbers, {apart:,} apart: taken as {unit}"]
+            return power, [f"{file.name}: whole numbers, {apart:,} apart: assumed to be {unit}"]
     raise VideoError(
         f"{file}: whole numbers, {apart:,} apart, cannot be seconds; "
         "name it timestamps_us.txt if they are microseconds"

@@ -1,6 +1,6 @@
-"""Decoded columns against the sensor and the clock, for formats whose events stand alone.
+"""Checks of decoded columns against the sensor and the clock, for independent events.
 
-Pieces of a file become events in a quick way where all is well, else in one that judges each.
+Valid pieces of a file become events in a fast way, others in one that checks each event.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from dvskit.formats.losses import Losses
 
 _MOST_PIXEL = 32767
 SORT_HINT = " (sort=True, convert --sort, puts all events in order)"
-LOOK_AHEAD = 1 << 12  # events behind an event that may show that it stands ahead of its time
+LOOK_AHEAD = 1 << 12  # later events that may show that an event is ahead of its time
 
 
 class Columns(NamedTuple):
-    """Decoded events, unchecked: integers of any width, and where each stands in the file.
+    """Decoded events, unchecked: integers of any width, and their positions in the file.
 
     offsets and widths  byte offset and length of each event
     """
@@ -39,15 +39,15 @@ class Columns(NamedTuple):
         return Columns(*(column[which] for column in own))
 
     def join(self, other: Columns) -> Columns:
-        """Return these events and then the others."""
+        """Return these events followed by the others."""
         both: zip[tuple[NDArray[Any], NDArray[Any]]] = zip(self, other, strict=True)
         return Columns(*(np.concatenate(columns) for columns in both))
 
 
 def extent(blocks: Iterable[tuple[Columns, NDArray[np.bool_]]]) -> tuple[int, int]:
-    """Return the width and height that hold all events but those that a mask calls bad.
+    """Return the width and height that hold all events but those that a mask marks as bad.
 
-    Those at negative places and from 32767 on do not count either.
+    Negative coordinates and those from 32767 on do not count either.
     """
     width = height = 0
     for columns, bad in blocks:
@@ -60,12 +60,12 @@ def extent(blocks: Iterable[tuple[Columns, NDArray[np.bool_]]]) -> tuple[int, in
 
 
 class InOrder:
-    """Makes blocks of decoded columns: all events on the sensor, and none back in time.
+    """Makes blocks of decoded columns: all events on the sensor and in time order.
 
     In strict mode the first bad event raises DamagedFileError. In salvage mode as few events as
-    possible are given up for time to run forward: one that is ahead of all that follow goes, not
-    they. All that go are given to `losses`. No time may be before `earliest_us`. `look_ahead`
-    events that follow are what an event is judged by: more than may be wrong together.
+    possible are dropped to restore the order: one that is ahead of all that follow, not the others.
+    Dropped events are passed to `losses`. No time may be before `earliest_us`. An event is judged
+    by the `look_ahead` events after it: more than may be wrong together.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class InOrder:
         self._held: Columns | None = None
 
     def push(self, columns: Columns) -> Iterator[Events]:
-        """Take decoded events; yield those that are certain."""
+        """Take decoded events; yield the certain ones."""
         on_sensor = self._on_sensor(columns)
         if self.strict:
             yield from self._certain(on_sensor, len(on_sensor.t))
@@ -95,13 +95,13 @@ class InOrder:
         self._held = on_sensor.part(slice(certain, None))
 
     def rest(self) -> Iterator[Events]:
-        """Yield what has been held back."""
+        """Yield the events held back."""
         if self._held is not None:
             held, self._held = self._held, None
             yield from self._certain(held, len(held.t))
 
     def latest_us(self) -> int:
-        """Return the time from which on others may follow without a look at what is held back."""
+        """Return the time from which on others may follow without checking the events held back."""
         if self._held is None or not len(self._held.t):
             return self._last
         t = self._held.t
@@ -109,11 +109,11 @@ class InOrder:
         return int(t[-1]) if in_order else int(np.iinfo(np.int64).max)
 
     def pass_on(self, last_us: int) -> None:
-        """Take note that events up to `last_us`, known to be in order, went by beside."""
+        """Record that events up to `last_us`, known to be in order, were yielded elsewhere."""
         self._last = last_us
 
     def first(self, columns: Columns, count: int) -> Iterator[Events]:
-        """Take `count` events and those behind, which only judge them and have to come again."""
+        """Take `count` events; later ones only judge them and must be passed again."""
         certain = self._on_sensor(columns.part(slice(0, count)))
         behind = columns.part(slice(count, None))
         judges = behind.part(~self._off(behind))
@@ -130,7 +130,7 @@ class InOrder:
         if not off.any():
             return columns
         if self.strict:
-            # Time may run back ahead of it: the first bad event is the one to name.
+            # Time may run back before it: the first bad event is reported.
             first = int(np.argmax(off))
             for _ in self._certain(columns.part(slice(0, first)), first):
                 pass
@@ -142,7 +142,7 @@ class InOrder:
         return columns.part(~off)
 
     def _certain(self, columns: Columns, count: int) -> Iterator[Events]:
-        """Yield the first `count` events, less those that are out of order among all of them."""
+        """Yield the first `count` events, except those out of order among all of them."""
         if not count:
             return
         t = columns.t
@@ -153,7 +153,7 @@ class InOrder:
                 bad = t < newest
             else:
                 bad = ~k.longest_in_order(t, floor)
-                bad[count:] = False  # they are judged again, with what follows
+                bad[count:] = False  # judged again, with later ones
                 newest = t
             sortable = self._losses.sortable
             self._lose(
@@ -162,7 +162,7 @@ class InOrder:
                 lambda i: (
                     f"time runs back from {newest[i]} to {t[i]} us{SORT_HINT * sortable}"
                     if self.strict
-                    else f"an event at {t[i]} us stands among later or earlier ones"
+                    else f"an event at {t[i]} us is out of order among its neighbours"
                 ),
             )
             good = ~bad
@@ -219,7 +219,7 @@ Piece = TypeVar("Piece")
 
 
 class Lost(NamedTuple):
-    """What in a piece is no event: offsets and lengths in bytes, and what is wrong with each."""
+    """Invalid parts of a piece: offsets and lengths in bytes, and the problem of each."""
 
     offsets: NDArray[np.int64]
     lengths: NDArray[np.int64]
@@ -227,7 +227,7 @@ class Lost(NamedTuple):
 
 
 def push(order: InOrder, losses: Losses, columns: Columns, lost: Lost) -> Iterator[Events]:
-    """Yield events, as far as `order` is certain of them; in strict mode those ahead of a loss."""
+    """Yield the events of which `order` is certain; in strict mode those before a loss."""
     if order.strict and len(lost.offsets):
         yield from order.push(columns.part(columns.offsets < lost.offsets[0]))
     losses.lose_all(*lost)
@@ -242,9 +242,9 @@ def decoded(
 ) -> Iterator[Events]:
     """Yield the events of pieces of a file.
 
-    quick    takes a piece and the time of the latest event; None where something is wrong in it.
-             Salvage mode does without: a later piece may show that events stand ahead of their time
-    careful  pushes a piece through `order`; in strict mode what is wrong raises
+    quick    takes a piece and the time of the latest event; None if the piece is not valid.
+             Not used in salvage mode: a later piece may show that events are ahead of their time
+    careful  pushes a piece through `order`; in strict mode errors raise
     """
     for piece in pieces:
         if not order.strict:

@@ -1,4 +1,4 @@
-"""Checkpoints in files that cannot be searched: built by one pass, kept for the next time."""
+"""Checkpoints in files without an index: built in one pass, and cached."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ NEVER = -(1 << 62)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Index:
-    """Checkpoints from which decoding can begin: columns of equal length n, in order of the file.
+    """Checkpoints where decoding can begin: columns of equal length n, in order of the file.
 
-    before_us  int64 (n,)    the time of the latest event ahead of each, NEVER where there is none
+    before_us  int64 (n,)    the time of the latest event before each, NEVER if there is none
     offset     int64 (n,)    the byte to begin at
-    state      int64 (n, k)  what the decoder has to know there
+    state      int64 (n, k)  the state of the decoder there
     """
 
     before_us: NDArray[np.int64]
@@ -34,9 +34,9 @@ class Index:
     state: NDArray[np.int64]
 
     def at(self, start_us: int) -> int:
-        """Return the latest checkpoint with all events from `start_us` on behind it.
+        """Return the latest checkpoint before all events from `start_us` on.
 
-        The first one where none is certain; needs at least one.
+        Returns the first one if none is certain; needs at least one.
         """
         return max(0, int(np.searchsorted(self.before_us, start_us)) - 1)
 
@@ -45,7 +45,7 @@ class Index:
 
 
 def index_of(rows: Sequence[tuple[int, ...]]) -> Index:
-    """Return checkpoints of rows: the time before each, the byte to begin at, and the state."""
+    """Return checkpoints from rows: the time before each, the byte to begin at, and the state."""
     table = np.array(rows, np.int64)
     return Index(table[:, 0].copy(), table[:, 1].copy(), table[:, 2:].copy())
 
@@ -53,7 +53,7 @@ def index_of(rows: Sequence[tuple[int, ...]]) -> Index:
 def count_early(count: int, is_early: Callable[[int], bool]) -> int:
     """Return how many of `count` places in order of time are early, by bisection.
 
-    Those that are early stand ahead of the others.
+    Early places come before the others.
     """
     low, high = 0, count
     while low < high:
@@ -66,7 +66,7 @@ def count_early(count: int, is_early: Callable[[int], bool]) -> int:
 
 
 def cache_folder() -> Path:
-    """Return where indexes are kept: DVSKIT_CACHE, else XDG_CACHE_HOME/dvskit or its default."""
+    """Return the folder of indexes: DVSKIT_CACHE, else XDG_CACHE_HOME/dvskit or its default."""
     asked = os.environ.get("DVSKIT_CACHE")
     if asked:
         return Path(asked)
@@ -75,10 +75,10 @@ def cache_folder() -> Path:
 
 
 def find_index(path: Path, kind: str, build: Callable[[], Index]) -> Index:
-    """Return the index of a file, built if none is kept that fits the file as it is now.
+    """Return the index of a file, built unless one for its current state is cached.
 
-    `kind` names the format, and all of the options that the index depends on. An index that cannot
-    be kept (a folder without the right to write) is built anew the next time.
+    `kind` names the format and all options that the index depends on. An index that cannot be
+    stored (a read-only folder) is built again the next time.
     """
     status = path.stat()
     stamp = np.array([_VERSION, status.st_size, status.st_mtime_ns], np.int64)
@@ -99,7 +99,7 @@ def find_index(path: Path, kind: str, build: Callable[[], Index]) -> Index:
                 state=index.state,
             )
     except (OutputError, OSError):
-        pass  # only the next time is slower
+        pass  # the next time is only slower
     return index
 
 

@@ -1,10 +1,10 @@
-"""Labels of time spans in a file beside a recording, as DVS128 Gesture has them, or with names.
+"""Labels of time spans in a file next to a recording, as in DVS128 Gesture, or with names.
 
-`user01_natural_labels.csv` stands beside `user01_natural.aedat`: a line
-`class,startTime_usec,endTime_usec`, then three whole numbers a line. `gesture_mapping.csv` in the
-same folder, lines of `name,class`, gives names to classes. Or the first line is
-`start_us,stop_us,name`, and each further one has two whole numbers and a name. Fields may stand in
-quotes as in any CSV (RFC 4180); a name that holds commas need not.
+The labels of `user01_natural.aedat` are in `user01_natural_labels.csv`: a line
+`class,startTime_usec,endTime_usec`, then lines of three whole numbers. `gesture_mapping.csv` in the
+same folder, with lines of `name,class`, names the classes. Alternatively the first line is
+`start_us,stop_us,name`, and further lines have two whole numbers and a name. Fields may be quoted
+as in any CSV (RFC 4180); a name with commas need not be.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _LARGEST = 1 << 62
 
 
 class LabelledRecording(NamedTuple):
-    """A recording, its labels, and what it is kept for; None where no list says."""
+    """A recording, its labels, and its part of the data set; None if not listed."""
 
     path: Path
     labels: Labels
@@ -41,12 +41,12 @@ class LabelledRecording(NamedTuple):
 
 
 def labels_path(recording: Path) -> Path:
-    """Return where the labels of a recording are, if it has any."""
+    """Return the path of a recording's labels; the file may be missing."""
     return recording.with_name(recording.stem + LABELS_ENDING)
 
 
 def labels_beside(recording: Path) -> Labels:
-    """Return the labels in the file beside a recording; none without one. Raises FormatError."""
+    """Return the labels of a recording; none without a file. Raises FormatError."""
     path = labels_path(recording)
     return read_labels(path) if path.is_file() else Labels.empty()
 
@@ -54,15 +54,15 @@ def labels_beside(recording: Path) -> Labels:
 def read_labels(path: Path) -> Labels:
     """Return the labels of a file, in order of their starts.
 
-    Raises FormatError, with the line, for other columns, what is no whole number, and spans that
-    end before they start.
+    Raises FormatError, with the line, for other columns, values that are not whole numbers, and
+    spans that end before they start.
     """
     lines = _lines(path)
     found = tuple(name.lower() for name in _fields(path, 1, lines[0], 4)) if lines else ()
     if found not in (_COLUMNS, _NAMED_COLUMNS):
         raise FormatError(
-            f"{path}: starts with {lines[0][:60] if lines else ''!r}; a line "
-            "class,startTime_usec,endTime_usec or start_us,stop_us,name is meant"
+            f"{path}: starts with {lines[0][:60] if lines else ''!r}; it must be the line "
+            "class,startTime_usec,endTime_usec or start_us,stop_us,name"
         )
     names = None if found == _NAMED_COLUMNS else read_mapping(path.with_name(MAPPING_NAME))
     rows = []
@@ -94,15 +94,16 @@ def _fields(
 ) -> list[str]:
     """Return the fields of a line, without quotes and the spaces around them.
 
-    Of more than `most` the last, or the first, are one name with commas that has no quotes.
+    With more than `most` fields, the last ones, or the first, are joined: an unquoted name with
+    commas.
     """
     try:
         # Spaces before a quote would make it a part of the field.
         (found,) = csv.reader([re.sub(r',\s+"', ',"', line)], strict=True)
     except csv.Error as error:
         raise FormatError(
-            f"{path}: line {number} is {line[:60]!r}: {error}; quotes are closed in the same line, "
-            'one within a name is doubled ("")'
+            f"{path}: line {number} is {line[:60]!r}: {error}; close quotes in the same line, "
+            'and double one within a name ("")'
         ) from None
     joined = len(found) - most + 1
     if joined > 1 and name_first:
@@ -118,8 +119,8 @@ def _named_row(path: Path, number: int, line: str) -> tuple[int, int, str]:
     whole = all(re.fullmatch(r"-?[0-9]{1,18}", part) for part in times)
     if len(times) != 2 or not whole or not name:
         raise FormatError(
-            f"{path}: line {number} is {line[:60]!r}; two whole numbers of microseconds and a "
-            "name, start_us,stop_us,name, are meant"
+            f"{path}: line {number} is {line[:60]!r}; it must be two whole numbers of "
+            "microseconds and a name, start_us,stop_us,name"
         )
     return int(times[0]), int(times[1]), name
 
@@ -128,8 +129,8 @@ def _row(path: Path, number: int, line: str, names: dict[int, str]) -> tuple[int
     parts = _fields(path, number, line, 4)
     if len(parts) != 3 or not all(part.isascii() and part.isdecimal() for part in parts):
         raise FormatError(
-            f"{path}: line {number} is {line[:60]!r}; three whole numbers "
-            "class,startTime_usec,endTime_usec are meant"
+            f"{path}: line {number} is {line[:60]!r}; it must be three whole numbers "
+            "class,startTime_usec,endTime_usec"
         )
     kind, start, stop = (int(part) if len(part) < 20 else _LARGEST for part in parts)
     if max(kind, start, stop) >= _LARGEST:
@@ -149,17 +150,17 @@ def read_mapping(path: Path) -> dict[int, str]:
         if number == 1 and not kind.isdecimal():
             continue  # the line that names the columns
         if not any(name) or not (kind.isascii() and kind.isdecimal()):
-            raise FormatError(f"{path}: line {number} is {line[:60]!r}; name,class is meant")
+            raise FormatError(f"{path}: line {number} is {line[:60]!r}; it must be name,class")
         names[int(kind)] = name[0]
     return names
 
 
 def find_labelled(folder: Path, suffixes: Collection[str]) -> list[LabelledRecording]:
-    """Return the recordings (files of those suffixes) in a folder and their labels, by file name.
+    """Return the recordings (files with these suffixes) in a folder and their labels, by name.
 
-    Where there are `trials_to_train.txt` and `trials_to_test.txt`, with a file name a line, they
-    say what each recording is kept for. Raises FormatError for labels without a recording, a
-    recording without labels of its own or in neither list, and for odd labels and lists.
+    `trials_to_train.txt` and `trials_to_test.txt`, with a file name per line, give the part of each
+    recording, if present. Raises FormatError for labels without a recording, a recording without
+    labels or in neither list, and for invalid labels and lists.
     """
     entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
     recordings = [entry for entry in entries if entry.suffix.lower() in suffixes]
@@ -167,14 +168,14 @@ def find_labelled(folder: Path, suffixes: Collection[str]) -> list[LabelledRecor
     by_stem: dict[str, Path] = {}
     for path in recordings:
         if by_stem.setdefault(path.stem, path) != path or not labels_path(path).is_file():
-            raise FormatError(f"{path}: has no labels of its own; {labels_path(path)} is meant")
+            raise FormatError(f"{path}: has no labels; add {labels_path(path)}")
         if parts and path.name not in parts:
             raise FormatError(f"{path}: is in neither {_LISTS[0][0]} nor {_LISTS[1][0]}")
     for entry in entries:
         if entry.name.endswith(LABELS_ENDING):
             stem = entry.name.removesuffix(LABELS_ENDING)
             if stem not in by_stem:
-                raise FormatError(f"{entry}: no recording {stem} stands beside it")
+                raise FormatError(f"{entry}: the recording {stem} is missing")
     return [
         LabelledRecording(path, read_labels(labels_path(path)), parts.get(path.name))
         for path in recordings
@@ -182,7 +183,7 @@ def find_labelled(folder: Path, suffixes: Collection[str]) -> list[LabelledRecor
 
 
 def _listed_parts(folder: Path, names: set[str]) -> dict[str, Part]:
-    """Return what each recording is kept for; nothing where there are no lists."""
+    """Return the part of each recording; empty without lists."""
     parts: dict[str, Part] = {}
     for file_name, part in _LISTS:
         path = folder / file_name

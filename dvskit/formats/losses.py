@@ -1,4 +1,4 @@
-"""What reading a file loses: raised in strict mode, listed and counted in salvage mode."""
+"""Losses in reading a file: raised in strict mode, listed and counted in salvage mode."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Lose = Callable[[int, int, str], None]  # takes offset, length and problem of a 
 
 
 class Loss(NamedTuple):
-    """A stretch of a file that gave no events: where (bytes), how long, and why."""
+    """A stretch of a file without events: offset and length in bytes, and the reason."""
 
     offset: int
     length: int
@@ -24,7 +24,7 @@ class Loss(NamedTuple):
 
 @dataclass(slots=True)
 class Damage:
-    """What one pass over a file lost. The first `kept` losses are listed, all are counted."""
+    """The losses of one pass over a file. The first `kept` ones are listed, all are counted."""
 
     kept: int = 1000
     losses: list[Loss] = field(default_factory=list)
@@ -49,7 +49,7 @@ class Damage:
 
     @property
     def extent(self) -> str:
-        """How much was lost, in words."""
+        """The amount of the loss, in words."""
         places = count_of(self.count, "place")
         if not self.lost_bytes:
             return f"damage in {places}, no bytes lost"
@@ -59,8 +59,8 @@ class Damage:
 class Losses:
     """Raises DamagedFileError in strict mode, adds to `damage` in salvage mode.
 
-    sortable   whether the events of the file can be sorted where time runs back
-    any_order  whether they are going to be, so that time that runs back is no loss
+    sortable   whether events out of time order can be sorted
+    any_order  whether they will be sorted, so time that runs back is no loss
     """
 
     def __init__(
@@ -77,21 +77,21 @@ class Losses:
         self.damage = Damage() if damage is None else damage
 
     def lose(self, offset: int, length: int, problem: str) -> None:
-        """Count `length` bytes at byte `offset`; 0 where what is there is used after all."""
+        """Count `length` bytes at byte `offset`; 0 if the data there is used after all."""
         if self.strict:
             raise self.error(offset, problem)
         self.damage.add(offset, length, problem)
 
     def error(self, offset: int, problem: str) -> DamagedFileError:
-        """Return what strict mode raises for a loss at byte `offset`."""
+        """Return the error of strict mode for a loss at byte `offset`."""
         return DamagedFileError(self.path, offset, problem)
 
     def lose_all(
         self, offsets: NDArray[Any], lengths: NDArray[Any], problem: Callable[[int], str]
     ) -> None:
-        """Do as `lose` does for many: `problem(i)` says what is wrong with number i.
+        """Call `lose` for many losses: `problem(i)` is the problem of number i.
 
-        Those beyond what is listed are counted alone: there may be millions.
+        Those beyond the listed ones are only counted: there may be millions.
         """
         damage = self.damage
         listed = 1 if self.strict else max(0, damage.kept - len(damage.losses))
@@ -102,7 +102,7 @@ class Losses:
 
 
 class FormatOrderError(DamagedFileError):
-    """Blocks of a recording that run back in time: a fault of the reader or of the file."""
+    """Blocks of a recording that run back in time: an error of the reader or of the file."""
 
     def __init__(self, path: Path, last: int, start: int) -> None:
         DvskitError.__init__(

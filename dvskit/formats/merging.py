@@ -19,8 +19,8 @@ from dvskit.streams import Frame, Imu, Triggers
 def merge(*events_or_sources: Events | Source) -> MergedSource:
     """Return a Source of the events of all arguments, in order of time.
 
-    Events at equal times keep the order of the arguments. A pass holds one block of each source;
-    it starts anew where all of them do. Triggers, IMU samples and frames of recordings are merged
+    Events at equal times keep the order of the arguments. A pass holds one block of each source; it
+    can be repeated if all sources can be. Triggers, IMU samples and frames of recordings are merged
     likewise. Raises GeometryError for sources of different sizes, EventsError without arguments.
     """
     return MergedSource([as_source(each) for each in events_or_sources])
@@ -34,7 +34,7 @@ class MergedSource(ReadableSource):
 
     def __init__(self, sources: list[Source]) -> None:
         if not sources:
-            raise EventsError("merge needs events or sources of them, and got none")
+            raise EventsError("merge needs events or sources of events, but got none")
         self.sources = sources
         self.size = sources[0].size
         other = next((each for each in sources if each.size != self.size), None)
@@ -48,7 +48,7 @@ class MergedSource(ReadableSource):
     def __iter__(self) -> Iterator[Events]:
         waiting = [_Waiting(source) for source in self.sources]
         while found := [(int(w.block.t[-1]), i) for i, w in enumerate(waiting) if len(w.block)]:
-            # What is still to come has keys (time, number of source) beyond the least of these.
+            # Later events have keys (time, number of source) beyond the smallest of these.
             border_us, last = min(found)
             parts = [
                 w.take(int(np.searchsorted(w.block.t, border_us, "right" if i <= last else "left")))
@@ -58,7 +58,7 @@ class MergedSource(ReadableSource):
 
     @property
     def recordings(self) -> list[Recording | RecordingPart]:
-        """Those of the sources that may hold more than events."""
+        """The sources that may hold more than events."""
         return [each for each in self.sources if isinstance(each, Recording | RecordingPart)]
 
     def triggers(self) -> Triggers:
@@ -66,7 +66,7 @@ class MergedSource(ReadableSource):
         return Triggers.in_order(each.triggers() for each in self.recordings)
 
     def new_triggers(self) -> Triggers:
-        """Return the triggers of live recordings that have come since the last call."""
+        """Return the triggers of live recordings since the last call."""
         return Triggers.in_order(each.new_triggers() for each in self.recordings)
 
     def imu(self) -> Imu:
@@ -79,19 +79,19 @@ class MergedSource(ReadableSource):
         return heapq.merge(*frames, key=lambda frame: frame.t_us)
 
     def other_streams(self) -> Mapping[str, int]:
-        """Return what else the recordings hold: a name and a count each."""
+        """Return other data of the recordings: names and counts."""
         counts: Counter[str] = Counter()
         for each in self.recordings:
             counts.update(each.other_streams())
         return counts
 
     def about(self) -> list[tuple[str, str]]:
-        """Return what is merged."""
+        """Return the merged sources."""
         return [("merged", ", ".join(_name(each) for each in self.sources))]
 
 
 class _Waiting:
-    """What was read of a source and not yet handed on: `block`, empty at its end."""
+    """Events read from a source but not yet yielded: `block`, empty at its end."""
 
     def __init__(self, source: Source) -> None:
         self._name, self._blocks = _name(source), iter(source)
@@ -100,7 +100,7 @@ class _Waiting:
         self._read()
 
     def take(self, count: int) -> Events:
-        """Take the first events; read on where that is all of them."""
+        """Take the first events; read on if these are all."""
         taken, self.block = self.block[:count], self.block[count:]
         if count and not len(self.block):
             self._read()

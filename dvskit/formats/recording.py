@@ -1,4 +1,4 @@
-"""What a format module gives back: a Recording to read, a FileSink to write."""
+"""The interface of format modules: a Recording to read, a FileSink to write."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ STANDARD = "-"  # in place of a path: standard input, or standard output
 
 
 def is_standard(path: str | PathLike[str]) -> bool:
-    """Tell whether a path means standard input, or standard output."""
+    """Return whether a path is standard input, or standard output."""
     return str(path) == STANDARD
 
 
 @dataclass(frozen=True, slots=True)
 class ReadOptions:
-    """How to read: a `size` that overrides the file's, `strict` or salvage.
+    """Options of reading: a `size` that overrides the file's, `strict` or salvage.
 
-    `variant` is what stood behind the format's name and a colon, such as columns or a chip.
-    With `any_order` a `sortable` recording yields events as they stand, for SortedRecording.
+    `variant` is the part after the format's name and a colon, such as columns or a chip. With
+    `any_order` a `sortable` recording yields events in the file's order, for SortedRecording.
     """
 
     size: Size | None = None
@@ -55,19 +55,19 @@ class ReadOptions:
 
 
 class Recording(ReadableSource, ABC):
-    """A file of events: a Source that starts anew at each iteration.
+    """A file of events: a Source that starts from the beginning at each iteration.
 
-    size         the sensor's size, and `size_origin`, where it is known from
-    assumptions  what was taken for granted in reading (chip, y origin, inferred size), for people
-    damage       what the latest pass lost; always empty in strict mode, which raises instead
-    live         whether events arrive while they are read: then they are read once, and what stands
-                 beside them (triggers) is known behind them
+    size         the sensor's size, and `size_origin`, its source
+    assumptions  made in reading (chip, y origin, inferred size), as text
+    damage       losses of the latest pass; always empty in strict mode, which raises instead
+    live         whether events arrive while they are read: they are then read once, and other data
+                 (triggers) is known after them
     """
 
     format: str
     live = False
-    sortable = False  # whether events whose time runs back can be sorted
-    white: int | None = None  # the number of white in frames, where it is not that of their type
+    sortable = False  # whether events out of time order can be sorted
+    white: int | None = None  # the value of white in frames, if not that of their type
 
     def __init__(
         self, path: Path, options: ReadOptions, size: Size, size_origin: SizeOrigin
@@ -97,10 +97,10 @@ class Recording(ReadableSource, ABC):
     ) -> Iterator[Events]:
         """Yield the events in blocks of `count` events or of `duration_us` microseconds each.
 
-        Without either, blocks are as large as decoding is fastest with. Spans of time begin at the
-        first event; those without events are left out. `reuse` decodes into the same arrays again
-        and again, which is faster: a block is then only valid until the next one is asked for.
-        Raises ConfigError for both at once and for less than 1.
+        By default blocks have the size of fastest decoding. Time spans begin at the first event;
+        empty ones are left out. `reuse` decodes into the same arrays each time, which is faster: a
+        block is then only valid until the next one is requested. Raises ConfigError for both at
+        once and for less than 1.
         """
         blocks = self._read(ReusedStorage() if reuse else Storage())
         return even_blocks(blocks, count=count, duration_us=duration_us)
@@ -110,20 +110,20 @@ class Recording(ReadableSource, ABC):
         """Return the part of the recording with start_us <= t < stop_us, a Source itself.
 
         None leaves that side open.
-        It is found without reading what is ahead of it where the format allows; damage there is
-        then not seen. Gives a UnitWarning where microseconds look like seconds.
+        It is found without reading earlier data if the format allows; damage there is then not
+        detected. Gives a UnitWarning if microseconds look like seconds.
         """
         return RecordingPart(self, *check_window(start_us, stop_us))
 
     def load(self) -> Events:
-        """Return all events, decoded into their final places."""
+        """Return all events, decoded directly into the result."""
         storage = WholeStorage(self._room())
         for block in self._read(storage):
             storage.keep(block)
         return storage.events(self.size)
 
     def _room(self) -> int:
-        # Where events take fewer than 2 bytes, and where the length is not known, columns grow.
+        # If events take fewer than 2 bytes, or the length is not known, columns grow.
         try:
             status = self.path.stat()
         except OSError:
@@ -131,12 +131,12 @@ class Recording(ReadableSource, ABC):
         return status.st_size // 2 + 1024 if stat.S_ISREG(status.st_mode) else BLOCK_EVENTS
 
     def _read(self, storage: Storage) -> Iterator[Events]:
-        """Yield the blocks of one pass, after which `damage` is that of this pass."""
+        """Yield the blocks of one pass; `damage` is then that of this pass."""
         self.damage = Damage()
         yield from self._in_order(self._blocks(self.damage, storage))
 
     def _losses(self, damage: Damage | None = None) -> Losses:
-        """Return where what cannot be read is raised, or added to `damage` in salvage mode."""
+        """Return the handler of errors: it raises, or adds to `damage` in salvage mode."""
         return Losses(
             self.path, strict=self.strict, damage=damage, sortable=self.sortable,
             any_order=self._any_order,
@@ -157,50 +157,50 @@ class Recording(ReadableSource, ABC):
         """Yield the events from the start of the file, in time order.
 
         In strict mode the first impossible value raises DamagedFileError; in salvage mode it is
-        added to `damage` and reading goes on behind it. Blocks may be decoded into the columns
-        that `storage` gives.
+        added to `damage` and reading goes on after it. Blocks may be decoded into the columns of
+        `storage`.
         """
 
     def _blocks_from(self, start_us: int, damage: Damage, storage: Storage) -> Iterator[Events]:
-        """Yield the events from anywhere ahead of the first with t >= start_us.
+        """Yield the events from any place before the first with t >= start_us.
 
-        A format that can be searched overrides this.
+        Formats with a search override this.
         """
         return self._blocks(damage, storage)
 
     def triggers(self) -> Triggers:
-        """Return all external triggers; none where the format or the file has none."""
+        """Return all external triggers; none if the format or the file has none."""
         return Triggers.empty()
 
     def new_triggers(self) -> Triggers:
-        """Return the triggers of live events that have come since this was last called."""
+        """Return the triggers of live events since the last call."""
         return Triggers.empty()
 
     def imu(self) -> Imu:
-        """Return all samples of the inertial measurement unit; none where there are none."""
+        """Return all samples of the inertial measurement unit; none if there are none."""
         return Imu.empty()
 
     def frames(self) -> Iterator[Frame]:
-        """Yield the frames in time order, one at a time; none where there are none."""
+        """Yield the frames in time order, one at a time; none if there are none."""
         return iter(())
 
     def intrinsics(self) -> Intrinsics | None:
-        """Return the camera's calibration; None where there is none."""
+        """Return the camera's calibration; None if there is none."""
         return None
 
     def labels(self) -> Labels:
-        """Return the labels of the recording, of a file `<name>_labels.csv` beside it; else none.
+        """Return the labels in the file `<name>_labels.csv` next to the recording; else none.
 
-        Raises FormatError where that file is no table of labels.
+        Raises FormatError if that file is not a table of labels.
         """
         return labels_beside(self.path)
 
     def header(self) -> Mapping[str, str]:
-        """Return what the file says about itself, as text, for `info`."""
+        """Return the file's own description, as text, for `info`."""
         return {}
 
     def other_streams(self) -> Mapping[str, int]:
-        """Return what else the file holds, beside events and triggers: a name and a count each."""
+        """Return other data of the file, besides events and triggers: names and counts."""
         return {}
 
     def about(self) -> list[tuple[str, str]]:
@@ -212,9 +212,9 @@ class Recording(ReadableSource, ABC):
 
 
 class RecordingPart(ReadableSource):
-    """The part of a recording with start_us <= t < stop_us: a Source that starts anew each time.
+    """The part of a recording with start_us <= t < stop_us: a Source that can be read repeatedly.
 
-    damage  what the latest pass lost, of the part that it read
+    damage  losses of the latest pass, in the part that it read
     """
 
     def __init__(self, recording: Recording, start_us: int | None, stop_us: int | None) -> None:
@@ -243,7 +243,7 @@ class RecordingPart(ReadableSource):
                 return
 
     def about(self) -> list[tuple[str, str]]:
-        """Return which part it is, and of what."""
+        """Return the part's limits, and its recording."""
         words = part_words(self.start_us, self.stop_us)
         return [("part", words), *self.recording.about()]
 
@@ -252,7 +252,7 @@ class RecordingPart(ReadableSource):
         return self.recording.triggers().between(self.start_us, self.stop_us)
 
     def new_triggers(self) -> Triggers:
-        """Return the triggers of live events in the part that have come since the last call."""
+        """Return the triggers of live events in the part since the last call."""
         return self.recording.new_triggers().between(self.start_us, self.stop_us)
 
     def imu(self) -> Imu:
@@ -268,25 +268,25 @@ class RecordingPart(ReadableSource):
                 yield frame
 
     def intrinsics(self) -> Intrinsics | None:
-        """Return the camera's calibration; None where there is none."""
+        """Return the camera's calibration; None if there is none."""
         return self.recording.intrinsics()
 
     def labels(self) -> Labels:
-        """Return the labels of spans that share time with the part."""
+        """Return the labels with spans that overlap the part."""
         return self.recording.labels().between(self.start_us, self.stop_us)
 
     def other_streams(self) -> Mapping[str, int]:
-        """Return what else the whole recording holds: a name and a count each."""
+        """Return other data of the whole recording: names and counts."""
         return self.recording.other_streams()
 
 
 class FileSink(ABC):
     """A Sink that writes one file: whole on a clean exit, not at all otherwise.
 
-    A path of "-" is standard output: what was written stays, whatever happens later.
+    A path of "-" is standard output: bytes once written stay, whatever happens later.
 
-    notes  what a reader of the file should know about how the events were stored, for people
-    interleaves  whether triggers may come between blocks of events, and not only ahead of them
+    notes  hints for readers of the file on how the events are stored, as text
+    interleaves  whether triggers may come between blocks of events, and not only before them
     """
 
     format: str
@@ -327,7 +327,7 @@ class FileSink(ABC):
         if self._last is not None and events.t[0] < self._last:
             raise EventsError(
                 f"{self.path}: a block starts at {events.t[0]} us, before {self._last} us, "
-                "where the one ahead of it ended"
+                "the end of the previous one"
             )
         self._guard(lambda: self._write(events))
         self._last = int(events.t[-1])
@@ -344,20 +344,20 @@ class FileSink(ABC):
                 self._guard(self._finish)
                 self._guard(lambda: _files.finish(self._partial, self.path))
             else:
-                with suppress(OSError):  # what waits for a pipe that was closed
+                with suppress(OSError):  # buffered data for a closed pipe
                     self._abandon()
         finally:
             _files.discard(self._partial, self.path)
 
     def _create(self, partial: Path) -> BinaryIO:
-        """Open what `_open` was given for writing, or standard output in its place."""
+        """Open the path of `_open` for writing, or standard output in its place."""
         return _files.standard_output() if self._piped else partial.open("wb")
 
     def _guard(self, action: Callable[[], None]) -> None:
         try:
             action()
         except BrokenPipeError:
-            raise  # who read has seen enough: no fault of the place
+            raise  # the reader has closed the pipe: not an error of the place
         except OSError as error:
             raise OutputError(
                 f"{self.path}: {error.strerror or error}; free some space or choose another place"
@@ -365,26 +365,26 @@ class FileSink(ABC):
 
     @abstractmethod
     def _open(self, partial: Path) -> None:
-        """Open `partial` for writing as `_file`, and write what stands ahead of the events."""
+        """Open `partial` for writing as `_file`, and write the data before the events."""
 
     @abstractmethod
     def _write(self, events: Events) -> None:
         """Append a block of at least one event; its size and its time order are checked."""
 
     def _finish(self) -> None:
-        """Write what stands behind the events, and close the file."""
+        """Write the data after the events, and close the file."""
         self._file.close()
 
     def _abandon(self) -> None:
-        """Close the file; it is going to be removed. Must not raise."""
+        """Close the file, which is then removed. Must not raise."""
         self._file.close()
 
     def _check_triggers(self, triggers: Triggers, taken: Triggers) -> None:
-        """Raise EventsError for triggers behind events or others, and for time that runs back."""
+        """Raise EventsError for triggers after events, repeated ones, and time that runs back."""
         if self.count or len(taken):
-            raise EventsError(f"{self.path}: triggers are written once, ahead of the events")
+            raise EventsError(f"{self.path}: triggers are written once, before the events")
         self._check_forward(triggers)
 
     def _check_forward(self, triggers: Triggers) -> None:
         if (triggers.t[1:] < triggers.t[:-1]).any():
-            raise EventsError(f"{self.path}: the triggers' time runs back; sort them first")
+            raise EventsError(f"{self.path}: the time of the triggers runs back; sort them first")

@@ -1,4 +1,4 @@
-"""The table of formats, and which of them a file is."""
+"""The table of formats, and detection of a file's format."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from dvskit.errors import FormatError, MissingFileError, UnknownFormatError, did
 from dvskit.formats.file_bytes import FirstBytes, read_first
 
 HEAD_BYTES = 4096
-# The names of CSV's columns t, x, y and p, as far as they say what they are on any file.
+# Names of CSV's columns t, x, y and p that identify a file of events.
 _COLUMNS = ((b"t", b"time", b"timestamp", b"ts"), (b"x",), (b"y",),
             (b"p", b"pol", b"on", b"polarity"))  # fmt: skip
 _EMPTY = ("csv", "rpg")  # formats whose files may have 0 bytes
 VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".avi", ".webm")
-# Of what FFmpeg opens, what people have.
+# Common suffixes of files that FFmpeg opens.
 CLIP_SUFFIXES = frozenset(
     (*VIDEO_SUFFIXES, ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp", ".mts", ".m2ts", ".ogv",
      ".ts", ".vob", ".asf", ".mxf", ".gif", ".y4m")
@@ -30,18 +30,18 @@ CLIP_SUFFIXES = frozenset(
 class Format:
     """A row of the table.
 
-    name        what `format=` takes
+    name        the value of `format=`
     suffixes    file name endings, with the dot; the first is the usual one
-    module      the module to import when the format is used; where it holds several formats, a
-                colon and the object in it that has the functions of this one
-    recognises  tells from the first 4096 bytes of a file whether it is of this format; None where
-                the format has no mark of its own and only the suffix can tell
+    module      imported when the format is used; for a module with several formats, a colon and the
+                object with the functions of this one
+    recognises  whether the first 4096 bytes of a file are of this format; None if the format has no
+                mark and only the suffix identifies it
     can         "r", "w" or "rw"
-    summary     one line for people
-    variants    what may stand behind the name and a colon in `format=`, for people; empty if none
-    inside      the file of events in a folder of this format; empty where a recording is one file
-    piped       "r", "w" or "rw": what of it goes through a pipe; nothing where the file has an
-                index that is written last, or is read in leaps
+    summary     one line for users
+    variants    description of the part after the name and a colon in `format=`; empty if none
+    inside      the file of events in a folder of this format; empty if a recording is one file
+    piped       "r", "w" or "rw": directions that work through a pipe; empty if the file has an
+                index that is written last, or is not read in order
     """
 
     name: str
@@ -55,7 +55,7 @@ class Format:
     piped: Literal["", "r", "w", "rw"] = ""
 
     def openers(self) -> Any:
-        """Import and return what has the format's open_recording, open_stream and open_sink."""
+        """Import and return the object with the format's open_recording, open_stream, open_sink."""
         name, _, inner = self.module.partition(":")
         module = import_module(name)
         return getattr(module, inner) if inner else module
@@ -66,7 +66,7 @@ def _starts_with(*magic: bytes) -> Callable[[bytes], bool]:
 
 
 def _never(head: bytes) -> bool:
-    """Tell nothing: another row recognises the content, and this one is chosen by its name."""
+    """Never match; another row detects this content."""
     return False
 
 
@@ -122,7 +122,7 @@ for _row in (
            "NumPy array of events, structured or N x 4",
            "columns, such as x,y,t_s,p (t_s: seconds)"),
     Format("nmnist", (".bin",), "dvskit.formats.nmnist", None, "r",
-           "N-MNIST / N-Caltech101 recording (ATIS, 5 bytes an event)"),
+           "N-MNIST / N-Caltech101 recording (ATIS, 5 bytes per event)"),
     Format("evt3", (".raw",), "dvskit.formats.evt3", _raw_header_says("3.0", "EVT3"), "rw",
            "Prophesee RAW, EVT 3.0", piped="rw"),
     Format("evt2", (".raw",), "dvskit.formats.words.evt:EVT2",
@@ -132,9 +132,9 @@ for _row in (
     Format("evt4", (".raw",), "dvskit.formats.words.evt:EVT4",
            _raw_header_says("4.0", "EVT4"), "rw", "Prophesee RAW, EVT 4.0", piped="rw"),
     Format("dat", (".dat",), "dvskit.formats.words.dat", _is_dat, "rw",
-           "Prophesee DAT (8 bytes an event)", piped="rw"),
+           "Prophesee DAT (8 bytes per event)", piped="rw"),
     Format("aedat4", (".aedat4",), "dvskit.formats.aedat4", _starts_with(b"#!AER-DAT4.0"), "rw",
-           "iniVation AEDAT 4", "the number of an event stream, where there are several"),
+           "iniVation AEDAT 4", "the number of an event stream, if there are several"),
     Format("es", (".es",), "dvskit.formats.es", _starts_with(b"Event Stream"), "rw",
            "Event Stream: DVS, ATIS, colour and generic events", piped="w"),
     Format("aedat2", (".aedat", ".aedat2"), "dvskit.formats.aedat2",
@@ -160,10 +160,10 @@ for _row in (
            "the folder of a ROS 2 recording: metadata.yaml and its .db3 or .mcap files",
            "a topic, such as rosbag2:/event_camera/events", inside="metadata.yaml"),
     Format("csv", (".csv",), "dvskit.formats.text.csv", None, "rw",
-           "text, an event a line: t,x,y,p in microseconds, or as a header names",
+           "text, one event per line: t,x,y,p in microseconds, or as a header names",
            "columns, such as x,y,t_s,p (t_s: seconds, -: left out)", piped="rw"),
     Format("rpg", (".txt",), "dvskit.formats.text.rpg", None, "rw",
-           "text, an event a line: t x y p in seconds (event-camera dataset); or its folder",
+           "text, one event per line: t x y p in seconds (event-camera dataset); or its folder",
            inside="events.txt", piped="rw"),
     Format("udp", (), "dvskit.formats.udp", None, "r",
            "datagrams of faery or AEStream, at udp://HOST:PORT",
@@ -178,18 +178,18 @@ def formats() -> tuple[Format, ...]:
 
 
 def named_format(name: str) -> tuple[Format, str | None]:
-    """Return the row that `name`, or `name:variant`, means, and the variant."""
+    """Return the row of `name` or `name:variant`, and the variant."""
     name, colon, variant = name.partition(":")
     if name not in TABLE:
         raise UnknownFormatError(f"unknown format {name!r}; {did_you_mean(name, TABLE)}")
     row = TABLE[name]
     if colon and not row.variants:
-        raise UnknownFormatError(f"format {name} has no variants such as {variant!r}; say {name}")
+        raise UnknownFormatError(f"format {name} has no variants such as {variant!r}; use {name}")
     return row, variant if colon else None
 
 
 def read_head(path: Path) -> bytes:
-    """Return the first bytes of a file. Raises FormatError where it cannot be read."""
+    """Return the first bytes of a file. Raises FormatError if it cannot be read."""
     return read_beginning(path).data[:HEAD_BYTES]
 
 
@@ -207,7 +207,7 @@ def read_beginning(path: Path) -> FirstBytes:
 
 
 def file_of_events(path: Path) -> Path:
-    """Return the file of events in a folder of some format; `path` itself where it is none."""
+    """Return the file of events in a folder of some format; `path` itself for other paths."""
     if not path.is_dir():
         return path
     for row in TABLE.values():
@@ -227,16 +227,16 @@ def _start(file: Path) -> bytes:
 
 
 def find_format(path: str | PathLike[str]) -> Format:
-    """Return the format of a file, or a folder: by its content first, by its suffix second.
+    """Return the format of a file or a folder: by its content first, by its suffix second.
 
-    Raises UnknownFormatError if none fits or several do, FormatError if it cannot be read.
+    Raises UnknownFormatError if none or several match, FormatError if it cannot be read.
     """
     path = file_of_events(Path(path))
     return find_by_head(path, read_head(path))
 
 
 def find_by_columns(head: bytes) -> Format | None:
-    """Return CSV where the first line names the columns t, x, y and p; None where it does not."""
+    """Return CSV if the first line names the columns t, x, y and p, else None."""
     line, newline, _ = head.partition(b"\n")
     names = re.split(rb"[,; \t]+", line.strip().lower())
     named = [re.sub(rb"@\d+$|[_\[(](us|s)[\])]?$", b"", name.strip(b'"')) for name in names]
@@ -246,12 +246,12 @@ def find_by_columns(head: bytes) -> Format | None:
 
 
 def find_by_head(path: Path, head: bytes) -> Format:
-    """Return the format of a file that begins with `head`. Raises as `find_format` does."""
+    """Return the format of a file that begins with `head`. Raises the errors of `find_format`."""
     if not head:
         row = next((row for row in TABLE.values() if path.suffix.lower() in row.suffixes), None)
         if row is not None and row.name in _EMPTY:
             return row
-        raise FormatError(f"{path}: is empty (0 bytes); an event file has a header at least")
+        raise FormatError(f"{path}: is empty (0 bytes); an event file has at least a header")
     fitting = [row for row in TABLE.values() if row.recognises and row.recognises(head)]
     if not fitting:
         suffix = path.suffix.lower()
@@ -261,8 +261,9 @@ def find_by_head(path: Path, head: bytes) -> Format:
         expected = [row.name for row in TABLE.values() if row.recognises and suffix in row.suffixes]
         if not fitting and expected:
             raise UnknownFormatError(
-                f"{path}: starts with {head[:16]!r}, which is no {' or '.join(expected)} header; "
-                "name the right format (format=, --from) if the suffix misleads"
+                f"{path}: starts with {head[:16]!r}, which is not a "
+                f"{' or '.join(expected)} header; name the right format (format=, --from) "
+                "if the suffix misleads"
             )
     if not fitting and (row := find_by_columns(head)):
         return row
@@ -279,7 +280,7 @@ def find_by_head(path: Path, head: bytes) -> Format:
         )
     if not fitting:
         raise UnknownFormatError(
-            f"{path}: starts with {head[:16]!r}, which no format knows; "
+            f"{path}: starts with {head[:16]!r}, which matches no format; "
             f"name one (format=, --from): {', '.join(sorted(TABLE))}"
         )
     if len(fitting) > 1:
@@ -292,14 +293,14 @@ def format_for_writing(path: str | PathLike[str], name: str | None = None) -> Fo
     """Return the format to write `path` in: by `name`, else by its suffix.
 
     A path of "-" is standard output: EVT3 unless named. Raises UnknownFormatError for an unknown
-    name or suffix, for a format that is only read, and for one that cannot go through a pipe.
+    name or suffix, for a read-only format, and for one that cannot go through a pipe.
     """
     suffix = Path(path).suffix.lower()
     if name is not None:
         row, variant = named_format(name)
         if variant:
             raise UnknownFormatError(
-                f"{name}: a variant is for reading; {row.name} is written in one way (name it "
+                f"{name}: a variant is for reading; {row.name} has one form for writing (name it "
                 f"{row.name})"
             )
     elif str(path) == "-":
@@ -320,7 +321,7 @@ def format_for_writing(path: str | PathLike[str], name: str | None = None) -> Fo
     if str(path) == "-" and "w" not in row.piped:
         ways = ", ".join(sorted(row.name for row in TABLE.values() if "w" in row.piped))
         raise UnknownFormatError(
-            f"standard output: {row.name} cannot go through a pipe, as it is not written from "
-            f"front to back; name a file, or one of {ways} (format=, --to)"
+            f"standard output: {row.name} cannot go through a pipe, as it is not written in "
+            f"order; name a file, or one of {ways} (format=, --to)"
         )
     return row

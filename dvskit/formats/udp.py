@@ -1,8 +1,8 @@
-"""Events that arrive over UDP, in the layouts that faery and AEStream send.
+"""Events that arrive over UDP, in the layouts of faery and AEStream.
 
-    t64_x16_y16_on8   faery: 13 bytes an event, time in 64 bits (the usual one)
-    t32_x16_y15_on1   faery: 8 bytes an event, time in 32 bits, y and polarity in 16
-    spif              AEStream, SpiNNaker's spif: 4 bytes an event, or 8 with a time behind it
+    t64_x16_y16_on8   faery: 13 bytes per event, time in 64 bits (the default)
+    t32_x16_y15_on1   faery: 8 bytes per event, time in 32 bits, y and polarity in 16
+    spif              AEStream, SpiNNaker's spif: 4 bytes per event, or 8 with a time after it
 
 All are little-endian. Layouts: faery's udp_encoder; spif, github.com/SpiNNakerManchester/spif,
 spiffer/README.md.
@@ -41,17 +41,17 @@ _NEVER = -(1 << 62)
 _Columns = tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int32], NDArray[np.bool_]]
 
 _LONGEST_DATAGRAM = 1 << 16
-_RECEIVE_BUFFER = 1 << 23  # bytes that the system may keep while a block is worked on
-_DELAY_S = 0.01  # that an event may wait for others of its block
-_SO_RXQ_OVFL = 40  # Linux: tells with each datagram how many were lost ahead of it
+_RECEIVE_BUFFER = 1 << 23  # bytes that the system may hold while a block is processed
+_DELAY_S = 0.01  # longest time that an event waits for others of its block
+_SO_RXQ_OVFL = 40  # Linux: reports with each datagram how many were lost before it
 
 
 def parse_address(path: Path | str) -> tuple[str, int] | None:
-    """Return the host and the port of udp://HOST:PORT; None where it is no such address.
+    """Return the host and the port of udp://HOST:PORT; None for other paths.
 
-    Raises FormatError for a port that cannot be.
+    Raises FormatError for a port outside 0..65535.
     """
-    # A Path joins slashes that follow each other.
+    # A Path merges repeated slashes.
     found = re.fullmatch(r"udp:/{1,2}(.*):(\d+)", str(path))
     if found is None:
         return None
@@ -61,7 +61,7 @@ def parse_address(path: Path | str) -> tuple[str, int] | None:
 
 
 class _Address(type(Path())):  # type: ignore[misc]
-    """An address in the place of a path: both slashes stay where it is shown."""
+    """An address in place of a path: it keeps both slashes when shown."""
 
     def __str__(self) -> str:
         return re.sub(r"^udp:/+", "udp://", super().__str__())
@@ -70,10 +70,10 @@ class _Address(type(Path())):  # type: ignore[misc]
 class UdpRecording(Recording):
     """Events that arrive at a port: a Source that is read once, as they come.
 
-    Late events (datagrams may overtake each other), events off the sensor, odd bytes and datagrams
-    that the system dropped are left out and counted in `damage`. `strict` makes no difference: what
-    arrives cannot be sent again. Reading ends after `idle_s` seconds without a datagram, where set.
-    Datagrams that come within `gather_s` seconds are one block.
+    Late events (datagrams may overtake each other), events off the sensor, invalid bytes and
+    datagrams dropped by the system are left out and counted in `damage`. `strict` has no effect, as
+    data cannot be sent again. Reading ends after `idle_s` seconds without a datagram, if set.
+    Datagrams that come within `gather_s` seconds form one block.
     """
 
     format = "udp"
@@ -87,7 +87,7 @@ class UdpRecording(Recording):
             raise ConfigError(f"udp layout {layout!r} is unknown; {did_you_mean(layout, LAYOUTS)}")
         if options.size is None:
             raise GeometryError(
-                f"{path}: datagrams do not tell the sensor's size; "
+                f"{path}: datagrams do not contain the sensor's size; "
                 "pass size=(width, height) (--size WIDTHxHEIGHT)"
             )
         super().__init__(path, replace(options, strict=False), options.size, "argument")
@@ -118,7 +118,7 @@ class UdpRecording(Recording):
             for datagrams in self._arrivals(damage):
                 t, x, y, p = _joined([reader.decode(data, damage) for data in datagrams])
                 off = (x >= self.size.width) | (y >= self.size.height)
-                clock = np.where(off, _NEVER, t)  # an event off the sensor sets no clock
+                clock = np.where(off, _NEVER, t)  # an event off the sensor does not set the clock
                 newest = np.maximum.accumulate(np.concatenate([[last], clock]))[:-1]
                 late = t < newest
                 for bad, why in ((late, "came late"), (off & ~late, "are off the sensor")):
@@ -138,7 +138,7 @@ class UdpRecording(Recording):
                     yield block
 
     def _arrivals(self, damage: Damage) -> Iterator[list[bytes]]:
-        """Yield datagrams as they come, those of a short while together."""
+        """Yield lists of datagrams that arrive within a short time."""
         waited = time.monotonic()
         while True:
             first = self._receive(0.1, damage)
@@ -158,7 +158,7 @@ class UdpRecording(Recording):
             waited = time.monotonic()
 
     def _receive(self, timeout_s: float, damage: Damage) -> bytes | None:
-        """Return the next datagram, None where none comes in time or the socket is closed."""
+        """Return the next datagram, or None if none comes in time or the socket is closed."""
         try:
             self._socket.settimeout(timeout_s)
             data, notes, _, _ = self._socket.recvmsg(_LONGEST_DATAGRAM, 64)
@@ -175,7 +175,7 @@ class UdpRecording(Recording):
 
 
 class _Datagrams:
-    """Decodes datagrams; holds the wraps of 32-bit times, and the clock for those without time."""
+    """Decodes datagrams; holds the wraps of 32-bit times, and the clock for events without time."""
 
     def __init__(self, layout: str, assumptions: list[str]) -> None:
         self._layout, self._assumptions = layout, assumptions
@@ -200,14 +200,14 @@ class _Datagrams:
             return self._count_on(rows["t"]), rows["x"], rows["y_on"] >> 1, rows["y_on"] & 1
         sane = rows["t"] < 1 << 62
         if not sane.all():
-            damage.add(0, self.width, "events at times that cannot be")
+            damage.add(0, self.width, "events at impossible times")
             rows = rows[sane]
         return rows["t"].astype(np.int64), rows["x"], rows["y"], rows["on"]
 
     def _timed(self, words: NDArray[Any], damage: Damage) -> tuple[NDArray[Any], NDArray[np.int64]]:
-        """Return the addresses among words of spif, and the times behind them."""
+        """Return the addresses among words of spif, and the times after them."""
         if (words >> 31).all():
-            note = "events without a time: it is when they arrived, from the start of listening"
+            note = "events without a time get that of their arrival, from the start of listening"
             if note not in self._assumptions:
                 self._assumptions.append(note)
             now = (time.monotonic_ns() - self._started) // 1000
@@ -225,13 +225,13 @@ class _Datagrams:
         return words[found], self._count_on(words[found + 1])
 
     def _count_on(self, t: NDArray[Any]) -> NDArray[np.int64]:
-        """Return times that count on through the wraps of 32-bit ones."""
+        """Return times extended through the wraps of 32-bit ones."""
         wide = t.astype(np.int64)
         if not len(wide):
             return wide
         first = wide[0] if self._last < 0 else self._last
         steps = np.diff(wide, prepend=first)
-        # A late event from ahead of a wrap goes back over it.
+        # A late event from before a wrap goes back over it.
         wraps = np.cumsum((steps < -(_WRAP_US // 2)).astype(np.int64) - (steps > _WRAP_US // 2))
         wide += (self._wraps + wraps) * _WRAP_US
         self._wraps += int(wraps[-1])
@@ -245,12 +245,12 @@ def _joined(parts: list[_Columns]) -> _Columns:
 
 
 def open_recording(path: Path, options: ReadOptions) -> UdpRecording:
-    """Listen at udp://HOST:PORT; port 0 takes a free one, which `port` then says.
+    """Listen at udp://HOST:PORT; port 0 takes a free one, stored in `port`.
 
-    Raises FormatError where that cannot be, GeometryError without a size.
+    Raises FormatError if that is impossible, GeometryError without a size.
     """
     shown = _Address(path)
     address = parse_address(shown)
     if address is None:
-        raise FormatError(f"{shown}: is no udp://HOST:PORT")
+        raise FormatError(f"{shown}: is not udp://HOST:PORT")
     return UdpRecording(shown, options, address)

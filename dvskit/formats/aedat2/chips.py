@@ -1,7 +1,7 @@
-"""What an address of an AEDAT 1 or 2 file means: one layout a family of chips.
+"""The addresses of AEDAT 1 and 2 files: one layout per family of chips.
 
-jAER counts x from the right and y from the bottom as stored; both are turned here, so that (0, 0)
-is the top left pixel. Layouts: iniVation, AEDAT 1.0 and 2.0, docs.inivation.com.
+jAER stores x from the right and y from the bottom; both are flipped here, so (0, 0) is the top left
+pixel. Layouts: iniVation, AEDAT 1.0 and 2.0, docs.inivation.com.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from dvskit.formats.aedat2.words import WINDOW, Head
 from dvskit.formats.file_bytes import FileMap
 from dvskit.formats.recording import ReadOptions, SizeOrigin
 
-# What a word is.
+# Kinds of words.
 EVENT, EXTERNAL, IMU, APS = range(4)
 
 
 class Words(NamedTuple):
-    """Decoded addresses: x and y as stored; `impossible` marks what the chip cannot send."""
+    """Decoded addresses: x and y as stored; `impossible` marks addresses the chip cannot send."""
 
     kind: NDArray[np.uint8]
     x: NDArray[np.int16]
@@ -36,11 +36,11 @@ class Words(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Where the parts of an address are: shifts and masks.
+    """The positions of the parts of an address: shifts and masks.
 
-    others  kind, mask and value of the words that are no events; the first that fits counts
-    other   the bits that are all clear in an event
-    spare   bits that no word may have set
+    others  kind, mask and value of words that are not events; the first match counts
+    other   the bits that are all 0 in an event
+    spare   bits that are 0 in every word
     """
 
     x: tuple[int, int]
@@ -52,7 +52,7 @@ class Layout:
     spare: int
 
     def decode(self, address: NDArray[Any]) -> Words:
-        """Return what unsigned addresses mean."""
+        """Return the decoded unsigned addresses."""
         kind = np.zeros(len(address), np.uint8)
         for number, mask, value in reversed(self.others):
             kind[address & mask == value] = number
@@ -74,8 +74,8 @@ DVS128 = Layout(
     other=0x8000,
     spare=0xFFFF_0000,
 )
-# For files that are said to be of a DVS128 and set bits that it has not: those are passed over, and
-# with them bit 15, which the hardware sets for external events only in words of 16 bits.
+# For files marked as DVS128 that set bits which the DVS128 lacks: these bits are ignored. So is bit
+# 15, which the hardware sets for external events only in words of 16 bits.
 LOOSE_DVS128 = replace(DVS128, others=(), other=0, spare=0)
 DAVIS = Layout(
     x=(12, 0x3FF),
@@ -121,7 +121,7 @@ CHIPS = {
         Chip("DAVIS208", Size(208, 192), DAVIS),
     )
 }
-# Those that are looked for where none is named: what fits earlier is likelier.
+# Chips to try if none is named, most likely first.
 _LIKELY = [CHIPS[name] for name in ("DVS128", "DVS640", "DAVIS240", "DAVIS346", "DAVIS640")]
 _OLD_NAMES = {"TMPDIFF128": "DVS128", "SBRET10": "DAVIS240", "SBRET20": "DAVIS240"}
 
@@ -134,13 +134,13 @@ def _modern(text: str) -> str:
 
 
 def named_chip(text: str) -> Chip | None:
-    """Return the chip that a header's AEChip value names, such as a Java class; None if unknown."""
+    """Return the chip named by a header's AEChip value, such as a Java class; None if unknown."""
     name = _modern(text.rpartition(".")[2])
     return next((chip for chip in CHIPS.values() if chip.name in name), None)
 
 
 def layout_row(chip: Chip, size: Size) -> NDArray[np.int64]:
-    """Return a chip's layout as the loops take it; events must be on a sensor of `size`."""
+    """Return a chip's layout in the form of the loops; events must be on a sensor of `size`."""
     layout = chip.layout
     return np.array(
         [layout.other, layout.spare, *layout.x, *layout.y, layout.polarity_bit, layout.on,
@@ -150,11 +150,11 @@ def layout_row(chip: Chip, size: Size) -> NDArray[np.int64]:
 
 
 _GUESS_WORDS = 1 << 20
-_MOST = 0.99  # of the words tell the chip; a few may be damaged
+_MOST = 0.99  # share of words that must fit the chip; a few may be damaged
 
 
 class Choice(NamedTuple):
-    """A chip, where it is known from, and what was taken for granted, for people."""
+    """A chip, the source of the choice, and a note on assumptions."""
 
     chip: Chip
     origin: SizeOrigin
@@ -162,11 +162,11 @@ class Choice(NamedTuple):
 
 
 def choose_chip(path: Path, options: ReadOptions, head: Head) -> Choice:
-    """Return the chip whose layout the addresses are read by.
+    """Return the chip whose layout decodes the addresses.
 
-    The chip named behind the format's name counts first, then the header's, then the one that the
-    file's name begins with, as jAER names its recordings; else the bits of the addresses tell.
-    Raises ConfigError for an unknown chip, FormatError where nothing tells.
+    In order of priority: the chip in the format's name, the chip in the header, the chip at the
+    start of the file's name, as jAER names its recordings, and the chip guessed from the bits of
+    the addresses. Raises ConfigError for an unknown chip, FormatError if none can be found.
     """
     asked = options.variant
     if asked is not None:
@@ -193,7 +193,7 @@ def choose_chip(path: Path, options: ReadOptions, head: Head) -> Choice:
 
 
 def _loosened(choice: Choice, path: Path, head: Head) -> Choice:
-    """Pass over bits that the chosen chip has not if nearly all addresses use them; say so."""
+    """Ignore bits that the chosen chip lacks if nearly all addresses use them, with a note."""
     chip = choice.chip
     likely = _likely(path, head)
     if likely is None or likely.layout is chip.layout:
@@ -201,7 +201,7 @@ def _loosened(choice: Choice, path: Path, head: Head) -> Choice:
     other = f"format='aedat2:{likely.name}' (--from aedat2:{likely.name}) reads them so"
     if chip.layout is DVS128:
         note = (
-            f"addresses use bits that a DVS128 has not: they are left out here, bit 15 included; "
+            f"addresses use bits that a DVS128 lacks: they are ignored, bit 15 included; "
             f"they may be those of a {likely.name} ({likely.size}): {other}"
         )
         chip = chip._replace(layout=LOOSE_DVS128)
@@ -213,29 +213,29 @@ def _loosened(choice: Choice, path: Path, head: Head) -> Choice:
 
 
 def _likely(path: Path, head: Head) -> Chip | None:
-    """Return the first of the likely chips that can have sent nearly all words; None without any.
+    """Return the first likely chip that can have sent nearly all words, or None.
 
-    Words are lined up anew for each, so that damage does not change the guess.
+    Words are aligned separately for each chip, so damage does not change the guess.
     """
     if path.stat().st_size < head.end + head.words.itemsize:
         return None
     words = min(_GUESS_WORDS, (path.stat().st_size - head.end) // head.words.itemsize)
-    links, possible = [], []  # words that another follows soon, and words that can be sent at all
+    links, possible = [], []  # counts of words with a close successor, and of possible words
     for chip in _LIKELY:
         fitting = _count_fitting(FileMap(path).data, head, chip, words)
         if fitting[0] >= _MOST * words:
             return chip
         links.append(fitting[0])
         possible.append(fitting[1])
-    counts = possible if 2 * max(links) < words else links  # few events: none follows another soon
+    counts = possible if 2 * max(links) < words else links  # few events: no word has a close one
     enough = _MOST * max(counts)
     return next(chip for chip, count in zip(_LIKELY, counts, strict=True) if count >= enough)
 
 
 def _count_fitting(data: NDArray[np.uint8], head: Head, chip: Chip, most: int) -> tuple[int, int]:
-    """Return how many of about `most` words, lined up anew, a chip can have sent in such order.
+    """Return how many of about `most` aligned words a chip can have sent in this order.
 
-    And how many it can have sent in any order.
+    Also return how many it can have sent in any order.
     """
     width = head.words.itemsize
     row = layout_row(chip, chip.size)
@@ -252,8 +252,8 @@ def _guess(path: Path, head: Head, options: ReadOptions) -> Chip:
     chip = _likely(path, head)
     if chip is None:
         raise FormatError(
-            f"{path}: holds no event, and no AEChip line says which chip wrote it; "
-            f"format='aedat2:CHIP' does ({', '.join(CHIPS)})"
+            f"{path}: holds no event, and no AEChip line names the chip; "
+            f"name it with format='aedat2:CHIP' ({', '.join(CHIPS)})"
         )
     size = options.size
     if size is None:

@@ -35,15 +35,15 @@ from dvskit.formats.recording import ReadOptions, Recording, SizeOrigin
 from dvskit.formats.storage import Storage
 from dvskit.streams import Frame, Imu, Triggers
 
-# The longest step that may lie across a wrap; damaged times must not pass for wraps.
+# The longest step across a wrap; damaged times must not count as wraps.
 _LONGEST_STEP_US, _LONGEST_SALVAGED_STEP_US = 1 << 30, 1 << 24
 
 
 class Aedat2Recording(Recording):
-    """Events of an AEDAT 1 or 2 file; external events, samples of motion and frames beside."""
+    """Events of an AEDAT 1 or 2 file, with its external events, IMU samples and frames."""
 
     format = "aedat2"
-    white = 1023  # frames are of 10 bits
+    white = 1023  # frames have 10 bits
 
     def __init__(
         self,
@@ -59,25 +59,25 @@ class Aedat2Recording(Recording):
         self._head = head
         self._scales = find_scales(head.preferences, head.keys.get("AEChip", "").rpartition(".")[2])
         self.assumptions.append(
-            f"x is counted from the right and y from the bottom in the file, as jAER does with "
+            f"x is counted from the right and y from the bottom in the file, as in jAER for "
             f"{chip.name}: (0, 0) here is ({chip.size.width - 1}, {chip.size.height - 1}) there"
         )
 
     def assume_scales(self) -> None:
-        """Say in `assumptions` how samples of motion are scaled, if there are any to scale."""
+        """Add the scales of IMU samples to `assumptions`, if there are any samples."""
         if not has_samples(self.chip):
             return
         scales = self._scales
         first = next(read_words(self.path, self._head), None)
         if first is not None and (self.chip.layout.decode(first.address).kind == IMU).any():
-            told = "as the header tells" if scales.told else "jAER's usual ranges: none are told"
+            told = "as in the header" if scales.told else "jAER's usual ranges (none in the header)"
             self.assumptions.append(
                 f"IMU samples are scaled for +-{scales.g} g and +-{scales.deg_s} deg/s, {told}; "
                 "their signs are jAER's, seen from the camera"
             )
 
     def header(self) -> Mapping[str, str]:
-        """Return the version, the chip, and what the header's comments say."""
+        """Return the version, the chip, and the comments of the header."""
         return {
             "version": f"{self._head.version}.0",
             "chip": self.chip.name,
@@ -85,22 +85,22 @@ class Aedat2Recording(Recording):
         }
 
     def triggers(self) -> Triggers:
-        """Return external events in time order; a file does not tell edges: all are rising."""
+        """Return external events in time order; the file stores no edges: all are rising."""
         return read_triggers(self._words(Damage()), self.chip)
 
     def imu(self) -> Imu:
-        """Return the samples of motion in time order, in the scales that the header tells."""
+        """Return the IMU samples in time order, in the scales of the header."""
         if not has_samples(self.chip):
             return Imu.empty()
         return read_imu(self._words(Damage()), self.chip, self._scales)
 
     def frames(self) -> Iterator[Frame]:
-        """Yield the frames whose pixels are all there, uint16 of 10 bits."""
+        """Yield the complete frames, uint16 of 10 bits."""
         if has_samples(self.chip):
             yield from Frames(self._words(Damage()), self.chip)
 
     def other_streams(self) -> Mapping[str, int]:
-        """Count frames, samples of motion, and the words of neither."""
+        """Count frames, IMU samples, and words that belong to neither."""
         counts = np.zeros(4, np.int64)
         for block in self._words(Damage()):
             kind = self.chip.layout.decode(block.address).kind
@@ -137,7 +137,7 @@ class Aedat2Recording(Recording):
         return decoded(self._words(damage, start), order, decoder.quick, decoder.careful)
 
     def _index(self) -> Index:
-        """Build checkpoints, one a block."""
+        """Build checkpoints, one per block."""
         clock = Clock(_LONGEST_STEP_US)
         latest, rows = NEVER, []
         for block in read_words(self.path, self._head):
@@ -160,7 +160,7 @@ class Aedat2Recording(Recording):
         return index_of(rows)
 
     def _words(self, damage: Damage, start: int | None = None) -> Iterator[Block]:
-        """Yield the words; in salvage mode lined up anew behind missing bytes."""
+        """Yield the words; in salvage mode, aligned again after missing bytes."""
         lose = self._losses(damage).lose
         if not self.strict and self.path.stat().st_size > self._head.end:
             layout = layout_row(self.chip, self.chip.size)
@@ -175,7 +175,7 @@ class Aedat2Recording(Recording):
 
 
 class _Decoder:
-    """One pass over words, which moves `clock` on."""
+    """One pass over words, which advances `clock`."""
 
     def __init__(
         self,
@@ -190,7 +190,7 @@ class _Decoder:
         self._layout = layout_row(recording.chip, recording.size)
 
     def quick(self, block: Block, earliest_us: int) -> Events | None:
-        """Return the events of a block; None, and the clock not moved, where one is not clean."""
+        """Return the events of a block; None, with the clock unchanged, if one is not clean."""
         raw = block.raw
         spare = self._chip.layout.spare
         scanned = scan_words(raw, self._chip.layout.other)
@@ -219,7 +219,7 @@ class _Decoder:
         return events
 
     def careful(self, block: Block) -> Iterator[Events]:
-        """Yield the events of a block that may be damaged, as far as they are certain."""
+        """Yield the certain events of a block that may be damaged."""
         address = block.address
         words = self._chip.layout.decode(address)
         offsets = block.offsets()
@@ -238,7 +238,7 @@ class _Decoder:
 
         def problem(number: int) -> str:
             found = int(address[bad[number]])
-            return f"address {found:#010x} is none that a {self._chip.name} sends"
+            return f"address {found:#010x} cannot come from a {self._chip.name}"
 
         lost = Lost(offsets[bad], np.full(len(bad), block.width), problem)
         yield from push(self._order, self._losses, columns, lost)
@@ -247,9 +247,9 @@ class _Decoder:
 def open_recording(path: Path, options: ReadOptions) -> Aedat2Recording:
     """Open an AEDAT 1 or 2 file.
 
-    The chip, and with it the sensor's size, is the one that `options.variant` names, else the
-    header, else the file's name, else that which the addresses point to. Raises FormatError for
-    other versions and where nothing tells the chip, ConfigError for an unknown one.
+    The chip, and with it the sensor's size, is that of `options.variant`, else of the header, else
+    of the file's name, else guessed from the addresses. Raises FormatError for other versions and
+    if no chip can be found, ConfigError for an unknown one.
     """
     head = read_head(path)
     choice = choose_chip(path, options, head)
@@ -257,7 +257,7 @@ def open_recording(path: Path, options: ReadOptions) -> Aedat2Recording:
     if options.size is not None:
         origin = "argument"
     recording = Aedat2Recording(path, options, options.size or chip.size, origin, head, chip)
-    # Notes take the place of the line on a size from the data: the size is the chip's.
+    # Notes replace the line on a size from the data: the size is that of the chip.
     recording.assumptions[: 1 if origin == "data" else 0] = choice.notes
     recording.assume_scales()
     return recording

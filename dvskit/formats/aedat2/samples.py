@@ -1,4 +1,4 @@
-"""What a DAVIS sends beside events: external events, samples of motion, frames.
+"""Other data of a DAVIS: external events, IMU samples, frames.
 
 Layout: iniVation, AEDAT 2.0, docs.inivation.com. Scales: InvenSense MPU-6100A; signs: jAER's, seen
 from the camera: x to the right, y up, z to the scene, turns to the right and clockwise positive.
@@ -19,16 +19,16 @@ from dvskit.formats.aedat2.words import Block, Clock, scan_words
 from dvskit.streams import Frame, Imu, Triggers
 
 _LONGEST_STEP_US = 1 << 30
-_VALUES = 7  # words of a sample: acceleration x, y, z, temperature, turns about x, y, z
+_VALUES = 7  # words per sample: acceleration x, y, z, temperature, rotation about x, y, z
 _SIGNS = np.array([-1, 1, 1, 1, -1, 1, -1], np.float32)
 _STEPS_PER_G = {2: 16384.0, 4: 8192.0, 8: 4096.0, 16: 2048.0}
 _STEPS_PER_DEG_S = {250: 131.0, 500: 65.5, 1000: 32.8, 2000: 16.4}
-_USUAL_G, _USUAL_DEG_S = 8, 1000  # as jAER sets them unless told otherwise
+_USUAL_G, _USUAL_DEG_S = 8, 1000  # jAER's defaults
 _STEPS_PER_DEG_C, _DEG_C_AT_0 = 340.0, 35.0
 
 
 class Scales(NamedTuple):
-    """Full scales of an inertial measurement unit, and whether the file tells both."""
+    """Full scales of an inertial measurement unit, and whether the file has both."""
 
     g: int
     deg_s: int
@@ -36,7 +36,7 @@ class Scales(NamedTuple):
 
 
 def find_scales(preferences: Mapping[str, str], chip: str) -> Scales:
-    """Return the scales that jAER's preferences tell, those of `chip` first."""
+    """Return the scales in jAER's preferences, those of `chip` first."""
     found: dict[str, int] = {}
     own_first = sorted(preferences.items(), key=lambda item: not item[0].startswith(chip))
     for key, value in own_first:
@@ -51,14 +51,14 @@ def find_scales(preferences: Mapping[str, str], chip: str) -> Scales:
 
 
 class Chosen(NamedTuple):
-    """The words of one kind, in order of the file, and their times."""
+    """The words of one kind, in order of the file, with their times."""
 
     address: NDArray[np.uint32]
     t: NDArray[np.int64]
 
 
 def choose(blocks: Iterable[Block], layout: Layout, kind: int) -> Iterator[Chosen]:
-    """Yield the words of one kind; all words move the clock that their times are of."""
+    """Yield the words of one kind; all words advance the clock."""
     clock = Clock(_LONGEST_STEP_US)
     for block in blocks:
         base_us = clock.goes_on(scan_words(block.raw, 0))
@@ -73,7 +73,7 @@ def choose(blocks: Iterable[Block], layout: Layout, kind: int) -> Iterator[Chose
 
 
 def read_triggers(blocks: Iterable[Block], chip: Chip) -> Triggers:
-    """Return external events in order of time, as rising edges of input 0: edges are not told."""
+    """Return external events in order of time, as rising edges of input 0: none are stored."""
     parts = []
     for words in choose(blocks, chip.layout, EXTERNAL):
         count = len(words.t)
@@ -82,12 +82,12 @@ def read_triggers(blocks: Iterable[Block], chip: Chip) -> Triggers:
 
 
 def has_samples(chip: Chip) -> bool:
-    """Tell whether a chip may send frames and samples of motion."""
+    """Return whether a chip may send frames and IMU samples."""
     return chip.layout is DAVIS
 
 
 def read_imu(blocks: Iterable[Block], chip: Chip, scales: Scales) -> Imu:
-    """Return the samples whose seven words are all there, in order of time."""
+    """Return the complete samples, all seven words present, in order of time."""
     parts = []
     kept = Chosen(np.empty(0, np.uint32), np.empty(0, np.int64))
     for words in choose(blocks, chip.layout, IMU):
@@ -118,14 +118,14 @@ def _imu(t: NDArray[np.int64], raw: NDArray[np.int16], scales: Scales) -> Imu:
 
 
 class Frames:
-    """Puts the samples of frames together: what light has taken off the level after a reset.
+    """Assembles the samples of frames: the drop by light from the level after a reset.
 
-    Pixels are uint16: 10 bits, brighter is larger. x is counted from the left, unlike that of
-    events. A part of the sensor that was read alone is a frame at its place. Times are those of the
+    Pixels are uint16: 10 bits, brighter is larger. x is counted from the left, unlike in events. A
+    part of the sensor that was read alone is a frame at its position. Times are those of the
     readout: the exposure starts when the last pixel has been reset (the first, with a rolling
     shutter) and stops when the first is read.
 
-    incomplete  how many frames lacked pixels
+    incomplete  number of frames with missing pixels
     """
 
     def __init__(self, blocks: Iterable[Block], chip: Chip) -> None:
@@ -148,7 +148,7 @@ class Frames:
         yield from self._take()
 
     def _add(self, words: Chosen) -> Iterator[Frame]:
-        """Take samples; yield the frames that end among them."""
+        """Take samples; yield the frames that end within them."""
         at, ended = 0, True
         while ended:
             at = k.add_samples(*words, at, self._level, self._image, self._seen, self._state)
@@ -158,7 +158,7 @@ class Frames:
                 yield from self._take()
 
     def _take(self) -> Iterator[Frame]:
-        """Yield the frame if all of its pixels are there, and begin the next."""
+        """Yield the frame if it is complete, and begin the next."""
         state = self._state
         signals, left, right = (int(state[i]) for i in (k.F_SIGNALS, k.F_LEFT, k.F_RIGHT))
         top, bottom = int(state[k.F_TOP]), int(state[k.F_BOTTOM])

@@ -9,19 +9,19 @@ from numpy.typing import NDArray
 
 from dvskit.formats.storage import EventColumns
 
-# Places in what `scan` tells of a part: how many events, first and last stored time, and whether
-# the times do not run back.
+# Indices in the result of `scan` for a part: the number of events, first and last stored time, and
+# whether the times are in order.
 S_EVENTS, S_FIRST, S_LAST, S_ORDERED, SCAN_FIELDS = range(5)
-# Places in the parameters of a layout.
+# Indices in the parameters of a layout.
 (L_OTHER, L_SPARE, L_X_SHIFT, L_X_MASK, L_Y_SHIFT, L_Y_MASK, L_P_SHIFT, L_ON, L_DAVIS, L_RIGHT,
  L_BOTTOM, L_WIDTH, L_HEIGHT) = range(13)  # fmt: skip
-# Places in the state of a frame that is being put together.
+# Indices in the state of an unfinished frame.
 F_SIGNALS, F_FIRST_RESET, F_LAST_RESET, F_FIRST_SIGNAL, F_LEFT, F_RIGHT, F_TOP, F_BOTTOM = range(8)
-RESET, SIGNAL = 1, 2  # what was read of a pixel
+RESET, SIGNAL = 1, 2  # the samples read of a pixel
 NEVER = -(1 << 62)
 
-# How words are lined up anew: a step that may lie between two, how many in a row show that they
-# line up (fewer at the end of the file), and how far ahead they are sought at once.
+# Alignment of words: the largest step between two words, the number of linked words in a row that
+# shows alignment (fewer at the end of the file), and the range searched at once.
 LONGEST_STEP_US = 1 << 20
 CHAIN, SHORT_CHAIN, LONGEST_CHAIN = 12, 3, 256
 SEARCH_BYTES = 1 << 13
@@ -40,7 +40,7 @@ def _swap(value: int) -> int:
 
 @njit(cache=True, nogil=True)
 def scan(words: NDArray[np.uint32], other: int, row: NDArray[np.int64]) -> None:
-    """Tell of the events among words (n, 2), stored as they are in the file, in `row`."""
+    """Write a summary of the events among words (n, 2), in the file's byte order, to `row`."""
     bits = _swap(np.uint32(other))
     events = 0
     steps_back = 0
@@ -71,9 +71,10 @@ def decode(
     base_us: int,
     columns: EventColumns,
 ) -> bool:
-    """Decode the events among words into columns that have their number; True if all are good.
+    """Decode the events among words into columns of their number; True if all are valid.
 
-    `base_us` is added to the stored times. Good is an address without spare bits, on the sensor.
+    `base_us` is added to the stored times. A valid event has no spare bits set, and is on the
+    sensor.
     """
     t, x, y, p = columns
     other, spare = np.uint32(layout[L_OTHER]), np.uint32(layout[L_SPARE])
@@ -89,7 +90,7 @@ def decode(
             column = right - np.int32((address >> x_shift) & x_mask)
             row = bottom - np.int32((address >> y_shift) & y_mask)
             bad |= address & spare
-            # As unsigned, what is below 0 is beyond the sensor's end.
+            # As unsigned numbers, values below 0 are beyond the sensor's end.
             bad |= np.uint32(np.uint32(column) >= width) | np.uint32(np.uint32(row) >= height)
             t[i] = base_us + np.int64(np.int32(_swap(words[i, 1])))
             x[i] = column
@@ -123,10 +124,10 @@ def add_samples(
     seen: NDArray[np.uint8],
     state: NDArray[np.int64],
 ) -> int:
-    """Put APS words from `start` on into a frame; return where the next frame's begin.
+    """Add APS words from `start` on to a frame; return the index of the next frame's first.
 
-    That is where all pixels have been read, or where one is reset that was read before. Samples
-    off the frame and of other read cycles than reset (0) and signal (1) are passed over.
+    The frame ends when all pixels have been read, or when a pixel is reset that was read before.
+    Samples off the frame, and of read cycles other than reset (0) and signal (1), are skipped.
     """
     height, width = image.shape
     for i in range(start, len(t)):
@@ -145,7 +146,7 @@ def add_samples(
             state[F_LAST_RESET] = t[i]
         elif seen[row, column] == RESET:
             seen[row, column] |= SIGNAL
-            # Light discharges the pixel: the signal is below the reset level, but for noise.
+            # Light discharges the pixel: the signal is below the reset level, except for noise.
             above = level[row, column] > sample
             image[row, column] = level[row, column] - sample if above else 0
             if state[F_SIGNALS] == 0:
@@ -170,14 +171,14 @@ def _read(data: NDArray[np.uint8], at: int, stop: int) -> int:
 
 @njit(cache=True, nogil=True)
 def _possible(address: int, layout: NDArray[np.int64]) -> bool:
-    """Tell whether the chip can send an address."""
+    """Return whether the chip can send an address."""
     if address & layout[L_SPARE]:
         return False
     if address & layout[L_OTHER] and not layout[L_DAVIS]:
         return True
     if layout[L_DAVIS]:
         kind = address & 0x8000_0C00
-        if kind == 0x8000_0C00:  # a sample of motion: one of 7 values, and the low bits clear
+        if kind == 0x8000_0C00:  # an IMU sample: one of 7 values, with the low bits 0
             return (address >> 28 & 7) < 7 and address & 0x3FF == 0
         if kind == 0x8000_0800:
             return False
@@ -190,7 +191,7 @@ def _possible(address: int, layout: NDArray[np.int64]) -> bool:
 
 @njit(cache=True, nogil=True)
 def _linked(data: NDArray[np.uint8], at: int, width: int, layout: NDArray[np.int64]) -> bool:
-    """Tell whether a possible word at `at` is followed by one, soon behind it."""
+    """Return whether a possible word at `at` has a close successor."""
     if at + 2 * width > len(data):
         return False
     first, behind = at + width - 4, at + width
@@ -204,9 +205,9 @@ def _linked(data: NDArray[np.uint8], at: int, width: int, layout: NDArray[np.int
 
 @njit(cache=True, nogil=True)
 def _chain(data: NDArray[np.uint8], at: int, width: int, layout: NDArray[np.int64]) -> int:
-    """Return how many links the chain of words from `at` on has; 0 if it is too short to tell.
+    """Return the number of links in the chain of words from `at` on; 0 if it is too short.
 
-    A chain in which most words are the same tells nothing. The end of the file cuts one short.
+    A chain of mostly equal words shows nothing. The end of the file shortens a chain.
     """
     changes = 0
     links = 0
@@ -228,9 +229,9 @@ def _chain(data: NDArray[np.uint8], at: int, width: int, layout: NDArray[np.int6
 
 @njit(cache=True, nogil=True)
 def _find_chain(data: NDArray[np.uint8], start: int, width: int, layout: NDArray[np.int64]) -> int:
-    """Return where the longest chain begins among the first from `start` on, -1 for none.
+    """Return the start of the longest chain among the first from `start` on, -1 for none.
 
-    Of chains of one length, one that lines up with `start` comes first.
+    Of chains of equal length, one aligned with `start` is preferred.
     """
     stop = min(start + SEARCH_BYTES, len(data))
     found = -1
@@ -257,14 +258,14 @@ def next_break(
     most: int,
     layout: NDArray[np.int64],
 ) -> tuple[int, int, int, int]:
-    """Find where words that line up end; `begin` is where those of the file do.
+    """Find the end of a run of aligned words; `begin` is the first word of the file.
 
-    Returns how many words there are from `at` on, at most `most`; the byte where words go on; how
-    many of them the chip can send; and how many are soon followed by another such. Words that do
-    not fit, but with others behind them that line up with them, are among them.
+    Returns the number of words from `at` on, at most `most`; the byte at which words continue; how
+    many of them the chip can send; and how many have a close successor. Invalid words count if
+    aligned words follow them.
     """
     count = possible = links = 0
-    checked = at  # words ahead of this byte have been searched
+    checked = at  # words before this byte have been searched
     while count < most and at + (count + 1) * width <= len(data):
         here = at + count * width
         can_be = _possible(_read(data, here, here + width - 4), layout)

@@ -17,10 +17,10 @@ from dvskit.formats.file_bytes import FileMap, read_at
 from dvskit.formats.losses import Lose
 
 BLOCK_WORDS = 1 << 18
-WINDOW = 1 << 15  # words to line up at once
+WINDOW = 1 << 15  # words aligned at once
 _PART_WORDS = 1 << 15  # fewer are not worth a thread
 _MAGIC = b"#!AER-DAT"
-_OLDEST = b"# This is a raw AE data file"  # version 1, before files said their version
+_OLDEST = b"# This is a raw AE data file"  # version 1, before files had a version line
 _LINE_BYTES = 1 << 16
 _WRAP_US = 1 << 32
 _CLOSE_US = 1 << 20
@@ -29,9 +29,9 @@ _PREFERENCE = re.compile(r'key="((?:[\w.]*\.)?(?:IMU\.|Imu)(?:Accel|Gyro)Scale)"
 
 
 class Head(NamedTuple):
-    """What the lines of text say, and the byte offset where the words begin.
+    """The content of the text lines, and the byte offset of the first word.
 
-    keys  `# key: value` lines; preferences  those of jAER's that tell scales, by their full names
+    keys  `# key: value` lines; preferences  jAER's lines with scales, by their full names
     """
 
     version: int
@@ -46,7 +46,7 @@ class Head(NamedTuple):
 
 
 def _is_text(line: bytes) -> bool:
-    # An address may begin with the byte of a '#': a line of text has no control characters.
+    # An address may begin with the byte of a '#', but a line of text has no control characters.
     return line.endswith(b"\n") and all(byte >= 32 or byte in b"\t\r\n" for byte in line)
 
 
@@ -72,7 +72,7 @@ def read_head(path: Path) -> Head:
                 break
             if found := _PREFERENCE.search(text):
                 preferences[found[1]] = found[2]
-            # jAER's "created Wed Sep 16 12:09:08 CEST 2015" has no colon but those of its clock.
+            # jAER's "created Wed Sep 16 12:09:08 CEST 2015" has no colons but those of its clock.
             key, colon, value = text.partition(" " if text.startswith("created ") else ":")
             if colon and line.startswith(b"# ") and key[:1].isalpha():
                 keys[key] = value.strip()
@@ -83,9 +83,9 @@ _LITTLE = np.little_endian
 
 
 class Block(NamedTuple):
-    """Words (n, 2) uint32, an address and a time each, stored as in AEDAT 2; and their place.
+    """Words (n, 2) uint32, an address and a time each, in the form of AEDAT 2, and their position.
 
-    offset  byte of the first word; width  bytes of a word in the file
+    offset  byte of the first word; width  bytes per word in the file
     """
 
     raw: NDArray[np.uint32]
@@ -99,7 +99,7 @@ class Block(NamedTuple):
 
     @property
     def t(self) -> NDArray[np.int64]:
-        """Times as they are stored: signed, of 32 bits."""
+        """Times as stored: signed, of 32 bits."""
         stored = self.raw[:, 1].byteswap() if _LITTLE else self.raw[:, 1]
         return stored.view(np.int32).astype(np.int64)
 
@@ -109,7 +109,7 @@ class Block(NamedTuple):
 
 
 def _widen(data: NDArray[np.uint8], head: Head) -> NDArray[np.uint32]:
-    """Return whole words of a file as words of AEDAT 2."""
+    """Return whole words of a file in the form of AEDAT 2."""
     if head.version == 2:
         return data.view(np.uint32).reshape(-1, 2)
     wide = np.zeros((len(data) // 6, 8), np.uint8)
@@ -118,9 +118,9 @@ def _widen(data: NDArray[np.uint8], head: Head) -> NDArray[np.uint32]:
 
 
 def read_words(path: Path, head: Head, start: int | None = None) -> Iterator[Block]:
-    """Yield the words from byte `start` on, the header's end without it; a cut one is left out.
+    """Yield the words from byte `start` (default: the header's end) on, without a cut one.
 
-    A block holds until the next one is asked for.
+    A block is valid until the next one is requested.
     """
     width = head.words.itemsize
     at = head.end if start is None else start
@@ -134,11 +134,10 @@ def read_words(path: Path, head: Head, start: int | None = None) -> Iterator[Blo
 def aligned_words(
     file: FileMap, head: Head, layout: NDArray[np.int64], lose: Lose
 ) -> Iterator[Block]:
-    """Yield the words behind a file's header, all of them lined up.
+    """Yield the words after a file's header, aligned.
 
-    Where an address is none that `layout` allows, or time jumps, the next words that follow each
-    other are sought at all bytes. Bytes that are left out, and a cut word at the end, are given to
-    `lose`.
+    Where an address is invalid in `layout`, or time jumps, all bytes are searched for the next
+    linked words. Skipped bytes, and a cut word at the end, are passed to `lose`.
     """
     data, width, at = file.data, head.words.itemsize, head.end
     while len(data) - at >= width:
@@ -155,7 +154,7 @@ def aligned_words(
 
 
 class Scan(NamedTuple):
-    """What a block of words holds: events by part, and their times as stored, if they run on."""
+    """A summary of a block of words: events by part, and their stored times, if in order."""
 
     bounds: NDArray[np.int64]
     counts: NDArray[np.int64]
@@ -165,12 +164,12 @@ class Scan(NamedTuple):
 
     @property
     def events(self) -> int:
-        """How many events there are."""
+        """The number of events."""
         return int(self.counts.sum())
 
 
 def scan_words(raw: NDArray[np.uint32], other: int) -> Scan:
-    """Look at words: count the events, find their first and last time and whether they run on."""
+    """Scan words: count the events, find first and last time and whether they are in order."""
     parts = max(1, min(thread_count(), len(raw) // _PART_WORDS))
     bounds = np.linspace(0, len(raw), parts + 1).astype(np.int64)
     rows = np.empty((parts, k.SCAN_FIELDS), np.int64)
@@ -183,9 +182,9 @@ def scan_words(raw: NDArray[np.uint32], other: int) -> Scan:
 
 
 class Clock:
-    """Makes times that count on out of signed 32-bit ones, which wrap after 71.6 minutes.
+    """Extends signed 32-bit times, which wrap after 71.6 minutes, to 64 bits.
 
-    A lone wrong time that looks like a wrap is taken back by the next right one.
+    The next right time reverts a lone wrong time that looks like a wrap.
     """
 
     def __init__(self, longest_step_us: int, wraps: int = 0, last: int | None = None) -> None:
@@ -194,7 +193,7 @@ class Clock:
         self.last = last
 
     def count_on(self, t: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the times that stored ones mean."""
+        """Return the extended times of stored ones."""
         if not len(t):
             return t
         first = int(t[0]) if self.last is None else self.last
@@ -206,9 +205,9 @@ class Clock:
         return t + (wraps << 32)
 
     def count_on_sure(self, t: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the times that stored ones mean, where some are damaged.
+        """Return the extended times of stored ones, if some may be damaged.
 
-        Only times that stand close to one beside them move the clock, if most do.
+        Only times close to a neighbour advance the clock, if most of them are.
         """
         close = np.diff(t) % _WRAP_US <= _CLOSE_US
         sure = np.concatenate([close, [False]]) | np.concatenate([[False], close])
@@ -220,10 +219,10 @@ class Clock:
         return t + (wraps[np.searchsorted(places, np.arange(len(t)), "right")] << 32)
 
     def goes_on(self, scan: Scan) -> int | None:
-        """Move on over times that run on; return what to add to them.
+        """Advance over times in order; return the offset to add to them.
 
-        None, and nothing moved, where they do not, where a wrap may be in them, or one that is to
-        be taken back.
+        Returns None, without advancing, if they are not in order, or may contain a wrap or one to
+        be reverted.
         """
         latest = scan.first if self.last is None else self.last
         over_wrap = scan.last - latest >= _WRAP_US - self._longest

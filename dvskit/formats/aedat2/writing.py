@@ -14,7 +14,7 @@ from dvskit.formats.aedat2.chips import CHIPS, DVS128, Chip, Layout
 from dvskit.formats.recording import FileSink
 from dvskit.streams import Triggers
 
-# The classes of jAER that read such addresses.
+# The classes of jAER for such addresses.
 _CLASSES = {
     "DVS128": "ch.unizh.ini.jaer.chip.retina.DVS128",
     "DAVIS208": "eu.seebetter.ini.chips.davis.Davis208PixelParade",
@@ -31,7 +31,7 @@ _HEADER = (
     "#End Of ASCII Header",
 )
 _FIRST_US, _STOP_US = -(1 << 31), 1 << 31
-# A reader takes a longer step over the end of 32 bits for damage, a still longer one for a wrap.
+# Readers take a longer step across the end of 32 bits for damage, a still longer one for a wrap.
 _LONGEST_WRAP_US, _LONGEST_STEP_US = 1 << 30, 3 << 30
 
 
@@ -40,7 +40,7 @@ class Aedat2Sink(FileSink):
 
     Rising edges of input 0 are written as external events; AEDAT 2 has no others. Raises
     GeometryError for other sizes, EventsError for a first time outside of 32 bits and for pauses
-    that hide a wrap of them: more than 17.9 minutes across one, 53.7 minutes elsewhere.
+    that hide a wrap: more than 17.9 minutes across one, 53.7 minutes elsewhere.
     """
 
     format = "aedat2"
@@ -62,14 +62,14 @@ class Aedat2Sink(FileSink):
     def write_triggers(self, triggers: Triggers) -> None:
         """Take all triggers of the recording; they are merged with the events by time.
 
-        To be called once, ahead of the events. Gives a LeftOutWarning for those that are no rising
-        edges of input 0. Raises EventsError for triggers behind events and time that runs back.
+        Call it once, before the events. Gives a LeftOutWarning for triggers other than rising edges
+        of input 0. Raises EventsError for triggers after events and time that runs back.
         """
         self._check_triggers(triggers, self._triggers)
         kept = triggers.p & (triggers.id == 0)
         left = len(triggers) - int(np.count_nonzero(kept))
         if left:
-            text = f"{left:,} triggers are left out: AEDAT 2 has rising edges of input 0 alone"
+            text = f"{left:,} triggers are left out: AEDAT 2 has only rising edges of input 0"
             self.notes.append(text)
             warnings.warn(f"{self.path}: {text}", LeftOutWarning, stacklevel=3)
         self._triggers = Triggers(triggers.t[kept], triggers.id[kept], triggers.p[kept])
@@ -79,7 +79,7 @@ class Aedat2Sink(FileSink):
         lines = "".join(f"{line}\r\n" for line in _HEADER)
         self._file.write(lines.format(_CLASSES[self._chip.name]).encode())
         self.notes.append(
-            f"x is counted from the right and y from the bottom in the file, as jAER does with "
+            f"x is counted from the right and y from the bottom in the file, as in jAER for "
             f"{self._chip.name}"
         )
 
@@ -87,7 +87,7 @@ class Aedat2Sink(FileSink):
         waiting = self._triggers.t[self._trigger_at :]
         ready = waiting[: np.searchsorted(waiting, events.t[-1], "right")]
         self._trigger_at += len(ready)
-        # A trigger stands ahead of the events at its time, however the events were cut.
+        # A trigger comes before the events at its time, however the events were cut.
         places = np.searchsorted(events.t, ready)
         address = _addresses(events, self._chip)
         marks = np.full(len(ready), _external(self._chip.layout), np.uint32)
@@ -105,7 +105,7 @@ class Aedat2Sink(FileSink):
     def _check_times(self, t: NDArray[np.int64]) -> None:
         if self._latest is None and not _FIRST_US <= t[0] < _STOP_US:
             raise EventsError(
-                f"{self.path}: the first time, {t[0]} us, does not fit AEDAT 2, whose times begin "
+                f"{self.path}: the first time, {t[0]} us, does not fit AEDAT 2: times must begin "
                 "within 32 bits (35 minutes); shift the events, or choose another format"
             )
         steps = np.diff(t, prepend=t[0] if self._latest is None else self._latest)

@@ -10,17 +10,17 @@ from numpy.typing import NDArray
 from dvskit.formats.storage import EventColumns
 from dvskit.formats.unaligned import load_i64, load_u16, load_u32
 
-# Places in a row of a table of packets, or of parts of them: the byte of the first event, ...
+# Indices in a row of a table of packets, or of parts of them: the byte of the first event, ...
 P_START, P_KIND, P_SOURCE, P_SIZE, P_OVERFLOW, P_NUMBER, PACKET_FIELDS = range(7)
-# The state of a walk: a row of what is left of the packet that it is in, and the next header.
+# The state of a walk: a row of the rest of the current packet, and the next header.
 W_AT, WALK_FIELDS = PACKET_FIELDS, PACKET_FIELDS + 1
-# Places in what `decode` tells of a part: events, first and last time, and whether all are good.
+# Indices in the result of `decode` for a part: events, first and last time, and all valid.
 D_EVENTS, D_FIRST, D_LAST, D_GOOD, DECODE_FIELDS = range(5)
 
 REACH = 1 << 25
 HEAD_BYTES = 28
 MOST_KINDS = 128
-MOST_PART = 1 << 20  # events of a packet that are noted together
+MOST_PART = 1 << 20  # events of a packet that are recorded together
 
 
 @njit(cache=True, nogil=True)
@@ -30,7 +30,7 @@ def _number(data: NDArray[np.uint8], at: int) -> int:
 
 @njit(cache=True, nogil=True)
 def size_fits(kind: int, size: int) -> bool:
-    """Tell whether events of a kind may have `size` bytes."""
+    """Return whether events of a kind may have `size` bytes."""
     if kind <= 1:
         return size == 8
     if kind == 2:
@@ -42,7 +42,7 @@ def size_fits(kind: int, size: int) -> bool:
 
 @njit(cache=True, nogil=True)
 def _behind(data: NDArray[np.uint8], at: int) -> int:
-    """Return where the packet at `at` ends, -1 if its header is impossible or cut."""
+    """Return the end of the packet at `at`, -1 if its header is impossible or cut."""
     left = len(data) - at - HEAD_BYTES
     if left < 0:
         return -1
@@ -66,9 +66,9 @@ def _behind(data: NDArray[np.uint8], at: int) -> int:
 
 @njit(cache=True, nogil=True)
 def next_packet(data: NDArray[np.uint8], start: int) -> int:
-    """Return the first place from `start` on where two packets start, or the last one; else -1.
+    """Return the first place from `start` on where two packets, or the last one, start; else -1.
 
-    Sizes and counts of the first are small: bytes that are none rarely are.
+    The first packet must have small sizes and counts, as random bytes rarely do.
     """
     for at in range(start, len(data) - HEAD_BYTES + 1):
         if data[at + 1] or data[at + 7] or data[at + 19] > 7 or data[at + 23] > 7:
@@ -88,11 +88,11 @@ def walk(
     room: int,
     table: NDArray[np.int64],
 ) -> int:
-    """Go on over packets and note those of `kind` and `source` (-1: any) in rows of `table`.
+    """Walk over packets and record those of `kind` and `source` (-1: any) in rows of `table`.
 
-    Returns how many rows; they hold at most `room` events: a larger packet is noted in parts. Stops
-    where the table or the room is full, after `REACH` bytes, at the end, and ahead of a header that
-    is impossible.
+    Returns the number of rows; they hold at most `room` events: a larger packet is recorded in
+    parts. Stops if the table or the room is full, after `REACH` bytes, at the end, and before an
+    impossible header.
     """
     rows = 0
     held = 0
@@ -132,9 +132,9 @@ def decode(
     events: EventColumns,
     row: NDArray[np.int64],
 ) -> None:
-    """Decode the valid events of noted polarity packets; tell in `row` how many, and if all good.
+    """Decode the valid events of recorded polarity packets; write their number to `row`.
 
-    Good is on the sensor, of a time of at least 0, and not earlier than the one ahead.
+    Also writes whether all are on the sensor, at a time of at least 0, and in order.
     """
     t, x, y, p = events
     columns, rows = np.uint32(width), np.uint32(height)
@@ -184,7 +184,7 @@ def decode(
 
 @njit(cache=True, nogil=True)
 def latest(data: NDArray[np.uint8], table: NDArray[np.int64]) -> int:
-    """Return the latest time of the valid events of noted polarity packets, -1 if there is none."""
+    """Return the latest time of valid events in recorded polarity packets, -1 for none."""
     found = np.int64(-1)
     for packet in range(len(table)):
         base = table[packet, P_OVERFLOW] << 31
@@ -199,7 +199,7 @@ def latest(data: NDArray[np.uint8], table: NDArray[np.int64]) -> int:
 
 @njit(cache=True, nogil=True)
 def extent(data: NDArray[np.uint8], table: NDArray[np.int64], sides: NDArray[np.int64]) -> None:
-    """Widen `sides`, width and height, to hold the valid events of noted polarity packets."""
+    """Widen `sides`, width and height, to hold the valid events of recorded polarity packets."""
     for packet in range(len(table)):
         at = table[packet, P_START]
         for _ in range(table[packet, P_NUMBER]):

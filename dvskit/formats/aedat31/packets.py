@@ -1,4 +1,4 @@
-"""The header lines and the packets of an AEDAT 3.1 file, found one by one or in walks by a loop."""
+"""The header lines and the packets of an AEDAT 3.1 file, read one by one or in compiled walks."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ _MAGIC = b"#!AER-DAT3.1"
 _END = b"#!END-HEADER"
 _LINE_BYTES = 1 << 16
 _ANY_NUMBER = 1 << 62
-_MOST_PACKETS = 1 << 12  # in one table
+_MOST_PACKETS = 1 << 12  # per table
 _PART_EVENTS = 1 << 15  # fewer are not worth a thread
 
 
 class Head(NamedTuple):
-    """The `#key: value` lines of a file, and the byte offset where the packets begin.
+    """The `#key: value` lines of a file, and the byte offset of the first packet.
 
-    source  the one whose events are read; -1 where none sent any
+    source  the one whose events are read; -1 if there are none
     """
 
     keys: Mapping[str, str]
@@ -42,9 +42,9 @@ class Head(NamedTuple):
 
 
 class Packet(NamedTuple):
-    """A packet: the byte offset of its first event and what its header says.
+    """A packet: the byte offset of its first event and the values of its header.
 
-    number  events that it holds; fewer than its header says where the file ends in it
+    number  events that it holds; fewer than in its header if the file ends in it
     """
 
     start: int
@@ -56,7 +56,7 @@ class Packet(NamedTuple):
 
 
 def read_head(path: Path) -> Head:
-    """Read the text lines. Raises FormatError where they do not end or packets are compressed."""
+    """Read the text lines. Raises FormatError if they do not end or packets are compressed."""
     keys: dict[str, str] = {}
     with path.open("rb") as file:
         if not file.readline(_LINE_BYTES).startswith(_MAGIC):
@@ -70,12 +70,12 @@ def read_head(path: Path) -> Head:
             key, _, value = line[1:].decode("latin-1").strip().partition(":")
             keys[key.strip()] = value.strip()
         if keys.get("Format", "RAW").upper() != "RAW":
-            raise FormatError(f"{path}: holds packets in format {keys['Format']}; RAW is read")
+            raise FormatError(f"{path}: holds packets in format {keys['Format']}; only RAW is read")
         return Head(keys, file.tell())
 
 
 def _problem(head: np.void, left: int) -> str:
-    """Return what is impossible in a packet header that has `left` bytes behind it."""
+    """Return the problem of an impossible packet header with `left` bytes after it."""
     kind, size = int(head["kind"]), int(head["size"])
     if not 0 <= kind < k.MOST_KINDS:
         return f"packet of type {kind}"
@@ -94,9 +94,9 @@ def _problem(head: np.void, left: int) -> str:
 
 
 class Walk:
-    """Goes over the packets of `kind` and `source` (-1: any) from byte `at` on.
+    """Walks over the packets of `kind` and `source` (-1: any) from byte `at` on.
 
-    `state` is what it has to know to go on.
+    `state` is the state of the compiled walk.
     """
 
     def __init__(self, file: FileMap, at: int, kind: int, source: int = -1) -> None:
@@ -108,8 +108,8 @@ class Walk:
     def tables(self, lose: Lose | None, room: int = _ANY_NUMBER) -> Iterator[NDArray[np.int64]]:
         """Yield rows of packets or parts, of at most `room` events; see `packet_kernels`.
 
-        What is impossible is told to `lose`, and the walk goes on behind it; without that it stops
-        there. A packet that the end of the file cuts is reported, and its whole events are yielded.
+        Impossible data is passed to `lose`, and the walk goes on after it; without `lose` it stops
+        there. A packet cut by the end of the file is reported, and its whole events are yielded.
         """
         while True:
             at = int(self.state[k.W_AT])
@@ -131,7 +131,7 @@ class Walk:
                 yield Packet(*row)
 
     def _pass_over(self, at: int, lose: Lose) -> None:
-        """Go on behind an impossible header, with the whole events of one that the end cuts."""
+        """Skip an impossible header; of a packet cut by the end, keep the whole events."""
         data, left = self.data, len(self.data) - at - k.HEAD_BYTES
         following = k.next_packet(data, at + 1)
         self.state[k.W_AT] = len(data) if following < 0 else following
@@ -153,7 +153,7 @@ class Walk:
 def decode_table(
     walk: Walk, table: NDArray[np.int64], size: Size, earliest_us: int, storage: Storage
 ) -> Events | None:
-    """Return the valid events of noted packets; None where one is off the sensor or out of order.
+    """Return the valid events of recorded packets; None if one is off the sensor or out of order.
 
     No event may be before `earliest_us`.
     """
@@ -184,7 +184,7 @@ def decode_table(
             return None
     count = 0
     for begin, events in zip(begins, rows[:, k.D_EVENTS].tolist(), strict=True):
-        if count < begin:  # invalid events ahead have left room
+        if count < begin:  # earlier invalid events have left room
             for column in columns:
                 column[count : count + events] = column[begin : begin + events].copy()
         count += events
@@ -192,7 +192,7 @@ def decode_table(
 
 
 def build_index(walk: Walk) -> Index:
-    """Return checkpoints, one a block of polarity packets, up to the first impossible header."""
+    """Return checkpoints, one per block of polarity packets, up to the first impossible header."""
     latest, rows = NEVER, []
 
     def add() -> None:

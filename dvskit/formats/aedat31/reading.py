@@ -1,6 +1,6 @@
 """AEDAT 3.1 files as Recordings.
 
-Layouts of what stands beside events: libcaer's special.h, imu6.h, imu9.h and frame.h.
+Layouts of other data: libcaer's special.h, imu6.h, imu9.h and frame.h.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ _KINDS = {FRAME: "frames", IMU6: "IMU samples", IMU9: "IMU samples", 5: "ADC sam
 
 
 class Aedat31Recording(Recording):
-    """Events of an AEDAT 3.1 file; edges on inputs, samples of motion and frames beside."""
+    """Events of an AEDAT 3.1 file, with its triggers, IMU samples and frames."""
 
     format = "aedat31"
 
@@ -72,20 +72,20 @@ class Aedat31Recording(Recording):
         return Walk(FileMap(self.path), self._head.end, kind, source)
 
     def triggers(self) -> Triggers:
-        """Return the edges on external inputs in time order; a pulse is given as a rising edge."""
+        """Return the edges on external inputs in time order; a pulse becomes a rising edge."""
         return _read_triggers(self._walk(SPECIAL), self._losses().lose)
 
     def imu(self) -> Imu:
-        """Return the samples of motion, with those of a compass if there is one, in time order."""
+        """Return the IMU samples, with those of a compass if there is one, in time order."""
         lose = self._losses().lose
         return Imu.in_order([_read_imu(self._walk(kind), lose) for kind in (IMU6, IMU9)])
 
     def frames(self) -> Iterator[Frame]:
-        """Yield the frames, uint16 and gray or RGB, as they stand in the file."""
+        """Yield the frames, uint16 and gray or RGB, in the order of the file."""
         yield from _read_frames(self._walk(FRAME), self._losses().lose)
 
     def other_streams(self) -> Mapping[str, int]:
-        """Count frames, samples, special events that are no triggers, and invalid events."""
+        """Count frames, samples, special events other than triggers, and invalid events."""
         counts: Counter[str] = Counter()
         walk = self._walk(-1)
         for packet in walk.packets(self._losses().lose):
@@ -141,8 +141,8 @@ class Aedat31Recording(Recording):
 def open_recording(path: Path, options: ReadOptions) -> Aedat31Recording:
     """Open an AEDAT 3.1 file.
 
-    Its events are those of the first source that sent any; the size is the argument, that of the
-    camera which the header names, or the smallest that holds the events. Raises FormatError.
+    Its events are those of the first source that sent any. The size is the argument, that of the
+    camera named in the header, or the smallest that holds the events. Raises FormatError.
     """
     head = read_head(path)
     walk = Walk(FileMap(path), head.end, POLARITY)
@@ -166,7 +166,7 @@ def open_recording(path: Path, options: ReadOptions) -> Aedat31Recording:
 
 
 class Words(NamedTuple):
-    """The valid words of a polarity or special packet: their times, and the byte of each."""
+    """The valid words of a polarity or special packet: their times and byte offsets."""
 
     address: NDArray[np.uint32]
     t: NDArray[np.int64]
@@ -174,7 +174,7 @@ class Words(NamedTuple):
 
 
 def _valid_words(data: NDArray[np.uint8], packet: Packet) -> Words:
-    """Return the valid events of a packet whose events are an address and a time."""
+    """Return the valid events of a packet in which an event is an address and a time."""
     part = data[packet.start : packet.start + _WORD_BYTES * packet.number].tobytes()
     words = np.frombuffer(part, "<u4").reshape(-1, 2)
     offsets = packet.start + np.arange(len(words)) * _WORD_BYTES
@@ -184,13 +184,13 @@ def _valid_words(data: NDArray[np.uint8], packet: Packet) -> Words:
 
 
 def _times(stamps: NDArray[np.int32], packet: Packet) -> NDArray[np.int64]:
-    # A negative stamp is impossible; it stays negative, whatever the wraps are.
+    # A negative stamp is impossible; it stays negative with any number of wraps.
     t = stamps.astype(np.int64)
     return np.where(t < 0, t, t + (packet.overflow << 31))
 
 
 def _read_triggers(walk: Walk, lose: Lose) -> Triggers:
-    """Return the edges on external inputs in order of time; a pulse is given as a rising edge."""
+    """Return the edges on external inputs in order of time; a pulse becomes a rising edge."""
     parts = []
     for packet in walk.packets(lose):
         words = _valid_words(walk.data, packet)
@@ -204,7 +204,7 @@ def _read_triggers(walk: Walk, lose: Lose) -> Triggers:
 
 
 def _read_imu(walk: Walk, lose: Lose) -> Imu:
-    """Return the valid samples in order of time; those of a negative time are given to `lose`."""
+    """Return the valid samples in order of time; those with a negative time go to `lose`."""
     parts = []
     for packet in walk.packets(lose):
         layout = _IMU6 if packet.size == _IMU6.itemsize else _IMU9
@@ -225,7 +225,7 @@ def _read_imu(walk: Walk, lose: Lose) -> Imu:
 def _read_frames(walk: Walk, lose: Lose) -> Iterator[Frame]:
     """Yield the valid frames, one at a time: uint16, gray or RGB, exposed from t_us to stop_us.
 
-    Those that are impossible are given to `lose`.
+    Impossible ones are passed to `lose`.
     """
     for packet in walk.packets(lose):
         for at in range(packet.start, packet.start + packet.number * packet.size, packet.size):
@@ -237,7 +237,7 @@ def _read_frames(walk: Walk, lose: Lose) -> Iterator[Frame]:
 
 
 def _frame(data: bytes, wraps: int) -> Frame | str | None:
-    """Return a frame of its bytes, what is impossible in it, or None where it is not valid."""
+    """Return the frame in the bytes, a text on an impossible value, or None if marked invalid."""
     row = np.frombuffer(data, _FRAME, 1)[0]
     info, _, _, start, stop, width, height, x, y = (int(value) for value in row.tolist())
     if info & 1 == 0:

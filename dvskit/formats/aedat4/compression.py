@@ -1,4 +1,4 @@
-"""The compressions of AEDAT 4, with a limit on what a packet may become."""
+"""The compressions of AEDAT 4, with a limit on the decompressed size of a packet."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from dvskit.formats.aedat4 import unpacking_kernels as k
 from dvskit.formats.decompression import zstd_decompressor
 from dvskit.formats.storage import EventColumns
 
-MOST_BYTES = 1 << 27  # of one packet, decompressed: some 8 million events
+MOST_BYTES = 1 << 27  # per packet, decompressed: some 8 million events
 _FIRST_BYTES = 1 << 16
-_SCRATCH = 1 << 19  # bytes that stay in a processor's own cache
-_HEAD_BYTES = 64  # ahead of the events of a packet, at most, in all files known
-_SMALL_EVENTS = 1 << 11  # for which a stream takes longer to make than to read
+_SCRATCH = 1 << 19  # bytes that stay in a core's own cache
+_HEAD_BYTES = 64  # before the events of a packet, at most, in all known files
+_SMALL_EVENTS = 1 << 11  # for fewer, a stream takes longer to make than to read
 _SHORT_BYTES = 1 << 14  # not worth a second thread
 _LZ4_PROBLEMS = {
     lz4_frames.ENDS_EARLY: "its compressed data ends early",
     lz4_frames.MALFORMED: "it does not decompress",
     lz4_frames.BAD_CHECKSUM: "a checksum of its compressed data is wrong",
-    lz4_frames.BYTES_BEHIND: "bytes stand behind its compressed data",
+    lz4_frames.BYTES_BEHIND: "bytes follow its compressed data",
 }
 
 
 class Compression(IntEnum):
-    """As numbered in the file header."""
+    """Compressions by their numbers in the file header."""
 
     NONE = 0
     LZ4 = 1
@@ -41,7 +41,7 @@ class Compression(IntEnum):
 
     @property
     def is_lz4(self) -> bool:
-        """Whether it is one of the two with LZ4."""
+        """Whether it is one of the two LZ4 compressions."""
         return self in (Compression.LZ4, Compression.LZ4_HIGH)
 
     @property
@@ -53,7 +53,7 @@ class Compression(IntEnum):
 
 
 class CompressionError(ValueError):
-    """Data that does not decompress, or to more than MOST_BYTES."""
+    """Data that does not decompress, or exceeds MOST_BYTES."""
 
 
 _LIBRARY_ERRORS = (RuntimeError, EOFError, MemoryError, zstandard.ZstdError)
@@ -65,11 +65,11 @@ def decompress(data: bytes | memoryview, compression: Compression) -> bytes:
 
 
 def unpacked(data: bytes | memoryview, compression: Compression) -> NDArray[np.uint8]:
-    """Do as `decompress` does, into an array of its own."""
+    """Decompress like `decompress`, into an array of its own."""
     if compression is Compression.NONE:
         return np.frombuffer(bytearray(data), np.uint8)
     source = np.frombuffer(bytes(data) + bytes(lz4_frames.SPARE), np.uint8)
-    # Room grows: a small packet that claims to be huge costs what it really holds.
+    # Memory grows with the data: a small packet that claims to be huge costs only its real size.
     room = max(_FIRST_BYTES, 8 * len(data))
     try:
         while True:
@@ -93,14 +93,14 @@ def unpacked(data: bytes | memoryview, compression: Compression) -> NDArray[np.u
 
 
 def _stream_zstd(data: memoryview, target: memoryview) -> int:
-    """Decompress until the frame ends or the target is full; return how many bytes there are."""
+    """Decompress until the frame ends or the target is full; return the number of bytes."""
     with zstd_decompressor().stream_reader(data) as reader:
         size: int = reader.readinto(target)
         return size
 
 
 def decompress_begun(data: bytes, compression: Compression) -> bytes:
-    """Return what can be had of data that was cut off, MOST_BYTES at most; empty for none."""
+    """Return the readable part of cut data, at most MOST_BYTES; empty for none."""
     try:
         if compression.is_lz4:
             begun: bytes = lz4.frame.LZ4FrameDecompressor().decompress(data, MOST_BYTES)
@@ -111,7 +111,7 @@ def decompress_begun(data: bytes, compression: Compression) -> bytes:
 
 
 class Compressor:
-    """Compresses packets, the same on any machine with the same libraries; for one thread."""
+    """Compresses packets, equally on any machine with the same libraries; for one thread."""
 
     def __init__(self, compression: Compression) -> None:
         self._compression = compression
@@ -134,8 +134,7 @@ class Compressor:
 class Unpacker:
     """Decompresses packets of events on all threads, and splits the events into columns.
 
-    Packets are rows of an int64 (n, 2) array: where in the data their content begins, and how long
-    it is.
+    Packets are rows of an int64 (n, 2) array: offset of the content in the data, and its length.
     """
 
     def __init__(self, compression: Compression) -> None:
@@ -145,7 +144,7 @@ class Unpacker:
     def expected_counts(
         self, data: NDArray[np.uint8], packets: NDArray[np.int64]
     ) -> NDArray[np.int64]:
-        """Return how many events each packet will most likely give; -1 where it does not say."""
+        """Return the likely number of events of each packet; -1 if unknown."""
         if self._compression is Compression.NONE:
             events = k.locate_all(data, packets)
             return np.where(events[:, 0] < 0, -1, events[:, 1])
@@ -165,13 +164,13 @@ class Unpacker:
     ) -> int:
         """Decompress packets of `counts` events and split them into columns.
 
-        Returns what became of them: GOOD, BAD_EVENTS or OTHERWISE of the kernels.
+        Returns the result of each: GOOD, BAD_EVENTS or OTHERWISE of the kernels.
         """
         ends = np.cumsum(packets[:, 1])
         parts = thread_count() if len(ends) > 1 and ends[-1] >= _SHORT_BYTES else 1
         shares = [ends[-1] * part / parts for part in range(1, parts)]
         inner = np.searchsorted(ends - packets[:, 1] / 2, shares).tolist()
-        cuts = [0, *inner, len(ends)]  # each thread has about as many bytes
+        cuts = [0, *inner, len(ends)]  # about equal numbers of bytes per thread
         places = np.concatenate([[0], np.cumsum(counts)])
         results = [k.GOOD] * parts
 
@@ -226,7 +225,7 @@ class Unpacker:
 def _unpack_zstd(
     data: NDArray[np.uint8], packets: NDArray[np.int64], out: NDArray[np.uint8]
 ) -> NDArray[np.int64]:
-    """Decompress packets one behind the other; return where their events are, as `locate_all`."""
+    """Decompress packets in succession; return the places of their events like `locate_all`."""
     decompressor, place, room = zstd_decompressor(), 0, len(out) - lz4_frames.SPARE
     places = np.zeros_like(packets)
     expected = k.expected_counts_zstd(data, packets).tolist()

@@ -1,4 +1,4 @@
-"""The flatbuffers of a file, as they are written."""
+"""The flatbuffers of a file, for writing."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _ENTRY = np.dtype(
     + [(name, "<i8") for name in ("offset", "items", "first_us", "last_us")]
 )
 _ENTRY_PLACES = (16, 8, 24, 32, 40)
-# The type of an edge: (id, rising) to a number. The first of several types is the usual one.
+# The type of an edge: (id, rising) to a number. Of several types the first is the usual one.
 _TYPES = {edge: kind for kind, edge in reversed(TRIGGER_TYPES.items())}
 
 
@@ -52,7 +52,7 @@ class Entry(NamedTuple):
 
 
 def streams_xml(size: Size, compression: Compression, kinds: Sequence[str]) -> str:
-    """Return the description of the streams, which are numbered as they stand in `kinds`."""
+    """Return the description of the streams, which are numbered in the order of `kinds`."""
     document = ElementTree.Element("dv", version="2.0")
     group = ElementTree.SubElement(
         document, "node", name="outInfo", path="/mainloop/dvskit/outInfo/"
@@ -101,9 +101,9 @@ def event_packet(events: Events) -> NDArray[np.int64]:
 
 
 def _tables(kind: bytes, rows: NDArray[Any], places: tuple[int, ...]) -> bytes:
-    """Return a packet of tables that share a list of where their fields are.
+    """Return a packet of tables that share a list of field positions.
 
-    A row is a table; its first field is to hold the distance to that list.
+    A row is a table; its first field receives the distance to that list.
     """
     count = len(rows)
     vector = _HEAD.size
@@ -119,7 +119,7 @@ def _tables(kind: bytes, rows: NDArray[Any], places: tuple[int, ...]) -> bytes:
 
 
 def imu_packet(samples: Imu) -> bytes:
-    """Return a packet of IMU samples; what was not measured (NaN) is written as 0."""
+    """Return a packet of IMU samples; quantities not measured (NaN) are written as 0."""
     rows = np.zeros(len(samples), _IMU)
     rows["t"], rows["temperature"] = samples.t, np.nan_to_num(samples.temperature)
     axes = (samples.accelerometer, samples.gyroscope, samples.magnetometer)
@@ -128,7 +128,7 @@ def imu_packet(samples: Imu) -> bytes:
 
 
 def trigger_packet(triggers: Triggers) -> bytes:
-    """Return a packet of triggers. An id that has no type is written as the external input."""
+    """Return a packet of triggers. An id without a type is written as the external input."""
     rows = np.zeros(len(triggers), _TRIGGER)
     edges = zip(triggers.id.tolist(), triggers.p.tolist(), strict=True)
     rows["t"] = triggers.t
@@ -137,7 +137,7 @@ def trigger_packet(triggers: Triggers) -> bytes:
 
 
 def lost_ids(triggers: Triggers) -> list[int]:
-    """Return the ids of triggers that no type stands for."""
+    """Return the ids of triggers without a type."""
     known = {edge[0] for edge in _TYPES}
     return sorted(set(np.unique(triggers.id).tolist()) - known)
 

@@ -24,27 +24,27 @@ from dvskit.formats.losses import Losses
 from dvskit.formats.order_kernels import longest_in_order
 from dvskit.formats.storage import EventColumns, Storage, new_columns
 
-LOOK_AHEAD = 1 << 16  # events behind an event that may show that it stands ahead of its time
-GROUP_EVENTS = 1 << 20  # that packets decoded at a time may say to have
-_MOST_UNPACKED = 1 << 22  # bytes of packets that are decompressed one by one before they are split
+LOOK_AHEAD = 1 << 16  # later events that may show that an event is ahead of its time
+GROUP_EVENTS = 1 << 20  # claimed events of packets decoded together
+_MOST_UNPACKED = 1 << 22  # bytes of packets decompressed one by one before they are split
 _NEVER = np.iinfo(np.int64).min
 
 
 class _Runs(NamedTuple):
-    """Events that stand together in the file, and the byte where their packet begins: int64 (n,)"""
+    """Events that are adjacent in the file, and the first byte of their packet: int64 (n,)."""
 
     offsets: NDArray[np.int64]
     counts: NDArray[np.int64]
 
     def join(self, other: _Runs) -> _Runs:
-        """Return these and then the others."""
+        """Return these runs followed by the others."""
         return _Runs(
             np.concatenate([self.offsets, other.offsets]),
             np.concatenate([self.counts, other.counts]),
         )
 
     def behind(self, start: int) -> _Runs:
-        """Return what is left without the first `start` events."""
+        """Return the rest without the first `start` events."""
         counts = np.minimum(self.counts, np.maximum(0, np.cumsum(self.counts) - start))
         return _Runs(self.offsets[counts > 0], counts[counts > 0])
 
@@ -78,7 +78,7 @@ class EventReader:
     def blocks(self) -> Iterator[Events]:
         """Yield the events, some packets at a time."""
         for window in self._packets:
-            # The one rejected last may have been shorter than it said.
+            # The packet rejected last may have been shorter than its header claimed.
             self._damage.lost_bytes -= max(0, self._lost_until - int(window.rows[0, 0]))
             self._lost_until = 0
             contents = window.contents()
@@ -95,7 +95,7 @@ class EventReader:
         yield from self._judge(self._columns(0), False, _NO_RUNS, 0)
 
     def _cut_packet(self) -> Iterator[Events]:
-        """Yield the whole events of a packet that the end of the file cuts, in salvage mode."""
+        """In salvage mode, yield the whole events of a packet cut by the end of the file."""
         offset, content = self._packets.cut_packet()
         begun = np.frombuffer(decompress_begun(content, self._compression), np.uint8)
         said = int.from_bytes(begun[:4].tobytes(), "little") + 4
@@ -111,7 +111,7 @@ class EventReader:
         yield from self._split([_Packet(offset, data, start, count)])
 
     def _columns(self, count: int) -> EventColumns:
-        """Return columns that begin with the events held back, with room for `count` behind."""
+        """Return columns that begin with the events held back, with room for `count` more."""
         held = len(self._held.t)
         columns = self._storage.columns(held + count)
         columns.part(slice(0, held)).fill(self._held)
@@ -120,7 +120,7 @@ class EventReader:
     def _group(
         self, window: Window, contents: NDArray[np.int64], counts: NDArray[np.int64], first: int
     ) -> Iterator[Events]:
-        """Yield the events of some packets, at once where all are as they say."""
+        """Yield the events of some packets, decoded together if all are valid."""
         if counts.min() >= 0:
             columns = self._columns(int(counts.sum()))
             place = columns.part(slice(len(self._held.t), None))
@@ -146,7 +146,6 @@ class EventReader:
                 self._reject(window, row, reason)
 
     def _split(self, packets: list[_Packet]) -> Iterator[Events]:
-        """Yield the events of packets that are decompressed."""
         counts = np.array([each.events for each in packets], np.int64)
         columns = self._columns(int(counts.sum()))
         bad, place, t = False, len(self._held.t), columns.t
@@ -160,7 +159,6 @@ class EventReader:
         yield from self._judge(columns, bad, _Runs(offsets, counts), self._look_ahead)
 
     def _reject(self, window: Window, row: int, reason: str) -> None:
-        """Count a packet as lost."""
         start, length = window.rows[row].tolist()
         end = start + PACKET_HEADER.size + length
         if row + 1 < len(window.rows):  # another packet may begin inside a damaged one
@@ -174,8 +172,8 @@ class EventReader:
     ) -> Iterator[Events]:
         """Yield the events of columns, less `look_ahead` that are held back from now on.
 
-        The columns begin with the events held back until now; `runs` are the others. Nothing is
-        `bad` in them, or it has to be looked for.
+        The columns begin with the events held back until now; `runs` are the others. Unless `bad`,
+        all events are valid.
         """
         t, held = columns.t, len(self._held.t)
         runs = self._held_runs.join(runs)
@@ -204,7 +202,7 @@ class EventReader:
     def _valid(self, columns: EventColumns, certain: int, runs: _Runs) -> NDArray[np.bool_]:
         """Mark which of the `certain` first events stay; count the others as lost.
 
-        They are on the sensor, and as few as possible are given up for time to run forward.
+        Events off the sensor are dropped, and as few as possible for time to run forward.
         """
         t, x, y, _ = columns
         width, height = self._size
@@ -218,7 +216,7 @@ class EventReader:
             usable = np.flatnonzero(on_sensor)
             kept[usable[longest_in_order(t[usable], self._last)]] = True
         lost = np.flatnonzero(~kept[:certain])
-        # Those of a packet are counted together.
+        # Losses in a packet are counted together.
         packets = np.searchsorted(np.cumsum(runs.counts), lost, "right")
         numbers, firsts, sizes = np.unique(packets, return_index=True, return_counts=True)
 
@@ -234,7 +232,7 @@ class EventReader:
 
 
 class _Packet(NamedTuple):
-    """The packet at byte `offset`: its content, and where its events begin in it."""
+    """The packet at byte `offset`: its content, and the offset of its events in it."""
 
     offset: int
     content: NDArray[np.uint8]
@@ -243,7 +241,7 @@ class _Packet(NamedTuple):
 
 
 def _unpack(window: Window, row: int, compression: Compression) -> _Packet:
-    """Decompress a packet. Raises CompressionError, FlatbufferError where it gives no events."""
+    """Decompress a packet. Raises CompressionError, or FlatbufferError if it has no events."""
     content = unpacked(window.content(row), compression)
     start, count = k.locate_events(content, 0, len(content))
     if start < 0:

@@ -1,4 +1,4 @@
-"""The container's header and its flatbuffers, with every offset of them checked.
+"""The container's header and its flatbuffers; every offset in them is checked.
 
 Layout: iniVation, AEDAT 4.0 file format, docs.inivation.com, and
 google.github.io/flatbuffers/internals.html. Buffers are size-prefixed: a u32 length, then the
@@ -26,7 +26,7 @@ Buffer = bytes | bytearray | memoryview
 
 
 class FlatbufferError(ValueError):
-    """An offset or a size that points out of the buffer."""
+    """An offset or a size that points outside the buffer."""
 
 
 def _unpack(form: str, buffer: Buffer, at: int) -> int:
@@ -46,12 +46,12 @@ class Table:
         self._length = _unpack("<H", buffer, self._vtable)
         self._bytes = _unpack("<H", buffer, self._vtable + 2)
         if self._length < 4 or self._length % 2 or self._bytes < 4:
-            raise FlatbufferError(f"its table at byte {at} is none")
+            raise FlatbufferError(f"its table at byte {at} is invalid")
         if self._vtable + self._length > len(buffer) or at + self._bytes > len(buffer):
             raise FlatbufferError(f"its table at byte {at} exceeds it")
 
     def place(self, field: int) -> int | None:
-        """Return where the field number `field` stands, None where it is left out."""
+        """Return the position of a field by its number; None if it is absent."""
         slot = 4 + 2 * field
         if slot + 2 > self._length:
             return None
@@ -66,7 +66,7 @@ class Table:
         return default if place is None else _unpack(form, self.buffer, place)
 
     def vector(self, field: int, item_bytes: int) -> tuple[int, int]:
-        """Return where the items of a vector field begin, and their number."""
+        """Return the offset of the first item of a vector field, and the number of items."""
         place = self.place(field)
         if place is None:
             return 0, 0
@@ -77,7 +77,7 @@ class Table:
         return start + 4, count
 
     def text(self, field: int) -> str:
-        """Return a string field. Raises FlatbufferError where it is not UTF-8."""
+        """Return a string field. Raises FlatbufferError unless it is UTF-8."""
         start, count = self.vector(field, 1)
         try:
             return bytes(self.buffer[start : start + count]).decode()
@@ -92,7 +92,7 @@ def root(buffer: Buffer, identifier: bytes) -> Table:
     """
     length = _unpack("<I", buffer, 0)
     if length != len(buffer) - 4:
-        raise FlatbufferError(f"it says to have {length} bytes and has {len(buffer) - 4}")
+        raise FlatbufferError(f"its length is {length} bytes, but it has {len(buffer) - 4}")
     found = bytes(buffer[8:12])
     if found != identifier:
         raise FlatbufferError(f"it is {found!r}, not {identifier!r}")
@@ -102,7 +102,7 @@ def root(buffer: Buffer, identifier: bytes) -> Table:
 def scalar_tables(buffer: bytes, identifier: bytes, widths: tuple[int, ...]) -> NDArray[np.int64]:
     """Return the scalar fields of the tables in the only vector of a buffer: int64 (n, fields).
 
-    `widths` are the fields' bytes: 1 and 8 give numbers, 4 give bits; 0 for what is left out.
+    `widths` are the fields' bytes: 1 and 8 give numbers, 4 give bits; absent fields give 0.
     Raises FlatbufferError.
     """
     start, count = root(buffer, identifier).vector(0, 4)
@@ -121,7 +121,7 @@ _MAX_ATTRIBUTES = 10_000
 
 
 class Stream(NamedTuple):
-    """A stream that the header names: what it holds (EVTS, FRME, IMUS, TRIG) and its attributes."""
+    """A stream in the header: its kind (EVTS, FRME, IMUS, TRIG) and its attributes."""
 
     number: int
     kind: str
@@ -130,7 +130,7 @@ class Stream(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """What the header of a file says; `start` is the byte behind it, `table` where packets end."""
+    """The header of a file; `start` is the byte after it, `table` the end of the packets."""
 
     path: Path
     compression: Compression
@@ -174,14 +174,14 @@ def _read_streams(path: Path, text: str) -> dict[int, Stream]:
 
 
 def read_container(path: Path) -> Container:
-    """Read the header of a file. Raises FormatError where it cannot be used."""
+    """Read the header of a file. Raises FormatError if it is unusable."""
     with path.open("rb") as file:
         if file.read(len(MAGIC)) != MAGIC:
             raise FormatError(f"{path}: does not start with {MAGIC!r}")
         prefix = file.read(4)
         length = int.from_bytes(prefix, "little")
         if len(prefix) < 4 or length > _MAX_HEADER:
-            raise FormatError(f"{path}: the header has {length} bytes, which cannot be")
+            raise FormatError(f"{path}: the header has {length} bytes, which is impossible")
         header = prefix + file.read(length)
     try:
         table = root(header, b"IOHE")
@@ -193,7 +193,7 @@ def read_container(path: Path) -> Container:
     try:
         compression = Compression(number)
     except ValueError:
-        raise FormatError(f"{path}: compression {number} is not known; 0..4 are") from None
+        raise FormatError(f"{path}: compression {number} is unknown; it must be 0..4") from None
     return Container(
         path, compression, len(MAGIC) + len(header), position, _read_streams(path, text)
     )

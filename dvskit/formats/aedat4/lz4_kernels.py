@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from dvskit.formats.unaligned import copy_8, copy_16, load_u8, load_u16, load_u32
 
 MAGIC = 0x184D2204
-# Why a frame does not decompress; any other result is the number of its bytes.
+# Errors of decompression; other results are the number of bytes.
 ENDS_EARLY, MALFORMED, NO_ROOM, BAD_CHECKSUM, BYTES_BEHIND = -1, -2, -3, -4, -5
-SPARE = 32  # bytes behind the end of an array that may be written to, with anything
+SPARE = 32  # bytes after the end of an array that may be overwritten
 
 _P1, _P2, _P3, _P4, _P5 = 2654435761, 2246822519, 3266489917, 668265263, 374761393
 _MASK = 0xFFFFFFFF
@@ -65,8 +65,8 @@ def _block(
 ) -> int:
     """Decompress the block data[at:stop] to out[place:room]; matches reach back to `low`.
 
-    Returns the end of what was written, or why it failed. SPARE bytes behind `stop` and `room` are
-    inside the arrays.
+    Returns the end of the written bytes, or an error. The arrays contain SPARE bytes after `stop`
+    and `room`.
     """
     while at < stop:
         token = load_u8(data, at)
@@ -134,12 +134,12 @@ def _block(
 
 @njit(cache=True, nogil=True)
 def _begin(data: NDArray[np.uint8], at: int, stop: int) -> int:
-    """Check the head of a frame; return where its blocks begin, or why it is none."""
+    """Check the head of a frame; return the offset of its blocks, or an error."""
     if stop - at < 7:
         return ENDS_EARLY
     flags = load_u8(data, at + 4)
     if load_u32(data, at) != MAGIC or flags >> 6 != 1 or flags & 0x03:
-        return MALFORMED  # version 1; reserved bits and dictionaries are not read
+        return MALFORMED  # only version 1; reserved bits and dictionaries are not read
     length = 14 if flags & 0x08 else 6
     if stop - at <= length:
         return ENDS_EARLY
@@ -154,8 +154,8 @@ def decompress(
 ) -> int:
     """Decompress the frame data[at:stop] to out[start:room].
 
-    Returns how many bytes it gave, or why it failed. SPARE bytes behind `stop` and `room` must be
-    inside the arrays.
+    Returns the number of bytes, or an error. The arrays must contain SPARE bytes after `stop` and
+    `room`.
     """
     flags = load_u8(data, at + 4) if stop - at > 4 else 0
     place = start

@@ -1,4 +1,4 @@
-"""The walk over packets. What is read of a file is checked before it is used."""
+"""The walk over packets. Data from the file is checked before use."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from numpy.typing import NDArray
 from dvskit.formats.unaligned import load_u32
 
 HEADER_BYTES = 8  # of a packet: stream, length
-SEEN_BYTES = HEADER_BYTES + 12  # from the start of a packet, enough to tell whether it is one
+SEEN_BYTES = HEADER_BYTES + 12  # from the start of a packet, enough to identify one
 
-# Places in the state of a walk over packets: where it goes on, the latest packet, where a loss
-# begins, how many rows and losses there are, what unlikely packets have cost, how it stands; where
-# a packet ends that reaches out of the window, and whether another follows there.
+# Indices in the state of a walk over packets: current position, latest packet, start of a loss,
+# number of rows and of losses, cost of unlikely packets, status; end of a packet that reaches
+# out of the window, and whether another follows there.
 (W_AT, W_PREVIOUS, W_LOSS, W_ROWS, W_LOSSES, W_SPENT, W_STATUS, W_BEHIND, W_FOLLOWED) = range(9)
 WALK_FIELDS = 9
-# W_STATUS: it needs bytes at W_AT; to know what is at W_BEHIND; room; strict; all is read.
+# W_STATUS: needs bytes at W_AT; needs the byte at W_BEHIND; out of room; strict; finished.
 MORE, PEEK, FULL, PROBLEM, ENDED = range(5)
 NOWHERE = -1
 _PEEK_COST = 1 << 12
 
 
 class Look(NamedTuple):
-    """What a walk sees: `filled` bytes of a file from byte `base` on.
+    """The view of a walk: `filled` bytes of a file from byte `base` on.
 
-    table    the byte where packets end
+    table    the end of the packets in the file
     streams  rows of a stream's number and its kind, four letters
-    magic    what compressed data begin with; 0 without compression
+    magic    first bytes of compressed data; 0 without compression
     """
 
     window: NDArray[np.uint8]
@@ -43,9 +43,9 @@ class Look(NamedTuple):
 
 @njit(cache=True, nogil=True)
 def _valid(look: Look, place: int, wanted: int, longest: int) -> int:
-    """Return the place in `streams` of the packet at a byte of the file, or -1 for none.
+    """Return the index in `streams` of the packet at a byte of the file, or -1 for none.
 
-    SEEN_BYTES from there on, or all that are left, are in the window.
+    The window must contain SEEN_BYTES from there on, or all that are left.
     """
     window, streams, magic = look.window, look.streams, look.magic
     at, left = place - look.base, look.file_bytes - place
@@ -69,7 +69,7 @@ def _valid(look: Look, place: int, wanted: int, longest: int) -> int:
 def _candidate(
     window: NDArray[np.uint8], at: int, stop: int, streams: NDArray[np.int64], magic: int
 ) -> int:
-    """Return the first place from `at` on that has the mark of a packet; `stop` for none."""
+    """Return the first place from `at` on with the mark of a packet; `stop` for none."""
     if magic != 0:
         while at < stop and load_u32(window, at + HEADER_BYTES) != magic:
             at += 1
@@ -85,9 +85,9 @@ def _candidate(
 
 @njit(cache=True, nogil=True)
 def valid_at(look: Look, at: int) -> int:
-    """Say whether a packet begins at the byte `at` of the file, or its packets end there: 0 or 1.
+    """Return 1 if a packet begins at the byte `at` of the file, or packets end there; else 0.
 
-    -1 where the window does not hold enough to say so.
+    Returns -1 if the window is too short for the check.
     """
     if at >= look.file_bytes or at == look.table:
         return 1
@@ -108,11 +108,11 @@ def walk(
     rows: NDArray[np.int64],
     losses: NDArray[np.int64],
 ) -> None:
-    """Find the packets of a stream that are whole in a window of a file, and what is no packet.
+    """Find the whole packets of a stream in a window of a file, and the losses between them.
 
-    Each packet gives a row (offset, length); each loss is where a packet should have begun and
-    where the next one does. Behind a loss, the next packet may begin inside the one ahead of it,
-    whose length may be what is wrong; to look at those is to cost `most_spent` bytes at most.
+    Each packet gives a row (offset, length). Each loss gives the expected start of a packet and the
+    start of the next one. After a loss, the next packet may begin inside the previous one, as its
+    length may be wrong; the search there costs at most `most_spent` bytes.
     """
     window, base, filled, file_bytes, table, streams, magic = look
     at = state[W_AT]

@@ -1,4 +1,4 @@
-"""Walks over the packets of a file, and finds the next one behind damage."""
+"""Walks over the packets of a file; after damage it finds the next one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dvskit.formats.aedat4.lz4_kernels import SPARE
 from dvskit.formats.file_bytes import read_at
 from dvskit.formats.losses import Losses
 
-MOST_PACKED = MOST_BYTES + (1 << 20)  # of one packet, compressed: no more comes of less
+MOST_PACKED = MOST_BYTES + (1 << 20)  # per packet, compressed: compression adds no more
 _LEAST_WINDOW, _FIRST_WINDOW, _WINDOW = 1 << 12, 1 << 20, 1 << 23
 _ROWS = 1 << 14
 
@@ -24,7 +24,7 @@ _ROWS = 1 << 14
 class Window(NamedTuple):
     """A part of a file and the packets of one stream in it.
 
-    data    uint8, the bytes of the file from byte `base` on, and some to spare behind them
+    data    uint8, the bytes of the file from byte `base` on, with some spare bytes at the end
     rows    int64 (n, 2), byte offset of each packet's header and length of its content
     """
 
@@ -33,22 +33,22 @@ class Window(NamedTuple):
     rows: NDArray[np.int64]
 
     def contents(self) -> NDArray[np.int64]:
-        """Return where in `data` the content of each packet begins, and its length, as rows."""
+        """Return offset in `data` and length of the content of each packet, as rows."""
         shift = np.array([self.base - PACKET_HEADER.size, 0], np.int64)
         return np.subtract(self.rows, shift)
 
     def content(self, row: int) -> memoryview:
-        """Return the compressed content of a packet; it holds until the next window."""
+        """Return the compressed content of a packet; it is valid until the next window."""
         offset, length = self.rows[row].tolist()
         begin = offset - self.base + PACKET_HEADER.size
         return self.data.data[begin : begin + length]
 
 
 class Packets:
-    """One walk over the packets of a stream, from the byte `start` on (the first, unless said).
+    """One walk over the packets of a stream, from the byte `start` (default: the first) on.
 
-    In strict mode the first thing that is no packet raises DamagedFileError, behind the packets
-    ahead of it; otherwise it is counted as a loss, and the walk goes on with the next packet.
+    In strict mode the first invalid data raises DamagedFileError, after the packets before it.
+    Otherwise it is counted as a loss, and the walk goes on with the next packet.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Packets:
         state[k.W_LOSS] = state[k.W_BEHIND] = k.NOWHERE
         state[k.W_SPENT], state[k.W_STATUS] = 0, k.MORE
         rows, losses = np.empty((2, _ROWS, 2), np.int64)
-        most_spent = 4 * self._bytes + (1 << 24)  # packets in packets must not take for ever
+        most_spent = 4 * self._bytes + (1 << 24)  # bounds the time for packets within packets
         fixed = (self._stream, MOST_PACKED, self._losses.strict, most_spent)
         with self._container.path.open("rb", buffering=0) as file:
             while state[k.W_STATUS] != k.ENDED:
@@ -90,11 +90,11 @@ class Packets:
                     self._losses.lose(at, 0, self._problem(file, at))
         table = self._container.table
         if table > self._bytes:
-            problem = f"the file ends, ahead of its packet table at byte {table}"
+            problem = f"the file ends before its packet table at byte {table}"
             self._losses.lose(self._bytes, 0, problem)
 
     def _peek(self, file: FileIO) -> None:
-        """Look whether a packet follows where one ends that reaches out of the window."""
+        """Check whether another packet follows one that reaches out of the window."""
         at = int(self._state[k.W_BEHIND])
         data = np.zeros(k.SEEN_BYTES + SPARE, np.uint8)
         filled = read_at(file, at, data.data[: k.SEEN_BYTES])
@@ -108,13 +108,13 @@ class Packets:
         )  # fmt: skip
 
     def _load(self, file: FileIO) -> None:
-        """Read the window that begins where the walk goes on."""
+        """Read the window that begins at the current position."""
         at = int(self._state[k.W_AT])
         need = k.SEEN_BYTES
         if self._base <= at <= self._base + self._filled - k.HEADER_BYTES:
             length = int.from_bytes(self._data[at - self._base + 4 :][:4].tobytes(), "little")
             need = k.HEADER_BYTES + min(length, MOST_PACKED)
-        if at < self._base:  # behind damage: much may have to be looked through again and again
+        if at < self._base:  # after damage the same bytes may be searched several times
             self._reach = _LEAST_WINDOW
         wanted = min(max(need, self._reach), max(0, self._bytes - at))
         self._reach = min(4 * self._reach, _WINDOW)
@@ -136,9 +136,9 @@ class Packets:
             self._cut = int(losses[-1, 0])
 
     def cut_packet(self) -> tuple[int, bytes]:
-        """Return the offset and what there is of the content of a packet that the file's end cuts.
+        """Return offset and readable content of a packet cut by the end of the file.
 
-        To be called behind the walk. There is none where the content is empty.
+        Call it after the walk. The content is empty if there is no such packet.
         """
         if self._cut is None:
             return 0, b""
@@ -153,7 +153,6 @@ class Packets:
         return (self._cut, content) if begun and len(content) < length <= MOST_PACKED else (0, b"")
 
     def _problem(self, file: FileIO, at: int) -> str:
-        """Say what is wrong with the packet at `at`."""
         magic = self._container.compression.magic
         file.seek(at)
         head = file.read(k.SEEN_BYTES)
@@ -162,15 +161,15 @@ class Packets:
         stream, length = PACKET_HEADER.unpack_from(head)
         content = head[PACKET_HEADER.size :]
         if stream not in self._container.streams:
-            return f"a packet names stream {stream}, which the header does not"
+            return f"a packet of stream {stream}, which is not in the header"
         left = self._bytes - at - PACKET_HEADER.size
         if length < 1 or length > left:
-            return f"a packet says to have {length} bytes where {left} are left"
+            return f"a packet of {length} bytes where only {left} are left"
         if content[: len(magic)] != magic:
             return f"a packet starts with {content[:4].hex()}, not as compressed data does"
         if not magic and content[8:12] != self._container.streams[stream].kind.encode("latin-1"):
             return f"a packet of stream {stream} is {content[8:12]!r}"
-        return f"a packet says to have {length} bytes; {MOST_PACKED} are the most that are read"
+        return f"a packet of {length} bytes, more than the limit of {MOST_PACKED}"
 
 
 def _code(kind: str) -> int:

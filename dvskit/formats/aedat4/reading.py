@@ -41,9 +41,9 @@ _EVENT_BYTES = 16
 
 
 def read_table(container: Container, stream: int) -> NDArray[np.int64] | None:
-    """Return the packets of a stream that the table names: int64 (n, 2), header's offset, length.
+    """Return the packets of a stream in the table: int64 (n, 2), header's offset, length.
 
-    None where the file has no table, or one that cannot be right.
+    None if the file has no table, or an invalid one.
     """
     file_bytes = container.path.stat().st_size
     if not container.start <= container.table < file_bytes:
@@ -70,9 +70,9 @@ def read_table(container: Container, stream: int) -> NDArray[np.int64] | None:
 
 
 class TimeSearch:
-    """Finds the packet of a stream to start with for a time. It is right for a file in order.
+    """Finds the packet of a stream at which to start for a time, in a file in order.
 
-    Only the places of packets are taken from the file's table: times are those of the events.
+    Only the positions of packets are taken from the file's table; times are those of the events.
     """
 
     def __init__(self, container: Container, stream: int) -> None:
@@ -80,7 +80,7 @@ class TimeSearch:
         self._rows = read_table(container, stream)
 
     def start(self, time_us: int) -> int:
-        """Return the byte of a packet ahead of which all events are earlier than `time_us`."""
+        """Return the byte of a packet; all events before it are earlier than `time_us`."""
         if self._rows is not None:
             try:
                 return self._bisect(self._rows, time_us)
@@ -100,9 +100,9 @@ class TimeSearch:
         return int(rows[early - 1, 0]) if early else self._container.start
 
     def _first_time(self, offset: int, length: int) -> int | None:
-        """Return the time of a packet's first event; None where it has none or is damaged.
+        """Return the time of a packet's first event; None without events or if it is damaged.
 
-        Raises LookupError where no packet of that length begins there.
+        Raises LookupError if no packet of that length begins there.
         """
         with self._container.path.open("rb") as file:
             file.seek(offset)
@@ -123,7 +123,7 @@ _NAMES = {"EVTS": "events", "IMUS": "IMU samples", "FRME": "frames", "TRIG": "tr
 
 
 class Aedat4Recording(Recording):
-    """An event stream of an AEDAT 4 file, and the triggers, IMU samples and frames beside it."""
+    """An event stream of an AEDAT 4 file, with its triggers, IMU samples and frames."""
 
     format = "aedat4"
 
@@ -149,7 +149,7 @@ class Aedat4Recording(Recording):
         return reader.blocks()
 
     def _blocks_from(self, start_us: int, damage: Damage, storage: Storage) -> Iterator[Events]:
-        # What is salvaged of a damaged file depends on what is ahead of it: all of it is read.
+        # Salvage of a damaged file depends on earlier data: all of it is read.
         if not self.strict:
             return self._blocks(damage, storage)
         if self._search is None:
@@ -180,7 +180,7 @@ class Aedat4Recording(Recording):
         return stream and SidePackets(self._container, stream, strict=self.strict)
 
     def _beside(self, kind: str) -> Stream | None:
-        """Return the first stream of a kind, of the same camera where there are several."""
+        """Return the first stream of a kind, of the same camera if there are several."""
         streams = self._container.streams
         source = streams[self._stream].attributes.get("source")
         of_kind = [each for each in streams.values() if each.kind == kind]
@@ -225,7 +225,7 @@ def _data_size(path: Path, container: Container, stream: int) -> Size:
 
 
 def _event_stream(container: Container, variant: str | None) -> Stream:
-    """Return the first event stream, or the one whose number `variant` is."""
+    """Return the first event stream, or that with the number `variant`."""
     path = container.path
     streams = [each for each in container.streams.values() if each.kind == "EVTS"]
     if not streams:
@@ -244,10 +244,10 @@ def _event_stream(container: Container, variant: str | None) -> Stream:
 
 
 def open_recording(path: Path, options: ReadOptions) -> Aedat4Recording:
-    """Open an AEDAT 4 file: its first event stream, or that of the number `options.variant`.
+    """Open an AEDAT 4 file: its first event stream, or that with the number `options.variant`.
 
     The size is the argument, the header's, or the smallest that holds the events. Raises
-    FormatError for a header that cannot be used or names no such event stream, GeometryError.
+    FormatError for an unusable header or one without such an event stream, GeometryError.
     """
     container = read_container(path)
     stream = _event_stream(container, options.variant)
@@ -262,7 +262,7 @@ def open_recording(path: Path, options: ReadOptions) -> Aedat4Recording:
     ]
     if others:
         recording.assumptions.append(
-            f"events are those of stream {stream.number}; others are read as format="
+            f"events are those of stream {stream.number}; select others with format="
             + ", ".join(f"aedat4:{number}" for number in others)
         )
     return recording

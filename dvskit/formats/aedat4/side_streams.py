@@ -1,4 +1,4 @@
-"""What a file holds beside events: IMU samples, triggers and frames.
+"""Other data of a file: IMU samples, triggers and frames.
 
 Layout: the flatbuffer schemas imu.fbs, trigger.fbs and frame.fbs of dv-processing (Apache-2.0).
 """
@@ -48,7 +48,7 @@ _DEPTHS: dict[int, np.dtype[Any]] = {0: np.dtype("u1"), 2: np.dtype("<u2")}  # C
 
 
 class SidePackets:
-    """The decompressed packets of one stream. Damage is raised in strict mode, else left out."""
+    """The decompressed packets of one stream. Damage raises in strict mode, else is left out."""
 
     def __init__(self, container: Container, stream: Stream, *, strict: bool) -> None:
         self._container, self._stream = container, stream
@@ -65,7 +65,7 @@ class SidePackets:
                     self.reject(offset, error)
 
     def reject(self, offset: int, error: Exception) -> None:
-        """Raise DamagedFileError for the packet at a byte of the file, in strict mode."""
+        """In strict mode, raise DamagedFileError for the packet at a byte of the file."""
         if self.strict:
             problem = f"{self._stream.kind} packet is damaged: {error}"
             raise DamagedFileError(self.path, offset, problem)
@@ -83,7 +83,7 @@ class SidePackets:
 
 
 def read_imu(packets: SidePackets) -> Imu:
-    """Return the samples of an IMU stream. What is 0 in all of them was not measured: NaN."""
+    """Return the samples of an IMU stream. Quantities that are always 0 were not measured: NaN."""
     values = packets.tables(IMU_WIDTHS)
     measured = values[:, 1:].astype(np.uint32).view(np.float32).reshape(-1, len(IMU_WIDTHS) - 1)
     for columns in (slice(0, 1), slice(1, 4), slice(4, 7), slice(7, 10)):
@@ -99,7 +99,7 @@ def read_triggers(packets: SidePackets) -> Triggers:
     known = np.isin(values[:, 1], list(TRIGGER_TYPES))
     if not known.all() and packets.strict:
         raise FormatError(
-            f"{packets.path}: a trigger is of type {values[~known][0, 1]}, which is not known; "
+            f"{packets.path}: a trigger is of the unknown type {values[~known][0, 1]}; "
             "pass strict=False to leave it out"
         )
     values = values[known]
@@ -112,8 +112,8 @@ def read_triggers(packets: SidePackets) -> Triggers:
 def read_frames(packets: SidePackets) -> Iterator[Frame]:
     """Yield the frames of a stream, one at a time.
 
-    In strict mode, a frame ahead of the time of the one before raises DamagedFileError, and one
-    whose pixels are no 8-bit or 16-bit unsigned integers FormatError; else they are left out.
+    In strict mode, a frame earlier than the one before raises DamagedFileError, and one with pixels
+    other than 8-bit or 16-bit unsigned integers FormatError; else they are left out.
     """
     last: int | None = None
     for offset, buffer in packets:
@@ -136,16 +136,16 @@ def read_frames(packets: SidePackets) -> Iterator[Frame]:
 def _frame(table: Table) -> Frame:
     kind = table.number(_FORMAT, "<b", 0)
     width, height = table.number(_WIDTH, "<h", 0), table.number(_HEIGHT, "<h", 0)
-    depth, channels = kind & 7, (kind >> 3) + 1  # as OpenCV numbers the types of pixels
+    depth, channels = kind & 7, (kind >> 3) + 1  # OpenCV's numbers of pixel types
     if depth not in _DEPTHS or channels not in (1, 3, 4):
         raise FormatError(
-            f"a frame has pixels of OpenCV's type {kind}; gray, BGR and BGRA of 8 and 16 bits, "
-            "unsigned, are read; pass strict=False to leave it out"
+            f"a frame has pixels of OpenCV's type {kind}; only gray, BGR and BGRA of 8 and 16 "
+            "bits, unsigned, are read; pass strict=False to leave it out"
         )
     pixel = _DEPTHS[depth]
     start, count = table.vector(_PIXELS, 1)
     if width < 1 or height < 1 or count != width * height * channels * pixel.itemsize:
-        raise FlatbufferError(f"{count} bytes are no {width}x{height} pixels of type {kind}")
+        raise FlatbufferError(f"{count} bytes do not make {width}x{height} pixels of type {kind}")
     image = np.frombuffer(table.buffer, pixel, count // pixel.itemsize, start)
     if channels == 1:
         image = image.reshape(height, width).astype(pixel.newbyteorder("="))
@@ -160,7 +160,7 @@ def _frame(table: Table) -> Frame:
 def _exposure(table: Table) -> tuple[int, int]:
     """Return the start and end of a frame's exposure.
 
-    Old files have both (and a time stamp between them); new ones the start and the length.
+    Old files store both (with a time stamp between them); new ones the start and the length.
     """
     time = table.number(_TIME, "<q", 0)
     start, end = table.number(_START, "<q", 0), table.number(_END, "<q", 0)
@@ -170,7 +170,7 @@ def _exposure(table: Table) -> tuple[int, int]:
 
 
 def count_items(container: Container, stream: Stream) -> int:
-    """Return how many events, samples or triggers a stream has, or packets where it has others."""
+    """Return the number of events, samples or triggers of a stream; of other streams, packets."""
     item_bytes = {"EVTS": 16, "IMUS": 4, "TRIG": 4}.get(stream.kind)
     identifier = stream.kind.encode("latin-1", "replace")
     count = 0

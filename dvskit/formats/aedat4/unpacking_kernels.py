@@ -1,5 +1,5 @@
 # mypy: disable-error-code="arg-type,return-value,no-any-return,assignment"
-"""Loops over flatbuffers and events. What is read of a file is checked before it is used."""
+"""Loops over flatbuffers and events. Data from the file is checked before use."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from dvskit.formats.unaligned import load_i64, load_u8, load_u16, load_u32
 EVENT_BYTES = 16
 EVTS = int.from_bytes(b"EVTS", "little")
 
-# What became of packets that were split at once.
+# Results for packets that were split together.
 GOOD, BAD_EVENTS, OTHERWISE = range(3)
 _HEAD_BYTES = 256
 
 
 @njit(cache=True, nogil=True)
 def _fields(data: NDArray[np.uint8], at: int, size: int, table: int) -> tuple[int, int, int]:
-    """Return where the list of a table's fields is, its length and that of the table.
+    """Return the offset of the list of a table's fields, its length and that of the table.
 
-    All places count from `at`, where a buffer of `size` bytes begins. The first is -1 where one of
-    them leads out of it.
+    Offsets count from `at`, where a buffer of `size` bytes begins. The first is -1 if one of them
+    points outside it.
     """
     bad = (-1, 0, 0)
     if table + 4 > size:
@@ -40,10 +40,10 @@ def _fields(data: NDArray[np.uint8], at: int, size: int, table: int) -> tuple[in
 
 @njit(cache=True, nogil=True)
 def locate_events(data: NDArray[np.uint8], at: int, size: int) -> tuple[int, int]:
-    """Return where the events of the packet data[at:at + size] begin, and their number.
+    """Return the offset of the events of the packet data[at:at + size], and their number.
 
-    They are the vector that is the only field of its root table, and must be all it holds: less
-    than two events fit behind them. (-1, 0) for a damaged packet.
+    They are the vector in the only field of its root table, and must fill the packet: less than
+    two events fit after them. Returns (-1, 0) for a damaged packet.
     """
     bad = (-1, 0)
     if size < 16 or load_u32(data, at) != size - 4 or load_u32(data, at + 8) != EVTS:
@@ -68,9 +68,9 @@ def locate_events(data: NDArray[np.uint8], at: int, size: int) -> tuple[int, int
 
 @njit(cache=True, nogil=True)
 def locate_all(data: NDArray[np.uint8], packets: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return for packets (place and length in `data`, a row each) where the events of each begin.
+    """Return the offset of the events in each packet (offset and length in `data`, as rows).
 
-    And their number, behind it; a damaged packet has -1 and 0.
+    Their number is the second column; a damaged packet has -1 and 0.
     """
     events = np.empty_like(packets)
     for i in range(packets.shape[0]):
@@ -125,9 +125,9 @@ def split_events(
 ) -> bool:
     """Split the events of packets into columns.
 
-    `events` says where in `data` the events of each packet begin, and their number. An event has
-    two words of 64 bits: time; x, y, polarity. Returns whether any runs back from the one ahead of
-    it or is off the sensor.
+    `events` has the offset in `data` of the events of each packet, and their number. An event has
+    two words of 64 bits: time; x, y, polarity. Returns whether any event is earlier than the one
+    before it or off the sensor.
     """
     bad = False
     place = 0
@@ -148,10 +148,10 @@ def split_lz4(
     height: int,
     columns: EventColumns,
 ) -> int:
-    """Decompress packets (place and length in `data`), one at a time, and split their events.
+    """Decompress packets (offset and length in `data`), one at a time, and split their events.
 
-    Returns GOOD, BAD_EVENTS as `split_events` does, or OTHERWISE where a packet is not valid, has
-    another number of events than `counts` says, or does not fit into `scratch`.
+    Returns GOOD, BAD_EVENTS like `split_events`, or OTHERWISE if a packet is invalid, has a number
+    of events other than in `counts`, or does not fit into `scratch`.
     """
     bad = False
     place, room = 0, len(scratch) - lz4.SPARE
@@ -168,7 +168,7 @@ def split_lz4(
 
 @njit(cache=True, nogil=True)
 def expected_counts_lz4(data: NDArray[np.uint8], packets: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return how many events each packet says to have, from its first bytes; -1 for no answer."""
+    """Return the number of events that each packet claims in its first bytes; -1 if unknown."""
     counts = np.empty(packets.shape[0], np.int64)
     head = np.zeros(_HEAD_BYTES + lz4.SPARE, np.uint8)
     for i in range(packets.shape[0]):
@@ -189,9 +189,9 @@ def expected_counts_lz4(data: NDArray[np.uint8], packets: NDArray[np.int64]) -> 
 
 @njit(cache=True, nogil=True)
 def expected_counts_zstd(data: NDArray[np.uint8], packets: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return how many events fit the size that each frame says to have; -1 for no answer.
+    """Return the number of events that fit the claimed size of each frame; -1 if unknown.
 
-    Layout: RFC 8878, 3.1.1.1. Such packets have 32 bytes ahead of their events in all files known.
+    Layout: RFC 8878, 3.1.1.1. Such packets have 32 bytes before their events in all known files.
     """
     counts = np.empty(packets.shape[0], np.int64)
     for i in range(packets.shape[0]):
@@ -226,7 +226,7 @@ def read_tables(
     """Read the scalar fields of the tables of a vector, which begins at `start`.
 
     Each table gives a row of `values`, field by field: those of 1 and 8 bytes as numbers, those of
-    4 as their bits; 0 where a field is left out. Returns whether all offsets stay in `data`.
+    4 as their bits; 0 for absent fields. Returns whether all offsets stay in `data`.
     """
     size = len(data)
     for row in range(values.shape[0]):

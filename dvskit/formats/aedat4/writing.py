@@ -20,11 +20,11 @@ from dvskit.streams import Frame, Imu, Triggers
 
 PACKET_EVENTS = 1 << 14
 _BLOCK_PACKETS = 16  # compressed at a time
-_MOST_ITEMS = 1 << 14  # IMU samples or triggers of a packet
+_MOST_ITEMS = 1 << 14  # IMU samples or triggers per packet
 
 
 class Aedat4Sink(FileSink):
-    """Writes an AEDAT 4 file: a stream of events; triggers, IMU samples, frames where given."""
+    """Writes an AEDAT 4 file: a stream of events, and triggers, IMU samples and frames if given."""
 
     format = "aedat4"
 
@@ -46,10 +46,10 @@ class Aedat4Sink(FileSink):
         self._kinds = ["EVTS"]
 
     def write_triggers(self, triggers: Triggers) -> None:
-        """Take all triggers of the recording; they are stored behind all events.
+        """Take all triggers of the recording; they are stored after all events.
 
-        Ids 0..4 are those that reading gives. To be called once, ahead of the events. Raises
-        EventsError for triggers behind events and for time that runs back.
+        Ids 0..4 are those of reading. Call it once, before the events. Raises EventsError for
+        triggers after events and for time that runs back.
         """
         self._check_early("triggers", "TRIG", triggers.t)
         lost = encoding.lost_ids(triggers)
@@ -60,19 +60,19 @@ class Aedat4Sink(FileSink):
         self._triggers = triggers
 
     def write_imu(self, samples: Imu) -> None:
-        """Take all IMU samples of the recording; they are stored behind all events.
+        """Take all IMU samples of the recording; they are stored after all events.
 
-        To be called once, ahead of the events. Raises EventsError for samples behind events and
-        for time that runs back.
+        Call it once, before the events. Raises EventsError for samples after events and for time
+        that runs back.
         """
         self._check_early("IMU samples", "IMUS", samples.t)
         self._imu = samples
 
     def write_frames(self, frames: Iterable[Frame]) -> None:
-        """Take the frames of the recording, in time order; they are read, and stored, at the end.
+        """Take the frames of the recording, in time order; they are read and stored at the end.
 
-        To be called once, ahead of the events. Raises EventsError for frames behind events, and
-        at the end ShapeError for an image that is not (H, W) or (H, W, 3) of uint8 or uint16.
+        Call it once, before the events. Raises EventsError for frames after events, and at the end
+        ShapeError for an image that is not (H, W) or (H, W, 3) of uint8 or uint16.
         """
         iterator = iter(frames)
         first = next(iterator, None)
@@ -84,7 +84,7 @@ class Aedat4Sink(FileSink):
         self, name: str, kind: str, t: np.ndarray[tuple[int], np.dtype[np.int64]]
     ) -> None:
         if self.count or kind in self._kinds:
-            raise EventsError(f"{self.path}: {name} are written once, ahead of the events")
+            raise EventsError(f"{self.path}: {name} are written once, before the events")
         if (t[1:] < t[:-1]).any():
             raise EventsError(f"{self.path}: the time of the {name} runs back; sort them first")
         if len(t):
@@ -98,7 +98,7 @@ class Aedat4Sink(FileSink):
             self._write_block(block)
 
     def _header(self, table: int) -> bytes:
-        """Return the header; its length does not depend on where the table of packets is."""
+        """Return the header; its length does not depend on the place of the table of packets."""
         xml = encoding.streams_xml(self.size, self.compression, self._kinds)
         return MAGIC + encoding.header(self.compression, table, xml)
 
@@ -118,7 +118,7 @@ class Aedat4Sink(FileSink):
             self._put("EVTS", content, len(events_of_one), _span(events_of_one))
 
     def _write_others(self) -> None:
-        # Behind all events: some readers take a packet of triggers for the end of the events.
+        # After all events: some readers take a packet of triggers for the end of the events.
         compress = self._compressors[0].compress
         for frame in self._frames or ():
             _check_image(self.path, frame)
@@ -132,7 +132,7 @@ class Aedat4Sink(FileSink):
             self._put("TRIG", compress(encoding.trigger_packet(edges)), len(edges), _span(edges))
 
     def _put(self, kind: str, packed: bytes, items: int, span_us: tuple[int, int]) -> None:
-        """Write a packet that is compressed already."""
+        """Write a compressed packet."""
         if not self._entries:
             self._file.write(self._header(0))
         stream = self._kinds.index(kind)

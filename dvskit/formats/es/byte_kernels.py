@@ -16,18 +16,18 @@ EVENT_BYTES = 5
 OVERFLOW_US = 127
 _GRAY = (299, 587, 114)  # parts in 1000 of red, green and blue in brightness (ITU-R BT.601)
 
-# Places in the decoder's state: the clock, the events in the columns, the losses, and the events
-# that were passed by: threshold crossings where changes are asked for, or the other way round.
+# Indices in the decoder's state: the clock, the events in the columns, the losses, and the skipped
+# events: threshold crossings if changes are decoded, or changes if crossings are.
 S_CLOCK, S_EVENTS, S_LOSSES, S_OTHERS = range(4)
 STATE_FIELDS = 4
 
-LOOK_AHEAD = 1024  # bytes that may be looked at to judge where events go on
+LOOK_AHEAD = 1024  # bytes that may be read to judge where events go on
 _RUN = 8  # events in a row, all on the sensor, that show where events go on
 
 
 @njit(cache=True, nogil=True)
 def event_bytes(layout: int) -> int:
-    """Return how many bytes an event takes."""
+    """Return the number of bytes per event."""
     if layout == DVS_2 or layout == ATIS_2:
         return 5
     if layout == COLOUR_2:
@@ -58,7 +58,7 @@ def _time_alone(first: int, layout: int) -> int:
 def _event(data: NDArray[np.uint8], at: int, layout: int) -> tuple[int, int, int, int, bool]:
     """Return the event at data[at]: microseconds, column, row, polarity, and if it is a crossing.
 
-    The polarity of a colour event is its brightness instead.
+    A colour event has its brightness in place of the polarity.
     """
     b0, b1, b2 = np.int64(data[at]), np.int64(data[at + 1]), np.int64(data[at + 2])
     if layout == DVS_1:
@@ -85,7 +85,7 @@ def _brightness(data: NDArray[np.uint8], at: int) -> int:
 
 @njit(cache=True, nogil=True)
 def _goes_on(data: NDArray[np.uint8], at: int, layout: int, width: int, height: int) -> bool:
-    """Judge whether events begin at data[at]: _RUN of them on the sensor, or all up to the end."""
+    """Return whether events begin at data[at]: _RUN on the sensor, or all up to the end."""
     limit, step = at + LOOK_AHEAD, event_bytes(layout)
     good = 0
     while good < _RUN and at < limit:
@@ -115,7 +115,7 @@ def _run_dvs(
     n: int,
     columns: EventColumns,
 ) -> tuple[int, int, int]:
-    """Decode events of DVS_2 up to one that is off the sensor; return its place, clock, events."""
+    """Decode events of DVS_2 up to one off the sensor; return its place, clock, events."""
     t, x, y, p = columns
     while at < limit and n < t.size:
         first = np.int64(data[at])
@@ -149,14 +149,14 @@ def decode(
     columns: EventColumns,
     losses: NDArray[np.int64],
 ) -> int:
-    """Decode the events from data[start] on; return where the next one begins.
+    """Decode the events from data[start] on; return the start of the next one.
 
-    Events go behind the state[S_EVENTS] ones that are in the columns already, and so do losses:
-    rows of (place, bytes, x, y). Stops early where either is full, at an event that the end cuts,
-    and in strict mode behind the first loss. Row 0 is the top row in the columns. `crossings` asks
-    for those of thresholds instead of changes. `gray` is 1 more than the latest brightness of each
-    pixel, 0 where there is none: a colour event is ON where it is no darker. Red, green and blue go
-    into the rows of `colours`. Both may be empty for other layouts, `colours` for all.
+    Events are appended to the state[S_EVENTS] ones in the columns, and losses, rows of (place,
+    bytes, x, y), likewise. Stops early if either is full, at an event cut by the end, and in strict
+    mode after the first loss. Row 0 is the top row in the columns. `crossings` decodes threshold
+    crossings instead of changes. `gray` is 1 more than the latest brightness of each pixel, 0 for
+    none: a colour event is ON if it is no darker. Red, green and blue go into the rows of
+    `colours`. Both may be empty for other layouts, `colours` for all.
     """
     t, x, y, p = columns
     now, n, lost = state[S_CLOCK], state[S_EVENTS], state[S_LOSSES]
@@ -193,7 +193,7 @@ def decode(
             t[n], x[n], y[n], p[n] = now, column, height - 1 - row, polarity == 1
             n += 1
             continue
-        # Most likely only the pixel is wrong; else look for where events go on.
+        # Probably only the pixel is wrong; otherwise search for the next events.
         onward = at + step
         if _goes_on(data, onward, layout, width, height):
             now += time
@@ -217,10 +217,10 @@ def find_generic(
     clock: NDArray[np.int64],
     rows: NDArray[np.int64],
 ) -> tuple[int, int]:
-    """Find the generic events from data[start] on; return how many, and where the next one begins.
+    """Find the generic events from data[start] on; return their number, and the next one's start.
 
-    Writes rows of (microseconds, place of the data, its length). Stops early where `rows` is full
-    and at an event that the end cuts. clock[0] is the time that has been reached.
+    Writes rows of (microseconds, place of the data, its length). Stops early if `rows` is full and
+    at an event cut by the end. clock[0] is the current time.
     """
     now, at, n = clock[0], start, 0
     reset, alone = (0xFE, 254) if layout == GENERIC_2 else (0x7F, 127)
@@ -265,7 +265,7 @@ def encode(
 ) -> tuple[int, int]:
     """Encode events from `start` on as DVS_2; return the next event and the number of bytes.
 
-    Stops early where `data` is full. clock[0] is the time that the bytes have reached.
+    Stops early if `data` is full. clock[0] is the current time of the bytes.
     """
     now, i, n = clock[0], start, 0
     while i < t.size and n + EVENT_BYTES <= data.size:

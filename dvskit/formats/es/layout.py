@@ -1,8 +1,8 @@
-"""What the bytes of an Event Stream are, by its version and type.
+"""The layouts of an Event Stream, by version and type.
 
 Layout: github.com/neuromorphic-paris/event_stream, its text of version 2.0 and, in its history,
-those of 1.0 and 0.1. All begin with a byte that holds the microseconds since the event ahead; where
-all of its time bits are set, it is no event: time alone, or a reset, which means nothing.
+those of 1.0 and 0.1. All begin with a byte that holds the microseconds since the event before. If
+all of its time bits are set, it is not an event: time alone, or a reset without meaning.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _HEADER_BYTES = 20
 
 
 class Kind(Enum):
-    """What the events of a stream are. The value is the name for people."""
+    """The kinds of events of a stream. The value is the name for messages."""
 
     GENERIC = "generic"
     DVS = "dvs"
@@ -30,12 +30,12 @@ class Kind(Enum):
 
 
 class Layout(NamedTuple):
-    """How a stream of events is laid out.
+    """The layout of a stream of events.
 
-    kind    what its events are
-    number  the layout's number in the loops over bytes
+    kind    of its events
+    number  of the layout in the loops over bytes
     start   byte offset of the first event
-    size    byte offset of the sensor's size, two u16; None where the file does not say it
+    size    byte offset of the sensor's size, two u16; None if the file has no size
     """
 
     kind: Kind
@@ -69,7 +69,7 @@ _TYPES = {
 
 
 def version_of(head: bytes) -> str:
-    """Return the version that a header tells, such as 2.0.0."""
+    """Return the version in a header, such as 2.0.0."""
     return ".".join(str(part) for part in head[12 : 15 if head[12] >= 2 else 14])
 
 
@@ -80,13 +80,13 @@ def read_head(path: Path) -> bytes:
 
 
 def read_layout(path: Path) -> tuple[bytes, Layout]:
-    """Return a file's header and what it says of the layout. Raises FormatError.
+    """Return a file's header and its layout. Raises FormatError.
 
-    Byte 12 is the version; the type is byte 15 from version 2 on, and was byte 14 before.
+    Byte 12 is the version. The type is byte 15 from version 2 on, byte 14 before.
     """
     head = read_head(path)
     if not head.startswith(MAGIC):
-        raise FormatError(f"{path}: starts with {head[:12]!r}, an Event Stream with {MAGIC!r}")
+        raise FormatError(f"{path}: starts with {head[:12]!r}, not with {MAGIC!r}")
     if len(head) < 15 or (head[12] >= 2 and len(head) < 16):
         raise FormatError(f"{path}: ends within its header, at byte {len(head)}")
     version = version_of(head)
@@ -101,8 +101,8 @@ def read_layout(path: Path) -> tuple[bytes, Layout]:
         raise FormatError(f"{path}: is an Event Stream {version} of the unknown type {kind}")
     if layout.number < 0:
         raise FormatError(
-            f"{path}: is an Event Stream of {layout.kind.value} events, which are no changes of "
-            "brightness; dvs, atis, colour and generic events are read"
+            f"{path}: is an Event Stream of {layout.kind.value} events, which are not changes of "
+            "brightness; only dvs, atis, colour and generic events are read"
         )
     if layout.size is not None and len(head) < layout.start:
         raise FormatError(f"{path}: ends within its header, at byte {len(head)}")

@@ -24,18 +24,18 @@ from dvskit.streams import Labels
 _LOSSES = 4096
 _ROWS = 1 << 16  # of generic events
 _NO_SENSOR = Size(1, 1)
-_INDEXED_BYTES = 1 << 24  # a smaller file is read from its start
+_INDEXED_BYTES = 1 << 24  # smaller files are read from the start
 _ANY_SIZE = {k.DVS_1: Size(1024, 512), k.ATIS_1: Size(512, 256), k.COLOUR_1: Size(512, 256)}
 _COLOUR = (
-    "the events have colours and no polarity: ON is where a pixel is no darker (luma of ITU-R "
-    "BT.601) than at its event before, or has none; .colours() gives red, green and blue"
+    "the events have colours and no polarity: ON means that a pixel is no darker (luma of ITU-R "
+    "BT.601) than at its previous event, or has none; .colours() returns red, green and blue"
 )
 
 
 class EsRecording(Recording):
-    """Events of an Event Stream: of a DVS, an ATIS, or a camera of colours.
+    """Events of an Event Stream of a DVS, an ATIS, or a colour camera.
 
-    Times build on each other: in salvage mode, those behind a loss lack the time of the lost bytes.
+    Times are relative to earlier ones: in salvage mode, events after a loss lack its time.
     """
 
     format = "es"
@@ -57,7 +57,7 @@ class EsRecording(Recording):
         return {"version": version_of(read_head(self.path)), "type": self._layout.kind.value}
 
     def other_streams(self) -> Mapping[str, int]:
-        """Count what has no place in events: threshold crossings of an ATIS, colours."""
+        """Count data other than events: threshold crossings of an ATIS, colours."""
         if self._layout.kind is Kind.DVS:
             return {}
         if self._others is None:
@@ -72,8 +72,8 @@ class EsRecording(Recording):
     def crossings(self) -> Events:
         """Return the threshold crossings of an ATIS, two for each measurement of an exposure.
 
-        p is False for the first of the two and True for the second; the shorter the time between
-        them, the brighter the pixel. None for other cameras.
+        p is False for the first of the two and True for the second. The shorter the time between
+        them, the brighter the pixel. Empty for other cameras.
         """
         if self._layout.kind is not Kind.ATIS:
             return Events.empty(self.size)
@@ -94,7 +94,7 @@ class EsRecording(Recording):
 
     def _blocks_from(self, start_us: int, damage: Damage, storage: Storage) -> Iterator[Events]:
         begin = None
-        # What polarity a colour has depends on all that is ahead of it.
+        # The polarity of a colour depends on all earlier events.
         if self._layout.kind is not Kind.COLOUR and self.path.stat().st_size > _INDEXED_BYTES:
             index = find_index(self.path, f"es {self._layout} {self.size}", self._index)
             place = index.at(start_us)
@@ -113,8 +113,8 @@ class EsRecording(Recording):
 class _Pass:
     """One pass over an Event Stream, from byte and clock `begin` on.
 
-    at       the byte that it has reached; `state` is that of the loops there
-    colours  those of the latest block, where asked for
+    at       the current byte; `state` is that of the loops there
+    colours  of the latest block, if requested
     """
 
     def __init__(
@@ -142,7 +142,7 @@ class _Pass:
         gray = _blank(path, self.size if self.layout.kind is Kind.COLOUR else Size(1, 1))
         step = k.event_bytes(self.layout.number)
         count, before = min(BLOCK_EVENTS, len(data) // step + 1), -1
-        while self.at < len(data) and self.at != before:  # it stays where the last event is cut
+        while self.at < len(data) and self.at != before:  # it stops if the last event is cut
             columns, self.state[k.S_EVENTS] = storage.columns(count), 0
             while self.at < len(data) and self.at != before and self.state[k.S_EVENTS] < count:
                 before = self.at
@@ -167,25 +167,25 @@ class _Pass:
 
 def _blank(path: Path, size: Size) -> NDArray[np.int32]:
     try:
-        return np.zeros(size.width * size.height, np.int32)  # costs memory only where it is used
+        return np.zeros(size.width * size.height, np.int32)  # takes memory only where used
     except MemoryError:
         raise GeometryError(
-            f"{path}: no memory for the colours of a {size} sensor; pass the right "
+            f"{path}: not enough memory for the colours of a {size} sensor; pass the right "
             "size=(width, height) (--size WIDTHxHEIGHT)"
         ) from None
 
 
 class GenericEvent(NamedTuple):
-    """Bytes that happened at a time, in microseconds."""
+    """Bytes at a time, in microseconds."""
 
     t_us: int
     data: bytes
 
 
 class GenericRecording(Recording):
-    """An Event Stream of generic events: none of them has a pixel, so there are no Events.
+    """An Event Stream of generic events: they have no pixels, so there are no Events.
 
-    `generic_events` gives them as bytes, `labels` as text at their times.
+    `generic_events` yields them as bytes, `labels` returns them as text with their times.
     """
 
     format = "es"
@@ -197,8 +197,8 @@ class GenericRecording(Recording):
         )
         self._layout, self._version = layout, version_of(head)
         self.assumptions.append(
-            "generic events have no pixels: there are none here, and the size means nothing; "
-            ".labels() gives them as text"
+            "generic events have no pixels: there are no events here, and the size has no meaning; "
+            ".labels() returns them as text"
         )
 
     def header(self) -> Mapping[str, str]:
@@ -215,9 +215,9 @@ class GenericRecording(Recording):
         return self._events(self._losses())
 
     def labels(self) -> Labels:
-        """Return the events as labels of the microsecond that they happened in.
+        """Return the events as labels with a span of one microsecond.
 
-        Bytes that are no UTF-8 are written as \\x and two digits each.
+        Bytes that are not UTF-8 are written as \\x and two digits each.
         """
         events = list(self.generic_events())
         start_us = np.array([event.t_us for event in events], np.int64)
@@ -241,14 +241,14 @@ class GenericRecording(Recording):
             file.forget(at)
         if at < len(data):
             cut = len(data) - at
-            losses.lose(at, cut, f"the last event is cut: {cut} bytes of it are there")
+            losses.lose(at, cut, f"the last event is cut: it has only {cut} bytes")
 
 
 def open_recording(path: Path, options: ReadOptions) -> EsRecording | GenericRecording:
-    """Open an Event Stream. Its size is the argument, the header's, or what holds its events.
+    """Open an Event Stream. Its size is the argument, the header's, or the smallest for its events.
 
-    Raises FormatError for versions beyond 2 and for display and liquid events, GeometryError for a
-    size in the header that is none.
+    Raises FormatError for versions beyond 2 and for display and liquid events, GeometryError for an
+    invalid size in the header.
     """
     head, layout = read_layout(path)
     if layout.kind is Kind.GENERIC:

@@ -16,14 +16,14 @@ from dvskit.formats.recording import FileSink
 
 _VERSION_AND_TYPE = bytes((2, 0, 0, 1))
 _BUFFER_BYTES = 1 << 20
-_LONGEST_GAP_US = 1 << 35  # 9.5 hours: time alone takes 270 MB, a byte for each 127 us
+_LONGEST_GAP_US = 1 << 35  # 9.5 hours: as time alone 270 MB, a byte per 127 us
 
 
 class EsSink(FileSink):
-    """Writes an Event Stream 2 of type DVS: all events in their order.
+    """Writes an Event Stream 2 of type DVS: all events in order.
 
     Times start at 0 in the file. Raises EventsError for times below 0 and for gaps of more than 9.5
-    hours, the one ahead of the first event included, which would fill the disk with time.
+    hours, including the one before the first event, as they would fill the disk.
     """
 
     format = "es"
@@ -33,7 +33,7 @@ class EsSink(FileSink):
         self._clock = np.zeros(1, np.int64)
         self._data = np.empty(_BUFFER_BYTES, np.uint8)
         self._file.write(MAGIC + _VERSION_AND_TYPE + struct.pack("<HH", *self.size))
-        self.notes.append("y is counted from the bottom in the file, as Event Stream says")
+        self.notes.append("y is counted from the bottom in the file, as Event Stream defines it")
 
     def _write(self, events: Events) -> None:
         self._check_times(events)
@@ -49,7 +49,7 @@ class EsSink(FileSink):
         last = int(self._clock[0])
         if events.t[0] < last:
             raise EventsError(
-                f"{self.path}: a time of {events.t[0]} us: Event Stream has none below 0; "
+                f"{self.path}: a time of {events.t[0]} us is below 0, which Event Stream lacks; "
                 "shift the events, or choose another format, such as .npz or .aedat4"
             )
         if int(events.t[-1]) - last > _LONGEST_GAP_US:

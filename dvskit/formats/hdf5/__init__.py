@@ -1,7 +1,7 @@
 """HDF5 files of events.
 
-Read are the layouts of Prophesee, DSEC, RVT, M3ED, rpg_e2vid, v2e and MVSEC (`finding`).
-Written is that of Prophesee, with ECF or (GZIP) with gzip; `dsec` writes that of DSEC.
+The layouts of Prophesee, DSEC, RVT, M3ED, rpg_e2vid, v2e and MVSEC are read (`finding`). That of
+Prophesee is written, with ECF or (GZIP) with gzip; `dsec` writes that of DSEC.
 """
 
 from __future__ import annotations

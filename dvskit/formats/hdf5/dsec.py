@@ -1,7 +1,7 @@
 """The HDF5 layout of DSEC: columns events/x, y, t, p, packed by Blosc with zstd.
 
 `t_offset` is added to t; `ms_to_idx[k]` is the first event with t >= 1000 k us. `events/width` and
-`events/height` are those of RVT: DSEC itself does not say its size.
+`events/height` are those of RVT: DSEC itself stores no size.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ __all__ = ["DsecSink", "open_recording", "open_sink"]
 
 _CHUNK = 1 << 14
 _COLUMNS = {"x": "<u2", "y": "<u2", "t": "<i8", "p": "u1"}
-_LATE_US = 60_000_000  # times that begin later are stored from 0 on
+_LATE_US = 60_000_000  # later first times are stored from 0 on
 _MOST_MS = 1 << 28
 _PART = 1 << 20
 
 
 class DsecSink(Hdf5Sink):
-    """Writes columns, with `ms_to_idx`. Files are read by h5py with hdf5plugin."""
+    """Writes columns, with `ms_to_idx`. h5py with hdf5plugin reads the files."""
 
     format = "dsec"
-    group_events = _CHUNK  # the columns of a chunk stand together
+    group_events = _CHUNK  # the columns of a chunk are adjacent
 
     def _begin(self, file: h5py.File) -> None:
         packed = dict(hdf5plugin.Blosc(cname="zstd", clevel=1, shuffle=hdf5plugin.Blosc.SHUFFLE))
         group = file.create_group("events")
         settings = {"chunks": (_CHUNK,), "maxshape": (None,), "track_times": False, **packed}
-        settings["fletcher32"] = True  # zstd alone does not notice damage
+        settings["fletcher32"] = True  # zstd alone does not detect damage
         self._columns = {
             name: Growing(group.create_dataset(name, (0,), dtype, **settings))
             for name, dtype in _COLUMNS.items()
@@ -48,7 +48,7 @@ class DsecSink(Hdf5Sink):
     def _append(self, events: Events) -> None:
         if self._offset_us is None:
             first = int(events.t[0])
-            # The index begins at 0, so that late times would make it long.
+            # The index begins at 0, so late times would make it long.
             self._offset_us = 0 if 0 <= first < _LATE_US else first
         t = events.t - self._offset_us
         self._append_index(t)
@@ -71,7 +71,7 @@ class DsecSink(Hdf5Sink):
             self._index.append((before + np.searchsorted(t, wanted)).astype("<u8"))
 
     def _end(self) -> None:
-        # Readers look up the end of a window too: one entry stands behind the last event.
+        # Readers look up the end of a window too: one entry follows the last event.
         self._index.append(np.array([self._columns["t"].count], "<u8"))
         for each in (*self._columns.values(), self._index):
             each.finish()

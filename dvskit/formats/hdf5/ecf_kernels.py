@@ -1,12 +1,12 @@
 # mypy: disable-error-code="arg-type,return-value,no-any-return,assignment"
 """Compiled loops of the HDF5 formats: Prophesee's ECF codec, and the check of a block.
 
-ECF is read from its public source (github.com/prophesee-ai/hdf5_ecf). A chunk of events, numbers
-little-endian:
+ECF follows its public source (github.com/prophesee-ai/hdf5_ecf). A chunk of events, with
+little-endian numbers:
 
     u32  count << 2 | flags      flag 2: y, x, p packed together; flag 1: x, p packed
-    u64  time of the first event, then bytes (dt << 4 | run): `run` events dt after the ones ahead.
-         run 15: a u16 follows, the run. dt 15: the low four bits are a digit, the lowest first,
+    u64  time of the first event, then bytes (dt << 4 | run): `run` events dt after the ones before.
+         run 15: the run follows as a u16. dt 15: the low four bits are a digit, the lowest first,
          of a longer step, which ends at a byte of another dt.
     flag 2           4 events in 12 bytes, each 24 bits (y << 12 | x << 1 | p)
     else             y: u16 (y << 5 | run), run 31: a u16 follows, the run
@@ -30,15 +30,15 @@ Times = NDArray[np.int64]
 Places = NDArray[np.int16]
 Flags = NDArray[np.bool_]
 
-# What decode returns instead of a length, and what is wrong then (see `filters`).
+# Results of decode other than a length, and their meaning (see `filters`).
 ENDS_EARLY, LONG_RUN, EMPTY_RUN, LONG_STEP = -1, -2, -3, -4
 
 
 @njit(cache=True, nogil=True)
 def _run(data: Bytes, at: int, run: int, most: int, left: int) -> tuple[int, int]:
-    """Return a run and where the next byte is; a run of `most` says that its length follows.
+    """Return a run and the offset of the next byte; for a run of `most` its length follows.
 
-    The run is negative, and says what is wrong, if it is cut, empty, or longer than what is `left`.
+    The run is a negative error code if it is cut, empty, or longer than the `left` values.
     """
     if run == most:
         if at + 2 > len(data):
@@ -68,7 +68,7 @@ def _decode_t(data: Bytes, at: int, count: int, t: Times) -> int:
         if step == 15:
             if digit == 16:
                 return LONG_STEP
-            # A step adds up digit by digit: the sum is the same as that of the whole.
+            # A step is added digit by digit: the sum is that of the whole.
             now += run << (4 * digit)
             digit += 1
             continue
@@ -84,7 +84,7 @@ def _decode_t(data: Bytes, at: int, count: int, t: Times) -> int:
 
 
 def _run_decoder(octets: int, bits: int) -> Any:
-    """Return what decodes values in words of `octets`, each above the `bits` of its run."""
+    """Return a decoder of values in words of `octets`, each above the `bits` of its run."""
     most = (1 << bits) - 1
 
     @njit(cache=True, nogil=True)
@@ -124,7 +124,7 @@ def _decode_x(data: Bytes, at: int, count: int, x: Places) -> int:
         i += 1
         mask = value & 31
         for k in range(5):
-            # Prophesee's encoder may set bits for events behind the last: they are none.
+            # Prophesee's encoder may set bits after the last event: they are ignored.
             if mask & (16 >> k) and i < count:
                 x[i] = column + k + 1
                 i += 1
@@ -132,7 +132,7 @@ def _decode_x(data: Bytes, at: int, count: int, x: Places) -> int:
 
 
 def _packed_decoder(octets: int) -> Any:
-    """Return what decodes groups of 4 events in 3 words of 2 octets (x, p) or 4 (y, x, p)."""
+    """Return a decoder of groups of 4 events in 3 words of 2 octets (x, p) or 4 (y, x, p)."""
     third = 2 * octets  # of the bits of an event
 
     @njit(cache=True, nogil=True)
@@ -173,7 +173,7 @@ _decode_xp, _decode_yxp = _packed_decoder(2), _packed_decoder(4)
 def ecf_decode(data: Bytes, count: int, t: Times, x: Places, y: Places, p: Flags) -> int:
     """Decode the `count` events that the first word of `data` claims; return the bytes used.
 
-    t, x, y, p hold `count` at least. A negative number says what is wrong.
+    t, x, y, p hold at least `count`. A negative result is an error code.
     """
     flags = data[0] & 3
     at = _decode_t(data, 4, count, t)
@@ -194,7 +194,7 @@ def ecf_decode(data: Bytes, count: int, t: Times, x: Places, y: Places, p: Flags
 
 @njit(cache=True, nogil=True)
 def _same(values: NDArray[Any], start: int) -> int:
-    """Return how many of the values from `start` on are the same as the first."""
+    """Return how many values from `start` on equal the first."""
     stop = start + 1
     while stop < len(values) and values[stop] == values[start]:
         stop += 1
@@ -283,9 +283,9 @@ def _encode_packed(x: Places, y: Places, p: Flags, octets: int, out: Bytes, at: 
 
 @njit(cache=True, nogil=True)
 def ecf_encode(t: Times, x: Places, y: Places, p: Flags, out: Bytes) -> int:
-    """Encode 1 to 65535 events in order of time, in the smallest of the three ways.
+    """Encode 1 to 65535 events in order of time, in the smallest of the three forms.
 
-    x and y are below 2048. Returns the bytes written to `out`, which holds 32 + 24 bytes an event.
+    x and y are below 2048. Returns the bytes written to `out`, which holds 32 + 24 bytes per event.
     """
     begin = _encode_t(t, out, 4)
     behind_y = _encode_runs(y, 5, 2, out, begin)
@@ -326,7 +326,7 @@ def fletcher32(data: Bytes) -> int:
 def first_bad(t: Times, x: Places, y: Places, width: int, height: int, last: int) -> int:
     """Return the first event off the sensor or back in time (from `last` on); -1 if there is none.
 
-    The common case is told apart without a branch an event.
+    The common case is tested without a branch per event.
     """
     count = len(t)
     bad = 0
@@ -346,10 +346,10 @@ def first_bad(t: Times, x: Places, y: Places, width: int, height: int, last: int
 
 @njit(cache=True, nogil=True)
 def unpack_lzf(data: Bytes, out: Bytes) -> int:
-    """Undo LibLZF's compression (h5py's "lzf"); return the bytes made, -1 for impossible codes.
+    """Decompress LibLZF data (h5py's "lzf"); return the number of bytes, -1 for impossible codes.
 
-    A byte below 32 is ahead of one more plain bytes than it says. Any other is (length - 2) << 5
-    and the upper 5 bits of a distance, 7 << 5 with a byte more of length; then the lower 8 bits.
+    A byte n below 32 precedes n + 1 literal bytes. Any other is (length - 2) << 5 and the upper 5
+    bits of a distance, 7 << 5 with another byte of length; then the lower 8 bits.
     """
     at = made = 0
     while at < len(data):
@@ -376,14 +376,14 @@ def unpack_lzf(data: Bytes, out: Bytes) -> int:
             at += 1
             if source < 0 or made + run > len(out):
                 return -1
-            for k in range(run):  # it may reach into itself
+            for k in range(run):  # the match may overlap itself
                 out[made + k] = out[source + k]
         made += run
     return made
 
 
 def _unshuffler(kind: Any) -> Any:
-    """Return what undoes the byte shuffle of unsigned items: byte k of all of them is together."""
+    """Return a function that undoes the byte shuffle of unsigned items (all bytes k adjacent)."""
     width = np.dtype(kind).itemsize
 
     @njit(cache=True, nogil=True)

@@ -1,14 +1,14 @@
-"""Undo the filters of an HDF5 chunk, here and not in the HDF5 library.
+"""Undo the filters of an HDF5 chunk without the HDF5 library.
 
-That is done on several threads, with a limit on what a chunk may become, and a chunk that fails
-costs itself alone.
+This works on several threads, with a limit on the size of a chunk, and an invalid chunk affects
+only itself.
 
 Blosc 1 (github.com/Blosc/c-blosc, README_CHUNK_FORMAT): u8 version, u8 version of the codec, u8
 flags (1 bytes shuffled, 2 stored, 4 bits shuffled, 16 blocks not split; codec in the upper three
 bits), u8 item bytes, u32 bytes, u32 bytes of a block, u32 bytes of the container; a u32 start for
-each block; blocks of streams: a u32 length each, stored as they are where that is their own size.
-A block is split into a stream for each byte of an item where it may be and the items are 2 to 16
-bytes wide and at least 128 of them.
+each block; blocks of streams: a u32 length each, stored as they are if that is their own size.
+A block is split into a stream for each byte of an item if splitting is allowed, the items are 2 to
+16 bytes wide, and there are at least 128 of them.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ LZF, BLOSC, LZ4, BITSHUFFLE, ZSTD, ECF = 32000, 32001, 32004, 32008, 32015, 0x8E
 # Left to the HDF5 library and hdf5plugin: szip, n-bit, scale-offset, bzip2, Blosc with the other
 # codecs, Bitshuffle, Blosc 2.
 _BY_LIBRARY = (4, 5, 6, 307, BLOSC, BITSHUFFLE, 32026)
-_SPARE = 64  # bytes that a checksum or a second filter may add to a chunk: never more than a few
-_MOST_ECF_EVENTS = 65535  # of a chunk, by Prophesee's codec
+_SPARE = 64  # bytes that a checksum or a second filter may add to a chunk: only a few in practice
+_MOST_ECF_EVENTS = 65535  # per chunk, in Prophesee's codec
 _MOST_ECF_BYTES = 32 + 24 * _MOST_ECF_EVENTS
 _ECF_PROBLEMS = {
     k.ENDS_EARLY: "its codes end early",
-    k.LONG_RUN: "a run goes beyond its events",
+    k.LONG_RUN: "a run exceeds its events",
     k.EMPTY_RUN: "a run of no events",
     k.LONG_STEP: "a time step of more than 16 digits",
 }
@@ -46,15 +46,15 @@ Data = bytes | memoryview
 
 
 class ChunkError(ValueError):
-    """A chunk that does not become what it should."""
+    """A chunk that cannot be decoded."""
 
 
 class BloscError(ValueError):
-    """A container that is not what it says."""
+    """An invalid container."""
 
 
 class Filter(NamedTuple):
-    """One filter of a dataset, as its creation properties name it."""
+    """One filter of a dataset, as named in its creation properties."""
 
     code: int
     options: tuple[int, ...]
@@ -62,7 +62,7 @@ class Filter(NamedTuple):
 
 
 def is_known(each: Filter) -> bool:
-    """Whether a filter can be undone here; what cannot is left to the HDF5 library."""
+    """Whether a filter can be undone here; others are left to the HDF5 library."""
     if each.code == BLOSC:
         shuffle = each.options[5] if len(each.options) > 5 else 1
         codec = each.options[6] if len(each.options) > 6 else 0  # blosclz
@@ -71,13 +71,13 @@ def is_known(each: Filter) -> bool:
 
 
 def why_not(each: Filter, item_bytes: int, chunk_bytes: int) -> str | None:
-    """Return why a filter is not undone, if so: it is unknown, or has not its own options.
+    """Return why a filter cannot be undone, or None: it is unknown, or has invalid options.
 
-    The HDF5 library, and Blosc's and Bitshuffle's plugins, crash on options of another's.
+    The HDF5 library, and Blosc's and Bitshuffle's plugins, crash on options of other filters.
     """
     options = each.options
     if not is_known(each) and each.code not in _BY_LIBRARY:
-        return "is not known"
+        return "is unknown"
     valid = True
     if each.code == SHUFFLE:
         valid = options == (item_bytes,)
@@ -91,7 +91,7 @@ def why_not(each: Filter, item_bytes: int, chunk_bytes: int) -> str | None:
 
 
 def undo(data: Data, filters: tuple[Filter, ...], mask: int, most: int) -> Data:
-    """Return a chunk of about `most` bytes as it was before `filters`, less those of `mask`.
+    """Return a chunk of about `most` bytes as before `filters`, except those of `mask`.
 
     Raises ChunkError.
     """
@@ -114,23 +114,23 @@ def undo_ecf(
 ) -> None:
     """Decode the first `rows` events of a chunk into the columns of that length.
 
-    Prophesee's format is the first of `filters`. Raises ChunkError for a chunk of fewer events,
-    and for one whose codes do not end where it ends.
+    Prophesee's format is the first of `filters`. Raises ChunkError for a chunk of fewer events, and
+    if its codes do not end at its end.
     """
     data = undo(data, filters[1:], mask >> 1, _MOST_ECF_BYTES)
     if len(data) < 4:
-        raise ChunkError(f"{len(data)} bytes are no ECF chunk")
+        raise ChunkError(f"{len(data)} bytes are not an ECF chunk")
     count = int.from_bytes(data[:4], "little") >> 2
     if count > _MOST_ECF_EVENTS:
         raise ChunkError(f"it claims {count} events, more than {_MOST_ECF_EVENTS}")
     if count < rows:
-        raise ChunkError(f"it holds {count} events where {rows} stand")
+        raise ChunkError(f"it holds {count} events instead of {rows}")
     columns = out if count == rows else new_columns(count)
     used = k.ecf_decode(np.frombuffer(data, np.uint8), count, *columns)
     if used < 0:
         raise ChunkError(_ECF_PROBLEMS[used])
     if used != len(data):
-        raise ChunkError(f"{len(data) - used} bytes stand behind its events")
+        raise ChunkError(f"{len(data) - used} bytes follow its events")
     if count > rows:
         out.fill(columns.part(slice(0, rows)))
 
@@ -152,7 +152,7 @@ def _check(data: Data, most: int) -> Data:
         raise ChunkError(f"{len(data)} bytes are too few for a checksum")
     content, stored = data[:-4], data[-4:]
     found = k.fletcher32(np.frombuffer(content, np.uint8))
-    # The library before 1.6.3 stored the checksum's halves with their bytes swapped.
+    # The library before 1.6.3 swapped the bytes of the checksum's halves.
     swapped = (found & 0xFF00FF) << 8 | (found >> 8) & 0xFF00FF
     if int.from_bytes(stored, "little") not in (found, swapped):
         raise ChunkError("its checksum is wrong")
@@ -172,13 +172,13 @@ def _unpack_lzf(data: Data, most: int) -> Data:
 
 
 def _unpack_lz4(data: Data, most: int) -> Data:
-    """HDF5's LZ4: u64 bytes in all, u32 bytes of a block, then blocks behind a u32 length each."""
+    """HDF5's LZ4: u64 bytes in all, u32 bytes per block, then blocks after a u32 length each."""
     if len(data) < 12:
-        raise ChunkError(f"{len(data)} bytes are no LZ4 chunk")
+        raise ChunkError(f"{len(data)} bytes are not an LZ4 chunk")
     total = int.from_bytes(data[:8], "big")
     block = int.from_bytes(data[8:12], "big")
     if total > most + _SPARE or (total and not block):
-        raise ChunkError(f"it claims to be {total} bytes where {most} stand")
+        raise ChunkError(f"it claims to have {total} bytes instead of {most}")
     parts = []
     at, left = 12, total
     while left:
@@ -189,7 +189,7 @@ def _unpack_lz4(data: Data, most: int) -> Data:
             raise ChunkError("its compressed data ends early")
         parts.append(part if length == want else lz4.block.decompress(part, want))
         if len(parts[-1]) != want:
-            raise ChunkError("a block of it is too short")
+            raise ChunkError("one of its blocks is too short")
         at, left = at + 4 + length, left - want
     return b"".join(parts)
 
@@ -203,7 +203,7 @@ def _unshuffled(data: Data, width: int) -> Data:
 
 
 def unshuffle(data: NDArray[np.uint8], width: int, out: NDArray[np.uint8]) -> None:
-    """Put the items of `width` bytes back together; bytes behind the last stand as they are."""
+    """Put the items of `width` bytes back together; bytes after the last are copied as they are."""
     whole = len(data) // width * width
     source, target = data[:whole], out[:whole]
     if width in k.UNSHUFFLE and sys.byteorder == "little":
@@ -222,13 +222,13 @@ _MOST_ITEM_BYTES, _LEAST_ITEMS = 16, 128
 def _unpack_blosc(packed_data: Data, most: int) -> Data:
     data = memoryview(packed_data)
     if len(data) < 16:
-        raise BloscError(f"{len(data)} bytes are no Blosc container")
+        raise BloscError(f"{len(data)} bytes are not a Blosc container")
     _, _, flags, width, total, block, packed = _HEADER.unpack_from(data)
     if packed != len(data) or total > most or (total and not block):
         raise BloscError(f"a container of {packed} bytes for {total} in {len(data)} for {most}")
     if flags & _STORED:
         if len(data) != 16 + total:
-            raise BloscError(f"{len(data) - 16} stored bytes where {total} stand")
+            raise BloscError(f"{len(data) - 16} stored bytes instead of {total}")
         return data[16:]
     if flags & _BITS:
         raise BloscError("its bits are shuffled")
@@ -274,9 +274,9 @@ def _unpack_stream(data: memoryview, codec: int, size: int) -> bytes:
     elif codec == _BY_ZLIB:
         unpacked = zlib.decompressobj().decompress(data, size + 1)
     else:
-        raise BloscError(f"its codec {codec} is not the one that its dataset names")
+        raise BloscError(f"its codec {codec} is not that of its dataset")
     if len(unpacked) != size:
-        raise BloscError(f"a stream holds {len(unpacked)} bytes where {size} stand")
+        raise BloscError(f"a stream holds {len(unpacked)} bytes instead of {size}")
     return unpacked
 
 

@@ -1,17 +1,17 @@
-"""Where an HDF5 file has its events: as rows of one dataset, or as columns of several.
+"""The events of an HDF5 file: rows of one dataset, or columns of several.
 
 Prophesee   compound rows of x, y, p, t in `CD/events`, mostly packed as ECF, and of p, t, id in
-            `EXT_TRIGGER/events`. The file's attributes say the rest: `geometry` "WxH" or `format`
-            "...;height=H;width=W", `generation`, `serial_number`, and others. `indexes` beside the
+            `EXT_TRIGGER/events`. The file's attributes hold the rest: `geometry` "WxH" or `format`
+            "...;height=H;width=W", `generation`, `serial_number`, and others. `indexes` next to the
             events are not needed: each chunk begins with its first time.
 v2e         `events` N x 4 uint32 (t in microseconds, x, y, p); `frame` N x H x W, `frame_ts`
 MVSEC       `davis/left/events` N x 4 float64 (x, y, t in seconds, p of -1 or 1); `image_raw`
-            and `image_raw_ts` beside them
+            and `image_raw_ts` next to them
 others      N x 4 in either order, or rows with named fields
 
 DSEC, TUM-VIE, RVT   events/x, y, t, p; t in microseconds, to which a scalar t_offset is added;
-                     RVT adds events/height and events/width, DSEC does not say its size
-M3ED                 prophesee/left/x, y, t, p; calib/resolution beside them
+                     RVT adds events/height and events/width, DSEC stores no size
+M3ED                 prophesee/left/x, y, t, p; calib/resolution next to them
 rpg_e2vid            events/xs, ys, ts, ps; ts in float seconds; the attribute sensor_resolution
                      (height, width); images/image..., a dataset each with a timestamp
 others               the same names at the top
@@ -48,7 +48,7 @@ _FIELDS = {
     "p": ("p", "polarity", "on"),
 }
 _TXYP, _XYTP = {"t": 0, "x": 1, "y": 2, "p": 3}, {"t": 2, "x": 0, "y": 1, "p": 3}
-_JUDGED = 1 << 14  # rows that show which column is time
+_JUDGED = 1 << 14  # rows used to find the column of times
 _GROUPS = ("events", "prophesee/left", "davis/left/events", "dvs/left", "dvs/events", "dvs", "")
 _NAMES = {
     "t": ("t", "ts", "timestamps", "timestamp"),
@@ -60,7 +60,7 @@ _MOST_IMAGES = 1 << 20
 
 
 def find_layout(file: h5py.File, path: Path, *, strict: bool) -> Layout | None:
-    """Return where a file has its events; None if it has none. Raises FormatError."""
+    """Return the layout of a file's events; None if it has none. Raises FormatError."""
     events = dataset(file, _EVENTS)
     if events is not None:
         return _prophesee(file, path, events, strict=strict)
@@ -84,7 +84,7 @@ def _prophesee(file: h5py.File, path: Path, events: h5py.Dataset, *, strict: boo
     if events.ndim != 1 or not {"x", "y", "p", "t"} <= set(fields):
         raise FormatError(
             f"{path}: {_EVENTS} has rows of {', '.join(fields) or events.dtype}; "
-            "x, y, p and t are meant"
+            "they must be x, y, p and t"
         )
     stored = survey(events, _EVENTS, path, strict=strict)
     header = attributes(file)
@@ -95,7 +95,7 @@ def _prophesee(file: h5py.File, path: Path, events: h5py.Dataset, *, strict: boo
         triggers = dataset(file, _TRIGGERS)
         if triggers is not None and {"p", "t", "id"} <= set(triggers.dtype.names or ()):
             layout.triggers = survey(triggers, _TRIGGERS, path, strict=strict)
-    except Exception as error:  # of a structure that is damaged there alone
+    except Exception as error:  # structure damaged only there
         if strict:
             raise
         reason = " ".join(str(error).split())
@@ -123,7 +123,7 @@ def _picks(fields: tuple[str, ...] | None) -> dict[str, str] | None:
 
 
 def _order(stored: Stored, path: Path) -> tuple[dict[str, int], str | None]:
-    """Return which column is which, and what was assumed for it."""
+    """Return the order of the columns, and a note on assumptions."""
     sample: NDArray[Any] = np.zeros((0, 4))
     with RowFile(path, strict=False) as file:
         for first, stop in stored.spans():
@@ -140,7 +140,7 @@ def _order(stored: Stored, path: Path) -> tuple[dict[str, int], str | None]:
         return _TXYP, None  # v2e
     chosen = other if fits(other) and not fits(usual) else usual
     names = ", ".join(sorted(chosen, key=chosen.__getitem__))
-    return chosen, f"the columns of {stored.name} are taken as {names}"
+    return chosen, f"the columns of {stored.name} are assumed to be {names}"
 
 
 def _rows(file: h5py.File, path: Path, stored: Stored, picks: dict[str, str] | None) -> Layout:
@@ -156,7 +156,7 @@ def _rows(file: h5py.File, path: Path, stored: Stored, picks: dict[str, str] | N
         seconds = is_seconds(path, stored, order["t"])
     if stored.dtype.kind == "f" or seconds:
         unit = "seconds" if seconds else "microseconds"
-        assumptions.append(f"t of {stored.name} is taken as {unit}")
+        assumptions.append(f"t of {stored.name} is assumed to be in {unit}")
     if "left" in stored.name.split("/"):
         assumptions.append(f"events are those of {stored.name}; other cameras are left out")
     table = Table(path, tuple(fields[column] for column in "txyp"), unit="s" if seconds else "us")
@@ -168,12 +168,12 @@ def _rows(file: h5py.File, path: Path, stored: Stored, picks: dict[str, str] | N
     if layout.size is None and pictures is not None and pictures.images is not None:
         height, width = pictures.images.row_shape[:2]
         layout.size = as_size((width, height))
-        assumptions.append(f"{layout.size}, the size of the frames, is taken as the sensor's")
+        assumptions.append(f"{layout.size}, the size of the frames, is assumed for the sensor")
     return layout
 
 
 def _pictures_of_rows(file: h5py.File, path: Path, group: str) -> Pictures | None:
-    """Return the frames of v2e or MVSEC: one dataset of them, and one of their times."""
+    """Return the frames of v2e or MVSEC: a dataset of them, and one of their times."""
     prefix = f"{group}/" if group else ""
     for images, times in (
         ("frame", "frame_ts"),
@@ -221,7 +221,7 @@ def _columns(
     for name, node in named.items():
         if node.ndim != 1 or node.dtype.kind not in "iufb":
             raise FormatError(
-                f"{path}: {name} is {node.dtype} of shape {node.shape}; a column is meant"
+                f"{path}: {name} is {node.dtype} of shape {node.shape}; it must be a column"
             )
         columns.append(survey(node, name, path, strict=strict))
     t = columns[0]
@@ -230,7 +230,7 @@ def _columns(
     is_even = len({each.count for each in columns}) == 1
     if strict and not is_even:
         raise FormatError(
-            f"{path}: {differ}; pass strict=False (--salvage) to keep the rows that all have"
+            f"{path}: {differ}; pass strict=False (--salvage) to keep the rows in all columns"
         )
     seconds = is_seconds(path, t)
     offset = scalar(file, "t_offset")
@@ -244,15 +244,15 @@ def _columns(
     layout.losses += [] if is_even else [Loss(0, 0, differ)]
     if t.dtype.kind == "f":
         unit = "seconds" if seconds else "microseconds"
-        layout.assumptions.append(f"{t.name} ({t.dtype}) is taken as {unit}")
+        layout.assumptions.append(f"{t.name} ({t.dtype}) is assumed to be in {unit}")
     elif t.name not in ("events/t", "prophesee/left/t"):
-        layout.assumptions.append(f"{t.name} ({t.dtype}) is taken as microseconds")
+        layout.assumptions.append(f"{t.name} ({t.dtype}) is assumed to be in microseconds")
     if "left" in group.split("/"):
         layout.assumptions.append(f"events are those of {group}; other cameras are left out")
     stated = stated_size(file, group)
     if stated is not None:
         layout.size, where = stated
-        layout.assumptions.append(f"{layout.size} is the sensor size by {where}")
+        layout.assumptions.append(f"{layout.size} is the sensor size in {where}")
     if offset is not None:
         layout.header["t_offset"] = str(offset)
     layout.pictures = _pictures_of_columns(file)
@@ -268,7 +268,7 @@ def _pictures_of_columns(file: h5py.File) -> Pictures | None:
         return None
     found: list[tuple[int, str]] = []
     for name in list(group)[:_MOST_IMAGES]:
-        with suppress(Exception):  # of one image: the others are still there
+        with suppress(Exception):  # error of one image: others may be readable
             node: Any = dataset(file, f"images/{name}")
             stamp = float(node.attrs["timestamp"])
             found.append((round(stamp * 1e6), f"images/{name}"))

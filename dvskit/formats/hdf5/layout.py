@@ -1,4 +1,4 @@
-"""What `finding` finds in an HDF5 file: where events, triggers and frames are."""
+"""The layout of an HDF5 file: positions of events, triggers and frames."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from dvskit.formats.hdf5.table import Table
 from dvskit.formats.losses import Loss
 from dvskit.streams import Frame
 
-_LONGEST_S = 1e5  # a recording that lasts longer, as it seems, has its times in microseconds
+_LONGEST_S = 1e5  # if times in seconds would last longer, they are in microseconds
 
 
 @dataclass(frozen=True, slots=True)
 class Pictures:
     """Frames of a file.
 
-    images    one dataset of frames as rows; or None, and the paths of one dataset each
+    images    one dataset with frames as rows; or None, and the paths of one dataset each
     times_us  int64, in the order of the images
     """
 
@@ -42,10 +42,10 @@ class Pictures:
 
 @dataclass(slots=True)
 class Layout:
-    """A file's events and what is beside them.
+    """A file's events and other data.
 
-    size    None where the file does not say it
-    losses  what salvage has to tell of the file's structure
+    size    None if the file has no size
+    losses  losses in the file's structure, for salvage
     """
 
     table: Table
@@ -66,7 +66,7 @@ def all_rows(path: Path, stored: Stored, *, most_rows: int = 1 << 16) -> Iterato
 
 
 def pair_size(values: list[int]) -> Size | None:
-    """Return the size that two numbers mean, in either order: sensors are not taller than wide."""
+    """Return the size in two numbers of either order: sensors are not taller than wide."""
     if len(values) < 2:
         return None
     try:
@@ -84,7 +84,7 @@ def _numbers(text: str) -> list[int]:
 
 
 def stated_size(file: h5py.File, group: str) -> tuple[Size, str] | None:
-    """Return the size that a file states, and where: attributes, or datasets beside its events."""
+    """Return the size stored in a file, and its source: attributes, or datasets of the group."""
     for place in (group, ""):
         prefix = f"{place}/" if place else ""
         node = find(file, place) if place else file
@@ -118,7 +118,7 @@ def stated_size(file: h5py.File, group: str) -> tuple[Size, str] | None:
 
 
 def is_seconds(path: Path, stored: Stored, column: int | None = None) -> bool:
-    """Whether times are seconds: they are floating point, and do not last too long for that."""
+    """Whether times are seconds: floating point, with a plausible duration."""
     if stored.dtype.kind != "f":
         return False
     spans = stored.spans()
@@ -133,13 +133,13 @@ def is_seconds(path: Path, stored: Stored, column: int | None = None) -> bool:
     return not abs(ends[1] - ends[0]) > _LONGEST_S
 
 
-_MOST_BYTES = 1 << 28  # of a frame
+_MOST_BYTES = 1 << 28  # per frame
 
 
 def read_frames(path: Path, pictures: Pictures, *, strict: bool) -> Iterator[Frame]:
     """Yield frames in time order, one at a time.
 
-    Raises FormatError for a damaged one in strict mode, and leaves it out otherwise.
+    Raises FormatError for a damaged frame in strict mode, and leaves it out otherwise.
     """
     with open_file(path, strict=strict) as file, RowFile(path, strict=strict) as raw:
         for number in np.argsort(pictures.times_us, kind="stable").tolist():
@@ -158,12 +158,12 @@ def read_frames(path: Path, pictures: Pictures, *, strict: bool) -> Iterator[Fra
 
 
 def _whole(file: h5py.File, name: str, path: Path, raw: RowFile) -> NDArray[Any]:
-    """Return a dataset that is one image."""
+    """Return a dataset that is a single image."""
     stored = survey(dataset(file, name), name, path, strict=True)
     if stored.count * stored.row_bytes > _MOST_BYTES:
         raise ChunkError(f"it claims {stored.count} rows of {stored.row_bytes} bytes")
     if stored.spans() != [(0, stored.count)]:
-        raise ChunkError("it is not all there")
+        raise ChunkError("it is incomplete")
     return stored.read(raw, 0, stored.count)
 
 
@@ -172,5 +172,5 @@ def _checked(image: NDArray[Any]) -> NDArray[Any]:
         image = image[:, :, 0]
     known = image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 3)
     if not known or image.dtype not in (np.uint8, np.uint16):
-        raise ChunkError(f"{image.dtype} of shape {image.shape} is no picture")
+        raise ChunkError(f"{image.dtype} of shape {image.shape} is not a picture")
     return image

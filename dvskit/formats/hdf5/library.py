@@ -1,7 +1,7 @@
-"""Files of rows, and what the HDF5 library does for them: it unpacks those of unknown filters.
+"""Files of rows, and the HDF5 library as a process that unpacks chunks with unknown filters.
 
-That is in a process of its own: its decoders, and those of its plugins, crash on some damaged
-chunks, which then cost themselves alone.
+It runs in a process of its own, as its decoders and plugins crash on some damaged chunks. Only
+these chunks are then lost.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from dvskit.errors import one_line
 from dvskit.formats.hdf5.filters import ChunkError
 from dvskit.formats.hdf5.opening import open_file
 
-_LIMIT_S = 60.0  # for rows to be unpacked
+_LIMIT_S = 60.0  # for unpacking rows
 
 
 class RowFile:
@@ -44,7 +44,7 @@ class RowFile:
         timer = threading.Timer(_LIMIT_S, process.kill)
         timer.start()
         try:
-            with suppress(OSError):  # a process that has ended answers nothing
+            with suppress(OSError):  # the process may have ended
                 process.stdin.write(json.dumps([name, first, stop]).encode() + b"\n")
                 process.stdin.flush()
             head = process.stdout.read(8)
@@ -53,8 +53,8 @@ class RowFile:
             timer.cancel()
         if len(head) < 8 or not body:
             self._end()
-            raise ChunkError("the HDF5 library breaks down on it")
-        if head[7] >> 7:  # a negative length: what went wrong
+            raise ChunkError("the HDF5 library crashes on it")
+        if head[7] >> 7:  # a negative length: an error message
             raise ChunkError(f"the HDF5 library cannot unpack it ({body.decode()})")
         rows: NDArray[Any] = np.load(io.BytesIO(body), allow_pickle=False)
         return rows
@@ -73,7 +73,7 @@ class RowFile:
         process, self._process = self._process, None
         if process is not None:
             process.kill()
-            with suppress(OSError), process:  # which closes its pipes
+            with suppress(OSError), process:  # closes its pipes
                 pass
 
     def __enter__(self) -> RowFile:
@@ -86,7 +86,7 @@ class RowFile:
 
 
 def _serve(path: Path, *, strict: bool) -> None:
-    """Answer lines [name, first, stop] on stdin with rows, as .npy behind its length, on stdout."""
+    """Answer lines [name, first, stop] on stdin with rows on stdout: a length, then an .npy."""
     with suppress(ImportError):
         import hdf5plugin  # noqa: F401  (it registers its filters)
     with open_file(path, strict=strict) as file:

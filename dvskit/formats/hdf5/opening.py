@@ -1,8 +1,8 @@
-"""Open HDF5 files with suspicion: no links are followed, damage is one error, ends may be missing.
+"""Safe opening of HDF5 files: links are not followed, damage is one error, ends may be missing.
 
-The HDF5 library reads only a file's structure here: which datasets there are, and where their
-pieces stand. It gets its bytes from this module, not from the system, so that nothing else can be
-opened on behalf of a file.
+The HDF5 library reads only the structure of a file here: its datasets, and the positions of their
+pieces. It gets its bytes from this module, not from the system, so a file cannot make it open other
+files.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ MAGIC = b"\x89HDF\r\n\x1a\n"
 _MOST_ATTRIBUTE_BYTES = 1 << 16
 _MOST_FILE_BYTES = 1 << 62
 _LISTED = 20  # names in a message
-_WITHOUT_CHECKSUM = (40, 44)  # where superblocks of versions 0 and 1 give the file's size
+_WITHOUT_CHECKSUM = (40, 44)  # offsets of the file's size in superblocks of versions 0 and 1
 
 
 def _refuse_endless_heap(data: bytes) -> None:
-    """Raise OSError for a global heap in which the HDF5 library would go round for ever.
+    """Raise OSError for a global heap that would make the HDF5 library loop forever.
 
-    A heap is a row of objects: u16 number, 6 bytes, u64 size. Number 0 is free space, of a size
-    that counts its own head: the library (2.0.0) steps on by that size, even if it is 0.
+    A heap is a row of objects: u16 number, 6 bytes, u64 size. Number 0 is free space, with a size
+    that includes its own head: the library (2.0.0) advances by that size, even if it is 0.
     """
     at = 16
     end = min(len(data), int.from_bytes(data[8:16], "little"))
@@ -41,13 +41,13 @@ def _refuse_endless_heap(data: bytes) -> None:
         elif size:
             at += size
         else:
-            raise OSError("a global heap has an object of no size")
+            raise OSError("a global heap has an object of size 0")
 
 
 class _Padded(io.RawIOBase):
-    """A file as the HDF5 library gets to see it: with zeros behind its end, up to `size`.
+    """A file as seen by the HDF5 library: with zeros after its end, up to `size`.
 
-    `patch` (offset, bytes) stands in the place of what is there.
+    `patch` (offset, bytes) replaces the bytes there.
     """
 
     def __init__(self, path: Path, size: int, patch: tuple[int, bytes]) -> None:
@@ -56,7 +56,7 @@ class _Padded(io.RawIOBase):
         self._at = 0
 
     def __repr__(self) -> str:
-        return str(self._path)  # h5py takes it for the name of the file
+        return str(self._path)  # h5py uses it as the file's name
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         self._at = offset + (0, self._at, self._size)[whence]
@@ -84,15 +84,15 @@ class _Padded(io.RawIOBase):
 
 
 def _sizes(path: Path) -> tuple[int, int, int]:
-    """Return the size of a file, that which its superblock gives, and where.
+    """Return the size of a file, the size in its superblock, and the offset of that.
 
-    The size again, and 0, where it gives none. Raises FormatError for another file.
+    The size again, and 0, if there is none. Raises FormatError for another file.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
         head = file.read(64)
     if not head.startswith(MAGIC):
-        raise FormatError(f"{path}: starts with {head[:8]!r}, which is no HDF5 file")
+        raise FormatError(f"{path}: starts with {head[:8]!r}, which is not an HDF5 header")
     at = {0: 40, 1: 44, 2: 28, 3: 28}.get(head[8] if len(head) > 8 else 255, 64)
     if len(head) < at + 8:
         return size, size, 0
@@ -100,34 +100,34 @@ def _sizes(path: Path) -> tuple[int, int, int]:
 
 
 def damaged(path: Path, error: BaseException) -> NoReturn:
-    """Raise what the HDF5 library could not read as a FormatError."""
+    """Raise an error of the HDF5 library as a FormatError."""
     raise FormatError(
         f"{path}: its HDF5 structure cannot be read ({one_line(error)}); "
-        "copy the file anew, or try h5clear and h5repack on a copy"
+        "copy the file again, or try h5clear and h5repack on a copy"
     ) from error
 
 
 def wrong_size(path: Path) -> Loss | None:
-    """Return what salvage has to tell of a file whose header gives another size; None if right."""
+    """Return the loss, for salvage, of a file with another size in its header; None if right."""
     size, stated, at = _sizes(path)
     if stated > size:
         return Loss(size, min(stated - size, _MOST_FILE_BYTES), _ends_early(stated))
     if stated < size and at in _WITHOUT_CHECKSUM:
-        return Loss(at, 8, f"the file says that it has {stated} bytes, and it has {size}")
+        return Loss(at, 8, f"the header gives {stated} bytes, but the file has {size}")
     return None
 
 
 def _ends_early(stated: int) -> str:
-    return f"the file ends, though it says that it has {stated} bytes,"
+    return f"the file ends early (its header gives {stated} bytes)"
 
 
 @contextmanager
 def open_file(path: Path, *, strict: bool, mend: bool = True) -> Iterator[h5py.File]:
     """Yield the file, open for reading.
 
-    Raises FormatError for a file whose structure cannot be read, and in strict mode
-    DamagedFileError for one that ends early. In salvage mode its end is taken as zeros, and with
-    `mend` a size in its header that is too small is taken for its real size.
+    Raises FormatError for a file with an unreadable structure, and in strict mode DamagedFileError
+    for one that ends early. In salvage mode its end is read as zeros, and with `mend` a size in its
+    header that is too small is replaced by its real size.
     """
     size, stated, at = _sizes(path)
     if strict and stated > size:
@@ -138,7 +138,7 @@ def open_file(path: Path, *, strict: bool, mend: bool = True) -> Iterator[h5py.F
     with _Padded(path, min(max(size, stated), _MOST_FILE_BYTES), patch) as raw:
         try:
             opened = h5py.File(raw, "r")
-        except Exception as error:  # the library's errors come as many kinds
+        except Exception as error:  # the library raises many kinds
             damaged(path, error)
         try:
             yield opened
@@ -150,7 +150,7 @@ def open_file(path: Path, *, strict: bool, mend: bool = True) -> Iterator[h5py.F
 def find(file: h5py.File, name: str) -> Any:
     """Return the group or dataset of a path such as "CD/events"; None if there is none.
 
-    Raises FormatError where a link to another place stands on the way.
+    Raises FormatError if the path passes a link to another place.
     """
     node: Any = file
     for part in name.split("/"):
@@ -159,7 +159,7 @@ def find(file: h5py.File, name: str) -> Any:
         if node.id.links.get_info(part.encode()).type != h5py.h5l.TYPE_HARD:
             raise FormatError(
                 f"{file.filename}: {name} is a link to another place, which is not followed; "
-                "open the file that it names, or repack this one with h5repack --merge"
+                "open its target, or repack this one with h5repack --merge"
             )
         node = node[part]
     return node
@@ -172,7 +172,7 @@ def dataset(file: h5py.File, name: str) -> h5py.Dataset | None:
 
 
 def attributes(node: Any) -> dict[str, str]:
-    """Return the attributes of a file, group or dataset as text, those that can be read."""
+    """Return the readable attributes of a file, group or dataset as text."""
     found: dict[str, str] = {}
     with suppress(Exception):
         for name in list(node.attrs)[:1000]:
@@ -193,7 +193,7 @@ def _text(value: Any) -> str:
 
 
 def scalar(file: h5py.File, name: str) -> int | float | None:
-    """Return the number in a dataset of one element; None where there is none."""
+    """Return the number in a dataset of one element; None if there is none."""
     found = dataset(file, name)
     if found is None or found.size != 1 or found.dtype.kind not in "iuf":
         return None

@@ -51,12 +51,12 @@ class Hdf5Recording(Recording):
         self.assumptions += layout.assumptions
 
     def header(self) -> Mapping[str, str]:
-        """Return the file's attributes, and which datasets hold the events."""
+        """Return the file's attributes, and the datasets of the events."""
         names = ", ".join(sorted(each.name for each in self._table.datasets))
         return {"datasets": names, **self._layout.header}
 
     def other_streams(self) -> Mapping[str, int]:
-        """Return the number of frames, where there are any."""
+        """Return the number of frames, if there are any."""
         return {"frames": len(self._layout.pictures)} if self._layout.pictures else {}
 
     def _room(self) -> int:
@@ -66,7 +66,7 @@ class Hdf5Recording(Recording):
         return self._rows_from(0, damage, storage)
 
     def _blocks_from(self, start_us: int, damage: Damage, storage: Storage) -> Iterator[Events]:
-        # What salvage keeps depends on what is ahead of it: it reads from the start.
+        # Salvage depends on earlier data: it reads from the start.
         first = self._find(start_us) if self.strict else 0
         return self._rows_from(first, damage, storage)
 
@@ -75,8 +75,8 @@ class Hdf5Recording(Recording):
             yield from self._as_they_stand(row, damage, storage)
             return
         order: InOrder | None = None
-        held: tuple[Events, int] | None = None  # all right, as far as it goes; and its first row
-        last = earliest = int(_NEVER)  # the times of the latest event, and of that ahead of `held`
+        held: tuple[Events, int] | None = None  # valid so far; and its first row
+        last = earliest = int(_NEVER)  # times of the latest event, and of the one before `held`
         for events, first, lost in self._decoded(row, damage, storage):
             if order is None and not lost and self._first_bad(events, last) < 0:
                 if self.strict:
@@ -95,7 +95,7 @@ class Hdf5Recording(Recording):
                 damage.add(each.offset, each.size, each.problem)
                 good[each.first - first : each.stop - first] = False
             if order is None:
-                # From here on each event is judged, those of the block ahead too.
+                # From here on each event is checked, including those of the block before.
                 order = self._judge(damage, earliest)
                 if held:
                     yield from order.push(self._columns(*held))
@@ -107,7 +107,7 @@ class Hdf5Recording(Recording):
             yield held[0]
 
     def _as_they_stand(self, row: int, damage: Damage, storage: Storage) -> Iterator[Events]:
-        """Yield the events in any order; raise DamagedFileError for what is wrong else."""
+        """Yield the events in any order; raise DamagedFileError for other errors."""
         order = InOrder(self._losses(damage), self.size)
         for events, first, lost in self._decoded(row, damage, storage):
             if lost:
@@ -117,11 +117,11 @@ class Hdf5Recording(Recording):
     def _decoded(
         self, row: int, damage: Damage, storage: Storage
     ) -> Iterator[tuple[Events, int, list[Lost]]]:
-        """Yield events from `row` on, as they stand, the row of the first, and which are lost."""
+        """Yield unchecked events from `row` on, the row of the first, and the lost rows."""
         if not self.strict:
             for each in self._layout.losses:
                 damage.add(*each)
-            storage = Storage()  # what salvage holds back is not to be written over
+            storage = Storage()  # salvage holds events back, so they must not be overwritten
         with RowFile(self.path, strict=self.strict) as file:
             for first, stop, there in self._spans(row):
                 if there:
@@ -155,7 +155,7 @@ class Hdf5Recording(Recording):
         return f"events {first} to {stop - 1} are not in the file{reason}: it ends"
 
     def _first_bad(self, events: Events, last: int) -> int:
-        """Return the first event off the sensor or out of order; -1 if all are right."""
+        """Return the first event off the sensor or out of order; -1 if all are valid."""
         parts = _threads.thread_count() if len(events) >= 1 << 16 else 1
         t, x, y = events.t, events.x, events.y
         found = []
@@ -173,9 +173,9 @@ class Hdf5Recording(Recording):
     def _before_bad(
         self, events: Events, first: int, lost: list[Lost], last: int
     ) -> Iterator[Events]:
-        """Yield the events ahead of rows that are lost; raise DamagedFileError for what is wrong.
+        """Yield the events before lost rows; raise DamagedFileError for the first error.
 
-        `first` is the row of the first event, `last` the time of the one ahead of it.
+        `first` is the row of the first event, `last` the time of the one before it.
         """
         if lost:
             events = events[: lost[0].first - first]
@@ -208,9 +208,9 @@ class Hdf5Recording(Recording):
         return Columns(events.t, events.x, events.y, events.p, offsets, widths)
 
     def _find(self, start_us: int) -> int:
-        """Return a row at or ahead of the first event with t >= start_us, by bisection."""
+        """Return a row at or before the first event with t >= start_us, by bisection."""
         step = self._table.t.piece_rows
-        # The first rows of the pieces that hold times.
+        # The first rows of the pieces with times.
         spans = self._table.spans()
         parts = [np.arange(-(-first // step) * step, stop, step) for first, stop in spans]
         starts = np.concatenate([np.zeros(0, np.int64), *parts])
@@ -234,7 +234,7 @@ class Hdf5Recording(Recording):
             if self.strict:
                 raise FormatError(
                     f"{self.path}: EXT_TRIGGER/events is damaged: {error}; pass strict=False "
-                    "(--salvage) to keep the triggers ahead of it"
+                    "(--salvage) to keep the triggers before the damage"
                 ) from None
         return Triggers.in_order(parts)
 
@@ -268,7 +268,7 @@ def _layout(path: Path, *, strict: bool, mend: bool = False) -> Layout:
             listed = ", ".join(contents(file)) or "nothing"
         except DvskitError:
             raise
-        except Exception as error:  # the library's errors come as many kinds
+        except Exception as error:  # the library raises many kinds
             damaged(path, error)
     raise UnknownFormatError(
         f"{path}: no known layout of events among its datasets: {listed}; CD/events, "
@@ -279,9 +279,8 @@ def _layout(path: Path, *, strict: bool, mend: bool = False) -> Layout:
 def open_recording(path: Path, options: ReadOptions) -> Hdf5Recording:
     """Open an HDF5 file of events: Prophesee, DSEC, RVT, v2e, rpg_e2vid, MVSEC and relatives.
 
-    The size is the argument, what the file states, or the smallest that holds the events. Raises
-    UnknownFormatError for other layouts, FormatError for a structure that cannot be read,
-    GeometryError.
+    The size is the argument, that of the file, or the smallest that holds the events. Raises
+    UnknownFormatError for other layouts, FormatError for an unreadable structure, GeometryError.
     """
     layout = _find_layout(path, strict=options.strict)
     trial = Hdf5Recording(path, ReadOptions(strict=False), _ANY_SIZE, "argument", layout)

@@ -1,6 +1,6 @@
-"""Where the rows of a dataset stand in its file, and how to read them from there.
+"""Positions of a dataset's rows in its file, and reading from there.
 
-The HDF5 library is asked once for the places of the pieces; they are then read from the file and
+The HDF5 library gives the positions of the pieces once. They are then read from the file and
 unpacked here (see `filters`). Rows run along a dataset's first dimension.
 """
 
@@ -23,13 +23,13 @@ from dvskit.errors import FormatError
 from dvskit.formats.hdf5 import filters as f
 from dvskit.formats.hdf5.library import RowFile
 
-PIECE_BYTES = 1 << 19  # what is stored in one stretch is read in pieces of about this size
-MOST_CHUNK_BYTES = 1 << 28  # a chunk is unpacked whole: this bounds what a hostile one may cost
+PIECE_BYTES = 1 << 19  # contiguous data is read in pieces of about this size
+MOST_CHUNK_BYTES = 1 << 28  # a chunk is unpacked whole: this bounds the cost of a hostile one
 _MOST_PROBES = 1 << 17
 
 
 class Piece(NamedTuple):
-    """Rows first..stop and where their bytes are; `place` is where it begins in its rows."""
+    """Rows first..stop and the position of their bytes; `place` is where it begins in its rows."""
 
     first: int
     stop: int
@@ -40,7 +40,7 @@ class Piece(NamedTuple):
 
 
 class Lost(NamedTuple):
-    """Rows first..stop that cannot be read, the bytes that held them, and why."""
+    """Rows first..stop that cannot be read, their bytes, and the reason."""
 
     first: int
     stop: int
@@ -51,15 +51,15 @@ class Lost(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Stored:
-    """A dataset as it stands in a file.
+    """A dataset as stored in a file.
 
     count, row_shape, dtype   (count, *row_shape) items of dtype
-    chunk                     (rows, *items) of a chunk; () for one stretch of bytes
-    index                     int64 (n, 4 + dimensions behind the first), a row for each chunk that
-                              there is: its first row / rows of a chunk (sorted), where it is, its
-                              bytes there, which filters it was spared, and its first item
-    inline                    the bytes of a dataset that stands in the file's structure
-    unread                    why the end of the index of chunks could not be read
+    chunk                     (rows, *items) of a chunk; () for contiguous data
+    index                     int64 (n, 4 + dimensions after the first), a row for each stored
+                              chunk: its first row / rows of a chunk (sorted), its offset, its
+                              bytes, the mask of skipped filters, and its first item
+    inline                    the bytes of a dataset stored in the file's structure
+    unread                    the error that ended reading the index of chunks
     """
 
     name: str
@@ -74,7 +74,7 @@ class Stored:
 
     @property
     def row_bytes(self) -> int:
-        """Bytes of a row, unpacked; 1 at least."""
+        """Bytes of a row, unpacked; at least 1."""
         return max(1, self.dtype.itemsize * math.prod(self.row_shape))
 
     @property
@@ -84,11 +84,11 @@ class Stored:
 
     @property
     def piece_rows(self) -> int:
-        """Rows of a chunk, or of the pieces that a stretch is read in."""
+        """Rows of a chunk, or of the pieces of contiguous data."""
         return self.chunk[0] if self.chunk else max(1, PIECE_BYTES // self.row_bytes)
 
     def spans(self) -> list[tuple[int, int]]:
-        """Return the spans of rows that are stored, in order."""
+        """Return the spans of stored rows, in order."""
         if not self.chunk:
             there = min(self.count, int(self.index[0, 2]) // self.row_bytes)
             return [(0, there)] if there else []
@@ -118,28 +118,28 @@ class Stored:
         ]
 
     def places(self, piece: Piece, rows: Any) -> tuple[Any, int]:
-        """Return where rows of a piece stand, and in about how many bytes each.
+        """Return the positions of rows of a piece, and about how many bytes each has.
 
-        Packed rows stand where their piece does.
+        Packed rows have the position of their piece.
         """
         if self.filters:
             return piece.offset, max(1, piece.size // (piece.stop - piece.first))
         return piece.offset + self.row_bytes * (rows - piece.first), self.row_bytes
 
     def bytes_there(self, file: RowFile, piece: Piece) -> int:
-        """Return how many of the bytes of a piece the file has."""
+        """Return how many bytes of a piece are in the file."""
         if self.inline is not None:
             return piece.size
         return max(0, min(piece.size, os.fstat(file.handle).st_size - piece.offset))
 
     def raw(self, file: RowFile, piece: Piece) -> bytes:
-        """Return the bytes of a piece as they stand in the file. Raises ChunkError."""
+        """Return the bytes of a piece as stored in the file. Raises ChunkError."""
         if self.inline is not None:
             return self.inline[piece.offset : piece.offset + piece.size]
-        # Not of the size that is claimed: room for it is made before anything is read.
+        # Not of the claimed size: memory for it would be allocated before reading.
         data = os.pread(file.handle, self.bytes_there(file, piece), piece.offset)
         if len(data) != piece.size:
-            raise f.ChunkError(f"the file ends {piece.size - len(data)} bytes ahead of its end")
+            raise f.ChunkError(f"the file ends {piece.size - len(data)} bytes before its end")
         return data
 
     def rows(self, file: RowFile, piece: Piece) -> NDArray[Any]:
@@ -162,7 +162,7 @@ class Stored:
         size = self.dtype.itemsize * math.prod(self.chunk)
         content = f.undo(self.raw(file, piece), self.filters, piece.mask, size)
         if len(content) != size:
-            raise f.ChunkError(f"it holds {len(content)} bytes where {size} stand")
+            raise f.ChunkError(f"it holds {len(content)} bytes instead of {size}")
         return np.frombuffer(content, self.dtype).reshape(self.chunk)[: piece.stop - piece.first]
 
     def read(self, file: RowFile, first: int, stop: int) -> NDArray[Any]:
@@ -188,19 +188,19 @@ def common_spans(all_stored: Sequence[Stored], count: int) -> list[tuple[int, in
 
 
 def survey(dataset: h5py.Dataset, name: str, path: Path, *, strict: bool) -> Stored:
-    """Return where a dataset's rows stand.
+    """Return the positions of a dataset's rows.
 
-    Raises FormatError for rows that are no numbers, that stand in another file, and for chunks too
+    Raises FormatError for rows that are not numbers or are in another file, and for chunks too
     large to unpack.
     """
     shape = dataset.shape
     if not shape or dataset.dtype.hasobject or not dataset.dtype.itemsize:
-        raise FormatError(f"{path}: {name} has shape {shape} of {dataset.dtype}; rows are meant")
+        raise FormatError(f"{path}: {name} has shape {shape} of {dataset.dtype}; it must have rows")
     settings = dataset.id.get_create_plist()
     layout = settings.get_layout()
     if layout == h5py.h5d.VIRTUAL or settings.get_external_count():
         raise FormatError(
-            f"{path}: {name} is kept in other files, which are not opened; repack it into one"
+            f"{path}: {name} is stored in other files, which are not opened; repack it into one"
         )
     rows = (name, dataset.dtype, shape[0], shape[1:])
     if layout == h5py.h5d.CHUNKED:
@@ -219,7 +219,7 @@ def survey(dataset: h5py.Dataset, name: str, path: Path, *, strict: bool) -> Sto
     else:
         found = dataset.id.get_offset()
         offset, size = (0, 0) if found is None else (int(found), size)
-        # Where the file is cut, what is left of the stretch counts.
+        # If the file is cut, only the rest of the contiguous data counts.
         size = max(0, min(size, path.stat().st_size - offset))
     return Stored(*rows, (), (), np.array([[0, offset, size, 0]], np.int64), inline)
 
@@ -249,8 +249,8 @@ def _check_chunks(
 def _find_chunks(
     dataset: h5py.Dataset, path: Path, *, strict: bool
 ) -> tuple[NDArray[np.int64], str]:
-    """Return the index of the chunks, and what kept the library from finding all of them."""
-    # More entries than the file has room for are damage that runs in a circle.
+    """Return the index of the chunks, and the error that kept the library from finding all."""
+    # More entries than fit into the file are damage that runs in a circle.
     most = path.stat().st_size // 16 + 16
     found: list[Any] = []
 
@@ -263,7 +263,7 @@ def _find_chunks(
         dataset.id.chunk_iter(keep)
     except Exception as error:
         unread = " ".join(str(error).split())
-        if not strict:  # those behind are asked for one by one
+        if not strict:  # later chunks are looked up one by one
             first = max((each.chunk_offset[0] // rows for each in found), default=-1) + 1
             rest = tuple(0 for _ in dataset.chunks[1:])
             for number in range(first, min(-(-dataset.shape[0] // rows), first + _MOST_PROBES)):

@@ -1,4 +1,4 @@
-"""The events of an HDF5 file as columns t, x, y, p, wherever its datasets hold them."""
+"""The events of an HDF5 file as columns t, x, y, p, from datasets of any layout."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ _LEAST_PIECE_BYTES = 1 << 15
 
 
 _PROBLEMS = (
-    "a time beyond all bounds",
-    "a coordinate that is no whole number",
-    "a coordinate that is no whole number",
-    "a polarity that is neither 0 nor 1 nor -1",
+    "a time out of range",
+    "a coordinate that is not a whole number",
+    "a coordinate that is not a whole number",
+    "a polarity other than 0, 1 and -1",
 )
-# Fills in a column; returns which of its values are none, if any.
+# Fills in a column; returns a mask of invalid values, if any.
 Fill = Callable[[NDArray[Any], NDArray[Any]], NDArray[np.bool_] | None]
 
 
 class Field(NamedTuple):
-    """One column of events: a dataset, and which field or column of its rows."""
+    """One column of events: a dataset, and a field or column of its rows."""
 
     stored: Stored
     pick: str | int | None = None
@@ -51,8 +51,8 @@ class Table:
     """Events as columns of datasets.
 
     fields     the columns t, x, y, p
-    unit       what t counts: microseconds or seconds
-    offset_us  is added to t
+    unit       of t: microseconds or seconds
+    offset_us  added to t
     """
 
     path: Path
@@ -69,7 +69,7 @@ class Table:
 
     @property
     def t(self) -> Stored:
-        """The dataset that holds the times."""
+        """The dataset of the times."""
         return self.fields[0].stored
 
     @property
@@ -79,7 +79,7 @@ class Table:
 
     @property
     def count(self) -> int:
-        """Events that all columns claim to have."""
+        """The number of events that all columns claim."""
         return min(each.count for each in self.datasets)
 
     def _is_ecf(self, piece: Piece) -> bool:
@@ -89,18 +89,18 @@ class Table:
         return packed and not piece.mask & 1
 
     def spans(self) -> list[tuple[int, int]]:
-        """Return the spans of rows that all columns have, in order."""
+        """Return the spans of rows in all columns, in order."""
         return common_spans(self.datasets, self.count)
 
     def block_rows(self, about: int) -> int:
-        """Return a number of rows near `about` that cuts few chunks in two."""
+        """Return a number of rows near `about` that splits few chunks."""
         largest = max(each.piece_rows for each in self.datasets)
         return max(1, round(about / largest)) * largest
 
     def read(self, file: RowFile, first: int, stop: int, out: EventColumns) -> list[Lost]:
         """Decode rows first..stop, which must all be stored, into the columns `out`.
 
-        Returns the rows that have no valid values: what stands for them in `out` means nothing.
+        Returns the rows without valid values; their content in `out` has no meaning.
         """
         jobs = [(stored, piece) for stored in self.datasets for piece in stored.pieces(first, stop)]
         lost: list[list[Lost]] = [[] for _ in jobs]
@@ -116,7 +116,7 @@ class Table:
 
         size = sum((piece.stop - piece.first) * stored.row_bytes for stored, piece in jobs)
         if size < _LEAST_PIECE_BYTES * len(jobs) or not all(each.direct for each in self.datasets):
-            # Small pieces are mostly Python's work, and the HDF5 library works for one at a time.
+            # Small pieces are mostly Python's work, and the HDF5 library takes one at a time.
             threads = 1
         _threads.run_ranges(work, len(jobs), parts, threads)
         return sorted(each for some in lost for each in some)
@@ -124,7 +124,7 @@ class Table:
     def _read_piece(
         self, file: RowFile, stored: Stored, piece: Piece, low: int, high: int, out: EventColumns
     ) -> Iterator[Lost]:
-        """Fill in the columns that a dataset has; yield the rows without a valid value."""
+        """Fill in the columns of a dataset; yield the rows without a valid value."""
         try:
             if self._is_ecf(piece):
                 self._read_ecf(file, piece, low, high, out)
@@ -187,7 +187,7 @@ class Table:
             return None
 
     def places(self, first: int, stop: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return for rows first..stop where their times stand, and in about how many bytes each."""
+        """Return the positions of the times of rows first..stop, and about how many bytes each."""
         stored = self.t
         offsets, widths = np.empty((2, stop - first), np.int64)
         for piece in stored.pieces(first, stop):
@@ -200,7 +200,7 @@ class Table:
 def _runs(
     odd: NDArray[np.bool_], problem: str, stored: Stored, piece: Piece, low: int
 ) -> Iterator[Lost]:
-    """Yield the runs of rows from `low` on that are odd."""
+    """Yield the runs of odd rows, from row `low` on."""
     edges = np.flatnonzero(np.diff(odd, prepend=False, append=False)) + low
     for first, stop in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
         offset, width = stored.places(piece, first)
@@ -215,7 +215,7 @@ def _fill_coordinates(values: NDArray[Any], out: NDArray[np.int16]) -> NDArray[n
         return odd if odd.any() else None
     np.copyto(out, values, casting="unsafe")
     if width > 2 and len(values):
-        # Two bytes of more might look like a pixel: such a row is put off every sensor.
+        # Two more bytes might look like a pixel: such a row is put off every sensor.
         far = (values < 0) | (values > 32767)
         if far.any():
             out[far] = -1

@@ -1,6 +1,6 @@
-"""Write Prophesee's HDF5 layout: packed as ECF, as Metavision wants it, or with gzip for others.
+"""Prophesee's HDF5 layout for writing: packed as ECF, as Metavision needs it, or with gzip.
 
-Metavision's reader takes every chunk of `CD/events` for ECF, whatever its filters say; plain HDF5
+Metavision's reader takes every chunk of `CD/events` for ECF, whatever its filters are. Plain HDF5
 readers (h5py, MATLAB, eventcv) cannot unpack ECF without its plugin.
 """
 
@@ -25,20 +25,20 @@ from dvskit.formats.hdf5.filters import ECF
 from dvskit.formats.recording import FileSink
 from dvskit.streams import Triggers
 
-CHUNK = 16384  # events of a chunk, as Metavision writes them: its reader needs no other
+CHUNK = 16384  # events per chunk, as in Metavision, whose reader needs it
 INDEX_US = 2000
-_GROUP = 16  # chunks that are packed at a time, on several threads
+_GROUP = 16  # chunks packed together, on several threads
 _MOST_INDEXES = 1 << 28
 _LARGEST_SIDE = 2048
 
 EVENT = np.dtype([("x", "<u2"), ("y", "<u2"), ("p", "<i2"), ("t", "<i8")], align=True)
 TRIGGER = np.dtype([("p", "<i2"), ("t", "<i8"), ("id", "<i2")], align=True)
 INDEX = np.dtype([("id", "<u8"), ("ts", "<i8")])
-_TEXT = h5py.string_dtype("ascii")  # Metavision's reader converts no other character set
+_TEXT = h5py.string_dtype("ascii")  # Metavision's reader accepts no other character set
 
 
 class Hdf5Sink(FileSink):
-    """What Sinks of HDF5 files share: the file, blocks of even size, and the library's errors."""
+    """The base of HDF5 Sinks: the file, blocks of equal size, and the library's errors."""
 
     group_events = CHUNK * _GROUP
 
@@ -48,9 +48,9 @@ class Hdf5Sink(FileSink):
         self._h5: h5py.File | None = None
 
     def _open(self, partial: Path) -> None:
-        partial.touch()  # the operating system's own error says more than the library's
-        # Without a cache, chunks stand in the order of their events: a file that is cut, or whose
-        # writing was, holds all the events ahead of its end.
+        partial.touch()  # the operating system's error is clearer than the library's
+        # Without a cache, chunks are in the order of their events: a file that is cut, or whose
+        # writing was, holds all the events before its end.
         self._h5 = h5py.File(partial, "w", rdcc_nbytes=0)
         self._begin(self._h5)
 
@@ -70,7 +70,7 @@ class Hdf5Sink(FileSink):
 
     def _abandon(self) -> None:
         if self._h5 is not None:
-            with suppress(Exception):  # a full disk, which the writing has named already
+            with suppress(Exception):  # a full disk, already reported by the writing
                 self._h5.close()
 
     @contextmanager
@@ -79,27 +79,27 @@ class Hdf5Sink(FileSink):
             yield
         except (DvskitError, OSError):
             raise
-        except Exception as error:  # the library's errors come as many kinds
+        except Exception as error:  # the library raises many kinds
             reason = " ".join(str(error).split())
             raise OutputError(f"{self.path}: the HDF5 library cannot write it: {reason}") from error
 
     @abstractmethod
     def _begin(self, file: h5py.File) -> None:
-        """Write what stands ahead of the events."""
+        """Write the data before the events."""
 
     @abstractmethod
     def _append(self, events: Events) -> None:
-        """Append a block of `group_events` events, the last one of fewer."""
+        """Append a block of `group_events` events; the last one may have fewer."""
 
     @abstractmethod
     def _end(self) -> None:
-        """Write what stands behind the events."""
+        """Write the data after the events."""
 
 
 class Growing:
     """A dataset of one dimension that grows by whole chunks: none is written twice.
 
-    count  rows taken, of which the last few wait for their chunk to be full
+    count  rows taken; the last few wait until their chunk is full
     """
 
     def __init__(self, dataset: h5py.Dataset) -> None:
@@ -109,7 +109,7 @@ class Growing:
         self._waiting: list[NDArray[Any]] = []
 
     def append(self, rows: NDArray[Any]) -> None:
-        """Take rows behind those that are there."""
+        """Append rows."""
         if len(rows):
             self._waiting.append(rows)
             self.count += len(rows)
@@ -118,7 +118,7 @@ class Growing:
                 self._write((self.count - self._written) // chunk * chunk)
 
     def finish(self) -> None:
-        """Write what is waiting."""
+        """Write the waiting rows."""
         if self.count > self._written:
             self._write(self.count - self._written)
 
@@ -130,7 +130,7 @@ class Growing:
         self._waiting = [rows[count:]] if len(rows) > count else []
 
     def _joined(self) -> NDArray[Any]:
-        # Not by concatenate: between the fields of a row it leaves what was in memory before.
+        # Not with concatenate: it leaves old memory between the fields of a row.
         out = np.zeros(self.count - self._written, self.dataset.dtype)
         at = 0
         for rows in self._waiting:
@@ -140,10 +140,10 @@ class Growing:
 
 
 class _Indexes:
-    """Metavision's index: for each 2 ms since the first event, where to begin to read for it.
+    """Metavision's index: for each 2 ms since the first event, the row at which to start reading.
 
-    Entry k is the first event of the last span of time below k that has any, and its time since
-    the first event; entry 0 is (0, -1).
+    Entry k is the first event of the last nonempty time span below k, and its time since the first
+    event; entry 0 is (0, -1).
     """
 
     def __init__(self, dataset: h5py.Dataset, path: Path) -> None:
@@ -155,7 +155,7 @@ class _Indexes:
         self._count = 0
 
     def append(self, t: NDArray[np.int64]) -> None:
-        """Take the next times."""
+        """Append times."""
         if not len(t):
             return
         if self._first is None:
@@ -207,7 +207,7 @@ class ProphSink(Hdf5Sink):
     def write_triggers(self, triggers: Triggers) -> None:
         """Take all triggers of the recording, sorted by time. Raises EventsError for others."""
         if (triggers.t[1:] < triggers.t[:-1]).any():
-            raise EventsError(f"{self.path}: the triggers' time runs back; sort them first")
+            raise EventsError(f"{self.path}: the time of the triggers runs back; sort them first")
         self._triggers = triggers
 
     def _begin(self, file: h5py.File) -> None:
@@ -266,7 +266,7 @@ class GzipSink(ProphSink):
 
 
 def encode_ecf(events: Events) -> bytes:
-    """Encode 1 to 65535 events, whose x and y are below 2048, in the smallest of the three ways."""
+    """Encode 1 to 65535 events, with x and y below 2048, in the smallest of the three forms."""
     out = np.empty(32 + 24 * len(events), np.uint8)
     used = ecf_kernels.ecf_encode(events.t, events.x, events.y, events.p, out)
     return out[:used].tobytes()
@@ -279,7 +279,7 @@ def _dataset(group: h5py.Group, name: str, dtype: np.dtype[Any], **filters: Any)
 
 
 def _ecf_dataset(group: h5py.Group) -> h5py.Dataset:
-    # h5py refuses a filter that the library does not have; the library does not, as it is optional.
+    # h5py refuses a filter that the library lacks; the library does not, as it is optional.
     settings = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     settings.set_chunk((CHUNK,))
     settings.set_filter(ECF, h5py.h5z.FLAG_OPTIONAL, ())

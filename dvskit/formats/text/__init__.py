@@ -1,1 +1,1 @@
-"""Events as text, one a line: CSV in whole microseconds, and rpg's `events.txt` in seconds."""
+"""Events as text, one per line: CSV in whole microseconds, and rpg's `events.txt` in seconds."""

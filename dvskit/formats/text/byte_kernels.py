@@ -1,8 +1,8 @@
-"""Many bytes at once: which are digits, and what number eight of them are.
+"""Many bytes at once: detection of digits, and the value of eight of them.
 
-Bytes are named by their addresses: an array handed from function to function would be counted each
-time, and places in it looked at for being negative. Whoever calls keeps the bytes alive, and
-answers for their length.
+Bytes are given by their addresses: an array passed between functions would be reference-counted
+each time, and its indices checked for negative values. The caller keeps the bytes alive and checks
+their length.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from numba import njit
 from numba.core import types
 from numba.extending import intrinsic
 
-WINDOW = 32  # bytes that `marks` looks at
+WINDOW = 32  # bytes that `marks` reads
 
 
 def _untyped(function: Any) -> Any:
-    """Make an intrinsic that type checkers take for any: its first parameter is numba's."""
+    """Hide an intrinsic's type from type checkers: its first parameter is numba's."""
     return intrinsic(function)
 
 
@@ -46,7 +46,7 @@ byte_at = _loader(8, types.int64)
 
 @_untyped
 def first_bit(typing_context: Any, value: Any) -> Any:
-    """Return the number of the lowest set bit of a uint64 that is not 0."""
+    """Return the index of the lowest set bit of a uint64 other than 0."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         word = ir.IntType(64)
@@ -60,10 +60,10 @@ def first_bit(typing_context: Any, value: Any) -> Any:
 
 @_untyped
 def marks(typing_context: Any, address: Any) -> Any:
-    """Return a bit for each of the WINDOW bytes at an address that is no digit.
+    """Return bits for the WINDOW bytes at an address that are not digits.
 
-    Bits 0 to 31: not 0 to 9, nor one of - . /. Bits 32 to 63: one of - . / (45 to 47, which stand
-    ahead of 0).
+    Bits 0 to 31: not 0 to 9, nor one of - . /. Bits 32 to 63: one of - . / (45 to 47, just below
+    0).
     """
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -86,7 +86,7 @@ def marks(typing_context: Any, address: Any) -> Any:
 
 @_untyped
 def stops_and(typing_context: Any, address: Any, separator: Any) -> Any:
-    """Return a bit for each of the WINDOW bytes at an address that is no digit.
+    """Return bits for the WINDOW bytes at an address that are not digits.
 
     Bits 0 to 31: not 0 to 9. Bits 32 to 63: the separator.
     """
@@ -115,7 +115,7 @@ def stops_and(typing_context: Any, address: Any, separator: Any) -> Any:
 
 @njit(cache=True, nogil=True)
 def _eight(digits: Any) -> Any:
-    """Return the number that eight digits are, a byte each, the first one lowest.
+    """Return the value of eight digits, one byte each, the first one lowest.
 
     Neighbours are joined three times: ones to tens, those to thousands, those to all (the trick is
     Johnny Lee's; described by D. Lemire, Quickly parsing eight digits, 2018).
@@ -153,7 +153,7 @@ def number4(address: Any, length: Any) -> Any:
 
 @njit(cache=True, nogil=True)
 def fraction_us(address: Any, length: Any) -> Any:
-    """Return the decimals at an address of a second in microseconds, to the nearest."""
+    """Return the decimals of a second at an address in microseconds, rounded."""
     digits = load64(address) ^ np.uint64(0x3030303030303030)
     if length < 8:
         digits &= (np.uint64(1) << np.uint64(8 * length)) - np.uint64(1)

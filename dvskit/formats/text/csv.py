@@ -1,10 +1,10 @@
-"""CSV: an event a line, whole microseconds, polarity 0 or 1 or -1 or 1.
+"""CSV: one event per line, whole microseconds, polarity 0 or 1, or -1 or 1.
 
-A header line may name the columns, in any order, or the name of the format does: `csv:x,y,t_s,p`
-(`t_s` for seconds, `-` for a column that is left out), which then holds whatever a header says.
-Without either they are t, x, y, p. Separators are commas, semicolons, tabs or spaces. Lines that
-begin with # or % are comments. The sensor's size is told by faery's header, `t,x@1280,y@720,on`, or
-Metavision's line, `%geometry:1280,720`.
+A header line may name the columns, in any order. The name of the format may also do so:
+`csv:x,y,t_s,p` (`t_s` for seconds, `-` for an ignored column); it overrides a header. The default
+is t, x, y, p. Separators are commas, semicolons, tabs or spaces. Lines that begin with # or % are
+comments. The sensor's size is read from faery's header, `t,x@1280,y@720,on`, or Metavision's line,
+`%geometry:1280,720`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _NAMES = {
 }
 _MEND = (
     "name the columns in a first line or in the format (format=, --from), such as csv:x,y,t,p "
-    "(t_s for seconds, - for what is left out)"
+    "(t_s for seconds, - for columns to ignore)"
 )
 
 
@@ -43,7 +43,7 @@ class CsvRecording(TextRecording):
 class CsvSink(TextSink):
     """Writes a CSV file: a header line, then t,x,y,p with whole microseconds.
 
-    The header is the plain one, which all readers know; faery's own, with the size, stops some.
+    The header is the plain one, which all readers accept; some fail at faery's, which has the size.
     """
 
     format = "csv"
@@ -58,7 +58,7 @@ def _split(line: str) -> list[str]:
 
 
 def _kind(name: str) -> tuple[int, bool]:
-    """Return what a column is by its name, and whether it is in seconds."""
+    """Return the kind of a column by its name, and whether it is in seconds."""
     if name in _TIMES:
         return k.TIME, False
     unit = re.fullmatch(r"(\w+?)[_\[(](us|s)[\])]?", name)
@@ -68,9 +68,9 @@ def _kind(name: str) -> tuple[int, bool]:
 
 
 def _fields(names: list[str]) -> tuple[tuple[int, ...] | None, bool]:
-    """Return what the fields of a line are by their names, and whether times are in seconds.
+    """Return the kinds of the fields of a line by name, and whether times are in seconds.
 
-    None unless time, column, row and polarity are among them once each.
+    None unless each of time, column, row and polarity occurs once.
     """
     kinds = [_kind(re.sub(r"^([xy])@\d+$", r"\1", column)) for column in names]
     fields = tuple(kind for kind, _ in kinds)
@@ -79,7 +79,7 @@ def _fields(names: list[str]) -> tuple[tuple[int, ...] | None, bool]:
 
 
 def _needed_fields(name: str, names: list[str], told: str) -> tuple[tuple[int, ...], bool]:
-    """Return what `_fields` does; raise FormatError where they are no columns of events."""
+    """Return the result of `_fields`; raise FormatError if they are not columns of events."""
     fields, seconds = _fields(names)
     if fields is None:
         raise FormatError(
@@ -95,7 +95,7 @@ def _header_size(names: list[str], size: Size | None) -> Size | None:
 
 
 def _salvaged_layout(name: str, head: Head, options: ReadOptions) -> Lines:
-    """Do as `_layout` does; where a header makes no sense, go by the lines behind it."""
+    """Return the layout like `_layout`; if a header is invalid, use the lines after it."""
     try:
         return _layout(name, head, options)
     except FormatError:
@@ -106,7 +106,6 @@ def _salvaged_layout(name: str, head: Head, options: ReadOptions) -> Lines:
 
 
 def _layout(name: str, head: Head, options: ReadOptions) -> Lines:
-    """Return how the lines are laid out."""
     size, variant = None, options.variant
     asked = None if variant is None else _needed_fields(name, _split(variant), f"csv:{variant}")
     for place, (start, line) in enumerate(head.lines):
@@ -134,7 +133,7 @@ def _layout(name: str, head: Head, options: ReadOptions) -> Lines:
 
 
 def _check_asked(name: str, names: list[str], asked: tuple[int, ...], variant: str | None) -> None:
-    """Raise ConfigError where a header names the same columns at other places than a variant."""
+    """Raise ConfigError if a header names the columns of a variant in another order."""
     own, _ = _fields(names)  # None where its names are not ours: that is what a variant is for
     if own is not None and any(own.index(kind) != asked.index(kind) for kind in _ORDER):
         raise ConfigError(

@@ -1,6 +1,6 @@
-"""Lines of text to events: the plain ones by the quick way on all threads, the others by the long.
+"""Lines of text to events: plain lines in a fast way on all threads, others in a slow one.
 
-Which way a chunk of lines goes does not change what comes of it.
+The result does not depend on the way.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ LONGEST_LINE = 1 << 16
 class Chunk(NamedTuple):
     """Lines of a file.
 
-    data      uint8, with at least PADDING bytes behind the lines; valid until the chunk after next
-    end       where the last line ends in `data`; the first begins at 0
-    offset    where the first line begins in the file
-    too_long  bytes of one line that is too long to be an event; `end` is 0 then
+    data      uint8, with at least PADDING bytes after the lines; valid until the chunk after next
+    end       the end of the last line in `data`; the first begins at 0
+    offset    the start of the first line in the file
+    too_long  bytes of a line that is too long to be an event; `end` is then 0
     """
 
     data: NDArray[np.uint8]
@@ -41,7 +41,7 @@ class Chunk(NamedTuple):
     too_long: int = 0
 
     def find(self, start: int) -> int:
-        """Return where the first line begins that begins at `start` or behind it, or `end`."""
+        """Return the start of the first line that begins at or after `start`, or `end`."""
         if start == 0:
             return 0
         size = 1 << 8
@@ -52,19 +52,19 @@ class Chunk(NamedTuple):
         return self.end
 
 
-# Puts bytes from a place in the file on into a view; returns how many, 0 at the end.
+# Reads bytes from a place in the file on into a view; returns their number, 0 at the end.
 _Fill = Callable[[memoryview, int], int]
 
 
 def file_chunks(path: Path, start: int) -> Iterator[Chunk]:
-    """Yield the lines of a file from byte `start` on, where a line begins."""
+    """Yield the lines of a file from byte `start` on, the start of a line."""
     with path.open("rb", buffering=0) as file:
         yield from chunks(lambda view, at: read_at(file, at, view), start)
 
 
 def chunks(fill: _Fill, start: int) -> Iterator[Chunk]:
-    """Yield the lines of what `fill` gives, from byte `start` on, as soon as they are whole."""
-    # Ahead of what is filled there is room for a line that has begun.
+    """Yield the lines read by `fill`, from byte `start` on, as soon as they are complete."""
+    # Before the filled part there is room for an unfinished line.
     buffers = [bytearray(LONGEST_LINE + CHUNK_BYTES + k.PADDING) for _ in range(2)]
     at, begun = start, b""
     skipped = 0  # bytes of a line that is too long
@@ -84,7 +84,7 @@ def chunks(fill: _Fill, start: int) -> Iterator[Chunk]:
             lines, offset = np.frombuffer(buffer, np.uint8)[begin:], at - len(begun)
             at += end - first
             begun, first = b"", end
-            buffers.reverse()  # what holds no line end needs no buffer to itself
+            buffers.reverse()  # data without a line end needs no buffer of its own
             yield Chunk(lines, end - begin, offset)
         begun += bytes(memoryview(buffer)[first:stop])
         at += stop - first
@@ -92,7 +92,7 @@ def chunks(fill: _Fill, start: int) -> Iterator[Chunk]:
             begun, skipped = b"", len(begun)
     if skipped:
         yield _too_long(at, skipped)
-    elif begun:  # the last line, if no line end follows it
+    elif begun:  # the last line, without a line end
         lines = np.frombuffer(begun + bytes(k.PADDING), np.uint8)
         yield Chunk(lines, len(begun), at - len(begun))
 
@@ -103,17 +103,17 @@ def _too_long(at: int, length: int) -> Chunk:
 
 _LOSSES = 4096
 _LEAST_LINE = 8  # bytes of an event: 0,0,0,0 and a line end
-_SLICE_BYTES = 1 << 18  # that are worth a thread
+_SLICE_BYTES = 1 << 18  # worth a thread
 _EARLIEST = int(np.iinfo(np.int64).min)
 _PROBLEMS = {
-    k.NOT_A_NUMBER: "field {field} is no number",
+    k.NOT_A_NUMBER: "field {field} is not a number",
     k.NOT_WHOLE: "field {field} is not whole{seconds}",
     k.TOO_LARGE: "field {field} is too large a number",
-    k.TOO_FEW: "{fields} fields are meant, not {found}",
-    k.TOO_MANY: "{fields} fields are meant, and there are more",
+    k.TOO_FEW: "{found} fields instead of {fields}",
+    k.TOO_MANY: "more than {fields} fields",
     k.BAD_POLARITY: "polarity is neither 0 or 1 nor -1 or 1 throughout (other columns than {names} "
     "need a header line that names them, or format='csv:...')",
-    k.NO_TEXT: "a comment holds bytes that are no text",
+    k.NO_TEXT: "a comment holds bytes that are not text",
 }
 _DTYPES: tuple[Any, ...] = (np.int64, np.int32, np.int32, np.bool_, np.int64, np.int64)
 _FIELD_NAMES = ("t", "x", "y", "p", "-")
@@ -121,14 +121,14 @@ _PLAIN = re.compile(rb"-?[.\d]+([,; \t])-?[.\d]+\1-?[.\d]+\1-?[.\d]+(\r?)\n")
 
 
 class Lines(NamedTuple):
-    """How the lines of a file are laid out.
+    """The layout of the lines of a file.
 
     start    byte offset of the first line that may be an event
-    fields   what each field is: k.TIME, k.COLUMN, k.ROW, k.POLARITY or k.OTHER
+    fields   the kinds of fields: k.TIME, k.COLUMN, k.ROW, k.POLARITY or k.OTHER
     seconds  whether times are seconds, not microseconds
-    size     the sensor's size where the file says it
-    told     whether the file, or who reads it, says what the fields are
-    odd      byte offsets and lengths of lines ahead of the events that are no text
+    size     the sensor's size, if the file has it
+    told     whether the file or the caller gives the fields
+    odd      byte offsets and lengths of lines before the events that are not text
     """
 
     start: int
@@ -139,9 +139,9 @@ class Lines(NamedTuple):
     odd: tuple[tuple[int, int], ...] = ()
 
     def plain(self, chunk: Chunk) -> tuple[int, int, int]:
-        """Return how plain lines of a chunk are written, told by its first: see k.decode.
+        """Return the layout of plain lines, from the first line of a chunk: see k.decode.
 
-        Where fields are (-1 if no line is plain), the separator, and the carriage returns.
+        Positions of fields (-1 if no line is plain), the separator, and the carriage returns.
         """
         found = _PLAIN.match(chunk.data[: min(chunk.end, 128)].tobytes())
         if found is None or sorted(self.fields) != [k.TIME, k.COLUMN, k.ROW, k.POLARITY]:
@@ -153,22 +153,22 @@ class Lines(NamedTuple):
 class LineDecoder:
     """One pass over the lines of a file or a pipe.
 
-    In strict mode the first line that is no event, is off the sensor or runs back in time raises
-    DamagedFileError. In salvage mode such lines are added to `damage`, and the lines of a chunk
-    wait for those of the next one, which may show that some stand ahead of their time.
+    In strict mode the first line that is invalid, off the sensor or earlier than the one before
+    raises DamagedFileError. In salvage mode such lines are added to `damage`, and the lines of a
+    chunk wait for those of the next one, which may show that some are ahead of their time.
     """
 
     def __init__(self, lines: Lines, size: Size, losses: Losses) -> None:
         self.lines, self.size, self.strict = lines, size, losses.strict
         self._losses = losses
         self._fields = np.array(lines.fields, np.int64)
-        self._off = 0  # how OFF has been written so far
+        self._off = 0  # the value of OFF so far
         self._last = _EARLIEST
         self._waiting: tuple[Chunk, Events, int] | None = None
         self._order = InOrder(losses, size)
 
     def push(self, chunk: Chunk, storage: Storage) -> Iterator[Events]:
-        """Take lines; yield the events that are certain."""
+        """Take lines; yield the certain events."""
         if chunk.too_long:
             problem = f"a line has more than {LONGEST_LINE} bytes"
             self._losses.lose(chunk.offset, chunk.too_long, problem)
@@ -188,7 +188,7 @@ class LineDecoder:
             self._waiting = chunk, events, off
 
     def rest(self) -> Iterator[Events]:
-        """Yield what has waited."""
+        """Yield the waiting events."""
         yield from self._order.rest()
         if self._waiting is not None:
             events, self._waiting = self._waiting[1], None
@@ -196,7 +196,7 @@ class LineDecoder:
             yield events
 
     def extent(self, chunk: Chunk, storage: Storage) -> tuple[int, int]:
-        """Return how many columns and rows the events of a chunk need, in order or not."""
+        """Return the number of columns and rows needed for the events of a chunk, in any order."""
         self._last = _EARLIEST
         events = self.quick(chunk, storage)
         if events is None:
@@ -205,7 +205,7 @@ class LineDecoder:
         return (int(events.x.max()) + 1, int(events.y.max()) + 1) if len(events) else (0, 0)
 
     def quick(self, chunk: Chunk, storage: Storage) -> Events | None:
-        """Return the events of a chunk if all of its lines are well, and follow those ahead."""
+        """Return the events of a chunk if all of its lines are valid and in order."""
         parts = max(1, min(thread_count(), chunk.end // _SLICE_BYTES))
         bounds = [chunk.find(chunk.end * part // parts) for part in range(parts)] + [chunk.end]
         counts, ends = [0] * parts, [0] * parts
@@ -236,7 +236,7 @@ class LineDecoder:
         return events
 
     def _joined(self, columns: EventColumns, room: list[int], counts: list[int]) -> Events | None:
-        """Return the parts' events as one block if they follow each other, and those ahead."""
+        """Return the parts' events as one block if they are in order, also with earlier ones."""
         last, n, place = self._last, 0, 0
         for length, count in zip(room, counts, strict=True):
             if count and columns.t[place] < last:
@@ -259,7 +259,7 @@ class LineDecoder:
         self._last = self._order.latest_us()
 
     def parsed(self, chunk: Chunk) -> Iterator[tuple[Columns, NDArray[np.int64]]]:
-        """Yield events, unchecked, and the lines that are none: (place, bytes, why, field)."""
+        """Yield events, unchecked, and the invalid lines: (place, bytes, why, field)."""
         state = np.zeros(k.STATE_FIELDS, np.int64)
         state[k.S_OFF] = self._off
         losses = np.empty((_LOSSES, 4), np.int64)

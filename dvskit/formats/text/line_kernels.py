@@ -12,23 +12,23 @@ from dvskit.formats.storage import EventColumns
 from dvskit.formats.text.byte_kernels import WINDOW, byte_at
 from dvskit.formats.text.plain_line_kernels import USUAL, plain_line, run
 
-# What a field of a line is.
+# Kinds of fields.
 TIME, COLUMN, ROW, POLARITY, OTHER = range(5)
 
-# Why a line is lost.
+# Reasons for losing a line.
 NOT_A_NUMBER, NOT_WHOLE, TOO_LARGE, TOO_FEW, TOO_MANY, BAD_POLARITY, NO_TEXT = range(1, 8)
 _FINE, _BLANK = 0, -1
 
-# Places in the parser's state: the events, the losses, and how OFF is written (its bits).
+# Indices in the parser's state: the events, the losses, and the value of OFF (its bits).
 S_EVENTS, S_LOSSES, S_OFF = range(3)
 STATE_FIELDS = 3
 OFF_IS_ZERO, OFF_IS_MINUS = 1, 2
 
-PADDING = WINDOW + 8  # bytes behind the lines that may be looked at, whatever they are
-_MOST = 1 << 62  # that a number may be
+PADDING = WINDOW + 8  # bytes after the lines that may be read, with any content
+_MOST = 1 << 62  # the largest number
 _MOST_PIXEL = 1 << 30
 _EARLIEST = -(1 << 62)
-_MORE_DIGITS = 900_000_000_000_000_000  # a number below it takes a digit more
+_MORE_DIGITS = 900_000_000_000_000_000  # a number below it can take one more digit
 
 
 @njit(cache=True, nogil=True)
@@ -38,9 +38,9 @@ def _is_blank(byte: int) -> bool:
 
 @njit(cache=True, nogil=True)
 def _scaled(value: int, power: int, whole: bool, lost: bool) -> tuple[int, int]:
-    """Return (value * 10^power, why not): rounded to the nearest, or an error if it is not whole.
+    """Return (value * 10^power, error): rounded to the nearest, or an error if it is not whole.
 
-    `lost` says that digits other than 0 have been left out behind the value.
+    `lost`: digits other than 0 have been dropped after the value.
     """
     while power > 0 and value != 0:
         if value > _MOST // 10:
@@ -62,7 +62,7 @@ def _scaled(value: int, power: int, whole: bool, lost: bool) -> tuple[int, int]:
 
 @njit(cache=True, nogil=True)
 def _number(at: int, end: int, power: int, whole: bool) -> tuple[int, int, int]:
-    """Parse the decimal number in byte_at(at:end); return (number * 10^power, its end, why not)."""
+    """Parse the decimal number in byte_at(at:end); return (number * 10^power, its end, error)."""
     negative = False
     if at < end and (byte_at(at) == 43 or byte_at(at) == 45):
         negative = byte_at(at) == 45
@@ -102,7 +102,7 @@ def _number(at: int, end: int, power: int, whole: bool) -> tuple[int, int, int]:
 
 @njit(cache=True, nogil=True)
 def _polarity(at: int, end: int) -> tuple[int, int, int]:
-    """Parse a polarity: a number, or a word such as True; return (number, its end, why not)."""
+    """Parse a polarity: a number, or a word such as True; return (number, its end, error)."""
     first = byte_at(at) | 32 if at < end else 0
     if first != 116 and first != 102:  # t, f
         return _number(at, end, 0, True)
@@ -120,7 +120,7 @@ def _ends_field(byte: int) -> bool:
 
 @njit(cache=True, nogil=True)
 def _field(at: int, stop: int, kind: int, seconds: bool) -> tuple[int, int, int]:
-    """Parse the field at byte_at(at); return (its value, its end, why not)."""
+    """Parse the field at byte_at(at); return (its value, its end, error)."""
     if kind == OTHER:
         while at < stop and not _ends_field(byte_at(at)):
             at += 1
@@ -144,11 +144,11 @@ def _field(at: int, stop: int, kind: int, seconds: bool) -> tuple[int, int, int]
 def _line(
     start: int, end: int, fields: NDArray[np.int64], seconds: bool, off: int
 ) -> tuple[int, int, int, int, int, int, int, int]:
-    """Parse the line at the address `start`, of any kind; `end` is that of the last line's end.
+    """Parse the line at the address `start`, of any kind; `end` is the end of the last line.
 
-    `off` is how OFF has been written so far. Returns where the next line begins; why this one is
-    no event (_BLANK for an empty line or a comment), and in which field; how OFF is written; and
-    time, column, row and polarity.
+    `off` is the value of OFF so far. Returns the start of the next line; the reason why this one is
+    not an event (_BLANK for an empty line or a comment), and the field; the value of OFF; and time,
+    column, row and polarity.
     """
     stop = start
     while stop < end and byte_at(stop) != 10:
@@ -159,9 +159,9 @@ def _line(
     while at < stop and _is_blank(byte_at(at)):
         at += 1
     time, column, row, polarity = np.int64(0), np.int64(0), np.int64(0), np.int64(0)
-    if at == stop or byte_at(at) == 35 or byte_at(at) == 37:  # nothing, or a # or % comment
+    if at == stop or byte_at(at) == 35 or byte_at(at) == 37:  # empty, or a # or % comment
         why = _BLANK
-        for place in range(at, stop):  # what damage made a comment is rarely text
+        for place in range(at, stop):  # a line turned into a comment by damage is rarely text
             if (byte_at(place) < 32 and byte_at(place) != 9) or byte_at(place) == 127:
                 why = NO_TEXT
         return following, why, 0, off, time, column, row, polarity
@@ -204,11 +204,11 @@ def parse(
     columns: Columns,
     losses: NDArray[np.int64],
 ) -> int:
-    """Parse the lines of data[start:end], unchecked; return where the next one begins.
+    """Parse the lines of data[start:end], unchecked; return the start of the next one.
 
-    `fields` says what each field of a line is. Events go behind the state[S_EVENTS] ones that are
-    in the columns already, and so do losses: rows of (place, bytes, why, field). Stops early where
-    either is full, and in strict mode behind the first loss.
+    `fields` are the kinds of a line's fields. Events are appended to the state[S_EVENTS] ones in
+    the columns, and losses, rows of (place, bytes, why, field), likewise. Stops early if either is
+    full, and in strict mode after the first loss.
     """
     t, x, y, p, offsets, widths = columns
     n, lost, at, base = state[S_EVENTS], state[S_LOSSES], start, data.ctypes.data
@@ -245,11 +245,11 @@ def decode(
     state: NDArray[np.int64],
     columns: EventColumns,
 ) -> int:
-    """Parse the lines of data[start:end] into events; return where the first one is that is none.
+    """Parse the lines of data[start:end] into events; return the start of the first invalid one.
 
-    That is `end` where all are well: on the sensor, and in the order of time. `shifts` says where
-    fields are in plain lines (see `plain_line`), -1 that no line is plain. PADDING bytes behind
-    `end` are looked at. Columns need room for an event a line.
+    Returns `end` if all are valid: on the sensor, and in the order of time. `shifts` are the
+    positions of fields in plain lines (see `plain_line`), -1 if no line is plain. PADDING bytes
+    after `end` are read. Columns need room for an event per line.
     """
     t, x, y, p = columns
     base = data.ctypes.data
@@ -295,7 +295,7 @@ def decode(
 
 @njit(cache=True, nogil=True)
 def count_lines(data: NDArray[np.uint8]) -> int:
-    """Return how many lines end in the bytes."""
+    """Return the number of line ends in the bytes."""
     count = 0
     for byte in data:
         count += byte == 10

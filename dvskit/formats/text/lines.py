@@ -1,4 +1,4 @@
-"""Lines of text as Recordings and as Sinks: what CSV and rpg share."""
+"""Lines of text as Recordings and as Sinks: shared by CSV and rpg."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ from dvskit.formats.text.plain_line_kernels import write
 
 HEAD_BYTES = 1 << 16
 _ANY_SIZE = Size(32767, 32767)
-_KEPT_BYTES = 1 << 24  # a file of which the size that was found is kept
+_KEPT_BYTES = 1 << 24  # from this file size on, a found sensor size is cached
 _PROBE_BYTES = 1 << 12
 _PROBED_EVENTS = 15
-BUFFER_BYTES = 1 << 20  # of lines to be written
+BUFFER_BYTES = 1 << 20  # of lines to write
 
 
 class TextRecording(Recording):
@@ -61,7 +61,7 @@ class TextRecording(Recording):
     def _decode(self, start: int, damage: Damage, storage: Storage) -> Iterator[Events]:
         if start == self._lines.start:
             for offset, length in self._lines.odd:
-                damage.add(offset, length, "a line ahead of the events is no text: it holds a 0")
+                damage.add(offset, length, "a line before the events is not text: it holds a 0")
         decoder = LineDecoder(self._lines, self.size, self._losses(damage))
         for chunk in self._chunks(start):
             yield from decoder.push(chunk, storage)
@@ -71,8 +71,8 @@ class TextRecording(Recording):
 class TextStream(TextRecording):
     """Events of text that arrives on a pipe: it can be read once.
 
-    In strict mode lines are handed on as they arrive; in salvage mode a line waits for those that
-    arrive next, which may show that it stands ahead of its time.
+    In strict mode lines are yielded as they arrive. In salvage mode a line waits for those that
+    arrive next, which may show that it is ahead of its time.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class TextStream(TextRecording):
 
     def _chunks(self, start: int) -> Iterable[Chunk]:
         if self._read_once:
-            raise FormatError(f"{self.path}: was read already, and a pipe can be read once")
+            raise FormatError(f"{self.path}: was already read, and a pipe can be read once")
         self._read_once = True
         self._stream.readinto(memoryview(bytearray(start)))
         return chunks(lambda view, _: self._stream.readinto(view), start)
@@ -100,10 +100,10 @@ class TextStream(TextRecording):
 
 
 def find_time(path: Path, lines: Lines, start_us: int) -> int:
-    """Return where a line begins that is ahead of all events from `start_us` on.
+    """Return the start of a line before all events from `start_us` on.
 
-    Found by bisection: a place is ahead if most of some lines there have earlier times, so that a
-    damaged one leads nowhere.
+    Found by bisection: a place is before the time if most of some lines there are, so a damaged
+    line has no effect.
     """
     low, high = lines.start, path.stat().st_size
     decoder = LineDecoder(lines, _ANY_SIZE, Losses(path, strict=False))
@@ -118,7 +118,7 @@ def find_time(path: Path, lines: Lines, start_us: int) -> int:
                 [np.empty(0, np.int64), *(part.t for part, _ in decoder.parsed(chunk))]
             )[:_PROBED_EVENTS]
             if not len(times):
-                break  # nothing to go by here: read on from where it is known
+                break  # no valid lines here: read on from the last known place
             if np.sort(times)[len(times) // 2] < start_us:
                 low = chunk.offset
             else:
@@ -127,35 +127,35 @@ def find_time(path: Path, lines: Lines, start_us: int) -> int:
 
 
 class Head(NamedTuple):
-    """The lines that a text begins with, without white space at their ends, and their offsets.
+    """The first lines of a text, without white space at their ends, and their offsets.
 
-    `end` is the byte offset of what follows them.
+    `end` is the byte offset after them.
     """
 
     lines: list[tuple[int, str]]
     end: int
 
     def odd(self, start: int) -> tuple[tuple[int, int], ...]:
-        """Return offset and length of the lines that hold a byte 0, ahead of byte `start`."""
+        """Return offset and length of the lines before byte `start` that hold a byte 0."""
         lines = enumerate(self.lines)
         odd = [(place, at) for place, (at, line) in lines if "\0" in line and at < start]
         return tuple((at, self.following(place) - at) for place, at in odd)
 
     def following(self, place: int) -> int:
-        """Return the byte offset of the line behind one of the lines."""
+        """Return the byte offset of the line after one of the lines."""
         return self.lines[place + 1][0] if place + 1 < len(self.lines) else self.end
 
 
 def no_lines(
     name: str, head: Head, options: ReadOptions, fields: tuple[int, ...], *, seconds: bool
 ) -> Lines:
-    """Return how the lines of a text without any are laid out.
+    """Return the layout of the lines of a text without any.
 
     Raises FormatError unless the sensor's size is given: such a text may be of another kind.
     """
     if options.size is None:
         raise FormatError(
-            f"{name}: holds no line of events; if it is meant to have none, pass "
+            f"{name}: holds no line of events; if it is meant to be empty, pass "
             "size=(width, height) (--size WIDTHxHEIGHT)"
         )
     return Lines(head.end, fields, seconds, None)
@@ -164,8 +164,8 @@ def no_lines(
 def _split(name: str | Path, head: bytes, *, strict: bool) -> Head:
     if strict and b"\0" in head:
         raise FormatError(
-            f"{name}: is no text: byte {head.index(0)} is 0; pass strict=False (--salvage) to keep "
-            "the lines that are"
+            f"{name}: is not text: byte {head.index(0)} is 0; pass strict=False (--salvage) to "
+            "keep the lines that are text"
         )
     lines, at = [], 0
     for line in head.splitlines(keepends=True):
@@ -175,9 +175,9 @@ def _split(name: str | Path, head: bytes, *, strict: bool) -> Head:
 
 
 def _peek_head(stream: InputStream, *, strict: bool) -> Head:
-    """Return the first lines that arrive on a pipe, up to one that is no comment.
+    """Return the first lines that arrive on a pipe, up to one that is not a comment.
 
-    Waits for it to be whole. Raises FormatError for bytes that are no text.
+    Waits until that line is complete. Raises FormatError for bytes that are not text.
     """
     head = b""
     while len(more := stream.peek_more()) > len(head):
@@ -200,7 +200,7 @@ def _extent(path: Path, lines: Lines) -> tuple[int, int]:
 
 
 def _first_problem(path: Path, lines: Lines) -> str:
-    """Return what is wrong with the first line that is no event."""
+    """Return the problem of the first line that is not an event."""
     decoder = LineDecoder(lines, _ANY_SIZE, Losses(path, strict=True))
     try:
         for chunk in file_chunks(path, lines.start):
@@ -208,11 +208,11 @@ def _first_problem(path: Path, lines: Lines) -> str:
                 pass
     except DamagedFileError as error:
         return f"byte {error.offset}, {error.problem}"
-    return "nothing tells the sensor's size: pass size=(width, height) (--size WIDTHxHEIGHT)"
+    return "the sensor's size is unknown: pass size=(width, height) (--size WIDTHxHEIGHT)"
 
 
 class TextSink(FileSink):
-    """Writes an event a line: t, x, y, p, ON = 1."""
+    """Writes one event per line: t, x, y, p, ON = 1."""
 
     head: bytes
     separator: bytes
@@ -223,8 +223,8 @@ class TextSink(FileSink):
         self._data = np.empty(BUFFER_BYTES, np.uint8)
         self._file.write(self.head)
         self.notes.append(
-            f"a {self.format} file has no place for the sensor's size: "
-            f"pass size={tuple(self.size)} (--size {self.size}) to read it back as it was"
+            f"a {self.format} file cannot store the sensor's size: "
+            f"pass size={tuple(self.size)} (--size {self.size}) to read it back unchanged"
         )
 
     def _write(self, events: Events) -> None:
@@ -238,9 +238,9 @@ class TextSink(FileSink):
 
 
 class TextFormat(NamedTuple):
-    """A format of text: what opens it.
+    """A text format, with the functions that open it.
 
-    find_lines  makes of a name, for messages, and the first lines how all of them are laid out
+    find_lines  returns the layout of all lines from a name, for messages, and the first lines
     """
 
     recording: type[TextRecording]
@@ -251,7 +251,7 @@ class TextFormat(NamedTuple):
         return lines._replace(odd=head.odd(lines.start))
 
     def open_recording(self, path: Path, options: ReadOptions) -> TextRecording:
-        """Open a text file. Raises FormatError where its lines cannot be told."""
+        """Open a text file. Raises FormatError if the layout of its lines is unknown."""
         with path.open("rb") as file:
             head = _split(path, file.read(HEAD_BYTES), strict=options.strict)
         lines = self._lines(str(path), head, options)
@@ -276,16 +276,16 @@ class TextFormat(NamedTuple):
     def open_stream(self, stream: InputStream, options: ReadOptions) -> TextStream:
         """Open lines that arrive on a pipe.
 
-        Raises FormatError where they cannot be told, GeometryError where neither they nor the
-        argument say the size.
+        Raises FormatError if their layout is unknown, GeometryError if neither they nor the
+        argument have the size.
         """
         head = _peek_head(stream, strict=options.strict)
         lines = self._lines(stream.name, head, options)
 
         def of_events() -> Size:
             raise GeometryError(
-                f"{stream.name}: nothing tells the sensor's size, and what arrives cannot be "
-                "looked at ahead; pass size=(width, height) (--size WIDTHxHEIGHT)"
+                f"{stream.name}: the sensor's size is unknown, and a pipe cannot be read ahead; "
+                "pass size=(width, height) (--size WIDTHxHEIGHT)"
             )
 
         size, origin = choose_size(options, lambda: lines.size, of_events)

@@ -1,4 +1,4 @@
-"""Lines as most are, read and written: digits, one separator, no more.
+"""Plain lines, read and written: digits and a single separator, nothing else.
 
 Several bytes are read at once.
 """
@@ -22,15 +22,15 @@ from dvskit.formats.text.byte_kernels import (
     stops_and,
 )
 
-MOST_BYTES = 48  # that one written event may take
+MOST_BYTES = 48  # of one written event
 USUAL = 24 << 24 | 16 << 16 | 8 << 8  # time, column, row, polarity: see plain_line
 
 
 @njit(cache=True, nogil=True, inline="always")
 def _time_us(at: Any, end: Any, point: Any) -> Any:
-    """Return the time between two addresses in microseconds, or -1 where it needs a closer look.
+    """Return the time between two addresses in microseconds, or -1 if it is not plain.
 
-    `point` is where its decimal point is if it is in seconds, else -1.
+    `point` is the place of its decimal point if it is in seconds, else -1.
     """
     if point < 0:
         return number16(at, end - at) if 1 <= end - at <= 16 else -1
@@ -48,11 +48,11 @@ def plain_line(
     returns: int,
     seconds: bool,
 ) -> tuple[bool, Any, Any, Any, Any, Any]:
-    """Parse the line at an address if it is as most are: digits, one separator, no more.
+    """Parse the line at an address if it is plain: digits and a single separator, nothing else.
 
-    `shifts` says where in a line time, column, row and polarity are: 8 times their places, a byte
-    each; `returns` how many carriage returns end it, 0 or 1. Returns whether the line is plain, if
-    not it needs a closer look; where the next one begins; and time, column, row and polarity.
+    `shifts` are the positions of time, column, row and polarity in a line: 8 times the index, a
+    byte each; `returns` is the number of carriage returns at the end, 0 or 1. Returns whether the
+    line is plain; the start of the next one; and time, column, row and polarity.
     """
     one, byte = np.uint64(1), np.uint64(0xFF)
     seen = marks(at)
@@ -68,7 +68,7 @@ def plain_line(
     following = stop + 1
     if stops == 0:
         return False, 0, 0, 0, 0, 0  # fewer than four fields, or a long line
-    # No value may reach `following` but the place of the line's end: the next line waits for it.
+    # Only the place of the line's end may reach `following`: the next line waits for it.
     wrong = (
         (byte_at(at + end0) ^ separator)
         | (byte_at(at + end1) ^ separator)
@@ -76,7 +76,7 @@ def plain_line(
         | (byte_at(stop) ^ 10)
         | (byte_at(at + end3) ^ (13 if returns else 10))
     )
-    # The ends of the fields, and the bytes that they begin at, a byte each.
+    # The ends of the fields, and the bytes at which they begin, a byte each.
     ends = np.uint64(end0 | end1 << 8 | end2 << 16 | end3 << 24)
     starts = (ends << np.uint64(8)) + np.uint64(0x01010100)
     time_at = np.uint64(shifts) & byte
@@ -128,7 +128,7 @@ def run(
     columns: EventColumns,
     seconds: bool,
 ) -> tuple[Any, Any, Any]:
-    """Parse lines of time, column, row, and 0 or 1, up to one that is another.
+    """Parse lines of time, column, row, and 0 or 1, up to one of another form.
 
     Times are whole microseconds, or seconds with decimals. Returns the other line's address, the
     number of events, and how many of the new ones are ON.
@@ -139,7 +139,7 @@ def run(
     while at < stop:
         seen = stops_and(at, separator)
         every = seen & low
-        # The point of the seconds is no field's end.
+        # The point of the seconds does not end a field.
         stops = every & (every - one) if seconds else every
         stops1 = stops & (stops - one)
         stops2 = stops1 & (stops1 - one)
@@ -148,7 +148,7 @@ def run(
             break
         end0, end1, end2 = first_bit(stops), first_bit(stops1), first_bit(stops2)
         end3 = first_bit(stops3)
-        # Among the stops up to the line's end, that alone, and a point, is no separator.
+        # Among the stops up to the line's end, only the end and a point are not separators.
         line = (every ^ seen >> np.uint64(32)) & (stops3 ^ (stops3 - one))
         wide, high = end1 - end0 - 1, end2 - end1 - 1
         polarity = byte_at(at + end2 + 1) - 48
@@ -182,7 +182,7 @@ def run(
 
 @njit(cache=True, nogil=True)
 def _put(data: NDArray[np.uint8], n: int, value: np.uint64, least: int) -> int:
-    """Write the digits of `value`, at least `least` of them, at data[n]; return their end."""
+    """Write `value` with at least `least` digits at data[n]; return their end."""
     ten = np.uint64(10)
     digits = 1
     rest = value // ten
@@ -209,7 +209,7 @@ def write(
 ) -> tuple[int, int]:
     """Write events from `start` on as lines; return the next event and the number of bytes.
 
-    Stops early where `data` may not hold another line.
+    Stops early if `data` may not hold another line.
     """
     million = np.uint64(1_000_000)
     i, n = start, 0

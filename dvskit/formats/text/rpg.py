@@ -1,11 +1,11 @@
 """`events.txt` of the event-camera dataset (UZH's Robotics and Perception Group): t x y p.
 
 Times are decimal seconds, read digit by digit and rounded to the nearest microsecond; floats would
-move some. A first line of two numbers is the sensor's width and height, as in E2VID's files.
+change some. A first line of two numbers is the sensor's width and height, as in E2VID's files.
 
-images.txt, imu.txt and calib.txt in the folder of a file of that name stand beside the events, as
-Mueggler et al. 2017 describe them (The Event-Camera Dataset and Simulator), all on the clock of the
-events. What is damaged of them raises in strict mode, and is left out and noted otherwise.
+images.txt, imu.txt and calib.txt in the folder of a file with that name are read as well, as
+described by Mueggler et al. 2017 (The Event-Camera Dataset and Simulator), all on the clock of the
+events. Damaged parts raise in strict mode; otherwise they are left out and noted.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from dvskit.streams import STANDARD_GRAVITY, Frame, Imu, Intrinsics
 
 EVENTS_NAME, IMU_NAME, CALIBRATION_NAME = "events.txt", "imu.txt", "calib.txt"
 POSES_NAME = "groundtruth.txt"
-_SECONDS = 6  # power of ten that gives microseconds
+_SECONDS = 6  # power of ten from seconds to microseconds
 _MOST = 1e30
 _SALVAGE = "pass strict=False (--salvage) to leave it out"
 
@@ -46,7 +46,7 @@ class RpgRecording(TextRecording):
     def __init__(
         self, path: Path, options: ReadOptions, size: Size, origin: SizeOrigin, lines: Lines
     ) -> None:
-        # Another name may stand beside files of another recording.
+        # A file with another name may belong to another recording.
         self._folder = path.parent if path.name == EVENTS_NAME else None
         shown = _frame_size(path.parent) if self._folder is not None and origin == "data" else None
         if shown is not None and shown.width >= size.width and shown.height >= size.height:
@@ -64,7 +64,7 @@ class RpgRecording(TextRecording):
     def _text(
         self, name: str, error: type[FormatError] | type[VideoError] = FormatError
     ) -> SideText | None:
-        """Return the lines of a file beside the events; None where there is none."""
+        """Return the lines of a file in the same folder; None if there is none."""
         if self._folder is None or not (self._folder / name).is_file():
             return None
         return SideText(self._folder / name, strict=self.strict, error=error, mend=_SALVAGE)
@@ -97,7 +97,7 @@ class RpgRecording(TextRecording):
 
         read_names(SideText(text.path, strict=False, error=VideoError), SECONDS_AND_NAMES, look)
         if there and not any(there):  # events are often kept without the images
-            self._note(f"no frames: none of the images of {text.path.name} is there")
+            self._note(f"no frames: none of the images of {text.path.name} exists")
             return []
         images = read_names(text, SECONDS_AND_NAMES)
         self._note(text.lost)
@@ -110,9 +110,9 @@ class RpgRecording(TextRecording):
             self._lose(str(error))
             return None
         if image.dtype not in (np.uint8, np.uint16):
-            self._lose(f"{file}: pixels are {image.dtype}; uint8 or uint16 is meant")
+            self._lose(f"{file}: pixels are {image.dtype}; they must be uint8 or uint16")
             return None
-        # OpenCV gives blue, green, red (and alpha).
+        # OpenCV's channels are blue, green, red (and alpha).
         return Frame(t_us, t_us, image if image.ndim == 2 else image[:, :, 2::-1].copy())
 
     def _lose(self, problem: str) -> None:
@@ -121,7 +121,7 @@ class RpgRecording(TextRecording):
         self._note(f"frame left out: {problem}")
 
     def imu(self) -> Imu:
-        """Return the samples of imu.txt, in g and degrees a second. Raises FormatError."""
+        """Return the samples of imu.txt, in g and degrees per second. Raises FormatError."""
         text = self._text(IMU_NAME)
         if text is None:
             return Imu.empty()
@@ -129,13 +129,13 @@ class RpgRecording(TextRecording):
         for number, line in text:
             words = line.split()
             named = _names_of_columns(text.comments)
-            if named and len(words) == 8:  # numbered lines, whether or not the comment says so
+            if named and len(words) == 8:  # numbered lines, with or without a comment on them
                 words = words[1:]
             t_us, values = scaled(words[0], _SECONDS), _numbers(words[1:])
             if len(words) != 7:
                 text.lose(number, f"has {len(words)} columns, not t ax ay az gx gy gz")
             elif t_us is None or not values:
-                text.lose(number, f"is {line[:60]!r}; seven numbers are meant")
+                text.lose(number, f"is {line[:60]!r}; it must be seven numbers")
             else:
                 found.append((number, t_us, values))
         kept = text.in_order(found)
@@ -173,7 +173,7 @@ class RpgRecording(TextRecording):
 
 
 def _frame_size(folder: Path) -> Size | None:
-    """Return the size of the first image; None where there is none that can be read."""
+    """Return the size of the first image; None if none is readable."""
     file = folder / IMAGES_NAME
     if not file.is_file():
         return None
@@ -182,16 +182,16 @@ def _frame_size(folder: Path) -> Size | None:
         height, width = read_image(images[0][1]).shape[:2] if images else (0, 0)
         return as_size((width, height)) if width else None
     except (VideoError, GeometryError):
-        return None  # it is said where frames are asked for
+        return None  # reading the frames reports it
 
 
 def _names_of_columns(comments: list[str]) -> str:
-    """Return the comment that names the columns, as in the UZH-FPV dataset; "" without one."""
+    """Return the comment that names the columns, as in the UZH-FPV dataset; "" for none."""
     return next((line.lower() for line in comments if "ang_vel" in line.lower()), "")
 
 
 def _numbers(words: list[str]) -> list[float]:
-    """Return the words as numbers; none unless all are finite ones."""
+    """Return the words as numbers; none unless all are finite numbers."""
     try:
         values = [float(word) for word in words]
     except ValueError:
@@ -227,7 +227,7 @@ def _find_lines(name: str, head: Head, options: ReadOptions) -> Lines:
         lines = lines[1:]
     if lines and not any(set(line.split()[0]) & set(".eE") for _, line, _ in lines):
         raise FormatError(
-            f"{name}: times such as {lines[0][1].split()[0]} have no decimals and rpg means "
+            f"{name}: times such as {lines[0][1].split()[0]} have no decimals, but rpg times are "
             "seconds; name the format csv (format=, --from) to read them as microseconds"
         )
     return Lines(start, _ORDER, True, size)
