@@ -155,7 +155,7 @@ class CachedSamples(WrappedSamples):
     """Other samples, with events read from a cache if present there.
 
     This pays for events that are emulated or slow to decode (text, HDF5, bags); the fastest formats
-    are as fast from their own files. Samples drawn anew at each reading are not cached. Each
+    are as fast from their own files. Samples with new draws at each reading are not cached. Each
     process reads the bytes of a file once for its key: make a new object if files change.
     """
 
@@ -247,7 +247,7 @@ class Room:
 class HeldSamples(WrappedSamples):
     """Other samples, each read once and kept in memory while there is room.
 
-    Samples without room, and those drawn anew at each reading, are read each time.
+    Samples without room, and those with new draws at each reading, are read each time.
     """
 
     def __init__(self, samples: Samples, room: Room) -> None:

@@ -171,7 +171,6 @@ class Batches:
         return dict(self._fitted)
 
     def _sizes(self, shares: Sequence[Share]) -> list[int]:
-        """Return the number of samples of each batch."""
         return batch_sizes(shares, self.steps, drop_last=self.drop_last)
 
     def __len__(self) -> int:

@@ -212,7 +212,6 @@ def add_gradient(parameter: Tensor, gradient: Tensor) -> None:
 
 
 def _kind(given: object) -> str:
-    """Return the kind of an object for a message."""
     if isinstance(given, type):
         return f"the class {given.__name__}"
     return f"a {type(given).__name__}"

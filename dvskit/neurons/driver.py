@@ -90,7 +90,6 @@ class Neurons(nn.Module):
         )
 
     def _given(self) -> dict[str, Any]:
-        """Return the current values of the model."""
         return {name: getattr(self, name) for name in self._values}
 
     def forward(self, x: Tensor) -> Tensor:

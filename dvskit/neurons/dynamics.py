@@ -305,7 +305,6 @@ def _adapt(d: Dynamics, a: Tensor | None, fired: Tensor) -> Tensor:
 
 
 def _difference(level: Value, rest: Value | None, like: Tensor) -> Value:
-    """Return level - rest in the precision of `like`."""
     if rest is None:
         return level
     return torch.as_tensor(level, dtype=like.dtype, device=like.device) - rest

@@ -144,7 +144,6 @@ def _given(dynamics: Dynamics, shape: torch.Size, step: Sequence[int]) -> list[A
 
 
 def _bits(names: Sequence[str]) -> int:
-    """Return the bits of values, as defined in the kernels."""
     return sum(1 << bit for bit, name in enumerate(VALUES) if name in names)
 
 
