@@ -308,6 +308,6 @@ def test_images_that_cannot_be_read_are_refused_or_left_out_and_told(tmp_path):
     got = [(t, int(frame[0, 0])) for t, frame in source]
     assert got == [(100_000, 10), (200_000, 20), (500_000, 50)]
     assert "3 frames left out" in str(source.damage)
-    assert "0.png: is not an image" in str(source.damage)
+    assert "0.png: is not a readable image" in str(source.damage)
     assert "4.png is 6x7, the first was 6x5" in str(source.damage)
     assert next(iter(source))[0] == 100_000
