@@ -17,23 +17,17 @@ from dvskit.training.sets import EMULATED, TrainingSet, load_sets, network_size
 
 _SIDES = {"left": "right", "right": "left", "clockwise": "counterclockwise",
           "counterclockwise": "clockwise"}  # fmt: skip
-_SYMMETRIC = ("both", "two", "clap", "clapping", "jump", "jumping", "nod", "bow", "up", "down",
-              "squat", "push", "pull")  # fmt: skip
 _AGAINST = re.compile(r"(counter|anti)[ _-]?(?=clockwise)", re.IGNORECASE)
 
 
 def mirrored(name: str, classes: Sequence[str]) -> str | None:
-    """Return the class, one of `classes`, that another is in a mirror; None where no name says it.
+    """Return the class whose name has left and right, or the turn, the other way; None without one.
 
-    right_wave is left_wave, clockwise counter_clockwise; what both arms do, or what goes up or
-    down, is itself.
+    right_wave is left_wave, clockwise counter_clockwise.
     """
-    plain = {_words(each): each for each in classes}
     words = _words(name)
     swapped = tuple(_SIDES.get(word, word) for word in words)
-    if swapped != words:
-        return plain.get(swapped)
-    return name if set(words) & set(_SYMMETRIC) else None
+    return next((each for each in classes if _words(each) == swapped != words), None)
 
 
 def _words(name: str) -> tuple[str, ...]:
