@@ -90,12 +90,12 @@ def parts(joints: Joints, build: Build, look: Look, view: View, width: int, heig
     camera = Camera(view, width, height)
     rows = Rows(camera, len(joints.yaw))
     if look.wall_shadow:
-        _shadows_on_the_wall(rows, joints, build, look)
+        _shadows_on_the_wall(rows, joints, look)
     _legs(rows, joints, build, look)
     _head_and_neck(rows, joints, build, look)
     _trunk(rows, joints, build, look)
     if look.shadow:
-        _shadows_on_the_body(rows, joints, build, look)
+        _shadows_on_the_body(rows, joints, look)
     for arm in (RIGHT, LEFT):
         _arm(rows, joints, build, look, arm)
         _hand(rows, joints, build, look, arm)
@@ -213,14 +213,14 @@ def _hand(rows: Rows, joints: Joints, build: Build, look: Look, arm: int) -> Non
     rows.limb((thumb[:, 1], thumb[:, 2]), (0.062 * size, 0.05 * size), skin, flat=0.2)
 
 
-def _cast(rows: Rows, look: Look, gap_m: float) -> Array:
+def _cast(look: Look, gap_m: float) -> Array:
     """Return the distance of a shadow from its object, on a surface `gap_m` behind, in metres."""
     x, y, z = (float(each) for each in look.light()[:3])
     return gap_m * np.array([-x, -y, 0.0]) / max(z, 0.35)
 
 
-def _shadows_on_the_body(rows: Rows, joints: Joints, build: Build, look: Look) -> None:
-    shift = _cast(rows, look, 0.07)
+def _shadows_on_the_body(rows: Rows, joints: Joints, look: Look) -> None:
+    shift = _cast(look, 0.07)
     for arm in (RIGHT, LEFT):
         bones = (
             (joints.shoulder[:, arm], joints.elbow[:, arm], 0.05),
@@ -234,8 +234,8 @@ def _shadows_on_the_body(rows: Rows, joints: Joints, build: Build, look: Look) -
             row[:, Column.SOFT] = 0.05 * row[:, Column.SCALE]
 
 
-def _shadows_on_the_wall(rows: Rows, joints: Joints, build: Build, look: Look) -> None:
-    shift = _cast(rows, look, 0.35 + 0.5 * ((look.seed // 7) % 64) / 64)
+def _shadows_on_the_wall(rows: Rows, joints: Joints, look: Look) -> None:
+    shift = _cast(look, 0.35 + 0.5 * ((look.seed // 7) % 64) / 64)
     bones = [(joints.chest, joints.hips, 0.17), (joints.neck, joints.head, 0.09)]
     for arm in (RIGHT, LEFT):
         bones += [
