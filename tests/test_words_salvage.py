@@ -1,8 +1,7 @@
-"""Salvage of fixed-size words: what is moved or out of step costs little more than itself."""
+"""Salvage of fixed-size words: what makes no sense is lost, and costs few words behind it."""
 
 from __future__ import annotations
 
-from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +10,8 @@ import pytest
 from dvskit.errors import DamagedFileError
 from dvskit.events import Events, Size, read_all
 from dvskit.formats import open_events, save_events
-from dvskit.formats.words import row_kernels as k
-from dvskit.formats.words import salvage
-from dvskit.formats.words.dat import _VERSIONS
-from tests.event_rows import rows_of
+from dvskit.formats.words import in_turn
+from tests.event_rows import kept_share, rows_of
 
 NAMES = ["evt2", "evt21", "evt4", "dat"]
 
@@ -34,23 +31,21 @@ def rows_in(events: Events) -> set[tuple[int, int, int, bool]]:
     return set(rows_of(events))
 
 
-@pytest.mark.parametrize("moved", [400, 403])
 @pytest.mark.parametrize("name", NAMES)
-def test_blocks_that_are_swapped_cost_themselves(tmp_path: Path, name: str, moved: int) -> None:
-    whole = stream(10_000, moved)
+def test_noise_costs_itself_and_a_few_words_behind_it(tmp_path: Path, name: str) -> None:
+    whole = stream(10_000, 3)
     save_events(whole, tmp_path / "a", format=name)
     data = (tmp_path / "a").read_bytes()
-    a, b = len(data) // 3, len(data) // 2
-    (tmp_path / "a").write_bytes(
-        data[:a] + data[b : b + moved] + data[a + moved : b] + data[a : a + moved]
-        + data[b + moved :]
-    )  # fmt: skip
+    at = len(data) // 2
+    noise = np.random.default_rng(3).bytes(2000)
+    (tmp_path / "a").write_bytes(data[:at] + noise + data[at + 2000 :])
     recording = open_events(tmp_path / "a", format=name, strict=False)
     salvaged = read_all(recording)
     assert (np.diff(salvaged.t) >= 0).all()
-    assert len(rows_in(whole) - rows_in(salvaged)) < 2 * moved / 4 + 20
-    assert len(rows_in(salvaged) - rows_in(whole)) < 40
-    assert recording.damage
+    assert len(rows_in(whole) - rows_in(salvaged)) < 2000 / 4 + 150
+    assert len(rows_in(salvaged) - rows_in(whole)) < 8
+    lost = max(recording.damage.losses, key=lambda loss: loss.length)
+    assert "make no sense" in lost.problem
     with pytest.raises(DamagedFileError):
         open_events(tmp_path / "a", format=name).load()
 
@@ -66,24 +61,12 @@ def test_salvage_does_not_depend_on_its_pieces(
     rng = np.random.default_rng(5)
     for place in rng.integers(200, len(data), 40):
         data[place] ^= 1 << int(rng.integers(0, 8))
-    del data[9001:9008]
+    data[9001:9601] = rng.bytes(600)
     (tmp_path / "a").write_bytes(data)
-    once = rows_in(open_events(tmp_path / "a", format=name, strict=False).load())
-    monkeypatch.setattr(salvage, "PIECE_WORDS", 700)
-    pieces = rows_in(open_events(tmp_path / "a", format=name, strict=False).load())
-    assert len(rows_in(whole) - once) < 300
-    assert len(once ^ pieces) < 100
-
-
-def test_a_byte_that_dat_is_out_of_step_by_is_found_by_the_end_of_the_file(tmp_path: Path) -> None:
-    whole = stream(5000, 1)
-    save_events(whole, tmp_path / "a", format="dat")
-    data = (tmp_path / "a").read_bytes()
-    at = len(data) - 8 * 2000
-    (tmp_path / "a").write_bytes(data[:at] + b"\0" + data[at:])
-    recording = open_events(tmp_path / "a", format="dat", size=(16384, 16384), strict=False)
-    assert len(rows_in(whole) - rows_in(recording.load())) < 4
-    assert at - 16 <= recording.damage.losses[0].offset <= at + 16
+    once = open_events(tmp_path / "a", format=name, strict=False).load()
+    assert kept_share(whole, once) > 0.95
+    monkeypatch.setattr(in_turn, "PIECE_WORDS", 700)
+    assert open_events(tmp_path / "a", format=name, strict=False).load() == once
 
 
 def test_damaged_dat_triggers_raise_and_are_salvaged(tmp_path: Path) -> None:
@@ -99,37 +82,6 @@ def test_damaged_dat_triggers_raise_and_are_salvaged(tmp_path: Path) -> None:
     assert caught.value.offset == len(head) + 800
     hits = open_events(path, strict=False).triggers()
     assert hits.t.tolist() == np.delete(t, [100, 200]).tolist()
-
-
-def most_in_order(t: list[int]) -> int:
-    """The length of a longest part in order, from the definition."""
-    for count in range(len(t), 0, -1):
-        for part in combinations(t, count):
-            if list(part) == sorted(part):
-                return count
-    return 0
-
-
-@pytest.mark.parametrize("seed", range(20))
-def test_as_few_rows_as_can_be_are_given_up(seed: int) -> None:
-    t = np.random.default_rng(seed).integers(0, 12, 10)
-    table = np.zeros((10, k.ROW), np.int64)
-    table[:, k.R_TIME], table[:, k.R_WHY] = t, k.EVENT
-    keep = k.choose(table, 0)
-    assert (np.diff(t[keep]) >= 0).all()
-    assert keep.sum() == most_in_order(t.tolist())
-
-
-@pytest.mark.slow
-def test_bytes_between_words_are_told_apart() -> None:
-    times = 1000 + 7 * np.arange(60)
-    data = np.stack([times, times % 300], axis=1).astype("<u4").tobytes()
-    content = np.frombuffer(data[:160] + b"\xff" * 5 + data[160:], np.uint8)
-    lines = salvage.Lines(content, _VERSIONS[2][0], Size(304, 240), -1)
-    assert lines.gaps == [(160, 165)]
-    assert lines.joints.tolist() == [40]
-    assert lines.bytes_of(np.array([0, 38, 40, 42])).tolist() == [0, 152, 165, 173]
-    assert lines.words[::2].tolist() == times.tolist()
 
 
 @pytest.mark.parametrize("spoilt", [{400: 0x7000_0000, 401: 0xF000_0000}, {0: 0xFFFF_FFFF}])

@@ -47,10 +47,9 @@ _NO_VERSION = "no version in the header: read as version 2"
 
 def _layout(x: tuple[int, int], y: tuple[int, int], p: tuple[int, int], zeros: int = 0) -> w.Layout:
     """Return the layout of events with x, y and polarity at a bit each, of so many bits."""
-    look = np.zeros(w.LOOK_FIELDS, np.int64)
-    look[w.W_UNITS], look[w.W_X_AT :] = 2, (*x, *y, *p, zeros)
+    table = np.array((*x, *y, *p, zeros), np.int64)
     return w.Layout(
-        "DAT", 2, 0, look, look, loops.BITS, _HALF_US,
+        "DAT", 2, 0, table, loops.BITS, _HALF_US,
         loops.safe_start, None, loops.decode_clean, loops.goes_on, loops.read_rows,
     )  # fmt: skip
 

@@ -15,7 +15,6 @@ from dvskit.formats.storage import EventColumns, TriggerColumns
 from dvskit.formats.words import layout as w
 from dvskit.formats.words import row_kernels as k
 from dvskit.formats.words.layout import Words
-from dvskit.formats.words.line_kernels import fields
 from dvskit.formats.words.row_kernels import FEW, FOLLOWING
 
 BITS = 32
@@ -23,7 +22,6 @@ HALF = 1 << 31
 _TIME = 0xFFFFFFFF
 _LOOK_EVENTS = 256  # that may be looked at to judge a time
 _FAR, _NEAR = 1 << 20, 1 << 32  # us: 1 s, any
-_CATCH_UP = 1 << 15  # units in which a clock that has only stepped back comes up again
 
 
 @njit(cache=True, nogil=True)
@@ -92,10 +90,18 @@ def goes_on(words: Words, at: int, high: int, last: int) -> int:
 
 
 @njit(cache=True, nogil=True)
+def _fields(address: int, table: NDArray[np.int64]) -> tuple[int, int, int]:
+    """Return the column, row and polarity that an address holds."""
+    x = address >> table[w.W_X_AT] & ((1 << table[w.W_X_BITS]) - 1)
+    y = address >> table[w.W_Y_AT] & ((1 << table[w.W_Y_BITS]) - 1)
+    return x, y, address >> table[w.W_P_AT] & ((1 << table[w.W_P_BITS]) - 1)
+
+
+@njit(cache=True, nogil=True)
 def _fault(words: Words, at: int) -> int:
     """Return why the address of an event is impossible, EVENT where it is not."""
     address = np.int64(words.units[at + 1])
-    column, row, on = fields(address, words.table)
+    column, row, on = _fields(address, words.table)
     if column >= words.width or row >= words.height:
         return np.int64(w.OFF_SENSOR)
     if on > 1:
@@ -129,74 +135,57 @@ def _first_wraps(now: int, following: NDArray[np.int64], count: int) -> bool:
 
 
 @njit(cache=True, nogil=True)
-def _catches_up(words: Words, at: int, now: int) -> bool:
-    """Tell whether an event from `at` on goes on from a time."""
-    for i in range(at, min(at + _CATCH_UP, words.units.size - 1), 2):
-        if (np.int64(words.units[i]) - now) & _TIME < k.SURE:
-            return True
-    return False
-
-
-@njit(cache=True, nogil=True)
 def _set_time(
-    words: Words, here: int, in_turn: bool, clock: NDArray[np.int64], following: NDArray[np.int64]
-) -> int:
-    new, was, count = np.int64(words.units[here]), clock[k.K_NOW], 0
-    if in_turn:
-        if new != k.shown(clock):
-            count = _following_times(words, here + 2, following)
-        if was < 0 and _first_wraps(new, following, count):
-            return w.SPURIOUS
-        return k.set_in_turn(clock, new, following, count)
-    step, back, sure = k.step_of(clock, here, new)
-    if not sure:
+    words: Words,
+    here: int,
+    clock: NDArray[np.int64],
+    doubtful: bool,
+    following: NDArray[np.int64],
+) -> bool:
+    new, count = np.int64(words.units[here]), 0
+    if new != k.shown(clock):
         count = _following_times(words, here + 2, following)
-        if was < 0 and _first_wraps(new, following, count):
-            return w.SPURIOUS
-    back = back and not _catches_up(words, here + 2, was)
-    return k.set_clock(clock, step, new, following, count, back)
+    if clock[k.K_NOW] < 0 and _first_wraps(new, following, count):
+        return False
+    return k.set_clock(clock, new, following, count, doubtful)
 
 
 @njit(cache=True, nogil=True)
 def read_rows(
     words: Words,
     stop: int,
-    most_lost: int,
-    joints: NDArray[np.int64],
-    before: NDArray[np.int64],
-    kept: NDArray[np.bool_],
+    strict: bool,
+    ended: bool,
     state: NDArray[np.int64],
     rows: NDArray[np.int64],
 ) -> tuple[int, int, int]:
-    """Fill `rows`, which has room for two a word; return how many, where to stop, and 0."""
+    """Fill `rows`, which has room for two a word; return how many, where to go on, and 0."""
     clock = k.start_clock(state, BITS, HALF, _FAR, _NEAR)
     following = np.empty(FOLLOWING, np.int64)
-    end = min(stop, words.units.size)
-    in_turn, lost = most_lost > 0, np.zeros(2, np.int64)
-    n, kept_now = 0, clock[k.K_NOW]
-    for here in range(0, end if in_turn else words.units.size - 1, 2):
-        if in_turn and k.enough_lost(rows, n, lost, most_lost):
-            break
+    at = k.start_places(state)
+    sure_clock, sure = clock.copy(), at.copy()
+    while at[k.AT] < min(stop, words.units.size - 1):
+        here, n = at[k.AT], at[k.N]
         time, word = np.int64(words.units[here]), np.int64(words.units[here + 1])
-        column, row, on = fields(word, words.table)
-        told = k.shown(clock) if in_turn else clock[k.K_NOW]
-        why = _fault(words, here)
-        if why == w.OFF_SENSOR:  # such an event sets no clock
-            n = k.add_row(rows, n, here, 2, 0, why, column, row)
-            continue
-        if why != k.EVENT:
-            n = k.add_row(rows, n, here, 2, 0, why, word, on)
-            continue
-        verdict = _set_time(words, here, in_turn, clock, following)
-        if here < stop:
-            kept_now = clock[k.K_NOW]
-        if verdict == w.SPURIOUS:
-            n = k.add_row(rows, n, here, 2, 0, w.HIGH_JUMP, told, time)
-            continue
-        if verdict == w.RESET:
-            n = k.add_row(rows, n, here, 2, 0, w.CLOCK_RESET, told, time)
-        place = column | row << k.Y_AT | on << k.P_AT
-        n = k.add_row(rows, n, here, 2, clock[k.K_NOW], k.EVENT, place, 1)
-    if kept_now >= 0:
-        state[w.S_HIGH], state[w.S_LOOPS] = kept_now & _TIME, kept_now >> BITS
-    return n, end, 0
+        column, row, on = _fields(word, words.table)
+        why, a, b = _fault(words, here), word, on
+        if why == w.OFF_SENSOR:
+            a, b = column, row
+        elif why == k.EVENT:  # others set no clock
+            a, b = column | row << k.Y_AT | on << k.P_AT, np.int64(1)
+            doubtful = at[k.DOUBT] > 0 and clock[k.K_NOW] != sure_clock[k.K_NOW]
+            if not _set_time(words, here, clock, doubtful, following):
+                why, a, b = np.int64(w.HIGH_JUMP), k.shown(clock), time
+        if why == k.EVENT:
+            at[k.LAST] = clock[k.K_NOW]
+        at[k.AT] += 2
+        at[k.N] = k.add_row(rows, n, here, 2, at[k.LAST], why, a, b)
+        if strict and why != k.EVENT:
+            break
+        k.weigh(rows, n, clock, at, sure_clock, sure)
+        at[k.USABLE] = 1
+    if strict or ended:
+        sure[k.AT] = 0
+    k.finish(rows, clock, at, sure_clock, sure, state)
+    state[w.S_CLOCK] = w.USABLE
+    return at[k.N], at[k.AT], 0

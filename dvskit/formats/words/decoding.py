@@ -1,4 +1,4 @@
-"""One pass over fixed-size words: clean stretches in parallel, damaged ones judged word by word."""
+"""One pass over fixed-size words: clean stretches in parallel, others judged word by word."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import numpy as np
 
 from dvskit._threads import run_parts, thread_count
 from dvskit.events import Events, Size
-from dvskit.formats.feed import Feed, FileFeed, Window, WordKind
+from dvskit.formats.feed import Feed, Window, WordKind
 from dvskit.formats.losses import Losses
 from dvskit.formats.raw_recording import WordPass
 from dvskit.formats.storage import Storage, new_triggers
+from dvskit.formats.words import in_turn
 from dvskit.formats.words import layout as k
-from dvskit.formats.words import salvage
+from dvskit.formats.words.in_turn import Decoded, LostBytes
 from dvskit.formats.words.layout import PROBLEMS, UNIT, Layout
 from dvskit.formats.words.row_kernels import LOOK_AHEAD
-from dvskit.formats.words.salvage import Decoded, LostBytes
 
 CHUNK_WORDS = 1 << 19  # that are decoded at once
 _SLICE_UNITS = 1 << 14  # fewer are not worth a thread
@@ -26,8 +26,6 @@ _BORDER_UNITS = 64  # that are looked at to find where a slice can begin
 _UNIT = np.dtype("<u4")
 _ARRIVING_UNITS = 1 << 16  # that are decoded at once, where they arrive on a stream
 _NEAR = 1 << 12  # units of look-ahead that are read at once; nearly always they are enough
-_LOST_ARRIVING = 1 << 12  # stretches of lost words of a stream, of which the last are to wait
-_LATE_WORDS = 64  # of a stream that wait for those behind them where something is lost
 
 
 def word_kind(layout: Layout) -> WordKind:
@@ -113,8 +111,6 @@ class LayoutPass(WordPass):
         self.state[k.S_HIGH] = -1
         self.state[k.S_LAST] = k.NEVER
         self._feed = feed
-        self._longer = False  # whether the next chunk is to hold more than the rest of this one
-        self._doubtful = False  # whether bytes may be missing somewhere, though words look valid
 
     @property
     def early(self) -> int:
@@ -124,20 +120,12 @@ class LayoutPass(WordPass):
     def blocks(self, storage: Storage) -> Iterator[Events]:
         """Yield the events; raise DamagedFileError at the first loss in strict mode."""
         with closing(self._feed) as feed:
-            if isinstance(feed, FileFeed) and not self.losses.strict:
-                self._doubtful = self._ends_out_of_step(feed)
             yield from self._chunk_blocks(feed, storage)
         odd = feed.left(self.at)
         if odd:
             width = self.layout.units * UNIT
             problem = f"{self.layout.name} the last word has {odd} of {width} bytes"
             self.losses.lose(self.at, odd, problem)
-
-    def _ends_out_of_step(self, feed: FileFeed) -> bool:
-        left, width = feed.left(self.at), UNIT * self.layout.units
-        tail = np.empty(min(left, salvage.TAIL_WORDS * width + left % width), np.uint8)
-        feed.read(tail.data, self.at + left - len(tail))
-        return salvage.out_of_step(tail, self.layout, self.size)
 
     def _chunk_blocks(self, feed: Feed, storage: Storage) -> Iterator[Events]:
         """Decode each chunk, and scan the next one, in one go of all threads."""
@@ -152,17 +140,13 @@ class LayoutPass(WordPass):
             here, ahead = ahead, None
             slices, clean = self._resolve_clock(here)
             got = None
-            if clean and not self._doubtful:
+            if clean:
                 if self.layout.scan is not None and not feed.live:
                     chunk = feed.window(here.end, self._most)
                     ahead = None if chunk is None else Scan(chunk, self.layout, self.size)
                 got = self._decode_clean(here, slices, storage, ahead)
             if got is None:
-                most_lost = _LOST_ARRIVING if feed.live else 1
-                got, losses = self._decode_in_turn(here.chunk, storage, most_lost)
-                if losses or self._doubtful:
-                    ahead = None  # words may not be in step with it
-                    got = self._salvage(here.chunk, storage, losses, live=feed.live)
+                got = self._decode_in_turn(here.chunk, storage, live=feed.live)
             self.at = here.chunk.offset + got.end
             self.others += got.others
             self._keep(got.triggers)
@@ -176,8 +160,7 @@ class LayoutPass(WordPass):
         """Return the next chunk; of a stream, without a last word whose mask has not come yet."""
         if not feed.live:
             return feed.window(self.at, self._most)
-        chunk = feed.window(self.at, _ARRIVING_UNITS, longer=self._longer)
-        self._longer = False
+        chunk = feed.window(self.at, _ARRIVING_UNITS)
         while chunk is not None and not chunk.ended and self._lacks_mask(chunk):
             if chunk.stop > 1:
                 chunk.stop -= 1
@@ -195,7 +178,7 @@ class LayoutPass(WordPass):
         bits, small = self.layout.clock_bits, self.layout.small_step
         event = trigger = 0
         bounds, rows = scan.bounds, scan.rows.tolist()
-        slices, clean = [], bool(self.state[k.S_CLOCK] == k.USABLE)
+        slices, clean = [], bool(self.state[k.S_CLOCK] == k.USABLE and not self.state[k.S_DOUBT])
         for i, row in enumerate(rows):
             slices.append(Slice(bounds[i], bounds[i + 1], row, high, loops, event, trigger))
             clean = clean and bool(row[k.R_CLEAN])
@@ -268,53 +251,26 @@ class LayoutPass(WordPass):
                 verdict = self.layout.goes_on(words, at, high, last)
         return verdict != k.DOUBT
 
-    def _decode_in_turn(
-        self, chunk: Window, storage: Storage, most_lost: int
-    ) -> tuple[Decoded, list[LostBytes]]:
-        """Decode a chunk, judging each word; where anything is lost, it is to be salvaged.
+    def _decode_in_turn(self, chunk: Window, storage: Storage, *, live: bool) -> Decoded:
+        """Decode the beginning of a chunk, judging each word.
 
         Raises DamagedFileError in strict mode if anything is lost.
         """
         chunk.fill(0, chunk.stop)
-        words, state = self.layout.words(chunk.items(far=True), self.size), self.state.copy()
-        got, losses = salvage.read_in_turn(
-            words, chunk.stop, self.layout, state, storage, most_lost=most_lost
+        words = self.layout.words(chunk.items(far=True), self.size)
+        stop = min(chunk.stop, in_turn.PIECE_WORDS * self.layout.units)
+        ended = live or (chunk.ended and stop == len(words.units))
+        got, losses = in_turn.read_in_turn(
+            words, stop, self.layout, self.state, storage, strict=self.losses.strict, ended=ended
         )
-        if losses and self.losses.strict:
-            self._lose(chunk, losses[0])
-        if not losses and not self._doubtful:
-            self.state[:] = state
-        return got, losses
-
-    def _salvage(
-        self, chunk: Window, storage: Storage, first: list[LostBytes], *, live: bool
-    ) -> Decoded:
-        """Decode a piece of a chunk in which something is lost: `first`, word by word."""
-        units, words = self.layout.units, chunk.items(far=True)
-        width = UNIT * units
-        stop = min(chunk.stop, salvage.PIECE_WORDS * units)
-        ended = chunk.ended and len(words) <= stop + salvage.LOOK_WORDS * units
-        words = words[: stop + salvage.LOOK_WORDS * units]
-        if live and not ended:  # what has come last is judged with what is still to come
-            late = [lost for lost in first if lost.start >= UNIT * stop - _LATE_WORDS * width]
-            if late:
-                self._longer = True
-                stop = late[0].start // width * units
-        got, losses = salvage.salvage(
-            words.view(np.uint8), UNIT * stop, self.layout, self.size, self.state, storage,
-            ended=ended,
-        )  # fmt: skip
-        if not losses and first and first[0].start < UNIT * stop:
-            losses = first[:1]  # what made it doubtful is told
         for lost in losses:
             self._lose(chunk, lost)
         return got
 
     def _lose(self, chunk: Window, lost: LostBytes) -> None:
-        problem = "bytes that hold no words, or not in step with those ahead"
-        if lost.why is not None:
-            problem = self._problem(lost.why, lost.a, lost.b)
-        self.losses.lose(chunk.offset + lost.start, lost.length, f"{self.layout.name} {problem}")
+        problem = self._problem(lost.why, lost.a, lost.b)
+        start = chunk.offset + lost.start
+        self.losses.lose(start, lost.length, f"{self.layout.name} {problem}")
 
     def _problem(self, why: int, a: int, b: int) -> str:
         if why in (k.TIME_BACK, k.TIME_AHEAD):

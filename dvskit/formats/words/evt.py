@@ -64,18 +64,8 @@ def layout(name: str, meanings: dict[int, int], *, units: int = 1, head: int = 0
     table[w.L_STRIDE], table[w.L_HEAD] = units, head
     many = [kind for kind in meanings if meanings[kind] in (w.MANY_OFF, w.MANY_ON)]
     heads = sum(1 << kind for kind in many) if units == 1 else 0
-    look = np.zeros(w.LOOK_FIELDS, np.int64)
-    look[[w.W_UNITS, w.W_HEAD]] = units, head
-    places = {
-        **dict.fromkeys((w.ONE_OFF, w.ONE_ON), w.W_ONES),
-        **dict.fromkeys((w.MANY_OFF, w.MANY_ON), w.W_MANY),
-        w.HIGH: w.W_HIGH,
-        **dict.fromkeys((w.TRIGGER, w.OTHER, w.SKIPPED), w.W_OTHERS),
-    }
-    for kind, meaning in meanings.items():
-        look[places[meaning]] |= 1 << kind
     return w.Layout(
-        name, units, heads, look, table, k.HIGH_BITS, k.HIGH_STEP,
+        name, units, heads, table, k.HIGH_BITS, k.HIGH_STEP,
         k.safe_start, clean.scan, clean.decode_clean, k.goes_on, k.read_rows,
     )  # fmt: skip
 

@@ -15,15 +15,12 @@ from dvskit.formats.order_kernels import count_bits, lowest_bit
 from dvskit.formats.words import layout as w
 from dvskit.formats.words import row_kernels as k
 from dvskit.formats.words.layout import Words
-from dvskit.formats.words.line_kernels import bit_length
 from dvskit.formats.words.row_kernels import FOLLOWING, LOOK_AHEAD
 
 HIGH_BITS = 28
 # A step of the clock of less than this is not judged where all around it are such steps.
 HIGH_STEP = 1 << 24  # of 64 us: 18 minutes
 _FAR, _NEAR = 1 << 14, 1 << 25  # of 64 us: 1 s, 36 minutes
-_CATCH_UP = 1 << 14  # units in which a clock that has only stepped back comes up again
-_CLEARLY = 8  # us by which the low part of time is less where a TIME_HIGH is missing
 
 
 @njit(cache=True, nogil=True)
@@ -104,212 +101,120 @@ def goes_on(words: Words, at: int, high: int, last: int) -> int:
 
 
 @njit(cache=True, nogil=True)
-def _catches_up(words: Words, at: int, high: int) -> bool:
-    """Tell whether a TIME_HIGH from `at` on goes on from `high`."""
-    stride, head = words.table[w.L_STRIDE], words.table[w.L_HEAD]
-    for i in range(at, min(at + _CATCH_UP, words.units.size - stride + 1), stride):
-        word = np.int64(words.units[i + head])
-        if words.table[word >> 28] == w.HIGH and (word - high) & 0xFFFFFFF < k.SURE:
-            return True
-    return False
-
-
-# Places in where `read_rows` is: the next unit and row, whether the clock is known, the latest low
-# part of time, the next joint, the next of the rows that were found before, the latest event.
-(_AT, _N, _USABLE, _LOW, _JOINT, _BEFORE, _EARLY, _OTHERS, _LAST, _PLACES) = range(10)
-
-
-@njit(cache=True, nogil=True)
-def _keep_state(clock: NDArray[np.int64], at: NDArray[np.int64], state: NDArray[np.int64]) -> None:
-    now = clock[k.K_NOW]
-    state[w.S_HIGH] = now & ((1 << HIGH_BITS) - 1) if now >= 0 else -1
-    state[w.S_LOOPS] = now >> HIGH_BITS if now >= 0 else 0
-    state[w.S_CLOCK] = w.USABLE if at[_USABLE] else w.SPOILT
-    state[w.S_EARLY] += at[_EARLY]
-
-
-@njit(cache=True, nogil=True)
 def _read_event(
-    words: Words, here: int, in_turn: bool, now: int, at: NDArray[np.int64], rows: NDArray[np.int64]
+    words: Words, here: int, now: int, at: NDArray[np.int64], rows: NDArray[np.int64]
 ) -> None:
     units, stride, head = words.units, words.table[w.L_STRIDE], words.table[w.L_HEAD]
     word = np.int64(units[here + head])
     meaning = words.table[word >> 28]
-    n, mask, length = at[_N], np.int64(1), stride
+    n, mask, length = at[k.N], np.int64(1), stride
     if meaning >= w.MANY_OFF:
         place = here + 1 if stride == 1 else here + 1 - head
         length = 2
-        at[_AT] = here + 2
+        at[k.AT] = here + 2
         if place >= units.size:
-            at[_N] = k.add_row(rows, n, here, 1, 0, w.HALF_VECTOR, word, 0)
+            at[k.AT] = here + 1
+            at[k.N] = k.add_row(rows, n, here, 1, 0, w.HALF_VECTOR, word, 0)
             return
         mask = np.int64(units[place])
     column, row, low = word >> 11 & 0x7FF, word & 0x7FF, word >> 22 & 0x3F
     if mask == 0:
         return
-    if not at[_USABLE]:
-        at[_N] = k.add_row(rows, n, here, length, 0, w.NO_CLOCK, word, 0)
+    if not at[k.USABLE]:
+        at[k.N] = k.add_row(rows, n, here, length, 0, w.NO_CLOCK, word, 0)
         return
     if now < 0:
-        at[_EARLY] += count_bits(mask)
+        at[k.EARLY] += count_bits(mask)
         return
     if row >= words.height or column >= words.width:
-        at[_N] = k.add_row(rows, n, here, length, 0, w.OFF_SENSOR, column, row)
+        at[k.N] = k.add_row(rows, n, here, length, 0, w.OFF_SENSOR, column, row)
         return
     time = now << 6 | low
-    if in_turn:
-        if time < at[_LAST]:
-            at[_N] = k.add_row(rows, n, here, length, 0, w.TIME_BACK, at[_LAST], time)
-            return
-        after = _next_low(words, at[_AT]) if time > at[_LAST] else -1
-        if 0 <= after < low and now << 6 | after >= at[_LAST]:
-            at[_N] = k.add_row(rows, n, here, length, 0, w.TIME_AHEAD, time, now << 6 | after)
-            return
+    if time < at[k.LAST]:
+        at[k.N] = k.add_row(rows, n, here, length, 0, w.TIME_BACK, at[k.LAST], time)
+        return
+    after = _next_low(words, at[k.AT]) if time > at[k.LAST] else -1
+    if 0 <= after < low and now << 6 | after >= at[k.LAST]:
+        at[k.N] = k.add_row(rows, n, here, length, 0, w.TIME_AHEAD, time, now << 6 | after)
+        return
     on_sensor = mask & ((1 << (words.width - column)) - 1) if words.width - column < 32 else mask
-    at[_LOW] = low
     if on_sensor != 0:
-        at[_LAST] = time
+        at[k.LAST] = time
     place = column | row << k.Y_AT | (meaning & 1) << k.P_AT
     n = k.add_row(rows, n, here, length, time, k.EVENT, place, on_sensor)
     if on_sensor != mask:
-        right = column + bit_length(mask) - 1
-        if in_turn:
-            right = column + np.int64(lowest_bit(np.uint32(mask ^ on_sensor)))  # type: ignore[call-arg]
+        right = column + np.int64(lowest_bit(np.uint32(mask ^ on_sensor)))  # type: ignore[call-arg]
         n = k.add_row(rows, n, here, length, 0, w.OFF_SENSOR, right, row)
-    at[_N] = n
-
-
-@njit(cache=True, nogil=True)
-def _set_high(
-    words: Words,
-    here: int,
-    in_turn: bool,
-    new: int,
-    clock: NDArray[np.int64],
-    following: NDArray[np.int64],
-) -> int:
-    behind, was = here + words.table[w.L_STRIDE], clock[k.K_NOW]
-    if in_turn:
-        sure = was >= 0 and (new - was) & 0xFFFFFFF <= 1
-        count = 0 if sure else _following_highs(words, behind, following)
-        return k.set_in_turn(clock, new, following, count)
-    step, back, sure = k.step_of(clock, here, new)
-    count = 0 if sure else _following_highs(words, behind, following)
-    back = back and not _catches_up(words, behind, was)
-    return k.set_clock(clock, step, new, following, count, back)
+    at[k.N] = n
 
 
 @njit(cache=True, nogil=True)
 def _read_high(
     words: Words,
     here: int,
-    in_turn: bool,
-    fits: bool,
-    onward: int,
     clock: NDArray[np.int64],
+    doubtful: bool,
     following: NDArray[np.int64],
     at: NDArray[np.int64],
     rows: NDArray[np.int64],
 ) -> None:
-    stride = words.table[w.L_STRIDE]
+    stride, was = words.table[w.L_STRIDE], clock[k.K_NOW]
     new = np.int64(words.units[here + words.table[w.L_HEAD]]) & 0xFFFFFFF
-    was, n, verdict = clock[k.K_NOW], at[_N], w.SPURIOUS
-    told = k.shown(clock) if in_turn else was
-    if fits:
-        verdict = _set_high(words, here, in_turn, new, clock, following)
-    if verdict == w.SPURIOUS:
-        at[_N] = k.add_row(rows, n, here, stride, 0, w.HIGH_JUMP, told, new)
-        low = _next_low(words, here + stride)
-        holds = was >= 0 and (low < 0 or low >= at[_LOW] or onward == was)
-        at[_USABLE] = at[_USABLE] and holds and not in_turn
-        return
-    if verdict == w.RESET:
-        n = k.add_row(rows, n, here, stride, 0, w.CLOCK_RESET, told, new)
-    now = clock[k.K_NOW]
-    if now != was:
-        at[_LOW] = -1
-    at[_N] = k.add_row(
-        rows, n, here, stride, now << 6, k.CLOCK if now != was else k.AGAIN, was, now
-    )
-    at[_USABLE] = True
+    sure = was >= 0 and (new - was) & 0xFFFFFFF <= 1
+    count = 0 if sure else _following_highs(words, here + stride, following)
+    if k.set_clock(clock, new, following, count, doubtful):
+        at[k.USABLE] = 1
+    else:
+        at[k.N] = k.add_row(rows, at[k.N], here, stride, 0, w.HIGH_JUMP, k.shown(clock), new)
+        at[k.USABLE] = 0
 
 
 @njit(cache=True, nogil=True)
 def read_rows(
     words: Words,
     stop: int,
-    most_lost: int,
-    joints: NDArray[np.int64],
-    before: NDArray[np.int64],
-    kept: NDArray[np.bool_],
+    strict: bool,
+    ended: bool,
     state: NDArray[np.int64],
     rows: NDArray[np.int64],
 ) -> tuple[int, int, int]:
-    """Fill `rows`, which has room for two a word.
+    """Fill `rows`, which has room for two a word; judge each word, and skip it if it is wrong.
 
-    Returns how many there are, where the word at or next behind unit `stop` begins, and how many
-    OTHER words stand ahead of it. `state` is set to that at unit `stop`.
-
-    Where `most_lost` is above 0, each word is judged in turn, by those ahead of it and the few that
-    follow: what it gives stands or is lost, and nothing is read behind `stop`, nor behind so many
-    stretches of lost words. Else the rows are to be chosen among:
-    `before` are rows of the same words that were found before, none at first, and `kept` those of
-    them that fit: a TIME_HIGH that does not is damaged, or no TIME_HIGH. Then, and at `joints`
-    (units ahead of which bytes are left out), the clock holds on for the events that follow, if no
-    TIME_HIGH seems to be missing; else it is not known.
+    Returns how many there are, where the next word begins, and how many OTHER words stand ahead of
+    it; `state` is set to that there. If `strict`, nothing is read behind the first lost word. Words
+    at the end that may turn out to make no sense are left, unless nothing follows (`ended`).
     """
     units, table = words.units, words.table
     stride, head = table[w.L_STRIDE], table[w.L_HEAD]
     clock = k.start_clock(state, HIGH_BITS, HIGH_STEP, _FAR, _NEAR)
     following = np.empty(FOLLOWING, np.int64)
-    onward = k.next_clocks(before, kept)
-    at = np.zeros(_PLACES, np.int64)
-    at[_USABLE], at[_LOW], at[_LAST] = state[w.S_CLOCK] == w.USABLE, -1, state[w.S_LAST]
-    if clock[k.K_NOW] >= 0 and state[w.S_LAST] >> 6 == clock[k.K_NOW]:
-        at[_LOW] = state[w.S_LAST] & 0x3F
-    stopped, end = False, units.size
-    in_turn, lost = most_lost > 0, np.zeros(2, np.int64)
-    while at[_AT] + stride <= units.size:
-        here = at[_AT]
-        if here >= stop and not stopped:
-            stopped, end = True, here
-            _keep_state(clock, at, state)
-            if in_turn:
-                break
-        if in_turn and k.enough_lost(rows, at[_N], lost, most_lost):
-            break
-        while at[_BEFORE] < before.shape[0] and before[at[_BEFORE], k.R_UNIT] < here:
-            at[_BEFORE] += 1
-        if at[_JOINT] < joints.size and joints[at[_JOINT]] <= here:
-            at[_JOINT] += 1
-            value = onward[at[_BEFORE]]
-            low = _next_low(words, here)
-            lower = value < 0 and 0 <= low < at[_LOW] - _CLEARLY
-            if lower or (value >= 0 and not 0 <= value - clock[k.K_NOW] <= 1):
-                at[_USABLE] = False
-            at[_LOW] = -1
+    at = k.start_places(state)
+    sure_clock, sure = clock.copy(), at.copy()
+    while at[k.AT] + stride <= units.size and at[k.AT] < stop:
+        here, first = at[k.AT], at[k.N]
         word = np.int64(units[here + head])
         meaning = table[word >> 28]
-        at[_AT] += stride
+        at[k.AT] += stride
         if meaning <= w.MANY_ON:
-            _read_event(words, here, in_turn, clock[k.K_NOW], at, rows)
+            _read_event(words, here, clock[k.K_NOW], at, rows)
         elif meaning == w.HIGH:
-            place, fits = at[_BEFORE], True
-            while place < before.shape[0] and before[place, k.R_UNIT] == here:
-                fits = fits and (before[place, k.R_WHY] != k.CLOCK or kept[place])
-                place += 1
-            _read_high(words, here, in_turn, fits, onward[place], clock, following, at, rows)
+            doubtful = at[k.DOUBT] > 0 and clock[k.K_NOW] != sure_clock[k.K_NOW]
+            _read_high(words, here, clock, doubtful, following, at, rows)
         elif meaning == w.TRIGGER:
             now = clock[k.K_NOW] << 6 | (word >> 22 & 0x3F)
-            if not at[_USABLE]:
-                at[_N] = k.add_row(rows, at[_N], here, stride, 0, w.NO_CLOCK, word, 0)
+            if not at[k.USABLE]:
+                at[k.N] = k.add_row(rows, first, here, stride, 0, w.NO_CLOCK, word, 0)
             elif clock[k.K_NOW] >= 0:
                 number, rises = word >> 8 & 0x1F, word & 1
-                at[_N] = k.add_row(rows, at[_N], here, stride, now, k.TRIGGERED, number, rises)
+                at[k.N] = k.add_row(rows, first, here, stride, now, k.TRIGGERED, number, rises)
         elif meaning == w.OTHER:
-            at[_OTHERS] += here < stop
+            at[k.OTHERS] += 1
         elif meaning == w.UNKNOWN:
-            at[_N] = k.add_row(rows, at[_N], here, stride, 0, w.NO_TYPE, word, word >> 28)
-    if not stopped:
-        _keep_state(clock, at, state)
-    return at[_N], end, at[_OTHERS]
+            at[k.N] = k.add_row(rows, first, here, stride, 0, w.NO_TYPE, word, word >> 28)
+        if strict and at[k.N] > first and rows[at[k.N] - 1, k.R_WHY] >= 0:
+            break
+        k.weigh(rows, first, clock, at, sure_clock, sure)
+    if strict or ended:
+        sure[k.AT] = 0
+    k.finish(rows, clock, at, sure_clock, sure, state)
+    return at[k.N], at[k.AT], at[k.OTHERS]

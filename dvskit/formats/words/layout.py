@@ -24,38 +24,35 @@ C_CLEAN, C_ANY, C_FIRST_T, C_LAST_T, C_HIGH, C_LOOPS, CLEAN_FIELDS = range(7)
 DOUBT, NO_DOUBT, TOO_FEW = range(3)
 
 # Places in the state of a pass. S_HIGH is -1 until the first TIME_HIGH; S_CLOCK is USABLE or, from
-# a damaged TIME_HIGH to the next good one, SPOILT; S_EARLY counts events ahead of the first.
-S_HIGH, S_LOOPS, S_CLOCK, S_LAST, S_EARLY, STATE_FIELDS = range(6)
+# a damaged TIME_HIGH to the next good one, SPOILT; S_EARLY counts events ahead of the first;
+# S_DOUBT and S_LOST: how doubtful words are, and whether they make no sense (`row_kernels`).
+S_HIGH, S_LOOPS, S_CLOCK, S_LAST, S_EARLY, S_DOUBT, S_LOST, STATE_FIELDS = range(8)
 USABLE, SPOILT = 0, 1
 NEVER = -(1 << 62)
 
 # Why a word is lost.
-(NO_TYPE, OFF_SENSOR, TIME_BACK, TIME_AHEAD, HIGH_JUMP, CLOCK_RESET, NO_CLOCK, HALF_VECTOR,
- NO_POLARITY, STRAY_BITS) = range(10)  # fmt: skip
-# What a judge of clocks makes of a value.
-ACCEPT, SPURIOUS, RESET = 0, 1, 2
+(NO_TYPE, OFF_SENSOR, TIME_BACK, TIME_AHEAD, HIGH_JUMP, NO_CLOCK, HALF_VECTOR, NO_POLARITY,
+ STRAY_BITS, NO_SENSE) = range(10)  # fmt: skip
 
 # What a type of EVT word can mean; the lowest bit of the first four is the polarity.
 ONE_OFF, ONE_ON, MANY_OFF, MANY_ON, HIGH, TRIGGER, OTHER, SKIPPED, UNKNOWN = range(9)
 # Places in the table of an EVT layout, behind the meanings of the 16 types.
 L_STRIDE, L_HEAD, EVT_FIELDS = 16, 17, 18
-# Places in what tells how words look: units of a word, its unit with the type, the types of events,
-# of events with a mask, of TIME_HIGH and of others, a bit each; of DAT, where x, y and polarity
-# stand and how many bits they have, and the bits that are never set.
-(W_UNITS, W_HEAD, W_ONES, W_MANY, W_HIGH, W_OTHERS, W_X_AT, W_X_BITS, W_Y_AT, W_Y_BITS, W_P_AT,
- W_P_BITS, W_ZEROS, LOOK_FIELDS) = range(14)  # fmt: skip
+# Places in the table of DAT: where x, y and polarity stand, how many bits they have, and the bits
+# that are never set.
+W_X_AT, W_X_BITS, W_Y_AT, W_Y_BITS, W_P_AT, W_P_BITS, W_ZEROS, DAT_FIELDS = range(8)
 
 PROBLEMS = {
     NO_TYPE: "word {a:#010x} is of the unknown type {b:#x}",
     OFF_SENSOR: "event at ({a}, {b}) is off the {size} sensor",
     TIME_BACK: "time runs back from {a} to {b} us",
     TIME_AHEAD: "event at {a} us stands ahead of events at {b} us",
-    HIGH_JUMP: "the clock jumps from {a} to {b} and back",
-    CLOCK_RESET: "the clock runs back from {a} to {b} (read as a wrap)",
+    HIGH_JUMP: "the clock jumps from {a} to {b}",
     NO_CLOCK: "word {a:#010x} at a time that is unknown since a damaged word",
     HALF_VECTOR: "the mask of the vector word {a:#010x} is missing",
     NO_POLARITY: "word {a:#010x} has polarity {b}, which is neither 0 nor 1",
-    STRAY_BITS: "word {a:#010x} has bits set that an external trigger does not have",
+    STRAY_BITS: "word {a:#010x} has bits set that are 0 in every sound word",
+    NO_SENSE: "words make no sense: bytes are damaged, missing or too many",
 }
 
 
@@ -73,15 +70,13 @@ class Layout(NamedTuple):
 
     The clock has `clock_bits` bits; steps of less than `small_step` need no judging. Without a
     `scan`, every word is an event, and its time is whole: nothing has to be known ahead of it.
-    `heads` has a bit for each type that the last unit of a whole word cannot have; `look` tells
-    the search for words out of step what words look like.
+    `heads` has a bit for each type that the last unit of a whole word cannot have.
     The loops are alike for all layouts; `dvskit.formats.words.evt_kernels` says what they do.
     """
 
     name: str
     units: int
     heads: int
-    look: NDArray[np.int64]
     table: NDArray[np.int64]
     clock_bits: int
     small_step: int
