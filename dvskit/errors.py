@@ -55,7 +55,8 @@ class UnknownFormatError(FormatError):
 class DamagedFileError(FormatError):
     """An impossible value at a byte offset of a file.
 
-    `path`, `offset` (bytes from the start of the file) and `problem` are kept for programs.
+    `path`, `offset` (bytes from the start of the file, -1 if unknown) and `problem` are kept for
+    programs.
     """
 
     def __init__(self, path: str | PathLike[str], offset: int, problem: str) -> None:
@@ -63,7 +64,7 @@ class DamagedFileError(FormatError):
         self.offset = offset
         self.problem = problem
         super().__init__(
-            f"{self.path}: {problem} at byte {offset}; "
+            f"{self.path}: {problem}{f' at byte {offset}' * (offset >= 0)}; "
             "pass strict=False (--salvage) to keep what is undamaged and count the loss"
         )
 

@@ -24,7 +24,7 @@ _PAGE = 4096
 _OPEN: dict[str, Callable[[Path], Container]] = {
     "bag": BagFile,
     "mcap": McapFile,
-    "db3": lambda path: Db3File(path, strict=True),
+    "db3": Db3File,
 }
 PACKET_US = 2000
 
@@ -37,14 +37,15 @@ class _Packet(NamedTuple):
 
 
 def container_of(kind: str, events: dvskit.Events) -> bytes:
-    """A file of packets of 2 ms: as evt3 where times are small, else as libcaer."""
+    """A file of packets of 2 ms in several chunks: as evt3 where times are small, else libcaer."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"a.{kind}"
-        before, writing.PACKET_US = writing.PACKET_US, PACKET_US
+        before = writing.PACKET_US, writing._CHUNK_BYTES
+        writing.PACKET_US, writing._CHUNK_BYTES = PACKET_US, 4000
         try:
             dvskit.save_events(events, path)
         finally:
-            writing.PACKET_US = before
+            writing.PACKET_US, writing._CHUNK_BYTES = before
         return path.read_bytes()
 
 
@@ -57,8 +58,9 @@ def _packets(data: bytes, kind: str) -> list[_Packet]:
         found = []
         for message in container.messages(container.channels.keys(), losses):
             head = wire.read_packet(message.data, ros1=kind == "bag")
-            start, stop = message.place(head.start), message.place(head.stop)
-            found.append(_Packet(message.offset - _AHEAD[kind], start, stop, data[start:stop]))
+            first = data.index(bytes(message.data))  # of a database, places are rows
+            start, stop = first + head.start, first + head.stop
+            found.append(_Packet(first - _AHEAD[kind], start, stop, data[start:stop]))
         return found
 
 

@@ -15,7 +15,7 @@ Lose = Callable[[int, int, str], None]  # takes offset, length and problem of a 
 
 
 class Loss(NamedTuple):
-    """A stretch of a file without events: offset and length in bytes, and the reason."""
+    """A stretch of a file without events: offset in bytes (-1: unknown), length, and reason."""
 
     offset: int
     length: int
@@ -45,7 +45,8 @@ class Damage:
         if not self:
             return "no damage"
         first = self.losses[0]
-        return f"{self.extent}, the first at byte {first.offset}: {first.problem}"
+        place = f" at byte {first.offset}" if first.offset >= 0 else ""
+        return f"{self.extent}, the first{place}: {first.problem}"
 
     @property
     def extent(self) -> str:

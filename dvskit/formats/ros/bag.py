@@ -6,27 +6,17 @@ behind its length), then data (behind their length). Chunks hold records, compre
 
 from __future__ import annotations
 
+import re
 import struct
-from collections import Counter
-from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
 
 from dvskit.events import Size
-from dvskit.formats.losses import Losses
 from dvskit.formats.recording import ReadOptions
 from dvskit.formats.ros.container import MOST_BYTES, Channel
 from dvskit.formats.ros.messages import PACKET_MD5, PACKET_TYPE, ROS1_PACKET
 from dvskit.formats.ros.reading import RosRecording, open_container
-from dvskit.formats.ros.records import (
-    COMPRESSIONS,
-    LONGEST_HEADER,
-    SEARCHED_BYTES,
-    Chunk,
-    Record,
-    RecordFile,
-    Region,
-)
+from dvskit.formats.ros.records import Chunk, Record, RecordError, RecordFile, Region
 from dvskit.formats.ros.writing import TOPICS, ChunkWriter, RosSink
 
 __all__ = ["open_recording", "open_sink"]
@@ -35,6 +25,12 @@ MAGIC = b"#ROSBAG V2.0\n"
 MESSAGE, BAG_HEADER, INDEX, CHUNK, CHUNK_INFO, CONNECTION = 2, 3, 4, 5, 6, 7
 
 _U32 = struct.Struct("<I")
+_LONGEST_HEADER = 1 << 12
+# The header of nearly all messages: three fields in any order.
+_USUAL_MESSAGE = re.compile(
+    rb"(?:\x04\0\0\0op=(\x02)|\x09\0\0\0conn=(.{4})|\x0d\0\0\0time=(.{8})){3}", re.DOTALL
+)
+_USUAL_BYTES = 38
 _NEEDED = {
     MESSAGE: (b"conn", b"time"),
     BAG_HEADER: (b"index_pos",),
@@ -43,183 +39,90 @@ _NEEDED = {
     CHUNK_INFO: (b"chunk_pos", b"count"),
     CONNECTION: (b"conn", b"topic"),
 }
-_MARK = b"\x04\x00\x00\x00op="
-_MOST_HEADS = 64
-
-
-class _Head(NamedTuple):
-    """What the records of one connection's messages begin with, up to their time and behind it."""
-
-    number: int
-    before: bytes
-    behind: bytes
-    data: int  # the data's place in the record
 
 
 class BagFile(RecordFile):
     """A bag. Raises FormatError where its first line is not that of version 2.0."""
 
     NAME = "bag"
-    ros1 = True
     MAGIC = MAGIC
-    EXPECTED = ", as bags of 2.0 do"
     MESSAGE = MESSAGE
-    CHANNEL_NAME = "connection"
-    CHECKED = frozenset((MESSAGE, CHUNK))
 
-    def __init__(self, path: Path) -> None:
-        self._heads: dict[bytes, _Head] = {}
-        super().__init__(path)
+    def _index_start(self, region: Region) -> int:
+        fields: dict[bytes, bytes] = {}
+        with suppress(RecordError):
+            fields = self._record(region, len(MAGIC)).fields
+        start = _int(fields.get(b"index_pos", b""))
+        if len(MAGIC) < start < region.size:
+            return start
+        self._flaw = "the bag has no whole index: it was not closed, or cut; run rosbag reindex"
+        return 0
 
-    def _read_index(self, region: Region) -> bool:
-        head = self._record(region, len(MAGIC))
-        fields = {} if isinstance(head, str) or head.kind != BAG_HEADER else head.fields
-        at, left = _int(fields.get(b"index_pos", b"")), _int(fields.get(b"conn_count", b""))
-        if not at:
-            self._flaws[0] = "the bag has no whole index: it was not closed, or cut"
-        if not 0 < at < region.size:
-            return False
-        counts: Counter[int] = Counter()
-        while at < region.size:
-            record = self._record(region, at)
-            if isinstance(record, str) or record.kind not in (CONNECTION, CHUNK_INFO):
-                return False
-            if record.kind == CONNECTION:
-                self._take_connection(region, record)
-                left -= 1
-            else:
-                data = region.read(record.start, record.length // 8 * 8)
-                self._cuts.append(_int(record.fields[b"chunk_pos"]))
-                for number, count in struct.iter_unpack("<II", data):
-                    counts[number] += count
-            at = record.stop
-        self._counts = {number: counts[number] for number in self.channels}
-        self._cuts = sorted(cut for cut in self._cuts if len(MAGIC) <= cut < region.size)
-        return left == 0
-
-    def _take(self, region: Region, record: Record, losses: Losses) -> None:
+    def _take(self, region: Region, record: Record) -> None:
+        content = bytes(region.read(record.start, record.stop - record.start))
         if record.kind == CONNECTION:
-            self._take_connection(region, record)
+            with suppress(RecordError):
+                fields = _parse_fields(content)
+                texts = (record.fields[b"topic"], fields.get(b"type", b""),
+                         fields.get(b"message_definition", b""))  # fmt: skip
+                topic, kind, definition = (text.decode("utf-8", "replace") for text in texts)
+                if kind:
+                    self.declare(Channel(record.channel, topic, kind, definition, True))
+        elif record.kind == CHUNK_INFO and self._opening:
+            self._chunks.add(_int(record.fields[b"chunk_pos"]))
+            for number, count in struct.iter_unpack("<II", content[: len(content) // 8 * 8]):
+                self._counts[number] = self._counts.get(number, 0) + count
 
-    def _take_connection(self, region: Region, record: Record) -> None:
-        fields = _parse_fields(region.read(record.start, record.length))
-        if fields is not None and b"type" in fields:
-            texts = (
-                record.fields[b"topic"],
-                fields[b"type"],
-                fields.get(b"message_definition", b""),
-            )
-            topic, kind, definition = (text.decode("utf-8", "replace") for text in texts)
-            self.declare(Channel(record.channel, topic, kind, definition, True))
-
-    def _learn_head(self, region: Region, record: Record) -> None:
-        """Take the head of a message's record, up to its data, as what others begin with."""
-        head = bytes(region.read(record.at, record.start - record.at))
-        time = head.find(b"time=")
-        if record.channel not in self.channels or head.count(b"time=") > 1:
-            return
-        if len(self._heads) <= _MOST_HEADS:
-            before, behind = head[: time + 5], head[time + 13 : -4]
-            self._heads[before] = _Head(record.channel, before, behind, len(head))
-
-    def _run(self, window: memoryview) -> Iterator[tuple[int, int, int]]:
-        size, at = len(window), 0
-        valid: tuple[int, int, int] | None = None
-        heads = list(self._heads.values())
-        while True:
-            for head in heads:
-                start = at + head.data
-                if (
-                    window[at : at + len(head.before)] == head.before
-                    and window[start - 4 - len(head.behind) : start - 4] == head.behind
-                ):
-                    break
-            else:
-                return
-            if start > size:
-                return
-            (length,) = _U32.unpack_from(window, start - 4)
-            if start + length > size:
-                return
-            if valid is not None:
-                yield valid
-            at = start + length
-            valid = (head.number, start, at)
-
-    def _record(self, region: Region, at: int, *, cut: bool = False) -> Record | str:
+    def _record(self, region: Region, at: int) -> Record:
         head = region.read(at, 4)
-        if len(head) < 4:
-            return f"{len(head)} bytes are left where a record begins"
-        (length,) = _U32.unpack(head)
-        if not 8 <= length <= LONGEST_HEADER:
-            return f"a record's header says to have {length} bytes"
-        data = region.read(at + 4, length + 4)
+        (length,) = _U32.unpack(head) if len(head) == 4 else (0,)
+        if not 8 <= length <= _LONGEST_HEADER:
+            raise RecordError(f"a record's header says to have {length} bytes")
+        data = bytes(region.read(at + 4, length + 4))
         if len(data) < length + 4:
-            return f"a record's header has {length} bytes where {len(data)} are left"
-        fields = _parse_fields(data[:length])
-        if fields is None:
-            return "a record's header does not hold fields as it should"
-        op = _int(fields.get(b"op", b""))
-        problem = _fields_problem(op, fields)
-        if problem is not None:
-            return problem
+            raise RecordError(f"a record's header has {length} bytes where {len(data)} are left")
         start = at + 4 + length + 4
-        left = region.size - start
-        (held,) = (left,) if cut and left else _U32.unpack(data[length:])
-        if held > MOST_BYTES and op != CHUNK and not cut:
-            return f"a record says to hold {held} bytes, more than can be"
-        if held > left:
-            return f"a record says to hold {held} bytes where {left} are left"
+        (held,) = _U32.unpack_from(data, length)
+        usual = _USUAL_MESSAGE.match(data) if length == _USUAL_BYTES else None
+        if usual is not None and None not in usual.groups() and held <= MOST_BYTES:
+            return Record(MESSAGE, start, start + held, _int(usual[2]))
+        fields = _parse_fields(data[:length])
+        op = _int(fields.get(b"op", b""))
+        _check_fields(op, fields)
         chunk = None
         if op == CHUNK:
-            chunk = Chunk(
-                fields[b"compression"].decode("latin-1"), start, held, _int(fields[b"size"])
-            )
-        channel = _int(fields.get(b"conn", b""))
-        return Record(op, at, start, held, fields, channel, start, chunk)
-
-    def _likely(self, window: bytes) -> Iterator[int]:
-        # The field `op` need not come first: records with it are tried from far to near.
-        found = window.find(_MARK)
-        while 0 <= found < SEARCHED_BYTES:
-            for first in range(max(0, found - 96), found - 3):
-                (length,) = _U32.unpack_from(window, first)
-                if found - first < length <= LONGEST_HEADER:
-                    yield first
-            found = window.find(_MARK, found + 1)
-
-    def _is_likely(self, region: Region, at: int) -> bool:
-        return self._problem(region, at) is None
+            kind = fields[b"compression"].decode("latin-1")
+            chunk = Chunk(kind, start, held, _int(fields[b"size"]))
+        elif held > MOST_BYTES:
+            raise RecordError(f"a record says to hold {held} bytes, more than can be")
+        return Record(op, start, start + held, _int(fields.get(b"conn", b"")), fields, chunk)
 
 
-def _parse_fields(data: bytes | memoryview) -> dict[bytes, bytes] | None:
-    """Return the fields that fill `data` exactly, None where they do not."""
+def _parse_fields(data: bytes) -> dict[bytes, bytes]:
+    """Return the fields that fill `data` exactly. Raises RecordError where they do not."""
     found = {}
-    data = bytes(data)
     at = 0
     while at < len(data):
-        if at + 4 > len(data):
-            return None
-        (length,) = _U32.unpack_from(data, at)
-        name, equals, value = data[at + 4 : at + 4 + length].partition(b"=")
+        (length,) = _U32.unpack_from(data, at) if at + 4 <= len(data) else (len(data),)
         at += 4 + length
+        name, equals, value = data[at - length : at].partition(b"=")
         if not equals or at > len(data):
-            return None
+            raise RecordError("a record's header does not hold fields as it should")
         found[name] = value
     return found
 
 
-def _fields_problem(op: int, fields: dict[bytes, bytes]) -> str | None:
-    if op not in _NEEDED or len(fields[b"op"]) != 1:
-        return f"a record is of the unknown kind {op}"
-    missing = [name.decode() for name in _NEEDED[op] if name not in fields]
-    if missing:
-        return f"a record of kind {op} lacks {', '.join(missing)}"
+def _check_fields(op: int, fields: dict[bytes, bytes]) -> None:
+    if op not in _NEEDED:
+        raise RecordError(f"a record is of the unknown kind {op}")
+    for name in _NEEDED[op]:
+        if name not in fields:
+            raise RecordError(f"a record of kind {op} lacks {name.decode()}")
     if op == MESSAGE and (len(fields[b"conn"]) != 4 or len(fields[b"time"]) != 8):
-        return "a message's connection or time has the wrong length"
-    if op == CHUNK and fields[b"compression"].decode("latin-1") not in COMPRESSIONS:
-        return f"a chunk is compressed as {fields[b'compression'][:16]!r}, which is not known"
-    return None
+        raise RecordError("a message's connection or time has the wrong length")
+    if op == CHUNK and fields[b"compression"].decode("latin-1") not in ("none", "lz4", "bz2"):
+        name = fields[b"compression"][:16]
+        raise RecordError(f"a chunk is compressed as {name!r}, which is not known")
 
 
 def _int(value: bytes) -> int:

@@ -7,13 +7,12 @@ from collections.abc import Iterator, Set
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
+from dvskit.errors import DamagedFileError
 from dvskit.formats.losses import Damage, Losses
 from dvskit.formats.ros.messages import event_kind
 
 MOST_BYTES = 1 << 27  # of a message or a chunk: there are none as large
-# Where this much or more lies between the end of a record and the next valid one, it is the record
-# between that is damaged; where it is less, there are bytes too many in the first.
-LEAST_RECORD = 64
+LEAST_RECORD = 64  # bytes lost ahead of a message, among which may have been another one
 
 
 class Channel(NamedTuple):
@@ -39,7 +38,8 @@ class Channel(NamedTuple):
 class Message(NamedTuple):
     """A message: its channel's number and its bytes.
 
-    offset  where the bytes begin in the file; the start of the chunk where `exact` is false
+    offset  the place of the bytes: where they begin in the file; of their chunk, or the number of
+            their row, where `exact` is false
     """
 
     channel: int
@@ -48,23 +48,18 @@ class Message(NamedTuple):
     exact: bool
 
     def place(self, at: int) -> int:
-        """Return the offset in the file of byte `at` of the message."""
+        """Return the place of byte `at` of the message."""
         return self.offset + at if self.exact else self.offset
 
 
 class Container(ABC):
-    """A file of messages. `channels` are known once it is open.
-
-    undeclared  numbers of channels that messages were of, but that nothing declares
-    """
+    """A file of messages. `channels` are known once it is open."""
 
     NAME: ClassVar[str]  # of the format
-    ros1 = False  # whether messages are serialised as in ROS 1, where no channel says
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.channels: dict[int, Channel] = {}
-        self.undeclared: set[int] = set()
 
     @property
     def bytes(self) -> int:
@@ -92,14 +87,18 @@ class Container(ABC):
 
     @abstractmethod
     def cuts(self) -> list[int]:
-        """Return the bytes that reading may begin at, in order of the messages behind them.
+        """Return the places that reading may begin at, in order of the messages behind them.
 
         Empty where the file does not say, and where one of them is wrong.
         """
 
+    def locate(self, place: int) -> tuple[Path, int, str]:
+        """Return the file of a place, the byte in it (-1 if unknown), and what else tells it."""
+        return self.path, place, ""
+
     def losses(self, *, strict: bool, damage: Damage | None = None) -> Losses:
-        """Return what takes the losses of a pass."""
-        return Losses(self.path, strict=strict, damage=damage)
+        """Return what takes the losses of a pass, whose offsets are places."""
+        return _Located(self, strict=strict, damage=damage)
 
     def counts(self) -> dict[int, int]:
         """Return the number of messages of each channel, by reading the whole file if need be."""
@@ -107,3 +106,22 @@ class Container(ABC):
         for message in self.messages(self.channels.keys(), Losses(self.path, strict=False)):
             found[message.channel] += 1
         return found
+
+
+class _Located(Losses):
+    """Losses at places of a container, reported with the file and the byte in it."""
+
+    def __init__(self, container: Container, *, strict: bool, damage: Damage | None) -> None:
+        super().__init__(container.path, strict=strict, damage=damage)
+        self._container = container
+
+    def lose(self, offset: int, length: int, problem: str) -> None:
+        if self.strict:
+            raise self.error(offset, problem)
+        file, at, ahead = self._container.locate(offset)
+        named = f"{file.name}: " if file != self.path else ""
+        self.damage.add(at, length, f"{named}{ahead}{problem}")
+
+    def error(self, offset: int, problem: str) -> DamagedFileError:
+        file, at, ahead = self._container.locate(offset)
+        return DamagedFileError(file, at, ahead + problem)

@@ -12,15 +12,15 @@ import re
 import shutil
 import tempfile
 import weakref
-from collections.abc import Callable, Iterator, Set
+from collections.abc import Iterator, Set
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, NamedTuple
 
 import zstandard
 
-from dvskit.errors import DamagedFileError, FormatError, MissingFileError, one_line
+from dvskit.errors import FormatError, MissingFileError, one_line
 from dvskit.formats.decompression import ERRORS, MOST_WINDOW
-from dvskit.formats.losses import Damage, Losses
+from dvskit.formats.losses import Losses
 from dvskit.formats.recording import ReadOptions
 from dvskit.formats.ros.container import Container, Message
 from dvskit.formats.ros.db3 import Db3File, waiting_log
@@ -88,7 +88,7 @@ class BagFolder(Container):
             try:
                 found = self._find(name)
                 file = self._decompressed(found) if found.suffix == _ZSTD else found
-                container = _open(file, strict=strict)
+                container = _open(file)
             except FormatError as error:
                 if strict:
                     raise
@@ -230,37 +230,10 @@ class BagFolder(Container):
                     losses.lose(place, 0, trouble)
                 yield Message(own[message.channel], data, place, exact)
 
-    def losses(self, *, strict: bool, damage: Damage | None = None) -> Losses:
-        """Return what takes losses at places in any of the files."""
-        return _OfFiles(self.path, self._place, strict=strict, damage=damage)
-
-    def _place(self, offset: int) -> tuple[Path, int]:
-        part = next(part for part in reversed(self._parts) if part.base <= offset)
-        return part.path, offset - part.base
-
-
-class _OfFiles(Losses):
-    """Losses at places in several files: each is reported with its file and the byte in it."""
-
-    def __init__(
-        self,
-        path: Path,
-        place: Callable[[int], tuple[Path, int]],
-        *,
-        strict: bool,
-        damage: Damage | None,
-    ) -> None:
-        super().__init__(path, strict=strict, damage=damage)
-        self._place = place
-
-    def lose(self, offset: int, length: int, problem: str) -> None:
-        if self.strict:
-            raise self.error(offset, problem)
-        file, at = self._place(offset)
-        self.damage.add(at, length, f"{file.name}: {problem}")
-
-    def error(self, offset: int, problem: str) -> DamagedFileError:
-        return DamagedFileError(*self._place(offset), problem)
+    def locate(self, place: int) -> tuple[Path, int, str]:
+        """Return the file of a place, the byte in it (-1 if unknown), and what else tells it."""
+        part = next(part for part in reversed(self._parts) if part.base <= place)
+        return part.path, *part.container.locate(place - part.base)[1:]
 
 
 class _Shifted(Losses):
@@ -290,13 +263,13 @@ def _unpacked(file: BinaryIO) -> Iterator[bytes]:
     raise EOFError("the file is cut")
 
 
-def _open(file: Path, *, strict: bool) -> Container:
+def _open(file: Path) -> Container:
     try:
         with file.open("rb") as opened:
             head = opened.read(len(McapFile.MAGIC))
     except OSError as error:
         raise FormatError(f"{file}: cannot be read: {error.strerror or error}") from error
-    return McapFile(file) if head == McapFile.MAGIC else Db3File(file, strict=strict)
+    return McapFile(file) if head == McapFile.MAGIC else Db3File(file)
 
 
 def _natural(name: str) -> list[tuple[int, str]]:

@@ -8,25 +8,15 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
-import numpy as np
-
 from dvskit.events import Size
-from dvskit.formats.losses import Losses
 from dvskit.formats.recording import ReadOptions
 from dvskit.formats.ros.container import MOST_BYTES, Channel
 from dvskit.formats.ros.messages import ROS2_PACKET
 from dvskit.formats.ros.reading import RosRecording, open_container
-from dvskit.formats.ros.records import (
-    COMPRESSIONS,
-    SEARCHED_BYTES,
-    Chunk,
-    Record,
-    RecordFile,
-    Region,
-)
+from dvskit.formats.ros.records import Chunk, Record, RecordError, RecordFile, Region
 from dvskit.formats.ros.writing import ROS2_TYPE, TOPICS, ChunkWriter, RosSink
 
 __all__ = ["open_recording", "open_sink"]
@@ -38,6 +28,7 @@ STATISTICS, METADATA, SUMMARY_OFFSET, DATA_END = 0xB, 0xC, 0xE, 0xF
 RECORD = struct.Struct("<BQ")
 MESSAGE_HEAD = struct.Struct("<HIQQ")
 CHUNK_HEAD = struct.Struct("<QQQI")
+_MESSAGE_START = struct.Struct("<BQH")
 FOOTER_BYTES = RECORD.size + 20 + len(MAGIC)
 
 _LEAST = {FOOTER: 20, MESSAGE: MESSAGE_HEAD.size, CHUNK: CHUNK_HEAD.size + 12, MESSAGE_INDEX: 6,
@@ -51,174 +42,79 @@ class McapFile(RecordFile):
     MAGIC = MAGIC
     MESSAGE = MESSAGE
     LAST = FOOTER
-    END_BYTES = len(MAGIC)
-    CHANNEL_NAME = "channel"
-    CHECKED = frozenset(range(256))
 
     def __init__(self, path: Path) -> None:
         self._schemas: dict[int, tuple[str, str]] = {}
-        self._times = (0, 1 << 64)  # of all messages, once the summary says so
         super().__init__(path)
 
-    def _read_index(self, region: Region) -> bool:
-        at = stop = region.size - FOOTER_BYTES
-        end = bytes(region.read(max(0, at), FOOTER_BYTES))
+    def _index_start(self, region: Region) -> int:
+        end = bytes(region.read(max(0, region.size - FOOTER_BYTES), FOOTER_BYTES))
         if end[-len(MAGIC) :] != MAGIC:
-            self._flaws[1] = "the file ends, ahead of the mark at its end"
-            return False
-        at = int.from_bytes(end[9:17], "little")
-        if end[0] != FOOTER or not len(MAGIC) < at < stop:
-            return False
-        summary = at
-        counts = None
-        while at < stop:
-            kind, length, problem = self._head(region, at)
-            if problem is not None or kind in (MESSAGE, CHUNK):
-                return False
-            content = bytes(region.read(at + RECORD.size, length))
-            if not self._learn(kind, content):
-                return False
-            if kind == CHUNK_INDEX:
-                self._cuts.append(int.from_bytes(content[16:24], "little"))
-            if kind == STATISTICS:
-                pairs = struct.iter_unpack("<HQ", content[46 : 46 + (length - 46) // 10 * 10])
-                counts = dict(pairs)
-                self._times = struct.unpack_from("<QQ", content, 26)
-            at += RECORD.size + length
-        if counts is not None:
-            self._counts = {number: counts.get(number, 0) for number in self.channels}
-        self._cuts = sorted(cut for cut in self._cuts if len(MAGIC) <= cut < summary)
-        return bool(self.channels)
+            self._flaw = "the file ends, ahead of the mark at its end"
+            return 0
+        start = int.from_bytes(end[9:17], "little")
+        return start if len(MAGIC) < start < region.size - FOOTER_BYTES else 0
 
-    def _take(self, region: Region, record: Record, losses: Losses) -> None:
-        if record.kind in (SCHEMA, CHANNEL) and not self._learn(
-            record.kind, bytes(region.read(record.start, record.length))
-        ):
-            losses.lose(region.place(record.start), record.length, "a declaration is damaged")
+    def _take(self, region: Region, record: Record) -> None:
+        if record.kind in (SCHEMA, CHANNEL, CHUNK_INDEX, STATISTICS):
+            content = bytes(region.read(record.start, record.stop - record.start))
+            with suppress(ValueError):
+                self._learn(record.kind, content)
 
-    def _learn(self, kind: int, content: bytes) -> bool:
-        """Take a schema or a channel; return whether it was valid."""
+    def _learn(self, kind: int, content: bytes) -> None:
         number = int.from_bytes(content[:2], "little")
-        try:
-            if kind == SCHEMA:
-                name, encoding, text = _texts(content, 2, 3)
-                self._schemas[number] = (name, text if "msg" in encoding else "")
-            elif kind == CHANNEL:
-                schema = int.from_bytes(content[2:4], "little")
-                topic, encoding = _texts(content, 4, 2)
-                name, text = self._schemas.get(schema, ("", ""))
-                self.declare(Channel(number, topic, name, text, encoding == "ros1"))
-        except ValueError:
-            return False
-        return True
+        if kind == SCHEMA:
+            name, encoding, text = _texts(content, 2, 3)
+            self._schemas[number] = (name, text if "msg" in encoding else "")
+        elif kind == CHANNEL:
+            schema = int.from_bytes(content[2:4], "little")
+            topic, encoding = _texts(content, 4, 2)
+            name, text = self._schemas.get(schema, ("", ""))
+            self.declare(Channel(number, topic, name, text, encoding == "ros1"))
+        elif kind == CHUNK_INDEX and self._opening:
+            self._chunks.add(int.from_bytes(content[16:24], "little"))
+        elif kind == STATISTICS and self._opening:
+            pairs = content[46:]
+            self._counts = dict(struct.iter_unpack("<HQ", pairs[: len(pairs) // 10 * 10]))
 
-    def _run(self, window: memoryview) -> Iterator[tuple[int, int, int]]:
-        head, size = RECORD.size + MESSAGE_HEAD.size, len(window)
-        unpack = struct.Struct("<BQH").unpack_from
-        at = 0
-        valid: tuple[int, int, int] | None = None
-        while at + head <= size:
-            kind, length, number = unpack(window, at)
-            following = at + RECORD.size + length
-            if (
-                kind != MESSAGE
-                or length < MESSAGE_HEAD.size
-                or following > size
-                or number not in self.channels
-            ):
-                return
-            if valid is not None:
-                yield valid
-            valid = (number, at + head, following)
-            at = following
-
-    def _record(self, region: Region, at: int, *, cut: bool = False) -> Record | str:
-        kind, length, problem = self._head(region, at, cut=cut)
-        if problem is not None:
-            return problem
-        start = at + RECORD.size
-        if kind == MESSAGE:
-            number = int.from_bytes(region.read(start, 2), "little")
-            return Record(kind, at, start, length, {}, number, start + MESSAGE_HEAD.size)
-        chunk = self._chunk(region, start, None if cut else length) if kind == CHUNK else None
-        if isinstance(chunk, str):
-            return chunk
-        return Record(kind, at, start, length, {}, chunk=chunk)
-
-    def _problem(self, region: Region, at: int) -> str | None:
-        return self._head(region, at)[2]
-
-    def _chunk(self, region: Region, start: int, length: int | None) -> Chunk | str:
-        """Return the chunk from byte `start` on, of `length` bytes where that is known."""
-        head = bytes(region.read(start, CHUNK_HEAD.size + 4))
-        _, _, size, checksum = CHUNK_HEAD.unpack_from(head)
-        letters = int.from_bytes(head[-4:], "little")
-        if letters > 8:
-            return f"a chunk's compression has a name of {letters} letters"
-        tail = bytes(region.read(start + CHUNK_HEAD.size + 4, letters + 8))
-        kind = tail[:letters].decode("latin-1")
-        if kind not in COMPRESSIONS or kind == "none":
-            return f"a chunk is compressed as {kind!r}, which is not known"
-        first = start + CHUNK_HEAD.size + 4 + letters + 8
-        held = int.from_bytes(tail[letters:], "little")
-        if length is not None and first + held != start + length:
-            return f"a chunk says to hold {held} bytes where {start + length - first} are"
-        return Chunk(kind, first, held, size, checksum)
-
-    def _head(self, region: Region, at: int, *, cut: bool = False) -> tuple[int, int, str | None]:
-        """Return kind and length of the record at `at`, and what is wrong with it."""
-        head = region.read(at, RECORD.size)
+    def _record(self, region: Region, at: int) -> Record:
+        head = region.read(at, _MESSAGE_START.size)
         if len(head) < RECORD.size:
-            return 0, 0, f"{len(head)} bytes are left where a record begins"
-        kind, length = RECORD.unpack(head)
-        left = region.size - at - RECORD.size
-        if cut:
-            length = min(left, MOST_BYTES)
-        problem = None
-        if kind == 0 or DATA_END < kind < 0x80:
-            problem = f"a record is of the unknown kind {kind:#x}"
-        elif length > left:
-            problem = f"a record says to hold {length} bytes where {left} are left"
-        elif length < _LEAST.get(kind, 0):
-            problem = f"a record of kind {kind} has only {length} bytes"
-        elif kind == FOOTER and (not region.whole or at != region.size - FOOTER_BYTES):
-            problem = "a footer stands ahead of the end"
-        elif kind == MESSAGE and length > MOST_BYTES:
-            problem = f"a message says to have {length} bytes, more than can be"
-        return kind, length, problem
-
-    def _likely(self, window: bytes) -> Iterator[int]:
-        # A kind that there is, and a length whose high bytes are 0.
-        values = np.frombuffer(window, np.uint8)
-        count = max(0, min(len(values) - 8, SEARCHED_BYTES))
-        likely = (values[:count] >= HEADER) & (values[:count] <= DATA_END)
-        for high in range(5, 9):
-            likely &= values[high : high + count] == 0
-        yield from np.flatnonzero(likely).tolist()
-
-    def _is_likely(self, region: Region, at: int) -> bool:
-        """Whether a record stands at `at`, by all that can be checked, and another behind it."""
-        kind, length, problem = self._head(region, at)
-        if problem is not None:
-            return False
+            raise RecordError(f"{len(head)} bytes are left where a record begins")
+        kind, length = RECORD.unpack_from(head)
         start = at + RECORD.size
+        if kind == 0 or DATA_END < kind < 0x80:
+            raise RecordError(f"a record is of the unknown kind {kind:#x}")
+        if length < _LEAST.get(kind, 0):
+            raise RecordError(f"a record of kind {kind} has only {length} bytes")
+        if kind == FOOTER and (not region.whole or at != region.size - FOOTER_BYTES):
+            raise RecordError("a footer stands ahead of the end")
         if kind == CHUNK:
-            return not isinstance(self._chunk(region, start, length), str)
-        if kind == MESSAGE:
-            number, _, log_ns, _ = MESSAGE_HEAD.unpack(region.read(start, MESSAGE_HEAD.size))
-            if number not in self.channels or not self._times[0] <= log_ns <= self._times[1]:
-                return False
-        elif kind == MESSAGE_INDEX:
-            head = bytes(region.read(start, 6))
-            return int.from_bytes(head[2:], "little") == length - 6 and length % 16 == 6
-        elif kind not in (SCHEMA, CHANNEL, CHUNK_INDEX, DATA_END, METADATA):
-            return False
-        following = start + length
-        if following == region.size:
-            return True
-        if region.whole and region.read(following, len(MAGIC)) == MAGIC:
-            return True
-        return self._head(region, following)[2] is None
+            chunk = self._chunk(region, start, length)
+            return Record(kind, start, start + length, chunk=chunk)
+        if length > MOST_BYTES and kind == MESSAGE:
+            raise RecordError(f"a message says to have {length} bytes, more than can be")
+        if kind == MESSAGE and len(head) == _MESSAGE_START.size:
+            channel = _MESSAGE_START.unpack(head)[2]
+            return Record(kind, start + MESSAGE_HEAD.size, start + length, channel)
+        return Record(kind, start, start + length)
+
+    def _chunk(self, region: Region, start: int, length: int) -> Chunk:
+        """Return the chunk whose content of `length` bytes begins at `start`."""
+        if not region.whole:
+            raise RecordError("a chunk stands inside a chunk")
+        head = bytes(region.read(start, CHUNK_HEAD.size + 4 + 8 + 8)).ljust(CHUNK_HEAD.size + 20)
+        _, _, size, checksum, letters = struct.unpack_from("<QQQII", head)
+        first = CHUNK_HEAD.size + 4 + letters + 8
+        kind = head[CHUNK_HEAD.size + 4 : first - 8].decode("latin-1")
+        if letters > 8 or kind not in ("", "lz4", "zstd"):
+            raise RecordError(f"a chunk is compressed as {kind[:8]!r}, which is not known")
+        held = int.from_bytes(head[first - 8 : first], "little")
+        if first + held != length:
+            raise RecordError(f"a chunk says to hold {held} bytes where {length - first} are")
+        if not kind and size != held:
+            raise RecordError(f"a chunk holds {held} bytes, not {size}")
+        return Chunk(kind, start + first, held, size, checksum)
 
 
 def _texts(data: bytes, at: int, count: int) -> list[str]:

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import islice
 from typing import NamedTuple
 
 from dvskit.errors import FormatError, did_you_mean
@@ -26,7 +25,6 @@ from dvskit.formats.ros.wire import (
 ENCODINGS = {"evt3": 2, "mono": 8, "libcaer": 8, "libcaer_cmp": 2, "trigger": 8}  # bytes of a word
 _LATEST_NS = 1 << 62
 _LOOKS = 9  # messages whose majority is believed, in salvage mode
-_GUESSES = 1000  # messages that are looked at where no declaration helps
 _MOST_SIDE = 32767
 
 
@@ -171,8 +169,6 @@ def find_topics(container: Container, name: str | None, *, strict: bool) -> Topi
         declared = [replace(each, doubt=doubt) for each in _look(container, strict=strict)]
         if any(topic.width for topic in declared):
             found = declared
-        else:  # no messages, if a topic at all: they may be of one that nothing declares
-            found = _guess(container) or found or declared
     events = [topic for topic in found if topic.encoding != "trigger"]
     triggers = tuple(topic for topic in found if topic.encoding == "trigger")
     if not events:
@@ -267,25 +263,3 @@ def _look(container: Container, *, strict: bool) -> list[Topic]:
 
 def _most_common(seen: Counter[_Head]) -> _Head:
     return seen.most_common(1)[0][0] if seen else ("", 0, 0)
-
-
-def _guess(container: Container) -> list[Topic]:
-    """Return the topics whose first messages are packets by all that they say."""
-    unnamed = container.undeclared - container.channels.keys()
-    for number in unnamed:
-        name = f"unnamed topic {number}"
-        container.channels[number] = Channel(number, name, "", "", container.ros1)
-    seen: dict[int, Counter[_Head]] = {}
-    kinds = dict.fromkeys(container.channels, PACKET)
-    messages = container.messages(kinds.keys(), Losses(container.path, strict=False))
-    for number, head in _heads(container, islice(messages, _GUESSES + 1), kinds):
-        encoding, width, height = head
-        if encoding in ENCODINGS and 0 < width <= _MOST_SIDE >= height > 0:
-            seen.setdefault(number, Counter())[head] += 1
-    for number in unnamed - seen.keys():
-        del container.channels[number]
-    doubt = "the declaration of a topic is lost: it is one of packets by its messages"
-    return [
-        Topic(container.channels[number], PACKET, *_most_common(heads), doubt)
-        for number, heads in seen.items()
-    ]
