@@ -510,7 +510,7 @@ def test_a_recording_without_events_is_an_error():
 def test_frames_that_do_not_fit_are_errors(frames, worn):
     with pytest.raises(ShapeError, match=r"frame 0 has shape \(64, 32\)"):
         calibrate(worn, [(t, frame[:, :32]) for t, frame in frames])
-    with pytest.raises(VideoError, match="share no time"):
+    with pytest.raises(VideoError, match="do not overlap"):
         calibrate(worn, [(t + 10**9, frame) for t, frame in frames])
     with pytest.raises(VideoError, match="frame 1 is at"):
         calibrate(worn, [frames[5], frames[4]])

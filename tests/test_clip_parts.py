@@ -240,7 +240,7 @@ def test_scaled_frames_of_another_scale_or_shape_are_told_as_others_are():
     [
         ({"size": "346x260"}, GeometryError, "not (width, height)"),
         ({"crop": (60, 0, 10, 10)}, GeometryError, "not inside frames of 64x48"),
-        ({"start_us": 5_000, "stop_us": 4_000}, EventsError, "ends ahead of its start"),
+        ({"start_us": 5_000, "stop_us": 4_000}, EventsError, "ends before its start"),
         ({"stop_us": -1}, ConfigError, "not after"),
     ],
 )

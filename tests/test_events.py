@@ -166,11 +166,11 @@ def test_masks_and_rising_numbers_select_as_in_numpy():
 @pytest.mark.parametrize(
     ("part", "fix"),
     [
-        (slice(None, None, -1), "time runs forward"),
+        (slice(None, None, -1), "in order of time"),
         (3, r"events\[3:4\]"),
         (True, "10 booleans"),
-        ([3, 2], "rise"),
-        ([2, 2], "rise"),
+        ([3, 2], "increase"),
+        ([2, 2], "increase"),
         ([-1], "0..9"),
         ([10], "0..9"),
         ([True] * 9, "10 booleans"),
@@ -214,7 +214,7 @@ def test_floats_that_look_like_seconds_are_warned_of_and_whole_ones_are_not():
 
 def test_a_window_in_the_first_millisecond_of_a_long_recording_is_warned_of():
     long = Events(t=[0, 5, 2_000_000], x=[0] * 3, y=[0] * 3, p=[1] * 3, size=(1, 1))
-    with pytest.warns(UnitWarning, match="go on to 2,000,000 us") as given:
+    with pytest.warns(UnitWarning, match="last until 2,000,000 us") as given:
         assert len(long.between(0, 10)) == 2
     assert given[0].filename == __file__
     assert len(long.between(None, 1000)) == 2

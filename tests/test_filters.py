@@ -172,7 +172,7 @@ def test_a_function_that_returns_anything_but_events_of_its_size_is_refused(func
 
 
 def test_a_class_is_no_filter():
-    with pytest.raises(ConfigError, match=r"Crop is a class, no filter; pass Crop\(\.\.\.\)"):
+    with pytest.raises(ConfigError, match=r"Crop is a class, not a filter; pass Crop\(\.\.\.\)"):
         chain(Crop)
 
 

@@ -211,7 +211,7 @@ def test_calibration_names_its_stages_where_nobody_watches(run, video):
     assert told[:3] == [
         "reading the events", "reading the frames", "searching offset, low-pass and log map",
     ]  # fmt: skip
-    assert told[-1] == "emulating, to see how well it agrees"
+    assert told[-1] == "emulating, to measure the agreement"
     assert "a.npz: reading" not in run("-q", "calibrate", "a.npz", video)[2]
 
 

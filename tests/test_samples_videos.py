@@ -209,7 +209,9 @@ def test_a_video_of_one_frame_is_refused_with_its_name(tmp_path):
 
 def test_what_a_clip_is_too_small_for_is_said_with_its_name(tmp_path):
     video(tmp_path / "set/bow/a.mp4")
-    with pytest.raises(ShapeError, match=r"bow/a\.mp4: frames of 10x10 are too small to find mot"):
+    with pytest.raises(
+        ShapeError, match=r"bow/a\.mp4: frames of 10x10 are too small to estimate mot"
+    ):
         open_samples(tmp_path / "set", size=(10, 10), upsample=True).events(0)
 
 

@@ -167,10 +167,10 @@ def test_seconds_for_microseconds_are_warned_of_in_sources_too(tmp_path):
     for source in (dvskit.open_events(tmp_path / "a.npz"), EventsSource(seconds)):
         with pytest.warns(UnitWarning, match="looks like seconds"):
             part = source.between(1.0, 2.0)
-        with pytest.warns(UnitWarning, match="go on to 3,000,000 us"):
+        with pytest.warns(UnitWarning, match="last until 3,000,000 us"):
             assert len(part.load()) == 0
         for seconds in ((0, 1), (1, 2), (None, 5), (5, None)):
-            with pytest.warns(UnitWarning, match="go on to 3,000,000 us"):
+            with pytest.warns(UnitWarning, match="last until 3,000,000 us"):
                 source.between(*seconds).load()
         assert len(source.between(0, 1000).load()) == 2
         assert len(source.between(0, None).load()) == 3

@@ -79,7 +79,7 @@ def test_events_outside_of_the_bins_are_refused_with_the_way_out(run, tmp_path, 
 def test_a_tensor_larger_than_memory_is_refused_with_its_size(run, tmp_path, events, monkeypatch):
     monkeypatch.setattr("dvskit.tensors.planes.memory_bytes", lambda: 1 << 20)
     line = one_line_error(run("convert", "a.npz", "c.npy", "--bin", "1us"))
-    assert "0.0 GiB" in line or "GiB, which cannot be had" in line
+    assert "0.0 GiB" in line or "GiB, more than is available" in line
     assert left_behind(tmp_path) == {"a.npz"}
 
 
@@ -94,7 +94,7 @@ def test_what_exists_is_replaced_only_when_told(run, tmp_path, events):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["c.csv", "--bins", "3"], "c.csv: its suffix tells how a tensor is written"),
+        (["c.csv", "--bins", "3"], "c.csv: the suffix selects the format"),
         (["c", "--bins", "3"], "choices: .npy, .npz"),
         (["-", "--bins", "3"], "choices: .npy, .npz"),
         (["c.npy", "--bins", "0"], "bins=0 is not a whole number"),
@@ -123,7 +123,7 @@ def test_a_tensor_that_cannot_be_written_leaves_nothing(tmp_path):
     for name in ("c.npy", "c.npz", "c.pt", "c.safetensors"):
         with pytest.raises(OutputError, match="does not exist; make it first"):
             save_tensor(torch.zeros(3), tmp_path / "none" / name)
-    with pytest.raises(OutputError, match="its suffix tells"):
+    with pytest.raises(OutputError, match="the suffix selects"):
         save_tensor(torch.zeros(3), tmp_path / "c.txt")
     assert left_behind(tmp_path) == set()
 

@@ -118,5 +118,5 @@ def test_what_cannot_be_is_refused() -> None:
         PointSet(points=1, fewer="zero")  # type: ignore[arg-type]
     with pytest.raises(ShapeError, match="unknown scale"):
         PointSet(scale="metres")  # type: ignore[arg-type]
-    with pytest.raises(ShapeError, match="depends on the events; give points too"):
+    with pytest.raises(ShapeError, match="depends on the events; pass points too"):
         PointSet().shape(SIZE)

@@ -268,7 +268,7 @@ def test_each_frame_has_the_events_that_follow_those_of_the_one_before() -> None
 
 def test_a_given_number_of_frames_refuses_or_ignores_what_is_behind_them() -> None:
     events = random_events(1_000, seed=18)
-    with pytest.raises(ShapeError, match=r"^400 events are behind the 2 frames of 300 events"):
+    with pytest.raises(ShapeError, match=r"^400 events follow the 2 frames of 300 events"):
         EventFrames(frames=2, count=300)(events)
     with pytest.raises(ShapeError, match="events are outside the window"):
         EventFrames(frames=2, duration_us=300)(events)
@@ -284,16 +284,16 @@ def test_a_given_number_of_frames_refuses_or_ignores_what_is_behind_them() -> No
     ("wrong", "message"),
     [
         (lambda: EventFrames(), "give the number of frames"),
-        (lambda: EventFrames(count=5, duration_us=5), "give one of them"),
+        (lambda: EventFrames(count=5, duration_us=5), "pass one of them"),
         (lambda: EventFrames(count=5, partial="dorp"), "did you mean 'drop'"),
-        (lambda: EventFrames(count=5).shape(SIZE), "give frames too"),
+        (lambda: EventFrames(count=5).shape(SIZE), "pass frames too"),
         (lambda: VoxelGrid(bins=0), "bins=0"),
         (lambda: VoxelGrid(bins=2, duration_us=-1), "duration_us=-1"),
-        (lambda: TimeSurface(tau_us=0), "tau_us=0 is no time above 0"),
+        (lambda: TimeSurface(tau_us=0), "tau_us=0 is not a time above 0"),
         (lambda: DecayedCounts(tau_us=math.nan), "tau_us=nan"),
         (lambda: Tore(latest=0), "latest=0"),
-        (lambda: Tore(shortest_us=9, longest_us=9), "no range of ages"),
-        (lambda: AveragedTimeSurface(cell_px=3, tau_us=1), "reaches beyond any cell"),
+        (lambda: Tore(shortest_us=9, longest_us=9), "not a range of ages"),
+        (lambda: AveragedTimeSurface(cell_px=3, tau_us=1), "is larger than any cell"),
         (lambda: AveragedTimeSurface(tau_us=1, window_us=0), "window_us=0"),
     ],
 )

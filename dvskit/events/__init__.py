@@ -1,4 +1,4 @@
-"""Events: the one currency, and the protocols and sources that carry it."""
+"""The `Events` type, and the protocols and sources that carry events."""
 
 from dvskit.events.columns import Events, Layout, Viewable, cut, polarity_column
 from dvskit.events.sources import (

@@ -1,4 +1,4 @@
-"""Events: the one currency."""
+"""The `Events` type."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dvskit.events.window import Size, as_size, check_window, warn_of_seconds
 
 Layout = Literal["tonic", "faery", "expelliarmus", "metavision", "dv"]
 
-# faery's field has a title and a name: it is read as "p" and as "on".
+# faery's field has a title and a name, so it matches both "p" and "on".
 _LAYOUTS: dict[str, list[tuple[str | tuple[str, str], str]]] = {
     "tonic": [("x", "<i2"), ("y", "<i2"), ("t", "<i8"), ("p", "?")],
     "faery": [("t", "<u8"), ("x", "<u2"), ("y", "<u2"), (("p", "on"), "?")],
@@ -51,31 +51,31 @@ def _column(name: str, values: ArrayLike, dtype: type[np.generic]) -> NDArray[An
 
 
 class Viewable:
-    """What a notebook shows, and what has plots and a page: `dvskit/__init__.py` says how.
+    """Mixin for notebook output, plots and the page; `dvskit/__init__.py` attaches them.
 
-    A Source that has this as its base has `plot_rate` and the others, `page` and a picture or
-    figures of itself in a notebook.
+    A Source derived from it has `plot_rate` and the other plots, `page`, and a notebook
+    representation.
     """
 
     __slots__ = ()
 
     def about(self) -> list[tuple[str, str]]:
-        """Return names and values for people, of what is known without reading events."""
+        """Return names and values for display that need no reading of events."""
         return []
 
 
 @check_arguments
 @dataclass(frozen=True, slots=True, eq=False, init=False, repr=False)
 class Events(Viewable):
-    """A stream of events, or a part of one: four columns of equal length and the sensor's size.
+    """A stream of events, or a part of one: four columns of equal length and the sensor size.
 
     t     int64    microseconds, non-decreasing
     x, y  int16    0 <= x < width, 0 <= y < height; row 0 is the top row
     p     bool     True is ON (brighter), False is OFF (darker)
     size  Size     (width, height)
 
-    Columns are read-only views of what was given, copied only where the type differs. Raises
-    EventsError for unequal lengths, types that lose values, time that runs back, and GeometryError
+    Columns are read-only views of the arguments. A column is copied only if its dtype differs.
+    Raises EventsError for unequal lengths, lossy dtypes and decreasing times, and GeometryError
     for coordinates off the sensor.
     """
 
@@ -105,7 +105,7 @@ class Events(Viewable):
         if back.size:
             at = int(back[0])
             raise EventsError(
-                f"time runs back from {self.t[at]} to {self.t[at + 1]} us at event {at + 1}; "
+                f"time decreases from {self.t[at]} to {self.t[at + 1]} us at event {at + 1}; "
                 "sort all columns first, by order = np.argsort(t, kind='stable')"
             )
         off = np.flatnonzero(
@@ -141,7 +141,7 @@ class Events(Viewable):
         p: NDArray[np.bool_],
         size: Size,
     ) -> Events:
-        """Wrap columns that a kernel has made right by construction, without looking at them."""
+        """Wrap columns that are valid by construction, without checks."""
         events = cls.__new__(cls)
         columns = (t.view(), x.view(), y.view(), p.view())
         for column in columns:
@@ -162,10 +162,10 @@ class Events(Viewable):
 
     @classmethod
     def concatenate(cls, blocks: Iterable[Events], size: tuple[int, int] | None = None) -> Events:
-        """Join blocks that follow each other in time.
+        """Join consecutive blocks.
 
-        `size` is needed only where there may be no block. Raises EventsError if a block starts
-        before the one ahead of it ended, GeometryError if sizes differ.
+        `size` is needed only if there may be no block. Raises EventsError if a block starts before
+        the previous one ended, GeometryError if sizes differ.
         """
         parts = list(blocks)
         if not parts:
@@ -181,7 +181,7 @@ class Events(Viewable):
                 if last is not None and part.t[0] < last:
                     raise EventsError(
                         f"block {number} starts at {part.t[0]} us, before {last} us, "
-                        "where the one ahead of it ended; dvskit.merge(...) takes any times"
+                        "where the previous one ended; dvskit.merge(...) takes any times"
                     )
                 last = part.t[-1]
         if len(parts) == 1:
@@ -197,9 +197,9 @@ class Events(Viewable):
     @classmethod
     @check_arguments
     def from_array(cls, array: NDArray[Any], *, size: tuple[int, int]) -> Events:
-        """Make events from a structured array of any of the five layouts, by its field names.
+        """Make events from a structured array in any of the five layouts, by field names.
 
-        Time is microseconds (fields t, timestamp or ts), polarity 0/1, -1/1 or bool (p, on or
+        Time is in microseconds (fields t, timestamp or ts). Polarity is 0/1, -1/1 or bool (p, on or
         polarity). Raises EventsError for missing fields and other polarities.
         """
         names = array.dtype.names
@@ -221,7 +221,7 @@ class Events(Viewable):
 
     @check_arguments
     def to_array(self, layout: Layout = "tonic") -> NDArray[Any]:
-        """Return the events as a structured array in the layout that a peer takes.
+        """Return the events as a structured array in the layout of another package.
 
         tonic         x i2, y i2, t i8, p bool
         faery         t u8, x u2, y u2, on bool
@@ -229,7 +229,8 @@ class Events(Viewable):
         metavision    x u2, y u2, p i2, t i8
         dv            timestamp i8, x i2, y i2, polarity i1
 
-        Raises ConfigError for another name, EventsError for negative times in the faery layout.
+        Raises ConfigError for an unknown layout, EventsError for negative times in the faery
+        layout.
         """
         check_known("layout", layout, _LAYOUTS)
         array = np.empty(len(self), dtype=_LAYOUTS[layout])
@@ -253,21 +254,21 @@ class Events(Viewable):
     def __getitem__(self, part: slice | ArrayLike) -> Events:
         """Return a part of the events, in order: `events[100:200]`, `events[events.p]`.
 
-        part  a slice with a positive step, which copies nothing; a boolean array, one an event; or
-              the numbers of events, rising. Raises EventsError for anything else.
+        part  a slice with a positive step, which copies nothing; a boolean array with one value per
+              event; or increasing event indices. Raises EventsError for anything else.
         """
         which = part if isinstance(part, slice) else _which(part, self)
         if isinstance(which, slice) and which.step is not None and which.step < 1:
-            raise EventsError(f"{part!r}: time runs forward in events; give a positive step")
+            raise EventsError(f"{part!r}: events are in order of time; give a positive step")
         return Events.from_checked(
             self.t[which], self.x[which], self.y[which], self.p[which], self.size
         )
 
     @check_arguments
     def between(self, start_us: int | None = None, stop_us: int | None = None) -> Events:
-        """Return the events with start_us <= t < stop_us, without copying; None leaves open.
+        """Return the events with start_us <= t < stop_us, without copying. None leaves a side open.
 
-        Gives a UnitWarning where microseconds look like seconds.
+        Gives a UnitWarning if microseconds look like seconds.
         """
         start_us, stop_us = check_window(start_us, stop_us)
         if len(self):
@@ -280,20 +281,20 @@ class Events(Viewable):
     ) -> Iterator[Events]:
         """Yield the events in blocks of `count` events or of `duration_us` microseconds each.
 
-        As `Recording.blocks` cuts a file: spans of time begin at the first event, and those without
-        events are left out. Raises ConfigError.
+        Blocks are those of `Recording.blocks`: time spans begin at the first event, and spans
+        without events are skipped. Raises ConfigError.
         """
         return even_blocks([self], count=count, duration_us=duration_us)
 
     def copy(self) -> Events:
-        """Return the same events in columns of their own."""
+        """Return the same events with copied columns."""
         return Events.from_checked(
             self.t.copy(), self.x.copy(), self.y.copy(), self.p.copy(), self.size
         )
 
     @property
     def duration_us(self) -> int:
-        """Microseconds from the first event to the last; 0 where there are fewer than two."""
+        """Microseconds from the first event to the last; 0 for fewer than two events."""
         return int(self.t[-1] - self.t[0]) if len(self) else 0
 
     def __eq__(self, other: object) -> bool:
@@ -316,7 +317,7 @@ class Events(Viewable):
 
 
 def cut(events: Events, start_us: int | None, stop_us: int | None) -> Events:
-    """Return the events with start_us <= t < stop_us, as `Events.between` does, without a check."""
+    """Return the events with start_us <= t < stop_us, as `Events.between` does, without checks."""
     return events[within(events.t, start_us, stop_us)]
 
 
@@ -328,7 +329,7 @@ def within(t: NDArray[np.int64], start_us: int | None, stop_us: int | None) -> s
 
 
 def _which(part: ArrayLike, events: Events) -> NDArray[Any]:
-    """Return a mask or numbers of events, checked. Raises EventsError."""
+    """Return a checked mask or checked event indices. Raises EventsError."""
     which = np.asarray(part)
     many = len(events)
     if isinstance(part, str):
@@ -338,28 +339,28 @@ def _which(part: ArrayLike, events: Events) -> NDArray[Any]:
     if which.ndim == 0 and which.dtype.kind == "i":
         raise EventsError(
             f"events[{which}]: one event is events[{which}:{which + 1}], its time "
-            f"events.t[{which}]; to go over events, take blocks() or to_array()"
+            f"events.t[{which}]; to iterate, use blocks() or to_array()"
         )
     if which.dtype == np.bool_:
         if which.shape == events.t.shape:
             return which
-        fix = "; of pixels it is events[mask[events.y, events.x]]" if which.ndim == 2 else ""
+        fix = "; for a pixel mask, use events[mask[events.y, events.x]]" if which.ndim == 2 else ""
         raise EventsError(f"a mask of {many} booleans is needed, not of shape {which.shape}{fix}")
     if which.ndim != 1 or (which.size and which.dtype.kind not in "iu"):
         raise EventsError(
-            f"events are selected by a slice, by {many} booleans or by rising numbers, not by "
+            f"events are selected by a slice, by {many} booleans or by increasing indices, not by "
             f"{which.dtype} of shape {which.shape}"
         )
     which = which.astype(np.int64)
     if which.size and (which[0] < 0 or which[-1] >= many or np.any(np.diff(which) < 1)):
         raise EventsError(
-            f"numbers of events must rise and lie in 0..{many - 1}; np.unique(numbers) sorts them"
+            f"event indices must increase and lie in 0..{many - 1}; np.unique(indices) sorts them"
         )
     return which
 
 
 def polarity_column(values: NDArray[Any]) -> NDArray[np.bool_]:
-    """Return polarities of bool, 0/1 or -1/1 as ON = True. Raises EventsError for other values."""
+    """Return bool, 0/1 or -1/1 polarities with ON = True. Raises EventsError for other values."""
     if values.dtype == np.bool_:
         return values
     if values.size:
@@ -368,6 +369,6 @@ def polarity_column(values: NDArray[Any]) -> NDArray[np.bool_]:
         signed = low >= -1 and high <= 1 and not np.any(values == 0)
         if not (binary or signed) or values.dtype.kind not in "iu":
             raise EventsError(
-                f"polarity holds {low}..{high} ({values.dtype}); 0 and 1, or -1 and 1, are meant"
+                f"polarity holds {low}..{high} ({values.dtype}); 0 and 1, or -1 and 1, are expected"
             )
     return np.asarray(values > 0)

@@ -1,4 +1,4 @@
-"""Cut a stream anew, so that what comes out does not depend on how the events came."""
+"""Cut a stream into blocks that do not depend on how the events arrive."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LATEST_US = (1 << 63) - 1
 
 
 class EvenBlocks:
-    """Collects blocks and hands out blocks of `count` events each, and the rest at the end."""
+    """Regroups blocks into blocks of `count` events, and a remainder at the end."""
 
     def __init__(self, count: int) -> None:
         self.count = count
@@ -24,25 +24,25 @@ class EvenBlocks:
         self._held = 0
 
     def push(self, events: Events) -> Iterator[Events]:
-        """Take a block; yield the blocks that are full with it."""
+        """Take a block; yield the blocks that it completes."""
         start = 0
         while self._held + len(events) - start >= self.count:
             stop = start + self.count - self._held
             yield events.concatenate([*self._waiting, events[start:stop]])
             self._waiting, self._held, start = [], 0, stop
         if start < len(events):
-            self._waiting.append(events[start:].copy())  # the caller's arrays may change
+            self._waiting.append(events[start:].copy())  # the caller may change its arrays
             self._held += len(events) - start
 
     def rest(self) -> Iterator[Events]:
-        """Yield what has not filled a block, if anything."""
+        """Yield the remainder, if any."""
         if self._waiting:
             yield self._waiting[0].concatenate(self._waiting)
             self._waiting, self._held = [], 0
 
 
 class EvenTimes:
-    """Collects blocks and hands out what happened in spans of `duration_us` each, if anything.
+    """Regroups blocks into time spans of `duration_us` that hold events.
 
     The first span begins at the first event.
     """
@@ -53,7 +53,7 @@ class EvenTimes:
         self._stop_us: int | None = None
 
     def push(self, events: Events) -> Iterator[Events]:
-        """Take a block; yield the spans that are over with it."""
+        """Take a block; yield the spans that it completes."""
         at = 0
         while at < len(events):
             t = int(events.t[at])
@@ -62,17 +62,17 @@ class EvenTimes:
                 begin = t if self._stop_us is None else self._stop_us
                 self._stop_us = begin + ((t - begin) // self.duration_us + 1) * self.duration_us
             stop = len(events)
-            if self._stop_us <= _LATEST_US:  # beyond it there is no event
+            if self._stop_us <= _LATEST_US:  # no event lies beyond it
                 stop = at + int(np.searchsorted(events.t[at:], self._stop_us))
             if stop < len(events):
                 yield events.concatenate([*self._waiting, events[at:stop]])
                 self._waiting = []
             else:
-                self._waiting.append(events[at:].copy())  # the caller's arrays may change
+                self._waiting.append(events[at:].copy())  # the caller may change its arrays
             at = stop
 
     def rest(self) -> Iterator[Events]:
-        """Yield what the latest span holds, if anything."""
+        """Yield the events of the last span, if any."""
         if self._waiting:
             yield self._waiting[0].concatenate(self._waiting)
             self._waiting = []
@@ -81,7 +81,7 @@ class EvenTimes:
 def even_blocks(
     blocks: Iterable[Events], *, count: int | None = None, duration_us: int | None = None
 ) -> Iterator[Events]:
-    """Return the blocks cut anew: by `count`, by `duration_us`, or as they are with neither.
+    """Return the blocks regrouped by `count` or by `duration_us`, or unchanged with neither.
 
     Raises ConfigError for both at once and for less than 1.
     """
@@ -94,7 +94,7 @@ def even_blocks(
             seconds = name == "duration_us" and value > 0
             raise ConfigError(f"{name} {value} is less than 1" + "; it is microseconds" * seconds)
         if value != int(value):
-            raise ConfigError(f"{name} {value} is no whole number")
+            raise ConfigError(f"{name} {value} is not a whole number")
     if count is not None:
         return _cut(blocks, EvenBlocks(int(count)))
     if duration_us is not None:

@@ -20,13 +20,13 @@ from dvskit.events.window import Size, check_window, warn_of_seconds
 class Source(Protocol):
     """A stream of events in blocks.
 
-    Blocks follow each other in time; where they are cut means nothing. Memory is bounded by the
-    block. A file starts anew at each iteration; a camera does not.
+    Blocks follow each other in time; their borders have no meaning. Memory is bounded by the
+    block. A file starts over at each iteration; a camera does not.
     """
 
     @property
     def size(self) -> Size:
-        """The sensor's size."""
+        """The sensor size."""
 
     def __iter__(self) -> Iterator[Events]:
         """Yield the blocks in time order."""
@@ -38,15 +38,15 @@ class Filter(Protocol):
     def start(self, size: Size) -> Callable[[Events], Events]:
         """Return the step of one pass over a stream; it holds the state of that pass.
 
-        A step that must know what follows holds events back, and has `finish() -> Events`, which
-        gives the rest: whoever drives it calls that once at the end (`dvskit.filters.finish`).
+        A step that needs later events holds events back and has `finish() -> Events`, which
+        returns the remainder. The caller calls it once at the end (`dvskit.filters.finish`).
         """
 
 
 class Sink(Protocol):
-    """Somewhere to write events to: a context manager.
+    """A destination for events: a context manager.
 
-    A clean exit finishes the output; an exception leaves what was there before.
+    A clean exit completes the output. An exception keeps the previous output.
     """
 
     def __enter__(self) -> Self:
@@ -61,11 +61,11 @@ class Sink(Protocol):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Finish the output, or remove it if there was an error."""
+        """Complete the output, or remove it after an error."""
 
 
 class ReadableSource(Viewable, ABC):
-    """A Source with all that people ask of one; who derives from it gives `size` and `__iter__`."""
+    """A Source with the full interface; subclasses define `size` and `__iter__`."""
 
     size: Size
 
@@ -83,27 +83,26 @@ class ReadableSource(Viewable, ABC):
     ) -> Iterator[Events]:
         """Yield the events in blocks of `count` events or of `duration_us` microseconds each.
 
-        Without either, blocks are as they come. Spans of time begin at the first event; those
-        without events are left out. Raises ConfigError for both at once and for less than 1.
+        Without either, blocks keep their borders. Time spans begin at the first event; spans
+        without events are skipped. Raises ConfigError for both at once and for less than 1.
         """
         return even_blocks(self, count=count, duration_us=duration_us)
 
     @check_arguments
     def between(self, start_us: int | None = None, stop_us: int | None = None) -> ReadableSource:
-        """Return the part with start_us <= t < stop_us, a Source itself; None leaves a side open.
+        """Return the part with start_us <= t < stop_us as a Source. None leaves a side open.
 
-        What is behind the part is not read. Gives a UnitWarning where microseconds look like
-        seconds.
+        Reading stops at the end of the part. Gives a UnitWarning if microseconds look like seconds.
         """
         return SourcePart(self, *check_window(start_us, stop_us))
 
-    if not TYPE_CHECKING:  # which would take it for any attribute
+    if not TYPE_CHECKING:  # which would accept any attribute
 
         def __getattr__(self, name: str) -> Any:
-            # Only asked for what is not there.
+            # Called only for missing attributes.
             kind = type(self).__name__
             if name in ("t", "x", "y", "p", "duration_us"):
-                raise AttributeError(f"{kind} has no {name!r} before it is read: .load().{name}")
+                raise AttributeError(f"{kind} has no {name!r} until it is read; use .load().{name}")
             raise AttributeError(f"{kind!r} object has no attribute {name!r}")
 
     def __repr__(self) -> str:
@@ -122,12 +121,12 @@ class EventsSource(ReadableSource):
         yield self.events
 
     def about(self) -> list[tuple[str, str]]:
-        """Return how many events there are."""
+        """Return the number of events."""
         return [("events", f"{len(self.events):,}, in memory")]
 
 
 class SourcePart(ReadableSource):
-    """The part of any Source with start_us <= t < stop_us: it starts anew where `source` does."""
+    """The part of a Source with start_us <= t < stop_us; restarts as often as `source` does."""
 
     def __init__(self, source: Source, start_us: int | None, stop_us: int | None) -> None:
         self.source, self.start_us, self.stop_us = source, start_us, stop_us
@@ -149,31 +148,31 @@ class SourcePart(ReadableSource):
                 return
 
     def about(self) -> list[tuple[str, str]]:
-        """Return which part it is, and of what."""
+        """Return the window and the description of the source."""
         return [("part", part_words(self.start_us, self.stop_us)), *about(self.source)]
 
 
 def part_words(start_us: int | None, stop_us: int | None) -> str:
-    """Return a part of time in words, such as "5 to end µs"."""
+    """Return a window as text, such as "5 to end µs"."""
     start, stop = ("start" if start_us is None else start_us), stop_us
     return f"{start} to {'end' if stop is None else stop} µs"
 
 
 def about(source: Source) -> list[tuple[str, str]]:
-    """Return names and values for people, of what a Source says of itself without being read."""
+    """Return names and values for display that a Source provides without being read."""
     said = source.about() if isinstance(source, Viewable) else []
     return [("source", type(source).__name__), *said]
 
 
 def file_name(events_or_source: Events | Source) -> str | None:
-    """Return the name of the file that a Source, or what it is a part of, is read from."""
+    """Return the name of the file behind a Source or a part of it."""
     innermost = inside(events_or_source)
     path = getattr(innermost, "path", None)
     return None if path is None else Path(path).name
 
 
 def inside(events_or_source: Events | Source) -> Any:
-    """Return what a Source is a part of, or a view of, itself where it is neither."""
+    """Return the Source that a part or a view wraps; else the Source itself."""
     found: Any = events_or_source
     while True:
         within = getattr(found, "source", getattr(found, "recording", None))
@@ -183,7 +182,7 @@ def inside(events_or_source: Events | Source) -> Any:
 
 
 def as_source(events_or_source: Events | Source) -> Source:
-    """Return a Source: the argument itself, or Events wrapped in one. Raises EventsError."""
+    """Return a Source: the argument itself, or a wrapper around Events. Raises EventsError."""
     if isinstance(events_or_source, Events):
         return EventsSource(events_or_source)
     if not is_source(events_or_source):
@@ -197,10 +196,10 @@ def as_source(events_or_source: Events | Source) -> Source:
 
 
 def is_source(value: object) -> bool:
-    """Return whether a value is a Source; arrays, which have a size of their own, are none."""
+    """Return whether a value is a Source. Arrays have a `size` too, but are none."""
     return isinstance(value, Source) and isinstance(value.size, tuple)
 
 
 def read_all(source: Source) -> Events:
-    """Return all events of a Source as one."""
+    """Return all events of a Source as one Events."""
     return Events.concatenate(source, size=source.size)

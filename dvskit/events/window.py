@@ -1,4 +1,4 @@
-"""Sizes and windows of time as people write them: checked, and warned of where they look wrong."""
+"""Sensor sizes and time windows as users write them, with checks and warnings."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import NamedTuple, SupportsFloat, SupportsIndex, TypeGuard
 
 from dvskit.errors import EventsError, GeometryError, UnitWarning, warn
 
-_MANY_SECONDS = 1000  # a number below it may be seconds; so many microseconds are a millisecond
-_GOES_ON = 1000  # times its end: so much longer are events whose window was meant in seconds
+_MANY_SECONDS = 1000  # a smaller float may be seconds; this many microseconds are a millisecond
+_GOES_ON = 1000  # times the window: for such long events it was probably meant in seconds
 _FIX = "times are microseconds: 1.5 s is 1_500_000"
 
 
@@ -36,7 +36,7 @@ def as_size(size: tuple[int, int]) -> Size:
 
 
 def parse_size(text: str) -> Size:
-    """Return the Size that a text such as "640x480" says. Raises GeometryError."""
+    """Return the Size in a text such as "640x480". Raises GeometryError."""
     width, cross, height = text.lower().partition("x")
     if not cross or not width.strip().isdecimal() or not height.strip().isdecimal():
         raise GeometryError(f"size {text!r} is not WIDTHxHEIGHT, such as 640x480")
@@ -44,15 +44,15 @@ def parse_size(text: str) -> Size:
 
 
 def check_window(start_us: object, stop_us: object) -> tuple[int | None, int | None]:
-    """Return both ends of a window as whole microseconds; None leaves a side open.
+    """Return both ends of a window as whole microseconds. None leaves a side open.
 
-    Gives a UnitWarning for floats below 1000, which look like seconds. Raises EventsError for what
-    is no number, and for a window that ends ahead of its start.
+    Gives a UnitWarning for floats below 1000, which look like seconds. Raises EventsError for
+    values that are not numbers, and for a window that ends before its start.
     """
     ends = start, stop = _end("start_us", start_us), _end("stop_us", stop_us)
     if start is not None and stop is not None and stop < start:
         raise EventsError(
-            f"the window {_said(start_us)}..{_said(stop_us)} us ends ahead of its start; "
+            f"the window {_said(start_us)}..{_said(stop_us)} us ends before its start; "
             "give the earlier time first"
         )
     floats = [abs(float(end)) for end in (start_us, stop_us) if _is_float(end)]
@@ -63,10 +63,10 @@ def check_window(start_us: object, stop_us: object) -> tuple[int | None, int | N
 
 
 def warn_of_seconds(start_us: int | None, stop_us: int | None, latest_us: int) -> None:
-    """Give a UnitWarning for a window within the first millisecond of events that go on for long.
+    """Give a UnitWarning for a window within the first millisecond of much longer events.
 
-    `latest_us` is a time that the events are known to reach. A window that leaves its end open is
-    judged by its start.
+    `latest_us` is a time that the events are known to reach. A window with an open end is judged
+    by its start.
     """
     end_us = start_us if stop_us is None else stop_us
     if end_us is None or not 0 < end_us < _MANY_SECONDS or latest_us < _GOES_ON * end_us:
@@ -75,7 +75,7 @@ def warn_of_seconds(start_us: int | None, stop_us: int | None, latest_us: int) -
         side = "starts" if stop_us is None else "ends"
         warn(
             f"the window {_said(start_us)}..{_said(stop_us)} us {side} within the first "
-            f"millisecond, and the events go on to {latest_us:,} us at least; {_FIX}",
+            f"millisecond, and the events last until {latest_us:,} us at least; {_FIX}",
             UnitWarning,
         )
 
@@ -87,12 +87,12 @@ def _is_float(end: object) -> TypeGuard[SupportsFloat]:
 def _end(name: str, value: object) -> int | None:
     if value is None or isinstance(value, int):
         return value
-    if isinstance(value, SupportsFloat | SupportsIndex):  # NumPy's numbers are, too
+    if isinstance(value, SupportsFloat | SupportsIndex):  # also NumPy's numbers
         number = value.__index__() if isinstance(value, SupportsIndex) else float(value)
         if math.isfinite(number):
-            return math.ceil(number)  # t >= 1.5 is t >= 2, and so is t < 1.5
+            return math.ceil(number)  # t >= 1.5 equals t >= 2, and t < 1.5 equals t < 2
     raise EventsError(
-        f"{name}={value!r} is no time; give microseconds, or None to leave that side open"
+        f"{name}={value!r} is not a time; give microseconds, or None to leave that side open"
     )
 
 

@@ -1,8 +1,8 @@
-"""Events to Events: frozen parameters, and a step that holds the state of one pass.
+"""Filters from Events to Events: frozen parameters, and a step with the state of one pass.
 
 A filter is called with Events or a Source: `Crop(0, 0, 64, 48)(events)`. `chain` applies several in
-order, and plain functions from Events to Events too. On the command line and in TOML each filter
-has a name: `dvskit convert in.raw out.raw --filter background_activity:5ms`, in Python
+order, including plain functions from Events to Events. Each filter has a name on the command line
+and in TOML: `dvskit convert in.raw out.raw --filter background_activity:5ms`, in Python
 `filter_from("...")`.
 
     by when pixels fired   BackgroundActivity, Refractory
@@ -15,13 +15,13 @@ has a name: `dvskit convert in.raw out.raw --filter background_activity:5ms`, in
     by rate                EventRateLimit, EvenRateLimit
     at random              DropEvents, SpatialJitter, TemporalJitter, Noise
 
-What a filter leaves out and adds it counts: the step of a pass has `dropped` and `added`, and so
-has `FilteredSource`. Where a stream is cut means nothing, also to what is drawn at random. A filter
-that must know what follows holds events back, and gives the rest when the stream ends.
+The step of a pass counts the `dropped` and `added` events, and so does `FilteredSource`. Results,
+random ones too, do not depend on the blocks of a stream. A filter that needs later events holds
+events back, and returns the remainder when the stream ends.
 
-For training, `Vary` is a distribution of filters: `Vary(rotate_deg=8, zoom=0.1).draw(rng)` gives
-one for a sample, and `Vary.nda()` the policy of Li et al. 2022. `event_mix` and `cut_mix` mix two
-samples.
+For training, `Vary` is a distribution of filters: `Vary(rotate_deg=8, zoom=0.1).draw(rng)` returns
+one for a sample, and `Vary.nda()` is the policy of Li et al. 2022. `event_mix` and `cut_mix` mix
+two samples.
 """
 
 from dvskit.filters.affine import (

@@ -1,9 +1,9 @@
-"""Mirrored, turned by quarters, and moved, turned, zoomed and sheared about the sensor's middle.
+"""Flips, quarter turns, and affine transforms about the middle of the sensor.
 
-What is mirrored or turned by quarters keeps all events. Else a pixel goes to the pixel in which its
-middle comes to lie, on a sensor of the same size. One event stays one event: a picture that is
-zoomed in has holes, one that is zoomed out has the events of several pixels in one. Events that
-leave the sensor are left out, and counted.
+Flips and quarter turns keep all events. Otherwise a pixel goes to the pixel that contains its
+transformed centre, on a sensor of the same size. One event stays one event: zooming in leaves
+holes, zooming out merges the events of several pixels. Events that leave the sensor are dropped
+and counted.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from dvskit.filters.pixel_map import Axes, PixelMap, Places
 Matrix = tuple[float, float, float, float, float, float]
 
 _MOST = 1e6
-_ROUNDING = 1e-9  # what lies between two pixels but for rounding goes to the same of them
+_ROUNDING = 1e-9  # coordinates between two pixels, up to rounding, all go to the same one
 
 
 @check_arguments
@@ -32,13 +32,13 @@ _ROUNDING = 1e-9  # what lies between two pixels but for rounding goes to the sa
 class Flip(PixelMap):
     """Mirror the sensor: x swaps left and right, y swaps top and bottom, xy both.
 
-    The meaning of a label may change with it, such as a wave of the left hand.
+    A label may change its meaning, such as a wave of the left hand.
     """
 
     axis: Literal["x", "y", "xy"] = checked(check_choice, ("x", "y", "xy"), default="x")
 
     def places(self, size: Size) -> Axes:
-        """Return where columns and rows go."""
+        """Return the new columns and rows."""
         columns, rows = _counted(size.width), _counted(size.height)
         return Axes(
             columns[::-1].copy() if "x" in self.axis else columns,
@@ -56,7 +56,7 @@ class Transpose(PixelMap):
         return Size(size.height, size.width)
 
     def places(self, size: Size) -> Axes:
-        """Return where columns and rows go."""
+        """Return the new columns and rows."""
         return Axes(_counted(size.height), _counted(size.width), swap=True)
 
 
@@ -65,17 +65,17 @@ class Transpose(PixelMap):
 class QuarterTurn(PixelMap):
     """Turn the sensor clockwise by quarter turns.
 
-    turns  how many; below 0 counter-clockwise. Odd ones swap the sensor's width and height
+    turns  negative ones turn counter-clockwise; odd ones swap the sensor's width and height
     """
 
     turns: int = checked(check_whole, -3, 3, default=1)
 
     def target(self, size: Size) -> Size:
-        """Return the size; by an odd number of quarters, height x width."""
+        """Return the size; height x width for an odd number of quarter turns."""
         return Size(size.height, size.width) if self.turns % 2 else size
 
     def places(self, size: Size) -> Axes:
-        """Return where columns and rows go."""
+        """Return the new columns and rows."""
         x, y = _counted(size.width), _counted(size.height)
         left, up = x[::-1].copy(), y[::-1].copy()
         return (Axes(x, y), Axes(up, x, True), Axes(left, up), Axes(y, left, True))[self.turns % 4]
@@ -94,7 +94,7 @@ class _AboutTheMiddle(PixelMap):
         """xx, xy, yx, yy, x and y of x' = xx x + xy y + x, y' = yx x + yy y + y."""
 
     def places(self, size: Size) -> Places:
-        """Return where pixels go."""
+        """Return the new places of pixels."""
         from dvskit.filters.pixel_map_kernels import affine_places
 
         xx, xy, yx, yy, x_px, y_px = self.matrix
@@ -191,7 +191,7 @@ class Shift(_ByPixels):
     """Move the events by whole pixels, to the right and down."""
 
     def places(self, size: Size) -> Axes:
-        """Return where columns and rows go."""
+        """Return the new columns and rows."""
         return Axes(_shifted(size.width, self.x_px), _shifted(size.height, self.y_px))
 
 
@@ -206,7 +206,7 @@ class Roll(_ByPixels):
     """Move the events by whole pixels; those that leave the sensor enter on the other side."""
 
     def places(self, size: Size) -> Axes:
-        """Return where columns and rows go."""
+        """Return the new columns and rows."""
         columns, rows = (
             ((np.arange(count) + by) % count).astype(np.int16)
             for count, by in zip(size, (self.x_px, self.y_px), strict=True)
@@ -222,5 +222,5 @@ class RollShare(PixelMap):
     y: float = checked(check_number, -1, 1, default=0.0)
 
     def places(self, size: Size) -> Axes:
-        """Return where columns and rows go."""
+        """Return the new columns and rows."""
         return Roll(round(self.x * size.width), round(self.y * size.height)).places(size)

@@ -1,4 +1,4 @@
-"""What filters share: they are called, put one behind the other, and applied to sources."""
+"""The common interface of filters: calls, chains, and filtered sources."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from dvskit.events.sources import inside
 
 
 class Step(ABC):
-    """One pass of a filter: called with each block in turn, it gives what becomes of it.
+    """One pass of a filter: called with each block in turn, it returns the filtered events.
 
-    size     of the sensor whose events it gives
-    dropped  how many events it has left out so far
-    added    how many it has added
+    size     size of the sensor of the filtered events
+    dropped  number of events dropped so far
+    added    number of events added so far
 
-    What came in is what came out, with `dropped`, less `added`, and with what is held back until
+    The input equals the output plus `dropped`, less `added`, plus the events held back until
     `finish`.
     """
 
@@ -40,35 +40,35 @@ class Step(ABC):
 
     @abstractmethod
     def __call__(self, events: Events) -> Events:
-        """Return what becomes of a block, and of what was held back of the ones before."""
+        """Return the filtered events of this block and of those held back before."""
 
     def finish(self) -> Events:
-        """Return what is still held back, behind the last block; to be called once."""
+        """Return the events still held back after the last block; called once."""
         return Events.empty(self.size)
 
 
 class Blockwise(Step):
-    """A pass that holds nothing back: what `work` makes of a block, less what it leaves out."""
+    """A pass that holds nothing back: `work` filters a block, and the loss is counted."""
 
     def __init__(self, work: Callable[[Events], Events], size: Size) -> None:
         super().__init__(size)
         self._work = work
 
     def __call__(self, events: Events) -> Events:
-        """Return what becomes of a block."""
+        """Return the filtered events of a block."""
         given = self._work(events)
         self.dropped += len(events) - len(given)
         return given
 
 
 def finish(step: Callable[[Events], Events], size: Size) -> Events:
-    """Return what a step holds back at the end of a stream; any step, also one without `finish`."""
+    """Return the events that a step holds back at the end of a stream; empty without `finish`."""
     rest = getattr(step, "finish", None)
     return Events.empty(size) if rest is None else rest()
 
 
 class Tally(NamedTuple):
-    """How many events a filter has left out, and added, in a pass."""
+    """The number of events that a filter has dropped and added in a pass."""
 
     filter: Filter
     dropped: int
@@ -76,11 +76,11 @@ class Tally(NamedTuple):
 
 
 class CallableFilter(ABC):
-    """A Filter that is called: `Crop(0, 0, 64, 48)(events)`; who derives from it gives `start`.
+    """A callable Filter: `Crop(0, 0, 64, 48)(events)`; subclasses define `start`.
 
-    Fields of a dataclass that are `checked` are checked.
+    Dataclass fields that are `checked` are checked.
 
-    moves_times  whether it moves events in time: triggers and frames then no longer fit them
+    moves_times  whether it moves events in time, so that triggers and frames no longer match
     """
 
     __slots__ = ()
@@ -98,7 +98,7 @@ class CallableFilter(ABC):
     @overload
     def __call__(self, events_or_source: Source) -> FilteredSource: ...
     def __call__(self, events_or_source: Events | Source) -> Events | FilteredSource:
-        """Return Events filtered; of a Source, a Source that filters as it is read.
+        """Return filtered Events; for a Source, a Source that filters while it is read.
 
         Raises EventsError for anything else.
         """
@@ -107,7 +107,7 @@ class CallableFilter(ABC):
         return FilteredSource(as_source(events_or_source), self)
 
     def of_events(self, events: Events) -> Events:
-        """Return events filtered that are all there: what a pass gives, and what it holds back."""
+        """Return complete Events filtered, including those that a pass holds back."""
         return _filtered(self, events)
 
 
@@ -119,9 +119,9 @@ def _filtered(chosen: Filter, events: Events) -> Events:
 
 
 def learned(chosen: Filter, source: Source) -> Filter:
-    """Return a filter that gives the same and need not hold back a whole stream to learn from it.
+    """Return an equivalent filter that need not hold back a whole stream to learn from it.
 
-    A filter with `learn(source)` is asked, where the source can be read again: Events, and files.
+    It calls the filter's `learn(source)` if the source can be read again: Events, and files.
     """
     learn = getattr(chosen, "learn", None)
     innermost = inside(source)
@@ -144,14 +144,14 @@ class FunctionFilter(CallableFilter):
 
 
 class FunctionStep(Step):
-    """A pass of a `FunctionFilter`; nothing is held back."""
+    """A pass of a `FunctionFilter`; it holds nothing back."""
 
     def __init__(self, function: Function, size: Size) -> None:
         super().__init__(size)
         self._function = function
 
     def __call__(self, events: Events) -> Events:
-        """Return what the function makes of a block. Raises EventsError for another result."""
+        """Return the function's result for a block. Raises EventsError for an invalid result."""
         if not len(events):
             return events
         given = self._function(events)
@@ -166,21 +166,21 @@ class FunctionStep(Step):
 
 
 def as_filter(given: Filter | Function) -> Filter:
-    """Return a Filter: as given, or made of a plain function of Events that returns Events.
+    """Return a Filter: the argument itself, or a wrapper around a function of Events.
 
-    A function is called with each block of a stream that has events, and returns Events of the same
-    size in time order. It keeps no state, and it decides about each event by itself: blocks may be
-    cut anywhere, so `lambda e: e[::2]` starts anew in each. A filter with state has `start`: derive
-    it from `CallableFilter`.
-    Raises ConfigError for anything else and for a class instead of an instance.
+    The function is called with each block of a stream that has events, and returns Events of the
+    same size in time order. It must keep no state and decide about each event alone, since block
+    borders are arbitrary: `lambda e: e[::2]` restarts in each block. A filter with state derives
+    from `CallableFilter` and has `start`. Raises ConfigError for anything else and for a class
+    instead of an instance.
     """
     if isinstance(given, type):
-        raise ConfigError(f"{given.__name__} is a class, no filter; pass {given.__name__}(...)")
+        raise ConfigError(f"{given.__name__} is a class, not a filter; pass {given.__name__}(...)")
     if hasattr(given, "start"):
         return given
     if not callable(given):
         raise ConfigError(
-            f"{given!r} is no filter; pass a Filter, or a function that takes and returns Events"
+            f"{given!r} is not a filter; pass a Filter, or a function that takes and returns Events"
         )
     return FunctionFilter(given)
 
@@ -190,7 +190,7 @@ def _name_of(function: Function) -> str:
 
 
 class Chain(CallableFilter):
-    """Filters one behind the other, the first one first."""
+    """Filters in sequence, the first one first."""
 
     __slots__ = ("filters",)
 
@@ -207,7 +207,7 @@ class Chain(CallableFilter):
         return f"Chain({', '.join(map(repr, self.filters))})"
 
     def joined(self) -> list[Filter]:
-        """Return filters that do the same: neighbours that can be one are joined."""
+        """Return equivalent filters, with neighbours combined where possible."""
         found: list[Filter] = []
         for each in self.filters:
             for one in each.joined() if isinstance(each, Chain) else [each]:
@@ -217,7 +217,7 @@ class Chain(CallableFilter):
         return found
 
     def of_events(self, events: Events) -> Events:
-        """Return events filtered, by one filter behind the other."""
+        """Return events after all filters in sequence."""
         for each in self.joined():
             if isinstance(each, CallableFilter):
                 events = each.of_events(events)
@@ -226,14 +226,14 @@ class Chain(CallableFilter):
         return events
 
     def learn(self, source: Source) -> Chain:
-        """Return the same chain, of filters that have learned from what comes to them."""
+        """Return the same chain with filters that have learned from their input."""
         known: list[Filter] = []
         for each in self.joined():
             known.append(learned(each, FilteredSource(source, Chain(known)) if known else source))
         return Chain(known)
 
     def start(self, size: Size) -> ChainStep:
-        """Return the step of one pass: the steps of all, each started with what the last leaves."""
+        """Return the step of one pass; each filter starts with the previous one's output size."""
         return ChainStep(self.joined(), size)
 
 
@@ -249,13 +249,13 @@ class ChainStep(Step):
         self.size = size
 
     def __call__(self, events: Events) -> Events:
-        """Return what the last step makes of a block."""
+        """Return the output of the last step for a block."""
         for _, step, _ in self._steps:
             events = step(events)
         return events
 
     def finish(self) -> Events:
-        """Return what the steps hold back, each followed through those behind it."""
+        """Return the events that the steps hold back, each passed through the later steps."""
         events: Events | None = None
         for _, step, size in self._steps:
             parts = [] if events is None else [step(events)]
@@ -263,22 +263,22 @@ class ChainStep(Step):
         return Events.empty(self.size) if events is None else events
 
     def tally(self) -> list[Tally]:
-        """Return how many events each filter has left out, and added."""
+        """Return the number of events dropped and added by each filter."""
         return [each for chosen, step, _ in self._steps for each in tally_of(chosen, step)]
 
     @property
     def dropped(self) -> int:  # type: ignore[override]
-        """How many events the filters have left out."""
+        """The number of events that the filters have dropped."""
         return sum(each.dropped for each in self.tally())
 
     @property
     def added(self) -> int:  # type: ignore[override]
-        """How many events the filters have added."""
+        """The number of events that the filters have added."""
         return sum(each.added for each in self.tally())
 
 
 def tally_of(chosen: Filter, step: Any) -> list[Tally]:
-    """Return how many events a step has left out and added: one of each filter in it."""
+    """Return the numbers of events that a step has dropped and added, per filter in it."""
     within = getattr(step, "tally", None)
     if within is not None:
         return list(within())
@@ -288,17 +288,17 @@ def tally_of(chosen: Filter, step: Any) -> list[Tally]:
 def chain(*filters: Filter | Function) -> Chain:
     """Return one filter that applies `filters` in order: `chain(a, b)(events)`.
 
-    Each is a Filter, of your own too (only `start` is needed), or a function: see `as_filter`.
-    Without any, events stay as they are.
+    Each is a Filter, possibly your own (only `start` is needed), or a function: see `as_filter`.
+    Without filters, events are unchanged.
     """
     return Chain(filters)
 
 
 class FilteredSource(ReadableSource):
-    """A Source seen through a Filter. Each iteration starts the filter anew.
+    """A filtered Source. Each iteration starts a new pass of the filter.
 
-    A filter that learns from the whole stream (`HotPixel`) reads a file once more for that; of live
-    events it holds back what it learns from.
+    A filter that learns from the whole stream (`HotPixel`) reads a file once more; it holds back
+    live events until it has learned.
     """
 
     def __init__(self, source: Source, chosen: Filter | Function) -> None:
@@ -318,18 +318,18 @@ class FilteredSource(ReadableSource):
 
     @property
     def dropped(self) -> int:
-        """How many events the latest pass has left out, of those that the filter counts."""
+        """The number of events that the latest pass has dropped, for filters that count them."""
         return int(getattr(self._step, "dropped", 0))
 
     @property
     def added(self) -> int:
-        """How many events the latest pass has added."""
+        """The number of events that the latest pass has added."""
         return int(getattr(self._step, "added", 0))
 
     def tally(self) -> list[Tally]:
-        """Return what each filter of the latest pass has left out, and added."""
+        """Return the number of events that each filter of the latest pass has dropped and added."""
         return tally_of(self._filter, self._step)
 
     def about(self) -> list[tuple[str, str]]:
-        """Return the filter and what it is applied to."""
+        """Return the filter and the description of its source."""
         return [("filter", repr(self.filter)), *about(self.source)]

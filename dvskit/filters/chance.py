@@ -1,4 +1,4 @@
-"""Events left out, moved and added at random, drawn for their numbers in the stream."""
+"""Events dropped, moved and added at random, drawn by event index."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from dvskit.filters.base import Blockwise, CallableFilter, Step
 from dvskit.filters.parameters import check_number, check_seed
 from dvskit.filters.selecting import Columns, columns, in_parts, room, select
 
-REACH = 5  # standard deviations beyond which nothing is moved: 6 in 10 million would be
-_PIECE = 1 << 17  # events that are put in order at a time
+REACH = 5  # cut, in standard deviations; normally 6 in 10 million lie beyond
+_PIECE = 1 << 17  # events sorted at once
 _LONGEST_JITTER_US = 100_000.0
 _MOST = 200_000_000  # events added at once
 
@@ -24,7 +24,7 @@ _MOST = 200_000_000  # events added at once
 @check_arguments
 @dataclass(frozen=True, slots=True)
 class DropEvents(CallableFilter):
-    """Drop each event with the probability `share`, drawn for its number in the stream."""
+    """Drop each event with the probability `share`, drawn by event index."""
 
     share: float = checked(check_number, 0, 1)
     seed: int = checked(check_seed, default=0)
@@ -54,8 +54,8 @@ class DropEvents(CallableFilter):
 class SpatialJitter(CallableFilter):
     """Move each event in x and in y by a normally distributed number of pixels.
 
-    It is drawn for the event's number in the stream, rounded to whole pixels and cut at five
-    standard deviations. Events that leave the sensor are dropped and counted.
+    The numbers are drawn by event index, rounded to whole pixels and cut at five standard
+    deviations. Events that leave the sensor are dropped and counted.
 
     std_px  the standard deviation
     """
@@ -92,9 +92,9 @@ class SpatialJitter(CallableFilter):
 class TemporalJitter(CallableFilter):
     """Move each event in time by a normally distributed number of microseconds, and sort.
 
-    It is drawn for the event's number in the stream and cut at five standard deviations. Events are
-    held back until none can come before them. Events of the same time keep their order. Events that
-    move from time 0 or later to before 0 are dropped and counted.
+    The numbers are drawn by event index and cut at five standard deviations. Events are held back
+    until no earlier one can follow. Events of the same time keep their order. Events that move from
+    time 0 or later to before 0 are dropped and counted.
 
     std_us  the standard deviation
     """
@@ -108,9 +108,9 @@ class TemporalJitter(CallableFilter):
 
 
 def _normal_table(std: float) -> tuple[NDArray[np.uint64], NDArray[np.int32]]:
-    """Return the table, of `alias_of`, that draws whole numbers near a normal random number.
+    """Return an alias table (see `alias_of`) that draws integers near a normal random number.
 
-    Entry k is k - reach, of 2 reach + 1.
+    Entry k means k - reach, of 2 reach + 1 entries.
     """
     from dvskit.filters.chance_kernels import alias_of
 
@@ -130,19 +130,19 @@ class TemporalJitterStep(Step):
         super().__init__(size)
         self._seed, self._table = jitter.seed, _normal_table(jitter.std_us)
         self._seen = 0
-        self._held = Events.empty(size)  # in order
-        self._new: list[Columns] = []  # behind them, not in order yet
+        self._held = Events.empty(size)  # sorted
+        self._new: list[Columns] = []  # later than those, not yet sorted
         self._waiting = 0
 
     def __call__(self, events: Events) -> Events:
-        """Return the events that none can come before any more, in order."""
+        """Return the sorted events that no later input can precede."""
         given = [
             self._moved(events[start : start + _PIECE]) for start in range(0, len(events), _PIECE)
         ]
         return Events.concatenate(given, size=self.size)
 
     def finish(self) -> Events:
-        """Return the rest."""
+        """Return the remaining events."""
         return self._sorted()
 
     def _moved(self, events: Events) -> Events:
@@ -155,9 +155,9 @@ class TemporalJitterStep(Step):
         if not keep.all():
             self.dropped += len(t) - int(np.count_nonzero(keep))
             out_t, x, y, p = out_t[keep], x[keep], y[keep], p[keep]
-        self._new.append((out_t, x.copy(), y.copy(), p.copy()))  # the caller's may change
+        self._new.append((out_t, x.copy(), y.copy(), p.copy()))  # the caller may change its arrays
         self._waiting += len(out_t)
-        if 4 * self._waiting < len(self._held):  # sorting again for each of few would take long
+        if 4 * self._waiting < len(self._held):  # sorting for few events at a time would be slow
             return Events.empty(self.size)
         known = self._sorted()
         sure = int(np.searchsorted(known.t, t[-1] - len(self._table[0]) // 2, "right"))
@@ -182,11 +182,11 @@ class TemporalJitterStep(Step):
 @check_arguments
 @dataclass(frozen=True, slots=True)
 class Noise(CallableFilter):
-    """Add noise events at `hz` a second and pixel, from the first event to the last.
+    """Add noise events at `hz` per second and pixel, from the first event to the last.
 
-    A Poisson process: exponential gaps; pixel and polarity are drawn for each event's number.
+    A Poisson process: exponential gaps; pixel and polarity are drawn by index of the noise event.
     Noise comes before events of the same time. `step.added` counts it.
-    Raises EventsError where the events leave a gap that would hold hundreds of millions.
+    Raises EventsError for gaps between events that would hold hundreds of millions.
 
     on_share  the share of ON events
     """
@@ -209,10 +209,10 @@ class NoiseStep(Step):
         rate = noise.hz * size.width * size.height * 1e-6
         self._gap_us = 1 / rate if rate > 1e-12 else math.inf
         self._origin: int | None = None
-        self._next_us = 0.0  # behind the first event
+        self._next_us = 0.0  # after the first event
 
     def __call__(self, events: Events) -> Events:
-        """Return the events with the noise up to the last of them."""
+        """Return the events merged with the noise up to the last of them."""
         from dvskit._random_kernels import uniform
         from dvskit.filters.chance_kernels import merge_noise
 
@@ -231,7 +231,7 @@ class NoiseStep(Step):
         return Events.from_checked(*out, self.size)
 
     def _times(self, stop_us: int) -> NDArray[np.int64]:
-        """Return the times of the noise up to `stop_us`, from the first event on."""
+        """Return the times of the noise from the first event to `stop_us`."""
         from dvskit.filters.chance_kernels import noise_times
 
         found: list[NDArray[np.int64]] = []
@@ -241,7 +241,7 @@ class NoiseStep(Step):
             if count + expected > _MOST:
                 raise EventsError(
                     f"Noise: {expected:,.0f} events would be added at once, up to "
-                    f"{(self._origin or 0) + stop_us} us; give less noise, or cut the gap"
+                    f"{(self._origin or 0) + stop_us} us; reduce hz, or cut the gap"
                 )
             times = np.empty(int(expected + 4 * math.sqrt(expected) + 16), np.int64)
             more, self._next_us = noise_times(

@@ -1,5 +1,5 @@
 # mypy: disable-error-code="arg-type,return-value,no-any-return,assignment"
-"""What is drawn for each event or pixel by its number: plain arrays in and out."""
+"""Random numbers drawn per event or pixel, by index: plain arrays in and out."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from dvskit._random_kernels import GOLDEN, mix, uniform
 from dvskit.filters.selecting import Columns
 
 Array = NDArray[Any]
-# Plain tuples: one with names takes 2 us a call more.
+# Plain tuples: a named tuple takes 2 us more per call.
 Drawing = tuple[int, int]
-"""A seed, and the number of the first event or other thing that is drawn for."""
+"""A seed, and the index of the first event or pixel."""
 Table = tuple[Array, Array]
 """chance and other of `alias_of`."""
 Places = tuple[Array, Array]
 """x and y of events."""
 Moved = tuple[Array, Array, Array]
-"""To be filled: x and y, and which events to keep."""
+"""Outputs: x and y, and which events to keep."""
 
 _LOW = np.uint64(0xFFFFFFFF)
 _HALF = np.uint64(32)
@@ -29,19 +29,19 @@ _HALF = np.uint64(32)
 
 @njit(cache=True, nogil=True)
 def begin(seed: int, stream: int) -> int:
-    """Return where the words of a stream begin, uint64."""
+    """Return the start of the random words of a stream, uint64."""
     return mix(mix(np.uint64(seed)) + np.uint64(stream) * GOLDEN)
 
 
 @njit(cache=True, nogil=True)
 def word(begun: int, number: int) -> int:
-    """Return 64 random bits, uint64: that many steps into SplitMix64 (Steele, Lea, Flood 2014)."""
+    """Return 64 random bits, uint64: step `number` of SplitMix64 (Steele, Lea, Flood 2014)."""
     return mix(np.uint64(begun) + np.uint64(number) * GOLDEN)
 
 
 @njit(cache=True, nogil=True)
 def kept_by_chance(seed: int, stream: int, first: int, dropped_share: float, keep: Array) -> None:
-    """Mark what is kept of the things numbered first, first + 1, ..."""
+    """Mark the kept ones of the indices first, first + 1, ..."""
     begun = begin(seed, stream)
     least = np.uint64(dropped_share * 9007199254740992.0)  # of 53 bits
     for i in range(len(keep)):
@@ -50,7 +50,7 @@ def kept_by_chance(seed: int, stream: int, first: int, dropped_share: float, kee
 
 @njit(cache=True, nogil=True)
 def alias_of(weights: Array, chance: Array, other: Array) -> None:
-    """Fill the tables of Vose 1991: entry k stands with `chance[k]` of 2**32, else for `other`."""
+    """Fill the tables of Vose 1991: entry k has `chance[k]` of 2**32, else `other` is drawn."""
     count = len(weights)
     scaled = weights / weights.sum() * count
     small, large = np.empty(count, np.int64), np.empty(count, np.int64)
@@ -80,10 +80,10 @@ def alias_of(weights: Array, chance: Array, other: Array) -> None:
 
 @njit(cache=True, nogil=True)
 def drawn(bits: int, chance: Array, other: Array) -> int:
-    """Return the entry that 32 random bits draw."""
+    """Return the entry selected by 32 random bits."""
     product = np.uint64(bits) * np.uint64(len(chance))
     k = product >> _HALF
-    another = np.int64((product & _LOW) >= chance[k])  # no branch: it would be guessed wrongly
+    another = np.int64((product & _LOW) >= chance[k])  # no branch, which would be mispredicted
     return np.int64(k) + another * (np.int64(other[k]) - np.int64(k))
 
 
@@ -91,7 +91,7 @@ def drawn(bits: int, chance: Array, other: Array) -> int:
 def jitter_pixels(
     drawing: Drawing, size: tuple[int, int], table: Table, places: Places, moved: Moved
 ) -> None:
-    """Move the events numbered first, first + 1, ... and mark those that stay on the sensor."""
+    """Move the events first, first + 1, ... and mark those that stay on the sensor."""
     (seed, first), (width, height), (chance, other) = drawing, size, table
     (x, y), (out_x, out_y, keep) = places, moved
     middle, begun = len(chance) // 2, begin(seed, 2)
@@ -106,7 +106,7 @@ def jitter_pixels(
 
 @njit(cache=True, nogil=True)
 def jitter_times(drawing: Drawing, table: Table, t: Array, out_t: Array, keep: Array) -> None:
-    """Move the times of the events numbered first, first + 1, ... and mark those not before 0."""
+    """Move the times of the events first, first + 1, ... and mark those not before 0."""
     (seed, first), (chance, other) = drawing, table
     middle, begun = len(chance) // 2, begin(seed, 3)
     for i in range(len(t)):
@@ -119,10 +119,10 @@ def jitter_times(drawing: Drawing, table: Table, t: Array, out_t: Array, keep: A
 def noise_times(
     seed: int, number: int, next_us: float, gap_us: float, stop_us: int, times: Array
 ) -> tuple[int, float]:
-    """Fill `times` with the noise from next_us up to and with stop_us, exponential gaps apart.
+    """Fill `times` with noise at exponential gaps, from next_us to stop_us inclusive.
 
-    `number` is that of the event at next_us. Returns how many there are, and the time of the next;
-    where they fill the array there may be more.
+    `number` is the index of the noise event at next_us. Returns how many were written, and the time
+    of the next; a full array means that there may be more.
     """
     count = 0
     while count < len(times) and np.floor(next_us) <= stop_us:
@@ -137,7 +137,7 @@ def merge_noise(
     drawing: Drawing, on_share: float, size: tuple[int, int], times: Array, given: Columns,
     out: Columns,
 ) -> None:  # fmt: skip
-    """Put noise at `times` between events, ahead of those of the same time."""
+    """Merge noise at `times` into the events, before those of the same time."""
     (seed, first), (width, height) = drawing, size
     (t, x, y, p), (out_t, out_x, out_y, out_p) = given, out
     pixels, begun = np.uint64(width * height), begin(seed, 5)

@@ -1,4 +1,4 @@
-"""Events left out as noise: of pixels that none around goes along with, or that fire too often."""
+"""Noise filters: drop events without support nearby, and those of pixels that fire too often."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ Times = NDArray[np.signedinteger]
 Mark = Callable[[Columns, int, Times, NDArray[np.bool_]], None]
 
 _SHORT_US = 2**30
-_LONGEST_US = 2**31 - 1  # that four bytes hold
-_REACH = 4  # pixels to either side, in which a hot one has few like it
+_LONGEST_US = 2**31 - 1  # range of the four bytes
+_REACH = 4  # radius in pixels within which a hot pixel has few similar ones
 _RIVALS = 2
 _ABOVE_RIVALS = 3.0
 
@@ -34,7 +34,7 @@ class BackgroundActivity(CallableFilter):
     """Keep an event only if a neighbouring pixel fired in the `within_us` before it.
 
     The filter of Delbruck 2008 (Frame-free dynamic digital vision): noise has no neighbours in
-    time, edges do. Events of both polarities count, and dropped ones too. Of events at the same
+    time, edges do. Events of both polarities count, including dropped ones. Of events at the same
     time, those earlier in the stream count.
 
     neighbours  the 8 pixels around, or the 4 that share a side
@@ -46,7 +46,7 @@ class BackgroundActivity(CallableFilter):
     itself: bool = checked(check_flag, default=False)
 
     def start(self, size: Size) -> RecentStep:
-        """Return the step of one pass: 4 bytes of memory a pixel, 8 for a quarter of an hour."""
+        """Return the step of one pass: 4 bytes per pixel, 8 above a quarter of an hour."""
 
         def mark(events: Columns, origin_us: int, last: Times, keep: NDArray[np.bool_]) -> None:
             from dvskit.filters.select_kernels import near_in_time
@@ -64,8 +64,8 @@ class Refractory(CallableFilter):
 
     An event exactly `period_us` later is kept.
 
-    by_polarity  treat the ON and OFF events of a pixel apart
-    restart      dropped events start the period anew: a pixel must be silent for `period_us`
+    by_polarity  handle the ON and OFF events of a pixel separately
+    restart      dropped events restart the period: a pixel must be silent for `period_us`
     """
 
     period_us: int = checked(check_whole, 0)
@@ -85,11 +85,11 @@ class Refractory(CallableFilter):
 
 
 class RecentStep(Step):
-    """A pass of a filter that marks what to keep by the time of each pixel's last event.
+    """A pass of a filter that selects events by the time of each pixel's last event.
 
-    Only events of the `memory_us` before one matter for it. Times count from an origin, so that
-    four bytes a pixel hold them where that is short: half the memory to look through. The origin
-    lies before the first event, and fresh memory, 0, is "never".
+    Only the `memory_us` before an event matter. Times count from an origin, so that four bytes per
+    pixel hold them if `memory_us` is short: half the memory traffic. The origin lies before the
+    first event, so fresh memory, 0, means "never".
     """
 
     def __init__(self, size: Size, shape: tuple[int, ...], memory_us: int, mark: Mark) -> None:
@@ -100,7 +100,7 @@ class RecentStep(Step):
         self._origin_us = 0
 
     def __call__(self, events: Events) -> Events:
-        """Return the events that are kept."""
+        """Return the kept events."""
         if not len(events):
             return events
         if self._last is None:
@@ -122,7 +122,7 @@ class RecentStep(Step):
         return kept
 
     def _forget(self, now_us: int) -> None:
-        """Count from a later origin: what is earlier does not matter any more."""
+        """Move the origin forward; earlier events no longer matter."""
         later = now_us - self._memory_us - 1 - self._origin_us
         assert self._last is not None
         self._last = np.maximum(self._last.astype(np.int64) - later, 0).astype(np.int32)
@@ -136,22 +136,22 @@ def hot_pixels(
     """Mark pixels with far more events than those around them: (H, W) bool of (H, W) counts.
 
     With m the median of the 5 x 5 pixels around: n > times m and n > m + deviations sqrt(m + 1).
-    And of the 80 pixels up to four away at most two have a third of its events: a moving edge
-    leaves as much on its neighbours, and where all flickers there are many such pixels; a hot pixel
-    stands alone. (Calibration, which knows when pixels are at rest, counts hot pixels by another
+    Of the 80 pixels up to four away, at most two may have a third of its events: a moving edge
+    leaves as many on its neighbours, and a flickering area has many such pixels, but a hot pixel
+    stands alone. (Calibration knows when pixels are at rest, and counts hot pixels by another
     rule: `emulator.calibration.noise.hot_at_rest`.)
     """
     import cv2
 
     # Reflected at the edge: medianBlur alone would repeat the last pixel, and a hot one in a corner
-    # would be its own surroundings.
+    # would fill its own neighbourhood.
     padded = np.pad(total.astype(np.float32), 2, mode="reflect")
     around = cv2.medianBlur(padded, 5)[2:-2, 2:-2]
     hot: NDArray[np.bool_] = (total > times * around) & (
         total > around + deviations * np.sqrt(around + 1.0)
     )
     rows, columns = np.nonzero(hot)
-    wide = np.pad(total, _REACH)  # beyond the edge there is none like it
+    wide = np.pad(total, _REACH)  # no similar pixels beyond the edge
     side = 2 * _REACH + 1
     windows = np.lib.stride_tricks.sliding_window_view(wide, (side, side))[rows, columns]
     others = np.delete(windows.reshape(len(rows), side * side), side * side // 2, axis=1)
@@ -166,7 +166,7 @@ def add_per_pixel(events: Events, counts: NDArray[np.int64]) -> None:
 
     _, x, y, _ = columns(events)
     parts = min(thread_count(), len(events) // counts.size + 1)
-    # A table a thread, of numbers half as long: less memory to look through.
+    # One table per thread, with half-width integers: less memory traffic.
     own = np.zeros((parts, *counts.shape), np.int32)
     ends = [len(events) * k // parts for k in range(parts + 1)]
 
@@ -183,11 +183,11 @@ def add_per_pixel(events: Events, counts: NDArray[np.int64]) -> None:
 class HotPixel(CallableFilter):
     """Drop the events of hot pixels, which fire far more often than the pixels around them.
 
-    `hot_pixels` marks them by counts of all events, or of the first `learn_us`. A file is read a
-    second time for that. A live stream is held in memory, 13 bytes an event, until the counts are
-    complete: give `learn_us`, or it is held to its end.
+    `hot_pixels` marks them by the counts of all events, or of those in the first `learn_us`. A file
+    is read a second time for that. A live stream is held in memory, 13 bytes per event, until the
+    counts are complete; without `learn_us` that is at its end.
 
-    times, deviations  how far above the pixels around a hot pixel is, see `hot_pixels`
+    times, deviations  how far above its neighbourhood a hot pixel is, see `hot_pixels`
     """
 
     times: float = checked(check_number, 1, 1e6, default=5.0)
@@ -199,7 +199,7 @@ class HotPixel(CallableFilter):
         return HotPixelStep(self, size)
 
     def learn(self, source: Source) -> HotPixelMask:
-        """Return a filter that has counted the events of a source that can be read again."""
+        """Return a filter that has learned from a source that can be read again."""
         counting = _Counting(self, source.size)
         for block in source:
             if counting.add(block):
@@ -209,18 +209,18 @@ class HotPixel(CallableFilter):
 
 @dataclass(frozen=True, slots=True)
 class HotPixelMask(PixelMap):
-    """A `HotPixel` that knows the pixels: it keeps the events of the others."""
+    """A `HotPixel` with known pixels: it keeps the events of the others."""
 
     origin: HotPixel
     cold: Mask
 
     def places(self, size: Size) -> Places:
-        """Return where pixels go."""
+        """Return the new places of pixels."""
         return kept_places(self.cold.keep)
 
 
 class _Counting:
-    """Counts events per pixel until it has seen what a `HotPixel` learns from."""
+    """Counts events per pixel until a `HotPixel` has enough."""
 
     def __init__(self, chosen: HotPixel, size: Size) -> None:
         self._chosen = chosen
@@ -228,7 +228,7 @@ class _Counting:
         self._stop_us: int | None = None
 
     def add(self, events: Events) -> bool:
-        """Count a block; return whether there is nothing more to count."""
+        """Count a block; return whether counting is complete."""
         if not len(events):
             return False
         if self._stop_us is None and self._chosen.learn_us is not None:
@@ -244,7 +244,7 @@ class _Counting:
 
 
 class HotPixelStep(Step):
-    """A pass of a `HotPixel`, which holds back what it learns from."""
+    """A pass of a `HotPixel`, which holds back events until it has learned."""
 
     def __init__(self, chosen: HotPixel, size: Size) -> None:
         super().__init__(size)
@@ -253,14 +253,14 @@ class HotPixelStep(Step):
         self._known: Step | None = None
 
     def __call__(self, events: Events) -> Events:
-        """Return the events of pixels that are not hot, as soon as that is known."""
+        """Return the events of other pixels, once the hot ones are known."""
         if self._known is None and not self._counting.add(events):
-            self._held.append(events.copy())  # the caller's may change
+            self._held.append(events.copy())  # the caller may change its arrays
             return Events.empty(self.size)
         return self._without_hot([*self._held, events])
 
     def finish(self) -> Events:
-        """Return what is held back where the stream is shorter than what is to be learnt from."""
+        """Return the events held back, if the stream ended before learning was complete."""
         return self._without_hot(self._held)
 
     def _without_hot(self, blocks: list[Events]) -> Events:

@@ -1,4 +1,4 @@
-"""Events where another camera would have them: one of another size, or without distortion."""
+"""Events mapped to another camera: to another sensor size, or without lens distortion."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from dvskit.filters.parameters import check_number
 from dvskit.filters.pixel_map import Axes, PixelMap, PixelMapStep, Places, place
 from dvskit.streams import Intrinsics
 
-# How much of a sensor a picture fills whose scale is a whole number, to be preferred.
+# Share of the sensor that an integer scale must fill to be preferred.
 _LEAST_FILLED, _MOST_FILLED = Fraction(9, 10), Fraction(51, 50)
-_STEPS = 20  # of Newton's method; five of OpenCV's iteration are not enough at wide angles
+_STEPS = 20  # of Newton's method; five of OpenCV's iteration are too few at wide angles
 _NEAR = 1e-9  # in units of the focal length
 
 
 @check_arguments
 @dataclass(frozen=True, slots=True)
 class Fit(PixelMap):
-    """Scale the events to a sensor of another size: whole, undistorted, in the middle.
+    """Scale the events to a sensor of another size: whole, undistorted, centred.
 
     One event stays one event, with its time and polarity. On a smaller sensor each block of k x k
-    pixels becomes one pixel, which gets the events of all of them. On a larger one each event goes
-    to the middle of its block of m x m pixels; the other pixels of the block stay empty. Where the
-    proportions differ a border stays empty. `Placement` chooses the scale.
+    pixels becomes one pixel with the events of all of them. On a larger one each event goes to the
+    middle of its block of m x m pixels; the other pixels of the block stay empty. If the
+    proportions differ, a border stays empty. `Placement` chooses the scale.
 
-    Events at the edges are dropped only where a whole k or m makes the picture larger than the
+    Events at the edges are dropped only if an integer k or m makes the image larger than the
     sensor, by a fiftieth at most. `step.dropped` counts them.
     """
 
@@ -45,7 +45,7 @@ class Fit(PixelMap):
         return as_size(self.size)
 
     def places(self, size: Size) -> Axes:
-        """Return where columns and rows go."""
+        """Return the new columns and rows."""
         placement = Placement.of(size, as_size(self.size))
         return Axes(placement.places(axis=0), placement.places(axis=1))
 
@@ -55,7 +55,7 @@ class Fit(PixelMap):
 
 
 class FitStep(PixelMapStep):
-    """A pass of a `Fit`. `placement` says how it fits, `dropped` how many events were left out."""
+    """A pass of a `Fit`. `placement` describes the fit, `dropped` counts the dropped events."""
 
     def __init__(self, fit: Fit, size: Size) -> None:
         super().__init__((fit,), size)
@@ -68,12 +68,12 @@ class FitStep(PixelMapStep):
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Where a sensor of `size` lies on one of size `target`, their middles one upon the other.
+    """The placement of a sensor of `size` on one of size `target`, centre on centre.
 
-    `scale` is the side of a pixel in pixels of the target: the largest at which all is on it, or
-    1/k, or m, of whole numbers, where that is near: where the picture then fills nine tenths of the
-    target, or is cut by a fiftieth. Whole numbers give every pixel a block of the same size; others
-    give some a row more, and a pattern to what is uniform.
+    `scale` is the side of a pixel in target pixels: the largest at which the whole sensor fits, or
+    an integer 1/k or m near it, if the image then fills nine tenths of the target, or loses a
+    fiftieth at the edges. Integers give every pixel a block of the same size; other scales give
+    some an extra row, which leaves a pattern in uniform areas.
     """
 
     size: Size
@@ -82,7 +82,7 @@ class Placement:
 
     @classmethod
     def of(cls, size: Size, target: Size) -> Placement:
-        """Return the placement that the rule gives."""
+        """Return the placement for two sizes."""
         whole = min(Fraction(target.width, size.width), Fraction(target.height, size.height))
         if whole < 1:
             near = [Fraction(1, count) for count in (floor(1 / whole), ceil(1 / whole))]
@@ -93,17 +93,17 @@ class Placement:
 
     @property
     def weight(self) -> float:
-        """What an event counts for a network: the area of its pixel, in pixels of the target.
+        """The weight of an event for a network: the area of its pixel, in target pixels.
 
-        A pixel of the target would have seen the mean brightness of its block, and given about the
-        mean of the events of its pixels.
+        A target pixel would have seen the mean brightness of its block, and fired about the mean of
+        the events of its pixels.
         """
         return float(self.scale**2)
 
     def places(self, *, axis: int) -> NDArray[np.int16]:
-        """Return the target's column (axis 0) or row (1) of each of the sensor's; -1 is off it."""
+        """Return the target's column (axis 0) or row (1) for each of the sensor's; -1 if off it."""
         count, room = self.size[axis], self.target[axis]
-        # Middle upon middle: floor((i + 1/2 - count / 2) scale + room / 2), in whole numbers.
+        # Centre on centre: floor((i + 1/2 - count / 2) scale + room / 2), in integers.
         above, below = self.scale.numerator, self.scale.denominator
         doubled = 2 * np.arange(count, dtype=np.int64) + 1 - count
         found = (doubled * above + room * below) // (2 * below)
@@ -137,9 +137,9 @@ class Undistort(PixelMap):
     """Correct the distortion of a lens, keeping the camera matrix (Brown 1971, as OpenCV).
 
     Each pixel moves to the pixel that contains its undistorted centre (OpenCV's undistortPoints).
-    Events that leave the sensor are dropped and counted, and so are those of pixels that no
-    direction is distorted to. On the command line the numbers come from a text file, from the
-    arguments, or without either from the recording. In Python, `Undistort(*source.intrinsics())`.
+    Events that leave the sensor are dropped and counted, and so are those of pixels without an
+    undistorted direction. On the command line the numbers come from a text file, from the
+    arguments, or else from the recording. In Python, `Undistort(*source.intrinsics())`.
 
     fx, fy, cx, cy      the camera matrix, in pixels
     k1, k2, p1, p2, k3  the distortion, as OpenCV orders it
@@ -157,7 +157,7 @@ class Undistort(PixelMap):
 
     @classmethod
     def read(cls, path: str | PathLike[str]) -> Undistort:
-        """Return what a text file with fx fy cx cy k1 k2 p1 p2 k3 says, such as rpg's calib.txt.
+        """Return the fx fy cx cy k1 k2 p1 p2 k3 of a text file, such as rpg's calib.txt.
 
         The last five may be missing from the end. Raises ConfigError, OSError.
         """
@@ -167,14 +167,16 @@ class Undistort(PixelMap):
         except ValueError:
             numbers = []
         if not 4 <= len(numbers) <= 9:
-            raise ConfigError(f"{path}: is not four to nine numbers fx fy cx cy k1 k2 p1 p2 k3")
+            raise ConfigError(
+                f"{path}: does not hold four to nine numbers fx fy cx cy k1 k2 p1 p2 k3"
+            )
         return cls(*numbers)
 
     def places(self, size: Size) -> Places:
-        """Return where pixels go."""
+        """Return the new places of pixels."""
         camera = Intrinsics(*(getattr(self, name) for name in Intrinsics._fields))
         y, x = np.mgrid[: size.height, : size.width].astype(np.float64)
-        with np.errstate(all="ignore"):  # where there is no such direction
+        with np.errstate(all="ignore"):  # if there is no such direction
             ideal_x, ideal_y, found = _ideal(
                 (x - self.cx) / self.fx, (y - self.cy) / self.fy, camera
             )
@@ -187,10 +189,10 @@ class Undistort(PixelMap):
 def _ideal(
     seen_x: NDArray[np.float64], seen_y: NDArray[np.float64], camera: Intrinsics
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
-    """Return the directions (x / z, y / z) that a lens distorts to those seen, and where they are.
+    """Return the undistorted directions (x / z, y / z) of observed ones, and where they exist.
 
-    By Newton's method from those seen. Directions beyond those at which the distortion turns back
-    on itself do not count.
+    Newton's method starts at the observed ones. Directions beyond the turning point of the
+    distortion are excluded.
     """
     x, y = seen_x.copy(), seen_y.copy()
     for _ in range(_STEPS):
@@ -209,7 +211,7 @@ def _ideal(
 def _distorted(
     x: NDArray[np.float64], y: NDArray[np.float64], camera: Intrinsics
 ) -> tuple[NDArray[np.float64], ...]:
-    """Return what the lens makes of directions x, y, and its derivatives: xx, xy = yx, yy."""
+    """Return the distorted directions of x, y, and the derivatives: xx, xy = yx, yy."""
     k1, k2, k3, p1, p2 = camera.k1, camera.k2, camera.k3, camera.p1, camera.p2
     r2 = x * x + y * y
     radial = 1 + r2 * (k1 + r2 * (k2 + r2 * k3))

@@ -1,4 +1,4 @@
-"""Events of some pixels: a rectangle kept or left out, a mask, pixels left out at random."""
+"""Filters by pixel: crops, masks, dropped areas and random pixels."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from dvskit.filters.pixel_map import Axes, PixelMap, Places, place
 
 
 def kept_places(keep: NDArray[np.bool_]) -> Places:
-    """Return places of pixels that stay where they are, where `keep` (H, W) says so."""
+    """Return unmoved places for pixels with a true `keep` (H, W), -1 for the others."""
     height, width = keep.shape
     own = place(np.arange(width)[None, :], np.arange(height)[:, None])
     return np.where(keep, own, np.int32(-1))
@@ -30,7 +30,7 @@ class Crop(PixelMap):
 
     x, y, width, height  the rectangle, in pixels
 
-    Raises GeometryError, when started, if the rectangle is not on the sensor.
+    `start` raises GeometryError if the rectangle is not on the sensor.
     """
 
     x: int
@@ -43,7 +43,7 @@ class Crop(PixelMap):
         return cropped_size(self, size)
 
     def places(self, size: Size) -> Axes:
-        """Return where columns and rows go."""
+        """Return the new columns and rows."""
         return Axes(
             _inside(size.width, self.x, self.width), _inside(size.height, self.y, self.height)
         )
@@ -55,7 +55,7 @@ def _inside(count: int, first: int, kept: int) -> NDArray[np.int16]:
 
 
 def cropped_size(crop: Crop, size: Size) -> Size:
-    """Return the size that `crop` leaves of a sensor. Raises GeometryError."""
+    """Return the size of a sensor after `crop`. Raises GeometryError."""
     fits = 0 <= crop.x < crop.x + crop.width <= size.width
     if not (fits and 0 <= crop.y < crop.y + crop.height <= size.height):
         raise GeometryError(
@@ -66,10 +66,10 @@ def cropped_size(crop: Crop, size: Size) -> Size:
 
 @check_arguments
 class Mask(PixelMap):
-    """Keep the events of the pixels that a mask marks: (H, W) booleans, or a picture.
+    """Keep the events of the pixels that a mask marks: (H, W) booleans, or an image.
 
-    On the command line it is the path of a picture; pixels neither black nor transparent are kept.
-    Raises ShapeError for other arrays, GeometryError, when started, for another sensor's size.
+    On the command line it is the path of an image; pixels neither black nor transparent are kept.
+    Raises ShapeError for other arrays. `start` raises GeometryError for another sensor size.
     """
 
     __slots__ = ("keep", "path")
@@ -87,9 +87,9 @@ class Mask(PixelMap):
 
     @classmethod
     def read(cls, path: str | PathLike[str]) -> Mask:
-        """Return the mask of a picture: pixels that are neither black nor transparent are kept.
+        """Return the mask of an image: pixels that are neither black nor transparent are kept.
 
-        Raises MissingFileError, VideoError for what is no picture.
+        Raises MissingFileError, and VideoError for a file that is not an image.
         """
         from dvskit.formats.image_list import read_image
 
@@ -112,17 +112,17 @@ class Mask(PixelMap):
         return f"Mask({self.path or f'{width}x{height}'}, {share})"
 
     def target(self, size: Size) -> Size:
-        """Return the size as it is. Raises GeometryError if the mask has another."""
+        """Return the unchanged size. Raises GeometryError if the mask has another."""
         height, width = self.keep.shape
         if (width, height) != size:
             raise GeometryError(
                 f"the mask{f' {self.path}' if self.path else ''} is {width}x{height}, the sensor "
-                f"{size[0]}x{size[1]}; give a mask of the sensor's size"
+                f"{size[0]}x{size[1]}; pass a mask of the sensor's size"
             )
         return Size(*size)
 
     def places(self, size: Size) -> Places:
-        """Return where pixels go."""
+        """Return the new places of pixels."""
         return kept_places(self.keep)
 
 
@@ -141,7 +141,7 @@ class DropArea(PixelMap):
     height: float = checked(check_number, 0, 2)
 
     def places(self, size: Size) -> Places:
-        """Return where pixels go."""
+        """Return the new places of pixels."""
         x = (np.arange(size.width) + 0.5) / size.width
         y = (np.arange(size.height) + 0.5) / size.height
         columns = (x >= self.left) & (x < self.left + self.width)
@@ -158,7 +158,7 @@ class DropPixels(PixelMap):
     seed: int = checked(check_seed, default=0)
 
     def places(self, size: Size) -> Places:
-        """Return where pixels go."""
+        """Return the new places of pixels."""
         from dvskit.filters.chance_kernels import kept_by_chance
 
         keep = np.empty(size.width * size.height, np.bool_)

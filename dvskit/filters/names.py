@@ -31,7 +31,7 @@ _UNIT_OF_NAME = re.compile(r"_(us|px|hz|deg)$")
 
 
 def filter_names() -> dict[str, type[CallableFilter]]:
-    """Return the filters by their names: those of the classes, `hot_pixel` for HotPixel."""
+    """Return the filters by name, derived from the class: `hot_pixel` for HotPixel."""
     return {re.sub(r"(?<=[a-z])(?=[A-Z])", "_", kind.__name__).lower(): kind for kind in _KINDS}
 
 
@@ -51,13 +51,13 @@ class Parameter:
 
     @property
     def choices(self) -> tuple[Any, ...]:
-        """The values of a Literal; none of another type."""
+        """The values of a Literal; empty for other types."""
         return get_args(self.hint) if get_origin(self.hint) is Literal else ()
 
     def written(self) -> str:
-        """Return the default as the command line takes it: "5ms"; an empty text where it has none.
+        """Return the default in command-line form: "5ms"; an empty text without one.
 
-        Only numbers, texts and choices can be written.
+        Only numbers, texts and choices have one.
         """
         value = self.default
         if self.required or not isinstance(value, int | float | str):
@@ -81,9 +81,9 @@ def parameters_of(kind: type) -> list[Parameter]:
 
 
 def described(name: str, kind: type) -> str:
-    """Return how a filter is written, with its defaults: "noise:hz=0.1,on_share=0.5,seed=0".
+    """Return the syntax of a filter with its defaults: "noise:hz=0.1,on_share=0.5,seed=0".
 
-    Capitals stand for a value that must be given, or in brackets may be.
+    Capitals are placeholders for required values, or in brackets for optional ones.
     """
     if kind is Mask:
         return "mask:PICTURE"
@@ -99,12 +99,12 @@ def described(name: str, kind: type) -> str:
 
 @check_arguments
 def filter_from(text: str, *, intrinsics: Intrinsics | None = None) -> CallableFilter:
-    """Return the filter that a text says: NAME, or NAME:ARGUMENTS.
+    """Return the filter described by a text: NAME, or NAME:ARGUMENTS.
 
-    Arguments stand in the order of the class's fields, or are named, key=value, with or without the
+    Arguments are in the order of the class's fields, or named, key=value, with or without the
     unit: "refractory:1ms", "noise:hz=0.1,seed=3", "fit:64x48". Times have a unit: 200us, 5ms, 1s.
-    A mask is the path of a picture; `undistort` takes the path of a text file of its numbers, the
-    numbers, or, without any, `intrinsics`. Raises ConfigError, which says what is meant.
+    A mask is the path of an image; `undistort` takes the path of a text file with its numbers, the
+    numbers, or, without arguments, `intrinsics`. Raises ConfigError with the fix.
     """
     name, _, arguments = text.strip().partition(":")
     name = name.strip().lower().replace("-", "_")
@@ -123,7 +123,7 @@ def _made(
 ) -> CallableFilter:
     if kind is Mask:
         if not arguments:
-            raise ConfigError("the path of a picture is missing")
+            raise ConfigError("the path of an image is missing")
         return Mask.read(arguments)
     if kind is Fit:
         return Fit(parse_size(arguments))
@@ -131,13 +131,13 @@ def _made(
         if arguments:
             return Undistort.read(arguments)
         if intrinsics is None:
-            raise ConfigError("the recording has no camera matrix; give a file, or the numbers")
+            raise ConfigError("the recording has no camera matrix; pass a file, or the numbers")
         return Undistort(*intrinsics)
     return kind(**values_of(kind, arguments))
 
 
 def values_of(kind: type, arguments: str) -> dict[str, Any]:
-    """Return the arguments of a filter's class that a text gives: "5ms,neighbours=4".
+    """Return the arguments for a filter class in a text such as "5ms,neighbours=4".
 
     Raises ConfigError for arguments that the class does not take, and for missing ones.
     """
@@ -152,7 +152,7 @@ def values_of(kind: type, arguments: str) -> dict[str, Any]:
         if not named and place >= len(parameters):
             raise ConfigError(f"{word!r} is one argument too many")
         if not named and found and list(found) != list(parameters)[:place]:
-            raise ConfigError(f"{word!r} stands behind named arguments; name it, too")
+            raise ConfigError(f"{word!r} follows named arguments; name it, too")
         name = full[key.strip().lower()] if named else list(parameters)[place]
         if name in found:
             raise ConfigError(f"{name} is given twice")
@@ -164,7 +164,7 @@ def values_of(kind: type, arguments: str) -> dict[str, Any]:
 
 
 def _value(parameter: Parameter, text: str) -> Any:
-    """Return the value of a parameter that a text gives. Raises ConfigError."""
+    """Return the value of a parameter in a text. Raises ConfigError."""
     name, hint = parameter.name, parameter.hint
     choices = {str(each): each for each in parameter.choices}
     if choices:
@@ -186,11 +186,11 @@ def _value(parameter: Parameter, text: str) -> Any:
         return kind(text)
     except ValueError:
         words_of = "number" if kind is float else "whole number"
-        raise ConfigError(f"{name} {text!r} is no {words_of}") from None
+        raise ConfigError(f"{name} {text!r} is not a {words_of}") from None
 
 
 def _literal(text: str) -> int | float | str:
-    """Return the number that a text is, else the text."""
+    """Return the number in a text, else the text."""
     for kind in (int, float):
         with suppress(ValueError):
             return kind(text)
@@ -200,5 +200,5 @@ def _literal(text: str) -> int | float | str:
 def _time_us(name: str, text: str, *, whole: bool) -> int | float:
     exact = parse_us(text)
     if exact is None:
-        raise ConfigError(f"{name} {text!r} is no time with its unit, such as 5ms, 200us or 1s")
+        raise ConfigError(f"{name} {text!r} is not a time with a unit, such as 5ms, 200us or 1s")
     return round(exact) if whole else float(exact)

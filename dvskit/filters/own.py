@@ -1,7 +1,7 @@
 """Filters from a Python file that the user names on the command line: "my.py:EveryOther:2".
 
-Loading one runs the file. So no configuration and no model file may name one: `filter_from` knows
-named filters only.
+Loading a file runs it. Therefore configurations and model files may not name one: `filter_from`
+accepts named filters only.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from dvskit.filters.base import as_filter
 from dvskit.filters.names import described, values_of
 
 _IN_FILE = re.compile(r"\s*(.+?\.py)\s*(?::([^:]*)(?::(.*))?)?\s*", re.DOTALL)
-_PREFIX = "dvskit_own_"  # of the modules' names: none of an installed package
-_FILES: set[str] = set()  # that were run, as they were named
+_PREFIX = "dvskit_own_"  # prefix of module names that no installed package has
+_FILES: set[str] = set()  # files that were run, by path
 
 
 def names_a_file(text: str) -> bool:
@@ -34,9 +34,9 @@ def filter_from_file(text: str) -> Filter:
     """Run the Python file of PATH.py:NAME[:ARGUMENTS], and return its filter NAME.
 
     NAME is a class with `start`, which is called with the arguments; an instance of one; or a
-    function of Events that returns Events. Arguments are written as those of named filters.
-    Raises ConfigError for a name or arguments that are wrong and for a file that fails,
-    MissingFileError for a missing file.
+    function of Events that returns Events. Arguments have the syntax of named filters.
+    Raises ConfigError for a wrong name, wrong arguments and a file that fails, MissingFileError for
+    a missing file.
     """
     found = _IN_FILE.fullmatch(text)
     if found is None:
@@ -96,10 +96,12 @@ def _loaded(path: Path) -> ModuleType:
     module = ModuleType(name)
     module.__file__ = str(full)
     _FILES.add(str(path))
-    sys.modules[name] = module  # where dataclasses look for the module of a class
-    sys.path.insert(0, str(full.parent))  # as `python my.py` does: files beside it are imported
+    sys.modules[name] = module  # dataclasses look up the module of a class here
+    sys.path.insert(
+        0, str(full.parent)
+    )  # files in the same folder can be imported, as with `python my.py`
     try:
-        # No loader of Python's: it writes __pycache__ beside the file.
+        # Python's loaders would write __pycache__ into the folder.
         exec(compile(source, str(path), "exec"), module.__dict__)
     except BaseException:
         del sys.modules[name]
@@ -113,7 +115,7 @@ def _loaded(path: Path) -> ModuleType:
 def errors_in_files() -> Iterator[None]:
     """Raise ConfigError, with the file's line, for errors that a loaded file raises.
 
-    Errors of dvskit, and errors that no loaded file takes part in, pass unchanged.
+    Errors of dvskit, and errors without a loaded file in their traceback, pass unchanged.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""Checks of parameters: one line that says what is wrong and what is meant."""
+"""Checks of parameters, with one-line errors."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Filters that say for each pixel where its events go, or that they are left out.
+"""Filters that map each pixel to another one, or drop its events.
 
-Columns and rows go apart, or each pixel has a place. Neighbours in a chain become one map, so that
-events are moved once; the result is that of one behind the other.
+Columns and rows are mapped separately, or each pixel has a place. Neighbours in a chain become one
+map, so that events are moved once; the result is that of the maps in sequence.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from dvskit.filters.selecting import (
 )
 
 Column = NDArray[np.int16]
-Places = NDArray[np.int32]  # (H, W) of y * 65536 + x; below 0 is nowhere
+Places = NDArray[np.int32]  # (H, W) of y * 65536 + x; negative means dropped
 
 
 class Axes(NamedTuple):
-    """Columns and rows that are mapped apart: x' = columns[x], y' = rows[y], int16.
+    """Columns and rows mapped separately: x' = columns[x], y' = rows[y], int16.
 
-    With `swap`, x' = columns[y] and y' = rows[x]. Below 0 is nowhere: the events are left out.
+    With `swap`, x' = columns[y] and y' = rows[x]. Negative values mean dropped.
     """
 
     columns: NDArray[np.int16]
@@ -42,20 +42,20 @@ class Axes(NamedTuple):
     swap: bool = False
 
     def places(self) -> Places:
-        """Return the same as places of pixels."""
+        """Return the same map as places of pixels."""
         if self.swap:
             return place(self.columns[:, None], self.rows[None, :])
         return place(self.columns[None, :], self.rows[:, None])
 
 
 def place(x: NDArray[Any], y: NDArray[Any]) -> Places:
-    """Return places: y * 65536 + x, and -1 where either is below 0."""
+    """Return places: y * 65536 + x, and -1 if either is negative."""
     x, y = x.astype(np.int32), y.astype(np.int32)
     return np.where((x < 0) | (y < 0), np.int32(-1), (y << 16) | x)
 
 
 def one_behind_the_other(first: Axes | Places, second: Axes | Places, number: int) -> Axes | Places:
-    """Return both maps in one; where the second leaves out, it says -1 - number."""
+    """Return the composition of both maps; -1 - number where the second drops events."""
     if isinstance(first, Axes) and isinstance(second, Axes):
         of = (first.rows, first.columns) if second.swap else (first.columns, first.rows)
         return Axes(
@@ -75,24 +75,24 @@ def _behind(one: NDArray[np.int16], two: NDArray[np.int16], number: int) -> NDAr
 
 
 class Moving(ABC):
-    """A way to move events; `all_stay` says that none is left out."""
+    """A way to move events; `all_stay` means that none is dropped."""
 
     all_stay: bool
 
     @abstractmethod
     def both(self, x: Column, y: Column) -> tuple[Column, Column]:
-        """Return the new columns and rows of events that all stay, shared where they are as old."""
+        """Return the new columns and rows of events that all stay; unchanged columns are shared."""
 
     @abstractmethod
     def count(self, x: Column, y: Column, found: NDArray[np.int64]) -> None:
-        """Count the events that stay in found[0], those that map k leaves out in found[1 + k]."""
+        """Count the events that stay in found[0], those that map k drops in found[1 + k]."""
 
     @abstractmethod
     def move(self, given: Columns, out: Columns) -> None:
-        """Move the events that stay; `out` has room for just those."""
+        """Move the events that stay; `out` has room for exactly those."""
 
     def some(self, given: Columns, left_out: NDArray[np.int64]) -> Columns:
-        """Return the events that stay, moved; `left_out` is counted up as `count` says."""
+        """Return the events that stay, moved; `left_out` is increased as in `count`."""
         t, x, y, _ = given
         parts = parts_of(len(t))
         found = np.zeros((len(parts), len(left_out)), np.int64)
@@ -110,7 +110,7 @@ class Moving(ABC):
 
 
 def moving(places: Axes | Places, *, maps: int) -> Moving:
-    """Return the way to move events by a map that is `maps` in one."""
+    """Return the way to move events by a map that combines `maps`."""
     if isinstance(places, Axes):
         return _ByAxes(places)
     height, width = places.shape
@@ -121,7 +121,7 @@ def moving(places: Axes | Places, *, maps: int) -> Moving:
 
 
 def _look_up_all(loop: Callable[..., None], table: NDArray[Any], *each: NDArray[Any]) -> None:
-    """Run a loop over columns, given and filled, with its table, part by part."""
+    """Run a table lookup loop over columns, part by part."""
     in_parts(lambda at: loop(table, *(one[at] for one in each)), len(each[0]))
 
 
@@ -178,7 +178,7 @@ class _ByPlaces(Moving):
 
 
 class _LeftOut(_ByPlaces):
-    """One map that moves nothing: a byte a pixel is looked up, once."""
+    """One map that only drops events: one lookup of a byte per pixel."""
 
     def __init__(self, places: Places) -> None:
         super().__init__(places)
@@ -199,27 +199,27 @@ class _LeftOut(_ByPlaces):
 
 
 class PixelMap(CallableFilter):
-    """A filter that moves the events of a pixel to another, or leaves them out and counts them.
+    """A filter that moves the events of a pixel to another, or drops and counts them.
 
-    Who derives from it gives `places`, and `target` where the sensor's size changes.
+    Subclasses define `places`, and `target` if the sensor size changes.
     """
 
     __slots__ = ()
 
     def target(self, size: Size) -> Size:
-        """Return the size of the sensor that the events are moved to. Raises GeometryError."""
+        """Return the size of the target sensor. Raises GeometryError."""
         return size
 
     @abstractmethod
     def places(self, size: Size) -> Axes | Places:
-        """Return where pixels go: `Axes`, or (H, W) int32 of y * 65536 + x, -1 for nowhere."""
+        """Return the new places: `Axes`, or (H, W) int32 of y * 65536 + x, -1 for dropped."""
 
     def start(self, size: Size) -> PixelMapStep:
         """Return the step of one pass."""
         return PixelMapStep((self,), size)
 
     def join(self, other: object) -> PixelMap | None:
-        """Return one map that does what this does and then `other`; None where that is no map."""
+        """Return one map that applies this one and then `other`; None if that is not a map."""
         if not isinstance(other, PixelMap):
             return None
         return _Joined((*_maps(self), *_maps(other)))
@@ -246,7 +246,7 @@ def _maps(chosen: PixelMap) -> tuple[PixelMap, ...]:
 
 
 def _places(maps: tuple[PixelMap, ...], size: Size) -> Axes | Places:
-    """Return where pixels go by all maps; -1 - k says that the k-th leaves them out."""
+    """Return the places of pixels after all maps; -1 - k means dropped by map k."""
     found = maps[0].places(size)
     for number, each in enumerate(maps[1:], 1):
         size = maps[number - 1].target(size)
@@ -255,18 +255,18 @@ def _places(maps: tuple[PixelMap, ...], size: Size) -> Axes | Places:
 
 
 class PixelMapStep(Step):
-    """A pass of pixel maps, one behind the other."""
+    """A pass of pixel maps in sequence."""
 
     added = 0
 
     def __init__(self, maps: tuple[PixelMap, ...], size: Size) -> None:
         self._maps, self._from = maps, size
         self.size = _Joined(maps).target(size)
-        self._moving: Moving | None = None  # made when the first event comes
-        self._left_out = np.zeros(len(maps) + 1, np.int64)  # of each map, behind the kept ones
+        self._moving: Moving | None = None  # created at the first event
+        self._left_out = np.zeros(len(maps) + 1, np.int64)  # per map, after the number of kept ones
 
     def __call__(self, events: Events) -> Events:
-        """Return the events where they go; columns that stay as they are, are shared."""
+        """Return the moved events; unchanged columns are shared."""
         if not len(events):
             return Events.empty(self.size)
         if self._moving is None:
@@ -280,11 +280,11 @@ class PixelMapStep(Step):
 
     @property
     def dropped(self) -> int:  # type: ignore[override]
-        """How many events have been left out."""
+        """The number of dropped events."""
         return int(self._left_out[1:].sum())
 
     def tally(self) -> list[Tally]:
-        """Return how many events each map has left out."""
+        """Return the number of events that each map has dropped."""
         return [
             Tally(each, int(count), 0)
             for each, count in zip(self._maps, self._left_out[1:], strict=True)

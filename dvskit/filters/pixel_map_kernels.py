@@ -1,8 +1,8 @@
 """Events moved from pixel to pixel: plain arrays in and out.
 
-A place is y * 65536 + x; -1 - k says that the k-th of several maps leaves the events out. Columns
-and rows say the same of an axis each; where both leave out, the earlier map does. Coordinates are
-made unsigned before they are looked up: signed ones would be looked at for counting from the end.
+A place is y * 65536 + x; -1 - k means that map k drops the events. Columns and rows have the same
+meaning per axis; if both drop, the earlier map counts. Coordinates are made unsigned for lookups:
+signed ones would be checked for negative indices.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Array = NDArray[Any]
 
 @njit(cache=True, nogil=True)
 def count_axes(x: Array, y: Array, columns: Array, rows: Array, found: Array) -> None:
-    """Count the events that stay in found[0], and those that map k leaves out in found[1 + k]."""
+    """Count the events that stay in found[0], and those that map k drops in found[1 + k]."""
     stay = 0
     for i in range(len(x)):
         stay += (columns[np.uint16(x[i])] | rows[np.uint16(y[i])]) >= 0
@@ -52,7 +52,7 @@ def count_places(x: Array, y: Array, places: Array, found: Array) -> None:
 
 @njit(cache=True, nogil=True)
 def look_up(keep: Array, x: Array, y: Array, kept: Array) -> None:
-    """Fill `kept` with what `keep`, (H, W), says of the events' pixels."""
+    """Fill `kept` with the values of `keep`, (H, W), at the events' pixels."""
     for i in range(len(x)):
         kept[i] = keep[np.uint16(y[i]), np.uint16(x[i])]
 
@@ -75,7 +75,7 @@ def move_all(places: Array, x: Array, y: Array, out_x: Array, out_y: Array) -> N
 
 @njit(cache=True, nogil=True)
 def move_axes(given: Columns, columns: Array, rows: Array, out: Columns) -> None:
-    """Move the events that stay, as `select_events` does; the outputs have room for just those."""
+    """Move the events that stay, as `select_events` does; outputs have exactly their length."""
     (t, x, y, p), (out_t, out_x, out_y, out_p) = given, out
     i = at = np.uint64(0)
     while at < np.uint64(len(out_t)):
@@ -90,7 +90,7 @@ def move_axes(given: Columns, columns: Array, rows: Array, out: Columns) -> None
 
 @njit(cache=True, nogil=True)
 def move_places(given: Columns, places: Array, out: Columns) -> None:
-    """Move the events that stay, as `select_events` does; the outputs have room for just those."""
+    """Move the events that stay, as `select_events` does; outputs have exactly their length."""
     (t, x, y, p), (out_t, out_x, out_y, out_p) = given, out
     i = at = np.uint64(0)
     while at < np.uint64(len(out_t)):
@@ -107,9 +107,9 @@ def move_places(given: Columns, places: Array, out: Columns) -> None:
 def affine_places(
     matrix: tuple[float, float, float, float], dx: float, dy: float, places: Array
 ) -> None:
-    """Fill `places`, (H, W), with those of a matrix that goes by the middles of pixels.
+    """Fill `places`, (H, W), with the map of a matrix on pixel centres.
 
-    The upper left pixel's middle is (0, 0); a half goes to the right, and down.
+    (0, 0) is the centre of the upper left pixel; halves round to the right, and down.
     """
     xx, xy, yx, yy = matrix
     height, width = places.shape

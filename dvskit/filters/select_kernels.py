@@ -1,4 +1,4 @@
-"""Events marked that are to be kept, put one behind the other, and moved in time: plain arrays."""
+"""Selecting, compacting, sorting and moving events in time: plain arrays in and out."""
 
 from __future__ import annotations
 
@@ -12,16 +12,15 @@ from dvskit.filters.selecting import Columns
 
 Array = NDArray[Any]
 
-_MOST = 64  # events of a bucket that are sorted one by one
+_MOST = 64  # bucket size up to which insertion sort is used
 
 
 @njit(cache=True, nogil=True)
 def select_events(keep: Array, given: Columns, out: Columns) -> None:
-    """Copy the events where `keep` is true; the outputs have room for just those.
+    """Copy the events where `keep` is true; the outputs have room for exactly those.
 
-    Each event is written, and the next one over it unless it is kept: where nothing is skipped by a
-    branch, nothing is guessed wrongly. Counters are unsigned: signed ones would be looked at for
-    counting from the end.
+    Each event is written, and overwritten by the next one unless it is kept: without branches there
+    are no mispredictions. Counters are unsigned: signed ones would be checked for negative indices.
     """
     (t, x, y, p), (out_t, out_x, out_y, out_p) = given, out
     i = at = np.uint64(0)
@@ -36,7 +35,7 @@ def select_events(keep: Array, given: Columns, out: Columns) -> None:
 
 @njit(cache=True, nogil=True)
 def first_of_windows(t: Array, window_us: int, most: int, state: Array, keep: Array) -> None:
-    """Mark the first `most` events of each window; `state` is its end, and its events so far."""
+    """Mark the first `most` events of each window; `state` is the window's end and its count."""
     stop_us, count = state[0], state[1]
     for i in range(len(t)):
         if t[i] >= stop_us:
@@ -49,8 +48,9 @@ def first_of_windows(t: Array, window_us: int, most: int, state: Array, keep: Ar
 
 @njit(cache=True, nogil=True)
 def evenly_of_windows(t: Array, window_us: int, most: int, keep: Array) -> None:
-    """Mark `most` events of each window, all of one that has no more: event j of N where the part
-    j most / N reaches a whole number."""
+    """Mark `most` events of each window, or all if it has no more: event j of N where
+    j most / N reaches a whole number.
+    """
     start = 0
     while start < len(t):
         stop_us = (t[start] // window_us + 1) * window_us
@@ -71,9 +71,9 @@ def evenly_of_windows(t: Array, window_us: int, most: int, keep: Array) -> None:
 def near_in_time(
     events: Columns, origin_us: int, within_us: int, by: tuple[bool, bool], last: Array, keep: Array
 ) -> None:
-    """Mark events of which a pixel around has fired since within_us before.
+    """Mark events with a neighbouring pixel that fired in the within_us before.
 
-    by    whether pixels that share but a corner count too, and whether the event's own does
+    by    whether the diagonal neighbours count, and whether the pixel's own last event does
     last  (H + 2, W + 2), with a border that never fires. Times in it count from `origin_us`, which
           lies before the first event: 0 is never
     """
@@ -103,9 +103,9 @@ def near_in_time(
 def rested(
     events: Columns, origin_us: int, period_us: int, restart: bool, last: Array, keep: Array
 ) -> None:
-    """Mark events of pixels that had none for period_us: none kept, or with `restart` none at all.
+    """Mark events of pixels without a kept event for period_us; with `restart`, without any event.
 
-    `last` is (1, H, W), or (2, H, W) where polarities are apart.
+    `last` is (1, H, W), or (2, H, W) for separate polarities.
     """
     t, x, y, p = events
     apart = last.shape[0] == 2
@@ -122,10 +122,10 @@ def rested(
 
 @njit(cache=True, nogil=True)
 def order_of(t: Array, order: Array) -> bool:
-    """Fill `order` with the places that sort `t`; equal times stay as they are.
+    """Fill `order` with the indices that sort `t`; equal times keep their order.
 
-    Events go to buckets of time, about one each: where times are almost sorted, those near in time
-    are near in memory. False, and no order, where a bucket is too full.
+    Events go to time buckets, about one each: if times are almost sorted, neighbours in time are
+    near in memory. Returns False, without an order, if a bucket is too full.
     """
     count = len(t)
     first, last = t[0], t[0]
@@ -158,7 +158,7 @@ def order_of(t: Array, order: Array) -> bool:
 
 @njit(cache=True, nogil=True)
 def take(order: Array, given: Columns, out: Columns) -> None:
-    """Copy the events in their order."""
+    """Copy the events in the given order."""
     (t, x, y, p), (out_t, out_x, out_y, out_p) = given, out
     for i in range(len(order)):
         out_t[i] = t[order[i]]
@@ -169,7 +169,7 @@ def take(order: Array, given: Columns, out: Columns) -> None:
 
 @njit(cache=True, nogil=True)
 def stretch(t: Array, origin_us: int, factor: float, shift_us: int, new: Array) -> None:
-    """Fill `new` with origin + factor (t - origin) + shift, rounded; a half goes up."""
+    """Fill `new` with origin + factor (t - origin) + shift, rounded half up."""
     if factor == 1.0:
         for i in range(len(t)):
             new[i] = t[i] + shift_us

@@ -1,4 +1,4 @@
-"""Events of which some are kept: one pass over the columns, in as many threads as there are."""
+"""Selection of events: one multi-threaded pass over the columns."""
 
 from __future__ import annotations
 
@@ -11,25 +11,27 @@ from numpy.typing import NDArray
 from dvskit._threads import run_parts
 from dvskit.events import Events
 
-PART = 1 << 17  # events to a part of the work
+PART = 1 << 17  # events per part of the work
 
 Columns = tuple[NDArray[np.int64], NDArray[np.int16], NDArray[np.int16], NDArray[np.bool_]]
 
 
 def columns(events: Events) -> Columns:
-    """Return the four columns as kernels take them: contiguous, copied only where they are not."""
+    """Return the four columns for kernels: contiguous, copied only if necessary."""
     return _whole(events.t), _whole(events.x), _whole(events.y), _whole(events.p)
 
 
 def _whole(column: NDArray[Any]) -> NDArray[Any]:
     whole = np.ascontiguousarray(column)
     if whole is not column:
-        whole.flags.writeable = False  # as the others are, so that one compiled loop serves all
+        whole.flags.writeable = (
+            False  # the same type as the others, so that one compiled loop serves all
+        )
     return whole
 
 
 def room(count: int) -> Columns:
-    """Return columns for `count` events, to be filled."""
+    """Return uninitialised columns for `count` events."""
     return (
         np.empty(count, np.int64),
         np.empty(count, np.int16),
@@ -56,14 +58,14 @@ def in_parts(work: Callable[[slice], object], count: int) -> None:
 
 
 def select(events: Events, keep: NDArray[np.bool_]) -> Events:
-    """Return the events that `keep`, one boolean an event, says: as `events[keep]`, and sooner."""
+    """Return the events marked by `keep`, one boolean per event: a faster `events[keep]`."""
     given = columns(events)
     out = columns_kept(given, keep)
     return events if out is given else Events.from_checked(*out, events.size)
 
 
 def columns_kept(given: Columns, keep: NDArray[np.bool_]) -> Columns:
-    """Return the columns of the events that `keep` says; those given where all are kept."""
+    """Return the columns of the events marked by `keep`; the given ones if all are kept."""
     from dvskit.filters.select_kernels import select_events
 
     parts = parts_of(len(keep))

@@ -1,4 +1,4 @@
-"""Times of events stretched, moved, and run backwards."""
+"""Times scaled, shifted, and reversed."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class StartAt(CallableFilter):
 
 
 class TimesStep(Step):
-    """A pass of a filter that stretches and moves times."""
+    """A pass of a filter that scales and shifts times."""
 
     def __init__(
         self, size: Size, factor: float, origin_us: int | None, shift_us: int, first_us: int | None
@@ -76,7 +76,7 @@ class TimesStep(Step):
         self._first_us = first_us
 
     def __call__(self, events: Events) -> Events:
-        """Return the events at their new times; the other columns are shared with those given."""
+        """Return the events at their new times; the other columns are shared with the input."""
         from dvskit.filters.select_kernels import stretch
 
         if not len(events):
@@ -93,7 +93,7 @@ class TimesStep(Step):
         moved = Events.from_checked(new, events.x, events.y, events.p, self.size)
         if self._first_us is not None:
             return moved
-        # What was before 0 stays, what comes to before 0 does not: both at the beginning.
+        # Events before 0 stay, events that move to before 0 are dropped: both are at the beginning.
         was, comes = int(np.searchsorted(t, 0)), int(np.searchsorted(new, 0))
         if comes <= was:
             return moved
@@ -105,7 +105,7 @@ class TimesStep(Step):
             new = (t_us - (self._origin or 0)) * self._factor + (self._origin or 0) + self._shift
             if abs(new) > _MOST_US:
                 raise EventsError(
-                    f"an event at {t_us} us would come to {new:.3g} us, beyond what times hold"
+                    f"an event at {t_us} us would move to {new:.3g} us, beyond the range of times"
                 )
 
 
@@ -114,8 +114,8 @@ class TimesStep(Step):
 class TimeReversal(CallableFilter):
     """Play the events backwards: t' = first + last - t.
 
-    What brightens darkens backwards, so polarities are swapped unless `swap_polarity` is false.
-    Reversed twice, events are as before. All events are held in memory until the stream ends, 13
+    Backwards, brightening is darkening, so polarities are swapped unless `swap_polarity` is false.
+    Reversing twice restores the events. All events are held in memory until the stream ends, 13
     bytes each, and as much again at its end.
     """
 
@@ -127,12 +127,12 @@ class TimeReversal(CallableFilter):
         return TimeReversalStep(self.swap_polarity, size)
 
     def of_events(self, events: Events) -> Events:
-        """Return events backwards that are all there."""
+        """Return complete events reversed."""
         return reverse(events, swap_polarity=self.swap_polarity)
 
 
 class TimeReversalStep(Step):
-    """A pass of a `TimeReversal`, which gives all at the end."""
+    """A pass of a `TimeReversal`, which returns all events at the end."""
 
     def __init__(self, swap_polarity: bool, size: Size) -> None:
         super().__init__(size)
@@ -142,7 +142,7 @@ class TimeReversalStep(Step):
     def __call__(self, events: Events) -> Events:
         """Hold the events back."""
         if len(events):
-            self._held.append(events.copy())  # the caller's may change
+            self._held.append(events.copy())  # the caller may change its arrays
         return Events.empty(self.size)
 
     def finish(self) -> Events:
@@ -152,7 +152,7 @@ class TimeReversalStep(Step):
 
 
 def reverse(events: Events, *, swap_polarity: bool) -> Events:
-    """Return the events backwards, as `TimeReversal` says."""
+    """Return the events reversed; see `TimeReversal`."""
     if not len(events):
         return events
     t = (events.t[0] + events.t[-1]) - events.t[::-1]

@@ -1,8 +1,8 @@
-"""Samples of a training set changed at random: a filter for each, and two mixed to one.
+"""Random changes of training samples: a filter for each, and mixtures of two.
 
-Both of two that are mixed count their times from their first events, as what `Vary` gives does.
-What is taken of each stays where and when it was; the share is for the labels: share of the first,
-the rest of the other.
+Mixing counts the times of both samples from their first events, as `Vary` does. The selected events
+of each keep their place and time. The returned share weights the labels: share for the first, the
+rest for the other.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ _PROBES = 4096
 
 
 class Varied(Chain):
-    """What `Vary` has drawn for a sample: a filter, and what it does to what a class is called."""
+    """The draw of `Vary` for a sample: a filter, and its effects on class names."""
 
     __slots__ = ()
 
     @property
     def flipped_x(self) -> bool:
-        """Whether left and right are swapped: a wave of the left hand is one of the right."""
+        """Whether left and right are swapped: a left-hand wave becomes a right-hand wave."""
         return any(isinstance(each, Flip) and "x" in each.axis for each in self.filters)
 
     @property
@@ -46,30 +46,30 @@ class Varied(Chain):
 
     @property
     def reversed(self) -> bool:
-        """Whether time runs backwards: an arm that turns clockwise turns the other way."""
+        """Whether time runs backwards: a clockwise turn becomes counter-clockwise."""
         return any(isinstance(each, TimeReversal) for each in self.filters)
 
 
 @check_arguments
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Vary:
-    """How far samples are changed at random, as another camera position or speed would have done.
+    """Bounds of random changes of samples, like another camera position or speed.
 
-    `draw` gives the filter for a sample. Each change is drawn uniformly up to its bound; 0 is no
-    change. Times of what is varied count from the sample's first event, which is at 0.
+    `draw` returns the filter for a sample. Each change is drawn uniformly up to its bound; 0 is no
+    change. Times of the result count from the sample's first event, which is at 0.
 
     shift_px, rotate_deg, zoom, shear_deg   to either side, all at once, about the middle; zoom 0.1
-                             is a scale of 0.9 to 1.1. What leaves the sensor is left out
-    roll_px                  to either side; what leaves comes in again on the other side
-    flip_x, flip_y, swap_polarity, reverse_time   the chance of each
+                             is a scale of 0.9 to 1.1. Events that leave the sensor are dropped
+    roll_px                  to either side; events that leave enter on the other side
+    flip_x, flip_y, swap_polarity, reverse_time   the probability of each
     time_scale, later_us     to either side; time_scale 0.1 is a factor of 0.9 to 1.1
-    drop, drop_pixels        the largest share of events, of pixels, left out at random
-    drop_area                the largest share of the sensor's area, left out as a rectangle of its
+    drop, drop_pixels        the largest share of events, of pixels, dropped at random
+    drop_area                the largest share of the sensor's area, dropped as a rectangle of its
                              proportions
-    drop_time                the largest share of `duration_us`, left out at once
+    drop_time                the largest share of `duration_us`, dropped as one span
     jitter_px, jitter_us     the largest standard deviation
-    noise_hz                 the most noise events a second and pixel
-    duration_us              how long samples are; needed for drop_time alone
+    noise_hz                 the most noise events per second and pixel
+    duration_us              the length of samples; needed for drop_time only
 
     Raises ConfigError.
     """
@@ -97,7 +97,9 @@ class Vary:
     def __post_init__(self) -> None:
         check_fields(self)
         if self.drop_time and not self.duration_us:
-            raise ConfigError("Vary: drop_time is a share of duration_us; say how long samples are")
+            raise ConfigError(
+                "Vary: drop_time is a share of duration_us; pass the length of samples"
+            )
 
     @staticmethod
     def nda(magnitude: float = 1.0, *, flip_x: float = 0.5) -> NDA:
@@ -107,7 +109,8 @@ class Vary:
     def draw(self, rng: np.random.Generator) -> Varied:
         """Return a filter for a sample. The same state of the generator gives the same filter.
 
-        As many numbers are drawn whatever is changed: to change one thing more changes only that.
+        The number of draws is constant, so that enabling one more change leaves the others as they
+        are.
         """
         side = dict(zip(_SIDES, rng.uniform(-1, 1, len(_SIDES)).tolist(), strict=True))
         upto = dict(zip(_UPTO, rng.uniform(0, 1, len(_UPTO)).tolist(), strict=True))
@@ -195,10 +198,10 @@ _PLACES = ("shift_x", "shift_y", "roll_x", "roll_y", "place_x", "place_y", "plac
 class NDA:
     """A policy of random changes: Li et al. 2022, Neuromorphic Data Augmentation.
 
-    A sample is flipped with the chance `flip_x`, and has one of four changes, each as likely. At
-    magnitude 1: rolled by up to 5/48 of the sensor, turned by up to 30 degrees, sheared along x by
-    up to 30 degrees, or a square of up to 8/48 of it left out; else in proportion, to magnitude 2.
-    Mixing two samples, which belongs to it, is `cut_mix`. Times count from the first event, at 0.
+    A sample is flipped with the probability `flip_x`, and gets one of four changes, equally likely.
+    At magnitude 1: rolled by up to 5/48 of the sensor, turned by up to 30 degrees, sheared along x
+    by up to 30 degrees, or a square of up to 8/48 of it dropped; other magnitudes, up to 2, scale
+    these. The policy also mixes two samples: see `cut_mix`. Times count from the first event, at 0.
     """
 
     magnitude: float = checked(check_number, 0, 2, default=1.0)
@@ -229,10 +232,10 @@ def event_mix(
 ) -> tuple[Events, float]:
     """Mix by a random mask in x, y and time: Shen, Zhao, Zeng 2023, EventMix.
 
-    A mixture of `blobs` random 3-D normal densities lies over the sensor and the time of both.
-    Where it is high the second's events are taken, elsewhere the first's, in a share of that space
-    that is drawn from Beta(beta, beta). Returns the events and the share of them that are the
-    first's (1.0 of none at all). Raises GeometryError for unlike sensors, ConfigError.
+    A mixture of `blobs` random 3-D normal densities covers the sensor and the time of both samples.
+    The second sample's events are used where it is high, the first's elsewhere; the share of that
+    volume is drawn from Beta(beta, beta). Returns the events and the share of them from the first
+    sample (1.0 if there are none). Raises GeometryError for unequal sensors, ConfigError.
     """
     _check(first, second, beta)
     if blobs < 1:
@@ -267,11 +270,11 @@ def event_mix(
 def cut_mix(
     first: Events, second: Events, rng: np.random.Generator, *, beta: float = 1.0
 ) -> tuple[Events, float]:
-    """Put a rectangle of the second into the first: Yun et al. 2019, CutMix, as NDA has it.
+    """Paste a rectangle of the second sample into the first: Yun et al. 2019, CutMix, as in NDA.
 
     The rectangle has the sensor's proportions, a random middle, and an area of 1 - Beta(beta, beta)
-    of it, less what lies beyond the edges. Returns the events and the share of the sensor's area
-    that is the first's. Raises GeometryError for unlike sensors, ConfigError.
+    of it, less the part beyond the edges. Returns the events and the share of the sensor's area
+    from the first sample. Raises GeometryError for unequal sensors, ConfigError.
     """
     _check(first, second, beta)
     across = math.sqrt(1 - rng.beta(beta, beta))
@@ -292,7 +295,7 @@ def cut_mix(
 def _check(first: Events, second: Events, beta: float) -> None:
     if first.size != second.size:
         raise GeometryError(
-            f"a sample of {first.size} and one of {second.size} do not mix; fit them to one size"
+            f"a sample of {first.size} and one of {second.size} cannot mix; fit them to one size"
         )
     if not 0 < beta < math.inf:
         raise ConfigError(f"beta={beta!r} is not above 0")

@@ -1,4 +1,4 @@
-"""Events of a span of time, or all but those, of one polarity, and so many of each span at most."""
+"""Filters by time and polarity, and rate limits."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _MOST_HZ = 1e12
 @check_arguments
 @dataclass(frozen=True, slots=True)
 class TimeWindow(CallableFilter):
-    """Keep the events with start_us <= t < stop_us; without one of them that side is open."""
+    """Keep the events with start_us <= t < stop_us; None leaves a side open."""
 
     start_us: int | None = None
     stop_us: int | None = None
@@ -33,7 +33,7 @@ class TimeWindow(CallableFilter):
             raise ConfigError(f"the window {self.start_us}..{self.stop_us} us is empty")
 
     def start(self, size: Size) -> Blockwise:
-        """Return the step of one pass; the events are a part of those given, without a copy."""
+        """Return the step of one pass; it returns views of the events."""
         return Blockwise(lambda events: cut(events, self.start_us, self.stop_us), size)
 
 
@@ -48,7 +48,7 @@ class DropTime(CallableFilter):
     def __post_init__(self) -> None:
         check_fields(self)
         if self.stop_us < self.start_us:
-            raise ConfigError(f"the span {self.start_us}..{self.stop_us} us runs back")
+            raise ConfigError(f"the span {self.start_us}..{self.stop_us} us ends before its start")
 
     def start(self, size: Size) -> Blockwise:
         """Return the step of one pass."""
@@ -82,7 +82,7 @@ class SwapPolarity(CallableFilter):
     """Turn ON events into OFF events, and OFF events into ON events."""
 
     def start(self, size: Size) -> Blockwise:
-        """Return the step of one pass; times and pixels are shared with those given."""
+        """Return the step of one pass; times and pixels are shared with the input."""
         return Blockwise(
             lambda events: Events.from_checked(events.t, events.x, events.y, ~events.p, size), size
         )
@@ -90,7 +90,7 @@ class SwapPolarity(CallableFilter):
 
 @dataclass(frozen=True, slots=True)
 class _RateLimit(CallableFilter):
-    """So many events of each window at most."""
+    """At most this many events per window."""
 
     rate_hz: float = checked(check_number, 0, _MOST_HZ)
     window_us: int = checked(check_whole, 1, default=1_000)
@@ -100,13 +100,13 @@ class _RateLimit(CallableFilter):
         if self.rate_hz and not self.most:
             raise ConfigError(
                 f"{type(self).__name__}: rate_hz={self.rate_hz!r} is less than one event in "
-                f"window_us={self.window_us}; give a longer window"
+                f"window_us={self.window_us}; pass a longer window"
             )
 
     @property
     def most(self) -> int:
-        """The events kept of a window."""
-        # What is a whole number but for rounding is that number.
+        """The largest number of events kept per window."""
+        # Whole numbers stay whole despite rounding.
         return math.floor(self.rate_hz * self.window_us / 1e6 * (1 + 1e-12))
 
 
@@ -121,7 +121,7 @@ class EventRateLimit(_RateLimit):
 
     def start(self, size: Size) -> Blockwise:
         """Return the step of one pass."""
-        state = np.zeros(2, np.int64)  # where the current window ends, its events so far
+        state = np.zeros(2, np.int64)  # end of the current window, and its events so far
         begun = False
 
         def first_ones(events: Events) -> Events:
@@ -160,10 +160,10 @@ class EvenRateLimitStep(Step):
     def __init__(self, most: int, window_us: int, size: Size) -> None:
         super().__init__(size)
         self._most, self._window_us = most, window_us
-        self._held: list[Events] = []  # of one window
+        self._held: list[Events] = []  # of the current window
 
     def __call__(self, events: Events) -> Events:
-        """Return what is kept of the windows that are over."""
+        """Return the kept events of the complete windows."""
         if not len(events):
             return events
         begun_us = int(events.t[-1]) // self._window_us * self._window_us
@@ -171,11 +171,11 @@ class EvenRateLimitStep(Step):
         whole: list[Events] = []
         if over or (self._held and self._held[0].t[0] < begun_us):
             whole, self._held = [*self._held, events[:over]], []
-        self._held.append(events[over:].copy())  # the caller's may change
+        self._held.append(events[over:].copy())  # the caller may change its arrays
         return self._thinned(whole)
 
     def finish(self) -> Events:
-        """Return what is kept of the last window."""
+        """Return the kept events of the last window."""
         held, self._held = self._held, []
         return self._thinned(held)
 

@@ -1,7 +1,7 @@
-"""Events -> tensors.
+"""Convert events to tensors.
 
-A representation is frozen parameters that are called: `VoxelGrid(bins=5)(events)`; `Representation`
-says what all have in common.
+A representation is a callable with frozen parameters: `VoxelGrid(bins=5)(events)`. See
+`Representation` for the common interface.
 """
 
 from typing import TYPE_CHECKING, Any

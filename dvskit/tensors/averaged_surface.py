@@ -1,4 +1,4 @@
-"""Events -> averaged time surfaces: what events leave around each other, cell by cell."""
+"""Events -> averaged time surfaces, one per cell of the sensor."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ from dvskit.tensors.time_surface import check_tau
 class AveragedTimeSurface:
     """Histograms of averaged time surfaces: (cells, 2, S, S) float32, S = 2 * radius_px + 1.
 
-    The sensor is cut in cells of cell_px x cell_px pixels, row by row; those at its right and lower
-    edges may be smaller. For each event of a cell, at each place within `radius_px` that lies in
-    the cell too, exp(-age / tau) of the earlier events of its polarity there is summed, those of
-    the last `window_us` alone; a cell's surface is the mean of these over its OFF, and over its ON
-    events, and 0 where there is none (Sironi et al. 2018, "HATS: histograms of averaged time
-    surfaces for robust event-based object classification", equations 6 to 9). Earlier is earlier in
-    the stream: events of one time count in their order; an event is not counted for itself.
+    The sensor is cut into cells of cell_px x cell_px pixels, row by row; cells at the right and
+    lower edges may be smaller. The surface of an event holds, for each place within `radius_px`
+    in the same cell, the sum of exp(-age / tau) over the earlier events of its polarity there. The
+    surface of a cell is the mean over its OFF events and over its ON events; 0 without events
+    (Sironi et al. 2018, "HATS: histograms of averaged time surfaces for robust event-based object
+    classification", equations 6 to 9). Earlier means earlier in the stream: simultaneous events
+    count in their order, and an event does not count for itself.
 
     cell_px    the side of a cell
-    radius_px  how far around an event is looked
+    radius_px  the radius of a surface
     tau_us     the age at which 1/e is left, in microseconds
-    window_us  how old an event may be; all earlier ones count unless given
+    window_us  the largest age of an event; all earlier events count if None
 
-    `start_us`, when called, leaves out the events before it.
+    Events before the call's `start_us` are dropped.
     """
 
     cell_px: int = 10
@@ -53,7 +53,7 @@ class AveragedTimeSurface:
         check_tau(self.tau_us)
         if self.radius_px >= self.cell_px:
             raise ShapeError(
-                f"radius_px={self.radius_px} reaches beyond any cell of {self.cell_px} pixels"
+                f"radius_px={self.radius_px} is larger than any cell of {self.cell_px} pixels"
             )
 
     def shape(self, size: tuple[int, int]) -> tuple[int, ...]:
@@ -65,7 +65,7 @@ class AveragedTimeSurface:
     def __call__(
         self, events: Events | Source, *, start_us: int | None = None, out: Tensor | None = None
     ) -> Tensor:
-        """Return the surfaces, as `Representation` says."""
+        """Return the surfaces; see `Representation`."""
         source = as_source(events)
         width, height = as_size(source.size)
         shape = self.shape((width, height))
@@ -92,7 +92,7 @@ class AveragedTimeSurface:
                 origin,
                 (int(self.cell_px), window, float(self.tau_us)),
             )
-            # Without a window none is ever forgotten, and none need be known.
+            # Without a window no event expires, so none need be kept.
             oldest = len(kept_t) if window < 0 else oldest
             kept_t, kept_at = kept_t[oldest:].copy(), kept_at[oldest:].copy()
         surfaces /= np.maximum(counts, 1)[:, :, None, None]

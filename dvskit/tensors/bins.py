@@ -16,14 +16,14 @@ from dvskit.tensors.counts_kernels import Columns
 
 Outside = Literal["error", "ignore"]
 
-LARGEST = 1 << 62  # products of times and bins stay below this: exact in int64
+LARGEST = 1 << 62  # bound on products of times and bins: exact in int64
 LATEST_US = (1 << 63) - 1
-_WORTH_A_THREAD = 1 << 17  # waking a thread costs as much as counting ten thousand events
+_WORTH_A_THREAD = 1 << 17  # starting a thread costs as much as counting ten thousand events
 
 
 @dataclass(frozen=True, slots=True)
 class Bins:
-    """Bins of equal length on an axis of whole numbers: times in microseconds, or event numbers.
+    """Bins of equal length on an integer axis: times in microseconds, or event numbers.
 
     Bin k holds start <= at < stop with (at - start) * numerator // denominator == k.
     """
@@ -35,22 +35,22 @@ class Bins:
     denominator: int
 
     def of(self, at: int) -> int:
-        """Return the bin of a place between start and stop."""
+        """Return the bin of a position between start and stop."""
         return (at - self.start) * self.numerator // self.denominator
 
     def edges(self, first: int, stop: int) -> NDArray[np.int64]:
-        """Return where the bins first, ..., stop - 1 begin, counted from `start`."""
+        """Return the starts of the bins first, ..., stop - 1, relative to `start`."""
         numbers = np.arange(first, stop, dtype=np.int64)
         return -(-numbers * self.denominator // max(1, self.numerator))
 
     def reaching(self, part: Part) -> Part:
-        """Return a part with the bin behind its last, empty, where there is one."""
+        """Return a part extended by the next bin, empty, if there is one."""
         if part.first + len(part.borders) > self.count:
             return part
         return part._replace(borders=np.append(part.borders, part.borders[-1]))
 
     def check(self) -> None:
-        """Raise ShapeError where bins could not be told exactly in int64."""
+        """Raise ShapeError if int64 cannot compute the bins exactly."""
         span = self.stop - self.start
         if span * self.numerator + self.denominator >= LARGEST:
             raise ShapeError(
@@ -59,7 +59,7 @@ class Bins:
 
 
 class Part(NamedTuple):
-    """Events of a block, and where bins end: bin `first` + i is events[borders[i]:borders[i + 1]].
+    """Events of a block and the bin borders: bin `first` + i is events[borders[i]:borders[i + 1]].
 
     borders  int64, from 0 to the number of events
     """
@@ -70,24 +70,24 @@ class Part(NamedTuple):
 
     @property
     def columns(self) -> Columns:
-        """What kernels take of the events."""
+        """The event columns for kernels."""
         return columns_of(self.events)
 
 
 def columns_of(events: Events) -> Columns:
-    """Return what kernels take of events: t, x, y and p."""
+    """Return the event columns for kernels: t, x, y and p."""
     return events.t, events.x, events.y, events.p
 
 
 class TimeParts:
-    """A Source cut at the borders of bins of time. `missed` counts the events outside of all."""
+    """A Source cut at the borders of time bins. `missed` counts the events outside all bins."""
 
     def __init__(self, source: Source, bins: Bins) -> None:
         self.source, self.bins, self.missed = source, bins, 0
 
     def __iter__(self) -> Iterator[Part]:
         bins = self.bins
-        # A number beyond int64 would be compared as a float.
+        # Numbers beyond int64 would be compared as floats.
         stop = None if bins.stop > LATEST_US else bins.stop
         for block in self.source:
             inside = cut(block, bins.start, stop)
@@ -103,12 +103,12 @@ class TimeParts:
             yield Part(inside, first, borders)
 
     def refuse_missed(self, outside: Outside) -> None:
-        """Raise ShapeError where events were missed that may not be."""
+        """Raise ShapeError if events were missed and `outside` is "error"."""
         refuse_outside(self.missed, self.bins, outside)
 
 
 def refuse_outside(missed: int, bins: Bins, outside: Outside) -> None:
-    """Raise ShapeError where events were outside the bins that may not be."""
+    """Raise ShapeError if events were outside the bins and `outside` is "error"."""
     if missed and outside == "error":
         raise ShapeError(
             f"{missed:,} events are outside the window [{bins.start}, {bins.stop}) us; widen it, "
@@ -117,9 +117,9 @@ def refuse_outside(missed: int, bins: Bins, outside: Outside) -> None:
 
 
 class NumberParts:
-    """A Source cut at bins of event numbers. `missed` counts those behind the last.
+    """A Source cut at bins of event numbers. `missed` counts the events after the last bin.
 
-    0 is the first event at or after `start_us`; those before it are left out.
+    Number 0 is the first event at or after `start_us`; earlier events are dropped.
     """
 
     def __init__(self, source: Source, bins: Bins, start_us: int | None = None) -> None:
@@ -140,19 +140,19 @@ class NumberParts:
             seen += len(block)
 
     def refuse_missed(self, outside: Outside) -> None:
-        """Raise ShapeError where events were missed that may not be."""
+        """Raise ShapeError if events were missed and `outside` is "error"."""
         if self.missed and outside == "error":
             raise ShapeError(
-                f"{self.missed:,} events are behind the {self.bins.count} frames of "
-                f'{self.bins.denominator} events; take more, or pass outside="ignore"'
+                f"{self.missed:,} events follow the {self.bins.count} frames of "
+                f'{self.bins.denominator} events; use more frames, or pass outside="ignore"'
             )
 
 
 def in_spans(work: Callable[[int, int], None], count: int, amount: int) -> None:
-    """Call `work(first, stop)` for spans that make up range(count), in parallel where it pays.
+    """Call `work(first, stop)` for spans that cover range(count), in parallel if it pays.
 
-    `amount` is how many values all of it touches. No two calls have a number in common, so that
-    each bin may be written without a lock.
+    `amount` is the number of values touched in total. Spans do not overlap, so each bin can be
+    written without a lock.
     """
     threads = threads_for(amount)
     if threads == 1 or count == 1:
@@ -163,27 +163,27 @@ def in_spans(work: Callable[[int, int], None], count: int, amount: int) -> None:
 
 
 def threads_for(amount: int) -> int:
-    """Return how many threads to use where so many values are touched."""
+    """Return the number of threads for touching this many values."""
     return thread_count() if amount >= _WORTH_A_THREAD else 1
 
 
 def check_bins(bins: int | None, bin_us: int | None, outside: str = "error") -> None:
-    """Raise ShapeError unless bins, or their length, are given and whole."""
+    """Raise ShapeError unless bins or bin_us is given, and whole."""
     if bins is None and bin_us is None:
-        raise ShapeError("neither bins nor bin_us is given; give one of them, or both")
+        raise ShapeError("neither bins nor bin_us is given; pass one of them, or both")
     for name, value in (("bins", bins), ("bin_us", bin_us)):
         check_whole(name, value)
     check_outside(outside)
 
 
 def check_whole(name: str, value: int | None) -> None:
-    """Raise ShapeError unless a number is whole and at least 1, or None."""
+    """Raise ShapeError unless a number is None or a whole number of at least 1."""
     if value is not None and (not isinstance(value, (int, np.integer)) or value < 1):
         raise ShapeError(f"{name}={value} is not a whole number of at least 1")
 
 
 def check_outside(outside: str) -> None:
-    """Raise ShapeError for an unknown rule for the events outside a window."""
+    """Raise ShapeError for an unknown value of `outside`."""
     if outside not in ("error", "ignore"):
         raise ShapeError(
             f"unknown outside={outside!r}; {did_you_mean(outside, ('error', 'ignore'))}"
@@ -191,7 +191,7 @@ def check_outside(outside: str) -> None:
 
 
 def time_bins(source: Source, bins: int | None, bin_us: int | None, start_us: int | None) -> Bins:
-    """Return the bins of time that `bin_events` describes; reads the times where it has to."""
+    """Return the time bins that `bin_events` describes; reads the times if necessary."""
     first, last = start_us, None
     if bins is None or bin_us is None or start_us is None:
         first, last = find_span(source)
@@ -201,14 +201,14 @@ def time_bins(source: Source, bins: int | None, bin_us: int | None, start_us: in
         bins = -(-span // bin_us) if bins is None else int(bins)
         found = Bins(start, start + bins * int(bin_us), bins, 1, int(bin_us))
     else:
-        bins = int(bins or 0)  # check_bins has seen that it is given
+        bins = int(bins or 0)  # ensured by check_bins
         found = Bins(start, start + span, bins, bins, max(1, span))
     found.check()
     return found
 
 
 def find_span(source: Source) -> tuple[int | None, int | None]:
-    """Return the times of the first event and of the last; None where there is none."""
+    """Return the times of the first and the last event; None without events."""
     first = last = None
     for block in source:
         if len(block):
@@ -218,5 +218,5 @@ def find_span(source: Source) -> tuple[int | None, int | None]:
 
 
 def count_events(source: Source, start_us: int | None = None) -> int:
-    """Return how many events a Source has, those before `start_us` left out."""
+    """Return the number of events of a Source at or after `start_us`."""
     return sum(len(cut(block, start_us, None)) for block in source)

@@ -1,4 +1,4 @@
-"""Events -> counts per time bin, polarity and pixel; whether there was any; ON less OFF."""
+"""Events -> counts per time bin, polarity and pixel; binary occupancy; ON minus OFF."""
 
 from __future__ import annotations
 
@@ -28,29 +28,29 @@ from dvskit.tensors.counts_kernels import Span, add_counts, add_signs, add_tally
 from dvskit.tensors.planes import Planes, planes_for
 from dvskit.tensors.representation import Binned, BinnedByPolarity, Planar, PlanesFill
 
-# The most that a dtype counts to, each number in between too.
+# The largest count of a dtype, up to which all integers are exact.
 MOST = {
     torch.uint8: 255,
     torch.int16: (1 << 15) - 1,
     torch.int32: (1 << 31) - 1,
     torch.float32: 1 << 24,
 }
-# Events up to which one pass is faster, measured with 1 to 20 bins on 34x34 and 640x480 pixels: it
-# begins 10 to 20 us earlier, and takes up to 1.7 times as long for an event.
+# One pass is faster up to this many events, measured with 1 to 20 bins on 34x34 and 640x480 pixels:
+# it starts 10 to 20 us earlier, and takes up to 1.7 times as long per event.
 _FEW = 1 << 14
 
 
 def refuse_full(full: int, most: int) -> None:
-    """Raise ShapeError where events could not be counted."""
+    """Raise ShapeError if some events exceeded the range of the dtype."""
     if full:
         raise ShapeError(
-            f"{full:,} events are more than {most} in a bin of their pixel, which the dtype cannot "
-            "hold; take shorter bins, or dtype=torch.int32"
+            f"{full:,} events exceed {most} per bin and pixel, which the dtype cannot "
+            "hold; use shorter bins, or dtype=torch.int32"
         )
 
 
 class _CheckedFill(PlanesFill):
-    """A tensor of counts up to `most` that is filled; events beyond that are noted in `full`."""
+    """A tensor of counts up to `most` being filled; `full` counts the events beyond that."""
 
     def __init__(self, made: Planar, bins: Bins, planes: Planes, size: Size) -> None:
         super().__init__(made, bins, planes, size)
@@ -58,23 +58,23 @@ class _CheckedFill(PlanesFill):
         self.full: list[int] = []
 
     def note(self, full: int) -> None:
-        """Note how many events could not be counted."""
+        """Add the number of events that could not be counted."""
         if full:
             self.full.append(full)
 
     def finish(self) -> None:
-        """Refuse counts that do not fit. Raises ShapeError."""
+        """Raise ShapeError if counts did not fit."""
         super().finish()
         refuse_full(sum(self.full), self.most)
 
 
 class CountsFill(_CheckedFill):
-    """A tensor of counts that is filled."""
+    """A tensor of counts being filled."""
 
     def add(self, part: Part, first: int, stop: int) -> None:
         """Count the events of some bins."""
         if len(part.borders) == 2:
-            count = len(part.events)  # to add a plane takes as long as some events for each value
+            count = len(part.events)  # adding a plane costs as much as some events per value
             shares = min(threads_for(count), count // self.planes.length)
             if shares > 1:
                 self._add_shared(part.events, part.first, shares)
@@ -86,10 +86,10 @@ class CountsFill(_CheckedFill):
         self.note(add_counts(columns_of(events), borders, span, self.width, self.on, most))
 
     def _add_shared(self, events: Events, number: int, shares: int) -> None:
-        """Count the events of one bin by several threads, the first in its plane."""
+        """Count the events of one bin with several threads, the first one in the plane itself."""
         planes, length = self.planes, self.planes.length
         ends = np.arange(shares + 1) * len(events) // shares
-        own = np.zeros((shares, length), np.int32)  # holds as many events as fit into memory
+        own = np.zeros((shares, length), np.int32)  # counts as many events as fit into memory
         nothing = np.zeros(0, np.int64)
 
         def count(share: int) -> None:
@@ -115,8 +115,7 @@ class Counts(BinnedByPolarity):
     """Events per time bin, polarity and pixel: (bins, channels, H, W). The sum is their number.
 
     channels  2: OFF, ON; 1: both together
-    dtype     uint8, int16, int32 or float32: a pixel with more events in a bin than it counts to is
-              a ShapeError
+    dtype     uint8, int16, int32 or float32; raises ShapeError if a count exceeds its range
     """
 
     dtype: torch.dtype = torch.int32
@@ -129,7 +128,7 @@ class Counts(BinnedByPolarity):
     def __call__(
         self, events: Events | Source, *, start_us: int | None = None, out: Tensor | None = None
     ) -> Tensor:
-        """Return the counts, as `Representation` says."""
+        """Return the counts; see `Representation`."""
         if isinstance(events, Events) and 0 < len(events) <= _FEW:
             bins = time_bins(as_source(events), self.bins, self.bin_us, start_us)
             if -LATEST_US <= bins.start <= LATEST_US:
@@ -137,7 +136,7 @@ class Counts(BinnedByPolarity):
         return BinnedByPolarity.__call__(self, events, start_us=start_us, out=out)
 
     def _count_few(self, events: Events, bins: Bins, out: Tensor | None) -> Tensor:
-        """Do at once, with one thread, what `_fill` does in parts."""
+        """Do the work of `_fill` at once, with one thread."""
         width, height = events.size
         planes = planes_for((bins.count, self.channels, height, width), self.dtype, out)
         latest = min(bins.stop - 1, LATEST_US)
@@ -156,10 +155,10 @@ class Counts(BinnedByPolarity):
 
 
 def check_dtype(dtype: torch.dtype) -> None:
-    """Raise ShapeError for a dtype that does not count."""
+    """Raise ShapeError for a dtype that cannot hold counts."""
     if dtype not in MOST:
         names = ", ".join(str(each).removeprefix("torch.") for each in MOST)
-        raise ShapeError(f"dtype={dtype} does not count events; choices: {names}")
+        raise ShapeError(f"dtype={dtype} cannot hold counts; choices: {names}")
 
 
 class _BinaryFill(PlanesFill):
@@ -171,7 +170,7 @@ class _BinaryFill(PlanesFill):
 @check_arguments
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Binary(BinnedByPolarity):
-    """Whether there was an event, 1 or 0, per time bin, polarity and pixel: (bins, channels, H, W).
+    """1 if there was an event, else 0, per time bin, polarity and pixel: (bins, channels, H, W).
 
     It is 1 exactly where `Counts` is not 0.
 
@@ -197,11 +196,12 @@ class _SignedFill(_CheckedFill):
 @check_arguments
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Signed(Binned):
-    """ON less OFF events per time bin and pixel: (bins, 1, H, W).
+    """ON minus OFF events per time bin and pixel: (bins, 1, H, W).
 
-    The sum is the number of ON events less that of OFF events; in a bin of a pixel both cancel.
+    The sum is the number of ON events minus that of OFF events. Opposite events of a pixel cancel
+    within a bin.
 
-    dtype  int16, int32 or float32: a pixel with more in a bin than it counts to is a ShapeError
+    dtype  int16, int32 or float32; raises ShapeError if a value exceeds its range
     """
 
     dtype: torch.dtype = torch.int32
@@ -212,7 +212,7 @@ class Signed(Binned):
         Binned.__post_init__(self)
         check_dtype(self.dtype)
         if self.dtype == torch.uint8:
-            raise ShapeError("dtype=torch.uint8 has no sign; take torch.int16")
+            raise ShapeError("dtype=torch.uint8 is unsigned; use torch.int16")
 
 
 @check_arguments
@@ -224,15 +224,15 @@ def bin_events(
     start_us: int | None = None,
     outside: Outside = "error",
 ) -> Tensor:
-    """Count events per time bin, polarity and pixel: nothing lost, nothing merged.
+    """Count events per time bin, polarity and pixel; nothing is lost or merged.
 
-    bins             [start_us, t_last] is cut in `bins` parts, equal to a microsecond
-    bin_us           as many bins of `bin_us` microseconds as reach the last event: the last one is
-                     kept, though it may go on behind that event
+    bins             [start_us, t_last] is cut into `bins` parts, equal to a microsecond
+    bin_us           as many bins of `bin_us` microseconds as reach the last event; the last bin is
+                     complete, even if it ends after that event
     bins and bin_us  the window [start_us, start_us + bins * bin_us)
 
     `start_us` is the time of the first event unless given. Returns (bins, 2, H, W) int32; channel 0
-    is OFF, channel 1 ON. The sum is the number of events; how a Source is cut does not matter. A
+    is OFF, channel 1 ON. The sum is the number of events. The blocks of a Source have no effect. A
     Source is read twice (once for its times) unless bins, bin_us and start_us are all given.
     `Counts` does the same for other dtypes and into a given tensor.
 

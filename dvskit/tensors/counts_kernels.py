@@ -1,13 +1,13 @@
 # mypy: disable-error-code="arg-type,return-value,no-any-return,assignment"
-"""Counting events per bin, polarity and pixel: plain arrays in and out.
+"""Count events per bin, polarity and pixel: plain arrays in and out.
 
-Event i of bin k, borders[k] <= i < borders[k + 1], belongs to the value p * on + y * width + x of
-the plane that begins at origin + k * step of `flat`. A plane is written by one call at a time.
-`held` is how many events each plane holds; one that holds none is taken to be zeros where it is
-`clean`, and to be anything else where not. Indices are unsigned, which doubles the speed: a signed
-one is looked at twice, for numba lets one below zero count from the end.
+Event i of bin k, borders[k] <= i < borders[k + 1], adds to the value p * on + y * width + x of
+the plane that begins at origin + k * step of `flat`. One call at a time writes a plane.
+`held` is the number of events in each plane. A plane with 0 holds zeros if `clean`, else anything.
+Indices are unsigned, which doubles the speed: numba checks signed ones for negative values, which
+count from the end.
 
-What belongs together comes in a plain tuple, at no cost; one with names takes 20 us a call more.
+Related arguments come in a plain tuple at no cost; a named tuple takes 20 us more per call.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ Columns = tuple[Array, Array, Array, Array]
 Pixels = tuple[Array, Array, Array]
 """x, y and p of events."""
 Layout = tuple[int, int]
-"""width and on: where an event's value is in a plane."""
+"""width and on: the layout of values in a plane."""
 Span = tuple[Array, int, int, int, Array, bool]
 """flat, origin, step, length, held and clean of some planes."""
 
-_DENSE = 8  # pixels to an event below which a plane is counted in bytes
+_DENSE = 8  # pixels per event below which a plane is counted in bytes
 
 
 @njit(cache=True, nogil=True)
@@ -40,9 +40,9 @@ def plane_of(span: Span, k: int) -> Array:
 
 @njit(cache=True, nogil=True)
 def begin_plane(span: Span, k: int, events: int) -> Array:
-    """Return plane k, to which so many events will be added; one that holds nothing is cleared.
+    """Return plane k, to which that many events will be added; an empty one is cleared.
 
-    Also where it is zeros already: from memory in order, so that events find it in the cache.
+    Clearing zeros again also helps: in-order access brings the plane into the cache.
     """
     _, _, _, length, held, clean = span
     plane = plane_of(span, k)
@@ -54,7 +54,7 @@ def begin_plane(span: Span, k: int, events: int) -> Array:
 
 @njit(cache=True, nogil=True)
 def add_counts(events: Columns, borders: Array, span: Span, width: int, on: int, most: int) -> int:
-    """Add one for each event; return by how many a value would have passed `most`, and did not."""
+    """Add one for each event; return the total excess over `most`, which is not added."""
     _, x, y, p = events
     _, _, _, length, held, _ = span
     full = 0
@@ -88,12 +88,12 @@ def count_few(
     on: int,
     most: int,
 ) -> tuple[int, int]:
-    """Count the events of start <= t <= latest in planes that hold nothing yet, in one pass.
+    """Count the events of start <= t <= latest in empty planes, in one pass.
 
-    bins    how many, start, latest, numerator and denominator: see `dvskit.tensors.bins.Bins`
+    bins    number, start, latest, numerator and denominator: see `dvskit.tensors.bins.Bins`
     planes  flat, step, length and clean
 
-    Returns by how many a value would have passed `most`, and how many events were outside.
+    Returns the total excess over `most`, and the number of events outside.
     """
     t, x, y, p = events
     count, start, latest, numerator, denominator = bins
@@ -105,7 +105,7 @@ def count_few(
     while first < stop:
         k = (t[first] - start) * numerator // denominator
         edge = -(-(k + 1) * denominator // numerator)
-        # Not start + edge - 1, which may be more than int64 holds.
+        # start + edge - 1 may exceed int64.
         behind = _until(t, first + 1, stop, start + min(edge - 1, latest - start))
         if not clean:
             _clear(flat, written, k + 1, step, length)
@@ -121,7 +121,7 @@ def count_few(
 
 @njit(cache=True, nogil=True)
 def _until(t: Array, first: int, stop: int, last_us: int) -> int:
-    """Return the place behind the events of t <= last_us among those from `first` to `stop`."""
+    """Return the index after the events of t <= last_us among those from `first` to `stop`."""
     low, high = np.uintp(first), np.uintp(stop)
     while low < high:
         middle = (low + high) >> np.uintp(1)
@@ -159,13 +159,13 @@ def _add_each(events: Pixels, layout: Layout, plane: Array, most: int) -> int:
 def _tally(events: Pixels, layout: Layout, tally: Array, wrapped: Array) -> int:
     """Count in bytes, which stay in the cache: a third of the time.
 
-    Returns how often a byte went from 255 to 0; `wrapped` lists where.
+    Returns how often a byte wrapped from 255 to 0; `wrapped` lists where.
     """
     (x, y, p), (width, on) = events, layout
     wraps = 0
     row, above = np.uintp(width), np.uintp(on)
     tally[:] = 0
-    if on == 0:  # polarities are not looked at: a quarter less time
+    if on == 0:  # ignores polarities: a quarter less time
         for i in range(len(x)):
             at = np.uintp(y[i]) * row + np.uintp(x[i])
             after = np.uint8(tally[at] + np.uint8(1))
@@ -186,7 +186,7 @@ def _tally(events: Pixels, layout: Layout, tally: Array, wrapped: Array) -> int:
 
 @njit(cache=True, nogil=True)
 def add_tally(plane: Array, tally: Array, wrapped: Array, held: int, events: int, most: int) -> int:
-    """Add a tally to a plane; return by how many values would have passed `most`."""
+    """Add a tally to a plane; return the total excess over `most`."""
     full = 0
     if held == 0:
         for at in range(len(plane)):
@@ -208,7 +208,7 @@ def add_tally(plane: Array, tally: Array, wrapped: Array, held: int, events: int
 
 @njit(cache=True, nogil=True)
 def add_signs(events: Columns, borders: Array, span: Span, width: int, most: int) -> int:
-    """Add 1 for each ON and -1 for each OFF event; return how many would have passed +-`most`."""
+    """Add 1 for each ON and -1 for each OFF event; return the excess over +-`most`."""
     _, x, y, p = events
     full = 0
     row = np.uintp(width)

@@ -29,23 +29,23 @@ from dvskit.tensors.representation import check_channels, fill
 @check_arguments
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventFrames:
-    """Counts in frames of so many events, or of such a duration: (frames, channels, H, W).
+    """Counts in frames of a number of events or of a duration: (frames, channels, H, W).
 
-    frames            the events are cut in `frames` parts whose numbers differ by one at most
-    count             frames of `count` events each, as many as there are ("stacking based on the
+    frames            the events are cut into `frames` parts whose sizes differ by one at most
+    count             frames of `count` events each, to the end ("stacking based on the
                       number of events", Wang et al. 2019, "Event-based high dynamic range image and
                       very high frame rate video generation")
-    duration_us       frames of so many microseconds, as many as there are ("based on time")
+    duration_us       frames of this many microseconds, to the end ("based on time")
     frames and count, or frames and duration_us
-                      that many such frames from the first event on; events behind them are an
-                      error, or ignored, as `outside` says; frames that are not reached are empty
+                      that many such frames from the first event on; later events are an error or
+                      ignored, depending on `outside`; frames without events are empty
 
-    partial   whether a last frame that is not full is kept or dropped, where `frames` is not given:
-              one with fewer than `count` events, or that ends behind the last event's time
+    partial   whether an incomplete last frame is kept, without `frames`: one with fewer than
+              `count` events, or one that ends after the last event
     channels  2: OFF, ON; 1: both together
     dtype     uint8, int16, int32 or float32, as for `Counts`
 
-    `start_us`, when called, is when the first frame of a duration begins; frames of a number of
+    The call's `start_us` is the start of the first frame of a duration; frames of a number of
     events begin with the first event at or after it.
     """
 
@@ -65,9 +65,7 @@ class EventFrames:
                 "give the number of frames, the count of events in each or duration_us"
             )
         if self.count is not None and self.duration_us is not None:
-            raise ShapeError(
-                "a frame is of a count of events or of a duration_us; give one of them"
-            )
+            raise ShapeError("a frame has a count of events or a duration_us; pass one of them")
         if self.partial not in ("keep", "drop"):
             choices = did_you_mean(self.partial, ("keep", "drop"))
             raise ShapeError(f"unknown partial={self.partial!r}; {choices}")
@@ -78,14 +76,14 @@ class EventFrames:
     def shape(self, size: tuple[int, int]) -> tuple[int, ...]:
         """Return (frames, channels, H, W). Raises ShapeError without `frames`."""
         if self.frames is None:
-            raise ShapeError("how many frames there are depends on the events; give frames too")
+            raise ShapeError("the number of frames depends on the events; pass frames too")
         width, height = as_size(size)
         return int(self.frames), self.channels, height, width
 
     def __call__(
         self, events: Events | Source, *, start_us: int | None = None, out: Tensor | None = None
     ) -> Tensor:
-        """Return the frames, as `Representation` says."""
+        """Return the frames; see `Representation`."""
         source = as_source(events)
         parts: TimeParts | NumberParts
         if self.duration_us is not None:

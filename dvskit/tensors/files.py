@@ -1,4 +1,4 @@
-"""Tensors in files, whole or not at all."""
+"""Write tensors to files atomically."""
 
 from __future__ import annotations
 
@@ -28,30 +28,30 @@ def save_tensor(
     notes: Mapping[str, str] | None = None,
     overwrite: bool = False,
 ) -> None:
-    """Write a tensor to a file, as its suffix says.
+    """Write a tensor to a file in the format of its suffix.
 
-    .npy          an array, for numpy.load; not compressed, so that it may be mapped into memory
+    .npy          an array, for numpy.load; uncompressed, so that it can be memory-mapped
     .npz          an array `name` in a compressed archive, for numpy.load
-    .pt, .pth     the tensor itself, for torch.load, with weights_only=True too
+    .pt, .pth     the tensor itself, for torch.load, also with weights_only=True
     .safetensors  a tensor `name`, with `notes`, for safetensors.torch.load_file
 
-    The file is there whole or not at all. Raises OutputError for another suffix, where it exists
-    already and `overwrite` is false, and for what the operating system refuses.
+    The file is written whole or not at all. Raises OutputError for another suffix, for an existing
+    file unless `overwrite`, and for errors of the operating system.
     """
     write = _WRITERS[tensor_suffix(path)]
     with whole_file(path, overwrite=overwrite) as partial:
         try:
             write(tensor.detach().cpu().contiguous(), partial, name, dict(notes or {}))
-        except (SafetensorError, RuntimeError) as error:  # torch's and safetensors' of writing
-            raise OutputError(f"{path}: {error}; choose another place") from error
+        except (SafetensorError, RuntimeError) as error:  # write errors of torch and safetensors
+            raise OutputError(f"{path}: {error}; choose another path") from error
 
 
 def tensor_suffix(path: str | PathLike[str]) -> str:
-    """Return the suffix that tells how a tensor is written. Raises OutputError for any other."""
+    """Return the suffix that selects the format. Raises OutputError for any other."""
     suffix = Path(path).suffix.lower()
     if suffix not in _WRITERS:
         raise OutputError(
-            f"{path}: its suffix tells how a tensor is written; {did_you_mean(suffix, _WRITERS)}"
+            f"{path}: the suffix selects the format; {did_you_mean(suffix, _WRITERS)}"
         )
     return suffix
 
@@ -67,12 +67,14 @@ def _write_npz(tensor: Tensor, path: Path, name: str, notes: dict[str, str]) -> 
 
 
 def _write_torch(tensor: Tensor, path: Path, name: str, notes: dict[str, str]) -> None:
-    with path.open("wb") as file:  # by name, torch would write that of the partial file into it
+    with path.open(
+        "wb"
+    ) as file:  # given a path, torch would store the name of the partial file in it
         torch.save(tensor, file)
 
 
 def _write_safetensors(tensor: Tensor, path: Path, name: str, notes: dict[str, str]) -> None:
-    # save_file writes under a name of its own, which stays where the process is killed.
+    # save_file writes to a name of its own, which stays if the process is killed.
     path.write_bytes(save({name: tensor}, notes))
 
 

@@ -34,11 +34,10 @@ _DTYPES = {str(each).removeprefix("torch."): each for each in MOST}
 
 @check_arguments
 def representation_from(name: str, **parameters: Any) -> Representation:
-    """Return the representation of a name: `representation_from("voxel_grid", bins=5)`.
+    """Return the representation with a name: `representation_from("voxel_grid", bins=5)`.
 
-    A dtype may be given by its name, such as "uint8". Raises ConfigError for an unknown name of a
-    representation, of a parameter or of a dtype, for one that is missing, and for values that the
-    representation refuses.
+    A dtype may be given by its name, such as "uint8". Raises ConfigError for an unknown
+    representation, parameter or dtype, a missing parameter, and invalid values.
     """
     check_known("representation", name, REPRESENTATIONS)
     kind = REPRESENTATIONS[name]
@@ -61,7 +60,7 @@ def representation_from(name: str, **parameters: Any) -> Representation:
 
 
 def parameters_of(name: str) -> dict[str, bool]:
-    """Return the parameters of a representation, and whether each must be given."""
+    """Return the parameters of a representation, and whether each is required."""
     return {
         each.name: each.default is MISSING for each in fields(REPRESENTATIONS[name]) if each.init
     }

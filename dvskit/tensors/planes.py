@@ -1,4 +1,4 @@
-"""The memory that a representation is written to: its own, or a view that was given."""
+"""The output memory of a representation: a new tensor, or a given view."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from dvskit.tensors.counts_kernels import Span
 
 
 class Planes(NamedTuple):
-    """A tensor of planes that each stand in one piece, `step` values from one to the next.
+    """A tensor of contiguous planes, `step` values from one to the next.
 
     flat    (values,) the memory from the first plane on
-    length  how many values a plane has
-    held    int64, how many events each plane holds: one that holds none may not be written yet
-    clean   whether planes that are not written yet hold zeros
+    length  values per plane
+    held    int64, events in each plane; a plane with 0 may not be written yet
+    clean   whether unwritten planes hold zeros
     tensor  the planes as a tensor
-    out     the tensor that is asked for: this one, or a view that the planes are copied to
+    out     the requested tensor: `tensor`, or a view that the planes are copied to
     """
 
     flat: NDArray[Any]
@@ -35,7 +35,7 @@ class Planes(NamedTuple):
     out: Tensor
 
     def span(self, first: int, stop: int) -> Span:
-        """Return what kernels take of the planes first, ..., stop - 1."""
+        """Return the kernel arguments for the planes first, ..., stop - 1."""
         held = self.held[first:stop]
         return self.flat, first * self.step, self.step, self.length, held, self.clean
 
@@ -46,29 +46,29 @@ class Planes(NamedTuple):
         return plane
 
     def seen_as(self, dtype: np.dtype[Any]) -> Planes:
-        """Return the same memory seen as another dtype, of the same width."""
+        """Return the same memory viewed as another dtype of the same width."""
         return self._replace(flat=self.flat.view(dtype))
 
     def clear_rest(self) -> None:
-        """Write zeros to the planes that hold no events."""
+        """Write zeros to the planes without events."""
         if not self.clean:
             for number in np.flatnonzero(self.held == 0).tolist():
                 self.plane(number)[:] = 0
 
     def finish(self) -> Tensor:
-        """Return the tensor: that which was given to be written to, or the new one."""
+        """Return the tensor: the given `out`, or the new one."""
         if self.out is not self.tensor:
             self.out.copy_(self.tensor)
         return self.out
 
 
 def planes_for(shape: tuple[int, ...], dtype: torch.dtype, out: Tensor | None) -> Planes:
-    """Return planes for a tensor of `shape`, the first dimension numbering the planes.
+    """Return planes for a tensor of `shape`, whose first dimension counts the planes.
 
-    They are `out` itself where its planes stand in one piece in the processor's memory, as
-    `batch[:, b]` of a (T, B, ...) tensor does; other views are copied to in the end.
+    They are `out` itself if its planes are contiguous in CPU memory, as in `batch[:, b]` of a
+    (T, B, ...) tensor. Otherwise the planes are copied to `out` at the end.
 
-    Raises ShapeError for an `out` of another shape or dtype, and for what memory cannot hold.
+    Raises ShapeError if `out` has another shape or dtype, or if memory is too small.
     """
     length = prod(shape[1:])
     if out is not None:
@@ -102,7 +102,7 @@ def _stands_in_one_piece(out: Tensor, length: int) -> bool:
         return False
     if not length:
         return True
-    within = 1  # what `out[0].is_contiguous()` tells, which makes a tensor to be asked
+    within = 1  # same as `out[0].is_contiguous()`, without creating a tensor
     for size, stride in zip(shape[:0:-1], strides[:0:-1], strict=True):
         if size != 1 and stride != within:
             return False
@@ -111,8 +111,11 @@ def _stands_in_one_piece(out: Tensor, length: int) -> bool:
 
 
 def zeros_for(shape: tuple[int, ...], dtype: torch.dtype) -> NDArray[Any]:
-    """Return an array of zeros. NumPy's large arrays stand in huge pages, torch's do not: half the
-    time to touch them. Raises ShapeError for what memory cannot hold."""
+    """Return an array of zeros, (shape).
+
+    NumPy places large arrays in huge pages, torch does not: half the time to touch them.
+    Raises ShapeError if memory is too small.
+    """
     size = prod(shape) * dtype.itemsize
     try:
         if size > memory_bytes():
@@ -120,13 +123,13 @@ def zeros_for(shape: tuple[int, ...], dtype: torch.dtype) -> NDArray[Any]:
         return np.zeros(shape, torch.empty(0, dtype=dtype).numpy().dtype)
     except (MemoryError, ValueError) as error:
         raise ShapeError(
-            f"a tensor of shape {shape} takes {size / 2**30:,.1f} GiB, which cannot be had; "
-            "take fewer or longer bins"
+            f"a tensor of shape {shape} takes {size / 2**30:,.1f} GiB, more than is available; "
+            "use fewer or longer bins"
         ) from error
 
 
 def memory_bytes() -> int:
-    """Return the bytes of this machine's memory; the largest number where it does not say."""
+    """Return the memory of this machine in bytes; the largest integer if unknown."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, OSError, ValueError):

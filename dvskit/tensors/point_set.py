@@ -1,4 +1,4 @@
-"""Events -> sets of points for networks that take clouds."""
+"""Events -> point sets for point-cloud networks."""
 
 from __future__ import annotations
 
@@ -24,23 +24,24 @@ Points = NDArray[Any]
 @check_arguments
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PointSet:
-    """Events as points x, y, t, p: (points, 4), in the order of time.
+    """Events as points x, y, t, p: (points, 4), in order of time.
 
-    Of more events than `points`, that many are drawn, each as likely, none twice; the same seed
-    draws the same of as many events. Without `points` all events are taken. (Wang et al. 2019,
-    "Space-time event clouds for gesture recognition: from RGB cameras to event cameras".)
+    If there are more events than `points`, a random subset is drawn uniformly, without
+    replacement; the same seed and number of events give the same subset. Without `points` all
+    events are used. (Wang et al. 2019, "Space-time event clouds for gesture recognition: from RGB
+    cameras to event cameras".)
 
-    points  how many there are
-    seed    what the draw depends on
-    fewer   where there are fewer events: "repeat" takes each of them as often as any other, or
-            once more; "zeros" puts rows of zeros behind them. Without any event all rows are zeros
+    points  the number of points
+    seed    the seed of the draw
+    fewer   for fewer events than points: "repeat" uses each event equally often, give or take one;
+            "zeros" appends rows of zeros. Without any event all rows are zeros
     scale   "unit": x / (width - 1), y / (height - 1), (t - first) / (last - first), all from 0 to
-            1, and p of -1 or 1; float32. With `duration_us` t is divided by it instead, so that the
-            same movement at another speed is another cloud
-            "pixels": x, y, microseconds since `start_us`, and p of -1 or 1; float64, which is exact
-    duration_us   events from this long behind the beginning on are left out; None: none
+            1, and p of -1 or 1; float32. With `duration_us`, t is divided by it instead, so that
+            speed changes the points
+            "pixels": x, y, microseconds since `start_us`, and p of -1 or 1; float64, exact
+    duration_us   drops events this long after the start, and later ones; None keeps all
 
-    `start_us`, when called, leaves out the events before it, and is where t begins.
+    The call's `start_us` drops earlier events and is the origin of t.
     """
 
     points: int | None = None
@@ -63,19 +64,19 @@ class PointSet:
         return torch.float32 if self.scale == "unit" else torch.float64
 
     def drawn(self, rng: np.random.Generator) -> PointSet:
-        """Return the same with another seed, so that other events are drawn."""
+        """Return the same with another seed, so that it draws other events."""
         return replace(self, seed=int(rng.integers(2**63 - 1)))
 
     def shape(self, size: tuple[int, int]) -> tuple[int, ...]:
         """Return (points, 4). Raises ShapeError without `points`."""
         if self.points is None:
-            raise ShapeError("how many points there are depends on the events; give points too")
+            raise ShapeError("the number of points depends on the events; pass points too")
         return int(self.points), 4
 
     def __call__(
         self, events: Events | Source, *, start_us: int | None = None, out: Tensor | None = None
     ) -> Tensor:
-        """Return the points, as `Representation` says. A Source is read twice."""
+        """Return the points; see `Representation`. A Source is read twice."""
         source = as_source(events)
         total, first, last = self._span_and_number(source, start_us)
         count = total if self.points is None else int(self.points)
@@ -105,7 +106,7 @@ class PointSet:
         return None if self.duration_us is None else start_us + self.duration_us
 
     def _span_and_number(self, source: Source, start_us: int | None) -> tuple[int, int, int]:
-        """Return how many events there are, and the times of the first and the last, 0 without."""
+        """Return the number of events and the times of the first and the last; 0 without events."""
         total = first = last = 0
         for block in source:
             block = cut(block, start_us, None)
@@ -119,7 +120,7 @@ class PointSet:
         return total, first, last
 
     def _rows(self, total: int, points: int) -> NDArray[np.int64] | None:
-        """Return the numbers of the events of each point, in order; None for each event once."""
+        """Return the event index of each point, in order; None for each event once."""
         if total > points:
             rng = np.random.default_rng(self.seed)
             return np.sort(rng.choice(total, points, replace=False, shuffle=False))
@@ -131,7 +132,7 @@ class PointSet:
 def _chosen(
     source: Source, rows: NDArray[np.int64] | None, start_us: int, stop_us: int | None
 ) -> Iterator[Events]:
-    """Yield events by their numbers, which do not fall; a number may come again."""
+    """Yield events by non-decreasing indices; an index may repeat."""
     seen = 0
     for block in source:
         block = cut(block, start_us, stop_us)

@@ -1,4 +1,4 @@
-"""What representations share: parameters that are frozen, called with events, and bins of time."""
+"""The common interface of representations: callables with frozen parameters, and time bins."""
 
 from __future__ import annotations
 
@@ -28,8 +28,7 @@ from dvskit.tensors.planes import Planes, planes_for
 class Representation(Protocol):
     """Frozen parameters of a function from events to a tensor.
 
-    The same events give the same tensor, of a Source however it is cut, and with any number of
-    threads.
+    The same events give the same tensor, for any blocks of a Source and any number of threads.
     """
 
     @property
@@ -37,9 +36,9 @@ class Representation(Protocol):
         """The dtype of the tensor."""
 
     def shape(self, size: tuple[int, int]) -> tuple[int, ...]:
-        """Return the shape of the tensor of events on a sensor of `size` (width, height).
+        """Return the shape of the tensor for events on a sensor of `size` (width, height).
 
-        Raises ShapeError where it depends on the events too.
+        Raises ShapeError if it depends on the events too.
         """
 
     def __call__(
@@ -47,20 +46,20 @@ class Representation(Protocol):
     ) -> Tensor:
         """Return the tensor of the events.
 
-        start_us  where time begins; the time of the first event unless given
-        out       a tensor of that shape and dtype, a view such as `batch[:, b]` too: it is written
-                  over and returned. After an error it holds anything
+        start_us  the origin of time; the time of the first event if None
+        out       a tensor of that shape and dtype, or a view such as `batch[:, b]`; it is
+                  overwritten and returned. Undefined content after an error
 
-        Raises ShapeError for an `out` that does not fit, and where memory cannot hold the tensor.
+        Raises ShapeError if `out` does not fit, and if memory is too small.
         """
 
 
 class Planar(Protocol):
-    """A representation that has planes: what their tensor is like."""
+    """A representation made of planes."""
 
     @property
     def channels(self) -> int:
-        """How many planes a bin has."""
+        """The number of planes per bin."""
 
     @property
     def dtype(self) -> torch.dtype:
@@ -68,11 +67,11 @@ class Planar(Protocol):
 
 
 class PlanesFill(ABC):
-    """The planes of one tensor that are filled; a plane is a bin.
+    """The planes of one tensor being filled; one plane per bin.
 
-    They are rows of `width` pixels, ON `on` values behind OFF.
+    Planes have rows of `width` pixels; ON follows OFF at an offset of `on` values.
 
-    in_order  whether bins are added one after the other, else several at once
+    in_order  whether bins must be added in sequence; else several at once
     """
 
     in_order: ClassVar[bool] = False
@@ -83,21 +82,22 @@ class PlanesFill(ABC):
 
     @abstractmethod
     def add(self, part: Part, first: int, stop: int) -> None:
-        """Add the events of the bins first, ..., stop - 1 of a part; no one else adds to them."""
+        """Add the events of the bins first, ..., stop - 1 of a part; one thread per bin."""
 
     def finish(self) -> None:
-        """Do what is left to do when all events are added: zeros where planes hold none."""
+        """Complete the tensor after all events are added: planes without events become zeros."""
         self.planes.clear_rest()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Binned(ABC):
-    """Planes of each of some bins of time, as `bin_events` describes them: (bins, channels, H, W).
+    """Planes per time bin, as in `bin_events`: (bins, channels, H, W).
 
-    bins     how many there are; without `bin_us` they cut the time from the first event to the last
-    bin_us   how long each is, in microseconds; without `bins` there are as many as reach the last
-             event, so that the last bin may go on behind it: no event is left out
-    outside  events outside of bins of a given number and length are an error, or to be ignored
+    bins     the number of bins; without `bin_us` they divide the time between the first event and
+             the last
+    bin_us   the length of a bin in microseconds; without `bins` there are as many as reach the last
+             event, so the last bin may end after it and no event is dropped
+    outside  "error" or "ignore", for events outside a window given by both
     """
 
     bins: int | None = None
@@ -111,7 +111,7 @@ class Binned(ABC):
     @property
     @abstractmethod
     def channels(self) -> int:
-        """How many planes a bin has."""
+        """The number of planes per bin."""
 
     @property
     @abstractmethod
@@ -122,7 +122,7 @@ class Binned(ABC):
         """Return (bins, channels, H, W). Raises ShapeError without `bins`."""
         if self.bins is None:
             raise ShapeError(
-                f"how many bins of {self.bin_us} us there are depends on the events; give bins too"
+                f"the number of bins of {self.bin_us} us depends on the events; pass bins too"
             )
         width, height = as_size(size)
         return int(self.bins), self.channels, height, width
@@ -130,7 +130,7 @@ class Binned(ABC):
     def __call__(
         self, events: Events | Source, *, start_us: int | None = None, out: Tensor | None = None
     ) -> Tensor:
-        """Return the tensor of the events, as `Representation` says."""
+        """Return the tensor of the events; see `Representation`."""
         source = as_source(events)
         parts = TimeParts(source, time_bins(source, self.bins, self.bin_us, start_us))
         tensor = fill(self, parts, self._fill, out)
@@ -140,7 +140,7 @@ class Binned(ABC):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BinnedByPolarity(Binned):
-    """Planes of each bin, one a polarity or one for both: (bins, channels, H, W).
+    """Planes per time bin, one per polarity or one for both: (bins, channels, H, W).
 
     channels  2: OFF, ON; 1: both together
     """
@@ -153,7 +153,7 @@ class BinnedByPolarity(Binned):
 
 
 def one_bin_unless_given(binned: Binned) -> None:
-    """Set `bins` to 1 where neither bins nor their length is given."""
+    """Set `bins` to 1 if neither bins nor bin_us is given."""
     if binned.bins is None and binned.bin_us is None:
         object.__setattr__(binned, "bins", 1)
 
@@ -168,9 +168,9 @@ def fill(
     made: Planar, parts: TimeParts | NumberParts, kind: type[PlanesFill], out: Tensor | None, *,
     reaching: bool = False,
 ) -> Tensor:  # fmt: skip
-    """Return a tensor (bins, channels, H, W) that is filled with the parts of a stream.
+    """Return a tensor (bins, channels, H, W) filled with the parts of a stream.
 
-    reaching  whether events are added to the bin behind theirs, too
+    reaching  whether events are also added to the next bin
     """
     size = as_size(parts.source.size)
     shape = parts.bins.count, made.channels, size.height, size.width

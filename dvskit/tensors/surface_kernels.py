@@ -1,9 +1,9 @@
 # mypy: disable-error-code="arg-type,return-value,no-any-return,assignment"
-"""Latest events, what fades since then, and averages of it: plain arrays in and out.
+"""Latest events, exponential decay, and averages of decayed events: plain arrays in and out.
 
 Planes, borders and indices are as in `counts_kernels`; bin k goes from edges[k] to edges[k + 1],
-microseconds after the first bin begins at start_us. What is left of an age is in the two tables of
-`fading_tables`.
+microseconds after start_us, the start of the first bin. The two tables of `fading_tables` hold
+the decay by age.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from dvskit.tensors.counts_kernels import Columns, Layout, Span, begin_plane
 Array = NDArray[Any]
 Tables = tuple[Array, Array]
 """low and high of `fading_tables`."""
-_AT_ONCE = 2048  # pixels that are followed through all bins together, within the nearest cache
+_AT_ONCE = 2048  # pixels processed together through all bins, within the L1 cache
 
 
 @njit(cache=True, nogil=True)
@@ -44,7 +44,7 @@ def _shift_of(low: Array) -> int:
 def stamp(
     events: Columns, borders: Array, span: Span, layout: Layout, start_us: int, edges: Array
 ) -> None:
-    """Write when each pixel's latest event of a bin was: 1 for the time at which the bin begins."""
+    """Write the time of each pixel's latest event in a bin; 1 is the start of the bin."""
     (t, x, y, p), (width, on) = events, layout
     row, above = np.uintp(width), np.uintp(on)
     kind = span[0].dtype.type
@@ -62,9 +62,9 @@ def stamp(
 def carry_stamps(
     stamps: tuple[Array, int], first: int, stop: int, start_us: int, edges: Array, never: int
 ) -> None:
-    """Turn the stamps of pixels first, ..., stop - 1 into times, those of earlier bins kept.
+    """Turn the stamps of pixels first, ..., stop - 1 into times; earlier bins carry over.
 
-    stamps  values, and how many from one plane to the next
+    stamps  values, and the step from one plane to the next
     """
     values, step = stamps
     latest = np.empty(_AT_ONCE, np.int64)
@@ -89,9 +89,9 @@ def fade_stamps(
     edges: Array,
     tables: Tables,
 ) -> None:
-    """Write exp(-age / tau) of pixels first, ..., stop - 1 at the end of each bin, 0 where never.
+    """Write exp(-age / tau) of pixels first, ..., stop - 1 at the end of each bin; 0 without event.
 
-    stamps, surface  values, and how many from one plane to the next; they may share their memory:
+    stamps, surface  values, and the step from one plane to the next; they may share memory:
                      each value is read before it is written
     """
     low, high = tables
@@ -123,9 +123,9 @@ def add_faded(
     times: tuple[int, Array],
     tables: Tables,
 ) -> None:
-    """Add for each event what is left of it at the end of its bin, exp(-age / tau).
+    """Add exp(-age / tau) of each event at the end of its bin.
 
-    times  where the first bin begins, and the edges of bins from there
+    times  the start of the first bin, and the bin edges relative to it
     """
     (t, x, y, p), (width, on) = events, layout
     (start_us, edges), (low, high) = times, tables
@@ -142,7 +142,7 @@ def add_faded(
 
 @njit(cache=True, nogil=True)
 def carry_faded(flat: Array, step: int, first: int, stop: int, factors: Array) -> None:
-    """Add to each bin what is left of the one before: factors[k] times its values, for k > 0."""
+    """Add the decayed previous bin to each bin: factors[k] times its values, for k > 0."""
     for low in range(first, stop, _AT_ONCE):
         high = min(stop, low + _AT_ONCE)
         for k in range(1, len(factors)):
@@ -152,12 +152,12 @@ def carry_faded(flat: Array, step: int, first: int, stop: int, factors: Array) -
                 plane[i] += before[i] * factors[k]
 
 
-_ROWS_AT_ONCE = 512  # pixels whose rows of K stay in the nearest cache
+_ROWS_AT_ONCE = 512  # pixels whose rows of K values stay in the L1 cache
 
 
 @njit(cache=True, nogil=True)
 def push_latest(events: Columns, latest: Array, width: int, on: int, zero_us: int) -> None:
-    """Put t - zero_us in front of the row of each event's pixel; the oldest falls out.
+    """Insert t - zero_us at the front of the row of each event's pixel, dropping the oldest.
 
     latest  (2 * H * W, K) int64
     """
@@ -175,7 +175,7 @@ def push_latest(events: Columns, latest: Array, width: int, on: int, zero_us: in
 def log_ages(
     latest: Array, plane: Array, first: int, stop: int, now: int, ages_us: tuple[float, float]
 ) -> None:
-    """Write log(age + 1) - log(shortest + 1) of pixels first, ..., stop - 1; 0 is no event.
+    """Write log(age + 1) - log(shortest + 1) of pixels first, ..., stop - 1; 0 means no event.
 
     latest   (2 * H * W, K)
     plane    (2 * K * H * W,): the K of OFF, then those of ON
@@ -200,7 +200,7 @@ def log_ages(
                     plane[to] = math.log(age + 1.0) - least
 
 
-_MOST_TAUS = 600.0  # sums are kept in units that grow by exp(600) at most: no float64 overflows
+_MOST_TAUS = 600.0  # the unit of the sums grows by exp(600) at most, so float64 does not overflow
 
 
 @njit(cache=True, nogil=True)
@@ -212,16 +212,16 @@ def add_surfaces(
     origin_us: int,
     given: tuple[int, int, float],
 ) -> tuple[int, int]:
-    """Add to the surface of each event's cell what earlier events around it have left.
+    """Add the decayed earlier events around each event to the surface of its cell.
 
-    kept    (held + n,) each: when events were and at which value of the sums, oldest first; the
-            first `held` are given, those of the n new ones written
-    around  (2, H, W) each, of the events that are not older than the window: the sums of
-            exp((t - origin_us) / tau), and how many
-    cells   (cells, 2, S, S) and (cells, 2): what is added up, and of how many events
-    given   cell_px, window_us, below 0 without end, and tau_us
+    kept    (held + n,) each: times of events and their indices in the sums, oldest first; the
+            first `held` are inputs, those of the n new ones are written
+    around  (2, H, W) each, of the events within the window: the sums of
+            exp((t - origin_us) / tau), and their number
+    cells   (cells, 2, S, S) and (cells, 2): the sums, and their number of events
+    given   cell_px, window_us (negative: unlimited) and tau_us
 
-    Returns how many of the oldest are kept no longer, and the new origin_us.
+    Returns how many of the oldest expired, and the new origin_us.
     """
     t, x, y, p = events
     kept_t, kept_at = kept
@@ -264,6 +264,6 @@ def add_surfaces(
 def _forget(t: int, at: int, sums: Array, numbers: Array, origin_us: int, tau_us: float) -> None:
     numbers.reshape(-1)[at] -= 1
     if numbers.reshape(-1)[at] == 0:
-        sums.reshape(-1)[at] = 0.0  # exactly: what is rounded off does not add up
+        sums.reshape(-1)[at] = 0.0  # exact zero, so rounding errors do not accumulate
     else:
         sums.reshape(-1)[at] -= math.exp((t - origin_us) / tau_us)

@@ -1,4 +1,4 @@
-"""Events -> times and ages of the latest events, and surfaces and counts that fade with age."""
+"""Events -> times and ages of the latest events, and surfaces and counts that decay with age."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def fading_tables(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return `low` and `high` with exp(-age / tau) = high[age >> s] * low[age & (2**s - 1)].
 
-    len(low) is 2**s; an age that is too long for `high` leaves nothing in float32, and no age is
-    longer than `longest_us`. To look both up takes a fifth of the time that exp does.
+    len(low) is 2**s. Ages beyond `high` decay to 0 in float32; no age exceeds `longest_us`. Two
+    lookups take a fifth of the time of exp.
     """
     longest = int(min(longest_us, _NOTHING * tau_us))
     shift = (longest.bit_length() + 1) // 2
@@ -49,8 +49,8 @@ def fading_tables(
     return np.exp(-low / tau_us), np.exp(-high / tau_us)
 
 
-NEVER_US = -(1 << 63)  # of LastTimes: there was no event yet
-_LONGEST_US = (1 << 31) - 2  # a bin whose stamps fit int32
+NEVER_US = -(1 << 63)  # of LastTimes: no event yet
+_LONGEST_US = (1 << 31) - 2  # a bin whose stamps fit into int32
 
 
 class _LastTimesFill(PlanesFill):
@@ -84,13 +84,13 @@ class _LastTimesFill(PlanesFill):
 @check_arguments
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LastTimes(BinnedByPolarity):
-    """The time of the latest event of each pixel, up to the end of each bin: int64 microseconds.
+    """The time of each pixel's latest event up to the end of each bin: int64 microseconds.
 
     (bins, channels, H, W), the surface of active events; `time_surface.NEVER_US`, the smallest
-    number, where there was no event yet. Events of all bins before count, those before `start_us`
-    do not.
+    int64, if there was no event yet. Events of all earlier bins count; those before `start_us` do
+    not.
 
-    bins      1 unless given: the surface after the last event
+    bins      1 by default: the surface after the last event
     channels  2: OFF, ON; 1: both together
     """
 
@@ -104,7 +104,7 @@ class LastTimes(BinnedByPolarity):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Fading(BinnedByPolarity):
-    """Surfaces on which what an event leaves fades with its age, by the time constant tau_us."""
+    """Surfaces on which events decay with age, with the time constant tau_us."""
 
     tau_us: float
     dtype: ClassVar[torch.dtype] = torch.float32
@@ -121,7 +121,7 @@ class _TimeSurfaceFill(_LastTimesFill):
         self.surface = planes
         self.tables = fading_tables(int(self.edges[-1]), float(made.tau_us))
         if bins.count and int(np.diff(self.edges).max()) <= _LONGEST_US:
-            self.stamps = planes.seen_as(np.dtype(np.int32))  # no memory but the surface's own
+            self.stamps = planes.seen_as(np.dtype(np.int32))  # uses no memory besides the surface
         else:
             shape = (bins.count, planes.length)
             self.stamps = planes_for(shape, torch.int64, None)
@@ -142,14 +142,14 @@ class _TimeSurfaceFill(_LastTimesFill):
 class TimeSurface(_Fading):
     """Time surfaces: exp(-age / tau) of each pixel's latest event, at the end of each bin.
 
-    (bins, channels, H, W) float32, 0 where there was no event yet (Lagorce et al. 2017, "HOTS: a
-    hierarchy of event-based time-surfaces for pattern recognition", here of the whole
-    sensor). Ages are counted to where a bin ends, which is no time of the bin itself: with `bins`
-    alone the last ends a microsecond behind the last event, with `bin_us` where the next would
-    begin. Events of all bins before count.
+    (bins, channels, H, W) float32, 0 if there was no event yet (Lagorce et al. 2017, "HOTS: a
+    hierarchy of event-based time-surfaces for pattern recognition", here over the whole
+    sensor). Ages are measured at the exclusive end of a bin: with `bins` alone the last bin ends a
+    microsecond after the last event, with `bin_us` where the next bin would begin. Events of all
+    earlier bins count.
 
     tau_us    the age at which 1/e is left, in microseconds
-    bins      1 unless given: the surface after the last event
+    bins      1 by default: the surface after the last event
     channels  2: OFF, ON; 1: both together
     """
 
@@ -159,7 +159,7 @@ class TimeSurface(_Fading):
 def check_tau(tau_us: float) -> None:
     """Raise ShapeError unless a time constant is positive and finite."""
     if not 0 < tau_us < float("inf"):
-        raise ShapeError(f"tau_us={tau_us} is no time above 0, in microseconds")
+        raise ShapeError(f"tau_us={tau_us} is not a time above 0, in microseconds")
 
 
 class _DecayedFill(PlanesFill):
@@ -197,12 +197,12 @@ class _DecayedFill(PlanesFill):
 class DecayedCounts(_Fading):
     """Exponential decay: the sum of exp(-age / tau) over a pixel's events, at the end of each bin.
 
-    (bins, channels, H, W) float32: what a leaky integrator without threshold holds. Ages are
-    counted as in `TimeSurface`; events of all bins before count. As tau grows it becomes the number
-    of events so far.
+    (bins, channels, H, W) float32: the state of a leaky integrator without threshold. Ages are
+    measured as in `TimeSurface`; events of all earlier bins count. As tau grows, values approach
+    the number of events so far.
 
     tau_us    the age at which 1/e is left, in microseconds
-    bins      1 unless given: what is left after the last event
+    bins      1 by default: the state after the last event
     channels  2: OFF, ON; 1: both together
 
     Values are added as float32 in the order of time.
@@ -218,7 +218,7 @@ class _ToreFill(PlanesFill):
         super().__init__(made, bins, planes, size)
         self.pixels = size.width * size.height
         self.ages_us = float(made.shortest_us), float(made.longest_us)
-        self.zero_us = bins.start - 1  # 0 is no event: stamps begin at 1
+        self.zero_us = bins.start - 1  # 0 means no event: stamps begin at 1
         self.edges = bins.edges(0, bins.count + 1) + 1
         self.latest = zeros_for((2 * self.pixels, int(made.latest)), torch.int64)
         self.written = 0
@@ -233,7 +233,7 @@ class _ToreFill(PlanesFill):
         self._write_to(len(self.edges) - 1)
 
     def _write_to(self, number: int) -> None:
-        """Write the bins before `number`, which are over."""
+        """Write the bins before `number`, which are complete."""
         for over in range(self.written, number):
             plane, now = self.planes.plane(over), int(self.edges[over + 1])
 
@@ -250,12 +250,12 @@ class Tore(Binned):
     """Time-ordered recent events: log ages of each pixel's latest, at the end of each bin.
 
     (bins, 2 * latest, H, W) float32: the latest of OFF, the one before it, ..., then those of ON.
-    A value is log(age + 1) - log(shortest + 1), ages in microseconds taken to lie between shortest
-    and longest; where there were fewer events it is that of `longest_us` (Baldwin et al. 2022,
-    "Time-ordered recent event (TORE) volumes for event cameras", whose constants are the defaults).
-    Ages are counted as in `TimeSurface`; events of all bins before count.
+    A value is log(age + 1) - log(shortest + 1), with ages in microseconds clipped to [shortest,
+    longest]; missing events have the value of `longest_us` (Baldwin et al. 2022, "Time-ordered
+    recent event (TORE) volumes for event cameras", whose constants are the defaults). Ages are
+    measured as in `TimeSurface`; events of all earlier bins count.
 
-    bins  1 unless given: the volume after the last event
+    bins  1 by default: the volume after the last event
     """
 
     latest: int = 4
@@ -270,11 +270,11 @@ class Tore(Binned):
         check_whole("latest", self.latest)
         if not 0 <= self.shortest_us < self.longest_us < float("inf"):
             raise ShapeError(
-                f"shortest_us={self.shortest_us} and longest_us={self.longest_us} are no range of "
-                "ages in microseconds"
+                f"shortest_us={self.shortest_us} and longest_us={self.longest_us} are not a range "
+                "of ages in microseconds"
             )
 
     @property
     def channels(self) -> int:
-        """K of OFF, and K of ON."""
+        """K planes of OFF, then K of ON."""
         return 2 * int(self.latest)

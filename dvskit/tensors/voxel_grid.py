@@ -1,4 +1,4 @@
-"""Events -> voxel grids: signed events shared out between the two nearest nodes in time."""
+"""Events -> voxel grids: signed events distributed to the two nearest nodes in time."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ class VoxelGrid:
     An event at time t adds its polarity, +1 or -1, times max(0, 1 - |b - t*|) to bin b, with
     t* = (bins - 1) (t - start) / duration (Zhu et al. 2019, "Unsupervised event-based learning of
     optical flow, depth, and egomotion", equations 1 to 3). The sum is that of the polarities: the
-    first event counts whole in the first bin, the last one in the last. There is no partial bin.
+    first event counts fully in the first bin, the last one in the last. There is no partial bin.
 
-    bins         how many nodes of time there are
-    duration_us  the time from the first node to the last, both of which belong to it; up to the
-                 last event unless given
-    outside      events outside of a given duration are an error, or to be ignored
+    bins         the number of nodes in time
+    duration_us  the time from the first node to the last, both inclusive; up to the last event if
+                 None
+    outside      "error" or "ignore", for events outside a given duration
 
-    Values are added as float32 in the order of time: up to 1e-7 an event is rounded off.
+    Values are added as float32 in the order of time, with a rounding error up to 1e-7 per event.
     """
 
     bins: int
@@ -60,7 +60,7 @@ class VoxelGrid:
     def __call__(
         self, events: Events | Source, *, start_us: int | None = None, out: Tensor | None = None
     ) -> Tensor:
-        """Return the voxel grid, as `Representation` says."""
+        """Return the voxel grid; see `Representation`."""
         source = as_source(events)
         parts = TimeParts(source, self._intervals(source, start_us))
         tensor = fill(self, parts, _VoxelFill, out, reaching=True)
@@ -68,7 +68,7 @@ class VoxelGrid:
         return tensor
 
     def _intervals(self, source: Source, start_us: int | None) -> Bins:
-        """Return the intervals from each node to the next; that of the last has one instant."""
+        """Return the intervals between nodes; that of the last node has one instant."""
         first, last, bins = start_us, None, int(self.bins)
         if start_us is None or self.duration_us is None:
             first, last = find_span(source)

@@ -1,4 +1,4 @@
-"""Events shared out between the two nearest nodes in time, and as points: plain arrays in and out.
+"""Events distributed to the two nearest nodes in time, and as points: plain arrays in and out.
 
 Planes, borders and indices are as in `counts_kernels`.
 """
@@ -25,12 +25,12 @@ def add_shares(
     bins: tuple[int, int, int],
     number: int,
 ) -> None:
-    """Add to node `number` + k what events of the intervals that end and begin there give to it.
+    """Add the events of adjacent intervals to node `number` + k.
 
-    Of the intervals, borders and before, interval k holds the events borders[k] <= i <
-    borders[k + 1]; those from `before` to borders[0] are of the one that ends at the first node.
-    Each event is looked at for both its nodes, so that each node is written by one thread, in the
-    order of time.
+    The intervals are given by borders and before: interval k holds the events borders[k] <= i <
+    borders[k + 1]; those from `before` to borders[0] belong to the interval that ends at the first
+    node. Each event is visited once per node, so that one thread writes each node, in the order of
+    time.
 
     bins  start_us, numerator and denominator: see `dvskit.tensors.bins.Bins`
     """
@@ -49,7 +49,7 @@ def add_shares(
 def _add_part(
     events: Columns, plane: Array, width: int, bins: tuple[int, int, int], node: int, rising: bool
 ) -> None:
-    """Add the share of each event: how far it is into its interval, or how far from its end."""
+    """Add the share of each event, by its distance from the start or the end of its interval."""
     t, x, y, p = events
     start_us, numerator, denominator = bins
     offset = node * denominator
