@@ -21,7 +21,7 @@ TO_UNIT = 2.0**-53
 
 @njit(cache=True, nogil=True)
 def mix(z: int) -> int:
-    """Return a uint64 that looks random, another for each z."""
+    """Return a uint64 that looks random, different for each z."""
     z = np.uint64(z)
     z = (z ^ (z >> _S30)) * _FIRST
     z = (z ^ (z >> _S27)) * _SECOND
@@ -38,7 +38,7 @@ def bits(seed: int, stream: int, a: int, b: int) -> int:
 
 @njit(cache=True, nogil=True)
 def uniform(seed: int, stream: int, a: int, b: int) -> float:
-    """Return a random number of (0, 1), both ends left out."""
+    """Return a random number of (0, 1), both ends excluded."""
     return (np.float64(bits(seed, stream, a, b) >> S11) + 0.5) * TO_UNIT
 
 
@@ -46,7 +46,7 @@ def uniform(seed: int, stream: int, a: int, b: int) -> float:
 def normal(seed: int, stream: int, a: int, b: int) -> float:
     """Return a random number of the normal distribution with mean 0 and variance 1.
 
-    Box and Muller 1958; the second of each pair is not used.
+    Box and Muller 1958; the second of each pair is discarded.
     """
     radius = math.sqrt(-2.0 * math.log(uniform(seed, stream, a, np.int64(2) * b)))
     return radius * math.cos(2.0 * math.pi * uniform(seed, stream, a, np.int64(2) * b + 1))
@@ -54,13 +54,13 @@ def normal(seed: int, stream: int, a: int, b: int) -> float:
 
 @njit(cache=True, nogil=True)
 def normals(seed: int, stream: int, first: int, drawn: NDArray[np.float64]) -> None:
-    """Fill `drawn` with normal random numbers of counters first, first + 1, ..."""
+    """Fill `drawn` with normal random numbers at counters first, first + 1, ..."""
     for i in range(drawn.size):
         drawn[i] = normal(seed, stream, first + i, 0)
 
 
 @njit(cache=True, nogil=True)
 def uniforms(seed: int, stream: int, first: int, drawn: NDArray[np.float64]) -> None:
-    """Fill `drawn` with random numbers of (0, 1) of counters first, first + 1, ..."""
+    """Fill `drawn` with random numbers of (0, 1) at counters first, first + 1, ..."""
     for i in range(drawn.size):
         drawn[i] = uniform(seed, stream, first + i, 0)

@@ -1,9 +1,9 @@
 """Frames to events, by the brightness-threshold rule.
 
-Each pixel follows L, the logarithm of its intensity, with a reference level r: while L - r reaches
-the ON threshold an ON event is emitted and r rises by it; while r - L reaches the OFF threshold an
-OFF event is emitted and r falls by it. Between frames L is taken as linear in time, so that each
-event has the time at which L crossed the level.
+Each pixel compares L, the logarithm of its intensity, with a reference level r. While L - r is at
+least the ON threshold, the pixel emits an ON event and r rises by the threshold. While r - L is at
+least the OFF threshold, it emits an OFF event and r falls by it. Between frames L is linear in
+time, and each event has the time at which L crossed the level.
 """
 
 from dvskit.emulator.model import Emulator, EmulatorRun

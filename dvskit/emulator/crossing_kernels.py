@@ -1,4 +1,4 @@
-"""Loops that put the crossings of one interval in order, or count them."""
+"""Loops that sort the crossings of one interval, or count them."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 
-# A mark, int64: the pixel from bit MARK_PIXEL on, whether it is noise, whether it is ON.
+# A mark, int64: the pixel from bit MARK_PIXEL on, the noise flag, the ON flag.
 MARK_PIXEL, MARK_NOISE, MARK_ON = 2, 2, 1
 
 _PIXEL, _NOISE, _ON = np.uint32(MARK_PIXEL), np.uint32(MARK_NOISE), np.uint32(MARK_ON)
-_TIME = np.uint64(32)  # a time stands above a mark
+_TIME = np.uint64(32)  # shift of the time above the mark
 _OF_PIXEL = np.uint64((1 << MARK_PIXEL) - 1)
 
-# Plain tuples: one with names takes 2 us a call more.
+# Plain tuples: a named tuple takes 2 us more per call.
 Marked = tuple[Array, Array]
-"""times (int32, microseconds since the frame before) and marks (int64) of events."""
+"""times (int32, microseconds since the previous frame) and marks (int64) of events."""
 Columns = tuple[Array, Array, Array, Array, Array]
-"""t, x, y, p of events, and which are noise: of length 0 where that is not wanted."""
+"""t, x, y, p of events, and their noise flags: of length 0 if not requested."""
 
 
 @njit(cache=True, nogil=True)
 def places(histograms: Array) -> None:
-    """Turn counts (parts, times) into the place of the first event of each, by time, then part."""
+    """Turn counts (parts, times) into the index of the first event of each, by time, then part."""
     place = 0
     for t in range(histograms.shape[1]):
         for part in range(histograms.shape[0]):
@@ -37,27 +37,27 @@ def places(histograms: Array) -> None:
 
 @njit(cache=True, nogil=True)
 def count_times(times: Array, histogram: Array) -> None:
-    """Add to `histogram` how many of `times` fall on each microsecond."""
+    """Add the number of `times` at each microsecond to `histogram`."""
     for i in range(times.size):
         histogram[times[i]] += 1
 
 
 @njit(cache=True, nogil=True)
 def scatter(times: Array, marks: Array, place: Array, packed: Array) -> None:
-    """Put a part's events in their places; `place` (one an interval's microsecond) is used up.
+    """Put the events of a part in their places; `place` (one per microsecond) is advanced.
 
     packed  uint64, the time above 32 bits of mark
     """
     for o in range(times.size):
         time = np.uint64(times[o])
-        d = np.uint64(place[time])  # an index that cannot be negative needs no test
+        d = np.uint64(place[time])  # unsigned indices need no bounds test
         place[time] += 1
         packed[d] = (time << _TIME) | np.uint64(marks[o])
 
 
 @njit(cache=True, nogil=True)
 def order_pixels(packed: Array) -> None:
-    """Put events of the same time in order of pixels; those of one pixel stay as they are.
+    """Sort events of the same time by pixel; those of one pixel keep their order.
 
     packed  uint64, see `scatter`, in order of time
     """
@@ -81,8 +81,8 @@ def unpack(packed: Array, start_us: int, width: int, events: Columns) -> None:
     t, x, y, p, noise = events
     for d in range(packed.size):
         t[d] = start_us + np.int64(packed[d] >> _TIME)
-    # A row is a whole number and a part that is at least half a column's share: no rounding of the
-    # inverse reaches the next one.
+    # A row is an integer and a fraction of at least half a column: rounding of the inverse cannot
+    # reach the next integer.
     inverse = 1.0 / width
     across = np.int32(width)
     for d in range(packed.size):

@@ -1,4 +1,4 @@
-"""What happened between two frames, before it is put in order: events, or counts straight away."""
+"""Crossings between two frames, not yet sorted: converted to events, or counted directly."""
 
 from __future__ import annotations
 
@@ -14,33 +14,33 @@ from dvskit.emulator.crossing_kernels import MARK_NOISE, MARK_ON, MARK_PIXEL
 from dvskit.events import Events, Size
 
 _FEW = 1 << 17
-_PARTS = 2  # of the pixels, for each thread: where things move differs from part to part
-_PART_PIXELS = 1 << 14  # fewer are not worth a part
+_PARTS = 2  # of pixels per thread: motion differs between parts
+_PART_PIXELS = 1 << 14  # smaller parts do not pay
 _NO_LABELS = np.empty(0, np.bool_)
 
 
 def parts_of(pixels: int, threads: int, unit: int) -> list[slice]:
-    """Return the parts that so many threads move pixels in, each of whole units of pixels."""
+    """Return the number of parts for this many threads, each of whole units of pixels."""
     parts = 1 if threads == 1 else max(1, min(_PARTS * threads, pixels // _PART_PIXELS))
     length = -(-pixels // (parts * unit)) * unit
     return [slice(start, min(start + length, pixels)) for start in range(0, pixels, length)]
 
 
 class Room:
-    """Memory that is used again and again: that of a new array is cleared by the system first."""
+    """Reusable memory: the system clears a new array first."""
 
     def __init__(self, dtype: DTypeLike) -> None:
         self._held = np.empty(0, dtype)
 
     def of(self, length: int) -> NDArray[Any]:
-        """Return a view (length,) with anything in it; the views before are of the same memory."""
+        """Return an uninitialised view (length,); earlier views share its memory."""
         if length > self._held.size:
             self._held = np.empty(length + length // 4, self._held.dtype)
         return self._held[:length]
 
 
 class Ordering:
-    """What putting events in order takes; one for all intervals of a run."""
+    """Buffers for sorting events; one for all intervals of a run."""
 
     def __init__(self) -> None:
         self.packed, self.places = Room(np.uint64), Room(np.int32)
@@ -48,12 +48,12 @@ class Ordering:
 
 @dataclass(frozen=True, slots=True)
 class Crossings:
-    """Events of one interval, in parts, each of pixels behind those of the part before.
+    """Events of one interval, in parts, by increasing pixels.
 
-    They may lie in memory that the next interval uses again.
+    Their memory may be reused by the next interval.
 
     start_us, interval_us  of the interval
-    times  int32, microseconds behind start_us, 0..interval_us; those of a pixel in order
+    times  int32, microseconds after start_us, 0..interval_us; sorted per pixel
     marks  int64, pixel * 4 + noise * 2 + polarity, see MARK_PIXEL
     by_pixel  whether those of the same time are in order of pixels
     """
@@ -70,21 +70,21 @@ class Crossings:
         return sum(map(len, self.times))
 
     def events(self, *, labelled: bool = False) -> tuple[Events, NDArray[np.bool_]]:
-        """Return the events in order of time, then of pixels; and which are noise, if asked for."""
+        """Return the events sorted by time, then pixel, and their noise flags if requested."""
         total = len(self)
         if not total:
             return Events.empty(self.size), _NO_LABELS
-        # Counting needs a place for each microsecond: a long interval with few events is sorted.
+        # Counting needs an entry per microsecond, so a long interval with few events is sorted.
         if self.interval_us + 1 > 4 * total + (1 << 16):
             return self._sorted()
-        # Few events are put in order, part after part, before another thread would have woken up.
+        # Few events are sorted before another thread would have started.
         threads = 1 if total < _FEW else thread_count()
         packed, begins = self._packed(total, threads)
         t, x = np.empty(total, np.int64), np.empty(total, np.int16)
         y, p = np.empty(total, np.int16), np.empty(total, np.bool_)
         noise = np.empty(total if labelled else 0, np.bool_)
         cuts = [total * share // threads for share in range(threads + 1)]
-        # No share ends inside a microsecond: the order there is put right within one share.
+        # No share ends inside a microsecond, so the order there is fixed within one share.
         cuts[1:-1] = [int(begins[np.searchsorted(begins, cut)]) for cut in cuts[1:-1]]
 
         def unpack(number: int) -> None:
@@ -98,7 +98,7 @@ class Crossings:
         return Events.from_checked(t, x, y, p, self.size), noise
 
     def _packed(self, total: int, threads: int) -> tuple[NDArray[np.uint64], NDArray[np.int32]]:
-        """Return the events in order of time, packed, and where those of each microsecond begin."""
+        """Return the events in order of time, packed, and the start of each microsecond."""
         rows = 1 if threads == 1 else len(self.times)
         histograms = self.ordering.places.of(rows * (self.interval_us + 1)).reshape(rows, -1)
         histograms[:] = 0
@@ -131,7 +131,7 @@ class Crossings:
         return events, (marks & MARK_NOISE).astype(np.bool_)
 
     def count(self, counts: NDArray[np.int32], start_us: int, bin_us: int) -> int:
-        """Add the events to counts (bins, 2, H, W), OFF then ON; return how many are outside.
+        """Add the events to counts (bins, 2, H, W), OFF then ON; return the number outside.
 
         Bin k holds start_us + k bin_us <= t < start_us + (k + 1) bin_us.
         """
@@ -139,7 +139,7 @@ class Crossings:
         missed = [0] * len(self.times)
 
         def add(number: int) -> None:
-            # Parts are of different pixels: no two threads add to the same count.
+            # Parts have different pixels: no two threads add to the same count.
             missed[number] = crossing_kernels.add_crossings(
                 self.times[number], self.marks[number], self.start_us - start_us, bin_us, flat
             )

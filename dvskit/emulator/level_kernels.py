@@ -1,7 +1,7 @@
 # mypy: disable-error-code="arg-type,return-value,no-any-return,assignment"
 """Loops of the emulator: quiet pixels cost one byte comparison each.
 
-All arrays are flat and of a frame's length unless said otherwise.
+All arrays are flat and of a frame's length unless stated otherwise.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from dvskit.emulator.crossing_kernels import MARK_PIXEL, Marked
 
 Array = NDArray[Any]
 
-NEAR_SHIFT = 15  # of levels, to find codes: 2 entries lie between the brightest codes
+NEAR_SHIFT = 15  # of levels, to look up codes: 2 entries lie between the brightest codes
 
 
 class Rule(NamedTuple):
-    """What decides when pixels fire: levels and thresholds in the same units.
+    """The rule by which pixels fire: levels and thresholds in the same units.
 
-    table    the level of each code; of length 0 where the codes are levels already
-    nearest  see `index_codes`; used for codes of 8 bits alone
+    table    the level of each code; of length 0 if the codes are levels already
+    nearest  see `index_codes`; used for 8-bit codes only
     """
 
     table: Array
@@ -34,9 +34,9 @@ class Rule(NamedTuple):
 
 
 class References(NamedTuple):
-    """The reference level of each pixel, and the codes from which on it fires.
+    """The reference level of each pixel, and the codes at which it fires.
 
-    up, down  uint8, see `start_codes`; of length 0 where the codes are not 8 bits wide
+    up, down  uint8, see `start_codes`; of length 0 if the codes do not have 8 bits
     """
 
     ref: Array
@@ -48,13 +48,13 @@ class References(NamedTuple):
         return References(*(each[at] for each in self))
 
 
-# Plain tuples: one with names takes 2 us a call more.
+# Plain tuples: a named tuple takes 2 us more per call.
 Interval = tuple[Array, Array, int, int]
 """Codes of a slice of pixels at both ends, index of its first pixel, and microseconds."""
 Firing = tuple[Array, Array]
-"""Which pixels of a slice fire in an interval, and how many events each gives, < 0 for OFF."""
+"""Pixels of a slice that fire in an interval, and the number of events of each, < 0 for OFF."""
 LogMap = tuple[float, float, float]
-"""offset, knee and slope of what makes a level of a digital number, see `level_of`."""
+"""offset, knee and slope of the map from digital numbers to levels, see `level_of`."""
 
 
 @njit(cache=True, nogil=True)
@@ -70,7 +70,7 @@ def level_of(number: float, offset: float, knee: float, slope: float) -> float:
 
 @njit(cache=True, nogil=True)
 def number_of(level: float, offset: float, knee: float, slope: float) -> float:
-    """Return the digital number whose L is `level`: what `level_of` undoes."""
+    """Return the digital number whose L is `level`: the inverse of `level_of`."""
     if offset >= 0.0:
         return math.exp(level) - offset
     return level / slope if level <= knee * slope else math.exp(level)
@@ -93,7 +93,7 @@ def lights_of(levels: Array, offset: float, knee: float, slope: float, lights: A
 def float_levels(
     frame: Array, log_map: LogMap, white: float, unit: float, brightest: float, levels: Array
 ) -> int:
-    """Fill `levels`; return the index of the first pixel that has none, or -1."""
+    """Fill `levels`; return the index of the first invalid pixel, or -1."""
     offset, knee, slope = log_map
     for k in range(frame.size):
         value = frame[k]
@@ -116,7 +116,7 @@ def index_codes(table: Array, nearest: Array) -> None:
 
 @njit(cache=True, nogil=True)
 def _least_code(level: int, table: Array, nearest: Array) -> int:
-    """Return the least of 256 codes that is at least as bright as `level`, 256 where none is."""
+    """Return the least of 256 codes that is at least as bright as `level`, 256 for none."""
     at = level >> NEAR_SHIFT
     if at < 0:
         return 0
@@ -130,7 +130,7 @@ def _least_code(level: int, table: Array, nearest: Array) -> int:
 
 @njit(cache=True, nogil=True)
 def _quotient(number: int, divisor: int) -> int:
-    """Return number // divisor, both positive and below 2^62: a float division is faster."""
+    """Return number // divisor, both positive and below 2^62, by a faster float division."""
     quotient = np.int64(np.float64(number) / np.float64(divisor))
     rest = number - quotient * divisor
     if rest < 0:
@@ -143,7 +143,7 @@ def start_codes(codes: Array, rule: Rule, up: Array, down: Array) -> None:
     """Fill `up` and `down` (uint8) for pixels whose reference is their first code.
 
     `up` is the least code bright enough for ON, `down` the greatest dark enough for OFF; 255 and 0
-    stand in where there is none: a pixel there is looked at again, and gives no event.
+    stand for none: such a pixel is checked again, and gives no event.
     """
     table, nearest, on, off = rule
     ups = np.empty(256, np.uint8)
@@ -168,16 +168,15 @@ def _crossings(level: int, ref: int, on: int, off: int) -> int:
 
 @njit(cache=True, nogil=True)
 def _list(loud: Array, who: Array) -> int:
-    """List in `who` the places that are marked in `loud`; return how many there are.
+    """List the indices marked in `loud` in `who`; return their number.
 
-    `loud` is padded to whole words of 8, which are skipped where no pixel is marked; `who` is as
-    long.
+    `loud` is padded to whole words of 8, which are skipped if unmarked; `who` has the same length.
     """
     words = loud.view(np.uint64)
     listed = 0
     for w in range(words.size):
         if words[w] != 0:
-            # Without a branch: which of them are marked cannot be foreseen.
+            # Without branches: the marks are unpredictable.
             for k in range(w * 8, w * 8 + 8):
                 who[listed] = k
                 listed += loud[k]
@@ -188,7 +187,7 @@ def _list(loud: Array, who: Array) -> int:
 def _count(
     listed: int, who: Array, codes: Array, ref: Array, rule: Rule, counts: Array
 ) -> tuple[int, int]:
-    """Count the events of the pixels in `who`, drop those that have none; return both numbers."""
+    """Count the events of the pixels in `who`, drop pixels without events; return both numbers."""
     table, _, on, off = rule
     tabled = table.size > 0
     total, firing = np.int64(0), 0
@@ -208,9 +207,9 @@ def count_codes(
 ) -> tuple[int, int]:
     """List the pixels that fire in `who`, with their events in `counts`, negative for OFF.
 
-    loud  uint8, to work in, zeros to begin with; it and `who` are padded to whole words of 8
+    loud  uint8, scratch, initially zeros; it and `who` are padded to whole words of 8
 
-    Returns how many pixels fire and the number of their events.
+    Returns the number of pixels that fire and the number of their events.
     """
     ref, up, down = references
     for k in range(codes.size):
@@ -222,7 +221,7 @@ def count_codes(
 def count_levels(
     codes: Array, references: References, rule: Rule, loud: Array, who: Array, counts: Array
 ) -> tuple[int, int]:
-    """As `count_codes`, for codes of more than 8 bits and for levels."""
+    """Same as `count_codes`, for codes of more than 8 bits and for levels."""
     ref, table, on, off = references.ref, rule.table, rule.on, rule.off
     tabled = table.size > 0
     for k in range(codes.size):
@@ -238,7 +237,7 @@ def emit(
 ) -> None:
     """Write the events of a slice of pixels, in order of pixels, and move their references.
 
-    Their times are rounded to the nearest microsecond.
+    Times are rounded to the nearest microsecond.
     """
     (table, nearest, on, off), (ref, up, down) = rule, references
     (before, after, first, interval), (who, counts), (times, marks) = seen, firing, events

@@ -1,4 +1,4 @@
-"""Frames to levels of log intensity, in whole numbers, and an ideal sensor that compares them.
+"""Frames to integer levels of log intensity, and an ideal sensor that compares them.
 
 Log intensity and thresholds are integers in units of 2^-24 e-fold: sums of thresholds are exact,
 so are ties (L - r = threshold, which counts as a crossing), and the same frames give the same
@@ -22,12 +22,12 @@ from dvskit.emulator.params import EmulatorParams
 from dvskit.errors import ShapeError
 from dvskit.events import Size
 
-UNIT = 1 << 24  # steps an e-fold
+UNIT = 1 << 24  # steps per e-fold
 WHITE = 255.0  # digital numbers of the brightest 8-bit pixel, and of 1.0 in a float frame
 BRIGHTEST = 1e30  # of a float frame: keeps every level inside 31 bits
 _NO_TABLE = np.empty(0, np.int32)
-_QUIET_PIXELS = 64  # so many quiet pixels cost what an event does
-_FEW = 1 << 13  # events that are not worth a thread
+_QUIET_PIXELS = 64  # this many quiet pixels cost as much as an event
+_FEW = 1 << 13  # fewer events do not pay for a thread
 _NO_TIMES, _NO_MARKS = np.empty(0, np.int32), np.empty(0, np.int64)
 
 
@@ -37,7 +37,7 @@ def to_units(log_intensity: float) -> int:
 
 
 def log_intensity(digital_number: float, params: EmulatorParams) -> float:
-    """Return L of an intensity in digital numbers (0..255), by the map that the parameters say."""
+    """Return L of an intensity in digital numbers (0..255), by the map of the parameters."""
     if params.log_offset is not None:
         return math.log(digital_number + params.log_offset)
     return lin_log(digital_number, params.linear_below)
@@ -54,7 +54,7 @@ def lin_log(digital_number: float, linear_below: float) -> float:
 
 
 def map_numbers(params: EmulatorParams) -> tuple[float, float, float]:
-    """Return the numbers of the map for the kernels: offset (-1 for lin-log), knee and slope."""
+    """Return the map as numbers for the kernels: offset (-1 for lin-log), knee and slope."""
     knee = params.linear_below
     return -1.0 if params.log_offset is None else params.log_offset, knee, math.log(knee) / knee
 
@@ -67,7 +67,7 @@ def lights(levels: NDArray[Any], params: EmulatorParams) -> NDArray[np.float64]:
 
 
 def code_logs(codes: int, params: EmulatorParams) -> list[float]:
-    """Return L of each code of images with so many, the last one as bright as 255."""
+    """Return L of each of this many codes; the last one is as bright as 255."""
     scale = WHITE / (codes - 1)
     return [log_intensity(code * scale, params) for code in range(codes)]
 
@@ -95,14 +95,14 @@ def float_levels(frame: NDArray[np.floating], params: EmulatorParams) -> NDArray
     if bad >= 0:
         row, column = divmod(int(bad), frame.shape[1])
         raise ShapeError(
-            f"pixel ({column}, {row}) is {frame[row, column]}; float intensities are finite, "
-            "at least 0, and 1.0 is white"
+            f"pixel ({column}, {row}) is {frame[row, column]}; float intensities must be finite "
+            "and at least 0; 1.0 is white"
         )
     return levels
 
 
 class FrameLevels:
-    """Turns the frames of one clip, all of one type, into flat arrays of codes."""
+    """Converts the frames of one clip, all of one dtype, to flat arrays of codes."""
 
     def __init__(self, params: EmulatorParams, size: Size) -> None:
         self._params, self._size = params, size
@@ -111,27 +111,27 @@ class FrameLevels:
 
     @property
     def table(self) -> NDArray[np.int32]:
-        """The level of each code; of length 0 where codes are levels themselves."""
+        """The level of each code; of length 0 if codes are levels themselves."""
         whole = self._params.surround_px and self._params.surround_gain
         return _NO_TABLE if whole else self._table
 
     def codes(self, frame: NDArray[Any], number: int) -> NDArray[Any]:
         """Return the codes of frame `number` (height, width), without copying where possible.
 
-        Raises ShapeError for another shape or type than the first frame's, and for values that are
-        no intensities.
+        Raises ShapeError for another shape or dtype than the first frame's, and for values that are
+        not intensities.
         """
         shape = (self._size.height, self._size.width)
         if frame.shape != shape:
             gray = ": cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) turns colours gray"
             raise ShapeError(
-                f"frame {number} has shape {frame.shape}; (height, width) = {shape} is meant"
+                f"frame {number} has shape {frame.shape}; (height, width) = {shape} is expected"
                 + gray * (frame.shape[:2] == shape)
             )
         if self._dtype is None:
             if frame.dtype not in (np.uint8, np.uint16) and frame.dtype.kind != "f":
                 raise ShapeError(
-                    f"frames are {frame.dtype}; uint8, uint16 or float are meant: "
+                    f"frames are {frame.dtype}; uint8, uint16 or float are expected: "
                     "frames.astype(np.uint8), or pass white=255 to emulate"
                 )
             self._dtype = frame.dtype
@@ -148,7 +148,7 @@ class FrameLevels:
         return codes
 
     def _less_surround(self, codes: NDArray[Any]) -> NDArray[np.int32]:
-        """Take surround_gain times the surround off the levels; middle gray stays as it is.
+        """Subtract surround_gain times the surround from the levels; middle gray stays.
 
         The surround is a Gaussian mean of the log intensity, as a network of horizontal cells
         spreads it, of standard deviation surround_px; the border is mirrored.
@@ -164,7 +164,7 @@ class FrameLevels:
 
 
 class IdealPixels:
-    """Pixels of an ideal sensor: their reference levels; the brightness-threshold rule alone."""
+    """Pixels of an ideal sensor: reference levels and the brightness-threshold rule."""
 
     def __init__(self, params: EmulatorParams, size: Size, threads: int) -> None:
         self.size, self._threads = size, threads
@@ -189,20 +189,20 @@ class IdealPixels:
         self._who, self._counts = np.zeros((2, self._loud.size), np.int32)
         self._rooms = [(Room(np.int32), Room(np.int64)) for _ in self._parts]
         self._ordering = Ordering()
-        self._last = 0  # events in the interval before
+        self._last = 0  # events in the previous interval
 
     def advance(self, codes: NDArray[Any], start_us: int, interval_us: int) -> Crossings:
-        """Return what happens up to the next frame."""
+        """Return the crossings up to the next frame."""
         parts = len(self._parts)
         times, marks = [_NO_TIMES] * parts, [_NO_MARKS] * parts
 
         def work(number: int) -> None:
             part = self._parts[number]
             times[number], marks[number] = self._fired(number, codes, interval_us)
-            # The caller may fill the same buffer with the next frame, so that a copy is kept.
+            # The caller may reuse the buffer for the next frame, so a copy is kept.
             np.copyto(self._before[part], codes[part])
 
-        # Where little happens all is done before another thread would have woken up.
+        # If little happens, the work is done before another thread would have started.
         busy = self._last + codes.size // _QUIET_PIXELS > _FEW
         run_parts(work, parts, self._threads if busy else 1)
         self._last = sum(map(len, times))

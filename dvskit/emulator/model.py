@@ -20,7 +20,7 @@ from dvskit.errors import ConfigError, VideoError
 from dvskit.events import Events, Size, as_size
 from dvskit.video import ScaleCheck
 
-# Raise it with any change of what events frames give: what is kept of earlier ones is then stale.
+# Increase it with any change of the events of given frames: it invalidates cached ones.
 RESULTS_VERSION = 1
 LONGEST_INTERVAL_US = 1 << 30  # keeps the products of the crossing times inside 63 bits
 _JITTER = 103  # stream of random numbers
@@ -33,7 +33,7 @@ class Pixels(Protocol):
         """Take the first frame."""
 
     def advance(self, codes: NDArray[Any], start_us: int, interval_us: int) -> Crossings:
-        """Return what happens up to the next frame."""
+        """Return the crossings up to the next frame."""
 
 
 def _pixels(params: EmulatorParams, size: Size, seed: int, threads: int) -> Pixels:
@@ -60,15 +60,15 @@ class Emulator:
         object.__setattr__(self, "params", as_params(self.params))
         if not 0 <= self.seed < 1 << 63:
             raise ConfigError(f"seed = {self.seed} is outside 0..2^63 - 1")
-        object.__setattr__(self, "seed", int(self.seed))  # 3.0, say
+        object.__setattr__(self, "seed", int(self.seed))  # such as 3.0
 
     def start(
         self, size: tuple[int, int], *, threads: int | None = None, scale_is_known: bool = False
     ) -> EmulatorRun:
-        """Return a run over frames of `size` (width, height), on so many threads, or on all.
+        """Return a run over frames of `size` (width, height), on this many threads, or on all.
 
-        A run on more than one thread must not be stepped from a thread of `run_parts`. It gives a
-        ScaleWarning, once, where frames look to be of another scale, unless `scale_is_known`.
+        A run on more than one thread must not be stepped from a thread of `run_parts`. It gives one
+        ScaleWarning if frames appear to have another scale, unless `scale_is_known`.
         """
         run = EmulatorRun(self.params, as_size(size), self.seed, threads or thread_count())
         if scale_is_known:
@@ -77,10 +77,10 @@ class Emulator:
 
 
 class EmulatorRun:
-    """One pass over a clip: it holds the state of each pixel.
+    """One pass over a clip, with the state of each pixel.
 
-    The events of a run do not depend on the number of threads, nor on what follows later, nor, but
-    for their times, on the time at which the clip begins.
+    The events do not depend on the number of threads or on later frames. Apart from their times,
+    they do not depend on the start time of the clip.
     """
 
     def __init__(self, params: EmulatorParams, size: Size, seed: int, threads: int) -> None:
@@ -100,12 +100,12 @@ class EmulatorRun:
         reference levels and gives no events. Event times are rounded to the nearest microsecond.
         Events that latency delays beyond t_us come with a later step, the last ones with `finish`.
 
-        Raises ShapeError for another shape or type, VideoError for a time that does not advance.
+        Raises ShapeError for another shape or dtype, VideoError for a time that does not increase.
         """
         return self._step(t_us, frame, labelled=False)[0]
 
     def step_labelled(self, t_us: int, frame: NDArray[Any]) -> tuple[Events, NDArray[np.bool_]]:
-        """As `step`, with a label of each event: True where noise made it.
+        """Same as `step`, with a label per event: True for noise.
 
         Noise is shot noise, hot pixels, and ON events more than half of whose threshold leaked.
         """
@@ -114,14 +114,14 @@ class EmulatorRun:
     def count(
         self, t_us: int, frame: NDArray[Any], counts: NDArray[np.int32], start_us: int, bin_us: int
     ) -> int:
-        """Add the events that `step` would give to counts; return how many lie outside.
+        """Add the events of a `step` to counts; return how many lie outside.
 
         counts (bins, 2, H, W): channel 0 is OFF, 1 ON; bin k holds
-        start_us + k bin_us <= t < start_us + (k + 1) bin_us. Raises what `step` does, and
+        start_us + k bin_us <= t < start_us + (k + 1) bin_us. Raises the errors of `step`, and
         ConfigError with latency, which delays events beyond the frame.
         """
         if self.params.latency_us or self.params.jitter_us:
-            raise ConfigError("latency_us and jitter_us are for events, not for counts")
+            raise ConfigError("latency_us and jitter_us apply to events, not to counts")
         crossings = self._cross(t_us, frame)
         return 0 if crossings is None else crossings.count(counts, start_us, bin_us)
 
@@ -135,7 +135,7 @@ class EmulatorRun:
         return self._delay.push(events, noise, self._t_us)
 
     def _cross(self, t_us: int, frame: NDArray[Any]) -> Crossings | None:
-        """Take a frame; return what happened since the last one, None for the first."""
+        """Take a frame; return the crossings since the last one, None for the first."""
         t_us = self._checked_time(t_us)
         codes = self._levels.codes(frame, self._frames)
         if self._scale_check is not None:
@@ -150,11 +150,11 @@ class EmulatorRun:
         return crossings
 
     def finish(self) -> Events:
-        """Return the events that latency holds back behind the last frame."""
+        """Return the events that latency delays beyond the last frame."""
         return self.finish_labelled()[0]
 
     def finish_labelled(self) -> tuple[Events, NDArray[np.bool_]]:
-        """As `finish`, with the labels."""
+        """Same as `finish`, with the labels."""
         if self._scale_check is not None:
             self._scale_check.end()
         return self._delay.rest()
@@ -163,7 +163,7 @@ class EmulatorRun:
         time = int(t_us)
         if time != t_us:
             raise VideoError(
-                f"frame {self._frames} is at {t_us} us; times are whole microseconds: of seconds, "
+                f"frame {self._frames} is at {t_us} us; times are whole microseconds: for seconds, "
                 "pass round(t * 1e6)"
             )
         if self._frames == 0:
@@ -172,12 +172,12 @@ class EmulatorRun:
         if interval <= 0:
             raise VideoError(
                 f"frame {self._frames} is at {time} us, not after {self._t_us} us, the time of "
-                "the frame ahead of it; sort the frames and drop repeated ones"
+                "the previous frame; sort the frames and drop repeated ones"
             )
         if interval > LONGEST_INTERVAL_US:
             raise VideoError(
-                f"frame {self._frames} is {interval} us after the one ahead of it; "
-                f"at most {LONGEST_INTERVAL_US} us (18 minutes) are emulated"
+                f"frame {self._frames} is {interval} us after the previous one; "
+                f"the longest interval is {LONGEST_INTERVAL_US} us (18 minutes)"
             )
         return time
 
@@ -185,7 +185,7 @@ class EmulatorRun:
 class _Delay:
     """Delays events by latency_us and a random part of it, and keeps them in order of time.
 
-    Events are held back until no later one can be ahead of them.
+    Events are held back until no later one can precede them.
     """
 
     def __init__(self, params: EmulatorParams, size: Size, seed: int) -> None:
@@ -199,7 +199,7 @@ class _Delay:
         """Take the events up to t_us; return those that have left the sensor by then."""
         if not self._latency_us and not self._jitter_us:
             return events, noise
-        if len(noise) != len(events):  # nobody asked for labels
+        if len(noise) != len(events):  # no labels requested
             noise = np.zeros(len(events), np.bool_)
         held, held_noise = self._held
         later = events.t + self._delays(len(events))
@@ -214,7 +214,7 @@ class _Delay:
         return everything[:done], labels[:done]
 
     def rest(self) -> tuple[Events, NDArray[np.bool_]]:
-        """Return the events that are held back."""
+        """Return the events held back."""
         rest = self._held
         self._held = rest[0][:0], rest[1][:0]
         return rest

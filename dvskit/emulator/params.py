@@ -1,4 +1,4 @@
-"""What an emulated sensor is like, and named sensors."""
+"""Parameters of an emulated sensor, and named sensors."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _PRESETS = Path(__file__).with_name("presets.toml")
 
 MODELS = ("exact", "v2e")
 
-_BESIDE = ("source", "summary", "size")  # of a preset, beside its parameters
+_BESIDE = ("source", "summary", "size")  # keys of a preset besides its parameters
 
 
 @check_arguments
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmulatorParams:
-    """What the emulated sensor is like; without arguments, ideal.
+    """Parameters of the emulated sensor; the defaults are those of an ideal one.
 
     threshold_on, threshold_off  change of log intensity (e-folds) that makes an event; 0.01..10
     threshold_sigma  standard deviation of both from pixel to pixel, in e-folds; none below 0.01
@@ -35,21 +35,21 @@ class EmulatorParams:
     cutoff_hz        photoreceptor's low-pass at white; it falls with the light, as
                      (I + 20) / 275 (v2e); 0 for none
     follower_hz      source follower's low-pass, the same for all light; 0 for none
-    leak_hz          ON events a second of a pixel that sees no change
+    leak_hz          ON events per second of a pixel that sees no change
     leak_spread      standard deviation of its logarithm to base 10 from pixel to pixel
     leak_jitter      standard deviation of each leak's rate, as a part of it
-    shot_hz          noise events a second, of both polarities, of a dark pixel; a quarter at white
-    refractory_us    a pixel is held in reset so long behind an event
-    hot_fraction     part of the pixels that fire ON at random, at hot_hz events a second
+    shot_hz          noise events per second, of both polarities, of a dark pixel; 1/4 at white
+    refractory_us    how long a pixel is held in reset after an event
+    hot_fraction     share of the pixels that fire ON at random, at hot_hz events per second
     hot_hz           see hot_fraction
-    dead_fraction    part of the pixels that never fire
+    dead_fraction    share of the pixels that never fire
     latency_us       delay of all events
     jitter_us        standard deviation of the delay from event to event; none is below 0
-    surround_px      radius of the surround that is taken off each pixel's log intensity; 0 for none
-    surround_gain    part of the surround that is taken off
-    model            "exact", or "v2e": one step a frame, as v2e does it, and no frames are added
+    surround_px      radius of the surround subtracted from each pixel's log intensity; 0 for none
+    surround_gain    share of the surround that is subtracted
+    model            "exact", or "v2e": one step per frame, as in v2e, without added frames
 
-    Names of v2e, such as pos_thres, raise an error with the name here.
+    Parameter names of v2e, such as pos_thres, raise an error with the name used here.
 
     Raises ConfigError for values out of range.
     """
@@ -81,11 +81,11 @@ class EmulatorParams:
         check_known("model", self.model, MODELS)
         for name in ("refractory_us", "latency_us"):
             if getattr(self, name) != int(getattr(self, name)):
-                raise ConfigError(f"{name} = {getattr(self, name)} is no whole number")
+                raise ConfigError(f"{name} = {getattr(self, name)} is not a whole number")
 
     @property
     def is_ideal(self) -> bool:
-        """Whether the pixels do nothing but compare log intensity with two thresholds."""
+        """Whether the pixels only compare log intensity with two thresholds."""
         ideal = ("threshold_on", "threshold_off", "linear_below", "log_offset")
         after = ("latency_us", "jitter_us", "surround_px", "surround_gain", "hot_hz")
         return all(
@@ -99,7 +99,7 @@ class EmulatorParams:
     def preset(cls, name: str | PathLike[str]) -> EmulatorParams:
         """Return the parameters of a named sensor, in any case, or of a preset file (.toml).
 
-        `presets` has the names. Raises ConfigError for an unknown name and unknown or impossible
+        `presets` lists the names. Raises ConfigError for an unknown name and unknown or invalid
         values, MissingFileError.
         """
         if str(name).endswith(".toml"):
@@ -108,12 +108,12 @@ class EmulatorParams:
 
     @classmethod
     def presets(cls) -> tuple[str, ...]:
-        """Return the names of the named sensors, as `preset` takes them."""
+        """Return the names of the named sensors."""
         return tuple(presets())
 
 
 def as_params(params: EmulatorParams | str | PathLike[str] | None) -> EmulatorParams:
-    """Return parameters: as given, of a preset's name or file, of a clean sensor for None.
+    """Return the given parameters, those of a preset name or file, or a clean sensor for None.
 
     Raises ConfigError for anything else.
     """
@@ -122,7 +122,7 @@ def as_params(params: EmulatorParams | str | PathLike[str] | None) -> EmulatorPa
     if isinstance(params, str | PathLike):
         return EmulatorParams.preset(params)
     rate = f"; a rate is fps={params}" if isinstance(params, int | float) else ""
-    raise ConfigError(f"params is {params!r}; EmulatorParams or a preset's name are meant{rate}")
+    raise ConfigError(f"params is {params!r}; EmulatorParams or a preset name is expected{rate}")
 
 
 def _made(where: str, values: dict[str, Any]) -> EmulatorParams:
@@ -133,7 +133,7 @@ def _made(where: str, values: dict[str, Any]) -> EmulatorParams:
             hint = answer_for(key) or did_you_mean(key, known)
             raise ConfigError(f"{where}: unknown parameter {key!r}; {hint}")
         if key != "model" and (isinstance(value, bool) or not isinstance(value, int | float)):
-            raise ConfigError(f"{where}: {key} = {value!r} is no number")
+            raise ConfigError(f"{where}: {key} = {value!r} is not a number")
     try:
         return EmulatorParams(**values)
     except ConfigError as error:
@@ -141,17 +141,17 @@ def _made(where: str, values: dict[str, Any]) -> EmulatorParams:
 
 
 def read_preset(path: Path) -> EmulatorParams:
-    """Read a preset file: a line `parameter = value` for each that is not as by default.
+    """Read a preset file: a line `parameter = value` for each non-default value.
 
-    What a calibration says of itself, the table [calibration], is no parameter. Raises
-    ConfigError, MissingFileError.
+    The table [calibration] describes a calibration and holds no parameters. Raises ConfigError,
+    MissingFileError.
     """
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise MissingFileError(path) from None
     except (OSError, ValueError) as error:
-        raise ConfigError(f"{path}: is no preset file ({error})") from None
+        raise ConfigError(f"{path}: is not a preset file ({error})") from None
     if isinstance(values.get("calibration"), dict):
         del values["calibration"]
     return _made(str(path), values)
@@ -160,9 +160,9 @@ def read_preset(path: Path) -> EmulatorParams:
 def write_preset(
     params: EmulatorParams, comment: str, calibration: Mapping[str, float] | None = None
 ) -> str:
-    """Return the text of a preset file, each line of `comment` ahead of it behind a #.
+    """Return the text of a preset file, with each line of `comment` before it after a #.
 
-    calibration  numbers that are no parameters, for the table [calibration]
+    calibration  numbers for the table [calibration], which are not parameters
     """
     lines = [f"# {line}" for line in comment.splitlines()]
     for each in dataclasses.fields(params):
@@ -175,7 +175,7 @@ def write_preset(
 
 
 def preset_name(name: str) -> str:
-    """Return a named sensor's name as it is written, of one in any case. Raises ConfigError."""
+    """Return the spelling of a named sensor given in any case. Raises ConfigError."""
     written = {known.casefold(): known for known in preset_table()}
     if name.casefold() not in written:
         raise ConfigError(f"unknown preset {name!r}; {did_you_mean(name, preset_table())}")
@@ -185,9 +185,10 @@ def preset_name(name: str) -> str:
 def sensor_size(
     params: EmulatorParams | str | PathLike[str] | None, size: tuple[int, int] | str | None
 ) -> tuple[Size | None, str]:
-    """Return the size that clips are scaled to, and what to say of it: as given, or a preset's.
+    """Return the size that clips are scaled to, the given one or a preset's, and a note on it.
 
-    "native", and a sensor without a size of its own, keep the clip's: None. Raises GeometryError.
+    It is None, which keeps the clip's, for "native" and for a sensor without a size. Raises
+    GeometryError.
     """
     if size == "native":
         return None, ""
@@ -201,7 +202,7 @@ def sensor_size(
 
 
 def preset_size(name: str | PathLike[str]) -> Size | None:
-    """Return the size of a named sensor; None where it has none, and of a preset file."""
+    """Return the size of a named sensor; None if it has none, and for a preset file."""
     if str(name).endswith(".toml"):
         return None
     size = preset_table()[preset_name(str(name))].get("size")
@@ -216,5 +217,5 @@ def presets() -> dict[str, EmulatorParams]:
 
 @cache
 def preset_table() -> dict[str, dict[str, Any]]:
-    """Return what the file of named sensors says: values, `summary` and `source` of each."""
+    """Return the table of named sensors: values, `summary` and `source` of each."""
     return tomllib.loads(_PRESETS.read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""A clip, emulated: a Source of events; and many clips at once."""
+"""An emulated clip as a Source of events; and batches of clips."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ from dvskit.video.pictures import as_array, checked_white, look_at_scale
 Frames = Iterable[tuple[int, NDArray[Any]]]
 
 _LONGEST_WAIT_S = 0.1
-_BLOCK_EVENTS = 1 << 16  # a block holds this many events at least, but for the last
+_BLOCK_EVENTS = 1 << 16  # least events of a block, except the last
 
 
 class EmulatedSource(ReadableSource):
     """Events of a clip: a Source.
 
-    Frames that can be iterated again (a video file, a list) give the same events at each pass;
-    an iterator can be used once. `frames_done` counts the frames of the present pass, which `stop`
-    ends behind the frame that is being worked on.
+    Frames that can be iterated again (a video file, a list) give the same events in each pass;
+    an iterator can be used once. `frames_done` counts the frames of the current pass; `stop` ends
+    the pass after the current frame.
     """
 
     def __init__(
@@ -50,31 +50,31 @@ class EmulatedSource(ReadableSource):
 
     @property
     def frame_count(self) -> int | None:
-        """How many frames the clip has, where it is known without decoding."""
+        """The number of frames, if known without decoding."""
         return self._frames.frame_count
 
     @property
     def path(self) -> Path | None:
-        """The file or the folder of the clip, where it is one."""
+        """The file or the folder of the clip, if any."""
         path = getattr(self._frames, "path", None)
         return path if isinstance(path, Path) else None
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What was done with the clip's pictures, and what to know of them, a line each."""
+        """Notes on the clip's frames, a line each."""
         return self._frames.notes
 
     @property
     def damage(self) -> FrameLosses | None:
-        """What the latest pass left out of a clip that is damaged; false where it was nothing."""
+        """The damage that the latest pass skipped; false if there was none."""
         return self._frames.damage
 
     def how_far(self) -> tuple[int, int | None, str]:
-        """Return how many frames are done, of how many, and their name."""
+        """Return how many frames are done, of how many, and their unit."""
         return self.frames_done, self.frame_count, "frames"
 
     def about(self) -> list[tuple[str, str]]:
-        """Return what is emulated and how, without decoding a frame."""
+        """Return a description of the clip and the emulation, without decoding a frame."""
         kind = getattr(self._frames, "kind", type(self._frames).__name__)
         clip = kind if self.path is None else str(self.path)
         count = "" if self.frame_count is None else f", {count_of(self.frame_count, 'frame')}"
@@ -87,23 +87,23 @@ class EmulatedSource(ReadableSource):
         return [
             ("clip", clip + count + once),
             *(("note", text) for text in self.notes),
-            ("parameters", changed or "those of a clean sensor"),
+            ("parameters", changed or "of a clean sensor"),
             ("seed", str(self.emulator.seed)),
         ]
 
     def stop(self) -> None:
-        """End the present pass early."""
+        """End the current pass early."""
         self._stopped = True
 
     def labelled(self) -> Iterator[tuple[Events, NDArray[np.bool_]]]:
-        """Yield the events of each frame with a label for each: True where noise made it."""
+        """Yield the events of each frame with a label per event: True for noise."""
         run = self._start()
         for t_us, frame in self._frames:
             yield run.step_labelled(t_us, frame)
         yield run.finish_labelled()
 
     def _start(self) -> EmulatorRun:
-        # Clips are on the scale of their type, or looked at as they come.
+        # Clips have the scale of their dtype, or are checked while they are read.
         return self.emulator.start(self.size, scale_is_known=True)
 
     def __iter__(self) -> Iterator[Events]:
@@ -116,7 +116,7 @@ class EmulatedSource(ReadableSource):
             waiting.append(run.step(t_us, frame))
             self.frames_done += 1
             held = sum(map(len, waiting))
-            # A slow or sparse clip is handed on all the same, so that people see it go on.
+            # A slow or sparse clip yields blocks too, so that viewers see progress.
             if held >= _BLOCK_EVENTS or time.monotonic() - handed > _LONGEST_WAIT_S:
                 yield Events.concatenate(waiting, self.size)
                 waiting, handed = [], time.monotonic()
@@ -125,8 +125,7 @@ class EmulatedSource(ReadableSource):
         if self.frames_done < 2 and not self._stopped:
             name = "the clip" if self.path is None else f"{self.path}:"
             raise VideoError(
-                f"{name} has {count_of(self.frames_done, 'frame')}; events are changes between two "
-                "at least"
+                f"{name} has {count_of(self.frames_done, 'frame')}; emulation needs two at least"
             )
         yield Events.concatenate([*waiting, run.finish()], self.size)
 
@@ -148,29 +147,28 @@ def emulate(
     start_us: int | None = None,
     stop_us: int | None = None,
 ) -> EmulatedSource:
-    """Return the events of a clip as a Source; `emulate(...).load()` has them all.
+    """Return the events of a clip as a Source; `emulate(...).load()` returns them all.
 
     video_or_frames
         the path of a video or of a folder of images; a FrameSource; or frames in memory: an array
-        or a tensor (T, H, W), or a list of pictures (arrays, tensors, PIL images), with `fps` or
-        `t_us`; or an iterable of (t_us, picture). Pictures are gray in uint8, uint16 (65535 is
+        or a tensor (T, H, W), or a list of images (arrays, tensors, PIL images), with `fps` or
+        `t_us`; or an iterable of (t_us, image). Images are gray in uint8, uint16 (65535 is
         white) or float (1.0 is white); RGB (H, W, 3) and RGBA are turned gray by ITU-R BT.601.
-    params  what the sensor is like: EmulatorParams, or the name of a preset, such as "DAVIS346"
-    fps     a steady rate, of frames that have no times of their own, or in place of a video's
+    params  the sensor: EmulatorParams, or the name of a preset, such as "DAVIS346"
+    fps     a steady rate, for frames without times, or to replace a video's times
     t_us    whole microseconds (T,) of frames in memory
-    white   the number that white has in frames in memory, such as 255 for floats of 0..255
-    size    (width, height) of the sensor to which the clip is scaled: it covers the sensor, and
-            what is beyond at two sides is cut off. Without it the name of a camera's preset brings
-            the camera's size, as for the command; "native" keeps the clip's
-    crop    (x, y, width, height): a rectangle of the clip's own pixels, taken before scaling
+    white   the value of white in frames in memory, such as 255 for floats of 0..255
+    size    (width, height) of the sensor to which the clip is scaled: it covers the sensor, and the
+            excess at two sides is cut off. Without it, the preset of a camera sets the camera's
+            size, as in the command; "native" keeps the clip's
+    crop    (x, y, width, height): a rectangle of the clip's own pixels, before scaling
     start_us, stop_us  the part to emulate, in microseconds after the first frame, half-open
 
     `light`, `clock` and `strict` are for paths: see dvskit.video.open_frames. Gives a ScaleWarning
-    for frames that look to be of another scale, a UnitWarning for times that look like seconds.
+    for frames that appear to have another scale, a UnitWarning for times that look like seconds.
     Raises VideoError for a clip that cannot be opened, is damaged, has fewer than two frames, or
-    whose times do not advance; ShapeError for frames of another shape or type; GeometryError for a
-    size that cannot be or a crop off the frames; ConfigError for options that do not go with what
-    is given.
+    whose times do not increase; ShapeError for frames of another shape or dtype; GeometryError for
+    an invalid size or a crop off the frames; ConfigError for options that do not match the input.
     """
     emulator = Emulator(as_params(params), seed)
     part = ClipPart(*check_window(start_us, stop_us), crop, *sensor_size(params, size))
@@ -186,7 +184,7 @@ def _clip(
     t_us: ArrayLike | None,
     white: float | None,
 ) -> FrameSource:
-    """Return what is given as a clip. Raises ConfigError."""
+    """Return the input as a clip. Raises ConfigError."""
     if isinstance(given, str | PathLike):
         if t_us is not None or white is not None:
             raise ConfigError("t_us and white are for frames in memory; a path takes fps")
@@ -209,12 +207,12 @@ def emulate_batch(
 ) -> list[Events]:
     """Return the events of each clip of a batch; clip b has the seed `seed + b`.
 
-    clips  (B, T, H, W) uint8, uint16 or float: an array, or a tensor in the processor's memory
+    clips  (B, T, H, W) uint8, uint16 or float: an array, or a tensor in CPU memory
     t_us   (T,) or (B, T) microseconds
-    params  of all clips, or one for each; a preset's name does for all
+    params  for all clips, or one for each; a preset's name is for all
 
-    A clip gives the same events as alone, whatever else is in the batch. Gives one ScaleWarning
-    where the batch looks to be of another scale. Raises ShapeError, VideoError, ConfigError.
+    A clip gives the same events as alone, for any other clips in the batch. Gives one ScaleWarning
+    if the batch appears to have another scale. Raises ShapeError, VideoError, ConfigError.
     """
     batch = Batch(clips, t_us, params, seed)
     found: list[Events] = [Events.empty((1, 1))] * len(batch)
@@ -240,20 +238,20 @@ class Batch:
     ) -> None:
         self.clips = as_array(clips)
         if self.clips.ndim != 4 or 0 in self.clips.shape:
-            raise ShapeError(f"clips have shape {self.clips.shape}; (B, T, H, W) is meant")
+            raise ShapeError(f"clips have shape {self.clips.shape}; (B, T, H, W) is expected")
         count, frames, self.height, self.width = self.clips.shape
         look_at_scale(lambda number: self.clips[divmod(number, frames)], count * frames)
         times = np.asarray(t_us)
         if times.dtype.kind not in "iu" or times.shape not in ((frames,), (count, frames)):
             raise ShapeError(
                 f"t_us is {times.dtype} of shape {times.shape}; integers of shape ({frames},) or "
-                f"({count}, {frames}) are meant"
+                f"({count}, {frames}) are expected"
             )
         self.t_us = np.broadcast_to(times, (count, frames))
         if params is None or isinstance(params, EmulatorParams | str):
             params = [as_params(params)] * count
         if len(params) != count:
-            raise ShapeError(f"{len(params)} parameters for {count} clips; give one, or one each")
+            raise ShapeError(f"{len(params)} parameters for {count} clips; pass one, or one each")
         self._emulators = [Emulator(each, seed + b) for b, each in enumerate(params)]
 
     def __len__(self) -> int:

@@ -1,10 +1,10 @@
-"""Frames between frames, so that nothing moves more than about a pixel from one to the next.
+"""Interpolated frames, so that nothing moves more than about a pixel from one to the next.
 
-Motion is estimated by dense inverse search (Kroeger et al. 2016, OpenCV's DISOpticalFlow), both
-ways. The frame at share s of an interval takes each of its pixels from where the motion says that
-it was in the one ahead and will be in the one behind, weighted by the distance in time (Jiang et
-al. 2018, Super SloMo, eq. 4). Where the two motions contradict each other, as where something is
-covered, the two frames are blended in place.
+Motion is estimated by dense inverse search (Kroeger et al. 2016, OpenCV's DISOpticalFlow), in both
+directions. The frame at share s of an interval samples each pixel at its moved place in the
+previous and in the next frame, weighted by the distance in time (Jiang et al. 2018, Super SloMo,
+eq. 4). Where the two motions contradict each other, as at occlusions, the two frames are blended
+in place.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ from dvskit.video import FrameSource
 Image = NDArray[np.float32]
 
 MOST_STEPS = 64
-LEAST_SIDE = 12  # pixels that the search needs
+LEAST_SIDE = 12  # least side in pixels for the search
 _CONTRADICTION_PX = 1.0
-_FRACTION_MOVING = 0.001  # of the pixels may move further: the search has outliers
+_FRACTION_MOVING = 0.001  # share of the pixels that may move further: the search has outliers
 
 
 class Upsampled(FrameSource):
     """A clip with frames added where it moves, as float frames (1.0 is white).
 
-    Each interval is cut in as many equal steps as pixels that its motion covers, at most 64; times
-    are rounded to the nearest microsecond. `steps` counts the intervals of the latest pass by their
-    number of steps, `done` the clip's own frames that it gave.
+    Each interval is cut into as many equal steps as pixels that its motion covers, at most 64;
+    times are rounded to the nearest microsecond. `steps` counts the intervals of the latest pass by
+    their number of steps, `done` the clip's own frames so far.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Upsampled(FrameSource):
         if not 0.05 <= most_px <= 1000:
             raise ConfigError(f"most_px = {most_px} is outside 0.05..1000")
         if min(size) < LEAST_SIDE:
-            raise ShapeError(f"frames of {size} are too small to find motion in; {LEAST_SIDE} px")
+            raise ShapeError(f"frames of {size} are too small to estimate motion; {LEAST_SIDE} px")
         self._frames, self._most_px = frames, most_px
         self.size = size
         if isinstance(frames, FrameSource):
@@ -79,7 +79,7 @@ class Upsampled(FrameSource):
         flows = [np.zeros((*first.shape, 2), np.float32) for _ in range(2)]
 
         def search(way: int) -> None:
-            # Each has one of its own, which keeps nothing from one interval to the next.
+            # One per direction, which keeps nothing from one interval to the next.
             flows[way] = np.asarray(
                 self._searches[way].calc(gray[way], gray[1 - way], flows[way]), np.float32
             )
@@ -98,7 +98,7 @@ class Upsampled(FrameSource):
 
 
 def steps_of(onward: Image, back: Image, most_px: float) -> int:
-    """Return into how many steps, of so many pixels at most, a motion (H, W, 2) each way is cut."""
+    """Return the number of steps, of at most this many pixels, for a motion (H, W, 2) each way."""
     furthest = 0.0
     for flow in (onward, back):
         lengths = np.hypot(flow[..., 0], flow[..., 1]).reshape(-1)
@@ -127,20 +127,20 @@ def _places(height: int, width: int) -> Image:
 
 
 def _sample(image: Image, flow: Image) -> Image:
-    """Return image at each pixel's place moved by `flow`; beyond the border, the border."""
+    """Return the image sampled at each pixel moved by `flow`; the border extends outwards."""
     places = cv2.add(flow, _places(*image.shape[:2]))
     sampled = cv2.remap(image, places, None, cv2.INTER_LINEAR, None, cv2.BORDER_REPLICATE)  # type: ignore[call-overload]
     return np.asarray(sampled, np.float32)
 
 
 def _contradictions(onward: Image, back: Image) -> NDArray[np.uint8]:
-    """Return 0 where going on and back leads to the same pixel, 1 where it does not."""
+    """Return 0 where forward and backward motion agree, 1 where they do not."""
     missed = onward + _sample(back, onward)
     return np.asarray(np.hypot(missed[..., 0], missed[..., 1]) > _CONTRADICTION_PX, np.uint8)
 
 
 def _frame_at(share: float, first: Image, last: Image, onward: Image, back: Image) -> Image:
-    # OpenCV weighs in one go over memory, on all threads, what NumPy takes several for.
+    # OpenCV blends in one pass over memory, on all threads; NumPy takes several.
     to_first = cv2.addWeighted(onward, -(1 - share) * share, back, share * share, 0.0)
     to_last = cv2.addWeighted(onward, (1 - share) ** 2, back, -share * (1 - share), 0.0)
     ahead = _sample(first, np.asarray(to_first, np.float32))

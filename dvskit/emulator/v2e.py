@@ -1,7 +1,7 @@
-"""The pixel as v2e steps it, for results that compare with v2e's (Hu, Liu, Delbruck 2021).
+"""The pixel model of v2e, for comparable results (Hu, Liu, Delbruck 2021).
 
-One step a frame: an Euler step of the low-pass, whole thresholds counted at the frame's time, and
-times that all pixels of a frame share. Coarse frames saturate the low-pass, as they do there.
+One step per frame: an Euler step of the low-pass, whole thresholds counted at the frame's time, and
+times that all pixels of a frame share. Sparse frames saturate the low-pass, as in v2e.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from dvskit.events import Size
 
 
 class V2ePixels:
-    """The pixels' state: low-pass and reference, from frame to frame.
+    """The state of the pixels: low-pass and reference, from frame to frame.
 
-    Leaves aside what v2e has not: follower_hz, hot and dead pixels.
+    Ignores parameters that v2e does not have: follower_hz, hot and dead pixels.
     """
 
     def __init__(self, params: EmulatorParams, size: Size, seed: int, threads: int) -> None:
@@ -66,7 +66,7 @@ class V2ePixels:
         return levels
 
     def advance(self, codes: NDArray[Any], start_us: int, interval_us: int) -> Crossings:
-        """Return what happens up to the next frame."""
+        """Return the crossings up to the next frame."""
         level = self._levels(codes)
         light = self._lights[codes] if self._table.size else lights(level, self.params)
         most = [0] * len(self._parts)

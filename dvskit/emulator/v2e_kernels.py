@@ -1,7 +1,7 @@
-"""Loops of v2e's pixel. Arrays are flat and of a slice of the frame's length unless said otherwise.
+"""Loops of v2e's pixel. Arrays are flat and of a frame slice's length unless stated otherwise.
 
 Log intensity is in e-folds, time in seconds. Levels, low-pass, references and thresholds are of one
-type: float32, as in v2e, or float64 with a low-pass, as there too.
+type: float32, as in v2e, or float64 with a low-pass, as in v2e too.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ class Sensor(NamedTuple):
 
 class State(NamedTuple):
     """The pixels, (n,): low-pass, reference, thresholds, factor of the leak, time of the last event
-    in us, and how many events the present frame gives, negative for OFF."""
+    in us, and the number of events of the current frame, negative for OFF.
+    """
 
     lp: Array
     base: Array
@@ -50,12 +51,11 @@ class State(NamedTuple):
         return State(*(each[at] for each in self))
 
 
-# Plain tuples: one with names takes 2 us a call more.
+# Plain tuples: a named tuple takes 2 us more per call.
 Frame = tuple[Array, Array, int, int]
 """Levels and light, (I + 20) / 275, of a slice of pixels, its first pixel, the frame's number."""
 Steps = tuple[int, int, int, float]
-"""How many steps there are in an interval, its length and begin in us, and rate * dt / 2 of shots.
-"""
+"""Number of steps in an interval, its length and start in us, and rate * dt / 2 of shots."""
 
 
 R_ON, R_OFF, R_LEAK, R_JITTER, R_SHOT = range(11, 16)
@@ -63,7 +63,7 @@ R_ON, R_OFF, R_LEAK, R_JITTER, R_SHOT = range(11, 16)
 
 @njit(cache=True, nogil=True)
 def start(first: int, sensor: Sensor, state: State) -> None:
-    """Draw the thresholds and the leaks' factors of a slice of pixels."""
+    """Draw the thresholds and leak factors of a slice of pixels."""
     seed, on, off, factor = sensor.seed, state.on, state.off, state.factor
     for i in range(on.size):
         k = first + i
@@ -91,7 +91,7 @@ def step(seen: Frame, dt: float, sensor: Sensor, state: State) -> int:
                 rate *= 1.0 - jitter * normal(sensor.seed, R_JITTER, first + i, frame)
             base[i] -= dt * rate * on[i]
         difference = lp[i] - base[i]
-        # Ties are common, as where a scene comes back: they fall as v2e's arithmetic lets them.
+        # Ties are common, as in repeated scenes: v2e's arithmetic decides them.
         count = 0
         if difference > 0:
             count = int(difference // on[i])
@@ -104,8 +104,7 @@ def step(seen: Frame, dt: float, sensor: Sensor, state: State) -> int:
 
 @njit(cache=True, nogil=True)
 def emit(seen: Frame, within: Steps, sensor: Sensor, state: State, events: Marked) -> int:
-    """Write the events of a slice of pixels; return how many there are, at most those there is
-    room for.
+    """Write the events of a slice of pixels; return their number, limited by the room.
 
     The i-th event of each pixel is at the end of step i of the interval.
     """
@@ -129,13 +128,13 @@ def emit(seen: Frame, within: Steps, sensor: Sensor, state: State, events: Marke
             marks[n] = (np.int64(first + i) << MARK_PIXEL) | (MARK_ON if rise else 0)
             n += 1
             kept += 1
-        # Whole numbers of thresholds are float32 in v2e, whatever the reference is.
+        # Numbers of thresholds are float32 in v2e, for any type of reference.
         if rise:
             base[i] += np.float32(kept) * np.float32(on[i])
         else:
             base[i] -= np.float32(kept) * np.float32(off[i])
         if shot > 0.0:
-            # One number decides for both: v2e's noise is ON or OFF in a frame, hardly ever both.
+            # One number decides both: v2e's noise is ON or OFF in a frame, hardly ever both.
             drawn = uniform(sensor.seed, R_SHOT, first + i, frame)
             chance = shot * (1.0 - 0.75 * light[i])
             for polarity in range(2):

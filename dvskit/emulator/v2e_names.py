@@ -1,4 +1,4 @@
-"""v2e's names of parameters and options, and what they are here."""
+"""v2e's names of parameters and options, and their equivalents here."""
 
 from __future__ import annotations
 
@@ -33,6 +33,6 @@ V2E_NAMES = {
 
 
 def answer_for(name: str) -> str:
-    """Return what a name of v2e is here, in words; an empty text for any other name."""
+    """Return the equivalent of a v2e name as text; an empty text for any other name."""
     meant = V2E_NAMES.get(name.strip().lstrip("-").lower().replace("-", "_"))
     return "" if meant is None else f"v2e's {name.strip()} is {meant}"

@@ -1,4 +1,4 @@
-"""What a sensor is like, from what it recorded: parameters for the emulator."""
+"""Estimate the parameters of a sensor from a recording."""
 
 from dvskit.emulator.calibration.run import calibrate
 from dvskit.emulator.calibration.table import Calibration, Estimate

@@ -1,9 +1,8 @@
-"""An emulation of the frames, next to the recording: counts, polarities, places.
+"""Emulate the frames and compare counts, polarities and places of events with the recording.
 
-It says how well what was found agrees. Where single events are not explained, it is also the way to
-find something: ON and OFF thresholds are those by which an emulation of the frames has as many ON
-and OFF events as the recording; the log map and the low-pass those by which its events are where
-the recording's are.
+The agreement validates the estimates. If the frames do not explain single events, it also gives
+estimates: ON and OFF thresholds match the numbers of ON and OFF events of an emulation with those
+of the recording, and the log map and the low-pass maximise the correlation of their places.
 """
 
 from __future__ import annotations
@@ -31,24 +30,24 @@ BIN_US = 5000
 _SIGMA_PX = 1.0
 _MOST_NUMBERS = 40_000_000  # pixels times frames that are emulated
 _APART_US, _OFFSET, _CHANGED = 30_000, 10.0, 0.1  # of log (I + offset)
-_CHUNK = 4_000_000  # pixels times bins that are compared at once
-_SEARCHED_NUMBERS = 4_000_000  # pixels times frames that candidates are emulated with
-# Of the logarithm of counts: where single events are explained so well (scatter, as a part of the
-# threshold), frames between frames, which are blurred, lack as many events; or not.
+_CHUNK = 4_000_000  # pixels times bins compared at once
+_SEARCHED_NUMBERS = 4_000_000  # pixels times frames emulated per candidate
+# If single events are explained this well (scatter, as a part of the threshold), interpolated
+# frames, which are blurred, may lack this much of the logarithm of counts; otherwise less.
 _EXPLAINED, _LACK, _APART = 0.07, 0.25, 0.1
 _OFFSETS: tuple[float | None, ...] = (None, 2.0, 5.0, 10.0, 20.0, 40.0)
 _CUTOFFS = (0.0, 300.0, 100.0, 40.0)
-_BETTER = 0.005  # of a correlation, from which on it is taken for real
-_CHANCE = 1.5  # the same, times the root of the number of events
+_BETTER = 0.005  # least significant gain of a correlation
+_CHANCE = 1.5  # the same, times the square root of the number of events
 _TURNS = 8
 _NEAR = 0.02  # of the counts
-_FALL, _SHARE = 1.4, 1.2  # powers by which counts fall with thresholds, and their ratio
+_FALL, _SHARE = 1.4, 1.2  # exponents by which counts fall with thresholds, and their ratio
 _LEAST, _MOST = 0.02, 5.0
-_DOUBT = 0.15  # of a threshold: frames blur, and do not show how pixels begin
-_ALIKE = 0.01  # of a correlation: what agrees as well as that may be the truth
-_LEAST_EVENTS, _LEAST_CORRELATION = 500, 0.2  # for thresholds to be claimed
+_DOUBT = 0.15  # of a threshold: frames blur, and do not show the pixels' initial state
+_ALIKE = 0.01  # of a correlation: candidates this close may be right
+_LEAST_EVENTS, _LEAST_CORRELATION = 500, 0.2  # least agreement for thresholds to be reported
 _START = 0.3
-_FACTOR = 0.7  # standard error of a log offset and a low-pass, as a part of them
+_FACTOR = 0.7  # relative standard error of a log offset and a low-pass
 
 Images = list[tuple[int, NDArray[np.float16]]]
 """(t_us, image), 1.0 being white."""
@@ -56,11 +55,11 @@ Images = list[tuple[int, NDArray[np.float16]]]
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """Frames with frames between them to emulate, and what was recorded over their span.
+    """Frames to emulate, with interpolated ones, and the recorded events of their span.
 
     frames  of (t_us, image), float16, 1.0 being white
-    ahead   frames ahead of the first one, if what moves there moved so before
-    edges   (n + 1,) microseconds, between which `live` (n, height, width) says where light changes
+    ahead   frames before the first one, extrapolated from its motion
+    edges   (n + 1,) microseconds, between which `live` (n, height, width) marks changing light
     """
 
     frames: Images
@@ -71,21 +70,20 @@ class Stage:
 
     @property
     def start_us(self) -> int:
-        """When the first frame is."""
+        """The time of the first frame."""
         return self.frames[0][0]
 
     @property
     def stop_us(self) -> int:
-        """When the last frame is."""
+        """The time of the last frame."""
         return self.frames[-1][0]
 
     def emulated(
         self, params: EmulatorParams, later_us: float = 0.0, *, running: bool = False
     ) -> Events:
-        """Return the events of an emulation of the frames, placed so much later, in their span.
+        """Return the events of an emulation of the frames, shifted in time, within their span.
 
-        running  whether the sensor runs ahead of the first frame, as that of the recording did,
-                 rather than to begin with it
+        running  whether the sensor runs before the first frame, as in the recording, not from it on
         """
         shown = [*self.ahead, *self.frames] if running else self.frames
         moved = [(t + round(later_us), image) for t, image in shown]
@@ -93,7 +91,7 @@ class Stage:
         return cut(events, self.start_us, self.stop_us)
 
     def counts(self, events: Events) -> NDArray[np.int64]:
-        """Return the number of ON and of OFF events where the light changes: little of it noise."""
+        """Return the numbers of ON and OFF events where the light changes: few are noise."""
         number = np.searchsorted(self.edges, events.t, "right") - 1
         number = np.clip(number, 0, len(self.live) - 1)
         there = self.live[number, events.y, events.x]
@@ -101,7 +99,7 @@ class Stage:
         return np.array([on, int(np.count_nonzero(there)) - on])
 
     def agreement(self, emulated: Events) -> Agreement:
-        """Return how well an emulation agrees."""
+        """Return the agreement of an emulation with the recording."""
         count = len(self.recorded)
         return Agreement(
             len(emulated) / count,
@@ -131,9 +129,9 @@ class Stage:
 
 
 def stage(observed: Observed, seen: Seen, most_numbers: int = _MOST_NUMBERS) -> Stage | None:
-    """Return what is emulated of the frames, where most happens if that is not all.
+    """Return the frames to emulate; a busy part if not all.
 
-    None where the frames are too small, or nothing was recorded meanwhile.
+    None if the frames are too small, or without recorded events.
     """
     width, height = observed.size
     if min(width, height) < LEAST_SIDE:
@@ -153,7 +151,7 @@ def stage(observed: Observed, seen: Seen, most_numbers: int = _MOST_NUMBERS) -> 
 
 
 def _changes(frames: Images) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Return times some 30 ms apart, and where the light changes from one to the next."""
+    """Return times some 30 ms apart, and where the light changes between them."""
     times = np.array([t for t, _ in frames])
     numbers = [0]
     for number in range(1, len(frames)):
@@ -174,7 +172,7 @@ def _changes(frames: Images) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
 
 
 def _ahead(seen: Seen, first: int, most: int) -> Images:
-    """Return frames of the interval ahead of one, if all moves on as behind it."""
+    """Return frames of the interval before a given one, extrapolated with its motion."""
     motion = motion_from(seen, first)
     interval = seen.t[first + 1] - seen.t[first]
     start, steps = round(float(seen.t[first])), max(2, min(motion.steps, most))
@@ -217,9 +215,9 @@ def _voxels(events: Events, start_us: int, bins: int) -> NDArray[np.float64]:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Parameters whose emulation has the counts of the recording, and how well it agrees.
+    """Parameters whose emulation matches the recorded counts, and their agreement.
 
-    sooner_us  so much sooner frames are placed, as the low-pass delays
+    sooner_us  how much earlier frames are placed to offset the delay of the low-pass
     """
 
     params: EmulatorParams
@@ -228,7 +226,7 @@ class Found:
 
 
 def matched(stage: Stage, params: EmulatorParams, sooner_us: float = 0.0) -> Found:
-    """Return the parameters with thresholds by which ON and OFF counts agree."""
+    """Return the parameters with thresholds that match the ON and OFF counts."""
     wanted = stage.counts(stage.recorded) + 1.0
     on, off = params.threshold_on, params.threshold_off
     relative = params.threshold_sigma / (0.5 * (on + off))
@@ -252,9 +250,9 @@ def matched(stage: Stage, params: EmulatorParams, sooner_us: float = 0.0) -> Fou
 
 
 def search(stage: Stage, params: EmulatorParams, light: float) -> tuple[Found, list[Found]]:
-    """Return the best of some log maps and low-passes, each with thresholds of its own, and all.
+    """Return the best of several log maps and low-passes, each with matched thresholds, and all.
 
-    light  usual, (I + 20) / 275: a low-pass at white is so much slower
+    light  usual, (I + 20) / 275: a low-pass at white is slower by it
     """
     best = matched(stage, params)
     tried = [best]
@@ -281,10 +279,10 @@ def _delay_us(params: EmulatorParams, light: float) -> float:
 def closed(
     observed: Observed, seen: Seen, table: tuple[Estimate, ...], scatter: float, light: float
 ) -> tuple[tuple[Estimate, ...], Agreement | None]:
-    """Return the table, and how well an emulation with it agrees; None where that is not known.
+    """Return the table, and the agreement of an emulation with it; None if unknown.
 
-    Where single events give no thresholds, or thresholds by which counts do not agree, the table
-    is the coarse one. scatter: what is unexplained from event to event; infinite for unknown.
+    The table is the coarse one if single events give no thresholds, or thresholds with wrong
+    counts. scatter: the unexplained change from event to event; infinite if unknown.
     """
     whole = stage(observed, seen)
     if whole is None:
@@ -310,7 +308,7 @@ def closed(
 def _agrees(
     stage: Stage, params: EmulatorParams, table: tuple[Estimate, ...], scatter: float
 ) -> bool:
-    """Return whether counts, where the light changes, agree by as much as the thresholds claim."""
+    """Return whether counts at changing light agree within the errors of the thresholds."""
     emulated = stage.counts(stage.emulated(params, running=True)) + 1.0
     apart = np.abs(np.log(emulated / (stage.counts(stage.recorded) + 1.0))).max()
     named = [each for each in table if each.name in ("threshold_on", "threshold_off")]
@@ -322,7 +320,7 @@ def _agrees(
 def coarse_table(
     table: tuple[Estimate, ...], best: Found, tried: list[Found], samples: int
 ) -> tuple[Estimate, ...]:
-    """Return the table with what was found by counts and correlation."""
+    """Return the table with the estimates from counts and correlation."""
     nearest = max(tried, key=lambda each: each.agreement.correlation)
     alike = [each.params for each in tried if _gained(each, nearest) > -_ALIKE]
     new = []
@@ -346,7 +344,7 @@ def coarse_table(
 
 
 def _same(each: Estimate, value: float | None) -> bool:
-    """Return whether the coarse way leaves what single events gave."""
+    """Return whether the coarse search keeps the estimates from single events."""
     known = each.value is not None and bool(value)
     return known and abs(math.log(value / each.value)) < 1e-3  # type: ignore[operator]
 

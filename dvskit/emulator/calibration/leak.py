@@ -1,7 +1,7 @@
-"""The leak that makes the gaps of still pixels likeliest, each pixel's own being log-normal.
+"""Maximum likelihood of the leak from the gaps of still pixels, with log-normal rates per pixel.
 
-What else decides how likely they are is fitted along, as what it may be says: how ON and OFF share
-the shot noise, and by how much the frames are wrong about where pixels begin, each and all alike.
+Other unknowns are fitted along, within their priors: the ON share of the shot noise, and the error
+of the frames about the initial states of pixels, each common to all.
 """
 
 from __future__ import annotations
@@ -19,28 +19,28 @@ from dvskit.emulator.calibration.stillness import Still
 
 _MOST_PIXELS = 6000
 _NODES = 161
-_SHARES = 16  # of the pixels, which threads take one after the other
-_DECADES = 0.8  # on each side of the first guess, that leak periods are looked for in
-USUAL_SPREAD = 0.1  # of sensors, taken where the gaps do not show it
+_SHARES = 16  # of pixels, processed in turn by the threads
+_DECADES = 0.8  # range around the first guess in which leak periods are searched
+USUAL_SPREAD = 0.1  # of sensors, used if the gaps do not show it
 _USUAL = (0.99 * USUAL_SPREAD, 1.01 * USUAL_SPREAD)
-VAGUE = 0.08  # standard error of the spread, from which on they do not
+VAGUE = 0.08  # standard error of the spread above which they do not
 _JITTERS = (0.01, 0.03, 0.05, 0.075, 0.1, 0.125, 0.15, 0.2, 0.3)
-_BLURS = ((0.5, 1.0, 2.0, 4.0), (0.7, 1.0, 1.4))  # times what the rows leave
-_SHARE_ERROR = 0.004  # of the part of shot noise that is ON: thresholds are known so well
-_SHIFT_ERROR = 0.4  # of the usual blur: so much pixels may begin elsewhere, all alike
-GUESS = 0.5  # so well a leak is known if it is not known at all where pixels begin
-_APART = 10.0  # as a logarithm: so much likelier are two leaks than one where they do not agree
-_FLOOR = 0.01  # of a leak: better is not claimed
+_BLURS = ((0.5, 1.0, 2.0, 4.0), (0.7, 1.0, 1.4))  # times the residual of the rows
+_SHARE_ERROR = 0.004  # of the ON share of shot noise: the accuracy of thresholds
+_SHIFT_ERROR = 0.4  # of the usual blur: common error of the initial states of pixels
+GUESS = 0.5  # accuracy of a leak if nothing is known about the initial states of pixels
+_APART = 10.0  # log likelihood by which two leaks are more likely than one if they disagree
+_FLOOR = 0.01  # of a leak: the best accuracy reported
 
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Leak, spread and jitter of the greatest likelihood, with standard errors.
+    """Leak, spread and jitter of maximum likelihood, with standard errors.
 
-    guessed  whether most of it rests on where pixels begin, of which nothing is known
-    surely   logarithm of how much likelier it is than next to none
+    guessed  whether it mostly depends on unknown initial states of pixels
+    surely   log likelihood ratio to almost no leak
     """
 
     leak_hz: float
@@ -56,7 +56,7 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class _Model:
-    """What the likelihood depends on, beside the leak and its spread."""
+    """The unknowns of the likelihood besides the leak and its spread."""
 
     share_on: float
     jitter: float = 0.1
@@ -66,7 +66,7 @@ class _Model:
 
 @dataclass(slots=True)
 class _Gaps:
-    """The gaps of some pixels, pixel by pixel, in two parts: whose start is known, and others."""
+    """The gaps of some pixels, pixel by pixel, in two parts: with known start, and others."""
 
     still: Still
     rate: Floats
@@ -86,7 +86,7 @@ class _Gaps:
         return self.done[plain] + self._filled(model, *known)
 
     def blur(self, model: _Model) -> float:
-        """Return the usual blur of where pixels begin, in periods; 0 where none is known."""
+        """Return the usual blur of the initial states of pixels, in periods; 0 if none is known."""
         take = self.parts[0][0]
         usual = float(np.median(self.still.blur[self.still.gap_span[take]])) if take.size else 0.0
         return model.blur * usual
@@ -126,9 +126,9 @@ def _gaps(still: Still, rate: Floats, reach: float, guess_us: float, decades: Fl
 
 
 def _slope(still: Still) -> float:
-    """Return how much rarer pixels are that have nothing to go than those that have a period.
+    """Return how much rarer pixels with nothing left to go are than those with a whole period.
 
-    By the mean of what they have to go, from 0.1 to 0.9: in between, it rises along a line.
+    From the mean of what is left, from 0.1 to 0.9: the density is linear in between.
     """
     first = still.gap_begin == k.KNOWN
     left = still.left[still.gap_span[first]]
@@ -143,9 +143,9 @@ def _slope(still: Still) -> float:
 def most_likely(
     still: Still, rate: Floats, guess_us: float, share_on: float, reach: float
 ) -> Found:
-    """Return what makes the gaps likeliest, near a first guess of the period.
+    """Return the most likely model of the gaps, near a first guess of the period.
 
-    rate      shot events a microsecond in each gap; share_on  the part that is ON
+    rate      shot events per microsecond in each gap; share_on  their ON share
     reach     from OFF to ON threshold, in leak periods
     """
     decades = np.linspace(-_DECADES, _DECADES, _NODES)
@@ -180,8 +180,8 @@ def most_likely(
 def fresh_agree(still: Still, rate: Floats, guess_us: float, share_on: float, reach: float) -> bool:
     """Return whether pixels without event so far leak as the others do.
 
-    They are taken to have been anywhere between two events when the frames began. Those of a sensor
-    that is switched on then were not.
+    They are assumed to be anywhere between two events when the frames begin. Pixels of a sensor
+    that was just switched on are not.
     """
     fresh = still.gap_begin == k.FRESH
     if not fresh.any() or fresh.all():
@@ -196,14 +196,14 @@ def fresh_agree(still: Still, rate: Floats, guess_us: float, share_on: float, re
 
 
 def _guessed(still: Still) -> bool:
-    """Return whether of few pixels only it is known where they begin."""
+    """Return whether the initial state is known for few pixels only."""
     first = np.count_nonzero(still.gap_begin != k.RESET)
     known = np.count_nonzero(still.gap_begin == k.KNOWN)
     return bool(known < 0.5 * first)
 
 
 def _fitted(gaps: _Gaps, share_on: float, decades: Floats) -> tuple[_Model, float, float]:
-    """Return the likeliest model, its log period, and by how much that may be off through it."""
+    """Return the most likely model, its log period, and the error of the log period due to it."""
     model = _Model(share_on)
     take = gaps.parts[0][0]
     usual = gaps.blur(model)
@@ -228,7 +228,7 @@ def _fitted(gaps: _Gaps, share_on: float, decades: Floats) -> tuple[_Model, floa
 
 
 def _by_period(table: Floats, decades: Floats) -> Floats:
-    """Return the log likelihood of each usual period, pixels having the usual spread."""
+    """Return the log likelihood of each median period, for pixels with the usual spread."""
     top = table.max(1, keepdims=True)
     prior = np.exp(-0.5 * ((decades[:, None] - decades) / USUAL_SPREAD) ** 2)
     prior /= prior.sum(0)
@@ -236,7 +236,7 @@ def _by_period(table: Floats, decades: Floats) -> Floats:
 
 
 def _usual_peak(table: Floats, decades: Floats) -> tuple[float, float]:
-    """Return the greatest log likelihood, and the log period there, with the usual spread."""
+    """Return the greatest log likelihood and its log period, for the usual spread."""
     log = _by_period(table, decades)
     at = int(np.clip(np.argmax(log), 1, decades.size - 2))
     left, here, right = log[at - 1 : at + 2]
@@ -249,7 +249,7 @@ def _usual_peak(table: Floats, decades: Floats) -> tuple[float, float]:
 def _peak(
     tried: Callable[[_Model], tuple[float, float]], model: _Model, name: str, step: float
 ) -> tuple[float, float]:
-    """Return the likeliest value of a field, and by how much its error shifts the log period."""
+    """Return the most likely value of a field, and the shift of the log period due to its error."""
     here = getattr(model, name)
     for _ in range(4):
         values = [here - step, here, here + step]
@@ -272,8 +272,8 @@ def posterior(
 ) -> tuple[float, tuple[float, ...]]:
     """Return the greatest log likelihood, and mean and deviation of the log period and its spread.
 
-    Over a grid that closes in from `middle` on where the likelihood is; the spread is from narrow
-    to wide.
+    The grid starts at `middle` and contracts to the likely region; the spread runs from narrow to
+    wide.
     """
     top = table.max(1, keepdims=True)
     likely = np.exp(table - top)

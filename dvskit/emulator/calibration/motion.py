@@ -1,10 +1,9 @@
-"""What frames that are far apart do not show: the light between them, by what moves.
+"""Light between distant frames, interpolated along the motion.
 
 Motion from frame to frame is estimated by dense inverse search (Kroeger et al. 2016, OpenCV's
-DISOpticalFlow), both ways. Between two frames each pixel is taken from where the motion says that
-it was in the one ahead and will be in the one behind, weighted by the distance in time (Jiang et
-al. 2018, Super SloMo, eq. 4). Where the two do not agree, as where something is covered, the light
-is not known.
+DISOpticalFlow), in both directions. Between two frames each pixel is sampled at its moved place in
+the previous and in the next frame, weighted by the distance in time (Jiang et al. 2018, Super
+SloMo, eq. 4). Where the two disagree, as at occlusions, the light is unknown.
 """
 
 from __future__ import annotations
@@ -19,12 +18,12 @@ from dvskit.emulator.upsample import LEAST_SIDE, steps_of
 _STEP_PX = 0.5
 _MOST_STEPS = 16
 _MOST_LOOKED_AT = 24_000_000  # pixels times intervals whose motion is estimated
-_MOST_NUMBERS = 16_000_000  # digital numbers that are kept: pixels times frames
-_PROBES = 8  # intervals that show whether anything moves by more than a step
+_MOST_NUMBERS = 16_000_000  # digital numbers kept: pixels times frames
+_PROBES = 8  # intervals checked for motion of more than a step
 _CHUNK = 1024  # pixels
-_COLUMNS = 1024  # OpenCV takes no more than 32767
-_ALIKE = 0.06  # of the light: so near are two that agree
-_ALIKE_NUMBERS = 2.5  # or so many digital numbers
+_COLUMNS = 1024  # OpenCV's limit is 32767
+_ALIKE = 0.06  # of the light: the difference of two that agree
+_ALIKE_NUMBERS = 2.5  # or this many digital numbers
 
 Floats = NDArray[np.float32]
 
@@ -45,11 +44,11 @@ class Motion:
 
     @property
     def steps(self) -> int:
-        """Into how many steps the motion is cut, of half a pixel each, 16 at most."""
+        """The number of steps in the motion, of half a pixel each, 16 at most."""
         return min(_MOST_STEPS, steps_of(self._onward, self._back, _STEP_PX))
 
     def before(self, share: float) -> Floats:
-        """Return the image by so much of the interval ahead of the first one, if all moved on."""
+        """Return the image a share of an interval before the first one, with constant motion."""
         height, width = self._first.shape
         y, x = np.mgrid[:height, :width].astype(np.float32)
         place = np.stack([x, y], -1) + np.float32(share) * self._onward
@@ -58,7 +57,7 @@ class Motion:
     def between(
         self, steps: int, pixels: NDArray[np.int64]
     ) -> tuple[list[Floats], NDArray[np.bool_]]:
-        """Return the light of some pixels behind each step but the last; where it is known."""
+        """Return the light of some pixels after each step but the last, and where it is known."""
         shares = [n / steps for n in range(1, steps)]
         found = [self._at(share, pixels) for share in shares or [0.5]]
         known = np.logical_and.reduce([each for _, each in found])
@@ -84,10 +83,10 @@ def motion_from(seen: Seen, number: int) -> Motion:
 
 
 def fill(seen: Seen, observed: Observed) -> Seen | None:
-    """Return what frames and the light between them show, where most happens; None if they do.
+    """Return frames with interpolated light in a busy part; None if nothing moves enough.
 
-    Of as many of the pixels, drawn at random, as fit, and of a part of the frames where they are
-    many. Where the light is not known is marked.
+    Uses a random subset of pixels that fits, and a part of the frames if there are many. Unknown
+    light is marked.
     """
     width, height = observed.size
     most = max(_PROBES, _MOST_LOOKED_AT // (width * height))
@@ -122,10 +121,10 @@ def fill(seen: Seen, observed: Observed) -> Seen | None:
 
 
 def _sharpen(t: NDArray[np.float64], light: Floats, exposure_us: float) -> None:
-    """Undo, to first order, that each frame averages the light over an exposure.
+    """Undo, to first order, the averaging of light over an exposure.
 
-    What averaging it once more takes off is what averaging it once did (van Cittert 1931). In
-    place: light (P, F) at t (F,), linear in time between frames.
+    Averaging once more removes as much as averaging once did (van Cittert 1931). In place:
+    light (P, F) at t (F,), linear in time between frames.
     """
     inside = (t - 0.5 * exposure_us >= t[0]) & (t + 0.5 * exposure_us <= t[-1])
     if exposure_us <= 0 or not inside.any():
@@ -149,15 +148,15 @@ def _sharpen(t: NDArray[np.float64], light: Floats, exposure_us: float) -> None:
 
 
 def _for_search(image: Floats) -> NDArray[np.uint8]:
-    # The root makes dark texture as clear as light one.
+    # The square root gives dark texture the contrast of light texture.
     return np.asarray(np.rint(np.sqrt(np.clip(image, 0, 255) * 255)), np.uint8)
 
 
 def _sample(image: Floats, place: Floats) -> Floats:
-    """Return the image at places (n, 2) of x and y; beyond the border, the border."""
+    """Return the image at places (n, 2) of x and y; the border extends beyond the image."""
     rows = -(-len(place) // _COLUMNS)
     padded = np.pad(place, ((0, rows * _COLUMNS - len(place)), (0, 0)))
     x, y = (np.ascontiguousarray(padded[:, n].reshape(rows, _COLUMNS)) for n in (0, 1))
-    # Bilinear sampling would flatten the texture, and thresholds with it.
+    # Bilinear sampling would flatten the texture, and so reduce thresholds.
     found = cv2.remap(image, x, y, cv2.INTER_CUBIC, None, cv2.BORDER_REPLICATE)
     return np.asarray(np.maximum(found.reshape(-1)[: len(place)], 0), np.float32)

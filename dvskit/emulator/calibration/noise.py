@@ -1,9 +1,9 @@
 """Shot noise, leak and hot pixels, from the events of pixels that see no change.
 
-OFF events there are half the shot noise. A gap ends with an ON event too where the leak has gone
-its period, unless a shot event has begun it anew: both are separated by the likelihood of the
-gaps' lengths, each pixel's leak period being drawn from a log-normal distribution. Hot pixels fire
-ON far more often than those around them.
+OFF events there are half the shot noise. A gap ends with an ON event too, when the leak completes
+its period, unless a shot event restarts it. The likelihood of the gap lengths separates both, with
+leak periods drawn per pixel from a log-normal distribution. Hot pixels fire ON events far more
+often than those around them.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from dvskit.emulator.calibration.table import Estimate, unknown
 NAMES = ("shot_hz", "leak_hz", "leak_spread", "leak_jitter")
 HOT_NAMES = ("hot_fraction", "hot_hz")
 _SLOPE = 0.75  # of shot noise with light, see the sensor's kernels
-# How thresholds scatter from pixel to pixel, as a part of them: 0.13 to 0.34 in published sensors
-# (see the presets), and how these differ.
+# Standard deviation of thresholds from pixel to pixel, as a part of them: 0.13 to 0.34 in published
+# sensors (see the presets), and the deviation of these.
 _TYPICAL_SPREAD, _SPREADS_APART = 0.2, 0.09
 _OVER_PIXELS = "scatter over pixels"
-_LEAST_ON = 50  # events, from which on the leak is looked for behind shot noise
-_SURE = 0.25  # standard error of a leak that is found there, as a part of it, at most
-_SURELY = 8.0  # and how much likelier it is than none, at least, as a logarithm
-_ROUGH = 0.1  # the same, from which on it is said how to know it better
+_LEAST_ON = 50  # events needed to look for the leak within shot noise
+_SURE = 0.25  # largest relative standard error of a leak found there
+_SURELY = 8.0  # its least log likelihood ratio to no leak
+_ROUGH = 0.1  # relative standard error above which the table advises a better recording
 _LONGER = "a longer recording at rest is needed"
 
 
@@ -48,10 +48,10 @@ class Levels:
 
     @classmethod
     def of(cls, table: tuple[Estimate, ...]) -> Levels:
-        """Return those of the estimates of both thresholds and of their spread.
+        """Return the levels for estimates of both thresholds and of their spread.
 
-        The spread is drawn to the usual one by as much as it may be off: shot noise rises with its
-        square and more.
+        The spread is shrunk towards the usual one by its error, because shot noise rises with more
+        than its square.
         """
         on, off, sigma = table
         if not on.value or not off.value:
@@ -67,18 +67,18 @@ class Levels:
         return cls(on.value, off.value, found, own * math.sqrt(share))
 
     def oftener(self, threshold: float) -> float:
-        """Return how often shot noise comes, on average, next to that of a typical pixel."""
+        """Return the mean rate of shot noise relative to that of a typical pixel."""
         return _oftener(threshold, self.sigma)
 
     def doubt(self, threshold: float) -> float:
-        """Return the standard error of that, as a part of it, as the spread is not known better."""
+        """Return the relative standard error of that, from the error of the spread."""
         less, more = max(0.0, self.sigma - self.sigma_error), self.sigma + self.sigma_error
         apart = _oftener(threshold, more) - _oftener(threshold, less)
         return 0.5 * apart / self.oftener(threshold)
 
     @property
     def share_on(self) -> float:
-        """Part of the shot noise that is ON."""
+        """ON share of the shot noise."""
         on, off = self.oftener(self.on), self.oftener(self.off)
         return on / (on + off)
 
@@ -89,7 +89,7 @@ class Levels:
 
 
 def _oftener(threshold: float, sigma: float) -> float:
-    """Return the mean of threshold / a pixel's own, of which none is below 0.01."""
+    """Return the mean of threshold / a pixel's own, none of which is below 0.01."""
     steps = np.arange(-40, 41) / 10.0
     weight = np.exp(-0.5 * steps**2)
     return float(
@@ -126,13 +126,13 @@ def _shot(observed: Observed, still: Still, levels: Levels) -> Estimate:
 
 
 def _seen_leak(period_us: float, shot: float) -> float:
-    """Return leak events a microsecond: a renewal process, begun anew by `shot` events a us."""
+    """Return leak events per microsecond: a renewal process restarted by `shot` events per us."""
     gone = shot * period_us
     return 1.0 / period_us if gone < 1e-9 else shot * math.exp(-gone) / -math.expm1(-gone)
 
 
 def _period(rate: float, shot: float) -> float:
-    """Return the leak period (us) whose events are seen at `rate` a microsecond."""
+    """Return the leak period (us) of an observed `rate` per microsecond."""
     low, high = 1e2, 1e12
     for _ in range(80):
         middle = math.sqrt(low * high)
@@ -154,24 +154,24 @@ def _leak(still: Still, shot_hz: float, levels: Levels) -> tuple[Estimate, ...]:
     if hidden and not asked:
         return _no_leak(guess, mean_rate, on)
     if not leak.fresh_agree(still, rate, guess, levels.share_on, levels.reach):
-        # Of pixels that never fired it is not known either how much higher their thresholds are.
+        # How much higher the thresholds of pixels that never fired are is unknown too.
         fired = still.gap_begin != k.FRESH
         still, rate = still.gaps(fired), rate[fired]
     found = leak.most_likely(still, rate, guess, levels.share_on, levels.reach)
     error = found.leak_error
     if hidden and (error > _SURE * found.leak_hz or found.surely < _SURELY):
         return _no_leak(guess, mean_rate, on)
-    how = "gaps ahead of ON events without change, begun anew by shot noise"
+    how = "gaps before ON events without change, restarted by shot noise"
     if found.guessed:
-        # Then it is known from where pixels begin, which is a guess: within a factor of two.
+        # Then the estimate depends on guessed initial states: within a factor of two.
         how += f"; {_LONGER}"
         error = math.hypot(error, leak.GUESS * found.leak_hz)
     elif error > _ROUGH * found.leak_hz:
         how += f"; {_LONGER}"
-    jitter = unknown(names[2], "the gaps do not tell it", on)
+    jitter = unknown(names[2], "the gaps do not show it", on)
     spread = Estimate(names[1], found.spread, found.spread_error, found.pixels, _OVER_PIXELS)
     if found.spread_error > leak.VAGUE:
-        why = f"too few gaps; {leak.USUAL_SPREAD} taken for leak_hz"
+        why = f"too few gaps; {leak.USUAL_SPREAD} assumed for leak_hz"
         spread = unknown(names[1], why, found.pixels)
     if found.jitter is not None:
         how_jitter = "scatter of a pixel's gaps"
@@ -186,18 +186,18 @@ def _no_leak(period: float, shot: float, on: int) -> tuple[Estimate, ...]:
         first = unknown(NAMES[1], why, on)
     else:
         first = Estimate(NAMES[1], 0.0, most / 4, on, "ON and OFF noise are alike")
-    return first, *(unknown(name, "there is no leak to see", on) for name in NAMES[2:])
+    return first, *(unknown(name, "no leak is visible", on) for name in NAMES[2:])
 
 
 def hot_at_rest(
     on: NDArray[np.float64], seconds: NDArray[np.float64], tiles: NDArray[np.int64]
 ) -> NDArray[np.bool_]:
-    """Return which pixels are hot at rest: `on` events in `seconds`, against those of their tile.
+    """Return the pixels that are hot at rest: `on` events in `seconds`, compared with their tile.
 
-    More than four times the tile's median, and six standard deviations of chance. It is for pixels
-    that see no change, each for a time of its own, so that all they give is noise: neighbours that
+    Above four times the tile's median, and six standard deviations of chance. It is for pixels
+    that see no change, each for its own time, so that all their events are noise: neighbours that
     fire as often do not clear a pixel. `hot_pixels` of the filters is for counts of whole
-    recordings, in which things move.
+    recordings with motion.
     """
     usual = usual_rate(on, seconds, tiles) * seconds
     return np.asarray((seconds > 0) & (on > 4 * usual + 6 * np.sqrt(usual) + 6))
@@ -206,7 +206,7 @@ def hot_at_rest(
 def usual_rate(
     on: NDArray[np.float64], seconds: NDArray[np.float64], tiles: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """Return the median rate in the tile of each pixel; of all tiles where it has few pixels."""
+    """Return the median rate in the tile of each pixel; of all tiles if it has few pixels."""
     known = seconds > 0
     if not known.any():
         return np.zeros(on.size)
@@ -234,7 +234,7 @@ def hot_estimates(
     how = f"{count} of {looked:,} pixels fire ON far above those around them"
     fraction = Estimate(HOT_NAMES[0], share, error, looked, how)
     if not count:
-        return fraction, unknown(HOT_NAMES[1], "there is no hot pixel", looked)
+        return fraction, unknown(HOT_NAMES[1], "no hot pixel found", looked)
     own = on[hot] / seconds[hot] - usual_rate(on, seconds, tiles)[hot]
     by_chance = math.sqrt(on[hot].sum()) / seconds[hot].sum()
     scatter = float(np.std(own, ddof=1)) / math.sqrt(count) if count > 1 else 0.0

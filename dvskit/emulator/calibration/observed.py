@@ -1,4 +1,4 @@
-"""What a calibration looks at: the events of each pixel, and what the frames show there."""
+"""The input of a calibration: the events of each pixel, and the frames there."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from dvskit.streams import Frame
 _MOST_EVENTS = 20_000_000
 _MOST_NUMBERS = 32_000_000  # digital numbers of frames that are kept: pixels times frames
 _MOST_BYTES = 1 << 27  # of whole images that are kept
-_TILE = 8  # pixels: those of a tile are drawn together in a bootstrap
+_TILE = 8  # side in pixels: the pixels of a tile are resampled together in a bootstrap
 _GRAY = np.array([0.299, 0.587, 0.114])
 _DEPTHS = (1023, 4095, 65535)
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What frames show at some pixels.
+    """Frames at some pixels.
 
     pixels   int64 (P,): y * width + x
     t        float64 (F,): microseconds, the middle of each exposure
     numbers  float32 (P, F): intensity, 0..255
-    sure     uint8 (P, F): whether the light is known between a frame and the one ahead of it; of
-             length 0 where it is everywhere
+    sure     uint8 (P, F): whether the light is known between a frame and the previous one; of
+             length 0 if it is everywhere
     images   the first frames, whole: (height, width), `scale` digital numbers a unit
-    exposure_us  how long a frame usually averages the light; 0 where that is not known
+    exposure_us  the usual exposure time; 0 if unknown
     """
 
     pixels: NDArray[np.int64]
@@ -46,7 +46,7 @@ class Seen:
     exposure_us: float = 0.0
 
     def shown(self, later_us: float = 0.0) -> Shown:
-        """Return times, so much later, and numbers, as the kernels take them."""
+        """Return shifted times, and numbers, as kernel arguments."""
         return Shown(self.t + later_us, self.numbers, self.sure)
 
     def image(self, number: int) -> NDArray[np.float32]:
@@ -54,7 +54,7 @@ class Seen:
         return np.asarray(self.images[number] * self.scale, np.float32)
 
     def busiest(self, events: PixelEvents, most: int) -> tuple[int, int]:
-        """Return the first and the last image of `most` intervals at most, with the most events."""
+        """Return the first and last image of up to `most` intervals with the most events."""
         count = len(self.images) - 1
         if count < 1:
             return 0, 0
@@ -71,16 +71,16 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """A recording: all its events by pixel, and the frames, where there are any."""
+    """A recording: its events by pixel, and its frames if any."""
 
     size: Size
     events: PixelEvents
     start_us: int
     stop_us: int
-    whole: bool  # or were the first events only looked at
+    whole: bool  # whether only the first events were read
 
     def tiles(self, pixels: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the number of the tile of each pixel."""
+        """Return the tile index of each pixel."""
         x, y = pixels % self.size.width, pixels // self.size.width
         return np.asarray(y // _TILE * -(-self.size.width // _TILE) + x // _TILE)
 
@@ -100,7 +100,7 @@ def observe(recording: Source) -> Observed:
     if len(events) < 2 or events.duration_us == 0:
         raise EventsError(
             f"the recording has {count_of(len(events), 'event')} in {events.duration_us} us; "
-            "a calibration needs some over time"
+            "a calibration needs more, over a longer time"
         )
     size = events.size
     order = np.empty(len(events), np.int64)
@@ -112,13 +112,13 @@ def observe(recording: Source) -> Observed:
 
 
 def see(frames: Iterable[Any], observed: Observed, later_us: float = 0.0) -> Seen | None:
-    """Keep what the frames show: of all pixels, or of as many, drawn at random, as fit.
+    """Sample the frames at all pixels, or at a random subset that fits.
 
     frames    of (t_us, image) or Frame; images (height, width) or RGB, uint8, uint16 or float
     later_us  is added to their stamps
 
-    Returns None where there is no frame. Raises ShapeError for frames of another size than the
-    sensor's, VideoError for times that run back or share none with the events.
+    Returns None without frames. Raises ShapeError for frames of another size than the sensor,
+    VideoError for decreasing times and for times that do not overlap the events.
     """
     size = observed.size
     pixels = np.random.default_rng(0).permutation(size.width * size.height)
@@ -142,7 +142,7 @@ def see(frames: Iterable[Any], observed: Observed, later_us: float = 0.0) -> See
     if not kept:
         return None
     if len(kept) < 2:
-        raise VideoError("there is 1 frame; thresholds are changes between two at least")
+        raise VideoError("there is 1 frame; thresholds need at least two")
     _check_overlap(times, observed)
     order = np.argsort(pixels)
     codes = np.ascontiguousarray(np.stack(kept)[:, order].T)
@@ -165,7 +165,7 @@ def _timed(frame: Any, number: int, size: Size) -> tuple[float, float, NDArray[A
     if image.shape != (size.height, size.width):
         raise ShapeError(
             f"frame {number} has shape {image.shape}; the sensor is {size}, so (height, width) = "
-            f"{(size.height, size.width)} is meant"
+            f"{(size.height, size.width)} is expected"
         )
     return t, exposure, image
 
@@ -174,20 +174,20 @@ def _check_overlap(times: list[float], observed: Observed) -> None:
     if times[-1] <= observed.start_us or times[0] >= observed.stop_us:
         raise VideoError(
             f"the frames ({times[0]:.0f} to {times[-1]:.0f} us) and the events "
-            f"({observed.start_us} to {observed.stop_us} us) share no time; give both one clock"
+            f"({observed.start_us} to {observed.stop_us} us) do not overlap; give both one clock"
         )
 
 
 def _scale(codes: NDArray[Any]) -> tuple[float, str | None]:
-    """Return digital numbers, 0 to 255, a unit of the codes, and what was taken for granted."""
+    """Return digital numbers, 0 to 255, per unit of the codes, and assumptions made."""
     if codes.dtype == np.uint8:
         return 1.0, None
     if codes.dtype.kind == "f":
         if not np.isfinite(codes).all() or codes.min(initial=0) < 0:
-            raise ShapeError("float frames are finite, at least 0, and 1.0 is white")
+            raise ShapeError("float frames must be finite and at least 0; 1.0 is white")
         return 255.0, None
     if codes.dtype.kind not in "iu":
-        raise ShapeError(f"frames are {codes.dtype}; uint8, uint16 or float are meant")
+        raise ShapeError(f"frames are {codes.dtype}; uint8, uint16 or float are expected")
     top = next((depth for depth in _DEPTHS if codes.max(initial=0) <= depth), 65535)
     note = None
     if top != _DEPTHS[-1]:

@@ -1,7 +1,7 @@
-"""The log map and the low-pass: those for which a pixel's events lie the same change apart.
+"""Estimate the log map and the low-pass by the least scatter of a pixel's changes per event.
 
-With the wrong map thresholds depend on the intensity, with the wrong low-pass on how fast it
-changes: both scatter what the fitted thresholds leave. The least scatter is looked for.
+A wrong map makes thresholds depend on the intensity, a wrong low-pass makes them depend on its
+speed. Both increase the scatter around the fitted thresholds.
 """
 
 from __future__ import annotations
@@ -34,18 +34,18 @@ from dvskit.emulator.calibration.table import Estimate, unknown
 NAMES = ("log_offset", "cutoff_hz")
 _OFFSETS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
 _CUTOFFS = (3.0, 6.0, 12.0, 25.0, 50.0, 100.0, 200.0, 400.0, 800.0, 1600.0, 3200.0, 6400.0)
-MATERIAL = 0.97  # of the scatter: what improves it less is not taken for real
+MATERIAL = 0.97  # of the scatter: smaller improvements are not significant
 LEAST = 0.001  # of the threshold: the same
-_TIMING = 0.002  # of the time from frame to frame: so well is known when something passes
+_TIMING = 0.002  # of the frame interval: the accuracy of the time of a change
 _SHARES = (0.0, 0.1, 0.2, 0.35, 0.5, 0.7, 1.0)  # of the least interval, as a refractory period
-_FEW_SHARES = (0.0, 0.35, 0.7, 1.0)  # the same, where each is refined
-DRIFT = "drift of the signal between events; shot noise hides the leak's own"
+_FEW_SHARES = (0.0, 0.35, 0.7, 1.0)  # the same, for the start of each refinement
+DRIFT = "drift of the signal between events; shot noise hides the leak itself"
 _MUCH = 0.2  # of the period of a leak
 _LEAKS = (0.0, 0.03, 0.1, 0.3, 1.0, 3.0)
-# Scatter, as a part of the threshold, up to which the light between frames is known: without a
-# doubt, or, by what moves, as well as can be.
+# Scatter, as a part of the threshold, up to which the light between frames counts as known: with
+# certainty, or as well as interpolation along the motion can.
 _FINE, _MOVED = 0.03, 0.1
-_COARSE = 0.015  # from which on frames are too far apart for straight lines between them
+_COARSE = 0.015  # above which frames are too far apart for linear interpolation
 
 _held, _leak, _offset = varied("refractory_us"), varied("leak_hz"), varied("log_offset")
 
@@ -53,11 +53,11 @@ _held, _leak, _offset = varied("refractory_us"), varied("leak_hz"), varied("log_
 def search_in(
     observed: Observed, seen: Seen, held_us: float, free: bool
 ) -> tuple[Search, View, View, Estimate | None]:
-    """Return a search, the whole views, near and far, whose parts it looks at, and the offset.
+    """Return a search, the whole views (near and far) that it samples, and the offset.
 
-    Where frames are too far apart for straight lines between them, what moves shows the light
-    between them, if that explains the events better. The offset is searched if it is `free`; then
-    the frames of the views are placed by it.
+    If frames are too far apart for linear interpolation, the light between them is interpolated
+    along the motion, provided that it explains the events better. A `free` offset is searched; then
+    the frames of the views are shifted by it.
     """
     far = View.of(observed, seen)
     part = far.some()
@@ -85,7 +85,7 @@ def search_in(
 
 
 def _surely_later(search: Search, found: Pixel) -> bool:
-    """Return whether an offset explains the events surely better than any low-pass without one."""
+    """Return whether an offset explains the events better than any low-pass without one."""
     plain = dataclasses.replace(found, later_us=0.0)
     best = search.least(*(with_cutoff(plain, value) for value in (found.cutoff_hz, 0.0, *_CUTOFFS)))
     return _surely_less(search.scatter(found), search.scatter(best))
@@ -111,7 +111,7 @@ def _found(search: Search, refractory_us: float, between_events: bool) -> Pixel:
 
 
 def find_pixel(search: Search, refractory_us: float) -> Pixel | None:
-    """Return the candidate with the least scatter; None where no thresholds can be fitted."""
+    """Return the candidate with the least scatter; None if no thresholds can be fitted."""
     near = _found(search, refractory_us, True)
     scatter = search.scatter(near)[0]
     if scatter < (_FINE if search.near is search.far else _MOVED):
@@ -119,12 +119,12 @@ def find_pixel(search: Search, refractory_us: float) -> Pixel | None:
     far = _found(search, refractory_us, False)
     if not math.isfinite(search.scatter(far)[0]):
         return near if math.isfinite(scatter) else None
-    # A row from frame to frame is of many events, and has the noise of one.
+    # A row from frame to frame spans many events, and has the noise of one.
     return near if search.scatter(far)[0] > 0.5 * scatter else far
 
 
 def find_drift(search: Search, pixel: Pixel) -> Pixel:
-    """Return the candidate with the leak that scatters least: none, unless surely better."""
+    """Return the candidate with the leak of least scatter: no leak, unless significantly better."""
     found = _best(search, pixel, _leak, _LEAKS)
     if found.leak_hz:
         found = _leak(found, _golden(search, found, _leak, found.leak_hz, 3.0))
@@ -140,10 +140,10 @@ def drift_explains(search: Search, pixel: Pixel, leak_hz: float | None) -> bool:
 
 
 def with_drift(search: Search, pixel: Pixel, leak: Estimate, rest_s: float) -> Estimate:
-    """Return the estimate of a leak by still pixels, and by the drift too where that is clear.
+    """Return the leak estimate of still pixels, combined with the drift if that is clear.
 
-    Unless pixels rest for much of a leak's period: then they give it better. Where both differ by
-    more than they claim, each is in doubt by as much.
+    The drift is not used if pixels rest for much of a leak period, which gives a better estimate.
+    If both differ by more than their errors, the difference is the error of each.
     """
     if not leak.value or rest_s * leak.value > _MUCH:
         return leak
@@ -163,14 +163,14 @@ def with_drift(search: Search, pixel: Pixel, leak: Estimate, rest_s: float) -> E
 
 
 def find_again(search: Search, pixel: Pixel) -> Pixel:
-    """Return the best low-pass for a candidate whose leak is known by now."""
+    """Return the best low-pass for a candidate whose leak is known."""
     found = _refined(search, _best(search, pixel, with_cutoff, (0.0, *_CUTOFFS)))
-    same = _refined(search, pixel)  # what was found before must not be lost for want of surety
+    same = _refined(search, pixel)  # an earlier result must not be lost to a significance test
     return same if search.scatter(same)[0] < MATERIAL * search.scatter(found)[0] else found
 
 
 def find_refractory(search: Search, pixel: Pixel, most_us: float) -> Pixel:
-    """Return the candidate with a refractory period up to most_us, if that is surely better."""
+    """Return the candidate with a refractory period up to most_us, if significantly better."""
     values = (pixel.refractory_us, *(most_us * share for share in _SHARES))
     found = _best(search, pixel, _held, values)
     if found == pixel or not found.refractory_us:
@@ -182,9 +182,9 @@ def find_refractory(search: Search, pixel: Pixel, most_us: float) -> Pixel:
 
 
 def find_refractory_anew(search: Search, pixel: Pixel, most_us: float) -> Pixel:
-    """Return the best of candidates with refractory periods up to most_us, each at its own best.
+    """Return the best of candidates with refractory periods up to most_us, each refined.
 
-    From frame to frame a wrong refractory period, low-pass and threshold make up for each other.
+    From frame to frame, errors of refractory period, low-pass and threshold compensate each other.
     """
     best = pixel
     for share in _FEW_SHARES:
@@ -195,7 +195,7 @@ def find_refractory_anew(search: Search, pixel: Pixel, most_us: float) -> Pixel:
 
 
 def sharpen_refractory(search: Search, pixel: Pixel, least_us: float) -> Pixel:
-    """Return the candidate with the best refractory period from least_us to what it has."""
+    """Return the candidate with the best refractory period from least_us to its own."""
     middle = math.sqrt(least_us * pixel.refractory_us)
     factor = pixel.refractory_us / middle
     for _ in range(2):
@@ -211,7 +211,7 @@ def refractory_error(search: Search, pixel: Pixel) -> float:
 
 
 def _best(search: Search, pixel: Pixel, vary: Vary, values: tuple[float | None, ...]) -> Pixel:
-    """Return the best of some values; the first, the default, unless another is surely better."""
+    """Return the best value; the first, the default, unless another is significantly better."""
     tried = [vary(pixel, value) for value in values]
     scatters = [search.scatter(each) for each in tried]
     least = int(np.argmin([each[0] for each in scatters]))
@@ -219,7 +219,7 @@ def _best(search: Search, pixel: Pixel, vary: Vary, values: tuple[float | None, 
 
 
 def _surely_less(a: NDArray[np.float64], b: NDArray[np.float64]) -> bool:
-    """Return whether scatter a is below b in nearly all groups, and by more than chance."""
+    """Return whether scatter a is below b in nearly all groups, and significantly."""
     both = np.isfinite(a[1:]) & np.isfinite(b[1:])
     if not np.isfinite(b[0]):
         return bool(np.isfinite(a[0]))
@@ -231,7 +231,7 @@ def _surely_less(a: NDArray[np.float64], b: NDArray[np.float64]) -> bool:
 
 
 def _refined(search: Search, pixel: Pixel) -> Pixel:
-    """Close in on the least scatter, in turns over cutoff and offset, by the golden section."""
+    """Minimise the scatter over cutoff and offset in turn, by golden-section search."""
     for factor in (2.0, 1.3):
         if pixel.cutoff_hz:
             vary = low_pass(search)
@@ -254,9 +254,9 @@ def _golden(search: Search, pixel: Pixel, vary: Vary, middle: float, factor: flo
 def _uncertainty(
     search: Search, pixel: Pixel, vary: Vary, value: float, share: float = 2.0
 ) -> float:
-    """Return the standard error of a value at its least scatter, from the groups' own least.
+    """Return the standard error of a value at its least scatter, from the minima of the groups.
 
-    share  of the scatter, by which the value may be off in all groups alike
+    share  of the scatter: an error of the value common to all groups
     """
     steps = np.linspace(-1.0, 1.0, 7) * math.log(1.5)
     scatters = np.array([search.scatter(vary(pixel, value * math.exp(s)))[1:] for s in steps])
@@ -264,18 +264,18 @@ def _uncertainty(
     if len(own) < 3:
         return 0.3 * value
     by_chance = value * np.std(own, ddof=1) / math.sqrt(len(own))
-    # What frames do not show of the signal between them shifts all groups alike.
+    # Changes of the signal that frames do not show shift all groups alike.
     return float(max(by_chance, value * (0.005 + share * search.scatter(pixel)[0])))
 
 
 def _timing_us(search: Search) -> float:
-    """Return the standard error of when something happens between two frames."""
+    """Return the standard error of the time of a change between two frames."""
     return _TIMING * search.far.seen.interval_us
 
 
 def drift_estimate(search: Search, pixel: Pixel) -> Estimate:
     """Return the estimate of leak_hz of a candidate that has one."""
-    # Pixels leak at rates of their own, of which the scatter shows but one.
+    # Leak rates differ from pixel to pixel; the scatter shows only one.
     by_chance = _uncertainty(search, pixel, _leak, pixel.leak_hz)
     error = math.hypot(by_chance, 0.15 * pixel.leak_hz)
     rows = search.rows(pixel)
@@ -283,13 +283,13 @@ def drift_estimate(search: Search, pixel: Pixel) -> Estimate:
 
 
 def response_estimates(search: Search, pixel: Pixel) -> tuple[Estimate, Estimate]:
-    """Return the estimates of log_offset and cutoff_hz of the candidate that was found."""
+    """Return the estimates of log_offset and cutoff_hz of the selected candidate."""
     rows = search.rows(pixel)
-    scatter = f"least scatter of changes an event, {search.scatter(pixel)[0]:.1%} of the threshold"
+    scatter = f"least scatter of changes per event, {search.scatter(pixel)[0]:.1%} of the threshold"
     if pixel.log_offset is None:
         offset = unknown("log_offset", "lin-log fits as well as any offset: kept", rows)
     else:
-        # It rests on dark pixels alone, whose digital numbers are coarse.
+        # It depends on dark pixels alone, whose digital numbers are coarse.
         error = _uncertainty(search, pixel, _offset, pixel.log_offset, 5.0)
         offset = Estimate("log_offset", pixel.log_offset, error, rows, scatter)
     if not pixel.cutoff_hz:

@@ -14,16 +14,16 @@ from dvskit.emulator.level_kernels import level_of, light_of
 
 Array = NDArray[Any]
 
-OFF, ON, CUT = 0, 1, 2  # what ends a gap: an event, or the end of what is known
-# What begins it: an event, or a span, behind rest or motion; or behind motion since the pixel's
-# last event (KNOWN), or since the recording began (FRESH), by as much as the frames say.
+OFF, ON, CUT = 0, 1, 2  # the end of a gap: an event, or the end of the known time
+# The start of a gap: an event, or a span, after rest or after motion; after motion the state is
+# known from the frames since the pixel's last event (KNOWN), or since the recording began (FRESH).
 RESET, STEADY, MOVED, KNOWN, FRESH = 0, 1, 2, 3, 4
 
 
 class Spans(NamedTuple):
     """Times start to stop (n,) in which a pixel sees no change.
 
-    pixel  its place; light: (I + 20) / 275; moved: whether it saw a change ahead of them
+    pixel  its place; light: (I + 20) / 275; moved: whether it saw a change before them
     """
 
     pixel: Array
@@ -38,7 +38,7 @@ class Spans(NamedTuple):
 
 
 class Gaps(NamedTuple):
-    """Gaps (n,) from event to event: the number of their span, length, and what is at both ends."""
+    """Gaps (n,) from event to event: index of their span, length, and kinds of both ends."""
 
     span: Array
     length: Array
@@ -47,9 +47,9 @@ class Gaps(NamedTuple):
 
 
 class LeakGaps(NamedTuple):
-    """Gaps (n,) as a likelihood takes them: their ends, where their pixels begin, the shot noise.
+    """Gaps (n,) for the likelihood: their ends, the initial states of their pixels, the shot noise.
 
-    left, ahead, blur  of the gap's span, see `Still`; shot: events a microsecond
+    left, ahead, blur  of the gap's span, see `Still`; shot: events per microsecond
     """
 
     length: Array
@@ -82,9 +82,9 @@ def still_spans(
 ) -> int:
     """Write the spans in which a pixel's level stays within `tolerance`.
 
-    Ahead of each, `settle` and six time constants are left out; spans that are `shortest` or more
-    are kept, with their mean light, (I + 20) / 275, and whether the pixel saw a change ahead of it.
-    Returns their number.
+    `settle` and six time constants before each are skipped. Spans of `shortest` or more are kept,
+    with their mean light, (I + 20) / 275, and whether the pixel saw a change before. Returns their
+    number.
     """
     span_pixel, span_start, span_stop, span_light, span_moved = spans
     frame_t, numbers, _ = shown
@@ -117,11 +117,11 @@ def still_spans(
 def beside_spans(
     events: PixelEvents, width: int, spans: Spans, near: Array, pixels: Array, own: Array
 ) -> None:
-    """Write how many events the pixels around each span's have in it, and how many those are.
+    """Write the number of events of each span's neighbours in it, and the number of neighbours.
 
-    Without the one that has most, whether it is hot (`noise.hot_at_rest`) or not; and how many that
-    pixel has itself. Of all pixels of the sensor, `width` in a row, 8 around each but at the
-    border.
+    The neighbour with the most events is excluded, hot or not (`noise.hot_at_rest`); its own events
+    are written too. Neighbours are among all pixels of the sensor, `width` in a row: 8, fewer at
+    the border.
     """
     t, _, starts = events
     span_pixel, span_start, span_stop, _, _ = spans
@@ -147,7 +147,7 @@ def beside_spans(
 def gaps_in_spans(events: PixelEvents, spans: Spans, held: float, gaps: Gaps) -> int:
     """Write the gaps from event to event in each span, less the refractory period, and their ends.
 
-    The first gap of a span begins at the span. Returns the number of gaps: one a span more than
+    The first gap of a span begins at the span. Returns the number of gaps: one per span more than
     events.
     """
     t, p, starts = events
@@ -174,13 +174,13 @@ def gaps_in_spans(events: PixelEvents, spans: Spans, held: float, gaps: Gaps) ->
 
 
 class Rests(NamedTuple):
-    """When pixels come to rest (n,), pixel by pixel, in time order.
+    """Times at which pixels come to rest (n,), pixel by pixel, in time order.
 
-    place   of the pixel, among those that the frames show; below 0 for none
-    start   when its rest begins; light: what it sees then
-    since   to be filled: `held` behind its last event, or the first frame, if it is `fresh`
-    change  to be filled: by how much its signal has changed since; NaN where it is not known
-    fresh   to be filled: whether it had no event yet
+    place   of the pixel among those in the frames; negative for none
+    start   the start of its rest; light: the light it sees then
+    since   output: `held` after its last event, or the first frame if `fresh`
+    change  output: the change of its signal since; NaN if unknown
+    fresh   output: whether it had no event yet
     """
 
     place: Array
@@ -192,14 +192,14 @@ class Rests(NamedTuple):
 
     @classmethod
     def of(cls, place: Array, start: Array, light: Array) -> Rests:
-        """Return these, with room for what is to be filled."""
+        """Return rests with uninitialised outputs."""
         fresh = np.zeros(place.size, np.bool_)
         return cls(place, start, light, np.empty(place.size), np.empty(place.size), fresh)
 
 
 @njit(cache=True, nogil=True)
 def changes_to_rest(events: PixelEvents, shown: Shown, response: Response, rests: Rests) -> None:
-    """Fill in by how much pixels' signals have changed from their last events to their rest.
+    """Write the changes of pixels' signals from their last events to their rest.
 
     The signal is as in rows_between_events.
     """
@@ -243,13 +243,13 @@ def changes_to_rest(events: PixelEvents, shown: Shown, response: Response, rests
 
 @njit(cache=True, nogil=True)
 def _farther(left: float, blur: float, slope: float, gone: float) -> tuple[float, float]:
-    """Return the part of such pixels, times a constant, that have more than `gone` to go.
+    """Return the share of such pixels, times a constant, with more than `gone` to go.
 
-    And how many have just that, on a bell of height 1 around `left`.
+    Also their density at just that, on a bell of height 1 around `left`.
     """
     z = (gone - left) / blur
     dense = 1.0 - slope + slope * left
-    if z < -7.0:  # the rest is below 1e-11
+    if z < -7.0:  # the remainder is below 1e-11
         return dense, 0.0
     bell = math.exp(-0.5 * z * z)
     more = dense * 0.5 * math.erfc(z / math.sqrt(2.0))
@@ -257,10 +257,10 @@ def _farther(left: float, blur: float, slope: float, gone: float) -> tuple[float
 
 
 class Leaks(NamedTuple):
-    """What gaps are weighed by, beside the leak's period.
+    """Parameters of the likelihood of gaps, besides the leak period.
 
-    slope     of how many pixels have so far to go, see `known_start`
-    reach     periods that a pixel has to go at most
+    slope     of the number of pixels by periods to go, see `known_start`
+    reach     the most periods that a pixel has to go
     share_on  of shot events; jitter: of the leak, as a part of it
     """
 
@@ -274,11 +274,11 @@ class Leaks(NamedTuple):
 def known_start(
     left: float, ahead: float, gap: float, period: float, blur: float, leaks: Leaks
 ) -> tuple[float, float]:
-    """Return how often a pixel stays without leak event for a gap, and the density of its end.
+    """Return the probability of no leak event in a gap, and the density of one at its end.
 
-    It has `left` periods to go, give or take `blur`, `ahead` of the gap, in which there was none.
-    Pixels that have r to go are 1 + slope (r - 1) as many as those that have 1 (Bayes). One in
-    twenty has anything from 0 to `reach` to go: its last event was not what it seemed.
+    The pixel has `left` periods to go, plus or minus `blur`, `ahead` of the gap, without an event
+    in between. Pixels with r to go are 1 + slope (r - 1) times as many as those with 1 (Bayes). One
+    in twenty has anything from 0 to `reach` to go: its last event was not as it seemed.
     """
     slope, reach = leaks.slope, leaks.reach
     begun, ended = ahead / period, (ahead + gap) / period
@@ -308,10 +308,10 @@ def unknown_start(
 ) -> tuple[float, float]:
     """Return the same for a pixel that was anywhere between two events, and moved to `left` - 1.
 
-    It was last reset by a shot event (`rate` a microsecond) or by its leak.
+    It was last reset by a shot event (`rate` per microsecond) or by its leak.
     """
     whole = -math.expm1(-rate * period)
-    age = left * period - ahead - gap  # how long it was since, if the gap ends with a leak event
+    age = left * period - ahead - gap  # the age at that time, if the gap ends with a leak event
     before = -math.expm1(-rate * min(period, max(0.0, age + gap)))
     after = -math.expm1(-rate * min(period, max(0.0, age)))
     if before < 1e-3 * whole:
@@ -322,7 +322,7 @@ def unknown_start(
 
 @njit(cache=True, nogil=True)
 def _weighed(end: int, on: float, off: float, stays: float, density: float) -> float:
-    """Return the log likelihood of a gap's end: rates of shot events, and of the leak's."""
+    """Return the log likelihood of a gap's end, for rates of shot events and of the leak."""
     stays = max(stays, 1e-3)
     if end == ON:
         return math.log(on * stays + density)
@@ -335,11 +335,10 @@ def leak_likelihood(
 ) -> None:
     """Fill the log likelihood of each pixel's gaps for each leak period: table (pixels, periods).
 
-    A gap ends at the period, whose inverse a jitter spreads evenly by 1 -+ sqrt(3) jitter, or at a
-    shot event (`shot` a microsecond, of either polarity) ahead of it. A gap that begins with a
-    span begins anywhere between two events (unknown_start); behind motion, where that is known
-    (known_start), or anywhere between the two thresholds, so that the leak has up to `reach`
-    periods to go.
+    A gap ends at the period, whose inverse is spread uniformly by 1 -+ sqrt(3) jitter, or at an
+    earlier shot event (`shot` per microsecond, of either polarity). A gap at the start of a span
+    begins anywhere between two events (unknown_start). After motion it begins at a known state
+    (known_start), or anywhere between the two thresholds, with up to `reach` periods to go.
     """
     length, end, begin, left, ahead, blur, shot = gaps
     _, reach, share_on, jitter = leaks
@@ -350,7 +349,7 @@ def leak_likelihood(
             g, rate = length[i], max(shot[i], 1e-12)
             on, off = share_on * rate, (1.0 - share_on) * rate
             wide = math.hypot(blur[i], jitter * left[i])
-            # Most gaps are shorter or longer than any jitter makes a period.
+            # Most gaps are shorter or longer than any period within the jitter.
             sooner = _weighed(end[i], on, off, 1.0, 0.0)
             later = _weighed(end[i], on, off, 0.0, 0.0)
             for j in range(periods.size):
@@ -378,9 +377,9 @@ def leak_likelihood(
 def coincidences(
     events: PixelEvents, width: int, spans: Spans, step: int, window: float
 ) -> tuple[int, int]:
-    """Return how many events in the spans have one of the pixel `step` to the right near in time.
+    """Return how many events in the spans coincide with one of the pixel `step` to the right.
 
-    And how many were asked: those of pixels whose partner is on the sensor.
+    Also how many were checked: those of pixels with that pixel on the sensor.
     """
     t, _, starts = events
     span_pixel, span_start, span_stop, _, _ = spans

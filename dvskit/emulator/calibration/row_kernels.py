@@ -1,4 +1,4 @@
-"""Loops that pair what frames show with what events say, and fit thresholds to the pairs.
+"""Loops that pair frames with events, and fit thresholds to the pairs.
 
 Times are in microseconds, levels in e-folds.
 """
@@ -37,12 +37,12 @@ class PixelEvents(NamedTuple):
 
 
 class Shown(NamedTuple):
-    """What frames show.
+    """Digital numbers of the frames.
 
     t        float64 (F,)
     numbers  (pixels, F), digital numbers from 0 to 255
-    sure     (pixels, F), 0 where the light between a frame and the one ahead of it is not known; of
-             length 0 where it is everywhere
+    sure     (pixels, F), 0 if the light between a frame and the previous one is unknown; of
+             length 0 if it is known everywhere
     """
 
     t: Array
@@ -51,10 +51,10 @@ class Shown(NamedTuple):
 
 
 class Response(NamedTuple):
-    """How a pixel turns light into events: log map, low-pass, refractory period, leak.
+    """The response of a pixel to light: log map, low-pass, refractory period, leak.
 
-    offset  below 0 for lin-log, with its knee; pole: the time constant at white
-    held    microseconds; leak: events a microsecond
+    offset  negative for lin-log, with its knee; pole: the time constant at white
+    held    microseconds; leak: events per microsecond
     """
 
     offset: float
@@ -65,9 +65,9 @@ class Response(NamedTuple):
 
 
 class RowColumns(NamedTuple):
-    """Room for rows (n,): a row's pixel, what goes with C_on and C_off, the change, the weight.
+    """Arrays of rows (n,): the pixel, the coefficients of C_on and C_off, the change, the weight.
 
-    weight  of length 0 where all weigh the same
+    weight  of length 0 for equal weights
     """
 
     pixel: Array
@@ -78,15 +78,15 @@ class RowColumns(NamedTuple):
 
     @classmethod
     def of(cls, room: int, *, weighted: bool) -> RowColumns:
-        """Return room for so many rows."""
+        """Return uninitialised arrays for this many rows."""
         on, off, change = (np.empty(room) for _ in range(3))
         return cls(np.empty(room, np.int64), on, off, change, np.empty(room if weighted else 0))
 
 
 class Pairs(NamedTuple):
-    """Rows (n,) of what the signal did: change = C_on on + C_off off.
+    """Rows (n,) of changes of the signal: change = C_on on + C_off off.
 
-    sure_on, sure_off  what goes with on and off, but has no part in their errors
+    sure_on, sure_off  instruments: related to on and off, but not to their errors
     """
 
     on: Array
@@ -98,9 +98,9 @@ class Pairs(NamedTuple):
 
 
 class Robust(NamedTuple):
-    """How rows are fitted: with Tukey's biweight at 4.685 scales, iterated so many turns.
+    """Parameters of the robust fit: Tukey's biweight at 4.685 scales, with this many iterations.
 
-    least  rows of a group, with fewer of which thresholds stay as they are
+    least  rows of a group; smaller groups keep their thresholds
     """
 
     scale: float
@@ -133,13 +133,13 @@ def passed(
 def rows_between_events(
     events: PixelEvents, shown: Shown, response: Response, rows: RowColumns
 ) -> int:
-    """Write, for each event behind another of its pixel, what the signal did between the two.
+    """Write the change of the signal between consecutive events of a pixel.
 
-    The signal is that of the frames, linear in log intensity between them, behind a low-pass of
+    The signal is that of the frames, linear in log intensity between them, after a low-pass of
     time constant pole / light. It is read at the event and at the end of the refractory period
-    `held` behind the one ahead: change = C_on row_on + C_off row_off, with the leak (events a
-    microsecond) taken off. Where `sure` (pixels, frames; of length 0 for all) is 0, the light
-    between a frame and the one ahead is not known: no row goes there. Returns the number of rows.
+    `held` after the previous one: change = C_on row_on + C_off row_off, less the leak (events per
+    microsecond). Rows are skipped where `sure` (pixels, frames; of length 0 for all) is 0, because
+    the light between a frame and the previous one is unknown. Returns the number of rows.
     """
     t, p, starts = events
     frame_t, numbers, sure = shown
@@ -194,11 +194,11 @@ def rows_between_events(
 
 @njit(cache=True, nogil=True)
 def steps_of(t: Array, p: Array, held: float, leak: float, step_on: Array, step_off: Array) -> None:
-    """Fill by how much the signal has moved from each event of a pixel, of times t, to the next.
+    """Write the steps of the signal from each event of a pixel, of times t, to the next.
 
-    Step j, of event j and the one behind it, is C_on step_on[j] + C_off step_off[j]: one
-    threshold, less the leak (events a microsecond), and what the refractory period `held` missed,
-    by the parabola through both events and the one ahead of them.
+    Step j, from event j to the next, is C_on step_on[j] + C_off step_off[j]: one threshold, less
+    the leak (events per microsecond), and the change during the refractory period `held`, by the
+    parabola through both events and the previous one.
     """
     before, on_before, off_before = 0.0, 0.0, 0.0
     for j in range(t.size - 1):
@@ -226,8 +226,8 @@ def _slopes(
 ) -> tuple[float, float, bool, bool]:
     """Return the slopes of a level at events i and i + 1, and whether a third event gave each.
 
-    By the parabola through three events; where the one beyond is not of the same polarity, that
-    of the gap between both, `same`.
+    They are those of the parabola through three events; if the outer one has the other polarity,
+    the slope is that of the gap between both, `same`.
     """
     gap = np.float64(t[i + 1] - t[i])
     begin, end = same, same
@@ -257,8 +257,8 @@ def _light_within(
 ) -> tuple[float, float, float]:
     """Return the light between events i and i + 1, above the signal at i: ON, OFF, and its doubt.
 
-    It is v + tau v' of the cubic through both, in thresholds; the doubt is how far that is from a
-    line, squared, and some for each end whose slope no third event gives.
+    It is v + tau v' of the cubic through both, in thresholds. The doubt is the squared distance
+    from a line, plus a constant for each end slope without a third event.
     """
     (step_on, step_off), gap = steps, np.float64(t[i + 1] - t[i])
     u = (at - t[i]) / gap
@@ -275,12 +275,12 @@ def _light_within(
 def rows_between_frames(
     events: PixelEvents, shown: Shown, response: Response, longest: float, rows: RowColumns
 ) -> int:
-    """Write, for frames of a pixel, by how many thresholds the light has changed between them.
+    """Write the change of light, in thresholds, between frames of a pixel.
 
-    Events give the low-passed signal v at their times, and a cubic through them what it is between
-    two of one polarity, `longest` apart at most. The light that makes it is L = v + tau v', with
-    tau = pole / light, which a frame there shows: change = C_on row_on + C_off row_off. Weights are
-    1 where the cubic is a line, and fall with how far it is from one.
+    Events give the low-passed signal v at their times; a cubic interpolates between two of one
+    polarity, `longest` apart at most. The light is L = v + tau v', with tau = pole / light, which a
+    frame there shows: change = C_on row_on + C_off row_off. Weights are 1 if the cubic is a line,
+    and fall with its distance from one.
     """
     frame_t, numbers, _ = shown
     offset, knee, pole, held, leak = response
@@ -295,7 +295,7 @@ def rows_between_frames(
         t, p = events.t[own], events.p[own]
         last = t.size
         steps_of(t, p, held, leak, step_on, step_off)
-        i = 0  # the event ahead of the frame
+        i = 0  # the event before the frame
         level_on = level_off = 0.0  # of event i
         known = False
         on, off, seen, seen_i, seen_doubt = 0.0, 0.0, 0.0, 0, 0.0
@@ -331,9 +331,11 @@ Sums = tuple[float, float, float, float, float, float, float, float]
 """Weighted sums over rows: sure on, sure off, times row on, row off; times the change; squared."""
 
 
-@njit(cache=True, nogil=True, fastmath={"reassoc"})  # or sums take one row after the other
+@njit(
+    cache=True, nogil=True, fastmath={"reassoc"}
+)  # otherwise the sums take one row after the other
 def _sums(rows: Pairs, low: int, high: int, a: float, b: float, bound: float) -> Sums:
-    """Return the sums over rows low to high - 1, weighed by what thresholds a and b leave."""
+    """Return the sums over rows low to high - 1, weighted by residuals of thresholds a and b."""
     row_on, row_off, row_change = rows.on[low:high], rows.off[low:high], rows.change[low:high]
     sure_on, sure_off = rows.sure_on[low:high], rows.sure_off[low:high]
     row_weight, steep = rows.weight[low:high], 1.0 / (bound * bound)
@@ -358,10 +360,10 @@ def _sums(rows: Pairs, low: int, high: int, a: float, b: float, bound: float) ->
 def fit_rows(starts: Array, rows: Pairs, how: Robust, found: Thresholds, rest: Array) -> None:
     """Fit change = C_on row_on + C_off row_off to the rows of each group, robustly.
 
-    Such that what is left is not correlated with sure_on and sure_off: with row_on and row_off
-    that is the method of least squares; where those are not exact, instruments that have no part
-    in their errors keep the fit unbiased (instrumental variables; Wald 1940). It begins with what
-    `found` holds. rest: what each row leaves, times the root of its weight.
+    The residuals are uncorrelated with sure_on and sure_off. With row_on and row_off that is the
+    method of least squares; for inexact rows, instruments that are independent of their errors keep
+    the fit unbiased (instrumental variables; Wald 1940). `found` holds the start values. rest:
+    the residual of each row, times the square root of its weight.
     """
     row_on, row_off, row_change, _, _, row_weight = rows
     scale, least, turns = how

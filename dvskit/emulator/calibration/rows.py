@@ -1,9 +1,9 @@
-"""What a pixel's signal did, beside the events it gave: the rows that thresholds are fitted to.
+"""Rows of changes of a pixel's signal and its events, to which thresholds are fitted.
 
-Two ways to pair them. Between events: a pixel compares its signal with what it was at its last
-event, so that it has changed by just one threshold at the next. That needs frames that show the
-signal at any time. Between frames: the signal has changed by so many thresholds, parts of one
-included. That needs several events between two frames, and only the frames' own times.
+There are two kinds. Between events: the signal changes by one threshold from an event to the next.
+That needs frames that show the signal at any time. Between frames: the signal changes by a number
+of thresholds, with fractions. That needs several events between two frames, and only the frames'
+own times.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from dvskit.emulator.calibration import row_kernels as k
 from dvskit.emulator.calibration.observed import Seen
 from dvskit.emulator.calibration.row_kernels import PixelEvents
 
-_SHARES = 16  # of the pixels, which threads take one after the other
-_LEAST_ROWS = 6  # of a pixel, for thresholds of its own: two numbers fit a few rows too well
-_BIN, _SMOOTH = 0.02, 4  # of a logarithm, and bins that it is smoothed over
+_SHARES = 16  # of pixels, processed in turn by the threads
+_LEAST_ROWS = 6  # rows of a pixel for thresholds of its own: two parameters overfit a few rows
+_BIN, _SMOOTH = 0.02, 4  # of a logarithm, and bins of smoothing
 KNEE = 20.0  # digital numbers: the default of EmulatorParams.linear_below
 
 
 @dataclass(frozen=True, slots=True)
 class Pixel:
-    """A candidate: how a pixel turns light into events.
+    """A candidate response of a pixel to light.
 
-    log_offset  None for lin-log; cutoff_hz 0 for none; leak_hz is taken off the changes
+    log_offset  None for lin-log; cutoff_hz 0 for none; leak_hz is subtracted from the changes
     between_events  whether rows go from event to event, or from frame to frame
-    later_us        how much later the frames are placed on the events' clock
+    later_us        shift of the frames on the events' clock
     """
 
     log_offset: float | None = None
@@ -48,7 +48,7 @@ class Pixel:
 
     @property
     def response(self) -> k.Response:
-        """The same as the kernels take it."""
+        """The same as kernel arguments."""
         offset = -1.0 if self.log_offset is None else self.log_offset
         leak = self.leak_hz * 1e-6
         return k.Response(offset, KNEE, self.pole_us, self.refractory_us, leak)
@@ -75,7 +75,8 @@ def make_rows(pixel: Pixel, events: PixelEvents, seen: Seen) -> Rows:
     number, on, off, change, weight = columns
     keep = np.ones(n, np.bool_)
     if between:
-        # An event that the signal does not explain (noise, leak) says nothing of the threshold.
+        # An event that the signal does not explain (noise, leak) does not inform about the
+        # threshold.
         sign = off[:n] == 0
         keep = (np.where(sign, change[:n], -change[:n]) > 0.02) & (
             on[:n] > np.where(sign, 0.7, -0.3)
@@ -91,9 +92,9 @@ def make_rows(pixel: Pixel, events: PixelEvents, seen: Seen) -> Rows:
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """Thresholds of each pixel, with their sampling errors, and what the rows leave.
+    """Thresholds of each pixel, with their sampling errors, and the scale of residuals.
 
-    scale  robust standard deviation of the rest, in e-folds
+    scale  robust standard deviation of the residuals, in e-folds
     """
 
     on: NDArray[np.float64]
@@ -106,7 +107,7 @@ class Fit:
 
 
 def _peak(values: NDArray[np.float64]) -> float:
-    """Return where positive values are densest, as parts of themselves: noise spreads widely."""
+    """Return the mode of positive values, on a log scale: noise spreads widely."""
     logs = np.log(values)
     edges = np.arange(logs.min() - 0.5, logs.max() + 0.5, _BIN)
     counts = np.histogram(logs, edges)[0]
@@ -134,7 +135,7 @@ def _start(rows: Rows, between_events: bool) -> tuple[float, float]:
 
 
 def fit(rows: Rows, between_events: bool) -> Fit | None:
-    """Fit thresholds to the rows, of all pixels and of each; None where that cannot be done."""
+    """Fit thresholds to the rows, of all pixels and of each; None if that is impossible."""
     count = rows.starts.size - 1
     if rows.pairs.change.size < 50:
         return None
@@ -161,7 +162,7 @@ def fit(rows: Rows, between_events: bool) -> Fit | None:
 
 
 def _begun(thresholds: tuple[float, float], groups: int) -> k.Thresholds:
-    """Return the thresholds that a fit of so many groups begins with."""
+    """Return the start values for a fit of this many groups."""
     on, off = (np.full(groups, each) for each in thresholds)
     return k.Thresholds(on, off, np.zeros(groups), np.zeros(groups))
 
@@ -184,7 +185,7 @@ def _fit_groups(
     found: k.Thresholds,
     rest: NDArray[np.float64],
 ) -> None:
-    """Fit groups of rows, each by itself, on all threads; see `fit_rows` for what is found."""
+    """Fit groups of rows separately, on all threads; see `fit_rows`."""
 
     def work(first: int, stop: int) -> None:
         own = k.Thresholds(*(each[first:stop] for each in found))
@@ -196,4 +197,4 @@ def _fit_groups(
 def _scale(rest: NDArray[np.float64], around: tuple[float, float]) -> float:
     half = (rest.size - 1) // 2
     middle = np.partition(np.abs(rest), (half, rest.size // 2))[half : rest.size // 2 + 1]
-    return max(1.4826 * float(middle.mean()), 0.002 * min(around))  # a median, in half its time
+    return max(1.4826 * float(middle.mean()), 0.002 * min(around))  # a median, in half the time

@@ -1,4 +1,4 @@
-"""A calibration, step by step."""
+"""The steps of a calibration."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ from dvskit.emulator.calibration.stillness import (
 from dvskit.emulator.calibration.table import Agreement, Calibration, Estimate, params_of, unknown
 from dvskit.events import Events, Source, as_source
 
-_NO_FRAMES = "no frames: cannot be known from events alone"
-_NO_STILL = "no still part: all that was recorded moves"
+_NO_FRAMES = "no frames: unknown from events alone"
+_NO_STILL = "no still part: everything in the recording moves"
 _LIGHT_UNKNOWN = 0.3  # of shot noise, which falls by three quarters from black to white
 _BADLY = 0.15  # scatter, as a part of the threshold
-_NO_DRIFT = "the signal drifts less than the few events of still pixels would say"
+_NO_DRIFT = "the signal drifts less than the few events of still pixels would show"
 _FEW_EXPLAINED = (
     "frames do not explain single events (scatter {:.0%} of the threshold), only some changes from "
     "frame to frame: thresholds are rough; film something with texture that moves slowly"
 )
-_ROUGHLY = 0.33  # uncertainty of a refractory period from frame to frame, of the least interval
-_VAGUE, _VAGUE_HZ = 0.3, 0.02  # uncertainty of a leak, from which on the drift is asked
-_BETTER = 0.02  # uncertainty of a leak, as a part of it, from which on it is estimated twice
-_DEFAULT_THRESHOLD = 0.2  # to find what is still where thresholds are unknown
+_ROUGHLY = 0.33  # relative uncertainty of a refractory period from frame to frame
+_VAGUE, _VAGUE_HZ = 0.3, 0.02  # uncertainty of a leak above which the drift is used
+_BETTER = 0.02  # relative uncertainty of a leak above which it is estimated twice
+_DEFAULT_THRESHOLD = 0.2  # to find still pixels while thresholds are unknown
 
 
 def calibrate(
@@ -47,22 +47,22 @@ def calibrate(
     offset_us: float | None = None,
     on_stage: Callable[[str], None] | None = None,
 ) -> Calibration:
-    """Estimate what the sensor of a recording is like, as parameters of the emulator.
+    """Estimate the sensor of a recording as parameters of the emulator.
 
-    frames     what the sensor saw, of its size: (t_us, image), images being (height, width) or RGB
-               in uint8, uint16 or float, or Frame. Without them only noise rates, hot pixels and
-               the refractory period are estimated.
-    offset_us  how much later the frames are placed on the events' clock: added to the middle of
-               the exposure where a Frame has that, or else to the frame's only stamp. None
-               searches it, up to 20 ms either way; the table has what was found.
-    on_stage   is called ahead of each stage of the work, with its name
+    frames     the frames that the sensor saw, of its size: (t_us, image), images being (height,
+               width) or RGB in uint8, uint16 or float, or Frame. Without them only noise rates,
+               hot pixels and the refractory period are estimated.
+    offset_us  shift of the frames on the events' clock, added to the middle of the exposure if a
+               Frame has one, else to the only time stamp. None searches it, up to 20 ms either way;
+               the table has the result.
+    on_stage   is called before each stage of the work, with its name
 
-    What moves, with texture, at different brightness, gives thresholds, log map and low-pass; what
-    is still gives noise, and the leak best if it is for as long as a pixel takes to leak. Frames
-    may be rare, such as 25 a second: what moves shows the light between them. How long each was
-    exposed, which Frame says, is taken off. Where single events are not explained, as in a short
-    recording, thresholds are those by which an emulation has as many events: coarse, and said to be
-    so. Raises EventsError for a recording with next to no events, ShapeError for frames of another
+    Moving texture of different brightness gives thresholds, log map and low-pass. Still parts give
+    noise, and give the leak best if they last as long as a pixel takes to leak. Frames may be
+    sparse, such as 25 a second: the light between them is interpolated along the motion. The
+    exposure time of a Frame is corrected for. If single events are not explained, as in a short
+    recording, thresholds match the number of events of an emulation; the table marks them as
+    coarse. Raises EventsError for a recording with too few events, ShapeError for frames of another
     size, VideoError for frames out of order or of another time.
     """
     begin = on_stage or (lambda stage: None)
@@ -94,7 +94,7 @@ def _from_events(observed: Observed) -> Calibration:
     table += [shot, *others]
     table.append(edge.estimate() if edge else thresholds.no_edge(observed.events))
     table += noise.hot_estimates(marked, on, seconds, tiles)
-    notes = ["no frames: shot noise is taken at middle gray; its rate depends on the light"]
+    notes = ["no frames: shot noise is estimated at middle gray; its rate depends on the light"]
     return _made(observed, table, notes, np.flatnonzero(marked))
 
 
@@ -128,7 +128,7 @@ def _from_frames(
         still = still.without(marked)
     noise_table = _noise(observed, still, noise.Levels.of(tables[0]))
     if known:
-        begin("estimating all again, with the leak")
+        begin("estimating everything again, with the leak")
         rest_s = still.rest_s if still is not None else 0.0
         pixel, edge, noise_table = _settled(search, pixel, edge, noise_table, rest_s)
         tables = (
@@ -140,7 +140,7 @@ def _from_frames(
             shot, leak, *others = _noise(observed, still, noise.Levels.of(tables[0]))
             leak = response.with_drift(search, pixel, leak, still.rest_s)
             noise_table = (shot, leak, *others)
-    begin("emulating, to see how well it agrees")
+    begin("emulating, to measure the agreement")
     offset = offset or given_offset(given_us or 0.0)
     table = [offset, *tables[0], *tables[1], *noise_table]
     table.append(edge.estimate() if edge else thresholds.no_edge(observed.events))
@@ -162,12 +162,12 @@ def _notes(observed: Observed, seen: Seen, search: Search, pixel: Pixel | None) 
             "thresholds are rough; are both on one clock, and frames frequent enough?"
         )
     if seen.pixels.size < observed.events.starts.size - 1:
-        notes.append(f"the frames are many: {seen.pixels.size:,} pixels were looked at")
+        notes.append(f"many frames: {seen.pixels.size:,} pixels were used")
     return notes
 
 
 def _vaguely(leak: Estimate) -> bool:
-    """Return whether still pixels may give the leak better by what is known of the sensor now."""
+    """Return whether still pixels may give a better leak with the current estimates."""
     return leak.how != response.DRIFT and (
         leak.value is None or (leak.uncertainty or 0.0) > _BETTER * leak.value
     )
@@ -184,7 +184,7 @@ def _pixel(
 ) -> tuple[Pixel | None, thresholds.Edge | None]:
     """Return the best candidate, and the edge if there is a refractory period there or below.
 
-    There is if it scatters less.
+    There is one if it scatters less.
     """
     if edge is None:
         return response.find_pixel(search, 0.0), None
@@ -213,7 +213,7 @@ def _pixel(
 def _anew(
     search: Search, pixel: Pixel, edge: thresholds.Edge
 ) -> tuple[Pixel, thresholds.Edge | None]:
-    """Return the best candidate from frame to frame, and the edge moved to what it says."""
+    """Return the best candidate from frame to frame, and the edge at its refractory period."""
     found = response.find_refractory_anew(search, pixel, edge.at_us)
     if not found.refractory_us:
         return found, None
@@ -231,10 +231,10 @@ def _settled(
     table: tuple[Estimate, ...],
     rest_s: float,
 ) -> tuple[Pixel, thresholds.Edge | None, tuple[Estimate, ...]]:
-    """Return the candidate with its leak, by which all else is known better.
+    """Return the candidate with its leak, which improves all other estimates.
 
-    rest_s: how long pixels rest at a time. The leak is what still pixels give, or else, or if they
-    hardly do, the signal's drift.
+    rest_s: the usual duration of rest. The leak is that of still pixels, or else, or if they
+    hardly give one, that of the signal's drift.
     """
     leak = table[1]
     drifts = leak.value is None or (leak.uncertainty or 0.0) > _VAGUE * leak.value + _VAGUE_HZ
@@ -281,10 +281,10 @@ def _made(
     hot_pixels: NDArray[np.int64],
     agreement: Agreement | None = None,
 ) -> Calibration:
-    """Return the calibration: what the emulator cannot take becomes unknown, and says so."""
+    """Return the calibration; values that the emulator cannot use become unknown."""
     params, possible = params_of(table)
     if not observed.whole:
-        notes.append("the recording is long: only its first 20 million events were looked at")
+        notes.append("the recording is long: only its first 20 million events were used")
     width = observed.size.width
     places = tuple((int(n % width), int(n // width)) for n in hot_pixels)
     return Calibration(params, possible, tuple(notes), places, agreement)

@@ -1,8 +1,8 @@
-"""Candidates that are tried on some of the pixels, and by how much later the frames are.
+"""Candidates evaluated on some of the pixels, and the offset of the frames.
 
-That offset is the one that scatters least. It is added to each frame's stamp: to the middle of its
-exposure where the frame has that, or else to its only stamp. A low-pass delays events too; only
-how that depends on the light separates both.
+The offset is the one with the least scatter. It is added to the time of each frame: to the middle
+of its exposure if known, else to its only stamp. A low-pass delays events too; only the dependence
+of that delay on the light separates both.
 """
 
 from __future__ import annotations
@@ -21,39 +21,39 @@ from dvskit.emulator.calibration.row_kernels import PixelEvents
 from dvskit.emulator.calibration.rows import Pixel, fit, make_rows
 from dvskit.emulator.calibration.table import Estimate, unknown
 
-GROUPS = 12  # of pixels; each has a least scatter of its own, which gives the uncertainty
+GROUPS = 12  # of pixels; the scatter of their minima gives the uncertainty
 _SEARCHED_EVENTS = 30_000
 _KEPT = 0.7  # of the rows
 OFFSET = "offset_us"
 MOST_US = 20_000.0
 _STEP_US = 2000.0
 _FLOOR_US = 100.0
-_DELAY = 0.3  # of a low-pass: so much of it may be a difference of the clocks
+_DELAY = 0.3  # of a low-pass: this part of its delay may be a difference of clocks
 _SLOWER_HZ = (1600.0, 800.0, 400.0, 200.0, 100.0, 50.0)
-_AS_WELL = 1.03  # times the scatter: so well fits what may be true
-_NO_MOTION = "too few changes to tell it; taken as 0"
+_AS_WELL = 1.03  # times the scatter: the limit for plausible candidates
+_NO_MOTION = "too few changes to estimate it; assumed to be 0"
 
 Vary = Callable[[Pixel, float | None], Pixel]
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """Some pixels: their events, and what frames show there."""
+    """Some pixels: their events, and the frames there."""
 
     events: PixelEvents
     seen: Seen
 
     @classmethod
     def of(cls, observed: Observed, seen: Seen) -> View:
-        """Return the view of the pixels that the frames show."""
+        """Return the view of the pixels in the frames."""
         return cls(observed.events.of(seen.pixels), seen)
 
     def later(self, later_us: float) -> View:
-        """Return the same with the frames so much later."""
+        """Return the same with shifted frames."""
         return View(self.events, dataclasses.replace(self.seen, t=self.seen.t + later_us))
 
     def some(self) -> View:
-        """Return as many of the pixels, drawn at random, as have some 30,000 events."""
+        """Return a random subset of the pixels with some 30,000 events."""
         seen, events = self.seen, self.events
         order = np.random.default_rng(1).permutation(seen.pixels.size)
         counts = np.diff(events.starts)[order]
@@ -70,11 +70,11 @@ class View:
 
 @dataclass(slots=True)
 class Search:
-    """The scatter of each candidate that was tried, on a view of some of the pixels.
+    """The scatter of candidates on a view of some of the pixels.
 
     near  for rows from event to event, which need the light at any time
     far   for rows from frame to frame
-    free  whether it is searched too by how much later the frames are
+    free  whether the offset of the frames is searched too
     """
 
     observed: Observed
@@ -87,8 +87,8 @@ class Search:
     def scatter(self, pixel: Pixel) -> NDArray[np.float64]:
         """Return the scatter as a part of the threshold: of all pixels, then of each group.
 
-        Infinite for a candidate that leaves out many of the rows that a plain one has: it must not
-        win by the easy ones alone.
+        Infinite for a candidate that loses many of the rows of a plain one: it must not win by the
+        easy ones alone.
         """
         if pixel not in self.tried:
             view = self.near if pixel.between_events else self.far
@@ -100,7 +100,7 @@ class Search:
                 scatter = np.full(1 + GROUPS, math.inf)
             else:
                 rest = np.abs(found.rest) / (0.5 * sum(found.pooled))
-                # A group is made of whole tiles: neighbours see the same.
+                # A group consists of whole tiles: neighbours see the same.
                 groups = self.observed.tiles(view.seen.pixels) % GROUPS
                 group = np.repeat(groups, np.diff(rows.starts))
                 parts = [rest[group == g] for g in range(GROUPS)]
@@ -112,7 +112,7 @@ class Search:
         return self.tried[pixel][0]
 
     def least(self, *candidates: Pixel) -> Pixel:
-        """Return the candidate that scatters least, the first of several."""
+        """Return the candidate with the least scatter, the first of several."""
         return min(candidates, key=lambda each: float(self.scatter(each)[0]))
 
     @property
@@ -126,7 +126,7 @@ class Search:
         return self.usual_light
 
     def later(self, later_us: float) -> Search:
-        """Return the same with the frames so much later, which is not searched any more."""
+        """Return the same with shifted frames and a fixed offset."""
         near = self.near.later(later_us)
         far = near if self.far is self.near else self.far.later(later_us)
         return Search(self.observed, near, far)
@@ -142,7 +142,7 @@ class Search:
 
 
 def golden(scatter: Callable[[float], float], low: float, high: float, turns: int) -> float:
-    """Return where a function of one number is least, between two, by the golden section."""
+    """Return the minimum of a function of one number between two, by golden-section search."""
     share = (math.sqrt(5.0) - 1.0) / 2.0
     a, b = high - share * (high - low), low + share * (high - low)
     at_a, at_b = scatter(a), scatter(b)
@@ -161,10 +161,10 @@ def golden(scatter: Callable[[float], float], low: float, high: float, turns: in
 def least_of_groups(
     steps: NDArray[np.floating[Any]], scatters: NDArray[np.floating[Any]]
 ) -> list[float]:
-    """Return where each group of pixels scatters least, between evenly spaced steps.
+    """Return the minimum of the scatter of each group, between evenly spaced steps.
 
-    scatters (steps, groups); the least is that of the parabola through three of them (Press et al.
-    1992, Numerical Recipes, 10.2). Groups without a scatter at some step are left out.
+    scatters (steps, groups); the minimum is that of the parabola through three of them (Press et
+    al. 1992, Numerical Recipes, 10.2). Groups without a scatter at some step are skipped.
     """
     own = []
     for column in scatters.T[np.isfinite(scatters).all(0)]:
@@ -177,7 +177,7 @@ def least_of_groups(
 
 
 def varied(name: str) -> Vary:
-    """Return what gives a candidate another number of some name, its default for None."""
+    """Return a function that sets a field of a candidate; `default` stands for None."""
     default = getattr(Pixel(), name)
 
     def vary(pixel: Pixel, value: float | None) -> Pixel:
@@ -191,7 +191,7 @@ with_cutoff = varied("cutoff_hz")
 
 
 def low_pass(search: Search) -> Vary:
-    """Return what varies the low-pass: with the offset free, so that the delay stays the same."""
+    """Return a function that sets the low-pass; a free offset keeps the delay constant."""
     if not search.free:
         return with_cutoff
 
@@ -204,7 +204,7 @@ def low_pass(search: Search) -> Vary:
 
 
 def scanned(search: Search, pixel: Pixel) -> Pixel:
-    """Return the candidate with the offset of least scatter, of -20 to 20 ms in steps of 2."""
+    """Return the candidate with the offset of least scatter, from -20 to 20 ms in steps of 2."""
     values = np.arange(-MOST_US, MOST_US + 1, _STEP_US)
     return search.least(pixel, *(_later(pixel, float(value)) for value in values))
 
@@ -225,7 +225,7 @@ def _later(pixel: Pixel, value: float) -> Pixel:
 
 
 def _delay_us(search: Search, pixel: Pixel) -> float:
-    """Return the delay of the low-pass where the usual event is."""
+    """Return the delay of the low-pass at the light of a usual event."""
     return pixel.pole_us / search.light
 
 
@@ -235,27 +235,27 @@ def given_offset(offset_us: float) -> Estimate:
 
 
 def offset_estimate(search: Search, pixel: Pixel) -> Estimate:
-    """Return the estimate of the offset of the candidate that was found."""
+    """Return the estimate of the offset of the selected candidate."""
     rows = search.rows(pixel)
     scatter = search.scatter(pixel)[0]
     if not math.isfinite(scatter):
         return unknown(OFFSET, _NO_MOTION, rows)
     error = math.hypot(_by_chance(search, pixel), _delay_error(search, pixel), _FLOOR_US)
-    how = f"least scatter of changes an event, {scatter:.1%} of the threshold"
+    how = f"least scatter of changes per event, {scatter:.1%} of the threshold"
     return Estimate(OFFSET, pixel.later_us, error, rows, how)
 
 
 def too_vague(offset: Estimate) -> Estimate:
-    """Return the estimate where none explains the events as well: 0, by as much as it may be."""
+    """Return the estimate if no offset explains the events: 0, with the full range as error."""
     error = math.hypot(offset.uncertainty or 0.0, 0.5 * (offset.value or 0.0))
-    how = "none explains the events as well as the best"
+    how = "none explains the events better than others"
     return dataclasses.replace(offset, value=0.0, uncertainty=error, how=how)
 
 
 def _delay_error(search: Search, pixel: Pixel) -> float:
-    """Return by how much a low-pass may delay events other than the candidate says.
+    """Return the error of the delay of a low-pass.
 
-    Half of what the slowest one delays that fits nearly as well, with an offset of its own.
+    Half the delay of the slowest low-pass that fits nearly as well, with an offset of its own.
     """
     least, vary = search.scatter(pixel)[0], low_pass(search)
     most = 0.0
@@ -269,7 +269,7 @@ def _delay_error(search: Search, pixel: Pixel) -> float:
 
 
 def _by_chance(search: Search, pixel: Pixel) -> float:
-    """Return the standard error, from the least scatter of each group."""
+    """Return the standard error, from the minimum of each group."""
     steps = np.arange(-4, 5) * 0.5 * _STEP_US
     tried = [dataclasses.replace(pixel, later_us=pixel.later_us + float(s)) for s in steps]
     scatters = np.array([search.scatter(each)[1:] for each in tried])

@@ -1,8 +1,8 @@
-"""Pixels and times at which nothing moves: what happens there is noise.
+"""Pixels and times without motion: their events are noise.
 
-A pixel that comes to rest has gone part of its way to the next event, and leaks the rest of it: how
-soon it fires gives the leak, if it is known how far it had to go. The frames show by how much the
-signal has changed since the pixel's last event.
+A pixel that comes to rest has gone part of its way to the next event, and leaks the rest. The time
+of its first event gives the leak if the rest is known: the frames show the change of the signal
+since the pixel's last event.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ from dvskit.emulator.calibration.search import View
 _SHORTEST_US = 50_000.0
 _SETTLE_US = 10_000.0
 _ENOUGH_S = 20.0  # pixels times seconds
-_LIVELY = 2.5  # times the usual noise: so much that of other pixels may be
+_LIVELY = 2.5  # times the usual noise: the most for other pixels
 _QUIETEST = 0.3
-_TOGETHER = 2.0  # times as many events: so much those of neighbours go together by their light
-_WINDOWS = 40  # that a recording without frames is cut into
+_TOGETHER = 2.0  # times as many events: the effect of light that neighbours share
+_WINDOWS = 40  # windows of a recording without frames
 _MORE = 8  # rows
 MIDDLE_GRAY = (128.0 + 20.0) / 275.0
 
 
 @dataclass(frozen=True, slots=True)
 class Still:
-    """Spans of time at which a pixel sees no change, and the gaps from event to event in them.
+    """Spans of time in which a pixel sees no change, and the gaps from event to event in them.
 
     pixel, start, light  of each span: place of the pixel in `pixels`, us, (I + 20) / 275
     pixels               y * width + x
-    left, ahead, blur    of each span: leak periods that the pixel had to go `ahead` us ahead of it,
-                         give or take `blur`, when it was last reset; 1 and 0 where not known
+    left, ahead, blur    of each span: leak periods that the pixel had to go at its last reset,
+                         `ahead` us before the span, +- `blur`; 1 and 0 if unknown
     gap_span, gap_length, gap_end, gap_begin  of each gap, see the kernel
     """
 
@@ -62,13 +62,13 @@ class Still:
 
     @property
     def rest_s(self) -> float:
-        """How long pixels rest at a time: half of all rest is in longer spans."""
+        """The usual duration of rest: half of all rest is in longer spans."""
         length = np.sort(np.bincount(self.gap_span, self.gap_length, self.pixel.size)) * 1e-6
         summed = np.cumsum(length)
         return float(length[np.searchsorted(summed, 0.5 * summed[-1])]) if length.size else 0.0
 
     def without(self, hot: NDArray[np.bool_]) -> Still:
-        """Return the same without the pixels that `hot` marks (one for each of `pixels`)."""
+        """Return the same without the pixels that `hot` marks (one value per pixel)."""
         return self.gaps(~hot[self.pixel[self.gap_span]])
 
     def gaps(self, keep: NDArray[np.bool_]) -> Still:
@@ -77,7 +77,7 @@ class Still:
         return dataclasses.replace(self, **{name: getattr(self, name)[keep] for name in names})
 
     def per_pixel(self, weight: NDArray[np.float64] | NDArray[np.bool_]) -> NDArray[np.float64]:
-        """Return the sum over the gaps of each pixel of a number for each gap."""
+        """Return the sum of a value per gap over the gaps of each pixel."""
         return np.bincount(self.pixel[self.gap_span], weight, self.pixels.size).astype(np.float64)
 
 
@@ -95,10 +95,10 @@ def _with_gaps(pixels: NDArray[np.int64], events: PixelEvents, spans: Spans, hel
 
 
 def still_in_frames(observed: Observed, view: View, pixel: Pixel, threshold: float) -> Still | None:
-    """Return where frames show no change: none at all, or, if that is rare, none beyond noise.
+    """Return the spans without change in the frames: none at all, or, if rare, none beyond noise.
 
-    `threshold` is the least of the sensor's. None where there is no such place, or where the pixels
-    around it give more events than noise does: frames miss what moves there.
+    `threshold` is the sensor's lowest. None without such spans, or if the pixels around them give
+    more events than noise does: frames miss some motion.
     """
     events, seen = view.events, view.seen
     room = seen.numbers.size // 2 + 1
@@ -115,10 +115,10 @@ def still_in_frames(observed: Observed, view: View, pixel: Pixel, threshold: flo
 
 
 def _calm_around(observed: Observed, spans: Spans) -> NDArray[np.bool_]:
-    """Return in which spans the pixels around give no more events than in the quietest of the time.
+    """Return the spans whose neighbours give no more events than in their quietest time.
 
-    The span's own pixel has no say: what it gives is to be counted. Only where that goes with what
-    those around give, which noise does not, are spans left of which those give none.
+    The span's own pixel is excluded, because its events are to be counted. Spans are selected only
+    if its events correlate with those around, which noise does not do.
     """
     near, around, own = np.empty((3, spans.pixel.size), np.int64)
     k.beside_spans(observed.events, observed.size.width, spans, near, around, own)
@@ -138,8 +138,11 @@ def _calm_around(observed: Observed, spans: Spans) -> NDArray[np.bool_]:
 def _counts(
     observed: Observed, hot: NDArray[np.bool_]
 ) -> tuple[NDArray[np.float64], NDArray[np.int64], float]:
-    """Return the number of events of each tile in each window, (tiles, windows), and of each pixel
-    the tile, one that is not counted where `hot` marks it; and how long a window is, in us."""
+    """Count events per tile and window.
+
+    Returns the counts (tiles, windows), the tile of each pixel (an excluded one if `hot` marks it),
+    and the length of a window in us.
+    """
     events, tiles = observed.events, observed.tiles(np.arange(hot.size))
     count = int(tiles.max()) + 1
     cold = np.where(hot, count, tiles)
@@ -153,7 +156,7 @@ def _counts(
 
 
 def _calm(counts: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Mark windows of each tile that look like a Poisson process: the quietest, and all alike."""
+    """Mark windows of each tile that look like a Poisson process: the quietest and its like."""
     rate = np.sort(counts, 1)[:, : _WINDOWS // 5].mean(1, keepdims=True)
     calm = np.zeros(counts.shape, np.bool_)
     for _ in range(20):
@@ -164,7 +167,7 @@ def _calm(counts: NDArray[np.float64]) -> NDArray[np.bool_]:
         if np.allclose(new, rate):
             break
         rate = new
-    # What is beside motion may be its end.
+    # A window next to motion may contain its end.
     apart = calm.copy()
     apart[:, 1:] &= calm[:, :-1]
     apart[:, :-1] &= calm[:, 1:]
@@ -176,7 +179,7 @@ def quiet_half(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return ON events of each pixel in the quietest half of its tile's windows, and the seconds.
 
-    What pixels do that `hot` marks does not decide whether a window is quiet.
+    Events of pixels that `hot` marks do not count for the quietness of a window.
     """
     counts, _, window_us = _counts(observed, hot)
     quiet = np.argsort(np.argsort(counts, 1), 1) < _WINDOWS // 2
@@ -189,10 +192,10 @@ def quiet_half(
 
 
 def still_in_events(observed: Observed, held: float, hot: NDArray[np.bool_]) -> Still | None:
-    """Return where events alone look like noise, at middle gray; None where there is no such place.
+    """Return spans in which events alone look like noise, at middle gray; None without any.
 
-    Tiles of pixels and windows of time whose counts are Poisson's, without the pixels that `hot`
-    marks. They must not coincide with those of the pixel beside them: a moving edge's do.
+    Tiles of pixels and windows of time with Poisson counts, without the pixels that `hot` marks.
+    They must not coincide with those of neighbours, as events of a moving edge do.
     """
     counts, cold, window_us = _counts(observed, hot)
     calm = _calm(counts)
@@ -226,8 +229,8 @@ def _independent(observed: Observed, spans: Spans) -> bool:
 def with_remainder(still: Still, shown: Seen, view: View, pixel: Pixel) -> Still:
     """Return the same with `left` and `ahead`, where the candidate and its light give them.
 
-    shown   the frames, in whose pixels the spans' places are
-    view    of all of them or some, in the same order, with the light at any time
+    shown   the frames, whose pixels contain those of the spans
+    view    of all or some of them, in the same order, with the light at any time
     """
     rows = make_rows(pixel, view.events, view.seen)
     found = fit(rows, True)
@@ -253,11 +256,11 @@ def with_remainder(still: Still, shown: Seen, view: View, pixel: Pixel) -> Still
 
 
 def _coarse(light: NDArray[np.float64], scale: float, pixel: Pixel) -> NDArray[np.float64]:
-    """Return by how much the level at rest may be wrong as frames are whole numbers, in e-folds.
+    """Return the error of the level at rest due to integer frames, in e-folds.
 
-    Unlike that of what moves, it is of one number: the darker, the more.
+    Unlike at moving pixels, it is that of one number: larger in the dark.
     """
-    step = scale if scale <= 1.0 else 0.0  # more: frames of floats
+    step = scale if scale <= 1.0 else 0.0  # more distinct values: frames of floats
     number = 275.0 * light - 20.0
     if pixel.log_offset is not None:
         slope = 1.0 / (number + pixel.log_offset)
@@ -267,25 +270,22 @@ def _coarse(light: NDArray[np.float64], scale: float, pixel: Pixel) -> NDArray[n
 
 
 def _blur(rows: Rows, found: Fit) -> NDArray[np.float64]:
-    """Return the robust standard deviation of what each pixel's rows leave, in e-folds.
+    """Return the robust standard deviation of the residuals of each pixel's rows, in e-folds.
 
-    As if the pixel had some more rows, as usual ones.
+    Each pixel gets some more rows with the usual residual.
     """
     count, rest = np.diff(rows.starts), np.abs(found.rest)
     usual = np.median(rest)
     rest = rest[np.lexsort((rest, np.repeat(np.arange(count.size), count)))]
     own, some = np.full(count.size, usual), count > 0
-    first, last = rows.starts[:-1][some], rows.starts[1:][some] - 1  # the median is between both
+    first, last = rows.starts[:-1][some], rows.starts[1:][some] - 1  # the median lies between both
     own[some] = 0.5 * (rest[(first + last) // 2] + rest[(first + last + 1) // 2])
     mean = (count * own**2 + _MORE * usual**2) / (count + _MORE)
     return np.asarray(1.4826 * np.sqrt(mean))
 
 
 def _thresholds(found: Fit) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return each pixel's ON threshold, drawn to the usual one by as much as it may be off.
-
-    And its standard error.
-    """
+    """Return each pixel's ON threshold, shrunk to the usual one, and its standard error."""
     error, usual = found.error_on, found.pooled[0]
     known = np.isfinite(error)
     if not known.any():

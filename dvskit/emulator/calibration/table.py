@@ -1,4 +1,4 @@
-"""What a calibration found: parameters, each with its uncertainty and what it rests on."""
+"""The result of a calibration: parameters, their uncertainties, and their evidence."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from dvskit.errors import ConfigError
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A parameter of the sensor, as estimated.
+    """An estimate of a sensor parameter.
 
     name         of EmulatorParams
-    value        None where it cannot be known from what was given: it is left as by default
-    uncertainty  standard error of the value; of an unknown one, None
-    samples      how many observations it rests on
-    how          what was observed, or why it cannot be known
+    value        None if unknown from the input: the default is kept
+    uncertainty  standard error of the value; None if unknown
+    samples      the number of observations
+    how          the observation used, or why the value is unknown
     """
 
     name: str
@@ -41,7 +41,7 @@ def unknown(name: str, why: str, samples: int = 0) -> Estimate:
 
 
 def params_of(table: Iterable[Estimate]) -> tuple[EmulatorParams, tuple[Estimate, ...]]:
-    """Return the parameters of a table, and the table: what the emulator cannot take is unknown."""
+    """Return the parameters of a table, and the table; unusable values become unknown."""
     names = {each.name for each in dataclasses.fields(EmulatorParams)}
     values: dict[str, Any] = {}
     possible = []
@@ -64,13 +64,13 @@ def params_of(table: Iterable[Estimate]) -> tuple[EmulatorParams, tuple[Estimate
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """An emulation with what was found, next to the recording, over the span of the frames.
+    """Agreement of an emulation with the recording, over the span of the frames.
 
-    counts       events of the emulation, as a part of those of the recording
+    counts       events of the emulation, relative to those of the recording
     correlation  of signed events of each pixel in bins of 5 ms, smoothed with sigma 1 pixel
-    on_recorded, on_emulated  parts of the events that are ON
+    on_recorded, on_emulated  ON shares of the events
     events       of the recording there
-    seconds      that were compared
+    seconds      of the comparison
     """
 
     counts: float
@@ -92,15 +92,14 @@ class Agreement:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """The sensor that a recording came from.
+    """The estimated sensor of a recording.
 
-    params  for the emulator; what is unknown is as by default
-    table   an Estimate for each parameter that was looked for, and of offset_us: by how much later
-            than their stamps the frames are on the events' clock (the middle of the exposure where
-            a frame has that, or else its only stamp)
-    notes   what was taken for granted, for people
+    params  for the emulator; unknown ones have their defaults
+    table   an Estimate for each parameter, and for offset_us: how the frames shift on the events'
+            clock, relative to the middle of the exposure if a frame has one, else to its only stamp
+    notes   assumptions, as text
     hot     (n, 2) int: x, y of the hot pixels, as a tuple of pairs
-    agreement  how well an emulation of the frames with it agrees; None without frames
+    agreement  of an emulation of the frames with it; None without frames
     """
 
     params: EmulatorParams
@@ -117,18 +116,18 @@ class Calibration:
         raise KeyError(name)
 
     def lines(self) -> list[str]:
-        """Return the table for people."""
+        """Return the table as lines of text."""
         head = f"{'parameter':16} {'value':>10} {'':12} {'samples':>11}  from"
         lines = [head, *(each.line() for each in self.table), *(f"note: {n}" for n in self.notes)]
         return lines if self.agreement is None else [*lines, self.agreement.line()]
 
     def preset_text(self) -> str:
-        """Return a preset file (.toml) that the emulator takes, the table as its comment."""
+        """Return a preset file (.toml) for the emulator, with the table as its comment."""
         comment = "\n".join(["Made by dvskit calibrate.", *self.lines()])
         return write_preset(self.params, comment, self._about())
 
     def _about(self) -> dict[str, float]:
-        """Return what goes with the parameters but is none: numbers of the table [calibration]."""
+        """Return additional numbers for the table [calibration] of a preset file."""
         offset = next((each for each in self.table if each.name == "offset_us"), None)
         about: dict[str, float] = {}
         if offset is not None and offset.value is not None:

@@ -1,6 +1,6 @@
-"""Thresholds, how they scatter from pixel to pixel, and the refractory period.
+"""Thresholds, their spread from pixel to pixel, and the refractory period.
 
-The latter is the edge below which no two events of a pixel follow each other.
+The refractory period is the edge of the intervals: the least time between two events of a pixel.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from dvskit.emulator.calibration.search import View
 from dvskit.emulator.calibration.table import Estimate, unknown
 
 _LEAST_PIXELS = 20
-_BAD = 0.15  # scatter, as a part of the threshold, at which noise may well lead the fit astray
-# What is unexplained from event to event puts thresholds from frame to frame in doubt by so much of
-# it: then 19 of 20 truths of the benchmark lie within two standard errors.
+_BAD = 0.15  # scatter, as a part of the threshold, above which noise may mislead the fit
+# Share of the unexplained scatter between events that is added to the error of thresholds from
+# frame to frame: then 19 of 20 truths of the benchmark lie within two standard errors.
 _UNSEEN = 0.4
 _MOST_MISSED = 0.3
 _NEARLY_ALL, _FAIR_PIXELS = (0.98, 0.95, 0.9, 0.8, 0.7, 0.5), 300
@@ -29,10 +29,10 @@ _DENSEST = 0.4  # of a normal distribution
 NAMES = ("threshold_on", "threshold_off", "threshold_sigma")
 REFRACTORY = "refractory_us"
 _LEAST_US = 5.0
-_OUTLIERS = 200_000  # one interval in so many may lie below the edge
-_LEAST_NEAR = 30  # intervals up to twice the edge, without which it is not confirmed
+_OUTLIERS = 200_000  # share of the intervals that may lie below the edge
+_LEAST_NEAR = 30  # intervals up to twice the edge, needed to confirm it
 _ALIKE = 1.15
-_FAR = 0.36  # of the edge, that the refractory period may lie below it
+_FAR = 0.36  # of the edge: the margin for a lower refractory period
 
 
 def resampled_error(
@@ -52,10 +52,10 @@ def resampled_error(
 
 
 def _fair(good: NDArray[np.bool_], tiles: NDArray[np.int64]) -> tuple[NDArray[np.bool_], float]:
-    """Return which pixels' thresholds stand for all, and what part of those around them is missing.
+    """Return the pixels with representative thresholds, and the missing share around them.
 
-    Pixels of low thresholds give more events, so that more of them are known: where nearly all
-    around are, that selects none.
+    Pixels with low thresholds give more events, so that more of them are known. Where nearly all
+    around are known, there is no selection.
     """
     known = np.bincount(tiles, good) / np.maximum(1, np.bincount(tiles))
     for least in _NEARLY_ALL:
@@ -68,8 +68,8 @@ def _fair(good: NDArray[np.bool_], tiles: NDArray[np.int64]) -> tuple[NDArray[np
 def _spread(pairs: NDArray[np.float64]) -> float:
     """Return the scatter of pixels' values, less their errors.
 
-    Columns: the value, and the difference of those of either half of the pixel's rows, which give
-    the error of the whole: half of it.
+    Columns: the value, and the difference of the values of both halves of the pixel's rows, half of
+    which is the error of the value.
     """
     total, apart = (1.4826 * np.median(np.abs(c - np.median(c))) for c in pairs.T)
     return float(np.sqrt(max(0.0, total**2 - 0.25 * apart**2)))
@@ -88,13 +88,13 @@ def threshold_estimates(
         return tuple(unknown(name, NO_MOTION) for name in NAMES)
     tiles = observed.tiles(view.seen.pixels)
     way = "event to event" if pixel.between_events else "frame to frame"
-    # What frames do not show of the signal between them shifts all pixels alike.
+    # Changes of the signal that frames do not show shift all pixels alike.
     share = 0.18 if pixel.between_events else 0.25
     scale = found.scale / min(found.pooled)
     doubt = math.hypot(0.006, share * scale * (1.0 + 1.25 * (scale / _BAD) ** 2))
     if not pixel.between_events:
-        # Few frames see a few events each: those fit well by a wrong map, low-pass or refractory
-        # period too. How badly all the other events fit says by how much they may be wrong.
+        # Few frames see a few events each: those also fit a wrong map, low-pass or refractory
+        # period. The misfit of all other events gives the possible error.
         doubt = math.hypot(doubt, _UNSEEN * min(missed, _MOST_MISSED))
     estimates, spreads = [], []
     on, off = rows.pairs.on, rows.pairs.off
@@ -115,14 +115,14 @@ def threshold_estimates(
         unfair = total * missing / 2.0 / _DENSEST
         error_of = math.hypot(wrong, middle * doubt, unfair)
         estimates.append(Estimate(name, middle, error_of, count, how))
-        # Pixels of low thresholds give more events: only what is blurred is left out.
+        # Pixels with low thresholds give more events: only blurred ones are excluded.
         sharp = good & (error <= max(0.5 * total, float(np.median(error[good]))))
         pairs = np.stack([value, half[:, 1] - half[:, 0]], 1)[sharp]
         spreads.append((_spread(pairs), resampled_error(pairs, tiles[sharp], _spread)))
     return (*estimates, _sigma(spreads, found, 2 * share))
 
 
-NO_MOTION = "too few changes at the pixels that give events: show it a moving, textured scene"
+NO_MOTION = "too few changes at the pixels with events: record a moving, textured scene"
 
 
 def _sigma(spreads: list[tuple[float, float]], found: Fit, share: float) -> Estimate:
@@ -137,11 +137,11 @@ def _sigma(spreads: list[tuple[float, float]], found: Fit, share: float) -> Esti
 
 @dataclass(frozen=True, slots=True)
 class Edge:
-    """The least interval of a pixel, known to `error_us`; `near` intervals lie within twice it.
+    """The least interval of a pixel, +- `error_us`; `near` intervals lie within twice it.
 
     confirmed  whether intervals from ON to OFF begin where those of one polarity do: only a
-               refractory period makes them
-    below      whether the refractory period is less: no pixel is fast enough to show it
+               refractory period causes that
+    below      whether the refractory period is shorter: no pixel is fast enough to show it
     """
 
     at_us: float
@@ -151,19 +151,19 @@ class Edge:
     below: bool = False
 
     def estimate(self) -> Estimate:
-        """Return it as the refractory period."""
-        how = "least interval of a pixel; many are just above it"
+        """Return it as the estimate of the refractory period."""
+        how = "least interval of a pixel; many lie just above it"
         if self.below:
-            how = "least scatter of changes an event; no interval is that short"
+            how = "least scatter of changes per event; no interval is that short"
         return Estimate(REFRACTORY, float(round(self.at_us)), self.error_us, self.near, how)
 
     @property
     def least_us(self) -> float:
-        """What the refractory period is at least, by how dense the intervals are above it."""
+        """The lower bound of the refractory period, from the density of the intervals above it."""
         return self.at_us * (1.0 - min(_FAR, 2.0 / math.sqrt(self.near)))
 
     def moved(self, at_us: float, error_us: float) -> Edge:
-        """Return it at a place known better from elsewhere."""
+        """Return it moved to a better estimate from elsewhere."""
         error_us = error_us if self.below else self.at_us / math.sqrt(self.near)
         return Edge(at_us, max(1.0, error_us), self.near, True, self.below)
 
@@ -174,7 +174,7 @@ def _least(gaps: NDArray[np.int64]) -> float:
 
 
 def find_edge(events: PixelEvents) -> Edge | None:
-    """Return the edge of the intervals; None where they have none."""
+    """Return the edge of the intervals; None without one."""
     follows = np.ones(len(events.t), np.bool_)  # another event of its pixel
     follows[events.starts[:-1][np.diff(events.starts) > 0]] = False
     gaps = np.diff(events.t)[follows[1:]]
@@ -184,12 +184,12 @@ def find_edge(events: PixelEvents) -> Edge | None:
         return None
     near = int(np.count_nonzero(gaps <= 2 * at))
     same, mixed = _least(gaps[alike]), _least(gaps[~alike])
-    # Were short intervals only ever rarer, there would be few so near the least one.
+    # If short intervals just became rarer, there would be few this near the least one.
     steep = near >= _LEAST_NEAR * (1 + gaps.size // _OUTLIERS)
     confirmed = steep and max(same, mixed) < _ALIKE * min(same, mixed)
     return Edge(at, max(1.0, at / near**0.5), near, confirmed)
 
 
 def no_edge(events: PixelEvents) -> Estimate:
-    """Return the estimate for a sensor whose intervals show no edge."""
+    """Return the estimate for a sensor without an edge of the intervals."""
     return unknown(REFRACTORY, "the intervals of pixels have no lower edge", len(events.t))

@@ -1,4 +1,4 @@
-"""The whole pixel: low-pass, mismatch, leak, noise, refractory period, latency."""
+"""The full pixel model: low-pass, mismatch, leak, noise, refractory period, latency."""
 
 from dvskit.emulator.sensor.run import SensorPixels
 

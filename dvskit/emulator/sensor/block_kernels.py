@@ -1,9 +1,9 @@
 # mypy: disable-error-code="arg-type,return-value,no-any-return,assignment"
-"""Loops over blocks of pixels, which move to the next frame together.
+"""Loops over blocks of pixels that are moved to the next frame together.
 
-What their signals reach at most says which pixels may fire (loops without branches); only those
-are followed event by event. Where no event is due, a pixel's reference is not touched: it is known
-from when it was last set.
+Bounds on their signals select the pixels that may fire (loops without branches); only those are
+followed event by event. If no event is due, a pixel's reference is not touched: it follows from the
+time of its last reset.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ from dvskit.emulator.sensor.signal_kernels import curve, exp, pole_of, value
 
 Array = NDArray[Any]
 
-SETTLED = 4.0  # units, 2e-7 e-folds: so near, a signal is taken to have arrived
-_SLOWEST = 1e-30  # a leak, so that none needs no case of its own
+SETTLED = 4.0  # units, 2e-7 e-folds: this near, a signal counts as settled
+_SLOWEST = 1e-30  # a leak, so that zero needs no special case
 
 
 @inner
@@ -62,7 +62,7 @@ def _refresh(low: int, high: int, first: int, codes: Array, sensor: Sensor) -> N
 
 @inner
 def _settle(low: int, high: int, codes: Array, gone: float, sensor: Sensor) -> None:
-    """Move the signals of a block that saw no change by `gone` microseconds."""
+    """Move the signals of a block without change by `gone` microseconds."""
     tables, model, pixels = sensor
     v, u = pixels.v, pixels.u
     taus, tabled = tables.tau, tables.level.size > 0
@@ -84,9 +84,9 @@ def _settle(low: int, high: int, codes: Array, gone: float, sensor: Sensor) -> N
 def settle_idle(
     count: int, blocks: Array, codes: Array, tables: Tables, now: float, pixels: Pixels
 ) -> None:
-    """Note of `count` blocks that saw no change a time ahead of which no pixel can fire.
+    """Store, for `count` blocks without change, a time before which no pixel can fire.
 
-    The signal stays between where it is and where it is going.
+    The signal stays between its value and its target.
     """
     v, u, ref, begun = pixels.v, pixels.u, pixels.ref, pixels.begun
     on, off, leaks = pixels.on, pixels.off, pixels.leak
@@ -117,7 +117,7 @@ def settle_idle(
 
 @inlined
 def _see(low: int, length: int, codes: Codes, sensor: Sensor, interval: float, seen: Array) -> None:
-    """Look up what pixels see at both ends, and what their photoreceptors make of it."""
+    """Look up the levels at both ends, and the response of the photoreceptors."""
     (before, after), (tables, model, _) = codes, sensor
     levels, lags, kepts = tables.level, tables.lag, tables.kept
     if levels.size > 0:
@@ -145,7 +145,7 @@ def _foresee(low: int, length: int, step: Step, pixels: Pixels, scratch: Scratch
         left = (past + delay) * seen[KEPT + j] - delay
         settled = (now == following) & (abs(left) < SETTLED)
         left = 0.0 if settled else left
-        # A signal that does not turn stays between its ends, else it turns where it meets L.
+        # A signal without a turn stays between its ends; otherwise it turns where it meets L.
         turns = past * left < 0.0
         here, end = now + past, following + left
         high, low_end = greater(here, end), lesser(here, end)
@@ -181,14 +181,14 @@ def _exceed(low: int, length: int, step: Step, pixels: Pixels, scratch: Scratch)
 
 @inlined
 def _room(low: int, listed: int, interval: float, sensor: Sensor, scratch: Scratch) -> int:
-    """Return how many events the pixels in `who` may give at most beside noise."""
+    """Return an upper bound of the events of the pixels in `who`, besides noise."""
     (_, model, pixels), who, seen = sensor, scratch.who, scratch.seen
     needed = 4 * listed
     on, off, factor = pixels.on, pixels.off, pixels.factor
     worst = (1.0 + WORST_JITTER * model.jitter) * interval
     for m in range(listed):
         i = low + who[m]
-        # A signal turns twice at most.
+        # A signal turns at most twice.
         way = 3.0 * seen[SWING + who[m]] + factor[i] * worst
         needed += np.int64(way / lesser(on[i], off[i]))
     return needed
@@ -216,9 +216,9 @@ def _follow(
 def foresee(
     run: Run, step: Step, codes: Codes, sensor: Sensor, hits: Hits, scratch: Scratch
 ) -> tuple[int, int]:
-    """Look ahead from some blocks of a tile, whose hits are given, to the end of a step.
+    """Look ahead to the end of a step for some blocks of a tile, with its noise hits.
 
-    Fills `who`, and returns how many pixels may fire and how many events they may give.
+    Fills `who`, and returns the number of pixels that may fire and an upper bound of their events.
     """
     (tile, part, parts), (first, _, start, stop) = run, step
     (before, after), pixels = codes, sensor[2]
@@ -256,11 +256,11 @@ def move(
 ) -> int:  # fmt: skip
     """Put pixels of `who` into lanes, and move the signals of some blocks of a tile, with its hits.
 
-    places  how many pixels are in `who`, where the tile's begin among the hits, the first lane, and
-            how many blocks are in scratch.later
+    places  the number of pixels in `who`, the start of the tile's hits, the first lane, and the
+            number of blocks in scratch.later
 
-    Blocks that saw no change go to scratch.later, to be looked at behind their events; returns how
-    many are there then.
+    Blocks without change go to scratch.later, to be checked after their events; returns the number
+    of blocks there.
     """
     (tile, part, parts), (_, _, start, stop) = run, step
     (hits, scratch, lanes), (listed, held, lane, later) = work, places

@@ -1,14 +1,14 @@
-"""How the sensor's kernels are compiled, and arrays as they take them from each other.
+"""Compiler options of the sensor's kernels, and spans that replace arrays between them.
 
-They allocate nothing, so that they do without numba's counting of references (_nrt): two locked
-operations for each array of each call are a tenth of the time. Divisors are never 0 where it
-matters, so that a division needs no test (error_model). Those that Python does not call need not
-unpack what Python gives: that is a quarter of what would be compiled.
+Kernels allocate nothing, so they are compiled without reference counting (_nrt): two locked
+operations per array and call are a tenth of the time. Divisors are never 0 where it matters, so
+divisions need no test (error_model). Kernels that Python does not call need no unpacking of Python
+arguments, which is a quarter of the compiled code.
 
-A span is an address and a length. Numba passes 7 numbers for an array, and writes some 30
-instructions for an element of one, most of which it deletes again. A span takes 2 and 5: the loops
-run as fast, and compile in half the time. Places are counted from 0, and none is checked to be
-within; a part is cut where the span ends.
+A span is an address and a length. Numba passes 7 numbers for an array, and emits some 30
+instructions per access to an element, most of which it deletes again. A span takes 2 and 5: loops
+run as fast, and compile in half the time. Indices start at 0, and bounds are not checked; a part is
+cut where the span ends.
 """
 
 from __future__ import annotations
@@ -39,20 +39,22 @@ _OPTIONS: dict[str, Any] = {
 _INNER = _OPTIONS | {"no_cpython_wrapper": True}
 
 kernel: Callable[[F], F] = njit(**_OPTIONS)  # takes arrays, from Python
-inner: Callable[[F], F] = njit(**_INNER)  # takes spans, from loops: never to be called from Python
-merged: Callable[[F], F] = njit(**_INNER | {"forceinline": True})  # compiled alone, then part of it
-inlined: Callable[[F], F] = njit(**_OPTIONS | {"inline": "always"})  # a few lines, many times
+inner: Callable[[F], F] = njit(**_INNER)  # takes spans, from loops; not callable from Python
+merged: Callable[[F], F] = njit(
+    **_INNER | {"forceinline": True}
+)  # compiled separately, then inlined
+inlined: Callable[[F], F] = njit(**_OPTIONS | {"inline": "always"})  # a few lines, used many times
 
 
 def _prefetch(context: Any, array: Any, index: Any) -> Any:
-    """Ask for the cache line of an element, to be read or written soon; nothing else happens."""
+    """Prefetch the cache line of an element that is read or written soon."""
 
     def ask(context: Any, builder: Any, signature: Any, given: Any) -> Any:
         pointer = builder.gep(builder.extract_value(given[0], 0), [given[1]])
         byte = builder.bitcast(pointer, cgutils.voidptr_t)
         word = ir.IntType(32)
         asked = ir.FunctionType(ir.VoidType(), [byte.type, word, word, word])
-        # To be read; to be kept in every cache; it is data.
+        # Read access; keep in all cache levels; data cache.
         how = [word(0), word(3), word(1)]
         builder.call(
             builder.module.declare_intrinsic("llvm.prefetch", (byte.type,), asked), [byte, *how]
@@ -66,9 +68,10 @@ prefetch: Any = intrinsic(_prefetch)
 
 
 def _either(comparison: str) -> Any:
-    """Return what makes a function of two numbers that returns the one that is so, else the first.
+    """Return an intrinsic that selects the one of two numbers that satisfies a comparison.
 
-    It is one instruction. Numba compiles a function for each use of min and max.
+    If neither does, it is the first. It is one instruction; Numba compiles a function for each use
+    of min and max.
     """
 
     def typed(_: Any, first: Any, second: Any) -> Any:
@@ -104,10 +107,10 @@ class _SpanModel(models.StructModel):
 
 
 def spans_type(own: Any) -> Any:
-    """Return the type that a loop passes on for one it is given: spans for arrays, or itself."""
+    """Return the type that a loop passes on for an argument: spans for arrays, else itself."""
     if isinstance(own, types.Array):
         if own.ndim != 1 or own.layout != "C":
-            raise TypingError(f"a span is of elements side by side, not of {own}")
+            raise TypingError(f"a span needs contiguous elements, not {own}")
         return SpanType(own.dtype)
     if not _is_tuple(own):
         return own
@@ -120,7 +123,7 @@ def _is_tuple(own: Any) -> bool:
 
 
 def _spans(_: Any, given: Any) -> Any:
-    """Return the span of an array (n,), or a tuple with spans in the place of its arrays."""
+    """Return the span of an array (n,), or a tuple with its arrays replaced by spans."""
 
     def span_of(context: Any, builder: Any, own: Any, value: Any) -> Any:
         if isinstance(own, types.Array):

@@ -1,8 +1,8 @@
-"""The sensor's loops compiled ahead of their first use, by two processes at once.
+"""Compile the sensor's loops before their first use, in two processes.
 
-Numba compiles one function at a time in a process, and keeps the result on disk. So another process
-compiles the half that follows pixels from event to event, while this one compiles what moves tiles;
-then what puts events in order and writes them, while this one compiles the loop over the tiles.
+Numba compiles one function at a time in a process, and caches the result on disk. Another process
+compiles the half that follows pixels from event to event, while this one compiles the movement of
+tiles; then it compiles sorting and writing of events, while this one compiles the loop over tiles.
 """
 
 from __future__ import annotations
@@ -33,31 +33,31 @@ from dvskit.events import Events, Size
 from dvskit.formats import save_events
 
 typeof: Any = numba.typeof
-_CODES, _FOLLOWER = 1, 5  # places among the arguments of the outermost loop
-_SIDE = 16  # of a sensor on which the loops are called
+_CODES, _FOLLOWER = 1, 5  # positions among the arguments of the outermost loop
+_SIDE = 16  # sensor size for the calls
 _NOISY = EmulatorParams(
     threshold_sigma=0.03, cutoff_hz=30.0, leak_hz=0.1, leak_spread=0.1, leak_jitter=0.1, shot_hz=5.0
 )
 
 
 def is_compiled(params: EmulatorParams, dtype: DTypeLike) -> bool:
-    """Return whether the loops for frames of a type are compiled already, here or on disk."""
+    """Return whether the loops for frames of a dtype are compiled, in memory or on disk."""
     outermost: Any = advance_tiles
     try:
         stored = [key[0] for key in outermost._cache._cache_file._load_index()]
     except (AttributeError, OSError):
-        return True  # another numba: what it has on disk is not known; nothing is said or done
+        return True  # unsupported numba version with an unknown cache: do nothing
     wanted = typeof(np.zeros(1, _code_type(dtype))), typeof(_follower(params))
     known = [*stored, *outermost.overloads]
     return any((types[_CODES][0], types[_FOLLOWER]) == wanted for types in known)
 
 
 def compile_ahead(params: EmulatorParams, dtype: DTypeLike, written: str | None = None) -> None:
-    """Compile the loops for frames of a type, on two processors.
+    """Compile the loops for frames of a dtype, on two processors.
 
-    written  the name of a format, whose writing is compiled too
+    written  the name of a format, whose writer is compiled too
 
-    Where no other process can be started, they are compiled on first use.
+    If no other process can be started, they are compiled on first use.
     """
     if getattr(sys, "frozen", False) or not sys.executable:
         return
@@ -84,7 +84,7 @@ def compile_ahead(params: EmulatorParams, dtype: DTypeLike, written: str | None 
 
 
 def compile_beside(dtype: DTypeLike, follower: Follower, written: str | None) -> None:
-    """Compile, in the other process, what the outermost loop awaits; say so; then what is left."""
+    """Compile the outermost loop's callee in the other process; report it; then the rest."""
     watch_compiling()
     the = _Called(dtype)
     known, work = (the.model, the.pixels), (the.hits, the.lanes)
@@ -103,7 +103,7 @@ def _follower(params: EmulatorParams) -> Follower:
 
 
 class _Called:
-    """The arguments of the loops on a small sensor, of the types that they always have."""
+    """The arguments of the loops on a small sensor, with their usual types."""
 
     def __init__(self, dtype: DTypeLike) -> None:
         size = _SIDE * _SIDE
@@ -119,17 +119,17 @@ class _Called:
 
 
 def _code_type(dtype: DTypeLike) -> DTypeLike:
-    """Return the type of the codes of frames of a type: floats become levels."""
+    """Return the dtype of the codes of frames of a dtype: floats become levels."""
     return np.int32 if np.dtype(dtype).kind == "f" else dtype
 
 
 def _compile(loop: Any, *given: Any) -> None:
-    """Compile a loop that others call with these, of which arrays are spans by then."""
+    """Compile a loop that others call with these arguments, with arrays as spans."""
     loop.compile(tuple(spans_type(typeof(each)) for each in given))
 
 
 def _compile_tiles(the: _Called) -> None:
-    """Compile what else the outermost loop calls: noise, blocks that are calm or are moved."""
+    """Compile the other callees of the outermost loop: noise, calm blocks and moved blocks."""
     codes, scratch, hits = the.codes, the.scratch, the.hits
     _compile(_changes, codes, codes, scratch.changed)
     _compile(_draw, 0, the.step, codes, the.sensor, the.noise, (hits, scratch))
@@ -140,7 +140,7 @@ def _compile_tiles(the: _Called) -> None:
 
 
 def _compile_ends(the: _Called) -> Events:
-    """Compile what pixels begin with, and what puts events in order; return some."""
+    """Compile the initial state of pixels, and sorting and writing of events; return some."""
     SensorPixels(_NOISY, Size(_SIDE, _SIDE), 0, threads=1).begin(
         the.codes, the.tables.level.astype(np.int32)
     )

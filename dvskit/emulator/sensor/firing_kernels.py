@@ -1,10 +1,9 @@
 # mypy: disable-error-code="arg-type,return-value,no-any-return,assignment"
 """The events of pixels in one interval, in rounds.
 
-In each round every pixel goes on to its next event, or to where its signal, which is compared with
-a level after its leak is added, turns, is struck by noise, or ends. The loops have no branches, so
-that several pixels are moved at a time: they lie side by side, in lanes. Times are in microseconds
-since the interval's start.
+In each round every pixel goes on to its next event, or to the next limit: where its signal, plus
+leak, turns, where noise strikes, or the end. The loops have no branches, so that several pixels,
+side by side in lanes, are moved at a time. Times are in microseconds since the interval's start.
 """
 
 from __future__ import annotations
@@ -35,38 +34,37 @@ from dvskit.emulator.sensor.pixels import (
 from dvskit.emulator.sensor.signal_kernels import closer, curve, exp, pole_of, turn_of_one, turns
 
 Array = NDArray[Any]
-Follower = bool | None  # True with a source follower: None leaves its half out of what is compiled
+Follower = bool | None  # True with a source follower; None removes its half from the compiled code
 When = tuple[int, float, float]
-"""Number of pixel 0, the interval's start, and how long it is."""
+"""Index of the first pixel, the interval's start, and its length."""
 
 R_JITTER = np.int64(5)  # stream of random numbers
 _SQRT_12 = math.sqrt(12.0)
 WORST_JITTER = math.sqrt(3.0)  # of a uniform random number, in standard deviations
-_TICKS_US = 16.0  # resets that are so near each other (1/16 us) draw the same leak
+_TICKS_US = 16.0  # resets this near each other (1/16 us) draw the same leak
 _STEPS = 80
 _BEFORE, _STRUCK = np.bool_(False), np.bool_(True)
 
-LANES = 512  # pixels that are followed together at most
-WIDTH = 16  # they are followed so many at a time
+LANES = 512  # most pixels followed together
+WIDTH = 16  # lanes followed at a time
 NO_HIT = 1e300
 
-# Places in `columns`, a row for each lane. They lie a cache line more than a power of 2 apart: else
-# the same lane of all of them would share one set of the cache.
-#   A .. K2        the signal: see the signal's kernels; b with the leak that is compared with it
-#   KEPT1, KEPT2   exp(-k1 t), exp(-k2 t) at the interval's end
-#   ARRIVES        the signal there, without leak
-#   RISE, FALL     thresholds; RATE: the leak, OWN: what it is without jitter
-#   BEGUN          when the pixel was last reset, AGAINST: what the signal is compared with
-#   AT, HERE       how far the pixel is, and its signal there; HIT: the next noise event
-#   LIVE           0 of a pixel that has come to the end; PIXEL: its place among the pixels
+# Rows of `columns`, with an entry per lane. They lie a cache line more than a power of 2 apart:
+# otherwise the same lane of all of them would share one set of the cache.
+# A .. K2        the signal: see the signal's kernels; b includes the leak
+# KEPT1, KEPT2   exp(-k1 t), exp(-k2 t) at the interval's end
+# ARRIVES        the signal there, without leak
+# RISE, FALL     thresholds; RATE: the leak, OWN: the leak without jitter
+# BEGUN          the last reset of the pixel, AGAINST: the reference of the signal
+# AT, HERE       the current time of the pixel, and its signal there; HIT: the next noise event
+# LIVE           0 for a pixel at the end; PIXEL: its index among the pixels
 # and, of one round only,
-#   TURN1, TURN2   where the signal turns
-#   LIMIT, STOP    the next of turns, noise and the end, and the signal there
-#   SIGN, TARGET   what happens ahead of LIMIT: 1 ON, -1 OFF, 0 nothing, and at which signal
-#   LOW .. OPEN    where that is: T, between LOW and HIGH; OPEN is 0 where it is found
-# Ahead of the first round they hold what is known of the pixel: A and B the levels that it sees at
-# both ends, K1 its time constant, HERE and C2 the signals behind photoreceptor and source follower,
-# AGAINST the reference.
+# TURN1, TURN2   the turns of the signal
+# LIMIT, STOP    the next of turns, noise and the end, and the signal there
+# SIGN, TARGET   the event before LIMIT: 1 ON, -1 OFF, 0 none, and its signal
+# LOW .. OPEN    the time of it: T, between LOW and HIGH; OPEN is 0 once found
+# Before the first round they hold the state of the pixel: A and B the levels at both ends, K1 its
+# time constant, HERE and C2 the signals of both low-passes, AGAINST the reference.
 PITCH = LANES + 8
 COLUMNS = 30
 (
@@ -80,7 +78,7 @@ class Lanes(NamedTuple):
     """Arrays of the lanes.
 
     columns float64 (COLUMNS * PITCH,)
-    hit, last  int64: the next noise event of each among the hits, and where its own end
+    hit, last  int64: the next noise event of each lane among the hits, and the end of its own
     """
 
     columns: Array
@@ -95,7 +93,7 @@ class Lanes(NamedTuple):
 
 @inner
 def jittered(rate: float, model: Model, k: int, begun: float) -> float:
-    """Return the leak of pixel k from the reset at `begun` on: uniform, jittered."""
+    """Return the leak of pixel k from the reset at `begun` on, with uniform jitter."""
     tick = np.int64(math.floor(begun * _TICKS_US))
     drawn = uniform(model.seed, R_JITTER, k, tick) - 0.5
     return rate * (1.0 + model.jitter * _SQRT_12 * drawn)
@@ -108,7 +106,7 @@ def take(
 ) -> None:  # fmt: skip
     """Put the pixels in `who` into lanes.
 
-    places  the run's first pixel, how many of it there are in `who`, and the first lane
+    places  the run's first pixel, the number of its pixels in `who`, and the first lane
     """
     (low, listed, lane), (tables, model, pixels) = places, sensor
     c, who, seen = lanes.columns, scratch.who, scratch.seen
@@ -131,7 +129,7 @@ def take(
 def hand_out(
     lane: int, some: tuple[int, int], tile: int, held: int, hit_choice: Array, lanes: Lanes
 ) -> None:
-    """Give lanes their noise events: hits from one to another of a tile whose first is `held`."""
+    """Assign noise events to lanes: a range of hits of a tile whose first pixel is `held`."""
     m, (from_hit, to_hit) = lane, some
     for hit in range(from_hit, to_hit):
         i = tile * TILE + (hit_choice[hit] >> 1)
@@ -144,9 +142,9 @@ def hand_out(
 
 @inner
 def _fill(count: int, c: Array) -> int:
-    """Put dead lanes behind the last, up to a multiple of WIDTH; return how many there are then.
+    """Put idle lanes after the last, up to a multiple of WIDTH; return the number of lanes.
 
-    What they hold comes to nothing, so that loops may be over them.
+    Their values have no effect, so that loops may include them.
     """
     padded = -(-count // WIDTH) * WIDTH
     for m in range(count, padded):
@@ -156,7 +154,7 @@ def _fill(count: int, c: Array) -> int:
 
 @inner
 def _begin(padded: int, end: float, tau2: float, c: Array) -> None:
-    """Turn what is known of the pixels into their signals."""
+    """Convert the state of the pixels to their signals."""
     per_end = 1.0 / end
     kept2 = math.exp(-end / tau2) if tau2 > 0.0 else 0.0
     for m in range(padded):
@@ -183,7 +181,7 @@ def _signal(m: int, b: float, t: float, follower: Follower, c: Array) -> float:
 
 @inlined
 def _wait(m: int, end: float, follower: Follower, c: Array) -> None:
-    """Let a pixel that an earlier event holds in reset begin anew, with what it sees then."""
+    """Restart a pixel that an earlier event holds in reset, with the level at that time."""
     at = c[BEGUN + m]
     sees = _signal(m, c[B + m], at, follower, c)
     again = (at > 0.0) & (at < end)
@@ -195,7 +193,7 @@ def _wait(m: int, end: float, follower: Follower, c: Array) -> None:
 
 @inner
 def _release(padded: int, end: float, c: Array, follower: Follower) -> None:
-    """Go on to where pixels that are held in reset begin anew."""
+    """Go on to the restart of pixels that are held in reset."""
     for m in range(padded):
         _wait(m, end, follower, c)
 
@@ -232,7 +230,7 @@ def _ahead(m: int, end: float, follower: Follower, c: Array) -> None:
     c[SIGN + m] = 1.0 if rises else (-1.0 if falls else 0.0)
     target = up if rises else down
     c[TARGET + m] = target
-    # Rounding may put the level a hair behind where the signal is already.
+    # Rounding may put the level slightly behind the current signal.
     here = c[HERE + m]
     under = (rises & (here < target)) | (falls & (here > target))
     c[T + m] = at + (limit - at) * (target - here) / (stop - here) if under else at
@@ -253,7 +251,7 @@ def _look(padded: int, end: float, c: Array, follower: Follower) -> int:
 
 @inlined
 def _closer(m: int, follower: Follower, c: Array) -> None:
-    """Take T a step closer to where TARGET is reached, where it is still open."""
+    """Refine T by one step towards TARGET, where it is still open."""
     before, still = c[T + m], c[OPEN + m]
     t, low, high, near = closer(
         (c[A + m], c[B + m], c[C1 + m], c[K1 + m], c[C2 + m], c[K2 + m]), follower is not None,
@@ -266,7 +264,7 @@ def _closer(m: int, follower: Follower, c: Array) -> None:
 
 @inner
 def _cross(padded: int, c: Array, follower: Follower) -> None:
-    """Find where the targets are reached, WIDTH lanes at a time."""
+    """Solve for the crossing times, WIDTH lanes at a time."""
     for group in range(0, padded, WIDTH):
         own = c[group:]
         for _ in range(_STEPS):
@@ -281,7 +279,7 @@ def _cross(padded: int, c: Array, follower: Follower) -> None:
 
 @inner
 def _emit(count: int, first: int, lanes: Lanes, hit_choice: Array, events: Marked, n: int) -> int:
-    """Write the events of a round; return how many there are then."""
+    """Write the events of a round; return the number of events so far."""
     c, (times, marks) = lanes.columns, events
     for m in range(count):
         sign, t = c[SIGN + m], c[T + m]
@@ -302,9 +300,9 @@ def _emit(count: int, first: int, lanes: Lanes, hit_choice: Array, events: Marke
 
 @inlined
 def _reset(m: int, when: When, follower: Follower, model: Model, c: Array) -> None:
-    """Go on to the event, if there is one, and let the pixel begin anew; or to the limit."""
+    """Go on to the event, if there is one, and restart the pixel; otherwise go on to the limit."""
     first, start, end = when
-    # What is chosen from is read first: a choice of places to read from is no loop for many lanes.
+    # Operands of a selection are read first: selecting an address does not vectorise.
     stop, rate, limit, target = c[STOP + m], c[RATE + m], c[LIMIT + m], c[TARGET + m]
     crossed, against, before = c[T + m], c[AGAINST + m], c[BEGUN + m]
     fired = c[SIGN + m] != 0.0
@@ -317,7 +315,7 @@ def _reset(m: int, when: When, follower: Follower, model: Model, c: Array) -> No
     new = np.float64(np.float32(drawn)) if event else rate
     level += (new - rate) * t
     b = c[B + m] + (new - rate)
-    # Held in reset, it begins anew with what it sees then.
+    # Held in reset, it restarts with the level at that time.
     held = event & (model.refractory > 0.0)
     again = held & (begun < end)
     sees = _signal(m, b, begun, follower, c)
@@ -332,7 +330,7 @@ def _reset(m: int, when: When, follower: Follower, model: Model, c: Array) -> No
 
 @inner
 def _go_on(padded: int, when: When, model: Model, c: Array, follower: Follower) -> int:
-    """Let pixels begin anew behind their events; return how many have not come to the end."""
+    """Restart pixels after their events; return how many are not at the end."""
     for m in range(padded):
         _reset(m, when, follower, model, c)
     live = 0
@@ -343,7 +341,7 @@ def _go_on(padded: int, when: When, model: Model, c: Array, follower: Follower) 
 
 @inner
 def _next_hits(count: int, struck: bool, lanes: Lanes, hit_t: Array) -> None:
-    """Fill HIT; if `struck`, those that are used up are passed over."""
+    """Fill HIT; if `struck`, used ones are skipped."""
     c, hits, last = lanes.columns, lanes.hit, lanes.last
     for m in range(count):
         if c[HIT + m] == NO_HIT:
@@ -358,7 +356,7 @@ def _next_hits(count: int, struck: bool, lanes: Lanes, hit_t: Array) -> None:
 
 @inner
 def _drop(count: int, start: float, pixels: Pixels, lanes: Lanes) -> int:
-    """Take leave of pixels that have come to the end; return how many are left."""
+    """Remove pixels that are at the end; return the number left."""
     c = lanes.columns
     lasting = C2 if c[K2] == 0.0 else TURN1
     left = 0
@@ -383,12 +381,11 @@ def fire(
     counts: tuple[int, int], step: Step, known: tuple[Model, Pixels], work: tuple[Hits, Lanes],
     events: Marked, follower: Follower,
 ) -> int:  # fmt: skip
-    """Move the pixels of some lanes on to the end of a step, but for v and u.
+    """Move the pixels of some lanes to the end of a step, except v and u.
 
-    counts    how many lanes, and events that there are; the hits are those of the lanes' tiles
+    counts    the numbers of lanes and of events so far; the hits are those of the lanes' tiles
     follower  True with a source follower, None without
-    Their events go behind those that are there; returns how many there are then. There is to be
-    room for one more.
+    Appends their events; returns the number of events. There must be room for one more.
     """
     (count, n), (model, pixels), (hits, lanes) = counts, known, work
     first, _, start, stop = step

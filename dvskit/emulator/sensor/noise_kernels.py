@@ -1,10 +1,10 @@
 # mypy: disable-error-code="arg-type,return-value,no-any-return,assignment"
-"""Loops that draw what differs from pixel to pixel, and noise.
+"""Loops that draw the differences between pixels, and noise.
 
-The cost of noise follows the events, not the pixels. Shot noise is a Poisson process over choices
-(pixel, polarity) and time. It is drawn along the choices of a tile, at a rate that few of them
-exceed, and thinned (Lewis and Shedler 1979): a candidate is kept as often as its own rate is of
-that. The times are uniform. What the few exceed the rate by is a second such process.
+The cost of noise is proportional to the events, not the pixels. Shot noise is a Poisson process
+over choices (pixel, polarity) and time. It is drawn along the choices of a tile, at a rate that few
+of them exceed, and thinned (Lewis and Shedler 1979): a candidate is kept with the ratio of its own
+rate to that. The times are uniform. The excess of the few is a second such process.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from dvskit.emulator.sensor.signal_kernels import UNIT, log, relative_light
 
 Array = NDArray[Any]
 
-SHOT_DARK, SHOT_SLOPE = 1.0, 0.75  # shot noise falls by so much from black to white (v2e)
+SHOT_DARK, SHOT_SLOPE = 1.0, 0.75  # shot noise in the dark, and its decrease to white (v2e)
 _MOST_SHOT = SHOT_DARK - SHOT_SLOPE * 20.0 / 275.0  # v2e's intensity of black is 20 / 275
-_HEAVY = 64  # one in so many choices is above the cap
-_FEW = 16  # places that a hit is moved by, one by one
+_HEAVY = 64  # one in this many choices is above the cap
+_FEW = 16  # distance up to which a hit is moved by insertion
 
 # Streams of random numbers; 5 is that of the leak's jitter.
 R_ON, R_OFF, R_LEAK, R_PHASE = (np.int64(k) for k in range(1, 5))
@@ -45,11 +45,11 @@ def weigh_noise(
 ) -> None:
     """Prepare to draw choices by the inverse of their thresholds.
 
-    caps     of each tile: so many times the nominal rate is drawn for each choice; few exceed it
+    caps     of each tile: the drawing rate per choice, relative to the nominal one; few exceed it
     chances  uint8, of each choice: its rate in 1/254 of the cap, rounded down; 255 above the cap
-    excess   of each choice of a tile up to this one: the sum of what they exceed the cap by
+    excess   of each choice of a tile: cumulative sum of the excess over the cap
     """
-    # NumPy does it once a pass; compiled, it would be a quarter of all that is compiled at first.
+    # NumPy does it once per pass; compiled, it would be a quarter of the initial compile time.
     for tile in range(caps.size):
         own = slice(tile * TILE, (tile + 1) * TILE)
         weights = np.empty((on[own].size, 2))
@@ -66,7 +66,7 @@ def weigh_noise(
 
 @inner
 def _weight(choice: int, on: Array, off: Array, model: Model) -> float:
-    """Return by how much a choice fires more often than nominal."""
+    """Return the rate of a choice relative to the nominal one."""
     if choice & 1 != 0:
         return model.on / on[choice >> 1]
     return model.off / off[choice >> 1]
@@ -74,20 +74,20 @@ def _weight(choice: int, on: Array, off: Array, model: Model) -> float:
 
 @inner
 def _in_light(light: float) -> float:
-    """Return by how much less shot noise is than in the dark."""
+    """Return the factor of shot noise relative to the dark."""
     return SHOT_DARK - SHOT_SLOPE * light
 
 
 @inner
 def _share(choice: int, codes: Array, lights: Array, model: Model) -> float:
-    """Return by how much less a choice fires than in the dark."""
+    """Return the factor of a choice's rate relative to the dark."""
     code = codes[choice >> 1]
     return _in_light(lights[code] if lights.size > 0 else relative_light(float(code), model))
 
 
 @inner
 def shot_rate(light: float, on: float, off: float, model: Model) -> float:
-    """Return how often shot noise strikes a pixel of these thresholds, a microsecond."""
+    """Return the shot events per microsecond of a pixel of these thresholds."""
     nominal = 0.5 * model.shot * _in_light(light)
     return nominal * (model.on / on + model.off / off)
 
@@ -96,10 +96,10 @@ def shot_rate(light: float, on: float, off: float, model: Model) -> float:
 def start_pixels(
     levels: Array, first: int, model: Model, sigma: float, spread: float, pixels: Pixels
 ) -> None:
-    """Set up a slice of pixels, of which `first` is the first, that see `levels` for all time.
+    """Initialise a slice of pixels, from pixel `first` on, that have seen `levels` forever.
 
-    Thresholds and leaks are drawn. A pixel that leaks begins anywhere on its way to a leak event;
-    shot noise has reset many of those that would be far on it.
+    Thresholds and leaks are drawn. A leaking pixel begins anywhere on its way to a leak event;
+    shot noise has reset many of those that would be far along.
     """
     levels, pixels = spans(levels), spans(pixels)
     seed = model.seed
@@ -123,10 +123,12 @@ def start_pixels(
 
 @inner
 def _age(luck: float, struck: float) -> float:
-    """Return how long ago, in periods, a pixel was reset that is reset once a period and by noise.
+    """Return the age, in periods, of a pixel that is reset once a period and by noise.
 
-    struck  resets by noise a period. That the last reset was so long ago is as likely as that there
-    was no noise since: the age of a renewal process that is stopped at 1.
+    The density of an age is the probability of no noise since: the age of a renewal process that
+    is stopped at 1.
+
+    struck  resets by noise per period
     """
     if struck < 1e-9:
         return luck
@@ -134,8 +136,8 @@ def _age(luck: float, struck: float) -> float:
 
 
 def fill_soonest(jitter: float, pixels: Pixels) -> None:
-    """Fill the times that leaks take at least, of each block."""
-    # NumPy does it once a pass, as in `weigh_noise`.
+    """Fill the shortest time of a leak event, per block."""
+    # NumPy does it once per pass, as in `weigh_noise`.
     most = pixels.factor * np.float64(1.0 + WORST_JITTER * jitter)
     takes = np.divide(pixels.on, most, out=np.full(most.size, NEVER), where=most > 0.0)
     pixels.soonest[:] = np.minimum.reduceat(takes, np.arange(0, takes.size, BLOCK))
@@ -143,7 +145,7 @@ def fill_soonest(jitter: float, pixels: Pixels) -> None:
 
 @inner
 def first_above(values: Array, limit: float) -> int:
-    """Return the place of the first of values, which are in order, that is above a limit."""
+    """Return the index of the first of sorted values that is above a limit."""
     low, high = 0, values.size
     while low < high:
         middle = (low + high) // 2
@@ -159,13 +161,13 @@ def draw_shots(
     when: tuple[int, int, float], model: Model, weights: tuple[float, Array, Array],
     known: tuple[Array, Array, Array, Array, Array], scratch: Scratch, hits: Hits,
 ) -> int:  # fmt: skip
-    """Draw the shot noise of a tile in one interval; return how much, -1 where there is no room.
+    """Draw the shot noise of a tile in one interval; return its number, -1 if there is no room.
 
-    when     the tile, the frame, and how long the interval is
+    when     the tile, the frame, and the length of the interval
     weights  cap, chances and excess, see `weigh_noise`
-    known    on and off, thresholds of its pixels; begun, see `Pixels`: needed next, and asked for;
-             codes, what they see, and lights, intensity by code
-    hits     filled, in no order
+    known    on and off, thresholds of its pixels; begun, see `Pixels`: prefetched for later use;
+             codes of the pixels, and lights, intensity by code
+    hits     filled, unsorted
     """
     (tile, frame, interval), (cap, chances, excess) = when, weights
     on, off, begun, codes, lights = known
@@ -197,8 +199,8 @@ def draw_shots(
             least = own * lesser(254.0, np.float64(chances[choice]))
             short = luck * 254.0 - least
             kept = short < 0.0
-            # As chances are rounded down, the few that are near are looked at closely. One test of
-            # both ends: most fail it, so that a processor foresees it.
+            # Chances are rounded down, so the few near ones are checked exactly. One test for both
+            # ends: most fail it, so it is predictable.
             if np.uint64(np.int64(short * _FINE)) <= np.uint64(own * _FINE):
                 kept = luck < own * lesser(1.0, _weight(choice, on, off, model) / cap)
             hit_t[count] = np.float64(words[m] >> _S24) * _TO_UNIT_40 * interval
@@ -206,8 +208,10 @@ def draw_shots(
             count += kept
         for hit in range(first, count):
             prefetch(begun, hit_choice[hit] >> 1)
-    # What the choices above the cap exceed it by.
-    own_seed = np.int64(bits(model.seed, R_HEAVY, tile, frame))  # as `seed` is: else compiled again
+    # The excess of the choices above the cap.
+    own_seed = np.int64(
+        bits(model.seed, R_HEAVY, tile, frame)
+    )  # the type of `seed`; another would be compiled separately
     place, number = 0.0, _FIRST
     while True:
         place -= log(uniform(own_seed, R_HEAVY, number, _TIME)) / nominal
@@ -227,10 +231,10 @@ def draw_shots(
 def draw_hot(
     count: int, first: int, when: tuple[int, float], model: Model, hot: Array, hits: Hits
 ) -> int:
-    """Add the events of a tile's hot pixels to its hits; return how many there are then, or -1.
+    """Add the events of a tile's hot pixels to its hits; return the number of hits, or -1.
 
-    first  the tile's first pixel; when: the frame, and how long the interval is
-    hot    which of its pixels are hot
+    first  the tile's first pixel; when: the frame, and the length of the interval
+    hot    the hot pixels of the tile
     """
     (frame, interval), hit_t, hit_choice = when, hits.t, hits.choice
     for j in range(hot.size):
@@ -250,7 +254,7 @@ def draw_hot(
 
 @inner
 def _ahead(i: int, j: int, hit_t: Array, hit_choice: Array) -> bool:
-    """Return whether hit i is of a pixel ahead of hit j's, or of the same pixel and earlier."""
+    """Return whether hit i sorts before hit j: smaller pixel, or same pixel and earlier."""
     own, other = hit_choice[i] >> 1, hit_choice[j] >> 1
     return own < other or (own == other and hit_t[i] < hit_t[j])
 
@@ -263,7 +267,7 @@ def _swap(i: int, j: int, hit_t: Array, hit_choice: Array) -> None:
 
 @inner
 def _sink(root: int, count: int, hit_t: Array, hit_choice: Array) -> None:
-    """Let a hit sink in the heap to where none below it is behind it."""
+    """Sift a hit down the heap."""
     while 2 * root + 1 < count:
         child = 2 * root + 1
         if child + 1 < count and _ahead(child, child + 1, hit_t, hit_choice):
@@ -276,7 +280,7 @@ def _sink(root: int, count: int, hit_t: Array, hit_choice: Array) -> None:
 
 @inner
 def _heap_sort(count: int, hit_t: Array, hit_choice: Array) -> None:
-    """Put hits in order where they are (Williams 1964)."""
+    """Sort hits in place (Williams 1964)."""
     for root in range(count // 2 - 1, -1, -1):
         _sink(root, count, hit_t, hit_choice)
     for last in range(count - 1, 0, -1):
@@ -286,7 +290,7 @@ def _heap_sort(count: int, hit_t: Array, hit_choice: Array) -> None:
 
 @inner
 def order_hits(count: int, hit_t: Array, hit_choice: Array) -> None:
-    """Put a tile's hits in order of pixel, then time; they mostly are."""
+    """Sort a tile's hits by pixel, then time; they are mostly sorted."""
     moves = 0
     for m in range(1, count):
         pixel, last = hit_choice[m] >> 1, hit_choice[m - 1] >> 1
@@ -308,7 +312,7 @@ def order_hits(count: int, hit_t: Array, hit_choice: Array) -> None:
 
 @inner
 def index_hits(count: int, hit_choice: Array, starts: Array) -> None:
-    """Fill `starts`: where the hits of each block of a tile begin."""
+    """Fill `starts`: the start of the hits of each block of a tile."""
     for part in range(starts.size):
         starts[part] = 0
     for m in range(count):

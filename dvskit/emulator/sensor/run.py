@@ -30,14 +30,14 @@ from dvskit.emulator.sensor.signal_kernels import fill_poles
 from dvskit.emulator.sensor.tile_kernels import advance_tiles
 from dvskit.events import Size
 
-_ROOM = 1 << 14  # events that a thread has room for at first
-_ROOM_HITS = 1 << 12  # noise events of a tile, likewise
+_ROOM = 1 << 14  # initial room for events per thread
+_ROOM_HITS = 1 << 12  # initial room for noise events of a tile
 _HOT, _DEAD = 101, 102  # streams of random numbers
 _DEAD_THRESHOLD = 1e30
 
 
 class _Part:
-    """Some pixels, which one thread moves at a time, and what it writes to."""
+    """Pixels that one thread moves at a time, and its outputs."""
 
     def __init__(self, pixels: Pixels, weights: Weights, part: slice) -> None:
         self.slice = part
@@ -60,8 +60,8 @@ class _Part:
 class SensorPixels:
     """The pixels of a sensor, from frame to frame.
 
-    The events of a run depend on the parameters, the seed and the frames: not on the number of
-    threads, nor on the time at which the clip begins.
+    The events of a run depend on the parameters, the seed and the frames, but not on the number of
+    threads or the start time of the clip.
     """
 
     def __init__(self, params: EmulatorParams, size: Size, seed: int, threads: int) -> None:
@@ -70,7 +70,7 @@ class SensorPixels:
         self._follower = True if params.follower_hz > 0 else None
 
     def begin(self, codes: NDArray[Any], table: NDArray[np.int32]) -> None:
-        """Take the first frame: every pixel has seen it for all time."""
+        """Take the first frame: every pixel has seen it forever."""
         size = codes.size
         light = lights(table / UNIT, self.params)
         self._tables = Tables(table.astype(np.float64), light, *np.zeros((3, table.size)))
@@ -108,7 +108,7 @@ class SensorPixels:
         weigh_noise(part.pixels.on, part.pixels.off, self._model, *part.weights)
 
     def _choose(self, stream: int, fraction: float) -> NDArray[np.int64]:
-        """Return pixels drawn at random, each with probability `fraction`, in order."""
+        """Return pixels drawn at random, each with probability `fraction`, sorted."""
         if fraction <= 0:
             return np.empty(0, np.int64)
         drawn = np.empty(self.size.width * self.size.height)
@@ -116,7 +116,7 @@ class SensorPixels:
         return np.flatnonzero(drawn < fraction)
 
     def advance(self, codes: NDArray[Any], start_us: int, interval_us: int) -> Crossings:
-        """Return what happens up to the next frame."""
+        """Return the crossings up to the next frame."""
         start, stop = self._now, self._now + interval_us
         tables = self._tables
         if interval_us != self._interval_us and self.params.cutoff_hz:
@@ -157,12 +157,12 @@ class SensorPixels:
                 part.hits = part.hits.grown()
             elif resume[0] < part.tiles:
                 part.grow()
-        # The caller may fill the same buffer with the next frame, so that a copy is kept.
+        # The caller may reuse the buffer for the next frame, so a copy is kept.
         np.copyto(self._before[part.slice], codes[part.slice])
 
 
 def model_of(params: EmulatorParams, seed: int) -> Model:
-    """Return the sensor's numbers as the kernels take them."""
+    """Return the sensor's parameters as kernel arguments."""
     offset, knee, slope = map_numbers(params)
     return Model(
         pole=1e6 / (2 * math.pi * params.cutoff_hz) if params.cutoff_hz > 0 else 0.0,

@@ -1,16 +1,16 @@
 # mypy: disable-error-code="arg-type,return-value,no-any-return,assignment"
-"""The signal of a pixel between two frames, in closed form; and exp and log, as it needs them.
+"""The signal of a pixel between two frames, in closed form; and exp and log for it.
 
-Log intensity is in units of 2^-24 e-fold, time in microseconds since the frame before, in float64.
-The log intensity L of a pixel is linear in time. Behind the photoreceptor (one pole, tau1, by the
-intensity of the later frame) and the source follower (one pole, tau2) its signal is
+Log intensity is in units of 2^-24 e-fold, time in microseconds since the previous frame, in
+float64. The log intensity L of a pixel is linear in time. After the photoreceptor (one pole, tau1,
+by the intensity of the later frame) and the source follower (one pole, tau2) its signal is
 
     f(t) = a + b t + c1 exp(-k1 t) + c2 exp(-k2 t)
 
 with k = 1 / tau: the closed solution of tau1 v' = L - v and tau2 u' = v - u.
 
 exp and log have neither branches nor look-ups: a loop over them works on several numbers at a time.
-The range is cut down by powers of 2, the rest is a series: errors are below 1e-12, relative.
+The range is reduced by powers of 2, the rest is a series: relative errors are below 1e-12.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ Array = NDArray[Any]
 Signal = tuple[float, float, float, float, float, float]
 """a, b, c1, k1, c2 and k2 of f."""
 Slope = tuple[float, float, float, float, float]
-"""b, c1, k1, c2 and k2: all that the slope of f depends on."""
+"""b, c1, k1, c2 and k2: the parameters of the slope of f."""
 
 UNIT = float(1 << 24)
-NEAR_US = 1e-3  # so near is a crossing to the root of the curve
+NEAR_US = 1e-3  # accuracy of a crossing time
 
 _LOG2_E = 1.0 / math.log(2.0)
-# ln 2 in two parts, so that a whole number of up to 11 bits times the first is exact.
+# ln 2 in two parts, so that an integer of up to 11 bits times the first is exact.
 _LN2_HIGH = float.fromhex("0x1.62e42feep-1")
 _LN2_LOW = float.fromhex("0x1.a39ef35793c76p-33")
-_WHOLE = 1.5 * 2.0**52  # added to a number, it leaves the nearest whole one in the lowest bits
-_LEAST = -700.0  # exp of less is as good as 0
+_WHOLE = 1.5 * 2.0**52  # added to a number, it leaves the nearest integer in the lowest bits
+_LEAST = -700.0  # exp of less is practically 0
 
 _ONE = np.int64(0x3FF0000000000000)  # the bits of 1.0
 _HALF_ROOT = np.int64(0x3FE6A09E667F3BCD)  # the bits of the root of 1/2
@@ -52,7 +52,7 @@ _TWO_52 = np.int64(0x4330000000000000)  # the bits of 2^52
 
 
 def _cast(given: Any, to: Any, kind: Any) -> Any:
-    """Return what makes a function that takes the bits of a number for those of another type."""
+    """Return an intrinsic that reinterprets the bits of a number as another type."""
 
     def typed(_: Any, number: Any) -> Any:
         return to(given), lambda _, builder, __, own: builder.bitcast(own[0], kind)
@@ -61,7 +61,7 @@ def _cast(given: Any, to: Any, kind: Any) -> Any:
 
 
 def _fma(_: Any, a: Any, b: Any, c: Any) -> Any:
-    """Return a * b + c, rounded once: one instruction, and the same on every machine."""
+    """Return a * b + c, rounded once: one instruction, the same on every machine."""
     three = types.float64, types.float64, types.float64
     return types.float64(*three), lambda _, builder, __, own: builder.fma(*own)
 
@@ -73,7 +73,7 @@ fma: Any = intrinsic(_fma)
 
 @kernel
 def exp(x: float) -> float:
-    """Return e to the power of x, of -700 for less; x is at most 700."""
+    """Return e to the power of x, at least -700 (clipped) and at most 700."""
     x = greater(x, _LEAST)
     shifted = fma(x, _LOG2_E, _WHOLE)
     whole = shifted - _WHOLE
@@ -95,7 +95,7 @@ def exp(x: float) -> float:
 
 @kernel
 def log(x: float) -> float:
-    """Return the natural logarithm of a normal number above 0; what it is of others is not said."""
+    """Return the natural logarithm of a normal number above 0; undefined for others."""
     own = bits_of(x) + (_ONE - _HALF_ROOT)
     power = of_bits((own >> np.int64(52)) | _TWO_52) - (2.0**52 + 1023.0)
     # x is 2^power times a number from the root of 1/2 to that of 2.
@@ -123,7 +123,7 @@ def relative_light(level: float, model: Model) -> float:
 
 @inner
 def apart(tau1: float, tau2: float) -> float:
-    """Return tau1, a hair off tau2: the closed solution has no double pole."""
+    """Return tau1, slightly changed if near tau2: the closed solution has no double pole."""
     return tau2 * (1.0 + 1e-6) if abs(tau1 - tau2) < 1e-6 * tau2 else tau1
 
 
@@ -133,7 +133,7 @@ def fill_poles(
 ) -> None:
     """Fill the photoreceptor's tables of one interval, by code.
 
-    tau   microseconds; lag: tau / interval; kept: what is left of a difference behind the interval
+    tau   microseconds; lag: tau / interval; kept: the share of a difference left after the interval
     """
     lights, tau = spans(lights), spans(tau)
     lag, kept = spans(lag), spans(kept)
@@ -154,7 +154,7 @@ def pole_of(level: float, model: Model) -> float:
 
 @kernel
 def curve(level: float, slope: float, v: float, u: float, tau1: float, tau2: float) -> Signal:
-    """Return the signal that begins at v, u."""
+    """Return the signal that starts at v, u."""
     a = level - slope * tau1
     c1, k1 = 0.0, 0.0
     if tau1 > 0.0:
@@ -187,7 +187,7 @@ def slope_at(slope: Slope, t: float) -> float:
 
 @inner
 def _turn(slope: Slope, low: float, high: float) -> float:
-    """Return where the slope, which is monotone from low to high, is 0; -1 where it is not."""
+    """Return the zero of the slope, which is monotone from low to high; -1 if there is none."""
     at_low = slope_at(slope, low)
     at_high = slope_at(slope, high)
     if at_low == 0.0 or at_high == 0.0 or (at_low > 0.0) == (at_high > 0.0):
@@ -244,10 +244,10 @@ def turns(slope: Slope, end: float, kept1: float, kept2: float) -> tuple[float, 
 def closer(
     signal: Signal, two: bool, bracket: tuple[float, float, float], rising: bool, level: float
 ) -> tuple[float, float, float, bool]:
-    """Return t, low, high and whether t is near, a step closer to where the signal is `level`.
+    """Return t, low, high and whether t is near, one step closer to where the signal is `level`.
 
-    The signal is monotone from low to high of the bracket (t, low, high), and t between; `two` says
-    whether c2 may be other than 0. Halley's steps; one that leaves the bracket halves it instead.
+    The signal is monotone from low to high of the bracket (t, low, high), and t between; `two` is
+    whether c2 may be nonzero. Halley's steps; one that leaves the bracket halves it instead.
     Near is NEAR_US.
     """
     (a, b, c1, k1, c2, k2), (t, low, high) = signal, bracket
@@ -265,14 +265,14 @@ def closer(
     ahead = (off > 0.0) == rising
     high = t if ahead else high
     low = low if ahead else t
-    # Newton's step is off / steep; bent * off / steep^2 says by how much it is too short.
+    # Newton's step is off / steep; bent * off / steep^2 is its relative shortfall.
     squared = steep * steep
     share = off * bent
     step = t - off * steep / (squared - 0.5 * share)
     inside = (abs(share) < squared) & (low <= step) & (step <= high)
     following = step if inside else 0.5 * (low + high)
     moved = abs(following - t)
-    # What is left behind a step of Halley's falls with its third power.
+    # The error after a step of Halley's falls with its third power.
     small = (abs(share) < 0.1 * squared) & (
         moved * moved * moved * (fastest * squared + bent * bent) < NEAR_US * squared
     )

@@ -1,8 +1,8 @@
 # mypy: disable-error-code="arg-type,return-value,no-any-return,assignment"
-"""Loops of the sensor model. A block of pixels that has nothing to do costs a comparison.
+"""Loops of the sensor model. Idle blocks of pixels cost one comparison.
 
-A block whose pixels see no change is left as it is until the earliest time at which one of them may
-fire. Noise in a block that is calm otherwise touches nothing but the time of the pixel's reset.
+A block without change is skipped until the earliest time at which one of its pixels may fire. Noise
+in an otherwise calm block only touches the time of the pixel's reset.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from dvskit.emulator.sensor.pixels import (
 
 Array = NDArray[Any]
 Work = tuple[Hits, Scratch, Lanes, Array, Marked]
-"""What a kernel works in, resume, and room for events."""
+"""Scratch memory, resume, and room for events."""
 
 
 @inlined
@@ -56,7 +56,7 @@ def _apply_noise(run: Run, step: Step, sensor: Sensor, hits: Hits, events: Marke
     hit_t, hit_choice, hits_from, free = hits
     times, marks = events
     base, end = tile * TILE, part + parts
-    # The pixels are far from each other in memory: a loop that only reads hides the way.
+    # The pixels are far apart in memory: a loop that only reads hides the latency.
     for hit in range(hits_from[part], hits_from[end]):
         free[hit] = begun[base + (hit_choice[hit] >> 1)] - start
     before = -1
@@ -79,7 +79,7 @@ def _apply_noise(run: Run, step: Step, sensor: Sensor, hits: Hits, events: Marke
 def _draw(
     tile: int, step: Step, after: Array, sensor: Sensor, noise: Noise, work: tuple[Hits, Scratch]
 ) -> int:
-    """Draw a tile's noise; return how much there is, -1 where there is no room for it."""
+    """Draw a tile's noise; return its number, -1 if there is no room."""
     (first, frame, start, stop), (tables, model, pixels) = step, sensor
     (hot, weights), (hits, scratch) = noise, work
     base, interval = tile * TILE, stop - start
@@ -120,7 +120,7 @@ def _changes(before: Array, after: Array, changed: Array) -> None:
 def _wake(
     first_block: int, parts: int, stop: float, pixels: Pixels, hits: Hits, scratch: Scratch
 ) -> None:
-    """Mark in `wakes` which blocks of a tile are to be moved, and ask for their pixels."""
+    """Mark in `wakes` the blocks of a tile to be moved, and prefetch their pixels."""
     words, wakes, hit_choice = scratch.words, scratch.wakes, hits.choice
     own = slice(first_block, first_block + parts)
     quiet, since, soonest = pixels.quiet[own], pixels.since[own], pixels.soonest[own]
@@ -133,7 +133,7 @@ def _wake(
         wakes[part] |= since[part] < CALM
     for part in range(0, parts, 8):
         prefetch(soonest, part)
-    # They are scattered over more memory than is near: each line would be waited for.
+    # They are scattered over more memory than the cache holds: each line would stall.
     for part in range(parts):
         if wakes[part] != 0:
             i = (first_block + part) * BLOCK
@@ -153,9 +153,9 @@ def _finish(
     counts: tuple[int, int, int], step: Step, after: Array, sensor: Sensor,
     work: tuple[Hits, Scratch, Lanes, Marked], follower: Follower,
 ) -> int:  # fmt: skip
-    """Follow the pixels in lanes, then look at the blocks that saw no change.
+    """Follow the pixels in lanes, then check the blocks without change.
 
-    counts  how many lanes are taken, blocks are to be looked at, and events there are
+    counts  the numbers of lanes taken, of blocks to be checked, and of events
     """
     (lane, later, n), (tables, model, pixels) = counts, sensor
     hits, scratch, lanes, events = work
@@ -171,13 +171,14 @@ def advance_tiles(
 ) -> int:
     """Move a slice of pixels to the next frame.
 
-    work      with resume (RESUME,), zeros to begin with: how far it is, see there
+    work      with resume (RESUME,), initially zeros: the position, see there
     follower  True with a source follower, None without
 
     Returns the number of events, written to times (int32, microseconds since `start`) and marks
     (int64: pixel * 4 + noise * 2 + polarity). Their order depends on the pixels alone. Stops early,
-    with resume[0] short of the number of tiles, where there is no room: in the hits if resume[1] is
-    -1, else in times and marks. Make it, keep what the hits hold, and call again.
+    with resume[0] below the number of tiles, if there is no room: in the hits if resume[1] is
+    -1, else in times and marks. The caller makes room, keeping the content of the hits, and calls
+    again.
     """
     codes, sensor, noise = spans(codes), spans(sensor), spans(noise)
     hits, scratch, lanes, resume, events = spans(work)
@@ -195,7 +196,7 @@ def advance_tiles(
         count = lesser(TILE, size - base)
         parts = (count + BLOCK - 1) // BLOCK
         _changes(before[base : base + count], after[base : base + count], changed)
-        # Behind those of earlier tiles, which pixels in lanes may still wait for.
+        # After those of earlier tiles, which pixels in lanes may still need.
         own = Hits(hits.t[held:], hits.choice[held:], hits_from, hits.free)
         if drawn <= 0 and noisy:
             found = _draw(tile, step, after, sensor, noise, (own, scratch))
