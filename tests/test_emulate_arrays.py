@@ -182,9 +182,9 @@ def test_frames_without_times_are_refused_with_the_fix(frames, error, fix):
 @pytest.mark.parametrize(
     ("frames", "fix"),
     [
-        (GRAY[0], "one picture has no changes"),
+        (GRAY[0], "a single image has no changes"),
         (np.zeros((2, 3, 4, 5, 6), np.uint8), r"\(T, height, width\)"),
-        (np.zeros((48, 64, 3), np.uint8), r"one picture in colour.*frames\[\.\.\., None\]"),
+        (np.zeros((48, 64, 3), np.uint8), r"one colour image.*frames\[\.\.\., None\]"),
         (np.zeros((2, 12, 17, 5), np.uint8), "keep one channel"),
         (torch.from_numpy(GRAY / 255).requires_grad_(), r"frames.detach\(\)"),
         (torch.from_numpy(GRAY / 255).bfloat16(), r"frames.float\(\)"),
@@ -222,7 +222,7 @@ def test_a_colour_frame_in_a_run_is_refused_with_the_fix():
         ([*T_US, 30_000], "7 times for 6 frames"),
         (np.array([T_US]), "shape"),
         ([0, 1, 2, 2, 4, 5], "frame 3 is at 2 us"),
-        ([0, 1, 2, 3, 4, float("nan")], "no whole microsecond"),
+        ([0, 1, 2, 3, 4, float("nan")], "not a whole microsecond"),
     ],
 )
 def test_times_that_cannot_be_are_refused_with_the_fix(t_us, fix):

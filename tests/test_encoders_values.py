@@ -284,9 +284,9 @@ def test_one_neuron_gives_its_centre_and_none_gives_nan():
         (lambda: ReceptiveFields.spread(2), "neurons = 2 is below 3"),
         (lambda: ReceptiveFields.spread(5, 1.0, 1.0), "low = 1, high = 1"),
         (lambda: ReceptiveFields.spread(5, beta=0.0), "beta = 0"),
-        (lambda: ReceptiveFields((), 1.0), "one finite number at least"),
-        (lambda: ReceptiveFields((0.0, math.inf), 1.0), "one finite number at least"),
-        (lambda: ReceptiveFields((1.0, 1.0), 1.0), "do not rise"),
+        (lambda: ReceptiveFields((), 1.0), "at least one finite number"),
+        (lambda: ReceptiveFields((0.0, math.inf), 1.0), "at least one finite number"),
+        (lambda: ReceptiveFields((1.0, 1.0), 1.0), "do not increase"),
         (lambda: ReceptiveFields((0.0,), 0.0), "width = 0 is not above 0"),
         (lambda: population(torch.tensor([math.nan]), ReceptiveFields((0.0,), 1.0)), "is nan"),
         (

@@ -257,7 +257,7 @@ def test_bytes_that_are_no_text_are_refused(layout):
 
 @pytest.mark.parametrize("lines", [[], ["# nothing"]])
 def test_a_list_of_nothing_is_refused(layout, lines):
-    with pytest.raises(VideoError, match="names no image"):
+    with pytest.raises(VideoError, match="without image names"):
         ImageFolder(layout(lines))
 
 

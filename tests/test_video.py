@@ -186,7 +186,7 @@ def test_a_damaged_video_writes_nothing_unless_it_is_salvaged(run, tmp_path):
     assert not (tmp_path / "out.raw").exists()
     code, _, err = run("emulate", path, "out.raw", "--salvage")
     assert code == 0
-    assert "its header says" in err
+    assert "its header states" in err
     assert len(dvskit.load_events("out.raw")) > 0
     source = dvskit.emulate(path, strict=False)
     assert sum(map(len, source)) == len(dvskit.load_events("out.raw"))
@@ -226,7 +226,7 @@ def test_options_of_paths_are_refused_for_frames():
 def test_an_emulation_says_what_its_clip_is_like(tmp_path):
     path = write(Kind("", ".mp4", "libx264", options=QUICK, prepare=rotated(180)), tmp_path)
     source = dvskit.emulate(path)
-    assert source.notes == ("turned by 180 degrees, as the file says it is shown",)
+    assert source.notes == ("turned by 180 degrees, as its metadata require",)
     assert ("note", source.notes[0]) in source.about()
     assert source.damage is not None
     assert not source.damage

@@ -114,7 +114,7 @@ WHOLE = [
     Kind("mirrored top to bottom", ".mkv", "libx264", options=QUICK,
          prepare=rotated(0, vflip=True), turn=mirrored(0), notes="top to bottom"),
     Kind("at an odd angle", ".mp4", "libx264", options=QUICK, prepare=rotated(30),
-         notes="another angle"),
+         notes="not a quarter turn"),
     Kind("pixels that are not square", ".mp4", "libx264", options=QUICK,
          prepare=sample_aspect(Fraction(16, 11)), notes="16:11"),
     Kind("interlaced", ".mp4", "libx264", notes="interlaced", tolerance=0.02,
@@ -159,20 +159,20 @@ WHOLE = [
 
 DAMAGED = [
     Kind("mkv cut", ".mkv", "libx264", options=B_FRAMES, spoil=cut_to(0.6),
-         refused="its header says", kept=8),
+         refused="its header states", kept=8),
     Kind("mkv with sound, cut", ".mkv", "libx264", options=B_FRAMES, sound=True, spoil=cut_to(0.6),
-         refused="its header says", kept=8),
-    Kind("webm cut", ".webm", "libvpx", options=VP, spoil=cut_to(0.6), refused="its header says",
+         refused="its header states", kept=8),
+    Kind("webm cut", ".webm", "libvpx", options=VP, spoil=cut_to(0.6), refused="its header states",
          kept=8),
     Kind("mp4 cut, index ahead", ".mp4", "libx264", options=B_FRAMES,
-         muxing={"movflags": "faststart"}, spoil=cut_to(0.7), refused="frame|header says", kept=6),
+         muxing={"movflags": "faststart"}, spoil=cut_to(0.7), refused="frame|header", kept=6),
     Kind("mp4 cut, index behind", ".mp4", "libx264", options=B_FRAMES, spoil=cut_to(0.7),
          refused="moov"),
     Kind("avi cut", ".avi", "mpeg4", options={"bf": "2"}, spoil=cut_to(0.85),
          refused="frame 16", kept=8),
     Kind("flv cut", ".flv", "libx264", options=B_FRAMES, spoil=cut_to(0.6),
          refused="frame 12", kept=8),
-    Kind("wmv cut", ".wmv", "wmv2", spoil=cut_to(0.4), refused="frame|header says", kept=5),
+    Kind("wmv cut", ".wmv", "wmv2", spoil=cut_to(0.4), refused="frame|header states", kept=5),
     Kind("ts cut", ".ts", "libx264", options=B_FRAMES, spoil=cut_to(0.6),
          refused="within a transport packet", kept=8),
     Kind("gif cut", ".gif", "gif", "gray", spoil=cut_to(0.6), refused="frame", kept=10),
@@ -194,7 +194,7 @@ DAMAGED = [
          refused="frame", kept=4),
     Kind("mkv at 5,000 frames a second", ".mkv", "libx264", options=QUICK,
          times_ms=[k // 5 for k in range(FRAMES)], clock=Fraction(1, 5000),
-         refused="not after the one before it.*--fps", kept=4),
+         refused="not after the previous one.*--fps", kept=4),
     Kind("raw h264", ".h264", "libx264", options=B_FRAMES, refused="holds no times.*--fps"),
     Kind("raw hevc", ".hevc", "libx265", options=X265_B, refused="holds no times.*--fps"),
     Kind("raw mpeg4", ".m4v", "mpeg4", container="m4v", refused="holds no times.*--fps"),
@@ -288,7 +288,7 @@ def test_a_file_without_moving_pictures_is_refused(tmp_path):
             container.mux(packet)
         for packet in cover.encode(frame_of(scene(0), "rgb24")):
             container.mux(packet)
-    with pytest.raises(VideoError, match="only the picture of a cover"):
+    with pytest.raises(VideoError, match="only a cover image"):
         open_frames(tmp_path / "cover.m4a")
 
 

@@ -1,9 +1,9 @@
-"""Still values and signals -> spike tensors with time first, and back.
+"""Values and signals -> spike tensors with time first, and back.
 
 Values in [0, 1], such as the pixels of an image, become spikes over a number of steps:
 
     poisson, signed_poisson        a spike in each step with the probability of the value
-    latency                        one spike, the sooner the brighter; linear or logarithmic
+    latency                        one spike, earlier for brighter; linear or logarithmic
     rank_order                     one spike, in the order of the values
     population, population_latency neurons with Gaussian receptive fields share each value
 
@@ -11,14 +11,14 @@ Signals (T, ...), of any number of channels, become spikes in the same steps:
 
     delta                          the change from the last sample is a threshold or more
     temporal_contrast              the change stands out among all changes of the signal
-    step_forward                   a baseline follows the signal, a threshold a spike
+    step_forward                   a baseline follows the signal, one threshold per spike
     moving_window                  the signal leaves the mean of its recent past
     hsa, bsa                       the signal as a sum of impulse responses of a filter
 
-`decode_<name>` gives values or signals back, `reconstruction_error` says how well, and
-`two_channels` makes OFF and ON channels of signed spikes. Random spikes come from torch's default
-generator, or from the generator or seed that is passed. What is encoded keeps its dtype and its
-device; spikes have no gradient.
+`decode_<name>` returns values or signals, `reconstruction_error` measures their error, and
+`two_channels` converts signed spikes to OFF and ON channels. Random spikes use torch's default
+generator, or the generator or seed that is passed. Outputs keep the dtype and device of the input;
+spikes have no gradient.
 
     >>> t = torch.arange(1000) / 1000
     >>> sine = torch.sin(2 * torch.pi * 2 * t)

@@ -45,8 +45,8 @@ def delta(
 
     `signal` (T, ...), any number of channels. A threshold is a number or a tensor that broadcasts
     against one time step; `threshold_off` is the same as `threshold` if None, and inf gives ON
-    spikes only. The first sample has nothing before it and does not spike: `run_delta` names what
-    stands there, and takes signals in chunks.
+    spikes only. The first sample has no predecessor and does not spike; `run_delta` accepts one,
+    and signals in chunks.
 
     Returns spikes of the shape and dtype of `signal`. Differences are rounded to its dtype, float32
     at least. Raises ShapeError for integers, a signal without time and thresholds that do not fit;
@@ -63,11 +63,11 @@ def run_delta(
     threshold: float | Tensor = 0.1,
     threshold_off: float | Tensor | None = None,
 ) -> tuple[Tensor, Tensor | None]:
-    """Return the spikes of `delta` and the last sample, which is `before` of what follows.
+    """Return the spikes of `delta` and the last sample, to pass as `before` with the next chunk.
 
-    `before` is the sample that the first one is compared with; None is the first sample itself, so
-    that it does not spike. A signal in chunks, each with the sample that the one before returned,
-    gives the spikes of the whole. The sample is None where there was none yet. Raises as `delta`.
+    `before` is the predecessor of the first sample; None means that the first sample does not
+    spike. A signal in chunks, each with the sample returned before, gives the spikes of the whole
+    signal. The returned sample is None if there was none yet. Raises as `delta`.
     """
     check_signal(signal, "delta")
     on = threshold_for(threshold, signal, "delta", "threshold")
@@ -90,9 +90,9 @@ def decode_delta(
 ) -> Tensor:
     """Return start + threshold (sum of the spikes so far), of the shape of `spikes` (T, ...).
 
-    `start` is the sample before the first one, or the first where that did not spike. Changes below
-    the threshold, and how far one is above it, are lost and add up: the error is that of
-    `reconstruction_error`, and has no bound; `step_forward` has one. Keeps the dtype of floats;
+    `start` is the sample before the first one, or the first if that did not spike. Changes below
+    the threshold, and the excess above it, are lost and add up: the error, see
+    `reconstruction_error`, has no bound, unlike that of `step_forward`. Keeps the dtype of floats;
     float32 for integers. Raises ShapeError, and ConfigError for a threshold below 0.
     """
     return staircase(spikes, threshold, start, "decode_delta")
@@ -102,9 +102,9 @@ def decode_delta(
 def temporal_contrast(signal: Tensor, *, factor: float | Tensor = 1.0) -> Tensor:
     """Spike +1 where s_t - s_{t-1} > threshold and -1 where it is < -threshold, its own threshold.
 
-    The threshold is that of `contrast_threshold`, one a channel (Petro, Kasabov & Kiss 2020, who
+    The threshold is that of `contrast_threshold`, one per channel (Petro, Kasabov & Kiss 2020, who
     also call it threshold-based representation). The first sample does not spike. The whole signal
-    must be known; for a stream take `delta` with the threshold of a part.
+    must be known; for a stream use `delta` with the threshold of a part.
 
     `signal` (T, ...); returns spikes -1, 0, 1 of its shape and dtype. Negating the signal negates
     the spikes; adding a constant or scaling by a positive number changes nothing but rounding.
@@ -128,12 +128,12 @@ def temporal_contrast(signal: Tensor, *, factor: float | Tensor = 1.0) -> Tensor
 def contrast_threshold(signal: Tensor, *, factor: float | Tensor = 1.0) -> Tensor:
     """Return the threshold of each channel, |mean| + factor std of the differences of `signal`.
 
-    The standard deviation divides by the number of differences. The papers take the mean with its
-    sign, which gives a falling signal a smaller threshold than its mirror image, even a negative
-    one; with a mean of 0 or above they are the same.
+    The standard deviation divides by the number of differences. The papers use the signed mean,
+    which gives a falling signal a smaller threshold than its mirror image, even a negative one; for
+    a mean of at least 0 both are the same.
 
-    `signal` (T, ...); returns (...), float64 for float64 and else float32; 0 where there are no
-    differences. Raises as `temporal_contrast` does.
+    `signal` (T, ...); returns (...), float64 for float64 and else float32; 0 without differences.
+    Raises as `temporal_contrast` does.
     """
     return _changes(signal, factor)[1]
 
@@ -146,7 +146,7 @@ def _changes(signal: Tensor, factor: float | Tensor) -> tuple[Tensor, Tensor]:
     if not len(change):
         return change, change.new_zeros(change.shape[1:])
     mean = change.mean(0)
-    spread = (change - mean).square().mean(0).sqrt()  # torch's std warns of channels that are none
+    spread = (change - mean).square().mean(0).sqrt()  # torch's std warns if there are no channels
     return change, mean.abs() + scale * spread
 
 
@@ -156,8 +156,8 @@ def decode_temporal_contrast(
 ) -> Tensor:
     """Return start + threshold (sum of the spikes so far), of the shape of `spikes` (T, ...).
 
-    `threshold` is what `contrast_threshold` gave, `start` the first sample. As with `delta`, the
-    error adds up. Keeps the dtype of floats; float32 for integers. Raises ShapeError, and
+    `threshold` is the result of `contrast_threshold`, `start` the first sample. As with `delta`,
+    the error adds up. Keeps the dtype of floats; float32 for integers. Raises ShapeError, and
     ConfigError for a threshold below 0.
     """
     return staircase(spikes, threshold, start, "decode_temporal_contrast")
@@ -167,8 +167,8 @@ def decode_temporal_contrast(
 def moving_window(signal: Tensor, *, window: int, threshold: float | Tensor) -> Tensor:
     """Spike +1 where the signal is above mean + threshold, -1 where it is below mean - threshold.
 
-    The mean is that of the `window` samples before; the first `window` samples, which have fewer
-    before them, are compared with their own mean (Petro, Kasabov & Kiss 2020). `threshold` is a
+    The mean is that of the previous `window` samples. The first `window` samples, which have fewer
+    predecessors, are compared with their own mean (Petro, Kasabov & Kiss 2020). `threshold` is a
     number, or a tensor that broadcasts against one time step.
 
     `signal` (T, ...), any number of channels; returns spikes -1, 0, 1 of its shape and dtype.
@@ -202,10 +202,10 @@ def decode_moving_window(
 ) -> Tensor:
     """Return start + threshold (sum of the spikes since the first sample), for spikes (T, ...).
 
-    As in the paper the first decoded sample is `start`, the first sample of the signal, whatever
-    spike stands there. A signal that stays away from its past mean spikes in each step, so the
-    error has no bound. Keeps the dtype of floats; float32 for integers. Raises ShapeError, and
-    ConfigError for a threshold below 0.
+    As in the paper, the first decoded sample is `start`, the first sample of the signal, for any
+    first spike. A signal that stays away from its past mean spikes in each step, so the error has
+    no bound. Keeps the dtype of floats; float32 for integers. Raises ShapeError, and ConfigError
+    for a threshold below 0.
     """
     check_time(spikes, "decode_moving_window", "spikes")
     later = spikes.clone()
@@ -216,8 +216,8 @@ def decode_moving_window(
 def _sums(x: Tensor, window: int) -> Tensor:
     """Return the sums of all `window` samples in a row, (T - window + 1, ...).
 
-    Longer and longer rows are added up, so that nothing cancels as it would in running sums: one
-    large sample is in the sums that it belongs to only.
+    Rows of doubling length are added, without the cancellation of running sums: one large sample
+    only affects the sums that contain it.
     """
     count = x.shape[0] - window + 1
     if count < 1:
@@ -238,13 +238,13 @@ def _sums(x: Tensor, window: int) -> Tensor:
 def step_forward(signal: Tensor, *, threshold: float | Tensor) -> Tensor:
     """Spike +1 where the signal is above baseline + threshold, -1 where below baseline - threshold.
 
-    The baseline is the first sample, and each spike moves it by the threshold its way (Petro,
-    Kasabov & Kiss 2020; the send-on-delta rule with one spike a step at most). `threshold` is a
+    The baseline starts at the first sample, and each spike moves it by the threshold (Petro,
+    Kasabov & Kiss 2020; the send-on-delta rule with at most one spike per step). `threshold` is a
     number, or a tensor that broadcasts against one time step.
 
     `signal` (T, ...), any number of channels; returns spikes -1, 0, 1 of its shape and dtype.
-    Wherever no sample differs from the one before by more than the threshold, the decoded signal is
-    off by no more than the threshold. `run_step_forward` takes signals in chunks. Raises ShapeError
+    If no sample differs from the previous one by more than the threshold, the error of the decoded
+    signal is at most the threshold. `run_step_forward` accepts signals in chunks. Raises ShapeError
     for integers, a signal without time or a threshold that does not fit; ConfigError for NaN,
     infinities and a threshold not above 0.
 
@@ -264,10 +264,10 @@ def run_step_forward(
 ) -> tuple[Tensor, Tensor | None]:
     """Return the spikes of `step_forward` and the baseline after them, from `baseline` on.
 
-    `baseline`, shaped as one time step, is what the call before returned; None is the first sample.
-    A signal in chunks, each with the baseline of the one before, gives the spikes of the whole. It
-    is float64 for float64 and else float32; None where there was no sample yet. Raises as
-    `step_forward` does.
+    `baseline`, shaped as one time step, is the result of the previous call; None is the first
+    sample. A signal in chunks, each with the baseline of the one before, gives the spikes of the
+    whole signal. The baseline is float64 for float64 and else float32; None if there was no sample
+    yet. Raises as `step_forward` does.
     """
     check_signal(signal, "step_forward")
     height = threshold_for(threshold, signal, "step_forward", "threshold")
@@ -295,7 +295,7 @@ def decode_step_forward(
 ) -> Tensor:
     """Return the baseline, start + threshold (sum of the spikes so far), for spikes (T, ...).
 
-    `start` is the first sample, or the baseline where a chunk begins. Keeps the dtype of floats;
+    `start` is the first sample, or the baseline at the start of a chunk. Keeps the dtype of floats;
     float32 for integers. Raises ShapeError, and ConfigError for a threshold below 0.
     """
     return staircase(spikes, threshold, start, "decode_step_forward")

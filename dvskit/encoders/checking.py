@@ -1,7 +1,4 @@
-"""What encoders and decoders take: floats, time first, a seed; else they refuse, in one line.
-
-And how the codes whose next spike depends on the ones before run over their channels.
-"""
+"""Argument checks of encoders and decoders, and loops over channels for sequential codes."""
 
 from __future__ import annotations
 
@@ -15,8 +12,8 @@ from torch import Tensor
 from dvskit._threads import run_ranges, thread_count
 from dvskit.errors import ArgumentError, ConfigError, ShapeError
 
-_SMALLEST, _LARGEST = -(2**63), 2**64 - 1  # what torch takes
-_SMALLEST_PART = 1 << 16  # samples; below it a thread costs more than it gives
+_SMALLEST, _LARGEST = -(2**63), 2**64 - 1  # torch's range
+_SMALLEST_PART = 1 << 16  # fewer samples do not pay for a thread
 _BLOCK = 2048  # channels; the rows under a filter stay in the cache
 
 
@@ -26,26 +23,26 @@ def generator_from(
     what: str,
     device: torch.device | None = None,
 ) -> torch.Generator | None:
-    """Return a generator as given, or a new one on `device` of a seed.
+    """Return the given generator, or a new one on `device` for a seed.
 
-    None stays None: torch's functions then draw from torch's default generator.
+    None stays None: torch's functions then use torch's default generator.
     Raises ArgumentError for anything else, naming the function `name` and its argument `what`;
-    ConfigError for a seed that torch does not take.
+    ConfigError for a seed outside torch's range.
     """
     if given is None or isinstance(given, torch.Generator):
         return given
     if isinstance(given, bool) or not hasattr(type(given), "__index__"):
         raise ArgumentError(
-            f"{name}: {what} is {given!r}; a torch.Generator or a seed, a whole number, is meant"
+            f"{name}: {what} is {given!r}; a torch.Generator or a seed, a whole number, is expected"
         )
     seed = operator.index(given)
     if not _SMALLEST <= seed <= _LARGEST:
-        raise ConfigError(f"{name}: {what} = {seed} is outside [-2**63, 2**64), as seeds are")
+        raise ConfigError(f"{name}: {what} = {seed} is outside [-2**63, 2**64), the range of seeds")
     return torch.Generator(device or "cpu").manual_seed(seed)
 
 
 def working_dtype(dtype: torch.dtype) -> torch.dtype:
-    """Return the type to compute in: float64 for float64, float32 for all else."""
+    """Return the dtype of computations: float64 for float64, float32 for all others."""
     return torch.float64 if dtype == torch.float64 else torch.float32
 
 
@@ -53,7 +50,7 @@ def check_fractions(values: Tensor, steps: int, name: str, *, lowest: float = 0.
     """Raise ShapeError for integers, ConfigError for values outside [lowest, 1] or steps < 1."""
     if not values.is_floating_point():
         raise ShapeError(
-            f"{name}: image is {values.dtype}; values in [{lowest:g}, 1] are floats: "
+            f"{name}: image is {values.dtype}; values in [{lowest:g}, 1] must be floats: "
             "image.float() / 255 for 8-bit pixels"
         )
     check_steps(steps, name)
@@ -62,8 +59,8 @@ def check_fractions(values: Tensor, steps: int, name: str, *, lowest: float = 0.
         where = first_of(outside)
         value = values[where].item()
         fix = "divide 8-bit pixels by 255, or clamp"
-        if math.isnan(value):  # which clamp keeps
-            fix = "torch.nan_to_num makes numbers of NaN"
+        if math.isnan(value):  # clamp keeps NaN
+            fix = "torch.nan_to_num replaces NaN"
         raise ConfigError(f"{name}: value {value:g} at {where} is outside [{lowest:g}, 1]; {fix}")
 
 
@@ -77,22 +74,22 @@ def check_has_steps(spikes: Tensor, name: str) -> None:
     """Raise ShapeError for spikes without a time step."""
     check_time(spikes, name, "spikes")
     if spikes.shape[0] == 0:
-        raise ShapeError(f"{name}: spikes have no time step; give one at least")
+        raise ShapeError(f"{name}: spikes have no time step; pass at least one")
 
 
 def check_finite(values: Tensor, name: str, what: str) -> None:
     """Raise ShapeError for integers, ConfigError for NaN and infinities."""
     if not values.is_floating_point():
-        raise ShapeError(f"{name}: {what} is {values.dtype}; floats are meant: {what}.float()")
-    # A finite sum has finite terms only, and takes a fiftieth of the time; it may overflow, though.
+        raise ShapeError(f"{name}: {what} is {values.dtype}; floats are expected: {what}.float()")
+    # If a sum is finite, so are its terms; it takes a fiftieth of the time, but may overflow.
     if math.isfinite(values.detach().sum().item()):
         return
     bad = ~torch.isfinite(values)
     if bool(bad.any()):
         where = first_of(bad)
         raise ConfigError(
-            f"{name}: {what} is {values[where].item():g} at {where}; give finite values: "
-            f"torch.nan_to_num({what}), or leave such samples out"
+            f"{name}: {what} is {values[where].item():g} at {where}; pass finite values: "
+            f"torch.nan_to_num({what}), or drop such samples"
         )
 
 
@@ -111,11 +108,11 @@ def check_time(values: Tensor, name: str, what: str) -> None:
 def per_channel(value: float | Tensor, signal: Tensor, name: str, what: str) -> Tensor:
     """Return a number or tensor for a time step of `signal`, in the working dtype, broadcast.
 
-    Raises ShapeError for what does not broadcast against signal.shape[1:].
+    Raises ShapeError if it does not broadcast against signal.shape[1:].
     """
     dtype = working_dtype(signal.dtype)
     if isinstance(value, str):
-        raise ArgumentError(f"{name}: {what} is {value!r}; a number or a tensor is meant")
+        raise ArgumentError(f"{name}: {what} is {value!r}; a number or a tensor is expected")
     given = torch.as_tensor(value, dtype=dtype, device=signal.device)
     try:
         return given.expand(signal.shape[1:])
@@ -150,28 +147,28 @@ def signed_spikes(up: Tensor, down: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def spikes_as_floats(spikes: Tensor, name: str) -> Tensor:
-    """Return spikes to decode in the working dtype. Raises ShapeError for those without time."""
+    """Return spikes to decode in the working dtype. Raises ShapeError for spikes without time."""
     check_time(spikes, name, "spikes")
     return spikes.to(working_dtype(spikes.dtype))
 
 
 def decoded_dtype(spikes: Tensor) -> torch.dtype:
-    """Return the dtype that is decoded to: that of the spikes, float32 if they are integers."""
+    """Return the dtype of decoded values: that of the spikes, float32 if they are integers."""
     return spikes.dtype if spikes.is_floating_point() else torch.float32
 
 
 def first_of(bad: Tensor) -> tuple[int, ...]:
-    """Return the place of the first True."""
+    """Return the index of the first True."""
     return tuple(int(index) for index in bad.nonzero()[0])
 
 
 def on_processor(signal: Tensor) -> bool:
-    """Return whether compiled loops can take the signal; torch serves other devices."""
+    """Return whether compiled loops can process the signal; torch serves other devices."""
     return signal.device.type == "cpu"
 
 
 def flat_signal(signal: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return a signal (T, ...) as (T, N) of `dtype`, each time step a run of memory."""
+    """Return a signal (T, ...) as contiguous (T, N) of `dtype`."""
     steps = signal.shape[0]
     return signal.detach().to(dtype).reshape(steps, signal[0].numel()).contiguous()
 

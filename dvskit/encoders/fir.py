@@ -1,4 +1,4 @@
-"""Codes by filters of finite length, BSA and HSA: a spike stands for an impulse response."""
+"""Codes by FIR filters, BSA and HSA: a spike represents an impulse response."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ from dvskit.errors import ConfigError, ShapeError
 def low_pass(taps: int, *, cutoff: float) -> Tensor:
     """Return the impulse response of a low-pass filter, (taps,) float64 with the sum 1.
 
-    It is the sinc of the cut-off seen through a Hamming window, as scipy.signal.firwin makes it;
-    `cutoff` is a share of the Nyquist frequency, in (0, 1): where the response falls to about a
-    half. Spikes in every step decode to 1, so the filter suits signals in [0, 1]; scale it with
-    them. Raises ConfigError for taps below 1 and a cut-off outside of (0, 1).
+    It is a sinc with a Hamming window, as in scipy.signal.firwin. `cutoff` is a share of the
+    Nyquist frequency, in (0, 1): the frequency at which the response falls to about a half. Spikes
+    in every step decode to 1, so the filter suits signals in [0, 1]; scale it with them. Raises
+    ConfigError for taps below 1 and a cut-off outside of (0, 1).
     """
     if taps < 1:
         raise ConfigError(f"low_pass: taps = {taps} is below 1")
     if not 0 < cutoff < 1:
         raise ConfigError(
-            f"low_pass: cutoff = {cutoff:g} is outside (0, 1), shares of the Nyquist frequency; "
+            f"low_pass: cutoff = {cutoff:g} is outside (0, 1), a share of the Nyquist frequency; "
             "divide hertz by half of the sampling rate"
         )
     away = torch.arange(taps, dtype=torch.float64) - (taps - 1) / 2
@@ -69,11 +69,11 @@ def taken_off(
     loop: Callable[..., object],
     fires: Callable[[Tensor], Tensor],
 ) -> Tensor:
-    """Return the spikes of a code that takes its filter off the signal wherever it spikes.
+    """Return the spikes of a code that subtracts its filter from the signal at each spike.
 
     loop    the code, compiled: loop(signal, spikes, response, *others, first channel, last)
     fires   whether the channels of a window (taps, N) spike: the same, for other devices
-    others  what else the loop is given
+    others  further arguments of the loop
     """
     if signal.numel() == 0:
         return torch.zeros_like(signal)
@@ -93,13 +93,13 @@ def taken_off(
 def checked_response(response: Tensor, signal: Tensor, name: str) -> Tensor:
     """Return the filter in the working dtype and on the device of a signal.
 
-    Raises ShapeError unless it is (taps,) of floats with a tap at least, ConfigError for NaN and
+    Raises ShapeError unless it is (taps,) of floats with at least one tap, ConfigError for NaN and
     infinities.
     """
     check_finite(response, name, "response")
     if response.ndim != 1 or len(response) == 0:
         raise ShapeError(
-            f"{name}: response of shape {tuple(response.shape)}; shape (taps,) is meant"
+            f"{name}: response of shape {tuple(response.shape)}; shape (taps,) is expected"
         )
     return response.detach().to(signal.device, working_dtype(signal.dtype)).contiguous()
 
@@ -111,7 +111,7 @@ def check_unsigned(signal: Tensor, name: str) -> None:
         where = first_of(signal < 0)
         raise ConfigError(
             f"{name}: signal is {signal[where].item():g} at {where}, below 0; subtract "
-            "signal.amin(0), and add it again to what is decoded"
+            "signal.amin(0), and add it to the decoded signal"
         )
 
 
@@ -119,15 +119,15 @@ def check_unsigned(signal: Tensor, name: str) -> None:
 def bsa(signal: Tensor, *, response: Tensor, threshold: float | Tensor = 0.955) -> Tensor:
     """Spike where sum_k |s_{t+k} - f_k| <= sum_k |s_{t+k}| - threshold, then subtract f from s.
 
-    (Schrauwen & Van Campenhout 2003, whose threshold 0.955 is.) `response` (taps,) is the filter,
+    (Schrauwen & Van Campenhout 2003, whose threshold is 0.955.) `response` (taps,) is the filter,
     such as `low_pass(...)`, and the threshold is in the units of its sum: with the sum 1, a
-    threshold of 1 asks that the filter fits below the signal everywhere, as `hsa` does, and a lower
-    one lets it stand out by (1 - threshold) / 2 in all. Others (Petro, Kasabov & Kiss 2020) have
+    threshold of 1 requires that the filter fits below the signal everywhere, as in `hsa`; a lower
+    one allows a total excess of (1 - threshold) / 2. Others (Petro, Kasabov & Kiss 2020) have
     threshold times the second sum on the right instead of the difference. The last taps - 1 steps
     have no whole filter before the end, and do not spike.
 
-    `signal` (T, ...) of any number of channels is not below 0, and not above the sum of the filter
-    if it is to be followed: shift and scale it. `threshold` is a number, or a tensor that
+    `signal` (T, ...) of any number of channels must be at least 0, and at most the sum of the
+    filter for an accurate code: shift and scale it. `threshold` is a number, or a tensor that
     broadcasts against one time step. Returns spikes 0 or 1 of the shape and dtype of `signal`.
     Raises ShapeError for integers, a signal without time, a threshold that does not fit or a filter
     that is not (taps,) of floats; ConfigError for NaN, infinities, values below 0 and a threshold
@@ -167,14 +167,13 @@ def hsa(signal: Tensor, *, response: Tensor) -> Tensor:
 
     (Hough, de Garis, Korkin, Gers & Nawa, SPIKER, 1999; as given by Schrauwen & Van Campenhout
     2003.) `response` (taps,) is the filter, such as `low_pass(...)`; the last taps - 1 steps have
-    no whole filter before the end, and do not spike. Where the filter is not below 0, the decoded
-    signal never exceeds the signal, but for rounding: its error has one sign. What stays below the
-    largest tap does not spike at all, so a longer filter, with smaller taps, follows fainter
-    signals.
+    no whole filter before the end, and do not spike. If the filter is not below 0, the decoded
+    signal never exceeds the signal, except for rounding: its error has one sign. Signals below the
+    largest tap do not spike at all, so a longer filter, with smaller taps, follows fainter signals.
 
-    `signal` (T, ...) of any number of channels is not below 0: shift it. Returns spikes 0 or 1 of
-    its shape and dtype. Raises ShapeError for integers, a signal without time or a filter that is
-    not (taps,) of floats; ConfigError for NaN, infinities and values below 0.
+    `signal` (T, ...) of any number of channels must be at least 0: shift it. Returns spikes 0 or 1
+    of its shape and dtype. Raises ShapeError for integers, a signal without time or a filter that
+    is not (taps,) of floats; ConfigError for NaN, infinities and values below 0.
 
     >>> t = torch.arange(1000) / 1000
     >>> sine = 0.5 + 0.4 * torch.sin(2 * torch.pi * 2 * t)

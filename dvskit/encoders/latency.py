@@ -1,4 +1,4 @@
-"""One spike a value: latency codes, the sooner the larger, and rank order."""
+"""One spike per value: latency codes, earlier for larger values, and rank order."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from dvskit.encoders.checking import (
 from dvskit.errors import ArgumentError, ConfigError, ShapeError
 
 LatencyLaw = Callable[[Tensor], Tensor]
-"""What turns values in [0, 1] into times in steps, from 0; inf means no spike."""
+"""A law from values in [0, 1] to times in steps, from 0; inf means no spike."""
 
 
 def linear_latency(values: Tensor, *, tau: float, threshold: float = 0.0) -> Tensor:
@@ -33,47 +33,48 @@ def linear_latency(values: Tensor, *, tau: float, threshold: float = 0.0) -> Ten
 def log_latency(values: Tensor, *, tau: float, threshold: float = 0.01) -> Tensor:
     """Return the time tau ln(x / (x - threshold)), in steps; inf for x at or below `threshold`.
 
-    It is when an RC membrane of time constant tau, charged by x, reaches the threshold.
+    It is the time at which an RC membrane of time constant tau, charged by x, reaches the
+    threshold.
     """
     times = tau * torch.log(values / (values - threshold))
     return times.masked_fill(values <= threshold, math.inf)
 
 
 def linear_value(times: Tensor, *, tau: float) -> Tensor:
-    """Return the value 1 - t / tau that `linear_latency` gives a time t, in steps, to."""
+    """Return the value 1 - t / tau of a time t in steps: the inverse of `linear_latency`."""
     return 1 - times / tau
 
 
 def log_value(times: Tensor, *, tau: float, threshold: float = 0.01) -> Tensor:
-    """Return the value threshold / (1 - exp(-t / tau)) that `log_latency` gives a time t to."""
+    """Return the value threshold / (1 - exp(-t / tau)): the inverse of `log_latency`."""
     return threshold / -torch.expm1(-times / tau)
 
 
 @check_arguments
 def latency(image: Tensor, steps: int, *, law: LatencyLaw | None = None) -> Tensor:
-    """Spike once, the sooner the brighter: at the step nearest to law(value).
+    """Spike once, earlier for brighter values: at the step nearest to law(value).
 
-    `image` (..., H, W), or any shape, holds values in [0, 1]. `law` gives times in steps, such as
-    `partial(log_latency, tau=5.0)`; without one it is linear_latency over the whole window,
-    tau = steps - 1: white spikes in step 0, black in the last one. A half goes to the even step.
-    A time beyond the window, inf included, is a pixel without a spike.
+    `image` (..., H, W), or any shape, holds values in [0, 1]. `law` returns times in steps, such as
+    `partial(log_latency, tau=5.0)`; the default is linear_latency over the whole window,
+    tau = steps - 1: white spikes in step 0, black in the last one. Halves round to the even step.
+    A pixel with a time beyond the window, inf included, does not spike.
 
     Returns (steps, ...) of the dtype of `image`, 0 or 1. Raises ShapeError for an image of
     integers or a law that changes the shape, ConfigError for values outside [0, 1], steps below 1,
-    a law that is no function of values, and one that gives a time below 0 or NaN.
+    a law that is not a function of values, and one that returns a time below 0 or NaN.
     """
     check_fractions(image, steps, "latency")
     law = partial(linear_latency, tau=float(steps - 1)) if law is None else law
     _check_law(law, "latency", "law", "log_latency")
-    # In half precision neighbouring steps of a long window would fall together.
+    # In half precision, neighbouring steps of a long window would coincide.
     times = law(image.to(torch.float64))
     if times.shape != image.shape:
         raise ShapeError(
-            f"latency: the law made {tuple(times.shape)} of {tuple(image.shape)}; "
+            f"latency: the law returned {tuple(times.shape)} for {tuple(image.shape)}; "
             "it must keep the shape"
         )
     if not bool((times >= 0).all()):
-        raise ConfigError("latency: the law gives a time below 0 or NaN; times count from step 0")
+        raise ConfigError("latency: the law returns a time below 0 or NaN; times count from step 0")
     return spikes_at(times.round(), steps, image.dtype)
 
 
@@ -81,13 +82,13 @@ def latency(image: Tensor, steps: int, *, law: LatencyLaw | None = None) -> Tens
 def decode_latency(spikes: Tensor, *, inverse: LatencyLaw | None = None) -> Tensor:
     """Return the values of the first spikes of (T, ...): inverse(time), in [0, 1]; 0 without one.
 
-    `inverse` gives the value of a time in steps, as `partial(log_value, tau=5.0)` does for
-    `log_latency`; without one it is linear_value over the whole window, tau = T - 1. For the
-    linear law the error is at most 1 / (2 tau); values that gave no spike are lost. Results are
+    `inverse` returns the value of a time in steps, as `partial(log_value, tau=5.0)` does for
+    `log_latency`; the default is linear_value over the whole window, tau = T - 1. For the
+    linear law the error is at most 1 / (2 tau); values without a spike are lost. Results are
     clamped to [0, 1]: the logarithmic law has values above 1 for its first half step.
 
     Keeps the dtype of floats; float32 for integers. Raises ShapeError for spikes without a time
-    step, ConfigError for an inverse that is no function of times.
+    step, ConfigError for an inverse that is not a function of times.
 
     >>> t = torch.arange(200) / 200
     >>> sine = 0.5 + 0.5 * torch.sin(2 * torch.pi * t)
@@ -101,14 +102,14 @@ def decode_latency(spikes: Tensor, *, inverse: LatencyLaw | None = None) -> Tens
         inverse = partial(linear_value, tau=float(max(steps - 1, 1)))
     _check_law(inverse, "decode_latency", "inverse", "log_value")
     fired = spikes != 0
-    # argmax of a bool is not defined; of equal numbers it gives the first.
+    # argmax is not defined for bool; for equal numbers it returns the first.
     times = fired.to(torch.uint8).argmax(0).to(torch.float64)
     values = inverse(times).clamp(0, 1) * fired.any(0)
     return values.to(decoded_dtype(spikes))
 
 
 def _check_law(law: Any, name: str, what: str, example: str) -> None:
-    """Raise ArgumentError for what is no function, or one of those here without its tau."""
+    """Raise ArgumentError unless it is a function other than a law here without its tau."""
     if not callable(law) or isinstance(law, type):
         problem = f"{law!r}, no function"
     elif law in (linear_latency, log_latency, linear_value, log_value):
@@ -120,7 +121,7 @@ def _check_law(law: Any, name: str, what: str, example: str) -> None:
 
 
 def spikes_at(times: Tensor, steps: int, dtype: torch.dtype) -> Tensor:
-    """Return (steps, ...) with a 1 at each whole time; none where it is beyond the window."""
+    """Return (steps, ...) with a 1 at each whole time; none for times beyond the window."""
     within = times < steps
     index = times.masked_fill(~within, 0).to(torch.int64)
     spikes = torch.zeros((steps, *times.shape), dtype=dtype, device=times.device)
@@ -132,9 +133,9 @@ def rank_order(values: Tensor, steps: int, *, dims: int = 2, silent: float | Non
     """Spike once, in the order of the values: the largest first (Thorpe & Gautrais 1998).
 
     `values` of any size; the last `dims` dimensions are one sample, whose values are ranked with
-    one another: 2 for images (..., H, W), 1 for vectors (..., N). Equal values go by their place,
-    the first in the flattened sample first. `silent`: values at or below it do not spike and are
-    not counted; 0 keeps black pixels quiet, None lets all spike.
+    one another: 2 for images (..., H, W), 1 for vectors (..., N). Equal values are ranked by their
+    position in the flattened sample. `silent`: values at or below it do not spike and are not
+    counted; 0 keeps black pixels silent, None lets all spike.
 
     Of n values that spike, the k-th largest (k from 0) spikes in step k if there are as many
     steps, else in step floor(k steps / n): groups of equal size, give or take one.
@@ -169,11 +170,11 @@ def rank_order(values: Tensor, steps: int, *, dims: int = 2, silent: float | Non
 def decode_rank_order(spikes: Tensor, *, table: Tensor | None = None) -> Tensor:
     """Return a value for the step of each first spike of (T, ...); 0 without one.
 
-    The values themselves are lost; their order is kept, but within a step. `table` (T,) holds the
-    value of each step, such as the mean of what spiked then in many samples (the look-up table of
-    VanRullen & Thorpe 2001). Without one the values are taken to be spread evenly over [0, 1]:
-    1 - (step + 1/2) / T. Encoding the result gives the same spikes again (with silent=0 where
-    some values did not spike).
+    The values themselves are lost; their order is kept, except within a step. `table` (T,) holds
+    the value of each step, such as the mean of the values with that step in many samples (the
+    look-up table of VanRullen & Thorpe 2001). Without one the values are assumed to be spread
+    evenly over [0, 1]: 1 - (step + 1/2) / T. Encoding the result gives the same spikes again (with
+    silent=0 if some values did not spike).
 
     Keeps the dtype of floats; float32 for integers. Raises ShapeError for spikes without a time
     step, and a table of another length.
@@ -187,7 +188,7 @@ def decode_rank_order(spikes: Tensor, *, table: Tensor | None = None) -> Tensor:
     elif table.shape != (steps,):
         raise ShapeError(
             f"decode_rank_order: a table of shape {tuple(table.shape)} for {steps} steps; "
-            f"shape ({steps},) is meant"
+            f"shape ({steps},) is expected"
         )
     fired = spikes != 0
     first = fired.to(torch.uint8).argmax(0)

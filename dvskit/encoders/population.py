@@ -1,6 +1,6 @@
-"""Rate codes: a value is the probability of a spike in each step, of one neuron or of many.
+"""Rate codes: a value is the probability of a spike per step, of one neuron or of many.
 
-Many neurons share it by their Gaussian receptive fields: a population code.
+In a population code, many neurons with Gaussian receptive fields share a value.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from dvskit.encoders.checking import (
 from dvskit.encoders.latency import LatencyLaw, latency, linear_latency
 from dvskit.errors import ArgumentError, ConfigError, ShapeError
 
-_QUIET = 0.1  # Bohte et al. 2002: of times 0 to 10, those after 9 are no spike
+_QUIET = 0.1  # Bohte et al. 2002: of times 0 to 10, those after 9 do not fire
 
 
 @check_arguments
@@ -37,13 +37,13 @@ def poisson(image: Tensor, steps: int, *, generator: torch.Generator | int | Non
     `image` (..., H, W), or any shape, holds probabilities in [0, 1]. Returns (steps, ...) of the
     dtype of `image`, 0 or 1. The count of a pixel r is binomial, with mean r steps and variance
     r (1 - r) steps: r = 0.125 over T = 1 s in steps of dt = 1 ms gives r T / dt = 125 spikes on
-    average. A Poisson process of rate R has R dt for the probability of a step (Heeger, Poisson
+    average. For a Poisson process of rate R, the probability of a step is R dt (Heeger, Poisson
     Model of Spike Generation, 2000).
 
     A rate that changes with time, `rates` (T, ...), is `poisson(rates, 1, generator=g)[0]`.
 
-    `generator` is a torch.Generator on the device of `image`, which moves on, or a seed: the same
-    seed gives the same spikes. Without it torch's default generator is used (`torch.manual_seed`).
+    `generator` is a torch.Generator on the device of `image`, which advances, or a seed: the same
+    seed gives the same spikes. The default is torch's default generator (`torch.manual_seed`).
     Raises ShapeError for an image of integers, ConfigError for values outside [0, 1], steps below
     1, or another kind of generator.
     """
@@ -59,7 +59,7 @@ def signed_poisson(
     """Spike in each step with probability |values|, as +1 or -1 by the sign of the value.
 
     `values`, of any shape, lie in [-1, 1]. Returns (steps, ...) of their dtype: -1, 0 or 1. The
-    sizes of the spikes are those that `poisson` gives for |values| and the same generator.
+    absolute values of the spikes are those of `poisson` for |values| and the same generator.
 
     Raises as `poisson` does.
 
@@ -81,7 +81,7 @@ def signed_poisson(
 def decode_poisson(spikes: Tensor) -> Tensor:
     """Return the rate of spikes (T, ...): their mean over time, of shape (...).
 
-    It estimates what `poisson` and `signed_poisson` were given, with a standard error of
+    It estimates the input of `poisson` and `signed_poisson`, with a standard error of
     sqrt(|r| (1 - |r|) / T), at most 1 / (2 sqrt(T)). Keeps the dtype of floats; float32 for
     integers. Raises ShapeError for spikes without a time step.
     """
@@ -91,7 +91,7 @@ def decode_poisson(spikes: Tensor) -> Tensor:
 
 
 def _draw(chances: Tensor, steps: int, generator: torch.Generator | None) -> Tensor:
-    # Drawn in float32 whatever the image is: in half precision the chance would be off.
+    # Drawn in float32 for any image dtype: in half precision the probability would be off.
     drawn = torch.empty((steps, *chances.shape), device=chances.device, dtype=torch.float32)
     return drawn.uniform_(generator=generator) < chances
 
@@ -99,14 +99,14 @@ def _draw(chances: Tensor, steps: int, generator: torch.Generator | None) -> Ten
 @check_arguments
 @dataclass(frozen=True, slots=True)
 class ReceptiveFields:
-    """Gaussian receptive fields: where each neuron responds most, and how widely.
+    """Gaussian receptive fields: the centre and the width of each neuron's response.
 
-    centres  of the fields, rising, in the units of the values
+    centres  of the fields, increasing, in the units of the values
     width    the standard deviation of all fields
 
-    `ReceptiveFields.spread(8)` makes those of eight neurons for values in [0, 1].
+    `ReceptiveFields.spread(8)` returns those of eight neurons for values in [0, 1].
 
-    Raises ConfigError for centres that do not rise or are not finite, a width not above 0.
+    Raises ConfigError for centres that do not increase or are not finite, a width not above 0.
     """
 
     centres: tuple[float, ...]
@@ -115,15 +115,15 @@ class ReceptiveFields:
     def __post_init__(self) -> None:
         if not isinstance(self.centres, Iterable):
             raise ArgumentError(
-                f"ReceptiveFields: centres is {self.centres!r}, one number; give one for each "
-                "neuron, or take ReceptiveFields.spread(neurons)"
+                f"ReceptiveFields: centres is {self.centres!r}, one number; pass one for each "
+                "neuron, or use ReceptiveFields.spread(neurons)"
             )
         object.__setattr__(self, "centres", tuple(float(centre) for centre in self.centres))
         pairs = itertools.pairwise(self.centres)
         if not self.centres or not all(math.isfinite(c) for c in self.centres):
-            raise ConfigError(f"centres {self.centres}; one finite number at least is meant")
+            raise ConfigError(f"centres {self.centres}; at least one finite number is expected")
         if not all(left < right for left, right in pairs):
-            raise ConfigError(f"centres {self.centres} do not rise; sort them, each once")
+            raise ConfigError(f"centres {self.centres} do not increase; sort them, each once")
         if not 0 < self.width < math.inf:
             raise ConfigError(f"width = {self.width:g} is not above 0 and finite")
 
@@ -138,11 +138,11 @@ class ReceptiveFields:
         Raises ConfigError for fewer than 3 neurons, low not below high, beta not above 0.
         """
         if neurons < 3:
-            raise ConfigError(f"neurons = {neurons} is below 3; name the centres of fewer")
+            raise ConfigError(f"neurons = {neurons} is below 3; pass the centres of fewer")
         if not low < high or not beta > 0:
             raise ConfigError(
                 f"low = {low:g}, high = {high:g}, beta = {beta:g}; low < high and beta > 0 "
-                "are meant"
+                "are expected"
             )
         spacing = (high - low) / (neurons - 2)
         centres = [low + (2 * i - 3) / 2 * spacing for i in range(1, neurons + 1)]
@@ -153,8 +153,8 @@ class ReceptiveFields:
 def population(values: Tensor, fields: ReceptiveFields) -> Tensor:
     """Return the response of each neuron, exp(-(x - centre)^2 / (2 width^2)): (..., neurons).
 
-    `values` of any shape and size; the responses, in [0, 1], have their dtype and one dimension
-    more, and gradients pass through. They are probabilities for `poisson` and values for
+    `values` of any shape and size; the responses, in [0, 1], have their dtype and one more
+    dimension, and gradients pass through. They are probabilities for `poisson` and values for
     `latency`. Raises ShapeError for integers, ConfigError for NaN and infinities.
     """
     check_finite(values, "population", "values")
@@ -162,18 +162,18 @@ def population(values: Tensor, fields: ReceptiveFields) -> Tensor:
     centres = torch.tensor(fields.centres, dtype=dtype, device=values.device)
     away = values.to(dtype)[..., None] - centres
     exponent = torch.addcmul(away.new_zeros(()), away, away, value=-0.5 / fields.width**2)
-    return exponent.exp_().to(values.dtype)  # in place: fresh memory takes longer than exp
+    return exponent.exp_().to(values.dtype)  # in place: new memory takes longer than exp
 
 
 @check_arguments
 def population_latency(
     values: Tensor, fields: ReceptiveFields, steps: int, *, law: LatencyLaw | None = None
 ) -> Tensor:
-    """Spike once a neuron, the sooner the nearer the value is to its centre: (steps, ..., neurons).
+    """Spike once per neuron, earlier for values near its centre: (steps, ..., neurons).
 
-    It is `latency` of the responses of `population`; without a law the time is linear over the
-    window and responses below 0.1 do not spike, as in Bohte et al. (2002), where times run from 0
-    to 10 and neurons later than 9 do not fire. Raises as `population` and `latency` do.
+    It is `latency` of the responses of `population`. By default the time is linear over the window
+    and responses below 0.1 do not spike, as in Bohte et al. (2002), where times run from 0 to 10
+    and neurons later than 9 do not fire. Raises as `population` and `latency` do.
 
     >>> fields = ReceptiveFields.spread(8, -1.0, 1.0)
     >>> t = torch.arange(200) / 200
@@ -189,13 +189,12 @@ def population_latency(
 
 @check_arguments
 def decode_population(responses: Tensor, fields: ReceptiveFields) -> Tensor:
-    """Return the value that gives such responses (..., neurons): (...).
+    """Return the values (...) of responses (..., neurons).
 
-    Two neighbours with centres c, d and responses r, s place it at (c + d) / 2 + width^2 / (d - c)
-    ln(s / r); the mean over all neighbours counts, weighted by r s. Exact responses give the value
-    back exactly; responses may also be spike rates or `decode_latency` of spikes. Where no two
-    neighbours respond it is the mean of the centres weighted by the responses, and NaN where no
-    neuron responds at all.
+    Two neighbours with centres c, d and responses r, s give (c + d) / 2 + width^2 / (d - c) ln(s /
+    r); the result is the mean over all neighbours, weighted by r s. Exact responses give the exact
+    value; responses may also be spike rates or `decode_latency` of spikes. If no two neighbours
+    respond it is the mean of the centres weighted by the responses, and NaN if no neuron responds.
 
     Keeps the dtype of floats. Raises ShapeError for responses that do not fit the fields, or of
     integers; ConfigError for NaN, infinities and responses below 0.
@@ -205,7 +204,7 @@ def decode_population(responses: Tensor, fields: ReceptiveFields) -> Tensor:
     if responses.ndim < 1 or responses.shape[-1] != neurons:
         raise ShapeError(
             f"decode_population: responses of shape {tuple(responses.shape)} for {neurons} "
-            f"neurons; shape (..., {neurons}) is meant"
+            f"neurons; shape (..., {neurons}) is expected"
         )
     if bool((responses < 0).any()):
         raise ConfigError("decode_population: a response is below 0; responses lie in [0, 1]")

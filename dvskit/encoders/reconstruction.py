@@ -1,4 +1,4 @@
-"""What becomes of spikes: two channels, OFF and ON, and how near a decoded signal is."""
+"""OFF and ON channels of spikes, and the error of a decoded signal."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from dvskit.errors import ShapeError
 def two_channels(spikes: Tensor) -> Tensor:
     """Split spikes by sign: (T, ..., H, W) -> (T, ..., 2, H, W), as events are binned.
 
-    Channel 0 is OFF (the size of negative values), channel 1 ON (positive ones). Keeps the dtype;
-    unsigned spikes leave OFF empty. Raises ShapeError below three dimensions, or for bool.
+    Channel 0 is OFF (absolute values of negative spikes), channel 1 ON (positive ones). Keeps the
+    dtype; unsigned spikes leave OFF empty. Raises ShapeError below three dimensions, or for bool.
     """
     if spikes.ndim < 3 or spikes.dtype == torch.bool:
         raise ShapeError(
@@ -43,13 +43,13 @@ class ReconstructionError:
 
 @check_arguments
 def reconstruction_error(signal: Tensor, decoded: Tensor) -> ReconstructionError:
-    """Return how far a decoded signal is from the signal, both (T, ...), over time.
+    """Return the error over time of a decoded signal against the signal, both (T, ...).
 
-    rmse = sqrt(mean (s - d)^2);  snr_db = 10 log10(sum s^2 / sum (s - d)^2). The power counts the
-    mean of the signal too: subtract it from both where only what varies counts. Sums are float64.
-    To compare codes, put the spikes that each takes beside it (Petro, Kasabov & Kiss 2020).
+    rmse = sqrt(mean (s - d)^2);  snr_db = 10 log10(sum s^2 / sum (s - d)^2). The power includes the
+    mean of the signal: subtract it from both if only variations count. Sums are float64. To compare
+    codes, report their numbers of spikes too (Petro, Kasabov & Kiss 2020).
 
-    Raises ShapeError for integers, unlike shapes and signals without a time step, ConfigError for
+    Raises ShapeError for integers, unequal shapes and signals without a time step, ConfigError for
     NaN and infinities.
     """
     check_signal(signal, "reconstruction_error")

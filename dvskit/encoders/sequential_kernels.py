@@ -1,8 +1,8 @@
-"""The codes whose next spike depends on the ones before, on plain arrays.
+"""Codes whose spikes depend on earlier ones, on plain arrays.
 
-Arrays are (T, N), float32 or float64, and one time step is a run of memory. A call covers channels
-[first, last), so threads share nothing. The innermost loop runs over channels; sums go in the order
-of the definition. No fast mathematics: a spike may hang on the last bit.
+Arrays are (T, N), float32 or float64, and each time step is contiguous. A call covers channels
+[first, last), so threads share nothing. The innermost loop runs over channels; sums are in the
+order of the definition. No fast mathematics: a spike may depend on the last bit.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from numba import njit
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def follow(x: Any, spikes: Any, level: Any, height: Any, first: int, last: int) -> None:
-    """Fill the spikes of the step-forward code; `level` is the baseline before, and after it."""
+    """Fill the spikes of the step-forward code; `level` is the baseline, updated in place."""
     one, zero = x.dtype.type(1), x.dtype.type(0)
     base, step = level[first:last], height[first:last]
     for t in range(x.shape[0]):
@@ -29,7 +29,7 @@ def follow(x: Any, spikes: Any, level: Any, height: Any, first: int, last: int) 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def hough(left: Any, spikes: Any, shape: Any, first: int, last: int) -> None:
-    """Fill the spikes of the Hough spiker; `left` is the signal, then what is left of it."""
+    """Fill the spikes of the Hough spiker; `left` is the signal, then the remainder."""
     one, zero = left.dtype.type(1), left.dtype.type(0)
     fits = np.empty(last - first, np.bool_)
     for t in range(left.shape[0] - shape.size + 1):
@@ -51,7 +51,7 @@ def hough(left: Any, spikes: Any, shape: Any, first: int, last: int) -> None:
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def ben(left: Any, spikes: Any, shape: Any, threshold: Any, first: int, last: int) -> None:
-    """Fill the spikes of Ben's spiker; `left` is the signal, then what is left of it."""
+    """Fill the spikes of Ben's spiker; `left` is the signal, then the remainder."""
     one, zero = left.dtype.type(1), left.dtype.type(0)
     with_spike = np.empty(last - first, left.dtype)
     without = np.empty(last - first, left.dtype)

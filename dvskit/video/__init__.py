@@ -1,6 +1,6 @@
-"""Videos, image folders, cameras and arrays to (t_us, frame): gray frames with their time stamps.
+"""Frames with time stamps, (t_us, frame), from videos, image folders, cameras and arrays.
 
-And back: `write_video` encodes gray frames, `write_images` writes PNG files.
+`write_video` encodes gray frames, `write_images` writes PNG files.
 """
 
 from __future__ import annotations
@@ -61,13 +61,13 @@ def open_frames(
     clock: Clock = "first",
     strict: bool = True,
 ) -> FrameSource:
-    """Open a video file, an animated image, a folder of images, or an event file's own frames.
+    """Open a video file, an animated image, a folder of images, or the frames of an event file.
 
-    fps     a steady rate in place of the clip's own times
-    light   "luma": gray as it is coded; "linear": float32 of linear light
-    clock   "first": time 0 is the first frame of a video; "container": times as its container has
-            them. Folders of images keep the times that their time-stamp file says.
-    strict  whether damage raises; else what is damaged is left out, and `damage` says what
+    fps     a steady rate instead of the clip's own times
+    light   "luma": gray as coded; "linear": float32 of linear light
+    clock   "first": time 0 is the first frame of a video; "container": the times in the container.
+            Folders of images keep the times of their time-stamp file
+    strict  whether damage raises; otherwise damaged parts are skipped and listed in `damage`
 
     See VideoFrames, AnimatedImage, ImageFolder and RecordedFrames. Raises VideoError, and
     FormatError for a damaged event file.
@@ -87,15 +87,15 @@ def open_frames(
         try:
             return RecordedFrames(path, fps=fps, light=light, strict=strict)
         except FormatError:
-            if format.recognises is None:  # its name alone says that it is of events
+            if format.recognises is None:  # its name alone marks it as an event file
                 raise error from None
             raise
 
 
 def _format_of(path: Path) -> Format | None:
-    """Return the format of an event file, or of a folder; None for what is none.
+    """Return the format of an event file or folder; None for anything else.
 
-    A folder with a list of images is one of images.
+    A folder with a list of images is an image folder.
     """
     if path.is_dir() and (file_of_events(path) == path or (path / IMAGES_NAME).is_file()):
         return None

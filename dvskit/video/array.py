@@ -23,7 +23,7 @@ from dvskit.video.pictures import (
 from dvskit.video.source import FrameSource, checked_fps, nth_time_us
 
 _NO_TIMES = "the frames have no times; pass fps=240, or t_us=[...] in microseconds"
-_SMALL_PX = 16  # a gray clip may have few columns; few have 16 rows or more and 3 or 4 columns
+_SMALL_PX = 16  # a gray clip may have few columns, but rarely 16 rows or more and 3 or 4 columns
 
 
 @check_arguments
@@ -31,11 +31,11 @@ class ArrayFrames(FrameSource):
     """Frames in memory, at times `t_us` (T,), whole microseconds, or at a steady `fps`.
 
     frames  (T, height, width), gray, or (T, height, width, 3 or 4), RGB or RGBA: an array, a
-            tensor in the processor's memory, or a list of pictures (arrays, tensors, PIL images).
+            tensor in CPU memory, or a list of images (arrays, tensors, PIL images).
             uint8, uint16 (65535 is white) or float (1.0 is white)
-    white   the number that white has where it is another, such as 255 for floats of 0..255
+    white   the value of white if it differs, such as 255 for floats of 0..255
 
-    Colours become gray as `gray_picture` says. Gives a ScaleWarning for frames that look to be of
+    Colours become gray as in `gray_picture`. Gives a ScaleWarning for frames that appear to have
     another scale, a UnitWarning for times that look like seconds. Raises ShapeError, VideoError.
     """
 
@@ -76,13 +76,12 @@ class ArrayFrames(FrameSource):
 
 
 class TimedFrames(FrameSource):
-    """Pairs of (t_us, picture) as a clip: read once where they come from an iterator.
+    """Pairs of (t_us, image) as a clip: read once if they come from an iterator.
 
-    They are taken as `ArrayFrames` takes pictures. Gives a ScaleWarning, raises ShapeError and
-    VideoError.
+    Images are handled as in `ArrayFrames`. Gives a ScaleWarning, raises ShapeError and VideoError.
 
-    kind  what holds the frames, for people: the name of a type
-    once  whether they can be read but once
+    kind  the type name of the container, for display
+    once  whether they can be read only once
     """
 
     def __init__(
@@ -108,7 +107,7 @@ class TimedFrames(FrameSource):
 
 
 def _clip(frames: Any) -> Any:
-    """Return frames as an array or a list of pictures. Raises ShapeError, VideoError."""
+    """Return frames as an array or a list of images. Raises ShapeError, VideoError."""
     if isinstance(frames, Sequence) and not isinstance(frames, str | bytes):
         if not frames:
             raise VideoError("the clip has no frames")
@@ -116,32 +115,32 @@ def _clip(frames: Any) -> Any:
     array = as_array(frames)
     shape = array.shape
     if len(shape) not in (3, 4):
-        one = "; one picture has no changes" * (len(shape) == 2)
+        one = "; a single image has no changes" * (len(shape) == 2)
         raise ShapeError(
-            f"frames have shape {shape}; (T, height, width) is meant, or (T, height, width, 3) "
+            f"frames have shape {shape}; (T, height, width) is expected, or (T, height, width, 3) "
             f"for RGB{one}"
         )
     if len(shape) == 3 and shape[2] in (3, 4) and min(shape[:2]) >= _SMALL_PX:
         raise ShapeError(
-            f"frames have shape {shape}, which looks like one picture in colour; a clip is "
-            "(T, height, width) or (T, height, width, 3), and a gray one so narrow is given as "
+            f"frames have shape {shape}, which looks like one colour image; a clip is "
+            "(T, height, width) or (T, height, width, 3), and for such a narrow gray clip pass "
             "frames[..., None]"
         )
     return array
 
 
 def checked_times(t_us: Any) -> list[int]:
-    """Return times of frames as whole microseconds. Raises VideoError for what is none."""
+    """Return times of frames as whole microseconds. Raises VideoError for invalid times."""
     times = as_array(t_us)
     if times.ndim != 1 or (times.size and times.dtype.kind not in "iuf"):
         raise VideoError(
-            f"t_us is {times.dtype} of shape {times.shape}; microseconds (T,) are meant"
+            f"t_us is {times.dtype} of shape {times.shape}; microseconds (T,) are expected"
         )
     if times.dtype.kind == "f" and times.size:
         broken = times[~(times == np.rint(times)) | ~np.isfinite(times)]
         if broken.size:
             raise VideoError(
-                f"t_us holds {broken[0]}, which is no whole microsecond; of seconds, pass "
+                f"t_us holds {broken[0]}, which is not a whole microsecond; for seconds, pass "
                 "t_us=[round(t * 1e6) for t in seconds]"
             )
         if 0 < np.abs(times).max() < 1000:
@@ -158,13 +157,13 @@ def frames_in_memory(
 ) -> FrameSource:
     """Return frames in memory as a clip.
 
-    given  an array, a tensor or a list of pictures, or an iterator of them, with `fps` or `t_us`;
-           or an iterable of (t_us, picture), without. Raises ConfigError, ShapeError, VideoError.
+    given  an array, a tensor or a list of images, or an iterator of them, with `fps` or `t_us`;
+           or an iterable of (t_us, image), without. Raises ConfigError, ShapeError, VideoError.
     """
     if isinstance(given, Events | ReadableSource):
-        raise ConfigError(f"{type(given).__name__}: these are events already; frames are emulated")
+        raise ConfigError(f"{type(given).__name__}: these are events already; pass frames")
     untimed = fps is not None or t_us is not None
-    if hasattr(given, "shape"):  # an array, whoever holds it
+    if hasattr(given, "shape"):  # an array of any library
         if not untimed:
             raise ConfigError(_NO_TIMES)
         return ArrayFrames(given, fps=fps, t_us=t_us, white=white)
@@ -177,7 +176,7 @@ def frames_in_memory(
         raise VideoError("the clip has no frames") from None
     timed = isinstance(first, tuple | list) and len(first) == 2 and np.ndim(first[0]) == 0
     if untimed and timed:
-        raise ConfigError("the frames are (t_us, frame) and have their times; leave out fps, t_us")
+        raise ConfigError("the frames are (t_us, frame) with times; omit fps and t_us")
     if not untimed and not timed:
         raise ConfigError(_NO_TIMES)
     once = again is given

@@ -1,4 +1,4 @@
-"""Cameras, through OpenCV: frames as they come, the latest ones where they come too fast."""
+"""Cameras, through OpenCV: frames as they arrive; old ones are dropped if they arrive too fast."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from dvskit.errors import VideoError
 from dvskit.events import as_size
 from dvskit.video.source import FrameSource
 
-_WAITING = 2  # frames that may wait: the delay is bounded by them
+_WAITING = 2  # frames that may wait, which bounds the delay
 _PATIENCE_S = 5.0
 
 
 class Capture(Protocol):
-    """What is needed of cv2.VideoCapture."""
+    """The used part of cv2.VideoCapture."""
 
     def read(self) -> tuple[bool, Any]:
-        """Wait for a frame; return whether there was one, and it."""
+        """Wait for a frame; return whether there was one, and the frame."""
 
     def release(self) -> None:
         """Close the camera."""
 
 
 def _capture(device: int) -> Capture:
-    """Open a camera without OpenCV's own words on stderr: what is wrong is raised."""
+    """Open a camera without OpenCV's messages on stderr: errors are raised."""
     level = cv2.utils.logging.getLogLevel()
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     try:
@@ -41,11 +41,11 @@ def _capture(device: int) -> Capture:
 
 
 class CameraFrames(FrameSource):
-    """Gray frames (uint8) of a camera, at the times at which they came; read once.
+    """Gray frames (uint8) of a camera, at their times of arrival; read once.
 
-    A frame that comes while two others wait takes the place of the older one, so that the delay
-    stays bounded; `dropped` counts those. Times are microseconds since the first frame. `stop` ends
-    the clip. Raises VideoError for a camera that cannot be opened or falls silent.
+    A frame that arrives while two others wait replaces the older one, so that the delay is bounded;
+    `dropped` counts those. Times are microseconds since the first frame. `stop` ends the clip.
+    Raises VideoError for a camera that cannot be opened or stops sending.
     """
 
     def __init__(self, device: int = 0, *, capture: Capture | None = None) -> None:
@@ -58,13 +58,13 @@ class CameraFrames(FrameSource):
         good, first = self._capture.read()
         if not good:
             self._capture.release()
-            raise VideoError(f"camera {device}: cannot be opened; is it there, and free?")
+            raise VideoError(f"camera {device}: cannot be opened; is it connected, and not in use?")
         self._began = time.monotonic_ns()
         self._first = _gray(first)
         self.size = as_size((self._first.shape[1], self._first.shape[0]))
 
     def stop(self) -> None:
-        """End the clip: iteration ends with the frames that wait."""
+        """End the clip after the waiting frames."""
         self._stopped.set()
 
     def __iter__(self) -> Iterator[tuple[int, NDArray[np.uint8]]]:

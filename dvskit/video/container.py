@@ -1,4 +1,4 @@
-"""A video file, opened: its stream of pictures, its packets, and what its header promises."""
+"""An open video file: its video stream, its packets, and the lengths in its header."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from dvskit._threads import thread_count
 from dvskit.errors import MissingFileError, VideoError
 from dvskit.video.source import FrameLosses
 
-_HEAD = 4096  # bytes within which headers say how long the file is
-_TRANSPORT_PACKET, _SYNC = 188, 0x47  # bytes, and the first of each (ISO/IEC 13818-1)
-_SEGMENT = bytes.fromhex("18538067")  # holds all of a Matroska file (RFC 9559)
+_HEAD = 4096  # bytes within which headers state the length of the file
+_TRANSPORT_PACKET, _SYNC = 188, 0x47  # packet length in bytes, and the first byte (ISO/IEC 13818-1)
+_SEGMENT = bytes.fromhex("18538067")  # contains a whole Matroska file (RFC 9559)
 _FILE_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")  # of ASF, section 3.2
 _LAST_CHUNK = b"\0\0\0\0IEND"  # of PNG
 _LAST_BLOCK = 0x3B  # of GIF
 _UNKNOWN = 0xFFFFFFFF  # of lengths in RIFF
-# What FFmpeg makes of any bytes by the suffix alone: text as a terminal's picture, bytes as pixels.
+# Formats that FFmpeg derives from the suffix alone: text as terminal output, bytes as pixels.
 _GUESSES = ("tty", "rawvideo", "bin", "xbin", "adf", "idf")
-# Streams of pictures without a container: what times FFmpeg gives them are made up.
+# Raw video streams without a container: FFmpeg invents their times.
 UNTIMED = ("h264", "hevc", "vvc", "m4v", "mpegvideo", "h263", "h261", "obu", "evc", "vc1",
            "cavsvideo", "dirac", "mjpeg", "dnxhd", "ipu")  # fmt: skip
-# Containers whose headers say when they end: the video stream, or all streams together.
+# Containers whose headers state the end: of the video stream, or of all streams together.
 _VIDEO_ENDS, _ALL_END = ("mov",), ("matroska", "flv", "asf")
-_SLACK_S = Fraction(3, 20)  # of the end of all streams: a packet of sound may have no duration
-# Containers whose packets lie behind each other, so that bytes between two belong to none.
+_SLACK_S = Fraction(3, 20)  # of the end of all streams: an audio packet may have no duration
+# Containers with contiguous packets, so that bytes between two belong to none.
 _ONE_BEHIND_ANOTHER = ("matroska", "mpegts", "mpeg", "flv", "asf", "avi", "ogg")
-_LARGEST_HEADER = 512  # bytes between two packets that are headers of the container
+_LARGEST_HEADER = 512  # container headers between two packets, in bytes
 
 
 def cut_short(path: Path, container: str) -> str | None:
-    """Return what a file lacks at its end; None where nothing tells that it lacks anything.
+    """Return what is missing at the end of a file; None if nothing is known to be missing.
 
     container  FFmpeg's name of it
     """
@@ -47,26 +47,26 @@ def cut_short(path: Path, container: str) -> str | None:
         tail = file.read()
     stated = _STATED[container](head) if container in _STATED else None
     if stated is not None and there < stated:
-        return f"has {there:,} bytes, and its header says {stated:,}"
+        return f"has {there:,} bytes, but its header states {stated:,}"
     if container == "mpegts" and there % _TRANSPORT_PACKET and _is_transport_stream(head):
         return f"ends within a transport packet (byte {there})"
     if container in ("apng", "png_pipe") and _LAST_CHUNK not in tail:
-        return f"ends ahead of its last chunk (byte {there})"
+        return f"ends before its last chunk (byte {there})"
     if container == "gif" and tail.rstrip(b"\0")[-1:] != bytes([_LAST_BLOCK]):
-        return f"ends ahead of its last block (byte {there})"
+        return f"ends before its last block (byte {there})"
     return None
 
 
 def _riff_length(head: bytes) -> int | None:
-    """Return the length of a RIFF file (AVI, WebP); of its first part where it has several."""
+    """Return the length of a RIFF file (AVI, WebP), or of its first part if it has several."""
     length = int.from_bytes(head[4:8], "little")
-    # What is written to a pipe, or was never finished, has the largest number there, or none.
+    # Files written to a pipe, or never finished, have the largest number there, or none.
     known = head[:4] == b"RIFF" and 0 < length < _UNKNOWN
     return length + 8 if known else None
 
 
 def _segment_length(head: bytes) -> int | None:
-    """Return where the segment of a Matroska file ends, where that is known ahead."""
+    """Return the end of the segment of a Matroska file, if stated."""
     at = head.find(_SEGMENT)
     if at < 0 or at + 12 > len(head) or not head[at + 4]:
         return None
@@ -90,13 +90,13 @@ _STATED = {
 
 
 def _is_transport_stream(head: bytes) -> bool:
-    """Return whether bytes are transport packets of 188 bytes, without anything between them."""
+    """Return whether bytes are contiguous transport packets of 188 bytes."""
     places = range(0, min(len(head), 8 * _TRANSPORT_PACKET), _TRANSPORT_PACKET)
     return len(places) > 1 and all(head[place] == _SYNC for place in places)
 
 
 def lacks_its_index(path: Path) -> bool:
-    """Return whether a file begins as an MP4 or MOV does and holds no moov box at its top."""
+    """Return whether a file begins like MP4 or MOV and has no moov box at its top level."""
     there, place = path.stat().st_size, 0
     with path.open("rb") as file:
         if file.read(8)[4:] not in (b"ftyp", b"wide", b"mdat", b"free"):
@@ -115,13 +115,13 @@ def lacks_its_index(path: Path) -> bool:
 
 
 def reason(error: Exception) -> str:
-    """Return what FFmpeg says of an error, in one line."""
+    """Return FFmpeg's message of an error, in one line."""
     return str(getattr(error, "strerror", None) or error).splitlines()[0]
 
 
 @dataclass(slots=True)
 class Hole:
-    """Bytes that belong to no packet: where, how many, and the time of what follows (s)."""
+    """Bytes that belong to no packet: offset, length, and the time of the next packet (s)."""
 
     offset: int
     length: int
@@ -132,9 +132,9 @@ class Hole:
 class OpenVideo:
     """A video file that is open for one pass.
 
-    packets_seen  of the video stream, without those that an edit list leaves out
-    end_s         when the last packet of all ends, by its stamps
-    holes         stretches of bytes between packets that belong to none
+    packets_seen  of the video stream, without those excluded by an edit list
+    end_s         the end of the last packet, by its stamps
+    holes         ranges of bytes between packets that belong to none
     """
 
     path: Path
@@ -153,7 +153,7 @@ class OpenVideo:
 
     @property
     def frame_s(self) -> Fraction | None:
-        """The usual time from a frame to the next, in seconds, as the header has it."""
+        """The usual time between frames in seconds, from the header."""
         rate = self.stream.average_rate
         return Fraction(1) / Fraction(rate) if rate else None
 
@@ -166,11 +166,11 @@ class OpenVideo:
                 if packet.stream.index == self.stream.index:
                     yield packet
         except av.error.FFmpegError as error:
-            losses.lose(f"cannot be read behind byte {self._read_to} ({reason(error)})")
+            losses.lose(f"cannot be read after byte {self._read_to} ({reason(error)})")
             yield None
 
     def _follow(self, packet: Any) -> None:
-        """Note what a packet says of the file: how far it goes, and which bytes it passes over."""
+        """Record how far a packet extends in the file, and which bytes it skips."""
         stamp = packet.pts if packet.pts is not None else packet.dts
         counts = packet.stream.index == self.stream.index
         if stamp is not None and packet.time_base:
@@ -192,7 +192,7 @@ class OpenVideo:
             self.holes.append(Hole(self._read_to, length, start))
 
     def missing_at_the_end(self) -> str | None:
-        """Return what the header promises and the file does not hold; None where all is there."""
+        """Return what the file lacks compared with its header; None if it is complete."""
         cut = cut_short(self.path, self.format)
         promised = self._promised_end()
         if cut is not None or promised is None:
@@ -202,11 +202,11 @@ class OpenVideo:
             slack = max(slack, _SLACK_S)
         if self.end_s is None or promised - self.end_s > slack:
             ends = 0.0 if self.end_s is None else float(self.end_s)
-            return f"ends at {ends:.3f} s, and its header says {float(promised):.3f} s"
+            return f"ends at {ends:.3f} s, but its header states {float(promised):.3f} s"
         return None
 
     def _promised_end(self) -> Fraction | None:
-        """Return when the header says that the stream ends, or all streams do."""
+        """Return the end of the stream, or of all streams, stated in the header."""
         if self.format in _VIDEO_ENDS and self.stream.duration:
             start = self.stream.start_time or 0
             return Fraction(start + self.stream.duration) * Fraction(self.stream.time_base)
@@ -219,10 +219,10 @@ class OpenVideo:
 def open_video(path: Path, *, exact: bool) -> Iterator[OpenVideo]:
     """Open a video file for one pass.
 
-    exact  decode with one thread, going on where something is damaged, and marking it; without,
-           with as many as there are cores, which may miss marks: any damage is an error
+    exact  decode with one thread, continuing after damage and marking it; otherwise with one thread
+           per core, which may miss marks: any damage is an error
 
-    Raises MissingFileError, VideoError for what is no video or holds none.
+    Raises MissingFileError, and VideoError for a file that is not a video or has none.
     """
     if not path.exists():
         raise MissingFileError(path)
@@ -235,7 +235,7 @@ def open_video(path: Path, *, exact: bool) -> Iterator[OpenVideo]:
         raise VideoError(f"{path}: is not a video that can be opened ({why})") from error
     with container:
         if container.format.name in _GUESSES:
-            raise VideoError(f"{path}: is not a video that can be opened (plain text or raw)")
+            raise VideoError(f"{path}: is not a video that can be opened (plain text or raw data)")
         stream, notes = _video_stream(path, container)
         if exact or thread_count() == 1:
             stream.codec_context.thread_count = 1
@@ -247,15 +247,15 @@ def open_video(path: Path, *, exact: bool) -> Iterator[OpenVideo]:
 
 
 def _video_stream(path: Path, container: Any) -> tuple[Any, tuple[str, ...]]:
-    """Return the stream of pictures that move, and what to say of the choice."""
+    """Return the stream of moving images, and a note on the choice."""
     found = list(container.streams.video)
     moving = [stream for stream in found if not _is_cover(stream)]
     if not moving:
-        only = "only the picture of a cover" if found else "no video stream"
+        only = "only a cover image" if found else "no video stream"
         raise VideoError(f"{path}: has {only}")
     moving = [stream for stream in moving if stream.codec_context is not None]
     if not moving:
-        raise VideoError(f"{path}: is coded in a way that FFmpeg cannot decode; convert it first")
+        raise VideoError(f"{path}: has a codec that FFmpeg cannot decode; convert it first")
     best = container.streams.best("video")
     stream = best if best in moving else moving[0]
     if not stream.width or not stream.height:

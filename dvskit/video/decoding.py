@@ -1,4 +1,4 @@
-"""The frames of a video file in the order in which they are shown, with their times."""
+"""The frames of a video file in display order, with their times."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from dvskit.errors import VideoError, count_of
 from dvskit.video.container import OpenVideo, reason
 from dvskit.video.source import FrameLosses
 
-_LOOKED_AT = 64  # packets: B-frames, where there are any, come sooner
-# Codecs of which each packet shows one frame, so that what is not shown is lost.
+_LOOKED_AT = 64  # packets: B-frames, if any, appear sooner
+# Codecs in which each packet shows one frame, so that a frame not shown is lost.
 _ONE_FRAME_A_PACKET = ("h264", "hevc", "av1", "mjpeg", "prores", "dnxhd", "ffv1", "huffyuv", "png")
-_GAP = Fraction(3, 2)  # usual intervals: more between two frames is a gap
+_GAP = Fraction(3, 2)  # usual intervals; a longer interval is a gap
 
 
 def look_ahead(packets: Iterator[Any]) -> tuple[list[Any], Iterator[Any]]:
-    """Return the first packets, and all of them."""
+    """Return the first packets, and an iterator over all of them."""
     first: list[Any] = []
     for packet in packets:
         first.append(packet)
@@ -36,11 +36,11 @@ def look_ahead(packets: Iterator[Any]) -> tuple[list[Any], Iterator[Any]]:
 
 
 def stamps_are_of_decoding(container: str, reorders: bool, first: list[Any]) -> bool:
-    """Return whether stamps tell the order of decoding, not of showing.
+    """Return whether time stamps are those of decoding, not of display.
 
     container  FFmpeg's name of it
-    reorders   whether the codec may show frames in another order than they are decoded in
-    first      the first packets: of a codec that reorders, the two stamps of a packet differ
+    reorders   whether the codec may display frames in another order than they are decoded
+    first      the first packets; with reordering, the two stamps of a packet differ
     """
     if container == "avi":
         return True
@@ -49,23 +49,23 @@ def stamps_are_of_decoding(container: str, reorders: bool, first: list[Any]) -> 
 
 
 class ShownStamps:
-    """Times of frames that hold the stamp at which they are shown."""
+    """Times of frames that carry their display time stamp."""
 
     def sent(self, packet: Any) -> None:
-        """Take note of a packet that is decoded next."""
+        """Register a packet that is decoded next."""
 
     def of(self, frame: Any) -> Fraction | None:
-        """Return the time of a frame in seconds; None where it has no stamp."""
+        """Return the time of a frame in seconds; None without a stamp."""
         if frame.pts is None or frame.time_base is None:
             return None
         return int(frame.pts) * Fraction(frame.time_base)
 
 
 class DecodingStamps:
-    """Times of frames by their place among the stamps of decoding.
+    """Times of frames by their position among the decoding stamps.
 
     A frame comes out with the stamp of the packet that pushed it out, which is as many packets
-    behind as frames wait in the decoder. So the packets that show nothing are passed over.
+    later as frames wait in the decoder. Packets that show nothing are therefore skipped.
     """
 
     def __init__(self, time_base: Fraction) -> None:
@@ -76,13 +76,13 @@ class DecodingStamps:
         self._next = 0
 
     def sent(self, packet: Any) -> None:
-        """Take note of a packet that is decoded next."""
+        """Register a packet that is decoded next."""
         if packet.size and packet.dts is not None and not packet.is_discard:
             self._place.setdefault(packet.dts, len(self._stamps))
             self._stamps.append(packet.dts)
 
     def of(self, frame: Any) -> Fraction | None:
-        """Return the time of a frame in seconds; None where stamps are used up."""
+        """Return the time of a frame in seconds; None when the stamps are used up."""
         pushed_by = self._place.get(frame.dts)
         place = self._next
         if pushed_by is not None:
@@ -96,7 +96,7 @@ class DecodingStamps:
 
 
 class Shown(NamedTuple):
-    """A frame, its number in the file, and microseconds since the first shown (None: unknown)."""
+    """A frame, its index in the file, and microseconds since the first shown (None: unknown)."""
 
     number: int
     t_us: int | None
@@ -104,16 +104,16 @@ class Shown(NamedTuple):
 
 
 class Decoding:
-    """One pass over an open video file: iterate for its frames in the order of showing.
+    """One pass over an open video file: iterates over its frames in display order.
 
-    timed    whether their stamps are needed; without, they may be missing or wrong
-    exact    whether one thread decodes: several may end without a word of what they could not
-    first_s  when the container shows the first frame, once it is there
-    leading  frames ahead of it that cannot be shown, as what they build on is not there
+    timed    whether stamps are needed; otherwise they may be missing or wrong
+    exact    whether one thread decodes: several may stop without reporting their losses
+    first_s  container time of the first frame, once known
+    leading  frames before it that cannot be shown, because their references are missing
 
-    What is damaged goes to the losses: packets that cannot be decoded, frames that the decoder
-    marks as corrupt, frames whose time does not advance, gaps where bytes of the file were passed
-    over, and what is missing at the end.
+    Damage goes to the losses: packets that cannot be decoded, frames that the decoder marks as
+    corrupt, frames whose time does not increase, gaps where bytes of the file were skipped, and the
+    missing end.
     """
 
     def __init__(self, video: OpenVideo, losses: FrameLosses, *, timed: bool, exact: bool) -> None:
@@ -163,13 +163,13 @@ class Decoding:
                 self._lost(key=packet is not None and packet.is_keyframe)
 
     def _lost(self, *, key: bool) -> None:
-        """Keep in mind that frames build on one that is lost, until the next key frame."""
+        """Record that frames depend on a lost one, until the next key frame."""
         self._build_on_lost, self._key_lost = True, self._key_lost or key
 
     def _builds_on_a_lost_key_frame(self, frame: Any) -> bool:
-        """Return whether a frame is to be left out with the key frame that it builds on.
+        """Return whether a frame is to be dropped because its key frame was lost.
 
-        A frame that builds on another that is lost may show its damage, which is told.
+        A frame that depends on another lost frame may show its damage, which is reported.
         """
         if frame.key_frame:
             self._build_on_lost = self._key_lost = False
@@ -180,7 +180,7 @@ class Decoding:
         return self._key_lost
 
     def _is_sound(self, frame: Any, seconds: Fraction | None) -> bool:
-        """Return whether a frame is whole and in time; what is not is lost."""
+        """Return whether a frame is whole and in order; otherwise it is counted as lost."""
         if frame.is_corrupt:
             self._losses.lose(f"{self._named(seconds)} is damaged", frames=1)
             self._lost(key=bool(frame.key_frame))
@@ -195,7 +195,7 @@ class Decoding:
             return True
         if self._since_first(seconds) <= self._since_first(self._last):
             self._losses.lose(
-                f"{self._named(seconds)} is not after the one before it, at "
+                f"{self._named(seconds)} is not after the previous one, at "
                 f"{self._from_start(self._last):.6f} s; pass fps (--fps) to count frames instead",
                 frames=1,
             )
@@ -204,7 +204,7 @@ class Decoding:
         return True
 
     def _check_gap(self, last: Fraction, seconds: Fraction) -> None:
-        """Lose what lay between two frames where it was passed over as no packet."""
+        """Report a loss between two frames if bytes were skipped there."""
         usual = self._video.frame_s or seconds - last
         if seconds - last <= _GAP * usual:
             return
@@ -213,14 +213,14 @@ class Decoding:
                 self._losses.lose(
                     f"frames between {self._from_start(last):.3f} s and "
                     f"{self._from_start(seconds):.3f} s are missing: {hole.length:,} bytes at byte "
-                    f"{hole.offset} hold nothing that can be read",
+                    f"{hole.offset} cannot be read",
                     frames=round((seconds - last) / usual) - 1,
                 )
                 self._lost(key=False)
                 return
 
     def _count_leading(self, seconds: Fraction | None) -> None:
-        """Count the frames ahead of the first one shown: what they build on is not there."""
+        """Count the frames before the first one shown: their references are missing."""
         if isinstance(self._clock, ShownStamps) and seconds is not None:
             start = seconds / Fraction(self._video.stream.time_base)
             self.leading = bisect_left(self._first_stamps, start) - self._losses.frames
@@ -238,7 +238,7 @@ class Decoding:
             )
 
     def _shows_each_packet(self) -> bool:
-        """Return whether what is not shown is lost: no packet is a field, or shows nothing."""
+        """Return whether each packet shows a frame: none is a field, or hidden."""
         codec = self._video.stream.codec_context.name
         return codec in _ONE_FRAME_A_PACKET and not self._interlaced
 
@@ -256,11 +256,11 @@ class Decoding:
         return f"frame {number} (at {self._from_start(seconds):.6f} s)"
 
     def _named_packet(self, packet: Any) -> str:
-        """Return a name of the frame of a packet: its place among all, time, and byte offset."""
+        """Return a name for the frame of a packet: its index, time, and byte offset."""
         byte = "" if packet.pos is None else f", byte {packet.pos}"
         stamp = self._stamp(packet)
         if stamp is None:
-            return f"the frame behind frame {self._shown}{byte}"
+            return f"the frame after frame {self._shown}{byte}"
         if self._all_stamps is None:
             self._all_stamps = _stamps(self._video, self._stamp)
         seconds = stamp * Fraction(self._video.stream.time_base)
@@ -269,7 +269,7 @@ class Decoding:
 
 
 def _stamps(video: OpenVideo, stamp: Any) -> list[int]:
-    """Return the stamps of all packets of a video in order, from a pass of its own."""
+    """Return the stamps of all packets of a video in order, from a separate pass."""
     with av.open(str(video.path)) as container:
         stream = container.streams[video.stream.index]
         try:

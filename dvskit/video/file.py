@@ -34,17 +34,16 @@ Clock = Literal["first", "container"]
 
 
 class VideoFrames(FileFrames):
-    """Gray frames of a video file, at its own times, turned as the file says they are shown.
+    """Gray frames of a video file, at its own times, in display orientation.
 
-    light   "luma": uint8, or uint16 of more than 8 bits, as the file's own luma has it,
-            gamma-coded; "linear": float32, the luminance of its colors as linear light, 1.0 for
-            white
-    clock   "first": time 0 is the first frame; "container": times as the container has them
-    strict  whether damage raises; else what is damaged is left out, and `damage` says what
+    light   "luma": uint8, or uint16 for more than 8 bits, the file's own luma, gamma-coded;
+            "linear": float32, the luminance of its colors as linear light, 1.0 for white
+    clock   "first": time 0 is the first frame; "container": the times in the container
+    strict  whether damage raises; otherwise damaged frames are skipped and listed in `damage`
 
-    `fps` replaces the time stamps by a steady rate. `notes` says what was done with the pictures
-    and what to know of them, `container_start_us` when the container shows the first frame. Raises
-    VideoError for a file that is no video, or is damaged.
+    `fps` replaces the time stamps by a steady rate. `notes` describes the conversions of the frames
+    and their limits, `container_start_us` is the container time of the first frame. Raises
+    VideoError for a file that is not a video, or is damaged.
     """
 
     def __init__(
@@ -71,14 +70,14 @@ class VideoFrames(FileFrames):
             first = next(frames, None)
             if first is None:
                 raise VideoError(f"{self.path}: holds no frame that can be decoded")
-            stated = int(video.stream.frames)  # a header that was never finished says any number
+            stated = int(video.stream.frames)  # an unfinished header states any number
             self.frame_count = stated if 0 < stated <= self.path.stat().st_size else None
             if self._fps is None and video.format.endswith("_pipe") and next(frames, None):
-                raise VideoError(f"{self.path}: pictures without times; pass fps (--fps)")
+                raise VideoError(f"{self.path}: frames without times; pass fps (--fps)")
             self.notes = (*video.notes, *self._look_at(first, decoding, video.stream))
 
     def _look_at(self, first: Shown, decoding: Decoding, stream: Any) -> list[str]:
-        """Take size, orientation and time of the first frame; return what to say of it."""
+        """Store size, orientation and time of the first frame; return notes on it."""
         start_s = decoding.first_s
         self.container_start_us = None if start_s is None else round(start_s * 1_000_000)
         self._turn, turned = orientation_of(first.frame)
@@ -107,7 +106,7 @@ class VideoFrames(FileFrames):
                     done += 1
                 return
             except SuspectedLossError:
-                pass  # one thread goes on where several stumbled: it knows what is lost
+                pass  # one thread continues where several failed: it knows the losses
         for shown in islice(self._shown(losses, exact=True), done, None):
             yield self._time_us(shown), self._upright(picture(shown.frame))
 
@@ -131,7 +130,7 @@ class VideoFrames(FileFrames):
     def _time_us(self, shown: Shown) -> int:
         if self._fps is not None:
             return nth_time_us(shown.number, self._fps)
-        assert shown.t_us is not None  # a pass that needs times has raised
+        assert shown.t_us is not None  # a pass that needs times has raised already
         start_us = self.container_start_us or 0
         return shown.t_us + (start_us if self._clock == "container" else 0)
 
@@ -140,22 +139,22 @@ class VideoFrames(FileFrames):
 
 
 def _notes(frame: Any, stream: Any, light: Light) -> Iterator[str]:
-    """Yield what to know of a video's pictures, from its first frame."""
+    """Yield notes on a video, from its first frame."""
     shape = stream.sample_aspect_ratio
     if shape and shape != 1:
         yield (
-            f"its pixels are {shape.numerator}:{shape.denominator}, not square: events lie on its "
+            f"its pixels are {shape.numerator}:{shape.denominator}, not square: events are on its "
             f"{frame.width}x{frame.height} pixels as they are"
         )
     if frame.interlaced_frame:
         yield (
-            "interlaced: every second line is of another time, which gives events at edges; "
+            "interlaced: odd and even lines have different times, which gives events at edges; "
             "deinterlace it first (ffmpeg -i IN -vf bwdif OUT)"
         )
     hdr = hdr_name(frame)
     if hdr and light == "luma":
-        yield f"coded for high dynamic range ({hdr}): --light linear takes its light"
+        yield f"coded for high dynamic range ({hdr}): --light linear uses its light"
     if has_transparent_pixels(frame):
-        yield "transparent pixels are seen on black"
+        yield "transparent pixels are shown on black"
     elif str(stream.metadata.get("alpha_mode", "0")) == "1":
-        yield "its transparency is not seen"
+        yield "its transparency is ignored"

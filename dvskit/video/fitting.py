@@ -1,4 +1,4 @@
-"""Parts of clips: of the picture, of the time, or scaled to another size."""
+"""Crop, trim and scale clips."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from dvskit.events import Size, as_size
 from dvskit.video.light import coded, luminance
 from dvskit.video.source import FrameSource
 
-_MID_GRAY_LIGHT = 0.214  # the light of the code half way to white
+_MID_GRAY_LIGHT = 0.214  # linear light of mid gray
 
 
 class _Changed(FrameSource):
-    """Frames of another source, each changed on its own: the same ones at each pass."""
+    """Frames of another source, each transformed separately; the same in each pass."""
 
     path: Path | None = None
 
@@ -49,11 +49,11 @@ class _Changed(FrameSource):
 
     @abstractmethod
     def _change(self, frame: NDArray[Any]) -> NDArray[Any]:
-        """Return what becomes of a frame."""
+        """Return the transformed frame."""
 
 
 class Cropped(_Changed):
-    """A rectangle of each frame: `size` pixels from (left, top) on.
+    """A rectangle of each frame: `size` pixels from (left, top).
 
     Raises GeometryError unless it lies in the frame.
     """
@@ -102,12 +102,12 @@ class Trimmed(_Changed):
 
 
 class Resized(_Changed):
-    """Frames scaled to `size`: they cover it, and what is beyond it at two sides is cut off.
+    """Frames scaled to cover `size`; the excess at two sides is cut off.
 
-    A pixel of a sensor sums the light that falls on it. So codes are turned into light before
-    averaging over areas, and into codes again after it: the mean of codes would be too dark along
-    edges. Where frames are to grow, light is interpolated. uint8 and uint16 frames (sRGB codes)
-    become uint16, as means fall between the steps of 8 bits; floats are taken as light and stay so.
+    A sensor pixel sums the light that falls on it. So codes are converted to light before averaging
+    over areas, and back to codes afterwards: the mean of codes would be too dark along edges. When
+    frames grow, light is interpolated. uint8 and uint16 frames (sRGB codes) become uint16, because
+    means fall between the steps of 8 bits; floats are light and stay so.
     """
 
     def __init__(self, frames: FrameSource, size: tuple[int, int], why: str = "") -> None:
@@ -131,10 +131,9 @@ class Resized(_Changed):
 
 
 class Bordered(_Changed):
-    """Whole frames in the middle of frames of `size`, with a border of mid gray, which never moves.
+    """Whole frames centred in frames of `size`, with a border of mid gray, which never changes.
 
-    They are scaled until they fit, as `Resized` scales; the border is at two sides, or there is
-    none.
+    They are scaled to fit, as `Resized` scales; the border is at two sides, or there is none.
     """
 
     def __init__(self, frames: FrameSource, size: tuple[int, int]) -> None:
@@ -155,18 +154,18 @@ class Bordered(_Changed):
 
 
 def resized(frames: FrameSource, size: tuple[int, int] | None) -> FrameSource:
-    """Return the frames scaled to `size`; the frames themselves for their own size, and None."""
+    """Return frames scaled to `size` and a note; unscaled frames and None for their own size."""
     return frames if size is None or frames.size == size else Resized(frames, size)
 
 
 @dataclass(frozen=True, slots=True)
 class ClipPart:
-    """Which part of a clip is taken, and at which size.
+    """The part of a clip to use, and its size.
 
     start_us, stop_us  microseconds after the first frame, half-open; None leaves a side open
     crop               (x, y, width, height) in the clip's own pixels, before scaling
     size               (width, height) that the part is scaled to; None keeps its own
-    why                what the note on the scaling ends with
+    why                the end of the note on scaling
     """
 
     start_us: int | None = None

@@ -1,6 +1,6 @@
-"""Images with their times: folders of them, and animated GIF and WebP.
+"""Images with times: folders of them, and animated GIF and WebP.
 
-The latter through Pillow: FFmpeg passes over their damage, or does not know them.
+The latter use Pillow: FFmpeg ignores their damage, or does not support them.
 """
 
 from __future__ import annotations
@@ -25,33 +25,33 @@ from dvskit.video.source import FileFrames, nth_time_us
 
 __all__ = ["IMAGE_SUFFIXES", "AnimatedImage", "ImageFolder", "is_animation"]
 
-_MOST_OF_12_BITS = 4095  # cameras of 10 or 12 bits are often stored so, without being scaled
+_MOST_OF_12_BITS = 4095  # cameras of 10 or 12 bits are often stored so, unscaled
 _SUDDEN_MS, _USUAL_MS = 10, 100  # browsers show a frame of at most 10 ms for 100 ms
 _DAMAGE = (OSError, ValueError, IndexError, SyntaxError, EOFError, struct.error)
 
 
 class ImageFolder(FileFrames):
-    """Frames of a folder of images, at the times that a list says, or else `fps`.
+    """Frames of a folder of images, at the times of a list, or else at `fps`.
 
-    A list is sought in the folder, then in the two above it; times stay what it says:
+    The list is searched in the folder, then in the two above it; its times are kept:
 
     images.txt              `seconds name` lines (event-camera dataset; UZH-FPV numbers them); also
                             rgb.txt (TUM RGB-D)
     images.csv              `nanoseconds,name` lines (ESIM)
-    timestamps.txt          seconds a line, or a number and seconds (E2VID, vid2e); whole numbers
+    timestamps.txt          seconds per line, or a number and seconds (E2VID, vid2e); whole numbers
                             too far apart for seconds are microseconds (DSEC) or nanoseconds
     timestamps_us.txt, images_timestamps_us.txt, image_timestamps.txt (DSEC),
-    image_timestamps_left.txt (TUM-VIE)    microseconds a line
+    image_timestamps_left.txt (TUM-VIE)    microseconds per line
 
     Names are relative to the list, and the images need not lie in the folder itself: a folder that
-    holds images.txt and images/ is one. Without names, images are taken in natural order.
-    Color is turned gray (Rec. 601); 16-bit and float images stay so. A picture whose EXIF says that
-    it is to be turned is; transparent pixels are seen on black. With light="linear" frames are
-    float32 of linear light instead (1.0 is white): float images are taken as linear already.
+    holds images.txt and images/ works. Without names, images are in natural order. Color is turned
+    gray (Rec. 601); 16-bit and float images keep their dtype. The EXIF orientation is applied;
+    transparent pixels are shown on black. With light="linear" frames are float32 of linear light
+    instead (1.0 is white): float images are assumed to be linear already.
 
-    With strict=False an image that cannot be read, or is of another size, is left out, and `damage`
-    says which; `notes` says what was taken for granted. Raises VideoError for a folder without
-    images or without times, for a damaged list, with the line, and for a damaged image.
+    With strict=False an image that cannot be read, or has another size, is skipped and listed in
+    `damage`; `notes` lists the assumptions made. Raises VideoError for a folder without images or
+    without times, for a damaged list, with the line, and for a damaged image.
     """
 
     def _look(self) -> None:
@@ -62,7 +62,9 @@ class ImageFolder(FileFrames):
             images = images_in(self.path) or [file for _, file in find_images(self.path).images]
             self._entries = [(nth_time_us(n, self._fps), file) for n, file in enumerate(images)]
         if not self._entries:
-            raise VideoError(f"{self.path}: a time-stamp file that names no image; write its lines")
+            raise VideoError(
+                f"{self.path}: a time-stamp file without image names; add them to its lines"
+            )
         self.frame_count = len(self._entries)
         first = self._first()
         self.size = as_size((first.shape[1], first.shape[0]))
@@ -74,7 +76,7 @@ class ImageFolder(FileFrames):
             )
 
     def _first(self) -> NDArray[Any]:
-        """Return the first image; without `strict`, the first that can be read."""
+        """Return the first image; without `strict`, the first readable one."""
         for _, file in self._entries[:-1]:
             try:
                 return self._read(file)
@@ -120,7 +122,7 @@ def _rgb(image: NDArray[Any]) -> NDArray[Any]:
 
 
 def _on_black(image: NDArray[Any], made: Callable[[NDArray[Any]], NDArray[Any]]) -> NDArray[Any]:
-    """Return what is made of an image, gray, BGR or BGRA, its transparent pixels black."""
+    """Return a gray, BGR or BGRA image with transparent pixels on black."""
     if image.ndim == 2 or image.shape[2] < 4:
         return made(image)
     opaque = image[..., 3] / np.float32(np.iinfo(image.dtype).max)
@@ -130,7 +132,7 @@ def _on_black(image: NDArray[Any], made: Callable[[NDArray[Any]], NDArray[Any]])
 
 
 def is_animation(path: Path) -> bool:
-    """Return whether a file begins as GIF or WebP does."""
+    """Return whether a file begins like GIF or WebP."""
     if not path.is_file():
         return False
     with path.open("rb") as file:
@@ -139,12 +141,12 @@ def is_animation(path: Path) -> bool:
 
 
 class AnimatedImage(FileFrames):
-    """Gray frames of an animated GIF or WebP, each shown as long as the file says.
+    """Gray frames of an animated GIF or WebP, with the durations in the file.
 
     Frames are uint8, or float32 of linear light (`light`), as in VideoFrames; `fps` replaces the
-    times. A frame of at most 10 ms is shown for 100, as browsers do. Transparent pixels are seen on
-    black. Raises VideoError for a file that cannot be read; with strict=False, what is ahead of the
-    damage is read and `damage` says where it begins.
+    times. A frame of at most 10 ms is shown for 100, as browsers do. Transparent pixels are shown
+    on black. Raises VideoError for a file that cannot be read; with strict=False, the frames before
+    the damage are read and `damage` reports its position.
     """
 
     container_start_us = 0
@@ -161,7 +163,7 @@ class AnimatedImage(FileFrames):
                     f"{self.path}: holds no frame that can be read ({error})"
                 ) from error
         if pixels[..., 3].min() < 255:
-            self.notes = ("transparent pixels are seen on black",)
+            self.notes = ("transparent pixels are shown on black",)
 
     @contextmanager
     def _open(self) -> Iterator[Any]:
@@ -204,7 +206,7 @@ class AnimatedImage(FileFrames):
                 number += 1
         cut = cut_short(self.path, "webp" if image.format == "WEBP" else "gif")
         if cut is not None:
-            self.damage.lose(f"{cut}, behind frame {number - 1}")
+            self.damage.lose(f"{cut}, after frame {number - 1}")
 
     def _picture(self, rgba: NDArray[np.uint8]) -> NDArray[Any]:
         if self._light == "linear":
@@ -213,7 +215,7 @@ class AnimatedImage(FileFrames):
 
 
 def _rgb_on_black(rgba: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return RGB, (height, width, 3), as it is seen on black."""
+    """Return RGB, (height, width, 3), on black."""
     if rgba[..., 3].min() == 255:
         return np.ascontiguousarray(rgba[..., :3])
     opaque = rgba[..., 3:] / np.float32(255)

@@ -14,7 +14,7 @@ from dvskit.errors import check_known
 Light = Literal["luma", "linear"]
 Transfer = Literal["srgb", "pq", "hlg", "linear"]
 
-_WEIGHTS = {  # of R, G, B in the luminance, by the primaries (the Y row of RGB to XYZ, D65)
+_WEIGHTS = {  # weights of R, G, B in the luminance, by the primaries (the Y row of RGB to XYZ, D65)
     "bt709": (0.2126, 0.7152, 0.0722),  # ITU-R BT.709
     "bt601-625": (0.2220, 0.7067, 0.0713),  # ITU-R BT.601, EBU primaries
     "bt601-525": (0.2124, 0.7011, 0.0866),  # ITU-R BT.601, SMPTE C primaries
@@ -85,7 +85,7 @@ def luminance(
 
     image      (H, W) gray or (H, W, 3) RGB; uint8 and uint16 are codes of `transfer`, floats are
                linear light already
-    primaries  whose weights of red, green and blue are used
+    primaries  the primaries that define the weights of red, green and blue
     """
     if image.dtype == np.uint8:
         linear = _table(transfer, 256)[image]

@@ -1,6 +1,6 @@
-"""Pictures in memory, whoever holds them (NumPy, PyTorch, PIL, lists), as gray arrays.
+"""Images in memory (NumPy, PyTorch, PIL, lists) as gray arrays.
 
-And whether their numbers are on the scale of their type, so that wrong ones are reported.
+Also checks that their values have the scale of their dtype, and warns if they do not.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ _COLOURS = (3, 4)  # RGB and RGBA
 _CHANNELS = (1, *_COLOURS)
 _PLAIN_MODES = ("1", "L", "F", "RGB", "RGBA", "I;16", "I;16L", "I;16B", "I;16N")
 WHITE = {"uint8": 255, "uint16": 65535}  # 1.0 in floats
-_BRIGHT = 16.0  # floats beyond it are taken for digital numbers: 1.0 is white
-_BRIGHT_WHOLE = 2.0  # the same of whole numbers; linear light may be a few times white
-_DIM = {"uint8": 1, "uint16": 4095}  # whole clips below it are taken for those of fewer bits
-_LOOKED_AT = 16  # frames that a clip is judged by
+_BRIGHT = 16.0  # floats beyond it count as digital numbers, unlike 1.0 for white
+_BRIGHT_WHOLE = 2.0  # the same for whole numbers; linear light may be a few times white
+_DIM = {"uint8": 1, "uint16": 4095}  # whole clips below it appear to have fewer bits
+_LOOKED_AT = 16  # frames checked per clip
 _WHITES = (1, 255, 1023, 4095, 65535)  # of 1, 8, 10, 12 and 16 bits
 
 
 def as_array(pictures: Any) -> NDArray[Any]:
-    """Return one picture or many as an array, without copying where its holder allows that.
+    """Return one image or many as an array, without copying if possible.
 
-    Raises ShapeError for a tensor that has a gradient or is not in the processor's memory.
+    Raises ShapeError for a tensor that has a gradient or is not in CPU memory.
     """
     if isinstance(pictures, np.ndarray):
         return pictures
     if isinstance(pictures, str | PathLike):
         raise ShapeError(
-            f"a frame is a picture, not {str(pictures)!r}; pass PIL.Image.open(path) of each, or "
-            "the path of their folder alone"
+            f"a frame is an image, not {str(pictures)!r}; pass PIL.Image.open(path) of each, or "
+            "only the path of their folder"
         )
     if hasattr(pictures, "convert") and hasattr(pictures, "mode"):
         return _of_pil(pictures)
@@ -51,10 +51,10 @@ def as_array(pictures: Any) -> NDArray[Any]:
 
 
 def _of_pil(image: Any) -> NDArray[Any]:
-    if image.mode == "I":  # what 16 bits were opened as before Pillow 12
+    if image.mode == "I":  # the mode of 16-bit images before Pillow 12
         array = np.asarray(image)
         if array.min() < 0 or array.max() > WHITE["uint16"]:
-            raise ShapeError("a PIL image of mode I goes beyond 0..65535; give it as floats 0..1")
+            raise ShapeError("a PIL image of mode I exceeds 0..65535; pass it as floats 0..1")
         return array.astype(np.uint16)
     if image.mode not in _PLAIN_MODES:
         clear = "A" in image.mode or "a" in image.mode or "transparency" in image.info
@@ -66,7 +66,7 @@ def _of_pil(image: Any) -> NDArray[Any]:
 def _of_tensor(tensor: Any) -> NDArray[Any]:
     if tensor.requires_grad:
         raise ShapeError(
-            "the frames require a gradient, and events have none; pass frames.detach()"
+            "the frames require a gradient, but events have none; pass frames.detach()"
         )
     if tensor.device.type != "cpu":
         raise ShapeError(f"the frames are on {tensor.device}; pass frames.cpu()")
@@ -77,38 +77,38 @@ def _of_tensor(tensor: Any) -> NDArray[Any]:
 
 
 def checked_white(white: float | None) -> float | None:
-    """Return the number of white. Raises ConfigError unless it is finite and above 0."""
+    """Return the value of white. Raises ConfigError unless it is finite and above 0."""
     if white is not None and not (math.isfinite(white) and white > 0):
         raise ConfigError(
-            f"white = {white} is no brightness; give the number that white has, as 255"
+            f"white = {white} is not a brightness; pass the value of white, such as 255"
         )
     return white
 
 
 def gray_picture(picture: Any, number: int, white: float | None = None) -> NDArray[Any]:
-    """Return picture `number` of a clip as gray (height, width), at the precision that it has.
+    """Return image `number` of a clip as gray (height, width), at its own precision.
 
-    picture  (H, W), (H, W, 1), RGB (H, W, 3) or RGBA (H, W, 4), seen on black; or the channels
-             first where they cannot be last; of NumPy, PyTorch, PIL, or lists
-    white    the number that white has, for values that do not fill their type: they become floats,
-             1.0 for white. None: 255 in uint8, 65535 in uint16, 1.0 in floats
+    picture  (H, W), (H, W, 1), RGB (H, W, 3) or RGBA (H, W, 4), on black; or channels first if they
+             cannot be last; of NumPy, PyTorch, PIL, or lists
+    white    the value of white, if values do not fill their dtype: they become floats, 1.0 for
+             white. None: 255 in uint8, 65535 in uint16, 1.0 in floats
 
-    Colours become Y' = 0.299 R + 0.587 G + 0.114 B (ITU-R BT.601), as those of images in files do;
-    black and white (bool) 0 and 255. Raises ShapeError.
+    Colours become Y' = 0.299 R + 0.587 G + 0.114 B (ITU-R BT.601), as for images in files;
+    black and white (bool) become 0 and 255. Raises ShapeError.
     """
     array = _scaled(as_array(picture), white)
     if array.ndim == 2:
         return array
     if array.ndim != 3:
         raise ShapeError(
-            f"frame {number} has shape {array.shape}; (height, width) is meant, or "
+            f"frame {number} has shape {array.shape}; (height, width) is expected, or "
             "(height, width, 3) for RGB"
         )
     return _luma(_channels_last(array, number))
 
 
 def is_coloured(shape: tuple[int, ...]) -> bool:
-    """Return whether a picture of that shape has colours."""
+    """Return whether an image of that shape has colours."""
     return len(shape) == 3 and (shape[-1] in _COLOURS or (shape[-1] != 1 and shape[0] in _COLOURS))
 
 
@@ -118,7 +118,7 @@ def _scaled(array: NDArray[Any], white: float | None) -> NDArray[Any]:
     if white is None or white == WHITE.get(array.dtype.name, 1 if array.dtype.kind == "f" else 0):
         return array
     if array.dtype.kind not in "iuf":
-        raise ShapeError(f"frames are {array.dtype}; numbers are meant")
+        raise ShapeError(f"frames are {array.dtype}; numbers are expected")
     return array / np.float64(white)
 
 
@@ -128,7 +128,7 @@ def _channels_last(array: NDArray[Any], number: int) -> NDArray[Any]:
     if array.shape[0] in _CHANNELS:
         return np.moveaxis(array, 0, -1)
     raise ShapeError(
-        f"frame {number} has shape {array.shape}; (height, width) is meant, or "
+        f"frame {number} has shape {array.shape}; (height, width) is expected, or "
         "(height, width, 3) for RGB: keep one channel or their mean, as frame.mean(-1)"
     )
 
@@ -141,7 +141,7 @@ def _luma(array: NDArray[Any]) -> NDArray[Any]:
         array = array.astype(np.float32)
     elif array.dtype.name not in WHITE:
         raise ShapeError(
-            f"colours are {array.dtype}; uint8, uint16 or float are meant: "
+            f"colours are {array.dtype}; uint8, uint16 or float are expected: "
             "frames.astype(np.uint8), or pass white=255"
         )
     gray = np.asarray(cv2.cvtColor(np.ascontiguousarray(array[..., :3]), cv2.COLOR_RGB2GRAY))
@@ -152,7 +152,7 @@ def _luma(array: NDArray[Any]) -> NDArray[Any]:
 
 
 class ScaleCheck:
-    """Looks at the frames of one clip; gives a ScaleWarning once where they are out of scale."""
+    """Checks the frames of one clip; gives a ScaleWarning once if their scale appears wrong."""
 
     def __init__(self) -> None:
         self._kind: str | None = None
@@ -161,11 +161,11 @@ class ScaleCheck:
 
     @property
     def is_sure(self) -> bool:
-        """Whether further frames would change nothing; floats may always go further."""
+        """Whether further frames cannot change the result; floats may always increase."""
         return self._done or self._kind == "float"
 
     def see(self, frame: NDArray[Any]) -> None:
-        """Look at a frame; warn where floats are far beyond 1.0."""
+        """Check a frame; warn if floats are far above 1.0."""
         if self._done or not frame.size:
             return
         self._kind = "float" if frame.dtype.kind == "f" else frame.dtype.name
@@ -177,8 +177,8 @@ class ScaleCheck:
             self._done = True
             fix = f"divide by {_white(self._top)}, or pass white={_white(self._top)} to emulate"
             warn(
-                f"float frames reach {self._top:,.6g}, and 1.0 is white: {fix} "
-                "(white=1 where they are meant to be so bright)",
+                f"float frames reach {self._top:,.6g}, but 1.0 is white: {fix} "
+                "(white=1 if they are meant to be this bright)",
                 ScaleWarning,
             )
         elif self._kind != "float" and self._top > _DIM[self._kind]:
@@ -190,22 +190,22 @@ class ScaleCheck:
         return self._top > _BRIGHT or bool(np.array_equal(frame, np.rint(frame)))
 
     def end(self) -> None:
-        """Warn where all frames together used but the lowest numbers of their type."""
+        """Warn if all frames together used only the lowest values of their dtype."""
         if self._done or not self._top or self._kind not in _DIM:
             return
         most = np.iinfo(self._kind).max
         warn(
-            f"{self._kind} frames reach {self._top:,.0f}, and {most:,} is white: "
-            f"pass white={_white(self._top)} to emulate (white={most} where they are meant to be "
+            f"{self._kind} frames reach {self._top:,.0f}, but {most:,} is white: "
+            f"pass white={_white(self._top)} to emulate (white={most} if they are meant to be "
             "so dark)",
             ScaleWarning,
         )
 
 
 def look_at_scale(picture: Callable[[int], NDArray[Any]], count: int) -> None:
-    """Give a ScaleWarning where a clip of `count` frames, had by their numbers, is out of scale.
+    """Give a ScaleWarning if a clip of `count` frames, accessed by index, has the wrong scale.
 
-    A few frames are looked at, and all of them ahead of calling the clip too dark.
+    A few frames are checked; all of them before the clip counts as too dark.
     """
     check = ScaleCheck()
     for number in range(0, count, -(-count // _LOOKED_AT) or 1):
@@ -218,5 +218,5 @@ def look_at_scale(picture: Callable[[int], NDArray[Any]], count: int) -> None:
 
 
 def _white(top: float) -> int:
-    """Return the white of frames that reach `top`: a little beyond it is from resampling."""
+    """Return the white of frames that reach `top`: resampling may exceed it a little."""
     return next((white for white in _WHITES if top <= 1.1 * white), round(top))

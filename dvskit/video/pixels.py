@@ -1,4 +1,4 @@
-"""Decoded frames to gray pictures, whatever their pixel format, and how they are to be turned."""
+"""Decoded frames of any pixel format to gray images, and their orientation."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _HIGH_BITS_FIRST = ("p0", "p2", "p4")  # p010le and its relatives: the low bits 
 _TRANSFERS: dict[int, Transfer] = {16: "pq", 18: "hlg", 8: "linear"}  # AVCOL_TRC_*
 _PRIMARIES = {5: "bt601-625", 6: "bt601-525", 7: "bt601-525", 9: "bt2020", 12: "p3"}  # AVCOL_PRI_*
 _MATRICES = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9, 10: 9}  # AVCOL_SPC_* to SWS_CS_*
-_HD_ROWS = 720  # where nothing is said, players take BT.709 from here on, BT.601 below
+_HD_ROWS = 720  # without metadata, players use BT.709 from here on, BT.601 below
 _ONE = 1 << 16  # the matrix holds fixed-point numbers with 16 binary places
 _DISPLAY_MATRIX = "DISPLAYMATRIX"
 _NAMES = {
@@ -35,14 +35,14 @@ _NAMES = {
 
 
 def gray_frame(frame: Any, light: Light) -> NDArray[Any]:
-    """Return the gray picture (height, width) of a PyAV frame, contiguous.
+    """Return the gray image (height, width) of a PyAV frame, contiguous.
 
-    light  "luma": uint8, or uint16 for more than 8 bits, over the whole range of the type,
+    light  "luma": uint8, or uint16 for more than 8 bits, over the whole range of the dtype,
            gamma-coded: the frame's own luma, or that of its colors (ITU-R BT.601);
            "linear": float32, the luminance as linear light, 1.0 for (diffuse) white
 
-    Transparent pixels are seen on black. Luma below black or above white, in the footroom and the
-    headroom of limited range, is black or white.
+    Transparent pixels are shown on black. Luma below black or above white, in the footroom and the
+    headroom of limited range, is clipped.
     """
     picture = _luminance(frame) if light == "linear" else _luma(frame)
     alpha = _alpha(frame)
@@ -53,10 +53,10 @@ def gray_frame(frame: Any, light: Light) -> NDArray[Any]:
 
 
 def colour_frame(frame: Any) -> NDArray[np.uint8]:
-    """Return the picture of a PyAV frame as it is looked at, contiguous, gamma-coded as it is.
+    """Return the image of a PyAV frame for display, contiguous, with its own gamma.
 
-    (height, width, 3) uint8 RGB, or (height, width) of a format that is gray. Transparent pixels
-    are seen on black.
+    (height, width, 3) uint8 RGB, or (height, width) of a gray format. Transparent pixels are
+    shown on black.
     """
     picture = _luma(frame) if _is_gray(frame) else _rgb(frame)
     if picture.dtype == np.uint16:
@@ -69,13 +69,13 @@ def colour_frame(frame: Any) -> NDArray[np.uint8]:
 
 
 def has_transparent_pixels(frame: Any) -> bool:
-    """Return whether any pixel of a PyAV frame is not wholly opaque."""
+    """Return whether any pixel of a PyAV frame is not fully opaque."""
     alpha = _alpha(frame)
     return alpha is not None and bool(np.any(alpha < 1))
 
 
 def hdr_name(frame: Any) -> str | None:
-    """Return the name of the transfer function of a PyAV frame where it is one of HDR."""
+    """Return the name of the transfer function of a PyAV frame if it is HDR."""
     return {"pq": "PQ", "hlg": "HLG"}.get(_transfer(frame))
 
 
@@ -88,7 +88,7 @@ def _bits(frame: Any) -> int:
 
 
 def _is_color(frame: Any) -> bool:
-    """Return whether the format holds red, green and blue, or numbers of a palette."""
+    """Return whether the format holds red, green and blue, or palette indices."""
     return bool(frame.format.is_rgb or frame.format.has_palette)
 
 
@@ -97,7 +97,7 @@ def _is_gray(frame: Any) -> bool:
 
 
 def _rgb(frame: Any) -> NDArray[Any]:
-    """Return uint8 or uint16 (H, W, 3), over the whole range of the type."""
+    """Return uint8 or uint16 (H, W, 3), over the whole range of the dtype."""
     deep = _bits(frame) > 8
     given = {}
     if not _is_color(frame):
@@ -138,7 +138,7 @@ def _luma(frame: Any) -> NDArray[Any]:
 
 
 def _unpacked(frame: Any) -> Any:
-    """Return a frame whose samples of a pixel lie side by side with its luma in a plane alone."""
+    """Return a frame with interleaved samples converted to one with luma in its own plane."""
     bits = _bits(frame)
     gray = _is_gray(frame)
     if bits <= 8:
@@ -153,7 +153,7 @@ def _unpacked(frame: Any) -> Any:
 
 
 def _is_full_range(frame: Any) -> bool:
-    """Return whether luma runs over all codes, not 16..235 (of 8 bits); gray does unless told."""
+    """Return whether luma uses all codes, not 16..235 (of 8 bits); the default for gray."""
     if frame.color_range in (_LIMITED, _FULL):
         return bool(frame.color_range == _FULL)
     return bool(frame.format.name.startswith("yuvj") or _is_gray(frame))
@@ -161,7 +161,7 @@ def _is_full_range(frame: Any) -> bool:
 
 @cache
 def _whole_range(bits: int, *, full: bool) -> NDArray[Any]:
-    """Return for each code of luma its number over the whole range of uint8 or uint16."""
+    """Return for each code of luma its value over the whole range of uint8 or uint16."""
     top = 255 if bits == 8 else 65535
     codes = np.arange(1 << bits)
     if full:
@@ -175,7 +175,7 @@ def _whole_range(bits: int, *, full: bool) -> NDArray[Any]:
 
 
 def _plane(frame: Any, dtype: np.dtype[Any], samples: int = 1) -> NDArray[Any]:
-    """Return the first plane, (H, W) or (H, W, samples), contiguous, in the machine's order."""
+    """Return the first plane, (H, W) or (H, W, samples), contiguous, in native byte order."""
     plane = frame.planes[0]
     rows = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)
     width = frame.width * samples * dtype.itemsize
@@ -185,7 +185,7 @@ def _plane(frame: Any, dtype: np.dtype[Any], samples: int = 1) -> NDArray[Any]:
 
 
 def _alpha(frame: Any) -> NDArray[np.float32] | None:
-    """Return how opaque each pixel is, 0..1; None for a format without transparency."""
+    """Return the opacity of each pixel, 0..1; None for a format without transparency."""
     if frame.format.has_palette:
         frame = frame.reformat(format="rgba")
     elif not any(component.is_alpha for component in frame.format.components):
@@ -200,10 +200,9 @@ def _alpha(frame: Any) -> NDArray[np.float32] | None:
 
 @dataclass(frozen=True, slots=True)
 class Orientation:
-    """Turns and mirrors pictures: transposed first, then mirrored left-right and up-down.
+    """Rotates and mirrors images: transposed first, then mirrored left-right and up-down.
 
-    A picture (height, width, ...) comes back contiguous, (width, height, ...) where it is
-    transposed.
+    An image (height, width, ...) is returned contiguous, as (width, height, ...) if transposed.
     """
 
     transposed: bool = False
@@ -211,7 +210,7 @@ class Orientation:
     upside_down: bool = False
 
     def __call__(self, image: NDArray[Any]) -> NDArray[Any]:
-        """Return the picture as it is meant to be seen."""
+        """Return the image in display orientation."""
         if self.transposed:
             image = cv2.transpose(image)
         if self.mirrored or self.upside_down:
@@ -220,7 +219,7 @@ class Orientation:
         return np.asarray(image)
 
     def size(self, coded: Size) -> Size:
-        """Return the size of pictures that are stored in size `coded`."""
+        """Return the displayed size of images stored in size `coded`."""
         return Size(coded.height, coded.width) if self.transposed else coded
 
     def __str__(self) -> str:
@@ -228,10 +227,10 @@ class Orientation:
 
 
 def orientation_of(frame: Any) -> tuple[Orientation, str | None]:
-    """Return how a PyAV frame is to be turned, and what to say of it; None where it is upright.
+    """Return the orientation of a PyAV frame, and a note on it; None if it is upright.
 
     The matrix (a b u; c d v; x y w) takes a stored pixel (p, q) to (a p + c q, b p + d q) on the
-    screen (ISO/IEC 14496-12, 8.2.2.3). Angles other than quarter turns are left as they are stored.
+    screen (ISO/IEC 14496-12, 8.2.2.3). Angles other than quarter turns are ignored.
     """
     matrix = next(
         (bytes(data) for data in frame.side_data if data.type.name == _DISPLAY_MATRIX), b""
@@ -244,5 +243,5 @@ def orientation_of(frame: Any) -> tuple[Orientation, str | None]:
     elif abs(b) == abs(c) == _ONE and a == d == 0:
         turn = Orientation(True, c < 0, b < 0)
     else:
-        return Orientation(), "is to be shown at another angle than a quarter turn: left as stored"
-    return turn, None if turn == Orientation() else f"{turn}, as the file says it is shown"
+        return Orientation(), "has a rotation that is not a quarter turn: left as stored"
+    return turn, None if turn == Orientation() else f"{turn}, as its metadata require"

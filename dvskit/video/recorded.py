@@ -1,4 +1,4 @@
-"""The frames that a recording of events holds beside them, as a clip."""
+"""The frames in a recording of events, as a clip."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class RecordedFrames(FileFrames):
 
     The time of a frame is the middle of its exposure, rounded down; `fps` replaces it. Colour
     becomes gray (Rec. 601), or with light="linear" float32 of linear light. A frame of another size
-    than the first is damage: with strict=False it is left out, and `damage` counts it. Frames of 10
-    bits are scaled to 16. Raises VideoError for a recording without frames, and what reading the
-    recording raises.
+    than the first is damage: with strict=False it is skipped, and `damage` counts it. Frames of 10
+    bits are scaled to 16. Raises VideoError for a recording without frames, and the errors of
+    reading the recording.
     """
 
     def _look(self) -> None:
@@ -49,7 +49,7 @@ class RecordedFrames(FileFrames):
         return self._pass(self._gray)
 
     def pictures(self) -> Iterator[tuple[int, NDArray[Any]]]:
-        """Yield the same frames as they are stored: RGB (height, width, 3) or gray."""
+        """Yield the same frames as stored: RGB (height, width, 3) or gray."""
         return self._pass(lambda image: image)
 
     def _gray(self, image: NDArray[Any]) -> NDArray[Any]:
@@ -74,7 +74,7 @@ class RecordedFrames(FileFrames):
 
 
 def full_scale(recording: Recording | RecordingPart) -> Iterator[Frame]:
-    """Yield the frames of a recording, those of fewer bits than their type scaled to all of it."""
+    """Yield the frames of a recording, with those of fewer bits scaled to their whole dtype."""
     whole = recording.recording if isinstance(recording, RecordingPart) else recording
     for frame in recording.frames():
         if whole.white is None:

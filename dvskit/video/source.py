@@ -1,4 +1,4 @@
-"""A clip: frames with their times, and what could not be read of it."""
+"""A clip: frames with their times, and the losses while reading it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LISTED = 5
 
 
 class SuspectedLossError(Exception):
-    """Something may be lost; one thread alone can tell what."""
+    """Frames may be lost; decoding with one thread finds out which."""
 
 
 @dataclass(slots=True)
@@ -28,9 +28,9 @@ class FrameLosses:
     """The losses of one pass over a clip.
 
     strict  raise a VideoError for the first loss
-    count   how many there were, of which the first few are listed in `problems`
-    frames  how many frames are known to be gone with them
-    doubtful  how many more may show their damage, up to the next key frame
+    count   number of losses, of which the first few are listed in `problems`
+    frames  number of frames known to be lost
+    doubtful  number of further frames, up to the next key frame, that may show damage
     """
 
     path: Path
@@ -44,8 +44,8 @@ class FrameLosses:
         """Count a loss; raise VideoError in strict mode."""
         if self.strict:
             raise VideoError(
-                f"{self.path}: {problem}; pass strict=False (--salvage) to go on without what is "
-                "damaged and count it"
+                f"{self.path}: {problem}; pass strict=False (--salvage) to skip and count "
+                "damaged frames"
             )
         self.count += 1
         self.frames += frames
@@ -70,7 +70,7 @@ class FrameLosses:
 
 
 class SuspectedLosses(FrameLosses):
-    """Raises SuspectedLossError for whatever may be lost."""
+    """Raises SuspectedLossError for any possible loss."""
 
     def lose(self, problem: str, *, frames: int = 0) -> None:
         """Raise SuspectedLossError."""
@@ -78,13 +78,13 @@ class SuspectedLosses(FrameLosses):
 
 
 class FrameSource(ABC):
-    """Frames in time order: starts anew at each iteration.
+    """Frames in time order: starts over at each iteration.
 
     size         of each frame
-    frame_count  how many there are, as far as it is known without decoding
-    notes        what was done with the pictures, and what to know of them, a line each
-    damage       what the latest pass left out; false where it left out nothing
-    container_start_us  when the container shows the first frame, where there is one that says
+    frame_count  the number of frames, if known without decoding
+    notes        on the conversion of the frames and their limits, a line each
+    damage       the losses of the latest pass; false without any
+    container_start_us  container time of the first frame, if there is one
     """
 
     size: Size
@@ -98,20 +98,19 @@ class FrameSource(ABC):
         """Yield (t_us, frame): int microseconds, and (height, width) gray."""
 
     def pictures(self) -> Iterator[tuple[int, NDArray[Any]]]:
-        """Yield (t_us, picture) to be looked at: the same frames, in their colours.
+        """Yield (t_us, image) for display: the same frames, in their colours.
 
-        A picture is (height, width, 3) uint8 RGB, gamma-coded, where the frame has colours, and
-        else gray as a frame.
+        An image is (height, width, 3) uint8 RGB, gamma-coded, if the frame has colours, else gray.
         """
         yield from self
 
 
 class FileFrames(FrameSource):
-    """A clip on disk: who derives from it gives `_look`, which sees what is there.
+    """A clip on disk; subclasses define `_look`, which inspects it.
 
-    fps     a steady rate in place of the clip's own times
-    light   "luma": gray as it is coded; "linear": float32 of linear light
-    strict  whether damage raises; else what is damaged is left out, and `damage` says what
+    fps     a steady rate instead of the clip's own times
+    light   "luma": gray as coded; "linear": float32 of linear light
+    strict  whether damage raises; otherwise damaged parts are skipped and listed in `damage`
     """
 
     def __init__(
@@ -131,15 +130,15 @@ class FileFrames(FrameSource):
 
     @abstractmethod
     def _look(self) -> None:
-        """Take size and notes of the clip. Raises VideoError for what is none."""
+        """Set size and notes of the clip. Raises VideoError if it is not one."""
 
     def _no_losses(self) -> FrameLosses:
-        """Return the losses of a pass that begins."""
+        """Return the losses of a new pass."""
         return FrameLosses(self.path, self.strict)
 
 
 def checked_fps(fps: float | None) -> Fraction | None:
-    """Return a rate as a fraction, None for None. Raises ConfigError for one that cannot be."""
+    """Return a rate as a fraction, None for None. Raises ConfigError if out of range."""
     if fps is None:
         return None
     if not 1e-3 <= fps <= 1e6:

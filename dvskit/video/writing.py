@@ -1,4 +1,4 @@
-"""Frames to video, and to PNG files with a list of their times."""
+"""Write frames as video, or as PNG files with a list of their times."""
 
 from __future__ import annotations
 
@@ -57,13 +57,13 @@ def _encode(frames: Iterable[tuple[int, NDArray[np.uint8]]], container: Any, fps
         if stream is None:
             height, width = gray.shape
             if width % 2 or height % 2:
-                raise VideoError(f"frames are {width}x{height}; H.264 takes even numbers")
+                raise VideoError(f"frames are {width}x{height}; H.264 needs even sides")
             stream = container.add_stream("libx264", rate=fps)
             stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
             stream.codec_context.time_base = clock
             stream.options = {"crf": "18", "preset": "veryfast"}
         if gray.shape != (height, width) or gray.dtype != np.uint8:
-            raise VideoError(f"frame {number} is {gray.dtype} {gray.shape}, not as the first")
+            raise VideoError(f"frame {number} is {gray.dtype} {gray.shape}, unlike the first")
         planes = np.full((height * 3 // 2, width), _NO_COLOR, np.uint8)
         planes[:height] = _LIMITED_RANGE[gray]
         frame = av.VideoFrame.from_ndarray(planes, format="yuv420p")
@@ -75,7 +75,7 @@ def _encode(frames: Iterable[tuple[int, NDArray[np.uint8]]], container: Any, fps
 
 
 class WrittenImages(NamedTuple):
-    """What `write_images` wrote: how many images, and the sizes that they have."""
+    """The result of `write_images`: the number of images, and their sizes."""
 
     images: int
     sizes: tuple[Size, ...]
@@ -91,9 +91,9 @@ def write_images(
     """Write frames as frame_000000.png and so on, and images.txt, into a folder.
 
     images.txt has a line of seconds (the middle of the exposure, six decimals) and name for each,
-    as the event-camera dataset has. Images are gray or RGB, of 8 or 16 bits as they are; those of a
-    recording of 10 bits are scaled to 16. The folder is there whole or not at all. Raises
-    VideoError where there is no frame, OutputError.
+    as in the event-camera dataset. Images are gray or RGB, with 8 or 16 bits as given; those of a
+    recording of 10 bits are scaled to 16. The folder is written whole or not at all. Raises
+    VideoError without frames, OutputError.
     """
     given = full_scale(frames) if isinstance(frames, Recording | RecordingPart) else frames
     lines: list[str] = []
