@@ -1,7 +1,7 @@
 """dvskit: event cameras in Python.
 
-Everything that sees brightness change becomes one stream of (x, y, t, polarity), and everything
-else is a function of that stream.
+Every sensor of brightness change becomes one stream of (x, y, t, polarity), and everything else is
+a function of that stream.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def __dir__() -> list[str]:
 
 
 class _Way:
-    """A function as a method, loaded when it is first asked for: `e.plot_rate()` is `rate(e)`."""
+    """A function as a method, loaded on first access: `e.plot_rate()` is `rate(e)`."""
 
     def __init__(self, module: str, function: str) -> None:
         self._module, self._function = module, function
@@ -108,8 +108,8 @@ class _Way:
         return function if shown is None else MethodType(function, shown)
 
 
-# What events and sources show of themselves is drawn with what stands below them: it is given to
-# them here, where everything meets.
+# Notebook output and plots of events and sources are in packages that import theirs, so they are
+# attached here.
 _WAYS = {
     "_repr_html_": ("dvskit.render.notebook", "html"),
     "page": ("dvskit.render.notebook", "page"),

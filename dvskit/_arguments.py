@@ -1,4 +1,4 @@
-"""Calls with wrong arguments: one line that says what is wrong, in which call, and the fix."""
+"""Argument checks with one-line errors: the problem, the call, and the fix."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ TIME_UNITS_US = {"us": 1, "ms": 1_000, "s": 1_000_000, "min": 60_000_000}
 Called = TypeVar("Called", bound=Callable[..., Any])
 
 _NUMBERS, _PATHS = {"int", "float"}, {"str", "PathLike[str]", "Path"}
-_LONGEST = 32  # letters of a value that are said
+_LONGEST = 32  # letters of a value in a message
 _BY_POSITION = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 _PLAIN = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 
 def check_arguments(called: Called) -> Called:
-    """Have the calls of a function, or of a class, checked against its signature.
+    """Check the calls of a function or a class against its signature (decorator).
 
-    Names that there are not, and too many or too few arguments, raise ArgumentError. So does what
-    cannot be meant where the annotation is of numbers, a text, a path, or a class of dvskit, and
-    a file and events that are swapped. Other annotations are left to the function. A class may have
-    `other_names(name)`: what a name is called here that another package uses, or an empty text.
+    Unknown names, and too many or too few arguments, raise ArgumentError. So do invalid values for
+    annotations of numbers, a text, a path, or a class of dvskit, and a swapped file and events.
+    Other annotations are not checked. A class may have `other_names(name)`: the name used here for
+    another package's name, or an empty text.
     """
     is_class = isinstance(called, type)
     function: Any = called.__init__ if is_class else called
@@ -49,7 +49,7 @@ def check_arguments(called: Called) -> Called:
 
 
 class _Check:
-    """What is known of a function's arguments."""
+    """The argument check of one function."""
 
     def __init__(
         self, name: str, function: Any, other_names: Callable[[str], str] | None = None
@@ -72,8 +72,8 @@ class _Check:
         }  # fmt: skip
 
     def _bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-        """Return the arguments by name. Raises TypeError for those that are not of the function."""
-        # What inspect does, in a third of the time; it judges all that this does not take.
+        """Return the arguments by name. Raises TypeError if they do not fit the function."""
+        # The common cases of inspect's binding, in a third of the time; inspect handles the rest.
         if self._plain and len(args) <= len(self._first):
             given = {**dict(zip(self._first, args, strict=False)), **kwargs}
             apart = len(given) == len(args) + len(kwargs)
@@ -82,7 +82,7 @@ class _Check:
         return self._signature.bind(*args, **kwargs).arguments
 
     def __call__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Raise ArgumentError for arguments that are not of the function."""
+        """Raise ArgumentError for arguments that do not fit the function."""
         try:
             given = self._bind(args, kwargs)
         except TypeError:
@@ -100,12 +100,12 @@ class _Check:
                         f"pass {self._call()}"
                     )
         for each in wrong:
-            if not _is_of_events(each.annotation):  # as_source says it
+            if not _is_of_events(each.annotation):  # as_source raises it
                 problem = self._problem(each, given[each.name])
                 raise ArgumentError(f"{self._name}: {each.name} is {problem}")
 
     def _misfit(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
-        """Return why the arguments cannot be those of the function."""
+        """Return why the arguments do not fit the function."""
         names = [each.name for each in self._parameters]
         any_name = any(each.kind is each.VAR_KEYWORD for each in self._parameters)
         for name in kwargs:
@@ -121,7 +121,7 @@ class _Check:
         return f"{names[0]} is given twice; pass {self._call()}"
 
     def _unnamed(self, value: Any, kwargs: dict[str, Any]) -> str:
-        """Return what to say of an argument behind those that need no name."""
+        """Return the message for a surplus positional argument."""
         for each in self._parameters:
             free = each.kind is each.KEYWORD_ONLY and each.name not in kwargs
             if free and self._may_be(each, value):
@@ -130,14 +130,14 @@ class _Check:
         return f"{_said(value)} is one argument too many; pass {self._call()}"
 
     def _call(self) -> str:
-        """Return how the function is called, but for what may be left out."""
+        """Return an example call without optional arguments."""
         needed = [each for each in self._parameters if each.name in self._needed]
         words = [each.name if each.kind in _BY_POSITION else f"{each.name}=" for each in needed]
         optional = ", ..." if len(needed) < len(self._parameters) else ""
         return f"{self._name.rpartition('.')[2]}({', '.join(words)}{optional})"
 
     def _may_be(self, parameter: inspect.Parameter, value: Any) -> bool:
-        """Return whether a value can be meant; what is not known of may be anything."""
+        """Return whether a value may be valid; True for unknown annotations."""
         kinds = self._kinds[parameter.name]
         if value is None and ("None" in kinds or parameter.default is None):
             return True
@@ -145,7 +145,7 @@ class _Check:
         if not kinds:
             return True
         if kinds <= _NUMBERS:
-            # Fractions of a microsecond are the function's to judge: they may be seconds.
+            # The function itself checks fractions of a microsecond: they may be seconds.
             whole = kinds == {"int"} and not parameter.name.endswith("_us")
             return _is_number(value, whole=whole)
         if kinds == {"str"}:
@@ -160,35 +160,35 @@ class _Check:
         return isinstance(value, tuple(each for each in classes if each))
 
     def _class(self, kind: str) -> type | None:
-        """Return the class of that name where the function is; None where it can be like it."""
+        """Return the class of that name in the module of the function; None for protocols."""
         found = self._globals.get(kind)
         if not isinstance(found, type) or found is Any or getattr(found, "_is_protocol", False):
             return None
         return found
 
     def _problem(self, parameter: inspect.Parameter, value: Any) -> str:
-        """Return what is wrong with a value, and the fix."""
+        """Return the problem of a value, and the fix."""
         kinds, name = self._kinds[parameter.name] - {"None"}, parameter.name
         if kinds <= _NUMBERS:
             kind = "a whole number" if kinds == {"int"} else "a number"
             kind = "a time in microseconds" if name.endswith("_us") else kind
             text = isinstance(value, str) and _is_number_text(value)
-            return f"{_said(value)}; {kind} is meant" + (f": {name}={value}" if text else "")
+            return f"{_said(value)}; {kind} is expected" + (f": {name}={value}" if text else "")
         if kinds == {"str"}:
-            return f"{_said(value)}; a text is meant"
+            return f"{_said(value)}; a text is expected"
         if kinds <= _PATHS:
             kind = "a name or " if "name" in name else ""
-            return f"{_said(value)}; {kind}the path of a file or a folder is meant"
+            return f"{_said(value)}; {kind}the path of a file or a folder is expected"
         kind = " or ".join(sorted(kinds))
         if kinds == {"Tensor"} and type(value).__name__ == "ndarray":
-            return f"{_said(value)}; Tensor is meant: {name}=torch.from_numpy(...)"
+            return f"{_said(value)}; Tensor is expected: {name}=torch.from_numpy(...)"
         own = [each for each in kinds if self._globals[each].__module__.startswith("dvskit.")]
         fix = f": {name}={own[0]}(...)" if len(own) == 1 else ""
-        return f"{_said(value)}; {kind} is meant{fix}"
+        return f"{_said(value)}; {kind} is expected{fix}"
 
 
 def _written(annotation: Any) -> str:
-    """Return an annotation as text, also in a module that evaluates its annotations."""
+    """Return an annotation as text, even in a module that evaluates its annotations."""
     if isinstance(annotation, str):
         return annotation
     if annotation is inspect.Parameter.empty:
@@ -232,7 +232,7 @@ def _is_number_text(text: str) -> bool:
 
 
 def _said(value: Any) -> str:
-    """Return a value as it is written, its type where that is long."""
+    """Return a value's repr, or its type if that is long."""
     if isinstance(value, PathLike):
         value = fspath(value)
     if isinstance(value, type):
@@ -242,14 +242,14 @@ def _said(value: Any) -> str:
 
 
 def checked(check: Callable[..., None], *limits: Any, default: Any = MISSING) -> Any:
-    """Return a field of a dataclass that `check_fields` checks: check(owner, name, *limits)."""
+    """Return a dataclass field checked by `check_fields`: check(owner, name, *limits)."""
     return field(default=default, metadata={"check": check, "limits": limits})
 
 
 def check_fields(owner: Any) -> None:
-    """Check the fields of a dataclass that are `checked`; one that is None by default may be None.
+    """Check the `checked` fields of a dataclass; a field with the default None may be None.
 
-    Raises what their checks do.
+    Raises the errors of the checks.
     """
     for each in fields(owner):
         given = each.default is not None or getattr(owner, each.name) is not None

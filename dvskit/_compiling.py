@@ -1,4 +1,4 @@
-"""Numba's compiling: it is said, as a person waits for it, and is not held up by Python's own."""
+"""Report numba's first compilation to the user, and pause garbage collection during it."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from collections.abc import Callable
 
 from numba.core import event
 
-_COMPILE = "numba:compile"  # of a loop that is not on disk
+_COMPILE = "numba:compile"  # of a loop that is not cached on disk
 
 
 class _Watch(event.Listener):
-    """Says so when the first loop is compiled; leaves cyclic garbage alone while loops are.
+    """Reports the first compiled loop; pauses cyclic garbage collection while loops are compiled.
 
-    Looking for garbage among what numba keeps can be a tenth of the time.
+    Collecting among numba's objects can take a tenth of the time.
     """
 
     def __init__(self, say: Callable[[], None]) -> None:
         self._say: Callable[[], None] | None = say
-        self._depth, self._collects = 0, True  # a loop is compiled within that which calls it
+        self._depth, self._collects = 0, True  # a loop may be compiled within its caller
 
     def on_start(self, event: event.Event) -> None:
         """Take the beginning of a loop."""
@@ -41,7 +41,7 @@ _watches: list[_Watch] = []
 
 
 def watch_compiling(say: Callable[[], None] = lambda: None) -> None:
-    """Call `say` when this process compiles its first loop from now on, once in its life."""
+    """Call `say` once, when this process compiles its first loop from now on."""
     if not _watches:
         _watches.append(_Watch(say))
         event.register(_COMPILE, _watches[0])  # type: ignore[no-untyped-call]

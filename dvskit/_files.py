@@ -1,4 +1,4 @@
-"""Outputs that are there whole or not at all."""
+"""Atomic outputs: whole files and folders, or none."""
 
 from __future__ import annotations
 
@@ -17,17 +17,18 @@ from typing import BinaryIO
 
 from dvskit.errors import OutputError
 
-_begun: set[Path] = set()  # the files and folders that wait to be renamed
-# The names that `partial_path` and `_follow_umask` make.
+_begun: set[Path] = set()  # the files and folders waiting to be renamed
+# The names created by `partial_path` and `_follow_umask`.
 _PARTIAL = re.compile(
     r"\.(?P<stem>.+)\.[0-9a-f]{8}\.partial(?P<suffix>\.[^.]*)?(\.mode)?", re.DOTALL
 )
 
 
 def check_output(path: str | PathLike[str], *, overwrite: bool) -> Path:
-    """Return `path` as a Path after checking that it may be written.
+    """Return `path` as a Path after checking that it can be written.
 
-    Raises OutputError if it exists and `overwrite` is false, is a folder, or its folder is missing.
+    Raises OutputError if it exists and `overwrite` is false, if it is a folder, or if its folder is
+    missing.
     """
     target = Path(path)
     if target.is_dir():
@@ -44,7 +45,7 @@ def check_standard_output() -> Path:
     name = Path("standard output")
     if sys.stdout is None or sys.stdout.isatty():
         raise OutputError(
-            f"{name}: is a terminal; name a file, or hand it on: ... - | dvskit info -"
+            f"{name}: is a terminal; name a file, or use a pipe: ... - | dvskit info -"
         )
     return name
 
@@ -56,29 +57,29 @@ def standard_output() -> BinaryIO:
 
 
 def _in_place(target: Path) -> bool:
-    # A device or a pipe (/dev/stdout) cannot be replaced by renaming, and must not be.
+    # A device or a pipe (/dev/stdout) must not be replaced by renaming.
     return target.exists() and not target.is_file()
 
 
 def partial_path(target: Path) -> Path:
-    """Return the path to write before renaming it to `target`: same folder, same suffix."""
+    """Return the path to write before it is renamed to `target`: same folder, same suffix."""
     if _in_place(target):
         return target
     return begin(target)
 
 
 def begin(target: Path) -> Path:
-    """Return the path to write in place of `target`; `discard_all` removes what it holds."""
+    """Return the path to write instead of `target`; `discard_all` removes it."""
     partial = target.with_name(f".{target.stem}.{secrets.token_hex(4)}.partial{target.suffix}")
     _begun.add(partial)
     return partial
 
 
 def discard_all() -> None:
-    """Remove every unfinished output, for a process that cannot unwind."""
+    """Remove all unfinished outputs, for a process that cannot unwind."""
     for partial in tuple(_begun):
         with suppress(OSError):
-            # SQLite keeps a journal beside its file.
+            # SQLite keeps a journal file next to its file.
             for path in partial.parent.glob(f"{glob.escape(partial.name)}*"):
                 if path.is_dir():
                     shutil.rmtree(path, ignore_errors=True)
@@ -87,7 +88,7 @@ def discard_all() -> None:
 
 
 def unfinished(folder: Path) -> Iterator[tuple[Path, Path]]:
-    """Yield the files of a folder that wait to be renamed, each with the name it would have."""
+    """Yield the unfinished files of a folder, each with its final name."""
     try:
         found = list(folder.iterdir())
     except OSError:
@@ -99,7 +100,7 @@ def unfinished(folder: Path) -> Iterator[tuple[Path, Path]]:
 
 
 def finish(partial: Path, target: Path) -> None:
-    """Put the finished `partial` in the place of `target`, open to whom the umask says."""
+    """Rename the finished `partial` to `target`, with the permissions of the umask."""
     if partial != target:
         if partial.is_file():
             _follow_umask(partial)
@@ -108,9 +109,10 @@ def finish(partial: Path, target: Path) -> None:
 
 
 def _follow_umask(path: Path) -> None:
-    """Give a file the mode of any new file: libraries that write on their own may have a stricter.
+    """Give a file the mode of any new file: some libraries create files with a stricter one.
 
-    The mode is read off an empty file beside it: asking for the umask sets it, for all threads.
+    The mode is that of a new empty file in the same folder: reading the umask would set it for all
+    threads.
     """
     probe = path.with_name(f"{path.name}.mode")
     os.close(os.open(probe, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
@@ -130,7 +132,7 @@ def discard(partial: Path, target: Path) -> None:
 
 @contextmanager
 def whole_file(path: str | PathLike[str], *, overwrite: bool = False) -> Iterator[Path]:
-    """Yield a path to write; it takes the place of `path` on a clean exit and vanishes otherwise.
+    """Yield a path to write; it replaces `path` on a clean exit and is removed otherwise.
 
     Raises OutputError as `check_output` does, and for any operating-system error while writing.
     """
@@ -140,7 +142,7 @@ def whole_file(path: str | PathLike[str], *, overwrite: bool = False) -> Iterato
         yield partial
         finish(partial, target)
     except OSError as error:
-        # An error that names another file (an input that vanished) is not about the output.
+        # An error that names another file (a missing input) is not about the output.
         if error.filename is None or os.fspath(error.filename) in (str(partial), str(target)):
             raise OutputError(
                 f"{target}: {error.strerror or error}; choose another place"
@@ -154,9 +156,9 @@ def whole_file(path: str | PathLike[str], *, overwrite: bool = False) -> Iterato
 def whole_folder(
     path: str | PathLike[str], *, is_own: Callable[[str], bool], overwrite: bool = False
 ) -> Iterator[Path]:
-    """Yield a path to make a folder at; it takes the place of `path` on a clean exit.
+    """Yield a path for a folder; it replaces `path` on a clean exit.
 
-    An empty folder is replaced. Another one is replaced with `overwrite`, if `is_own` holds for the
+    An empty folder is replaced. Any other is replaced with `overwrite`, if `is_own` holds for the
     names of all files in it. Raises OutputError.
     """
     target = Path(path)
@@ -169,7 +171,7 @@ def whole_folder(
             target.rename(old)
         partial.rename(target)
     except OSError as error:
-        # An error that names another file (an input that vanished) is not about the output.
+        # An error that names another file (a missing input) is not about the output.
         if error.filename is not None and not _inside(Path(error.filename), (partial, target)):
             raise
         raise OutputError(f"{target}: {error.strerror or error}; choose another place") from error
@@ -199,6 +201,6 @@ def _check_folder(target: Path, *, is_own: Callable[[str], bool], overwrite: boo
 
 
 def write_whole(path: str | PathLike[str], data: bytes | str, *, overwrite: bool = False) -> None:
-    """Write `data` (text as UTF-8) to `path`, whole or not at all."""
+    """Write `data` (text as UTF-8) to `path` atomically."""
     with whole_file(path, overwrite=overwrite) as partial:
         partial.write_bytes(data.encode() if isinstance(data, str) else data)

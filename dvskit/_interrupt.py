@@ -2,9 +2,9 @@
 
 Python turns a signal into a KeyboardInterrupt in the main thread. Two things can lose it:
 
-- Code that C calls back (`__del__`, weak references, callbacks of ctypes and Cython) cannot raise.
-  Python hands such errors to `sys.unraisablehook`; the hook here interrupts the main thread again.
-- Native code that runs for long does not return to Python. A thread that waits for signals ends the
+- Code called back from C (`__del__`, weak references, callbacks of ctypes and Cython) cannot raise.
+  Python passes such errors to `sys.unraisablehook`; the hook here interrupts the main thread again.
+- Long-running native code does not return to Python. A thread that waits for signals ends the
   process if the main thread has not ended it after `GRACE_S`.
 """
 
@@ -27,11 +27,11 @@ from typing import Any, NoReturn
 STOPPING = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 )
-GRACE_S = 2.0  # for the main thread to tidy up, before the process is ended
+GRACE_S = 2.0  # for the main thread to clean up, before the process is ended
 _CHILDREN_S = 0.5  # for processes that were started to end by themselves
-_TWICE_S = 0.3  # signals closer than this are one: a group and its leader may both get it
+_TWICE_S = 0.3  # closer signals count as one: a group and its leader may both get it
 _AGAIN_S = 0.02  # before a lost interrupt is repeated, so that the code that lost it has ended
-_AGAIN = b"\x00"  # on the wire, where signals are their numbers
+_AGAIN = b"\x00"  # in the pipe, which otherwise holds signal numbers
 BEGIN_ANEW = "no output was written; run the same command again"
 
 
@@ -39,12 +39,12 @@ class _State:
     """The signal that arrived, and what the process does about it."""
 
     def __init__(self) -> None:
-        self.received = 0  # its number; 0: none
+        self.received = 0  # its number; 0 for none
         self.raised = False  # whether the main thread was interrupted
         self.repeat = False  # whether the next interrupt repeats one that was lost
         self.advice = BEGIN_ANEW
         self.told = False
-        self.finished: int | None = None  # the exit code of a command that is done
+        self.finished: int | None = None  # exit code of a finished command
 
 
 _state = _State()
@@ -52,7 +52,7 @@ _telling = threading.Lock()
 
 
 def advise(text: str) -> None:
-    """Set what the line after an interrupt says on how to continue."""
+    """Set the advice of the line printed after an interrupt."""
     _state.advice = text
 
 
@@ -62,7 +62,7 @@ def exit_code() -> int:
 
 
 def report() -> None:
-    """Print the line on how to continue, once."""
+    """Print the line with the advice, once."""
     with _telling:
         if _state.told:
             return
@@ -75,9 +75,9 @@ def report() -> None:
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Let signals end what runs within; for the main thread of a process that is a command.
+    """Let signals end the enclosed code; for the main thread of a command's process.
 
-    A signal that the parent process ignores, as nohup does, stays ignored.
+    Signals ignored by the parent process, as with nohup, stay ignored.
     """
     receiver, sender = socket.socketpair()
     sender.setblocking(False)
@@ -104,7 +104,7 @@ def interruptible() -> Iterator[None]:
         code = ended.code or 0
         raise
     finally:
-        if not _state.received:  # what is left to do is Python's own: a signal ends it at once
+        if not _state.received:  # only Python's own cleanup is left: a signal ends it at once
             _state.finished = code if isinstance(code, int) else 1
         elif isinstance(code, int):
             _leave(code)
@@ -112,7 +112,7 @@ def interruptible() -> Iterator[None]:
 
 @contextmanager
 def handled_by(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    """Call another handler for the signals within; the time to end stays limited."""
+    """Call another handler for the signals within; the time limit still applies."""
     before = {
         each: signal.signal(each, partial(_note, handler))
         for each in STOPPING
@@ -142,7 +142,7 @@ def _handle(number: int, frame: FrameType | None) -> None:
 
 
 def _watch(receiver: socket.socket, watched: list[signal.Signals]) -> None:
-    """End the process when its time is up, or at once when it is asked twice."""
+    """End the process when its time is up, or at once on a second signal."""
     first: float | None = None
     while True:
         receiver.settimeout(None if first is None else max(0.0, first + GRACE_S - time.monotonic()))
@@ -166,7 +166,7 @@ def _watch(receiver: socket.socket, watched: list[signal.Signals]) -> None:
 def _leave(code: int) -> NoReturn:
     """End an interrupted process that has unwound, without waiting for its threads.
 
-    Python itself would end it by SIGINT where the interrupt passed through an extension module.
+    Python itself would end it by SIGINT if the interrupt passed through an extension module.
     """
     atexit._run_exitfuncs()
     _flush()
@@ -180,11 +180,11 @@ def _flush() -> None:
 
 
 def _end() -> NoReturn:
-    """End the process: remove unfinished outputs, and end the processes that it started."""
+    """End the process: remove unfinished outputs, and end its child processes."""
     if _state.finished is not None:
         _flush()
         os._exit(_state.finished)
-    from dvskit import _files  # not before: a command that has loaded nothing has written nothing
+    from dvskit import _files  # not earlier: a command that has loaded nothing has written nothing
 
     multiprocessing = sys.modules.get("multiprocessing")
     children = multiprocessing.active_children() if multiprocessing is not None else []

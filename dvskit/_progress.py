@@ -1,4 +1,4 @@
-"""Progress of long work: a bar in a notebook or on a terminal, and nothing anywhere else.
+"""Progress of long work: a bar in a notebook or on a terminal, and nothing elsewhere.
 
 dvskit.save_events(dvskit.progress(dvskit.emulate("clip.mp4")), "clip.raw")
 """
@@ -28,12 +28,12 @@ from dvskit.events import (
 from dvskit.events.sources import inside
 from dvskit.events.window import check_window
 
-_EVERY_S = 0.1  # how often a notebook is sent a picture of the bar
-_BLOCK_EVENTS = 1 << 20  # of events in memory, so that there is something to see
+_EVERY_S = 0.1  # interval between updates of a notebook's bar
+_BLOCK_EVENTS = 1 << 20  # of events in memory, so that the bar moves
 
 
 class State(NamedTuple):
-    """How far work is: `done` of `total` (None: not known) `unit`s, a remark, and for how long."""
+    """Progress of work: `done` of `total` (None: unknown) `unit`s, a remark, elapsed time."""
 
     title: str
     done: float
@@ -63,10 +63,10 @@ def _clock(seconds: int) -> str:
 
 
 class Display(Protocol):
-    """Where a bar is shown."""
+    """A place to show a bar."""
 
     def show(self, state: State) -> None:
-        """Show how far work is; the last time with `ended`."""
+        """Show the progress; the last time with `ended`."""
 
 
 class Nowhere:
@@ -79,7 +79,7 @@ class Nowhere:
 class Notebook:
     """Shows a bar in the output of a notebook's cell, and leaves it there.
 
-    display  shows HTML and returns a handle to update it; IPython's own if not given
+    display  shows HTML and returns a handle to update it; IPython's own by default
     """
 
     def __init__(self, display: Callable[[str], Callable[[str], None]] | None = None) -> None:
@@ -87,7 +87,7 @@ class Notebook:
         self._update: Callable[[str], None] | None = None
 
     def show(self, state: State) -> None:
-        """Show the bar, or bring it up to date."""
+        """Show or update the bar."""
         if self._update is None:
             self._update = self._display(bar_html(state))
         else:
@@ -95,14 +95,14 @@ class Notebook:
 
 
 class Terminal:
-    """Shows a bar on stderr while work goes on, and takes it away at its end."""
+    """Shows a bar on stderr during the work, and removes it at the end."""
 
     def __init__(self) -> None:
         self._bar: Any = None
         self._task: Any = None
 
     def show(self, state: State) -> None:
-        """Show the bar, or bring it up to date."""
+        """Show or update the bar."""
         if self._bar is None and not state.ended:
             self._bar = _rich_bar(state)
             self._task = self._bar.add_task(state.title, total=state.total, remark="")
@@ -114,7 +114,7 @@ class Terminal:
 
 
 class Bar:
-    """A bar: a context manager to call with how much is done in all, and a remark.
+    """A progress bar: a context manager, called with the total done so far and a remark.
 
     Without `display` it is shown in a notebook, or on a terminal, or nowhere.
     """
@@ -132,7 +132,7 @@ class Bar:
         return self
 
     def __call__(self, done: float, remark: str = "") -> None:
-        """Take how much is done in all."""
+        """Update the total done so far."""
         now = time.monotonic()
         self._state = self._state._replace(done=done, remark=remark, seconds=now - self._begun)
         if now - self._shown >= _EVERY_S:
@@ -150,8 +150,8 @@ class Bar:
 
 
 def find_display() -> Display:
-    """Return where a person is watching: a notebook, a terminal, or nowhere."""
-    # Whoever runs in a notebook has loaded IPython; nobody else shall have to.
+    """Return the display in use: a notebook, a terminal, or none."""
+    # A notebook has IPython loaded already; others need not load it.
     ipython = sys.modules.get("IPython")
     shell = None if ipython is None else ipython.get_ipython()
     if getattr(shell, "kernel", None) is not None:
@@ -208,7 +208,7 @@ def _rich_bar(state: State) -> Any:
 
 
 class WatchedSource(ReadableSource):
-    """A Source with a bar that shows how far each pass over it is."""
+    """A Source with a bar that shows the progress of each pass over it."""
 
     def __init__(self, source: Source, title: str, display: Display | None) -> None:
         self.source = source
@@ -226,7 +226,7 @@ class WatchedSource(ReadableSource):
                 bar(done, "" if unit == "events" else count_of(events, "event"))
 
     def between(self, start_us: int | None = None, stop_us: int | None = None) -> WatchedSource:
-        """Return the part with start_us <= t < stop_us, as the source finds it, watched too."""
+        """Return the part with start_us <= t < stop_us of the source, with a bar too."""
         whole = self.source
         if isinstance(whole, ReadableSource):
             part: Source = whole.between(start_us, stop_us)
@@ -235,11 +235,13 @@ class WatchedSource(ReadableSource):
         return WatchedSource(part, self._title, self._display)
 
     def about(self) -> list[tuple[str, str]]:
-        """Return what the source says of itself."""
+        """Return the description of the source."""
         return about(self.source)
 
     def _how_far(self, events: int) -> tuple[float, float | None, str]:
-        ask = getattr(inside(self.source), "how_far", None)  # a filter is as far as its source
+        ask = getattr(
+            inside(self.source), "how_far", None
+        )  # the progress of a filter is that of its source
         if ask is not None:
             known: tuple[float, float | None, str] = ask()
             return known
@@ -259,10 +261,10 @@ class WatchedSource(ReadableSource):
 def progress(
     events_or_source: Events | Source, title: str | None = None, *, display: Display | None = None
 ) -> WatchedSource:
-    """Return a Source that shows how far it is while it is read: in a notebook, on a terminal.
+    """Return a Source that shows its progress while it is read: in a notebook, on a terminal.
 
-    Its events are those of the source. Where the source knows how much is to come (events in
-    memory, a clip that is emulated) the bar has an end. `display` puts it elsewhere.
+    Its events are those of the source. If the source has a known length (events in memory, an
+    emulated clip), the bar has an end. `display` shows it elsewhere.
     """
     source = as_source(events_or_source)
     if title is None:

@@ -1,7 +1,7 @@
-"""How many threads, and one way to use them.
+"""The number of threads, and a function to run work on them.
 
-Kernels are compiled without the GIL and run on slices from ordinary Python threads. That leaves
-numba's own threading layers out: the default one must not be entered from two threads at once.
+Kernels are compiled without the GIL and run on slices from ordinary Python threads. That avoids
+numba's own threading layers: the default one must not be entered from two threads at once.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ _here = threading.local()
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Keep what this thread does within on this thread: `thread_count` is 1, parts run in turn.
+    """Run the enclosed code of this thread on this thread only: `thread_count` is 1.
 
-    Who reads many samples at once has a thread for each, and more would stand in their way.
+    Callers that read many samples at once have a thread for each, and more would compete with them.
     """
     before = getattr(_here, "alone", False)
     _here.alone = True
@@ -34,9 +34,9 @@ def one_thread() -> Iterator[None]:
 
 
 def thread_count() -> int:
-    """Return how many threads to use: DVSKIT_THREADS, else the processors of this process.
+    """Return the number of threads: DVSKIT_THREADS, else the processors of this process.
 
-    Of several processes that torchrun starts on a machine each has its share of them.
+    The processes that torchrun starts on a machine share its processors equally.
     """
     if getattr(_here, "alone", False):
         return 1
@@ -58,7 +58,7 @@ def _pool(threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, thread_name_prefix="dvskit")
 
 
-# The threads of a pool do not live on in a forked child, which must make its own.
+# Threads of a pool do not survive a fork; the child process creates its own.
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_pool.cache_clear)
 
@@ -66,8 +66,8 @@ if hasattr(os, "register_at_fork"):
 def run_parts(work: Callable[[int], object], parts: int, threads: int | None = None) -> None:
     """Call `work(0) .. work(parts - 1)`, in parallel; all have ended on return.
 
-    Where `work` calls `run_parts` itself, those parts run one after the other: the threads are busy
-    already. The first error, by part, is raised.
+    If `work` calls `run_parts` itself, those parts run one after the other, because the threads are
+    busy. The first error, by part, is raised.
     """
     if threads is None or getattr(_here, "alone", False):
         threads = thread_count()
@@ -75,7 +75,7 @@ def run_parts(work: Callable[[int], object], parts: int, threads: int | None = N
         for part in range(parts):
             work(part)
         return
-    # Who has time takes the next part: each thread is woken once, and this one works as well.
+    # Idle threads take the next part: each thread is woken once, and this one works too.
     waiting = deque(range(parts))
     errors: dict[int, Exception] = {}
 
@@ -95,7 +95,7 @@ def run_parts(work: Callable[[int], object], parts: int, threads: int | None = N
     try:
         take()
     finally:
-        waiting.clear()  # behind an interrupt nothing more is begun
+        waiting.clear()  # nothing is started after an interrupt
         wait(helpers)
     if errors:
         raise errors[min(errors)]
@@ -106,5 +106,5 @@ def run_parts(work: Callable[[int], object], parts: int, threads: int | None = N
 def run_ranges(
     work: Callable[[int, int], object], count: int, parts: int, threads: int | None = None
 ) -> None:
-    """Call `work(first, stop)` for parts that make up range(count), as `run_parts` does."""
+    """Call `work(first, stop)` for parts that cover range(count), as `run_parts` does."""
     run_parts(lambda n: work(count * n // parts, count * (n + 1) // parts), parts, threads)

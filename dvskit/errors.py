@@ -1,29 +1,29 @@
-"""Everything that dvskit raises on purpose.
+"""Errors and warnings of dvskit.
 
     DvskitError
     +-- EventsError         columns that do not form a stream of events
-    +-- FormatError         a file is not what it should be
+    +-- FormatError         a file with invalid content
     |   +-- UnknownFormatError   no format, or more than one, fits the file
-    |   +-- DamagedFileError     an impossible byte, with its offset
+    |   +-- DamagedFileError     an invalid byte, with its offset
     |   +-- MissingFileError     an input that does not exist; a VideoError, FileNotFoundError too
     +-- GeometryError       the sensor size is missing or contradicts the events
-    +-- VideoError          frames that cannot be decoded, or whose times run back
+    +-- VideoError          frames that cannot be decoded, or whose times decrease
     +-- ShapeError          an array or a window of the wrong shape
     +-- ConfigError         a parameter out of range, an unknown name
     |   +-- ArgumentError        a call with wrong arguments; Python's TypeError too
     +-- ModelError          a model folder that cannot be used
-    +-- OutputError         an output that exists already or cannot be written
-    +-- ProcessError        another of the processes that work together has ended
+    +-- OutputError         an output that already exists or cannot be written
+    +-- ProcessError        another of the cooperating processes has ended
 
-A message is one line: what was wrong, where, and the fix.
+A message is one line: the problem, its place, and the fix.
 
-Warnings, children of UserWarning, are given where something is done that may not be meant:
+Warnings, children of UserWarning, report operations that may be unintended:
 
-    LeftOutWarning      an output cannot hold all that its input holds
+    LeftOutWarning      an output cannot hold all parts of its input
     FittedWarning       recordings of another sensor size were fitted to a model's
-    ScaleWarning        frames whose numbers fit another white than that of their type
-    UnitWarning         times that look like seconds where microseconds are meant
-    CacheWarning        something kept on disk was damaged, or nothing can be kept there
+    ScaleWarning        frames whose values do not match the white of their dtype
+    UnitWarning         times that look like seconds instead of microseconds
+    CacheWarning        cached data was damaged, or the cache cannot be written
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ from os import PathLike, fspath
 
 
 class DvskitError(Exception):
-    """The root: catch this to catch all that dvskit raises on purpose."""
+    """The base class of all errors of dvskit."""
 
 
 class EventsError(DvskitError, ValueError):
-    """Columns of unequal length, a lossy type, time that runs back."""
+    """Columns of unequal length, a lossy dtype, decreasing times."""
 
 
 class FormatError(DvskitError):
-    """A file is not what it should be."""
+    """A file with invalid content."""
 
 
 class UnknownFormatError(FormatError):
@@ -53,7 +53,7 @@ class UnknownFormatError(FormatError):
 
 
 class DamagedFileError(FormatError):
-    """An impossible value at a byte offset of a file.
+    """An invalid value at a byte offset of a file.
 
     `path`, `offset` (bytes from the start of the file, -1 if unknown) and `problem` are kept for
     programs.
@@ -65,7 +65,7 @@ class DamagedFileError(FormatError):
         self.problem = problem
         super().__init__(
             f"{self.path}: {problem}{f' at byte {offset}' * (offset >= 0)}; "
-            "pass strict=False (--salvage) to keep what is undamaged and count the loss"
+            "pass strict=False (--salvage) to keep undamaged data and count the loss"
         )
 
 
@@ -74,14 +74,13 @@ class GeometryError(DvskitError, ValueError):
 
 
 class VideoError(DvskitError):
-    """Frames that cannot be decoded, or whose time stamps are missing or run back."""
+    """Frames that cannot be decoded, or whose time stamps are missing or decrease."""
 
 
 class MissingFileError(FormatError, VideoError, FileNotFoundError):
-    """An input file that does not exist, whatever was to be read from it.
+    """An input file that does not exist, for any reader.
 
-    It is caught as what the reader raises of files and as Python's FileNotFoundError, whose `errno`
-    and `filename` it has.
+    It is also a VideoError, and Python's FileNotFoundError with its `errno` and `filename`.
     """
 
     def __init__(self, path: str | PathLike[str], mend: str = "") -> None:
@@ -104,29 +103,29 @@ class ConfigError(DvskitError, ValueError):
 
 
 class ArgumentError(ConfigError, TypeError):
-    """A call with arguments that cannot be meant: names that there are not, a text for a number."""
+    """A call with invalid arguments: unknown names, or a text for a number."""
 
 
 class ModelError(DvskitError):
-    """A model folder that is incomplete or does not fit its weights."""
+    """A model folder that is incomplete or does not match its weights."""
 
 
 class OutputError(DvskitError):
-    """An output that exists already or cannot be written."""
+    """An output that already exists or cannot be written."""
 
 
 class ProcessError(DvskitError):
-    """Another of the processes that work together has ended, or cannot be reached."""
+    """Another of the cooperating processes has ended, or cannot be reached."""
 
 
 class LeftOutWarning(UserWarning):
-    """An output cannot hold something of its input, such as triggers; the events are all there."""
+    """An output cannot hold some data of its input, such as triggers; all events are kept."""
 
 
 class FittedWarning(UserWarning):
-    """Events of another sensor size were put on the one that a model takes.
+    """Events of another sensor size were fitted to a model's.
 
-    `what` was fitted, `how`, and `dropped` of `total` events left out at the edges.
+    `what` was fitted, `how`, and `dropped` of `total` events dropped at the edges.
     """
 
     def __init__(self, what: str, how: str, dropped: int, total: int) -> None:
@@ -135,19 +134,19 @@ class FittedWarning(UserWarning):
 
 
 class ScaleWarning(UserWarning):
-    """Frames whose numbers fit another white than that of their type, such as floats to 255."""
+    """Frames whose values do not match the white of their dtype, such as floats to 255."""
 
 
 class UnitWarning(UserWarning):
-    """Times that look like seconds where microseconds are meant."""
+    """Times that look like seconds instead of microseconds."""
 
 
 class CacheWarning(UserWarning):
-    """Something kept on disk was damaged, or nothing can be kept there; it is only slower."""
+    """Cached data was damaged, or the cache cannot be written; results are only slower."""
 
 
 def warn(text: str, category: type[Warning]) -> None:
-    """Give a warning that names the line that called dvskit, however deep inside it is found."""
+    """Give a warning attributed to the line that called dvskit, from any depth."""
     level, frame = 2, sys._getframe(1)
     while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("dvskit."):
         level, frame = level + 1, frame.f_back
@@ -155,24 +154,24 @@ def warn(text: str, category: type[Warning]) -> None:
 
 
 def one_line(error: BaseException | str) -> str:
-    """Return what an error says, as one line; its type where it says nothing."""
+    """Return the message of an error as one line; its type if the message is empty."""
     return " ".join(str(error).split()) or type(error).__name__
 
 
 def count_of(count: int, name: str, plural: str = "") -> str:
-    """Return a number of things: "1 event", "2,000 events"; `plural` where it is not `name`s."""
+    """Return a count with its noun: "1 event", "2,000 events"; `plural` for irregular ones."""
     return f"{count:,} {name}" if count == 1 else f"{count:,} {plural or name + 's'}"
 
 
 def check_known(what: str, name: str, choices: Iterable[str]) -> None:
-    """Raise ConfigError unless the name of something is one of the choices."""
+    """Raise ConfigError unless a name is one of the choices."""
     known = tuple(choices)
     if name not in known:
         raise ConfigError(f"unknown {what} {name!r}; {did_you_mean(str(name), known)}")
 
 
 def did_you_mean(name: str, choices: Iterable[str]) -> str:
-    """Return the tail of a message about an unknown name: the nearest choice and all of them."""
+    """Return the end of a message about an unknown name: the nearest choice and all of them."""
     known = sorted(choices)
     written = {choice.casefold(): choice for choice in known}
     near = get_close_matches(name.casefold(), written, n=1)

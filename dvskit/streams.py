@@ -1,4 +1,4 @@
-"""What cameras record beside events: triggers, IMU samples, frames, labels, and their lens."""
+"""Data of cameras besides events: triggers, IMU samples, frames, labels, and intrinsics."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ STANDARD_GRAVITY = 9.80665  # m/s^2 in 1 g
 
 
 class _Timed(ABC):
-    """Columns of equal length, the slots of a dataclass; the first, t, is in order of time."""
+    """Columns of equal length, the slots of a dataclass; the first, t, is sorted."""
 
     __slots__ = ()
     t: NDArray[np.int64]
@@ -37,7 +37,7 @@ class _Timed(ABC):
         )
 
     def between(self, start_us: int | None, stop_us: int | None) -> Self:
-        """Return what has start_us <= t < stop_us; None leaves that side open."""
+        """Return the rows with start_us <= t < stop_us; None leaves a side open."""
         return self.part(within(self.t, *check_window(start_us, stop_us)))
 
     def part(self, which: slice) -> Self:
@@ -76,11 +76,11 @@ class Imu(_Timed):
 
     t              int64 (n,)      microseconds, non-decreasing
     accelerometer  float32 (n, 3)  x, y, z in units of g
-    gyroscope      float32 (n, 3)  x, y, z in degrees a second
+    gyroscope      float32 (n, 3)  x, y, z in degrees per second
     temperature    float32 (n,)    degrees Celsius
     magnetometer   float32 (n, 3)  x, y, z in microtesla
 
-    What a camera does not measure is NaN. Axes are the camera's own.
+    Quantities that a camera does not measure are NaN. Axes are the camera's own.
     """
 
     t: NDArray[np.int64]
@@ -99,11 +99,11 @@ class Imu(_Timed):
     def from_si(
         cls, t: NDArray[np.int64], acceleration: NDArray[np.float64], velocity: NDArray[np.float64]
     ) -> Imu:
-        """Return samples of (n, 3) m/s^2 and rad/s, in order of time, in the units of this class.
+        """Return samples from (n, 3) m/s^2 and rad/s, sorted by time, in the units of this class.
 
         Temperature and magnetometer are NaN.
         """
-        with np.errstate(over="ignore", invalid="ignore"):  # damaged values may be of any size
+        with np.errstate(over="ignore", invalid="ignore"):  # damaged values may be of any magnitude
             return cls(
                 t,
                 (acceleration / STANDARD_GRAVITY).astype(np.float32),
@@ -114,12 +114,12 @@ class Imu(_Timed):
 
 
 class Frame(NamedTuple):
-    """A picture taken by the same sensor.
+    """An image taken by the same sensor.
 
-    t_us   start of the exposure, or the picture's only time, in microseconds
-    stop_us  end of the exposure; t_us where it is not known
+    t_us   start of the exposure, or the only time of the image, in microseconds
+    stop_us  end of the exposure; t_us if unknown
     image  uint8 or uint16, (H, W) gray or (H, W, 3) RGB; row 0 is the top row
-    x, y   where its upper left pixel is on the sensor
+    x, y   position of its upper left pixel on the sensor
     """
 
     t_us: int
@@ -130,7 +130,7 @@ class Frame(NamedTuple):
 
 
 class Intrinsics(NamedTuple):
-    """A pinhole camera with lens distortion (Brown 1971), as OpenCV's calibration gives it.
+    """A pinhole camera with lens distortion (Brown 1971), as in OpenCV's calibration.
 
     fx, fy          focal lengths, pixels
     cx, cy          the principal point, pixels: (0, 0) is the middle of the upper left pixel
@@ -163,8 +163,8 @@ class Intrinsics(NamedTuple):
 class Labels:
     """Names of time spans: columns of equal length.
 
-    start_us, stop_us  int64 microseconds, half-open, in order of their starts
-    name               what each span shows
+    start_us, stop_us  int64 microseconds, half-open, sorted by start
+    name               the content of each span
     """
 
     start_us: NDArray[np.int64]
@@ -177,7 +177,7 @@ class Labels:
         return cls(np.empty(0, np.int64), np.empty(0, np.int64), ())
 
     def between(self, start_us: int | None, stop_us: int | None) -> Labels:
-        """Return the labels of spans that share time with start_us..stop_us; None is open."""
+        """Return the labels of spans that overlap start_us..stop_us; None leaves a side open."""
         start_us, stop_us = check_window(start_us, stop_us)
         chosen = np.ones(len(self), np.bool_)
         if start_us is not None:

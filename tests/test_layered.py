@@ -229,7 +229,7 @@ def test_errors_name_the_layer_its_index_the_shape_and_the_fix(layers: Any, mess
         ({"beta": 1.5}, "beta = 1.5"),
         ({"gain": 0}, "gain = 0"),
         ({"width": "12"}, "network layers has the wrong type: .*width is '12'; a whole number"),
-        ({"width": 12.5}, "width is 12.5; a whole number is meant"),
+        ({"width": 12.5}, "width is 12.5; a whole number is expected"),
         ({"layer": []}, "unknown network.layer; did you mean 'layers'"),
     ],
 )

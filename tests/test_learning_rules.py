@@ -271,7 +271,7 @@ def test_parameters_that_cannot_be_meant_are_errors(make, said):
         (lambda n, x: teach(n, x, x), "rule is a RecurrentNetwork, without start, step and"),
         (lambda n, x: predict(nn.Linear(6, 3), x), "network is a Linear, without step"),
         (lambda n, x: RecurrentNetwork(6, 3, neurons=LIF()), "neurons is .*; RecurrentNeurons is"),
-        (lambda n, x: RecurrentNetwork(6.5, 3), "inputs is 6.5; a whole number is meant"),
+        (lambda n, x: RecurrentNetwork(6.5, 3), "inputs is 6.5; a whole number is expected"),
         (lambda n, x: SpikeResponseNetwork(6), "sizes is 6; it must be a list"),
         (lambda n, x: SpikeResponseNetwork((6.5, 3)), "sizes is .* list of whole numbers"),
         (lambda n, x: SpikeProp(3, Synapses(), generator=1), "SpikeProp: sizes is 3; it must"),

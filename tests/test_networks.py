@@ -94,7 +94,7 @@ def test_a_network_survives_being_written_as_plain_values() -> None:
         ({"channels": [1, 2, 3]}, "two numbers"),
         ({"width": 8}, "no pixel of 8x34 remains"),
         ({"kernel": "5"}, "network conv-lif has the wrong type: .*kernel is '5'; a whole number"),
-        ({"kernel": 5.5}, "kernel is 5.5; a whole number is meant"),
+        ({"kernel": 5.5}, "kernel is 5.5; a whole number is expected"),
         ({"channels": 12}, "channels = 12 must be a list of whole numbers"),
         ({"channels": ["a", "b"]}, r"channels = \['a', 'b'\] must be a list of whole numbers"),
         ({"threshold": 0}, "threshold = 0 must be finite and above 0"),

@@ -265,7 +265,7 @@ def test_the_constants_of_a_membrane_make_every_layer_that_has_a_leak():
         LIF.from_rc(tau_us=5_000, dt_us=1_000, refractry=2)
     with pytest.raises(ConfigError, match=r"LIF\.from_rc: dt_us is missing; .*\(tau_us=, dt_us=, "):
         LIF.from_rc(tau_us=5_000)
-    with pytest.raises(ConfigError, match="tau_us is '5'; a time in microseconds is meant"):
+    with pytest.raises(ConfigError, match="tau_us is '5'; a time in microseconds is expected"):
         LIF.from_rc(tau_us="5", dt_us=1_000)
 
 

@@ -135,7 +135,7 @@ def test_a_terminal_is_refused_in_one_line(run, tmp_path, monkeypatch):
     code, out, err = run("convert", "a.npz", "-")
     assert (code, out) == (1, "")
     assert err == (
-        "dvskit: error: standard output: is a terminal; name a file, or hand it on: "
+        "dvskit: error: standard output: is a terminal; name a file, or use a pipe: "
         "... - | dvskit info -\n"
     )
     with pytest.raises(OutputError, match="is a terminal"):

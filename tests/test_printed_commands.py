@@ -71,7 +71,7 @@ def test_a_command_in_a_sentence_ends_where_the_sentence_goes_on() -> None:
     assert words == ["dvskit", "eval", "runs/mine", "OTHERS"]
     (words,) = said_in("dvskit emulate turns it into events")
     assert words == ["dvskit", "emulate"]
-    (words,) = said_in("hand it on: ... - | dvskit info -")
+    (words,) = said_in("use a pipe: ... - | dvskit info -")
     assert words == ["dvskit", "info", "-"]
     with pytest.raises(pytest.fail.Exception):
         check_mention(["dvskit", "eval", "mine", "--modle"])

@@ -175,7 +175,7 @@ def test_events_and_images_take_each_their_own_changes() -> None:
     for kind, changes in (("images", Vary(drop=0.1)), ("recordings", ALL)):
         with pytest.raises(ConfigError, match="which takes a"):
             DataConfig(kind=kind, augment=changes)
-    with pytest.raises(ConfigError, match="changes is Vary; StillChanges is meant"):
+    with pytest.raises(ConfigError, match="changes is Vary; StillChanges is expected"):
         Encode("direct", 2, (30, 30), 1, Vary())  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match=r"unknown key data.poisson.augment.drop; "):
         config_from({"data": [{"kind": "images", "augment": {"drop": 0.1}}]})
