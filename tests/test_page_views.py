@@ -499,7 +499,7 @@ def test_several_recordings_share_the_cap_and_say_what_is_left_out(browser, tmp_
 
 
 def test_a_page_of_no_recording_is_refused(tmp_path):
-    with pytest.raises(ConfigError, match="no recording"):
+    with pytest.raises(ConfigError, match="at least one recording"):
         render.page([], tmp_path / "p.html")
     assert not (tmp_path / "p.html").exists()
 

@@ -184,7 +184,7 @@ def test_the_image_beside_is_the_latest_that_is_not_later():
     assert first is not None
     assert last is not None
     assert first[0, 0] < last[0, 0]
-    with pytest.raises(VideoError, match="run back"):
+    with pytest.raises(VideoError, match="decrease"):
         Beside([(5, images[0][1]), (4, images[0][1])]).advance(9, Size(2, 2))
 
 

@@ -249,8 +249,8 @@ def test_an_event_file_and_a_video_that_are_dropped_are_shown_and_a_text_is_not(
     ask(served, "drop?name=../../notes.mp4", post=b"not a video at all")
     failed = wait_for(served, 2)
     assert failed["state"] == "failed"
-    assert "is no event file" in failed["words"]
-    assert "no video" in failed["words"]
+    assert "is neither an event file" in failed["words"]
+    assert "nor a video" in failed["words"]
     clouds = json.loads(ask(served, "told")[1])["clouds"]
     assert [each["name"] for each in clouds] == ["a.npz", "b.npz", "clip.mp4, emulated"]
     np.testing.assert_array_equal(unpack(ask(served, "events?cloud=1")[1])[1], rows(EVENTS))
@@ -273,7 +273,7 @@ def test_closing_removes_what_was_dropped(file):
 @pytest.mark.slow
 def test_a_port_in_use_is_told(served):
     port = urlsplit(served.url).port or 0
-    with pytest.raises(OutputError, match=f"port {port} of 127.0.0.1 cannot be had"):
+    with pytest.raises(OutputError, match=f"port {port} of 127.0.0.1 is not available"):
         View([], title="x", port=port)
 
 

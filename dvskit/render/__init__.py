@@ -1,7 +1,7 @@
-"""Events to pictures.
+"""Events to images.
 
-`cloud`, a still, `turntable`, a video of it, `page`, one HTML file to turn and play, `video`,
-`plots`; `frames` gives accumulated frames to work with.
+`cloud`, a still image, `turntable`, a video of it, `page`, an interactive HTML file, `video`,
+`plots`; `frames` yields accumulated frames.
 """
 
 from __future__ import annotations

@@ -15,12 +15,12 @@ from dvskit.render._drawing import CAP, Drawing, Lines, Words, mix, text_width
 from dvskit.render._numbers import nice_step, tick_text, time_unit
 from dvskit.render.colormap import Theme
 
-_LEAST_UNITS = (290, 210)  # a picture with fewer has no room for words
+_LEAST_UNITS = (290, 210)  # smaller pictures have no room for text
 
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """One axis of the box: a title, and how its values (0 .. stop) map to box coordinates."""
+    """One axis of the box: a title, and the map of its values (0 .. stop) to box coordinates."""
 
     title: str
     stop: float
@@ -39,7 +39,7 @@ class Axis:
 
 
 def box_axes(size: Size, span_us: int) -> tuple[Axis, Axis, Axis]:
-    """Return the axes of time, y and x, in the box's order."""
+    """Return the axes of time, y and x, in the order of the box."""
     unit, length = time_unit(span_us)
     stop = max(span_us, 1) / length
     pixel = 1 / max(size)
@@ -52,9 +52,9 @@ def box_axes(size: Size, span_us: int) -> tuple[Axis, Axis, Axis]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Edge:
-    """Where an axis is labelled: the edge's two ends on the screen and the way out of the box."""
+    """The edge where an axis is labelled: its ends on the screen and the outward direction."""
 
-    fixed: NDArray[np.float64]  # a corner on the edge, box coordinates
+    fixed: NDArray[np.float64]  # a corner on the edge, in box coordinates
     start: NDArray[np.float64]
     stop: NDArray[np.float64]
     outward: NDArray[np.float64]
@@ -65,15 +65,15 @@ class Edge:
 
 
 def back_signs(camera: Camera) -> NDArray[np.float64]:
-    """Return, for each axis, the side (-1 or 1) of the box's face turned away from the camera."""
+    """Return, for each axis, the side (-1 or 1) of the face turned away from the camera."""
     return np.where(camera.turn[2] >= 0, -1.0, 1.0)
 
 
 def label_edge(camera: Camera, halves: NDArray[np.float64], axis: int) -> Edge:
     """Return the outline edge along `axis` to label: the lowest, for the upright axis the leftmost.
 
-    An edge is on the outline where one of its faces is turned to the camera and the other away.
-    Where no edge is (`clearance` is below 0) it is one about a far face.
+    An edge is on the outline if one of its faces is turned to the camera and the other away.
+    If there is none (`clearance` is below 0), the edge is one of a far face.
     """
     eye = camera.eye
     first, second = (i for i in range(3) if i != axis)
@@ -92,7 +92,7 @@ def label_edge(camera: Camera, halves: NDArray[np.float64], axis: int) -> Edge:
         if outward @ (middle - centre) < 0:
             outward = -outward
         rank = -middle[0] if axis == 1 else middle[1]
-        # Of two as low as each other, that at the right: neither rounding nor order decides.
+        # Of two equally low edges, the right one: this does not depend on rounding or order.
         rank += 1e-6 * middle[0]
         found.append((outline, float(rank), Edge(fixed, screen[0], screen[1], outward)))
     return max(found, key=lambda edge: edge[:2])[2]
@@ -100,8 +100,9 @@ def label_edge(camera: Camera, halves: NDArray[np.float64], axis: int) -> Edge:
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """How a picture of `size_px` looks: its colours, and the pixels of a unit, which text and lines
-    scale by. Labels of ticks are 12.5 units high, titles of axes 14.5.
+    """The style of a picture of `size_px`: its colours, and the pixels per unit of text and lines.
+
+    Tick labels are 12.5 units high, axis titles 14.5.
     """
 
     theme: Theme
@@ -115,29 +116,29 @@ class Style:
 
     @property
     def tick_units(self) -> float:
-        """About how far ticks are from each other, seen from the side: less in small pictures."""
+        """The approximate distance of ticks, seen from the side: less in small pictures."""
         return min(max(0.07 * min(self.size_px) / self.unit_px, 34.0), 74.0)
 
     @property
     def compact(self) -> bool:
-        """Whether the words above have to be small."""
+        """Whether the text above has to be small."""
         return self.size_px[0] < 700 * self.unit_px
 
     @property
     def pad_px(self) -> float:
-        """What is left free at the border."""
+        """The free space at the border."""
         return (12 if self.compact else 24) * self.unit_px
 
 
 @dataclass(slots=True)
 class _Placed:
-    """Words that stand where they do not cross those ahead of them."""
+    """Labels placed so far, which later ones must not cross."""
 
     words: list[Words] = field(default_factory=list)
     _taken: list[tuple[float, float, float, float]] = field(default_factory=list)
 
     def free(self, words: Words, gap: float) -> bool:
-        """Tell whether words fit with a gap to all others."""
+        """Return whether text fits with a gap to all others."""
         left, top, right, bottom = bounds(words)
         return not any(
             left < other[2] + gap and other[0] < right + gap
@@ -151,7 +152,7 @@ class _Placed:
 
 
 def bounds(words: Words) -> tuple[float, float, float, float]:
-    """Return left, top, right and bottom of words, with room for what hangs below the line."""
+    """Return left, top, right and bottom of text, with room for descenders."""
     top = words.baseline - CAP * words.size_px
     width = text_width(words.text, words.size_px)
     return words.left, top, words.left + width, words.baseline + 0.2 * words.size_px
@@ -160,7 +161,7 @@ def bounds(words: Words) -> tuple[float, float, float, float]:
 def _beside(
     at: NDArray[np.float64], outward: NDArray[np.float64], text: str, size_px: float, colour: str
 ) -> Words:
-    """Return words just outside of a point; where they stand changes smoothly with the way out."""
+    """Return text just outside of a point; its position varies smoothly with the direction."""
     width, height = text_width(text, size_px), CAP * size_px
     across, down = np.clip(1.4 * outward, -1, 1) / 2
     middle = at + np.array([across * width, down * height])
@@ -168,11 +169,11 @@ def _beside(
 
 
 def draw_box(camera: Camera, size: Size, span_us: int, style: Style) -> Drawing:
-    """Return the three far faces with their grids and, if style.worded, the axes' labels.
+    """Return the three far faces with their grids and, if style.worded, the axis labels.
 
-    A grid depends on the camera's distance alone, so that it stays when the box is turned; labels
-    for which there is no room are left out, and those of an axis that is seen end-on, which would
-    lie over the events; they fade while the box is turned there.
+    A grid depends only on the camera's distance, so that it stays when the box is turned. Labels
+    without room are omitted, and so are those of an axis seen end-on, which would cover the events;
+    they fade out near that view.
     """
     halves, axes, unit = box_halves(size), box_axes(size, span_us), style.unit_px
     sharp = camera.scale / camera.distance
@@ -200,7 +201,7 @@ def draw_box(camera: Camera, size: Size, span_us: int, style: Style) -> Drawing:
         texts = [name for _, name in ticks[i]]
         marks = _label(edge, axes[i].title, (at, texts), replace(style, theme=faded), placed)
         ends = np.concatenate([edge.start, edge.stop])
-        # It may belong to no far face: without a line the labels would hang in the air.
+        # It may belong to no far face: without a line the labels would float.
         if np.abs(rims - ends).max(axis=1).min() >= 0.1:
             marks = np.concatenate([marks, ends[None]])
         drawing.append(Lines(marks, faded.line, unit))
@@ -211,7 +212,7 @@ def _label(
     edge: Edge, title: str, ticks: tuple[NDArray[np.float64], list[str]], style: Style,
     placed: _Placed,
 ) -> NDArray[np.float64]:  # fmt: skip
-    """Place the labels of ticks, (n, 2), and the title of an axis; return the marks at ticks."""
+    """Place the labels of ticks, (n, 2), and the title of an axis; return the tick marks."""
     unit, theme, out = style.unit_px, style.theme, edge.outward
     labels = [
         _beside(at + out * 10 * unit, out, text, 12.5 * unit, theme.faint)
@@ -236,7 +237,7 @@ def _label(
 def _that_fit(labels: list[Words], placed: _Placed, gap: float) -> list[Words]:
     """Return every label, or every 2nd, 5th, 10th, ... so that they do not touch each other.
 
-    Without those that touch what is placed already.
+    Labels that touch earlier ones are omitted.
     """
     chosen = labels[:1]
     for stride in (1, 2, 5, 10, 20, 50):
@@ -252,7 +253,7 @@ def _that_fit(labels: list[Words], placed: _Placed, gap: float) -> list[Words]:
 
 
 def _reach(label: Words, edge: Edge) -> float:
-    """Return how far a label is outside of its edge."""
+    """Return how far a label extends beyond its edge."""
     left, top, right, bottom = bounds(label)
     outs = [
         (u - edge.start[0]) * edge.outward[0] + (v - edge.start[1]) * edge.outward[1]

@@ -1,8 +1,8 @@
-"""The box of a cloud, the camera before it, and events as points in its pictures.
+"""The box of a cloud, its camera, and events as points in the pictures.
 
 The box is centred on the origin. Its first axis is time (early at negative values), the second
-points up (row 0 is the top), the third is x, so that from the early side a cloud looks as the
-sensor saw it. The page has the same in JavaScript.
+points up (row 0 is the top), the third is x. Seen from the early side, a cloud looks as on the
+sensor. The page has the same in JavaScript.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from dvskit.events import Events, Size
 from dvskit.render import cloud_kernels
 from dvskit.render.colormap import Colours, rgb
 
-TIME_LENGTH = 1.7  # of the box, where the longer side of the sensor is 1
+TIME_LENGTH = 1.7  # of the box; the longer side of the sensor is 1
 FOCAL = 3.0  # cotangent of half the angle of view: a mild perspective
-_FAR_AWAY = 1e6  # where the eye of a parallel projection is, as good as at infinity
+_FAR_AWAY = 1e6  # distance of the eye in a parallel projection, practically at infinity
 
 OVERSAMPLE = 2
-_HAZE = 0.3  # how much of the ground is in the colour of the farthest points
+_HAZE = 0.3  # share of the ground in the colour of the farthest points
 _HAZE_STEPS = 64
 _EVENTS_A_PART = 1 << 18
-_CROWD = 1  # events a pixel, from which on marks are cheaper
+_CROWD = 1  # events per pixel above which marks are cheaper
 _MOST_BYTES = 1 << 30
 
 Rect = tuple[float, float, float, float]  # left, top, right, bottom in pixels
-Layers = NDArray[np.uint32]  # (parts, 2 * height, 2 * width), as cloud_kernels.splat says
+Layers = NDArray[np.uint32]  # (parts, 2 * height, 2 * width), as in cloud_kernels.splat
 
 
 def box_halves(size: Size) -> NDArray[np.float64]:
@@ -51,12 +51,12 @@ def rotation(azimuth_deg: float, elevation_deg: float) -> NDArray[np.float64]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Camera:
-    """A pinhole before the box: where a point of the box falls in a picture, in pixels.
+    """A pinhole camera: maps box coordinates to pixels of a picture.
 
     u = centre_u + scale * right / depth,  v = centre_v - scale * up / depth,
     depth = distance - perspective * towards
 
-    `perspective` is 1, or 0 for a parallel projection: what is as large is drawn as large.
+    `perspective` is 1, or 0 for a parallel projection, in which equal sizes are drawn equally.
     """
 
     turn: NDArray[np.float64]
@@ -68,7 +68,7 @@ class Camera:
 
     @property
     def eye(self) -> NDArray[np.float64]:
-        """Where it stands, in box coordinates."""
+        """The camera's position, in box coordinates."""
         away = self.distance / self.perspective if self.perspective else _FAR_AWAY
         return np.asarray(self.turn[2] * away)
 
@@ -87,17 +87,17 @@ def corners(halves: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def clearance(camera: Camera, halves: NDArray[np.float64], axis: int) -> float:
-    """Return how far the camera is beside the box, seen along an axis, in halves of the box.
+    """Return how far the camera is outside the box, seen along an axis, in halves of the box.
 
-    Above 0 an edge along the axis is on the outline; below, the axis is seen end-on: all its edges
-    run inwards, and what hangs on them lies over the events.
+    Above 0, an edge along the axis is on the outline. Below 0, the axis is seen end-on: all its
+    edges run inwards, and their labels would cover the events.
     """
     eye = np.abs(camera.eye) / halves
     return float(max(eye[i] for i in range(3) if i != axis)) - 1
 
 
 def looks_along_an_axis(azimuth_deg: float, elevation_deg: float) -> bool:
-    """Return whether a view is straight from the front, the back, a side, above or below."""
+    """Return whether a view is exactly from the front, the back, a side, above or below."""
     return abs(elevation_deg) == 90 or (elevation_deg == 0 and azimuth_deg % 90 == 0)
 
 
@@ -106,8 +106,8 @@ def fit(
 ) -> list[Camera]:
     """Return the nearest cameras, for each of (n, 3, 3) `turns`, that see the whole box in `rect`.
 
-    They have one distance, one scale and one centre, so that a box that is turned neither moves
-    nor breathes: what all of them see together is centred in `rect`.
+    They share one distance, one scale and one centre, so that a turned box neither moves nor
+    changes its size: the area seen by all of them is centred in `rect`.
     """
     left, top, right, bottom = rect
     scale = FOCAL / 2 * max(bottom - top, (right - left) / 1.6, 1.0)
@@ -115,7 +115,7 @@ def fit(
     seen = np.einsum("nij,kj->nki", turns, corners(halves)).reshape(-1, 3)
 
     def extent(distance: float) -> NDArray[np.float64]:
-        # Right and up of all corners: their least and their most.
+        # Right and up of all corners: minimum and maximum.
         flat = scale * seen[:, :2] / (distance - perspective * seen[:, 2:])
         return np.stack([flat.min(axis=0), flat.max(axis=0)])
 
@@ -132,7 +132,7 @@ def fit(
 
 
 class Span(NamedTuple):
-    """The time that the box holds, in microseconds; the last event is at its far end."""
+    """The time span of the box, in microseconds; the last event is at its far end."""
 
     start_us: int
     stop_us: int
@@ -144,7 +144,7 @@ class Span(NamedTuple):
 
 
 def empty_layers(count: int, size_px: tuple[int, int]) -> Layers:
-    """Return layers for `count` events: one for each thread that can be used."""
+    """Return layers for `count` events: one per available thread."""
     height, width = size_px[1] * OVERSAMPLE, size_px[0] * OVERSAMPLE
     parts = min(thread_count(), 8, -(-count // _EVENTS_A_PART), _MOST_BYTES // (4 * height * width))
     return np.zeros((max(1, parts), height, width), np.uint32)
@@ -152,7 +152,7 @@ def empty_layers(count: int, size_px: tuple[int, int]) -> Layers:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Points:
-    """Events with the colours that they have, (n,) uint8, and the side of a point in pixels."""
+    """Events with their colours, (n,) uint8, and the side of a point in pixels."""
 
     events: Events
     index: NDArray[np.uint8]
@@ -160,9 +160,9 @@ class Points:
 
 
 def layers_of(points: Points, camera: Camera, span: Span, size_px: tuple[int, int]) -> Layers:
-    """Return points drawn into layers of their own.
+    """Return points drawn into new layers.
 
-    Of many events only the middles are marked; each place then takes the nearest mark around it.
+    For many events only the centres are marked; each pixel then takes the nearest mark around it.
     """
     count = len(points.events)
     if count < _CROWD * size_px[0] * size_px[1]:
@@ -184,10 +184,10 @@ def layers_of(points: Points, camera: Camera, span: Span, size_px: tuple[int, in
 
 
 def splat_points(points: Points, camera: Camera, span: Span, layers: Layers) -> None:
-    """Draw points into layers, over what is there, each thread into its own.
+    """Draw points into layers, over their content, each thread into its own.
 
-    Of two at the same depth (in 2^24 steps) the one whose colour comes first is seen, so that the
-    outcome does not depend on threads.
+    Of two at the same depth (in 2^24 steps) the one with the first colour is visible, so that the
+    result does not depend on threads.
     """
     _splat(points, camera, span, _brush(points), layers)
 
@@ -199,7 +199,7 @@ def _brush(points: Points) -> NDArray[np.int64]:
 def _splat(
     points: Points, camera: Camera, span: Span, brush: NDArray[np.int64], layers: Layers
 ) -> None:
-    """Draw the places (k, 2) of a brush about each point."""
+    """Draw the pixels (k, 2) of a brush around each point."""
     events = points.events
     to_camera = _event_matrix(events.size, camera, max(1, span.length_us))
     reach = camera.perspective * _radius(events.size)
@@ -238,7 +238,7 @@ def _event_matrix(size: Size, camera: Camera, span_us: int) -> NDArray[np.float6
     box[2, 1], box[2, 3] = pixel, (0.5 - size.width / 2) * pixel
     box[1, 2], box[1, 3] = -pixel, (size.height / 2 - 0.5) * pixel
     seen = camera.turn @ box
-    # How far towards the camera becomes how near within the ball about the box, 0..1.
+    # The map from positions towards the camera to nearness 0..1 within the ball around the box.
     radius = _radius(size)
     seen[2] /= 2 * radius
     seen[2, 3] += 0.5
@@ -260,7 +260,7 @@ def shade_over(
     picture: NDArray[np.uint8],
     threads: int | None = None,
 ) -> None:
-    """Draw what the layers hold over a picture, (height, width, 3), or on nothing, (..., 4)."""
+    """Draw the layers over a picture, (height, width, 3), or a transparent one, (..., 4)."""
     shades = _shades(colours, ground)
     _by_rows(
         lambda fine, rows: cloud_kernels.shade(layers[:, fine], OVERSAMPLE, shades, picture[rows]),
@@ -269,7 +269,7 @@ def shade_over(
 
 
 def shade_alone(layers: Layers, colours: Colours, ground: str) -> NDArray[np.uint8]:
-    """Return what the layers hold, (height, width, 4): RGB and alpha, 0 where there is nothing."""
+    """Return the layers alone, (height, width, 4): RGB and alpha, 0 without events."""
     _, height, width = layers.shape
     alone = np.zeros((height // OVERSAMPLE, width // OVERSAMPLE, 4), np.uint8)
     shade_over(layers, colours, ground, alone)
@@ -277,7 +277,7 @@ def shade_alone(layers: Layers, colours: Colours, ground: str) -> NDArray[np.uin
 
 
 def _by_rows(work: Callable[[slice, slice], None], count: int, threads: int | None) -> None:
-    """Call work with rows of the layers and those of the picture that they are averaged to."""
+    """Call `work` with rows of the layers and the rows of the picture that they are averaged to."""
     parts = min(thread_count() if threads is None else threads, 8, count)
 
     def some(first: int, stop: int) -> None:

@@ -1,11 +1,10 @@
-"""What stands behind the events, as a list of things to draw; drawing them into pixels; fonts.
+"""The background of the events as a list of shapes; rasterising them; fonts.
 
-The same list becomes pixels here and vectors in `cloud`. Places are in pixels from the upper left
-corner: pixel (0, 0) reaches from 0 to 1. Sizes of letters may be fractions.
+The same list becomes pixels here and vectors in `cloud`. Positions are in pixels from the upper
+left corner: pixel (0, 0) extends from 0 to 1. Font sizes may be fractions.
 
-Words are in DejaVu Sans, which comes with matplotlib, the same on every machine: no font of the
-system is asked for a letter that it has. Letters that it lacks are those of another font of the
-system that has them, or else boxes.
+Text is in DejaVu Sans, which comes with matplotlib and is the same on every machine; system fonts
+are used only for letters that it lacks. Letters in no font become boxes.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from PIL import ImageFont
 from dvskit.render import cloud_kernels
 from dvskit.render.colormap import rgb
 
-CAP = 0.73  # the height of capitals and digits, as a share of the size
+CAP = 0.73  # height of capitals and digits, as a share of the font size
 _BOX = "□"
 
 
@@ -38,7 +37,7 @@ class Lines:
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """A line of text: where it starts on its baseline."""
+    """A line of text at the start of its baseline."""
 
     text: str
     left: float
@@ -72,7 +71,7 @@ Drawing = list[Lines | Words | Dot | Strip]
 
 
 def moved(drawing: Drawing, right: float, down: float) -> Drawing:
-    """Return the drawing so many pixels farther to the right and down."""
+    """Return the drawing moved by this many pixels to the right and down."""
     found: Drawing = []
     for item in drawing:
         match item:
@@ -144,7 +143,8 @@ def text_width(text: str, size_px: float) -> float:
 def ink(text: str, size_px: float) -> tuple[NDArray[np.uint8], int, int]:
     """Return a line of text as (height, width) uint8 ink, 255 full.
 
-    And how far its left side is from the start of the line, and its top from the baseline.
+    Also returns the distance of its left side from the start of the line, and of its top from the
+    baseline.
     """
     parts, start = [], 0.0
     for part, file in runs(text):
@@ -168,7 +168,7 @@ def ink(text: str, size_px: float) -> tuple[NDArray[np.uint8], int, int]:
 
 @lru_cache(maxsize=4096)
 def runs(text: str) -> tuple[tuple[str, str], ...]:
-    """Return a line of text in parts that have one font each, and its file: (part, file)."""
+    """Return a line of text in parts of one font each, and its file: (part, file)."""
     found: list[tuple[str, str]] = []
     for letter in text:
         file = _file_with(letter) or font_file()
@@ -180,18 +180,18 @@ def runs(text: str) -> tuple[tuple[str, str], ...]:
 
 
 def drawable(text: str) -> str:
-    """Return a text with boxes for the letters that no font here has, on one line."""
+    """Return a text on one line, with boxes for missing letters."""
     line = "".join(" " if letter.isspace() else letter for letter in text)
     return "".join(letter if _file_with(letter) else _BOX for letter in line)
 
 
 def missing_letters(text: str) -> str:
-    """Return the letters of a text that no font here has, each once, in order."""
+    """Return the letters of a text that are in no font here, each once, in order."""
     return "".join(dict.fromkeys(a for a in text if not a.isspace() and not _file_with(a)))
 
 
 def families(text: str) -> list[str]:
-    """Return the names of the fonts of a text, as matplotlib knows them: DejaVu Sans first."""
+    """Return the names of the fonts of a text in matplotlib: DejaVu Sans first."""
     from matplotlib.font_manager import get_font
 
     files = dict.fromkeys([font_file(), *(file for _, file in runs(text))])
@@ -200,10 +200,10 @@ def families(text: str) -> list[str]:
 
 @lru_cache(maxsize=1)
 def other_fonts() -> tuple[str, ...]:
-    """Return the files of all fonts that matplotlib knows of, plain ones first."""
+    """Return the files of all fonts known to matplotlib, plain ones first."""
     from matplotlib.font_manager import fontManager
 
-    # Which has a box with a code for every letter there is.
+    # It has a box with a code for every letter.
     fonts = [font for font in fontManager.ttflist if not font.name.startswith("Last Resort")]
     fonts.sort(key=lambda font: (font.style != "normal", str(font.weight) not in ("400", "normal"),
                                  "Sans" not in font.name, font.name, font.fname))  # fmt: skip
@@ -220,11 +220,11 @@ def _file_with(letter: str) -> str | None:
 
 @lru_cache(maxsize=256)
 def _letters(file: str) -> frozenset[int]:
-    """Return the letters of a font; none where it cannot be drawn with."""
+    """Return the letters of a font; none if it cannot be used."""
     from matplotlib.font_manager import get_font
 
     try:
-        _font(file, 20.0)  # a font of pictures has no such size
+        _font(file, 20.0)  # a bitmap font does not have this size
         return frozenset(get_font(file).get_charmap())
     except (OSError, RuntimeError, ValueError):
         return frozenset()

@@ -1,4 +1,4 @@
-"""Numbers with units as people read them, and where ticks stand."""
+"""Numbers with units as text, and positions of ticks."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from dvskit.errors import ConfigError
 
 
 class Unit(NamedTuple):
-    """A unit, and how many base units (microseconds, events a second) it is."""
+    """A unit, and its number of base units (microseconds, events per second)."""
 
     name: str
     scale: float
 
 
 _US, _MS, _S = Unit("µs", 1.0), Unit("ms", 1e3), Unit("s", 1e6)
-# Each up to which number of base units.
+# Each with the largest number of base units it is used for.
 _TIMES = ((2_000, _US), (2_000_000, _MS), (math.inf, _S))
 _SPANS = (
     (1e3, _US), (1e6, _MS), (6e8, _S), (7.2e9, Unit("min", 6e7)), (math.inf, Unit("h", 3.6e9)),
@@ -30,7 +30,7 @@ _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def check_range(least: float, most: float, **named: float | None) -> None:
-    """Raise ConfigError for a number outside least..most, by its name; None is none."""
+    """Raise ConfigError for a value outside least..most, by its name; None is accepted."""
     for name, value in named.items():
         if value is not None and not least <= value <= most:
             raise ConfigError(f"{name}={value} is outside {least}..{most}")
@@ -46,12 +46,12 @@ def time_unit(span_us: float) -> Unit:
 
 
 def span_unit(span_us: float) -> Unit:
-    """Return the unit to show a span of time in."""
+    """Return the unit to show a time span in."""
     return _unit(span_us, _SPANS)
 
 
 def rate_unit(rate_hz: float) -> Unit:
-    """Return the unit to show rates of up to `rate_hz` events a second in."""
+    """Return the unit to show rates of up to `rate_hz` events per second in."""
     return _unit(rate_hz, _RATES)
 
 
@@ -70,7 +70,7 @@ def tick_text(value: float, step: float) -> str:
 
 
 def number_text(value: float, digits: int = 4) -> str:
-    """Return a number with so many digits that matter, as people write it: 36,000 and 0.0125."""
+    """Return a number rounded to significant digits, such as 36,000 and 0.0125."""
     if not value:
         return "0"
     decimals = digits - 1 - math.floor(math.log10(abs(value)))
@@ -79,15 +79,15 @@ def number_text(value: float, digits: int = 4) -> str:
 
 
 def span_text(time_us: float) -> str:
-    """Return a span as text, such as 10 ms."""
+    """Return a time span as text, such as 10 ms."""
     unit = span_unit(time_us)
     return f"{time_us / unit.scale:.3g} {unit.name}"
 
 
 def scientific_text(value: float, digits: int) -> str:
-    """Return a number with so many digits that matter and a true minus, such as −0.0035.
+    """Return a number rounded to significant digits with a true minus, such as −0.0035.
 
-    Beyond what is read at a glance it has a power of ten: 1.2·10⁻⁷.
+    Very small and large numbers have a power of ten: 1.2·10⁻⁷.
     """
     text, _, power = f"{value:.{digits}g}".partition("e")
     if power:
@@ -96,7 +96,7 @@ def scientific_text(value: float, digits: int) -> str:
 
 
 def small_hz_text(frequency_hz: float) -> str:
-    """Return a rate that may be far below 1 Hz, or not known, such as 0.16 Hz or 77 µHz."""
+    """Return a rate that may be far below 1 Hz, or unknown, such as 0.16 Hz or 77 µHz."""
     if not math.isfinite(frequency_hz):
         return "–"
     size = abs(frequency_hz)
@@ -109,6 +109,6 @@ def small_hz_text(frequency_hz: float) -> str:
 
 
 def hz_text(frequency_hz: float) -> str:
-    """Return a frequency with as many digits as matter, such as 99.8 Hz."""
+    """Return a frequency with its significant digits, such as 99.8 Hz."""
     digits = 0 if frequency_hz >= 1000 else 1 if frequency_hz >= 10 else 2
     return f"{frequency_hz:,.{digits}f} Hz"

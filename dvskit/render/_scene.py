@@ -1,6 +1,6 @@
-"""How a cloud is looked at, and a cloud in its box, ready to be seen from any camera.
+"""The view of a cloud, and a cloud in its box, for any camera.
 
-Above are the words and the key to the colours, and below them the box as large as fits.
+Titles and the colour key are at the top, the box below, as large as fits.
 """
 
 from __future__ import annotations
@@ -49,15 +49,15 @@ from dvskit.render.colormap import (
     by_time,
 )
 
-_LEAST_UNIT = 0.88  # labels are 11 pixels high at the least
+_LEAST_UNIT = 0.88  # minimal label height in pixels
 _LABEL_UNITS = 12.5
 _LABEL_PT, _LEAST_PT = 7.0, 5.5  # in print
-_COLUMN_IN = 80 / 25.4  # on narrower pages labels are smaller, or they would leave the cloud little
-_UNIT_OF = (640, 480)  # labels are 2 % of a picture's width: of 5 points where it is a column wide
+_COLUMN_IN = 80 / 25.4  # on narrower pages labels are smaller, to leave room for the cloud
+_UNIT_OF = (640, 480)  # labels are 2 % of a picture's width: 5 points at the width of a column
 _LEAST_PX, _MOST_PX = 64, 16384
-_TOUCHING = 1.45  # pixels across is a disc that holds a whole one
+_TOUCHING = 1.45  # diameter in pixels of a disc that contains a whole pixel
 _LEAST_KEY_UNITS = 100
-_SAFE_UNITS = 4.0  # for labels at angles between those that are tried
+_SAFE_UNITS = 4.0  # for labels at angles between the sampled ones
 _TRIED = 36
 _TRIES = 6
 
@@ -65,20 +65,20 @@ _TRIES = 6
 @check_arguments
 @dataclass(frozen=True, slots=True)
 class CloudView:
-    """How a cloud is looked at.
+    """The view of a cloud.
 
     azimuth_deg     turn about the upright axis; 90 looks along time from the early side
     elevation_deg   -90 (from below) .. 90 (from above)
     colour          `by_time`, `by_polarity`, `by_count`, or a function of the same form
     point_px        the side of a point in pixels of the picture; None chooses by sensor and count
     dark            light on dark, or dark on light
-    title           text above the cloud; for letters that no font here has there are boxes
-    max_events      beyond this every 2nd, 4th, ... event is drawn, and the picture says so
-    text_scale      0.5..4: how large the words and the margins for them are, 1 as usual
-    dpi             for print, 36..2400 pixels an inch: labels of 7 points, titles of 8, smaller
-                    by up to a fifth below a width of 80 mm, and white where it is not dark; None
-                    is for screens: labels of 2 % of the width of a picture of 4:3, and of 11
-                    pixels at the least
+    title           text above the cloud; letters in no font here become boxes
+    max_events      above this, every 2nd, 4th, ... event is drawn, and the picture reports it
+    text_scale      0.5..4: size of the text and its margins, relative to the default
+    dpi             for print, 36..2400 pixels per inch: labels of 7 points, titles of 8, smaller
+                    by up to a fifth below a width of 80 mm, and white if not dark; None
+                    is for screens: labels of 2 % of the width of a picture of 4:3, and of at
+                    least 11 pixels
 
     Straight from the front, a side or above (azimuths of whole quarter turns at elevation 0, and
     elevations of 90) the projection is parallel: pixels and times of one plane of the box cover
@@ -118,9 +118,9 @@ class CloudView:
 
 
 class Scene:
-    """Events, their colours, and what stands around them, in a picture of `size_px`.
+    """Events, their colours, and the surrounding axes, in a picture of `size_px`.
 
-    `note` is a line of words more.
+    `note` is an additional line of text.
     Raises ShapeError unless both sides are 64..16384 pixels.
     """
 
@@ -142,8 +142,8 @@ class Scene:
     def cameras(self, angles: list[tuple[float, float]]) -> list[Camera]:
         """Return a camera for each azimuth and elevation, all at one distance and with one centre.
 
-        From none of them a corner of the box or a label is outside of the picture or in the header;
-        the box is as large as that allows. Where all of them look along an axis of the box the
+        In none of them is a corner of the box or a label outside of the picture or in the header;
+        the box is as large as that allows. If all of them look along an axis of the box, the
         projection is parallel.
         """
         straight = all(looks_along_an_axis(*angle) for angle in angles)
@@ -152,8 +152,8 @@ class Scene:
         turns = np.stack([rotation(*angle) for angle in angles])
         if not self.style.worded:
             return fit(halves, turns, self._inner(np.zeros(4)), perspective)
-        # Left, top, right, bottom: how far labels reach over the box, at first as a guess. A
-        # smaller box has other labels, so that it is asked again until they fit.
+        # Left, top, right, bottom: how far labels extend beyond the box, initially a guess. A
+        # smaller box has other labels, so this is repeated until they fit.
         around = np.full(4, 46 * self.style.unit_px)
         for number in range(_TRIES):
             found = fit(halves, turns, self._inner(around), perspective)
@@ -164,7 +164,7 @@ class Scene:
         return found
 
     def _inner(self, around: NDArray[np.float64]) -> Rect:
-        """Return the place for the box itself: at least a quarter of the picture's sides."""
+        """Return the area for the box itself: at least a quarter of the picture's sides."""
         width, height = self.size_px
         left, top, right, bottom = around + self.style.pad_px
         top += self._top_px - self.style.pad_px
@@ -173,7 +173,7 @@ class Scene:
         return (left * across, top * down, width - right * across, height - bottom * down)
 
     def _overhang(self, found: list[Camera]) -> NDArray[np.float64]:
-        """Return how far labels reach over the box: left, top, right, bottom."""
+        """Return how far labels extend beyond the box: left, top, right, bottom."""
         ends = corners(box_halves(self.events.size))
         box = np.concatenate([camera.project(ends)[:, :2] for camera in found])
         low, high = box.min(axis=0), box.max(axis=0)
@@ -190,25 +190,25 @@ class Scene:
         return draw_box(camera, self.events.size, self.span.length_us, self.style)
 
     def point_px(self, camera: Camera, share: float = 1.0) -> float:
-        """Return the side of a point in pixels, where `share` of the events are seen at once."""
+        """Return the side of a point in pixels, if `share` of the events are visible at once."""
         if self._view.point_px is not None:
             return self._view.point_px
-        # Half a sensor pixel as it appears, less where many events share the box, more for a few.
+        # Half a sensor pixel as it appears, less for many events in the box, more for a few.
         pitch = camera.scale / camera.distance / max(self.events.size)
         crowd = (200_000 / max(share * len(self.events), 1)) ** 0.25
         # A point is never smaller than a pixel, or than print can show.
         least = max(1.0, 0.8 * self.style.unit_px)
         if not camera.perspective and abs(camera.turn[2, 0]) == 1:
-            # As the sensor saw it, points touch: their gaps would be a pattern of their own.
+            # Seen as on the sensor, points touch: gaps would form a pattern.
             return float(np.clip(_TOUCHING * pitch, least, 5.0 * least))
         return float(np.clip(0.55 * pitch * min(crowd, 1.5), least, 5.0 * least))
 
     def drawing(self, camera: Camera) -> Drawing:
-        """Return all that lies behind the events: the box, its labels, the key, the words."""
+        """Return the background of the events: the box, its labels, the key, the text."""
         return [*self._box(camera), *self._header]
 
     def layers(self, camera: Camera) -> _camera.Layers:
-        """Return the nearest events at each place."""
+        """Return the nearest events at each pixel."""
         points = _camera.Points(self.events, self.colours.index, self.point_px(camera))
         return _camera.layers_of(points, camera, self.span, self.size_px)
 
@@ -237,7 +237,7 @@ def check_size_px(size_px: tuple[int, int]) -> None:
 
 
 def _lines(kept: Thinned, view: CloudView, style: Style, note: str) -> list[tuple[str, str, float]]:
-    """Return the words of a picture: text, colour, and how many units high."""
+    """Return the text of a picture: text, colour, and height in units."""
     theme, small = style.theme, 12.0 if style.compact else 13.5
     title = drawable(view.title)
     lines = [(title, theme.text, 16.0 if style.compact else 21.0)] if title else []
@@ -257,9 +257,9 @@ def _lines(kept: Thinned, view: CloudView, style: Style, note: str) -> list[tupl
 def _lay_out_header(
     style: Style, lines: list[tuple[str, str, float]], colours: Colours
 ) -> tuple[Drawing, float]:
-    """Return lines of words (text, colour, units high) at the left and the key at the right.
+    """Return lines of text (text, colour, height in units) at the left and the key at the right.
 
-    And where they end. Where they have no room beside each other the key stands below.
+    Also returns their lower end. If they do not fit side by side, the key is below.
     """
     unit, pad, width = style.unit_px, style.pad_px, style.size_px[0]
     if not style.worded:
@@ -297,7 +297,7 @@ def _key(colours: Colours, style: Style, most_px: float) -> tuple[Drawing, float
     ]
     taken: list[Words] = []
     marks = []
-    # The ends first: what lies between them is left out where it would touch.
+    # The ends first: labels in between are omitted if they would touch.
     ticks = sorted(colours.key.ticks, key=lambda tick: (tick[0] not in (0, 1), tick[0]))
     for place, text in ticks:
         wide = text_width(text, small)

@@ -1,4 +1,4 @@
-"""A stream cut down to what can be shown, in one pass and bounded memory; also as it is read."""
+"""A stream thinned for display, in one pass and bounded memory; also while it is read."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dvskit.errors import ConfigError, DvskitError, one_line
 from dvskit.events import Events, Size, Source, as_source
 
 _FINE_BINS = 1 << 14
-_PARTS = 240  # of the time of a sample, in which events are counted
+_PARTS = 240  # time bins of a sample, in which events are counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Thinned:
 
     @property
     def notice(self) -> str:
-        """What a picture of the events has to say about those that are missing; often nothing."""
+        """Return the notice on missing events; often empty."""
         if self.every == 1:
             return ""
         return f"1 in {self.every:,} events shown: {len(self.events):,} of {self.total:,}"
@@ -46,8 +46,8 @@ class Thinned:
 class Thinner:
     """Keeps at most `max_events` of a stream whose blocks are added one after the other.
 
-    The step doubles whenever more are kept, so that a camera is served like a file, no more than
-    `max_events` and a block are in memory, and the outcome depends on the events alone.
+    The step doubles whenever more would be kept. This works for cameras and files, needs memory for
+    `max_events` and a block, and the result depends on the events alone.
     """
 
     def __init__(self, size: Size, max_events: int) -> None:
@@ -57,10 +57,10 @@ class Thinner:
         self._size, self._most = size, max_events
         self._parts: list[Events] = []
         self._every, self._total, self._count = 1, 0, 0
-        self.start_us = self._stop_us = 0  # of the first event and the last, once there are some
+        self.start_us = self._stop_us = 0  # of the first and the last event, once there are some
 
     def add(self, block: Events) -> None:
-        """Take the next block of the stream."""
+        """Add the next block of the stream."""
         if not len(block):
             return
         if not self._total:
@@ -71,7 +71,7 @@ class Thinner:
         self._count += len(self._parts[-1])
         while self._count > self._most:
             self._every *= 2
-            # What is kept starts at event 0 and steps evenly: every second of it is the new step.
+            # Kept events start at 0 with an even step: every second one gives the new step.
             self._parts = [_every(Events.concatenate(self._parts, self._size), 2)]
             self._count = len(self._parts[0])
 
@@ -81,7 +81,7 @@ class Thinner:
 
 
 def thin(events_or_source: Events | Source, max_events: int) -> Thinned:
-    """Keep at most `max_events`: every event, or every 2nd, 4th, 8th, ... as the count demands.
+    """Keep at most `max_events`: every event, or every 2nd, 4th, 8th, ... by count.
 
     One pass. Raises ConfigError if max_events < 1.
     """
@@ -93,12 +93,12 @@ def thin(events_or_source: Events | Source, max_events: int) -> Thinned:
 
 
 def _every(events: Events, step: int) -> Events:
-    # A strided view would keep its whole block alive.
+    # A strided view would keep its whole block in memory.
     return events if step == 1 else events[::step].copy()
 
 
 class RateBins:
-    """Counts events over a time whose end is not known: bins double their width as it grows."""
+    """Counts events over a time of unknown length: bins double their width as it grows."""
 
     def __init__(self) -> None:
         self._start_us, self._width_us = 0, 1
@@ -130,7 +130,7 @@ class RateBins:
 
 
 class Progress(NamedTuple):
-    """How far an overview is: whether it is done, events so far, and what went wrong, if any."""
+    """Progress of an overview: whether it is done, events so far, and the error, if any."""
 
     done: bool = False
     total: int = 0
@@ -160,7 +160,7 @@ class Latest:
     def __init__(self, size: Size, max_events: int, keep_us: int) -> None:
         self._size, self._most, self._keep_us = size, max_events, keep_us
         self._blocks: deque[Events] = deque()
-        self.start_us = 0  # the time of the first event that is kept
+        self.start_us = 0  # the time of the first kept event
 
     def add(self, block: Events) -> None:
         if not len(block):
@@ -172,7 +172,7 @@ class Latest:
         self.start_us = max(int(self._blocks[0].t[0]), since_us)
 
     def rated(self) -> tuple[Thinned, NDArray[np.int64]]:
-        """Return the latest events, and how many there are in 240 equal parts of their time."""
+        """Return the latest events, and their number in 240 equal parts of their time."""
         events = Events.concatenate(self._blocks, self._size).between(self.start_us, None)
         if not len(events):
             return Thinned(events, 1, 0, 0, 0), np.zeros(_PARTS, np.int64)
@@ -184,11 +184,11 @@ class Latest:
 
 
 class Overview:
-    """A sample of a source and its event rate, growing as it is read.
+    """A sample of a source and its event rate, growing while it is read.
 
-    max_events  the most that is kept: of all, or of the latest `keep_us`, where that is given
+    max_events  the most events kept: of all, or of the latest `keep_us` if that is given
 
-    Reading starts at once, in a thread of its own, and ends with `close`.
+    Reading starts at once, in its own thread, and ends with `close`.
     """
 
     def __init__(self, source: Source, *, max_events: int, keep_us: int | None = None) -> None:
@@ -216,7 +216,7 @@ class Overview:
 
     @property
     def start_us(self) -> int:
-        """The time of the first event that is kept, 0 before it was read."""
+        """The time of the first kept event, 0 before it was read."""
         with self._lock:
             return self._sample.start_us
 
@@ -229,6 +229,6 @@ class Overview:
         self._thread.join(seconds)
 
     def close(self, patience_s: float | None = None) -> None:
-        """Stop reading, and wait until it has stopped, at most so long."""
+        """Stop reading, and wait for the end, up to a time limit."""
         self._closed.set()
         self._thread.join(patience_s)

@@ -45,7 +45,7 @@ __all__ = ["CloudReport", "CloudView", "check_size_px", "check_suffix", "cloud",
 
 
 def png_bytes(picture: NDArray[np.uint8], dpi: float | None) -> bytes:
-    """Return an RGB picture as PNG, which tells its resolution if there is one."""
+    """Return an RGB picture as PNG, with its resolution if there is one."""
     _, data = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
     png = data.tobytes()
     if dpi is None:
@@ -53,12 +53,12 @@ def png_bytes(picture: NDArray[np.uint8], dpi: float | None) -> bytes:
     per_metre = round(dpi / _INCH)
     chunk = b"pHYs" + struct.pack(">IIB", per_metre, per_metre, 1)
     length, check = struct.pack(">I", len(chunk) - 4), struct.pack(">I", zlib.crc32(chunk))
-    header = 8 + 25  # the signature and IHDR, after which pHYs may stand
+    header = 8 + 25  # the signature and IHDR, after which pHYs may follow
     return png[:header] + length + chunk + check + png[header:]
 
 
 def vector_bytes(scene: Scene, form: str, dpi: float | None) -> bytes:
-    """Return a scene as "svg" or "pdf": the events as a picture, all else as vectors."""
+    """Return a scene as "svg" or "pdf": the events as a bitmap, everything else as vectors."""
     width, height = scene.size_px
     dpi = _SCREEN_DPI if dpi is None else dpi
     camera = scene.still()
@@ -80,7 +80,7 @@ def vector_bytes(scene: Scene, form: str, dpi: float | None) -> bytes:
 
 
 def _draw(panel: Axes, drawing: Drawing, points: float) -> None:
-    """Draw on axes whose units are pixels, `points` points each."""
+    """Draw on axes in units of pixels, `points` points each."""
     for order, item in enumerate(drawing):
         z = 2 + order / len(drawing)
         match item:
@@ -111,9 +111,9 @@ def _draw(panel: Axes, drawing: Drawing, points: float) -> None:
 
 @dataclass(frozen=True, slots=True)
 class CloudReport:
-    """What was drawn: events kept of a total, one in `every`.
+    """The result of a drawing: events kept of a total, one in `every`.
 
-    missing  letters of the title that no font here has, and a box stands for
+    missing  letters of the title in no font here, drawn as boxes
     """
 
     path: Path
@@ -135,10 +135,9 @@ def cloud(
 ) -> CloudReport:
     """Draw events as points in x, y and time into a .png, .svg or .pdf file.
 
-    In SVG and PDF the points are a PNG of width_px x height_px; axes, words and the colour bar are
-    vectors, at the same places. SVG has words as outlines, PDF with their font: both look the same
-    on every machine. Their size follows from view.dpi; without one it is 96 pixels an inch. PNG
-    tells view.dpi.
+    In SVG and PDF the points are a PNG of width_px x height_px; axes, text and the colour bar are
+    vectors, at the same places. SVG has text as outlines, PDF with its font: both look the same
+    on every machine. Their size follows from view.dpi, or 96 pixels per inch. PNG stores view.dpi.
 
     Raises ConfigError for another suffix, OutputError, ShapeError as `cloud_image` does.
     """
@@ -157,7 +156,7 @@ def cloud(
 
 
 def check_suffix(path: str | PathLike[str]) -> Path:
-    """Return `path` as a Path; raises ConfigError unless a still picture can be written so."""
+    """Return `path` as a Path; raises ConfigError unless it has a suffix of still pictures."""
     target = Path(path)
     if target.suffix.lower() not in SUFFIXES:
         raise ConfigError(
@@ -176,9 +175,9 @@ def cloud_image(
     width_px: int = 1280,
     height_px: int = 960,
 ) -> NDArray[np.uint8]:
-    """Return the picture that `cloud` writes: (height_px, width_px, 3) uint8, RGB.
+    """Return the picture of `cloud`: (height_px, width_px, 3) uint8, RGB.
 
-    The same for any number of threads: of events equally near the earlier one is seen.
+    It is the same for any number of threads: of equally near events the earlier one is visible.
     Raises ShapeError unless both sides are 64..16384 pixels.
     """
     view = CloudView() if view is None else view

@@ -1,4 +1,4 @@
-"""Loops over events and pixels for pictures of clouds: lines, words, colours, points."""
+"""Loops over events and pixels for pictures of clouds: lines, text, colours, points."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def stroke(
 ) -> None:
     """Draw lines with round ends, 2 * half wide.
 
-    A pixel is covered by how far its middle is inside the line: half + 1/2 - distance, within 0
-    and 1; lines thinner than a pixel are as much fainter.
+    The coverage of a pixel is the depth of its centre inside the line: half + 1/2 - distance,
+    clipped to 0 and 1; lines thinner than a pixel are fainter in proportion.
     """
     height, width = picture.shape[0], picture.shape[1]
     for n in range(len(ends)):
@@ -62,7 +62,7 @@ def tint(
     colour: NDArray[np.float64],
     picture: NDArray[np.uint8],
 ) -> None:
-    """Lay a colour over a picture where a mask lies, as much as it says (255: wholly)."""
+    """Blend a colour into a picture with the opacity of a mask (255: opaque)."""
     for v in range(max(0, -top), min(mask.shape[0], picture.shape[0] - top)):
         for u in range(max(0, -left), min(mask.shape[1], picture.shape[1] - left)):
             if mask[v, u]:
@@ -77,7 +77,7 @@ def tint(
 def time_levels(
     t: NDArray[np.int64], start_us: int, per_us: float, index: NDArray[np.uint8]
 ) -> None:
-    """Set index to (t - start_us) * per_us, cut to a whole number."""
+    """Set index to (t - start_us) * per_us, truncated."""
     for i in range(len(t)):
         index[i] = int(float(t[i] - start_us) * per_us)
 
@@ -91,7 +91,7 @@ def count(x: NDArray[np.int16], y: NDArray[np.int16], counts: NDArray[np.int64])
 
 @njit(cache=True, nogil=True)
 def count_levels(counts: NDArray[np.int64], log_most: float, levels: NDArray[np.uint8]) -> None:
-    """Set levels (height, width) to round(255 log n / log_most); 0 where n is 0."""
+    """Set levels (height, width) to round(255 log n / log_most); 0 for n = 0."""
     for v in range(counts.shape[0]):
         for u in range(counts.shape[1]):
             if counts[v, u] > 0:
@@ -121,7 +121,8 @@ Points = tuple[NDArray[np.int64], NDArray[np.int16], NDArray[np.int16], NDArray[
 """t, x and y of events, and the indices of their colours."""
 View = tuple[NDArray[np.float64], NDArray[np.float64]]
 """The camera, (3, 4): rows right, up and nearness 0..1; columns t - start_us, x, y and 1. And the
-lens, (5,): scale, centre_u, centre_v, farthest depth, depth of the box."""
+lens, (5,): scale, centre_u, centre_v, farthest depth, depth of the box.
+"""
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -133,7 +134,7 @@ def _project(
     u: NDArray[np.int32],
     keys: NDArray[np.uint32],
 ) -> None:
-    """Write where events are in a picture, and their numbers."""
+    """Write the positions of events in a picture, and their values."""
     (t, x, y, index), (to_camera, lens) = points, view
     a0, a1, a2, a3 = to_camera[0, 0], to_camera[0, 1], to_camera[0, 2], to_camera[0, 3]
     b0, b1, b2, b3 = to_camera[1, 0], to_camera[1, 1], to_camera[1, 2], to_camera[1, 3]
@@ -159,9 +160,9 @@ def splat(
 ) -> None:
     """Draw events into a buffer (height, width) of the nearest one.
 
-    Its numbers are of an event: how near, from 1 on, in the upper 24 bits, and 255 less its colour
-    in the lower 8, so that the nearest has the highest number and of those equally near the one
-    whose colour comes first; 0 is none.
+    A value encodes an event: its nearness, from 1 on, in the upper 24 bits, and 255 less its colour
+    in the lower 8. So the nearest has the highest value, and of equally near ones the one with the
+    first colour; 0 means none.
     """
     t, x, y, index = points
     height, width = nearest.shape
@@ -169,8 +170,8 @@ def splat(
     low_v, high_v = -brush[:, 0].min(), height - brush[:, 0].max()
     low_u, high_u = -brush[:, 1].min(), width - brush[:, 1].max()
     offsets = brush[:, 0] * width + brush[:, 1]
-    # First the places of some events, which the compiler makes vectors of; then the places are
-    # written, so that many wait for memory at a time; and always, for a branch is guessed wrong.
+    # Positions of some events are computed first, vectorised. Then they are written, so that many
+    # memory accesses overlap; always, because a branch would be mispredicted.
     v, u = np.empty(_AT_ONCE, np.int32), np.empty(_AT_ONCE, np.int32)
     keys = np.empty(_AT_ONCE, np.uint32)
     for start in range(0, len(t), _AT_ONCE):
@@ -193,17 +194,17 @@ def splat(
 
 @njit(cache=True, nogil=True)
 def spread(
-    # (parts, height + 2 reach, width + 2 reach): points of one place, as splat leaves them
+    # (parts, height + 2 reach, width + 2 reach): points of one pixel, as written by splat
     marked: NDArray[np.uint32],
     reach: int,
     brush: NDArray[np.int64],
     first: int,
     nearest: NDArray[np.uint32],
 ) -> None:
-    """Fill rows from `first` on of a buffer with what `splat` writes with that brush.
+    """Fill rows from `first` on of a buffer with the result of `splat` with that brush.
 
-    The nearest of the events that reach a place is the greatest mark around it: each place is
-    looked at once for all events.
+    The nearest of the events that reach a pixel is the greatest mark around it: each pixel is
+    visited once for all events.
     """
     width = nearest.shape[1]
     for a in range(nearest.shape[0]):
@@ -233,7 +234,7 @@ def _merge(nearest: NDArray[np.uint32], first: int, rows: NDArray[np.uint32]) ->
 def _add(
     rows: NDArray[np.uint32], u: int, shades: NDArray[np.float32], total: NDArray[np.float32]
 ) -> int:
-    """Set total to the sum of the colours in a column of places; return how many are taken."""
+    """Set total to the sum of the colours in a column of pixels; return how many are covered."""
     total[:] = 0
     covered = 0
     factor = rows.shape[0]
@@ -250,14 +251,16 @@ def _add(
 
 @njit(cache=True, nogil=True)
 def shade(
-    nearest: NDArray[np.uint32],  # (parts, factor * height, factor * width), as splat leaves it
+    nearest: NDArray[np.uint32],  # (parts, factor * height, factor * width), as written by splat
     factor: int,
     shades: NDArray[np.float32],  # (64, 256, 3): the palette at each of 64 steps of nearness
-    picture: NDArray[np.uint8],  # (height, width, 3): drawn over; (height, width, 4): on nothing
+    picture: NDArray[
+        np.uint8
+    ],  # (height, width, 3): drawn over; (height, width, 4): on transparency
 ) -> None:
-    """Average blocks of factor x factor places of the buffers over `picture`.
+    """Average blocks of factor x factor pixels of the buffers over `picture`.
 
-    On nothing the colours are not multiplied by alpha.
+    On transparency the colours are not multiplied by alpha.
     """
     area = factor * factor
     half = np.float32(0.5)

@@ -2,11 +2,11 @@
 
 Time runs from yellow (early) to purple (late), after the figure of Wang et al., "Space-time event
 clouds for gesture recognition" (WACV 2019), with the stops of matplotlib's plasma (CC0) lifted at
-the purple end so that it stands out from a dark ground. Counts run through matplotlib's magma
-(CC0, by Nathaniel Smith and Stefan van der Walt), whose steps look even to people with any colour
-vision; cut so that a count of 1 stands out from the ground too (2.4 : 1 on dark, 1.9 : 1 on light,
-by the contrast of WCAG 2). ON and OFF are orange and blue, which people with any colour vision tell
-apart (Okabe and Ito).
+the purple end so that it contrasts with a dark ground. Counts run through matplotlib's magma
+(CC0, by Nathaniel Smith and Stefan van der Walt), whose steps look even with any colour vision; it
+is cut so that a count of 1 contrasts with the ground too (2.4 : 1 on dark, 1.9 : 1 on light, by the
+contrast of WCAG 2). ON and OFF are orange and blue, which differ for any colour vision (Okabe and
+Ito).
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def gradient(stops: tuple[str, ...], count: int = 256) -> NDArray[np.uint8]:
 
 
 def nearest_rows(palette: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return (32, 32, 32) uint8: the palette's nearest row to the middle of each cell of RGB."""
+    """Return (32, 32, 32) uint8: the palette's nearest row to the centre of each cell of RGB."""
     cells = np.indices((32, 32, 32)).reshape(3, -1).T * 8 + 4
     rows = palette.astype(np.float32)
     # |c - p|^2 without |c|^2, which is the same for all p.
@@ -88,7 +88,7 @@ def nearest_rows(palette: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """What a colour bar says: its title, and texts at places from 0 (its first colour) to 1."""
+    """A colour bar: its title, and texts at positions from 0 (its first colour) to 1."""
 
     title: str
     ticks: tuple[tuple[float, str], ...]
@@ -96,7 +96,7 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Colours:
-    """What a colouring says of n events: (n,) uint8 rows of a (k, 3) uint8 palette, and its key.
+    """The colouring of n events: (n,) uint8 rows of a (k, 3) uint8 palette, and its key.
 
     The key is single colours with their names (a legend), or a colour bar of the whole palette.
     """
@@ -117,7 +117,7 @@ def by_time(events: Events, theme: Theme = DARK) -> Colours:
 
     def work(first: int, stop: int) -> None:
         at = slice(first, stop)
-        # In float64 inside: 255 * t may leave int64 for times in the upper range.
+        # In float64: 255 * t may overflow int64 for times in the upper range.
         cloud_kernels.time_levels(events.t[at], start, 255.0 / span, index[at])
 
     run_ranges(work, len(events), _parts(len(events)))
@@ -129,10 +129,10 @@ def by_time(events: Events, theme: Theme = DARK) -> Colours:
 
 
 def by_count(events: Events, theme: Theme = DARK) -> Colours:
-    """Colour by how many events an event's pixel has in all, on a logarithmic scale.
+    """Colour by the total number of events of an event's pixel, on a logarithmic scale.
 
-    index = round(255 log n / log max(n)); a pixel of one event has the first colour, the pixel of
-    most events the last one (unless that is 1).
+    index = round(255 log n / log max(n)); a pixel with one event has the first colour, the pixel
+    with the most events the last one (unless that is 1).
     """
     counts = _pixel_counts(events)
     most = int(counts.max(initial=1))
@@ -188,7 +188,7 @@ def diverging(theme: Theme, levels: int) -> NDArray[np.uint8]:
 def sequential(theme: Theme, levels: int) -> NDArray[np.uint8]:
     """Return (levels + 1, 3) colours from the ground through the colours of time.
 
-    Lightness runs one way: from a dark ground to yellow, from a light one to purple.
+    Lightness is monotone: from a dark ground to yellow, from a light one to purple.
     """
     dark = sum(rgb(theme.ground)) < 384
     stops = theme.time_stops[::-1] if dark else theme.time_stops

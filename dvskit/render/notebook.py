@@ -1,4 +1,4 @@
-"""Events and sources as a notebook shows them: HTML, with a picture of how they begin."""
+"""Notebook output of events and sources: HTML, with a picture of their beginning."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ from dvskit.render.page import check_page_suffix, hold, page_html
 
 _WIDTH_PX = 240
 _HEIGHT_PX = 240
-_FINEST_PX = 360  # finer than shown, for sharp screens
-_MOST_EVENTS = 2_000_000  # a picture of a part shows the same as one of all, sooner
+_FINEST_PX = 360  # finer than displayed, for high-resolution screens
+_MOST_EVENTS = 2_000_000  # a picture of a part looks the same as one of all, but is faster
 _SPARKS = 120
-_FIRST_US = 1_000_000  # of a file, for a picture
+_FIRST_US = 1_000_000  # events of a file for a picture
 _FIRST_BLOCKS = 4
 _ORIGINS = {
     "argument": "as given",
     "header": "from the header",
-    "camera": "known from the camera's name",
-    "format": "usual for the format",
+    "camera": "from the camera's name",
+    "format": "default of the format",
     "frames": "of its frames",
     "data": "inferred from the events",
 }
@@ -44,9 +44,8 @@ _ORIGINS = {
 def html(shown: Viewable) -> str:
     """Return events or a source as HTML.
 
-    Of a file, and of what filters one, the beginning is read: a second, or a few blocks, whichever
-    is less. Other sources are not read: an emulation would take its time, and what arrives comes
-    once.
+    Of a file, filtered or not, the beginning is read: a second, or a few blocks, whichever is less.
+    Other sources are not read: an emulation takes time, and a live stream can be read only once.
     """
     if isinstance(shown, Events):
         return _events_html(shown)
@@ -57,10 +56,10 @@ def html(shown: Viewable) -> str:
 
 
 def _events_html(events: Events) -> str:
-    """Return events as HTML: a picture of where they are, the figures, a sparkline of the rate.
+    """Return events as HTML: a picture of their positions, the figures, a sparkline of the rate.
 
-    Orange pixels have more ON, blue ones more OFF. Beyond 2,000,000 events the picture is of every
-    2nd, 3rd, ... one, and says so.
+    Orange pixels have more ON, blue ones more OFF. Beyond 2,000,000 events the picture shows every
+    2nd, 3rd, ... one, and reports it.
     """
     every = max(1, -(-len(events) // _MOST_EVENTS))
     on = int(np.count_nonzero(events.p))
@@ -108,7 +107,7 @@ def _with_beginning(source: Source, rows: list[tuple[str, str]]) -> str:
         if len(seen):
             row = "picture", f"of the first {len(seen):,} events, {seen.duration_us * 1e-6:.3g} s"
             picture = _picture(seen[:: max(1, -(-len(seen) // _MOST_EVENTS))])
-    except (DvskitError, OSError) as error:  # what shows itself must not fail
+    except (DvskitError, OSError) as error:  # notebook output must not fail
         row = "not read", one_line(error)
     return _frame(picture, _table([*rows, row]))
 
@@ -127,9 +126,9 @@ def beginning(source: Source) -> Events:
 
 
 def _look_at(source: Source) -> Source | None:
-    """Return the same source to look at: its pass is none of the source's, whose damage stays.
+    """Return a copy of the source to read, so that its own passes and damage are unaffected.
 
-    None where the first events do not come at once and each time anew.
+    None if the first events are not available at once, in each pass.
     """
     if isinstance(source, Recording):
         again = not source.live and source.path.exists()
@@ -148,7 +147,7 @@ def _look_at(source: Source) -> Source | None:
 
 @dataclass(frozen=True, slots=True)
 class PageView:
-    """A page to turn and play, as a notebook shows it: in a frame of its own.
+    """An interactive page in a notebook, in its own frame.
 
     kept, total  events on the page, of how many
     """
@@ -160,7 +159,7 @@ class PageView:
     text: str = field(repr=False)
 
     def _repr_html_(self) -> str:
-        # Its scripts run, and reach nothing of the notebook.
+        # Its scripts run, but cannot access the notebook.
         return (
             f'<iframe srcdoc="{escape(self.text)}" title="{escape(self.title)}" width="100%" '
             f'height="{self.height_px}" sandbox="allow-scripts allow-downloads" '
@@ -168,7 +167,7 @@ class PageView:
         )
 
     def save(self, path: str | PathLike[str], *, overwrite: bool = False) -> Path:
-        """Write the page as a file that needs nothing but a browser; return its path.
+        """Write the page as a self-contained file for a browser; return its path.
 
         Raises ConfigError for a suffix that is not .html or .htm, OutputError.
         """
@@ -187,11 +186,11 @@ def page(
 ) -> PageView:
     """Return a page on which a cloud of events can be turned, scrubbed and played.
 
-    `title` is the recording's file name if not given.
+    `title` is the recording's file name by default.
 
-    As `dvskit.render.page` writes it, but shown in the notebook, whose file grows by it: about 3 MB
-    a million events. Beyond `max_events` it holds every 2nd, 4th, 8th, ... event and says so.
-    Raises ConfigError for max_events < 1 and height_px outside 100..10000.
+    The content is that of `dvskit.render.page`, shown in the notebook, whose file grows by about 3
+    MB per million events. Beyond `max_events` it holds every 2nd, 4th, 8th, ... event and reports
+    it. Raises ConfigError for max_events < 1 and height_px outside 100..10000.
     """
     check_range(100, 10_000, height_px=height_px)
     held = hold(events_or_source, max_events=max_events)
@@ -229,11 +228,11 @@ def _picture(events: Events) -> str:
 
 
 def png(events: Events) -> bytes:
-    """Return a picture of the events as PNG: on white, orange where ON prevails, blue where OFF."""
+    """Return a picture of the events as PNG: on white, orange if ON prevails, blue if OFF."""
     step = -(-events.size.width // _FINEST_PX)
     width, height = -(-events.size.width // step), -(-events.size.height // step)
     at = (events.y.astype(np.int32) // step) * width + events.x // step
-    # Both polarities in one count: OFF in the even places, ON in the odd ones.
+    # Both polarities in one count: OFF at even indices, ON at odd ones.
     counts = np.bincount(2 * at + events.p, minlength=2 * width * height).reshape(-1, 2)
     total = counts.sum(1)
     some = total > 0
@@ -254,7 +253,7 @@ def sparks(events: Events) -> NDArray[np.int64]:
         return np.zeros(0, np.int64)
     first, span = int(events.t[0]), events.duration_us
     edges = [first + span * k // _SPARKS for k in range(1, _SPARKS)]
-    # Times are sorted: 119 searches, whatever the number of events.
+    # Times are sorted: 119 searches, for any number of events.
     places = np.searchsorted(events.t, np.array(edges, np.int64))
     return np.diff(np.concatenate([[0], places, [len(events)]])).astype(np.int64)
 

@@ -1,4 +1,4 @@
-"""Events in space and time as one HTML page that needs nothing but a browser."""
+"""Events in space and time as one self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ SCRIPTS = (
     "base", "store", "camera", "box", "points", "flat", "strip", "words", "link", "save",
     "controls", "start",
 )  # fmt: skip
-PIECE = 1 << 16  # steps of time whose numbers differ in their lower 16 bits alone
-_MOST_PIECES = 256  # each is drawn by a call of its own
+PIECE = 1 << 16  # time steps whose indices differ in their lower 16 bits only
+_MOST_PIECES = 256  # each is drawn by a separate call
 _BYTES_AN_EVENT = 6
 
 
@@ -42,9 +42,9 @@ _BYTES_AN_EVENT = 6
 class Shown:
     """A recording on a page.
 
-    name       stands above its cloud where there are several
-    labels     what it shows and when, in its own time; None takes those that the recording has
-    decisions  what a classifier said of spans of its time; a name may end in a share: "wave (93 %)"
+    name       above its cloud if there are several
+    labels     spans and their content, in its own time; None uses the labels of the recording
+    decisions  of a classifier on spans of its time; a name may end in a share: "wave (93 %)"
     """
 
     events: Events | Source
@@ -55,12 +55,12 @@ class Shown:
 
 @dataclass(frozen=True, slots=True)
 class PageReport:
-    """What a page holds.
+    """The content of a page.
 
     kept, total     events on the page, of how many; of the most thinned recording one in `every`
     resolution_us   the step of the times on the page: 1 up to 16.7 s, coarser beyond
     size_bytes      of the file
-    labels, labels_total  labels on the page, of how many: those of other times are left out
+    labels, labels_total  labels on the page, of how many: those of other times are dropped
     """
 
     path: Path
@@ -74,7 +74,7 @@ class PageReport:
 
 
 class Held(NamedTuple):
-    """A recording as the page holds it: thinned, with labels that count from its first event."""
+    """A recording on the page: thinned, with labels relative to its first event."""
 
     kept: Thinned
     name: str
@@ -82,7 +82,7 @@ class Held(NamedTuple):
     decisions: Labels = Labels.empty()
 
     def within(self, labels: Labels) -> list[tuple[int, int, str]]:
-        """Return the labels that share time with it: start, stop from its start, and name."""
+        """Return the labels that overlap it: start, stop relative to its start, and name."""
         start_us, span_us = self.kept.start_us, self.kept.span_us
         rows = zip(labels.start_us.tolist(), labels.stop_us.tolist(), labels.name, strict=True)
         moved = ((start - start_us, stop - start_us, name) for start, stop, name in rows)
@@ -105,14 +105,14 @@ def page(
 ) -> PageReport:
     """Write a page on which a cloud of events can be turned, scrubbed and played.
 
-    One file that asks no server for anything and may be mailed around. Several recordings stand
-    side by side, turned and played together, each from its first event. Beyond `max_events` (a
-    share of it for each of several) it holds every 2nd, 4th, 8th, ... event, and says so, as does
-    the report, which also counts the labels that share no time with their recording. Reads each
-    stream once; memory is bounded by `max_events`.
+    One self-contained file, without requests to servers. Several recordings are side by side,
+    turned and played together, each from its first event. Beyond `max_events` (shared by several)
+    it holds every 2nd, 4th, 8th, ... event. The page and the report tell this; the report also
+    counts the labels that do not overlap their recording. Reads each stream once; memory is bounded
+    by `max_events`.
 
-    `title` stands on the page as it is, and is the file's name if not given. `state` is the view to
-    begin with, as the addresses that the page copies tell it behind #.
+    `title` is shown as it is, and defaults to the file's name. `state` is the initial view, in the
+    form of the part after # in addresses copied from the page.
     Raises ConfigError for another suffix, no recording, or max_events < 1, OutputError.
     """
     target = check_output(check_page_suffix(path), overwrite=overwrite)
@@ -133,7 +133,7 @@ def page(
 
 
 def check_page_suffix(path: str | PathLike[str]) -> Path:
-    """Return `path` as a Path; raises ConfigError unless a page can be written so."""
+    """Return `path` as a Path; raises ConfigError unless it has a suffix of pages."""
     if Path(path).suffix.lower() not in _SUFFIXES:
         raise ConfigError(
             f"{path}: a page is written as {' or '.join(_SUFFIXES)}; for a still picture use "
@@ -145,14 +145,14 @@ def check_page_suffix(path: str | PathLike[str]) -> Path:
 def hold(
     shown: Events | Source | Shown | Sequence[Events | Source | Shown], *, max_events: int
 ) -> list[Held]:
-    """Read what is to be shown. Raises ConfigError for no recording, or max_events < 1."""
+    """Read the recordings to show. Raises ConfigError for no recording, or max_events < 1."""
     alone = isinstance(shown, str) or not isinstance(shown, Sequence)
     several: list[Any] = [shown] if alone else list(shown)  # type: ignore[arg-type]
     for given in several:
         if isinstance(given, str | PathLike):
-            raise ConfigError(f"{given}: is a name; open the recording with dvskit.open_events")
+            raise ConfigError(f"{given}: is a path; open the recording with dvskit.open_events")
     if not several:
-        raise ConfigError("a page of no recording shows nothing; give one at least")
+        raise ConfigError("a page needs at least one recording")
     share = max(1, max_events // len(several)) if max_events > 0 else max_events
     each = [one if isinstance(one, Shown) else Shown(one) for one in several]
     return [_held(one, number, share) for number, one in enumerate(each, 1)]
@@ -168,7 +168,7 @@ def _held(shown: Shown, number: int, max_events: int) -> Held:
 
 
 def page_html(held: Sequence[Held], title: str, *, state: str = "") -> str:
-    """Return the text of the page; `state` is a view as the page's own addresses tell it."""
+    """Return the text of the page; `state` is a view as in the page's own addresses."""
     packed = [(facts, zlib.compress(planes, 1)) for facts, planes in map(described, held)]
     total = sum(each.kept.total for each in held)
     parts = [
@@ -185,7 +185,7 @@ def page_html(held: Sequence[Held], title: str, *, state: str = "") -> str:
 def assemble(
     meta: dict[str, Any], *, label: str, data: str, scripts: Sequence[str] = (), connect: str = ""
 ) -> str:
-    """Return the page of what `meta` tells: the template filled with styles, events, scripts."""
+    """Return the page described by `meta`: the template filled with styles, events, scripts."""
     meta = meta | {
         "time_length": TIME_LENGTH,
         "focal": FOCAL,
@@ -212,7 +212,7 @@ def assemble(
 
 
 def described(held: Held) -> tuple[dict[str, Any], bytes]:
-    """Return what the page tells of a recording, and the planes of its events."""
+    """Return the page's description of a recording, and the planes of its events."""
     kept, step = held.kept, step_us(held.kept.span_us)
     times = steps(kept.events, start_us=kept.start_us, step=step)
     facts = {
@@ -243,7 +243,7 @@ def _part(name: str) -> str:
 
 
 def _fill(template: str, values: dict[str, str]) -> str:
-    # One pass, so that braces in a title or in the script stay what they are.
+    # One pass, so that braces in a title or in the script are kept.
     return re.sub(r"\{\{(\w+)\}\}", lambda match: str(values[match[1]]), template)
 
 
@@ -254,13 +254,13 @@ def step_us(span_us: int) -> int:
 
 def steps(events: Events, *, start_us: int, step: int) -> NDArray[np.uint64]:
     """Return the times of events in whole steps since `start_us`: (n,) uint64."""
-    # Unsigned, since the difference of two int64 may need 64 bits.
+    # Unsigned, because the difference of two int64 may need 64 bits.
     passed = events.t.astype(np.uint64) - np.uint64(start_us % (1 << 64))
     return passed if step == 1 else passed // np.uint64(step)
 
 
 def pieces(steps_of: NDArray[np.uint64]) -> list[int]:
-    """Return how many events each piece has, from the first piece to that of the last event."""
+    """Return the number of events of each piece, from the first to that of the last event."""
     if not len(steps_of):
         return []
     ends = np.arange(1, int(steps_of[-1]) // PIECE + 2, dtype=np.uint64) * np.uint64(PIECE)
@@ -271,8 +271,8 @@ def pieces(steps_of: NDArray[np.uint64]) -> list[int]:
 def pack(events: Events, steps_of: NDArray[np.uint64]) -> bytes:
     """Return the events as six planes of n bytes.
 
-    x low, x high with polarity in the top bit, y low, y high, and the lower 16 bits of the steps
-    of time since the event before, low and high.
+    x low, x high with polarity in the top bit, y low, y high, and the lower 16 bits of the time
+    steps since the previous event, low and high.
     """
     low = steps_of.astype(np.uint16)
     step = np.diff(low, prepend=np.uint16(0))
@@ -280,6 +280,6 @@ def pack(events: Events, steps_of: NDArray[np.uint64]) -> bytes:
     y = events.y.astype(np.uint16)
     planes = np.empty((_BYTES_AN_EVENT, len(events)), np.uint8)
     for number, column in enumerate((x, y, step)):
-        planes[2 * number] = column  # the lower byte: casting cuts
+        planes[2 * number] = column  # the lower byte: the cast truncates
         planes[2 * number + 1] = column >> 8
     return planes.tobytes()

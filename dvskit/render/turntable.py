@@ -1,4 +1,4 @@
-"""A cloud that is turned once around: MP4 or GIF, which play on without a break."""
+"""A cloud turned once around: seamlessly looping MP4 or GIF."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ Picture = NDArray[np.uint8]
 @check_arguments
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """How a cloud is turned.
+    """The rotation of a cloud.
 
-    seconds             how long; the last frame leads on to the first
-    fps                 frames a second; None: 30, GIF 25
-    turns               whole turns about the upright axis; 0 for none, -1 the other way round
-    sweep_us            show only the events of so long a time, which runs through the recording
-                        and from its end to its start; None shows all at any time
-    width_px, height_px of the picture; None: 1280x960, GIF 640x480. Even numbers but for GIF
+    seconds             duration; the last frame leads on to the first
+    fps                 frames per second; None: 30, GIF 25
+    turns               whole turns about the upright axis; 0 for none, -1 for the other direction
+    sweep_us            show only the events of a window of this length, which moves through the
+                        recording and from its end to its start; None shows all at any time
+    width_px, height_px of the picture; None: 1280x960, GIF 640x480. Even numbers except for GIF
     crf, preset         quality (0 lossless .. 51) and effort of x264
     """
 
@@ -56,14 +56,14 @@ class Turn:
         check_encoding(self.fps, self.crf, self.preset)
         check_range(-100, 100, turns=self.turns)
         if self.sweep_us is not None and self.sweep_us < 1:
-            raise ConfigError(f"sweep_us={self.sweep_us} shows nothing; 1 is the least")
+            raise ConfigError(f"sweep_us={self.sweep_us} shows nothing; the minimum is 1")
 
 
 @dataclass(frozen=True, slots=True)
 class TurnReport:
-    """What was drawn: events kept of a total, one in `every`, in so many frames.
+    """The result: events kept of a total, one in `every`, in this many frames.
 
-    missing  letters of the title that no font here has, and a box stands for
+    missing  letters of the title in no font here, drawn as boxes
     """
 
     path: Path
@@ -87,8 +87,8 @@ def turntable(
     """Turn a cloud about its upright axis: .mp4, .mkv, .mov or .gif.
 
     It begins with the view's azimuth. The camera keeps its distance and the picture its centre, so
-    that the box fits at every angle and does not breathe; the frame after the last would be the
-    first. `on_frame` is called with the number of frames so far, and of all.
+    that the box fits at every angle and does not change its size; the frame after the last equals
+    the first. `on_frame` is called with the number of frames so far, and the total.
 
     Raises ConfigError for another suffix or size, OutputError, ShapeError as `cloud_image` does.
     """
@@ -113,7 +113,7 @@ def turntable(
 
 
 def check_turn_suffix(path: str | PathLike[str]) -> Path:
-    """Return `path` as a Path; raises ConfigError unless a turntable can be written so."""
+    """Return `path` as a Path; raises ConfigError unless it has a suffix of turntables."""
     target = Path(path)
     choices = (*VIDEO_SUFFIXES, ".gif")
     if target.suffix.lower() not in choices:
@@ -130,7 +130,7 @@ def _size_px(turn: Turn, target: Path) -> tuple[int, int]:
     width = width if turn.width_px is None else turn.width_px
     height = height if turn.height_px is None else turn.height_px
     if not gif and (width % 2 or height % 2):
-        raise ConfigError(f"{target}: {width}x{height} pixels; a video has even sides")
+        raise ConfigError(f"{target}: {width}x{height} pixels; a video needs even sides")
     return width, height
 
 
@@ -144,7 +144,7 @@ def _note(turn: Turn) -> str:
 def pictures(scene: Scene, view: CloudView, turn: Turn, frames: int) -> Iterator[Picture]:
     """Yield the pictures of a turn, (height, width, 3) uint8, RGB.
 
-    Each thread draws pictures of its own: nothing has to be put together then.
+    Each thread draws whole pictures, which need not be merged.
     """
     degrees = [view.azimuth_deg + 360.0 * turn.turns * k / frames for k in range(frames)]
     cameras = scene.cameras([(azimuth, view.elevation_deg) for azimuth in degrees])
@@ -165,7 +165,7 @@ def pictures(scene: Scene, view: CloudView, turn: Turn, frames: int) -> Iterator
         unused.append(layers)
         return picture
 
-    # A pool of its own: that of run_parts must not be waited for from within.
+    # A separate pool: waiting for that of run_parts from within would deadlock.
     with ThreadPoolExecutor(threads, thread_name_prefix="dvskit-turn") as pool:
         ahead: deque[Future[Picture]] = deque()
         for number in range(frames):
@@ -177,7 +177,7 @@ def pictures(scene: Scene, view: CloudView, turn: Turn, frames: int) -> Iterator
 
 
 def _window(scene: Scene, after_us: int, sweep_us: int) -> list[slice]:
-    """Return the events of so long a time from `after_us` on; behind the end comes the start."""
+    """Return the events of a window from `after_us` on, wrapping from the end to the start."""
     start_us, stop_us = scene.span.start_us, scene.span.stop_us
     over_us = start_us + after_us + sweep_us - stop_us - 1
     t = scene.events.t
@@ -188,7 +188,7 @@ def _window(scene: Scene, after_us: int, sweep_us: int) -> list[slice]:
 
 
 def _palette(colours: Colours, theme: Theme) -> Picture:
-    """Return (256, 3) RGB for a GIF: the events' colours in shares on the ground, text, lines."""
+    """Return (256, 3) RGB for a GIF: blends of the events' colours with the ground, text, lines."""
     hues = min(len(colours.palette), 24)
     at = np.linspace(0, len(colours.palette) - 1, hues).round().astype(int)
     shares = 7 if hues > 8 else 16
@@ -202,7 +202,7 @@ def _palette(colours: Colours, theme: Theme) -> Picture:
 
 
 def _ramp(ground: str, colour: str, count: int) -> Picture:
-    """Return `count` colours from a ground, itself left out, to a colour."""
+    """Return `count` colours from a ground (excluded) to a colour."""
     return gradient((ground, colour), count + 1)[1:]
 
 

@@ -30,20 +30,20 @@ from dvskit.render.frames.writers import (
 @check_arguments
 @dataclass(frozen=True, slots=True)
 class VideoView:
-    """How events are turned into a video.
+    """Options for a video of events.
 
-    style             what a frame shows: Polarity, Count, Decay, Linear, Surface
-    fps               frames a second of the video; None: 60, GIF 25
-    slow              how many seconds of video one second of events takes: 1000 shows 1 ms in 1 s
+    style             of a frame: Polarity, Count, Decay, Linear, Surface
+    fps               frames per second of the video; None: 60, GIF 25
+    slow              seconds of video per second of events: 1000 shows 1 ms in 1 s
     dark              light on dark, or dark on light
     scale             each pixel of the sensor as scale x scale; None enlarges small sensors
     footer            time code, speed, and the rates of ON and OFF events, below the picture (not
                       below one narrower than 200 pixels)
-    start_us, stop_us the part to show; None leaves that side open
-    zero_us           the time at which the time code is 0; None: where the video begins
+    start_us, stop_us the part to show; None leaves a side open
+    zero_us           the zero of the time code; None: the start of the video
     crf, preset       quality (0 lossless .. 51) and effort of x264. Events come and go, so that its
-                      search for motion finds little. "ultrafast" has pictures predicted from both
-                      sides here, and fine rounding, which x264's own has not
+                      motion search finds little. Here "ultrafast" uses B-frames and fine rounding,
+                      unlike x264's own
     """
 
     style: Style = field(default_factory=Decay)
@@ -66,7 +66,7 @@ class VideoView:
 
 @dataclass(frozen=True, slots=True)
 class VideoReport:
-    """What was written: pictures of `size` pixels, and the events in them."""
+    """The result: pictures of `size` pixels, and the events in them."""
 
     path: Path
     frames: int
@@ -86,13 +86,13 @@ def video(
 ) -> VideoReport:
     """Write a video of events: .mp4, .mkv, .mov, .gif, or a folder of PNG (a path without suffix).
 
-    beside    (t_us, image) in time order, gray or RGB as the first of them, such as a FrameSource
+    beside    (t_us, image) in time order, gray or RGB like the first of them, such as a FrameSource
               (in its colours): shown at the right of the events, at any time the latest image that
               is not later. A GIF has 94 colours for it, dithered
     on_frame  is called with the number of frames so far and the time of the latest in us
 
-    Frames stream through; the file is there whole or not at all. Raises ConfigError for another
-    suffix, VideoError where there are no events, OutputError, and what reading the source raises.
+    Frames are streamed; the file is written whole or not at all. Raises ConfigError for another
+    suffix, VideoError without events, OutputError, and the errors of reading the source.
     """
     target, view = Path(path), VideoView() if view is None else view
     check_suffix(target)
@@ -148,5 +148,5 @@ def check_suffix(target: Path) -> None:
 
 
 def _is_own(name: str) -> bool:
-    """Return whether a video wrote a file of that name into its folder."""
+    """Return whether a file of that name in a folder may come from a video."""
     return name == TIMES_FILE or re.fullmatch(r"frame_\d{6,}\.png", name) is not None

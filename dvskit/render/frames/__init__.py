@@ -1,7 +1,7 @@
 """Events to accumulated frames, streamed: memory is bounded by a frame and a block.
 
-Frame k stands at start + (k + 1) * period, rounded down to microseconds, and sees what was before
-it. What a frame shows is a style's business (`styles`).
+Frame k is at start + (k + 1) * period, rounded down to microseconds, and shows earlier events.
+A style (`styles`) determines the appearance of a frame.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ __all__ = [
     "styles",
 ]  # fmt: skip
 
-_MOST_EMPTY = 1_000_000  # frames without events on end: hours; damaged times, rather
+_MOST_EMPTY = 1_000_000  # consecutive frames without events: hours; damaged times are more likely
 _LONGEST_US = 1_000_000_000  # from frame to frame
 
 
@@ -33,7 +33,7 @@ _LONGEST_US = 1_000_000_000  # from frame to frame
 class Moment:
     """A frame: its time, its picture as rows of the palette, and the events since the last one.
 
-    `index` (height, width) uint8 is written over by the next frame.
+    `index` (height, width) uint8 is overwritten by the next frame.
     """
 
     t_us: int
@@ -78,8 +78,8 @@ class EventFrames:
     def moments(self) -> Iterator[Moment]:
         """Yield the frames as rows of the palette: faster than RGB.
 
-        Raises EventsError where time runs back from block to block, GeometryError for a block of
-        another size, VideoError for more than a million frames on end without an event.
+        Raises EventsError if time decreases from block to block, GeometryError for a block of
+        another size, VideoError for more than a million consecutive frames without an event.
         """
         run: _Pass | None = None
         last_us: int | None = None
@@ -127,7 +127,7 @@ class _Pass:
     def take(self, events: Events) -> Iterator[Moment]:
         first = 0
         while first < len(events):
-            # The next frame is near as a rule: a search of the rest alone.
+            # The next frame is usually near: search only the remaining events.
             last = first + int(np.searchsorted(events.t[first:], self._frame_us))
             self._add(events[first:last])
             first = last
@@ -146,7 +146,7 @@ class _Pass:
         self._empty += 1
         if self._empty > _MOST_EMPTY:
             raise VideoError(
-                f"more than {_MOST_EMPTY:,} frames on end have no events (until "
+                f"more than {_MOST_EMPTY:,} consecutive frames have no events (until "
                 f"{self._frame_us} us); give start_us and stop_us (--start, --stop)"
             )
         t_us, counts = self._frame_us, (self._on, self._off)
@@ -157,7 +157,7 @@ class _Pass:
         return Moment(t_us, self._index, *counts)
 
     def finish(self, stop_us: int | None) -> Iterator[Moment]:
-        """Yield the frame of the last events, and those until `stop_us`."""
+        """Yield the frame of the last events, and the frames until `stop_us`."""
         yield self._frame()
         while stop_us is not None and self._frame_us <= stop_us:
             yield self._frame()
@@ -176,8 +176,8 @@ def frames(
 ) -> EventFrames:
     """Return the events as frames of `style` (None: Decay()): iterate for (t_us, RGB image).
 
-    `fps` frames a second of the recording (None: 60), or one every `frame_us`. The frames are the
-    same however the source is cut into blocks and on any number of threads.
+    `fps` frames per second of the recording (None: 60), or one every `frame_us`. The frames do not
+    depend on the blocks of the source or the number of threads.
     Raises ConfigError for both at once, for frames less than 1 us apart or more than 1000 s.
     """
     if fps is not None and frame_us is not None:

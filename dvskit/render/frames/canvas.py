@@ -1,6 +1,6 @@
-"""The picture of a video: the sensor, enlarged, the source video beside it, a footer below.
+"""The picture of a video: the sensor, enlarged, an optional source video, a footer below.
 
-All in one palette of 256 colours, so that a picture is one byte a pixel whatever it is written as.
+It has one palette of 256 colours, so that a picture is one byte per pixel for any output format.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ _ON, _OFF, _LINE = _FAINT + 16, _FAINT + 17, _FAINT + 18
 _GRAY = _LINE + 1
 _GRAYS = 256 - _GRAY
 _GRAY_OF = (_GRAY + np.round(np.arange(256) * ((_GRAYS - 1) / 255))).astype(np.uint8)
-_CUBE = 3  # steps of red, green and blue each, in a palette for images in colour
+_CUBE = 3  # steps of red, green and blue each, in a palette for colour images
 _BAYER = np.array([[0, 8, 2, 10], [12, 4, 14, 6], [3, 11, 1, 9], [15, 7, 13, 5]])
-_DITHER = 16  # of 255: how far it goes
+_DITHER = 16  # amplitude, of 255
 _SCALE = "500k"  # the longest name of a rate
-_LEAST_FOOTER_PX = 200  # what is narrower has no room for text
+_LEAST_FOOTER_PX = 200  # narrower canvases have no room for text
 _ALPHABET = " 0123456789.,:/-+()eskMGvpx×µm"
 
 Images = Iterable[tuple[int, NDArray[Any]]]
@@ -49,7 +49,7 @@ def whole_palette(
 ) -> NDArray[np.uint8]:
     """Return (256, 3) RGB: the colours of events, of text and lines, and grays.
 
-    With an RGB image in place of the grays, its colours, and some of all others.
+    With an RGB image, its colours, and some of all others, replace the grays.
     """
     single = np.array([rgb(theme.on), rgb(theme.off), rgb(theme.line)], np.uint8)
     text = gradient((theme.ground, theme.text), 16)
@@ -62,7 +62,7 @@ def whole_palette(
 def _colours_of(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return as many colours as there are grays: a coarse cube of all, the rest those of an image.
 
-    Later images may have others, of which the cube has something near.
+    Later images may have other colours; the cube contains near ones.
     """
     cube = np.round(np.indices((_CUBE,) * 3).reshape(3, -1).T * (255 / (_CUBE - 1)))
     count = _GRAYS - len(cube)
@@ -91,7 +91,7 @@ def _glyphs(height_px: int) -> dict[str, NDArray[np.uint8]]:
 
 
 def _write(picture: NDArray[np.uint8], text: str, x: int, y: int, height_px: int, ramp: int) -> int:
-    """Write text with its upper left corner at (x, y); return the x behind it."""
+    """Write text with its upper left corner at (x, y); return the x after it."""
     glyphs = _glyphs(height_px)
     line = np.concatenate([glyphs[letter] for letter in text], axis=1)
     place = picture[y : y + line.shape[0], x : x + line.shape[1]]
@@ -105,7 +105,7 @@ def _text_width(text: str, height_px: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Where things are: all in pixels of the canvas, whose sides are even."""
+    """Positions of all parts in pixels of the canvas, whose sides are even."""
 
     scale: int
     sensor: Size
@@ -145,12 +145,12 @@ def lay_out(sensor: Size, scale: int | None, *, beside: Size | None, footer: boo
 
 
 class Beside:
-    """Images at the right times: at any time the latest that is not later.
+    """Timed images: at any time, the latest that is not later.
 
     size     of the first
-    colours  the first as RGB, where it has colours: then all are taken in theirs
+    colours  the first as RGB if it has colours; then all are shown in colour
 
-    Raises VideoError where there is none.
+    Raises VideoError if there are none.
     """
 
     def __init__(self, images: Images) -> None:
@@ -164,17 +164,19 @@ class Beside:
         self.colours = as_uint8(first) if first.ndim == 3 else None
 
     def advance(self, t_us: int, size: Size) -> NDArray[np.uint8] | None:
-        """Return the image at `t_us`, scaled to a size, None where it is the one before.
+        """Return the image at `t_us`, scaled to a size; None if it is unchanged.
 
-        (height, width) uint8 gray or, in colours, (height, width, 3) RGB. Raises VideoError where
-        the times of the images run back.
+        (height, width) uint8 gray or, in colours, (height, width, 3) RGB. Raises VideoError if
+        the times of the images decrease.
         """
         image = None
         while self._next is not None and self._next[0] <= t_us:
             now_us, image = self._next
             self._next = next(self._images, None)
             if self._next is not None and self._next[0] < now_us:
-                raise VideoError(f"the frames beside run back from {now_us} to {self._next[0]} us")
+                raise VideoError(
+                    f"the times of the frames beside decrease from {now_us} to {self._next[0]} us"
+                )
         if image is None:
             return None
         image = as_uint8(image)
@@ -193,9 +195,9 @@ def as_uint8(image: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 class Dithered:
-    """RGB images as rows of a palette that has colours, with an ordered pattern of steps between.
+    """RGB images as rows of a palette with colours, with ordered dithering.
 
-    The pattern stands still, so that what stands still in a video does, too.
+    The pattern is constant, so that static parts of a video stay static.
     """
 
     def __init__(self, palette: NDArray[np.uint8]) -> None:
@@ -212,12 +214,12 @@ class Dithered:
 
 @dataclass(slots=True, eq=False)
 class Canvas:
-    """Draws moments into one picture, (height, width) uint8 rows of the palette, used again.
+    """Draws moments into one picture, (height, width) uint8 rows of the palette, which is reused.
 
-    zero_us  of the time code; None: the first moment's beginning
+    zero_us  of the time code; None: the start of the first moment
 
-    Colours beside are rows of the palette, too, by `dithered`; without it they are left to
-    `in_colour`, which all pictures are to go through then.
+    Colours beside are rows of the palette, too, by `dithered`; otherwise `in_colour` must be called
+    for each picture.
     """
 
     layout: Layout
@@ -227,15 +229,15 @@ class Canvas:
     dithered: Dithered | None = None
     zero_us: int | None = None
     picture: NDArray[np.uint8] = field(init=False)
-    _image: NDArray[np.uint8] | None = field(init=False, default=None)  # beside, RGB
+    _image: NDArray[np.uint8] | None = field(init=False, default=None)  # image beside, RGB
     _rates: deque[tuple[int, int]] = field(init=False, default_factory=deque)
 
     def __post_init__(self) -> None:
-        # Text stands on the first step of its ramp, which is the ground too.
+        # Text is drawn on the first step of its ramp, which is also the ground.
         self.picture = np.full((self.layout.height, self.layout.width), _TEXT, np.uint8)
 
     def draw(self, moment: Moment) -> NDArray[np.uint8]:
-        """Return the picture of a moment; it is written over by the next one."""
+        """Return the picture of a moment; it is overwritten by the next one."""
         at = self.layout
         if self.zero_us is None:
             self.zero_us = round(moment.t_us - self.period_us)
@@ -269,7 +271,7 @@ class Canvas:
         return picture[: beside.height, left : left + beside.width]
 
     def in_colour(self, palette: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Return the picture as (height, width, 3) RGB, with the colours beside."""
+        """Return the picture as (height, width, 3) RGB, with the colours of the image beside."""
         table = np.ascontiguousarray(palette[None])
         picture = np.asarray(cv2.LUT(cv2.merge([self.picture] * 3), table), np.uint8)
         if self._image is not None:
@@ -314,9 +316,9 @@ class Canvas:
         rates = np.array(self._rates, np.float64)
         middle = place.shape[0] // 2
         reach = middle - 3
-        # A lone spike, such as a sensor's first frame, is cut: it would flatten all the rest.
+        # An isolated spike, such as a sensor's first frame, is cut: it would flatten the rest.
         top = max(1.0, min(rates.max(), 3 * float(np.quantile(rates.max(axis=1), 0.9))))
-        top_hz = nice_step(top * 1e6 / self.period_us, 1.0)  # steady while rates change a little
+        top_hz = nice_step(top * 1e6 / self.period_us, 1.0)  # constant while rates change a little
         top = top_hz * self.period_us / 1e6
         heights = np.ceil(np.minimum(rates / top, 1) * reach).repeat(bar, axis=0)
         place[middle] = _LINE
@@ -335,7 +337,7 @@ class Canvas:
     def _times(
         self, axes: NDArray[np.uint8], shape: tuple[int, ...], bar: int, tiny: int, now_us: int
     ) -> None:
-        """Name times below the strip, as the time code counts them, in seconds."""
+        """Label times below the strip in seconds of the time code."""
         height, width = shape
         left = axes.shape[1] - width
         per_px = self.period_us * 1e-6 / bar
@@ -353,7 +355,7 @@ class Canvas:
 
 
 def speed_text(slow: float) -> str:
-    """Return how fast a video plays, for people."""
+    """Return the playback speed of a video as text."""
     return f"1/{number_text(slow, 6)}x" if slow > 1 else f"{number_text(1 / slow, 6)}x"
 
 
@@ -364,6 +366,6 @@ def _short(rate_hz: float) -> str:
 
 
 def rate_text(rate_hz: float) -> str:
-    """Return events a second, for people, at a steady width."""
+    """Return events per second as text of constant width."""
     unit = rate_unit(rate_hz)
     return f"{rate_hz / unit.scale:6.1f} {unit.name}" if rate_hz >= 1e3 else f"{rate_hz:6.0f}  ev/s"

@@ -1,8 +1,8 @@
 # mypy: disable-error-code="arg-type,return-value,no-any-return,assignment"
 """Loops over events and pixels for accumulated frames: plain arrays in and out.
 
-Every style keeps one plane of state (height, width), valued at the time of the frame to come:
-`add_*` puts events in, `draw_*` writes the palette index of each pixel and moves the state on.
+Every style keeps one state plane (height, width), valued at the time of the next frame: `add_*`
+adds events, `draw_*` writes the palette index of each pixel and advances the state.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from dvskit.filters.selecting import Columns
 
 @njit(cache=True, nogil=True)
 def add_remaining(events: Columns, frame_us: int, window_us: int, state: NDArray[np.int32]) -> None:
-    """Set state to the microseconds of the window that an event has left; negative for OFF.
+    """Set state to the rest of the window of an event in microseconds; negative for OFF.
 
-    The latest event of a pixel stands, be it outside the window or not.
+    The latest event of a pixel counts, inside the window or not.
     """
     t, x, y, p = events
     for i in range(len(t)):
@@ -32,7 +32,7 @@ def add_remaining(events: Columns, frame_us: int, window_us: int, state: NDArray
 def draw_polarity(
     state: NDArray[np.int32], passed_us: int, levels: int, index: NDArray[np.uint8]
 ) -> None:
-    """Write 0 (OFF), levels (none), 2 * levels (ON); `passed_us` go by until the next frame."""
+    """Write 0 (OFF), levels (none), 2 * levels (ON); the next frame is `passed_us` later."""
     gone = np.int32(min(passed_us, 0x7FFFFFFF))
     for row in range(state.shape[0]):
         for column in range(state.shape[1]):
@@ -49,7 +49,7 @@ def draw_linear(
     levels: int,
     index: NDArray[np.uint8],
 ) -> None:
-    """Write levels +- levels * (what is left of the window), rounded."""
+    """Write levels +- levels * (remaining share of the window), rounded."""
     gone = np.int32(min(passed_us, 0x7FFFFFFF))
     half = np.float32(0.5)
     for row in range(state.shape[0]):
@@ -88,7 +88,7 @@ def draw_decaying(
 ) -> None:
     """Write middle + levels * state, rounded, at most `levels` away; then multiply state by fade.
 
-    What is below 1e-7 becomes 0: it is never seen, and subnormal numbers are slow.
+    Values below 1e-7 become 0: they are invisible, and subnormal numbers are slow.
     """
     tiny = np.float32(1e-7)
     most = np.float32(levels)
@@ -115,7 +115,7 @@ def add_counts(
 def draw_counts(
     state: NDArray[np.int32], table: NDArray[np.uint8], index: NDArray[np.uint8]
 ) -> None:
-    """Write table[state], its last entry for more."""
+    """Write table[state], its last entry for larger values."""
     last = np.int32(len(table) - 1)
     for row in range(state.shape[0]):
         for column in range(state.shape[1]):

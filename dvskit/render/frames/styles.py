@@ -1,6 +1,6 @@
-"""What a frame shows of the events before it: frozen parameters, and a run that holds the state.
+"""Styles of frames: frozen parameters, and a run that holds the state.
 
-A frame at time T sees the events with t < T. Times of fading are given in microseconds of the
+A frame at time T shows the events with t < T. Fading times are in microseconds of the
 recording; None stands for a number of frames, so that slow motion looks like real time.
 """
 
@@ -24,7 +24,7 @@ from dvskit.render.colormap import Theme, diverging, sequential
 from dvskit.render.frames import frame_kernels
 
 LEVELS = 63  # steps from the ground to full colour, on each side of a diverging palette
-_LONGEST_US = 1 << 30  # of a window: what is left of it is kept in 32 bits
+_LONGEST_US = 1 << 30  # of a window: its rest is kept in 32 bits
 _PIXELS_A_PART = 1 << 17
 
 
@@ -32,30 +32,30 @@ class Run(Protocol):
     """One pass of a style over a stream."""
 
     def add(self, events: Events, frame_us: int) -> None:
-        """Take in events that are not earlier than the last frame, and before `frame_us`."""
+        """Add events that are not earlier than the last frame, and before `frame_us`."""
 
     def draw(self, frame_us: int, next_us: int, index: NDArray[np.uint8]) -> None:
         """Write the frame at `frame_us` to `index` (height, width) as rows of the palette."""
 
 
 class Style(Protocol):
-    """Frozen parameters of what a frame shows."""
+    """Frozen parameters of the appearance of a frame."""
 
     def start(self, size: Size, frame_us: float) -> Run:
-        """Return a run for frames `frame_us` apart (its mean)."""
+        """Return a run for frames `frame_us` apart (on average)."""
 
     def palette(self, theme: Theme) -> NDArray[np.uint8]:
         """Return the colours, (2 * LEVELS + 1, 3) uint8 RGB."""
 
 
 def _by_rows(size: Size, work: Callable[[slice], object]) -> None:
-    """Call `work` on slices of the rows, in parallel where that pays."""
+    """Call `work` on slices of the rows, in parallel if it pays."""
     parts = min(thread_count(), 8, max(1, size.width * size.height // _PIXELS_A_PART))
     run_ranges(lambda first, stop: work(slice(first, stop)), size.height, parts)
 
 
 class _Signed:
-    """Styles in which ON and OFF lie on either side of the ground."""
+    """Styles with ON and OFF on either side of the ground."""
 
     __slots__ = ()
 
@@ -65,7 +65,7 @@ class _Signed:
 
 
 class _Unsigned:
-    """Styles that go one way from the ground: from old to new, from few to many."""
+    """Styles in one direction from the ground: from old to new, from few to many."""
 
     __slots__ = ()
 
@@ -79,7 +79,7 @@ class _Unsigned:
 class Polarity(_Signed):
     """The latest event of a pixel in the last `window_us` (None: since the last frame): ON or OFF.
 
-    Seen is what has frame_us - window_us <= t < frame_us.
+    Events with frame_us - window_us <= t < frame_us are visible.
     """
 
     window_us: int | None = None
@@ -96,7 +96,7 @@ class Polarity(_Signed):
 @check_arguments
 @dataclass(frozen=True, slots=True)
 class Linear(_Signed):
-    """The latest event of a pixel, fading on a straight line to nothing in `window_us`.
+    """The latest event of a pixel, fading linearly to nothing in `window_us`.
 
     value = +-max(0, 1 - (frame_us - t) / window_us); None: 6 frames.
     """
@@ -160,7 +160,7 @@ class Decay(_Signed):
 
 
 class _FadingRun:
-    """A plane that `add` puts events into and that fades; shown from `middle` on in `levels`."""
+    """A plane of added events that fades; shown from `middle` on in `levels`."""
 
     def __init__(
         self, size: Size, tau_us: float, add: Callable[..., None], *,
@@ -188,7 +188,7 @@ class _FadingRun:
 @check_arguments
 @dataclass(frozen=True, slots=True)
 class Surface(_Unsigned):
-    """The time surface: how long ago a pixel had its latest event, of either polarity.
+    """The time surface: the age of a pixel's latest event, of either polarity.
 
     value = exp(-(frame_us - t) / tau_us); tau_us None: 6 frames. Lagorce et al., "HOTS" (2017).
     """
@@ -207,9 +207,9 @@ class Surface(_Unsigned):
 @check_arguments
 @dataclass(frozen=True, slots=True)
 class Count(_Unsigned):
-    """How many events a pixel had in the last `window_us` (None: since the last frame).
+    """The number of events of a pixel in the last `window_us` (None: since the last frame).
 
-    One event has 0.35 of the colours, so that it is seen, and from there they go with the logarithm
+    One event has 0.35 of the colours, to be visible; from there colours follow the logarithm
     of the count; `full` and more has full colour. A given window keeps its events in memory.
     """
 

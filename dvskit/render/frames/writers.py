@@ -1,4 +1,4 @@
-"""Pictures to a file: H.264, GIF, a folder of PNG. And a thread to do it in."""
+"""Write pictures to a file: H.264, GIF, a folder of PNG. And a thread for it."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from dvskit.render._numbers import check_range
 from dvskit.render.frames import frame_kernels
 
 _WAITING = 4  # pictures between drawing and encoding
-_PAUSE_S = 0.001  # much less than as many take to encode
-# What fades is half way between its neighbours in time: pictures that are predicted from both cost
-# no time and make smaller files. Their number is fixed, which needs no look ahead. What remains is
-# rounded nearly to the nearest step, not towards zero: faint events are not noise to be lost.
+_PAUSE_S = 0.001  # much less than encoding that many takes
+# A fading picture is the mean of its neighbours in time: pictures predicted from both cost no time
+# and make smaller files. Their number is fixed, which needs no look-ahead. Residuals are rounded
+# nearly to the nearest step, not towards zero: faint events are not noise to be lost.
 _ADDED = {"ultrafast": "bframes=3:b-adapt=0:deadzone-inter=6:deadzone-intra=6"}
 VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov")
 TIMES_FILE = "timestamps_us.txt"
@@ -35,7 +35,7 @@ PRESETS = (
 
 
 def check_encoding(fps: float | None, crf: float, preset: str) -> None:
-    """Raise ConfigError for a rate, None for the usual one, or a way of x264 that cannot be."""
+    """Raise ConfigError for an invalid rate (None is the default) or x264 option."""
     check_range(0.01, 1000, fps=fps)
     check_range(0, 51, crf=crf)
     if preset not in PRESETS:
@@ -43,27 +43,27 @@ def check_encoding(fps: float | None, crf: float, preset: str) -> None:
 
 
 def output_fps(fps: float | None, *, gif: bool, usual: float) -> Fraction:
-    """Return the rate of a video; where none is given 25 of a GIF, else the usual one."""
+    """Return the rate of a video; by default 25 for a GIF, else the usual one."""
     rate = (25 if gif else usual) if fps is None else fps
     if gif and rate > 50:
-        raise ConfigError(f"fps={rate}: a GIF shows 50 frames a second at most")
+        raise ConfigError(f"fps={rate}: a GIF shows at most 50 frames per second")
     return Fraction(rate).limit_denominator(1001)
 
 
 class Writer(Protocol):
-    """Takes pictures: (height, width) uint8 rows of a palette of 256 colours, or as it says."""
+    """Takes pictures: (height, width) uint8 rows of a palette of 256 colours by default."""
 
     def pack(self, t_us: int, picture: NDArray[np.uint8]) -> Any:
-        """Return a picture in the form that `put` takes; the picture may be drawn over then."""
+        """Return a picture in the form for `put`; the picture may be overwritten then."""
 
     def put(self, packed: Any) -> None:
         """Encode a packed picture."""
 
     def finish(self) -> None:
-        """Write what is still to be written."""
+        """Write the remaining data."""
 
     def close(self) -> None:
-        """Let go of the file, finished or not."""
+        """Release the file, finished or not."""
 
 
 def yuv_table(palette: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -76,7 +76,7 @@ def yuv_table(palette: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def packed_table(yuv: NDArray[np.uint8]) -> NDArray[np.uint32]:
-    """Return (256,) Y << 20 | V << 10 | U, as `frame_kernels.planes` reads them."""
+    """Return (256,) Y << 20 | V << 10 | U, as read by `frame_kernels.planes`."""
     y, u, v = yuv.astype(np.uint32).T
     return np.asarray(y << 20 | v << 10 | u, dtype=np.uint32)
 
@@ -102,7 +102,7 @@ class _StreamWriter:
 
 
 class H264Writer(_StreamWriter):
-    """An H.264 video of pictures of a palette, or of RGB ones, (height, width, 3), without.
+    """An H.264 video of palette pictures, or, without a palette, of RGB ones, (height, width, 3).
 
     Its colours are tagged BT.709, limited range.
     """
@@ -120,7 +120,7 @@ class H264Writer(_StreamWriter):
         self._table = None if palette is None else packed_table(yuv_table(palette))
         self._size = size
         self._count = 0
-        # The index ahead of the pictures, so that a page can play before it has all.
+        # The index is before the pictures, so that a page can play the file while loading it.
         options = {"movflags": "+faststart"} if path.suffix != ".mkv" else {}
         self._container: Any = av.open(str(path), "w", options=options)
         self._stream: Any = self._container.add_stream("libx264", rate=fps)
@@ -150,7 +150,7 @@ class H264Writer(_StreamWriter):
 
 
 class _GifWriter(_StreamWriter):
-    """An animated GIF with the palette as it is; its clock ticks in hundredths of a second."""
+    """An animated GIF with the given palette; its clock ticks in hundredths of a second."""
 
     def __init__(
         self, path: Path, size: tuple[int, int], palette: NDArray[np.uint8], *, fps: Fraction
@@ -177,7 +177,7 @@ class _GifWriter(_StreamWriter):
 
 
 class _FolderWriter:
-    """PNG files in a folder, and the time of each (us), as `dvskit.video.open_frames` reads it.
+    """PNG files in a folder, and the time of each (us), as read by `dvskit.video.open_frames`.
 
     Pictures may be (height, width, 3) RGB, too.
     """
@@ -204,15 +204,15 @@ class _FolderWriter:
         (self._folder / TIMES_FILE).write_text(lines, encoding="utf-8")
 
     def close(self) -> None:
-        """Close nothing: each file is closed when it is written."""
+        """Do nothing: each file is closed when it is written."""
 
 
 @dataclass(frozen=True, slots=True)
 class Film:
-    """What pictures are written as.
+    """The output format of pictures.
 
     suffix       .gif, one of H.264, or "" for a folder of PNG
-    palette      whose rows pictures are; those of H.264 and folders may be RGB where `in_colour`
+    palette      of the pictures; those of H.264 and folders may be RGB if `in_colour`
     crf, preset  quality and effort of x264
     """
 
@@ -242,17 +242,16 @@ class Film:
 
 
 class InThread:
-    """Runs a writer in a thread of its own: a context manager.
+    """Runs a writer in its own thread: a context manager.
 
-    `name` is for messages. `write` waits while too much is to be encoded. A clean exit finishes
+    `name` is for messages. `write` waits while too much is to be encoded. A clean exit completes
     the file.
-    Raises what the writer raised; FFmpeg's own errors as VideoError.
+    Raises the writer's errors; FFmpeg's own errors as VideoError.
     """
 
     def __init__(self, writer: Writer, name: str = "the video") -> None:
         self._writer, self._name = writer, name
-        # Not a Queue: an interrupt at the wrong moment leaves its lock held, and nobody comes by
-        # it again.
+        # Not a Queue: an interrupt at the wrong moment would leave its lock held for ever.
         self._queue: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._error: BaseException | None = None
         self._dropped = threading.Event()
@@ -263,7 +262,7 @@ class InThread:
         return self
 
     def write(self, t_us: int, picture: NDArray[np.uint8]) -> None:
-        """Hand over a picture, which may be drawn over afterwards."""
+        """Hand over a picture, which may be overwritten afterwards."""
         if self._error is not None:
             self._raise(self._error)
         packed = self._writer.pack(t_us, picture)
@@ -282,7 +281,7 @@ class InThread:
     def _work(self) -> None:
         try:
             while (packed := self._queue.get()) is not None:
-                # After an error the queue is still emptied: nobody may wait on it for ever.
+                # After an error the queue is still emptied, so that no caller waits for ever.
                 if self._error is None and not self._dropped.is_set():
                     self._guard(lambda packed=packed: self._writer.put(packed))
             if self._error is None and not self._dropped.is_set():

@@ -2,7 +2,7 @@
 
     plots.save(plots.rate(dvskit.open_events("a.raw")), "rate.pdf")
 
-Each function returns a figure and leaves matplotlib's settings, and pyplot, alone. Recordings are
+Each function returns a figure and changes neither matplotlib's settings nor pyplot. Recordings are
 read block by block.
 """
 

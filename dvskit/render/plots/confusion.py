@@ -1,4 +1,4 @@
-"""Confusion matrices, with the names of the classes where they fit."""
+"""Confusion matrices, with class names fitted to the width."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ from dvskit.render.plots.pixel_map import colour_bar
 from dvskit.render.plots.spikes import as_array
 from dvskit.render.plots.style import FONT, PAPER, Plot, Style, note
 
-LINE = 1.25  # of a letter's height, from line to line
-_MOST_KEYS = 24  # beyond so many a key is longer than the matrix
+LINE = 1.25  # line height, relative to that of a letter
+_MOST_KEYS = 24  # more classes make a key longer than the matrix
 _LEFT_PT = 3.0  # of the key
-_LEAST_SHARE = 0.5  # of the width, for the matrix; with less of it names are numbers
-_LEAST_NAME_PT = 5.0  # smaller cannot be read in print
+_LEAST_SHARE = 0.5  # least share of the width for the matrix; below it names become numbers
+_LEAST_NAME_PT = 5.0  # smaller text cannot be read in print
 _SIZE_STEP_PT = 0.5
-_UPRIGHT = 0.93  # as good as a matrix so much smaller whose names lie
-_BELOW = 0.15  # what height below the matrix is worth of its side
+_UPRIGHT = 0.93  # relative size of a matrix with horizontal names that is as good
+_BELOW = 0.15  # value of height below the matrix, relative to its side
 
 Width = Callable[[str], float]
-_BAR = 0.065  # the room for the colour bar, of the matrix's width
+_BAR = 0.065  # room for the colour bar, relative to the matrix's width
 _LEAST_COUNT_PT = 4.0  # smaller counts cannot be read
-_IN_CELL = 0.8  # of a cell's side, for its count
+_IN_CELL = 0.8  # share of a cell's side for its count
 
 
 class Column(NamedTuple):
-    """Lines of words, and how many points from the left of the page they begin."""
+    """Lines of text, and their distance in points from the left of the page."""
 
     start_pt: float
     lines: tuple[str, ...]
@@ -48,14 +48,14 @@ class Column(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Naming:
-    """How classes are named.
+    """The naming of classes.
 
-    rows, columns   what stands beside the rows and below the columns, "" for nothing
-    upright         whether the columns' names stand on their end
-    size_pt         the size of the words
-    side_pt         how wide the matrix then is, about
-    bar_below       whether the colour bar lies below the matrix, which leaves its width to names
-    key             columns of words that say what the numbers mean; empty where there are none
+    rows, columns   labels beside the rows and below the columns, "" for none
+    upright         whether the columns' names are vertical
+    size_pt         the font size
+    side_pt         the resulting width of the matrix, approximately
+    bar_below       whether the colour bar is below the matrix, which leaves its width to names
+    key             columns of text that explain the numbers; empty if there are none
     """
 
     rows: tuple[str, ...]
@@ -68,11 +68,11 @@ class Naming:
 
 
 def name_classes(names: Sequence[str], style: Style, width: Width) -> Naming:
-    """Return how to name classes; `width` measures words of `style.small_pt`.
+    """Return the naming of classes; `width` measures text of `style.small_pt`.
 
-    The matrix is as large as can be. Names are broken into up to three lines, and those of the
-    columns stand upright if that helps. If less than half of the page's width is left to the
-    matrix, the colour bar goes below it, then the names get smaller, and at last numbers from 1
+    The matrix is as large as possible. Names are broken into up to three lines, and those of the
+    columns are vertical if that helps. If less than half of the page's width is left to the
+    matrix, the colour bar goes below it, then the names get smaller, and finally numbers from 1
     replace them, with a key of up to 24.
     """
     for bar_below, size in _places(style):
@@ -90,7 +90,7 @@ def name_classes(names: Sequence[str], style: Style, width: Width) -> Naming:
 
 
 def _places(style: Style) -> Iterator[tuple[bool, float]]:
-    """Yield whether the colour bar lies below and the size of names, the best first."""
+    """Yield bar positions and font sizes, the best first."""
     if style.narrow:
         yield True, style.small_pt
         return
@@ -107,7 +107,7 @@ def _scaled(width: Width, factor: float) -> Width:
 def _in_place(
     names: Sequence[str], bar_below: bool, size: float, style: Style, width: Width
 ) -> Iterator[Naming]:
-    """Yield the ways to write whole names at the cells that hold them."""
+    """Yield the layouts with whole names at their cells."""
     room_pt = _room_pt(style, bar_below)
     ways = [_all_broken(names, lines, width) for lines in (1, 2, 3)]
     for rows in dict.fromkeys(ways):
@@ -123,14 +123,14 @@ def _in_place(
 
 
 def _all_broken(names: Sequence[str], most: int, width: Width) -> tuple[str, ...]:
-    """Return names in at most so many lines, each in as few as make none wider than need be."""
+    """Return names in at most this many lines, each in as few as keep the maximum width."""
     room = _widest([broken(name, most, width) for name in names], width)
     ways = ([broken(name, lines, width) for lines in range(1, most + 1)] for name in names)
     return tuple(next(way for way in found if _widest([way], width) <= room) for found in ways)
 
 
 def broken(name: str, lines: int, width: Width) -> str:
-    """Return a name in at most so many lines, broken at " ", "-" and "_", narrow as can be."""
+    """Return a name in at most this many lines, broken at " ", "-" and "_", minimally wide."""
     ends = [at + 1 for at, letter in enumerate(name[:-1]) if at and letter in " -_"]
     if lines < 2 or not ends:
         return name
@@ -147,13 +147,15 @@ def _most_lines(texts: Sequence[str]) -> int:
 
 
 def _numbered(names: Sequence[str], style: Style, width: Width) -> Naming:
-    """Return numbers for names, fewer where there is no room for all, and what they mean."""
+    """Return numbers for names, fewer if there is no room for all, and their key."""
     count = len(names)
-    short = all(len(name) <= len(str(count)) for name in names)  # as good as numbers
+    short = all(
+        len(name) <= len(str(count)) for name in names
+    )  # relative size that is as good as numbers
     numbers = list(names) if short else [str(i + 1) for i in range(count)]
-    digits = _widest(numbers, width) / style.small_pt  # of numbers of one point
+    digits = _widest(numbers, width) / style.small_pt  # width of numbers of one point
     side = _room_pt(style, style.narrow) - digits * style.small_pt
-    needs = max(LINE, digits + 0.5)  # from one number to the next, of their size
+    needs = max(LINE, digits + 0.5)  # distance of numbers, relative to their size
     size = min(style.small_pt, max(_LEAST_NAME_PT, side / count / needs))
     step = next(n for n in (1, 2, 5, 10, count) if n * side / count >= needs * size or n == count)
     shown = tuple(text if i % step == 0 else "" for i, text in enumerate(numbers, not short))
@@ -163,7 +165,7 @@ def _numbered(names: Sequence[str], style: Style, width: Width) -> Naming:
 
 
 def in_columns(entries: Sequence[str], style: Style, width: Width) -> tuple[Column, ...]:
-    """Return entries in as many columns as the page holds; what is too long for one is cut."""
+    """Return entries in as many columns as fit on the page; longer ones are cut."""
     room = style.width_pt - 2 * _LEFT_PT
     gap = 1.5 * style.small_pt
     for count in range(len(entries), 0, -1):
@@ -181,7 +183,7 @@ def in_columns(entries: Sequence[str], style: Style, width: Width) -> tuple[Colu
 
 
 def _cut(text: str, room_pt: float, width: Width) -> str:
-    """Return words as they are, or as many letters as there is room for, and an ellipsis."""
+    """Return text unchanged, or cut to the available width with an ellipsis."""
     if width(text) <= room_pt:
         return text
     kept = len(text)
@@ -194,18 +196,18 @@ def _cut(text: str, room_pt: float, width: Width) -> str:
 def confusion(counts: Any, classes: Sequence[str], *, style: Style = PAPER) -> Plot:
     """Plot a matrix of counts (classes, classes): rows the true class, columns the answer.
 
-    The colour is the share of the row; the numbers are counts, left out where cells are too small
-    to read them. Names of classes are broken into lines, set upright or smaller to fit the width;
+    The colour is the share of the row; the numbers are counts, omitted if cells are too small
+    to read them. Names of classes are broken into lines, made vertical or smaller to fit the width;
     names that do not fit are replaced by numbers with a key below (of up to 24).
-    `dvskit.training.evaluate` gives both arguments, as `result.confusion` and `result.classes`.
-    Raises ShapeError for another shape, for counts that are not whole or below 0.
+    `dvskit.training.evaluate` returns both arguments, as `result.confusion` and `result.classes`.
+    Raises ShapeError for another shape, and for counts that are not whole or below 0.
     """
     array = as_array(counts)
     n = len(classes)
     if array.shape != (n, n) or n < 1:
-        raise ShapeError(f"counts of shape {array.shape} for {n} classes; ({n}, {n}) is meant")
+        raise ShapeError(f"counts of shape {array.shape} for {n} classes; ({n}, {n}) is expected")
     if array.dtype.kind not in "iu" or array.min() < 0:
-        raise ShapeError("counts are whole numbers of at least 0")
+        raise ShapeError("counts must be whole numbers of at least 0")
     share = array / np.maximum(1, array.sum(1, keepdims=True))
     names = [drawable(" ".join(str(name).split())) for name in classes]  # on one line each
     fonts = families("".join(names))
@@ -232,20 +234,20 @@ def confusion(counts: Any, classes: Sequence[str], *, style: Style = PAPER) -> P
 
 
 def _measure(size_pt: float, fonts: Sequence[str] = (FONT,)) -> Callable[[str], float]:
-    """Return what tells how many points wide words of a size are."""
+    """Return a function that measures the width of text of a size in points."""
     font, paths = FontProperties(family=list(fonts), size=size_pt), TextToPath()
-    # The same words are asked for again and again.
+    # The same text is measured many times.
     return cache(lambda text: float(paths.get_text_width_height_descent(text, font, False)[0]))
 
 
 def _room_pt(style: Style, bar_below: bool) -> float:
-    """Return the width of a matrix and the names of its rows: what the words around leave."""
+    """Return the widths of the matrix and of the row names, given the text around them."""
     room = style.width_pt - 2.6 * style.font_pt
     return room if bar_below else (room - 5.0 * style.font_pt) / (1 + _BAR)
 
 
 def _height_pt(naming: Naming, style: Style, fonts: Sequence[str]) -> float:
-    """Return how high a figure is whose matrix is as wide as it can be."""
+    """Return the height of a figure whose matrix is as wide as possible."""
     names = _most_lines(naming.columns) * naming.size_pt
     if naming.upright:
         names = max(map(_measure(naming.size_pt, fonts), "\n".join(naming.columns).split("\n")))
@@ -273,7 +275,7 @@ def _write_counts(
         return
     for (row, column), count in np.ndenumerate(counts):
         if count:
-            # Black or white, whichever stands out from the cell's brightness.
+            # Black or white, whichever contrasts with the cell.
             bright = float(colours[row, column, :3] @ (0.299, 0.587, 0.114)) > 0.55
             axes.text(column, row, f"{count}", ha="center", va="center", fontsize=size,
                       color="#1b1d26" if bright else "#ffffff", in_layout=False)  # fmt: skip

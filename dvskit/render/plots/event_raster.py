@@ -1,4 +1,4 @@
-"""The events of a recording one by one: a row a pixel, over time."""
+"""The events of a recording as points: one row per pixel, over time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dvskit.render.plots.fitting import legend_above
 from dvskit.render.plots.spikes import VECTORS
 from dvskit.render.plots.style import PAPER, Plot, Style, note, say_none, whole_ticks
 
-RASTER_EVENTS = 200_000  # as many as leave white between them
+RASTER_EVENTS = 200_000  # as many as leave white space between them
 
 
 @check_arguments
@@ -23,14 +23,14 @@ def event_raster(
 ) -> Plot:
     """Plot each event as a point: its time, and its pixel y * width + x; ON and OFF in colours.
 
-    Time runs from the first event. Of more than `max_events` every 2nd, 4th, 8th ... is drawn, and
+    Time runs from the first event. Beyond `max_events` every 2nd, 4th, 8th ... is drawn, and
     the plot reports how many. Raises ConfigError for max_events below 1.
     """
     return draw_thinned(thin(events_or_source, max_events), style)
 
 
 def draw_thinned(thinned: Thinned, style: Style) -> Plot:
-    """Plot events that are thinned already, as `event_raster` does."""
+    """Plot events that are already thinned, as `event_raster` does."""
     events, theme = thinned.events, style.theme
     width, height = events.size
     with style.drawing(0.65) as figure:
@@ -44,7 +44,7 @@ def draw_thinned(thinned: Thinned, style: Style) -> Plot:
         if not len(events):
             say_none(axes, style, scales="x")
             return figure
-        # One set of points in order of time: neither polarity lies on top of the other.
+        # One set of points in order of time: neither polarity is drawn on top of the other.
         colours = np.array([to_rgb(theme.off), to_rgb(theme.on)])
         axes.scatter(
             (events.t - thinned.start_us) / unit.scale,
@@ -60,5 +60,5 @@ def draw_thinned(thinned: Thinned, style: Style) -> Plot:
 
 
 def _area_pt2(style: Style, count: int) -> float:
-    # A tenth of the axes is covered, by points that are seen in print and do not hide each other.
+    # Points cover a tenth of the axes: visible in print, without hiding each other.
     return float(np.clip(0.1 * 0.65 * style.width_pt**2 / count, 0.1, 6.0))

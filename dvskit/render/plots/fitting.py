@@ -1,7 +1,7 @@
-"""Words made to fit their page, by what the renderer measures: notes broken, ticks thinned.
+"""Fit text to the page as the renderer measures it: notes broken, ticks thinned.
 
-What a plot's words need depends on its width, its numbers and the fonts. So the layout is made,
-looked at, and made again until nothing has to give way any more.
+The room for a plot's text depends on its width, its numbers and the fonts. So the layout is made,
+measured, and repeated until nothing changes.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from matplotlib.transforms import Bbox
 
 _MOST_ROUNDS = 12
 _SQUARE_ROUNDS = 2
-_ALONG = 0.45  # between the names of ticks along x, of a letter's height
-_UP = 0.1  # between names above each other
-_FOOT_PT = 2.0  # below words at the foot, and half as much as above them
+_ALONG = 0.45  # gap between tick labels along x, relative to a letter's height
+_UP = 0.1  # gap between lines of tick labels
+_FOOT_PT = 2.0  # gap below text at the foot, and half of it above
 _STEPS = [1, 2, 2.5, 5, 10]
-_PAD_PT = 4.0  # between axes and the words above them
+_PAD_PT = 4.0  # gap between axes and the text above them
 
 
 class Note(NamedTuple):
-    """Words above axes that may be broken between parts."""
+    """Text above axes that may be broken between parts."""
 
     axes: Axes
     parts: tuple[str, ...]
@@ -37,12 +37,12 @@ class Note(NamedTuple):
 
 
 def _dots(figure: Figure) -> float:
-    """Return how many dots a point is."""
+    """Return the number of dots per point."""
     return float(figure.dpi / 72)
 
 
 def _width_pt(figure: Figure, text: str, size_pt: float) -> float:
-    """Return the width of words in points."""
+    """Return the width of text in points."""
     words = Text(0, 0, text, fontsize=size_pt)
     words.set_figure(figure)
     box = words.get_window_extent(figure.canvas.get_renderer())  # type: ignore[attr-defined]
@@ -53,12 +53,12 @@ def write_below(
     figure: Figure, columns: Sequence[tuple[float, Sequence[str]]], size_pt: float, *,
     spacing: float,
 ) -> None:  # fmt: skip
-    """Write columns (points from the left, lines of words) at the foot, and keep it free."""
+    """Write columns (points from the left, lines of text) at the foot, and reserve their space."""
     width_pt, height_pt = figure.get_size_inches() * 72
     step = spacing * size_pt
     rows = max(len(lines) for _, lines in columns)
     for start, lines in columns:
-        # Each line for itself: in one text they are farther apart below letters with a tail.
+        # Each line separately: in one text, lines are farther apart below descenders.
         for row, line in enumerate(lines):
             up = _FOOT_PT + 0.25 * size_pt + (rows - 1 - row) * step
             words = figure.text(start / width_pt, up / height_pt, line, fontsize=size_pt)
@@ -68,27 +68,27 @@ def write_below(
 
 
 def legend_above(axes: Axes, columns: int = 0) -> None:
-    """Put the legend above the axes, where it hides nothing: in a row, unless columns are told."""
+    """Put the legend above the axes, where it hides nothing: in a row, unless columns are given."""
     count = columns or len(axes.get_legend_handles_labels()[1])
     axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=count).set_gid(f"{count}")
 
 
 def settle(figure: Figure, notes: list[Note], kept: Collection[Axes] = ()) -> None:
-    """Lay a figure out so that no note is too long and no tick's name is over another.
+    """Lay a figure out so that no note is too long and no tick labels overlap.
 
-    Of the `kept` axes no tick loses its name: they are known to fit.
+    Ticks of the `kept` axes keep their labels: they are known to fit.
     """
     axes_of = [
         axis for axes in all_axes(figure) if axes not in kept for axis in (axes.xaxis, axes.yaxis)
     ]
     engine = figure.get_layout_engine()
     square = any(axes.get_aspect() == 1 for axes in figure.axes)
-    # What is too long for any layout would leave nothing to the axes.
+    # Text too long for any layout would leave no room for the axes.
     while _break_labels(figure) or _narrow_legends(figure):
         pass
     still, before = 0, [("", 0.0) for _ in notes]
-    # A picture with square pixels leaves room that its colour bar then takes: the layout needs
-    # some rounds until nothing moves, and drawing gives it but one.
+    # Square pixels leave room that their colour bar then takes: the layout needs some iterations
+    # until nothing moves, but drawing runs only one.
     for _ in range(_MOST_ROUNDS):
         engine.execute(figure)  # type: ignore[union-attr]
         _place(figure)
@@ -103,7 +103,7 @@ def settle(figure: Figure, notes: list[Note], kept: Collection[Axes] = ()) -> No
 
 
 def all_axes(figure: Figure) -> Iterator[Axes]:
-    """Yield the axes of a figure, and those set into them."""
+    """Yield the axes of a figure, and their inset axes."""
     for axes in figure.axes:
         yield axes
         yield from _set_into(axes)
@@ -114,7 +114,7 @@ def _set_into(axes: Axes) -> list[Axes]:
 
 
 def _place(figure: Figure) -> None:
-    """Bring axes to where they will be drawn: square pixels take but a part of their room."""
+    """Move axes to their final position: square pixels use only a part of their room."""
     renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]
     for axes in all_axes(figure):
         locator = axes.get_axes_locator()
@@ -122,7 +122,7 @@ def _place(figure: Figure) -> None:
 
 
 def _hold_numbers(axes_of: Sequence[Axis]) -> None:
-    """Keep how many ticks there are: matplotlib's number follows the layout, which follows them."""
+    """Fix the number of ticks: matplotlib's number depends on the layout, which depends on them."""
     for axis in axes_of:
         locator = axis.get_major_locator()
         if isinstance(locator, AutoLocator):
@@ -132,7 +132,7 @@ def _hold_numbers(axes_of: Sequence[Axis]) -> None:
 
 
 def _narrow_legends(figure: Figure) -> bool:
-    """Give legends above axes that leave the page a column less; return whether any did."""
+    """Reduce the columns of legends above axes that leave the page; return whether any changed."""
     found = False
     for axes in all_axes(figure):
         legend = axes.get_legend()
@@ -144,7 +144,7 @@ def _narrow_legends(figure: Figure) -> bool:
 
 
 def _break_labels(figure: Figure) -> bool:
-    """Break the names of axes that would leave the page at a space; return whether any were."""
+    """Break axis labels that would leave the page at a space; return whether any changed."""
     found = False
     for axes in all_axes(figure):
         box, end = axes.get_window_extent(), figure.bbox
@@ -160,7 +160,7 @@ def _break_labels(figure: Figure) -> bool:
 
 
 def _halved(text: str) -> str:
-    """Return words with their longest line broken at the space nearest to its middle."""
+    """Return text with its longest line broken at the space nearest to its middle."""
     lines = text.split("\n")
     longest = max((line for line in lines if " " in line), key=len)
     spaces = [at for at, letter in enumerate(longest) if letter == " "]
@@ -170,7 +170,7 @@ def _halved(text: str) -> str:
 
 
 def _break_note(figure: Figure, note: Note) -> tuple[str, float]:
-    """Write a note in as few lines as there is room for; return it, and how far up it stands."""
+    """Write a note in as few lines as fit; return it, and its height above the axes."""
     axes = note.axes
     box = axes.get_window_extent()
     end = float(figure.bbox.x1) - _dots(figure)
@@ -187,7 +187,7 @@ def _break_note(figure: Figure, note: Note) -> tuple[str, float]:
         else:
             lines[-1] = joined
     text = "\n".join(lines)
-    # Above a bar beside the axes the name of its highest tick rises.
+    # The label of the highest tick of a colour bar extends above it.
     over = box.x0 + _width_pt(figure, text, note.size_pt) * _dots(figure) > box.x1
     beside = any(child.get_window_extent().x0 > box.x1 for child in _set_into(axes))
     pad = _PAD_PT + (0.6 * note.size_pt if over and beside else 0.0)
@@ -196,7 +196,7 @@ def _break_note(figure: Figure, note: Note) -> tuple[str, float]:
 
 
 def _thin(figure: Figure, axis: Axis) -> bool:
-    """Name fewer ticks of an axis if names are over each other; return whether they were."""
+    """Label fewer ticks of an axis if labels overlap; return whether any changed."""
     shown = _named_ticks(axis)
     along = 0 if isinstance(axis, XAxis) else 1
     places = sorted((box.get_points()[:, along].tolist() for _, box, _ in shown))
@@ -209,8 +209,8 @@ def _thin(figure: Figure, axis: Axis) -> bool:
 
 
 def _named_ticks(axis: Axis) -> list[tuple[float, Bbox, float]]:
-    """Return of each named tick that is seen: where it is, the box of its name, and its size."""
-    axis.get_ticklabels()  # brings the ticks up to date
+    """Return for each visible labelled tick: its position, the box of its label, and its size."""
+    axis.get_ticklabels()  # updates the ticks
     low, high = sorted(axis.get_view_interval())
     edge = 1e-9 * (high - low)
     found = []

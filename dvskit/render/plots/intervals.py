@@ -1,4 +1,4 @@
-"""The times between events of a pixel, and where they are those of a lamp that flickers."""
+"""The intervals between events of a pixel, and the frequency of flickering lamps."""
 
 from __future__ import annotations
 
@@ -39,22 +39,22 @@ from dvskit.render.plots.style import (
 _PER_DECADE = 20
 _DECADES = 13
 KINDS = ("OFF-OFF", "ON-ON", "mixed")
-_COVERED = 0.05  # the share of a map that marks of few pixels cover
+_COVERED = 0.05  # share of a map covered by marks of few pixels
 _PT_PER_MM = 72 / 25.4
-_BESIDE = 0.34  # the room for the frequencies beside a map, of the map's width
-_BELOW_PT = 32.0  # the height of the frequencies below a map, beside words of 8 points
-_LEAST_RATIO = 1.05  # colours that part less would tell noise apart
+_BESIDE = 0.34  # room for the frequencies beside a map, relative to its width
+_BELOW_PT = 32.0  # height of the frequencies below a map, for text of 8 points
+_LEAST_RATIO = 1.05  # a narrower range of colours would only separate noise
 _BINS = 48
-_ALIKE = 0.1  # how far a period may be from the one before, of their sum
-_OF_A_LAMP = 0.9  # the share of its periods that are as near
+_ALIKE = 0.1  # largest difference of two successive periods, relative to their sum
+_OF_A_LAMP = 0.9  # share of a lamp's periods within that
 _BY_CHANCE = (3 * _ALIKE - _ALIKE**3) / 2
 
 
 def interval_edges() -> NDArray[np.int64]:
-    """Return the edges of the bins, whole microseconds: 0, 1, 2, ... then 20 a decade.
+    """Return the edges of the bins, whole microseconds: 0, 1, 2, ... then 20 per decade.
 
-    Where a decade's bins are shorter than a microsecond each microsecond is one bin. Times are
-    whole, and bins without any would be gaps that mean nothing.
+    If a decade's bins are shorter than a microsecond, each microsecond is one bin. Times are
+    whole, and bins without any would be meaningless gaps.
     """
     powers = np.ceil(10 ** (np.arange(_PER_DECADE * _DECADES + 1) / _PER_DECADE) - 1e-6)
     edges = np.unique(powers.astype(np.int64))
@@ -78,10 +78,11 @@ def count_intervals(
 
 @check_arguments
 def intervals(events_or_source: Events | Source, *, style: Style = PAPER) -> Plot:
-    """Plot the times between an event and the one before it at the same pixel.
+    """Plot the times between consecutive events of the same pixel.
 
-    Three histograms over logarithmic time: ON behind ON, OFF behind OFF, and mixed. The height is
-    events per decade, so that bins of different lengths compare. Intervals below 1 us are named.
+    Three histograms over logarithmic time: ON after ON, OFF after OFF, and mixed. The height is
+    events per decade, so that bins of different lengths are comparable. Intervals below 1 us are
+    reported in the text.
     """
     edges, counts = count_intervals(events_or_source)
     with style.drawing(0.6) as figure:
@@ -107,8 +108,8 @@ def intervals(events_or_source: Events | Source, *, style: Style = PAPER) -> Plo
         axes.set_xscale("log")
         axes.set_yscale("log")
         axes.set_xlim(*_with_a_decade(bounds[0], bounds[-1]))
-        # As many names as fit, told here: matplotlib's own number would change with the layout
-        # that the names themselves make.
+        # Labels that fit are chosen here: matplotlib's own number would change with the layout,
+        # which depends on the labels.
         fitting = max(2, int(0.75 * style.width_mm / (1.3 * style.font_pt)))
         axes.xaxis.set_major_locator(LogLocator(numticks=fitting))
         axes.xaxis.set_major_formatter(_decade)
@@ -124,7 +125,7 @@ def intervals(events_or_source: Events | Source, *, style: Style = PAPER) -> Plo
 
 
 def _with_a_decade(first: float, last: float) -> tuple[float, float]:
-    """Return bounds that hold two powers of ten, so that there is a scale to read."""
+    """Return bounds that contain two powers of ten, so that the scale is readable."""
     low, high = np.floor(np.log10(first)), np.ceil(np.log10(last))
     if np.floor(np.log10(last)) - np.ceil(np.log10(first)) >= 1:
         return first, last
@@ -139,9 +140,9 @@ def _decade(time_us: float, position: float | None = None) -> str:
 
 
 class Flicker(NamedTuple):
-    """Of each pixel (H, W): the frequency in Hz, NaN where it does not flicker; periods; events.
+    """Per pixel (H, W): the frequency in Hz, NaN without flicker; periods; events.
 
-    Periods are those like the one before, of the run that is most like a lamp.
+    Periods are those similar to the previous one, in the run that is most like a lamp.
     """
 
     frequency_hz: NDArray[np.float64]
@@ -159,19 +160,19 @@ def measure_flicker(
 ) -> Flicker:
     """Return the frequency of each pixel that flickers for some time.
 
-    A period is the time from one change of OFF to ON to the next. Of a lamp nine of ten are like
-    the one before: 1 / max_hz to 1 / min_hz long, and apart by at most a tenth of their sum. By
-    chance it is one of seven: of independent ON and OFF events, however their rate changes slowly,
-    two successive periods T, U have |T - U| <= d (T + U) with a probability of at most
-    (3 d - d^3) / 2, that of gamma-distributed times of two steps (their share T / (T + U) is
-    Beta(2, 2)). A pixel flickers where some run of its periods is `certainty` times likelier of a
-    lamp than by chance (a cumulative sum of log-likelihood ratios, Page 1954): nine in a row are.
-    Its frequency is that of the periods of this run that are like the one before.
+    A period is the time between two changes from OFF to ON. Nine of ten periods of a lamp are
+    similar to the previous one: 1 / max_hz to 1 / min_hz long, and different by at most a tenth of
+    their sum. By chance one of seven is: of independent ON and OFF events, with any slowly changing
+    rate, two successive periods T, U have |T - U| <= d (T + U) with a probability of at most (3 d -
+    d^3) / 2, that of gamma-distributed times of two steps (their share T / (T + U) is Beta(2, 2)).
+    A pixel flickers if some run of its periods is `certainty` times more likely for a lamp than by
+    chance (a cumulative sum of log-likelihood ratios, Page 1954): nine in a row suffice. Its
+    frequency is that of the periods of this run that are similar to the previous one.
 
     Raises ConfigError unless 0 < min_hz < max_hz and certainty >= 1.
     """
     if not 0 < min_hz < max_hz:
-        raise ConfigError(f"min_hz={min_hz}, max_hz={max_hz}: 0 < min_hz < max_hz is meant")
+        raise ConfigError(f"min_hz={min_hz}, max_hz={max_hz}: 0 < min_hz < max_hz is expected")
     if not certainty >= 1:
         raise ConfigError(f"certainty={certainty} is below 1; 1e6 is usual")
     source = as_source(events_or_source)
@@ -206,12 +207,12 @@ def flicker(
     max_hz: float = 1000.0,
     style: Style = PAPER,
 ) -> Plot:
-    """Plot the frequency of each pixel that flickers, as `measure_flicker` finds it.
+    """Plot the frequency of each pixel that flickers, as found by `measure_flicker`.
 
-    Beside the map, or below a small one, is how many pixels have each frequency, in the colours of
-    the map, which part the frequencies of the middle 98 % of the pixels. Pixels with events that do
-    not flicker are grey, darker the more events they have. Few pixels are drawn larger than they
-    are, so that they can be seen; the words above say so.
+    Beside the map, or below a small one, is a histogram of the frequencies of pixels, in the
+    colours of the map, whose range covers the middle 98 % of the pixels. Pixels with events but
+    without flicker are grey, darker with more events. If few pixels flicker they are drawn larger,
+    so that they are visible; the text above reports it.
     """
     measured = measure_flicker(events_or_source, min_hz=min_hz, max_hz=max_hz)
     frequency = measured.frequency_hz
@@ -240,7 +241,7 @@ def flicker(
 
 
 def _colours(found: NDArray[np.float64]) -> Normalize:
-    """Return what colours mean: a few stray pixels must not press all others into one."""
+    """Return the range of colours: a few stray pixels must not dominate it."""
     low, high = (float(np.quantile(found, share)) for share in (0.01, 0.99))
     middle = math.sqrt(low * high)
     low, high = min(low, middle / _LEAST_RATIO), max(high, middle * _LEAST_RATIO)
@@ -248,7 +249,7 @@ def _colours(found: NDArray[np.float64]) -> Normalize:
 
 
 def _show_others(axes: Axes, measured: Flicker, style: Style) -> None:
-    """Show the events of pixels without flicker in grey, so that one sees where the lamps are."""
+    """Show the events of pixels without flicker in grey, for orientation."""
     others = np.where(np.isfinite(measured.frequency_hz), 0, measured.events)
     if others.any():
         axes.imshow(
@@ -260,7 +261,7 @@ def _show_others(axes: Axes, measured: Flicker, style: Style) -> None:
 def _show_frequencies(
     axes: Axes, found: NDArray[np.float64], norm: Normalize, style: Style, *, below: bool
 ) -> None:
-    """Draw by a map how many pixels have each frequency: the meaning of its colours, too."""
+    """Draw a histogram of frequencies by a map, which also explains its colours."""
     low, high = float(norm.vmin or 1), float(norm.vmax or 1)
     low, high = min(low, float(found.min())), max(high, float(found.max()))
     edges = _edges(low, high, float(np.median(found)))
@@ -289,7 +290,7 @@ def _show_frequencies(
 
 
 def _name_counts(axis: Axis) -> None:
-    """Name two numbers, for which there is room: one, and the highest power of ten."""
+    """Label two numbers, for which there is room: one, and the highest power of ten."""
     log_ticks(axis, 1, 1e9)
     axis.set_minor_locator(NullLocator())
     highest = 10 ** int(np.log10(axis.get_view_interval()[1]))
@@ -297,7 +298,7 @@ def _name_counts(axis: Axis) -> None:
 
 
 def _edges(low: float, high: float, middle: float) -> NDArray[np.float64]:
-    """Return edges of bins over low..high, a ratio apart, `middle` in the middle of one."""
+    """Return edges of bins over low..high, with a constant ratio, `middle` in the middle of one."""
     step = 1.06 * math.log(high / low) / _BINS
     first = math.floor((math.log(low / middle)) / step - 1.0)
     last = math.ceil(math.log(high / middle) / step + 1.0)
@@ -305,9 +306,9 @@ def _edges(low: float, high: float, middle: float) -> NDArray[np.float64]:
 
 
 def _side_pt(count: int, shape: tuple[int, ...], style: Style) -> tuple[float, bool]:
-    """Return the side of the marks of so many pixels, and whether it is beyond that of a pixel.
+    """Return the side of the marks of this many pixels, and whether it exceeds that of a pixel.
 
-    All of them cover a share of the map, each not more than half a letter's height.
+    Together they cover a share of the map; each is at most half a letter's height.
     """
     width_pt = map_width_mm(shape, style, beside=_BESIDE) * _PT_PER_MM
     pixel_pt = width_pt / shape[1]

@@ -29,23 +29,23 @@ from dvskit.render.plots.style import (
     say_none,
 )
 
-_WIDE_PT = 20  # so many points of font size: panels beside each other
+_WIDE_PT = 20  # widths above this many times the font size have panels side by side
 _LINE = 1.5
 _LONGEST_US = 10_000_000
-_BLOCK = 16  # pixels to a side, whose rates tell where the sensor is quiet
-_QUIET = 0.1  # of the blocks
-_LETTER = 0.6  # about how wide one is, of its size
+_BLOCK = 16  # side in pixels of the blocks used to find quiet areas
+_QUIET = 0.1  # share of the blocks
+_LETTER = 0.6  # approximate width of a letter, relative to its size
 
 
 @dataclass(frozen=True, slots=True)
 class Noise:
-    """What events without neighbours say of a sensor's noise.
+    """Noise of a sensor estimated from events without neighbours.
 
     isolated   (2, H, W) int64: events without one of their 8 neighbours in the window before
-    alone_s    (H, W): for how long a pixel had none beside it, seconds; events there are isolated
-    hot        (H, W) bool: pixels whose events, or isolated ones, stand out from those around: what
-               `hot_pixels` marks in either count, and so more than the filter leaves out
-    events, span_us, window_us   how many events, how long, and the window
+    alone_s    (H, W): seconds in which an event of the pixel would be isolated
+    hot        (H, W) bool: pixels that stand out in the count of events or of isolated ones, by
+               `hot_pixels`; so more than the filter drops
+    events, span_us, window_us   the number of events, the duration, and the window
     """
 
     isolated: NDArray[np.int64]
@@ -66,10 +66,10 @@ class Noise:
 
     @property
     def quiet_rates_hz(self) -> tuple[float, float]:
-        """The same of the quietest tenth of the sensor, in blocks of 16 x 16 pixels.
+        """The same for the quietest tenth of the sensor, in blocks of 16 x 16 pixels.
 
-        Where a scene rests in a tenth of it, these are of noise alone. The blocks for one polarity
-        are those with the least of the other: chosen by its own rate, noise would seem less.
+        If the scene is at rest in a tenth of it, these are rates of noise alone. The blocks for one
+        polarity are those with the lowest rate of the other: its own rate would bias the estimate.
         """
         time = _in_blocks(np.where(self.hot, 0.0, self.alone_s))
         counts = [_in_blocks(np.where(self.hot, 0, part))[time > 0] for part in self.isolated]
@@ -85,15 +85,15 @@ class Noise:
 
     @property
     def shot_hz(self) -> float:
-        """Shot noise of a pixel, ON and OFF together: it comes in both alike, twice that of OFF.
+        """Shot noise of a pixel, ON and OFF together: equal in both, so twice that of OFF.
 
-        That is with all isolated events taken for noise, those of the scene too: the most.
+        It is an upper bound: all isolated events count as noise, even those of the scene.
         """
         return 2 * self.rates_hz[0]
 
     @property
     def leak_hz(self) -> float:
-        """Leak events of a pixel: only ON, so ON less OFF; below zero where OFF prevails."""
+        """Leak events of a pixel: ON only, so ON less OFF; below zero if OFF prevails."""
         off, on = self.rates_hz
         return on - off
 
@@ -109,11 +109,10 @@ def _in_blocks(values: NDArray[Any]) -> NDArray[Any]:
 def measure_noise(events_or_source: Events | Source, *, window_us: int = 10_000) -> Noise:
     """Find the events without an event of a neighbouring pixel in the `window_us` before.
 
-    Rates are per time during which the pixel had none beside it: independent noise of a known rate
-    is found again, however busy the scene beside it. Of noise are only a part of these events: a
-    scene has them too, where edges begin to move and thin ones pass, and so has a clip without any
-    noise. `quiet_rates_hz` has less of the scene.
-    Raises ConfigError unless 1 <= window_us <= 10,000,000.
+    Rates are per time without neighbouring events, so that independent noise of a known rate is
+    recovered beside any busy scene. Only a part of these events are noise: a scene has them too, at
+    starting edges and thin ones, and so has a clip without any noise. `quiet_rates_hz` contains
+    less of the scene. Raises ConfigError unless 1 <= window_us <= 10,000,000.
     """
     if not 1 <= window_us <= _LONGEST_US:
         raise ConfigError(f"window_us={window_us} is outside 1..{_LONGEST_US:,}")
@@ -127,7 +126,7 @@ def measure_noise(events_or_source: Events | Source, *, window_us: int = 10_000)
             first, last = first if events else int(block.t[0]), int(block.t[-1])
             events += len(block)
             past_kernels.add_isolated(columns(block), window_us, until, covered, isolated)
-    covered -= np.maximum(until, last) - last  # what reaches beyond the end
+    covered -= np.maximum(until, last) - last  # the part beyond the end
     alone = (float(last - first) - covered.astype(np.float64)) * 1e-6
     hot = hot_pixels(counter.counts.sum(0)) | hot_pixels(isolated.sum(0))
     return Noise(isolated, alone, hot, events, last - first, window_us)
@@ -137,12 +136,12 @@ def measure_noise(events_or_source: Events | Source, *, window_us: int = 10_000)
 def noise(
     events_or_source: Events | Source, *, window_us: int = 10_000, style: Style = PAPER
 ) -> Plot:
-    """Plot where isolated events are and how the pixels' rates of them spread; name the rates.
+    """Plot the positions of isolated events and the distribution of their rates; report the rates.
 
-    As `measure_noise` finds them; pixels that stand out are left out of the rates, and circled: at
-    most 100, those with the most isolated events. Words at the foot say that not all isolated
-    events are noise, and shot and leak noise are told from the quietest tenth of the sensor to all
-    of it.
+    They are those of `measure_noise`. Pixels that stand out are excluded from the rates, and
+    circled: at most 100, those with the most isolated events. The text at the foot explains that
+    not all isolated events are noise; shot and leak noise are given for the quietest tenth of the
+    sensor and for all of it.
     """
     found = measure_noise(events_or_source, window_us=window_us)
     shape = found.hot.shape
@@ -169,7 +168,7 @@ def noise(
 
 
 def _explained(found: Noise, style: Style) -> list[str]:
-    """Return in lines as wide as the page what isolated events are, and of what."""
+    """Return an explanation of isolated events in lines of the page's width."""
     text = (
         f"Isolated: without an event beside it in the {span_text(found.window_us)} before. Scenes "
         "have such events, too, where edges begin to move: shot and leak are those of the "
@@ -179,12 +178,11 @@ def _explained(found: Noise, style: Style) -> list[str]:
 
 
 def _panels(shape: tuple[int, ...], style: Style) -> tuple[float, dict[str, Any]]:
-    """Return how high panels are together, and a mosaic of them: M map, S spread, W words.
+    """Return the total height of the panels, and a mosaic of them: M map, S spread, W text.
 
-    They are below each other as far as need be. On a narrow page there is no W: words are at its
-    foot.
+    They are stacked if necessary. On a narrow page there is no W: the text is at its foot.
     """
-    words = 10 * _line(style)  # seven lines, and some air
+    words = 10 * _line(style)  # seven lines, and some space
     tall = map_height(shape, style)
     height, plan = tall + 0.5, "MM;SW"
     heights: tuple[float, ...] = (tall, 0.5)
@@ -197,7 +195,7 @@ def _panels(shape: tuple[int, ...], style: Style) -> tuple[float, dict[str, Any]
     elif style.narrow:
         inner = map_width_mm(shape, style) * shape[0] / shape[1] / style.width_mm
         height = tall + words + 34.0 * style.font_pt / 8 / style.width_mm
-        # Ratios are of what is left beside the words of the panels.
+        # Ratios are relative to the room left by the panels' text.
         plan, heights, widths = "M;S", (inner, 0.35), (1.0,)
     return height, {"mosaic": plan, "height_ratios": heights, "width_ratios": widths}
 
@@ -230,9 +228,9 @@ def _draw_spread(axes: Axes, found: Noise, style: Style) -> None:
 
 
 def report(found: Noise, circled: int | None = None) -> str:
-    """Return the noise in words, a line each; `circled` of the pixels that stand out are, or all.
+    """Return the noise as text, a line each; `circled` of the pixels that stand out are, or all.
 
-    Shot and leak noise are of the quietest tenth of the sensor, and of all of it.
+    Shot and leak noise are those of the quietest tenth of the sensor, and of all of it.
     """
     (off, on), (quiet_off, quiet_on) = found.rates_hz, found.quiet_rates_hz
     isolated = int(found.isolated.sum())
@@ -253,7 +251,7 @@ def report(found: Noise, circled: int | None = None) -> str:
 
 
 def _from_to(one: float, other: float) -> str:
-    """Return two rates as text, the lower first, the unit once where it is that of both."""
+    """Return two rates as text, the lower first, with one unit if both have the same."""
     low, high = (small_hz_text(rate) for rate in sorted((one, other)))
     if low == high:
         return low

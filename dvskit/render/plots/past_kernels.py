@@ -16,8 +16,8 @@ NEVER = np.iinfo(np.int64).min
 @njit(cache=True, nogil=True)
 def add_intervals(
     events: Columns,
-    edges: NDArray[np.int64],  # (k + 1,): ascending, the first 0, the last the largest int64
-    seen: NDArray[np.int8],  # (H, W): the polarity before, -1 none yet
+    edges: NDArray[np.int64],  # (k + 1,): increasing, the first 0, the last the largest int64
+    seen: NDArray[np.int8],  # (H, W): the previous polarity, -1 for none yet
     last: NDArray[np.int64],  # (H, W): its time
     counts: NDArray[np.int64],  # (3, k): OFF-OFF, ON-ON, mixed
 ) -> None:
@@ -30,7 +30,7 @@ def add_intervals(
         before = seen[a, b]
         if before >= 0:
             interval = t[i] - last[a, b]
-            if interval < 0:  # more than int64 holds
+            if interval < 0:  # exceeds int64
                 interval = np.iinfo(np.int64).max
             low, high = 0, bins - 1
             while low < high:
@@ -45,9 +45,9 @@ def add_intervals(
 
 
 class Lamp(NamedTuple):
-    """What tells the periods of a lamp: their bounds, and how far two may be apart, of their sum.
+    """Parameters of a lamp's periods: bounds, and the largest relative difference of two.
 
-    like, unlike  steps of the evidence: for a period like the one before, and for another
+    like, unlike  steps of the evidence for a period similar to the previous one, and for others
     """
 
     least_us: int
@@ -58,14 +58,14 @@ class Lamp(NamedTuple):
 
 
 class Periods(NamedTuple):
-    """What is known of each pixel (H, W) so far.
+    """The state of each pixel (H, W).
 
-    seen      the polarity before, -1 none yet
-    risen     when OFF last turned to ON, NEVER if it has not
-    before    the period before, 0 none yet, -1 out of bounds
-    evidence  (2, H, W): of the run of periods so far, and the most
-    sums      (4, H, W): of it, periods like the one before, their sum; the same of the run with the
-              most evidence
+    seen      the previous polarity, -1 for none yet
+    risen     time of the last change from OFF to ON, NEVER without one
+    before    the previous period, 0 for none yet, -1 out of bounds
+    evidence  (2, H, W): of the current run of periods, and the maximum
+    sums      (4, H, W): number of similar periods of it, their sum; the same of the run with the
+              maximal evidence
     """
 
     seen: NDArray[np.int8]
@@ -79,8 +79,8 @@ class Periods(NamedTuple):
 def add_periods(events: Columns, lamp: Lamp, state: Periods) -> None:
     """Sum up the evidence that periods, OFF to ON to OFF to ON, are those of a lamp.
 
-    It is a cumulative sum that starts anew at 0, and with it the sum of the periods that are like
-    the one before; kept is what they were where the evidence was most.
+    It is a cumulative sum that restarts at 0, together with the sum of the periods that are similar
+    to the previous one; the values at the maximum of the evidence are kept.
     """
     t, x, y, p = events
     seen, risen, before, evidence, sums = state
@@ -111,9 +111,9 @@ def add_periods(events: Columns, lamp: Lamp, state: Periods) -> None:
 def add_isolated(
     events: Columns,
     window_us: int,
-    until: NDArray[np.int64],  # (H, W): up to when a neighbour's event stands beside the pixel
-    covered: NDArray[np.int64],  # (H, W): for how long one has stood beside it, in all
-    isolated: NDArray[np.int64],  # (2, H, W): events with none beside them
+    until: NDArray[np.int64],  # (H, W): end of the window of the latest event of a neighbour
+    covered: NDArray[np.int64],  # (H, W): total time within such windows
+    isolated: NDArray[np.int64],  # (2, H, W): isolated events
 ) -> None:
     """Count events without an event of one of the 8 neighbours in the window_us before."""
     t, x, y, p = events

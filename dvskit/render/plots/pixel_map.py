@@ -1,4 +1,4 @@
-"""Where on the sensor the events are; and what says what the colours of a picture mean."""
+"""Maps of events per pixel, and colour bars."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ from dvskit.render.plots.style import (
 )
 
 _PIXELS_PER_MM = 5
-_BAR = 0.07  # the room for a colour bar, of the map's width
-_BELOW_MM = 10.0  # the height of a colour bar and its words below a map
-_BAR_PT = 4.5  # how high a bar below is, beside words of 8 points
-_GAP_PT = 4.0  # between the words of a picture and what is below them
-_MOST_CIRCLES = 100  # more would hide what they mark
+_BAR = 0.07  # room for a colour bar, relative to the map's width
+_BELOW_MM = 10.0  # height of a colour bar and its text below a map
+_BAR_PT = 4.5  # height of a bar below, for text of 8 points
+_GAP_PT = 4.0  # gap between the text of a picture and the part below
+_MOST_CIRCLES = 100  # more would hide the marked pixels
 
 
 class PixelCounter:
-    """A Source whose events are counted per pixel while it is read.
+    """A Source that counts its events per pixel while it is read.
 
     counts  (2, H, W) int64, 0 OFF and 1 ON, of the latest pass
     """
@@ -69,8 +69,8 @@ def count_pixels(events_or_source: Events | Source) -> NDArray[np.int64]:
 def pixel_map(events_or_source: Events | Source, *, style: Style = PAPER) -> Plot:
     """Plot the number of events of each pixel, logarithmic from 1:10 on, with hot pixels circled.
 
-    A pixel is hot as `hot_pixels` says; of more than 100 those with the most events are circled,
-    and the words above say so. Pixels without events have the colour of the ground.
+    Hot pixels are those of `hot_pixels`; of more than 100, those with the most events are circled,
+    and the text above reports it. Pixels without events have the colour of the ground.
     """
     total = count_pixels(events_or_source).sum(0)
     hot = hot_pixels(total)
@@ -86,14 +86,14 @@ def pixel_map(events_or_source: Events | Source, *, style: Style = PAPER) -> Plo
 def map_height(
     shape: tuple[int, ...], style: Style, *, beside: float = _BAR, below_mm: float = _BELOW_MM
 ) -> float:
-    """Return how high a figure of one map is, of its width: as the map beside its words needs.
+    """Return the height of a figure of one map, relative to its width.
 
-    `beside` is the room for what stands right of the map, of the map's width; where that stands
-    below (`bar_below`), it is `below_mm` high with words of 8 points.
+    `beside` is the room right of the map, relative to the map's width; if that part is below
+    (`bar_below`), it is `below_mm` high for text of 8 points.
     """
     words_mm = style.font_pt / 8.0
     height_mm = map_width_mm(shape, style, beside=beside) * shape[0] / shape[1] + 14.0 * words_mm
-    # The name of a bar beside the map stands on its end; so does that of the rows.
+    # The label of a bar beside the map is vertical; so is that of the rows.
     least_mm = 27.0 * words_mm
     if bar_below(style, shape):
         height_mm += below_mm * words_mm
@@ -102,7 +102,7 @@ def map_height(
 
 
 def map_width_mm(shape: tuple[int, ...], style: Style, *, beside: float = _BAR) -> float:
-    """Return about how wide a map is beside its words."""
+    """Return the approximate width of a map beside its text."""
     words_mm = style.font_pt / 8.0
     if bar_below(style, shape):
         return style.width_mm - 16.0 * words_mm
@@ -110,7 +110,7 @@ def map_width_mm(shape: tuple[int, ...], style: Style, *, beside: float = _BAR) 
 
 
 def sensor_axes(axes: Axes, shape: tuple[int, ...]) -> None:
-    """Make axes those of a sensor: pixels, row 0 at the top, square pixels."""
+    """Set up the axes of a sensor: pixels, row 0 at the top, square pixels."""
     axes.set(
         xlabel="x (pixels)", ylabel="y (pixels)", aspect="equal",
         xlim=(-0.5, shape[1] - 0.5), ylim=(shape[0] - 0.5, -0.5),
@@ -121,7 +121,7 @@ def sensor_axes(axes: Axes, shape: tuple[int, ...]) -> None:
 
 
 def show_map(figure: Plot, axes: Axes, values: NDArray[Any], name: str, style: Style) -> None:
-    """Show positive values of pixels with a colour bar, no zeros; logarithmic from 1:10 on."""
+    """Show positive values of pixels with a colour bar, without zeros; logarithmic from 1:10 on."""
     sensor_axes(axes, values.shape)
     some = values[values > 0]
     if not some.size:
@@ -131,7 +131,7 @@ def show_map(figure: Plot, axes: Axes, values: NDArray[Any], name: str, style: S
     below = bar_below(style, values.shape)
     block = max(1, math.ceil(values.shape[1] / (_PIXELS_PER_MM * style.width_mm)))
     if block > 1:
-        name += f"{' ' if below else chr(10)}(most of {block} × {block} pixels)"
+        name += f"{' ' if below else chr(10)}(maximum of {block} × {block} pixels)"
         values = most_of_blocks(values, block)
     picture = axes.imshow(
         np.ma.masked_less_equal(values, 0),
@@ -147,7 +147,7 @@ def show_map(figure: Plot, axes: Axes, values: NDArray[Any], name: str, style: S
 def most_of_blocks(values: NDArray[Any], block: int) -> NDArray[Any]:
     """Return the largest value of each block x block pixels.
 
-    Pixels smaller than a dot of the print would fade into the ground.
+    Pixels smaller than a dot of the print would be invisible.
     """
     height, width = values.shape
     padded = np.pad(values, ((0, -height % block), (0, -width % block)))
@@ -158,7 +158,7 @@ def most_of_blocks(values: NDArray[Any], block: int) -> NDArray[Any]:
 
 
 def hot_words(hot: NDArray[np.bool_], circled: int, style: Style) -> tuple[str, ...]:
-    """Return what is said of hot pixels, `circled` of which are."""
+    """Return the text about hot pixels, `circled` of which are circled."""
     count = int(np.count_nonzero(hot))
     if not count:
         return ("no hot pixels",)
@@ -184,9 +184,9 @@ def circle(axes: Axes, chosen: NDArray[np.bool_], values: NDArray[Any], style: S
 
 
 def bar_below(style: Style, shape: tuple[int, ...]) -> bool:
-    """Return whether a picture (H, W) has its colour bar below: on narrow pages, and flat ones.
+    """Return whether a picture (H, W) has its colour bar below: on narrow pages, and for flat ones.
 
-    Beside it the bar and its words would leave little of the width, or have no height to stand in.
+    Beside it the bar and its text would leave little of the width, or lack height.
     """
     return style.narrow or shape[0] < 0.45 * shape[1]
 
@@ -195,7 +195,7 @@ def colour_bar(
     figure: Plot, axes: Axes, picture: ScalarMappable, style: Style, label: str = "",
     *, below: bool = False,
 ) -> Axes:  # fmt: skip
-    """Put a colour bar beside a picture, as high as it is, or below, as wide; return its axes."""
+    """Put a colour bar beside a picture, equally high, or below, equally wide; return its axes."""
     if below:
         bar = axes_below(axes, _BAR_PT * style.font_pt / 8)
     else:
@@ -211,7 +211,7 @@ def colour_bar(
 
 
 def axes_below(axes: Axes, height_pt: float) -> Axes:
-    """Return axes of a height below others and their words, as wide as they are."""
+    """Return axes of a height below others and their text, with the same width."""
 
     def place(_: Any, renderer: Any) -> Bbox:
         figure = axes.get_figure()

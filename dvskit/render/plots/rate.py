@@ -26,10 +26,10 @@ _LEAST_EVENTS = 10
 
 @dataclass(frozen=True, slots=True)
 class TimeCounts:
-    """Counts of bins of `bin_us` from the first event on.
+    """Counts in bins of `bin_us` from the first event on.
 
     counts    (2, n) int64: row 0 OFF, row 1 ON; bin k holds k <= (t - start_us) / bin_us < k + 1
-    stop_us   one microsecond behind the last event; start_us where there is none
+    stop_us   one microsecond after the last event; start_us without events
     """
 
     start_us: int
@@ -39,18 +39,19 @@ class TimeCounts:
 
     @property
     def span_us(self) -> int:
-        """How long the events last, the last one's microsecond included."""
+        """The duration of the events, including the last one's microsecond."""
         return self.stop_us - self.start_us
 
     def edges_us(self) -> NDArray[np.float64]:
-        """Return the (n + 1,) edges, relative to the first event; the last is where events end."""
+        """Return the (n + 1,) edges, relative to the first event; the last is the events' end."""
         edges = np.arange(self.counts.shape[1] + 1) * float(self.bin_us)
         edges[-1] = self.span_us
         return edges
 
     def without_short_end(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Return counts and edges with a last bin of less than half a length joined to the one
-        ahead: its rate would be that of a moment."""
+        """Return counts and edges; a last bin of less than half a length is merged into the
+        previous one, because its rate would be that of a moment.
+        """
         counts, edges = self.counts, self.edges_us()
         if counts.shape[1] > 1 and edges[-1] - edges[-2] < 0.5 * self.bin_us:
             counts = np.column_stack([counts[:, :-2], counts[:, -2:].sum(1)])
@@ -80,7 +81,7 @@ def count_over_time(
         while span_us // width_us >= most:
             if bin_us is not None:
                 raise ConfigError(
-                    f"{span_us:,} us in bins of {bin_us} us are more than {MOST_BINS:,} bins; take "
+                    f"{span_us:,} us in bins of {bin_us} us are more than {MOST_BINS:,} bins; use "
                     "longer bins or a part of the recording"
                 )
             counts, width_us = _coarser(counts, 10), 10 * width_us
@@ -111,7 +112,7 @@ def _coarser(counts: NDArray[np.int64], factor: int) -> NDArray[np.int64]:
 
 
 def for_eyes(counts: TimeCounts, bins: int) -> TimeCounts:
-    """Return the counts in at most `bins` bins, 1, 2 or 5 times a power of ten as long."""
+    """Return the counts in at most `bins` bins, whose length is 1, 2 or 5 times a power of ten."""
     length = counts.counts.shape[1]
     factors = ((1, 2, 5)[step % 3] * 10 ** (step // 3) for step in range(60))
     factor = next(each for each in factors if length <= each * bins)
@@ -126,8 +127,8 @@ def rate(
     """Plot the rate of all, of ON and of OFF events over time, in bins of `bin_us`.
 
     Time runs from the first event. The areas under the curves are the numbers of events. Without
-    `bin_us` there are at most 250 bins. Where a few bins (2 %, such as a camera's first moment)
-    tower over all others they are cut, and how high they are is said above.
+    `bin_us` there are at most 250 bins. A few bins (2 %, such as a camera's first moment) that
+    exceed all others by far are cut, and their height is reported above.
 
     Raises ConfigError for bin_us below 1 or too many bins.
     """
@@ -169,7 +170,7 @@ def rate(
 
 
 def _top(total: NDArray[np.float64]) -> float:
-    """Return how high to draw: up to the highest rate, unless few tower over all others."""
+    """Return the upper limit: the highest rate, unless a few exceed all others by far."""
     usual = float(np.quantile(total, 1 - _FEW, method="higher"))
     most = float(total.max())
     return 1.3 * usual if usual and most > _TOWERING * usual else most

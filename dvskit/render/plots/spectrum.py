@@ -1,4 +1,4 @@
-"""How the event rate swings: its power spectrum, with the peaks named, no name over another."""
+"""The power spectrum of the event rate, with labelled peaks."""
 
 from __future__ import annotations
 
@@ -20,19 +20,21 @@ _LEAST_BINS = 64
 _LONGEST = 1 << 15
 _ABOVE_DB = 10.0
 _AROUND = 25
-_ABOUT_DB = 3.0  # peaks that differ by less are about as high
-_OWN_DB = 20.0  # above what is around: less may be the alias of a multiple beyond the range
-_HEAD_ROOM = 0.12  # of the decades that the densities span: a line of words
+_ABOUT_DB = 3.0  # peaks that differ by less count as equal
+_OWN_DB = (
+    20.0  # above the surroundings: a lower peak may be the alias of a multiple beyond the range
+)
+_HEAD_ROOM = 0.12  # share of the decades of the densities: a line of text
 _FOOT_ROOM = 0.04
-_GAP_PT = 2.0  # between words and what they name
-_LED_PT = 5.0  # from here on a line leads to them
-_OVER_CURVE = 6.0  # as bad as so many points farther away, for each point of length
-_WORST = 60.0  # beyond, words are better left out
+_GAP_PT = 2.0  # between text and its point
+_LED_PT = 5.0  # from this distance on, a line leads to the point
+_OVER_CURVE = 6.0  # cost of each point of length, in points of distance
+_WORST = 60.0  # most crossings; beyond, the text is omitted
 _STEPS = 9  # of half a line each, up and to the sides
 
 
 class Peak(NamedTuple):
-    """A peak of a spectrum: where, and how far above what is around it."""
+    """A peak of a spectrum: its frequency, and its height above the surroundings."""
 
     frequency_hz: float
     above_db: float
@@ -49,12 +51,12 @@ class Spectrum(NamedTuple):
 def rate_spectrum(events_or_source: Events | Source, *, max_hz: float = 1000.0) -> Spectrum:
     """Return the one-sided power spectral density of the rate, up to `max_hz`.
 
-    Welch's method (IEEE Trans. Audio Electroacoust. 15, 1967): the mean over halfway overlapping
+    Welch's method (IEEE Trans. Audio Electroacoust. 15, 1967): the mean over half-overlapping
     Hann windows, each without its mean. Empty below 64 bins of 1 / (4 max_hz). Raises ConfigError
     unless 0.01 <= max_hz <= 100000.
     """
     check_range(0.01, 100_000, max_hz=max_hz)
-    # Twice finer than need be: what lies above would fold down from half the sampling rate.
+    # Twice finer than necessary: higher frequencies would alias from half the sampling rate.
     least_us = round(1e6 / (4 * max_hz))
     counted = count_over_time(events_or_source, least_us=max(1, least_us), most_bins=1 << 22)
     whole = counted.span_us // counted.bin_us  # the last bin is cut short by the end
@@ -78,11 +80,11 @@ def rate_spectrum(events_or_source: Events | Source, *, max_hz: float = 1000.0) 
 def find_peaks(spectrum: Spectrum, most: int = 6) -> list[Peak]:
     """Return up to `most` peaks of 10 dB or more above the median of the 51 bins around.
 
-    Those of most power are taken, of equal ones (to 3 dB) the lower in frequency; multiples of a
-    lower peak, and those of less than 20 dB, only after all others.
+    Those of most power are chosen; of equal ones (within 3 dB) the lower in frequency; multiples of
+    a lower peak, and those of less than 20 dB, only after all others.
 
-    Their places are between bins: the vertex of the parabola through three densities in dB. In
-    order of frequency.
+    Their positions are between bins: the vertex of the parabola through three densities in dB.
+    Sorted by frequency.
     """
     density = spectrum.density
     if len(density) < 5 or not density.any():
@@ -97,8 +99,8 @@ def find_peaks(spectrum: Spectrum, most: int = 6) -> list[Peak]:
     tops = 1 + np.flatnonzero((middle > decibels[:-2]) & (middle >= decibels[2:]))
     tops = tops[[above[i] >= _ABOVE_DB and _is_highest(decibels, int(i)) for i in tops]]
     places = np.array([_vertex(decibels, int(i)) for i in tops])
-    # What counts is the power itself: how far a tooth of an exact comb stands above a floor of
-    # rounding errors is chance. Of about equal ones the lower: a comb is known by its first teeth.
+    # The criterion is the power itself: the height of a tooth of an exact comb above a floor of
+    # rounding errors is chance. Of about equal ones the lower: the first teeth identify a comb.
     below = max(decibels[tops], default=0.0) - decibels[tops]
     own = (above[tops] >= _OWN_DB - 1e-9) & ~np.array(
         [_is_multiple(at, places) for at in places], bool
@@ -112,21 +114,21 @@ def find_peaks(spectrum: Spectrum, most: int = 6) -> list[Peak]:
 
 
 def _vertex(decibels: NDArray[np.float64], i: int) -> float:
-    """Return the place of the vertex of the parabola through a top and its neighbours, in bins."""
+    """Return the vertex of the parabola through a maximum and its neighbours, in bins."""
     left, top, right = decibels[i - 1 : i + 2]
     return float(i + 0.5 * (left - right) / (left - 2 * top + right))
 
 
 def _is_multiple(at: float, places: NDArray[np.float64]) -> bool:
-    # Bin i is frequency (i + 1) steps: 0 is left out. A place is known to about a quarter of a bin.
+    # Bin i has frequency (i + 1) steps: 0 is omitted. A position is exact to about a quarter bin.
     lower = places[places < at] + 1
     times = np.rint((at + 1) / lower)
     return bool(np.any((times >= 2) & (np.abs(at + 1 - times * lower) <= 0.25 * times + 0.5)))
 
 
 def _is_highest(decibels: NDArray[np.float64], i: int) -> bool:
-    # The flanks of a peak have humps of their own; a window spreads it over a few bins.
-    # At the low end there is nothing to stand out from.
+    # The flanks of a peak have maxima of their own; a window spreads it over a few bins.
+    # At the low end there are no surroundings for comparison.
     return i >= 4 and bool(decibels[i] >= decibels[i - 4 : i + 5].max())
 
 
@@ -138,12 +140,11 @@ def spectrum(
     peaks: int = 6,
     style: Style = PAPER,
 ) -> Plot:
-    """Plot the power spectrum of the event rate up to `max_hz`, with up to `peaks` peaks named.
+    """Plot the power spectrum of the event rate up to `max_hz`, with up to `peaks` peaks labelled.
 
-    The names are frequencies in Hz, as exact as the recording is long; those without room are left
-    out, of multiples of others and of lower peaks first. Lamps on the mains show at twice its
-    frequency.
-    Raises ConfigError as `rate_spectrum` does.
+    The labels are frequencies in Hz, with the accuracy of the recording's length. Labels without
+    room are omitted, those of multiples and of lower peaks first. Mains lamps appear at twice the
+    mains frequency. Raises ConfigError as `rate_spectrum` does.
     """
     found = rate_spectrum(events_or_source, max_hz=max_hz)
     with style.drawing(0.6) as figure:
@@ -166,15 +167,15 @@ def spectrum(
 
 
 def _limits(density: NDArray[np.float64]) -> tuple[float, float]:
-    """Return from where to where a logarithmic axis goes: a little beyond the densities."""
+    """Return the limits of a logarithmic axis: slightly beyond the densities."""
     low, high = float(density.min()), float(density.max())
-    span = max(np.log10(high / low), 0.5)  # of a flat spectrum, too, some is seen
+    span = max(np.log10(high / low), 0.5)  # least range for a flat spectrum
     return low / 10 ** (_FOOT_ROOM * span), high * 10 ** (_HEAD_ROOM * span)
 
 
 def _name_peaks(figure: Plot, axes: Axes, found: Spectrum, peaks: list[Peak], style: Style) -> None:
     some = found.density > 0
-    # Tones of their own have the best places, then the highest peaks.
+    # Fundamental tones get the best places, then the highest peaks.
     places = np.array([peak.frequency_hz / found.frequency_hz[0] - 1 for peak in peaks])
     density = np.interp([peak.frequency_hz for peak in peaks], found.frequency_hz, found.density)
     multiple = np.array([_is_multiple(at, places) for at in places], bool)
@@ -189,7 +190,7 @@ def _name_peaks(figure: Plot, axes: Axes, found: Spectrum, peaks: list[Peak], st
 
 
 def _name(frequency_hz: float, step_hz: float) -> str:
-    """Return a frequency with the digits that bins of `step_hz` tell, a tenth of one at best."""
+    """Return a frequency with the digits that bins of `step_hz` resolve, a tenth of one at best."""
     digits = int(np.clip(np.floor(-np.log10(step_hz / 10)), 0, 2))
     return f"{frequency_hz:.{digits}f}"
 
@@ -209,24 +210,24 @@ class Box(NamedTuple):
         return int(inside.sum())
 
     def nearest(self, point: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return its place that is nearest to a point."""
+        """Return its nearest position to a point."""
         return np.clip(point, [self.left, self.low], [self.right, self.high])
 
     def meets(self, other: Box) -> bool:
-        """Return whether two rectangles have some of the page in common."""
+        """Return whether two rectangles overlap."""
         across = self.left < other.right and other.left < self.right
         return across and self.low < other.high and other.low < self.high
 
 
 @dataclass
 class _Drawn:
-    """What is drawn already: words, and places along lines (n, 2)."""
+    """The parts drawn so far: text, and positions along lines (n, 2)."""
 
     boxes: list[Box]
     lines: NDArray[np.float64]
 
     def crossed(self, line: NDArray[np.float64]) -> int:
-        """Return how many places of the lines are on another one's."""
+        """Return how many positions of the lines lie on another line."""
         if not len(line):
             return 0
         low, high = line.min(0) - 0.5, line.max(0) + 0.5
@@ -242,12 +243,12 @@ def name_points(
     names: Sequence[tuple[float, float, str]],
     style: Style,
 ) -> None:
-    """Write names (x, y, text) at points of a curve, the first of them nearest to their points.
+    """Write labels (x, y, text) at points of a curve, the first ones nearest to their points.
 
-    All lie within the axes and none over another; a thin line leads to those that stand farther
-    off. The axes need their limits and scales already. A name without room is left out.
+    All lie within the axes and none overlap; a thin line leads to distant ones. The axes need their
+    limits and scales already. A label without room is omitted.
     """
-    figure.draw_without_rendering()  # for the place of the axes
+    figure.draw_without_rendering()  # updates the position of the axes
     to_pt = 72 / figure.dpi
     frame = axes.get_window_extent()
 
@@ -279,7 +280,7 @@ def _write(
     lead: NDArray[np.float64] | None,
     style: Style,
 ) -> None:
-    """Write a name, its middle so many points from what it names, and the line that leads to it."""
+    """Write a label, its middle at an offset in points, and the line that leads to it."""
     x, y, text = name
     at = (x, y)
     colour = style.theme.on
@@ -298,7 +299,7 @@ def _write(
 def _best(
     at: NDArray[np.float64], size: tuple[float, float], ends: tuple[float, float], drawn: _Drawn
 ) -> Box | None:
-    """Return the best place of words of a size near a point, None where there is no room."""
+    """Return the best place for text of a size near a point, None without room."""
     best, least = None, _WORST
     for box, cost in sorted(_places(at, size), key=lambda place: place[1]):
         if cost >= least:
@@ -315,7 +316,7 @@ def _best(
 
 
 def _places(at: NDArray[np.float64], size: tuple[float, float]) -> Iterator[tuple[Box, float]]:
-    """Yield places for words of a size, and how far off each is: above the point, and beside it."""
+    """Yield places for text of a size with their distance: above the point, and beside it."""
     (x, y), (width, height) = at, size
     for sideward in range(-_STEPS, _STEPS + 1):
         for upward in range(_STEPS + 1):
@@ -329,7 +330,7 @@ def _places(at: NDArray[np.float64], size: tuple[float, float]) -> Iterator[tupl
 
 
 def _every_point(line: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return places along a line (n, 2), half a point apart."""
+    """Return positions along a line (n, 2), half a point apart."""
     along = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(line, axis=0).T))])
     steps = np.arange(0.0, along[-1] + 0.5, 0.5)
     return np.column_stack([np.interp(steps, along, line[:, i]) for i in (0, 1)])

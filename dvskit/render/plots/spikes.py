@@ -1,4 +1,4 @@
-"""What neurons do: the spikes of a layer, a row a neuron, and one neuron's membrane potential."""
+"""Activity of neurons: a raster of a layer's spikes, and one neuron's membrane potential."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from dvskit.render.plots.style import (
 )
 
 VECTORS = 20_000
-_LEAST_MM = 58.0  # high, beside words of 8 points: room for the names of the panels on their end
+_LEAST_MM = 58.0  # height for text of 8 points: room for the vertical labels of the panels
 
 
 def as_array(values: Any) -> NDArray[Any]:
@@ -32,15 +32,15 @@ def as_array(values: Any) -> NDArray[Any]:
     if hasattr(values, "detach"):
         values = values.detach().cpu()
         if values.is_floating_point():
-            values = values.double()  # numpy knows no bfloat16
+            values = values.double()  # numpy has no bfloat16
     return np.asarray(values)
 
 
 def over_time(values: Any, name: str) -> NDArray[Any]:
-    """Return (T, ...) as (T, neurons). Raises ShapeError for numbers without time, and NaN."""
+    """Return (T, ...) as (T, neurons). Raises ShapeError for arrays without time, and NaN."""
     array = as_array(values)
     if array.ndim == 0 or array.dtype.kind not in "fiub":
-        raise ShapeError(f"{name} of shape {array.shape} ({array.dtype}); (T, neurons) is meant")
+        raise ShapeError(f"{name} of shape {array.shape} ({array.dtype}); (T, neurons) is expected")
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise ShapeError(f"{name}: holds values that are not finite")
     return array.reshape(len(array), int(np.prod(array.shape[1:])))
@@ -48,9 +48,9 @@ def over_time(values: Any, name: str) -> NDArray[Any]:
 
 @check_arguments
 def raster(spikes: Any, *, step_us: float | None = None, style: Style = PAPER) -> Plot:
-    """Plot the spikes of a tensor (T, neurons) or (T, ...): what is not zero is a mark.
+    """Plot the spikes of a tensor (T, neurons) or (T, ...): a mark for each nonzero value.
 
-    Negative spikes have OFF's colour, positive ones ON's where there are both. With `step_us`, the
+    If there are negative spikes, they have OFF's colour and positive ones ON's. With `step_us`, the
     length of a step, time is in milliseconds. Raises ShapeError for other shapes and NaN,
     ConfigError for a step_us that is not above 0.
     """
@@ -75,9 +75,9 @@ def draw_raster(
     step_us: float | None = None,
     behind: float = 0.0,
 ) -> None:
-    """Draw the spikes (T, neurons) into axes, with marks as high as a row.
+    """Draw the spikes (T, neurons) into axes, with marks of a row's height.
 
-    With step_us time is in milliseconds. Step k is drawn `behind` steps behind k.
+    With step_us time is in milliseconds. Step k is drawn at step k + `behind`.
     """
     steps, neurons = spikes.shape
     scale = 1.0 if step_us is None else step_us * 1e-3
@@ -107,33 +107,33 @@ def draw_raster(
 
 
 def _width_pt(style: Style, steps: int) -> float:
-    # Three fifths of a step, and never so thin that it cannot be printed.
+    # Three fifths of a step, but always wide enough for print.
     return float(np.clip(0.6 * 2.0 * style.width_mm / max(1, steps), 0.35, 1.5))
 
 
 class Layer(Protocol):
-    """A layer of neurons, as those of `dvskit.neurons` are."""
+    """A layer of neurons, such as those of `dvskit.neurons`."""
 
     @property
     def dynamics(self) -> Any:
-        """The values of the neurons: beta, rest, threshold_off, and whether there are spikes."""
+        """The parameters of the neurons: beta, rest, threshold_off, and whether they spike."""
 
     def trace(self, x: Any) -> Any:
         """Return spikes, h, v and threshold at each step of currents (T, ...), from rest."""
 
 
 class Steps(NamedTuple):
-    """When time steps were: step k took what came in [start_us + k step_us, ... + step_us)."""
+    """The times of steps: step k covers [start_us + k step_us, ... + step_us)."""
 
     start_us: int
     step_us: float
 
 
 class _Course(NamedTuple):
-    """One neuron over time: arrays (T,), and its values.
+    """One neuron over time: arrays (T,), and its parameters.
 
-    h, v       potential ahead of the reset and behind it
-    threshold  of upward spikes, and off of downward ones; not finite where there are none
+    h, v       potential before the reset and after it
+    threshold  of upward spikes, and off of downward ones; not finite without spikes
     """
 
     current: NDArray[Any]
@@ -156,19 +156,19 @@ def membrane(
     steps: Steps | None = None,
     style: Style = PAPER,
 ) -> Plot:
-    """Plot the potential of one neuron of a layer with what drove it above and its spikes below.
+    """Plot the potential of one neuron of a layer with its input above and its spikes below.
 
     layer    of any neurons (`dvskit.neurons.Neurons`)
-    current  (T, ...): what the layer is fed; neurons are counted through the dimensions behind time
-    inputs   what made the currents, drawn as a raster in place of the current: spikes (T, ...), or
-             Events, a row a pixel, each at its own time (`dvskit.training.observe(...).causes()`)
-    steps    when the steps were; then time is in milliseconds, and a step's potential and spikes
-             stand at its end, behind the events that it took
+    current  (T, ...): the input of the layer; neurons are numbered over the dimensions after time
+    inputs   the origin of the currents, drawn as a raster instead of them: spikes (T, ...), or
+             Events, one row per pixel, at their own times (`dvskit.training.observe(...).causes()`)
+    steps    the times of the steps; then time is in milliseconds, and a step's potential and spikes
+             are at its end, after the events that it covers
 
-    The potential is shown up to where the spike is decided and then reset, in the same step; a
-    threshold that adapts as it is at each step. What recurrent neurons feed back is in the
-    potential, not in the current. Raises ShapeError for a neuron that is not there, and inputs of
-    another length; ConfigError for Events without steps, and steps of no length.
+    The potential is shown up to the spike decision and then reset, in the same step; an adaptive
+    threshold is that of each step. The feedback of recurrent neurons is in the potential, not in
+    the current. Raises ShapeError for an invalid neuron, and inputs of another length; ConfigError
+    for Events without steps, and steps of no length.
     """
     if steps is None and isinstance(inputs, Events):
         raise ConfigError("events have times: pass steps=Steps(start_us, step_us) with them")
@@ -176,7 +176,7 @@ def membrane(
         raise ConfigError(f"step_us={steps.step_us} is not above 0")
     course = _course(layer, current, neuron)
     count = len(course.current)
-    # Without times a step is where its number is; with them, at its end.
+    # Without times a step is at its number; with them, at its end.
     at = np.arange(count) if steps is None else (np.arange(count) + 1) * _ms(steps)
     timed = {} if steps is None else {"step_us": steps.step_us, "behind": 1.0}
     with style.drawing(0.85, least_mm=_LEAST_MM) as figure:
@@ -210,14 +210,14 @@ def membrane(
 
 
 def _course(layer: Layer, current: Any, neuron: int) -> _Course:
-    """Run a layer over currents (T, ...), from rest, and return what one neuron did."""
+    """Run a layer over currents (T, ...), from rest, and return the course of one neuron."""
     given = over_time(current, "currents")
     if not -given.shape[1] <= neuron < given.shape[1]:
-        raise ShapeError(f"neuron {neuron} is not among the layer's {given.shape[1]}")
+        raise ShapeError(f"neuron {neuron} is not one of the layer's {given.shape[1]}")
     traced, dynamics = layer.trace(current), layer.dynamics
 
     def of_neuron(value: Any) -> float:
-        """Return a number, or the neuron's own of a tensor that broadcasts against a step."""
+        """Return a number, or the neuron's own from a tensor that broadcasts against a step."""
         each = np.broadcast_to(as_array(value), current.shape[1:])
         return float(each.reshape(-1)[neuron])
 
@@ -250,7 +250,7 @@ def _draw_events(axes: Axes, events: Events, steps: Steps, style: Style) -> None
     """Draw a row for each pixel that has events, with a mark for each at its own time."""
     pixels, rows = np.unique(events.y * np.int64(events.size.width) + events.x, return_inverse=True)
     at = (events.t - steps.start_us) * 1e-3
-    half = max(0.42, 0.004 * len(pixels))  # a mark is never too small to be printed
+    half = max(0.42, 0.004 * len(pixels))  # a mark is always large enough for print
     for chosen, colour in ((events.p, style.theme.on), (~events.p, style.theme.off)):
         axes.vlines(
             at[chosen], rows[chosen] - half, rows[chosen] + half, color=colour, linewidth=0.6,
@@ -271,7 +271,7 @@ def _draw_current(axes: Axes, at: NDArray[Any], current: NDArray[Any], style: St
 
 
 def _draw_potential(axes: Axes, at: NDArray[Any], course: _Course, style: Style) -> None:
-    twice = np.repeat(at, 2)  # where the spike is decided, and behind the reset
+    twice = np.repeat(at, 2)  # at the spike decision, and after the reset
     axes.plot(twice, np.column_stack((course.h, course.v)).ravel(), color=style.theme.text, lw=0.8)
     for levels, colour, name in (
         (course.threshold, style.theme.on, "threshold"),
@@ -282,7 +282,7 @@ def _draw_potential(axes: Axes, at: NDArray[Any], course: _Course, style: Style)
             continue
         if (levels == levels[0]).all():
             axes.axhline(levels[0], label=name, **look)
-        else:  # it moves behind a spike: a step's own holds from the step before up to it
+        else:  # it changes after a spike: a step's value holds from the previous step up to it
             axes.plot(at, levels, drawstyle="steps-pre", label=name, **look)
     axes.set_ylabel("potential")
     axes.margins(y=0.08)

@@ -1,4 +1,4 @@
-"""One style for all plots: fonts, lines, colours; and saving them whole."""
+"""The common style of all plots: fonts, lines, colours; and saving them."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ SUFFIXES = (".png", ".svg", ".pdf")
 PAPER_DPI = 300
 FONT = "DejaVu Sans"
 _SCREEN_DPI = 144
-_BESIDE_PT = 8.0  # the size of words that widths of lines are meant for
+_BESIDE_PT = 8.0  # font size for which line widths are given
 _MM_PER_INCH = 25.4
-# Of one run and the next the same bytes: no dates, no random identifiers. The letters of SVG are
-# outlines: as text they would be set in another font, at another width, where this one is missing.
+# Reproducible bytes: no dates, no random identifiers. The letters of SVG are outlines: as text they
+# would change font and width on machines without this font.
 _SAVING: dict[Any, Any] = {"svg.hashsalt": "dvskit", "svg.fonttype": "path", "pdf.fonttype": 42}
 _METADATA: dict[str, dict[str, Any]] = {
     "png": {"Software": None},
@@ -44,12 +44,14 @@ _METADATA: dict[str, dict[str, Any]] = {
 
 
 class Plot(Figure):
-    """A figure that shows itself in a notebook, without pyplot."""
+    """A figure with notebook output, without pyplot."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.notes: list[Note] = []
-        self.named: dict[Axes, float] = {}  # of axes whose ticks are names: their size in points
+        self.named: dict[
+            Axes, float
+        ] = {}  # attribute of axes with names as ticks: their size in points
 
     def _repr_png_(self) -> bytes:
         data = io.BytesIO()
@@ -60,13 +62,13 @@ class Plot(Figure):
 @check_arguments
 @dataclass(frozen=True, slots=True)
 class Style:
-    """How a plot looks.
+    """The style of a plot.
 
     dark      light on dark, or dark on white
-    width_mm  88 is a column of most journals, 180 a page; below 60 words crowd out what they name
-    font_pt   the size of the words, whatever the width
+    width_mm  88 is a column of most journals, 180 a page; below 60, text crowds out the data
+    font_pt   the font size, for any width
 
-    ON is orange and OFF blue, which people with any colour vision tell apart (Okabe and Ito).
+    ON is orange and OFF blue, which differ for any colour vision (Okabe and Ito).
     Raises ConfigError unless 40 <= width_mm <= 1000 and 4 <= font_pt <= 48.
     """
 
@@ -85,16 +87,16 @@ class Style:
 
     @property
     def narrow(self) -> bool:
-        """Whether the width holds few words, so that panels go below each other."""
+        """Whether the page is narrow, so that panels are stacked."""
         return self.width_mm < 10 * self.font_pt
 
     @property
     def small_pt(self) -> float:
-        """The size of notes and ticks."""
+        """The font size of notes and ticks."""
         return 0.875 * self.font_pt
 
     def counts_map(self) -> LinearSegmentedColormap:
-        """Return the colour map of values above nothing: it begins apart from the ground."""
+        """Return the colour map of positive values: its start differs from the ground."""
         return LinearSegmentedColormap.from_list("counts", self._away_from_ground())
 
     def shares_map(self) -> LinearSegmentedColormap:
@@ -103,7 +105,7 @@ class Style:
         return LinearSegmentedColormap.from_list("shares", [ground, *self._away_from_ground()])
 
     def greys_map(self) -> LinearSegmentedColormap:
-        """Return the colour map of what stands behind: greys, the first near the ground."""
+        """Return the colour map of the background: greys, the first near the ground."""
         ends = ["#23262f", "#6d7280"] if self.dark else ["#ececea", "#9a9ca3"]
         return LinearSegmentedColormap.from_list("greys", ends)
 
@@ -119,10 +121,10 @@ class Style:
 
     @contextmanager
     def drawing(self, height: float, *, least_mm: float = 34.0) -> Iterator[Plot]:
-        """Yield an empty figure, `height` of its width high; style its axes after.
+        """Yield an empty figure, its height `height` times its width; style its axes afterwards.
 
-        It is at least `least_mm` high where words have 8 points: a panel needs some 34 mm.
-        matplotlib's own settings are as before on leaving.
+        It is at least `least_mm` high for text of 8 points: a panel needs some 34 mm.
+        matplotlib's own settings are restored on exit.
         """
         with mpl.rc_context(self._settings()):
             height_mm = max(height * self.width_mm, least_mm * self._wider)
@@ -135,7 +137,7 @@ class Style:
             yield figure
             for axes in all_axes(figure):
                 _widen_lines(axes, self._wider)
-                # Ticks are made while drawing, when the settings are no longer these.
+                # Ticks are created while drawing, after the settings were restored.
                 size = figure.named.get(axes, self.small_pt)
                 axes.tick_params(
                     labelsize=size, width=0.6 * self._wider, length=2.5 * self._wider,
@@ -154,7 +156,7 @@ class Style:
 
     @property
     def _wider(self) -> float:
-        """How much wider lines are than beside words of 8 points."""
+        """Line width relative to that for text of 8 points."""
         return self.font_pt / _BESIDE_PT
 
     def _settings(self) -> dict[Any, Any]:
@@ -169,7 +171,7 @@ class Style:
             "text.color": theme.text, "lines.linewidth": 1.0, "patch.linewidth": 1.0,
             "legend.fontsize": self.small_pt, "legend.frameon": False,
             "legend.handlelength": 1.2, "legend.columnspacing": 1.0, "legend.borderaxespad": 0.2,
-            "image.interpolation": "antialiased",  # no pixel is passed over in small pictures
+            "image.interpolation": "antialiased",  # no pixel is skipped in small pictures
         }  # fmt: skip
 
 
@@ -187,13 +189,13 @@ def _widen_lines(axes: Axes, factor: float) -> None:
 
 
 def grid_lines(axes: Axes, style: Style, *, axis: str = "y") -> None:
-    """Draw faint lines at the major ticks, behind all else."""
+    """Draw faint lines at the major ticks, behind everything else."""
     axes.grid(True, axis=axis, color=style.theme.grid, linewidth=0.5)  # type: ignore[arg-type]
     axes.set_axisbelow(True)
 
 
 def note(axes: Axes, style: Style, *parts: str) -> None:
-    """Write faint words above the axes, broken between parts where they are too long."""
+    """Write faint text above the axes, broken between parts if too long."""
     figure = axes.get_figure()
     assert isinstance(figure, Plot)
     figure.notes.append(Note(axes, parts, style.theme.faint, style.small_pt))
@@ -201,9 +203,9 @@ def note(axes: Axes, style: Style, *parts: str) -> None:
 
 
 def log_ticks(axis: Axis, low: float, high: float) -> None:
-    """Name powers of ten, and 2 and 5 between them where there are few; as plain numbers.
+    """Label powers of ten, and 2 and 5 between them if there are few; as plain numbers.
 
-    Within a range that holds hardly any of these, name evenly spaced ones.
+    Label evenly spaced values within a range that holds hardly any of these.
     """
     few = high < 150 * low
     axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if few else (1.0,), numticks=12))
@@ -215,7 +217,7 @@ def log_ticks(axis: Axis, low: float, high: float) -> None:
 
 
 def plain_number(value: float, position: float | None = None) -> str:
-    """Return a tick as people write it: 0.5, 2,000, and powers of ten beyond."""
+    """Return a tick label: 0.5, 2,000, and powers of ten beyond."""
     power = int(np.floor(np.log10(value) + 1e-9)) if value > 0 else 0
     if -4 < power < 4:
         return f"{value:,g}"
@@ -224,13 +226,13 @@ def plain_number(value: float, position: float | None = None) -> str:
 
 
 def whole_ticks(axis: Axis, most: int, **options: Any) -> None:
-    """Name whole numbers only, at least one and about `most`."""
+    """Label whole numbers only, at least one and about `most`."""
     axis.set_major_locator(MaxNLocator(most, integer=True, min_n_ticks=1, **options))
     axis.set_major_formatter(lambda value, _: f"{value:,.0f}".replace("-", "−"))
 
 
 def say_none(axes: Axes, style: Style, text: str = "no events", *, scales: str = "xy") -> None:
-    """Say in the middle of empty axes why they are empty; `scales` that nothing was drawn to go."""
+    """Write `text` in the middle of empty axes, and remove the ticks of `scales`."""
     for name in scales:
         axes.tick_params(axis=name, left=False, bottom=False, labelleft=False, labelbottom=False)  # type: ignore[arg-type]
     axes.text(
@@ -243,7 +245,7 @@ def say_none(axes: Axes, style: Style, text: str = "no events", *, scales: str =
 def save(
     figure: Figure, path: str | PathLike[str], *, dpi: int = PAPER_DPI, overwrite: bool = False
 ) -> Path:
-    """Write a plot as .png, .svg or .pdf, whole or not at all; return its path.
+    """Write a plot as .png, .svg or .pdf atomically; return its path.
 
     The same plot gives the same bytes. Raises ConfigError for another suffix, OutputError.
     """
@@ -262,7 +264,7 @@ def figure_bytes(figure: Figure, form: str, dpi: float) -> bytes:
 
 
 def check_suffix(path: str | PathLike[str]) -> Path:
-    """Return `path` as a Path; raises ConfigError unless plots can be written so."""
+    """Return `path` as a Path; raises ConfigError unless it has a suffix of plots."""
     target = Path(path)
     if target.suffix.lower() not in SUFFIXES:
         raise ConfigError(

@@ -1,4 +1,4 @@
-"""What a model learned: the curves of its training, its accuracy against something, weights."""
+"""Plots of trained models: training curves, accuracy against a factor, weights."""
 
 from __future__ import annotations
 
@@ -31,27 +31,27 @@ from dvskit.render.plots.style import (
     whole_ticks,
 )
 
-_DOTS = 12  # more points than these are a line
+_DOTS = 12  # more points than these are drawn as a line
 _NEEDED = ("epoch", "loss")
-# Okabe and Ito's green, pink, sky and yellow: told apart from ON and OFF and from each other.
+# Okabe and Ito's green, pink, sky and yellow: distinct from ON and OFF and from each other.
 _OTHERS = ("#009e73", "#cc79a7", "#56b4e9", "#b8a400")
-_LEAST_MM = 8.0  # the height of a picture of weights; all beside words of 8 points
+_LEAST_MM = 8.0  # height of a picture of weights; all for text of 8 points
 _SPREAD_MM = 18.0
-_WORDS_MM = 31.0  # what words and the colour bar take of the height
+_WORDS_MM = 31.0  # height of text and colour bar
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """How often a model was right against something.
+    """The accuracy of a model as a function of a variable.
 
-    x         (N,), N >= 1: the values at which it was judged, in order
+    x         (N,), N >= 1: the values at which it was evaluated, sorted
     accuracy  (N,): the share of right answers, 0 to 1
     interval  (N, 2): the low and the high end of its 95 % interval, 0 to 1
     label    of the x axis, with its unit
-    chance   the share that guessing gives, drawn as a dotted line; None draws none
-    mark     where to draw an upright line, in units of x
-    words    what stands above, a part each
-    factors  whether x are factors, whose logarithm matters
+    chance   the accuracy of guessing, drawn as a dotted line; None draws none
+    mark     position of a vertical line, in units of x
+    words    text above, a part each
+    factors  whether x are factors, drawn on a logarithmic axis
     """
 
     x: NDArray[np.float64]
@@ -68,7 +68,9 @@ class Measured:
         for name, shape in (("x", (count,)), ("accuracy", (count,)), ("interval", (count, 2))):
             values = np.asarray(getattr(self, name), float)
             if values.shape != shape or not count:
-                raise ShapeError(f"{name} is {values.shape}; {shape} is meant, N >= 1 as of x")
+                raise ShapeError(
+                    f"{name} is {values.shape}; {shape} is expected, with N >= 1 as in x"
+                )
             if not np.isfinite(values).all():
                 raise ShapeError(f"{name} holds a number that is not finite")
             object.__setattr__(self, name, values)
@@ -82,20 +84,20 @@ class Measured:
 
 @check_arguments
 def accuracy(measured: Measured | Sequence[Measured], *, style: Style = PAPER) -> Plot:
-    """Plot the accuracy of a model against something, with 95 % intervals; a panel each.
+    """Plot the accuracy of a model as a function of a variable, with 95 % intervals; a panel each.
 
-    `dvskit.training.evaluate_over_time` and `evaluate_corrupted` measure it. Raises ShapeError for
-    none.
+    `dvskit.training.evaluate_over_time` and `evaluate_corrupted` measure it. Raises ShapeError
+    without panels.
     """
     panels = [measured] if isinstance(measured, Measured) else list(measured)
     if not panels:
-        raise ShapeError("nothing was measured; give at least one panel")
+        raise ShapeError("nothing was measured; pass at least one panel")
     for each in panels:
         if not isinstance(each, Measured):
             raise ArgumentError(f"accuracy takes Measured, one or several, not {each!r}")
     columns = 1 if style.narrow or len(panels) == 1 else 2
     rows = math.ceil(len(panels) / columns)
-    # A panel is 0.62 as high as wide, and words and ticks take as much again on few millimetres.
+    # A panel's height is 0.62 of its width; text and ticks take as much again on few millimetres.
     with style.drawing(rows * 0.62 / columns, least_mm=38.0 * rows) as figure:
         for number, each in enumerate(panels):
             _draw(figure.add_subplot(rows, columns, number + 1), each, style)
@@ -132,20 +134,22 @@ def _draw(axes: Axes, measured: Measured, style: Style) -> None:
 def read_log(path: str | PathLike[str]) -> Mapping[str, NDArray[np.float64]]:
     """Return the columns of the log.csv that `dvskit.training.train` writes.
 
-    `path` may be the run's folder. Raises FormatError for a file that is no such log.
+    `path` may be the run's folder. Raises FormatError for a file that is not such a log.
     """
     file = Path(path)
     file = file / "log.csv" if file.is_dir() else file
     try:
         text = file.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise MissingFileError(file, "name a log.csv or its folder") from None
+        raise MissingFileError(file, "pass a log.csv or its folder") from None
     except UnicodeDecodeError:
-        raise FormatError(f"{file}: is no text; a log.csv of a training run is meant") from None
+        raise FormatError(f"{file}: is not text; a log.csv of a training run is expected") from None
     rows = list(csv.reader(text.splitlines()))
     missing = [name for name in _NEEDED if not rows or name not in rows[0]]
     if missing:
-        raise FormatError(f"{file}: no column {missing[0]}; a log.csv of a training run is meant")
+        raise FormatError(
+            f"{file}: no column {missing[0]}; a log.csv of a training run is expected"
+        )
     columns = np.empty((len(rows) - 1, len(rows[0])))
     for number, row in enumerate(rows[1:]):
         try:
@@ -163,11 +167,11 @@ def curves(
 ) -> Plot:
     """Plot loss and accuracy over the epochs of a training run, with the best epoch marked.
 
-    The band is the 95 % interval of the validation accuracy; of several parts, of their mean. A run
-    without a validation part has the loss alone.
+    The band is the 95 % interval of the validation accuracy; of several folds, of their mean. A run
+    without a validation part only has the loss.
 
-    log: the log.csv of a run, its folder, or its columns. The kept epoch is that of the best
-    accuracy, of equals that of least loss. Raises FormatError as `read_log` does.
+    log: the log.csv of a run, its folder, or its columns. The kept epoch has the best accuracy, and
+    of equals the least loss. Raises FormatError as `read_log` does.
     """
     columns = log if isinstance(log, Mapping) else read_log(log)
     epoch = columns["epoch"]
@@ -202,7 +206,7 @@ def curves(
                 f"best {score:.1f} %, epoch {epoch[best]:.0f}",
                 color=theme.faint, fontsize=style.small_pt,
             )  # fmt: skip
-        for axes in (left, right) if several else (left,):  # one line needs no name
+        for axes in (left, right) if several else (left,):  # a single line needs no name
             axes.legend(loc="best")
     return figure
 
@@ -246,7 +250,7 @@ def weights(values: Any, *, style: Style = PAPER) -> Plot:
     if array.ndim not in (2, 4):
         raise ShapeError(
             f"weights of shape {array.shape}; (outputs, inputs) or (outputs, inputs, height, "
-            "width) is meant"
+            "width) is expected"
         )
     if not np.isfinite(array).all():
         raise ShapeError("weights: holds values that are not finite")
@@ -274,12 +278,12 @@ def weights(values: Any, *, style: Style = PAPER) -> Plot:
 
 
 def _panels(shape: tuple[int, ...], style: Style, *, stacked: bool) -> tuple[float, dict[str, Any]]:
-    """Return how high a figure is, and its panels: a picture (H, W) and the spread."""
+    """Return the height of a figure, and its panels: a picture (H, W) and the spread."""
     if not stacked:
         return 0.6, {"ncols": 2, "width_ratios": (2.2, 1)}
     words_mm = style.font_pt / 8
     picture_mm = (style.width_mm - 15 * words_mm) * min(0.8, shape[0] / max(1, shape[1]))
-    # Long ones are stretched to a height at which something is seen.
+    # Long ones are stretched to a readable height.
     picture_mm = max(picture_mm, _LEAST_MM * words_mm)
     height_mm = picture_mm + (_SPREAD_MM + _WORDS_MM) * words_mm
     heights = picture_mm, _SPREAD_MM * words_mm
@@ -287,7 +291,7 @@ def _panels(shape: tuple[int, ...], style: Style, *, stacked: bool) -> tuple[flo
 
 
 def _name_tiles(axes: Axes, outputs: int, inputs: int, *, flat: bool) -> None:
-    """Say how many tiles there are along each side; of flat ones in one line."""
+    """Label the number of tiles along each side; for flat ones in one line."""
     across, up = f"{outputs} outputs", f"{inputs} inputs"
     if outputs < inputs:
         across, up = up, across

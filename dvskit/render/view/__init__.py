@@ -1,4 +1,4 @@
-"""Recordings in a browser on this machine, at the level of detail that is looked at."""
+"""Recordings in a browser on this machine, at an adaptive level of detail."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""A page on this machine alone that shows recordings at the level of detail that is looked at.
+"""A local web page that shows recordings at an adaptive level of detail.
 
-It listens on the loopback address, answers only addresses that hold a secret drawn at its start,
-only for that host name (so that no other site can reach it by a name that resolves to it), and
-changes no file: what is dropped on it goes to a temporary folder of its own.
+It listens on the loopback address, answers only addresses that contain a random secret, and only
+for that host name (so that no other site can reach it by a name that resolves to it). It changes no
+file: dropped files go to its own temporary folder.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from dvskit.formats.table import TABLE
 from dvskit.render.page import assemble
 from dvskit.render.view.viewed import MOST_EVENTS, Inbox, Viewed
 
-_FIRST_WAIT_S = 1.0  # for small recordings to be there with the page
+_FIRST_WAIT_S = 1.0  # so that small recordings load with the page
 _HOST = "127.0.0.1"
-FORMATS = ("evt3", "aedat4", "hdf5", "es", "csv", "npz")  # that recordings are handed out in
+FORMATS = ("evt3", "aedat4", "hdf5", "es", "csv", "npz")  # formats for downloads
 _HEADERS = {
     "Cache-Control": "no-store",
     "X-Content-Type-Options": "nosniff",
@@ -40,7 +40,7 @@ _HEADERS = {
 class View:
     """Serves a page of recordings until it is closed. Use it as a context manager.
 
-    Raises OutputError where the port cannot be had.
+    Raises OutputError if the port is not available.
     """
 
     def __init__(self, viewed: Sequence[Viewed], *, title: str, port: int = 0) -> None:
@@ -51,9 +51,9 @@ class View:
             self._server = _Server((_HOST, port), self)
         except OSError as error:
             self._inbox.close()
-            raise OutputError(f"port {port} of {_HOST} cannot be had: {error}; try --port 0") from (
-                error
-            )
+            raise OutputError(
+                f"port {port} of {_HOST} is not available: {error}; try --port 0"
+            ) from (error)
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
         self._thread.start()
 
@@ -74,7 +74,7 @@ class View:
         self.close()
 
     def close(self) -> None:
-        """End serving, reading and emulating; remove what was dropped."""
+        """Stop serving, reading and emulating; remove dropped files."""
         self._server.shutdown()
         self._server.server_close()
         self._inbox.close()
@@ -99,12 +99,12 @@ class View:
         return text.encode()
 
     def status(self) -> bytes:
-        """Return how far everything is."""
+        """Return the progress of everything."""
         clouds = [each.status() for each in self.viewed]
         return json.dumps({"clouds": clouds, "jobs": list(map(asdict, self._inbox.jobs))}).encode()
 
     def chosen(self, query: dict[str, str]) -> Viewed:
-        """Return the recording that a query names. Raises ConfigError."""
+        """Return the recording named in a query. Raises ConfigError."""
         return self.viewed[_whole(query, "cloud", 0, len(self.viewed) - 1)]
 
     def part(self, query: dict[str, str]) -> bytes:
@@ -114,18 +114,18 @@ class View:
         return self.chosen(query).part(start, stop, _region(query))
 
     def converted(self, query: dict[str, str]) -> Path:
-        """Return a file of a recording in the format that a query names."""
+        """Return a file of a recording in the format named in a query."""
         name = query.get("format", "")
         if name not in FORMATS:
             raise ConfigError(f"format {name!r} is none of {', '.join(FORMATS)}")
         return self._inbox.converted(self.chosen(query).source(), name, TABLE[name].suffixes[0])
 
     def take(self, query: dict[str, str], stream: Any, length: int) -> None:
-        """Take a file that was dropped."""
+        """Take a dropped file."""
         self._inbox.take(query.get("name", "")[:200] or "file", stream, length)
 
     def allows(self, path: str, host: str) -> bool:
-        """Return whether an address holds the token and names this machine as its host."""
+        """Return whether an address contains the token and names this machine as its host."""
         known = (self.host, self.host.replace(_HOST, "localhost"))
         secret = f"{path}/".split("/")[1]
         return secrets.compare_digest(secret.encode(), self._token.encode()) and host in known
@@ -139,7 +139,7 @@ class _Server(ThreadingHTTPServer):
         super().__init__(address, _Handler)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing where a browser has hung up."""
+        """Ignore disconnected browsers."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -168,7 +168,7 @@ class _Handler(BaseHTTPRequestHandler):
             elif name == "file":
                 self._send_file(view.converted(query), view.chosen(query).name)
             else:
-                self._refuse(HTTPStatus.NOT_FOUND, "there is nothing here")
+                self._refuse(HTTPStatus.NOT_FOUND, "not found")
         except (DvskitError, OSError) as error:
             self._refuse(HTTPStatus.BAD_REQUEST, one_line(error))
 
@@ -179,13 +179,13 @@ class _Handler(BaseHTTPRequestHandler):
             return
         length = self.headers.get("Content-Length", "")
         if name != "drop" or not (length.isascii() and length.isdecimal()):
-            self._refuse(HTTPStatus.BAD_REQUEST, "a file with its length is taken, at drop")
+            self._refuse(HTTPStatus.BAD_REQUEST, "send a file with its length to drop")
             return
         self.server.view.take(query, self.rfile, int(length))
         self._send("application/json", b"{}")
 
     def _asked(self) -> tuple[str | None, dict[str, str]]:
-        """Return what an address asks for behind the token; None after a refusal."""
+        """Return the part of an address after the token; None after a refusal."""
         address = urlsplit(self.path)
         if not self.server.view.allows(address.path, self.headers.get("Host", "")):
             self._refuse(
@@ -232,7 +232,7 @@ class _Handler(BaseHTTPRequestHandler):
 def _whole(query: dict[str, str], name: str, least: int, most: int) -> int:
     text = query.get(name, "")
     if not (text.isascii() and text.isdecimal() and len(text) < 20):
-        raise ConfigError(f"{name}={text[:30]!r} is no whole number")
+        raise ConfigError(f"{name}={text[:30]!r} is not a whole number")
     if not least <= int(text) <= most:
         raise ConfigError(f"{name}={text} is outside {least}..{most}")
     return int(text)
@@ -243,6 +243,6 @@ def _region(query: dict[str, str]) -> tuple[int, int, int, int] | None:
         return None
     parts = query["region"].split(",")
     if len(parts) != 4 or not all(p.isascii() and p.isdecimal() and len(p) < 7 for p in parts):
-        raise ConfigError(f"region={query['region'][:40]!r}; LEFT,TOP,RIGHT,BOTTOM is meant")
+        raise ConfigError(f"region={query['region'][:40]!r}; LEFT,TOP,RIGHT,BOTTOM is expected")
     left, top, right, bottom = map(int, parts)
     return left, top, right, bottom

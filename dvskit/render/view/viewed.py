@@ -1,4 +1,4 @@
-"""What a view shows: recordings, open or dropped on it, and what a model takes them for."""
+"""The content of a view: opened or dropped recordings, and a model's decisions on them."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from dvskit.render._thin import Overview, Thinned, Thinner
 from dvskit.render.page import Held, described
 from dvskit.streams import Labels
 
-MOST_EVENTS = 2_000_000  # of a recording in the browser at once, twice
-_LIVE_EVENTS, _LIVE_US = 200_000, 5_000_000  # of what arrives: it is sent again and again
+MOST_EVENTS = 2_000_000  # events of a recording in the browser at once, twice
+_LIVE_EVENTS, _LIVE_US = 200_000, 5_000_000  # events of a live stream, which are sent repeatedly
 _PATIENCE_S = 1.0
 _COPY_BYTES = 1 << 20
 
 
 class Decided(NamedTuple):
-    """What is said of a time.
+    """A decision on a time span.
 
     start_us, stop_us  half-open, in the recording's own time
-    name               the class; "" where nothing happens
-    best, share        the likeliest class, and how sure its model is of it, 0..1
+    name               the class; "" for no activity
+    best, share        the likeliest class, and its probability, 0..1
     rate               events per second
     """
 
@@ -44,7 +44,7 @@ class Decided(NamedTuple):
 
 
 class Decisions:
-    """Decisions on a recording, in order of time. Other threads add to them, one at a time."""
+    """Decisions on a recording, sorted by time. One thread at a time may add to them."""
 
     def __init__(self) -> None:
         self._rows: list[Decided] = []
@@ -59,15 +59,15 @@ class Decisions:
         return len(self._rows)
 
     def since(self, first: int) -> list[Decided]:
-        """Return those from a number on."""
+        """Return those from an index on."""
         return self._rows[first:]
 
     def close(self) -> None:
-        """Stop making more."""
+        """Stop producing more."""
 
 
 class DecidingOn(Decisions):
-    """Decisions on a source that are made at once, by a thread of their own.
+    """Decisions on a source, made at once in their own thread.
 
     decide  yields them
     """
@@ -89,27 +89,27 @@ class DecidingOn(Decisions):
         self.done = True
 
     def close(self) -> None:
-        """Stop making more."""
+        """Stop producing more."""
         self._closed.set()
         self._thread.join()
 
 
 class Arriving(Protocol):
-    """Events that are read once, as they come."""
+    """Events that are read once, as they arrive."""
 
     size: Size
 
     def __iter__(self) -> Iterator[Events]:
-        """Yield them, and blocks without any while none come."""
+        """Yield them, and empty blocks while none arrive."""
 
     def close(self) -> None:
         """End it."""
 
 
 class Viewed:
-    """A recording that is looked at: `open_source` opens it anew for each reading.
+    """A recording in a view: `open_source` opens it again for each reading.
 
-    decide  yields what is decided on it, where that is to be shown
+    decide  yields decisions on it, if they are to be shown
     """
 
     live = False
@@ -132,7 +132,7 @@ class Viewed:
             self.decisions = DecidingOn(open_source(), decide)
 
     def source(self) -> Recording:
-        """Open the recording anew."""
+        """Open the recording again."""
         return self._open()
 
     def close(self) -> None:
@@ -142,7 +142,7 @@ class Viewed:
             self.decisions.close()
 
     def status(self) -> dict[str, Any]:
-        """Return what the page needs to know before it has events."""
+        """Return the state that the page needs before it has events."""
         progress, made = self.overview.progress, self.decisions
         return {
             "name": self.name,
@@ -157,22 +157,22 @@ class Viewed:
         return str(self._source.damage) if self._source.damage else ""
 
     def page_meta(self) -> dict[str, Any]:
-        """Return the recording as the page's own description tells it, without events."""
+        """Return the description of the recording in a page, without events."""
         meta, _ = described(Held(Thinned(Events.empty(self.size), 1, 0, 0, 0), self.name))
         return meta | {"live": self.live, "decides": self.decisions is not None}
 
     def decided(self, first: int) -> bytes:
-        """Return the decisions from a number on, as JSON: rows as `Decided` has them."""
+        """Return the decisions from an index on, as JSON: rows as in `Decided`."""
         return json.dumps([] if self.decisions is None else self.decisions.since(first)).encode()
 
     def sample(self) -> bytes:
-        """Return the sample so far: what `described` returns, and planes of events."""
+        """Return the sample so far: the result of `described`, and planes of events."""
         kept, rate = self.overview.kept()
         facts, planes = described(Held(kept, self.name, self.labels))
         return message(facts | {"rate": rate.tolist(), "start_us": kept.start_us}, planes)
 
     def part(self, start_us: int, stop_us: int, region: tuple[int, int, int, int] | None) -> bytes:
-        """Return as many events as can be shown of a time, which counts from the first event."""
+        """Return as many events as can be shown of a time span, relative to the first event."""
         origin_us = self.overview.start_us
         with self._parts:
             source = self.source().between(origin_us + start_us, origin_us + stop_us)
@@ -186,7 +186,7 @@ class Viewed:
 
 
 class ViewedLive(Viewed):
-    """Events that arrive: their latest seconds, and what is decided on them meanwhile."""
+    """Live events: their latest seconds, and the decisions on them."""
 
     live = True
 
@@ -208,7 +208,7 @@ class ViewedLive(Viewed):
         return ""
 
     def close(self) -> None:
-        """End it. Who waits for a pipe, which nothing ends, is left waiting."""
+        """End it. A reader waiting for a pipe, which nothing ends, is left waiting."""
         self._arriving.close()
         self.overview.close(_PATIENCE_S)
 
@@ -227,7 +227,7 @@ def message(facts: dict[str, Any], planes: bytes) -> bytes:
 
 @dataclass(slots=True)
 class Job:
-    """A file on its way to be shown; `words` say how far it is, or why it failed."""
+    """A file being prepared for display; `words` describe its progress, or the error."""
 
     name: str
     state: Literal["running", "done", "failed"] = "running"
@@ -235,7 +235,7 @@ class Job:
 
 
 class Inbox:
-    """Takes files, and calls `show` with each recording that they become."""
+    """Takes files, and calls `show` with each resulting recording."""
 
     def __init__(self, show: Callable[[Viewed], None]) -> None:
         self.jobs: list[Job] = []
@@ -245,9 +245,9 @@ class Inbox:
         self._threads: list[threading.Thread] = []
 
     def take(self, name: str, stream: IO[bytes], length: int) -> None:
-        """Keep `length` bytes of a stream as a file, and begin to open it."""
+        """Save `length` bytes of a stream as a file, and start to open it."""
         number = len(self.jobs)
-        # Nothing of the name but its ending reaches the file system.
+        # Only the suffix of the name reaches the file system.
         ending = Path(name).suffix[:12] if Path(name).suffix[1:].isalnum() else ""
         path = self._folder / f"{number}{ending}"
         job = Job(name)
@@ -256,7 +256,7 @@ class Inbox:
             with path.open("wb") as file:
                 _copy(stream, file, length)
         except OSError as error:
-            job.state, job.words = "failed", f"could not be kept: {error}"
+            job.state, job.words = "failed", f"could not be saved: {error}"
             return
         thread = threading.Thread(target=self._open, args=(job, path), daemon=True)
         self._threads.append(thread)
@@ -277,7 +277,7 @@ class Inbox:
                 made = self._emulated(job, path)
             except DvskitError as not_video:
                 raise type(not_video)(
-                    f"{path} is no event file ({not_events}) and no video ({not_video})"
+                    f"{path} is neither an event file ({not_events}) nor a video ({not_video})"
                 ) from not_video
         return Viewed(f"{job.name}, emulated", lambda: open_events(made))
 
@@ -299,7 +299,7 @@ class Inbox:
         return target
 
     def close(self) -> None:
-        """Stop what is on its way and remove the folder."""
+        """Stop pending work and remove the folder."""
         self._closed.set()
         for thread in self._threads:
             thread.join()
