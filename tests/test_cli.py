@@ -273,7 +273,7 @@ def test_convert_cuts_in_time_and_space(run, tmp_path):
     part = events.between(origin + 100, origin + 500)
     kept = dvskit.filters.Crop(3, 2, 10, 5).start(events.size)(part)
     assert dvskit.load_events(tmp_path / "b.npz") == kept
-    assert "is no time" in usage_error(run("convert", "a.npz", "c.npz", "--start", "5"))
+    assert "is not a time" in usage_error(run("convert", "a.npz", "c.npz", "--start", "5"))
     assert "not on" in usage_error(run("convert", "a.npz", "c.npz", "--crop", "0,0,99,9"))
     assert "X,Y" in usage_error(run("convert", "a.npz", "c.npz", "--crop", "0,0"))
     assert left_behind(tmp_path) == {"a.npz", "b.npz"}

@@ -581,10 +581,10 @@ def test_a_preset_file_is_written_and_read(tmp_path):
     ("text", "message"),
     [
         ("thresold_on = 0.2", "did you mean 'threshold_on'"),
-        ("threshold_on = 'x'", "is no number"),
+        ("threshold_on = 'x'", "is not a number"),
         ("threshold_on = 99.0", "outside 0.01 to 10"),
         ("threshold_on", "is not a preset file"),
-        ("refractory_us = 1.5", "no whole number"),
+        ("refractory_us = 1.5", "not a whole number"),
     ],
 )
 def test_a_wrong_preset_file_is_refused(tmp_path, text, message):

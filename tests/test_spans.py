@@ -71,7 +71,7 @@ def test_places_of_every_type_are_counted_from_0(dtype):
 
 
 def test_elements_that_are_not_side_by_side_are_refused():
-    with pytest.raises(TypingError, match="side by side"):
+    with pytest.raises(TypingError, match="contiguous elements"):
         copy_part(Pair(np.zeros(8)[::2], np.zeros(4)), 0, 4)
 
 

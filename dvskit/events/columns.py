@@ -105,7 +105,7 @@ class Events(Viewable):
         if back.size:
             at = int(back[0])
             raise EventsError(
-                f"time decreases from {self.t[at]} to {self.t[at + 1]} us at event {at + 1}; "
+                f"time runs back from {self.t[at]} to {self.t[at + 1]} us at event {at + 1}; "
                 "sort all columns first, by order = np.argsort(t, kind='stable')"
             )
         off = np.flatnonzero(

@@ -43,7 +43,7 @@ def save_tensor(
         try:
             write(tensor.detach().cpu().contiguous(), partial, name, dict(notes or {}))
         except (SafetensorError, RuntimeError) as error:  # write errors of torch and safetensors
-            raise OutputError(f"{path}: {error}; choose another path") from error
+            raise OutputError(f"{path}: {error}; choose another place") from error
 
 
 def tensor_suffix(path: str | PathLike[str]) -> str:

@@ -117,8 +117,8 @@ def still_in_frames(observed: Observed, view: View, pixel: Pixel, threshold: flo
 def _calm_around(observed: Observed, spans: Spans) -> NDArray[np.bool_]:
     """Return the spans whose neighbours give no more events than in their quietest time.
 
-    The span's own pixel is excluded, because its events are to be counted. Spans are selected only
-    if its events correlate with those around, which noise does not do.
+    The span's own pixel is excluded, because its events are to be counted. If they correlate with
+    those of its neighbours, which noise does not, only spans without events there are selected.
     """
     near, around, own = np.empty((3, spans.pixel.size), np.int64)
     k.beside_spans(observed.events, observed.size.width, spans, near, around, own)

@@ -68,10 +68,9 @@ prefetch: Any = intrinsic(_prefetch)
 
 
 def _either(comparison: str) -> Any:
-    """Return an intrinsic that selects the one of two numbers that satisfies a comparison.
+    """Return an intrinsic: the second of two numbers if it is less (or greater), else the first.
 
-    If neither does, it is the first. It is one instruction; Numba compiles a function for each use
-    of min and max.
+    It is one instruction; Numba compiles a function for each use of min and max.
     """
 
     def typed(_: Any, first: Any, second: Any) -> Any:
