@@ -135,7 +135,7 @@ def test_a_name_that_there_is_not_is_told_of_every_call(name):
         (lambda: encoders.latency(np.ones((2, 2)), 5), "is expected: image=torch.from_numpy(...)"),
         (lambda: learning.STDP(learning.Window), "window is the class Window; Window is expected"),
         (lambda: training.classify(EVENTS, "nmnist-signed-lif"), "Events is no model; pass"),
-        (lambda: training.evaluate("nmnist-signed-lif", EVENTS), "classify judges one recording"),
+        (lambda: training.evaluate("nmnist-signed-lif", EVENTS), "use classify for one recording"),
         (lambda: training.train("none.toml"), "none.toml: no such file"),
         (lambda: training.load_model(None), "load_model: name_or_path is None; a name or the path"),
     ],

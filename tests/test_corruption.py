@@ -128,7 +128,7 @@ def test_hot_pixels_are_that_share_of_the_sensor_and_fire_on_at_that_rate(share:
         ("noise", [], "no levels"),
         ("noise", [0, float("nan")], "level nan"),
         ("noise", [float("inf")], "level inf"),
-        ("noise", [-1], "level -1 is no finite number of at least 0"),
+        ("noise", [-1], "level -1 is not a finite number of at least 0"),
         ("drop", [0.5, 1.5], r"share=1\.5 is not a number, 0 to 1"),
         ("dead-pixels", [2], r"share=2\.0"),
         ("time-scale", [0], "above 0"),
@@ -146,7 +146,7 @@ def test_wrong_kinds_and_levels_are_refused_before_anything_is_judged(
 def test_recordings_have_no_other_threshold_and_images_no_events(
     trained: Trained, bars: Path
 ) -> None:
-    with pytest.raises(ConfigError, match=r"is a recording, whose light is gone.*--corrupt drop"):
+    with pytest.raises(ConfigError, match=r"is a recording, without its light.*--corrupt drop"):
         evaluate_corrupted(trained.model, bars, "threshold")
     with pytest.raises(ConfigError, match="seed = -1"):
         evaluate_corrupted(trained.model, bars, "drop", seed=-1)
@@ -248,7 +248,7 @@ def test_eval_prints_draws_and_gives_each_kind_as_json(
         (("--corrupt", "drop=2"), "share=2.0"),
         (("--corrupt", "all=1"), "takes no levels"),
         (("--corrupt", "drop", "--corrupt", "drop=0.5"), "is given twice"),
-        (("--corrupt", "threshold"), "whose light is gone"),
+        (("--corrupt", "threshold"), "without its light"),
         (("--corrupt", "drop", "--corrupt-seed", "-1"), "--corrupt-seed"),
     ],
 )

@@ -73,7 +73,7 @@ def test_where_nothing_was_held_out_there_is_no_score(trained: Trained, bars: Pa
     assert len(seen) == 10
     with pytest.raises(FormatError, match=r"or chosen by all 10 recordings; give .*--split all"):
         training.evaluate(trained.model, seen)
-    with pytest.raises(ConfigError, match="none of the 10 recordings is known to be of the test"):
+    with pytest.raises(ConfigError, match="none of the 10 recordings are known to be in the test"):
         training.evaluate(trained.model, seen, split="test")
     with pytest.raises(ConfigError, match="did you mean 'train'"):
         training.evaluate(trained.model, seen, split="trian")
@@ -101,9 +101,9 @@ def test_a_model_without_a_list_is_known_by_its_split_or_says_that_it_is_not(
     other = write_bars(tmp_path / "other", 3)
     code, out, err = run("eval", "old", other)
     assert (code, "of 6 (" in out) == (0, True)
-    assert "bars does not record which recordings it was trained on: if these are among" in err
+    assert "bars does not record which recordings it was trained on: if they are among" in err
     (tmp_path / "old" / "split.csv").write_text("part,class\n")
-    with pytest.raises(ModelError, match=r"split.csv: is no list of what was trained on.*remove"):
+    with pytest.raises(ModelError, match=r"split.csv: is not a list of training samples.*remove"):
         training.load_model(tmp_path / "old")
 
 
@@ -261,7 +261,9 @@ def test_a_folder_of_other_classes_is_told_with_the_way_out(
     shutil.copy(tmp_path / "up.npz", tmp_path / "mine" / "up")
     code, out, err = run("eval", trained.folder, "mine")
     assert (code, out) == (1, "")
-    assert err.startswith("dvskit: error: no class of bars: up; it knows left, right: judge it by")
+    assert err.startswith(
+        "dvskit: error: no class of bars: up; it knows left, right: give samples of"
+    )
     code, out, err = run("eval", trained.folder, "mine/up")
     assert (code, out) == (1, "")
     assert (
@@ -291,7 +293,7 @@ def test_a_piped_training_writes_a_line_an_epoch(run, bars: Path, tmp_path: Path
     assert out.startswith("recordings: ")
     code, _, err = run("-q", "train", "bars.toml")
     assert (code, err.count("\n")) == (0, 1)
-    assert f"{tmp_path / 'out'}: was finished before (2 epochs); another output trains anew" in err
+    assert f"{tmp_path / 'out'}: was finished before (2 epochs); to train again, name" in err
     assert run("-q", "train", "bars.toml", "--set", "output=quiet")[2] == ""
 
 
@@ -349,7 +351,9 @@ def test_any_samples_are_judged_each_read_once_and_as_they_come(
     rows = training.evaluate(trained.model, list(samples.rows), split="all")
     assert np.array_equal(result.confusion, rows.confusion)
     for wrong in (5, load_events(bars / "left" / "0.npz"), [bars]):
-        with pytest.raises(ConfigError, match="is no folder of <class>/<recording> and no Samples"):
+        with pytest.raises(
+            ConfigError, match="neither a folder of <class>/<recording> nor Samples"
+        ):
             training.evaluate(trained.model, wrong)
 
 
@@ -358,4 +362,6 @@ def test_a_run_says_what_of_its_tests_was_not_looked_at(bars: Path, tmp_path: Pa
     short = replace(config, input=replace(config.input, bin_us=1_000))
     trained = training.train(short)
     (note,) = trained.results["recordings"].notes
-    assert note.startswith("6 recordings are longer than the model's window of 6 ms: their first")
+    assert note.startswith(
+        "6 recordings are longer than the model's window of 6 ms: only their first"
+    )

@@ -121,7 +121,7 @@ def test_images_that_were_trained_on_are_told(
     result = training.evaluate(of_both.folder, tmp_path, encoder="latency")
     assert (result.samples, result.seen, result.left_out) == (20, 0, 40)
     assert result.notes[0] == "judged: 20 images that were neither trained on nor chosen by"
-    with pytest.raises(ConfigError, match="none of the 60 images is known to be of the test part"):
+    with pytest.raises(ConfigError, match="none of the 60 images are known to be in the test part"):
         training.evaluate(of_both.folder, tmp_path, split="test", encoder="latency")
     with pytest.raises(ConfigError, match="did you mean 'train'"):
         training.evaluate(of_both.folder, tmp_path, split="trian", encoder="latency")
@@ -151,7 +151,7 @@ def test_the_encoder_is_the_models_own_or_must_be_said(
         training.evaluate(of_both.folder, bar_images, encoder="latncy")
     with pytest.raises(ConfigError, match="seed = -1 is below 0"):
         training.evaluate(of_folder.folder, bar_images, seed=-1)
-    with pytest.raises(ConfigError, match="encoder and seed are of still images, and these are"):
+    with pytest.raises(ConfigError, match="encoder and seed are only for still images, and these"):
         training.evaluate(trained.folder, bars, encoder="poisson")
 
 
@@ -274,7 +274,7 @@ def test_an_image_is_classified_as_it_is_judged(run, of_folder: Trained, tmp_pat
     assert sum(shares.values()) == pytest.approx(1)
     assert shares != training.classify_image(of_folder.model, pixels, seed=9)
     for wrong in (pixels[None], pixels.astype(float), pixels[:0]):
-        with pytest.raises(ShapeError, match=r"\(height, width\) uint8, 0 black, is meant"):
+        with pytest.raises(ShapeError, match=r"\(height, width\) uint8, 0 black"):
             training.classify_image(of_folder.model, wrong)
     with pytest.raises(ConfigError, match="seed = -1 is below 0"):
         training.classify_image(of_folder.model, pixels, seed=-1)

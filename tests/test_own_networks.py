@@ -92,7 +92,7 @@ def test_a_model_of_a_module_is_refused_without_its_class(samples: Samples, tmp_
         load_model(tmp_path / "run")
     with pytest.raises(ModelError, match=r"MyNet.*made int; it must make a torch.nn.Module"):
         load_model(tmp_path / "run", networks={"MyNet": int})
-    with pytest.raises(ModelError, match=r"layers.1.weight is \(8, 3072\), where the net"):
+    with pytest.raises(ModelError, match=r"layers.1.weight is \(8, 3072\), but the net"):
         load_model(tmp_path / "run", networks={"MyNet": lambda: MyNet(9)})
 
 
@@ -208,13 +208,13 @@ class Plain:
     ("network", "words"),
     [
         (Extra(), "_extra_state of its state dict is dict; only tensors"),
-        (Odd(), r"answers .* with \(2, 1\); logits \(B, classes\), \(2, 2\)"),
+        (Odd(), r"answers .* with \(2, 1\); return logits \(B, classes\), here \(2, 2\)"),
         (nn.Linear(3, 2), r"does not take an input of \(6, 2, 2, 16, 16\)"),
         (nn.Sequential(nn.Flatten(2), nn.AvgPool1d(256)), "has no weights to learn"),
         (WithFunction(), "could not be loaded again"),
-        (WithList(), "would be another one when it is loaded"),
-        (Mine(name="conv-lif"), "is called 'conv-lif', as one of dvskit's"),
-        (Mine(name=""), "has no name to be loaded by"),
+        (WithList(), "would differ after loading"),
+        (Mine(name="conv-lif"), "has the name 'conv-lif' of a dvskit network"),
+        (Mine(name=""), "has no name to load it by"),
         (Plain(), "Plain is not a dataclass"),
         (MyNet, r"MyNet is a class; pass an instance, MyNet\(\.\.\.\)"),
     ],
@@ -241,11 +241,11 @@ def test_a_model_whose_module_is_not_its_networks_is_not_saved(tmp_path: Path):
 
 
 def test_a_module_without_samples_says_what_to_pass():
-    with pytest.raises(ConfigError, match=r"MyNet without samples .* train\(module, samples\)"):
+    with pytest.raises(ConfigError, match=r"MyNet has no samples .* train\(module, samples\)"):
         training.train(MyNet())
     with pytest.raises(ConfigError, match="model_of: samples is 'folder'; Samples or Stills"):
         training.evaluate(MyNet(), "folder")
     with pytest.raises(ConfigError, match="there is no 'ouput'; did you mean 'output'"):
         training.train(Mine(), ouput="x")
-    with pytest.raises(ConfigError, match=r"describe a module by dvskit.networks.ModuleNetwork"):
+    with pytest.raises(ConfigError, match=r"describe a module with dvskit.networks.ModuleNetwork"):
         training.Config(network=MyNet())

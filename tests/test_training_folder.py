@@ -233,7 +233,7 @@ def test_depth_clips_are_shaded_before_a_sensor_and_judged_and_classified_as_it_
     video(root / "bow" / "p3_t0.mp4")
     code, _, err = run("train", root, "-o", "other")
     assert code == 1
-    assert "p1_t0.npz: is a depth clip, beside a video, " in err
+    assert "p1_t0.npz: is a depth clip, next to a video, " in err
 
 
 def test_as_many_steps_are_taken_as_there_is_time_for(tmp_path, monkeypatch):
@@ -332,7 +332,7 @@ def test_a_run_that_is_slower_than_measured_ends_an_epoch_early(tmp_path):
     notes: list[str] = []
     done = training.folder_run._train_until(config, 0.0, Onlooker(note=notes.append))
     assert len(done.history) == 1
-    assert notes == ["the machine is slower than measured: 1 of 10 epochs are taken"]
+    assert notes == ["the machine is slower than measured: it takes 1 of 10 epochs"]
     left = training.load_config(tmp_path / "mine" / "config.toml")
     again = training.train(replace(left, output=str(tmp_path / "again")))
     weights = again.model.module.state_dict()
@@ -410,12 +410,12 @@ WRONG: dict[str, tuple[Callable[[Path], Path], list[str], int, str]] = {
         1,
         "holds no folder; make one folder per class",
     ),
-    "one class": (one_class, [], 2, "set: one class, bow: give two or more folders"),
+    "one class": (one_class, [], 2, "set: one class, bow; give a folder for each"),
     "damaged": (damaged, [], 1, "p1_t0.mp4: "),
     "one frame": (one_frame, [], 1, "p3_t0.mp4: 1 frame, but at least two are needed"),
     "minutes": (clips, ["--minutes", "0"], 2, "minutes"),
     "model": (clips, ["--from", "no-such-model"], 1, "neither a model folder nor a shipped model"),
-    "sweep": (clips, ["--seeds", "2"], 2, "are of a configuration; train the folder once"),
+    "sweep": (clips, ["--seeds", "2"], 2, "need a configuration; train the folder once"),
     "place": (clips, ["-o", "file/run"], 1, "cannot be made"),
     "key": (clips, ["--set", "loop.epoch=3"], 2, "unknown key loop.epoch"),
 }
@@ -456,7 +456,7 @@ def test_recordings_without_any_event_are_said(tmp_path):
     for label in ("a", "b"):
         (tmp_path / "set" / label).mkdir(parents=True)
         save_events(Events.empty((16, 16)), tmp_path / "set" / label / "1.npz")
-    with pytest.raises(DvskitError, match="nothing lasts for any time"):
+    with pytest.raises(DvskitError, match="that were read have no duration"):
         train_folder(tmp_path / "set", output=tmp_path / "mine")
 
 

@@ -67,7 +67,7 @@ def test_running_in_chunks_of_time_gives_the_same_gradients(bars: Path) -> None:
     for other in found[1:]:
         for first, second in zip(found[0], other, strict=True):
             torch.testing.assert_close(first, second)
-    with pytest.raises(ConfigError, match="chunk_steps = 2, but Linear cannot be run in chunks"):
+    with pytest.raises(ConfigError, match="chunk_steps = 2, but Linear cannot run in chunks"):
         answer_of(torch.nn.Linear(2, 2), x, LoopConfig(chunk_steps=2))
 
 

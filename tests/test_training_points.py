@@ -85,7 +85,7 @@ def test_what_takes_no_points_says_so(tmp_path: Path) -> None:
         Config(network=ConvLIF(), input=INPUT)
     with pytest.raises(ConfigError, match=r"input.points = 0 is not above 0"):
         Config(network=NETWORK, input=replace(INPUT, points=0))
-    with pytest.raises(ConfigError, match="a network of points takes recordings alone"):
+    with pytest.raises(ConfigError, match="a network of points takes only recordings"):
         encode_of("poisson", INPUT, (16, 16))
     with pytest.raises(ArgumentError, match="path"):
         write_onnx_step(NETWORK.build(), 3)  # type: ignore[arg-type]

@@ -78,7 +78,7 @@ def test_too_short_a_time_is_said_with_the_minutes_that_are_enough(tmp_path, mon
     root = clips(tmp_path / "set")
     clock = Clock(monkeypatch, 30.0)
     with pytest.raises(
-        ConfigError, match=r"36 clips are to be emulated, 30 s each; --minutes 36\.1 "
+        ConfigError, match=r"36 clips must be emulated, 30 s each; --minutes 36\.1 "
     ):
         prepared(root, 60.0, [])
     assert clock.now <= 60

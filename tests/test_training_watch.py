@@ -68,9 +68,15 @@ def test_a_run_goes_on_with_other_metrics_than_it_began_with(bars: Path, tmp_pat
     ("metrics", "message"),
     [
         ({"loss": right}, r"metric 'loss': log.csv has .*loss.* already"),
-        ({"right": 3}, "metric 'right' is int; a function of logits and labels is meant"),
-        ({"all": lambda logits, labels: logits}, "metric 'all' gave Tensor for recordings; one"),
-        ({"none": lambda logits, labels: None}, "metric 'none' gave NoneType for recordings; one"),
+        ({"right": 3}, "metric 'right' is int; give a function of logits and labels"),
+        (
+            {"all": lambda logits, labels: logits},
+            "metric 'all' gave Tensor for recordings; return one",
+        ),
+        (
+            {"none": lambda logits, labels: None},
+            "metric 'none' gave NoneType for recordings; return one",
+        ),
     ],
 )
 def test_what_is_no_metric_is_refused(

@@ -1,19 +1,19 @@
-"""Train, evaluate, save and load; the only place that picks a device.
+"""Train, evaluate, save and load models; the only place that picks a device.
 
 config = load_config("samples/nmnist.toml", {"data.recordings.path": "nmnist"})
 train(module, samples, output="runs/own")                # any torch.nn.Module
-train_folder("gestures", output="runs/mine", minutes=5)   # all is chosen, and said
+train_folder("gestures", output="runs/mine", minutes=5)   # chooses the settings, with reasons
 result = train(config)                                   # a model folder, a log, a checkpoint
-model = load_model("nmnist-signed-lif")                  # shipped, or a folder
+model = load_model("nmnist-signed-lif")                  # a shipped model, or a folder
 classify(model, dvskit.load_events("digit.bin"))         # {"0": 0.01, ...}
-classify_windows(model, recording).windows               # a decision each, of a long recording
-for decision in decide(model, recording): ...            # one after each bin, as the events come
+classify_windows(model, recording).windows               # one decision per window
+for decision in decide(model, recording): ...            # one per bin, while events arrive
 sweep(config, {"network.beta": [0.5, 0.7]}, seeds=5)     # a table with errors, and sweep.csv
-evaluate(model, "nmnist").accuracy                       # by what it was not trained on
-evaluate("article-mnist", "mnist").accuracy              # by the test images of IDX files
-evaluate_over_time("nmnist-signed-lif", "nmnist").settled_us   # when it knows
-evaluate_corrupted("nmnist-signed-lif", "nmnist", "noise")     # of each level a Result
-count_operations("nmnist-signed-lif", "nmnist").energy_j       # of a sample
+evaluate(model, "nmnist").accuracy                       # on samples it was not trained on
+evaluate("article-mnist", "mnist").accuracy              # on the test images of IDX files
+evaluate_over_time("nmnist-signed-lif", "nmnist").settled_us   # time until decisions settle
+evaluate_corrupted("nmnist-signed-lif", "nmnist", "noise")     # a Result per noise level
+count_operations("nmnist-signed-lif", "nmnist").energy_j       # joules per sample
 keep_memory()                                            # before a training loop of your own
 """
 

@@ -1,4 +1,4 @@
-"""The interval of an accuracy that was measured on a number of samples, and its words."""
+"""Confidence intervals of accuracies, and their text."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def mean_interval(
 
     Distances from the shares to the ends of their intervals add up as standard errors do
     (G. Y. Zou and A. Donner, Construction of confidence limits about effect measures, Statistics
-    in Medicine 27, 2008). Of one share it is the interval itself.
+    in Medicine 27, 2008). For one share it is the interval itself.
     """
     mean = sum(shares) / len(shares)
     below = math.hypot(*(p - low for p, (low, _) in zip(shares, intervals, strict=True)))
@@ -44,7 +44,7 @@ def mean_interval(
 
 
 def accuracy_text(correct: int, samples: int) -> str:
-    """Return an accuracy in words, such as "7 of 9" as "78 % of 9 (95 % interval 45 to 94 %)"."""
+    """Return an accuracy as text, such as "78 % of 9 (95 % interval 45 to 94 %)" for 7 of 9."""
     interval = wilson(correct, samples)
     share, low, high = percent_texts(correct / samples, *interval)
     return f"{share} % of {samples:,} (95 % interval {low} to {high} %)"
@@ -53,7 +53,8 @@ def accuracy_text(correct: int, samples: int) -> str:
 def percent_texts(share: float, low: float, high: float) -> tuple[str, str, str]:
     """Return a share and its interval in per cent, with as many decimals as the interval allows.
 
-    None for an interval of 10 points or more, one from 1 point on, else two. 0 and 1 have none.
+    An interval of 10 points or more gives no decimals, of 1 point or more one, else two. 0 and 1
+    have no decimals.
     """
     decimals = 0 if high - low >= 0.1 else 1 if high - low >= 0.01 else 2
     first, *ends = (f"{100 * x:.{0 if x in (0, 1) else decimals}f}" for x in (share, low, high))

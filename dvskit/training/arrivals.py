@@ -1,4 +1,4 @@
-"""Events as they arrive: of what is played in real time, of a camera's frames, of a socket."""
+"""Events with their arrival times: from playback in real time, camera frames or a socket."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ Clock = Callable[[], float]
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """Events that came together, or the word that none did.
+    """Events that arrived together, or a notice that none did.
 
-    until_us  whatever happened before it has come; None where that is not known
-    at        when, a time of time.perf_counter()
-    behind_s  how much later than it should have been
-    quiet     whether so long a time has passed without events that the network is to rest
+    until_us  all events before this time have arrived; None if that is not known
+    at        the arrival, in time.perf_counter() seconds
+    behind_s  delay against the schedule, in seconds
+    quiet     whether no events came for so long that the network returns to rest
     """
 
     events: Events
@@ -38,9 +38,9 @@ class Arrival:
 
 
 class Pace:
-    """Waits until it is time: time stamps pass as fast as a clock does, from the first one on.
+    """Waits so that time stamps pass as fast as the clock, from the first one on.
 
-    Who comes late is not made to wait, and nothing is left out.
+    A late caller does not wait, and nothing is dropped.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Pace:
         self._first_us = 0
 
     def wait(self, t_us: int) -> float:
-        """Wait until it is `t_us`; return how many seconds it is past that."""
+        """Wait until it is `t_us`; return the delay past that time, in seconds."""
         if self._began is None:
             self._began, self._first_us = self.now(), t_us
         due = self._began + (t_us - self._first_us) / 1e6
@@ -62,9 +62,9 @@ class Pace:
 
 
 def played(blocks: Iterable[Events], tick_us: int, pace: Pace) -> Iterator[Arrival]:
-    """Yield the events of a recording in real time, those of each `tick_us` when it is over.
+    """Yield the events of a recording in real time, one arrival at the end of each `tick_us`.
 
-    Ticks begin at the first event; those without events come too.
+    Ticks begin at the first event; ticks without events are included.
     """
     stop_us: int | None = None
     held: list[Events] = []
@@ -88,10 +88,10 @@ def played(blocks: Iterable[Events], tick_us: int, pace: Pace) -> Iterator[Arriv
 
 
 def filmed(frames: FrameSource, how: Emulation, pace: Pace | None) -> Iterator[Arrival]:
-    """Yield the events of each frame of a clip when it is shown, as an emulated camera sees it.
+    """Yield the events of each frame when it is shown, as an emulated camera sees it.
 
     frames  at the sensor's size: see `dvskit.datasets.clips.frames_for`
-    pace    None for a camera's, which come when they come
+    pace    None for a camera, whose frames set the pace
     """
     run = Emulator(as_params(how.params), how.seed).start(frames.size, scale_is_known=True)
     now = time.perf_counter if pace is None else pace.now
@@ -102,16 +102,16 @@ def filmed(frames: FrameSource, how: Emulation, pace: Pace | None) -> Iterator[A
 
 
 def piped(blocks: Iterable[Events]) -> Iterator[Arrival]:
-    """Yield blocks as they are read: who writes them waits while one is decided on."""
+    """Yield blocks as they are read; the writer of the pipe waits during each decision."""
     for block in blocks:
         yield Arrival(block, _last_us(block), time.perf_counter())
 
 
 def received(blocks: Iterable[Events], size: Size, quiet_s: float) -> Iterator[Arrival]:
-    """Yield blocks that come whether or not anyone waits for them, each with when it came.
+    """Yield blocks that arrive at their own pace, each with its arrival time.
 
-    They are read by a thread of their own, and wait in memory while others are decided on.
-    After `quiet_s` seconds without any there is an Arrival that says so, again and again.
+    A thread of its own reads them; they wait in memory during decisions. After every `quiet_s`
+    seconds without a block, a quiet Arrival is yielded.
     """
     waiting: queue.SimpleQueue[tuple[Events, float] | BaseException | None] = queue.SimpleQueue()
 
@@ -120,7 +120,7 @@ def received(blocks: Iterable[Events], size: Size, quiet_s: float) -> Iterator[A
         try:
             for block in blocks:
                 waiting.put((block, time.perf_counter()))
-        except BaseException as error:  # is raised where the blocks are waited for
+        except BaseException as error:  # raised in the consumer
             end = error
         waiting.put(end)
 
@@ -146,7 +146,7 @@ def _last_us(block: Events) -> int | None:
 def follow(
     run: LiveRun, arrivals: Iterable[Arrival]
 ) -> Iterator[tuple[Arrival | None, list[LiveDecision]]]:
-    """Yield each arrival with the decisions on the bins that it ends; None at the stream's end."""
+    """Yield each arrival with the decisions on the bins it completes; None at the stream's end."""
     for arrival in arrivals:
         if arrival.quiet:
             yield arrival, run.quiet(arrival.at)

@@ -1,4 +1,4 @@
-"""What to train, and how, on a folder that was looked at: each choice with its reason."""
+"""Choose the configuration to train on an inspected folder, each choice with its reason."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from dvskit.training.sets import parts_of
 
 BATCH = 24
 _SIDE = 128  # of the sensor, where sizes differ or are larger
-_GRID = 16  # what blocks of pixels are summed to, at least
+_GRID = 16  # the least size that pixels are summed to
 _LONGEST_US = 4_000_000
-_SLOWER, _MUCH_SLOWER = 1.2, 1.6  # than those who were filmed others may be: of many, of few
+_SLOWER, _MUCH_SLOWER = 1.2, 1.6  # how much slower other people may be, after many or few people
 _PEOPLE = 5  # fewer do not show how much people differ
-_FEW = 10  # of a class: none of fewer is held out to be judged by
-_MANY = 200  # to train on: of so many some are held out to choose the best epoch by
+_FEW = 10  # samples of a class; with fewer, none is held out for the test
+_MANY = 200  # training samples; with so many, some choose the best epoch
 _THRESHOLD = 0.3
 _DEPTH_SENSOR = "DVS128"
 _BLUR = 0.04  # of the side: arms and clothes are thicker or thinner
@@ -36,7 +36,7 @@ _Noted = Callable[[str, str, str], None]
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A part of a configuration that was chosen, what it is, and why, in one line."""
+    """A chosen part of a configuration: its name, its value and the reason, in one line."""
 
     what: str
     value: str
@@ -55,13 +55,13 @@ class Chosen:
 
 
 def choose(look: Look, config: Config, start: Model | None = None) -> Chosen:
-    """Return what to train on a folder.
+    """Return the configuration to train on a folder.
 
-    config  its name, seed, output and start, and one entry [[data]] with its path, what is salvaged
-            and what is left out; all else is chosen
-    start   the model whose weights it begins with, which says size, window and network
+    config  its name, seed, output and start, and one entry [[data]] with path, salvage and
+            without; all else is chosen
+    start   the model whose weights the run begins with; it sets size, window and network
 
-    The number of steps is that of a run without a limit of time. Raises ConfigError for a start
+    The number of steps is that of a run without a time limit. Raises ConfigError for a start
     that takes points.
     """
     choices: list[Choice] = []
@@ -94,7 +94,7 @@ def choose(look: Look, config: Config, start: Model | None = None) -> Chosen:
 
 
 def with_steps(loop: LoopConfig, steps: int) -> LoopConfig:
-    """Return a loop of about so many steps, in ten epochs, of which less than a third is frozen."""
+    """Return a loop of about `steps` steps in ten epochs, under a third of them frozen."""
     each = max(1, round(steps / 10))
     return replace(loop, epochs=10, steps=each, freeze=min(loop.freeze, 10 * each // 3))
 
@@ -165,7 +165,7 @@ def _window_words(given: InputConfig) -> str:
 
 
 def _split(look: Look, entry: DataConfig, seed: int, noted: _Noted) -> tuple[DataConfig, str]:
-    """Return the entry with its split, and which epoch's weights are kept."""
+    """Return the entry with its split, and the epoch whose weights are kept: best or last."""
     why = ""
     for split, value, reason in _splits(look):
         tried = replace(entry, **split)  # type: ignore[arg-type]
@@ -187,7 +187,7 @@ def _split(look: Look, entry: DataConfig, seed: int, noted: _Noted) -> tuple[Dat
 
 
 def _opened(look: Look, entry: DataConfig) -> FileSamples:
-    """Return the samples of a folder as an entry opens them, with their groups or without."""
+    """Return the samples of a folder, without groups if the entry has none."""
     if entry.group != "none":
         return look.samples
     rows = [row._replace(group=None) for row in look.samples.rows]
@@ -195,7 +195,7 @@ def _opened(look: Look, entry: DataConfig) -> FileSamples:
 
 
 def _splits(look: Look) -> Iterator[tuple[dict[str, object], str, str]]:
-    """Yield keys of the entry, what they are and why, the best first."""
+    """Yield keys of the entry, their value as text and the reason; the best first."""
     count, least = sum(look.classes.values()), min(look.classes.values())
     many = 0.1 if count >= _MANY else 0.0
     if any(row.part for row in look.samples.rows):
@@ -239,7 +239,7 @@ def _seen(look: Look, entry: DataConfig, noted: _Noted) -> DataConfig:
 
 
 def _few_people(look: Look) -> bool:
-    """Return whether samples are too few, of too few people, to show how much others differ."""
+    """Return whether samples and people are too few to show how much people differ."""
     return len(look.groups) < _PEOPLE and sum(look.classes.values()) < _MANY
 
 

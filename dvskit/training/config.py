@@ -1,4 +1,4 @@
-"""The configuration of a training run: frozen dataclasses, which `toml_config` reads and writes."""
+"""The configuration of a training run: frozen dataclasses that `toml_config` reads and writes."""
 
 from __future__ import annotations
 
@@ -37,57 +37,58 @@ SPLITS = ("auto", "listed", "group", "share")
 @check_arguments
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataConfig:
-    """A set to learn from, an entry [[data]] of a configuration.
+    """A set to learn from: an entry [[data]] of a configuration.
 
-    kind        "recordings"; "videos", folders of images among them, whose events are emulated;
-                "mixed", a folder of both; "depth", depth clips, shaded and emulated;
+    kind        "recordings"; "videos", emulated, with folders of images; "mixed", a folder of both;
+                "depth", depth clips, shaded and emulated;
                 "drawn", people that dvskit draws;
-                "skeletons", drawn people whom recorded skeletons move;
+                "skeletons", drawn people moved by recorded skeletons;
                 "images", encoded as spikes; "saccades", images moved before an emulated sensor
-    name        what its scores are called; the kind, of images the encoder, unless given
-    path        a folder or a list of samples: see `dvskit.datasets.open_samples`; of images, a
-                folder of MNIST-style IDX files or of a folder of images a class; none for "drawn"
-    set         of recordings, the public set that `path` holds, such as "dvs128-gesture", in the
-                layout that it unpacks to: see `dvskit.datasets.open_public`. It says its classes,
-                people, sizes and what it keeps for tests
-    count       how many samples of each batch
-    validation  the share held out to choose the best epoch by; 0: none
-    test        the share held out to be judged by once, at the end; a part that the set itself
-                keeps for tests counts instead
-    by          how it is split: "listed", as the set itself says; "group", people whole; "share",
-                of each class; "auto", the first of them that can be
-    group       the people: "auto", "none", or a pattern sought in names: see `open_samples`
+    name        the name of its scores; default: the kind, for images the encoder
+    path        a folder or a list of samples: see `dvskit.datasets.open_samples`; for images, a
+                folder of MNIST-style IDX files or with a folder of images per class; none for
+                "drawn"
+    set         the public set of recordings in `path`, such as "dvs128-gesture", in the layout
+                of its archive: see `dvskit.datasets.open_public`. It sets classes, people, sizes
+                and the test part
+    count       samples in each batch
+    validation  the share held out to choose the best epoch; 0: none
+    test        the share held out to be judged once, at the end; a test part of the set itself
+                replaces it
+    by          the way to split: "listed", the parts of the set itself; "group", people whole;
+                "share", of each class; "auto", the first of these that is possible
+    group       the people: "auto", "none", or a pattern searched in names: see `open_samples`
     without     names of samples that are never used
-    skip        samples that are never used, the first of those not kept for tests
+    skip        number of samples that are never used, the first outside the set's test part
     limit       the most samples to train on, drawn by the seed; 0: all
-    balanced    draw from all classes as often
-    classes     what classes are called where they are called otherwise, [data.classes]: wave =
-                "right_hand_wave"; "*" = "other" names all that are not named
-    encoder     of images, such as "poisson", "latency" or "direct": see `dvskit.datasets.Encode`
-    preset      of clips, what the sensor is like; "": ideal
-    threshold   of videos, that of the sensor, ON and OFF; 0: the preset's
-    salvage     whether damaged files are read as far as they are whole, and what cannot be opened
-                is left out, both of which is said; else they are refused
-    size        of the sensor, (width, height), that clips are put before, and of recordings that do
-                not say theirs; (): that of the network
-    whole, upsample, fps, light   of videos: see `dvskit.datasets.Emulation`; fps 0: as they are
-    redraw      whether clips and moved images have other noise, and other ways, in each epoch;
-                else they are emulated once and kept on disk (`dvskit.datasets.Cache`)
-    each        of "drawn": samples of each gesture; of "skeletons": people for each skeleton
-    gestures    of "drawn": of `dvskit.scenes.PERSON_GESTURES`; of "skeletons": of its classes; ():
-                all
-    seed        of "drawn" and "skeletons", what people are drawn from; 0: the run's. Entries of one
-                seed have the same people, however close the camera is
-    duration_us, close            of "drawn": see `dvskit.datasets.DrawnSamples`, as for fps; of
-                "skeletons" `SkeletonSamples`
-    mirrored    whether a sample that `augment` flips left to right is of the class whose name says
-                the mirrored: right_wave for left_wave, counter_clockwise for clockwise
-    augment     how far events are changed at random, [data.augment]: see `dvskit.filters.Vary`; of
-                images, how far they are ahead of their encoder: `dvskit.datasets.StillChanges`
+    balanced    draw equally often from all classes
+    classes     new names of classes, [data.classes]: wave = "right_hand_wave"; "*" = "other"
+                names all others
+    encoder     for images, such as "poisson", "latency" or "direct": see `dvskit.datasets.Encode`
+    preset      for clips, the preset of the sensor; "": ideal
+    threshold   for videos, of the sensor, ON and OFF; 0: the preset's
+    salvage     whether the whole parts of damaged files are read and files that cannot be opened
+                are left out, with a note for both; otherwise they are errors
+    size        of the sensor, (width, height), for clips and for recordings that do not store
+                theirs; (): the network's
+    whole, upsample, fps, light   for videos: see `dvskit.datasets.Emulation`; fps 0: unchanged
+    redraw      whether clips and moved images get new noise and new movements in each epoch;
+                otherwise they are emulated once and kept on disk (`dvskit.datasets.Cache`)
+    each        for "drawn": samples of each gesture; for "skeletons": people for each skeleton
+    gestures    for "drawn": of `dvskit.scenes.PERSON_GESTURES`; for "skeletons": of its classes;
+                (): all
+    seed        for "drawn" and "skeletons": the seed of the people; 0: the run's. Entries of one
+                seed have the same people, at any camera distance
+    duration_us, close, fps       for "drawn": see `dvskit.datasets.DrawnSamples`; for
+                "skeletons": `SkeletonSamples`
+    mirrored    whether a sample that `augment` flips left to right gets the class with the
+                mirrored name: right_wave for left_wave, counter_clockwise for clockwise
+    augment     random changes of events, [data.augment]: see `dvskit.filters.Vary`; for images,
+                random changes before the encoder: `dvskit.datasets.StillChanges`
 
-    The split follows from the names of the samples, the shares and the run's seed alone: entries of
-    one folder are split alike. Raises ConfigError for values out of range and keys that the kind
-    does not take.
+    The split depends only on the names of the samples, the shares and the run's seed: entries of
+    one folder are split alike. Raises ConfigError for values out of range and for keys that the
+    kind does not take.
     """
 
     kind: str = "recordings"
@@ -125,17 +126,17 @@ class DataConfig:
     def __post_init__(self) -> None:
         check_choice("data.kind", self.kind, TAKEN)
         changes = changes_of(self.kind)
-        if self.augment == Vary():  # no change, of whatever kind
+        if self.augment == Vary():  # no change, for any kind
             object.__setattr__(self, "augment", changes())
         if not isinstance(self.augment, changes):
             raise ConfigError(
-                f"data.{self.title}.augment = {self.augment}: of kind {self.kind!r}, which takes a "
+                f"data.{self.title}.augment = {self.augment}: kind {self.kind!r} takes a "
                 f"{changes.__name__}"
             )
         for item in fields(self):
             if item.name not in TAKEN[self.kind] and getattr(self, item.name) != _default(item):
                 raise ConfigError(
-                    f"data.{self.title}.{item.name}: of kind {self.kind!r}, which has no such key; "
+                    f"data.{self.title}.{item.name}: kind {self.kind!r} has no such key; "
                     f"it has {', '.join(sorted(TAKEN[self.kind]))}"
                 )
         check_choice(f"data.{self.title}.encoder", self.encoder, ENCODERS)
@@ -143,7 +144,7 @@ class DataConfig:
             check_choice(f"data.{self.title}.set", self.set, PUBLIC_SETS)
         if self.set and (self.group != "auto" or self.size):
             raise ConfigError(
-                f"data.{self.title}: the set {self.set!r} says its groups and its size itself; "
+                f"data.{self.title}: the set {self.set!r} has its own groups and size; "
                 "leave out group and size"
             )
         check_choice(f"data.{self.title}.by", self.by, SPLITS)
@@ -155,37 +156,37 @@ class DataConfig:
             value = getattr(self, name)
             if value < least:
                 raise ConfigError(
-                    f"data.{self.title}.{name} = {value} is below {least}; of a set that is not to "
-                    "be used, leave out the entry"
+                    f"data.{self.title}.{name} = {value} is below {least}; leave out the entry "
+                    "if its set is not to be used"
                 )
         if not (self.validation >= 0 and self.test >= 0 and self.validation + self.test < 1):
             raise ConfigError(
-                f"data.{self.title}: validation = {self.validation} and test = {self.test}; shares "
-                "of at least 0 whose sum is below 1 are meant"
+                f"data.{self.title}: validation = {self.validation} and test = {self.test}; give "
+                "shares of at least 0 with a sum below 1"
             )
         if len(self.size) not in (0, 2):
-            raise ConfigError(f"data.{self.title}.size = {self.size}; (width, height) is meant")
+            raise ConfigError(f"data.{self.title}.size = {self.size}; give (width, height)")
 
     @property
     def title(self) -> str:
-        """What its scores are called."""
+        """The name of its scores."""
         return self.name or (self.encoder if self.kind == "images" else self.kind)
 
     def vary(self, *, always: bool = False) -> Vary | None:
-        """Return what changes events at random, if anything; `always` also where it does not."""
+        """Return the random changes of events, None if there are none and not `always`."""
         if isinstance(self.augment, StillChanges) or (self.augment == Vary() and not always):
             return None
         return self.augment
 
 
 def check_choice(key: str, value: str, choices: Collection[str]) -> None:
-    """Raise ConfigError for a value that is not among those of a key."""
+    """Raise ConfigError for a value that is not among the choices of a key."""
     if value not in choices:
         raise ConfigError(f"{key}: no {value!r}; {did_you_mean(value, choices)}")
 
 
 def changes_of(kind: str) -> type[Vary] | type[StillChanges]:
-    """Return what changes the samples of a kind of entries at random."""
+    """Return the class of random changes for a kind of entries."""
     return StillChanges if kind == "images" else Vary
 
 
@@ -194,7 +195,7 @@ def _default(item: Any) -> Any:
 
 
 POINTS = "point_set"
-"""The representation that networks of points take, and no other does."""
+"""The representation of networks of points; no other network takes it."""
 LOSSES = ("mean", "each-step", "count", "first-spike")
 OPTIMISERS = ("adamw", "adam")
 SCHEDULES = ("cosine", "constant")
@@ -209,9 +210,9 @@ class InputConfig:
     """How events become tensors: `bins` of `bin_us` microseconds from the first event on.
 
     representation  its name: see `dvskit.tensors.representation_from`
-    channels        2: OFF, ON; 1: both together; of encoded images 1 is the image alone
-    points          of "point_set", for a network of points: how many events of the window are
-                    drawn; in training others each time
+    channels        2: OFF, ON; 1: both together; for encoded images 1 is the image alone
+    points          for "point_set": the number of events drawn from the window, drawn again each
+                    time in training
     """
 
     bins: int = 20
@@ -222,38 +223,37 @@ class InputConfig:
 
     @property
     def window_us(self) -> int:
-        """How long all bins take together, in microseconds."""
+        """The length of all bins together, in microseconds."""
         return self.bins * self.bin_us
 
 
 @check_arguments
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoopConfig:
-    """How long and how hard to learn. A step takes a batch of all entries [[data]] together.
+    """Length and settings of training. A step takes one batch of all entries [[data]] together.
 
     epochs           the most; fewer with `patience`
-    steps            of an epoch; 0: until each sample of the entry that takes longest came once
-    optimiser        "adamw" or "adam", which differ in what they do with weight_decay
+    steps            of an epoch; 0: until each sample of the entry with the most steps came once
+    optimiser        "adamw" or "adam"; they differ in weight_decay
     betas            of the optimiser's two running means
     learning_rate    of the first step
     schedule         "cosine": the rate falls along a cosine to 0 over all steps; "constant"
-    weight_decay     of "adamw" taken off the weights themselves, of "adam" added to the gradient
-    label_smoothing  the share of each target that all classes have alike
+    weight_decay     "adamw" subtracts it from the weights, "adam" adds it to the gradient
+    label_smoothing  the share of each target that is spread evenly over all classes
     loss             "mean", "each-step", "count" or "first-spike": see `dvskit.training.losses`. A
-                     loss is of what the network's readout answers; one that needs another readout
-                     says so before anything is trained
-    clip_norm        the largest norm of the gradient of all weights; longer ones are scaled down to
-                     it; 0: as they are
-    precision        "bfloat16" or "float32"; "auto": bfloat16 where the machine has units for it
-    keep             whose weights are the model's: "best", of the epoch with the best validation
+                     loss that needs another readout is an error before training starts
+    clip_norm        the largest norm of the gradient of all weights; longer gradients are scaled
+                     down to it; 0: no limit
+    precision        "bfloat16" or "float32"; "auto": bfloat16 if the machine has units for it
+    keep             the weights of the model: "best", of the epoch with the best validation
                      accuracy; "last", which needs no validation part
-    patience         epochs without a better one after which the run ends; 0: never
-    stop             epochs after which the run ends, though the rate falls as if all were taken;
-                     0: all are. `dvskit train FOLDER` sets it where time runs out
-    freeze           of a run that begins with the weights of a model (`start`): for so many steps
-                     the last layer alone, which is new, learns
-    chunk_steps      steps of time whose activity is kept for the backward pass: the rest is
-                     computed again, chunk by chunk: less memory and more time; 0: all
+    patience         epochs without improvement until the run ends; 0: no limit
+    stop             epochs until the run ends, with the schedule of all epochs; 0: run all.
+                     `dvskit train FOLDER` sets it when time runs out
+    freeze           for a run that begins with a model's weights (`start`): the number of first
+                     steps that train only the new last layer
+    chunk_steps      time steps whose activity is kept for the backward pass; the rest is computed
+                     again, chunk by chunk: less memory, more time; 0: all
     """
 
     epochs: int = 20
@@ -290,10 +290,10 @@ class LoopConfig:
                 raise ConfigError(f"loop.{key} = {getattr(self, key)} is below 0")
         if not 0 <= self.label_smoothing < 1:
             raise ConfigError(
-                f"loop.label_smoothing = {self.label_smoothing}; 0 <= label_smoothing < 1 is meant"
+                f"loop.label_smoothing = {self.label_smoothing}; give 0 <= label_smoothing < 1"
             )
         if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
-            raise ConfigError(f"loop.betas = {self.betas}; two numbers, 0 <= beta < 1, are meant")
+            raise ConfigError(f"loop.betas = {self.betas}; give two numbers, 0 <= beta < 1")
         check_choice("loop.optimiser", self.optimiser, OPTIMISERS)
         check_choice("loop.schedule", self.schedule, SCHEDULES)
         check_choice("loop.loss", self.loss, LOSSES)
@@ -304,15 +304,14 @@ class LoopConfig:
 @check_arguments
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """All that a training run depends on, with the code and the processor.
+    """All settings of a training run. With code and processor they determine its result.
 
-    name     of the model                      seed     of all that is drawn
+    name     of the model                      seed     of all random draws
     output   the folder that the run writes    network  a description: see `dvskit.networks`
-    input    how events become tensors         data     the sets to learn from, an entry each
-    loop     how long and how hard to learn
-    start    a model, its folder or the name of a shipped one, whose weights the run begins with;
-             those of the last layer are new where the classes are others. "": all are new, drawn by
-             the seed
+    input    how events become tensors         data     the sets to learn from, one entry each
+    loop     length and settings of training
+    start    the folder of a model, or a shipped model's name; the run begins with its weights. The
+             last layer is new if the classes differ. "": all weights are drawn by the seed
     """
 
     name: str = "model"
@@ -328,25 +327,25 @@ class Config:
         for key in ("name", "width", "height", "classes", "build"):
             if not hasattr(self.network, key):
                 raise ConfigError(
-                    f"network = {type(self.network).__name__} has no {key}; describe a module by "
+                    f"network = {type(self.network).__name__} has no {key}; describe a module with "
                     "dvskit.networks.ModuleNetwork, or pass it to train(module, samples)"
                 )
         if self.seed < 0:
             raise ConfigError(f"seed = {self.seed} is below 0")
         if self.loop.freeze and not self.start:
-            raise ConfigError("loop.freeze: no start, so that all layers are new; set it to 0")
+            raise ConfigError("loop.freeze: all layers are new without a start; set it to 0")
         for key in ("bins", "bin_us", "points"):
             value = getattr(self.input, key)
             if value <= 0:
                 raise ConfigError(f"input.{key} = {value} is not above 0")
         self._check_size()
         if self.input.channels not in (1, 2):
-            raise ConfigError(f"input.channels = {self.input.channels}; 1 or 2 is meant")
+            raise ConfigError(f"input.channels = {self.input.channels}; give 1 or 2")
         inputs = getattr(self.network, "inputs", 2)
         if inputs != self.input.channels:
             raise ConfigError(
-                f"input.channels = {self.input.channels}, but the network takes {inputs} (that is "
-                "network.inputs, of networks that have it); make them equal"
+                f"input.channels = {self.input.channels}, but the network takes {inputs} "
+                "(network.inputs, if it has that key); make them equal"
             )
         of_points = isinstance(self.network, PointNet)
         known = not is_own(self.network)
@@ -363,15 +362,15 @@ class Config:
         self._check_titles()
 
     def _check_size(self) -> None:
-        """Check that the input of one sample can be held."""
+        """Check that the input of one sample fits into memory."""
         given, network = self.input, self.network
         numbers = given.bins * given.channels * network.width * network.height
         numbers = given.points * 4 if given.representation == POINTS else numbers
         if 4 * numbers > _MOST_INPUT:
             raise ConfigError(
                 f"the input of one sample, {given.bins:,} bins of {network.width:,}x"
-                f"{network.height:,} pixels, takes {4 * numbers / 1e9:,.0f} GB; "
-                f"{_MOST_INPUT / 1e9:.0f} GB at most: take fewer bins, points or pixels"
+                f"{network.height:,} pixels, takes {4 * numbers / 1e9:,.0f} GB, above the limit of "
+                f"{_MOST_INPUT / 1e9:.0f} GB; take fewer bins, points or pixels"
             )
 
     def _check_titles(self) -> None:
@@ -379,5 +378,5 @@ class Config:
         for title, count in titles.items():
             if count > 1:
                 raise ConfigError(
-                    f"{count} entries [[data]] called {title!r}; give each a name of its own"
+                    f"{count} entries [[data]] called {title!r}; give each its own name"
                 )

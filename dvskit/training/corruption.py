@@ -1,4 +1,4 @@
-"""How often a model is right about recordings that were corrupted, more and more."""
+"""Accuracy on recordings with increasing corruption."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from dvskit.training.evaluation import Result, judge
 from dvskit.training.judging import Data, Judging, open_judging
 from dvskit.training.models import Model
 
-_STREAM = 2  # of the words that pixels are chosen by: 1 is that of dead pixels
+_STREAM = 2  # of the random words that choose pixels; dead pixels use stream 1
 
 
 @dataclass(frozen=True, slots=True)
 class AddHotPixels(CallableFilter):
-    """Let a share of the pixels, each chosen with that chance, fire at `hz` a second too, all ON.
+    """Add ON events at `hz` per second to random pixels, each chosen with chance `share`.
 
-    A Poisson process each, from the first event to the last. The step counts what it adds.
+    Each fires as a Poisson process from the first event to the last. The step counts added events.
     """
 
     share: float
@@ -57,13 +57,13 @@ class _HotPixelsStep(Step):
         cold = np.empty(size.width * size.height, np.bool_)
         kept_by_chance(chosen.seed, _STREAM, 0, chosen.share, cold)
         self._hot = np.flatnonzero(~cold)
-        # Noise of a sensor that has as many pixels: as square as can be, for x and y are short.
+        # Noise of a sensor with that many pixels: nearly square, because x and y are int16.
         side = max(1, math.isqrt(len(self._hot)))
         self._sensor = Size(side, max(1, -(-len(self._hot) // side)))
         self._noise = filters.Noise(chosen.hz, on_share=1.0, seed=chosen.seed).start(self._sensor)
 
     def __call__(self, events: Events) -> Events:
-        """Return the events with those of the hot pixels up to the last of them."""
+        """Return the events and those of the hot pixels, up to the last event."""
         if not len(self._hot) or not len(events):
             return events
         nowhere = np.zeros(len(events), np.int16)
@@ -89,14 +89,14 @@ class _HotPixelsStep(Step):
 def with_thresholds(samples: Samples, chosen: Sequence[Sample], factor: float) -> Samples:
     """Return samples emulated with the thresholds of their sensors multiplied by a factor.
 
-    Noise, looks and all else that is drawn stay the same. Raises ConfigError where some of `chosen`
-    are recordings, or anything else whose light is not known, and for thresholds out of range.
+    Noise and all other draws stay the same. Raises ConfigError if `chosen` has recordings or other
+    samples without their light, and for thresholds out of range.
     """
     if isinstance(samples, FileSamples):
         wanted = set(chosen)
         for row, kind in zip(samples.rows, samples.kinds, strict=True):
             if kind == "recording" and row in wanted:
-                raise _unknown_light(f"{row.where}: is a recording, whose light is gone")
+                raise _unknown_light(f"{row.where} is a recording, without its light")
         emulation = samples.reading.emulation
         params = scaled_thresholds(as_params(emulation.params), factor)
         reading = replace(samples.reading, emulation=replace(emulation, params=params))
@@ -107,9 +107,9 @@ def with_thresholds(samples: Samples, chosen: Sequence[Sample], factor: float) -
         def sensor(rng: np.random.Generator) -> EmulatorParams:
             return scaled_thresholds(own(rng), factor)
 
-        sensor.__qualname__ = f"{own.__qualname__} {factor}"  # tells such samples apart in a cache
+        sensor.__qualname__ = f"{own.__qualname__} {factor}"  # part of the cache's keys
         return samples.before(sensor)
-    raise _unknown_light(f"{type(samples).__name__} cannot be emulated anew")
+    raise _unknown_light(f"{type(samples).__name__} cannot be emulated again")
 
 
 def scaled_thresholds(params: EmulatorParams, factor: float) -> EmulatorParams:
@@ -123,8 +123,8 @@ def scaled_thresholds(params: EmulatorParams, factor: float) -> EmulatorParams:
 
 def _unknown_light(why: str) -> ConfigError:
     return ConfigError(
-        f"threshold: {why}: which events another threshold would have given cannot be told from "
-        "these; give videos or depth clips, or corrupt by 'drop' (--corrupt drop)"
+        f"threshold: {why}; the events of another threshold cannot be derived from recorded "
+        "events; give videos or depth clips, or corrupt by 'drop' (--corrupt drop)"
     )
 
 
@@ -135,10 +135,10 @@ _HOT_HZ = 100.0
 class CorruptionKind:
     """A way to corrupt recordings.
 
-    label    what a level says, with its unit
-    levels   those that are judged unless others are given
-    filter   of a level and a seed; None where clips are emulated anew
-    factors  whether levels are factors, whose logarithm matters; nothing changes at 1, else at 0
+    label    the meaning of a level, with its unit
+    levels   the default levels
+    filter   from a level and a seed; None if clips are emulated again
+    factors  whether levels are factors, shown on a logarithmic axis; nothing changes at 1, else 0
     """
 
     label: str
@@ -148,7 +148,7 @@ class CorruptionKind:
 
 
 def _jitter(level_ms: float, seed: int) -> Filter:
-    # Nothing is left out for coming to a time before 0: a second is more than five deviations.
+    # A shift by a second, over five deviations, keeps all times above 0, so no event is dropped.
     return filters.chain(
         filters.StartAt(1_000_000), filters.TemporalJitter(1000.0 * level_ms, seed)
     )
@@ -185,15 +185,15 @@ CORRUPTIONS: Mapping[str, CorruptionKind] = {
         "factor of the contrast thresholds", (0.5, 0.7, 0.85, 1, 1.2, 1.4, 2), None, factors=True
     ),
 }
-"""The ways to corrupt recordings by name; jitters are standard deviations of normal numbers."""
+"""The ways to corrupt recordings, by name; jitters are standard deviations of a normal law."""
 
 
 @dataclass(frozen=True, slots=True)
 class Corrupted:
-    """How often a model is right about recordings that were corrupted.
+    """Accuracy of a model on corrupted recordings.
 
     kind     of CORRUPTIONS         levels   in ascending order
-    results  of each level          seed     of what was drawn
+    results  one per level          seed     of the draws
     """
 
     kind: str
@@ -212,25 +212,24 @@ def evaluate_corrupted(
     split: str = "held-out",
     seed: int = 0,
 ) -> Corrupted:
-    """Return how often a model is right about recordings that are corrupted more and more.
+    """Return the accuracy of a model on recordings at increasing levels of corruption.
 
     kind    of CORRUPTIONS: "noise", "drop", "dead-pixels", "hot-pixels", "time-scale",
             "time-jitter", "place-jitter", "threshold"
-    levels  see CORRUPTIONS; its own unless given
-    seed    of what is drawn. Each recording has draws of its own, which follow from the seed, the
-            kind and its name: dead pixels, too, are others in each
+    levels  see CORRUPTIONS for the default
+    seed    of the draws. Each recording has its own draws, from the seed, the kind and its name;
+            dead pixels, for example, differ between recordings
 
-    Events are changed on the sensor that saw them, before they are fitted to the network's. The
-    window still begins at the first event that is left, and noise begins with the recording: a
-    camera that is noisy all the time would not say so well where a recording begins.
+    Events are changed at the recording's size, before they are fitted to the network. The window
+    still begins at the first event that is left, and noise begins with the recording: the start of
+    a recording is easier to find here than with a camera that is noisy all the time.
 
-    "threshold" emulates clips anew, videos, depth clips and drawn people, with the thresholds of
-    their sensor multiplied. Of recordings the light is gone: which events another threshold would
-    have given cannot be told from those of this one. Refused for them, with ConfigError; "drop" is
-    the nearest that can be had.
+    "threshold" emulates videos, depth clips and drawn people again, with the thresholds of their
+    sensor multiplied. It raises ConfigError for recordings: the events of another threshold cannot
+    be derived from recorded events. "drop" is the nearest alternative.
 
-    Other arguments and errors are those of `evaluate`. ConfigError too for another kind, for levels
-    that are out of range and for still images, which have no events.
+    Other arguments and errors are those of `evaluate`. Also raises ConfigError for an unknown
+    kind, for levels out of range and for still images, which have no events.
     """
     judging = open_judging(model, data, split=split)
     chosen = check_levels(kind, levels)
@@ -239,7 +238,7 @@ def evaluate_corrupted(
 
 
 def check_levels(kind: str, levels: Sequence[float] | None) -> tuple[float, ...]:
-    """Return the levels that are meant, in ascending order. Raises ConfigError."""
+    """Return the levels to judge, in ascending order. Raises ConfigError."""
     if kind not in CORRUPTIONS:
         raise ConfigError(f"no way to corrupt {kind!r}; {did_you_mean(kind, CORRUPTIONS)}")
     known = CORRUPTIONS[kind]
@@ -249,21 +248,21 @@ def check_levels(kind: str, levels: Sequence[float] | None) -> tuple[float, ...]
     for level in given:
         if not np.isfinite(level) or level < 0 or (known.factors and level == 0):
             raise ConfigError(
-                f"{kind}: level {level:g} is no finite number "
+                f"{kind}: level {level:g} is not a finite number "
                 f"{'above 0' if known.factors else 'of at least 0'}; it is the {known.label}"
             )
         if known.filter is not None:
-            known.filter(level, 0)  # which judges it
+            known.filter(level, 0)  # raises for a level out of range
     return given
 
 
 def judge_corrupted(
     judging: Judging, kind: str, levels: Sequence[float], seed: int
 ) -> Iterator[Result]:
-    """Yield how often a model is right about what was opened for it, of each level.
+    """Yield the result of each level.
 
-    Clips are emulated once and their events kept in a temporary folder, except where each level
-    emulates them anew. Raises ConfigError.
+    Clips are emulated once and their events kept in a temporary folder, unless each level
+    emulates them again. Raises ConfigError.
     """
     if not isinstance(judging.samples, Samples) or judging.whole is None:
         raise ConfigError(
@@ -285,9 +284,9 @@ def judge_corrupted(
 
 
 def corrupted(samples: Samples, kind: str, level: float, seed: int) -> Samples:
-    """Return samples without chance, each changed by a filter of its own draws."""
+    """Return samples without random changes, each corrupted with its own draws."""
     made = CORRUPTIONS[kind].filter
-    assert made is not None  # clips are emulated anew
+    assert made is not None  # for "threshold", clips are emulated again
 
     def change(row: Sample, events: Events) -> Events:
         return filters.chain(made(level, own_seed(seed, f"{kind} {row.name}", row.span)))(events)

@@ -1,4 +1,4 @@
-"""What a model takes a recording for: as a whole, window by window, span by span, bin by bin."""
+"""Decisions of a model on a recording: whole, per window, per span or per bin."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ from dvskit.training.world import torch_threads
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What a model takes a window for.
+    """The decision of a model on a window.
 
     start_us, stop_us  the window, half-open
-    events             how many it holds
+    events             the number of events in it
     probabilities      of each class: the softmax of the logits
-    unlike             how it differs from all samples that the model learned from, such as "more of
-                       the picture moves"; "" if it does not, or if the model does not say
+    unlike             how it differs from all training samples, such as "more of the picture
+                       moves"; "" if it does not, or if the model has no figures for this
     """
 
     start_us: int
@@ -62,10 +62,10 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Classified:
-    """What a model takes a recording for.
+    """The decisions of a model on a recording.
 
-    windows     in order of time; those without events are left out
-    unlooked    events behind the last of them, in less than half a window
+    windows     in order of time, without windows that have no events
+    unlooked    events after the last window, over less than half a window
     """
 
     windows: tuple[Decision, ...]
@@ -73,7 +73,7 @@ class Classified:
 
     @property
     def probabilities(self) -> dict[str, float]:
-        """Those of the whole recording: the mean over its windows."""
+        """The mean over the windows."""
         names = self.windows[0].probabilities
         return {
             name: sum(each.probabilities[name] for each in self.windows) / len(self.windows)
@@ -87,7 +87,7 @@ class Classified:
 
     @property
     def unlike(self) -> str:
-        """How at least half of the windows differ from what the model learned from; else ""."""
+        """How at least half of the windows differ from the training samples; else ""."""
         found = [each.unlike for each in self.windows if each.unlike]
         return found[0] if 2 * len(found) >= len(self.windows) and found else ""
 
@@ -111,17 +111,17 @@ def classify(model: Model | str | PathLike[str], recording: Recorded) -> dict[st
 
 @check_arguments
 def classify_windows(model: Model | str | PathLike[str], recording: Recorded) -> Classified:
-    """Return what a model takes a recording for, window by window, and all in all.
+    """Return the decision of a model on each window of a recording.
 
     model      a Model, a model's folder, or the name of a shipped one
     recording  Events, a Source, or an event file
 
-    Windows have the model's length. The first begins at the first event, each further one where the
-    one ahead ends, and each from rest: the network remembers nothing of the one ahead, as in
-    training. A rest of less than half a window is not looked at unless it is all there is.
+    Windows have the model's length. The first begins at the first event, each further one at the
+    end of the window before. Each begins with the network at rest, as in training. A remainder of
+    less than half a window is not judged, unless it is the only window.
 
     A recording of another sensor is fitted, with a FittedWarning: see `dvskit.filters.Fit`. Raises
-    ShapeError for no events, and what `load_model` and `open_events` raise.
+    ShapeError for no events, and the errors of `load_model` and `open_events`.
     """
     network, source = as_model(model), as_recording(recording)
     fitted = FittedSource(source, network.size)
@@ -141,7 +141,7 @@ def classify_windows(model: Model | str | PathLike[str], recording: Recorded) ->
 
 
 def _decide(model: Model, events: Events, first_us: int, weight: float | None) -> Decision:
-    """Judge the window that holds some events, of those that begin at `first_us`."""
+    """Judge the window that holds `events`, on the grid that begins at `first_us`."""
     window_us = model.input.window_us
     start_us = first_us + (int(events.t[0]) - first_us) // window_us * window_us
     given = input_of(model.input, events, weight, start_us)
@@ -155,11 +155,11 @@ def _shares(model: Model, events: Events, start_us: int, weight: float | None) -
 
 
 def _probabilities(model: Model, given: torch.Tensor) -> dict[str, float]:
-    """Return what a model takes an input (bins, channels, H, W) for."""
+    """Return the probability of each class for an input (bins, channels, H, W)."""
     model.module.eval()
     logits = logits_of(model.module, given[:, None])[0]
     if not logits.isfinite().all():
-        raise ModelError(f"{model.name}: its answer is not finite; its weights cannot be right")
+        raise ModelError(f"{model.name}: the output is not finite; check the model's weights")
     shares = torch.softmax(logits, 0)
     return dict(zip(model.classes, shares.tolist(), strict=True))
 
@@ -174,21 +174,18 @@ def classify_image(
 ) -> dict[str, float]:
     """Return the probability of each class for a still image.
 
-    image          (height, width) uint8, or a file (PNG, JPEG and what else OpenCV reads), seen as
-                   gray; it is put in the middle of the model's input, black around it
-    encoder, seed  what makes spikes of it: see `evaluate`
+    image          (height, width) uint8, or a file that OpenCV reads (PNG, JPEG and others), as
+                   gray; it is centred in the model's input, with black around it
+    encoder, seed  of the spikes: see `evaluate`
 
-    Raises GeometryError for an image that is larger than the model's input, ShapeError for an array
-    that is no such image, ConfigError for an encoder that there is not or that is missing,
-    MissingFileError and FormatError for the file.
+    Raises GeometryError for an image larger than the model's input, ShapeError for another array,
+    ConfigError for an unknown or missing encoder, MissingFileError and FormatError for the file.
     """
     network = as_model(model)
     encode = encode_of(choose_encoder(network, encoder), network.input, network.size)
     gray = read_gray(image) if isinstance(image, str | PathLike) else np.asarray(image)
     if gray.ndim != 2 or gray.dtype != np.uint8 or not gray.size:
-        raise ShapeError(
-            f"an image {gray.shape} {gray.dtype}; (height, width) uint8, 0 black, is meant"
-        )
+        raise ShapeError(f"an image {gray.shape} {gray.dtype}; give (height, width) uint8, 0 black")
     rng = np.random.default_rng(choose_seed(network, seed))
     try:
         return _probabilities(network, encode(gray, rng))
@@ -200,12 +197,13 @@ def classify_image(
 
 @check_arguments
 def classify_spans(model: Model, events: Events, *, every_us: int | None = None) -> Labels:
-    """Return what a model takes each span of a recording for, such as "wave (93 %)".
+    """Return a label for each span of a recording, such as "wave (93 %)".
 
-    A span of `every_us` (the model's window if not given) is named by the window that begins at its
-    first event, from rest; spans without events have no name. The last one ends with the recording:
-    what is left at the end, if less than half a span, belongs to the one ahead. A recording of
-    another sensor is fitted, with a FittedWarning. Raises ConfigError for every_us < 1.
+    The label of a span of `every_us` (default: the model's window) is the decision on the window
+    that begins at its first event, from rest. Spans without events have no label. The last span
+    ends with the recording; a remainder of less than half a span belongs to the span before. A
+    recording of another sensor is fitted, with a FittedWarning. Raises ConfigError
+    for every_us < 1.
     """
     events, weight = fit_recording(events, model.size)
     window_us = model.input.window_us
@@ -231,13 +229,13 @@ def classify_spans(model: Model, events: Events, *, every_us: int | None = None)
     )
 
 
-_OF_EACH_BIN_ALONE = ("counts", "binary", "signed")  # bins depend on no events of others
+_OF_EACH_BIN_ALONE = ("counts", "binary", "signed")  # bins do not depend on each other
 
 
 def stepping(model: Model, weight: float | None) -> RunningOn | WindowByWindow:
-    """Return what runs a model over a stream: its states running on, or else window by window.
+    """Return a stepper over a stream: with lasting states if possible, else window by window.
 
-    weight  what each event counts, where the stream was fitted to the model's sensor
+    weight  of each event, if the stream was fitted to the model's sensor
     """
     runs_on = isinstance(model.module, Sequence)
     if runs_on and model.input.representation in _OF_EACH_BIN_ALONE:
@@ -246,12 +244,11 @@ def stepping(model: Model, weight: float | None) -> RunningOn | WindowByWindow:
 
 
 class RunningOn:
-    """Steps a Sequence: its states run on, and its readout sees the last `bins` steps.
+    """Steps a Sequence with lasting states; its readout sees the last `bins` steps.
 
-    What stands ahead of the readout is stepped with each bin. The readout (the mean over time, the
-    last step, how often or how soon neurons spike) is then applied to the latest steps, up to as
-    many as the model's window has: behind the first window that is the answer that `classify` gives
-    to it.
+    The layers before the readout are stepped with each bin. The readout (the mean over time, the
+    last step, the count or the time of spikes) is applied to the latest steps, at most as many as
+    the model's window has. After the first window the answer equals that of `classify`.
     """
 
     def __init__(self, model: Model, weight: float | None) -> None:
@@ -270,7 +267,7 @@ class RunningOn:
 
     def step(self, events: Events, start_us: int) -> Tensor:
         """Take the events of the next bin, which begins at `start_us`; return logits (classes,)."""
-        with torch.inference_mode(), torch_threads(1):  # others take longer to be woken
+        with torch.inference_mode(), torch_threads(1):  # waking further threads takes longer
             given = self._represent(events, start_us=start_us).to(self._device, self._dtype)
             if self._weight is not None:
                 given = given * self._weight
@@ -281,17 +278,17 @@ class RunningOn:
             return answer[0].float().cpu()
 
     def restart(self) -> None:
-        """Forget what came before."""
+        """Return to rest."""
         self._states = None
         self._latest.clear()
 
 
 class WindowByWindow:
-    """Judges, behind each bin, the window that ends with it, from rest, as `classify` does.
+    """Judges, after each bin, the window that ends with it, from rest, as `classify` does.
 
     For networks that are no Sequence, such as those of event clouds, and for representations whose
-    bins depend on the events of others. Each decision costs a whole window. Where a stream is still
-    shorter than the window, the rest of the window is empty.
+    bins depend on each other. Each decision costs a whole window. If the stream is shorter than the
+    window, the rest of the window is empty.
     """
 
     def __init__(self, model: Model, weight: float | None) -> None:
@@ -302,14 +299,14 @@ class WindowByWindow:
         """Take the events of the next bin, which begins at `start_us`; return logits (classes,)."""
         self._latest.append(events)
         given, seen = self._model.input, Events.concatenate(self._latest, events.size)
-        if not len(seen):  # nothing speaks for any class
+        if not len(seen):  # no evidence for any class
             return torch.zeros(len(self._model.classes))
         first_us = start_us - (len(self._latest) - 1) * given.bin_us
-        with torch_threads(1):  # others take longer to be woken
+        with torch_threads(1):  # waking further threads takes longer
             tensor = input_of(given, seen, self._weight, first_us)
             self._model.module.eval()
             return logits_of(self._model.module, tensor[:, None])[0]
 
     def restart(self) -> None:
-        """Forget what came before."""
+        """Return to rest."""
         self._latest.clear()

@@ -1,4 +1,4 @@
-"""How often a model is right about labelled recordings and still images."""
+"""Accuracy of a model on labelled recordings and still images."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from dvskit.training.world import ALONE, World
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """How often a model is right.
+    """Accuracy of a model, and its confusion matrix.
 
     confusion  (classes, classes) int64: row the true class, column the answer
     loss       mean cross entropy, nats
-    seen       how many of the samples the model was trained on or chosen by
-    left_out   how many others there were, which were not judged for that reason
-    notes      lines on both and on events that were not looked at, for people
-    encoder    what made spikes of images, by name; "" for recordings
+    seen       judged samples that the model was trained on or chosen by
+    left_out   such samples that were not judged
+    notes      lines about both and about events that were not judged
+    encoder    name of the encoder of images; "" for recordings
     """
 
     classes: tuple[str, ...]
@@ -47,12 +47,12 @@ class Result:
 
     @property
     def samples(self) -> int:
-        """How many samples were judged."""
+        """The number of judged samples."""
         return int(self.confusion.sum())
 
     @property
     def correct(self) -> int:
-        """How many samples were answered correctly."""
+        """The number of correct answers."""
         return int(np.trace(self.confusion))
 
     @property
@@ -70,7 +70,7 @@ class Result:
 
     @property
     def per_class(self) -> dict[str, float]:
-        """The share of right answers of each class that has samples."""
+        """The share of correct answers of each class that has samples."""
         totals = self.confusion.sum(1)
         return {
             name: float(self.confusion[i, i] / totals[i])
@@ -93,40 +93,40 @@ def evaluate(
     seed: int | None = None,
     input: InputConfig | None = None,
 ) -> Result:
-    """Return how often `model`, or the model of that name, is right about labelled data.
+    """Return the accuracy of a model on labelled data.
 
-    It may be a torch.nn.Module, of Samples, whose classes are its logits in order.
-
-    The first window of each recording is judged. Samples are read as they are judged, so that they
+    The first window of each recording is judged. Samples are read while they are judged, so they
     need not fit into memory.
 
-    data     a folder or a list, which `dvskit.datasets.open_samples` opens; any Samples; or rows of
+    model    a Model, a model's folder, the name of a shipped one, or a torch.nn.Module with
+             Samples, whose classes are the logits in order
+    data     a folder or a list, as in `dvskit.datasets.open_samples`; any Samples; or rows of
              some. Clips are emulated at the model's size. Or still images: a folder of MNIST-style
-             IDX files or of `<class>/<image>`, which `dvskit.datasets.open_stills` opens, or Stills
-    split    what of it to judge: see `dvskit.training.held_out.choose_samples`; of still images,
-             where "held-out" is the set's own test part, `choose_stills` there
-    encoder  of still images: see `dvskit.datasets.Encode`; the one that the model learned from,
-             unless there are several
-    seed     of what the encoder draws; that of the model's run unless given, so that the scores of
-             its test parts come out again
-    input    of a module: how events become what it takes; InputConfig() unless given
+             IDX files or of `<class>/<image>`, as in `dvskit.datasets.open_stills`, or Stills
+    split    the part to judge: see `dvskit.training.held_out.choose_samples`; for still images,
+             whose "held-out" is the set's own test part, `choose_stills` there
+    encoder  of still images: see `dvskit.datasets.Encode`; default: the encoder of the training,
+             if there was only one
+    seed     of the encoder's draws; default: that of the model's run, which reproduces the scores
+             of its test parts
+    input    for a module: how events become its input; default InputConfig()
 
     Computed in float32. Recordings of another size are fitted, with a FittedWarning; smaller images
-    are put in the middle. Raises ConfigError for another split and one that is not there, for an
-    encoder that there is not, that is missing, or that is given for recordings, FormatError for
-    classes that the model does not know, for no samples, for bad files and for a folder that may be
-    of recordings and of still images, GeometryError for images larger than the model's input.
+    are centred. Raises ConfigError for an unknown or absent split, for an unknown or missing
+    encoder and for an encoder with recordings; FormatError for classes that the model does not
+    know, for no samples, for bad files and for a folder with both recordings and still images;
+    GeometryError for images larger than the model's input.
     """
     if isinstance(model, nn.Module):
         model = model_of(model, data, input)  # type: ignore[arg-type]  # it checks them
     elif input is not None:
-        raise ConfigError("evaluate: input is of a module; a model has its own, so leave it out")
+        raise ConfigError("evaluate: input is only for a module; leave it out for a model")
     judging = open_judging(model, data, split=split, encoder=encoder, seed=seed)
     return judge_opened(judging)
 
 
 def judge_opened(judging: Judging) -> Result:
-    """Return how often a model is right about what was opened for it."""
+    """Return the result of an opened judging."""
     result = judge_and_say(judging.model.module, judging.batches())
     return replace(
         result,
@@ -138,9 +138,9 @@ def judge_opened(judging: Judging) -> Result:
 
 
 def judge_and_say(module: nn.Module, batches: AnyBatches) -> Result:
-    """Return what `judge` returns, with a note on events that were not looked at.
+    """Return the result of `judge`, with a note on events that were not judged.
 
-    Gives a FittedWarning of each other size that recordings had.
+    Gives a FittedWarning for each other size of recordings.
     """
     result = judge(module, batches)
     if isinstance(batches, StillBatches):
@@ -152,16 +152,16 @@ def judge_and_say(module: nn.Module, batches: AnyBatches) -> Result:
 
 
 def judge(module: nn.Module, batches: AnyBatches) -> Result:
-    """Return how often a module is right about batches, in float32 and evaluation mode."""
+    """Return the accuracy of a module on batches, in float32 and evaluation mode."""
     return result_of(batches.classes, *answers_of(module, batches))
 
 
 def answers_of(
     module: nn.Module, batches: AnyBatches, world: World = ALONE
 ) -> tuple[Tensor, Tensor]:
-    """Return a module's logits (N, classes) float32 of epoch 0 of batches, and the labels (N,).
+    """Return a module's logits (N, classes) float32 and the labels (N,) of epoch 0 of batches.
 
-    In evaluation mode. Of several processes each computes its part, and all have all.
+    In evaluation mode. Each of several processes computes its part, and all get all results.
     """
     was_training = module.training
     module.eval()
@@ -170,7 +170,7 @@ def answers_of(
     labels = torch.zeros(sum(sizes), dtype=torch.int64)
     start = 0
     for size, (counts, numbers) in zip(sizes, batches.epoch(0, part=world.part), strict=True):
-        if world.leads or size >= world.size:  # what is not parted, the first computes
+        if world.leads or size >= world.size:  # the first process computes undivided batches
             rows = world.rows(size)
             logits[start : start + size][rows] = logits_of(module, counts)
             labels[start : start + size][rows] = numbers
@@ -182,13 +182,13 @@ def answers_of(
 
 
 def result_of(classes: tuple[str, ...], logits: Tensor, labels: Tensor) -> Result:
-    """Return how often logits (N, classes) are right about labels (N,)."""
+    """Return the result of logits (N, classes) and labels (N,)."""
     loss = float(functional.cross_entropy(logits, labels))
     return Result(classes, confusion_of(logits, labels), loss)
 
 
 def confusion_of(logits: Tensor, labels: Tensor) -> NDArray[np.int64]:
-    """Return how often each class (row) is taken for which: logits (N, classes), labels (N,)."""
+    """Count the answers (columns) of each true class (rows): logits (N, classes), labels (N,)."""
     confusion = torch.zeros(logits.shape[1], logits.shape[1], dtype=torch.int64)
     ones = torch.ones(len(labels), dtype=torch.int64)
     confusion.index_put_((labels, logits.argmax(1)), ones, accumulate=True)
@@ -196,9 +196,9 @@ def confusion_of(logits: Tensor, labels: Tensor) -> NDArray[np.int64]:
 
 
 def logits_of(module: nn.Module, counts: Tensor) -> Tensor:
-    """Return logits (B, classes) of inputs (T, B, C, H, W), on the processor.
+    """Return logits (B, classes) of inputs (T, B, C, H, W), on the CPU.
 
-    Of a network that answers at each step, (T, B, classes), they are the mean over the steps.
+    The output of a network that answers at each step, (T, B, classes), is averaged over the steps.
     """
     device = next((each.device for each in module.parameters()), torch.device("cpu"))
     with torch.inference_mode():
@@ -207,22 +207,21 @@ def logits_of(module: nn.Module, counts: Tensor) -> Tensor:
 
 
 Metric = Callable[[Tensor, Tensor], float]
-"""metric(logits (N, classes) float32, labels (N,) int64) -> a number, of one validation part.
+"""metric(logits (N, classes) float32, labels (N,) int64) -> one number of a validation part.
 
-Both are copies on the processor, and torch's generator is put back behind it: nothing that a metric
-does changes a run.
+Both are copies on the CPU, and torch's generator is restored afterwards, so a metric cannot change
+a run.
 """
 _TAKEN = ("epoch", "loss", "rate", "seconds", "accuracy", "accuracy_low", "accuracy_high",
           "validation_loss")  # fmt: skip
 
 
 def check_metrics(metrics: Mapping[str, Metric]) -> None:
-    """Raise ConfigError for a metric that cannot be called, or is named as a column of the log."""
+    """Raise ConfigError for a metric that is not callable or has the name of a log column."""
     for name, metric in metrics.items():
         if not callable(metric):
             raise ConfigError(
-                f"metric {name!r} is {type(metric).__name__}; a function of logits and labels is "
-                "meant"
+                f"metric {name!r} is {type(metric).__name__}; give a function of logits and labels"
             )
         if name in _TAKEN or not name:
             raise ConfigError(
@@ -238,9 +237,9 @@ def scores_of(
 ) -> dict[str, float]:
     """Return the scores of a module on validation parts, by name, and their means.
 
-    Of each part `<part>_accuracy`, `<part>_loss` and `<part>_<metric>`; the means over the parts
+    Each part has `<part>_accuracy`, `<part>_loss` and `<part>_<metric>`; the means over the parts
     are `accuracy`, `validation_loss` and `<metric>`. `accuracy_low` and `accuracy_high` are the
-    ends of the 95 % interval of `accuracy`. Of several processes each judges its share.
+    ends of the 95 % interval of `accuracy`. Each of several processes judges its share.
     """
     scores: dict[str, float] = {}
     means: dict[str, list[float]] = {}
@@ -270,5 +269,5 @@ def _number_of(name: str, part: str, metric: Metric, logits: Tensor, labels: Ten
         return float(value)
     except (TypeError, ValueError, RuntimeError):
         raise ConfigError(
-            f"metric {name!r} gave {type(value).__name__} for {part}; one number is meant"
+            f"metric {name!r} gave {type(value).__name__} for {part}; return one number"
         ) from None

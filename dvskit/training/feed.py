@@ -1,4 +1,4 @@
-"""Where the batches of a run come from: all sets of a configuration, as Batches."""
+"""The batches of a run, from all sets of a configuration."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _AGAINST = re.compile(r"(counter|anti)[ _-]?(?=clockwise)", re.IGNORECASE)
 
 
 def mirrored(name: str, classes: Sequence[str]) -> str | None:
-    """Return the class whose name has left and right, or the turn, the other way; None without one.
+    """Return the mirror class among `classes`; None if there is none.
 
-    right_wave is left_wave, clockwise counter_clockwise.
+    left_wave mirrors right_wave, clockwise mirrors counter_clockwise.
     """
     words = _words(name)
     swapped = tuple(_SIDES.get(word, word) for word in words)
@@ -35,20 +35,20 @@ def _words(name: str) -> tuple[str, ...]:
     return tuple(word for word in re.split(r"[^a-z0-9]+", against) if word)
 
 
-_KNOWN = 256  # training samples whose likeness is measured
-_MEMORY_GB = 1.0  # of emulated events that are kept in memory beside those on disk
+_KNOWN = 256  # training samples for the likeness measure
+_MEMORY_GB = 1.0  # for emulated events in memory, besides those on disk
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Feed:
-    """All the data of a run. Every draw follows from the seed.
+    """All the data of a run. Every draw depends only on the seed.
 
-    train       batches of all sets together, changed anew at each draw
-    validation  what the best epoch is chosen by, by name: batches without chance
-    test        what the best weights are judged by, by name
-    known       up to 256 training samples of each set of events, without chance
-    split       the samples in files, by what they are for
-    notes       what was taken for granted in finding them, a line each
+    train       batches of all sets together, changed at random at each draw
+    validation  batches that choose the best epoch, by name, without random changes
+    test        batches that judge the best weights, by name
+    known       up to 256 training samples of each set of events, without random changes
+    split       the samples in files, by part
+    notes       assumptions made when opening them, one line each
     """
 
     train: AnyBatches
@@ -60,9 +60,9 @@ class Feed:
 
 
 def load_feed(config: Config, sets: Sequence[TrainingSet] | None = None) -> Feed:
-    """Open and split all sets that the configuration names, unless `sets` are these already.
+    """Open and split all sets of a configuration, or use `sets` if they are open already.
 
-    Raises what `load_sets` raises.
+    Raises the errors of `load_sets`.
     """
     sets = load_sets(config) if sets is None else sets
     cache = (
@@ -94,18 +94,18 @@ def load_feed(config: Config, sets: Sequence[TrainingSet] | None = None) -> Feed
 
 
 def _some(samples: Samples) -> Samples:
-    """Return some of many samples, evenly chosen."""
+    """Return at most `_KNOWN` samples, evenly spaced."""
     step = -(-len(samples) // _KNOWN)
     return samples.choose(range(0, len(samples), step))
 
 
 def in_files(sets: Sequence[TrainingSet], part: int) -> list[datasets.Sample]:
-    """Return the samples in files of part 0, 1 or 2 of sets: of training, validation, test."""
+    """Return the samples in files of part 0 (training), 1 (validation) or 2 (test) of sets."""
     return [row for each in sets for row in each.parts[part].rows if row.path is not None]
 
 
 def _held(each: TrainingSet, samples: Samples | Stills, room: Room) -> Samples | Stills:
-    """Return samples that are read once where they are read from files that are not kept else."""
+    """Return samples that are read once, if they come from files that no cache keeps."""
     if isinstance(samples, Stills) or each.entry.kind in EMULATED:
         return samples
     return HeldSamples(samples, room)
@@ -114,7 +114,7 @@ def _held(each: TrainingSet, samples: Samples | Stills, room: Room) -> Samples |
 def _training_batches(
     sets: Sequence[TrainingSet], config: Config, cache: datasets.Cache | None, room: Room
 ) -> AnyBatches:
-    # Other events are drawn each time, whatever else is changed.
+    # A point set draws other events each time, even without random changes.
     draws_points = config.input.representation == POINTS
     shares = [
         datasets.Share(
@@ -142,7 +142,7 @@ def _training_batches(
 
 
 def _mirror(each: TrainingSet) -> Callable[[str, Filter], str]:
-    """Return what a sample is called once it was flipped left to right, or was not."""
+    """Return the function that gives a sample's class after a random change, flips included."""
     classes = each.parts.train.classes
 
     def relabel(name: str, changed: Filter) -> str:
@@ -162,7 +162,7 @@ def _judged(
 ) -> AnyBatches:
     if isinstance(samples, Samples):
         if cache is not None and each.entry.kind in EMULATED and not samples.draws:
-            samples = CachedSamples(samples, cache)  # batches keep tensors, not the events
+            samples = CachedSamples(samples, cache)  # the batches keep only tensors
         return inputs.judged_batches(samples, config.input, network_size(config), cache)
     encode = inputs.encode_of(each.entry.encoder, config.input, network_size(config))
     return inputs.judged_stills(samples, encode, config.seed)

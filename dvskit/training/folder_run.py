@@ -1,6 +1,6 @@
-"""From a folder of samples to a model: look, choose, emulate, train for so many minutes, judge.
+"""Train a folder of samples to a model: inspect, choose, emulate, train for a time, judge.
 
-The model has a card: README.md beside it, with its pictures.
+The model folder holds a card: README.md and its pictures.
 """
 
 from __future__ import annotations
@@ -46,11 +46,11 @@ from dvskit.training.toml_config import config_values, to_toml, write_config
 from dvskit.training.world import started_together, torch_threads
 
 MINUTES = 5.0
-_SPARE = 0.06  # of the time, for the unforeseen
+_SPARE = 0.06  # of the time, as a reserve
 _EMULATING = 0.5  # of the time, at most, until the last clip is emulated
-_CARD_S = 4.0  # pictures are drawn, the process ends
-_SLOWEST = 8.0  # times as slow a busy machine may be
-_JUDGED_STEPS = 0.5  # what judging a batch takes, in steps of training
+_CARD_S = 4.0  # to draw the pictures and end the process
+_SLOWEST = 8.0  # the largest slowdown by a busy machine
+_JUDGED_STEPS = 0.5  # time to judge a batch, in training steps
 _LEAST_STEPS = 20
 _NOT_INDEPENDENT = (
     "The interval assumes independent samples. Samples of one person are alike, so it is too "
@@ -60,13 +60,13 @@ _NOT_INDEPENDENT = (
 
 @dataclass(frozen=True, slots=True)
 class FolderRun:
-    """What training on a folder left.
+    """The result of training on a folder.
 
     trained  the model, its folder and the log
-    result   how often it is right about what was held out; where that is nothing, about what it
-             was trained on, and `held_out` is False
-    choices  what was chosen, and why
-    seconds  that all took
+    result   the accuracy on held-out samples. If none are held out it is the accuracy on training
+             samples, and `held_out` is False
+    choices  the choices, with their reasons
+    seconds  of the whole run
     """
 
     trained: Trained
@@ -90,25 +90,26 @@ def train_folder(
 ) -> FolderRun:
     """Train a classifier on a folder, or a list, of labelled recordings and videos, or depth clips.
 
-    All that a configuration says is chosen by what is in the folder: see `choose`. People are kept
-    whole where they are known.
+    The whole configuration is chosen by the content of the folder: see `choose`. All clips of one
+    person stay in one part if people are known.
 
-    output   the folder of the run, runs/<the folder's name> unless given: the model, its card
+    output   the folder of the run, default runs/<the folder's name>: the model, its card
              (README.md), confusion.png, curves.png, log.csv and config.toml, which trains it again
-    minutes  that all may take. Clips are emulated for about half of that time at most: where it is
-             too short for all, some of each class and person are used. The time of a step is
-             measured, and as many steps are taken as there is time for. config.toml holds both:
-             with it, on the same machine and as many threads (half of torch's are taken here), the
-             weights are the same again. A run that is slower than measured ends an epoch early
-    start    a model, a folder or a shipped one's name, whose weights it begins with, but for
-             those of the last layer where the classes are others
-    salvage  whether damaged files are read as far as they are whole, or left out
-    changes  of the configuration that was chosen, as `load_config` takes them
+    minutes  for the whole run. Emulation takes at most about half of them; if that is too short for
+             all clips, some of each class and person are used. The time of a step is measured, and
+             the run takes as many steps as fit. config.toml holds clips and steps: it gives the
+             same weights on the same machine with the same number of threads (half of torch's).
+             A run that is slower than measured ends an epoch early
+    start    a model folder, or a shipped model's name; the run begins with its weights. The last
+             layer is new if the classes differ
+    salvage  whether the whole parts of damaged files are read and files that cannot be opened are
+             left out
+    changes  of the chosen configuration, as in `load_config`
 
-    The same call continues an interrupted run, with the steps and clips that it began with; a
-    finished run is judged again, not trained again. Raises ConfigError for fewer than two classes
-    and for too few `minutes`, OutputError where `output` holds another run, and what opening,
-    `choose` and `train` raise.
+    The same call continues an interrupted run, with its first steps and clips; a finished run is
+    judged again, not trained again. Raises ConfigError for fewer than two classes and for too few
+    `minutes`, OutputError if `output` holds another run, and the errors of opening, `choose` and
+    `train`.
     """
     began, computed, tell = time.monotonic(), time.process_time(), onlooker or Onlooker()
     if not minutes > 0:
@@ -122,10 +123,10 @@ def train_folder(
     if before is not None:
         without = before.data[0].without
         asked = replace(asked, data=(replace(asked.data[0], without=without),))
-    # A run that has begun has its clips: there is no limit.
+    # A run that has begun keeps its clips, so there is no limit.
     limit = None if before is not None else Time(began, began + 60 * _EMULATING * minutes, end)
     ready = prepare(asked, changes or {}, tell, limit, partial(_check_same, before))
-    # On half of the threads: others make batches, and each layer waits for the slowest of all.
+    # Train on half of the threads: others make batches, and each layer waits for its slowest one.
     half = max(1, min(torch.get_num_threads(), thread_count() // 2))
     with torch_threads(half):
         if before is not None:
@@ -134,7 +135,7 @@ def train_folder(
             tell.say(f"steps     {steps:,}: the run in {config.output} began with them")
             trained = train(config, progress=tell.progress)
         else:
-            # On a busy machine a second of computing takes several.
+            # On a busy machine a second of CPU time takes several seconds.
             slow = (time.monotonic() - began) / max(time.process_time() - computed, 1e-3)
             card_s = _CARD_S * min(max(slow, 1.0), _SLOWEST)
             until = end - card_s - _SPARE * 60 * minutes
@@ -150,7 +151,6 @@ def train_folder(
 def _asked(
     folder: Path, output: str | PathLike[str] | None, start: str, seed: int, salvage: bool
 ) -> Config:
-    """Return the configuration as far as the command says it."""
     name = folder.resolve().stem
     return Config(
         name=Path(output).name if output is not None else name,
@@ -162,9 +162,9 @@ def _asked(
 
 
 def _before(asked: Config) -> Config | None:
-    """Return the configuration of the run that the output holds; None where it holds none.
+    """Return the configuration of the run in the output folder, None if there is none.
 
-    Raises OutputError for a run that was asked for otherwise.
+    Raises OutputError for a run with other arguments.
     """
     folder = Path(asked.output)
     before = config_on_disk(folder)
@@ -183,15 +183,15 @@ def _before(asked: Config) -> Config | None:
 
 
 def _same_path(before: Config, now: Config) -> str:
-    """Return the path of the samples as a run began with it, if it is the same folder now."""
+    """Return the path in the earlier configuration, if it is the same folder now."""
     was, is_ = before.data[0].path, now.data[0].path
     return was if Path(was).resolve() == Path(is_).resolve() else is_
 
 
 def _check_same(before: Config | None, config: Config, sets: Sequence[TrainingSet]) -> None:
-    """Raise OutputError where a run has begun with other samples or another configuration.
+    """Raise OutputError if an earlier run had other samples or another configuration.
 
-    The number of steps may be any that there was time for.
+    The number of steps may differ, since it depends on the time.
     """
     if before is None:
         return
@@ -208,9 +208,9 @@ def _check_same(before: Config | None, config: Config, sets: Sequence[TrainingSe
 
 
 def _in_time(ready: Prepared, time_: Time, tell: Onlooker) -> tuple[Config, float]:
-    """Return the configuration with as many steps as there is time for, at most those it has.
+    """Return the configuration with as many of its steps as fit, and the seconds of judging.
 
-    And the seconds that judging takes. Raises ConfigError where there is no time for a few steps.
+    Raises ConfigError if there is no time for a few steps.
     """
     config, one = ready.config, ready.sets[0]
     wanted = config.loop.epochs * config.loop.steps
@@ -219,33 +219,33 @@ def _in_time(ready: Prepared, time_: Time, tell: Onlooker) -> tuple[Config, floa
         feed = load_feed(config, ready.sets)
         run = Run(config, feed, None, Watch(lambda at: None))
         each = run.seconds_a_step()
-        # Judging compiles loops of its own: once here, where the time is measured.
+        # Judging compiles loops of its own: run it once here, so that the time is measured.
         counts, _ = next(iter(feed.known[0].epoch(0)))
         run.module.eval()
         logits_of(run.module, counts)
-    judging = each * _JUDGED_STEPS / BATCH  # a sample
+    judging = each * _JUDGED_STEPS / BATCH  # per sample
     parts = one.parts
     last = judging * (len(parts.test) or len(parts.train))
-    every = last + 10 * judging * len(parts.validation)  # of ten epochs
+    every = last + 10 * judging * len(parts.validation)  # in ten epochs
     least, now = min(wanted, _LEAST_STEPS), time.monotonic()
     possible = int((time_.until - every - now) / each)
     if possible < least:
-        kept = time_.end - time_.until  # for the card and the unforeseen
+        kept = time_.end - time_.until  # for the card and the reserve
         needed = (now - time_.began + every + least * each + kept) / (1 - _SPARE) / 60
         raise ConfigError(
             f"there is too little time to train: a step takes {each:.2g} s; --minutes "
-            f"{_rounded_up(needed)} leaves time for {least}. Events that were emulated are kept"
+            f"{_rounded_up(needed)} leaves time for {least}. Emulated events are kept"
         )
     steps = min(wanted, possible)
     if steps < wanted:
-        tell.say(f"steps     {steps:,}: as many as there is time for, {each:.2g} s each")
+        tell.say(f"steps     {steps:,}: as many as the time allows, {each:.2g} s each")
     if steps < wanted:
         config = replace(config, loop=with_steps(config.loop, steps))
     return config, last
 
 
 def _rounded_up(minutes: float) -> str:
-    return f"{(math.ceil(10 * minutes) + 1) / 10:.1f}"  # a tenth more: the process has to start
+    return f"{(math.ceil(10 * minutes) + 1) / 10:.1f}"  # 0.1 more, to start the process
 
 
 class _NoTimeError(Exception):
@@ -253,9 +253,9 @@ class _NoTimeError(Exception):
 
 
 def _train_until(config: Config, end: float, tell: Onlooker) -> Trained:
-    """Train, and end behind an epoch where another one would end later than `end`.
+    """Train, and stop after an epoch if another one would end later than `end`.
 
-    config.toml then holds how many epochs were taken, so that it trains the same weights again.
+    config.toml then holds the number of epochs, so that it trains the same weights again.
     """
     folder, at = Path(config.output), [time.monotonic()]
 
@@ -274,24 +274,24 @@ def _train_until(config: Config, end: float, tell: Onlooker) -> Trained:
     config = replace(config, loop=replace(config.loop, stop=epochs))
     write_config(config, folder / "config.toml")
     tell.note(
-        f"the machine is slower than measured: {epochs} of {config.loop.epochs} epochs are taken"
+        f"the machine is slower than measured: it takes {epochs} of {config.loop.epochs} epochs"
     )
     return train(config)
 
 
 def _judged(trained: Trained, sets: Sequence[TrainingSet]) -> tuple[Result, bool]:
-    """Return how often a model is right about what was held out, else what it was trained on."""
+    """Return the result on held-out samples, else on training samples, and which it is."""
     if trained.results:
         return next(iter(trained.results.values())), True
     (one,) = sets
     assert not isinstance(one.parts.train, Stills)
     result = evaluate(trained.model, one.parts.train, split="all")
-    return replace(result, notes=result.notes[1:]), False  # `seen` tells
+    return replace(result, notes=result.notes[1:]), False  # the first note repeats `seen`
 
 
 def write_card(run: FolderRun, config: Config, look: Look) -> None:
-    """Write README.md, confusion.png and curves.png to a model's folder, over earlier ones."""
-    from dvskit.render import plots  # only who trains draws: Matplotlib takes long to load
+    """Write README.md, confusion.png and curves.png to a model's folder, replacing earlier ones."""
+    from dvskit.render import plots  # here because Matplotlib takes long to load
 
     folder, result = run.trained.folder, run.result
     plots.save(

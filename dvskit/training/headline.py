@@ -1,4 +1,4 @@
-"""The first lines on a result: what speaks against it comes ahead of the accuracy."""
+"""The first lines of a result: warnings, then the accuracy."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from dvskit.errors import count_of
 from dvskit.training.accuracy_interval import wilson
 from dvskit.training.evaluation import Result
 
-_MARGIN = 0.02  # above chance, within which an accuracy is near it
+_MARGIN = 0.02  # above chance; an accuracy within it is near chance
 
 
 def headlines(result: Result) -> list[str]:
     """Return lines for people, the accuracy last.
 
-    Ahead of it: whether all samples were trained on or chosen by, and whether guessing may be as
-    good, see `near_chance`.
+    The lines before it warn if all samples were trained on or chosen by, and if guessing may be as
+    good: see `near_chance`.
     """
     lines, what = [], "accuracy"
     if result.seen >= result.samples:
@@ -30,10 +30,10 @@ def headlines(result: Result) -> list[str]:
 
 
 def near_chance(result: Result) -> str:
-    """Return a line where guessing may be as good as a model; "" where it is not.
+    """Return a warning if guessing may be as good as the model, else "".
 
-    Guessing is right once in as many times as there are classes. An accuracy is near that where
-    its 95 % interval (`wilson`) begins below 2 points above it.
+    Guessing is right once in as many times as there are classes. An accuracy is near that if its
+    95 % interval (`wilson`) begins less than 2 points above it.
     """
     classes = len(result.classes)
     low, _ = wilson(int(np.trace(result.confusion)), result.samples)
@@ -41,7 +41,7 @@ def near_chance(result: Result) -> str:
         return ""
     return (
         f"accuracy is near chance (1/{classes} = {100 / classes:.1f} %): guessing may be as good, "
-        f"by {count_of(result.samples, 'sample')}"
+        f"on {count_of(result.samples, 'sample')}"
     )
 
 

@@ -1,4 +1,4 @@
-"""What a model is judged by: the samples that it was not trained on, as far as is known."""
+"""The held-out samples of a model: those that it was not trained on, if that is known."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ Chosen = Literal["held-out", "all", "train", "validation", "test"]
 
 
 class Judged(NamedTuple):
-    """What a model is judged by.
+    """The samples to judge a model by.
 
-    samples   those of the part that was asked for
+    samples   those of the requested part
     seen      how many of them it was trained on or chosen by
-    left_out  how many others were there
-    note      one line on what is known; "" where there is nothing to say
+    left_out  number of samples that are not judged
+    note      one line on how they were chosen; "" if there is none
     """
 
     samples: list[Sample]
@@ -37,7 +37,7 @@ class Judged(NamedTuple):
 
 
 def _wanted(chosen: str) -> tuple[str | None, ...]:
-    """Return which parts of a run are asked for, None for what was in none. Raises ConfigError."""
+    """Return the requested parts of a run, None for samples of no part. Raises ConfigError."""
     if chosen not in get_args(Chosen):
         raise ConfigError(f"no part {chosen!r}; {did_you_mean(chosen, get_args(Chosen))}")
     return {"held-out": ("test", None), "all": (*get_args(Part), None)}.get(chosen, (chosen,))
@@ -46,18 +46,18 @@ def _wanted(chosen: str) -> tuple[str | None, ...]:
 def choose_samples(
     model: Model, samples: Sequence[Sample], chosen: str, what: str = "recordings"
 ) -> Judged:
-    """Return the samples that a model is to be judged by.
+    """Return the samples to judge a model by.
 
-    chosen  "held-out": those that it was neither trained on nor chosen by; "all"; or a part of its
-            run, "train", "validation" or "test"
-    what    what lines for people call the samples
+    chosen  "held-out": neither trained on nor chosen by; "all"; or a part of its run, "train",
+            "validation" or "test"
+    what    the word for the samples in messages
 
-    Parts are those that the model's split.csv records, whatever the recordings are called now.
-    Models without one tell the shares of their split: it is made again where the samples have the
-    same classes and give as many for the test as the model was tested on.
+    Parts are those in the model's split.csv, also after recordings were renamed. For a model
+    without one, the split is made again from its recorded shares, if the samples have the same
+    classes and give as many test samples as the model was tested on.
 
-    Raises ConfigError for another name and for a part of which nothing is there, FormatError if
-    nothing was held out.
+    Raises ConfigError for another name and for a part without samples, FormatError if nothing was
+    held out.
     """
     wanted = _wanted(chosen)
     parts, guessed = _parts_of(model, samples)
@@ -83,10 +83,10 @@ def _seen(trained: int, by: int, total: str) -> str:
 
 
 def unrecorded(model: Model, what: str) -> str:
-    """Return a line on a model that does not say what it learned from."""
+    """Return a line for a model that does not record its training samples."""
     return (
-        f"{model.name} does not record which {what} it was trained on: if these are among them, "
-        "this is no test"
+        f"{model.name} does not record which {what} it was trained on: if they are among these, "
+        "the accuracy is not a test"
     )
 
 
@@ -98,7 +98,7 @@ def _learned(model: Model) -> bool:
 
 
 def _parts_of(model: Model, samples: Sequence[Sample]) -> tuple[list[Part | None], bool]:
-    """Return the part of each sample, None where it is in none, and whether that is a guess."""
+    """Return the part of each sample, None for no part, and whether the parts are guessed."""
     if model.used:
         return _recorded(model.used, samples), False
     again = _split_again(model, samples)
@@ -117,7 +117,7 @@ def _recorded(used: Iterable[Used], samples: Sequence[Sample]) -> list[Part | No
     prints: dict[Path, str] = {}
     found: list[Part | None] = []
     for sample in samples:
-        if sample.path is None:  # is drawn: split.csv lists files
+        if sample.path is None:  # drawn: split.csv lists only files
             found.append(None)
             continue
         if sample.file not in prints:
@@ -125,7 +125,7 @@ def _recorded(used: Iterable[Used], samples: Sequence[Sample]) -> list[Part | No
         rows = of_file.get(prints[sample.file], [])
         same = [row for row in rows if row.span == sample.span]
         shared = same or [row for row in rows if _overlap(row.span, sample.span)]
-        # What shares time with several parts counts as that which was learned from first.
+        # A sample that overlaps several parts counts as the first of train, validation, test.
         parts = {row.part for row in shared}
         found.append(next((part for part in get_args(Part) if part in parts), None))
     return found
@@ -136,7 +136,7 @@ def _overlap(first: tuple[int, int] | None, second: tuple[int, int] | None) -> b
 
 
 def _split_again(model: Model, samples: Sequence[Sample]) -> Split | None:
-    """Return the split by a model's own shares; None unless it is as large as it was."""
+    """Return the split by a model's own shares; None unless its test part has the same size."""
     data, tested = _data_of(model), model.about.get("scores", {})
     key = f"{data.get('name') or 'recordings'}_samples"
     if not {"seed", "validation", "test"} <= set(data) or key not in tested:
@@ -148,7 +148,7 @@ def _split_again(model: Model, samples: Sequence[Sample]) -> Split | None:
 
 
 def _data_of(model: Model) -> Mapping[str, Any]:
-    """Return what a model says of its recordings; earlier ones have one table of all their data."""
+    """Return what a model records of its recordings; old models have one table for all data."""
     data = model.about.get("data", {})
     if isinstance(data, Mapping):
         return data
@@ -160,9 +160,9 @@ _OF_IMAGES = ("images", "saccades")  # the kinds of entries [[data]] that learn 
 
 
 def open_judged(path: str | PathLike[str], chosen: str) -> Stills:
-    """Open a folder of still images; of IDX files the test part alone where no other is asked for.
+    """Open a folder of still images; of IDX files only the test part, unless others are requested.
 
-    Raises what `open_stills` raises.
+    Raises the errors of `open_stills`.
     """
     there: tuple[Part, ...] = idx_parts(Path(path)) or ("train", "test")
     only_test = chosen in ("held-out", "test") and "test" in there
@@ -170,9 +170,9 @@ def open_judged(path: str | PathLike[str], chosen: str) -> Stills:
 
 
 def choose_encoder(model: Model, encoder: str | Encoder | None) -> str | Encoder:
-    """Return what makes spikes of images: `encoder`, else the only one that a model learned from.
+    """Return `encoder`, else the only encoder of images in a model's training.
 
-    Raises ConfigError where the model learned from several, or from none.
+    Raises ConfigError if the model was trained with several, or with none.
     """
     if encoder is not None:
         return encoder
@@ -182,19 +182,19 @@ def choose_encoder(model: Model, encoder: str | Encoder | None) -> str | Encoder
     others = ", ".join(name for name in ENCODERS if name not in trained)
     if not trained:
         raise ConfigError(
-            f"{model.name} learned from no encoded images; say what makes spikes of them: pass "
+            f"{model.name} learned from no encoded images; choose their encoder: pass "
             f"encoder='poisson' (--encoder poisson), or one of {others}"
         )
     raise ConfigError(
-        f"{model.name} learned from images encoded by {' and by '.join(trained)}; say which is "
-        f"meant: pass encoder={trained[-1]!r} (--encoder {trained[-1]}); {others} can be tried too"
+        f"{model.name} learned from images encoded by {' and by '.join(trained)}; choose one: "
+        f"pass encoder={trained[-1]!r} (--encoder {trained[-1]}); {others} can be tried too"
     )
 
 
 def choose_seed(model: Model, seed: int | None) -> int:
-    """Return `seed`, else that of a model's run, or 0 where it is not recorded.
+    """Return `seed`, else that of a model's run, or 0 if it is not recorded.
 
-    Raises ConfigError for one below 0.
+    Raises ConfigError for a seed below 0.
     """
     if seed is not None and seed < 0:
         raise ConfigError(f"seed = {seed} is below 0")
@@ -202,18 +202,18 @@ def choose_seed(model: Model, seed: int | None) -> int:
 
 
 def choose_stills(model: Model, stills: Stills, chosen: str) -> Judged:
-    """Return the images that a model is to be judged by.
+    """Return the images to judge a model by.
 
-    chosen  "held-out": the part that the set itself keeps for tests, of another set all that the
-            model was neither trained on nor chosen by; "all"; "train" and "test": the part of the
-            set, else of the model's run; "validation": what its best epoch was chosen by
+    chosen  "held-out": the test part of the set itself, else all images that the model was neither
+            trained on nor chosen by; "all"; "train" and "test": the part of the set, else of the
+            model's run; "validation": the images that chose the best epoch
 
-    Images in files are known again by the model's split.csv. Others, those of IDX files, are split
-    again by the model's entries [[data]] and its seed where classes and the number of test images
-    are those of its run.
+    Images in files are found in the model's split.csv. Images in IDX files are split again by the
+    model's entries [[data]] and its seed, if the classes and the number of test images are those
+    of its run.
 
-    Raises ConfigError for another name and for a part of which nothing is there, FormatError if
-    nothing was held out.
+    Raises ConfigError for another name and for a part without images, FormatError if nothing was
+    held out.
     """
     wanted = _wanted(chosen)
     if any(row.path is not None for row in stills.rows):
@@ -242,7 +242,7 @@ def choose_stills(model: Model, stills: Stills, chosen: str) -> Judged:
 
 
 def _choose_files(model: Model, rows: Sequence[Sample], chosen: str) -> Judged:
-    """Choose images in files; those of the test in the order in which its run judged them."""
+    """Choose images in files; test images in the order of their run."""
     found = choose_samples(model, rows, chosen, "images")
     place = {row.fingerprint: number for number, row in enumerate(model.used)}
     judged = sorted(found.samples, key=lambda row: place.get(fingerprint(row.file), len(place)))
@@ -258,9 +258,9 @@ def _check_some(
     chosen: str,
     names: tuple[str, str],
 ) -> None:
-    """Raise FormatError, or ConfigError, where nothing is left of some samples.
+    """Raise FormatError or ConfigError if no samples are chosen.
 
-    names  what lines for people call the samples, and whose part was asked for
+    names  the word for the samples in messages, and the owner of the part
     """
     if judged or not whole:
         return
@@ -271,15 +271,15 @@ def _check_some(
             "judge these too: split='all' (--split all)"
         )
     raise ConfigError(
-        f"none of the {len(whole):,} {what} is known to be of the {chosen} part{whose}; take "
+        f"none of the {len(whole):,} {what} are known to be in the {chosen} part{whose}; use "
         "split='all' (--split all)"
     )
 
 
 def _parts_learned(model: Model, stills: Stills) -> dict[Sample, Part]:
-    """Return what the run of a model had images for, as far as it can be told.
+    """Return the part of each image in a model's run, as well as it can be derived.
 
-    What several of its entries had counts as that which was learned from first.
+    An image in several entries counts as the first of train, validation, test.
     """
     found: dict[Sample, Part] = {}
     if all(row.part == "test" for row in stills.rows) or {*stills.classes} != {*model.classes}:
@@ -290,7 +290,7 @@ def _parts_learned(model: Model, stills: Stills) -> dict[Sample, Part]:
             again = parts_of(stills, entry, choose_seed(model, None))
         except ConfigError:
             continue
-        # IDX files of the training part alone have no test to be known by.
+        # The training part of IDX files alone has no test images to compare.
         if len(again.test) not in (0, tested.get(f"{entry.title}_samples")):
             continue
         for part, each in zip(order, again, strict=True):
@@ -302,7 +302,7 @@ def _parts_learned(model: Model, stills: Stills) -> dict[Sample, Part]:
 def _entries(model: Model) -> list[DataConfig]:
     """Return the entries [[data]] of a model's run that learned from still images."""
     data = model.about.get("data", [])
-    if isinstance(data, Mapping):  # an earlier version's; it names no encoders
+    if isinstance(data, Mapping):  # of an earlier version, without encoders
         return []
     return [_entry(values) for values in data if values.get("kind") in _OF_IMAGES]
 
@@ -316,4 +316,4 @@ def _entry(values: Mapping[str, Any]) -> DataConfig:
     try:
         return DataConfig(**plain)
     except TypeError as error:
-        raise ConfigError(f"an entry [[data]] of the model is not understood: {error}") from error
+        raise ConfigError(f"an entry [[data]] of the model cannot be read: {error}") from error

@@ -1,4 +1,4 @@
-"""Events and images as what a network takes: fitted to its sensor, represented, in batches."""
+"""Inputs of networks: events and images, fitted, represented and in batches."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from dvskit.tensors import PointSet, Representation, representation_from
 from dvskit.tensors.names import parameters_of
 from dvskit.training.config import POINTS, InputConfig
 
-_WEIGHED = "counts"  # its height depends on how many pixels became one; that of others does not
+_WEIGHED = "counts"  # only its values depend on how many pixels were merged into one
 
 
 def representation_of(given: InputConfig) -> Representation:
     """Return the representation of a network's input: (bins, channels, H, W) float32.
 
-    Of a network of points (points, 4), of the events of as long a window as all bins take.
+    For a network of points (points, 4), from the events of a window as long as all bins.
 
     Raises ConfigError for an unknown one, and for one of another shape.
     """
@@ -44,13 +44,13 @@ def representation_of(given: InputConfig) -> Representation:
     try:
         known = parameters_of(given.representation)
     except KeyError:
-        known = dict.fromkeys(wanted, False)  # unknown: said below
+        known = dict.fromkeys(wanted, False)  # unknown: representation_from raises
     parameters = {key: value for key, value in wanted.items() if key in known}
     found = representation_from(given.representation, **parameters)
     if found.shape((1, 1))[:2] != (given.bins, given.channels):
         raise ConfigError(
             f"input.representation = {given.representation!r} gives {found.shape((1, 1))} for one "
-            f"pixel; ({given.bins}, {given.channels}, 1, 1), bins and channels, is meant"
+            f"pixel; give one with ({given.bins}, {given.channels}, 1, 1), bins and channels"
         )
     return found
 
@@ -61,10 +61,10 @@ def encode_of(
     size: tuple[int, int],
     changes: datasets.StillChanges | None = None,
 ) -> datasets.Encode:
-    """Return what makes a network's input of still images, changed first. Raises ConfigError."""
+    """Return the encoder of a network's input of still images. Raises ConfigError."""
     if given.representation == POINTS:
         raise ConfigError(
-            "a network of points takes recordings alone: encoded images are no events; take a "
+            "a network of points takes only recordings, since encoded images are no events; use a "
             "network of tensors, such as conv-lif, for still images"
         )
     return datasets.Encode(
@@ -73,7 +73,7 @@ def encode_of(
 
 
 def is_weighed(given: InputConfig) -> bool:
-    """Return whether the input is multiplied by what an event weighs that was fitted."""
+    """Return whether the input is multiplied by the weight of fitted events."""
     return given.representation == _WEIGHED
 
 
@@ -82,17 +82,17 @@ def input_of(
 ) -> Tensor:
     """Return the input of events from `start_us` on, (bins, channels, H, W) or (points, 4) float32.
 
-    start_us  the first event unless given; what is behind the last bin is left out
-    weight    what each event counts, where they were fitted to the sensor
+    start_us  default: the first event; events after the last bin are left out
+    weight    of each event, if they were fitted to the sensor
     """
     tensor = representation_of(given)(events, start_us=start_us).float()
     return tensor if weight is None or not is_weighed(given) else tensor * weight
 
 
 class FittedSource(ReadableSource):
-    """A Source on the sensor that a network takes; `weight` is what each event counts there.
+    """A Source fitted to a network's sensor; `weight` is the weight of each event there.
 
-    It counts in each pass what it says behind it.
+    Each pass counts the dropped events for `say`.
     """
 
     def __init__(self, source: Source, size: Size) -> None:
@@ -105,12 +105,12 @@ class FittedSource(ReadableSource):
 
     @property
     def how(self) -> str | None:
-        """How events are fitted, for people; None where the size is right."""
+        """How events are fitted, for people; None if the size is right."""
         return None if self.weight is None else str(self._step.placement)
 
     @property
     def dropped(self) -> int:
-        """How many events of the latest pass were left out at the edges."""
+        """The number of events of the latest pass that were dropped at the edges."""
         return self._step.dropped
 
     def __iter__(self) -> Iterator[Events]:
@@ -120,7 +120,7 @@ class FittedSource(ReadableSource):
             yield self._step(datasets.on_sensor(block, self._from))
 
     def say(self, what: str) -> None:
-        """Give a FittedWarning of the latest pass, which names it as `what`, if it was fitted."""
+        """Give a FittedWarning about the latest pass over `what`, if it was fitted."""
         if self.weight is not None:
             if getattr(self.source, "size_origin", None) == "data":
                 what = f"{what}, its size inferred from its events,"
@@ -128,10 +128,10 @@ class FittedSource(ReadableSource):
 
 
 def fit_recording(events: Events, size: Size) -> tuple[Events, float | None]:
-    """Return the events of one recording on a sensor of `size`, and what each counts there.
+    """Return the events of one recording on a sensor of `size`, and the weight of each.
 
-    Where they were on another, as `dvskit.filters.Fit` puts them, with a FittedWarning; else what
-    they count is None.
+    Events of another size are fitted as in `dvskit.filters.Fit`, with a FittedWarning. Otherwise
+    the weight is None.
     """
     if events.size == size:
         return events, None
@@ -142,7 +142,7 @@ def fit_recording(events: Events, size: Size) -> tuple[Events, float | None]:
 
 
 def say_fitted(batches: datasets.Batches) -> None:
-    """Give a FittedWarning of each other size that samples of batches had, counting all of them."""
+    """Give a FittedWarning for each other size of samples in batches, with the counts of all."""
     for size, found in batches.fitted.items():
         how = str(Placement.of(size, as_size(batches.size)))
         what = f"{found.samples:,} recording{'s' if found.samples > 1 else ''}"
@@ -154,9 +154,9 @@ def _warn_fitted(what: str, how: str, dropped: int, total: int) -> None:
 
 
 def as_recording(recording: Events | Source | str | PathLike[str]) -> Source:
-    """Return a Source: as given, of Events, or of an event file.
+    """Return a Source as given, of Events, or of an event file.
 
-    Raises EventsError for anything else, and what opening the file raises.
+    Raises EventsError for anything else, and the errors of `open_events`.
     """
     if isinstance(recording, str | PathLike):
         return open_events(recording)
@@ -165,15 +165,15 @@ def as_recording(recording: Events | Source | str | PathLike[str]) -> Source:
 
 AnyBatches = datasets.Batches | datasets.StillBatches
 JUDGED_AT_ONCE = 50
-"""How many samples are judged at a time."""
+"""The number of samples judged at a time."""
 
 
 def judged_batches(
     samples: Samples, given: InputConfig, size: tuple[int, int], cache: datasets.Cache | None = None
 ) -> datasets.Batches:
-    """Return batches of samples in their order, each once and without chance: epoch 0 of them.
+    """Return batches of samples in their order, each once and without random changes: epoch 0.
 
-    They give no FittedWarning; `say_fitted` does, of all at once.
+    They give no FittedWarning; `say_fitted` gives one for all.
     """
     return datasets.Batches(
         Watched(samples.settled(), given.window_us),
@@ -188,16 +188,16 @@ def judged_batches(
 
 
 def judged_stills(stills: Stills, encode: datasets.Encode, seed: int) -> datasets.StillBatches:
-    """Return batches of still images in their order, each once: epoch 0 of them.
+    """Return batches of still images in their order, each once: epoch 0.
 
-    What the encoder draws follows from the seed and from which images there are, in which order.
+    The encoder's draws depend on the seed, the images and their order.
     """
     share = datasets.Share(samples=stills, count=JUDGED_AT_ONCE, encode=encode)
     return datasets.StillBatches([share], seed=seed, shuffle=False)
 
 
 class Watched(WrappedSamples):
-    """Samples, and how many of their events lie behind the window that is looked at."""
+    """Samples that count their events after the judged window."""
 
     def __init__(self, whole: Samples, window_us: int) -> None:
         super().__init__(whole)
@@ -206,7 +206,7 @@ class Watched(WrappedSamples):
         self._counts: dict[int, tuple[int, int]] = {}
 
     def events(self, number: int, rng: np.random.Generator | None = None) -> Events:
-        """Return the events of a sample, its own draw."""
+        """Return the events of a sample, without random changes."""
         events = self.samples.events(number)
         if len(events):
             behind = events.between(int(events.t[0]) + self._window_us, None)
@@ -214,13 +214,13 @@ class Watched(WrappedSamples):
         return events
 
     def unlooked(self) -> str:
-        """Return a line on the events behind the windows of those read; "" if there are none."""
+        """Return a line on the events after the judged windows; "" if there are none."""
         behind = [behind for _, behind in self._counts.values()]
         if not any(behind):
             return ""
         total = sum(total for total, _ in self._counts.values())
         return (
             f"{sum(count > 0 for count in behind):,} recordings are longer than the model's window "
-            f"of {self._window_us / 1000:g} ms: their first is judged, and {sum(behind):,} of "
-            f"{total:,} events are not looked at"
+            f"of {self._window_us / 1000:g} ms: only their first window is judged, without "
+            f"{sum(behind):,} of {total:,} events"
         )

@@ -1,4 +1,4 @@
-"""What a model is judged by, made ready: opened, chosen, labelled among the model's classes."""
+"""Prepare the samples that judge a model: open, choose, label them by the model's classes."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from dvskit.training.inputs import AnyBatches, encode_of, judged_batches, judged
 from dvskit.training.models import Model, as_model
 
 Data = str | PathLike[str] | Samples | Stills | Sequence[Sample]
-"""What a model can be judged by: see `dvskit.training.evaluate`."""
+"""The data that can judge a model: see `dvskit.training.evaluate`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Judging:
-    """A model and what it is judged by.
+    """A model and the samples to judge it by.
 
-    samples  those that were chosen, recordings or still images, in the order of their set
+    samples  the chosen ones, recordings or still images, in the order of their set
     chosen   how they were chosen
     whole    the set of recordings that they were chosen from; None for images
-    encode   what makes spikes of images; None for recordings
-    seed     of what it draws
+    encode   the encoder of images; None for recordings
+    seed     of its draws
     """
 
     model: Model
@@ -54,23 +54,23 @@ class Judging:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Lines for people: what was chosen, and how images are encoded."""
+        """Lines for people: the chosen samples, and the encoder of images."""
         how = f"images are encoded by {self.encoder}, with seed {self.seed}" if self.encoder else ""
         return tuple(note for note in (self.chosen.note, how) if note)
 
     def batches(self) -> AnyBatches:
-        """Return the batches of a pass over the samples, each once and without chance: epoch 0."""
+        """Return the batches of one pass over the samples, without random changes: epoch 0."""
         if isinstance(self.samples, Stills):
             assert self.encode is not None
             return judged_stills(self.samples, self.encode, self.seed)
         return judged_batches(self.samples, self.model.input, self.model.size)
 
     def among(self, whole: Samples) -> Samples:
-        """Return of a set with the same rows those that were chosen, as `samples` has them."""
+        """Return the chosen samples from a set with the same rows."""
         return whole.only(self.chosen.samples).among(self.model.classes)
 
     def by(self, samples: Samples) -> Judging:
-        """Return the same for other samples, such as these ones changed."""
+        """Return the same with other samples, such as corrupted ones."""
         return replace(self, samples=samples)
 
 
@@ -82,7 +82,7 @@ def open_judging(
     encoder: str | Encoder | None = None,
     seed: int | None = None,
 ) -> Judging:
-    """Return a model and what it is judged by. Arguments and errors are those of `evaluate`."""
+    """Return a model and its judging samples. Arguments and errors are those of `evaluate`."""
     model = as_model(model)
     samples: Samples | Stills
     if isinstance(data, Stills) or (isinstance(data, str | PathLike) and holds_stills(data)):
@@ -91,8 +91,8 @@ def open_judging(
         samples = data if isinstance(data, Stills) else open_judged(data, split)
     elif encoder is not None or seed is not None:
         raise ConfigError(
-            "evaluate: encoder and seed are of still images, and these are recordings; leave them "
-            "out, or give a folder of IDX files or of a folder of images a class"
+            "evaluate: encoder and seed are only for still images, and these are recordings; leave "
+            "them out, or give IDX files or a folder with one folder of images per class"
         )
     else:
         encode, seed, what = None, 0, "recording"
@@ -101,7 +101,7 @@ def open_judging(
     if unknown:
         raise FormatError(
             f"no class of {model.name}: {', '.join(unknown)}; it knows {', '.join(model.classes)}: "
-            "judge it by a folder of these, or train a model on yours"
+            "give samples of these classes, or train a model on yours"
         )
     if isinstance(samples, Stills):
         whole, chosen = None, choose_stills(model, samples, split)
@@ -123,7 +123,7 @@ def open_for(
 ) -> FileSamples:
     """Open labelled files as a model takes them: videos are emulated as its training clips were.
 
-    size, format, strict  as in `open_samples`, which says what is raised; size None: the model's
+    size, format, strict  as in `open_samples`, also for errors; size None: the model's
     """
     how = model.emulation if size is None else replace(model.emulation, size=size)
     return open_files(path, Reading(how, strict, format), group=None)
@@ -136,7 +136,7 @@ def _as_samples(model: Model, data: object) -> Samples:
         return open_for(model, data)
     if not isinstance(data, Sequence) or not all(isinstance(row, Sample) for row in data):
         raise ConfigError(
-            f"evaluate: {type(data).__name__} is no folder of <class>/<recording> and no Samples; "
-            "classify judges one recording"
+            f"evaluate: {type(data).__name__} is neither a folder of <class>/<recording> nor "
+            "Samples; use classify for one recording"
         )
     return FileSamples(data, Reading(model.emulation))

@@ -1,8 +1,8 @@
-"""Whether a window is like the samples that a model learned from: how much moves in it.
+"""Compare the motion in a window with that of the training samples.
 
-Two measures of counts. The spread is the share of a grid of cells that have events, the mean over
-the bins that have any. The density is the number of events of a cell and second where there are
-any. A model keeps the range of both over its training samples, in the table [likeness].
+Two measures of counts. The spread is the share of grid cells with events, averaged over the bins
+with events. The density is the number of events per second in a cell with events. A model keeps
+the range of both over its training samples, in the table [likeness].
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from dvskit.training.config import InputConfig
 from dvskit.training.inputs import AnyBatches, is_weighed
 
 _CELLS = 16  # of the grid, along the longer side
-_BEYOND = 1.35  # times the range of training: so much other people differ
+_BEYOND = 1.35  # times the range of training: other people differ by about that much
 _TABLE = "likeness"
 
 
 @dataclass(frozen=True, slots=True)
 class Likeness:
-    """The ranges (low, high) of spread and density of the samples that a model learned from."""
+    """The ranges (low, high) of spread and density of the training samples."""
 
     spread: tuple[float, float]
     density: tuple[float, float]
@@ -33,7 +33,7 @@ class Likeness:
     def unlike(self, counts: Tensor, given: InputConfig) -> str:
         """Return how counts (bins, channels, H, W) differ from all samples; "" if they do not.
 
-        A smaller spread is no difference: gestures of others may be small.
+        A smaller spread is no difference: other people's gestures may be small.
         """
         spread, density = (float(each) for each in measures_of(counts[:, None], given))
         if spread > self.spread[1] * _BEYOND:
@@ -58,7 +58,7 @@ def measures_of(counts: Tensor, given: InputConfig) -> tuple[Tensor, Tensor]:
 
 
 def likeness_of(batches: Iterable[AnyBatches], given: InputConfig) -> dict[str, Any]:
-    """Return the table of a model that learned from batches; {} for inputs that are no counts."""
+    """Return the table [likeness] from training batches; {} for inputs other than counts."""
     if not is_weighed(given):
         return {}
     found = [
@@ -75,7 +75,7 @@ def likeness_of(batches: Iterable[AnyBatches], given: InputConfig) -> dict[str, 
 
 
 def likeness_from(about: Mapping[str, Any]) -> Likeness | None:
-    """Return what a model's tables say; None where they say nothing."""
+    """Return the likeness in a model's tables; None if there is none."""
     table = about.get(_TABLE)
     if not isinstance(table, Mapping):
         return None

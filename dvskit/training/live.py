@@ -1,10 +1,10 @@
-"""Decisions on a stream while it comes: one after each bin, from the window that ends with it.
+"""Decisions on a live stream: one after each bin, on the window that ends with it.
 
 for decision in decide("dvs128-gestures", dvskit.open_events("person.raw")):
     print(decision.stop_us, decision.answer or "nothing", decision.confidence)
 
-run = Live(load_model("dvs128-gestures")).start((240, 180))     # for events that you get yourself
-decisions = run.push(events)                                      # those of the bins that are over
+run = Live(load_model("dvs128-gestures")).start((240, 180))       # for events from your own source
+decisions = run.push(events)                                      # those on completed bins
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ _WARM_EVENTS = (0, 1000, 20_000)
 
 @dataclass(frozen=True, slots=True)
 class LiveDecision:
-    """What a model takes the window for that ends with a bin.
+    """The decision on the window that ends with a bin.
 
     start_us, stop_us  the bin, half-open
-    events             how many it holds
-    steps              bins of the window so far: the model's number of them from its first on
+    events             the number of events in the bin
+    steps              bins of the window so far, at most the model's number of bins
     rate               events per second in the window, as the network sees them
     probabilities      of each class: the softmax of the logits
     nothing            why no class is named, "few events" or "unsure": see `Reject`; else ""
-    delay_s            seconds from the arrival of what told that the bin is over to the decision
+    delay_s            seconds from the arrival that completed the bin to the decision
     """
 
     start_us: int
@@ -64,7 +64,7 @@ class LiveDecision:
 
     @property
     def answer(self) -> str | None:
-        """The most likely class, or None where nothing happens that the model would name."""
+        """The most likely class, or None if the model names no class."""
         return None if self.nothing else self.best
 
 
@@ -73,29 +73,30 @@ class LiveDecision:
 class Live:
     """A model on streams: frozen parameters; `start` begins a pass.
 
-    model   what decides
-    reject  below what it names no class; the model's own unless given
+    model   the deciding model
+    reject  the limits below which no class is named; default: the model's own
 
-    Bins have the model's length and begin at the first event. After each, empty ones too, there is
-    a decision on the window that ends with it, of as many bins as the model has (fewer behind the
-    first event). The states of the network run on from bin to bin, and its readout, such as the
-    mean, is over the steps of the window: the decision behind the first window is that of
-    `classify`, to rounding, and later ones differ from it in that neurons remember what came ahead
-    of the window. A network that cannot step (none of layers of dvskit, or one whose bins depend on
-    each other) judges each window from rest, as `classify` does.
+    Bins have the model's length and begin at the first event. Each bin, also an empty one, is
+    followed by a decision on the window that ends with it. The window has as many bins as the
+    model's, fewer at the start of the stream. The states of the network persist from bin to bin,
+    and its readout, such as the mean, covers the steps of the window. The decision after the first
+    window equals that of `classify`, to rounding. Later decisions differ from it, because neurons
+    remember events from before the window. A network that cannot step (not made of dvskit's
+    layers, or with bins that depend on each other) judges each window from rest, as `classify`
+    does.
 
-    After a whole window without an event the network is at rest, and bins begin anew at the next
-    one: how long a gap is does not matter.
+    After a whole window without an event the network is at rest, and bins begin again at the next
+    event. The length of the gap does not matter.
     """
 
     model: Model
     reject: Reject | None = None
 
     def start(self, size: tuple[int, int] | None = None) -> LiveRun:
-        """Return a pass over events of a sensor of `size`, the model's unless given.
+        """Return a pass over events of a sensor of `size`, default the model's.
 
-        Events of another size are fitted to it: see `dvskit.filters.Fit`. What must be compiled is
-        compiled here, ahead of the first event. Raises GeometryError for no size.
+        Events of another size are fitted to it: see `dvskit.filters.Fit`. Loops are compiled here,
+        before the first event. Raises GeometryError for an invalid size.
         """
         given = self.model.size if size is None else as_size(size)
         fit = Fit(self.model.size).start(given)
@@ -103,9 +104,9 @@ class Live:
 
 
 class LiveRun:
-    """One pass over a stream: it holds the states, and the events of the bin that is not over.
+    """One pass over a stream: it holds the states and the events of the unfinished bin.
 
-    Decisions do not depend on how the events are handed over, nor on an earlier pass.
+    Decisions do not depend on how the events are cut into blocks, nor on an earlier pass.
     """
 
     def __init__(self, live: Live, fit: Callable[[Events], Events], weight: float | None) -> None:
@@ -114,32 +115,32 @@ class LiveRun:
         self.reject = model.reject if live.reject is None else live.reject
         self._weight = 1.0 if weight is None else weight
         self._network = stepping(model, weight)
-        self._start_us: int | None = None  # of the bin that is not over; None ahead of an event
-        self._waiting: list[Events] = []  # what it holds
-        self._counts: deque[int] = deque(maxlen=model.input.bins)  # of the bins ahead of it
+        self._start_us: int | None = None  # of the unfinished bin; None before the first event
+        self._waiting: list[Events] = []  # the events of the unfinished bin
+        self._counts: deque[int] = deque(maxlen=model.input.bins)  # of the latest finished bins
         self._warm_up()
 
     @property
     def resting(self) -> bool:
-        """Whether there was no event yet, or none for a whole window."""
+        """Whether there were no events yet, or none for a whole window."""
         return self._start_us is None
 
     def push(
         self, events: Events, *, until_us: int | None = None, arrived: float | None = None
     ) -> list[LiveDecision]:
-        """Take the next events of the stream; return the decisions on the bins that are over.
+        """Take the next events of the stream; return the decisions on the completed bins.
 
-        until_us  whatever happened before it has come, so that bins up to it are over
-        arrived   when the events came, a time of time.perf_counter(); now unless given
+        until_us  all events before this time have arrived, so that bins up to it are complete
+        arrived   arrival of the events, in time.perf_counter() seconds; default: now
         """
         return list(self.pushed(events, until_us=until_us, arrived=arrived))
 
     def pushed(
         self, events: Events, *, until_us: int | None = None, arrived: float | None = None
     ) -> Iterator[LiveDecision]:
-        """Yield what `push` returns, each decision when it is asked for, of events of many bins.
+        """Yield the decisions of `push` one by one, for events of many bins.
 
-        The events have been taken when all were asked for.
+        Take all of them; the events are stored only then.
         """
         arrived = time.perf_counter() if arrived is None else arrived
         events, at = self._fit(events), 0
@@ -149,7 +150,7 @@ class LiveRun:
                     return
                 self._start_us = int(events.t[at])
             stop_us = self._start_us + self.model.input.bin_us
-            # Beyond the latest time there is no event.
+            # There are no events beyond the latest time.
             found = np.searchsorted(events.t[at:], min(stop_us, _LATEST_US))
             end = at + int(found) if stop_us <= _LATEST_US else len(events)
             if at < end:
@@ -162,15 +163,15 @@ class LiveRun:
             yield self._decide(arrived)
 
     def rest(self, arrived: float | None = None) -> list[LiveDecision]:
-        """Return the decision on the bin that is not over, at the end of a stream."""
+        """Return the decision on the unfinished bin, at the end of a stream."""
         if not self._waiting:
             return []
         return [self._decide(time.perf_counter() if arrived is None else arrived)]
 
     def quiet(self, arrived: float | None = None) -> list[LiveDecision]:
-        """Return the decisions on a window without events, when a clock tells that it has passed.
+        """Return the decisions on a window without events, after a clock found it complete.
 
-        The network is then at rest, and bins begin anew at the next event.
+        The network is then at rest, and bins begin again at the next event.
         """
         arrived = time.perf_counter() if arrived is None else arrived
         found = []
@@ -179,7 +180,6 @@ class LiveRun:
         return found
 
     def _decide(self, arrived: float) -> LiveDecision:
-        """Decide on the bin that is over, and go on to the next one."""
         start_us = self._start_us or 0
         events = Events.concatenate(self._waiting, self.model.size)
         logits = self._network.step(events, start_us)
@@ -208,7 +208,7 @@ class LiveRun:
         self._network.restart()
 
     def _warm_up(self) -> None:
-        """Do once, on events that are forgotten, what takes longer the first time."""
+        """Run once on test events, so that the first step is not slower."""
         size = self.model.size
         for count in _WARM_EVENTS:  # few and many events are counted by different loops
             at = np.arange(count)
@@ -227,12 +227,12 @@ def decide(
     """Return the decisions on a stream, one after each of its bins: see `Live`.
 
     model      a Model, a model's folder, or the name of a shipped one
-    recording  Events, a Source, or an event file. They are made while they are asked for, as the
-               events come; behind the last event there is one on the bin that holds it
-    reject     below what no class is named; the model's own unless given
+    recording  Events, a Source, or an event file. Decisions are made lazily, while events arrive;
+               the last is on the bin with the last event
+    reject     the limits below which no class is named; default: the model's own
 
-    A recording of another sensor is fitted, with a FittedWarning behind its last event. Raises what
-    `load_model` and `open_events` raise.
+    A recording of another sensor is fitted, with a FittedWarning after its last event. Raises the
+    errors of `load_model` and `open_events`.
     """
     live = Live(as_model(model), reject)
     fitted = FittedSource(as_recording(recording), live.model.size)
@@ -245,7 +245,7 @@ def decide(
 
 
 def decisions_on(live: Live, fitted: FittedSource) -> Iterator[LiveDecision]:
-    """Yield the decisions on the events of a source that fits them itself."""
+    """Yield the decisions on the events of a fitted source."""
     run = start_on(live, fitted)
     for block in fitted:
         yield from run.pushed(block)
@@ -253,5 +253,5 @@ def decisions_on(live: Live, fitted: FittedSource) -> Iterator[LiveDecision]:
 
 
 def start_on(live: Live, fitted: FittedSource) -> LiveRun:
-    """Return a pass over the events of a source that fits them itself."""
+    """Return a pass over the events of a fitted source."""
     return LiveRun(live, lambda events: events, fitted.weight)

@@ -1,4 +1,4 @@
-"""What is in a folder of samples: kinds, sizes, durations, classes and people, before choosing."""
+"""Inspect a folder of samples before choosing: kinds, sizes, durations, classes and people."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from dvskit.formats import open_events
 from dvskit.scenes import read_depth_clip
 from dvskit.video import open_frames
 
-_LOOKED_AT = 24  # samples that are read for their sizes and durations
+_LOOKED_AT = 24  # samples that are read to measure sizes and durations
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What is in a folder, or in a list, of labelled samples.
+    """The content of a folder, or of a list, of labelled samples.
 
     samples    all of them, opened
-    classes    how many there are of each
-    groups     the people, by name; none where they are not known
-    sizes      of the sensors or pictures of those that were read, and how many have each
-    durations  of those that were read, microseconds (n,) int64
+    classes    the number of samples of each class
+    groups     the people, by name; () if they are not known
+    sizes      of the sensors or pictures in the samples that were read, with the count of each
+    durations  of the samples that were read, microseconds (n,) int64
     """
 
     samples: FileSamples
@@ -43,7 +43,7 @@ class Look:
 
     @property
     def clips(self) -> int:
-        """How many of the samples are emulated: videos, folders of images, depth clips."""
+        """The number of emulated samples: videos, folders of images, depth clips."""
         return sum(kind != RECORDINGS.name for kind in self.samples.kinds)
 
     @property
@@ -78,21 +78,21 @@ class Look:
 def look_at(
     folder: str | PathLike[str], *, salvage: bool = False, without: tuple[str, ...] = ()
 ) -> Look:
-    """Open a folder, or a list, of samples, and read some of them from first to last.
+    """Open a folder, or a list, of samples, and read some of them whole.
 
-    salvage  whether what is damaged is read as far as it is whole, or else left out
-    without  names of samples that are passed over
+    salvage  whether the whole parts of damaged files are read and unreadable files left out
+    without  names of samples to skip
 
-    Raises ConfigError for fewer than two classes, FormatError where nothing moves in any that was
-    read, and what opening and reading raise.
+    Raises ConfigError for fewer than two classes, FormatError if no sample that was read has a
+    duration, and the errors of opening and reading.
     """
     samples = open_samples(folder, strict=not salvage)
     rows = [row for row in samples.rows if row.name not in without]
     classes = dict(sorted(Counter(row.label for row in rows).items()))
     if len(classes) < 2:
         raise ConfigError(
-            f"{folder}: one class, {', '.join(classes) or 'none'}: give two or more folders to "
-            "tell apart"
+            f"{folder}: one class, {', '.join(classes) or 'none'}; give a folder for each of two "
+            "or more classes"
         )
     read = [rows[k] for k in np.unique(np.linspace(0, len(rows) - 1, _LOOKED_AT).astype(int))]
     kinds = dict(zip(samples.rows, samples.kinds, strict=True))
@@ -100,8 +100,8 @@ def look_at(
     if depth and len(depth) < len(rows):
         other = next(row for row in rows if kinds[row] != DEPTH_CLIPS.name)
         raise FormatError(
-            f"{depth[0].where}: is a depth clip, beside a {kinds[other]}, {other.where}; give "
-            "depth clips a folder of their own (a damaged one is taken for a recording)"
+            f"{depth[0].where}: is a depth clip, next to a {kinds[other]}, {other.where}; give "
+            "depth clips their own folder (a damaged depth clip counts as a recording)"
         )
 
     def measured(row: Sample) -> tuple[Size, int]:
@@ -111,7 +111,7 @@ def look_at(
         found = list(pool.map(measured, read))
     durations = np.array([duration for _, duration in found if duration > 0], np.int64)
     if not len(durations):
-        raise FormatError(f"{folder}: nothing lasts for any time in the samples that were read")
+        raise FormatError(f"{folder}: the samples that were read have no duration; check them")
     groups = {row.group for row in rows}
     return Look(
         samples,

@@ -1,4 +1,4 @@
-"""Training: a configuration in, a folder with the best weights by the validation parts out.
+"""Training: from a configuration to a folder with the best weights by validation.
 
 A run can be interrupted at any moment, by Ctrl-C, SIGTERM, kill -9 or a power cut. Run the same
 command again and it continues from the last checkpoint: one is written after each epoch and every
@@ -46,7 +46,7 @@ from dvskit.training.world import World, joined, keep_memory
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """What a run left: the best model, its folder, the log, and its scores on the test parts."""
+    """The result of a run: the best model, its folder, the log, and scores on the test parts."""
 
     model: Model
     folder: Path
@@ -65,47 +65,47 @@ def train(
     tensorboard: bool = False,
     **fields: Any,
 ) -> Trained:
-    """Train a network as a configuration, or the file of one, says; or any torch.nn.Module.
+    """Train a network by a configuration, or any torch.nn.Module.
 
     config       a configuration, or its file; or a network: a module that maps (T, B, ...) to
                  logits (B, classes), or a description of one
-    samples      what it learns from, in place of the sets that the configuration names; or their
+    samples      the samples to learn from, in place of the configuration's sets; or their
                  parts (`dvskit.datasets.SplitSamples`)
     fields       of the configuration, in place of its own or of the default: `output`, `loop`,
                  `input`, `seed`, `name`; and `data`, a tuple of one DataConfig without a path, for
                  the split and random changes of the samples:
                  train(module, samples, output="runs/mine", loop=LoopConfig(epochs=3))
-    progress     is called about once a second and at the end of each epoch
-    note         is called with a line on what was taken for granted in finding the samples
-    metrics      scores of one's own, {name: function(logits (N, classes), labels (N,)) -> number},
-                 computed of each validation part at the end of each epoch: columns `<part>_<name>`
-                 of log.csv, and `<name>`, their mean. They see copies, and choose nothing
+    progress     called about once a second and at the end of each epoch
+    note         called with each line about an assumption made when opening the samples
+    metrics      your own scores, {name: function(logits (N, classes), labels (N,)) -> number},
+                 computed on each validation part at the end of each epoch: columns `<part>_<name>`
+                 of log.csv, and `<name>`, their mean. They get copies, and choose nothing
     tensorboard  whether points for TensorBoard are written to `output`/tensorboard: the loss and
                  the rate of each step, the scores of each epoch. Needs the package tensorboard
 
     `config.output` then holds the model, config.toml, log.csv and a checkpoint.
 
-    The weights of the epoch with the best validation accuracy (the mean over the entries [[data]]
-    with a validation part; of equals, the one with the least loss) are kept, and only they see the
-    test parts. A checkpoint is written after each epoch, and every five minutes within one. The
-    same call continues an interrupted run from there, and gives the same weights on the same
-    machine, interrupted or not. On Linux the process keeps the memory that it has used from here
-    on (`keep_memory`).
+    The run keeps the weights of the epoch with the best validation accuracy: the mean over the
+    entries [[data]] with a validation part; of equals, the epoch with the least loss. Only these
+    weights are judged on the test parts. A checkpoint is written after each epoch, and every five
+    minutes within one. The same call continues an interrupted run from there, and gives the same
+    weights on the same machine, interrupted or not. On Linux the process keeps its used memory
+    from here on (`keep_memory`).
 
-    A module is trained in place, from the weights that it has. Its input has the size of the first
-    sample, unless a `dvskit.networks.ModuleNetwork` describes it. What `load_model` could not load
-    again is refused before training: networks of your own are loaded by
-    `load_model(folder, networks={"MyNet": MyNet})`.
+    A module is trained in place, from its present weights. Its input has the size of the first
+    sample, unless a `dvskit.networks.ModuleNetwork` describes it. A network that `load_model` could
+    not load again is an error before training. `load_model(folder, networks={"MyNet": MyNet})`
+    loads your own networks.
 
-    Where torchrun has started several processes, each of which calls this, they train one network
-    on a part of each batch each, and all return the same. Batches, what is drawn for them, dropout
-    and batch normalisation are those of one process, and so are the losses, but for rounding. The
-    first process alone writes, and calls `progress` and `note`. On several machines the data are
-    where the configuration says on each; the output is the first's.
+    If torchrun has started several processes that all call this, they train one network on
+    a part of each batch each, and all return the same. Batches, their draws, dropout and batch
+    normalisation are those of one process, and so are the losses, except for rounding. Only the
+    first process writes, and calls `progress` and `note`. On several machines each reads the data
+    from the configuration's paths; the output is on the first.
 
-    Raises OutputError if `output` holds a run with another configuration or other samples, and
-    names the difference, ModelError for a damaged checkpoint, ConfigError and FormatError for the
-    data, ProcessError where another process of the run has ended.
+    Raises OutputError, with the difference, if `output` holds a run with another configuration or
+    other samples; ModelError for a damaged checkpoint; ConfigError and FormatError for the data;
+    ProcessError if another process of the run has ended.
     """
     config, sets = task_of(config, samples, fields)
     given = dict(metrics or {})
@@ -122,7 +122,7 @@ def train(
 
 
 def checkpoint_of(config: Config) -> Path:
-    """Return where the checkpoint of a run is, or will be."""
+    """Return the path of a run's checkpoint, which need not exist."""
     return Path(config.output) / "checkpoint.safetensors"
 
 
@@ -169,9 +169,9 @@ def _train(
 
 
 def _begin(config: Config, folder: Path, used: tuple[Used, ...], *, resumed: bool) -> None:
-    """Write what a run is to be known by when it is resumed, ahead of its first step.
+    """Write the files that identify a run when it is resumed, before its first step.
 
-    Raises OutputError where a run is resumed with other samples.
+    Raises OutputError if a run is resumed with other samples.
     """
     if resumed:
         check_same_samples(folder, used)
@@ -184,12 +184,12 @@ def _begin(config: Config, folder: Path, used: tuple[Used, ...], *, resumed: boo
 
 
 def check_place(folder: Path) -> None:
-    """Raise OutputError where no folder can be made, ahead of the work and of making one."""
+    """Raise OutputError, before the work, if a folder cannot be made."""
     there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not there.is_dir():
         raise OutputError(f"{folder}: cannot be made: {there} is no folder; name another output")
     if not os.access(there, os.W_OK):
-        raise OutputError(f"{folder}: cannot be written: no right to; name another output")
+        raise OutputError(f"{folder}: no permission to write; name another output")
 
 
 def _write_log(path: Path, history: list[dict[str, float]]) -> None:
@@ -216,7 +216,7 @@ def _finish(config: Config, feed: Feed, run: Run, used: tuple[Used, ...]) -> Tra
         scores[f"{name}_accuracy"] = result.accuracy
         scores[f"{name}_samples"] = result.samples
         scores[f"{name}_interval_95"] = list(result.interval_95)
-    # Names of folders are no business of the model's; what makes the split again is.
+    # Paths are private; the values that make the split again are recorded.
     data = [
         {key: value for key, value in data_values(entry).items() if key not in ("path", "augment")}
         for entry in config.data

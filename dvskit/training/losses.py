@@ -1,20 +1,20 @@
-"""What training makes small: a function of the network's answer and the classes.
+"""Losses of training: functions of the network's answer and the classes.
 
-A loss is of what the readout answers, so that what is learned is what decides:
+Each loss belongs to a readout, so that training improves the deciding quantity:
 
-    loss           readout               what is made small
-    "mean"         any                   the cross-entropy of the logits; of "each" its mean over
+    loss           readout               minimised
+    "mean"         any                   the cross-entropy of the logits; for "each" its mean over
                                          the steps
     "each-step"    "each"                the cross-entropy at each step, summed over the steps
-    "count"        "count", of spikes    the cross-entropy of how often each output spiked
-    "first-spike"  "first", of spikes    the cross-entropy of -t / tau, t being the steps ahead of
+    "count"        "count", of spikes    the cross-entropy of the spike count of each output
+    "first-spike"  "first", of spikes    the cross-entropy of -t / tau, with t the steps before
                                          each output's first spike
 
 "count" is snntorch's ce_count_loss (Eshraghian et al. 2023, "Training spiking neural networks using
 lessons from deep learning"), "first-spike" the cross-entropy of negative spike times (Comsa et al.
 2020, "Temporal coding in spiking neural networks with alpha synaptic function"). A squared error of
-counts, mse_count_loss, has target rates to be chosen, and counts as wrong what decides right with
-another rate; it is left out.
+counts, mse_count_loss, is not included: it needs target rates, and penalises right decisions with
+other rates.
 """
 
 from __future__ import annotations
@@ -49,12 +49,12 @@ def each_step_loss(answer: Tensor, labels: Tensor, smoothing: float) -> Tensor:
     """Return the cross-entropy of each step's logits (T, B, classes), summed over the steps.
 
     The mean over the batch, as of membranes in snntorch's tutorials (Eshraghian et al. 2023).
-    Raises ConfigError for a network that answers once.
+    Raises ConfigError for a network with one answer for all steps.
     """
     if answer.ndim != 3:
         raise ConfigError(
             "loop.loss = 'each-step', but the network answers once; end its layers with 'each', or "
-            "take loop.loss = 'mean'"
+            "set loop.loss = 'mean'"
         )
     return mean_loss(answer, labels, smoothing) * len(answer)
 
@@ -65,7 +65,7 @@ LOSSES: Mapping[str, Loss] = {
     "count": mean_loss,
     "first-spike": mean_loss,
 }
-"""The losses by name; `check_loss` says which of them a network has the answer for."""
+"""The losses by name; `check_loss` checks that a network has the readout."""
 _OF_SPIKES: Mapping[str, tuple[type[Readout], str]] = {
     "count": (SpikeCount, "count"),
     "first-spike": (FirstSpike, "first"),
@@ -73,7 +73,7 @@ _OF_SPIKES: Mapping[str, tuple[type[Readout], str]] = {
 
 
 def check_loss(module: nn.Module, loss: str) -> None:
-    """Raise ConfigError for a network whose readout is not what a loss is of, with the fix."""
+    """Raise ConfigError, with the fix, for a network without the readout of a loss."""
     if loss not in _OF_SPIKES:
         return
     kind, word = _OF_SPIKES[loss]
@@ -82,12 +82,12 @@ def check_loss(module: nn.Module, loss: str) -> None:
         found = type(layers[-1] if layers else module).__name__
         raise ConfigError(
             f"loop.loss = {loss!r}, but the network's answer comes from {found}; end its layers "
-            f"with neurons and {word!r}, such as '10', 'lif', {word!r}, or take loop.loss = 'mean'"
+            f"with neurons and {word!r}, such as '10', 'lif', {word!r}, or set loop.loss = 'mean'"
         )
     before = layers[-2] if len(layers) > 1 else None
     if not (isinstance(before, Neurons) and before.spiking):
         raise ConfigError(
-            f"loop.loss = {loss!r}, but what comes before {word!r}, {type(before).__name__}, does "
+            f"loop.loss = {loss!r}, but the layer before {word!r}, {type(before).__name__}, does "
             f"not spike; put neurons there: 'lif', {word!r}"
         )
 
@@ -95,15 +95,15 @@ def check_loss(module: nn.Module, loss: str) -> None:
 def answer_of(module: nn.Module, inputs: Tensor, loop: LoopConfig) -> Tensor:
     """Return a network's answer to inputs (T, B, C, H, W), in training.
 
-    With chunk_steps only the states between chunks of time are kept for the backward pass. Raises
-    ConfigError for a network that cannot be run in chunks.
+    With chunk_steps, only the states between chunks of time are kept for the backward pass. Raises
+    ConfigError for a network that cannot run in chunks.
     """
     if not loop.chunk_steps:
         answer: Tensor = module(inputs)
         return answer
     if not isinstance(module, Sequence):
         raise ConfigError(
-            f"loop.chunk_steps = {loop.chunk_steps}, but {type(module).__name__} cannot be run in "
+            f"loop.chunk_steps = {loop.chunk_steps}, but {type(module).__name__} cannot run in "
             "chunks of time; set it to 0"
         )
     return checkpointed(module, inputs, chunk=loop.chunk_steps)[0]
@@ -127,7 +127,7 @@ def make_optimiser(module: nn.Module, loop: LoopConfig) -> torch.optim.Optimizer
 
 
 def rate_at(loop: LoopConfig, step: int, steps: int) -> float:
-    """Return the learning rate of a step of all steps of a run."""
+    """Return the learning rate of a step in a run of `steps` steps."""
     return loop.learning_rate * _SCHEDULES[loop.schedule](step / steps)
 
 
@@ -138,9 +138,9 @@ def take_step(
     rate: float,
     world: World = ALONE,
 ) -> float:
-    """Change the weights by the gradient of a loss, no longer than the norm that is allowed.
+    """Change the weights by the gradient of a loss, clipped to loop.clip_norm.
 
-    Of several processes each has its part of the loss. Returns the sum of the parts.
+    Each of several processes has its part of the loss. Returns the sum of the parts.
     """
     for group in optimiser.param_groups:
         group["lr"] = rate

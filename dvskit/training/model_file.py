@@ -1,7 +1,7 @@
-"""The files of a model, checked before anything is allocated for them.
+"""The files of a model, checked before memory is allocated.
 
 model.toml is checked key by key, and the header of weights.safetensors against the network's
-shapes. Reading them runs no code but that of `networks`, which the caller passes.
+shapes. Reading them runs no code except that of `networks`, which the caller passes.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _KINDS = {"F": "floats", "B": "truths", "I": "whole numbers", "U": "whole number
 
 
 class Described(NamedTuple):
-    """What model.toml says."""
+    """The content of model.toml."""
 
     name: str
     network: Network
@@ -47,7 +47,7 @@ class Described(NamedTuple):
 
 
 def read_description(path: Path, networks: Mapping[str, Maker] | None = None) -> Described:
-    """Return what a model.toml says. Raises ModelError, with the file, for what cannot be."""
+    """Return the content of a model.toml. Raises ModelError, with the path, if it is invalid."""
     values = _toml_of(path)
     try:
         return _described(values, path, networks)
@@ -63,7 +63,7 @@ def _toml_of(path: Path) -> dict[str, Any]:
             text = file.read(_MOST_BYTES + 1)
         if len(text) > _MOST_BYTES:
             raise ModelError(
-                f"{path}: is larger than {_MOST_BYTES:,} bytes, which no model.toml is"
+                f"{path}: is larger than {_MOST_BYTES:,} bytes, too large for a model.toml"
             )
         return tomllib.loads(text.decode("utf-8"))
     except OSError as error:
@@ -73,7 +73,7 @@ def _toml_of(path: Path) -> dict[str, Any]:
     except ValueError as error:
         raise ModelError(f"{path}: is not TOML: {one_line(error)}") from error
     except RecursionError as error:
-        raise ModelError(f"{path}: is not TOML of a model: it is nested too deep") from error
+        raise ModelError(f"{path}: is not a model's TOML: it is nested too deeply") from error
 
 
 def _described(
@@ -81,15 +81,15 @@ def _described(
 ) -> Described:
     missing = [key for key in _NEEDED if key not in values]
     if missing:
-        raise ConfigError(f"{', '.join(missing)} is missing; a folder that training wrote is meant")
+        raise ConfigError(f"{', '.join(missing)} is missing; give a folder that training wrote")
     about = {key: value for key, value in values.items() if key not in _NEEDED}
     check_about(about, path)
     name, classes = values["name"], _classes(values["classes"])
     if not isinstance(name, str):
-        raise ConfigError(f"name = {name!r} is {type(name).__name__}; a text is meant")
+        raise ConfigError(f"name = {name!r} is {type(name).__name__}; it must be a text")
     network = network_from(table_of("network", values["network"]), networks)
     given: InputConfig = section("input", InputConfig, table_of("input", values["input"]))
-    Config(network=network, input=given)  # which judges both together
+    Config(network=network, input=given)  # checks that they fit together
     representation_of(given)
     if len(classes) != network.classes:
         raise ConfigError(f"{len(classes)} class names for {network.classes} logits")
@@ -100,25 +100,25 @@ def _described(
 
 def _classes(given: Any) -> tuple[str, ...]:
     if not isinstance(given, list) or not all(isinstance(each, str) for each in given):
-        raise ConfigError(f"classes = {str(given)[:40]}: a list of texts is meant")
+        raise ConfigError(f"classes = {str(given)[:40]}: must be a list of texts")
     twice = [name for place, name in enumerate(given) if name in given[:place]]
     if twice:
-        raise ConfigError(f"classes: {twice[0]!r} is there twice")
+        raise ConfigError(f"classes: {twice[0]!r} occurs twice")
     return tuple(given)
 
 
 def check_about(about: Mapping[str, Any], where: object) -> None:
-    """Raise ModelError for what a model's file does not hold beside its network and its input."""
+    """Raise ModelError for unknown keys and wrong values beside the network and its input."""
     for key, value in about.items():
         if key not in _ABOUT:
             known = (*_NEEDED, *_ABOUT)
             raise ModelError(f"{where}: unknown key {key!r}; {did_you_mean(key, known)}")
-        of_old = key == "data" and isinstance(value, Mapping)  # one table of all, before [[data]]
+        of_old = key == "data" and isinstance(value, Mapping)  # of versions before [[data]]
         if not of_old and (not isinstance(value, _ABOUT[key]) or isinstance(value, bool)):
             kind = {"str": "a text", "int": "a whole number", "dict": "a table"}.get(
                 _ABOUT[key].__name__, "a list of tables"
             )
-            raise ModelError(f"{where}: {key} = {str(value)[:40]}; {kind} is meant")
+            raise ModelError(f"{where}: {key} = {str(value)[:40]}; it must be {kind}")
     data = about.get("data", [])
     if isinstance(data, list):
         for each in data:
@@ -126,13 +126,13 @@ def check_about(about: Mapping[str, Any], where: object) -> None:
     for key, ends in about.get("likeness", {}).items():
         paired = isinstance(ends, list | tuple) and len(ends) == 2
         if not paired or not all(isinstance(x, int | float) and math.isfinite(x) for x in ends):
-            raise ConfigError(f"likeness.{key} = {str(ends)[:40]}: two finite numbers are meant")
+            raise ConfigError(f"likeness.{key} = {str(ends)[:40]}: must be two finite numbers")
 
 
 def check_header(path: Path, expected: Mapping[str, Tensor]) -> None:
     """Raise ModelError unless the header of a weights file names tensors of the expected shapes.
 
-    Kinds of numbers may differ in their size alone: float16 where float32 is meant.
+    Dtypes may differ only in their size: float16 for float32, for example.
     """
     try:
         with safe_open(path, "pt") as file:
@@ -143,16 +143,16 @@ def check_header(path: Path, expected: Mapping[str, Tensor]) -> None:
             f"{path}: does not fit model.toml: it cannot be read: {one_line(error)[:200]}"
         ) from error
     wrong = [f"it has no {key}" for key in expected if key not in found]
-    wrong += [f"{key[:80]} is none of the network's" for key in found if key not in expected]
+    wrong += [f"{key[:80]} is not in the network" for key in found if key not in expected]
     for key, tensor in expected.items():
         shape, kind = found.get(key, (None, ""))
         meant = tuple(tensor.shape)
         if shape is None:
             continue
         if shape != meant:
-            wrong.append(f"{key} is {shape}, where the network has {meant}")
+            wrong.append(f"{key} is {shape}, but the network has {meant}")
         elif _kind_of(tensor) != _KINDS.get(kind.removeprefix("B")[:1] or "B"):
-            wrong.append(f"{key} is {kind}, where {_kind_of(tensor)} are meant")
+            wrong.append(f"{key} is {kind}, but must be {_kind_of(tensor)}")
     if wrong:
         more = f"; {len(wrong) - 1:,} more tensors are wrong" if len(wrong) > 1 else ""
         raise ModelError(f"{path}: does not fit model.toml: {wrong[0]}{more}")
@@ -165,7 +165,7 @@ def _kind_of(tensor: Tensor) -> str:
 
 
 def load_weights(path: Path, module: nn.Module) -> None:
-    """Give a module its weights, of a file that `check_header` passes. Raises ModelError."""
+    """Load weights, from a file that `check_header` passes, into a module. Raises ModelError."""
     try:
         given = load_file(path)
     except (OSError, SafetensorError) as error:
@@ -178,7 +178,7 @@ def load_weights(path: Path, module: nn.Module) -> None:
 def check_finite(weights: Mapping[str, Tensor], where: str, infinite: Collection[str] = ()) -> None:
     """Raise ModelError for weights that are not finite, and for variances below 0.
 
-    infinite  names of tensors that hold infinities in a new network, too
+    infinite  names of tensors that may hold infinities, as in a new network
     """
     for key, value in weights.items():
         bad = value.isnan() if key in infinite else ~value.isfinite()
@@ -193,10 +193,10 @@ def check_finite(weights: Mapping[str, Tensor], where: str, infinite: Collection
 
 
 def new_module(described: Described, weights: Path) -> nn.Module:
-    """Return the module that a model describes, with its weights. Raises ModelError.
+    """Return the described module with its weights. Raises ModelError.
 
-    The shapes are compared with the header of the weights ahead of making it; the module of a
-    network of the caller's own is made first.
+    The shapes are compared with the header of the weights before the module is made; a network of
+    the caller's own is made first.
     """
     network = described.network
     try:

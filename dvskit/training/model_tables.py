@@ -1,7 +1,7 @@
-"""What a folder of a model says beside the network: split.csv, and tables of model.toml.
+"""Tables in a model's folder: split.csv, and parts of model.toml.
 
-split.csv says which recordings it was trained on, chosen by, and tested on; [reject] when "nothing
-happens" is the answer; [emulation] how the clips that it learned from were emulated.
+split.csv lists the recordings of training, validation and test; [reject] holds the limits below
+which no class is named; [emulation] the emulation of the training clips.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _WITH_GROUPS = (*_COLUMNS, "group")
 
 
 class Used(NamedTuple):
-    """A recording, or a span of one, of a model's run; the fingerprint tells it from others."""
+    """A recording of a model's run, or a span of one, identified by its fingerprint."""
 
     part: Part
     label: str
@@ -40,7 +40,7 @@ class Used(NamedTuple):
 
 
 def used_samples(split: Split | SplitSamples[Samples]) -> tuple[Used, ...]:
-    """Return what a model keeps of the samples of its run."""
+    """Return the record of a run's samples."""
     rows = split.rows if isinstance(split, SplitSamples) else split
     return tuple(
         Used(
@@ -57,9 +57,9 @@ def used_samples(split: Split | SplitSamples[Samples]) -> tuple[Used, ...]:
 
 
 def fingerprint(path: Path) -> str:
-    """Return what tells a recording from others: its length and a digest of its two ends.
+    """Return the length of a recording and a digest of its two ends.
 
-    A copy has the same under any name; the same events in another format have not.
+    Copies under other names have the same fingerprint; other formats of the same events do not.
     """
     if path.is_dir():  # a folder of images, or of events
         return f"folder-{known_kind(path).content(path)}"
@@ -72,9 +72,9 @@ def fingerprint(path: Path) -> str:
 
 
 def split_text(used: Iterable[Used]) -> str:
-    """Return the text of a split.csv: a recording, or a span of one, a line.
+    """Return the text of a split.csv: one recording, or span of one, per line.
 
-    There is a column of groups where any is known.
+    It has a column of groups if any group is known.
     """
     text = io.StringIO()
     rows = list(used)
@@ -95,12 +95,12 @@ def read_split(path: Path) -> tuple[Used, ...]:
         return split_from(path.read_text("utf-8"))
     except (OSError, ValueError, csv.Error) as error:
         raise ModelError(
-            f"{path}: is no list of what was trained on: {error}; remove it"
+            f"{path}: is not a list of training samples: {error}; remove it"
         ) from error
 
 
 def split_from(text: str) -> tuple[Used, ...]:
-    """Return the lines of the text of a split.csv. Raises ValueError for another text."""
+    """Return the rows of a split.csv. Raises ValueError for another text."""
     rows = list(csv.reader(io.StringIO(text)))
     if not rows or tuple(rows[0]) not in (_COLUMNS, _WITH_GROUPS):
         raise ValueError(f"its first line is not {','.join(_COLUMNS)}")
@@ -122,14 +122,14 @@ _KEYS = ("confidence", "events_per_second", "how")
 @check_arguments
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """Below what a decision is withheld.
+    """Limits below which a live decision names no class.
 
-    confidence         the least probability of the likeliest class
+    confidence         the least probability of the most likely class
     events_per_second  the least rate of events in the window, as the network sees them: on its
-                       sensor, each with its weight where they were fitted to it; 0: any but none
+                       sensor, weighted if they were fitted to it; 0: any above 0
     how                how both were chosen, for people
 
-    A model that does not say has the default. Raises ConfigError for values out of range.
+    A model without limits has the defaults. Raises ConfigError for values out of range.
     """
 
     confidence: float = 0.5
@@ -141,21 +141,21 @@ class Reject:
             raise ConfigError(f"reject: confidence = {self.confidence} is outside 0..1")
         if not 0 <= self.events_per_second < math.inf:
             raise ConfigError(
-                f"reject: events_per_second = {self.events_per_second} is no rate; a finite number "
-                "of at least 0 is meant"
+                f"reject: events_per_second = {self.events_per_second} is no rate; give a finite "
+                "number of at least 0"
             )
 
     def why(self, confidence: float, events_per_second: float) -> str:
-        """Return why a decision is withheld, "few events" or "unsure"; "" where it is not."""
+        """Return why a decision is withheld, "few events" or "unsure"; "" if it is not."""
         if not events_per_second or events_per_second < self.events_per_second:
             return "few events"
         return "unsure" if confidence < self.confidence else ""
 
 
 def reject_from(about: Mapping[str, Any], where: str) -> Reject:
-    """Return what [reject] of a model's file says, the default where there is none.
+    """Return the limits in [reject] of a model's file, default if it has none.
 
-    Raises ModelError, which names the file as `where`, for a table that says something else.
+    where  the file, in errors. Raises ModelError for an invalid table.
     """
     table = about.get("reject", {})
     try:
@@ -171,7 +171,7 @@ _PLAIN = ("whole", "upsample", "seed", "light")
 
 
 def emulation_values(how: Emulation) -> dict[str, Any]:
-    """Return an emulation as plain values; of the sensor, what is not as that of an ideal one."""
+    """Return an emulation as plain values; of the sensor only those that differ from ideal."""
     params = as_params(how.params)
     sensor = {
         each.name: getattr(params, each.name)
@@ -184,9 +184,9 @@ def emulation_values(how: Emulation) -> dict[str, Any]:
 
 
 def emulation_from(about: Mapping[str, Any], size: tuple[int, int], where: str) -> Emulation:
-    """Return the emulation that a model's tables say, that of an ideal sensor where they do not.
+    """Return the emulation in a model's tables, default that of an ideal sensor.
 
-    size  of the model's sensor. Raises ModelError for a table that says what cannot be.
+    size  of the model's sensor. Raises ModelError for an invalid table.
     """
     values = about.get("emulation", {})
     known = ("size", "fps", "sensor", *_PLAIN)

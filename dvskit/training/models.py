@@ -1,7 +1,7 @@
-"""Models on disk (loading one never runs code), and beginning with the weights of one.
+"""Models on disk (loading one never runs code), and starting a run with a model's weights.
 
-A folder holds model.toml, weights.safetensors and split.csv. Where a run that begins with a model
-has other classes, its last layer is new.
+A folder holds model.toml, weights.safetensors and split.csv. If a run has other classes than the
+model it starts with, its last layer is new.
 """
 
 from __future__ import annotations
@@ -48,13 +48,13 @@ _SPLIT = "split.csv"
 @check_arguments
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A network with its weights, and what is needed to feed it and to read its answer.
+    """A network with its weights, its input settings and its classes.
 
     module   inputs (T, B, C, H, W) -> logits (B, classes)
-    input    how events become what it takes
+    input    how events become its input
     classes  the name of each logit
-    about    what the model says about its data and scores: tables of plain values
-    used     the recordings of its run, and for what; empty where that is not recorded
+    about    tables about data, scores and more, of plain values
+    used     the recordings of its run, with their parts; empty if not recorded
     """
 
     name: str
@@ -77,16 +77,17 @@ class Model:
 
     @property
     def reject(self) -> Reject:
-        """Below what a live decision names no class; the default where the model does not say."""
+        """The limits below which a live decision names no class."""
         return reject_from(self.about, self.name)
 
 
 @check_arguments
 def save_model(folder: str | PathLike[str], model: Model) -> Path:
-    """Write model.toml, weights.safetensors and split.csv to `folder`, made if need be; return it.
+    """Write model.toml, weights.safetensors and split.csv to a folder, and return it.
 
-    There is no split.csv where it would be empty. Files of an earlier model there are replaced.
-    Raises ConfigError and ModelError for a model that could not be loaded again, OutputError.
+    The folder is made if it is missing. split.csv is not written if it would be empty. Files of an
+    earlier model are replaced. Raises ConfigError and ModelError for a model that could not be
+    loaded again, OutputError.
     """
     target = Path(folder)
     check_about(model.about, f"{model.name}: about")
@@ -111,7 +112,7 @@ def save_model(folder: str | PathLike[str], model: Model) -> Path:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder, if need be. Raises OutputError."""
+    """Make a folder unless it exists. Raises OutputError."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -124,12 +125,13 @@ def load_model(
 ) -> Model:
     """Return a shipped model by name, or the model in a folder, ready to evaluate.
 
-    networks  what makes networks of your own, by the name in model.toml: {"MyNet": MyNet}. The
-              class of a description is called with the values in [network]; a class or function
-              that makes a torch.nn.Module with those in [network.arguments]
+    networks  makers of your own networks, by the name in model.toml: {"MyNet": MyNet}. The class
+              of a description is called with the values in [network]; a class or function that
+              makes a torch.nn.Module with those in [network.arguments]
 
-    A model's file never imports or runs code: without `networks` one of your own is refused.
-    Raises ModelError if there is none, if its files are missing or damaged, or do not fit together.
+    A model's file never imports or runs code: without `networks` your own network is an error.
+    Raises ModelError if there is no such model, or if its files are missing, damaged or do not fit
+    together.
     """
     folder = find_model(name_or_path)
     described = read_description(folder / _TOML, networks)
@@ -145,7 +147,7 @@ def find_model(name_or_path: str | PathLike[str]) -> Path:
     if (path / _TOML).is_file():
         return path
     if path.is_dir():
-        raise ModelError(f"{path}: holds no {_TOML}; a folder that training wrote is meant")
+        raise ModelError(f"{path}: holds no {_TOML}; give a folder that training wrote")
     shipped = shipped_models()
     if str(name_or_path) in shipped:
         return shipped[str(name_or_path)]
@@ -154,7 +156,7 @@ def find_model(name_or_path: str | PathLike[str]) -> Path:
 
 
 def shipped_models() -> dict[str, Path]:
-    """Return the models that came with dvskit, name to folder: of a checkout or of a package."""
+    """Return the folders of shipped models by name, from a checkout or a package."""
     package = Path(dvskit.__file__).parent
     found: dict[str, Path] = {}
     for place in (package / "shipped_models", package.parent / "models"):
@@ -176,10 +178,10 @@ def as_model(model: Model | str | PathLike[str]) -> Model:
 
 
 def start_of(config: Config, split: Split) -> Model | None:
-    """Return the model that a run begins with, if any; `split` are the run's samples in files.
+    """Return the model that a run starts with, if any; `split` holds the run's samples in files.
 
-    Raises ModelError where there is none of that name, ConfigError where it learned from
-    recordings, or was chosen by some, that this run is chosen or judged by.
+    Raises ModelError if there is no such model, ConfigError if it was trained on or chosen by
+    recordings that now choose or judge.
     """
     if not config.start:
         return None
@@ -195,16 +197,16 @@ def start_of(config: Config, split: Split) -> Model | None:
 
 
 def maker_of(network: Network) -> dict[str, Maker]:
-    """Return what `load_model` takes to make a network of the caller's own; nothing for others."""
+    """Return `networks` for `load_model` with the caller's own network; {} for others."""
     if isinstance(network, ModuleNetwork):
         return {network.name: lambda **arguments: deepcopy(network.module)}
     return {network.name: type(network)} if is_own(network) else {}
 
 
 def begin_with(module: nn.Module, start: Model, classes: Sequence[str]) -> None:
-    """Give a fresh module the weights of a model, of other classes all but those of the last layer.
+    """Load a model's weights into a fresh module, without the last layer if the classes differ.
 
-    Raises ConfigError where it is another network.
+    Raises ConfigError if the networks differ.
     """
     same = tuple(classes) == start.classes
     kept = set() if same else set(dict(parameters_of_last(module)))
@@ -217,14 +219,14 @@ def begin_with(module: nn.Module, start: Model, classes: Sequence[str]) -> None:
     ]
     if wrong:
         raise ConfigError(
-            f"start = {start.name!r}: its network is another one ({wrong[0]} differs); take the "
-            "[network] and [input] of its model.toml, with classes of your own"
+            f"start = {start.name!r}: its network is another one ({wrong[0]} differs); copy the "
+            "[network] and [input] of its model.toml, with your own classes"
         )
     module.load_state_dict(given | {key: own[key] for key in kept})
 
 
 def parameters_of_last(module: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
-    """Yield the name and the weights of the last layer that has any: the one that names classes."""
+    """Yield the names and weights of the last layer with weights, which gives the logits."""
     last = [
         name for name, part in module.named_modules() if isinstance(part, nn.Conv2d | nn.Linear)
     ][-1:]
@@ -234,7 +236,7 @@ def parameters_of_last(module: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
 
 
 def let_learn(module: nn.Module, *, all_layers: bool) -> None:
-    """Let all weights of a module be learned, or those of its last layer alone."""
+    """Make all weights of a module trainable, or only those of its last layer."""
     last = {id(parameter) for _, parameter in parameters_of_last(module)}
     for parameter in module.parameters():
         parameter.requires_grad_(all_layers or id(parameter) in last)
@@ -243,7 +245,7 @@ def let_learn(module: nn.Module, *, all_layers: bool) -> None:
 def with_classes(network: Network, classes: int) -> Network:
     """Return a network whose last layer has as many outputs as there are classes.
 
-    Raises ConfigError for a list of layers that ends with none that could have them.
+    Raises ConfigError for a list of layers without a dense layer at the end.
     """
     if not isinstance(network, Layered):
         return replace(network, classes=classes)  # type: ignore[type-var]
@@ -255,13 +257,13 @@ def with_classes(network: Network, classes: int) -> Network:
         elif isinstance(word, str) and word.removeprefix("F").isdecimal():
             words[at] = str(classes * votes)
             return replace(network, layers=tuple(words), classes=classes)
-    raise ConfigError("layers: no dense layer at the end that could have other classes")
+    raise ConfigError("layers: no dense layer at the end for other classes; add one")
 
 
 def used_before(start: Model | None, used: Sequence[Used]) -> tuple[Used, ...]:
-    """Return the recordings of a run, and behind them those that its start alone was trained on.
+    """Return the recordings of a run, followed by further recordings of its start model.
 
-    What the start was chosen by counts as trained on: its weights follow from it.
+    The start's validation recordings count as trained on, since its weights depend on them.
     """
     known = {_what(row) for row in used}
     before = [] if start is None else [row for row in start.used if row.part != "test"]
@@ -269,7 +271,7 @@ def used_before(start: Model | None, used: Sequence[Used]) -> tuple[Used, ...]:
 
 
 def _leaked(before: Sequence[Used], now: Sequence[Used]) -> list[Used]:
-    """Return what is judged now and was learned from before, or chosen by now and trained on."""
+    """Return the samples that judge now and were used before, or choose now and were trained on."""
     part = {_what(row): row.part for row in before if row.part != "test"}
     bad = {("train", "validation"), ("train", "test"), ("validation", "test")}
     return [row for row in now if (part.get(_what(row)), row.part) in bad]

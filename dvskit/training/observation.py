@@ -1,4 +1,4 @@
-"""What goes on inside a network while it sees a recording: currents, spikes, and their causes."""
+"""Record the inside of a network during a recording: currents, spikes, and causing events."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from dvskit.training.models import Model
 class Observed:
     """A spiking layer while its network saw a recording.
 
-    name, layer  of the layer, and itself; a copy on the processor where the network is elsewhere
-    current      (T, ...) float32: what it was fed, on the processor
-    spikes       (T, ...) float32: what it fired
-    events       what the network saw; step k begins at start_us + k bin_us
-    weight       what an event counts, where the recording was of another sensor; else None
+    name, layer  of the layer, and itself; a copy on the CPU if the network is on another device
+    current      (T, ...) float32: its input, on the CPU
+    spikes       (T, ...) float32: its output
+    events       the input of the network; step k begins at start_us + k bin_us
+    weight       of each event, if the recording was of another sensor; else None
     """
 
     name: str
@@ -43,13 +43,13 @@ class Observed:
 
     @property
     def neurons(self) -> int:
-        """How many neurons the layer has; they are counted through all its dimensions."""
+        """The number of neurons, counted over all dimensions."""
         return int(np.prod(self.spikes.shape[1:]))
 
     def trace(self) -> Traced:
-        """Return what went on in the layer at each step: potentials, thresholds, (T, ...) each.
+        """Return the trace of the layer: potentials and thresholds at each step, (T, ...) each.
 
-        The parts of the state are of a batch of one.
+        The parts of the state have a batch of one.
         """
         with torch.no_grad():
             traced = self.layer.trace(self.current[:, None])
@@ -57,9 +57,9 @@ class Observed:
         return replace(traced, **parts)
 
     def liveliest(self) -> int:
-        """Return the neuron that most often fires otherwise than a step ago; of equals, the first.
+        """Return the neuron that most often starts or stops firing; of equals, the first.
 
-        One that fires at each step, or never, has little to show.
+        Neurons that fire at each step, or never, show little.
         """
         spikes = self.spikes.flatten(1)
         return int((spikes[1:] != spikes[:-1]).sum(0).argmax())
@@ -67,8 +67,8 @@ class Observed:
     def field(self, neuron: int) -> NDArray[np.bool_]:
         """Return the pixels (H, W) whose events reach a neuron of the layer.
 
-        Those where its current, summed over time, has a gradient; what recurrent neurons feed back
-        is not part of it. Raises ShapeError for a neuron that is not there.
+        These are the pixels with a gradient of its current, summed over time, without recurrent
+        feedback. Raises ShapeError for a neuron outside the layer.
         """
         if not 0 <= neuron < self.neurons:
             raise ShapeError(f"neuron {neuron} is not among the {self.neurons} of {self.name}")
@@ -87,10 +87,10 @@ class Observed:
 
 @check_arguments
 def observe(model: Model, events: Events, layer: str | None = None) -> Observed:
-    """Let a network see a recording, and return what one of its spiking layers was fed and fired.
+    """Run a network on a recording, and return the input and output of one of its spiking layers.
 
-    layer: its name, as `spiking_layers` has it; None for the last. The window is that of
-    `classify` begins with. A recording of another sensor is fitted, with a FittedWarning. Raises
+    layer: its name, as in `spiking_layers`; None for the last. The window is the first of
+    `classify`. A recording of another sensor is fitted, with a FittedWarning. Raises
     ConfigError for another name, ShapeError for no events.
     """
     layers = spiking_layers(model)
@@ -99,7 +99,7 @@ def observe(model: Model, events: Events, layer: str | None = None) -> Observed:
         raise ConfigError(f"no spiking layer {name!r}; {did_you_mean(name, layers)}")
     events, weight = fit_recording(events, model.size)
     if not len(events):
-        raise ShapeError("no events to look at; the window begins at the first one")
+        raise ShapeError("no events to observe; the window begins at the first one")
     start_us, bin_us = int(events.t[0]), model.input.bin_us
     seen = events.between(start_us, start_us + model.input.bins * bin_us)
     with torch.no_grad():
@@ -111,10 +111,10 @@ def observe(model: Model, events: Events, layer: str | None = None) -> Observed:
 
 
 def spiking_layers(model: Model) -> dict[str, Neurons]:
-    """Return the layers of neurons that spike by name, in the order in which they were made.
+    """Return the layers of spiking neurons by name, in the order in which they were made.
 
-    All kinds but LI. Those whose membranes are the output (`dvskit.layers.Membrane`) hand out no
-    spikes, and are left out.
+    All kinds except LI. Layers whose membranes are the output (`dvskit.layers.Membrane`) return no
+    spikes, and are not included.
     """
     parts = dict(model.module.named_modules())
     silent = {id(part.neurons) for part in parts.values() if isinstance(part, Membrane)}
@@ -126,7 +126,7 @@ def spiking_layers(model: Model) -> dict[str, Neurons]:
 
 
 def weighted_layers(model: Model) -> dict[str, nn.Module]:
-    """Return the layers whose weights are matrices or kernels by name."""
+    """Return the layers with matrices or kernels as weights, by name."""
     return {
         name: part
         for name, part in model.module.named_modules()
@@ -146,7 +146,7 @@ def _counts(model: Model, events: Events, weight: float | None) -> Tensor:
 
 
 def _run(model: Model, name: str, counts: Tensor) -> tuple[Tensor, Tensor]:
-    """Return what a layer is fed and fires, (T, 1, ...) each, while the network runs."""
+    """Run the network, and return the input and output of a layer, (T, 1, ...) each."""
     seen: list[tuple[Tensor, Tensor]] = []
 
     def keep(part: nn.Module, given: tuple[Any, ...], spikes: Tensor) -> None:

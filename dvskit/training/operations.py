@@ -1,4 +1,4 @@
-"""What a network computes for a sample: synaptic operations, neuron updates, energy, memory.
+"""The cost of a network per sample: synaptic operations, neuron updates, energy, memory.
 
 Layers are counted by hooks while any network runs.
 """
@@ -29,11 +29,11 @@ _RECTIFIERS = (nn.ReLU, nn.ReLU6)
 
 @dataclass(frozen=True, slots=True)
 class LayerOperations:
-    """What a layer with weights computed, of all samples and steps.
+    """The operations of a layer with weights, over all samples and steps.
 
     name, kind  its name in the network, and its class
-    inputs      how many numbers came in, and how many of them were `active`, not 0
-    synaptic    operations: for each of these, its weights that are not 0
+    inputs      the number of inputs; `active` of them are not 0
+    synaptic    operations: for each active input, its weights that are not 0
     dense       for each input, all its weights
     of_spikes   whether all inputs were -1, 0 or 1
     """
@@ -49,11 +49,10 @@ class LayerOperations:
 
 @dataclass(frozen=True, slots=True)
 class NeuronUpdates:
-    """What neurons or rectifiers did, of all samples and steps.
+    """The updates of neurons or rectifiers, over all samples and steps.
 
-    updates  how often a neuron was updated; 0 of rectifiers, which have no state
-    outputs  how many numbers they handed out, and how many of them were `active`, not 0; None of
-             neurons that do not spike
+    updates  updates of neurons; 0 for rectifiers, which have no state
+    outputs  the number of outputs; `active` of them are not 0, None for neurons that do not spike
     """
 
     name: str
@@ -64,10 +63,10 @@ class NeuronUpdates:
 
 
 def counted(module: nn.Module, inputs: Iterable[Tensor]) -> Operations:
-    """Run a network over inputs (T, B, ...), and return what its layers computed.
+    """Run a network over inputs (T, B, ...), and return the operations of its layers.
 
-    In evaluation mode and inference mode; the network is left as it was. Counts convolutions and
-    dense layers, torch's and dvskit's, wherever they are in it and however often they run.
+    In evaluation mode and inference mode; the network's mode is restored. Counts convolutions and
+    dense layers, torch's and dvskit's, anywhere in the network and however often they run.
     """
     weighted: dict[str, _Weighted] = {}
     neurons: dict[str, _Active] = {}
@@ -85,7 +84,7 @@ def counted(module: nn.Module, inputs: Iterable[Tensor]) -> Operations:
         for hook in hooks:
             hook.remove()
     if not samples:
-        raise ConfigError("operations are counted while samples run; give at least one")
+        raise ConfigError("operations are counted while samples run; give at least one sample")
     stored = [*module.parameters(), *module.buffers()]
     return Operations(
         tuple(layer.counted(name) for name, layer in weighted.items()),
@@ -101,7 +100,7 @@ def counted(module: nn.Module, inputs: Iterable[Tensor]) -> Operations:
 def _attach(
     module: nn.Module, weighted: dict[str, _Weighted], neurons: dict[str, _Active]
 ) -> tuple[list[Any], tuple[str, ...]]:
-    """Attach hooks to all layers that compute; return them, and the names of what has none."""
+    """Attach hooks to all counted layers; return them, and the names of layers without one."""
     hooks, uncounted = [], []
     for name, part in module.named_modules():
         if isinstance(part, nn.Linear | _ConvNd):
@@ -130,7 +129,7 @@ def _has_matrix(part: nn.Module) -> bool:
 
 @dataclass(slots=True)
 class _Weighted:
-    """A layer with weights, and the inputs that it has seen, by their shape."""
+    """A layer with weights, and its inputs so far, by their shape."""
 
     layer: nn.Module
     inputs: int = 0
@@ -151,7 +150,7 @@ class _Weighted:
         self.active[shape] = self.active.get(shape, 0) + active.sum(0)
 
     def counted(self, name: str) -> LayerOperations:
-        """Return what the layer computed."""
+        """Return the operations of the layer."""
         synaptic = dense = active = 0
         for shape, each in self.active.items():
             weight = self.layer.weight
@@ -167,13 +166,13 @@ class _Weighted:
 
 
 def fan_out(layer: nn.Module, shape: torch.Size, weights: Tensor) -> Tensor:
-    """Return how many products each input of one image or row is in, of `shape`, float64.
+    """Return the number of products of each input of one image or row of `shape`, float64.
 
     weights  1 for those that count, else 0
 
-    With such weights and no bias the sum of a layer's output is that of its inputs, each as often
-    as it is multiplied: its derivative by an input is what is sought, at borders as they are
-    padded, with strides, dilation and groups. Exact up to 2**53.
+    With such weights and no bias, the sum of a layer's output is the sum of its inputs, each times
+    its number of products. The derivative by an input is that number, also at padded borders, with
+    strides, dilation and groups. Exact up to 2**53.
     """
     leading = (1, 1) if isinstance(layer, Conv2d) else (1,)  # time and batch, or the batch
     image = torch.zeros(*leading, *shape, dtype=torch.float64, requires_grad=True)
@@ -188,7 +187,7 @@ def fan_out(layer: nn.Module, shape: torch.Size, weights: Tensor) -> Tensor:
 
 @dataclass(slots=True)
 class _Active:
-    """A layer of neurons or a rectifier, and what it has handed out."""
+    """A layer of neurons or a rectifier, and the count of its outputs."""
 
     layer: nn.Module
     outputs: int = 0
@@ -200,7 +199,7 @@ class _Active:
         self.active += int(out.count_nonzero())
 
     def counted(self, name: str) -> NeuronUpdates:
-        """Return what the neurons did."""
+        """Return the updates of the neurons."""
         layer = self.layer
         rectifies = isinstance(layer, _RECTIFIERS)
         hands_out = rectifies or (isinstance(layer, Neurons) and layer.spiking)
@@ -220,36 +219,36 @@ MAC_J = 4.6e-12
 """Energy of a float32 multiplication, 3.7 pJ, and an addition, joules (Horowitz 2014)."""
 
 COUNTING_RULE = (
-    "An input that is not 0 costs an operation for each of its weights that is not 0; strides and "
-    "borders are counted as they are. Where all inputs of a layer are -1, 0 or 1 that is an "
+    "An input that is not 0 costs one operation for each of its weights that is not 0; strides and "
+    "borders are taken into account. If all inputs of a layer are -1, 0 or 1, the operation is an "
     "addition (AC), else a multiplication and an addition (MAC). Dense is a MAC for each input and "
     "weight at each step. Biases, pooling, normalisation and sums of branches are not counted; "
-    "neurons are counted apart."
+    "neurons are counted separately."
 )
 """How operations are counted, for people."""
 
 ENERGY_SOURCE = (
-    "0.9 pJ an AC and 4.6 pJ a MAC, of float32 in 45 nm: M. Horowitz, Computing's energy problem, "
-    "ISSCC 2014. Memory is not counted, which may cost more"
+    "0.9 pJ per AC and 4.6 pJ per MAC, of float32 in 45 nm: M. Horowitz, Computing's energy "
+    "problem, ISSCC 2014. Memory is not counted, which may cost more"
 )
-"""Where the energies are from, for people."""
+"""The source of the energies, for people."""
 
 
 @dataclass(frozen=True, slots=True)
 class Operations:
-    """What a network computed for samples, each of so many steps of time.
+    """The operations of a network for samples of equal steps.
 
     layers      those with weights, in the order in which they first ran
     neurons     those with neurons or rectifiers
-    samples     how many there were
-    steps       of each; of a network of points, its points
-    weights     numbers that were learned
+    samples     the number of samples
+    steps       per sample; for a network of points, its points
+    weights     the number of learned numbers
     bytes       of these and of the network's other numbers, as they are stored
-    uncounted   layers with weights that are of no kind whose operations are counted
+    uncounted   layers with weights of kinds whose operations are not counted
 
-    Counted as COUNTING_RULE says, which is neurobench's rule (Yik et al. 2025) but for one point:
-    there a layer's inputs are looked at batch by batch, here over all samples, so that nothing
-    depends on how they are batched. The means below are those of a sample, over all its steps.
+    COUNTING_RULE is neurobench's rule (Yik et al. 2025) with one difference: neurobench checks a
+    layer's inputs batch by batch, dvskit over all samples, so the result does not depend on
+    batches. The properties are means per sample, over all its steps.
     """
 
     layers: tuple[LayerOperations, ...]
@@ -262,32 +261,32 @@ class Operations:
 
     @property
     def dense(self) -> float:
-        """Multiply-accumulates of a sample if no input were 0: the same layers without spikes."""
+        """Multiply-accumulates per sample if no input were 0: the same layers without spikes."""
         return sum(layer.dense for layer in self.layers) / self.samples
 
     @property
     def acs(self) -> float:
-        """Additions of a sample: synaptic operations of layers whose inputs are spikes."""
+        """Additions per sample: synaptic operations of layers with spikes as inputs."""
         return sum(layer.synaptic for layer in self.layers if layer.of_spikes) / self.samples
 
     @property
     def macs(self) -> float:
-        """Multiply-accumulates of a sample: synaptic operations of the other layers."""
+        """Multiply-accumulates per sample: synaptic operations of the other layers."""
         return sum(layer.synaptic for layer in self.layers if not layer.of_spikes) / self.samples
 
     @property
     def synaptic(self) -> float:
-        """Synaptic operations of a sample, of both kinds."""
+        """Synaptic operations per sample, of both kinds."""
         return self.acs + self.macs
 
     @property
     def updates(self) -> float:
-        """Updates of neurons of a sample: each neuron at each step."""
+        """Neuron updates per sample: each neuron at each step."""
         return sum(layer.updates for layer in self.neurons) / self.samples
 
     @property
     def sparsity(self) -> float:
-        """The share of 0 among what neurons and rectifiers hand out; nan without any."""
+        """The share of 0 among the outputs of neurons and rectifiers; nan without any."""
         spiking = [layer for layer in self.neurons if layer.active is not None]
         given = sum(layer.outputs for layer in spiking)
         active = sum(layer.active or 0 for layer in spiking)
@@ -295,17 +294,17 @@ class Operations:
 
     @property
     def energy_j(self) -> float:
-        """Joules of a sample's synaptic operations, by AC_J and MAC_J."""
+        """Joules of the synaptic operations per sample, by AC_J and MAC_J."""
         return self.acs * AC_J + self.macs * MAC_J
 
     @property
     def dense_energy_j(self) -> float:
-        """Joules of a sample if no input were 0."""
+        """Joules per sample if no input were 0."""
         return self.dense * MAC_J
 
     @property
     def update_energy_j(self) -> float:
-        """Joules of a sample's neuron updates, taken for a MAC each: decay, and current added."""
+        """Joules of the neuron updates per sample, a MAC each: decay, and current added."""
         return self.updates * MAC_J
 
 
@@ -318,7 +317,7 @@ def count_operations(
     encoder: str | Encoder | None = None,
     seed: int | None = None,
 ) -> Operations:
-    """Return what a model computes for samples of labelled data, in the mean.
+    """Return the mean operations of a model per sample of labelled data.
 
     Arguments and errors are those of `evaluate`.
     """
@@ -327,6 +326,6 @@ def count_operations(
 
 
 def operations_of(judging: Judging) -> Operations:
-    """Return what a model computes for what was opened for it."""
+    """Return the operations of a model on an opened judging."""
     batches = judging.batches().epoch(0)
     return counted(judging.model.module, (counts for counts, _ in batches))

@@ -1,4 +1,4 @@
-"""How often a model is right once it has seen the first steps of each sample."""
+"""Accuracy of a model after the first steps of each sample."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ from dvskit.training.models import Model
 
 @dataclass(frozen=True, slots=True)
 class OverTime:
-    """How often a model is right against the time that it has seen.
+    """Accuracy of a model against the time it has seen.
 
     results  of each step: `results[k]` is that of the answers after the first k + 1 steps
-    bin_us   how long a step is; None of encoded images, whose steps have no duration
+    bin_us   the length of a step; None for encoded images, whose steps have no duration
     """
 
     results: tuple[Result, ...]
@@ -48,9 +48,9 @@ class OverTime:
 
     @property
     def settled(self) -> int:
-        """The number of steps after which the accuracy stays in the interval of the last one.
+        """The number of steps after which the accuracy has settled.
 
-        The least k so that after k and after all further steps the accuracy is not below the 95 %
+        The least k such that after k and all further steps the accuracy is not below the 95 %
         interval of the last accuracy.
         """
         below = self.accuracy < self.results[-1].interval_95[0]
@@ -58,7 +58,7 @@ class OverTime:
 
     @property
     def settled_us(self) -> int | None:
-        """The time that these steps last; None of encoded images."""
+        """The time of these steps in microseconds; None for encoded images."""
         return None if self.bin_us is None else self.settled * self.bin_us
 
 
@@ -71,23 +71,23 @@ def evaluate_over_time(
     encoder: str | Encoder | None = None,
     seed: int | None = None,
 ) -> OverTime:
-    """Return how often a model is right after each step of time, from one pass over the data.
+    """Return the accuracy of a model after each step of time, from one pass over the data.
 
-    The network runs step by step and keeps its state; after each step its readout answers to what
-    it has seen so far: a mean is over these steps, a count of them. That is what judging the first
-    steps alone would give, where what a step is fed depends on no later event; the bins of a voxel
-    grid share events with the next, and see half a bin ahead. A network of points, which has no
-    bins, is asked anew for each step, of the events up to there.
+    The network runs step by step and keeps its state. After each step its readout answers for the
+    steps so far: a mean is over these steps, a count counts in them. The answers equal those on the
+    first steps alone, if the input of a step depends on no later event. The bins of a voxel grid
+    share events with the next bin, and see half a bin ahead. A network of points, which has no
+    bins, runs again for each step, on the events so far.
 
-    Arguments and errors are those of `evaluate`; ConfigError too for a network that cannot be run
-    step by step.
+    Arguments and errors are those of `evaluate`; also raises ConfigError for a network that cannot
+    run step by step.
     """
     judging = open_judging(model, data, split=split, encoder=encoder, seed=seed)
     return judge_over_time(judging)
 
 
 def judge_over_time(judging: Judging) -> OverTime:
-    """Return how often a model is right after each step, of what was opened for it."""
+    """Return the accuracy after each step, of an opened judging."""
     model = judging.model
     if isinstance(judging.samples, Samples) and not _is_binned(model):
         each = [
@@ -100,20 +100,19 @@ def judge_over_time(judging: Judging) -> OverTime:
         return OverTime(tuple(each), model.input.bin_us)
     if not isinstance(model.module, Sequence):
         raise ConfigError(
-            f"{model.name}: its network, {type(model.module).__name__}, cannot be run step by "
-            "step, so that there is no accuracy against the time seen; evaluate it as a whole"
+            f"{model.name}: its network, {type(model.module).__name__}, cannot run step by step, "
+            "so its accuracy over time is not defined; evaluate it as a whole"
         )
     results = _judge_step_by_step(model.module, judging.batches())
     return OverTime(results, None if judging.encode is not None else model.input.bin_us)
 
 
 def _is_binned(model: Model) -> bool:
-    """Return whether what the network takes of a recording has bins, (bins, channels, H, W)."""
     return len(representation_of(model.input).shape(model.size)) == 4
 
 
 def _begun(samples: Samples, us: int) -> Samples:
-    """Return the samples without chance, of each the events of its first `us`."""
+    """Return the samples without random changes, with only the events of their first `us`."""
 
     def begun(row: Sample, events: Events) -> Events:
         return events.between(None, int(events.t[0]) + us) if len(events) else events
@@ -143,8 +142,7 @@ def _judge_step_by_step(module: Sequence, batches: AnyBatches) -> tuple[Result, 
 def answers_over_time(module: Sequence, counts: Tensor) -> Iterator[Tensor]:
     """Yield the logits (B, classes) for the first 1, 2, ... T steps of counts (T, B, C, H, W).
 
-    Of a network that answers at each step, they are the mean over the steps so far. In inference
-    mode, on the processor.
+    Answers at each step are averaged over the steps so far. In inference mode, on the CPU.
     """
     device = next(module.parameters()).device
     states, total = None, None

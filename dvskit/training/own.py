@@ -1,4 +1,4 @@
-"""Modules and samples of your own: as a configuration and its sets, checked before training."""
+"""Your own modules and samples as a configuration and its sets, checked before training."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from dvskit.training.toml_config import load_config
 from dvskit.training.world import World
 
 GivenSamples = Samples | Stills | SplitSamples[Samples] | SplitSamples[Stills]
-"""Samples, which a run splits, or those of its parts."""
+"""Samples, which a run splits, or samples split into its parts."""
 
 
 def task_of(
@@ -33,9 +33,9 @@ def task_of(
     samples: GivenSamples | None,
     fields: Mapping[str, Any],
 ) -> tuple[Config, tuple[TrainingSet, ...] | None]:
-    """Return the configuration of a run, and its sets where samples are passed.
+    """Return the configuration of a run, and its sets if samples are passed.
 
-    Arguments are those of `train`. Raises ConfigError for what does not fit together.
+    Arguments are those of `train`. Raises ConfigError for arguments that do not fit together.
     """
     if isinstance(given, Config | str | PathLike):
         config = given if isinstance(given, Config) else load_config(given)
@@ -45,8 +45,8 @@ def task_of(
         raise ConfigError(f"{given.__name__} is a class; pass an instance, {given.__name__}(...)")
     if samples is None and isinstance(given, nn.Module):
         raise ConfigError(
-            f"train: {type(given).__name__} without samples to learn from; pass train(module, "
-            "samples), such as open_samples(folder)"
+            f"train: {type(given).__name__} has no samples to learn from; pass train(module, "
+            "samples), for example with open_samples(folder)"
         )
     network = given if samples is None else described(given, samples, fields.get("input"))
     config = Config(**{"network": network, "name": network.name, **fields})
@@ -56,7 +56,7 @@ def task_of(
 def described(
     given: Network | nn.Module, samples: GivenSamples, taken: InputConfig | None
 ) -> Network:
-    """Return a module as a network for samples: of their classes, and the size of the first."""
+    """Return a module as a network with the classes of samples and the size of the first."""
     if not isinstance(given, nn.Module):
         return given
     whole = samples.train if isinstance(samples, SplitSamples) else samples
@@ -88,7 +88,7 @@ def _with_samples(config: Config, samples: GivenSamples) -> tuple[Config, tuple[
     if entry.path or entry.kind != kind:
         raise ConfigError(
             f"data: of kind {entry.kind!r} with path {entry.path!r}, but the samples are passed: "
-            f"take DataConfig(kind={kind!r}, name='samples', ...) without a path"
+            f"use DataConfig(kind={kind!r}, name='samples', ...) without a path"
         )
     parts = samples if split else parts_of(samples, entry, config.seed)  # type: ignore
     config = replace(config, data=(entry,))
@@ -98,8 +98,8 @@ def _with_samples(config: Config, samples: GivenSamples) -> tuple[Config, tuple[
 def built(config: Config, device: torch.device, world: World) -> nn.Module:
     """Return the module of a run on a device, with the same weights in all processes.
 
-    Raises ConfigError for a network that memory cannot hold, and for one of the caller's own that
-    does not answer as is meant or could not be loaded again.
+    Raises ConfigError for a network too large for memory. A network of the caller's own also
+    raises it for a wrong answer, or if it could not be loaded again.
     """
     network = config.network
     if not is_own(network):
@@ -110,7 +110,7 @@ def built(config: Config, device: torch.device, world: World) -> nn.Module:
     check_restorable(network, module)
     if not any(each.requires_grad for each in module.parameters()):
         raise ConfigError(f"network {network.name!r} has no weights to learn")
-    if world.size > 1:  # others are drawn from the run's seed
+    if world.size > 1:  # the caller may have drawn other weights in each process
         module.load_state_dict(world.from_leader(weights_of(module)))
     return module
 
@@ -135,8 +135,8 @@ def check_answer(network: Network, module: nn.Module, given: InputConfig) -> Non
     found = tuple(getattr(answer, "shape", ())) or type(answer).__name__
     if found not in ((2, network.classes), (given.bins, 2, network.classes)):
         raise ConfigError(
-            f"network {network.name!r} answers {shape} with {found}; logits (B, classes), "
-            f"(2, {network.classes}), are meant, or those of each step"
+            f"network {network.name!r} answers {shape} with {found}; return logits (B, classes), "
+            f"here (2, {network.classes}), or those of each step"
         )
 
 
@@ -144,13 +144,13 @@ def check_answer(network: Network, module: nn.Module, given: InputConfig) -> Non
 def model_of(
     module: nn.Module, samples: Samples | Stills, input: InputConfig | None = None
 ) -> Model:
-    """Return a module as a model of some samples: to save, and to classify and evaluate with.
+    """Return a module as a model for some samples: to save, classify and evaluate.
 
     module   maps (T, B, ...) to logits (B, classes), in the order of the samples' classes
-    samples  say the classes, and by the first of them the size of the input
-    input    how events become what the module takes; InputConfig() unless given
+    samples  set the classes; the first sets the size of the input
+    input    how events become the module's input; default InputConfig()
 
-    Raises ConfigError where the module does not fit the samples.
+    Raises ConfigError if the module does not fit the samples.
     """
     given = input or InputConfig()
     network = described(module, samples, given)

@@ -1,6 +1,6 @@
-"""A folder of samples made ready: looked at, settings chosen, clips emulated while time allows.
+"""Prepare a folder of samples: inspect it, choose settings, emulate clips while time allows.
 
-Where there is no time to emulate all clips, some of each class and person are used.
+If there is no time to emulate all clips, some of each class and person are used.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from dvskit.training.progress import Progress
 from dvskit.training.sets import EMULATED, TrainingSet, load_sets
 from dvskit.training.toml_config import changed_config
 
-_LEAST_BLOCKS = 2  # of one clip of each class: one to train on, one to be judged by
-_LEAST_TRAINING = 0.3  # of the time: what is left for training, judging and the card
+_LEAST_BLOCKS = 2  # of one clip of each class: one to train on, one to judge by
+_LEAST_TRAINING = 0.3  # of the time, for training, judging and the card
 
 
 @dataclass(frozen=True, slots=True)
 class Onlooker:
     """Callbacks during `train_folder`; none of them changes the run.
 
-    say       is called with a line on what was found and chosen
-    note      is called with a line on an assumption, or on samples that are left out
-    made      is called with the numbers of samples that are ready, and of all samples
-    progress  is called as that of `train`
+    say       called with a line on a finding or a choice
+    note      called with a line on an assumption, or on samples that are left out
+    made      called with the number of emulated samples and of all samples
+    progress  as in `train`
     """
 
     say: Callable[[str], None] = lambda text: None
@@ -47,7 +47,7 @@ class Onlooker:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """What a folder is trained by."""
+    """The configuration, opened sets, inspection and choices of a folder."""
 
     config: Config
     sets: Sequence[TrainingSet]
@@ -57,9 +57,9 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True)
 class Time:
-    """The time for making samples ready, as values of time.monotonic().
+    """Limits for the emulation, as values of time.monotonic().
 
-    began  of the command     until  when the last clip is to be emulated     end  of the command
+    began  start of the command     until  end of the last emulation     end  of the command
     """
 
     began: float
@@ -74,13 +74,13 @@ def prepare(
     limit: Time | None,
     check: Callable[[Config, Sequence[TrainingSet]], None] = lambda config, sets: None,
 ) -> Prepared:
-    """Look, choose, and make the samples ready; again without those that cannot be used.
+    """Inspect, choose and emulate; then again without the samples that cannot be used.
 
-    limit  when to stop emulating; None: never
-    check  is called with what was chosen, ahead of emulating
+    limit  when to stop emulating; None: no limit
+    check  called with the chosen configuration and sets, before the emulation
 
-    Raises ConfigError where there is no time for two clips of each class, and what opening,
-    choosing and `check` raise.
+    Raises ConfigError if there is no time for two clips of each class, and the errors of opening,
+    choosing and `check`.
     """
     model = load_model(asked.start) if asked.start else None
     (entry,) = asked.data
@@ -111,7 +111,7 @@ def prepare(
 
 
 def _left_out(config: Config, names: Sequence[str]) -> Config:
-    """Return a configuration without some samples of its first entry [[data]]."""
+    """Return a configuration without some samples in its first entry [[data]]."""
     first, *others = config.data
     without = tuple(dict.fromkeys((*first.without, *names)))
     return replace(config, data=(replace(first, without=without), *others))
@@ -123,8 +123,8 @@ def _tell_left_out(making: _Making, tell: Onlooker) -> None:
     if making.late:
         total, used = making.total, making.total - len(making.late)
         tell.note(
-            f"there is time to emulate {used:,} of {total:,} clips, {making.each:.2g} s each: as "
-            f"many of each class are used; --minutes {making.minutes_for_all():.1f} uses all"
+            f"there is time to emulate {used:,} of {total:,} clips, {making.each:.2g} s each, the "
+            f"same number of each class; --minutes {making.minutes_for_all():.1f} uses all"
         )
 
 
@@ -132,9 +132,9 @@ def _tell_left_out(making: _Making, tell: Onlooker) -> None:
 class _Making:
     """Emulates the clips of sets, so that their events are kept on disk.
 
-    wrong  samples that cannot be read, and why: with `salvage` alone, else that is raised
-    late   samples for which there was no time, of each class as many
-    total  how many samples there are
+    wrong  samples that cannot be read, with the reason; an error without `salvage`
+    late   samples beyond the time, as many of each class
+    total  the number of samples
     """
 
     salvage: bool
@@ -149,21 +149,21 @@ class _Making:
 
     @property
     def each(self) -> float:
-        """Seconds for a clip, with all workers at work; 0 before there are some.
+        """Seconds per clip, with all workers busy; 0 before any clip counts.
 
-        The first clip of each worker does not count: loops may be compiled meanwhile.
+        The first clip of each worker does not count, because it may compile loops.
         """
         return statistics.median(self._seconds[thread_count() :] or [0.0]) / thread_count()
 
     def minutes_for_all(self) -> float:
-        """How many minutes leave enough time to emulate all clips."""
+        """Return the minutes that are enough to emulate all clips."""
         assert self.limit is not None
         share = (self.limit.until - self.limit.began) / (self.limit.end - self.limit.began)
         needed = self._started - self.limit.began + self._missing * self.each
-        return (math.ceil(needed / share / 6) + 1) / 10  # a tenth more: the process has to start
+        return (math.ceil(needed / share / 6) + 1) / 10  # 0.1 more, to start the process
 
     def make(self, sets: Sequence[TrainingSet]) -> None:
-        """Emulate what is not kept yet, in `blocks`, as far as there is time."""
+        """Emulate missing clips, in `blocks`, while there is time."""
         every = list(_places(sets))
         self.total = len(every)
         missing = {id(place): place.missing() for place in every}
@@ -198,21 +198,21 @@ class _Making:
         return len(ended)
 
     def _fits(self, number: int, count: int) -> bool:
-        """Return whether so many clips, of block `number` and ahead of it, are ready in time."""
+        """Return whether `count` clips, up to those of block `number`, are ready in time."""
         if self.limit is None or number < _LEAST_BLOCKS:
             return True
         return time.monotonic() + count * self.each <= self.limit.until
 
     def _check_least(self, count: int) -> None:
-        """Raise ConfigError where so many clips would leave too little time to train."""
+        """Raise ConfigError if `count` more clips leave too little time to train."""
         if self.limit is None:
             return
         whole = self.limit.end - self.limit.began
         if time.monotonic() + count * self.each > self.limit.end - _LEAST_TRAINING * whole:
             raise ConfigError(
-                f"there is too little time: {count_of(self._missing, 'clip')} are to be emulated, "
+                f"there is too little time: {count_of(self._missing, 'clip')} must be emulated, "
                 f"{self.each:.2g} s each; --minutes {self.minutes_for_all():.1f} is enough for all "
-                "of them. Events that were emulated are kept"
+                "of them. Emulated events are kept"
             )
 
     def _one(self, place: _Place) -> None:
@@ -228,8 +228,6 @@ class _Making:
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """A sample among samples."""
-
     samples: Samples
     number: int
 
@@ -238,7 +236,7 @@ class _Place:
         return self.samples.rows[self.number]
 
     def missing(self) -> bool:
-        """Whether reading it takes long, or has to be tried."""
+        """Whether it must be emulated, or read to check it."""
         return not (isinstance(self.samples, CachedSamples) and self.samples.is_kept(self.number))
 
 
@@ -256,7 +254,7 @@ def _places(sets: Sequence[TrainingSet]) -> Iterator[_Place]:
 
 
 def _blocks(places: Sequence[_Place]) -> list[list[_Place]]:
-    """Return places in blocks of one sample of each class, each block of one person.
+    """Return places in blocks of one sample per class, each block of one person.
 
     The first blocks are of different people.
     """

@@ -1,4 +1,4 @@
-"""How far a run is, for who looks on: a bar, and points for TensorBoard."""
+"""Progress of a run: a bar, and points for TensorBoard."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from dvskit.errors import ConfigError
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a run is.
+    """The progress of a run.
 
-    `epoch` of `epochs` is going on or, at its end, done; `step` of `steps` counts over the whole
-    run. `loss` is of the last batch, or the epoch's mean at its end, where `scores` holds the
-    validation figures too.
+    `epoch` of `epochs` is running, or complete at its end; `step` of `steps` counts over the whole
+    run. `loss` is that of the last batch. At the end of an epoch it is the epoch's mean, and
+    `scores` holds the validation scores.
     """
 
     epoch: int
@@ -40,7 +40,7 @@ class Progress:
 def progress_bar(
     title: str = "training", *, display: Display | None = None
 ) -> Iterator[Callable[[Progress], None]]:
-    """Give what `train` takes as `progress` and shows a bar: in a notebook, on a terminal.
+    """Yield a `progress` callback for `train` that shows a bar, in a notebook or a terminal.
 
     with progress_bar() as bar:
         train(config, progress=bar)
@@ -57,15 +57,15 @@ def progress_bar(
 
 
 FOLDER = "tensorboard"
-"""The folder of a run's output that holds them."""
-_OF_EPOCHS = ("epoch", "seconds", "rate", "loss")  # of a row: no scores
+"""The folder of these points in a run's output."""
+_OF_EPOCHS = ("epoch", "seconds", "rate", "loss")  # columns of the log that are no scores
 
 
 class Board:
-    """Writes a run's points; their step is how many steps of the run are done.
+    """Writes a run's points; their x value is the number of completed steps.
 
-    done  how many are, as far as the run's checkpoint goes; points behind that, of a run that was
-          interrupted, are taken back, and come again
+    done  completed steps in the run's checkpoint; later points of an interrupted run are removed
+          and written again
 
     `loss/step` and `rate` are of each step; of each epoch `loss/epoch`, and each score as
     `validation/<score>`.
@@ -77,12 +77,12 @@ class Board:
         self.writer = SummaryWriter(str(output / FOLDER), purge_step=done + 1)
 
     def step(self, done: int, loss: float, rate: float) -> None:
-        """Write what a step gave."""
+        """Write the loss and the rate of a step."""
         self.writer.add_scalar("loss/step", loss, done)
         self.writer.add_scalar("rate", rate, done)
 
     def epoch(self, done: int, row: Mapping[str, float]) -> None:
-        """Write what an epoch gave: its row of the log."""
+        """Write the row of an epoch in the log."""
         self.writer.add_scalar("loss/epoch", row["loss"], done)
         for name, value in row.items():
             if name not in _OF_EPOCHS:

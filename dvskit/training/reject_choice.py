@@ -1,4 +1,4 @@
-"""Below what a decision is withheld, chosen on validation data."""
+"""Choose, on validation data, the limits below which a decision is withheld."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from dvskit.training.models import Model, as_model
 
 LOST = 0.05
 """The share of right validation decisions that may be withheld."""
-_QUIETER = 0.5  # the floor of the rate, in rates that nearly all validation recordings reach
+_QUIETER = 0.5  # the floor of the rate, as a share of the rate of nearly all recordings
 
 
 @check_arguments
@@ -37,19 +37,19 @@ def choose_reject(
 ) -> Reject:
     """Return the Reject of a model that withholds at most a share `lost` of its right decisions.
 
-    data   recordings or clips of the model's classes, which are opened as `evaluate` opens them
-    split  which of them to choose by: "validation" or another part of the model's run, or "all"
+    data   recordings or clips of the model's classes, opened as in `evaluate`
+    split  the part that chooses: "validation" or another part of the model's run, or "all"
 
-    The first window of each is decided on. The confidence is the largest that at most `lost` of
-    the right decisions stay below. The rate of events is half of the one that 99 of 100 of the
-    recordings reach: what is twice as quiet moves less than anything learned from. Where no
-    decision is right, the confidence is the default's; where the input holds no counts, the rate.
+    The first window of each sample is judged. The confidence is the largest such that at most
+    `lost` of the right decisions fall below it. The rate is half of the rate that 99 of 100
+    recordings reach, so that only windows quieter than all training data are withheld. If no
+    decision is right, the confidence is the default; if the input holds no counts, the rate is.
 
-    The trainer does so for each model, on its validation parts. Raises ConfigError unless
-    0 <= lost < 1, and for a part that is not there, FormatError for no recordings.
+    The trainer calls this for each model, with its validation parts. Raises ConfigError unless
+    0 <= lost < 1, and for a part without samples, FormatError for no recordings.
     """
     if not 0 <= lost < 1:
-        raise ConfigError(f"choose_reject: lost = {lost}; 0 <= lost < 1 is meant")
+        raise ConfigError(f"choose_reject: lost = {lost}; give 0 <= lost < 1")
     model = as_model(model)
     samples = data if isinstance(data, Samples) else open_for(model, data)
     chosen = choose_samples(model, samples.rows, split)
@@ -63,9 +63,9 @@ def choose_reject(
 def reject_on(
     module: nn.Module, validation: Iterable[AnyBatches], given: InputConfig, lost: float = LOST
 ) -> Reject:
-    """Return the Reject that `choose_reject` describes, by batches of validation samples.
+    """Return the Reject of `choose_reject`, from batches of validation samples.
 
-    Still images count only where there are no recordings.
+    Still images count only if there are no recordings.
     """
     every = list(validation)
     recordings = [each for each in every if not isinstance(each, StillBatches)]
@@ -88,7 +88,7 @@ def reject_by(
     rates: NDArray[np.float64],
     lost: float,
 ) -> Reject:
-    """Return the Reject that `choose_reject` describes, by decisions and rates.
+    """Return the Reject of `choose_reject`, from decisions and rates.
 
     confidence (n,), right (n,)  of decisions        rates (m,)  events per second of recordings
     """
@@ -104,7 +104,7 @@ def reject_by(
     floor = default.events_per_second
     if len(rates):
         floor = _rounded_down(_QUIETER * np.quantile(rates, 0.01))
-        how += f"; the rate is half of what 99 of 100 of {len(rates):,} validation recordings reach"
+        how += f"; 99 of 100 of {len(rates):,} validation recordings reach twice the rate"
     return Reject(least, floor, how)
 
 
@@ -113,7 +113,7 @@ def _joined(parts: list[NDArray[np.float64]]) -> NDArray[np.float64]:
 
 
 def _rounded_down(value: float) -> float:
-    """Return the first three figures of a number of at least 0."""
+    """Return a number of at least 0, rounded down to three digits."""
     if not value:
         return 0.0
     step = 10.0 ** (math.floor(math.log10(value)) - 2)

@@ -1,4 +1,4 @@
-"""What could not be loaded again is refused before it is trained or saved."""
+"""Check, before training and saving, that a network can be loaded again."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from dvskit.training.toml_config import to_toml
 
 
 def check_restorable(network: Network, module: nn.Module) -> None:
-    """Raise ConfigError for a network that `load_model` could not load again, with the fix."""
+    """Raise ConfigError, with the fix, for a network that `load_model` could not load again."""
     name = network_values(network).get("name")
     if is_own(network):
         _check_values(network)
@@ -27,14 +27,14 @@ def check_restorable(network: Network, module: nn.Module) -> None:
         for key in {**known, **own}:
             if own.get(key) != known.get(key):
                 raise ConfigError(
-                    f"network {name!r} does not make this module ({key} differs); describe a "
-                    "module of your own by dvskit.networks.ModuleNetwork"
+                    f"network {name!r} does not make this module ({key} differs); describe your "
+                    "own module with dvskit.networks.ModuleNetwork"
                 )
     for key, value in module.state_dict().items():
         if not isinstance(value, Tensor):
             raise ConfigError(
                 f"network {name!r}: {key} of its state dict is {type(value).__name__}; only "
-                "tensors are saved: make a buffer of it, or give it to ModuleNetwork(arguments=)"
+                "tensors are saved: make it a buffer, or pass it to ModuleNetwork(arguments=)"
             )
     try:
         save(weights_of(module))
@@ -43,16 +43,16 @@ def check_restorable(network: Network, module: nn.Module) -> None:
 
 
 def _check_values(network: Network) -> None:
-    """Check that a network of the caller's own is the same, made of its values as TOML."""
+    """Check that a network of the caller's own is the same after a round trip through TOML."""
     kind, values = type(network), network_values(network)
     name = values.get("name")
     if not isinstance(name, str) or not name:
         raise ConfigError(
-            f"network {kind.__name__} has no name to be loaded by; add a field: name: str = 'mine'"
+            f"network {kind.__name__} has no name to load it by; add a field: name: str = 'mine'"
         )
     if name in NETWORKS:
         raise ConfigError(
-            f"network {kind.__name__} is called {name!r}, as one of dvskit's; give it another name"
+            f"network {kind.__name__} has the name {name!r} of a dvskit network; rename it"
         )
     try:
         again = tomllib.loads(to_toml({"network": values}))["network"]
@@ -62,13 +62,13 @@ def _check_values(network: Network) -> None:
             same = network_from(again, {name: kind}) == network
     except (ValueError, KeyError) as error:
         raise ConfigError(
-            f"network {name!r} could not be loaded again: {one_line(error)}; its fields are to be "
-            "numbers, texts, truths and tuples of them"
+            f"network {name!r} could not be loaded again: {one_line(error)}; its fields must be "
+            "numbers, texts, booleans and tuples of them"
         ) from error
     if not same:
         raise ConfigError(
-            f"network {name!r} would be another one when it is loaded; its fields are to be "
-            "numbers, texts, truths and tuples of them (TOML gives lists: make tuples of them in "
+            f"network {name!r} would differ after loading; its fields must be numbers, texts, "
+            "booleans and tuples of them (TOML gives lists: convert them to tuples in "
             "__post_init__)"
         )
 
@@ -84,7 +84,7 @@ def _shapes(module: nn.Module) -> dict[str, tuple[int, ...]]:
 
 
 def weights_of(module: nn.Module) -> dict[str, Tensor]:
-    """Return the weights of a module as they are saved: copies on the processor."""
+    """Return the weights of a module as they are saved: copies on the CPU."""
     return {
         key: value.detach().cpu().clone().contiguous() for key, value in module.state_dict().items()
     }

@@ -1,6 +1,6 @@
-"""What a run may go on from: its folder holds the same configuration and the same samples.
+"""Check that a run resumes with the configuration and the samples in its folder.
 
-Values are compared, not texts: 240000 and 240000.0 are the same.
+Values are compared, not texts: 240000 and 240000.0 are equal.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from dvskit.training.toml_config import config_values, load_config, to_toml, tom
 
 SPLIT = "split.csv"
 _CONFIG = "config.toml"
-_NAMED = 3  # differences in a message
-# A folder that was renamed holds the same run; steps up to where a run stops are the same.
+_NAMED = 3  # differences named in a message
+# The run may be moved to another folder, and may stop at another step.
 _FREE = ("output", "loop.stop")
 _FIX = "name another output (-o), or remove it"
 _MISSING = object()
 
 
 def check_same_config(folder: Path, before: str, now: Config) -> None:
-    """Raise OutputError where the run in a folder is of another configuration.
+    """Raise OutputError if the run in a folder has another configuration.
 
-    before  the TOML text of that run's. See `check_same_values`
+    before  the TOML text of that configuration. See `check_same_values`
     """
     try:
         values = tomllib.loads(before)
@@ -38,13 +38,13 @@ def check_same_config(folder: Path, before: str, now: Config) -> None:
 
 
 def check_same_values(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Raise OutputError where the tables of two configurations differ in what a run depends on.
+    """Raise OutputError if the tables of two configurations differ in a setting of the run.
 
-    before  those of the run in `folder`. The message names each key that differs, what it was, and
-            what it is now
+    before  those of the run in `folder`. The message names keys that differ, with the value before
+            and now
     """
     was = dict(_flat(before))
-    is_ = dict(_flat(tomllib.loads(to_toml(now))))  # lists for tuples, as TOML has them
+    is_ = dict(_flat(tomllib.loads(to_toml(now))))  # turns tuples into lists, as in TOML
     found = [
         f"{key} = {_shown(was.get(key, _MISSING))}, now {_shown(is_.get(key, _MISSING))}"
         for key in dict.fromkeys((*is_, *was))
@@ -76,7 +76,7 @@ def _shown(value: Any) -> str:
 def check_same_run(config: Config) -> bool:
     """Return whether the output of a configuration holds a finished model.
 
-    Raises OutputError where that is a model of another configuration.
+    Raises OutputError if the model has another configuration.
     """
     folder = Path(config.output)
     if not (folder / "model.toml").is_file():
@@ -87,7 +87,7 @@ def check_same_run(config: Config) -> bool:
 
 
 def config_on_disk(folder: Path) -> Config | None:
-    """Return the configuration of the run in a folder; None where there is no run.
+    """Return the configuration of the run in a folder; None if there is no run.
 
     Raises OutputError for a file that is no configuration of this version.
     """
@@ -101,9 +101,9 @@ def config_on_disk(folder: Path) -> Config | None:
 
 
 def check_same_samples(folder: Path, used: Sequence[Used]) -> None:
-    """Raise OutputError where the run in a folder was begun with other samples.
+    """Raise OutputError if the run in a folder began with other samples.
 
-    used  those of the run now. The message names the first sample that is new, missing or changed.
+    used  the present samples. The message names the first sample that is new, missing or changed.
     A folder without a list of samples passes.
     """
     before = read_split(folder / SPLIT)
@@ -117,7 +117,7 @@ def check_same_samples(folder: Path, used: Sequence[Used]) -> None:
     found += [f"{_place(key)} is new" for key in new if key[:-1] not in changed]
     found += [f"{_place(key)} is missing" for key in gone if key[:-1] not in changed]
     more = f" and {len(found) - 1} more" if len(found) > 1 else ""
-    words = f"{found[0]}{more}" if found else "they are in another order or split otherwise"
+    words = f"{found[0]}{more}" if found else "their order or their split differs"
     raise OutputError(f"{folder}: holds a run on other samples: {words}; {_FIX}")
 
 

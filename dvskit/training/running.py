@@ -1,6 +1,6 @@
-"""A run from one step to the next; everything that a step changes is kept, so that it can go on.
+"""A run, step by step, with all its state, so that it can be resumed.
 
-It is kept in a checkpoint, as tensors and text: safetensors, never pickle.
+Checkpoints hold the state as tensors and text: safetensors, never pickle.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ from dvskit.training.world import ALONE, World, check_together, pick_device, tra
 
 @dataclass(slots=True)
 class Checkpoint:
-    """All that a run needs to go on.
+    """The state of a run, to resume it.
 
-    config   the resolved configuration, TOML; a checkpoint of another one is refused
-    epoch    how many epochs are done        history  a row of scores for each
-    step     how many steps of the epoch that goes on, and `total`, the sum of their losses
-    weights  behind the last step kept       best     of the best epoch so far
+    config   the resolved configuration, TOML; another configuration is refused
+    epoch    number of completed epochs      history  a row of scores for each
+    step     completed steps of the current epoch; `total` is the sum of their losses
+    weights  after the last kept step        best     of the best epoch so far
     moments  of the optimiser, by parameter number and name
     """
 
@@ -60,7 +60,7 @@ class Checkpoint:
         optimiser: torch.optim.Optimizer,
         keep: str = "best",
     ) -> None:
-        """Note the end of an epoch; keep its weights if they are the best, or the last kept."""
+        """Record the end of an epoch; keep its weights if they are the best, or the last kept."""
         self.epoch, self.step, self.total = self.epoch + 1, 0, 0.0
         self.hold(weights, optimiser)
         if keep == "last" or not self.history or _merit(row) > max(map(_merit, self.history)):
@@ -68,7 +68,7 @@ class Checkpoint:
         self.history.append(row)
 
     def hold(self, weights: dict[str, Tensor], optimiser: torch.optim.Optimizer) -> None:
-        """Keep the weights and the optimiser's moments as they are now."""
+        """Copy the present weights and the optimiser's moments."""
         self.weights = _copied(weights)
         self.moments = {
             f"{number}.{name}": value.detach().cpu().clone()
@@ -77,7 +77,7 @@ class Checkpoint:
         }
 
     def restore(self, optimiser: torch.optim.Optimizer) -> None:
-        """Give the optimiser its moments back."""
+        """Restore the optimiser's moments."""
         state: dict[int, dict[str, Tensor]] = {}
         for key, value in self.moments.items():
             number, _, name = key.partition(".")
@@ -111,20 +111,20 @@ def save_checkpoint(path: Path, at: Checkpoint) -> None:
     }
     numbers = {"epoch": at.epoch, "step": at.step, "total": at.total, "history": at.history}
     text = {"config": at.config, "numbers": json.dumps(numbers)}
-    # save_file writes under a name of its own, which stays where the run is killed.
+    # save_file uses a temporary name of its own, which would stay if the run is killed.
     _files.write_whole(path, save(tensors, text), overwrite=True)
 
 
 def load_checkpoint(path: Path, config: Config) -> Checkpoint | None:
     """Return the checkpoint at `path`; None if there is none.
 
-    Raises ModelError if it is damaged, OutputError if it is of another configuration.
+    Raises ModelError if it is damaged, OutputError if it has another configuration.
     """
     if not path.exists():
         return None
     groups: dict[str, Any] = {"weights": {}, "best": {}, "moments": {}}
     try:
-        # safe_open calls Python from compiled code, where Ctrl-C becomes an error of the file.
+        # safe_open calls Python from compiled code, which turns Ctrl-C into an error of the file.
         data = path.read_bytes()
         stop = 8 + int.from_bytes(data[:8], "little")  # of the header
         text = json.loads(data[8:stop])["__metadata__"]
@@ -139,18 +139,18 @@ def load_checkpoint(path: Path, config: Config) -> Checkpoint | None:
 
 
 Tell = Callable[[Progress], None] | None
-_EVERY_SECONDS = 1.0  # how often progress is told within an epoch
-_WARMING, _TIMED = 4, 8  # steps ahead of those that are timed, and these
-_KEPT_SECONDS = 300.0  # how often a checkpoint is written within an epoch
-_EPOCHS_APART = 1_000_003  # a seed of torch's for each step, none twice
+_EVERY_SECONDS = 1.0  # between reports of progress within an epoch
+_WARMING, _TIMED = 4, 8  # warm-up steps, then measured steps
+_KEPT_SECONDS = 300.0  # between checkpoints within an epoch
+_EPOCHS_APART = 1_000_003  # gives each step its own torch seed
 
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """Who looks on while a run goes on, and what they are told; none of it changes the run.
+    """Callbacks and writers during a run; none of them changes it.
 
-    keep     writes a checkpoint         tell   is told how far it is
-    metrics  scores of one's own         board  takes points for TensorBoard
+    keep     writes a checkpoint         tell   receives the progress
+    metrics  the caller's scores         board  takes points for TensorBoard
     """
 
     keep: Callable[[Checkpoint], None]
@@ -160,7 +160,7 @@ class Watch:
 
 
 class Run:
-    """A run; everything that a step changes is in the module, the optimiser and `at`."""
+    """A run; its changing state is in the module, the optimiser and `at`."""
 
     def __init__(
         self, config: Config, feed: Feed, at: Checkpoint | None, watch: Watch, world: World = ALONE
@@ -186,12 +186,12 @@ class Run:
 
     @property
     def done(self) -> int:
-        """How many steps are done."""
+        """The number of completed steps."""
         return self.at.epoch * len(self.feed.train) + self.at.step
 
     @property
     def ended(self) -> bool:
-        """Whether all epochs are done, or as many without a better one as patience allows."""
+        """Whether all epochs are done, or `patience` epochs passed without improvement."""
         loop, done = self.config.loop, self.at.epoch
         last = min(loop.stop or loop.epochs, loop.epochs)
         if not done or done >= last:
@@ -199,9 +199,9 @@ class Run:
         return bool(loop.patience) and done - 1 - self.at.kept_epoch() >= loop.patience
 
     def seconds_a_step(self) -> float:
-        """Return how long a step takes, the mean of some, batches made meanwhile.
+        """Return the mean seconds per step over some steps, while batches are made.
 
-        It learns from them: this is for a run that is not gone on with.
+        The steps train the network, so use this only on a run that is thrown away.
         """
         began, done = 0.0, -_WARMING
         self.module.train()
@@ -209,14 +209,14 @@ class Run:
             for counts, labels in self.feed.train.epoch(0):
                 self._learn(counts, labels, self.config.loop.learning_rate, len(labels))
                 done += 1
-                if done == 0:  # what is compiled is, and what was made ahead is used up
+                if done == 0:  # loops are compiled and prefetched batches used up
                     began = time.monotonic()
                 if done == _TIMED:
                     break
         return (time.monotonic() - began) / _TIMED
 
     def epoch(self) -> None:
-        """Learn for what is left of an epoch, judge the weights, keep them if they are the best."""
+        """Train the rest of an epoch, judge the weights, and keep them if they are the best."""
         loop, number, watch = self.config.loop, self.at.epoch, self.watch
         began = told = kept = time.monotonic()
         self.module.train()
@@ -224,7 +224,7 @@ class Run:
         batches = self.feed.train.epoch(number, first=self.at.step, part=self.world.part)
         for counts, labels in batches:
             step = number * len(self.feed.train) + self.at.step
-            torch.manual_seed(self.config.seed * _EPOCHS_APART + step + 1)  # it owns its dropout
+            torch.manual_seed(self.config.seed * _EPOCHS_APART + step + 1)  # of the step's dropout
             if loop.freeze:
                 let_learn(self.module, all_layers=step >= loop.freeze)
             rate = rate_at(loop, step, self.steps)
@@ -234,7 +234,7 @@ class Run:
             now = time.monotonic()
             if watch.board is not None:
                 watch.board.step(step + 1, loss, rate)
-            within = self.at.step < len(self.feed.train)  # its end is told and kept below
+            within = self.at.step < len(self.feed.train)  # the epoch's end is handled below
             if now - told > _EVERY_SECONDS and watch.tell is not None and within:
                 told = now
                 watch.tell(Progress(number, loop.epochs, step + 1, self.steps, loss))
@@ -258,20 +258,20 @@ class Run:
         self.last = Progress(number, loop.epochs, done, self.steps, row["loss"], scores)
 
     def _keep(self) -> None:
-        # The points first: those behind a checkpoint come again, those ahead of it do not.
+        # Points first: a resumed run writes those after the checkpoint again, but not those before.
         if self.watch.board is not None:
             self.watch.board.writer.flush()
         if self.world.leads:
             self.watch.keep(self.at)
 
     def _learn(self, counts: torch.Tensor, labels: torch.Tensor, rate: float, whole: int) -> float:
-        """Take a step by this process's part of a batch of `whole`; return the batch's loss."""
+        """Take a step with this process's part of a batch of `whole`; return the batch's loss."""
         loop, part = self.config.loop, self.world.part_of(whole)
         inputs, labels = counts.to(self.device).float(), labels.to(self.device)
         with part_of_batch(part):
             with training_precision(self.device, loop.precision):
                 answer = answer_of(self.module, inputs, loop)
             loss = LOSSES[loop.loss](answer, labels, loop.label_smoothing)
-            if self.world.size > 1:  # the mean over the batch is the sum of these
+            if self.world.size > 1:  # the sum of these is the mean over the batch
                 loss = loss * (1 / self.world.size if part is None else part.count / whole)
             return take_step(self.optimiser, loss, loop, rate, self.world)

@@ -1,4 +1,4 @@
-"""The sets that a configuration names: one function a kind opens them, one splits them."""
+"""The sets of a configuration, opened by one function per kind, and split."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from dvskit.video.light import checked_light
 
 Parts = SplitSamples[Samples] | SplitSamples[Stills]
 _Set = TypeVar("_Set", Samples, Stills)
-_CHOICE = 1  # what the seed is for: which samples `limit` leaves
+_CHOICE = 1  # seed of the choice of samples for `limit`
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TrainingSet:
-    """An entry [[data]] that was opened and split.
+    """An opened and split entry [[data]].
 
-    notes  what was taken for granted in finding its samples, and what was passed over, a line each
+    notes  lines on assumptions made when opening it, and on samples left out
     """
 
     entry: DataConfig
@@ -41,8 +41,8 @@ class TrainingSet:
 def load_sets(config: Config) -> tuple[TrainingSet, ...]:
     """Open and split all sets of a configuration; no recording is read yet.
 
-    Raises ConfigError for no set, classes that differ or do not fit the network, a leak from one
-    part to another, also of another entry, and what opening raises.
+    Raises ConfigError for no set, for classes that differ or do not fit the network and for a leak
+    from one part to another, also between entries; and the errors of opening.
     """
     if not config.data:
         raise ConfigError("no set to learn from; add an entry [[data]] with kind and path")
@@ -50,18 +50,18 @@ def load_sets(config: Config) -> tuple[TrainingSet, ...]:
 
 
 def checked_sets(sets: tuple[TrainingSet, ...], config: Config) -> tuple[TrainingSet, ...]:
-    """Return sets with the classes of the widest of them. Raises ConfigError as `load_sets`."""
+    """Return sets with the classes of the widest. Raises ConfigError as `load_sets`."""
     widest = max(sets, key=lambda each: len(each.parts.train.classes))  # the first of the widest
     classes = widest.parts.train.classes
     for each in sets:
         if not set(each.parts.train.classes) <= set(classes):
             raise ConfigError(
                 f"data.{widest.entry.title} has the classes {', '.join(classes)}, "
-                f"data.{each.entry.title} {', '.join(each.parts.train.classes)}; those of one are "
-                "to be among those of the other: [data.classes] calls them otherwise"
+                f"data.{each.entry.title} {', '.join(each.parts.train.classes)}; the classes of "
+                "one must be among those of the other: rename classes in [data.classes]"
             )
     if len(classes) < 2:
-        raise ConfigError(f"one class, {', '.join(classes)}: give two or more to tell apart")
+        raise ConfigError(f"one class, {', '.join(classes)}: give two or more")
     sets = tuple(replace(each, parts=_among(each.parts, classes)) for each in sets)
     if len(classes) != config.network.classes:
         raise ConfigError(
@@ -70,7 +70,7 @@ def checked_sets(sets: tuple[TrainingSet, ...], config: Config) -> tuple[Trainin
         )
     if config.loop.keep == "best" and not any(len(each.parts.validation) for each in sets):
         raise ConfigError(
-            "nothing to choose the best epoch by; set the validation of an entry [[data]] above 0, "
+            "no samples to choose the best epoch; set the validation of an entry [[data]] above 0, "
             "or loop.keep to last"
         )
     if len(sets) > 1:
@@ -105,13 +105,13 @@ def _notes(samples: Samples | Stills) -> tuple[str, ...]:
     notes = list(samples.notes)
     if samples.others:
         more = f" and {len(samples.others) - 1:,} more" if len(samples.others) > 1 else ""
-        notes.append(f"{samples.others[0]}{more}: passed over, for no recording")
+        notes.append(f"{samples.others[0]}{more}: skipped: no recording")
     notes += [f"{file}: left out: {why}" for file, why in samples.left_out]
     return tuple(notes)
 
 
 def parts_of(samples: _Set, entry: DataConfig, seed: int) -> SplitSamples[_Set]:
-    """Return what a run trains on, chooses by and is judged by of a set, as its entry says.
+    """Return the training, validation and test samples of a set, by its entry.
 
     Raises ConfigError.
     """
@@ -150,7 +150,7 @@ def _way(rows: Sequence[Sample]) -> str:
 
 
 def _check_leaks_between(sets: Sequence[TrainingSet], seed: int) -> None:
-    """Raise ConfigError where one entry trains on what another is judged by."""
+    """Raise ConfigError if one entry trains on samples that judge another."""
     together = datasets.Split([], [], [])
     for each in sets:
         for part, rows in zip(together, each.parts.rows, strict=True):
@@ -159,7 +159,7 @@ def _check_leaks_between(sets: Sequence[TrainingSet], seed: int) -> None:
 
 
 def _placed(row: Sample, entry: DataConfig, seed: int) -> Sample:
-    """Return a row whose name and group say which folder, or which drawn people, they are of."""
+    """Return a row whose name and group include its folder, or its drawn people."""
     drawn = f"{entry.kind} {entry.seed or seed}"
     place = str(Path(entry.path).resolve()) if entry.path else drawn
     group = None if row.group is None else f"{row.group} of {place}"
@@ -186,7 +186,7 @@ def _open(entry: DataConfig, config: Config) -> Samples:
 
 
 def emulation_of(entry: DataConfig, config: Config) -> datasets.Emulation:
-    """Return how the clips of an entry are emulated that are judged."""
+    """Return the emulation of an entry's clips when they are judged."""
     params = as_params(entry.preset or None)
     if entry.threshold:
         params = replace(params, threshold_on=entry.threshold, threshold_off=entry.threshold)
@@ -261,11 +261,11 @@ KINDS: Mapping[str, Callable[[DataConfig, Config], Samples | Stills]] = {
     "images": _open_stills,
     "saccades": _move_stills,
 }
-"""What opens the set of an entry, by its kind."""
+"""The functions that open the set of an entry, by its kind."""
 EMULATED = frozenset(("videos", "mixed", "depth", "drawn", "skeletons", "saccades"))
-"""The kinds whose events are made, and are kept on disk once they were."""
+"""The kinds whose events are emulated, and kept on disk afterwards."""
 
 
 def network_size(config: Config) -> Size:
-    """Return the size of the sensor that the network takes."""
+    """Return the size of the network's sensor."""
     return Size(config.network.width, config.network.height)

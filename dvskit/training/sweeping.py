@@ -1,4 +1,4 @@
-"""Many runs of one configuration: each combination of values that keys take, for each seed."""
+"""Many runs of one configuration: each combination of values of keys, for each seed."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ from dvskit.training.toml_config import changed_config, load_config, toml_text
 from dvskit.training.world import started_together
 
 _LONGEST_NAME = 100  # of a folder
-_OF_RUNS = {"seed": "seeds says how many", "output": "each run has a folder of its own in it"}
+_OF_RUNS = {"seed": "set seeds instead", "output": "each run has its own folder in it"}
 
 
 @dataclass(frozen=True, slots=True)
 class SweepRun:
     """A run of a sweep: number `number` of `count`, from 0.
 
-    values  what its keys are, as TOML
+    values  of its keys, as TOML
     """
 
     number: int
@@ -51,17 +51,17 @@ class SweepRun:
 
     @property
     def title(self) -> str:
-        """What tells it from the others, such as "loop.epochs=3, seed 2"."""
+        """Its values and seed, such as "loop.epochs=3, seed 2"."""
         return ", ".join([*_pairs(self.values), f"seed {self.config.seed}"])
 
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """How good the model of a run is.
+    """The accuracy of a run's model.
 
-    accuracy     on its test parts, the mean over them; without any, the validation's
-    interval_95  the 95 % interval of that, by the number of samples; nan without test parts
-    validation   the accuracy that its epoch was chosen by
+    accuracy     the mean over its test parts; without any, that of validation
+    interval_95  the 95 % interval of the accuracy, by the number of samples; nan without test parts
+    validation   the validation accuracy of its epoch
     """
 
     accuracy: float
@@ -71,9 +71,9 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class Combination:
-    """What one combination of values gave, a score a seed.
+    """The scores of one combination of values, one per seed.
 
-    values  what its keys are, as TOML
+    values  of its keys, as TOML
     """
 
     values: Mapping[str, str]
@@ -86,10 +86,10 @@ class Combination:
 
     @property
     def standard_error_over_seeds(self) -> float:
-        """The standard error of that mean, by the spread of the seeds; nan of one seed.
+        """The standard error of that mean, from the spread over seeds; nan for one seed.
 
         sqrt(sum (a_i - mean)^2 / (n - 1) / n). A seed draws the first weights, the order, the
-        augmentation and, where the set does not list them, the parts of the split.
+        augmentation and, unless the set lists them, the parts of the split.
         """
         found = [score.accuracy for score in self.scores.values()]
         return stdev(found) / math.sqrt(len(found)) if len(found) > 1 else math.nan
@@ -102,13 +102,13 @@ class Combination:
 
     @property
     def validation(self) -> float:
-        """The mean accuracy that epochs were chosen by."""
+        """The mean validation accuracy of the chosen epochs."""
         return fmean(score.validation for score in self.scores.values())
 
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """What a sweep gave; `str` is a table of it. `folder` holds it as sweep.csv, and the runs."""
+    """The results of a sweep; `str` gives a table. `folder` holds sweep.csv and the runs."""
 
     folder: Path
     combinations: tuple[Combination, ...]
@@ -145,20 +145,20 @@ def sweep(
               seeds=5)
 
     keys         as the overrides of `load_config`, with a list of values each: a number, a list, a
-                 truth, or a text, which is read as TOML where it is
+                 boolean, or a text, which is read as TOML if it is TOML
     seeds        how many, from the configuration's seed on, or which
-    progress     is called as that of `train`, with the run
-    note         is called with the run and a line on what it took for granted
-    tensorboard  as that of `train`, of each run
+    progress     called as that of `train`, with the run
+    note         called with the run and a line on an assumption
+    tensorboard  as in `train`, for each run
 
-    Each run has a folder in `config.output`, such as loop.learning_rate=0.001/seed-1. A run that
-    has ended is passed over, and one that was interrupted goes on: the same call finishes a sweep.
-    sweep.csv, written after each run, has a row for each combination: its values, the mean
-    accuracy, its standard error over seeds, the interval of one run, and the accuracy of each seed.
+    Each run has a folder in `config.output`, such as loop.learning_rate=0.001/seed-1. Finished runs
+    are skipped and interrupted ones continue, so the same call finishes a sweep. sweep.csv, written
+    after each run, has a row for each combination: its values, the mean accuracy, its standard
+    error over seeds, the interval of one run, and the accuracy of each seed.
 
-    All is checked before anything runs: raises ConfigError for keys and values as `load_config`
-    does, for a loss that a network has no answer for, for keys that runs have of their own, and in
-    several processes; then what `train` raises.
+    Everything is checked before the first run: raises ConfigError for keys and values as in
+    `load_config`, for a loss that does not fit a network, for the keys seed and output, and in
+    several processes; then the errors of `train`.
     """
     config = config if isinstance(config, Config) else load_config(config)
     runs = _planned(config, keys or {}, seeds)
@@ -178,12 +178,12 @@ def sweep(
 def _planned(
     config: Config, keys: Mapping[str, Sequence[Any]], seeds: int | Sequence[int]
 ) -> list[SweepRun]:
-    """Return all runs, checked as far as can be without data. Raises ConfigError."""
+    """Return all runs, checked without data. Raises ConfigError."""
     if started_together() > 1:
         raise ConfigError("a sweep runs in one process; start it without torchrun")
     numbers = range(config.seed, config.seed + seeds) if isinstance(seeds, int) else list(seeds)
     if not numbers or len(set(numbers)) < len(numbers):
-        raise ConfigError(f"seeds = {seeds}: how many (at least 1), or some, each once, is meant")
+        raise ConfigError(f"seeds = {seeds}: give a number of at least 1, or seeds without repeats")
     texts = {key: _texts(key, values) for key, values in keys.items()}
     plan = [
         (dict(zip(texts, values, strict=True)), seed)
@@ -204,9 +204,9 @@ def _planned(
 
 def _texts(key: str, values: Sequence[Any]) -> list[str]:
     if key in _OF_RUNS:
-        raise ConfigError(f"{key}: is no key to sweep: {_OF_RUNS[key]}")
+        raise ConfigError(f"{key}: cannot be swept: {_OF_RUNS[key]}")
     if isinstance(values, str) or not values:
-        raise ConfigError(f"{key} = {values!r}: a list of values is meant")
+        raise ConfigError(f"{key} = {values!r}: give a list of values")
     texts = [value if isinstance(value, str) else toml_text(value) for value in values]
     if len(set(texts)) < len(texts):
         raise ConfigError(f"{key} = {', '.join(texts)}: name each value once")
@@ -214,7 +214,7 @@ def _texts(key: str, values: Sequence[Any]) -> list[str]:
 
 
 def _folders(combinations: Sequence[Mapping[str, str]]) -> list[str]:
-    """Return a name of a folder for each combination, no two alike whatever the values are."""
+    """Return a unique folder name for each combination."""
     names = [re.sub(r"[^\w.,=+-]+", "_", ",".join(_pairs(values))) for values in combinations]
     found = []
     for name, values in zip(names, combinations, strict=True):
@@ -230,7 +230,7 @@ def _pairs(values: Mapping[str, str]) -> Iterator[str]:
 
 
 def _finished(config: Config) -> Mapping[str, Any] | None:
-    """Return the scores of a run that has ended, None if it has not.
+    """Return the scores of a finished run, else None.
 
     Raises OutputError for a run with another configuration or other samples, and ModelError.
     """

@@ -1,4 +1,4 @@
-"""Configurations in TOML: read, changed by overrides, checked, and written back resolved."""
+"""Configurations in TOML: read, changed by overrides, checked, and written with defaults."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _ONCE = {
     "loop.recordings": "count of the entry [[data]] of kind 'recordings'",
     "loop.emulated": "count of an entry [[data]] of kind 'saccades'",
     "loop.images": "count of the entries [[data]] of kind 'images', one for each encoder",
-    "augment": "[data.augment], below the entry [[data]] whose events it changes",
+    "augment": "[data.augment], below its entry [[data]]",
 }
 _ONCE_DATA = (
     '[data] is now an entry [[data]] for each set: recordings = X is kind = "recordings" with path '
@@ -35,11 +35,11 @@ _ONCE_DATA = (
 def load_config(path: str | PathLike[str], overrides: Mapping[str, str] | None = None) -> Config:
     """Return the configuration in a TOML file, changed by `overrides` such as {"loop.epochs": "3"}.
 
-    An entry [[data]] is told by its name, by its kind if it is the only one of it, or by its number
-    from 0 on: {"data.recordings.path": "nmnist"}, {"data.0.path": "nmnist"}.
+    An entry [[data]] is identified by its name, by its kind if no other entry has it, or by its
+    number from 0: {"data.recordings.path": "nmnist"}, {"data.0.path": "nmnist"}.
 
-    Values of overrides are written as in TOML; what is no TOML value is a string. Raises
-    MissingFileError, and ConfigError for a broken file, unknown keys and values of the wrong type.
+    Values of overrides are written as in TOML; other texts are strings. Raises MissingFileError,
+    and ConfigError for a broken file, unknown keys and values of the wrong type.
     """
     try:
         values = tomllib.loads(Path(path).read_text("utf-8"))
@@ -55,7 +55,7 @@ def load_config(path: str | PathLike[str], overrides: Mapping[str, str] | None =
 
 
 def changed_config(config: Config, overrides: Mapping[str, str]) -> Config:
-    """Return a configuration changed by overrides, as `load_config` has them."""
+    """Return a configuration changed by overrides, as in `load_config`."""
     values = config_values(config)
     for key, text in overrides.items():
         _override(values, key, text)
@@ -83,7 +83,7 @@ def _override(values: dict[str, Any], key: str, text: str) -> None:
 
 
 def _entry(entries: list[dict[str, Any]], word: str, key: str) -> dict[str, Any]:
-    """Return the entry of a name, a kind or a number; the one behind the last is made."""
+    """Return the entry with a name, a kind or a number; one after the last is added."""
     if word.isdecimal() and int(word) <= len(entries):
         if int(word) == len(entries):
             entries.append({})
@@ -108,7 +108,7 @@ def _title(entry: Mapping[str, Any]) -> str:
 
 
 def config_from(values: Mapping[str, Any]) -> Config:
-    """Return the configuration that nested tables say. Raises ConfigError as `load_config` does."""
+    """Return the configuration in nested tables. Raises ConfigError as `load_config` does."""
     given: dict[str, Any] = {}
     for key, value in values.items():
         if key == "data":
@@ -124,7 +124,7 @@ def config_from(values: Mapping[str, Any]) -> Config:
 
 
 def table_of(key: str, value: Any) -> Mapping[str, Any]:
-    """Return a table as it is given. Raises ConfigError for anything else."""
+    """Return a table unchanged. Raises ConfigError for anything else."""
     if not isinstance(value, Mapping):
         raise ConfigError(f"{key} = {value!r} is not a table; write [{key}]")
     return value
@@ -134,7 +134,7 @@ def _entries(value: Any) -> Sequence[Mapping[str, Any]]:
     if isinstance(value, Mapping):
         raise ConfigError(_ONCE_DATA)
     if not isinstance(value, list) or not all(isinstance(entry, Mapping) for entry in value):
-        raise ConfigError(f"data = {value!r} is no list of tables; write [[data]] above each")
+        raise ConfigError(f"data = {value!r} is not a list of tables; write [[data]] above each")
     return value
 
 
@@ -153,7 +153,7 @@ def data_from(values: Mapping[str, Any]) -> DataConfig:
 
 
 def section(prefix: str, kind: type[Any], values: Mapping[str, Any]) -> Any:
-    """Return a dataclass of a table called `prefix`. Raises ConfigError as `load_config` does."""
+    """Return the dataclass of a table called `prefix`. Raises ConfigError as `load_config` does."""
     dot = f"{prefix}." if prefix else ""
     known = {item.name: item for item in fields(kind)}
     checked = {}
@@ -167,21 +167,21 @@ def section(prefix: str, kind: type[Any], values: Mapping[str, Any]) -> Any:
 
 
 def _typed(key: str, wanted: str, value: Any) -> Any:
-    """Return `value` as the type that the field is annotated with; whole numbers pass as float."""
+    """Return `value` as the type in the field's annotation; whole numbers pass as float."""
     if wanted.startswith("tuple["):
         inner = wanted.removeprefix("tuple[").split(",")[0]
         if not isinstance(value, list | tuple):
-            raise ConfigError(f"{key} = {value!r} is {type(value).__name__}; a list is meant")
+            raise ConfigError(f"{key} = {value!r} is {type(value).__name__}; give a list")
         return tuple(_typed(key, inner, each) for each in value)
     if wanted == "float" and type(value) is int:
         return float(value)
     if wanted in _PLAIN and type(value) is not _PLAIN[wanted]:
-        raise ConfigError(f"{key} = {value!r} is {type(value).__name__}; {wanted} is meant")
+        raise ConfigError(f"{key} = {value!r} is {type(value).__name__}; give {wanted}")
     return value
 
 
 def config_values(config: Config) -> dict[str, Any]:
-    """Return the nested tables that `config_from` makes the same configuration of."""
+    """Return a configuration as nested tables, the inverse of `config_from`."""
     values: dict[str, Any] = {}
     for item in fields(config):
         value = getattr(config, item.name)
@@ -192,13 +192,13 @@ def config_values(config: Config) -> dict[str, Any]:
         elif item.name == "data":
             value = [data_values(entry) for entry in value]
         values[item.name] = value
-    if not config.start:  # runs that were begun before there was a start go on
+    if not config.start:  # runs of versions without start can continue
         del values["start"]
     return values
 
 
 def data_values(entry: DataConfig) -> dict[str, Any]:
-    """Return an entry [[data]] as plain values: the keys that its kind takes."""
+    """Return an entry [[data]] as plain values: only the keys of its kind."""
     values = {key: value for key, value in _values(entry).items() if key in TAKEN[entry.kind]}
     if "augment" in values:
         values["augment"] = _values(entry.augment)
@@ -211,7 +211,7 @@ def _values(part: Any) -> dict[str, Any]:
 
 
 def _stored(annotated: str, value: Any) -> Any:
-    """Return a value as reading it back gives it: a whole number in a float field is a float."""
+    """Return a value as it is after reading it back: a whole number in a float field is a float."""
     if annotated.startswith("tuple["):
         inner = annotated.removeprefix("tuple[").split(",")[0]
         return tuple(_stored(inner, each) for each in value)
@@ -220,7 +220,7 @@ def _stored(annotated: str, value: Any) -> Any:
 
 @check_arguments
 def write_config(config: Config, path: str | PathLike[str]) -> None:
-    """Write the resolved configuration: every value that counts, defaults too."""
+    """Write the resolved configuration: all values, also defaults."""
     _files.write_whole(path, to_toml(config_values(config)), overwrite=True)
 
 
@@ -241,7 +241,7 @@ def _lines(values: Mapping[str, Any], prefix: str) -> list[str]:
 
 
 def _key(name: str) -> str:
-    """Return a key of TOML: in quotes where it needs them."""
+    """Return a TOML key, in quotes if necessary."""
     bare = name.isascii() and name.replace("_", "").replace("-", "").isalnum()
     return name if bare else toml_text(name)
 
@@ -253,7 +253,7 @@ def _is_tables(value: Any) -> bool:
 
 
 def toml_text(value: Any) -> str:
-    """Return a value as TOML has it: a text in quotes, a truth in small letters."""
+    """Return a value as TOML: a text in quotes, a boolean in lower case."""
     if isinstance(value, str):
         return json.dumps(value, ensure_ascii=False)  # a JSON string is a TOML basic string
     if isinstance(value, bool):

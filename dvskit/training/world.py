@@ -1,4 +1,4 @@
-"""The machine: processes that train one network together, the device, the precision, memory.
+"""The machine: processes that train one network together, device, precision and memory.
 
 torchrun --nproc-per-node 2 -m dvskit train CONFIG
 
@@ -28,15 +28,15 @@ from dvskit.layers import BatchNorm2d
 from dvskit.layers.batch import BatchPart
 
 T = TypeVar("T")
-_PATIENCE = timedelta(hours=2)  # while one process judges the test parts, the others wait
+_PATIENCE = timedelta(hours=2)  # the others wait while one process judges the test parts
 
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """The processes of a run: this one is number `rank` of `size`, the first of which leads.
+    """The processes of a run: this one is number `rank` of `size`; number 0 leads.
 
-    Of each batch a process takes every size-th row from the rank-th on; of a batch with fewer rows
-    than processes all take all. Only the one that leads writes and prints.
+    A process takes every size-th row of each batch, from row `rank` on. If a batch has fewer rows
+    than there are processes, all take all rows. Only the leader writes and prints.
     """
 
     rank: int = 0
@@ -49,28 +49,28 @@ class World:
 
     @property
     def part(self) -> tuple[int, int]:
-        """What `dvskit.datasets.Batches.epoch` takes as `part`."""
+        """The `part` argument of `dvskit.datasets.Batches.epoch`."""
         return self.rank, self.size
 
     def rows(self, count: int) -> slice:
-        """Return which rows of a batch of `count` this process takes."""
+        """Return the rows of this process in a batch of `count`."""
         rows = rows_of(self.part, count)
         return slice(rows.start, rows.stop, rows.step)
 
     def part_of(self, count: int) -> BatchPart | None:
-        """Return which part of a batch of `count` this process has, None for all of it."""
+        """Return the part of this process in a batch of `count`, None for all of it."""
         if self.size == 1 or count < self.size:
             return None
         return BatchPart(self.rank, self.size, count, self.add)
 
     def add(self, tensor: Tensor) -> None:
-        """Put the sum over all processes in the place of a tensor. Raises ProcessError."""
+        """Replace a tensor by its sum over all processes. Raises ProcessError."""
         if self.size > 1:
             with _named():
                 dist.all_reduce(tensor)
 
     def add_gradients(self, weights: Sequence[Tensor], loss: Tensor) -> Tensor:
-        """Put the sums over all processes in the place of gradients; return that of the losses."""
+        """Replace gradients by their sums over all processes; return the sum of the losses."""
         if self.size == 1:
             return loss
         found = [weight.grad for weight in weights if weight.grad is not None]
@@ -83,7 +83,7 @@ class World:
         return flat[-1]
 
     def from_leader(self, value: T) -> T:
-        """Return the value that the process that leads has, to all. Raises ProcessError."""
+        """Return the leader's value in all processes. Raises ProcessError."""
         if self.size == 1:
             return value
         box = [value]
@@ -98,32 +98,32 @@ ALONE = World()
 
 @contextmanager
 def _named() -> Iterator[None]:
-    """Raise ProcessError for what torch raises where another process has ended."""
+    """Turn torch's errors about an ended process into ProcessError."""
     try:
         yield
     except (RuntimeError, ValueError) as error:
         raise ProcessError(
-            "another process of the run has ended or cannot be reached: its own message says why; "
-            "start all of them again, and the run goes on from its checkpoint"
+            "another process of the run has ended or cannot be reached; its own message gives the "
+            "reason. Start all of them again; the run continues from its checkpoint"
         ) from error
 
 
 def leads() -> bool:
-    """Return whether this process is the one of those that torchrun started that prints."""
+    """Return whether this process leads those that torchrun started."""
     return int(os.environ.get("RANK", "0")) == 0
 
 
 def started_together() -> int:
-    """Return how many processes torchrun started with this one; 1 without it."""
+    """Return the number of processes that torchrun started; 1 without torchrun."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 @contextmanager
 def joined() -> Iterator[World]:
-    """Yield the processes that torchrun started with this one; ALONE where it did not.
+    """Yield the processes that torchrun started with this one; ALONE without torchrun.
 
-    They talk by gloo on processors and by NCCL on GPUs, of which each takes one. A process group
-    that there is already is taken as it is. Raises ProcessError where they do not find each other.
+    They communicate by gloo on CPUs and by NCCL on GPUs, one GPU each. An existing process group is
+    used as it is. Raises ProcessError if the processes do not find each other.
     """
     if dist.is_available() and dist.is_initialized():
         yield World(dist.get_rank(), dist.get_world_size())
@@ -138,12 +138,12 @@ def joined() -> Iterator[World]:
     with _named():
         dist.init_process_group(backend, timeout=_PATIENCE)
     yield World(dist.get_rank(), dist.get_world_size())
-    # Behind an error it is left to the end of the process: others may wait, and NCCL would too.
+    # After an error it stays until the process ends: destroying it could wait for the others.
     dist.destroy_process_group()
 
 
 def check_together(module: nn.Module, world: World) -> None:
-    """Raise ConfigError for layers of torch's own that would normalise each part of a batch."""
+    """Raise ConfigError for torch layers that would normalise each part of a batch by itself."""
     for name, layer in module.named_modules():
         if (
             world.size > 1
@@ -152,13 +152,13 @@ def check_together(module: nn.Module, world: World) -> None:
         ):
             raise ConfigError(
                 f"layer {name}, {type(layer).__name__}, takes its statistics over one process's "
-                "part of a batch; take dvskit.layers.BatchNorm2d, or train in one process"
+                "part of a batch; use dvskit.layers.BatchNorm2d, or train in one process"
             )
 
 
 @contextmanager
 def torch_threads(count: int) -> Iterator[None]:
-    """Have torch compute with so many threads."""
+    """Set the number of torch's threads within the block."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:
@@ -171,21 +171,21 @@ _CPUINFO = Path("/proc/cpuinfo")
 
 
 def pick_device() -> torch.device:
-    """Return the accelerator that torch finds, else the processor.
+    """Return the accelerator that torch finds, else the CPU.
 
-    Of several GPUs it is the current one: `joined` gives each process its own.
+    With several GPUs it is the current one: `joined` gives each process its own.
     """
     if torch.cuda.is_available():
         return torch.device("cuda")
-    if torch.backends.mps.is_available() and started_together() == 1:  # gloo is of processors
+    if torch.backends.mps.is_available() and started_together() == 1:  # gloo needs CPU tensors
         return torch.device("mps")
     return torch.device("cpu")
 
 
 def has_fast_bfloat16(device: torch.device) -> bool:
-    """Return whether bfloat16 is faster than float32 here: a GPU's or a processor's own units.
+    """Return whether bfloat16 is faster than float32: whether the device has units for it.
 
-    Without them torch emulates bfloat16 and is slower than in float32.
+    Without them torch emulates bfloat16, which is slower than float32.
     """
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
@@ -199,9 +199,9 @@ def has_fast_bfloat16(device: torch.device) -> bool:
 
 
 def training_precision(device: torch.device, precision: str = "auto") -> torch.autocast:
-    """Return the autocast of a training step: of bfloat16, or none.
+    """Return the autocast of a training step: bfloat16, or none.
 
-    precision  "float32", "bfloat16", or "auto": bfloat16 where it is fast
+    precision  "float32", "bfloat16", or "auto": bfloat16 if it is fast
     """
     enabled = precision == "bfloat16" or (precision == "auto" and has_fast_bfloat16(device))
     return torch.autocast(device.type, torch.bfloat16, enabled=enabled)
@@ -213,21 +213,21 @@ _ASKED = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_MAX_"
 
 
 def keep_memory() -> bool:
-    """Have this process keep the memory that it frees, for what it allocates next.
+    """Make this process keep the memory that it frees, and reuse it.
 
-    By default the C library of Linux gives large blocks back to the system when they are freed, and
-    gets new ones, whose pages have to be found and cleared at the first write: several times the
-    cost of writing them. A training step allocates and frees the same large tensors each time.
-    `train` calls this; call it once before a training loop of your own. The process then holds as
-    much memory as it ever needed at once, until it ends.
+    By default the C library of Linux returns large blocks to the system when they are freed, and
+    gets new ones. Their pages must be found and cleared at the first write, which costs several
+    times as much as the write. A training step allocates and frees the same large tensors each
+    time. `train` calls this function; call it once before a training loop of your own. The process
+    then holds its peak memory until it ends.
 
-    Returns whether it took effect: with glibc on Linux. Elsewhere, and where the environment
-    (MALLOC_MMAP_THRESHOLD_ and the like) already says otherwise, nothing is changed.
+    Returns whether it took effect: with glibc on Linux. Elsewhere, and if the environment already
+    sets this (MALLOC_MMAP_THRESHOLD_ and the like), nothing is changed.
     """
     if not sys.platform.startswith("linux") or platform.libc_ver()[0] != "glibc":
         return False
     if any(name in os.environ for name in _ASKED):
         return False
     mallopt = ctypes.CDLL(None).mallopt
-    kept = mallopt(_MMAP_THRESHOLD, _LARGEST) or mallopt(_MMAP_MAX, 0)  # the second in old ones
+    kept = mallopt(_MMAP_THRESHOLD, _LARGEST) or mallopt(_MMAP_MAX, 0)  # the second in old glibc
     return bool(kept and mallopt(_TRIM_THRESHOLD, _LARGEST))
