@@ -298,7 +298,7 @@ def test_a_part_without_events_is_written_and_told(run, tmp_path):
     code, _, err = run("convert", "a.npz", "b.npz", "--start", "5min")
     assert code == 0
     assert err.splitlines() == [
-        "dvskit: note: b.npz: holds no events; the part asked for has none",
+        "dvskit: note: b.npz: holds no events; the requested part has none",
         "b.npz: 0 events on 20x10, npz",
     ]
     assert len(dvskit.load_events(tmp_path / "b.npz")) == 0
@@ -503,7 +503,7 @@ def test_demo_leaves_a_folder_with_a_cloud_and_says_what_it_did(run, tmp_path):
         assert word in out
     live = out.splitlines()[5]
     assert live.startswith("6. Decided live, after each 50 ms: right_hand_wave (")
-    assert re.search(r"from \d\.\d\d s on, \d+\.\d ms behind the last event$", live)
+    assert re.search(r"from \d\.\d\d s on, \d+\.\d ms after the last event$", live)
     assert run("demo")[0] == 0  # a second time: beside the first
     assert (tmp_path / "dvskit-demo-2" / "person.html").is_file()
     assert "exists already" in one_line_error(run("demo", "-o", "dvskit-demo"))

@@ -313,7 +313,7 @@ def test_help_shows_no_python_types_of_lists_and_keeps_its_columns_wide(run, mon
 def test_help_breaks_no_line_where_the_source_does(run, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     out = " ".join(run("view", "--help")[1].split())
-    assert "nothing leaves it. Its address is printed on standard output. More event" in out
+    assert "printed on standard output. More event files and videos can be dropped" in out
     lines = [line.strip() for line in run("view", "--help")[1].splitlines()]
     at = next(n for n, line in enumerate(lines) if line.startswith("The page is served"))
     assert all(len(line) > 60 for line in lines[at : at + 2])

@@ -358,7 +358,7 @@ def test_a_recording_of_another_sensor_is_fitted_and_that_is_said(run, model, tm
     ("words", "code", "said"),
     [
         (("--live",), 2, "name a recording, a video, - or udp://HOST:PORT"),
-        (("--live", "a.npz", "b.npz"), 2, "takes one source, and 2 are given"),
+        (("--live", "a.npz", "b.npz"), 2, "takes one source, but 2 are given"),
         (("--live", "a.npz", "--camera", "0"), 2, "--camera is a second source"),
         (("--live", "--camera", "0", "--size", "9x9"), 2, "do not apply to a camera"),
         (("--live", "missing.raw"), 1, "missing.raw"),

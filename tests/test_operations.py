@@ -244,7 +244,7 @@ def test_eval_prints_operations_with_their_rule_and_source(
     code, out, _ = run("eval", trained.folder, bars, "--operations")
     found = count_operations(trained.model, bars)
     assert code == 0
-    assert "operations of a sample (mean of 6), over 6 steps" in out
+    assert "operations per sample (mean of 6), over 6 steps" in out
     for layer in found.layers:
         row = next(line for line in out.splitlines() if line.startswith(f"{layer.name} "))
         assert f"{100 * layer.active / layer.inputs:.2f} %" in row

@@ -140,7 +140,7 @@ def test_a_network_that_has_no_steps_is_refused(bars: Path) -> None:
             return counts.mean((0, 2, 3, 4))[:, None].repeat(1, 2)
 
     model = replace(model_of(ENDS["mean"]), module=Whole())
-    with pytest.raises(ConfigError, match="random: its network, Whole, cannot be run step by step"):
+    with pytest.raises(ConfigError, match="random: its network, Whole, cannot run step by step"):
         evaluate_over_time(model, bars, split="all")
 
 
@@ -176,7 +176,7 @@ def test_eval_says_it_draws_it_and_gives_it_as_json(
 @pytest.mark.parametrize(
     ("words", "why"),
     [
-        (("--plot", "t.png"), "--plot draws what"),
+        (("--plot", "t.png"), "--plot draws the results"),
         (("--over-time", "--plot", "t.jpg"), "t.jpg: a plot is written as"),
         (("--over-time", "--plot", "old.png"), "old.png"),
         (("--matrix", "m"), "m: a plot is written as"),

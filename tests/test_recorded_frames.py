@@ -110,7 +110,7 @@ def test_info_says_size_and_rate(run, street):
 def test_a_recording_and_its_exported_frames_are_emulated_alike(run, street, tmp_path):
     code, _, err = run("convert", street, "frames/")
     assert code == 0
-    assert "frames: 59 frames of 346x260 (PNG), their times in images.txt" in err
+    assert "frames: 59 frames of 346x260 (PNG), with times in images.txt" in err
     for clip, out in ((street, "a.npz"), ("frames", "b.npz")):
         assert run("emulate", clip, out)[0] == 0
     events = dvskit.load_events(tmp_path / "a.npz")
@@ -158,7 +158,7 @@ def test_a_recording_without_frames_says_so_in_one_line(run, tmp_path):
     dvskit.save_events(make(100), tmp_path / "a.npz")
     assert run("convert", "a.npz", "out/") == (
         2, "",
-        "dvskit: error: a.npz: holds no frames; to write its events into out, name their format "
+        "dvskit: error: a.npz: holds no frames; to write its events to out, name their format "
         "with --to\n",
     )  # fmt: skip
     code, _, err = run("emulate", "a.npz", "b.raw")

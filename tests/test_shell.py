@@ -37,7 +37,7 @@ def test_a_video_of_hours_is_told_while_it_is_made(run, monkeypatch):
     dvskit.save_events(slow, "a.npz")
     code, _, err = run("render", "a.npz", "-o", "a.mp4")
     assert code == 0
-    assert err.count("s, and there are more; --slow 0.1 needs a tenth, ") == 1
+    assert err.count("s, and there are more; --slow 0.1 takes a tenth, ") == 1
     assert "a.mp4: 20 frames took" in err
 
 

@@ -227,7 +227,7 @@ def test_what_has_arrived_is_written_when_a_person_stops_it(tmp_path, free_port)
         running.send_signal(signal.SIGINT)
         _, told = running.communicate(timeout=30)
     assert running.returncode == 0
-    assert b"stopped; what has arrived is written" in told
+    assert b"stopped; the events so far are written" in told
     assert dvskit.load_events(out) == events
 
 

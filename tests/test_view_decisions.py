@@ -265,7 +265,7 @@ def test_what_arrives_in_a_pipe_is_viewed_and_decided_on(tmp_path):
     [
         (["-"], None, None, "can be read only once; write it to a file first, or name a --model"),
         ([], 0, None, "--camera needs --model"),
-        (["-", "b.raw"], None, "m", "takes one source, and 2 are given"),
+        (["-", "b.raw"], None, "m", "takes one source, but 2 are given"),
         (["a.raw"], 0, "m", "--camera is a second source"),
     ],
 )

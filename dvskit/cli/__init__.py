@@ -1,4 +1,4 @@
-"""The command line: one module a command. The only place that prints, prompts or exits."""
+"""The command line, one module per command: the only place that prints, prompts or exits."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def _common(
 def main() -> None:
     """Run the command line; ends the process with 0 (done), 1 (data), 2 (usage) or 130 (Ctrl-C)."""
     arguments = sys.argv[1:]
-    # The switches that stand for all commands are taken wherever they are written.
+    # The common switches are accepted anywhere on the command line.
     common = [word for word in arguments if word in ("-q", "--quiet", "--debug")]
     rest = [word for word in arguments if word not in ("-q", "--quiet", "--debug")]
     try:
@@ -98,11 +98,11 @@ def main() -> None:
 
 _CTRL_C = 130  # what Typer returns for Ctrl-C outside a command
 
-# What the parser of the command line raises; typer names its children alone.
+# Base class of the parser's errors; typer exports only its children.
 _WrongWords: Any = typer.BadParameter.__mro__[2]
 
 
-# What people look for under another name: the command, what they type, and what is meant.
+# Options of other tools: the command, the typed option, and the option here.
 _MEANT = {
     ("convert", "--scale"): "--fit WIDTHxHEIGHT",
     ("convert", "--resize"): "--fit WIDTHxHEIGHT",
@@ -114,7 +114,7 @@ _MEANT = {
 
 
 def _tell_usage(error: Any) -> int:
-    """Say in a line what is wrong with the words of a command line; return the exit code."""
+    """Print one line about a wrong command line; return the exit code."""
     message = one_line(error.format_message())
     context = getattr(error, "ctx", None)
     where = "dvskit" if context is None else context.command_path

@@ -1,4 +1,4 @@
-"""Videos and recordings on the command line: how they are opened, emulated and shown."""
+"""Open, emulate and show videos and recordings on the command line."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 
 class LightName(Enum):
-    """How the numbers of a video are taken."""
+    """How pixel values are read."""
 
     luma = "luma"
     linear = "linear"
@@ -55,7 +55,7 @@ LightOption = Annotated[
 
 
 class ClockName(Enum):
-    """Where time 0 of a video is."""
+    """The position of time 0 in a video."""
 
     first = "first"
     container = "container"
@@ -97,7 +97,7 @@ class ClipOptions:
     salvage: bool = False
 
     def open(self, path: Path) -> FrameSource:
-        """Open a video, a folder of images, or what stands on standard input. Raises VideoError."""
+        """Open a video, a folder of images, or a video on standard input. Raises VideoError."""
         from dvskit.video import open_frames
 
         return open_frames(
@@ -110,7 +110,7 @@ class ClipOptions:
 
 
 def piped_video() -> Path:
-    """Return a temporary file of what arrives on standard input: videos are read to and fro.
+    """Copy standard input to a temporary file, because video readers need to seek.
 
     It is removed when the process ends. Raises ConfigError for a terminal.
     """
@@ -129,7 +129,7 @@ def temporary_folder() -> tempfile.TemporaryDirectory[str]:
 
 
 def clip_notes(frames: FrameSource) -> Iterator[str]:
-    """Yield what to say of a clip after a pass: what it is like, and what was left out of it."""
+    """Yield the notes on a clip after a pass: its properties and its damage."""
     yield from frames.notes
     start_us = frames.container_start_us
     if start_us:
@@ -139,9 +139,9 @@ def clip_notes(frames: FrameSource) -> Iterator[str]:
 
 
 def find_clip(file: Path, reading: Reading) -> FrameSource | None:
-    """Return the clip that a path is: a video or a folder of images; None for what is neither.
+    """Return the clip of a path: a video or a folder of images; None for anything else.
 
-    What --from names a format of is none.
+    With --from, which names an event format, it is None.
     Raises VideoError for a clip that cannot be opened.
     """
     if reading.from_ is not None:
@@ -162,7 +162,7 @@ def find_clip(file: Path, reading: Reading) -> FrameSource | None:
 
 
 def _is_known(file: Path) -> bool:
-    """Tell whether a file is of events, or cannot be read at all."""
+    """Return whether a file holds events, or cannot be read at all."""
     try:
         find_format(file)
     except UnknownFormatError:
@@ -173,7 +173,7 @@ def _is_known(file: Path) -> bool:
 
 
 def has_images(folder: Path) -> bool:
-    """Tell whether a folder holds images, or a list of them."""
+    """Return whether a folder holds images, or a list of them."""
     from dvskit.formats.image_list import find_images, images_in
 
     try:
@@ -183,11 +183,11 @@ def has_images(folder: Path) -> bool:
 
 
 def open_shown(file: Path, reading: Reading, model: Model | None = None) -> Recording:
-    """Open a recording as `reading` says; of a clip, the events that an ideal sensor sees.
+    """Open a recording by `reading`; for a clip, the events of an ideal sensor.
 
-    They are kept in a temporary file until the command ends; `size` is then the sensor's, to which
-    the frames are scaled. Where a model is to decide on them, they are emulated as it says that the
-    clips were which it learned from, unless `size` is given.
+    The events are kept in a temporary file until the command ends. `size` is then the sensor's, and
+    the frames are scaled to it. For a model, clips are emulated as its training clips were, unless
+    `size` is given.
     """
     if find_clip(file, reading) is None:
         return reading.open(file)
@@ -206,9 +206,9 @@ def open_shown(file: Path, reading: Reading, model: Model | None = None) -> Reco
 def _emulated(
     file: Path, how: Emulation | Size | None, salvage: bool
 ) -> tuple[Path, tuple[str, ...]]:
-    """Emulate a clip into a file; return it and what there is to say.
+    """Emulate a clip into a file; return the file and the notes.
 
-    how  of which size the sensor is, None for the clip's own; or all about it
+    how  the size of the sensor, None for the clip's own; or the whole emulation
     """
     from dvskit.emulator import EmulatedSource, Emulator
     from dvskit.video import open_frames, resized
@@ -242,9 +242,9 @@ def _emulated(
 
 
 class WithEvents(ReadableSource):
-    """A recording, or a part of it, to be shown.
+    """A recording to show, or a part of it.
 
-    Iterating raises FormatError, which names the `file`, where there are no events.
+    Iterating raises FormatError, with the `file`, if there are no events.
     """
 
     def __init__(self, part: Recording | RecordingPart, file: Path) -> None:
@@ -261,7 +261,7 @@ class WithEvents(ReadableSource):
 
 
 class Watched:
-    """A Source whose passes are shown; the latest is counted."""
+    """A Source that reports its progress; it counts the latest pass."""
 
     def __init__(self, source: Source, show: Callable[[float, str], None]) -> None:
         self.size = source.size
@@ -286,8 +286,8 @@ class Watched:
 
 
 def say_of(file: Path, recording: Recording, part: Recording | RecordingPart) -> None:
-    """Say what was taken for granted of a recording, and what was lost of a part of it."""
-    name = recording.path if recording.live else file  # which shows both slashes of an address
+    """Print the assumptions about a recording, and the losses in a part of it."""
+    name = recording.path if recording.live else file  # a Path merges the slashes of udp://
     for text in recording.assumptions:
         _console.note(f"{name}: {text}")
     if part.damage:
@@ -295,7 +295,7 @@ def say_of(file: Path, recording: Recording, part: Recording | RecordingPart) ->
 
 
 def check_picture(out: Path, force: bool) -> None:
-    """Raise what is wrong with a picture's file, before anything is read."""
+    """Raise the errors of a picture's output before anything is read."""
     from dvskit.render.plots.style import check_suffix
 
     check_output(check_suffix(out), overwrite=force)

@@ -1,4 +1,4 @@
-"""What a person sees: data on stdout, all else on stderr; a bar on a terminal, else lines."""
+"""Output to the terminal: data on stdout, all else on stderr; a bar on a terminal, else lines."""
 
 from __future__ import annotations
 
@@ -27,42 +27,42 @@ from dvskit.errors import (
     one_line,
 )
 
-# A keyword with its value, names of times, a rate, or a function, and the option or the command.
+# A Python keyword with its value, names of times, fps, or a function; then the option or command.
 _PYTHON_AND_SHELL = re.compile(
     r"(?:\w+=(?:\([^()]*\)|\S+)|\w+_us(?: and \w+_us)*|fps|dvskit\.\w+) \(((?:--|dvskit )[^()]+)\)"
 )
 
 quiet = False
 debug = False
-# Where a process that does one job of many says what there is to say, in place of stderr.
+# Set in a process that does one of many jobs: takes the messages in place of stderr.
 reports: Reports | None = None
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 class Reports(Display, Protocol):
-    """Takes what one job of many has to say; it says itself what was done."""
+    """Takes the messages of one of many jobs, and reports its result itself."""
 
     def note(self, text: str) -> None:
-        """Take what anyone should know."""
+        """Take a note for the user."""
 
     def announce(self, text: str) -> None:
-        """Take what is about to take long."""
+        """Take a message before long work."""
 
 
 def on_terminal() -> bool:
-    """Tell whether a person is watching: stderr is a terminal, and -q was not given."""
+    """Return whether stderr is a terminal and -q was not given."""
     return not quiet and sys.stderr.isatty()
 
 
 def say(text: str) -> None:
-    """Tell what was done; -q silences it."""
+    """Print a message about finished work; -q silences it."""
     if not quiet and reports is None:
         print(text, file=sys.stderr, flush=True)
 
 
 def announce(text: str) -> None:
-    """Tell what is about to take long, once for many jobs; -q silences it."""
+    """Print a message before long work, once for many jobs; -q silences it."""
     if reports is None:
         say(text)
     else:
@@ -70,13 +70,13 @@ def announce(text: str) -> None:
 
 
 def log(text: str) -> None:
-    """Tell how far long work is where no bar can: a line for a log, on no terminal; -q silences."""
+    """Print a line about long work where there is no bar, for logs; -q silences it."""
     if not quiet and reports is None and not on_terminal():
         print(f"dvskit: {text}", file=sys.stderr, flush=True)
 
 
 def note(text: str) -> None:
-    """Tell anyone what they should know: never silent, for nothing is lost silently."""
+    """Print a note. It is never silenced, so that no loss stays unreported."""
     if reports is None:
         print(f"dvskit: note: {for_shell(text)}", file=sys.stderr)
     else:
@@ -84,12 +84,12 @@ def note(text: str) -> None:
 
 
 def tell(text: str) -> None:
-    """Tell how a command has ended where that is not well: never silent."""
+    """Print a message about a failed command. It is never silenced."""
     print(f"dvskit: {text}", file=sys.stderr)
 
 
 def failed(text: str, trace: str = "") -> None:
-    """Tell that one of many has failed: never silent; `trace` is told with --debug."""
+    """Report that one of many has failed; never silenced. `trace` is printed with --debug."""
     tell(f"failed: {text}")
     if debug and trace:
         print(trace, file=sys.stderr)
@@ -97,7 +97,7 @@ def failed(text: str, trace: str = "") -> None:
 
 @contextmanager
 def warnings_as_notes() -> Iterator[None]:
-    """Say the library's warnings as notes, but for units: on the command line times have one."""
+    """Print the library's warnings as notes, without UnitWarning: times have units here."""
     with warnings.catch_warnings():
         before = warnings.showwarning
 
@@ -115,16 +115,16 @@ def warnings_as_notes() -> Iterator[None]:
 
 
 def for_shell(text: str) -> str:
-    """Return what the library says, in the words of the shell.
+    """Return a message of the library in the words of the shell.
 
-    It names a fix in Python's words and then the shell's: "pass overwrite=True (--force)".
+    The library names a fix for Python, then for the shell: "pass overwrite=True (--force)".
     """
     return _PYTHON_AND_SHELL.sub(r"\1", text)
 
 
 def announce_compiling() -> None:
-    """Say so, once, when loops are compiled from here on that are not on disk."""
-    from dvskit._compiling import watch_compiling  # numba takes a while to load
+    """Print a message, once, if loops are compiled from here on."""
+    from dvskit._compiling import watch_compiling  # here because numba loads slowly
 
     watch_compiling(
         lambda: announce("compiling loops, once: this takes up to 10 s, and they are kept on disk")
@@ -135,16 +135,16 @@ def print_json(value: object) -> None:
     print(json.dumps(value, indent=1, ensure_ascii=False))
 
 
-_LOG_S = 60.0  # from line to line of a log
+_LOG_S = 60.0  # between lines of a log
 
 
 def help_of(function: Callable[..., Any]) -> str:
-    """Return a docstring as help: paragraphs without the line breaks of the source."""
+    """Return a docstring as help text, without line breaks inside paragraphs."""
     return "\n\n".join(" ".join(part.split()) for part in (function.__doc__ or "").split("\n\n"))
 
 
 def command(function: Function, interrupted: str = _interrupt.BEGIN_ANEW) -> Function:
-    """Turn what a command raises into one line on stderr and an exit code.
+    """Turn the exceptions of a command into one line on stderr and an exit code.
 
     interrupted  how to continue after Ctrl-C
     """
@@ -165,7 +165,7 @@ def command(function: Function, interrupted: str = _interrupt.BEGIN_ANEW) -> Fun
             if debug:
                 raise
             print(f"dvskit: error: {for_shell(one_line(error))}", file=sys.stderr)
-            # A wrong option is found here too, where the parser of the options cannot know it.
+            # ConfigError includes wrong option values, which the parser cannot detect.
             raise typer.Exit(2 if isinstance(error, ConfigError) else 1) from None
 
     return guarded  # type: ignore[return-value]
@@ -211,9 +211,9 @@ class Lines:
 
 
 def progress(title: str, total: float | None, unit: str) -> Bar:
-    """Show progress: call with how much is done in all, and a remark.
+    """Show progress: call with the amount done so far, and a remark.
 
-    A bar on a terminal, a line a minute where there is none, nothing with -q.
+    A bar on a terminal, else a line a minute, nothing with -q.
     """
     if reports is not None:
         return Bar(title, total, unit, display=reports)
@@ -222,11 +222,11 @@ def progress(title: str, total: float | None, unit: str) -> Bar:
 
 
 class Bars:
-    """Bars that come up when there is first something to show, one after the other."""
+    """Progress bars, one after the other, each shown at its first report."""
 
     def __init__(self) -> None:
         self._stack, self._title = ExitStack(), ""
-        self.any = False  # whether one has come up
+        self.any = False  # whether a bar was shown
 
     def __enter__(self) -> Self:
         return self
@@ -235,7 +235,7 @@ class Bars:
         self.close()
 
     def show(self, title: str, total: float, unit: str, done: float, remark: str = "") -> None:
-        """Show how much is done: of the bar with that title, or of a new one."""
+        """Show the amount done in the bar with that title, a new one if it differs."""
         if title != self._title:
             self.close()
             self._bar = self._stack.enter_context(progress(title, total, unit))
@@ -251,7 +251,7 @@ class Bars:
 def stages(title: str) -> Iterator[Callable[[str], None]]:
     """Show the stages of work that cannot be counted: call with the name of each as it begins.
 
-    A bar on a terminal, a line each where there is none, nothing with -q.
+    A bar on a terminal, else a line each, nothing with -q.
     """
     with progress(title, None, "stages") as show:
         done = 0
@@ -266,9 +266,9 @@ def stages(title: str) -> Iterator[Callable[[str], None]]:
 
 
 def parse_time_us(text: str, option: str = "") -> int:
-    """Return the microseconds that a text such as 1.5s, 200ms or 30us says.
+    """Return the microseconds of a text such as 1.5s, 200ms or 30us.
 
-    Raises ConfigError, which names the `option` whose value the text is.
+    Raises ConfigError, with the name of the `option`.
     """
     exact_us = parse_us(text)
     if exact_us is None:

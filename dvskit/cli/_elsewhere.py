@@ -1,4 +1,4 @@
-"""Commands that do not exist, and which command or other package does that work."""
+"""Commands that do not exist, and the command or package to use instead."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 
 from dvskit.cli._help import PlainHelp
 
-_CLOSE = 0.8  # the least likeness of a command to be suggested
+_CLOSE = 0.8  # the least similarity of a suggested command
 
-# What people type, and the answer: "there is no command 'flow' in this version; ...".
+# Unknown commands, and the rest of the message: "there is no command 'flow' in this version; ...".
 _ANSWERS = {
     "corners harris features": "the package eventcv detects corners",
     "flow optical-flow opticalflow": "the package eventcv estimates optical flow",
@@ -59,10 +59,10 @@ ANSWERS = {word: answer for words, answer in _ANSWERS.items() for word in words.
 
 
 class Commands(PlainHelp):
-    """The commands; of an unknown one, where that work is done, or one that is spelled alike."""
+    """The commands; an unknown one gets a hint at another command or package."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """Return the command of the arguments. Raises a usage error for an unknown one."""
+        """Return the command in the arguments. Raises a usage error for an unknown one."""
         name = args[0] if args else ""
         known = self.get_command(ctx, name) is not None
         if name and not known and not name.startswith("-"):
@@ -71,7 +71,7 @@ class Commands(PlainHelp):
 
 
 def unknown_command(name: str, commands: Iterable[str]) -> str:
-    """Return what to tell someone who typed a command that does not exist."""
+    """Return the message about a command that does not exist."""
     word, known = name.strip().lower().replace("_", "-"), sorted(commands)
     if word in ANSWERS:
         return f"there is no command {name!r} in this version; {ANSWERS[word]}"

@@ -1,4 +1,4 @@
-"""Help pages that show each text as it is written."""
+"""Help pages that show brackets as they are written."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typer.core import TyperGroup
 
 
 class PlainHelp(TyperGroup):
-    """A group of commands whose help keeps words in brackets, which rich takes for markup."""
+    """A group of commands whose help keeps words in brackets, which are markup for rich."""
 
     def __init__(self, *args: Any, **given: Any) -> None:
         super().__init__(*args, **given)

@@ -1,7 +1,7 @@
-"""Jobs done by processes, a file each at a time; what they have to say comes back over pipes.
+"""Worker processes that do one file at a time and send their messages over pipes.
 
-A process and not a thread for each job: one that dies takes no other with it, and all that a
-command does for one file it does for one of many.
+Each worker is a process and not a thread: if it dies the others go on, and a file of many is
+processed exactly like a single file.
 """
 
 from __future__ import annotations
@@ -33,24 +33,24 @@ if TYPE_CHECKING:
 
 _PATIENCE_S = 15.0  # for idle processes to end
 _BREAK_OFF_S = 1.2  # for interrupted processes to remove their unfinished outputs
-_LOOK_S = 0.1  # how often Ctrl-C is looked for
-# There is no room, or no right to write: for no other file either.
+_LOOK_S = 0.1  # between checks for Ctrl-C
+# Errors that would also stop all further files: no space, or a read-only file system.
 _NO_PLACE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
 
 class Task(NamedTuple):
-    """What is done with each file: the command of a module, with options."""
+    """The work on each file: a module's command, with options."""
 
     module: str
     options: dict[str, Any]
 
 
 class Result(NamedTuple):
-    """How a job ended: `reason` is empty where all went well.
+    """The end of a job; `reason` is empty if it succeeded.
 
     usage    whether the options are wrong
-    no_room  whether nothing more can be written at all
-    trace    where the error came from, with --debug
+    no_room  whether nothing more can be written
+    trace    the traceback, with --debug
     """
 
     reason: str = ""
@@ -59,14 +59,14 @@ class Result(NamedTuple):
     trace: str = ""
 
 
-# What a process says: how far it is, a note, what takes long, and at last how it ended.
+# A message of a worker: its progress, a note, an announcement, or the end of a job.
 _Said = tuple[str, Any]
 
 
 class _Wire:
-    """Where a process says what it has to say: to the one that began it.
+    """Sends a worker's messages to its parent process.
 
-    If that one has gone, so does this one, as at Ctrl-C.
+    If the parent has ended, the worker ends too, as after Ctrl-C.
     """
 
     def __init__(self, end: Connection) -> None:
@@ -90,7 +90,7 @@ class _Wire:
 
 
 def serve(end: Connection, task: Task, threads: int, debug: bool) -> None:
-    """Do the jobs that arrive until None does: what a process runs."""
+    """Do the jobs that arrive until None arrives: the loop of a worker."""
     _mind_signals()
     os.environ["DVSKIT_THREADS"] = str(threads)
     wire = _Wire(end)
@@ -104,10 +104,10 @@ def serve(end: Connection, task: Task, threads: int, debug: bool) -> None:
 
 
 def _mind_signals() -> None:
-    """Leave Ctrl-C to the process that began this one, which ends it with SIGTERM."""
+    """Ignore Ctrl-C: the parent process handles it, and ends this process with SIGTERM."""
 
     def stop(number: int, frame: object) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # what is begun is removed in peace
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # do not interrupt the removal of outputs
         raise KeyboardInterrupt
 
     for number in _interrupt.STOPPING:
@@ -118,7 +118,7 @@ def _mind_signals() -> None:
 def _done(work: Callable[[], None]) -> Result:
     try:
         work()
-    except Exception as error:  # whatever it is, it is of one file of many
+    except Exception as error:  # any error concerns only one file of many
         known = isinstance(error, DvskitError | OSError | MemoryError)
         text = one_line(error) if known else f"{type(error).__name__}: {one_line(error)}"
         cause = error.__cause__ if isinstance(error.__cause__, OSError) else error
@@ -140,17 +140,17 @@ class _Worker:
 
 
 class Pool:
-    """Processes that do jobs, each with `threads` threads; `watcher` hears what happens."""
+    """Processes with `threads` threads each that do jobs and report to `watcher`."""
 
     def __init__(self, task: Task, processes: int, threads: int, watcher: ManyFiles) -> None:
         self._task, self._most, self._threads = task, processes, threads
         self._watcher = watcher
         self._workers: list[_Worker] = []
-        # Until one has done something, the others wait: what it compiles they find on disk.
+        # The first job runs alone until it has progress: the others then find compiled loops.
         self._warm = False
 
     def run(self, jobs: list[Job]) -> bool:
-        """Do the jobs; return whether all are done: Ctrl-C or a full disk may end them before."""
+        """Do the jobs; return whether all are done, False after Ctrl-C or on a full disk."""
         waiting = deque(jobs)
         stop: list[int] = []  # the signals that arrived
         with _interrupt.handled_by(lambda number, frame: stop.append(number)):
@@ -173,14 +173,14 @@ class Pool:
         for worker in self._workers:
             if worker.job is None and waiting:
                 worker.job, worker.begun = waiting.popleft(), time.time()
-                with suppress(OSError):  # if it has died, it is heard of
+                with suppress(OSError):  # _listen reports a dead worker
                     worker.end.send((worker.job.file, worker.job.out))
 
     def _busy(self) -> int:
         return sum(worker.job is not None for worker in self._workers)
 
     def _listen(self) -> bool:
-        """Take what the processes say; return whether nothing more can be written."""
+        """Handle the messages of the workers; return whether nothing more can be written."""
         full = False
         by_end = {worker.end: worker for worker in self._workers}
         for end in connection.wait(list(by_end), timeout=_LOOK_S):
@@ -211,7 +211,7 @@ class Pool:
         return False
 
     def _bury(self, worker: _Worker) -> None:
-        """Take that a process has died, and remove what it had begun."""
+        """Remove a dead worker and its unfinished output."""
         self._workers.remove(worker)
         worker.end.close()
         worker.process.join(_PATIENCE_S)
@@ -234,11 +234,11 @@ class Pool:
         """End all processes, and remove the unfinished outputs that they leave."""
         for worker in self._workers:
             worker.end.close()
-            if os.name == "posix":  # elsewhere this would end it without tidying up
+            if os.name == "posix":  # elsewhere this would end it without cleaning up
                 worker.process.terminate()
         self._end_all(time.monotonic() + _BREAK_OFF_S)
         for worker in self._workers:
-            if worker.process.exitcode:  # else it has done so
+            if worker.process.exitcode:  # else it has removed its own output
                 _remove_begun(worker)
 
     def _end_all(self, until: float) -> None:
@@ -258,13 +258,13 @@ def _remove_begun(worker: _Worker) -> None:
 
 
 def _start(task: Task, threads: int) -> _Worker:
-    """Begin a process, the same way on all systems: a fork would copy locks that threads hold."""
+    """Start a process by spawn on all systems: a fork would copy locks that threads hold."""
     context = get_context("spawn")
     here, there = context.Pipe()
     process = context.Process(
         target=serve, args=(there, task, threads, _console.debug), daemon=True
     )
-    # It is deaf to Ctrl-C from the start, and not only when it has got so far as to say so.
+    # It ignores Ctrl-C from the start, before it can set this itself.
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         process.start()

@@ -1,4 +1,4 @@
-"""What commands that judge recordings and images share: how they are opened, and what is said."""
+"""Shared parts of commands that judge recordings and images: opening and printing."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     from dvskit.training import Result
     from dvskit.training.judging import Judging
 
-_ELSEWHERE = 100  # columns of a file or a pipe
+_ELSEWHERE = 100  # columns in a file or a pipe
 _LONGEST = 32  # cells of a name
-_MISTAKES = 10  # listed where there is no room for a table
-_NONE = "."  # stands out less than 0
+_MISTAKES = 10  # listed if there is no room for a table
+_NONE = "."  # less visible than 0
 
 
 class PartName(Enum):
-    """Which of the recordings of a folder a model is judged by."""
+    """The recordings of a folder that judge a model."""
 
     held_out = "held-out"
     all = "all"
@@ -61,7 +61,7 @@ SplitOption = Annotated[
 
 @contextmanager
 def fits_noted() -> Iterator[None]:
-    """Say how recordings of another size were fitted: in a note, and those alike in another."""
+    """Print a note on the first recording fitted in some way, and one on all others like it."""
     alike: dict[str, list[FittedWarning]] = defaultdict(list)
 
     def show(message: Warning | str, category: type[Warning], *where: Any) -> None:
@@ -87,14 +87,14 @@ def fits_noted() -> Iterator[None]:
 
 
 def say_passed_over(files: list[Path]) -> None:
-    """Say which files are no recordings."""
+    """Print a note on files that are no recordings."""
     if files:
         others = f" and {len(files) - 1:,} more" if len(files) > 1 else ""
         _console.note(f"{files[0]}{others}: skipped, not a recording")
 
 
 def score_lines(result: Result) -> list[str]:
-    """Return how often a model is right, with its error, and its confusion matrix, a line each."""
+    """Return the accuracy of a model with its interval, and its confusion matrix, as lines."""
     from dvskit.training.headline import headlines
 
     return [*headlines(result), *matrix_lines(result)]
@@ -102,7 +102,7 @@ def score_lines(result: Result) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """A model and what of a folder it is judged by; `files` are all recordings of the folder."""
+    """A model and its judging samples; `files` are all recordings of the folder."""
 
     judging: Judging
     files: FileSamples | None = None
@@ -122,14 +122,14 @@ class Folder:
 
 @dataclass(frozen=True, slots=True)
 class JudgedInputs:
-    """How what a model is judged by is opened: recordings, and still images as spikes."""
+    """How judging samples are opened: recordings, and still images as spikes."""
 
     reading: Reading = field(default_factory=Reading)
     spikes: Spikes = field(default_factory=Spikes)
 
 
 def open_folder(model: str, data: Path, split: PartName, inputs: JudgedInputs) -> Folder:
-    """Open a folder of recordings or images to judge a model by; say what is left out of it."""
+    """Open a folder of recordings or images to judge a model; note files that are left out."""
     reading, spikes = inputs.reading, inputs.spikes
     from dvskit.datasets import holds_stills
     from dvskit.training import load_model
@@ -153,14 +153,14 @@ def open_folder(model: str, data: Path, split: PartName, inputs: JudgedInputs) -
 
 
 def matrix_lines(result: Result, width: int | None = None) -> list[str]:
-    """Return the confusion matrix of a result: lines of how often each class was taken for which.
+    """Return the lines of the confusion matrix of a result.
 
-    A row is a true class, a column an answer; the last column is the share of right answers, and
-    classes of which there was no sample have no row. Columns are named where there is room, else
-    numbered as the rows are. Where even that is too wide, each class has a line with its share,
-    and the most frequent mistakes are listed below.
+    A row is a true class, a column an answer; the last column is the share of right answers.
+    Classes without samples have no row. Columns are named if there is room, else numbered like the
+    rows. If even that is too wide, each class has a line with its share, followed by the most
+    frequent mistakes.
 
-    width  of the terminal, in characters; unless given that of standard output, 100 of a pipe
+    width  of the terminal, in characters; default: that of standard output, 100 for a pipe
     """
     if width is None:
         width = shutil.get_terminal_size((_ELSEWHERE, 24)).columns
@@ -175,7 +175,7 @@ def matrix_lines(result: Result, width: int | None = None) -> list[str]:
 
 
 def _shown(name: str) -> str:
-    """Return a name on one line, without control characters, cut where it is too long."""
+    """Return a name on one line, without control characters, cut if it is too long."""
     plain = " ".join("".join(c if c.isprintable() else " " for c in name).split())
     return plain if cell_len(plain) <= _LONGEST else set_cell_size(plain, _LONGEST - 1) + "…"
 
@@ -193,7 +193,7 @@ def _share(result: Result, k: int) -> str:
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Yield rows as lines: the first cell to the left of its column, the others to the right."""
+    """Yield rows as aligned lines: the first column to the left, the others to the right."""
     widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         gaps = [" " * (width - cell_len(cell)) for cell, width in zip(row, widths, strict=True)]
@@ -215,4 +215,4 @@ def _mistakes(result: Result, names: Sequence[str]) -> Iterator[str]:
     if found:
         yield f"most frequent mistakes, of {int(wrong.sum()):,}:"
     for true, answer in found:
-        yield f"  {names[true]} taken for {names[answer]}: {int(wrong[true, answer]):,}"
+        yield f"  {names[true]} classified as {names[answer]}: {int(wrong[true, answer]):,}"

@@ -1,4 +1,4 @@
-"""`dvskit classify --live`: decisions while events come, in one line that is rewritten."""
+"""`dvskit classify --live`: decisions while events arrive, in one line that is rewritten."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from dvskit.training import Live, LiveDecision, LiveRun, Model
     from dvskit.training.arrivals import Arrival
 
-_BEHIND_S = 0.05  # that is worth a word
+_BEHIND_S = 0.05  # shorter delays are not shown
 
 
 @dataclass(frozen=True, slots=True)
 class Living:
-    """Whether decisions are made while events come, and of which: --live, --camera, --reject."""
+    """The options of live decisions: --live, --camera, --reject."""
 
     live: bool = option(
         "Decide after each bin, while events arrive. A recording or a video is played in real "
@@ -36,7 +36,7 @@ class Living:
         "--live", default=False,
     )  # fmt: skip
     camera: int | None = option(
-        "With --live: emulate what a webcam sees; its number, from 0.", min=0, shown=False
+        "With --live: emulate the view of a webcam; its number, from 0.", min=0, shown=False
     )
     reject: float | None = option(
         "With --live: the least confidence, 0 to 1, at which a class is named.",
@@ -50,7 +50,7 @@ class Living:
                 raise ConfigError(f"{name} needs --live")
 
     def start(self, model: Model) -> Live:
-        """Return a model on streams, which names a class from --reject on."""
+        """Return a model on streams that names a class from --reject on."""
         from dvskit.training import Live
 
         if self.reject is None:
@@ -61,7 +61,7 @@ class Living:
 def classify_live(
     files: list[Path], camera: int | None, live: Live, reading: Reading, *, as_json: bool
 ) -> None:
-    """Decide on a source until it ends, or until Ctrl-C: the exit code is then 130."""
+    """Decide on a source until it ends, or until Ctrl-C, with exit code 130."""
     from dvskit.training.arrivals import follow
 
     source = live_source(files, camera, reading)
@@ -89,7 +89,7 @@ def classify_live(
 
 
 class _Lines:
-    """A line for each decision, where no one watches: for people, or an object of JSON."""
+    """Prints a line for each decision if there is no terminal: text, or a JSON object."""
 
     def __init__(self, *, as_json: bool) -> None:
         self._words = None if as_json else _Words()
@@ -102,7 +102,7 @@ class _Lines:
                 print(self._words.of(run, arrival, each), flush=True)
 
     def close(self) -> None:
-        """Each line is whole."""
+        """Do nothing: each line is complete."""
 
 
 class _Line:
@@ -110,7 +110,7 @@ class _Line:
 
     def __init__(self, out: TextIO) -> None:
         self._out, self._words = out, _Words()
-        self._moved = time.perf_counter()  # when there was an event
+        self._moved = time.perf_counter()  # time of the latest event
 
     def show(self, run: LiveRun, arrival: Arrival | None, decisions: list[LiveDecision]) -> None:
         if arrival is not None and len(arrival.events):
@@ -132,7 +132,7 @@ class _Line:
 
 
 class _Words:
-    """Decisions for people: times count from the first one."""
+    """Formats decisions for people; times count from the first decision."""
 
     def __init__(self) -> None:
         self._first_us: int | None = None
@@ -158,7 +158,7 @@ class _Words:
 
 
 def values_of(decision: LiveDecision) -> dict[str, Any]:
-    """Return a decision as plain values, for programs."""
+    """Return a decision as plain values for JSON."""
     return {
         "start_us": decision.start_us,
         "stop_us": decision.stop_us,
@@ -174,8 +174,6 @@ def values_of(decision: LiveDecision) -> dict[str, Any]:
 
 
 class _Summary:
-    """What there is to say at the end."""
-
     def __init__(self) -> None:
         self._began = time.perf_counter()
         self._delays = array("d")
@@ -202,5 +200,5 @@ class _Summary:
                 f"{1e3 * max(self._delays):.1f} ms (longest)"
             )
         if self._behind_s > _BEHIND_S:
-            text += f"; up to {self._behind_s:.1f} s behind, and nothing left out"
+            text += f"; up to {self._behind_s:.1f} s behind, without dropped events"
         return text

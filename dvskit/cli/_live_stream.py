@@ -1,4 +1,4 @@
-"""What live decisions are made on: a camera, a clip or a recording that is played, what arrives."""
+"""Sources of live decisions: cameras, played clips and recordings, pipes and sockets."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ if TYPE_CHECKING:
     from dvskit.training.arrivals import Arrival
     from dvskit.video import FrameSource
 
-_UDP_GATHER_S = 0.001  # that an event may wait for others: delays are to be of some milliseconds
+_UDP_GATHER_S = 0.001  # longest wait of an event for others: delays stay at a few milliseconds
 
 
 @dataclass(frozen=True, slots=True)
 class LiveSource:
-    """What is named on the command line: a path, an address, - or the number of a camera."""
+    """The source on the command line: a path, an address, - or the number of a camera."""
 
     file: Path | None
     camera: int | None
 
     @property
     def name(self) -> str:
-        """What notes call it."""
+        """The name in notes."""
         return f"camera {self.camera}" if self.file is None else str(self.file)
 
 
 def live_source(files: list[Path], camera: int | None, reading: Reading) -> LiveSource:
-    """Return the one source that is named. Raises ConfigError for none, several, or a mixture."""
+    """Return the single source. Raises ConfigError for none, several, or a mixture."""
     if camera is not None:
         if files:
             raise ConfigError(f"{files[0]}: --camera is a second source; give only one")
@@ -49,17 +49,17 @@ def live_source(files: list[Path], camera: int | None, reading: Reading) -> Live
             "--live: name a recording, a video, - or udp://HOST:PORT, or a camera: --camera 0"
         )
     if len(files) > 1:
-        raise ConfigError(f"--live takes one source, and {len(files)} are given; name one")
+        raise ConfigError(f"--live takes one source, but {len(files)} are given; name one")
     return LiveSource(files[0], None)
 
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """A source that is open, and a pass of a model over it.
+    """An open source, and a pass of a model over it.
 
-    size   of the events that arrive
-    how    how it is seen, for people
-    notes  returns what to say behind it, a line each
+    size   of the arriving events
+    how    how the source is read, for people
+    notes  returns the notes at the end, one line each
     close  ends it
     """
 
@@ -72,7 +72,7 @@ class Stream:
 
 
 def open_stream(source: LiveSource, live: Live, reading: Reading) -> Stream:
-    """Open a source. Raises what opening it raises, and ConfigError for a folder of recordings."""
+    """Open a source. Raises the errors of opening, and ConfigError for a folder of recordings."""
     if source.file is None:
         return _camera(source.camera or 0, live)
     clip = find_clip(source.file, reading)
@@ -88,7 +88,7 @@ def _camera(number: int, live: Live) -> Stream:
 
     def notes() -> list[str]:
         dropped = count_of(camera.dropped, "frame")
-        return [f"left out: {dropped}, faster than they were seen"] if camera.dropped else []
+        return [f"left out: {dropped}, faster than the decisions"] if camera.dropped else []
 
     return _filmed(camera, live, notes, camera.stop, played=False)
 
@@ -152,7 +152,7 @@ def _recording(file: Path, live: Live, reading: Reading) -> Stream:
 
 
 def window_words(live: Live) -> str:
-    """Return how often a model decides, and from how much, for people."""
+    """Return a model's step and window, for people."""
     given = live.model.input
     return (
         f"{live.model.name} decides every {describe_us(given.bin_us)} on the last "

@@ -1,4 +1,4 @@
-"""The options of `dvskit cloud`, and what they say of a picture's looks."""
+"""The options of `dvskit cloud` that set the look of the picture."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _ANGLES = {
     ViewName.slant: (48.0, 24.0), ViewName.front: (90.0, 0.0), ViewName.side: (0.0, 0.0),
     ViewName.top: (0.0, 90.0),
 }  # fmt: skip
-# What is of one kind of file alone.
+# Options of only one kind of file.
 _OF_PICTURES = ("pixels", "width", "dpi", "point_px")
 _OF_VIDEOS = ("seconds", "fps", "turns", "sweep")
 _OF_PAGES = ("labels", "model", "every")
@@ -33,7 +33,7 @@ _REFUSED = {
 
 @dataclass(frozen=True, slots=True)
 class Looks:
-    """All that says what of a recording is shown, and how: in the order of the help page."""
+    """The part of a recording to show, and its look; in the order of the help page."""
 
     colour: ColourName | None = option(
         "What colours show: time, polarity, or count, the events of a pixel.",
@@ -91,7 +91,7 @@ class Looks:
     )
 
     def check(self, out: Path, kind: str) -> None:
-        """Raise ConfigError for an option that means nothing for such a file."""
+        """Raise ConfigError for an option that does not apply to a kind of file."""
         for name in _REFUSED[kind]:
             if getattr(self, name) is not None:
                 raise ConfigError(
@@ -108,7 +108,7 @@ class Looks:
         )
 
     def size_px(self) -> tuple[int, int] | None:
-        """Return the size: as given, or 3/4 as high as it is wide in mm. Raises ConfigError."""
+        """Return the size: as given, or width in mm and 3/4 of it as height. Raises ConfigError."""
         from dvskit.render.cloud import check_size_px
 
         size_px: tuple[int, int] | None = None
@@ -131,11 +131,11 @@ class Looks:
         return size_px
 
     def cloud_view(self, title: str) -> CloudView:
-        """Return how a picture's cloud is looked at. Raises ConfigError."""
+        """Return the view of a picture's cloud. Raises ConfigError."""
         from dvskit import render
 
         azimuth, elevation = self.angles
-        # Of a picture for print, pixels an inch.
+        # Only pictures for print have dots per inch.
         dpi = _PRINT_DPI if self.dpi is None and self.width is not None else self.dpi
         return render.CloudView(
             azimuth_deg=azimuth,
@@ -148,7 +148,7 @@ class Looks:
         )
 
     def turn(self, size_px: tuple[int, int] | None) -> Turn:
-        """Return how the cloud turns in a picture of a size, None for the usual one."""
+        """Return the turn of the cloud in a picture of a size; None for the default size."""
         from dvskit import render
 
         sweep_us = None if self.sweep is None else parse_time_us(self.sweep, "--sweep")
@@ -160,7 +160,7 @@ class Looks:
         )
 
     def every_us(self, count: int) -> int | None:
-        """Return the microseconds that --every says, of what is to be said of `count` recordings.
+        """Return the microseconds of --every, for labels of `count` recordings.
 
         Raises ConfigError for labels of several recordings, and for --every without a model.
         """
@@ -171,7 +171,7 @@ class Looks:
         return None if self.every is None else parse_time_us(self.every, "--every")
 
     def page_state(self) -> str:
-        """Return the view that a page begins with, as its own addresses tell it."""
+        """Return the initial view of a page, in the format of its addresses."""
         parts = []
         if self.azimuth is not None or self.elevation is not None:
             azimuth, elevation = self.angles

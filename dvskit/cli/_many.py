@@ -1,4 +1,4 @@
-"""One command for one file and for many: what tells them apart."""
+"""Commands that take one file or many, and how they distinguish these."""
 
 from __future__ import annotations
 
@@ -44,19 +44,19 @@ _OF_TENSORS = {".npy", ".npz", ".pt", ".safetensors"}
 
 @dataclass(slots=True)
 class Command:
-    """Makes a command for one file one for many: its first two parameters become words.
+    """Turns a command for one file into one for many: its first two parameters become words.
 
-    All its options are those of many, too; -o and --jobs are added.
+    All its options also apply to many files; -o and --jobs are added.
 
-    inputs  what it reads
-    words   what its arguments are, for its help
-    ending  of the outputs where --to does not say; empty where it must
-    alone   an option with which there is no input; empty if there is none
-    own     the options of one file of many; None: those of all
-    folder  the option with which one input becomes a folder; it is set where an output names a
-            folder and nothing else says what is written; empty if there is none
-    apart   whether options say what is written, so that a folder is for many files
-    one     does it: input, output, and the options by name
+    inputs  the kind of inputs
+    words   the description of its arguments, for the help
+    ending  suffix of the outputs without --to; empty if --to is required
+    alone   an option that replaces the input; empty if there is none
+    own     returns the options of one file of many; None: the same for all
+    folder  the option that turns one input into a folder; it is set if the output is a folder
+            and no other option sets the kind of output; empty if there is none
+    apart   returns whether options set the kind of output, so that a folder is for many files
+    one     the command: input, output, and the options by name
     """
 
     inputs: Inputs
@@ -93,7 +93,7 @@ class Command:
         many.do(Task(self.one.__module__, rest), ending, jobs)
 
     def _signature(self) -> inspect.Signature:
-        """Return the parameters of the command for many: they are what the command line shows."""
+        """Return the parameters of the command for many, for the command line."""
         known = inspect.signature(self.one)
         _, _, *rest = known.parameters.values()
         argument = typer.Argument(
@@ -110,7 +110,7 @@ class Command:
         return known.replace(parameters=[paths, output, *rest, jobs])
 
     def _is_one_folder(self, words: list[str], output: str | None, rest: Options) -> bool:
-        """Tell whether one input is to become a folder. Raises ConfigError where it cannot."""
+        """Return whether one input becomes a folder. Raises ConfigError if it cannot."""
         if not self.folder:
             return False
         read, out = (words, output) if output is not None else (words[:-1], words[-1])
@@ -124,7 +124,7 @@ class Command:
         return single and _names_a_folder(out) and not self.apart(rest)
 
     def _is_one(self, words: list[str], output: str | None, rest: Options) -> bool:
-        """Tell whether one input is meant, and no folder for what is written of it.
+        """Return whether the words name one input and no folder for its output.
 
         Raises ConfigError for words that mean neither.
         """
@@ -135,7 +135,7 @@ class Command:
             return True
         if not read:
             if self.alone:
-                return True  # which says what is missing
+                return True  # which reports the missing input
             raise ConfigError(f"{words[0]}: name the file to write after it, or a folder with -o")
         if len(read) > 1:
             if output is None:
@@ -156,9 +156,9 @@ class Command:
         return self._is_one_of(word, out, of_file=output is None)
 
     def _is_one_of(self, word: str, out: str, *, of_file: bool) -> bool:
-        """Tell whether `out` is the file that is written of an input, and not a folder for it.
+        """Return whether `out` is the output file of an input, and not a folder for it.
 
-        of_file  whether it is meant as a file where nothing tells
+        of_file  the answer if neither path decides it
         """
         if _is_stream(word) or _is_stream(out):
             return True
@@ -176,7 +176,7 @@ class Command:
 
 
 def _as_written(word: str) -> str:
-    """Leave a path as it is, where a slash at its end says that it is a folder."""
+    """Keep a path as text, because a slash at its end means a folder."""
     return word
 
 
@@ -202,7 +202,7 @@ def _has_images(folder: Path) -> bool:
 
 
 def _ending(options: Options, usual: str) -> tuple[str, Options]:
-    """Return the ending of what is written, and the options: --to may name either. ConfigError."""
+    """Return the suffix of the outputs, and the options; --to may give either. ConfigError."""
     to = options["to"]
     if to is None:
         if not usual:
@@ -213,12 +213,12 @@ def _ending(options: Options, usual: str) -> tuple[str, Options]:
     with as_usage("--to"):
         row = named_format(to)[0]
         if "w" not in row.can:
-            format_for_writing("x", to)  # which says so
+            format_for_writing("x", to)  # raises the error
     return row.suffixes[0], options
 
 
 def do_one(file: Path, out: Path, *, module: str, options: Options) -> None:
-    """Do a command for one file of many, in a process of its own."""
+    """Run a command on one file of many, in a worker process."""
     import_module(module)
     command = COMMANDS[module]
     own = {} if command.own is None else command.own(file, options)

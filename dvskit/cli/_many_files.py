@@ -1,4 +1,4 @@
-"""Many files on their way: which are to be done, how far they are, and what there is to say."""
+"""Many files: which have to be done, their progress, and the messages."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from dvskit.cli._jobs import Pool, Result, Task
 from dvskit.cli._trees import Failure, Inputs, Job, Plan, find_jobs, left_out
 from dvskit.errors import ConfigError, OutputError, count_of
 
-_LEFT_OVER_S = 3600.0  # without a change, for an unfinished file to be nobody's
-_AT_LEAST_MB = 100  # of inputs, to be counted in megabytes
+_LEFT_OVER_S = 3600.0  # without a change, until an unfinished file counts as abandoned
+_AT_LEAST_MB = 100  # of inputs, to show megabytes
 
 
 class ManyFiles:
-    """The files that the words of a command mean, on their way into a folder.
+    """The files of a command's words, written into a folder.
 
-    inputs  what the command reads
+    inputs  the kind of inputs
     words   files, folders and patterns
-    folder  to write into
-    force   whether what is there is made anew
+    folder  the folder of the outputs
+    force   whether existing outputs are replaced
     """
 
     def __init__(self, inputs: Inputs, words: list[str], folder: Path, *, force: bool) -> None:
@@ -39,8 +39,8 @@ class ManyFiles:
         self._written: list[Job] = []
         self._there: list[Job] = []
         self._wrong: list[tuple[Job, Result]] = []
-        self._noted: dict[Job, list[str]] = defaultdict(list)  # of those that are at work
-        self._notes: dict[str, list[Path]] = defaultdict(list)  # of what was written
+        self._noted: dict[Job, list[str]] = defaultdict(list)  # of running jobs
+        self._notes: dict[str, list[Path]] = defaultdict(list)  # of finished outputs
         self._announced: set[str] = set()
         self._shares: dict[Job, float] = {}
         self._done_bytes = 0
@@ -48,10 +48,10 @@ class ManyFiles:
         self._scale = 1.0
 
     def do(self, task: Task, ending: str, jobs: int | None) -> None:
-        """Do a task with each, so many at a time, and say what there is to say.
+        """Do a task with each file, `jobs` at a time, and print the messages.
 
-        What is written has the `ending`. Raises typer.Exit where some fail and after Ctrl-C, and
-        DvskitError where nothing can be done.
+        Outputs get the suffix `ending`. Raises typer.Exit if some fail and after Ctrl-C, and
+        DvskitError if nothing can be done.
         """
         _check_folder(self._folder)
         self._plan = find_jobs(self._words, self._folder, self._inputs, ending)
@@ -62,7 +62,7 @@ class ManyFiles:
             whole = not todo or self._work(task, todo, jobs)
         finally:
             for folder in reversed(made):
-                with suppress(OSError):  # is not empty
+                with suppress(OSError):  # not empty
                     folder.rmdir()
         self._report()
         if not whole:
@@ -88,7 +88,7 @@ class ManyFiles:
         return todo
 
     def _make_folders(self, todo: list[Job]) -> list[Path]:
-        """Make the folders of the outputs; return those that were not there, outer ones first."""
+        """Make the folders of the outputs; return the new ones, outer ones first."""
         made = [] if self._folder.is_dir() else [self._folder]
         try:
             self._folder.mkdir(exist_ok=True)
@@ -150,7 +150,7 @@ class ManyFiles:
             self._bar(done / self._scale, f"{ended:,} of {count_of(of, 'file')}{failed}")
 
     def _report(self) -> None:
-        """Say what is to be known of files, of those with the same in one line; list failures."""
+        """Print notes, equal ones of several files in one line, and list the failures."""
         if self._plan.others:
             _console.note(left_out(self._plan.others, self._inputs))
         for text, files in self._notes.items():
@@ -191,7 +191,7 @@ class ManyFiles:
 
 
 def _check_folder(folder: Path) -> None:
-    """Raise OutputError unless files can be put into a folder, or it can be made."""
+    """Raise OutputError unless the folder exists or can be made."""
     if os.path.lexists(folder) and not folder.is_dir():
         raise OutputError(f"{folder}: is a file; name a folder for several outputs")
     if not folder.parent.is_dir():
@@ -206,7 +206,7 @@ def _is_older(out: Path, file: Path) -> bool:
 
 
 def _remove_left_over(jobs: list[Job]) -> None:
-    """Remove what a run that was killed has not finished; what may be at work is left alone."""
+    """Remove unfinished outputs of a killed run; recent ones may belong to a running command."""
     outs = {job.out for job in jobs}
     for folder in {out.parent for out in outs}:
         for path, target in unfinished(folder):
@@ -217,7 +217,7 @@ def _remove_left_over(jobs: list[Job]) -> None:
 
 
 def _unnamed(job: Job, text: str) -> str:
-    """Return what is said of a job without its names ahead."""
+    """Return a message about a job without a leading path."""
     for path in (job.out, job.file):
         text = text.removeprefix(f"{path}: ")
     return text

@@ -1,4 +1,4 @@
-"""What `dvskit eval` measures beyond accuracy: lines to print, values for JSON, panels to plot."""
+"""Measures of `dvskit eval` beyond accuracy: lines to print, values for JSON, panels to plot."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _HEADS = ("accuracy", "95 % interval")
 
 @dataclass(slots=True)
 class Report:
-    """What was measured: lines to print, values for JSON, panels to plot."""
+    """Measured results: lines to print, values for JSON, panels to plot."""
 
     lines: list[str]
     values: dict[str, Any]
@@ -33,7 +33,7 @@ class Report:
 
 
 def add_over_time(report: Report, judging: Judging) -> None:
-    """Measure how often a model is right after each step."""
+    """Measure the accuracy after each step."""
     from dvskit.training.over_time import judge_over_time
 
     found = judge_over_time(judging)
@@ -49,7 +49,7 @@ def add_over_time(report: Report, judging: Judging) -> None:
 
 
 def add_operations(report: Report, judging: Judging) -> None:
-    """Count what a network computes for a sample."""
+    """Count the operations of a network per sample."""
     from dvskit.training.operations import operations_of
 
     found = operations_of(judging)
@@ -60,7 +60,7 @@ def add_operations(report: Report, judging: Judging) -> None:
 def add_corrupted(
     report: Report, judging: Judging, levels: Mapping[str, tuple[float, ...]], seed: int
 ) -> None:
-    """Measure how often a model is right at each level of each kind of corruption."""
+    """Measure the accuracy at each level of each kind of corruption."""
     from dvskit.training.corruption import Corrupted, judge_corrupted
 
     values = report.values["corrupted"] = {}
@@ -77,7 +77,7 @@ def add_corrupted(
 
 
 def _over_time_lines(found: OverTime) -> Iterator[str]:
-    """Yield how often a model is right after some of the steps, and when that has settled."""
+    """Yield the accuracy after some of the steps, and the time until it settles."""
     steps = len(found.results)
     every = -(-steps // _ROWS)
     shown = sorted({*range(every, steps + 1, every), found.settled, steps})
@@ -124,9 +124,9 @@ def _over_time_panel(found: OverTime) -> Measured:
 
 
 def corrupt_levels(texts: Sequence[str]) -> dict[str, tuple[float, ...]]:
-    """Return the levels of each kind that --corrupt says: "noise", "noise=0,1,5", "all".
+    """Return the levels of each kind in --corrupt: "noise", "noise=0,1,5", "all".
 
-    "all" is each kind but "threshold", which recordings do not have. Raises ConfigError.
+    "all" is each kind but "threshold", which does not apply to recordings. Raises ConfigError.
     """
     from dvskit.training.corruption import CORRUPTIONS, check_levels
 
@@ -177,11 +177,11 @@ def _add_corruption(report: Report, values: dict[str, Any], found: Corrupted) ->
 
 
 def _operations_lines(found: Operations) -> Iterator[str]:
-    """Yield what a network computes for a sample, layer by layer and in all, and how it counts."""
+    """Yield the operations of a network per sample, by layer and in total, with the rule."""
     from dvskit.training.operations import COUNTING_RULE, ENERGY_SOURCE
 
     steps = count_of(found.steps, "step")
-    yield f"operations of a sample (mean of {found.samples:,}), over {steps}"
+    yield f"operations per sample (mean of {found.samples:,}), over {steps}"
     rows = [("layer", "inputs", "not 0", "synaptic", "dense", "")]
     for layer in found.layers:
         shares = [layer.inputs, layer.synaptic, layer.dense]
@@ -200,11 +200,11 @@ def _operations_lines(found: Operations) -> Iterator[str]:
     yield f"{found.updates:,.0f} neuron updates{quiet}"
     yield (
         f"energy: {_joules(found.energy_j)} (dense {_joules(found.dense_energy_j)}); neuron "
-        f"updates, if a MAC each, {_joules(found.update_energy_j)} more"
+        f"updates, counted as MACs, {_joules(found.update_energy_j)} more"
     )
-    yield f"{found.weights:,} weights; {count_of(found.bytes, 'byte')} with all other numbers kept"
+    yield f"{found.weights:,} weights; {count_of(found.bytes, 'byte')} with all other stored values"
     if found.uncounted:
-        yield f"not counted, unknown layers: {', '.join(found.uncounted)}"
+        yield f"not counted (unknown layers): {', '.join(found.uncounted)}"
     yield from textwrap.wrap(f"Counting: {COUNTING_RULE}", 96)
     yield from textwrap.wrap(f"Energy: {ENERGY_SOURCE}.", 96)
 

@@ -21,7 +21,7 @@ from dvskit.formats.table import named_format
 
 
 class _Word(str):
-    """A word to complete to: typer leaves out those that do not start as what was typed."""
+    """A completion for typer, which compares the case; this one does not."""
 
     __slots__ = ()
 
@@ -35,14 +35,14 @@ def _completed(incomplete: str, names: Iterable[str]) -> list[str]:
 
 
 def model_names(incomplete: str) -> list[str]:
-    """Return the shipped models that a shell may complete a word to, in any case."""
+    """Return the shipped models that complete a word, in any case."""
     from dvskit.training import shipped_models
 
     return _completed(incomplete, shipped_models())
 
 
 def preset_names(incomplete: str) -> list[str]:
-    """Return the named sensors that a shell may complete a word to, in any case."""
+    """Return the presets that complete a word, in any case."""
     from dvskit.emulator.params import preset_table
 
     return _completed(incomplete, preset_table())
@@ -52,20 +52,20 @@ REQUIRED = inspect.Parameter.empty
 
 
 def option(words: str, *names: str, default: Any = None, shown: Any = True, **rest: Any) -> Any:
-    """Return an option: what --help says of it, and what it is by default.
+    """Return an option with its help text and its default.
 
-    It is the default of a field of a dataclass, or of a parameter of a command; see `spread`.
+    Use it as the default of a dataclass field, or of a parameter of a command; see `spread`.
 
-    names  as they are typed, where the field's own name does not do
-    shown  what --help calls the default
-    rest   what typer.Option takes
+    names  as they are typed, if they differ from the field's name
+    shown  the default in --help
+    rest   passed to typer.Option
     """
     made = typer.Option(*names, help=words, show_default=shown, **rest)
     return field(default=default, metadata={"option": made})
 
 
 def argument(words: str, *, default: Any = None, **rest: Any) -> Any:
-    """Return an argument, as `option` does an option."""
+    """Return an argument, like `option`."""
     made = typer.Argument(help=words, show_default=False, **rest)
     return field(default=default, metadata={"option": made})
 
@@ -94,7 +94,7 @@ Salvage = Annotated[
 
 
 def after(verb: str, of: str) -> str:
-    """Return what --help says of a time after the first event or frame."""
+    """Return the help text of a time after the first event or frame."""
     return f"{verb} this long after the first {of}, such as 1.5s, 200ms or 30us."
 
 
@@ -131,7 +131,7 @@ ModelOption = Annotated[str, typer.Option(**_MODEL)]
 
 @dataclass(frozen=True, slots=True)
 class Spikes:
-    """What makes spikes of still images: the options --encoder and --seed."""
+    """The encoder of still images: the options --encoder and --seed."""
 
     encoder: str | None = option(
         "The encoder of still images, such as poisson, latency or direct; by default the one "
@@ -152,19 +152,19 @@ class Reading:
     salvage: Salvage = False
 
     def check(self) -> Size | None:
-        """Return the size that --size says. Raises ConfigError for its value and --from's."""
+        """Return the size of --size. Raises ConfigError for its value and that of --from."""
         if self.from_ is not None:
             with as_usage("--from"):
                 named_format(self.from_)
         return None if self.size is None else size_from(self.size)
 
     def open(self, file: Path) -> Recording:
-        """Open a recording. Raises as `check` does, and what `open_events` raises of the file."""
+        """Open a recording. Raises as `check` does, and the errors of `open_events`."""
         size = self.check()
         return open_events(file, format=self.from_, size=size, strict=not self.salvage)
 
     def refuse_for_images(self, path: Path) -> None:
-        """Raise ConfigError where an option was given that says how recordings are opened."""
+        """Raise ConfigError if an option for recordings was given."""
         if self != Reading():
             raise ConfigError(
                 f"{path}: --from, --size and --salvage do not apply to still images; leave them out"
@@ -190,11 +190,11 @@ class Span:
 
 
 def spread(command: Callable[..., None]) -> Callable[..., None]:
-    """Return a command as typer takes it: parameters that are dataclasses of options are these.
+    """Return a command for typer: parameters that are dataclasses are replaced by their options.
 
-    The command line shows the fields of a dataclass in the place of the parameter, and so those of
-    a dataclass in it; the command itself is called with the dataclass. What `option` and `argument`
-    return as the default of a field, or of a parameter, says what it is.
+    The command line shows the fields of a dataclass in place of the parameter, also of nested
+    dataclasses; the command itself is called with the dataclass. The default of a field or
+    parameter is the result of `option` or `argument`.
     """
     known = inspect.signature(command, eval_str=True)
     groups, usual = {}, {}
@@ -215,7 +215,7 @@ def spread(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _options_of(parameter: inspect.Parameter) -> Iterator[inspect.Parameter]:
-    """Yield a parameter as typer takes it; of one that is a dataclass, the options in it."""
+    """Yield a parameter for typer; for a dataclass, the options in it."""
     hint, default = parameter.annotation, parameter.default
     if is_dataclass(hint):
         hints = get_type_hints(hint, include_extras=True)
@@ -234,7 +234,7 @@ def _options_of(parameter: inspect.Parameter) -> Iterator[inspect.Parameter]:
 
 
 def _gather(group: Any, given: dict[str, Any]) -> Any:
-    """Take the options of a dataclass out of those that were given; return them as it."""
+    """Take the options of a dataclass out of `given`; return the dataclass."""
     hints = get_type_hints(group)
     values = {}
     for name in (each.name for each in fields(group)):
@@ -248,9 +248,9 @@ def _gather(group: Any, given: dict[str, Any]) -> Any:
 def shown_as(
     called: Callable[..., None], command: Callable[..., None], signature: inspect.Signature
 ) -> Callable[..., None]:
-    """Return `called` with the name and the help of a command, and the parameters of a signature.
+    """Return `called` with the name and help of a command, and the parameters of a signature.
 
-    They are what the command line shows.
+    The command line shows these.
     """
     functools.update_wrapper(called, command)
     called.__signature__ = signature  # type: ignore[attr-defined]
@@ -260,7 +260,7 @@ def shown_as(
 
 @contextmanager
 def as_usage(name: str) -> Iterator[None]:
-    """Tell what is wrong with the value of an option as a mistake of usage, a ConfigError."""
+    """Turn errors about the value of an option into ConfigError, an error of usage."""
     try:
         yield
     except (GeometryError, ShapeError, UnknownFormatError) as error:
@@ -268,13 +268,13 @@ def as_usage(name: str) -> Iterator[None]:
 
 
 def size_from(text: str, name: str = "--size") -> Size:
-    """Return the Size that an option says. Raises ConfigError."""
+    """Return the Size in an option. Raises ConfigError."""
     with as_usage(name):
         return parse_size(text)
 
 
 def rectangle_from(text: str) -> tuple[int, int, int, int]:
-    """Return the x, y, width and height that --crop says. Raises ConfigError."""
+    """Return the x, y, width and height in --crop. Raises ConfigError."""
     try:
         x, y, width, height = (int(word) for word in text.split(","))
     except ValueError:
@@ -283,7 +283,7 @@ def rectangle_from(text: str) -> tuple[int, int, int, int]:
 
 
 def check_writable(out: Path, to: str | None) -> None:
-    """Raise ConfigError unless events are written as `to`, else the suffix of `out`, says."""
+    """Raise ConfigError unless events can be written by `to`, or by the suffix of `out`."""
     if to is None and not out.suffix and not is_standard(out):
         raise ConfigError(
             f"{out}: has no suffix of a format; add one, or name the format with --to"
@@ -299,7 +299,7 @@ def check_writable(out: Path, to: str | None) -> None:
 def window_from(
     origin_us: int, after_us: int | None, until_us: int | None
 ) -> tuple[int | None, int | None]:
-    """Return the times that lie so long after `origin_us`; None stays None."""
+    """Return times relative to `origin_us` as absolute times; None stays None."""
     return (
         None if after_us is None else origin_us + after_us,
         None if until_us is None else origin_us + until_us,
@@ -309,7 +309,7 @@ def window_from(
 def stamps_of(
     recording: Recording, after_us: int | None, until_us: int | None
 ) -> tuple[int | None, int | None]:
-    """Return the time stamps that lie so long after the first event; None stays None.
+    """Return times relative to the first event as time stamps; None stays None.
 
     Raises ConfigError for live events.
     """
@@ -324,7 +324,7 @@ def stamps_of(
 def part_of(
     recording: Recording, after_us: int | None, until_us: int | None
 ) -> Recording | RecordingPart:
-    """Return the part between times after the first event, or without any the recording itself.
+    """Return the part between times after the first event, or the whole recording without any.
 
     Raises ConfigError for a part of live events.
     """

@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class TensorOutput:
-    """A tensor to be written in place of events."""
+    """A tensor to write instead of events."""
 
     name: str
     representation: Representation
 
     def write(self, source: Source, start_us: int | None, out: Path, *, force: bool) -> str:
-        """Write the tensor of a source; return what to say. Raises ShapeError, OutputError."""
+        """Write the tensor of a source; return the message. Raises ShapeError, OutputError."""
         from dvskit.tensors.files import save_tensor
 
         check_output(out, overwrite=force)
@@ -47,7 +47,7 @@ class TensorOutput:
 
 @dataclass(frozen=True, slots=True)
 class TensorOptions:
-    """What tensor is written in place of events: the options --bins, --bin and --as."""
+    """The tensor to write instead of events: the options --bins, --bin and --as."""
 
     bins: int | None = option(
         "Write a tensor of this many time bins: event counts (bins, 2, height, width), OFF then "
@@ -66,7 +66,7 @@ class TensorOptions:
     )  # fmt: skip
 
     def output(self, out: Path, to: str | None) -> TensorOutput | None:
-        """Return what tensor is asked for; None where events are. Raises ConfigError."""
+        """Return the requested tensor; None for events. Raises ConfigError."""
         if self == TensorOptions():
             return None
         from dvskit.tensors.files import tensor_suffix
@@ -74,7 +74,7 @@ class TensorOptions:
 
         if to is not None:
             raise ConfigError(
-                "--to names an event format; the suffix of the output sets how a tensor is written"
+                "--to names an event format; for a tensor the suffix of the output sets the format"
             )
         try:
             tensor_suffix(out)
@@ -114,7 +114,7 @@ def _parse(text: str) -> tuple[str, dict[str, Any]]:
 
 
 def _literal(text: str) -> Any:
-    """Return a number where a text is one, else the text."""
+    """Return a number if the text is one, else the text."""
     try:
         value = ast.literal_eval(text)
     except (ValueError, SyntaxError):

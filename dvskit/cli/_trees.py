@@ -1,4 +1,4 @@
-"""Which files the words of a command mean, and where what becomes of each is put."""
+"""Find the input files of a command, and the output of each."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from dvskit.formats.found import is_hidden
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """What a command reads.
+    """The kind of inputs of a command.
 
     name       of one, such as "video"
-    is_file    whether a file found in a folder is one, by its name and as little of its content as
-               can be; a file that is named is one whatever its name
-    is_folder  whether a folder is one as a whole, such as a folder of images
+    is_file    whether a file found in a folder is an input, by its name and as little content as
+               possible; a file that is named is always an input
+    is_folder  whether a folder is one input as a whole, such as a folder of images
     endings    of such files, for people
     """
 
@@ -32,7 +32,7 @@ class Inputs:
 
 
 class Job(NamedTuple):
-    """A file (or a folder that is one input), what is written of it, and how much there is."""
+    """An input file (or a folder that is one input), its output, and its bytes."""
 
     file: Path
     out: Path
@@ -40,7 +40,7 @@ class Job(NamedTuple):
 
 
 class Failure(NamedTuple):
-    """An input of which nothing could be made, and why, in a line."""
+    """A failed input, and the reason in one line."""
 
     file: Path
     reason: str
@@ -48,7 +48,7 @@ class Failure(NamedTuple):
 
 @dataclass(slots=True)
 class Plan:
-    """What is to be done, what cannot be, and the files found that are no inputs."""
+    """The jobs, the failures, and the found files that are no inputs."""
 
     jobs: list[Job] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
@@ -56,33 +56,31 @@ class Plan:
 
 
 def is_pattern(word: str) -> bool:
-    """Tell whether a word is a pattern of names, and not a name itself."""
+    """Return whether a word is a pattern of names, and not an existing name."""
     return glob.has_magic(word) and not os.path.lexists(word)
 
 
 def is_tree(word: str, inputs: Inputs) -> bool:
-    """Tell whether a word is a folder that is not one input as a whole."""
+    """Return whether a word is a folder that is not one input as a whole."""
     return Path(word).is_dir() and not inputs.is_folder(Path(word))
 
 
 def holds_any(word: str, inputs: Inputs) -> bool:
-    """Tell whether there is an input in a folder."""
+    """Return whether there is an input in a folder."""
     return any(True for _ in _Walk(inputs, "").below(Path(word), Plan()))
 
 
 def find_jobs(words: Sequence[str], folder: Path, inputs: Inputs, ending: str) -> Plan:
-    """Return a job for each input that the words mean: files, folders and patterns.
+    """Return a job for each input in the words: files, folders and patterns.
 
-    The tree is kept: `folder` holds what becomes of a file under the path that the file has in the
-    folder that all words have in common, which is the folder itself where one is named, and the
-    part ahead of the first * of a pattern. `folder` may lie among the inputs; what is in it is
-    passed over.
+    The tree is kept: the output of a file has the same path in `folder` as the file has in the
+    common folder of all words. That is the folder itself if only one is named, and for a pattern
+    the part before the first *. `folder` may lie among the inputs; its content is skipped.
 
-    Raises FormatError for words that mean nothing, ConfigError where an output would be written
-    over an input.
+    Raises FormatError for words without inputs, ConfigError if an output would overwrite an input.
     """
     plan, own = Plan(), _Walk(inputs, _real(folder))
-    given: list[tuple[Path, Path]] = []  # a path, and the folder that its place counts from
+    given: list[tuple[Path, Path]] = []  # a path, and the folder that its output path starts from
     alone = len(words) == 1
     for word in words:
         given += _given(word, tree=alone and is_tree(word, inputs))
@@ -108,7 +106,7 @@ def _given(word: str, *, tree: bool) -> list[tuple[Path, Path]]:
     if not is_pattern(word):
         path = Path(word)
         return [(path, _full(path) if tree else _full(path).parent)]
-    # The shell's own rules, with ** for folders however deep; pathlib has others.
+    # The shell's rules, with ** for folders of any depth; pathlib has others.
     found = [Path(path) for path in sorted(glob.glob(word, recursive=True))]  # noqa: PTH207
     found = [path for path in found if not is_hidden(path.name)]
     if not found:
@@ -120,7 +118,7 @@ def _given(word: str, *, tree: bool) -> list[tuple[Path, Path]]:
 
 
 def _full(path: Path) -> Path:
-    """Return a path from the root, as it is written: links in it stay."""
+    """Return an absolute path without resolving links."""
     return Path(os.path.abspath(path))  # noqa: PTH100
 
 
@@ -137,7 +135,7 @@ def _real(path: Path) -> str:
 
 @dataclass(slots=True)
 class _Walk:
-    """Finds inputs in folders; `out` is where they do not lie."""
+    """Finds inputs in folders, except below `out`."""
 
     inputs: Inputs
     out: str
@@ -145,7 +143,7 @@ class _Walk:
     def below(
         self, path: Path, plan: Plan, above: tuple[str, ...] = (), *, named: bool = False
     ) -> Iterator[Path]:
-        """Yield the inputs that a path is or holds; what is `named` is one, if it is a file."""
+        """Yield the inputs at a path or below it; a `named` file is always an input."""
         real = _real(path)
         if real == self.out:
             return
@@ -166,7 +164,7 @@ class _Walk:
             plan.failures.append(Failure(path, _why(path, error)))
 
     def _is_file(self, path: Path) -> bool:
-        # A link to nothing is tried, and told, if it has the name of an input; a pipe would wait.
+        # A broken link with the name of an input is reported; a pipe is skipped, as it would block.
         return (path.is_file() or path.is_symlink()) and self.inputs.is_file(path)
 
 
@@ -177,7 +175,7 @@ def _why(path: Path, error: Exception) -> str:
 
 
 def _visible(folder: Path) -> list[str]:
-    """Return the names in a folder but for hidden ones, in the same order on all systems."""
+    """Return the names in a folder except hidden ones, in the same order on all systems."""
     names = (entry.name for entry in folder.iterdir())
     return sorted((name for name in names if not is_hidden(name)), key=_composed)
 
@@ -189,7 +187,8 @@ def _composed(name: str) -> str:
 def _place(files: dict[Path, Path], root: Path, folder: Path, ending: str, plan: Plan) -> None:
     """Add a job for each file, and a failure for those whose outputs would have one name.
 
-    Names that differ by case or by how accents are coded are one on some systems, so everywhere.
+    Names that differ only by case or by the coding of accents are equal on some systems, so they
+    count as equal everywhere.
     """
     places: dict[str, list[tuple[Path, Path]]] = {}
     for full, file in files.items():
@@ -228,7 +227,7 @@ def _check_apart(jobs: list[Job], files: dict[Path, Path]) -> None:
 
 
 def left_out(others: list[Path], inputs: Inputs) -> str:
-    """Say which files of the folders are no inputs."""
+    """Return a note on the files that are no inputs."""
     kinds: dict[str, int] = {}
     for path in others:
         kind = path.suffix.lower() or "no ending"

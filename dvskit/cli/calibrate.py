@@ -1,4 +1,4 @@
-"""`dvskit calibrate`: what the sensor of a recording is like, as a preset of the emulator."""
+"""`dvskit calibrate`: estimate the sensor of a recording, as a preset of the emulator."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """What becomes of the estimate: the options --out and --json."""
+    """The output of the estimate: the options --out and --json."""
 
     out: Path | None = options.option("The preset file (.toml) to write.", "--out", "-o")
     json: options.Json = False
@@ -34,15 +34,15 @@ class Pictures:
 
     fps: clips.FpsOfVideo = None
     offset: str | None = options.option(
-        "How much later than their time stamps the frames are, on the clock of the events, such "
-        "as 3ms. For a video: the time of its first frame, such as 1.5s.",
+        "Delay of the frames against their time stamps, on the clock of the events, such as 3ms. "
+        "For a video: the time of its first frame, such as 1.5s.",
         shown="estimated, 20 ms either way at most",
     )
     light: clips.LightOption = clips.LightName.luma
     time: clips.ClockOption = clips.ClockName.first
 
     def offset_us(self) -> int | None:
-        """Return the microseconds that --offset says. Raises ConfigError."""
+        """Return the microseconds of --offset. Raises ConfigError."""
         return None if self.offset is None else _console.parse_time_us(self.offset, "--offset")
 
 

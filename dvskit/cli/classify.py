@@ -1,4 +1,4 @@
-"""`dvskit classify`: what a model sees in recordings and still images."""
+"""`dvskit classify`: the classes of recordings and still images."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def _is_image(file: Path) -> bool:
 
 
 def _check_options(files: list[Path], reading: Reading, spikes: Spikes) -> None:
-    """Raise ConfigError for options of recordings where all are images, and the other way round."""
+    """Raise ConfigError for options of recordings with only images, and the other way round."""
     images = [file for file in files if _is_image(file)]
     if len(images) == len(files):
         reading.refuse_for_images(files[0])
@@ -127,7 +127,7 @@ def _say_unlike(file: Path, found: Classified) -> None:
     if found.unlike:
         _console.note(
             f"{file}: is unlike all samples that the model learned from: {found.unlike}; its "
-            "answer may mean nothing"
+            "answer may be meaningless"
         )
 
 
@@ -147,7 +147,7 @@ def _recordings(files: list[Path]) -> list[Path]:
 
 
 def _is_clip(file: Path) -> bool:
-    """Tell whether a path is emulated: video, depth clip, folder of images and nothing else."""
+    """Return whether a path is emulated: video, depth clip or a folder of only images."""
     from dvskit.datasets.kinds import RECORDINGS, kind_of
 
     return kind_of(file) not in (RECORDINGS, None)
@@ -155,9 +155,9 @@ def _is_clip(file: Path) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Judge:
-    """Judges recordings, videos and images by a model.
+    """Judges recordings, videos and images with a model.
 
-    An image is one window, which holds no events.
+    An image counts as one window without events.
     """
 
     model: Model
@@ -182,7 +182,7 @@ class _Judge:
                 _console.note(f"{file}: {recording.damage}")
 
     def _emulated(self, clip: Path) -> Events:
-        """Return the events of a clip, emulated as those that the model learned from."""
+        """Return the events of a clip, emulated like the model's training clips."""
         from dvskit.datasets import FileSamples, Sample, kinds
 
         how = kinds.Reading(self.model.emulation, strict=not self.reading.salvage)
@@ -234,7 +234,7 @@ def _print_one(found: Classified) -> None:
 
 
 class _Table:
-    """A line a recording, as they come: columns are as wide as what may stand in them."""
+    """Prints a line for each recording; columns are as wide as their longest possible entry."""
 
     def __init__(self, recordings: list[Path], model: Model) -> None:
         self._name = max(len("recording"), *(len(str(file)) for file in recordings))

@@ -89,9 +89,9 @@ def cloud(
 def _shown(
     parts: list[tuple[Path, Part]], labels: Path | None, model: Model | None, every_us: int | None
 ) -> list[Shown]:
-    """Return recordings with the labels of a file, and what a model takes their spans for.
+    """Return recordings with the labels of a file, and a model's decisions on their spans.
 
-    A model that takes another sensor size sees them fitted to it, which is noted.
+    Recordings of another sensor size are fitted for the model, with a note.
     """
     from dvskit import render
 
@@ -136,7 +136,7 @@ def _note_letters(missing: str, out: Path) -> None:
     if missing:
         _console.note(
             f"{out}: no installed font has {' '.join(missing)}, so the title shows boxes; install "
-            "a font that has, such as Noto Sans CJK, or use other letters"
+            "a font with these, such as Noto Sans CJK, or use other letters"
         )
 
 

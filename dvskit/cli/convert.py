@@ -1,4 +1,4 @@
-"""`dvskit convert`: an event file in another format, or a part of it, or as a tensor."""
+"""`dvskit convert`: write an event file in another format, a part of it, or a tensor."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ from dvskit.formats.table import file_of_events
 
 
 class Filtered(FilteredSource):
-    """A source seen through the filters that --filter names.
+    """A source with the filters of --filter applied.
 
-    Raises ConfigError for filters and for errors of the user's own ones, with file and line.
+    Raises ConfigError for filters and for errors in the user's own filters, with file and line.
     """
 
     def __init__(self, source: Source, texts: Sequence[str], recording: Recording) -> None:
@@ -63,7 +63,7 @@ class Filtered(FilteredSource):
             yield from super().__iter__()
 
     def notes(self) -> Iterator[str]:
-        """Yield a line for each filter, in order: how many events it dropped or added."""
+        """Yield a line for each filter, in order: the number of events it dropped or added."""
         for text, each in zip(self._names, self.tally(), strict=False):
             counts = f"{count_of(each.dropped, 'event')} left out"
             if each.added or text.strip().lower().startswith("noise"):
@@ -72,18 +72,18 @@ class Filtered(FilteredSource):
 
 
 def _parts(chosen: Filter) -> int:
-    """Return how many filters a chain consists of; 1 for any other filter."""
+    """Return the number of filters in a chain; 1 for any other filter."""
     return sum(map(_parts, chosen.filters)) if isinstance(chosen, Chain) else 1
 
 
 def stays_in_time(chosen: FilteredSource | None) -> bool:
-    """Return whether filters keep the times of events: triggers and frames then still fit."""
+    """Return whether filters keep the times of events, so that triggers and frames still fit."""
     tally = [] if chosen is None else chosen.tally()
     return not any(getattr(each.filter, "moves_times", False) for each in tally)
 
 
 def left_beside(part: RecordingPart) -> list[str]:
-    """Return a line where something stands beside events whose times are moved."""
+    """Return a note if triggers, IMU samples or frames are left out because times change."""
     beside = len(part.triggers()) or len(part.imu()) or next(iter(part.frames()), None)
     if beside is None or beside == 0:
         return []
@@ -100,13 +100,13 @@ class _Ways:
 
 @dataclass(frozen=True, slots=True)
 class Formats:
-    """What the input is, and what the output becomes: the options --from to --sort."""
+    """The formats of input and output: the options --from to --sort."""
 
     from_: options.FormatOption = None
     to: options.ToOption = None
     size: options.SizeOption = None
     sort: bool = options.option(
-        "Sort the events by time where it runs back (csv, rpg, npy, npz, hdf5). All events are "
+        "Sort the events by time if it runs back (csv, rpg, npy, npz, hdf5). All events are "
         "held in memory: 50 bytes each.",
         "--sort", default=False,
     )  # fmt: skip
@@ -119,17 +119,17 @@ class Formats:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What of the events is kept, and how they are changed: --start, --stop, --crop to --filter."""
+    """The part of the events to write, and their changes: --start, --stop, --crop to --filter."""
 
     span: options.Span = field(default_factory=options.Span)
     crop: options.CropOption = None
     fit: str | None = options.option(
-        "Scale the events, or what --crop leaves, to a sensor of WIDTHxHEIGHT, undistorted.",
+        "Scale the events, or those that --crop keeps, to a sensor of WIDTHxHEIGHT, undistorted.",
         metavar="SIZE",
     )
     frames: bool = options.option(
         "Write the recording's frames, not its events: PNG files and images.txt, their times, into "
-        "the folder OUT. So without --to where OUT ends in / or is a folder.",
+        "the folder OUT. This is the default without --to if OUT ends in / or is a folder.",
         "--frames", default=False,
     )  # fmt: skip
     filters: list[str] | None = options.option(
@@ -142,12 +142,11 @@ class Kept:
 
 
 def _says_what_is_written(given: dict[str, Any]) -> bool:
-    """Tell whether options name a format of events or a tensor."""
+    """Return whether options name a format of events or a tensor."""
     return given["to"] is not None or any(given[each.name] for each in fields(TensorOptions))
 
 
 def _write_frames(file: Path, out: Path, formats: Formats, kept: Kept, how: _Ways) -> None:
-    """Write the frames of a recording, or of a part of it, into a folder."""
     from dvskit.video import write_images
 
     if (kept.crop, kept.fit, kept.filters) != (None, None, None) or formats.to is not None:
@@ -157,14 +156,14 @@ def _write_frames(file: Path, out: Path, formats: Formats, kept: Kept, how: _Way
     if next(part.frames(), None) is None:
         raise ConfigError(
             f"{file}: holds no frames{' there' * (kept.span != options.Span())}; to write its "
-            f"events into {out}, name their format with --to"
+            f"events to {out}, name their format with --to"
         )
     written = write_images(part, out, overwrite=how.force)
     if len(written.sizes) > 1:
         sizes = ", ".join(map(str, written.sizes))
         _console.note(f"{out}: frames are of {len(written.sizes)} sizes: {sizes}")
     _console.say(
-        f"{out}: {count_of(written.images, 'frame')} of {written.sizes[0]} (PNG), their times in "
+        f"{out}: {count_of(written.images, 'frame')} of {written.sizes[0]} (PNG), with times in "
         "images.txt; --to writes events"
     )
 
@@ -193,13 +192,13 @@ def convert(
     salvage: options.Salvage = False,
     force: options.Force = False,
 ) -> None:
-    """Convert an event file, or events as they arrive, to another format, a part, or a tensor.
+    """Convert an event file, or live events, to another format, a part, or a tensor.
 
     --bins, --bin and --as write a tensor. Without them events are written, also as .npy and .npz.
 
-    For many inputs the tree of folders is kept. Existing outputs are skipped, whatever options made
-    them; --force replaces them. Failures are listed at the end. Ctrl-C leaves complete files only,
-    and the same command goes on.
+    For many inputs the tree of folders is kept. Existing outputs are skipped, even if they come
+    from other options; --force replaces them. Failures are listed at the end. After Ctrl-C only
+    complete files are left, and the same command continues.
     """
     if kept.frames:
         _write_frames(file, out, formats, kept, _Ways(salvage, force))
@@ -265,12 +264,12 @@ class _Arriving(RecordingPart):
 
     @property
     def damage(self) -> Damage:
-        """What has been lost so far."""
+        """The losses so far."""
         return self.recording.damage
 
     @damage.setter
     def damage(self, damage: Damage) -> None:
-        """Do nothing: the recording counts."""
+        """Do nothing: the recording counts the losses."""
 
     def __iter__(self) -> Iterator[Events]:
         blocks = iter(self.recording)
@@ -286,9 +285,9 @@ class _Arriving(RecordingPart):
 
 
 def _next(blocks: Iterator[Events], stop: _console.Stop) -> Events | None:
-    """Wait for the next block; None at the end, and when Ctrl-C has been pressed.
+    """Wait for the next block; None at the end and after Ctrl-C.
 
-    Only waiting is broken off: a block that is being written is written to its end.
+    Only waiting is interrupted: a block that is being written is completed.
     """
     if not stop.asked:
         stop.waiting = True
@@ -298,12 +297,12 @@ def _next(blocks: Iterator[Events], stop: _console.Stop) -> Events | None:
             stop.asked = True
         finally:
             stop.waiting = False
-    _console.note("stopped; what has arrived is written")
+    _console.note("stopped; the events so far are written")
     return None
 
 
 def _beside(part: RecordingPart, sink: FileSink, chosen: FilteredSource | None) -> list[str]:
-    """Hand over what stands beside the events of a file; return what is left out, in words."""
+    """Hand over triggers, IMU samples and frames of a file; return notes on those left out."""
     if part.recording.live:
         return []
     return hand_over(part, sink) if stays_in_time(chosen) else left_beside(part)
@@ -329,5 +328,5 @@ def _notes(out: Path, notes: list[str], recording: Recording, damage: Damage) ->
 def _report(recording: Recording, damage: Damage, sink: FileSink, left: list[str]) -> None:
     _notes(sink.path, [*left, *recording.assumptions, *sink.notes], recording, damage)
     if not sink.count:
-        _console.note(f"{sink.path}: holds no events; the part asked for has none")
+        _console.note(f"{sink.path}: holds no events; the requested part has none")
     _console.say(f"{sink.path}: {count_of(sink.count, 'event')} on {sink.size}, {sink.format}")

@@ -1,4 +1,4 @@
-"""`dvskit demo`: the whole path on a clip that dvskit draws itself."""
+"""`dvskit demo`: the whole path, on a clip that dvskit draws."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     from dvskit.training import Model
 
 _MODEL = "dvs128-gestures"
-_SEED = 2026  # no training clip of the shipped network has it
-_BINS = 29  # as many as the network takes: 50 ms each
+_SEED = 2026  # not the seed of any training clip of the shipped network
+_BINS = 29  # as many as the network has: 50 ms each
 
 
 def demo(
     out: Path | None = option(
         "The folder to make.", "-o", "--out", shown="dvskit-demo, dvskit-demo-2, ..."
     ),
-    gesture: str = option("What the drawn person does.", default="right_hand_wave"),
+    gesture: str = option("The gesture of the drawn person.", default="right_hand_wave"),
 ) -> None:
     """Show the whole path: draw a clip, emulate, write, bin, classify and draw its events."""
     if str(out) == "-":
@@ -116,7 +116,7 @@ def _classify(model: Model, events: Events, scene: PersonScene) -> Labels:
 
 
 def _decide_live(model: Model, events: Events) -> None:
-    """Decide on the clip bin by bin, as if it came from a camera, without waiting for its times."""
+    """Decide on the clip bin by bin, as if it came from a camera, but without waiting."""
     from statistics import median
 
     from dvskit.training import Live
@@ -132,7 +132,7 @@ def _decide_live(model: Model, events: Events) -> None:
     delay_ms = 1000 * median(each.delay_s for each in decisions)
     print(
         f"6. Decided live, after each {bin_us / 1000:g} ms: {last.answer or 'nothing'} "
-        f"({last.confidence:.0%}) from {since:.2f} s on, {delay_ms:.1f} ms behind the last event"
+        f"({last.confidence:.0%}) from {since:.2f} s on, {delay_ms:.1f} ms after the last event"
     )
 
 

@@ -1,4 +1,4 @@
-"""`dvskit doctor`: whether everything that dvskit needs is there and works, and compiled ahead."""
+"""`dvskit doctor`: check that dvskit's requirements are there and work; compile all loops."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ _PACKAGES = (
     "numpy", "numba", "av", "opencv-python-headless", "torch", "safetensors", "lz4", "zstandard",
     "flatbuffers", "h5py", "hdf5plugin", "tonic", "matplotlib", "typer", "rich",
 )  # fmt: skip
-_COUNT = 20_000  # so many that files are read on all threads
+_COUNT = 20_000  # enough that files are read on all threads
 
 
 def doctor(
     json: Json = False,
     warm: bool = option(
-        "Compile all kernels now: later runs start at once.", "--warm", default=False
+        "Compile all kernels now, so that later runs start at once.", "--warm", default=False
     ),
 ) -> None:
     """Check the installation: versions, threads, kernels, video, networks."""
@@ -98,7 +98,7 @@ def _kernels() -> str:
     run.step(0, np.full((8, 8), 50, np.uint8))
     count = len(run.step(1000, np.full((8, 8), 200, np.uint8)))
     if count != 6 * 64:
-        raise RuntimeError(f"the emulator gives {count} events where 384 are right")
+        raise RuntimeError(f"the emulator gives {count} events instead of 384")
     return f"right, ready in {time.perf_counter() - begun:.1f} s (less the second time)"
 
 
@@ -137,7 +137,7 @@ def _models() -> str:
 
 
 def sample_events() -> Events:
-    """Return events with what formats treat in their own way: runs in a row, a gap."""
+    """Return events with special cases of formats: runs in a row, a gap."""
     rng = np.random.default_rng(0)
     steps = rng.integers(0, 30, _COUNT)
     steps[_COUNT // 2] = 100_000
@@ -180,7 +180,7 @@ def _read_damaged(path: Path, options: dict[str, str]) -> None:
     middle = slice(len(data) // 2, len(data) // 2 + 400)
     data[middle] = np.random.default_rng(1).bytes(len(data[middle]))
     path.write_bytes(data)
-    with suppress(DvskitError):  # damage beyond repair: its kernels have run all the same
+    with suppress(DvskitError):  # damage beyond repair: the kernels have run anyway
         open_events(path, strict=False, **options).load()  # type: ignore[arg-type]
 
 

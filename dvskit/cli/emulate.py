@@ -1,4 +1,4 @@
-"""`dvskit emulate`: a video, or what a camera sees, becomes an event file."""
+"""`dvskit emulate`: turn a video, or the view of a camera, into an event file."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from dvskit.video import ClipPart, FrameSource
 
 
-# Written out, so that --help need not load the emulator.
+# Written out so that --help does not load the emulator.
 _NAMES = (
     "threshold_on, threshold_off, threshold_sigma, linear_below, log_offset, cutoff_hz, "
     "follower_hz, leak_hz, leak_spread, leak_jitter, shot_hz, refractory_us, hot_fraction, hot_hz, "
@@ -37,12 +37,12 @@ def _is_video(file: Path) -> bool:
 
 
 def _is_clip(folder: Path) -> bool:
-    """Tell whether a folder is one of images; a picture beside videos makes it none."""
+    """Return whether a folder holds images and no videos."""
     return has_images(folder) and not any(map(_is_video, folder.iterdir()))
 
 
 def _own_seed(video: Path, given: Options) -> Options:
-    """Return the seed of one clip of many, as that of a sample in a folder of them."""
+    """Return the seed of one clip of many, equal to that of a sample in a folder of them."""
     from dvskit.emulator import Emulator
     from dvskit.formats.content import content_digest, images_digest, own_seed
 
@@ -53,7 +53,7 @@ def _own_seed(video: Path, given: Options) -> Options:
 
 @dataclass(frozen=True, slots=True)
 class Sensor:
-    """Which sensor sees the clip: the options --preset, --threshold, --set, --seed and --size."""
+    """The sensor that sees the clip: the options --preset, --threshold, --set, --seed, --size."""
 
     preset: str = options.option(
         "A sensor (clean, noisy, v2e, DVS128, DAVIS240, DAVIS346, Gen3, Gen4), or a preset file "
@@ -71,13 +71,13 @@ class Sensor:
         "--set", metavar="NAME=VALUE",
     )  # fmt: skip
     seed: int = options.option(
-        "The seed of all random numbers. For many inputs, the seed of each file follows from it "
+        "The seed of all random numbers. For many inputs, each file's seed is derived from it "
         "and from the file's content.",
         default=0,
     )
     size: str | None = options.option(
-        "Scale the video to cover a sensor of WIDTHxHEIGHT, and cut off what lies beyond two of "
-        "its sides. native keeps the video's size.",
+        "Scale the video to cover a sensor of WIDTHxHEIGHT, and cut off the rest at two of its "
+        "sides. native keeps the video's size.",
         metavar="SIZE", shown="the preset's, else native",
     )  # fmt: skip
 
@@ -90,7 +90,7 @@ class Sensor:
 
 @dataclass(frozen=True, slots=True)
 class Frames:
-    """Which frames of a clip the sensor sees, and how they are taken: --crop to --salvage."""
+    """The frames of a clip that the sensor sees, and their reading: --crop to --salvage."""
 
     crop: options.CropOption = None
     start: str | None = options.option(options.after("Begin", "frame"), "--start", shown="0s")
@@ -98,7 +98,7 @@ class Frames:
     fps: clips.FpsOfVideo = None
     light: clips.LightOption = clips.LightName.luma
     upsample: bool = options.option(
-        "Add frames, so that nothing moves by more than a pixel from frame to frame.",
+        "Add frames so that nothing moves by more than a pixel from frame to frame.",
         "--upsample", default=False,
     )  # fmt: skip
     time: clips.ClockOption = clips.ClockName.first
@@ -109,7 +109,7 @@ class Frames:
     )
 
     def part(self, sensor: Sensor) -> ClipPart:
-        """Return which part of a clip is emulated, and at which size. Raises ConfigError."""
+        """Return the part of a clip to emulate, and its size. Raises ConfigError."""
         from dvskit.emulator.params import sensor_size
         from dvskit.video import ClipPart
 
@@ -120,7 +120,7 @@ class Frames:
         return ClipPart(*times, rectangle, *sensor_size(sensor.preset, asked))
 
     def open(self, video: Path | None, camera: int | None) -> FrameSource:
-        """Open the clip, or the camera. Raises ConfigError for options that a camera has not."""
+        """Open the clip or the camera. Raises ConfigError for options that a camera lacks."""
         if video is not None and camera is None:
             return clips.ClipOptions(self.fps, self.light, self.time, self.salvage).open(video)
         if dataclasses.replace(self, crop=None) != Frames():
@@ -156,7 +156,7 @@ def emulate(
     video: Path | None = None,
     out: Path | None = None,
     camera: int | None = options.option(
-        "Emulate what a webcam sees until Ctrl-C: its number, from 0. Event cameras are not opened."
+        "Emulate the view of a webcam until Ctrl-C: its number, from 0. Not for event cameras."
     ),
     sensor: Sensor = Sensor(),
     frames: Frames = Frames(),
@@ -164,12 +164,12 @@ def emulate(
 ) -> None:
     """Turn a video, or the view of a webcam, into events. Ctrl-C keeps the events so far.
 
-    For many inputs the tree of folders is kept. Existing outputs are skipped, whatever options made
-    them; --force replaces them. Failures are listed at the end. Ctrl-C leaves complete files only,
-    and the same command goes on.
+    For many inputs the tree of folders is kept. Existing outputs are skipped, even if they come
+    from other options; --force replaces them. Failures are listed at the end. After Ctrl-C only
+    complete files are left, and the same command continues.
     """
     video, out = _named(video, out, camera)
-    # What is wrong with the output is told before the kernels are loaded.
+    # Check the output before the kernels are loaded.
     options.check_writable(out, written.to)
     emulator = sensor.emulator()
     part = frames.part(sensor)
@@ -197,8 +197,6 @@ def _named(video: Path | None, out: Path | None, camera: int | None) -> tuple[Pa
 
 
 class _Work:
-    """A clip on its way to an event file."""
-
     def __init__(self, name: Path, clip: FrameSource, part: FrameSource, upsample: bool) -> None:
         self._name, self._clip, self._total = name, clip, part.frame_count
         self._frames, self._added = part, None
@@ -208,7 +206,7 @@ class _Work:
             self._frames = self._added = Upsampled(part, part.size)
 
     def write(self, emulator: Emulator, out: Path, how: Written) -> bool:
-        """Write the events, and say what there is to say; return whether it was stopped."""
+        """Write the events, print the messages; return whether it was stopped."""
         from dvskit.emulator import EmulatedSource
 
         source = EmulatedSource(self._frames, emulator, self._frames.size)
@@ -237,7 +235,7 @@ class _Work:
         return stop.asked
 
     def _compile(self, emulator: Emulator, written: str) -> None:
-        """Compile ahead what takes long: the loops of sensors that are not ideal."""
+        """Compile slow loops in advance: those of sensors that are not ideal."""
         _console.announce_compiling()
         if emulator.params.is_ideal or emulator.params.model != "exact":
             return
@@ -250,7 +248,7 @@ class _Work:
             compile_ahead(emulator.params, dtype, written)
 
     def _done(self, source: EmulatedSource) -> int:
-        """Return how many frames of the clip are done: those that were added are none of them."""
+        """Return the number of emulated frames of the clip, without added ones."""
         return source.frames_done if self._added is None else self._added.done
 
     def _notes(self, source: EmulatedSource, count: int, stopped: bool) -> list[str]:

@@ -1,4 +1,4 @@
-"""`dvskit eval`: how often a model is right."""
+"""`dvskit eval`: the accuracy of a model."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What is measured beside accuracy, and what is drawn."""
+    """Measures besides accuracy, and plots."""
 
     matrix: Path | None = option(
         "Draw the confusion matrix too: .png, .svg or .pdf.", metavar="FILE", shown=False
@@ -43,7 +43,7 @@ class Wanted:
         "--over-time", default=False,
     )  # fmt: skip
     operations: bool = option(
-        "Count what the network computes for a sample: synaptic operations, energy, memory.",
+        "Count the operations of the network per sample: synaptic operations, energy, memory.",
         "--operations", default=False,
     )  # fmt: skip
     corrupt: list[str] | None = option(
@@ -54,17 +54,17 @@ class Wanted:
     )  # fmt: skip
     corrupt_seed: int = option("The seed of --corrupt.", default=0, min=0)
     plot: Path | None = option(
-        "Draw what --over-time and --corrupt measure: .png, .svg or .pdf.",
+        "Draw the results of --over-time and --corrupt: .png, .svg or .pdf.",
         metavar="FILE", shown=False,
     )  # fmt: skip
     dark: DarkOption = False
     force: Force = False
 
     def check(self) -> None:
-        """Look at what can be wrong with the pictures before anything is judged."""
+        """Check the outputs of pictures before anything is judged."""
         if self.plot is not None and not (self.over_time or self.corrupt):
             raise ConfigError(
-                "--plot draws what --over-time and --corrupt measure; add one of them"
+                "--plot draws the results of --over-time and --corrupt; add one of them"
             )
         for out in (self.matrix, self.plot):
             if out is not None:
@@ -73,7 +73,7 @@ class Wanted:
             raise ConfigError(f"{self.matrix}: is named by --matrix and by --plot; give two files")
 
     def draw(self, result: Result, panels: list[Measured]) -> None:
-        """Draw what is asked for."""
+        """Draw the requested pictures."""
         if self.matrix is None and self.plot is None:
             return
         from dvskit.render import plots
@@ -95,7 +95,7 @@ def evaluate(
     wanted: Wanted = Wanted(),
     inputs: JudgedInputs = JudgedInputs(),
 ) -> None:
-    """Score a model on labelled recordings or still images: on those it was not trained on."""
+    """Score a model on labelled recordings or still images that it was not trained on."""
     wanted.check()
     levels = corrupt_levels(wanted.corrupt or ())
     inputs.reading.check()

@@ -1,4 +1,4 @@
-"""`dvskit filters`: what `dvskit convert --filter` takes."""
+"""`dvskit filters`: the filters of `dvskit convert --filter`."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def _rows(kind: type) -> list[tuple[str, str, str]]:
 
 
 def _range(limits: tuple[Any, ...]) -> str:
-    """Return the range of a number, where its limits are worth a word."""
+    """Return the range of a number, if its limits are not too large."""
     known = [each for each in limits if isinstance(each, int | float) and abs(each) <= 1000]
     return f", {known[0]} to {known[1]}" if len(known) == 2 else ""
 
@@ -61,7 +61,7 @@ def _docs(kind: type) -> list[str]:
 
 
 def _values(parameter: Parameter) -> str:
-    """Return what a parameter may be, with its unit."""
+    """Return the possible values of a parameter, with their unit."""
     if parameter.choices:
         return " or ".join(map(str, parameter.choices))
     for ending, unit in _UNITS.items():

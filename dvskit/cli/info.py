@@ -1,4 +1,4 @@
-"""`dvskit info`: what is in an event file."""
+"""`dvskit info`: the content of an event file or a video."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def info(
 
 
 def describe_clip(file: Path, clip: FrameSource) -> dict[str, Any]:
-    """Read a clip through, and return what there is to say of it."""
+    """Read a whole clip, and return the facts about it."""
     times = [t_us for t_us, _ in clip]
     duration = times[-1] - times[0] if times else 0
     return {
@@ -90,7 +90,7 @@ def _time_line(facts: dict[str, Any]) -> str:
 
 
 def describe(recording: Recording) -> dict[str, Any]:
-    """Read the recording through, and return what there is to say of it."""
+    """Read a whole recording, and return the facts about it."""
     events = on = 0
     first: int | None = None
     last: int | None = None
@@ -138,7 +138,6 @@ def describe(recording: Recording) -> dict[str, Any]:
 
 
 def _of_frames(facts: dict[str, Any]) -> str:
-    """Return the size and the rate of frames in words."""
     rate = facts["frames_per_second"]
     size = f" of {facts['frame_width']}x{facts['frame_height']}"
     return size + (f", {rate:.6g} a second" if rate else "")
@@ -158,7 +157,7 @@ _BESIDE = {"triggers": "triggers", "imu_samples": "IMU", "frames": "frames", "la
 
 
 def _frames(recording: Recording) -> dict[str, Any]:
-    """Return how many frames a recording has, of which size, and how many a second."""
+    """Return the number, size and rate of a recording's frames."""
     count, size, times = 0, None, [0, 0]
     for frame in recording.frames():
         if not count:

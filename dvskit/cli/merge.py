@@ -1,4 +1,4 @@
-"""`dvskit merge`: event files of one sensor size become one, in order of time."""
+"""`dvskit merge`: merge event files of one sensor size into one, in order of time."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from dvskit.formats import merge as merged
 def merge(
     files: list[Path] = options.argument(
         "Two event files or more (or folders that are one recording; - is standard input), and the "
-        "file to write, whose suffix tells the format (- is standard output, in EVT3 unless --to "
+        "file to write, whose suffix sets the format (- is standard output, in EVT3 unless --to "
         "names another).",
         default=options.REQUIRED, metavar="IN IN OUT",
     ),
     out: Path | None = options.option(
-        "The file to write, in place of the last word.", "-o", "--out", shown=False
+        "The file to write, instead of the last word.", "-o", "--out", shown=False
     ),
     to: options.ToOption = None,
     reading: options.Reading = options.Reading(),
@@ -28,7 +28,7 @@ def merge(
     """Merge event files into one, in order of time; equal times keep the order of the files.
 
     The files share one sensor size and one clock. Triggers, IMU samples and frames are merged too,
-    where the format has them.
+    if the output's format has them.
     """
     inputs, target = (files, out) if out is not None else (files[:-1], files[-1])
     if len(inputs) < 2:

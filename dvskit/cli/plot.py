@@ -47,7 +47,7 @@ class PlotLooks:
     force: options.Force = False
 
     def begin(self, out: Path) -> Style:
-        """Return the style; raise what can be wrong before anything is read."""
+        """Return the style; raise errors about the output before anything is read."""
         from dvskit.render.plots import Style
 
         style = Style(dark=self.dark, width_mm=self.width)
@@ -126,7 +126,7 @@ LayerOption = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class OfModel:
-    """Which layer of which model is shown: the options --model and --layer."""
+    """The model and the layer to show: the options --model and --layer."""
 
     model: str | None = options.option(
         "Show the spikes of this model while it sees the recording: a model folder, or a shipped "
@@ -144,7 +144,7 @@ def raster(
     reading: Reading = Reading(),
     looks: PlotLooks = PlotLooks(),
 ) -> None:
-    """Each event of a recording, a row a pixel; or with --model the spikes of a layer."""
+    """Each event of a recording, with a row for each pixel; with --model the spikes of a layer."""
     times = span.times()
     style = looks.begin(out)
     if of.model is None and of.layer is not None:

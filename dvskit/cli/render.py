@@ -38,7 +38,7 @@ StyleName = StrEnum("StyleName", ["polarity", "count", "decay", "linear", "surfa
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """What frames show, and how they are drawn and coded: the options --style to --crf."""
+    """The content, style and coding of frames: the options --style to --crf."""
 
     style: StyleName = option(
         "What a frame shows: decay or linear, fading events; polarity, that of the latest event; "
@@ -63,7 +63,7 @@ class Drawn:
     )
     footer: bool = option("Show time code and event rates below the events.", default=True)
     effort: str = option(
-        "x264's preset, from ultrafast to veryslow: slower ones make smaller files.",
+        "x264's preset, from ultrafast to veryslow: slower presets make smaller files.",
         default="ultrafast",
     )
     crf: float = option(
@@ -115,7 +115,7 @@ def render(
             if count == _LONG_FRAMES:
                 _console.say(
                     f"{out}: {count_of(count, 'frame')} took {monotonic() - begun:.0f} s, and "
-                    "there are more; --slow 0.1 needs a tenth, --start and --stop render a part"
+                    "there are more; --slow 0.1 takes a tenth, --start and --stop render a part"
                 )
 
         report = pictures.video(
@@ -137,9 +137,9 @@ def render(
 
 
 class _Part:
-    """What is shown of a recording: its events, and where the video stops.
+    """The shown part of a recording: its events, and the end of the video.
 
-    stop_us  None where the recording ends before: the video ends with it
+    stop_us  None if the recording ends earlier: the video ends with it
     """
 
     def __init__(
@@ -153,7 +153,7 @@ class _Part:
 
 
 def _slower(slow: float, seconds: float) -> float:
-    """Return a round factor by which so short a video takes 1 to 10 s."""
+    """Return a round factor that makes a short video last 1 to 10 s."""
     return float(10.0 ** math.ceil(math.log10(slow / seconds)))
 
 

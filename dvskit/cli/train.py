@@ -1,4 +1,4 @@
-"""`dvskit train`: a folder of samples, or a configuration, becomes a model folder."""
+"""`dvskit train`: train a model from a folder of samples, or by a configuration."""
 
 from __future__ import annotations
 
@@ -23,49 +23,49 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Begin:
-    """What a training begins with, and where its model goes: --output to --set."""
+    """The start of a training, and its output: --output to --set."""
 
     output: Path | None = option("The folder of the model.", "--output", "-o", shown="runs/NAME")
     minutes: float | None = option(
-        "Of a folder: how long all may take, emulation included.", shown="5", min=0.01
+        "Only for a folder: the time for the whole run, emulation included.", shown="5", min=0.01
     )
     from_: str | None = option(
-        "Begin with the weights of a model, a folder or a shipped model's name; the last layer is "
-        "new where the classes are others.",
+        "Begin with the weights of a model: a folder or a shipped model's name; the last layer is "
+        "new if the classes differ.",
         "--from", metavar="MODEL", shown=False, autocompletion=model_names,
     )  # fmt: skip
-    seed: int | None = option("The seed of all that is drawn.", min=0, shown="0")
+    seed: int | None = option("The seed of all random draws.", min=0, shown="0")
     salvage: bool = option(
-        "Of a folder: read what is whole of damaged files, leave out others.",
+        "Only for a folder: read the whole parts of damaged files, leave out unreadable files.",
         "--salvage", default=False,
     )  # fmt: skip
     set_: list[str] | None = option(
-        "Change a key of the configuration, such as loop.epochs=3, or of a set that it learns "
-        "from, data.NAME.path=FOLDER; as often as you like.",
+        "Change a key of the configuration, such as loop.epochs=3, or of one of its sets, "
+        "data.NAME.path=FOLDER; may be repeated.",
         "--set", metavar="KEY=VALUE",
     )  # fmt: skip
 
     def changes(self) -> dict[str, str]:
-        """Return the keys and values that --set says. Raises ConfigError."""
+        """Return the keys and values of --set. Raises ConfigError."""
         return dict(_key_and_value(text) for text in self.set_ or ())
 
 
 @dataclass(frozen=True, slots=True)
 class Runs:
-    """What is of a configuration alone: the options --tensorboard, --sweep and --seeds."""
+    """Options only for a configuration: --tensorboard, --sweep and --seeds."""
 
     tensorboard: bool = option(
-        "Write the loss of each step and the scores of each epoch for TensorBoard too, to the "
+        "Also write the loss of each step and the scores of each epoch for TensorBoard, to the "
         'folder tensorboard in the output; needs pip install "dvskit[tensorboard]".',
         "--tensorboard", default=False,
     )  # fmt: skip
     sweep: list[str] | None = option(
-        "Train with each of these values of a key, and of several keys with each combination; each "
-        "run in a folder of its own. The same command continues after an interruption.",
+        "Train with each of these values of a key, and with each combination for several keys; "
+        "each run has its own folder. The same command continues after an interruption.",
         metavar="KEY=A,B,...",
     )
     seeds: int | None = option(
-        "Train N times, with seeds from the configuration's on, for means and their errors.",
+        "Train N times, with consecutive seeds from the configuration's on, for means and errors.",
         metavar="N", shown=False,
     )  # fmt: skip
 
@@ -95,15 +95,15 @@ def train(
     if source.suffix.lower() != ".toml":
         if runs.sweep or runs.seeds is not None or runs.tensorboard:
             raise ConfigError(
-                f"{source}: --sweep, --seeds and --tensorboard are of a configuration; train the "
+                f"{source}: --sweep, --seeds and --tensorboard need a configuration; train the "
                 "folder once, then the config.toml in its output"
             )
         _train_folder(source, begin, overrides)
         return
     if begin.minutes is not None or begin.salvage:
         raise ConfigError(
-            f"{source}: --minutes and --salvage are of a folder; a configuration says loop.epochs, "
-            "loop.steps and salvage of each [[data]]"
+            f"{source}: --minutes and --salvage are only for a folder; in a configuration set "
+            "loop.epochs, loop.steps and salvage of each [[data]]"
         )
     for key, text in (("output", begin.output), ("start", begin.from_)):
         if text is not None:
@@ -127,7 +127,7 @@ def _train_config(config: Path, overrides: dict[str, str], runs: Runs) -> None:
     with fits_noted(), _console.Bars() as bars:
         follow = _follow(bars, resolved.name)
         trained = run(resolved, progress=follow, note=_console.note, tensorboard=tensorboard)
-    if not leads():  # of the processes that torchrun started one prints
+    if not leads():  # only the first of torchrun's processes prints
         return
     for name, result in trained.results.items():
         near = near_chance(result)
@@ -171,7 +171,7 @@ def _train_folder(folder: Path, begin: Begin, changes: dict[str, str]) -> None:
 
 
 def _age_s() -> float:
-    """Return for how many seconds this process has run; elsewhere than on Linux, has computed."""
+    """Return the age of this process in seconds; on other systems than Linux, its CPU time."""
     try:
         started = Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]
         uptime = Path("/proc/uptime").read_text().split()[0]
@@ -185,7 +185,7 @@ def _follow(bars: _console.Bars, name: str) -> Callable[[Progress], None]:
     def follow(now: Progress) -> None:
         bars.show(f"training {name}", now.steps, "steps", now.step, now.remark)
         if now.scores and not (_console.quiet or _console.on_terminal()):
-            print(now.remark, file=sys.stderr, flush=True)  # for logs: a line an epoch
+            print(now.remark, file=sys.stderr, flush=True)  # for logs: one line per epoch
 
     return follow
 
@@ -193,8 +193,8 @@ def _follow(bars: _console.Bars, name: str) -> Callable[[Progress], None]:
 def _say_finished(folder: Path, epochs: int, *, anew: bool) -> None:
     if anew:
         _console.note(
-            f"{folder}: was finished before ({count_of(epochs, 'epoch')}); another output trains "
-            "anew (-o FOLDER)"
+            f"{folder}: was finished before ({count_of(epochs, 'epoch')}); to train again, name "
+            "another output (-o FOLDER)"
         )
     model = shlex.quote(str(folder))
     _console.say(f"{folder}: try it: dvskit classify FILE --model {model}")
@@ -208,7 +208,7 @@ def _key_and_value(text: str) -> tuple[str, str]:
 
 
 def run_sweep(config: Config, sweeps: Sequence[str], seeds: int, *, tensorboard: bool) -> None:
-    """Train all runs with a bar each, and print a table. Raises ConfigError before any begins."""
+    """Train all runs with a bar each, and print a table. Raises ConfigError before any run."""
     from dvskit.training import sweep
 
     with fits_noted(), _console.Bars() as bars:
@@ -220,7 +220,7 @@ def run_sweep(config: Config, sweeps: Sequence[str], seeds: int, *, tensorboard:
                 _console.log(f"{title}: {now.remark}")
 
         def note(run: SweepRun, text: str) -> None:
-            if run.number == 0:  # alike for all
+            if run.number == 0:  # the same for all runs
                 _console.note(text)
 
         keys = _keys(sweeps)
@@ -228,7 +228,7 @@ def run_sweep(config: Config, sweeps: Sequence[str], seeds: int, *, tensorboard:
             config, keys, seeds=seeds, progress=follow, note=note, tensorboard=tensorboard
         )
     print(found)
-    _console.say(f"{found.folder}: a model each, and sweep.csv, this table")
+    _console.say(f"{found.folder}: a model per run, and sweep.csv, this table")
 
 
 def _keys(sweeps: Sequence[str]) -> dict[str, list[str]]:
@@ -240,13 +240,13 @@ def _keys(sweeps: Sequence[str]) -> dict[str, list[str]]:
                 f"--sweep {text!r} is not key=value,value, such as loop.learning_rate=1e-3,4e-3"
             )
         if key in keys:
-            raise ConfigError(f"--sweep {key}: twice; name all its values at once")
+            raise ConfigError(f"--sweep {key}: occurs twice; name all its values at once")
         keys[key] = list(_split(values))
     return keys
 
 
 def _split(text: str) -> Iterator[str]:
-    """Yield the values between commas, but not those within brackets or quotes."""
+    """Yield the values between commas outside of brackets and quotes."""
     begun, depth, quoted = 0, 0, False
     for at, letter in enumerate(text):
         quoted ^= letter == '"'

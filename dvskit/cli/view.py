@@ -1,4 +1,4 @@
-"""`dvskit view`: recordings in a browser, served from this machine alone."""
+"""`dvskit view`: recordings in a browser, served only to this machine."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def view(
         shown=False, autocompletion=model_names,
     ),
     camera: int | None = option(
-        "With --model: emulate what a webcam sees and classify it; its number, from 0.",
+        "With --model: emulate the view of a webcam and classify it; its number, from 0.",
         min=0, shown=False,
     ),
     port: int = option("The port to serve at; 0 takes a free one.", default=0),
@@ -42,8 +42,8 @@ def view(
 ) -> None:  # fmt: skip
     """Look at recordings of any length in the browser; Ctrl-C ends it.
 
-    The page is served to this machine alone: nothing leaves it. Its address is printed on standard
-    output. More event files and videos can be dropped on it. Videos are emulated.
+    The page is served only to this machine. Its address is printed on standard output. More event
+    files and videos can be dropped on it. Videos are emulated.
     """
     if not 0 <= port <= 65535:
         raise ConfigError(f"--port {port} is outside 0..65535")
@@ -62,7 +62,7 @@ def view(
 def viewed_from(
     files: list[Path], camera: int | None, model: str | None, reading: Reading
 ) -> Sequence[Viewed]:
-    """Return what a view is to show. Raises what opening it raises, ConfigError for a mixture."""
+    """Return the views. Raises the errors of opening, ConfigError for a mixture."""
     reading.check()
     live = None if model is None else _live(model)
     once = [file for file in files if is_read_once(file)]
@@ -79,7 +79,7 @@ def viewed_from(
 
 
 def is_read_once(path: Path) -> bool:
-    """Tell whether a path is of what arrives: a pipe, or an address."""
+    """Return whether a path is a pipe or an address, which cannot be read twice."""
     address = str(path)
     pipe = path.exists() and not path.is_file() and not path.is_dir()
     return address == "-" or address.startswith("udp:") or pipe
@@ -106,7 +106,7 @@ def _recordings(files: list[Path], reading: Reading, live: Live | None) -> Seque
 
 
 def _decide(live: Live) -> Callable[[Source], Iterator[Decided]]:
-    """Return what decides on a recording, fitted where it is of another size."""
+    """Return a function that decides on a recording, fitted if it has another size."""
     from dvskit.training.inputs import FittedSource
     from dvskit.training.live import decisions_on
 
@@ -133,7 +133,7 @@ def _arriving(files: list[Path], camera: int | None, live: Live, reading: Readin
 
 
 class _Following:
-    """The events of a stream, whose decisions are added to others while they come."""
+    """The events of a stream, whose decisions are recorded meanwhile."""
 
     def __init__(self, stream: Stream, decisions: Decisions) -> None:
         self.size = stream.size
