@@ -170,7 +170,7 @@ def test_a_folder_becomes_a_model_with_all_beside_it(tmp_path, run, kind):
         assert (tmp_path / "mine" / name).stat().st_size > 0
     card = (tmp_path / "mine" / "README.md").read_text()
     assert "steps taken: 10," in card
-    assert ("neither trained on nor chosen by" in card) == held
+    assert ("These samples took no part in training" in card) == held
     headline = card.split("## Accuracy\n")[1]
     assert headline.startswith("Nothing was held out: ") == (not held)
     assert str(tmp_path) not in card
@@ -219,7 +219,7 @@ def test_depth_clips_are_shaded_before_a_sensor_and_judged_and_classified_as_it_
     code, out, err = run("train", root, "-o", "mine", "--set", "loop.steps=1")
     assert code == 0, err
     assert "8 depth clips of 60x104, 0.3 to 0.3 s; 2 classes of 4, 2 people" in err
-    assert "Those of one person are alike" in (tmp_path / "mine" / "README.md").read_text()
+    assert "Samples of one person are alike" in (tmp_path / "mine" / "README.md").read_text()
     model = training.load_model(tmp_path / "mine")
     assert model.emulation.params == dvskit.EmulatorParams.preset("DVS128")
     (one,) = training.sets.load_sets(training.load_config(tmp_path / "mine" / "config.toml"))
