@@ -44,6 +44,7 @@ from numpy.typing import NDArray
 from dvskit import EmulatorParams, Events, emulate
 from dvskit.emulator.calibration import Calibration, Estimate, calibrate
 from dvskit.scenes import PersonScene
+from dvskit.scenes.person import Look
 from dvskit.streams import Frame
 
 SIZE = (64, 48)
@@ -154,8 +155,8 @@ def wandering(rng: np.random.Generator, disk: bool) -> list[Picture]:
 def person(seed: int) -> list[Picture]:
     """A person who waves before a wall that rests; small pictures are means of larger ones."""
     large = (4 * SIZE[0], 4 * SIZE[1])
-    scene = PersonScene.random(
-        "right_hand_wave", seed, size=large, fps=1000, duration_us=MOVING * 1000
+    scene = PersonScene(  # a bright one: what is dark has few of a camera's 256 steps
+        seed=seed, size=large, fps=1000, duration_us=MOVING * 1000, look=Look(seed=seed)
     )
     return [
         cv2.resize(np.float32(frame / 257), SIZE, interpolation=cv2.INTER_AREA).clip(0.5) / 255
