@@ -123,7 +123,7 @@ def test_neither_blocks_nor_threads_nor_a_pass_before_change_what_is_read(sample
         if not isinstance(whole, str):
             read += 1
             assert reopen().load() == whole[0]
-    assert read > 2
+    assert read >= 2
 
 
 @pytest.mark.filterwarnings("ignore::dvskit.errors.UnitWarning")  # of parts of microseconds

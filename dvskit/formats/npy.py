@@ -153,7 +153,8 @@ class _Decoder:
         in_step = InStep(losses, size)
         for block in self.blocks():
             kept = ~in_step.lost(block.columns, block.bad)
-            yield _Block(block.columns.part(kept), block.faults[:, kept])
+            whole = bool(kept.all())
+            yield (block if whole else _Block(block.columns.part(kept), block.faults[:, kept]))
 
     def lose_end(self, losses: Losses) -> None:
         """Lose the rows that are missing at the end, and bytes behind it."""

@@ -111,6 +111,7 @@ class LayoutPass(WordPass):
         self.state[k.S_HIGH] = -1
         self.state[k.S_LAST] = k.NEVER
         self._feed = feed
+        self._no_sense = (at, 0)  # the latest words that make no sense, and are yet to be lost
 
     @property
     def early(self) -> int:
@@ -121,6 +122,7 @@ class LayoutPass(WordPass):
         """Yield the events; raise DamagedFileError at the first loss in strict mode."""
         with closing(self._feed) as feed:
             yield from self._chunk_blocks(feed, storage)
+        self._lose_no_sense()
         odd = feed.left(self.at)
         if odd:
             width = self.layout.units * UNIT
@@ -264,13 +266,27 @@ class LayoutPass(WordPass):
             words, stop, self.layout, self.state, storage, strict=self.losses.strict, ended=ended
         )
         for lost in losses:
-            self._lose(chunk, lost)
+            self._lose(chunk.offset + lost.start, lost)
+        if not self.state[k.S_LOST]:
+            self._lose_no_sense()
         return got
 
-    def _lose(self, chunk: Window, lost: LostBytes) -> None:
+    def _lose(self, start: int, lost: LostBytes) -> None:
+        if lost.why == k.NO_SENSE and start == sum(self._no_sense):
+            self._no_sense = self._no_sense[0], self._no_sense[1] + lost.length
+            return
+        self._lose_no_sense()
+        if lost.why == k.NO_SENSE:
+            self._no_sense = start, lost.length
+            return
         problem = self._problem(lost.why, lost.a, lost.b)
-        start = chunk.offset + lost.start
         self.losses.lose(start, lost.length, f"{self.layout.name} {problem}")
+
+    def _lose_no_sense(self) -> None:
+        (start, length), self._no_sense = self._no_sense, (self.at, 0)
+        if length:
+            problem = self._problem(k.NO_SENSE, 0, 0)
+            self.losses.lose(start, length, f"{self.layout.name} {problem}")
 
     def _problem(self, why: int, a: int, b: int) -> str:
         if why in (k.TIME_BACK, k.TIME_AHEAD):
