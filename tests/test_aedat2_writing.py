@@ -99,7 +99,7 @@ def test_triggers_come_once_in_order_and_first(tmp_path):
     assert not list(tmp_path.iterdir())
     with open_sink(tmp_path / "a.aedat", SIZES[0]) as sink:
         sink.write(some(SIZES[0]))
-        with pytest.raises(EventsError, match="ahead"):
+        with pytest.raises(EventsError, match="before the events"):
             sink.write_triggers(rising(5))
 
 

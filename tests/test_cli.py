@@ -165,7 +165,7 @@ def test_a_wrong_command_option_or_argument_is_a_usage_error(run):
         (("convert", "a.npz", "b.rav"), "error: b.rav: no format is written as '.rav'"),
         (("convert", "a.npz", "b"), "error: b: has no suffix of a format"),
         (("convert", "a.npz", "b.npz", "--start", "2s", "--stop", "1s"), "is not after"),
-        (("convert", "a.npz", "b.npz", "--stop", "5"), "--stop '5' is no time"),
+        (("convert", "a.npz", "b.npz", "--stop", "5"), "--stop '5' is not a time"),
         (("emulate",), "name a video and the event file to write"),
         (("emulate", "a.mp4"), "a.mp4: name the event file to write after"),
         (("emulate", "--camera", "0"), "name the event file to write"),
@@ -174,14 +174,14 @@ def test_a_wrong_command_option_or_argument_is_a_usage_error(run):
         (("emulate", "clip", "b.raw", "--fps", "9", "--set", "shot=1"), "unknown parameter"),
         (("emulate", "clip", "b.raw", "--fps", "9", "--set", "shot_hz=x"), "is not a number"),
         (("emulate", "clip", "b.raw", "--fps", "9", "--threshold", "-1"), "threshold_on"),
-        (("calibrate", "a.npz", "clip", "--offset", "5"), "--offset '5' is no time"),
+        (("calibrate", "a.npz", "clip", "--offset", "5"), "--offset '5' is not a time"),
         (("cloud", "a.npz", "-o", "a.png", "--pixels", "9x9"), "--pixels: a picture of 9x9"),
         (("cloud", "a.npz", "-o", "a.png", "--pixels", "9"), "--pixels: size '9' is not"),
         (("cloud", "a.npz", "-o", "a.html", "--elevation", "91"), "elevation_deg=91"),
         (("cloud", "a.npz", "-o", "a.html", "--model", "x", "--every", "1"), "--every '1' is no"),
         (("render", "a.npz", "-o", "a.txt"), "a.txt"),
         (("render", "a.npz", "-o", "a.mp4", "--slow", "0"), "slow=0.0"),
-        (("render", "a.npz", "-o", "a.mp4", "--window", "1"), "--window '1' is no time"),
+        (("render", "a.npz", "-o", "a.mp4", "--window", "1"), "--window '1' is not a time"),
         (("plot", "rate", "a.npz", "-o", "a.png", "--width", "1"), "width_mm=1.0"),
         (("view", "a.npz", "--port", "70000"), "--port 70000"),
         (("train", "a.toml", "--set", "loop"), "is not key=value"),
@@ -519,7 +519,7 @@ def test_times_have_their_unit(text, time_us):
 
 @pytest.mark.parametrize("text", ["5", "s", "1,5s", "1.5 h", ""])
 def test_times_without_a_unit_are_refused(text):
-    with pytest.raises(ConfigError, match="no time"):
+    with pytest.raises(ConfigError, match="not a time"):
         _console.parse_time_us(text)
 
 

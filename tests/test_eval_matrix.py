@@ -61,8 +61,8 @@ def test_where_no_table_fits_the_shares_and_the_worst_mistakes_are_listed():
     assert lines[3] == "  class 3: 90.9 %"
     assert lines[40:] == [
         "most frequent mistakes, of 13:",
-        "  class 9 taken for class 2: 8",
-        "  class 3 taken for class 7: 5",
+        "  class 9 classified as class 2: 8",
+        "  class 3 classified as class 7: 5",
     ]
     assert len(matrix_lines(random_result(40), 100)) == 40 + 1 + 10
 

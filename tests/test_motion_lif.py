@@ -90,5 +90,5 @@ def test_fields_out_of_range_are_refused(fields: dict[str, object], message: str
 
 
 def test_counts_of_another_size_are_refused() -> None:
-    with pytest.raises(ShapeError, match=r"\(T, B, 2, 20, 24\) is meant"):
+    with pytest.raises(ShapeError, match=r"must be \(T, B, 2, 20, 24\)"):
         SMALL.build()(torch.zeros(2, 1, 2, 24, 20))

@@ -177,13 +177,13 @@ def test_triggers_are_checked(tmp_path):
     events = some_events(10, seed=1)
     wrong = Triggers(np.array([5, 4]), np.zeros(2, np.int16), np.zeros(2, bool))
     with (
-        pytest.raises(EventsError, match="time runs back"),
+        pytest.raises(EventsError, match="the time of the triggers runs back"),
         open_sink(tmp_path / "a.bag", events.size) as sink,
     ):
         sink.write_triggers(wrong)
     with open_sink(tmp_path / "a.bag", events.size) as sink:
         sink.write(events)
-        with pytest.raises(EventsError, match="ahead of the events"):
+        with pytest.raises(EventsError, match="before the events"):
             sink.write_triggers(Triggers.empty())
 
 

@@ -273,7 +273,7 @@ def parse_time_us(text: str, option: str = "") -> int:
     exact_us = parse_us(text)
     if exact_us is None:
         words = f"{option} {text!r}".lstrip()
-        raise ConfigError(f"{words} is no time with its unit, such as 1.5s, 200ms or 30us")
+        raise ConfigError(f"{words} is not a time with a unit, such as 1.5s, 200ms or 30us")
     return round(exact_us)
 
 
