@@ -31,7 +31,7 @@ from tests.mutations import Reader, Report
 KEEPS = (
     "aedat2", "aedat31", "aedat4", "csv", "dsec", "es", "evt3", "hdf5",
 )  # fmt: skip
-# Units without markers between them: where bytes are missing, all after them is lost.
+# Salvage does not search for the next unit here: bytes that are missing may cost all after them.
 KEEPS_LESS = ("bag", "dat", "db3", "evt2", "evt21", "evt4", "mcap", "nmnist", "npy")
 # What is known to be wrong: samples and a fault each. They must fail, or go from here.
 KNOWN: dict[str, str] = {}
