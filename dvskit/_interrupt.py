@@ -96,12 +96,16 @@ def interruptible() -> Iterator[None]:
             plain(unraisable)
 
     sys.unraisablehook = hook
-    code: object = 1
+    code: object = None
     try:
         yield
         code = 0
     except SystemExit as ended:
         code = ended.code or 0
+        raise
+    except KeyboardInterrupt:
+        report()
+        code = exit_code()
         raise
     finally:
         if not _state.received:  # only Python's own cleanup is left: a signal ends it at once
@@ -116,7 +120,7 @@ def handled_by(handler: Callable[[int, FrameType | None], None]) -> Iterator[Non
     before = {
         each: signal.signal(each, partial(_note, handler))
         for each in STOPPING
-        if signal.getsignal(each) not in (signal.SIG_IGN, None)
+        if each == signal.SIGINT or signal.getsignal(each) is not signal.SIG_IGN
     }
     try:
         yield

@@ -123,7 +123,7 @@ def test_triggers_are_written_and_read_back(tmp_path: Path) -> None:
     late = Aedat4Sink(tmp_path / "late.aedat4", Size(320, 240))
     with late:
         late.write(STREAMS["one"])
-        with pytest.raises(EventsError, match="ahead of the events"):
+        with pytest.raises(EventsError, match="before the events"):
             late.write_triggers(triggers)
 
 

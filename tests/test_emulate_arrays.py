@@ -269,11 +269,11 @@ DIM16 = GRAY.astype(np.uint16)
 @pytest.mark.parametrize(
     ("frames", "fix"),
     [
-        (BRIGHT, "float frames reach 24., and 1.0 is white: divide by 255, or pass white=255"),
+        (BRIGHT, "float frames reach 24., but 1.0 is white: divide by 255, or pass white=255"),
         (GRAY[:, :3, :3].astype(float) % 9 + 4, "white=255"),
-        (DIM16, "uint16 frames reach 249, and 65,535 is white: pass white=255"),
+        (DIM16, "uint16 frames reach 249, but 65,535 is white: pass white=255"),
         (DIM16 * np.uint16(16), "white=4095"),
-        ((GRAY > 99).astype(np.uint8), "uint8 frames reach 1, and 255 is white: pass white=1"),
+        ((GRAY > 99).astype(np.uint8), "uint8 frames reach 1, but 255 is white: pass white=1"),
     ],
 )
 def test_frames_of_another_scale_are_warned_of_once(frames, fix):

@@ -241,14 +241,19 @@ def replace_line(file: Path, number: int, line: str) -> None:
 @pytest.mark.parametrize(
     ("name", "number", "line", "message"),
     [
-        ("images.txt", 3, "0.09 images/none.png", "line 3 names images/none.png, which is not"),
+        ("images.txt", 3, "0.09 images/none.png", "line 3 names images/none.png, which is missing"),
         ("images.txt", 3, "0.09", "line 3 is '0.09'; it must be a time and a name"),
         ("images.txt", 3, "0.0 images/frame_00000002.png", "line 3 runs back in time from 47876"),
         ("images.txt", 3, "0.09 ../events.png", "line 3 names '../events.png', which is not below"),
         ("images.txt", 3, "0.09 /etc/passwd", "line 3 names '/etc/passwd', which is not below"),
         ("imu.txt", 7, "0.007 1 2 3 4 5", "line 7 has 6 columns, not t ax ay az gx gy gz"),
         ("imu.txt", 7, "0.007 1 2 3 4 5 6 7", "line 7 has 8 columns"),
-        ("imu.txt", 7, "0.007 1 2 3 4 5 nan", "line 7 is '0.007 1 2 3 4 5 nan'; seven numbers"),
+        (
+            "imu.txt",
+            7,
+            "0.007 1 2 3 4 5 nan",
+            "line 7 is '0.007 1 2 3 4 5 nan'; it must be seven numbers",
+        ),
         ("imu.txt", 7, "0.001 1 2 3 4 5 6", "line 7 runs back in time from 6001 to 1000 us"),
         (
             "calib.txt",
@@ -319,7 +324,7 @@ def test_events_without_the_images_have_no_frames_and_say_so(run, copy):
     code, out, _ = run("info", copy)
     assert code == 0
     assert "frames " not in out
-    assert "no frames: none of the images of images.txt is there" in out
+    assert "no frames: none of the images of images.txt exists" in out
     code, _, err = run("emulate", copy, "x.raw")
     assert code == 1
     assert "line 1 names images/frame_00000000.png, which is missing" in err

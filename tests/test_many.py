@@ -160,7 +160,7 @@ def test_a_folder_that_is_one_recording_or_clip_stays_one(here):
         (("convert", "r", "out"), "name the output format with --to"),
         (("convert", "r", "out", "--to", "aedat44"), "--to: unknown format"),
         (("convert", "r", "out", "--to", "nmnist"), "nmnist is only read"),
-        (("convert", "r", "out", "--to", "evt3", "--stop", "5"), "--stop '5' is no time"),
+        (("convert", "r", "out", "--to", "evt3", "--stop", "5"), "--stop '5' is not a time"),
     ],
 )
 def test_a_mistake_in_the_words_is_one_line_and_leaves_nothing(run, tmp_path, words, said):

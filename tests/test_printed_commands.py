@@ -152,4 +152,4 @@ def test_the_commands_of_a_training_and_its_card_run_where_it_was_started(run, t
     for number in (2, 3):  # the same seed and steps, the same network
         assert (tmp_path / "runs" / f"again {number}" / "model.toml").exists()
     assert "loop.steps=1" in card
-    assert "run in the folder in which the training was started" in card
+    assert "where the training was started" in card

@@ -30,6 +30,7 @@ NOT_RUN = {
     "dvskit train samples/article-mnist.toml": "learns from MNIST",
     "dvskit convert udp://0.0.0.0:3333 out.raw --from udp:spif --size 640x480": "waits for events",
     "dvskit doctor --warm": "compiles everything",
+    "dvskit render a.aedat4 --beside a.aedat4 -o x.mp4": "needs a recording with frames",
 }
 
 

@@ -29,6 +29,7 @@ def command(place: Path, words: list[str]) -> int:
     os.dup2(log, 1)
     os.dup2(log, 2)
     sys.argv = ["dvskit", *words]
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs ignore it
     (place / "ready").touch()
     try:
         main()

@@ -133,7 +133,7 @@ def test_torchrun_starts_the_command_and_one_process_prints(bars: Path, tmp_path
     command += ["2", "-m", "dvskit", "train", str(tmp_path / "config.toml")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("recordings: ") == 1
+    assert done.stdout.count(" (95 % interval ") == 1
     assert done.stderr.count("try it: dvskit classify FILE") == 1
 
 

@@ -125,7 +125,7 @@ WHOLE = [
          options=X265 | {"preset": "fast", "x265-params": OPEN_GOP}),
     Kind("begun within an open group", ".ts", "libx265",
          options=X265 | {"preset": "fast", "x265-params": OPEN_GOP},
-         packets=without_the_first_group, shown=range(8, FRAMES), notes="cannot be shown"),
+         packets=without_the_first_group, shown=range(8, FRAMES), notes="not shown: "),
     Kind("one frame", ".mp4", "libx264", options=QUICK, times_ms=[0]),
     # numbers
     Kind("full range", ".mp4", "libx264", "yuvj420p", options=QUICK, full=True),

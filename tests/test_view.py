@@ -164,11 +164,11 @@ def test_a_part_too_large_to_show_is_thinned(served, monkeypatch):
     ("name", "words"),
     [
         ("part?cloud=0&start=5&stop=2", "stop=2 is outside 5"),
-        ("part?cloud=0&start=x&stop=2", "start='x' is no whole number"),
+        ("part?cloud=0&start=x&stop=2", "start='x' is not a whole number"),
         ("part?cloud=9&start=0&stop=2", "cloud=9 is outside 0..0"),
         ("part?cloud=0&start=0&stop=2&region=1,2", "LEFT,TOP,RIGHT,BOTTOM"),
         ("file?cloud=0&format=../../x", "is none of evt3"),
-        ("events", "cloud='' is no whole number"),
+        ("events", "cloud='' is not a whole number"),
     ],
 )
 def test_what_makes_no_sense_is_refused_in_a_line(served, name, words):

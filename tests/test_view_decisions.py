@@ -67,7 +67,7 @@ def test_decisions_are_served_from_a_number_on(file):
         assert json.loads(ask(view, "decided?cloud=0&first=28")[1]) == rows[28:]
         assert json.loads(ask(view, "decided?cloud=0&first=99")[1]) == []
         status, body, _ = ask(view, "decided?cloud=0&first=x")
-        assert (status, body) == (400, b"first='x' is no whole number")
+        assert (status, body) == (400, b"first='x' is not a whole number")
         assert ask(view, "decided", secret=False)[0] == 403
 
 
@@ -250,7 +250,7 @@ def test_what_arrives_in_a_pipe_is_viewed_and_decided_on(tmp_path):
         first = json.loads(ask(view, "decided?cloud=0&first=0")[1])[0]
         assert first[3] == next(decide(MODEL, EVENTS)).best
         process.send_signal(signal.SIGINT)  # while the pipe is still open
-        assert process.wait(30) == 0
+        assert process.wait(30) == 130
         process.stdin.close()
         assert b"as they are read; small decides every" in process.stderr.read()
     finally:

@@ -1,6 +1,6 @@
 """How near `dvskit calibrate` comes, on emulated recordings whose sensor is known.
 
-    python tests/benchmarks/calibration.py [--seed 1] [--cases 24] [--rest 5] [--only 3,7]
+    python -m tests.benchmarks.calibration [--seed 1] [--cases 24] [--rest 5] [--only 3,7]
 
 Draws sensors, over the range of published ones and of how their users set them (SENSORS says it),
 and scenes of 64x48 pixels: a texture that wanders, a disk before such a texture, a person who
@@ -43,9 +43,8 @@ from numpy.typing import NDArray
 
 from dvskit import EmulatorParams, Events, emulate
 from dvskit.emulator.calibration import Calibration, Estimate, calibrate
-from dvskit.scenes import PersonScene
-from dvskit.scenes.person import Look
 from dvskit.streams import Frame
+from tests.benchmarks.arm_scene import ArmScene
 
 SIZE = (64, 48)
 MOVING = 2000  # pictures, 1000 a second
@@ -155,12 +154,11 @@ def wandering(rng: np.random.Generator, disk: bool) -> list[Picture]:
 def person(seed: int) -> list[Picture]:
     """A person who waves before a wall that rests; small pictures are means of larger ones."""
     large = (4 * SIZE[0], 4 * SIZE[1])
-    scene = PersonScene(  # a bright one: what is dark has few of a camera's 256 steps
-        seed=seed, size=large, fps=1000, duration_us=MOVING * 1000, look=Look(seed=seed)
-    )
+    scene = ArmScene.random("hand wave", seed, size=large, fps=1000, duration_us=MOVING * 1000)
+    quiet = ArmScene(**{n: getattr(scene, n) for n in scene.__dataclass_fields__} | {"noise": 0.0})
     return [
-        cv2.resize(np.float32(frame / 257), SIZE, interpolation=cv2.INTER_AREA).clip(0.5) / 255
-        for _, frame in scene
+        cv2.resize(frame.astype(np.float32), SIZE, interpolation=cv2.INTER_AREA).clip(0.5) / 255
+        for _, frame in quiet
     ]
 
 
