@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dvskit.training.accuracy_interval import wilson
+
 SAMPLES = Path(__file__).resolve().parent.parent / "samples"
 
 
@@ -80,4 +82,5 @@ def test_digits_are_learned_by_every_rule(tmp_path, capsys, monkeypatch):
         assert each.plan.name in printed
         assert 0 <= each.tested <= 1
         assert each.judged == 4 or each.judged == 5
+        assert each.interval_95 == wilson(round(each.tested * each.judged), each.judged)
     assert_picture(out)
