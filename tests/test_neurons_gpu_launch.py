@@ -77,23 +77,22 @@ def compiled_for_a_gpu(kernel, args, options):
     ids=str,
 )
 def test_the_kernels_compile_for_a_gpu_without_contracted_operations(case, monkeypatch, tmp_path):
-    from dvskit.neurons import triton_backward_kernels, triton_kernels
+    from dvskit.neurons import triton_kernels
 
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     layer = layer_of(case, "torch")
     d, x = layer.dynamics, currents(4, 2, 5, 7, dtype=getattr(torch, case[-1]))
     state = start_of(layer, x.shape[1:])
-    for module, name, launch in (
-        (triton_kernels, "neurons_forward", lambda: gpu.forward(d, x, state)),
+    for name, launch in (
+        ("neurons_forward", lambda: gpu.forward(d, x, state)),
         (
-            triton_backward_kernels,
             "neurons_backward",
             lambda: gpu.backward(d, x, state, x, (state.v, None, None), list(d.tensors())),
         ),
     ):
-        kernel, recorder = getattr(module, name), Recorder()
+        kernel, recorder = getattr(triton_kernels, name), Recorder()
         with monkeypatch.context() as patched:
-            patched.setattr(module, name, recorder)
+            patched.setattr(triton_kernels, name, recorder)
             launch()
         ptx = compiled_for_a_gpu(kernel, *recorder.launches[0])
         assert "mul.rn.f32" in ptx or case[1] == "none"

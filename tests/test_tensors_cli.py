@@ -77,7 +77,7 @@ def test_events_outside_of_the_bins_are_refused_with_the_way_out(run, tmp_path, 
 
 
 def test_a_tensor_larger_than_memory_is_refused_with_its_size(run, tmp_path, events, monkeypatch):
-    monkeypatch.setattr("dvskit.tensors.planes.memory_bytes", lambda: 1 << 20)
+    monkeypatch.setattr("dvskit.tensors.representation.memory_bytes", lambda: 1 << 20)
     line = one_line_error(run("convert", "a.npz", "c.npy", "--bin", "1us"))
     assert "0.0 GiB" in line or "GiB, more than is available" in line
     assert left_behind(tmp_path) == {"a.npz"}

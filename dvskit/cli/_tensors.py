@@ -69,8 +69,8 @@ class TensorOptions:
         """Return the requested tensor; None for events. Raises ConfigError."""
         if self == TensorOptions():
             return None
+        from dvskit.tensors import representation_from
         from dvskit.tensors.files import tensor_suffix
-        from dvskit.tensors.names import representation_from
 
         if to is not None:
             raise ConfigError(
@@ -96,7 +96,7 @@ class TensorOptions:
 
 def _parse(text: str) -> tuple[str, dict[str, Any]]:
     """Return the name and the parameters of NAME[:KEY=VALUE,...]. Raises ConfigError."""
-    from dvskit.tensors.names import REPRESENTATIONS, parameters_of
+    from dvskit.tensors import REPRESENTATIONS, parameters_of
 
     name, _, rest = text.partition(":")
     known = parameters_of(name) if name in REPRESENTATIONS else {}

@@ -6,7 +6,6 @@
 `.grad`, so any optimiser of torch can follow.
 """
 
-from dvskit.learning.connections import Connection, Convolution, Dense
 from dvskit.learning.decolle import (
     DECOLLE,
     Activity,
@@ -16,8 +15,14 @@ from dvskit.learning.decolle import (
     DecolleNeurons,
     DECOLLEState,
 )
-from dvskit.learning.eprop import EProp, EPropState, FiringRate
-from dvskit.learning.recurrent import RecurrentNetwork, RecurrentNeurons, RecurrentState
+from dvskit.learning.eprop import (
+    EProp,
+    EPropState,
+    FiringRate,
+    RecurrentNetwork,
+    RecurrentNeurons,
+    RecurrentState,
+)
 from dvskit.learning.rule import (
     BPTT,
     BPTTState,
@@ -29,9 +34,23 @@ from dvskit.learning.rule import (
     squared_error,
     teach,
 )
-from dvskit.learning.spike_times import Synapses, first_spikes
-from dvskit.learning.spikeprop import SpikeProp, SpikePropLayer, spikeprop_gradients, time_error
-from dvskit.learning.stdp import STDP, STDPState, Triplet, Window
+from dvskit.learning.spikeprop import (
+    SpikeProp,
+    SpikePropLayer,
+    Synapses,
+    first_spikes,
+    spikeprop_gradients,
+    time_error,
+)
+from dvskit.learning.stdp import (
+    STDP,
+    Connection,
+    Convolution,
+    Dense,
+    STDPState,
+    Triplet,
+    Window,
+)
 from dvskit.learning.superspike import (
     RMSMax,
     SpikeResponse,

@@ -1,23 +1,214 @@
-"""SpikeProp: backpropagation through the times of single spikes (Bohte, Kok & La Poutré 2002).
+"""SpikeProp: backpropagation through exact times of spikes (Bohte, Kok & La Poutré 2002).
 
-Every neuron spikes at most once. The error is that of the times of the output spikes.
+Potentials are sums of alpha kernels. Between two arrivals a potential is (p + q x) exp(-x / tau),
+with x the time since the last arrival. Such a piece has one peak at most, and the peak alone
+decides whether it reaches the threshold. Newton's method then finds the crossing from below, and
+cannot pass it. There is no time step.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
 
 from dvskit._arguments import check_arguments
 from dvskit.encoders.checking import generator_from
 from dvskit.errors import ConfigError, ShapeError
 from dvskit.learning.rule import checked_sizes
-from dvskit.learning.spike_times import Synapses, divided_by_slope, first_spikes
+
+_NEWTON_STEPS = 60  # 5 to 10 suffice, about 30 where a potential barely touches the threshold
+
+
+@check_arguments
+@dataclass(frozen=True, slots=True)
+class Synapses:
+    """The synapses between two layers: one per delay for each pair of neurons.
+
+    A spike through a delay d adds weight * alpha(t - t_spike - d) to the potential, with
+    alpha(s) = (s / tau) exp(1 - s / tau) for s > 0, which peaks at 1 for s = tau. The neuron spikes
+    once, when its potential first reaches `threshold`. Times, delays and `tau` share one unit.
+
+    The derivative of a spike time is divided by the slope of the potential at the crossing. It
+    grows without bound where the potential barely touches the threshold. A `least_slope` above 0
+    replaces every smaller slope in gradients; 0 is the exact derivative.
+
+    Raises ConfigError unless delays are finite and at least 0, tau and threshold finite and above
+    0, and least_slope finite and at least 0.
+    """
+
+    delays: tuple[float, ...] = tuple(float(delay) for delay in range(1, 17))
+    tau: float = 7.0
+    threshold: float = 1.0
+    least_slope: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not self.delays or not all(math.isfinite(d) and d >= 0 for d in self.delays):
+            raise ConfigError(f"Synapses: delays = {self.delays} must be finite and at least 0")
+        for name in ("tau", "threshold"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value > 0):
+                raise ConfigError(f"Synapses: {name} = {value} is not a finite number above 0")
+        if not (math.isfinite(self.least_slope) and self.least_slope >= 0):
+            raise ConfigError(
+                f"Synapses: least_slope = {self.least_slope} must be finite and at least 0"
+            )
+
+    def alpha(self, s: Tensor) -> Tensor:
+        """Return the response at time `s` after the arrival of a spike; 0 before. Any shape."""
+        x = s.clamp(min=0) / self.tau
+        return x * torch.exp(1 - x)
+
+    def alpha_slope(self, s: Tensor) -> Tensor:
+        """Return the derivative of `alpha` at `s`; 0 at s = 0, where it jumps."""
+        x = s.clamp(min=0) / self.tau
+        return torch.where(s > 0, (1 - x) * torch.exp(1 - x) / self.tau, torch.zeros_like(x))
+
+    def since_arrival(self, times: Tensor, spikes: Tensor) -> Tensor:
+        """Return the time from arrivals of input spikes to output spikes, (B, M, N, L).
+
+        `times` (B, N) are input spikes, `spikes` (B, M) output spikes, and L counts the delays.
+        Negative: the arrival is later. -inf: one of the two does not spike.
+        """
+        delays = times.new_tensor(self.delays)
+        spikes = spikes.masked_fill(spikes == math.inf, -math.inf)  # inf - inf would be NaN
+        return spikes[:, :, None, None] - (times[:, None, :, None] + delays)
+
+
+@check_arguments
+def first_spikes(times: Tensor, weight: Tensor, synapses: Synapses) -> Tensor:
+    """Return the first spike times of neurons for input spikes at `times`; inf for no spike.
+
+    `times` (B, N) are input spikes, one per neuron, inf for none; `weight` (M, N, L) has one number
+    for each pair of neurons and delay. Returns (B, M) of the same dtype, float32 or float64.
+
+    Times and gradients are exact up to rounding (Bohte, Kok & La Poutré 2002): with u' the slope of
+    the potential at the spike t, dt/dweight = -alpha / u', and dt/dtime is
+    (sum of weight alpha') / u'. A neuron that does not spike passes no gradient: raise its weights
+    (`SpikeProp.wake`). Memory grows with B M N L.
+
+    Raises ShapeError if shapes or dtypes do not fit, ConfigError for times that are NaN or -inf.
+    """
+    fits = times.ndim == 2 and weight.ndim == 3 and times.shape[1] == weight.shape[1]
+    if not fits or weight.shape[2] != len(synapses.delays):
+        raise ShapeError(
+            f"first_spikes: times {tuple(times.shape)} and weight {tuple(weight.shape)} do not fit "
+            f"{len(synapses.delays)} delays; they are (B, N) and (M, N, {len(synapses.delays)})"
+        )
+    if times.dtype != weight.dtype or times.dtype not in (torch.float32, torch.float64):
+        raise ShapeError(
+            f"first_spikes: times are {times.dtype}, the weight is {weight.dtype}; both must be "
+            "float32 or float64"
+        )
+    if not bool((times > -math.inf).all()):
+        raise ConfigError("first_spikes: a time is NaN or -inf; use inf for no spike")
+    return cast(
+        Tensor,
+        _FirstSpikes.apply(times, weight, synapses),  # type: ignore[no-untyped-call]
+    )
+
+
+class _FirstSpikes(Function):
+    @staticmethod
+    def forward(ctx: Any, times: Tensor, weight: Tensor, synapses: Synapses) -> Tensor:
+        spikes = _find(times, weight, synapses)
+        ctx.save_for_backward(times, weight, spikes)
+        ctx.synapses = synapses
+        return spikes
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        times, weight, spikes = ctx.saved_tensors
+        synapses: Synapses = ctx.synapses
+        since = synapses.since_arrival(times, spikes)  # (B, M, N, L)
+        pull = (weight * synapses.alpha_slope(since)).sum(3)  # (B, M, N)
+        delta = -divided_by_slope(gradients[0], pull.sum(2), synapses)
+        at_times = -torch.einsum("bm,bmn->bn", delta, pull)
+        at_weight = torch.einsum("bm,bmnl->mnl", delta, synapses.alpha(since))
+        return at_times, at_weight, None
+
+
+def divided_by_slope(value: Tensor, slope: Tensor, synapses: Synapses) -> Tensor:
+    """Return value / slope; 0 for neurons that do not spike, which have slope 0."""
+    # Rounding may make the slope of a potential that barely touches the threshold negative.
+    rounding = torch.finfo(slope.dtype).eps * synapses.threshold / synapses.tau
+    least = max(synapses.least_slope, rounding)
+    slope_or_1 = torch.where(slope == 0, 1, slope.clamp(min=least))
+    return torch.where(slope == 0, 0, value / slope_or_1)
+
+
+def _find(times: Tensor, weight: Tensor, synapses: Synapses) -> Tensor:
+    """Return the first times (B, M) at which potentials reach the threshold; inf for never."""
+    arrivals, p, q = _pieces(times, weight, synapses)
+    if p.shape[1] == 0:
+        return times.new_full((len(times), len(weight)), math.inf)
+    tau, threshold = synapses.tau, synapses.threshold
+    after = torch.cat((arrivals[:, 1:], torch.full_like(arrivals[:, :1], math.inf)), 1)
+    length = (after - arrivals)[:, :, None]  # of each piece, (B, K, 1)
+    rising = q > 0
+    # (p + q x) exp(-x / tau) peaks at x = tau - p / q. With q <= 0 it is highest at its start
+    # or stays below 0.
+    peak = torch.where(rising, tau - p / torch.where(rising, q, 1), 0)
+    peak = torch.minimum(peak.clamp(min=0), length)
+    reached = (p + q * peak) * torch.exp(-peak / tau) >= threshold
+    piece = reached.to(torch.uint8).argmax(1, keepdim=True)  # the first
+    p, q, peak = (each.gather(1, piece)[:, 0] for each in (p, q, peak))
+    spikes = arrivals.gather(1, piece[:, 0]) + _crossing(p, q, peak, synapses)
+    return torch.where(reached.any(1), spikes, math.inf)
+
+
+def _pieces(times: Tensor, weight: Tensor, synapses: Synapses) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the arrivals in order (B, K), and p and q (B, K, M) of the piece after each.
+
+    The contribution of one arrival decays like (p, q) -> ((p + q gap), q) exp(-gap / tau) to a
+    later one. The sums over all earlier arrivals double their reach in each of log2(K) passes.
+    """
+    delays = times.new_tensor(synapses.delays)
+    arrivals, order = (times[:, :, None] + delays).flatten(1).sort(1)
+    q = weight.flatten(1).T[order] * (math.e / synapses.tau)  # (K, M) -> (B, K, M)
+    missing = arrivals == math.inf
+    q = q.masked_fill(missing[:, :, None], 0)
+    # An arrival that never comes is put at the last one: it adds nothing there.
+    last = (
+        arrivals.masked_fill(missing, -math.inf).amax(1, keepdim=True) if q.shape[1] else arrivals
+    )
+    arrivals = torch.where(missing, torch.where(last == -math.inf, 0, last), arrivals)
+    p, reach = torch.zeros_like(q), 1
+    while reach < q.shape[1]:
+        gap = (arrivals[:, reach:] - arrivals[:, :-reach])[:, :, None]
+        decay = torch.exp(-gap / synapses.tau)
+        earlier_p, earlier_q = p[:, :-reach], q[:, :-reach]
+        p = torch.cat((p[:, :reach], p[:, reach:] + (earlier_p + earlier_q * gap) * decay), 1)
+        q = torch.cat((q[:, :reach], q[:, reach:] + earlier_q * decay), 1)
+        reach *= 2
+    return arrivals, p, q
+
+
+def _crossing(p: Tensor, q: Tensor, peak: Tensor, synapses: Synapses) -> Tensor:
+    """Return the x in [0, peak] where (p + q x) exp(-x / tau) reaches the threshold.
+
+    This is the root of p + q x - threshold exp(x / tau), which is concave: Newton's method from the
+    left stays on the left and rises to the root.
+    """
+    x = torch.zeros_like(p)
+    for _ in range(_NEWTON_STEPS):
+        held = synapses.threshold * torch.exp(x / synapses.tau)
+        below, slope = held - (p + q * x), q - held / synapses.tau
+        ahead = (below > 0) & (slope > 0)
+        x_next = torch.where(ahead, x + below / torch.where(ahead, slope, 1), x)
+        x_next = torch.minimum(x_next, peak)
+        if bool((x_next == x).all()):
+            break
+        x = x_next
+    return x
 
 
 @check_arguments

@@ -80,7 +80,7 @@ def backward(
     wanted: Sequence[str],
 ) -> tuple[Tensor, Gradients, list[Tensor]]:
     """Return the gradients of x, of the state before it, and of the values wanted."""
-    from dvskit.neurons import triton_backward_kernels as kernels
+    from dvskit.neurons import triton_kernels as kernels
 
     x = x if is_dense(x) else x.contiguous()
     strides = strides_of(x)

@@ -4,13 +4,18 @@ A representation is a callable with frozen parameters: `VoxelGrid(bins=5)(events
 `Representation` for the common interface.
 """
 
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import MISSING, fields
 from typing import TYPE_CHECKING, Any
 
+from dvskit._arguments import check_arguments
+from dvskit.errors import ConfigError, ShapeError, check_known, did_you_mean
 from dvskit.tensors.averaged_surface import AveragedTimeSurface
-from dvskit.tensors.counts import Binary, Counts, Signed, bin_events
+from dvskit.tensors.counts import MOST, Binary, Counts, Signed, bin_events
 from dvskit.tensors.event_frames import EventFrames
 from dvskit.tensors.files import save_tensor
-from dvskit.tensors.names import representation_from
 from dvskit.tensors.point_set import PointSet
 from dvskit.tensors.representation import Representation
 from dvskit.tensors.time_surface import NEVER_US, DecayedCounts, LastTimes, TimeSurface, Tore
@@ -47,3 +52,53 @@ def __getattr__(name: str) -> Any:
 
         return bin_clips
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+REPRESENTATIONS: Mapping[str, type[Any]] = {
+    "counts": Counts,
+    "binary": Binary,
+    "signed": Signed,
+    "voxel_grid": VoxelGrid,
+    "last_times": LastTimes,
+    "time_surface": TimeSurface,
+    "decayed_counts": DecayedCounts,
+    "averaged_time_surface": AveragedTimeSurface,
+    "tore": Tore,
+    "event_frames": EventFrames,
+    "point_set": PointSet,
+}
+_DTYPES = {str(each).removeprefix("torch."): each for each in MOST}
+
+
+@check_arguments
+def representation_from(name: str, **parameters: Any) -> Representation:
+    """Return the representation with a name: `representation_from("voxel_grid", bins=5)`.
+
+    A dtype may be given by its name, such as "uint8". Raises ConfigError for an unknown
+    representation, parameter or dtype, a missing parameter, and invalid values.
+    """
+    check_known("representation", name, REPRESENTATIONS)
+    kind = REPRESENTATIONS[name]
+    known = parameters_of(name)
+    for each in parameters:
+        if each not in known:
+            raise ConfigError(f"{name} has no parameter {each!r}; {did_you_mean(each, known)}")
+    for each, needed in known.items():
+        if needed and each not in parameters:
+            raise ConfigError(f"{name} needs {each}")
+    dtype = parameters.get("dtype")
+    if isinstance(dtype, str):
+        check_known("dtype", dtype, _DTYPES)
+        parameters["dtype"] = _DTYPES[dtype]
+    try:
+        found: Representation = kind(**parameters)
+    except ShapeError as error:
+        raise ConfigError(f"{name}: {error}") from error
+    return found
+
+
+def parameters_of(name: str) -> dict[str, bool]:
+    """Return the parameters of a representation, and whether each is required."""
+    return {
+        each.name: each.default is MISSING for each in fields(REPRESENTATIONS[name]) if each.init
+    }

@@ -14,7 +14,7 @@ from dvskit._arguments import check_arguments
 from dvskit.errors import ShapeError
 from dvskit.events import Events, Source, as_size, as_source, cut
 from dvskit.tensors.bins import check_whole, columns_of
-from dvskit.tensors.planes import planes_for, zeros_for
+from dvskit.tensors.representation import planes_for, zeros_for
 from dvskit.tensors.surface_kernels import add_surfaces
 from dvskit.tensors.time_surface import check_tau
 

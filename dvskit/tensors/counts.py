@@ -25,8 +25,14 @@ from dvskit.tensors.bins import (
     time_bins,
 )
 from dvskit.tensors.counts_kernels import Span, add_counts, add_signs, add_tally, count_few, mark
-from dvskit.tensors.planes import Planes, planes_for
-from dvskit.tensors.representation import Binned, BinnedByPolarity, Planar, PlanesFill
+from dvskit.tensors.representation import (
+    Binned,
+    BinnedByPolarity,
+    Planar,
+    Planes,
+    PlanesFill,
+    planes_for,
+)
 
 # The largest count of a dtype, up to which all integers are exact.
 MOST = {

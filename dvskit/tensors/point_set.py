@@ -15,8 +15,8 @@ from dvskit._arguments import check_arguments
 from dvskit.errors import ShapeError, did_you_mean
 from dvskit.events import Events, Source, as_size, as_source, cut
 from dvskit.tensors.bins import check_whole, columns_of, in_spans
-from dvskit.tensors.planes import check_out, zeros_for
-from dvskit.tensors.voxel_kernels import write_points
+from dvskit.tensors.counts_kernels import write_points
+from dvskit.tensors.representation import check_out, zeros_for
 
 Points = NDArray[Any]
 

@@ -13,13 +13,15 @@ from dvskit._arguments import check_arguments
 from dvskit.errors import ShapeError
 from dvskit.events import Size
 from dvskit.tensors.bins import Bins, Part, check_whole, columns_of, in_spans
-from dvskit.tensors.planes import Planes, planes_for, zeros_for
 from dvskit.tensors.representation import (
     Binned,
     BinnedByPolarity,
     Planar,
+    Planes,
     PlanesFill,
     one_bin_unless_given,
+    planes_for,
+    zeros_for,
 )
 from dvskit.tensors.surface_kernels import (
     add_faded,

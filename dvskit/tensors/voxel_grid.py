@@ -19,8 +19,8 @@ from dvskit.tensors.bins import (
     check_whole,
     find_span,
 )
+from dvskit.tensors.counts_kernels import add_shares
 from dvskit.tensors.representation import PlanesFill, fill
-from dvskit.tensors.voxel_kernels import add_shares
 
 
 @check_arguments

@@ -11,8 +11,7 @@ from dvskit._arguments import check_arguments
 from dvskit.datasets import ENCODERS, PUBLIC_SETS, StillChanges
 from dvskit.errors import ConfigError, did_you_mean
 from dvskit.filters import Vary
-from dvskit.networks import ConvLIF, Network, PointNet
-from dvskit.networks.names import is_own
+from dvskit.networks import ConvLIF, Network, PointNet, is_own
 
 _EACH = frozenset(
     ("kind", "name", "count", "validation", "test", "by", "skip", "limit", "balanced", "classes")

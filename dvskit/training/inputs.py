@@ -18,8 +18,7 @@ from dvskit.events import Events, ReadableSource, Size, Source, as_size, as_sour
 from dvskit.filters import Fit
 from dvskit.filters.fit import Placement
 from dvskit.formats import open_events
-from dvskit.tensors import PointSet, Representation, representation_from
-from dvskit.tensors.names import parameters_of
+from dvskit.tensors import PointSet, Representation, parameters_of, representation_from
 from dvskit.training.config import POINTS, InputConfig
 
 _WEIGHED = "counts"  # only its values depend on how many pixels were merged into one

@@ -18,10 +18,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from dvskit.errors import ConfigError, DvskitError, ModelError, count_of, did_you_mean, one_line
-from dvskit.networks import Network, network_from
-from dvskit.networks.names import is_own
-from dvskit.networks.network import outline
-from dvskit.networks.own import Maker
+from dvskit.networks import Network, is_own, network_from
+from dvskit.networks.network import Maker, outline
 from dvskit.training.config import Config, InputConfig
 from dvskit.training.inputs import representation_of
 from dvskit.training.model_tables import emulation_from, reject_from

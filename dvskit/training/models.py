@@ -22,9 +22,8 @@ from dvskit._arguments import check_arguments
 from dvskit.datasets import Emulation, Split
 from dvskit.errors import ConfigError, ModelError, OutputError, did_you_mean
 from dvskit.events import Size
-from dvskit.networks import Layered, ModuleNetwork, Network, network_values
-from dvskit.networks.names import is_own
-from dvskit.networks.own import Maker
+from dvskit.networks import Layered, ModuleNetwork, Network, is_own, network_values
+from dvskit.networks.network import Maker
 from dvskit.training.config import Config, InputConfig
 from dvskit.training.model_file import check_about, check_finite, new_module, read_description
 from dvskit.training.model_tables import (

@@ -14,8 +14,7 @@ from dvskit._arguments import check_arguments
 from dvskit.datasets import Samples, SplitSamples, Stills
 from dvskit.errors import ConfigError, one_line
 from dvskit.events import Size
-from dvskit.networks import ModuleNetwork, Network
-from dvskit.networks.names import is_own
+from dvskit.networks import ModuleNetwork, Network, is_own
 from dvskit.networks.network import check_memory
 from dvskit.training.config import POINTS, Config, DataConfig, InputConfig
 from dvskit.training.models import Model

@@ -11,8 +11,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from dvskit.errors import ConfigError, one_line
-from dvskit.networks import ModuleNetwork, Network, network_from, network_values
-from dvskit.networks.names import NETWORKS, is_own
+from dvskit.networks import NETWORKS, ModuleNetwork, Network, is_own, network_from, network_values
 from dvskit.networks.network import outline
 from dvskit.training.toml_config import to_toml
 
