@@ -32,7 +32,7 @@ _EVERY_S = 0.1  # interval between updates of a notebook's bar
 _BLOCK_EVENTS = 1 << 20  # of events in memory, so that the bar moves
 
 
-class State(NamedTuple):
+class ProgressState(NamedTuple):
     """Progress of work: `done` of `total` (None: unknown) `unit`s, a remark, elapsed time."""
 
     title: str
@@ -65,14 +65,14 @@ def _clock(seconds: int) -> str:
 class Display(Protocol):
     """A place to show a bar."""
 
-    def show(self, state: State) -> None:
+    def show(self, state: ProgressState) -> None:
         """Show the progress; the last time with `ended`."""
 
 
 class Nowhere:
     """Shows nothing."""
 
-    def show(self, state: State) -> None:
+    def show(self, state: ProgressState) -> None:
         """Show nothing."""
 
 
@@ -86,7 +86,7 @@ class Notebook:
         self._display = _ipython_display if display is None else display
         self._update: Callable[[str], None] | None = None
 
-    def show(self, state: State) -> None:
+    def show(self, state: ProgressState) -> None:
         """Show or update the bar."""
         if self._update is None:
             self._update = self._display(bar_html(state))
@@ -101,7 +101,7 @@ class Terminal:
         self._bar: Any = None
         self._task: Any = None
 
-    def show(self, state: State) -> None:
+    def show(self, state: ProgressState) -> None:
         """Show or update the bar."""
         if self._bar is None and not state.ended:
             self._bar = _rich_bar(state)
@@ -123,7 +123,7 @@ class Bar:
         self, title: str, total: float | None = None, unit: str = "", *,
         display: Display | None = None,
     ) -> None:  # fmt: skip
-        self._state = State(title, 0, total, unit, "", 0.0, False)
+        self._state = ProgressState(title, 0, total, unit, "", 0.0, False)
         self._display = find_display() if display is None else display
         self._begun = self._shown = time.monotonic()
 
@@ -159,7 +159,7 @@ def find_display() -> Display:
     return Terminal() if sys.stderr is not None and sys.stderr.isatty() else Nowhere()
 
 
-def bar_html(state: State) -> str:
+def bar_html(state: ProgressState) -> str:
     """Return a bar as HTML."""
     bar = ""
     if state.total:
@@ -179,7 +179,7 @@ def _ipython_display(html: str) -> Callable[[str], None]:
     return lambda newer: handle.update(ipython.HTML(newer))
 
 
-def _rich_bar(state: State) -> Any:
+def _rich_bar(state: ProgressState) -> Any:
     from rich.console import Console
     from rich.progress import (
         BarColumn,

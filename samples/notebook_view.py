@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 import dvskit
-from dvskit._progress import State, bar_html
+from dvskit._progress import ProgressState, bar_html
 
 _PAGE = """<!doctype html><meta charset="utf-8"><style>
 body { margin: 0; padding: 16px 20px; background: #fff; color: #1b1d26; width: 700px;
@@ -49,7 +49,7 @@ def _bar(frames: list[tuple[int, Any]]) -> str:
     clip = dvskit.emulate(frames[:done], seed=3)
     count = sum(len(block) for block in clip)
     return bar_html(
-        State("events", done, len(frames), "frames", f"{count:,} events", 0.0, ended=False)
+        ProgressState("events", done, len(frames), "frames", f"{count:,} events", 0.0, ended=False)
     )
 
 

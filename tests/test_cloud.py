@@ -313,7 +313,7 @@ def test_the_bar_of_counts_tells_1_the_powers_of_ten_and_the_most(most, texts):
         size=(2, 1),
     )  # fmt: skip
     colours = render.by_count(events, LIGHT)
-    assert isinstance(colours.key, render.Bar)
+    assert isinstance(colours.key, render.ColourBar)
     assert [text for _, text in colours.key.ticks] == texts
     for place, text in colours.key.ticks:
         assert most**place == pytest.approx(int(text.replace(",", "")))
@@ -328,7 +328,7 @@ def test_counts_of_no_events_have_no_colours():
 def test_the_bar_of_time_ends_with_the_span():
     events = Events(t=[5, 2_505], x=[0, 0], y=[0, 0], p=[1, 1], size=(1, 1))
     key = render.by_time(events, DARK).key
-    assert isinstance(key, render.Bar)
+    assert isinstance(key, render.ColourBar)
     assert key.ticks == ((0.0, "0"), (1.0, "2.5 ms"))
 
 

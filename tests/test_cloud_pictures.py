@@ -23,7 +23,7 @@ from dvskit.errors import ConfigError, OutputError, ShapeError
 from dvskit.render import CloudView, Turn, _drawing, cloud
 from dvskit.render._axes import bounds, draw_box
 from dvskit.render._camera import box_halves, corners
-from dvskit.render._drawing import Lines, Words, ink, paint, text_width
+from dvskit.render._drawing import Segments, TextLine, ink, paint, text_width
 from dvskit.render._numbers import number_text
 from dvskit.render._scene import Scene
 from dvskit.render._thin import thin
@@ -43,7 +43,7 @@ def scene_of(events, view, size_px):
 
 
 def words_of(drawing):
-    return [item for item in drawing if isinstance(item, Words)]
+    return [item for item in drawing if isinstance(item, TextLine)]
 
 
 # -- where things are
@@ -191,7 +191,7 @@ def test_a_picture_without_room_for_words_has_none():
     scene = scene_of(some_events(), CloudView(title="A title"), (120, 90))
     drawing = scene.drawing(scene.still())
     assert not words_of(drawing)
-    assert [item for item in drawing if isinstance(item, Lines)]
+    assert [item for item in drawing if isinstance(item, Segments)]
 
 
 @pytest.fixture
@@ -267,7 +267,7 @@ def test_a_long_recording_is_told_in_the_same_way_everywhere():
 
 def test_a_line_covers_pixels_by_how_far_they_are_inside():
     ends, width, half = np.array([[3.2, 4.1, 17.7, 9.3], [5, 2, 5, 12]]), 3.0, 1.5
-    picture = paint([Lines(ends, "#ffffff", width)], (20, 14), "#000000")
+    picture = paint([Segments(ends, "#ffffff", width)], (20, 14), "#000000")
     by_hand = np.zeros((14, 20))
     for u0, v0, u1, v1 in ends:
         along = np.array([u1 - u0, v1 - v0])
@@ -282,20 +282,20 @@ def test_a_line_covers_pixels_by_how_far_they_are_inside():
 
 def test_thin_lines_are_fainter_and_lines_beyond_the_border_are_cut():
     ends = np.array([[-9.0, 5.5, 40, 5.5]])
-    picture = paint([Lines(ends, "#ffffff", 0.5)], (20, 11), "#000000")
+    picture = paint([Segments(ends, "#ffffff", 0.5)], (20, 11), "#000000")
     assert picture[5, :, 0].tolist() == [pytest.approx(96, abs=1)] * 20  # 255 * 3/4 * 1/2
     assert not picture[:4].any()
 
 
 def test_words_are_laid_over_the_picture_where_their_line_begins():
     mask, left, top = ink("Hxg", 20.0)
-    picture = paint([Words("Hxg", 10.0, 30.0, 20.0, "#ffffff")], (80, 50), "#000000")
+    picture = paint([TextLine("Hxg", 10.0, 30.0, 20.0, "#ffffff")], (80, 50), "#000000")
     shape = mask.shape
     np.testing.assert_array_equal(
         picture[30 + top : 30 + top + shape[0], 10 + left : 10 + left + shape[1], 0], mask
     )
     assert abs(text_width("Hxg", 20.0) - shape[1]) < 5
-    cut = paint([Words("Hxg", -5.0, 5.0, 20.0, "#ffffff")], (12, 9), "#000000")
+    cut = paint([TextLine("Hxg", -5.0, 5.0, 20.0, "#ffffff")], (12, 9), "#000000")
     assert cut.any()
 
 
@@ -350,7 +350,7 @@ def test_svg_holds_the_points_of_the_picture_and_words_as_outlines(dpi, tmp_path
     scale = 72 / (96 if dpi is None else dpi)
     assert float(root.attrib["width"].removesuffix("pt")) == pytest.approx(500 * scale, abs=1e-3)
     # The first line of the grid lies where it lies in the picture.
-    grid = next(item for item in scene.drawing(scene.still()) if isinstance(item, Lines))
+    grid = next(item for item in scene.drawing(scene.still()) if isinstance(item, Segments))
     first = np.array(
         [float(n) for n in re.findall(r'd="M ([-\d.]+) ([-\d.]+) \nL ([-\d.]+) ([-\d.]+)',
          path.read_text())[1]]
@@ -637,7 +637,7 @@ def beside_kept(name):
 
 def lose(items, kind):
     """Return a drawing without its last word, its first word, or the borders of its box."""
-    lines = [item for item in items if isinstance(item, Lines)]
+    lines = [item for item in items if isinstance(item, Segments)]
     words = words_of(items)
     gone = {"last word": words[-1], "first word": words[0], "borders": lines[1]}[kind]
     return [item for item in items if item is not gone]

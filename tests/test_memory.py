@@ -13,19 +13,21 @@ import torch
 
 import dvskit.training.world
 from dvskit.neurons import LIF, release_buffers
-from dvskit.neurons.buffers import POOL, Pool
+from dvskit.neurons.buffers import POOL, BufferPool
 from dvskit.training import keep_memory
 
 MB = 1 << 20
 
 
-def block(pool: Pool, megabytes: float = 2, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+def block(
+    pool: BufferPool, megabytes: float = 2, dtype: torch.dtype = torch.float32
+) -> torch.Tensor:
     count = int(megabytes * MB) // dtype.itemsize
     return pool.empty((count,), (1,), dtype)
 
 
 def test_memory_of_a_tensor_that_is_gone_serves_the_next():
-    pool = Pool(8 * MB)
+    pool = BufferPool(8 * MB)
     first = block(pool)
     address = first.data_ptr()
     del first
@@ -37,7 +39,7 @@ def test_memory_of_a_tensor_that_is_gone_serves_the_next():
 
 @pytest.mark.slow
 def test_memory_in_use_by_any_view_is_not_given_out():
-    pool = Pool(8 * MB)
+    pool = BufferPool(8 * MB)
     first = block(pool)
     first.fill_(1.0)
     view = first.view(2, -1)[1].detach().numpy()
@@ -50,7 +52,7 @@ def test_memory_in_use_by_any_view_is_not_given_out():
 
 
 def test_idle_memory_is_bounded_and_the_oldest_goes_first():
-    pool = Pool(5 * MB)
+    pool = BufferPool(5 * MB)
     tensors = [block(pool) for _ in range(4)]
     addresses = [tensor.data_ptr() for tensor in tensors]
     while tensors:
@@ -62,7 +64,7 @@ def test_idle_memory_is_bounded_and_the_oldest_goes_first():
 
 
 def test_a_block_is_not_wasted_on_what_is_much_smaller():
-    pool = Pool(16 * MB)
+    pool = BufferPool(16 * MB)
     large = block(pool, 8)
     address = large.data_ptr()
     del large
@@ -71,7 +73,7 @@ def test_a_block_is_not_wasted_on_what_is_much_smaller():
 
 
 def test_shapes_strides_and_dtypes_are_as_asked():
-    pool = Pool(8 * MB)
+    pool = BufferPool(8 * MB)
     tensor = pool.empty((3, 700, 500), (350_000, 1, 700), torch.float32)
     assert tensor.shape == (3, 700, 500)
     assert tensor.stride() == (350_000, 1, 700)
@@ -81,7 +83,7 @@ def test_shapes_strides_and_dtypes_are_as_asked():
 
 
 def test_threads_that_take_and_give_back_at_once_never_share_a_block():
-    pool, errors = Pool(32 * MB), []
+    pool, errors = BufferPool(32 * MB), []
 
     def work(number: int) -> None:
         for turn in range(60):

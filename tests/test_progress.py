@@ -12,7 +12,7 @@ import pytest
 
 import dvskit
 from dvskit import _progress
-from dvskit._progress import Bar, Notebook, Nowhere, State, Terminal, bar_html, find_display
+from dvskit._progress import Bar, Notebook, Nowhere, ProgressState, Terminal, bar_html, find_display
 from dvskit.events import EventsSource
 from tests.conftest import skip_or_fail
 from tests.test_notebook import words
@@ -135,7 +135,7 @@ def test_a_notebook_gets_one_output_that_is_updated():
 
 
 def test_the_words_of_a_bar_say_what_is_done_and_how_long_it_will_take():
-    state = State("work", 30, 90, "frames", "5 events", 40.0, ended=False)
+    state = ProgressState("work", 30, 90, "frames", "5 events", 40.0, ended=False)
     assert state.words == "30/90 frames, 5 events, 1:20 to go"
     assert state._replace(ended=True).words == "30/90 frames, 5 events, in 40.0 s"
     assert state._replace(total=None).words == "30 frames, 5 events"
@@ -247,7 +247,7 @@ def test_the_command_line_writes_a_line_a_minute_when_piped(capsys, monkeypatch)
 
 
 def test_time_to_go_is_told_in_hours_where_it_takes_hours():
-    state = State("work", 1, 100, "steps", "", 3600.0 / 99 * 2, ended=False)
+    state = ProgressState("work", 1, 100, "steps", "", 3600.0 / 99 * 2, ended=False)
     assert state.words.endswith("2:00:00 to go")
 
 

@@ -11,21 +11,21 @@ import pytest
 
 from dvskit.errors import ConfigError, EventsError, GeometryError, VideoError
 from dvskit.events import Events, Size
-from dvskit.render import Count, Decay, Linear, Polarity, Surface, frames, styles
+from dvskit.render import Count, Decay, LatestPolarity, LinearFade, Surface, frames, styles
 from dvskit.render.colormap import DARK, LIGHT, diverging, rgb, sequential
 from dvskit.render.frames.styles import LEVELS, count_table
 
 SIZE = Size(23, 17)
 STYLES = [
-    Polarity(),
-    Polarity(window_us=2500),
+    LatestPolarity(),
+    LatestPolarity(window_us=2500),
     Count(),
     Count(window_us=2500),
     Count(window_us=400),
     Decay(tau_us=3000),
     Decay(full=3.0),
-    Linear(window_us=4000),
-    Linear(),
+    LinearFade(window_us=4000),
+    LinearFade(),
     Surface(tau_us=3000),
 ]
 
@@ -76,7 +76,7 @@ def twin(style, events, frame_us, period_us):
         if age <= 0:
             break
         match style:
-            case Polarity(window_us):
+            case LatestPolarity(window_us):
                 if age <= (period_us if window_us is None else window_us):
                     image[y, x] = sign * LEVELS
             case Count(window_us):
@@ -84,7 +84,7 @@ def twin(style, events, frame_us, period_us):
             case Decay(tau_us, full):
                 tau_us = 3 * period_us if tau_us is None else tau_us
                 image[y, x] += sign * math.exp(-age / tau_us) * LEVELS / full
-            case Linear(window_us):
+            case LinearFade(window_us):
                 window_us = 6 * period_us if window_us is None else window_us
                 image[y, x] = sign * max(0, 1 - age / window_us) * LEVELS
             case Surface(tau_us):
@@ -106,7 +106,7 @@ def test_a_frame_is_what_its_definition_says_of_all_earlier_events(style):
         assert t_us == events.t[0] + (number + 1) * 1000
         expected = twin(style, events, t_us, 1000)
         off = np.abs(index.astype(int) - expected)
-        if isinstance(style, (Polarity, Count)):
+        if isinstance(style, (LatestPolarity, Count)):
             assert not off.any()
         else:
             # A value on the border of two levels may fall on either side.
@@ -190,7 +190,9 @@ def test_a_part_of_a_stream_begins_and_ends_where_it_is_told():
     middle = int(events.t[1000])
     part = drawn(events, frame_us=1000, start_us=middle, stop_us=middle + 3000)
     assert [t for t, _ in part] == [middle + 1000, middle + 2000, middle + 3000]
-    empty = drawn(Events.empty(SIZE), frame_us=1000, start_us=0, stop_us=2000, style=Polarity())
+    empty = drawn(
+        Events.empty(SIZE), frame_us=1000, start_us=0, stop_us=2000, style=LatestPolarity()
+    )
     assert [(t, int(f.max()), int(f.min())) for t, f in empty] == [
         (1000, LEVELS, LEVELS),
         (2000, LEVELS, LEVELS),
@@ -198,7 +200,7 @@ def test_a_part_of_a_stream_begins_and_ends_where_it_is_told():
 
 
 def test_iterating_gives_rgb_images_of_the_palette():
-    made = frames(some_events(), style=Polarity(), frame_us=1000, theme=LIGHT)
+    made = frames(some_events(), style=LatestPolarity(), frame_us=1000, theme=LIGHT)
     _, image = next(iter(made))
     assert image.shape == (17, 23, 3)
     assert image.dtype == np.uint8
@@ -228,8 +230,8 @@ def test_what_cannot_be_is_refused():
     for wrong in ({"fps": 0}, {"fps": 2e6}, {"frame_us": 0}, {"frame_us": 10**10}):
         with pytest.raises(ConfigError):
             frames(events, **wrong)
-    for make in (lambda: Polarity(0), lambda: Count(full=1), lambda: Decay(full=0),
-                 lambda: Decay(0), lambda: Linear(2**31), lambda: Surface(-1)):  # fmt: skip
+    for make in (lambda: LatestPolarity(0), lambda: Count(full=1), lambda: Decay(full=0),
+                 lambda: Decay(0), lambda: LinearFade(2**31), lambda: Surface(-1)):  # fmt: skip
         with pytest.raises(ConfigError):
             make()
     with pytest.raises(ConfigError, match="empty"):

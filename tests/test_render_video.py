@@ -19,7 +19,7 @@ from dvskit.cli import app
 from dvskit.errors import ConfigError, OutputError, VideoError
 from dvskit.events import Events, Size
 from dvskit.formats import save_events
-from dvskit.render import Linear, Polarity, VideoView, frames, styles, video
+from dvskit.render import LatestPolarity, LinearFade, VideoView, frames, styles, video
 from dvskit.render.colormap import DARK, LIGHT, rgb
 from dvskit.render.frames import canvas as canvas_module
 from dvskit.render.frames import frame_kernels
@@ -37,7 +37,7 @@ from dvskit.video import open_frames
 from tests.pictures import matches
 from tests.test_cli import hear_interrupts
 
-PLAIN = VideoView(style=Polarity(), scale=1, footer=False)
+PLAIN = VideoView(style=LatestPolarity(), scale=1, footer=False)
 
 
 def some_events(size=(37, 23), count=4000, seed=0):
@@ -103,13 +103,15 @@ def test_enlarging_repeats_pixels(factor):
 @pytest.mark.parametrize("dark", [True, False], ids=["dark", "light"])
 def test_an_mp4_shows_the_colours_of_the_frames(tmp_path, dark):
     # Pixels enlarged by an even factor have chroma of their own.
-    view = VideoView(style=Polarity(), scale=4, footer=False, dark=dark, crf=0)
+    view = VideoView(style=LatestPolarity(), scale=4, footer=False, dark=dark, crf=0)
     events = some_events()
     report = video(events, tmp_path / "a.mp4", view=view)
     seen = decoded(report.path)
     expected = [
         image.repeat(4, axis=0).repeat(4, axis=1)
-        for _, image in frames(events, style=Polarity(), fps=60, theme=DARK if dark else LIGHT)
+        for _, image in frames(
+            events, style=LatestPolarity(), fps=60, theme=DARK if dark else LIGHT
+        )
     ]
     assert report.frames == len(seen) == len(expected) > 5
     assert report.events == len(events)
@@ -128,11 +130,11 @@ def test_an_odd_sensor_is_padded_with_the_ground(tmp_path):
 
 
 def test_a_gif_shows_exactly_the_frames(tmp_path):
-    view = VideoView(style=Linear(), scale=2, footer=False, fps=20)
+    view = VideoView(style=LinearFade(), scale=2, footer=False, fps=20)
     events = some_events()
     report = video(events, tmp_path / "a.gif", view=view)
     seen = decoded(report.path)
-    expected = [image for _, image in frames(events, style=Linear(), fps=20)]
+    expected = [image for _, image in frames(events, style=LinearFade(), fps=20)]
     assert len(seen) == len(expected)
     for shown, meant in zip(seen, expected, strict=True):
         assert np.array_equal(shown, meant.repeat(2, axis=0).repeat(2, axis=1))
@@ -267,7 +269,7 @@ def test_a_footer_names_its_rates_and_times():
 
     canvas_module._write = heard
     try:
-        for moment in frames(events, style=Polarity(), frame_us=10_000).moments():
+        for moment in frames(events, style=LatestPolarity(), frame_us=10_000).moments():
             written.clear()
             canvas.draw(moment)
             scale = [text for text in written if re.fullmatch(r"[125]0*k?", text)]
@@ -287,7 +289,7 @@ def test_a_footer_names_its_rates_and_times():
 
 def test_a_footer_tells_time_speed_and_rates():
     events = some_events((320, 240))
-    moments = frames(events, style=Polarity(), frame_us=10_000)
+    moments = frames(events, style=LatestPolarity(), frame_us=10_000)
     layout = lay_out(Size(320, 240), None, beside=None, footer=True)
     assert (layout.scale, layout.width, layout.height % 2) == (2, 640, 0)
     canvas = Canvas(layout, 10_000, slow=1, beside=None)
@@ -453,7 +455,7 @@ def test_each_style_of_video_looks_as_its_stored_picture(tmp_path, name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "wrong", [{"dark": False}, {"style": Polarity(1000)}, {"footer": False}], ids=str
+    "wrong", [{"dark": False}, {"style": LatestPolarity(1000)}, {"footer": False}], ids=str
 )
 def test_a_video_that_lacks_something_does_not_look_so(tmp_path, wrong):
     assert not matches("frame-decay", last_frame(tmp_path, **wrong), tolerance=ALIKE)

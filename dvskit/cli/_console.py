@@ -17,7 +17,7 @@ import typer
 
 from dvskit import _interrupt
 from dvskit._arguments import parse_us
-from dvskit._progress import Bar, Display, Nowhere, State, Terminal
+from dvskit._progress import Bar, Display, Nowhere, ProgressState, Terminal
 from dvskit.errors import (
     ConfigError,
     DvskitError,
@@ -204,7 +204,7 @@ class Lines:
     def __init__(self) -> None:
         self._next_s = _LOG_S
 
-    def show(self, state: State) -> None:
+    def show(self, state: ProgressState) -> None:
         if state.seconds >= self._next_s and not state.ended:
             self._next_s = state.seconds + _LOG_S
             print(f"dvskit: {state.title}: {state.words}", file=sys.stderr, flush=True)

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dvskit import _interrupt
 from dvskit._files import unfinished
-from dvskit._progress import State
+from dvskit._progress import ProgressState
 from dvskit.cli import _console
 from dvskit.cli._trees import Job
 from dvskit.errors import ConfigError, DvskitError, one_line
@@ -72,7 +72,7 @@ class _Wire:
     def __init__(self, end: Connection) -> None:
         self._end = end
 
-    def show(self, state: State) -> None:
+    def show(self, state: ProgressState) -> None:
         share = min(1.0, state.done / state.total) if state.total else 0.0
         self.say("share", (share, state.done > 0))
 

@@ -155,7 +155,7 @@ def raster(
 
     if of.model is None:
         from dvskit.render._thin import thin
-        from dvskit.render.plots.event_raster import draw_thinned
+        from dvskit.render.plots.rate import draw_thinned
 
         thinned = thin(WithEvents(part, file), plots.RASTER_EVENTS)
         figure = draw_thinned(thinned, style)

@@ -26,7 +26,7 @@ from dvskit.errors import ConfigError, count_of
 
 if TYPE_CHECKING:
     from dvskit.formats import Recording
-    from dvskit.render import Style
+    from dvskit.render import FrameStyle
 
 
 _LONG_FRAMES = 36_000  # ten minutes of 60 a second
@@ -157,7 +157,7 @@ def _slower(slow: float, seconds: float) -> float:
     return float(10.0 ** math.ceil(math.log10(slow / seconds)))
 
 
-def _style(name: StyleName, window_us: int | None) -> Style:
+def _style(name: StyleName, window_us: int | None) -> FrameStyle:
     from dvskit.render import styles
 
     if window_us is not None and window_us < 1:

@@ -87,7 +87,7 @@ class MaxPool2d(_Pool2d):
         return torch.where(on >= off, on, -off)
 
 
-class Window(NamedTuple):
+class ConvWindow(NamedTuple):
     """Stride, padding, dilation and groups of a convolution."""
 
     stride: tuple[int, int]
@@ -96,7 +96,7 @@ class Window(NamedTuple):
     groups: int
 
 
-def convolve_spikes(x: Tensor, weight: Tensor, bias: Tensor | None, window: Window) -> Tensor:
+def convolve_spikes(x: Tensor, weight: Tensor, bias: Tensor | None, window: ConvWindow) -> Tensor:
     """Return conv2d of spikes -1, 0 and 1 (N, C, H, W); gradients equal torch's, bit for bit.
 
     A convolution keeps its input for the gradient of its weights. int8 stores spikes exactly in a
@@ -115,7 +115,9 @@ def convolve_spikes(x: Tensor, weight: Tensor, bias: Tensor | None, window: Wind
 
 class _ConvolutionOfSpikes(Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, window: Window) -> Tensor:
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, window: ConvWindow
+    ) -> Tensor:
         ctx.save_for_backward(x.to(torch.int8), weight)
         ctx.window, ctx.dtype = window, x.dtype
         return functional.conv2d(x, weight, bias, *window)
@@ -150,7 +152,7 @@ class Conv2d(nn.Conv2d):
         self.check(x)
         if not (of_spikes and self._is_plain()):
             return _over_time(super().forward, x)
-        window = Window(self.stride, self.padding, self.dilation, self.groups)  # type: ignore[arg-type]
+        window = ConvWindow(self.stride, self.padding, self.dilation, self.groups)  # type: ignore[arg-type]
         return _over_time(lambda images: convolve_spikes(images, self.weight, self.bias, window), x)
 
     def _is_plain(self) -> bool:
@@ -202,7 +204,7 @@ def pooled_convolution(conv: Conv2d, pool: AvgPool2d, x: Tensor, of_spikes: bool
         for side, edge, kernel in zip(x.shape[-2:], padding, conv.kernel_size, strict=True)
     )
     check_window(pool, x, (rows, columns), f"a kernel of {conv.kernel_size} and a pool of {size}")
-    window = Window((size, size), padding, (1, 1), conv.groups)
+    window = ConvWindow((size, size), padding, (1, 1), conv.groups)
     convolve = convolve_spikes if of_spikes else _convolve
     return _over_time(lambda images: convolve(images, weight, conv.bias, window), x)
 
@@ -211,5 +213,5 @@ def _over_time(convolve: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     return over_time(lambda images: convolve(channels_last(images)), x)
 
 
-def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None, window: Window) -> Tensor:
+def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None, window: ConvWindow) -> Tensor:
     return functional.conv2d(x, weight, bias, *window)

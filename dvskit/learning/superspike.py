@@ -17,7 +17,7 @@ from dvskit._arguments import check_arguments
 from dvskit.encoders.checking import generator_from
 from dvskit.errors import ConfigError, did_you_mean
 from dvskit.learning import rule
-from dvskit.learning.van_rossum import DoubleExponential, Filtered, VanRossum
+from dvskit.learning.van_rossum import DoubleExponential, FilterState, VanRossum
 from dvskit.neurons import FastSigmoid, Surrogate, spike
 from dvskit.neurons.surrogates import check_surrogate
 
@@ -48,7 +48,7 @@ class SpikeResponse:
 class ResponseLayerState(NamedTuple):
     """The state of a layer: filter of its inputs, reset (B, N) and last spikes (B, N)."""
 
-    inputs: Filtered
+    inputs: FilterState
     reset: Tensor
     spikes: Tensor
 
@@ -193,8 +193,8 @@ SpikeFeedback = Literal["symmetric", "random", "uniform"]
 class Eligibility(NamedTuple):
     """The filtered eligibility traces of a layer, for its weights (B, N, J) and biases (B, N)."""
 
-    weights: Filtered
-    biases: Filtered
+    weights: FilterState
+    biases: FilterState
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +208,7 @@ class SuperSpikeState:
 
     network: SpikeResponseState | None
     traces: tuple[Eligibility, ...] | None
-    error: Filtered | None
+    error: FilterState | None
     loss: Tensor
 
 

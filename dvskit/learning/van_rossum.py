@@ -13,7 +13,7 @@ from dvskit._arguments import check_arguments
 from dvskit.errors import ConfigError, ShapeError
 
 
-class Filtered(NamedTuple):
+class FilterState(NamedTuple):
     """The state of a DoubleExponential, in the shape of its input."""
 
     rising: Tensor
@@ -50,14 +50,14 @@ class DoubleExponential:
         object.__setattr__(self, "q", q)
         object.__setattr__(self, "gain", 1 / _peak(self.rise, self.decay))
 
-    def step(self, y: Tensor, state: Filtered | None = None) -> tuple[Tensor, Filtered]:
+    def step(self, y: Tensor, state: FilterState | None = None) -> tuple[Tensor, FilterState]:
         """Return the filtered value of one time step, in the shape of `y`, and the new state."""
         if state is None:
             rising = falling = y
         else:
             rising = self.p * state.rising + y
             falling = self.q * state.falling + rising
-        return self.gain * falling, Filtered(rising, falling)
+        return self.gain * falling, FilterState(rising, falling)
 
     def run(self, y: Tensor) -> Tensor:
         """Return y (T, ...) filtered over time, from rest."""
@@ -95,8 +95,8 @@ class VanRossum:
     kernel: DoubleExponential = field(default_factory=lambda: DoubleExponential(5.0, 10.0))
 
     def error(
-        self, spikes: Tensor, target: Tensor | None, state: Filtered | None = None
-    ) -> tuple[Tensor, Filtered]:
+        self, spikes: Tensor, target: Tensor | None, state: FilterState | None = None
+    ) -> tuple[Tensor, FilterState]:
         """Return alpha * (S - S_target) of one time step, and the state after it.
 
         Without a target, S - S_target counts as 0. Raises ShapeError for different shapes.
@@ -107,8 +107,8 @@ class VanRossum:
         return self.kernel.step(spikes - target.to(spikes.dtype), state)
 
     def step(
-        self, spikes: Tensor, target: Tensor | None, state: Filtered | None = None
-    ) -> tuple[Tensor, Filtered]:
+        self, spikes: Tensor, target: Tensor | None, state: FilterState | None = None
+    ) -> tuple[Tensor, FilterState]:
         """Return the loss of one time step, summed over the batch, and the state after it."""
         error, state = self.error(spikes, target, state)
         return 0.5 * error.square().sum(), state

@@ -37,7 +37,16 @@ from dvskit.errors import ConfigError, did_you_mean
 from dvskit.layers import Conv2d, Linear, MeanMembrane, ResidualBlock, Sequence
 from dvskit.networks import pieces
 from dvskit.networks.network import Network, NetworkModule, scaled
-from dvskit.networks.pieces import Defaults, Dense, Named, Piece, Reading, Shape, Spiking, said
+from dvskit.networks.pieces import (
+    Defaults,
+    DensePiece,
+    Named,
+    NeuronPiece,
+    Piece,
+    ReadoutPiece,
+    Shape,
+    said,
+)
 
 Word = str | tuple["Word", ...]
 """A layer, or the layers of a residual block."""
@@ -48,7 +57,7 @@ _WRITTEN: tuple[tuple[str, Callable[..., Piece]], ...] = (
         lambda c, k, s, p: pieces.convolution(int(c), int(k), int(s or 1), int(p or 0)),
     ),
     (r"([PMS])(\d+)(?:s(\d+))?", lambda kind, k, s: pieces.pooling(kind, int(k), int(s or k))),
-    (r"F?(\d+)", lambda n: Dense(int(n))),
+    (r"F?(\d+)", lambda n: DensePiece(int(n))),
     (r"T(\d+)(?:s(\d+))?", lambda taps, s: pieces.delays(int(taps), int(s or 1))),
     (r"D(\d*\.?\d+)", lambda share: pieces.dropout(float(share))),
     (r"log", pieces.logarithm),
@@ -62,7 +71,7 @@ _WORDS = ("bn", "tdbn", *pieces.NEURON_WORDS, "membrane", *pieces.READOUT_WORDS)
 
 
 @dataclass(frozen=True, slots=True)
-class Block:
+class BlockPiece:
     """A residual block: the output of a list is added to its input."""
 
     words: tuple[Word, ...]
@@ -73,7 +82,7 @@ class Block:
         """Return the same shape; raises ConfigError for a list that changes it."""
         end = shape
         for place in walk(self.words, shape, self.defaults, self.where):
-            if isinstance(place.piece, Reading):
+            if isinstance(place.piece, ReadoutPiece):
                 raise ConfigError(f"{place.said} ends time in a block; put it at the end")
             end = place.after
         if end != shape:
@@ -90,7 +99,7 @@ class Block:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class PlacedPiece:
     """A piece with its place in the list and the shapes before and after it."""
 
     said: str
@@ -101,7 +110,7 @@ class Place:
 
 def walk(
     words: SequenceOf[Word], shape: Shape, defaults: Defaults, where: str = "layers"
-) -> Iterator[Place]:
+) -> Iterator[PlacedPiece]:
     """Yield the pieces of a list in order, for inputs of `shape`.
 
     Raises ConfigError for unknown or misplaced words, with the place and the shapes.
@@ -110,7 +119,7 @@ def walk(
     while index < len(words):
         word, at = words[index], f"{where}[{index}]"
         piece = _piece(word, at, defaults)
-        if words[index + 1 : index + 2] == ("membrane",) and isinstance(piece, Spiking):
+        if words[index + 1 : index + 2] == ("membrane",) and isinstance(piece, NeuronPiece):
             piece = replace(piece, membrane=True)
             index += 1
         try:
@@ -119,12 +128,12 @@ def walk(
             if str(error).startswith(at):  # a block has already named the place inside
                 raise
             raise ConfigError(f"{_label(word, at)} after {said(shape)}: {error}") from None
-        yield Place(_label(word, at), piece, shape, after)
+        yield PlacedPiece(_label(word, at), piece, shape, after)
         shape = after
         index += 1
 
 
-def build(places: Iterable[Place]) -> OrderedDict[str, nn.Module]:
+def build(places: Iterable[PlacedPiece]) -> OrderedDict[str, nn.Module]:
     """Return the modules of pieces by name, with new weights: conv1, pool1, lif1, conv2, ..."""
     named: OrderedDict[str, nn.Module] = OrderedDict()
     kinds: Counter[str] = Counter()
@@ -135,13 +144,13 @@ def build(places: Iterable[Place]) -> OrderedDict[str, nn.Module]:
     return named
 
 
-def module_of(network: Network, places: SequenceOf[Place], inputs: int = 2) -> NetworkModule:
+def module_of(network: Network, places: SequenceOf[PlacedPiece], inputs: int = 2) -> NetworkModule:
     """Return the module of a network's pieces; without a readout, a mean is added.
 
     inputs  channels of the input counts
     """
     layers = build(places)
-    if not isinstance(places[-1].piece, Reading):
+    if not isinstance(places[-1].piece, ReadoutPiece):
         layers["mean"] = MeanMembrane()
     return NetworkModule(network, layers, inputs)
 
@@ -163,7 +172,7 @@ def as_words(given: Any, where: str = "layers") -> tuple[Word, ...]:
 
 def _piece(word: Any, at: str, defaults: Defaults) -> Piece:
     if isinstance(word, tuple):
-        return Block(word, at, defaults)
+        return BlockPiece(word, at, defaults)
     if not isinstance(word, str) or not word.split():
         raise ConfigError(f"{at} = {word!r} must be a word, such as {', '.join(_EXAMPLES)}")
     name, *options = word.split()
@@ -184,9 +193,9 @@ def _piece(word: Any, at: str, defaults: Defaults) -> Piece:
             f"{at} = {word!r} is not a layer; {did_you_mean(name, _EXAMPLES + _WORDS)}"
         )
     kind = (
-        Spiking
+        NeuronPiece
         if name in pieces.NEURON_WORDS
-        else Reading
+        else ReadoutPiece
         if name in pieces.READOUT_WORDS
         else pieces.batch_norm
     )
@@ -275,7 +284,7 @@ class Layered:
     def _check_layers(self) -> None:
         places = self._places()
         for place, behind in pairwise(places):
-            if isinstance(place.piece, Reading):
+            if isinstance(place.piece, ReadoutPiece):
                 raise ConfigError(
                     f"{place.said} ends time, but {behind.said} comes after it; put it last"
                 )
@@ -285,7 +294,7 @@ class Layered:
                 f"classes = {self.classes}; end with a dense layer: '{self.classes}'"
             )
 
-    def _places(self) -> list[Place]:
+    def _places(self) -> list[PlacedPiece]:
         shape = (self.inputs, self.height, self.width)
         return list(walk(self.layers, shape, Defaults(self.beta, self.threshold)))
 

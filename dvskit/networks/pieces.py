@@ -109,7 +109,7 @@ def pooling(letter: str, size: int, stride: int) -> Piece:
 
 
 @dataclass(frozen=True, slots=True)
-class Dense:
+class DensePiece:
     """A dense layer with this many outputs: 256, or F256. Images are flattened before it."""
 
     outputs: int
@@ -219,7 +219,7 @@ NEURON_WORDS = tuple(_NEURONS)
 
 
 @dataclass(frozen=True, slots=True)
-class Spiking:
+class NeuronPiece:
     """Neurons by their word, with parameters: lif, alif kappa=0.2."""
 
     word: str
@@ -269,7 +269,7 @@ def neurons_of(word: str, beta: float, threshold: float) -> nn.Module:
     """Return a layer of neurons by its word, one of NEURON_CHOICES."""
     if word == "relu":
         return nn.ReLU()
-    ((_, layer),) = Spiking(word, {}, Defaults(beta, threshold)).modules(())
+    ((_, layer),) = NeuronPiece(word, {}, Defaults(beta, threshold)).modules(())
     return layer
 
 
@@ -285,7 +285,7 @@ READOUT_WORDS = tuple(_READOUTS)
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class ReadoutPiece:
     """A readout by its word: mean, last, max, count, first tau=5; each: none, for all steps."""
 
     word: str

@@ -79,7 +79,7 @@ class _Lease:
         self._returned.append(self._block)
 
 
-class Pool:
+class BufferPool:
     """Blocks of memory that are not in use, at most `limit` bytes; the oldest are freed first."""
 
     def __init__(self, limit: int) -> None:
@@ -137,7 +137,7 @@ def _limit() -> int:
     return min(1 << 30, memory // 8)
 
 
-POOL = Pool(_limit())
+POOL = BufferPool(_limit())
 
 
 def release_buffers() -> None:

@@ -8,16 +8,23 @@ from __future__ import annotations
 
 from dvskit.render import plots
 from dvskit.render.cloud import CloudReport, CloudView, cloud, cloud_image
-from dvskit.render.colormap import Bar, Colouring, Colours, Theme, by_count, by_polarity, by_time
-from dvskit.render.frames import (
+from dvskit.render.colormap import (
+    ColourBar,
+    Colouring,
+    Colours,
+    Theme,
+    by_count,
+    by_polarity,
+    by_time,
+)
+from dvskit.render.frames import RenderedFrames, frames
+from dvskit.render.frames.styles import (
     Count,
     Decay,
-    EventFrames,
-    Linear,
-    Polarity,
-    Style,
+    FrameStyle,
+    LatestPolarity,
+    LinearFade,
     Surface,
-    frames,
     styles,
 )
 from dvskit.render.page import PageReport, Shown, page
@@ -25,8 +32,34 @@ from dvskit.render.turntable import Turn, TurnReport, turntable
 from dvskit.render.video import VideoReport, VideoView, video
 
 __all__ = [
-    "Bar", "CloudReport", "CloudView", "Colouring", "Colours", "Count", "Decay", "EventFrames",
-    "Linear", "PageReport", "Polarity", "Shown", "Style", "Surface", "Theme", "Turn", "TurnReport",
-    "VideoReport", "VideoView", "by_count", "by_polarity", "by_time", "cloud", "cloud_image",
-    "frames", "page", "plots", "styles", "turntable", "video",
+    "CloudReport",
+    "CloudView",
+    "ColourBar",
+    "Colouring",
+    "Colours",
+    "Count",
+    "Decay",
+    "FrameStyle",
+    "LatestPolarity",
+    "LinearFade",
+    "PageReport",
+    "RenderedFrames",
+    "Shown",
+    "Surface",
+    "Theme",
+    "Turn",
+    "TurnReport",
+    "VideoReport",
+    "VideoView",
+    "by_count",
+    "by_polarity",
+    "by_time",
+    "cloud",
+    "cloud_image",
+    "frames",
+    "page",
+    "plots",
+    "styles",
+    "turntable",
+    "video",
 ]  # fmt: skip

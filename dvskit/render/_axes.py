@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvskit.events import Size
-from dvskit.render._camera import TIME_LENGTH, Camera, box_halves, clearance
-from dvskit.render._drawing import CAP, Drawing, Lines, Words, mix, text_width
+from dvskit.render._camera import TIME_LENGTH, BoxCamera, box_halves, clearance
+from dvskit.render._drawing import CAP, Drawing, Segments, TextLine, mix, text_width
 from dvskit.render._numbers import nice_step, tick_text, time_unit
 from dvskit.render.colormap import Theme
 
@@ -51,7 +51,7 @@ def box_axes(size: Size, span_us: int) -> tuple[Axis, Axis, Axis]:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Edge:
+class LabelEdge:
     """The edge where an axis is labelled: its ends on the screen and the outward direction."""
 
     fixed: NDArray[np.float64]  # a corner on the edge, in box coordinates
@@ -64,12 +64,12 @@ class Edge:
         return float(np.hypot(*(self.stop - self.start)))
 
 
-def back_signs(camera: Camera) -> NDArray[np.float64]:
+def back_signs(camera: BoxCamera) -> NDArray[np.float64]:
     """Return, for each axis, the side (-1 or 1) of the face turned away from the camera."""
     return np.where(camera.turn[2] >= 0, -1.0, 1.0)
 
 
-def label_edge(camera: Camera, halves: NDArray[np.float64], axis: int) -> Edge:
+def label_edge(camera: BoxCamera, halves: NDArray[np.float64], axis: int) -> LabelEdge:
     """Return the outline edge along `axis` to label: the lowest, for the upright axis the leftmost.
 
     An edge is on the outline if one of its faces is turned to the camera and the other away.
@@ -78,7 +78,7 @@ def label_edge(camera: Camera, halves: NDArray[np.float64], axis: int) -> Edge:
     eye = camera.eye
     first, second = (i for i in range(3) if i != axis)
     centre = camera.project(np.zeros((1, 3)))[0, :2]
-    found: list[tuple[bool, float, Edge]] = []
+    found: list[tuple[bool, float, LabelEdge]] = []
     for one, other in product((-1.0, 1.0), repeat=2):
         outline = (one * eye[first] > halves[first]) != (other * eye[second] > halves[second])
         fixed = np.zeros(3)
@@ -94,12 +94,12 @@ def label_edge(camera: Camera, halves: NDArray[np.float64], axis: int) -> Edge:
         rank = -middle[0] if axis == 1 else middle[1]
         # Of two equally low edges, the right one: this does not depend on rounding or order.
         rank += 1e-6 * middle[0]
-        found.append((outline, float(rank), Edge(fixed, screen[0], screen[1], outward)))
+        found.append((outline, float(rank), LabelEdge(fixed, screen[0], screen[1], outward)))
     return max(found, key=lambda edge: edge[:2])[2]
 
 
 @dataclass(frozen=True, slots=True)
-class Style:
+class CloudStyle:
     """The style of a picture of `size_px`: its colours, and the pixels per unit of text and lines.
 
     Tick labels are 12.5 units high, axis titles 14.5.
@@ -134,10 +134,10 @@ class Style:
 class _Placed:
     """Labels placed so far, which later ones must not cross."""
 
-    words: list[Words] = field(default_factory=list)
+    words: list[TextLine] = field(default_factory=list)
     _taken: list[tuple[float, float, float, float]] = field(default_factory=list)
 
-    def free(self, words: Words, gap: float) -> bool:
+    def free(self, words: TextLine, gap: float) -> bool:
         """Return whether text fits with a gap to all others."""
         left, top, right, bottom = bounds(words)
         return not any(
@@ -146,12 +146,12 @@ class _Placed:
             for other in self._taken
         )  # fmt: skip
 
-    def add(self, words: Words) -> None:
+    def add(self, words: TextLine) -> None:
         self.words.append(words)
         self._taken.append(bounds(words))
 
 
-def bounds(words: Words) -> tuple[float, float, float, float]:
+def bounds(words: TextLine) -> tuple[float, float, float, float]:
     """Return left, top, right and bottom of text, with room for descenders."""
     top = words.baseline - CAP * words.size_px
     width = text_width(words.text, words.size_px)
@@ -160,15 +160,17 @@ def bounds(words: Words) -> tuple[float, float, float, float]:
 
 def _beside(
     at: NDArray[np.float64], outward: NDArray[np.float64], text: str, size_px: float, colour: str
-) -> Words:
+) -> TextLine:
     """Return text just outside of a point; its position varies smoothly with the direction."""
     width, height = text_width(text, size_px), CAP * size_px
     across, down = np.clip(1.4 * outward, -1, 1) / 2
     middle = at + np.array([across * width, down * height])
-    return Words(text, float(middle[0] - width / 2), float(middle[1] + height / 2), size_px, colour)
+    return TextLine(
+        text, float(middle[0] - width / 2), float(middle[1] + height / 2), size_px, colour
+    )
 
 
-def draw_box(camera: Camera, size: Size, span_us: int, style: Style) -> Drawing:
+def draw_box(camera: BoxCamera, size: Size, span_us: int, style: CloudStyle) -> Drawing:
     """Return the three far faces with their grids and, if style.worded, the axis labels.
 
     A grid depends only on the camera's distance, so that it stays when the box is turned. Labels
@@ -180,7 +182,7 @@ def draw_box(camera: Camera, size: Size, span_us: int, style: Style) -> Drawing:
     ticks = [axes[i].ticks(2 * halves[i] * sharp / (style.tick_units * unit)) for i in range(3)]
     grid, rims = _far_faces(camera, halves, axes, ticks)
     theme = style.theme
-    drawing: Drawing = [Lines(grid, theme.grid, unit), Lines(rims, theme.line, unit)]
+    drawing: Drawing = [Segments(grid, theme.grid, unit), Segments(rims, theme.line, unit)]
     if not style.worded:
         return drawing
     placed = _Placed()
@@ -204,12 +206,12 @@ def draw_box(camera: Camera, size: Size, span_us: int, style: Style) -> Drawing:
         # It may belong to no far face: without a line the labels would float.
         if np.abs(rims - ends).max(axis=1).min() >= 0.1:
             marks = np.concatenate([marks, ends[None]])
-        drawing.append(Lines(marks, faded.line, unit))
+        drawing.append(Segments(marks, faded.line, unit))
     return [*drawing, *placed.words]
 
 
 def _label(
-    edge: Edge, title: str, ticks: tuple[NDArray[np.float64], list[str]], style: Style,
+    edge: LabelEdge, title: str, ticks: tuple[NDArray[np.float64], list[str]], style: CloudStyle,
     placed: _Placed,
 ) -> NDArray[np.float64]:  # fmt: skip
     """Place the labels of ticks, (n, 2), and the title of an axis; return the tick marks."""
@@ -226,7 +228,7 @@ def _label(
     for _ in range(8):
         middle = (edge.start + edge.stop) / 2 + out * reach
         left, baseline = float(middle[0] - width / 2), float(middle[1] + height / 2)
-        words = Words(title, left, baseline, 14.5 * unit, theme.text)
+        words = TextLine(title, left, baseline, 14.5 * unit, theme.text)
         if placed.free(words, 6 * unit):
             placed.add(words)
             break
@@ -234,7 +236,7 @@ def _label(
     return np.concatenate([ticks[0], ticks[0] + out * 5 * unit], axis=1)
 
 
-def _that_fit(labels: list[Words], placed: _Placed, gap: float) -> list[Words]:
+def _that_fit(labels: list[TextLine], placed: _Placed, gap: float) -> list[TextLine]:
     """Return every label, or every 2nd, 5th, 10th, ... so that they do not touch each other.
 
     Labels that touch earlier ones are omitted.
@@ -252,7 +254,7 @@ def _that_fit(labels: list[Words], placed: _Placed, gap: float) -> list[Words]:
     return [label for label in chosen if placed.free(label, gap)]
 
 
-def _reach(label: Words, edge: Edge) -> float:
+def _reach(label: TextLine, edge: LabelEdge) -> float:
     """Return how far a label extends beyond its edge."""
     left, top, right, bottom = bounds(label)
     outs = [
@@ -263,7 +265,7 @@ def _reach(label: Words, edge: Edge) -> float:
 
 
 def _far_faces(
-    camera: Camera,
+    camera: BoxCamera,
     halves: NDArray[np.float64],
     axes: tuple[Axis, Axis, Axis],
     ticks: list[list[tuple[float, str]]],
@@ -283,6 +285,6 @@ def _far_faces(
     return _seen(camera, grid), _seen(camera, rims)
 
 
-def _seen(camera: Camera, lines: list[NDArray[np.float64]]) -> NDArray[np.float64]:
+def _seen(camera: BoxCamera, lines: list[NDArray[np.float64]]) -> NDArray[np.float64]:
     points = np.concatenate(lines)  # (2 n, 3)
     return camera.project(points)[:, :2].reshape(-1, 4)

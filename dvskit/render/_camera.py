@@ -50,7 +50,7 @@ def rotation(azimuth_deg: float, elevation_deg: float) -> NDArray[np.float64]:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Camera:
+class BoxCamera:
     """A pinhole camera: maps box coordinates to pixels of a picture.
 
     u = centre_u + scale * right / depth,  v = centre_v - scale * up / depth,
@@ -86,7 +86,7 @@ def corners(halves: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.array(list(product((-1.0, 1.0), repeat=3))) * halves
 
 
-def clearance(camera: Camera, halves: NDArray[np.float64], axis: int) -> float:
+def clearance(camera: BoxCamera, halves: NDArray[np.float64], axis: int) -> float:
     """Return how far the camera is outside the box, seen along an axis, in halves of the box.
 
     Above 0, an edge along the axis is on the outline. Below 0, the axis is seen end-on: all its
@@ -103,7 +103,7 @@ def looks_along_an_axis(azimuth_deg: float, elevation_deg: float) -> bool:
 
 def fit(
     halves: NDArray[np.float64], turns: NDArray[np.float64], rect: Rect, perspective: float = 1.0
-) -> list[Camera]:
+) -> list[BoxCamera]:
     """Return the nearest cameras, for each of (n, 3, 3) `turns`, that see the whole box in `rect`.
 
     They share one distance, one scale and one centre, so that a turned box neither moves nor
@@ -128,10 +128,10 @@ def fit(
             near = middle
     across, up = extent(far).mean(axis=0)
     u, v = float((left + right) / 2 - across), float((top + bottom) / 2 + up)
-    return [Camera(turn, far, scale, u, v, perspective) for turn in turns]
+    return [BoxCamera(turn, far, scale, u, v, perspective) for turn in turns]
 
 
-class Span(NamedTuple):
+class TimeSpan(NamedTuple):
     """The time span of the box, in microseconds; the last event is at its far end."""
 
     start_us: int
@@ -159,7 +159,9 @@ class Points:
     size_px: float
 
 
-def layers_of(points: Points, camera: Camera, span: Span, size_px: tuple[int, int]) -> Layers:
+def layers_of(
+    points: Points, camera: BoxCamera, span: TimeSpan, size_px: tuple[int, int]
+) -> Layers:
     """Return points drawn into new layers.
 
     For many events only the centres are marked; each pixel then takes the nearest mark around it.
@@ -183,7 +185,7 @@ def layers_of(points: Points, camera: Camera, span: Span, size_px: tuple[int, in
     return layers
 
 
-def splat_points(points: Points, camera: Camera, span: Span, layers: Layers) -> None:
+def splat_points(points: Points, camera: BoxCamera, span: TimeSpan, layers: Layers) -> None:
     """Draw points into layers, over their content, each thread into its own.
 
     Of two at the same depth (in 2^24 steps) the one with the first colour is visible, so that the
@@ -197,7 +199,7 @@ def _brush(points: Points) -> NDArray[np.int64]:
 
 
 def _splat(
-    points: Points, camera: Camera, span: Span, brush: NDArray[np.int64], layers: Layers
+    points: Points, camera: BoxCamera, span: TimeSpan, brush: NDArray[np.int64], layers: Layers
 ) -> None:
     """Draw the pixels (k, 2) of a brush around each point."""
     events = points.events
@@ -230,7 +232,7 @@ def round_brush(side: int) -> NDArray[np.int64]:
     return np.argwhere(inside) - side // 2
 
 
-def _event_matrix(size: Size, camera: Camera, span_us: int) -> NDArray[np.float64]:
+def _event_matrix(size: Size, camera: BoxCamera, span_us: int) -> NDArray[np.float64]:
     pixel = 1 / max(size)
     # Columns of box coordinates per microsecond, per x, per y, and the event at (0, 0, start).
     box = np.zeros((3, 4))

@@ -27,7 +27,7 @@ _BOX = "□"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Lines:
+class Segments:
     """Straight lines: (n, 4) u, v of their starts and of their ends."""
 
     ends: NDArray[np.float64]
@@ -36,7 +36,7 @@ class Lines:
 
 
 @dataclass(frozen=True, slots=True)
-class Words:
+class TextLine:
     """A line of text at the start of its baseline."""
 
     text: str
@@ -67,7 +67,7 @@ class Strip:
     palette: NDArray[np.uint8]
 
 
-Drawing = list[Lines | Words | Dot | Strip]
+Drawing = list[Segments | TextLine | Dot | Strip]
 
 
 def moved(drawing: Drawing, right: float, down: float) -> Drawing:
@@ -75,13 +75,13 @@ def moved(drawing: Drawing, right: float, down: float) -> Drawing:
     found: Drawing = []
     for item in drawing:
         match item:
-            case Words(left=left, baseline=baseline):
+            case TextLine(left=left, baseline=baseline):
                 found.append(replace(item, left=left + right, baseline=baseline + down))
             case Dot(u, v):
                 found.append(replace(item, u=u + right, v=v + down))
             case Strip(left, top, end, bottom, palette):
                 found.append(Strip(left + right, top + down, end + right, bottom + down, palette))
-            case Lines(ends):
+            case Segments(ends):
                 found.append(replace(item, ends=ends + np.array((right, down) * 2)))
     return found
 
@@ -99,11 +99,11 @@ def paint(drawing: Drawing, size_px: tuple[int, int], ground: str) -> NDArray[np
     picture[1:] = picture[0]  # whole rows: four times as fast as pixel by pixel
     for item in drawing:
         match item:
-            case Lines(ends, colour, width):
+            case Segments(ends, colour, width):
                 cloud_kernels.stroke(ends, width / 2, _levels(colour), picture)
             case Dot(u, v, radius, colour):
                 cloud_kernels.stroke(np.array([[u, v, u, v]]), radius, _levels(colour), picture)
-            case Words(text, start, baseline, size, colour):
+            case TextLine(text, start, baseline, size, colour):
                 mask, left, top = ink(text, size)
                 top, left = round(baseline) + top, round(start) + left
                 cloud_kernels.tint(mask, top, left, _levels(colour), picture)

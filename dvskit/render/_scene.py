@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from dvskit._arguments import check_arguments
 from dvskit.errors import ShapeError
 from dvskit.render import _camera
-from dvskit.render._axes import Style, bounds, draw_box
+from dvskit.render._axes import CloudStyle, bounds, draw_box
 from dvskit.render._camera import (
-    Camera,
+    BoxCamera,
     Rect,
     box_halves,
     corners,
@@ -27,9 +27,9 @@ from dvskit.render._drawing import (
     CAP,
     Dot,
     Drawing,
-    Lines,
+    Segments,
     Strip,
-    Words,
+    TextLine,
     drawable,
     moved,
     paint,
@@ -41,7 +41,7 @@ from dvskit.render.colormap import (
     DARK,
     LIGHT,
     PAPER,
-    Bar,
+    ColourBar,
     Colouring,
     Colours,
     Theme,
@@ -106,7 +106,7 @@ class CloudView:
     def theme(self) -> Theme:
         return DARK if self.dark else LIGHT if self.dpi is None else PAPER
 
-    def style(self, size_px: tuple[int, int]) -> Style:
+    def style(self, size_px: tuple[int, int]) -> CloudStyle:
         """Return the style of a picture of that size."""
         if self.dpi is not None:
             narrow = size_px[0] / self.dpi / _COLUMN_IN
@@ -114,7 +114,7 @@ class CloudView:
             unit = self.dpi / 72 * label_pt / _LABEL_UNITS
         else:
             unit = max(_LEAST_UNIT, min(size_px[0] / _UNIT_OF[0], size_px[1] / _UNIT_OF[1]))
-        return Style(self.theme, unit * self.text_scale, size_px)
+        return CloudStyle(self.theme, unit * self.text_scale, size_px)
 
 
 class Scene:
@@ -129,17 +129,17 @@ class Scene:
     ) -> None:
         check_size_px(size_px)
         self.size_px, self.events, self.style = size_px, kept.events, view.style(size_px)
-        self.span = _camera.Span(kept.start_us, kept.stop_us)
+        self.span = _camera.TimeSpan(kept.start_us, kept.stop_us)
         self.colours = view.colour(kept.events, self.style.theme)
         self._view = view
         lines = _lines(kept, view, self.style, note)
         self._header, self._top_px = _lay_out_header(self.style, lines, self.colours)
 
-    def still(self) -> Camera:
+    def still(self) -> BoxCamera:
         """Return the camera of a still picture, as near as the view allows."""
         return self.cameras([(self._view.azimuth_deg, self._view.elevation_deg)])[0]
 
-    def cameras(self, angles: list[tuple[float, float]]) -> list[Camera]:
+    def cameras(self, angles: list[tuple[float, float]]) -> list[BoxCamera]:
         """Return a camera for each azimuth and elevation, all at one distance and with one centre.
 
         In none of them is a corner of the box or a label outside of the picture or in the header;
@@ -172,13 +172,15 @@ class Scene:
         down = min(1.0, 0.75 * height / (top + bottom))
         return (left * across, top * down, width - right * across, height - bottom * down)
 
-    def _overhang(self, found: list[Camera]) -> NDArray[np.float64]:
+    def _overhang(self, found: list[BoxCamera]) -> NDArray[np.float64]:
         """Return how far labels extend beyond the box: left, top, right, bottom."""
         ends = corners(box_halves(self.events.size))
         box = np.concatenate([camera.project(ends)[:, :2] for camera in found])
         low, high = box.min(axis=0), box.max(axis=0)
         tried = found[:: max(1, len(found) // _TRIED)]
-        words = [item for camera in tried for item in self._box(camera) if isinstance(item, Words)]
+        words = [
+            item for camera in tried for item in self._box(camera) if isinstance(item, TextLine)
+        ]
         if not words:
             return np.zeros(4)
         sides = np.array([bounds(each) for each in words])
@@ -186,10 +188,10 @@ class Scene:
         safe = _SAFE_UNITS * self.style.unit_px if len(found) > _TRIED else 0.0
         return np.asarray(np.maximum(over + safe, 0.0))
 
-    def _box(self, camera: Camera) -> Drawing:
+    def _box(self, camera: BoxCamera) -> Drawing:
         return draw_box(camera, self.events.size, self.span.length_us, self.style)
 
-    def point_px(self, camera: Camera, share: float = 1.0) -> float:
+    def point_px(self, camera: BoxCamera, share: float = 1.0) -> float:
         """Return the side of a point in pixels, if `share` of the events are visible at once."""
         if self._view.point_px is not None:
             return self._view.point_px
@@ -203,26 +205,26 @@ class Scene:
             return float(np.clip(_TOUCHING * pitch, least, 5.0 * least))
         return float(np.clip(0.55 * pitch * min(crowd, 1.5), least, 5.0 * least))
 
-    def drawing(self, camera: Camera) -> Drawing:
+    def drawing(self, camera: BoxCamera) -> Drawing:
         """Return the background of the events: the box, its labels, the key, the text."""
         return [*self._box(camera), *self._header]
 
-    def layers(self, camera: Camera) -> _camera.Layers:
+    def layers(self, camera: BoxCamera) -> _camera.Layers:
         """Return the nearest events at each pixel."""
         points = _camera.Points(self.events, self.colours.index, self.point_px(camera))
         return _camera.layers_of(points, camera, self.span, self.size_px)
 
-    def ground(self, camera: Camera) -> NDArray[np.uint8]:
+    def ground(self, camera: BoxCamera) -> NDArray[np.uint8]:
         """Return the picture without events, (height, width, 3)."""
         return paint(self.drawing(camera), self.size_px, self.style.theme.ground)
 
-    def picture(self, camera: Camera) -> NDArray[np.uint8]:
+    def picture(self, camera: BoxCamera) -> NDArray[np.uint8]:
         """Return the picture, (height, width, 3) uint8, RGB."""
         picture = self.ground(camera)
         _camera.shade_over(self.layers(camera), self.colours, self.style.theme.ground, picture)
         return picture
 
-    def points(self, camera: Camera) -> NDArray[np.uint8]:
+    def points(self, camera: BoxCamera) -> NDArray[np.uint8]:
         """Return the events alone, (height, width, 4) uint8, RGB and alpha."""
         return _camera.shade_alone(self.layers(camera), self.colours, self.style.theme.ground)
 
@@ -236,7 +238,9 @@ def check_size_px(size_px: tuple[int, int]) -> None:
         )
 
 
-def _lines(kept: Thinned, view: CloudView, style: Style, note: str) -> list[tuple[str, str, float]]:
+def _lines(
+    kept: Thinned, view: CloudView, style: CloudStyle, note: str
+) -> list[tuple[str, str, float]]:
     """Return the text of a picture: text, colour, and height in units."""
     theme, small = style.theme, 12.0 if style.compact else 13.5
     title = drawable(view.title)
@@ -255,7 +259,7 @@ def _lines(kept: Thinned, view: CloudView, style: Style, note: str) -> list[tupl
 
 
 def _lay_out_header(
-    style: Style, lines: list[tuple[str, str, float]], colours: Colours
+    style: CloudStyle, lines: list[tuple[str, str, float]], colours: Colours
 ) -> tuple[Drawing, float]:
     """Return lines of text (text, colour, height in units) at the left and the key at the right.
 
@@ -270,7 +274,7 @@ def _lay_out_header(
         # A line too long for the picture is written smaller.
         size = units * unit * min(1.0, (width - 2 * pad) / text_width(text, units * unit))
         down += CAP * units * unit
-        drawing.append(Words(text, pad, down, size, colour))
+        drawing.append(TextLine(text, pad, down, size, colour))
         right = max(right, pad + text_width(text, size))
         down += 0.6 * units * unit
     room = width - pad - right - 20 * unit
@@ -285,24 +289,24 @@ def _lay_out_header(
     return drawing, down + 2 * unit + key_height
 
 
-def _key(colours: Colours, style: Style, most_px: float) -> tuple[Drawing, float, float]:
+def _key(colours: Colours, style: CloudStyle, most_px: float) -> tuple[Drawing, float, float]:
     """Return the legend or the colour bar with its upper left corner at (0, 0), and its size."""
     unit, theme = style.unit_px, style.theme
-    if not isinstance(colours.key, Bar):
+    if not isinstance(colours.key, ColourBar):
         return _legend(colours.key, style)
     title, size, small = colours.key.title, 12.5 * unit, 11.5 * unit
     drawing: Drawing = [
-        Words(title, 0.0, CAP * size, size, theme.text),
+        TextLine(title, 0.0, CAP * size, size, theme.text),
         Strip(0.0, 16 * unit, most_px, 25 * unit, colours.palette),
     ]
-    taken: list[Words] = []
+    taken: list[TextLine] = []
     marks = []
     # The ends first: labels in between are omitted if they would touch.
     ticks = sorted(colours.key.ticks, key=lambda tick: (tick[0] not in (0, 1), tick[0]))
     for place, text in ticks:
         wide = text_width(text, small)
         left = min(max(place * most_px - wide / 2, 0.0), most_px - wide)
-        words = Words(text, left, 30 * unit + CAP * small, small, theme.faint)
+        words = TextLine(text, left, 30 * unit + CAP * small, small, theme.faint)
         if all(abs(left + wide / 2 - (b[0] + b[2]) / 2) >= (wide + b[2] - b[0]) / 2 + 5 * unit
                for b in map(bounds, taken)):  # fmt: skip
             taken.append(words)
@@ -310,17 +314,17 @@ def _key(colours: Colours, style: Style, most_px: float) -> tuple[Drawing, float
                 at = place * most_px
                 marks.append([at, 25 * unit, at, 28 * unit])
     if marks:
-        drawing.append(Lines(np.array(marks), theme.line, unit))
+        drawing.append(Segments(np.array(marks), theme.line, unit))
     return [*drawing, *taken], most_px, max(bounds(words)[3] for words in taken)
 
 
-def _legend(key: tuple[tuple[str, str], ...], style: Style) -> tuple[Drawing, float, float]:
+def _legend(key: tuple[tuple[str, str], ...], style: CloudStyle) -> tuple[Drawing, float, float]:
     unit = style.unit_px
     drawing: Drawing = []
     left, size = 0.0, 14 * unit
     middle = CAP * size / 2
     for name, colour in key:
         drawing.append(Dot(left + 5 * unit, middle, 4.5 * unit, colour))
-        drawing.append(Words(name, left + 16 * unit, CAP * size, size, style.theme.text))
+        drawing.append(TextLine(name, left + 16 * unit, CAP * size, size, style.theme.text))
         left += 16 * unit + text_width(name, size) + 20 * unit
     return drawing, left - 20 * unit, CAP * size

@@ -7,14 +7,8 @@ from collections import deque
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
 from dvskit.errors import ConfigError, DvskitError, one_line
 from dvskit.events import Events, Size, Source, as_source
-
-_FINE_BINS = 1 << 14
-_PARTS = 240  # time bins of a sample, in which events are counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,65 +91,8 @@ def _every(events: Events, step: int) -> Events:
     return events if step == 1 else events[::step].copy()
 
 
-class RateBins:
-    """Counts events over a time of unknown length: bins double their width as it grows."""
-
-    def __init__(self) -> None:
-        self._start_us, self._width_us = 0, 1
-        self._counts = np.zeros(_FINE_BINS, np.int64)
-        self._begun = False
-
-    def add(self, events: Events) -> None:
-        """Count the next block of a stream, in order of time."""
-        if not len(events):
-            return
-        if not self._begun:
-            self._begun, self._start_us = True, int(events.t[0])
-        last = int(events.t[-1]) - self._start_us
-        while last // self._width_us >= _FINE_BINS:
-            halved = self._counts.reshape(-1, 2).sum(axis=1)
-            self._counts = np.concatenate([halved, np.zeros_like(halved)])
-            self._width_us *= 2
-        first = int(events.t[0]) - self._start_us
-        low, high = first // self._width_us, last // self._width_us
-        edges = [self._start_us + bin_ * self._width_us for bin_ in range(low + 1, high + 1)]
-        places = np.searchsorted(events.t, np.array(edges, np.int64))
-        self._counts[low : high + 1] += np.diff(places, prepend=0, append=len(events))
-
-    def rebinned(self, bins: int, span_us: int) -> NDArray[np.int64]:
-        """Return the counts in `bins` equal parts of `span_us`, each fine bin in one of them."""
-        starts = np.arange(_FINE_BINS) * float(self._width_us)
-        at = np.minimum(bins - 1, (starts * (bins / (span_us + 1))).astype(np.int64))
-        return np.bincount(at, self._counts, minlength=bins).astype(np.int64)
-
-
-class Progress(NamedTuple):
-    """Progress of an overview: whether it is done, events so far, and the error, if any."""
-
-    done: bool = False
-    total: int = 0
-    problem: str = ""
-
-
-class Whole(Thinner):
-    """At most `max_events` of a whole stream, evenly, and its event rate."""
-
-    def __init__(self, size: Size, max_events: int) -> None:
-        super().__init__(size, max_events)
-        self._rate = RateBins()
-
-    def add(self, block: Events) -> None:
-        super().add(block)
-        self._rate.add(block)
-
-    def rated(self) -> tuple[Thinned, NDArray[np.int64]]:
-        """Return the sample so far, and the events in 240 equal parts of its time."""
-        kept = self.kept()
-        return kept, self._rate.rebinned(_PARTS, kept.span_us)
-
-
 class Latest:
-    """The latest `keep_us` of a stream, at most `max_events` of them, evenly."""
+    """Keeps the latest `keep_us` of a stream; of more than `max_events` every 2nd, 3rd, ... one."""
 
     def __init__(self, size: Size, max_events: int, keep_us: int) -> None:
         self._size, self._most, self._keep_us = size, max_events, keep_us
@@ -163,6 +100,7 @@ class Latest:
         self.start_us = 0  # the time of the first kept event
 
     def add(self, block: Events) -> None:
+        """Add the next block of the stream."""
         if not len(block):
             return
         self._blocks.append(block.copy())
@@ -171,32 +109,36 @@ class Latest:
             self._blocks.popleft()
         self.start_us = max(int(self._blocks[0].t[0]), since_us)
 
-    def rated(self) -> tuple[Thinned, NDArray[np.int64]]:
-        """Return the latest events, and their number in 240 equal parts of their time."""
+    def kept(self) -> Thinned:
         events = Events.concatenate(self._blocks, self._size).between(self.start_us, None)
         if not len(events):
-            return Thinned(events, 1, 0, 0, 0), np.zeros(_PARTS, np.int64)
+            return Thinned(events, 1, 0, 0, 0)
         every = -(-len(events) // self._most)
-        first_us, last_us = int(events.t[0]), int(events.t[-1])
-        parts = (events.t - first_us) * _PARTS // (last_us - first_us + 1)
-        found = Thinned(events[::every], every, len(events), first_us, last_us)
-        return found, np.bincount(parts, minlength=_PARTS).astype(np.int64)
+        return Thinned(events[::every], every, len(events), int(events.t[0]), int(events.t[-1]))
+
+
+class ReadProgress(NamedTuple):
+    """Progress of an overview: whether it is done, events so far, and the error, if any."""
+
+    done: bool = False
+    total: int = 0
+    problem: str = ""
 
 
 class Overview:
-    """A sample of a source and its event rate, growing while it is read.
+    """A sample of a source, growing while it is read in a thread of its own, until `close`.
 
     max_events  the most events kept: of all, or of the latest `keep_us` if that is given
-
-    Reading starts at once, in its own thread, and ends with `close`.
     """
 
     def __init__(self, source: Source, *, max_events: int, keep_us: int | None = None) -> None:
         self._source, self._lock, self._closed = source, threading.Lock(), threading.Event()
-        self._sample: Whole | Latest = Whole(source.size, max_events)
-        if keep_us is not None:
-            self._sample = Latest(source.size, max_events, keep_us)
-        self.progress = Progress()
+        self._sample: Thinner | Latest = (
+            Thinner(source.size, max_events)
+            if keep_us is None
+            else Latest(source.size, max_events, keep_us)
+        )
+        self.progress = ReadProgress()
         self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()
 
@@ -209,10 +151,10 @@ class Overview:
                 total += len(block)
                 with self._lock:
                     self._sample.add(block)
-                    self.progress = Progress(total=total)
+                    self.progress = ReadProgress(total=total)
         except (DvskitError, OSError, MemoryError) as error:
             problem = one_line(error)
-        self.progress = Progress(True, total, problem)
+        self.progress = ReadProgress(True, total, problem)
 
     @property
     def start_us(self) -> int:
@@ -220,10 +162,10 @@ class Overview:
         with self._lock:
             return self._sample.start_us
 
-    def kept(self) -> tuple[Thinned, NDArray[np.int64]]:
-        """Return the sample so far, and the events in 240 equal parts of its time."""
+    def kept(self) -> Thinned:
+        """Return the sample so far."""
         with self._lock:
-            return self._sample.rated()
+            return self._sample.kept()
 
     def wait(self, seconds: float) -> None:
         self._thread.join(seconds)

@@ -26,9 +26,9 @@ from dvskit.events import Events, Source
 from dvskit.render._drawing import (
     Dot,
     Drawing,
-    Lines,
+    Segments,
     Strip,
-    Words,
+    TextLine,
     missing_letters,
     runs,
     text_width,
@@ -84,7 +84,7 @@ def _draw(panel: Axes, drawing: Drawing, points: float) -> None:
     for order, item in enumerate(drawing):
         z = 2 + order / len(drawing)
         match item:
-            case Lines():
+            case Segments():
                 lines = LineCollection(
                     list(item.ends.reshape(-1, 2, 2)), colors=item.colour, clip_on=False,
                     linewidths=item.width_px * points, capstyle="round", zorder=z,
@@ -93,7 +93,7 @@ def _draw(panel: Axes, drawing: Drawing, points: float) -> None:
             case Dot():
                 disc = Circle((item.u, item.v), item.radius_px, color=item.colour, linewidth=0)
                 panel.add_artist(disc)
-            case Words():
+            case TextLine():
                 left = item.left
                 for part, file in runs(item.text):
                     panel.text(

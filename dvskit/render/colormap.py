@@ -87,7 +87,7 @@ def nearest_rows(palette: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 @dataclass(frozen=True, slots=True)
-class Bar:
+class ColourBar:
     """A colour bar: its title, and texts at positions from 0 (its first colour) to 1."""
 
     title: str
@@ -103,7 +103,7 @@ class Colours:
 
     index: NDArray[np.uint8]
     palette: NDArray[np.uint8]
-    key: tuple[tuple[str, str], ...] | Bar
+    key: tuple[tuple[str, str], ...] | ColourBar
 
 
 Colouring = Callable[[Events, Theme], Colours]
@@ -124,7 +124,7 @@ def by_time(events: Events, theme: Theme = DARK) -> Colours:
     unit, length = time_unit(events.duration_us)
     last = f"{number_text(events.duration_us / length)} {unit}"
     return Colours(
-        index, gradient(theme.time_stops), Bar("early → late", ((0.0, "0"), (1.0, last)))
+        index, gradient(theme.time_stops), ColourBar("early → late", ((0.0, "0"), (1.0, last)))
     )
 
 
@@ -145,7 +145,9 @@ def by_count(events: Events, theme: Theme = DARK) -> Colours:
         cloud_kernels.pick(events.x[at], events.y[at], levels, index[at])
 
     run_ranges(pick, len(events), _parts(len(events)))
-    return Colours(index, gradient(theme.count_stops), Bar("events in the pixel", _decades(most)))
+    return Colours(
+        index, gradient(theme.count_stops), ColourBar("events in the pixel", _decades(most))
+    )
 
 
 def _parts(count: int) -> int:

@@ -28,10 +28,11 @@ from dvskit.render.colormap import DARK, LIGHT, Theme
 from dvskit.streams import Labels
 
 _SUFFIXES = (".html", ".htm")
-SCRIPTS = (
-    "base", "store", "camera", "box", "points", "flat", "strip", "words", "link", "save",
-    "controls", "start",
-)  # fmt: skip
+SCRIPTS = ("base", "store", "camera", "box", "points", "words", "save", "controls")
+_START = (
+    "start().catch(error => { say('The cloud could not be drawn', String(error && error.message || "
+    "error)); console.error(error); });\n"
+)
 PIECE = 1 << 16  # time steps whose indices differ in their lower 16 bits only
 _MOST_PIECES = 256  # each is drawn by a separate call
 _BYTES_AN_EVENT = 6
@@ -205,7 +206,7 @@ def assemble(
             # "<" could close the script element or open a comment in it.
             "meta": json.dumps(meta, ensure_ascii=False).replace("<", "\\u003c"),
             "data": data,
-            "script": "".join(_part(f"{name}.js") for name in (*SCRIPTS, *scripts, "go")),
+            "script": "".join(_part(f"{name}.js") for name in (*SCRIPTS, *scripts)) + _START,
             "connect": connect,
         },
     )

@@ -22,7 +22,7 @@ from dvskit.render._drawing import missing_letters
 from dvskit.render._numbers import check_range, number_text, time_unit
 from dvskit.render._scene import CloudView, Scene
 from dvskit.render._thin import thin
-from dvskit.render.colormap import Bar, Colours, Theme, gradient, nearest_rows, rgb
+from dvskit.render.colormap import ColourBar, Colours, Theme, gradient, nearest_rows, rgb
 from dvskit.render.frames.writers import VIDEO_SUFFIXES, Film, InThread, check_encoding, output_fps
 
 Picture = NDArray[np.uint8]
@@ -194,7 +194,7 @@ def _palette(colours: Colours, theme: Theme) -> Picture:
     shares = 7 if hues > 8 else 16
     hexes = ("#{:02x}{:02x}{:02x}".format(*colour) for colour in colours.palette[at].tolist())
     events = [_ramp(theme.ground, colour, shares) for colour in hexes]
-    names = [] if isinstance(colours.key, Bar) else [colour for _, colour in colours.key]
+    names = [] if isinstance(colours.key, ColourBar) else [colour for _, colour in colours.key]
     words = [theme.text, theme.faint, theme.line, theme.grid, theme.on, *names[:8]]
     ramps = [*events, *(_ramp(theme.ground, colour, 8) for colour in words)]
     found = np.unique(np.concatenate([[rgb(theme.ground)], *ramps]), axis=0)[:256]

@@ -15,8 +15,9 @@ from dvskit.errors import ConfigError, VideoError
 from dvskit.events import Events, Size, Source
 from dvskit.render._numbers import check_range
 from dvskit.render.colormap import DARK, LIGHT
-from dvskit.render.frames import Decay, Style, frames
+from dvskit.render.frames import frames
 from dvskit.render.frames.canvas import Beside, Canvas, Dithered, Images, lay_out, whole_palette
+from dvskit.render.frames.styles import Decay, FrameStyle
 from dvskit.render.frames.writers import (
     TIMES_FILE,
     VIDEO_SUFFIXES,
@@ -32,7 +33,7 @@ from dvskit.render.frames.writers import (
 class VideoView:
     """Options for a video of events.
 
-    style             of a frame: Polarity, Count, Decay, Linear, Surface
+    style             of a frame, such as Decay()
     fps               frames per second of the video; None: 60, GIF 25
     slow              seconds of video per second of events: 1000 shows 1 ms in 1 s
     dark              light on dark, or dark on light
@@ -46,7 +47,7 @@ class VideoView:
                       unlike x264's own
     """
 
-    style: Style = field(default_factory=Decay)
+    style: FrameStyle = field(default_factory=Decay)
     fps: float | None = None
     slow: float = 1.0
     dark: bool = True

@@ -43,7 +43,7 @@ class Bins:
         numbers = np.arange(first, stop, dtype=np.int64)
         return -(-numbers * self.denominator // max(1, self.numerator))
 
-    def reaching(self, part: Part) -> Part:
+    def reaching(self, part: BinnedPart) -> BinnedPart:
         """Return a part extended by the next bin, empty, if there is one."""
         if part.first + len(part.borders) > self.count:
             return part
@@ -58,7 +58,7 @@ class Bins:
             )
 
 
-class Part(NamedTuple):
+class BinnedPart(NamedTuple):
     """Events of a block and the bin borders: bin `first` + i is events[borders[i]:borders[i + 1]].
 
     borders  int64, from 0 to the number of events
@@ -85,7 +85,7 @@ class TimeParts:
     def __init__(self, source: Source, bins: Bins) -> None:
         self.source, self.bins, self.missed = source, bins, 0
 
-    def __iter__(self) -> Iterator[Part]:
+    def __iter__(self) -> Iterator[BinnedPart]:
         bins = self.bins
         # Numbers beyond int64 would be compared as floats.
         stop = None if bins.stop > LATEST_US else bins.stop
@@ -100,7 +100,7 @@ class TimeParts:
             if last > first:
                 edges = bins.edges(first + 1, last + 1) + bins.start
                 borders[1:-1] = np.searchsorted(inside.t, edges)
-            yield Part(inside, first, borders)
+            yield BinnedPart(inside, first, borders)
 
     def refuse_missed(self, outside: Outside) -> None:
         """Raise ShapeError if events were missed and `outside` is "error"."""
@@ -125,7 +125,7 @@ class NumberParts:
     def __init__(self, source: Source, bins: Bins, start_us: int | None = None) -> None:
         self.source, self.bins, self.start_us, self.missed = source, bins, start_us, 0
 
-    def __iter__(self) -> Iterator[Part]:
+    def __iter__(self) -> Iterator[BinnedPart]:
         bins, seen = self.bins, 0
         for block in self.source:
             block = cut(block, self.start_us, None)
@@ -136,7 +136,7 @@ class NumberParts:
                 borders = np.zeros(last - first + 2, np.int64)
                 borders[1:-1] = bins.edges(first + 1, last + 1) - seen
                 borders[-1] = len(inside)
-                yield Part(inside, first, borders)
+                yield BinnedPart(inside, first, borders)
             seen += len(block)
 
     def refuse_missed(self, outside: Outside) -> None:

@@ -16,9 +16,9 @@ from dvskit.errors import ShapeError
 from dvskit.events import Events, Size, Source, as_source
 from dvskit.tensors.bins import (
     LATEST_US,
+    BinnedPart,
     Bins,
     Outside,
-    Part,
     columns_of,
     refuse_outside,
     threads_for,
@@ -77,7 +77,7 @@ class _CheckedFill(PlanesFill):
 class CountsFill(_CheckedFill):
     """A tensor of counts being filled."""
 
-    def add(self, part: Part, first: int, stop: int) -> None:
+    def add(self, part: BinnedPart, first: int, stop: int) -> None:
         """Count the events of some bins."""
         if len(part.borders) == 2:
             count = len(part.events)  # adding a plane costs as much as some events per value
@@ -168,7 +168,7 @@ def check_dtype(dtype: torch.dtype) -> None:
 
 
 class _BinaryFill(PlanesFill):
-    def add(self, part: Part, first: int, stop: int) -> None:
+    def add(self, part: BinnedPart, first: int, stop: int) -> None:
         span = self.planes.span(part.first + first, part.first + stop)
         mark(part.columns, part.borders[first : stop + 1], span, self.width, self.on)
 
@@ -193,7 +193,7 @@ class Binary(BinnedByPolarity):
 
 
 class _SignedFill(_CheckedFill):
-    def add(self, part: Part, first: int, stop: int) -> None:
+    def add(self, part: BinnedPart, first: int, stop: int) -> None:
         span = self.planes.span(part.first + first, part.first + stop)
         borders = part.borders[first : stop + 1]
         self.note(add_signs(part.columns, borders, span, self.width, self.most))

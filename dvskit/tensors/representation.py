@@ -16,10 +16,10 @@ from torch import Tensor
 from dvskit.errors import ShapeError
 from dvskit.events import Events, Size, Source, as_size, as_source
 from dvskit.tensors.bins import (
+    BinnedPart,
     Bins,
     NumberParts,
     Outside,
-    Part,
     TimeParts,
     check_bins,
     in_spans,
@@ -206,7 +206,7 @@ class PlanesFill(ABC):
         self.on = size.width * size.height if made.channels == 2 else 0
 
     @abstractmethod
-    def add(self, part: Part, first: int, stop: int) -> None:
+    def add(self, part: BinnedPart, first: int, stop: int) -> None:
         """Add the events of the bins first, ..., stop - 1 of a part; one thread per bin."""
 
     def finish(self) -> None:
@@ -307,7 +307,7 @@ def fill(
             filling.add(part, 0, count)
             continue
 
-        def add(first: int, stop: int, part: Part = part) -> None:
+        def add(first: int, stop: int, part: BinnedPart = part) -> None:
             filling.add(part, first, stop)
 
         in_spans(add, count, len(part.events))

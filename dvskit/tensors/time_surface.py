@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from dvskit._arguments import check_arguments
 from dvskit.errors import ShapeError
 from dvskit.events import Size
-from dvskit.tensors.bins import Bins, Part, check_whole, columns_of, in_spans
+from dvskit.tensors.bins import BinnedPart, Bins, check_whole, columns_of, in_spans
 from dvskit.tensors.representation import (
     Binned,
     BinnedByPolarity,
@@ -61,7 +61,7 @@ class _LastTimesFill(PlanesFill):
         self.stamps = planes
         self.edges = bins.edges(0, bins.count + 1)
 
-    def add(self, part: Part, first: int, stop: int) -> None:
+    def add(self, part: BinnedPart, first: int, stop: int) -> None:
         number = part.first
         stamp(
             part.columns,
@@ -172,7 +172,7 @@ class _DecayedFill(PlanesFill):
         longest = int(np.diff(self.edges).max()) if bins.count else 0
         self.tables = fading_tables(longest, self.tau_us)
 
-    def add(self, part: Part, first: int, stop: int) -> None:
+    def add(self, part: BinnedPart, first: int, stop: int) -> None:
         number = part.first
         add_faded(
             part.columns,
@@ -225,7 +225,7 @@ class _ToreFill(PlanesFill):
         self.latest = zeros_for((2 * self.pixels, int(made.latest)), torch.int64)
         self.written = 0
 
-    def add(self, part: Part, first: int, stop: int) -> None:
+    def add(self, part: BinnedPart, first: int, stop: int) -> None:
         for number in range(first, stop):
             self._write_to(part.first + number)
             some = part.events[part.borders[number] : part.borders[number + 1]]

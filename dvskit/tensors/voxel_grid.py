@@ -11,9 +11,9 @@ from torch import Tensor
 from dvskit._arguments import check_arguments
 from dvskit.events import Events, Source, as_size, as_source
 from dvskit.tensors.bins import (
+    BinnedPart,
     Bins,
     Outside,
-    Part,
     TimeParts,
     check_outside,
     check_whole,
@@ -86,7 +86,7 @@ class VoxelGrid:
 
 
 class _VoxelFill(PlanesFill):
-    def add(self, part: Part, first: int, stop: int) -> None:
+    def add(self, part: BinnedPart, first: int, stop: int) -> None:
         bins, node = self.bins, part.first + first
         add_shares(
             part.columns,

@@ -81,7 +81,7 @@ def faery_stream(events: Events, fps: int):
     )
 
 
-def ours_frames(events: Events, fps: int, style: render.Style) -> int:
+def ours_frames(events: Events, fps: int, style: render.FrameStyle) -> int:
     return sum(1 for _ in render.frames(events, style=style, fps=fps).moments())
 
 
@@ -108,7 +108,7 @@ def theirs_video(events: Events, fps: int, preset: str, folder: Path) -> int:
 
 
 def ours_encoded(
-    frames: render.EventFrames, indices: list, preset: str, crf: float, folder: Path
+    frames: render.RenderedFrames, indices: list, preset: str, crf: float, folder: Path
 ) -> int:
     path, palette = folder / f"encoder {preset} ours.mp4", np.zeros((256, 3), np.uint8)
     palette[: len(frames.palette)] = frames.palette

@@ -18,12 +18,7 @@ from dvskit._arguments import check_arguments
 from dvskit.errors import ConfigError, EventsError, GeometryError, VideoError
 from dvskit.events import Events, Size, Source, as_source, cut
 from dvskit.render.colormap import DARK, Theme
-from dvskit.render.frames.styles import Count, Decay, Linear, Polarity, Run, Style, Surface, styles
-
-__all__ = [
-    "Count", "Decay", "EventFrames", "Linear", "Moment", "Polarity", "Style", "Surface", "frames",
-    "styles",
-]  # fmt: skip
+from dvskit.render.frames.styles import Decay, FrameStyle, StyleRun
 
 _MOST_EMPTY = 1_000_000  # consecutive frames without events: hours; damaged times are more likely
 _LONGEST_US = 1_000_000_000  # from frame to frame
@@ -42,7 +37,7 @@ class Moment:
     off: int
 
 
-class EventFrames:
+class RenderedFrames:
     """Frames of a stream of events; each iteration is a pass over its source.
 
     size       of each frame
@@ -53,7 +48,7 @@ class EventFrames:
     def __init__(
         self,
         source: Source,
-        style: Style,
+        style: FrameStyle,
         period_us: Fraction,
         *,
         start_us: int | None = None,
@@ -111,13 +106,13 @@ class EventFrames:
 class _Pass:
     """One pass: cuts events at the times of frames."""
 
-    def __init__(self, frames: EventFrames, start_us: int) -> None:
+    def __init__(self, frames: RenderedFrames, start_us: int) -> None:
         self._period = frames.period_us
         self._start_us = start_us
         self._number = 0
         self._empty = 0
         self._on = self._off = 0
-        self._run: Run = frames.style.start(frames.size, float(frames.period_us))
+        self._run: StyleRun = frames.style.start(frames.size, float(frames.period_us))
         self._index = np.empty((frames.size.height, frames.size.width), np.uint8)
         self._frame_us = self._time(0)
 
@@ -167,13 +162,13 @@ class _Pass:
 def frames(
     events_or_source: Events | Source,
     *,
-    style: Style | None = None,
+    style: FrameStyle | None = None,
     fps: float | None = None,
     frame_us: int | None = None,
     start_us: int | None = None,
     stop_us: int | None = None,
     theme: Theme = DARK,
-) -> EventFrames:
+) -> RenderedFrames:
     """Return the events as frames of `style` (None: Decay()): iterate for (t_us, RGB image).
 
     `fps` frames per second of the recording (None: 60), or one every `frame_us`. The frames do not
@@ -185,7 +180,7 @@ def frames(
     period = Fraction(frame_us) if frame_us is not None else period_of(60 if fps is None else fps)
     if not 1 <= period <= _LONGEST_US:
         raise ConfigError(f"frames {float(period):g} us apart: the least is 1 us, the most 1000 s")
-    return EventFrames(
+    return RenderedFrames(
         as_source(events_or_source),
         Decay() if style is None else style,
         period,

@@ -104,7 +104,7 @@ def _text_width(text: str, height_px: int) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class CanvasLayout:
     """Positions of all parts in pixels of the canvas, whose sides are even."""
 
     scale: int
@@ -121,7 +121,7 @@ def _even(value: float) -> int:
     return 2 * round(value / 2)
 
 
-def lay_out(sensor: Size, scale: int | None, *, beside: Size | None, footer: bool) -> Layout:
+def lay_out(sensor: Size, scale: int | None, *, beside: Size | None, footer: bool) -> CanvasLayout:
     """Return the layout; scale None makes the longer side of a small sensor 640 pixels or so.
 
     Raises ShapeError for a canvas of more than 16384 pixels a side.
@@ -141,7 +141,7 @@ def lay_out(sensor: Size, scale: int | None, *, beside: Size | None, footer: boo
     height += height % 2
     if max(width, height) > 16384:
         raise ShapeError(f"a video of {width}x{height} pixels is beyond 16384 a side")
-    return Layout(scale, sensor, shown, gap_px, footer_px, text_px, width, height)
+    return CanvasLayout(scale, sensor, shown, gap_px, footer_px, text_px, width, height)
 
 
 class Beside:
@@ -222,7 +222,7 @@ class Canvas:
     for each picture.
     """
 
-    layout: Layout
+    layout: CanvasLayout
     period_us: float
     slow: float
     beside: Beside | None

@@ -28,7 +28,7 @@ _LONGEST_US = 1 << 30  # of a window: its rest is kept in 32 bits
 _PIXELS_A_PART = 1 << 17
 
 
-class Run(Protocol):
+class StyleRun(Protocol):
     """One pass of a style over a stream."""
 
     def add(self, events: Events, frame_us: int) -> None:
@@ -38,10 +38,10 @@ class Run(Protocol):
         """Write the frame at `frame_us` to `index` (height, width) as rows of the palette."""
 
 
-class Style(Protocol):
+class FrameStyle(Protocol):
     """Frozen parameters of the appearance of a frame."""
 
-    def start(self, size: Size, frame_us: float) -> Run:
+    def start(self, size: Size, frame_us: float) -> StyleRun:
         """Return a run for frames `frame_us` apart (on average)."""
 
     def palette(self, theme: Theme) -> NDArray[np.uint8]:
@@ -76,7 +76,7 @@ class _Unsigned:
 
 @check_arguments
 @dataclass(frozen=True, slots=True)
-class Polarity(_Signed):
+class LatestPolarity(_Signed):
     """The latest event of a pixel in the last `window_us` (None: since the last frame): ON or OFF.
 
     Events with frame_us - window_us <= t < frame_us are visible.
@@ -87,7 +87,7 @@ class Polarity(_Signed):
     def __post_init__(self) -> None:
         check_range(1, _LONGEST_US, window_us=self.window_us)
 
-    def start(self, size: Size, frame_us: float) -> Run:
+    def start(self, size: Size, frame_us: float) -> StyleRun:
         """Return a run for frames `frame_us` apart."""
         # One more, so that something is left at the age of window_us.
         return _LatestRun(size, None if self.window_us is None else self.window_us + 1, steps=1)
@@ -95,7 +95,7 @@ class Polarity(_Signed):
 
 @check_arguments
 @dataclass(frozen=True, slots=True)
-class Linear(_Signed):
+class LinearFade(_Signed):
     """The latest event of a pixel, fading linearly to nothing in `window_us`.
 
     value = +-max(0, 1 - (frame_us - t) / window_us); None: 6 frames.
@@ -106,7 +106,7 @@ class Linear(_Signed):
     def __post_init__(self) -> None:
         check_range(1, _LONGEST_US, window_us=self.window_us)
 
-    def start(self, size: Size, frame_us: float) -> Run:
+    def start(self, size: Size, frame_us: float) -> StyleRun:
         """Return a run for frames `frame_us` apart."""
         window_us = self.window_us or max(1, min(_LONGEST_US, round(6 * frame_us)))
         return _LatestRun(size, window_us, steps=LEVELS)
@@ -152,7 +152,7 @@ class Decay(_Signed):
         check_range(1, 10**15, tau_us=self.tau_us)
         check_range(0.01, 10**6, full=self.full)
 
-    def start(self, size: Size, frame_us: float) -> Run:
+    def start(self, size: Size, frame_us: float) -> StyleRun:
         """Return a run for frames `frame_us` apart."""
         tau_us = 3 * frame_us if self.tau_us is None else self.tau_us
         add = frame_kernels.add_decaying
@@ -198,7 +198,7 @@ class Surface(_Unsigned):
     def __post_init__(self) -> None:
         check_range(1, 10**15, tau_us=self.tau_us)
 
-    def start(self, size: Size, frame_us: float) -> Run:
+    def start(self, size: Size, frame_us: float) -> StyleRun:
         """Return a run for frames `frame_us` apart."""
         tau_us = 6 * frame_us if self.tau_us is None else self.tau_us
         return _FadingRun(size, tau_us, frame_kernels.set_decaying, levels=2 * LEVELS, middle=0)
@@ -220,7 +220,7 @@ class Count(_Unsigned):
         check_range(1, 10**15, window_us=self.window_us)
         check_range(2, 10**6, full=self.full)
 
-    def start(self, size: Size, frame_us: float) -> Run:
+    def start(self, size: Size, frame_us: float) -> StyleRun:
         """Return a run for frames `frame_us` apart."""
         return _CountRun(size, self.window_us, self.full)
 
@@ -266,6 +266,7 @@ def count_table(full: int) -> NDArray[np.uint8]:
     return np.concatenate([[0], np.rint(shares * 2 * LEVELS)]).astype(np.uint8)
 
 
-styles: dict[str, type[Polarity | Count | Decay | Linear | Surface]] = {
-    style.__name__.lower(): style for style in (Polarity, Count, Decay, Linear, Surface)
-}
+styles: dict[str, type[LatestPolarity | Count | Decay | LinearFade | Surface]] = {
+    "polarity": LatestPolarity, "count": Count, "decay": Decay, "linear": LinearFade,
+    "surface": Surface,
+}  # fmt: skip

@@ -7,7 +7,6 @@ read block by block.
 """
 
 from dvskit.render.plots.confusion import confusion
-from dvskit.render.plots.event_raster import RASTER_EVENTS, event_raster
 from dvskit.render.plots.intervals import (
     Flicker,
     count_intervals,
@@ -15,18 +14,18 @@ from dvskit.render.plots.intervals import (
     intervals,
     measure_flicker,
 )
-from dvskit.render.plots.noise import Noise, measure_noise, noise
+from dvskit.render.plots.noise import NoiseEstimate, measure_noise, noise
 from dvskit.render.plots.pixel_map import pixel_map
-from dvskit.render.plots.rate import balance, rate
+from dvskit.render.plots.rate import RASTER_EVENTS, balance, event_raster, rate
 from dvskit.render.plots.spectrum import Peak, Spectrum, find_peaks, rate_spectrum, spectrum
 from dvskit.render.plots.spikes import Steps, membrane, raster
 from dvskit.render.plots.style import PAPER, Plot, Style, save
 from dvskit.render.plots.training import Measured, accuracy, curves, read_log, weights
 
 __all__ = [
-    "PAPER", "RASTER_EVENTS", "Flicker", "Measured", "Noise", "Peak", "Plot", "Spectrum", "Steps",
-    "Style", "accuracy", "balance", "confusion", "count_intervals", "curves", "event_raster",
-    "find_peaks", "flicker",
-    "intervals", "measure_flicker", "measure_noise", "membrane", "noise", "pixel_map", "raster",
-    "rate", "rate_spectrum", "read_log", "save", "spectrum", "weights",
+    "PAPER", "RASTER_EVENTS", "Flicker", "Measured", "NoiseEstimate", "Peak", "Plot", "Spectrum",
+    "Steps", "Style", "accuracy", "balance", "confusion", "count_intervals", "curves",
+    "event_raster", "find_peaks", "flicker", "intervals", "measure_flicker", "measure_noise",
+    "membrane", "noise", "pixel_map", "raster", "rate", "rate_spectrum", "read_log", "save",
+    "spectrum", "weights",
 ]  # fmt: skip

@@ -39,7 +39,7 @@ _LEAST_COUNT_PT = 4.0  # smaller counts cannot be read
 _IN_CELL = 0.8  # share of a cell's side for its count
 
 
-class Column(NamedTuple):
+class KeyColumn(NamedTuple):
     """Lines of text, and their distance in points from the left of the page."""
 
     start_pt: float
@@ -64,7 +64,7 @@ class Naming:
     size_pt: float
     side_pt: float
     bar_below: bool
-    key: tuple[Column, ...] = ()
+    key: tuple[KeyColumn, ...] = ()
 
 
 def name_classes(names: Sequence[str], style: Style, width: Width) -> Naming:
@@ -164,7 +164,7 @@ def _numbered(names: Sequence[str], style: Style, width: Width) -> Naming:
     return Naming(shown, shown, False, size, side, style.narrow, key)
 
 
-def in_columns(entries: Sequence[str], style: Style, width: Width) -> tuple[Column, ...]:
+def in_columns(entries: Sequence[str], style: Style, width: Width) -> tuple[KeyColumn, ...]:
     """Return entries in as many columns as fit on the page; longer ones are cut."""
     room = style.width_pt - 2 * _LEFT_PT
     gap = 1.5 * style.small_pt
@@ -178,7 +178,7 @@ def in_columns(entries: Sequence[str], style: Style, width: Width) -> tuple[Colu
         parts, wide = [[_cut(text, room, width) for text in entries]], [room]
     starts = [0.0, *accumulate(wide)]
     return tuple(
-        Column(_LEFT_PT + start, tuple(part)) for start, part in zip(starts, parts, strict=False)
+        KeyColumn(_LEFT_PT + start, tuple(part)) for start, part in zip(starts, parts, strict=False)
     )
 
 

@@ -38,8 +38,8 @@ _LETTER = 0.6  # approximate width of a letter, relative to its size
 
 
 @dataclass(frozen=True, slots=True)
-class Noise:
-    """Noise of a sensor estimated from events without neighbours.
+class NoiseEstimate:
+    """The noise of a sensor, estimated from events without neighbours.
 
     isolated   (2, H, W) int64: events without one of their 8 neighbours in the window before
     alone_s    (H, W): seconds in which an event of the pixel would be isolated
@@ -106,7 +106,7 @@ def _in_blocks(values: NDArray[Any]) -> NDArray[Any]:
 
 
 @check_arguments
-def measure_noise(events_or_source: Events | Source, *, window_us: int = 10_000) -> Noise:
+def measure_noise(events_or_source: Events | Source, *, window_us: int = 10_000) -> NoiseEstimate:
     """Find the events without an event of a neighbouring pixel in the `window_us` before.
 
     Rates are per time without neighbouring events, so that independent noise of a known rate is
@@ -129,7 +129,7 @@ def measure_noise(events_or_source: Events | Source, *, window_us: int = 10_000)
     covered -= np.maximum(until, last) - last  # the part beyond the end
     alone = (float(last - first) - covered.astype(np.float64)) * 1e-6
     hot = hot_pixels(counter.counts.sum(0)) | hot_pixels(isolated.sum(0))
-    return Noise(isolated, alone, hot, events, last - first, window_us)
+    return NoiseEstimate(isolated, alone, hot, events, last - first, window_us)
 
 
 @check_arguments
@@ -167,7 +167,7 @@ def noise(
     return figure
 
 
-def _explained(found: Noise, style: Style) -> list[str]:
+def _explained(found: NoiseEstimate, style: Style) -> list[str]:
     """Return an explanation of isolated events in lines of the page's width."""
     text = (
         f"Isolated: without an event beside it in the {span_text(found.window_us)} before. Scenes "
@@ -205,7 +205,7 @@ def _line(style: Style) -> float:
     return 0.46 * style.font_pt / style.width_mm
 
 
-def _draw_spread(axes: Axes, found: Noise, style: Style) -> None:
+def _draw_spread(axes: Axes, found: NoiseEstimate, style: Style) -> None:
     axes.set(xlabel="isolated events (Hz)", ylabel="pixels")
     most = int(found.isolated.max())
     if not most or not found.span_us:
@@ -227,7 +227,7 @@ def _draw_spread(axes: Axes, found: Noise, style: Style) -> None:
     legend_above(axes)
 
 
-def report(found: Noise, circled: int | None = None) -> str:
+def report(found: NoiseEstimate, circled: int | None = None) -> str:
     """Return the noise as text, a line each; `circled` of the pixels that stand out are, or all.
 
     Shot and leak noise are those of the quietest tenth of the sensor, and of all of it.

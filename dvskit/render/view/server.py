@@ -95,7 +95,7 @@ class View:
             "formats": list(FORMATS),
         }
         text = assemble(meta, label="Cloud of events in x, y and time", data="",
-                        scripts=("served", "decided"), connect="; connect-src 'self'")  # fmt: skip
+                        scripts=("served",), connect="; connect-src 'self'")  # fmt: skip
         return text.encode()
 
     def status(self) -> bytes:

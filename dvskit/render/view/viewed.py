@@ -167,9 +167,9 @@ class Viewed:
 
     def sample(self) -> bytes:
         """Return the sample so far: the result of `described`, and planes of events."""
-        kept, rate = self.overview.kept()
+        kept = self.overview.kept()
         facts, planes = described(Held(kept, self.name, self.labels))
-        return message(facts | {"rate": rate.tolist(), "start_us": kept.start_us}, planes)
+        return message(facts | {"start_us": kept.start_us}, planes)
 
     def part(self, start_us: int, stop_us: int, region: tuple[int, int, int, int] | None) -> bytes:
         """Return as many events as can be shown of a time span, relative to the first event."""
@@ -226,7 +226,7 @@ def message(facts: dict[str, Any], planes: bytes) -> bytes:
 
 
 @dataclass(slots=True)
-class Job:
+class _Job:
     """A file being prepared for display; `words` describe its progress, or the error."""
 
     name: str
@@ -238,7 +238,7 @@ class Inbox:
     """Takes files, and calls `show` with each resulting recording."""
 
     def __init__(self, show: Callable[[Viewed], None]) -> None:
-        self.jobs: list[Job] = []
+        self.jobs: list[_Job] = []
         self._show = show
         self._folder = Path(tempfile.mkdtemp(prefix="dvskit-view-"))
         self._closed = threading.Event()
@@ -250,7 +250,7 @@ class Inbox:
         # Only the suffix of the name reaches the file system.
         ending = Path(name).suffix[:12] if Path(name).suffix[1:].isalnum() else ""
         path = self._folder / f"{number}{ending}"
-        job = Job(name)
+        job = _Job(name)
         self.jobs.append(job)
         try:
             with path.open("wb") as file:
@@ -262,14 +262,14 @@ class Inbox:
         self._threads.append(thread)
         thread.start()
 
-    def _open(self, job: Job, path: Path) -> None:
+    def _open(self, job: _Job, path: Path) -> None:
         try:
             self._show(self._viewed(job, path))
             job.state, job.words = "done", "shown"
         except (DvskitError, OSError, MemoryError) as error:
             job.state, job.words = "failed", one_line(error).replace(str(path), job.name)
 
-    def _viewed(self, job: Job, path: Path) -> Viewed:
+    def _viewed(self, job: _Job, path: Path) -> Viewed:
         try:
             return Viewed(job.name, lambda: open_events(path))
         except DvskitError as not_events:
@@ -281,7 +281,7 @@ class Inbox:
                 ) from not_video
         return Viewed(f"{job.name}, emulated", lambda: open_events(made))
 
-    def _emulated(self, job: Job, path: Path) -> Path:
+    def _emulated(self, job: _Job, path: Path) -> Path:
         source = emulate(path)
         made = path.with_name(f"{path.stem}-events.npz")
         with open_sink(made, source.size) as sink:
