@@ -6,14 +6,12 @@ a function of that stream.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from importlib import import_module
-from types import MethodType
 from typing import TYPE_CHECKING, Any
 
 from dvskit._progress import progress
 from dvskit.errors import DvskitError
-from dvskit.events import Events, Filter, Sink, Size, Source, Viewable
+from dvskit.events import Events, Filter, Sink, Size, Source
 from dvskit.formats import (
     load_events,
     merge,
@@ -95,31 +93,3 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return __all__
-
-
-class _Way:
-    """A function as a method, loaded on first access: `e.plot_rate()` is `rate(e)`."""
-
-    def __init__(self, module: str, function: str) -> None:
-        self._module, self._function = module, function
-
-    def __get__(self, shown: Viewable | None, owner: type[Viewable]) -> Callable[..., Any]:
-        function: Callable[..., Any] = getattr(import_module(self._module), self._function)
-        return function if shown is None else MethodType(function, shown)
-
-
-# Notebook output and plots of events and sources are in packages that import theirs, so they are
-# attached here.
-_WAYS = {
-    "_repr_html_": ("dvskit.render.notebook", "html"),
-    "page": ("dvskit.render.notebook", "page"),
-    "plot_balance": ("dvskit.render.plots", "balance"),
-    "plot_flicker": ("dvskit.render.plots", "flicker"),
-    "plot_intervals": ("dvskit.render.plots", "intervals"),
-    "plot_map": ("dvskit.render.plots", "pixel_map"),
-    "plot_noise": ("dvskit.render.plots", "noise"),
-    "plot_rate": ("dvskit.render.plots", "rate"),
-    "plot_spectrum": ("dvskit.render.plots", "spectrum"),
-}
-for _name, _way in _WAYS.items():
-    setattr(Viewable, _name, _Way(*_way))

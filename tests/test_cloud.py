@@ -99,7 +99,7 @@ def test_the_splat_shows_what_a_loop_over_the_definition_shows(point_px, perspec
     index = np.random.default_rng(5).integers(0, 256, len(events)).astype(np.uint8)
     camera = camera_for(events.size, perspective=perspective)
     layers = np.zeros((parts, 160, 200), np.uint32)
-    span = _camera.Span(int(events.t[0]), int(events.t[-1]))
+    span = _camera.TimeSpan(int(events.t[0]), int(events.t[-1]))
     _camera.splat_points(_camera.Points(events, index, point_px), camera, span, layers)
     nearest = layers.max(axis=0)
     by_hand = splat_by_hand(events, index, camera, (100, 80), point_px)
@@ -118,7 +118,7 @@ def test_marks_that_are_spread_are_what_the_splat_draws(point_px, threads, size_
     events = some_events()
     index = np.random.default_rng(5).integers(0, 256, len(events)).astype(np.uint8)
     camera = camera_for(events.size)  # of a picture of 100x80: in others points leave it
-    span = _camera.Span(int(events.t[0]), int(events.t[-1]))
+    span = _camera.TimeSpan(int(events.t[0]), int(events.t[-1]))
     points = _camera.Points(events, index, point_px)
     drawn = _camera.empty_layers(1, size_px)
     _camera.splat_points(points, camera, span, drawn)

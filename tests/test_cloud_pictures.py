@@ -33,7 +33,7 @@ from dvskit.render.frames.writers import yuv_table
 from tests.pictures import REFERENCES, difference, matches
 from tests.test_cloud import some_events
 
-turntable_module = import_module("dvskit.render.turntable")  # `render.turntable` is the function
+turntable_module = import_module("dvskit.render.cloud")  # `render.cloud` is the function
 VIEWS = [(48, 24), (90, 0), (0, 0), (0, 90), (-130, -60), (200, 10)]
 SIZES = [(1280, 960), (390, 520), (640, 300), (300, 900)]
 

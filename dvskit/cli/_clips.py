@@ -296,9 +296,10 @@ def say_of(file: Path, recording: Recording, part: Recording | RecordingPart) ->
 
 def check_picture(out: Path, force: bool) -> None:
     """Raise the errors of a picture's output before anything is read."""
-    from dvskit.render.plots.style import check_suffix
+    from dvskit.render._numbers import check_suffix
+    from dvskit.render.plots.style import STILL_SUFFIXES
 
-    check_output(check_suffix(out), overwrite=force)
+    check_output(check_suffix(out, STILL_SUFFIXES, "a plot"), overwrite=force)
 
 
 def save_picture(figure: Plot, out: Path, force: bool) -> None:

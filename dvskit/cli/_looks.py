@@ -109,7 +109,7 @@ class Looks:
 
     def size_px(self) -> tuple[int, int] | None:
         """Return the size: as given, or width in mm and 3/4 of it as height. Raises ConfigError."""
-        from dvskit.render.cloud import check_size_px
+        from dvskit.render._scene import check_size_px
 
         size_px: tuple[int, int] | None = None
         if self.width is None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from importlib import import_module
+from types import MethodType
 from typing import Any, Literal
 
 import numpy as np
@@ -50,14 +52,30 @@ def _column(name: str, values: ArrayLike, dtype: type[np.generic]) -> NDArray[An
     return view
 
 
-class Viewable:
-    """Mixin for notebook output, plots and the page; `dvskit/__init__.py` attaches them.
+class _LazyMethod:
+    """A function as a method, imported on first access: `e.plot_rate()` is `rate(e)`."""
 
-    A Source derived from it has `plot_rate` and the other plots, `page`, and a notebook
-    representation.
-    """
+    def __init__(self, module: str, function: str) -> None:
+        self._module, self._function = module, function
+
+    def __get__(self, shown: Any, owner: type[Any]) -> Callable[..., Any]:
+        function: Callable[..., Any] = getattr(import_module(self._module), self._function)
+        return function if shown is None else MethodType(function, shown)
+
+
+class Viewable:
+    """Mixin with notebook output, the page and plots; their packages import this one."""
 
     __slots__ = ()
+    _repr_html_ = _LazyMethod("dvskit.render.notebook", "html")
+    page = _LazyMethod("dvskit.render.notebook", "page")
+    plot_balance = _LazyMethod("dvskit.render.plots", "balance")
+    plot_flicker = _LazyMethod("dvskit.render.plots", "flicker")
+    plot_intervals = _LazyMethod("dvskit.render.plots", "intervals")
+    plot_map = _LazyMethod("dvskit.render.plots", "pixel_map")
+    plot_noise = _LazyMethod("dvskit.render.plots", "noise")
+    plot_rate = _LazyMethod("dvskit.render.plots", "rate")
+    plot_spectrum = _LazyMethod("dvskit.render.plots", "spectrum")
 
     def about(self) -> list[tuple[str, str]]:
         """Return names and values for display that need no reading of events."""

@@ -7,7 +7,8 @@
 from __future__ import annotations
 
 from dvskit.render import plots
-from dvskit.render.cloud import CloudReport, CloudView, cloud, cloud_image
+from dvskit.render._scene import CloudView
+from dvskit.render.cloud import CloudReport, Turn, TurnReport, cloud, cloud_image, turntable
 from dvskit.render.colormap import (
     ColourBar,
     Colouring,
@@ -28,38 +29,11 @@ from dvskit.render.frames.styles import (
     styles,
 )
 from dvskit.render.page import PageReport, Shown, page
-from dvskit.render.turntable import Turn, TurnReport, turntable
 from dvskit.render.video import VideoReport, VideoView, video
 
 __all__ = [
-    "CloudReport",
-    "CloudView",
-    "ColourBar",
-    "Colouring",
-    "Colours",
-    "Count",
-    "Decay",
-    "FrameStyle",
-    "LatestPolarity",
-    "LinearFade",
-    "PageReport",
-    "RenderedFrames",
-    "Shown",
-    "Surface",
-    "Theme",
-    "Turn",
-    "TurnReport",
-    "VideoReport",
-    "VideoView",
-    "by_count",
-    "by_polarity",
-    "by_time",
-    "cloud",
-    "cloud_image",
-    "frames",
-    "page",
-    "plots",
-    "styles",
-    "turntable",
-    "video",
+    "CloudReport", "CloudView", "ColourBar", "Colouring", "Colours", "Count", "Decay", "FrameStyle",
+    "LatestPolarity", "LinearFade", "PageReport", "RenderedFrames", "Shown", "Surface", "Theme",
+    "Turn", "TurnReport", "VideoReport", "VideoView", "by_count", "by_polarity", "by_time", "cloud",
+    "cloud_image", "frames", "page", "plots", "styles", "turntable", "video",
 ]  # fmt: skip

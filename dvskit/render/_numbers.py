@@ -1,9 +1,11 @@
-"""Numbers with units as text, and positions of ticks."""
+"""Numbers with units as text, positions of ticks, and checks of arguments."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
 from typing import NamedTuple
 
 from dvskit.errors import ConfigError
@@ -34,6 +36,17 @@ def check_range(least: float, most: float, **named: float | None) -> None:
     for name, value in named.items():
         if value is not None and not least <= value <= most:
             raise ConfigError(f"{name}={value} is outside {least}..{most}")
+
+
+def check_suffix(path: str | PathLike[str], suffixes: Sequence[str], what: str) -> Path:
+    """Return `path` as a Path. Raises ConfigError unless `what` can have its suffix."""
+    target = Path(path)
+    if target.suffix.lower() not in suffixes:
+        written = f"{', '.join(suffixes[:-1])} or {suffixes[-1]}"
+        raise ConfigError(
+            f"{target}: {what} is written as {written}, not {target.suffix or 'nothing'}"
+        )
+    return target
 
 
 def _unit(value: float, units: Sequence[tuple[float, Unit]]) -> Unit:

@@ -1,9 +1,12 @@
-"""A still picture of events in space and time: PNG, SVG or PDF."""
+"""Pictures of events in space and time: still (PNG, SVG, PDF), and turning (MP4, GIF)."""
 
 from __future__ import annotations
 
 import struct
 import zlib
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -20,9 +23,11 @@ from matplotlib.patches import Circle
 from numpy.typing import NDArray
 
 from dvskit._arguments import check_arguments
-from dvskit._files import check_output, write_whole
+from dvskit._files import check_output, whole_file, write_whole
+from dvskit._threads import thread_count
 from dvskit.errors import ConfigError
 from dvskit.events import Events, Source
+from dvskit.render import _camera, cloud_kernels
 from dvskit.render._drawing import (
     Dot,
     Drawing,
@@ -33,15 +38,16 @@ from dvskit.render._drawing import (
     runs,
     text_width,
 )
-from dvskit.render._scene import CloudView, Scene, check_size_px
+from dvskit.render._numbers import check_range, check_suffix, number_text, time_unit
+from dvskit.render._scene import CloudView, Scene
 from dvskit.render._thin import thin
-from dvskit.render.plots.style import figure_bytes
+from dvskit.render.colormap import ColourBar, Colours, Theme, gradient, nearest_rows, rgb
+from dvskit.render.frames.writers import MOVING_SUFFIXES, Film, InThread, check_encoding, output_fps
+from dvskit.render.plots.style import STILL_SUFFIXES, figure_bytes
 
-SUFFIXES = (".png", ".svg", ".pdf")
 _SCREEN_DPI = 96
 _INCH = 0.0254
 _SETTINGS: dict[Any, Any] = {"image.composite_image": False, "path.simplify": False}
-__all__ = ["CloudReport", "CloudView", "check_size_px", "check_suffix", "cloud", "cloud_image"]
 
 
 def png_bytes(picture: NDArray[np.uint8], dpi: float | None) -> bytes:
@@ -141,7 +147,7 @@ def cloud(
 
     Raises ConfigError for another suffix, OutputError, ShapeError as `cloud_image` does.
     """
-    target = check_output(check_suffix(path), overwrite=overwrite)
+    target = check_output(check_suffix(path, STILL_SUFFIXES, "a still cloud"), overwrite=overwrite)
     view = CloudView() if view is None else view
     kept = thin(events_or_source, view.max_events)
     scene = Scene(kept, view, (width_px, height_px))
@@ -153,18 +159,6 @@ def cloud(
     write_whole(target, data, overwrite=overwrite)
     missing = missing_letters(view.title)
     return CloudReport(target, len(kept.events), kept.total, kept.every, missing)
-
-
-def check_suffix(path: str | PathLike[str]) -> Path:
-    """Return `path` as a Path; raises ConfigError unless it has a suffix of still pictures."""
-    target = Path(path)
-    if target.suffix.lower() not in SUFFIXES:
-        raise ConfigError(
-            f"{target}: a still cloud is written as {', '.join(SUFFIXES)}, not "
-            f"{target.suffix or 'nothing'}; render.turntable writes .mp4 and .gif, render.page "
-            "one to turn and play, .html"
-        )
-    return target
 
 
 @check_arguments
@@ -183,3 +177,170 @@ def cloud_image(
     view = CloudView() if view is None else view
     scene = Scene(thin(events_or_source, view.max_events), view, (width_px, height_px))
     return scene.picture(scene.still())
+
+
+Picture = NDArray[np.uint8]
+
+
+@check_arguments
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """The rotation of a cloud.
+
+    seconds             duration; the last frame leads on to the first
+    fps                 frames per second; None: 30, GIF 25
+    turns               whole turns about the upright axis; 0 for none, -1 for the other direction
+    sweep_us            show only the events of a window of this length, which moves through the
+                        recording and from its end to its start; None shows all at any time
+    width_px, height_px of the picture; None: 1280x960, GIF 640x480. Even numbers except for GIF
+    crf, preset         quality (0 lossless .. 51) and effort of x264
+    """
+
+    seconds: float = 6.0
+    fps: float | None = None
+    turns: int = 1
+    sweep_us: int | None = None
+    width_px: int | None = None
+    height_px: int | None = None
+    crf: float = 20.0
+    preset: str = "superfast"
+
+    def __post_init__(self) -> None:
+        check_range(0.01, 3600, seconds=self.seconds)
+        check_encoding(self.fps, self.crf, self.preset)
+        check_range(-100, 100, turns=self.turns)
+        if self.sweep_us is not None and self.sweep_us < 1:
+            raise ConfigError(f"sweep_us={self.sweep_us} shows nothing; the minimum is 1")
+
+
+@dataclass(frozen=True, slots=True)
+class TurnReport(CloudReport):
+    """The result of `turntable`: that of a still cloud, and the number of frames."""
+
+    frames: int = 0
+
+
+@check_arguments
+def turntable(
+    events_or_source: Events | Source,
+    path: str | PathLike[str],
+    *,
+    view: CloudView | None = None,
+    turn: Turn | None = None,
+    overwrite: bool = False,
+    on_frame: Callable[[int, int], None] | None = None,
+) -> TurnReport:
+    """Turn a cloud about its upright axis: .mp4, .mkv, .mov or .gif.
+
+    It begins with the view's azimuth. The camera keeps its distance and the picture its centre, so
+    that the box fits at every angle and does not change its size; the frame after the last equals
+    the first. `on_frame` is called with the number of frames so far, and the total.
+
+    Raises ConfigError for another suffix or size, OutputError, ShapeError as `cloud_image` does.
+    """
+    target = check_output(check_suffix(path, MOVING_SUFFIXES, "a turntable"), overwrite=overwrite)
+    view, turn = CloudView() if view is None else view, Turn() if turn is None else turn
+    suffix = target.suffix.lower()
+    fps, size_px = output_fps(turn.fps, gif=suffix == ".gif", usual=30), _size_px(turn, target)
+    frames = max(1, round(turn.seconds * fps))
+    kept = thin(events_or_source, view.max_events)
+    scene = Scene(kept, view, size_px, _note(turn))
+    palette = _palette(scene.colours, scene.style.theme)
+    table = nearest_rows(palette) if suffix == ".gif" else None
+    film = Film(suffix, size_px, palette, fps, turn.crf, turn.preset, in_colour=True)
+    opened = whole_file(target, overwrite=overwrite)
+    with opened as partial, InThread(film.writer(partial), str(target)) as out:
+        for number, picture in enumerate(pictures(scene, view, turn, frames)):
+            out.write(number, picture if table is None else _indexed(picture, table))
+            if on_frame is not None:
+                on_frame(number + 1, frames)
+    missing = missing_letters(view.title)
+    return TurnReport(target, len(kept.events), kept.total, kept.every, missing, frames)
+
+
+def _size_px(turn: Turn, target: Path) -> tuple[int, int]:
+    gif = target.suffix.lower() == ".gif"
+    width, height = (640, 480) if gif else (1280, 960)
+    width = width if turn.width_px is None else turn.width_px
+    height = height if turn.height_px is None else turn.height_px
+    if not gif and (width % 2 or height % 2):
+        raise ConfigError(f"{target}: {width}x{height} pixels; a video needs even sides")
+    return width, height
+
+
+def _note(turn: Turn) -> str:
+    if turn.sweep_us is None:
+        return ""
+    unit, length = time_unit(turn.sweep_us)
+    return f"{number_text(turn.sweep_us / length)} {unit} at a time"
+
+
+def pictures(scene: Scene, view: CloudView, turn: Turn, frames: int) -> Iterator[Picture]:
+    """Yield the pictures of a turn, (height, width, 3) uint8, RGB.
+
+    Each thread draws whole pictures, which need not be merged.
+    """
+    degrees = [view.azimuth_deg + 360.0 * turn.turns * k / frames for k in range(frames)]
+    cameras = scene.cameras([(azimuth, view.elevation_deg) for azimuth in degrees])
+    span_us = scene.span.length_us + 1
+    sweep_us = span_us if turn.sweep_us is None else min(turn.sweep_us, span_us)
+    threads = min(thread_count(), 8)
+    unused = [_camera.empty_layers(1, scene.size_px) for _ in range(threads)]
+
+    def draw(number: int) -> Picture:
+        camera, layers = cameras[number], unused.pop()
+        point_px = scene.point_px(camera, sweep_us / span_us)
+        layers.fill(0)
+        for part in _window(scene, span_us * number // frames, sweep_us):
+            points = _camera.Points(scene.events[part], scene.colours.index[part], point_px)
+            _camera.splat_points(points, camera, scene.span, layers)
+        picture, ground = scene.ground(camera), scene.style.theme.ground
+        _camera.shade_over(layers, scene.colours, ground, picture, threads=1)
+        unused.append(layers)
+        return picture
+
+    # A separate pool: waiting for that of run_parts from within would deadlock.
+    with ThreadPoolExecutor(threads, thread_name_prefix="dvskit-turn") as pool:
+        ahead: deque[Future[Picture]] = deque()
+        for number in range(frames):
+            ahead.append(pool.submit(draw, number))
+            if len(ahead) > threads:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
+
+
+def _window(scene: Scene, after_us: int, sweep_us: int) -> list[slice]:
+    """Return the events of a window from `after_us` on, wrapping from the end to the start."""
+    start_us, stop_us = scene.span.start_us, scene.span.stop_us
+    over_us = start_us + after_us + sweep_us - stop_us - 1
+    t = scene.events.t
+    first = int(np.searchsorted(t, start_us + after_us))
+    if over_us < 0:
+        return [slice(first, int(np.searchsorted(t, stop_us + 1 + over_us)))]
+    return [slice(first, len(t)), slice(0, int(np.searchsorted(t, start_us + over_us)))]
+
+
+def _palette(colours: Colours, theme: Theme) -> Picture:
+    """Return (256, 3) RGB for a GIF: blends of the events' colours with the ground, text, lines."""
+    hues = min(len(colours.palette), 24)
+    at = np.linspace(0, len(colours.palette) - 1, hues).round().astype(int)
+    shares = 7 if hues > 8 else 16
+    hexes = ("#{:02x}{:02x}{:02x}".format(*colour) for colour in colours.palette[at].tolist())
+    events = [_ramp(theme.ground, colour, shares) for colour in hexes]
+    names = [] if isinstance(colours.key, ColourBar) else [colour for _, colour in colours.key]
+    words = [theme.text, theme.faint, theme.line, theme.grid, theme.on, *names[:8]]
+    ramps = [*events, *(_ramp(theme.ground, colour, 8) for colour in words)]
+    found = np.unique(np.concatenate([[rgb(theme.ground)], *ramps]), axis=0)[:256]
+    return np.concatenate([found, np.zeros((256 - len(found), 3), np.int64)]).astype(np.uint8)
+
+
+def _ramp(ground: str, colour: str, count: int) -> Picture:
+    """Return `count` colours from a ground (excluded) to a colour."""
+    return gradient((ground, colour), count + 1)[1:]
+
+
+def _indexed(picture: Picture, table: Picture) -> Picture:
+    index = np.empty(picture.shape[:2], np.uint8)
+    cloud_kernels.look_up(picture, table, index)
+    return index

@@ -20,9 +20,9 @@ from dvskit.errors import DvskitError, one_line
 from dvskit.events import Events, EventsSource, Source, SourcePart, Viewable, about, cut, file_name
 from dvskit.filters import FilteredSource
 from dvskit.formats import Recording, RecordingPart
-from dvskit.render._numbers import check_range, number_text
+from dvskit.render._numbers import check_range, check_suffix, number_text
 from dvskit.render.colormap import LIGHT, rgb
-from dvskit.render.page import check_page_suffix, hold, page_html
+from dvskit.render.page import PAGE_SUFFIXES, hold, page_html
 
 _WIDTH_PX = 240
 _HEIGHT_PX = 240
@@ -171,7 +171,7 @@ class PageView:
 
         Raises ConfigError for a suffix that is not .html or .htm, OutputError.
         """
-        target = check_output(check_page_suffix(path), overwrite=overwrite)
+        target = check_output(check_suffix(path, PAGE_SUFFIXES, "a page"), overwrite=overwrite)
         write_whole(target, self.text, overwrite=overwrite)
         return target
 

@@ -23,11 +23,12 @@ from dvskit.errors import ConfigError
 from dvskit.events import Events, Source
 from dvskit.formats import Recording, RecordingPart
 from dvskit.render._camera import FOCAL, TIME_LENGTH
+from dvskit.render._numbers import check_suffix
 from dvskit.render._thin import Thinned, thin
 from dvskit.render.colormap import DARK, LIGHT, Theme
 from dvskit.streams import Labels
 
-_SUFFIXES = (".html", ".htm")
+PAGE_SUFFIXES = (".html", ".htm")
 SCRIPTS = ("base", "store", "camera", "box", "points", "words", "save", "controls")
 _START = (
     "start().catch(error => { say('The cloud could not be drawn', String(error && error.message || "
@@ -116,7 +117,7 @@ def page(
     form of the part after # in addresses copied from the page.
     Raises ConfigError for another suffix, no recording, or max_events < 1, OutputError.
     """
-    target = check_output(check_page_suffix(path), overwrite=overwrite)
+    target = check_output(check_suffix(path, PAGE_SUFFIXES, "a page"), overwrite=overwrite)
     held = hold(shown, max_events=max_events)
     text = page_html(held, target.stem if title is None else title, state=state)
     data, kept = text.encode(), [each.kept for each in held]
@@ -131,16 +132,6 @@ def page(
         labels=sum(len(each.within(each.labels)) for each in held),
         labels_total=sum(len(each.labels) for each in held),
     )
-
-
-def check_page_suffix(path: str | PathLike[str]) -> Path:
-    """Return `path` as a Path; raises ConfigError unless it has a suffix of pages."""
-    if Path(path).suffix.lower() not in _SUFFIXES:
-        raise ConfigError(
-            f"{path}: a page is written as {' or '.join(_SUFFIXES)}; for a still picture use "
-            "render.cloud and .png"
-        )
-    return Path(path)
 
 
 def hold(

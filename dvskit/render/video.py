@@ -11,16 +11,16 @@ from pathlib import Path
 
 from dvskit._arguments import check_arguments
 from dvskit._files import whole_file, whole_folder
-from dvskit.errors import ConfigError, VideoError
+from dvskit.errors import VideoError
 from dvskit.events import Events, Size, Source
-from dvskit.render._numbers import check_range
+from dvskit.render._numbers import check_range, check_suffix
 from dvskit.render.colormap import DARK, LIGHT
 from dvskit.render.frames import frames
 from dvskit.render.frames.canvas import Beside, Canvas, Dithered, Images, lay_out, whole_palette
 from dvskit.render.frames.styles import Decay, FrameStyle
 from dvskit.render.frames.writers import (
+    MOVING_SUFFIXES,
     TIMES_FILE,
-    VIDEO_SUFFIXES,
     Film,
     InThread,
     check_encoding,
@@ -96,8 +96,9 @@ def video(
     suffix, VideoError without events, OutputError, and the errors of reading the source.
     """
     target, view = Path(path), VideoView() if view is None else view
-    check_suffix(target)
     suffix = target.suffix.lower()
+    if suffix:
+        check_suffix(target, MOVING_SUFFIXES, "a video (without a suffix: a folder)")
     gif = suffix == ".gif"
     fps = output_fps(view.fps, gif=gif, usual=60)
     theme = DARK if view.dark else LIGHT
@@ -136,16 +137,6 @@ def video(
         if not events:
             raise VideoError(f"{target}: there are no events to show")
     return VideoReport(target, count, events, size)
-
-
-def check_suffix(target: Path) -> None:
-    """Raise ConfigError unless a video can be written to `target`."""
-    suffix = target.suffix.lower()
-    if suffix and suffix != ".gif" and suffix not in VIDEO_SUFFIXES:
-        raise ConfigError(
-            f"{target}: a video is written as {', '.join(VIDEO_SUFFIXES)}, .gif, or into a folder "
-            f"(no suffix), not {suffix}"
-        )
 
 
 def _is_own(name: str) -> bool:

@@ -25,7 +25,7 @@ _PAUSE_S = 0.001  # much less than encoding that many takes
 # and make smaller files. Their number is fixed, which needs no look-ahead. Residuals are rounded
 # nearly to the nearest step, not towards zero: faint events are not noise to be lost.
 _ADDED = {"ultrafast": "bframes=3:b-adapt=0:deadzone-inter=6:deadzone-intra=6"}
-VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov")
+MOVING_SUFFIXES = (".mp4", ".mkv", ".mov", ".gif")
 TIMES_FILE = "timestamps_us.txt"
 
 

@@ -21,13 +21,12 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from dvskit._arguments import check_arguments
 from dvskit._files import check_output, write_whole
-from dvskit.errors import ConfigError
 from dvskit.render import colormap
-from dvskit.render._numbers import check_range
+from dvskit.render._numbers import check_range, check_suffix
 from dvskit.render.colormap import DARK, Theme
 from dvskit.render.plots.fitting import Note, all_axes, settle
 
-SUFFIXES = (".png", ".svg", ".pdf")
+STILL_SUFFIXES = (".png", ".svg", ".pdf")
 PAPER_DPI = 300
 FONT = "DejaVu Sans"
 _SCREEN_DPI = 144
@@ -249,7 +248,7 @@ def save(
 
     The same plot gives the same bytes. Raises ConfigError for another suffix, OutputError.
     """
-    target = check_output(check_suffix(path), overwrite=overwrite)
+    target = check_output(check_suffix(path, STILL_SUFFIXES, "a plot"), overwrite=overwrite)
     data = figure_bytes(figure, target.suffix.lower()[1:], dpi)
     write_whole(target, data, overwrite=overwrite)
     return target
@@ -261,13 +260,3 @@ def figure_bytes(figure: Figure, form: str, dpi: float) -> bytes:
     with mpl.rc_context(_SAVING):
         figure.savefig(data, format=form, dpi=dpi, metadata=_METADATA[form])
     return data.getvalue()
-
-
-def check_suffix(path: str | PathLike[str]) -> Path:
-    """Return `path` as a Path; raises ConfigError unless it has a suffix of plots."""
-    target = Path(path)
-    if target.suffix.lower() not in SUFFIXES:
-        raise ConfigError(
-            f"{target}: a plot is written as .png, .svg or .pdf, not {target.suffix or 'nothing'}"
-        )
-    return target
