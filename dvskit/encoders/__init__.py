@@ -7,7 +7,8 @@ Values in [0, 1], such as the pixels of an image, become spikes over a number of
     rank_order                     one spike, in the order of the values
     population, population_latency neurons with Gaussian receptive fields share each value
 
-Signals (T, ...), of any number of channels, become spikes in the same steps:
+Signals (T, ...), of any number of channels, become spikes -1, 0, 1 (hsa and bsa: 0, 1) of the same
+shape:
 
     delta                          the change from the last sample is a threshold or more
     temporal_contrast              the change stands out among all changes of the signal
@@ -17,8 +18,12 @@ Signals (T, ...), of any number of channels, become spikes in the same steps:
 
 `decode_<name>` returns values or signals, `reconstruction_error` measures their error, and
 `two_channels` converts signed spikes to OFF and ON channels. Random spikes use torch's default
-generator, or the generator or seed that is passed. Outputs keep the dtype and device of the input;
-spikes have no gradient.
+generator, or the generator or seed that is passed. Outputs keep the dtype and device of the input
+(decoded integers are float32); spikes have no gradient. A threshold is a number, or a tensor that
+broadcasts against one time step.
+
+All raise ShapeError for integers where floats are expected, a tensor without time, and arguments
+that do not fit one time step; ConfigError for NaN, infinities and values out of range.
 
     >>> t = torch.arange(1000) / 1000
     >>> sine = torch.sin(2 * torch.pi * 2 * t)

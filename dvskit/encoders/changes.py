@@ -43,14 +43,9 @@ def delta(
 ) -> Tensor:
     """Spike +1 where s_t - s_{t-1} >= threshold, -1 where it is <= -threshold_off.
 
-    `signal` (T, ...), any number of channels. A threshold is a number or a tensor that broadcasts
-    against one time step; `threshold_off` is the same as `threshold` if None, and inf gives ON
-    spikes only. The first sample has no predecessor and does not spike; `run_delta` accepts one,
-    and signals in chunks.
-
-    Returns spikes of the shape and dtype of `signal`. Differences are rounded to its dtype, float32
-    at least. Raises ShapeError for integers, a signal without time and thresholds that do not fit;
-    ConfigError for NaN, infinities and thresholds not above 0.
+    `threshold_off` is the same as `threshold` if None, and inf gives ON spikes only. The first
+    sample has no predecessor and does not spike; `run_delta` accepts one, and signals in chunks.
+    Differences are rounded to the dtype of `signal` (T, ...), float32 at least.
     """
     return run_delta(signal, threshold=threshold, threshold_off=threshold_off)[0]
 
@@ -66,8 +61,8 @@ def run_delta(
     """Return the spikes of `delta` and the last sample, to pass as `before` with the next chunk.
 
     `before` is the predecessor of the first sample; None means that the first sample does not
-    spike. A signal in chunks, each with the sample returned before, gives the spikes of the whole
-    signal. The returned sample is None if there was none yet. Raises as `delta`.
+    spike. A signal in chunks gives the spikes of the whole. The returned sample is None if there
+    was none yet.
     """
     check_signal(signal, "delta")
     on = threshold_for(threshold, signal, "delta", "threshold")
@@ -91,9 +86,8 @@ def decode_delta(
     """Return start + threshold (sum of the spikes so far), of the shape of `spikes` (T, ...).
 
     `start` is the sample before the first one, or the first if that did not spike. Changes below
-    the threshold, and the excess above it, are lost and add up: the error, see
-    `reconstruction_error`, has no bound, unlike that of `step_forward`. Keeps the dtype of floats;
-    float32 for integers. Raises ShapeError, and ConfigError for a threshold below 0.
+    the threshold, and the excess above it, are lost and add up: the error has no bound, unlike that
+    of `step_forward`.
     """
     return staircase(spikes, threshold, start, "decode_delta")
 
@@ -104,12 +98,9 @@ def temporal_contrast(signal: Tensor, *, factor: float | Tensor = 1.0) -> Tensor
 
     The threshold is that of `contrast_threshold`, one per channel (Petro, Kasabov & Kiss 2020, who
     also call it threshold-based representation). The first sample does not spike. The whole signal
-    must be known; for a stream use `delta` with the threshold of a part.
-
-    `signal` (T, ...); returns spikes -1, 0, 1 of its shape and dtype. Negating the signal negates
-    the spikes; adding a constant or scaling by a positive number changes nothing but rounding.
-    Raises ShapeError for integers, a signal without time or a factor that does not fit one time
-    step, ConfigError for NaN, infinities and a factor below 0.
+    must be known; for a stream use `delta` with the threshold of a part. Negating the signal
+    negates the spikes; adding a constant or scaling by a positive number changes nothing but
+    rounding.
 
     >>> t = torch.arange(1000) / 1000
     >>> sine = torch.sin(2 * torch.pi * 5 * t)
@@ -129,11 +120,9 @@ def contrast_threshold(signal: Tensor, *, factor: float | Tensor = 1.0) -> Tenso
     """Return the threshold of each channel, |mean| + factor std of the differences of `signal`.
 
     The standard deviation divides by the number of differences. The papers use the signed mean,
-    which gives a falling signal a smaller threshold than its mirror image, even a negative one; for
-    a mean of at least 0 both are the same.
-
-    `signal` (T, ...); returns (...), float64 for float64 and else float32; 0 without differences.
-    Raises as `temporal_contrast` does.
+    which gives a falling signal a smaller threshold than its mirror image, even a negative one.
+    `signal` is (T, ...); returns (...), float64 for float64 and else float32; 0 without
+    differences.
     """
     return _changes(signal, factor)[1]
 
@@ -157,8 +146,7 @@ def decode_temporal_contrast(
     """Return start + threshold (sum of the spikes so far), of the shape of `spikes` (T, ...).
 
     `threshold` is the result of `contrast_threshold`, `start` the first sample. As with `delta`,
-    the error adds up. Keeps the dtype of floats; float32 for integers. Raises ShapeError, and
-    ConfigError for a threshold below 0.
+    the error adds up.
     """
     return staircase(spikes, threshold, start, "decode_temporal_contrast")
 
@@ -168,12 +156,7 @@ def moving_window(signal: Tensor, *, window: int, threshold: float | Tensor) -> 
     """Spike +1 where the signal is above mean + threshold, -1 where it is below mean - threshold.
 
     The mean is that of the previous `window` samples. The first `window` samples, which have fewer
-    predecessors, are compared with their own mean (Petro, Kasabov & Kiss 2020). `threshold` is a
-    number, or a tensor that broadcasts against one time step.
-
-    `signal` (T, ...), any number of channels; returns spikes -1, 0, 1 of its shape and dtype.
-    Raises ShapeError for integers, a signal without time or a threshold that does not fit;
-    ConfigError for NaN, infinities, a window below 1 and a threshold not above 0.
+    predecessors, are compared with their own mean (Petro, Kasabov & Kiss 2020).
 
     >>> t = torch.arange(1000) / 1000
     >>> sine = torch.sin(2 * torch.pi * 2 * t)
@@ -203,9 +186,8 @@ def decode_moving_window(
     """Return start + threshold (sum of the spikes since the first sample), for spikes (T, ...).
 
     As in the paper, the first decoded sample is `start`, the first sample of the signal, for any
-    first spike. A signal that stays away from its past mean spikes in each step, so the error has
-    no bound. Keeps the dtype of floats; float32 for integers. Raises ShapeError, and ConfigError
-    for a threshold below 0.
+    first spike. A signal that stays away from its past mean spikes in each step: the error has no
+    bound.
     """
     check_time(spikes, "decode_moving_window", "spikes")
     later = spikes.clone()
@@ -216,8 +198,7 @@ def decode_moving_window(
 def _sums(x: Tensor, window: int) -> Tensor:
     """Return the sums of all `window` samples in a row, (T - window + 1, ...).
 
-    Rows of doubling length are added, without the cancellation of running sums: one large sample
-    only affects the sums that contain it.
+    Rows of doubling length are added, without the cancellation of running sums.
     """
     count = x.shape[0] - window + 1
     if count < 1:
@@ -239,14 +220,9 @@ def step_forward(signal: Tensor, *, threshold: float | Tensor) -> Tensor:
     """Spike +1 where the signal is above baseline + threshold, -1 where below baseline - threshold.
 
     The baseline starts at the first sample, and each spike moves it by the threshold (Petro,
-    Kasabov & Kiss 2020; the send-on-delta rule with at most one spike per step). `threshold` is a
-    number, or a tensor that broadcasts against one time step.
-
-    `signal` (T, ...), any number of channels; returns spikes -1, 0, 1 of its shape and dtype.
-    If no sample differs from the previous one by more than the threshold, the error of the decoded
-    signal is at most the threshold. `run_step_forward` accepts signals in chunks. Raises ShapeError
-    for integers, a signal without time or a threshold that does not fit; ConfigError for NaN,
-    infinities and a threshold not above 0.
+    Kasabov & Kiss 2020; the send-on-delta rule with at most one spike per step). If no sample
+    differs from the previous one by more than the threshold, the error of the decoded signal is at
+    most the threshold. `run_step_forward` accepts signals in chunks.
 
     >>> t = torch.arange(1000) / 1000
     >>> sine = torch.sin(2 * torch.pi * 2 * t)
@@ -265,9 +241,8 @@ def run_step_forward(
     """Return the spikes of `step_forward` and the baseline after them, from `baseline` on.
 
     `baseline`, shaped as one time step, is the result of the previous call; None is the first
-    sample. A signal in chunks, each with the baseline of the one before, gives the spikes of the
-    whole signal. The baseline is float64 for float64 and else float32; None if there was no sample
-    yet. Raises as `step_forward` does.
+    sample. A signal in chunks gives the spikes of the whole. The baseline is float64 for float64
+    and else float32; None if there was no sample yet.
     """
     check_signal(signal, "step_forward")
     height = threshold_for(threshold, signal, "step_forward", "threshold")
@@ -295,7 +270,6 @@ def decode_step_forward(
 ) -> Tensor:
     """Return the baseline, start + threshold (sum of the spikes so far), for spikes (T, ...).
 
-    `start` is the first sample, or the baseline at the start of a chunk. Keeps the dtype of floats;
-    float32 for integers. Raises ShapeError, and ConfigError for a threshold below 0.
+    `start` is the first sample, or the baseline at the start of a chunk.
     """
     return staircase(spikes, threshold, start, "decode_step_forward")

@@ -23,9 +23,8 @@ def generator_from(
     what: str,
     device: torch.device | None = None,
 ) -> torch.Generator | None:
-    """Return the given generator, or a new one on `device` for a seed.
+    """Return the given generator, or a new one on `device` for a seed; None for None.
 
-    None stays None: torch's functions then use torch's default generator.
     Raises ArgumentError for anything else, naming the function `name` and its argument `what`;
     ConfigError for a seed outside torch's range.
     """

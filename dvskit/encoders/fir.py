@@ -31,8 +31,7 @@ def low_pass(taps: int, *, cutoff: float) -> Tensor:
 
     It is a sinc with a Hamming window, as in scipy.signal.firwin. `cutoff` is a share of the
     Nyquist frequency, in (0, 1): the frequency at which the response falls to about a half. Spikes
-    in every step decode to 1, so the filter suits signals in [0, 1]; scale it with them. Raises
-    ConfigError for taps below 1 and a cut-off outside of (0, 1).
+    in every step decode to 1, so the filter suits signals in [0, 1]; scale it with them.
     """
     if taps < 1:
         raise ConfigError(f"low_pass: taps = {taps} is below 1")
@@ -48,10 +47,7 @@ def low_pass(taps: int, *, cutoff: float) -> Tensor:
 
 
 def convolved(spikes: Tensor, response: Tensor, name: str) -> Tensor:
-    """Return sum_k spikes_{t-k} response_k, of the shape of the spikes (T, ...).
-
-    Keeps the dtype of floats; float32 for integers.
-    """
+    """Return sum_k spikes_{t-k} response_k, of the shape of the spikes (T, ...)."""
     x = spikes_as_floats(spikes, name)
     shape = checked_response(response, x, name)
     if x.numel() == 0:
@@ -93,8 +89,7 @@ def taken_off(
 def checked_response(response: Tensor, signal: Tensor, name: str) -> Tensor:
     """Return the filter in the working dtype and on the device of a signal.
 
-    Raises ShapeError unless it is (taps,) of floats with at least one tap, ConfigError for NaN and
-    infinities.
+    Raises ShapeError unless it is (taps,) of floats with at least one tap.
     """
     check_finite(response, name, "response")
     if response.ndim != 1 or len(response) == 0:
@@ -119,19 +114,13 @@ def check_unsigned(signal: Tensor, name: str) -> None:
 def bsa(signal: Tensor, *, response: Tensor, threshold: float | Tensor = 0.955) -> Tensor:
     """Spike where sum_k |s_{t+k} - f_k| <= sum_k |s_{t+k}| - threshold, then subtract f from s.
 
-    (Schrauwen & Van Campenhout 2003, whose threshold is 0.955.) `response` (taps,) is the filter,
+    (Schrauwen & Van Campenhout 2003, whose threshold is 0.955.) `response` (taps,) is the filter f,
     such as `low_pass(...)`, and the threshold is in the units of its sum: with the sum 1, a
     threshold of 1 requires that the filter fits below the signal everywhere, as in `hsa`; a lower
     one allows a total excess of (1 - threshold) / 2. Others (Petro, Kasabov & Kiss 2020) have
-    threshold times the second sum on the right instead of the difference. The last taps - 1 steps
-    have no whole filter before the end, and do not spike.
-
-    `signal` (T, ...) of any number of channels must be at least 0, and at most the sum of the
-    filter for an accurate code: shift and scale it. `threshold` is a number, or a tensor that
-    broadcasts against one time step. Returns spikes 0 or 1 of the shape and dtype of `signal`.
-    Raises ShapeError for integers, a signal without time, a threshold that does not fit or a filter
-    that is not (taps,) of floats; ConfigError for NaN, infinities, values below 0 and a threshold
-    not above 0.
+    threshold times the second sum on the right. The last taps - 1 steps have no whole filter before
+    the end, and do not spike. The signal must be at least 0, and at most the sum of the filter for
+    an accurate code.
 
     >>> t = torch.arange(1000) / 1000
     >>> sine = 0.5 + 0.4 * torch.sin(2 * torch.pi * 2 * t)
@@ -153,11 +142,7 @@ def bsa(signal: Tensor, *, response: Tensor, threshold: float | Tensor = 0.955) 
 
 @check_arguments
 def decode_bsa(spikes: Tensor, *, response: Tensor) -> Tensor:
-    """Return the spikes (T, ...) convolved with the filter, sum_k spikes_{t-k} f_k, of their shape.
-
-    Keeps the dtype of floats; float32 for integers. Raises ShapeError, and ConfigError for a filter
-    that is not finite.
-    """
+    """Return the spikes (T, ...) convolved with the filter, sum_k spikes_{t-k} f_k, of their shape."""
     return convolved(spikes, response, "decode_bsa")
 
 
@@ -166,14 +151,10 @@ def hsa(signal: Tensor, *, response: Tensor) -> Tensor:
     """Spike where s_{t+k} >= f_k for all taps k of the filter, then subtract f from s there.
 
     (Hough, de Garis, Korkin, Gers & Nawa, SPIKER, 1999; as given by Schrauwen & Van Campenhout
-    2003.) `response` (taps,) is the filter, such as `low_pass(...)`; the last taps - 1 steps have
-    no whole filter before the end, and do not spike. If the filter is not below 0, the decoded
-    signal never exceeds the signal, except for rounding: its error has one sign. Signals below the
-    largest tap do not spike at all, so a longer filter, with smaller taps, follows fainter signals.
-
-    `signal` (T, ...) of any number of channels must be at least 0: shift it. Returns spikes 0 or 1
-    of its shape and dtype. Raises ShapeError for integers, a signal without time or a filter that
-    is not (taps,) of floats; ConfigError for NaN, infinities and values below 0.
+    2003.) `response` (taps,) is the filter f, such as `low_pass(...)`; the last taps - 1 steps do
+    not spike. The signal must be at least 0. If the filter is not below 0, the decoded signal never
+    exceeds the signal, except for rounding. Signals below the largest tap do not spike at all, so a
+    longer filter, with smaller taps, follows fainter signals.
 
     >>> t = torch.arange(1000) / 1000
     >>> sine = 0.5 + 0.4 * torch.sin(2 * torch.pi * 2 * t)
@@ -189,9 +170,5 @@ def hsa(signal: Tensor, *, response: Tensor) -> Tensor:
 
 @check_arguments
 def decode_hsa(spikes: Tensor, *, response: Tensor) -> Tensor:
-    """Return the spikes (T, ...) convolved with the filter, sum_k spikes_{t-k} f_k, of their shape.
-
-    Keeps the dtype of floats; float32 for integers. Raises ShapeError, and ConfigError for a filter
-    that is not finite.
-    """
+    """Return the spikes (T, ...) convolved with the filter, sum_k spikes_{t-k} f_k, of their shape."""
     return convolved(spikes, response, "decode_hsa")

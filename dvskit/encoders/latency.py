@@ -33,8 +33,7 @@ def linear_latency(values: Tensor, *, tau: float, threshold: float = 0.0) -> Ten
 def log_latency(values: Tensor, *, tau: float, threshold: float = 0.01) -> Tensor:
     """Return the time tau ln(x / (x - threshold)), in steps; inf for x at or below `threshold`.
 
-    It is the time at which an RC membrane of time constant tau, charged by x, reaches the
-    threshold.
+    An RC membrane of time constant tau, charged by x, reaches the threshold then.
     """
     times = tau * torch.log(values / (values - threshold))
     return times.masked_fill(values <= threshold, math.inf)
@@ -55,13 +54,12 @@ def latency(image: Tensor, steps: int, *, law: LatencyLaw | None = None) -> Tens
     """Spike once, earlier for brighter values: at the step nearest to law(value).
 
     `image` (..., H, W), or any shape, holds values in [0, 1]. `law` returns times in steps, such as
-    `partial(log_latency, tau=5.0)`; the default is linear_latency over the whole window,
-    tau = steps - 1: white spikes in step 0, black in the last one. Halves round to the even step.
-    A pixel with a time beyond the window, inf included, does not spike.
+    `partial(log_latency, tau=5.0)`; the default is linear_latency over the whole window, tau =
+    steps - 1: white spikes in step 0, black in the last one. Halves round to the even step. A pixel
+    with a time beyond the window, inf included, does not spike. Returns (steps, ...), 0 or 1.
 
-    Returns (steps, ...) of the dtype of `image`, 0 or 1. Raises ShapeError for an image of
-    integers or a law that changes the shape, ConfigError for values outside [0, 1], steps below 1,
-    a law that is not a function of values, and one that returns a time below 0 or NaN.
+    Raises ShapeError for a law that changes the shape, ArgumentError for one that is not a function
+    of values, ConfigError for one that returns a time below 0 or NaN.
     """
     check_fractions(image, steps, "latency")
     law = partial(linear_latency, tau=float(steps - 1)) if law is None else law
@@ -83,12 +81,9 @@ def decode_latency(spikes: Tensor, *, inverse: LatencyLaw | None = None) -> Tens
     """Return the values of the first spikes of (T, ...): inverse(time), in [0, 1]; 0 without one.
 
     `inverse` returns the value of a time in steps, as `partial(log_value, tau=5.0)` does for
-    `log_latency`; the default is linear_value over the whole window, tau = T - 1. For the
-    linear law the error is at most 1 / (2 tau); values without a spike are lost. Results are
-    clamped to [0, 1]: the logarithmic law has values above 1 for its first half step.
-
-    Keeps the dtype of floats; float32 for integers. Raises ShapeError for spikes without a time
-    step, ConfigError for an inverse that is not a function of times.
+    `log_latency`; the default is linear_value over the whole window, tau = T - 1. For the linear
+    law the error is at most 1 / (2 tau); values without a spike are lost. Results are clamped to
+    [0, 1]: the logarithmic law has values above 1 for its first half step.
 
     >>> t = torch.arange(200) / 200
     >>> sine = 0.5 + 0.5 * torch.sin(2 * torch.pi * t)
@@ -132,17 +127,14 @@ def spikes_at(times: Tensor, steps: int, dtype: torch.dtype) -> Tensor:
 def rank_order(values: Tensor, steps: int, *, dims: int = 2, silent: float | None = None) -> Tensor:
     """Spike once, in the order of the values: the largest first (Thorpe & Gautrais 1998).
 
-    `values` of any size; the last `dims` dimensions are one sample, whose values are ranked with
-    one another: 2 for images (..., H, W), 1 for vectors (..., N). Equal values are ranked by their
-    position in the flattened sample. `silent`: values at or below it do not spike and are not
-    counted; 0 keeps black pixels silent, None lets all spike.
+    The last `dims` dimensions are one sample, whose values are ranked with one another: 2 for
+    images (..., H, W), 1 for vectors (..., N). Equal values are ranked by their position in the
+    flattened sample. Values at or below `silent` do not spike and are not counted; None lets all
+    spike.
 
-    Of n values that spike, the k-th largest (k from 0) spikes in step k if there are as many
-    steps, else in step floor(k steps / n): groups of equal size, give or take one.
-
-    Returns (steps, ...) of the dtype of `values`, 0 or 1. Only the order counts: any increasing
-    function of the values gives the same spikes. Raises ShapeError for integers or fewer than
-    `dims` dimensions, ConfigError for NaN, infinities, and steps or dims below 1.
+    Of n values that spike, the k-th largest (k from 0) spikes in step k if there are as many steps,
+    else in step floor(k steps / n): groups of equal size, give or take one. Returns (steps, ...), 0
+    or 1. Only the order counts: any increasing function of the values gives the same spikes.
     """
     check_finite(values, "rank_order", "values")
     check_steps(steps, "rank_order")
@@ -175,9 +167,6 @@ def decode_rank_order(spikes: Tensor, *, table: Tensor | None = None) -> Tensor:
     look-up table of VanRullen & Thorpe 2001). Without one the values are assumed to be spread
     evenly over [0, 1]: 1 - (step + 1/2) / T. Encoding the result gives the same spikes again (with
     silent=0 if some values did not spike).
-
-    Keeps the dtype of floats; float32 for integers. Raises ShapeError for spikes without a time
-    step, and a table of another length.
     """
     check_has_steps(spikes, "decode_rank_order")
     steps = spikes.shape[0]

@@ -34,18 +34,13 @@ _QUIET = 0.1  # Bohte et al. 2002: of times 0 to 10, those after 9 do not fire
 def poisson(image: Tensor, steps: int, *, generator: torch.Generator | int | None = None) -> Tensor:
     """Spike in each step with probability `image`, independently: a rate code.
 
-    `image` (..., H, W), or any shape, holds probabilities in [0, 1]. Returns (steps, ...) of the
-    dtype of `image`, 0 or 1. The count of a pixel r is binomial, with mean r steps and variance
-    r (1 - r) steps: r = 0.125 over T = 1 s in steps of dt = 1 ms gives r T / dt = 125 spikes on
-    average. For a Poisson process of rate R, the probability of a step is R dt (Heeger, Poisson
-    Model of Spike Generation, 2000).
+    `image` (..., H, W), or any shape, holds probabilities in [0, 1]. Returns (steps, ...), 0 or 1.
+    The count of a pixel r is binomial, with mean r steps and variance r (1 - r) steps. For a
+    Poisson process of rate R, the probability of a step is R dt (Heeger, Poisson Model of Spike
+    Generation, 2000). A rate that changes with time, `rates` (T, ...), is `poisson(rates, 1,
+    generator=g)[0]`.
 
-    A rate that changes with time, `rates` (T, ...), is `poisson(rates, 1, generator=g)[0]`.
-
-    `generator` is a torch.Generator on the device of `image`, which advances, or a seed: the same
-    seed gives the same spikes. The default is torch's default generator (`torch.manual_seed`).
-    Raises ShapeError for an image of integers, ConfigError for values outside [0, 1], steps below
-    1, or another kind of generator.
+    `generator` is a torch.Generator on the device of `image`, which advances, or a seed.
     """
     check_fractions(image, steps, "poisson")
     drawn_by = generator_from(generator, "poisson", "generator", image.device)
@@ -58,10 +53,8 @@ def signed_poisson(
 ) -> Tensor:
     """Spike in each step with probability |values|, as +1 or -1 by the sign of the value.
 
-    `values`, of any shape, lie in [-1, 1]. Returns (steps, ...) of their dtype: -1, 0 or 1. The
-    absolute values of the spikes are those of `poisson` for |values| and the same generator.
-
-    Raises as `poisson` does.
+    `values`, of any shape, lie in [-1, 1]. Returns (steps, ...): -1, 0 or 1. The absolute values of
+    the spikes are those of `poisson` for |values| and the same generator.
 
     >>> g = torch.Generator().manual_seed(0)
     >>> t = torch.arange(1000) / 1000
@@ -81,9 +74,8 @@ def signed_poisson(
 def decode_poisson(spikes: Tensor) -> Tensor:
     """Return the rate of spikes (T, ...): their mean over time, of shape (...).
 
-    It estimates the input of `poisson` and `signed_poisson`, with a standard error of
-    sqrt(|r| (1 - |r|) / T), at most 1 / (2 sqrt(T)). Keeps the dtype of floats; float32 for
-    integers. Raises ShapeError for spikes without a time step.
+    It estimates the input of `poisson` and `signed_poisson`, with a standard error of sqrt(|r| (1 -
+    |r|) / T), at most 1 / (2 sqrt(T)).
     """
     check_has_steps(spikes, "decode_poisson")
     counted = spikes_as_floats(spikes, "decode_poisson")
@@ -105,8 +97,6 @@ class ReceptiveFields:
     width    the standard deviation of all fields
 
     `ReceptiveFields.spread(8)` returns those of eight neurons for values in [0, 1].
-
-    Raises ConfigError for centres that do not increase or are not finite, a width not above 0.
     """
 
     centres: tuple[float, ...]
@@ -135,7 +125,6 @@ class ReceptiveFields:
 
         Of m neurons, i from 1, the centre is low + (2 i - 3) / 2 (high - low) / (m - 2) and the
         width (high - low) / (m - 2) / beta: the outer two centres lie outside of [low, high].
-        Raises ConfigError for fewer than 3 neurons, low not below high, beta not above 0.
         """
         if neurons < 3:
             raise ConfigError(f"neurons = {neurons} is below 3; pass the centres of fewer")
@@ -153,9 +142,8 @@ class ReceptiveFields:
 def population(values: Tensor, fields: ReceptiveFields) -> Tensor:
     """Return the response of each neuron, exp(-(x - centre)^2 / (2 width^2)): (..., neurons).
 
-    `values` of any shape and size; the responses, in [0, 1], have their dtype and one more
-    dimension, and gradients pass through. They are probabilities for `poisson` and values for
-    `latency`. Raises ShapeError for integers, ConfigError for NaN and infinities.
+    The responses, in [0, 1], are probabilities for `poisson` and values for `latency`; gradients
+    pass through.
     """
     check_finite(values, "population", "values")
     dtype = working_dtype(values.dtype)
@@ -172,8 +160,7 @@ def population_latency(
     """Spike once per neuron, earlier for values near its centre: (steps, ..., neurons).
 
     It is `latency` of the responses of `population`. By default the time is linear over the window
-    and responses below 0.1 do not spike, as in Bohte et al. (2002), where times run from 0 to 10
-    and neurons later than 9 do not fire. Raises as `population` and `latency` do.
+    and responses below 0.1 do not spike, as in Bohte et al. (2002).
 
     >>> fields = ReceptiveFields.spread(8, -1.0, 1.0)
     >>> t = torch.arange(200) / 200
@@ -195,9 +182,6 @@ def decode_population(responses: Tensor, fields: ReceptiveFields) -> Tensor:
     r); the result is the mean over all neighbours, weighted by r s. Exact responses give the exact
     value; responses may also be spike rates or `decode_latency` of spikes. If no two neighbours
     respond it is the mean of the centres weighted by the responses, and NaN if no neuron responds.
-
-    Keeps the dtype of floats. Raises ShapeError for responses that do not fit the fields, or of
-    integers; ConfigError for NaN, infinities and responses below 0.
     """
     check_finite(responses, "decode_population", "responses")
     neurons = len(fields.centres)

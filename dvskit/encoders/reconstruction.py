@@ -16,8 +16,8 @@ from dvskit.errors import ShapeError
 def two_channels(spikes: Tensor) -> Tensor:
     """Split spikes by sign: (T, ..., H, W) -> (T, ..., 2, H, W), as events are binned.
 
-    Channel 0 is OFF (absolute values of negative spikes), channel 1 ON (positive ones). Keeps the
-    dtype; unsigned spikes leave OFF empty. Raises ShapeError below three dimensions, or for bool.
+    Channel 0 is OFF (absolute values of negative spikes), channel 1 ON (positive ones). Unsigned
+    spikes leave OFF empty. Raises ShapeError below three dimensions, or for bool.
     """
     if spikes.ndim < 3 or spikes.dtype == torch.bool:
         raise ShapeError(
@@ -48,9 +48,6 @@ def reconstruction_error(signal: Tensor, decoded: Tensor) -> ReconstructionError
     rmse = sqrt(mean (s - d)^2);  snr_db = 10 log10(sum s^2 / sum (s - d)^2). The power includes the
     mean of the signal: subtract it from both if only variations count. Sums are float64. To compare
     codes, report their numbers of spikes too (Petro, Kasabov & Kiss 2020).
-
-    Raises ShapeError for integers, unequal shapes and signals without a time step, ConfigError for
-    NaN and infinities.
     """
     check_signal(signal, "reconstruction_error")
     if decoded.shape != signal.shape:

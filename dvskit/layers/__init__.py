@@ -2,7 +2,8 @@
 
 Each layer is a module of its own and works in torch.nn.Sequential. `Sequence` also passes their
 states along, so a network can run in chunks of time or step by step. `checkpointed` trains it over
-long times in little memory.
+long times in little memory. Layers raise ConfigError for arguments out of range, and ShapeError for
+inputs of another shape than theirs or their state's.
 
     network = Sequence(Conv2d(2, 12, 5), AvgPool2d(2), LIF(0.7), Flatten(), Linear(2700, 10),
                        MeanMembrane())

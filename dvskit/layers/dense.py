@@ -17,7 +17,7 @@ from dvskit.neurons.dynamics import Carried
 class Linear(nn.Linear):
     """torch.nn.Linear at each time step: (T, B, N) -> (T, B, M); after a readout (B, N) -> (B, M).
 
-    Arguments, weights and initial values are those of torch. Raises ShapeError for another N.
+    Arguments, weights and initial values are those of torch.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -42,10 +42,7 @@ class Linear(nn.Linear):
 
 
 class Flatten(nn.Module):
-    """All entries of each sample and time step in one row: (T, B, ...) -> (T, B, N).
-
-    Raises ShapeError for an input without time and batch.
-    """
+    """All entries of each sample and time step in one row: (T, B, ...) -> (T, B, N)."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Return `x` as (T, B, N)."""
@@ -59,12 +56,10 @@ class Flatten(nn.Module):
 class Voting(nn.Module):
     """The mean of each group of `votes` neighbouring outputs: (T, B, K * votes) -> (T, B, K).
 
-    Ten neurons per class give graded answers in one time step, as one neuron does in ten steps
-    (Wu et al. 2019, "Direct training for spiking neural networks"; ten neurons in Fang et al. 2021,
+    Ten neurons per class give graded answers in one time step, as one neuron does in ten steps (Wu
+    et al. 2019, "Direct training for spiking neural networks"; ten neurons in Fang et al. 2021,
     "Incorporating learnable membrane time constant"). Inputs (B, K * votes) after a readout work
     too.
-
-    Raises ConfigError for votes below 1, ShapeError if `votes` does not divide the outputs.
     """
 
     def __init__(self, votes: int = 10) -> None:
@@ -103,9 +98,6 @@ class Dropout(nn.Module):
     are divided by 1 - p. A mask that changed over time would be noise to the neurons. In evaluation
     the input is returned unchanged. The mask is drawn from torch's generator. It is the state of
     the layer: `run` keeps it over chunks of time.
-
-    Raises ConfigError for p outside [0, 1), ShapeError for an input without time or with another
-    shape than the state.
     """
 
     def __init__(self, p: float = 0.5) -> None:
@@ -162,11 +154,8 @@ class Delays(nn.Module):
     Step t holds x_t, x_{t - spacing}, ..., x_{t - (taps - 1) spacing} along the channels; x is 0
     before the first step. A convolution or dense layer on this output has one synapse per delay
     between two neurons. It can detect motion directions and order over longer times than membranes
-    remember (Hammouamri, Khalfaoui-Hassani and Masquelier 2023 learn the delays; here they stand
-    in a grid).
-
-    There are no weights; the state is the inputs still delayed. Raises ConfigError for numbers
-    below 1, ShapeError for an input without channels or with another shape than the state.
+    remember (Hammouamri, Khalfaoui-Hassani and Masquelier 2023 learn the delays; here they stand in
+    a grid). There are no weights; the state is the inputs still delayed.
     """
 
     def __init__(self, taps: int, spacing: int = 1) -> None:

@@ -17,7 +17,7 @@ from dvskit.layers.batch import channels_last, check_images, check_window, over_
 
 
 class _Pool2d(nn.Module):
-    """Windows of kernel_size x kernel_size pixels, `stride` apart; incomplete ones are dropped."""
+    """Windows of kernel_size x kernel_size pixels, `stride` apart (kernel_size if None)."""
 
     def __init__(self, kernel_size: int, stride: int | None = None) -> None:
         super().__init__()
@@ -47,11 +47,7 @@ class _Pool2d(nn.Module):
 
 @check_arguments
 class AvgPool2d(_Pool2d):
-    """The mean of each window, at each time step: (T, B, C, H, W) -> (T, B, C, H', W').
-
-    `stride` defaults to kernel_size. Raises ConfigError for sizes below 1, ShapeError for an input
-    that is not images or is smaller than the window.
-    """
+    """The mean of each window, at each time step: (T, B, C, H, W) -> (T, B, C, H', W')."""
 
     def pool(self, images: Tensor) -> Tensor:
         """Return the means of images (N, C, H, W)."""
@@ -60,10 +56,7 @@ class AvgPool2d(_Pool2d):
 
 @check_arguments
 class SumPool2d(_Pool2d):
-    """The sum of each window, at each time step: event counts of a coarser sensor.
-
-    Arguments and errors are those of AvgPool2d.
-    """
+    """The sum of each window, at each time step: event counts of a coarser sensor."""
 
     def pool(self, images: Tensor) -> Tensor:
         """Return the sums of images (N, C, H, W)."""
@@ -76,8 +69,7 @@ class MaxPool2d(_Pool2d):
 
     If a window holds both an ON spike (+1) and an OFF spike (-1), the ON spike wins. Without
     negative entries this is torch's max pooling, which would lose each -1 next to a 0. Except for
-    ties of +m and -m it is odd: pool(-x) = -pool(x).
-    The gradient goes to the chosen entry. Arguments and errors are those of AvgPool2d.
+    ties of +m and -m it is odd: pool(-x) = -pool(x). The gradient goes to the chosen entry.
     """
 
     def pool(self, images: Tensor) -> Tensor:
@@ -100,9 +92,9 @@ def convolve_spikes(x: Tensor, weight: Tensor, bias: Tensor | None, window: Conv
     """Return conv2d of spikes -1, 0 and 1 (N, C, H, W); gradients equal torch's, bit for bit.
 
     A convolution keeps its input for the gradient of its weights. int8 stores spikes exactly in a
-    quarter of the memory of float32, without measurable loss of time. Under torch.autocast in
-    bfloat16 the gain would be smaller and up to a tenth of the time lost, and torch.compile plans
-    memory itself: in both cases the input is kept as it is.
+    quarter of the memory of float32, without measurable loss of time. Under torch.autocast (a
+    smaller gain, a tenth of the time lost) and torch.compile (which plans memory itself) the input
+    is kept as it is.
     """
     keeps = torch.is_grad_enabled() and weight.requires_grad and x.element_size() >= 4
     if not keeps or torch.is_autocast_enabled(x.device.type) or torch.compiler.is_compiling():
@@ -140,7 +132,6 @@ class Conv2d(nn.Conv2d):
 
     Arguments, weights and initial values are those of torch. Under torch.autocast it computes in
     bfloat16, in which spikes of -1, 0 and 1 and small counts are exact.
-    Raises ShapeError for another number of channels, and if the kernel leaves no pixel.
     """
 
     def forward(self, x: Tensor, of_spikes: bool = False) -> Tensor:
@@ -185,12 +176,11 @@ def can_merge(conv: nn.Module, pool: nn.Module) -> bool:
 
 
 def pooled_convolution(conv: Conv2d, pool: AvgPool2d, x: Tensor, of_spikes: bool = False) -> Tensor:
-    """Return pool(conv(x)) as one convolution: the same up to rounding.
+    """Return pool(conv(x)) as one convolution, with the pool's stride and the averaged kernel.
 
-    Both are linear. Together they are a convolution with the pool's stride and the averaged kernel,
-    of side K + P - 1. For K = 5 and P = 2 this takes 36 multiplications instead of 100, and there
-    is no pooling to differentiate. Takes (T, B, C, H, W); `can_merge` checks the layers.
-    `of_spikes` is that of Conv2d. Raises ShapeError as the layers do.
+    Both are linear: the result is the same up to rounding. For a kernel of 5 and a pool of 2 this
+    takes 36 multiplications instead of 100, and there is no pooling to differentiate. Takes (T, B,
+    C, H, W); `can_merge` checks the layers. `of_spikes` is that of Conv2d.
     """
     conv.check(x)
     size = pool.kernel_size

@@ -21,7 +21,6 @@ class BatchNorm2d(nn.BatchNorm2d):
     Arguments are those of torch. In training each chunk of time is normalised by its own
     statistics, so running in chunks gives the whole result only in evaluation. Parts of a batch in
     several processes share the statistics of all parts (`dvskit.layers.batch`).
-    Raises ShapeError for another number of channels.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -41,8 +40,7 @@ class BatchNorm1d(BatchNorm2d):
     """torch.nn.BatchNorm1d with time folded into the batch: (T, B, N) -> the same shape.
 
     Each of the N features is normalised like a channel of BatchNorm2d, over time (or the points of
-    a cloud) and batch. Inputs (B, N) after a readout are normalised over the batch. Raises
-    ShapeError for another N.
+    a cloud) and batch. Inputs (B, N) after a readout are normalised over the batch.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -61,13 +59,10 @@ class ThresholdBatchNorm2d(BatchNorm2d):
     """Batch normalisation that scales currents to the threshold (tdBN).
 
     y = weight (alpha threshold (x - mean) / sqrt(var + eps)) + bias, for each channel, with mean
-    and variance as in BatchNorm2d. A new layer gives currents of standard deviation
-    alpha threshold. Use alpha = 1, or 1 / sqrt(n) in each of n branches that are added, as in a
-    residual block (Zheng et al. 2021, "Going deeper with directly-trained larger spiking neural
-    networks", section 3.2).
-
-    Raises ConfigError unless threshold and alpha are finite and above 0 and num_features is at
-    least 1, ShapeError for another number of channels.
+    and variance as in BatchNorm2d. A new layer gives currents of standard deviation alpha
+    threshold. Use alpha = 1, or 1 / sqrt(n) in each of n branches that are added, as in a residual
+    block (Zheng et al. 2021, "Going deeper with directly-trained larger spiking neural networks",
+    section 3.2).
     """
 
     def __init__(

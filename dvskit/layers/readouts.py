@@ -29,8 +29,6 @@ class Membrane(nn.Module):
     gives membranes (T, B, classes) for a loss at each step; before a MeanMembrane or LastMembrane,
     one answer. Computed in plain torch (`Neurons.trace`), in float32 (float64 for float64), since
     half precision gives poor logits. Gradients flow through potentials and states.
-
-    Raises ShapeError as the neurons do, and for currents without time steps.
     """
 
     def __init__(self, neurons: Neurons) -> None:
@@ -88,8 +86,8 @@ class SpikeCount(Readout):
 class MeanMembrane(Readout):
     """The mean over time, for example of membranes of readout neurons or of weighted sums.
 
-    Summed in float32 (float64 for float64). In chunks of time, the sums of chunks are added: the
-    same up to rounding.
+    Summed in float32 (float64 for float64). In chunks of time the result is the same up to
+    rounding.
     """
 
     def run(self, x: Tensor, state: SumState | None = None) -> tuple[Tensor, SumState]:
@@ -149,11 +147,9 @@ class FirstSpike(Readout):
 
     q_t is the survival function in discrete time. Its derivative by s_u is the change from adding
     or removing that one spike: -(t1 - u) before the first spike at t1, -(t2 - t1) at it, where t2
-    is the next spike or T, and 0 after it. From there the surrogate gradient of the neurons goes
-    on, as in any other loss of spikes (Neftci, Mostafa and Zenke 2019).
-
-    `tau` is in steps: the softmax of two classes whose first spikes are `tau` steps apart has odds
-    of e. Raises ConfigError unless tau is finite and above 0.
+    is the next spike or T, and 0 after it. From there the surrogate gradient of the neurons goes on
+    (Neftci, Mostafa and Zenke 2019). `tau` is in steps: the softmax of two classes whose first
+    spikes are `tau` steps apart has odds of e.
     """
 
     def __init__(self, tau: float = 1.0) -> None:

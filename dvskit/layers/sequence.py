@@ -87,8 +87,8 @@ class Sequence(nn.Sequential):
         out, states = network.step(bin, states)         # one time step, (B, ...)
 
     Running in chunks gives the result of the whole: spikes bit for bit if weighted sums are exact
-    or are added in the same order, else up to rounding, as torch may add batches of different sizes
-    in different order. A readout returns the answer for all steps so far.
+    or are added in the same order, else up to rounding. A readout returns the answer for all steps
+    so far.
 
     Two linear neighbours are computed as one, the same up to rounding: a convolution and the
     average pooling after it (`pooled_convolution`), and a Linear and the MeanMembrane after it,
@@ -96,7 +96,7 @@ class Sequence(nn.Sequential):
     are computed one by one so that the hooks run.
 
     Raises ConfigError for a layer of torch without time, and for neurons after a readout;
-    ArgumentError for anything that is not a layer; and the errors of the layers.
+    ArgumentError for anything that is not a layer.
     """
 
     def __init__(self, *layers: Any) -> None:
@@ -132,9 +132,8 @@ class Sequence(nn.Sequential):
     def run(self, x: Tensor, states: States | None = None) -> tuple[Tensor, States]:
         """Return the output for `x` (T, B, ...) and the states after it; None starts from rest.
 
-        Raises ShapeError for states of another number of layers or of another batch; ConfigError
-        for other types of `states`, and for a layer that holds neurons but does not return their
-        state, such as torch's Sequential.
+        Raises ShapeError for states of another network or batch; ConfigError for a layer that holds
+        neurons but does not return their state, such as torch's Sequential.
         """
         check_states(self, states)
         parts: list[Any] = [None] * len(self) if states is None else list(states.parts)
@@ -276,9 +275,7 @@ class ResidualBlock(nn.Module):
 
     With spikes added, the output is a small whole number instead of a spike. A shortcut is needed
     if the body changes the shape, such as Sequence(Conv2d(64, 128, 1, stride=2), BatchNorm2d(128)).
-
-    State is passed as in Sequence, which `body` and `shortcut` are. Raises ConfigError for a body
-    that ends with a readout, ShapeError if body and shortcut have different shapes.
+    State is passed as in Sequence, which `body` and `shortcut` are.
     """
 
     def __init__(self, body: nn.Module, shortcut: nn.Module | None = None) -> None:
@@ -323,10 +320,8 @@ def checkpointed(
     `x` (T, ...) is run in chunks of `chunk` steps. The backward pass runs each chunk again
     (torch.utils.checkpoint). Gradients equal those of layers.run and flow through the states.
     Memory is that of one chunk, the input and T / chunk states; time grows by up to half. A small
-    multiple of the square root of T is a good chunk.
-
-    Raises ConfigError for chunk < 1, and while batch normalisation is training, as its statistics
-    cover all of time. Raises ShapeError for an input without time steps.
+    multiple of the square root of T is a good chunk. Raises ConfigError while batch normalisation
+    is training, as its statistics cover all of time.
     """
     if chunk < 1:
         raise ConfigError(f"checkpointed: chunk = {chunk} is below 1; it is in time steps")

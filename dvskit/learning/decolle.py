@@ -30,8 +30,6 @@ class DecolleNeurons:
     gamma      refractory trace kept per step (R)  rho    how strongly R inhibits spikes
     gain       factor on the inputs: P is an average of them, and small for few spikes
     surrogate  the derivative of a spike with respect to U
-
-    Raises ConfigError for values out of range.
     """
 
     alpha: float = 0.9
@@ -70,7 +68,7 @@ class DecolleLayer(nn.Module):
     pool     side of blocks of neurons; only the largest U of a block is passed on, so the layer's
              spikes are those of max pooling
 
-    R passes no gradient. Raises ConfigError for other weights and pool < 1.
+    R passes no gradient.
     """
 
     def __init__(
@@ -138,8 +136,7 @@ class DecolleNetwork(nn.Module):
     seed     of the readouts
 
     `step` returns the last layer's readout, which is the network's output. `weights` of the layers
-    learn; the readouts G are buffers. Raises ConfigError for no layer, outputs < 1, a gain not
-    above 0, and layers that do not fit each other or the shape.
+    learn; the readouts G are buffers.
     """
 
     def __init__(
@@ -204,8 +201,7 @@ class DecolleNetwork(nn.Module):
     ) -> tuple[Tensor, tuple[DecolleLayerState, ...]]:
         """Return the last readout (B, outputs) for inputs (B, *shape), and the new state.
 
-        Gradients flow through all layers and time, as BPTT needs. Raises ShapeError for inputs of
-        another shape.
+        Gradients flow through all layers and time, as BPTT needs.
         """
         self.check(x, None if state is None else len(state[0].p))
         after = []
@@ -227,7 +223,6 @@ class Activity:
     high  cost of the mean of [U + 0.01]+: too active      low  of [0.1 - mean U]+: too quiet
 
     Means are over the neurons of a sample; costs are sums over samples, like losses.
-    Raises ConfigError for costs that are not finite or are below 0.
     """
 
     high: float = 0.0
@@ -306,8 +301,7 @@ class DECOLLE(nn.Module):
     ) -> tuple[Tensor, DECOLLEState]:
         """Return the output (B, outputs) for inputs (B, *shape), and the new state.
 
-        With a target, adds the gradients of all layers. Raises ShapeError for inputs of another
-        shape, or of another batch than the state.
+        With a target, adds the gradients of all layers.
         """
         self.network.check(x, state.readouts.shape[1])
         layers, readouts, losses = [], [], []

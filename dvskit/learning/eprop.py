@@ -31,8 +31,6 @@ class RecurrentNeurons:
     rho            of ALIF neurons: adaptation kept per step
     readout        readout kept per step
     surrogate      the derivative of a spike with respect to potential - threshold
-
-    Raises ConfigError for values out of range.
     """
 
     beta: float = 0.9
@@ -85,7 +83,6 @@ class RecurrentNetwork(nn.Module):
                      BPTT then computes the gradients of EProp, with the memory of BPTT
 
     Weights: w_in (N, inputs), w_rec (N, N), w_out (outputs, N), b_out (outputs,).
-    Raises ConfigError for numbers below 1 (lif and alif: both 0, or one below 0).
     """
 
     def __init__(
@@ -129,10 +126,7 @@ class RecurrentNetwork(nn.Module):
         )
 
     def step(self, x: Tensor, state: RecurrentState | None = None) -> tuple[Tensor, RecurrentState]:
-        """Return the outputs (B, outputs) for inputs (B, inputs), and the new state.
-
-        Raises ShapeError for inputs of another shape, or that do not fit the state.
-        """
+        """Return the outputs (B, outputs) for inputs (B, inputs), and the new state."""
         output, _, after = self.advance(x, state)
         return output, after
 
@@ -170,7 +164,6 @@ class FiringRate:
 
     f_j is the mean of neuron j's spikes over all time steps and samples of a run, in spikes per
     step (Bellec et al. 2020, where rates are in Hz).
-    Raises ConfigError unless cost >= 0 and 0 <= target <= 1.
     """
 
     cost: float
@@ -220,9 +213,9 @@ class EProp(nn.Module):
     output weights get their exact gradient.
 
     Compared with BPTT it neglects the effect of a spike on other neurons (and through them on the
-    loss) by the recurrent weights. The path through a neuron's own potential and adaptation is
-    kept. With symmetric feedback the gradient is that of BPTT on a RecurrentNetwork with
-    local=True, which cuts just that path; without recurrent weights it is that of BPTT.
+    loss) by the recurrent weights. With symmetric feedback the gradient is that of BPTT on a
+    RecurrentNetwork with local=True, which cuts just that path; without recurrent weights it is
+    that of BPTT.
 
     network   its weights are learned, in place; `local` has no effect here
     loss      of one time step, (output, target) -> a scalar: `squared_error`, `cross_entropy`
@@ -234,7 +227,7 @@ class EProp(nn.Module):
 
     It is called like every `Rule`. Gradients are in `.grad` after each `step`: an optimiser may
     step then (online), or after `finish`. Memory is that of the traces, B N (inputs + N) numbers,
-    for any number of time steps. Raises ConfigError for an unknown feedback, or another network.
+    for any number of time steps.
     """
 
     def __init__(

@@ -71,8 +71,7 @@ def teach(rule: Rule, x: Tensor, targets: Iterable[Tensor | None]) -> tuple[Tens
              `labels.expand(T, B)` gives each step the same class numbers
 
     Returns the outputs (T, B, ...), without a graph, and the last state; `state.loss` is the sum of
-    the losses. Raises ShapeError if the numbers of targets and time steps differ, and without time
-    steps; ArgumentError if `rule` is not a Rule.
+    the losses.
     """
     if isinstance(rule, type) or not isinstance(rule, Rule):
         raise ArgumentError(
@@ -98,11 +97,7 @@ def teach(rule: Rule, x: Tensor, targets: Iterable[Tensor | None]) -> tuple[Tens
 
 @check_arguments
 def predict(network: Stepped, x: Tensor) -> Tensor:
-    """Return the outputs (T, B, ...) of a network for inputs (T, B, ...), from rest, untrained.
-
-    Raises ShapeError for inputs without time steps, ArgumentError for a network without `step`, and
-    the errors of the network.
-    """
+    """Return the outputs (T, B, ...) of a network for inputs (T, B, ...), from rest, untrained."""
     if isinstance(network, type) or not isinstance(network, Stepped):
         raise ArgumentError(f"predict: network is {_kind(network)}, without step(x, state)")
     check_steps(x)
@@ -218,7 +213,7 @@ def _kind(given: object) -> str:
 
 
 def squared_error(output: Tensor, target: Tensor) -> Tensor:
-    """Return 1/2 sum (output - target)^2, for regression. Raises ShapeError for other shapes."""
+    """Return 1/2 sum (output - target)^2, for regression."""
     if output.shape != target.shape:
         raise ShapeError(
             f"the target is {tuple(target.shape)}, the output {tuple(output.shape)}; both must "
@@ -231,8 +226,6 @@ def cross_entropy(output: Tensor, target: Tensor) -> Tensor:
     """Return the sum over the batch of the cross entropy of softmax(output), for classification.
 
     output  (B, C), logits        target  (B,) int64, class numbers, or (B, C), probabilities
-
-    Raises ShapeError for other shapes, and for class numbers outside 0..C-1.
     """
     classes = output.shape[-1]
     if target.shape not in (output.shape[:1], output.shape) or output.ndim != 2:
@@ -274,8 +267,7 @@ class BPTT(nn.Module):
     every    differentiate and cut the graph after this many time steps (truncated BPTT): memory for
              `every` steps, and the optimiser may step between. None: once, in `finish`
 
-    Memory grows with the number of steps between two cuts. Raises ConfigError for every < 1 and for
-    a network without `step`.
+    Memory grows with the number of steps between two cuts.
     """
 
     def __init__(

@@ -32,16 +32,13 @@ _NEWTON_STEPS = 60  # 5 to 10 suffice, about 30 where a potential barely touches
 class Synapses:
     """The synapses between two layers: one per delay for each pair of neurons.
 
-    A spike through a delay d adds weight * alpha(t - t_spike - d) to the potential, with
-    alpha(s) = (s / tau) exp(1 - s / tau) for s > 0, which peaks at 1 for s = tau. The neuron spikes
-    once, when its potential first reaches `threshold`. Times, delays and `tau` share one unit.
+    A spike through a delay d adds weight * alpha(t - t_spike - d) to the potential, with alpha(s) =
+    (s / tau) exp(1 - s / tau) for s > 0, which peaks at 1 for s = tau. The neuron spikes once, when
+    its potential first reaches `threshold`. Times, delays and `tau` share one unit.
 
     The derivative of a spike time is divided by the slope of the potential at the crossing. It
     grows without bound where the potential barely touches the threshold. A `least_slope` above 0
     replaces every smaller slope in gradients; 0 is the exact derivative.
-
-    Raises ConfigError unless delays are finite and at least 0, tau and threshold finite and above
-    0, and least_slope finite and at least 0.
     """
 
     delays: tuple[float, ...] = tuple(float(delay) for delay in range(1, 17))
@@ -72,9 +69,9 @@ class Synapses:
         return torch.where(s > 0, (1 - x) * torch.exp(1 - x) / self.tau, torch.zeros_like(x))
 
     def since_arrival(self, times: Tensor, spikes: Tensor) -> Tensor:
-        """Return the time from arrivals of input spikes to output spikes, (B, M, N, L).
+        """Return the time from arrivals of input spikes (B, N) to output spikes (B, M): (B, M, N,
+        delays).
 
-        `times` (B, N) are input spikes, `spikes` (B, M) output spikes, and L counts the delays.
         Negative: the arrival is later. -inf: one of the two does not spike.
         """
         delays = times.new_tensor(self.delays)
@@ -90,11 +87,9 @@ def first_spikes(times: Tensor, weight: Tensor, synapses: Synapses) -> Tensor:
     for each pair of neurons and delay. Returns (B, M) of the same dtype, float32 or float64.
 
     Times and gradients are exact up to rounding (Bohte, Kok & La Poutré 2002): with u' the slope of
-    the potential at the spike t, dt/dweight = -alpha / u', and dt/dtime is
-    (sum of weight alpha') / u'. A neuron that does not spike passes no gradient: raise its weights
-    (`SpikeProp.wake`). Memory grows with B M N L.
-
-    Raises ShapeError if shapes or dtypes do not fit, ConfigError for times that are NaN or -inf.
+    the potential at the spike t, dt/dweight = -alpha / u', and dt/dtime is (sum of weight alpha') /
+    u'. A neuron that does not spike passes no gradient: raise its weights (`SpikeProp.wake`).
+    Memory grows with B M N L. Raises ConfigError for times that are NaN or -inf.
     """
     fits = times.ndim == 2 and weight.ndim == 3 and times.shape[1] == weight.shape[1]
     if not fits or weight.shape[2] != len(synapses.delays):
@@ -213,10 +208,9 @@ def _crossing(p: Tensor, q: Tensor, peak: Tensor, synapses: Synapses) -> Tensor:
 
 @check_arguments
 def time_error(actual: Tensor, desired: Tensor, *, silent_at: float) -> Tensor:
-    """Return E = 1/2 sum (t_actual - t_desired)^2 over neurons and batch.
+    """Return E = 1/2 sum (t_actual - t_desired)^2 over neurons and batch; both are (B, M).
 
-    Both are (B, M). A neuron that did not spike (inf) counts as a spike at `silent_at`; that part
-    has no gradient. Raises ShapeError if the shapes differ.
+    A neuron that did not spike (inf) counts as a spike at `silent_at`; that part has no gradient.
     """
     if actual.shape != desired.shape:
         raise ShapeError(
@@ -237,11 +231,8 @@ def spikeprop_gradients(
     = sum over j of delta_j (sum over delays of w_ij alpha'(t_j - t_i - d)) / u_i'. u' is the slope
     of the neuron's potential at its spike, sum of w alpha'. Then dE/dw_ij = delta_j alpha(t_j - t_i
     - d), summed over the batch, and the step is minus a learning rate times it. Neurons that do not
-    spike have delta 0.
-
-    The rule divides by slopes of the *response* in time. In the article's delta_j, and in the
-    hidden delta of the paper, that slope is written d y_i(t_j) / d t. With respect to the later
-    spike t_j it has the sign used here; with respect to the earlier one, t_i, the opposite sign.
+    spike have delta 0. (Slopes are those of the response with respect to the later spike, t_j; with
+    respect to the earlier one they have the opposite sign.)
 
     `times` (B, N) are the input spikes, `weights` the layers' (M, N, L), `desired` (B, M) the times
     of the last layer. Autograd through `first_spikes` gives the same result.
@@ -268,8 +259,7 @@ class SpikePropLayer(nn.Module):
 
     `weight` (outputs, inputs, delays) is drawn uniformly from [0, 2 m) such that simultaneous
     inputs drive an average neuron to `drive` times its threshold. `generator` is a torch.Generator
-    or a seed; the default is torch's generator. Raises ConfigError for sizes below 1 or a drive not
-    above 0.
+    or a seed; the default is torch's generator.
     """
 
     def __init__(
@@ -319,8 +309,7 @@ class SpikeProp(nn.Module):
 
     `sizes` counts the neurons of each layer, inputs first. All layers share one `Synapses`. The
     gradient is exact: see `first_spikes`. A neuron that never spikes has no gradient and would not
-    learn again; `wake` raises its weights. Raises ConfigError for fewer than two sizes, and as
-    SpikePropLayer does.
+    learn again; `wake` raises its weights.
     """
 
     def __init__(

@@ -1,9 +1,9 @@
 """Spike-timing-dependent plasticity: synapses that spike before their neuron grow.
 
 The change of a weight is a sum over pairs of spikes, W(t_post - t_pre). Two traces, one on each
-side of the synapse, count the pairs as time goes on (Morrison, Diesmann & Gerstner 2008). The
-article calls the rule "synaptic time dependent" and gives both sums the same upper limit N; the
-rule is named for the timing of spikes, and the two neurons may spike differently often.
+side of the synapse, count the pairs as time goes on (Morrison, Diesmann & Gerstner 2008). Of a
+connection the rule needs one operation: for each weight, the sum of a product of both neurons over
+all its synapses. This is the weight gradient of the layer, so any layer can have one.
 """
 
 from __future__ import annotations
@@ -40,8 +40,7 @@ class Dense:
     def correlate(self, pre: Tensor, post: Tensor, shape: torch.Size) -> Tensor:
         """Return the sums (M, N) of post[b, m] pre[b, n] over the batch b.
 
-        `pre` is (..., N), `post` (..., M), with the same leading dimensions, or none. Raises
-        ShapeError if they do not fit `shape`.
+        `pre` is (..., N), `post` (..., M), with the same leading dimensions, or none.
         """
         fits = len(shape) == 2 and pre.ndim == post.ndim > 0 and pre.shape[:-1] == post.shape[:-1]
         if not fits or (post.shape[-1], pre.shape[-1]) != tuple(shape):
@@ -58,7 +57,6 @@ class Convolution:
     """A 2-d convolution, as in torch.nn.Conv2d with one group: weight (M, C, height, width).
 
     A weight serves one synapse at each output position: its change is the sum over them.
-    Raises ConfigError for a stride or dilation below 1, or a padding below 0.
     """
 
     stride: int = 1
@@ -72,8 +70,7 @@ class Convolution:
     def correlate(self, pre: Tensor, post: Tensor, shape: torch.Size) -> Tensor:
         """Return the sums (M, C, height, width) over the batch and the output positions.
 
-        `pre` is (B, C, H, W), `post` (B, M, H', W') with the H', W' of the convolution. Raises
-        ShapeError if they do not fit `shape`.
+        `pre` is (B, C, H, W), `post` (B, M, H', W') with the H', W' of the convolution.
         """
         if pre.ndim != 4 or len(shape) != 4 or post.shape != self._out_shape(pre.shape, shape):
             raise ShapeError(
@@ -117,11 +114,9 @@ def _check_numbers(rule: Window | Triplet) -> None:
 class Window:
     """The learning window: the weight change of a pair of spikes by their distance in steps.
 
-    W(d) = a_plus exp(-d / tau_plus) for d > 0 (presynaptic first), -a_minus exp(d / tau_minus)
-    for d < 0, and 0 for d = 0: spikes of the same step are no pair. d = t_post - t_pre, in steps.
-    An infinite tau is a window without decay. Negative a reverse the rule (anti-Hebbian).
-
-    Raises ConfigError unless both a are finite and both tau above 0.
+    W(d) = a_plus exp(-d / tau_plus) for d > 0 (presynaptic first), -a_minus exp(d / tau_minus) for
+    d < 0, and 0 for d = 0: spikes of the same step are no pair. d = t_post - t_pre, in steps. An
+    infinite tau is a window without decay. Negative a reverse the rule (anti-Hebbian).
     """
 
     a_plus: float = 0.01
@@ -147,8 +142,6 @@ class Triplet:
     A postsynaptic spike then changes a weight by x (a_plus + triplet.a_plus y'), a presynaptic one
     by -y (a_minus + triplet.a_minus x'). x' and y' are slow traces of the presynaptic and the
     postsynaptic spikes, with time constants tau_pre and tau_post in steps.
-
-    Raises ConfigError unless both a are finite and both tau above 0.
     """
 
     a_plus: float = 0.01
@@ -164,8 +157,8 @@ class Triplet:
 class STDPState:
     """The traces of both sides of a connection: decayed sums of earlier spikes.
 
-    `pre` and `post` have the shapes of one time step and the dtype of the weight. `slow_pre` and
-    `slow_post` are the traces of the triplet rule, None without it.
+    All have the shapes of one time step and the dtype of the weight. `slow_pre` and `slow_post` are
+    the traces of the triplet rule, None without it.
     """
 
     pre: Tensor
@@ -192,14 +185,11 @@ class STDP:
     spike before it on the other side (a trace restarts at each spike).
 
     Weights stay within [w_min, w_max]. softness = 0 is the additive rule: full changes, clipped at
-    the bounds. Otherwise growth is multiplied by (w_max - w)^softness and shrinking by
-    (w - w_min)^softness: 1 is the multiplicative rule (Gütig et al. 2003).
+    the bounds. Otherwise growth is multiplied by (w_max - w)^softness and shrinking by (w -
+    w_min)^softness: 1 is the multiplicative rule (Gütig et al. 2003).
 
     `offset` subtracts a_plus offset from every weight of a neuron that spikes, so synapses without
     recent spikes shrink (Diehl & Cook 2015: x_tar). `triplet` adds the triplet rule.
-
-    Raises ConfigError for an unknown pairing, a connection without `correlate`, w_min not below
-    w_max, softness below 0 or with an infinite bound, or an offset that is not finite.
     """
 
     window: Window = Window()
@@ -232,9 +222,8 @@ class STDP:
             raise ConfigError(f"STDP: offset = {self.offset} is not finite")
 
     def start(self, pre: Tensor, post: Tensor, weight: Tensor) -> STDPState:
-        """Return the state before any spike, for neurons shaped like `pre` and `post` (one step).
-
-        The traces have the dtype and device of `weight`.
+        """Return the state before any spike, for one step of spikes; in the dtype and device of
+        `weight`.
         """
         x, y = (weight.new_zeros(side.shape, requires_grad=False) for side in (pre, post))
         return STDPState(x, y) if self.triplet is None else STDPState(x, y, x, y)
@@ -248,9 +237,7 @@ class STDP:
         (B, M) for Dense, (B, C, H, W) and (B, M, H', W') for Convolution. The change has the shape
         and dtype of `weight`, which is not modified; it is summed over the batch (divide the
         window's a by B for the mean). weight + change is within the bounds, up to rounding. Runs
-        outside of autograd. Values are not checked: a NaN spike makes weights NaN.
-
-        Raises ShapeError if shapes do not fit, or for an integer weight.
+        outside of autograd. A NaN spike makes weights NaN.
         """
         with torch.no_grad():
             self._check(state, pre, post, weight)
@@ -275,7 +262,7 @@ class STDP:
 
         Each step changes the weight that the next one sees. `weight` itself is not modified.
         Running in chunks, each from the state of the one before, gives the weights of the whole,
-        bit for bit. Raises ShapeError as `step` does, or if the two differ in length.
+        bit for bit.
         """
         if not all(isinstance(each, Tensor) for each in (pre, post, weight)):
             raise ArgumentError(

@@ -30,8 +30,6 @@ class SpikeResponse:
     response   epsilon: the response to a spike at a synapse over time
     threshold  of spikes            recovery  share of the reset after a spike that is kept per step
     surrogate  the derivative of a spike with respect to potential - threshold
-
-    Raises ConfigError for values out of range.
     """
 
     response: DoubleExponential = field(default_factory=lambda: DoubleExponential(5.0, 10.0))
@@ -78,8 +76,6 @@ class SpikeResponseNetwork(nn.Module):
     bias     whether there is a b, initially 0
     seed     of the weights, uniform within gain / sqrt(number of inputs)
     gain     1 or more, for inputs that spike rarely
-
-    Raises ConfigError for fewer than two sizes, sizes below 1, and a gain not above 0.
     """
 
     def __init__(
@@ -120,8 +116,7 @@ class SpikeResponseNetwork(nn.Module):
     ) -> tuple[Tensor, SpikeResponseState]:
         """Return the output spikes (B, outputs) for input spikes (B, inputs), and the new state.
 
-        Gradients flow through all layers and time, as BPTT needs. Raises ShapeError for inputs of
-        another shape.
+        Gradients flow through all layers and time, as BPTT needs.
         """
         steps, after = self.advance(x, state)
         return steps[-1].spikes, after
@@ -156,8 +151,7 @@ class RMSMax(torch.optim.Optimizer):
 
         n <- max(decay n, g^2);   w <- w - lr g / (sqrt(n) + tiny)
 
-    decay  share of n kept per step, near 1. Raises ConfigError for lr not above 0 or decay outside
-           [0, 1]
+    decay  share of n kept per step, near 1
     """
 
     def __init__(self, params: Any, lr: float = 1e-3, decay: float = 0.999) -> None:
@@ -223,17 +217,17 @@ class SuperSpike(nn.Module):
     epsilon is the network's postsynaptic response, sigma' its surrogate derivative. For the output
     layer this is the exact gradient of the loss; the reset passes no gradient. A hidden layer gets
     the output error of the same time, without the derivatives and responses of the layers between.
-    With symmetric feedback this is the approximation of the paper.
 
     network   a SpikeResponseNetwork; its weights are learned
     loss      its kernel is alpha
-    feedback  "symmetric": F is the product of the transposed weights of the later layers;
-              "random": drawn once, normal numbers of variance 1 / outputs; "uniform": all ones
+    feedback  "symmetric": F is the product of the transposed weights of the later layers, the
+              approximation of the paper; "random": drawn once, normal numbers of variance
+              1 / outputs; "uniform": all ones
     seed      of the random feedback
 
     It is called like every `Rule`; outputs and targets are spikes. A step without a target counts
     as equal to it. Gradients are in `.grad` after each `step`. Memory is that of the traces, two
-    numbers for each sample and weight. Raises ConfigError for an unknown feedback.
+    numbers for each sample and weight.
     """
 
     def __init__(
@@ -269,10 +263,7 @@ class SuperSpike(nn.Module):
     def step(
         self, state: SuperSpikeState, x: Tensor, target: Tensor | None = None
     ) -> tuple[Tensor, SuperSpikeState]:
-        """Return the spikes (B, outputs) for input spikes (B, inputs), and the new state.
-
-        Raises ShapeError for inputs or targets of another shape.
-        """
+        """Return the spikes (B, outputs) for input spikes (B, inputs), and the new state."""
         steps, after = self.network.advance(x, state.network)
         spikes = steps[-1].spikes
         error, filtered = self.loss.error(spikes, target, state.error)

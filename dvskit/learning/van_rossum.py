@@ -29,8 +29,6 @@ class DoubleExponential:
         p = exp(-1 / rise), q = exp(-1 / decay), g such that one spike's response peaks at 1
 
     rise, decay  time constants, in time steps; they may be equal (the alpha function)
-
-    Raises ConfigError unless both are finite and above 0.
     """
 
     rise: float = 5.0
@@ -99,7 +97,7 @@ class VanRossum:
     ) -> tuple[Tensor, FilterState]:
         """Return alpha * (S - S_target) of one time step, and the state after it.
 
-        Without a target, S - S_target counts as 0. Raises ShapeError for different shapes.
+        Without a target, S - S_target counts as 0.
         """
         if target is None:
             return self.kernel.step(torch.zeros_like(spikes), state)
@@ -114,10 +112,7 @@ class VanRossum:
         return 0.5 * error.square().sum(), state
 
     def distance(self, spikes: Tensor, target: Tensor) -> Tensor:
-        """Return the distance (B, N) of whole spike trains (T, B, N), from rest.
-
-        Raises ShapeError for different shapes.
-        """
+        """Return the distance (B, N) of whole spike trains (T, B, N), from rest."""
         _check_same_shape(spikes, target)
         return 0.5 * self.kernel.run(spikes - target).square().sum(0)
 

@@ -9,12 +9,12 @@
     of your own     ModuleNetwork  any torch.nn.Module
 
 The first four take `neurons`: "lif", "signed-lif", "plif", or "relu", the ANN of the same shape.
-`network_from` and `network_values` convert from and to tables of configurations.
+`network_from` and `network_values` convert from and to tables of configurations. Descriptions raise
+ConfigError for values out of range.
 
 Recordings and still images: all networks but PointNet take both. Encoded images are spikes of the
 same shape as counts, (T, B, 2, H, W), and use the same weights. The samples of a batch are
-independent (with batch normalisation: in evaluation), so a mixed batch gives the logits of each
-sample alone.
+independent (with batch normalisation: in evaluation).
 
 Other libraries and devices: `to_nir`, `write_nir` and `from_nir` (the neuromorphic intermediate
 representation), `write_onnx`, and `write_onnx_step` with `onnx_start` (ONNX), `to_snntorch`,

@@ -42,10 +42,7 @@ class ConvLIF:
                    per layer, initially 1 / (1 - beta); "relu": no neurons, see below
 
     With "relu" it is the ANN of the same shape and weights. It has no memory: it sees each time
-    step alone, and its logits are also the mean over the steps, so the order of the bins has no
-    effect. `gain` 1 suits it.
-
-    Raises ConfigError for values out of range.
+    step alone, so the order of the bins has no effect. `gain` 1 suits it.
     """
 
     width: int = 34
@@ -88,10 +85,7 @@ class ConvLIF:
         return rows, columns
 
     def build(self) -> NetworkModule:
-        """Return the module with new weights from torch's generator.
-
-        It takes counts (T, B, 2, H, W) and returns logits (B, classes).
-        """
+        """Return the module with new weights from torch's generator."""
         first, second = self.channels
         rows, columns = self.grid
         layers = {
@@ -126,10 +120,7 @@ class MotionLIF:
     gain           factor on torch's initial convolution weights: without it few neurons would spike
     readout_gain   factor on those of the readout, as its inputs, mean spikes, are far below 1
     dropout        share of the readout's inputs set to 0 in training
-    neurons        "signed-lif", "lif", "plif" or "relu": see `ConvLIF`. The ANN has no memory and
-                   cannot distinguish a movement from its reverse
-
-    Raises ConfigError for values out of range.
+    neurons        "signed-lif", "lif", "plif" or "relu": see `ConvLIF`
     """
 
     width: int = 240
@@ -176,10 +167,7 @@ class MotionLIF:
         return (self.height // self.pool + 3) // 4, (self.width // self.pool + 3) // 4
 
     def build(self) -> NetworkModule:
-        """Return the module with new weights from torch's generator.
-
-        It takes counts (T, B, 2, H, W) and returns logits (B, classes).
-        """
+        """Return the module with new weights from torch's generator."""
         first, second = self.channels
         rows, columns = self.grid
         window = (self.kernel, 2, self.kernel // 2)  # stride 2, padded
@@ -220,9 +208,8 @@ class PointNet:
     Wang et al. 2019, "Space-time event clouds for gesture recognition", which also looks at
     neighbourhoods, as PointNet++ does). The order of events and repeated events have no effect.
     After each layer but the last comes batch normalisation, over all events of a batch or all its
-    samples. With layer normalisation it hardly learns, since clouds have much more in common than
-    they differ. It trains on whole batches of at least two samples; in evaluation it processes each
-    event alone.
+    samples: with layer normalisation it hardly learns. It trains on whole batches of at least two
+    samples.
 
     The input is a `dvskit.tensors.PointSet`: input.representation = "point_set"; input.points is
     the number of events drawn from the window.
@@ -232,7 +219,6 @@ class PointNet:
     dropout        share of the hidden layer's outputs set to 0 in training
 
     Its state is the largest values so far, so it runs in chunks of events, and event by event.
-    Raises ConfigError for values out of range.
     """
 
     width: int = 128
@@ -257,9 +243,8 @@ class PointNet:
             )
 
     def build(self) -> PointModule:
-        """Return the module with new weights from torch's generator.
-
-        It takes points (N, B, 4) and returns logits (B, classes).
+        """Return the module with new weights from torch's generator: points (N, B, 4) -> (B,
+        classes).
         """
         layers: dict[str, nn.Module] = {}
         for number, (before, after) in enumerate(pairwise((_POINT, *self.widths)), 1):
@@ -282,10 +267,7 @@ class _Dropout(nn.Dropout):
 
 
 class PointModule(NetworkModule):
-    """The module of a PointNet: points (N, B, 4), that is x, y, t and polarity, to logits.
-
-    Raises ShapeError for other shapes.
-    """
+    """The module of a PointNet: points (N, B, 4), that is x, y, t and polarity, to logits."""
 
     takes = "points (N, B, {})"
 

@@ -38,8 +38,8 @@ def layers_in_a_row(
 ) -> list[tuple[str, nn.Module]]:
     """Return the layers of a Sequence by name, including those of nested ones: "block.conv".
 
-    Dropout, which does nothing in evaluation, and the layers named in `leave_out` are left out.
-    Raises ConfigError for an unknown name.
+    Dropout and the layers named in `leave_out` are left out. Raises ConfigError for an unknown
+    name.
     """
     every = list(_flat(module, ""))
     known = [name for name, _ in every]

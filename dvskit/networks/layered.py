@@ -231,13 +231,10 @@ class Layered:
     name = "layers"  # optional
     layers = ["12C5", "P2", "signed-lif", "64C5", "P2", "signed-lif", "D0.2", "10"]
 
-    The words are those of this module: convolutions (12C5), pooling (P2, M2, S2),
-    dense layers (256), dropout (D0.2), bn and tdbn, neurons with parameters ("lif beta=0.9"), and a
-    readout at the end (default: mean). A list in the list is a residual block:
+    The words are those of this module. A list in the list is a residual block, whose kind is
+    selected by the place of its neurons (`dvskit.layers.ResidualBlock`):
 
     layers = ["32C3p1", "bn", "plif", ["32C3p1", "bn", "plif"], "M2", "10"]
-
-    The place of its neurons selects its kind: see `dvskit.layers.ResidualBlock`.
 
     width, height  of the input, pixels       inputs     channels of the input: 2, OFF and ON
     classes        number of logits, the outputs of the last dense layer
@@ -253,8 +250,7 @@ class Layered:
     Layered(width=28, height=28, inputs=1, beta=0.95, gain=1,
             layers=("1000", "lif", "10", "lif", "membrane", "each"))
 
-    Raises ConfigError for values out of range. Errors in layers name the layer, its index in the
-    list, the shape of its input, and a fix.
+    Errors in layers name the layer, its index in the list, the shape of its input, and a fix.
     """
 
     layers: tuple[Word, ...] = ("12C5", "P2", "signed-lif", "64C5", "P2", "signed-lif", "10")

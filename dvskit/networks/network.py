@@ -83,8 +83,7 @@ class NetworkModule(Sequence):
     network   its description        channels  of the counts
     layers    by name, as in the weights of saved models
 
-    Runs in chunks of time and step by step, like a Sequence. Raises ShapeError for counts of
-    another size.
+    Runs in chunks of time and step by step, like a Sequence. Raises ShapeError for another size.
     """
 
     takes = "counts (T, B, {})"
@@ -125,9 +124,8 @@ def scaled(layer: Weighted, gain: float) -> Weighted:
 
 
 def numbers_of(what: str, given: Any, kind: type[int] | type[float]) -> tuple[Any, ...]:
-    """Return a list of numbers, as TOML gives it, as a tuple.
-
-    Raises ArgumentError, naming the field `what`, for anything else.
+    """Return a list of numbers, as TOML gives it, as a tuple. Raises ArgumentError for anything
+    else.
     """
     if isinstance(given, Iterable) and not isinstance(given, str):
         found = tuple(given)
@@ -154,8 +152,6 @@ class ModuleNetwork:
     arguments  values that make the module again: `load_model(folder, networks={name: make})` calls
                make(**arguments). Numbers, texts, booleans and lists of them
     name       of the network in the model's file; default: the class of the module
-
-    Raises ConfigError for sizes below 1.
     """
 
     module: nn.Module = field(compare=False, repr=False)

@@ -47,10 +47,9 @@ def from_nir(
     dtype   of the weights
 
     Supports Conv2d, Linear, Affine, AvgPool2d, SumPool2d, Flatten, IF, LIF, CubaLIF and LI. Values
-    that are the same for all neurons of a node become a number, others a tensor.
-
-    Raises ConfigError, naming the node, for other nodes, branches, loops, and features without a
-    counterpart here, and without the package nir; FormatError for a file that nir cannot read.
+    that are the same for all neurons of a node become a number, others a tensor. Raises
+    ConfigError, naming the node, for anything else, and without the package nir; FormatError for a
+    file that nir cannot read.
     """
     nir = optional_package("nir", "from_nir")
     graph = source if isinstance(source, nir.NIRGraph) else _read(nir, source)

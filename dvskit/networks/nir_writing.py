@@ -72,10 +72,8 @@ def to_nir(
 
     Nodes have the names of the layers. Convolutions, Linear, AvgPool2d, SumPool2d, Flatten, IF,
     LIF, PLIF (with its current time constants), SynapticLIF and LI can be written; Dropout is left
-    out. Values have the dtype of the weights.
-
-    Raises ConfigError for other layers and neurons, naming the layer and a fix, and without the
-    package nir; ShapeError if `shape` does not fit the layers.
+    out. Values have the dtype of the weights. Raises ConfigError for other layers and neurons,
+    naming the layer and a fix, and without the package nir.
     """
     nir = optional_package("nir", "to_nir")
     shape = input_shape(module, shape, "to_nir")

@@ -59,10 +59,9 @@ def write_onnx(
     The graph takes "x" (steps, batch, *shape), in the dtype of the weights, and returns "out", the
     result of module(x) in evaluation. Its time steps are unrolled: its size and the time to write
     it grow with `steps`. For long or live input use `write_onnx_step`. `shape` is that of one time
-    step of one sample, None if the network knows it.
-
-    Raises ConfigError for numbers below 1 and without the packages onnx and onnxscript; ShapeError
-    if `shape` does not fit the layers; OutputError if the file exists and `overwrite` is false.
+    step of one sample, None if the network knows it. Raises ConfigError for numbers below 1 and
+    without the packages onnx and onnxscript; OutputError if the file exists and `overwrite` is
+    false.
     """
     if min(steps, batch) < 1:
         raise ConfigError(f"write_onnx: steps = {steps}, batch = {batch}: both must be at least 1")
@@ -86,9 +85,7 @@ def write_onnx_step(
     The graph takes "x" (batch, *shape), in the dtype of the weights, and the states by the names of
     `onnx_start`, such as "lif1.v". It returns "out", as module.step does (after a readout the
     answer for all steps so far), and the states after the step, in the same order, as
-    "lif1.v.next".
-
-    Raises the errors of `write_onnx`.
+    "lif1.v.next". Raises the errors of `write_onnx`.
     """
     if batch < 1:
         raise ConfigError(f"write_onnx_step: batch = {batch} must be at least 1")
@@ -109,7 +106,6 @@ def onnx_start(
 
     Names join the layer and the part of its state: v, i, a, waiting and s of neurons
     (`NeuronState`), past of delays, total and steps, largest, or silent and waited, of readouts.
-    Arguments are those of `write_onnx_step`.
     """
     shape = input_shape(module, shape, "onnx_start")
     with plain_evaluation(module):

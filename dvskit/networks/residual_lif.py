@@ -33,8 +33,6 @@ class GestureNet:
     gain           factor on torch's initial weights of both: without it few of their neurons would
                    spike at first; 1 is as published
     neurons        "plif", "lif", "signed-lif" or "relu": see `ConvLIF`
-
-    Raises ConfigError for values out of range.
     """
 
     width: int = 128
@@ -82,10 +80,7 @@ class GestureNet:
         )
 
     def build(self) -> NetworkModule:
-        """Return the module with new weights from torch's generator.
-
-        It takes counts (T, B, 2, H, W) and returns logits (B, classes).
-        """
+        """Return the module with new weights from torch's generator."""
         defaults = Defaults(self.beta, self.threshold)
         places = list(walk(self.layers, (2, self.height, self.width), defaults))
         module = module_of(self, places)
@@ -117,8 +112,6 @@ class ResidualLIF:
                    numbers, is passed on (SEW, Fang et al. 2021); "membranes": neurons come before
                    convolutions, and their currents are added (MS-ResNet, Hu et al. 2021)
     neurons        "lif", "signed-lif", "plif" or "relu": see `ConvLIF`
-
-    Raises ConfigError for values out of range.
     """
 
     width: int = 128
@@ -173,10 +166,7 @@ class ResidualLIF:
         return (*words, f"D{self.dropout:f}", str(self.classes))
 
     def build(self) -> NetworkModule:
-        """Return the module with new weights from torch's generator.
-
-        It takes counts (T, B, 2, H, W) and returns logits (B, classes).
-        """
+        """Return the module with new weights from torch's generator."""
         defaults = Defaults(self.beta, self.threshold)
         places = list(walk(self.layers, (2, self.height, self.width), defaults))
         return module_of(self, places)

@@ -49,10 +49,8 @@ def to_snntorch(module: Sequence, *, leave_out: Collection[str] = ()) -> nn.Sequ
     It takes one time step (B, ...) per call, and its neurons keep their state (init_hidden=True)
     until snntorch.utils.reset. Weights are copies. Conv2d, Linear, AvgPool2d, Flatten, IF, LIF,
     PLIF without decay_input, and SynapticLIF have a counterpart. Dropout and the layers named in
-    `leave_out`, such as a readout, are left out.
-
-    Raises ConfigError for other layers and neurons, naming the layer and a fix, and without the
-    package snntorch.
+    `leave_out`, such as a readout, are left out. Raises ConfigError for other layers and neurons,
+    naming the layer and a fix, and without the package snntorch.
     """
     snntorch = optional_package("snntorch", "to_snntorch")
     layers = layers_in_a_row(module, leave_out, "to_snntorch")
@@ -69,12 +67,10 @@ def snntorch_state(module: Sequence) -> dict[str, Tensor]:
 
     Layers with weights are fc1, fc2, ... (conv1, ... for convolutions) and neurons lif1, lif2, ...,
     each kind numbered on its own: fc1.weight, fc1.bias, lif1.beta, lif1.threshold,
-    lif1.reset_mechanism_val, lif1.graded_spikes_factor; and lif1.alpha for SynapticLIF. Other
-    layers have no weights there; neurons inside a Membrane are written like others.
-
-    Load it into neurons with reset_delay=False, or True for a delayed reset: a state dict does not
-    contain the choice. Tensors are copies. Raises ConfigError as `to_snntorch` does, for neurons
-    and for layers with weights but no name there.
+    lif1.reset_mechanism_val, lif1.graded_spikes_factor; and lif1.alpha for SynapticLIF. Neurons
+    inside a Membrane are written like others; tensors are copies. Load it into neurons with
+    reset_delay=False, or True for a delayed reset: a state dict does not contain the choice. Raises
+    ConfigError as `to_snntorch` does, and for layers with weights but no name there.
     """
     state: dict[str, Tensor] = {}
     counts: dict[str, int] = {}
@@ -112,9 +108,8 @@ def from_snntorch(source: Any, *, delayed_reset: DelayedReset = "exact") -> Sequ
                    the membrane after a spike is threshold (1 - beta) higher
 
     A state dict has no reset_delay, so its neurons count as delayed; neurons with an alpha are
-    Synaptic. Learned values of a module stay learned. The surrogate is always ATan(2.0).
-
-    Raises ConfigError for other layers.
+    Synaptic. Learned values of a module stay learned. The surrogate is always ATan(2.0). Raises
+    ConfigError for other layers.
     """
     if delayed_reset not in get_args(DelayedReset):
         raise ConfigError(

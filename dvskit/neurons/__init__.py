@@ -15,7 +15,8 @@ the memory of large spikes and gradients for their next pass; `release_buffers` 
 system.
 
 A surrogate gradient is an object, such as `ATan(2.0)`: `ATan`, `FastSigmoid`, `Sigmoid`,
-`Triangle`, `Boxcar`, `StraightThrough`, or any other with `derivative(u)`.
+`Triangle`, `Boxcar`, `StraightThrough`, or any other with `derivative(u)`. Their parameters must be
+finite and above 0.
 """
 
 from dvskit.neurons.buffers import release_buffers

@@ -1,8 +1,7 @@
 """Memory layout of sequences (T, ...), and a pool that reuses their memory.
 
 The first write to a new page of memory costs several times as much as a write to a used one (4
-against 30 GB/s). The spikes and gradients of a layer have the same size at each training step, so
-the memory of the previous ones can be reused.
+against 30 GB/s). The spikes and gradients of a layer have the same size at each training step.
 """
 
 from __future__ import annotations
@@ -21,10 +20,8 @@ from torch import Tensor
 
 
 def strides_of(x: Tensor) -> tuple[int, ...]:
-    """Return the strides for the spikes of `x` (T, ...): those of `x` if it is dense.
-
-    `x` is dense if each time step fills a contiguous run of memory, in any order of dimensions
-    (channels_last too), and the steps follow one another. Otherwise spikes are contiguous.
+    """Return the strides for the spikes of `x` (T, ...): those of `x` if it is dense, else
+    contiguous.
     """
     if not is_dense(x):
         lengths = [max(length, 1) for length in x.shape]
@@ -33,7 +30,10 @@ def strides_of(x: Tensor) -> tuple[int, ...]:
 
 
 def is_dense(x: Tensor) -> bool:
-    """Return whether each time step fills a run of memory and the steps follow one another."""
+    """Return whether each time step fills a run of memory and the steps follow one another.
+
+    The dimensions of a step may be in any order (channels_last too).
+    """
     size = _dense_step(x)
     return size is not None and (x.shape[0] == 1 or x.stride(0) == size)
 

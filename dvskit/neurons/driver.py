@@ -39,9 +39,15 @@ class Neurons(nn.Module):
     Spikes have the shape and dtype of the input; the state is float32 (float64 for float64).
 
     A value (beta, a threshold, ...) is a number or a tensor, such as (N,) or (C, 1, 1), that
-    broadcasts against one time step of the input. An nn.Parameter is learned; other tensors are
-    buffers. `backend`: "auto" takes the fused kernel if it fits and plain torch otherwise, with the
-    same spikes; "torch" and "fused" force one of them.
+    broadcasts against one time step of the input. An nn.Parameter is learned, without bounds; other
+    tensors are buffers. `reset`: "soft", "hard", "none", or "delayed", which runs in plain torch
+    only and takes no refractory steps. `refractory`: steps without a spike after each one.
+    `backend`: "auto" takes the fused kernel if it fits and plain torch otherwise, with the same
+    spikes; "torch" and "fused" force one of them.
+
+    Raises ConfigError if a decay factor is outside [0, 1], a threshold is not above 0 (of upward
+    spikes: above rest), `reset` or `backend` are unknown, or "fused" does not fit; ShapeError for
+    an input without time, an integer input, and an input that does not fit the state or a value.
     """
 
     def __init__(
@@ -99,11 +105,8 @@ class Neurons(nn.Module):
     def run(self, x: Tensor, state: NeuronState | None = None) -> tuple[Tensor, NeuronState]:
         """Return the spikes of `x` (T, ...) and the state after it, from `state` or from rest.
 
-        Running a sequence in chunks, each from the state of the one before, gives the spikes of
-        the whole, bit for bit. Gradients flow through the state; `state.detach()` stops them.
-
-        Raises ShapeError for an input without time, an integer input, and an input that does not
-        fit the state or a parameter; ConfigError if backend="fused" does not fit.
+        Running a sequence in chunks, each from the state of the one before, gives the spikes of the
+        whole, bit for bit. Gradients flow through the state; `state.detach()` stops them.
         """
         dynamics = self.dynamics
         state = self._checked(dynamics, x, state)
@@ -118,10 +121,7 @@ class Neurons(nn.Module):
         return (_run_torch if why_not else run_fused)(dynamics, x, state)
 
     def step(self, current: Tensor, state: NeuronState | None = None) -> tuple[Tensor, NeuronState]:
-        """Return the spikes of one time step, of the shape of `current`, and the state after it.
-
-        Step by step the spikes are those of `run`, bit for bit.
-        """
+        """Return the spikes of one time step, as `run` gives them, and the state after it."""
         spikes, state = self.run(current[None], state)
         return spikes[0], state
 
@@ -133,11 +133,11 @@ class Neurons(nn.Module):
         return self.trace(x, state).v
 
     def trace(self, x: Tensor, state: NeuronState | None = None) -> Traced:
-        """Return spikes, potentials before and after the reset, and thresholds at each step.
+        """Return spikes, potentials before and after the reset, and thresholds at each step of `x`
+        (T, ...).
 
-        `x` is (T, ...); the run starts from `state` or from rest. Spikes and state are those of
-        `run`. Computed in plain torch; gradients flow through all of it. Raises ShapeError as `run`
-        does.
+        Spikes and state are those of `run`. Computed in plain torch; gradients flow through all of
+        it.
         """
         dynamics = self.dynamics
         start = state = self._checked(dynamics, x, state)

@@ -1,14 +1,14 @@
 """The fused kernels on a GPU, in Triton, for float32, bfloat16 and float16.
 
-Triton is not a dependency: builds of torch for a GPU that Triton supports bring it along. It is
-imported and tried once, at the first tensor, as it needs a C compiler. If it fails, layers run in
-plain torch. The forward pass keeps its input and start state only.
+Builds of torch for a GPU that Triton supports bring it along. It is imported and tried once, at the
+first tensor, as it needs a C compiler. If it fails, layers run in plain torch. The forward pass
+keeps its input and start state only.
 
 The backward pass writes the potentials into the memory of the gradient of a float32 input, and
 needs no other memory for the plain neuron. Inputs of 16 bits, adaptation, refractory steps, a
 learned beta, and, with a synapse, a learned alpha or gain each take scratch memory: 4 bytes per
-step and active neuron. All neurons are active, or as many as fit into `SCRATCH` bytes, but at
-least one block.
+step and active neuron. As many neurons are active as fit into `SCRATCH` bytes, but at least one
+block.
 """
 
 from __future__ import annotations

@@ -52,8 +52,7 @@ def lif_step(
 
     `current` has any shape; returns spikes of its shape and dtype, and the new state. Each value is
     a number or a tensor that broadcasts against `current`; gain None is 1 and rest None is 0. The
-    first `state` is `NeuronState.rest(current)`, v = 0.
-    Raises ConfigError for an unknown reset; values are not checked.
+    first `state` is `NeuronState.rest(current)`, v = 0. Values are not checked.
     """
     dynamics = Dynamics(
         beta=beta,
@@ -73,21 +72,9 @@ def lif_step(
 class LIF(Neurons):
     """A layer of leaky integrate-and-fire neurons: (T, ...) currents in, (T, ...) spikes out.
 
-    The equations are those of `lif_step`. A finite `threshold_off` makes the neuron signed: it
-    also emits -1 where the potential falls to -threshold_off. The layer keeps no state: `forward`
-    starts at rest, `run` and `step` take and return the state.
-
-    Spikes have the shape and dtype of the input; the state is float32 (float64 for float64).
-    beta, thresholds, gain and rest are numbers, or tensors such as (N,) or (C, 1, 1) that broadcast
-    against one time step. An nn.Parameter is learned without bounds (`PLIF` learns a beta that
-    stays in its range). `reset`: "soft", "hard", "none", or "delayed", which runs in plain torch
-    only and takes no refractory steps. `refractory`: steps without a spike after each one.
-    `backend`: "auto" takes the fused kernel if it fits and plain torch otherwise, with the same
-    spikes; "torch" and "fused" force one of them.
-
-    Raises ConfigError if beta is outside [0, 1], a threshold is not above 0 (of upward spikes:
-    above rest), `reset` or `backend` are unknown, or "fused" does not fit; ShapeError for an input
-    without time, an integer input, and an input that does not fit the state or a parameter tensor.
+    The equations are those of `lif_step`. A finite `threshold_off` makes the neuron signed: it also
+    emits -1 where the potential falls to -threshold_off. Arguments and errors are those of
+    `Neurons`; `PLIF` learns a beta that stays in its range.
     """
 
     beta: float | Tensor
@@ -129,12 +116,11 @@ class LIF(Neurons):
     ) -> Self:
         """Return a layer from the constants of a membrane: tau dv/dt = rest - v + resistance i.
 
-        A step lasts `dt_us`, with a constant current; beta = exp(-dt / tau) and gain =
-        resistance (1 - beta) are then exact. Potentials, such as `rest` and `threshold`, are in
-        units of resistance times current. threshold_off None is the default of the layer. Other
-        arguments of the layer, such as `surrogate`, `refractory`, and `recurrent` of a
-        RecurrentLIF, are passed on. Raises ConfigError unless times and resistance are above 0; for
-        IF, which has no leak; and as the layer does.
+        A step lasts `dt_us`, with a constant current; beta = exp(-dt / tau) and gain = resistance
+        (1 - beta) are then exact. Potentials, such as `rest` and `threshold`, are in units of
+        resistance times current. threshold_off None is the default of the layer. Other arguments of
+        the layer are passed on. Raises ConfigError unless times and resistance are above 0; for IF,
+        which has no leak.
         """
         if issubclass(cls, IF):
             raise ConfigError(f"{cls.__name__}: it has no leak, so no tau_us; use LIF.from_rc")
@@ -155,7 +141,6 @@ class SignedLIF(LIF):
     """A LIF layer that spikes upwards (+1) and downwards (-1): both thresholds are finite.
 
     With equal thresholds it is odd: the spikes of -x are minus those of x.
-    Raises ConfigError as LIF does, and for an infinite threshold_off.
     """
 
     def __init__(
@@ -181,10 +166,7 @@ class SignedLIF(LIF):
 
 @check_arguments
 class IF(LIF):
-    """A layer of integrate-and-fire neurons: LIF without a leak, beta = 1.
-
-    Raises ConfigError and ShapeError as LIF does.
-    """
+    """A layer of integrate-and-fire neurons: LIF without a leak, beta = 1."""
 
     def __init__(
         self,
@@ -210,10 +192,8 @@ class RecurrentLIF(LIF):
                one weight per neuron: a tensor that broadcasts against one time step (an
                nn.Parameter is learned)
 
-    The state also has the spikes of the last step, `s`. Everything else is as in `LIF`. Time steps
-    run one after another, as each needs the spikes of the last.
-    Raises ShapeError if W s has another shape than x_t, and as LIF does; ConfigError for a
-    `recurrent` that is neither a module nor a tensor, and as LIF does.
+    The state also has the spikes of the last step, `s`. Time steps run one after another, as each
+    needs the spikes of the last.
     """
 
     def __init__(

@@ -29,17 +29,13 @@ def alif_step(
     detach_reset: bool = True,
     refractory: int = 0,
 ) -> tuple[Tensor, NeuronState]:
-    """Advance adaptive leaky integrate-and-fire neurons by one time step.
+    """Advance adaptive leaky integrate-and-fire neurons by one time step, as `lif_step` does.
 
-    th = threshold + kappa a;  s and v are those of `lif_step` with the threshold th;
-    then a = rho a + |s|. The threshold of downward spikes does not adapt.
-    (Bellec et al. 2020, e-prop, with beta for their alpha and kappa for their beta; they detach the
-    reset.) Spikes pass a gradient to the adaptation even with detach_reset.
-
-    `current` has any shape; returns spikes of its shape and dtype, and the new state. Each value is
-    a number or a tensor that broadcasts against `current`. The first `state` is
-    `NeuronState.rest(current)`.
-    Raises ConfigError for an unknown reset; values are not checked.
+    th = threshold + kappa a;  s and v are those of `lif_step` with the threshold th; then a = rho a
+    +
+    s|. The threshold of downward spikes does not adapt. (Bellec et al. 2020, e-prop, with beta for
+    their alpha and kappa for their beta; they detach the reset.) Spikes pass a gradient to the
+    adaptation even with detach_reset.
     """
     dynamics = Dynamics(
         beta=beta,
@@ -60,11 +56,7 @@ class ALIF(Neurons):
     """A layer of adaptive leaky integrate-and-fire neurons: (T, ...) currents to (T, ...) spikes.
 
     The equations are those of `alif_step`: a spike raises the threshold by kappa, and the rise
-    decays by rho per step. Everything else is as in `LIF`, including parameters; kappa and rho are
-    numbers or tensors like beta.
-
-    Raises ConfigError if rho is outside [0, 1] or kappa is not finite, and as LIF does; ShapeError
-    as LIF does.
+    decays by rho per step. Everything else is as in `LIF`.
     """
 
     def __init__(
@@ -102,13 +94,8 @@ def synaptic_step(
 ) -> tuple[Tensor, NeuronState]:
     """Advance leaky integrate-and-fire neurons with a synaptic current by one time step.
 
-    i = alpha i + current;  s and v are those of `lif_step` with the current i.
-    alpha = exp(-dt / tau_synapse). A spike leaves the synaptic current as it is.
-
-    `current` has any shape; returns spikes of its shape and dtype, and the new state. Each value is
-    a number or a tensor that broadcasts against `current`; gain None is 1. The first `state` is
-    `NeuronState.rest(current)`.
-    Raises ConfigError for an unknown reset; values are not checked.
+    i = alpha i + current;  s and v are those of `lif_step` with the current i. alpha = exp(-dt /
+    tau_synapse). A spike leaves the synaptic current as it is.
     """
     dynamics = Dynamics(
         beta=beta,
@@ -129,9 +116,7 @@ class SynapticLIF(Neurons):
     """A layer of leaky integrate-and-fire neurons with synapses: (T, ...) currents to spikes.
 
     The equations are those of `synaptic_step`: the current decays by alpha per step. Everything
-    else is as in `LIF`, including parameters; alpha is a number or a tensor like beta.
-
-    Raises ConfigError if alpha is outside [0, 1], and as LIF does; ShapeError as LIF does.
+    else is as in `LIF`.
     """
 
     def __init__(
@@ -159,12 +144,10 @@ class PLIF(Neurons):
     """A layer of leaky integrate-and-fire neurons with a learned time constant.
 
     beta = 1 - sigmoid(w) with the learned parameter `w`; initially 1 / (1 - beta) = tau, in time
-    steps (Fang et al. 2021, parametric LIF). With `decay_input` the current is multiplied by
-    1 - beta, as in the paper; without it the equations are those of `LIF`. `shape` is that of w:
+    steps above 1 (Fang et al. 2021, parametric LIF). With `decay_input` the current is multiplied
+    by 1 - beta, as in the paper; without it the equations are those of `LIF`. `shape` is that of w:
     () is one time constant for the layer, (C, 1, 1) one per channel. Everything else is as in
     `LIF`.
-
-    Raises ConfigError unless tau is above 1 and finite, and as LIF does; ShapeError as LIF does.
     """
 
     threshold: float | Tensor
@@ -210,10 +193,8 @@ class PLIF(Neurons):
 class LI(Neurons):
     """A layer of leaky integrators: (T, ...) currents in, (T, ...) potentials out.
 
-    v_t = beta v_{t-1} + gain x_t is returned in the dtype of the input. gain None is 1. beta and
-    gain are numbers or tensors. Everything else is as in `LIF`.
-
-    Raises ConfigError if beta is outside [0, 1]; ShapeError as LIF does.
+    v_t = beta v_{t-1} + gain x_t is returned in the dtype of the input. gain None is 1. Everything
+    else is as in `LIF`.
     """
 
     beta: float | Tensor

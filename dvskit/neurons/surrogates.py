@@ -49,7 +49,6 @@ class ATan(_Positive):
     """The derivative of arctan(pi alpha u / 2) / pi: (alpha / 2) / (1 + (pi alpha u / 2)^2).
 
     Its integral is 1 and its height alpha / 2 (Fang et al. 2021, PLIF).
-    Raises ConfigError unless alpha is finite and above 0.
     """
 
     alpha: float = 2.0
@@ -69,7 +68,6 @@ class FastSigmoid(_Positive):
     """The derivative of u / (1 + slope |u|): 1 / (1 + slope |u|)^2.
 
     Its integral is 2 / slope and its height 1 (Zenke and Ganguli 2018, SuperSpike).
-    Raises ConfigError unless slope is finite and above 0.
     """
 
     slope: float = 10.0
@@ -89,7 +87,6 @@ class Sigmoid(_Positive):
     """The derivative of p = 1 / (1 + e^(-alpha u)), the logistic function: alpha p (1 - p).
 
     Its integral is 1 and its height alpha / 4.
-    Raises ConfigError unless alpha is finite and above 0.
     """
 
     alpha: float = 4.0
@@ -110,7 +107,6 @@ class Triangle(_Positive):
     """A triangle around the threshold: height max(0, 1 - |u| / width).
 
     Its integral is height * width (Bellec et al. 2018 take a height of 0.3 and width of 1).
-    Raises ConfigError unless both are finite and above 0.
     """
 
     width: float = 1.0
@@ -132,7 +128,6 @@ class Boxcar(_Positive):
     """A box around the threshold: height where |u| <= width / 2, else 0.
 
     Its integral is height * width (Wu et al. 2018, STBP, with height 1 / width).
-    Raises ConfigError unless both are finite and above 0.
     """
 
     width: float = 1.0

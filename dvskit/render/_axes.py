@@ -72,8 +72,8 @@ def back_signs(camera: BoxCamera) -> NDArray[np.float64]:
 def label_edge(camera: BoxCamera, halves: NDArray[np.float64], axis: int) -> LabelEdge:
     """Return the outline edge along `axis` to label: the lowest, for the upright axis the leftmost.
 
-    An edge is on the outline if one of its faces is turned to the camera and the other away.
-    If there is none (`clearance` is below 0), the edge is one of a far face.
+    An edge is on the outline if one of its faces is turned to the camera and the other away. If
+    there is none (`clearance` is below 0), the edge is one of a far face.
     """
     eye = camera.eye
     first, second = (i for i in range(3) if i != axis)
@@ -100,7 +100,7 @@ def label_edge(camera: BoxCamera, halves: NDArray[np.float64], axis: int) -> Lab
 
 @dataclass(frozen=True, slots=True)
 class CloudStyle:
-    """The style of a picture of `size_px`: its colours, and the pixels per unit of text and lines.
+    """The colours of a picture of `size_px`, and the pixels per unit of text and lines.
 
     Tick labels are 12.5 units high, axis titles 14.5.
     """
@@ -174,8 +174,7 @@ def draw_box(camera: BoxCamera, size: Size, span_us: int, style: CloudStyle) -> 
     """Return the three far faces with their grids and, if style.worded, the axis labels.
 
     A grid depends only on the camera's distance, so that it stays when the box is turned. Labels
-    without room are omitted, and so are those of an axis seen end-on, which would cover the events;
-    they fade out near that view.
+    without room are omitted. Those of an axis seen end-on fade out: they would cover the events.
     """
     halves, axes, unit = box_halves(size), box_axes(size, span_us), style.unit_px
     sharp = camera.scale / camera.distance

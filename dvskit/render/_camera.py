@@ -89,8 +89,7 @@ def corners(halves: NDArray[np.float64]) -> NDArray[np.float64]:
 def clearance(camera: BoxCamera, halves: NDArray[np.float64], axis: int) -> float:
     """Return how far the camera is outside the box, seen along an axis, in halves of the box.
 
-    Above 0, an edge along the axis is on the outline. Below 0, the axis is seen end-on: all its
-    edges run inwards, and their labels would cover the events.
+    Above 0, an edge along the axis is on the outline. Below 0, labels would cover the events.
     """
     eye = np.abs(camera.eye) / halves
     return float(max(eye[i] for i in range(3) if i != axis)) - 1
@@ -107,7 +106,7 @@ def fit(
     """Return the nearest cameras, for each of (n, 3, 3) `turns`, that see the whole box in `rect`.
 
     They share one distance, one scale and one centre, so that a turned box neither moves nor
-    changes its size: the area seen by all of them is centred in `rect`.
+    changes its size.
     """
     left, top, right, bottom = rect
     scale = FOCAL / 2 * max(bottom - top, (right - left) / 1.6, 1.0)
@@ -188,8 +187,7 @@ def layers_of(
 def splat_points(points: Points, camera: BoxCamera, span: TimeSpan, layers: Layers) -> None:
     """Draw points into layers, over their content, each thread into its own.
 
-    Of two at the same depth (in 2^24 steps) the one with the first colour is visible, so that the
-    result does not depend on threads.
+    Of two at the same depth (in 2^24 steps) the one with the first colour is visible.
     """
     _splat(points, camera, span, _brush(points), layers)
 

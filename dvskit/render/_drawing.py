@@ -1,7 +1,7 @@
 """The background of the events as a list of shapes; rasterising them; fonts.
 
 The same list becomes pixels here and vectors in `cloud`. Positions are in pixels from the upper
-left corner: pixel (0, 0) extends from 0 to 1. Font sizes may be fractions.
+left corner: pixel (0, 0) extends from 0 to 1.
 
 Text is in DejaVu Sans, which comes with matplotlib and is the same on every machine; system fonts
 are used only for letters that it lacks. Letters in no font become boxes.
@@ -141,10 +141,9 @@ def text_width(text: str, size_px: float) -> float:
 
 @lru_cache(maxsize=512)
 def ink(text: str, size_px: float) -> tuple[NDArray[np.uint8], int, int]:
-    """Return a line of text as (height, width) uint8 ink, 255 full.
+    """Return a line of text as (height, width) uint8 ink, 255 full, and its left and top.
 
-    Also returns the distance of its left side from the start of the line, and of its top from the
-    baseline.
+    They are relative to the start of the line and to the baseline.
     """
     parts, start = [], 0.0
     for part, file in runs(text):

@@ -75,10 +75,9 @@ class CloudView:
     title           text above the cloud; letters in no font here become boxes
     max_events      above this, every 2nd, 4th, ... event is drawn, and the picture reports it
     text_scale      0.5..4: size of the text and its margins, relative to the default
-    dpi             for print, 36..2400 pixels per inch: labels of 7 points, titles of 8, smaller
-                    by up to a fifth below a width of 80 mm, and white if not dark; None
-                    is for screens: labels of 2 % of the width of a picture of 4:3, and of at
-                    least 11 pixels
+    dpi             for print, 36..2400 pixels per inch: labels of 7 points, titles of 8, smaller by up
+                    to a fifth below a width of 80 mm, and white if not dark; None is for screens:
+                    labels of 2 % of the width of a picture of 4:3, and of at least 11 pixels
 
     Straight from the front, a side or above (azimuths of whole quarter turns at elevation 0, and
     elevations of 90) the projection is parallel: pixels and times of one plane of the box cover
@@ -121,7 +120,6 @@ class Scene:
     """Events, their colours, and the surrounding axes, in a picture of `size_px`.
 
     `note` is an additional line of text.
-    Raises ShapeError unless both sides are 64..16384 pixels.
     """
 
     def __init__(
@@ -143,8 +141,8 @@ class Scene:
         """Return a camera for each azimuth and elevation, all at one distance and with one centre.
 
         In none of them is a corner of the box or a label outside of the picture or in the header;
-        the box is as large as that allows. If all of them look along an axis of the box, the
-        projection is parallel.
+        the box is as large as that allows. If all look along an axis of the box, the projection is
+        parallel.
         """
         straight = all(looks_along_an_axis(*angle) for angle in angles)
         perspective = 0.0 if straight else 1.0
@@ -261,9 +259,10 @@ def _lines(
 def _lay_out_header(
     style: CloudStyle, lines: list[tuple[str, str, float]], colours: Colours
 ) -> tuple[Drawing, float]:
-    """Return lines of text (text, colour, height in units) at the left and the key at the right.
+    """Return lines of text (text, colour, height in units) at the left, the key at the right or
+    below.
 
-    Also returns their lower end. If they do not fit side by side, the key is below.
+    Also returns their lower end.
     """
     unit, pad, width = style.unit_px, style.pad_px, style.size_px[0]
     if not style.worded:

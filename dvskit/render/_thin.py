@@ -13,9 +13,8 @@ from dvskit.events import Events, Size, Source, as_source
 
 @dataclass(frozen=True, slots=True)
 class Thinned:
-    """Events 0, every, 2 * every, ... of a stream of `total`.
-
-    start_us and stop_us are the times of the first and the last event of the whole stream.
+    """Events 0, every, 2 * every, ... of a stream of `total`, from start_us to stop_us (its last
+    event).
     """
 
     events: Events
@@ -40,8 +39,7 @@ class Thinned:
 class Thinner:
     """Keeps at most `max_events` of a stream whose blocks are added one after the other.
 
-    The step doubles whenever more would be kept. This works for cameras and files, needs memory for
-    `max_events` and a block, and the result depends on the events alone.
+    The step doubles whenever more would be kept, so the result depends on the events alone.
     """
 
     def __init__(self, size: Size, max_events: int) -> None:
@@ -75,10 +73,7 @@ class Thinner:
 
 
 def thin(events_or_source: Events | Source, max_events: int) -> Thinned:
-    """Keep at most `max_events`: every event, or every 2nd, 4th, 8th, ... by count.
-
-    One pass. Raises ConfigError if max_events < 1.
-    """
+    """Keep at most `max_events`: every event, or every 2nd, 4th, 8th, ... by count, in one pass."""
     source = as_source(events_or_source)
     thinner = Thinner(source.size, max_events)
     for block in source:

@@ -142,8 +142,8 @@ def cloud(
     """Draw events as points in x, y and time into a .png, .svg or .pdf file.
 
     In SVG and PDF the points are a PNG of width_px x height_px; axes, text and the colour bar are
-    vectors, at the same places. SVG has text as outlines, PDF with its font: both look the same
-    on every machine. Their size follows from view.dpi, or 96 pixels per inch. PNG stores view.dpi.
+    vectors, at the same places. SVG has text as outlines, PDF with its font: both look the same on
+    every machine. Their size follows from view.dpi, or 96 pixels per inch. PNG stores view.dpi.
 
     Raises ConfigError for another suffix, OutputError, ShapeError as `cloud_image` does.
     """
@@ -232,9 +232,8 @@ def turntable(
 ) -> TurnReport:
     """Turn a cloud about its upright axis: .mp4, .mkv, .mov or .gif.
 
-    It begins with the view's azimuth. The camera keeps its distance and the picture its centre, so
-    that the box fits at every angle and does not change its size; the frame after the last equals
-    the first. `on_frame` is called with the number of frames so far, and the total.
+    It begins with the view's azimuth; the box keeps its place and size, and the frame after the
+    last equals the first. `on_frame` is called with the number of frames so far, and the total.
 
     Raises ConfigError for another suffix or size, OutputError, ShapeError as `cloud_image` does.
     """
@@ -276,10 +275,7 @@ def _note(turn: Turn) -> str:
 
 
 def pictures(scene: Scene, view: CloudView, turn: Turn, frames: int) -> Iterator[Picture]:
-    """Yield the pictures of a turn, (height, width, 3) uint8, RGB.
-
-    Each thread draws whole pictures, which need not be merged.
-    """
+    """Yield the pictures of a turn, (height, width, 3) uint8, RGB; each thread draws whole ones."""
     degrees = [view.azimuth_deg + 360.0 * turn.turns * k / frames for k in range(frames)]
     cameras = scene.cameras([(azimuth, view.elevation_deg) for azimuth in degrees])
     span_us = scene.span.length_us + 1

@@ -203,8 +203,7 @@ def spread(
 ) -> None:
     """Fill rows from `first` on of a buffer with the result of `splat` with that brush.
 
-    The nearest of the events that reach a pixel is the greatest mark around it: each pixel is
-    visited once for all events.
+    The nearest of the events that reach a pixel is the greatest mark around it.
     """
     width = nearest.shape[1]
     for a in range(nearest.shape[0]):

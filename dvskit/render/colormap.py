@@ -2,11 +2,9 @@
 
 Time runs from yellow (early) to purple (late), after the figure of Wang et al., "Space-time event
 clouds for gesture recognition" (WACV 2019), with the stops of matplotlib's plasma (CC0) lifted at
-the purple end so that it contrasts with a dark ground. Counts run through matplotlib's magma
-(CC0, by Nathaniel Smith and Stefan van der Walt), whose steps look even with any colour vision; it
-is cut so that a count of 1 contrasts with the ground too (2.4 : 1 on dark, 1.9 : 1 on light, by the
-contrast of WCAG 2). ON and OFF are orange and blue, which differ for any colour vision (Okabe and
-Ito).
+the purple end so that it contrasts with a dark ground. Counts run through matplotlib's magma (CC0,
+by Nathaniel Smith and Stefan van der Walt), cut so that a count of 1 contrasts with the ground too.
+ON and OFF are orange and blue, which differ for any colour vision (Okabe and Ito).
 """
 
 from __future__ import annotations
@@ -131,8 +129,7 @@ def by_time(events: Events, theme: Theme = DARK) -> Colours:
 def by_count(events: Events, theme: Theme = DARK) -> Colours:
     """Colour by the total number of events of an event's pixel, on a logarithmic scale.
 
-    index = round(255 log n / log max(n)); a pixel with one event has the first colour, the pixel
-    with the most events the last one (unless that is 1).
+    index = round(255 log n / log max(n)): one event has the first colour.
     """
     counts = _pixel_counts(events)
     most = int(counts.max(initial=1))

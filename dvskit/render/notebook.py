@@ -56,11 +56,7 @@ def html(shown: Viewable) -> str:
 
 
 def _events_html(events: Events) -> str:
-    """Return events as HTML: a picture of their positions, the figures, a sparkline of the rate.
-
-    Orange pixels have more ON, blue ones more OFF. Beyond 2,000,000 events the picture shows every
-    2nd, 3rd, ... one, and reports it.
-    """
+    """Return events as HTML: a picture of their positions, the figures, a sparkline of the rate."""
     every = max(1, -(-len(events) // _MOST_EVENTS))
     on = int(np.count_nonzero(events.p))
     rows = [
@@ -186,11 +182,9 @@ def page(
 ) -> PageView:
     """Return a page on which a cloud of events can be turned, scrubbed and played.
 
-    `title` is the recording's file name by default.
-
-    The content is that of `dvskit.render.page`, shown in the notebook, whose file grows by about 3
-    MB per million events. Beyond `max_events` it holds every 2nd, 4th, 8th, ... event and reports
-    it. Raises ConfigError for max_events < 1 and height_px outside 100..10000.
+    `title` is the recording's file name by default. The content is that of `dvskit.render.page`,
+    shown in the notebook, whose file grows by about 3 MB per million events. Beyond `max_events` it
+    holds every 2nd, 4th, 8th, ... event and reports it.
     """
     check_range(100, 10_000, height_px=height_px)
     held = hold(events_or_source, max_events=max_events)

@@ -109,13 +109,12 @@ def page(
 
     One self-contained file, without requests to servers. Several recordings are side by side,
     turned and played together, each from its first event. Beyond `max_events` (shared by several)
-    it holds every 2nd, 4th, 8th, ... event. The page and the report tell this; the report also
-    counts the labels that do not overlap their recording. Reads each stream once; memory is bounded
-    by `max_events`.
+    it holds every 2nd, 4th, 8th, ... event; the page and the report tell this. Reads each stream
+    once.
 
-    `title` is shown as it is, and defaults to the file's name. `state` is the initial view, in the
-    form of the part after # in addresses copied from the page.
-    Raises ConfigError for another suffix, no recording, or max_events < 1, OutputError.
+    `title` defaults to the file's name. `state` is the initial view, in the form of the part after
+    # in addresses copied from the page. Raises ConfigError for another suffix, no recording, or
+    max_events < 1, OutputError.
     """
     target = check_output(check_suffix(path, PAGE_SUFFIXES, "a page"), overwrite=overwrite)
     held = hold(shown, max_events=max_events)

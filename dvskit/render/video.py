@@ -93,7 +93,7 @@ def video(
     on_frame  is called with the number of frames so far and the time of the latest in us
 
     Frames are streamed; the file is written whole or not at all. Raises ConfigError for another
-    suffix, VideoError without events, OutputError, and the errors of reading the source.
+    suffix, VideoError without events, OutputError.
     """
     target, view = Path(path), VideoView() if view is None else view
     suffix = target.suffix.lower()

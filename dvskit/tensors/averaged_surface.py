@@ -25,8 +25,8 @@ class AveragedTimeSurface:
     """Histograms of averaged time surfaces: (cells, 2, S, S) float32, S = 2 * radius_px + 1.
 
     The sensor is cut into cells of cell_px x cell_px pixels, row by row; cells at the right and
-    lower edges may be smaller. The surface of an event holds, for each place within `radius_px`
-    in the same cell, the sum of exp(-age / tau) over the earlier events of its polarity there. The
+    lower edges may be smaller. The surface of an event holds, for each place within `radius_px` in
+    the same cell, the sum of exp(-age / tau) over the earlier events of its polarity there. The
     surface of a cell is the mean over its OFF events and over its ON events; 0 without events
     (Sironi et al. 2018, "HATS: histograms of averaged time surfaces for robust event-based object
     classification", equations 6 to 9). Earlier means earlier in the stream: simultaneous events

@@ -204,8 +204,7 @@ class _SignedFill(_CheckedFill):
 class Signed(Binned):
     """ON minus OFF events per time bin and pixel: (bins, 1, H, W).
 
-    The sum is the number of ON events minus that of OFF events. Opposite events of a pixel cancel
-    within a bin.
+    Opposite events of a pixel cancel within a bin.
 
     dtype  int16, int32 or float32; raises ShapeError if a value exceeds its range
     """
@@ -238,9 +237,8 @@ def bin_events(
     bins and bin_us  the window [start_us, start_us + bins * bin_us)
 
     `start_us` is the time of the first event unless given. Returns (bins, 2, H, W) int32; channel 0
-    is OFF, channel 1 ON. The sum is the number of events. The blocks of a Source have no effect. A
-    Source is read twice (once for its times) unless bins, bin_us and start_us are all given.
-    `Counts` does the same for other dtypes and into a given tensor.
+    is OFF, channel 1 ON. A Source is read twice (once for its times) unless bins, bin_us and
+    start_us are all given. `Counts` does the same for other dtypes and into a given tensor.
 
     Raises ShapeError if neither bins nor bin_us is given, if one is below 1, and for events outside
     the window, unless outside="ignore".

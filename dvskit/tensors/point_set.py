@@ -26,12 +26,11 @@ Points = NDArray[Any]
 class PointSet:
     """Events as points x, y, t, p: (points, 4), in order of time.
 
-    If there are more events than `points`, a random subset is drawn uniformly, without
-    replacement; the same seed and number of events give the same subset. Without `points` all
-    events are used. (Wang et al. 2019, "Space-time event clouds for gesture recognition: from RGB
-    cameras to event cameras".)
+    If there are more events than `points`, a random subset is drawn uniformly, without replacement;
+    the same seed and number of events give the same subset (Wang et al. 2019, "Space-time event
+    clouds for gesture recognition: from RGB cameras to event cameras").
 
-    points  the number of points
+    points  the number of points; None uses all events
     seed    the seed of the draw
     fewer   for fewer events than points: "repeat" uses each event equally often, give or take one;
             "zeros" appends rows of zeros. Without any event all rows are zeros

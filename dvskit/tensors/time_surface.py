@@ -88,9 +88,8 @@ class _LastTimesFill(PlanesFill):
 class LastTimes(BinnedByPolarity):
     """The time of each pixel's latest event up to the end of each bin: int64 microseconds.
 
-    (bins, channels, H, W), the surface of active events; `time_surface.NEVER_US`, the smallest
-    int64, if there was no event yet. Events of all earlier bins count; those before `start_us` do
-    not.
+    (bins, channels, H, W), the surface of active events; NEVER_US, the smallest int64, if there was
+    no event yet. Events of all earlier bins count; those before `start_us` do not.
 
     bins      1 by default: the surface after the last event
     channels  2: OFF, ON; 1: both together
@@ -200,14 +199,12 @@ class DecayedCounts(_Fading):
     """Exponential decay: the sum of exp(-age / tau) over a pixel's events, at the end of each bin.
 
     (bins, channels, H, W) float32: the state of a leaky integrator without threshold. Ages are
-    measured as in `TimeSurface`; events of all earlier bins count. As tau grows, values approach
-    the number of events so far.
+    measured as in `TimeSurface`; events of all earlier bins count, added as float32 in the order of
+    time.
 
     tau_us    the age at which 1/e is left, in microseconds
     bins      1 by default: the state after the last event
     channels  2: OFF, ON; 1: both together
-
-    Values are added as float32 in the order of time.
     """
 
     _fill = _DecayedFill

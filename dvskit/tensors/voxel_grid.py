@@ -28,10 +28,10 @@ from dvskit.tensors.representation import PlanesFill, fill
 class VoxelGrid:
     """A voxel grid, bilinear in time: (bins, 1, H, W) float32.
 
-    An event at time t adds its polarity, +1 or -1, times max(0, 1 - |b - t*|) to bin b, with
-    t* = (bins - 1) (t - start) / duration (Zhu et al. 2019, "Unsupervised event-based learning of
+    An event at time t adds its polarity, +1 or -1, times max(0, 1 - |b - t*|) to bin b, with t* =
+    (bins - 1) (t - start) / duration (Zhu et al. 2019, "Unsupervised event-based learning of
     optical flow, depth, and egomotion", equations 1 to 3). The sum is that of the polarities: the
-    first event counts fully in the first bin, the last one in the last. There is no partial bin.
+    first event counts fully in the first bin, the last one in the last.
 
     bins         the number of nodes in time
     duration_us  the time from the first node to the last, both inclusive; up to the last event if

@@ -171,9 +171,8 @@ def frames(
 ) -> RenderedFrames:
     """Return the events as frames of `style` (None: Decay()): iterate for (t_us, RGB image).
 
-    `fps` frames per second of the recording (None: 60), or one every `frame_us`. The frames do not
-    depend on the blocks of the source or the number of threads.
-    Raises ConfigError for both at once, for frames less than 1 us apart or more than 1000 s.
+    `fps` frames per second of the recording (None: 60), or one every `frame_us`. Raises ConfigError
+    for both at once, for frames less than 1 us apart or more than 1000 s.
     """
     if fps is not None and frame_us is not None:
         raise ConfigError("give either fps or frame_us")

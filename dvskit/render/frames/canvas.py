@@ -60,10 +60,7 @@ def whole_palette(
 
 
 def _colours_of(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return as many colours as there are grays: a coarse cube of all, the rest those of an image.
-
-    Later images may have other colours; the cube contains near ones.
-    """
+    """Return as many colours as there are grays: a coarse cube of all, the rest those of an image."""
     cube = np.round(np.indices((_CUBE,) * 3).reshape(3, -1).T * (255 / (_CUBE - 1)))
     count = _GRAYS - len(cube)
     cut = Image.fromarray(image).quantize(count, method=Image.Quantize.MAXCOVERAGE).getpalette()
@@ -218,8 +215,8 @@ class Canvas:
 
     zero_us  of the time code; None: the start of the first moment
 
-    Colours beside are rows of the palette, too, by `dithered`; otherwise `in_colour` must be called
-    for each picture.
+    Colours beside are rows of the palette, too, if `dithered`; otherwise call `in_colour` for each
+    picture.
     """
 
     layout: CanvasLayout

@@ -77,10 +77,7 @@ class _Unsigned:
 @check_arguments
 @dataclass(frozen=True, slots=True)
 class LatestPolarity(_Signed):
-    """The latest event of a pixel in the last `window_us` (None: since the last frame): ON or OFF.
-
-    Events with frame_us - window_us <= t < frame_us are visible.
-    """
+    """The latest event of a pixel in the last `window_us` (None: since the last frame): ON or OFF."""
 
     window_us: int | None = None
 
@@ -209,8 +206,8 @@ class Surface(_Unsigned):
 class Count(_Unsigned):
     """The number of events of a pixel in the last `window_us` (None: since the last frame).
 
-    One event has 0.35 of the colours, to be visible; from there colours follow the logarithm
-    of the count; `full` and more has full colour. A given window keeps its events in memory.
+    One event has 0.35 of the colours, to be visible; from there colours follow the logarithm of the
+    count; `full` and more has full colour. A given window keeps its events in memory.
     """
 
     window_us: int | None = None

@@ -102,9 +102,8 @@ class _StreamWriter:
 
 
 class H264Writer(_StreamWriter):
-    """An H.264 video of palette pictures, or, without a palette, of RGB ones, (height, width, 3).
-
-    Its colours are tagged BT.709, limited range.
+    """An H.264 video of palette pictures, or, without a palette, of RGB ones: BT.709, limited
+    range.
     """
 
     def __init__(
@@ -177,10 +176,7 @@ class _GifWriter(_StreamWriter):
 
 
 class _FolderWriter:
-    """PNG files in a folder, and the time of each (us), as read by `dvskit.video.open_frames`.
-
-    Pictures may be (height, width, 3) RGB, too.
-    """
+    """PNG files in a folder, and the time of each (us), as read by `dvskit.video.open_frames`."""
 
     def __init__(self, folder: Path, palette: NDArray[np.uint8]) -> None:
         folder.mkdir()
@@ -245,8 +241,7 @@ class InThread:
     """Runs a writer in its own thread: a context manager.
 
     `name` is for messages. `write` waits while too much is to be encoded. A clean exit completes
-    the file.
-    Raises the writer's errors; FFmpeg's own errors as VideoError.
+    the file. Raises the writer's errors; FFmpeg's own errors as VideoError.
     """
 
     def __init__(self, writer: Writer, name: str = "the video") -> None:

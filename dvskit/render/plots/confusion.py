@@ -71,9 +71,9 @@ def name_classes(names: Sequence[str], style: Style, width: Width) -> Naming:
     """Return the naming of classes; `width` measures text of `style.small_pt`.
 
     The matrix is as large as possible. Names are broken into up to three lines, and those of the
-    columns are vertical if that helps. If less than half of the page's width is left to the
-    matrix, the colour bar goes below it, then the names get smaller, and finally numbers from 1
-    replace them, with a key of up to 24.
+    columns are vertical if that helps. If less than half of the page's width is left to the matrix,
+    the colour bar goes below it, then the names get smaller, and finally numbers replace them, with
+    a key.
     """
     for bar_below, size in _places(style):
         measured = _scaled(width, size / style.small_pt)
@@ -196,8 +196,8 @@ def _cut(text: str, room_pt: float, width: Width) -> str:
 def confusion(counts: Any, classes: Sequence[str], *, style: Style = PAPER) -> Plot:
     """Plot a matrix of counts (classes, classes): rows the true class, columns the answer.
 
-    The colour is the share of the row; the numbers are counts, omitted if cells are too small
-    to read them. Names of classes are broken into lines, made vertical or smaller to fit the width;
+    The colour is the share of the row; the numbers are counts, omitted if cells are too small to
+    read them. Names of classes are broken into lines, made vertical or smaller to fit the width;
     names that do not fit are replaced by numbers with a key below (of up to 24).
     `dvskit.training.evaluate` returns both arguments, as `result.confusion` and `result.classes`.
     Raises ShapeError for another shape, and for counts that are not whole or below 0.

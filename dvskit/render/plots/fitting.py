@@ -1,7 +1,8 @@
 """Fit text to the page as the renderer measures it: notes broken, ticks thinned.
 
 The room for a plot's text depends on its width, its numbers and the fonts. So the layout is made,
-measured, and repeated until nothing changes.
+measured, and repeated until nothing changes: matplotlib's constrained layout alone lets text
+overlap.
 """
 
 from __future__ import annotations

@@ -51,11 +51,7 @@ _BY_CHANCE = (3 * _ALIKE - _ALIKE**3) / 2
 
 
 def interval_edges() -> NDArray[np.int64]:
-    """Return the edges of the bins, whole microseconds: 0, 1, 2, ... then 20 per decade.
-
-    If a decade's bins are shorter than a microsecond, each microsecond is one bin. Times are
-    whole, and bins without any would be meaningless gaps.
-    """
+    """Return the edges of the bins, whole microseconds: 0, 1, 2, ... then 20 per decade."""
     powers = np.ceil(10 ** (np.arange(_PER_DECADE * _DECADES + 1) / _PER_DECADE) - 1e-6)
     edges = np.unique(powers.astype(np.int64))
     return np.concatenate([[0], edges, [np.iinfo(np.int64).max]])
@@ -81,8 +77,7 @@ def intervals(events_or_source: Events | Source, *, style: Style = PAPER) -> Plo
     """Plot the times between consecutive events of the same pixel.
 
     Three histograms over logarithmic time: ON after ON, OFF after OFF, and mixed. The height is
-    events per decade, so that bins of different lengths are comparable. Intervals below 1 us are
-    reported in the text.
+    events per decade. Intervals below 1 us are reported in the text.
     """
     edges, counts = count_intervals(events_or_source)
     with style.drawing(0.6) as figure:
@@ -167,9 +162,8 @@ def measure_flicker(
     d^3) / 2, that of gamma-distributed times of two steps (their share T / (T + U) is Beta(2, 2)).
     A pixel flickers if some run of its periods is `certainty` times more likely for a lamp than by
     chance (a cumulative sum of log-likelihood ratios, Page 1954): nine in a row suffice. Its
-    frequency is that of the periods of this run that are similar to the previous one.
-
-    Raises ConfigError unless 0 < min_hz < max_hz and certainty >= 1.
+    frequency is that of the similar periods of this run. Raises ConfigError unless 0 < min_hz <
+    max_hz and certainty >= 1.
     """
     if not 0 < min_hz < max_hz:
         raise ConfigError(f"min_hz={min_hz}, max_hz={max_hz}: 0 < min_hz < max_hz is expected")
@@ -211,8 +205,7 @@ def flicker(
 
     Beside the map, or below a small one, is a histogram of the frequencies of pixels, in the
     colours of the map, whose range covers the middle 98 % of the pixels. Pixels with events but
-    without flicker are grey, darker with more events. If few pixels flicker they are drawn larger,
-    so that they are visible; the text above reports it.
+    without flicker are grey, darker with more events. If few pixels flicker they are drawn larger.
     """
     measured = measure_flicker(events_or_source, min_hz=min_hz, max_hz=max_hz)
     frequency = measured.frequency_hz

@@ -68,8 +68,8 @@ class NoiseEstimate:
     def quiet_rates_hz(self) -> tuple[float, float]:
         """The same for the quietest tenth of the sensor, in blocks of 16 x 16 pixels.
 
-        If the scene is at rest in a tenth of it, these are rates of noise alone. The blocks for one
-        polarity are those with the lowest rate of the other: its own rate would bias the estimate.
+        If the scene is at rest there, these are rates of noise alone. The blocks for one polarity
+        are those with the lowest rate of the other: its own rate would bias the estimate.
         """
         time = _in_blocks(np.where(self.hot, 0.0, self.alone_s))
         counts = [_in_blocks(np.where(self.hot, 0, part))[time > 0] for part in self.isolated]
@@ -111,8 +111,8 @@ def measure_noise(events_or_source: Events | Source, *, window_us: int = 10_000)
 
     Rates are per time without neighbouring events, so that independent noise of a known rate is
     recovered beside any busy scene. Only a part of these events are noise: a scene has them too, at
-    starting edges and thin ones, and so has a clip without any noise. `quiet_rates_hz` contains
-    less of the scene. Raises ConfigError unless 1 <= window_us <= 10,000,000.
+    starting edges and thin ones. `quiet_rates_hz` contains less of the scene. Raises ConfigError
+    unless 1 <= window_us <= 10,000,000.
     """
     if not 1 <= window_us <= _LONGEST_US:
         raise ConfigError(f"window_us={window_us} is outside 1..{_LONGEST_US:,}")
@@ -140,8 +140,7 @@ def noise(
 
     They are those of `measure_noise`. Pixels that stand out are excluded from the rates, and
     circled: at most 100, those with the most isolated events. The text at the foot explains that
-    not all isolated events are noise; shot and leak noise are given for the quietest tenth of the
-    sensor and for all of it.
+    not all isolated events are noise.
     """
     found = measure_noise(events_or_source, window_us=window_us)
     shape = found.hot.shape
@@ -228,10 +227,7 @@ def _draw_spread(axes: Axes, found: NoiseEstimate, style: Style) -> None:
 
 
 def report(found: NoiseEstimate, circled: int | None = None) -> str:
-    """Return the noise as text, a line each; `circled` of the pixels that stand out are, or all.
-
-    Shot and leak noise are those of the quietest tenth of the sensor, and of all of it.
-    """
+    """Return the noise as text, a line each; `circled` of the pixels that stand out are, or all."""
     (off, on), (quiet_off, quiet_on) = found.rates_hz, found.quiet_rates_hz
     isolated = int(found.isolated.sum())
     share = f"{100 * isolated / found.events:.1f} %" if found.events else "–"

@@ -69,8 +69,7 @@ def count_pixels(events_or_source: Events | Source) -> NDArray[np.int64]:
 def pixel_map(events_or_source: Events | Source, *, style: Style = PAPER) -> Plot:
     """Plot the number of events of each pixel, logarithmic from 1:10 on, with hot pixels circled.
 
-    Hot pixels are those of `hot_pixels`; of more than 100, those with the most events are circled,
-    and the text above reports it. Pixels without events have the colour of the ground.
+    Hot pixels are those of `hot_pixels`; of more than 100, those with the most events are circled.
     """
     total = count_pixels(events_or_source).sum(0)
     hot = hot_pixels(total)
@@ -145,9 +144,8 @@ def show_map(figure: Plot, axes: Axes, values: NDArray[Any], name: str, style: S
 
 
 def most_of_blocks(values: NDArray[Any], block: int) -> NDArray[Any]:
-    """Return the largest value of each block x block pixels.
-
-    Pixels smaller than a dot of the print would be invisible.
+    """Return the largest value of each block x block pixels: single ones would be invisible in
+    print.
     """
     height, width = values.shape
     padded = np.pad(values, ((0, -height % block), (0, -width % block)))
@@ -184,10 +182,7 @@ def circle(axes: Axes, chosen: NDArray[np.bool_], values: NDArray[Any], style: S
 
 
 def bar_below(style: Style, shape: tuple[int, ...]) -> bool:
-    """Return whether a picture (H, W) has its colour bar below: on narrow pages, and for flat ones.
-
-    Beside it the bar and its text would leave little of the width, or lack height.
-    """
+    """Return whether a picture (H, W) has its colour bar below: on narrow pages, and for flat ones."""
     return style.narrow or shape[0] < 0.45 * shape[1]
 
 

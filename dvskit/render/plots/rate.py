@@ -138,11 +138,9 @@ def rate(
 ) -> Plot:
     """Plot the rate of all, of ON and of OFF events over time, in bins of `bin_us`.
 
-    Time runs from the first event. The areas under the curves are the numbers of events. Without
-    `bin_us` there are at most 250 bins. A few bins (2 %, such as a camera's first moment) that
-    exceed all others by far are cut, and their height is reported above.
-
-    Raises ConfigError for bin_us below 1 or too many bins.
+    Time runs from the first event. Without `bin_us` there are at most 250 bins. A few bins (2 %,
+    such as a camera's first moment) that exceed all others by far are cut, and their height is
+    reported above. Raises ConfigError for bin_us below 1 or too many bins.
     """
     counted = count_over_time(events_or_source, bin_us=bin_us)
     shown = counted if bin_us is not None else for_eyes(counted, _RATE_BINS)

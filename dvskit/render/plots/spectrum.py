@@ -51,9 +51,8 @@ class Spectrum(NamedTuple):
 def rate_spectrum(events_or_source: Events | Source, *, max_hz: float = 1000.0) -> Spectrum:
     """Return the one-sided power spectral density of the rate, up to `max_hz`.
 
-    Welch's method (IEEE Trans. Audio Electroacoust. 15, 1967): the mean over half-overlapping
-    Hann windows, each without its mean. Empty below 64 bins of 1 / (4 max_hz). Raises ConfigError
-    unless 0.01 <= max_hz <= 100000.
+    Welch's method (IEEE Trans. Audio Electroacoust. 15, 1967): the mean over half-overlapping Hann
+    windows, each without its mean. Empty below 64 bins of 1 / (4 max_hz).
     """
     check_range(0.01, 100_000, max_hz=max_hz)
     # Twice finer than necessary: higher frequencies would alias from half the sampling rate.
@@ -81,10 +80,8 @@ def find_peaks(spectrum: Spectrum, most: int = 6) -> list[Peak]:
     """Return up to `most` peaks of 10 dB or more above the median of the 51 bins around.
 
     Those of most power are chosen; of equal ones (within 3 dB) the lower in frequency; multiples of
-    a lower peak, and those of less than 20 dB, only after all others.
-
-    Their positions are between bins: the vertex of the parabola through three densities in dB.
-    Sorted by frequency.
+    a lower peak, and those of less than 20 dB, only after all others. Sorted by frequency.
+    Positions are between bins: the vertex of the parabola through three densities in dB.
     """
     density = spectrum.density
     if len(density) < 5 or not density.any():
@@ -144,7 +141,7 @@ def spectrum(
 
     The labels are frequencies in Hz, with the accuracy of the recording's length. Labels without
     room are omitted, those of multiples and of lower peaks first. Mains lamps appear at twice the
-    mains frequency. Raises ConfigError as `rate_spectrum` does.
+    mains frequency.
     """
     found = rate_spectrum(events_or_source, max_hz=max_hz)
     with style.drawing(0.6) as figure:
@@ -245,8 +242,8 @@ def name_points(
 ) -> None:
     """Write labels (x, y, text) at points of a curve, the first ones nearest to their points.
 
-    All lie within the axes and none overlap; a thin line leads to distant ones. The axes need their
-    limits and scales already. A label without room is omitted.
+    All lie within the axes and none overlap; a thin line leads to distant ones. A label without
+    room is omitted. The axes need their limits and scales already.
     """
     figure.draw_without_rendering()  # updates the position of the axes
     to_pt = 72 / figure.dpi

@@ -51,8 +51,7 @@ def raster(spikes: Any, *, step_us: float | None = None, style: Style = PAPER) -
     """Plot the spikes of a tensor (T, neurons) or (T, ...): a mark for each nonzero value.
 
     If there are negative spikes, they have OFF's colour and positive ones ON's. With `step_us`, the
-    length of a step, time is in milliseconds. Raises ShapeError for other shapes and NaN,
-    ConfigError for a step_us that is not above 0.
+    length of a step, time is in milliseconds.
     """
     if step_us is not None and not step_us > 0:
         raise ConfigError(f"step_us={step_us} is not above 0")
@@ -75,10 +74,7 @@ def draw_raster(
     step_us: float | None = None,
     behind: float = 0.0,
 ) -> None:
-    """Draw the spikes (T, neurons) into axes, with marks of a row's height.
-
-    With step_us time is in milliseconds. Step k is drawn at step k + `behind`.
-    """
+    """Draw the spikes (T, neurons) into axes; step k is drawn at step k + `behind`."""
     steps, neurons = spikes.shape
     scale = 1.0 if step_us is None else step_us * 1e-3
     axes.set(

@@ -64,11 +64,10 @@ class Style:
     """The style of a plot.
 
     dark      light on dark, or dark on white
-    width_mm  88 is a column of most journals, 180 a page; below 60, text crowds out the data
-    font_pt   the font size, for any width
+    width_mm  40..1000: 88 is a column of most journals, 180 a page; below 60, text crowds out the data
+    font_pt   4..48: the font size, for any width
 
     ON is orange and OFF blue, which differ for any colour vision (Okabe and Ito).
-    Raises ConfigError unless 40 <= width_mm <= 1000 and 4 <= font_pt <= 48.
     """
 
     dark: bool = False
@@ -122,8 +121,7 @@ class Style:
     def drawing(self, height: float, *, least_mm: float = 34.0) -> Iterator[Plot]:
         """Yield an empty figure, its height `height` times its width; style its axes afterwards.
 
-        It is at least `least_mm` high for text of 8 points: a panel needs some 34 mm.
-        matplotlib's own settings are restored on exit.
+        It is at least `least_mm` high for text of 8 points. matplotlib's own settings are restored.
         """
         with mpl.rc_context(self._settings()):
             height_mm = max(height * self.width_mm, least_mm * self._wider)

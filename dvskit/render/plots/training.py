@@ -167,11 +167,9 @@ def curves(
 ) -> Plot:
     """Plot loss and accuracy over the epochs of a training run, with the best epoch marked.
 
-    The band is the 95 % interval of the validation accuracy; of several folds, of their mean. A run
-    without a validation part only has the loss.
-
-    log: the log.csv of a run, its folder, or its columns. The kept epoch has the best accuracy, and
-    of equals the least loss. Raises FormatError as `read_log` does.
+    log: the log.csv of a run, its folder, or its columns. The band is the 95 % interval of the
+    validation accuracy; of several folds, of their mean. A run without a validation part only has
+    the loss. The best epoch has the best accuracy, and of equals the least loss.
     """
     columns = log if isinstance(log, Mapping) else read_log(log)
     epoch = columns["epoch"]
@@ -243,8 +241,8 @@ def _lines(
 def weights(values: Any, *, style: Style = PAPER) -> Plot:
     """Plot the weights of a layer as a picture, blue below zero and orange above, and their spread.
 
-    (outputs, inputs) is a matrix; (outputs, inputs, height, width) kernels, a tile each,
-    the longer of outputs and inputs along the width. Raises ShapeError for other shapes and NaN.
+    (outputs, inputs) is a matrix; (outputs, inputs, height, width) kernels, a tile each, the longer
+    of outputs and inputs along the width. Raises ShapeError for other shapes and NaN.
     """
     array = as_array(values).astype(np.float64)
     if array.ndim not in (2, 4):
