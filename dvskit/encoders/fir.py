@@ -142,7 +142,7 @@ def bsa(signal: Tensor, *, response: Tensor, threshold: float | Tensor = 0.955) 
 
 @check_arguments
 def decode_bsa(spikes: Tensor, *, response: Tensor) -> Tensor:
-    """Return the spikes (T, ...) convolved with the filter, sum_k spikes_{t-k} f_k, of their shape."""
+    """Return the spikes (T, ...) convolved with the filter, sum_k spikes_{t-k} response_k."""
     return convolved(spikes, response, "decode_bsa")
 
 
@@ -170,5 +170,5 @@ def hsa(signal: Tensor, *, response: Tensor) -> Tensor:
 
 @check_arguments
 def decode_hsa(spikes: Tensor, *, response: Tensor) -> Tensor:
-    """Return the spikes (T, ...) convolved with the filter, sum_k spikes_{t-k} f_k, of their shape."""
+    """Return the spikes (T, ...) convolved with the filter, sum_k spikes_{t-k} response_k."""
     return convolved(spikes, response, "decode_hsa")

@@ -75,9 +75,9 @@ class CloudView:
     title           text above the cloud; letters in no font here become boxes
     max_events      above this, every 2nd, 4th, ... event is drawn, and the picture reports it
     text_scale      0.5..4: size of the text and its margins, relative to the default
-    dpi             for print, 36..2400 pixels per inch: labels of 7 points, titles of 8, smaller by up
-                    to a fifth below a width of 80 mm, and white if not dark; None is for screens:
-                    labels of 2 % of the width of a picture of 4:3, and of at least 11 pixels
+    dpi             for print, 36..2400 pixels per inch: labels of 7 points, titles of 8, smaller
+                    by up to a fifth below a width of 80 mm, and white if not dark; None is for
+                    screens: labels of 2 % of the width of a picture of 4:3, at least 11 pixels
 
     Straight from the front, a side or above (azimuths of whole quarter turns at elevation 0, and
     elevations of 90) the projection is parallel: pixels and times of one plane of the box cover

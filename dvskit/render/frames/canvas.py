@@ -60,7 +60,7 @@ def whole_palette(
 
 
 def _colours_of(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return as many colours as there are grays: a coarse cube of all, the rest those of an image."""
+    """Return as many colours as there are grays: a coarse cube of all, the rest of an image."""
     cube = np.round(np.indices((_CUBE,) * 3).reshape(3, -1).T * (255 / (_CUBE - 1)))
     count = _GRAYS - len(cube)
     cut = Image.fromarray(image).quantize(count, method=Image.Quantize.MAXCOVERAGE).getpalette()

@@ -77,7 +77,7 @@ class _Unsigned:
 @check_arguments
 @dataclass(frozen=True, slots=True)
 class LatestPolarity(_Signed):
-    """The latest event of a pixel in the last `window_us` (None: since the last frame): ON or OFF."""
+    """ON or OFF: a pixel's latest event in the last `window_us` (None: since the last frame)."""
 
     window_us: int | None = None
 

@@ -182,7 +182,7 @@ def circle(axes: Axes, chosen: NDArray[np.bool_], values: NDArray[Any], style: S
 
 
 def bar_below(style: Style, shape: tuple[int, ...]) -> bool:
-    """Return whether a picture (H, W) has its colour bar below: on narrow pages, and for flat ones."""
+    """Return whether a picture (H, W) has its colour bar below: if the page or it is narrow."""
     return style.narrow or shape[0] < 0.45 * shape[1]
 
 

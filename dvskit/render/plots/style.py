@@ -64,7 +64,7 @@ class Style:
     """The style of a plot.
 
     dark      light on dark, or dark on white
-    width_mm  40..1000: 88 is a column of most journals, 180 a page; below 60, text crowds out the data
+    width_mm  40..1000: 88 is a column of most journals, 180 a page; below 60, text fills the plot
     font_pt   4..48: the font size, for any width
 
     ON is orange and OFF blue, which differ for any colour vision (Okabe and Ito).
