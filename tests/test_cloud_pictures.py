@@ -455,10 +455,12 @@ def test_pictures_of_a_turn_are_those_of_its_cameras(threads, sweep_us, monkeypa
 
 def part_by_hand(scene, part, camera, seen):
     splat = turntable_module._camera
-    share = 2_000 / (scene.span.stop_us - scene.span.start_us + 1)
+    share = 2_000 / (scene.kept.span_us + 1)
     layers = splat.empty_layers(1, scene.size_px)
-    points = splat.Points(part, scene.colours.index[seen], scene.point_px(camera, share))
-    splat.splat_points(points, camera, scene.span, layers)
+    points = replace(
+        scene.points(camera, share=share), events=part, index=scene.colours.index[seen]
+    )
+    splat.splat_points(points, camera, layers)
     picture = scene.ground(camera)
     splat.shade_over(layers, scene.colours, DARK.ground, picture)
     return picture

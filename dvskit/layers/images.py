@@ -195,13 +195,10 @@ def pooled_convolution(conv: Conv2d, pool: AvgPool2d, x: Tensor, of_spikes: bool
     )
     check_window(pool, x, (rows, columns), f"a kernel of {conv.kernel_size} and a pool of {size}")
     window = ConvWindow((size, size), padding, (1, 1), conv.groups)
-    convolve = convolve_spikes if of_spikes else _convolve
-    return _over_time(lambda images: convolve(images, weight, conv.bias, window), x)
+    if of_spikes:
+        return _over_time(lambda images: convolve_spikes(images, weight, conv.bias, window), x)
+    return _over_time(lambda images: functional.conv2d(images, weight, conv.bias, *window), x)
 
 
 def _over_time(convolve: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     return over_time(lambda images: convolve(channels_last(images)), x)
-
-
-def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None, window: ConvWindow) -> Tensor:
-    return functional.conv2d(x, weight, bias, *window)

@@ -210,7 +210,9 @@ def advance(dynamics: Dynamics, state: NeuronState, current: Tensor) -> tuple[Te
 def take_step(dynamics: Dynamics, state: NeuronState, current: Tensor) -> Step:
     """Advance neurons by one time step like `advance`, and return the whole `Step`."""
     d = dynamics.cast(state.v.dtype)
-    i = _synapse(d, state.i, current.to(state.v.dtype))
+    i = current.to(state.v.dtype)
+    if d.alpha is not None and state.i is not None:
+        i = d.alpha * state.i + i
     h = _leak(d, state.v, i)
     if d.reset == "delayed":
         h = h - _drop(d, h, d.threshold, _fire(d, state.v, d.threshold, None))
@@ -222,14 +224,12 @@ def take_step(dynamics: Dynamics, state: NeuronState, current: Tensor) -> Step:
         before = torch.zeros_like(h, dtype=torch.int32) if state.waiting is None else state.waiting
         waiting = torch.where(fired > 0, d.refractory, (before - 1).clamp(min=0)).to(torch.int32)
     v = _reset(d, h, th, (on, off), state.waiting)
-    a = None if d.kappa is None else _adapt(d, state.a, fired)
+    a = None if d.kappa is None else fired
+    if a is not None and state.a is not None and d.rho is not None:
+        a = d.rho * state.a + a
     spikes = on if off is None else on - off
     after = NeuronState(v, None if d.alpha is None else i, a, waiting)
     return Step(spikes.to(current.dtype), h, th if d.spikes else math.inf, after)
-
-
-def _synapse(d: Dynamics, i: Tensor | None, x: Tensor) -> Tensor:
-    return x if d.alpha is None or i is None else d.alpha * i + x
 
 
 def _leak(d: Dynamics, v: Tensor, i: Tensor) -> Tensor:
@@ -298,10 +298,6 @@ def check_delayed(refractory: int, kappa: Value | None) -> None:
         raise ConfigError(
             "reset = 'delayed' needs neurons without refractory steps and adaptation; take 'soft'"
         )
-
-
-def _adapt(d: Dynamics, a: Tensor | None, fired: Tensor) -> Tensor:
-    return fired if a is None or d.rho is None else d.rho * a + fired
 
 
 def _difference(level: Value, rest: Value | None, like: Tensor) -> Value:

@@ -64,11 +64,6 @@ class LabelEdge:
         return float(np.hypot(*(self.stop - self.start)))
 
 
-def back_signs(camera: BoxCamera) -> NDArray[np.float64]:
-    """Return, for each axis, the side (-1 or 1) of the face turned away from the camera."""
-    return np.where(camera.turn[2] >= 0, -1.0, 1.0)
-
-
 def label_edge(camera: BoxCamera, halves: NDArray[np.float64], axis: int) -> LabelEdge:
     """Return the outline edge along `axis` to label: the lowest, for the upright axis the leftmost.
 
@@ -270,7 +265,7 @@ def _far_faces(
     ticks: list[list[tuple[float, str]]],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the lines of the grids and of the borders of the three far faces: (n, 4) each."""
-    back = back_signs(camera) * halves
+    back = np.where(camera.turn[2] >= 0, -halves, halves)  # turned away from the camera
     grid, rims = [], []
     for along, across in permutations(range(3), 2):
         line = np.stack([back, back])

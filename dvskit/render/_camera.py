@@ -11,7 +11,6 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -130,18 +129,6 @@ def fit(
     return [BoxCamera(turn, far, scale, u, v, perspective) for turn in turns]
 
 
-class TimeSpan(NamedTuple):
-    """The time span of the box, in microseconds; the last event is at its far end."""
-
-    start_us: int
-    stop_us: int
-
-    @property
-    def length_us(self) -> int:
-        """Microseconds from the first event to the last."""
-        return self.stop_us - self.start_us
-
-
 def empty_layers(count: int, size_px: tuple[int, int]) -> Layers:
     """Return layers for `count` events: one per available thread."""
     height, width = size_px[1] * OVERSAMPLE, size_px[0] * OVERSAMPLE
@@ -151,16 +138,24 @@ def empty_layers(count: int, size_px: tuple[int, int]) -> Layers:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Points:
-    """Events with their colours, (n,) uint8, and the side of a point in pixels."""
+    """Events with their colours, (n,) uint8, the time span of the box, and a point's side."""
 
     events: Events
     index: NDArray[np.uint8]
+    start_us: int
+    span_us: int
     size_px: float
 
+    @property
+    def brush(self) -> NDArray[np.int64]:
+        """The offsets (k, 2) dv, du of the pixels of a disc."""
+        side = max(1, round(self.size_px * OVERSAMPLE))
+        at = np.arange(side) - (side - 1) / 2
+        inside = at[:, None] ** 2 + at[None, :] ** 2 <= (side / 2) ** 2 * 1.05
+        return np.argwhere(inside) - side // 2
 
-def layers_of(
-    points: Points, camera: BoxCamera, span: TimeSpan, size_px: tuple[int, int]
-) -> Layers:
+
+def layers_of(points: Points, camera: BoxCamera, size_px: tuple[int, int]) -> Layers:
     """Return points drawn into new layers.
 
     For many events only the centres are marked; each pixel then takes the nearest mark around it.
@@ -168,15 +163,15 @@ def layers_of(
     count = len(points.events)
     if count < _CROWD * size_px[0] * size_px[1]:
         layers = empty_layers(count, size_px)
-        splat_points(points, camera, span, layers)
+        splat_points(points, camera, layers)
         return layers
-    brush = _brush(points)
+    brush = points.brush
     reach = int(np.abs(brush).max())
     margin_px = -(-reach // OVERSAMPLE)
     reach = margin_px * OVERSAMPLE
     padded = (size_px[0] + 2 * margin_px, size_px[1] + 2 * margin_px)
     marked, layers = empty_layers(count, padded), empty_layers(1, size_px)
-    _splat(points, camera, span, np.array([[reach, reach]]), marked)
+    _splat(points, camera, np.array([[reach, reach]]), marked)
     _by_rows(
         lambda fine, _: cloud_kernels.spread(marked, reach, brush, fine.start, layers[0, fine]),
         size_px[1], None,
@@ -184,24 +179,18 @@ def layers_of(
     return layers
 
 
-def splat_points(points: Points, camera: BoxCamera, span: TimeSpan, layers: Layers) -> None:
+def splat_points(points: Points, camera: BoxCamera, layers: Layers) -> None:
     """Draw points into layers, over their content, each thread into its own.
 
     Of two at the same depth (in 2^24 steps) the one with the first colour is visible.
     """
-    _splat(points, camera, span, _brush(points), layers)
+    _splat(points, camera, points.brush, layers)
 
 
-def _brush(points: Points) -> NDArray[np.int64]:
-    return round_brush(max(1, round(points.size_px * OVERSAMPLE)))
-
-
-def _splat(
-    points: Points, camera: BoxCamera, span: TimeSpan, brush: NDArray[np.int64], layers: Layers
-) -> None:
+def _splat(points: Points, camera: BoxCamera, brush: NDArray[np.int64], layers: Layers) -> None:
     """Draw the pixels (k, 2) of a brush around each point."""
     events = points.events
-    to_camera = _event_matrix(events.size, camera, max(1, span.length_us))
+    to_camera = _event_matrix(events.size, camera, max(1, points.span_us))
     reach = camera.perspective * _radius(events.size)
     lens = np.array(
         [camera.scale * OVERSAMPLE, camera.centre_u * OVERSAMPLE, camera.centre_v * OVERSAMPLE,
@@ -212,7 +201,7 @@ def _splat(
     def work(part: int) -> None:
         at = slice(cuts[part], cuts[part + 1])
         cloud_kernels.splat(
-            (events.t[at], events.x[at], events.y[at], points.index[at]), span.start_us,
+            (events.t[at], events.x[at], events.y[at], points.index[at]), points.start_us,
             (to_camera, lens), brush, layers[part],
         )  # fmt: skip
 
@@ -221,13 +210,6 @@ def _splat(
 
 def _radius(size: Size) -> float:
     return float(np.linalg.norm(box_halves(size)))
-
-
-def round_brush(side: int) -> NDArray[np.int64]:
-    """Return the offsets (k, 2) dv, du of the pixels of a disc `side` pixels across."""
-    at = np.arange(side) - (side - 1) / 2
-    inside = at[:, None] ** 2 + at[None, :] ** 2 <= (side / 2) ** 2 * 1.05
-    return np.argwhere(inside) - side // 2
 
 
 def _event_matrix(size: Size, camera: BoxCamera, span_us: int) -> NDArray[np.float64]:

@@ -127,7 +127,7 @@ class Scene:
     ) -> None:
         check_size_px(size_px)
         self.size_px, self.events, self.style = size_px, kept.events, view.style(size_px)
-        self.span = _camera.TimeSpan(kept.start_us, kept.stop_us)
+        self.kept = kept
         self.colours = view.colour(kept.events, self.style.theme)
         self._view = view
         lines = _lines(kept, view, self.style, note)
@@ -187,7 +187,7 @@ class Scene:
         return np.asarray(np.maximum(over + safe, 0.0))
 
     def _box(self, camera: BoxCamera) -> Drawing:
-        return draw_box(camera, self.events.size, self.span.length_us, self.style)
+        return draw_box(camera, self.events.size, self.kept.span_us, self.style)
 
     def point_px(self, camera: BoxCamera, share: float = 1.0) -> float:
         """Return the side of a point in pixels, if `share` of the events are visible at once."""
@@ -207,10 +207,17 @@ class Scene:
         """Return the background of the events: the box, its labels, the key, the text."""
         return [*self._box(camera), *self._header]
 
+    def points(
+        self, camera: BoxCamera, part: slice = slice(None), share: float = 1.0
+    ) -> _camera.Points:
+        """Return a part of the events to draw, if `share` of all are visible at once."""
+        kept, px = self.kept, self.point_px(camera, share)
+        index = self.colours.index[part]
+        return _camera.Points(self.events[part], index, kept.start_us, kept.span_us, px)
+
     def layers(self, camera: BoxCamera) -> _camera.Layers:
         """Return the nearest events at each pixel."""
-        points = _camera.Points(self.events, self.colours.index, self.point_px(camera))
-        return _camera.layers_of(points, camera, self.span, self.size_px)
+        return _camera.layers_of(self.points(camera), camera, self.size_px)
 
     def ground(self, camera: BoxCamera) -> NDArray[np.uint8]:
         """Return the picture without events, (height, width, 3)."""
@@ -222,7 +229,7 @@ class Scene:
         _camera.shade_over(self.layers(camera), self.colours, self.style.theme.ground, picture)
         return picture
 
-    def points(self, camera: BoxCamera) -> NDArray[np.uint8]:
+    def alone(self, camera: BoxCamera) -> NDArray[np.uint8]:
         """Return the events alone, (height, width, 4) uint8, RGB and alpha."""
         return _camera.shade_alone(self.layers(camera), self.colours, self.style.theme.ground)
 
@@ -243,9 +250,9 @@ def _lines(
     theme, small = style.theme, 12.0 if style.compact else 13.5
     title = drawable(view.title)
     lines = [(title, theme.text, 16.0 if style.compact else 21.0)] if title else []
-    unit_name, length = time_unit(kept.stop_us - kept.start_us)
+    unit_name, length = time_unit(kept.span_us)
     count = f"{kept.total:,} event{'s' * (kept.total != 1)}" if kept.total else "no events"
-    span = f"{number_text((kept.stop_us - kept.start_us) / length)} {unit_name}"
+    span = f"{number_text(kept.span_us / length)} {unit_name}"
     size = kept.events.size
     lines.append((f"{count}   {span}   {size.width} × {size.height} px", theme.faint, small))
     if note:

@@ -77,7 +77,7 @@ def vector_bytes(scene: Scene, form: str, dpi: float | None) -> bytes:
         _draw(panel, scene.drawing(camera), 72 / dpi)
         if len(scene.events):
             panel.imshow(
-                scene.points(camera), extent=(0, width, height, 0), interpolation="none",
+                scene.alone(camera), extent=(0, width, height, 0), interpolation="none",
                 aspect="auto", clip_on=False, zorder=9,
             )  # fmt: skip
         panel.set_xlim(0, width)
@@ -278,18 +278,17 @@ def pictures(scene: Scene, view: CloudView, turn: Turn, frames: int) -> Iterator
     """Yield the pictures of a turn, (height, width, 3) uint8, RGB; each thread draws whole ones."""
     degrees = [view.azimuth_deg + 360.0 * turn.turns * k / frames for k in range(frames)]
     cameras = scene.cameras([(azimuth, view.elevation_deg) for azimuth in degrees])
-    span_us = scene.span.length_us + 1
+    span_us = scene.kept.span_us + 1
     sweep_us = span_us if turn.sweep_us is None else min(turn.sweep_us, span_us)
     threads = min(thread_count(), 8)
     unused = [_camera.empty_layers(1, scene.size_px) for _ in range(threads)]
 
     def draw(number: int) -> Picture:
         camera, layers = cameras[number], unused.pop()
-        point_px = scene.point_px(camera, sweep_us / span_us)
         layers.fill(0)
         for part in _window(scene, span_us * number // frames, sweep_us):
-            points = _camera.Points(scene.events[part], scene.colours.index[part], point_px)
-            _camera.splat_points(points, camera, scene.span, layers)
+            points = scene.points(camera, part, sweep_us / span_us)
+            _camera.splat_points(points, camera, layers)
         picture, ground = scene.ground(camera), scene.style.theme.ground
         _camera.shade_over(layers, scene.colours, ground, picture, threads=1)
         unused.append(layers)
@@ -308,7 +307,7 @@ def pictures(scene: Scene, view: CloudView, turn: Turn, frames: int) -> Iterator
 
 def _window(scene: Scene, after_us: int, sweep_us: int) -> list[slice]:
     """Return the events of a window from `after_us` on, wrapping from the end to the start."""
-    start_us, stop_us = scene.span.start_us, scene.span.stop_us
+    start_us, stop_us = scene.kept.start_us, scene.kept.stop_us
     over_us = start_us + after_us + sweep_us - stop_us - 1
     t = scene.events.t
     first = int(np.searchsorted(t, start_us + after_us))

@@ -29,7 +29,7 @@ from dvskit.render.colormap import DARK, LIGHT, Theme
 from dvskit.streams import Labels
 
 PAGE_SUFFIXES = (".html", ".htm")
-SCRIPTS = ("base", "store", "camera", "box", "points", "words", "save", "controls")
+SCRIPTS = ("store", "camera", "box", "points", "words", "controls")
 _START = (
     "start().catch(error => { say('The cloud could not be drawn', String(error && error.message || "
     "error)); console.error(error); });\n"

@@ -27,6 +27,8 @@ from dvskit.render.frames.writers import (
     output_fps,
 )
 
+_OWN = re.compile(rf"{re.escape(TIMES_FILE)}|frame_\d{{6,}}\.png")  # files of an earlier video
+
 
 @check_arguments
 @dataclass(frozen=True, slots=True)
@@ -122,7 +124,9 @@ def video(
     opened = (
         whole_file(target, overwrite=overwrite)
         if suffix
-        else whole_folder(target, overwrite=overwrite, is_own=_is_own)
+        else whole_folder(
+            target, overwrite=overwrite, is_own=lambda name: bool(_OWN.fullmatch(name))
+        )
     )
     with (
         opened as partial,
@@ -137,8 +141,3 @@ def video(
         if not events:
             raise VideoError(f"{target}: there are no events to show")
     return VideoReport(target, count, events, size)
-
-
-def _is_own(name: str) -> bool:
-    """Return whether a file of that name in a folder may come from a video."""
-    return name == TIMES_FILE or re.fullmatch(r"frame_\d{6,}\.png", name) is not None

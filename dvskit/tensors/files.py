@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from dvskit._arguments import check_arguments
 from dvskit._files import whole_file
 from dvskit.errors import OutputError, did_you_mean
 
-Write = Callable[[Tensor, Path, str, dict[str, str]], None]
+_SUFFIXES = (".npy", ".npz", ".pt", ".pth", ".safetensors")
 
 
 @check_arguments
@@ -38,10 +38,10 @@ def save_tensor(
     The file is written whole or not at all. Raises OutputError for another suffix, for an existing
     file unless `overwrite`, and for errors of the operating system.
     """
-    write = _WRITERS[tensor_suffix(path)]
+    suffix = tensor_suffix(path)
     with whole_file(path, overwrite=overwrite) as partial:
         try:
-            write(tensor.detach().cpu().contiguous(), partial, name, dict(notes or {}))
+            _write(tensor.detach().cpu().contiguous(), partial, suffix, name, notes)
         except (SafetensorError, RuntimeError) as error:  # write errors of torch and safetensors
             raise OutputError(f"{path}: {error}; choose another place") from error
 
@@ -49,39 +49,24 @@ def save_tensor(
 def tensor_suffix(path: str | PathLike[str]) -> str:
     """Return the suffix that selects the format. Raises OutputError for any other."""
     suffix = Path(path).suffix.lower()
-    if suffix not in _WRITERS:
+    if suffix not in _SUFFIXES:
         raise OutputError(
-            f"{path}: the suffix selects the format; {did_you_mean(suffix, _WRITERS)}"
+            f"{path}: the suffix selects the format; {did_you_mean(suffix, _SUFFIXES)}"
         )
     return suffix
 
 
-def _write_npy(tensor: Tensor, path: Path, name: str, notes: dict[str, str]) -> None:
-    with path.open("wb") as file:
-        np.save(file, tensor.numpy(), allow_pickle=False)
-
-
-def _write_npz(tensor: Tensor, path: Path, name: str, notes: dict[str, str]) -> None:
-    with path.open("wb") as file:
-        np.savez_compressed(file, **{name: tensor.numpy()})  # type: ignore[arg-type]
-
-
-def _write_torch(tensor: Tensor, path: Path, name: str, notes: dict[str, str]) -> None:
-    with path.open(
-        "wb"
-    ) as file:  # given a path, torch would store the name of the partial file in it
-        torch.save(tensor, file)
-
-
-def _write_safetensors(tensor: Tensor, path: Path, name: str, notes: dict[str, str]) -> None:
-    # save_file writes to a name of its own, which stays if the process is killed.
-    path.write_bytes(save({name: tensor}, notes))
-
-
-_WRITERS: dict[str, Write] = {
-    ".npy": _write_npy,
-    ".npz": _write_npz,
-    ".pt": _write_torch,
-    ".pth": _write_torch,
-    ".safetensors": _write_safetensors,
-}
+def _write(
+    tensor: Tensor, path: Path, suffix: str, name: str, notes: Mapping[str, str] | None
+) -> None:
+    if suffix == ".safetensors":
+        # save_file writes to a name of its own, which stays if the process is killed.
+        path.write_bytes(save({name: tensor}, dict(notes or {})))
+        return
+    with path.open("wb") as file:  # given a path, torch would store the name of the partial file
+        if suffix == ".npy":
+            np.save(file, tensor.numpy(), allow_pickle=False)
+        elif suffix == ".npz":
+            np.savez_compressed(file, **{name: tensor.numpy()})  # type: ignore[arg-type]
+        else:
+            torch.save(tensor, file)

@@ -232,12 +232,8 @@ def _name_fewer(axis: Axis, places: list[float]) -> None:
         if len(kept) < len(places):
             return
     if isinstance(locator, LogLocator):
-        powers = [at for at in places if _is_power(at)]
+        powers = [at for at in places if at > 0 and f"{at:.6e}".startswith("1.000000")]
         if 2 <= len(powers) < len(places):
             locator.set_params(subs=(1.0,))
             return
     axis.set_major_locator(FixedLocator(places[::2] if len(places) > 2 else places[:1]))
-
-
-def _is_power(value: float) -> bool:
-    return value > 0 and f"{value:.6e}".startswith("1.000000")

@@ -20,6 +20,7 @@ from dvskit.render._numbers import hz_text
 from dvskit.render.plots import past_kernels
 from dvskit.render.plots.fitting import legend_above
 from dvskit.render.plots.pixel_map import (
+    PixelCounter,
     axes_below,
     bar_below,
     map_height,
@@ -169,9 +170,8 @@ def measure_flicker(
         raise ConfigError(f"min_hz={min_hz}, max_hz={max_hz}: 0 < min_hz < max_hz is expected")
     if not certainty >= 1:
         raise ConfigError(f"certainty={certainty} is below 1; 1e6 is usual")
-    source = as_source(events_or_source)
-    shape = (source.size.height, source.size.width)
-    events = np.zeros(shape[0] * shape[1], np.int64)
+    counter = PixelCounter(as_source(events_or_source))
+    shape = counter.shape
     state = past_kernels.Periods(
         seen=np.full(shape, -1, np.int8),
         risen=np.full(shape, past_kernels.NEVER),
@@ -182,15 +182,13 @@ def measure_flicker(
     bounds_us = int(np.ceil(1e6 / max_hz)), int(1e6 / min_hz)
     like, unlike = math.log(_OF_A_LAMP / _BY_CHANCE), math.log((1 - _OF_A_LAMP) / (1 - _BY_CHANCE))
     lamp = past_kernels.Lamp(*bounds_us, _ALIKE, like, unlike)
-    for block in source:
+    for block in counter:
         past_kernels.add_periods(columns(block), lamp, state)
-        pixels = block.y.astype(np.int64) * shape[1] + block.x
-        events += np.bincount(pixels, minlength=events.size)
     sums = state.sums
     flickers = state.evidence[1] >= max(math.log(certainty), like)
     frequency = np.full(shape, np.nan)
     frequency[flickers] = 1e6 * sums[2, flickers] / sums[3, flickers]
-    return Flicker(frequency, sums[2].astype(np.int64), events.reshape(shape))
+    return Flicker(frequency, sums[2].astype(np.int64), counter.counts.sum(0))
 
 
 @check_arguments

@@ -270,12 +270,14 @@ def draw_thinned(thinned: Thinned, style: Style) -> Plot:
         if not len(events):
             say_none(axes, style, scales="x")
             return figure
+        # Points cover a tenth of the axes: visible in print, without hiding each other.
+        area_pt2 = float(np.clip(0.1 * 0.65 * style.width_pt**2 / len(events), 0.1, 6.0))
         # One set of points in order of time: neither polarity is drawn on top of the other.
         colours = np.array([to_rgb(theme.off), to_rgb(theme.on)])
         axes.scatter(
             (events.t - thinned.start_us) / unit.scale,
             events.y.astype(np.int64) * width + events.x,
-            s=_area_pt2(style, len(events)), c=colours[events.p.astype(int)], linewidths=0,
+            s=area_pt2, c=colours[events.p.astype(int)], linewidths=0,
             rasterized=len(events) > VECTORS,
         )  # fmt: skip
         for name, colour in (("ON", theme.on), ("OFF", theme.off)):
@@ -283,8 +285,3 @@ def draw_thinned(thinned: Thinned, style: Style) -> Plot:
         note(axes, style, thinned.notice or count_of(thinned.total, "event"))
         legend_above(axes)
     return figure
-
-
-def _area_pt2(style: Style, count: int) -> float:
-    # Points cover a tenth of the axes: visible in print, without hiding each other.
-    return float(np.clip(0.1 * 0.65 * style.width_pt**2 / count, 0.1, 6.0))

@@ -94,8 +94,12 @@ def find_peaks(spectrum: Spectrum, most: int = 6) -> list[Peak]:
     above = decibels - np.median(around, axis=1)
     middle = decibels[1:-1]
     tops = 1 + np.flatnonzero((middle > decibels[:-2]) & (middle >= decibels[2:]))
-    tops = tops[[above[i] >= _ABOVE_DB and _is_highest(decibels, int(i)) for i in tops]]
-    places = np.array([_vertex(decibels, int(i)) for i in tops])
+    # The flanks of a peak have maxima of their own; a window spreads it over a few bins. At the low
+    # end there are no surroundings for comparison.
+    highest = [i >= 4 and decibels[i] >= decibels[i - 4 : i + 5].max() for i in tops]
+    tops = tops[(above[tops] >= _ABOVE_DB) & np.array(highest, bool)]
+    left, top, right = decibels[tops - 1], decibels[tops], decibels[tops + 1]
+    places = tops + 0.5 * (left - right) / (left - 2 * top + right)
     # The criterion is the power itself: the height of a tooth of an exact comb above a floor of
     # rounding errors is chance. Of about equal ones the lower: the first teeth identify a comb.
     below = max(decibels[tops], default=0.0) - decibels[tops]
@@ -110,23 +114,11 @@ def find_peaks(spectrum: Spectrum, most: int = 6) -> list[Peak]:
     ]
 
 
-def _vertex(decibels: NDArray[np.float64], i: int) -> float:
-    """Return the vertex of the parabola through a maximum and its neighbours, in bins."""
-    left, top, right = decibels[i - 1 : i + 2]
-    return float(i + 0.5 * (left - right) / (left - 2 * top + right))
-
-
 def _is_multiple(at: float, places: NDArray[np.float64]) -> bool:
     # Bin i has frequency (i + 1) steps: 0 is omitted. A position is exact to about a quarter bin.
     lower = places[places < at] + 1
     times = np.rint((at + 1) / lower)
     return bool(np.any((times >= 2) & (np.abs(at + 1 - times * lower) <= 0.25 * times + 0.5)))
-
-
-def _is_highest(decibels: NDArray[np.float64], i: int) -> bool:
-    # The flanks of a peak have maxima of their own; a window spreads it over a few bins.
-    # At the low end there are no surroundings for comparison.
-    return i >= 4 and bool(decibels[i] >= decibels[i - 4 : i + 5].max())
 
 
 @check_arguments

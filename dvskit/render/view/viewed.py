@@ -44,12 +44,23 @@ class Decided(NamedTuple):
 
 
 class Decisions:
-    """Decisions on a recording, sorted by time. One thread at a time may add to them."""
+    """Decisions on a recording, sorted by time; one thread at a time may add to them.
 
-    def __init__(self) -> None:
+    decide  yields them from a source, in a thread of its own; None if they are added by others
+    """
+
+    def __init__(
+        self, source: Source | None = None,
+        decide: Callable[[Source], Iterator[Decided]] | None = None,
+    ) -> None:  # fmt: skip
         self._rows: list[Decided] = []
         self.done = False
         self.problem = ""
+        self._closed = threading.Event()
+        self._thread: threading.Thread | None = None
+        if source is not None and decide is not None:
+            self._thread = threading.Thread(target=self._make, args=(decide, source), daemon=True)
+            self._thread.start()
 
     def add(self, row: Decided) -> None:
         """Add the next one."""
@@ -61,22 +72,6 @@ class Decisions:
     def since(self, first: int) -> list[Decided]:
         """Return those from an index on."""
         return self._rows[first:]
-
-    def close(self) -> None:
-        """Stop producing more."""
-
-
-class DecidingOn(Decisions):
-    """Decisions on a source, made at once in their own thread.
-
-    decide  yields them
-    """
-
-    def __init__(self, source: Source, decide: Callable[[Source], Iterator[Decided]]) -> None:
-        super().__init__()
-        self._closed = threading.Event()
-        self._thread = threading.Thread(target=self._make, args=(decide, source), daemon=True)
-        self._thread.start()
 
     def _make(self, decide: Callable[[Source], Iterator[Decided]], source: Source) -> None:
         try:
@@ -91,7 +86,8 @@ class DecidingOn(Decisions):
     def close(self) -> None:
         """Stop producing more."""
         self._closed.set()
-        self._thread.join()
+        if self._thread is not None:
+            self._thread.join()
 
 
 class Arriving(Protocol):
@@ -129,7 +125,7 @@ class Viewed:
         self.overview = Overview(source, max_events=MOST_EVENTS)
         self.decisions: Decisions | None = None
         if decide is not None:
-            self.decisions = DecidingOn(open_source(), decide)
+            self.decisions = Decisions(open_source(), decide)
 
     def source(self) -> Recording:
         """Open the recording again."""
