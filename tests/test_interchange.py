@@ -515,7 +515,7 @@ def test_the_article_s_network_has_the_same_weights_spikes_and_membranes_on_both
     back = from_snntorch(peer)
     assert_alike(back(x).detach(), spikes, least=0.001)
     # One product over all time steps may round differently from one a step.
-    torch.testing.assert_close(back[3].potentials(back[:3](x)), membranes, rtol=0, atol=2e-6)
+    torch.testing.assert_close(back[3].trace(back[:3](x)).v, membranes, rtol=0, atol=2e-6)
     again = from_snntorch(peer.state_dict(), delayed_reset="immediate")
     assert torch.equal(again(x), back(x))
     assert list(snntorch_state(again)) == list(state)
@@ -543,7 +543,7 @@ def test_delayed_resets_have_the_same_spikes_membranes_and_gradients(kind, seed,
     spikes = ours(inputs[1])
     assert torch.equal(spikes, torch.stack(theirs))
     assert 0.02 < spikes.mean() < 0.9
-    assert torch.equal(ours[0].potentials(inputs[1]), torch.stack(membranes))
+    assert torch.equal(ours[0].trace(inputs[1]).v, torch.stack(membranes))
     for found in (spikes, torch.stack(theirs)):
         (found * weights).sum().backward()
     torch.testing.assert_close(inputs[1].grad, inputs[0].grad, rtol=1e-4, atol=1e-5)
@@ -561,7 +561,7 @@ def test_the_tutorials_network_has_the_same_spikes_as_it_is_and_as_a_state_dict(
         spikes, membranes = peer(x)
     for ours in (from_snntorch(peer), from_snntorch(peer.state_dict())):
         assert_alike(ours(x).detach(), spikes, least=0.001)
-        found = ours[3].potentials(ours[:3](x)).detach()
+        found = ours[3].trace(ours[:3](x)).v.detach()
         torch.testing.assert_close(found, membranes, rtol=1e-4, atol=1e-5)
 
 
@@ -571,7 +571,7 @@ def test_delayed_resets_can_be_made_immediate_with_the_membrane_higher_as_said()
     delayed, mem, x = snntorch.Leaky(beta=0.8), torch.zeros(1), torch.tensor([1.5, 0.0])
     for step in x:
         _, mem = delayed(step[None], mem)
-    higher = ours.potentials(x[:, None])[-1] - mem
+    higher = ours.trace(x[:, None]).v[-1] - mem
     torch.testing.assert_close(higher, torch.tensor([1.0 * (1 - 0.8)]))
     with pytest.raises(ConfigError, match="'refuse' is unknown; choices: exact, immediate"):
         from_snntorch(nn.Sequential(snntorch.Leaky(beta=0.8)), delayed_reset="refuse")

@@ -16,7 +16,7 @@ from dvskit.learning import (
     squared_error,
     teach,
 )
-from dvskit.neurons import ATan, NeuronState, Triangle, alif_step
+from dvskit.neurons import ATan, NeuronState, Triangle, lif_step
 from tests.learned import assert_alike, gradients, normal, recurrent, spikes
 
 T, B = 40, 3
@@ -133,7 +133,7 @@ def test_the_twin_in_plain_loops_has_the_same_gradients():
     )
 
 
-def test_neurons_are_those_of_the_alif_step():
+def test_neurons_are_adaptive_ones_of_lif_step():
     network = recurrent(0, 5)
     c, x = network.neurons, spikes(T, B, 6)
     state, ours = NeuronState(*(torch.zeros(B, 5).double(),), a=torch.zeros(B, 5).double()), None
@@ -142,7 +142,7 @@ def test_neurons_are_those_of_the_alif_step():
     for x_t in x:
         _, ours = network.step(x_t, ours)
         current = x_t @ network.w_in.T + before @ network.recurrent_weights().T
-        before, state = alif_step(
+        before, state = lif_step(
             state, current, beta=c.beta, threshold=c.threshold, kappa=c.adaptation, rho=c.rho
         )
         assert torch.equal(ours.s, before)

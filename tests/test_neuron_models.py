@@ -24,9 +24,7 @@ from dvskit.neurons import (
     SignedLIF,
     SynapticLIF,
     Triangle,
-    alif_step,
     lif_step,
-    synaptic_step,
 )
 from dvskit.neurons.dynamics import Dynamics, advance
 from tests.neuron_cases import currents
@@ -106,7 +104,7 @@ def test_every_neuron_does_what_its_equations_say(name, reset, refractory):
     x = currents(40, 7, dtype=torch.float64)
     expected = twin(layer.dynamics, x.numpy())
     np.testing.assert_array_equal(layer(x).detach(), expected.spikes)
-    np.testing.assert_allclose(layer.potentials(x).detach(), expected.v, atol=1e-12)
+    np.testing.assert_allclose(layer.trace(x).v.detach(), expected.v, atol=1e-12)
     assert expected.spikes.any()
 
 
@@ -194,8 +192,8 @@ def test_the_steps_are_the_layers_one_step_at_a_time():
     common = {"beta": 0.8, "threshold": 0.9}
     for layer, step, others in (
         (LIF(**common, refractory=1), lif_step, {"refractory": 1}),
-        (ALIF(**common, kappa=0.2, rho=0.8), alif_step, {"kappa": 0.2, "rho": 0.8}),
-        (SynapticLIF(**common, alpha=0.7), synaptic_step, {"alpha": 0.7}),
+        (ALIF(**common, kappa=0.2, rho=0.8), lif_step, {"kappa": 0.2, "rho": 0.8}),
+        (SynapticLIF(**common, alpha=0.7), lif_step, {"alpha": 0.7}),
     ):
         state, out = NeuronState.rest(x[0]), []
         for current in x:
@@ -215,8 +213,8 @@ def test_a_refractory_neuron_spikes_every_n_plus_1_steps_at_most():
 
 def test_a_waiting_membrane_integrates_unless_the_reset_is_hard():
     x = torch.tensor([[2.0], [0.25], [0.25], [0.25]])
-    soft = LIF(1.0, refractory=2).potentials(x).flatten().tolist()
-    hard = LIF(1.0, refractory=2, reset="hard").potentials(x).flatten().tolist()
+    soft = LIF(1.0, refractory=2).trace(x).v.flatten().tolist()
+    hard = LIF(1.0, refractory=2, reset="hard").trace(x).v.flatten().tolist()
     assert soft == [1.0, 1.25, 1.5, 0.75]
     assert hard == [0.0, 0.0, 0.0, 0.25]
 
@@ -242,7 +240,7 @@ def test_the_constants_of_a_membrane_give_its_exact_solution():
     x = torch.full((30, 1), 1.5, dtype=torch.float64)
     t_us = (torch.arange(30, dtype=torch.float64) + 1) * 1_000
     expected = -65 + 15 * (1 - torch.exp(-t_us / 20_000))
-    torch.testing.assert_close(layer.potentials(x).flatten(), expected)
+    torch.testing.assert_close(layer.trace(x).v.flatten(), expected)
     signed = SignedLIF.from_rc(tau_us=10.0, dt_us=1.0, threshold=2.0)
     assert signed.threshold_off == 1.0
     assert isinstance(signed, SignedLIF)

@@ -27,16 +27,6 @@ from dvskit.encoders.sequential_kernels import follow
 from dvskit.errors import ConfigError
 
 
-def staircase(
-    spikes: Tensor, threshold: float | Tensor, start: float | Tensor, name: str
-) -> Tensor:
-    """Return start + threshold (sum of the spikes so far) for spikes (T, ...), of their shape."""
-    steps = spikes_as_floats(spikes, name)
-    height = at_least_0(threshold, steps, name, "threshold")
-    level = per_channel(start, steps, name, "start") + height * steps.cumsum(0)
-    return level.to(decoded_dtype(spikes))
-
-
 @check_arguments
 def delta(
     signal: Tensor, *, threshold: float | Tensor = 0.1, threshold_off: float | Tensor | None = None
@@ -85,11 +75,18 @@ def decode_delta(
 ) -> Tensor:
     """Return start + threshold (sum of the spikes so far), of the shape of `spikes` (T, ...).
 
-    `start` is the sample before the first one, or the first if that did not spike. Changes below
-    the threshold, and the excess above it, are lost and add up: the error has no bound, unlike that
-    of `step_forward`.
+    It decodes `delta`, `temporal_contrast` (with the threshold of `contrast_threshold`) and
+    `step_forward`. `start` is the first sample, or the sample or baseline before a chunk. Changes
+    below the threshold, and the excess above it, are lost and add up, except for `step_forward`:
+    the error has no bound.
     """
-    return staircase(spikes, threshold, start, "decode_delta")
+    steps = spikes_as_floats(spikes, "decode")
+    height = at_least_0(threshold, steps, "decode", "threshold")
+    level = per_channel(start, steps, "decode", "start") + height * steps.cumsum(0)
+    return level.to(decoded_dtype(spikes))
+
+
+decode_temporal_contrast = decode_step_forward = decode_delta
 
 
 @check_arguments
@@ -140,18 +137,6 @@ def _changes(signal: Tensor, factor: float | Tensor) -> tuple[Tensor, Tensor]:
 
 
 @check_arguments
-def decode_temporal_contrast(
-    spikes: Tensor, *, threshold: float | Tensor, start: float | Tensor = 0.0
-) -> Tensor:
-    """Return start + threshold (sum of the spikes so far), of the shape of `spikes` (T, ...).
-
-    `threshold` is the result of `contrast_threshold`, `start` the first sample. As with `delta`,
-    the error adds up.
-    """
-    return staircase(spikes, threshold, start, "decode_temporal_contrast")
-
-
-@check_arguments
 def moving_window(signal: Tensor, *, window: int, threshold: float | Tensor) -> Tensor:
     """Spike +1 where the signal is above mean + threshold, -1 where it is below mean - threshold.
 
@@ -192,7 +177,7 @@ def decode_moving_window(
     check_time(spikes, "decode_moving_window", "spikes")
     later = spikes.clone()
     later[:1] = 0
-    return staircase(later, threshold, start, "decode_moving_window")
+    return decode_delta(later, threshold=threshold, start=start)
 
 
 def _sums(x: Tensor, window: int) -> Tensor:
@@ -262,14 +247,3 @@ def run_step_forward(
             fired.copy_(signed_spikes(now > level + step, now < level - step, x.dtype))
             level += fired * step
     return spikes.to(signal.dtype).reshape(signal.shape), level.reshape(signal.shape[1:])
-
-
-@check_arguments
-def decode_step_forward(
-    spikes: Tensor, *, threshold: float | Tensor, start: float | Tensor = 0.0
-) -> Tensor:
-    """Return the baseline, start + threshold (sum of the spikes so far), for spikes (T, ...).
-
-    `start` is the first sample, or the baseline at the start of a chunk.
-    """
-    return staircase(spikes, threshold, start, "decode_step_forward")

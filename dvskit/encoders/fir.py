@@ -46,18 +46,6 @@ def low_pass(taps: int, *, cutoff: float) -> Tensor:
     return response / response.sum()
 
 
-def convolved(spikes: Tensor, response: Tensor, name: str) -> Tensor:
-    """Return sum_k spikes_{t-k} response_k, of the shape of the spikes (T, ...)."""
-    x = spikes_as_floats(spikes, name)
-    shape = checked_response(response, x, name)
-    if x.numel() == 0:
-        return torch.zeros_like(x, dtype=decoded_dtype(spikes))
-    rows = x.reshape(x.shape[0], -1).t()[:, None]  # (T, ...) -> (N, 1, T)
-    padded = functional.pad(rows, (len(shape) - 1, 0))
-    decoded = functional.conv1d(padded, shape.flip(0)[None, None])[:, 0]
-    return decoded.t().reshape(x.shape).to(decoded_dtype(spikes))
-
-
 def taken_off(
     signal: Tensor,
     response: Tensor,
@@ -142,8 +130,18 @@ def bsa(signal: Tensor, *, response: Tensor, threshold: float | Tensor = 0.955) 
 
 @check_arguments
 def decode_bsa(spikes: Tensor, *, response: Tensor) -> Tensor:
-    """Return the spikes (T, ...) convolved with the filter, sum_k spikes_{t-k} response_k."""
-    return convolved(spikes, response, "decode_bsa")
+    """Return the spikes (T, ...) of `bsa` or `hsa` convolved, sum_k spikes_{t-k} response_k."""
+    x = spikes_as_floats(spikes, "decode")
+    shape = checked_response(response, x, "decode")
+    if x.numel() == 0:
+        return torch.zeros_like(x, dtype=decoded_dtype(spikes))
+    rows = x.reshape(x.shape[0], -1).t()[:, None]  # (T, ...) -> (N, 1, T)
+    padded = functional.pad(rows, (len(shape) - 1, 0))
+    decoded = functional.conv1d(padded, shape.flip(0)[None, None])[:, 0]
+    return decoded.t().reshape(x.shape).to(decoded_dtype(spikes))
+
+
+decode_hsa = decode_bsa
 
 
 @check_arguments
@@ -166,9 +164,3 @@ def hsa(signal: Tensor, *, response: Tensor) -> Tensor:
     check_unsigned(signal, "hsa")
     shape = checked_response(response, signal, "hsa")
     return taken_off(signal, shape, (), hough, lambda window: (window >= shape[:, None]).all(0))
-
-
-@check_arguments
-def decode_hsa(spikes: Tensor, *, response: Tensor) -> Tensor:
-    """Return the spikes (T, ...) convolved with the filter, sum_k spikes_{t-k} response_k."""
-    return convolved(spikes, response, "decode_hsa")

@@ -3,7 +3,7 @@
 `IF`, `LIF` and `SignedLIF`, which also spikes downwards; `ALIF` with an adaptive threshold,
 `SynapticLIF` with a decaying current, `PLIF` with a learned time constant, `RecurrentLIF`, and
 `LI`, which does not spike, for readouts. All are one model (`dvskit.neurons.dynamics`) with parts
-left out. `lif_step`, `alif_step` and `synaptic_step` are one step as a pure function.
+left out. `lif_step` is one step as a pure function.
 
     spikes = LIF(beta=0.9)(currents)
     spikes, state = layer.run(currents, state)         # the next bins of the same sequence
@@ -23,7 +23,7 @@ from dvskit.neurons.buffers import release_buffers
 from dvskit.neurons.driver import Neurons
 from dvskit.neurons.dynamics import NeuronState, Traced
 from dvskit.neurons.lif import IF, LIF, RecurrentLIF, SignedLIF, lif_step
-from dvskit.neurons.lif_kinds import ALIF, LI, PLIF, SynapticLIF, alif_step, synaptic_step
+from dvskit.neurons.lif_kinds import ALIF, LI, PLIF, SynapticLIF
 from dvskit.neurons.surrogates import (
     ATan,
     Boxcar,
@@ -54,9 +54,7 @@ __all__ = [
     "SynapticLIF",
     "Traced",
     "Triangle",
-    "alif_step",
     "lif_step",
     "release_buffers",
     "spike",
-    "synaptic_step",
 ]

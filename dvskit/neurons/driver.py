@@ -125,13 +125,6 @@ class Neurons(nn.Module):
         spikes, state = self.run(current[None], state)
         return spikes[0], state
 
-    def potentials(self, x: Tensor, state: NeuronState | None = None) -> Tensor:
-        """Return the membrane potentials v (T, ...) after each step of `x`, in plain torch.
-
-        They are float32 (float64 for float64), and gradients flow through them.
-        """
-        return self.trace(x, state).v
-
     def trace(self, x: Tensor, state: NeuronState | None = None) -> Traced:
         """Return spikes, potentials before and after the reset, and thresholds at each step of `x`
         (T, ...).

@@ -26,46 +26,22 @@ from dvskit.neurons.surrogates import Surrogate
 
 
 def lif_step(
-    state: NeuronState,
-    current: Tensor,
-    *,
-    beta: Value,
-    threshold: Value,
-    threshold_off: Value = math.inf,
-    reset: Reset = "soft",
-    surrogate: Surrogate = ATAN,
-    detach_reset: bool = True,
-    gain: Value | None = None,
-    rest: Value | None = None,
-    refractory: int = 0,
+    state: NeuronState, current: Tensor, *, beta: Value, threshold: Value, **parts: Any
 ) -> tuple[Tensor, NeuronState]:
     """Advance leaky integrate-and-fire neurons by one time step.
 
     h = rest + beta (v - rest) + gain current;
     s = [h >= threshold] - [h <= -threshold_off], in {-1, 0, +1}, and 0 while the neuron waits;
-    soft reset: v = h - (threshold - rest) [s = 1] + (threshold_off + rest) [s = -1];
-    hard reset: v = rest where s is not 0 or the neuron waits, else h;  no reset: v = h;
-    delayed reset: v = h, and the next h is lower by the amount of a soft reset, as in snntorch.
-    beta = exp(-dt / tau) for an RC membrane. threshold_off = inf is the binary neuron.
-    With detach_reset the reset passes no gradient, as if its spikes were constants.
-    For `refractory` steps after a spike the neuron waits: it does not spike.
+    soft reset: v = h - (threshold - rest) [s = 1] + (threshold_off + rest) [s = -1].
+
+    parts  threshold_off, gain, rest, refractory, reset, surrogate, detach_reset; alpha for neurons
+           with a synaptic current, kappa and rho for adaptive ones: see `dvskit.neurons.dynamics`
 
     `current` has any shape; returns spikes of its shape and dtype, and the new state. Each value is
-    a number or a tensor that broadcasts against `current`; gain None is 1 and rest None is 0. The
-    first `state` is `NeuronState.rest(current)`, v = 0. Values are not checked.
+    a number or a tensor that broadcasts against `current`. The first `state` is
+    `NeuronState.rest(current)`, v = 0. Values are not checked.
     """
-    dynamics = Dynamics(
-        beta=beta,
-        threshold=threshold,
-        threshold_off=threshold_off,
-        gain=gain,
-        rest=rest,
-        refractory=refractory,
-        reset=reset,
-        surrogate=surrogate,
-        detach_reset=detach_reset,
-    )
-    return advance(dynamics, state, current)
+    return advance(Dynamics(beta=beta, threshold=threshold, **parts), state, current)
 
 
 @check_arguments

@@ -11,52 +11,18 @@ from torch import Tensor, nn
 from dvskit._arguments import check_arguments
 from dvskit.errors import ConfigError
 from dvskit.neurons.driver import Backend, Neurons
-from dvskit.neurons.dynamics import ATAN, Dynamics, NeuronState, Potential, Reset, Value, advance
+from dvskit.neurons.dynamics import ATAN, Potential, Reset, Value
 from dvskit.neurons.surrogates import Surrogate
-
-
-def alif_step(
-    state: NeuronState,
-    current: Tensor,
-    *,
-    beta: Value,
-    threshold: Value,
-    kappa: Value,
-    rho: Value,
-    threshold_off: Value = math.inf,
-    reset: Reset = "soft",
-    surrogate: Surrogate = ATAN,
-    detach_reset: bool = True,
-    refractory: int = 0,
-) -> tuple[Tensor, NeuronState]:
-    """Advance adaptive leaky integrate-and-fire neurons by one time step, as `lif_step` does.
-
-    th = threshold + kappa a;  s and v are those of `lif_step` with the threshold th; then a = rho a
-    +
-    s|. The threshold of downward spikes does not adapt. (Bellec et al. 2020, e-prop, with beta for
-    their alpha and kappa for their beta; they detach the reset.) Spikes pass a gradient to the
-    adaptation even with detach_reset.
-    """
-    dynamics = Dynamics(
-        beta=beta,
-        threshold=threshold,
-        threshold_off=threshold_off,
-        kappa=kappa,
-        rho=rho,
-        refractory=refractory,
-        reset=reset,
-        surrogate=surrogate,
-        detach_reset=detach_reset,
-    )
-    return advance(dynamics, state, current)
 
 
 @check_arguments
 class ALIF(Neurons):
     """A layer of adaptive leaky integrate-and-fire neurons: (T, ...) currents to (T, ...) spikes.
 
-    The equations are those of `alif_step`: a spike raises the threshold by kappa, and the rise
-    decays by rho per step. Everything else is as in `LIF`.
+    A spike raises the threshold by kappa, and the rise decays by rho per step: th = threshold +
+    kappa a, then a = rho a + |s|. The threshold of downward spikes does not adapt. (Bellec et al.
+    2020, e-prop, with beta for their alpha and kappa for their beta; they detach the reset.) Spikes
+    pass a gradient to the adaptation even with detach_reset. Everything else is as in `LIF`.
     """
 
     def __init__(
@@ -78,45 +44,12 @@ class ALIF(Neurons):
         super().__init__(values, reset, surrogate, detach_reset, backend, refractory=refractory)
 
 
-def synaptic_step(
-    state: NeuronState,
-    current: Tensor,
-    *,
-    beta: Value,
-    threshold: Value,
-    alpha: Value,
-    threshold_off: Value = math.inf,
-    reset: Reset = "soft",
-    surrogate: Surrogate = ATAN,
-    detach_reset: bool = True,
-    gain: Value | None = None,
-    refractory: int = 0,
-) -> tuple[Tensor, NeuronState]:
-    """Advance leaky integrate-and-fire neurons with a synaptic current by one time step.
-
-    i = alpha i + current;  s and v are those of `lif_step` with the current i. alpha = exp(-dt /
-    tau_synapse). A spike leaves the synaptic current as it is.
-    """
-    dynamics = Dynamics(
-        beta=beta,
-        threshold=threshold,
-        threshold_off=threshold_off,
-        alpha=alpha,
-        gain=gain,
-        refractory=refractory,
-        reset=reset,
-        surrogate=surrogate,
-        detach_reset=detach_reset,
-    )
-    return advance(dynamics, state, current)
-
-
 @check_arguments
 class SynapticLIF(Neurons):
     """A layer of leaky integrate-and-fire neurons with synapses: (T, ...) currents to spikes.
 
-    The equations are those of `synaptic_step`: the current decays by alpha per step. Everything
-    else is as in `LIF`.
+    The current decays by alpha = exp(-dt / tau_synapse) per step: i = alpha i + current. A spike
+    leaves it as it is. Everything else is as in `LIF`.
     """
 
     def __init__(
