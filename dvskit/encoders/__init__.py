@@ -47,27 +47,25 @@ from dvskit.encoders.changes import (
     temporal_contrast,
 )
 from dvskit.encoders.fir import bsa, decode_bsa, decode_hsa, hsa, low_pass
-from dvskit.encoders.latency import (
+from dvskit.encoders.reconstruction import ReconstructionError, reconstruction_error, two_channels
+from dvskit.encoders.values import (
     LatencyLaw,
+    ReceptiveFields,
     decode_latency,
+    decode_poisson,
+    decode_population,
     decode_rank_order,
     latency,
     linear_latency,
     linear_value,
     log_latency,
     log_value,
-    rank_order,
-)
-from dvskit.encoders.population import (
-    ReceptiveFields,
-    decode_poisson,
-    decode_population,
     poisson,
     population,
     population_latency,
+    rank_order,
     signed_poisson,
 )
-from dvskit.encoders.reconstruction import ReconstructionError, reconstruction_error, two_channels
 
 __all__ = [
     "LatencyLaw",

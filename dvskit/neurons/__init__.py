@@ -22,8 +22,17 @@ finite and above 0.
 from dvskit.neurons.buffers import release_buffers
 from dvskit.neurons.driver import Neurons
 from dvskit.neurons.dynamics import NeuronState, Traced
-from dvskit.neurons.lif import IF, LIF, RecurrentLIF, SignedLIF, lif_step
-from dvskit.neurons.lif_kinds import ALIF, LI, PLIF, SynapticLIF
+from dvskit.neurons.lif import (
+    ALIF,
+    IF,
+    LI,
+    LIF,
+    PLIF,
+    RecurrentLIF,
+    SignedLIF,
+    SynapticLIF,
+    lif_step,
+)
 from dvskit.neurons.surrogates import (
     ATan,
     Boxcar,

@@ -13,17 +13,17 @@ from collections import namedtuple
 from typing import Any
 
 import numpy as np
-from numba import njit
+from numba import njit, types
 
 from dvskit.neurons.parts_kernels import (
     Unaliased,
     add,
-    blank,
-    copied,
-    cut,
+    compiled_part,
+    either,
     fire,
     fire_down,
     has,
+    is_none,
     level_of,
     like,
     load,
@@ -33,10 +33,6 @@ from dvskit.neurons.parts_kernels import (
     ready_at,
     reset_back,
     reset_to,
-    row_before,
-    row_of,
-    scratch,
-    scratch_of_either,
     slope,
     slope_down,
     store,
@@ -133,6 +129,71 @@ def _retreat(past: Any, rows: Any, states: Any, values: Any, sinks: Any, kind: A
         gv[n] = peek(beta, n) * gh
         store(gi, n, peek(alpha, n) * current)
         store(ga, n, plus_times(kappa, n, gth, peek(rho, n) * adapt))
+
+
+@compiled_part
+def cut(row: Any, first: Any, last: Any) -> Any:
+    """Return row[first:last]; numbers and None as they are."""
+    if isinstance(row, types.Array):
+        return lambda row, first, last: row[first:last]
+    return lambda row, first, last: row
+
+
+row_of = either(
+    "row_of",
+    lambda rows, t, size: None,
+    lambda rows, t, size: rows[t, :size],
+)
+"""Return rows[t, :size] of the kept rows; None for None."""
+
+
+scratch = either(
+    "scratch",
+    lambda part, steps, size: None,
+    lambda part, steps, size: np.empty((steps, size), np.float32),
+)
+"""Return an array (steps, size) for a present part, else None."""
+
+
+@compiled_part
+def scratch_of_either(one: Any, other: Any, steps: Any, size: Any) -> Any:
+    """Return an array (steps, size) if either part is present, else None."""
+    if is_none(one) and is_none(other):
+        return lambda one, other, steps, size: None
+    return lambda one, other, steps, size: np.empty((steps, size), np.float32)
+
+
+@compiled_part
+def row_before(start: Any, rows: Any, t: Any, first: Any, last: Any) -> Any:
+    """Return the state of neurons [first, last) before step t; None if it is not kept."""
+    if is_none(start) or is_none(rows):
+        return lambda start, rows, t, first, last: None
+
+    def before(start: Any, rows: Any, t: Any, first: Any, last: Any) -> Any:
+        return start[first:last] if t == 0 else rows[t - 1, : last - first]
+
+    return before
+
+
+@compiled_part
+def copied(row: Any, kept: Any, first: Any, last: Any) -> Any:
+    """Copy row[first:last] to the beginning of `kept` and return that part; None for None."""
+    if is_none(row):
+        return lambda row, kept, first, last: None
+
+    def copy(row: Any, kept: Any, first: Any, last: Any) -> Any:
+        kept[: last - first] = row[first:last]
+        return kept[: last - first]
+
+    return copy
+
+
+blank = either(
+    "blank",
+    lambda row, size: None,
+    lambda row, size: np.empty(size, row.dtype),
+)
+"""Return an array of length `size` with the type of `row`; None for None."""
 
 
 @njit(cache=True, nogil=True)

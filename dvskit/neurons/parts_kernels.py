@@ -61,7 +61,8 @@ _float_of_bits = _bitcast(types.float32, types.uint32, ir.FloatType())
 _bits_of_float = _bitcast(types.uint32, types.float32, ir.IntType(32))
 
 
-def _none(kind: Any) -> bool:
+def is_none(kind: Any) -> bool:
+    """Return whether an argument's type is that of None."""
     return isinstance(kind, types.NoneType) or kind is None
 
 
@@ -69,7 +70,7 @@ def _class(kind: Any) -> Any:
     return getattr(kind, "instance_class", None)
 
 
-def _part(choose: Callable[..., Any]) -> Any:
+def compiled_part(choose: Callable[..., Any]) -> Any:
     """Make a compiled function from one that returns the code to compile for given types."""
 
     def compiled_only(*args: Any) -> Any:
@@ -81,17 +82,17 @@ def _part(choose: Callable[..., Any]) -> Any:
     return compiled_only
 
 
-def _either(name: str, absent: Callable[..., Any], present: Callable[..., Any]) -> Any:
+def either(name: str, absent: Callable[..., Any], present: Callable[..., Any]) -> Any:
     """Make a compiled function with one variant for a first argument None and one for others."""
 
     def choose(*args: Any) -> Any:
-        return absent if _none(args[0]) else present
+        return absent if is_none(args[0]) else present
 
     choose.__name__ = name
-    return _part(choose)
+    return compiled_part(choose)
 
 
-@_part
+@compiled_part
 def load(row: Any, n: Any) -> Any:
     """Return row[n] as float32."""
     if row.dtype == types.int16:
@@ -99,10 +100,10 @@ def load(row: Any, n: Any) -> Any:
     return lambda row, n: row[n]
 
 
-@_part
+@compiled_part
 def store(row: Any, n: Any, value: Any) -> Any:
     """Store a float32 at row[n], rounded to nearest even if row holds bfloat16."""
-    if _none(row):
+    if is_none(row):
         return lambda row, n, value: None
     if row.dtype != types.int16:
 
@@ -121,10 +122,10 @@ def store(row: Any, n: Any, value: Any) -> Any:
     return rounded
 
 
-@_part
+@compiled_part
 def add(sink: Any, n: Any, value: Any) -> Any:
     """Add to sink[n]."""
-    if _none(sink):
+    if is_none(sink):
         return lambda sink, n, value: None
 
     def added(sink: Any, n: Any, value: Any) -> None:
@@ -133,24 +134,24 @@ def add(sink: Any, n: Any, value: Any) -> Any:
     return added
 
 
-@_part
+@compiled_part
 def peek(value: Any, n: Any) -> Any:
     """Return the value of neuron n; 0 for None."""
-    if _none(value):
+    if is_none(value):
         return lambda value, n: _ZERO
     if isinstance(value, types.Array):
         return lambda value, n: value[n]
     return lambda value, n: value
 
 
-@_part
+@compiled_part
 def has(value: Any) -> Any:
     """Return whether the value is present; known at compile time."""
-    given = not _none(value)
+    given = not is_none(value)
     return lambda value: given
 
 
-times = _either(
+times = either(
     "times",
     lambda value, n, term: term,
     lambda value, n, term: peek(value, n) * term,
@@ -158,7 +159,7 @@ times = _either(
 """Return value * term; for None the term itself."""
 
 
-plus_times = _either(
+plus_times = either(
     "plus_times",
     lambda value, n, factor, term: term,
     lambda value, n, factor, term: peek(value, n) * factor + term,
@@ -166,7 +167,7 @@ plus_times = _either(
 """Return value * factor + term; for None the term itself."""
 
 
-plus = _either(
+plus = either(
     "plus",
     lambda row, n, term: term,
     lambda row, n, term: term + row[n],
@@ -174,10 +175,10 @@ plus = _either(
 """Return term + row[n]; for None the term itself."""
 
 
-@_part
+@compiled_part
 def level_of(rest: Any, n: Any, before: Any, beta: Any, drive: Any) -> Any:
     """Return the potential before the reset, h."""
-    if _none(rest):
+    if is_none(rest):
         return lambda rest, n, before, beta, drive: peek(beta, n) * before + drive
 
     def above_rest(rest: Any, n: Any, before: Any, beta: Any, drive: Any) -> Any:
@@ -187,7 +188,7 @@ def level_of(rest: Any, n: Any, before: Any, beta: Any, drive: Any) -> Any:
     return above_rest
 
 
-ready_at = _either(
+ready_at = either(
     "ready_at",
     lambda waiting, n: _ONE,
     lambda waiting, n: _ONE if waiting[n] <= 0 else _ZERO,
@@ -195,7 +196,7 @@ ready_at = _either(
 """Return 1 if the neuron may spike, else 0."""
 
 
-like = _either(
+like = either(
     "like",
     lambda past_ready, n: _ONE,
     lambda past_ready, n: past_ready[n],
@@ -203,10 +204,10 @@ like = _either(
 """Return the kept result of `ready_at`."""
 
 
-@_part
+@compiled_part
 def wait(waiting: Any, n: Any, fired: Any, refractory: Any) -> Any:
     """Count down, or start the refractory steps after a spike."""
-    if _none(waiting):
+    if is_none(waiting):
         return lambda waiting, n, fired, refractory: None
 
     def count(waiting: Any, n: Any, fired: Any, refractory: Any) -> None:
@@ -216,7 +217,7 @@ def wait(waiting: Any, n: Any, fired: Any, refractory: Any) -> Any:
     return count
 
 
-@_part
+@compiled_part
 def fire(surrogate: Any, h: Any, th: Any, ready: Any) -> Any:
     """Return the upward spikes; for neurons that do not spike, h."""
     if _class(surrogate) is Identity:
@@ -224,7 +225,7 @@ def fire(surrogate: Any, h: Any, th: Any, ready: Any) -> Any:
     return lambda surrogate, h, th, ready: ready if h >= th else _ZERO
 
 
-fire_down = _either(
+fire_down = either(
     "fire_down",
     lambda off, n, h, ready: _ZERO,
     lambda off, n, h, ready: ready if -h >= peek(off, n) else _ZERO,
@@ -232,13 +233,13 @@ fire_down = _either(
 """Return the downward spikes."""
 
 
-@_part
+@compiled_part
 def reset_to(reset: Any, rest: Any, n: Any, h: Any, levels: Any, spikes: Any) -> Any:
     """Return the potential after the reset, v.
 
     `levels` are (th, off), and `spikes` (up, down, ready).
     """
-    kind, rests = _class(reset), not _none(rest)
+    kind, rests = _class(reset), not is_none(rest)
 
     def none(reset, rest, n, h, levels, spikes):  # type: ignore[no-untyped-def]
         return h
@@ -260,7 +261,7 @@ def reset_to(reset: Any, rest: Any, n: Any, h: Any, levels: Any, spikes: Any) ->
     return none if kind is NoReset else soft if kind is Soft else hard_to_rest if rests else hard
 
 
-@_part
+@compiled_part
 def reset_back(reset: Any, attached: Any, above: Any, steps: Any, spikes: Any, slopes: Any) -> Any:
     """Return dv/dh, dv/d(up), dv/d(down), whether levels are subtracted (1 or 0), and dv/d(rest).
 
@@ -268,7 +269,7 @@ def reset_back(reset: Any, attached: Any, above: Any, steps: Any, spikes: Any, s
     `spikes` is (up, down, ready) and `slopes` (rise, fall) their derivatives. With a detached
     reset, spikes are constants here.
     """
-    kind, through = _class(reset), not _none(attached)
+    kind, through = _class(reset), not is_none(attached)
 
     def none(reset, attached, above, steps, spikes, slopes):  # type: ignore[no-untyped-def]
         return _ONE, _ZERO, _ZERO, _ZERO, _ZERO
@@ -297,7 +298,7 @@ def reset_back(reset: Any, attached: Any, above: Any, steps: Any, spikes: Any, s
     return hard_through if through else hard
 
 
-@_part
+@compiled_part
 def slope(surrogate: Any, u: Any) -> Any:
     """Return the surrogate's derivative at u."""
     return {
@@ -311,7 +312,7 @@ def slope(surrogate: Any, u: Any) -> Any:
     }[_class(surrogate)]
 
 
-slope_down = _either(
+slope_down = either(
     "slope_down",
     lambda off, surrogate, u: _ZERO,
     lambda off, surrogate, u: slope(surrogate, u),
@@ -319,12 +320,12 @@ slope_down = _either(
 """Return the surrogate's derivative at u, 0 for neurons without downward spikes."""
 
 
-@_part
+@compiled_part
 def _inverse_square(value: Any) -> Any:
     return lambda value: _ONE / (value * value)
 
 
-@_part
+@compiled_part
 def _above_0(value: Any) -> Any:
     return lambda value: _ZERO if value < _ZERO else value  # NaN stays
 
@@ -334,7 +335,7 @@ def _logistic(surrogate: Any, u: Any) -> Any:
     return surrogate.alpha * fall / ((_ONE + fall) * (_ONE + fall))
 
 
-@_part
+@compiled_part
 def _exp_of_negative(x: Any) -> Any:
     """Return e^x for x <= 0, to one or two float32 roundings, in a form that is vectorised.
 
@@ -357,68 +358,3 @@ def _exp_of_negative(x: Any) -> Any:
         return p * _float_of_bits(np.uint32(k + np.int32(127)) << np.uint32(23))
 
     return exp
-
-
-@_part
-def cut(row: Any, first: Any, last: Any) -> Any:
-    """Return row[first:last]; numbers and None as they are."""
-    if isinstance(row, types.Array):
-        return lambda row, first, last: row[first:last]
-    return lambda row, first, last: row
-
-
-row_of = _either(
-    "row_of",
-    lambda rows, t, size: None,
-    lambda rows, t, size: rows[t, :size],
-)
-"""Return rows[t, :size] of the kept rows; None for None."""
-
-
-scratch = _either(
-    "scratch",
-    lambda part, steps, size: None,
-    lambda part, steps, size: np.empty((steps, size), np.float32),
-)
-"""Return an array (steps, size) for a present part, else None."""
-
-
-@_part
-def scratch_of_either(one: Any, other: Any, steps: Any, size: Any) -> Any:
-    """Return an array (steps, size) if either part is present, else None."""
-    if _none(one) and _none(other):
-        return lambda one, other, steps, size: None
-    return lambda one, other, steps, size: np.empty((steps, size), np.float32)
-
-
-@_part
-def row_before(start: Any, rows: Any, t: Any, first: Any, last: Any) -> Any:
-    """Return the state of neurons [first, last) before step t; None if it is not kept."""
-    if _none(start) or _none(rows):
-        return lambda start, rows, t, first, last: None
-
-    def before(start: Any, rows: Any, t: Any, first: Any, last: Any) -> Any:
-        return start[first:last] if t == 0 else rows[t - 1, : last - first]
-
-    return before
-
-
-@_part
-def copied(row: Any, kept: Any, first: Any, last: Any) -> Any:
-    """Copy row[first:last] to the beginning of `kept` and return that part; None for None."""
-    if _none(row):
-        return lambda row, kept, first, last: None
-
-    def copy(row: Any, kept: Any, first: Any, last: Any) -> Any:
-        kept[: last - first] = row[first:last]
-        return kept[: last - first]
-
-    return copy
-
-
-blank = _either(
-    "blank",
-    lambda row, size: None,
-    lambda row, size: np.empty(size, row.dtype),
-)
-"""Return an array of length `size` with the type of `row`; None for None."""

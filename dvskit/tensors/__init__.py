@@ -12,13 +12,18 @@ from typing import TYPE_CHECKING, Any
 
 from dvskit._arguments import check_arguments
 from dvskit.errors import ConfigError, ShapeError, check_known, did_you_mean
-from dvskit.tensors.averaged_surface import AveragedTimeSurface
-from dvskit.tensors.counts import MOST, Binary, Counts, Signed, bin_events
-from dvskit.tensors.event_frames import EventFrames
+from dvskit.tensors.counts import MOST, Binary, Counts, EventFrames, Signed, bin_events
 from dvskit.tensors.files import save_tensor
 from dvskit.tensors.point_set import PointSet
 from dvskit.tensors.representation import Representation
-from dvskit.tensors.time_surface import NEVER_US, DecayedCounts, LastTimes, TimeSurface, Tore
+from dvskit.tensors.time_surface import (
+    NEVER_US,
+    AveragedTimeSurface,
+    DecayedCounts,
+    LastTimes,
+    TimeSurface,
+    Tore,
+)
 from dvskit.tensors.voxel_grid import VoxelGrid
 
 if TYPE_CHECKING:
