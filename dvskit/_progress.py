@@ -77,10 +77,7 @@ class Nowhere:
 
 
 class Notebook:
-    """Shows a bar in the output of a notebook's cell, and leaves it there.
-
-    display  shows HTML and returns a handle to update it; IPython's own by default
-    """
+    """Shows a bar in a notebook's cell; `display` shows HTML and returns its update."""
 
     def __init__(self, display: Callable[[str], Callable[[str], None]] | None = None) -> None:
         self._display = _ipython_display if display is None else display
@@ -114,10 +111,7 @@ class Terminal:
 
 
 class Bar:
-    """A progress bar: a context manager, called with the total done so far and a remark.
-
-    Without `display` it is shown in a notebook, or on a terminal, or nowhere.
-    """
+    """A progress bar: a context manager, called with the total done so far and a remark."""
 
     def __init__(
         self, title: str, total: float | None = None, unit: str = "", *,

@@ -53,11 +53,7 @@ class UnknownFormatError(FormatError):
 
 
 class DamagedFileError(FormatError):
-    """An invalid value at a byte offset of a file.
-
-    `path`, `offset` (bytes from the start of the file, -1 if unknown) and `problem` are kept for
-    programs.
-    """
+    """An invalid value at a byte `offset` of the file `path` (-1 if unknown): `problem`."""
 
     def __init__(self, path: str | PathLike[str], offset: int, problem: str) -> None:
         self.path = fspath(path)
@@ -78,10 +74,7 @@ class VideoError(DvskitError):
 
 
 class MissingFileError(FormatError, VideoError, FileNotFoundError):
-    """An input file that does not exist, for any reader.
-
-    It is also a VideoError, and Python's FileNotFoundError with its `errno` and `filename`.
-    """
+    """An input file that does not exist, for any reader; Python's FileNotFoundError too."""
 
     def __init__(self, path: str | PathLike[str], mend: str = "") -> None:
         super().__init__(errno.ENOENT, "no such file", fspath(path))
@@ -123,10 +116,7 @@ class LeftOutWarning(UserWarning):
 
 
 class FittedWarning(UserWarning):
-    """Events of another sensor size were fitted to a model's.
-
-    `what` was fitted, `how`, and `dropped` of `total` events dropped at the edges.
-    """
+    """Events of another sensor size were fitted to a model's; `dropped` of `total` at the edges."""
 
     def __init__(self, what: str, how: str, dropped: int, total: int) -> None:
         self.what, self.how, self.dropped, self.total = what, how, dropped, total

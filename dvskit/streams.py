@@ -99,10 +99,7 @@ class Imu(_Timed):
     def from_si(
         cls, t: NDArray[np.int64], acceleration: NDArray[np.float64], velocity: NDArray[np.float64]
     ) -> Imu:
-        """Return samples from (n, 3) m/s^2 and rad/s, sorted by time, in the units of this class.
-
-        Temperature and magnetometer are NaN.
-        """
+        """Return samples from (n, 3) m/s^2 and rad/s, sorted by time; other quantities are NaN."""
         with np.errstate(over="ignore", invalid="ignore"):  # damaged values may be of any magnitude
             return cls(
                 t,

@@ -342,7 +342,7 @@ def test_svg_holds_the_points_of_the_picture_and_words_as_outlines(dpi, tmp_path
     view = CloudView(dpi=dpi, title="A <title> & $x$")
     render.cloud(events, path, view=view, width_px=500, height_px=400)
     scene = scene_of(events, view, (500, 400))
-    points = scene.points(scene.still())
+    points = scene.alone(scene.still())
     held = max(svg_pictures(path), key=lambda picture: picture.size)
     np.testing.assert_array_equal(cv2.cvtColor(held, cv2.COLOR_BGRA2RGBA), points)
     root = ElementTree.parse(path).getroot()
@@ -375,7 +375,7 @@ def test_pdf_holds_the_points_of_the_picture_and_the_font(tmp_path):
     assert float(box[1]) == pytest.approx(500 * 72 / 200, abs=1e-3)
     assert float(box[2]) == pytest.approx(400 * 72 / 200, abs=1e-3)
     scene = scene_of(events, view, (500, 400))
-    points = scene.points(scene.still())
+    points = scene.alone(scene.still())
     colours, alpha = pdf_picture(data, 500, 400, 3), pdf_picture(data, 500, 400, 1)
     # PDF has the lowest row first.
     np.testing.assert_array_equal(colours[::-1], points[:, :, :3])

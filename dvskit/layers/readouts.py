@@ -72,10 +72,7 @@ class SumState(Carried):
 
 
 class SpikeCount(Readout):
-    """The sum over time: the number of spikes of each neuron; an OFF spike counts -1.
-
-    Summed in float32 (float64 for float64), in which counts are exact.
-    """
+    """The sum over time, in float32 or float64: the number of spikes; an OFF spike counts -1."""
 
     def run(self, x: Tensor, state: SumState | None = None) -> tuple[Tensor, SumState]:
         """Return the counts (B, ...) so far, and the state after `x` (T, B, ...)."""
@@ -84,11 +81,7 @@ class SpikeCount(Readout):
 
 
 class MeanMembrane(Readout):
-    """The mean over time, for example of membranes of readout neurons or of weighted sums.
-
-    Summed in float32 (float64 for float64). In chunks of time the result is the same up to
-    rounding.
-    """
+    """The mean over time in float32 (float64 for float64), for example of membranes."""
 
     def run(self, x: Tensor, state: SumState | None = None) -> tuple[Tensor, SumState]:
         """Return the mean (B, ...) over the steps so far, and the state after `x` (T, B, ...)."""

@@ -44,10 +44,7 @@ class Stateful(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class States:
-    """The states of the layers of a Sequence, in order; None for layers without state.
-
-    They belong to the samples of one batch: start a new batch from states=None.
-    """
+    """The states of the layers of a Sequence, None for layers without; they belong to one batch."""
 
     parts: tuple[Any, ...]
 
@@ -151,9 +148,8 @@ class Sequence(nn.Sequential):
         return x, States(tuple(parts))
 
     def step(self, x: Tensor, states: States | None = None) -> tuple[Tensor, States]:
-        """Return the output (B, ...) for one time step `x` (B, ...), and the states after it.
-
-        After a readout the output is the answer for all steps so far.
+        """Return the output (B, ...) of one time step `x` (B, ...), or of a readout so far; and the
+        states.
         """
         out, states = self.run(x[None], states)
         return (out if ends_time(self) else out[0]), states

@@ -199,9 +199,8 @@ class DecolleNetwork(nn.Module):
     def step(
         self, x: Tensor, state: tuple[DecolleLayerState, ...] | None = None
     ) -> tuple[Tensor, tuple[DecolleLayerState, ...]]:
-        """Return the last readout (B, outputs) for inputs (B, *shape), and the new state.
-
-        Gradients flow through all layers and time, as BPTT needs.
+        """Return the last readout (B, outputs) with its graph for inputs (B, *shape), and the new
+        state.
         """
         self.check(x, None if state is None else len(state[0].p))
         after = []
@@ -299,9 +298,8 @@ class DECOLLE(nn.Module):
     def step(
         self, state: DECOLLEState, x: Tensor, target: Tensor | None = None
     ) -> tuple[Tensor, DECOLLEState]:
-        """Return the output (B, outputs) for inputs (B, *shape), and the new state.
-
-        With a target, adds the gradients of all layers.
+        """Return the output (B, outputs) and the new state; with a target, add the gradients of all
+        layers.
         """
         self.network.check(x, state.readouts.shape[1])
         layers, readouts, losses = [], [], []

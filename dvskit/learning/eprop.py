@@ -274,9 +274,8 @@ class EProp(nn.Module):
     def step(
         self, state: EPropState, x: Tensor, target: Tensor | None = None
     ) -> tuple[Tensor, EPropState]:
-        """Return the output (B, outputs) for inputs (B, inputs), and the new state.
-
-        With a target, adds L_t ebar_t to the gradients.
+        """Return the output (B, outputs) and the new state; with a target, add L_t ebar_t to
+        gradients.
         """
         output, u, network = self.network.advance(x, state.network)
         after = self._trace(state, x, u, network)

@@ -51,9 +51,8 @@ class Rule(Protocol):
         ...
 
     def step(self, state: Any, x: Tensor, target: Tensor | None = None) -> tuple[Tensor, Any]:
-        """Return the output for the inputs of one time step, and the state after it.
-
-        Without a target the step adds no loss.
+        """Return the output of one time step and the state after it; without a target there is no
+        loss.
         """
         ...
 

@@ -69,10 +69,8 @@ class Synapses:
         return torch.where(s > 0, (1 - x) * torch.exp(1 - x) / self.tau, torch.zeros_like(x))
 
     def since_arrival(self, times: Tensor, spikes: Tensor) -> Tensor:
-        """Return the time from arrivals of input spikes (B, N) to output spikes (B, M): (B, M, N,
-        delays).
-
-        Negative: the arrival is later. -inf: one of the two does not spike.
+        """Return the times from arrivals of `times` (B, N) to `spikes` (B, M): (B, M, N, L); -inf:
+        none.
         """
         delays = times.new_tensor(self.delays)
         spikes = spikes.masked_fill(spikes == math.inf, -math.inf)  # inf - inf would be NaN
@@ -343,10 +341,11 @@ class SpikeProp(nn.Module):
         return spikes
 
     def wake(self, times: Sequence[Tensor], by: float) -> int:
-        """Add `by` to every weight of the silent neurons; return the number of these neurons.
+        """Add `by` to the weights of the silent neurons, given the result of `run`; return their
+        number.
 
-        `times` is the result of `run`. A neuron of the last layer is silent if it missed any input
-        of the batch; a hidden one, if it spiked for none.
+        A neuron of the last layer is silent if it missed any input of the batch; a hidden one, if
+        all.
         """
         woken = 0
         for layer, spikes in zip(self.layers, times, strict=True):

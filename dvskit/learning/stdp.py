@@ -25,9 +25,8 @@ class Connection(Protocol):
     """How the weights of a layer join its presynaptic and postsynaptic neurons."""
 
     def correlate(self, pre: Tensor, post: Tensor, shape: torch.Size) -> Tensor:
-        """Return, for each weight of `shape`, the sum of pre * post over its synapses.
-
-        `pre` and `post` hold one number per neuron, for one time step.
+        """Return, for each weight of `shape`, the sum of pre * post over its synapses in one time
+        step.
         """
         ...
 
@@ -38,10 +37,7 @@ class Dense:
     """Full connections, as in torch.nn.Linear: weight (M, N)."""
 
     def correlate(self, pre: Tensor, post: Tensor, shape: torch.Size) -> Tensor:
-        """Return the sums (M, N) of post[b, m] pre[b, n] over the batch b.
-
-        `pre` is (..., N), `post` (..., M), with the same leading dimensions, or none.
-        """
+        """Return the sums (M, N) over the batch of post[..., m] pre[..., n]."""
         fits = len(shape) == 2 and pre.ndim == post.ndim > 0 and pre.shape[:-1] == post.shape[:-1]
         if not fits or (post.shape[-1], pre.shape[-1]) != tuple(shape):
             raise ShapeError(
@@ -68,9 +64,8 @@ class Convolution:
             raise ConfigError(f"{self}: stride and dilation must be at least 1, padding at least 0")
 
     def correlate(self, pre: Tensor, post: Tensor, shape: torch.Size) -> Tensor:
-        """Return the sums (M, C, height, width) over the batch and the output positions.
-
-        `pre` is (B, C, H, W), `post` (B, M, H', W') with the H', W' of the convolution.
+        """Return the sums (M, C, h, w) over batch and positions of `pre` (B, C, H, W), `post` (B,
+        M, H', W').
         """
         if pre.ndim != 4 or len(shape) != 4 or post.shape != self._out_shape(pre.shape, shape):
             raise ShapeError(
@@ -155,11 +150,7 @@ class Triplet:
 
 @dataclass(frozen=True, slots=True)
 class STDPState:
-    """The traces of both sides of a connection: decayed sums of earlier spikes.
-
-    All have the shapes of one time step and the dtype of the weight. `slow_pre` and `slow_post` are
-    the traces of the triplet rule, None without it.
-    """
+    """Decayed sums of earlier spikes on each side; slow ones for a triplet rule only."""
 
     pre: Tensor
     post: Tensor

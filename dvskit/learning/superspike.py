@@ -114,9 +114,8 @@ class SpikeResponseNetwork(nn.Module):
     def step(
         self, x: Tensor, state: SpikeResponseState | None = None
     ) -> tuple[Tensor, SpikeResponseState]:
-        """Return the output spikes (B, outputs) for input spikes (B, inputs), and the new state.
-
-        Gradients flow through all layers and time, as BPTT needs.
+        """Return the output spikes (B, outputs) with their graph for inputs (B, inputs), and the
+        state.
         """
         steps, after = self.advance(x, state)
         return steps[-1].spikes, after

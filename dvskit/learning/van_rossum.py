@@ -95,9 +95,8 @@ class VanRossum:
     def error(
         self, spikes: Tensor, target: Tensor | None, state: FilterState | None = None
     ) -> tuple[Tensor, FilterState]:
-        """Return alpha * (S - S_target) of one time step, and the state after it.
-
-        Without a target, S - S_target counts as 0.
+        """Return alpha * (S - S_target) of one time step (0 without a target), and the state after
+        it.
         """
         if target is None:
             return self.kernel.step(torch.zeros_like(spikes), state)

@@ -157,10 +157,7 @@ def _check_numbers(key: str, value: Any) -> None:
 
 
 def network_values(network: Network) -> dict[str, Any]:
-    """Return the values from which `network_from` makes the same network.
-
-    Raises ConfigError for a description that is not a dataclass.
-    """
+    """Return the values from which `network_from` makes the same network, if it is a dataclass."""
     if not is_dataclass(network):
         raise ConfigError(
             f"network {type(network).__name__} is not a dataclass, so its values cannot be "

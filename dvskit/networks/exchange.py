@@ -36,10 +36,8 @@ def optional_package(name: str, caller: str) -> Any:
 def layers_in_a_row(
     module: nn.Sequential, leave_out: Collection[str], caller: str
 ) -> list[tuple[str, nn.Module]]:
-    """Return the layers of a Sequence by name, including those of nested ones: "block.conv".
-
-    Dropout and the layers named in `leave_out` are left out. Raises ConfigError for an unknown
-    name.
+    """Return the layers of a Sequence by name, "block.conv" if nested, without Dropout and
+    `leave_out`.
     """
     every = list(_flat(module, ""))
     known = [name for name, _ in every]

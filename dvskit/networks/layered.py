@@ -111,9 +111,8 @@ class PlacedPiece:
 def walk(
     words: SequenceOf[Word], shape: Shape, defaults: Defaults, where: str = "layers"
 ) -> Iterator[PlacedPiece]:
-    """Yield the pieces of a list in order, for inputs of `shape`.
-
-    Raises ConfigError for unknown or misplaced words, with the place and the shapes.
+    """Yield the pieces of a list in order; ConfigError for unknown or misplaced words and their
+    place.
     """
     index = 0
     while index < len(words):
@@ -145,10 +144,7 @@ def build(places: Iterable[PlacedPiece]) -> OrderedDict[str, nn.Module]:
 
 
 def module_of(network: Network, places: SequenceOf[PlacedPiece], inputs: int = 2) -> NetworkModule:
-    """Return the module of a network's pieces; without a readout, a mean is added.
-
-    inputs  channels of the input counts
-    """
+    """Return the module of pieces for counts of `inputs` channels; a mean reads out by default."""
     layers = build(places)
     if not isinstance(places[-1].piece, ReadoutPiece):
         layers["mean"] = MeanMembrane()
@@ -156,9 +152,8 @@ def module_of(network: Network, places: SequenceOf[PlacedPiece], inputs: int = 2
 
 
 def as_words(given: Any, where: str = "layers") -> tuple[Word, ...]:
-    """Return lists from TOML as tuples; numbers of dense layers become text.
-
-    Raises ConfigError unless `given` is a list.
+    """Return lists from TOML as tuples; numbers of dense layers become text. ConfigError for
+    others.
     """
     if not isinstance(given, list | tuple) or not given:
         raise ConfigError(f'{where} = {given!r} must be a list of layers: ["12C5", "P2", "lif"]')

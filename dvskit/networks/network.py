@@ -51,9 +51,8 @@ _COPIES = 4  # of the weights in training: weights, gradients and two moments
 
 
 def outline(network: Network) -> nn.Module:
-    """Return the module of a network on torch's meta device: shapes without weight memory.
-
-    Raises ConfigError for sizes that torch cannot count.
+    """Return the module of a network on torch's meta device; ConfigError for sizes torch cannot
+    count.
     """
     try:
         with torch.device("meta"):

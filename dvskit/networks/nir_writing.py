@@ -105,10 +105,7 @@ def write_nir(
     leave_out: Collection[str] = (),
     overwrite: bool = False,
 ) -> None:
-    """Write a network as a NIR file (HDF5), which nir.read and `from_nir` read; see `to_nir`.
-
-    Raises OutputError if the file exists and `overwrite` is false, and the errors of `to_nir`.
-    """
+    """Write a network as a NIR file (HDF5), which nir.read and `from_nir` read; see `to_nir`."""
     graph = to_nir(module, shape, dt_s=dt_s, leave_out=leave_out)
     with whole_file(path, overwrite=overwrite) as partial:
         optional_package("nir", "write_nir").write(partial, graph)
@@ -206,10 +203,8 @@ class _Writer:
         return node(v_threshold=threshold, metadata={"reset": dynamics.reset}, **values)
 
     def _tau(self, name: str, what: str, kept: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        """Return tau for the share kept per step.
-
-        Of the numbers near dt / (1 - kept), this is one that gives `kept` back in the arithmetic
-        of the readers, if there is one.
+        """Return tau near dt / (1 - kept) that gives `kept` back in the readers' arithmetic, if one
+        does.
         """
         kept = kept.astype(self._dtype)
         if (kept >= 1).any():

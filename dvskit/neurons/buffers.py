@@ -30,10 +30,7 @@ def strides_of(x: Tensor) -> tuple[int, ...]:
 
 
 def is_dense(x: Tensor) -> bool:
-    """Return whether each time step fills a run of memory and the steps follow one another.
-
-    The dimensions of a step may be in any order (channels_last too).
-    """
+    """Return whether steps fill runs of memory, in any order of dimensions, one after the other."""
     size = _dense_step(x)
     return size is not None and (x.shape[0] == 1 or x.stride(0) == size)
 

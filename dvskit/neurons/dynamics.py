@@ -199,10 +199,7 @@ class Step(NamedTuple):
 
 
 def advance(dynamics: Dynamics, state: NeuronState, current: Tensor) -> tuple[Tensor, NeuronState]:
-    """Advance neurons by one time step: spikes of the shape and dtype of `current`, and the state.
-
-    State parts that are None start at rest. Raises ConfigError for an unknown reset.
-    """
+    """Advance neurons by one step: spikes in the shape and dtype of `current`, and the state."""
     step = take_step(dynamics, state, current)
     return step.spikes, step.state
 

@@ -115,10 +115,7 @@ class LIF(Neurons):
 
 @check_arguments
 class SignedLIF(LIF):
-    """A LIF layer that spikes upwards (+1) and downwards (-1): both thresholds are finite.
-
-    With equal thresholds it is odd: the spikes of -x are minus those of x.
-    """
+    """A LIF layer that also spikes downwards (-1); with equal thresholds it is odd in its input."""
 
     def __init__(
         self,

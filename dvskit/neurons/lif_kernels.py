@@ -247,10 +247,7 @@ def rows_of(past: Any, t: int, count: int) -> Any:
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def forward(x: Any, s: Any, states: Any, values: Any, kind: Any, some: tuple[int, int]) -> None:
-    """Fill s with the spikes of x, and replace `states` by those after the last step.
-
-    some  the range of neurons
-    """
+    """Fill s with the spikes of x, and replace `states` by those after them, for `some` neurons."""
     start, stop = some
     nothing = (None, None, None, None, None)
     for first in range(start, stop, _FORWARD_BLOCK):

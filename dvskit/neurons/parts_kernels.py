@@ -235,10 +235,7 @@ fire_down = either(
 
 @compiled_part
 def reset_to(reset: Any, rest: Any, n: Any, h: Any, levels: Any, spikes: Any) -> Any:
-    """Return the potential after the reset, v.
-
-    `levels` are (th, off), and `spikes` (up, down, ready).
-    """
+    """Return the potential after the reset; levels: th, off, spikes: up, down, ready."""
     kind, rests = _class(reset), not is_none(rest)
 
     def none(reset, rest, n, h, levels, spikes):  # type: ignore[no-untyped-def]

@@ -84,10 +84,7 @@ class FastSigmoid(_Positive):
 @check_arguments
 @dataclass(frozen=True, slots=True)
 class Sigmoid(_Positive):
-    """The derivative of p = 1 / (1 + e^(-alpha u)), the logistic function: alpha p (1 - p).
-
-    Its integral is 1 and its height alpha / 4.
-    """
+    """The derivative of the logistic function p of alpha u: alpha p (1 - p); integral 1."""
 
     alpha: float = 4.0
 

@@ -83,10 +83,7 @@ def advance(
     x, v, i, a, waiting, beta, threshold, off, alpha, gain, rest, kappa, rho, refractory,
     PARTS: tl.constexpr, RESET: tl.constexpr, SPIKES: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """One step: h, ready, the spikes, and the state (v, i, a, waiting) after it.
-
-    Each operation and its rounding are those of `dvskit.neurons.dynamics.advance`.
-    """
+    """One step, rounded as in `dynamics.advance`: h, ready, the spikes, and the state after it."""
     none = tl.full((BLOCK,), 0.0, tl.float32)
     if ALPHA & PARTS:
         i = alpha * i + x

@@ -95,10 +95,7 @@ def label_edge(camera: BoxCamera, halves: NDArray[np.float64], axis: int) -> Lab
 
 @dataclass(frozen=True, slots=True)
 class CloudStyle:
-    """The colours of a picture of `size_px`, and the pixels per unit of text and lines.
-
-    Tick labels are 12.5 units high, axis titles 14.5.
-    """
+    """Colours of a picture of `size_px`, and pixels per unit: a tick label is 12.5 units high."""
 
     theme: Theme
     unit_px: float
@@ -231,9 +228,8 @@ def _label(
 
 
 def _that_fit(labels: list[TextLine], placed: _Placed, gap: float) -> list[TextLine]:
-    """Return every label, or every 2nd, 5th, 10th, ... so that they do not touch each other.
-
-    Labels that touch earlier ones are omitted.
+    """Return every, or every 2nd, 5th, 10th, ... label so that none touches another or earlier
+    ones.
     """
     chosen = labels[:1]
     for stride in (1, 2, 5, 10, 20, 50):

@@ -156,10 +156,7 @@ class Points:
 
 
 def layers_of(points: Points, camera: BoxCamera, size_px: tuple[int, int]) -> Layers:
-    """Return points drawn into new layers.
-
-    For many events only the centres are marked; each pixel then takes the nearest mark around it.
-    """
+    """Return points in new layers; of many events the centres are marked, then spread."""
     count = len(points.events)
     if count < _CROWD * size_px[0] * size_px[1]:
         layers = empty_layers(count, size_px)

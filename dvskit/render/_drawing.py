@@ -141,10 +141,7 @@ def text_width(text: str, size_px: float) -> float:
 
 @lru_cache(maxsize=512)
 def ink(text: str, size_px: float) -> tuple[NDArray[np.uint8], int, int]:
-    """Return a line of text as (height, width) uint8 ink, 255 full, and its left and top.
-
-    They are relative to the start of the line and to the baseline.
-    """
+    """Return a line of text as (height, width) uint8 ink; its left, its top from the baseline."""
     parts, start = [], 0.0
     for part, file in runs(text):
         font = _font(file, size_px)

@@ -98,10 +98,7 @@ def span_text(time_us: float) -> str:
 
 
 def scientific_text(value: float, digits: int) -> str:
-    """Return a number rounded to significant digits with a true minus, such as −0.0035.
-
-    Very small and large numbers have a power of ten: 1.2·10⁻⁷.
-    """
+    """Return a number rounded to digits with a true minus, such as −0.0035 or 1.2·10⁻⁷."""
     text, _, power = f"{value:.{digits}g}".partition("e")
     if power:
         text += "·10" + str(int(power)).translate(_RAISED)

@@ -117,9 +117,8 @@ class CloudView:
 
 
 class Scene:
-    """Events, their colours, and the surrounding axes, in a picture of `size_px`.
-
-    `note` is an additional line of text.
+    """Events, their colours and axes in a picture of `size_px`, and a `note`, one more line of
+    text.
     """
 
     def __init__(
@@ -266,10 +265,8 @@ def _lines(
 def _lay_out_header(
     style: CloudStyle, lines: list[tuple[str, str, float]], colours: Colours
 ) -> tuple[Drawing, float]:
-    """Return lines of text (text, colour, height in units) at the left, the key at the right or
-    below.
-
-    Also returns their lower end.
+    """Return lines of text (text, colour, units) with the key right of or below them; their lower
+    end.
     """
     unit, pad, width = style.unit_px, style.pad_px, style.size_px[0]
     if not style.worded:

@@ -257,9 +257,8 @@ def shade(
         np.uint8
     ],  # (height, width, 3): drawn over; (height, width, 4): on transparency
 ) -> None:
-    """Average blocks of factor x factor pixels of the buffers over `picture`.
-
-    On transparency the colours are not multiplied by alpha.
+    """Average blocks of factor x factor pixels of the buffers over `picture`; alpha is not
+    multiplied.
     """
     area = factor * factor
     half = np.float32(0.5)

@@ -185,10 +185,7 @@ def diverging(theme: Theme, levels: int) -> NDArray[np.uint8]:
 
 
 def sequential(theme: Theme, levels: int) -> NDArray[np.uint8]:
-    """Return (levels + 1, 3) colours from the ground through the colours of time.
-
-    Lightness is monotone: from a dark ground to yellow, from a light one to purple.
-    """
+    """Return (levels + 1, 3) colours from the ground on through those of time."""
     dark = sum(rgb(theme.ground)) < 384
     stops = theme.time_stops[::-1] if dark else theme.time_stops
     return gradient((theme.ground, *stops), levels + 1)

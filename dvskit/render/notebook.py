@@ -122,10 +122,7 @@ def beginning(source: Source) -> Events:
 
 
 def _look_at(source: Source) -> Source | None:
-    """Return a copy of the source to read, so that its own passes and damage are unaffected.
-
-    None if the first events are not available at once, in each pass.
-    """
+    """Return a copy of the source to read; None if its first events are not available at once."""
     if isinstance(source, Recording):
         again = not source.live and source.path.exists()
         return RecordingPart(source, None, None) if again else None
@@ -143,10 +140,7 @@ def _look_at(source: Source) -> Source | None:
 
 @dataclass(frozen=True, slots=True)
 class PageView:
-    """An interactive page in a notebook, in its own frame.
-
-    kept, total  events on the page, of how many
-    """
+    """An interactive page in a notebook, in its own frame, with `kept` of `total` events."""
 
     title: str
     height_px: int
@@ -163,10 +157,7 @@ class PageView:
         )
 
     def save(self, path: str | PathLike[str], *, overwrite: bool = False) -> Path:
-        """Write the page as a self-contained file for a browser; return its path.
-
-        Raises ConfigError for a suffix that is not .html or .htm, OutputError.
-        """
+        """Write the page as a self-contained .html or .htm file; return its path."""
         target = check_output(check_suffix(path, PAGE_SUFFIXES, "a page"), overwrite=overwrite)
         write_whole(target, self.text, overwrite=overwrite)
         return target

@@ -47,10 +47,7 @@ Images = Iterable[tuple[int, NDArray[Any]]]
 def whole_palette(
     events: NDArray[np.uint8], theme: Theme, *, image: NDArray[np.uint8] | None = None
 ) -> NDArray[np.uint8]:
-    """Return (256, 3) RGB: the colours of events, of text and lines, and grays.
-
-    With an RGB image, its colours, and some of all others, replace the grays.
-    """
+    """Return (256, 3) RGB: colours of events, of text and lines, and grays or those of an image."""
     single = np.array([rgb(theme.on), rgb(theme.off), rgb(theme.line)], np.uint8)
     text = gradient((theme.ground, theme.text), 16)
     faint = gradient((theme.ground, theme.faint), 16)
@@ -192,10 +189,7 @@ def as_uint8(image: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 class Dithered:
-    """RGB images as rows of a palette with colours, with ordered dithering.
-
-    The pattern is constant, so that static parts of a video stay static.
-    """
+    """RGB images as rows of a palette, dithered in a constant pattern: static parts stay static."""
 
     def __init__(self, palette: NDArray[np.uint8]) -> None:
         self._table = _GRAY + nearest_rows(palette[_GRAY:])

@@ -136,10 +136,7 @@ def _decade(time_us: float, position: float | None = None) -> str:
 
 
 class Flicker(NamedTuple):
-    """Per pixel (H, W): the frequency in Hz, NaN without flicker; periods; events.
-
-    Periods are those similar to the previous one, in the run that is most like a lamp.
-    """
+    """Per pixel (H, W): the frequency in Hz, NaN without flicker; similar periods of it; events."""
 
     frequency_hz: NDArray[np.float64]
     periods: NDArray[np.int64]
@@ -297,10 +294,7 @@ def _edges(low: float, high: float, middle: float) -> NDArray[np.float64]:
 
 
 def _side_pt(count: int, shape: tuple[int, ...], style: Style) -> tuple[float, bool]:
-    """Return the side of the marks of this many pixels, and whether it exceeds that of a pixel.
-
-    Together they cover a share of the map; each is at most half a letter's height.
-    """
+    """Return the side of the marks of this many pixels, and whether it exceeds that of a pixel."""
     width_pt = map_width_mm(shape, style, beside=_BESIDE) * _PT_PER_MM
     pixel_pt = width_pt / shape[1]
     covered = _COVERED * width_pt**2 * shape[0] / shape[1]

@@ -85,9 +85,8 @@ class NoiseEstimate:
 
     @property
     def shot_hz(self) -> float:
-        """Shot noise of a pixel, ON and OFF together: equal in both, so twice that of OFF.
-
-        It is an upper bound: all isolated events count as noise, even those of the scene.
+        """An upper bound of a pixel's shot noise: twice the OFF rate, as ON and OFF are equal in
+        it.
         """
         return 2 * self.rates_hz[0]
 

@@ -45,10 +45,7 @@ def add_intervals(
 
 
 class Lamp(NamedTuple):
-    """Parameters of a lamp's periods: bounds, and the largest relative difference of two.
-
-    like, unlike  steps of the evidence for a period similar to the previous one, and for others
-    """
+    """A lamp's periods: bounds, relative difference of two, evidence for like and unlike ones."""
 
     least_us: int
     most_us: int

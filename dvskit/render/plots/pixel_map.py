@@ -36,10 +36,7 @@ _MOST_CIRCLES = 100  # more would hide the marked pixels
 
 
 class PixelCounter:
-    """A Source that counts its events per pixel while it is read.
-
-    counts  (2, H, W) int64, 0 OFF and 1 ON, of the latest pass
-    """
+    """A Source that counts its events while it is read: counts (2, H, W) int64, 0 OFF and 1 ON."""
 
     def __init__(self, source: Source) -> None:
         self.size = source.size

@@ -119,9 +119,8 @@ class Style:
 
     @contextmanager
     def drawing(self, height: float, *, least_mm: float = 34.0) -> Iterator[Plot]:
-        """Yield an empty figure, its height `height` times its width; style its axes afterwards.
-
-        It is at least `least_mm` high for text of 8 points. matplotlib's own settings are restored.
+        """Yield an empty figure, `height` times its width but `least_mm` high; style its axes
+        afterwards.
         """
         with mpl.rc_context(self._settings()):
             height_mm = max(height * self.width_mm, least_mm * self._wider)
@@ -200,10 +199,7 @@ def note(axes: Axes, style: Style, *parts: str) -> None:
 
 
 def log_ticks(axis: Axis, low: float, high: float) -> None:
-    """Label powers of ten, and 2 and 5 between them if there are few; as plain numbers.
-
-    Label evenly spaced values within a range that holds hardly any of these.
-    """
+    """Label powers of ten, 2 and 5 between few of them, and even values in a narrow range."""
     few = high < 150 * low
     axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if few else (1.0,), numticks=12))
     if high < 5 * low:
@@ -242,10 +238,7 @@ def say_none(axes: Axes, style: Style, text: str = "no events", *, scales: str =
 def save(
     figure: Figure, path: str | PathLike[str], *, dpi: int = PAPER_DPI, overwrite: bool = False
 ) -> Path:
-    """Write a plot as .png, .svg or .pdf atomically; return its path.
-
-    The same plot gives the same bytes. Raises ConfigError for another suffix, OutputError.
-    """
+    """Write a plot as .png, .svg or .pdf; return its path. The same plot gives the same bytes."""
     target = check_output(check_suffix(path, STILL_SUFFIXES, "a plot"), overwrite=overwrite)
     data = figure_bytes(figure, target.suffix.lower()[1:], dpi)
     write_whole(target, data, overwrite=overwrite)
