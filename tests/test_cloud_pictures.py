@@ -108,7 +108,7 @@ def test_pixels_seen_from_the_front_are_filled():
         camera = scene.still()
         box = camera.project(corners(box_halves(events.size)))[:, :2]
         (left, top), (right, bottom) = np.ceil(box.min(0)).astype(int), box.max(0).astype(int)
-        alpha = scene.points(camera)[top + 1 : bottom - 1, left + 1 : right - 1, 3]
+        alpha = scene.alone(camera)[top + 1 : bottom - 1, left + 1 : right - 1, 3]
         assert alpha.mean() > 240, width
 
 
