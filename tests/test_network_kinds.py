@@ -219,7 +219,7 @@ def test_neighbours_vote_for_a_class() -> None:
         ({"name": "residual-lif", "beta": 1.5}, "beta = 1.5"),
         ({"name": "gesture-net", "blocks": 8}, "no pixel of 128x128 remains after 8 halvings"),
         ({"name": "gesture-net", "votes": 0}, "votes = 0"),
-        ({"name": "gesture-net", "beta": 1.0}, "0 <= beta < 1"),
+        ({"name": "gesture-net", "beta": 1.0}, r"beta = 1.0 is outside \[0, 1\)"),
         ({"name": "point-net", "widths": []}, r"widths = \(\)"),
         ({"name": "point-net", "dropout": -0.1}, "dropout = -0.1"),
         ({"name": "point-net", "neurons": "lif"}, "unknown network.neurons"),

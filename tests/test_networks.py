@@ -97,7 +97,7 @@ def test_a_network_survives_being_written_as_plain_values() -> None:
         ({"kernel": 5.5}, "kernel is 5.5; a whole number is expected"),
         ({"channels": 12}, "channels = 12 must be a list of whole numbers"),
         ({"channels": ["a", "b"]}, r"channels = \['a', 'b'\] must be a list of whole numbers"),
-        ({"threshold": 0}, "threshold = 0 must be finite and above 0"),
+        ({"threshold": 0}, "threshold = 0 is not a finite number above 0"),
         ({"name": "motion-lif", "betas": 0.5}, "betas = 0.5 must be a list of numbers"),
     ],
 )

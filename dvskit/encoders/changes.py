@@ -24,7 +24,7 @@ from dvskit.encoders.checking import (
     working_dtype,
 )
 from dvskit.encoders.sequential_kernels import follow
-from dvskit.errors import ConfigError
+from dvskit.errors import check_least
 
 
 @check_arguments
@@ -151,8 +151,7 @@ def moving_window(signal: Tensor, *, window: int, threshold: float | Tensor) -> 
     True
     """
     check_signal(signal, "moving_window")
-    if window < 1:
-        raise ConfigError(f"moving_window: window = {window} is below 1")
+    check_least("moving_window", 1, window=window)
     height = threshold_for(threshold, signal, "moving_window", "threshold")
     x = signal.detach().to(working_dtype(signal.dtype))
     if x.shape[0] == 0:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from dvskit._threads import run_ranges, thread_count
-from dvskit.errors import ArgumentError, ConfigError, ShapeError
+from dvskit.errors import ArgumentError, ConfigError, ShapeError, check_least
 
 _SMALLEST, _LARGEST = -(2**63), 2**64 - 1  # torch's range
 _SMALLEST_PART = 1 << 16  # fewer samples do not pay for a thread
@@ -52,7 +52,7 @@ def check_fractions(values: Tensor, steps: int, name: str, *, lowest: float = 0.
             f"{name}: image is {values.dtype}; values in [{lowest:g}, 1] must be floats: "
             "image.float() / 255 for 8-bit pixels"
         )
-    check_steps(steps, name)
+    check_least(name, 1, steps=steps)
     outside = ~((values >= lowest) & (values <= 1))
     if bool(outside.any()):
         where = first_of(outside)
@@ -61,12 +61,6 @@ def check_fractions(values: Tensor, steps: int, name: str, *, lowest: float = 0.
         if math.isnan(value):  # clamp keeps NaN
             fix = "torch.nan_to_num replaces NaN"
         raise ConfigError(f"{name}: value {value:g} at {where} is outside [{lowest:g}, 1]; {fix}")
-
-
-def check_steps(steps: int, name: str) -> None:
-    """Raise ConfigError for steps below 1."""
-    if steps < 1:
-        raise ConfigError(f"{name}: steps = {steps} is below 1")
 
 
 def check_has_steps(spikes: Tensor, name: str) -> None:

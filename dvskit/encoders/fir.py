@@ -22,7 +22,7 @@ from dvskit.encoders.checking import (
     working_dtype,
 )
 from dvskit.encoders.sequential_kernels import ben, hough
-from dvskit.errors import ConfigError, ShapeError
+from dvskit.errors import ConfigError, ShapeError, check_least
 
 
 @check_arguments
@@ -33,8 +33,7 @@ def low_pass(taps: int, *, cutoff: float) -> Tensor:
     Nyquist frequency, in (0, 1): the frequency at which the response falls to about a half. Spikes
     in every step decode to 1, so the filter suits signals in [0, 1]; scale it with them.
     """
-    if taps < 1:
-        raise ConfigError(f"low_pass: taps = {taps} is below 1")
+    check_least("low_pass", 1, taps=taps)
     if not 0 < cutoff < 1:
         raise ConfigError(
             f"low_pass: cutoff = {cutoff:g} is outside (0, 1), a share of the Nyquist frequency; "

@@ -20,13 +20,18 @@ from dvskit.encoders.checking import (
     check_finite,
     check_fractions,
     check_has_steps,
-    check_steps,
     decoded_dtype,
     generator_from,
     spikes_as_floats,
     working_dtype,
 )
-from dvskit.errors import ArgumentError, ConfigError, ShapeError
+from dvskit.errors import (
+    ArgumentError,
+    ConfigError,
+    ShapeError,
+    check_least,
+    check_positive,
+)
 
 LatencyLaw = Callable[[Tensor], Tensor]
 """A law from values in [0, 1] to times in steps, from 0; inf means no spike."""
@@ -145,9 +150,7 @@ def rank_order(values: Tensor, steps: int, *, dims: int = 2, silent: float | Non
     or 1. Only the order counts: any increasing function of the values gives the same spikes.
     """
     check_finite(values, "rank_order", "values")
-    check_steps(steps, "rank_order")
-    if dims < 1:
-        raise ConfigError(f"rank_order: dims = {dims} is below 1; 2 for images, 1 for vectors")
+    check_least("rank_order", 1, steps=steps, dims=dims)
     if values.ndim < dims:
         raise ShapeError(
             f"rank_order: values of shape {tuple(values.shape)} have fewer than {dims} dimensions; "
@@ -279,8 +282,7 @@ class ReceptiveFields:
             raise ConfigError(f"centres {self.centres}; at least one finite number is expected")
         if not all(left < right for left, right in pairs):
             raise ConfigError(f"centres {self.centres} do not increase; sort them, each once")
-        if not 0 < self.width < math.inf:
-            raise ConfigError(f"width = {self.width:g} is not above 0 and finite")
+        check_positive("ReceptiveFields", width=self.width)
 
     @classmethod
     def spread(
@@ -291,8 +293,7 @@ class ReceptiveFields:
         Of m neurons, i from 1, the centre is low + (2 i - 3) / 2 (high - low) / (m - 2) and the
         width (high - low) / (m - 2) / beta: the outer two centres lie outside of [low, high].
         """
-        if neurons < 3:
-            raise ConfigError(f"neurons = {neurons} is below 3; pass the centres of fewer")
+        check_least("ReceptiveFields", 3, neurons=neurons)
         if not low < high or not beta > 0:
             raise ConfigError(
                 f"low = {low:g}, high = {high:g}, beta = {beta:g}; low < high and beta > 0 "

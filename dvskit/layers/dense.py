@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dvskit._arguments import check_arguments
-from dvskit.errors import ConfigError, ShapeError
+from dvskit.errors import ShapeError, check_least, check_share
 from dvskit.layers.batch import check_step, check_tensor, current_part
 from dvskit.neurons.dynamics import Carried
 
@@ -64,8 +64,7 @@ class Voting(nn.Module):
 
     def __init__(self, votes: int = 10) -> None:
         super().__init__()
-        if votes < 1:
-            raise ConfigError(f"Voting: votes = {votes} is not a number of at least 1")
+        check_least("Voting", 1, votes=votes)
         self.votes = votes
 
     def forward(self, x: Tensor) -> Tensor:
@@ -102,8 +101,7 @@ class Dropout(nn.Module):
 
     def __init__(self, p: float = 0.5) -> None:
         super().__init__()
-        if not 0 <= p < 1:
-            raise ConfigError(f"Dropout: p = {p} is outside [0, 1); it is the share set to 0")
+        check_share("Dropout", end=")", p=p)
         self.p = float(p)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -160,10 +158,7 @@ class Delays(nn.Module):
 
     def __init__(self, taps: int, spacing: int = 1) -> None:
         super().__init__()
-        if min(taps, spacing) < 1:
-            raise ConfigError(
-                f"Delays: taps = {taps}, spacing = {spacing}: both must be at least 1"
-            )
+        check_least("Delays", 1, taps=taps, spacing=spacing)
         self.taps, self.spacing = taps, spacing
 
     def forward(self, x: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from dvskit._arguments import check_arguments
-from dvskit.errors import ConfigError
+from dvskit.errors import check_least
 from dvskit.layers.batch import channels_last, check_images, check_window, over_time
 
 
@@ -21,13 +21,9 @@ class _Pool2d(nn.Module):
 
     def __init__(self, kernel_size: int, stride: int | None = None) -> None:
         super().__init__()
-        if kernel_size < 1 or (stride is not None and stride < 1):
-            raise ConfigError(
-                f"{type(self).__name__}: kernel_size = {kernel_size}, stride = {stride}: both must "
-                "be at least 1"
-            )
-        self.kernel_size = kernel_size
-        self.stride = kernel_size if stride is None else stride
+        stride = kernel_size if stride is None else stride
+        check_least(type(self).__name__, 1, kernel_size=kernel_size, stride=stride)
+        self.kernel_size, self.stride = kernel_size, stride
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the pooled `x`: (T, B, C, H, W) -> (T, B, C, H', W'). Raises ShapeError."""

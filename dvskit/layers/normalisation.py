@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from dvskit._arguments import check_arguments
-from dvskit.errors import ConfigError, ShapeError
+from dvskit.errors import ShapeError, check_least, check_positive
 from dvskit.layers.batch import BatchPart, check_images, check_tensor, current_part, over_time
 
 
@@ -73,13 +71,8 @@ class ThresholdBatchNorm2d(BatchNorm2d):
         eps: float = 1e-5,
         momentum: float = 0.1,
     ) -> None:
-        for name, value in (("threshold", threshold), ("alpha", alpha)):
-            if not (math.isfinite(value) and value > 0):
-                raise ConfigError(
-                    f"ThresholdBatchNorm2d: {name} = {value} is not a finite number above 0"
-                )
-        if num_features < 1:
-            raise ConfigError(f"ThresholdBatchNorm2d: num_features = {num_features} is below 1")
+        check_positive("ThresholdBatchNorm2d", threshold=threshold, alpha=alpha)
+        check_least("ThresholdBatchNorm2d", 1, num_features=num_features)
         super().__init__(num_features, eps, momentum)
         self.threshold, self.alpha = float(threshold), float(alpha)
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from dvskit._arguments import check_arguments
-from dvskit.errors import ConfigError, ShapeError
+from dvskit.errors import ShapeError, check_positive
 from dvskit.layers.batch import check_step, check_tensor
 from dvskit.neurons import Neurons, NeuronState
 from dvskit.neurons.dynamics import Carried
@@ -147,8 +147,7 @@ class FirstSpike(Readout):
 
     def __init__(self, tau: float = 1.0) -> None:
         super().__init__()
-        if not 0 < tau < float("inf"):
-            raise ConfigError(f"FirstSpike: tau = {tau} is not a finite number of steps above 0")
+        check_positive("FirstSpike", tau=tau)
         self.tau = float(tau)
 
     def run(

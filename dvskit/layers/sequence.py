@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from dvskit._arguments import check_arguments
-from dvskit.errors import ArgumentError, ConfigError, ShapeError
+from dvskit.errors import ArgumentError, ConfigError, ShapeError, check_least
 from dvskit.layers.dense import Delays, Linear
 from dvskit.layers.images import AvgPool2d, Conv2d, MaxPool2d, can_merge, pooled_convolution
 from dvskit.layers.normalisation import BatchNorm2d
@@ -319,8 +319,7 @@ def checkpointed(
     multiple of the square root of T is a good chunk. Raises ConfigError while batch normalisation
     is training, as its statistics cover all of time.
     """
-    if chunk < 1:
-        raise ConfigError(f"checkpointed: chunk = {chunk} is below 1; it is in time steps")
+    check_least("checkpointed", 1, chunk=chunk)
     if x.ndim < 2 or x.shape[0] < 1:
         raise ShapeError(f"checkpointed takes (T, B, ...) with T >= 1, not {tuple(x.shape)}")
     for name, layer in layers.named_modules():

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from dvskit._arguments import check_arguments
 from dvskit.encoders.checking import generator_from
-from dvskit.errors import ConfigError
+from dvskit.errors import ConfigError, check_positive, check_share
 from dvskit.layers import Conv2d as TimedConv2d
 from dvskit.learning import rule
 from dvskit.learning.rule import Loss
@@ -40,7 +40,7 @@ class DecolleNeurons:
     surrogate: Surrogate = field(default_factory=lambda: ATan(1.0))
 
     def __post_init__(self) -> None:
-        rule.check_kept(self, "alpha", "beta", "gamma", end=")")
+        check_share("DecolleNeurons", end=")", alpha=self.alpha, beta=self.beta, gamma=self.gamma)
         if not (math.isfinite(self.rho) and self.rho >= 0 and math.isfinite(self.gain)):
             raise ConfigError(
                 f"DecolleNeurons: rho = {self.rho}, gain = {self.gain}: both must be finite, and "
@@ -149,7 +149,7 @@ class DecolleNetwork(nn.Module):
         seed: int | torch.Generator = 0,
     ) -> None:
         super().__init__()
-        rule.check_positive("DecolleNetwork", "gain", gain)
+        check_positive("DecolleNetwork", gain=gain)
         shape = rule.checked_sizes("DecolleNetwork", "shape", shape)
         for number, layer in enumerate(layers):
             if not isinstance(layer, DecolleLayer):

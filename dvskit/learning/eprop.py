@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from dvskit._arguments import check_arguments
 from dvskit.encoders.checking import generator_from
-from dvskit.errors import ConfigError, did_you_mean
+from dvskit.errors import ConfigError, check_positive, check_share, did_you_mean
 from dvskit.learning import rule
 from dvskit.learning.rule import Loss
 from dvskit.neurons import Surrogate, Triangle, spike
@@ -41,8 +41,8 @@ class RecurrentNeurons:
     surrogate: Surrogate = field(default_factory=lambda: Triangle(1.0, 0.3))
 
     def __post_init__(self) -> None:
-        rule.check_kept(self, "beta", "rho", "readout")
-        rule.check_positive("RecurrentNeurons", "threshold", self.threshold)
+        check_share("RecurrentNeurons", beta=self.beta, rho=self.rho, readout=self.readout)
+        check_positive("RecurrentNeurons", threshold=self.threshold)
         if not (math.isfinite(self.adaptation) and self.adaptation >= 0):
             raise ConfigError(
                 f"RecurrentNeurons: adaptation = {self.adaptation} must be finite and at least 0"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
@@ -12,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dvskit._arguments import check_arguments
-from dvskit.errors import ArgumentError, ConfigError, ShapeError
+from dvskit.errors import ArgumentError, ConfigError, ShapeError, check_least
 from dvskit.learning.van_rossum import VanRossum
 from dvskit.neurons.dynamics import detached
 
@@ -144,8 +143,7 @@ def check_batch(batch: int) -> None:
         raise ArgumentError(
             f"batch is a {type(batch).__name__}; it must be the number of samples, as x.shape[1]"
         )
-    if batch < 1:
-        raise ConfigError(f"batch = {batch} must be at least 1 sample")
+    check_least("start", 1, batch=batch)
 
 
 def check_input(name: str, x: Tensor, shape: tuple[int, ...], batch: int | None) -> None:
@@ -158,23 +156,6 @@ def check_input(name: str, x: Tensor, shape: tuple[int, ...], batch: int | None)
         )
     if not x.is_floating_point():
         raise ShapeError(f"{name}: the inputs are {x.dtype}; convert them with .float()")
-
-
-def check_kept(constants: object, *names: str, end: str = "]") -> None:
-    """Raise ConfigError for decay factors outside [0, 1]; `end` ")" excludes 1."""
-    for name in names:
-        value = getattr(constants, name)
-        if not 0 <= value <= 1 or (end == ")" and value == 1):
-            raise ConfigError(
-                f"{type(constants).__name__}: {name} = {value} is outside [0, 1{end}; it is the "
-                "share kept per step, exp(-dt / tau)"
-            )
-
-
-def check_positive(owner: str, what: str, value: float) -> None:
-    """Raise ConfigError for a number that is not finite and above 0."""
-    if not (math.isfinite(value) and value > 0):
-        raise ConfigError(f"{owner}: {what} = {value} is not a finite number above 0")
 
 
 def loss_and_slope(loss: Loss, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
@@ -284,8 +265,7 @@ class BPTT(nn.Module):
             )
         if not isinstance(loss, VanRossum):
             check_loss("BPTT", loss)
-        if every is not None and every < 1:
-            raise ConfigError(f"BPTT: every = {every} must be at least 1 time step")
+        check_least("BPTT", 1, every=1 if every is None else every)
         self.network: Any = network
         self.loss = loss
         self.every = every

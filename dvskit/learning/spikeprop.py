@@ -21,7 +21,7 @@ from torch.autograd.function import once_differentiable
 
 from dvskit._arguments import check_arguments
 from dvskit.encoders.checking import generator_from
-from dvskit.errors import ConfigError, ShapeError
+from dvskit.errors import ConfigError, ShapeError, check_least, check_positive
 from dvskit.learning.rule import checked_sizes
 
 _NEWTON_STEPS = 60  # 5 to 10 suffice, about 30 where a potential barely touches the threshold
@@ -49,10 +49,7 @@ class Synapses:
     def __post_init__(self) -> None:
         if not self.delays or not all(math.isfinite(d) and d >= 0 for d in self.delays):
             raise ConfigError(f"Synapses: delays = {self.delays} must be finite and at least 0")
-        for name in ("tau", "threshold"):
-            value = getattr(self, name)
-            if not (math.isfinite(value) and value > 0):
-                raise ConfigError(f"Synapses: {name} = {value} is not a finite number above 0")
+        check_positive("Synapses", tau=self.tau, threshold=self.threshold)
         if not (math.isfinite(self.least_slope) and self.least_slope >= 0):
             raise ConfigError(
                 f"Synapses: least_slope = {self.least_slope} must be finite and at least 0"
@@ -270,12 +267,8 @@ class SpikePropLayer(nn.Module):
         drive: float = 2.0,
     ) -> None:
         super().__init__()
-        if min(inputs, outputs) < 1:
-            raise ConfigError(
-                f"SpikePropLayer: {inputs} inputs, {outputs} outputs; both must be at least 1"
-            )
-        if not (math.isfinite(drive) and drive > 0):
-            raise ConfigError(f"SpikePropLayer: drive = {drive} is not a finite number above 0")
+        check_least("SpikePropLayer", 1, inputs=inputs, outputs=outputs)
+        check_positive("SpikePropLayer", drive=drive)
         self.synapses = synapses
         drawn_by = generator_from(generator, "SpikePropLayer", "generator")
         drawn = torch.rand(outputs, inputs, len(synapses.delays), generator=drawn_by)

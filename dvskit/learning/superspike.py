@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from dvskit._arguments import check_arguments
 from dvskit.encoders.checking import generator_from
-from dvskit.errors import ConfigError, did_you_mean
+from dvskit.errors import ConfigError, check_positive, check_share, did_you_mean
 from dvskit.learning import rule
 from dvskit.learning.van_rossum import DoubleExponential, FilterState, VanRossum
 from dvskit.neurons import FastSigmoid, Surrogate, spike
@@ -38,8 +38,8 @@ class SpikeResponse:
     surrogate: Surrogate = field(default_factory=FastSigmoid)
 
     def __post_init__(self) -> None:
-        rule.check_positive("SpikeResponse", "threshold", self.threshold)
-        rule.check_kept(self, "recovery")
+        check_positive("SpikeResponse", threshold=self.threshold)
+        check_share("SpikeResponse", recovery=self.recovery)
         check_surrogate("SpikeResponse", self.surrogate, "FastSigmoid()")
 
 
@@ -94,7 +94,7 @@ class SpikeResponseNetwork(nn.Module):
                 f"SpikeResponseNetwork: sizes = {self.sizes} must name inputs and outputs, each at "
                 "least 1"
             )
-        rule.check_positive("SpikeResponseNetwork", "gain", gain)
+        check_positive("SpikeResponseNetwork", gain=gain)
         self.neurons = SpikeResponse() if neurons is None else neurons
         drawn = generator_from(seed, "SpikeResponseNetwork", "seed")
         self.layers = nn.ModuleList()
@@ -154,10 +154,8 @@ class RMSMax(torch.optim.Optimizer):
     """
 
     def __init__(self, params: Any, lr: float = 1e-3, decay: float = 0.999) -> None:
-        if not (math.isfinite(lr) and lr > 0 and 0 <= decay <= 1):
-            raise ConfigError(
-                f"RMSMax: lr = {lr}, decay = {decay}: lr must be finite and above 0, decay 0 to 1"
-            )
+        check_positive("RMSMax", lr=lr)
+        check_share("RMSMax", decay=decay)
         super().__init__(params, {"lr": lr, "decay": decay})
 
     @torch.no_grad()

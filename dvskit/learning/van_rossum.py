@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from dvskit._arguments import check_arguments
-from dvskit.errors import ConfigError, ShapeError
+from dvskit.errors import ShapeError, check_positive
 
 
 class FilterState(NamedTuple):
@@ -38,11 +38,7 @@ class DoubleExponential:
     gain: float = field(init=False, repr=False, compare=False, default=1.0)
 
     def __post_init__(self) -> None:
-        for name, value in (("rise", self.rise), ("decay", self.decay)):
-            if not (math.isfinite(value) and value > 0):
-                raise ConfigError(
-                    f"DoubleExponential: {name} = {value} time steps must be finite and above 0"
-                )
+        check_positive("DoubleExponential", rise=self.rise, decay=self.decay)
         p, q = math.exp(-1 / self.rise), math.exp(-1 / self.decay)
         object.__setattr__(self, "p", p)
         object.__setattr__(self, "q", q)

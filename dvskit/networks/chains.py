@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from itertools import pairwise
 
 from torch import Tensor, nn
 
 from dvskit._arguments import check_arguments
-from dvskit.errors import ConfigError
+from dvskit.errors import ConfigError, check_least, check_positive, check_share
 from dvskit.layers import (
     AvgPool2d,
     BatchNorm1d,
@@ -61,13 +60,9 @@ class ConvLIF:
         object.__setattr__(self, "channels", numbers_of("channels", self.channels, int))
         if len(self.channels) != 2 or min(self.channels) < 1:
             raise ConfigError(f"channels = {self.channels} must be two numbers of at least 1")
-        if not (0 <= self.beta <= 1 and 0 <= self.dropout < 1 and self.gain > 0):
-            raise ConfigError(
-                f"beta = {self.beta}, dropout = {self.dropout}, gain = {self.gain}: "
-                "0 <= beta <= 1, 0 <= dropout < 1 and gain > 0 are required"
-            )
-        if not 0 < self.threshold < math.inf:
-            raise ConfigError(f"threshold = {self.threshold} must be finite and above 0")
+        check_share(self.name, beta=self.beta)
+        check_share(self.name, end=")", dropout=self.dropout)
+        check_positive(self.name, gain=self.gain, threshold=self.threshold)
         check_neurons(self.neurons)
         if self.classes < 1 or self.kernel < 1 or min(self.grid) < 1:
             raise ConfigError(
@@ -148,11 +143,8 @@ class MotionLIF:
             )
         if len(self.betas) != 3 or not all(0 <= beta <= 1 for beta in self.betas):
             raise ConfigError(f"betas = {self.betas} must be three numbers from 0 to 1")
-        if not (0 <= self.dropout < 1 and self.gain > 0 and self.threshold > 0):
-            raise ConfigError(
-                f"dropout = {self.dropout}, gain = {self.gain}, threshold = {self.threshold}: "
-                "0 <= dropout < 1, gain > 0 and threshold > 0 are required"
-            )
+        check_share(self.name, end=")", dropout=self.dropout)
+        check_positive(self.name, gain=self.gain, threshold=self.threshold)
         check_neurons(self.neurons)
         if self.kernel < 1 or self.kernel % 2 == 0:
             raise ConfigError(f"kernel = {self.kernel} is not odd")
@@ -236,11 +228,8 @@ class PointNet:
                 f"widths = {self.widths}, hidden = {self.hidden}, classes = {self.classes}: at "
                 "least one layer, and numbers of at least 1 are required"
             )
-        if min(self.width, self.height) < 1 or not 0 <= self.dropout < 1:
-            raise ConfigError(
-                f"width = {self.width}, height = {self.height}, dropout = {self.dropout}: sizes of "
-                "at least 1 and 0 <= dropout < 1 are required"
-            )
+        check_least(self.name, 1, width=self.width, height=self.height)
+        check_share(self.name, end=")", dropout=self.dropout)
 
     def build(self) -> PointModule:
         """Return the module with new weights from torch's generator: points (N, B, 4) -> (B,

@@ -33,7 +33,7 @@ from typing import Any
 from torch import nn
 
 from dvskit._arguments import check_arguments
-from dvskit.errors import ConfigError, did_you_mean
+from dvskit.errors import ConfigError, check_least, check_positive, check_share, did_you_mean
 from dvskit.layers import Conv2d, Linear, MeanMembrane, ResidualBlock, Sequence
 from dvskit.networks import pieces
 from dvskit.networks.network import Network, NetworkModule, scaled
@@ -260,16 +260,10 @@ class Layered:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "layers", as_words(self.layers))
-        if min(self.width, self.height, self.inputs, self.classes) < 1:
-            raise ConfigError(
-                f"width = {self.width}, height = {self.height}, inputs = {self.inputs}, classes = "
-                f"{self.classes}: numbers of at least 1 are required"
-            )
-        if not (0 <= self.beta <= 1 and self.threshold > 0 and self.gain > 0):
-            raise ConfigError(
-                f"beta = {self.beta}, threshold = {self.threshold}, gain = {self.gain}: "
-                "0 <= beta <= 1, threshold > 0 and gain > 0 are required"
-            )
+        check_least(self.name, 1, width=self.width, height=self.height)
+        check_least(self.name, 1, inputs=self.inputs, classes=self.classes)
+        check_share(self.name, beta=self.beta)
+        check_positive(self.name, threshold=self.threshold, gain=self.gain)
         self._check_layers()
 
     def _check_layers(self) -> None:

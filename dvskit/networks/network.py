@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from dvskit._arguments import check_arguments
-from dvskit.errors import ArgumentError, ConfigError, ShapeError, one_line
+from dvskit.errors import ArgumentError, ConfigError, ShapeError, check_least, one_line
 from dvskit.layers import Conv2d, Linear, Sequence, States
 from dvskit.layers.batch import check_tensor
 from dvskit.tensors.representation import memory_bytes
@@ -167,11 +167,8 @@ class ModuleNetwork:
             raise ConfigError(f"ModuleNetwork: module is {kind}; it must be a torch.nn.Module")
         object.__setattr__(self, "arguments", dict(self.arguments))
         object.__setattr__(self, "name", self.name or type(self.module).__name__)
-        if min(self.width, self.height, self.classes, self.inputs) < 1:
-            raise ConfigError(
-                f"width = {self.width}, height = {self.height}, classes = {self.classes}, inputs = "
-                f"{self.inputs}: numbers of at least 1 are required"
-            )
+        check_least(self.name, 1, width=self.width, height=self.height)
+        check_least(self.name, 1, classes=self.classes, inputs=self.inputs)
 
     def build(self) -> nn.Module:
         """Return the module itself, with its current weights."""

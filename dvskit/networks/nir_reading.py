@@ -9,7 +9,6 @@ computed in the precision of the file, as snntorch does, so both have the same n
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from os import PathLike, fspath
 from pathlib import Path
@@ -20,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from dvskit._arguments import check_arguments
-from dvskit.errors import ConfigError, FormatError, MissingFileError, one_line
+from dvskit.errors import ConfigError, FormatError, MissingFileError, check_positive, one_line
 from dvskit.layers import AvgPool2d, Conv2d, Flatten, Linear, Sequence, SumPool2d
 from dvskit.networks.exchange import named_row, optional_package
 from dvskit.networks.nir_writing import DT_S
@@ -55,8 +54,7 @@ def from_nir(
     graph = source if isinstance(source, nir.NIRGraph) else _read(nir, source)
     if dt_s is None:
         dt_s = float(np.asarray(graph.metadata.get("dt_s", DT_S)))
-    if not (math.isfinite(dt_s) and dt_s > 0):
-        raise ConfigError(f"from_nir: dt_s = {dt_s} is not a number of seconds above 0")
+    check_positive("from_nir", dt_s=dt_s)
     if reset not in (None, "soft", "hard"):
         raise ConfigError(f"from_nir: reset = {reset!r} is unknown; choices: hard, soft")
     reader = _Reader(dt_s, reset, dtype)

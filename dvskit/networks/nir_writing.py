@@ -38,7 +38,7 @@ from torch import Tensor, nn
 
 from dvskit._arguments import check_arguments
 from dvskit._files import whole_file
-from dvskit.errors import ConfigError, LeftOutWarning, warn
+from dvskit.errors import ConfigError, LeftOutWarning, check_positive, warn
 from dvskit.layers import AvgPool2d, Conv2d, Flatten, Linear, Readout, Sequence, SumPool2d
 from dvskit.networks.exchange import (
     Shape,
@@ -77,8 +77,7 @@ def to_nir(
     """
     nir = optional_package("nir", "to_nir")
     shape = input_shape(module, shape, "to_nir")
-    if not dt_s > 0:
-        raise ConfigError(f"to_nir: dt_s = {dt_s} is not a number of seconds above 0")
+    check_positive("to_nir", dt_s=dt_s)
     x = silence(module, 1, 1, *shape)
     writer = _Writer(nir, dt_s, x.dtype)
     nodes: dict[str, Any] = {"input": nir.Input(input_type={"input": np.array(shape)})}

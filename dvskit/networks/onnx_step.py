@@ -34,7 +34,7 @@ from torch import Tensor, nn
 
 from dvskit._arguments import check_arguments
 from dvskit._files import whole_file
-from dvskit.errors import ConfigError
+from dvskit.errors import ConfigError, check_least
 from dvskit.layers import Membrane, ResidualBlock, Sequence, States
 from dvskit.layers.dense import DelayState
 from dvskit.layers.readouts import FirstSpikeState, MaxState, SumState
@@ -63,8 +63,7 @@ def write_onnx(
     without the packages onnx and onnxscript; OutputError if the file exists and `overwrite` is
     false.
     """
-    if min(steps, batch) < 1:
-        raise ConfigError(f"write_onnx: steps = {steps}, batch = {batch}: both must be at least 1")
+    check_least("write_onnx", 1, steps=steps, batch=batch)
     shape = input_shape(module, shape, "write_onnx")
     x = silence(module, steps, batch, *shape)
     with plain_evaluation(module), whole_file(path, overwrite=overwrite) as partial:
@@ -87,8 +86,7 @@ def write_onnx_step(
     answer for all steps so far), and the states after the step, in the same order, as
     "lif1.v.next". Raises the errors of `write_onnx`.
     """
-    if batch < 1:
-        raise ConfigError(f"write_onnx_step: batch = {batch} must be at least 1")
+    check_least("write_onnx_step", 1, batch=batch)
     shape = input_shape(module, shape, "write_onnx_step")
     x = silence(module, batch, *shape)
     with plain_evaluation(module), whole_file(path, overwrite=overwrite) as partial:

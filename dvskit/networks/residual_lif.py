@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dvskit._arguments import check_arguments
-from dvskit.errors import ConfigError, did_you_mean
+from dvskit.errors import ConfigError, check_least, check_positive, check_share, did_you_mean
 from dvskit.layers import Linear
 from dvskit.networks.layered import Word, module_of, walk
 from dvskit.networks.network import NetworkModule, numbers_of, scaled
@@ -50,18 +50,10 @@ class GestureNet:
     name: str = "gesture-net"
 
     def __post_init__(self) -> None:
-        if min(self.classes, self.channels, self.blocks, self.hidden, self.votes) < 1:
-            raise ConfigError(
-                f"classes = {self.classes}, channels = {self.channels}, blocks = {self.blocks}, "
-                f"hidden = {self.hidden}, votes = {self.votes}: numbers of at least 1 are required"
-            )
-        if not (0 <= self.beta < 1 and self.threshold > 0 and self.gain > 0):
-            raise ConfigError(
-                f"beta = {self.beta}, threshold = {self.threshold}, gain = {self.gain}: "
-                "0 <= beta < 1, threshold > 0 and gain > 0 are required"
-            )
-        if not 0 <= self.dropout < 1:
-            raise ConfigError(f"dropout = {self.dropout}: 0 <= dropout < 1 is required")
+        check_least(self.name, 1, classes=self.classes, channels=self.channels)
+        check_least(self.name, 1, blocks=self.blocks, hidden=self.hidden, votes=self.votes)
+        check_share(self.name, end=")", beta=self.beta, dropout=self.dropout)
+        check_positive(self.name, threshold=self.threshold, gain=self.gain)
         if self.blocks > _MOST_BLOCKS or min(self.width, self.height) < 2**self.blocks:
             raise ConfigError(
                 f"no pixel of {self.width}x{self.height} remains after {self.blocks} halvings; "
@@ -136,11 +128,9 @@ class ResidualLIF:
             )
         if not 0 <= self.blocks <= _MOST_BLOCKS:
             raise ConfigError(f"blocks = {self.blocks} must be 0 to {_MOST_BLOCKS}")
-        if not (0 <= self.beta <= 1 and self.threshold > 0 and 0 <= self.dropout < 1):
-            raise ConfigError(
-                f"beta = {self.beta}, threshold = {self.threshold}, dropout = {self.dropout}: "
-                "0 <= beta <= 1, threshold > 0 and 0 <= dropout < 1 are required"
-            )
+        check_share(self.name, beta=self.beta)
+        check_share(self.name, end=")", dropout=self.dropout)
+        check_positive(self.name, threshold=self.threshold)
         if self.added not in ADDED:
             raise ConfigError(f"added = {self.added!r}; {did_you_mean(self.added, ADDED)}")
         if min(self.width, self.height) < self.pool:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from dvskit._arguments import check_arguments
-from dvskit.errors import ConfigError, ShapeError
+from dvskit.errors import ConfigError, ShapeError, check_positive
 from dvskit.neurons.driver import Backend, Neurons, broadcasts
 from dvskit.neurons.dynamics import (
     ATAN,
@@ -101,9 +101,7 @@ class LIF(Neurons):
         """
         if issubclass(cls, IF):
             raise ConfigError(f"{cls.__name__}: it has no leak, so no tau_us; use LIF.from_rc")
-        for name, value in (("tau_us", tau_us), ("dt_us", dt_us), ("resistance", resistance)):
-            if not (math.isfinite(value) and value > 0):
-                raise ConfigError(f"{cls.__name__}: {name} = {value} is not a number above 0")
+        check_positive(cls.__name__, tau_us=tau_us, dt_us=dt_us, resistance=resistance)
         beta = math.exp(-dt_us / tau_us)
         gain = resistance * -math.expm1(-dt_us / tau_us)
         layer |= {"beta": beta, "threshold": threshold, "reset": reset}
