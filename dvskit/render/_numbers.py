@@ -38,13 +38,15 @@ def check_range(least: float, most: float, **named: float | None) -> None:
             raise ConfigError(f"{name}={value} is outside {least}..{most}")
 
 
-def check_suffix(path: str | PathLike[str], suffixes: Sequence[str], what: str) -> Path:
-    """Return `path` as a Path. Raises ConfigError unless `what` can have its suffix."""
+def check_suffix(
+    path: str | PathLike[str], suffixes: Sequence[str], what: str, hint: str = ""
+) -> Path:
+    """Return `path` as a Path. Raises ConfigError, with a hint, for a suffix that `what` lacks."""
     target = Path(path)
     if target.suffix.lower() not in suffixes:
         written = f"{', '.join(suffixes[:-1])} or {suffixes[-1]}"
         raise ConfigError(
-            f"{target}: {what} is written as {written}, not {target.suffix or 'nothing'}"
+            f"{target}: {what} is written as {written}, not {target.suffix or 'nothing'}{hint}"
         )
     return target
 

@@ -46,6 +46,7 @@ from dvskit.render.frames.writers import MOVING_SUFFIXES, Film, InThread, check_
 from dvskit.render.plots.style import STILL_SUFFIXES, figure_bytes
 
 _SCREEN_DPI = 96
+_OTHERS = "; render.turntable writes .mp4 and .gif, render.page .html"
 _INCH = 0.0254
 _SETTINGS: dict[Any, Any] = {"image.composite_image": False, "path.simplify": False}
 
@@ -147,7 +148,9 @@ def cloud(
 
     Raises ConfigError for another suffix, OutputError, ShapeError as `cloud_image` does.
     """
-    target = check_output(check_suffix(path, STILL_SUFFIXES, "a still cloud"), overwrite=overwrite)
+    target = check_output(
+        check_suffix(path, STILL_SUFFIXES, "a still cloud", _OTHERS), overwrite=overwrite
+    )
     view = CloudView() if view is None else view
     kept = thin(events_or_source, view.max_events)
     scene = Scene(kept, view, (width_px, height_px))

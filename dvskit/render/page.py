@@ -116,7 +116,10 @@ def page(
     # in addresses copied from the page. Raises ConfigError for another suffix, no recording, or
     max_events < 1, OutputError.
     """
-    target = check_output(check_suffix(path, PAGE_SUFFIXES, "a page"), overwrite=overwrite)
+    target = check_output(
+        check_suffix(path, PAGE_SUFFIXES, "a page", "; render.cloud writes .png"),
+        overwrite=overwrite,
+    )
     held = hold(shown, max_events=max_events)
     text = page_html(held, target.stem if title is None else title, state=state)
     data, kept = text.encode(), [each.kept for each in held]

@@ -116,20 +116,13 @@ class Viewed:
         open_source: Callable[[], Recording],
         decide: Callable[[Source], Iterator[Decided]] | None = None,
     ) -> None:
-        self.name = name
-        self._open = open_source
+        self.name, self.source = name, open_source
         self._parts = threading.Lock()
         source = open_source()
         self.size, self.labels = source.size, source.labels()
-        self._source = source
+        self._recording: Recording | None = source
         self.overview = Overview(source, max_events=MOST_EVENTS)
-        self.decisions: Decisions | None = None
-        if decide is not None:
-            self.decisions = Decisions(open_source(), decide)
-
-    def source(self) -> Recording:
-        """Open the recording again."""
-        return self._open()
+        self.decisions = None if decide is None else Decisions(open_source(), decide)
 
     def close(self) -> None:
         """End reading and deciding."""
@@ -140,17 +133,15 @@ class Viewed:
     def status(self) -> dict[str, Any]:
         """Return the state that the page needs before it has events."""
         progress, made = self.overview.progress, self.decisions
+        damage = None if self._recording is None else self._recording.damage
         return {
             "name": self.name,
             "done": progress.done and (made is None or made.done),
             "total": progress.total,
             "problem": progress.problem or ("" if made is None else made.problem),
-            "damage": self._damage(),
+            "damage": str(damage) if damage else "",
             "decided": 0 if made is None else len(made),
         }
-
-    def _damage(self) -> str:
-        return str(self._source.damage) if self._source.damage else ""
 
     def page_meta(self) -> dict[str, Any]:
         """Return the description of the recording in a page, without events."""
@@ -182,26 +173,19 @@ class Viewed:
 
 
 class ViewedLive(Viewed):
-    """Live events: their latest seconds, and the decisions on them."""
+    """Live events: their latest seconds, and the decisions on them. Parts raise ConfigError."""
 
     live = True
 
     def __init__(self, name: str, source: Arriving, decisions: Decisions | None) -> None:
         self.name, self.size, self.labels = name, source.size, Labels.empty()
-        self._arriving = source
+        self._arriving, self._parts = source, threading.Lock()
+        self._recording, self.source = None, self._refuse
         self.decisions = decisions
         self.overview = Overview(source, max_events=_LIVE_EVENTS, keep_us=_LIVE_US)
 
-    def source(self) -> Recording:
-        """Raise ConfigError: it is read once."""
+    def _refuse(self) -> Recording:
         raise ConfigError(f"{self.name}: is read once, as it comes; write it to a file first")
-
-    def part(self, start_us: int, stop_us: int, region: tuple[int, int, int, int] | None) -> bytes:
-        """Raise ConfigError: it is read once."""
-        raise ConfigError(f"{self.name}: is read once, as it comes; nothing more is kept")
-
-    def _damage(self) -> str:
-        return ""
 
     def close(self) -> None:
         """End it. A reader waiting for a pipe, which nothing ends, is left waiting."""
