@@ -148,9 +148,7 @@ class Sequence(nn.Sequential):
         return x, States(tuple(parts))
 
     def step(self, x: Tensor, states: States | None = None) -> tuple[Tensor, States]:
-        """Return the output (B, ...) of one time step `x` (B, ...), or of a readout so far; and the
-        states.
-        """
+        """Return the output (B, ...) of one time step `x` (B, ...), or of a readout so far."""
         out, states = self.run(x[None], states)
         return (out if ends_time(self) else out[0]), states
 

@@ -199,9 +199,7 @@ class DecolleNetwork(nn.Module):
     def step(
         self, x: Tensor, state: tuple[DecolleLayerState, ...] | None = None
     ) -> tuple[Tensor, tuple[DecolleLayerState, ...]]:
-        """Return the last readout (B, outputs) with its graph for inputs (B, *shape), and the new
-        state.
-        """
+        """Return the last readout (B, outputs) for inputs (B, *shape), and the new state."""
         self.check(x, None if state is None else len(state[0].p))
         after = []
         for number, layer in enumerate(self.rows()):
@@ -298,9 +296,7 @@ class DECOLLE(nn.Module):
     def step(
         self, state: DECOLLEState, x: Tensor, target: Tensor | None = None
     ) -> tuple[Tensor, DECOLLEState]:
-        """Return the output (B, outputs) and the new state; with a target, add the gradients of all
-        layers.
-        """
+        """Return the output (B, outputs) and the new state; a target adds to the gradients."""
         self.network.check(x, state.readouts.shape[1])
         layers, readouts, losses = [], [], []
         for number, layer in enumerate(self.network.rows()):

@@ -274,9 +274,7 @@ class EProp(nn.Module):
     def step(
         self, state: EPropState, x: Tensor, target: Tensor | None = None
     ) -> tuple[Tensor, EPropState]:
-        """Return the output (B, outputs) and the new state; with a target, add L_t ebar_t to
-        gradients.
-        """
+        """Return the output (B, outputs) and the new state; a target adds to the gradients."""
         output, u, network = self.network.advance(x, state.network)
         after = self._trace(state, x, u, network)
         if target is not None:

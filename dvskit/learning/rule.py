@@ -50,9 +50,7 @@ class Rule(Protocol):
         ...
 
     def step(self, state: Any, x: Tensor, target: Tensor | None = None) -> tuple[Tensor, Any]:
-        """Return the output of one time step and the state after it; without a target there is no
-        loss.
-        """
+        """Return the output of one time step and the state after it; no target, no loss."""
         ...
 
     def finish(self, state: Any) -> None:

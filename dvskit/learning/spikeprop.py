@@ -66,9 +66,7 @@ class Synapses:
         return torch.where(s > 0, (1 - x) * torch.exp(1 - x) / self.tau, torch.zeros_like(x))
 
     def since_arrival(self, times: Tensor, spikes: Tensor) -> Tensor:
-        """Return the times from arrivals of `times` (B, N) to `spikes` (B, M): (B, M, N, L); -inf:
-        none.
-        """
+        """Return the times from arrivals to spikes (B, M): (B, M, N, delays); -inf for none."""
         delays = times.new_tensor(self.delays)
         spikes = spikes.masked_fill(spikes == math.inf, -math.inf)  # inf - inf would be NaN
         return spikes[:, :, None, None] - (times[:, None, :, None] + delays)
@@ -334,8 +332,7 @@ class SpikeProp(nn.Module):
         return spikes
 
     def wake(self, times: Sequence[Tensor], by: float) -> int:
-        """Add `by` to the weights of the silent neurons, given the result of `run`; return their
-        number.
+        """Add `by` to the weights of the neurons silent in `times`, from `run`; count them.
 
         A neuron of the last layer is silent if it missed any input of the batch; a hidden one, if
         all.

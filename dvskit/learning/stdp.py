@@ -25,9 +25,7 @@ class Connection(Protocol):
     """How the weights of a layer join its presynaptic and postsynaptic neurons."""
 
     def correlate(self, pre: Tensor, post: Tensor, shape: torch.Size) -> Tensor:
-        """Return, for each weight of `shape`, the sum of pre * post over its synapses in one time
-        step.
-        """
+        """Return, for each weight of `shape`, the sum of pre * post over its synapses."""
         ...
 
 
@@ -64,9 +62,7 @@ class Convolution:
             raise ConfigError(f"{self}: stride and dilation must be at least 1, padding at least 0")
 
     def correlate(self, pre: Tensor, post: Tensor, shape: torch.Size) -> Tensor:
-        """Return the sums (M, C, h, w) over batch and positions of `pre` (B, C, H, W), `post` (B,
-        M, H', W').
-        """
+        """Return the sums (M, C, h, w) of `pre` (B, C, H, W) and `post` (B, M, H', W')."""
         if pre.ndim != 4 or len(shape) != 4 or post.shape != self._out_shape(pre.shape, shape):
             raise ShapeError(
                 f"{self}: pre {tuple(pre.shape)} and post {tuple(post.shape)} do not fit a weight "
@@ -213,9 +209,7 @@ class STDP:
             raise ConfigError(f"STDP: offset = {self.offset} is not finite")
 
     def start(self, pre: Tensor, post: Tensor, weight: Tensor) -> STDPState:
-        """Return the state before any spike, for one step of spikes; in the dtype and device of
-        `weight`.
-        """
+        """Return the state before any spike, in the dtype and on the device of `weight`."""
         x, y = (weight.new_zeros(side.shape, requires_grad=False) for side in (pre, post))
         return STDPState(x, y) if self.triplet is None else STDPState(x, y, x, y)
 

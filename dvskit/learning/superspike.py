@@ -114,9 +114,7 @@ class SpikeResponseNetwork(nn.Module):
     def step(
         self, x: Tensor, state: SpikeResponseState | None = None
     ) -> tuple[Tensor, SpikeResponseState]:
-        """Return the output spikes (B, outputs) with their graph for inputs (B, inputs), and the
-        state.
-        """
+        """Return the output spikes (B, outputs) for input spikes, and the new state."""
         steps, after = self.advance(x, state)
         return steps[-1].spikes, after
 

@@ -91,9 +91,7 @@ class VanRossum:
     def error(
         self, spikes: Tensor, target: Tensor | None, state: FilterState | None = None
     ) -> tuple[Tensor, FilterState]:
-        """Return alpha * (S - S_target) of one time step (0 without a target), and the state after
-        it.
-        """
+        """Return alpha * (S - S_target) of one step, 0 without a target; and the new state."""
         if target is None:
             return self.kernel.step(torch.zeros_like(spikes), state)
         _check_same_shape(spikes, target)

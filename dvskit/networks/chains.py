@@ -232,9 +232,7 @@ class PointNet:
         check_share(self.name, end=")", dropout=self.dropout)
 
     def build(self) -> PointModule:
-        """Return the module with new weights from torch's generator: points (N, B, 4) -> (B,
-        classes).
-        """
+        """Return the module with new weights: points (N, B, 4) -> logits (B, classes)."""
         layers: dict[str, nn.Module] = {}
         for number, (before, after) in enumerate(pairwise((_POINT, *self.widths)), 1):
             layers[f"point{number}"] = Linear(before, after, bias=False)

@@ -36,9 +36,7 @@ def optional_package(name: str, caller: str) -> Any:
 def layers_in_a_row(
     module: nn.Sequential, leave_out: Collection[str], caller: str
 ) -> list[tuple[str, nn.Module]]:
-    """Return the layers of a Sequence by name, "block.conv" if nested, without Dropout and
-    `leave_out`.
-    """
+    """Return the layers of a Sequence by name, but for Dropout and `leave_out`."""
     every = list(_flat(module, ""))
     known = [name for name, _ in every]
     for name in leave_out:

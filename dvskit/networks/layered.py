@@ -111,9 +111,7 @@ class PlacedPiece:
 def walk(
     words: SequenceOf[Word], shape: Shape, defaults: Defaults, where: str = "layers"
 ) -> Iterator[PlacedPiece]:
-    """Yield the pieces of a list in order; ConfigError for unknown or misplaced words and their
-    place.
-    """
+    """Yield the pieces of a list in order. ConfigError names the place of a wrong word."""
     index = 0
     while index < len(words):
         word, at = words[index], f"{where}[{index}]"
@@ -152,9 +150,7 @@ def module_of(network: Network, places: SequenceOf[PlacedPiece], inputs: int = 2
 
 
 def as_words(given: Any, where: str = "layers") -> tuple[Word, ...]:
-    """Return lists from TOML as tuples; numbers of dense layers become text. ConfigError for
-    others.
-    """
+    """Return lists from TOML as tuples; numbers of dense layers become text."""
     if not isinstance(given, list | tuple) or not given:
         raise ConfigError(f'{where} = {given!r} must be a list of layers: ["12C5", "P2", "lif"]')
     return tuple(

@@ -51,9 +51,7 @@ _COPIES = 4  # of the weights in training: weights, gradients and two moments
 
 
 def outline(network: Network) -> nn.Module:
-    """Return the module of a network on torch's meta device; ConfigError for sizes torch cannot
-    count.
-    """
+    """Return the module of a network on torch's meta device: shapes without weight memory."""
     try:
         with torch.device("meta"):
             return network.build()
@@ -123,9 +121,7 @@ def scaled(layer: Weighted, gain: float) -> Weighted:
 
 
 def numbers_of(what: str, given: Any, kind: type[int] | type[float]) -> tuple[Any, ...]:
-    """Return a list of numbers, as TOML gives it, as a tuple. Raises ArgumentError for anything
-    else.
-    """
+    """Return a list of numbers, as TOML gives it, as a tuple; ArgumentError for others."""
     if isinstance(given, Iterable) and not isinstance(given, str):
         found = tuple(given)
         kinds = (int,) if kind is int else (int, float)

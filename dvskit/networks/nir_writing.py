@@ -202,9 +202,7 @@ class _Writer:
         return node(v_threshold=threshold, metadata={"reset": dynamics.reset}, **values)
 
     def _tau(self, name: str, what: str, kept: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        """Return tau near dt / (1 - kept) that gives `kept` back in the readers' arithmetic, if one
-        does.
-        """
+        """Return tau near dt / (1 - kept) that gives `kept` back to readers, if one does."""
         kept = kept.astype(self._dtype)
         if (kept >= 1).any():
             raise ConfigError(

@@ -20,9 +20,7 @@ from torch import Tensor
 
 
 def strides_of(x: Tensor) -> tuple[int, ...]:
-    """Return the strides for the spikes of `x` (T, ...): those of `x` if it is dense, else
-    contiguous.
-    """
+    """Return the strides for the spikes of `x` (T, ...): of `x` if dense, else contiguous."""
     if not is_dense(x):
         lengths = [max(length, 1) for length in x.shape]
         return tuple(prod(lengths[dim + 1 :]) for dim in range(x.ndim))

@@ -126,11 +126,9 @@ class Neurons(nn.Module):
         return spikes[0], state
 
     def trace(self, x: Tensor, state: NeuronState | None = None) -> Traced:
-        """Return spikes, potentials before and after the reset, and thresholds at each step of `x`
-        (T, ...).
+        """Return spikes, potentials and thresholds at each step of `x` (T, ...), in plain torch.
 
-        Spikes and state are those of `run`. Computed in plain torch; gradients flow through all of
-        it.
+        Spikes and state are those of `run`; gradients flow through all of it.
         """
         dynamics = self.dynamics
         start = state = self._checked(dynamics, x, state)

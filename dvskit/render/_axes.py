@@ -228,9 +228,7 @@ def _label(
 
 
 def _that_fit(labels: list[TextLine], placed: _Placed, gap: float) -> list[TextLine]:
-    """Return every, or every 2nd, 5th, 10th, ... label so that none touches another or earlier
-    ones.
-    """
+    """Return every, every 2nd, 5th, 10th, ... label so that none touches another."""
     chosen = labels[:1]
     for stride in (1, 2, 5, 10, 20, 50):
         alone = _Placed()

@@ -117,9 +117,7 @@ class CloudView:
 
 
 class Scene:
-    """Events, their colours and axes in a picture of `size_px`, and a `note`, one more line of
-    text.
-    """
+    """Events, their colours and axes in a picture of `size_px`; `note` is a line of text."""
 
     def __init__(
         self, kept: Thinned, view: CloudView, size_px: tuple[int, int], note: str = ""
@@ -265,9 +263,7 @@ def _lines(
 def _lay_out_header(
     style: CloudStyle, lines: list[tuple[str, str, float]], colours: Colours
 ) -> tuple[Drawing, float]:
-    """Return lines of text (text, colour, units) with the key right of or below them; their lower
-    end.
-    """
+    """Return lines of text with the key beside or below them, and their lower end."""
     unit, pad, width = style.unit_px, style.pad_px, style.size_px[0]
     if not style.worded:
         return [], pad

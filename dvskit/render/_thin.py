@@ -13,9 +13,7 @@ from dvskit.events import Events, Size, Source, as_source
 
 @dataclass(frozen=True, slots=True)
 class Thinned:
-    """Events 0, every, 2 * every, ... of a stream of `total`, from start_us to stop_us (its last
-    event).
-    """
+    """Events 0, every, 2 * every, ... of a stream of `total` events in start_us .. stop_us."""
 
     events: Events
     every: int

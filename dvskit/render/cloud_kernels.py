@@ -257,9 +257,7 @@ def shade(
         np.uint8
     ],  # (height, width, 3): drawn over; (height, width, 4): on transparency
 ) -> None:
-    """Average blocks of factor x factor pixels of the buffers over `picture`; alpha is not
-    multiplied.
-    """
+    """Average blocks of factor x factor pixels of the buffers over `picture`."""
     area = factor * factor
     half = np.float32(0.5)
     alone = picture.shape[2] == 4

@@ -102,9 +102,7 @@ class _StreamWriter:
 
 
 class H264Writer(_StreamWriter):
-    """An H.264 video of palette pictures, or, without a palette, of RGB ones: BT.709, limited
-    range.
-    """
+    """An H.264 video of palette pictures, or RGB ones without a palette, in BT.709."""
 
     def __init__(
         self,

@@ -75,9 +75,7 @@ def legend_above(axes: Axes, columns: int = 0) -> None:
 
 
 def settle(figure: Figure, notes: list[Note], kept: Collection[Axes] = ()) -> None:
-    """Lay a figure out so that no note is too long and no ticks overlap; `kept` axes keep their
-    ticks.
-    """
+    """Lay a figure out so that no note is too long and no ticks but those kept overlap."""
     axes_of = [
         axis for axes in all_axes(figure) if axes not in kept for axis in (axes.xaxis, axes.yaxis)
     ]

@@ -85,9 +85,7 @@ class NoiseEstimate:
 
     @property
     def shot_hz(self) -> float:
-        """An upper bound of a pixel's shot noise: twice the OFF rate, as ON and OFF are equal in
-        it.
-        """
+        """An upper bound of a pixel's shot noise: ON and OFF are equal, so twice OFF."""
         return 2 * self.rates_hz[0]
 
     @property

@@ -141,9 +141,7 @@ def show_map(figure: Plot, axes: Axes, values: NDArray[Any], name: str, style: S
 
 
 def most_of_blocks(values: NDArray[Any], block: int) -> NDArray[Any]:
-    """Return the largest value of each block x block pixels: single ones would be invisible in
-    print.
-    """
+    """Return the largest value of each block x block pixels, which print can show."""
     height, width = values.shape
     padded = np.pad(values, ((0, -height % block), (0, -width % block)))
     rows, columns = padded.shape[0] // block, padded.shape[1] // block

@@ -61,9 +61,7 @@ class TimeCounts:
         return edges
 
     def without_short_end(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Return counts and edges; a last bin of less than half a length is merged into the
-        previous one, because its rate would be that of a moment.
-        """
+        """Return counts and edges, with a last bin of less than half a length merged."""
         counts, edges = self.counts, self.edges_us()
         if counts.shape[1] > 1 and edges[-1] - edges[-2] < 0.5 * self.bin_us:
             counts = np.column_stack([counts[:, :-2], counts[:, -2:].sum(1)])

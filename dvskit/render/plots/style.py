@@ -119,9 +119,7 @@ class Style:
 
     @contextmanager
     def drawing(self, height: float, *, least_mm: float = 34.0) -> Iterator[Plot]:
-        """Yield an empty figure, `height` times its width but `least_mm` high; style its axes
-        afterwards.
-        """
+        """Yield an empty figure, `height` times its width, at least `least_mm`; then style it."""
         with mpl.rc_context(self._settings()):
             height_mm = max(height * self.width_mm, least_mm * self._wider)
             figure = Plot(
