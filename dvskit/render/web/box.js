@@ -24,7 +24,7 @@ function labelEdge(cam, box, back, axis) {  // the outline edge to label: the lo
   });
   return edges[0].rank >= edges[1].rank ? edges[0] : edges[1];
 }
-function clearance(cam, box, axis) {  // above 0 an edge is on the outline; else words on it would lie over the events
+function clearance(cam, box, axis) {  // above 0 an edge is on the outline; else its labels would cover the events
   return Math.max(...[0, 1, 2].filter(i => i !== axis).map(i => Math.abs(cam.eye[i]) / box.half[i])) - 1;
 }
 function drawLabel(ctx, at, out, away, text, colour, font) {
@@ -50,7 +50,7 @@ function farFaces(box, axes, back, marks) {  // grid lines and rims as pairs of 
   return {lines, rims};
 }
 const family = () => getComputedStyle(document.body).fontFamily;
-function backOf({turn: [right, up, towards]}) {  // the far side of each axis; of one across the view the lower or left one, for its words
+function backOf({turn: [right, up, towards]}) {  // the far side of each axis; for an axis across the view the lower or left side
   const across = i => Math.abs(up[i]) > Math.abs(right[i]) ? up[i] : right[i];
   return towards.map((v, i) => (Math.abs(v) > 1e-9 ? v : across(i)) >= 0 ? -1 : 1);
 }
@@ -99,12 +99,12 @@ function drawNow(ctx, box, cam, colours) {  // the frame at the end of the time 
 // -- labels and decisions: bands along the time axis, a colour a name
 const BAND = 17;  // the height of a row
 const BAND_COLOURS = ['#4e9ad1', '#e69f3c', '#3fae84', '#d66fa6', '#8d7fd6', '#c9b63f', '#d9694f', '#66b7c4'];
-let names = [];  // of all labels and decisions, in the order in which they come
+let names = [];  // names of all labels and decisions, in order of appearance
 function readNames() { names = [...new Set(CLOUDS.flatMap(({told}) => [...told.labels, ...told.decisions]).map(([, , name]) => bandName(name)))]; }
 function bandName(text) { return text.replace(/\s+\(?\d+(\.\d+)?\s*%\)?$/, ''); }  // without the share
 const bandColour = name => BAND_COLOURS[names.indexOf(bandName(name)) % BAND_COLOURS.length];
 const bandRows = told => [told.labels, told.decisions].filter(rows => rows.length);
-function drawBands(ctx, {cloud, box}, cam, edge, axis) {  // returns the room that they take
+function drawBands(ctx, {cloud, box}, cam, edge, axis) {  // returns their height
   const rows = bandRows(cloud.told), [start, stop] = boxUs(cloud);
   if (!rows.length || edge.length < 60) return 0;
   rows.forEach((row, r) => {
@@ -167,7 +167,7 @@ function drawnRegion() {  // whole pixels, half-open
   const {from, to} = dragged, low = i => Math.floor(Math.min(from[i], to[i])), high = i => Math.floor(Math.max(from[i], to[i])) + 1;
   return [low(0), low(1), high(0), high(1)];
 }
-function flatAt(u, v) {  // the cell whose flat view is there
+function flatAt(u, v) {  // the cell with the flat view at this point
   return CELLS.find(({flat}) => flat && u >= flat.left && u < flat.right && v >= flat.top && v < flat.bottom);
 }
 function pixelAt({box, flat}, u, v) {

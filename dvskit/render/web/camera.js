@@ -1,4 +1,4 @@
-// Where things are: the box of a recording, the camera before it, the parts of the window.
+// Layout: the box of a recording, its camera, and the cells of the window.
 // u = cu + scale * right / depth, v = cv - scale * up / depth, depth = dist - perspective * towards
 const NEAR = 0.02;
 function rotation([az, el]) {
@@ -33,17 +33,17 @@ class Box {
   }
 }
 
-// -- the window: a cell a recording, in it the cloud and, if asked for, the flat view beside it
+// -- the window: one cell per recording, with the cloud and optionally the flat view
 const isSmall = () => innerWidth <= 760 || innerHeight <= 480;
-const isLying = () => innerHeight <= 480;  // a phone held sideways: height is dear
-const isBetween = () => isLying() && CLOUDS.length === 1 && !S.flat;  // then one box stands between the words, else below them
-function free() {  // what words and controls leave
+const isLying = () => innerHeight <= 480;  // a phone held sideways
+const isBetween = () => isLying() && CLOUDS.length === 1 && !S.flat;  // a single box is drawn between the texts, else below them
+function free() {  // the area without text and controls
   const lowest = Math.max(...['head', 'key'].map(name => $(name).getBoundingClientRect().bottom));
   const top = isBetween() ? 12 : lowest, bottom = $('bar').getBoundingClientRect().top || innerHeight;
   return [0, top, innerWidth, Math.max(top + 100, bottom)];
 }
 const NEARLY = 0.8;  // the share of the best size at which full rows are better than a gap in the last one
-function grid(count, width, height) {  // columns and rows that leave each cell the most; full rows if they leave nearly as much
+function grid(count, width, height) {  // columns and rows with the largest cells; full rows if those are nearly as large
   const found = [];
   for (let columns = 1; columns <= count; columns++) {
     const rows = Math.ceil(count / columns);
@@ -56,7 +56,7 @@ function grid(count, width, height) {  // columns and rows that leave each cell 
 }
 let CELLS = [];
 function cells() {
-  const [left, top, right, bottom] = free(), [columns, rows] = grid(Math.max(1, CLOUDS.length), right - left, bottom - top);  // a view may still hold nothing
+  const [left, top, right, bottom] = free(), [columns, rows] = grid(Math.max(1, CLOUDS.length), right - left, bottom - top);  // a view may be empty
   const width = (right - left) / columns, height = (bottom - top) / rows;
   return CLOUDS.map((cloud, i) => {
     const x = left + width * (i % columns), y = top + height * Math.floor(i / columns);
@@ -123,7 +123,7 @@ function camera({fit}) {
   const turn = rotation([S.az, S.el]), perspective = perspectiveOf(turn);
   const [dist, cu, cv] = ['dist', 'cu', 'cv'].map(name => fit.parallel[name] + perspective * (fit[name] - fit.parallel[name]));
   return {turn, perspective, dist: dist * S.zoom, scale: fit.scale, cu: cu + S.panX * innerHeight, cv: cv + S.panY * innerHeight,
-    eye: turn[2].map(towards => towards * dist * S.zoom / Math.max(perspective, 1e-6))};  // in the box; as good as at infinity
+    eye: turn[2].map(towards => towards * dist * S.zoom / Math.max(perspective, 1e-6))};  // in units of the box, practically at infinity
 }
 function lookFrom(view) {
   Object.assign(S, {view, az: view[0], el: view[1], zoom: 1, panX: 0, panY: 0, turned: false});

@@ -1,4 +1,4 @@
-// What people touch: drawing on demand, the scrubber, playing, keys, fingers, buttons.
+// Controls: drawing on demand, the scrubber, playing, keys, touch, buttons.
 let pending = false, DRAWN = {count: 0, drawn: 0}, idle = 0, lastFrame = 0;
 const request = () => { if (!pending) { pending = true; requestAnimationFrame(draw); } };
 const density = () => Math.min(2, devicePixelRatio || 1);
@@ -32,12 +32,12 @@ function drawCell(ctx, cell) {
   }
   if (cell.flat) drawFlatFrame(ctx, cell);
 }
-function tellThinned() {  // what is left out while it moves, in its own place: lines of words would move the picture
+function tellThinned() {  // the notice on omitted points has its own place, so that the picture does not move
   const {count, drawn} = DRAWN, thinned = S.moving && drawn < count;
   $('thinned').hidden = !thinned;
   if (thinned) $('thinned').textContent = `1 in ${number(Math.round(count / Math.max(1, drawn)))} events drawn while it moves`;
 }
-function moving() {  // draw fewer points until the hand rests; as many as keep 30 frames a second
+function moving() {  // draw fewer points during a movement: as many as allow 30 frames per second
   const now = performance.now(), took = now - lastFrame;
   if (S.moving && took < 500) S.budget = clamp(S.budget * clamp(33 / took, 0.5, 1.25), 1e5, 8e6);
   lastFrame = now; S.moving = true;
@@ -45,8 +45,8 @@ function moving() {  // draw fewer points until the hand rests; as many as keep 
   idle = setTimeout(() => { S.moving = false; request(); atRest(); }, 180);
   request();
 }
-let tellMore = () => {};  // beside the cloud, where there is more to say of a moment
-let seeCloser = () => {};  // where the events come from a server: ask for what is looked at
+let tellMore = () => {};  // set by scripts with more text on the current moment
+let seeCloser = () => {};  // set if the events come from a server: requests the visible part
 function atRest() { writeState(); seeCloser(); }
 
 // -- time
@@ -97,7 +97,7 @@ function tick(now) {
 // -- view
 function turn(az, el) { S.az += az; S.el = clamp(S.el + el, -90, 90); S.turned = true; moving(); }
 function shift(dx, dy) { S.panX += dx / innerHeight; S.panY += dy / innerHeight; S.turned = true; moving(); }
-function zoomBy(factor, u, v) {  // what lies under (u, v) stays there
+function zoomBy(factor, u, v) {  // keeps the point at (u, v) in place
   const zoom = clamp(S.zoom * factor, 0.08, 8), ratio = S.zoom / zoom;
   if (u !== undefined && CELLS.length) {
     const cam = camera(cellAt(u, v));
@@ -122,7 +122,7 @@ function showState(text) {
   tellTime(); tellSwitches(); tellRegion(); countRates(); $('points').value = S.points;
   layout(); moving();
 }
-function layout() {  // fit again; keep a view that someone turned
+function layout() {  // fit again; a turned view is kept
   document.documentElement.classList.toggle('between', isBetween());
   fitStrip();
   const below = $('head').getBoundingClientRect().bottom;
@@ -181,7 +181,7 @@ function togglePanel(name, button) {
   $(name).hidden = !open; $(button).setAttribute('aria-expanded', open);
   placePanels();
 }
-function placePanels() {  // a corner where they cover no flat view, or the least of it
+function placePanels() {  // the corner where they cover the least of flat views
   const [, top, , bottom] = free(), seen = CELLS.filter(({flat}) => flat).map(({flat}) => flat), bar = $('bar').getBoundingClientRect();
   for (const name of ['region-panel', 'take-panel']) {
     const panel = $(name), {width, height} = panel.getBoundingClientRect();
@@ -220,7 +220,7 @@ function buttons() {
   addEventListener('hashchange', () => { if (location.hash.slice(1) !== stateText()) showState(location.hash); });
 }
 
-// -- the start: the words first, then the events, then the picture.
+// -- the start: texts first, then the events, then the picture
 const stored = index => $(`data-${index}`);
 async function loadStored() {
   for (const cloud of CLOUDS) {
@@ -233,7 +233,7 @@ let load = loadStored;
 async function start() {
   readNames(); fitStrip(); tellFacts(); fillSpeeds(); pointers(); keyboard(); buttons();
   addEventListener('resize', layout);
-  const words = new ResizeObserver(layout);  // a longer line of words leaves less room
+  const words = new ResizeObserver(layout);  // a longer line of text leaves less room
   for (const name of ['head', 'bar']) words.observe($(name));
   const some = META.served || META.clouds.some(told => told.kept);
   if (!some) say('No events', 'This recording holds no events: there is nothing to draw.');
@@ -244,7 +244,7 @@ async function start() {
     $('cloud').addEventListener('webglcontextlost', e => { e.preventDefault(); stopGL(); });
     $('cloud').addEventListener('webglcontextrestored', () => { startGL(); request(); });
   }
-  tellClock(); showState(location.hash || META.state || '');  // a first, quick draw; the full one follows when all is at rest
+  tellClock(); showState(location.hash || META.state || '');  // a quick draw first; the full one follows at rest
   requestAnimationFrame(() => { document.documentElement.dataset.ready = 'yes'; });
 }
 window.dvskit = {state: S, meta: META, png, get drawn() { return DRAWN; }, get playing() { return playing; }, get link() { return stateText(); },

@@ -98,9 +98,9 @@ function countPixels() {  // for all recordings together, so that their colours 
   MOST = most;
 }
 function pointSize(cam, box) {
-  // Half a sensor pixel as it appears, less where many events share the box.
+  // Half a sensor pixel as it appears, less for many events in the box.
   const pitch = cam.scale * box.pixel / cam.dist, count = KEPT() * (S.fill ? S.win : 1);
-  // As the sensor saw it, points touch: gaps would be a pattern of their own.
+  // Seen as on the sensor, points touch: gaps would form a pattern.
   if (!cam.perspective && Math.abs(cam.turn[2][0]) === 1) return clamp(1.45 * pitch, 1, 6) * 4 ** S.points;
   const crowd = Math.min(S.fill ? 1.5 : 1, (2e5 / Math.max(1, count)) ** 0.25);
   return Math.min(6, Math.max(1, 0.55 * pitch * crowd)) * 4 ** S.points;
@@ -112,7 +112,7 @@ function useSet(set) {  // its buffer, made when first drawn
   gl.bindBuffer(gl.ARRAY_BUFFER, set.buffer);
   gl.bufferData(gl.ARRAY_BUFFER, set.table, gl.STATIC_DRAW);
 }
-function drawEvents(program, cloud, every) {  // the window's events, every k-th; returns how many
+function drawEvents(program, cloud, every) {  // draws every k-th event of the window; returns their number
   const {gl} = GL, [start, stop] = boxUs(cloud), [first, last] = cloud.set.shown(windowUs(cloud));
   const far = every >= 8 ? 8 : 1, set = far > 1 ? cloud.set.sparse : cloud.set;
   every = Math.min(31, Math.round(every / far));  // by the stride alone, 255 bytes at most

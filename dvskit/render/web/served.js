@@ -1,5 +1,5 @@
-// Where the page comes from `dvskit view`: a sample of each recording at first, that grows while it
-// is read; then, of what is looked at, as much as can be shown.
+// Pages of `dvskit view`: a growing sample of each recording while it is read, then as many events of
+// the visible part as can be shown.
 async function fetchSet(address, options) {
   const answer = await fetch(address, options);
   if (!answer.ok) throw new Error(await answer.text());
@@ -45,7 +45,7 @@ async function follow() {  // until everything is read and every job done
   }
 }
 const problems = new Set();
-function toldBefore(key) {  // in this tab, also before it was loaded anew
+function toldBefore(key) {  // in this tab, also before a reload
   const told = sessionStorage.getItem(key) !== null;
   sessionStorage.setItem(key, 'told');
   return told;
@@ -61,15 +61,15 @@ function tellJobs(clouds, jobs) {
 }
 function busy(words) { $('toast').hidden = !words; $('toast').textContent = words; }
 
-// -- more of what is looked at
+// -- more events of the visible part
 let asked = null;
-function wants(cloud) {  // the part to ask for, or null where no more can be seen
+function wants(cloud) {  // the part to request, or null if all of it is shown
   const [start, stop] = windowUs(cloud), {set} = cloud;
   if (!set || set.every === 1 || cloud.told.live) return null;
   const [first, last] = set.shown([start, stop]), inside = last - first;
   if (S.region) cloud.count();
   const share = S.region && !set.region ? Math.max(0.02, cloud.counts.within(cloud.region) / Math.max(1, inside)) : 1;
-  if (inside * share > META.most / 2) return null;  // a part would be no closer
+  if (inside * share > META.most / 2) return null;  // a part would have no more detail
   const region = S.region ? `&region=${S.region.join(',')}` : '';
   return `part?cloud=${cloud.index}&start=${Math.floor(start)}&stop=${Math.ceil(stop) + 1}${region}`;
 }
@@ -121,7 +121,7 @@ for (const cloud of CLOUDS) {
   cloud.decided = [];
   if (cloud.told.decides) cloud.line = element($('head'), 'p', {}, '', 'decision');
 }
-async function hearDecisions(cloud, {decided}) {  // returns whether there are more, or they were forgotten
+async function hearDecisions(cloud, {decided}) {  // returns whether there are new ones, or they were dropped
   const first = cloud.decided.length;
   if (decided > first) cloud.decided.push(...await (await fetch(`decided?cloud=${cloud.index}&first=${first}`)).json());
   if (!cloud.decided.length) return false;
@@ -142,10 +142,10 @@ function runs(cloud) {  // [start, stop, "wave (93 %)"] from the recording's sta
     return [Math.max(0, start - start_us), Math.min(span_us, stop - start_us), `${name} (${Math.round(100 * mean)} %)`];
   });
 }
-function decisionAt(cloud) {  // the latest that was made by the time that is shown
+function decisionAt(cloud) {  // the latest decision at the shown time
   const {start_us = 0, span_us} = cloud.told, us = S.pos * spanUs(cloud), rows = cloud.decided;
   if (us >= span_us) return rows[rows.length - 1];
-  let low = 0, high = rows.length;  // the first that was made later
+  let low = 0, high = rows.length;  // the first later one
   while (low < high) { const middle = (low + high) >> 1; if (rows[middle][1] - start_us <= us) low = middle + 1; else high = middle; }
   return rows[low - 1];
 }

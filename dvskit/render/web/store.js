@@ -1,10 +1,10 @@
 'use strict';
-// What all parts of the page share: what the page tells, what is looked at, numbers in words.
+// Shared by all scripts: the page's data, the state of the view, numbers as text; the events.
 const $ = id => document.getElementById(id);
 const META = JSON.parse($('meta').textContent);
 const DEG = Math.PI / 180;
 const SLANT = [48, 24], FRONT = [90, 0], SIDE = [0, 0], TOP = [0, 90], UPRIGHT = [64, 36];
-const NAMED = {front: FRONT, side: SIDE, top: TOP};  // views along an axis, as addresses tell them
+const NAMED = {front: FRONT, side: SIDE, top: TOP};  // views along an axis, as named in addresses
 const S = {
   az: 0, el: 0, view: SLANT, zoom: 1, panX: 0, panY: 0, turned: false,  // the camera
   pos: 1, win: 1, fill: false,  // the window's end and length, shares of the time; fills the box
@@ -20,7 +20,7 @@ function mixed(stops, at) {  // the colour at `at` in 0..1 through evenly spaced
   return [0, 1, 2].map(c => Math.round(stops[k][c] + (stops[k + 1][c] - stops[k][c]) * (place - k)));
 }
 
-// -- numbers in words
+// -- numbers as text
 const UNITS = [['µs', 1, 2e3], ['ms', 1e3, 2e6], ['s', 1e6, Infinity]];
 const unitOf = us => UNITS.find(unit => Math.abs(us) < unit[2]);
 const number = n => n.toLocaleString('en');
@@ -35,7 +35,7 @@ function duration(us, digits = 4) {
   return `${Number((us / length).toPrecision(digits)).toLocaleString('en', {maximumFractionDigits: 6})} ${name}`;
 }
 
-// -- the events: six planes of bytes a recording, deflated, base64. Time is stored in steps of
+// -- the events: six planes of bytes per recording, deflated, base64. Time is stored in steps of
 // `resolution_us` from the recording's first event, of which a point keeps the lower 16 bits: a
 // piece is the 65,536 steps that share the rest.
 const PIECE = 65536;
@@ -67,7 +67,7 @@ function unpack(raw, n) {  // four uint16 an event: x, y, time in its piece, pol
   return table;
 }
 
-class EventSet {  // events in order of time: of a whole recording, or of a part seen closer
+class EventSet {  // events in order of time: of a whole recording, or of a part in more detail
   constructor(told, table) {
     this.table = table;
     this.length = told.kept;
@@ -79,7 +79,7 @@ class EventSet {  // events in order of time: of a whole recording, or of a part
     for (const count of told.pieces) this.firsts.push(this.firsts[this.firsts.length - 1] + count);
     this.buffer = null; this.eighth = null;
   }
-  get sparse() {  // every eighth event, close together: what a moving hand is shown of many
+  get sparse() {  // every eighth event, contiguous: drawn during movements
     if (this.eighth) return this.eighth;
     const table = new Uint16Array(4 * Math.ceil(this.length / 8));
     const from = new BigUint64Array(this.table.buffer), to = new BigUint64Array(table.buffer);
@@ -98,7 +98,7 @@ class EventSet {  // events in order of time: of a whole recording, or of a part
     }
     return low;
   }
-  covers(start, stop) {  // whether it holds what is looked at
+  covers(start, stop) {  // whether it contains the visible part
     const same = this.region === null || S.region && S.region.every((v, i) => v === this.region[i]);
     return same && start >= this.from && stop <= this.to;
   }
@@ -124,8 +124,8 @@ class EventSet {  // events in order of time: of a whole recording, or of a part
   }
 }
 
-class PixelCounts {  // how many events each pixel has in the window; kept up to date, not made anew
-  constructor(width, height) {  // of sensors beyond any that exist, squares of pixels are counted
+class PixelCounts {  // the number of events of each pixel in the window, updated incrementally
+  constructor(width, height) {  // on very large sensors, squares of pixels are counted
     this.shift = Math.max(0, Math.ceil(Math.log2(Math.max(width, height) / 4096)));
     this.width = (width - 1 >> this.shift) + 1; this.height = (height - 1 >> this.shift) + 1;
     this.counts = new Int32Array(this.width * this.height);
@@ -150,7 +150,7 @@ class PixelCounts {  // how many events each pixel has in the window; kept up to
   within(region) {  // events of a region
     const [left, top, right, bottom] = this.cells(region);
     let sum = 0;
-    if (this.shift) {  // squares may reach beyond it: one by one
+    if (this.shift) {  // squares may extend beyond it: count events one by one
       for (let i = 4 * this.first; i < 4 * this.last; i += 4) {
         const x = this.set.table[i], y = this.set.table[i + 1];
         if (x >= region[0] && y >= region[1] && x < region[2] && y < region[3]) sum++;
@@ -206,8 +206,8 @@ class Recording {
 const CLOUDS = META.clouds.map((told, index) => new Recording(told, index));
 const KEPT = () => CLOUDS.reduce((sum, cloud) => sum + (cloud.set ? cloud.set.length : 0), 0);
 let SPAN_US = Math.max(1, ...META.clouds.map(told => told.span_us));
-const UNLIKE = 5;  // times as long as the shortest, the longest would press it into a line
-function ownTimes() {  // whether each recording fills its box: chosen, or because they differ much in length
+const UNLIKE = 5;  // at this ratio of durations the shortest recording would be a line
+function ownTimes() {  // whether each recording fills its box: chosen, or because durations differ a lot
   if (CLOUDS.length < 2) return false;
   const spans = CLOUDS.map(({told}) => told.span_us).filter(span => span > 0);
   return S.own === null ? Math.max(...spans) > UNLIKE * Math.min(...spans) : S.own;

@@ -1,4 +1,4 @@
-// The words above the picture, the clock, and the key of the colours.
+// The text above the picture, the clock, the colour key; the strip; addresses and saving.
 const percent = share => `${Number((100 * share).toPrecision(3))} %`;
 function tellFacts() {
   if (!CLOUDS.length) return;
@@ -43,7 +43,7 @@ function element(parent, name, style, text, kind) {
   parent.append(made);
   return made;
 }
-function keyOf() {  // what the colours say: a ramp with words below it, or dots
+function keyOf() {  // the colour key: a ramp with labels, or dots
   const colours = theme(), own = ownTimes(), [start, stop] = CLOUDS.length && !own ? boxUs(CLOUDS[0]) : [0, SPAN_US];
   if (S.colour === 'polarity') return {dots: [['ON', colours.on], ['OFF', colours.off]]};
   if (S.colour === 'count') return {stops: colours.count_stops, ends: ['1', 'events in the pixel', number(MOST)]};
@@ -78,7 +78,7 @@ function say(title, text) {
 // over it.
 const RATE_ROW = CLOUDS.length > 1 ? 26 : 40;
 const allBands = () => CLOUDS.flatMap(({told}) => bandRows(told));
-const timesRow = () => isLying() ? 0 : 14;  // the names of times below
+const timesRow = () => isLying() ? 0 : 14;  // the labels of times below
 function fitStrip() { $('line').style.height = `${CLOUDS.length * RATE_ROW + allBands().length * BAND + timesRow()}px`; }
 function countRates() {
   for (const cloud of CLOUDS) if (cloud.whole) {
@@ -109,7 +109,7 @@ function drawStrip() {
   ctx.fillRect(at - 0.75, 2, 1.5, h - 4 - timesRow());
   ctx.beginPath(); ctx.arc(at, 4, 3.5, 0, 7); ctx.fill();
 }
-function drawTimes(ctx, w, top) {  // below the rows: times, or shares of them where each recording has its own
+function drawTimes(ctx, w, top) {  // below the rows: times, or shares if each recording has its own
   const [unit, length] = ownTimes() ? ['%', SPAN_US / 100] : unitOf(SPAN_US), colours = theme(), font = `10px ${family()}`;
   const axis = {start: 0, stop: SPAN_US / length, whole: false}, marks = ticks(axis, Math.min(8, w / 70));
   ctx.globalAlpha = 1; ctx.font = font;
@@ -130,11 +130,11 @@ function drawRates(ctx, rates, most, w, top, from) {  // the window in colour, t
   });
   ctx.globalAlpha = 1;
 }
-function peakOf(cloud) {  // events a second where there are most, those left out included
+function peakOf(cloud) {  // the highest rate in events per second, omitted events included
   const {whole, rates} = cloud, every = whole ? whole.every : 1;
   return Math.max(...rates) * every * rates.length * 1e6 / spanUs(cloud);
 }
-function drawPeak(ctx, cloud, w, top) {  // how high the highest bar is: each row has its own scale
+function drawPeak(ctx, cloud, w, top) {  // the height of the highest bar: each row has its own scale
   const text = `peak ${perSecond(peakOf(cloud))}`, {rates} = cloud, colours = theme();
   ctx.font = `10px ${family()}`; ctx.textBaseline = 'middle';
   const wide = ctx.measureText(text).width + 6, bars = Math.ceil(wide / w * rates.length);
@@ -160,7 +160,7 @@ function namesAt(pos) {  // the labels and decisions of a moment, a share of the
   });
 }
 
-// -- the view as the page's address keeps it, behind #: whoever opens it sees the same.
+// -- the view as stored in the page's address, after #
 const ROUND = value => Number(value.toPrecision(6));
 function stateText() {
   const parts = [];
@@ -177,7 +177,7 @@ function stateText() {
   if (S.region) parts.push(`region=${S.region.join(',')}`);
   return parts.join('&');
 }
-function applyState(text) {  // what it does not say is as at the start; what makes no sense is left out
+function applyState(text) {  // missing parts keep their defaults; invalid parts are ignored
   const told = new Map(text.replace(/^#/, '').split('&').map(part => part.split('=')).filter(pair => pair.length === 2));
   const numbers = name => (told.get(name) || '').split(',').map(Number);
   const one = (name, otherwise, low, high) => { const [value] = numbers(name); return told.has(name) && Number.isFinite(value) ? clamp(value, low, high) : otherwise; };
@@ -195,7 +195,7 @@ function applyState(text) {  // what it does not say is as at the start; what ma
 function writeState() {
   const text = stateText();
   if (location.hash.slice(1) === text) return;
-  // Where the page is part of another (a notebook), its address cannot be written.
+  // In a notebook's frame the address cannot be changed.
   try { history.replaceState(null, '', text ? `#${text}` : location.pathname + location.search); } catch (_) { /* stays */ }
 }
 async function copyLink() {
@@ -204,16 +204,16 @@ async function copyLink() {
   try { await navigator.clipboard.writeText(text); tell('The address of this view is copied.'); } catch (_) { prompt('The address of this view:', text); }
 }
 let toast = 0;
-function tell(text) {  // a word that goes away
+function tell(text) {  // a message that disappears
   $('toast').textContent = text; $('toast').hidden = false;
   clearTimeout(toast); toast = setTimeout(() => { $('toast').hidden = true; }, 2500);
 }
 
 // -- saving: box, points and words on one canvas.
 async function png() {
-  S.moving = false; draw();  // the drawing buffer is only sure to be there within this task
+  S.moving = false; draw();  // the drawing buffer is only valid within this task
   const out = document.createElement('canvas'), scale = density(), colours = theme();
-  const below = Math.round(Math.max(200, $('bar').getBoundingClientRect().top) * scale);  // the controls stay out
+  const below = Math.round(Math.max(200, $('bar').getBoundingClientRect().top) * scale);  // without the controls
   out.width = $('axes').width; out.height = Math.min($('axes').height, below);
   const ctx = out.getContext('2d');
   ctx.fillStyle = colours.ground; ctx.fillRect(0, 0, out.width, out.height);
