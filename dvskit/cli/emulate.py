@@ -16,7 +16,7 @@ from dvskit.cli._clips import has_images
 from dvskit.cli._many import Command, Options
 from dvskit.cli._trees import Inputs
 from dvskit.errors import ConfigError, count_of, did_you_mean
-from dvskit.formats import format_for_writing, is_standard, open_sink
+from dvskit.formats import is_standard, open_sink
 from dvskit.formats.table import CLIP_SUFFIXES
 
 if TYPE_CHECKING:
@@ -210,7 +210,7 @@ class _Work:
         from dvskit.emulator import EmulatedSource
 
         source = EmulatedSource(self._frames, emulator, self._frames.size)
-        self._compile(emulator, format_for_writing(out, how.to).name)
+        _console.announce_compiling()
         with (
             _console.stoppable() as stop,
             open_sink(out, source.size, format=how.to, overwrite=how.force) as sink,
@@ -233,19 +233,6 @@ class _Work:
             + (look if sink.count and not is_standard(out) else "")
         )
         return stop.asked
-
-    def _compile(self, emulator: Emulator, written: str) -> None:
-        """Compile slow loops in advance: those of sensors that are not ideal."""
-        _console.announce_compiling()
-        if emulator.params.is_ideal or emulator.params.model != "exact":
-            return
-        from dvskit.emulator.sensor.compiling import compile_ahead, is_compiled
-        from dvskit.video import CameraFrames
-
-        live = isinstance(self._clip, CameraFrames)
-        dtype = "uint8" if live else next(iter(self._frames))[1].dtype
-        if not is_compiled(emulator.params, dtype):
-            compile_ahead(emulator.params, dtype, written)
 
     def _done(self, source: EmulatedSource) -> int:
         """Return the number of emulated frames of the clip, without added ones."""

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvskit._random_kernels import GOLDEN, S11, TO_UNIT, bits, mix, normal, uniform
-from dvskit.emulator.sensor.compiled import greater, inner, kernel, lesser, prefetch, spans
+from dvskit.emulator.sensor.compiled import greater, inner, kernel, lesser, prefetch
 from dvskit.emulator.sensor.firing_kernels import WORST_JITTER, jittered
 from dvskit.emulator.sensor.pixels import BATCH, BLOCK, NEVER, TILE, Hits, Model, Pixels, Scratch
 from dvskit.emulator.sensor.signal_kernels import UNIT, log, relative_light
@@ -101,7 +101,6 @@ def start_pixels(
     Thresholds and leaks are drawn. A leaking pixel begins anywhere on its way to a leak event;
     shot noise has reset many of those that would be far along.
     """
-    levels, pixels = spans(levels), spans(pixels)
     seed = model.seed
     for i in range(levels.size):
         k = first + i

@@ -25,7 +25,7 @@ from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from dvskit.emulator.level_kernels import light_of, number_of
-from dvskit.emulator.sensor.compiled import greater, inner, kernel, spans
+from dvskit.emulator.sensor.compiled import greater, inner, kernel
 from dvskit.emulator.sensor.pixels import Model
 
 Array = NDArray[Any]
@@ -135,8 +135,6 @@ def fill_poles(
 
     tau   microseconds; lag: tau / interval; kept: the share of a difference left after the interval
     """
-    lights, tau = spans(lights), spans(tau)
-    lag, kept = spans(lag), spans(kept)
     for code in range(lights.size):
         t = apart(model.pole / lights[code], model.tau2)
         tau[code] = t

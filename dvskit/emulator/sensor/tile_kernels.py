@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from dvskit.emulator.crossing_kernels import MARK_NOISE, MARK_ON, MARK_PIXEL, Marked
 from dvskit.emulator.sensor.block_kernels import foresee, move, settle_idle
-from dvskit.emulator.sensor.compiled import inlined, inner, kernel, lesser, prefetch, spans
+from dvskit.emulator.sensor.compiled import inlined, inner, kernel, lesser, prefetch
 from dvskit.emulator.sensor.firing_kernels import LANES, Follower, Lanes, fire
 from dvskit.emulator.sensor.noise_kernels import (
     draw_hot,
@@ -180,8 +180,7 @@ def advance_tiles(
     -1, else in times and marks. The caller makes room, keeping the content of the hits, and calls
     again.
     """
-    codes, sensor, noise = spans(codes), spans(sensor), spans(noise)
-    hits, scratch, lanes, resume, events = spans(work)
+    hits, scratch, lanes, resume, events = work
     (before, after), (_, model, pixels) = codes, sensor
     (first, _, _, stop), times = step, events[0]
     n = np.int64(0)
