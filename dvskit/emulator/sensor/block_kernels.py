@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit.emulator.sensor.compiled import greater, inlined, inner, lesser, merged
+from dvskit.emulator.sensor.compiled import inlined, inner, merged
 from dvskit.emulator.sensor.firing_kernels import WORST_JITTER, Lanes, hand_out, jittered, take
 from dvskit.emulator.sensor.pixels import (
     BLOCK,
@@ -39,7 +39,7 @@ from dvskit.emulator.sensor.pixels import (
     Step,
     Tables,
 )
-from dvskit.emulator.sensor.signal_kernels import curve, exp, pole_of, value
+from dvskit.emulator.sensor.signal_kernels import curve, exp, greater, lesser, pole_of, value
 
 Array = NDArray[Any]
 

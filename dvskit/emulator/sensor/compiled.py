@@ -51,15 +51,3 @@ def _prefetch(context: Any, array: Any, index: Any) -> Any:
 
 
 prefetch: Any = intrinsic(_prefetch)
-
-
-@inlined
-def lesser(first: Any, second: Any) -> Any:
-    """Return the second of two numbers if it is less, else the first."""
-    return second if second < first else first
-
-
-@inlined
-def greater(first: Any, second: Any) -> Any:
-    """Return the second of two numbers if it is greater, else the first."""
-    return second if second > first else first

@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvskit._random_kernels import GOLDEN, S11, TO_UNIT, bits, mix, normal, uniform
-from dvskit.emulator.sensor.compiled import greater, inner, kernel, lesser, prefetch
+from dvskit.emulator.sensor.compiled import inner, kernel, prefetch
 from dvskit.emulator.sensor.firing_kernels import WORST_JITTER, jittered
 from dvskit.emulator.sensor.pixels import BATCH, BLOCK, NEVER, TILE, Hits, Model, Pixels, Scratch
-from dvskit.emulator.sensor.signal_kernels import UNIT, log, relative_light
+from dvskit.emulator.sensor.signal_kernels import UNIT, greater, lesser, log, relative_light
 
 Array = NDArray[Any]
 

@@ -25,7 +25,7 @@ from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from dvskit.emulator.level_kernels import light_of, number_of
-from dvskit.emulator.sensor.compiled import greater, inner, kernel
+from dvskit.emulator.sensor.compiled import inlined, inner, kernel
 from dvskit.emulator.sensor.pixels import Model
 
 Array = NDArray[Any]
@@ -69,6 +69,18 @@ def _fma(_: Any, a: Any, b: Any, c: Any) -> Any:
 bits_of: Any = intrinsic(_cast(types.float64, types.int64, ir.IntType(64)))
 of_bits: Any = intrinsic(_cast(types.int64, types.float64, ir.DoubleType()))
 fma: Any = intrinsic(_fma)
+
+
+@inlined
+def lesser(first: Any, second: Any) -> Any:
+    """Return the second of two numbers if it is less, else the first."""
+    return second if second < first else first
+
+
+@inlined
+def greater(first: Any, second: Any) -> Any:
+    """Return the second of two numbers if it is greater, else the first."""
+    return second if second > first else first
 
 
 @kernel

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from dvskit.emulator.crossing_kernels import MARK_NOISE, MARK_ON, MARK_PIXEL, Marked
 from dvskit.emulator.sensor.block_kernels import foresee, move, settle_idle
-from dvskit.emulator.sensor.compiled import inlined, inner, kernel, lesser, prefetch
+from dvskit.emulator.sensor.compiled import inlined, inner, kernel, prefetch
 from dvskit.emulator.sensor.firing_kernels import LANES, Follower, Lanes, fire
 from dvskit.emulator.sensor.noise_kernels import (
     draw_hot,
@@ -42,6 +42,7 @@ from dvskit.emulator.sensor.pixels import (
     Sensor,
     Step,
 )
+from dvskit.emulator.sensor.signal_kernels import lesser
 
 Array = NDArray[Any]
 Work = tuple[Hits, Scratch, Lanes, Array, Marked]
