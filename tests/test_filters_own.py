@@ -12,7 +12,7 @@ import dvskit
 from dvskit.errors import ConfigError, MissingFileError
 from dvskit.events import Events
 from dvskit.filters import chain, filter_from
-from dvskit.filters.own import filter_from_file
+from dvskit.filters.names import filter_from_file
 from tests.test_cli import usage_error
 from tests.test_filter_laws import EVENTS
 

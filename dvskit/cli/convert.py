@@ -24,7 +24,7 @@ from dvskit.filters import (
     filter_from,
     filter_names,
 )
-from dvskit.filters.own import errors_in_files, filter_from_file, names_a_file
+from dvskit.filters.names import errors_in_files, filter_from_file, names_a_file
 from dvskit.formats import (
     Damage,
     FileSink,

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from dvskit._arguments import check_arguments
-from dvskit.filters.parameters import check_number
+from dvskit.filters.base import check_number
 
 _MOST: dict[str, float] = {
     "shift_px": 32767, "rotate_deg": 180, "zoom": 0.99, "shear_deg": 80, "warp_px": 1e3,

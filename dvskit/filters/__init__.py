@@ -51,16 +51,19 @@ from dvskit.filters.fit import Fit, FitStep, Placement, Undistort
 from dvskit.filters.mask import Crop, DropArea, DropPixels, Mask, cropped_size
 from dvskit.filters.names import filter_from, filter_names
 from dvskit.filters.pixel_map import PixelMap
-from dvskit.filters.timing import StartAt, TimeReversal, TimeScale, TimeShift
-from dvskit.filters.vary import NDA, Varied, Vary, cut_mix, event_mix
-from dvskit.filters.window import (
+from dvskit.filters.timing import (
     DropTime,
     EvenRateLimit,
     EventRateLimit,
     Polarity,
+    StartAt,
     SwapPolarity,
+    TimeReversal,
+    TimeScale,
+    TimeShift,
     TimeWindow,
 )
+from dvskit.filters.vary import NDA, Varied, Vary, cut_mix, event_mix
 
 __all__ = [
     "NDA",

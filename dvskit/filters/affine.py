@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from dvskit._arguments import check_arguments, checked
 from dvskit.events import Size
-from dvskit.filters.parameters import check_choice, check_number, check_whole
+from dvskit.filters.base import check_choice, check_number, check_whole
 from dvskit.filters.pixel_map import Axes, PixelMap, Places
 
 Matrix = tuple[float, float, float, float, float, float]
@@ -95,7 +95,7 @@ class _AboutTheMiddle(PixelMap):
 
     def places(self, size: Size) -> Places:
         """Return the new places of pixels."""
-        from dvskit.filters.pixel_map_kernels import affine_places
+        from dvskit.filters.event_kernels import affine_places
 
         xx, xy, yx, yy, x_px, y_px = self.matrix
         middle_x, middle_y = (size.width - 1) / 2, (size.height - 1) / 2

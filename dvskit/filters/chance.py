@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 from dvskit._arguments import check_arguments, checked
 from dvskit.errors import EventsError
 from dvskit.events import Events, Size
-from dvskit.filters.base import Blockwise, CallableFilter, Step
-from dvskit.filters.parameters import check_number, check_seed
-from dvskit.filters.selecting import Columns, columns, in_parts, room, select
+from dvskit.filters.base import Blockwise, CallableFilter, Columns, Step, check_number, check_seed
+from dvskit.filters.selecting import columns, in_parts, room, select
 
 REACH = 5  # cut, in standard deviations; normally 6 in 10 million lie beyond
 _PIECE = 1 << 17  # events sorted at once
@@ -165,7 +164,7 @@ class TemporalJitterStep(Step):
         return known[:sure]
 
     def _sorted(self) -> Events:
-        from dvskit.filters.select_kernels import order_of, take
+        from dvskit.filters.event_kernels import order_of, take
 
         held = self._held
         parts = [(held.t, held.x, held.y, held.p), *self._new]

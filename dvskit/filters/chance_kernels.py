@@ -10,7 +10,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from dvskit._random_kernels import GOLDEN, mix, uniform
-from dvskit.filters.selecting import Columns
+from dvskit.filters.base import Columns
 
 Array = NDArray[Any]
 # Plain tuples: a named tuple takes 2 us more per call.

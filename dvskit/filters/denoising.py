@@ -12,11 +12,18 @@ from numpy.typing import NDArray
 from dvskit._arguments import check_arguments, checked
 from dvskit._threads import run_parts, thread_count
 from dvskit.events import Events, Size, Source, cut
-from dvskit.filters.base import CallableFilter, Step
+from dvskit.filters.base import (
+    CallableFilter,
+    Columns,
+    Step,
+    check_choice,
+    check_flag,
+    check_number,
+    check_whole,
+)
 from dvskit.filters.mask import Mask, kept_places
-from dvskit.filters.parameters import check_choice, check_flag, check_number, check_whole
 from dvskit.filters.pixel_map import PixelMap, Places
-from dvskit.filters.selecting import Columns, columns, part_of, select
+from dvskit.filters.selecting import columns, part_of, select
 
 Times = NDArray[np.signedinteger]
 Mark = Callable[[Columns, int, Times, NDArray[np.bool_]], None]
@@ -49,7 +56,7 @@ class BackgroundActivity(CallableFilter):
         """Return the step of one pass: 4 bytes per pixel, 8 above a quarter of an hour."""
 
         def mark(events: Columns, origin_us: int, last: Times, keep: NDArray[np.bool_]) -> None:
-            from dvskit.filters.select_kernels import near_in_time
+            from dvskit.filters.event_kernels import near_in_time
 
             by = self.neighbours == 8, self.itself
             near_in_time(events, origin_us, self.within_us, by, last, keep)
@@ -76,7 +83,7 @@ class Refractory(CallableFilter):
         """Return the step of one pass: as much memory, and twice as much by polarity."""
 
         def mark(events: Columns, origin_us: int, last: Times, keep: NDArray[np.bool_]) -> None:
-            from dvskit.filters.select_kernels import rested
+            from dvskit.filters.event_kernels import rested
 
             rested(events, origin_us, self.period_us, self.restart, last, keep)
 
@@ -162,7 +169,7 @@ def hot_pixels(
 
 def add_per_pixel(events: Events, counts: NDArray[np.int64]) -> None:
     """Add one to counts[y, x], (H, W), for each event."""
-    from dvskit.filters.pixel_map_kernels import count_pixels
+    from dvskit.filters.event_kernels import count_pixels
 
     _, x, y, _ = columns(events)
     parts = min(thread_count(), len(events) // counts.size + 1)

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from dvskit._arguments import check_arguments, checked
 from dvskit.errors import GeometryError, ShapeError
 from dvskit.events import Size
-from dvskit.filters.parameters import check_number, check_seed
+from dvskit.filters.base import check_number, check_seed
 from dvskit.filters.pixel_map import Axes, PixelMap, Places, place
 
 

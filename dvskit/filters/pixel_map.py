@@ -16,9 +16,8 @@ from numpy.typing import NDArray
 
 from dvskit._threads import run_parts
 from dvskit.events import Events, Size
-from dvskit.filters.base import CallableFilter, Step, Tally
+from dvskit.filters.base import CallableFilter, Columns, Step, Tally
 from dvskit.filters.selecting import (
-    Columns,
     columns,
     columns_kept,
     in_parts,
@@ -131,7 +130,7 @@ class _ByAxes(Moving):
         self.all_stay = bool(axes.columns.min() >= 0 and axes.rows.min() >= 0)
 
     def both(self, x: Column, y: Column) -> tuple[Column, Column]:
-        from dvskit.filters.pixel_map_kernels import move_axis
+        from dvskit.filters.event_kernels import move_axis
 
         found = []
         for old, table in zip((y, x) if self._swap else (x, y), self._tables, strict=True):
@@ -143,12 +142,12 @@ class _ByAxes(Moving):
         return found[0], found[1]
 
     def count(self, x: Column, y: Column, found: NDArray[np.int64]) -> None:
-        from dvskit.filters.pixel_map_kernels import count_axes
+        from dvskit.filters.event_kernels import count_axes
 
         count_axes(*((y, x) if self._swap else (x, y)), *self._tables, found)
 
     def move(self, given: Columns, out: Columns) -> None:
-        from dvskit.filters.pixel_map_kernels import move_axes
+        from dvskit.filters.event_kernels import move_axes
 
         t, x, y, p = given
         move_axes((t, y, x, p) if self._swap else given, *self._tables, out)
@@ -160,19 +159,19 @@ class _ByPlaces(Moving):
         self.all_stay = bool(places.min() >= 0)
 
     def both(self, x: Column, y: Column) -> tuple[Column, Column]:
-        from dvskit.filters.pixel_map_kernels import move_all
+        from dvskit.filters.event_kernels import move_all
 
         new = np.empty_like(x), np.empty_like(y)
         _look_up_all(move_all, self._places, x, y, *new)
         return new
 
     def count(self, x: Column, y: Column, found: NDArray[np.int64]) -> None:
-        from dvskit.filters.pixel_map_kernels import count_places
+        from dvskit.filters.event_kernels import count_places
 
         count_places(x, y, self._places, found)
 
     def move(self, given: Columns, out: Columns) -> None:
-        from dvskit.filters.pixel_map_kernels import move_places
+        from dvskit.filters.event_kernels import move_places
 
         move_places(given, self._places, out)
 
@@ -188,7 +187,7 @@ class _LeftOut(_ByPlaces):
         return x, y
 
     def some(self, given: Columns, left_out: NDArray[np.int64]) -> Columns:
-        from dvskit.filters.pixel_map_kernels import look_up
+        from dvskit.filters.event_kernels import look_up
 
         _, x, y, _ = given
         keep = np.empty(len(x), np.bool_)

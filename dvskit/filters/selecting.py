@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 
 from dvskit._threads import run_parts
 from dvskit.events import Events
+from dvskit.filters.base import Columns
 
 PART = 1 << 17  # events per part of the work
-
-Columns = tuple[NDArray[np.int64], NDArray[np.int16], NDArray[np.int16], NDArray[np.bool_]]
 
 
 def columns(events: Events) -> Columns:
@@ -66,7 +65,7 @@ def select(events: Events, keep: NDArray[np.bool_]) -> Events:
 
 def columns_kept(given: Columns, keep: NDArray[np.bool_]) -> Columns:
     """Return the columns of the events marked by `keep`; the given ones if all are kept."""
-    from dvskit.filters.select_kernels import select_events
+    from dvskit.filters.event_kernels import select_events
 
     parts = parts_of(len(keep))
     counts = [int(np.count_nonzero(keep[part])) for part in parts]

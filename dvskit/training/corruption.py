@@ -18,8 +18,7 @@ from dvskit.emulator import EmulatorParams
 from dvskit.emulator.params import as_params
 from dvskit.errors import ConfigError, did_you_mean
 from dvskit.events import Events, Filter, Size
-from dvskit.filters.base import CallableFilter, Step
-from dvskit.filters.parameters import check_number, check_seed
+from dvskit.filters.base import CallableFilter, Step, check_number, check_seed
 from dvskit.formats.content import own_seed
 from dvskit.training.evaluation import Result, judge
 from dvskit.training.judging import Data, Judging, open_judging

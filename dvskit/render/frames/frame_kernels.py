@@ -13,7 +13,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from dvskit.filters.selecting import Columns
+from dvskit.filters.base import Columns
 
 
 @njit(cache=True, nogil=True)

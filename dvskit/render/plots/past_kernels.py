@@ -8,7 +8,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from dvskit.filters.selecting import Columns
+from dvskit.filters.base import Columns
 
 NEVER = np.iinfo(np.int64).min
 
