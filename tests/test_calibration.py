@@ -16,7 +16,7 @@ from dvskit.emulator.calibration import calibrate, noise, thresholds
 from dvskit.emulator.calibration import rest_kernels as k
 from dvskit.emulator.calibration import row_kernels as pairs
 from dvskit.emulator.calibration.observed import observe
-from dvskit.emulator.calibration.row_kernels import PixelEvents, Response, Shown
+from dvskit.emulator.calibration.row_kernels import Numbers, PixelEvents, Response
 from dvskit.errors import ConfigError, EventsError, ShapeError, VideoError
 from dvskit.events import EventsSource
 from dvskit.streams import Frame
@@ -313,7 +313,7 @@ def test_changes_between_events_are_those_of_the_integrated_signal(held, doubtfu
     sure = (rng.random((3, 5)) < 0.7).astype(np.uint8) if doubtful else np.empty((0, 0), np.uint8)
     room = len(events.t)
     rows = pairs.RowColumns.of(room, weighted=False)
-    shown, response = Shown(frame_t, numbers, sure), Response(4.0, 20.0, 1500.0, held, 1e-5)
+    shown, response = Numbers(frame_t, numbers, sure), Response(4.0, 20.0, 1500.0, held, 1e-5)
     n = pairs.rows_between_events(events, shown, response, rows)
     expected = []
     for j in range(3):
@@ -360,7 +360,7 @@ def test_changes_between_frames_are_those_of_cubics_through_the_events(seed):
     numbers = rng.uniform(0, 255, (1, frame_t.size)).astype(np.float32)
     leak, pole, longest = 2e-6, 3000.0, 60_000.0
     rows = pairs.RowColumns.of(99, weighted=True)
-    shown, response = Shown(frame_t, numbers, NO_DOUBT), Response(4.0, 20.0, pole, 0.0, leak)
+    shown, response = Numbers(frame_t, numbers, NO_DOUBT), Response(4.0, 20.0, pole, 0.0, leak)
     n = pairs.rows_between_frames(PixelEvents(t, p, starts), shown, response, longest, rows)
     level = np.stack([np.cumsum(p) - leak * t, -np.cumsum(~p)]).astype(float)
     last, expected = None, []
@@ -391,7 +391,7 @@ def test_a_ramp_behind_a_low_pass_is_known_from_its_events(held):
     numbers = (np.exp(level) - 4.0).astype(np.float32)[None]
     rows = pairs.RowColumns.of(99, weighted=True)
     events = PixelEvents(t, np.ones(80, bool), np.array([0, 80]))
-    shown, response = Shown(frame_t, numbers, NO_DOUBT), Response(4.0, 20.0, 0.0, held, 0.0)
+    shown, response = Numbers(frame_t, numbers, NO_DOUBT), Response(4.0, 20.0, 0.0, held, 0.0)
     n = pairs.rows_between_frames(events, shown, response, 1e6, rows)
     assert n > 15
     assert np.allclose(rows.change[:n], threshold * rows.on[:n], rtol=1e-3)

@@ -8,7 +8,8 @@ import pytest
 
 import dvskit
 from dvskit import EmulatorParams, Events
-from dvskit.emulator.calibration import calibrate, motion, noise
+from dvskit.emulator.calibration import calibrate, noise
+from dvskit.emulator.calibration import observed as inputs
 from dvskit.emulator.calibration.observed import observe, see
 from dvskit.events import EventsSource
 from dvskit.streams import Frame
@@ -146,7 +147,7 @@ def test_the_light_between_frames_is_that_of_what_moves():
     speed = 100.0
     frames = [(t, moved(wide, speed * t * 1e-6, 0) / 255) for t in range(0, 400_001, 40_000)]
     seen, observed = shown([(t, frame.astype(np.float32)) for t, frame in frames])
-    filled = motion.fill(seen, observed)
+    filled = inputs.fill_light(seen, observed)
     assert filled.t.size >= 8 * 10 + 1  # 4 pixels a frame, half a pixel a step
     inner = (filled.pixels % SIZE[0] > 8) & (filled.pixels % SIZE[0] < SIZE[0] - 8)
     assert filled.sure[inner].mean() > 0.98
@@ -161,14 +162,14 @@ def test_the_motion_of_each_interval_is_estimated_once(monkeypatch):
     wide = texture(9).astype(np.float32)
     frames = [(t, moved(wide, 1e-4 * t, 0).astype(np.uint8)) for t in range(0, 400_000, 40_000)]
     asked = []
-    plain = motion.motion_from
+    plain = inputs.motion_from
 
     def counted(seen, number):
         asked.append(number)
         return plain(seen, number)
 
-    monkeypatch.setattr(motion, "motion_from", counted)
-    assert motion.fill(*shown(frames)) is not None
+    monkeypatch.setattr(inputs, "motion_from", counted)
+    assert inputs.fill_light(*shown(frames)) is not None
     assert sorted(asked) == list(range(9))
 
 
@@ -180,7 +181,7 @@ def test_where_something_is_covered_the_light_is_not_known():
         view[:, 4 * n : 4 * n + 8] = 250.0
         frames.append((n * 40_000, np.rint(view).astype(np.uint8)))
     seen, observed = shown(frames)
-    filled = motion.fill(seen, observed)
+    filled = inputs.fill_light(seen, observed)
     sure = filled.sure.reshape(SIZE[1], SIZE[0], -1).astype(bool)
     bar = np.array([4 * n for n in range(8)])
     beside = [
@@ -197,9 +198,9 @@ def test_where_something_is_covered_the_light_is_not_known():
 def test_nothing_is_filled_in_where_nothing_moves_or_the_sensor_is_tiny():
     wide = texture(9).astype(np.float32)
     still = [(t, moved(wide, 0, 0).astype(np.uint8)) for t in range(0, 200_000, 40_000)]
-    assert motion.fill(*shown(still)) is None
+    assert inputs.fill_light(*shown(still)) is None
     tiny = [(t, moved(wide, 1e-4 * t, 0, (8, 6)).astype(np.uint8)) for t in range(0, 10**6, 40_000)]
-    assert motion.fill(*shown(tiny)) is None
+    assert inputs.fill_light(*shown(tiny)) is None
 
 
 def test_an_exposure_is_undone():
@@ -210,11 +211,11 @@ def test_an_exposure_is_undone():
     truth = 100 + 50 * np.sin(omega * t)
     inner = (t > exposure) & (t < 1e6 - exposure)
     before = np.abs(light[0] - truth)[inner].max()
-    motion._sharpen(t, light, exposure)
+    inputs._sharpen(t, light, exposure)
     assert before > 2.0
     assert np.abs(light[0] - truth)[inner].max() < 0.2 * before
     same = light.copy()
-    motion._sharpen(t, light, 0.0)
+    inputs._sharpen(t, light, 0.0)
     assert np.array_equal(light, same)
 
 
@@ -222,15 +223,15 @@ def test_the_pixels_of_many_frames_are_fewer(monkeypatch):
     wide = texture(9).astype(np.float32)
     frames = [(t, moved(wide, 1e-4 * t, 0).astype(np.uint8)) for t in range(0, 400_000, 40_000)]
     seen, observed = shown(frames)
-    whole = motion.fill(seen, observed)
-    monkeypatch.setattr(motion, "_MOST_NUMBERS", whole.numbers.size // 2)
-    part = motion.fill(seen, observed)
+    whole = inputs.fill_light(seen, observed)
+    monkeypatch.setattr(inputs, "_MOST_FILLED", whole.numbers.size // 2)
+    part = inputs.fill_light(seen, observed)
     assert part.pixels.size == whole.pixels.size // 2
     place = np.searchsorted(whole.pixels, part.pixels)
     assert np.array_equal(whole.numbers[place], part.numbers)
     assert np.array_equal(whole.sure[place], part.sure)
-    monkeypatch.setattr(motion, "_MOST_LOOKED_AT", 8 * SIZE[0] * SIZE[1])
-    assert motion.fill(seen, observed).t[-1] <= frames[-1][0]
+    monkeypatch.setattr(inputs, "_MOST_LOOKED_AT", 8 * SIZE[0] * SIZE[1])
+    assert inputs.fill_light(seen, observed).t[-1] <= frames[-1][0]
 
 
 # ---- noise of thresholds that are not alike

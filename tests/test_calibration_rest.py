@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from dvskit import EmulatorParams, Events
-from dvskit.emulator.calibration import calibrate, leak, motion, stillness
+from dvskit.emulator.calibration import calibrate, leak, stillness
+from dvskit.emulator.calibration import observed as inputs
 from dvskit.emulator.calibration import rest_kernels as k
-from dvskit.emulator.calibration.observed import observe, see
-from dvskit.emulator.calibration.row_kernels import Response, Shown
-from dvskit.emulator.calibration.rows import KNEE, Pixel
-from dvskit.emulator.calibration.search import View
+from dvskit.emulator.calibration.observed import PixelView, observe, see
+from dvskit.emulator.calibration.row_kernels import Numbers, Response
 from dvskit.emulator.calibration.stillness import still_in_frames
+from dvskit.emulator.calibration.thresholds import KNEE, Pixel
 from dvskit.emulator.level_kernels import level_of, light_of
 from dvskit.events import EventsSource
 from tests.test_calibration import low_passed, random_events
@@ -115,7 +115,7 @@ def test_changes_to_rest_are_those_of_the_integrated_signal(held, doubtful):
     light = rng.uniform(0.1, 1.0, 6)
     rests = k.Rests.of(place, start, light)
     since, change, fresh = rests.since, rests.change, rests.fresh
-    shown, response = Shown(frame_t, numbers, sure), Response(4.0, 20.0, 1500.0, held, 0.0)
+    shown, response = Numbers(frame_t, numbers, sure), Response(4.0, 20.0, 1500.0, held, 0.0)
     k.changes_to_rest(events, shown, response, rests)
     known = 0
     for s in range(6):
@@ -158,7 +158,10 @@ def test_no_start_is_known_better_than_the_light_that_a_pixel_rests_at():
     events = recorded(frames, EmulatorParams(threshold_on=0.1, threshold_off=0.1))
     observed = observe(EventsSource(events))
     seen = see(rare(frames, 40), observed)
-    near, far = View.of(observed, motion.fill(seen, observed)), View.of(observed, seen)
+    near, far = (
+        PixelView.of(observed, inputs.fill_light(seen, observed)),
+        PixelView.of(observed, seen),
+    )
     pixel = Pixel()
     still = stillness.with_remainder(still_in_frames(observed, far, pixel, 0.1), seen, near, pixel)
     known = still.gap_span[still.gap_begin == k.KNOWN]

@@ -10,6 +10,7 @@ import pytest
 import dvskit
 from dvskit.errors import ConfigError, GeometryError, ShapeError
 from dvskit.scenes import PERSON_GESTURES, PersonScene
+from dvskit.scenes.depth import KINECT_JOINTS
 from dvskit.scenes.person import (
     Build,
     GestureMotion,
@@ -21,9 +22,8 @@ from dvskit.scenes.person import (
     mirrored,
 )
 from dvskit.scenes.person.body import LEFT, RIGHT, joints, reach
-from dvskit.scenes.person.figure import Camera
-from dvskit.scenes.person.motion import KINECT_JOINTS
-from dvskit.scenes.person.painting_kernels import COLUMNS, Column, Kind, paint
+from dvskit.scenes.person.figure import PersonCamera
+from dvskit.scenes.person.painting_kernels import COLUMNS, PartColumn, PartKind, paint
 
 SMALL = (48, 48)
 SEEDS = range(4)
@@ -215,7 +215,7 @@ def bars(*rows: dict[str, float], blur: float = 1.0) -> np.ndarray:
             "scale": 1e6,
         }
         for name, value in (usual | row).items():
-            part[Column[name.upper()]] = value
+            part[PartColumn[name.upper()]] = value
     wall = np.full((32, 32), 0.5, np.float32)
     flat_light = np.array([0, 0, 1, 1, 0], np.float32)
     cloth, out = np.zeros((1, 2, 2), np.float32), np.empty((32, 32), np.uint16)
@@ -249,9 +249,9 @@ def test_bars_that_pass_through_one_another_blend_halfway():
 def head(**turned: float) -> np.ndarray:
     """Return how dark the features of a white head are before a black wall, (64, 64)."""
     part = np.zeros((1, COLUMNS), np.float32)
-    usual = {"kind": Kind.HEAD, "a_x": 32, "a_y": 32, "radius_a": 20, "radius_b": 28, "tone": 1}
+    usual = {"kind": PartKind.HEAD, "a_x": 32, "a_y": 32, "radius_a": 20, "radius_b": 28, "tone": 1}
     for name, value in (usual | {"scale": 100} | turned).items():
-        part[0, Column[name.upper()]] = value
+        part[0, PartColumn[name.upper()]] = value
     wall, light = np.zeros((64, 64), np.float32), np.array([0, 0, 1, 1, 0], np.float32)
     face, out = np.array([1, 0.5, 0, 0, 0.5], np.float32), np.empty((64, 64), np.uint16)
     cloth = np.zeros((1, 2, 2), np.float32)
@@ -279,13 +279,13 @@ def test_a_face_turns_with_the_head():
 
 def test_a_camera_above_sees_what_is_far_higher_in_the_picture():
     far, above = np.array([0.0, 0.0, 1.0]), np.array([0.0, 1.0, 0.0])
-    camera = Camera(View(rise=20.0), 100, 100)
+    camera = PersonCamera(View(rise=20.0), 100, 100)
     (_, middle_y, depth, _), (_, far_y, _, _), (_, _, high_depth, _) = (
         camera.see(place) for place in (np.zeros(3), far, above)
     )
     assert far_y < middle_y
     assert high_depth < depth
-    x, *_ = Camera(View(turn=20.0), 100, 100).see(np.array([0.0, 0.0, -0.3]))
+    x, *_ = PersonCamera(View(turn=20.0), 100, 100).see(np.array([0.0, 0.0, -0.3]))
     assert x < 50  # her front, turned to her right, is on the left of the picture
 
 

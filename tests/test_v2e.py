@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from dvskit import Emulator, EmulatorParams, Events
-from dvskit.emulator.v2e_names import V2E_NAMES, answer_for
+from dvskit.emulator.params import V2E_NAMES, answer_for
 from dvskit.errors import ArgumentError, ConfigError
 from tests.test_cli import usage_error
 

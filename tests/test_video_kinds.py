@@ -13,8 +13,7 @@ import pytest
 
 from dvskit.errors import ConfigError, VideoError
 from dvskit.video import open_frames
-from dvskit.video.light import luminance
-from dvskit.video.pixels import gray_frame
+from dvskit.video.light import gray_frame, luminance
 from tests.video_kinds import (
     B_FRAMES,
     FRAMES,

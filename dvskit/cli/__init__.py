@@ -123,7 +123,7 @@ def _tell_usage(error: Any) -> int:
     if meant is not None:
         message = f"No such option: {asked}; {meant} scales"
     elif asked and where.endswith("emulate"):
-        from dvskit.emulator.v2e_names import V2E_NAMES, answer_for
+        from dvskit.emulator.params import V2E_NAMES, answer_for
 
         ours = V2E_NAMES.get(asked.lstrip("-").replace("-", "_"), "")
         if ours:

@@ -256,7 +256,7 @@ class _Work:
 
 def _params(preset: str, threshold: float | None, settings: list[str]) -> EmulatorParams:
     from dvskit.emulator import EmulatorParams
-    from dvskit.emulator.v2e_names import answer_for
+    from dvskit.emulator.params import answer_for
 
     values: dict[str, float | int | str] = {}
     if threshold is not None:

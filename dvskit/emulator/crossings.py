@@ -26,7 +26,7 @@ def parts_of(pixels: int, threads: int, unit: int) -> list[slice]:
     return [slice(start, min(start + length, pixels)) for start in range(0, pixels, length)]
 
 
-class Room:
+class ReusedArray:
     """Reusable memory: the system clears a new array first."""
 
     def __init__(self, dtype: DTypeLike) -> None:
@@ -43,7 +43,7 @@ class Ordering:
     """Buffers for sorting events; one for all intervals of a run."""
 
     def __init__(self) -> None:
-        self.packed, self.places = Room(np.uint64), Room(np.int32)
+        self.packed, self.places = ReusedArray(np.uint64), ReusedArray(np.int32)
 
 
 @dataclass(frozen=True, slots=True)

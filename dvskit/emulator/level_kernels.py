@@ -20,7 +20,7 @@ Array = NDArray[Any]
 NEAR_SHIFT = 15  # of levels, to look up codes: 2 entries lie between the brightest codes
 
 
-class Rule(NamedTuple):
+class FiringRule(NamedTuple):
     """The rule by which pixels fire: levels and thresholds in the same units.
 
     table    the level of each code; of length 0 if the codes are levels already
@@ -139,7 +139,7 @@ def _quotient(number: int, divisor: int) -> int:
 
 
 @njit(cache=True, nogil=True)
-def start_codes(codes: Array, rule: Rule, up: Array, down: Array) -> None:
+def start_codes(codes: Array, rule: FiringRule, up: Array, down: Array) -> None:
     """Fill `up` and `down` (uint8) for pixels whose reference is their first code.
 
     `up` is the least code bright enough for ON, `down` the greatest dark enough for OFF; 255 and 0
@@ -185,7 +185,7 @@ def _list(loud: Array, who: Array) -> int:
 
 @njit(cache=True, nogil=True)
 def _count(
-    listed: int, who: Array, codes: Array, ref: Array, rule: Rule, counts: Array
+    listed: int, who: Array, codes: Array, ref: Array, rule: FiringRule, counts: Array
 ) -> tuple[int, int]:
     """Count the events of the pixels in `who`, drop pixels without events; return both numbers."""
     table, _, on, off = rule
@@ -203,7 +203,7 @@ def _count(
 
 @njit(cache=True, nogil=True)
 def count_codes(
-    codes: Array, references: References, rule: Rule, loud: Array, who: Array, counts: Array
+    codes: Array, references: References, rule: FiringRule, loud: Array, who: Array, counts: Array
 ) -> tuple[int, int]:
     """List the pixels that fire in `who`, with their events in `counts`, negative for OFF.
 
@@ -219,7 +219,7 @@ def count_codes(
 
 @njit(cache=True, nogil=True)
 def count_levels(
-    codes: Array, references: References, rule: Rule, loud: Array, who: Array, counts: Array
+    codes: Array, references: References, rule: FiringRule, loud: Array, who: Array, counts: Array
 ) -> tuple[int, int]:
     """Same as `count_codes`, for codes of more than 8 bits and for levels."""
     ref, table, on, off = references.ref, rule.table, rule.on, rule.off
@@ -233,7 +233,7 @@ def count_levels(
 
 @njit(cache=True, nogil=True)
 def emit(
-    seen: Interval, references: References, rule: Rule, firing: Firing, events: Marked
+    seen: Interval, references: References, rule: FiringRule, firing: Firing, events: Marked
 ) -> None:
     """Write the events of a slice of pixels, in order of pixels, and move their references.
 

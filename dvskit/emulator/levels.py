@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from dvskit._threads import run_parts
 from dvskit.emulator import level_kernels
-from dvskit.emulator.crossings import Crossings, Ordering, Room, parts_of
-from dvskit.emulator.level_kernels import References, Rule
+from dvskit.emulator.crossings import Crossings, Ordering, ReusedArray, parts_of
+from dvskit.emulator.level_kernels import FiringRule, References
 from dvskit.emulator.params import EmulatorParams
 from dvskit.errors import ShapeError
 from dvskit.events import Size
@@ -177,7 +177,7 @@ class IdealPixels:
         self._coded = codes.dtype == np.uint8
         up, down = np.empty((2, n if self._coded else 0), np.uint8)
         entries = (int(table[-1]) >> level_kernels.NEAR_SHIFT) + 2 if self._coded else 0
-        self._rule = Rule(table, np.empty(entries, np.int16), self._on, self._off)
+        self._rule = FiringRule(table, np.empty(entries, np.int16), self._on, self._off)
         if self._coded:
             level_kernels.index_codes(table, self._rule.nearest)
             level_kernels.start_codes(codes, self._rule, up, down)
@@ -187,7 +187,7 @@ class IdealPixels:
         self._parts = parts_of(n, self._threads, 64)
         self._loud = np.zeros(-(-n // 8) * 8, np.uint8)
         self._who, self._counts = np.zeros((2, self._loud.size), np.int32)
-        self._rooms = [(Room(np.int32), Room(np.int64)) for _ in self._parts]
+        self._rooms = [(ReusedArray(np.int32), ReusedArray(np.int64)) for _ in self._parts]
         self._ordering = Ordering()
         self._last = 0  # events in the previous interval
 

@@ -26,7 +26,7 @@ LONGEST_INTERVAL_US = 1 << 30  # keeps the products of the crossing times inside
 _JITTER = 103  # stream of random numbers
 
 
-class Pixels(Protocol):
+class _Pixels(Protocol):
     """All pixels of a sensor, from frame to frame."""
 
     def begin(self, codes: NDArray[Any], table: NDArray[np.int32]) -> None:
@@ -36,7 +36,7 @@ class Pixels(Protocol):
         """Return the crossings up to the next frame."""
 
 
-def _pixels(params: EmulatorParams, size: Size, seed: int, threads: int) -> Pixels:
+def _pixels(params: EmulatorParams, size: Size, seed: int, threads: int) -> _Pixels:
     if params.model == "v2e":
         return V2ePixels(params, size, seed, threads)
     if params.is_ideal:

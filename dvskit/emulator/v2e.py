@@ -27,7 +27,7 @@ class V2ePixels:
 
     def __init__(self, params: EmulatorParams, size: Size, seed: int, threads: int) -> None:
         self.params, self.size, self._threads = params, size, threads
-        self._sensor = k.Sensor(
+        self._sensor = k.V2eSensor(
             c_on=float(params.threshold_on),
             c_off=float(params.threshold_off),
             sigma=float(params.threshold_sigma),
@@ -48,7 +48,7 @@ class V2ePixels:
         self._table = np.round(exact, 8).astype(np.float32)
         self._lights = lights(self._table, self.params)
         lp = self._levels(codes)
-        self._state = k.State(
+        self._state = k.V2eState(
             lp, lp.copy(), np.empty(count, real), np.empty(count, real), np.empty(count),
             np.full(count, -1e30), np.zeros(count, np.int32),
         )  # fmt: skip

@@ -19,7 +19,7 @@ from dvskit.emulator.crossing_kernels import MARK_NOISE, MARK_ON, MARK_PIXEL, Ma
 Array = NDArray[Any]
 
 
-class Sensor(NamedTuple):
+class V2eSensor(NamedTuple):
     """Parameters of the sensor, see EmulatorParams; all float but the seed."""
 
     c_on: float
@@ -33,7 +33,7 @@ class Sensor(NamedTuple):
     seed: int
 
 
-class State(NamedTuple):
+class V2eState(NamedTuple):
     """The pixels, (n,): low-pass, reference, thresholds, factor of the leak, time of the last event
     in us, and the number of events of the current frame, negative for OFF.
     """
@@ -46,9 +46,9 @@ class State(NamedTuple):
     latest_us: Array
     counts: Array
 
-    def part(self, at: slice) -> State:
+    def part(self, at: slice) -> V2eState:
         """Return a slice of the pixels, as views."""
-        return State(*(each[at] for each in self))
+        return V2eState(*(each[at] for each in self))
 
 
 # Plain tuples: a named tuple takes 2 us more per call.
@@ -62,7 +62,7 @@ R_ON, R_OFF, R_LEAK, R_JITTER, R_SHOT = range(11, 16)
 
 
 @njit(cache=True, nogil=True)
-def start(first: int, sensor: Sensor, state: State) -> None:
+def start(first: int, sensor: V2eSensor, state: V2eState) -> None:
     """Draw the thresholds and leak factors of a slice of pixels."""
     seed, on, off, factor = sensor.seed, state.on, state.off, state.factor
     for i in range(on.size):
@@ -73,7 +73,7 @@ def start(first: int, sensor: Sensor, state: State) -> None:
 
 
 @njit(cache=True, nogil=True)
-def step(seen: Frame, dt: float, sensor: Sensor, state: State) -> int:
+def step(seen: Frame, dt: float, sensor: V2eSensor, state: V2eState) -> int:
     """Move a slice of pixels to the next frame. Fills the counts; returns the largest."""
     level, light, first, frame = seen
     lp, base, on, off, factor, _, counts = state
@@ -103,7 +103,7 @@ def step(seen: Frame, dt: float, sensor: Sensor, state: State) -> int:
 
 
 @njit(cache=True, nogil=True)
-def emit(seen: Frame, within: Steps, sensor: Sensor, state: State, events: Marked) -> int:
+def emit(seen: Frame, within: Steps, sensor: V2eSensor, state: V2eState, events: Marked) -> int:
     """Write the events of a slice of pixels; return their number, limited by the room.
 
     The i-th event of each pixel is at the end of step i of the interval.

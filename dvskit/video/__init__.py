@@ -11,16 +11,20 @@ from pathlib import Path
 from dvskit._arguments import check_arguments
 from dvskit.errors import FormatError, VideoError
 from dvskit.formats import Format, find_format
-from dvskit.formats.image_list import IMAGES_NAME
+from dvskit.formats.image_list import IMAGE_SUFFIXES, IMAGES_NAME
 from dvskit.formats.table import file_of_events
 from dvskit.video.array import ArrayFrames, TimedFrames
 from dvskit.video.camera import CameraFrames
 from dvskit.video.file import Clock, VideoFrames
 from dvskit.video.fitting import Bordered, ClipPart, Cropped, Resized, Trimmed, resized
-from dvskit.video.images import IMAGE_SUFFIXES, AnimatedImage, ImageFolder, is_animation
+from dvskit.video.images import (
+    AnimatedImage,
+    ImageFolder,
+    RecordedFrames,
+    is_animation,
+)
 from dvskit.video.light import Light, luminance
 from dvskit.video.pictures import ScaleCheck, gray_picture
-from dvskit.video.recorded import RecordedFrames
 from dvskit.video.source import FrameLosses, FrameSource
 from dvskit.video.writing import write_images, write_video
 

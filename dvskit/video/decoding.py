@@ -95,7 +95,7 @@ class DecodingStamps:
         return self._stamps[place] * self._time_base
 
 
-class Shown(NamedTuple):
+class ShownFrame(NamedTuple):
     """A frame, its index in the file, and microseconds since the first shown (None: unknown)."""
 
     number: int
@@ -103,7 +103,7 @@ class Shown(NamedTuple):
     frame: Any
 
 
-class Decoding:
+class VideoDecoding:
     """One pass over an open video file: iterates over its frames in display order.
 
     timed    whether stamps are needed; otherwise they may be missing or wrong
@@ -135,7 +135,7 @@ class Decoding:
         self.leading = 0
         self.first_s: Fraction | None = None
 
-    def __iter__(self) -> Iterator[Shown]:
+    def __iter__(self) -> Iterator[ShownFrame]:
         for frame in self._decoded():
             seconds = self._clock.of(frame)
             self._interlaced |= bool(frame.interlaced_frame)
@@ -144,7 +144,7 @@ class Decoding:
                     self.first_s = seconds
                     self._count_leading(seconds)
                 t_us = None if seconds is None else self._since_first(seconds)
-                yield Shown(self._shown + self._losses.frames, t_us, frame)
+                yield ShownFrame(self._shown + self._losses.frames, t_us, frame)
                 self._shown += 1
                 self._last = seconds
         self._check_end()

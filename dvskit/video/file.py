@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from dvskit.errors import VideoError, check_known, count_of
 from dvskit.events import Size, as_size
 from dvskit.video.container import UNTIMED, open_video
-from dvskit.video.decoding import Decoding, Shown
-from dvskit.video.light import Light
-from dvskit.video.pixels import (
+from dvskit.video.decoding import ShownFrame, VideoDecoding
+from dvskit.video.light import (
+    Light,
     Orientation,
     colour_frame,
     gray_frame,
@@ -65,7 +65,7 @@ class VideoFrames(FileFrames):
                 raise VideoError(
                     f"{self.path}: raw {video.format} holds no times; pass fps (--fps)"
                 )
-            decoding = Decoding(video, self._no_losses(), timed=self._fps is None, exact=True)
+            decoding = VideoDecoding(video, self._no_losses(), timed=self._fps is None, exact=True)
             frames = iter(decoding)
             first = next(frames, None)
             if first is None:
@@ -76,7 +76,7 @@ class VideoFrames(FileFrames):
                 raise VideoError(f"{self.path}: frames without times; pass fps (--fps)")
             self.notes = (*video.notes, *self._look_at(first, decoding, video.stream))
 
-    def _look_at(self, first: Shown, decoding: Decoding, stream: Any) -> list[str]:
+    def _look_at(self, first: ShownFrame, decoding: VideoDecoding, stream: Any) -> list[str]:
         """Store size, orientation and time of the first frame; return notes on it."""
         start_s = decoding.first_s
         self.container_start_us = None if start_s is None else round(start_s * 1_000_000)
@@ -110,14 +110,14 @@ class VideoFrames(FileFrames):
         for shown in islice(self._shown(losses, exact=True), done, None):
             yield self._time_us(shown), self._upright(picture(shown.frame))
 
-    def _shown(self, losses: FrameLosses, *, exact: bool) -> Iterator[Shown]:
+    def _shown(self, losses: FrameLosses, *, exact: bool) -> Iterator[ShownFrame]:
         """Yield the frames of one pass that have the size of the first."""
         with open_video(self.path, exact=exact) as video:
-            for shown in Decoding(video, losses, timed=self._fps is None, exact=exact):
+            for shown in VideoDecoding(video, losses, timed=self._fps is None, exact=exact):
                 if self._has_size(shown, losses):
                     yield shown
 
-    def _has_size(self, shown: Shown, losses: FrameLosses) -> bool:
+    def _has_size(self, shown: ShownFrame, losses: FrameLosses) -> bool:
         size = Size(shown.frame.width, shown.frame.height)
         if size != self._coded:
             losses.lose(
@@ -127,7 +127,7 @@ class VideoFrames(FileFrames):
             )
         return size == self._coded
 
-    def _time_us(self, shown: Shown) -> int:
+    def _time_us(self, shown: ShownFrame) -> int:
         if self._fps is not None:
             return nth_time_us(shown.number, self._fps)
         assert shown.t_us is not None  # a pass that needs times has raised already

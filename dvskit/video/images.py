@@ -1,6 +1,6 @@
-"""Images with times: folders of them, and animated GIF and WebP.
+"""Images with times: folders of them, animated GIF and WebP, and the frames of recordings.
 
-The latter use Pillow: FFmpeg ignores their damage, or does not support them.
+Animations use Pillow: FFmpeg ignores their damage, or does not support them.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from PIL import Image
 
 from dvskit.errors import MissingFileError, VideoError, one_line
 from dvskit.events import as_size
-from dvskit.formats.image_list import IMAGE_SUFFIXES, find_images, images_in, read_image
+from dvskit.formats import Recording, RecordingPart, open_events
+from dvskit.formats.image_list import find_images, images_in, read_image
+from dvskit.streams import Frame
 from dvskit.video.container import cut_short
 from dvskit.video.light import luminance
 from dvskit.video.source import FileFrames, nth_time_us
-
-__all__ = ["IMAGE_SUFFIXES", "AnimatedImage", "ImageFolder", "is_animation"]
 
 _MOST_OF_12_BITS = 4095  # cameras of 10 or 12 bits are often stored so, unscaled
 _SUDDEN_MS, _USUAL_MS = 10, 100  # browsers show a frame of at most 10 ms for 100 ms
@@ -108,13 +108,8 @@ class ImageFolder(FileFrames):
             except VideoError as error:
                 losses.lose(one_line(error).removeprefix(f"{self.path}/"), frames=1)
                 continue
-            if (image.shape[1], image.shape[0]) != self.size:
-                losses.lose(
-                    f"{file.name} is {image.shape[1]}x{image.shape[0]}, the first was {self.size}",
-                    frames=1,
-                )
-                continue
-            yield t_us, image
+            if self._fits(image, file.name, losses):
+                yield t_us, image
 
 
 def _rgb(image: NDArray[Any]) -> NDArray[Any]:
@@ -220,3 +215,69 @@ def _rgb_on_black(rgba: NDArray[np.uint8]) -> NDArray[np.uint8]:
         return np.ascontiguousarray(rgba[..., :3])
     opaque = rgba[..., 3:] / np.float32(255)
     return np.asarray(np.rint(rgba[..., :3] * opaque), np.uint8)
+
+
+class RecordedFrames(FileFrames):
+    """Frames of an event file or a bag, on the clock of its events.
+
+    The time of a frame is the middle of its exposure, rounded down; `fps` replaces it. Colour
+    becomes gray (Rec. 601), or with light="linear" float32 of linear light. A frame of another size
+    than the first is damage: with strict=False it is skipped, and `damage` counts it. Frames of 10
+    bits are scaled to 16. Raises VideoError for a recording without frames, and the errors of
+    reading the recording.
+    """
+
+    def _look(self) -> None:
+        self._recording = open_events(self.path, strict=self.strict)
+        first = next(full_scale(self._recording), None)
+        if first is None:
+            raise VideoError(
+                f"{self.path}: is an event file ({self._recording.format}) without frames; name a "
+                "video (dvskit.open_events (dvskit convert) reads the events)"
+            )
+        height, width = first.image.shape[:2]
+        self.size = as_size((width, height))
+        top = int(first.image.max()) if first.image.dtype == np.uint16 else 0
+        if 0 < top <= _MOST_OF_12_BITS and self._recording.white is None:
+            self.notes = (
+                f"the first of its 16-bit frames reaches {top:,} of 65,535, which is white",
+            )
+
+    def __iter__(self) -> Iterator[tuple[int, NDArray[Any]]]:
+        return self._pass(self._gray)
+
+    def pictures(self) -> Iterator[tuple[int, NDArray[Any]]]:
+        """Yield the same frames as stored: RGB (height, width, 3) or gray."""
+        return self._pass(lambda image: image)
+
+    def _gray(self, image: NDArray[Any]) -> NDArray[Any]:
+        if self._light == "linear":
+            return luminance(image)
+        return image if image.ndim == 2 else np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY))
+
+    def _pass(
+        self, made: Callable[[NDArray[Any]], NDArray[Any]]
+    ) -> Iterator[tuple[int, NDArray[Any]]]:
+        self.damage = losses = self._no_losses()
+        for number, frame in enumerate(full_scale(self._recording)):
+            t_us = middle_us(frame) if self._fps is None else nth_time_us(number, self._fps)
+            if self._fits(frame.image, f"the frame at {t_us} us", losses):
+                yield t_us, made(frame.image)
+
+
+def full_scale(recording: Recording | RecordingPart) -> Iterator[Frame]:
+    """Yield the frames of a recording, with those of fewer bits scaled to their whole dtype."""
+    whole = recording.recording if isinstance(recording, RecordingPart) else recording
+    for frame in recording.frames():
+        if whole.white is None:
+            yield frame
+        else:
+            most = np.iinfo(frame.image.dtype).max
+            scaled = frame.image.astype(np.float64) * (most / whole.white)
+            image = np.rint(np.minimum(scaled, most)).astype(frame.image.dtype)
+            yield frame._replace(image=image)
+
+
+def middle_us(frame: Frame) -> int:
+    """Return the middle of a frame's exposure, in whole microseconds."""
+    return (frame.t_us + frame.stop_us) // 2

@@ -1,15 +1,19 @@
-"""Colors to linear light."""
+"""Colors to linear light, decoded frames of any pixel format to gray, and their orientation."""
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from dvskit.errors import check_known
+from dvskit.events import Size
 
 Light = Literal["luma", "linear"]
 Transfer = Literal["srgb", "pq", "hlg", "linear"]
@@ -96,3 +100,236 @@ def luminance(
     if linear.ndim == 2:
         return np.asarray(linear, np.float32)
     return np.asarray(linear @ np.array(_WEIGHTS[primaries], np.float32), np.float32)
+
+
+_LIMITED, _FULL = 1, 2  # AVCOL_RANGE_MPEG, AVCOL_RANGE_JPEG
+_HIGH_BITS_FIRST = ("p0", "p2", "p4")  # p010le and its relatives: the low bits are zeros
+_TRANSFERS: dict[int, Transfer] = {16: "pq", 18: "hlg", 8: "linear"}  # AVCOL_TRC_*
+_PRIMARIES = {5: "bt601-625", 6: "bt601-525", 7: "bt601-525", 9: "bt2020", 12: "p3"}  # AVCOL_PRI_*
+_MATRICES = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9, 10: 9}  # AVCOL_SPC_* to SWS_CS_*
+_HD_ROWS = 720  # without metadata, players use BT.709 from here on, BT.601 below
+_ONE = 1 << 16  # the matrix holds fixed-point numbers with 16 binary places
+_DISPLAY_MATRIX = "DISPLAYMATRIX"
+_NAMES = {
+    (False, False, False): "upright",
+    (False, True, False): "mirrored left to right",
+    (False, False, True): "mirrored top to bottom",
+    (False, True, True): "turned by 180 degrees",
+    (True, False, False): "transposed",
+    (True, True, False): "turned clockwise by 90 degrees",
+    (True, False, True): "turned counter-clockwise by 90 degrees",
+    (True, True, True): "transposed along the other diagonal",
+}
+
+
+def gray_frame(frame: Any, light: Light) -> NDArray[Any]:
+    """Return the gray image (height, width) of a PyAV frame, contiguous.
+
+    light  "luma": uint8, or uint16 for more than 8 bits, over the whole range of the dtype,
+           gamma-coded: the frame's own luma, or that of its colors (ITU-R BT.601);
+           "linear": float32, the luminance as linear light, 1.0 for (diffuse) white
+
+    Transparent pixels are shown on black. Luma below black or above white, in the footroom and the
+    headroom of limited range, is clipped.
+    """
+    picture = _luminance(frame) if light == "linear" else _luma(frame)
+    alpha = _alpha(frame)
+    if alpha is None:
+        return picture
+    seen = picture * alpha
+    return np.asarray(seen if light == "linear" else np.rint(seen), picture.dtype)
+
+
+def colour_frame(frame: Any) -> NDArray[np.uint8]:
+    """Return the image of a PyAV frame for display, contiguous, with its own gamma.
+
+    (height, width, 3) uint8 RGB, or (height, width) of a gray format. Transparent pixels are
+    shown on black.
+    """
+    picture = _luma(frame) if _is_gray(frame) else _rgb(frame)
+    if picture.dtype == np.uint16:
+        picture = (picture >> 8).astype(np.uint8)
+    alpha = _alpha(frame)
+    if alpha is None:
+        return picture
+    opaque = alpha if picture.ndim == 2 else alpha[..., None]
+    return np.asarray(np.rint(picture * opaque), np.uint8)
+
+
+def has_transparent_pixels(frame: Any) -> bool:
+    """Return whether any pixel of a PyAV frame is not fully opaque."""
+    alpha = _alpha(frame)
+    return alpha is not None and bool(np.any(alpha < 1))
+
+
+def hdr_name(frame: Any) -> str | None:
+    """Return the name of the transfer function of a PyAV frame if it is HDR."""
+    return {"pq": "PQ", "hlg": "HLG"}.get(_transfer(frame))
+
+
+def _transfer(frame: Any) -> Transfer:
+    return _TRANSFERS.get(int(frame.color_trc), "srgb")
+
+
+def _bits(frame: Any) -> int:
+    return max(int(component.bits) for component in frame.format.components)
+
+
+def _is_color(frame: Any) -> bool:
+    """Return whether the format holds red, green and blue, or palette indices."""
+    return bool(frame.format.is_rgb or frame.format.has_palette)
+
+
+def _is_gray(frame: Any) -> bool:
+    return not _is_color(frame) and sum(not c.is_alpha for c in frame.format.components) == 1
+
+
+def _rgb(frame: Any) -> NDArray[Any]:
+    """Return uint8 or uint16 (H, W, 3), over the whole range of the dtype."""
+    deep = _bits(frame) > 8
+    given = {}
+    if not _is_color(frame):
+        unsaid = 1 if frame.height >= _HD_ROWS else 5
+        given["src_colorspace"] = _MATRICES.get(int(frame.colorspace), unsaid)
+        given["dst_colorspace"] = given["src_colorspace"]
+        given["src_color_range"] = _FULL if _is_full_range(frame) else _LIMITED
+        given["dst_color_range"] = _FULL
+    made = frame.reformat(format="rgb48le" if deep else "rgb24", **given)
+    return _plane(made, np.dtype("<u2") if deep else np.dtype(np.uint8), 3)
+
+
+def _luminance(frame: Any) -> NDArray[np.float32]:
+    picture = _luma(frame) if _is_gray(frame) else _rgb(frame)
+    primaries = _PRIMARIES.get(int(frame.color_primaries), "bt709")
+    return luminance(picture, transfer=_transfer(frame), primaries=primaries)
+
+
+def _luma(frame: Any) -> NDArray[Any]:
+    if _is_color(frame):
+        return np.asarray(cv2.cvtColor(_rgb(frame), cv2.COLOR_RGB2GRAY))
+    if sum(component.plane == 0 for component in frame.format.components) > 1:
+        frame = _unpacked(frame)
+    bits = int(frame.format.components[0].bits)
+    if bits < 8:  # black and white
+        return _plane(frame.reformat(format="gray"), np.dtype(np.uint8))
+    if bits == 8:
+        plane = _plane(frame, np.dtype(np.uint8))
+        if _is_full_range(frame):
+            return plane
+        return np.asarray(cv2.LUT(plane, _whole_range(8, full=False)), np.uint8)
+    order = ">" if frame.format.is_big_endian else "<"
+    plane = _plane(frame, np.dtype(f"{order}u2"))
+    if frame.format.name.startswith(_HIGH_BITS_FIRST):
+        plane = plane >> (16 - bits)
+    table = _whole_range(bits, full=_is_full_range(frame))
+    return np.asarray(np.take(table, plane, mode="clip"), np.uint16)
+
+
+def _unpacked(frame: Any) -> Any:
+    """Return a frame with interleaved samples converted to one with luma in its own plane."""
+    bits = _bits(frame)
+    gray = _is_gray(frame)
+    if bits <= 8:
+        name = "gray" if gray else "yuv444p"
+    else:
+        exact = bits if bits in (10, 12) else 16
+        name = f"gray{exact}le" if gray else f"yuv444p{exact}le"
+    same = _FULL if _is_full_range(frame) else _LIMITED
+    made = frame.reformat(format=name, src_color_range=same, dst_color_range=same)
+    made.color_range = same
+    return made
+
+
+def _is_full_range(frame: Any) -> bool:
+    """Return whether luma uses all codes, not 16..235 (of 8 bits); the default for gray."""
+    if frame.color_range in (_LIMITED, _FULL):
+        return bool(frame.color_range == _FULL)
+    return bool(frame.format.name.startswith("yuvj") or _is_gray(frame))
+
+
+@cache
+def _whole_range(bits: int, *, full: bool) -> NDArray[Any]:
+    """Return for each code of luma its value over the whole range of uint8 or uint16."""
+    top = 255 if bits == 8 else 65535
+    codes = np.arange(1 << bits)
+    if full:
+        values = codes * (top / ((1 << bits) - 1))
+    else:
+        values = (codes - (16 << (bits - 8))) * (top / (219 << (bits - 8)))
+    kind = np.uint8 if bits == 8 else np.uint16
+    table: NDArray[Any] = np.clip(np.rint(values), 0, top).astype(kind)
+    table.flags.writeable = False
+    return table
+
+
+def _plane(frame: Any, dtype: np.dtype[Any], samples: int = 1) -> NDArray[Any]:
+    """Return the first plane, (H, W) or (H, W, samples), contiguous, in native byte order."""
+    plane = frame.planes[0]
+    rows = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)
+    width = frame.width * samples * dtype.itemsize
+    found = np.ascontiguousarray(rows[: frame.height, :width]).view(dtype)
+    found = found.astype(dtype.newbyteorder("="), copy=False)
+    return found if samples == 1 else found.reshape(frame.height, frame.width, samples)
+
+
+def _alpha(frame: Any) -> NDArray[np.float32] | None:
+    """Return the opacity of each pixel, 0..1; None for a format without transparency."""
+    if frame.format.has_palette:
+        frame = frame.reformat(format="rgba")
+    elif not any(component.is_alpha for component in frame.format.components):
+        return None
+    deep = next(c.bits for c in frame.format.components if c.is_alpha) > 8
+    made = frame.reformat(format="rgba64le" if deep else "rgba")
+    codes = _plane(made, np.dtype("<u2") if deep else np.dtype(np.uint8), 4)[..., 3]
+    if codes.min() == (65535 if deep else 255):
+        return None
+    return np.asarray(codes / np.float32(65535 if deep else 255), np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class Orientation:
+    """Rotates and mirrors images: transposed first, then mirrored left-right and up-down.
+
+    An image (height, width, ...) is returned contiguous, as (width, height, ...) if transposed.
+    """
+
+    transposed: bool = False
+    mirrored: bool = False
+    upside_down: bool = False
+
+    def __call__(self, image: NDArray[Any]) -> NDArray[Any]:
+        """Return the image in display orientation."""
+        if self.transposed:
+            image = cv2.transpose(image)
+        if self.mirrored or self.upside_down:
+            code = -1 if self.mirrored and self.upside_down else int(self.mirrored)
+            image = cv2.flip(image, code)
+        return np.asarray(image)
+
+    def size(self, coded: Size) -> Size:
+        """Return the displayed size of images stored in size `coded`."""
+        return Size(coded.height, coded.width) if self.transposed else coded
+
+    def __str__(self) -> str:
+        return _NAMES[self.transposed, self.mirrored, self.upside_down]
+
+
+def orientation_of(frame: Any) -> tuple[Orientation, str | None]:
+    """Return the orientation of a PyAV frame, and a note on it; None if it is upright.
+
+    The matrix (a b u; c d v; x y w) takes a stored pixel (p, q) to (a p + c q, b p + d q) on the
+    screen (ISO/IEC 14496-12, 8.2.2.3). Angles other than quarter turns are ignored.
+    """
+    matrix = next(
+        (bytes(data) for data in frame.side_data if data.type.name == _DISPLAY_MATRIX), b""
+    )
+    if len(matrix) < 20:
+        return Orientation(), None
+    a, b, _, c, d = struct.unpack_from("<5i", matrix)
+    if abs(a) == abs(d) == _ONE and b == c == 0:
+        turn = Orientation(False, a < 0, d < 0)
+    elif abs(b) == abs(c) == _ONE and a == d == 0:
+        turn = Orientation(True, c < 0, b < 0)
+    else:
+        return Orientation(), "has a rotation that is not a quarter turn: left as stored"
+    return turn, None if turn == Orientation() else f"{turn}, as its metadata require"

@@ -136,6 +136,13 @@ class FileFrames(FrameSource):
         """Return the losses of a new pass."""
         return FrameLosses(self.path, self.strict)
 
+    def _fits(self, image: NDArray[Any], name: str, losses: FrameLosses) -> bool:
+        """Return whether an image has the clip's size; count it as lost otherwise."""
+        height, width = image.shape[:2]
+        if (width, height) != self.size:
+            losses.lose(f"{name} is {width}x{height}, the first was {self.size}", frames=1)
+        return (width, height) == self.size
+
 
 def checked_fps(fps: float | None) -> Fraction | None:
     """Return a rate as a fraction, None for None. Raises ConfigError if out of range."""

@@ -21,7 +21,7 @@ from dvskit.formats import Recording, RecordingPart
 from dvskit.formats.image_list import IMAGES_NAME
 from dvskit.streams import Frame
 from dvskit.video.container import reason
-from dvskit.video.recorded import full_scale, middle_us
+from dvskit.video.images import full_scale, middle_us
 
 _LIMITED_RANGE = np.round(np.arange(256) * (219 / 255) + 16).astype(np.uint8)
 _NO_COLOR = 128  # chroma of gray

@@ -17,8 +17,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit.emulator.calibration.motion import motion_from
-from dvskit.emulator.calibration.observed import Observed, Seen
+from dvskit.emulator.calibration.observed import PixelRecord, Seen, motion_from
 from dvskit.emulator.calibration.search import OFFSET
 from dvskit.emulator.calibration.table import Agreement, Estimate, params_of, unknown
 from dvskit.emulator.params import EmulatorParams
@@ -128,7 +127,7 @@ class Stage:
         return float((ab - a_sum * b_sum) / spread) if spread else 0.0
 
 
-def stage(observed: Observed, seen: Seen, most_numbers: int = _MOST_NUMBERS) -> Stage | None:
+def stage(observed: PixelRecord, seen: Seen, most_numbers: int = _MOST_NUMBERS) -> Stage | None:
     """Return the frames to emulate; a busy part if not all.
 
     None if the frames are too small, or without recorded events.
@@ -191,7 +190,7 @@ def _from(seen: Seen, first: int) -> Any:
             yield before, np.asarray(image * (seen.scale / 255.0), np.float32)
 
 
-def _recorded(observed: Observed, start_us: int, stop_us: int) -> Events:
+def _recorded(observed: PixelRecord, start_us: int, stop_us: int) -> Events:
     events, width = observed.events, observed.size.width
     inside = np.flatnonzero((events.t >= start_us) & (events.t < stop_us))
     inside = inside[np.argsort(events.t[inside], kind="stable")]
@@ -214,7 +213,7 @@ def _voxels(events: Events, start_us: int, bins: int) -> NDArray[np.float64]:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class _Found:
     """Parameters whose emulation matches the recorded counts, and their agreement.
 
     sooner_us  how much earlier frames are placed to offset the delay of the low-pass
@@ -225,7 +224,7 @@ class Found:
     sooner_us: float = 0.0
 
 
-def matched(stage: Stage, params: EmulatorParams, sooner_us: float = 0.0) -> Found:
+def matched(stage: Stage, params: EmulatorParams, sooner_us: float = 0.0) -> _Found:
     """Return the parameters with thresholds that match the ON and OFF counts."""
     wanted = stage.counts(stage.recorded) + 1.0
     on, off = params.threshold_on, params.threshold_off
@@ -246,10 +245,10 @@ def matched(stage: Stage, params: EmulatorParams, sooner_us: float = 0.0) -> Fou
             float(np.clip(each * math.exp(whole / _FALL + sign * 0.5 * part), _LEAST, _MOST))
             for each, sign in ((on, 1.0), (off, -1.0))
         )
-    return Found(params, stage.agreement(emulated), sooner_us)
+    return _Found(params, stage.agreement(emulated), sooner_us)
 
 
-def search(stage: Stage, params: EmulatorParams, light: float) -> tuple[Found, list[Found]]:
+def search(stage: Stage, params: EmulatorParams, light: float) -> tuple[_Found, list[_Found]]:
     """Return the best of several log maps and low-passes, each with matched thresholds, and all.
 
     light  usual, (I + 20) / 275: a low-pass at white is slower by it
@@ -268,7 +267,7 @@ def search(stage: Stage, params: EmulatorParams, light: float) -> tuple[Found, l
     return best, tried
 
 
-def _gained(found: Found, other: Found) -> float:
+def _gained(found: _Found, other: _Found) -> float:
     return found.agreement.correlation - other.agreement.correlation
 
 
@@ -277,7 +276,11 @@ def _delay_us(params: EmulatorParams, light: float) -> float:
 
 
 def closed(
-    observed: Observed, seen: Seen, table: tuple[Estimate, ...], scatter: float, light: float
+    observed: PixelRecord,
+    seen: Seen,
+    table: tuple[Estimate, ...],
+    scatter: float,
+    light: float,
 ) -> tuple[tuple[Estimate, ...], Agreement | None]:
     """Return the table, and the agreement of an emulation with it; None if unknown.
 
@@ -318,7 +321,7 @@ def _agrees(
 
 
 def coarse_table(
-    table: tuple[Estimate, ...], best: Found, tried: list[Found], samples: int
+    table: tuple[Estimate, ...], best: _Found, tried: list[_Found], samples: int
 ) -> tuple[Estimate, ...]:
     """Return the table with the estimates from counts and correlation."""
     nearest = max(tried, key=lambda each: each.agreement.correlation)

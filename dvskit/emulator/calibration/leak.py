@@ -36,7 +36,7 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class _Found:
     """Leak, spread and jitter of maximum likelihood, with standard errors.
 
     guessed  whether it mostly depends on unknown initial states of pixels
@@ -142,7 +142,7 @@ def _slope(still: Still) -> float:
 
 def most_likely(
     still: Still, rate: Floats, guess_us: float, share_on: float, reach: float
-) -> Found:
+) -> _Found:
     """Return the most likely model of the gaps, near a first guess of the period.
 
     rate      shot events per microsecond in each gap; share_on  their ON share
@@ -171,7 +171,7 @@ def most_likely(
     error = math.expm1(math.hypot(error, blurred))
     by_period = _by_period(gaps.table(model), decades)
     known = scatter < 0.04 and _JITTERS[best] < _JITTERS[-1]
-    return Found(
+    return _Found(
         leak, leak * error, spread, spread_error, jitter if known else None, max(scatter, 0.012),
         gaps.pixels, short and _guessed(still), float(by_period.max() - by_period[-1]),
     )  # fmt: skip

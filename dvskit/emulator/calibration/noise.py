@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from dvskit.emulator.calibration import leak
 from dvskit.emulator.calibration import rest_kernels as k
-from dvskit.emulator.calibration.observed import Observed
+from dvskit.emulator.calibration.observed import PixelRecord
 from dvskit.emulator.calibration.stillness import Still
 from dvskit.emulator.calibration.table import Estimate, unknown
 
@@ -97,7 +97,7 @@ def _oftener(threshold: float, sigma: float) -> float:
     )
 
 
-def noise_estimates(observed: Observed, still: Still, levels: Levels) -> tuple[Estimate, ...]:
+def noise_estimates(observed: PixelRecord, still: Still, levels: Levels) -> tuple[Estimate, ...]:
     """Return the estimates of shot_hz, leak_hz, leak_spread and leak_jitter."""
     shot = _shot(observed, still, levels)
     # Events of both polarities a second of a dark pixel.
@@ -105,7 +105,7 @@ def noise_estimates(observed: Observed, still: Still, levels: Levels) -> tuple[E
     return (shot, *_leak(still, events, levels))
 
 
-def _shot(observed: Observed, still: Still, levels: Levels) -> Estimate:
+def _shot(observed: PixelRecord, still: Still, levels: Levels) -> Estimate:
     dark = 1.0 - _SLOPE * still.light[still.gap_span]
     exposure = still.per_pixel(still.gap_length * dark * 1e-6)
     count = still.per_pixel(still.gap_end == k.OFF)

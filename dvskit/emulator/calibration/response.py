@@ -12,13 +12,10 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit.emulator.calibration import motion
-from dvskit.emulator.calibration.observed import Observed, Seen
-from dvskit.emulator.calibration.rows import Pixel
+from dvskit.emulator.calibration.observed import PixelRecord, PixelView, Seen, fill_light
 from dvskit.emulator.calibration.search import (
     Search,
     Vary,
-    View,
     golden,
     least_of_groups,
     low_pass,
@@ -30,6 +27,7 @@ from dvskit.emulator.calibration.search import (
     with_cutoff,
 )
 from dvskit.emulator.calibration.table import Estimate, unknown
+from dvskit.emulator.calibration.thresholds import Pixel
 
 NAMES = ("log_offset", "cutoff_hz")
 _OFFSETS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
@@ -51,22 +49,22 @@ _held, _leak, _offset = varied("refractory_us"), varied("leak_hz"), varied("log_
 
 
 def search_in(
-    observed: Observed, seen: Seen, held_us: float, free: bool
-) -> tuple[Search, View, View, Estimate | None]:
+    observed: PixelRecord, seen: Seen, held_us: float, free: bool
+) -> tuple[Search, PixelView, PixelView, Estimate | None]:
     """Return a search, the whole views (near and far) that it samples, and the offset.
 
     If frames are too far apart for linear interpolation, the light between them is interpolated
     along the motion, provided that it explains the events better. A `free` offset is searched; then
     the frames of the views are shifted by it.
     """
-    far = View.of(observed, seen)
+    far = PixelView.of(observed, seen)
     part = far.some()
     search, near = Search(observed, part, part, free), far
     found = _found(search, held_us, True)
     scatter = search.scatter(found)[0]
-    filled = motion.fill(seen, observed) if scatter >= _COARSE else None
+    filled = fill_light(seen, observed) if scatter >= _COARSE else None
     if filled is not None:
-        closer_view = View.of(observed, filled)
+        closer_view = PixelView.of(observed, filled)
         closer = Search(observed, closer_view.some(), part, free)
         better = _found(closer, held_us, True)
         if closer.scatter(better)[0] < scatter:

@@ -9,7 +9,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from dvskit.emulator.calibration.row_kernels import PixelEvents, Response, Shown, passed
+from dvskit.emulator.calibration.row_kernels import Numbers, PixelEvents, Response, passed
 from dvskit.emulator.level_kernels import level_of, light_of
 
 Array = NDArray[Any]
@@ -78,7 +78,12 @@ def sort_by_pixel(pixel: Array, pixels: int, order: Array, starts: Array) -> Non
 
 @njit(cache=True, nogil=True)
 def still_spans(
-    shown: Shown, response: Response, tolerance: float, settle: float, shortest: float, spans: Spans
+    shown: Numbers,
+    response: Response,
+    tolerance: float,
+    settle: float,
+    shortest: float,
+    spans: Spans,
 ) -> int:
     """Write the spans in which a pixel's level stays within `tolerance`.
 
@@ -198,7 +203,7 @@ class Rests(NamedTuple):
 
 
 @njit(cache=True, nogil=True)
-def changes_to_rest(events: PixelEvents, shown: Shown, response: Response, rests: Rests) -> None:
+def changes_to_rest(events: PixelEvents, shown: Numbers, response: Response, rests: Rests) -> None:
     """Write the changes of pixels' signals from their last events to their rest.
 
     The signal is as in rows_between_events.

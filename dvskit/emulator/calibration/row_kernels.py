@@ -36,7 +36,7 @@ class PixelEvents(NamedTuple):
         return PixelEvents(self.t[index], self.p[index], starts)
 
 
-class Shown(NamedTuple):
+class Numbers(NamedTuple):
     """Digital numbers of the frames.
 
     t        float64 (F,)
@@ -131,7 +131,7 @@ def passed(
 
 @njit(cache=True, nogil=True)
 def rows_between_events(
-    events: PixelEvents, shown: Shown, response: Response, rows: RowColumns
+    events: PixelEvents, shown: Numbers, response: Response, rows: RowColumns
 ) -> int:
     """Write the change of the signal between consecutive events of a pixel.
 
@@ -273,7 +273,7 @@ def _light_within(
 
 @njit(cache=True, nogil=True)
 def rows_between_frames(
-    events: PixelEvents, shown: Shown, response: Response, longest: float, rows: RowColumns
+    events: PixelEvents, shown: Numbers, response: Response, longest: float, rows: RowColumns
 ) -> int:
     """Write the change of light, in thresholds, between frames of a pixel.
 

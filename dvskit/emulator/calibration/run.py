@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 
 from dvskit.emulator.calibration import coarse, noise, response, thresholds
 from dvskit.emulator.calibration import rest_kernels as k
-from dvskit.emulator.calibration.observed import Observed, Seen, observe, see
-from dvskit.emulator.calibration.rows import Pixel
+from dvskit.emulator.calibration.observed import PixelRecord, Seen, observe, see
 from dvskit.emulator.calibration.search import Search, given_offset
 from dvskit.emulator.calibration.stillness import (
     Still,
@@ -23,6 +22,7 @@ from dvskit.emulator.calibration.stillness import (
     with_remainder,
 )
 from dvskit.emulator.calibration.table import Agreement, Calibration, Estimate, params_of, unknown
+from dvskit.emulator.calibration.thresholds import Pixel
 from dvskit.events import Events, Source, as_source
 
 _NO_FRAMES = "no frames: unknown from events alone"
@@ -77,7 +77,7 @@ def calibrate(
     return _from_frames(observed, seen, offset_us, begin)
 
 
-def _from_events(observed: Observed) -> Calibration:
+def _from_events(observed: PixelRecord) -> Calibration:
     edge = thresholds.find_edge(observed.events)
     if edge is not None and not edge.confirmed:
         edge = None
@@ -99,7 +99,7 @@ def _from_events(observed: Observed) -> Calibration:
 
 
 def _from_frames(
-    observed: Observed, seen: Seen, given_us: float | None, begin: Callable[[str], None]
+    observed: PixelRecord, seen: Seen, given_us: float | None, begin: Callable[[str], None]
 ) -> Calibration:
     begin("searching offset, low-pass and log map")
     edge = thresholds.find_edge(observed.events)
@@ -151,7 +151,7 @@ def _from_frames(
     return _made(observed, closed[0], notes, seen.pixels[marked], closed[1])
 
 
-def _notes(observed: Observed, seen: Seen, search: Search, pixel: Pixel | None) -> list[str]:
+def _notes(observed: PixelRecord, seen: Seen, search: Search, pixel: Pixel | None) -> list[str]:
     notes = [seen.note] if seen.note else []
     scatter = search.scatter(pixel)[0] if pixel is not None else 0.0
     if pixel is not None and not pixel.between_events:
@@ -180,8 +180,8 @@ def _unknown_tables() -> tuple[tuple[Estimate, ...], tuple[Estimate, ...]]:
 
 
 def _pixel(
-    search: Search, edge: thresholds.Edge | None
-) -> tuple[Pixel | None, thresholds.Edge | None]:
+    search: Search, edge: thresholds.IntervalEdge | None
+) -> tuple[Pixel | None, thresholds.IntervalEdge | None]:
     """Return the best candidate, and the edge if there is a refractory period there or below.
 
     There is one if it scatters less.
@@ -211,8 +211,8 @@ def _pixel(
 
 
 def _anew(
-    search: Search, pixel: Pixel, edge: thresholds.Edge
-) -> tuple[Pixel, thresholds.Edge | None]:
+    search: Search, pixel: Pixel, edge: thresholds.IntervalEdge
+) -> tuple[Pixel, thresholds.IntervalEdge | None]:
     """Return the best candidate from frame to frame, and the edge at its refractory period."""
     found = response.find_refractory_anew(search, pixel, edge.at_us)
     if not found.refractory_us:
@@ -227,10 +227,10 @@ def _anew(
 def _settled(
     search: Search,
     pixel: Pixel,
-    edge: thresholds.Edge | None,
+    edge: thresholds.IntervalEdge | None,
     table: tuple[Estimate, ...],
     rest_s: float,
-) -> tuple[Pixel, thresholds.Edge | None, tuple[Estimate, ...]]:
+) -> tuple[Pixel, thresholds.IntervalEdge | None, tuple[Estimate, ...]]:
     """Return the candidate with its leak, which improves all other estimates.
 
     rest_s: the usual duration of rest. The leak is that of still pixels, or else, or if they
@@ -260,7 +260,7 @@ def _settled(
     return pixel, edge, (table[0], leak, *table[2:])
 
 
-def _hot(observed: Observed, still: Still) -> tuple[NDArray[np.bool_], tuple[Estimate, ...]]:
+def _hot(observed: PixelRecord, still: Still) -> tuple[NDArray[np.bool_], tuple[Estimate, ...]]:
     on = still.per_pixel(still.gap_end == k.ON)
     seconds = still.per_pixel(still.gap_length * 1e-6)
     tiles = observed.tiles(still.pixels)
@@ -268,14 +268,16 @@ def _hot(observed: Observed, still: Still) -> tuple[NDArray[np.bool_], tuple[Est
     return marked, noise.hot_estimates(marked, on, seconds, tiles)
 
 
-def _noise(observed: Observed, still: Still | None, levels: noise.Levels) -> tuple[Estimate, ...]:
+def _noise(
+    observed: PixelRecord, still: Still | None, levels: noise.Levels
+) -> tuple[Estimate, ...]:
     if still is None:
         return tuple(unknown(name, _NO_STILL) for name in noise.NAMES)
     return noise.noise_estimates(observed, still, levels)
 
 
 def _made(
-    observed: Observed,
+    observed: PixelRecord,
     table: Iterable[Estimate],
     notes: list[str],
     hot_pixels: NDArray[np.int64],

@@ -16,13 +16,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit.emulator.calibration.observed import Observed, Seen
-from dvskit.emulator.calibration.row_kernels import PixelEvents
-from dvskit.emulator.calibration.rows import Pixel, fit, make_rows
+from dvskit.emulator.calibration.observed import PixelRecord, PixelView
 from dvskit.emulator.calibration.table import Estimate, unknown
+from dvskit.emulator.calibration.thresholds import Pixel, fit, make_rows
 
 GROUPS = 12  # of pixels; the scatter of their minima gives the uncertainty
-_SEARCHED_EVENTS = 30_000
 _KEPT = 0.7  # of the rows
 OFFSET = "offset_us"
 MOST_US = 20_000.0
@@ -36,38 +34,6 @@ _NO_MOTION = "too few changes to estimate it; assumed to be 0"
 Vary = Callable[[Pixel, float | None], Pixel]
 
 
-@dataclass(frozen=True, slots=True)
-class View:
-    """Some pixels: their events, and the frames there."""
-
-    events: PixelEvents
-    seen: Seen
-
-    @classmethod
-    def of(cls, observed: Observed, seen: Seen) -> View:
-        """Return the view of the pixels in the frames."""
-        return cls(observed.events.of(seen.pixels), seen)
-
-    def later(self, later_us: float) -> View:
-        """Return the same with shifted frames."""
-        return View(self.events, dataclasses.replace(self.seen, t=self.seen.t + later_us))
-
-    def some(self) -> View:
-        """Return a random subset of the pixels with some 30,000 events."""
-        seen, events = self.seen, self.events
-        order = np.random.default_rng(1).permutation(seen.pixels.size)
-        counts = np.diff(events.starts)[order]
-        many = 1 + int(np.searchsorted(np.cumsum(counts), _SEARCHED_EVENTS))
-        some = np.sort(order[:many])
-        part = dataclasses.replace(
-            seen,
-            pixels=seen.pixels[some],
-            numbers=seen.numbers[some],
-            sure=seen.sure[some] if seen.sure.size else seen.sure,
-        )
-        return View(events.of(some), part)
-
-
 @dataclass(slots=True)
 class Search:
     """The scatter of candidates on a view of some of the pixels.
@@ -77,9 +43,9 @@ class Search:
     free  whether the offset of the frames is searched too
     """
 
-    observed: Observed
-    near: View
-    far: View
+    observed: PixelRecord
+    near: PixelView
+    far: PixelView
     free: bool = False
     tried: dict[Pixel, tuple[NDArray[np.float64], int]] = field(default_factory=dict)
     usual_light: float | None = None

@@ -15,11 +15,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvskit.emulator.calibration import rest_kernels as k
-from dvskit.emulator.calibration.observed import Observed, Seen
+from dvskit.emulator.calibration.observed import PixelRecord, PixelView, Seen
 from dvskit.emulator.calibration.rest_kernels import Spans
 from dvskit.emulator.calibration.row_kernels import PixelEvents
-from dvskit.emulator.calibration.rows import KNEE, Fit, Pixel, Rows, fit, make_rows
-from dvskit.emulator.calibration.search import View
+from dvskit.emulator.calibration.thresholds import (
+    KNEE,
+    ChangeRows,
+    Pixel,
+    ThresholdFit,
+    fit,
+    make_rows,
+)
 
 _SHORTEST_US = 50_000.0
 _SETTLE_US = 10_000.0
@@ -94,7 +100,9 @@ def _with_gaps(pixels: NDArray[np.int64], events: PixelEvents, spans: Spans, hel
     )  # fmt: skip
 
 
-def still_in_frames(observed: Observed, view: View, pixel: Pixel, threshold: float) -> Still | None:
+def still_in_frames(
+    observed: PixelRecord, view: PixelView, pixel: Pixel, threshold: float
+) -> Still | None:
     """Return the spans without change in the frames: none at all, or, if rare, none beyond noise.
 
     `threshold` is the sensor's lowest. None without such spans, or if the pixels around them give
@@ -114,7 +122,7 @@ def still_in_frames(observed: Observed, view: View, pixel: Pixel, threshold: flo
     return None
 
 
-def _calm_around(observed: Observed, spans: Spans) -> NDArray[np.bool_]:
+def _calm_around(observed: PixelRecord, spans: Spans) -> NDArray[np.bool_]:
     """Return the spans whose neighbours give no more events than in their quietest time.
 
     The span's own pixel is excluded, because its events are to be counted. If they correlate with
@@ -136,7 +144,7 @@ def _calm_around(observed: Observed, spans: Spans) -> NDArray[np.bool_]:
 
 
 def _counts(
-    observed: Observed, hot: NDArray[np.bool_]
+    observed: PixelRecord, hot: NDArray[np.bool_]
 ) -> tuple[NDArray[np.float64], NDArray[np.int64], float]:
     """Count events per tile and window.
 
@@ -175,7 +183,7 @@ def _calm(counts: NDArray[np.float64]) -> NDArray[np.bool_]:
 
 
 def quiet_half(
-    observed: Observed, hot: NDArray[np.bool_]
+    observed: PixelRecord, hot: NDArray[np.bool_]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return ON events of each pixel in the quietest half of its tile's windows, and the seconds.
 
@@ -191,7 +199,7 @@ def quiet_half(
     return np.bincount(pixel[taken], minlength=pixels.size).astype(float), seconds
 
 
-def still_in_events(observed: Observed, held: float, hot: NDArray[np.bool_]) -> Still | None:
+def still_in_events(observed: PixelRecord, held: float, hot: NDArray[np.bool_]) -> Still | None:
     """Return spans in which events alone look like noise, at middle gray; None without any.
 
     Tiles of pixels and windows of time with Poisson counts, without the pixels that `hot` marks.
@@ -217,7 +225,7 @@ def still_in_events(observed: Observed, held: float, hot: NDArray[np.bool_]) -> 
     return _with_gaps(np.arange(hot.size), observed.events, spans, held)
 
 
-def _independent(observed: Observed, spans: Spans) -> bool:
+def _independent(observed: PixelRecord, spans: Spans) -> bool:
     """Return whether events coincide with the next pixel's no more than with a farther one's."""
     near, far = (
         k.coincidences(observed.events, observed.size.width, spans, step, 2000.0) for step in (1, 5)
@@ -226,7 +234,7 @@ def _independent(observed: Observed, spans: Spans) -> bool:
     return bool(near[0] < 1.5 * expected + 3 * np.sqrt(expected) + 0.02 * near[1] + 10)
 
 
-def with_remainder(still: Still, shown: Seen, view: View, pixel: Pixel) -> Still:
+def with_remainder(still: Still, shown: Seen, view: PixelView, pixel: Pixel) -> Still:
     """Return the same with `left` and `ahead`, where the candidate and its light give them.
 
     shown   the frames, whose pixels contain those of the spans
@@ -269,7 +277,7 @@ def _coarse(light: NDArray[np.float64], scale: float, pixel: Pixel) -> NDArray[n
     return np.asarray(step / math.sqrt(12.0) * slope)
 
 
-def _blur(rows: Rows, found: Fit) -> NDArray[np.float64]:
+def _blur(rows: ChangeRows, found: ThresholdFit) -> NDArray[np.float64]:
     """Return the robust standard deviation of the residuals of each pixel's rows, in e-folds.
 
     Each pixel gets some more rows with the usual residual.
@@ -284,7 +292,7 @@ def _blur(rows: Rows, found: Fit) -> NDArray[np.float64]:
     return np.asarray(1.4826 * np.sqrt(mean))
 
 
-def _thresholds(found: Fit) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _thresholds(found: ThresholdFit) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return each pixel's ON threshold, shrunk to the usual one, and its standard error."""
     error, usual = found.error_on, found.pooled[0]
     known = np.isfinite(error)

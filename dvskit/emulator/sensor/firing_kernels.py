@@ -24,10 +24,10 @@ from dvskit.emulator.sensor.pixels import (
     NEXT,
     TILE,
     Hits,
-    Model,
     Pixels,
     Scratch,
     Sensor,
+    SensorModel,
     Step,
     aligned,
 )
@@ -92,7 +92,7 @@ class Lanes(NamedTuple):
 
 
 @inner
-def jittered(rate: float, model: Model, k: int, begun: float) -> float:
+def jittered(rate: float, model: SensorModel, k: int, begun: float) -> float:
     """Return the leak of pixel k from the reset at `begun` on, with uniform jitter."""
     tick = np.int64(math.floor(begun * _TICKS_US))
     drawn = uniform(model.seed, R_JITTER, k, tick) - 0.5
@@ -299,7 +299,7 @@ def _emit(count: int, first: int, lanes: Lanes, hit_choice: Array, events: Marke
 
 
 @inlined
-def _reset(m: int, when: When, follower: Follower, model: Model, c: Array) -> None:
+def _reset(m: int, when: When, follower: Follower, model: SensorModel, c: Array) -> None:
     """Go on to the event, if there is one, and restart the pixel; otherwise go on to the limit."""
     first, start, end = when
     # Operands of a selection are read first: selecting an address does not vectorise.
@@ -329,7 +329,7 @@ def _reset(m: int, when: When, follower: Follower, model: Model, c: Array) -> No
 
 
 @inner
-def _go_on(padded: int, when: When, model: Model, c: Array, follower: Follower) -> int:
+def _go_on(padded: int, when: When, model: SensorModel, c: Array, follower: Follower) -> int:
     """Restart pixels after their events; return how many are not at the end."""
     for m in range(padded):
         _reset(m, when, follower, model, c)
@@ -378,8 +378,8 @@ def _drop(count: int, start: float, pixels: Pixels, lanes: Lanes) -> int:
 
 @inner
 def fire(
-    counts: tuple[int, int], step: Step, known: tuple[Model, Pixels], work: tuple[Hits, Lanes],
-    events: Marked, follower: Follower,
+    counts: tuple[int, int], step: Step, known: tuple[SensorModel, Pixels],
+    work: tuple[Hits, Lanes], events: Marked, follower: Follower,
 ) -> int:  # fmt: skip
     """Move the pixels of some lanes to the end of a step, except v and u.
 

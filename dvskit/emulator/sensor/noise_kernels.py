@@ -18,7 +18,16 @@ from numpy.typing import NDArray
 from dvskit._random_kernels import GOLDEN, S11, TO_UNIT, bits, mix, normal, uniform
 from dvskit.emulator.sensor.compiled import inner, kernel, prefetch
 from dvskit.emulator.sensor.firing_kernels import WORST_JITTER, jittered
-from dvskit.emulator.sensor.pixels import BATCH, BLOCK, NEVER, TILE, Hits, Model, Pixels, Scratch
+from dvskit.emulator.sensor.pixels import (
+    BATCH,
+    BLOCK,
+    NEVER,
+    TILE,
+    Hits,
+    Pixels,
+    Scratch,
+    SensorModel,
+)
 from dvskit.emulator.sensor.signal_kernels import UNIT, greater, lesser, log, relative_light
 
 Array = NDArray[Any]
@@ -41,7 +50,7 @@ _FINE = 2.0**32  # steps in a share, as a whole number
 
 
 def weigh_noise(
-    on: Array, off: Array, model: Model, chances: Array, excess: Array, caps: Array
+    on: Array, off: Array, model: SensorModel, chances: Array, excess: Array, caps: Array
 ) -> None:
     """Prepare to draw choices by the inverse of their thresholds.
 
@@ -65,7 +74,7 @@ def weigh_noise(
 
 
 @inner
-def _weight(choice: int, on: Array, off: Array, model: Model) -> float:
+def _weight(choice: int, on: Array, off: Array, model: SensorModel) -> float:
     """Return the rate of a choice relative to the nominal one."""
     if choice & 1 != 0:
         return model.on / on[choice >> 1]
@@ -79,14 +88,14 @@ def _in_light(light: float) -> float:
 
 
 @inner
-def _share(choice: int, codes: Array, lights: Array, model: Model) -> float:
+def _share(choice: int, codes: Array, lights: Array, model: SensorModel) -> float:
     """Return the factor of a choice's rate relative to the dark."""
     code = codes[choice >> 1]
     return _in_light(lights[code] if lights.size > 0 else relative_light(float(code), model))
 
 
 @inner
-def shot_rate(light: float, on: float, off: float, model: Model) -> float:
+def shot_rate(light: float, on: float, off: float, model: SensorModel) -> float:
     """Return the shot events per microsecond of a pixel of these thresholds."""
     nominal = 0.5 * model.shot * _in_light(light)
     return nominal * (model.on / on + model.off / off)
@@ -94,7 +103,7 @@ def shot_rate(light: float, on: float, off: float, model: Model) -> float:
 
 @kernel
 def start_pixels(
-    levels: Array, first: int, model: Model, sigma: float, spread: float, pixels: Pixels
+    levels: Array, first: int, model: SensorModel, sigma: float, spread: float, pixels: Pixels
 ) -> None:
     """Initialise a slice of pixels, from pixel `first` on, that have seen `levels` forever.
 
@@ -157,7 +166,7 @@ def first_above(values: Array, limit: float) -> int:
 
 @inner
 def draw_shots(
-    when: tuple[int, int, float], model: Model, weights: tuple[float, Array, Array],
+    when: tuple[int, int, float], model: SensorModel, weights: tuple[float, Array, Array],
     known: tuple[Array, Array, Array, Array, Array], scratch: Scratch, hits: Hits,
 ) -> int:  # fmt: skip
     """Draw the shot noise of a tile in one interval; return its number, -1 if there is no room.
@@ -228,7 +237,7 @@ def draw_shots(
 
 @inner
 def draw_hot(
-    count: int, first: int, when: tuple[int, float], model: Model, hot: Array, hits: Hits
+    count: int, first: int, when: tuple[int, float], model: SensorModel, hot: Array, hits: Hits
 ) -> int:
     """Add the events of a tile's hot pixels to its hits; return the number of hits, or -1.
 

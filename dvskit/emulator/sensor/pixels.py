@@ -40,7 +40,7 @@ def aligned(length: int) -> Array:
     return room[start : start + length]
 
 
-class Model(NamedTuple):
+class SensorModel(NamedTuple):
     """The sensor's parameters in units of 2^-24 e-fold, and microseconds.
 
     pole, tau2     time constants of the photoreceptor at white and of the follower, 0 for none
@@ -226,7 +226,7 @@ Step = tuple[int, int, float, float]
 """Index of the first pixel of a slice, the frame's number, and the interval's start and stop."""
 Codes = tuple[Array, Array]
 """Codes of two consecutive frames."""
-Sensor = tuple[Tables, Model, Pixels]
+Sensor = tuple[Tables, SensorModel, Pixels]
 """The firing rule, and the state of the pixels."""
 Noise = tuple[Array, Weights]
 """Pixels, sorted, that fire at random; and the rates of shot noise."""

@@ -20,9 +20,9 @@ from dvskit.emulator.sensor.pixels import (
     TILE,
     TOGETHER,
     Hits,
-    Model,
     Pixels,
     Scratch,
+    SensorModel,
     Tables,
     Weights,
 )
@@ -162,10 +162,10 @@ class SensorPixels:
                 part.grow()
 
 
-def model_of(params: EmulatorParams, seed: int) -> Model:
+def model_of(params: EmulatorParams, seed: int) -> SensorModel:
     """Return the sensor's parameters as kernel arguments."""
     offset, knee, slope = map_numbers(params)
-    return Model(
+    return SensorModel(
         pole=1e6 / (2 * math.pi * params.cutoff_hz) if params.cutoff_hz > 0 else 0.0,
         tau2=1e6 / (2 * math.pi * params.follower_hz) if params.follower_hz > 0 else 0.0,
         refractory=float(params.refractory_us),

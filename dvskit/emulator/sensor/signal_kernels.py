@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from dvskit.emulator.level_kernels import light_of, number_of
 from dvskit.emulator.sensor.compiled import inlined, inner, kernel
-from dvskit.emulator.sensor.pixels import Model
+from dvskit.emulator.sensor.pixels import SensorModel
 
 Array = NDArray[Any]
 
@@ -127,7 +127,7 @@ def log(x: float) -> float:
 
 
 @inner
-def relative_light(level: float, model: Model) -> float:
+def relative_light(level: float, model: SensorModel) -> float:
     """Return v2e's intensity of a pixel, (I + 20) / 275, from its level in units."""
     number = number_of(level / UNIT, model.offset, model.knee, model.slope)
     return light_of(number)
@@ -141,7 +141,7 @@ def apart(tau1: float, tau2: float) -> float:
 
 @kernel
 def fill_poles(
-    lights: Array, model: Model, interval: float, tau: Array, lag: Array, kept: Array
+    lights: Array, model: SensorModel, interval: float, tau: Array, lag: Array, kept: Array
 ) -> None:
     """Fill the photoreceptor's tables of one interval, by code.
 
@@ -155,7 +155,7 @@ def fill_poles(
 
 
 @inner
-def pole_of(level: float, model: Model) -> float:
+def pole_of(level: float, model: SensorModel) -> float:
     """Return the photoreceptor's time constant at a level, 0 for none."""
     if model.pole == 0.0:
         return 0.0

@@ -31,16 +31,17 @@ _LEAST_PX = 400
 _STEP_M = 0.12  # neighbours with a larger step belong to different bodies
 _KNEES = 0.62  # of a standing person's height, from the top
 
-JOINTS = (
-    "head", "shoulder centre", "spine", "hip centre",
-    "left shoulder", "left elbow", "left wrist", "left hand",
-    "right shoulder", "right elbow", "right wrist", "right hand",
-    "left hip", "left knee", "left ankle", "left foot",
-    "right hip", "right knee", "right ankle", "right foot",
+KINECT_JOINTS = (
+    "head", "neck", "spine", "hips",
+    "left_shoulder", "left_elbow", "left_wrist", "left_hand",
+    "right_shoulder", "right_elbow", "right_wrist", "right_hand",
+    "left_hip", "left_knee", "left_ankle", "left_foot",
+    "right_hip", "right_knee", "right_ankle", "right_foot",
 )  # fmt: skip
+"""The order of joints, as in UTD-MHAD (Chen, Jafari, Kehtarnavaz, ICIP 2015)."""
 
 
-class Camera(NamedTuple):
+class DepthCamera(NamedTuple):
     """A depth camera: focal length, and (x, y) of its optical axis, in pixels."""
 
     focal_px: float = KINECT_FOCAL_PX
@@ -60,7 +61,7 @@ class DepthClip:
     depth_m    (T, H, W) float32, metres along the optical axis; NaN outside the person
     t_us       (T,) int64, increasing
     joints_m   (T, 20, 3) float32 in the camera's metres (x right, y up, z away from it), in the
-               order of JOINTS; or None
+               order of KINECT_JOINTS; or None
     focal_px   of the depth camera, in pixels
     centre_px  (x, y) of the optical axis, in pixels of `depth_m`; it may lie outside
     name       for messages
@@ -87,10 +88,10 @@ class DepthClip:
                 f"{self.name}: t_us has shape {times.shape}; "
                 f"it must be {len(depth)} increasing times"
             )
-        if joints is not None and joints.shape != (len(depth), len(JOINTS), 3):
+        if joints is not None and joints.shape != (len(depth), len(KINECT_JOINTS), 3):
             raise ShapeError(
                 f"{self.name}: joints have shape {joints.shape}; "
-                f"it must be {(len(depth), len(JOINTS), 3)}: 20 joints for each frame"
+                f"it must be {(len(depth), len(KINECT_JOINTS), 3)}: 20 joints for each frame"
             )
         if joints is not None and not np.isfinite(joints).all():
             raise ShapeError(f"{self.name}: joints are not numbers; pass joints_m=None")
@@ -183,7 +184,7 @@ def _read_mat(path: Path) -> DepthClip:
     notes: tuple[str, ...] = (f"no {beside.name}: parts of the body are assigned by height",)
     if beside != path and beside.is_file():
         stored = _mat_array(beside, "d_skel")
-        if stored.shape != (len(JOINTS), 3, len(millimetres)):
+        if stored.shape != (len(KINECT_JOINTS), 3, len(millimetres)):
             raise ShapeError(
                 f"{beside}: d_skel has shape {stored.shape}; it must be "
                 f"(20, 3, {len(millimetres)}), as {path.name} has {len(millimetres)} frames"
@@ -257,7 +258,7 @@ def _checked(
     )
     if joints_m is None:
         return clip
-    if joints_m.shape != (len(depth_m), len(JOINTS), 3):
+    if joints_m.shape != (len(depth_m), len(KINECT_JOINTS), 3):
         raise ShapeError(
             f"{path}: joints_m has shape {joints_m.shape}; it must be {(len(depth_m), 20, 3)}"
         )
@@ -308,7 +309,7 @@ def _as_seen(depth_m: Array, joints_m: Array) -> tuple[Array, Array, tuple[str, 
 
 def _on_depth(depth_m: Array, joints_m: Array) -> float:
     """Return the share of joints that are near a surface of the picture."""
-    column, row, z = Camera().see(joints_m)
+    column, row, z = DepthCamera().see(joints_m)
     column, row = np.rint(column).astype(int), np.rint(row).astype(int)
     inside = (column >= 0) & (column < depth_m.shape[2]) & (row >= 0) & (row < depth_m.shape[1])
     frame = np.broadcast_to(np.arange(len(z))[:, None], z.shape)

@@ -116,13 +116,13 @@ def _bone_of(px: float, py: float, z: float, bones: Array, axes: Array) -> int:
     return best
 
 
-Surface = tuple[Array, Array, Array]
+DepthSurface = tuple[Array, Array, Array]
 """depth (H, W) in metres, outline (H, W), pixels inside the body, and slope (H, W, 2)."""
 
 
 @njit(cache=True, nogil=True)
 def paint(
-    surface: Surface, camera: Array, bones: Array, paints: Array, texture: Array, light: Array
+    surface: DepthSurface, camera: Array, bones: Array, paints: Array, texture: Array, light: Array
 ) -> None:
     """Fill `light` (H, W) with the reflected light of each pixel within 4 px of the body, 0 to 1.
 

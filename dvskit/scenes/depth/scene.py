@@ -16,8 +16,7 @@ from dvskit._arguments import check_fields, checked, in_range
 from dvskit.events import Size, as_size
 from dvskit.scenes.depth import paint_kernels as paints
 from dvskit.scenes.depth.clip import DepthClip
-from dvskit.scenes.depth.looks import bones_of, head_to_hips
-from dvskit.scenes.depth.surface import surface_of
+from dvskit.scenes.depth.surface import bones_of, head_to_hips, surface_of
 
 Frame = NDArray[np.float32]
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from dvskit.scenes.person.body import LEFT, RIGHT, SIDES, Array, Build, Joints
 from dvskit.scenes.person.look import Image, Look, View
-from dvskit.scenes.person.painting_kernels import COLUMNS, Column, Kind
+from dvskit.scenes.person.painting_kernels import COLUMNS, PartColumn, PartKind
 
 SHIRT, SLEEVE, TROUSERS, NO_CLOTH = 0, 1, 2, -1
 _HEM = 1.12  # the shirt's hem, in lengths of the trunk
@@ -27,7 +27,7 @@ def profile(build: Build, look: Look) -> Image:
     return np.asarray(near @ np.interp(steps, down, wide) / near.sum(1), np.float32)
 
 
-class Camera:
+class PersonCamera:
     """Maps positions in space to (x, y) in pixels, depth in metres and pixels per metre."""
 
     def __init__(self, view: View, width: int, height: int) -> None:
@@ -50,18 +50,18 @@ class Camera:
         return x, self.middle[1] - scale * turned[..., 1], depth, scale
 
 
-class Rows:
+class _Rows:
     """Parts under construction: each is (T, COLUMNS)."""
 
-    def __init__(self, camera: Camera, times: int) -> None:
+    def __init__(self, camera: PersonCamera, times: int) -> None:
         self.camera, self.times, self.made = camera, times, [np.empty((0, 0))][:0]
 
     def add(self, **columns: Array | float) -> Array:
         """Add a part with the named columns (in lower case); return it."""
         row = np.zeros((self.times, COLUMNS))
-        row[:, Column.CLOTH] = NO_CLOTH
+        row[:, PartColumn.CLOTH] = NO_CLOTH
         for name, value in columns.items():
-            row[:, Column[name.upper()]] = value
+            row[:, PartColumn[name.upper()]] = value
         self.made.append(row)
         return row
 
@@ -87,8 +87,8 @@ class Rows:
 
 def parts(joints: Joints, build: Build, look: Look, view: View, width: int, height: int) -> Array:
     """Return the parts (T, parts, COLUMNS) of a dressed body, in the order of painting."""
-    camera = Camera(view, width, height)
-    rows = Rows(camera, len(joints.yaw))
+    camera = PersonCamera(view, width, height)
+    rows = _Rows(camera, len(joints.yaw))
     if look.wall_shadow:
         _shadows_on_the_wall(rows, joints, look)
     _legs(rows, joints, build, look)
@@ -106,7 +106,7 @@ def _between(a: Array, b: Array, share: float) -> Array:
     return np.asarray(a + share * (b - a))
 
 
-def _legs(rows: Rows, joints: Joints, build: Build, look: Look) -> None:
+def _legs(rows: _Rows, joints: Joints, build: Build, look: Look) -> None:
     thick = build.girth**0.5
     tone, folds = look.bright * look.trousers, {"cloth": TROUSERS, "weight": 1.0}
     for leg in (RIGHT, LEFT):
@@ -123,7 +123,7 @@ def _legs(rows: Rows, joints: Joints, build: Build, look: Look) -> None:
     )
 
 
-def _head_and_neck(rows: Rows, joints: Joints, build: Build, look: Look) -> None:
+def _head_and_neck(rows: _Rows, joints: Joints, build: Build, look: Look) -> None:
     size, skin, hair = build.head, look.bright * look.skin, look.bright * look.hair
     head, yaw = joints.head, joints.head_turn[:, 0]
     down = joints.neck - head
@@ -144,22 +144,25 @@ def _head_and_neck(rows: Rows, joints: Joints, build: Build, look: Look) -> None
         rows.limb((ear, ear + 0.18 * size * down), (0.13 * size, 0.1 * size), 0.9 * skin)
     turns = joints.head_turn + rows.camera.turns
     rows.add(
-        kind=Kind.HEAD, a_x=x, a_y=y, a_z=z, radius_a=0.7 * size * scale, radius_b=size * scale,
+        kind=PartKind.HEAD, a_x=x, a_y=y, a_z=z, radius_a=0.7 * size * scale, radius_b=size * scale,
         tone=skin, spin=turns[:, 0], bulge=turns[:, 1], flat=turns[:, 2], scale=scale,
     )  # fmt: skip
 
 
-def _trunk(rows: Rows, joints: Joints, build: Build, look: Look) -> None:
+def _trunk(rows: _Rows, joints: Joints, build: Build, look: Look) -> None:
     tone = look.bright * look.shirt
     chest, rim = joints.chest, _between(joints.chest, joints.hips, _HEM)
     level = joints.shoulder[:, LEFT] - joints.shoulder[:, RIGHT]
     lifts = joints.shoulder[:, :, 1] - chest[:, None, 1]
-    torso = rows.limb((chest, rim), (0.0, 0.0), tone, kind=Kind.TORSO, cloth=SHIRT, weight=1.0)
-    torso[:, Column.LENGTH] = _HEM * build.trunk
-    torso[:, Column.SPIN] = joints.yaw + rows.camera.turns[0]
-    torso[:, Column.BULGE] = level[:, 1] / level[:, 0]
-    torso[:, Column.FLAT] = build.front * look.loose**0.3
-    torso[:, Column.SOFT], torso[:, Column.LIFT] = 0.7 * lifts[:, LEFT], 0.7 * lifts[:, RIGHT]
+    torso = rows.limb((chest, rim), (0.0, 0.0), tone, kind=PartKind.TORSO, cloth=SHIRT, weight=1.0)
+    torso[:, PartColumn.LENGTH] = _HEM * build.trunk
+    torso[:, PartColumn.SPIN] = joints.yaw + rows.camera.turns[0]
+    torso[:, PartColumn.BULGE] = level[:, 1] / level[:, 0]
+    torso[:, PartColumn.FLAT] = build.front * look.loose**0.3
+    torso[:, PartColumn.SOFT], torso[:, PartColumn.LIFT] = (
+        0.7 * lifts[:, LEFT],
+        0.7 * lifts[:, RIGHT],
+    )
     for arm in (RIGHT, LEFT):
         root = chest + 0.25 * (joints.shoulder[:, arm] - chest) + [0, 0.02, 0]
         bare = look.sleeves < _SHORTEST
@@ -168,7 +171,7 @@ def _trunk(rows: Rows, joints: Joints, build: Build, look: Look) -> None:
         rows.limb((root, end), (0.05, thick), tone, flat=0.2, cloth=SLEEVE, weight=0.5)
 
 
-def _arm(rows: Rows, joints: Joints, build: Build, look: Look, arm: int) -> None:
+def _arm(rows: _Rows, joints: Joints, build: Build, look: Look, arm: int) -> None:
     skin, tone = look.bright * look.skin, look.bright * look.shirt
     shoulder, elbow, wrist = joints.shoulder[:, arm], joints.elbow[:, arm], joints.wrist[:, arm]
     thick = build.girth**0.5 * (build.upper_arm / 0.29) ** 0.5
@@ -199,7 +202,7 @@ def _arm(rows: Rows, joints: Joints, build: Build, look: Look, arm: int) -> None
         )  # fmt: skip
 
 
-def _hand(rows: Rows, joints: Joints, build: Build, look: Look, arm: int) -> None:
+def _hand(rows: _Rows, joints: Joints, build: Build, look: Look, arm: int) -> None:
     skin, size = look.bright * look.skin, build.hand
     wrist, thumb = joints.wrist[:, arm], joints.thumb[:, arm]
     for finger in range(joints.knuckles.shape[2]):
@@ -219,7 +222,7 @@ def _cast(look: Look, gap_m: float) -> Array:
     return gap_m * np.array([-x, -y, 0.0]) / max(z, 0.35)
 
 
-def _shadows_on_the_body(rows: Rows, joints: Joints, look: Look) -> None:
+def _shadows_on_the_body(rows: _Rows, joints: Joints, look: Look) -> None:
     shift = _cast(look, 0.07)
     for arm in (RIGHT, LEFT):
         bones = (
@@ -229,12 +232,12 @@ def _shadows_on_the_body(rows: Rows, joints: Joints, look: Look) -> None:
         )
         for start, end, radius in bones:
             row = rows.limb(
-                (start + shift, end + shift), (radius, radius), look.shadow, kind=Kind.SHADOW
+                (start + shift, end + shift), (radius, radius), look.shadow, kind=PartKind.SHADOW
             )
-            row[:, Column.SOFT] = 0.05 * row[:, Column.SCALE]
+            row[:, PartColumn.SOFT] = 0.05 * row[:, PartColumn.SCALE]
 
 
-def _shadows_on_the_wall(rows: Rows, joints: Joints, look: Look) -> None:
+def _shadows_on_the_wall(rows: _Rows, joints: Joints, look: Look) -> None:
     shift = _cast(look, 0.35 + 0.5 * ((look.seed // 7) % 64) / 64)
     bones = [(joints.chest, joints.hips, 0.17), (joints.neck, joints.head, 0.09)]
     for arm in (RIGHT, LEFT):
@@ -244,7 +247,7 @@ def _shadows_on_the_wall(rows: Rows, joints: Joints, look: Look) -> None:
         ]
     for start, end, radius in bones:
         row = rows.limb(
-            (start + shift, end + shift), (radius, radius), look.wall_shadow, kind=Kind.SHADOW,
+            (start + shift, end + shift), (radius, radius), look.wall_shadow, kind=PartKind.SHADOW,
             weight=1.0,
         )  # fmt: skip
-        row[:, Column.SOFT] = 0.16 * row[:, Column.SCALE]
+        row[:, PartColumn.SOFT] = 0.16 * row[:, PartColumn.SCALE]

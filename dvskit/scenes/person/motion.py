@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from dvskit._arguments import check_fields, checked, in_range
 from dvskit.errors import ShapeError, check_known
+from dvskit.scenes.depth.clip import KINECT_JOINTS
 from dvskit.scenes.person.body import LEFT, RIGHT, SIDES, Array, Build, Moves, unit
 from dvskit.scenes.person.gestures import (
     Part,
@@ -53,15 +54,6 @@ MIRRORED = {
     "right_arm_counter_clockwise": "left_arm_clockwise",
 }
 MIRRORED |= {left: right for right, left in MIRRORED.items()}
-
-KINECT_JOINTS = (
-    "head", "neck", "spine", "hips",
-    "left_shoulder", "left_elbow", "left_wrist", "left_hand",
-    "right_shoulder", "right_elbow", "right_wrist", "right_hand",
-    "left_hip", "left_knee", "left_ankle", "left_foot",
-    "right_hip", "right_knee", "right_ankle", "right_foot",
-)  # fmt: skip
-"""The order of joints, as in UTD-MHAD (Chen, Jafari, Kehtarnavaz, ICIP 2015)."""
 
 _OF_MSR = (19, 2, 3, 6, 0, 7, 9, 11, 1, 8, 10, 12, 4, 13, 15, 17, 5, 14, 16, 18)
 _PARENTS = (1, 2, 3, 3, 1, 4, 5, 6, 1, 8, 9, 10, 3, 12, 13, 14, 3, 16, 17, 18)

@@ -1,10 +1,9 @@
 # mypy: disable-error-code="arg-type,return-value,no-any-return,assignment"
 """Painting a body of rounded parts over a backdrop, seen from the front.
 
-A part is a row of numbers; `Column` explains its columns. Each pixel of a part has a cover (0 to 1,
-by the distance to the outline), a depth and a brightness. Depths decide softly on the part in
-front: two surfaces that pass through one another blend over `_SOFT_M`, so brightness never jumps
-from one frame to the next.
+A part is a row of numbers, see `PartColumn`. Each pixel of a part has a cover (0 to 1, by the
+distance to the outline), a depth and a brightness. Surfaces that pass through one another blend
+over `_SOFT_M`, so brightness never jumps from one frame to the next.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float32]
 
 
-class Kind(IntEnum):
+class PartKind(IntEnum):
     """The kind of a row of parts."""
 
     LIMB = 0
@@ -28,7 +27,7 @@ class Kind(IntEnum):
     SHADOW = 3
 
 
-class Column(IntEnum):
+class PartColumn(IntEnum):
     """The columns of a part. Positions are in pixels, depths and lengths in metres.
 
     A limb is a bar from A to B with round ends, RADIUS thick, thicker by BULGE in the middle. A
@@ -60,11 +59,11 @@ class Column(IntEnum):
     LIFT = 19  # a torso's lift of the cloth on the left of the picture, in metres
 
 
-COLUMNS = len(Column)
+COLUMNS = len(PartColumn)
 WALL_M = 1000.0  # the depth of the backdrop
 _SOFT_M = 0.015
 
-_KIND, _CLOTH, _TONE, _WEIGHT = int(Column.KIND), int(Column.CLOTH), int(Column.TONE), 11
+_KIND, _TONE, _CLOTH, _WEIGHT = 0, 9, 10, 11  # of `PartColumn`
 _TEXELS = 160.0  # of a cloth, per metre
 
 

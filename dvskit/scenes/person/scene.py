@@ -13,7 +13,7 @@ from dvskit._arguments import check_fields, check_range, checked, in_range
 from dvskit.errors import check_known
 from dvskit.events import Size, as_size
 from dvskit.scenes.person.body import Build, Joints, joints
-from dvskit.scenes.person.figure import Camera, parts, profile
+from dvskit.scenes.person.figure import PersonCamera, parts, profile
 from dvskit.scenes.person.look import Look, View, backdrop, cloths
 from dvskit.scenes.person.motion import (
     LARGEST_SEED,
@@ -194,5 +194,5 @@ def _near(place: NDArray[np.float64], rng: np.random.Generator) -> View:
         roll=rng.normal(0, 4),
         blur=rng.uniform(0.006, 0.03),
     )
-    x, y, _, _ = Camera(view, 0, 1).see(place)
+    x, y, _, _ = PersonCamera(view, 0, 1).see(place)
     return replace(view, x=rng.uniform(-0.3, 0.3) - float(x), y=rng.uniform(0.3, 0.7) - float(y))
