@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from dvskit.emulator.sensor.compiled import kernel
-from dvskit.emulator.sensor.signal_kernels import exp, log
+from dvskit.emulator.sensor.pixels import kernel
+from dvskit.emulator.sensor.signal_kernels import exp, greater, lesser, log
 
 
 @kernel
@@ -60,3 +60,17 @@ def test_many_at_a_time_are_the_same_bits_as_one_by_one():
     above = np.exp(numbers)
     each_log(above, found)
     assert found.tobytes() == np.array([log(x) for x in above]).tobytes()
+
+
+@kernel
+def both(a, b):
+    return lesser(a, b), greater(a, b)
+
+
+@pytest.mark.slow
+def test_the_lesser_and_the_greater_are_those_of_python():
+    some = [-3, 2, 0, -1.5, 2.0, np.float32(0.1), 1e300]
+    for a in some:
+        for b in some:
+            assert both(a, b) == (min(float(a), float(b)), max(float(a), float(b)))
+    assert isinstance(both(1, 2)[0], int)

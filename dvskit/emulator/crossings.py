@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from dvskit._threads import run_parts, thread_count
-from dvskit.emulator import crossing_kernels
-from dvskit.emulator.crossing_kernels import MARK_NOISE, MARK_ON, MARK_PIXEL
+from dvskit.emulator import level_kernels as kernels
+from dvskit.emulator.level_kernels import MARK_NOISE, MARK_ON, MARK_PIXEL
 from dvskit.events import Events, Size
 
 _FEW = 1 << 17
@@ -20,7 +20,7 @@ _NO_LABELS = np.empty(0, np.bool_)
 
 
 def parts_of(pixels: int, threads: int, unit: int) -> list[slice]:
-    """Return the number of parts for this many threads, each of whole units of pixels."""
+    """Return slices of whole units of pixels, some for each thread."""
     parts = 1 if threads == 1 else max(1, min(_PARTS * threads, pixels // _PART_PIXELS))
     length = -(-pixels // (parts * unit)) * unit
     return [slice(start, min(start + length, pixels)) for start in range(0, pixels, length)]
@@ -90,9 +90,9 @@ class Crossings:
         def unpack(number: int) -> None:
             here = slice(cuts[number], cuts[number + 1])
             if not self.by_pixel:
-                crossing_kernels.order_pixels(packed[here])
+                kernels.order_pixels(packed[here])
             columns = t[here], x[here], y[here], p[here], noise[here]
-            crossing_kernels.unpack(packed[here], self.start_us, self.size.width, columns)
+            kernels.unpack(packed[here], self.start_us, self.size.width, columns)
 
         run_parts(unpack, threads, threads)
         return Events.from_checked(t, x, y, p, self.size), noise
@@ -103,15 +103,13 @@ class Crossings:
         histograms = self.ordering.places.of(rows * (self.interval_us + 1)).reshape(rows, -1)
         histograms[:] = 0
         places = [histograms[i % rows] for i in range(len(self.times))]
-        run_parts(
-            lambda i: crossing_kernels.count_times(self.times[i], places[i]), len(places), threads
-        )
-        crossing_kernels.places(histograms)
+        run_parts(lambda i: kernels.count_times(self.times[i], places[i]), len(places), threads)
+        kernels.places(histograms)
         begins = np.append(histograms[0], np.int32(total))
         packed = self.ordering.packed.of(total)
 
         def scatter(number: int) -> None:
-            crossing_kernels.scatter(self.times[number], self.marks[number], places[number], packed)
+            kernels.scatter(self.times[number], self.marks[number], places[number], packed)
 
         run_parts(scatter, len(places), threads)
         return packed, begins
@@ -140,7 +138,7 @@ class Crossings:
 
         def add(number: int) -> None:
             # Parts have different pixels: no two threads add to the same count.
-            missed[number] = crossing_kernels.add_crossings(
+            missed[number] = kernels.add_crossings(
                 self.times[number], self.marks[number], self.start_us - start_us, bin_us, flat
             )
 

@@ -20,8 +20,8 @@ from dvskit.errors import ConfigError, ShapeError, VideoError, count_of
 from dvskit.events import Events, ReadableSource, Size
 from dvskit.events.window import check_window
 from dvskit.video import ClipPart, Clock, FrameLosses, FrameSource, Light, TimedFrames, open_frames
-from dvskit.video.array import frames_in_memory
 from dvskit.video.pictures import as_array, checked_white, look_at_scale
+from dvskit.video.source import frames_in_memory
 
 Frames = Iterable[tuple[int, NDArray[Any]]]
 

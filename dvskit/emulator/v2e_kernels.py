@@ -14,7 +14,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from dvskit._random_kernels import normal, uniform
-from dvskit.emulator.crossing_kernels import MARK_NOISE, MARK_ON, MARK_PIXEL, Marked
+from dvskit.emulator.level_kernels import MARK_NOISE, MARK_ON, MARK_PIXEL, Marked
 
 Array = NDArray[Any]
 

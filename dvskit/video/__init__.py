@@ -13,7 +13,6 @@ from dvskit.errors import FormatError, VideoError
 from dvskit.formats import Format, find_format
 from dvskit.formats.image_list import IMAGE_SUFFIXES, IMAGES_NAME
 from dvskit.formats.table import file_of_events
-from dvskit.video.array import ArrayFrames, TimedFrames
 from dvskit.video.camera import CameraFrames
 from dvskit.video.file import Clock, VideoFrames
 from dvskit.video.fitting import Bordered, ClipPart, Cropped, Resized, Trimmed, resized
@@ -25,7 +24,7 @@ from dvskit.video.images import (
 )
 from dvskit.video.light import Light, luminance
 from dvskit.video.pictures import ScaleCheck, gray_picture
-from dvskit.video.source import FrameLosses, FrameSource
+from dvskit.video.source import ArrayFrames, FrameLosses, FrameSource, TimedFrames
 from dvskit.video.writing import write_images, write_video
 
 __all__ = [

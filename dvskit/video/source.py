@@ -1,22 +1,35 @@
-"""A clip: frames with their times, and the losses while reading it."""
+"""Clips, which are frames with their times, and losses while reading them; clips in memory."""
 
 from __future__ import annotations
 
+import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass, field
 from fractions import Fraction
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from numpy.typing import NDArray
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
-from dvskit.errors import ConfigError, VideoError, count_of
-from dvskit.events import Size
+from dvskit._arguments import check_arguments
+from dvskit.errors import ConfigError, ShapeError, UnitWarning, VideoError, count_of, warn
+from dvskit.events import Events, ReadableSource, Size, as_size
 from dvskit.video.light import Light, checked_light
+from dvskit.video.pictures import (
+    ScaleCheck,
+    as_array,
+    checked_white,
+    gray_picture,
+    is_coloured,
+    look_at_scale,
+)
 
 _LISTED = 5
+_NO_TIMES = "the frames have no times; pass fps=240, or t_us=[...] in microseconds"
+_SMALL_PX = 16  # a gray clip may have few columns, but rarely 16 rows or more and 3 or 4 columns
 
 
 class SuspectedLossError(Exception):
@@ -156,3 +169,187 @@ def checked_fps(fps: float | None) -> Fraction | None:
 def nth_time_us(number: int, fps: Fraction) -> int:
     """Return the time of frame `number` at a steady rate."""
     return round(number * 1_000_000 / fps)
+
+
+@check_arguments
+class ArrayFrames(FrameSource):
+    """Frames in memory, at times `t_us` (T,), whole microseconds, or at a steady `fps`.
+
+    frames  (T, height, width), gray, or (T, height, width, 3 or 4), RGB or RGBA: an array, a
+            tensor in CPU memory, or a list of images (arrays, tensors, PIL images).
+            uint8, uint16 (65535 is white) or float (1.0 is white)
+    white   the value of white if it differs, such as 255 for floats of 0..255
+
+    Colours become gray as in `gray_picture`. Gives a ScaleWarning for frames that appear to have
+    another scale, a UnitWarning for times that look like seconds. Raises ShapeError, VideoError.
+    """
+
+    def __init__(
+        self,
+        frames: Any,
+        *,
+        t_us: ArrayLike | None = None,
+        fps: float | None = None,
+        white: float | None = None,
+    ) -> None:
+        rate = checked_fps(fps)
+        if (t_us is None) == (rate is None):
+            raise VideoError("give either t_us or fps")
+        self._frames, self._white = _clip(frames), checked_white(white)
+        count = len(self._frames)
+        self._times = (
+            [nth_time_us(number, rate) for number in range(count)]
+            if rate is not None
+            else checked_times(t_us)
+        )
+        if len(self._times) != count:
+            raise VideoError(f"{count_of(len(self._times), 'time')} for {count_of(count, 'frame')}")
+        self.frame_count = count
+        height, width = self._picture(0).shape if count else self._frames.shape[1:3]
+        self.size = as_size((width, height))
+        if count and is_coloured(np.shape(as_array(self._frames[0]))):
+            self.notes = ("colours are taken as RGB and turned gray (ITU-R BT.601)",)
+        if white is None:
+            look_at_scale(self._picture, count)
+
+    def _picture(self, number: int) -> NDArray[Any]:
+        return gray_picture(self._frames[number], number, self._white)
+
+    def __iter__(self) -> Iterator[tuple[int, NDArray[Any]]]:
+        for number, t_us in enumerate(self._times):
+            yield t_us, self._picture(number)
+
+
+class TimedFrames(FrameSource):
+    """Pairs of (t_us, image) as a clip: read once if they come from an iterator.
+
+    Images are handled as in `ArrayFrames`. Gives a ScaleWarning, raises ShapeError and VideoError.
+
+    kind  the type name of the container, for display
+    once  whether they can be read only once
+    """
+
+    def __init__(
+        self, pairs: Iterable[tuple[int, Any]], size: Size, white: float | None = None
+    ) -> None:
+        self.size, self._pairs, self._white = size, pairs, white
+        self.frame_count = len(pairs) if isinstance(pairs, Sized) else None
+        self.once = isinstance(pairs, Iterator)
+        self.kind = "generator" if self.once else type(pairs).__name__
+        self._used = False
+
+    def __iter__(self) -> Iterator[tuple[int, NDArray[Any]]]:
+        if self._used and self.once:
+            raise VideoError("the frames came from an iterator, which is used up; pass a list")
+        self._used = True
+        check = ScaleCheck()
+        for number, (t_us, picture) in enumerate(self._pairs):
+            frame = gray_picture(picture, number, self._white)
+            if self._white is None:
+                check.see(frame)
+            yield t_us, frame
+        check.end()
+
+
+def _clip(frames: Any) -> Any:
+    """Return frames as an array or a list of images. Raises ShapeError, VideoError."""
+    if isinstance(frames, Sequence) and not isinstance(frames, str | bytes):
+        if not frames:
+            raise VideoError("the clip has no frames")
+        return frames
+    array = as_array(frames)
+    shape = array.shape
+    if len(shape) not in (3, 4):
+        one = "; a single image has no changes" * (len(shape) == 2)
+        raise ShapeError(
+            f"frames have shape {shape}; (T, height, width) is expected, or (T, height, width, 3) "
+            f"for RGB{one}"
+        )
+    if len(shape) == 3 and shape[2] in (3, 4) and min(shape[:2]) >= _SMALL_PX:
+        raise ShapeError(
+            f"frames have shape {shape}, which looks like one colour image; a clip is "
+            "(T, height, width) or (T, height, width, 3), and for such a narrow gray clip pass "
+            "frames[..., None]"
+        )
+    return array
+
+
+def checked_times(t_us: Any) -> list[int]:
+    """Return times of frames as whole microseconds. Raises VideoError for invalid times."""
+    times = as_array(t_us)
+    if times.ndim != 1 or (times.size and times.dtype.kind not in "iuf"):
+        raise VideoError(
+            f"t_us is {times.dtype} of shape {times.shape}; microseconds (T,) are expected"
+        )
+    if times.dtype.kind == "f" and times.size:
+        broken = times[~(times == np.rint(times)) | ~np.isfinite(times)]
+        if broken.size:
+            raise VideoError(
+                f"t_us holds {broken[0]}, which is not a whole microsecond; for seconds, pass "
+                "t_us=[round(t * 1e6) for t in seconds]"
+            )
+        if 0 < np.abs(times).max() < 1000:
+            warn(
+                f"t_us goes to {times[-1]} us, which looks like seconds; pass "
+                "t_us=[round(t * 1e6) for t in seconds]",
+                UnitWarning,
+            )
+    return [int(t) for t in times.tolist()]
+
+
+def frames_in_memory(
+    given: Any, *, fps: float | None, t_us: ArrayLike | None, white: float | None
+) -> FrameSource:
+    """Return frames in memory as a clip.
+
+    given  an array, a tensor or a list of images, or an iterator of them, with `fps` or `t_us`;
+           or an iterable of (t_us, image), without. Raises ConfigError, ShapeError, VideoError.
+    """
+    if isinstance(given, Events | ReadableSource):
+        raise ConfigError(f"{type(given).__name__}: these are events already; pass frames")
+    untimed = fps is not None or t_us is not None
+    if hasattr(given, "shape"):  # an array of any library
+        if not untimed:
+            raise ConfigError(_NO_TIMES)
+        return ArrayFrames(given, fps=fps, t_us=t_us, white=white)
+    if not isinstance(given, Iterable):
+        raise ShapeError(f"{type(given).__name__} has no frames; give a path, an array or a list")
+    again = iter(given)
+    try:
+        first = next(again)
+    except StopIteration:
+        raise VideoError("the clip has no frames") from None
+    timed = isinstance(first, tuple | list) and len(first) == 2 and np.ndim(first[0]) == 0
+    if untimed and timed:
+        raise ConfigError("the frames are (t_us, frame) with times; omit fps and t_us")
+    if not untimed and not timed:
+        raise ConfigError(_NO_TIMES)
+    once = again is given
+    if untimed and not once:
+        return ArrayFrames(given, fps=fps, t_us=t_us, white=white)
+    height, width = gray_picture(first[1] if timed else first, 0, white).shape
+    pairs = itertools.chain([first], again) if once else given
+    if untimed:
+        pairs = _with_times(pairs, fps, t_us)
+    return TimedFrames(pairs, as_size((width, height)), white)
+
+
+def _with_times(
+    pictures: Iterable[Any], fps: float | None, t_us: ArrayLike | None
+) -> Iterator[tuple[int, Any]]:
+    rate = checked_fps(fps)
+    if t_us is None and rate is not None:
+        return ((nth_time_us(number, rate), each) for number, each in enumerate(pictures))
+    if rate is not None:
+        raise VideoError("give either t_us or fps")
+    return _paired(checked_times(t_us), pictures)
+
+
+def _paired(times: list[int], pictures: Iterable[Any]) -> Iterator[tuple[int, Any]]:
+    number = -1
+    for number, picture in enumerate(pictures):
+        if number == len(times):
+            raise VideoError(f"{len(times)} times for more frames; give one of each")
+        yield times[number], picture
+    if number + 1 < len(times):
+        raise VideoError(f"{count_of(len(times), 'time')} for {count_of(number + 1, 'frame')}")

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit.emulator.sensor.compiled import inlined, inner, merged
 from dvskit.emulator.sensor.firing_kernels import WORST_JITTER, Lanes, hand_out, jittered, take
 from dvskit.emulator.sensor.pixels import (
     BLOCK,
@@ -38,6 +37,9 @@ from dvskit.emulator.sensor.pixels import (
     Sensor,
     Step,
     Tables,
+    inlined,
+    inner,
+    merged,
 )
 from dvskit.emulator.sensor.signal_kernels import curve, exp, greater, lesser, pole_of, value
 

@@ -15,8 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvskit._random_kernels import uniform
-from dvskit.emulator.crossing_kernels import MARK_NOISE, MARK_ON, MARK_PIXEL, Marked
-from dvskit.emulator.sensor.compiled import inlined, inner
+from dvskit.emulator.level_kernels import MARK_NOISE, MARK_ON, MARK_PIXEL, Marked
 from dvskit.emulator.sensor.pixels import (
     KEPT,
     LEFT,
@@ -30,6 +29,8 @@ from dvskit.emulator.sensor.pixels import (
     SensorModel,
     Step,
     aligned,
+    inlined,
+    inner,
 )
 from dvskit.emulator.sensor.signal_kernels import closer, curve, exp, pole_of, turn_of_one, turns
 

@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvskit._random_kernels import GOLDEN, S11, TO_UNIT, bits, mix, normal, uniform
-from dvskit.emulator.sensor.compiled import inner, kernel, prefetch
 from dvskit.emulator.sensor.firing_kernels import WORST_JITTER, jittered
 from dvskit.emulator.sensor.pixels import (
     BATCH,
@@ -27,6 +26,9 @@ from dvskit.emulator.sensor.pixels import (
     Pixels,
     Scratch,
     SensorModel,
+    inner,
+    kernel,
+    prefetch,
 )
 from dvskit.emulator.sensor.signal_kernels import UNIT, greater, lesser, log, relative_light
 

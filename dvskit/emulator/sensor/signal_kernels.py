@@ -25,8 +25,7 @@ from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from dvskit.emulator.level_kernels import light_of, number_of
-from dvskit.emulator.sensor.compiled import inlined, inner, kernel
-from dvskit.emulator.sensor.pixels import SensorModel
+from dvskit.emulator.sensor.pixels import SensorModel, inlined, inner, kernel
 
 Array = NDArray[Any]
 

@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit.emulator.crossing_kernels import MARK_NOISE, MARK_ON, MARK_PIXEL, Marked
+from dvskit.emulator.level_kernels import MARK_NOISE, MARK_ON, MARK_PIXEL, Marked
 from dvskit.emulator.sensor.block_kernels import foresee, move, settle_idle
-from dvskit.emulator.sensor.compiled import inlined, inner, kernel, prefetch
 from dvskit.emulator.sensor.firing_kernels import LANES, Follower, Lanes, fire
 from dvskit.emulator.sensor.noise_kernels import (
     draw_hot,
@@ -41,6 +40,10 @@ from dvskit.emulator.sensor.pixels import (
     Scratch,
     Sensor,
     Step,
+    inlined,
+    inner,
+    kernel,
+    prefetch,
 )
 from dvskit.emulator.sensor.signal_kernels import lesser
 
