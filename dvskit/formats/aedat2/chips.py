@@ -15,16 +15,14 @@ from numpy.typing import NDArray
 
 from dvskit.errors import ConfigError, FormatError, did_you_mean
 from dvskit.events import Size
-from dvskit.formats.aedat2 import word_kernels as k
-from dvskit.formats.aedat2.words import WINDOW, Head
-from dvskit.formats.file_bytes import FileMap
+from dvskit.formats.aedat2.words import Aedat2Header
 from dvskit.formats.recording import ReadOptions, SizeOrigin
 
 # Kinds of words.
 EVENT, EXTERNAL, IMU, APS = range(4)
 
 
-class Words(NamedTuple):
+class DecodedWords(NamedTuple):
     """Decoded addresses: x and y as stored; `impossible` marks addresses the chip cannot send."""
 
     kind: NDArray[np.uint8]
@@ -35,7 +33,7 @@ class Words(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class AddressLayout:
     """The positions of the parts of an address: shifts and masks.
 
     others  kind, mask and value of words that are not events; the first match counts
@@ -51,12 +49,12 @@ class Layout:
     other: int
     spare: int
 
-    def decode(self, address: NDArray[Any]) -> Words:
+    def decode(self, address: NDArray[Any]) -> DecodedWords:
         """Return the decoded unsigned addresses."""
         kind = np.zeros(len(address), np.uint8)
         for number, mask, value in reversed(self.others):
             kind[address & mask == value] = number
-        return Words(
+        return DecodedWords(
             kind,
             (address >> self.x[0] & self.x[1]).astype(np.int16),
             (address >> self.y[0] & self.y[1]).astype(np.int16),
@@ -65,7 +63,7 @@ class Layout:
         )
 
 
-DVS128 = Layout(
+DVS128 = AddressLayout(
     x=(1, 0x7F),
     y=(8, 0x7F),
     polarity_bit=0,
@@ -77,7 +75,7 @@ DVS128 = Layout(
 # For files marked as DVS128 that set bits which the DVS128 lacks: these bits are ignored. So is bit
 # 15, which the hardware sets for external events only in words of 16 bits.
 LOOSE_DVS128 = replace(DVS128, others=(), other=0, spare=0)
-DAVIS = Layout(
+DAVIS = AddressLayout(
     x=(12, 0x3FF),
     y=(22, 0x1FF),
     polarity_bit=11,
@@ -90,7 +88,7 @@ DAVIS = Layout(
     other=1 << 31 | 1 << 10,
     spare=0,
 )
-DVS640 = Layout(
+DVS640 = AddressLayout(
     x=(1, 0x3FF),
     y=(11, 0x3FF),
     polarity_bit=0,
@@ -106,7 +104,19 @@ class Chip(NamedTuple):
 
     name: str
     size: Size
-    layout: Layout
+    layout: AddressLayout
+
+    def can_send(self, address: NDArray[Any]) -> NDArray[np.bool_]:
+        """Mark the addresses that this chip can send."""
+        words = self.layout.decode(address)
+        inside = (words.x < self.size.width) & (words.y < self.size.height)
+        possible: NDArray[np.bool_] = ~words.impossible & (inside | (words.kind == EXTERNAL))
+        if self.layout is DAVIS:
+            possible &= address & 0x8000_0C00 != 0x8000_0800  # a read cycle that does not exist
+            # An IMU word holds one of 7 values; its low bits are 0.
+            value = (address >> 28 & 7 < 7) & (address & 0x3FF == 0)
+            possible = np.where(words.kind == IMU, value, possible)
+        return possible
 
 
 CHIPS = {
@@ -144,16 +154,19 @@ def layout_row(chip: Chip, size: Size) -> NDArray[np.int64]:
     layout = chip.layout
     return np.array(
         [layout.other, layout.spare, *layout.x, *layout.y, layout.polarity_bit, layout.on,
-         layout is DAVIS, chip.size.width - 1, chip.size.height - 1, *size],
+         chip.size.width - 1, chip.size.height - 1, *size],
         np.int64,
     )  # fmt: skip
 
 
 _GUESS_WORDS = 1 << 20
-_MOST = 0.99  # share of words that must fit the chip; a few may be damaged
+_CLOSE_US = 1 << 20  # between neighbouring words
+_WRAP_US = 1 << 32
+_NEARLY = 0.99  # of the most words that fit a chip: as good a guess
+_LEAST = 0.9  # share of words that fit the chip; the others may be damaged
 
 
-class Choice(NamedTuple):
+class ChipChoice(NamedTuple):
     """A chip, the source of the choice, and a note on assumptions."""
 
     chip: Chip
@@ -161,7 +174,7 @@ class Choice(NamedTuple):
     notes: list[str]
 
 
-def choose_chip(path: Path, options: ReadOptions, head: Head) -> Choice:
+def choose_chip(path: Path, options: ReadOptions, head: Aedat2Header) -> ChipChoice:
     """Return the chip whose layout decodes the addresses.
 
     In order of priority: the chip in the format's name, the chip in the header, the chip at the
@@ -173,26 +186,26 @@ def choose_chip(path: Path, options: ReadOptions, head: Head) -> Choice:
         chip = CHIPS.get(asked.strip().upper())
         if chip is None:
             raise ConfigError(f"unknown chip {asked!r}; {did_you_mean(asked.upper(), CHIPS)}")
-        return _loosened(Choice(chip, "argument", []), path, head)
+        return _loosened(ChipChoice(chip, "argument", []), path, head)
     named = head.keys.get("AEChip", "")
     chip = named_chip(named)
     if chip is not None:
-        return Choice(chip, "camera", [])
+        return ChipChoice(chip, "camera", [])
     said = f"the header names {named}, which is unknown" if named else "the header names none"
     stem = _modern(path.stem)  # such as DVS128-2011-04-26T18-02-12+0200-0067-0
     chip = next((chip for chip in CHIPS.values() if stem.startswith(chip.name)), None)
     if chip is not None:
         note = f"chip {chip.name} ({chip.size}) is taken from the file's name: {said}"
-        return _loosened(Choice(chip, "camera", [note]), path, head)
+        return _loosened(ChipChoice(chip, "camera", [note]), path, head)
     chip = _guess(path, head, options)
     note = (
         f"chip {chip.name} ({chip.size}) is guessed from the bits of the addresses: {said}; "
         "format='aedat2:CHIP' (--from aedat2:CHIP) reads them as another's"
     )
-    return Choice(chip, "data", [note])
+    return ChipChoice(chip, "data", [note])
 
 
-def _loosened(choice: Choice, path: Path, head: Head) -> Choice:
+def _loosened(choice: ChipChoice, path: Path, head: Aedat2Header) -> ChipChoice:
     """Ignore bits that the chosen chip lacks if nearly all addresses use them, with a note."""
     chip = choice.chip
     likely = _likely(path, head)
@@ -209,50 +222,40 @@ def _loosened(choice: Choice, path: Path, head: Head) -> Choice:
         return choice
     else:
         note = f"by their bits, the addresses may be those of a {likely.name}: {other}"
-    return Choice(chip, choice.origin, [*choice.notes, note])
+    return ChipChoice(chip, choice.origin, [*choice.notes, note])
 
 
-def _likely(path: Path, head: Head) -> Chip | None:
-    """Return the first likely chip that can have sent nearly all words, or None.
+def _likely(path: Path, head: Aedat2Header) -> Chip | None:
+    """Return the chip that can have sent the most words of the longest run in time order.
 
-    Words are aligned separately for each chip, so damage does not change the guess.
+    None unless it can have sent nearly all.
     """
-    if path.stat().st_size < head.end + head.words.itemsize:
+    words = np.fromfile(path, head.words, _GUESS_WORDS, offset=head.end)
+    times: NDArray[np.int64] = words["t"].astype(np.int64)
+    steps = (times[1:] - times[:-1]) % _WRAP_US
+    edges = [0, *(1 + np.flatnonzero(steps >= _WRAP_US // 2)).tolist(), len(words)]
+    longest = int(np.argmax(np.diff(edges)))
+    first, stop = edges[longest], edges[longest + 1]
+    if first == stop:
         return None
-    words = min(_GUESS_WORDS, (path.stat().st_size - head.end) // head.words.itemsize)
+    address = words["address"][first:stop].astype(np.uint32)
+    close = steps[first : stop - 1] <= _CLOSE_US
     links, possible = [], []  # counts of words with a close successor, and of possible words
     for chip in _LIKELY:
-        fitting = _count_fitting(FileMap(path).data, head, chip, words)
-        if fitting[0] >= _MOST * words:
-            return chip
-        links.append(fitting[0])
-        possible.append(fitting[1])
-    counts = possible if 2 * max(links) < words else links  # few events: no word has a close one
-    enough = _MOST * max(counts)
-    return next(chip for chip, count in zip(_LIKELY, counts, strict=True) if count >= enough)
+        sent = chip.can_send(address)
+        links.append(np.count_nonzero(sent[1:] & sent[:-1] & close))
+        possible.append(np.count_nonzero(sent))
+    counts = possible if 2 * max(links) < len(address) else links  # few events: no word has one
+    enough = _NEARLY * max(counts)
+    likely = next(i for i, count in enumerate(counts) if count >= enough)
+    return _LIKELY[likely] if possible[likely] >= _LEAST * len(address) else None
 
 
-def _count_fitting(data: NDArray[np.uint8], head: Head, chip: Chip, most: int) -> tuple[int, int]:
-    """Return how many of about `most` aligned words a chip can have sent in this order.
-
-    Also return how many it can have sent in any order.
-    """
-    width = head.words.itemsize
-    row = layout_row(chip, chip.size)
-    at, possible, links, seen = head.end, 0, 0, 0
-    while len(data) - at >= width and seen < most:
-        count, at, fitting, linked = k.next_break(data, head.end, at, width, WINDOW, row)
-        possible += fitting
-        links += linked
-        seen += count
-    return links, possible
-
-
-def _guess(path: Path, head: Head, options: ReadOptions) -> Chip:
+def _guess(path: Path, head: Aedat2Header, options: ReadOptions) -> Chip:
     chip = _likely(path, head)
     if chip is None:
         raise FormatError(
-            f"{path}: holds no event, and no AEChip line names the chip; "
+            f"{path}: no AEChip line names the chip, and the file holds no event or is damaged; "
             f"name it with format='aedat2:CHIP' ({', '.join(CHIPS)})"
         )
     size = options.size

@@ -2,33 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dvskit._threads import run_parts
 from dvskit.events import Events, Size
 from dvskit.formats.aedat2 import word_kernels as k
 from dvskit.formats.aedat2.chips import APS, EVENT, IMU, Chip, choose_chip, layout_row
 from dvskit.formats.aedat2.samples import (
-    Frames,
+    FrameAssembly,
     find_scales,
     has_samples,
     read_imu,
     read_triggers,
 )
 from dvskit.formats.aedat2.words import (
-    Block,
+    Aedat2Header,
     Clock,
-    Head,
-    aligned_words,
+    WordBlock,
     read_head,
     read_words,
     scan_words,
 )
-from dvskit.formats.file_bytes import FileMap
-from dvskit.formats.in_order import Columns, InOrder, Lost, decoded, push
+from dvskit.formats.in_order import Columns, InOrder, InStep, Lost, decoded, push
 from dvskit.formats.index_cache import NEVER, Index, find_index, index_of
 from dvskit.formats.losses import Damage, Losses
 from dvskit.formats.recording import ReadOptions, Recording, SizeOrigin
@@ -51,7 +50,7 @@ class Aedat2Recording(Recording):
         options: ReadOptions,
         size: Size,
         origin: SizeOrigin,
-        head: Head,
+        head: Aedat2Header,
         chip: Chip,
     ) -> None:
         super().__init__(path, options, size, origin)
@@ -97,7 +96,7 @@ class Aedat2Recording(Recording):
     def frames(self) -> Iterator[Frame]:
         """Yield the complete frames, uint16 of 10 bits."""
         if has_samples(self.chip):
-            yield from Frames(self._words(Damage()), self.chip)
+            yield from FrameAssembly(self._words(Damage()), self.chip)
 
     def other_streams(self) -> Mapping[str, int]:
         """Count frames, IMU samples, and words that belong to neither."""
@@ -107,7 +106,7 @@ class Aedat2Recording(Recording):
             counts += np.bincount(kind, minlength=len(counts))
         found: dict[str, int] = {}
         if counts[APS]:
-            frames = Frames(self._words(Damage()), self.chip)
+            frames = FrameAssembly(self._words(Damage()), self.chip)
             found["frames"] = sum(1 for _ in frames)
             found["incomplete frames"] = frames.incomplete
         if counts[IMU]:
@@ -159,19 +158,42 @@ class Aedat2Recording(Recording):
             rows.append((NEVER, self._head.end, 0, 0, 0))
         return index_of(rows)
 
-    def _words(self, damage: Damage, start: int | None = None) -> Iterator[Block]:
-        """Yield the words; in salvage mode, aligned again after missing bytes."""
-        lose = self._losses(damage).lose
-        if not self.strict and self.path.stat().st_size > self._head.end:
-            layout = layout_row(self.chip, self.chip.size)
-            yield from aligned_words(FileMap(self.path), self._head, layout, lose)
-            return
-        yield from read_words(self.path, self._head, start)
-        width = self._head.words.itemsize
-        cut = (self.path.stat().st_size - self._head.end) % width
+    def _words(self, damage: Damage, start: int | None = None) -> Iterator[WordBlock]:
+        """Yield the words; in salvage mode, without those that missing bytes put out of step."""
+        losses = self._losses(damage)
+        blocks = read_words(self.path, self._head, start)
+        yield from blocks if self.strict else _in_step(blocks, self.chip, losses)
+        width, length = self._head.words.itemsize, self.path.stat().st_size
+        cut = (length - self._head.end) % width
         if cut:
-            offset = self.path.stat().st_size - cut
-            lose(offset, cut, f"the last word has {cut} of {width} bytes")
+            losses.lose(length - cut, cut, f"the last word has {cut} of {width} bytes")
+
+
+def _in_step(blocks: Iterable[WordBlock], chip: Chip, losses: Losses) -> Iterator[WordBlock]:
+    """Yield the stretches of words whose events are in step."""
+    in_step = InStep(losses, chip.size)
+    for block in blocks:
+        words = chip.layout.decode(block.address)
+        events = np.flatnonzero(words.kind == EVENT)
+        columns = Columns(
+            block.t[events], words.x[events], words.y[events], words.p[events],
+            block.offsets()[events], np.full(len(events), block.width),
+        )  # fmt: skip
+        lost = in_step.lost(columns, words.impossible[events])
+        kept = np.ones(len(block.raw), np.bool_)
+        for first, stop in _stretches(lost):
+            kept[events[first] : events[stop - 1] + 1] = False
+        for first, stop in _stretches(kept):
+            yield block._replace(
+                raw=block.raw[first:stop], offset=block.offset + first * block.width
+            )
+
+
+def _stretches(marks: NDArray[np.bool_]) -> list[list[int]]:
+    """Return start and stop of each run of marks."""
+    edges: list[list[int]]
+    edges = np.flatnonzero(np.diff(marks, prepend=False, append=False)).reshape(-1, 2).tolist()
+    return edges
 
 
 class _Decoder:
@@ -189,7 +211,7 @@ class _Decoder:
         self._clock, self._order, self._losses, self._storage = clock, order, losses, storage
         self._layout = layout_row(recording.chip, recording.size)
 
-    def quick(self, block: Block, earliest_us: int) -> Events | None:
+    def quick(self, block: WordBlock, earliest_us: int) -> Events | None:
         """Return the events of a block; None, with the clock unchanged, if one is not clean."""
         raw = block.raw
         spare = self._chip.layout.spare
@@ -218,7 +240,7 @@ class _Decoder:
             return None
         return events
 
-    def careful(self, block: Block) -> Iterator[Events]:
+    def careful(self, block: WordBlock) -> Iterator[Events]:
         """Yield the certain events of a block that may be damaged."""
         address = block.address
         words = self._chip.layout.decode(address)

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvskit.formats.aedat2 import word_kernels as k
-from dvskit.formats.aedat2.chips import APS, DAVIS, EXTERNAL, IMU, Chip, Layout
-from dvskit.formats.aedat2.words import Block, Clock, scan_words
+from dvskit.formats.aedat2.chips import APS, DAVIS, EXTERNAL, IMU, AddressLayout, Chip
+from dvskit.formats.aedat2.words import Clock, WordBlock, scan_words
 from dvskit.streams import Frame, Imu, Triggers
 
 _LONGEST_STEP_US = 1 << 30
@@ -50,14 +50,14 @@ def find_scales(preferences: Mapping[str, str], chip: str) -> Scales:
     )
 
 
-class Chosen(NamedTuple):
+class _Chosen(NamedTuple):
     """The words of one kind, in order of the file, with their times."""
 
     address: NDArray[np.uint32]
     t: NDArray[np.int64]
 
 
-def choose(blocks: Iterable[Block], layout: Layout, kind: int) -> Iterator[Chosen]:
+def choose(blocks: Iterable[WordBlock], layout: AddressLayout, kind: int) -> Iterator[_Chosen]:
     """Yield the words of one kind; all words advance the clock."""
     clock = Clock(_LONGEST_STEP_US)
     for block in blocks:
@@ -69,10 +69,10 @@ def choose(blocks: Iterable[Block], layout: Layout, kind: int) -> Iterator[Chose
         if not len(places):
             continue
         times = block._replace(raw=block.raw[places]).t if t is None else t[places]
-        yield Chosen(address[places], times + (base_us or 0))
+        yield _Chosen(address[places], times + (base_us or 0))
 
 
-def read_triggers(blocks: Iterable[Block], chip: Chip) -> Triggers:
+def read_triggers(blocks: Iterable[WordBlock], chip: Chip) -> Triggers:
     """Return external events in order of time, as rising edges of input 0: none are stored."""
     parts = []
     for words in choose(blocks, chip.layout, EXTERNAL):
@@ -86,10 +86,10 @@ def has_samples(chip: Chip) -> bool:
     return chip.layout is DAVIS
 
 
-def read_imu(blocks: Iterable[Block], chip: Chip, scales: Scales) -> Imu:
+def read_imu(blocks: Iterable[WordBlock], chip: Chip, scales: Scales) -> Imu:
     """Return the complete samples, all seven words present, in order of time."""
     parts = []
-    kept = Chosen(np.empty(0, np.uint32), np.empty(0, np.int64))
+    kept = _Chosen(np.empty(0, np.uint32), np.empty(0, np.int64))
     for words in choose(blocks, chip.layout, IMU):
         address = np.concatenate([kept.address, words.address])
         t = np.concatenate([kept.t, words.t])
@@ -100,7 +100,7 @@ def read_imu(blocks: Iterable[Block], chip: Chip, scales: Scales) -> Imu:
         whole = (code[starts[:, None] + np.arange(_VALUES)] == np.arange(_VALUES)).all(axis=1)
         starts = starts[whole]
         kept_from = int(waiting[0]) if len(waiting) else len(code)
-        kept = Chosen(address[kept_from:], t[kept_from:])
+        kept = _Chosen(address[kept_from:], t[kept_from:])
         raw = (address[starts[:, None] + np.arange(_VALUES)] >> 12).astype(np.uint16)
         parts.append(_imu(t[starts], raw.view(np.int16), scales))
     return Imu.in_order(parts)
@@ -117,7 +117,7 @@ def _imu(t: NDArray[np.int64], raw: NDArray[np.int16], scales: Scales) -> Imu:
     )
 
 
-class Frames:
+class FrameAssembly:
     """Assembles the samples of frames: the drop by light from the level after a reset.
 
     Pixels are uint16: 10 bits, brighter is larger. x is counted from the left, unlike in events. A
@@ -128,7 +128,7 @@ class Frames:
     incomplete  number of frames with missing pixels
     """
 
-    def __init__(self, blocks: Iterable[Block], chip: Chip) -> None:
+    def __init__(self, blocks: Iterable[WordBlock], chip: Chip) -> None:
         self._blocks, self._layout = blocks, chip.layout
         self._width, self._height = chip.size
         self._level = np.zeros((self._height, self._width), np.uint16)
@@ -147,7 +147,7 @@ class Frames:
             yield from self._add(words)
         yield from self._take()
 
-    def _add(self, words: Chosen) -> Iterator[Frame]:
+    def _add(self, words: _Chosen) -> Iterator[Frame]:
         """Take samples; yield the frames that end within them."""
         at, ended = 0, True
         while ended:

@@ -13,18 +13,12 @@ from dvskit.formats.storage import EventColumns
 # whether the times are in order.
 S_EVENTS, S_FIRST, S_LAST, S_ORDERED, SCAN_FIELDS = range(5)
 # Indices in the parameters of a layout.
-(L_OTHER, L_SPARE, L_X_SHIFT, L_X_MASK, L_Y_SHIFT, L_Y_MASK, L_P_SHIFT, L_ON, L_DAVIS, L_RIGHT,
- L_BOTTOM, L_WIDTH, L_HEIGHT) = range(13)  # fmt: skip
+(L_OTHER, L_SPARE, L_X_SHIFT, L_X_MASK, L_Y_SHIFT, L_Y_MASK, L_P_SHIFT, L_ON, L_RIGHT, L_BOTTOM,
+ L_WIDTH, L_HEIGHT) = range(12)  # fmt: skip
 # Indices in the state of an unfinished frame.
 F_SIGNALS, F_FIRST_RESET, F_LAST_RESET, F_FIRST_SIGNAL, F_LEFT, F_RIGHT, F_TOP, F_BOTTOM = range(8)
 RESET, SIGNAL = 1, 2  # the samples read of a pixel
 NEVER = -(1 << 62)
-
-# Alignment of words: the largest step between two words, the number of linked words in a row that
-# shows alignment (fewer at the end of the file), and the range searched at once.
-LONGEST_STEP_US = 1 << 20
-CHAIN, SHORT_CHAIN, LONGEST_CHAIN = 12, 3, 256
-SEARCH_BYTES = 1 << 13
 
 
 @njit(cache=True, nogil=True)
@@ -159,127 +153,3 @@ def add_samples(
             if state[F_SIGNALS] == width * height:
                 return i + 1
     return len(t)
-
-
-@njit(cache=True, nogil=True)
-def _read(data: NDArray[np.uint8], at: int, stop: int) -> int:
-    value = 0
-    for i in range(at, stop):
-        value = value << 8 | np.int64(data[i])
-    return value
-
-
-@njit(cache=True, nogil=True)
-def _possible(address: int, layout: NDArray[np.int64]) -> bool:
-    """Return whether the chip can send an address."""
-    if address & layout[L_SPARE]:
-        return False
-    if address & layout[L_OTHER] and not layout[L_DAVIS]:
-        return True
-    if layout[L_DAVIS]:
-        kind = address & 0x8000_0C00
-        if kind == 0x8000_0C00:  # an IMU sample: one of 7 values, with the low bits 0
-            return (address >> 28 & 7) < 7 and address & 0x3FF == 0
-        if kind == 0x8000_0800:
-            return False
-        if kind & 0x8000_0400 == 0x400:
-            return True
-    column = layout[L_RIGHT] - (address >> layout[L_X_SHIFT] & layout[L_X_MASK])
-    row = layout[L_BOTTOM] - (address >> layout[L_Y_SHIFT] & layout[L_Y_MASK])
-    return column >= 0 and row >= 0
-
-
-@njit(cache=True, nogil=True)
-def _linked(data: NDArray[np.uint8], at: int, width: int, layout: NDArray[np.int64]) -> bool:
-    """Return whether a possible word at `at` has a close successor."""
-    if at + 2 * width > len(data):
-        return False
-    first, behind = at + width - 4, at + width
-    step = _read(data, behind + width - 4, behind + width) - _read(data, first, behind)
-    if step & 0xFFFF_FFFF > LONGEST_STEP_US:
-        return False
-    return _possible(_read(data, at, first), layout) and _possible(
-        _read(data, behind, behind + width - 4), layout
-    )
-
-
-@njit(cache=True, nogil=True)
-def _chain(data: NDArray[np.uint8], at: int, width: int, layout: NDArray[np.int64]) -> int:
-    """Return the number of links in the chain of words from `at` on; 0 if it is too short.
-
-    A chain of mostly equal words shows nothing. The end of the file shortens a chain.
-    """
-    changes = 0
-    links = 0
-    while links < LONGEST_CHAIN:
-        here = at + links * width
-        if not _linked(data, here, width, layout):
-            break
-        same = True
-        for place in range(width):
-            same = same and data[here + place] == data[here + width + place]
-        changes += not same
-        links += 1
-        if links == CHAIN and 2 * changes < links:
-            return 0
-    ends = at + (links + 2) * width > len(data)
-    enough = links >= CHAIN or (ends and links >= SHORT_CHAIN)
-    return links if enough and 2 * changes >= links else 0
-
-
-@njit(cache=True, nogil=True)
-def _find_chain(data: NDArray[np.uint8], start: int, width: int, layout: NDArray[np.int64]) -> int:
-    """Return the start of the longest chain among the first from `start` on, -1 for none.
-
-    Of chains of equal length, one aligned with `start` is preferred.
-    """
-    stop = min(start + SEARCH_BYTES, len(data))
-    found = -1
-    longest = 0
-    place = start
-    while place < stop:
-        links = _chain(data, place, width, layout)
-        if links:
-            aligned = (place - start) % width == 0
-            if found < 0:
-                stop = min(stop, place + CHAIN * width)
-            if links > longest or (links == longest and aligned and (found - start) % width):
-                found, longest = place, links
-        place += 1
-    return found
-
-
-@njit(cache=True, nogil=True)
-def next_break(
-    data: NDArray[np.uint8],
-    begin: int,
-    at: int,
-    width: int,
-    most: int,
-    layout: NDArray[np.int64],
-) -> tuple[int, int, int, int]:
-    """Find the end of a run of aligned words; `begin` is the first word of the file.
-
-    Returns the number of words from `at` on, at most `most`; the byte at which words continue; how
-    many of them the chip can send; and how many have a close successor. Invalid words count if
-    aligned words follow them.
-    """
-    count = possible = links = 0
-    checked = at  # words before this byte have been searched
-    while count < most and at + (count + 1) * width <= len(data):
-        here = at + count * width
-        can_be = _possible(_read(data, here, here + width - 4), layout)
-        linked = can_be and _linked(data, here, width, layout)
-        possible += can_be
-        links += linked
-        count += 1
-        if linked or here < checked or here + 2 * width > len(data):
-            continue
-        ahead = here - width
-        fits = ahead >= begin and _linked(data, ahead, width, layout)
-        start = here + width if fits else here
-        place = _find_chain(data, start, width, layout)
-        if place >= 0 and (place - start) % width:
-            return (start - at) // width, place, possible, links
-        checked = place if place >= 0 else start + SEARCH_BYTES
-    return count, at + count * width, possible, links

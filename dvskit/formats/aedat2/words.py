@@ -13,11 +13,9 @@ from numpy.typing import NDArray
 from dvskit._threads import run_parts, thread_count
 from dvskit.errors import FormatError
 from dvskit.formats.aedat2 import word_kernels as k
-from dvskit.formats.file_bytes import FileMap, read_at
-from dvskit.formats.losses import Lose
+from dvskit.formats.file_bytes import read_at
 
 BLOCK_WORDS = 1 << 18
-WINDOW = 1 << 15  # words aligned at once
 _PART_WORDS = 1 << 15  # fewer are not worth a thread
 _MAGIC = b"#!AER-DAT"
 _OLDEST = b"# This is a raw AE data file"  # version 1, before files had a version line
@@ -28,7 +26,7 @@ _CLOSE_US = 1 << 20
 _PREFERENCE = re.compile(r'key="((?:[\w.]*\.)?(?:IMU\.|Imu)(?:Accel|Gyro)Scale)" value="(\w+)"')
 
 
-class Head(NamedTuple):
+class Aedat2Header(NamedTuple):
     """The content of the text lines, and the byte offset of the first word.
 
     keys  `# key: value` lines; preferences  jAER's lines with scales, by their full names
@@ -50,7 +48,7 @@ def _is_text(line: bytes) -> bool:
     return line.endswith(b"\n") and all(byte >= 32 or byte in b"\t\r\n" for byte in line)
 
 
-def read_head(path: Path) -> Head:
+def read_head(path: Path) -> Aedat2Header:
     """Read the lines of text. Raises FormatError for versions other than 1 and 2."""
     with path.open("rb") as file:
         first = file.readline(_LINE_BYTES)
@@ -76,13 +74,13 @@ def read_head(path: Path) -> Head:
             key, colon, value = text.partition(" " if text.startswith("created ") else ":")
             if colon and line.startswith(b"# ") and key[:1].isalpha():
                 keys[key] = value.strip()
-    return Head(version, keys, preferences, end)
+    return Aedat2Header(version, keys, preferences, end)
 
 
 _LITTLE = np.little_endian
 
 
-class Block(NamedTuple):
+class WordBlock(NamedTuple):
     """Words (n, 2) uint32, an address and a time each, in the form of AEDAT 2, and their position.
 
     offset  byte of the first word; width  bytes per word in the file
@@ -108,7 +106,7 @@ class Block(NamedTuple):
         return self.offset + np.arange(len(self.raw)) * self.width
 
 
-def _widen(data: NDArray[np.uint8], head: Head) -> NDArray[np.uint32]:
+def _widen(data: NDArray[np.uint8], head: Aedat2Header) -> NDArray[np.uint32]:
     """Return whole words of a file in the form of AEDAT 2."""
     if head.version == 2:
         return data.view(np.uint32).reshape(-1, 2)
@@ -117,7 +115,7 @@ def _widen(data: NDArray[np.uint8], head: Head) -> NDArray[np.uint32]:
     return wide.view(np.uint32)
 
 
-def read_words(path: Path, head: Head, start: int | None = None) -> Iterator[Block]:
+def read_words(path: Path, head: Aedat2Header, start: int | None = None) -> Iterator[WordBlock]:
     """Yield the words from byte `start` (default: the header's end) on, without a cut one.
 
     A block is valid until the next one is requested.
@@ -127,33 +125,11 @@ def read_words(path: Path, head: Head, start: int | None = None) -> Iterator[Blo
     buffer = np.empty(BLOCK_WORDS * width, np.uint8)
     with path.open("rb", buffering=0) as file:
         while count := read_at(file, at, buffer.data) // width:
-            yield Block(_widen(buffer[: count * width], head), at, width)
+            yield WordBlock(_widen(buffer[: count * width], head), at, width)
             at += count * width
 
 
-def aligned_words(
-    file: FileMap, head: Head, layout: NDArray[np.int64], lose: Lose
-) -> Iterator[Block]:
-    """Yield the words after a file's header, aligned.
-
-    Where an address is invalid in `layout`, or time jumps, all bytes are searched for the next
-    linked words. Skipped bytes, and a cut word at the end, are passed to `lose`.
-    """
-    data, width, at = file.data, head.words.itemsize, head.end
-    while len(data) - at >= width:
-        count, following, *_ = k.next_break(data, head.end, at, width, WINDOW, layout)
-        stop = at + count * width
-        if count:
-            yield Block(_widen(np.array(data[at:stop]), head), at, width)
-        if following > stop:
-            lose(stop, following - stop, "the words do not line up: bytes are missing ahead")
-        at = following
-        file.forget(at - k.LONGEST_CHAIN * width)
-    if at < len(data):
-        lose(at, len(data) - at, f"the last word has {len(data) - at} of {width} bytes")
-
-
-class Scan(NamedTuple):
+class WordScan(NamedTuple):
     """A summary of a block of words: events by part, and their stored times, if in order."""
 
     bounds: NDArray[np.int64]
@@ -168,7 +144,7 @@ class Scan(NamedTuple):
         return int(self.counts.sum())
 
 
-def scan_words(raw: NDArray[np.uint32], other: int) -> Scan:
+def scan_words(raw: NDArray[np.uint32], other: int) -> WordScan:
     """Scan words: count the events, find first and last time and whether they are in order."""
     parts = max(1, min(thread_count(), len(raw) // _PART_WORDS))
     bounds = np.linspace(0, len(raw), parts + 1).astype(np.int64)
@@ -178,7 +154,7 @@ def scan_words(raw: NDArray[np.uint32], other: int) -> Scan:
     ordered = bool(held[:, k.S_ORDERED].all())
     ordered &= bool((held[1:, k.S_FIRST] >= held[:-1, k.S_LAST]).all())
     first, last = (int(held[0, k.S_FIRST]), int(held[-1, k.S_LAST])) if len(held) else (0, 0)
-    return Scan(bounds, rows[:, k.S_EVENTS], first, last, ordered)
+    return WordScan(bounds, rows[:, k.S_EVENTS], first, last, ordered)
 
 
 class Clock:
@@ -218,7 +194,7 @@ class Clock:
         wraps = np.concatenate([[before], self.count_on(t[places]) - t[places] >> 32])
         return t + (wraps[np.searchsorted(places, np.arange(len(t)), "right")] << 32)
 
-    def goes_on(self, scan: Scan) -> int | None:
+    def goes_on(self, scan: WordScan) -> int | None:
         """Advance over times in order; return the offset to add to them.
 
         Returns None, without advancing, if they are not in order, or may contain a wrap or one to

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from dvskit.errors import EventsError, GeometryError, LeftOutWarning
 from dvskit.events import Events, Size
-from dvskit.formats.aedat2.chips import CHIPS, DVS128, Chip, Layout
+from dvskit.formats.aedat2.chips import CHIPS, DVS128, AddressLayout, Chip
 from dvskit.formats.recording import FileSink
 from dvskit.streams import Triggers
 
@@ -128,7 +128,7 @@ class Aedat2Sink(FileSink):
             self._file.close()
 
 
-def _external(layout: Layout) -> int:
+def _external(layout: AddressLayout) -> int:
     return 0x8000 if layout is DVS128 else 1 << 10
 
 
