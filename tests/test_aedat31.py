@@ -299,13 +299,13 @@ def test_what_is_impossible_is_an_error_with_its_offset_and_salvage_goes_on(
     assert message in str(recording.damage) or "is out of order among" in str(recording.damage)
 
 
-def test_a_cut_file_keeps_its_whole_events(tmp_path):
+def test_a_cut_file_keeps_its_whole_packets(tmp_path):
     path = write(tmp_path / "a.aedat", GOOD, LATER[:-13])
     with pytest.raises(DamagedFileError, match="80 bytes, 67 of them"):
         dvskit.load_events(path)
     recording = dvskit.open_events(path, strict=False)
-    assert read_all(recording).t.tolist() == [*range(10), *range(50, 58)]
-    assert recording.damage.lost_bytes == 3
+    assert read_all(recording).t.tolist() == list(range(10))
+    assert recording.damage.lost_bytes == len(LATER) - 13
     short = write(tmp_path / "b.aedat", GOOD, LATER[:5])
     with pytest.raises(DamagedFileError, match="header has 5 bytes"):
         dvskit.load_events(short)

@@ -30,7 +30,7 @@ _MOST_PACKETS = 1 << 12  # per table
 _PART_EVENTS = 1 << 15  # fewer are not worth a thread
 
 
-class Head(NamedTuple):
+class Aedat31Header(NamedTuple):
     """The `#key: value` lines of a file, and the byte offset of the first packet.
 
     source  the one whose events are read; -1 if there are none
@@ -41,11 +41,8 @@ class Head(NamedTuple):
     source: int = -1
 
 
-class Packet(NamedTuple):
-    """A packet: the byte offset of its first event and the values of its header.
-
-    number  events that it holds; fewer than in its header if the file ends in it
-    """
+class Aedat31Packet(NamedTuple):
+    """A packet: the byte offset of its first event, its number of events, other header values."""
 
     start: int
     kind: int
@@ -55,7 +52,7 @@ class Packet(NamedTuple):
     number: int
 
 
-def read_head(path: Path) -> Head:
+def read_head(path: Path) -> Aedat31Header:
     """Read the text lines. Raises FormatError if they do not end or packets are compressed."""
     keys: dict[str, str] = {}
     with path.open("rb") as file:
@@ -71,11 +68,15 @@ def read_head(path: Path) -> Head:
             keys[key.strip()] = value.strip()
         if keys.get("Format", "RAW").upper() != "RAW":
             raise FormatError(f"{path}: holds packets in format {keys['Format']}; only RAW is read")
-        return Head(keys, file.tell())
+        return Aedat31Header(keys, file.tell())
 
 
-def _problem(head: np.void, left: int) -> str:
-    """Return the problem of an impossible packet header with `left` bytes after it."""
+def _problem(data: NDArray[np.uint8], at: int) -> str:
+    """Return the problem of a packet with an impossible header at byte `at`."""
+    left = len(data) - at - k.HEAD_BYTES
+    if left < 0:
+        return f"the last packet header has {left + k.HEAD_BYTES} bytes"
+    head = np.frombuffer(data[at : at + k.HEAD_BYTES].tobytes(), _HEAD)[0]
     kind, size = int(head["kind"]), int(head["size"])
     if not 0 <= kind < k.MOST_KINDS:
         return f"packet of type {kind}"
@@ -108,8 +109,8 @@ class Walk:
     def tables(self, lose: Lose | None, room: int = _ANY_NUMBER) -> Iterator[NDArray[np.int64]]:
         """Yield rows of packets or parts, of at most `room` events; see `packet_kernels`.
 
-        Impossible data is passed to `lose`, and the walk goes on after it; without `lose` it stops
-        there. A packet cut by the end of the file is reported, and its whole events are yielded.
+        Impossible packets are passed to `lose`, and the walk goes on at the next possible one;
+        without `lose` it ends there.
         """
         while True:
             at = int(self.state[k.W_AT])
@@ -122,32 +123,20 @@ class Walk:
             elif at == len(self.data) or lose is None:
                 return
             else:
-                self._pass_over(at, lose)
+                self._skip(at, lose)
 
-    def packets(self, lose: Lose) -> Iterator[Packet]:
+    def packets(self, lose: Lose) -> Iterator[Aedat31Packet]:
         """Yield the packets, or parts of them."""
         for table in self.tables(lose):
             for row in table.tolist():
-                yield Packet(*row)
+                yield Aedat31Packet(*row)
 
-    def _pass_over(self, at: int, lose: Lose) -> None:
-        """Skip an impossible header; of a packet cut by the end, keep the whole events."""
-        data, left = self.data, len(self.data) - at - k.HEAD_BYTES
-        following = k.next_packet(data, at + 1)
-        self.state[k.W_AT] = len(data) if following < 0 else following
-        if left < 0:
-            lose(at, len(data) - at, f"the last packet header has {left + k.HEAD_BYTES} bytes")
-            return
-        head = np.frombuffer(data[at : at + k.HEAD_BYTES].tobytes(), _HEAD)[0]
-        problem = _problem(head, left)
-        kept = 0
-        if following < 0 and "in the file" in problem:
-            packet = Packet(at + k.HEAD_BYTES, *(int(head[name]) for name in Packet._fields[1:]))
-            packet = packet._replace(number=min(packet.number, left // packet.size))
-            kept = k.HEAD_BYTES + packet.number * packet.size
-            if self.kind in (-1, packet.kind) and self.source in (-1, packet.source):
-                self.state[: len(packet)] = packet
-        lose(at + kept, int(self.state[k.W_AT]) - at - kept, problem)
+    def _skip(self, at: int, lose: Lose) -> None:
+        """Go on at the next packet after an impossible or cut one."""
+        following = k.next_packet(self.data, at + 1)
+        stop = len(self.data) if following < 0 else following
+        self.state[k.W_AT] = stop
+        lose(at, stop - at, _problem(self.data, at))
 
 
 def decode_table(

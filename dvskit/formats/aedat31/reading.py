@@ -23,8 +23,8 @@ from dvskit.formats.aedat31.packets import (
     IMU9,
     POLARITY,
     SPECIAL,
-    Head,
-    Packet,
+    Aedat31Header,
+    Aedat31Packet,
     Walk,
     build_index,
     decode_table,
@@ -59,7 +59,7 @@ class Aedat31Recording(Recording):
     format = "aedat31"
 
     def __init__(
-        self, path: Path, options: ReadOptions, size: Size, origin: SizeOrigin, head: Head
+        self, path: Path, options: ReadOptions, size: Size, origin: SizeOrigin, head: Aedat31Header
     ) -> None:
         super().__init__(path, options, size, origin)
         self._head = head
@@ -120,7 +120,7 @@ class Aedat31Recording(Recording):
 
         def careful(table: NDArray[np.int64]) -> Iterator[Events]:
             for row in table.tolist():
-                packet = Packet(*row)
+                packet = Aedat31Packet(*row)
                 words = _valid_words(walk.data, packet)
                 yield from order.push(
                     Columns(
@@ -165,7 +165,7 @@ def open_recording(path: Path, options: ReadOptions) -> Aedat31Recording:
     return Aedat31Recording(path, options, size, origin, head)
 
 
-class Words(NamedTuple):
+class _Words(NamedTuple):
     """The valid words of a polarity or special packet: their times and byte offsets."""
 
     address: NDArray[np.uint32]
@@ -173,17 +173,17 @@ class Words(NamedTuple):
     offsets: NDArray[np.int64]
 
 
-def _valid_words(data: NDArray[np.uint8], packet: Packet) -> Words:
+def _valid_words(data: NDArray[np.uint8], packet: Aedat31Packet) -> _Words:
     """Return the valid events of a packet in which an event is an address and a time."""
     part = data[packet.start : packet.start + _WORD_BYTES * packet.number].tobytes()
     words = np.frombuffer(part, "<u4").reshape(-1, 2)
     offsets = packet.start + np.arange(len(words)) * _WORD_BYTES
     valid = words[:, 0] & 1 == 1
     t = _times(words[valid, 1].view("<i4"), packet)
-    return Words(words[valid, 0], t, offsets[valid])
+    return _Words(words[valid, 0], t, offsets[valid])
 
 
-def _times(stamps: NDArray[np.int32], packet: Packet) -> NDArray[np.int64]:
+def _times(stamps: NDArray[np.int32], packet: Aedat31Packet) -> NDArray[np.int64]:
     # A negative stamp is impossible; it stays negative with any number of wraps.
     t = stamps.astype(np.int64)
     return np.where(t < 0, t, t + (packet.overflow << 31))
