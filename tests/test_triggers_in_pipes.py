@@ -10,6 +10,7 @@ import pytest
 import dvskit
 from dvskit.errors import LeftOutWarning
 from dvskit.formats import InputStream, ReadOptions, open_sink, open_stream
+from dvskit.formats.feed import FileFeed
 from dvskit.streams import Triggers
 from tests.ros_bags import assert_same_triggers, some_events
 from tests.test_pipes import shell
@@ -61,6 +62,27 @@ def test_a_stream_becomes_the_file_that_its_file_becomes(recorded, tmp_path, ste
     again = dvskit.open_events(tmp_path / "out.raw")
     assert again.load() == events
     assert_same_triggers(again.triggers(), triggers)
+
+
+def test_a_file_is_read_once_to_be_saved(recorded, tmp_path, monkeypatch):
+    path, name, _, _ = recorded
+    counts, read = [], FileFeed.read
+
+    def counted(feed, view, at):
+        counts.append(len(view))
+        read(feed, view, at)
+
+    monkeypatch.setattr(FileFeed, "read", counted)
+    dvskit.save_events(dvskit.open_events(path), tmp_path / "out.raw", format=name)
+    assert sum(counts) < 1.1 * path.stat().st_size
+    assert (tmp_path / "out.raw").read_bytes() == path.read_bytes()
+
+
+def test_what_a_pass_counts_is_reported_as_left_out(data, tmp_path):
+    recording = dvskit.open_events(data / "recordings" / "evt3_triggers_640x480.raw")
+    with pytest.warns(LeftOutWarning, match="519 other words of the input are left out"):
+        dvskit.save_events(recording, tmp_path / "out.raw")
+    assert_same_triggers(dvskit.open_events(tmp_path / "out.raw").triggers(), recording.triggers())
 
 
 def test_triggers_are_handed_over_once(recorded):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from dvskit.errors import count_of
 from dvskit.events import Source
 from dvskit.formats.merging import MergedSource
 from dvskit.formats.recording import FileSink, Recording, RecordingPart
+from dvskit.streams import Triggers
 
 Beside = Recording | RecordingPart | MergedSource  # sources that may hold more than events
 
@@ -41,17 +44,19 @@ def _left_out(count: int, name: str, why: str, whose: str = "") -> str:
 def hand_over(recording: Beside, sink: FileSink) -> list[str]:
     """Pass the other data of a recording, or of a part, to a sink before the events.
 
-    Returns a line for each kind of data that the sink cannot store.
+    Returns a line for each kind of data that the sink cannot store. Triggers that can come along
+    with the events are left to `TriggersAlong`.
     """
     left = []
-    triggers = recording.triggers()
+    along = _come_along(recording, sink)
+    triggers = Triggers.empty() if along else recording.triggers()
     if len(triggers):
         write = getattr(sink, "write_triggers", None)
         if write is None:
             left.append(_left_out(len(triggers), "trigger", f"{sink.format} has none"))
         else:
             write(triggers)
-    others = dict(recording.other_streams())
+    others = {} if along else recording.other_streams()
     samples = recording.imu()
     if len(samples) and hasattr(sink, "write_imu"):
         sink.write_imu(samples)
@@ -70,28 +75,39 @@ def hand_over(recording: Beside, sink: FileSink) -> list[str]:
     labels = sum(len(each.labels()) for each in parts)
     if labels:
         left.append(_left_out(labels, "label", "labels are in a file of their own"))
-    for name, count in others.items():
-        if count and name not in COUNTED_BESIDE:
-            left.append(f"{count:,} {name} of the input are left out")
+    left += _others_left(others)
     if isinstance(recording, MergedSource):
         left += [line for each in recording.sources for line in left_behind(each)
                  if each not in parts]  # fmt: skip
     return left
 
 
+def _come_along(recording: Beside, sink: FileSink) -> bool:
+    return recording.live or (recording.along and sink.interleaves)
+
+
+def _others_left(counts: Mapping[str, int]) -> list[str]:
+    return [
+        f"{count:,} {name} of the input are left out"
+        for name, count in counts.items()
+        if count and name not in COUNTED_BESIDE
+    ]
+
+
 class TriggersAlong:
-    """The triggers of live events, passed to a sink as they come; other sources have none here.
+    """The triggers that a pass meets, passed to a sink between blocks if `hand_over` did not.
 
     Call `hand_over` before each block, `end` after the last one.
     """
 
     def __init__(self, recording: Beside, sink: FileSink) -> None:
         self._recording, self._sink = recording, sink
+        self._active = _come_along(recording, sink)
         self._left = 0
 
     def hand_over(self) -> None:
         """Pass on the triggers since the last call."""
-        triggers = self._recording.new_triggers()
+        triggers = self._recording.new_triggers() if self._active else Triggers.empty()
         if not len(triggers):
             return
         write = getattr(self._sink, "write_triggers", None) if self._sink.interleaves else None
@@ -101,7 +117,7 @@ class TriggersAlong:
             write(triggers)
 
     def end(self) -> list[str]:
-        """Pass on the last triggers; return a line if some are left out."""
+        """Pass on the last triggers; return a line for each kind of data left out."""
         self.hand_over()
         named, late = self._sink.format, getattr(self._sink, "late_triggers", 0)
         lines = [_left_out(late, "trigger", "they came after later events")] if late else []
@@ -110,4 +126,6 @@ class TriggersAlong:
             if hasattr(self._sink, "write_triggers"):
                 why = f"{named} takes them before events; save the pipe as .raw and convert that"
             lines.append(_left_out(self._left, "trigger", why))
+        if self._active and not isinstance(self._recording, MergedSource):
+            lines += _others_left(self._recording.passed_streams())
         return lines

@@ -32,6 +32,8 @@ class MergedSource(ReadableSource):
     sources  in the order that events at equal times keep
     """
 
+    along = False
+
     def __init__(self, sources: list[Source]) -> None:
         if not sources:
             raise EventsError("merge needs events or sources of events, but got none")
@@ -57,6 +59,11 @@ class MergedSource(ReadableSource):
             yield _sorted([part for part in parts if len(part)])
 
     @property
+    def live(self) -> bool:
+        """Whether any of the sources is live."""
+        return any(each.live for each in self.recordings)
+
+    @property
     def recordings(self) -> list[Recording | RecordingPart]:
         """The sources that may hold more than events."""
         return [each for each in self.sources if isinstance(each, Recording | RecordingPart)]
@@ -67,7 +74,7 @@ class MergedSource(ReadableSource):
 
     def new_triggers(self) -> Triggers:
         """Return the triggers of live recordings since the last call."""
-        return Triggers.in_order(each.new_triggers() for each in self.recordings)
+        return Triggers.in_order(each.new_triggers() for each in self.recordings if each.live)
 
     def imu(self) -> Imu:
         """Return the IMU samples of all recordings, in time order."""

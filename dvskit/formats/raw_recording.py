@@ -152,7 +152,12 @@ def time_offset_us(path: Path, keys: Mapping[str, str]) -> int:
 
 
 class WordPass(ABC):
-    """One pass over words; `triggers` are those that were met up to now."""
+    """One pass over words; `triggers` are those that were met up to now.
+
+    others  the number of words of type OTHERS up to now
+    """
+
+    others = 0
 
     def __init__(self, size: Size, losses: Losses, offset_us: int) -> None:
         self.size, self.losses, self.offset_us = size, losses, offset_us
@@ -183,8 +188,11 @@ class RawRecording(Recording):
     """Events and triggers in words behind a header of `% key value` lines."""
 
     _early_words: str  # what `early` of a pass counts
+    along = True
 
     def __init__(self, file: RawFile) -> None:
+        self._latest_pass: WordPass | None = None
+        self._arriving = ArrivingTriggers([])
         super().__init__(file.path, file.options, file.size, file.size_origin)
         self._header = file.header
         self._offset_us = time_offset_us(file.path, file.header.keys)
@@ -199,7 +207,18 @@ class RawRecording(Recording):
         """Return a pass over all words."""
 
     def _blocks(self, damage: Damage, storage: Storage) -> Iterator[Events]:
-        return self._noting_early(self._pass(self._losses(damage)), storage)
+        reading = self._pass(self._losses(damage), keep_triggers=True)
+        self._latest_pass, self._arriving = reading, ArrivingTriggers(reading.triggers)
+        return self._noting_early(reading, storage)
+
+    def new_triggers(self) -> Triggers:
+        """Return the triggers that the latest pass has met since the last call, in time order."""
+        return self._arriving.new()
+
+    def passed_streams(self) -> Mapping[str, int]:
+        """Count the words of type OTHERS that the latest pass has met."""
+        others = self._latest_pass.others if self._latest_pass is not None else 0
+        return {"other words": others} if others else {}
 
     def _noting_early(self, reading: WordPass, storage: Storage) -> Iterator[Events]:
         yield from reading.blocks(storage)

@@ -62,10 +62,13 @@ class Recording(ReadableSource, ABC):
     damage       losses of the latest pass; always empty in strict mode, which raises instead
     live         whether events arrive while they are read: they are then read once, and other data
                  (triggers) is known after them
+    along        whether a pass also gives its triggers (`new_triggers`) and counts other data
+                 (`passed_streams`)
     """
 
     format: str
     live = False
+    along = False
     sortable = False  # whether events out of time order can be sorted
     white: int | None = None  # the value of white in frames, if not that of their type
 
@@ -173,8 +176,12 @@ class Recording(ReadableSource, ABC):
         return Triggers.empty()
 
     def new_triggers(self) -> Triggers:
-        """Return the triggers of live events since the last call."""
+        """Return the triggers that the latest pass has met since the last call."""
         return Triggers.empty()
+
+    def passed_streams(self) -> Mapping[str, int]:
+        """Return the result of `other_streams` up to where the latest pass is."""
+        return {}
 
     def imu(self) -> Imu:
         """Return all samples of the inertial measurement unit; none if there are none."""
@@ -219,8 +226,14 @@ class RecordingPart(ReadableSource):
 
     def __init__(self, recording: Recording, start_us: int | None, stop_us: int | None) -> None:
         self.recording, self.start_us, self.stop_us = recording, start_us, stop_us
-        self.size = recording.size
+        self.size, self.live = recording.size, recording.live
         self.damage = Damage()
+
+    @property
+    def along(self) -> bool:
+        """Whether a pass also gives all triggers: those of a file only if it is read whole."""
+        whole = self.start_us is None and self.stop_us is None
+        return self.recording.along and (whole or self.live)
 
     def __iter__(self) -> Iterator[Events]:
         self.damage = Damage()
@@ -252,8 +265,12 @@ class RecordingPart(ReadableSource):
         return self.recording.triggers().between(self.start_us, self.stop_us)
 
     def new_triggers(self) -> Triggers:
-        """Return the triggers of live events in the part since the last call."""
+        """Return the triggers in the part that the latest pass has met since the last call."""
         return self.recording.new_triggers().between(self.start_us, self.stop_us)
+
+    def passed_streams(self) -> Mapping[str, int]:
+        """Return the result of `other_streams` up to where the latest pass is."""
+        return self.recording.passed_streams()
 
     def imu(self) -> Imu:
         """Return the samples of the inertial measurement unit in the part."""

@@ -20,7 +20,7 @@ from dvskit.formats.evt3.losses import (
     TimeOrder,
     lost_events,
 )
-from dvskit.formats.evt3.survey_kernels import N_EVENTS, N_INVALID, N_TRIGGERS
+from dvskit.formats.evt3.survey_kernels import N_EVENTS, N_INVALID, N_TRIGGERS, count_others
 from dvskit.formats.evt3.valid_kernels import note_places
 from dvskit.formats.losses import Losses
 from dvskit.formats.raw_recording import WordPass
@@ -88,6 +88,7 @@ class Decoding(WordPass):
                         yield block
                     if self._used < stop:  # what is left takes further words to judge
                         break
+                self.others += count_others(chunks.words[: self._used])
         finally:
             chunks.close()
         held = len(self._held[0])

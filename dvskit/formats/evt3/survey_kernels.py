@@ -66,6 +66,15 @@ def survey(
             found[number, N_INVALID] |= np.int64(bad)
 
 
+@njit(cache=True, nogil=True)
+def count_others(words: NDArray[np.uint16]) -> int:
+    """Return the number of words of type OTHERS."""
+    count = 0
+    for word in words:
+        count += word >> 12 == w.OTHERS
+    return count
+
+
 _WINDOW = 64  # words that show on which byte words begin
 _FEW = _WINDOW // 8
 REALIGN_BYTES = 2 * _WINDOW + 3  # that realigning looks at

@@ -65,6 +65,8 @@ _TRIGGER_LAYOUT, _INPUTS = _layout((8, 5), (8, 0), (0, 1), ~0x1F01 & 0xFFFFFFFF)
 class DatRecording(WordRecording):
     """Events, or triggers, of a DAT file."""
 
+    along = False  # a file holds events or triggers
+
     def __init__(self, file: RawFile, layout: w.Layout, *, kind: int) -> None:
         super().__init__(file, layout)
         self._kind = kind
