@@ -1,8 +1,8 @@
-"""N-MNIST and N-Caltech101 `.bin`: 5 bytes an event from an ATIS camera.
+"""N-MNIST and N-Caltech101 `.bin`: 5 bytes per event of an ATIS camera.
 
 Big-endian: x (8 bits), y (8), polarity (1, ON = 1), time in microseconds (23). A row with y = 240
-is no event: the clock goes on by 2^13 us. Layout: Orchard et al. 2015, Converting static image
-datasets to spiking neuromorphic datasets using saccades.
+is an overflow: it advances the time by 2^13 us. Layout: Orchard et al. 2015, Converting static
+image datasets to spiking neuromorphic datasets using saccades.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from dvskit.formats import nmnist_kernels as k
 from dvskit.formats.file_bytes import FirstBytes, State, state_of
 from dvskit.formats.in_order import Columns, InOrder, InStep, Lost, decoded, push
 from dvskit.formats.index_cache import count_early
-from dvskit.formats.losses import Damage, Lose, Losses
+from dvskit.formats.losses import Damage, Losses
 from dvskit.formats.recording import BLOCK_EVENTS, ReadOptions, Recording
 from dvskit.formats.storage import Storage, new_columns
 
 NMNIST_SIZE = Size(34, 34)
 _LARGEST = Size(256, 256)  # all that 8 bits can address
-_SURE = 200  # events, from which on a few that do not fit 34x34 are damage
+_SURE = 200  # events: with more, a few that do not fit 34x34 are damage
 _FIT = 0.98
-_GLANCE, _GLANCES = 128, 64  # rows of a window, and windows
+_FIRST_ROWS = 512  # that show whether times have 13 bits
+_MARKED_ROWS = 1 << 16  # that then hold an overflow: cameras do not send so many in 8 ms
 _SMALL = 1 << 20  # bytes
-_FILLING = 32  # times the same event
 _NO_OVERFLOW = "a row of overflow (y = 240) in a file with times of more than 13 bits"
 
 
@@ -39,10 +39,10 @@ class NmnistRecording(Recording):
     """Events of an ATIS `.bin` file."""
 
     format = "nmnist"
-    _file: _File | None = None  # as it was when it was opened
+    _file: _File | None = None  # when it was opened
 
     def keep(self, file: _File) -> None:
-        """Keep the bytes of a small file, to be read again only if it changes."""
+        """Keep the bytes of a small file; it is read again only if it changes."""
         self._file = file if len(file.rows) <= _SMALL else None
 
     def _rows(self) -> NDArray[np.uint8]:
@@ -100,7 +100,7 @@ class NmnistRecording(Recording):
 
 
 class _Decoder:
-    """One pass over rows; `state` is that of the loops."""
+    """One pass over rows; `state` is the state of the loops."""
 
     def __init__(self, data: NDArray[np.uint8], size: Size, losses: Losses, clock: int = 0) -> None:
         self._data, self._losses = data, losses
@@ -110,7 +110,7 @@ class _Decoder:
         self.state[k.S_MARKED] = has_overflows(data)
 
     def whole_rows(self, start: int) -> Iterator[tuple[int, int]]:
-        """Yield (byte offset, rows) from byte `start` on; a cut row at the end is lost."""
+        """Yield (byte offset, rows) of pieces from byte `start` on; a cut last row is lost."""
         whole = len(self._data) // k.EVENT_BYTES * k.EVENT_BYTES
         for first in range(start, whole, BLOCK_EVENTS * k.EVENT_BYTES):
             yield first, min(BLOCK_EVENTS, (whole - first) // k.EVENT_BYTES)
@@ -120,7 +120,7 @@ class _Decoder:
             self._losses.lose(whole, cut, problem)
 
     def unchecked(self, piece: tuple[int, int]) -> tuple[Columns, Lost]:
-        """Return the events of some rows, and the rows that are none."""
+        """Return the events of some rows, unchecked, and the invalid rows."""
         start, count = piece
         columns, offsets = new_columns(count), np.empty(count, np.int64)
         losses = np.empty(count, np.int64)
@@ -133,10 +133,9 @@ class _Decoder:
         )
 
     def salvaged(self, piece: tuple[int, int]) -> Columns:
-        """Return the events of some rows, and tell of what is lost among them."""
+        """Return the events of some rows that are in step; report the others as lost."""
         columns, lost = self.unchecked(piece)
         self._losses.lose_all(*lost)
-        columns = _without_filling(columns, self._losses.lose)
         middle = self._data[columns.offsets + 3]
         long = (self._data[columns.offsets + 2] & 0x7F != 0) | (middle >= k.OVERFLOW_US >> 8)
         marks = self._in_step.lost(columns, long & (self.state[k.S_MARKED] != 0))
@@ -144,19 +143,19 @@ class _Decoder:
 
 
 class _File(NamedTuple):
-    """The bytes of a file, read-only, and what tells whether it has changed since."""
+    """The bytes of a file, read-only, and its state when they were read."""
 
     rows: NDArray[np.uint8]
     state: State
 
     @classmethod
     def read(cls, path: Path, before: _File | None = None) -> _File:
-        """Return the file as it is now: `before`, where it is small and has not changed."""
+        """Return the current file; `before` if it has not changed."""
         if before is not None and before.state == state_of(os.stat(path)):  # noqa: PTH116
             return before
         with path.open("rb", buffering=0) as file:
             now = os.fstat(file.fileno())
-            if 0 < now.st_size <= _SMALL:  # sets are made of many such files: mapping takes longer
+            if 0 < now.st_size <= _SMALL:  # faster than mapping, for the files of data sets
                 return cls(np.frombuffer(file.read(), np.uint8), state_of(now))
         if not now.st_size:
             return cls(np.empty(0, np.uint8), state_of(now))
@@ -164,9 +163,9 @@ class _File(NamedTuple):
 
 
 def _search(data: NDArray[np.uint8], start_us: int) -> tuple[int, int]:
-    """Return the byte of a row with no event of t >= start_us ahead of it, and the clock there.
+    """Return the byte of a row before all events of t >= start_us, and the clock there.
 
-    The overflows ahead of each row are counted first; then times are in order, and bisected.
+    The overflows before each row are counted; then times are in order, and bisected.
     """
     count = len(data) // k.EVENT_BYTES
     rows = data[: count * k.EVENT_BYTES].reshape(-1, k.EVENT_BYTES)
@@ -192,69 +191,50 @@ def _search(data: NDArray[np.uint8], start_us: int) -> tuple[int, int]:
     return row * k.EVENT_BYTES, int(np.searchsorted(marks, row)) * k.OVERFLOW_US
 
 
-def _without_filling(columns: Columns, lose: Lose) -> Columns:
-    """Return the columns without long runs of one event: bytes that fill a gap, not a camera's."""
-    count = len(columns.t)
-    change = np.ones(count + 1, np.bool_)
-    change[1:count] = np.logical_or.reduce(
-        [column[1:] != column[:-1] for column in (columns.t, columns.x, columns.y, columns.p)]
-    )
-    edges = np.flatnonzero(change)
-    filling = np.diff(edges) >= _FILLING
-    if not filling.any():
-        return columns
-    kept = np.ones(count, np.bool_)
-    for start, stop in zip(edges[:-1][filling], edges[1:][filling], strict=True):
-        kept[start:stop] = False
-        length = int(stop - start) * k.EVENT_BYTES
-        lose(int(columns.offsets[start]), length, f"{stop - start} times the same event")
-    return columns.part(kept)
-
-
 def has_overflows(data: NDArray[np.uint8]) -> bool:
-    """Whether rows of overflow count the time on, whose field has 13 bits then.
+    """Return whether rows of overflow advance the time, whose field then has 13 bits.
 
-    Told by windows of rows: nearly all fields are that short where the rows line up, in more than
-    half of the windows, and some rows are overflows.
+    They do if there are any near the start of the file, and most fields there are that short.
     """
-    step = max(_GLANCE, -(-(len(data) // k.EVENT_BYTES) // _GLANCES))
-    short, long, marks = k.glance(data, step, _GLANCE, 1 - _FIT)
-    return bool(short > long and marks > 0)
+    rows = min(_FIRST_ROWS, len(data) // k.EVENT_BYTES)
+    first = data[: rows * k.EVENT_BYTES].reshape(rows, k.EVENT_BYTES)
+    long = (first[:, 2] & 0x7F != 0) | (first[:, 3] >= k.OVERFLOW_US >> 8)
+    marks = data[1 : _MARKED_ROWS * k.EVENT_BYTES : k.EVENT_BYTES] == k.OVERFLOW_ROW
+    return 2 * int(np.count_nonzero(long)) <= rows and bool(marks.any())
 
 
 class _Survey(NamedTuple):
-    """The width and height that hold all events, their number, and how many fit 34x34.
-
-    sound  whether no time runs back: rows are in step then
-    """
+    """The width and height that hold all events, their number, and how many fit 34x34."""
 
     width: int = 0
     height: int = 0
     events: int = 0
     fit: int = 0
-    sound: bool = True
 
 
 def _survey(path: Path, data: NDArray[np.uint8], *, strict: bool) -> _Survey:
     """Survey all rows; in salvage mode those that are in step."""
     if strict:
         return _Survey(*k.survey(data, *NMNIST_SIZE))
-    width, height, count, fit, sound = _Survey()
+    found = _Survey()
     decoder = _Decoder(data, _LARGEST, Losses(path, strict=False))
     for part in map(decoder.salvaged, decoder.whole_rows(0)):
         if len(part.t):
             x, y = part.x, part.y
-            width, height = max(width, int(x.max()) + 1), max(height, int(y.max()) + 1)
-            count += len(x)
-            fit += int(((x < NMNIST_SIZE.width) & (y < NMNIST_SIZE.height)).sum())
-            sound = sound and not (part.t[1:] < part.t[:-1]).any()
-    return _Survey(width, height, count, fit, sound)
+            fit = int(((x < NMNIST_SIZE.width) & (y < NMNIST_SIZE.height)).sum())
+            found = _Survey(
+                max(found.width, int(x.max()) + 1),
+                max(found.height, int(y.max()) + 1),
+                found.events + len(x),
+                found.fit + fit,
+            )
+    return found
 
 
 def open_recording(path: Path, options: ReadOptions) -> NmnistRecording:
     """Open an ATIS `.bin` file.
 
-    Its size is an argument, else 34x34 where all events fit it, or all but a few of many; else the
+    Its size is the argument, 34x34 if all events, or all but a few of many, fit it, else the
     smallest that holds the events. Raises FormatError.
     """
     if options.size is not None:
@@ -263,7 +243,7 @@ def open_recording(path: Path, options: ReadOptions) -> NmnistRecording:
 
 
 def open_small(path: Path, file: FirstBytes, options: ReadOptions) -> NmnistRecording:
-    """Open a file as `open_recording` does, whose bytes are read already."""
+    """Open a file whose bytes have been read, as `open_recording` does."""
     if options.size is not None or file.state is None:
         return open_recording(path, options)
     return _open(path, _File(np.frombuffer(file.data, np.uint8), file.state), options)
@@ -272,7 +252,7 @@ def open_small(path: Path, file: FirstBytes, options: ReadOptions) -> NmnistReco
 def _open(path: Path, file: _File, options: ReadOptions) -> NmnistRecording:
     if len(file.rows) < k.EVENT_BYTES:
         raise FormatError(f"{path}: holds no event; a .bin recording has 5 bytes for each")
-    width, height, count, fit, sound = _survey(path, file.rows, strict=options.strict)
+    width, height, count, fit = _survey(path, file.rows, strict=options.strict)
     if not count:
         raise FormatError(f"{path}: holds no event; a .bin recording has 5 bytes for each")
     if fit == count or (count >= _SURE and fit >= _FIT * count):
@@ -280,11 +260,6 @@ def _open(path: Path, file: _File, options: ReadOptions) -> NmnistRecording:
         fitting = "all" if fit == count else f"{fit} of {count}"
         recording.assumptions.append(
             f"no sensor size in the file: {fitting} events fit N-MNIST's 34x34"
-        )
-    elif not sound and len(file.rows) % k.EVENT_BYTES:
-        raise FormatError(
-            f"{path}: bytes are missing or too many, so nothing tells the sensor's size; pass "
-            "size=(width, height) (--size WIDTHxHEIGHT)"
         )
     else:
         try:

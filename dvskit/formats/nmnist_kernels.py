@@ -1,7 +1,7 @@
 # mypy: disable-error-code="arg-type,return-value,no-any-return,assignment"
 """Loops over ATIS rows of 5 bytes.
 
-Indices are unsigned where all rows are read: it halves the time (`counts_kernels.py` says why).
+Unsigned indices halve the time where all rows are read (see `counts_kernels.py`).
 """
 
 from __future__ import annotations
@@ -42,9 +42,10 @@ def decode(
     state: NDArray[np.int64],
     columns: EventColumns,
 ) -> int:
-    """Decode the rows of data[start:stop]; return how many events they are, -1 if a row is bad.
+    """Decode the rows of data[start:stop]; return the number of events, -1 if a row is invalid.
 
-    Good is on the sensor, and in order from `earliest_us` on. The state is not moved by bad rows.
+    Valid events are on the sensor, and in order from `earliest_us` on. Invalid rows leave the state
+    unchanged.
     """
     t, x, y, p = columns
     clock, last = state[S_CLOCK], earliest_us
@@ -87,8 +88,7 @@ def decode_all(
 ) -> None:
     """Decode the rows of data[start:stop], with events off the sensor and out of order.
 
-    `losses` gets the offsets of rows that are none; state[S_EVENTS] and state[S_LOSSES] tell how
-    many there are.
+    `losses` gets the offsets of invalid rows; state[S_EVENTS] and state[S_LOSSES] are the counts.
     """
     t, x, y, p = columns
     marked = state[S_MARKED] != 0
@@ -120,59 +120,3 @@ def survey(data: NDArray[np.uint8], fit_width: int, fit_height: int) -> tuple[in
         count += event
         fit += event & np.int64(column < fit_width) & np.int64(row < fit_height)
     return width, height, count, fit
-
-
-@njit(cache=True, nogil=True)
-def _same_row(data: NDArray[np.uint8], one: int, other: int) -> bool:
-    for k in range(EVENT_BYTES):
-        if _byte(data, one, k) != _byte(data, other, k):
-            return False
-    return True
-
-
-@njit(cache=True, nogil=True)
-def glance(
-    data: NDArray[np.uint8], step: int, glance_rows: int, long_share: float
-) -> tuple[int, int, int]:
-    """Look at a window of rows at every `step` of them, as they line up at each of five bytes.
-
-    Rows equal to the one ahead are left out: they fill a gap. Where more than half are left, their
-    time fields are short if no more than `long_share` of them need more than 13 bits. Returns in
-    how many windows they are short at some byte, in how many they are long at all, and the overflow
-    rows of the short ones, at the byte where the share is least. Once they are long in half of all
-    windows the rest is not looked at.
-    """
-    short = long_windows = marks = 0
-    windows = -(-(len(data) // EVENT_BYTES) // step)
-    for first in range(0, len(data) // EVENT_BYTES, step):
-        if 2 * long_windows >= windows:
-            break
-        seen = False
-        best_share, best_marks = 2.0, 0
-        for shift in range(EVENT_BYTES):
-            start = first * EVENT_BYTES + shift
-            rows = min(glance_rows, (len(data) - start) // EVENT_BYTES)
-            kept = long = found = i = 0
-            surely_long = False
-            while i < rows and not (surely_long and (seen or 2 * kept > rows)):
-                at = start + i * EVENT_BYTES
-                ahead = start + (i if i > 0 else rows) * EVENT_BYTES - EVENT_BYTES
-                if rows == 1 or not _same_row(data, at, ahead):
-                    kept += 1
-                    if _byte(data, at, 1) == OVERFLOW_ROW:
-                        found += 1
-                    elif _byte(data, at, 2) & 0x7F != 0 or _byte(data, at, 3) >= OVERFLOW_US >> 8:
-                        long += 1
-                        surely_long = long > long_share * rows
-                i += 1
-            if 2 * kept > rows:
-                seen = True
-                share = long / kept
-                if share < best_share or (share == best_share and found > best_marks):
-                    best_share, best_marks = share, found
-        if seen and best_share <= long_share:
-            short += 1
-            marks += best_marks
-        elif seen:
-            long_windows += 1
-    return short, long_windows, marks
