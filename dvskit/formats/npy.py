@@ -1,17 +1,19 @@
 """NumPy `.npy`: one array of events, structured or N x 4.
 
-A structured array has fields t (or timestamp, ts), x, y and p (or on, polarity), in any order. The
-columns of a plain array are told by what they hold: t,x,y,p or x,y,t,p or x,y,p,t, whichever is the
-only one to fit. Times are whole microseconds, polarity is 0 or 1 or -1 or 1. The name of the format
-may name the columns: `npy:x,y,t_s,p` (`t_s` for seconds), of a structured array `npy:t_s`.
+A structured array has fields t (or timestamp, ts), x, y and p (or on, polarity), in any order. A
+plain array has the columns t,x,y,p or x,y,t,p or x,y,p,t: the only order that fits its values.
+Times are whole microseconds; polarity is 0 or 1, or -1 or 1. The name of the format may name the
+columns: `npy:x,y,t_s,p` (`t_s` for seconds), of a structured array `npy:t_s`.
 """
 
 from __future__ import annotations
 
+import ast
+import re
 from collections.abc import Callable, Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,21 +23,121 @@ from dvskit.events import Events, Size
 from dvskit.formats.in_order import Columns, InOrder, InStep, Lost, extent, push
 from dvskit.formats.index_cache import count_early
 from dvskit.formats.losses import Damage, Losses
-from dvskit.formats.npy_table import COLUMN_NAMES, FIX, Table, open_table
 from dvskit.formats.recording import BLOCK_EVENTS, ReadOptions, Recording, SizeOrigin
 from dvskit.formats.storage import Storage
 
+# Names of the columns of events, as fields or as arrays.
+COLUMN_NAMES = {
+    "t": ("t", "timestamp", "ts"),
+    "x": ("x",),
+    "y": ("y",),
+    "p": ("p", "on", "polarity"),
+}
+_FIX = "save a structured array with fields t, x, y, p (whole microseconds)"
+_LONGEST_HEADER = 10_000  # bytes; NumPy's own limit: parsing a longer header takes long
+_PYTHON_2_INT = re.compile(r"(?<=\d)L\b")  # 10L
+_KEYS = {"descr", "fortran_order", "shape"}
 _ORDERS = ("txyp", "xytp", "xypt")
 _MOST_PIXEL = 32767
 _ANY_SIZE = Size(_MOST_PIXEL + 1, _MOST_PIXEL + 1)
 _LATEST_US = 1 << 62
-_NAME = f"name them (format=, --from), such as npy:x,y,t_s,p (t_s: seconds), or {FIX}"
+_NAME = f"name them (format=, --from), such as npy:x,y,t_s,p (t_s: seconds), or {_FIX}"
 _FIRST_ROWS = (64, 1024)
 _FAULTS = (
     "time is no whole number of microseconds (seconds: format='npy:t_s', of N x 4 'npy:t_s,x,y,p')",
     "pixel is no whole number, or off any sensor",
     "polarity is neither 0 or 1 nor -1 or 1 throughout",
 )
+
+
+def read_array_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Read the header at the beginning of an array: its shape, whether by columns, and its type.
+
+    Raises ValueError for a negative count, and anything for damage: the header is parsed as Python.
+    Layout: NumPy's numpy.lib.format, versions 1.0 to 3.0.
+    """
+    version = np.lib.format.read_magic(file)
+    length = int.from_bytes(_read(file, 2 if version == (1, 0) else 4), "little")
+    if length > _LONGEST_HEADER:
+        raise ValueError(
+            f"the header has {length:,} bytes, where at most {_LONGEST_HEADER:,} are read"
+        )
+    text = _read(file, length).decode("utf-8" if version >= (3, 0) else "latin-1")
+    header = ast.literal_eval(_PYTHON_2_INT.sub("", text).strip())
+    if not isinstance(header, dict) or set(header) != _KEYS:
+        raise ValueError("the header is no table of descr, fortran_order and shape")
+    shape, fortran = header["shape"], header["fortran_order"]
+    if not isinstance(shape, tuple) or not all(isinstance(count, int) for count in shape):
+        raise ValueError(f"the shape is {shape!r}, no whole numbers")
+    if not isinstance(fortran, bool):
+        raise ValueError(f"fortran_order is {fortran!r}, neither True nor False")
+    if min(shape, default=0) < 0:
+        raise ValueError(f"the shape is {shape}, and counts are not negative")
+    return shape, fortran, np.lib.format.descr_to_dtype(header["descr"])
+
+
+def _read(file: IO[bytes], count: int) -> bytes:
+    data = file.read(count)
+    if len(data) < count:
+        raise ValueError(f"the header ends behind {len(data)} of {count} bytes")
+    return data
+
+
+class _Table(NamedTuple):
+    """The rows of a file, read without copying.
+
+    start    the byte offset of the first row
+    missing  the number of rows missing at the end
+    extra    bytes after the last row
+    order    the order of the columns of plain rows
+    seconds  whether times are in seconds, not microseconds
+    """
+
+    rows: NDArray[Any]
+    start: int
+    missing: int
+    extra: int
+    order: str = "txyp"
+    seconds: bool = False
+
+    @property
+    def width(self) -> int:
+        """The bytes of a row."""
+        return self.rows.dtype.itemsize * (4 if self.rows.ndim == 2 else 1)
+
+    @property
+    def end(self) -> int:
+        """The byte after the last row."""
+        return self.start + len(self.rows) * self.width
+
+
+def _open_table(path: Path) -> _Table:
+    """Open an array of events. Raises FormatError for other arrays."""
+    try:
+        with path.open("rb") as file:
+            shape, fortran, dtype = read_array_header(file)
+            start = file.tell()
+    except Exception as error:  # the header is parsed as Python: damage raises any error
+        problem = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise FormatError(f"{path}: is not a NumPy array that can be read: {problem}") from error
+    if dtype.hasobject:
+        raise FormatError(f"{path}: holds Python objects, which are not loaded")
+    structured = dtype.names is not None and len(shape) == 1
+    plain = dtype.names is None and len(shape) == 2 and shape[1] == 4 and dtype.kind in "iuf"
+    if not structured and not plain:
+        raise FormatError(f"{path}: is an array of {dtype} of shape {shape}; {_FIX}")
+    width = dtype.itemsize * (1 if structured else 4)
+    if not width:
+        raise FormatError(f"{path}: holds rows of 0 bytes")
+    size = path.stat().st_size - start
+    held = max(0, min(shape[0], size // width))
+    by_columns = fortran and plain
+    if by_columns and held < shape[0]:
+        raise FormatError(f"{path}: ends before its {shape[0]} rows do, which stand by columns")
+    count = (held,) if structured else (held, 4)
+    order: Literal["C", "F"] = "F" if by_columns else "C"
+    rows = np.memmap(path, dtype, "r", start, count, order) if held else np.empty(count, dtype)
+    return _Table(rows, start, shape[0] - held, max(0, size - shape[0] * width))
 
 
 class NpyRecording(Recording):
@@ -45,7 +147,7 @@ class NpyRecording(Recording):
     sortable = True
 
     def __init__(
-        self, path: Path, options: ReadOptions, size: Size, origin: SizeOrigin, table: Table
+        self, path: Path, options: ReadOptions, size: Size, origin: SizeOrigin, table: _Table
     ) -> None:
         super().__init__(path, options, size, origin)
         self._table = table
@@ -55,7 +157,7 @@ class NpyRecording(Recording):
             )
 
     def header(self) -> Mapping[str, str]:
-        """Return the type and the number of the rows."""
+        """Return the type and number of rows."""
         rows = self._table.rows
         return {"dtype": str(rows.dtype), "rows": str(len(rows) + self._table.missing)}
 
@@ -83,24 +185,27 @@ class NpyRecording(Recording):
 
 
 class _Block(NamedTuple):
-    """Events of some rows; and masks (3, n) of those that are none, by what is wrong with them."""
+    """Events of some rows, and masks (3, n) of invalid rows: one per problem of _FAULTS."""
 
     columns: Columns
     faults: NDArray[np.bool_]
 
     @property
     def bad(self) -> NDArray[np.bool_]:
-        """Mark the rows that are no events."""
+        """Mark the invalid rows."""
         return np.asarray(self.faults.any(axis=0))
 
     def lost(self, bad: NDArray[np.int64]) -> Lost:
-        """Return what is wrong with the bad rows."""
+        """Return the problems of the bad rows."""
         offsets, widths = self.columns.offsets[bad], self.columns.widths[bad]
         return Lost(offsets, widths, lambda i: _FAULTS[int(self.faults[:, bad[i]].argmax())])
 
 
-def _picker(path: Path, table: Table) -> Callable[[str], Any]:
-    """Return what to index rows with to get a column. Raises FormatError where one is missing."""
+def _picker(path: Path, table: _Table) -> Callable[[str], Any]:
+    """Return a function from a column's name to its index in rows.
+
+    Raises FormatError if a column is missing.
+    """
     dtype = table.rows.dtype
     if dtype.names is None:
         return lambda name: (slice(None), table.order.index(name))
@@ -109,16 +214,16 @@ def _picker(path: Path, table: Table) -> Callable[[str], Any]:
         found = [choice for choice in choices if choice in dtype.names]
         if not found:
             raise FormatError(
-                f"{path}: no field {' or '.join(choices)} among {', '.join(dtype.names)}; {FIX}"
+                f"{path}: no field {' or '.join(choices)} among {', '.join(dtype.names)}; {_FIX}"
             )
         if dtype[found[0]].kind not in "iufb" or dtype[found[0]].shape:
-            raise FormatError(f"{path}: field {found[0]} is {dtype[found[0]]}; {FIX}")
+            raise FormatError(f"{path}: field {found[0]} is {dtype[found[0]]}; {_FIX}")
         fields[name] = found[0]
     return lambda name: fields[name]
 
 
 def _whole(values: NDArray[Any], most: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Return values as int64, and where they are no whole numbers of at most `most`."""
+    """Return values as int64, and marks of those that are not whole numbers up to `most`."""
     if values.dtype.kind == "f":
         with np.errstate(invalid="ignore"):
             wide = values.astype(np.float64)
@@ -135,21 +240,21 @@ def _whole(values: NDArray[Any], most: int) -> tuple[NDArray[np.int64], NDArray[
 
 
 class _Decoder:
-    """Makes columns of rows; knows which polarity stands for OFF after it has seen one."""
+    """Makes columns of rows; the first polarity other than 1 is the value of OFF."""
 
-    def __init__(self, path: Path, table: Table) -> None:
+    def __init__(self, path: Path, table: _Table) -> None:
         self._path, self._table = path, table
         self._pick = _picker(path, table)
         self._off: int | None = None
 
     def blocks(self, start: int = 0) -> Iterator[_Block]:
-        """Yield the events of all rows from number `start` on, where they should stand."""
+        """Yield the events of all rows from number `start` on."""
         for first in range(start, len(self._table.rows), BLOCK_EVENTS):
             offset = self._table.start + first * self._table.width
             yield self._decode(self._table.rows[first : first + BLOCK_EVENTS], offset)
 
     def in_step(self, losses: Losses, size: Size) -> Iterator[_Block]:
-        """Yield the events of all rows but those that are out of step."""
+        """Yield the events of the rows that are in step."""
         in_step = InStep(losses, size)
         for block in self.blocks():
             kept = ~in_step.lost(block.columns, block.bad)
@@ -157,7 +262,7 @@ class _Decoder:
             yield (block if whole else _Block(block.columns.part(kept), block.faults[:, kept]))
 
     def lose_end(self, losses: Losses) -> None:
-        """Lose the rows that are missing at the end, and bytes behind it."""
+        """Report rows missing at the end, and bytes after it, as lost."""
         table = self._table
         if table.missing:
             left = max(0, self._path.stat().st_size - table.end)
@@ -186,11 +291,11 @@ class _Decoder:
         times = np.asarray(rows[self._pick("t")])
         if not self._table.seconds:
             return times
-        with np.errstate(over="ignore", invalid="ignore"):  # damaged ones may be of any size
+        with np.errstate(over="ignore", invalid="ignore"):  # damaged times may be of any size
             return np.rint(times.astype(np.float64) * 1e6)
 
     def find_off(self) -> None:
-        """Learn what stands for OFF from the first row that is not ON."""
+        """Find the value of OFF in the first row that is not ON."""
         for block in self.blocks():
             if not block.columns.p.all():
                 return
@@ -215,8 +320,8 @@ class _Decoder:
         return Size(width, height)
 
 
-def _named_columns(path: Path, table: Table, variant: str) -> Table:
-    """Return the table with the columns that a variant names. Raises ConfigError."""
+def _named_columns(path: Path, table: _Table, variant: str) -> _Table:
+    """Return the table with the columns of a variant. Raises ConfigError."""
     names = [name.strip() for name in variant.split(",")]
     order = "".join("t" if name == "t_s" else name for name in names)
     structured = table.rows.dtype.names is not None
@@ -227,8 +332,8 @@ def _named_columns(path: Path, table: Table, variant: str) -> Table:
     return table._replace(order="txyp" if structured else order, seconds="t_s" in names)
 
 
-def _misfits(path: Path, table: Table, *, any_order: bool) -> int:
-    """Count what is impossible in the rows of a table."""
+def _misfits(path: Path, table: _Table, *, any_order: bool) -> int:
+    """Count the invalid values in the rows of a table."""
     count, last = 0, None
     for columns, faults in _Decoder(path, table).blocks():
         count += int(np.count_nonzero(faults))
@@ -240,25 +345,21 @@ def _misfits(path: Path, table: Table, *, any_order: bool) -> int:
     return count
 
 
-def _first_order(path: Path, table: Table, options: ReadOptions) -> str:
-    """Return the order of the columns of an N x 4 array; in salvage mode by the first rows.
-
-    Rows behind damage may be out of step, and fit another order.
-    """
-    for count in () if options.strict else _FIRST_ROWS:
+def _find_order(path: Path, table: _Table, *, any_order: bool) -> str:
+    """Return the order of the columns of an N x 4 array, found in as few rows as suffice."""
+    for count in _FIRST_ROWS:
         try:
-            return _told_order(
-                path, table._replace(rows=table.rows[:count]), any_order=options.any_order
-            )
+            first = table._replace(rows=table.rows[:count])
+            return _order_that_fits(path, first, any_order=any_order)
         except FormatError:
-            continue  # more rows may tell
-    return _told_order(path, table, any_order=options.any_order)
+            continue  # more rows may suffice
+    return _order_that_fits(path, table, any_order=any_order)
 
 
-def _told_order(path: Path, table: Table, *, any_order: bool) -> str:
-    """Return the order of the columns of an N x 4 array that fits best, and no other as well."""
+def _order_that_fits(path: Path, table: _Table, *, any_order: bool) -> str:
+    """Return the order of columns with the fewest misfits. Raises FormatError unless it is sure."""
 
-    def by_misfits(table: Table) -> list[tuple[int, str]]:
+    def by_misfits(table: _Table) -> list[tuple[int, str]]:
         ways = (table._replace(order=order) for order in _ORDERS)
         return sorted((_misfits(path, way, any_order=any_order), way.order) for way in ways)
 
@@ -283,14 +384,13 @@ def _told_order(path: Path, table: Table, *, any_order: bool) -> str:
 def open_recording(path: Path, options: ReadOptions) -> NpyRecording:
     """Open a NumPy array. Its size is the argument, else the smallest that holds the events.
 
-    Raises FormatError for arrays that are no events, and where the order of plain columns cannot be
-    told.
+    Raises FormatError for other arrays, and if the order of plain columns cannot be found.
     """
-    table = open_table(path, strict=options.strict)
+    table = _open_table(path)
     if options.variant is not None:
         table = _named_columns(path, table, options.variant)
     elif table.rows.dtype.names is None:
-        table = table._replace(order=_first_order(path, table, options))
+        table = table._replace(order=_find_order(path, table, any_order=options.any_order))
     decoder = _Decoder(path, table)
     if options.size is not None:
         return NpyRecording(path, options, options.size, "argument", table)

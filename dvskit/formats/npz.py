@@ -18,7 +18,7 @@ from dvskit.errors import EventsError, FormatError, GeometryError
 from dvskit.events import Events, Size, as_size, polarity_column
 from dvskit.formats.in_order import Columns, InOrder
 from dvskit.formats.losses import Damage
-from dvskit.formats.npy_table import COLUMN_NAMES, read_array_header
+from dvskit.formats.npy import COLUMN_NAMES, read_array_header
 from dvskit.formats.recording import (
     BLOCK_EVENTS,
     FileSink,
