@@ -11,7 +11,9 @@ import pytest
 from dvskit.errors import DamagedFileError, FormatError, GeometryError
 from dvskit.events import Size, read_all
 from dvskit.formats import load_events, open_events
-from dvskit.formats.evt3 import chunks, decoding, valid
+from dvskit.formats.prophesee import decoding
+from dvskit.formats.prophesee import evt3_clean_kernels as clean
+from dvskit.formats.prophesee import layout as w
 from tests.event_rows import kept_share, rows_of
 
 REAL = ["evt3_gen41_1280x720.raw", "evt3_triggers_640x480.raw"]
@@ -133,13 +135,10 @@ def test_a_second_pass_gives_the_same_events(data: Path) -> None:
     assert read_all(recording) == read_all(recording)
 
 
-def cut_small(monkeypatch: pytest.MonkeyPatch, words: int, block: int) -> None:
-    """Read chunks of `words` words, in stretches and blocks that are small too."""
-    monkeypatch.setattr(chunks, "CHUNK_WORDS", words)
-    monkeypatch.setattr(decoding, "BLOCK_EVENTS", block)
-    for module in (chunks, decoding):
-        monkeypatch.setattr(module, "STRETCH_WORDS", max(1, words // 4))
-    monkeypatch.setattr(valid, "LEAST_WORDS", 1)
+def cut_small(monkeypatch: pytest.MonkeyPatch, words: int) -> None:
+    """Read chunks of `words` words, in small slices."""
+    monkeypatch.setattr(decoding, "CHUNK_WORDS", words)
+    monkeypatch.setattr(decoding, "_SLICE_UNITS", max(1, words // 4))
 
 
 @pytest.mark.slow
@@ -152,7 +151,7 @@ def test_events_do_not_depend_on_blocks_and_chunks(
     path = tmp_path / "a.raw"
     path.write_bytes((data / "recordings" / REAL[0]).read_bytes()[: 166 + 2 * count])
     whole = load_events(path)
-    cut_small(monkeypatch, words, 3 * words)
+    cut_small(monkeypatch, words)
     assert load_events(path, strict=strict) == whole
     assert read_all(open_events(path, strict=strict)) == whole
 
@@ -174,7 +173,7 @@ def test_events_and_losses_do_not_depend_on_threads_and_chunks(
     alone = open_events(path, strict=False)
     expected, triggers = read_all(alone), alone.triggers()
     monkeypatch.setenv("DVSKIT_THREADS", threads)
-    cut_small(monkeypatch, 5000, 3000)
+    cut_small(monkeypatch, 5000)
     shared = open_events(path, strict=False)
     assert read_all(shared) == expected
     assert shared.damage == alone.damage
@@ -196,7 +195,7 @@ def test_sound_words_give_the_same_fast_and_with_care(
     path.write_bytes(content)
     fast = open_events(path, strict=False)
     expected, triggers = fast.load(), fast.triggers()
-    monkeypatch.setattr(valid, "may_start", lambda state: False)
+    monkeypatch.setattr(decoding.WordPass, "_decode_clean", lambda *_: None)
     with_care = open_events(path, strict=False)
     assert with_care.load() == expected
     assert with_care.damage == fast.damage
@@ -210,7 +209,7 @@ def test_several_threads_decode_what_one_would_across_wraps(
     words = [high(0), low(0), *at(0, 1)]
     for _ in range(40):
         words += random_words(rng, 200)
-    cut_small(monkeypatch, 3000, 1 << 20)
+    cut_small(monkeypatch, 3000)
     found = []
     for threads in ("1", "2", "5"):
         monkeypatch.setenv("DVSKIT_THREADS", threads)
@@ -225,7 +224,7 @@ def test_a_file_that_becomes_shorter_while_it_is_read_is_an_error(
 ) -> None:
     path = tmp_path / "a.raw"
     path.write_bytes((data / "recordings" / REAL[0]).read_bytes())
-    cut_small(monkeypatch, 5000, 3000)
+    cut_small(monkeypatch, 5000)
     blocks = iter(open_events(path))
     next(blocks)
     os.truncate(path, 100_000)
@@ -233,12 +232,12 @@ def test_a_file_that_becomes_shorter_while_it_is_read_is_an_error(
         list(blocks)
 
 
-@pytest.mark.parametrize("careful_words", [1, 1024])
+@pytest.mark.parametrize("piece", [20, 1 << 16])
 @pytest.mark.parametrize("seed", range(30))
 def test_the_decoder_agrees_with_a_plain_one(
-    tmp_path: Path, seed: int, careful_words: int, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, seed: int, piece: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(decoding, "CAREFUL_WORDS", careful_words)
+    monkeypatch.setattr(decoding, "PIECE_WORDS", piece)
     rng = np.random.default_rng(seed)
     words = random_words(rng, 400)
     expected, damaged = plain_decode(words, Size(320, 240))
@@ -263,7 +262,7 @@ def test_events_ahead_of_the_clock_are_left_out_and_said(tmp_path: Path) -> None
     path = raw(tmp_path / "a.raw", [*at(1, 2, 3), high(1), low(0), *at(1, 4)])
     recording = open_events(path)
     assert read_all(recording).x.tolist() == [4]
-    assert any("2 event words" in line for line in recording.assumptions)
+    assert any("2 events ahead" in line for line in recording.assumptions)
 
 
 @pytest.mark.parametrize(
@@ -272,12 +271,13 @@ def test_events_ahead_of_the_clock_are_left_out_and_said(tmp_path: Path) -> None
         ([high(1), 0x1000], b"", 2, "unknown type 0x1"),
         ([high(1), 0x9000], b"", 2, "unknown type 0x9"),
         ([high(1), *at(240, 1)], b"", 2, "row 240"),
-        ([high(1), *at(1, 320)], b"", 4, "column 320"),
-        ([high(1), 1, 0x3000 | 315, 0x4FFF], b"", 6, "column 320"),
-        ([high(5), *at(1, 1), low(1), *at(1, 1), high(4), *at(1, 2)], b"", 16, "runs back"),
-        ([high(5), *at(1, 1), low(9), *at(1, 2), low(4), *at(1, 3)], b"", 10, "stand ahead"),
+        ([high(1), *at(1, 320)], b"", 4, "320, 1.* off"),
+        ([high(1), 1, 0x3000 | 315, 0x4FFF], b"", 6, "320, 1.* off"),
+        ([high(5), *at(1, 1), low(1), *at(1, 1), high(4), high(6)], b"", 12, "jumps"),
+        ([high(5), low(9), *at(1, 1), low(12), *at(1, 1), low(4), *at(1, 2)], b"", 18, "runs back"),
+        ([high(5), *at(1, 1), low(9), *at(1, 2), low(4), *at(1, 3)], b"", 10, "stands ahead"),
         ([high(5), *at(1, 1), high(9), *at(1, 2), high(5), *at(1, 3)], b"", 6, "jumps"),
-        ([high(1), *at(1, 1)], b"\x01", 6, "half a word"),
+        ([high(1), *at(1, 1)], b"\x01", 6, "last word has 1 of 2"),
     ],
 )
 def test_an_impossible_word_is_an_error_with_its_offset_and_salvage_skips_it(
@@ -309,3 +309,59 @@ def test_salvage_keeps_nearly_all_events_of_a_file_with_flipped_bits(
         path.write_bytes(content)
         recording = open_events(path, strict=False)
         assert kept_share(whole, read_all(recording)) > 0.99, seed
+
+
+def impossible(word: int, size: Size) -> bool:
+    kind, place = word >> 12, word & 0x7FF
+    if kind == 0:
+        return place >= size.height
+    return place >= size.width if kind in (2, 3) else kind in (1, 9, 11, 12, 13)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_scan_counts_what_a_plain_one_does(seed: int) -> None:
+    words = np.random.default_rng(seed).integers(0, 1 << 16, 9001).astype(np.uint16)
+    size, row = Size(1000, 700), np.empty(w.SCAN_FIELDS, np.int64)
+    for start, stop in [(0, 9001), (5, 30), (4100, 4100)]:
+        clean.scan(w.Words(words, np.empty(0, np.int64), *size), start, stop, row)
+        part = words[start:stop]
+        kinds, each = part >> 12, part.tolist()
+        bits = sum((word & 0xFFF).bit_count() for word in each if word >> 12 == 4)
+        bits += sum((word & 0xFF).bit_count() for word in each if word >> 12 == 5)
+        assert row[w.R_EVENTS] == bits + (kinds == 2).sum()
+        assert row[w.R_TRIGGERS] == (kinds == 10).sum()
+        assert row[w.R_OTHERS] == (kinds == 14).sum()
+        assert row[w.R_VECTORS] == ((kinds >= 3) & (kinds <= 5)).sum()
+        assert bool(row[w.R_CLEAN]) != any(impossible(word, size) for word in each)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("length", [8, 100, 3000])
+@pytest.mark.parametrize("name", REAL)
+def test_noise_moves_no_time_behind_it(data: Path, tmp_path: Path, name: str, length: int) -> None:
+    content = (data / "recordings" / name).read_bytes()
+    whole = load_events(data / "recordings" / name)
+    path = tmp_path / "a.raw"
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        place = int(rng.integers(500, len(content) // 2 - 2500)) * 2
+        path.write_bytes(content[:place] + rng.bytes(length) + content[place:])
+        assert kept_share(whole, open_events(path, strict=False).load()) > 0.98, seed
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_strict_raises_where_salvage_reports_damage(tmp_path: Path, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    content = bytearray(raw(tmp_path / "a.raw", random_words(rng, 800)).read_bytes())
+    for _ in range(seed % 4):
+        content[int(rng.integers(len(HEADER), len(content)))] ^= 1 << int(rng.integers(0, 8))
+    path = tmp_path / "b.raw"
+    path.write_bytes(content)
+    recording = open_events(path, strict=False)
+    events = recording.load()
+    assert (np.diff(events.t) >= 0).all()
+    if recording.damage:
+        with pytest.raises(DamagedFileError):
+            load_events(path)
+    else:
+        assert load_events(path) == events

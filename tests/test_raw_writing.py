@@ -196,8 +196,7 @@ def test_the_file_does_not_depend_on_the_block_of_the_encoder(
         events = streams()[stream_name]
         save_events(events, tmp_path / f"{number}", format=name)
         with monkeypatch.context() as patch:
-            patch.setattr("dvskit.formats.words.evt._UNITS", 40)
-            patch.setattr("dvskit.formats.evt3.writing._WORDS", 40)
+            patch.setattr("dvskit.formats.prophesee.sink._UNITS", 40)
             save_events(events, tmp_path / f"b{number}", format=name)
         assert (tmp_path / f"b{number}").read_bytes() == (tmp_path / f"{number}").read_bytes()
 

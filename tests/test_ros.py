@@ -215,7 +215,7 @@ def test_a_part_by_time_is_that_part_of_the_whole(tmp_path, kind):
 def test_a_part_is_found_without_reading_what_is_ahead(tmp_path, monkeypatch, container, start_us):
     monkeypatch.setenv("DVSKIT_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(reading, "LEAST_BYTES", 0)
-    monkeypatch.setattr(reading, "CHECKPOINT_WORDS", 1 << 10)
+    monkeypatch.setattr("dvskit.formats.prophesee.decoding.CHUNK_WORDS", 1 << 10)
     monkeypatch.setattr(writing, "PACKET_EVENTS", 200)
     monkeypatch.setattr(writing, "_CHUNK_BYTES", 5000)
     events = some_events(30_000, seed=8, start_us=start_us)

@@ -245,7 +245,7 @@ def test_a_topic_may_be_named_as_of_the_files(tmp_path, container):
 def test_a_part_is_found_without_reading_the_files_ahead(data, tmp_path, monkeypatch):
     monkeypatch.setenv("DVSKIT_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("dvskit.formats.ros.reading.LEAST_BYTES", 1 << 16)
-    monkeypatch.setattr("dvskit.formats.ros.reading.CHECKPOINT_WORDS", 1 << 12)
+    monkeypatch.setattr("dvskit.formats.prophesee.decoding.CHUNK_WORDS", 1 << 12)
     split_real(data, tmp_path / "bag")
     recording = dvskit.open_events(tmp_path / "bag")
     events = whole(data).load()

@@ -10,7 +10,7 @@ import pytest
 from dvskit.errors import DamagedFileError, FormatError, GeometryError
 from dvskit.events import Events, Size, read_all
 from dvskit.formats import find_format, load_events, open_events, save_events
-from dvskit.formats.words import decoding
+from dvskit.formats.prophesee import decoding
 from tests.event_rows import kept_share, rows_of
 
 REAL = {
@@ -167,7 +167,7 @@ def test_careful_and_clean_decoding_agree(
             clean = read_all(open_events(path))
             early = open_events(path)
             read_all(early)
-            patch.setattr(decoding.LayoutPass, "_decode_clean", lambda *_: None)
+            patch.setattr(decoding.WordPass, "_decode_clean", lambda *_: None)
             careful = open_events(path)
             assert read_all(careful) == clean
             assert careful.assumptions == early.assumptions

@@ -19,7 +19,7 @@ from dvskit.formats import (
     open_stream,
     save_events,
 )
-from dvskit.formats.words import decoding
+from dvskit.formats.prophesee import decoding
 from tests.arriving import Pieces, arrive, cut
 from tests.event_rows import kept_share
 from tests.test_words import (
@@ -76,9 +76,9 @@ def test_a_part_by_time_is_that_part_of_all_events(
     recording = open_events(path, strict=not damaged)
     whole = recording.load()
     begun = []
-    blocks = decoding.LayoutPass.blocks
+    blocks = decoding.WordPass.blocks
     monkeypatch.setattr(
-        decoding.LayoutPass,
+        decoding.WordPass,
         "blocks",
         lambda reading, storage: begun.append(reading.at) or blocks(reading, storage),
     )

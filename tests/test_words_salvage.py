@@ -10,7 +10,7 @@ import pytest
 from dvskit.errors import DamagedFileError
 from dvskit.events import Events, Size, read_all
 from dvskit.formats import open_events, save_events
-from dvskit.formats.words import in_turn
+from dvskit.formats.prophesee import decoding
 from tests.event_rows import kept_share, rows_of
 
 NAMES = ["evt2", "evt21", "evt4", "dat"]
@@ -65,7 +65,7 @@ def test_salvage_does_not_depend_on_its_pieces(
     (tmp_path / "a").write_bytes(data)
     once = open_events(tmp_path / "a", format=name, strict=False).load()
     assert kept_share(whole, once) > 0.95
-    monkeypatch.setattr(in_turn, "PIECE_WORDS", 700)
+    monkeypatch.setattr(decoding, "PIECE_WORDS", 700)
     assert open_events(tmp_path / "a", format=name, strict=False).load() == once
 
 

@@ -141,13 +141,12 @@ class FileFeed:
 class StreamFeed:
     """The words of a stream that is read once, from byte `start` on.
 
-    Bytes arrive over time: a live window must not be requested early (`live`).
+    If `live`, bytes arrive over time: a window ends with those that are there, with none to read
+    ahead. Otherwise windows are as long as those of a file.
     """
 
-    live = True
-
-    def __init__(self, stream: Readable, start: int, kind: WordKind) -> None:
-        self.kind = kind
+    def __init__(self, stream: Readable, start: int, kind: WordKind, *, live: bool = True) -> None:
+        self.kind, self.live = kind, live
         self._stream, self._first = stream, start
         self._bytes = np.empty(0, np.uint8)  # the bytes from `_first` on
         self._held = 0
@@ -160,18 +159,21 @@ class StreamFeed:
         before `at` are dropped.
         """
         kind = self.kind
-        room = kind.item.itemsize * most
+        room = kind.item.itemsize * (most if self.live else most + kind.far)
         self._move(at, room)
-        while (longer or not kind.whole(self._held)) and not self._ended:
+        while not self._ended and (
+            longer or not kind.whole(self._held) or (not self.live and self._held < room)
+        ):
             got = self._stream.readinto(self._bytes.data[self._held : room]) or 0
             self._held += got
             self._ended = got == 0
             longer = False
-        stop = kind.whole(self._held)
-        if not stop:
+        left = kind.whole(self._held)
+        if not left:
             return None
-        items = self._bytes[: stop * kind.item.itemsize].view(kind.item)
-        return Window(kind, items, at, stop, stop, ended=self._ended)
+        items = self._bytes[: left * kind.item.itemsize].view(kind.item)
+        stop = min(left, most // kind.width * kind.width)
+        return Window(kind, items, at, stop, left, ended=self._ended)
 
     def _move(self, at: int, room: int) -> None:
         """Move the start of the buffer to byte `at`, with this much room."""

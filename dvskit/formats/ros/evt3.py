@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from dvskit.errors import DamagedFileError
 from dvskit.events import Events, Size
-from dvskit.formats.evt3 import layout as w
-from dvskit.formats.evt3.chunks import BYTES, WordChunks
-from dvskit.formats.evt3.decoding import Decoding
 from dvskit.formats.feed import StreamFeed
 from dvskit.formats.losses import Damage, Losses
+from dvskit.formats.prophesee import evt3_kernels as w
+from dvskit.formats.prophesee.decoding import WordPass
+from dvskit.formats.prophesee.evt import EVT3_LAYOUT
 from dvskit.formats.ros.topics import Part
 from dvskit.formats.storage import Storage
 from dvskit.streams import Triggers
@@ -205,23 +205,24 @@ class Evt3Decoding:
         size: Size,
         losses: Losses,
         *,
-        keep_triggers: bool = False,
         state: NDArray[np.int64] | None = None,
     ) -> None:
         self._payloads, self._losses = payloads, losses
         self._found = Damage(kept=_MOST_LOSSES)
-        chunks = WordChunks(StreamFeed(payloads, 0, BYTES), size, realign=not losses.strict)
         found = Losses(losses.path, strict=losses.strict, damage=self._found)
-        self._reading = Decoding(chunks, size, found, keep_triggers=keep_triggers, state=state)
+        feed = StreamFeed(payloads, 0, EVT3_LAYOUT.kind, live=False)
+        self._reading = WordPass(feed, 0, size, EVT3_LAYOUT, found)
+        if state is not None:
+            self._reading.state = state
 
     @property
     def triggers(self) -> list[Triggers]:
-        """The external triggers so far, where they are kept."""
+        """The external triggers so far."""
         return self._reading.triggers
 
     @property
     def early(self) -> int:
-        """How many event words stand ahead of the first time, row or column that they build on."""
+        """Number of events ahead of the first time, row or column that they build on."""
         return self._reading.early
 
     def blocks(self, storage: Storage) -> Iterator[Events]:

@@ -12,8 +12,8 @@ from typing import NamedTuple
 import numpy as np
 
 from dvskit.events import Events, Size
-from dvskit.formats.evt3 import encode_kernels as evt3
-from dvskit.formats.evt3 import layout as w
+from dvskit.formats.prophesee import encode_kernels as evt3
+from dvskit.formats.prophesee import evt3_kernels as w
 from dvskit.formats.storage import EventColumns, TriggerColumns
 from dvskit.streams import Triggers
 
@@ -153,7 +153,7 @@ class Evt3Packing:
         edges = TriggerColumns(triggers.t, triggers.id, triggers.p)
         at = trigger_at = 0
         while True:
-            at, trigger_at, count = evt3.encode(
+            at, trigger_at, count = evt3.encode_evt3(
                 columns, at, edges, trigger_at, True, self._width, self._state, self._words
             )
             if not count:

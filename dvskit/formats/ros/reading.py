@@ -11,12 +11,12 @@ import numpy as np
 
 from dvskit.errors import DamagedFileError
 from dvskit.events import Events, Size
-from dvskit.formats.evt3 import layout as w
-from dvskit.formats.evt3.chunks import BYTES, WordChunks
-from dvskit.formats.evt3.decoding import Decoding
 from dvskit.formats.feed import StreamFeed
 from dvskit.formats.index_cache import NEVER, Index, count_early, find_index, index_of
 from dvskit.formats.losses import Damage, Losses
+from dvskit.formats.prophesee import layout as w
+from dvskit.formats.prophesee.decoding import WordPass
+from dvskit.formats.prophesee.evt import EVT3_LAYOUT
 from dvskit.formats.recording import ReadOptions, Recording, SizeOrigin
 from dvskit.formats.ros.container import Channel, Container
 from dvskit.formats.ros.evt3 import Evt3Decoding, Payloads
@@ -30,7 +30,6 @@ from dvskit.streams import Frame, Imu, Triggers
 
 IMAGE, COMPRESSED, IMU = "sensor_msgs/Image", "sensor_msgs/CompressedImage", "sensor_msgs/Imu"
 LEAST_BYTES = 1 << 22  # of a file that is worth a search
-CHECKPOINT_WORDS = 1 << 18
 _CLOCKS = {
     "": "times are the ROS times of the events",
     "evt3": "times are the camera's clock, counted from its first 24 bits on; not ROS time",
@@ -101,7 +100,7 @@ class RosRecording(Recording):
         events = self.topics.events
         if events.encoding == "evt3":
             payloads = Payloads(events.parts(self.container, losses), self.size, losses)
-            reading = Evt3Decoding(payloads, self.size, losses, keep_triggers=True)
+            reading = Evt3Decoding(payloads, self.size, losses)
             for _ in reading.blocks(ReusedStorage()):
                 pass
             found += reading.triggers
@@ -203,7 +202,7 @@ def _blocks(
         yield from reading.blocks(storage)
         if reading.early:
             notes.append(
-                f"{reading.early} event words ahead of the first full time and address left out: "
+                f"{reading.early} events ahead of the first full time and address left out: "
                 "the recording starts in the middle of a stream"
             )
         if payloads.missing:
@@ -277,7 +276,7 @@ def evt3_from(
     cut = int(index.offset[row])
     if row == 0 or index.state.shape[1] != w.STATE_FIELDS + 1 or cut not in cuts:
         return None
-    skip, state = int(index.state[row, 0]), w.checkpoint(index.state[row, 1:])
+    skip, state = int(index.state[row, 0]), index.state[row, 1:].copy()
     if skip < 0:
         return None
     payloads = Payloads(topic.parts(container, losses, cut), size, losses, skip=skip)
@@ -288,16 +287,16 @@ def _checkpoints(container: Container, topic: Topic, size: Size) -> Index:
     """Pass over the file once. A damaged one has its start as only checkpoint."""
     losses = Losses(container.path, strict=True)
     payloads = Payloads(topic.parts(container, losses), size, losses)
-    chunks = WordChunks(StreamFeed(payloads, 0, BYTES), size, most_words=CHECKPOINT_WORDS)
-    reading = Decoding(chunks, size, losses)
+    feed = StreamFeed(payloads, 0, EVT3_LAYOUT.kind, live=False)
+    reading = WordPass(feed, 0, size, EVT3_LAYOUT, losses)
     cuts = container.cuts()
     rows = [(NEVER, 0, 0, *w.new_state().tolist())]
     try:
         for _ in reading.blocks(ReusedStorage()):
-            before = bisect_right(cuts, payloads.place(reading.offset)) - 1
+            before = bisect_right(cuts, payloads.place(reading.at)) - 1
             if before >= 0:
-                skip = reading.offset - payloads.first_behind(cuts[before])
-                state = w.checkpoint(reading.state).tolist()
+                skip = reading.at - payloads.first_behind(cuts[before])
+                state = reading.state.tolist()
                 rows.append((int(reading.state[w.S_LAST]), cuts[before], skip, *state))
     except DamagedFileError:
         rows = rows[:1]

@@ -14,7 +14,7 @@ import numpy as np
 from dvskit.errors import EventsError
 from dvskit.events import Events, Size
 from dvskit.events.even_blocks import EvenBlocks
-from dvskit.formats.evt3 import encode_kernels as evt3
+from dvskit.formats.prophesee import encode_kernels as evt3
 from dvskit.formats.recording import FileSink
 from dvskit.formats.ros.messages import (
     Evt3Packing,

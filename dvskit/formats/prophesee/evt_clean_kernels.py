@@ -1,9 +1,8 @@
 # mypy: disable-error-code="arg-type,return-value,no-any-return,assignment"
-"""Loops over valid EVT words: most of them in groups of events that are decoded side by side.
+"""Loops over valid EVT 2.0, EVT 2.1 and EVT 4.0 words, most of them in groups of events.
 
-The rows and the summary are those that `dvskit.formats.words.layout` names. Groups have a
-fixed length, no branches and no checks, so that the compiler makes vector instructions of them; a
-group that holds anything but events is gone through word by word.
+`dvskit.formats.prophesee.layout` describes the loops. Groups have a fixed length, no branches and
+no checks, so that they are vectorised; a group with any other word is decoded word by word.
 """
 
 from __future__ import annotations
@@ -15,10 +14,10 @@ from numba import njit
 from numpy.typing import NDArray
 
 from dvskit.formats.order_kernels import count_bits, lowest_bit
+from dvskit.formats.prophesee import evt_kernels as e
+from dvskit.formats.prophesee import layout as w
+from dvskit.formats.prophesee.layout import Words
 from dvskit.formats.storage import EventColumns, TriggerColumns
-from dvskit.formats.words import layout as w
-from dvskit.formats.words.evt_kernels import HIGH_BITS, HIGH_STEP
-from dvskit.formats.words.layout import Words
 
 _GROUP = 32
 _SINGLE = 8  # words to go through one by one where a group was cut short
@@ -46,20 +45,20 @@ def _mask_place(i: int, stride: int, head: int) -> int:
 def _walk(words: Words, start: int, stop: int, row: NDArray[np.int64], until_high: bool) -> int:
     """Count units start..stop one by one into `row`; return the end, or the first TIME_HIGH."""
     units, layout = words.units, words.table
-    stride, head = layout[w.L_STRIDE], layout[w.L_HEAD]
+    stride, head = layout[e.T_STRIDE], layout[e.T_HEAD]
     i = start
     while i < stop:
         word = np.int64(units[i + head])
         meaning = layout[word >> 28]
-        if meaning == w.HIGH:
+        if meaning == e.HIGH:
             if until_high:
                 return i
             if row[w.R_FIRST] < 0:
                 row[w.R_FIRST] = word & _HIGH_MASK
             row[w.R_NEWEST] = word & _HIGH_MASK
-        elif meaning <= w.ONE_ON:
+        elif meaning <= e.ONE_ON:
             row[w.R_EVENTS] += 1
-        elif meaning <= w.MANY_ON:
+        elif meaning <= e.MANY_ON:
             at = _mask_place(i, stride, head)
             if stride == 1:
                 i += 1
@@ -67,11 +66,11 @@ def _walk(words: Words, start: int, stop: int, row: NDArray[np.int64], until_hig
                 row[w.R_EVENTS] += count_bits(units[at])
             else:
                 row[w.R_CLEAN] = 0
-        elif meaning == w.TRIGGER:
+        elif meaning == e.TRIGGER:
             row[w.R_TRIGGERS] += 1
-        elif meaning == w.OTHER:
+        elif meaning == e.OTHER:
             row[w.R_OTHERS] += 1
-        elif meaning == w.UNKNOWN:
+        elif meaning == e.UNKNOWN:
             row[w.R_CLEAN] = 0
         i += stride
     return i
@@ -81,10 +80,10 @@ def _walk(words: Words, start: int, stop: int, row: NDArray[np.int64], until_hig
 def _scan_apart(words: Words, start: int, stop: int, row: NDArray[Any]) -> None:
     """Count words of one length, each by itself; the latest TIME_HIGH is looked for from behind."""
     units, layout = words.units, words.table
-    stride, head = layout[w.L_STRIDE], layout[w.L_HEAD]
-    ones, many = _kinds(layout, w.ONE_OFF, w.ONE_ON), _kinds(layout, w.MANY_OFF, w.MANY_ON)
-    triggers, others = _kinds(layout, w.TRIGGER, w.TRIGGER), _kinds(layout, w.OTHER, w.OTHER)
-    unknown = _kinds(layout, w.UNKNOWN, w.UNKNOWN)
+    stride, head = layout[e.T_STRIDE], layout[e.T_HEAD]
+    ones, many = _kinds(layout, e.ONE_OFF, e.ONE_ON), _kinds(layout, e.MANY_OFF, e.MANY_ON)
+    triggers, others = _kinds(layout, e.TRIGGER, e.TRIGGER), _kinds(layout, e.OTHER, e.OTHER)
+    unknown = _kinds(layout, e.UNKNOWN, e.UNKNOWN)
     one, events, rare = np.uint32(1), np.uint32(0), np.uint32(0)
     part = units[start:stop]
     if stride == 1:
@@ -114,7 +113,7 @@ def _scan_apart(words: Words, start: int, stop: int, row: NDArray[Any]) -> None:
         if odd != 0:
             row[w.R_CLEAN] = 0
     for i in range(stop - stride, start - 1, -stride):
-        if layout[units[i + head] >> np.uint32(28)] == w.HIGH:
+        if layout[units[i + head] >> np.uint32(28)] == e.HIGH:
             row[w.R_NEWEST] = units[i + head] & np.uint32(_HIGH_MASK)
             break
 
@@ -122,7 +121,7 @@ def _scan_apart(words: Words, start: int, stop: int, row: NDArray[Any]) -> None:
 @njit(cache=True, nogil=True)
 def _scan_on(words: Words, start: int, stop: int, row: NDArray[Any]) -> int:
     """Count words of which some have a mask behind them; return where they end."""
-    ones = _kinds(words.table, w.ONE_OFF, w.ONE_ON)
+    ones = _kinds(words.table, e.ONE_OFF, e.ONE_ON)
     i = start
     while i < stop:
         if i + _GROUP <= stop:
@@ -148,15 +147,38 @@ def scan(words: Words, start: int, stop: int, row: NDArray[np.int64]) -> None:
     i = _walk(words, start, stop, row, True)
     row[w.R_EARLY], row[w.R_EARLY_TRIGGERS] = row[w.R_EVENTS], row[w.R_TRIGGERS]
     if i < stop:
-        row[w.R_FIRST] = words.units[i + layout[w.L_HEAD]] & np.uint32(_HIGH_MASK)
+        row[w.R_FIRST] = words.units[i + layout[e.T_HEAD]] & np.uint32(_HIGH_MASK)
         row[w.R_NEWEST] = row[w.R_FIRST]
-        if layout[w.L_STRIDE] == 2 or _kinds(layout, w.MANY_OFF, w.MANY_ON) == 0:
+        if layout[e.T_STRIDE] == 2 or _kinds(layout, e.MANY_OFF, e.MANY_ON) == 0:
             _scan_apart(words, i, stop, row)
             i = stop
         else:
             i = _scan_on(words, i, stop, row)
-    row[w.R_LOOPS] = row[w.R_NEWEST] < row[w.R_FIRST]
     row[w.R_END] = i
+
+
+@njit(cache=True, nogil=True)
+def move_on(
+    words: Words, start: int, stop: int, row: NDArray[np.int64], state: NDArray[np.int64]
+) -> bool:
+    """Predict the state behind a scanned slice; False if it is not clean."""
+    clean = row[w.R_CLEAN] != 0 and state[w.S_CLOCK] != w.SPOILT
+    state[w.S_EVENTS] += row[w.R_EVENTS]
+    state[w.S_TRIGGERS] += row[w.R_TRIGGERS]
+    state[w.S_OTHERS] += row[w.R_OTHERS]
+    first, now = row[w.R_FIRST], state[w.S_NOW]
+    if now < 0:
+        state[w.S_EVENTS] -= row[w.R_EARLY]
+        state[w.S_EARLY] += row[w.R_EARLY]
+        state[w.S_TRIGGERS] -= row[w.R_EARLY_TRIGGERS]
+    if first >= 0:
+        step = (first - now) & _HIGH_MASK if now >= 0 else np.int64(0)
+        clean = clean and step < e.HIGH_STEP
+        state[w.S_NOW] = (now + step if now >= 0 else first) + (
+            (row[w.R_NEWEST] - first) & _HIGH_MASK
+        )
+        state[w.S_CLOCK] = w.USABLE
+    return clean
 
 
 # With the columns as one argument, decoding takes a fifth longer.
@@ -164,7 +186,7 @@ def scan(words: Words, start: int, stop: int, row: NDArray[np.int64]) -> None:
 def _possible(
     t: NDArray[np.int64], x: NDArray[np.int16], y: NDArray[np.int16], width: int, height: int
 ) -> bool:
-    """Tell whether all events are on the sensor and in the order of time."""
+    """Whether all events are on the sensor and in order of time."""
     bad = np.int64(0)  # negative from the first impossible one on
     right, bottom = np.int16(width - 1), np.int16(height - 1)
     for start in range(0, t.size, _TILE):
@@ -193,7 +215,7 @@ def _decode_ones(
     p: NDArray[np.bool_],
     n: Any,
 ) -> Any:
-    """Decode a group of words as if all were events; tell whether they are."""
+    """Decode a group of words as if all were events; return whether they are."""
     alike = np.uint32(1)
     for i in range(_GROUP):
         word = units[at + np.uint64(i)]
@@ -221,7 +243,7 @@ def _decode_bits(
     p: NDArray[np.bool_],
     n: Any,
 ) -> Any:
-    """Decode a group of pairs as if each mask had one bit; tell whether all are such events."""
+    """Decode a group of pairs as if each mask had one bit; return whether they are such events."""
     alike, rest = np.uint32(1), np.uint32(0)
     for i in range(_GROUP):
         pair = pairs[at + np.uint64(i)]
@@ -243,26 +265,24 @@ def decode_clean(
     words: Words,
     start: int,
     stop: int,
-    high: int,
-    loops: int,
+    state: NDArray[np.int64],
     columns: EventColumns,
     triggers: TriggerColumns,
-    summary: NDArray[np.int64],
-) -> None:
-    """Decode units start..stop into columns of the right length, trusting what `scan` found.
+) -> bool:
+    """Decode units start..stop into columns of the length that `scan` found; move the state on.
 
-    `high` is -1 where no TIME_HIGH stands ahead. Puts in `summary` whether all events are on the
-    sensor and in the order of time; where not, the columns are worth nothing.
+    False if an event is off the sensor or out of order; then the columns hold nothing of use.
     """
     t, x, y, p = columns
     trigger_t, trigger_id, trigger_p = triggers
     units, layout = words.units, words.table
-    stride, head = layout[w.L_STRIDE], layout[w.L_HEAD]
-    ones, many = _kinds(layout, w.ONE_OFF, w.ONE_ON), _kinds(layout, w.MANY_OFF, w.MANY_ON)
+    stride, head = layout[e.T_STRIDE], layout[e.T_HEAD]
+    ones, many = _kinds(layout, e.ONE_OFF, e.ONE_ON), _kinds(layout, e.MANY_OFF, e.MANY_ON)
     meanings = np.empty(16, np.uint8)
     for kind in range(16):
         meanings[kind] = layout[kind]
-    base = ((loops << HIGH_BITS) | high) << 6
+    high = state[w.S_NOW]  # counted through wraps
+    base = high << 6
     pairs = units[: units.size >> 1 << 1].view(np.uint64)
     head_at, mask_at = np.uint64(32 * head), np.uint64(32 - 32 * head)
     clean = True
@@ -316,9 +336,9 @@ def decode_clean(
                 n += 1
             continue
         meaning = meanings[kind]
-        if meaning <= w.MANY_ON:
+        if meaning <= e.MANY_ON:
             mask = one
-            if meaning > w.ONE_ON:
+            if meaning > e.ONE_ON:
                 mask = units[i - 1 - head] if stride == 2 else units[i]
                 if stride == 1:
                     i += 1
@@ -334,20 +354,25 @@ def decode_clean(
                 place = np.uint64(n)
                 t[place], x[place], y[place], p[place] = now, column + bit, row, on
                 n += 1
-        elif meaning == w.HIGH:
+        elif meaning == e.HIGH:
             new = np.int64(word & np.uint32(_HIGH_MASK))
             if high >= 0:
-                clean = clean and ((new - high) & _HIGH_MASK) < HIGH_STEP
-                loops += new < high
-            high = new
-            base = ((loops << HIGH_BITS) | high) << 6
+                step = (new - high) & _HIGH_MASK
+                clean = clean and step < e.HIGH_STEP
+                high += step
+            else:
+                high = new
+                state[w.S_CLOCK] = w.USABLE
+            base = high << 6
             single = _SINGLE
-        elif meaning == w.TRIGGER and high >= 0:
+        elif meaning == e.TRIGGER and high >= 0:
             trigger_t[nt] = base | np.int64(word >> np.uint32(22) & np.uint32(0x3F))
             trigger_id[nt] = word >> np.uint32(8) & np.uint32(0x1F)
             trigger_p[nt] = word & np.uint32(1)
             nt += 1
-    summary[w.C_CLEAN] = clean and _possible(t, x, y, words.width, words.height)
-    summary[w.C_ANY], summary[w.C_HIGH], summary[w.C_LOOPS] = n > 0, high, loops
+    state[w.S_NOW] = high
+    state[w.S_EVENTS] += n
+    state[w.S_TRIGGERS] += nt
     if n > 0:
-        summary[w.C_FIRST_T], summary[w.C_LAST_T] = t[0], t[n - 1]
+        state[w.S_LAST] = t[n - 1]
+    return clean and _possible(t, x, y, words.width, words.height)

@@ -14,28 +14,29 @@ import numpy as np
 
 from dvskit.errors import EventsError, FormatError
 from dvskit.events import Events, Size, as_size
+from dvskit.formats.feed import WordKind
 from dvskit.formats.file_bytes import InputStream
 from dvskit.formats.losses import Damage
-from dvskit.formats.raw_recording import RawFile, RawHeader, read_header, take_header
-from dvskit.formats.raw_sink import HeaderSink
-from dvskit.formats.recording import ReadOptions
-from dvskit.formats.sensor_size import choose_size, no_size, stated_size
-from dvskit.formats.storage import ReusedStorage, Storage
-from dvskit.formats.words import dat_kernels as loops
-from dvskit.formats.words import layout as w
-from dvskit.formats.words.reading import (
+from dvskit.formats.prophesee import dat_kernels as loops
+from dvskit.formats.prophesee import layout as w
+from dvskit.formats.prophesee.header import RawHeader, read_header, take_header
+from dvskit.formats.prophesee.recording import (
     ArrivingRecording,
+    RawFile,
     WordRecording,
     file_pass,
     size_of_data,
 )
+from dvskit.formats.prophesee.sink import HeaderSink
+from dvskit.formats.recording import ReadOptions
+from dvskit.formats.sensor_size import choose_size, no_size, stated_size
+from dvskit.formats.storage import ReusedStorage, Storage
 from dvskit.streams import Triggers
 
 __all__ = ["DatRecording", "open_recording", "open_sink", "open_stream"]
 
 CD, OLD_2D, TRIGGERS = 0x0C, 0x00, 0x0E
 _EVENT_BYTES = 8
-_HALF_US = 1 << 31
 # Of what is written: version 2, CD.
 _X_BITS, _Y_BITS = 14, 14
 _WRAP_US = 1 << 32
@@ -46,16 +47,17 @@ _NO_VERSION = "no version in the header: read as version 2"
 
 
 def _layout(x: tuple[int, int], y: tuple[int, int], p: tuple[int, int], zeros: int = 0) -> w.Layout:
-    """Return the layout of events with x, y and polarity at a bit each, of so many bits."""
+    """Return the layout of events: first bit and number of bits of each field, bits always 0."""
     table = np.array((*x, *y, *p, zeros), np.int64)
+    kind = WordKind(np.dtype("<u4"), 2, near=w.NEAR_UNITS, far=w.LOOK_AHEAD)
     return w.Layout(
-        "DAT", 2, 0, table, loops.BITS, _HALF_US,
-        loops.safe_start, None, loops.decode_clean, loops.goes_on, loops.read_rows,
+        "DAT", kind, table, 0, loops.HALF, True,
+        loops.scan, loops.move_on, loops.decode_clean, loops.goes_on, loops.read_rows,
     )  # fmt: skip
 
 
 _VERSIONS = {
-    1: (_layout((0, 9), (9, 8), (17, 1)), Size(512, 256)),
+    1: (_layout((0, 9), (9, 8), (17, 1), 0xFFFC0000), Size(512, 256)),
     2: (_layout((0, 14), (14, 14), (28, 4)), Size(16384, 16384)),
 }
 # Polarity in bit 0, the input in bits 8-12, no other bit set: as events in one row of inputs.
@@ -87,8 +89,9 @@ class DatRecording(WordRecording):
         if self._kind != TRIGGERS:
             return Triggers.empty()
         reading = file_pass(
-            self.path, self._header.end, _INPUTS, _TRIGGER_LAYOUT, self._losses(), self._offset_us
-        )
+            self.path, self._header.end, _INPUTS, _TRIGGER_LAYOUT, self._losses(),
+            offset_us=self._offset_us,
+        )  # fmt: skip
         parts = [
             Triggers(part.t.copy(), part.x.copy(), part.p.copy())
             for part in reading.blocks(ReusedStorage())

@@ -1,4 +1,4 @@
-"""What the Sinks of Prophesee files share: header, offset of time, events and triggers merged."""
+"""Sinks of Prophesee files: header, offset of the times, events and triggers merged."""
 
 from __future__ import annotations
 
@@ -13,15 +13,20 @@ from numpy.typing import NDArray
 from dvskit.errors import EventsError, GeometryError
 from dvskit.events import Events, Size
 from dvskit.events.even_blocks import EvenBlocks
-from dvskit.formats.raw_recording import TIME_OFFSET_KEY
+from dvskit.formats.prophesee import encode_kernels as encoding
+from dvskit.formats.prophesee import evt_kernels as e
+from dvskit.formats.prophesee.header import FAERY_OFFSET_KEY, TIME_OFFSET_KEY
+from dvskit.formats.prophesee.layout import Layout
 from dvskit.formats.recording import FileSink
 from dvskit.formats.storage import EventColumns, TriggerColumns
 from dvskit.streams import Triggers
 
-BLOCK_EVENTS = 1 << 16
-LONGEST_GAP_US = 1 << 46
+_BLOCK_EVENTS = 1 << 16
+_LONGEST_GAP_US = 1 << 46
 _LARGEST_OFFSET_US = 1 << 62
 _LARGEST_SIDE = 2048  # 11 bits of an address
+_UNITS = 1 << 17  # that are encoded at once
+_LATEST_START_US = 1 << 32  # of EVT 3.0
 
 
 class HeaderSink(FileSink):
@@ -32,7 +37,7 @@ class HeaderSink(FileSink):
     than `largest_side` pixels a side, EventsError for a gap of more than `_longest_gap_us`.
     """
 
-    _longest_gap_us = _long_gap_us = LONGEST_GAP_US
+    _longest_gap_us = _long_gap_us = _LONGEST_GAP_US
     _clock = ""  # what cannot hold a longer gap: the format, where empty
 
     def __init__(
@@ -104,7 +109,7 @@ class HeaderSink(FileSink):
         """Take note of a gap that can be stored, but is long."""
 
 
-class Encoding(NamedTuple):
+class _Encoding(NamedTuple):
     """The loop that makes words of events, its settings, its state, and room for its words."""
 
     encode: Callable[..., tuple[int, int, int]]
@@ -128,7 +133,7 @@ class RawSink(HeaderSink):
         size: Size,
         name: str,
         version: str,
-        encoding: Encoding,
+        encoding: _Encoding,
         *,
         most_id: int,
         wrap_us: int,
@@ -138,7 +143,7 @@ class RawSink(HeaderSink):
             path, size, name, wrap_us=wrap_us, largest_side=_LARGEST_SIDE, overwrite=overwrite
         )
         self._version, self._encoding, self._most_id = version, encoding, most_id
-        self._even = EvenBlocks(BLOCK_EVENTS)
+        self._even = EvenBlocks(_BLOCK_EVENTS)
         self._triggers = Triggers.empty()
         self._trigger_at = 0
         self.late_triggers = 0
@@ -206,3 +211,69 @@ class RawSink(HeaderSink):
             *offset_lines,
             "end",
         ]
+
+
+class EvtSink(RawSink):
+    """Writes a RAW file in EVT 2.0, EVT 2.1 or EVT 4.0: all events in their order.
+
+    Times below 0 and from 2^34 us on are stored less a multiple of 2^34 us, which the header names
+    and `notes` says.
+    """
+
+    def __init__(
+        self, path: Path, size: Size, *, layout: Layout, version: str, overwrite: bool = False
+    ) -> None:
+        kinds = {int(layout.table[kind]): kind for kind in range(16)}
+        types = np.zeros(encoding.TYPE_FIELDS, np.int64)
+        for field, meaning in enumerate((e.ONE_OFF, e.MANY_OFF, e.HIGH, e.TRIGGER)):
+            types[field] = kinds.get(meaning, -1)
+        types[[encoding.T_STRIDE, encoding.T_HEAD]] = layout.table[[e.T_STRIDE, e.T_HEAD]]
+        state, words = np.full(1, -1, np.int64), np.empty(_UNITS, np.uint32)
+        loop = _Encoding(encoding.encode_evt, types, state, words)
+        super().__init__(
+            path, size, layout.name, version, loop, most_id=31, wrap_us=1 << 34,
+            overwrite=overwrite,
+        )  # fmt: skip
+        self.format = layout.name.lower().replace(".", "")
+
+
+class Evt3Sink(RawSink):
+    """Writes a RAW file in EVT 3.0: all events in their order, vectors where they are smaller.
+
+    Times below 0 and from 2^32 us on are stored less a multiple of 2^24 us, which the header names
+    and `notes` says. Raises GeometryError for a sensor of more than 2048 pixels a side, EventsError
+    for a gap of more than two years.
+    """
+
+    format = "evt3"
+    _long_gap_us = encoding.LONG_GAP << 12
+
+    def __init__(self, path: Path, size: Size, *, overwrite: bool = False) -> None:
+        state, words = np.full(encoding.ENCODER_FIELDS, -1, np.int64), np.empty(_UNITS, np.uint16)
+        loop = _Encoding(encoding.encode_evt3, size.width, state, words)
+        super().__init__(
+            path, size, "EVT3", "3.0", loop, most_id=15, wrap_us=1 << 24, overwrite=overwrite
+        )
+        self._long_gap = False
+
+    def _offset_of(self, first_us: int) -> int:
+        return 0 if 0 <= first_us < _LATEST_START_US else super()._offset_of(first_us)
+
+    def _note_offset(self, offset: int, first_us: int) -> None:
+        self.notes.append(
+            f"times start at {first_us} us: the file holds them less {offset} us, which "
+            f"dvskit{' and faery add' if offset > 0 else ' adds'} again (header line "
+            f"{TIME_OFFSET_KEY}) and other readers do not"
+        )
+
+    def _header_lines(self, offset: int, offset_lines: list[str]) -> list[str]:
+        faery = [f"{FAERY_OFFSET_KEY} {offset}"] if offset > 0 else []
+        return super()._header_lines(offset, [*offset_lines, *faery])
+
+    def _note_gap(self, start_us: int, stop_us: int) -> None:
+        if not self._long_gap:
+            self._long_gap = True
+            self.notes.append(
+                f"a gap from {start_us} to {stop_us} us is stored in large steps of time: "
+                "some readers of EVT3 count its length wrong"
+            )
