@@ -11,7 +11,7 @@ import numpy as np
 
 import dvskit
 from dvskit.formats.losses import Losses
-from dvskit.formats.ros import wire, writing
+from dvskit.formats.ros import messages, writing
 from dvskit.formats.ros.bag import BagFile
 from dvskit.formats.ros.container import Container
 from dvskit.formats.ros.db3 import Db3File
@@ -37,15 +37,15 @@ class _Packet(NamedTuple):
 
 
 def container_of(kind: str, events: dvskit.Events) -> bytes:
-    """A file of packets of 2 ms in several chunks: as evt3 where times are small, else libcaer."""
+    """A file of packets of 2 ms in many chunks: as evt3 where times are small, else libcaer."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"a.{kind}"
-        before = writing.PACKET_US, writing._CHUNK_BYTES
-        writing.PACKET_US, writing._CHUNK_BYTES = PACKET_US, 4000
+        before = writing.PACKET_US, writing.CHUNK_BYTES
+        writing.PACKET_US, writing.CHUNK_BYTES = PACKET_US, 1000
         try:
             dvskit.save_events(events, path)
         finally:
-            writing.PACKET_US, writing._CHUNK_BYTES = before
+            writing.PACKET_US, writing.CHUNK_BYTES = before
         return path.read_bytes()
 
 
@@ -57,7 +57,7 @@ def _packets(data: bytes, kind: str) -> list[_Packet]:
         losses = Losses(path, strict=True)
         found = []
         for message in container.messages(container.channels.keys(), losses):
-            head = wire.read_packet(message.data, ros1=kind == "bag")
+            head = messages.read_packet(message.data, ros1=kind == "bag")
             first = data.index(bytes(message.data))  # of a database, places are rows
             start, stop = first + head.start, first + head.stop
             found.append(_Packet(first - _AHEAD[kind], start, stop, data[start:stop]))

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import random
 import struct
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from mcap.reader import make_reader
+from mcap.writer import CompressionType
+from mcap.writer import Writer as McapWriter
 from rosbags.rosbag1 import Writer as Writer1
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin
 from rosbags.rosbag2 import Writer as Writer2
@@ -16,6 +20,7 @@ from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 import dvskit
 
 SIZE = (64, 48)
+CHUNK_BYTES = 1 << 14
 CONTAINERS = ("bag", "db3", "mcap")
 
 EVENT = "uint16 x\nuint16 y\ntime ts\nbool polarity\n"
@@ -79,6 +84,7 @@ def write(path: Path, said: list[Said], *, compression: str = "") -> Path:
     topics = {each.topic: each.type for each in said}
     if ros1:
         writer: Any = Writer1(path)
+        writer.chunk_threshold = CHUNK_BYTES
         if compression:
             writer.set_compression(Writer1.CompressionFormat[compression.upper()])
     else:
@@ -97,6 +103,22 @@ def write(path: Path, said: list[Said], *, compression: str = "") -> Path:
             pack = types.serialize_ros1 if ros1 else types.serialize_cdr
             writer.write(links[each.topic], each.t_ns, pack(message, each.type))
     return path if ros1 else next(folder.glob(f"*{path.suffix}"))
+
+
+def cut_chunks(path: Path) -> None:
+    """Write an MCAP file anew, in many chunks compressed by zstd."""
+    found = io.BytesIO(path.read_bytes())
+    with path.open("wb") as file:
+        writer = McapWriter(file, chunk_size=CHUNK_BYTES, compression=CompressionType.ZSTD)
+        writer.start("ros2")
+        channels: dict[int, int] = {}
+        for schema, channel, message in make_reader(found).iter_messages():
+            if channel.id not in channels:
+                number = writer.register_schema(schema.name, schema.encoding, schema.data)
+                topic, kind = channel.topic, channel.message_encoding
+                channels[channel.id] = writer.register_channel(topic, kind, number)
+            writer.add_message(channels[channel.id], message.log_time, message.data, 0)
+        writer.finish()
 
 
 def packet(data: bytes, encoding: str, base: int, *, topic: str = "/camera/events", seq: int = 0):

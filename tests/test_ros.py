@@ -12,7 +12,7 @@ import pytest
 import dvskit
 from dvskit.errors import DamagedFileError, FormatError, GeometryError
 from dvskit.formats.losses import Damage
-from dvskit.formats.ros import packed, reading, writing
+from dvskit.formats.ros import decoding, reading, writing
 from dvskit.formats.storage import new_columns
 from tests import ros_bags as bags
 from tests.ros_bags import (
@@ -113,12 +113,12 @@ def test_words_by_chance_are_decoded_as_plain_python_does():
         words[words >> 12 > 5] = 0x3000
         data = np.frombuffer(words.tobytes(), np.uint8)
         wanted = bags.decode_packet(words.tobytes(), "libcaer_cmp", 5_000_000)
-        count, unknown = packed.k.count_compressed(data, 0, len(data))
+        count, unknown = decoding.k.count_compressed(data, 0, len(data))
         assert (count, unknown) == (len(wanted), 0)
         columns = new_columns(count)
         ends = [np.array([value], np.int64) for value in (0, len(data), 5_000_000, 0)]
-        messages = packed.k.Messages(data, *ends, False, False)
-        packed.k.decode_compressed(messages, 0, 1, (2048, 2048), columns)
+        messages = decoding.k.Messages(data, *ends, False, False)
+        decoding.k.decode_compressed(messages, 0, 1, (2048, 2048), columns)
         got = zip(*(column.astype(int).tolist() for column in columns), strict=True)
         assert list(got) == wanted
 
@@ -143,7 +143,7 @@ def test_event_arrays_are_read_from_all_containers(tmp_path, container, parts):
 
 
 def test_big_endian_cdr_is_read(tmp_path):
-    from dvskit.formats.ros.wire import read_array
+    from dvskit.formats.ros.messages import read_array
 
     body = struct.pack(">iI", 7, 8) + struct.pack(">I", 2) + b"c\0" + b"\0\0"
     body += struct.pack(">III", 48, 64, 3)
@@ -151,12 +151,12 @@ def test_big_endian_cdr_is_read(tmp_path):
         body += b"\0" * (-len(body) % 2) + struct.pack(">HH", 10 + index, 20 + index)
         body += b"\0" * (-len(body) % 4) + struct.pack(">iIB", 5, 1000 * index, index % 2)
     head = read_array(b"\0\0\0\0" + body, ros1=False)
-    assert (head.width, head.height, head.said, head.held) == (64, 48, 3, 3)
+    assert (head.width, head.height, head.events) == (64, 48, 3)
     data = np.frombuffer(body[head.start - 4 :], np.uint8)
     t, x, y, p = columns = new_columns(3)
     ends = [np.array([value], np.int64) for value in (0, len(data), 0, 0)]
-    messages = packed.k.Messages(data, *ends, False, True)
-    packed.k.decode_array(messages, 0, 1, (64, 48), columns)
+    messages = decoding.k.Messages(data, *ends, False, True)
+    decoding.k.decode_array(messages, 0, 1, (64, 48), columns)
     assert t.tolist() == [5_000_000, 5_000_001, 5_000_002]
     assert (x.tolist(), y.tolist(), p.tolist()) == ([10, 11, 12], [20, 21, 22], [0, 1, 0])
 
@@ -172,8 +172,8 @@ def test_nanoseconds_are_rounded_down_and_said_once(tmp_path):
 @pytest.mark.parametrize("threads", ["1", "3"])
 def test_threads_do_not_change_the_events(tmp_path, monkeypatch, threads):
     monkeypatch.setenv("DVSKIT_THREADS", threads)
-    monkeypatch.setattr(packed, "_LANE_EVENTS", 100)
-    monkeypatch.setattr(packed, "GROUP_EVENTS", 1500)
+    monkeypatch.setattr(decoding, "_LANE_EVENTS", 100)
+    monkeypatch.setattr(decoding, "GROUP_EVENTS", 1500)
     events = some_events(4000, seed=5, start_us=10**12)
     said = [
         packet(bags.encode_libcaer(events[at : at + 70], 10**12), "libcaer", 10**15, seq=at)
@@ -217,7 +217,7 @@ def test_a_part_is_found_without_reading_what_is_ahead(tmp_path, monkeypatch, co
     monkeypatch.setattr(reading, "LEAST_BYTES", 0)
     monkeypatch.setattr("dvskit.formats.prophesee.decoding.CHUNK_WORDS", 1 << 10)
     monkeypatch.setattr(writing, "PACKET_EVENTS", 200)
-    monkeypatch.setattr(writing, "_CHUNK_BYTES", 5000)
+    monkeypatch.setattr(writing, "CHUNK_BYTES", 5000)
     events = some_events(30_000, seed=8, start_us=start_us)
     path = tmp_path / f"a.{container}"
     dvskit.save_events(events, path)

@@ -1,4 +1,4 @@
-"""What the three containers have in common: channels and messages."""
+"""What all containers share: channels and messages, their places, and their compression."""
 
 from __future__ import annotations
 
@@ -7,19 +7,22 @@ from collections.abc import Iterator, Set
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
-from dvskit.errors import DamagedFileError
-from dvskit.formats.losses import Damage, Losses
-from dvskit.formats.ros.messages import event_kind
+import zstandard
 
-MOST_BYTES = 1 << 27  # of a message or a chunk: there are none as large
-LEAST_RECORD = 64  # bytes lost ahead of a message, among which may have been another one
+from dvskit.errors import DamagedFileError
+from dvskit.formats.decompression import ERRORS, pieces
+from dvskit.formats.losses import Damage, Losses
+from dvskit.formats.ros.messages import Data, event_kind
+
+MOST_BYTES = 1 << 27  # of a message, and of a compressed chunk once it is decompressed
+_ZSTD = zstandard.MAGIC_NUMBER.to_bytes(4, "little")
 
 
 class Channel(NamedTuple):
     """A topic as a container declares it.
 
     type        package/Name, without the "msg" that ROS 2 puts between
-    definition  the message definition, empty where the container has none
+    definition  the message definition, empty if the container has none
     ros1        whether messages are serialised as in ROS 1; else as CDR
     """
 
@@ -31,19 +34,18 @@ class Channel(NamedTuple):
 
     @property
     def event_kind(self) -> str | None:
-        """What kind of events it carries, as its definition or else its type says; None if none."""
+        """PACKET or ARRAY, as the definition or else the type says; None without events."""
         return event_kind(self.type, self.definition)
 
 
 class Message(NamedTuple):
-    """A message: its channel's number and its bytes.
+    """The bytes of a message of a channel.
 
-    offset  the place of the bytes: where they begin in the file; of their chunk, or the number of
-            their row, where `exact` is false
+    offset  where the bytes begin in the file; if not `exact`, the offset of their chunk or a row
     """
 
     channel: int
-    data: bytes | memoryview
+    data: Data
     offset: int
     exact: bool
 
@@ -68,15 +70,18 @@ class Container(ABC):
 
     @property
     def state(self) -> str:
-        """What differs where the file has changed, beside its own length and time of change."""
+        """Text that changes with the files, except for the length and time of `path`."""
         return ""
 
+    @property
+    def notes(self) -> list[str]:
+        """Notes on data that are not read."""
+        return []
+
     def declare(self, channel: Channel) -> None:
-        """Take a declaration: the first of its number, or a later one that carries events."""
-        channel = channel._replace(type=channel.type.replace("/msg/", "/"))
-        known = self.channels.get(channel.number)
-        if known is None or (known.event_kind is None and channel.event_kind is not None):
-            self.channels[channel.number] = channel
+        """Add a channel. The first declaration of a number counts."""
+        kind = channel.type.replace("/msg/", "/")
+        self.channels.setdefault(channel.number, channel._replace(type=kind))
 
     @abstractmethod
     def messages(self, wanted: Set[int], losses: Losses, start: int = 0) -> Iterator[Message]:
@@ -87,21 +92,18 @@ class Container(ABC):
 
     @abstractmethod
     def cuts(self) -> list[int]:
-        """Return the places that reading may begin at, in order of the messages behind them.
-
-        Empty where the file does not say, and where one of them is wrong.
-        """
+        """Return the places where reading may begin, in order; empty if the file has no index."""
 
     def locate(self, place: int) -> tuple[Path, int, str]:
-        """Return the file of a place, the byte in it (-1 if unknown), and what else tells it."""
+        """Return the file of a place, the byte in it (-1 if unknown), and a prefix for messages."""
         return self.path, place, ""
 
     def losses(self, *, strict: bool, damage: Damage | None = None) -> Losses:
-        """Return what takes the losses of a pass, whose offsets are places."""
+        """Return Losses whose offsets are places."""
         return _Located(self, strict=strict, damage=damage)
 
     def counts(self) -> dict[int, int]:
-        """Return the number of messages of each channel, by reading the whole file if need be."""
+        """Return the number of messages of each channel."""
         found = dict.fromkeys(self.channels, 0)
         for message in self.messages(self.channels.keys(), Losses(self.path, strict=False)):
             found[message.channel] += 1
@@ -118,10 +120,46 @@ class _Located(Losses):
     def lose(self, offset: int, length: int, problem: str) -> None:
         if self.strict:
             raise self.error(offset, problem)
-        file, at, ahead = self._container.locate(offset)
+        file, at, prefix = self._container.locate(offset)
         named = f"{file.name}: " if file != self.path else ""
-        self.damage.add(at, length, f"{named}{ahead}{problem}")
+        self.damage.add(at, length, f"{named}{prefix}{problem}")
 
     def error(self, offset: int, problem: str) -> DamagedFileError:
-        file, at, ahead = self._container.locate(offset)
-        return DamagedFileError(file, at, ahead + problem)
+        file, at, prefix = self._container.locate(offset)
+        return DamagedFileError(file, at, prefix + problem)
+
+
+def unpacked(data: Data, kind: str, size: int) -> bytes:
+    """Return `size` bytes, decompressed from lz4, zstd or bz2. Raises one of ERRORS.
+
+    Never allocates much more than `size` bytes, or MOST_BYTES.
+    """
+    if kind not in ("lz4", "zstd", "bz2"):
+        raise ValueError(f"compression {kind[:16]!r} is unknown")
+    if size > MOST_BYTES:
+        raise ValueError(f"{size} bytes are more than the {MOST_BYTES} allowed")
+    found = bytearray()
+    for piece in pieces(bytes(data), kind, size + 1):
+        found += piece
+        if len(found) > size:
+            break
+    if len(found) != size:
+        more = "more than " if len(found) > size else ""
+        raise ValueError(f"{more}{min(len(found), size)} bytes, not {size}")
+    return bytes(found)
+
+
+def unpack_messages(messages: Iterator[Message], losses: Losses) -> Iterator[Message]:
+    """Decompress the messages that rosbag2 has compressed one by one. No other begins like zstd."""
+    for message in messages:
+        if message.data[:4] != _ZSTD:
+            yield message
+            continue
+        try:
+            size = zstandard.frame_content_size(message.data)
+            data = unpacked(message.data, "zstd", size)
+        except ERRORS as error:
+            problem = f"a message does not decompress ({error})"
+            losses.lose(message.offset, len(message.data), problem)
+            continue
+        yield message._replace(data=data, exact=False)

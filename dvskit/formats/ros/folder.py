@@ -21,12 +21,9 @@ import zstandard
 from dvskit.errors import FormatError, MissingFileError, one_line
 from dvskit.formats.decompression import ERRORS, MOST_WINDOW
 from dvskit.formats.losses import Losses
-from dvskit.formats.recording import ReadOptions
 from dvskit.formats.ros.container import Container, Message
-from dvskit.formats.ros.db3 import Db3File, waiting_log
+from dvskit.formats.ros.db3 import Db3File
 from dvskit.formats.ros.mcap import McapFile
-from dvskit.formats.ros.reading import RosRecording, open_container
-from dvskit.formats.ros.records import unpacked_message
 
 METADATA_NAME = "metadata.yaml"
 _ZSTD = ".zstd"
@@ -112,12 +109,11 @@ class BagFolder(Container):
 
     @property
     def notes(self) -> list[str]:
-        """What else the folder holds that is not read."""
-        unlisted = (
-            f"{name} is left out: {METADATA_NAME} does not list it" for name in self._unlisted
-        )
-        logs = (waiting_log(part.path) for part in self._parts)
-        return [*unlisted, *(text for text in logs if text is not None)]
+        """Notes on the files that are not listed, and on those of the files."""
+        notes = [f"{name} is left out: {METADATA_NAME} does not list it" for name in self._unlisted]
+        for part in self._parts:
+            notes += part.container.notes
+        return notes
 
     def _names(self) -> list[str]:
         """Return the names of the files in order. Raises FormatError where there are none."""
@@ -223,12 +219,8 @@ class BagFolder(Container):
             shifted = _Shifted(losses, part.base)
             begin = max(0, start - part.base)
             for message in part.container.messages(own.keys(), shifted, begin):
-                data, trouble = unpacked_message(message.data)
-                exact = message.exact and data is message.data
                 place = part.base + message.offset
-                if trouble is not None:
-                    losses.lose(place, 0, trouble)
-                yield Message(own[message.channel], data, place, exact)
+                yield message._replace(channel=own[message.channel], offset=place)
 
     def locate(self, place: int) -> tuple[Path, int, str]:
         """Return the file of a place, the byte in it (-1 if unknown), and what else tells it."""
@@ -275,11 +267,3 @@ def _open(file: Path) -> Container:
 def _natural(name: str) -> list[tuple[int, str]]:
     parts = re.split(r"(\d+)", name)
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
-
-
-def open_recording(path: Path, options: ReadOptions) -> RosRecording:
-    """Open the folder of a metadata.yaml. Raises FormatError, GeometryError."""
-    folder = BagFolder(path.parent, strict=options.strict)
-    recording = open_container(folder, options)
-    recording.assumptions += folder.notes
-    return recording

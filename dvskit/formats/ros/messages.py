@@ -1,23 +1,24 @@
-"""Messages of events: which types carry them, and packets of events as they are written.
+"""Messages of ROS 1 and ROS 2 (CDR): event packets and arrays, images, IMU samples.
 
-Layouts as in dvskit.formats.ros.wire; of what is packed, as in message_kernels and evt3.
+Layouts: wiki.ros.org/msg (ROS 1: packed, little-endian); OMG DDS-XTypes 1.3, section 7.4 (CDR: a
+header of 4 bytes, then each number at a multiple of its own length).
 """
 
 from __future__ import annotations
 
+import math
 import re
 import struct
-from typing import NamedTuple
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from dvskit.events import Events, Size
-from dvskit.formats.prophesee import encode_kernels as evt3
-from dvskit.formats.prophesee import evt3_kernels as w
-from dvskit.formats.storage import EventColumns, TriggerColumns
-from dvskit.streams import Triggers
+from dvskit.events import Size
+from dvskit.streams import Frame, Imu
 
-_HEADER_TEXT = "# Standard metadata of a stamped message\n{sequence}{time} stamp\nstring frame_id\n"
+Data = bytes | memoryview
 
 _PACKET_FIELDS = (
     "Header header", "uint32 height", "uint32 width", "uint64 seq", "uint64 time_base",
@@ -29,11 +30,49 @@ _PACKET_TYPES = ("event_camera_msgs/EventPacket", "event_array_msgs/EventArray")
 _ARRAY_TYPES = ("dvs_msgs/EventArray", "prophesee_event_msgs/EventArray", "dv_ros_msgs/EventArray")
 
 PACKET, ARRAY = "EventPacket", "EventArray"
-PACKET_TYPE = _PACKET_TYPES[0]
-PACKET_MD5 = "8a6101b351a64529ac77bd8b71074e52"
+
+PACKET_TYPE, PACKET_MD5 = "event_camera_msgs/msg/EventPacket", "8a6101b351a64529ac77bd8b71074e52"
+_HEADER_TEXT = "# Standard metadata of a stamped message\n{sequence}{time} stamp\nstring frame_id\n"
+_PACKET_TEXT = """# A packet of events of a camera
+
+std_msgs/Header header
+uint32 height             # of the sensor, pixels
+uint32 width              # of the sensor, pixels
+
+uint64 seq                # number of the packet
+uint64 time_base          # nanoseconds; what it means depends on the encoding
+string encoding           # how the events are packed
+bool is_bigendian         # how the recording machine stores numbers
+
+uint8[] events
+"""
+_RULE = "=" * 80
+_DEFINITION = f"{_PACKET_TEXT}\n{_RULE}\nMSG: std_msgs/Header\n{_HEADER_TEXT}"
+ROS1_PACKET = _DEFINITION.format(sequence="uint32 seq\n", time="time")
+ROS2_PACKET = (
+    _DEFINITION.format(sequence="", time="builtin_interfaces/Time")
+    + f"\n{_RULE}\nMSG: builtin_interfaces/Time\nint32 sec\nuint32 nanosec\n"
+)
 _FRAME_ID = b"event_camera"
-_LATEST_SECOND = (1 << 31) - 1
-_WORDS = 1 << 16  # of evt3 that are packed at once
+
+_PLAIN_CDR = {0: (">", 8), 1: ("<", 8), 6: (">", 4), 7: ("<", 4)}  # 6, 7: XCDR2
+_LONGEST_TEXT = 1 << 16
+_MOST_PADDING = 8  # bytes after the last field
+_LATEST_NS = 1 << 62
+
+# Encoding of sensor_msgs: bytes of a value, values a pixel, and which of them are red, green, blue.
+_ENCODINGS: dict[str, tuple[int, int, tuple[int, ...]]] = {
+    "mono8": (1, 1, ()), "8UC1": (1, 1, ()), "mono16": (2, 1, ()), "16UC1": (2, 1, ()),
+    "rgb8": (1, 3, (0, 1, 2)), "8UC3": (1, 3, (2, 1, 0)), "bgr8": (1, 3, (2, 1, 0)),
+    "rgba8": (1, 4, (0, 1, 2)), "bgra8": (1, 4, (2, 1, 0)), "8UC4": (1, 4, (2, 1, 0)),
+    "rgb16": (2, 3, (0, 1, 2)), "bgr16": (2, 3, (2, 1, 0)), "16UC3": (2, 3, (2, 1, 0)),
+    "rgba16": (2, 4, (0, 1, 2)), "bgra16": (2, 4, (2, 1, 0)),
+}  # fmt: skip
+_NOT_MEASURED = (math.nan,) * 3
+
+
+class MessageError(ValueError):
+    """A message that does not hold what its type says."""
 
 
 def event_kind(type_name: str, definition: str) -> str | None:
@@ -68,116 +107,230 @@ def _fields(text: str) -> tuple[str, ...]:
     return tuple(found)
 
 
-_PACKET_TEXT = """# A packet of events of a camera
+@lru_cache(maxsize=256)
+def number_layout(codes: str, order: str, widest: int, at: int) -> struct.Struct:
+    """Return the layout of numbers, the first of them at byte `at`, each at a multiple of its size.
 
-std_msgs/Header header
-uint32 height             # of the sensor, pixels
-uint32 width              # of the sensor, pixels
-
-uint64 seq                # number of the packet
-uint64 time_base          # nanoseconds; what it means depends on the encoding
-string encoding           # how the events are packed
-bool is_bigendian         # how the recording machine stores numbers
-
-uint8[] events
-"""
-_RULE = "=" * 80
-_DEFINITION = f"{_PACKET_TEXT}\n{_RULE}\nMSG: std_msgs/Header\n{_HEADER_TEXT}"
-ROS1_PACKET = _DEFINITION.format(sequence="uint32 seq\n", time="time")
-ROS2_PACKET = (
-    _DEFINITION.format(sequence="", time="builtin_interfaces/Time")
-    + f"\n{_RULE}\nMSG: builtin_interfaces/Time\nint32 sec\nuint32 nanosec\n"
-)
+    codes   of the struct module
+    order   "<" or ">"
+    widest  the largest multiple; 1 for numbers without padding
+    """
+    layout = order
+    for code in codes:
+        size = struct.calcsize(order + code)
+        padding = -at % min(size, widest)
+        layout += f"{padding}x{code}"
+        at += padding + size
+    return struct.Struct(layout)
 
 
-class Packet(NamedTuple):
-    """What an EventPacket says: times in microseconds, `data` packed as `encoding` has it."""
+class Fields:
+    """A cursor over one message: each call returns the next fields, or raises MessageError.
 
-    t_us: int
+    at          the offset of the next field
+    big_endian  whether numbers have their high byte first
+    """
+
+    def __init__(self, data: Data, *, ros1: bool) -> None:
+        self.data, self.ros1 = data, ros1
+        self._order, self._widest, self._origin = "<", 1, 0
+        if not ros1:
+            kind = int.from_bytes(data[:2], "big")
+            if len(data) < 4 or kind not in _PLAIN_CDR:
+                raise MessageError(f"it starts with {bytes(data[:4]).hex()}, not as CDR does")
+            self._order, self._widest = _PLAIN_CDR[kind]
+            self._origin = 4
+        self.at = self._origin
+        self.big_endian = self._order == ">"
+
+    @property
+    def left(self) -> int:
+        """The number of bytes from the cursor to the end."""
+        return len(self.data) - self.at
+
+    def numbers(self, codes: str) -> tuple[Any, ...]:
+        """Return numbers, one for each code of the struct module."""
+        layout = number_layout(codes, self._order, self._widest, (self.at - self._origin) % 8)
+        try:
+            values = layout.unpack_from(self.data, self.at)
+        except struct.error:
+            raise MessageError(f"it ends at its byte {len(self.data)}, inside a field") from None
+        self.at += layout.size
+        return values
+
+    def text(self, length: int) -> str:
+        """Return a string of `length` bytes, without the zero at its end."""
+        if length > min(self.left, _LONGEST_TEXT):
+            raise MessageError(f"it names a text of {length} bytes where {self.left} are left")
+        value = bytes(self.data[self.at : self.at + length])
+        self.at += length
+        return value.rstrip(b"\0").decode("utf-8", "replace")
+
+    def header_ns(self) -> int:
+        """Return the time of a std_msgs/Header."""
+        # ROS 1 has a sequence number first.
+        *_, seconds, ns, length = self.numbers("IIII" if self.ros1 else "iII")
+        self.at += length
+        return int(seconds) * 1_000_000_000 + int(ns)
+
+
+class EventsHead(NamedTuple):
+    """An EventPacket or an EventArray, except for its events: bytes start..stop - 1 of the message.
+
+    events     the number of events of an array
+    Of packets only: the encoding, the packet's number, and the time base in nanoseconds.
+    """
+
     width: int
     height: int
-    sequence: int
-    encoding: str
-    data: bytes
+    big_endian: bool
+    start: int
+    stop: int
+    events: int = -1
+    encoding: str = ""
+    sequence: int = -1
+    base_ns: int = 0
 
 
-def message_bytes(packet: Packet, *, ros1: bool) -> bytes:
-    """Return the message as ROS 1 packs it, or as CDR, little-endian.
+def read_packet(data: Data, *, ros1: bool) -> EventsHead:
+    """Read the head of an EventPacket. Raises MessageError, also if it does not hold its events."""
+    fields = Fields(data, ros1=ros1)
+    fields.header_ns()
+    height, width, sequence, base, length = fields.numbers("IIQQI")
+    encoding = fields.text(length)
+    _, size = fields.numbers("BI")  # is_bigendian, and the length
+    start = fields.at
+    if not 0 <= fields.left - size <= _MOST_PADDING:
+        raise MessageError(f"it says to hold {size} bytes of events where {fields.left} are")
+    if base > _LATEST_NS and encoding != "evt3":
+        raise MessageError(f"its time base is {base} ns, in the far future")
+    return EventsHead(width, height, fields.big_endian, start, start + size,
+                      encoding=encoding, sequence=sequence, base_ns=base)  # fmt: skip
 
-    Raises OverflowError where ROS cannot hold the time.
+
+def read_array(data: Data, *, ros1: bool) -> EventsHead:
+    """Read the head of an EventArray of dvs_msgs and its relatives.
+
+    Raises MessageError, also if it does not hold its events.
     """
-    seconds, us = divmod(packet.t_us, 1_000_000)
-    if not 0 <= seconds <= _LATEST_SECOND:
-        raise OverflowError(packet.t_us)
+    fields = Fields(data, ros1=ros1)
+    fields.header_ns()
+    height, width, count = fields.numbers("III")
+    start = fields.at
+    # An event has 13 bytes. CDR adds 3 to all but the first, which has no padding ahead.
+    step = 13 if ros1 else 16
+    size = max(0, step * (count - 1) + 13)
+    if not 0 <= fields.left - size <= _MOST_PADDING:
+        held = (fields.left + step - 13) // step
+        raise MessageError(f"it says to hold {count} events where {held} are")
+    return EventsHead(width, height, fields.big_endian, start, start + size, count)
+
+
+def packet_bytes(
+    t_us: int, size: Size, sequence: int, encoding: str, data: bytes, *, ros1: bool
+) -> bytes:
+    """Return an EventPacket as ROS 1 packs it, or as CDR, little-endian."""
     body = bytearray()
 
-    def put(code: str, *values: int) -> None:
-        if not ros1:  # numbers stand at multiples of their own length
-            body.extend(bytes(-len(body) % struct.calcsize(code)))
-        body.extend(struct.pack(f"<{len(values)}{code}", *values))
+    def put(codes: str, *values: int) -> None:
+        widest = 1 if ros1 else 8
+        body.extend(number_layout(codes, "<", widest, len(body) % 8).pack(*values))
 
-    def put_text(text: bytes) -> None:
-        text += b"" if ros1 else b"\0"
-        put("I", len(text))
-        body.extend(text)
-
+    end = b"" if ros1 else b"\0"
+    frame, kind = _FRAME_ID + end, encoding.encode() + end
     if ros1:
-        put("I", packet.sequence & 0xFFFFFFFF)
-    put("I", seconds, us * 1000)
-    put_text(_FRAME_ID)
-    put("I", packet.height, packet.width)
-    put("Q", packet.sequence, packet.t_us * 1000)
-    put_text(packet.encoding.encode())
-    put("B", 0)
-    put("I", len(packet.data))
-    return b"".join((b"" if ros1 else b"\0\1\0\0", body, packet.data))
+        put("I", sequence & 0xFFFFFFFF)
+    seconds, us = divmod(t_us, 1_000_000)
+    put("III", seconds, us * 1000, len(frame))
+    body += frame
+    put("IIQQI", size.height, size.width, sequence, t_us * 1000, len(kind))
+    body += kind
+    put("BI", 0, len(data))
+    return b"".join((b"" if ros1 else b"\0\1\0\0", body, data))
 
 
-class Evt3Packing:
-    """Packs words of EVT 3.0, with the triggers among them; the first time is below 2^24 us."""
+def read_frame(data: Data, *, ros1: bool, compressed: bool) -> Frame:
+    """Return the frame of an Image or a CompressedImage.
 
-    def __init__(self, size: Size) -> None:
-        self._width = size.width
-        self._state = np.full(evt3.ENCODER_FIELDS, -1, np.int64)
-        self._words = np.empty(_WORDS, np.uint16)
-
-    def pack(self, events: Events, triggers: Triggers) -> bytes:
-        """Return the words of the next events and triggers, merged by time."""
-        parts: list[bytes] = []
-        if self._state[evt3.E_HIGH] >= 0:
-            # Each packet says the full time and the row anew: it can be read without those before.
-            word = w.TIME_HIGH << 12 | int(self._state[evt3.E_HIGH]) & 0xFFF
-            parts.append(word.to_bytes(2, "little"))
-            self._state[[evt3.E_LOW, evt3.E_ROW, evt3.E_BASE]] = -1
-        columns = EventColumns(events.t, events.x, events.y, events.p)
-        edges = TriggerColumns(triggers.t, triggers.id, triggers.p)
-        at = trigger_at = 0
-        while True:
-            at, trigger_at, count = evt3.encode_evt3(
-                columns, at, edges, trigger_at, True, self._width, self._state, self._words
-            )
-            if not count:
-                return b"".join(parts)
-            parts.append(self._words[:count].astype("<u2").tobytes())
+    Raises MessageError, also where pixels are missing.
+    """
+    fields = Fields(data, ros1=ros1)
+    stamp_us = fields.header_ns() // 1000
+    return Frame(stamp_us, stamp_us, _unpack(fields) if compressed else _pixels(fields))
 
 
-def pack_libcaer(events: Events) -> bytes:
-    """Return events in encoding libcaer: 8 bytes each, microseconds since the first one."""
-    words = np.empty((len(events), 2), "<u4")
-    words[:, 0] = (
-        np.uint32(1)
-        | events.p.astype(np.uint32) << 1
-        | events.y.astype(np.uint32) << 2
-        | events.x.astype(np.uint32) << 17
+def _pixels(fields: Fields) -> NDArray[Any]:
+    """Return (H, W) or (H, W, 3) RGB, uint8 or uint16. Bayer patterns stay gray."""
+    height, width, letters = fields.numbers("III")
+    named = encoding = fields.text(letters)
+    big, step, length = fields.numbers("BII")
+    if length > fields.left or length < step * height:
+        raise MessageError(
+            f"it names {height} rows of {step} bytes and {length} bytes where {fields.left} are"
+        )
+    if encoding.startswith("bayer_"):
+        encoding = "mono16" if encoding.endswith("16") else "mono8"
+    if encoding not in _ENCODINGS:
+        known = ", ".join(sorted(_ENCODINGS))
+        raise MessageError(f"pixels are encoded as {named!r}; {known} are read")
+    size, values, colours = _ENCODINGS[encoding]
+    used = size * values * width
+    if not width or not height or used > step:
+        raise MessageError(f"rows of {step} bytes do not hold {width} {encoding} pixels")
+    rows = np.frombuffer(fields.data, np.uint8, step * height, fields.at)
+    rows = rows.reshape(height, step)[:, :used]
+    image: NDArray[Any] = rows
+    if size == 2:
+        image = np.ascontiguousarray(rows).view(">u2" if big else "<u2").astype(np.uint16)
+    if values == 1:
+        return image.copy()
+    return image.reshape(height, width, values)[:, :, list(colours)]
+
+
+def _unpack(fields: Fields) -> NDArray[Any]:
+    """Return the picture of a JPEG or PNG."""
+    import cv2
+
+    kind = fields.text(*fields.numbers("I"))
+    (length,) = fields.numbers("I")
+    if length > fields.left:
+        raise MessageError(f"it names {length} bytes of a picture where {fields.left} are left")
+    if "compressedDepth" in kind:
+        raise MessageError("it holds a depth image, which is no picture")
+    packed = np.frombuffer(fields.data, np.uint8, length, fields.at)
+    try:
+        image = cv2.imdecode(packed, cv2.IMREAD_UNCHANGED) if length else None
+    except cv2.error:
+        image = None
+    if image is None or image.dtype not in (np.uint8, np.uint16):
+        raise MessageError(f"its picture ({kind!r}) cannot be decoded")
+    if image.ndim == 2:
+        return np.asarray(image)
+    # OpenCV gives blue, green, red (and alpha).
+    return np.ascontiguousarray(image[:, :, 2::-1])
+
+
+ImuSample = tuple[int, tuple[float, ...], tuple[float, ...]]
+
+
+def read_imu(data: Data, *, ros1: bool) -> ImuSample:
+    """Return an Imu's time (us), acceleration (m/s^2) and angular velocity (rad/s).
+
+    Raises MessageError. NaN where it was not measured, as a covariance says that starts with -1.
+    """
+    fields = Fields(data, ros1=ros1)
+    stamp = fields.header_ns()
+    fields.numbers("d" * (4 + 9))  # orientation and its covariance
+    velocity, acceleration = (
+        values[:3] if values[3] != -1 else _NOT_MEASURED
+        for values in (fields.numbers("d" * (3 + 9)), fields.numbers("d" * (3 + 9)))
     )
-    words[:, 1] = events.t - events.t[0]
-    return words.tobytes()
+    return stamp // 1000, acceleration, velocity
 
 
-def pack_triggers(triggers: Triggers) -> bytes:
-    """Return triggers in encoding trigger: nanoseconds since the first (32 bits), id, edge."""
-    words = (triggers.t - triggers.t[0]).astype(np.uint64) * np.uint64(1000)
-    words |= triggers.id.astype(np.uint64) << np.uint64(48)
-    words |= triggers.p.astype(np.uint64) << np.uint64(63)
-    packed: bytes = words.astype("<u8").tobytes()
-    return packed
+def imu_of(samples: list[ImuSample]) -> Imu:
+    """Return IMU samples in g and degrees a second, sorted by time."""
+    if not samples:
+        return Imu.empty()
+    t, acceleration, velocity = (np.array(column) for column in zip(*samples, strict=True))
+    return Imu.in_order([Imu.from_si(t.astype(np.int64), acceleration, velocity)])

@@ -11,19 +11,29 @@ import numpy as np
 
 from dvskit.errors import DamagedFileError
 from dvskit.events import Events, Size
-from dvskit.formats.feed import StreamFeed
 from dvskit.formats.index_cache import NEVER, Index, count_early, find_index, index_of
 from dvskit.formats.losses import Damage, Losses
 from dvskit.formats.prophesee import layout as w
 from dvskit.formats.prophesee.decoding import WordPass
-from dvskit.formats.prophesee.evt import EVT3_LAYOUT
 from dvskit.formats.recording import ReadOptions, Recording, SizeOrigin
 from dvskit.formats.ros.container import Channel, Container
-from dvskit.formats.ros.evt3 import Evt3Decoding, Payloads
-from dvskit.formats.ros.messages import PACKET
-from dvskit.formats.ros.packed import PackedDecoding, first_us, from_time
+from dvskit.formats.ros.decoding import (
+    PackedDecoding,
+    Payloads,
+    evt3_decoding,
+    first_us,
+    parts_from,
+)
+from dvskit.formats.ros.messages import (
+    PACKET,
+    Data,
+    ImuSample,
+    MessageError,
+    imu_of,
+    read_frame,
+    read_imu,
+)
 from dvskit.formats.ros.topics import Topic, Topics, find_topics
-from dvskit.formats.ros.wire import Data, ImuSample, MessageError, imu_of, read_frame, read_imu
 from dvskit.formats.sensor_size import choose_size, smallest_size
 from dvskit.formats.storage import ReusedStorage, Storage
 from dvskit.streams import Frame, Imu, Triggers
@@ -60,6 +70,7 @@ class RosRecording(Recording):
         super().__init__(container.path, options, size, origin)
         self.format = container.NAME
         self.container, self.topics = container, topics
+        self.assumptions += container.notes
         self._note(_CLOCKS[topics.events.encoding])
         if topics.others:
             others = ", ".join(topic.channel.topic for topic in topics.others)
@@ -86,7 +97,7 @@ class RosRecording(Recording):
 
         Where there may be damage, no time is believed: then from the start.
         """
-        reading: Evt3Decoding | PackedDecoding | None = None
+        reading: WordPass | PackedDecoding | None = None
         if self.strict:
             find = evt3_from if self.topics.events.encoding == "evt3" else packed_from
             losses = self._losses(damage)
@@ -99,8 +110,8 @@ class RosRecording(Recording):
         found = []
         events = self.topics.events
         if events.encoding == "evt3":
-            payloads = Payloads(events.parts(self.container, losses), self.size, losses)
-            reading = Evt3Decoding(payloads, self.size, losses)
+            payloads = Payloads(events.parts(self.container, losses), losses)
+            reading = evt3_decoding(payloads, self.size)
             for _ in reading.blocks(ReusedStorage()):
                 pass
             found += reading.triggers
@@ -110,7 +121,7 @@ class RosRecording(Recording):
                 low = (words & np.uint64(0xFFFFFFFF)).astype(np.int64)
                 number = (words >> np.uint64(48) & np.uint64(0x7FFF)).astype(np.int16)
                 edge = words >> np.uint64(63) != 0
-                found.append(Triggers((part.base_ns + low) // 1000, number, edge))
+                found.append(Triggers((part.head.base_ns + low) // 1000, number, edge))
         return Triggers.in_order(found)
 
     def imu(self) -> Imu:
@@ -197,8 +208,8 @@ def _blocks(
     notes = []
     parts = topic.parts(container, losses)
     if topic.encoding == "evt3":
-        payloads = Payloads(parts, size, losses)
-        reading = Evt3Decoding(payloads, size, losses)
+        payloads = Payloads(parts, losses)
+        reading = evt3_decoding(payloads, size)
         yield from reading.blocks(storage)
         if reading.early:
             notes.append(
@@ -230,8 +241,7 @@ def open_container(container: Container, options: ReadOptions) -> RosRecording:
         blocks = _blocks(container, events, any_size, losses, Storage())
         return smallest_size(container.path, blocks)
 
-    stated = Size(events.width, events.height) if events.width else None
-    size, origin = choose_size(options, lambda: stated, of_events)
+    size, origin = choose_size(options, lambda: events.size, of_events)
     return RosRecording(container, topics, options, size, origin)
 
 
@@ -256,12 +266,12 @@ def packed_from(
 
     early = count_early(len(cuts), is_early)
     parts = topic.parts(container, losses, cuts[early - 1] if early > 1 else 0)
-    return PackedDecoding(topic, from_time(topic, parts, start_us), size, losses)
+    return PackedDecoding(topic, parts_from(topic, parts, start_us), size, losses)
 
 
 def evt3_from(
     container: Container, topic: Topic, size: Size, losses: Losses, start_us: int
-) -> Evt3Decoding | None:
+) -> WordPass | None:
     """Return a pass over packets in evt3 from the latest checkpoint ahead of t >= start_us.
 
     A checkpoint is a cut, bytes of payload behind it, and a state of decoding. None where reading
@@ -279,23 +289,22 @@ def evt3_from(
     skip, state = int(index.state[row, 0]), index.state[row, 1:].copy()
     if skip < 0:
         return None
-    payloads = Payloads(topic.parts(container, losses, cut), size, losses, skip=skip)
-    return Evt3Decoding(payloads, size, losses, state=state)
+    payloads = Payloads(topic.parts(container, losses, cut), losses, skip=skip)
+    return evt3_decoding(payloads, size, state=state)
 
 
 def _checkpoints(container: Container, topic: Topic, size: Size) -> Index:
     """Pass over the file once. A damaged one has its start as only checkpoint."""
     losses = Losses(container.path, strict=True)
-    payloads = Payloads(topic.parts(container, losses), size, losses)
-    feed = StreamFeed(payloads, 0, EVT3_LAYOUT.kind, live=False)
-    reading = WordPass(feed, 0, size, EVT3_LAYOUT, losses)
+    payloads = Payloads(topic.parts(container, losses), losses)
+    reading = evt3_decoding(payloads, size)
     cuts = container.cuts()
     rows = [(NEVER, 0, 0, *w.new_state().tolist())]
     try:
         for _ in reading.blocks(ReusedStorage()):
             before = bisect_right(cuts, payloads.place(reading.at)) - 1
             if before >= 0:
-                skip = reading.at - payloads.first_behind(cuts[before])
+                skip = reading.at - payloads.first_after(cuts[before])
                 state = reading.state.tolist()
                 rows.append((int(reading.state[w.S_LAST]), cuts[before], skip, *state))
     except DamagedFileError:

@@ -1,137 +1,257 @@
-"""The Sink of all three containers, and what their writers have in common."""
+"""The Sink of all three containers: packets of events, written by rosbags, mcap and sqlite3.
+
+Layouts as in dvskit.formats.ros.messages; of what is packed, as in message_kernels and evt3.
+"""
 
 from __future__ import annotations
 
+import sqlite3
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
+from mcap.writer import CompressionType, Writer
+from rosbags import rosbag1
 
 from dvskit.errors import EventsError
 from dvskit.events import Events, Size
 from dvskit.events.even_blocks import EvenBlocks
 from dvskit.formats.prophesee import encode_kernels as evt3
+from dvskit.formats.prophesee import evt3_kernels as w
 from dvskit.formats.recording import FileSink
 from dvskit.formats.ros.messages import (
-    Evt3Packing,
-    Packet,
-    message_bytes,
-    pack_libcaer,
-    pack_triggers,
+    PACKET_MD5,
+    PACKET_TYPE,
+    ROS1_PACKET,
+    ROS2_PACKET,
+    packet_bytes,
 )
+from dvskit.formats.storage import EventColumns, TriggerColumns
 from dvskit.streams import Triggers
 
 TOPICS = ("/event_camera/events", "/event_camera/triggers")
-ROS2_TYPE = "event_camera_msgs/msg/EventPacket"
-_CHUNK_BYTES = 1 << 20
-
+CHUNK_BYTES = 1 << 20
 BLOCK_EVENTS = 1 << 16
 PACKET_EVENTS, PACKET_US = 1 << 14, 10_000  # a packet holds no more of both
 _EVT3_SIDE, _EVT3_FIRST_US, _EVT3_IDS = 2048, 1 << 24, 16
 _EVT3_LONG_GAP_US, _EVT3_LONGEST_GAP_US = evt3.LONG_GAP << 12, 1 << 40  # 71 minutes, 12 days
 _TRIGGER_SPAN_US = 4_000_000  # 32 bits of nanoseconds
 _MOST_ID = 0x7FFF
+_LATEST_US = (1 << 31) * 1_000_000 - 1
+_WORDS = 1 << 16  # of evt3 that are packed at once
 
 
-class ContainerWriter(ABC):
-    """A container that is being written; topics are numbers in TOPICS. Raises OSError."""
+class _Writer(ABC):
+    """A container that is being written. Raises OSError."""
 
     ros1: ClassVar[bool] = False
 
     def __init__(self) -> None:
-        self._counts: dict[int, int] = {}  # of messages, for each topic that is declared
+        self._channels: dict[str, Any] = {}
 
-    def add(self, topic: int, t_ns: int, data: bytes) -> None:
-        """Append a message of a topic, recorded at `t_ns`."""
-        self._need(topic)
-        self._append(topic, t_ns, data)
-        self._counts[topic] += 1
+    def declare(self, topic: str) -> None:
+        """Declare a topic, unless it is declared."""
+        if topic not in self._channels:
+            self._channels[topic] = self._declare(topic)
 
+    def add(self, topic: str, t_ns: int, data: bytes) -> None:
+        """Append a message, recorded at `t_ns`."""
+        self.declare(topic)
+        self._append(self._channels[topic], t_ns, data)
+
+    @abstractmethod
+    def _declare(self, topic: str) -> Any:
+        """Declare a topic; return its channel."""
+
+    @abstractmethod
+    def _append(self, channel: Any, t_ns: int, data: bytes) -> None:
+        """Append a message."""
+
+    @abstractmethod
     def close(self) -> None:
-        """Write what stands behind the messages, and close the file."""
-        try:
-            self._need(0)  # a recording without events still has their topic
-            self._finish()
-        finally:
-            self.abandon()
-
-    def _need(self, topic: int) -> None:
-        if topic not in self._counts:
-            self._declare(topic)
-            self._counts[topic] = 0
-
-    @abstractmethod
-    def _declare(self, topic: int) -> None:
-        """Say what a topic is, ahead of its first message."""
-
-    @abstractmethod
-    def _append(self, topic: int, t_ns: int, data: bytes) -> None:
-        """Append a message of a topic that is declared."""
-
-    @abstractmethod
-    def _finish(self) -> None:
-        """Write what stands behind the messages."""
+        """Write the index, and close the file."""
 
     @abstractmethod
     def abandon(self) -> None:
         """Close the file, which is going to be removed."""
 
 
-class ChunkWriter(ContainerWriter):
-    """A container that gathers records in chunks of a megabyte."""
+class _BagWriter(_Writer):
+    """A bag of ROS 1: chunks, not compressed, and an index."""
+
+    ros1 = True
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        try:
+            self._bag = rosbag1.Writer(path)
+        except rosbag1.WriterError as error:  # a device or a pipe
+            raise OSError(str(error)) from error
+        self._bag.chunk_threshold = CHUNK_BYTES
+        self._bag.open()
+
+    def _declare(self, topic: str) -> Any:
+        return self._bag.add_connection(topic, PACKET_TYPE, msgdef=ROS1_PACKET, md5sum=PACKET_MD5)
+
+    def _append(self, channel: Any, t_ns: int, data: bytes) -> None:
+        self._bag.write(channel, t_ns, data)
+
+    def close(self) -> None:
+        self._bag.close()
+
+    def abandon(self) -> None:
+        with suppress(OSError):
+            self._bag.abort()
+
+
+class _McapWriter(_Writer):
+    """MCAP with the profile ros2: chunks with checksums, not compressed, and an index."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
         self._file = path.open("wb")
-        self._chunk = bytearray()
-        self._entries: dict[int, list[tuple[int, int]]] = {}  # topic: time and place in the chunk
+        plain = CompressionType.NONE
+        self._mcap = Writer(self._file, chunk_size=CHUNK_BYTES, compression=plain)
+        self._mcap.start("ros2", "dvskit")
+        self._schema = self._mcap.register_schema(PACKET_TYPE, "ros2msg", ROS2_PACKET.encode())
 
-    def _declare(self, topic: int) -> None:
-        self._chunk += self._declaration(topic)
+    def _declare(self, topic: str) -> Any:
+        return self._mcap.register_channel(topic, "cdr", self._schema)
 
-    def _append(self, topic: int, t_ns: int, data: bytes) -> None:
-        self._entries.setdefault(topic, []).append((t_ns, len(self._chunk)))
-        self._chunk += self._message(topic, t_ns, len(data))
-        self._chunk += data
-        if len(self._chunk) >= _CHUNK_BYTES:
-            self._flush()
+    def _append(self, channel: Any, t_ns: int, data: bytes) -> None:
+        self._mcap.add_message(channel, t_ns, data, t_ns)
 
-    def _flush(self) -> None:
-        if self._chunk:
-            times = [t_ns for entries in self._entries.values() for t_ns, _ in entries]
-            self._write_chunk(min(times, default=0), max(times, default=0))
-            self._chunk = bytearray()
-            self._entries = {}
-
-    def _finish(self) -> None:
-        self._flush()
-        self._write_end()
+    def close(self) -> None:
+        self._mcap.finish()  # type: ignore[no-untyped-call]
         self._file.close()
 
     def abandon(self) -> None:
-        """Close the file, which is going to be removed."""
         with suppress(OSError):
             self._file.close()
 
-    @abstractmethod
-    def _declaration(self, topic: int) -> bytes:
-        """Return the records that say what a topic is."""
 
-    @abstractmethod
-    def _message(self, topic: int, t_ns: int, length: int) -> bytes:
-        """Return what stands ahead of a message's `length` bytes."""
+@contextmanager
+def _as_os_errors() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise OSError(str(error)) from error
 
-    @abstractmethod
-    def _write_chunk(self, first_ns: int, last_ns: int) -> None:
-        """Write the chunk and its index."""
 
-    @abstractmethod
-    def _write_end(self) -> None:
-        """Write what stands behind the chunks."""
+class _Db3Writer(_Writer):
+    """The database of ROS 2's sqlite3 storage, schema version 4, without a metadata.yaml beside."""
+
+    _SCHEMA = """
+    CREATE TABLE schema(schema_version INTEGER PRIMARY KEY, ros_distro TEXT NOT NULL);
+    CREATE TABLE metadata(id INTEGER PRIMARY KEY, metadata_version INTEGER NOT NULL,
+      metadata TEXT NOT NULL);
+    CREATE TABLE topics(id INTEGER PRIMARY KEY, name TEXT NOT NULL, type TEXT NOT NULL,
+      serialization_format TEXT NOT NULL, offered_qos_profiles TEXT NOT NULL,
+      type_description_hash TEXT NOT NULL);
+    CREATE TABLE message_definitions(id INTEGER PRIMARY KEY, topic_type TEXT NOT NULL,
+      encoding TEXT NOT NULL, encoded_message_definition TEXT NOT NULL,
+      type_description_hash TEXT NOT NULL);
+    CREATE TABLE messages(id INTEGER PRIMARY KEY, topic_id INTEGER NOT NULL,
+      timestamp INTEGER NOT NULL, data BLOB NOT NULL);
+    CREATE INDEX timestamp_idx ON messages (timestamp ASC);
+    INSERT INTO schema(schema_version, ros_distro) VALUES (4, 'dvskit');
+    """
+
+    @_as_os_errors()
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        path.open("wb").close()  # a plain error if the file cannot be written
+        # No journal: an unfinished file is removed.
+        self._base = sqlite3.connect(path, isolation_level=None)
+        self._base.execute("PRAGMA journal_mode = OFF")
+        self._base.execute("PRAGMA synchronous = OFF")
+        self._base.executescript(self._SCHEMA)
+        self._base.execute("BEGIN")
+        self._base.execute(
+            "INSERT INTO message_definitions VALUES (1, ?, 'ros2msg', ?, '')",
+            (PACKET_TYPE, ROS2_PACKET),
+        )
+
+    @_as_os_errors()
+    def _declare(self, topic: str) -> Any:
+        row = (topic, PACKET_TYPE)
+        made = self._base.execute("INSERT INTO topics VALUES (NULL, ?, ?, 'cdr', '', '')", row)
+        return made.lastrowid
+
+    @_as_os_errors()
+    def _append(self, channel: Any, t_ns: int, data: bytes) -> None:
+        row = (channel, t_ns, data)
+        self._base.execute("INSERT INTO messages VALUES (NULL, ?, ?, ?)", row)
+
+    @_as_os_errors()
+    def close(self) -> None:
+        self._base.execute("COMMIT")
+        self._base.close()
+
+    def abandon(self) -> None:
+        with suppress(sqlite3.Error):
+            self._base.close()
+
+
+_WRITERS: dict[str, Callable[[Path], _Writer]] = {
+    "bag": _BagWriter,
+    "mcap": _McapWriter,
+    "db3": _Db3Writer,
+}
+
+
+class _Evt3Packing:
+    """Packs words of EVT 3.0, with the triggers among them; the first time is below 2^24 us."""
+
+    def __init__(self, size: Size) -> None:
+        self._width = size.width
+        self._state = np.full(evt3.ENCODER_FIELDS, -1, np.int64)
+        self._words = np.empty(_WORDS, np.uint16)
+
+    def pack(self, events: Events, triggers: Triggers) -> bytes:
+        """Return the words of the next events and triggers, merged by time."""
+        parts: list[bytes] = []
+        if self._state[evt3.E_HIGH] >= 0:
+            # Each packet says the full time and the row anew: it can be read without those before.
+            word = w.TIME_HIGH << 12 | int(self._state[evt3.E_HIGH]) & 0xFFF
+            parts.append(word.to_bytes(2, "little"))
+            self._state[[evt3.E_LOW, evt3.E_ROW, evt3.E_BASE]] = -1
+        columns = EventColumns(events.t, events.x, events.y, events.p)
+        edges = TriggerColumns(triggers.t, triggers.id, triggers.p)
+        at = trigger_at = 0
+        while True:
+            at, trigger_at, count = evt3.encode_evt3(
+                columns, at, edges, trigger_at, True, self._width, self._state, self._words
+            )
+            if not count:
+                return b"".join(parts)
+            parts.append(self._words[:count].astype("<u2").tobytes())
+
+
+def _pack_libcaer(events: Events) -> bytes:
+    """Return events in encoding libcaer: 8 bytes each, microseconds since the first one."""
+    words = np.empty((len(events), 2), "<u4")
+    words[:, 0] = (
+        np.uint32(1)
+        | events.p.astype(np.uint32) << 1
+        | events.y.astype(np.uint32) << 2
+        | events.x.astype(np.uint32) << 17
+    )
+    words[:, 1] = events.t - events.t[0]
+    return words.tobytes()
+
+
+def _pack_triggers(triggers: Triggers) -> bytes:
+    """Return triggers in encoding trigger: nanoseconds since the first (32 bits), id, edge."""
+    words = (triggers.t - triggers.t[0]).astype(np.uint64) * np.uint64(1000)
+    words |= triggers.id.astype(np.uint64) << np.uint64(48)
+    words |= triggers.p.astype(np.uint64) << np.uint64(63)
+    packed: bytes = words.astype("<u8").tobytes()
+    return packed
 
 
 class RosSink(FileSink):
@@ -147,17 +267,15 @@ class RosSink(FileSink):
         path: Path,
         size: Size,
         name: str,
-        open_writer: Callable[[Path], ContainerWriter],
         *,
         overwrite: bool = False,
     ) -> None:
         super().__init__(path, size, overwrite=overwrite)
         self.format = name
-        self._open_writer = open_writer
         self._even = EvenBlocks(BLOCK_EVENTS)
         self._triggers = Triggers.empty()
         self._encoding = ""  # evt3 or libcaer, once the first packet has chosen
-        self._evt3 = Evt3Packing(size)
+        self._evt3 = _Evt3Packing(size)
         self._sequences = [0, 0]
         self._latest_us = 0
 
@@ -172,7 +290,8 @@ class RosSink(FileSink):
         self._triggers = triggers
 
     def _open(self, partial: Path) -> None:
-        self._writer = self._open_writer(partial)
+        self._writer = _WRITERS[self.format](partial)
+        self._writer.declare(TOPICS[0])
 
     def _write(self, events: Events) -> None:
         for block in self._even.push(events):
@@ -185,10 +304,10 @@ class RosSink(FileSink):
             self._write_packet(Events.empty(self.size), self._triggers)
             if not any(self._sequences):
                 self._add(0, 0, self._encoding, b"")  # it says the size
+            self._writer.close()
         except BaseException:
             self._writer.abandon()
             raise
-        self._writer.close()
 
     def _abandon(self) -> None:
         self._writer.abandon()
@@ -213,7 +332,7 @@ class RosSink(FileSink):
         elif self._encoding == "libcaer":
             self._write_trigger_packets(triggers)
             if len(events):
-                self._add(0, int(events.t[0]), "libcaer", pack_libcaer(events))
+                self._add(0, int(events.t[0]), "libcaer", _pack_libcaer(events))
 
     def _check_gaps(self, events: Events, triggers: Triggers) -> None:
         """Refuse gaps that EVT3 cannot hold, and note the first that some readers get wrong."""
@@ -250,16 +369,15 @@ class RosSink(FileSink):
         while len(triggers):
             first_us = int(triggers.t[0])
             border_us = first_us + _TRIGGER_SPAN_US
-            self._add(1, first_us, "trigger", pack_triggers(triggers.between(None, border_us)))
+            self._add(1, first_us, "trigger", _pack_triggers(triggers.between(None, border_us)))
             triggers = triggers.between(border_us, None)
 
     def _add(self, topic: int, t_us: int, encoding: str, data: bytes) -> None:
-        packet = Packet(t_us, *self.size, self._sequences[topic], encoding, data)
-        self._sequences[topic] += 1
-        try:
-            message = message_bytes(packet, ros1=self._writer.ros1)
-        except OverflowError:
+        if not 0 <= t_us <= _LATEST_US:
             raise EventsError(
                 f"{self.path}: a time of {t_us} us is no time of ROS (0 to 2^31 s); shift it"
-            ) from None
-        self._writer.add(topic, t_us * 1000, message)
+            )
+        number = self._sequences[topic]
+        message = packet_bytes(t_us, self.size, number, encoding, data, ros1=self._writer.ros1)
+        self._sequences[topic] += 1
+        self._writer.add(TOPICS[topic], t_us * 1000, message)
