@@ -13,15 +13,14 @@ import dvskit
 from dvskit.formats.losses import Losses
 from dvskit.formats.ros import messages, writing
 from dvskit.formats.ros.bag import BagFile
-from dvskit.formats.ros.container import Container
-from dvskit.formats.ros.db3 import Db3File
-from dvskit.formats.ros.mcap import McapFile
+from dvskit.formats.ros.container import RosContainer
+from dvskit.formats.ros.ros2 import Db3File, McapFile
 from tests.mutation_places import Ints, Places, evt3, places, rows_of
 
 _HEADS = {"bag": 13, "mcap": 8, "db3": 100}
 _AHEAD = {"bag": 54, "mcap": 31, "db3": 24}  # bytes of a record or a row ahead of its message
 _PAGE = 4096
-_OPEN: dict[str, Callable[[Path], Container]] = {
+_OPEN: dict[str, Callable[[Path], RosContainer]] = {
     "bag": BagFile,
     "mcap": McapFile,
     "db3": Db3File,

@@ -105,18 +105,19 @@ def write(path: Path, said: list[Said], *, compression: str = "") -> Path:
     return path if ros1 else next(folder.glob(f"*{path.suffix}"))
 
 
-def cut_chunks(path: Path) -> None:
-    """Write an MCAP file anew, in many chunks compressed by zstd."""
+def cut_chunks(path: Path, compression: str = "zstd") -> None:
+    """Write an MCAP file anew, in many compressed chunks."""
     found = io.BytesIO(path.read_bytes())
     with path.open("wb") as file:
-        writer = McapWriter(file, chunk_size=CHUNK_BYTES, compression=CompressionType.ZSTD)
+        kind = CompressionType[compression.upper()]
+        writer = McapWriter(file, chunk_size=CHUNK_BYTES, compression=kind)
         writer.start("ros2")
         channels: dict[int, int] = {}
         for schema, channel, message in make_reader(found).iter_messages():
             if channel.id not in channels:
                 number = writer.register_schema(schema.name, schema.encoding, schema.data)
-                topic, kind = channel.topic, channel.message_encoding
-                channels[channel.id] = writer.register_channel(topic, kind, number)
+                topic, encoding = channel.topic, channel.message_encoding
+                channels[channel.id] = writer.register_channel(topic, encoding, number)
             writer.add_message(channels[channel.id], message.log_time, message.data, 0)
         writer.finish()
 

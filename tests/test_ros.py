@@ -8,6 +8,8 @@ import struct
 
 import numpy as np
 import pytest
+from mcap.writer import Writer as McapWriter
+from rosbags.rosbag1 import Reader as BagReader
 
 import dvskit
 from dvskit.errors import DamagedFileError, FormatError, GeometryError
@@ -403,6 +405,25 @@ def test_streams_are_counted_where_the_summary_names_no_channels(tmp_path):
     recording = dvskit.open_events(bare)
     assert recording.other_streams() == counted
     assert len(recording.load()) == 1
+
+
+def test_messages_of_ros1_in_mcap_are_read(tmp_path):
+    events = some_events(300, seed=3)
+    bag = bags.write(tmp_path / "a.bag", [array(rows_of(events)), image("mono8", GRAY)])
+    path = tmp_path / "a.mcap"
+    with BagReader(bag) as reader, path.open("wb") as file:
+        writer = McapWriter(file)
+        writer.start("ros1")
+        for link, t_ns, data in reader.messages():
+            definition = link.msgdef.data.encode()
+            schema = writer.register_schema(link.msgtype, "ros1msg", definition)
+            channel = writer.register_channel(link.topic, "ros1", schema)
+            writer.add_message(channel, t_ns, data, t_ns)
+        writer.finish()
+    recording = dvskit.open_events(path)
+    assert recording.load() == events
+    (frame,) = recording.frames()
+    assert np.array_equal(frame.image, GRAY)
 
 
 def test_what_a_bag_does_not_hold_is_empty(tmp_path):

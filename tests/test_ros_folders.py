@@ -12,9 +12,8 @@ import zstandard
 import dvskit
 from dvskit.errors import DamagedFileError, FormatError, MissingFileError
 from dvskit.formats.found import find_recordings
-from dvskit.formats.ros.db3 import Db3File
 from dvskit.formats.ros.folder import BagFolder, listed_files
-from dvskit.formats.ros.mcap import McapFile
+from dvskit.formats.ros.ros2 import Db3File, McapFile
 from tests import ros_bags as bags
 from tests.ros_bags import SIZE, array, assert_same_triggers, rows_of, some_events
 

@@ -81,7 +81,7 @@ class WordRecording(Recording):
         yield from reading.blocks(storage)
         if reading.early:
             note = (
-                f"{reading.early} events ahead of the first full time and address left out: "
+                f"{reading.early} events before the first full time and address left out: "
                 "the recording starts in the middle of a stream"
             )
             if note not in self.assumptions:

@@ -15,16 +15,17 @@ from types import SimpleNamespace
 from dvskit.events import Size
 from dvskit.formats.recording import ReadOptions
 from dvskit.formats.ros.bag import BagFile
-from dvskit.formats.ros.container import Container
-from dvskit.formats.ros.db3 import Db3File
+from dvskit.formats.ros.container import RosContainer
 from dvskit.formats.ros.folder import BagFolder
-from dvskit.formats.ros.mcap import McapFile
 from dvskit.formats.ros.reading import RosRecording, open_container
+from dvskit.formats.ros.ros2 import Db3File, McapFile
 
 __all__ = ["BAG", "DB3", "FOLDER", "MCAP"]
 
 
-def _open(container: Callable[[Path], Container], path: Path, options: ReadOptions) -> RosRecording:
+def _open(
+    container: Callable[[Path], RosContainer], path: Path, options: ReadOptions
+) -> RosRecording:
     """Open a file. Raises FormatError, GeometryError."""
     return open_container(container(path), options)
 

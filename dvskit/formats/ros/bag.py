@@ -17,7 +17,7 @@ from typing import BinaryIO, NamedTuple
 from dvskit.errors import FormatError
 from dvskit.formats.decompression import ERRORS
 from dvskit.formats.losses import Losses
-from dvskit.formats.ros.container import MOST_BYTES, Channel, Container, Message, unpacked
+from dvskit.formats.ros.container import MOST_BYTES, Channel, Message, RosContainer, unpacked
 
 _MESSAGE, _CHUNK, _CHUNK_INFO, _CONNECTION = 2, 5, 6, 7
 _NEEDED = {
@@ -87,7 +87,7 @@ class _Region(NamedTuple):
         return _Record(kind, fields, start, start + length)
 
 
-class BagFile(Container):
+class BagFile(RosContainer):
     """A bag. Raises FormatError if its first line is not that of version 2.0.
 
     After a record that is not whole, reading goes on at the next chunk.
@@ -122,7 +122,7 @@ class BagFile(Container):
             pass
 
     def counts(self) -> dict[int, int]:
-        """Return the number of messages of each channel, as the index says if there is one."""
+        """Return the number of messages of each channel, from the index if there is one."""
         if not self._counts:
             return super().counts()
         return {number: self._counts.get(number, 0) for number in self.channels}
@@ -204,7 +204,7 @@ class BagFile(Container):
             losses.lose(chunk.start, lost, problem)
 
     def _learn(self, record: _Record, data: bytes) -> None:
-        """Take the declaration of a channel, or what the index says of a chunk."""
+        """Take the declaration of a channel, or the index's entry for a chunk."""
         fields = record.fields
         if record.kind == _CONNECTION:
             with suppress(_RecordError):

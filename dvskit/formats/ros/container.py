@@ -54,7 +54,7 @@ class Message(NamedTuple):
         return self.offset + at if self.exact else self.offset
 
 
-class Container(ABC):
+class RosContainer(ABC):
     """A file of messages. `channels` are known once it is open."""
 
     NAME: ClassVar[str]  # of the format
@@ -113,7 +113,7 @@ class Container(ABC):
 class _Located(Losses):
     """Losses at places of a container, reported with the file and the byte in it."""
 
-    def __init__(self, container: Container, *, strict: bool, damage: Damage | None) -> None:
+    def __init__(self, container: RosContainer, *, strict: bool, damage: Damage | None) -> None:
         super().__init__(container.path, strict=strict, damage=damage)
         self._container = container
 

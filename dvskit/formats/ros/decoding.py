@@ -1,7 +1,7 @@
-"""From the events of messages to blocks: packets in evt3, and messages that stand alone.
+"""Decode the events of messages into blocks.
 
-Joined, packets in evt3 are the words of a RAW file. Events of other messages count from the time
-base of their message, or name their time.
+The joined payloads of packets in evt3 are the words of a RAW file. Messages of other encodings are
+decoded alone: their events count from the message's time base, or have a whole time.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ _DECODERS: dict[str, Callable[..., tuple[int, bool]]] = {
 
 
 class Payloads(Losses):
-    """The joined payloads of packets as a raw stream. Losses at its bytes are those of the file.
+    """The joined payloads of packets in evt3 as a stream, and the losses at its bytes.
 
-    missing  packets that were never recorded, as the numbers of the others say
+    missing  packets that were never recorded, as the numbers of the others show
     """
 
     def __init__(self, parts: Iterator[EventsPart], losses: Losses, *, skip: int = 0) -> None:
@@ -78,7 +78,7 @@ class Payloads(Losses):
         if part.fresh:
             unfounded = _unfounded(words)
             if dropped := int(np.count_nonzero(unfounded)):
-                problem = f"{dropped} words of a packet build on lost ones"
+                problem = f"{dropped} words of a packet depend on lost ones"
                 self._losses.lose(part.place(0), 2 * dropped, problem)
                 words, exact = words[~unfounded], False
         elif 0 <= self._sequence < part.head.sequence - 1:
@@ -120,10 +120,9 @@ class Payloads(Losses):
 
 
 def _unfounded(words: NDArray[np.uint16]) -> NDArray[np.bool_]:
-    """Mark the words that build on words ahead of the first one.
+    """Mark the words whose meaning depends on words before the first one.
 
-    Events count from the first full time on, after the first row, and vectors after the first
-    base; triggers need the time alone.
+    Events need a full time and a row, vectors also a base, and triggers a time.
     """
     kinds = words >> 12
     far = len(words)
@@ -143,7 +142,7 @@ def _unfounded(words: NDArray[np.uint16]) -> NDArray[np.bool_]:
 def evt3_decoding(
     payloads: Payloads, size: Size, *, state: NDArray[np.int64] | None = None
 ) -> WordPass:
-    """Return one pass over joined payloads, from a `state` of decoding if one is given."""
+    """Return one pass over joined payloads, from the `state` of an earlier pass if given."""
     feed = StreamFeed(payloads, 0, EVT3_LAYOUT.kind, live=False)
     reading = WordPass(feed, 0, size, EVT3_LAYOUT, payloads)
     if state is not None:
@@ -152,7 +151,7 @@ def evt3_decoding(
 
 
 class _Group:
-    """Parts that are decoded together: their bytes in one array, and the place of each in it."""
+    """Parts that are decoded together, with their bytes in one array."""
 
     def __init__(self, topic: Topic, parts: list[EventsPart]) -> None:
         self.parts, self.encoding, self.ros1 = parts, topic.encoding, topic.channel.ros1
@@ -194,10 +193,7 @@ class _Group:
         return min(bad, default=-1), any(rounded for _, rounded in found)
 
     def columns(self, size: Size) -> tuple[Columns, bool]:
-        """Return all events, unchecked, with their places in the file (of messages, if packed).
-
-        And whether times were rounded.
-        """
+        """Return all events with their places, unchecked, and whether times were rounded."""
         places: NDArray[Any] = np.empty((2, self.count), np.int32)
         columns = new_columns(self.count)._replace(x=places[0], y=places[1])
         _, rounded = self.decode(size, columns)
@@ -221,7 +217,7 @@ def first_us(topic: Topic, part: EventsPart) -> int:
 
 
 def parts_from(topic: Topic, parts: Iterator[EventsPart], start_us: int) -> Iterator[EventsPart]:
-    """Yield the parts except those that end before `start_us`, as the next one's time shows."""
+    """Yield the parts from the last one that begins before `start_us`."""
     waiting: EventsPart | None = None
     for part in parts:
         if not len(part.data):
@@ -237,7 +233,7 @@ def parts_from(topic: Topic, parts: Iterator[EventsPart], start_us: int) -> Iter
 
 
 class PackedDecoding:
-    """One pass over the parts of a topic, not of evt3, in blocks of whole parts.
+    """One pass over the parts of a topic in another encoding than evt3.
 
     rounded  whether a time was rounded down to whole microseconds
     """

@@ -1,8 +1,8 @@
 """The folder of a ROS 2 recording: metadata.yaml, and the files that it lists, in order.
 
-Files are .db3 or .mcap, or either compressed whole (`.zstd`, rosbag2's compression mode FILE), or
-hold messages compressed one by one (mode MESSAGE). Of metadata.yaml only the list of files is read:
-versions 1 to 9 have the same one. Versions 1 to 3 name the files with the folder ahead.
+Files are .db3 or .mcap, or either compressed as a whole (`.zstd`, rosbag2's compression mode FILE).
+Only the list of files is read from metadata.yaml, which is the same in versions 1 to 9; versions 1
+to 3 put the name of the folder before those of the files.
 Layout: github.com/ros2/rosbag2, rosbag2_storage/bag_metadata.hpp.
 """
 
@@ -21,15 +21,14 @@ import zstandard
 from dvskit.errors import FormatError, MissingFileError, one_line
 from dvskit.formats.decompression import ERRORS, MOST_WINDOW
 from dvskit.formats.losses import Losses
-from dvskit.formats.ros.container import Container, Message
-from dvskit.formats.ros.db3 import Db3File
-from dvskit.formats.ros.mcap import McapFile
+from dvskit.formats.ros.container import Message, RosContainer
+from dvskit.formats.ros.ros2 import Db3File, McapFile
 
 METADATA_NAME = "metadata.yaml"
 _ZSTD = ".zstd"
 _ENDINGS = (".db3", ".mcap", ".db3.zstd", ".mcap.zstd")
 _LARGEST_METADATA = 1 << 24
-_LARGEST_FILE = 1 << 48  # the bytes from the start of a file to that of the next
+_LARGEST_FILE = 1 << 48  # places from the start of a file to that of the next
 _PIECE = 1 << 14
 _LEAST_UNPACKED, _MOST_TIMES = 1 << 26, 1000  # bytes, and times its own length, of a .zstd file
 
@@ -53,20 +52,22 @@ def listed_files(text: str) -> list[str]:
 
 
 class _Part(NamedTuple):
-    """A file of the folder, and its container, whose byte 0 is at place `base` of all."""
+    """A file of the folder, whose byte 0 is place `base` of the folder.
+
+    numbers  the numbers of its channels, by those of the folder
+    """
 
     path: Path
     base: int
-    container: Container
-    numbers: dict[int, int]  # of its channels, by those of the folder
+    container: RosContainer
+    numbers: dict[int, int]
 
 
-class BagFolder(Container):
-    """The messages of all files of a folder, one file after the other.
+class BagFolder(RosContainer):
+    """The messages of all files of a folder, file after file.
 
-    A place is a byte of one file and that file's base; `losses` separates them. Raises
-    MissingFileError and FormatError in strict mode; else files that are missing or cannot be opened
-    are losses of each pass.
+    Raises MissingFileError and FormatError in strict mode. In salvage, files that are missing or
+    cannot be opened are losses of each pass.
     """
 
     NAME = "rosbag2"
@@ -103,7 +104,7 @@ class BagFolder(Container):
 
     @property
     def state(self) -> str:
-        """The lengths of the files, and when they were changed."""
+        """The lengths and modification times of the files."""
         found = [part.path.stat() for part in self._parts]
         return "".join(f" {each.st_size} {each.st_mtime_ns}" for each in found)
 
@@ -151,9 +152,9 @@ class BagFolder(Container):
         )
 
     def _decompressed(self, file: Path) -> Path:
-        """Return a temporary file of what a .zstd file holds; it lives as long as this object.
+        """Decompress a .zstd file into a temporary one, which exists as long as this object.
 
-        In salvage mode what comes ahead of damage is kept, and the damage is a loss.
+        In salvage, data before damage is kept, and the damage is a loss.
         """
         if self._unpacked is None:
             self._unpacked = Path(tempfile.mkdtemp(prefix="dvskit-bag-"))
@@ -173,13 +174,13 @@ class BagFolder(Container):
         if problem:
             if self._strict or not done:
                 raise FormatError(f"{file}: {problem}; copy it anew")
-            self._missing.append(f"{file.name} {problem} behind {done:,} bytes")
+            self._missing.append(f"{file.name} {problem} after {done:,} bytes")
         return target
 
-    def _declare_all(self, container: Container) -> dict[int, int]:
+    def _declare_all(self, container: RosContainer) -> dict[int, int]:
         """Declare the channels of a file; return their numbers by those of the folder.
 
-        Channels of several files that are alike are one; those of one file stay apart.
+        Equal channels of different files are one; channels of one file stay apart.
         """
         numbers: dict[int, int] = {}
         for own in container.channels.values():
@@ -195,7 +196,7 @@ class BagFolder(Container):
         return numbers
 
     def cuts(self) -> list[int]:
-        """Return where reading may begin, in all files; none where one of them does not say."""
+        """Return the cuts of all files; empty if a file has none."""
         found = [[part.base + cut for cut in part.container.cuts()] for part in self._parts]
         return [cut for cuts in found for cut in cuts] if all(found) else []
 
@@ -229,7 +230,7 @@ class BagFolder(Container):
 
 
 class _Shifted(Losses):
-    """Losses of one file, handed on with its base."""
+    """Losses of one file, passed on with places of the folder."""
 
     def __init__(self, losses: Losses, base: int) -> None:
         super().__init__(losses.path, strict=losses.strict, damage=losses.damage)
@@ -240,7 +241,7 @@ class _Shifted(Losses):
 
 
 def _unpacked(file: BinaryIO) -> Iterator[bytes]:
-    """Yield what zstd frames hold. Raises ZstdError for damage, EOFError for a cut file."""
+    """Yield the content of zstd frames. Raises ZstdError for damage, EOFError for a cut file."""
     reading = zstandard.ZstdDecompressor(max_window_size=MOST_WINDOW)
     frame, waiting = reading.decompressobj(), b""
     while data := waiting or file.read(_PIECE):
@@ -255,7 +256,7 @@ def _unpacked(file: BinaryIO) -> Iterator[bytes]:
     raise EOFError("the file is cut")
 
 
-def _open(file: Path) -> Container:
+def _open(file: Path) -> RosContainer:
     try:
         with file.open("rb") as opened:
             head = opened.read(len(McapFile.MAGIC))

@@ -1,8 +1,8 @@
 # mypy: disable-error-code="arg-type,return-value,no-any-return,assignment"
-"""Loops over the events of messages.
+"""Compiled loops that decode the events of messages.
 
-They decode the messages first..last - 1 and return the index of the first event that is off the
-sensor or ahead of the one before it in time (-1 if none is), and whether a time was rounded down.
+They decode the messages first..last - 1. They return the index of the first event that is off the
+sensor or earlier than the one before (-1 if none is), and whether a time was rounded down.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ _NEVER = -(1 << 62)
 
 
 class Messages(NamedTuple):
-    """The bytes of many messages in one array, and for each message where it is.
+    """The bytes of messages in one array.
 
-    starts, stops  where its events begin and end in `data`
-    bases          the time in nanoseconds that its events count from
-    places         of its first event in the columns
+    starts, stops  offsets in `data` where the events of each message begin and end
+    bases          time bases in nanoseconds
+    places         index of each message's first event in the columns
     packed, big    of EventArrays: whether serialised as in ROS 1, and big-endian
     """
 
@@ -52,7 +52,7 @@ def _swap(value: int, width: int) -> int:
 def decode_mono(
     messages: Messages, first: int, last: int, size: tuple[int, int], columns: EventColumns
 ) -> tuple[int, bool]:
-    """Encoding mono: nanoseconds behind the base (32 bits), x (16), y (15), polarity (1)."""
+    """Encoding mono: nanoseconds since the base (32 bits), x (16), y (15), polarity (1)."""
     data, starts, stops, bases, places, _, _ = messages
     (width, height), (t, x, y, p) = size, columns
     bad, rounded, latest = np.int64(-1), False, np.int64(_NEVER)
@@ -76,7 +76,7 @@ def decode_mono(
 def decode_libcaer(
     messages: Messages, first: int, last: int, size: tuple[int, int], columns: EventColumns
 ) -> tuple[int, bool]:
-    """Encoding libcaer: valid (1), polarity (1), y (15), x (15), microseconds behind the base (31).
+    """Encoding libcaer: valid (1), polarity (1), y (15), x (15), microseconds since the base (31).
 
     Microseconds that fall by more than half of their range have wrapped.
     """
@@ -181,8 +181,7 @@ def decode_array(
 ) -> tuple[int, bool]:
     """Events of an EventArray: x, y (16 bits), seconds, nanoseconds (32), polarity (8).
 
-    In ROS 1 they have 13 bytes each; in CDR 16, with padding ahead of seconds, which the first
-    event has not.
+    In ROS 1 each has 13 bytes; in CDR 16, with padding before the seconds, except in the first.
     """
     data, starts, stops, _, places, packed, big = messages
     (width, height), (t, x, y, p) = size, columns

@@ -32,26 +32,13 @@ _ARRAY_TYPES = ("dvs_msgs/EventArray", "prophesee_event_msgs/EventArray", "dv_ro
 PACKET, ARRAY = "EventPacket", "EventArray"
 
 PACKET_TYPE, PACKET_MD5 = "event_camera_msgs/msg/EventPacket", "8a6101b351a64529ac77bd8b71074e52"
-_HEADER_TEXT = "# Standard metadata of a stamped message\n{sequence}{time} stamp\nstring frame_id\n"
-_PACKET_TEXT = """# A packet of events of a camera
-
-std_msgs/Header header
-uint32 height             # of the sensor, pixels
-uint32 width              # of the sensor, pixels
-
-uint64 seq                # number of the packet
-uint64 time_base          # nanoseconds; what it means depends on the encoding
-string encoding           # how the events are packed
-bool is_bigendian         # how the recording machine stores numbers
-
-uint8[] events
-"""
 _RULE = "=" * 80
-_DEFINITION = f"{_PACKET_TEXT}\n{_RULE}\nMSG: std_msgs/Header\n{_HEADER_TEXT}"
-ROS1_PACKET = _DEFINITION.format(sequence="uint32 seq\n", time="time")
+_PACKET_TEXT = "\n".join(("std_msgs/Header header", *_PACKET_FIELDS[1:], _RULE))
+_HEADER_TEXT = f"{_PACKET_TEXT}\nMSG: std_msgs/Header\n"
+ROS1_PACKET = f"{_HEADER_TEXT}uint32 seq\ntime stamp\nstring frame_id\n"
 ROS2_PACKET = (
-    _DEFINITION.format(sequence="", time="builtin_interfaces/Time")
-    + f"\n{_RULE}\nMSG: builtin_interfaces/Time\nint32 sec\nuint32 nanosec\n"
+    f"{_HEADER_TEXT}builtin_interfaces/Time stamp\nstring frame_id\n{_RULE}\n"
+    "MSG: builtin_interfaces/Time\nint32 sec\nuint32 nanosec\n"
 )
 _FRAME_ID = b"event_camera"
 
@@ -72,13 +59,13 @@ _NOT_MEASURED = (math.nan,) * 3
 
 
 class MessageError(ValueError):
-    """A message that does not hold what its type says."""
+    """A message whose content does not fit its type."""
 
 
 def event_kind(type_name: str, definition: str) -> str | None:
     """Return PACKET or ARRAY for a type that carries events, None for others.
 
-    The fields decide where there is a definition, the name where there is none.
+    Decided by the fields of the definition, or by the name if there is no definition.
     """
     if definition:
         parts = re.split(r"^=+\n", definition, flags=re.MULTILINE)
@@ -296,7 +283,7 @@ def _unpack(fields: Fields) -> NDArray[Any]:
     if length > fields.left:
         raise MessageError(f"it names {length} bytes of a picture where {fields.left} are left")
     if "compressedDepth" in kind:
-        raise MessageError("it holds a depth image, which is no picture")
+        raise MessageError("it is a depth image, which is not read")
     packed = np.frombuffer(fields.data, np.uint8, length, fields.at)
     try:
         image = cv2.imdecode(packed, cv2.IMREAD_UNCHANGED) if length else None
@@ -316,7 +303,7 @@ ImuSample = tuple[int, tuple[float, ...], tuple[float, ...]]
 def read_imu(data: Data, *, ros1: bool) -> ImuSample:
     """Return an Imu's time (us), acceleration (m/s^2) and angular velocity (rad/s).
 
-    Raises MessageError. NaN where it was not measured, as a covariance says that starts with -1.
+    NaN if not measured: then the covariance starts with -1. Raises MessageError.
     """
     fields = Fields(data, ros1=ros1)
     stamp = fields.header_ns()
@@ -329,7 +316,7 @@ def read_imu(data: Data, *, ros1: bool) -> ImuSample:
 
 
 def imu_of(samples: list[ImuSample]) -> Imu:
-    """Return IMU samples in g and degrees a second, sorted by time."""
+    """Return IMU samples in g and degrees per second, sorted by time."""
     if not samples:
         return Imu.empty()
     t, acceleration, velocity = (np.array(column) for column in zip(*samples, strict=True))

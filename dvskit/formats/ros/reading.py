@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import TypeVar
 
@@ -16,7 +16,7 @@ from dvskit.formats.losses import Damage, Losses
 from dvskit.formats.prophesee import layout as w
 from dvskit.formats.prophesee.decoding import WordPass
 from dvskit.formats.recording import ReadOptions, Recording, SizeOrigin
-from dvskit.formats.ros.container import Channel, Container
+from dvskit.formats.ros.container import Channel, RosContainer
 from dvskit.formats.ros.decoding import (
     PackedDecoding,
     Payloads,
@@ -61,7 +61,7 @@ class RosRecording(Recording):
 
     def __init__(
         self,
-        container: Container,
+        container: RosContainer,
         topics: Topics,
         options: ReadOptions,
         size: Size,
@@ -87,15 +87,13 @@ class RosRecording(Recording):
         return self.container.losses(strict=self.strict, damage=damage)
 
     def _blocks(self, damage: Damage, storage: Storage) -> Iterator[Events]:
-        losses = self._losses(damage)
-        notes = yield from _blocks(self.container, self.topics.events, self.size, losses, storage)
-        for note in notes:
-            self._note(note)
+        topic, losses = self.topics.events, self._losses(damage)
+        return _blocks(self.container, topic, self.size, losses, storage, self._note)
 
     def _blocks_from(self, start_us: int, damage: Damage, storage: Storage) -> Iterator[Events]:
-        """Yield the events from a place in the file where `start_us` is not yet.
+        """Yield the events from a place in the file before `start_us`; from the start in salvage.
 
-        Where there may be damage, no time is believed: then from the start.
+        Times of damaged data do not tell where to begin.
         """
         reading: WordPass | PackedDecoding | None = None
         if self.strict:
@@ -138,8 +136,8 @@ class RosRecording(Recording):
     def frames(self) -> Iterator[Frame]:
         """Yield the frames of the image topic that is most like the events' by name, in ROS time.
 
-        In the order of the file; one that is ahead of the one before it is lost. Raises
-        DamagedFileError in strict mode.
+        Frames come in the order of the file; one that is earlier than the frame before is lost.
+        Raises DamagedFileError in strict mode.
         """
         channel = self._beside(IMAGE) or self._beside(COMPRESSED)
         if channel is None:
@@ -189,7 +187,7 @@ class RosRecording(Recording):
         }
 
     def other_streams(self) -> Mapping[str, int]:
-        """Count the messages of each topic that events, triggers, frames, IMU do not come from."""
+        """Count the messages of each topic except those of the events and triggers."""
         used = {self.topics.events.channel.number}
         used |= {topic.channel.number for topic in self.topics.triggers}
         counts = self.container.counts()
@@ -202,34 +200,37 @@ class RosRecording(Recording):
 
 
 def _blocks(
-    container: Container, topic: Topic, size: Size, losses: Losses, storage: Storage
-) -> Generator[Events, None, list[str]]:
-    """Yield the events of a topic; return what was found that is no damage."""
-    notes = []
+    container: RosContainer,
+    topic: Topic,
+    size: Size,
+    losses: Losses,
+    storage: Storage,
+    note: Callable[[str], None],
+) -> Iterator[Events]:
+    """Yield the events of a topic; `note` gets remarks that are no damage."""
     parts = topic.parts(container, losses)
-    if topic.encoding == "evt3":
-        payloads = Payloads(parts, losses)
-        reading = evt3_decoding(payloads, size)
-        yield from reading.blocks(storage)
-        if reading.early:
-            notes.append(
-                f"{reading.early} events ahead of the first full time and address left out: "
-                "the recording starts in the middle of a stream"
-            )
-        if payloads.missing:
-            notes.append(f"{payloads.missing} packets were never recorded, as their numbers say")
-        return notes
-    packed = PackedDecoding(topic, parts, size, losses)
-    yield from packed.blocks(storage)
-    if packed.rounded:
-        notes.append("times are recorded in nanoseconds, and rounded down to microseconds")
-    return notes
+    if topic.encoding != "evt3":
+        packed = PackedDecoding(topic, parts, size, losses)
+        yield from packed.blocks(storage)
+        if packed.rounded:
+            note("times are recorded in nanoseconds, and rounded down to microseconds")
+        return
+    payloads = Payloads(parts, losses)
+    reading = evt3_decoding(payloads, size)
+    yield from reading.blocks(storage)
+    if reading.early:
+        note(
+            f"{reading.early} events before the first full time and address left out: "
+            "the recording starts in the middle of a stream"
+        )
+    if payloads.missing:
+        note(f"{payloads.missing} packets were never recorded, as their numbers show")
 
 
-def open_container(container: Container, options: ReadOptions) -> RosRecording:
-    """Return the recording of a container's events: of the topic that the variant names.
+def open_container(container: RosContainer, options: ReadOptions) -> RosRecording:
+    """Return the recording of the topic that the variant names.
 
-    Its size is the argument, that of the messages, or the smallest that holds the events. Raises
+    Its size is the option's, that of the messages, or the smallest that holds the events. Raises
     FormatError, GeometryError.
     """
     topics = find_topics(container, options.variant, strict=options.strict)
@@ -238,7 +239,7 @@ def open_container(container: Container, options: ReadOptions) -> RosRecording:
     def of_events() -> Size:
         any_size = _ANY_SIZE.get(events.encoding, _LARGEST)
         losses = Losses(container.path, strict=False)
-        blocks = _blocks(container, events, any_size, losses, Storage())
+        blocks = _blocks(container, events, any_size, losses, Storage(), lambda _: None)
         return smallest_size(container.path, blocks)
 
     size, origin = choose_size(options, lambda: events.size, of_events)
@@ -246,12 +247,11 @@ def open_container(container: Container, options: ReadOptions) -> RosRecording:
 
 
 def packed_from(
-    container: Container, topic: Topic, size: Size, losses: Losses, start_us: int
+    container: RosContainer, topic: Topic, size: Size, losses: Losses, start_us: int
 ) -> PackedDecoding:
-    """Return a pass over messages that stand alone, from a place ahead of t >= start_us.
+    """Return a pass over messages that are decoded alone, from the latest cut before `start_us`.
 
-    The index of the file says only where something may begin: the times are those of the messages
-    there.
+    Only the times of messages count, not those in the file's index.
     """
     cuts = container.cuts() if container.bytes >= LEAST_BYTES else []
 
@@ -270,12 +270,12 @@ def packed_from(
 
 
 def evt3_from(
-    container: Container, topic: Topic, size: Size, losses: Losses, start_us: int
+    container: RosContainer, topic: Topic, size: Size, losses: Losses, start_us: int
 ) -> WordPass | None:
-    """Return a pass over packets in evt3 from the latest checkpoint ahead of t >= start_us.
+    """Return a pass over packets in evt3 from the latest checkpoint before `start_us`.
 
-    A checkpoint is a cut, bytes of payload behind it, and a state of decoding. None where reading
-    has to begin at the start: in a short file, and in one that is damaged.
+    A checkpoint is a cut, a number of payload bytes after it, and a state of decoding. Returns None
+    for short and damaged files, which are read from the start.
     """
     cuts = container.cuts()
     if container.bytes < LEAST_BYTES or not cuts or cuts != sorted(cuts):
@@ -293,8 +293,8 @@ def evt3_from(
     return evt3_decoding(payloads, size, state=state)
 
 
-def _checkpoints(container: Container, topic: Topic, size: Size) -> Index:
-    """Pass over the file once. A damaged one has its start as only checkpoint."""
+def _checkpoints(container: RosContainer, topic: Topic, size: Size) -> Index:
+    """Read the file once. The only checkpoint of a damaged file is its start."""
     losses = Losses(container.path, strict=True)
     payloads = Payloads(topic.parts(container, losses), losses)
     reading = evt3_decoding(payloads, size)

@@ -1,4 +1,4 @@
-"""Topics of events: which of a container's are read, and the events of their messages."""
+"""Topics of events: the choice of one, and the events of its messages."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import NamedTuple
 from dvskit.errors import FormatError, did_you_mean
 from dvskit.events import Size
 from dvskit.formats.losses import Losses
-from dvskit.formats.ros.container import Channel, Container, Message
+from dvskit.formats.ros.container import Channel, Message, RosContainer
 from dvskit.formats.ros.messages import (
     ARRAY,
     PACKET,
@@ -31,8 +31,8 @@ class EventsPart(NamedTuple):
     """The events of one message.
 
     data    their bytes, from byte `head.start` of the message on
-    events  how many there are; -1 if the bytes have to be decoded for it
-    fresh   whether data was lost ahead of the message
+    events  their number; -1 if only decoding tells
+    fresh   whether data was lost just before the message
     """
 
     head: EventsHead
@@ -48,10 +48,11 @@ class EventsPart(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """A topic of events: its channel, PACKET or ARRAY, and what its first messages say.
+    """A topic of events, as most of its first messages describe it.
 
-    encoding       of packets; empty in arrays
-    width, height  of the sensor; 0 if no message was read, or if they say so
+    kind           PACKET or ARRAY
+    encoding       of packets; empty for arrays
+    width, height  of the sensor; 0 if unknown
     """
 
     channel: Channel
@@ -62,13 +63,15 @@ class Topic:
 
     @property
     def size(self) -> Size | None:
-        """The sensor's size; None if the messages name none that is possible."""
+        """The sensor's size; None if it is unknown or impossible."""
         sides = range(1, _MOST_SIDE + 1)
         known = self.width in sides and self.height in sides
         return Size(self.width, self.height) if known else None
 
-    def parts(self, container: Container, losses: Losses, start: int = 0) -> Iterator[EventsPart]:
-        """Yield the events of the topic's messages. A message that is not valid is lost.
+    def parts(
+        self, container: RosContainer, losses: Losses, start: int = 0
+    ) -> Iterator[EventsPart]:
+        """Yield the events of the topic's messages. Invalid messages are lost as a whole.
 
         `start` is one of the container's cuts; messages are counted from there.
         """
@@ -88,7 +91,7 @@ class Topic:
             lost = losses.damage.count
 
     def _head(self, data: Data) -> EventsHead:
-        """Return the head of a message. Raises MessageError if it is unlike the topic's others."""
+        """Return the head of a message. Raises MessageError if it contradicts the topic."""
         head = read_head(data, self.kind, ros1=self.channel.ros1)
         if (head.width, head.height) != (self.width, self.height):
             said, others = f"{head.width}x{head.height}", f"{self.width}x{self.height}"
@@ -105,14 +108,14 @@ def read_head(data: Data, kind: str, *, ros1: bool) -> EventsHead:
 
 @dataclass(frozen=True, slots=True)
 class Topics:
-    """The topic of events that is read, the others that could be, and those of triggers."""
+    """The chosen topic of events, the other ones, and those of triggers."""
 
     events: Topic
     others: tuple[Topic, ...]
     triggers: tuple[Topic, ...]
 
 
-def find_topics(container: Container, name: str | None, *, strict: bool) -> Topics:
+def find_topics(container: RosContainer, name: str | None, *, strict: bool) -> Topics:
     """Choose the topic of events: `name`, or the first by name that has messages.
 
     Raises FormatError if there is none, or none with that name.
@@ -140,7 +143,7 @@ def find_topics(container: Container, name: str | None, *, strict: bool) -> Topi
     return Topics(chosen, others, triggers)
 
 
-def _no_events(container: Container) -> str:
+def _no_events(container: RosContainer) -> str:
     channels = sorted(container.channels.values(), key=lambda each: each.topic)
     for channel in channels:
         if channel.type.rpartition("/")[2] in (PACKET, ARRAY):
@@ -150,8 +153,8 @@ def _no_events(container: Container) -> str:
     return f"no topic of events ({PACKET}, {ARRAY}) but {shown or 'no topics at all'}"
 
 
-def _event_topics(container: Container, *, strict: bool) -> list[Topic]:
-    """Return the topics of events by name, after a look at their first messages."""
+def _event_topics(container: RosContainer, *, strict: bool) -> list[Topic]:
+    """Return the topics of events, sorted by name, from their first messages."""
     kinds = {
         number: channel.event_kind
         for number, channel in container.channels.items()

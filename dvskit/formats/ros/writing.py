@@ -1,17 +1,16 @@
-"""The Sink of all three containers: packets of events, written by rosbags, mcap and sqlite3.
+"""The Sink of bags, databases and MCAP files, written by rosbags, sqlite3 and mcap.
 
-Layouts as in dvskit.formats.ros.messages; of what is packed, as in message_kernels and evt3.
+Encodings as in message_kernels and dvskit.formats.evt3.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from mcap.writer import CompressionType, Writer
@@ -45,48 +44,12 @@ _LATEST_US = (1 << 31) * 1_000_000 - 1
 _WORDS = 1 << 16  # of evt3 that are packed at once
 
 
-class _Writer(ABC):
-    """A container that is being written. Raises OSError."""
-
-    ros1: ClassVar[bool] = False
-
-    def __init__(self) -> None:
-        self._channels: dict[str, Any] = {}
-
-    def declare(self, topic: str) -> None:
-        """Declare a topic, unless it is declared."""
-        if topic not in self._channels:
-            self._channels[topic] = self._declare(topic)
-
-    def add(self, topic: str, t_ns: int, data: bytes) -> None:
-        """Append a message, recorded at `t_ns`."""
-        self.declare(topic)
-        self._append(self._channels[topic], t_ns, data)
-
-    @abstractmethod
-    def _declare(self, topic: str) -> Any:
-        """Declare a topic; return its channel."""
-
-    @abstractmethod
-    def _append(self, channel: Any, t_ns: int, data: bytes) -> None:
-        """Append a message."""
-
-    @abstractmethod
-    def close(self) -> None:
-        """Write the index, and close the file."""
-
-    @abstractmethod
-    def abandon(self) -> None:
-        """Close the file, which is going to be removed."""
-
-
-class _BagWriter(_Writer):
-    """A bag of ROS 1: chunks, not compressed, and an index."""
+class _BagWriter:
+    """A bag of ROS 1: chunks, not compressed, and an index. Raises OSError."""
 
     ros1 = True
 
     def __init__(self, path: Path) -> None:
-        super().__init__()
         try:
             self._bag = rosbag1.Writer(path)
         except rosbag1.WriterError as error:  # a device or a pipe
@@ -94,35 +57,43 @@ class _BagWriter(_Writer):
         self._bag.chunk_threshold = CHUNK_BYTES
         self._bag.open()
 
-    def _declare(self, topic: str) -> Any:
-        return self._bag.add_connection(topic, PACKET_TYPE, msgdef=ROS1_PACKET, md5sum=PACKET_MD5)
+    def declare(self, topic: str) -> Any:
+        """Declare a topic; return its channel."""
+        definition, md5 = ROS1_PACKET, PACKET_MD5
+        return self._bag.add_connection(topic, PACKET_TYPE, msgdef=definition, md5sum=md5)
 
-    def _append(self, channel: Any, t_ns: int, data: bytes) -> None:
+    def write(self, channel: Any, t_ns: int, data: bytes) -> None:
+        """Append a message, recorded at `t_ns`."""
         self._bag.write(channel, t_ns, data)
 
     def close(self) -> None:
+        """Write the index, and close the file."""
         self._bag.close()
 
     def abandon(self) -> None:
-        with suppress(OSError):
-            self._bag.abort()
+        """Close the file, which is going to be removed."""
+        self._bag.abort()
 
 
-class _McapWriter(_Writer):
-    """MCAP with the profile ros2: chunks with checksums, not compressed, and an index."""
+class _McapWriter:
+    """MCAP with the profile ros2: chunks with checksums, not compressed, and an index.
+
+    Methods as in _BagWriter.
+    """
+
+    ros1 = False
 
     def __init__(self, path: Path) -> None:
-        super().__init__()
         self._file = path.open("wb")
         plain = CompressionType.NONE
         self._mcap = Writer(self._file, chunk_size=CHUNK_BYTES, compression=plain)
         self._mcap.start("ros2", "dvskit")
         self._schema = self._mcap.register_schema(PACKET_TYPE, "ros2msg", ROS2_PACKET.encode())
 
-    def _declare(self, topic: str) -> Any:
+    def declare(self, topic: str) -> Any:
         return self._mcap.register_channel(topic, "cdr", self._schema)
 
-    def _append(self, channel: Any, t_ns: int, data: bytes) -> None:
+    def write(self, channel: Any, t_ns: int, data: bytes) -> None:
         self._mcap.add_message(channel, t_ns, data, t_ns)
 
     def close(self) -> None:
@@ -130,8 +101,7 @@ class _McapWriter(_Writer):
         self._file.close()
 
     def abandon(self) -> None:
-        with suppress(OSError):
-            self._file.close()
+        self._file.close()
 
 
 @contextmanager
@@ -142,9 +112,13 @@ def _as_os_errors() -> Iterator[None]:
         raise OSError(str(error)) from error
 
 
-class _Db3Writer(_Writer):
-    """The database of ROS 2's sqlite3 storage, schema version 4, without a metadata.yaml beside."""
+class _Db3Writer:
+    """The database of ROS 2's sqlite3 storage, schema version 4, without a metadata.yaml beside.
 
+    Methods as in _BagWriter.
+    """
+
+    ros1 = False
     _SCHEMA = """
     CREATE TABLE schema(schema_version INTEGER PRIMARY KEY, ros_distro TEXT NOT NULL);
     CREATE TABLE metadata(id INTEGER PRIMARY KEY, metadata_version INTEGER NOT NULL,
@@ -163,7 +137,6 @@ class _Db3Writer(_Writer):
 
     @_as_os_errors()
     def __init__(self, path: Path) -> None:
-        super().__init__()
         path.open("wb").close()  # a plain error if the file cannot be written
         # No journal: an unfinished file is removed.
         self._base = sqlite3.connect(path, isolation_level=None)
@@ -177,13 +150,13 @@ class _Db3Writer(_Writer):
         )
 
     @_as_os_errors()
-    def _declare(self, topic: str) -> Any:
+    def declare(self, topic: str) -> Any:
         row = (topic, PACKET_TYPE)
         made = self._base.execute("INSERT INTO topics VALUES (NULL, ?, ?, 'cdr', '', '')", row)
         return made.lastrowid
 
     @_as_os_errors()
-    def _append(self, channel: Any, t_ns: int, data: bytes) -> None:
+    def write(self, channel: Any, t_ns: int, data: bytes) -> None:
         row = (channel, t_ns, data)
         self._base.execute("INSERT INTO messages VALUES (NULL, ?, ?, ?)", row)
 
@@ -192,12 +165,12 @@ class _Db3Writer(_Writer):
         self._base.execute("COMMIT")
         self._base.close()
 
+    @_as_os_errors()
     def abandon(self) -> None:
-        with suppress(sqlite3.Error):
-            self._base.close()
+        self._base.close()
 
 
-_WRITERS: dict[str, Callable[[Path], _Writer]] = {
+_WRITERS: dict[str, Callable[[Path], _BagWriter | _McapWriter | _Db3Writer]] = {
     "bag": _BagWriter,
     "mcap": _McapWriter,
     "db3": _Db3Writer,
@@ -216,7 +189,7 @@ class _Evt3Packing:
         """Return the words of the next events and triggers, merged by time."""
         parts: list[bytes] = []
         if self._state[evt3.E_HIGH] >= 0:
-            # Each packet says the full time and the row anew: it can be read without those before.
+            # Each packet repeats the full time and the row, so it can be decoded alone.
             word = w.TIME_HIGH << 12 | int(self._state[evt3.E_HIGH]) & 0xFFF
             parts.append(word.to_bytes(2, "little"))
             self._state[[evt3.E_LOW, evt3.E_ROW, evt3.E_BASE]] = -1
@@ -280,9 +253,9 @@ class RosSink(FileSink):
         self._latest_us = 0
 
     def write_triggers(self, triggers: Triggers) -> None:
-        """Take all triggers of the recording. To be called once, ahead of the events.
+        """Take all triggers of the recording. Call it once, before the events.
 
-        Raises EventsError for triggers behind events, ids that are no 15 bits, time that runs back.
+        Raises EventsError for triggers after events, ids outside 15 bits, or decreasing times.
         """
         self._check_triggers(triggers, self._triggers)
         if len(triggers) and triggers.id.min() < 0:
@@ -291,7 +264,7 @@ class RosSink(FileSink):
 
     def _open(self, partial: Path) -> None:
         self._writer = _WRITERS[self.format](partial)
-        self._writer.declare(TOPICS[0])
+        self._channels = {0: self._writer.declare(TOPICS[0])}
 
     def _write(self, events: Events) -> None:
         for block in self._even.push(events):
@@ -306,7 +279,8 @@ class RosSink(FileSink):
                 self._add(0, 0, self._encoding, b"")  # it says the size
             self._writer.close()
         except BaseException:
-            self._writer.abandon()
+            with suppress(OSError):
+                self._writer.abandon()
             raise
 
     def _abandon(self) -> None:
@@ -322,7 +296,7 @@ class RosSink(FileSink):
             self._triggers = self._triggers.between(border_us, None)
 
     def _write_packet(self, events: Events, triggers: Triggers) -> None:
-        """Write events and the triggers among and ahead of them."""
+        """Write events and the triggers before and among them."""
         first = min((int(t[0]) for t in (events.t, triggers.t) if len(t)), default=0)
         if not self._encoding:
             self._encoding = self._choose(first)
@@ -335,7 +309,7 @@ class RosSink(FileSink):
                 self._add(0, int(events.t[0]), "libcaer", _pack_libcaer(events))
 
     def _check_gaps(self, events: Events, triggers: Triggers) -> None:
-        """Refuse gaps that EVT3 cannot hold, and note the first that some readers get wrong."""
+        """Refuse gaps too long for EVT3, and note the first that some readers miscount."""
         times = np.concatenate([[self._latest_us], events.t, triggers.t])
         latest = int(times.max())
         if latest - self._latest_us > _EVT3_LONG_GAP_US:
@@ -380,4 +354,6 @@ class RosSink(FileSink):
         number = self._sequences[topic]
         message = packet_bytes(t_us, self.size, number, encoding, data, ros1=self._writer.ros1)
         self._sequences[topic] += 1
-        self._writer.add(TOPICS[topic], t_us * 1000, message)
+        if topic not in self._channels:
+            self._channels[topic] = self._writer.declare(TOPICS[topic])
+        self._writer.write(self._channels[topic], t_us * 1000, message)
