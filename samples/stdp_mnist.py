@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dvskit.datasets.stills import read_images
+from dvskit.datasets.images import read_images
 from dvskit.encoders import latency, linear_latency
 from dvskit.learning import STDP, Window
 from dvskit.training.accuracy_interval import accuracy_text

@@ -56,9 +56,9 @@ CALLED = [
     *[f"tensors.{name}" for name in REPRESENTATIONS],
     *[f"filters.{kind.__name__}" for kind in filters.filter_names().values()],
     "filters.Vary", "filters.NDA", "datasets.Batches", "datasets.Share", "datasets.Cache",
-    "datasets.Encode", "datasets.StillBatches", "datasets.Saccades", "datasets.Emulation",
+    "datasets.Encode", "datasets.ImageBatches", "datasets.Saccades", "datasets.Emulation",
     "datasets.TonicSamples", "datasets.from_tonic", "datasets.open_samples",
-    "datasets.open_public", "datasets.open_stills", "datasets.split_samples",
+    "datasets.open_public", "datasets.open_images", "datasets.split_samples",
     "training.Config", "training.DataConfig", "training.InputConfig", "training.LoopConfig",
     "training.Model",
 ]  # fmt: skip

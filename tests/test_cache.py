@@ -21,7 +21,7 @@ import torch
 
 from dvskit.datasets import Cache, CachedSamples, key_of
 from dvskit.datasets import cache as cache_module
-from dvskit.datasets.kept_samples import from_arrays, to_arrays
+from dvskit.datasets.cache_entries import from_arrays, to_arrays
 from dvskit.errors import CacheWarning, ConfigError
 from dvskit.events import Events
 from tests.drawn_samples import DrawnSamples, events_of

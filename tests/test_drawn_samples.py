@@ -12,8 +12,8 @@ import pytest
 from numpy.typing import NDArray
 
 from dvskit.datasets import DrawnSamples, SkeletonSamples, open_samples
-from dvskit.datasets.drawn import is_depth_clip, sensor_like_dvs128
-from dvskit.datasets.skeletons import Skeleton, liveliest
+from dvskit.datasets.clips import is_depth_clip
+from dvskit.datasets.drawn import Skeleton, liveliest, sensor_like_dvs128
 from dvskit.errors import ConfigError, FormatError
 from dvskit.scenes import PERSON_GESTURES
 from dvskit.scenes.person import from_msr_action3d

@@ -14,7 +14,7 @@ import pytest
 from numpy.typing import NDArray
 
 from dvskit import training
-from dvskit.datasets import FolderStills, IdxStills, Sample, Stills, holds_stills, open_stills
+from dvskit.datasets import IdxImages, ImageFolder, ImageSamples, Sample, holds_images, open_images
 from dvskit.errors import ConfigError, FormatError, GeometryError, MissingFileError, ShapeError
 from dvskit.formats import save_events
 from dvskit.training import Trained, held_out, inputs
@@ -75,7 +75,7 @@ def test_the_scores_of_a_run_come_out_again(
     of_both: Trained, bar_images: Path, encoder: str
 ) -> None:
     ran = of_both.results[encoder]
-    for data in (bar_images, str(bar_images), IdxStills(bar_images)):
+    for data in (bar_images, str(bar_images), IdxImages(bar_images)):
         result = training.evaluate(of_both.folder, data, encoder=encoder)
         assert np.array_equal(result.confusion, ran.confusion)
         assert (result.loss, result.samples, result.seen) == (ran.loss, 75, 0)
@@ -170,16 +170,16 @@ def test_classes_stand_where_the_model_has_them(of_folder: Trained, tmp_path: Pa
 def test_a_folder_is_of_images_or_of_recordings_by_what_is_in_it(
     bar_images: Path, bars: Path, tmp_path: Path
 ) -> None:
-    assert holds_stills(bar_images)
-    assert not holds_stills(bars)
-    assert not holds_stills(bars / "left" / "0.npz")
-    assert not holds_stills(tmp_path / "absent")
+    assert holds_images(bar_images)
+    assert not holds_images(bars)
+    assert not holds_images(bars / "left" / "0.npz")
+    assert not holds_images(tmp_path / "absent")
     root = write_folder(tmp_path / "images", 4)
-    assert holds_stills(root)
-    assert isinstance(open_stills(root), FolderStills)
-    assert not holds_stills(root / "flat")
+    assert holds_images(root)
+    assert isinstance(open_images(root), ImageFolder)
+    assert not holds_images(root / "flat")
     with pytest.raises(MissingFileError, match="give IDX files, or a folder"):
-        open_stills(tmp_path / "absent")
+        open_images(tmp_path / "absent")
     shutil.copytree(bar_images, tmp_path / "both")
     for where, what in (
         (root, "still images, in flat, and a recording, upright/a.npz"),
@@ -188,11 +188,11 @@ def test_a_folder_is_of_images_or_of_recordings_by_what_is_in_it(
         (where / "upright").mkdir(exist_ok=True)
         save_events(moving_bar(True, seed=1), where / "upright" / "a.npz")
         with pytest.raises(FormatError, match=f"could be still images or .* it holds {what}; move"):
-            holds_stills(where)
+            holds_images(where)
     timed = write_folder(tmp_path / "timed", 4)
     (timed / "flat" / "timestamps.txt").write_text("0\n1\n")
     with pytest.raises(FormatError, match=r"a list of times, flat/timestamps\.txt; move one"):
-        holds_stills(timed)
+        holds_images(timed)
 
 
 def test_an_image_that_is_too_large_is_named_with_the_fix(
@@ -207,7 +207,7 @@ def test_an_image_that_is_too_large_is_named_with_the_fix(
         training.classify_image(of_folder.folder, root / "flat" / "2.png")
 
 
-class Counted(Stills):
+class Counted(ImageSamples):
     """Bars; it knows how many were read."""
 
     def __init__(self, count: int) -> None:
@@ -231,7 +231,7 @@ def test_images_are_read_as_they_are_judged_and_no_others(
 ) -> None:
     stills = Counted(1000)
     encode = encode_of("latency", of_both.model.input, of_both.model.size)
-    epoch = inputs.judged_stills(stills, encode, 0).epoch(0)
+    epoch = inputs.judged_images(stills, encode, 0).epoch(0)
     next(epoch)
     epoch.close()
     assert stills.read <= 5 * inputs.JUDGED_AT_ONCE  # not all are in memory

@@ -14,11 +14,19 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from dvskit.datasets import Batches, BatchesDataset, Cache, EpochBatches, Sample, Share, Stills
-from dvskit.datasets.kept_samples import HeldSamples, Room
-from dvskit.datasets.processes import that_travels
+from dvskit.datasets import (
+    Batches,
+    BatchesDataset,
+    BatchShare,
+    Cache,
+    EpochBatches,
+    ImageSamples,
+    Sample,
+)
+from dvskit.datasets.batch_plan import drawn, drawn_by_class
+from dvskit.datasets.cache_entries import HeldSamples, MemoryBudget
+from dvskit.datasets.prefetch import that_travels
 from dvskit.datasets.samples import named
-from dvskit.datasets.shares import drawn, drawn_by_class
 from dvskit.errors import (
     ArgumentError,
     ConfigError,
@@ -58,7 +66,7 @@ class Shifts:
         return Shift(int(rng.integers(-3, 4)))
 
 
-class Grays(Stills):
+class Grays(ImageSamples):
     def __init__(self, total: int) -> None:
         super().__init__([Sample(f"i{k}", "abc"[k % 3]) for k in range(total)])
 
@@ -76,9 +84,9 @@ def encode(image, rng):
 
 def mixed(**options) -> Batches:
     shares = [
-        Share(samples=DrawnSamples(10), count=4, vary=Shifts(), balanced=True),
-        Share(samples=DrawnSamples(5, draws=False), count=1),
-        Share(samples=Grays(30), count=3, encode=encode),
+        BatchShare(samples=DrawnSamples(10), count=4, vary=Shifts(), balanced=True),
+        BatchShare(samples=DrawnSamples(5, draws=False), count=1),
+        BatchShare(samples=Grays(30), count=3, encode=encode),
     ]
     return Batches(shares, COUNTS, size=SIZE, seed=7, **options)
 
@@ -206,7 +214,7 @@ def test_errors_and_warnings_of_processes_are_those_of_threads():
     missing = MissingFileError("a.es")
     assert type(that_travels(missing)) is MissingFileError
     assert str(pickle.loads(pickle.dumps(that_travels(missing)))) == str(missing)
-    bad = Share(samples=samples, count=1, vary=Shifts(), relabel=lambda label, drawn: label)
+    bad = BatchShare(samples=samples, count=1, vary=Shifts(), relabel=lambda label, drawn: label)
     with pytest.raises(ConfigError, match="other processes"):
         next(make([bad], batch_size=None, processes=1).epoch(0))
 
@@ -321,8 +329,10 @@ def test_a_drawn_filter_may_change_the_class():
         return {"a": "b", "b": "a"}.get(label, label) if drawn.columns < 0 else label
 
     samples = DrawnSamples(22)
-    plain = make([Share(samples=samples, count=4, vary=Shifts())], batch_size=None)
-    other = make([Share(samples=samples, count=4, vary=Shifts(), relabel=relabel)], batch_size=None)
+    plain = make([BatchShare(samples=samples, count=4, vary=Shifts())], batch_size=None)
+    other = make(
+        [BatchShare(samples=samples, count=4, vary=Shifts(), relabel=relabel)], batch_size=None
+    )
     changed = 0
     for (one, labels), (two, others) in zip(plain.epoch(0), other.epoch(0), strict=True):
         assert torch.equal(one, two)
@@ -331,7 +341,7 @@ def test_a_drawn_filter_may_change_the_class():
         for a, b in zip(labels.tolist(), others.tolist(), strict=True):
             assert b in (a, swapped[a])
     assert 0 < changed < 22
-    bad = Share(samples=samples, count=4, vary=Shifts(), relabel=lambda label, drawn: "z")
+    bad = BatchShare(samples=samples, count=4, vary=Shifts(), relabel=lambda label, drawn: "z")
     with pytest.raises(ConfigError, match=r"s\d+: relabel gives 'z'"):
         listed(make([bad], batch_size=None).epoch(0))
 
@@ -458,18 +468,21 @@ def test_shares_that_do_not_fit_are_refused():
         {"samples": DrawnSamples(0)},
     ):
         with pytest.raises(ConfigError):
-            Share(**{"count": 1, **options})
-    shares = [Share(samples=samples, count=1), Share(samples=DrawnSamples(9, classes=2), count=1)]
+            BatchShare(**{"count": 1, **options})
+    shares = [
+        BatchShare(samples=samples, count=1),
+        BatchShare(samples=DrawnSamples(9, classes=2), count=1),
+    ]
     with pytest.raises(ConfigError, match="in another"):
         make(shares, batch_size=None)
     for wrong in ([], stills):
         with pytest.raises(ConfigError):
             make(wrong, batch_size=None)
-    with pytest.raises(ConfigError, match="each Share"):
+    with pytest.raises(ConfigError, match="each BatchShare"):
         make(shares[:1])
     with pytest.raises(ConfigError, match="epoch -1"):
         next(make().epoch(-1))
-    wide = Share(samples=stills, count=1, encode=lambda image, rng: torch.zeros(1))
+    wide = BatchShare(samples=stills, count=1, encode=lambda image, rng: torch.zeros(1))
     with pytest.raises(ShapeError, match="encode returns"):
         next(make([wide], batch_size=None).epoch(0))
 
@@ -539,7 +552,7 @@ def test_held_samples_are_read_once_as_far_as_there_is_room() -> None:
     whole = DrawnSamples(5, draws=False)
     each = 13 * len(whole.events(0))
     whole.reads = [0] * 5
-    room = Room(free=3 * each)
+    room = MemoryBudget(free=3 * each)
     held, other = HeldSamples(whole, room), HeldSamples(whole, room)
     for _ in range(3):
         for number in range(5):
@@ -554,11 +567,11 @@ def test_held_samples_are_read_once_as_far_as_there_is_room() -> None:
     assert held.fingerprint(2) == whole.fingerprint(2)
     assert held.draws is False
     with pytest.raises(ConfigError, match="room of -1 bytes"):
-        Room(-1)
+        MemoryBudget(-1)
 
 
 def test_held_samples_draw_anew_what_is_drawn_at_each_reading() -> None:
-    held = HeldSamples(DrawnSamples(2), Room())
+    held = HeldSamples(DrawnSamples(2), MemoryBudget())
     first, second = (held.events(0, np.random.default_rng(k)) for k in range(2))
     assert not np.array_equal(first.t, second.t)
     assert held.samples.reads == [2, 0]

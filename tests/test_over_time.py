@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from dvskit.datasets import Stills
+from dvskit.datasets import ImageSamples
 from dvskit.errors import ConfigError
 from dvskit.networks import Layered
 from dvskit.training import (
@@ -74,7 +74,7 @@ def test_it_does_not_depend_on_how_the_samples_are_batched(
     assert whole.bin_us == cut.bin_us == 1_500
 
 
-class Gray(Stills):
+class Gray(ImageSamples):
     """Twelve images of 8x8 pixels; those of "right" are bright on the right."""
 
     def image(self, number: int) -> np.ndarray:

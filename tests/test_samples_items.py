@@ -12,10 +12,10 @@ from dvskit.datasets import (
     Cache,
     CachedSamples,
     DrawnSamples,
-    MovedStills,
+    MovedImages,
     TonicSamples,
+    open_images,
     open_samples,
-    open_stills,
 )
 from dvskit.datasets.samples import ChangedSamples
 from dvskit.events import Events
@@ -28,7 +28,7 @@ def images(folder: Path):
         picture = np.full((6, 5), 50 * number, np.uint8)
         picture[:3] = 200
         assert cv2.imwrite(str(folder / label / f"{number}.png"), picture)
-    return open_stills(folder)
+    return open_images(folder)
 
 
 def tonic():
@@ -47,7 +47,7 @@ MAKE = {
     ),
     "tonic": lambda bars, folder: tonic(),
     "stills": lambda bars, folder: images(folder / "images"),
-    "moved": lambda bars, folder: MovedStills(images(folder / "images"), (8, 8)),
+    "moved": lambda bars, folder: MovedImages(images(folder / "images"), (8, 8)),
 }
 
 

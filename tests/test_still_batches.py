@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from dvskit.datasets import Encode, FolderStills, IdxStills, Share, StillBatches
+from dvskit.datasets import BatchShare, Encode, IdxImages, ImageBatches, ImageFolder
 from dvskit.errors import ConfigError
 from tests.test_stills import digits  # noqa: F401 (a fixture)
 
@@ -23,12 +23,12 @@ from tests.test_stills import digits  # noqa: F401 (a fixture)
     ],
 )
 def test_images_encoded_together_are_those_encoded_one_by_one(
-    digits: IdxStills,  # noqa: F811
+    digits: IdxImages,  # noqa: F811
     encoder: str,
     channels: int,
 ) -> None:
     encode = Encode(encoder, 7, (30, 29), channels)
-    batches = StillBatches([Share(samples=digits, count=5, encode=encode)], shuffle=False)
+    batches = ImageBatches([BatchShare(samples=digits, count=5, encode=encode)], shuffle=False)
     found = list(batches.epoch(0))
     assert [len(labels) for _, labels in found] == batches.sizes() == [5, 5, 5, 1]
     assert torch.cat([labels for _, labels in found]).tolist() == digits.labels.tolist()
@@ -41,10 +41,10 @@ def test_images_encoded_together_are_those_encoded_one_by_one(
 
 
 def test_direct_images_are_the_brightness_at_each_step_and_stand_in_memory_once(
-    digits: IdxStills,  # noqa: F811
+    digits: IdxImages,  # noqa: F811
 ) -> None:
     encode = Encode("direct", 25, (28, 28), 1)
-    tensor, _ = next(StillBatches([Share(samples=digits, count=4, encode=encode)]).epoch(0))
+    tensor, _ = next(ImageBatches([BatchShare(samples=digits, count=4, encode=encode)]).epoch(0))
     assert tensor.stride(0) == 0
     one = encode(digits.image(3), np.random.default_rng(0))
     assert np.array_equal(one[24, 0].numpy(), digits.image(3).astype(np.float32) / 255)
@@ -63,51 +63,53 @@ def test_delta_spikes_for_each_tenth_that_an_image_fades_in() -> None:
 
 
 def test_a_seed_draws_order_and_spikes_and_an_epoch_can_begin_further_on(
-    digits: IdxStills,  # noqa: F811
+    digits: IdxImages,  # noqa: F811
 ) -> None:
-    share = Share(samples=digits, count=6, encode=Encode("poisson", 5, (28, 28)))
+    share = BatchShare(samples=digits, count=6, encode=Encode("poisson", 5, (28, 28)))
 
     def epoch(seed: int, number: int, first: int = 0) -> list[torch.Tensor]:
-        return [x for x, _ in StillBatches([share], seed=seed).epoch(number, first=first)]
+        return [x for x, _ in ImageBatches([share], seed=seed).epoch(number, first=first)]
 
     once = epoch(1, 0)
     assert all(map(torch.equal, once, epoch(1, 0)))
     assert not torch.equal(once[0], epoch(2, 0)[0])
     assert not torch.equal(once[0], epoch(1, 1)[0])
     assert all(map(torch.equal, once[2:], epoch(1, 0, first=2)))
-    labels = torch.cat([y for _, y in StillBatches([share], seed=1).epoch(0)])
+    labels = torch.cat([y for _, y in ImageBatches([share], seed=1).epoch(0)])
     assert sorted(labels.tolist()) == sorted(digits.labels.tolist())
 
 
-def test_shares_follow_each_other_in_each_batch(digits: IdxStills) -> None:  # noqa: F811
+def test_shares_follow_each_other_in_each_batch(digits: IdxImages) -> None:  # noqa: F811
     shares = [
-        Share(samples=digits, count=3, encode=Encode("direct", 4, (28, 28))),
-        Share(samples=digits.choose([2, 0]), count=2, encode=Encode("latency", 4, (28, 28))),
+        BatchShare(samples=digits, count=3, encode=Encode("direct", 4, (28, 28))),
+        BatchShare(samples=digits.choose([2, 0]), count=2, encode=Encode("latency", 4, (28, 28))),
     ]
-    batches = StillBatches(shares, shuffle=False)
+    batches = ImageBatches(shares, shuffle=False)
     assert batches.sizes() == [5] * 6
     tensor, labels = next(batches.epoch(0))
     assert labels.tolist() == [0, 1, 2, 2, 0]
     assert torch.equal(tensor[:, 3], shares[1].encode(digits.image(2), np.random.default_rng(0)))
     with pytest.raises(ConfigError, match="use Batches"):
-        StillBatches([Share(samples=digits, count=1, encode=lambda image, rng: image)])
+        ImageBatches([BatchShare(samples=digits, count=1, encode=lambda image, rng: image)])
 
 
 def test_images_of_any_sizes_stand_in_the_middle(tmp_path: Path) -> None:
     for kind, size in (("a", (6, 4)), ("b", (3, 5))):
         (tmp_path / kind).mkdir()
         cv2.imwrite(str(tmp_path / kind / "0.png"), np.full(size, 255, np.uint8))
-    share = Share(samples=FolderStills(tmp_path), count=2, encode=Encode("direct", 2, (8, 8), 1))
-    tensor, _ = next(StillBatches([share], shuffle=False).epoch(0))
+    share = BatchShare(
+        samples=ImageFolder(tmp_path), count=2, encode=Encode("direct", 2, (8, 8), 1)
+    )
+    tensor, _ = next(ImageBatches([share], shuffle=False).epoch(0))
     assert tensor[0].flatten(1).sum(1).tolist() == [24, 15]
     assert tensor[1, 0, 0, 1, 2] == 1
 
 
 def test_parts_of_batches_of_images_are_the_rows_of_the_whole(
-    digits: IdxStills,  # noqa: F811
+    digits: IdxImages,  # noqa: F811
 ) -> None:
-    share = Share(samples=digits, count=4, encode=Encode("poisson", 5, (28, 28), 2))
-    batches = StillBatches([share], seed=3)
+    share = BatchShare(samples=digits, count=4, encode=Encode("poisson", 5, (28, 28), 2))
+    batches = ImageBatches([share], seed=3)
     for (tensor, labels), (all_rows, all_labels) in zip(
         batches.epoch(1, part=(1, 2)), batches.epoch(1), strict=True
     ):

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from dvskit.datasets import Encode, IdxStills, Share, StillBatches, StillChanges
+from dvskit.datasets import BatchShare, Encode, IdxImages, ImageBatches, ImageChanges
 from dvskit.errors import ConfigError
 from dvskit.filters import Vary
 from dvskit.training.config import Config, DataConfig
@@ -17,7 +17,7 @@ from dvskit.training.feed import load_feed
 from dvskit.training.toml_config import config_from, config_values
 from tests.test_stills import digits, idx  # noqa: F401 (a fixture)
 
-ALL = StillChanges(
+ALL = ImageChanges(
     shift_px=2, rotate_deg=10, zoom=0.1, shear_deg=8, warp_px=1.5, flip_x=0.5, erase=0.2
 )
 
@@ -32,7 +32,7 @@ def blobs(count: int = 6, rows: int = 20, columns: int = 26) -> Tensor:
     ])  # fmt: skip
 
 
-def changed(changes: StillChanges, images: Tensor, seed: int = 0) -> Tensor:
+def changed(changes: ImageChanges, images: Tensor, seed: int = 0) -> Tensor:
     return changes(images, np.random.default_rng(seed))
 
 
@@ -45,17 +45,17 @@ def middle_of(images: Tensor) -> Tensor:
 
 
 def test_no_change_leaves_images_bit_for_bit() -> None:
-    assert torch.equal(changed(StillChanges(), blobs()), blobs())
+    assert torch.equal(changed(ImageChanges(), blobs()), blobs())
 
 
 def test_the_smallest_moves_leave_images_as_they_were_but_for_rounding() -> None:
-    tiny = StillChanges(shift_px=1e-6, rotate_deg=1e-6, zoom=1e-6, shear_deg=1e-6, warp_px=1e-6)
+    tiny = ImageChanges(shift_px=1e-6, rotate_deg=1e-6, zoom=1e-6, shear_deg=1e-6, warp_px=1e-6)
     assert torch.allclose(changed(tiny, blobs()), blobs(), atol=1e-5)
 
 
-@pytest.mark.parametrize("changes", [ALL, StillChanges(warp_px=2), StillChanges(erase=0.5)])
+@pytest.mark.parametrize("changes", [ALL, ImageChanges(warp_px=2), ImageChanges(erase=0.5)])
 def test_an_image_depends_on_its_own_numbers_and_not_on_those_behind_it(
-    changes: StillChanges,
+    changes: ImageChanges,
 ) -> None:
     whole = changed(changes, blobs())
     assert torch.equal(changed(changes, blobs()[:2]), whole[:2])
@@ -79,16 +79,16 @@ def test_threads_change_nothing(threads: int) -> None:
 
 def test_shifts_are_uniform_within_their_bound_and_leave_the_shape() -> None:
     images = blobs(1).expand(400, -1, -1)
-    moved = middle_of(changed(StillChanges(shift_px=3), images)) - middle_of(images)
+    moved = middle_of(changed(ImageChanges(shift_px=3), images)) - middle_of(images)
     assert float(moved.abs().max()) == pytest.approx(3, abs=0.1)
     assert torch.allclose(moved.mean(0), torch.zeros(2), atol=0.3)  # 3 sqrt(3) / 20 is 3 errors
     assert torch.allclose(moved.std(0), torch.full((2,), 3 / 3**0.5), atol=0.2)
 
 
 @pytest.mark.parametrize(
-    ("changes", "grows"), [(StillChanges(zoom=0.2), True), (StillChanges(rotate_deg=30), False)]
+    ("changes", "grows"), [(ImageChanges(zoom=0.2), True), (ImageChanges(rotate_deg=30), False)]
 )
-def test_zoom_changes_the_area_and_turning_does_not(changes: StillChanges, grows: bool) -> None:
+def test_zoom_changes_the_area_and_turning_does_not(changes: ImageChanges, grows: bool) -> None:
     images = blobs(1).expand(200, -1, -1)
     factor = changed(changes, images).sum((1, 2)) / images.sum((1, 2))
     if grows:
@@ -103,9 +103,9 @@ def test_a_whole_turn_of_a_quarter_is_that_of_torch() -> None:
     images = blobs(1, 21, 21) * torch.linspace(0, 1, 21)
     side = {name: torch.zeros(1) for name in ("shift_x", "shift_y", "zoom", "shear_deg")}
     side["rotate_deg"] = torch.ones(1)
-    from dvskit.datasets.still_changes import _seen_from
+    from dvskit.datasets.encode import _seen_from
 
-    quarter = StillChanges(rotate_deg=90)
+    quarter = ImageChanges(rotate_deg=90)
     found = _seen_from(images, quarter._sources(images, side, torch.zeros(1, 32)))
     # x to the right, y down: from x towards y, which is clockwise on the screen
     assert torch.allclose(found[0], images[0].rot90(-1), atol=1e-5)
@@ -113,7 +113,7 @@ def test_a_whole_turn_of_a_quarter_is_that_of_torch() -> None:
 
 def test_flips_come_as_often_as_they_are_meant_to() -> None:
     images = (blobs(1) * torch.linspace(0, 1, 26)).expand(1000, -1, -1)
-    found = changed(StillChanges(flip_x=0.3), images)
+    found = changed(ImageChanges(flip_x=0.3), images)
     flipped = [torch.equal(image, images[0].flip(-1)) for image in found]
     kept = [torch.equal(image, images[0]) for image in found]
     assert sum(flipped) + sum(kept) == 1000
@@ -122,7 +122,7 @@ def test_flips_come_as_often_as_they_are_meant_to() -> None:
 
 def test_what_is_erased_is_a_rectangle_no_larger_than_was_said() -> None:
     images = torch.ones(300, 30, 20)
-    black = changed(StillChanges(erase=0.25), images) == 0
+    black = changed(ImageChanges(erase=0.25), images) == 0
     shares = black.float().mean((1, 2))
     assert float(shares.max()) == pytest.approx(0.25, abs=0.04)
     assert float(shares.mean()) == pytest.approx(0.125, abs=0.02)
@@ -132,13 +132,13 @@ def test_what_is_erased_is_a_rectangle_no_larger_than_was_said() -> None:
 
 
 def test_batches_of_changed_images_follow_from_the_seed_and_differ_by_epoch(
-    digits: IdxStills,  # noqa: F811
+    digits: IdxImages,  # noqa: F811
 ) -> None:
     encode = Encode("direct", 2, (30, 30), 1, ALL)
-    share = Share(samples=digits, count=6, encode=encode)
+    share = BatchShare(samples=digits, count=6, encode=encode)
 
     def epoch(number: int, first: int = 0) -> list[Tensor]:
-        return [x for x, _ in StillBatches([share], seed=1).epoch(number, first=first)]
+        return [x for x, _ in ImageBatches([share], seed=1).epoch(number, first=first)]
 
     once = epoch(0)
     assert all(map(torch.equal, once, epoch(0)))
@@ -147,10 +147,10 @@ def test_batches_of_changed_images_follow_from_the_seed_and_differ_by_epoch(
     assert once[0].shape == (2, 6, 1, 30, 30)
 
 
-def test_without_changes_the_encoder_draws_what_it_drew(digits: IdxStills) -> None:  # noqa: F811
+def test_without_changes_the_encoder_draws_what_it_drew(digits: IdxImages) -> None:  # noqa: F811
     one, other = (np.random.default_rng(3) for _ in range(2))
     plain, changed_by_nothing = Encode("poisson", 5, (30, 30)), Encode(
-        "poisson", 5, (30, 30), 2, StillChanges()
+        "poisson", 5, (30, 30), 2, ImageChanges()
     )  # fmt: skip
     image = digits.image(0)
     assert torch.equal(plain(image, one), changed_by_nothing(image, other))
@@ -159,15 +159,15 @@ def test_without_changes_the_encoder_draws_what_it_drew(digits: IdxStills) -> No
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"shift_px": -1}, "StillChanges: shift_px=-1 is not a number, 0 to 32767"),
-        ({"zoom": 1.0}, r"StillChanges: zoom=1.0 is not a number, 0 to 0.99"),
-        ({"erase": float("nan")}, "StillChanges: erase=nan is not a number, 0 to 1"),
-        ({"flip_x": True}, "StillChanges: flip_x=True is not a number, 0 to 1"),
+        ({"shift_px": -1}, "ImageChanges: shift_px=-1 is not a number, 0 to 32767"),
+        ({"zoom": 1.0}, r"ImageChanges: zoom=1.0 is not a number, 0 to 0.99"),
+        ({"erase": float("nan")}, "ImageChanges: erase=nan is not a number, 0 to 1"),
+        ({"flip_x": True}, "ImageChanges: flip_x=True is not a number, 0 to 1"),
     ],
 )
 def test_bounds_out_of_range_are_said(given: dict[str, float], message: str) -> None:
     with pytest.raises(ConfigError, match=message) as caught:
-        StillChanges(**given)
+        ImageChanges(**given)
     assert "\n" not in str(caught.value)
 
 
@@ -175,7 +175,7 @@ def test_events_and_images_take_each_their_own_changes() -> None:
     for kind, changes in (("images", Vary(drop=0.1)), ("recordings", ALL)):
         with pytest.raises(ConfigError, match=r"kind .* takes a"):
             DataConfig(kind=kind, augment=changes)
-    with pytest.raises(ConfigError, match="changes is Vary; StillChanges is expected"):
+    with pytest.raises(ConfigError, match="changes is Vary; ImageChanges is expected"):
         Encode("direct", 2, (30, 30), 1, Vary())  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match=r"unknown key data.poisson.augment.drop; "):
         config_from({"data": [{"kind": "images", "augment": {"drop": 0.1}}]})
@@ -189,13 +189,13 @@ def test_a_configuration_changes_what_is_learned_from_and_not_what_is_judged(
         idx(tmp_path / f"{part}-images-idx3-ubyte.gz", rng.integers(0, 256, (count, 28, 28)))
         idx(tmp_path / f"{part}-labels-idx1-ubyte.gz", np.arange(count) % 10)
 
-    def config(augment: StillChanges) -> Config:
+    def config(augment: ImageChanges) -> Config:
         entry = DataConfig(
             kind="images", path=str(tmp_path), encoder="direct", count=8, augment=augment
         )
         return Config(data=(entry,))
 
-    plain, varied = (load_feed(config(changes)) for changes in (StillChanges(), ALL))
+    plain, varied = (load_feed(config(changes)) for changes in (ImageChanges(), ALL))
     assert config_from(config_values(config(ALL))) == config(ALL)
     assert not torch.equal(next(plain.train.epoch(0))[0], next(varied.train.epoch(0))[0])
     for part in ("validation", "test"):

@@ -15,10 +15,10 @@ import torch
 from dvskit import encoders
 from dvskit.datasets import (
     Encode,
-    FolderStills,
-    IdxStills,
-    MovedStills,
-    Stills,
+    IdxImages,
+    ImageFolder,
+    ImageSamples,
+    MovedImages,
     TonicSamples,
     from_tonic,
     in_tonic,
@@ -36,15 +36,15 @@ def idx(path: Path, array: np.ndarray) -> None:
 
 
 @pytest.fixture
-def digits(tmp_path: Path) -> IdxStills:
+def digits(tmp_path: Path) -> IdxImages:
     rng = np.random.default_rng(1)
     for part, count in (("train", 12), ("t10k", 4)):
         idx(tmp_path / f"{part}-images-idx3-ubyte.gz", rng.integers(0, 256, (count, 28, 28)))
         idx(tmp_path / f"{part}-labels-idx1-ubyte.gz", np.arange(count) % 11)
-    return IdxStills(tmp_path)
+    return IdxImages(tmp_path)
 
 
-def test_idx_files_have_their_parts_and_classes_in_the_order_of_numbers(digits: IdxStills) -> None:
+def test_idx_files_have_their_parts_and_classes_in_the_order_of_numbers(digits: IdxImages) -> None:
     assert digits.classes == tuple(map(str, range(11)))
     assert [row.part for row in digits.rows].count("test") == 4
     assert digits.rows[12].name == "test/0"
@@ -57,7 +57,7 @@ def test_folders_of_images_are_read_as_gray(tmp_path: Path) -> None:
     for kind in ("cat", "dog"):
         (tmp_path / kind).mkdir()
         cv2.imwrite(str(tmp_path / kind / "a.png"), image)
-    stills = FolderStills(tmp_path)
+    stills = ImageFolder(tmp_path)
     assert [(row.name, row.label) for row in stills.rows] == [
         ("cat/a.png", "cat"),
         ("dog/a.png", "dog"),
@@ -68,20 +68,20 @@ def test_folders_of_images_are_read_as_gray(tmp_path: Path) -> None:
         stills.image(1)
     (tmp_path / "emu").mkdir()
     with pytest.raises(FormatError, match="emu: holds no images"):
-        FolderStills(tmp_path)
+        ImageFolder(tmp_path)
     with pytest.raises(MissingFileError, match="folder of images per class"):
-        FolderStills(tmp_path / "absent")
+        ImageFolder(tmp_path / "absent")
 
 
-def test_moved_stills_are_the_same_each_time_and_vary_with_a_generator(digits: IdxStills) -> None:
-    moved = MovedStills(digits, (34, 34))
+def test_moved_stills_are_the_same_each_time_and_vary_with_a_generator(digits: IdxImages) -> None:
+    moved = MovedImages(digits, (34, 34))
     assert (len(moved), moved.classes) == (16, digits.classes)
     assert moved.events(2) == moved.events(2)
     first, second = (moved.events(2, np.random.default_rng(seed)) for seed in (1, 2))
     assert first != second
     assert first == moved.events(2, np.random.default_rng(1))
     assert first.size == (34, 34)
-    assert moved.fingerprint(2) != MovedStills(digits, (40, 34)).fingerprint(2)
+    assert moved.fingerprint(2) != MovedImages(digits, (40, 34)).fingerprint(2)
     assert moved.choose([2]).events(0) == moved.events(2)
 
 
@@ -97,7 +97,7 @@ def test_encoders_have_their_names() -> None:
 
 
 @pytest.mark.parametrize("encoder", ["poisson", "latency", by_rate])
-def test_stills_are_encoded_in_the_middle_of_the_sensor(digits: IdxStills, encoder: str) -> None:
+def test_stills_are_encoded_in_the_middle_of_the_sensor(digits: IdxImages, encoder: str) -> None:
     encode = Encode(encoder, 20, (34, 34))
     spikes = encode(digits.image(0), np.random.default_rng(3))
     assert (spikes.shape, spikes.dtype) == ((20, 2, 34, 34), torch.uint8)
@@ -131,7 +131,7 @@ def test_every_encoder_by_name_gives_counts_of_two_channels_bright_before_dark(
         assert torch.equal(off.flip(1), on)
 
 
-def test_a_batch_of_images_is_encoded_as_each_of_them(digits: IdxStills) -> None:
+def test_a_batch_of_images_is_encoded_as_each_of_them(digits: IdxImages) -> None:
     images = torch.stack([torch.from_numpy(digits.image(k)) for k in range(3)]) / 255
     for encoder in ("latency", "log_latency", "rank_order", "population"):
         together = encode_images(images, 12, encoder, torch.Generator())
@@ -144,7 +144,7 @@ def test_a_batch_of_images_is_encoded_as_each_of_them(digits: IdxStills) -> None
         assert none.shape == (12, 0, 2, 28, 28)
 
 
-def test_an_encoder_may_make_channels_of_its_own(digits: IdxStills) -> None:
+def test_an_encoder_may_make_channels_of_its_own(digits: IdxImages) -> None:
     fields = encoders.ReceptiveFields.spread(5)
 
     def five(image: torch.Tensor, steps: int, generator: torch.Generator) -> torch.Tensor:
@@ -154,7 +154,7 @@ def test_an_encoder_may_make_channels_of_its_own(digits: IdxStills) -> None:
     assert (spikes.shape, spikes.dtype) == ((9, 5, 28, 30), torch.uint8)
 
 
-def test_encoders_and_images_that_do_not_fit_are_refused(digits: Stills) -> None:
+def test_encoders_and_images_that_do_not_fit_are_refused(digits: ImageSamples) -> None:
     with pytest.raises(ConfigError, match="poisson"):
         Encode("poison", 20, (34, 34))
     with pytest.raises(GeometryError, match="28x28 does not fit the input, 20x20"):
@@ -249,7 +249,7 @@ def test_filters_work_inside_tonics_compose() -> None:
     assert len(expected) - 1 <= int(frames.sum()) <= len(expected)
 
 
-def test_any_encoder_of_the_module_can_be_used(digits: Stills) -> None:
+def test_any_encoder_of_the_module_can_be_used(digits: ImageSamples) -> None:
     law = partial(encoders.log_latency, tau=5.0)
 
     def logarithmic(image: torch.Tensor, steps: int, generator: torch.Generator) -> torch.Tensor:

@@ -131,12 +131,12 @@ class JudgedInputs:
 def open_folder(model: str, data: Path, split: PartName, inputs: JudgedInputs) -> Folder:
     """Open a folder of recordings or images to judge a model; note files that are left out."""
     reading, spikes = inputs.reading, inputs.spikes
-    from dvskit.datasets import holds_stills
+    from dvskit.datasets import holds_images
     from dvskit.training import load_model
     from dvskit.training.judging import open_for, open_judging
 
     network = load_model(model)
-    if holds_stills(data):
+    if holds_images(data):
         reading.refuse_for_images(data)
     elif spikes == Spikes():
         size = reading.check() or network.emulation.size

@@ -1,21 +1,30 @@
 """Labelled samples from disk or drawn, split by person; the only package that imports tonic."""
 
+from dvskit.datasets.batch_plan import BatchShare
 from dvskit.datasets.cache import Cache
+from dvskit.datasets.cache_entries import CachedSamples, key_of
 from dvskit.datasets.clips import Emulation, emulate_frames
-from dvskit.datasets.dealing import Leak, check_leaks, find_leaks
-from dvskit.datasets.drawn import DrawnSamples, sensor_like_dvs128
-from dvskit.datasets.encode import ENCODERS, Encode, StillBatches
+from dvskit.datasets.drawn import DrawnSamples, SkeletonSamples, sensor_like_dvs128
+from dvskit.datasets.encode import ENCODERS, Encode, ImageBatches, ImageChanges
 from dvskit.datasets.files import FileSamples, LeftOut
-from dvskit.datasets.kept_samples import CachedSamples, key_of
+from dvskit.datasets.grouped_split import Leak, check_leaks, find_leaks
+from dvskit.datasets.images import (
+    IdxImages,
+    ImageFolder,
+    Images,
+    MovedImages,
+    holds_images,
+    open_images,
+    read_idx,
+    read_images,
+)
 from dvskit.datasets.kinds import likely_size, on_sensor
 from dvskit.datasets.loader import Batches
 from dvskit.datasets.opening import find_spans, open_samples
-from dvskit.datasets.processes import BatchesDataset, EpochBatches
+from dvskit.datasets.prefetch import BatchesDataset, EpochBatches
 from dvskit.datasets.public_sets import GESTURES, PUBLIC_SETS, open_public
 from dvskit.datasets.saccades import NOMINAL, Saccades, emulate_moved, emulate_saccades
-from dvskit.datasets.samples import Part, Sample, Samples, Stills, class_names
-from dvskit.datasets.shares import Share
-from dvskit.datasets.skeletons import SkeletonSamples
+from dvskit.datasets.samples import ImageSamples, Part, Sample, Samples, class_names
 from dvskit.datasets.splits import (
     Split,
     SplitSamples,
@@ -26,17 +35,6 @@ from dvskit.datasets.splits import (
     split_by_share,
     split_samples,
 )
-from dvskit.datasets.still_changes import StillChanges
-from dvskit.datasets.stills import (
-    FolderStills,
-    IdxStills,
-    Images,
-    MovedStills,
-    holds_stills,
-    open_stills,
-    read_idx,
-    read_images,
-)
 from dvskit.datasets.tonic_sets import TonicSamples, from_tonic, in_tonic
 
 __all__ = [
@@ -44,6 +42,7 @@ __all__ = [
     "GESTURES",
     "NOMINAL",
     "PUBLIC_SETS",
+    "BatchShare",
     "Batches",
     "BatchesDataset",
     "Cache",
@@ -53,23 +52,22 @@ __all__ = [
     "Encode",
     "EpochBatches",
     "FileSamples",
-    "FolderStills",
-    "IdxStills",
+    "IdxImages",
+    "ImageBatches",
+    "ImageChanges",
+    "ImageFolder",
+    "ImageSamples",
     "Images",
     "Leak",
     "LeftOut",
-    "MovedStills",
+    "MovedImages",
     "Part",
     "Saccades",
     "Sample",
     "Samples",
-    "Share",
     "SkeletonSamples",
     "Split",
     "SplitSamples",
-    "StillBatches",
-    "StillChanges",
-    "Stills",
     "TonicSamples",
     "check_leaks",
     "class_names",
@@ -79,16 +77,16 @@ __all__ = [
     "find_leaks",
     "find_spans",
     "from_tonic",
-    "holds_stills",
+    "holds_images",
     "in_tonic",
     "k_fold",
     "key_of",
     "leave_one_group_out",
     "likely_size",
     "on_sensor",
+    "open_images",
     "open_public",
     "open_samples",
-    "open_stills",
     "read_idx",
     "read_images",
     "sensor_like_dvs128",

@@ -17,7 +17,7 @@ from weakref import WeakSet
 from numpy.typing import NDArray
 
 from dvskit._arguments import check_arguments
-from dvskit.datasets.kept_samples import DamagedEntryError, pack, unpack
+from dvskit.datasets.cache_entries import DamagedEntryError, pack, unpack
 from dvskit.errors import CacheWarning, ConfigError, warn
 from dvskit.formats.index_cache import cache_folder
 
@@ -42,7 +42,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_unlock_all)
 
 
-class Entry(NamedTuple):
+class CacheFile(NamedTuple):
     """A file of the cache: time of last use, path, size in bytes."""
 
     used_ns: int
@@ -211,14 +211,14 @@ class Cache:
                 used = _remove(entries, used, int(_KEPT_SHARE * self._limit))
             self._used, self._unseen = used, 0
 
-    def entries(self) -> Iterator[Entry]:
+    def entries(self) -> Iterator[CacheFile]:
         """Yield the files of the cache, in no order; remove leftovers of crashes."""
         for shard in _scan(self.folder):
             for file in _scan(shard.path) if len(shard.name) == 2 else ():
                 with suppress(OSError):  # removed meanwhile
                     status = file.stat()
                     if file.name.endswith(_SUFFIX):
-                        yield Entry(status.st_mtime_ns, file.path, status.st_size)
+                        yield CacheFile(status.st_mtime_ns, file.path, status.st_size)
                     elif file.name.endswith(_PARTIAL) and _age_s(status) > _ABANDONED_S:
                         Path(file.path).unlink()
 
@@ -253,7 +253,7 @@ def _scan(folder: str | Path) -> list[os.DirEntry[str]]:
         return []
 
 
-def _remove(entries: list[Entry], used: int, limit: int) -> int:
+def _remove(entries: list[CacheFile], used: int, limit: int) -> int:
     """Remove entries in order until `limit` bytes of `used` are left.
 
     Two processes that do so at once remove the same ones: the order is that of the files' times.

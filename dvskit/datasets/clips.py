@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from os import PathLike
+from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 from numpy.typing import NDArray
 
 from dvskit._arguments import check_arguments
@@ -16,6 +19,7 @@ from dvskit.emulator.params import as_params, preset_size
 from dvskit.emulator.upsample import Upsampled
 from dvskit.errors import VideoError
 from dvskit.events import Events, Size, as_size
+from dvskit.scenes import DepthScene, read_depth_clip
 from dvskit.video import Bordered, FrameSource, Light, open_frames, resized
 from dvskit.video.light import checked_light
 from dvskit.video.source import checked_fps
@@ -98,7 +102,7 @@ def frames_for(frames: FrameSource, how: Emulation) -> FrameSource:
     return Upsampled(frames, frames.size) if how.upsample else frames
 
 
-class Frames(Protocol):
+class TimedFrames(Protocol):
     """Frames of one size, (t_us, frame) in order of time."""
 
     @property
@@ -109,8 +113,37 @@ class Frames(Protocol):
         """Yield the frames from the first on."""
 
 
-def emulated(frames: Frames, params: EmulatorParams, seed: int) -> tuple[Events, int]:
+def emulated(frames: TimedFrames, params: EmulatorParams, seed: int) -> tuple[Events, int]:
     """Return the events of frames and the number of frames, computed by the calling thread."""
     run = Emulator(params, seed).start(frames.size, threads=1, scale_is_known=True)
     found = [run.step(t_us, frame) for t_us, frame in frames]
     return Events.concatenate([*found, run.finish()], frames.size), len(found)
+
+
+SEEDS = 1 << 62
+DEPTH_SIZE = Size(128, 128)
+"""The default sensor of depth clips."""
+
+
+def is_depth_clip(path: Path) -> bool:
+    """Return whether a file is a depth clip: an .npz with `depth`, or UTD-MHAD's *_depth.mat."""
+    if path.suffix.lower() == ".mat":
+        return path.stem.lower().endswith("_depth") and path.is_file()
+    if path.suffix.lower() != ".npz" or not path.is_file():
+        return False
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return "depth.npy" in archive.namelist()
+    except (OSError, zipfile.BadZipFile):
+        return False
+
+
+def emulate_depth_clip(path: Path, params: EmulatorParams, size: Size | None, seed: int) -> Events:
+    """Return the events of a depth clip, shaded: looks, light and place are drawn from `seed`.
+
+    size  of the sensor; default: DEPTH_SIZE. Raises the errors of reading the clip.
+    """
+    looks, noise = np.random.default_rng(seed).integers(SEEDS, size=2).tolist()
+    chosen = DEPTH_SIZE if size is None else size
+    scene = DepthScene.random(read_depth_clip(path), looks, size=chosen, flip=False)
+    return emulated(scene, params, noise)[0]

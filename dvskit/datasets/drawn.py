@@ -1,4 +1,4 @@
-"""Drawn samples: people seen by a sensor like a DVS128, and shaded depth clips."""
+"""Drawn people, moved by gestures or recorded skeletons, seen by a sensor like a DVS128."""
 
 from __future__ import annotations
 
@@ -6,25 +6,27 @@ import zipfile
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from copy import copy
+from functools import partial
+from os import PathLike
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dvskit._arguments import check_arguments
-from dvskit.datasets.clips import emulated
+from dvskit.datasets.clips import SEEDS, emulated, is_depth_clip
+from dvskit.datasets.opening import grouped
 from dvskit.datasets.samples import Sample, Samples
 from dvskit.emulator import EmulatorParams
 from dvskit.emulator.model import RESULTS_VERSION
-from dvskit.errors import ConfigError, did_you_mean
+from dvskit.errors import ConfigError, FormatError, did_you_mean, one_line
 from dvskit.events import Events, Size, as_size
-from dvskit.formats.content import digest_of
-from dvskit.scenes import PERSON_GESTURES, DepthScene, PersonScene, read_depth_clip
+from dvskit.formats.content import content_digest, digest_of
+from dvskit.scenes import PERSON_GESTURES, PersonScene, read_depth_clip
+from dvskit.scenes.person import frames_with_skeleton, from_msr_action3d
 
-SEEDS = 1 << 62
 DRAWING = 3  # raise it when a seed gives another person than before
-DEPTH_SIZE = Size(128, 128)
-"""The default sensor of depth clips."""
 
 Sensor = Callable[[np.random.Generator], EmulatorParams]
 
@@ -175,25 +177,168 @@ class DrawnSamples(PeopleSamples):
         return self._digest("drawn", self.rows[number].name, self.close)
 
 
-def is_depth_clip(path: Path) -> bool:
-    """Return whether a file is a depth clip: an .npz with `depth`, or UTD-MHAD's *_depth.mat."""
-    if path.suffix.lower() == ".mat":
-        return path.stem.lower().endswith("_depth") and path.is_file()
-    if path.suffix.lower() != ".npz" or not path.is_file():
-        return False
+_MSR_FPS = 15
+_WRISTS = (6, 10)
+_HIPS = 3
+
+
+class Skeleton(NamedTuple):
+    """A recorded skeleton: joints (T, 20, 3) in metres, and the times of its frames."""
+
+    joints_m: NDArray[np.float64]
+    t_us: NDArray[np.int64]
+
+
+class _Found(NamedTuple):
+    row: Sample
+    content: str
+    read: Callable[[], Skeleton]
+
+
+class SkeletonSamples(PeopleSamples):
+    """Drawn people moved by recorded skeletons, each seen by its own simulated sensor.
+
+    rows, classes, labels  as in `Samples`; names are <class>/<clip>/<number>, groups the recorded
+                 persons, if names identify them; `notes` reports how
+    path         a folder of depth clips with skeletons, `<class>/<clip>`, like UTD-MHAD's; or an
+                 .npz with arrays `<class>/<clip>` of skeletons of MSR Action3D, (frames, 20, 3 or
+                 4) at 15 frames per second; its clips without a skeleton are left out, with a note
+    count        people drawn for each skeleton
+    seed         of all drawing
+    actions      the classes; default: all
+    size         of the sensor, (width, height)
+    duration_us  of each sample: the part of the clip with most motion of the hands, or all of it
+    fps          frames per second that the sensor sees
+    sensor       draws the sensor of a sample: see `sensor_like_dvs128`
+
+    Missing joints are filled in, see `dvskit.scenes.PersonScene.from_joints`. Raises ConfigError,
+    FormatError for a path without skeletons, and for an invalid skeleton when it is read.
+    """
+
+    @check_arguments
+    def __init__(
+        self,
+        path: str | PathLike[str],
+        count: int = 1,
+        *,
+        seed: int,
+        actions: Sequence[str] = (),
+        size: tuple[int, int] = (128, 128),
+        duration_us: int = 1_450_000,
+        fps: int = 200,
+        sensor: Sensor = sensor_like_dvs128,
+    ) -> None:
+        if count < 1 or seed < 0 or duration_us < 1:
+            raise ConfigError(
+                f"count = {count}, seed = {seed}, duration_us = {duration_us}; they must be at "
+                "least 1, 0 and 1"
+            )
+        found, empty = _in_folder(Path(path)) if Path(path).is_dir() else _in_archive(Path(path))
+        rows, notes = grouped([each.row for each in found], "auto")
+        self.notes = [*notes, *empty]
+        found = [each._replace(row=row) for each, row in zip(found, rows, strict=True)]
+        known = sorted({each.row.label for each in found})
+        for action in actions:
+            if action not in known:
+                raise ConfigError(f"{path}: no class {action!r}; {did_you_mean(action, known)}")
+        chosen = [each for each in found if not actions or each.row.label in actions]
+        super().__init__(
+            each.row._replace(name=f"{each.row.name}/{k}") for each in chosen for k in range(count)
+        )
+        self._found = [each for each in chosen for _ in range(count)]
+        self.count, self.seed, self.size, self.fps = count, seed, as_size(size), fps
+        self.duration_us, self.sensor = duration_us, sensor
+
+    def _scene(self, number: int, rng: np.random.Generator) -> PersonScene:
+        skeleton = liveliest(self._found[number].read(), self.duration_us)
+        whole = int(skeleton.t_us[-1] - skeleton.t_us[0])
+        return PersonScene.from_joints(
+            skeleton.joints_m,
+            skeleton.t_us,
+            int(rng.integers(SEEDS)),
+            size=self.size,
+            fps=self.fps,
+            duration_us=min(self.duration_us, whole),
+        )
+
+    def _rng(self, number: int) -> np.random.Generator:
+        words = digest_of((self._found[number].row.name, str(number % self.count)))
+        return np.random.default_rng((self.seed, int(words[:15], 16)))
+
+    def fingerprint(self, number: int) -> str:
+        """Return a digest of the skeleton, the seed, the sample's name and all parameters."""
+        return self._digest("skeleton", self._found[number].content, self.rows[number].name)
+
+
+def liveliest(skeleton: Skeleton, duration_us: int) -> Skeleton:
+    """Return the part of a skeleton, of a duration, in which its wrists move most."""
+    joints, times = skeleton
+    if times[-1] - times[0] <= duration_us:
+        return skeleton
+    wrists = joints[:, _WRISTS] - joints[:, _HIPS, None]
+    steps = np.linalg.norm(np.diff(wrists, axis=0), axis=-1).sum(1)
+    way = np.concatenate([[0.0], np.cumsum(np.nan_to_num(steps))])
+    ends = np.searchsorted(times, times + duration_us)
+    firsts = np.flatnonzero(ends < len(times))
+    first = int(firsts[np.argmax(way[ends[firsts]] - way[firsts])])
+    part = slice(first, int(ends[first]) + 1)
+    return Skeleton(joints[part], times[part])
+
+
+def _in_archive(path: Path) -> tuple[list[_Found], list[str]]:
+    """Return the skeletons of an archive, and a line for each clip without one."""
     try:
         with zipfile.ZipFile(path) as archive:
-            return "depth.npy" in archive.namelist()
-    except (OSError, zipfile.BadZipFile):
-        return False
+            names = sorted(name.removesuffix(".npy") for name in archive.namelist())
+        with np.load(path) as arrays:
+            empty = [name for name in names if _is_empty(arrays[name])]
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise FormatError(f"{path}: cannot be read as an .npz of skeletons: {error}") from error
+    if len(empty) == len(names) or any(name.count("/") != 1 for name in names):
+        raise FormatError(f"{path}: holds no skeletons; it must have arrays named <class>/<clip>")
+    content = content_digest(path)
+
+    def read(name: str) -> Skeleton:
+        try:
+            with np.load(path) as arrays:
+                joints = from_msr_action3d(arrays[name])
+        except (OSError, ValueError, KeyError) as error:
+            raise FormatError(f"{path}: {name}: {one_line(error)}") from error
+        return Skeleton(joints, np.arange(len(joints)) * 1_000_000 // _MSR_FPS)
+
+    found = [
+        _Found(Sample(name, name.partition("/")[0]), f"{content} {name}", partial(read, name))
+        for name in names
+        if name not in empty
+    ]
+    return found, [f"{path}: {name}: left out, it has no skeleton in any frame" for name in empty]
 
 
-def emulate_depth_clip(path: Path, params: EmulatorParams, size: Size | None, seed: int) -> Events:
-    """Return the events of a depth clip, shaded: looks, light and place are drawn from `seed`.
+def _is_empty(joints: NDArray[np.float64]) -> bool:
+    # Invalid skeletons raise when they are read.
+    return (
+        joints.ndim == 3
+        and joints.shape[1] == 20
+        and not frames_with_skeleton(joints[..., :3]).any()
+    )
 
-    size  of the sensor; default: DEPTH_SIZE. Raises the errors of reading the clip.
-    """
-    looks, noise = np.random.default_rng(seed).integers(SEEDS, size=2).tolist()
-    chosen = DEPTH_SIZE if size is None else size
-    scene = DepthScene.random(read_depth_clip(path), looks, size=chosen, flip=False)
-    return emulated(scene, params, noise)[0]
+
+def _in_folder(folder: Path) -> tuple[list[_Found], list[str]]:
+    def read(path: Path) -> Skeleton:
+        clip = read_depth_clip(path)
+        if clip.joints_m is None:
+            raise FormatError(f"{path}: has no skeleton; its depth alone can be shaded")
+        return Skeleton(np.asarray(clip.joints_m, float), clip.t_us)
+
+    paths = [path for path in sorted(folder.glob("*/*")) if is_depth_clip(path)]
+    if not paths:
+        raise FormatError(f"{folder}: holds no <class>/<clip> with a depth clip and its skeleton")
+    found = [
+        _Found(
+            Sample(f"{path.parent.name}/{path.stem}", path.parent.name),
+            content_digest(path),
+            partial(read, path),
+        )
+        for path in paths
+    ]
+    return found, []

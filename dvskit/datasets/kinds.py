@@ -8,8 +8,13 @@ from operator import le
 from pathlib import Path
 from typing import NamedTuple
 
-from dvskit.datasets.clips import Emulation, emulate_frames, open_clip
-from dvskit.datasets.drawn import emulate_depth_clip, is_depth_clip
+from dvskit.datasets.clips import (
+    Emulation,
+    emulate_depth_clip,
+    emulate_frames,
+    is_depth_clip,
+    open_clip,
+)
 from dvskit.datasets.samples import Sample
 from dvskit.emulator.params import as_params
 from dvskit.errors import FormatError, GeometryError, UnknownFormatError, VideoError

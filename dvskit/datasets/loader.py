@@ -16,21 +16,20 @@ from torch import Tensor
 
 from dvskit._arguments import check_arguments
 from dvskit._threads import thread_count
-from dvskit.datasets.ahead import made_ahead
-from dvskit.datasets.cache import Cache
-from dvskit.datasets.processes import Workers
-from dvskit.datasets.rows import Row, Rows
-from dvskit.datasets.samples import Samples, Stills
-from dvskit.datasets.shares import (
+from dvskit.datasets.batch_plan import (
     WHOLE,
-    Plan,
-    Share,
+    BatchShare,
+    EpochPlan,
     Varying,
     batch_sizes,
     check_classes,
     planned,
     rows_of,
 )
+from dvskit.datasets.batch_rows import Row, RowMaker
+from dvskit.datasets.cache import Cache
+from dvskit.datasets.prefetch import Workers, prefetched
+from dvskit.datasets.samples import ImageSamples, Samples
 from dvskit.errors import ConfigError, FittedWarning
 from dvskit.events import Size, as_size
 from dvskit.filters.fit import Placement
@@ -67,11 +66,11 @@ class Batches:
     not on threads, processes, the cache, or earlier epochs. With chance, the events that a
     `PointSet` takes are drawn too; otherwise they depend on its own seed.
 
-    samples         a set, or `Share`s of several, which follow one another in each batch
+    samples         a set, or `BatchShare`s of several, which follow one another in each batch
     representation  such as `dvskit.tensors.Counts`; its dtype is that of the batches
     size            (width, height) of the sensor that the network takes
     batch_size      samples per batch; default: 32. With several shares each has its own count
-    vary, balanced  as in `Share`, for the one set
+    vary, balanced  as in `BatchShare`, for the one set
     seed            of the order and of all drawing
     shuffle         draw a new order for each epoch; otherwise, the order of the set
     steps           batches per epoch, all full. By default each sample of the longest share comes
@@ -94,7 +93,7 @@ class Batches:
     `representation.shape`.
     """
 
-    samples: Samples | Sequence[Share]
+    samples: Samples | Sequence[BatchShare]
     representation: Representation
     size: tuple[int, int] = field(kw_only=True)
     batch_size: int | None = field(default=None, kw_only=True)
@@ -112,7 +111,7 @@ class Batches:
     ahead: int = field(default=3, kw_only=True)
     pin_memory: bool = field(default=False, kw_only=True)
     say_fitted: bool = field(default=True, kw_only=True)
-    _rows: Rows = field(init=False, repr=False)
+    _rows: RowMaker = field(init=False, repr=False)
     _idle: list[Workers] = field(default_factory=list, init=False, repr=False)
     _fitted: dict[Size, Fitted] = field(default_factory=dict, init=False, repr=False)
 
@@ -120,23 +119,27 @@ class Batches:
         shares = self._make_shares()
         self._check(shares)
         size = as_size(self.size)
-        rows = Rows(shares, self.representation, size, weigh=self.weigh, cache=self.cache)
+        rows = RowMaker(shares, self.representation, size, weigh=self.weigh, cache=self.cache)
         if not 0 <= self.batch_axis <= len(rows.shape):
             raise ConfigError(f"batch_axis={self.batch_axis} of tensors of shape {rows.shape}")
         object.__setattr__(self, "_rows", rows)
 
-    def _make_shares(self) -> tuple[Share, ...]:
-        if isinstance(self.samples, Stills):
-            raise ConfigError("stills have no events; pass Share(samples=..., encode=...)")
+    def _make_shares(self) -> tuple[BatchShare, ...]:
+        if isinstance(self.samples, ImageSamples):
+            raise ConfigError("stills have no events; pass BatchShare(samples=..., encode=...)")
         if isinstance(self.samples, Samples):
             count = _BATCH_SIZE if self.batch_size is None else self.batch_size
-            one = Share(samples=self.samples, count=count, vary=self.vary, balanced=self.balanced)
+            one = BatchShare(
+                samples=self.samples, count=count, vary=self.vary, balanced=self.balanced
+            )
             return (one,)
         if self.batch_size is not None or self.vary is not None or self.balanced:
-            raise ConfigError("batch_size, vary and balanced belong to each Share; pass them there")
+            raise ConfigError(
+                "batch_size, vary and balanced belong to each BatchShare; pass them there"
+            )
         return tuple(self.samples)
 
-    def _check(self, shares: tuple[Share, ...]) -> None:
+    def _check(self, shares: tuple[BatchShare, ...]) -> None:
         if not shares:
             raise ConfigError("batches without a share; give a set of samples")
         check_classes(shares)
@@ -156,7 +159,7 @@ class Batches:
             raise ConfigError("drop_last leaves no batch: the set is smaller than a batch")
 
     @property
-    def shares(self) -> tuple[Share, ...]:
+    def shares(self) -> tuple[BatchShare, ...]:
         """The shares of the batches; for one set, one share."""
         return self._rows.shares
 
@@ -170,7 +173,7 @@ class Batches:
         """The samples fitted so far, by the size of their own sensor."""
         return dict(self._fitted)
 
-    def _sizes(self, shares: Sequence[Share]) -> list[int]:
+    def _sizes(self, shares: Sequence[BatchShare]) -> list[int]:
         return batch_sizes(shares, self.steps, drop_last=self.drop_last)
 
     def __len__(self) -> int:
@@ -181,14 +184,14 @@ class Batches:
         """Return the number of samples of each batch of an epoch."""
         return self._sizes(self.shares)
 
-    def plan(self, epoch: int) -> Plan:
+    def plan(self, epoch: int) -> EpochPlan:
         """Return the samples of an epoch, in order."""
         if epoch < 0:
             raise ConfigError(f"epoch {epoch} is less than 0")
         seed = (self.seed, _ORDER, epoch) if self.shuffle else None
         return planned(self.shares, self.sizes(), seed)
 
-    def fill(self, plan: Plan, epoch: int, batch: int, row: int, out: Tensor) -> Row:
+    def fill(self, plan: EpochPlan, epoch: int, batch: int, row: int, out: Tensor) -> Row:
         """Write a row of a batch to `out`, a tensor of one sample."""
         share, number = plan.at(batch, row)
         place = batch * sum(plan.counts) + row
@@ -237,7 +240,7 @@ class Batches:
         return self._rows.dtype
 
     def make(
-        self, epoch: int, batch: int, plan: Plan, part: tuple[int, int], tensor: Tensor
+        self, epoch: int, batch: int, plan: EpochPlan, part: tuple[int, int], tensor: Tensor
     ) -> list[Row]:
         """Write a part of a batch to a tensor, in this thread; return its rows."""
         return [
@@ -260,7 +263,7 @@ class Batches:
             out, place = made[0].select(self.batch_axis, row), taken[batch][row]
             made[1][row] = self.fill(plan, epoch, first + batch, place, out)
 
-        return made_ahead(
+        return prefetched(
             list(map(len, taken)),
             begin,
             fill,

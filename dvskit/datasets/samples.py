@@ -223,7 +223,7 @@ class Samples(_Listed["Samples", Events]):
         return _PartOfSamples(self, numbers, classes, rows)
 
 
-class Stills(_Listed["Stills", NDArray[np.uint8]]):
+class ImageSamples(_Listed["ImageSamples", NDArray[np.uint8]]):
     """Labelled images; rows, classes, labels and indexing as in `Samples`."""
 
     @abstractmethod
@@ -237,8 +237,8 @@ class Stills(_Listed["Stills", NDArray[np.uint8]]):
         """Return the images of some samples; one array if all have the same size."""
         return [self.image(int(number)) for number in numbers]
 
-    def _part(self, numbers: Numbers, classes: Sequence[str], rows: Rows = None) -> Stills:
-        return _PartOfStills(self, numbers, classes, rows)
+    def _part(self, numbers: Numbers, classes: Sequence[str], rows: Rows = None) -> ImageSamples:
+        return _PartOfImages(self, numbers, classes, rows)
 
 
 class _Part(_Listed[S, Item]):
@@ -265,7 +265,7 @@ class _PartOfSamples(_Part[Samples, Events], Samples):
         return events
 
 
-class _PartOfStills(_Part[Stills, NDArray[np.uint8]], Stills):
+class _PartOfImages(_Part[ImageSamples, NDArray[np.uint8]], ImageSamples):
     def image(self, number: int) -> NDArray[np.uint8]:
         image: NDArray[np.uint8] = self._whole.image(self._numbers[number])
         return image

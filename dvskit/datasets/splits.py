@@ -12,13 +12,13 @@ from typing import Generic, NamedTuple, TypeVar
 import numpy as np
 
 from dvskit._arguments import check_arguments
-from dvskit.datasets.dealing import check_leaks, dealt, place_of, units_of
-from dvskit.datasets.samples import Sample, Samples, Stills, class_names
+from dvskit.datasets.grouped_split import check_leaks, grouped_parts, place_of, units_of
+from dvskit.datasets.samples import ImageSamples, Sample, Samples, class_names
 from dvskit.errors import ConfigError, count_of
 
 _DRAWS = 100  # of groups, until each class is in training
 
-Set = TypeVar("Set", Samples, Stills)
+Set = TypeVar("Set", Samples, ImageSamples)
 
 
 class Split(NamedTuple):
@@ -84,7 +84,7 @@ def split_by_group(
         )
     rng = np.random.default_rng(seed)
     for _ in range(_DRAWS):
-        parts = dealt(units, shares, rng, largest_first=False)
+        parts = grouped_parts(units, shares, rng, largest_first=False)
         if {row.label for row in parts[0]} == {row.label for row in samples.rows}:
             break
     split = Split(*parts)
@@ -135,7 +135,7 @@ def k_fold(
             f"2..{len(units):,}"
         )
     rng = np.random.default_rng(seed)
-    tested = dealt(units, (1 / folds,) * folds, rng, largest_first=True)
+    tested = grouped_parts(units, (1 / folds,) * folds, rng, largest_first=True)
     return [_with_test(samples, test, validation, (seed, fold)) for fold, test in enumerate(tested)]
 
 
@@ -179,7 +179,7 @@ def _validation_of(
     units = units_of(rows)
     if share and len(units) < 2:
         raise ConfigError(f"validation = {share} of one group or file; give more, or remove it")
-    train, chosen = dealt(units, (1 - share, share), rng, largest_first=False)
+    train, chosen = grouped_parts(units, (1 - share, share), rng, largest_first=False)
     return train, chosen
 
 
@@ -190,7 +190,7 @@ def _check_shares(validation: float, test: float) -> None:
         )
 
 
-def _check_groups(samples: Samples | Stills) -> None:
+def _check_groups(samples: Samples | ImageSamples) -> None:
     unknown = [row for row in samples.rows if row.group is None]
     if unknown:
         raise ConfigError(
@@ -200,7 +200,9 @@ def _check_groups(samples: Samples | Stills) -> None:
         )
 
 
-def _check_parts(samples: Samples | Stills, split: Split, validation: float, test: float) -> None:
+def _check_parts(
+    samples: Samples | ImageSamples, split: Split, validation: float, test: float
+) -> None:
     """Raise ConfigError for empty parts, classes missing in training, and leaks."""
     for name, share, part in (
         ("validation", validation, split.validation),

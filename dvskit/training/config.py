@@ -8,7 +8,7 @@ from dataclasses import MISSING, dataclass, field, fields
 from typing import Any
 
 from dvskit._arguments import check_arguments
-from dvskit.datasets import ENCODERS, PUBLIC_SETS, StillChanges
+from dvskit.datasets import ENCODERS, PUBLIC_SETS, ImageChanges
 from dvskit.errors import ConfigError, did_you_mean
 from dvskit.filters import Vary
 from dvskit.networks import ConvLIF, Network, PointNet, is_own
@@ -83,7 +83,7 @@ class DataConfig:
     mirrored    whether a sample that `augment` flips left to right gets the class with the
                 mirrored name: right_wave for left_wave, counter_clockwise for clockwise
     augment     random changes of events, [data.augment]: see `dvskit.filters.Vary`; for images,
-                random changes before the encoder: `dvskit.datasets.StillChanges`
+                random changes before the encoder: `dvskit.datasets.ImageChanges`
 
     The split depends only on the names of the samples, the shares and the run's seed: entries of
     one folder are split alike. Raises ConfigError for values out of range and for keys that the
@@ -120,7 +120,7 @@ class DataConfig:
     close: float = 0.0
     classes: Mapping[str, str] = field(default_factory=dict)
     mirrored: bool = False
-    augment: Vary | StillChanges = field(default_factory=Vary)
+    augment: Vary | ImageChanges = field(default_factory=Vary)
 
     def __post_init__(self) -> None:
         check_choice("data.kind", self.kind, TAKEN)
@@ -173,7 +173,7 @@ class DataConfig:
 
     def vary(self, *, always: bool = False) -> Vary | None:
         """Return the random changes of events, None if there are none and not `always`."""
-        if isinstance(self.augment, StillChanges) or (self.augment == Vary() and not always):
+        if isinstance(self.augment, ImageChanges) or (self.augment == Vary() and not always):
             return None
         return self.augment
 
@@ -184,9 +184,9 @@ def check_choice(key: str, value: str, choices: Collection[str]) -> None:
         raise ConfigError(f"{key}: no {value!r}; {did_you_mean(value, choices)}")
 
 
-def changes_of(kind: str) -> type[Vary] | type[StillChanges]:
+def changes_of(kind: str) -> type[Vary] | type[ImageChanges]:
     """Return the class of random changes for a kind of entries."""
-    return StillChanges if kind == "images" else Vary
+    return ImageChanges if kind == "images" else Vary
 
 
 def _default(item: Any) -> Any:

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from dvskit._arguments import check_arguments
 from dvskit.datasets.encode import Encoder
+from dvskit.datasets.images import read_gray
 from dvskit.datasets.samples import Sample, named
-from dvskit.datasets.stills import read_gray
 from dvskit.errors import ConfigError, GeometryError, ModelError, ShapeError
 from dvskit.events import Events, Source, file_name
 from dvskit.events.even_blocks import even_blocks

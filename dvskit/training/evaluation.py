@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dvskit._arguments import check_arguments
-from dvskit.datasets import StillBatches
+from dvskit.datasets import ImageBatches
 from dvskit.datasets.encode import Encoder
 from dvskit.errors import ConfigError
 from dvskit.training.accuracy_interval import accuracy_text, mean_interval, wilson
@@ -102,9 +102,9 @@ def evaluate(
              Samples, whose classes are the logits in order
     data     a folder or a list, as in `dvskit.datasets.open_samples`; any Samples; or rows of
              some. Clips are emulated at the model's size. Or still images: a folder of MNIST-style
-             IDX files or of `<class>/<image>`, as in `dvskit.datasets.open_stills`, or Stills
+             IDX files or of `<class>/<image>`, as in `dvskit.datasets.open_images`, or ImageSamples
     split    the part to judge: see `dvskit.training.held_out.choose_samples`; for still images,
-             whose "held-out" is the set's own test part, `choose_stills` there
+             whose "held-out" is the set's own test part, `choose_images` there
     encoder  of still images: see `dvskit.datasets.Encode`; default: the encoder of the training,
              if there was only one
     seed     of the encoder's draws; default: that of the model's run, which reproduces the scores
@@ -143,7 +143,7 @@ def judge_and_say(module: nn.Module, batches: AnyBatches) -> Result:
     Gives a FittedWarning for each other size of recordings.
     """
     result = judge(module, batches)
-    if isinstance(batches, StillBatches):
+    if isinstance(batches, ImageBatches):
         return result
     say_fitted(batches)
     unlooked = (share.samples.unlooked() for share in batches.shares

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from dvskit import datasets
-from dvskit.datasets import Samples, Stills
-from dvskit.datasets.kept_samples import CachedSamples, HeldSamples, Room
+from dvskit.datasets import ImageSamples, Samples
+from dvskit.datasets.cache_entries import CachedSamples, HeldSamples, MemoryBudget
 from dvskit.events import Filter
 from dvskit.training import inputs
 from dvskit.training.config import POINTS, Config, DataConfig
@@ -70,7 +70,7 @@ def load_feed(config: Config, sets: Sequence[TrainingSet] | None = None) -> Feed
         if any(each.entry.kind in EMULATED for each in sets)
         else None
     )
-    room = Room()
+    room = MemoryBudget()
     return Feed(
         _training_batches(sets, config, cache, room),
         {
@@ -104,20 +104,22 @@ def in_files(sets: Sequence[TrainingSet], part: int) -> list[datasets.Sample]:
     return [row for each in sets for row in each.parts[part].rows if row.path is not None]
 
 
-def _held(each: TrainingSet, samples: Samples | Stills, room: Room) -> Samples | Stills:
+def _held(
+    each: TrainingSet, samples: Samples | ImageSamples, room: MemoryBudget
+) -> Samples | ImageSamples:
     """Return samples that are read once, if they come from files that no cache keeps."""
-    if isinstance(samples, Stills) or each.entry.kind in EMULATED:
+    if isinstance(samples, ImageSamples) or each.entry.kind in EMULATED:
         return samples
     return HeldSamples(samples, room)
 
 
 def _training_batches(
-    sets: Sequence[TrainingSet], config: Config, cache: datasets.Cache | None, room: Room
+    sets: Sequence[TrainingSet], config: Config, cache: datasets.Cache | None, room: MemoryBudget
 ) -> AnyBatches:
     # A point set draws other events each time, even without random changes.
     draws_points = config.input.representation == POINTS
     shares = [
-        datasets.Share(
+        datasets.BatchShare(
             samples=_held(each, each.parts.train, room),
             count=each.entry.count,
             vary=each.entry.vary(always=draws_points),
@@ -129,7 +131,7 @@ def _training_batches(
     ]
     steps = config.loop.steps or None
     if all(share.encode is not None for share in shares):
-        return datasets.StillBatches(shares, seed=config.seed, steps=steps)
+        return datasets.ImageBatches(shares, seed=config.seed, steps=steps)
     return datasets.Batches(
         shares,
         inputs.representation_of(config.input),
@@ -152,17 +154,17 @@ def _mirror(each: TrainingSet) -> Callable[[str, Filter], str]:
 
 
 def _encode(entry: DataConfig, config: Config) -> datasets.Encode | None:
-    if not isinstance(entry.augment, datasets.StillChanges):
+    if not isinstance(entry.augment, datasets.ImageChanges):
         return None
     return inputs.encode_of(entry.encoder, config.input, network_size(config), entry.augment)
 
 
 def _judged(
-    each: TrainingSet, samples: Samples | Stills, config: Config, cache: datasets.Cache | None
+    each: TrainingSet, samples: Samples | ImageSamples, config: Config, cache: datasets.Cache | None
 ) -> AnyBatches:
     if isinstance(samples, Samples):
         if cache is not None and each.entry.kind in EMULATED and not samples.draws:
             samples = CachedSamples(samples, cache)  # the batches keep only tensors
         return inputs.judged_batches(samples, config.input, network_size(config), cache)
     encode = inputs.encode_of(each.entry.encoder, config.input, network_size(config))
-    return inputs.judged_stills(samples, encode, config.seed)
+    return inputs.judged_images(samples, encode, config.seed)

@@ -21,7 +21,7 @@ import torch
 from dvskit import _files
 from dvskit._arguments import check_arguments
 from dvskit._threads import thread_count
-from dvskit.datasets import Split, Stills
+from dvskit.datasets import ImageSamples, Split
 from dvskit.errors import ConfigError, FittedWarning
 from dvskit.training.choosing import BATCH, Choice, with_steps
 from dvskit.training.config import Config, DataConfig
@@ -284,7 +284,7 @@ def _judged(trained: Trained, sets: Sequence[TrainingSet]) -> tuple[Result, bool
     if trained.results:
         return next(iter(trained.results.values())), True
     (one,) = sets
-    assert not isinstance(one.parts.train, Stills)
+    assert not isinstance(one.parts.train, ImageSamples)
     result = evaluate(trained.model, one.parts.train, split="all")
     return replace(result, notes=result.notes[1:]), False  # the first note repeats `seen`
 

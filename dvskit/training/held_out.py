@@ -7,10 +7,18 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
-from dvskit.datasets import ENCODERS, Sample, Split, Stills, class_names, open_stills, split_samples
+from dvskit.datasets import (
+    ENCODERS,
+    ImageSamples,
+    Sample,
+    Split,
+    class_names,
+    open_images,
+    split_samples,
+)
 from dvskit.datasets.encode import Encoder
+from dvskit.datasets.images import idx_parts
 from dvskit.datasets.samples import Part
-from dvskit.datasets.stills import idx_parts
 from dvskit.errors import ConfigError, FormatError, did_you_mean
 from dvskit.formats.image_list import IMAGE_SUFFIXES
 from dvskit.training.config import DataConfig
@@ -159,14 +167,14 @@ def _data_of(model: Model) -> Mapping[str, Any]:
 _OF_IMAGES = ("images", "saccades")  # the kinds of entries [[data]] that learn from still images
 
 
-def open_judged(path: str | PathLike[str], chosen: str) -> Stills:
+def open_judged(path: str | PathLike[str], chosen: str) -> ImageSamples:
     """Open a folder of still images; of IDX files only the test part, unless others are requested.
 
-    Raises the errors of `open_stills`.
+    Raises the errors of `open_images`.
     """
     there: tuple[Part, ...] = idx_parts(Path(path)) or ("train", "test")
     only_test = chosen in ("held-out", "test") and "test" in there
-    return open_stills(path, ("test",) if only_test else there)
+    return open_images(path, ("test",) if only_test else there)
 
 
 def choose_encoder(model: Model, encoder: str | Encoder | None) -> str | Encoder:
@@ -201,7 +209,7 @@ def choose_seed(model: Model, seed: int | None) -> int:
     return int(model.about.get("seed", 0) if seed is None else seed)
 
 
-def choose_stills(model: Model, stills: Stills, chosen: str) -> Judged:
+def choose_images(model: Model, stills: ImageSamples, chosen: str) -> Judged:
     """Return the images to judge a model by.
 
     chosen  "held-out": the test part of the set itself, else all images that the model was neither
@@ -276,7 +284,7 @@ def _check_some(
     )
 
 
-def _parts_learned(model: Model, stills: Stills) -> dict[Sample, Part]:
+def _parts_learned(model: Model, stills: ImageSamples) -> dict[Sample, Part]:
     """Return the part of each image in a model's run, as well as it can be derived.
 
     An image in several entries counts as the first of train, validation, test.

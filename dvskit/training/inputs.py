@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from dvskit import datasets
-from dvskit.datasets import Samples, Stills
+from dvskit.datasets import ImageSamples, Samples
 from dvskit.datasets.encode import Encoder
 from dvskit.datasets.samples import WrappedSamples
 from dvskit.errors import ConfigError, FittedWarning
@@ -58,7 +58,7 @@ def encode_of(
     encoder: str | Encoder,
     given: InputConfig,
     size: tuple[int, int],
-    changes: datasets.StillChanges | None = None,
+    changes: datasets.ImageChanges | None = None,
 ) -> datasets.Encode:
     """Return the encoder of a network's input of still images. Raises ConfigError."""
     if given.representation == POINTS:
@@ -67,7 +67,7 @@ def encode_of(
             "network of tensors, such as conv-lif, for still images"
         )
     return datasets.Encode(
-        encoder, given.bins, size, given.channels, changes or datasets.StillChanges()
+        encoder, given.bins, size, given.channels, changes or datasets.ImageChanges()
     )
 
 
@@ -162,7 +162,7 @@ def as_recording(recording: Events | Source | str | PathLike[str]) -> Source:
     return as_source(recording)
 
 
-AnyBatches = datasets.Batches | datasets.StillBatches
+AnyBatches = datasets.Batches | datasets.ImageBatches
 JUDGED_AT_ONCE = 50
 """The number of samples judged at a time."""
 
@@ -186,13 +186,15 @@ def judged_batches(
     )
 
 
-def judged_stills(stills: Stills, encode: datasets.Encode, seed: int) -> datasets.StillBatches:
+def judged_images(
+    stills: ImageSamples, encode: datasets.Encode, seed: int
+) -> datasets.ImageBatches:
     """Return batches of still images in their order, each once: epoch 0.
 
     The encoder's draws depend on the seed, the images and their order.
     """
-    share = datasets.Share(samples=stills, count=JUDGED_AT_ONCE, encode=encode)
-    return datasets.StillBatches([share], seed=seed, shuffle=False)
+    share = datasets.BatchShare(samples=stills, count=JUDGED_AT_ONCE, encode=encode)
+    return datasets.ImageBatches([share], seed=seed, shuffle=False)
 
 
 class Watched(WrappedSamples):

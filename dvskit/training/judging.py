@@ -6,7 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
 
-from dvskit.datasets import Encode, FileSamples, Sample, Samples, Stills, class_names, holds_stills
+from dvskit.datasets import (
+    Encode,
+    FileSamples,
+    ImageSamples,
+    Sample,
+    Samples,
+    class_names,
+    holds_images,
+)
 from dvskit.datasets.encode import Encoder
 from dvskit.datasets.kinds import Reading
 from dvskit.datasets.opening import open_files
@@ -14,15 +22,15 @@ from dvskit.errors import ConfigError, FormatError
 from dvskit.training.held_out import (
     Judged,
     choose_encoder,
+    choose_images,
     choose_samples,
     choose_seed,
-    choose_stills,
     open_judged,
 )
-from dvskit.training.inputs import AnyBatches, encode_of, judged_batches, judged_stills
+from dvskit.training.inputs import AnyBatches, encode_of, judged_batches, judged_images
 from dvskit.training.models import Model, as_model
 
-Data = str | PathLike[str] | Samples | Stills | Sequence[Sample]
+Data = str | PathLike[str] | Samples | ImageSamples | Sequence[Sample]
 """The data that can judge a model: see `dvskit.training.evaluate`."""
 
 
@@ -38,7 +46,7 @@ class Judging:
     """
 
     model: Model
-    samples: Samples | Stills
+    samples: Samples | ImageSamples
     chosen: Judged
     whole: Samples | None = None
     encode: Encode | None = None
@@ -60,9 +68,9 @@ class Judging:
 
     def batches(self) -> AnyBatches:
         """Return the batches of one pass over the samples, without random changes: epoch 0."""
-        if isinstance(self.samples, Stills):
+        if isinstance(self.samples, ImageSamples):
             assert self.encode is not None
-            return judged_stills(self.samples, self.encode, self.seed)
+            return judged_images(self.samples, self.encode, self.seed)
         return judged_batches(self.samples, self.model.input, self.model.size)
 
     def among(self, whole: Samples) -> Samples:
@@ -84,11 +92,11 @@ def open_judging(
 ) -> Judging:
     """Return a model and its judging samples. Arguments and errors are those of `evaluate`."""
     model = as_model(model)
-    samples: Samples | Stills
-    if isinstance(data, Stills) or (isinstance(data, str | PathLike) and holds_stills(data)):
+    samples: Samples | ImageSamples
+    if isinstance(data, ImageSamples) or (isinstance(data, str | PathLike) and holds_images(data)):
         encode = encode_of(choose_encoder(model, encoder), model.input, model.size)
         seed, what = choose_seed(model, seed), "image"
-        samples = data if isinstance(data, Stills) else open_judged(data, split)
+        samples = data if isinstance(data, ImageSamples) else open_judged(data, split)
     elif encoder is not None or seed is not None:
         raise ConfigError(
             "evaluate: encoder and seed are only for still images, and these are recordings; leave "
@@ -103,8 +111,8 @@ def open_judging(
             f"no class of {model.name}: {', '.join(unknown)}; it knows {', '.join(model.classes)}: "
             "give samples of these classes, or train a model on yours"
         )
-    if isinstance(samples, Stills):
-        whole, chosen = None, choose_stills(model, samples, split)
+    if isinstance(samples, ImageSamples):
+        whole, chosen = None, choose_images(model, samples, split)
     else:
         whole, chosen = samples, choose_samples(model, samples.rows, split)
     if not chosen.samples:

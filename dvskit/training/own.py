@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from dvskit._arguments import check_arguments
-from dvskit.datasets import Samples, SplitSamples, Stills
+from dvskit.datasets import ImageSamples, Samples, SplitSamples
 from dvskit.errors import ConfigError, one_line
 from dvskit.events import Size
 from dvskit.networks import ModuleNetwork, Network, is_own
@@ -23,7 +23,7 @@ from dvskit.training.sets import Parts, TrainingSet, checked_sets, parts_of
 from dvskit.training.toml_config import load_config
 from dvskit.training.world import World
 
-GivenSamples = Samples | Stills | SplitSamples[Samples] | SplitSamples[Stills]
+GivenSamples = Samples | ImageSamples | SplitSamples[Samples] | SplitSamples[ImageSamples]
 """Samples, which a run splits, or samples split into its parts."""
 
 
@@ -61,7 +61,7 @@ def described(
     whole = samples.train if isinstance(samples, SplitSamples) else samples
     if not len(whole):
         raise ConfigError("no samples; give at least one")
-    if isinstance(whole, Stills):
+    if isinstance(whole, ImageSamples):
         height, width = whole.image(0).shape
         size = Size(width, height)
     else:
@@ -79,7 +79,9 @@ def described(
 def _with_samples(config: Config, samples: GivenSamples) -> tuple[Config, tuple[TrainingSet, ...]]:
     parts: Parts
     split = isinstance(samples, SplitSamples)
-    stills = isinstance(samples.train if isinstance(samples, SplitSamples) else samples, Stills)
+    stills = isinstance(
+        samples.train if isinstance(samples, SplitSamples) else samples, ImageSamples
+    )
     if len(config.data) > 1:
         raise ConfigError("samples are one set, but the configuration has more; leave out data")
     kind = "images" if stills else "recordings"
@@ -141,7 +143,7 @@ def check_answer(network: Network, module: nn.Module, given: InputConfig) -> Non
 
 @check_arguments
 def model_of(
-    module: nn.Module, samples: Samples | Stills, input: InputConfig | None = None
+    module: nn.Module, samples: Samples | ImageSamples, input: InputConfig | None = None
 ) -> Model:
     """Return a module as a model for some samples: to save, classify and evaluate.
 

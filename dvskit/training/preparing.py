@@ -14,8 +14,8 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 
 from dvskit._threads import thread_count
-from dvskit.datasets import Cache, Sample, Samples, Stills
-from dvskit.datasets.kept_samples import CachedSamples
+from dvskit.datasets import Cache, ImageSamples, Sample, Samples
+from dvskit.datasets.cache_entries import CachedSamples
 from dvskit.errors import ConfigError, DvskitError, count_of, one_line
 from dvskit.training.choosing import Choice, choose
 from dvskit.training.config import Config
@@ -248,7 +248,7 @@ def _places(sets: Sequence[TrainingSet]) -> Iterator[_Place]:
         if not (emulated or each.entry.salvage):
             continue
         for part in each.parts:
-            assert not isinstance(part, Stills)
+            assert not isinstance(part, ImageSamples)
             samples = CachedSamples(part, cache) if emulated else part
             yield from (_Place(samples, number) for number in range(len(part)))
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from dvskit._arguments import check_arguments
-from dvskit.datasets import Samples, StillBatches
+from dvskit.datasets import ImageBatches, Samples
 from dvskit.errors import ConfigError, FormatError
 from dvskit.training.config import InputConfig
 from dvskit.training.evaluation import logits_of
@@ -68,7 +68,7 @@ def reject_on(
     Still images count only if there are no recordings.
     """
     every = list(validation)
-    recordings = [each for each in every if not isinstance(each, StillBatches)]
+    recordings = [each for each in every if not isinstance(each, ImageBatches)]
     sure, right, rates = [], [], []
     module.eval()
     for batches in recordings or every:

@@ -10,7 +10,7 @@ from typing import TypeVar, cast
 import numpy as np
 
 from dvskit import datasets
-from dvskit.datasets import FileSamples, Sample, Samples, SplitSamples, Stills
+from dvskit.datasets import FileSamples, ImageSamples, Sample, Samples, SplitSamples
 from dvskit.datasets.kinds import Reading
 from dvskit.datasets.opening import open_files
 from dvskit.emulator.params import as_params
@@ -21,8 +21,8 @@ from dvskit.training.config import Config, DataConfig
 from dvskit.video import Light
 from dvskit.video.light import checked_light
 
-Parts = SplitSamples[Samples] | SplitSamples[Stills]
-_Set = TypeVar("_Set", Samples, Stills)
+Parts = SplitSamples[Samples] | SplitSamples[ImageSamples]
+_Set = TypeVar("_Set", Samples, ImageSamples)
 _CHOICE = 1  # seed of the choice of samples for `limit`
 
 
@@ -92,12 +92,12 @@ def _load_set(entry: DataConfig, config: Config) -> TrainingSet:
             samples = samples.called(entry.classes)
         except ConfigError as error:
             raise ConfigError(f"data.{entry.title}.classes: {error}") from None
-    if isinstance(samples, Stills):
+    if isinstance(samples, ImageSamples):
         return TrainingSet(entry, parts_of(samples, entry, config.seed))
     return TrainingSet(entry, parts_of(samples, entry, config.seed), notes)
 
 
-def _notes(samples: Samples | Stills) -> tuple[str, ...]:
+def _notes(samples: Samples | ImageSamples) -> tuple[str, ...]:
     if isinstance(samples, datasets.SkeletonSamples):
         return tuple(samples.notes)
     if not isinstance(samples, FileSamples):
@@ -207,14 +207,14 @@ def _size(entry: DataConfig, config: Config) -> tuple[int, int]:
     return width, height
 
 
-def _open_stills(entry: DataConfig, config: Config) -> Stills:
+def _open_images(entry: DataConfig, config: Config) -> ImageSamples:
     if not entry.path:
         raise ConfigError(f"data.{entry.title}: no path; name a folder of images")
-    return datasets.open_stills(entry.path)
+    return datasets.open_images(entry.path)
 
 
-def _move_stills(entry: DataConfig, config: Config) -> Samples:
-    moved = datasets.MovedStills(_open_stills(entry, config), _size(entry, config))
+def _move_images(entry: DataConfig, config: Config) -> Samples:
+    moved = datasets.MovedImages(_open_images(entry, config), _size(entry, config))
     return moved if entry.redraw else moved.settled()
 
 
@@ -251,15 +251,15 @@ _FILES: Mapping[str, tuple[str, ...]] = {
     "depth": ("depth clip",),
     "mixed": ("recording", "video", "folder of images"),
 }
-KINDS: Mapping[str, Callable[[DataConfig, Config], Samples | Stills]] = {
+KINDS: Mapping[str, Callable[[DataConfig, Config], Samples | ImageSamples]] = {
     "recordings": _open,
     "videos": _open,
     "mixed": _open,
     "depth": _open,
     "drawn": _draw,
     "skeletons": _draw_moved,
-    "images": _open_stills,
-    "saccades": _move_stills,
+    "images": _open_images,
+    "saccades": _move_images,
 }
 """The functions that open the set of an entry, by its kind."""
 EMULATED = frozenset(("videos", "mixed", "depth", "drawn", "skeletons", "saccades"))

@@ -22,7 +22,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from dvskit.datasets.shares import rows_of
+from dvskit.datasets.batch_plan import rows_of
 from dvskit.errors import ConfigError, ProcessError
 from dvskit.layers import BatchNorm2d
 from dvskit.layers.batch import BatchPart

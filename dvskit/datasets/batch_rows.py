@@ -10,10 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dvskit.datasets.batch_plan import BatchShare
 from dvskit.datasets.cache import Cache
-from dvskit.datasets.kept_samples import CachedSamples, key_of, smallest
-from dvskit.datasets.samples import Samples, Stills, named
-from dvskit.datasets.shares import Share
+from dvskit.datasets.cache_entries import CachedSamples, key_of, smallest
+from dvskit.datasets.samples import ImageSamples, Samples, named
 from dvskit.errors import ConfigError, ShapeError
 from dvskit.events import Events, Size
 from dvskit.filters import Fit, chain
@@ -41,12 +41,12 @@ class Row(NamedTuple):
     fitting: Fitting | None = None
 
 
-class Rows:
+class RowMaker:
     """Makes the rows of batches, on any thread; rows are independent of one another."""
 
     def __init__(
         self,
-        shares: Sequence[Share],
+        shares: Sequence[BatchShare],
         representation: Representation,
         size: Size,
         *,
@@ -80,7 +80,7 @@ class Rows:
             if given.encode is None:
                 return self._fill_drawn(row, rng, out)
             stills = self._sets[share]
-            assert isinstance(stills, Stills)
+            assert isinstance(stills, ImageSamples)
             self._write(given.encode(stills.image(number), rng), out)
             return row
         except Exception as error:
@@ -171,7 +171,7 @@ class Rows:
         out.copy_(tensor)
 
 
-def _kept(share: Share, cache: Cache | None) -> Samples | Stills:
+def _kept(share: BatchShare, cache: Cache | None) -> Samples | ImageSamples:
     """Return the samples of a share, with cached events if their tensors are not cached."""
     samples = share.samples
     if cache is None or share.vary is None or not isinstance(samples, Samples) or samples.draws:

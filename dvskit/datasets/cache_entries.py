@@ -231,7 +231,7 @@ def smallest(most: int) -> type[np.unsignedinteger[Any]]:
 
 
 @dataclass(slots=True)
-class Room:
+class MemoryBudget:
     """The bytes that may still be held in memory, shared by sets; an event takes about 13.
 
     Raises ConfigError below 0.
@@ -250,7 +250,7 @@ class HeldSamples(WrappedSamples):
     Samples without room, and those with new draws at each reading, are read each time.
     """
 
-    def __init__(self, samples: Samples, room: Room) -> None:
+    def __init__(self, samples: Samples, room: MemoryBudget) -> None:
         super().__init__(samples)
         self.room = room
         self._held: dict[int, Events] = {}

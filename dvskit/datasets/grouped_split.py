@@ -194,7 +194,7 @@ def _joined(rows: Sequence[Sample]) -> Iterator[tuple[int, int]]:
             latest = number if stop > end else latest
 
 
-def dealt(
+def grouped_parts(
     units: Sequence[Sequence[Sample]],
     shares: Sequence[float],
     rng: np.random.Generator,

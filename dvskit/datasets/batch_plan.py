@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dvskit._arguments import check_arguments
-from dvskit.datasets.samples import Samples, Stills
+from dvskit.datasets.samples import ImageSamples, Samples
 from dvskit.errors import ConfigError
 from dvskit.events import Filter
 
@@ -68,7 +68,7 @@ class Varying(Protocol):
 
 @check_arguments
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Share:
+class BatchShare:
     """The share of each batch that comes from one set, and its changes.
 
     samples   recordings, or stills that `encode` turns into tensors
@@ -82,7 +82,7 @@ class Share:
     Raises ConfigError for parameters that do not fit each other.
     """
 
-    samples: Samples | Stills
+    samples: Samples | ImageSamples
     count: int
     vary: Varying | None = None
     relabel: Callable[[str, Filter], str] | None = None
@@ -94,7 +94,7 @@ class Share:
             raise ConfigError(f"{self.count} samples of each batch must be at least 1")
         if not len(self.samples):
             raise ConfigError("a set without samples; remove it, or check where it was read from")
-        if isinstance(self.samples, Stills) != (self.encode is not None):
+        if isinstance(self.samples, ImageSamples) != (self.encode is not None):
             raise ConfigError("stills need encode; recordings take none, as they have events")
         if self.vary is not None and self.encode is not None:
             raise ConfigError("vary changes events; vary stills in encode")
@@ -109,7 +109,7 @@ class Share:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Plan:
+class EpochPlan:
     """The samples of an epoch: `orders` of each share, in batches of `counts` each."""
 
     counts: tuple[int, ...]
@@ -131,7 +131,7 @@ class Plan:
         )
 
 
-def check_classes(shares: Sequence[Share]) -> None:
+def check_classes(shares: Sequence[BatchShare]) -> None:
     """Raise ConfigError for shares of different classes."""
     classes = shares[0].samples.classes
     for share in shares[1:]:
@@ -143,7 +143,7 @@ def check_classes(shares: Sequence[Share]) -> None:
 
 
 def batch_sizes(
-    shares: Sequence[Share], steps: int | None, *, drop_last: bool = False
+    shares: Sequence[BatchShare], steps: int | None, *, drop_last: bool = False
 ) -> list[int]:
     """Return the number of samples of each batch of an epoch.
 
@@ -159,7 +159,9 @@ def batch_sizes(
     return [full] * whole + [rest] * (rest > 0 and not drop_last)
 
 
-def planned(shares: Sequence[Share], sizes: Sequence[int], seed: Sequence[int] | None) -> Plan:
+def planned(
+    shares: Sequence[BatchShare], sizes: Sequence[int], seed: Sequence[int] | None
+) -> EpochPlan:
     """Return an epoch with batches of `sizes`, drawn by a seed or in order without one."""
     orders = []
     for number, share in enumerate(shares):
@@ -173,4 +175,4 @@ def planned(shares: Sequence[Share], sizes: Sequence[int], seed: Sequence[int] |
             orders.append(drawn_by_class(share.samples.labels, length, rng))
         else:
             orders.append(drawn(total, length, rng))
-    return Plan(tuple(share.count for share in shares), tuple(orders))
+    return EpochPlan(tuple(share.count for share in shares), tuple(orders))

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from dvskit._arguments import check_arguments
 from dvskit.datasets.kinds import kind_of
 from dvskit.datasets.saccades import NOMINAL, Saccades, emulate_varied
-from dvskit.datasets.samples import Part, Sample, Samples, Stills
+from dvskit.datasets.samples import ImageSamples, Part, Sample, Samples
 from dvskit.datasets.tree import visible
 from dvskit.errors import ConfigError, FormatError, MissingFileError
 from dvskit.events import Events, as_size
@@ -91,7 +91,7 @@ def _one_of(root: Path, name: str) -> Path:
 _MOVING = 1  # raise it when moved images give other events than before
 
 
-class IdxStills(Stills):
+class IdxImages(ImageSamples):
     """Images in a folder of IDX files, in MNIST's layout; names are train/0, ..., test/0, ...
 
     rows, classes, labels  as in `Samples`; a class is a number as text
@@ -127,7 +127,7 @@ class IdxStills(Stills):
         return hashlib.sha256(self._pixels[number].tobytes()).hexdigest()[:32]
 
 
-class FolderStills(Stills):
+class ImageFolder(ImageSamples):
     """Images `<class>/<image>` of a folder (PNG, JPEG and others that OpenCV reads), as gray.
 
     rows, classes, labels  as in `Samples`
@@ -184,7 +184,7 @@ def is_image(file: Path) -> bool:
 
 
 @check_arguments
-class MovedStills(Samples):
+class MovedImages(Samples):
     """Stills moved along saccades in front of an emulated sensor, as in N-MNIST.
 
     rows, classes, labels  those of the stills
@@ -196,7 +196,7 @@ class MovedStills(Samples):
     """
 
     def __init__(
-        self, stills: Stills, size: tuple[int, int] = (34, 34), saccades: Saccades = NOMINAL
+        self, stills: ImageSamples, size: tuple[int, int] = (34, 34), saccades: Saccades = NOMINAL
     ) -> None:
         super().__init__(stills.rows, stills.classes)
         self.stills, self.size, self.saccades = stills, as_size(size), saccades
@@ -214,7 +214,9 @@ class MovedStills(Samples):
 
 
 @check_arguments
-def open_stills(path: str | PathLike[str], parts: Sequence[Part] = ("train", "test")) -> Stills:
+def open_images(
+    path: str | PathLike[str], parts: Sequence[Part] = ("train", "test")
+) -> ImageSamples:
     """Open a folder of labelled still images.
 
     path   a folder of MNIST-style IDX files, plain or gzip, or of `<class>/<image>`
@@ -226,11 +228,11 @@ def open_stills(path: str | PathLike[str], parts: Sequence[Part] = ("train", "te
     if not root.is_dir():
         raise MissingFileError(root, "give IDX files, or a folder of images per class")
     folders = any(entry.is_dir() and not entry.name.startswith(".") for entry in root.iterdir())
-    return FolderStills(root) if folders and not idx_parts(root) else IdxStills(root, parts)
+    return ImageFolder(root) if folders and not idx_parts(root) else IdxImages(root, parts)
 
 
-def holds_stills(path: str | PathLike[str]) -> bool:
-    """Return whether a path is a folder that `open_stills` reads, not one of recordings.
+def holds_images(path: str | PathLike[str]) -> bool:
+    """Return whether a path is a folder that `open_images` reads, not one of recordings.
 
     It is one if it holds IDX files, or folders with images. Raises FormatError if it also holds
     recordings or videos, or images with a list of their times, which may be clips.
