@@ -3,7 +3,7 @@
 import pytest
 from scipy.stats import binomtest
 
-from dvskit.training.accuracy_interval import accuracy_text, mean_interval, wilson
+from dvskit.training.scores import accuracy_text, mean_interval, wilson
 
 COUNTS = [1, 2, 3, 5, 9, 10, 20, 100, 700, 10_000]
 

@@ -10,7 +10,17 @@ import numpy as np
 import pytest
 
 import dvskit
-from dvskit import EmulatorParams, emulate, encoders, filters, learning, render, tensors, training
+from dvskit import (
+    EmulatorParams,
+    emulate,
+    encoders,
+    evaluation,
+    filters,
+    learning,
+    render,
+    tensors,
+    training,
+)
 from dvskit._arguments import _Check, check_arguments
 from dvskit.errors import ArgumentError, DvskitError
 from tests.test_events import make
@@ -49,10 +59,10 @@ CALLED = [
     "learning.STDP", "learning.Window", "learning.Triplet", "learning.Convolution",
     "learning.Synapses", "learning.SpikeProp", "learning.SpikePropLayer", "learning.first_spikes",
     "learning.spikeprop_gradients", "learning.time_error",
-    "training.evaluate", "training.classify", "training.classify_windows",
-    "training.classify_image",
-    "training.classify_spans", "training.load_model", "training.save_model",
-    "training.load_config", "training.observe", "training.sweep",
+    "evaluation.evaluate", "evaluation.classify", "evaluation.classify_windows",
+    "evaluation.classify_image",
+    "evaluation.classify_spans", "training.load_model", "training.save_model",
+    "training.load_config", "evaluation.observe", "training.sweep",
     *[f"tensors.{name}" for name in REPRESENTATIONS],
     *[f"filters.{kind.__name__}" for kind in filters.filter_names().values()],
     "filters.Vary", "filters.NDA", "datasets.Batches", "datasets.Share", "datasets.Cache",
@@ -134,8 +144,11 @@ def test_a_name_that_there_is_not_is_told_of_every_call(name):
         (lambda: dvskit.Events(EVENTS.t), "Events: ndarray needs a name, such as t=..."),
         (lambda: encoders.latency(np.ones((2, 2)), 5), "is expected: image=torch.from_numpy(...)"),
         (lambda: learning.STDP(learning.Window), "window is the class Window; Window is expected"),
-        (lambda: training.classify(EVENTS, "nmnist-signed-lif"), "Events is no model; pass"),
-        (lambda: training.evaluate("nmnist-signed-lif", EVENTS), "use classify for one recording"),
+        (lambda: evaluation.classify(EVENTS, "nmnist-signed-lif"), "Events is no model; pass"),
+        (
+            lambda: evaluation.evaluate("nmnist-signed-lif", EVENTS),
+            "use classify for one recording",
+        ),
         (lambda: training.train("none.toml"), "none.toml: no such file"),
         (lambda: training.load_model(None), "load_model: name_or_path is None; a name or the path"),
     ],

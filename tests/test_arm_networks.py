@@ -12,7 +12,8 @@ import pytest
 import torch
 
 import dvskit
-from dvskit.training import evaluate, load_model
+from dvskit.evaluation import evaluate
+from dvskit.training import load_model
 
 SCRIPT = Path(__file__).parent.parent / "samples" / "arm_networks.py"
 

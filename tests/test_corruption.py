@@ -14,17 +14,18 @@ from dvskit.datasets import DrawnSamples, open_samples
 from dvskit.datasets.drawn import sensor_like_dvs128
 from dvskit.emulator import EmulatorParams
 from dvskit.errors import ConfigError
-from dvskit.events import Events
-from dvskit.formats.content import own_seed
-from dvskit.training import CORRUPTIONS, Trained, evaluate, evaluate_corrupted
-from dvskit.training.accuracy_interval import percent_texts
-from dvskit.training.corruption import (
+from dvskit.evaluation import CORRUPTIONS, evaluate, evaluate_corrupted
+from dvskit.evaluation.corruption import (
     AddHotPixels,
     check_levels,
     corrupted,
     scaled_thresholds,
     with_thresholds,
 )
+from dvskit.events import Events
+from dvskit.formats.content import own_seed
+from dvskit.training import Trained
+from dvskit.training.scores import percent_texts
 from dvskit.video import write_video
 from tests.bars import moving_bar
 from tests.test_over_time import ENDS, Gray, model_of

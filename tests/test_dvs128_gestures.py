@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from dvskit.datasets import DrawnSamples, open_samples
+from dvskit.evaluation import evaluate
 from dvskit.scenes import PERSON_GESTURES
-from dvskit.training import Model, evaluate, load_config, load_model
+from dvskit.training import Model, load_config, load_model
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -9,8 +9,8 @@ import pytest
 from rich.cells import cell_len
 
 from dvskit.cli._judging import matrix_lines
-from dvskit.training import Result, evaluate
-from dvskit.training.headline import headlines
+from dvskit.evaluation import Result, evaluate
+from dvskit.training.scores import headlines
 
 
 def result_of(confusion, names=None):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from dvskit import training
+from dvskit import evaluation, training
 from dvskit.datasets import Sample
 from dvskit.errors import FittedWarning
 from dvskit.filters import Fit, Vary
@@ -24,14 +24,14 @@ def test_blocks_of_pixels_that_fire_as_one_are_judged_as_that_one(trained, times
     events = moving_bar(True, seed=50)
     words = f"the recording of {16 * times}x{16 * times} fitted to 16x16 .{times}x{times} pixels"
     with pytest.warns(FittedWarning, match=words):
-        shares = training.classify(trained.model, blown_up(events, times))
-    assert shares == pytest.approx(training.classify(trained.model, events), abs=1e-6)
+        shares = evaluation.classify(trained.model, blown_up(events, times))
+    assert shares == pytest.approx(evaluation.classify(trained.model, events), abs=1e-6)
 
 
 def test_a_smaller_sensor_weighs_as_much_as_the_blocks_its_pixels_stand_for(trained) -> None:
     events = Fit((8, 8)).start(moving_bar(True, 50).size)(moving_bar(True, seed=50))
     with pytest.warns(FittedWarning, match="8x8 fitted to 16x16 .scaled by 2"):
-        seen = training.observe(trained.model, events)
+        seen = evaluation.observe(trained.model, events)
     assert seen.weight == 4
     assert len(seen.events) == len(events.between(None, int(events.t[0]) + 9_000))
     assert set(seen.events.x.tolist()) <= set(
@@ -42,9 +42,9 @@ def test_a_smaller_sensor_weighs_as_much_as_the_blocks_its_pixels_stand_for(trai
 def test_a_folder_of_another_size_is_judged_and_said_once(trained, tmp_path: Path) -> None:
     small, large = write_bars(tmp_path / "small", 3), write_bars(tmp_path / "large", 3, times=2)
     with pytest.warns(FittedWarning) as given:
-        result = training.evaluate(trained.model, large, split="all")
+        result = evaluation.evaluate(trained.model, large, split="all")
     assert np.array_equal(
-        result.confusion, training.evaluate(trained.model, small, split="all").confusion
+        result.confusion, evaluation.evaluate(trained.model, small, split="all").confusion
     )
     assert [str(each.message) for each in given] == [
         "6 recordings of 32x32 fitted to 16x16 (2x2 pixels to one); 0 of 6,720 events left out"
@@ -88,14 +88,14 @@ def test_a_size_that_is_only_inferred_is_taken_for_the_models_if_that_holds_it(
     (tmp_path / "a.csv").write_text("\n".join(["t,x,y,p", *lines[-len(events) :]]) + "\n")
     recording = open_events(tmp_path / "a.csv")
     assert recording.size != SIZE  # rows 0, 14 and 15 have no events
-    shares = training.classify(trained.model, events)
-    assert training.classify(trained.model, recording) == shares
+    shares = evaluation.classify(trained.model, events)
+    assert evaluation.classify(trained.model, recording) == shares
     assert (
-        training.evaluate(
+        evaluation.evaluate(
             trained.model, [Sample("a.csv", "right", path=tmp_path / "a.csv")]
         ).samples
         == 1
     )
     (tmp_path / "b.csv").write_text("t,x,y,p\n0,0,0,0\n9,19,3,1\n")
     with pytest.warns(FittedWarning, match=r"b.csv, its size inferred .* of 20x4 fitted"):
-        training.classify(trained.model, tmp_path / "b.csv")
+        evaluation.classify(trained.model, tmp_path / "b.csv")

@@ -40,6 +40,7 @@ ORDER = [
     "networks",
     "datasets",
     "training",
+    "evaluation",
     "cli",
     "__main__",
 ]
@@ -151,7 +152,7 @@ def test_importing_the_command_line_loads_neither_torch_nor_numba():
 
 def test_a_decision_needs_neither_the_compiler_of_torch_nor_a_drawing_library():
     code = (
-        "import sys, torch; from dvskit import neurons, training; "
+        "import sys, torch; from dvskit import evaluation, neurons; "
         "neurons.LIF(0.9)(torch.ones(3, 2, requires_grad=True)).sum().backward(); "
         "print([m for m in ('torch._dynamo', 'sympy', 'matplotlib') if m in sys.modules])"
     )
@@ -177,6 +178,7 @@ def test_the_public_names_stand():
         "emulate",
         "emulator",
         "encoders",
+        "evaluation",
         "filters",
         "formats",
         "layers",
@@ -245,7 +247,7 @@ def test_the_public_names_stand():
         ("encoders.signed_poisson", "(values, steps, *, generator=None)"),
         ("datasets.open_samples", None),
         ("training.train", None),
-        ("training.evaluate", None),
+        ("evaluation.evaluate", None),
         ("training.load_model", None),
     ],
 )

@@ -10,15 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dvskit import training
+from dvskit import evaluation, training
 from dvskit.datasets import Samples, open_samples
 from dvskit.errors import ConfigError, FormatError, ModelError, ShapeError
 from dvskit.events import Events, EventsSource
 from dvskit.formats import load_events, save_events
 from dvskit.tensors import bin_events
 from dvskit.training import Trained, inputs
-from dvskit.training.headline import headlines
 from dvskit.training.model_tables import fingerprint
+from dvskit.training.scores import headlines
 from dvskit.training.toml_config import config_values, to_toml
 from tests.bars import SIZE, blown_up, config_for, moving_bar, write_bars
 
@@ -59,10 +59,10 @@ def test_recordings_are_known_again_under_any_name_and_new_ones_are_judged(
         for k, file in enumerate(sorted((bars / label).iterdir())):
             shutil.copy(file, tmp_path / label / f"take {k + 100}.npz")
         save_events(moving_bar(label == "right", seed=77), tmp_path / label / "0.npz")
-    result = training.evaluate(trained.model, tmp_path)
+    result = evaluation.evaluate(trained.model, tmp_path)
     assert (result.samples, result.seen, result.left_out) == (8, 0, 14)
     fresh = [sample for sample in open_samples(tmp_path).rows if sample.path.name == "0.npz"]
-    result = training.evaluate(trained.model, fresh)
+    result = evaluation.evaluate(trained.model, fresh)
     assert (result.samples, result.left_out, result.notes) == (2, 0, ())
 
 
@@ -72,11 +72,11 @@ def test_where_nothing_was_held_out_there_is_no_score(trained: Trained, bars: Pa
     seen = [sample for sample in samples if fingerprint(sample.path) in learned]
     assert len(seen) == 10
     with pytest.raises(FormatError, match=r"or chosen by all 10 recordings; give .*--split all"):
-        training.evaluate(trained.model, seen)
+        evaluation.evaluate(trained.model, seen)
     with pytest.raises(ConfigError, match="none of the 10 recordings are known to be in the test"):
-        training.evaluate(trained.model, seen, split="test")
+        evaluation.evaluate(trained.model, seen, split="test")
     with pytest.raises(ConfigError, match="did you mean 'train'"):
-        training.evaluate(trained.model, seen, split="trian")
+        evaluation.evaluate(trained.model, seen, split="trian")
 
 
 def test_a_span_counts_as_trained_on_if_it_shares_time_with_what_was(
@@ -87,17 +87,14 @@ def test_a_span_counts_as_trained_on_if_it_shares_time_with_what_was(
     model = replace(trained.model, used=(row._replace(part="train", span=(1000, 2000)),))
     for span, known in [((1000, 2000), 1), ((1999, 3000), 1), ((2000, 3000), 0), (None, 1)]:
         part = sample._replace(span=span)
-        assert training.evaluate(model, [part], split="all").seen == known, span
+        assert evaluation.evaluate(model, [part], split="all").seen == known, span
 
 
-def test_a_model_without_a_list_is_known_by_its_split_or_says_that_it_is_not(
+def test_a_model_without_a_list_of_its_samples_says_so(
     run, trained: Trained, bars: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(trained.folder, tmp_path / "old")
     (tmp_path / "old" / "split.csv").unlink()
-    code, out, err = run("eval", "old", bars)
-    assert (code, "of 6 (" in out) == (0, True)
-    assert "(by the seed and the shares of its split; no list was kept); judged: the other 6" in err
     other = write_bars(tmp_path / "other", 3)
     code, out, err = run("eval", "old", other)
     assert (code, "of 6 (" in out) == (0, True)
@@ -161,7 +158,7 @@ def test_each_window_is_decided_from_rest_and_their_mean_is_the_answer(
         def __iter__(self):
             yield from blocks
 
-    found = training.classify_windows(trained.model, Cut(whole))
+    found = evaluation.classify_windows(trained.model, Cut(whole))
     start = int(whole.t[0])
     assert [each.start_us - start for each in found.windows] == [k * window_us for k in range(4)]
     for each in found.windows:
@@ -172,7 +169,7 @@ def test_each_window_is_decided_from_rest_and_their_mean_is_the_answer(
         assert list(each.probabilities.values()) == pytest.approx(shares, abs=1e-6)
     assert sum(each.events for each in found.windows) + found.unlooked == len(whole)
     mean = np.mean([each.probabilities["left"] for each in found.windows])
-    assert training.classify(trained.model, whole)["left"] == pytest.approx(mean)
+    assert evaluation.classify(trained.model, whole)["left"] == pytest.approx(mean)
 
 
 def test_less_than_half_a_window_at_the_end_is_counted_not_judged(
@@ -183,7 +180,7 @@ def test_less_than_half_a_window_at_the_end_is_counted_not_judged(
     for late_us, windows, unlooked in [(4_000, 1, 1), (4_600, 2, 0), (13_600, 2, 0)]:
         t = start + window_us + late_us
         end = Events(t=[t], x=[3], y=[3], p=[True], size=SIZE)
-        found = training.classify_windows(trained.model, Events.concatenate([first, end]))
+        found = evaluation.classify_windows(trained.model, Events.concatenate([first, end]))
         assert (len(found.windows), found.unlooked) == (windows, unlooked)
     t = start + window_us + 100
     end = Events(t=[t], x=[3], y=[3], p=[True], size=SIZE)
@@ -192,7 +189,7 @@ def test_less_than_half_a_window_at_the_end_is_counted_not_judged(
     assert (code, "mean" in out) == (0, False)
     assert err == ("dvskit: note: a.npz: not used: 1 event after the last whole window\n")
     with pytest.raises(ShapeError, match="no events to classify"):
-        training.classify(trained.model, Events.empty(SIZE))
+        evaluation.classify(trained.model, Events.empty(SIZE))
 
 
 def test_a_longer_recording_shows_its_windows(run, trained: Trained, tmp_path: Path) -> None:
@@ -236,7 +233,7 @@ def test_several_recordings_and_folders_make_a_table(
     assert {len(row) for row in rows} == {len(head)}
     values = json.loads(run(*words, "--json")[1])
     assert [each["class"] for each in values] == [row.split()[1] for row in rows]
-    shares = training.classify(trained.model, load_events(tmp_path / files[0]))
+    shares = evaluation.classify(trained.model, load_events(tmp_path / files[0]))
     assert values[0]["probabilities"] == pytest.approx(shares)
     (root / "right" / "bad.npz").write_bytes(b"PK\x03\x04 no more")
     save_events(Events.empty(SIZE), root / "right" / "none.npz")
@@ -273,9 +270,9 @@ def test_a_folder_of_other_classes_is_told_with_the_way_out(
 
 def test_names_and_paths_do_for_models_and_recordings(trained: Trained, bars: Path) -> None:
     file = bars / "left" / "0.npz"
-    shares = training.classify(trained.model, load_events(file))
-    assert training.classify(trained.folder, file) == pytest.approx(shares)
-    assert training.classify(str(trained.folder), str(file)) == pytest.approx(shares)
+    shares = evaluation.classify(trained.model, load_events(file))
+    assert evaluation.classify(trained.folder, file) == pytest.approx(shares)
+    assert evaluation.classify(str(trained.folder), str(file)) == pytest.approx(shares)
 
 
 def toml_of(bars: Path, output: Path) -> str:
@@ -344,17 +341,17 @@ def test_any_samples_are_judged_each_read_once_and_as_they_come(
     next(batches.epoch(0))
     assert samples.read <= 2 * (batches.ahead + 1) < len(samples)  # not all are in memory
     samples.read = 0
-    result = training.evaluate(trained.model, samples, split="all")
+    result = evaluation.evaluate(trained.model, samples, split="all")
     assert samples.read == result.samples == 20
-    folder = training.evaluate(trained.model, bars, split="all")
+    folder = evaluation.evaluate(trained.model, bars, split="all")
     assert np.array_equal(result.confusion, folder.confusion)
-    rows = training.evaluate(trained.model, list(samples.rows), split="all")
+    rows = evaluation.evaluate(trained.model, list(samples.rows), split="all")
     assert np.array_equal(result.confusion, rows.confusion)
     for wrong in (5, load_events(bars / "left" / "0.npz"), [bars]):
         with pytest.raises(
             ConfigError, match="neither a folder of <class>/<recording> nor Samples"
         ):
-            training.evaluate(trained.model, wrong)
+            evaluation.evaluate(trained.model, wrong)
 
 
 def test_a_run_says_what_of_its_tests_was_not_looked_at(bars: Path, tmp_path: Path) -> None:

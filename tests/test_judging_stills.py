@@ -13,13 +13,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from dvskit import training
+from dvskit import evaluation, training
 from dvskit.datasets import IdxImages, ImageFolder, ImageSamples, Sample, holds_images, open_images
 from dvskit.errors import ConfigError, FormatError, GeometryError, MissingFileError, ShapeError
+from dvskit.evaluation import held_out
 from dvskit.formats import save_events
-from dvskit.training import Trained, held_out, inputs
-from dvskit.training.headline import headlines
+from dvskit.training import Trained, inputs
 from dvskit.training.inputs import encode_of
+from dvskit.training.scores import headlines
 from tests.bars import moving_bar
 from tests.test_stills import idx
 from tests.test_training import config_of, of_images
@@ -76,7 +77,7 @@ def test_the_scores_of_a_run_come_out_again(
 ) -> None:
     ran = of_both.results[encoder]
     for data in (bar_images, str(bar_images), IdxImages(bar_images)):
-        result = training.evaluate(of_both.folder, data, encoder=encoder)
+        result = evaluation.evaluate(of_both.folder, data, encoder=encoder)
         assert np.array_equal(result.confusion, ran.confusion)
         assert (result.loss, result.samples, result.seen) == (ran.loss, 75, 0)
     assert result.encoder == encoder
@@ -84,7 +85,7 @@ def test_the_scores_of_a_run_come_out_again(
         "judged: the 75 images kept for tests",
         f"images are encoded by {encoder}, with seed 7",
     )
-    other = training.evaluate(of_both.folder, bar_images, encoder=encoder, seed=8)
+    other = evaluation.evaluate(of_both.folder, bar_images, encoder=encoder, seed=8)
     assert (other.loss == ran.loss) == (encoder == "latency")
 
 
@@ -92,7 +93,7 @@ def test_the_scores_of_a_folder_come_out_again_and_its_images_are_known_under_an
     of_folder: Trained, tmp_path: Path
 ) -> None:
     root, ran = of_folder.folder.parent / "images", of_folder.results["poisson"]
-    result = training.evaluate(of_folder.folder, root)
+    result = evaluation.evaluate(of_folder.folder, root)
     assert np.array_equal(result.confusion, ran.confusion)
     assert (result.loss, result.samples, result.seen, result.left_out) == (ran.loss, 12, 0, 28)
     assert "28 of 40 images were trained on (18) or chosen by (10); judged" in result.notes[0]
@@ -100,9 +101,9 @@ def test_the_scores_of_a_folder_come_out_again_and_its_images_are_known_under_an
         (tmp_path / file.parent.name).mkdir(exist_ok=True)
         shutil.copy(file, tmp_path / file.parent.name / f"take {99 - k}.png")
     cv2.imwrite(str(tmp_path / "flat" / "new.png"), np.full((10, 10), 9, np.uint8))
-    result = training.evaluate(of_folder.folder, tmp_path)
+    result = evaluation.evaluate(of_folder.folder, tmp_path)
     assert (result.samples, result.seen, result.left_out) == (13, 0, 28)
-    learned = training.evaluate(of_folder.folder, tmp_path, split="train")
+    learned = evaluation.evaluate(of_folder.folder, tmp_path, split="train")
     assert (learned.samples, learned.seen) == (18, 18)
 
 
@@ -113,26 +114,26 @@ def test_images_that_were_trained_on_are_told(
         ("held-out", 75, 0), ("test", 75, 0), ("train", 60, 40), ("validation", 10, 10),
         ("all", 135, 40),
     ):  # fmt: skip
-        result = training.evaluate(of_both.folder, bar_images, split=part, encoder="latency")
+        result = evaluation.evaluate(of_both.folder, bar_images, split=part, encoder="latency")
         assert (result.samples, result.seen) == (count, seen), part
         told = f"{seen} of the {count} images were trained on ({max(seen - 10, 0)}) or chosen by"
         assert result.notes[0].startswith(told) == (seen > 0)
     for name in ("images-idx3", "labels-idx1"):
         shutil.copy(bar_images / f"train-{name}-ubyte.gz", tmp_path)
-    result = training.evaluate(of_both.folder, tmp_path, encoder="latency")
+    result = evaluation.evaluate(of_both.folder, tmp_path, encoder="latency")
     assert (result.samples, result.seen, result.left_out) == (20, 0, 40)
     assert result.notes[0] == "judged: 20 images that were neither trained on nor chosen by"
     with pytest.raises(ConfigError, match="none of the 60 images are known to be in the test part"):
-        training.evaluate(of_both.folder, tmp_path, split="test", encoder="latency")
+        evaluation.evaluate(of_both.folder, tmp_path, split="test", encoder="latency")
     with pytest.raises(ConfigError, match="did you mean 'train'"):
-        training.evaluate(of_both.folder, tmp_path, split="trian", encoder="latency")
+        evaluation.evaluate(of_both.folder, tmp_path, split="trian", encoder="latency")
 
 
 def test_another_set_is_not_taken_for_the_one_of_the_run(of_both: Trained, tmp_path: Path) -> None:
     for part, count in (("train", 60), ("t10k", 8)):
         idx(tmp_path / f"{part}-images-idx3-ubyte.gz", upright_and_flat(count))
         idx(tmp_path / f"{part}-labels-idx1-ubyte.gz", np.arange(count) % 2)
-    result = training.evaluate(of_both.folder, tmp_path, split="all", encoder="latency")
+    result = evaluation.evaluate(of_both.folder, tmp_path, split="all", encoder="latency")
     assert (result.samples, result.seen) == (68, 0)
     assert "does not record which images it was trained on" in result.notes[0]
 
@@ -141,30 +142,30 @@ def test_the_encoder_is_the_models_own_or_must_be_said(
     of_both: Trained, of_folder: Trained, trained: Trained, bar_images: Path, bars: Path
 ) -> None:
     assert held_out.choose_encoder(of_folder.model, None) == "poisson"
-    assert training.evaluate(of_both.folder, bar_images, encoder="direct").encoder == "direct"
+    assert evaluation.evaluate(of_both.folder, bar_images, encoder="direct").encoder == "direct"
     for model, said in (
         (of_both, r"encoded by poisson and by latency; .*encoder='latency' \(--.* direct can be"),
         (trained, r"learned from no encoded images; .*encoder='poisson' \(--encoder poisson\)"),
     ):
         with pytest.raises(ConfigError, match=said):
-            training.evaluate(model.folder, bar_images)
+            evaluation.evaluate(model.folder, bar_images)
     with pytest.raises(ConfigError, match="no encoder 'latncy'; did you mean 'latency'"):
-        training.evaluate(of_both.folder, bar_images, encoder="latncy")
+        evaluation.evaluate(of_both.folder, bar_images, encoder="latncy")
     with pytest.raises(ConfigError, match="seed = -1 is below 0"):
-        training.evaluate(of_folder.folder, bar_images, seed=-1)
+        evaluation.evaluate(of_folder.folder, bar_images, seed=-1)
     with pytest.raises(ConfigError, match="encoder and seed are only for still images, and these"):
-        training.evaluate(trained.folder, bars, encoder="poisson")
+        evaluation.evaluate(trained.folder, bars, encoder="poisson")
 
 
 def test_classes_stand_where_the_model_has_them(of_folder: Trained, tmp_path: Path) -> None:
     root = of_folder.folder.parent / "images"
     shutil.copytree(root / "upright", tmp_path / "upright")
-    result = training.evaluate(of_folder.folder, tmp_path, split="all")
+    result = evaluation.evaluate(of_folder.folder, tmp_path, split="all")
     assert result.classes == ("flat", "upright")
     assert result.confusion.sum(1).tolist() == [0, 20]
     (tmp_path / "upright").rename(tmp_path / "slanted")
     with pytest.raises(FormatError, match="no class of model: slanted; it knows flat, upright"):
-        training.evaluate(of_folder.folder, tmp_path)
+        evaluation.evaluate(of_folder.folder, tmp_path)
 
 
 def test_a_folder_is_of_images_or_of_recordings_by_what_is_in_it(
@@ -202,9 +203,9 @@ def test_an_image_that_is_too_large_is_named_with_the_fix(
     cv2.imwrite(str(root / "flat" / "2.png"), np.zeros((12, 17), np.uint8))
     said = r"flat/2\.png: an image of 17x12 does not fit the input, 16x16; scale or crop"
     with pytest.raises(GeometryError, match=said):
-        training.evaluate(of_folder.folder, root)
+        evaluation.evaluate(of_folder.folder, root)
     with pytest.raises(GeometryError, match=said):
-        training.classify_image(of_folder.folder, root / "flat" / "2.png")
+        evaluation.classify_image(of_folder.folder, root / "flat" / "2.png")
 
 
 class Counted(ImageSamples):
@@ -236,7 +237,7 @@ def test_images_are_read_as_they_are_judged_and_no_others(
     epoch.close()
     assert stills.read <= 5 * inputs.JUDGED_AT_ONCE  # not all are in memory
     stills.read = 0
-    assert training.evaluate(of_both.model, stills, encoder="latency").samples == 1000
+    assert evaluation.evaluate(of_both.model, stills, encoder="latency").samples == 1000
     assert stills.read == 1000
     assert len(held_out.open_judged(bar_images, "held-out")) == 75
     assert len(held_out.open_judged(bar_images, "all")) == 135
@@ -271,17 +272,17 @@ def test_an_image_is_classified_as_it_is_judged(run, of_folder: Trained, tmp_pat
     root = of_folder.folder.parent / "images"
     files = [root / "flat" / "0.png", root / "upright" / "1.png"]
     pixels = upright_and_flat(1)[0]
-    shares = training.classify_image(of_folder.folder, files[0])
-    assert shares == training.classify_image(of_folder.model, pixels)
+    shares = evaluation.classify_image(of_folder.folder, files[0])
+    assert shares == evaluation.classify_image(of_folder.model, pixels)
     assert sum(shares.values()) == pytest.approx(1)
-    assert shares != training.classify_image(of_folder.model, pixels, seed=9)
+    assert shares != evaluation.classify_image(of_folder.model, pixels, seed=9)
     for wrong in (pixels[None], pixels.astype(float), pixels[:0]):
         with pytest.raises(ShapeError, match=r"\(height, width\) uint8, 0 black"):
-            training.classify_image(of_folder.model, wrong)
+            evaluation.classify_image(of_folder.model, wrong)
     with pytest.raises(ConfigError, match="seed = -1 is below 0"):
-        training.classify_image(of_folder.model, pixels, seed=-1)
+        evaluation.classify_image(of_folder.model, pixels, seed=-1)
     with pytest.raises(MissingFileError):
-        training.classify_image(of_folder.model, tmp_path / "absent.png")
+        evaluation.classify_image(of_folder.model, tmp_path / "absent.png")
     code, out, _ = run("classify", files[0], "--model", of_folder.folder, "--json")
     values = json.loads(out)
     assert (code, sorted(values)) == (0, ["class", "file", "probabilities"])
@@ -299,7 +300,7 @@ def test_an_image_is_classified_as_it_is_judged(run, of_folder: Trained, tmp_pat
     ("name", "encoder"), [("article-mnist", "direct"), ("nmnist-signed-lif", "latency")]
 )
 def test_the_figure_on_a_card_comes_out_again(data: Path, name: str, encoder: str) -> None:
-    result = training.evaluate(name, data / "mnist", encoder=encoder)
+    result = evaluation.evaluate(name, data / "mnist", encoder=encoder)
     scores = training.load_model(name).about["scores"]
     assert result.samples == scores[f"{encoder}_samples"] == 10_000
     assert result.accuracy == pytest.approx(scores[f"{encoder}_accuracy"], abs=2e-4)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from dvskit import training
+from dvskit import evaluation, training
 from dvskit.errors import ConfigError, ShapeError
 from dvskit.layers import (
     AvgPool2d,
@@ -261,10 +261,10 @@ def test_layers_train_are_saved_and_come_back(bars: Path, tmp_path: Path, layers
     assert back.network == network
     x = counts(network)
     assert torch.equal(back.module(x), trained.model.module(x))
-    assert training.evaluate(back, bars, split="all").accuracy > 0.7
-    names = list(training.spiking_layers(back))
+    assert evaluation.evaluate(back, bars, split="all").accuracy > 0.7
+    names = list(evaluation.spiking_layers(back))
     assert names == (["lif1", "block1.body.lif1"] if layers[0] == "4C3" else ["lif1"])
-    shares = training.classify(back, next(bars.glob("left/*.npz")))
+    shares = evaluation.classify(back, next(bars.glob("left/*.npz")))
     assert sum(shares.values()) == pytest.approx(1)
 
 

@@ -12,12 +12,13 @@ import torch
 from dvskit.datasets import Emulation, FileSamples, Sample
 from dvskit.datasets.kinds import Reading
 from dvskit.emulator import EmulatorParams
+from dvskit.evaluation import Result, classify_windows
 from dvskit.events import Events
 from dvskit.formats import save_events
-from dvskit.training import InputConfig, Result, Trained, classify_windows, load_model
-from dvskit.training.headline import headlines, near_chance
+from dvskit.training import InputConfig, Trained, load_model
 from dvskit.training.inputs import input_of
-from dvskit.training.likeness import Likeness, likeness_from, measures_of
+from dvskit.training.model_tables import Likeness, likeness_from, measures_of
+from dvskit.training.scores import headlines, near_chance
 from tests.bars import SIZE, moving_bar
 
 

@@ -13,19 +13,10 @@ from torch import nn
 
 from dvskit import Events, load_events, save_events
 from dvskit.errors import ConfigError, FittedWarning, ModelError
+from dvskit.evaluation import Live, LiveDecision, Reject, classify_windows, decide
+from dvskit.evaluation.live import RunningOn, WindowByWindow, stepping
 from dvskit.networks import Layered, MotionLIF
-from dvskit.training import (
-    InputConfig,
-    Live,
-    LiveDecision,
-    Model,
-    Reject,
-    classify_windows,
-    decide,
-    load_model,
-    save_model,
-)
-from dvskit.training.decisions import RunningOn, WindowByWindow, stepping
+from dvskit.training import InputConfig, Model, load_model, save_model
 from dvskit.training.inputs import representation_of
 
 SIZE = (24, 16)

@@ -17,8 +17,9 @@ import pytest
 import dvskit.video
 from dvskit import Events, emulate, save_events
 from dvskit.errors import DamagedFileError
-from dvskit.training import Live, Reject, decide, save_model
-from dvskit.training.arrivals import Arrival, Pace, filmed, follow, piped, played, received
+from dvskit.evaluation import Live, Reject, decide
+from dvskit.evaluation.arrivals import Arrival, Pace, filmed, follow, piped, played, received
+from dvskit.training import save_model
 from dvskit.video import ArrayFrames, CameraFrames, write_video
 from tests.test_camera import Capture
 from tests.test_live import BIN_US, BINS, EVENTS, GAPS, MODEL, SIZE, make, model_of

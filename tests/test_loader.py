@@ -25,7 +25,6 @@ from dvskit.datasets import (
 )
 from dvskit.datasets.batch_plan import drawn, drawn_by_class
 from dvskit.datasets.cache_entries import HeldSamples, MemoryBudget
-from dvskit.datasets.prefetch import that_travels
 from dvskit.datasets.samples import named
 from dvskit.errors import (
     ArgumentError,
@@ -145,7 +144,7 @@ def test_an_epoch_is_what_its_definition_says_with_any_number_of_threads(threads
 @pytest.mark.parametrize("ahead", [1, 4])
 def test_mixed_batches_do_not_depend_on_threads_nor_on_how_far_they_are_ahead(threads, ahead):
     wanted = listed(mixed(threads=0).epoch(2))
-    batches = mixed(threads=threads, ahead=ahead)
+    batches = mixed(threads=threads, prefetch=ahead)
     assert equal(listed(batches.epoch(2)), wanted)
     assert not equal(listed(batches.epoch(1)), wanted)
     assert equal(listed(batches.epoch(2)), wanted)  # whatever came ahead
@@ -180,43 +179,6 @@ def test_torch_makes_the_same_batches_in_its_processes(context, workers):
     assert len(data) == 24
     for epoch in (1, 2):
         assert equal(listed(loader), listed(batches.epoch(epoch)))
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(60)
-def test_processes_make_the_same_batches_from_epoch_to_epoch_and_beside_each_other(tmp_path):
-    batches = mixed(processes=2, cache=Cache(tmp_path))
-    wanted = [listed(mixed().epoch(k)) for k in range(3)]
-    assert equal(list(islice(batches.epoch(0), 3)), wanted[0][:3])  # left early
-    assert equal(listed(batches.epoch(1)), wanted[1])
-    one, other = batches.epoch(0), batches.epoch(2)
-    pairs = list(zip(one, other, strict=True))
-    assert equal([pair[0] for pair in pairs], wanted[0])
-    assert equal([pair[1] for pair in pairs], wanted[2])
-    again = pickle.loads(pickle.dumps(batches))
-    assert equal(listed(again.epoch(1)), wanted[1])
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(60)
-def test_errors_and_warnings_of_processes_are_those_of_threads():
-    samples = DrawnSamples(22, broken=(9,), size=(16, 12))
-    batches = make(samples, shuffle=False, processes=1).epoch(0)
-    with pytest.warns(FittedWarning, match="s0 and others"):
-        next(batches)
-    next(batches)
-    with pytest.raises(ValueError, match="cannot be read") as raised:
-        next(batches)
-    assert raised.value.__notes__ == ["while reading the sample s9"]
-    lost = DamagedFileError("a.es", 5, "nothing")  # has other arguments than its text
-    assert str(that_travels(lost)) == str(lost)
-    assert type(that_travels(lost)) is FormatError
-    missing = MissingFileError("a.es")
-    assert type(that_travels(missing)) is MissingFileError
-    assert str(pickle.loads(pickle.dumps(that_travels(missing)))) == str(missing)
-    bad = BatchShare(samples=samples, count=1, vary=Shifts(), relabel=lambda label, drawn: label)
-    with pytest.raises(ConfigError, match="other processes"):
-        next(make([bad], batch_size=None, processes=1).epoch(0))
 
 
 def test_torch_may_draw_samples_by_number_only_where_no_chance_enters():
@@ -402,7 +364,7 @@ def test_threads_end_with_an_iterator_that_is_left_early():
 @pytest.mark.timeout(20)
 def test_no_more_batches_are_made_than_asked_for_and_none_is_written_to_later():
     samples = DrawnSamples(400, draws=False)
-    batches = make(samples, threads=2, ahead=3).epoch(0)
+    batches = make(samples, threads=2, prefetch=3).epoch(0)
     kept = list(islice(batches, 2))
     copies = [(counts.clone(), labels.clone()) for counts, labels in kept]
     for _ in range(100):
@@ -445,8 +407,7 @@ def test_no_events_give_an_empty_tensor():
         ({"seed": -1}, "seed=-1"),
         ({"steps": 0}, "steps=0"),
         ({"threads": -1}, "threads=-1"),
-        ({"ahead": 0}, "ahead=0"),
-        ({"processes": -1}, "processes=-1"),
+        ({"prefetch": 0}, "prefetch=0"),
         ({"batch_axis": 9}, "batch_axis=9"),
         ({"batch_size": 30, "drop_last": True}, "leaves no batch"),
         ({"balanced": True, "shuffle": False}, "shuffle"),
@@ -524,8 +485,7 @@ def test_batches_have_the_dtype_of_their_representation_whatever_it_is(dtype):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("processes", [0, 1])
-def test_parts_of_batches_are_the_rows_of_the_whole(processes: int) -> None:
+def test_parts_of_batches_are_the_rows_of_the_whole() -> None:
     batches = Batches(
         DrawnSamples(20),
         COUNTS,
@@ -533,7 +493,6 @@ def test_parts_of_batches_are_the_rows_of_the_whole(processes: int) -> None:
         batch_size=3,
         vary=Shifts(),
         seed=5,
-        processes=processes,
     )
     whole = list(batches.epoch(1))
     assert [len(labels) for _, labels in whole] == [3] * 6 + [2]

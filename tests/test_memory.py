@@ -11,7 +11,7 @@ import threading
 import pytest
 import torch
 
-import dvskit.training.world
+import dvskit.training.distributed
 from dvskit.neurons import LIF, release_buffers
 from dvskit.neurons.buffers import POOL, BufferPool
 from dvskit.training import keep_memory
@@ -134,7 +134,7 @@ def test_freed_memory_is_kept_by_the_process():
     environment = {key: value for key, value in os.environ.items() if "MALLOC_" not in key}
     taken = {}
     for way in ("keep", "leave"):
-        command = [sys.executable, "-c", KEPT, way, dvskit.training.world.__file__]
+        command = [sys.executable, "-c", KEPT, way, dvskit.training.distributed.__file__]
         done = subprocess.run(
             command, env=environment, capture_output=True, text=True, check=True, timeout=120
         )

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from dvskit import training
+from dvskit import evaluation
 from dvskit.errors import ConfigError, FittedWarning, ShapeError
+from dvskit.evaluation import observe, spiking_layers, weighted_layers
 from dvskit.events import Events
 from dvskit.networks import Layered
 from dvskit.neurons import ALIF, PLIF, RecurrentLIF, SynapticLIF
-from dvskit.training import InputConfig, Model, observe, spiking_layers, weighted_layers
+from dvskit.training import InputConfig, Model
 from tests.bars import blown_up
 from tests.test_plots import scattered
 
@@ -162,7 +163,7 @@ def test_layers_with_weights_are_named(model):
 
 
 def test_looking_changes_nothing(model, events):
-    before = training.classify(model, events)
+    before = evaluation.classify(model, events)
     observe(model, events, "lif1").causes(0)
-    assert training.classify(model, events) == before
+    assert evaluation.classify(model, events) == before
     assert all(weight.grad is None for weight in model.module.parameters())

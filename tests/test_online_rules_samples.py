@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dvskit.training.accuracy_interval import wilson
+from dvskit.training.scores import wilson
 
 SAMPLES = Path(__file__).resolve().parent.parent / "samples"
 

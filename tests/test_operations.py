@@ -13,10 +13,11 @@ from torch import nn
 
 from dvskit import layers
 from dvskit.errors import ConfigError
+from dvskit.evaluation import Operations, count_operations
+from dvskit.evaluation.operations import COUNTING_RULE, counted
 from dvskit.networks import ConvLIF, Layered, MotionLIF
 from dvskit.neurons import LI, LIF, RecurrentLIF, SignedLIF
-from dvskit.training import Operations, Trained, count_operations
-from dvskit.training.operations import COUNTING_RULE, counted
+from dvskit.training import Trained
 
 
 def convolution_by_loops(x: np.ndarray, layer: nn.Conv2d) -> tuple[int, int]:

@@ -12,17 +12,10 @@ import torch
 
 from dvskit.datasets import ImageSamples
 from dvskit.errors import ConfigError
+from dvskit.evaluation import OverTime, Result, evaluate, evaluate_over_time
 from dvskit.networks import Layered
-from dvskit.training import (
-    InputConfig,
-    Model,
-    OverTime,
-    Result,
-    Trained,
-    evaluate,
-    evaluate_over_time,
-)
-from dvskit.training.accuracy_interval import percent_texts
+from dvskit.training import InputConfig, Model, Trained
+from dvskit.training.scores import percent_texts
 
 ENDS = {
     "mean": ("4C3", "P2", "lif", "2"),

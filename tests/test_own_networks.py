@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from dvskit import training
+from dvskit import evaluation, training
 from dvskit.datasets import Samples, open_samples, split_by_share
 from dvskit.errors import ConfigError, ModelError
 from dvskit.networks import ConvLIF, ModuleNetwork
@@ -80,7 +80,7 @@ def test_a_module_is_trained_saved_and_loaded_by_its_class(samples: Samples, tmp
     back = load_model(tmp_path / "run", networks={"MyNet": MyNet})
     assert torch.equal(logits(back.module), logits(module))
     assert (back.input, back.network) == (INPUT, trained.model.network)
-    again = training.evaluate(back, samples, split="test")
+    again = evaluation.evaluate(back, samples, split="test")
     assert again.accuracy == trained.results["bars"].accuracy
 
 
@@ -158,7 +158,7 @@ def test_parts_split_beforehand_are_taken_as_they_are(samples: Samples, tmp_path
 
 def test_a_module_is_judged_as_a_loop_of_your_own_would(samples: Samples):
     module = seeded()
-    result = training.evaluate(module, samples, input=INPUT)
+    result = evaluation.evaluate(module, samples, input=INPUT)
     counts = [training.inputs.input_of(INPUT, samples.events(k), None) for k in range(len(samples))]
     answers = module.eval()(torch.stack(counts, 1)).argmax(1)
     assert result.samples == len(samples)
@@ -170,8 +170,8 @@ def test_a_module_trained_by_a_loop_of_your_own_is_saved_and_loaded(samples: Sam
     training.save_model(tmp_path / "mine", training.model_of(module, samples, INPUT))
     back = load_model(tmp_path / "mine", networks={"MyNet": MyNet})
     assert torch.equal(logits(back.module), logits(module))
-    before = training.evaluate(module, samples, input=INPUT)
-    assert np.array_equal(before.confusion, training.evaluate(back, samples).confusion)
+    before = evaluation.evaluate(module, samples, input=INPUT)
+    assert np.array_equal(before.confusion, evaluation.evaluate(back, samples).confusion)
 
 
 class Extra(MyNet):
@@ -244,7 +244,7 @@ def test_a_module_without_samples_says_what_to_pass():
     with pytest.raises(ConfigError, match=r"MyNet has no samples .* train\(module, samples\)"):
         training.train(MyNet())
     with pytest.raises(ConfigError, match="model_of: samples is 'folder'; Samples or ImageSamples"):
-        training.evaluate(MyNet(), "folder")
+        evaluation.evaluate(MyNet(), "folder")
     with pytest.raises(ConfigError, match="there is no 'ouput'; did you mean 'output'"):
         training.train(Mine(), ouput="x")
     with pytest.raises(ConfigError, match=r"describe a module with dvskit.networks.ModuleNetwork"):

@@ -12,16 +12,9 @@ import torch
 
 from dvskit import load_events, open_events
 from dvskit.errors import ConfigError, ModelError
-from dvskit.training import (
-    Reject,
-    Trained,
-    choose_reject,
-    classify_windows,
-    decide,
-    load_model,
-    save_model,
-)
-from dvskit.training.reject_choice import reject_by
+from dvskit.evaluation import Reject, choose_reject, classify_windows, decide
+from dvskit.training import Trained, load_model, save_model
+from dvskit.training.model_tables import reject_by
 
 
 def drawn(count: int, seed: int = 1) -> tuple[np.ndarray, np.ndarray]:

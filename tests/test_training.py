@@ -13,19 +13,12 @@ import numpy as np
 import pytest
 import torch
 
-from dvskit import datasets, training
+from dvskit import datasets, evaluation, training
 from dvskit.errors import ConfigError, FormatError, ModelError, OutputError, ShapeError
+from dvskit.evaluation import Result
 from dvskit.events import Events
 from dvskit.networks import ConvLIF
-from dvskit.training import (
-    Config,
-    DataConfig,
-    InputConfig,
-    LoopConfig,
-    Model,
-    Progress,
-    Result,
-)
+from dvskit.training import Config, DataConfig, InputConfig, LoopConfig, Model, Progress
 from dvskit.training.feed import load_feed
 from dvskit.training.sets import load_sets
 from tests.bars import SIZE, config_for, moving_bar
@@ -153,10 +146,10 @@ def test_a_model_folder_that_cannot_be_used_says_why(
 @pytest.mark.slow
 def test_evaluation_counts_each_sample_once(trained: training.Trained, bars: Path) -> None:
     model = trained.model
-    result = training.evaluate(model, bars, split="all")
+    result = evaluation.evaluate(model, bars, split="all")
     assert (result.samples, result.confusion.sum(1).tolist()) == (20, [10, 10])
     right = sum(
-        max(shares := training.classify(model, moving_bar(k >= 10, seed=k % 10)), key=shares.get)
+        max(shares := evaluation.classify(model, moving_bar(k >= 10, seed=k % 10)), key=shares.get)
         == ("right" if k >= 10 else "left")
         for k in range(20)
     )
@@ -176,11 +169,11 @@ def test_a_result_computes_its_shares_from_the_confusion() -> None:
 def test_classification_gives_probabilities_and_refuses_no_events(
     trained: training.Trained,
 ) -> None:
-    shares = training.classify(trained.model, moving_bar(True, seed=50))
+    shares = evaluation.classify(trained.model, moving_bar(True, seed=50))
     assert list(shares) == ["left", "right"]
     assert sum(shares.values()) == pytest.approx(1)
     with pytest.raises(ShapeError, match="no events to classify"):
-        training.classify(trained.model, Events.empty(SIZE))
+        evaluation.classify(trained.model, Events.empty(SIZE))
 
 
 def test_spans_are_named_one_by_one_and_empty_ones_are_not(trained) -> None:
@@ -189,18 +182,18 @@ def test_spans_are_named_one_by_one_and_empty_ones_are_not(trained) -> None:
     assert first.duration_us < window_us
     later = Events(t=second.t + 3 * window_us, x=second.x, y=second.y, p=second.p, size=SIZE)
     whole = Events.concatenate([first, later])
-    labels = training.classify_spans(trained.model, whole)
+    labels = evaluation.classify_spans(trained.model, whole)
     start, end = int(whole.t[0]), int(whole.t[-1])
     assert [name.partition(" (")[0] for name in labels.name] == [
-        max(shares := training.classify(trained.model, each), key=shares.get)
+        max(shares := evaluation.classify(trained.model, each), key=shares.get)
         for each in (first, whole.between(start + 3 * window_us, None))
     ]
     assert labels.start_us.tolist() == [start, start + 3 * window_us]
     assert labels.stop_us.tolist() == [start + window_us, end + 1]
-    assert len(training.classify_spans(trained.model, whole, every_us=window_us // 2)) >= 3
-    assert len(training.classify_spans(trained.model, Events.empty(SIZE))) == 0
+    assert len(evaluation.classify_spans(trained.model, whole, every_us=window_us // 2)) >= 3
+    assert len(evaluation.classify_spans(trained.model, Events.empty(SIZE))) == 0
     with pytest.raises(ConfigError, match="every_us=0"):
-        training.classify_spans(trained.model, whole, every_us=0)
+        evaluation.classify_spans(trained.model, whole, every_us=0)
 
 
 def test_a_configuration_is_read_with_overrides_and_written_resolved(tmp_path: Path) -> None:
@@ -229,10 +222,7 @@ def test_a_configuration_is_read_with_overrides_and_written_resolved(tmp_path: P
         ("", {"loop.steps": "-1"}, "loop.steps = -1 is below 0"),
         ("", {"loop.loss": "each_step"}, "loop.loss: no 'each_step'; did you mean 'each-step'"),
         ("", {"loop.betas": "[0.9]"}, r"loop.betas = \(0.9,\); give two numbers"),
-        ("", {"loop.recordings": "0"}, "loop.recordings is now count of the entry"),
-        ("", {"loop.emulated": "4"}, "loop.emulated is now count of an entry"),
-        ("[augment]\ndrop = 0.1", {}, r"augment is now \[data.augment\], below its entry"),
-        ("[data]\nimages = 'x'", {}, r"\[data\] is now an entry \[\[data\]\] for each set"),
+        ("[data]\npath = 'x'", {}, r"is not a list of tables; write \[\[data\]\]"),
         ("data = 3", {}, "is not a list of tables"),
         ("[[data]]\nkind = 'video'", {}, "data.kind: no 'video'; did you mean 'videos'"),
         ("[[data]]\ncount = 0", {}, "data.recordings.count = 0 is below 1"),
@@ -410,7 +400,7 @@ def shipped_split(data: Path) -> tuple[Model, datasets.Split]:
 @pytest.mark.slow
 def test_the_shipped_model_reads_held_out_recordings_as_its_card_says(data: Path) -> None:
     model, parts = shipped_split(data)
-    result = training.evaluate(model, parts.test)
+    result = evaluation.evaluate(model, parts.test)
     assert result.samples == model.about["scores"]["recordings_samples"] == 200
     assert (result.seen, result.left_out) == (0, 0)
     listed = {(row.part, row.label, row.name) for row in model.used}

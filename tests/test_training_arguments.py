@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import dvskit
-from dvskit import Events, training
+from dvskit import Events, evaluation, training
 from dvskit.errors import EventsError, FormatError, ModelError
 
 NAME = "nmnist-signed-lif"
@@ -25,23 +25,23 @@ def test_a_name_a_path_and_any_source_classify_as_the_model_and_the_events(tmp_p
     dvskit.save_events(EVENTS, path)
     recording = dvskit.open_events(path)
     model = training.load_model(NAME)
-    expected = training.classify(model, EVENTS)
-    assert expected == training.classify(NAME, EVENTS)
-    assert expected == training.classify(training.find_model(NAME), recording)
-    assert expected == training.classify(NAME, path) == training.classify(NAME, str(path))
-    assert expected == training.classify(model, recording.between(None, None))
-    assert expected == training.classify(model, dvskit.filters.Crop(0, 0, 34, 34)(recording))
+    expected = evaluation.classify(model, EVENTS)
+    assert expected == evaluation.classify(NAME, EVENTS)
+    assert expected == evaluation.classify(training.find_model(NAME), recording)
+    assert expected == evaluation.classify(NAME, path) == evaluation.classify(NAME, str(path))
+    assert expected == evaluation.classify(model, recording.between(None, None))
+    assert expected == evaluation.classify(model, dvskit.filters.Crop(0, 0, 34, 34)(recording))
 
 
 def test_what_is_no_model_and_what_holds_no_events_are_refused_with_the_fix():
     with pytest.raises(ModelError, match="Events is no model; pass load_model"):
-        training.classify(EVENTS, NAME)
+        evaluation.classify(EVENTS, NAME)
     with pytest.raises(ModelError, match="did you mean"):
-        training.classify("nmnist-signed-li", EVENTS)
+        evaluation.classify("nmnist-signed-li", EVENTS)
     with pytest.raises(FormatError, match="no such file"):
-        training.classify(NAME, "nothing.raw")
+        evaluation.classify(NAME, "nothing.raw")
     for wrong in (None, np.zeros((3, 4)), 5):
         with pytest.raises(EventsError, match="neither Events nor a source"):
-            training.classify(NAME, wrong)
+            evaluation.classify(NAME, wrong)
     with pytest.raises(ModelError, match="int is no model"):
-        training.evaluate(5, [])
+        evaluation.evaluate(5, [])

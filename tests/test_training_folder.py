@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import warnings
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,20 +14,20 @@ import pytest
 import torch
 
 import dvskit
-from dvskit import training
-from dvskit.datasets import Emulation
+from dvskit import evaluation, training
+from dvskit.datasets import Emulation, open_samples, opening, splits
 from dvskit.errors import ConfigError, DvskitError, FittedWarning, ModelError, OutputError
+from dvskit.evaluation.judging import open_for
 from dvskit.events import Events
 from dvskit.formats import save_events
 from dvskit.networks import Layered
-from dvskit.training import Config, DataConfig, Onlooker, Progress, train_folder
-from dvskit.training.choosing import Chosen, choose
+from dvskit.training import Callbacks, Config, DataConfig, Progress, train_folder
 from dvskit.training.feed import mirrored
-from dvskit.training.judging import open_for
-from dvskit.training.looking import look_at
+from dvskit.training.inspect_folder import ChosenConfig, choose, inspect_samples
 from dvskit.training.model_tables import emulation_from, emulation_values
 from dvskit.training.models import begin_with, parameters_of_last, with_classes
-from dvskit.training.running import Run
+from dvskit.training.running import TrainingRun
+from dvskit.training.sets import load_sets
 from dvskit.training.toml_config import write_config
 from tests.bars import blown_up, moving_bar, write_bars
 from tests.sample_files import folder, video
@@ -50,9 +51,9 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache"
 
 
-def chosen_for(root: Path, **keys: object) -> Chosen:
+def chosen_for(root: Path, **keys: object) -> ChosenConfig:
     entry = DataConfig(path=str(root), name="samples")
-    return choose(look_at(root), replace(Config(data=(entry,)), **keys))  # type: ignore[arg-type]
+    return choose(inspect_samples(open_samples(root), root), replace(Config(data=(entry,)), **keys))  # type: ignore[arg-type]
 
 
 def clips(root: Path, people: int = 2, trials: int = 2) -> Path:
@@ -238,14 +239,14 @@ def test_depth_clips_are_shaded_before_a_sensor_and_judged_and_classified_as_it_
 
 def test_as_many_steps_are_taken_as_there_is_time_for(tmp_path, monkeypatch):
     root = write_bars(tmp_path / "set", 10)
-    monkeypatch.setattr(Run, "seconds_a_step", lambda self: 5.0)
+    monkeypatch.setattr(TrainingRun, "seconds_a_step", lambda self: 5.0)
     told: list[Config] = []
 
-    def only_told(config: Config, **_: object) -> None:
+    def only_told(config: Config, *_: object, **__: object) -> None:
         told.append(config)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(training.folder_run, "train", only_told)
+    monkeypatch.setattr(training.folder_run, "train_sets", only_told)
     for minutes in (10.0, 300.0):  # a busy machine needs one of them
         with pytest.raises(KeyboardInterrupt):
             train_folder(root, output=tmp_path / "mine", minutes=minutes)
@@ -255,6 +256,21 @@ def test_as_many_steps_are_taken_as_there_is_time_for(tmp_path, monkeypatch):
     with pytest.raises(ConfigError, match=r"a step takes 5 s; --minutes \d+\.\d leaves time"):
         train_folder(root, output=tmp_path / "mine", minutes=0.05)
     assert not (tmp_path / "mine").exists()
+
+
+@pytest.mark.slow(seconds=4)
+def test_a_folder_is_opened_and_split_once(tmp_path, monkeypatch):
+    calls: Counter[str] = Counter()
+    for module, name in ((opening, "_find"), (splits, "check_leaks")):
+        called = getattr(module, name)
+
+        def counted(*given: object, name: str = name, called=called, **more: object) -> object:
+            calls[name] += 1
+            return called(*given, **more)
+
+        monkeypatch.setattr(module, name, counted)
+    train_folder(write_bars(tmp_path / "set", 10), output=tmp_path / "mine", changes=QUICK)
+    assert calls == {"_find": 1, "check_leaks": 1}
 
 
 @pytest.mark.slow
@@ -267,8 +283,10 @@ def test_an_interrupted_run_goes_on_with_the_steps_that_were_chosen(tmp_path, mo
 
     with pytest.raises(KeyboardInterrupt):
         train_folder(root, output=tmp_path / "mine", changes=QUICK,
-                     onlooker=Onlooker(progress=stop))  # fmt: skip
-    monkeypatch.setattr(Run, "seconds_a_step", lambda self: pytest.fail("is measured again"))
+                     callbacks=Callbacks(progress=stop))  # fmt: skip
+    monkeypatch.setattr(
+        TrainingRun, "seconds_a_step", lambda self: pytest.fail("is measured again")
+    )
     done = train_folder(root, output=tmp_path / "mine", changes=QUICK)
     config = training.load_config(tmp_path / "mine" / "config.toml")
     whole = training.train(replace(config, output=str(tmp_path / "whole")))
@@ -295,14 +313,16 @@ def test_a_run_killed_ahead_of_its_first_checkpoint_keeps_its_steps(tmp_path, mo
     def stop(now: Progress) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Run, "seconds_a_step", lambda self: 2.0)
+    monkeypatch.setattr(TrainingRun, "seconds_a_step", lambda self: 2.0)
     monkeypatch.setattr(training.running, "_EVERY_SECONDS", -1.0)
     with pytest.raises(KeyboardInterrupt):
-        train_folder(root, output=tmp_path / "mine", minutes=2, onlooker=Onlooker(progress=stop))
+        train_folder(root, output=tmp_path / "mine", minutes=2, callbacks=Callbacks(progress=stop))
     assert not (tmp_path / "mine" / "checkpoint.safetensors").exists()
     config = training.load_config(tmp_path / "mine" / "config.toml")
     assert 20 <= config.loop.epochs * config.loop.steps < 60
-    monkeypatch.setattr(Run, "seconds_a_step", lambda self: pytest.fail("is measured again"))
+    monkeypatch.setattr(
+        TrainingRun, "seconds_a_step", lambda self: pytest.fail("is measured again")
+    )
     done = train_folder(root, output=tmp_path / "mine", minutes=2)
     assert training.load_config(tmp_path / "mine" / "config.toml") == config
     assert len(done.trained.history) == config.loop.epochs
@@ -330,7 +350,9 @@ def test_a_run_that_is_slower_than_measured_ends_an_epoch_early(tmp_path):
     config = chosen_for(root, output=str(tmp_path / "mine")).config
     config = replace(config, loop=replace(config.loop, steps=1))
     notes: list[str] = []
-    done = training.folder_run._train_until(config, 0.0, Onlooker(note=notes.append))
+    done = training.folder_run._train_until(
+        config, load_sets(config), 0.0, Callbacks(note=notes.append)
+    )
     assert len(done.history) == 1
     assert notes == ["the machine is slower than measured: it takes 1 of 10 epochs"]
     left = training.load_config(tmp_path / "mine" / "config.toml")
@@ -467,7 +489,7 @@ def test_a_run_without_validation_keeps_its_last_weights(tmp_path):
     done = training.train(config)
     assert done.model.about["scores"]["epoch"] == 1
     assert "accuracy" not in done.history[0]
-    assert done.model.reject == training.Reject()
+    assert done.model.reject == evaluation.Reject()
     assert np.isfinite([row["loss"] for row in done.history]).all()
 
 

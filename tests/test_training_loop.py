@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from dvskit import training
+from dvskit import evaluation, training
 from dvskit.errors import ConfigError
 from dvskit.layers import FirstSpike, SpikeCount
 from dvskit.networks import Layered
@@ -49,7 +49,7 @@ def test_the_loss_of_each_step_needs_a_network_that_answers_at_each(
         training.train(config)
     trained = training.train(layered(config, *STEPS))
     assert trained.results["recordings"].samples == 6
-    shares = training.classify(trained.model, bars / "left" / "0.npz")
+    shares = evaluation.classify(trained.model, bars / "left" / "0.npz")
     assert sum(shares.values()) == pytest.approx(1)
 
 
@@ -153,7 +153,7 @@ def test_a_run_that_is_killed_within_an_epoch_gives_the_same_weights(
 
 
 def test_precision_is_that_of_the_configuration() -> None:
-    from dvskit.training.world import training_precision
+    from dvskit.training.device import training_precision
 
     for name, dtype in (("float32", torch.float32), ("bfloat16", torch.bfloat16)):
         with training_precision(torch.device("cpu"), name):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from dvskit import training
+from dvskit import evaluation, training
 from dvskit.datasets import open_samples
 from dvskit.errors import ArgumentError, ConfigError
 from dvskit.filters import Vary
@@ -40,14 +40,14 @@ def test_a_network_of_points_learns_and_its_model_says_all(
     model = training.load_model(tmp_path / "run")
     assert model.network == NETWORK
     assert model.input == INPUT
-    again = training.evaluate(model, bars)
+    again = evaluation.evaluate(model, bars)
     assert again.accuracy == trained.results["recordings"].accuracy
     samples = open_samples(bars)
     events = samples.events(0)
-    assert training.classify(model, events) == training.classify(model, events)
+    assert evaluation.classify(model, events) == evaluation.classify(model, events)
     later = type(events)(t=events.t + 123_456, x=events.x, y=events.y, p=events.p, size=events.size)
-    assert training.classify(model, later) == training.classify(model, events)
-    labelled = training.classify_spans(model, events)
+    assert evaluation.classify(model, later) == evaluation.classify(model, events)
+    labelled = evaluation.classify_spans(model, events)
     assert len(labelled.name) >= 1
 
 

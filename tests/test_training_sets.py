@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from dvskit import training
+from dvskit import evaluation, training
 from dvskit.datasets import GESTURES, open_public
 from dvskit.errors import ConfigError, FormatError, MissingFileError
 from dvskit.networks import ConvLIF
@@ -178,7 +178,7 @@ def test_the_recipe_of_dvs128_gesture_runs_on_its_archive(tmp_path: Path) -> Non
     assert people[2] == ["24"]
     trained = training.train(config)
     assert trained.model.classes == GESTURES
-    result = training.evaluate(trained.folder, open_public("dvs128-gesture", root))
+    result = evaluation.evaluate(trained.folder, open_public("dvs128-gesture", root))
     assert result.samples == 11
     assert result.accuracy == trained.results["dvs128-gesture"].accuracy
     assert training.load_config(trained.folder / "config.toml") == config

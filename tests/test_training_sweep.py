@@ -13,7 +13,7 @@ import pytest
 from dvskit import training
 from dvskit.errors import ConfigError, OutputError
 from dvskit.training import Progress, SweepRun, sweeping
-from dvskit.training.accuracy_interval import wilson
+from dvskit.training.scores import wilson
 from dvskit.training.sweeping import Combination, Score
 from tests.bars import config_for, write_bars
 

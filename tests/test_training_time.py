@@ -10,9 +10,9 @@ import pytest
 from dvskit.datasets import FileSamples
 from dvskit.errors import ConfigError
 from dvskit.networks import ConvLIF
-from dvskit.training import Config, DataConfig, LoopConfig, Onlooker
+from dvskit.training import Callbacks, Config, DataConfig, LoopConfig
 from dvskit.training.feed import load_feed
-from dvskit.training.preparing import Prepared, Time, _blocks, _Place, prepare
+from dvskit.training.folder_clips import Prepared, Time, _blocks, _Place, prepare
 from dvskit.training.sets import load_sets
 from tests.sample_files import folder
 
@@ -30,7 +30,7 @@ class Clock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, each: float) -> None:
         self.now, self.emulated, read = 0.0, 0, FileSamples.events
-        monkeypatch.setattr("dvskit.training.preparing.time.monotonic", lambda: self.now)
+        monkeypatch.setattr("dvskit.training.folder_clips.time.monotonic", lambda: self.now)
 
         def events(samples: FileSamples, *given: object) -> object:
             self.now += each
@@ -48,7 +48,7 @@ def clips(root: Path) -> Path:
 def prepared(root: Path, seconds: float, notes: list[str]) -> Prepared:
     asked = Config(data=(DataConfig(path=str(root), name="samples"),))
     limit = Time(0.0, seconds / 2, seconds)
-    return prepare(asked, {}, Onlooker(note=notes.append), limit)
+    return prepare(asked, {}, Callbacks(note=notes.append), limit)
 
 
 @pytest.mark.slow(seconds=5)

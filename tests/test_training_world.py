@@ -17,7 +17,7 @@ from dvskit import training
 from dvskit.errors import ConfigError, FormatError
 from dvskit.networks import Layered
 from dvskit.training import Config, running
-from dvskit.training.world import World, check_together
+from dvskit.training.distributed import World, check_together
 from tests.bars import config_for
 from tests.processes import together
 
@@ -40,14 +40,14 @@ def config_together(bars: Path, output: Path, layers: tuple[str, ...] = LAYERS) 
 def train_rank(config: Config, stop_at: int = -1, fail_rank: int = -1) -> Any:
     """Train; the leader breaks off behind a step, or a rank fails at its second."""
     running._EVERY_SECONDS, running._KEPT_SECONDS = -1.0, -1.0
-    learn = running.Run._learn
+    learn = running.TrainingRun._learn
 
-    def failing(self: running.Run, *given: Any) -> float:
+    def failing(self: running.TrainingRun, *given: Any) -> float:
         if self.at.step == 1 and self.world.rank == fail_rank:
             raise FormatError("digit.bin: is damaged")
         return learn(self, *given)
 
-    running.Run._learn = failing  # type: ignore[method-assign]
+    running.TrainingRun._learn = failing  # type: ignore[method-assign]
 
     def interrupt(at: training.Progress) -> None:
         if at.step == stop_at:

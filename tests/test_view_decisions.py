@@ -18,9 +18,10 @@ from dvskit import Events, open_events, save_events
 from dvskit.cli._options import Reading
 from dvskit.cli.view import viewed_from
 from dvskit.errors import ConfigError, DamagedFileError
+from dvskit.evaluation import decide
 from dvskit.render._thin import Latest, Overview
 from dvskit.render.view import Decided, Decisions, View, Viewed, ViewedLive
-from dvskit.training import decide, save_model
+from dvskit.training import save_model
 from tests.test_live import EVENTS, MODEL
 from tests.test_view import ask, moving, unpack
 

@@ -22,8 +22,8 @@ from dvskit.errors import FittedWarning, count_of
 
 if TYPE_CHECKING:
     from dvskit.datasets import FileSamples
-    from dvskit.training import Result
-    from dvskit.training.judging import Judging
+    from dvskit.evaluation import Result
+    from dvskit.evaluation.judging import Judging
 
 _ELSEWHERE = 100  # columns in a file or a pipe
 _LONGEST = 32  # cells of a name
@@ -95,7 +95,7 @@ def say_passed_over(files: list[Path]) -> None:
 
 def score_lines(result: Result) -> list[str]:
     """Return the accuracy of a model with its interval, and its confusion matrix, as lines."""
-    from dvskit.training.headline import headlines
+    from dvskit.training.scores import headlines
 
     return [*headlines(result), *matrix_lines(result)]
 
@@ -108,7 +108,7 @@ class Folder:
     files: FileSamples | None = None
 
     def judge(self) -> Result:
-        from dvskit.training.evaluation import judge_opened
+        from dvskit.evaluation.judging import judge_opened
 
         with fits_noted():
             result = judge_opened(self.judging)
@@ -132,8 +132,8 @@ def open_folder(model: str, data: Path, split: PartName, inputs: JudgedInputs) -
     """Open a folder of recordings or images to judge a model; note files that are left out."""
     reading, spikes = inputs.reading, inputs.spikes
     from dvskit.datasets import holds_images
+    from dvskit.evaluation.judging import open_for, open_judging
     from dvskit.training import load_model
-    from dvskit.training.judging import open_for, open_judging
 
     network = load_model(model)
     if holds_images(data):

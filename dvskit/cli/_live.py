@@ -8,20 +8,20 @@ import sys
 import time
 from array import array
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
 
 from dvskit import _interrupt
 from dvskit.cli import _console
-from dvskit.cli._live_stream import live_source, open_stream, window_words
+from dvskit.cli._live_stream import LiveSource, open_stream, window_words
 from dvskit.cli._options import Reading, option
 from dvskit.errors import ConfigError, count_of
 
 if TYPE_CHECKING:
-    from dvskit.training import Live, LiveDecision, LiveRun, Model
-    from dvskit.training.arrivals import Arrival
+    from dvskit.evaluation import Live, LiveDecision, LiveRun
+    from dvskit.evaluation.arrivals import Arrival
+    from dvskit.training import Model
 
 _BEHIND_S = 0.05  # shorter delays are not shown
 
@@ -51,20 +51,17 @@ class Living:
 
     def start(self, model: Model) -> Live:
         """Return a model on streams that names a class from --reject on."""
-        from dvskit.training import Live
+        from dvskit.evaluation import Live
 
         if self.reject is None:
             return Live(model)
         return Live(model, replace(model.reject, confidence=self.reject, how="--reject"))
 
 
-def classify_live(
-    files: list[Path], camera: int | None, live: Live, reading: Reading, *, as_json: bool
-) -> None:
+def classify_live(source: LiveSource, live: Live, reading: Reading, *, as_json: bool) -> None:
     """Decide on a source until it ends, or until Ctrl-C, with exit code 130."""
-    from dvskit.training.arrivals import follow
+    from dvskit.evaluation.arrivals import follow
 
-    source = live_source(files, camera, reading)
     _console.announce_compiling()
     stream, summary = open_stream(source, live, reading), _Summary()
     _console.say(f"{source.name}: {stream.how}; {window_words(live)}; Ctrl-C ends it")

@@ -13,9 +13,9 @@ from dvskit.cli._options import Reading
 from dvskit.errors import ConfigError, count_of
 
 if TYPE_CHECKING:
+    from dvskit.evaluation import Live, LiveRun
+    from dvskit.evaluation.arrivals import Arrival
     from dvskit.events import Size
-    from dvskit.training import Live, LiveRun
-    from dvskit.training.arrivals import Arrival
     from dvskit.video import FrameSource
 
 _UDP_GATHER_S = 0.001  # longest wait of an event for others: delays stay at a few milliseconds
@@ -54,7 +54,7 @@ def live_source(files: list[Path], camera: int | None, reading: Reading) -> Live
 
 
 @dataclass(frozen=True, slots=True)
-class Stream:
+class LiveStream:
     """An open source, and a pass of a model over it.
 
     size   of the arriving events
@@ -71,7 +71,7 @@ class Stream:
     close: Callable[[], Any]
 
 
-def open_stream(source: LiveSource, live: Live, reading: Reading) -> Stream:
+def open_stream(source: LiveSource, live: Live, reading: Reading) -> LiveStream:
     """Open a source. Raises the errors of opening, and ConfigError for a folder of recordings."""
     if source.file is None:
         return _camera(source.camera or 0, live)
@@ -81,7 +81,7 @@ def open_stream(source: LiveSource, live: Live, reading: Reading) -> Stream:
     return _recording(source.file, live, reading)
 
 
-def _camera(number: int, live: Live) -> Stream:
+def _camera(number: int, live: Live) -> LiveStream:
     from dvskit.video import CameraFrames
 
     camera = CameraFrames(number)
@@ -93,7 +93,7 @@ def _camera(number: int, live: Live) -> Stream:
     return _filmed(camera, live, notes, camera.stop, played=False)
 
 
-def _clip(clip: FrameSource, live: Live, reading: Reading) -> Stream:
+def _clip(clip: FrameSource, live: Live, reading: Reading) -> LiveStream:
     from dvskit.cli._clips import clip_notes
 
     if reading.size is not None:
@@ -106,49 +106,49 @@ def _clip(clip: FrameSource, live: Live, reading: Reading) -> Stream:
 def _filmed(
     frames: FrameSource, live: Live, notes: Callable[[], list[str]], close: Callable[[], Any],
     *, played: bool,
-) -> Stream:  # fmt: skip
+) -> LiveStream:  # fmt: skip
     from dvskit.datasets.clips import frames_for
-    from dvskit.training.arrivals import Pace, filmed
+    from dvskit.evaluation.arrivals import Pace, filmed
 
     how = live.model.emulation
     seen = frames_for(frames, how)
     run = live.start(seen.size)
     words = f"emulated on {seen.size}" + (", played in real time" if played else "")
     arrivals = filmed(seen, how, Pace() if played else None)
-    return Stream(run, arrivals, seen.size, words, notes, close)
+    return LiveStream(run, arrivals, seen.size, words, notes, close)
 
 
-def _recording(file: Path, live: Live, reading: Reading) -> Stream:
+def _recording(file: Path, live: Live, reading: Reading) -> LiveStream:
+    from dvskit.datasets import likely_size
+    from dvskit.evaluation import arrivals
     from dvskit.formats.udp import UdpRecording
-    from dvskit.training import arrivals
-    from dvskit.training.inputs import FittedSource
-    from dvskit.training.live import start_on
+    from dvskit.training.inputs import blocks_on_sensor
 
     recording = reading.open(file)
-    fitted = FittedSource(recording, live.model.size)
-    run, given = start_on(live, fitted), live.model.input
+    size, given = likely_size(recording, live.model.size), live.model.input
+    run, blocks = live.start(size), blocks_on_sensor(recording, size)
     close: Callable[[], Any] = lambda: None  # noqa: E731
     if isinstance(recording, UdpRecording):
         recording.gather_s, close = _UDP_GATHER_S, recording.close
         quiet_s = given.bins * given.bin_us / 1e6
-        coming, how = arrivals.received(fitted, fitted.size, quiet_s), "as they arrive"
+        coming, how = arrivals.received(blocks, size, quiet_s), "as they arrive"
     elif recording.live:
-        coming, how = arrivals.piped(fitted), "as they are read"
+        coming, how = arrivals.piped(blocks), "as they are read"
     else:
-        coming = arrivals.played(fitted, given.bin_us, arrivals.Pace())
+        coming = arrivals.played(blocks, given.bin_us, arrivals.Pace())
         how = "played in real time"
-    if fitted.how is not None:
-        how = f"{fitted.how}, {how}"
+    if run.fit.how is not None:
+        how = f"{run.fit.how}, {how}"
 
     def notes() -> list[str]:
         found = list(recording.assumptions)
         if recording.damage:
             found.append(str(recording.damage))
-        if fitted.dropped:
-            found.append(f"left out at the edges: {count_of(fitted.dropped, 'event')}")
+        if run.fit.dropped:
+            found.append(f"left out at the edges: {count_of(run.fit.dropped, 'event')}")
         return found
 
-    return Stream(run, coming, fitted.size, how, notes, close)
+    return LiveStream(run, coming, size, how, notes, close)
 
 
 def window_words(live: Live) -> str:

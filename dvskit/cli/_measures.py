@@ -15,9 +15,9 @@ from dvskit.cli._judging import aligned
 from dvskit.errors import ConfigError, count_of
 
 if TYPE_CHECKING:
+    from dvskit.evaluation import Corrupted, Operations, OverTime, Result
+    from dvskit.evaluation.judging import Judging
     from dvskit.render.plots import Measured
-    from dvskit.training import Corrupted, Operations, OverTime, Result
-    from dvskit.training.judging import Judging
 
 _ROWS = 10  # of a table of all steps
 _HEADS = ("accuracy", "95 % interval")
@@ -34,7 +34,7 @@ class Report:
 
 def add_over_time(report: Report, judging: Judging) -> None:
     """Measure the accuracy after each step."""
-    from dvskit.training.over_time import judge_over_time
+    from dvskit.evaluation.over_time import judge_over_time
 
     found = judge_over_time(judging)
     report.lines += ["", *_over_time_lines(found)]
@@ -50,7 +50,7 @@ def add_over_time(report: Report, judging: Judging) -> None:
 
 def add_operations(report: Report, judging: Judging) -> None:
     """Count the operations of a network per sample."""
-    from dvskit.training.operations import operations_of
+    from dvskit.evaluation.operations import operations_of
 
     found = operations_of(judging)
     report.lines += ["", *_operations_lines(found)]
@@ -61,7 +61,7 @@ def add_corrupted(
     report: Report, judging: Judging, levels: Mapping[str, tuple[float, ...]], seed: int
 ) -> None:
     """Measure the accuracy at each level of each kind of corruption."""
-    from dvskit.training.corruption import Corrupted, judge_corrupted
+    from dvskit.evaluation.corruption import Corrupted, judge_corrupted
 
     values = report.values["corrupted"] = {}
     total, done = sum(map(len, levels.values())), 0
@@ -91,7 +91,7 @@ def _over_time_lines(found: OverTime) -> Iterator[str]:
 
 
 def _cells(result: Result) -> tuple[str, str]:
-    from dvskit.training.accuracy_interval import percent_texts
+    from dvskit.training.scores import percent_texts
 
     share, low, high = percent_texts(result.accuracy, *result.interval_95)
     return f"{share} %", f"{low} to {high} %"
@@ -128,7 +128,7 @@ def corrupt_levels(texts: Sequence[str]) -> dict[str, tuple[float, ...]]:
 
     "all" is each kind but "threshold", which does not apply to recordings. Raises ConfigError.
     """
-    from dvskit.training.corruption import CORRUPTIONS, check_levels
+    from dvskit.evaluation.corruption import CORRUPTIONS, check_levels
 
     found: dict[str, tuple[float, ...]] = {}
     for text in texts:
@@ -150,8 +150,8 @@ def corrupt_levels(texts: Sequence[str]) -> dict[str, tuple[float, ...]]:
 
 
 def _add_corruption(report: Report, values: dict[str, Any], found: Corrupted) -> None:
+    from dvskit.evaluation import CORRUPTIONS
     from dvskit.render.plots import Measured
-    from dvskit.training import CORRUPTIONS
 
     kind = CORRUPTIONS[found.kind]
     accuracy = [result.accuracy for result in found.results]
@@ -178,7 +178,7 @@ def _add_corruption(report: Report, values: dict[str, Any], found: Corrupted) ->
 
 def _operations_lines(found: Operations) -> Iterator[str]:
     """Yield the operations of a network per sample, by layer and in total, with the rule."""
-    from dvskit.training.operations import COUNTING_RULE, ENERGY_SOURCE
+    from dvskit.evaluation.operations import COUNTING_RULE, ENERGY_SOURCE
 
     steps = count_of(found.steps, "step")
     yield f"operations per sample (mean of {found.samples:,}), over {steps}"
@@ -217,7 +217,7 @@ def _joules(energy: float) -> str:
 
 
 def _operations_values(found: Operations) -> dict[str, Any]:
-    from dvskit.training.operations import AC_J, COUNTING_RULE, ENERGY_SOURCE, MAC_J
+    from dvskit.evaluation.operations import AC_J, COUNTING_RULE, ENERGY_SOURCE, MAC_J
 
     layers = [
         {

@@ -14,8 +14,9 @@ from dvskit.cli._options import Json, ModelOption, Reading, Spikes, argument
 from dvskit.errors import ConfigError, DvskitError, FormatError, count_of, one_line
 
 if TYPE_CHECKING:
+    from dvskit.evaluation import Classified
     from dvskit.events import Events
-    from dvskit.training import Classified, Model
+    from dvskit.training import Model
 
 
 @fits_noted()
@@ -49,11 +50,11 @@ def classify(
             raise ConfigError(
                 "--encoder and --seed apply to still images only; leave them out with --live"
             )
-        live_source(files, living.camera, reading)
+        source = live_source(files, living.camera, reading)
         from dvskit.training import load_model
 
         live = living.start(load_model(model))
-        classify_live(files, living.camera, live, reading, as_json=json)
+        classify_live(source, live, reading, as_json=json)
         return
     if not files:
         raise ConfigError("name recordings or images to classify; or --live and a source")
@@ -166,7 +167,7 @@ class _Judge:
 
     def __call__(self, file: Path) -> Classified:
         """Judge a recording, a video or an image."""
-        from dvskit.training import Classified, Decision, classify_image, classify_windows
+        from dvskit.evaluation import Classified, Decision, classify_image, classify_windows
 
         if _is_image(file):
             given, spikes = self.model.input, self.spikes

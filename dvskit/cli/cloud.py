@@ -110,7 +110,7 @@ def _shown(
 
 def _decisions(events: Events, part: Part, model: Model, every_us: int | None) -> Labels:
     from dvskit.datasets import likely_size, on_sensor
-    from dvskit.training import classify_spans
+    from dvskit.evaluation import classify_spans
 
     with fits_noted():
         taken = on_sensor(events, likely_size(part, model.size))

@@ -104,7 +104,7 @@ def _model() -> Model | None:
 
 
 def _classify(model: Model, events: Events, scene: PersonScene) -> Labels:
-    from dvskit.training import classify, classify_spans
+    from dvskit.evaluation import classify, classify_spans
 
     shares = classify(model, events)
     best = max(shares, key=lambda name: shares[name])
@@ -119,8 +119,8 @@ def _decide_live(model: Model, events: Events) -> None:
     """Decide on the clip bin by bin, as if it came from a camera, but without waiting."""
     from statistics import median
 
-    from dvskit.training import Live
-    from dvskit.training.arrivals import Pace, follow, played
+    from dvskit.evaluation import Live
+    from dvskit.evaluation.arrivals import Pace, follow, played
 
     run, bin_us = Live(model).start(events.size), model.input.bin_us
     first_us = int(events.t[0])

@@ -123,7 +123,7 @@ def _cache() -> str:
 def _networks() -> str:
     import torch
 
-    from dvskit.training.world import has_fast_bfloat16, pick_device
+    from dvskit.training.device import has_fast_bfloat16, pick_device
 
     device = pick_device()
     kind = "bfloat16" if has_fast_bfloat16(device) else "float32"

@@ -27,8 +27,8 @@ from dvskit.cli._options import DarkOption, Force, Json, ModelArgument, option
 from dvskit.errors import ConfigError
 
 if TYPE_CHECKING:
+    from dvskit.evaluation import Result
     from dvskit.render.plots import Measured
-    from dvskit.training import Result
 
 
 @dataclass(frozen=True, slots=True)

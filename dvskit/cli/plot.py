@@ -25,8 +25,8 @@ from dvskit.errors import ConfigError, did_you_mean
 from dvskit.formats import open_events
 
 if TYPE_CHECKING:
+    from dvskit.evaluation import Observed
     from dvskit.render.plots import Style
-    from dvskit.training import Observed
 
 app = typer.Typer(help="Plot an event file, a model or a training run: PNG, SVG or PDF.",
                   no_args_is_help=True)  # fmt: skip
@@ -194,7 +194,8 @@ def membrane(
 
 
 def _observe(source: WithEvents, model: str, layer: str | None) -> Observed:
-    from dvskit.training import load_model, observe
+    from dvskit.evaluation import observe
+    from dvskit.training import load_model
 
     network = load_model(model)
     with fits_noted():
@@ -209,8 +210,9 @@ def weights(
 ) -> None:
     """The weights of a layer of a model."""
     style = looks.begin(out)
+    from dvskit.evaluation import weighted_layers
     from dvskit.render import plots
-    from dvskit.training import load_model, weighted_layers
+    from dvskit.training import load_model
 
     layers = weighted_layers(load_model(model))
     name = next(iter(layers), "") if layer is None else layer

@@ -114,9 +114,9 @@ def train(
 
 
 def _train_config(config: Path, overrides: dict[str, str], runs: Runs) -> None:
-    from dvskit.training import leads, load_config
+    from dvskit.training import is_main_process, load_config
     from dvskit.training import train as run
-    from dvskit.training.headline import near_chance
+    from dvskit.training.scores import near_chance
 
     resolved = load_config(config, overrides)
     sweeps, tensorboard = runs.sweep or (), runs.tensorboard
@@ -127,7 +127,7 @@ def _train_config(config: Path, overrides: dict[str, str], runs: Runs) -> None:
     with fits_noted(), _console.Bars() as bars:
         follow = _follow(bars, resolved.name)
         trained = run(resolved, progress=follow, note=_console.note, tensorboard=tensorboard)
-    if not leads():  # only the first of torchrun's processes prints
+    if not is_main_process():  # only the first of torchrun's processes prints
         return
     for name, result in trained.results.items():
         near = near_chance(result)
@@ -139,7 +139,7 @@ def _train_config(config: Path, overrides: dict[str, str], runs: Runs) -> None:
 
 def _train_folder(folder: Path, begin: Begin, changes: dict[str, str]) -> None:
     began = time.monotonic() - _age_s()
-    from dvskit.training import Onlooker, train_folder
+    from dvskit.training import Callbacks, train_folder
 
     loaded_min = (time.monotonic() - began) / 60
     limit = 5.0 if begin.minutes is None else begin.minutes
@@ -160,7 +160,7 @@ def _train_folder(folder: Path, begin: Begin, changes: dict[str, str]) -> None:
             seed=begin.seed or 0,
             salvage=begin.salvage,
             changes=changes,
-            onlooker=Onlooker(_console.say, _console.note, made, follow),
+            callbacks=Callbacks(_console.say, _console.note, made, follow),
         )
     trained = run.trained
     print("\n".join(score_lines(run.result)))

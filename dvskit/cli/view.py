@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 
 from dvskit.cli import _console
 from dvskit.cli._clips import open_shown
-from dvskit.cli._live_stream import Stream, live_source, open_stream, window_words
+from dvskit.cli._live_stream import LiveStream, live_source, open_stream, window_words
 from dvskit.cli._options import Reading, argument, model_names, option
 from dvskit.errors import ConfigError
 from dvskit.events import Events, Source
 
 if TYPE_CHECKING:
+    from dvskit.evaluation import Live, LiveDecision
     from dvskit.render.view import Decided, Decisions, Viewed
-    from dvskit.training import Live, LiveDecision
 
 
 def view(
@@ -86,7 +86,8 @@ def is_read_once(path: Path) -> bool:
 
 
 def _live(model: str) -> Live:
-    from dvskit.training import Live, load_model
+    from dvskit.evaluation import Live
+    from dvskit.training import load_model
 
     return Live(load_model(model))
 
@@ -107,11 +108,10 @@ def _recordings(files: list[Path], reading: Reading, live: Live | None) -> Seque
 
 def _decide(live: Live) -> Callable[[Source], Iterator[Decided]]:
     """Return a function that decides on a recording, fitted if it has another size."""
-    from dvskit.training.inputs import FittedSource
-    from dvskit.training.live import decisions_on
+    from dvskit.evaluation.live import decisions_on
 
     def decide(source: Source) -> Iterator[Decided]:
-        return map(_decided, decisions_on(live, FittedSource(source, live.model.size)))
+        return map(_decided, decisions_on(live, source))
 
     return decide
 
@@ -135,12 +135,12 @@ def _arriving(files: list[Path], camera: int | None, live: Live, reading: Readin
 class _Following:
     """The events of a stream, whose decisions are recorded meanwhile."""
 
-    def __init__(self, stream: Stream, decisions: Decisions) -> None:
+    def __init__(self, stream: LiveStream, decisions: Decisions) -> None:
         self.size = stream.size
         self._stream, self._decisions = stream, decisions
 
     def __iter__(self) -> Iterator[Events]:
-        from dvskit.training.arrivals import follow
+        from dvskit.evaluation.arrivals import follow
 
         try:
             for arrival, found in follow(self._stream.run, self._stream.arrivals):

@@ -27,8 +27,7 @@ def drawn_by_class(
 ) -> NDArray[np.int64]:
     """Return `count` indices of `labels`, as many of each class, give or take one.
 
-    Each sample of a class comes once before any repeats. Classes take turns, in an order that is
-    drawn for each turn.
+    Each sample of a class comes once before any repeats. The classes take turns in random order.
     """
     given = np.asarray(labels, np.int64)
     classes = np.unique(given)
@@ -71,12 +70,11 @@ class Varying(Protocol):
 class BatchShare:
     """The share of each batch that comes from one set, and its changes.
 
-    samples   recordings, or stills that `encode` turns into tensors
+    samples   recordings, or images that `encode` turns into tensors
     count     samples of this share per batch
     vary      filters drawn for each sample at each use, such as `dvskit.filters.Vary`
-    relabel   the class of a varied sample: relabel(class, filter) -> class; a mirrored wave of the
-              left hand is one of the right
-    encode    encode(image, rng) -> a tensor of the representation's shape; images are (H, W) uint8
+    relabel   relabel(class, filter) -> the class of a changed sample, such as a mirrored one
+    encode    encode(image, rng) -> a tensor of the representation's shape; images (H, W) uint8
     balanced  draw equally from all classes; otherwise each sample comes equally often
 
     Raises ConfigError for parameters that do not fit each other.
@@ -145,11 +143,7 @@ def check_classes(shares: Sequence[BatchShare]) -> None:
 def batch_sizes(
     shares: Sequence[BatchShare], steps: int | None, *, drop_last: bool = False
 ) -> list[int]:
-    """Return the number of samples of each batch of an epoch.
-
-    With `steps`, all are full. By default each sample of the longest share comes once. The last
-    batch of a single share has the remainder, or is left out with `drop_last`.
-    """
+    """Return the number of samples of each batch of an epoch; arguments are those of `Batches`."""
     full = sum(share.count for share in shares)
     if steps is not None:
         return [full] * steps

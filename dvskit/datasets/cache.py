@@ -52,19 +52,17 @@ class CacheFile(NamedTuple):
 
 @check_arguments
 class Cache:
-    """Arrays under keys, in a folder that any number of threads and processes share.
+    """Arrays under keys, in a folder that threads and processes share.
 
-    folder     default: the folder `samples` in dvskit's own (DVSKIT_CACHE, else
-               XDG_CACHE_HOME/dvskit or ~/.cache/dvskit)
-    limit_gb   size limit; the least recently used entries are removed first. Each process counts
-               its writes, so the limit may be exceeded for a while by a twentieth
-    memory_gb  size of entries that this process also keeps in memory, as arrays: they take more
-               room than on disk, and no time to unpack
+    folder     default: `samples` in dvskit's own (DVSKIT_CACHE, else XDG_CACHE_HOME/dvskit or
+               ~/.cache/dvskit)
+    limit_gb   size limit on disk; the least recently used entries are removed first. Each process
+               counts only its own writes, so the limit may be exceeded by a twentieth for a while
+    memory_gb  size of entries that this process also keeps in memory, unpacked
 
-    A file appears whole or not at all, even if a process is killed. Each read is checked: a damaged
-    entry is counted, reported once by a CacheWarning, removed, and treated as missing. If nothing
-    can be written (a full disk, a folder of another user), a warning is given once and work goes on
-    without the cache.
+    Files are written whole or not at all, and checked when read. A damaged entry counts as missing:
+    it is removed, with one CacheWarning. If the folder cannot be written, one CacheWarning is given
+    and work goes on without the cache.
 
     hits, misses, damaged  counts since this object was made
     """
@@ -254,9 +252,9 @@ def _scan(folder: str | Path) -> list[os.DirEntry[str]]:
 
 
 def _remove(entries: list[CacheFile], used: int, limit: int) -> int:
-    """Remove entries in order until `limit` bytes of `used` are left.
+    """Remove entries in order until `limit` bytes of `used` are left; return the bytes left.
 
-    Two processes that do so at once remove the same ones: the order is that of the files' times.
+    The order is that of the files' times: concurrent processes remove the same entries.
     """
     for entry in entries:
         if used <= limit:

@@ -40,9 +40,8 @@ def key_of(*parts: object) -> str:
 def describe(value: object) -> str:
     """Return a text that is the same only for values of equal type and content.
 
-    Supports numbers, texts, dtypes, arrays, dataclasses of these, tuples, lists, mappings, and
-    functions and classes that a module has by name. Raises ConfigError for anything else, such as a
-    lambda, as its content is unknown.
+    Supports numbers, texts, dtypes, arrays, dataclasses, tuples, lists and mappings of these, and
+    functions and classes with a name in a module. Raises ConfigError for anything else.
     """
     if value is None or isinstance(value, bool | int | float | complex | str | bytes):
         return f"{type(value).__name__}:{value!r}"
@@ -107,8 +106,8 @@ _own = _Own()
 def pack(key: str, arrays: Mapping[str, NDArray[Any]]) -> bytes:
     """Return the bytes of an entry: a zstd frame with its length and checksum.
 
-    Inside are a line with the layout's version and the key, a line of JSON with each array's name,
-    dtype and shape, and the arrays, little-endian, each at a multiple of 8 bytes.
+    It holds a line with the layout's version and the key, a line of JSON with the name, dtype and
+    shape of each array, and the arrays, little-endian, each at a multiple of 8 bytes.
     """
     whole = {
         name: np.asarray(array, array.dtype.newbyteorder("<")) for name, array in arrays.items()
@@ -152,11 +151,11 @@ _UNSIGNED = (np.uint8, np.uint16, np.uint32, np.uint64)
 
 
 class CachedSamples(WrappedSamples):
-    """Other samples, with events read from a cache if present there.
+    """Other samples, whose events are cached.
 
-    This pays for events that are emulated or slow to decode (text, HDF5, bags); the fastest formats
-    are as fast from their own files. Samples with new draws at each reading are not cached. Each
-    process reads the bytes of a file once for its key: make a new object if files change.
+    This pays for events that are emulated or slow to decode (text, HDF5, bags). Samples with new
+    draws at each reading are not cached. The bytes of a file are read once for its key: make a new
+    object after files change.
     """
 
     def __init__(self, samples: Samples, cache: Cache) -> None:
@@ -165,10 +164,7 @@ class CachedSamples(WrappedSamples):
         self._keys: dict[int, str] = {}
 
     def events(self, number: int, rng: np.random.Generator | None = None) -> Events:
-        """Return the events of a sample like `Samples.events`, which computes missing ones.
-
-        Raises the errors of the samples, never those of the cache.
-        """
+        """Return the events of a sample, as `Samples.events` does; missing ones are computed."""
         if rng is not None and self.draws:
             return self.samples.events(number, rng)
         key = self._key(number)
@@ -232,10 +228,7 @@ def smallest(most: int) -> type[np.unsignedinteger[Any]]:
 
 @dataclass(slots=True)
 class MemoryBudget:
-    """The bytes that may still be held in memory, shared by sets; an event takes about 13.
-
-    Raises ConfigError below 0.
-    """
+    """The bytes that may still be held in memory, shared by sets. Raises ConfigError below 0."""
 
     free: int = 1 << 30
 
@@ -245,9 +238,9 @@ class MemoryBudget:
 
 
 class HeldSamples(WrappedSamples):
-    """Other samples, each read once and kept in memory while there is room.
+    """Other samples, each read once and kept in memory within a budget.
 
-    Samples without room, and those with new draws at each reading, are read each time.
+    Samples beyond the budget, and those with new draws at each reading, are read each time.
     """
 
     def __init__(self, samples: Samples, room: MemoryBudget) -> None:

@@ -31,17 +31,14 @@ class Emulation:
     """Parameters that turn the frames of a clip into the events of a sample.
 
     params    the sensor: EmulatorParams, or the name or file of a preset; None: ideal
-    size      of the sensor, (width, height). Frames are scaled until they cover it, and cropped at
-              two sides: 640x480 becomes 128x128 by its middle 480x480. None: the size of a named
-              sensor, else that of each clip
-    whole     keep the whole picture instead: it is scaled until it fits into the size, with a gray
-              border at two sides
-    upsample  add frames where a clip moves, so that nothing moves by more than a pixel of the
-              sensor between frames
+    size      of the sensor, (width, height). Frames are scaled until they cover it, and cropped.
+              None: the size of a named sensor, else that of each clip
+    whole     scale frames until they fit into the size instead, with a gray border at two sides
+    upsample  add frames so that nothing moves by more than a sensor pixel between frames
     seed      of all noise. Each sample derives its own seed from it and from the bytes of its file,
-              so its events do not depend on its name, its place or the other samples
-    redraw    draw other noise each time a sample is read with a generator, as in training; its
-              events then cannot be cached
+              so its events do not depend on its name or on other samples
+    redraw    draw new noise each time a sample is read with a generator, as in training; its events
+              then cannot be cached
     fps       a constant frame rate in place of the clips' own times
     light     "luma" or "linear": see `dvskit.video.open_frames`
 

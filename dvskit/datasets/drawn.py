@@ -34,10 +34,10 @@ Sensor = Callable[[np.random.Generator], EmulatorParams]
 def sensor_like_dvs128(rng: np.random.Generator) -> EmulatorParams:
     """Return a random sensor like a DVS128, with noise, as different users may have set it.
 
-    Thresholds, mismatch, bandwidth, leak, shot noise and refractory period are drawn from published
-    values of DVS128s and DAVIS cameras (Lichtsteiner et al. 2008, Nozaki and Delbruck 2017, Hu et
-    al. 2021), and wider: the settings of a camera are not known, and sensitive settings, with ten
-    events per pixel at an edge, are common.
+    Thresholds, mismatch, bandwidth, leak, shot noise and refractory period are drawn from the
+    published values of DVS128s and DAVIS cameras (Lichtsteiner et al. 2008, Nozaki and Delbruck
+    2017, Hu et al. 2021), and wider, since sensitive settings with ten events per pixel at an edge
+    are common.
     """
 
     def between(low: float, high: float) -> float:
@@ -65,7 +65,7 @@ def sensor_like_dvs128(rng: np.random.Generator) -> EmulatorParams:
 class PeopleSamples(Samples):
     """Drawn people, each seen by its own simulated sensor; `_rng` determines each sample.
 
-    seed         of all drawing
+    seed         of all random draws
     size         of the sensor, (width, height)
     duration_us  of each sample, at most
     fps          frames per second that the sensor sees
@@ -117,16 +117,11 @@ class DrawnSamples(PeopleSamples):
 
     rows, classes, labels  as in `Samples`; names are <gesture>/<number>
     count        of each gesture
-    seed         of all drawing; the same seed gives the same samples whatever `count` is
     gestures     of `dvskit.scenes.PERSON_GESTURES`; default: all
-    size         of the sensor, (width, height)
-    duration_us  of each sample
-    fps          frames per second that the sensor sees
     close        share of samples in which the camera is close to the hands
-    sensor       draws the sensor of a sample: see `sensor_like_dvs128`
+    seed, size, duration_us, fps, sensor  as in `PeopleSamples`
 
-    Sample k of a gesture is always the same person; use another seed or a larger count for others.
-    Raises ConfigError.
+    Sample k of a gesture is the same person for any count. Raises ConfigError.
     """
 
     def __init__(
@@ -204,12 +199,9 @@ class SkeletonSamples(PeopleSamples):
                  .npz with arrays `<class>/<clip>` of skeletons of MSR Action3D, (frames, 20, 3 or
                  4) at 15 frames per second; its clips without a skeleton are left out, with a note
     count        people drawn for each skeleton
-    seed         of all drawing
     actions      the classes; default: all
-    size         of the sensor, (width, height)
-    duration_us  of each sample: the part of the clip with most motion of the hands, or all of it
-    fps          frames per second that the sensor sees
-    sensor       draws the sensor of a sample: see `sensor_like_dvs128`
+    duration_us  of each sample: the part of the clip in which the hands move most, or all of it
+    seed, size, fps, sensor  as in `PeopleSamples`
 
     Missing joints are filled in, see `dvskit.scenes.PersonScene.from_joints`. Raises ConfigError,
     FormatError for a path without skeletons, and for an invalid skeleton when it is read.

@@ -42,15 +42,14 @@ _DRAWN = len(_SIDES) + len(_UPTO) + 2 * _KNOTS**2
 @check_arguments
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageChanges:
-    """Bounds of random changes of still images, like those of another hand or camera.
+    """Bounds of random changes of still images, each drawn uniformly up to its bound; 0: none.
 
-    It does for images what `dvskit.filters.Vary` does for events. Each change is drawn uniformly up
-    to its bound; 0 leaves an image unchanged, bit for bit.
+    It does for images what `dvskit.filters.Vary` does for events.
 
-    shift_px, rotate_deg, zoom, shear_deg   to either side, all at once, about the centre; zoom 0.1
-             is a scale of 0.9 to 1.1. Pixels that leave the image are lost, new ones are black
+    shift_px, rotate_deg, zoom, shear_deg   to either side, about the centre; zoom 0.1 is a scale of
+             0.9 to 1.1. New pixels are black
     warp_px  to either side, of each of 4x4 points of a grid over the image; between them the image
-             is bent smoothly (bicubic); Simard et al. 2003 use a field of their own
+             is bent smoothly (bicubic)
     flip_x   the probability of swapping left and right
     erase    the largest share of the area that is made black, a rectangle with the image's
              proportions (Zhong et al. 2020, "Random Erasing")
@@ -73,8 +72,8 @@ class ImageChanges:
     def __call__(self, images: Tensor, rng: np.random.Generator) -> Tensor:
         """Return images (N, H, W) float32, each changed on its own, in the same shape.
 
-        The first images of a batch are changed as in a batch of them alone. The number of draws
-        does not depend on the bounds: one more change affects nothing else.
+        The number of draws does not depend on the bounds, nor those of an image on the images after
+        it.
         """
         drawn = rng.random((len(images), _DRAWN), dtype=np.float32)
         if self == ImageChanges():
@@ -220,7 +219,7 @@ def encode_images(
 @check_arguments
 @dataclass(frozen=True, slots=True)
 class Encode:
-    """Still images as spikes: encoding of stills for batches, called as `encode(image, rng)`.
+    """Still images as spikes: the `encode` of a `BatchShare`, called as `encode(image, rng)`.
 
     encoder   a name, or a function of the image, the steps and a generator, such as one made from
               `dvskit.encoders`. Names:
@@ -233,7 +232,7 @@ class Encode:
     steps     of time, one bin each
     size      of the sensor, (width, height); the image is centred, with black around it
     channels  2: OFF, ON; 1: the output of the encoder, signed or not
-    changes   random changes of images before encoding, on the whole sensor; default: none
+    changes   random changes of images before encoding; default: none
 
     Returns (steps, channels, H, W): uint8, with spikes of 1 as ON and of -1 as OFF; float32 for
     "direct" and for 1 channel. A function that returns channels (steps, C, H, W) keeps them. Raises
@@ -293,7 +292,7 @@ def centred(images: NDArray[np.uint8], size: Size) -> Tensor:
     return functional.pad(torch.from_numpy(images.astype(np.float32) / 255), borders)
 
 
-_AHEAD = 2
+_PREFETCH = 2
 # Purposes of seeds: no two draws share one.
 _ORDER, _BATCH = range(2)
 
@@ -303,14 +302,13 @@ _ORDER, _BATCH = range(2)
 class ImageBatches:
     """Batches of encoded images for training and evaluation; a seed gives the same batches.
 
-    shares   of stills, each with an `Encode`; they follow one another in each batch
-    seed     of the order and of all drawing
-    shuffle  draw a new order for each epoch; otherwise, the order of the sets
+    shares   of images, each with an `Encode`; they follow one another in each batch
+    seed     of the order and of all random draws
+    shuffle  draw a new order for each epoch; otherwise use the order of the sets
     steps    batches per epoch, all full; default: as in `Batches`
 
-    It does what `Batches` does for shares of stills, but draws the spikes of a batch together, so
-    they depend on the images in it. An image shown unchanged at each step is stored once. Raises
-    ConfigError for shares of anything else, and for classes that differ.
+    Unlike `Batches`, it draws the spikes of a batch together, so they depend on the images in it.
+    Raises ConfigError for shares of anything else, and for classes that differ.
     """
 
     shares: Sequence[BatchShare]
@@ -342,8 +340,7 @@ class ImageBatches:
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the batches of an epoch: tensors (T, B, C, H, W) and labels (B,) int64.
 
-        first  number of batches to skip at the beginning, for a run that is resumed
-        part   as in `Batches.epoch`; the whole batch is encoded, as it is drawn together
+        first, part  as in `Batches.epoch`; the whole batch is encoded in any case
 
         A thread makes batches in advance. Raises the errors of reading and encoding images.
         """
@@ -359,7 +356,7 @@ class ImageBatches:
             lambda batch: list[tuple[Tensor, Tensor]](),
             fill,
             threads=1,
-            ahead=_AHEAD,
+            prefetch=_PREFETCH,
         )
         with closing(lists):
             for made, size in zip(lists, sizes[first:], strict=True):

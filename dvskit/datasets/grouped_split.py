@@ -50,9 +50,8 @@ def find_leaks(parts: Sequence[Sequence[Sample]]) -> list[Leak]:
 
     parts  samples for training, validation and test
 
-    For each leak, the first two samples that share data are named. Files are compared by their
-    bytes, whatever their names; only files of equal length are read. Drawn samples have no bytes
-    and are compared by name.
+    Each leak names the first two samples that share data. Files are compared by their bytes,
+    whatever their names; only files of equal length are read. Drawn samples are compared by name.
     """
     placed = [
         _Placed(sample, part)
@@ -155,7 +154,7 @@ def place_of(sample: Sample) -> tuple[str, tuple[int, int], str]:
 def units_of(rows: Sequence[Sample]) -> list[list[Sample]]:
     """Return samples in lists that must stay together, in order of names.
 
-    Samples of one group stay together, as do overlapping spans of one file, under any name.
+    Samples of one group stay together, as do overlapping spans of one file and of its copies.
     Without groups, all samples of a file stay together.
     """
     parent = list(range(len(rows)))
@@ -201,11 +200,11 @@ def grouped_parts(
     *,
     largest_first: bool,
 ) -> list[list[Sample]]:
-    """Return the samples of each part: whole units, drawn in turn, each to the neediest part.
+    """Return the samples of each part: whole units, in random order, each to the neediest part.
 
-    The deficit of a part is counted per class in shares of the class, so rare classes count as
-    much as others. All samples together count as one more class.
-    No part with a share stays empty while there are units.
+    The deficit of a part is counted per class in shares of the class, so rare classes count as much
+    as others; all samples together count as one more class. A part with a share gets at least one
+    unit while there are units.
     """
     order = [units[number] for number in rng.permutation(len(units))]
     if largest_first:

@@ -1,4 +1,4 @@
-"""Batches: samples read, filtered and turned into tensors, on all threads, in advance."""
+"""Batches: samples read, filtered and turned into tensors, in advance on all threads."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import warnings
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from itertools import islice
 from math import prod
 from typing import NamedTuple
 
@@ -28,7 +27,7 @@ from dvskit.datasets.batch_plan import (
 )
 from dvskit.datasets.batch_rows import Row, RowMaker
 from dvskit.datasets.cache import Cache
-from dvskit.datasets.prefetch import Workers, prefetched
+from dvskit.datasets.prefetch import prefetched
 from dvskit.datasets.samples import ImageSamples, Samples
 from dvskit.errors import ConfigError, FittedWarning
 from dvskit.events import Size, as_size
@@ -60,34 +59,31 @@ class Batches:
         batches = Batches(samples, counts, size=(34, 34), seed=1)
         for counts, labels in batches.epoch(0): ...
 
-    Each sample passes a chain: its events are put on a sensor of `size` by `dvskit.filters.Fit`,
-    changed by a filter drawn from `vary`, and made a tensor by `representation`, with time 0 at the
-    first event. All drawing for a sample depends on the seed, the epoch and its place there alone:
-    not on threads, processes, the cache, or earlier epochs. With chance, the events that a
-    `PointSet` takes are drawn too; otherwise they depend on its own seed.
+    The events of each sample are fitted to a sensor of `size` (`dvskit.filters.Fit`), changed by a
+    filter drawn from `vary`, and turned into a tensor by `representation`, with time 0 at the first
+    event. All random draws for a sample depend only on the seed, the epoch and its place in it. The
+    events that a `PointSet` takes are drawn likewise where there is chance, else by its own seed.
 
     samples         a set, or `BatchShare`s of several, which follow one another in each batch
     representation  such as `dvskit.tensors.Counts`; its dtype is that of the batches
     size            (width, height) of the sensor that the network takes
     batch_size      samples per batch; default: 32. With several shares each has its own count
     vary, balanced  as in `BatchShare`, for the one set
-    seed            of the order and of all drawing
-    shuffle         draw a new order for each epoch; otherwise, the order of the set
-    steps           batches per epoch, all full. By default each sample of the longest share comes
-                    once, of a single set exactly once: the last batch has the remainder, or is left
-                    out with `drop_last`
-    weigh           multiply by the weight of events scaled by `Fit` (`Placement.weight`), as
-                    float32: for counts, whose height depends on the number of merged pixels
+    seed            of the order and of all random draws
+    shuffle         draw a new order for each epoch; otherwise use the order of the set
+    steps           batches per epoch, all full. By default an epoch has each sample of the longest
+                    share once; for one set, the last batch has the remainder
+    drop_last       leave that remainder out
+    weigh           multiply by the weight of fitted events (`Placement.weight`), as float32: for
+                    counts, which grow with the number of merged pixels
     batch_axis      axis of the batch: 1 gives (T, B, ...), 0 gives (B, ...)
-    cache           keeps the tensors if no chance is involved, else the events before `vary`
-    threads         that read in advance; default: the number of processors; 0 reads on demand
-    processes       that read in place of threads: for samples made by slow Python code, which runs
-                    in one thread at a time
-    ahead           maximum number of batches made but not yet taken
-    pin_memory      make batches in pinned memory, from which GPUs copy asynchronously
-
-    say_fitted      whether a FittedWarning is given for the first sample of each other size;
-                    `fitted` counts all of them
+    cache           stores tensors, or with chance the events before `vary`
+    threads         that prepare batches; default: the number of processors; 0: the caller's. For
+                    samples made by slow Python code use processes: `BatchesDataset`
+    prefetch        maximum number of batches prepared but not yet taken
+    pin_memory      use pinned memory, from which GPUs copy asynchronously
+    warn_fitted     give a FittedWarning for the first sample of each other size; `fitted` counts
+                    all
 
     Raises ConfigError for parameters that do not fit each other, and the errors of
     `representation.shape`.
@@ -107,12 +103,10 @@ class Batches:
     batch_axis: int = field(default=1, kw_only=True)
     cache: Cache | None = field(default=None, kw_only=True)
     threads: int | None = field(default=None, kw_only=True)
-    processes: int = field(default=0, kw_only=True)
-    ahead: int = field(default=3, kw_only=True)
+    prefetch: int = field(default=3, kw_only=True)
     pin_memory: bool = field(default=False, kw_only=True)
-    say_fitted: bool = field(default=True, kw_only=True)
+    warn_fitted: bool = field(default=True, kw_only=True)
     _rows: RowMaker = field(init=False, repr=False)
-    _idle: list[Workers] = field(default_factory=list, init=False, repr=False)
     _fitted: dict[Size, Fitted] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -147,8 +141,7 @@ class Batches:
             ("seed", 0),
             ("steps", 1),
             ("threads", 0),
-            ("processes", 0),
-            ("ahead", 1),
+            ("prefetch", 1),
         ):
             value = getattr(self, name)
             if value is not None and value < least:
@@ -210,45 +203,19 @@ class Batches:
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the batches of an epoch: tensors (T, B, ...) and labels (B,) int64.
 
-        first  number of batches to skip at the beginning, for a run that is resumed; without
-                processes they are not made either
-        part   (k, n): every n-th row of each batch from the k-th on, as one of n computers takes a
-               part of a batch; the other rows are not made. A batch of fewer than n rows comes
-               whole
+        first  number of batches to skip, for a run that is resumed
+        part   (k, n): every n-th row of each batch from row k on, for one of n processes; the other
+               rows are not made. All parts get the whole of a batch of fewer than n rows
 
         Tensors are not written to again. Raises the errors of reading a sample, with its name, in
         place of its batch. The threads end with the iterator.
         """
-        if self.processes:
-            made = self._from_processes(number, first, part)
-        else:
-            made = self._from_threads(number, first, part)
-        with closing(made):
+        with closing(self._made(number, first, part)) as made:
             for tensor, rows in made:
                 self.note(rows)
                 yield tensor, torch.tensor([row.label for row in rows])
 
-    def shape(self, count: int) -> tuple[int, ...]:
-        """Return the shape of a batch of `count` samples."""
-        shape = list(self._rows.shape)
-        shape.insert(self.batch_axis, count)
-        return tuple(shape)
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """The dtype of a batch."""
-        return self._rows.dtype
-
-    def make(
-        self, epoch: int, batch: int, plan: EpochPlan, part: tuple[int, int], tensor: Tensor
-    ) -> list[Row]:
-        """Write a part of a batch to a tensor, in this thread; return its rows."""
-        return [
-            self.fill(plan, epoch, batch, place, tensor.select(self.batch_axis, row))
-            for row, place in enumerate(rows_of(part, self.sizes()[batch]))
-        ]
-
-    def _from_threads(self, epoch: int, first: int, part: tuple[int, int]) -> Generator[Made]:
+    def _made(self, epoch: int, first: int, part: tuple[int, int]) -> Generator[Made]:
         plan = self.plan(epoch)
         taken = [rows_of(part, size) for size in self.sizes()[first:]]
         threads = thread_count() if self.threads is None else self.threads
@@ -257,7 +224,9 @@ class Batches:
 
         def begin(batch: int) -> Made:
             count = len(taken[batch])
-            return _new_batch(self.shape(count), self.dtype, self.pin_memory), [_NO_ROW] * count
+            shape = list(self._rows.shape)
+            shape.insert(self.batch_axis, count)
+            return _new_batch(shape, self._rows.dtype, self.pin_memory), [_NO_ROW] * count
 
         def fill(made: Made, batch: int, row: int) -> None:
             out, place = made[0].select(self.batch_axis, row), taken[batch][row]
@@ -268,20 +237,9 @@ class Batches:
             begin,
             fill,
             threads=threads,
-            ahead=self.ahead,
+            prefetch=self.prefetch,
             at_once=at_once,
         )
-
-    def _from_processes(self, epoch: int, first: int, part: tuple[int, int]) -> Generator[Made]:
-        # Workers are kept from epoch to epoch; a concurrent epoch has its own.
-        workers = self._idle.pop() if self._idle else Workers(self)
-        try:
-            yield from islice(workers.epoch(epoch, part), first, None)
-        finally:
-            self._idle.append(workers)
-
-    def __getstate__(self) -> dict[str, object]:
-        return {**self.__dict__, "_idle": []}
 
     def note(self, rows: Sequence[Row]) -> None:
         """Count the fitted rows; give a FittedWarning for each new size."""
@@ -293,18 +251,18 @@ class Batches:
             self._fitted[size] = Fitted(
                 before.samples + 1, before.dropped + dropped, before.total + total
             )
-            if self.say_fitted and not before.samples:
+            if self.warn_fitted and not before.samples:
                 where = self.shares[row.share].samples.rows[row.number].where
                 how = str(Placement.of(size, as_size(self.size)))
                 what = f"{where} and others of its size"
                 warnings.warn(FittedWarning(what, how, dropped, total), stacklevel=3)
 
 
-def _new_batch(shape: tuple[int, ...], dtype: torch.dtype, pin_memory: bool) -> Tensor:
+def _new_batch(shape: Sequence[int], dtype: torch.dtype, pin_memory: bool) -> Tensor:
     """Return an uninitialised tensor.
 
-    Its memory is NumPy's, which the system provides in large pages if possible. The first access
-    to torch's memory takes five times as long, and longer than reading the data put there.
+    NumPy allocates it, in large pages if possible: the first write to memory of torch takes five
+    times as long.
     """
     if pin_memory:
         return torch.empty(shape, dtype=dtype, pin_memory=True)

@@ -6,13 +6,14 @@ import re
 import zipfile
 from collections import Counter
 from collections.abc import Sequence
+from copy import copy
 from os import PathLike
 from pathlib import Path
 
 from dvskit._arguments import check_arguments
 from dvskit.datasets.clips import Emulation
 from dvskit.datasets.files import FileSamples, Found, LeftOut, failures
-from dvskit.datasets.kinds import Reading, kind_of
+from dvskit.datasets.kinds import Reading, kind_of, named_kind
 from dvskit.datasets.lists import read_list
 from dvskit.datasets.samples import Sample
 from dvskit.datasets.tree import PERSON_LETTER, PERSON_WORD, empty_folders, rows_of, visible, walk
@@ -63,12 +64,12 @@ def open_samples(
 ) -> FileSamples:
     """Open a folder or list of labelled recordings and videos, without reading or emulating them.
 
-    path    a folder: `<class>/<file>`, `<class>/<person>/<file>` or `<person>/<class>/<file>`, and
-            each of them below `train/`, `validation/` and `test/`; or a folder of recordings with
-            label files (`<recording>_labels.csv`: see `dvskit.formats.labels`); or a list (.csv):
-            see `dvskit.datasets.lists`. A file is a recording of any format that `open_events`
-            reads, or a video; a folder of images with their times is a video too. Kinds and sizes
-            may be mixed
+    path    a folder: `<class>/<file>`, `<class>/<person>/<file>` or `<person>/<class>/<file>`, also
+            below `train/`, `validation/` and `test/`; or a folder of recordings with label files
+            (`<recording>_labels.csv`: see `dvskit.formats.labels`); or a list (.csv): see
+            `dvskit.datasets.lists`. A file is a recording of any format that `open_events` reads,
+            or a video; a folder of images with their times is a video too. Kinds and sizes may be
+            mixed
     group   samples of one group, such as a person, stay in one part of a split. A regular
             expression that is searched in the file names, r"_s(\\d+)", with the group in brackets;
             "auto": from the folders, the list or the names, if unambiguous (`notes` reports the
@@ -76,19 +77,17 @@ def open_samples(
     layout  the meaning of the folders, if their names do not show it: "class", "class/group",
             "group/class", or one of them below "part/"
     params, size, whole, upsample, seed, redraw, fps, light
-            of the emulation of videos, such as params="noisy", size=(128, 128): see
-            `dvskit.datasets.Emulation`. `size` is also that of recordings without a size, if it
-            contains their events
+            of the emulation of videos: see `dvskit.datasets.Emulation`. `size` is also that of
+            recordings without a size, if it contains their events
     format  of the recordings, if their content does not determine it, such as "csv:x,y,t,p"; each
             file is then read as one, whatever its name
-    strict  whether errors raise. Without, empty folders, missing files and files that cannot be
-            opened are left out and listed in `left_out` (each file is opened, which takes about
-            10 ms for a video), and of damaged files the whole parts are read; `damage` reports the
-            rest
+    strict  whether errors raise. Otherwise empty folders, missing files and files that cannot be
+            opened are skipped and listed in `left_out` (each file is opened, about 10 ms for a
+            video), and damaged files are salvaged; `damage` reports the losses
 
-    Errors in names and folders, and files that are missing, empty, unreadable, or clearly without
-    data (a web page, a pointer of Git LFS), raise here. Damage within a file raises when the sample
-    is read, with the file's name. Raises FormatError, ConfigError, MissingFileError.
+    Missing, empty and unreadable files, and files without data (a web page, a pointer of Git LFS),
+    raise here; damage within a file raises when the sample is read, with the file's name. Raises
+    FormatError, ConfigError, MissingFileError.
     """
     how = Reading(
         Emulation(
@@ -117,6 +116,15 @@ def open_files(
     rows, by_group = grouped(found.rows, group)
     notes = [*found.notes, *by_group, *_of_counts(rows)]
     return FileSamples(rows, how, notes=notes, others=found.others, left_out=found.left_out)
+
+
+def read_again(samples: FileSamples, how: Reading) -> FileSamples:
+    """Return the same files with other parameters of reading; nothing is opened."""
+    other = copy(samples)
+    other.reading, other.damage = how, {}
+    drawn = any(named_kind(name).drawn for name in set(other.kinds))
+    other.draws = drawn and how.emulation.redraw
+    return other
 
 
 def _find(root: Path, layout: str | None, how: Reading) -> Found:
@@ -189,11 +197,10 @@ def grouped(rows: Sequence[Sample], rule: str | None) -> tuple[list[Sample], lis
     """Return samples with their groups, and notes on assumptions, one line each.
 
     rule  a regular expression, searched in each file's name (in the whole name of the sample if it
-          contains a "/"): its first bracket is the group, or the whole match; "auto": from the
-          names, as `group_names` finds it; None: samples keep their groups
+          contains a "/"): its first bracket is the group, or the whole match; "auto": see
+          `group_names`; None: samples keep their groups
 
-    Raises ConfigError for an invalid regular expression, FormatError for a sample that it does not
-    match.
+    Raises ConfigError for an invalid regular expression, FormatError for a sample without a match.
     """
     if rule is None:
         return list(rows), []
@@ -234,7 +241,7 @@ def group_names(
 
     Groups are found only if all names contain a number after the same word (user, person, subject,
     ...), or after the same single letter, s or p, with more after it; several files of a class then
-    share a group. Otherwise each group is None: a wrong group is worse than none.
+    share a group. Otherwise each group is None.
     """
     by_word = _numbers(names, PERSON_WORD)
     found = by_word if by_word is not None else _trials(names, labels)

@@ -1,27 +1,22 @@
-"""Batches made in advance, by threads or by the processes of torch's DataLoader.
-
-BatchesDataset and EpochBatches serve a DataLoader of your own.
-"""
+"""Batches made in advance, by threads or by the processes of torch's DataLoader."""
 
 from __future__ import annotations
 
-import pickle
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import nullcontext, suppress
-from math import prod
+from contextlib import nullcontext
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import Dataset, Sampler
 
 from dvskit._arguments import check_arguments
-from dvskit.datasets.batch_plan import EpochPlan, rows_of
+from dvskit.datasets.batch_plan import EpochPlan
 from dvskit.datasets.batch_rows import Row
 from dvskit.errors import ConfigError
 
@@ -43,15 +38,14 @@ def prefetched(
     fill: Callable[[T, int, int], object],
     *,
     threads: int,
-    ahead: int,
+    prefetch: int,
     at_once: int = 1,
 ) -> Generator[T]:
     """Yield the results of `begin(0)`, `begin(1)`, ..., each after `fill` has run for its rows.
 
-    sizes    number of rows of each batch, at least one; fill(batch, batch number, row) fills a row
-    threads  number of threads that fill rows, `at_once` rows in turn; with 0 the caller's thread
-             does all work on demand
-    ahead    number of batches begun but not yet taken, including the one waited for
+    sizes     number of rows of each batch, at least one; fill(batch, batch number, row) fills a row
+    threads   number of threads that fill rows, `at_once` rows at a time; 0: the caller's thread
+    prefetch  number of batches begun but not yet taken, including the one waited for
 
     The first error, in order of rows, is raised in place of its batch. The threads end when the
     iterator ends or is closed.
@@ -108,9 +102,9 @@ def prefetched(
     try:
         for worker in workers:
             worker.start()
-        for number in range(min(ahead, len(sizes))):
+        for number in range(min(prefetch, len(sizes))):
             begin_one(number)
-        for number in range(ahead, len(sizes) + ahead):
+        for number in range(prefetch, len(sizes) + prefetch):
             if not begun:
                 break
             batch, parts = begun.popleft()
@@ -129,94 +123,6 @@ def prefetched(
                 worker.join()
 
 
-Answer = tuple[Tensor, list[Row]] | Exception
-
-
-class _Answers(Dataset[Answer]):
-    """Whole batches, or the reason for a missing one; each process has its own copy of the data.
-
-    The data is copied, not forked: at a fork another thread may hold a lock.
-    """
-
-    def __init__(self, packed: bytes) -> None:
-        self._packed = packed
-        self._batches: Batches | None = None
-        self._plan: tuple[int, EpochPlan] | None = None
-
-    def __getitem__(self, place: tuple[int, int, tuple[int, int]]) -> Answer:
-        epoch, batch, part = place
-        try:
-            if self._batches is None:
-                self._batches = pickle.loads(self._packed)
-            if self._plan is None or self._plan[0] != epoch:
-                self._plan = epoch, self._batches.plan(epoch)
-            batches = self._batches
-            count = len(rows_of(part, batches.sizes()[batch]))
-            tensor = _shared(batches.shape(count), batches.dtype)
-            return tensor, batches.make(epoch, batch, self._plan[1], part, tensor)
-        except Exception as error:
-            return that_travels(error)
-
-
-def _shared(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-    """Return an uninitialised tensor in memory that is shared with another process."""
-    size = prod(shape) * dtype.itemsize
-    # As in torch's own collate: a tensor that is shared later is copied.
-    new_shared: Any = torch.UntypedStorage._new_shared
-    whole = torch.empty(0, dtype=torch.uint8).set_(new_shared(size, device="cpu"))
-    return whole.view(dtype).view(shape)
-
-
-def that_travels(error: Exception) -> Exception:
-    """Return an error that can be sent to another process, of the nearest possible type."""
-    with suppress(Exception):  # the constructor of an error may need any arguments
-        if str(pickle.loads(pickle.dumps(error))) == str(error):
-            return error
-    text = str(error)
-    made: Exception = RuntimeError(text)
-    for kind in type(error).__mro__:
-        with suppress(Exception):
-            candidate = kind(text)
-            if isinstance(candidate, Exception) and str(candidate) == text:
-                made = candidate
-                break
-    for note in getattr(error, "__notes__", ()):
-        made.add_note(note)
-    return made
-
-
-class Workers:
-    """Processes that make batches, from one epoch to the next. Raises ConfigError."""
-
-    def __init__(self, batches: Batches) -> None:
-        try:
-            packed = pickle.dumps(batches)
-        except (pickle.PicklingError, AttributeError, TypeError) as error:
-            raise ConfigError(
-                f"the parts of the batches cannot be sent to other processes ({error}); "
-                "use threads instead"
-            ) from error
-        self._count = len(batches)
-        self._order: list[tuple[int, int, tuple[int, int]]] = []  # of the current epoch
-        self._loader = DataLoader(
-            _Answers(packed),
-            batch_size=None,
-            sampler=self._order,
-            num_workers=batches.processes,
-            prefetch_factor=max(1, -(-batches.ahead // batches.processes)),
-            persistent_workers=True,
-            pin_memory=batches.pin_memory,
-        )
-
-    def epoch(self, number: int, part: tuple[int, int]) -> Iterator[tuple[Tensor, list[Row]]]:
-        """Yield the batches of an epoch. Raises the error of a batch in its place."""
-        self._order[:] = [(number, batch, part) for batch in range(self._count)]
-        for answer in self._loader:
-            if isinstance(answer, Exception):
-                raise answer
-            yield answer
-
-
 class BatchPlace(NamedTuple):
     """A row of a batch of an epoch."""
 
@@ -227,15 +133,15 @@ class BatchPlace(NamedTuple):
 
 @check_arguments
 class BatchesDataset(Dataset[tuple[Tensor, int]]):
-    """The samples of `Batches`, for torch's DataLoader: the same batches, made by its processes.
+    """The samples of `Batches`, for torch's DataLoader, whose processes make the same batches.
 
         data = BatchesDataset(batches)
         loader = DataLoader(data, batch_sampler=EpochBatches(batches), collate_fn=data.collate,
                             num_workers=2)
         for counts, labels in loader: ...                # the next epoch at each pass
 
-    data[place] gives the tensor of a sample (T, ...), without the batch, and its label. Without
-    chance, data[number] gives a sample by its number too, so any sampler works.
+    data[place] is the tensor of a sample (T, ...), without the batch axis, and its label. Without
+    chance, data[number] works too, so any sampler can be used.
     """
 
     def __init__(self, batches: Batches) -> None:

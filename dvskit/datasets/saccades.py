@@ -1,13 +1,11 @@
 """Images shown and moved as in N-MNIST, seen by the emulator.
 
 The numbers of NOMINAL: `tests/benchmarks/saccades.py` maximised the mean correlation of single
-N-MNIST recordings (10 ms bins) with the emulation of the same digit, on 50 recordings of the MNIST
-training images 1 to 400. Both thresholds were then raised by 4 % to match the number of events. On
-the 300 recordings of images 401 to 700, not used for the fit, the correlation is 0.762 +- 0.002,
-and 0.949 between the means of 100 digits. There are 5 % more events than in real recordings, 3 %
-more active pixels, and the busiest pixel has 3 % fewer. The background rate is that of pixels
-without edges. A known difference: real saccades begin and end more abruptly, with small motions
-between them.
+N-MNIST recordings (10 ms bins) with the emulation of the same digit, on 50 recordings; both
+thresholds were then raised by 4 % to match the number of events. On 300 other recordings the
+correlation is 0.762 +- 0.002, and 0.949 between the means of 100 digits. There are 5 % more events
+than in real recordings and 3 % more active pixels. Real saccades begin and end more abruptly, with
+small motions between them.
 """
 
 from __future__ import annotations
@@ -33,10 +31,8 @@ _MARGIN = 4  # pixels of background around the picture, for its blur
 class Saccades:
     """The display of an image, its motion on the sensor, and the sensor's parameters.
 
-    Recordings match a screen that shows the image inverted, a dark digit on white: the arriving
-    edge of the digit gives OFF events. A swapped polarity bit and a screen of low contrast match
-    as well, within 0.01 of correlation. The background decides: it is ON in 28 events of 29, like
-    the leak of a pixel (Nozaki and Delbruck 2017); a swapped bit would make it OFF.
+    The screen shows the image inverted, a dark digit on white: the arriving edge gives OFF events.
+    The background is ON in 28 events of 29, like the leak of a pixel (Nozaki and Delbruck 2017).
 
     stations_px   (x, y) of the picture's centre from the sensor's centre, before, between and after
                   the three saccades, x to the right and y down

@@ -1,7 +1,7 @@
 """Samples split for training, validation and test.
 
-The same names and seed give the same split, wherever the files are and in whatever order they are
-found. Samples of one group (a person) stay together; `split_by_share` raises if they would not.
+A split depends on names and seed only, not on the location or order of files. Samples of one group
+(a person) stay together; `split_by_share` raises if they would not.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ def split_by_share(
 ) -> SplitSamples[Set]:
     """Split each class by shares of all samples, as `split_samples` does.
 
-    Raises ConfigError for impossible shares, and for a leak: a group in two parts, the same file in
-    two parts under two names, overlapping spans in two parts.
+    Raises ConfigError for impossible shares, and for a leak: a group, equal files or overlapping
+    spans in two parts.
     """
     split = split_samples(samples.rows, validation=validation, test=test, seed=seed)
     listed = any(row.part for row in samples.rows)
@@ -64,7 +64,7 @@ def split_by_group(
     """Split whole groups, so that each person is in one part.
 
     `validation` and `test` are shares of all samples, met as closely as whole groups allow, in each
-    class too. Each part with a share has a group, and each class is in training. Files with equal
+    class too. Each part with a share gets a group, and each class is in training. Files with equal
     bytes stay together. The parts of the set itself are ignored.
 
     Raises ConfigError for samples without a group, for fewer groups than parts, and if a class
@@ -95,9 +95,8 @@ def split_by_group(
 def split_as_listed(samples: Set, *, validation: float = 0.0, seed: int = 0) -> SplitSamples[Set]:
     """Split by the parts of the set itself: its lists, or folders train, validation and test.
 
-    If it has no validation part, `validation` is a share of its training part: whole groups if
-    groups are known, else of each class. Raises ConfigError for samples without a part, and for a
-    leak in the set's own lists.
+    If it has no validation part, `validation` is a share of its training part, in whole groups if
+    groups are known. Raises ConfigError for samples without a part, and for a leak.
     """
     for row in samples.rows:
         if row.part is None:
@@ -123,10 +122,9 @@ def k_fold(
 ) -> list[SplitSamples[Set]]:
     """Return `folds` splits; each sample is tested in one of them.
 
-    Classes and counts are as even as possible. Groups stay whole if they are known; spans of one
-    file, and files of equal bytes, always stay together. `validation` is a share of the remaining
-    samples. Raises ConfigError for fewer than two folds, for more than groups or files, and if a
-    class would not be in training.
+    Classes and counts are as even as possible. Known groups, spans of one file, and files of equal
+    bytes stay together. `validation` is a share of the remaining samples. Raises ConfigError for
+    fewer than two folds, for more than groups or files, and if a class would not be in training.
     """
     units = units_of(samples.rows)
     if not 2 <= folds <= len(units):
@@ -146,8 +144,8 @@ def leave_one_group_out(
     """Return a split for each group, by name: it is the test part, all others are for training.
 
     `validation` is a share of the others, in whole groups. Raises ConfigError for samples without a
-    group, for a single group, for a leak (files of equal bytes in two groups), and if a class would
-    not be in training.
+    group, for a single group, for equal files in two groups, and if a class would not be in
+    training.
     """
     _check_groups(samples)
     groups = sorted({str(row.group) for row in samples.rows})
@@ -233,10 +231,9 @@ def split_samples(samples: Sequence[Sample], *, validation: float, test: float, 
     """Split each class into train, validation and test, by a seed.
 
     `validation` and `test` are shares of all samples; each class gives its share, rounded so that
-    the totals are right to one sample. The split depends on the seed and on class and file names,
-    not on the folder or the order of `samples`. If samples have a part, it decides on the test
-    part, and `validation` is a share of the rest.
-    Raises ConfigError for shares below 0 or without samples left for training.
+    the totals are right to one sample. If samples have a part, it decides on the test part, and
+    `validation` is a share of the rest. Raises ConfigError for shares below 0 or without samples
+    left for training.
     """
     _check_shares(validation, test)
     rng = np.random.default_rng(seed)

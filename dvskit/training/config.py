@@ -39,21 +39,18 @@ class DataConfig:
     """A set to learn from: an entry [[data]] of a configuration.
 
     kind        "recordings"; "videos", emulated, with folders of images; "mixed", a folder of both;
-                "depth", depth clips, shaded and emulated;
-                "drawn", people that dvskit draws;
-                "skeletons", drawn people moved by recorded skeletons;
-                "images", encoded as spikes; "saccades", images moved before an emulated sensor
+                "depth", depth clips, shaded and emulated; "drawn", people that dvskit draws;
+                "skeletons", drawn people moved by recorded skeletons; "images", encoded as spikes;
+                "saccades", images moved before an emulated sensor
     name        the name of its scores; default: the kind, for images the encoder
     path        a folder or a list of samples: see `dvskit.datasets.open_samples`; for images, a
-                folder of MNIST-style IDX files or with a folder of images per class; none for
-                "drawn"
-    set         the public set of recordings in `path`, such as "dvs128-gesture", in the layout
-                of its archive: see `dvskit.datasets.open_public`. It sets classes, people, sizes
-                and the test part
+                folder for `open_images`; none for "drawn"
+    set         the public set of recordings in `path`, such as "dvs128-gesture": see
+                `dvskit.datasets.open_public`. It sets classes, people, sizes and the test part
     count       samples in each batch
     validation  the share held out to choose the best epoch; 0: none
-    test        the share held out to be judged once, at the end; a test part of the set itself
-                replaces it
+    test        the share held out for the test at the end; a test part of the set itself replaces
+                it
     by          the way to split: "listed", the parts of the set itself; "group", people whole;
                 "share", of each class; "auto", the first of these that is possible
     group       the people: "auto", "none", or a pattern searched in names: see `open_samples`
@@ -66,8 +63,8 @@ class DataConfig:
     encoder     for images, such as "poisson", "latency" or "direct": see `dvskit.datasets.Encode`
     preset      for clips, the preset of the sensor; "": ideal
     threshold   for videos, of the sensor, ON and OFF; 0: the preset's
-    salvage     whether the whole parts of damaged files are read and files that cannot be opened
-                are left out, with a note for both; otherwise they are errors
+    salvage     whether damaged files are salvaged and files that cannot be opened are skipped, with
+                a note for both; otherwise they are errors
     size        of the sensor, (width, height), for clips and for recordings that do not store
                 theirs; (): the network's
     whole, upsample, fps, light   for videos: see `dvskit.datasets.Emulation`; fps 0: unchanged
@@ -76,18 +73,16 @@ class DataConfig:
     each        for "drawn": samples of each gesture; for "skeletons": people for each skeleton
     gestures    for "drawn": of `dvskit.scenes.PERSON_GESTURES`; for "skeletons": of its classes;
                 (): all
-    seed        for "drawn" and "skeletons": the seed of the people; 0: the run's. Entries of one
-                seed have the same people, at any camera distance
+    seed        for "drawn" and "skeletons": the seed of the people; 0: the run's
     duration_us, close, fps       for "drawn": see `dvskit.datasets.DrawnSamples`; for
                 "skeletons": `SkeletonSamples`
     mirrored    whether a sample that `augment` flips left to right gets the class with the
                 mirrored name: right_wave for left_wave, counter_clockwise for clockwise
-    augment     random changes of events, [data.augment]: see `dvskit.filters.Vary`; for images,
-                random changes before the encoder: `dvskit.datasets.ImageChanges`
+    augment     random changes, [data.augment]: of events `dvskit.filters.Vary`, of images
+                `dvskit.datasets.ImageChanges`
 
-    The split depends only on the names of the samples, the shares and the run's seed: entries of
-    one folder are split alike. Raises ConfigError for values out of range and for keys that the
-    kind does not take.
+    The split depends only on the names of the samples, the shares and the run's seed. Raises
+    ConfigError for values out of range and for keys that the kind does not take.
     """
 
     kind: str = "recordings"
@@ -239,20 +234,18 @@ class LoopConfig:
     schedule         "cosine": the rate falls along a cosine to 0 over all steps; "constant"
     weight_decay     "adamw" subtracts it from the weights, "adam" adds it to the gradient
     label_smoothing  the share of each target that is spread evenly over all classes
-    loss             "mean", "each-step", "count" or "first-spike": see `dvskit.training.losses`. A
-                     loss that needs another readout is an error before training starts
-    clip_norm        the largest norm of the gradient of all weights; longer gradients are scaled
-                     down to it; 0: no limit
+    loss             "mean", "each-step", "count" or "first-spike": see `dvskit.training.losses`
+    clip_norm        the largest norm of the gradient of all weights; 0: no limit
     precision        "bfloat16" or "float32"; "auto": bfloat16 if the machine has units for it
     keep             the weights of the model: "best", of the epoch with the best validation
                      accuracy; "last", which needs no validation part
     patience         epochs without improvement until the run ends; 0: no limit
     stop             epochs until the run ends, with the schedule of all epochs; 0: run all.
                      `dvskit train FOLDER` sets it when time runs out
-    freeze           for a run that begins with a model's weights (`start`): the number of first
-                     steps that train only the new last layer
+    freeze           for a run with a `start`: the number of first steps that train only the last
+                     layer
     chunk_steps      time steps whose activity is kept for the backward pass; the rest is computed
-                     again, chunk by chunk: less memory, more time; 0: all
+                     again: less memory, more time; 0: all
     """
 
     epochs: int = 20

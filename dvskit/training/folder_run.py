@@ -23,27 +23,26 @@ from dvskit._arguments import check_arguments
 from dvskit._threads import thread_count
 from dvskit.datasets import ImageSamples, Split
 from dvskit.errors import ConfigError, FittedWarning
-from dvskit.training.choosing import BATCH, Choice, with_steps
-from dvskit.training.config import Config, DataConfig
-from dvskit.training.evaluation import Result, evaluate, logits_of
-from dvskit.training.feed import in_files, load_feed
-from dvskit.training.headline import headlines
-from dvskit.training.looking import Look
-from dvskit.training.loop import Trained, check_place, train
-from dvskit.training.model_tables import Reject, used_samples
-from dvskit.training.models import load_model, used_before
-from dvskit.training.preparing import Onlooker, Prepared, Time, prepare
-from dvskit.training.progress import Progress
-from dvskit.training.resuming import (
+from dvskit.training.checkpoint import (
     check_same_config,
     check_same_samples,
     check_same_values,
     config_on_disk,
 )
-from dvskit.training.running import Run, Watch
+from dvskit.training.config import Config, DataConfig
+from dvskit.training.device import torch_threads
+from dvskit.training.distributed import started_together
+from dvskit.training.feed import in_files, load_feed
+from dvskit.training.folder_clips import Callbacks, Prepared, Time, prepare
+from dvskit.training.inputs import judged_batches
+from dvskit.training.inspect_folder import BATCH, ChosenSetting, FolderContents, with_steps
+from dvskit.training.loop import Trained, check_place, train_sets
+from dvskit.training.model_tables import Reject, used_samples
+from dvskit.training.models import load_model, used_before
+from dvskit.training.running import Progress, TrainingRun, Watch
+from dvskit.training.scores import Result, headlines, judge_and_say, logits_of
 from dvskit.training.sets import TrainingSet
 from dvskit.training.toml_config import config_values, to_toml, write_config
-from dvskit.training.world import started_together, torch_threads
 
 MINUTES = 5.0
 _SPARE = 0.06  # of the time, as a reserve
@@ -72,7 +71,7 @@ class FolderRun:
     trained: Trained
     result: Result
     held_out: bool
-    choices: tuple[Choice, ...]
+    choices: tuple[ChosenSetting, ...]
     seconds: float
 
 
@@ -86,24 +85,23 @@ def train_folder(
     seed: int = 0,
     salvage: bool = False,
     changes: Mapping[str, str] | None = None,
-    onlooker: Onlooker | None = None,
+    callbacks: Callbacks | None = None,
 ) -> FolderRun:
     """Train a classifier on a folder, or a list, of labelled recordings and videos, or depth clips.
 
-    The whole configuration is chosen by the content of the folder: see `choose`. All clips of one
-    person stay in one part if people are known.
+    The configuration is chosen by the content of the folder: see `choose`. All clips of one person
+    stay in one part if people are known.
 
     output   the folder of the run, default runs/<the folder's name>: the model, its card
              (README.md), confusion.png, curves.png, log.csv and config.toml, which trains it again
     minutes  for the whole run. Emulation takes at most about half of them; if that is too short for
-             all clips, some of each class and person are used. The time of a step is measured, and
-             the run takes as many steps as fit. config.toml holds clips and steps: it gives the
-             same weights on the same machine with the same number of threads (half of torch's).
-             A run that is slower than measured ends an epoch early
+             all clips, some of each class and person are used. The run takes as many steps as fit
+             by the measured time of a step, and ends an epoch early if it is slower. config.toml
+             holds clips and steps: it gives the same weights on the same machine with the same
+             number of threads (half of torch's)
     start    a model folder, or a shipped model's name; the run begins with its weights. The last
              layer is new if the classes differ
-    salvage  whether the whole parts of damaged files are read and files that cannot be opened are
-             left out
+    salvage  whether damaged files are salvaged and files that cannot be opened are skipped
     changes  of the chosen configuration, as in `load_config`
 
     The same call continues an interrupted run, with its first steps and clips; a finished run is
@@ -111,7 +109,7 @@ def train_folder(
     `minutes`, OutputError if `output` holds another run, and the errors of opening, `choose` and
     `train`.
     """
-    began, computed, tell = time.monotonic(), time.process_time(), onlooker or Onlooker()
+    began, computed, tell = time.monotonic(), time.process_time(), callbacks or Callbacks()
     if not minutes > 0:
         raise ConfigError(f"minutes = {minutes} is not above 0")
     if started_together() > 1:
@@ -133,14 +131,14 @@ def train_folder(
             config = before
             steps = config.loop.epochs * config.loop.steps
             tell.say(f"steps     {steps:,}: the run in {config.output} began with them")
-            trained = train(config, progress=tell.progress)
+            trained = train_sets(config, ready.sets, progress=tell.progress)
         else:
             # On a busy machine a second of CPU time takes several seconds.
             slow = (time.monotonic() - began) / max(time.process_time() - computed, 1e-3)
             card_s = _CARD_S * min(max(slow, 1.0), _SLOWEST)
             until = end - card_s - _SPARE * 60 * minutes
             config, judging_s = _in_time(ready, Time(began, until, end), tell)
-            trained = _train_until(config, end - card_s - judging_s, tell)
+            trained = _train_until(config, ready.sets, end - card_s - judging_s, tell)
         result, held_out = _judged(trained, ready.sets)
     seconds = time.monotonic() - began
     run = FolderRun(trained, result, held_out, ready.choices, seconds)
@@ -207,7 +205,7 @@ def _check_same(before: Config | None, config: Config, sets: Sequence[TrainingSe
     check_same_config(folder, to_toml(config_values(before)), now)
 
 
-def _in_time(ready: Prepared, time_: Time, tell: Onlooker) -> tuple[Config, float]:
+def _in_time(ready: Prepared, time_: Time, tell: Callbacks) -> tuple[Config, float]:
     """Return the configuration with as many of its steps as fit, and the seconds of judging.
 
     Raises ConfigError if there is no time for a few steps.
@@ -217,7 +215,7 @@ def _in_time(ready: Prepared, time_: Time, tell: Onlooker) -> tuple[Config, floa
     with torch.random.fork_rng(), warnings.catch_warnings():
         warnings.simplefilter("ignore", FittedWarning)  # the run gives them
         feed = load_feed(config, ready.sets)
-        run = Run(config, feed, None, Watch(lambda at: None))
+        run = TrainingRun(config, feed, None, Watch(lambda at: None))
         each = run.seconds_a_step()
         # Judging compiles loops of its own: run it once here, so that the time is measured.
         counts, _ = next(iter(feed.known[0].epoch(0)))
@@ -252,7 +250,9 @@ class _NoTimeError(Exception):
     """Another epoch would end too late."""
 
 
-def _train_until(config: Config, end: float, tell: Onlooker) -> Trained:
+def _train_until(
+    config: Config, sets: Sequence[TrainingSet], end: float, tell: Callbacks
+) -> Trained:
     """Train, and stop after an epoch if another one would end later than `end`.
 
     config.toml then holds the number of epochs, so that it trains the same weights again.
@@ -268,7 +268,7 @@ def _train_until(config: Config, end: float, tell: Onlooker) -> Trained:
             raise _NoTimeError(now.epoch + 1)
 
     try:
-        return train(config, progress=follow)
+        return train_sets(config, sets, progress=follow)
     except _NoTimeError as late:
         (epochs,) = late.args
     config = replace(config, loop=replace(config.loop, stop=epochs))
@@ -276,7 +276,7 @@ def _train_until(config: Config, end: float, tell: Onlooker) -> Trained:
     tell.note(
         f"the machine is slower than measured: it takes {epochs} of {config.loop.epochs} epochs"
     )
-    return train(config)
+    return train_sets(config, sets)
 
 
 def _judged(trained: Trained, sets: Sequence[TrainingSet]) -> tuple[Result, bool]:
@@ -285,11 +285,12 @@ def _judged(trained: Trained, sets: Sequence[TrainingSet]) -> tuple[Result, bool
         return next(iter(trained.results.values())), True
     (one,) = sets
     assert not isinstance(one.parts.train, ImageSamples)
-    result = evaluate(trained.model, one.parts.train, split="all")
-    return replace(result, notes=result.notes[1:]), False  # the first note repeats `seen`
+    model, samples = trained.model, one.parts.train
+    result = judge_and_say(model.module, judged_batches(samples, model.input, model.size))
+    return replace(result, seen=len(samples)), False
 
 
-def write_card(run: FolderRun, config: Config, look: Look) -> None:
+def write_card(run: FolderRun, config: Config, look: FolderContents) -> None:
     """Write README.md, confusion.png and curves.png to a model's folder, replacing earlier ones."""
     from dvskit.render import plots  # here because Matplotlib takes long to load
 
@@ -301,7 +302,7 @@ def write_card(run: FolderRun, config: Config, look: Look) -> None:
     _files.write_whole(folder / "README.md", _card_text(run, config, look), overwrite=True)
 
 
-def _card_text(run: FolderRun, config: Config, look: Look) -> str:
+def _card_text(run: FolderRun, config: Config, look: FolderContents) -> str:
     trained, result = run.trained, run.result
     (entry,) = config.data
     data, reject = Path(entry.path).name, trained.model.reject
@@ -320,7 +321,7 @@ def _card_text(run: FolderRun, config: Config, look: Look) -> str:
         "",
         f"    dvskit classify FILE --model {folder}",
         "",
-        "Run the commands of this page where the training was started.",
+        "TrainingRun the commands of this page where the training was started.",
         "",
         "## Accuracy",
         "\n\n".join(f"{line[0].upper()}{line[1:]}." for line in headlines(result)),

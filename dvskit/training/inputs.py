@@ -14,7 +14,7 @@ from dvskit.datasets import ImageSamples, Samples
 from dvskit.datasets.encode import Encoder
 from dvskit.datasets.samples import WrappedSamples
 from dvskit.errors import ConfigError, FittedWarning
-from dvskit.events import Events, ReadableSource, Size, Source, as_size, as_source
+from dvskit.events import Events, Size, Source, as_size, as_source, file_name
 from dvskit.filters import Fit
 from dvskit.filters.fit import Placement
 from dvskit.formats import open_events
@@ -88,56 +88,60 @@ def input_of(
     return tensor if weight is None or not is_weighed(given) else tensor * weight
 
 
-class FittedSource(ReadableSource):
-    """A Source fitted to a network's sensor; `weight` is the weight of each event there.
+class SensorFit:
+    """Fits the events of one recording to a network's sensor, block by block, by `Fit`.
 
-    Each pass counts the dropped events for `say`.
+    source_size  of the events, which it checks
+    weight       of each fitted event; None if both sizes are equal
     """
 
-    def __init__(self, source: Source, size: Size) -> None:
-        self.size = size
-        self.source = source
-        self._from = datasets.likely_size(source, size)
-        self._total = 0
-        self._step = Fit(size).start(self._from)
-        self.weight = None if self._from == size else self._step.placement.weight
+    def __init__(self, source_size: Size, size: Size) -> None:
+        self.source_size, self._total = source_size, 0
+        self._step = Fit(size).start(source_size)
+        self.weight = None if source_size == size else self._step.placement.weight
+
+    def __call__(self, events: Events) -> Events:
+        """Return the next events on the network's sensor."""
+        self._total += len(events)
+        return self._step(events)
 
     @property
     def how(self) -> str | None:
-        """How events are fitted, for people; None if the size is right."""
+        """How events are fitted, for people; None if both sizes are equal."""
         return None if self.weight is None else str(self._step.placement)
 
     @property
     def dropped(self) -> int:
-        """The number of events of the latest pass that were dropped at the edges."""
+        """The number of events that were dropped at the edges."""
         return self._step.dropped
 
-    def __iter__(self) -> Iterator[Events]:
-        self._total, self._step = 0, Fit(self.size).start(self._from)
-        for block in self.source:
-            self._total += len(block)
-            yield self._step(datasets.on_sensor(block, self._from))
+    def warn(self, what: str) -> None:
+        """Give a FittedWarning about `what`, if its size is another."""
+        if self.how is not None:
+            _warn_fitted(what, self.how, self.dropped, self._total)
 
-    def say(self, what: str) -> None:
-        """Give a FittedWarning about the latest pass over `what`, if it was fitted."""
-        if self.weight is not None:
-            if getattr(self.source, "size_origin", None) == "data":
-                what = f"{what}, its size inferred from its events,"
-            _warn_fitted(what, str(self._step.placement), self._step.dropped, self._total)
+
+def blocks_on_sensor(source: Source, size: Size) -> Iterator[Events]:
+    """Yield the blocks of a source, at unchanged positions on a sensor of `size`: `likely_size`."""
+    return (datasets.on_sensor(block, size) for block in source)
+
+
+def describe_source(source: Source) -> str:
+    """Return the name of a recording for a FittedWarning."""
+    name = file_name(source) or "the recording"
+    inferred = getattr(source, "size_origin", None) == "data"
+    return f"{name}, its size inferred from its events," if inferred else name
 
 
 def fit_recording(events: Events, size: Size) -> tuple[Events, float | None]:
     """Return the events of one recording on a sensor of `size`, and the weight of each.
 
-    Events of another size are fitted as in `dvskit.filters.Fit`, with a FittedWarning. Otherwise
-    the weight is None.
+    Events of another size are fitted, with a FittedWarning. Otherwise the weight is None.
     """
-    if events.size == size:
-        return events, None
-    step = Fit(size).start(events.size)
-    fitted = step(events)
-    _warn_fitted("the recording", str(step.placement), step.dropped, len(events))
-    return fitted, step.placement.weight
+    fit = SensorFit(events.size, size)
+    fitted = fit(events)
+    fit.warn("the recording")
+    return fitted, fit.weight
 
 
 def say_fitted(batches: datasets.Batches) -> None:
@@ -175,14 +179,14 @@ def judged_batches(
     They give no FittedWarning; `say_fitted` gives one for all.
     """
     return datasets.Batches(
-        Watched(samples.settled(), given.window_us),
+        CountedSamples(samples.settled(), given.window_us),
         representation_of(given),
         size=size,
         batch_size=JUDGED_AT_ONCE,
         shuffle=False,
         weigh=is_weighed(given),
         cache=cache,
-        say_fitted=False,
+        warn_fitted=False,
     )
 
 
@@ -197,7 +201,7 @@ def judged_images(
     return datasets.ImageBatches([share], seed=seed, shuffle=False)
 
 
-class Watched(WrappedSamples):
+class CountedSamples(WrappedSamples):
     """Samples that count their events after the judged window."""
 
     def __init__(self, whole: Samples, window_us: int) -> None:

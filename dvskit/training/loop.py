@@ -1,10 +1,8 @@
 """Training: from a configuration to a folder with the best weights by validation.
 
-A run can be interrupted at any moment, by Ctrl-C, SIGTERM, kill -9 or a power cut. Run the same
-command again and it continues from the last checkpoint: one is written after each epoch and every
-five minutes within one. The final weights equal those of a run that was never interrupted, on the
-same machine with the same number of threads. A finished run is judged again, not trained again.
-A run with another configuration or other samples is refused.
+A run can be interrupted at any moment, by Ctrl-C, SIGTERM, kill -9 or a power cut. The same
+command continues from the last checkpoint, to the weights of a run that was never interrupted, on
+the same machine with the same number of threads. A finished run is judged again, not trained again.
 """
 
 from __future__ import annotations
@@ -28,20 +26,37 @@ from dvskit import _files
 from dvskit._arguments import check_arguments
 from dvskit.errors import FittedWarning, OutputError
 from dvskit.networks import Network
+from dvskit.training.checkpoint import (
+    SPLIT,
+    check_same_run,
+    check_same_samples,
+    load_checkpoint,
+    save_checkpoint,
+)
 from dvskit.training.config import Config
-from dvskit.training.evaluation import Metric, Result, check_metrics, judge_and_say
+from dvskit.training.device import keep_memory
+from dvskit.training.distributed import World, joined
 from dvskit.training.feed import Feed, load_feed
-from dvskit.training.likeness import likeness_of
-from dvskit.training.model_tables import Used, emulation_values, split_text, used_samples
+from dvskit.training.model_tables import (
+    Used,
+    emulation_values,
+    likeness_of,
+    reject_on,
+    split_text,
+    used_samples,
+)
 from dvskit.training.models import Model, make_folder, save_model, used_before
 from dvskit.training.own import GivenSamples, task_of
-from dvskit.training.progress import Board, Progress, check_tensorboard
-from dvskit.training.reject_choice import reject_on
-from dvskit.training.resuming import SPLIT, check_same_run, check_same_samples
-from dvskit.training.running import Run, Watch, load_checkpoint, save_checkpoint
+from dvskit.training.running import (
+    Board,
+    Progress,
+    TrainingRun,
+    Watch,
+    check_tensorboard,
+)
+from dvskit.training.scores import Metric, Result, check_metrics, judge_and_say
 from dvskit.training.sets import TrainingSet, emulation_of
 from dvskit.training.toml_config import data_values, write_config
-from dvskit.training.world import World, joined, keep_memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,41 +94,51 @@ def train(
     note         called with each line about an assumption made when opening the samples
     metrics      your own scores, {name: function(logits (N, classes), labels (N,)) -> number},
                  computed on each validation part at the end of each epoch: columns `<part>_<name>`
-                 of log.csv, and `<name>`, their mean. They get copies, and choose nothing
-    tensorboard  whether points for TensorBoard are written to `output`/tensorboard: the loss and
-                 the rate of each step, the scores of each epoch. Needs the package tensorboard
+                 of log.csv, and `<name>`, their mean. They do not choose the epoch
+    tensorboard  whether the loss and rate of each step and the scores of each epoch are written to
+                 `output`/tensorboard; needs the package tensorboard
 
-    `config.output` then holds the model, config.toml, log.csv and a checkpoint.
+    `config.output` then holds the model, config.toml, log.csv and a checkpoint, written after each
+    epoch and every five minutes within one. The run keeps the weights of the epoch with the best
+    validation accuracy: the mean over the entries [[data]] with a validation part; of equals, the
+    epoch with the least loss. Only these weights are judged on the test parts. The same call
+    continues an interrupted run. On Linux the process keeps its used memory (`keep_memory`).
 
-    The run keeps the weights of the epoch with the best validation accuracy: the mean over the
-    entries [[data]] with a validation part; of equals, the epoch with the least loss. Only these
-    weights are judged on the test parts. A checkpoint is written after each epoch, and every five
-    minutes within one. The same call continues an interrupted run from there, and gives the same
-    weights on the same machine, interrupted or not. On Linux the process keeps its used memory
-    from here on (`keep_memory`).
+    A module is trained in place. Its input has the size of the first sample, unless a
+    `dvskit.networks.ModuleNetwork` describes it. `load_model(folder, networks={"MyNet": MyNet})`
+    loads your own networks; one that it could not load is an error before training.
 
-    A module is trained in place, from its present weights. Its input has the size of the first
-    sample, unless a `dvskit.networks.ModuleNetwork` describes it. A network that `load_model` could
-    not load again is an error before training. `load_model(folder, networks={"MyNet": MyNet})`
-    loads your own networks.
-
-    If torchrun has started several processes that all call this, they train one network on
-    a part of each batch each, and all return the same. Batches, their draws, dropout and batch
-    normalisation are those of one process, and so are the losses, except for rounding. Only the
-    first process writes, and calls `progress` and `note`. On several machines each reads the data
-    from the configuration's paths; the output is on the first.
+    Processes that torchrun started train one network on a part of each batch each, and all return
+    the same result. Batches, random draws, dropout, batch normalisation and losses are those of one
+    process, except for rounding. Only the first process writes, and calls `progress` and `note`. On
+    several machines each reads the data from the configuration's paths; the output is on the first.
 
     Raises OutputError, with the difference, if `output` holds a run with another configuration or
     other samples; ModelError for a damaged checkpoint; ConfigError and FormatError for the data;
     ProcessError if another process of the run has ended.
     """
     config, sets = task_of(config, samples, fields)
+    return train_sets(
+        config, sets, progress=progress, note=note, metrics=metrics, tensorboard=tensorboard
+    )
+
+
+def train_sets(
+    config: Config,
+    sets: Sequence[TrainingSet] | None,
+    *,
+    progress: Callable[[Progress], None] | None = None,
+    note: Callable[[str], None] | None = None,
+    metrics: Mapping[str, Metric] | None = None,
+    tensorboard: bool = False,
+) -> Trained:
+    """Train by a configuration on its sets, opened and split, as `train` does; None opens them."""
     given = dict(metrics or {})
     check_metrics(given)
     if tensorboard:
         check_tensorboard()
     with joined() as world, ExitStack() as stack:
-        if not world.leads:
+        if not world.is_main:
             progress, note, tensorboard = None, None, False
             stack.enter_context(warnings.catch_warnings())
             warnings.simplefilter("ignore", FittedWarning)  # the first process gives them
@@ -137,27 +162,27 @@ def _train(
 ) -> Trained:
     folder = Path(config.output)
     at = None
-    if world.leads:
+    if world.is_main:
         at = load_checkpoint(checkpoint_of(config), config)
         check_same_run(config)
         check_place(folder)
-    at = world.from_leader(at)
+    at = world.from_main(at)
     feed = load_feed(config, sets)
     if note is not None:
         for line in feed.notes:
             note(line)
     keep_memory()
     with torch.random.fork_rng():  # the caller's generator stays as it was
-        run = Run(config, feed, at, watch, world)
+        run = TrainingRun(config, feed, at, watch, world)
         used = used_before(run.start, used_samples(feed.split))
-        if world.leads:
+        if world.is_main:
             _begin(config, folder, used, resumed=at is not None)
         if tensorboard:
             run.watch = replace(watch, board=Board(folder, run.done))
         try:
             while not run.ended:
                 run.epoch()
-                if world.leads:
+                if world.is_main:
                     _write_log(folder / "log.csv", run.at.history)
                 if watch.tell is not None:
                     watch.tell(run.last)
@@ -201,13 +226,13 @@ def _write_log(path: Path, history: list[dict[str, float]]) -> None:
     _files.write_whole(path, text.getvalue(), overwrite=True)
 
 
-def _finish(config: Config, feed: Feed, run: Run, used: tuple[Used, ...]) -> Trained:
+def _finish(config: Config, feed: Feed, run: TrainingRun, used: tuple[Used, ...]) -> Trained:
     """Judge the best weights on the test parts, once, and save the model."""
     model = Model(config.name, config.network, run.module.eval(), config.input, feed.train.classes)
     test = {}
-    if run.world.leads:
+    if run.world.is_main:
         test = {name: judge_and_say(model.module, each) for name, each in feed.test.items()}
-    test = run.world.from_leader(test)
+    test = run.world.from_main(test)
     epoch = run.at.kept_epoch(config.loop.keep)
     best = run.at.history[epoch]
     scores: dict[str, Any] = {"epoch": epoch, "epochs": config.loop.epochs}
@@ -227,7 +252,7 @@ def _finish(config: Config, feed: Feed, run: Run, used: tuple[Used, ...]) -> Tra
     about: dict[str, Any] = {
         "seed": config.seed,
         "reject": asdict(reject),
-        **(likeness_of(feed.known, config.input) if run.world.leads else {}),
+        **(likeness_of(feed.known, config.input) if run.world.is_main else {}),
         **({"emulation": emulation_values(emulation_of(clips[0], config))} if clips else {}),
         "data": data,
         "scores": scores,
@@ -236,6 +261,6 @@ def _finish(config: Config, feed: Feed, run: Run, used: tuple[Used, ...]) -> Tra
         about = {"start": run.start.name, **about}
     folder = Path(config.output)
     model = replace(model, about=about, used=used)
-    if run.world.leads:
+    if run.world.is_main:
         save_model(folder, model)
     return Trained(model, folder, tuple(run.at.history), test)

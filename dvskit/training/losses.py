@@ -12,9 +12,7 @@ Each loss belongs to a readout, so that training improves the deciding quantity:
 
 "count" is snntorch's ce_count_loss (Eshraghian et al. 2023, "Training spiking neural networks using
 lessons from deep learning"), "first-spike" the cross-entropy of negative spike times (Comsa et al.
-2020, "Temporal coding in spiking neural networks with alpha synaptic function"). A squared error of
-counts, mse_count_loss, is not included: it needs target rates, and penalises right decisions with
-other rates.
+2020, "Temporal coding in spiking neural networks with alpha synaptic function").
 """
 
 from __future__ import annotations
@@ -30,9 +28,9 @@ from dvskit.errors import ConfigError
 from dvskit.layers import FirstSpike, Readout, Sequence, SpikeCount, checkpointed
 from dvskit.neurons import Neurons
 from dvskit.training.config import LoopConfig
-from dvskit.training.world import ALONE, World
+from dvskit.training.distributed import ALONE, World
 
-Loss = Callable[[Tensor, Tensor, float], Tensor]
+LossFunction = Callable[[Tensor, Tensor, float], Tensor]
 """loss(answer (B, classes) or (T, B, classes), labels (B,), label smoothing) -> a number, nats."""
 
 
@@ -59,7 +57,7 @@ def each_step_loss(answer: Tensor, labels: Tensor, smoothing: float) -> Tensor:
     return mean_loss(answer, labels, smoothing) * len(answer)
 
 
-LOSSES: Mapping[str, Loss] = {
+LOSSES: Mapping[str, LossFunction] = {
     "mean": mean_loss,
     "each-step": each_step_loss,
     "count": mean_loss,

@@ -1,7 +1,8 @@
 """Tables in a model's folder: split.csv, and parts of model.toml.
 
 split.csv lists the recordings of training, validation and test; [reject] holds the limits below
-which no class is named; [emulation] the emulation of the training clips.
+which no class is named, [likeness] the ranges of motion in the training samples, [emulation] the
+emulation of the training clips.
 """
 
 from __future__ import annotations
@@ -16,12 +17,21 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, NamedTuple, cast, get_args
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
 from dvskit._arguments import check_arguments
-from dvskit.datasets import Emulation, Part, Samples, Split, SplitSamples
+from dvskit.datasets import Emulation, ImageBatches, Part, Samples, Split, SplitSamples
 from dvskit.datasets.kinds import known_kind
 from dvskit.emulator import EmulatorParams
 from dvskit.emulator.params import as_params
 from dvskit.errors import ConfigError, DvskitError, ModelError, did_you_mean, one_line
+from dvskit.training.config import InputConfig
+from dvskit.training.inputs import AnyBatches, is_weighed
+from dvskit.training.scores import logits_of
 
 _HASHED_BYTES = 1 << 16
 _COLUMNS = ("part", "class", "recording", "start_us", "stop_us", "fingerprint")
@@ -202,3 +212,133 @@ def emulation_from(about: Mapping[str, Any], size: tuple[int, int], where: str) 
         )
     except (DvskitError, TypeError, AttributeError, ValueError) as error:
         raise ModelError(f"{where}: [emulation] is wrong: {one_line(error)}") from error
+
+
+LOST = 0.05
+"""The share of right validation decisions that may be withheld."""
+_QUIETER = 0.5  # the floor of the rate, as a share of the rate of nearly all recordings
+
+
+def reject_on(
+    module: nn.Module, validation: Iterable[AnyBatches], given: InputConfig, lost: float = LOST
+) -> Reject:
+    """Return the Reject of `choose_reject`, from batches of validation samples.
+
+    Still images count only if there are no recordings.
+    """
+    every = list(validation)
+    recordings = [each for each in every if not isinstance(each, ImageBatches)]
+    sure, right, rates = [], [], []
+    module.eval()
+    for batches in recordings or every:
+        for counts, labels in batches.epoch(0):
+            most, best = torch.softmax(logits_of(module, counts), 1).max(1)
+            sure.append(most.numpy())
+            right.append((best == labels).numpy())
+            if recordings and is_weighed(given):
+                events = counts.sum((0, 2, 3, 4), dtype=torch.float64)  # (T, B, C, H, W) -> (B,)
+                rates.append(events.numpy() * 1e6 / given.window_us)
+    return reject_by(_joined(sure), _joined(right).astype(bool), _joined(rates), lost)
+
+
+def reject_by(
+    confidence: NDArray[np.float64],
+    right: NDArray[np.bool_],
+    rates: NDArray[np.float64],
+    lost: float,
+) -> Reject:
+    """Return the Reject of `choose_reject`, from decisions and rates.
+
+    confidence (n,), right (n,)  of decisions        rates (m,)  events per second of recordings
+    """
+    default, good = Reject(), np.sort(confidence[right])
+    least = _rounded_down(good[int(lost * len(good))]) if len(good) else default.confidence
+    how = HALF if not len(confidence) else "the confidence is the default: no decision was right"
+    if len(good):
+        few, wrong = np.count_nonzero(good < least), confidence[~right]
+        how = (
+            f"withholds {few:,} of {len(good):,} right and {np.count_nonzero(wrong < least):,} of "
+            f"{len(wrong):,} wrong validation decisions"
+        )
+    floor = default.events_per_second
+    if len(rates):
+        floor = _rounded_down(_QUIETER * np.quantile(rates, 0.01))
+        how += f"; 99 of 100 of {len(rates):,} validation recordings reach twice the rate"
+    return Reject(least, floor, how)
+
+
+def _joined(parts: list[NDArray[np.float64]]) -> NDArray[np.float64]:
+    return np.concatenate(parts) if parts else np.zeros(0)
+
+
+def _rounded_down(value: float) -> float:
+    """Return a number of at least 0, rounded down to three digits."""
+    if not value:
+        return 0.0
+    step = 10.0 ** (math.floor(math.log10(value)) - 2)
+    return float(f"{math.floor(value / step + 1e-9) * step:.6g}")
+
+
+_CELLS = 16  # of the grid, along the longer side
+_BEYOND = 1.35  # times the range of training: other people differ by about that much
+_TABLE = "likeness"
+
+
+@dataclass(frozen=True, slots=True)
+class Likeness:
+    """The ranges (low, high) of spread and density of the training samples."""
+
+    spread: tuple[float, float]
+    density: tuple[float, float]
+
+    def unlike(self, counts: Tensor, given: InputConfig) -> str:
+        """Return how counts (bins, channels, H, W) differ from all samples; "" if they do not.
+
+        A smaller spread is no difference: other people's gestures may be small.
+        """
+        spread, density = (float(each) for each in measures_of(counts[:, None], given))
+        if spread > self.spread[1] * _BEYOND:
+            return "more of the picture moves"
+        if density > self.density[1] * _BEYOND:
+            return "there are more events where it moves"
+        if density < self.density[0] / _BEYOND:
+            return "there are fewer events where it moves"
+        return ""
+
+
+def measures_of(counts: Tensor, given: InputConfig) -> tuple[Tensor, Tensor]:
+    """Return the spread (B,) and the density (B,) of counts (bins, B, channels, H, W)."""
+    frames = counts.sum(2)  # (T, B, C, H, W) -> (T, B, H, W)
+    side = max(1, max(frames.shape[-2:]) // _CELLS)
+    cells = functional.max_pool2d(frames.abs(), side, ceil_mode=True) > 0
+    filled = cells.flatten(2).sum(2).float()  # (T, B)
+    bins = (filled > 0).sum(0).clamp(min=1)
+    events = frames.abs().sum((0, 2, 3))
+    spread = filled.sum(0) / bins / cells[0, 0].numel()
+    return spread, events / (filled.sum(0).clamp(min=1) * given.bin_us / 1e6)
+
+
+def likeness_of(batches: Iterable[AnyBatches], given: InputConfig) -> dict[str, Any]:
+    """Return the table [likeness] from training batches; {} for inputs other than counts."""
+    if not is_weighed(given):
+        return {}
+    found = [
+        torch.stack(measures_of(counts.float(), given), 1)
+        for each in batches
+        for counts, _ in each.epoch(0)
+    ]
+    if not found:
+        return {}
+    every = torch.cat(found)
+    ends = torch.stack((every.min(0).values, every.max(0).values), 1).tolist()
+    spread, density = ([float(f"{x:.4g}") for x in each] for each in ends)
+    return {_TABLE: {"spread": spread, "density": density}}
+
+
+def likeness_from(about: Mapping[str, Any]) -> Likeness | None:
+    """Return the likeness in a model's tables; None if there is none."""
+    table = about.get(_TABLE)
+    if not isinstance(table, Mapping):
+        return None
+    low_high = [tuple(map(float, table[key])) for key in ("spread", "density")]
+    return Likeness(*low_high)  # type: ignore[arg-type]

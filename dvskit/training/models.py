@@ -25,7 +25,15 @@ from dvskit.events import Size
 from dvskit.networks import Layered, ModuleNetwork, Network, is_own, network_values
 from dvskit.networks.network import Maker
 from dvskit.training.config import Config, InputConfig
-from dvskit.training.model_file import check_about, check_finite, new_module, read_description
+from dvskit.training.device import pick_device
+from dvskit.training.model_file import (
+    check_about,
+    check_finite,
+    check_restorable,
+    new_module,
+    read_description,
+    weights_of,
+)
 from dvskit.training.model_tables import (
     Reject,
     Used,
@@ -35,9 +43,7 @@ from dvskit.training.model_tables import (
     split_text,
     used_samples,
 )
-from dvskit.training.restorable import check_restorable, weights_of
 from dvskit.training.toml_config import to_toml
-from dvskit.training.world import pick_device
 
 _TOML = "model.toml"
 _WEIGHTS = "weights.safetensors"

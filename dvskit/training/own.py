@@ -17,11 +17,11 @@ from dvskit.events import Size
 from dvskit.networks import ModuleNetwork, Network, is_own
 from dvskit.networks.network import check_memory
 from dvskit.training.config import POINTS, Config, DataConfig, InputConfig
+from dvskit.training.distributed import World
+from dvskit.training.model_file import check_restorable, weights_of
 from dvskit.training.models import Model
-from dvskit.training.restorable import check_restorable, weights_of
 from dvskit.training.sets import Parts, TrainingSet, checked_sets, parts_of
 from dvskit.training.toml_config import load_config
-from dvskit.training.world import World
 
 GivenSamples = Samples | ImageSamples | SplitSamples[Samples] | SplitSamples[ImageSamples]
 """Samples, which a run splits, or samples split into its parts."""
@@ -112,7 +112,7 @@ def built(config: Config, device: torch.device, world: World) -> nn.Module:
     if not any(each.requires_grad for each in module.parameters()):
         raise ConfigError(f"network {network.name!r} has no weights to learn")
     if world.size > 1:  # the caller may have drawn other weights in each process
-        module.load_state_dict(world.from_leader(weights_of(module)))
+        module.load_state_dict(world.from_main(weights_of(module)))
     return module
 
 

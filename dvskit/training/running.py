@@ -1,141 +1,118 @@
-"""A run, step by step, with all its state, so that it can be resumed.
-
-Checkpoints hold the state as tensors and text: safetensors, never pickle.
-"""
+"""A run, step by step, with all its state, and its progress: a bar, points for TensorBoard."""
 
 from __future__ import annotations
 
-import json
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load, save
-from torch import Tensor
 
-from dvskit import _files
-from dvskit.errors import ModelError
+from dvskit._progress import Bar, Display
+from dvskit.errors import ConfigError
 from dvskit.layers.batch import part_of_batch
+from dvskit.training.checkpoint import Checkpoint
 from dvskit.training.config import Config
-from dvskit.training.evaluation import Metric, scores_of
+from dvskit.training.device import pick_device, training_precision
+from dvskit.training.distributed import ALONE, World, check_together
 from dvskit.training.feed import Feed
 from dvskit.training.losses import LOSSES, answer_of, check_loss, make_optimiser, rate_at, take_step
 from dvskit.training.models import begin_with, let_learn, start_of
 from dvskit.training.own import built
-from dvskit.training.progress import Board, Progress
-from dvskit.training.resuming import check_same_config
+from dvskit.training.scores import Metric, scores_of
 from dvskit.training.toml_config import config_values, to_toml
-from dvskit.training.world import ALONE, World, check_together, pick_device, training_precision
 
 
-@dataclass(slots=True)
-class Checkpoint:
-    """The state of a run, to resume it.
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """The progress of a run.
 
-    config   the resolved configuration, TOML; another configuration is refused
-    epoch    number of completed epochs      history  a row of scores for each
-    step     completed steps of the current epoch; `total` is the sum of their losses
-    weights  after the last kept step        best     of the best epoch so far
-    moments  of the optimiser, by parameter number and name
+    `epoch` of `epochs` is running, or complete at its end; `step` of `steps` counts over the whole
+    run. `loss` is that of the last batch. At the end of an epoch it is the epoch's mean, and
+    `scores` holds the validation scores.
     """
 
-    config: str
-    epoch: int = 0
-    step: int = 0
-    total: float = 0.0
-    history: list[dict[str, float]] = field(default_factory=list)
-    weights: dict[str, Tensor] = field(default_factory=dict)
-    best: dict[str, Tensor] = field(default_factory=dict)
-    moments: dict[str, Tensor] = field(default_factory=dict)
+    epoch: int
+    epochs: int
+    step: int
+    steps: int
+    loss: float
+    scores: Mapping[str, float] = field(default_factory=dict)
 
-    def record(
-        self,
-        row: dict[str, float],
-        weights: dict[str, Tensor],
-        optimiser: torch.optim.Optimizer,
-        keep: str = "best",
-    ) -> None:
-        """Record the end of an epoch; keep its weights if they are the best, or the last kept."""
-        self.epoch, self.step, self.total = self.epoch + 1, 0, 0.0
-        self.hold(weights, optimiser)
-        if keep == "last" or not self.history or _merit(row) > max(map(_merit, self.history)):
-            self.best = _copied(weights)
-        self.history.append(row)
-
-    def hold(self, weights: dict[str, Tensor], optimiser: torch.optim.Optimizer) -> None:
-        """Copy the present weights and the optimiser's moments."""
-        self.weights = _copied(weights)
-        self.moments = {
-            f"{number}.{name}": value.detach().cpu().clone()
-            for number, state in optimiser.state_dict()["state"].items()
-            for name, value in state.items()
-        }
-
-    def restore(self, optimiser: torch.optim.Optimizer) -> None:
-        """Restore the optimiser's moments."""
-        state: dict[int, dict[str, Tensor]] = {}
-        for key, value in self.moments.items():
-            number, _, name = key.partition(".")
-            state.setdefault(int(number), {})[name] = value
-        whole = optimiser.state_dict()
-        whole["state"] = state
-        optimiser.load_state_dict(whole)
-
-    def kept_epoch(self, keep: str = "best") -> int:
-        """Return the number of the epoch whose weights are kept, from 0."""
-        if keep == "last":
-            return len(self.history) - 1
-        merits = list(map(_merit, self.history))
-        return merits.index(max(merits))
+    @property
+    def remark(self) -> str:
+        """One line for people, such as "epoch 3 of 20, loss 0.412, validation 93.8 %"."""
+        text = f"epoch {self.epoch + 1} of {self.epochs}, loss {self.loss:.3f}"
+        if self.scores:
+            text += f", validation {100 * self.scores['accuracy']:.1f} %"
+        return text
 
 
-def _merit(row: dict[str, float]) -> tuple[float, float]:
-    return row.get("accuracy", 0.0), -row.get("validation_loss", 0.0)
+@contextmanager
+def progress_bar(
+    title: str = "training", *, display: Display | None = None
+) -> Iterator[Callable[[Progress], None]]:
+    """Yield a `progress` callback for `train` that shows a bar, in a notebook or a terminal.
 
-
-def _copied(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {key: value.detach().cpu().clone().contiguous() for key, value in weights.items()}
-
-
-def save_checkpoint(path: Path, at: Checkpoint) -> None:
-    """Write a checkpoint, whole or not at all. Raises OutputError."""
-    tensors = {
-        f"{group}/{key}": value
-        for group in ("weights", "best", "moments")
-        for key, value in getattr(at, group).items()
-    }
-    numbers = {"epoch": at.epoch, "step": at.step, "total": at.total, "history": at.history}
-    text = {"config": at.config, "numbers": json.dumps(numbers)}
-    # save_file uses a temporary name of its own, which would stay if the run is killed.
-    _files.write_whole(path, save(tensors, text), overwrite=True)
-
-
-def load_checkpoint(path: Path, config: Config) -> Checkpoint | None:
-    """Return the checkpoint at `path`; None if there is none.
-
-    Raises ModelError if it is damaged, OutputError if it has another configuration.
+    with progress_bar() as bar:
+        train(config, progress=bar)
     """
-    if not path.exists():
-        return None
-    groups: dict[str, Any] = {"weights": {}, "best": {}, "moments": {}}
+    with ExitStack() as stack:
+        bars: list[Bar] = []
+
+        def show(now: Progress) -> None:
+            if not bars:
+                bars.append(stack.enter_context(Bar(title, now.steps, "steps", display=display)))
+            bars[0](now.step, now.remark)
+
+        yield show
+
+
+FOLDER = "tensorboard"
+"""The folder of these points in a run's output."""
+_OF_EPOCHS = ("epoch", "seconds", "rate", "loss")  # columns of the log that are no scores
+
+
+class Board:
+    """Writes a run's points; their x value is the number of completed steps.
+
+    done  completed steps in the run's checkpoint; later points of an interrupted run are removed
+          and written again
+
+    `loss/step` and `rate` are of each step; of each epoch `loss/epoch`, and each score as
+    `validation/<score>`.
+    """
+
+    def __init__(self, output: Path, done: int) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self.writer = SummaryWriter(str(output / FOLDER), purge_step=done + 1)
+
+    def step(self, done: int, loss: float, rate: float) -> None:
+        """Write the loss and the rate of a step."""
+        self.writer.add_scalar("loss/step", loss, done)
+        self.writer.add_scalar("rate", rate, done)
+
+    def epoch(self, done: int, row: Mapping[str, float]) -> None:
+        """Write the row of an epoch in the log."""
+        self.writer.add_scalar("loss/epoch", row["loss"], done)
+        for name, value in row.items():
+            if name not in _OF_EPOCHS:
+                self.writer.add_scalar(f"validation/{name}", value, done)
+
+
+def check_tensorboard() -> None:
+    """Raise ConfigError unless the package tensorboard can be imported."""
     try:
-        # safe_open calls Python from compiled code, which turns Ctrl-C into an error of the file.
-        data = path.read_bytes()
-        stop = 8 + int.from_bytes(data[:8], "little")  # of the header
-        text = json.loads(data[8:stop])["__metadata__"]
-        for key, value in load(data).items():
-            group, _, name = key.partition("/")
-            groups[group][name] = value
-        at = Checkpoint(text["config"], **json.loads(text["numbers"]), **groups)
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise ModelError(f"{path}: is no checkpoint of dvskit: {error}; remove it") from error
-    check_same_config(path.parent, at.config, config)
-    return at
+        import tensorboard  # noqa: F401
+    except ImportError:
+        raise ConfigError(
+            "TensorBoard's points need the package tensorboard, which is not installed; "
+            'pip install "dvskit[tensorboard]", or train without it: log.csv has the scores too'
+        ) from None
 
 
 Tell = Callable[[Progress], None] | None
@@ -159,7 +136,7 @@ class Watch:
     board: Board | None = None
 
 
-class Run:
+class TrainingRun:
     """A run; its changing state is in the module, the optimiser and `at`."""
 
     def __init__(
@@ -261,7 +238,7 @@ class Run:
         # Points first: a resumed run writes those after the checkpoint again, but not those before.
         if self.watch.board is not None:
             self.watch.board.writer.flush()
-        if self.world.leads:
+        if self.world.is_main:
             self.watch.keep(self.at)
 
     def _learn(self, counts: torch.Tensor, labels: torch.Tensor, rate: float, whole: int) -> float:

@@ -12,7 +12,7 @@ import numpy as np
 from dvskit import datasets
 from dvskit.datasets import FileSamples, ImageSamples, Sample, Samples, SplitSamples
 from dvskit.datasets.kinds import Reading
-from dvskit.datasets.opening import open_files
+from dvskit.datasets.opening import open_files, read_again
 from dvskit.emulator.params import as_params
 from dvskit.errors import ConfigError, FormatError, count_of
 from dvskit.events import Size
@@ -47,6 +47,16 @@ def load_sets(config: Config) -> tuple[TrainingSet, ...]:
     if not config.data:
         raise ConfigError("no set to learn from; add an entry [[data]] with kind and path")
     return checked_sets(tuple(_load_set(entry, config) for entry in config.data), config)
+
+
+def opened_set(
+    entry: DataConfig, config: Config, samples: FileSamples, parts: SplitSamples[Samples]
+) -> TrainingSet:
+    """Return the set of an entry from its files and their split, opened with other settings."""
+    again = read_again(samples, _reading(entry, config))
+    return TrainingSet(
+        entry, SplitSamples(*(again.only(part) for part in parts.rows)), _notes(again)
+    )
 
 
 def checked_sets(sets: tuple[TrainingSet, ...], config: Config) -> tuple[TrainingSet, ...]:
@@ -172,8 +182,8 @@ def _open(entry: DataConfig, config: Config) -> Samples:
         raise ConfigError(f"data.{entry.title}: no path; name a folder of {entry.kind}")
     if entry.set:
         return datasets.open_public(entry.set, entry.path)
-    how = Reading(emulation_of(entry, config), strict=not entry.salvage)
-    samples = open_files(entry.path, how, group=None if entry.group == "none" else entry.group)
+    group = None if entry.group == "none" else entry.group
+    samples = open_files(entry.path, _reading(entry, config), group=group)
     names = _FILES[entry.kind]
     for row, found in zip(samples.rows, samples.kinds, strict=True):
         if found not in names:
@@ -183,6 +193,10 @@ def _open(entry: DataConfig, config: Config) -> Samples:
                 f"folder of its own, with an entry [[data]] of kind {kind!r}"
             )
     return samples
+
+
+def _reading(entry: DataConfig, config: Config) -> Reading:
+    return Reading(emulation_of(entry, config), strict=not entry.salvage)
 
 
 def emulation_of(entry: DataConfig, config: Config) -> datasets.Emulation:

@@ -21,17 +21,17 @@ import torch
 from dvskit import _files
 from dvskit._arguments import check_arguments
 from dvskit.errors import ConfigError, ModelError
-from dvskit.training.accuracy_interval import mean_interval, wilson
+from dvskit.training.checkpoint import check_same_run, check_same_samples
 from dvskit.training.config import Config
+from dvskit.training.distributed import started_together
 from dvskit.training.feed import load_feed
 from dvskit.training.loop import train
 from dvskit.training.losses import check_loss
 from dvskit.training.model_tables import used_samples
 from dvskit.training.models import load_model, start_of, used_before
-from dvskit.training.progress import Progress
-from dvskit.training.resuming import check_same_run, check_same_samples
+from dvskit.training.running import Progress
+from dvskit.training.scores import mean_interval, wilson
 from dvskit.training.toml_config import changed_config, load_config, toml_text
-from dvskit.training.world import started_together
 
 _LONGEST_NAME = 100  # of a folder
 _OF_RUNS = {"seed": "set seeds instead", "output": "each run has its own folder in it"}
@@ -88,8 +88,7 @@ class Combination:
     def standard_error_over_seeds(self) -> float:
         """The standard error of that mean, from the spread over seeds; nan for one seed.
 
-        sqrt(sum (a_i - mean)^2 / (n - 1) / n). A seed draws the first weights, the order, the
-        augmentation and, unless the set lists them, the parts of the split.
+        sqrt(sum (a_i - mean)^2 / (n - 1) / n)
         """
         found = [score.accuracy for score in self.scores.values()]
         return stdev(found) / math.sqrt(len(found)) if len(found) > 1 else math.nan
@@ -151,14 +150,14 @@ def sweep(
     note         called with the run and a line on an assumption
     tensorboard  as in `train`, for each run
 
-    Each run has a folder in `config.output`, such as loop.learning_rate=0.001/seed-1. Finished runs
-    are skipped and interrupted ones continue, so the same call finishes a sweep. sweep.csv, written
-    after each run, has a row for each combination: its values, the mean accuracy, its standard
-    error over seeds, the interval of one run, and the accuracy of each seed.
+    Each run has a folder in `config.output`, such as loop.learning_rate=0.001/seed-1. The same call
+    skips finished runs and continues interrupted ones. sweep.csv, written after each run, has a row
+    for each combination: its values, the mean accuracy, its standard error over seeds, the interval
+    of one run, and the accuracy of each seed.
 
-    Everything is checked before the first run: raises ConfigError for keys and values as in
-    `load_config`, for a loss that does not fit a network, for the keys seed and output, and in
-    several processes; then the errors of `train`.
+    Before the first run, raises ConfigError for keys and values as in `load_config`, for a loss
+    that does not fit a network, for the keys seed and output, and in several processes; then the
+    errors of `train`.
     """
     config = config if isinstance(config, Config) else load_config(config)
     runs = _planned(config, keys or {}, seeds)

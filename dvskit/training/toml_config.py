@@ -18,17 +18,6 @@ from dvskit.training.config import TAKEN, Config, DataConfig, InputConfig, LoopC
 
 _SECTIONS: dict[str, type[Any]] = {"input": InputConfig, "loop": LoopConfig}
 _PLAIN: dict[str, type[Any]] = {"int": int, "float": float, "str": str, "bool": bool}
-_ONCE = {
-    "loop.recordings": "count of the entry [[data]] of kind 'recordings'",
-    "loop.emulated": "count of an entry [[data]] of kind 'saccades'",
-    "loop.images": "count of the entries [[data]] of kind 'images', one for each encoder",
-    "augment": "[data.augment], below its entry [[data]]",
-}
-_ONCE_DATA = (
-    '[data] is now an entry [[data]] for each set: recordings = X is kind = "recordings" with path '
-    '= X; images = X is kind = "images" (encoded) or "saccades" (emulated) with path = X; '
-    "images_skipped is skip, emulated is limit, validation_images is validation, a share"
-)
 
 
 @check_arguments
@@ -36,10 +25,9 @@ def load_config(path: str | PathLike[str], overrides: Mapping[str, str] | None =
     """Return the configuration in a TOML file, changed by `overrides` such as {"loop.epochs": "3"}.
 
     An entry [[data]] is identified by its name, by its kind if no other entry has it, or by its
-    number from 0: {"data.recordings.path": "nmnist"}, {"data.0.path": "nmnist"}.
-
-    Values of overrides are written as in TOML; other texts are strings. Raises MissingFileError,
-    and ConfigError for a broken file, unknown keys and values of the wrong type.
+    number from 0: {"data.recordings.path": "nmnist"}, {"data.0.path": "nmnist"}. Values of
+    overrides are read as TOML, other texts as strings. Raises MissingFileError, and ConfigError for
+    a broken file, unknown keys and values of the wrong type.
     """
     try:
         values = tomllib.loads(Path(path).read_text("utf-8"))
@@ -131,8 +119,6 @@ def table_of(key: str, value: Any) -> Mapping[str, Any]:
 
 
 def _entries(value: Any) -> Sequence[Mapping[str, Any]]:
-    if isinstance(value, Mapping):
-        raise ConfigError(_ONCE_DATA)
     if not isinstance(value, list) or not all(isinstance(entry, Mapping) for entry in value):
         raise ConfigError(f"data = {value!r} is not a list of tables; write [[data]] above each")
     return value
@@ -158,8 +144,6 @@ def section(prefix: str, kind: type[Any], values: Mapping[str, Any]) -> Any:
     known = {item.name: item for item in fields(kind)}
     checked = {}
     for key, value in values.items():
-        if key not in known and f"{dot}{key}" in _ONCE:
-            raise ConfigError(f"{dot}{key} is now {_ONCE[f'{dot}{key}']}")
         if key not in known:
             raise ConfigError(f"unknown key {dot}{key}; {did_you_mean(key, known)}")
         checked[key] = _typed(f"{dot}{key}", str(known[key].type), value)

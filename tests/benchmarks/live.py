@@ -21,9 +21,10 @@ import torch
 
 import dvskit
 from dvskit import Events
+from dvskit.evaluation import Live, decisions
+from dvskit.evaluation.live import WindowByWindow
 from dvskit.networks import ConvLIF, Layered, MotionLIF
-from dvskit.training import InputConfig, Live, Model, decisions, load_model, shipped_models
-from dvskit.training.decisions import WindowByWindow
+from dvskit.training import InputConfig, Model, load_model, shipped_models
 
 SIZE, BINS, BIN_US = (128, 128), 29, 50_000
 NETWORKS = {
@@ -104,7 +105,7 @@ def main() -> None:
         print(line(name, "one thread", measure(model, bins)), flush=True)
         with mock.patch.object(decisions, "torch_threads", nullcontext):
             print(line("", f"{torch.get_num_threads()} threads", measure(model, bins)), flush=True)
-        with mock.patch("dvskit.training.live.stepping", WindowByWindow):
+        with mock.patch("dvskit.evaluation.live.stepping", WindowByWindow):
             few = bins[: model.input.bins + 10]
             print(line("", "window by window", measure(model, few)), flush=True)
 

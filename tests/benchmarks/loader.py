@@ -152,9 +152,7 @@ def main() -> None:
 
     raw = {
         "tonic, 2 workers": tonic_epochs(files),
-        "dvskit, 2 processes": our_epochs(samples, single, processes=2),
         "dvskit, 2 threads": our_epochs(samples, single, threads=2),
-        "dvskit, 2 processes, uint8": our_epochs(samples, small, processes=2),
         "dvskit, 2 threads, uint8": our_epochs(samples, small, threads=2),
         "dvskit, 1 thread, uint8": our_epochs(samples, small, threads=1),
     }
@@ -172,7 +170,6 @@ def main() -> None:
             "tonic, memory, no workers": tonic_epochs(memory, 0),
             "dvskit, disk, 2 threads": our_epochs(samples, single, cache=cache, threads=2),
             "dvskit, disk, 1 thread": our_epochs(samples, single, cache=cache, threads=1),
-            "dvskit, disk, 2 processes": our_epochs(samples, single, cache=cache, processes=2),
             "dvskit, disk and memory, 1 thread": our_epochs(samples, single, cache=held, threads=1),
             "dvskit, disk and memory, 2 threads": our_epochs(
                 samples, single, cache=held, threads=2
@@ -185,7 +182,6 @@ def main() -> None:
         beside = {
             "no reading: the same batch again": lambda epoch: iter([ready] * 22),
             "tonic, 2 workers": tonic_epochs(files),
-            "dvskit, 2 processes": our_epochs(samples, small, processes=2),
             "dvskit, 2 threads": our_epochs(samples, small, threads=2),
             "dvskit, 1 thread": our_epochs(samples, small, threads=1),
             "dvskit, disk, 1 thread": our_epochs(samples, small, cache=cache, threads=1),

@@ -24,9 +24,9 @@ from neurobench.metrics.workload import ActivationSparsity, SynapticOperations
 from neurobench.models import TorchModel
 from torch import nn
 
+from dvskit.evaluation.operations import Operations, counted
 from dvskit.networks import ConvLIF, Layered, MotionLIF
 from dvskit.neurons import Neurons
-from dvskit.training.operations import Operations, counted
 
 NETWORKS = {
     "conv-lif 34x34": ConvLIF(),

@@ -45,9 +45,9 @@ from dvskit._threads import thread_count
 from dvskit.datasets import Samples, open_samples, split_by_share
 from dvskit.networks import Layered
 from dvskit.training import Config, DataConfig, InputConfig, LoopConfig
+from dvskit.training.device import has_fast_bfloat16, keep_memory, training_precision
 from dvskit.training.feed import load_feed
 from dvskit.training.losses import make_optimiser, take_step
-from dvskit.training.world import has_fast_bfloat16, keep_memory, training_precision
 
 BINS, BIN_US, BATCH, BETA = 20, 15_000, 32, 0.7
 KEPT = {"MALLOC_MMAP_THRESHOLD_": str(1 << 31), "MALLOC_TRIM_THRESHOLD_": str(1 << 33)}

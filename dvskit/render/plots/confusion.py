@@ -199,7 +199,7 @@ def confusion(counts: Any, classes: Sequence[str], *, style: Style = PAPER) -> P
     The colour is the share of the row; the numbers are counts, omitted if cells are too small to
     read them. Names of classes are broken into lines, made vertical or smaller to fit the width;
     names that do not fit are replaced by numbers with a key below (of up to 24).
-    `dvskit.training.evaluate` returns both arguments, as `result.confusion` and `result.classes`.
+    `dvskit.evaluation.evaluate` returns both arguments, as `result.confusion` and `result.classes`.
     Raises ShapeError for another shape, and for counts that are not whole or below 0.
     """
     array = as_array(counts)

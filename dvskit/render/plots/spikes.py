@@ -157,7 +157,8 @@ def membrane(
     layer    of any neurons (`dvskit.neurons.Neurons`)
     current  (T, ...): the input of the layer; neurons are numbered over the dimensions after time
     inputs   the origin of the currents, drawn as a raster instead of them: spikes (T, ...), or
-             Events, one row per pixel, at their own times (`dvskit.training.observe(...).causes()`)
+             Events, one row per pixel, at their own times, such as `causes` of
+             `dvskit.evaluation.observe`
     steps    the times of the steps; then time is in milliseconds, and a step's potential and spikes
              are at its end, after the events that it covers
 

@@ -86,7 +86,7 @@ class Measured:
 def accuracy(measured: Measured | Sequence[Measured], *, style: Style = PAPER) -> Plot:
     """Plot the accuracy of a model as a function of a variable, with 95 % intervals; a panel each.
 
-    `dvskit.training.evaluate_over_time` and `evaluate_corrupted` measure it. Raises ShapeError
+    `dvskit.evaluation.evaluate_over_time` and `evaluate_corrupted` measure it. Raises ShapeError
     without panels.
     """
     panels = [measured] if isinstance(measured, Measured) else list(measured)

@@ -13,16 +13,17 @@ import numpy as np
 from dvskit import filters
 from dvskit._arguments import check_arguments
 from dvskit.datasets import Cache, CachedSamples, DrawnSamples, FileSamples, Sample, Samples
+from dvskit.datasets.opening import read_again
 from dvskit.datasets.samples import ChangedSamples
 from dvskit.emulator import EmulatorParams
 from dvskit.emulator.params import as_params
 from dvskit.errors import ConfigError, did_you_mean
+from dvskit.evaluation.judging import Data, Judging, open_judging
 from dvskit.events import Events, Filter, Size
 from dvskit.filters.base import CallableFilter, Step, check_number, check_seed
 from dvskit.formats.content import own_seed
-from dvskit.training.evaluation import Result, judge
-from dvskit.training.judging import Data, Judging, open_judging
 from dvskit.training.models import Model
+from dvskit.training.scores import Result, judge
 
 _STREAM = 2  # of the random words that choose pixels; dead pixels use stream 1
 
@@ -99,7 +100,7 @@ def with_thresholds(samples: Samples, chosen: Sequence[Sample], factor: float) -
         emulation = samples.reading.emulation
         params = scaled_thresholds(as_params(emulation.params), factor)
         reading = replace(samples.reading, emulation=replace(emulation, params=params))
-        return FileSamples(samples.rows, reading, classes=samples.classes)
+        return read_again(samples, reading)
     if isinstance(samples, DrawnSamples):
         own = samples.sensor
 
@@ -216,19 +217,17 @@ def evaluate_corrupted(
     kind    of CORRUPTIONS: "noise", "drop", "dead-pixels", "hot-pixels", "time-scale",
             "time-jitter", "place-jitter", "threshold"
     levels  see CORRUPTIONS for the default
-    seed    of the draws. Each recording has its own draws, from the seed, the kind and its name;
-            dead pixels, for example, differ between recordings
+    seed    of the draws. Each recording has its own draws, from the seed, the kind and its name
 
     Events are changed at the recording's size, before they are fitted to the network. The window
-    still begins at the first event that is left, and noise begins with the recording: the start of
-    a recording is easier to find here than with a camera that is noisy all the time.
+    still begins at the first event that is left, and noise begins with the recording, so the start
+    of a recording is easier to find than with a camera that is noisy all the time.
 
     "threshold" emulates videos, depth clips and drawn people again, with the thresholds of their
-    sensor multiplied. It raises ConfigError for recordings: the events of another threshold cannot
-    be derived from recorded events. "drop" is the nearest alternative.
+    sensor multiplied. It raises ConfigError for recordings; "drop" is the nearest alternative.
 
     Other arguments and errors are those of `evaluate`. Also raises ConfigError for an unknown
-    kind, for levels out of range and for still images, which have no events.
+    kind, for levels out of range and for still images.
     """
     judging = open_judging(model, data, split=split)
     chosen = check_levels(kind, levels)

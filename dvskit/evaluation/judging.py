@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
 
+from torch import nn
+
+from dvskit._arguments import check_arguments
 from dvskit.datasets import (
     Encode,
     FileSamples,
@@ -19,7 +22,7 @@ from dvskit.datasets.encode import Encoder
 from dvskit.datasets.kinds import Reading
 from dvskit.datasets.opening import open_files
 from dvskit.errors import ConfigError, FormatError
-from dvskit.training.held_out import (
+from dvskit.evaluation.held_out import (
     Judged,
     choose_encoder,
     choose_images,
@@ -27,11 +30,20 @@ from dvskit.training.held_out import (
     choose_seed,
     open_judged,
 )
-from dvskit.training.inputs import AnyBatches, encode_of, judged_batches, judged_images
+from dvskit.training.config import InputConfig
+from dvskit.training.inputs import (
+    AnyBatches,
+    encode_of,
+    judged_batches,
+    judged_images,
+)
+from dvskit.training.model_tables import LOST, Reject, reject_on
 from dvskit.training.models import Model, as_model
+from dvskit.training.own import model_of
+from dvskit.training.scores import Result, judge_and_say
 
 Data = str | PathLike[str] | Samples | ImageSamples | Sequence[Sample]
-"""The data that can judge a model: see `dvskit.training.evaluate`."""
+"""The data that can judge a model: see `dvskit.evaluation.evaluate`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,3 +160,89 @@ def _as_samples(model: Model, data: object) -> Samples:
             "Samples; use classify for one recording"
         )
     return FileSamples(data, Reading(model.emulation))
+
+
+@check_arguments
+def evaluate(
+    model: Model | str | PathLike[str] | nn.Module,
+    data: Data,
+    *,
+    split: str = "held-out",
+    encoder: str | Encoder | None = None,
+    seed: int | None = None,
+    input: InputConfig | None = None,
+) -> Result:
+    """Return the accuracy of a model on labelled data.
+
+    The first window of each recording is judged. Samples are read while they are judged.
+
+    model    a Model, a model's folder, the name of a shipped one, or a torch.nn.Module with
+             Samples, whose classes are the logits in order
+    data     a folder or a list, as in `dvskit.datasets.open_samples`; any Samples; or rows of
+             some. Clips are emulated at the model's size. Or still images: a folder as in
+             `dvskit.datasets.open_images`, or ImageSamples
+    split    the part to judge: see `dvskit.evaluation.held_out.choose_samples`; for still images,
+             whose "held-out" is the set's own test part, `choose_images` there
+    encoder  of still images: see `dvskit.datasets.Encode`; default: the only encoder of the
+             training
+    seed     of the encoder's draws; default: that of the model's run, which reproduces the scores
+             of its test parts
+    input    for a module: how events become its input; default InputConfig()
+
+    Computed in float32. Recordings of another size are fitted, with a FittedWarning; smaller images
+    are centred. Raises ConfigError for an unknown or absent split, for an unknown or missing
+    encoder and for an encoder with recordings; FormatError for classes that the model does not
+    know, for no samples, for bad files and for a folder with both recordings and still images;
+    GeometryError for images larger than the model's input.
+    """
+    if isinstance(model, nn.Module):
+        model = model_of(model, data, input)  # type: ignore[arg-type]  # it checks them
+    elif input is not None:
+        raise ConfigError("evaluate: input is only for a module; leave it out for a model")
+    judging = open_judging(model, data, split=split, encoder=encoder, seed=seed)
+    return judge_opened(judging)
+
+
+def judge_opened(judging: Judging) -> Result:
+    """Return the result of an opened judging."""
+    result = judge_and_say(judging.model.module, judging.batches())
+    return replace(
+        result,
+        seen=judging.chosen.seen,
+        left_out=judging.chosen.left_out,
+        notes=(*judging.notes, *result.notes),
+        encoder=judging.encoder,
+    )
+
+
+@check_arguments
+def choose_reject(
+    model: Model | str | PathLike[str],
+    data: str | PathLike[str] | Samples,
+    *,
+    split: str = "validation",
+    lost: float = LOST,
+) -> Reject:
+    """Return the Reject of a model that withholds at most a share `lost` of its right decisions.
+
+    data   recordings or clips of the model's classes, opened as in `evaluate`
+    split  the part that chooses: "validation" or another part of the model's run, or "all"
+
+    The first window of each sample is judged. The confidence is the largest such that at most
+    `lost` of the right decisions fall below it. The rate is half of the rate that 99 of 100
+    recordings reach. If no decision is right, the confidence is the default; if the input holds no
+    counts, the rate is. Training calls this with the validation parts.
+
+    Raises ConfigError unless 0 <= lost < 1, and for a part without samples, FormatError for no
+    recordings.
+    """
+    if not 0 <= lost < 1:
+        raise ConfigError(f"choose_reject: lost = {lost}; give 0 <= lost < 1")
+    model = as_model(model)
+    samples = data if isinstance(data, Samples) else open_for(model, data)
+    chosen = choose_samples(model, samples.rows, split)
+    if not chosen.samples:
+        raise FormatError("no recordings to choose by; give at least one")
+    part = samples.only(chosen.samples).among(model.classes)
+    batches = judged_batches(part, model.input, model.size)
+    return reject_on(model.module, [batches], model.input, lost)

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple, get_args
 
 from dvskit.datasets import (
     ENCODERS,
     ImageSamples,
     Sample,
-    Split,
-    class_names,
     open_images,
-    split_samples,
 )
 from dvskit.datasets.encode import Encoder
 from dvskit.datasets.images import idx_parts
@@ -25,8 +22,9 @@ from dvskit.training.config import DataConfig
 from dvskit.training.model_tables import Used, fingerprint
 from dvskit.training.models import Model
 from dvskit.training.sets import parts_of
+from dvskit.training.toml_config import data_from
 
-Chosen = Literal["held-out", "all", "train", "validation", "test"]
+PartChoice = Literal["held-out", "all", "train", "validation", "test"]
 
 
 class Judged(NamedTuple):
@@ -46,29 +44,26 @@ class Judged(NamedTuple):
 
 def _wanted(chosen: str) -> tuple[str | None, ...]:
     """Return the requested parts of a run, None for samples of no part. Raises ConfigError."""
-    if chosen not in get_args(Chosen):
-        raise ConfigError(f"no part {chosen!r}; {did_you_mean(chosen, get_args(Chosen))}")
+    if chosen not in get_args(PartChoice):
+        raise ConfigError(f"no part {chosen!r}; {did_you_mean(chosen, get_args(PartChoice))}")
     return {"held-out": ("test", None), "all": (*get_args(Part), None)}.get(chosen, (chosen,))
 
 
 def choose_samples(
     model: Model, samples: Sequence[Sample], chosen: str, what: str = "recordings"
 ) -> Judged:
-    """Return the samples to judge a model by.
+    """Return the samples to judge a model by, by the parts in its split.csv.
 
     chosen  "held-out": neither trained on nor chosen by; "all"; or a part of its run, "train",
             "validation" or "test"
     what    the word for the samples in messages
 
-    Parts are those in the model's split.csv, also after recordings were renamed. For a model
-    without one, the split is made again from its recorded shares, if the samples have the same
-    classes and give as many test samples as the model was tested on.
-
-    Raises ConfigError for another name and for a part without samples, FormatError if nothing was
-    held out.
+    Renamed recordings keep their part. Samples of a model without split.csv have no part. Raises
+    ConfigError for another name and for a part without samples, FormatError if nothing was held
+    out.
     """
     wanted = _wanted(chosen)
-    parts, guessed = _parts_of(model, samples)
+    parts = _recorded(model.used, samples)
     known: dict[Part, int] = {part: parts.count(part) for part in get_args(Part)}
     judged = [sample for sample, part in zip(samples, parts, strict=True) if part in wanted]
     _check_some(model, judged, samples, chosen, (what, f" of {model.name}"))
@@ -78,10 +73,9 @@ def choose_samples(
     )
     note = ""
     if any(known.values()):
-        how = " (by the seed and the shares of its split; no list was kept)" if guessed else ""
-        seen_of = _seen(known["train"], known["validation"], f"{len(samples):,} {what}")
-        note = f"{seen_of}{how}; judged: {part}"
-    elif _learned(model) and not model.used:
+        total = f"{len(samples):,} {what}"
+        note = f"{_seen(known['train'], known['validation'], total)}; judged: {part}"
+    elif not model.used and _entries(model, ("recordings",)):
         note = unrecorded(model, what)
     return Judged(judged, seen, len(samples) - len(judged), note)
 
@@ -96,26 +90,6 @@ def unrecorded(model: Model, what: str) -> str:
         f"{model.name} does not record which {what} it was trained on: if they are among these, "
         "the accuracy is not a test"
     )
-
-
-def _learned(model: Model) -> bool:
-    """Return whether a model learned from recordings."""
-    if "recordings_samples" in model.about.get("scores", {}):
-        return True
-    return bool(_data_of(model)) and not isinstance(model.about["data"], Mapping)
-
-
-def _parts_of(model: Model, samples: Sequence[Sample]) -> tuple[list[Part | None], bool]:
-    """Return the part of each sample, None for no part, and whether the parts are guessed."""
-    if model.used:
-        return _recorded(model.used, samples), False
-    again = _split_again(model, samples)
-    if again is None:
-        return [None] * len(samples), False
-    part_of = {
-        sample: part for part, each in zip(get_args(Part), again, strict=True) for sample in each
-    }
-    return [part_of[sample] for sample in samples], True
 
 
 def _recorded(used: Iterable[Used], samples: Sequence[Sample]) -> list[Part | None]:
@@ -141,27 +115,6 @@ def _recorded(used: Iterable[Used], samples: Sequence[Sample]) -> list[Part | No
 
 def _overlap(first: tuple[int, int] | None, second: tuple[int, int] | None) -> bool:
     return first is None or second is None or (first[0] < second[1] and second[0] < first[1])
-
-
-def _split_again(model: Model, samples: Sequence[Sample]) -> Split | None:
-    """Return the split by a model's own shares; None unless its test part has the same size."""
-    data, tested = _data_of(model), model.about.get("scores", {})
-    key = f"{data.get('name') or 'recordings'}_samples"
-    if not {"seed", "validation", "test"} <= set(data) or key not in tested:
-        return None
-    if class_names(samples) != tuple(sorted(model.classes)):
-        return None
-    again = split_samples(samples, **{key: data[key] for key in ("validation", "test", "seed")})
-    return again if len(again.test) == tested[key] else None
-
-
-def _data_of(model: Model) -> Mapping[str, Any]:
-    """Return what a model records of its recordings; old models have one table for all data."""
-    data = model.about.get("data", {})
-    if isinstance(data, Mapping):
-        return data
-    of_files = [entry for entry in data if entry.get("kind") == "recordings"]
-    return {**of_files[0], "seed": model.about.get("seed")} if len(of_files) == 1 else {}
 
 
 _OF_IMAGES = ("images", "saccades")  # the kinds of entries [[data]] that learn from still images
@@ -217,11 +170,9 @@ def choose_images(model: Model, stills: ImageSamples, chosen: str) -> Judged:
             model's run; "validation": the images that chose the best epoch
 
     Images in files are found in the model's split.csv. Images in IDX files are split again by the
-    model's entries [[data]] and its seed, if the classes and the number of test images are those
-    of its run.
-
-    Raises ConfigError for another name and for a part without images, FormatError if nothing was
-    held out.
+    model's entries [[data]] and its seed, if classes and the number of test images are those of its
+    run. Raises ConfigError for another name and for a part without images, FormatError if nothing
+    was held out.
     """
     wanted = _wanted(chosen)
     if any(row.path is not None for row in stills.rows):
@@ -307,21 +258,7 @@ def _parts_learned(model: Model, stills: ImageSamples) -> dict[Sample, Part]:
     return found
 
 
-def _entries(model: Model) -> list[DataConfig]:
-    """Return the entries [[data]] of a model's run that learned from still images."""
+def _entries(model: Model, kinds: Sequence[str] = _OF_IMAGES) -> list[DataConfig]:
+    """Return the entries [[data]] of a model's run of some kinds, by default of still images."""
     data = model.about.get("data", [])
-    if isinstance(data, Mapping):  # of an earlier version, without encoders
-        return []
-    return [_entry(values) for values in data if values.get("kind") in _OF_IMAGES]
-
-
-def _entry(values: Mapping[str, Any]) -> DataConfig:
-    plain: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value
-        for key, value in values.items()
-        if key != "augment"
-    }
-    try:
-        return DataConfig(**plain)
-    except TypeError as error:
-        raise ConfigError(f"an entry [[data]] of the model cannot be read: {error}") from error
+    return [data_from(values) for values in data if values.get("kind") in kinds]

@@ -2,39 +2,35 @@
 
 from __future__ import annotations
 
-from collections import deque
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from os import PathLike
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from dvskit._arguments import check_arguments
+from dvskit.datasets import likely_size
 from dvskit.datasets.encode import Encoder
 from dvskit.datasets.images import read_gray
 from dvskit.datasets.samples import Sample, named
 from dvskit.errors import ConfigError, GeometryError, ModelError, ShapeError
+from dvskit.evaluation.held_out import choose_encoder, choose_seed
 from dvskit.events import Events, Source, file_name
 from dvskit.events.even_blocks import even_blocks
-from dvskit.layers import Sequence, States
-from dvskit.layers.sequence import ends_time
 from dvskit.streams import Labels
-from dvskit.training.evaluation import logits_of
-from dvskit.training.held_out import choose_encoder, choose_seed
 from dvskit.training.inputs import (
-    FittedSource,
+    SensorFit,
     as_recording,
+    blocks_on_sensor,
+    describe_source,
     encode_of,
     fit_recording,
     input_of,
-    is_weighed,
-    representation_of,
 )
-from dvskit.training.likeness import likeness_from
+from dvskit.training.model_tables import likeness_from
 from dvskit.training.models import Model, as_model
-from dvskit.training.world import torch_threads
+from dvskit.training.scores import logits_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,24 +112,26 @@ def classify_windows(model: Model | str | PathLike[str], recording: Recorded) ->
     model      a Model, a model's folder, or the name of a shipped one
     recording  Events, a Source, or an event file
 
-    Windows have the model's length. The first begins at the first event, each further one at the
-    end of the window before. Each begins with the network at rest, as in training. A remainder of
-    less than half a window is not judged, unless it is the only window.
+    Windows have the model's length and begin at the first event. The network is at rest at the
+    start of each. A remainder of less than half a window is not judged, unless it is the only
+    window.
 
     A recording of another sensor is fitted, with a FittedWarning: see `dvskit.filters.Fit`. Raises
     ShapeError for no events, and the errors of `load_model` and `open_events`.
     """
     network, source = as_model(model), as_recording(recording)
-    fitted = FittedSource(source, network.size)
+    size = likely_size(source, network.size)
+    fit = SensorFit(size, network.size)
     windows: list[Decision] = []
+    fitted = map(fit, blocks_on_sensor(source, size))
     for block in even_blocks(fitted, duration_us=network.input.window_us):
         start_us = windows[0].start_us if windows else int(block.t[0])
-        windows.append(_decide(network, block, start_us, fitted.weight))
+        windows.append(_decide(network, block, start_us, fit.weight))
         last_us = int(block.t[-1])
-    what = file_name(source) or "the recording"
     if not windows:
+        what = file_name(source) or "the recording"
         raise ShapeError(f"{what}: no events to classify; the window begins at the first one")
-    fitted.say(what)
+    fit.warn(describe_source(source))
     unlooked = 0
     if len(windows) > 1 and last_us + 1 - windows[-1].start_us < network.input.window_us / 2:
         unlooked = windows.pop().events
@@ -200,10 +198,9 @@ def classify_spans(model: Model, events: Events, *, every_us: int | None = None)
     """Return a label for each span of a recording, such as "wave (93 %)".
 
     The label of a span of `every_us` (default: the model's window) is the decision on the window
-    that begins at its first event, from rest. Spans without events have no label. The last span
-    ends with the recording; a remainder of less than half a span belongs to the span before. A
-    recording of another sensor is fitted, with a FittedWarning. Raises ConfigError
-    for every_us < 1.
+    that begins at its first event, from rest. Spans without events have no label. A remainder of
+    less than half a span belongs to the span before. A recording of another sensor is fitted, with
+    a FittedWarning. Raises ConfigError for every_us < 1.
     """
     events, weight = fit_recording(events, model.size)
     window_us = model.input.window_us
@@ -227,86 +224,3 @@ def classify_spans(model: Model, events: Events, *, every_us: int | None = None)
         np.array([stop for _, stop, _ in named], np.int64),
         tuple(name for _, _, name in named),
     )
-
-
-_OF_EACH_BIN_ALONE = ("counts", "binary", "signed")  # bins do not depend on each other
-
-
-def stepping(model: Model, weight: float | None) -> RunningOn | WindowByWindow:
-    """Return a stepper over a stream: with lasting states if possible, else window by window.
-
-    weight  of each event, if the stream was fitted to the model's sensor
-    """
-    runs_on = isinstance(model.module, Sequence)
-    if runs_on and model.input.representation in _OF_EACH_BIN_ALONE:
-        return RunningOn(model, weight)
-    return WindowByWindow(model, weight)
-
-
-class RunningOn:
-    """Steps a Sequence with lasting states; its readout sees the last `bins` steps.
-
-    The layers before the readout are stepped with each bin. The readout (the mean over time, the
-    last step, the count or the time of spikes) is applied to the latest steps, at most as many as
-    the model's window has. After the first window the answer equals that of `classify`.
-    """
-
-    def __init__(self, model: Model, weight: float | None) -> None:
-        self._one = replace(model.input, bins=1)
-        self._represent = representation_of(self._one)
-        self._weight = weight if is_weighed(model.input) else None
-        layers = model.module.eval()
-        assert isinstance(layers, Sequence)
-        end = next((at for at, layer in enumerate(layers) if ends_time(layer)), len(layers))
-        self._body: Sequence = layers[:end]
-        self._readout: Sequence | None = layers[end:] if end < len(layers) else None
-        parameter = next(layers.parameters())
-        self._device, self._dtype = parameter.device, parameter.dtype
-        self._states: States | None = None
-        self._latest: deque[Tensor] = deque(maxlen=model.input.bins)
-
-    def step(self, events: Events, start_us: int) -> Tensor:
-        """Take the events of the next bin, which begins at `start_us`; return logits (classes,)."""
-        with torch.inference_mode(), torch_threads(1):  # waking further threads takes longer
-            given = self._represent(events, start_us=start_us).to(self._device, self._dtype)
-            if self._weight is not None:
-                given = given * self._weight
-            out, self._states = self._body.step(given, self._states)  # (B, C, H, W), B = 1
-            self._latest.append(out)
-            steps = torch.stack(tuple(self._latest))
-            answer = steps.mean(0) if self._readout is None else self._readout(steps)
-            return answer[0].float().cpu()
-
-    def restart(self) -> None:
-        """Return to rest."""
-        self._states = None
-        self._latest.clear()
-
-
-class WindowByWindow:
-    """Judges, after each bin, the window that ends with it, from rest, as `classify` does.
-
-    For networks that are no Sequence, such as those of event clouds, and for representations whose
-    bins depend on each other. Each decision costs a whole window. If the stream is shorter than the
-    window, the rest of the window is empty.
-    """
-
-    def __init__(self, model: Model, weight: float | None) -> None:
-        self._model, self._weight = model, weight
-        self._latest: deque[Events] = deque(maxlen=model.input.bins)
-
-    def step(self, events: Events, start_us: int) -> Tensor:
-        """Take the events of the next bin, which begins at `start_us`; return logits (classes,)."""
-        self._latest.append(events)
-        given, seen = self._model.input, Events.concatenate(self._latest, events.size)
-        if not len(seen):  # no evidence for any class
-            return torch.zeros(len(self._model.classes))
-        first_us = start_us - (len(self._latest) - 1) * given.bin_us
-        with torch_threads(1):  # waking further threads takes longer
-            tensor = input_of(given, seen, self._weight, first_us)
-            self._model.module.eval()
-            return logits_of(self._model.module, tensor[:, None])[0]
-
-    def restart(self) -> None:
-        """Return to rest."""
-        self._latest.clear()

@@ -13,8 +13,8 @@ import numpy as np
 from dvskit.datasets.clips import Emulation
 from dvskit.emulator import Emulator
 from dvskit.emulator.params import as_params
+from dvskit.evaluation.live import LiveDecision, LiveRun
 from dvskit.events import Events, Size
-from dvskit.training.live import LiveDecision, LiveRun
 from dvskit.video import FrameSource
 
 Clock = Callable[[], float]

@@ -1,23 +1,150 @@
-"""Choose the configuration to train on an inspected folder, each choice with its reason."""
+"""Inspect a folder of samples, and choose the configuration to train on it, with reasons."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from os import PathLike
+from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
-from dvskit.datasets import FileSamples
-from dvskit.errors import ConfigError, count_of, one_line
+from dvskit._threads import one_thread, thread_count
+from dvskit.datasets import FileSamples, Sample, Samples, SplitSamples, likely_size
+from dvskit.datasets.kinds import DEPTH_CLIPS, RECORDINGS
+from dvskit.errors import ConfigError, FormatError, count_of, one_line
+from dvskit.events import Size
 from dvskit.filters import Vary
+from dvskit.formats import open_events
 from dvskit.networks import Layered
 from dvskit.networks.network import Network
+from dvskit.scenes import read_depth_clip
 from dvskit.training.config import POINTS, Config, DataConfig, InputConfig, LoopConfig
 from dvskit.training.feed import mirrored
-from dvskit.training.looking import Look
 from dvskit.training.models import Model, with_classes
 from dvskit.training.sets import parts_of
+from dvskit.video import open_frames
+
+_LOOKED_AT = 24  # samples that are read to measure sizes and durations
+
+
+@dataclass(frozen=True, slots=True)
+class FolderContents:
+    """The content of a folder, or of a list, of labelled samples.
+
+    samples    all of them, opened
+    classes    the number of samples of each class
+    groups     the people, by name; () if they are not known
+    sizes      of the sensors or pictures in the samples that were read, with the count of each
+    durations  of the samples that were read, microseconds (n,) int64
+    """
+
+    samples: FileSamples
+    classes: Mapping[str, int]
+    groups: tuple[str, ...]
+    sizes: Mapping[Size, int]
+    durations: NDArray[np.int64]
+
+    @property
+    def clips(self) -> int:
+        """The number of emulated samples: videos, folders of images, depth clips."""
+        return sum(kind != RECORDINGS.name for kind in self.samples.kinds)
+
+    @property
+    def kind(self) -> str:
+        """The kind of the entry [[data]] that opens them."""
+        if DEPTH_CLIPS.name in self.samples.kinds:
+            return "depth"
+        if self.clips == len(self.samples):
+            return "videos"
+        return "mixed" if self.clips else "recordings"
+
+    @property
+    def words(self) -> str:
+        """One line for people."""
+        kinds = Counter(self.samples.kinds)
+        what = " and ".join(count_of(count, kind) for kind, count in sorted(kinds.items()))
+        sizes = ", ".join(map(str, sorted(self.sizes)[:3])) + ", ..." * (len(self.sizes) > 3)
+        low, high = (self.durations.min() / 1e6, self.durations.max() / 1e6)
+        few, many = min(self.classes.values()), max(self.classes.values())
+        each = f"{few:,}" if few == many else f"{few:,} to {many:,}"
+        people = (
+            f", {len(self.groups):,} {'person' if len(self.groups) == 1 else 'people'}"
+            if self.groups
+            else ""
+        )
+        return (
+            f"{what} of {sizes}, {low:.2g} to {high:.2g} s; {len(self.classes)} classes of {each}"
+            + people
+        )
+
+
+def inspect_samples(
+    samples: FileSamples, folder: str | PathLike[str], *, without: tuple[str, ...] = ()
+) -> FolderContents:
+    """Read some samples of an opened folder, or list, whole.
+
+    without  names of samples to skip
+
+    Raises ConfigError for fewer than two classes, FormatError if no sample that was read has a
+    duration, and the errors of reading.
+    """
+    rows = [row for row in samples.rows if row.name not in without]
+    classes = dict(sorted(Counter(row.label for row in rows).items()))
+    if len(classes) < 2:
+        raise ConfigError(
+            f"{folder}: one class, {', '.join(classes) or 'none'}; give a folder for each of two "
+            "or more classes"
+        )
+    read = [rows[k] for k in np.unique(np.linspace(0, len(rows) - 1, _LOOKED_AT).astype(int))]
+    kinds = dict(zip(samples.rows, samples.kinds, strict=True))
+    depth = [row for row in rows if kinds[row] == DEPTH_CLIPS.name]
+    if depth and len(depth) < len(rows):
+        other = next(row for row in rows if kinds[row] != DEPTH_CLIPS.name)
+        raise FormatError(
+            f"{depth[0].where}: is a depth clip, next to a {kinds[other]}, {other.where}; give "
+            "depth clips their own folder (a damaged depth clip counts as a recording)"
+        )
+
+    def measured(row: Sample) -> tuple[Size, int]:
+        return _measured(row, kinds[row], samples.reading.strict)
+
+    with ThreadPoolExecutor(thread_count()) as pool:
+        found = list(pool.map(measured, read))
+    durations = np.array([duration for _, duration in found if duration > 0], np.int64)
+    if not len(durations):
+        raise FormatError(f"{folder}: the samples that were read have no duration; check them")
+    groups = {row.group for row in rows}
+    return FolderContents(
+        samples,
+        classes,
+        () if None in groups else tuple(sorted(map(str, groups))),
+        Counter(size for size, _ in found),
+        durations,
+    )
+
+
+def _measured(row: Sample, kind: str, strict: bool) -> tuple[Size, int]:
+    """Return the size and the duration of a sample, in microseconds."""
+    path: Path = row.file
+    if kind == DEPTH_CLIPS.name:
+        seen = read_depth_clip(path)
+        return Size(*seen.depth_m.shape[:0:-1]), int(seen.t_us[-1] - seen.t_us[0])
+    with one_thread():
+        if kind == RECORDINGS.name:
+            recording = open_events(path, strict=strict)
+            events = recording.between(*row.span or (None, None)).load()
+            length = int(events.t[-1] - events.t[0]) + 1 if len(events) else 0
+            return likely_size(recording, recording.size), length
+        clip = open_frames(path, strict=strict)
+        times = [t_us for t_us, _ in clip]
+    start, stop = row.span or (0, 1 << 62)
+    return clip.size, min(times[-1], stop) - max(times[0], start) if times else 0
+
 
 BATCH = 24
 _SIDE = 128  # of the sensor, where sizes differ or are larger
@@ -35,7 +162,7 @@ _Noted = Callable[[str, str, str], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class ChosenSetting:
     """A chosen part of a configuration: its name, its value and the reason, in one line."""
 
     what: str
@@ -47,14 +174,15 @@ class Choice:
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
-    """A configuration, and the choices that led to it."""
+class ChosenConfig:
+    """A configuration, the choices that led to it, and its samples, split by it."""
 
     config: Config
-    choices: tuple[Choice, ...]
+    choices: tuple[ChosenSetting, ...]
+    parts: SplitSamples[Samples]
 
 
-def choose(look: Look, config: Config, start: Model | None = None) -> Chosen:
+def choose(look: FolderContents, config: Config, start: Model | None = None) -> ChosenConfig:
     """Return the configuration to train on a folder.
 
     config  its name, seed, output and start, and one entry [[data]] with path, salvage and
@@ -64,13 +192,13 @@ def choose(look: Look, config: Config, start: Model | None = None) -> Chosen:
     The number of steps is that of a run without a time limit. Raises ConfigError for a start
     that takes points.
     """
-    choices: list[Choice] = []
+    choices: list[ChosenSetting] = []
 
     def noted(*choice: str) -> None:
-        choices.append(Choice(*choice))
+        choices.append(ChosenSetting(*choice))
 
     given, network = _network(look, start, noted)
-    entry, keep = _split(look, replace(config.data[0], kind=look.kind), config.seed, noted)
+    entry, parts = _split(look, replace(config.data[0], kind=look.kind), config.seed, noted)
     entry = replace(
         _seen(look, entry, noted),
         count=BATCH,
@@ -78,10 +206,11 @@ def choose(look: Look, config: Config, start: Model | None = None) -> Chosen:
         augment=_augment(look, given, network, noted),
         mirrored=not _without_mirror(look),
     )
-    train = len(parts_of(_opened(look, entry), entry, config.seed).train)
+    train = len(parts.train)
     steps = min(max(300, math.ceil(60 * train / BATCH)), 3000)
     seen = f"{count_of(train, 'sample')} to train on"
     noted("steps", f"at most {steps:,} of {BATCH} samples each", seen)
+    keep = "best" if len(parts.validation) else "last"
     loop = LoopConfig(learning_rate=3e-3, weight_decay=2e-2, keep=keep, precision="float32")
     whole = replace(
         config,
@@ -90,7 +219,7 @@ def choose(look: Look, config: Config, start: Model | None = None) -> Chosen:
         data=(entry,),
         loop=with_steps(replace(loop, freeze=steps // 10 if start else 0), steps),
     )
-    return Chosen(whole, tuple(choices))
+    return ChosenConfig(whole, tuple(choices), parts)
 
 
 def with_steps(loop: LoopConfig, steps: int) -> LoopConfig:
@@ -99,7 +228,9 @@ def with_steps(loop: LoopConfig, steps: int) -> LoopConfig:
     return replace(loop, epochs=10, steps=each, freeze=min(loop.freeze, 10 * each // 3))
 
 
-def _network(look: Look, start: Model | None, noted: _Noted) -> tuple[InputConfig, Network]:
+def _network(
+    look: FolderContents, start: Model | None, noted: _Noted
+) -> tuple[InputConfig, Network]:
     if start is not None:
         if start.input.representation == POINTS:
             raise ConfigError(f"--from {start.name}: takes points; name a model that takes bins")
@@ -131,7 +262,7 @@ def _network(look: Look, start: Model | None, noted: _Noted) -> tuple[InputConfi
     return given, network
 
 
-def _size(look: Look, noted: _Noted) -> tuple[int, int]:
+def _size(look: FolderContents, noted: _Noted) -> tuple[int, int]:
     sizes = set(look.sizes)
     only = next(iter(sizes))
     if len(sizes) == 1 and not look.clips and min(only) >= 12 and max(only) <= _SIDE:
@@ -146,7 +277,7 @@ def _size(look: Look, noted: _Noted) -> tuple[int, int]:
     return _SIDE, _SIDE
 
 
-def _window(look: Look, noted: _Noted) -> InputConfig:
+def _window(look: FolderContents, noted: _Noted) -> InputConfig:
     length = float(np.quantile(look.durations, 0.9))
     slower = (_MUCH_SLOWER if _few_people(look) else _SLOWER) if length > 500_000 else 1.0
     window = min(slower * length, _LONGEST_US)
@@ -164,13 +295,15 @@ def _window_words(given: InputConfig) -> str:
     return f"{given.bins} bins of {given.bin_us / 1000:g} ms"
 
 
-def _split(look: Look, entry: DataConfig, seed: int, noted: _Noted) -> tuple[DataConfig, str]:
-    """Return the entry with its split, and the epoch whose weights are kept: best or last."""
+def _split(
+    look: FolderContents, entry: DataConfig, seed: int, noted: _Noted
+) -> tuple[DataConfig, SplitSamples[Samples]]:
+    """Return the entry with its shares, and the samples split by it."""
     why = ""
     for split, value, reason in _splits(look):
         tried = replace(entry, **split)  # type: ignore[arg-type]
         try:
-            parts = parts_of(_opened(look, tried), tried, seed)
+            parts = parts_of(_grouped(look, tried), tried, seed)
         except ConfigError as error:
             why = f" ({one_line(error)})"
             continue
@@ -182,19 +315,19 @@ def _split(look: Look, entry: DataConfig, seed: int, noted: _Noted) -> tuple[Dat
         named = f" ({', '.join(tested)})" if 0 < len(tested) <= 3 else ""
         counts = "/".join(f"{len(part):,}" for part in parts)
         noted("split", f"{value}{named}, {counts} for training, validation and test", reason + why)
-        return tried, "best" if len(parts.validation) else "last"
+        return tried, parts
     raise ConfigError(f"{entry.path}: cannot be trained on{why}")
 
 
-def _opened(look: Look, entry: DataConfig) -> FileSamples:
+def _grouped(look: FolderContents, entry: DataConfig) -> Samples:
     """Return the samples of a folder, without groups if the entry has none."""
-    if entry.group != "none":
+    if entry.group != "none" or not any(row.group for row in look.samples.rows):
         return look.samples
     rows = [row._replace(group=None) for row in look.samples.rows]
     return FileSamples(rows, look.samples.reading)
 
 
-def _splits(look: Look) -> Iterator[tuple[dict[str, object], str, str]]:
+def _splits(look: FolderContents) -> Iterator[tuple[dict[str, object], str, str]]:
     """Yield keys of the entry, their value as text and the reason; the best first."""
     count, least = sum(look.classes.values()), min(look.classes.values())
     many = 0.1 if count >= _MANY else 0.0
@@ -220,7 +353,7 @@ def _splits(look: Look) -> Iterator[tuple[dict[str, object], str, str]]:
     yield {"by": "share", "group": "none", "validation": 0.0, "test": 0.0}, "none", reason
 
 
-def _seen(look: Look, entry: DataConfig, noted: _Noted) -> DataConfig:
+def _seen(look: FolderContents, entry: DataConfig, noted: _Noted) -> DataConfig:
     if not look.clips:
         return entry
     if look.kind == "depth":
@@ -238,16 +371,16 @@ def _seen(look: Look, entry: DataConfig, noted: _Noted) -> DataConfig:
     return replace(entry, threshold=_THRESHOLD, whole=True)
 
 
-def _few_people(look: Look) -> bool:
+def _few_people(look: FolderContents) -> bool:
     """Return whether samples and people are too few to show how much people differ."""
     return len(look.groups) < _PEOPLE and sum(look.classes.values()) < _MANY
 
 
-def _without_mirror(look: Look) -> list[str]:
+def _without_mirror(look: FolderContents) -> list[str]:
     return [name for name in look.classes if not mirrored(name, tuple(look.classes))]
 
 
-def _augment(look: Look, given: InputConfig, network: Network, noted: _Noted) -> Vary:
+def _augment(look: FolderContents, given: InputConfig, network: Network, noted: _Noted) -> Vary:
     side = min(network.width, network.height)
     window = given.window_us
     names = _without_mirror(look)

@@ -1,10 +1,10 @@
-"""Accuracy of a model on labelled recordings and still images."""
+"""Accuracy of a network on batches, its confidence interval, and both as text."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from os import PathLike
 
 import numpy as np
 import torch
@@ -12,17 +12,62 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dvskit._arguments import check_arguments
 from dvskit.datasets import ImageBatches
-from dvskit.datasets.encode import Encoder
-from dvskit.errors import ConfigError
-from dvskit.training.accuracy_interval import accuracy_text, mean_interval, wilson
-from dvskit.training.config import InputConfig
-from dvskit.training.inputs import AnyBatches, Watched, say_fitted
-from dvskit.training.judging import Data, Judging, open_judging
-from dvskit.training.models import Model
-from dvskit.training.own import model_of
-from dvskit.training.world import ALONE, World
+from dvskit.errors import ConfigError, count_of
+from dvskit.training.distributed import ALONE, World
+from dvskit.training.inputs import AnyBatches, CountedSamples, say_fitted
+
+
+def wilson(correct: int, samples: int, *, z: float = 1.959964) -> tuple[float, float]:
+    """Return the Wilson score interval of a proportion, as fractions in [0, 1].
+
+    The interval holds all p with (correct / samples - p)^2 <= z^2 p (1 - p) / samples (E. B.
+    Wilson, Probable inference, the law of succession, and statistical inference, J. Am. Stat.
+    Assoc. 22, 1927), for independent samples. With the default z it is the 95 % interval. It is (0,
+    1) if `samples` is 0. Raises ValueError unless 0 <= correct <= samples.
+    """
+    if not 0 <= correct <= samples:
+        raise ValueError(f"{correct} correct of {samples} samples; pass 0 <= correct <= samples")
+    if samples == 0:
+        return 0.0, 1.0
+    share, more = correct / samples, z * z / samples
+    middle = (share + more / 2) / (1 + more)
+    half = z * math.sqrt((share * (1 - share) + more / 4) / samples) / (1 + more)
+    low = 0.0 if correct == 0 else max(0.0, middle - half)
+    high = 1.0 if correct == samples else min(1.0, middle + half)
+    return low, high
+
+
+def mean_interval(
+    shares: Sequence[float], intervals: Sequence[tuple[float, float]]
+) -> tuple[float, float]:
+    """Return the interval of the mean of independent shares, from the interval of each.
+
+    Distances from the shares to the ends of their intervals add up as standard errors do
+    (G. Y. Zou and A. Donner, Construction of confidence limits about effect measures, Statistics
+    in Medicine 27, 2008). For one share it is the interval itself.
+    """
+    mean = sum(shares) / len(shares)
+    below = math.hypot(*(p - low for p, (low, _) in zip(shares, intervals, strict=True)))
+    above = math.hypot(*(high - p for p, (_, high) in zip(shares, intervals, strict=True)))
+    return mean - below / len(shares), mean + above / len(shares)
+
+
+def accuracy_text(correct: int, samples: int) -> str:
+    """Return an accuracy as text, such as "78 % of 9 (95 % interval 45 to 94 %)" for 7 of 9."""
+    interval = wilson(correct, samples)
+    share, low, high = percent_texts(correct / samples, *interval)
+    return f"{share} % of {samples:,} (95 % interval {low} to {high} %)"
+
+
+def percent_texts(share: float, low: float, high: float) -> tuple[str, str, str]:
+    """Return a share and its interval in per cent, with as many decimals as the interval allows.
+
+    10 points or more give no decimals, 1 point or more one, else two. 0 and 1 have no decimals.
+    """
+    decimals = 0 if high - low >= 0.1 else 1 if high - low >= 0.01 else 2
+    first, *ends = (f"{100 * x:.{0 if x in (0, 1) else decimals}f}" for x in (share, low, high))
+    return first, ends[0], ends[1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,60 +128,6 @@ class Result:
         return accuracy_text(self.correct, self.samples) + seen
 
 
-@check_arguments
-def evaluate(
-    model: Model | str | PathLike[str] | nn.Module,
-    data: Data,
-    *,
-    split: str = "held-out",
-    encoder: str | Encoder | None = None,
-    seed: int | None = None,
-    input: InputConfig | None = None,
-) -> Result:
-    """Return the accuracy of a model on labelled data.
-
-    The first window of each recording is judged. Samples are read while they are judged, so they
-    need not fit into memory.
-
-    model    a Model, a model's folder, the name of a shipped one, or a torch.nn.Module with
-             Samples, whose classes are the logits in order
-    data     a folder or a list, as in `dvskit.datasets.open_samples`; any Samples; or rows of
-             some. Clips are emulated at the model's size. Or still images: a folder of MNIST-style
-             IDX files or of `<class>/<image>`, as in `dvskit.datasets.open_images`, or ImageSamples
-    split    the part to judge: see `dvskit.training.held_out.choose_samples`; for still images,
-             whose "held-out" is the set's own test part, `choose_images` there
-    encoder  of still images: see `dvskit.datasets.Encode`; default: the encoder of the training,
-             if there was only one
-    seed     of the encoder's draws; default: that of the model's run, which reproduces the scores
-             of its test parts
-    input    for a module: how events become its input; default InputConfig()
-
-    Computed in float32. Recordings of another size are fitted, with a FittedWarning; smaller images
-    are centred. Raises ConfigError for an unknown or absent split, for an unknown or missing
-    encoder and for an encoder with recordings; FormatError for classes that the model does not
-    know, for no samples, for bad files and for a folder with both recordings and still images;
-    GeometryError for images larger than the model's input.
-    """
-    if isinstance(model, nn.Module):
-        model = model_of(model, data, input)  # type: ignore[arg-type]  # it checks them
-    elif input is not None:
-        raise ConfigError("evaluate: input is only for a module; leave it out for a model")
-    judging = open_judging(model, data, split=split, encoder=encoder, seed=seed)
-    return judge_opened(judging)
-
-
-def judge_opened(judging: Judging) -> Result:
-    """Return the result of an opened judging."""
-    result = judge_and_say(judging.model.module, judging.batches())
-    return replace(
-        result,
-        seen=judging.chosen.seen,
-        left_out=judging.chosen.left_out,
-        notes=(*judging.notes, *result.notes),
-        encoder=judging.encoder,
-    )
-
-
 def judge_and_say(module: nn.Module, batches: AnyBatches) -> Result:
     """Return the result of `judge`, with a note on events that were not judged.
 
@@ -147,7 +138,7 @@ def judge_and_say(module: nn.Module, batches: AnyBatches) -> Result:
         return result
     say_fitted(batches)
     unlooked = (share.samples.unlooked() for share in batches.shares
-                if isinstance(share.samples, Watched))  # fmt: skip
+                if isinstance(share.samples, CountedSamples))  # fmt: skip
     return replace(result, notes=tuple(note for note in unlooked if note))
 
 
@@ -170,7 +161,7 @@ def answers_of(
     labels = torch.zeros(sum(sizes), dtype=torch.int64)
     start = 0
     for size, (counts, numbers) in zip(sizes, batches.epoch(0, part=world.part), strict=True):
-        if world.leads or size >= world.size:  # the first process computes undivided batches
+        if world.is_main or size >= world.size:  # the first process computes undivided batches
             rows = world.rows(size)
             logits[start : start + size][rows] = logits_of(module, counts)
             labels[start : start + size][rows] = numbers
@@ -271,3 +262,43 @@ def _number_of(name: str, part: str, metric: Metric, logits: Tensor, labels: Ten
         raise ConfigError(
             f"metric {name!r} gave {type(value).__name__} for {part}; return one number"
         ) from None
+
+
+_MARGIN = 0.02  # above chance; an accuracy within it is near chance
+
+
+def headlines(result: Result) -> list[str]:
+    """Return lines for people: warnings, then the accuracy.
+
+    They warn if all samples were trained on or chosen by, and if guessing may be as good.
+    """
+    lines, what = [], "accuracy"
+    if result.seen >= result.samples:
+        what = "accuracy on training samples"
+        lines.append(
+            "nothing was held out: the model was trained on or chosen by "
+            f"{_all(result.samples)}, and its accuracy on others is not known "
+            "(dvskit eval MODEL OTHERS)"
+        )
+    near = near_chance(result)
+    return [*lines, *([near] if near else []), f"{what} {result}"]
+
+
+def near_chance(result: Result) -> str:
+    """Return a warning if guessing may be as good as the model, else "".
+
+    Guessing is right once in as many times as there are classes; the warning is given if the 95 %
+    interval (`wilson`) begins less than 2 points above that.
+    """
+    classes = len(result.classes)
+    low, _ = wilson(int(np.trace(result.confusion)), result.samples)
+    if low > 1 / classes + _MARGIN:
+        return ""
+    return (
+        f"accuracy is near chance (1/{classes} = {100 / classes:.1f} %): guessing may be as good, "
+        f"on {count_of(result.samples, 'sample')}"
+    )
+
+
+def _all(count: int) -> str:
+    return f"all {count:,} samples" if count > 1 else "the only sample"

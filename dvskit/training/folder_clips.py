@@ -14,15 +14,20 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 
 from dvskit._threads import thread_count
-from dvskit.datasets import Cache, ImageSamples, Sample, Samples
+from dvskit.datasets import Cache, FileSamples, ImageSamples, Sample, Samples, open_samples
 from dvskit.datasets.cache_entries import CachedSamples
 from dvskit.errors import ConfigError, DvskitError, count_of, one_line
-from dvskit.training.choosing import Choice, choose
 from dvskit.training.config import Config
-from dvskit.training.looking import Look, look_at
+from dvskit.training.inspect_folder import (
+    ChosenConfig,
+    ChosenSetting,
+    FolderContents,
+    choose,
+    inspect_samples,
+)
 from dvskit.training.models import load_model
-from dvskit.training.progress import Progress
-from dvskit.training.sets import EMULATED, TrainingSet, load_sets
+from dvskit.training.running import Progress
+from dvskit.training.sets import EMULATED, TrainingSet, checked_sets, load_sets, opened_set
 from dvskit.training.toml_config import changed_config
 
 _LEAST_BLOCKS = 2  # of one clip of each class: one to train on, one to judge by
@@ -30,11 +35,11 @@ _LEAST_TRAINING = 0.3  # of the time, for training, judging and the card
 
 
 @dataclass(frozen=True, slots=True)
-class Onlooker:
+class Callbacks:
     """Callbacks during `train_folder`; none of them changes the run.
 
     say       called with a line on a finding or a choice
-    note      called with a line on an assumption, or on samples that are left out
+    note      called with a line on an assumption, or on skipped samples
     made      called with the number of emulated samples and of all samples
     progress  as in `train`
     """
@@ -51,8 +56,8 @@ class Prepared:
 
     config: Config
     sets: Sequence[TrainingSet]
-    look: Look
-    choices: tuple[Choice, ...]
+    look: FolderContents
+    choices: tuple[ChosenSetting, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +75,7 @@ class Time:
 def prepare(
     asked: Config,
     changes: Mapping[str, str],
-    tell: Onlooker,
+    tell: Callbacks,
     limit: Time | None,
     check: Callable[[Config, Sequence[TrainingSet]], None] = lambda config, sets: None,
 ) -> Prepared:
@@ -85,18 +90,19 @@ def prepare(
     model = load_model(asked.start) if asked.start else None
     (entry,) = asked.data
     said: set[str] = set()
+    samples = open_samples(entry.path, strict=not entry.salvage)
     while True:
-        look = look_at(entry.path, salvage=entry.salvage, without=entry.without)
+        look = inspect_samples(samples, entry.path, without=entry.without)
         chosen = choose(look, replace(asked, data=(entry,)), model)
         config = _left_out(changed_config(chosen.config, changes), entry.without)
-        asked_for = (Choice("asked", f"{key} = {text}", "set by the command")
+        asked_for = (ChosenSetting("asked", f"{key} = {text}", "set by the command")
                      for key, text in changes.items())  # fmt: skip
         choices = (*chosen.choices, *asked_for)
         for line in (f"{entry.path}: {look.words}", *map(str, choices)):
             if line not in said:
                 tell.say(line)
             said.add(line)
-        sets = load_sets(config)
+        sets = _sets_of(config, samples, chosen)
         check(config, sets)
         making = _Making(entry.salvage, tell, limit)
         making.make(sets)
@@ -110,6 +116,19 @@ def prepare(
     return Prepared(config, sets, look, choices)
 
 
+def _sets_of(config: Config, samples: FileSamples, chosen: ChosenConfig) -> tuple[TrainingSet, ...]:
+    """Return the sets of a configuration from opened and split samples, if they are its own."""
+    grouped_as_opened = all(
+        {row.group for row in part.rows} <= {row.group for row in samples.rows}
+        for part in chosen.parts
+    )
+    same = config.data == chosen.config.data and config.seed == chosen.config.seed
+    if not (same and grouped_as_opened):
+        return load_sets(config)
+    one = opened_set(config.data[0], config, samples, chosen.parts)
+    return checked_sets((one,), config)
+
+
 def _left_out(config: Config, names: Sequence[str]) -> Config:
     """Return a configuration without some samples in its first entry [[data]]."""
     first, *others = config.data
@@ -117,7 +136,7 @@ def _left_out(config: Config, names: Sequence[str]) -> Config:
     return replace(config, data=(replace(first, without=without), *others))
 
 
-def _tell_left_out(making: _Making, tell: Onlooker) -> None:
+def _tell_left_out(making: _Making, tell: Callbacks) -> None:
     for row, why in making.wrong.items():
         tell.note(f"{row.where}: left out: {why}")
     if making.late:
@@ -138,7 +157,7 @@ class _Making:
     """
 
     salvage: bool
-    tell: Onlooker
+    tell: Callbacks
     limit: Time | None
     wrong: dict[Sample, str] = field(default_factory=dict)
     late: list[Sample] = field(default_factory=list)

@@ -17,12 +17,12 @@ from dvskit.datasets import Sample, Samples
 from dvskit.datasets.encode import Encoder
 from dvskit.datasets.samples import ChangedSamples
 from dvskit.errors import ConfigError
+from dvskit.evaluation.judging import Data, Judging, open_judging
 from dvskit.events import Events
 from dvskit.layers import Sequence
-from dvskit.training.evaluation import Result, confusion_of, judge
 from dvskit.training.inputs import AnyBatches, representation_of
-from dvskit.training.judging import Data, Judging, open_judging
 from dvskit.training.models import Model
+from dvskit.training.scores import Result, confusion_of, judge
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +74,9 @@ def evaluate_over_time(
     """Return the accuracy of a model after each step of time, from one pass over the data.
 
     The network runs step by step and keeps its state. After each step its readout answers for the
-    steps so far: a mean is over these steps, a count counts in them. The answers equal those on the
-    first steps alone, if the input of a step depends on no later event. The bins of a voxel grid
-    share events with the next bin, and see half a bin ahead. A network of points, which has no
-    bins, runs again for each step, on the events so far.
+    steps so far. The answers equal those on the first steps alone, if the input of a step depends
+    on no later event: the bins of a voxel grid see half a bin ahead. A network of points runs again
+    for each step, on the events so far.
 
     Arguments and errors are those of `evaluate`; also raises ConfigError for a network that cannot
     run step by step.

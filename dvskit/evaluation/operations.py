@@ -19,9 +19,9 @@ from torch.nn.parameter import UninitializedParameter
 from dvskit._arguments import check_arguments
 from dvskit.datasets.encode import Encoder
 from dvskit.errors import ConfigError
+from dvskit.evaluation.judging import Data, Judging, open_judging
 from dvskit.layers import Conv2d, Membrane
 from dvskit.neurons import Neurons, RecurrentLIF
-from dvskit.training.judging import Data, Judging, open_judging
 from dvskit.training.models import Model
 
 _RECTIFIERS = (nn.ReLU, nn.ReLU6)
@@ -246,9 +246,8 @@ class Operations:
     bytes       of these and of the network's other numbers, as they are stored
     uncounted   layers with weights of kinds whose operations are not counted
 
-    COUNTING_RULE is neurobench's rule (Yik et al. 2025) with one difference: neurobench checks a
-    layer's inputs batch by batch, dvskit over all samples, so the result does not depend on
-    batches. The properties are means per sample, over all its steps.
+    COUNTING_RULE is neurobench's rule (Yik et al. 2025), except that a layer's inputs are checked
+    over all samples, not batch by batch. The properties are means per sample, over all its steps.
     """
 
     layers: tuple[LayerOperations, ...]

@@ -7,15 +7,11 @@ The only place that picks a device.
 
 from __future__ import annotations
 
-import ctypes
 import os
-import platform
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 from typing import TypeVar
 
 import torch
@@ -43,7 +39,7 @@ class World:
     size: int = 1
 
     @property
-    def leads(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this process writes and prints."""
         return self.rank == 0
 
@@ -82,7 +78,7 @@ class World:
             at += each.numel()
         return flat[-1]
 
-    def from_leader(self, value: T) -> T:
+    def from_main(self, value: T) -> T:
         """Return the leader's value in all processes. Raises ProcessError."""
         if self.size == 1:
             return value
@@ -108,7 +104,7 @@ def _named() -> Iterator[None]:
         ) from error
 
 
-def leads() -> bool:
+def is_main_process() -> bool:
     """Return whether this process leads those that torchrun started."""
     return int(os.environ.get("RANK", "0")) == 0
 
@@ -154,80 +150,3 @@ def check_together(module: nn.Module, world: World) -> None:
                 f"layer {name}, {type(layer).__name__}, takes its statistics over one process's "
                 "part of a batch; use dvskit.layers.BatchNorm2d, or train in one process"
             )
-
-
-@contextmanager
-def torch_threads(count: int) -> Iterator[None]:
-    """Set the number of torch's threads within the block."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-_CPUINFO = Path("/proc/cpuinfo")
-
-
-def pick_device() -> torch.device:
-    """Return the accelerator that torch finds, else the CPU.
-
-    With several GPUs it is the current one: `joined` gives each process its own.
-    """
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    if torch.backends.mps.is_available() and started_together() == 1:  # gloo needs CPU tensors
-        return torch.device("mps")
-    return torch.device("cpu")
-
-
-def has_fast_bfloat16(device: torch.device) -> bool:
-    """Return whether bfloat16 is faster than float32: whether the device has units for it.
-
-    Without them torch emulates bfloat16, which is slower than float32.
-    """
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    if device.type != "cpu":
-        return False
-    try:
-        flags = _CPUINFO.read_text("utf-8")
-    except OSError:
-        return False
-    return "avx512_bf16" in flags or "amx_bf16" in flags
-
-
-def training_precision(device: torch.device, precision: str = "auto") -> torch.autocast:
-    """Return the autocast of a training step: bfloat16, or none.
-
-    precision  "float32", "bfloat16", or "auto": bfloat16 if it is fast
-    """
-    enabled = precision == "bfloat16" or (precision == "auto" and has_fast_bfloat16(device))
-    return torch.autocast(device.type, torch.bfloat16, enabled=enabled)
-
-
-_TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4  # of mallopt(3)
-_LARGEST = 2**31 - 1
-_ASKED = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_MAX_")
-
-
-def keep_memory() -> bool:
-    """Make this process keep the memory that it frees, and reuse it.
-
-    By default the C library of Linux returns large blocks to the system when they are freed, and
-    gets new ones. Their pages must be found and cleared at the first write, which costs several
-    times as much as the write. A training step allocates and frees the same large tensors each
-    time. `train` calls this function; call it once before a training loop of your own. The process
-    then holds its peak memory until it ends.
-
-    Returns whether it took effect: with glibc on Linux. Elsewhere, and if the environment already
-    sets this (MALLOC_MMAP_THRESHOLD_ and the like), nothing is changed.
-    """
-    if not sys.platform.startswith("linux") or platform.libc_ver()[0] != "glibc":
-        return False
-    if any(name in os.environ for name in _ASKED):
-        return False
-    mallopt = ctypes.CDLL(None).mallopt
-    kept = mallopt(_MMAP_THRESHOLD, _LARGEST) or mallopt(_MMAP_MAX, 0)  # the second in old glibc
-    return bool(kept and mallopt(_TRIM_THRESHOLD, _LARGEST))

@@ -11,20 +11,33 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from os import PathLike
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from dvskit._arguments import check_arguments
-from dvskit.events import Events, as_size, file_name
-from dvskit.filters import Fit
-from dvskit.training.decisions import Recorded, most_likely, stepping
-from dvskit.training.inputs import FittedSource, as_recording
+from dvskit.datasets import likely_size
+from dvskit.evaluation.decisions import Recorded, most_likely
+from dvskit.events import Events, Size, Source, as_size
+from dvskit.layers import Sequence, States
+from dvskit.layers.sequence import ends_time
+from dvskit.training.device import torch_threads
+from dvskit.training.inputs import (
+    SensorFit,
+    as_recording,
+    blocks_on_sensor,
+    describe_source,
+    input_of,
+    is_weighed,
+    representation_of,
+)
 from dvskit.training.model_tables import Reject
 from dvskit.training.models import Model, as_model
+from dvskit.training.scores import logits_of
 
 _LATEST_US = (1 << 63) - 1
 _WARM_EVENTS = (0, 1000, 20_000)
@@ -79,14 +92,13 @@ class Live:
     Bins have the model's length and begin at the first event. Each bin, also an empty one, is
     followed by a decision on the window that ends with it. The window has as many bins as the
     model's, fewer at the start of the stream. The states of the network persist from bin to bin,
-    and its readout, such as the mean, covers the steps of the window. The decision after the first
-    window equals that of `classify`, to rounding. Later decisions differ from it, because neurons
-    remember events from before the window. A network that cannot step (not made of dvskit's
-    layers, or with bins that depend on each other) judges each window from rest, as `classify`
-    does.
+    and its readout covers the steps of the window. The decision after the first window equals that
+    of `classify`, to rounding; later ones differ, because neurons remember events from before the
+    window. A network that cannot step (not made of dvskit's layers, or with bins that depend on
+    each other) judges each window from rest, as `classify` does.
 
     After a whole window without an event the network is at rest, and bins begin again at the next
-    event. The length of the gap does not matter.
+    event.
     """
 
     model: Model
@@ -98,9 +110,7 @@ class Live:
         Events of another size are fitted to it: see `dvskit.filters.Fit`. Loops are compiled here,
         before the first event. Raises GeometryError for an invalid size.
         """
-        given = self.model.size if size is None else as_size(size)
-        fit = Fit(self.model.size).start(given)
-        return LiveRun(self, fit, None if given == self.model.size else fit.placement.weight)
+        return LiveRun(self, self.model.size if size is None else as_size(size))
 
 
 class LiveRun:
@@ -109,12 +119,12 @@ class LiveRun:
     Decisions do not depend on how the events are cut into blocks, nor on an earlier pass.
     """
 
-    def __init__(self, live: Live, fit: Callable[[Events], Events], weight: float | None) -> None:
+    def __init__(self, live: Live, size: Size) -> None:
         model = live.model
-        self.model, self._fit = model, fit
+        self.model, self.fit = model, SensorFit(size, model.size)
         self.reject = model.reject if live.reject is None else live.reject
-        self._weight = 1.0 if weight is None else weight
-        self._network = stepping(model, weight)
+        self._weight = 1.0 if self.fit.weight is None else self.fit.weight
+        self._network = stepping(model, self.fit.weight)
         self._start_us: int | None = None  # of the unfinished bin; None before the first event
         self._waiting: list[Events] = []  # the events of the unfinished bin
         self._counts: deque[int] = deque(maxlen=model.input.bins)  # of the latest finished bins
@@ -143,7 +153,7 @@ class LiveRun:
         Take all of them; the events are stored only then.
         """
         arrived = time.perf_counter() if arrived is None else arrived
-        events, at = self._fit(events), 0
+        events, at = self.fit(events), 0
         while True:
             if self._start_us is None:
                 if at == len(events):
@@ -234,24 +244,97 @@ def decide(
     A recording of another sensor is fitted, with a FittedWarning after its last event. Raises the
     errors of `load_model` and `open_events`.
     """
-    live = Live(as_model(model), reject)
-    fitted = FittedSource(as_recording(recording), live.model.size)
-
-    def decisions() -> Iterator[LiveDecision]:
-        yield from decisions_on(live, fitted)
-        fitted.say(file_name(fitted.source) or "the recording")
-
-    return decisions()
+    live, source = Live(as_model(model), reject), as_recording(recording)
+    return decisions_on(live, source, warn=True)
 
 
-def decisions_on(live: Live, fitted: FittedSource) -> Iterator[LiveDecision]:
-    """Yield the decisions on the events of a fitted source."""
-    run = start_on(live, fitted)
-    for block in fitted:
+def decisions_on(live: Live, source: Source, *, warn: bool = False) -> Iterator[LiveDecision]:
+    """Yield the decisions on the events of a source; with `warn` a FittedWarning at the end."""
+    size = likely_size(source, live.model.size)
+    run = live.start(size)
+    for block in blocks_on_sensor(source, size):
         yield from run.pushed(block)
     yield from run.rest()
+    if warn:
+        run.fit.warn(describe_source(source))
 
 
-def start_on(live: Live, fitted: FittedSource) -> LiveRun:
-    """Return a pass over the events of a fitted source."""
-    return LiveRun(live, lambda events: events, fitted.weight)
+_OF_EACH_BIN_ALONE = ("counts", "binary", "signed")  # bins do not depend on each other
+
+
+def stepping(model: Model, weight: float | None) -> RunningOn | WindowByWindow:
+    """Return a stepper over a stream: with lasting states if possible, else window by window.
+
+    weight  of each event, if the stream was fitted to the model's sensor
+    """
+    runs_on = isinstance(model.module, Sequence)
+    if runs_on and model.input.representation in _OF_EACH_BIN_ALONE:
+        return RunningOn(model, weight)
+    return WindowByWindow(model, weight)
+
+
+class RunningOn:
+    """Steps a Sequence with lasting states; its readout sees the last `bins` steps.
+
+    The layers before the readout (a mean over time, a count or the time of spikes) are stepped with
+    each bin; the readout is applied to the latest steps.
+    """
+
+    def __init__(self, model: Model, weight: float | None) -> None:
+        self._one = replace(model.input, bins=1)
+        self._represent = representation_of(self._one)
+        self._weight = weight if is_weighed(model.input) else None
+        layers = model.module.eval()
+        assert isinstance(layers, Sequence)
+        end = next((at for at, layer in enumerate(layers) if ends_time(layer)), len(layers))
+        self._body: Sequence = layers[:end]
+        self._readout: Sequence | None = layers[end:] if end < len(layers) else None
+        parameter = next(layers.parameters())
+        self._device, self._dtype = parameter.device, parameter.dtype
+        self._states: States | None = None
+        self._latest: deque[Tensor] = deque(maxlen=model.input.bins)
+
+    def step(self, events: Events, start_us: int) -> Tensor:
+        """Take the events of the next bin, which begins at `start_us`; return logits (classes,)."""
+        with torch.inference_mode(), torch_threads(1):  # waking further threads takes longer
+            given = self._represent(events, start_us=start_us).to(self._device, self._dtype)
+            if self._weight is not None:
+                given = given * self._weight
+            out, self._states = self._body.step(given, self._states)  # (B, C, H, W), B = 1
+            self._latest.append(out)
+            steps = torch.stack(tuple(self._latest))
+            answer = steps.mean(0) if self._readout is None else self._readout(steps)
+            return answer[0].float().cpu()
+
+    def restart(self) -> None:
+        """Return to rest."""
+        self._states = None
+        self._latest.clear()
+
+
+class WindowByWindow:
+    """Judges, after each bin, the window that ends with it, from rest, as `classify` does.
+
+    For networks that are no Sequence, and for representations whose bins depend on each other. Each
+    decision costs a whole window.
+    """
+
+    def __init__(self, model: Model, weight: float | None) -> None:
+        self._model, self._weight = model, weight
+        self._latest: deque[Events] = deque(maxlen=model.input.bins)
+
+    def step(self, events: Events, start_us: int) -> Tensor:
+        """Take the events of the next bin, which begins at `start_us`; return logits (classes,)."""
+        self._latest.append(events)
+        given, seen = self._model.input, Events.concatenate(self._latest, events.size)
+        if not len(seen):  # no evidence for any class
+            return torch.zeros(len(self._model.classes))
+        first_us = start_us - (len(self._latest) - 1) * given.bin_us
+        with torch_threads(1):  # waking further threads takes longer
+            tensor = input_of(given, seen, self._weight, first_us)
+            self._model.module.eval()
+            return logits_of(self._model.module, tensor[:, None])[0]
+
+    def restart(self) -> None:
+        """Return to rest."""
+        self._latest.clear()

@@ -1,0 +1,244 @@
+"""Checkpoints, and the check that a run resumes with its configuration and its samples.
+
+Checkpoints hold the state as tensors and text: safetensors, never pickle. Configurations are
+compared by value: 240000 and 240000.0 are equal.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from dvskit import _files
+from dvskit.errors import FormatError, ModelError, OutputError
+from dvskit.training.config import Config
+from dvskit.training.model_tables import Used, read_split, split_from, split_text
+from dvskit.training.toml_config import config_values, load_config, to_toml, toml_text
+
+
+@dataclass(slots=True)
+class Checkpoint:
+    """The state of a run, to resume it.
+
+    config   the resolved configuration, TOML; another configuration is refused
+    epoch    number of completed epochs      history  a row of scores for each
+    step     completed steps of the current epoch; `total` is the sum of their losses
+    weights  after the last kept step        best     of the best epoch so far
+    moments  of the optimiser, by parameter number and name
+    """
+
+    config: str
+    epoch: int = 0
+    step: int = 0
+    total: float = 0.0
+    history: list[dict[str, float]] = field(default_factory=list)
+    weights: dict[str, Tensor] = field(default_factory=dict)
+    best: dict[str, Tensor] = field(default_factory=dict)
+    moments: dict[str, Tensor] = field(default_factory=dict)
+
+    def record(
+        self,
+        row: dict[str, float],
+        weights: dict[str, Tensor],
+        optimiser: torch.optim.Optimizer,
+        keep: str = "best",
+    ) -> None:
+        """Record the end of an epoch; keep its weights if they are the best, or the last kept."""
+        self.epoch, self.step, self.total = self.epoch + 1, 0, 0.0
+        self.hold(weights, optimiser)
+        if keep == "last" or not self.history or _merit(row) > max(map(_merit, self.history)):
+            self.best = _copied(weights)
+        self.history.append(row)
+
+    def hold(self, weights: dict[str, Tensor], optimiser: torch.optim.Optimizer) -> None:
+        """Copy the present weights and the optimiser's moments."""
+        self.weights = _copied(weights)
+        self.moments = {
+            f"{number}.{name}": value.detach().cpu().clone()
+            for number, state in optimiser.state_dict()["state"].items()
+            for name, value in state.items()
+        }
+
+    def restore(self, optimiser: torch.optim.Optimizer) -> None:
+        """Restore the optimiser's moments."""
+        state: dict[int, dict[str, Tensor]] = {}
+        for key, value in self.moments.items():
+            number, _, name = key.partition(".")
+            state.setdefault(int(number), {})[name] = value
+        whole = optimiser.state_dict()
+        whole["state"] = state
+        optimiser.load_state_dict(whole)
+
+    def kept_epoch(self, keep: str = "best") -> int:
+        """Return the number of the epoch whose weights are kept, from 0."""
+        if keep == "last":
+            return len(self.history) - 1
+        merits = list(map(_merit, self.history))
+        return merits.index(max(merits))
+
+
+def _merit(row: dict[str, float]) -> tuple[float, float]:
+    return row.get("accuracy", 0.0), -row.get("validation_loss", 0.0)
+
+
+def _copied(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {key: value.detach().cpu().clone().contiguous() for key, value in weights.items()}
+
+
+def save_checkpoint(path: Path, at: Checkpoint) -> None:
+    """Write a checkpoint, whole or not at all. Raises OutputError."""
+    tensors = {
+        f"{group}/{key}": value
+        for group in ("weights", "best", "moments")
+        for key, value in getattr(at, group).items()
+    }
+    numbers = {"epoch": at.epoch, "step": at.step, "total": at.total, "history": at.history}
+    text = {"config": at.config, "numbers": json.dumps(numbers)}
+    # save_file uses a temporary name of its own, which would stay if the run is killed.
+    _files.write_whole(path, save(tensors, text), overwrite=True)
+
+
+def load_checkpoint(path: Path, config: Config) -> Checkpoint | None:
+    """Return the checkpoint at `path`; None if there is none.
+
+    Raises ModelError if it is damaged, OutputError if it has another configuration.
+    """
+    if not path.exists():
+        return None
+    groups: dict[str, Any] = {"weights": {}, "best": {}, "moments": {}}
+    try:
+        # safe_open calls Python from compiled code, which turns Ctrl-C into an error of the file.
+        data = path.read_bytes()
+        stop = 8 + int.from_bytes(data[:8], "little")  # of the header
+        text = json.loads(data[8:stop])["__metadata__"]
+        for key, value in load(data).items():
+            group, _, name = key.partition("/")
+            groups[group][name] = value
+        at = Checkpoint(text["config"], **json.loads(text["numbers"]), **groups)
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise ModelError(f"{path}: is no checkpoint of dvskit: {error}; remove it") from error
+    check_same_config(path.parent, at.config, config)
+    return at
+
+
+SPLIT = "split.csv"
+_CONFIG = "config.toml"
+_NAMED = 3  # differences named in a message
+# The run may be moved to another folder, and may stop at another step.
+_FREE = ("output", "loop.stop")
+_FIX = "name another output (-o), or remove it"
+_MISSING = object()
+
+
+def check_same_config(folder: Path, before: str, now: Config) -> None:
+    """Raise OutputError if the run in a folder has another configuration.
+
+    before  the TOML text of that configuration. See `check_same_values`
+    """
+    try:
+        values = tomllib.loads(before)
+    except ValueError as error:
+        raise OutputError(f"{folder}: its configuration is not TOML: {error}; {_FIX}") from error
+    check_same_values(folder, values, config_values(now))
+
+
+def check_same_values(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Raise OutputError if the tables of two configurations differ in a setting of the run.
+
+    before  those of the run in `folder`. The message names keys that differ, with the value before
+            and now
+    """
+    was = dict(_flat(before))
+    is_ = dict(_flat(tomllib.loads(to_toml(now))))  # turns tuples into lists, as in TOML
+    found = [
+        f"{key} = {_shown(was.get(key, _MISSING))}, now {_shown(is_.get(key, _MISSING))}"
+        for key in dict.fromkeys((*is_, *was))
+        if key not in _FREE and was.get(key, _MISSING) != is_.get(key, _MISSING)
+    ]
+    if found:
+        more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
+        raise OutputError(
+            f"{folder}: holds a run of another configuration: {'; '.join(found[:_NAMED])}{more}; "
+            + _FIX
+        )
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        elif key == "data" and not prefix:
+            for number, entry in enumerate(value):
+                yield from _flat(entry, f"data.{entry.get('name') or number}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _shown(value: Any) -> str:
+    return "missing" if value is _MISSING else toml_text(value)
+
+
+def check_same_run(config: Config) -> bool:
+    """Return whether the output of a configuration holds a finished model.
+
+    Raises OutputError if the model has another configuration.
+    """
+    folder = Path(config.output)
+    if not (folder / "model.toml").is_file():
+        return False
+    if (folder / _CONFIG).is_file():
+        check_same_config(folder, (folder / _CONFIG).read_text("utf-8"), config)
+    return True
+
+
+def config_on_disk(folder: Path) -> Config | None:
+    """Return the configuration of the run in a folder; None if there is no run.
+
+    Raises OutputError for a file that is no configuration of this version.
+    """
+    file = folder / _CONFIG
+    if not file.is_file():
+        return None
+    try:
+        return load_config(file)
+    except FormatError as error:
+        raise OutputError(f"{file}: {error}; {_FIX}") from error
+
+
+def check_same_samples(folder: Path, used: Sequence[Used]) -> None:
+    """Raise OutputError if the run in a folder began with other samples.
+
+    used  the present samples. The message names the first sample that is new, missing or changed.
+    A folder without a list of samples passes.
+    """
+    before = read_split(folder / SPLIT)
+    now = split_from(split_text(used))
+    if not before or before == now:
+        return
+    new, gone = Counter(map(_what, now)), Counter(map(_what, before))
+    new, gone = new - gone, gone - new
+    changed = {key[:-1] for key in new} & {key[:-1] for key in gone}
+    found = [f"{_place(key)} has changed" for key in new if key[:-1] in changed]
+    found += [f"{_place(key)} is new" for key in new if key[:-1] not in changed]
+    found += [f"{_place(key)} is missing" for key in gone if key[:-1] not in changed]
+    more = f" and {len(found) - 1} more" if len(found) > 1 else ""
+    words = f"{found[0]}{more}" if found else "their order or their split differs"
+    raise OutputError(f"{folder}: holds a run on other samples: {words}; {_FIX}")
+
+
+def _what(row: Used) -> tuple[Any, ...]:
+    return row.label, row.name, row.group, row.span, row.fingerprint
+
+
+def _place(key: tuple[Any, ...]) -> str:
+    return f"{key[0]}/{key[1]}"
