@@ -14,7 +14,7 @@ import pytest
 from numpy.typing import NDArray
 
 from dvskit import evaluation, training
-from dvskit.datasets import IdxImages, ImageFolder, ImageSamples, Sample, holds_images, open_images
+from dvskit.datasets import FolderImages, IdxImages, ImageSamples, Sample, holds_images, open_images
 from dvskit.errors import ConfigError, FormatError, GeometryError, MissingFileError, ShapeError
 from dvskit.evaluation import held_out
 from dvskit.formats import save_events
@@ -177,7 +177,7 @@ def test_a_folder_is_of_images_or_of_recordings_by_what_is_in_it(
     assert not holds_images(tmp_path / "absent")
     root = write_folder(tmp_path / "images", 4)
     assert holds_images(root)
-    assert isinstance(open_images(root), ImageFolder)
+    assert isinstance(open_images(root), FolderImages)
     assert not holds_images(root / "flat")
     with pytest.raises(MissingFileError, match="give IDX files, or a folder"):
         open_images(tmp_path / "absent")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from dvskit.datasets import BatchShare, Encode, IdxImages, ImageBatches, ImageFolder
+from dvskit.datasets import BatchShare, Encode, FolderImages, IdxImages, ImageBatches
 from dvskit.errors import ConfigError
 from tests.test_stills import digits  # noqa: F401 (a fixture)
 
@@ -98,7 +98,7 @@ def test_images_of_any_sizes_stand_in_the_middle(tmp_path: Path) -> None:
         (tmp_path / kind).mkdir()
         cv2.imwrite(str(tmp_path / kind / "0.png"), np.full(size, 255, np.uint8))
     share = BatchShare(
-        samples=ImageFolder(tmp_path), count=2, encode=Encode("direct", 2, (8, 8), 1)
+        samples=FolderImages(tmp_path), count=2, encode=Encode("direct", 2, (8, 8), 1)
     )
     tensor, _ = next(ImageBatches([share], shuffle=False).epoch(0))
     assert tensor[0].flatten(1).sum(1).tolist() == [24, 15]

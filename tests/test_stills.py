@@ -15,8 +15,8 @@ import torch
 from dvskit import encoders
 from dvskit.datasets import (
     Encode,
+    FolderImages,
     IdxImages,
-    ImageFolder,
     ImageSamples,
     MovedImages,
     TonicSamples,
@@ -57,7 +57,7 @@ def test_folders_of_images_are_read_as_gray(tmp_path: Path) -> None:
     for kind in ("cat", "dog"):
         (tmp_path / kind).mkdir()
         cv2.imwrite(str(tmp_path / kind / "a.png"), image)
-    stills = ImageFolder(tmp_path)
+    stills = FolderImages(tmp_path)
     assert [(row.name, row.label) for row in stills.rows] == [
         ("cat/a.png", "cat"),
         ("dog/a.png", "dog"),
@@ -68,9 +68,9 @@ def test_folders_of_images_are_read_as_gray(tmp_path: Path) -> None:
         stills.image(1)
     (tmp_path / "emu").mkdir()
     with pytest.raises(FormatError, match="emu: holds no images"):
-        ImageFolder(tmp_path)
+        FolderImages(tmp_path)
     with pytest.raises(MissingFileError, match="folder of images per class"):
-        ImageFolder(tmp_path / "absent")
+        FolderImages(tmp_path / "absent")
 
 
 def test_moved_stills_are_the_same_each_time_and_vary_with_a_generator(digits: IdxImages) -> None:

@@ -9,8 +9,8 @@ from dvskit.datasets.encode import ENCODERS, Encode, ImageBatches, ImageChanges
 from dvskit.datasets.files import FileSamples, LeftOut
 from dvskit.datasets.grouped_split import Leak, check_leaks, find_leaks
 from dvskit.datasets.images import (
+    FolderImages,
     IdxImages,
-    ImageFolder,
     Images,
     MovedImages,
     holds_images,
@@ -52,10 +52,10 @@ __all__ = [
     "Encode",
     "EpochBatches",
     "FileSamples",
+    "FolderImages",
     "IdxImages",
     "ImageBatches",
     "ImageChanges",
-    "ImageFolder",
     "ImageSamples",
     "Images",
     "Leak",

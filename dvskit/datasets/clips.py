@@ -99,7 +99,7 @@ def frames_for(frames: FrameSource, how: Emulation) -> FrameSource:
     return Upsampled(frames, frames.size) if how.upsample else frames
 
 
-class TimedFrames(Protocol):
+class ClipFrames(Protocol):
     """Frames of one size, (t_us, frame) in order of time."""
 
     @property
@@ -110,7 +110,7 @@ class TimedFrames(Protocol):
         """Yield the frames from the first on."""
 
 
-def emulated(frames: TimedFrames, params: EmulatorParams, seed: int) -> tuple[Events, int]:
+def emulated(frames: ClipFrames, params: EmulatorParams, seed: int) -> tuple[Events, int]:
     """Return the events of frames and the number of frames, computed by the calling thread."""
     run = Emulator(params, seed).start(frames.size, threads=1, scale_is_known=True)
     found = [run.step(t_us, frame) for t_us, frame in frames]

@@ -127,7 +127,7 @@ class IdxImages(ImageSamples):
         return hashlib.sha256(self._pixels[number].tobytes()).hexdigest()[:32]
 
 
-class ImageFolder(ImageSamples):
+class FolderImages(ImageSamples):
     """Images `<class>/<image>` of a folder (PNG, JPEG and others that OpenCV reads), as gray.
 
     rows, classes, labels  as in `Samples`
@@ -228,7 +228,7 @@ def open_images(
     if not root.is_dir():
         raise MissingFileError(root, "give IDX files, or a folder of images per class")
     folders = any(entry.is_dir() and not entry.name.startswith(".") for entry in root.iterdir())
-    return ImageFolder(root) if folders and not idx_parts(root) else IdxImages(root, parts)
+    return FolderImages(root) if folders and not idx_parts(root) else IdxImages(root, parts)
 
 
 def holds_images(path: str | PathLike[str]) -> bool:

@@ -19,13 +19,14 @@ from dvskit.datasets.batch_plan import (
     WHOLE,
     BatchShare,
     EpochPlan,
+    Row,
+    RowMaker,
     Varying,
     batch_sizes,
     check_classes,
     planned,
     rows_of,
 )
-from dvskit.datasets.batch_rows import Row, RowMaker
 from dvskit.datasets.cache import Cache
 from dvskit.datasets.prefetch import prefetched
 from dvskit.datasets.samples import ImageSamples, Samples

@@ -16,8 +16,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from dvskit._arguments import check_arguments
-from dvskit.datasets.batch_plan import EpochPlan
-from dvskit.datasets.batch_rows import Row
+from dvskit.datasets.batch_plan import EpochPlan, Row
 from dvskit.errors import ConfigError
 
 if TYPE_CHECKING:
