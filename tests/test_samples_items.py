@@ -19,7 +19,7 @@ from dvskit.datasets import (
 )
 from dvskit.datasets.samples import ChangedSamples
 from dvskit.events import Events
-from tests.test_stills import tonic_set
+from tests.test_images import tonic_set
 
 
 def images(folder: Path):

@@ -25,7 +25,7 @@ from dvskit.training import Callbacks, Config, DataConfig, Progress, train_folde
 from dvskit.training.feed import mirrored
 from dvskit.training.inspect_folder import ChosenConfig, choose, inspect_samples
 from dvskit.training.model_tables import emulation_from, emulation_values
-from dvskit.training.models import begin_with, parameters_of_last, with_classes
+from dvskit.training.models import load_start, parameters_of_last, with_classes
 from dvskit.training.running import TrainingRun
 from dvskit.training.sets import load_sets
 from dvskit.training.toml_config import write_config
@@ -399,7 +399,7 @@ def test_a_run_begins_with_all_layers_of_a_model_but_the_last(tmp_path, trained)
             now.shape != before[key].shape or not torch.equal(now, before[key])
         )
     with pytest.raises(ConfigError, match=r"its network is another one \(.* differs\)"):
-        begin_with(with_classes(Layered(), 2).build(), trained.model, ("a", "b"))
+        load_start(with_classes(Layered(), 2).build(), trained.model, ("a", "b"))
 
 
 def test_a_network_is_given_other_classes_where_its_last_layer_stands():

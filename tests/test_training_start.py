@@ -11,7 +11,7 @@ import torch
 from dvskit import training
 from dvskit.errors import ConfigError, ModelError
 from dvskit.training import Config, Trained
-from dvskit.training.models import begin_with, used_before
+from dvskit.training.models import load_start, with_earlier_samples
 from dvskit.training.toml_config import config_from, config_values
 from tests.bars import config_for, write_bars
 from tests.test_training import same, weights
@@ -70,13 +70,13 @@ def test_recordings_that_the_start_alone_was_trained_on_stay_trained_on(
 ) -> None:
     write_bars(tmp_path / "others", 10)
     used = trained.model.used
-    assert used_before(trained.model, used) == used
-    added = used_before(trained.model, used[:0])
+    assert with_earlier_samples(trained.model, used) == used
+    added = with_earlier_samples(trained.model, used[:0])
     assert [row.fingerprint for row in added] == [
         row.fingerprint for row in used if row.part != "test"
     ]
     assert {row.part for row in added} == {"train"}
-    assert used_before(None, used) == used
+    assert with_earlier_samples(None, used) == used
 
 
 def test_a_start_of_another_network_is_said(bars: Path, trained: Trained, tmp_path: Path) -> None:
@@ -90,5 +90,5 @@ def test_a_start_of_another_network_is_said(bars: Path, trained: Trained, tmp_pa
     with pytest.raises(ModelError, match="neither a model folder nor a shipped model"):
         training.train(replace(config, start="nothing"))
     module = config.network.build()
-    begin_with(module, trained.model, trained.model.classes)
+    load_start(module, trained.model, trained.model.classes)
     assert all(map(torch.equal, module.state_dict().values(), weights(trained.folder).values()))

@@ -40,7 +40,7 @@ from dvskit.training.inputs import (
 from dvskit.training.model_tables import LOST, Reject, reject_on
 from dvskit.training.models import Model, as_model
 from dvskit.training.own import model_of
-from dvskit.training.scores import Result, judge_and_say
+from dvskit.training.scores import Result, judge_with_notes
 
 Data = str | PathLike[str] | Samples | ImageSamples | Sequence[Sample]
 """The data that can judge a model: see `dvskit.evaluation.evaluate`."""
@@ -205,7 +205,7 @@ def evaluate(
 
 def judge_opened(judging: Judging) -> Result:
     """Return the result of an opened judging."""
-    result = judge_and_say(judging.model.module, judging.batches())
+    result = judge_with_notes(judging.model.module, judging.batches())
     return replace(
         result,
         seen=judging.chosen.seen,

@@ -56,7 +56,7 @@ class Prepared:
 
     config: Config
     sets: Sequence[TrainingSet]
-    look: FolderContents
+    contents: FolderContents
     choices: tuple[ChosenSetting, ...]
 
 
@@ -75,7 +75,7 @@ class Time:
 def prepare(
     asked: Config,
     changes: Mapping[str, str],
-    tell: Callbacks,
+    callbacks: Callbacks,
     limit: Time | None,
     check: Callable[[Config, Sequence[TrainingSet]], None] = lambda config, sets: None,
 ) -> Prepared:
@@ -92,28 +92,28 @@ def prepare(
     said: set[str] = set()
     samples = open_samples(entry.path, strict=not entry.salvage)
     while True:
-        look = inspect_samples(samples, entry.path, without=entry.without)
-        chosen = choose(look, replace(asked, data=(entry,)), model)
+        contents = inspect_samples(samples, entry.path, without=entry.without)
+        chosen = choose(contents, replace(asked, data=(entry,)), model)
         config = _left_out(changed_config(chosen.config, changes), entry.without)
         asked_for = (ChosenSetting("asked", f"{key} = {text}", "set by the command")
                      for key, text in changes.items())  # fmt: skip
         choices = (*chosen.choices, *asked_for)
-        for line in (f"{entry.path}: {look.words}", *map(str, choices)):
+        for line in (f"{entry.path}: {contents.words}", *map(str, choices)):
             if line not in said:
-                tell.say(line)
+                callbacks.say(line)
             said.add(line)
         sets = _sets_of(config, samples, chosen)
         check(config, sets)
-        making = _Making(entry.salvage, tell, limit)
+        making = _Making(entry.salvage, callbacks, limit)
         making.make(sets)
         if not making.wrong and not making.late:
             break
-        _tell_left_out(making, tell)
+        _tell_left_out(making, callbacks)
         names = {row.name for row in (*making.wrong, *making.late)}
         entry, limit = replace(entry, without=(*entry.without, *sorted(names))), None
     for text in (note for each in sets for note in each.notes):
-        tell.note(text)
-    return Prepared(config, sets, look, choices)
+        callbacks.note(text)
+    return Prepared(config, sets, contents, choices)
 
 
 def _sets_of(config: Config, samples: FileSamples, chosen: ChosenConfig) -> tuple[TrainingSet, ...]:
@@ -136,12 +136,12 @@ def _left_out(config: Config, names: Sequence[str]) -> Config:
     return replace(config, data=(replace(first, without=without), *others))
 
 
-def _tell_left_out(making: _Making, tell: Callbacks) -> None:
+def _tell_left_out(making: _Making, callbacks: Callbacks) -> None:
     for row, why in making.wrong.items():
-        tell.note(f"{row.where}: left out: {why}")
+        callbacks.note(f"{row.where}: left out: {why}")
     if making.late:
         total, used = making.total, making.total - len(making.late)
-        tell.note(
+        callbacks.note(
             f"there is time to emulate {used:,} of {total:,} clips, {making.each:.2g} s each, the "
             f"same number of each class; --minutes {making.minutes_for_all():.1f} uses all"
         )
@@ -157,7 +157,7 @@ class _Making:
     """
 
     salvage: bool
-    tell: Callbacks
+    callbacks: Callbacks
     limit: Time | None
     wrong: dict[Sample, str] = field(default_factory=dict)
     late: list[Sample] = field(default_factory=list)
@@ -208,12 +208,12 @@ class _Making:
         finally:
             pool.shutdown(cancel_futures=True)
         if every:
-            self.tell.made(self.total, self.total)
+            self.callbacks.made(self.total, self.total)
 
     def _ended(self, ended: set[Future[None]], done: int) -> int:
         for future in ended:
             future.result()
-        self.tell.made(done + len(ended), self.total)
+        self.callbacks.made(done + len(ended), self.total)
         return len(ended)
 
     def _fits(self, number: int, count: int) -> bool:

@@ -32,15 +32,15 @@ from dvskit.training.checkpoint import (
 from dvskit.training.config import Config, DataConfig
 from dvskit.training.device import torch_threads
 from dvskit.training.distributed import started_together
-from dvskit.training.feed import in_files, load_feed
+from dvskit.training.feed import load_feed, rows_in_files
 from dvskit.training.folder_clips import Callbacks, Prepared, Time, prepare
 from dvskit.training.inputs import judged_batches
 from dvskit.training.inspect_folder import BATCH, ChosenSetting, FolderContents, with_steps
 from dvskit.training.loop import Trained, check_place, train_sets
 from dvskit.training.model_tables import Reject, used_samples
-from dvskit.training.models import load_model, used_before
+from dvskit.training.models import load_model, with_earlier_samples
 from dvskit.training.running import Progress, TrainingRun, Watch
-from dvskit.training.scores import Result, headlines, judge_and_say, logits_of
+from dvskit.training.scores import Result, headlines, judge_with_notes, logits_of
 from dvskit.training.sets import TrainingSet
 from dvskit.training.toml_config import config_values, to_toml, write_config
 
@@ -109,7 +109,8 @@ def train_folder(
     `minutes`, OutputError if `output` holds another run, and the errors of opening, `choose` and
     `train`.
     """
-    began, computed, tell = time.monotonic(), time.process_time(), callbacks or Callbacks()
+    began, computed = time.monotonic(), time.process_time()
+    callbacks = callbacks or Callbacks()
     if not minutes > 0:
         raise ConfigError(f"minutes = {minutes} is not above 0")
     if started_together() > 1:
@@ -123,26 +124,26 @@ def train_folder(
         asked = replace(asked, data=(replace(asked.data[0], without=without),))
     # A run that has begun keeps its clips, so there is no limit.
     limit = None if before is not None else Time(began, began + 60 * _EMULATING * minutes, end)
-    ready = prepare(asked, changes or {}, tell, limit, partial(_check_same, before))
+    ready = prepare(asked, changes or {}, callbacks, limit, partial(_check_same, before))
     # Train on half of the threads: others make batches, and each layer waits for its slowest one.
     half = max(1, min(torch.get_num_threads(), thread_count() // 2))
     with torch_threads(half):
         if before is not None:
             config = before
             steps = config.loop.epochs * config.loop.steps
-            tell.say(f"steps     {steps:,}: the run in {config.output} began with them")
-            trained = train_sets(config, ready.sets, progress=tell.progress)
+            callbacks.say(f"steps     {steps:,}: the run in {config.output} began with them")
+            trained = train_sets(config, ready.sets, progress=callbacks.progress)
         else:
             # On a busy machine a second of CPU time takes several seconds.
             slow = (time.monotonic() - began) / max(time.process_time() - computed, 1e-3)
             card_s = _CARD_S * min(max(slow, 1.0), _SLOWEST)
             until = end - card_s - _SPARE * 60 * minutes
-            config, judging_s = _in_time(ready, Time(began, until, end), tell)
-            trained = _train_until(config, ready.sets, end - card_s - judging_s, tell)
+            config, judging_s = _in_time(ready, Time(began, until, end), callbacks)
+            trained = _train_until(config, ready.sets, end - card_s - judging_s, callbacks)
         result, held_out = _judged(trained, ready.sets)
     seconds = time.monotonic() - began
     run = FolderRun(trained, result, held_out, ready.choices, seconds)
-    write_card(run, config, ready.look)
+    write_card(run, config, ready.contents)
     return run
 
 
@@ -195,8 +196,8 @@ def _check_same(before: Config | None, config: Config, sets: Sequence[TrainingSe
         return
     folder, loop = Path(before.output), config.loop
     start = load_model(config.start) if config.start else None
-    split = Split(*(in_files(sets, part) for part in range(3)))
-    check_same_samples(folder, used_before(start, used_samples(split)))
+    split = Split(*(rows_in_files(sets, part) for part in range(3)))
+    check_same_samples(folder, with_earlier_samples(start, used_samples(split)))
     steps = before.loop.epochs * before.loop.steps
     if steps < loop.epochs * loop.steps:
         loop = with_steps(loop, steps)
@@ -205,7 +206,7 @@ def _check_same(before: Config | None, config: Config, sets: Sequence[TrainingSe
     check_same_config(folder, to_toml(config_values(before)), now)
 
 
-def _in_time(ready: Prepared, time_: Time, tell: Callbacks) -> tuple[Config, float]:
+def _in_time(ready: Prepared, time_: Time, callbacks: Callbacks) -> tuple[Config, float]:
     """Return the configuration with as many of its steps as fit, and the seconds of judging.
 
     Raises ConfigError if there is no time for a few steps.
@@ -236,7 +237,7 @@ def _in_time(ready: Prepared, time_: Time, tell: Callbacks) -> tuple[Config, flo
         )
     steps = min(wanted, possible)
     if steps < wanted:
-        tell.say(f"steps     {steps:,}: as many as the time allows, {each:.2g} s each")
+        callbacks.say(f"steps     {steps:,}: as many as the time allows, {each:.2g} s each")
     if steps < wanted:
         config = replace(config, loop=with_steps(config.loop, steps))
     return config, last
@@ -251,7 +252,7 @@ class _NoTimeError(Exception):
 
 
 def _train_until(
-    config: Config, sets: Sequence[TrainingSet], end: float, tell: Callbacks
+    config: Config, sets: Sequence[TrainingSet], end: float, callbacks: Callbacks
 ) -> Trained:
     """Train, and stop after an epoch if another one would end later than `end`.
 
@@ -260,7 +261,7 @@ def _train_until(
     folder, at = Path(config.output), [time.monotonic()]
 
     def follow(now: Progress) -> None:
-        tell.progress(now)
+        callbacks.progress(now)
         if now.step % (now.steps // now.epochs):
             return
         at.append(time.monotonic())
@@ -273,7 +274,7 @@ def _train_until(
         (epochs,) = late.args
     config = replace(config, loop=replace(config.loop, stop=epochs))
     write_config(config, folder / "config.toml")
-    tell.note(
+    callbacks.note(
         f"the machine is slower than measured: it takes {epochs} of {config.loop.epochs} epochs"
     )
     return train_sets(config, sets)
@@ -286,11 +287,11 @@ def _judged(trained: Trained, sets: Sequence[TrainingSet]) -> tuple[Result, bool
     (one,) = sets
     assert not isinstance(one.parts.train, ImageSamples)
     model, samples = trained.model, one.parts.train
-    result = judge_and_say(model.module, judged_batches(samples, model.input, model.size))
+    result = judge_with_notes(model.module, judged_batches(samples, model.input, model.size))
     return replace(result, seen=len(samples)), False
 
 
-def write_card(run: FolderRun, config: Config, look: FolderContents) -> None:
+def write_card(run: FolderRun, config: Config, contents: FolderContents) -> None:
     """Write README.md, confusion.png and curves.png to a model's folder, replacing earlier ones."""
     from dvskit.render import plots  # here because Matplotlib takes long to load
 
@@ -299,10 +300,10 @@ def write_card(run: FolderRun, config: Config, look: FolderContents) -> None:
         plots.confusion(result.confusion, result.classes), folder / "confusion.png", overwrite=True
     )
     plots.save(plots.curves(folder), folder / "curves.png", overwrite=True)
-    _files.write_whole(folder / "README.md", _card_text(run, config, look), overwrite=True)
+    _files.write_whole(folder / "README.md", _card_text(run, config, contents), overwrite=True)
 
 
-def _card_text(run: FolderRun, config: Config, look: FolderContents) -> str:
+def _card_text(run: FolderRun, config: Config, contents: FolderContents) -> str:
     trained, result = run.trained, run.result
     (entry,) = config.data
     data, reject = Path(entry.path).name, trained.model.reject
@@ -325,13 +326,13 @@ def _card_text(run: FolderRun, config: Config, look: FolderContents) -> str:
         "",
         "## Accuracy",
         "\n\n".join(f"{line[0].upper()}{line[1:]}." for line in headlines(result)),
-        *(["", _NOT_INDEPENDENT] if look.groups else []),
+        *(["", _NOT_INDEPENDENT] if contents.groups else []),
         "",
         *(["These samples took no part in training or in any choice.", ""] if run.held_out else []),
         "![Confusion matrix](confusion.png) ![Curves](curves.png)",
         "",
         "## Data and choices",
-        f"{data}: {look.words}. `split.csv` lists the part of each sample.",
+        f"{data}: {contents.words}. `split.csv` lists the part of each sample.",
         "",
         *(f"- {each.what}, {each.value}: {each.why}" for each in run.choices),
         f"- steps taken: {len(trained.history) * config.loop.steps:,}, in "

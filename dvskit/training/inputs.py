@@ -144,7 +144,7 @@ def fit_recording(events: Events, size: Size) -> tuple[Events, float | None]:
     return fitted, fit.weight
 
 
-def say_fitted(batches: datasets.Batches) -> None:
+def warn_of_fitting(batches: datasets.Batches) -> None:
     """Give a FittedWarning for each other size of samples in batches, with the counts of all."""
     for size, found in batches.fitted.items():
         how = str(Placement.of(size, as_size(batches.size)))
@@ -176,7 +176,7 @@ def judged_batches(
 ) -> datasets.Batches:
     """Return batches of samples in their order, each once and without random changes: epoch 0.
 
-    They give no FittedWarning; `say_fitted` gives one for all.
+    They give no FittedWarning; `warn_of_fitting` gives one for all.
     """
     return datasets.Batches(
         CountedSamples(samples.settled(), given.window_us),

@@ -29,7 +29,7 @@ from dvskit.training.models import Model, with_classes
 from dvskit.training.sets import parts_of
 from dvskit.video import open_frames
 
-_LOOKED_AT = 24  # samples that are read to measure sizes and durations
+_MEASURED = 24  # samples that are read to measure sizes and durations
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ def inspect_samples(
             f"{folder}: one class, {', '.join(classes) or 'none'}; give a folder for each of two "
             "or more classes"
         )
-    read = [rows[k] for k in np.unique(np.linspace(0, len(rows) - 1, _LOOKED_AT).astype(int))]
+    read = [rows[k] for k in np.unique(np.linspace(0, len(rows) - 1, _MEASURED).astype(int))]
     kinds = dict(zip(samples.rows, samples.kinds, strict=True))
     depth = [row for row in rows if kinds[row] == DEPTH_CLIPS.name]
     if depth and len(depth) < len(rows):
@@ -182,7 +182,7 @@ class ChosenConfig:
     parts: SplitSamples[Samples]
 
 
-def choose(look: FolderContents, config: Config, start: Model | None = None) -> ChosenConfig:
+def choose(contents: FolderContents, config: Config, start: Model | None = None) -> ChosenConfig:
     """Return the configuration to train on a folder.
 
     config  its name, seed, output and start, and one entry [[data]] with path, salvage and
@@ -197,14 +197,14 @@ def choose(look: FolderContents, config: Config, start: Model | None = None) -> 
     def noted(*choice: str) -> None:
         choices.append(ChosenSetting(*choice))
 
-    given, network = _network(look, start, noted)
-    entry, parts = _split(look, replace(config.data[0], kind=look.kind), config.seed, noted)
+    given, network = _network(contents, start, noted)
+    entry, parts = _split(contents, replace(config.data[0], kind=contents.kind), config.seed, noted)
     entry = replace(
-        _seen(look, entry, noted),
+        _seen(contents, entry, noted),
         count=BATCH,
-        balanced=max(look.classes.values()) > 1.5 * min(look.classes.values()),
-        augment=_augment(look, given, network, noted),
-        mirrored=not _without_mirror(look),
+        balanced=max(contents.classes.values()) > 1.5 * min(contents.classes.values()),
+        augment=_augment(contents, given, network, noted),
+        mirrored=not _without_mirror(contents),
     )
     train = len(parts.train)
     steps = min(max(300, math.ceil(60 * train / BATCH)), 3000)
@@ -229,27 +229,27 @@ def with_steps(loop: LoopConfig, steps: int) -> LoopConfig:
 
 
 def _network(
-    look: FolderContents, start: Model | None, noted: _Noted
+    contents: FolderContents, start: Model | None, noted: _Noted
 ) -> tuple[InputConfig, Network]:
     if start is not None:
         if start.input.representation == POINTS:
             raise ConfigError(f"--from {start.name}: takes points; name a model that takes bins")
-        network = with_classes(start.network, len(look.classes))
+        network = with_classes(start.network, len(contents.classes))
         noted(
             "network",
             f"from {start.name}, with a new last layer",
             f"it takes {_window_words(start.input)} of {start.size}",
         )
         return start.input, network
-    width, height = _size(look, noted)
-    given = _window(look, noted)
+    width, height = _size(contents, noted)
+    given = _window(contents, noted)
     pool = max(1, max(width, height) // _GRID)
     fire, leave = "signed-lif", "D0.15"
     layers = (
         *((f"S{pool}",) if pool > 1 else ()),
         *("T3", "16C5s2p2", "tdbn", fire, "32C3s2p1", "tdbn", fire, leave, "64", "ln", fire),
         *(leave, "T5", "64", "ln", fire, leave, "T5s2", "64", "ln", fire),
-        *(leave, str(len(look.classes)), "max"),
+        *(leave, str(len(contents.classes)), "max"),
     )
     noted(
         "network",
@@ -257,29 +257,29 @@ def _network(
         f"blocks of {pool}x{pool} pixels are summed; the largest output of any step is the answer",
     )
     network = Layered(
-        layers=layers, width=width, height=height, classes=len(look.classes), beta=0.5, gain=1.0
+        layers=layers, width=width, height=height, classes=len(contents.classes), beta=0.5, gain=1.0
     )
     return given, network
 
 
-def _size(look: FolderContents, noted: _Noted) -> tuple[int, int]:
-    sizes = set(look.sizes)
+def _size(contents: FolderContents, noted: _Noted) -> tuple[int, int]:
+    sizes = set(contents.sizes)
     only = next(iter(sizes))
-    if len(sizes) == 1 and not look.clips and min(only) >= 12 and max(only) <= _SIDE:
+    if len(sizes) == 1 and not contents.clips and min(only) >= 12 and max(only) <= _SIDE:
         noted("size", str(only), "the size of all recordings that were read")
         return only.width, only.height
     what = (
         "clips are emulated at this size"
-        if look.clips == len(look.samples)
+        if contents.clips == len(contents.samples)
         else "all samples are fitted to it"
     )
     noted("size", f"{_SIDE}x{_SIDE}", f"{what}; larger ones recognise gestures no better")
     return _SIDE, _SIDE
 
 
-def _window(look: FolderContents, noted: _Noted) -> InputConfig:
-    length = float(np.quantile(look.durations, 0.9))
-    slower = (_MUCH_SLOWER if _few_people(look) else _SLOWER) if length > 500_000 else 1.0
+def _window(contents: FolderContents, noted: _Noted) -> InputConfig:
+    length = float(np.quantile(contents.durations, 0.9))
+    slower = (_MUCH_SLOWER if _few_people(contents) else _SLOWER) if length > 500_000 else 1.0
     window = min(slower * length, _LONGEST_US)
     bins = int(np.clip(round(window / 100_000), 10, 40)) if window > 500_000 else 20
     bin_us = max(1, math.ceil(window / bins / 10) * 10)
@@ -296,14 +296,14 @@ def _window_words(given: InputConfig) -> str:
 
 
 def _split(
-    look: FolderContents, entry: DataConfig, seed: int, noted: _Noted
+    contents: FolderContents, entry: DataConfig, seed: int, noted: _Noted
 ) -> tuple[DataConfig, SplitSamples[Samples]]:
     """Return the entry with its shares, and the samples split by it."""
     why = ""
-    for split, value, reason in _splits(look):
+    for split, value, reason in _splits(contents):
         tried = replace(entry, **split)  # type: ignore[arg-type]
         try:
-            parts = parts_of(_grouped(look, tried), tried, seed)
+            parts = parts_of(_grouped(contents, tried), tried, seed)
         except ConfigError as error:
             why = f" ({one_line(error)})"
             continue
@@ -319,27 +319,27 @@ def _split(
     raise ConfigError(f"{entry.path}: cannot be trained on{why}")
 
 
-def _grouped(look: FolderContents, entry: DataConfig) -> Samples:
+def _grouped(contents: FolderContents, entry: DataConfig) -> Samples:
     """Return the samples of a folder, without groups if the entry has none."""
-    if entry.group != "none" or not any(row.group for row in look.samples.rows):
-        return look.samples
-    rows = [row._replace(group=None) for row in look.samples.rows]
-    return FileSamples(rows, look.samples.reading)
+    if entry.group != "none" or not any(row.group for row in contents.samples.rows):
+        return contents.samples
+    rows = [row._replace(group=None) for row in contents.samples.rows]
+    return FileSamples(rows, contents.samples.reading)
 
 
-def _splits(look: FolderContents) -> Iterator[tuple[dict[str, object], str, str]]:
+def _splits(contents: FolderContents) -> Iterator[tuple[dict[str, object], str, str]]:
     """Yield keys of the entry, their value as text and the reason; the best first."""
-    count, least = sum(look.classes.values()), min(look.classes.values())
+    count, least = sum(contents.classes.values()), min(contents.classes.values())
     many = 0.1 if count >= _MANY else 0.0
-    if any(row.part for row in look.samples.rows):
-        listed = {row.part for row in look.samples.rows}
+    if any(row.part for row in contents.samples.rows):
+        listed = {row.part for row in contents.samples.rows}
         share = 0.0 if "validation" in listed else many
         yield (
             {"by": "listed", "validation": share, "test": 0.0},
             "as listed",
             "the folders name the parts",
         )
-    people = len(look.groups)
+    people = len(contents.groups)
     if people > 1:
         share = many if people > 5 else 0.0
         shares = {"by": "group", "validation": share, "test": max(0.2, 1 / people)}
@@ -353,10 +353,10 @@ def _splits(look: FolderContents) -> Iterator[tuple[dict[str, object], str, str]
     yield {"by": "share", "group": "none", "validation": 0.0, "test": 0.0}, "none", reason
 
 
-def _seen(look: FolderContents, entry: DataConfig, noted: _Noted) -> DataConfig:
-    if not look.clips:
+def _seen(contents: FolderContents, entry: DataConfig, noted: _Noted) -> DataConfig:
+    if not contents.clips:
         return entry
-    if look.kind == "depth":
+    if contents.kind == "depth":
         noted(
             "sensor",
             f"{_DEPTH_SENSOR}; each clip has its own clothes, wall and light",
@@ -371,22 +371,22 @@ def _seen(look: FolderContents, entry: DataConfig, noted: _Noted) -> DataConfig:
     return replace(entry, threshold=_THRESHOLD, whole=True)
 
 
-def _few_people(look: FolderContents) -> bool:
+def _few_people(contents: FolderContents) -> bool:
     """Return whether samples and people are too few to show how much people differ."""
-    return len(look.groups) < _PEOPLE and sum(look.classes.values()) < _MANY
+    return len(contents.groups) < _PEOPLE and sum(contents.classes.values()) < _MANY
 
 
-def _without_mirror(look: FolderContents) -> list[str]:
-    return [name for name in look.classes if not mirrored(name, tuple(look.classes))]
+def _without_mirror(contents: FolderContents) -> list[str]:
+    return [name for name in contents.classes if not mirrored(name, tuple(contents.classes))]
 
 
-def _augment(look: FolderContents, given: InputConfig, network: Network, noted: _Noted) -> Vary:
+def _augment(contents: FolderContents, given: InputConfig, network: Network, noted: _Noted) -> Vary:
     side = min(network.width, network.height)
     window = given.window_us
-    names = _without_mirror(look)
+    names = _without_mirror(contents)
     flips = "left-right flips, with the classes" if not names else "no flips"
     why = "each class has its mirror class" if not names else f"{names[0]} has no mirror class"
-    few = _few_people(look)
+    few = _few_people(contents)
     noted("augment", f"place, scale, tilt, speed, polarity, blur, lost events; {flips}", why)
     return Vary(
         shift_px=round((0.11 if few else 0.08) * side, 1),

@@ -45,7 +45,7 @@ from dvskit.training.model_tables import (
     split_text,
     used_samples,
 )
-from dvskit.training.models import Model, make_folder, save_model, used_before
+from dvskit.training.models import Model, make_folder, save_model, with_earlier_samples
 from dvskit.training.own import GivenSamples, task_of
 from dvskit.training.running import (
     Board,
@@ -54,7 +54,7 @@ from dvskit.training.running import (
     Watch,
     check_tensorboard,
 )
-from dvskit.training.scores import Metric, Result, check_metrics, judge_and_say
+from dvskit.training.scores import Metric, Result, check_metrics, judge_with_notes
 from dvskit.training.sets import TrainingSet, emulation_of
 from dvskit.training.toml_config import data_values, write_config
 
@@ -174,7 +174,7 @@ def _train(
     keep_memory()
     with torch.random.fork_rng():  # the caller's generator stays as it was
         run = TrainingRun(config, feed, at, watch, world)
-        used = used_before(run.start, used_samples(feed.split))
+        used = with_earlier_samples(run.start, used_samples(feed.split))
         if world.is_main:
             _begin(config, folder, used, resumed=at is not None)
         if tensorboard:
@@ -184,8 +184,8 @@ def _train(
                 run.epoch()
                 if world.is_main:
                     _write_log(folder / "log.csv", run.at.history)
-                if watch.tell is not None:
-                    watch.tell(run.last)
+                if watch.progress is not None:
+                    watch.progress(run.last)
         finally:
             if run.watch.board is not None:
                 run.watch.board.writer.close()
@@ -231,7 +231,7 @@ def _finish(config: Config, feed: Feed, run: TrainingRun, used: tuple[Used, ...]
     model = Model(config.name, config.network, run.module.eval(), config.input, feed.train.classes)
     test = {}
     if run.world.is_main:
-        test = {name: judge_and_say(model.module, each) for name, each in feed.test.items()}
+        test = {name: judge_with_notes(model.module, each) for name, each in feed.test.items()}
     test = run.world.from_main(test)
     epoch = run.at.kept_epoch(config.loop.keep)
     best = run.at.history[epoch]

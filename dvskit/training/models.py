@@ -208,7 +208,7 @@ def maker_of(network: Network) -> dict[str, Maker]:
     return {network.name: type(network)} if is_own(network) else {}
 
 
-def begin_with(module: nn.Module, start: Model, classes: Sequence[str]) -> None:
+def load_start(module: nn.Module, start: Model, classes: Sequence[str]) -> None:
     """Load a model's weights into a fresh module, without the last layer if the classes differ.
 
     Raises ConfigError if the networks differ.
@@ -240,7 +240,7 @@ def parameters_of_last(module: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
             yield name, parameter
 
 
-def let_learn(module: nn.Module, *, all_layers: bool) -> None:
+def set_trainable(module: nn.Module, *, all_layers: bool) -> None:
     """Make all weights of a module trainable, or only those of its last layer."""
     last = {id(parameter) for _, parameter in parameters_of_last(module)}
     for parameter in module.parameters():
@@ -265,7 +265,7 @@ def with_classes(network: Network, classes: int) -> Network:
     raise ConfigError("layers: no dense layer at the end for other classes; add one")
 
 
-def used_before(start: Model | None, used: Sequence[Used]) -> tuple[Used, ...]:
+def with_earlier_samples(start: Model | None, used: Sequence[Used]) -> tuple[Used, ...]:
     """Return the recordings of a run, followed by further recordings of its start model.
 
     The start's validation recordings count as trained on, since its weights depend on them.

@@ -20,7 +20,7 @@ from dvskit.training.device import pick_device, training_precision
 from dvskit.training.distributed import ALONE, World, check_together
 from dvskit.training.feed import Feed
 from dvskit.training.losses import LOSSES, answer_of, check_loss, make_optimiser, rate_at, take_step
-from dvskit.training.models import begin_with, let_learn, start_of
+from dvskit.training.models import load_start, set_trainable, start_of
 from dvskit.training.own import built
 from dvskit.training.scores import Metric, scores_of
 from dvskit.training.toml_config import config_values, to_toml
@@ -115,7 +115,7 @@ def check_tensorboard() -> None:
         ) from None
 
 
-Tell = Callable[[Progress], None] | None
+ProgressCallback = Callable[[Progress], None] | None
 _EVERY_SECONDS = 1.0  # between reports of progress within an epoch
 _WARMING, _TIMED = 4, 8  # warm-up steps, then measured steps
 _KEPT_SECONDS = 300.0  # between checkpoints within an epoch
@@ -126,12 +126,12 @@ _EPOCHS_APART = 1_000_003  # gives each step its own torch seed
 class Watch:
     """Callbacks and writers during a run; none of them changes it.
 
-    keep     writes a checkpoint         tell   receives the progress
+    save     writes a checkpoint         progress  receives the progress
     metrics  the caller's scores         board  takes points for TensorBoard
     """
 
-    keep: Callable[[Checkpoint], None]
-    tell: Tell = None
+    save: Callable[[Checkpoint], None]
+    progress: ProgressCallback = None
     metrics: Mapping[str, Metric] = field(default_factory=dict)
     board: Board | None = None
 
@@ -150,7 +150,7 @@ class TrainingRun:
         check_together(self.module, world)
         self.start = start_of(config, feed.split)
         if self.start is not None:
-            begin_with(self.module, self.start, feed.train.classes)
+            load_start(self.module, self.start, feed.train.classes)
         self.optimiser = make_optimiser(self.module, config.loop)
         if at is None:
             at = Checkpoint(to_toml(config_values(config)))
@@ -203,7 +203,7 @@ class TrainingRun:
             step = number * len(self.feed.train) + self.at.step
             torch.manual_seed(self.config.seed * _EPOCHS_APART + step + 1)  # of the step's dropout
             if loop.freeze:
-                let_learn(self.module, all_layers=step >= loop.freeze)
+                set_trainable(self.module, all_layers=step >= loop.freeze)
             rate = rate_at(loop, step, self.steps)
             loss = self._learn(counts, labels, rate, sizes[self.at.step])
             self.at.step += 1
@@ -212,9 +212,9 @@ class TrainingRun:
             if watch.board is not None:
                 watch.board.step(step + 1, loss, rate)
             within = self.at.step < len(self.feed.train)  # the epoch's end is handled below
-            if now - told > _EVERY_SECONDS and watch.tell is not None and within:
+            if now - told > _EVERY_SECONDS and watch.progress is not None and within:
                 told = now
-                watch.tell(Progress(number, loop.epochs, step + 1, self.steps, loss))
+                watch.progress(Progress(number, loop.epochs, step + 1, self.steps, loss))
             if now - kept > _KEPT_SECONDS and within:
                 kept = now
                 self.at.hold(self.module.state_dict(), self.optimiser)
@@ -239,7 +239,7 @@ class TrainingRun:
         if self.watch.board is not None:
             self.watch.board.writer.flush()
         if self.world.is_main:
-            self.watch.keep(self.at)
+            self.watch.save(self.at)
 
     def _learn(self, counts: torch.Tensor, labels: torch.Tensor, rate: float, whole: int) -> float:
         """Take a step with this process's part of a batch of `whole`; return the batch's loss."""

@@ -15,7 +15,7 @@ from torch.nn import functional
 from dvskit.datasets import ImageBatches
 from dvskit.errors import ConfigError, count_of
 from dvskit.training.distributed import ALONE, World
-from dvskit.training.inputs import AnyBatches, CountedSamples, say_fitted
+from dvskit.training.inputs import AnyBatches, CountedSamples, warn_of_fitting
 
 
 def wilson(correct: int, samples: int, *, z: float = 1.959964) -> tuple[float, float]:
@@ -128,7 +128,7 @@ class Result:
         return accuracy_text(self.correct, self.samples) + seen
 
 
-def judge_and_say(module: nn.Module, batches: AnyBatches) -> Result:
+def judge_with_notes(module: nn.Module, batches: AnyBatches) -> Result:
     """Return the result of `judge`, with a note on events that were not judged.
 
     Gives a FittedWarning for each other size of recordings.
@@ -136,7 +136,7 @@ def judge_and_say(module: nn.Module, batches: AnyBatches) -> Result:
     result = judge(module, batches)
     if isinstance(batches, ImageBatches):
         return result
-    say_fitted(batches)
+    warn_of_fitting(batches)
     unlooked = (share.samples.unlooked() for share in batches.shares
                 if isinstance(share.samples, CountedSamples))  # fmt: skip
     return replace(result, notes=tuple(note for note in unlooked if note))

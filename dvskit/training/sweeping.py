@@ -28,7 +28,7 @@ from dvskit.training.feed import load_feed
 from dvskit.training.loop import train
 from dvskit.training.losses import check_loss
 from dvskit.training.model_tables import used_samples
-from dvskit.training.models import load_model, start_of, used_before
+from dvskit.training.models import load_model, start_of, with_earlier_samples
 from dvskit.training.running import Progress
 from dvskit.training.scores import mean_interval, wilson
 from dvskit.training.toml_config import changed_config, load_config, toml_text
@@ -237,7 +237,7 @@ def _finished(config: Config) -> Mapping[str, Any] | None:
         return None
     split = load_feed(config).split
     folder, used = Path(config.output), used_samples(split)
-    check_same_samples(folder, used_before(start_of(config, split), used))
+    check_same_samples(folder, with_earlier_samples(start_of(config, split), used))
     scores: Mapping[str, Any] = load_model(folder).about["scores"]
     return scores
 

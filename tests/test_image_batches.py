@@ -11,7 +11,7 @@ import torch
 
 from dvskit.datasets import BatchShare, Encode, FolderImages, IdxImages, ImageBatches
 from dvskit.errors import ConfigError
-from tests.test_stills import digits  # noqa: F401 (a fixture)
+from tests.test_images import digits  # noqa: F401 (a fixture)
 
 
 @pytest.mark.parametrize(

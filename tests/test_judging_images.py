@@ -22,7 +22,7 @@ from dvskit.training import Trained, inputs
 from dvskit.training.inputs import encode_of
 from dvskit.training.scores import headlines
 from tests.bars import moving_bar
-from tests.test_stills import idx
+from tests.test_images import idx
 from tests.test_training import config_of, of_images
 
 SHIPPED = Path(__file__).resolve().parent.parent / "models"
