@@ -19,7 +19,7 @@ from tests.bars import config_for, write_bars
 from tests.processes import start
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="processes are forked")
-MOMENTS = 10  # of each kind of run: twenty for each signal
+MOMENTS = 5  # of each kind of run: ten for each signal
 
 
 def command(place: Path, words: list[str]) -> int:
@@ -86,7 +86,7 @@ def alone(kind: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, fl
     return place, time.monotonic() - began
 
 
-@pytest.mark.slow(seconds=40)
+@pytest.mark.slow(seconds=20)
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGKILL"])
 def test_a_run_interrupted_at_any_moment_ends_with_the_weights_of_one_left_alone(
     kind: str, alone: tuple[Path, float], name: str

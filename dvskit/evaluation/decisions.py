@@ -148,10 +148,6 @@ def _decide(model: Model, events: Events, first_us: int, weight: float | None) -
     return Decision(start_us, start_us + window_us, len(events), shares, unlike)
 
 
-def _shares(model: Model, events: Events, start_us: int, weight: float | None) -> dict[str, float]:
-    return _probabilities(model, input_of(model.input, events, weight, start_us))
-
-
 def _probabilities(model: Model, given: torch.Tensor) -> dict[str, float]:
     """Return the probability of each class for an input (bins, channels, H, W)."""
     model.module.eval()
@@ -216,7 +212,8 @@ def classify_spans(model: Model, events: Events, *, every_us: int | None = None)
         until = end if start == starts[-1] else start + every_us
         seen = events.between(start, start + window_us)
         if len(events.between(start, until)):
-            shares = _shares(model, seen, int(seen.t[0]), weight)
+            given = input_of(model.input, seen, weight, int(seen.t[0]))
+            shares = _probabilities(model, given)
             best = most_likely(shares)
             named.append((start, until, f"{best} ({100 * shares[best]:.0f} %)"))
     return Labels(

@@ -88,7 +88,7 @@ def load_feed(config: Config, sets: Sequence[TrainingSet] | None = None) -> Feed
             for each in sets
             if isinstance(each.parts.train, Samples)
         ),
-        datasets.Split(*(rows_in_files(sets, part) for part in range(3))),
+        split_in_files(sets),
         tuple(note for each in sets for note in each.notes),
     )
 
@@ -99,9 +99,13 @@ def _some(samples: Samples) -> Samples:
     return samples.choose(range(0, len(samples), step))
 
 
-def rows_in_files(sets: Sequence[TrainingSet], part: int) -> list[datasets.Sample]:
-    """Return the samples in files of part 0 (training), 1 (validation) or 2 (test) of sets."""
-    return [row for each in sets for row in each.parts[part].rows if row.path is not None]
+def split_in_files(sets: Sequence[TrainingSet]) -> datasets.Split:
+    """Return the samples in files of all sets, by part."""
+    split = datasets.Split([], [], [])
+    for each in sets:
+        for part, rows in zip(split, each.parts.rows, strict=True):
+            part += [row for row in rows if row.path is not None]
+    return split
 
 
 def _held(

@@ -21,7 +21,7 @@ import torch
 from dvskit import _files
 from dvskit._arguments import check_arguments
 from dvskit._threads import thread_count
-from dvskit.datasets import ImageSamples, Split
+from dvskit.datasets import ImageSamples
 from dvskit.errors import ConfigError, FittedWarning
 from dvskit.training.checkpoint import (
     check_same_config,
@@ -32,7 +32,7 @@ from dvskit.training.checkpoint import (
 from dvskit.training.config import Config, DataConfig
 from dvskit.training.device import torch_threads
 from dvskit.training.distributed import started_together
-from dvskit.training.feed import load_feed, rows_in_files
+from dvskit.training.feed import load_feed, split_in_files
 from dvskit.training.folder_clips import Callbacks, Prepared, Time, prepare
 from dvskit.training.inputs import judged_batches
 from dvskit.training.inspect_folder import BATCH, ChosenSetting, FolderContents, with_steps
@@ -196,8 +196,8 @@ def _check_same(before: Config | None, config: Config, sets: Sequence[TrainingSe
         return
     folder, loop = Path(before.output), config.loop
     start = load_model(config.start) if config.start else None
-    split = Split(*(rows_in_files(sets, part) for part in range(3)))
-    check_same_samples(folder, with_earlier_samples(start, used_samples(split)))
+    used = used_samples(split_in_files(sets))
+    check_same_samples(folder, with_earlier_samples(start, used))
     steps = before.loop.epochs * before.loop.steps
     if steps < loop.epochs * loop.steps:
         loop = with_steps(loop, steps)

@@ -72,15 +72,9 @@ class FolderContents:
         low, high = (self.durations.min() / 1e6, self.durations.max() / 1e6)
         few, many = min(self.classes.values()), max(self.classes.values())
         each = f"{few:,}" if few == many else f"{few:,} to {many:,}"
-        people = (
-            f", {len(self.groups):,} {'person' if len(self.groups) == 1 else 'people'}"
-            if self.groups
-            else ""
-        )
-        return (
-            f"{what} of {sizes}, {low:.2g} to {high:.2g} s; {len(self.classes)} classes of {each}"
-            + people
-        )
+        people = f", {count_of(len(self.groups), 'person', 'people')}" if self.groups else ""
+        length, count = f"{low:.2g} to {high:.2g} s", len(self.classes)
+        return f"{what} of {sizes}, {length}; {count} classes of {each}{people}"
 
 
 def inspect_samples(

@@ -24,13 +24,14 @@ from dvskit.errors import ConfigError, ModelError
 from dvskit.training.checkpoint import check_same_run, check_same_samples
 from dvskit.training.config import Config
 from dvskit.training.distributed import started_together
-from dvskit.training.feed import load_feed
+from dvskit.training.feed import split_in_files
 from dvskit.training.loop import train
 from dvskit.training.losses import check_loss
 from dvskit.training.model_tables import used_samples
 from dvskit.training.models import load_model, start_of, with_earlier_samples
 from dvskit.training.running import Progress
 from dvskit.training.scores import mean_interval, wilson
+from dvskit.training.sets import load_sets
 from dvskit.training.toml_config import changed_config, load_config, toml_text
 
 _LONGEST_NAME = 100  # of a folder
@@ -235,7 +236,7 @@ def _finished(config: Config) -> Mapping[str, Any] | None:
     """
     if not check_same_run(config):
         return None
-    split = load_feed(config).split
+    split = split_in_files(load_sets(config))
     folder, used = Path(config.output), used_samples(split)
     check_same_samples(folder, with_earlier_samples(start_of(config, split), used))
     scores: Mapping[str, Any] = load_model(folder).about["scores"]
