@@ -99,9 +99,9 @@ class BatchShare:
         if not len(self.samples):
             raise ConfigError("a set without samples; remove it, or check where it was read from")
         if isinstance(self.samples, ImageSamples) != (self.encode is not None):
-            raise ConfigError("stills need encode; recordings take none, as they have events")
+            raise ConfigError("images need encode; recordings take none, as they have events")
         if self.vary is not None and self.encode is not None:
-            raise ConfigError("vary changes events; vary stills in encode")
+            raise ConfigError("vary changes events; change images in encode")
         if self.relabel is not None and self.vary is None:
             raise ConfigError("relabel needs vary: without a filter no class can change")
 
@@ -236,9 +236,9 @@ class RowMaker:
             rng = np.random.default_rng(seed)
             if given.encode is None:
                 return self._fill_drawn(row, rng, out)
-            stills = self._sets[share]
-            assert isinstance(stills, ImageSamples)
-            self._write(given.encode(stills.image(number), rng), out)
+            images = self._sets[share]
+            assert isinstance(images, ImageSamples)
+            self._write(given.encode(images.image(number), rng), out)
             return row
         except Exception as error:
             raise named(error, given.samples.rows[number]) from error

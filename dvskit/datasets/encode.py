@@ -319,7 +319,7 @@ class ImageBatches:
     def __post_init__(self) -> None:
         for share in self.shares:
             if not isinstance(share.encode, Encode):
-                raise ConfigError("ImageBatches takes shares of stills with an Encode; use Batches")
+                raise ConfigError("ImageBatches takes shares of images with an Encode; use Batches")
         check_classes(self.shares)
 
     @property
@@ -374,23 +374,23 @@ class ImageBatches:
                 rng = np.random.default_rng((*seed, number))
                 assert isinstance(share.encode, Encode)
                 assert isinstance(share.samples, ImageSamples)
-                parts.append(_encoded_stills(share.encode, share.samples, numbers, rng))
+                parts.append(_encoded_images(share.encode, share.samples, numbers, rng))
                 labels.append(torch.from_numpy(share.samples.labels[numbers]))
         if len(parts) == 1:
             return parts[0], labels[0]
         return torch.cat([part.float() for part in parts], 1), torch.cat(labels)
 
 
-def _encoded_stills(
-    encode: Encode, stills: ImageSamples, numbers: NDArray[np.int64], rng: np.random.Generator
+def _encoded_images(
+    encode: Encode, samples: ImageSamples, numbers: NDArray[np.int64], rng: np.random.Generator
 ) -> Tensor:
-    """Return the spikes of some stills. Raises GeometryError with the name of one too large."""
-    images = stills.images(numbers)
+    """Return the spikes of some images. Raises GeometryError with the name of one too large."""
+    images = samples.images(numbers)
     try:
         return encode.many(images, rng)
     except GeometryError as error:
         width, height = encode.size
         for number, image in zip(numbers, images, strict=True):
             if image.shape[0] > height or image.shape[1] > width:
-                raise named(error, stills.rows[number]) from error
+                raise named(error, samples.rows[number]) from error
         raise

@@ -187,7 +187,7 @@ def is_image(file: Path) -> bool:
 class MovedImages(Samples):
     """Stills moved along saccades in front of an emulated sensor, as in N-MNIST.
 
-    rows, classes, labels  those of the stills
+    rows, classes, labels  those of the images
     size                   of the sensor, (width, height)
     saccades               the mean of their variation: see `dvskit.datasets.saccades`
 
@@ -196,21 +196,21 @@ class MovedImages(Samples):
     """
 
     def __init__(
-        self, stills: ImageSamples, size: tuple[int, int] = (34, 34), saccades: Saccades = NOMINAL
+        self, images: ImageSamples, size: tuple[int, int] = (34, 34), saccades: Saccades = NOMINAL
     ) -> None:
-        super().__init__(stills.rows, stills.classes)
-        self.stills, self.size, self.saccades = stills, as_size(size), saccades
+        super().__init__(images.rows, images.classes)
+        self.images, self.size, self.saccades = images, as_size(size), saccades
 
     def events(self, number: int, rng: np.random.Generator | None = None) -> Events:
         """Return the events of the image of a sample, moved, from time 0 on."""
         if rng is None:
-            rng = np.random.default_rng(int(self.stills.fingerprint(number)[:16], 16))
-        return emulate_varied(self.stills.image(number), self.size, self.saccades, rng)
+            rng = np.random.default_rng(int(self.images.fingerprint(number)[:16], 16))
+        return emulate_varied(self.images.image(number), self.size, self.saccades, rng)
 
     def fingerprint(self, number: int) -> str:
         """Return a digest of the image, the sensor's size and the saccades."""
         given = f"moved {_MOVING} {self.size} {self.saccades}"
-        return digest_of((self.stills.fingerprint(number), given))
+        return digest_of((self.images.fingerprint(number), given))
 
 
 @check_arguments

@@ -121,7 +121,7 @@ class Batches:
 
     def _make_shares(self) -> tuple[BatchShare, ...]:
         if isinstance(self.samples, ImageSamples):
-            raise ConfigError("stills have no events; pass BatchShare(samples=..., encode=...)")
+            raise ConfigError("images have no events; pass BatchShare(samples=..., encode=...)")
         if isinstance(self.samples, Samples):
             count = _BATCH_SIZE if self.batch_size is None else self.batch_size
             one = BatchShare(

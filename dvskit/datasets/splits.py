@@ -30,7 +30,7 @@ class Split(NamedTuple):
 
 
 class SplitSamples(NamedTuple, Generic[Set]):
-    """Samples, or stills, for training, validation and test."""
+    """Samples, or images, for training, validation and test."""
 
     train: Set
     validation: Set

@@ -162,7 +162,7 @@ def choose_seed(model: Model, seed: int | None) -> int:
     return int(model.about.get("seed", 0) if seed is None else seed)
 
 
-def choose_images(model: Model, stills: ImageSamples, chosen: str) -> Judged:
+def choose_images(model: Model, images: ImageSamples, chosen: str) -> Judged:
     """Return the images to judge a model by.
 
     chosen  "held-out": the test part of the set itself, else all images that the model was neither
@@ -175,9 +175,9 @@ def choose_images(model: Model, stills: ImageSamples, chosen: str) -> Judged:
     was held out.
     """
     wanted = _wanted(chosen)
-    if any(row.path is not None for row in stills.rows):
-        return _choose_files(model, stills.rows, chosen)
-    rows, learned = stills.rows, _parts_learned(model, stills)
+    if any(row.path is not None for row in images.rows):
+        return _choose_files(model, images.rows, chosen)
+    rows, learned = images.rows, _parts_learned(model, images)
     own = [row for row in rows if row.part == ("test" if chosen == "held-out" else chosen)]
     among = rows if chosen in ("held-out", "all") else learned  # in the order of its run
     judged = own or [row for row in among if learned.get(row) in wanted]
@@ -235,18 +235,18 @@ def _check_some(
     )
 
 
-def _parts_learned(model: Model, stills: ImageSamples) -> dict[Sample, Part]:
+def _parts_learned(model: Model, images: ImageSamples) -> dict[Sample, Part]:
     """Return the part of each image in a model's run, as well as it can be derived.
 
     An image in several entries counts as the first of train, validation, test.
     """
     found: dict[Sample, Part] = {}
-    if all(row.part == "test" for row in stills.rows) or {*stills.classes} != {*model.classes}:
+    if all(row.part == "test" for row in images.rows) or {*images.classes} != {*model.classes}:
         return found
     tested, order = model.about.get("scores", {}), get_args(Part)
     for entry in _entries(model):
         try:
-            again = parts_of(stills, entry, choose_seed(model, None))
+            again = parts_of(images, entry, choose_seed(model, None))
         except ConfigError:
             continue
         # The training part of IDX files alone has no test images to compare.

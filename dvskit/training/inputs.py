@@ -191,13 +191,13 @@ def judged_batches(
 
 
 def judged_images(
-    stills: ImageSamples, encode: datasets.Encode, seed: int
+    images: ImageSamples, encode: datasets.Encode, seed: int
 ) -> datasets.ImageBatches:
     """Return batches of still images in their order, each once: epoch 0.
 
     The encoder's draws depend on the seed, the images and their order.
     """
-    share = datasets.BatchShare(samples=stills, count=JUDGED_AT_ONCE, encode=encode)
+    share = datasets.BatchShare(samples=images, count=JUDGED_AT_ONCE, encode=encode)
     return datasets.ImageBatches([share], seed=seed, shuffle=False)
 
 

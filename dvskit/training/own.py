@@ -79,12 +79,12 @@ def described(
 def _with_samples(config: Config, samples: GivenSamples) -> tuple[Config, tuple[TrainingSet, ...]]:
     parts: Parts
     split = isinstance(samples, SplitSamples)
-    stills = isinstance(
+    are_images = isinstance(
         samples.train if isinstance(samples, SplitSamples) else samples, ImageSamples
     )
     if len(config.data) > 1:
         raise ConfigError("samples are one set, but the configuration has more; leave out data")
-    kind = "images" if stills else "recordings"
+    kind = "images" if are_images else "recordings"
     entry = config.data[0] if config.data else DataConfig(kind=kind, name="samples")
     if entry.path or entry.kind != kind:
         raise ConfigError(
