@@ -10,12 +10,15 @@ import socket
 import subprocess
 import sys
 import time
+from collections import Counter
+from importlib import import_module
 
 import numpy as np
 import pytest
 
 import dvskit.video
 from dvskit import Events, emulate, save_events
+from dvskit.cli._options import Reading
 from dvskit.errors import DamagedFileError
 from dvskit.evaluation import Live, Reject, decide
 from dvskit.evaluation.arrivals import Arrival, Pace, filmed, follow, piped, played, received
@@ -201,6 +204,25 @@ def test_a_file_is_decided_on_line_by_line(run, file, model):
     assert re.match(
         rf"{len(decisions)} decisions in .* s, 4,000 events; delay .* ms \(median\)", last
     )
+
+
+def test_the_source_is_opened_once(run, file, model, monkeypatch):
+    calls: Counter[str] = Counter()
+    command = import_module("dvskit.cli.classify")
+    opened, chosen = Reading.open, command.live_source
+
+    def counted_open(*given: object) -> object:
+        calls["open"] += 1
+        return opened(*given)
+
+    def counted_source(*given: object) -> object:
+        calls["source"] += 1
+        return chosen(*given)
+
+    monkeypatch.setattr(Reading, "open", counted_open)
+    monkeypatch.setattr(command, "live_source", counted_source)
+    assert run("classify", "--live", file, "--model", model, "--json", "-q")[0] == 0
+    assert calls == {"open": 1, "source": 1}
 
 
 def test_json_lines_hold_the_decisions(run, file, model):
