@@ -1,4 +1,4 @@
-"""Atomic outputs: whole files and folders, or none."""
+"""Atomic outputs, whole files and folders or none; and the visible content of folders."""
 
 from __future__ import annotations
 
@@ -9,19 +9,42 @@ import secrets
 import shutil
 import stat
 import sys
+import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from os import PathLike
 from pathlib import Path
 from typing import BinaryIO
 
-from dvskit.errors import OutputError
+from dvskit.errors import FormatError, OutputError
 
 _begun: set[Path] = set()  # the files and folders waiting to be renamed
 # The names created by `partial_path` and `_follow_umask`.
 _PARTIAL = re.compile(
     r"\.(?P<stem>.+)\.[0-9a-f]{8}\.partial(?P<suffix>\.[^.]*)?(\.mode)?", re.DOTALL
 )
+
+# Files and folders made by systems, besides names that begin with a dot.
+_OF_SYSTEMS = {"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx", "$recycle.bin",
+               "system volume information", "lost+found", "@eadir"}  # fmt: skip
+
+
+def is_hidden(name: str) -> bool:
+    """Return whether a file or folder name is hidden or a system's own."""
+    return name.startswith(".") or name.lower() in _OF_SYSTEMS
+
+
+def visible(folder: Path) -> list[Path]:
+    """Return the entries of a folder, in order of names, without hidden and system files.
+
+    The order is that of characters in composed form (NFC), the same on all systems. Raises
+    FormatError for a folder that cannot be read.
+    """
+    try:
+        found = [entry for entry in folder.iterdir() if not is_hidden(entry.name)]
+    except OSError as error:
+        raise FormatError(f"{folder}: cannot be read: {error.strerror or error}") from error
+    return sorted(found, key=lambda entry: unicodedata.normalize("NFC", entry.name))
 
 
 def check_output(path: str | PathLike[str], *, overwrite: bool) -> Path:

@@ -12,7 +12,6 @@ import pytest
 from numpy.typing import NDArray
 
 from dvskit.datasets import DrawnSamples, SkeletonSamples, open_samples
-from dvskit.datasets.clips import is_depth_clip
 from dvskit.datasets.drawn import Skeleton, liveliest, sensor_like_dvs128
 from dvskit.errors import ConfigError, FormatError
 from dvskit.scenes import PERSON_GESTURES
@@ -81,8 +80,7 @@ def test_depth_clips_in_a_folder_are_samples_beside_recordings(tmp_path: Path) -
     recording(tmp_path / "set/clap/s2_t1.npz")
     samples = open_samples(tmp_path / "set", size=(64, 64), params="noisy")
     assert [row.name for row in samples.rows] == ["clap/s2_t1.npz", "wave/s1_t1.npz"]
-    assert is_depth_clip(samples.rows[1].file)
-    assert not is_depth_clip(samples.rows[0].file)
+    assert samples.kinds == ("recording", "depth clip")
     events = samples.events(1)
     assert events.size == (64, 64)
     assert len(events) > 100

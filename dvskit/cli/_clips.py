@@ -18,17 +18,16 @@ from dvskit._files import check_output
 from dvskit.cli import _console
 from dvskit.cli._console import describe_us
 from dvskit.cli._options import Reading, size_from
-from dvskit.errors import ConfigError, FormatError, UnknownFormatError, VideoError, count_of
+from dvskit.errors import ConfigError, FormatError, VideoError, count_of
 from dvskit.events import Events, ReadableSource, Size, Source
 from dvskit.formats import (
     Recording,
     RecordingPart,
-    find_format,
     is_standard,
     open_events,
     open_sink,
 )
-from dvskit.formats.table import VIDEO_SUFFIXES, file_of_events
+from dvskit.formats.found import PathKind, identify_named
 
 if TYPE_CHECKING:
     from dvskit.datasets import Emulation
@@ -144,42 +143,19 @@ def find_clip(file: Path, reading: Reading) -> FrameSource | None:
     With --from, which names an event format, it is None.
     Raises VideoError for a clip that cannot be opened.
     """
-    if reading.from_ is not None:
+    if reading.from_ is not None or not (file.is_file() or file.is_dir()):
         return None
-    if file.is_dir():
-        if file_of_events(file) != file or not has_images(file):
-            return None
-    elif not file.is_file() or _is_known(file):
+    kind = identify_named(file)
+    if kind in (PathKind.RECORDING, PathKind.DEPTH_CLIP, PathKind.FOLDER):
         return None
     from dvskit.video import open_frames
 
     try:
         return open_frames(file, strict=not reading.salvage)
     except VideoError:
-        if file.is_dir() or file.suffix.lower() in VIDEO_SUFFIXES:
+        if kind in (PathKind.VIDEO, PathKind.IMAGE_FOLDER):
             raise
         return None
-
-
-def _is_known(file: Path) -> bool:
-    """Return whether a file holds events, or cannot be read at all."""
-    try:
-        find_format(file)
-    except UnknownFormatError:
-        return False
-    except (OSError, VideoError):
-        return True
-    return True
-
-
-def has_images(folder: Path) -> bool:
-    """Return whether a folder holds images, or a list of them."""
-    from dvskit.formats.image_list import find_images, images_in
-
-    try:
-        return bool(images_in(folder) or find_images(folder).images)
-    except VideoError:
-        return False
 
 
 def open_shown(file: Path, reading: Reading, model: Model | None = None) -> Recording:

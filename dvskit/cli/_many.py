@@ -18,6 +18,7 @@ from dvskit.cli._options import as_usage, shown_as, spread
 from dvskit.cli._trees import Inputs, holds_any, is_pattern, is_tree
 from dvskit.errors import ConfigError, count_of
 from dvskit.formats import format_for_writing, formats, is_standard
+from dvskit.formats.image_list import images_in
 from dvskit.formats.table import named_format
 
 Options = dict[str, Any]
@@ -166,7 +167,7 @@ class Command:
             return False
         a_file = _names_a_file(out)
         if is_tree(word, self.inputs):
-            if a_file and not _has_images(Path(word)) and holds_any(word, self.inputs):
+            if a_file and not images_in(Path(word)) and holds_any(word, self.inputs):
                 raise ConfigError(
                     f"{word}: is a folder of {self.inputs.name}s; name a folder for the outputs, "
                     f"not {out}"
@@ -193,12 +194,6 @@ def _names_a_file(out: str) -> bool:
 
 def _is_stream(word: str) -> bool:
     return is_standard(word) or word.startswith("udp:/")
-
-
-def _has_images(folder: Path) -> bool:
-    from dvskit.formats.image_list import images_in
-
-    return bool(images_in(folder))
 
 
 def _ending(options: Options, usual: str) -> tuple[str, Options]:

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from dvskit._files import is_hidden, visible
 from dvskit.errors import ConfigError, FormatError, count_of, one_line
-from dvskit.formats.found import is_hidden
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,8 +158,8 @@ class _Walk:
             elif real in above:
                 plan.failures.append(Failure(path, "is a link to a folder that contains it"))
             else:
-                for name in _visible(path):
-                    yield from self.below(path / name, plan, (*above, real))
+                for entry in visible(path):
+                    yield from self.below(entry, plan, (*above, real))
         except (OSError, FormatError) as error:
             plan.failures.append(Failure(path, _why(path, error)))
 
@@ -174,16 +174,6 @@ def _why(path: Path, error: Exception) -> str:
     return f"cannot be read: {getattr(error, 'strerror', None) or one_line(error)}"
 
 
-def _visible(folder: Path) -> list[str]:
-    """Return the names in a folder except hidden ones, in the same order on all systems."""
-    names = (entry.name for entry in folder.iterdir())
-    return sorted((name for name in names if not is_hidden(name)), key=_composed)
-
-
-def _composed(name: str) -> str:
-    return unicodedata.normalize("NFC", name)
-
-
 def _place(files: dict[Path, Path], root: Path, folder: Path, ending: str, plan: Plan) -> None:
     """Add a job for each file, and a failure for those whose outputs would have one name.
 
@@ -195,14 +185,15 @@ def _place(files: dict[Path, Path], root: Path, folder: Path, ending: str, plan:
         place = full.relative_to(root)
         name = (place.name if file.is_dir() else place.stem) + ending
         out = folder / place.with_name(name)
-        places.setdefault(_composed(str(out)).casefold(), []).append((file, out))
-    for alike in places.values():
-        if len(alike) == 1:
-            file, out = alike[0]
+        alike = unicodedata.normalize("NFC", str(out)).casefold()
+        places.setdefault(alike, []).append((file, out))
+    for jobs in places.values():
+        if len(jobs) == 1:
+            file, out = jobs[0]
             plan.jobs.append(Job(file, out, _bytes_in(file)))
             continue
-        for file, out in alike:
-            other = next(path for path, _ in alike if path != file)
+        for file, out in jobs:
+            other = next(path for path, _ in jobs if path != file)
             plan.failures.append(
                 Failure(file, f"has the same output as {other}, {out}; rename one")
             )

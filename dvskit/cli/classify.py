@@ -12,6 +12,7 @@ from dvskit.cli._live import Living, classify_live
 from dvskit.cli._live_stream import live_source
 from dvskit.cli._options import Json, ModelOption, Reading, Spikes, argument
 from dvskit.errors import ConfigError, DvskitError, FormatError, count_of, one_line
+from dvskit.formats.found import CLIPS, PathKind, find_recordings, identify, identify_named
 
 if TYPE_CHECKING:
     from dvskit.evaluation import Classified
@@ -77,9 +78,7 @@ def classify(
 
 
 def _is_image(file: Path) -> bool:
-    from dvskit.formats.image_list import IMAGE_SUFFIXES
-
-    return file.suffix.lower() in IMAGE_SUFFIXES and file.is_file()
+    return identify(file) is PathKind.IMAGE and file.is_file()
 
 
 def _check_options(files: list[Path], reading: Reading, spikes: Spikes) -> None:
@@ -133,25 +132,12 @@ def _say_unlike(file: Path, found: Classified) -> None:
 
 
 def _recordings(files: list[Path]) -> list[Path]:
-    from dvskit.formats.found import find_recordings
-    from dvskit.formats.table import CLIP_SUFFIXES
-
     recordings: list[Path] = []
     for file in files:
-        if _is_clip(file):
-            recordings.append(file)
-            continue
-        found = find_recordings(file, CLIP_SUFFIXES)
+        found = find_recordings(file)
         recordings += found.recordings
         say_passed_over(found.others)
     return recordings
-
-
-def _is_clip(file: Path) -> bool:
-    """Return whether a path is emulated: video, depth clip or a folder of only images."""
-    from dvskit.datasets.kinds import RECORDINGS, kind_of
-
-    return kind_of(file) not in (RECORDINGS, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +159,7 @@ class _Judge:
             given, spikes = self.model.input, self.spikes
             shares = classify_image(self.model, file, encoder=spikes.encoder, seed=spikes.seed)
             return Classified((Decision(0, given.bins * given.bin_us, 0, shares),), 0)
-        if self.reading.from_ is None and _is_clip(file):
+        if self.reading.from_ is None and identify_named(file) in CLIPS:
             return classify_windows(self.model, self._emulated(file))
         recording = self.reading.open(file)
         try:

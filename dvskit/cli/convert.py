@@ -35,8 +35,7 @@ from dvskit.formats import (
     open_events,
     open_sink,
 )
-from dvskit.formats.found import is_recording, readable_suffixes
-from dvskit.formats.table import file_of_events
+from dvskit.formats.found import PathKind, identify, readable_suffixes
 
 
 class Filtered(FilteredSource):
@@ -141,6 +140,10 @@ class Kept:
     )  # fmt: skip
 
 
+def _is_recording(path: Path) -> bool:
+    return identify(path) is PathKind.RECORDING
+
+
 def _says_what_is_written(given: dict[str, Any]) -> bool:
     """Return whether options name a format of events or a tensor."""
     return given["to"] is not None or any(given[each.name] for each in fields(TensorOptions))
@@ -169,12 +172,7 @@ def _write_frames(file: Path, out: Path, formats: Formats, kept: Kept, how: _Way
 
 
 @Command(
-    Inputs(
-        "recording",
-        is_recording,
-        lambda folder: file_of_events(folder) != folder,
-        ", ".join(sorted(readable_suffixes())),
-    ),
+    Inputs("recording", _is_recording, _is_recording, ", ".join(sorted(readable_suffixes()))),
     "An event file or its folder, - for standard input, or udp://HOST:PORT; and the file to "
     "write, whose suffix sets the format (- is standard output, in EVT3 unless --to names "
     "another). For many inputs, which need --to: a folder and the folder to write into, or "

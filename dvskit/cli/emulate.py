@@ -12,11 +12,11 @@ from dvskit import _interrupt
 from dvskit.cli import _clips as clips
 from dvskit.cli import _console
 from dvskit.cli import _options as options
-from dvskit.cli._clips import has_images
 from dvskit.cli._many import Command, Options
 from dvskit.cli._trees import Inputs
 from dvskit.errors import ConfigError, count_of, did_you_mean
 from dvskit.formats import is_standard, open_sink
+from dvskit.formats.found import PathKind, identify, is_image_folder
 from dvskit.formats.table import CLIP_SUFFIXES
 
 if TYPE_CHECKING:
@@ -33,12 +33,7 @@ _NAMES = (
 
 
 def _is_video(file: Path) -> bool:
-    return file.suffix.lower() in CLIP_SUFFIXES
-
-
-def _is_clip(folder: Path) -> bool:
-    """Return whether a folder holds images and no videos."""
-    return has_images(folder) and not any(map(_is_video, folder.iterdir()))
+    return identify(file) is PathKind.VIDEO
 
 
 def _own_seed(video: Path, given: Options) -> Options:
@@ -142,7 +137,8 @@ class Written:
 
 
 @Command(
-    Inputs("video", _is_video, _is_clip, ", ".join(sorted(CLIP_SUFFIXES))),
+    # A recording in a folder with images is one clip: its frames.
+    Inputs("video", _is_video, is_image_folder, ", ".join(sorted(CLIP_SUFFIXES))),
     "A video file, a folder of images, a recording with frames, or - for a video on standard input "
     "(left out with --camera); and the event file to write, whose suffix sets the format (- is "
     "standard output, in EVT3 unless --to names another). For many inputs: a folder of videos and "

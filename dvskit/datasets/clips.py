@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from os import PathLike
@@ -120,19 +119,6 @@ def emulated(frames: ClipFrames, params: EmulatorParams, seed: int) -> tuple[Eve
 SEEDS = 1 << 62
 DEPTH_SIZE = Size(128, 128)
 """The default sensor of depth clips."""
-
-
-def is_depth_clip(path: Path) -> bool:
-    """Return whether a file is a depth clip: an .npz with `depth`, or UTD-MHAD's *_depth.mat."""
-    if path.suffix.lower() == ".mat":
-        return path.stem.lower().endswith("_depth") and path.is_file()
-    if path.suffix.lower() != ".npz" or not path.is_file():
-        return False
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return "depth.npy" in archive.namelist()
-    except (OSError, zipfile.BadZipFile):
-        return False
 
 
 def emulate_depth_clip(path: Path, params: EmulatorParams, size: Size | None, seed: int) -> Events:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvskit._arguments import check_arguments
-from dvskit.datasets.clips import SEEDS, emulated, is_depth_clip
+from dvskit.datasets.clips import SEEDS, emulated
 from dvskit.datasets.opening import grouped
 from dvskit.datasets.samples import Sample, Samples
 from dvskit.emulator import EmulatorParams
@@ -23,6 +23,7 @@ from dvskit.emulator.model import RESULTS_VERSION
 from dvskit.errors import ConfigError, FormatError, did_you_mean, one_line
 from dvskit.events import Events, Size, as_size
 from dvskit.formats.content import content_digest, digest_of
+from dvskit.formats.found import is_depth_clip
 from dvskit.scenes import PERSON_GESTURES, PersonScene, read_depth_clip
 from dvskit.scenes.person import frames_with_skeleton, from_msr_action3d
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dvskit._threads import one_thread, thread_count
-from dvskit.datasets.kinds import Kind, Reading, named_kind
+from dvskit.datasets.kinds import KINDS, Kind, Reading
 from dvskit.datasets.samples import Sample, Samples, named
 from dvskit.errors import DvskitError, FormatError, one_line
 from dvskit.events import Events
@@ -126,14 +126,14 @@ class FileSamples(Samples):
         self.reading = Reading() if reading is None else reading
         self.notes, self.others, self.left_out = tuple(notes), tuple(others), tuple(left_out)
         self.damage: dict[int, str] = {}
-        kinds = {row.file: self.reading.kind(row.file).name for row in self.rows}
+        kinds = {row.file: self.reading.kind(row.file).name.value for row in self.rows}
         # Names, not kinds: samples are also sent to other processes.
         self.kinds = tuple(kinds[row.file] for row in self.rows)
-        drawn = any(named_kind(name).drawn for name in set(self.kinds))
+        drawn = any(KINDS[name].drawn for name in set(self.kinds))
         self.draws = drawn and self.reading.emulation.redraw
 
     def _kind(self, number: int) -> Kind:
-        return named_kind(self.kinds[number])
+        return KINDS[self.kinds[number]]
 
     def events(self, number: int, rng: np.random.Generator | None = None) -> Events:
         """Return the events of a sample; with `redraw`, `rng` draws the noise of a clip."""

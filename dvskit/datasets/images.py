@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvskit._arguments import check_arguments
+from dvskit._files import is_hidden, visible
 from dvskit.datasets.kinds import kind_of
 from dvskit.datasets.saccades import NOMINAL, Saccades, emulate_varied
 from dvskit.datasets.samples import ImageSamples, Part, Sample, Samples
-from dvskit.datasets.tree import visible
 from dvskit.errors import ConfigError, FormatError, MissingFileError
 from dvskit.events import Events, as_size
 from dvskit.formats.content import content_digest, digest_of
@@ -180,7 +180,7 @@ def read_gray(path: str | PathLike[str]) -> NDArray[np.uint8]:
 
 def is_image(file: Path) -> bool:
     """Return whether the name of a file is that of an image."""
-    return file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".")
+    return file.suffix.lower() in IMAGE_SUFFIXES and not is_hidden(file.name)
 
 
 @check_arguments

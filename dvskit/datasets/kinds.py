@@ -1,4 +1,4 @@
-"""The table of file kinds that samples are read from, searched in order."""
+"""The kinds of files that samples are read from."""
 
 from __future__ import annotations
 
@@ -8,21 +8,14 @@ from operator import le
 from pathlib import Path
 from typing import NamedTuple
 
-from dvskit.datasets.clips import (
-    Emulation,
-    emulate_depth_clip,
-    emulate_frames,
-    is_depth_clip,
-    open_clip,
-)
+from dvskit.datasets.clips import Emulation, emulate_depth_clip, emulate_frames, open_clip
 from dvskit.datasets.samples import Sample
 from dvskit.emulator.params import as_params
-from dvskit.errors import FormatError, GeometryError, UnknownFormatError, VideoError
+from dvskit.errors import FormatError, GeometryError, VideoError
 from dvskit.events import Events, Size, Source, as_size
-from dvskit.formats import Recording, find_format, open_events
+from dvskit.formats import Recording, open_events
 from dvskit.formats.content import content_digest, images_digest, own_seed
-from dvskit.formats.found import is_recording, readable_suffixes
-from dvskit.formats.image_list import IMAGE_SUFFIXES
+from dvskit.formats.found import PathKind, identify, identify_named, readable_suffixes
 from dvskit.formats.table import CLIP_SUFFIXES, file_of_events
 from dvskit.scenes import read_depth_clip
 from dvskit.video import Trimmed
@@ -84,7 +77,6 @@ class Kind:
     """A kind of files.
 
     name        for messages, such as "video"
-    recognises  whether a path is of this kind, by its name and little of its content
     read        the events of a sample; the number is the seed of its noise
     check       opens a file quickly; raises the errors of reading
     content     a digest of all bytes that determine its events
@@ -92,8 +84,7 @@ class Kind:
     drawn       whether chance is involved
     """
 
-    name: str
-    recognises: Callable[[Path], bool]
+    name: PathKind
     read: Callable[[Sample, Reading, int], Read]
     check: Callable[[Path, Reading], object]
     content: Callable[[Path], str]
@@ -107,7 +98,7 @@ class Kind:
 
 def kind_of(path: Path) -> Kind | None:
     """Return the kind of a file or folder; None if no sample can be read from it."""
-    return next((kind for kind in KINDS if kind.recognises(path)), None)
+    return KINDS.get(identify(path))
 
 
 def known_kind(path: Path) -> Kind:
@@ -115,16 +106,10 @@ def known_kind(path: Path) -> Kind:
 
     Raises FormatError if no kind matches.
     """
-    kind = kind_of(path)
-    if kind is None and not path.is_dir():
-        try:
-            find_format(path)
-            return RECORDINGS
-        except UnknownFormatError:
-            pass
+    kind = KINDS.get(identify_named(path)) or kind_of(path)
     if kind is None:
         raise FormatError(
-            f"{path}: is no {' and no '.join(kind.name for kind in KINDS)}; use files of "
+            f"{path}: is no {' and no '.join(str(name) for name in KINDS)}; use files of "
             f"{', '.join(sorted(sample_suffixes()))}"
         )
     return kind
@@ -135,21 +120,9 @@ def clip_seed(path: Path, how: Emulation) -> int:
     return known_kind(path).seed(path, how)
 
 
-def named_kind(name: str) -> Kind:
-    """Return the kind with a name."""
-    return next(kind for kind in KINDS if kind.name == name)
-
-
 def sample_suffixes() -> set[str]:
     """Return the suffixes of the files that samples are read from."""
     return readable_suffixes() | CLIP_SUFFIXES
-
-
-def _is_image_folder(path: Path) -> bool:
-    return path.is_dir() and any(
-        file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".")
-        for file in path.iterdir()
-    )
 
 
 def _read_recording(sample: Sample, how: Reading, seed: int) -> Read:
@@ -198,32 +171,19 @@ def _of_clip(how: Reading) -> str:
 
 
 DEPTH_CLIPS = Kind(
-    "depth clip",
-    is_depth_clip,
-    _read_depth,
-    lambda path, how: read_depth_clip(path),
-    content_digest,
+    PathKind.DEPTH_CLIP, _read_depth, lambda path, how: read_depth_clip(path), content_digest,
     _of_clip,
-)
+)  # fmt: skip
 RECORDINGS = Kind(
-    "recording",
-    lambda path: file_of_events(path) != path if path.is_dir() else is_recording(path),
+    PathKind.RECORDING,
     _read_recording,
     lambda path, how: how.open(path),
     lambda path: content_digest(file_of_events(path)),
     lambda how: f"read {_READING} {how.emulation.size} {how.strict} {how.format}",
     drawn=False,
 )
-VIDEOS = Kind(
-    "video",
-    lambda path: path.suffix.lower() in CLIP_SUFFIXES and not path.is_dir(),
-    _read_clip,
-    _check_clip,
-    content_digest,
-    _of_clip,
-)
-IMAGE_FOLDERS = Kind(
-    "folder of images", _is_image_folder, _read_clip, _check_clip, images_digest, _of_clip
-)
-# The first kind that recognises a path reads it: of kinds with one suffix, special ones come first.
-KINDS: list[Kind] = [DEPTH_CLIPS, RECORDINGS, VIDEOS, IMAGE_FOLDERS]
+VIDEOS = Kind(PathKind.VIDEO, _read_clip, _check_clip, content_digest, _of_clip)
+IMAGE_FOLDERS = Kind(PathKind.IMAGE_FOLDER, _read_clip, _check_clip, images_digest, _of_clip)
+KINDS: dict[str | None, Kind] = {
+    kind.name: kind for kind in (DEPTH_CLIPS, RECORDINGS, VIDEOS, IMAGE_FOLDERS)
+}

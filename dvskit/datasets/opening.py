@@ -11,12 +11,13 @@ from os import PathLike
 from pathlib import Path
 
 from dvskit._arguments import check_arguments
+from dvskit._files import visible
 from dvskit.datasets.clips import Emulation
 from dvskit.datasets.files import FileSamples, Found, LeftOut, failures
-from dvskit.datasets.kinds import Reading, kind_of, named_kind
+from dvskit.datasets.kinds import KINDS, Reading, kind_of
 from dvskit.datasets.lists import read_list
 from dvskit.datasets.samples import Sample
-from dvskit.datasets.tree import PERSON_LETTER, PERSON_WORD, empty_folders, rows_of, visible, walk
+from dvskit.datasets.tree import PERSON_LETTER, PERSON_WORD, empty_folders, rows_of, walk
 from dvskit.emulator import EmulatorParams
 from dvskit.errors import ConfigError, FormatError, MissingFileError, count_of, one_line
 from dvskit.formats.found import TEXTS, readable_suffixes
@@ -122,7 +123,7 @@ def read_again(samples: FileSamples, how: Reading) -> FileSamples:
     """Return the same files with other parameters of reading; nothing is opened."""
     other = copy(samples)
     other.reading, other.damage = how, {}
-    drawn = any(named_kind(name).drawn for name in set(other.kinds))
+    drawn = any(KINDS[name].drawn for name in set(other.kinds))
     other.draws = drawn and how.emulation.redraw
     return other
 

@@ -17,6 +17,7 @@ from os import PathLike
 from pathlib import Path
 
 from dvskit._arguments import check_arguments
+from dvskit._files import visible
 from dvskit.datasets.clips import Emulation
 from dvskit.datasets.files import FileSamples
 from dvskit.datasets.kinds import Reading
@@ -30,7 +31,6 @@ from dvskit.datasets.read_samples import (
 )
 from dvskit.datasets.samples import Part, Sample, Samples
 from dvskit.datasets.splits import split_samples
-from dvskit.datasets.tree import visible
 from dvskit.errors import ConfigError, FormatError, MissingFileError, did_you_mean
 from dvskit.formats.labels import MAPPING_NAME, read_mapping
 

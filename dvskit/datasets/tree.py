@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from dvskit._files import visible
 from dvskit.datasets.kinds import kind_of, sample_suffixes
 from dvskit.datasets.samples import Part, Sample
 from dvskit.errors import ConfigError, FormatError
-from dvskit.formats.found import TEXTS, is_hidden
-from dvskit.formats.image_list import IMAGE_SUFFIXES
+from dvskit.formats.found import TEXTS, PathKind, identify
 
 Level = Literal["class", "group", "part"]
 LEVELS: tuple[Level, ...] = ("class", "group", "part")
@@ -55,19 +55,6 @@ class Tree:
     leaves: list[Leaf] = field(default_factory=list)
     others: list[Path] = field(default_factory=list)
     empty: list[Path] = field(default_factory=list)
-
-
-def visible(folder: Path) -> list[Path]:
-    """Return the entries of a folder, in order of names, without hidden and system files.
-
-    The order is that of characters in composed form (NFC), the same on all systems. Raises
-    FormatError for a folder that cannot be read, and for names that are not Unicode.
-    """
-    try:
-        found = [entry for entry in folder.iterdir() if not is_hidden(entry.name)]
-    except OSError as error:
-        raise FormatError(f"{folder}: cannot be read: {error.strerror or error}") from error
-    return sorted(found, key=lambda entry: plain_name(entry.name))
 
 
 def plain_name(name: str) -> str:
@@ -221,7 +208,7 @@ def _levels_by_names(tree: Tree) -> tuple[Level, ...]:
 
 def _or_list(tree: Tree) -> str:
     """Return a hint to a list next to the samples; "" if there is none."""
-    lists = [path for path in tree.others if path.suffix.lower() == ".csv"]
+    lists = [path for path in tree.others if identify(path) is PathKind.LIST]
     return f", or give {lists[0]}, if it lists them" if lists else ""
 
 
@@ -267,7 +254,7 @@ def empty_folders(tree: Tree) -> Iterator[tuple[Path, str]]:
             "holds no recordings or videos; add some (files of "
             f"{', '.join(sorted(sample_suffixes()))}) or remove it"
         )
-        if any(path.suffix.lower() in IMAGE_SUFFIXES for path in held):
+        if any(identify(path) is PathKind.IMAGE for path in held):
             why = (
                 "holds still images, which show no change; a clip is a folder of them, "
                 f"{folder}/<clip>/, with a list of their times or fps="

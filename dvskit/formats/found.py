@@ -1,29 +1,79 @@
-"""Recordings in a folder, found by file names and, for text files, by their content."""
+"""The kind of a path: a recording, a video, a folder of images, ...; recordings in folders."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+import zipfile
+from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple
 
-from dvskit.errors import FormatError
+from dvskit._files import is_hidden, visible
+from dvskit.errors import FormatError, UnknownFormatError, VideoError
+from dvskit.formats.image_list import IMAGE_SUFFIXES, find_images, lists_in
 from dvskit.formats.labels import LABELS_ENDING, MAPPING_NAME
-from dvskit.formats.table import file_of_events, formats, read_head
+from dvskit.formats.table import CLIP_SUFFIXES, file_of_events, find_format, formats, read_head
 
 TEXTS = {".txt", ".csv"}  # next to recordings these are more often read-mes or lists
-# Folders made by systems, besides names that begin with a dot.
-_OF_SYSTEMS = {"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx", "$recycle.bin",
-               "system volume information", "lost+found", "@eadir"}  # fmt: skip
+_LISTS = {".csv", ".tsv"}
 _NUMBER = rb"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?"
 _EVENT_LINE = re.compile(rb"[ \t]*" + _NUMBER + (rb"[,; \t]+" + _NUMBER) * 2 + rb"[,; \t\r\n]")
 
 
-class Found(NamedTuple):
-    """The recordings in a folder and its subfolders, and the other files; by path."""
+class PathKind(StrEnum):
+    """The kinds of paths; the values are for messages."""
 
-    recordings: list[Path]
-    others: list[Path]
+    RECORDING = "recording"
+    DEPTH_CLIP = "depth clip"
+    VIDEO = "video"
+    IMAGE_FOLDER = "folder of images"
+    IMAGE = "image"
+    LIST = "list"
+    FOLDER = "folder"
+
+
+CLIPS = frozenset((PathKind.DEPTH_CLIP, PathKind.VIDEO, PathKind.IMAGE_FOLDER))
+
+
+def identify(path: Path) -> PathKind | None:
+    """Return the kind of a path, which need not be sound: None for a file that is of no use.
+
+    The name of a file decides. Only three kinds of files are opened: a text must have a line of
+    three numbers in its first 4096 bytes to be a recording, and an archive or a MATLAB file may be
+    a depth clip. A folder that some format reads as one recording is one; a folder of images holds
+    images or a list of them, and no video.
+    """
+    if path.is_dir():
+        if file_of_events(path) != path:
+            return PathKind.RECORDING
+        return PathKind.IMAGE_FOLDER if is_image_folder(path) else PathKind.FOLDER
+    suffix = path.suffix.lower()
+    if is_depth_clip(path):
+        return PathKind.DEPTH_CLIP
+    if suffix in readable_suffixes() and (suffix not in TEXTS or _has_event_lines(path)):
+        return PathKind.RECORDING
+    if suffix in CLIP_SUFFIXES:
+        return PathKind.VIDEO
+    if suffix in IMAGE_SUFFIXES:
+        return PathKind.IMAGE
+    return PathKind.LIST if suffix in _LISTS and not _is_of_labels(path) else None
+
+
+def identify_named(path: Path) -> PathKind | None:
+    """Return the kind of a path that the user named: the content of a file decides before its name.
+
+    None for a file that holds no events, unless its name is that of a clip, an image or a list.
+    """
+    kind = identify(path)
+    if kind is PathKind.DEPTH_CLIP or not path.is_file():
+        return kind
+    try:
+        find_format(path)
+    except UnknownFormatError:
+        return None if kind is PathKind.RECORDING else kind
+    except FormatError:  # an empty or unreadable file
+        return kind
+    return PathKind.RECORDING
 
 
 def readable_suffixes() -> set[str]:
@@ -31,52 +81,72 @@ def readable_suffixes() -> set[str]:
     return {suffix for row in formats() if "r" in row.can for suffix in row.suffixes}
 
 
-def is_hidden(name: str) -> bool:
-    """Return whether a file or folder name is hidden or a system's own."""
-    return name.startswith(".") or name.lower() in _OF_SYSTEMS
-
-
-def is_recording(path: Path) -> bool:
-    """Return whether a file is to be read as a recording, whole or damaged.
-
-    Its suffix must be that of a readable format. A text file must also have a line of three numbers
-    in its first 4096 bytes, and not be labels of a recording.
-    """
-    suffix = path.suffix.lower()
-    if suffix not in readable_suffixes():
+def is_image_folder(folder: Path) -> bool:
+    """Return whether a folder holds images, or a list of them, and no video."""
+    try:
+        suffixes = {file.suffix.lower() for file in folder.iterdir() if not is_hidden(file.name)}
+        if not suffixes.isdisjoint(CLIP_SUFFIXES):
+            return False
+        if not suffixes.isdisjoint(IMAGE_SUFFIXES):
+            return True
+        return bool(lists_in(folder)) and bool(find_images(folder).images)
+    except (OSError, FormatError, VideoError):
         return False
-    if suffix not in TEXTS:
-        return True
-    if path.name.endswith(LABELS_ENDING) or path.name == MAPPING_NAME:
+
+
+def is_depth_clip(path: Path) -> bool:
+    """Return whether a file is a depth clip: an .npz with `depth`, or UTD-MHAD's *_depth.mat."""
+    if path.suffix.lower() == ".mat":
+        return path.stem.lower().endswith("_depth") and path.is_file()
+    if path.suffix.lower() != ".npz" or not path.is_file():
+        return False
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return "depth.npy" in archive.namelist()
+    except (OSError, zipfile.BadZipFile):
+        return False
+
+
+def _has_event_lines(path: Path) -> bool:
+    if _is_of_labels(path):
         return False
     head = read_head(path) + b"\n"
     return head == b"\n" or any(_EVENT_LINE.match(line) for line in head.splitlines(keepends=True))
 
 
-def find_recordings(path: Path, also: Collection[str] = ()) -> Found:
-    """Return the recordings in a folder and its subfolders; a file is returned as it is.
+def _is_of_labels(path: Path) -> bool:
+    return path.name.endswith(LABELS_ENDING) or path.name == MAPPING_NAME
 
-    also  suffixes of other files to return
 
-    Names that begin with a dot are skipped. A folder that some format reads as one recording is
-    one. Raises FormatError for a folder without recordings.
+class _Found(NamedTuple):
+    """The files found in a folder and its subfolders, and the other files; by path."""
+
+    recordings: list[Path]
+    others: list[Path]
+
+
+def find_recordings(path: Path) -> _Found:
+    """Return the recordings and clips in a folder and its subfolders; any other path as it is.
+
+    Raises FormatError for a folder without any.
     """
-    found = Found([], [])
-    _collect(path, found, also)
+    found = _Found([], [])
+    if identify(path) is PathKind.FOLDER:
+        _collect(path, found)
+    else:
+        found.recordings.append(path)
     if not found.recordings:
         named = ", ".join(sorted(readable_suffixes()))
         raise FormatError(f"{path}: holds no recordings; it must have files of {named}")
     return found
 
 
-def _collect(path: Path, found: Found, also: Collection[str]) -> None:
-    if not path.is_dir() or file_of_events(path) != path:
-        found.recordings.append(path)
-        return
-    for entry in sorted(path.iterdir()):
-        if entry.name.startswith("."):
-            continue
-        if entry.is_dir() or is_recording(entry) or entry.suffix.lower() in also:
-            _collect(entry, found, also)
+def _collect(folder: Path, found: _Found) -> None:
+    for entry in visible(folder):
+        kind = identify(entry)
+        if kind is PathKind.RECORDING or kind in CLIPS:
+            found.recordings.append(entry)
+        elif kind is PathKind.FOLDER:
+            _collect(entry, found)
         else:
             found.others.append(entry)

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from dvskit._files import is_hidden, visible
 from dvskit.errors import VideoError, count_of
 from dvskit.formats.side_text import SideText, scaled
 
@@ -69,10 +70,9 @@ class TimedImages(NamedTuple):
 
 
 def images_in(folder: Path) -> list[Path]:
-    """Return the images of a folder in natural order of their names."""
-    return sorted(
-        (file for file in folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES), key=_natural
-    )
+    """Return the images of a folder, without hidden ones, in natural order of their names."""
+    names = (file for file in folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
+    return sorted((file for file in names if not is_hidden(file.name)), key=_natural)
 
 
 def _natural(file: Path) -> list[tuple[int, str]]:
@@ -103,7 +103,7 @@ def find_images(folder: Path) -> TimedImages:
     VideoError, with file and line, if there is no list, or a damaged one.
     """
     own = images_in(folder)
-    lists = _lists_in(folder)
+    lists = lists_in(folder)
     if not own:  # a list with names is then more certain than one with times only
         lists.sort(key=lambda found: not found[1].named)
     if lists:
@@ -115,7 +115,7 @@ def find_images(folder: Path) -> TimedImages:
             return _counted(file, kind, own, [])
     if own:
         return _listed_above(folder, own)
-    below = [each for each in sorted(folder.iterdir()) if each.is_dir() and images_in(each)]
+    below = [each for each in visible(folder) if each.is_dir() and images_in(each)]
     if lists and len(below) == 1:
         return _counted(*lists[0], images_in(below[0]), [])
     names = ", ".join(each.name for each in below[:3])
@@ -123,8 +123,9 @@ def find_images(folder: Path) -> TimedImages:
     raise VideoError(f"{folder}: no images ({', '.join(IMAGE_SUFFIXES)}) in this folder{mend}")
 
 
-def _lists_in(folder: Path) -> list[tuple[Path, ListKind]]:
-    names = sorted(file.name for file in folder.iterdir() if file.is_file())
+def lists_in(folder: Path) -> list[tuple[Path, ListKind]]:
+    """Return the lists in a folder that are not hidden, the first kinds first."""
+    names = [file.name for file in visible(folder) if file.is_file()]
     return [
         (folder / name, kind) for kind in KINDS for name in names if fnmatchcase(name, kind.name)
     ]
@@ -137,7 +138,7 @@ def _listed_above(folder: Path, own: list[Path]) -> TimedImages:
         if not os.access(place, os.R_OK | os.X_OK):
             break
         above = place if folder.is_absolute() else Path(os.path.relpath(place))
-        lists = _lists_in(above)
+        lists = lists_in(above)
         for file, kind in lists:
             if kind.named:
                 text = SideText(file, error=VideoError)
