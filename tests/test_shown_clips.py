@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from mmap import mmap
 from types import SimpleNamespace
 
 import cv2
@@ -67,9 +68,35 @@ def test_the_events_of_a_clip_are_those_of_its_emulation(tmp_path, clip):
 
     recording = open_shown(clip, Reading())
     assert recording.load() == dvskit.events.read_all(dvskit.emulate(clip))
-    again = open_shown(clip, Reading())
-    assert again.path == recording.path
+    assert open_shown(clip, Reading()) is recording  # emulated once
     assert tuple(open_shown(clip, Reading(size="32x24")).size) == (32, 24)
+
+
+def is_mapped(array):
+    while isinstance(array, np.ndarray):
+        if isinstance(array, np.memmap):
+            return True
+        array = array.base
+    return isinstance(array, mmap)
+
+
+def test_many_events_of_a_clip_are_mapped_from_a_file_without_a_name(tmp_path, monkeypatch, clip):
+    from dvskit.cli import _clips
+
+    monkeypatch.setattr(_clips, "_IN_MEMORY", 1000)
+    monkeypatch.setattr(_clips, "_MAPPED", 10)
+    monkeypatch.setattr("dvskit.emulator.source._BLOCK_EVENTS", 500)
+    monkeypatch.setattr(_clips.tempfile, "tempdir", str(tmp_path))
+    recording = _clips._emulated.__wrapped__(clip, None, False)
+    blocks = list(recording)
+    assert sum(map(len, blocks)) > 2000
+    assert any(is_mapped(block.t) for block in blocks)
+    assert all(block.t.flags.aligned and block.x.flags.aligned for block in blocks)
+    events = dvskit.events.read_all(dvskit.emulate(clip))
+    assert recording.load() == recording.load() == events
+    middle_us = int(events.t[len(events) // 2])
+    assert recording.between(middle_us, None).load() == events.between(middle_us, None)
+    assert list(tmp_path.iterdir()) == [clip]
 
 
 def test_info_says_what_a_clip_is(run, clip):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import tempfile
@@ -10,9 +11,11 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
+import numpy as np
 import typer
+from numpy.typing import NDArray
 
 from dvskit._files import check_output
 from dvskit.cli import _console
@@ -20,20 +23,20 @@ from dvskit.cli._console import describe_us
 from dvskit.cli._options import Reading, size_from
 from dvskit.errors import ConfigError, FormatError, VideoError, count_of
 from dvskit.events import Events, ReadableSource, Size, Source
-from dvskit.formats import (
-    Recording,
-    RecordingPart,
-    is_standard,
-    open_events,
-    open_sink,
-)
+from dvskit.formats import Damage, Recording, RecordingPart, is_standard
 from dvskit.formats.found import PathKind, identify_named
+from dvskit.formats.recording import ReadOptions
+from dvskit.formats.storage import Storage
+from dvskit.streams import Labels
 
 if TYPE_CHECKING:
     from dvskit.datasets import Emulation
     from dvskit.render.plots import Plot
     from dvskit.training import Model
     from dvskit.video import FrameSource
+
+_IN_MEMORY = 1 << 23  # events of an emulated clip, 13 bytes each; more are mapped from a file
+_MAPPED = 1 << 20  # least events mapped at once
 
 
 class LightName(Enum):
@@ -115,14 +118,14 @@ def piped_video() -> Path:
     """
     if sys.stdin.isatty():
         raise ConfigError("-: standard input is a terminal; name a video, or pipe one")
-    path = Path(temporary_folder().name) / "standard-input"
+    path = Path(_temporary_folder().name) / "standard-input"
     with path.open("wb") as file:
         shutil.copyfileobj(sys.stdin.buffer, file, 1 << 20)
     return path
 
 
 @cache
-def temporary_folder() -> tempfile.TemporaryDirectory[str]:
+def _temporary_folder() -> tempfile.TemporaryDirectory[str]:
     """Return a folder that is removed when the process ends."""
     return tempfile.TemporaryDirectory(prefix="dvskit-")
 
@@ -158,12 +161,29 @@ def find_clip(file: Path, reading: Reading) -> FrameSource | None:
         return None
 
 
+class _EmulatedClip(Recording):
+    """The events of an emulated clip, kept for several passes."""
+
+    format = "emulated"
+
+    def __init__(self, file: Path, size: Size, blocks: list[Events], notes: list[str]) -> None:
+        super().__init__(file, ReadOptions(), size, "frames")
+        self._kept = blocks
+        self.assumptions += notes
+
+    def _blocks(self, damage: Damage, storage: Storage) -> Iterator[Events]:
+        yield from self._kept
+
+    def labels(self) -> Labels:
+        """Return no labels: those in a file next to the clip are not of its events."""
+        return Labels.empty()
+
+
 def open_shown(file: Path, reading: Reading, model: Model | None = None) -> Recording:
     """Open a recording by `reading`; for a clip, the events of an ideal sensor.
 
-    The events are kept in a temporary file until the command ends. `size` is then the sensor's, and
-    the frames are scaled to it. For a model, clips are emulated as its training clips were, unless
-    `size` is given.
+    `size` is then the sensor's, and the frames are scaled to it. For a model, clips are emulated as
+    its training clips were, unless `size` is given.
     """
     if find_clip(file, reading) is None:
         return reading.open(file)
@@ -172,17 +192,12 @@ def open_shown(file: Path, reading: Reading, model: Model | None = None) -> Reco
         how = size_from(reading.size)
     elif model is not None and "emulation" in model.about:
         how = model.emulation
-    path, notes = _emulated(file, how, reading.salvage)
-    recording = open_events(path)
-    recording.assumptions[:0] = notes
-    return recording
+    return _emulated(file, how, reading.salvage)
 
 
 @cache
-def _emulated(
-    file: Path, how: Emulation | Size | None, salvage: bool
-) -> tuple[Path, tuple[str, ...]]:
-    """Emulate a clip into a file; return the file and the notes.
+def _emulated(file: Path, how: Emulation | Size | None, salvage: bool) -> _EmulatedClip:
+    """Emulate a clip.
 
     how  the size of the sensor, None for the clip's own; or the whole emulation
     """
@@ -201,20 +216,47 @@ def _emulated(
         seen = "the sensor of the model's clips"
         emulator = Emulator(as_params(how.params), clip_seed(file, how))
     source = EmulatedSource(frames, emulator, frames.size)
-    path = Path(tempfile.mkdtemp(dir=temporary_folder().name)) / f"{file.stem}.npz"
-    with (
-        open_sink(path, source.size) as sink,
-        _console.progress(f"emulating {file.name}", source.frame_count, "frames") as show,
-    ):
-        for block in source:
-            sink.write(block)
-            show(source.frames_done, count_of(sink.count, "event"))
+    with _console.progress(f"emulating {file.name}", source.frame_count, "frames") as show:
+        blocks = list(_bounded(source, lambda count: show(source.frames_done, count)))
     kind = "a folder of images" if file.is_dir() else "a video"
-    notes = (
+    notes = [
         f"is {kind}: {count_of(source.frames_done, 'frame')} emulated for {seen}",
         *source.notes,
-    )
-    return path, (*notes, str(frames.damage)) if frames.damage else notes
+    ]
+    notes += [str(frames.damage)] if frames.damage else []
+    return _EmulatedClip(file, source.size, blocks, notes)
+
+
+def _bounded(source: Source, show: Callable[[str], None]) -> Iterator[Events]:
+    """Yield the blocks of a source to keep: beyond `_IN_MEMORY` events they are mapped from a file.
+
+    The file has no name and is removed when its events are no longer used.
+    """
+    count, waiting = 0, []
+    with tempfile.TemporaryFile() as file:
+        for block in source:
+            count += len(block)
+            show(count_of(count, "event"))
+            if count <= _IN_MEMORY:
+                yield block
+                continue
+            waiting.append(block)
+            if sum(map(len, waiting)) >= _MAPPED:
+                yield _mapped(Events.concatenate(waiting), file)
+                waiting = []
+        yield from waiting
+
+
+def _mapped(events: Events, file: BinaryIO) -> Events:
+    """Append events to a file, and return them mapped from it."""
+    columns: list[NDArray[Any]] = []
+    for column in (events.t, events.x, events.y, events.p):
+        offset = file.seek(-file.tell() % 8, os.SEEK_CUR)  # aligned for compiled loops
+        file.write(column.data)
+        file.flush()
+        columns.append(np.asarray(np.memmap(file, column.dtype, "r", offset, column.shape)))
+    t, x, y, p = columns
+    return Events.from_checked(t, x, y, p, events.size)
 
 
 class WithEvents(ReadableSource):

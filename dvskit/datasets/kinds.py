@@ -106,7 +106,9 @@ def known_kind(path: Path) -> Kind:
 
     Raises FormatError if no kind matches.
     """
-    kind = KINDS.get(identify_named(path)) or kind_of(path)
+    kind = kind_of(path)
+    if kind is not RECORDINGS:
+        kind = KINDS.get(identify_named(path))
     if kind is None:
         raise FormatError(
             f"{path}: is no {' and no '.join(str(name) for name in KINDS)}; use files of "

@@ -11,7 +11,6 @@ from typing import TypeVar
 import numpy as np
 
 from dvskit.errors import FormatError, VideoError
-from dvskit.formats.order_kernels import longest_in_order
 
 _DECIMAL = re.compile(r"([+-]?)(\d*)(?:\.(\d*))?(?:[eE]([+-]?\d{1,2}))?", re.ASCII)
 _LONGEST = 100  # characters of a number
@@ -91,6 +90,8 @@ class SideText:
         for (_, last, _), (number, time, _) in pairwise(found):
             if self.strict and time < last:
                 self.lose(number, f"runs back in time from {last} to {time} us")
+        from dvskit.formats.order_kernels import longest_in_order  # numba loads slowly
+
         kept = longest_in_order(np.array([time for _, time, _ in found], np.int64), -_MOST)
         for place in np.flatnonzero(~kept).tolist():
             number, time, _ = found[place]
