@@ -283,7 +283,7 @@ def test_each_clip_draws_its_own_noise_as_the_samples_of_a_folder_do(here, monke
     made = {}
     for name in ("k/a", "k/b", "l/c"):
         out = here / f"{Path(name).name}.npz"
-        do_one(here / "v" / name, out, module="dvskit.cli.emulate", options=options)
+        do_one("dvskit.cli.emulate", options, here / "v" / name, out)
         made[name] = dvskit.load_events(out)
     assert made["k/a"] == made["l/c"] != made["k/b"]  # whatever they are called
     samples = dvskit.datasets.open_samples(here / "v", params="noisy", seed=3)
@@ -382,7 +382,8 @@ def test_a_signal_leaves_whole_files_only_and_the_same_command_goes_on(tmp_path,
         time.sleep(0.01)  # those whose beginner was killed find out by themselves
     assert files_in(tmp_path / "o") == {"a.out": b"1"}
     if number == "SIGKILL":
-        assert (process.returncode, err) == (-9, "")
+        assert process.returncode == -9
+        assert "Traceback" not in err  # Python tells of semaphores that it removes
         return
     assert process.returncode == (130 if number == "SIGINT" else 143)
     how = "interrupted" if number == "SIGINT" else "ended by SIGTERM"

@@ -6,13 +6,13 @@ import inspect
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from dvskit.cli._jobs import Task
 from dvskit.cli._many_files import ManyFiles
 from dvskit.cli._options import as_usage, shown_as, spread
 from dvskit.cli._trees import Inputs, holds_any, is_pattern, is_tree
@@ -91,7 +91,7 @@ class Command:
         folder = Path(words.pop() if output is None else output)
         ending, rest = _ending(rest, self.ending)
         many = ManyFiles(self.inputs, words, folder, force=rest["force"])
-        many.do(Task(self.one.__module__, rest), ending, jobs)
+        many.do(partial(do_one, self.one.__module__, rest), ending, jobs)
 
     def _signature(self) -> inspect.Signature:
         """Return the parameters of the command for many, for the command line."""
@@ -212,8 +212,8 @@ def _ending(options: Options, usual: str) -> tuple[str, Options]:
     return row.suffixes[0], options
 
 
-def do_one(file: Path, out: Path, *, module: str, options: Options) -> None:
-    """Run a command on one file of many, in a worker process."""
+def do_one(module: str, options: Options, file: Path, out: Path) -> None:
+    """Run the command of a module on one file of many, in a process of its own."""
     import_module(module)
     command = COMMANDS[module]
     own = {} if command.own is None else command.own(file, options)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import time
 from collections import defaultdict
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
+from typing import Any
 
 import typer
 
@@ -15,7 +16,7 @@ from dvskit._files import unfinished
 from dvskit._progress import Bar
 from dvskit._threads import thread_count
 from dvskit.cli import _console
-from dvskit.cli._jobs import Pool, Result, Task
+from dvskit.cli._jobs import Result, Work, do_jobs
 from dvskit.cli._trees import Failure, Inputs, Job, Plan, find_jobs, left_out
 from dvskit.errors import ConfigError, OutputError, count_of
 
@@ -44,11 +45,10 @@ class ManyFiles:
         self._announced: set[str] = set()
         self._shares: dict[Job, float] = {}
         self._done_bytes = 0
-        self._bar: Bar | None = None
         self._scale = 1.0
 
-    def do(self, task: Task, ending: str, jobs: int | None) -> None:
-        """Do a task with each file, `jobs` at a time, and print the messages.
+    def do(self, work: Work, ending: str, jobs: int | None) -> None:
+        """Do work(file, out) for each file, `jobs` at a time, and print the messages.
 
         Outputs get the suffix `ending`. Raises typer.Exit if some fail and after Ctrl-C, and
         DvskitError if nothing can be done.
@@ -59,7 +59,7 @@ class ManyFiles:
         made = self._make_folders(todo)
         todo = [job for job in todo if job.out.parent.is_dir()]
         try:
-            whole = not todo or self._work(task, todo, jobs)
+            whole = not todo or self._work(work, todo, jobs)
         finally:
             for folder in reversed(made):
                 with suppress(OSError):  # not empty
@@ -108,7 +108,8 @@ class ManyFiles:
                 ]  # fmt: skip
         return made
 
-    def _work(self, task: Task, todo: list[Job], jobs: int | None) -> bool:
+    def _work(self, work: Work, todo: list[Job], jobs: int | None) -> bool:
+        """Do the jobs; return whether all are done, False after Ctrl-C or on a full disk."""
         _remove_left_over(todo)
         processors = thread_count()
         processes = min(jobs or processors, len(todo))
@@ -116,21 +117,30 @@ class ManyFiles:
         total = sum(job.bytes for job in todo) / 1e6
         self._scale, unit = (1e6, "MB") if total >= _AT_LEAST_MB else (1e3, "kB")
         title = f"{' '.join(self._words[:1])}{' ...' * (len(self._words) > 1)} -> {self._folder}"
-        with _console.progress(title, total * 1e6 / self._scale, unit) as self._bar:
-            return Pool(task, processes, threads, self).run(todo)
+        with (
+            _console.progress(title, total * 1e6 / self._scale, unit) as bar,
+            closing(do_jobs(todo, work, processes=processes, threads=threads)) as messages,
+        ):
+            for message in messages:
+                if message is None:
+                    self._show(bar)
+                else:
+                    self._take(*message)
+        ended = len(self._written) + len(self._wrong)
+        return ended == len(todo) and not any(result.no_room for _, result in self._wrong)
 
-    def noted(self, job: Job, text: str) -> None:
-        self._noted[job].append(_unnamed(job, text))
+    def _take(self, job: Job, what: str, value: Any) -> None:
+        if what == "note":
+            self._noted[job].append(_unnamed(job, value))
+        elif what == "share":
+            self._shares[job] = max(value, self._shares.get(job, 0.0))
+        elif what == "end":
+            self._ended(job, value)
+        elif value not in self._announced:
+            self._announced.add(value)
+            _console.say(value)
 
-    def announced(self, text: str) -> None:
-        if text not in self._announced:
-            self._announced.add(text)
-            _console.say(text)
-
-    def moved(self, job: Job, share: float) -> None:
-        self._shares[job] = max(share, self._shares.get(job, 0.0))
-
-    def ended(self, job: Job, result: Result) -> None:
+    def _ended(self, job: Job, result: Result) -> None:
         self._shares.pop(job, None)
         notes = self._noted.pop(job, [])
         self._done_bytes += job.bytes
@@ -141,13 +151,12 @@ class ManyFiles:
             for text in notes:
                 self._notes[text].append(job.out)
 
-    def waited(self) -> None:
-        if self._bar is not None:
-            done = self._done_bytes + sum(job.bytes * got for job, got in self._shares.items())
-            ended = len(self._written) + len(self._wrong)
-            of = len(self._plan.jobs) - len(self._there)
-            failed = f", {len(self._wrong)} failed" if self._wrong else ""
-            self._bar(done / self._scale, f"{ended:,} of {count_of(of, 'file')}{failed}")
+    def _show(self, bar: Bar) -> None:
+        done = self._done_bytes + sum(job.bytes * got for job, got in self._shares.items())
+        ended = len(self._written) + len(self._wrong)
+        of = len(self._plan.jobs) - len(self._there)
+        failed = f", {len(self._wrong)} failed" if self._wrong else ""
+        bar(done / self._scale, f"{ended:,} of {count_of(of, 'file')}{failed}")
 
     def _report(self) -> None:
         """Print notes, equal ones of several files in one line, and list the failures."""
