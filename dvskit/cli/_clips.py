@@ -259,43 +259,36 @@ def _mapped(events: Events, file: BinaryIO) -> Events:
     return Events.from_checked(t, x, y, p, events.size)
 
 
-class WithEvents(ReadableSource):
-    """A recording to show, or a part of it.
+class ShownEvents(ReadableSource):
+    """The events of a source, with their count and times in the latest pass.
 
-    Iterating raises FormatError, with the `file`, if there are no events.
+    file  raise FormatError, with its name, after a pass without events
+    show  called with the number of events so far
     """
 
-    def __init__(self, part: Recording | RecordingPart, file: Path) -> None:
-        self.source, self.size, self._file = part, part.size, file
-
-    def __iter__(self) -> Iterator[Events]:
-        some = False
-        for block in self.source:
-            some = some or len(block) > 0
-            yield block
-        if not some:
-            where = " from --start to --stop" if isinstance(self.source, RecordingPart) else ""
-            raise FormatError(f"{self._file}: there are no events to show{where}")
-
-
-class Watched:
-    """A Source that reports its progress; it counts the latest pass."""
-
-    def __init__(self, source: Source, show: Callable[[float, str], None]) -> None:
-        self.size = source.size
-        self._source, self._show = source, show
+    def __init__(
+        self,
+        source: Source,
+        file: Path | None = None,
+        show: Callable[[int], None] = lambda count: None,
+    ) -> None:
+        self.source, self.size = source, source.size
+        self._file, self._show = file, show
         self.count = 0
         self.first_us = self.last_us = 0
 
     def __iter__(self) -> Iterator[Events]:
         self.count = 0
-        for block in self._source:
+        for block in self.source:
             if len(block):
                 self.first_us = self.first_us if self.count else int(block.t[0])
                 self.last_us = int(block.t[-1])
             self.count += len(block)
-            self._show(self.count, "")
+            self._show(self.count)
             yield block
+        if self._file is not None and not self.count:
+            where = " from --start to --stop" if isinstance(self.source, RecordingPart) else ""
+            raise FormatError(f"{self._file}: there are no events to show{where}")
 
     @property
     def words(self) -> str:
@@ -303,7 +296,7 @@ class Watched:
         return f"{count_of(self.count, 'event')} in {span} on {self.size}"
 
 
-def say_of(file: Path, recording: Recording, part: Recording | RecordingPart) -> None:
+def note_assumptions(file: Path, recording: Recording, part: Recording | RecordingPart) -> None:
     """Print the assumptions about a recording, and the losses in a part of it."""
     name = recording.path if recording.live else file  # a Path merges the slashes of udp://
     for text in recording.assumptions:

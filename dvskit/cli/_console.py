@@ -198,7 +198,7 @@ def stoppable() -> Iterator[Stop]:
         yield stop
 
 
-class Lines:
+class _LogLines:
     """Writes a line on stderr every minute, for a log: `dvskit: clip.mp4: 12/40 frames, ...`."""
 
     def __init__(self) -> None:
@@ -217,7 +217,7 @@ def progress(title: str, total: float | None, unit: str) -> Bar:
     """
     if reports is not None:
         return Bar(title, total, unit, display=reports)
-    display = Nowhere() if quiet else Terminal() if on_terminal() else Lines()
+    display = Nowhere() if quiet else Terminal() if on_terminal() else _LogLines()
     return Bar(title, total, unit, display=display)
 
 

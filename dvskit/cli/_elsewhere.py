@@ -1,4 +1,4 @@
-"""Commands that do not exist, and the command or package to use instead."""
+"""The group of commands: its help, and hints for commands that do not exist."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Any
 
-from dvskit.cli._help import PlainHelp
+from rich.markup import escape
+from typer.core import TyperGroup
 
 _CLOSE = 0.8  # the least similarity of a suggested command
 
@@ -58,8 +59,12 @@ _ANSWERS = {
 ANSWERS = {word: answer for words, answer in _ANSWERS.items() for word in words.split()}
 
 
-class Commands(PlainHelp):
+class Commands(TyperGroup):
     """The commands; an unknown one gets a hint at another command or package."""
+
+    def __init__(self, *args: Any, **given: Any) -> None:
+        super().__init__(*args, **given)
+        _escape(self)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Return the command in the arguments. Raises a usage error for an unknown one."""
@@ -79,3 +84,13 @@ def unknown_command(name: str, commands: Iterable[str]) -> str:
     near = near or get_close_matches(word, known, n=1, cutoff=_CLOSE)
     hint = f"did you mean {near[0]!r}?" if near else f"commands: {', '.join(known)}"
     return f"there is no command {name!r}; {hint}"
+
+
+def _escape(command: Any) -> None:
+    """Keep words in brackets in the help: they are markup for rich."""
+    for each in (command, *command.params):
+        text = getattr(each, "help", None)  # some arguments have none
+        if text:
+            each.help = escape(text)
+    for child in getattr(command, "commands", {}).values():
+        _escape(child)

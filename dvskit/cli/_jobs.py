@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 from dvskit import _files, _interrupt
 from dvskit._progress import ProgressState
 from dvskit.cli import _console
-from dvskit.cli._trees import Job
+from dvskit.cli._trees import FileJob
 from dvskit.errors import ConfigError, DvskitError, one_line
 
 _BREAK_OFF_S = 1.2  # for interrupted processes to remove their unfinished outputs
@@ -37,7 +37,7 @@ _NO_PLACE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 Work = Callable[[Path, Path], None]  # on an input, for an output; a process imports it by its name
 
 
-class Result(NamedTuple):
+class JobResult(NamedTuple):
     """The end of a job; `reason` is empty if it succeeded.
 
     usage    whether the options are wrong
@@ -88,20 +88,20 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _do(work: Work, job: Job) -> Result:
+def _do(work: Work, job: FileJob) -> JobResult:
     """Do a job in a process, which SIGTERM ends after the job's unfinished output is removed."""
     before = signal.signal(signal.SIGTERM, _stop)
     try:
         with _console.warnings_as_notes():
             work(job.file, job.out)
-        return Result()
+        return JobResult()
     except KeyboardInterrupt:
         os._exit(1)
     except Exception as error:  # any error concerns only one file of many
         known = isinstance(error, DvskitError | OSError | MemoryError)
         text = one_line(error) if known else f"{type(error).__name__}: {one_line(error)}"
         cause = error.__cause__ if isinstance(error.__cause__, OSError) else error
-        return Result(
+        return JobResult(
             _console.for_shell(text) or type(error).__name__,
             isinstance(error, ConfigError),
             getattr(cause, "errno", None) in _NO_PLACE,
@@ -129,7 +129,7 @@ class _Worker:
         self._executor = ProcessPoolExecutor(1, context, _begin, given)
         self._begun_s = 0.0
 
-    def submit(self, work: Work, job: Job) -> Future[Result]:
+    def submit(self, work: Work, job: FileJob) -> Future[JobResult]:
         self._begun_s = time.time()
         others = set(active_children())
         # The process ignores Ctrl-C from the start, before it can set this itself.
@@ -148,7 +148,7 @@ class _Worker:
             while self._messages.poll():
                 yield self._messages.recv()
 
-    def result(self, future: Future[Result], job: Job) -> Result:
+    def result(self, future: Future[JobResult], job: FileJob) -> JobResult:
         """Return the end of a job, also of one whose process has died."""
         try:
             return future.result()
@@ -157,9 +157,9 @@ class _Worker:
             self._remove_begun(job)
             code = self.process.exitcode or 0
             how = f"signal {-code}" if code < 0 else f"code {code}"
-            return Result(f"its process died ({how}); if memory ran out, --jobs 1 takes least")
+            return JobResult(f"its process died ({how}); if memory ran out, --jobs 1 takes least")
 
-    def break_off(self, job: Job, until_s: float) -> None:
+    def break_off(self, job: FileJob, until_s: float) -> None:
         """End the process of an interrupted job, and remove its unfinished output."""
         self.process.join(max(0.0, until_s - time.monotonic()))
         self.process.kill()
@@ -170,7 +170,7 @@ class _Worker:
         """Let an idle process end."""
         self._executor.shutdown(wait=False)
 
-    def _remove_begun(self, job: Job) -> None:
+    def _remove_begun(self, job: FileJob) -> None:
         for path, target in _files.unfinished(job.out.parent):
             with suppress(OSError):
                 if target == job.out and path.stat().st_mtime >= self._begun_s - 1:
@@ -178,16 +178,16 @@ class _Worker:
 
 
 def do_jobs(
-    jobs: list[Job], work: Work, *, processes: int, threads: int
-) -> Generator[tuple[Job, str, Any] | None, None, None]:
+    jobs: list[FileJob], work: Work, *, processes: int, threads: int
+) -> Generator[tuple[FileJob, str, Any] | None, None, None]:
     """Do work(file, out) for each job, in processes of `threads` threads; yield their messages.
 
     A message is a job with "note" and a text, "announce" and a text (before long work), "share" and
-    the share that is done, or "end" and a Result. None comes in between, to show progress. Ctrl-C
-    and a full disk end it early.
+    the share that is done, or "end" and a JobResult. None comes in between, to show progress.
+    Ctrl-C and a full disk end it early.
     """
     waiting, idle = deque(jobs), list[_Worker]()
-    running: dict[Future[Result], tuple[_Worker, Job]] = {}
+    running: dict[Future[JobResult], tuple[_Worker, FileJob]] = {}
     # The first job runs alone until it has progress: the others then find compiled loops.
     warm = False
     stop: list[int] = []  # the signals that arrived

@@ -16,8 +16,8 @@ from dvskit._files import unfinished
 from dvskit._progress import Bar
 from dvskit._threads import thread_count
 from dvskit.cli import _console
-from dvskit.cli._jobs import Result, Work, do_jobs
-from dvskit.cli._trees import Failure, Inputs, Job, Plan, find_jobs, left_out
+from dvskit.cli._jobs import JobResult, Work, do_jobs
+from dvskit.cli._trees import Failure, FileJob, Inputs, JobPlan, find_jobs, skipped_note
 from dvskit.errors import ConfigError, OutputError, count_of
 
 _LEFT_OVER_S = 3600.0  # without a change, until an unfinished file counts as abandoned
@@ -36,14 +36,14 @@ class ManyFiles:
     def __init__(self, inputs: Inputs, words: list[str], folder: Path, *, force: bool) -> None:
         self._inputs, self._words, self._folder = inputs, words, folder
         self._force = force
-        self._plan = Plan()
-        self._written: list[Job] = []
-        self._there: list[Job] = []
-        self._wrong: list[tuple[Job, Result]] = []
-        self._noted: dict[Job, list[str]] = defaultdict(list)  # of running jobs
+        self._plan = JobPlan()
+        self._written: list[FileJob] = []
+        self._there: list[FileJob] = []
+        self._wrong: list[tuple[FileJob, JobResult]] = []
+        self._noted: dict[FileJob, list[str]] = defaultdict(list)  # of running jobs
         self._notes: dict[str, list[Path]] = defaultdict(list)  # of finished outputs
         self._announced: set[str] = set()
-        self._shares: dict[Job, float] = {}
+        self._shares: dict[FileJob, float] = {}
         self._done_bytes = 0
         self._scale = 1.0
 
@@ -69,7 +69,7 @@ class ManyFiles:
             self._stopped()
         self._end()
 
-    def _to_do(self) -> list[Job]:
+    def _to_do(self) -> list[FileJob]:
         """Return the jobs whose output is missing, or all with --force."""
         if self._force:
             return self._plan.jobs
@@ -87,7 +87,7 @@ class ManyFiles:
             )
         return todo
 
-    def _make_folders(self, todo: list[Job]) -> list[Path]:
+    def _make_folders(self, todo: list[FileJob]) -> list[Path]:
         """Make the folders of the outputs; return the new ones, outer ones first."""
         made = [] if self._folder.is_dir() else [self._folder]
         try:
@@ -108,7 +108,7 @@ class ManyFiles:
                 ]  # fmt: skip
         return made
 
-    def _work(self, work: Work, todo: list[Job], jobs: int | None) -> bool:
+    def _work(self, work: Work, todo: list[FileJob], jobs: int | None) -> bool:
         """Do the jobs; return whether all are done, False after Ctrl-C or on a full disk."""
         _remove_left_over(todo)
         processors = thread_count()
@@ -129,7 +129,7 @@ class ManyFiles:
         ended = len(self._written) + len(self._wrong)
         return ended == len(todo) and not any(result.no_room for _, result in self._wrong)
 
-    def _take(self, job: Job, what: str, value: Any) -> None:
+    def _take(self, job: FileJob, what: str, value: Any) -> None:
         if what == "note":
             self._noted[job].append(_unnamed(job, value))
         elif what == "share":
@@ -140,7 +140,7 @@ class ManyFiles:
             self._announced.add(value)
             _console.say(value)
 
-    def _ended(self, job: Job, result: Result) -> None:
+    def _ended(self, job: FileJob, result: JobResult) -> None:
         self._shares.pop(job, None)
         notes = self._noted.pop(job, [])
         self._done_bytes += job.bytes
@@ -161,7 +161,7 @@ class ManyFiles:
     def _report(self) -> None:
         """Print notes, equal ones of several files in one line, and list the failures."""
         if self._plan.others:
-            _console.note(left_out(self._plan.others, self._inputs))
+            _console.note(skipped_note(self._plan.others, self._inputs))
         for text, files in self._notes.items():
             more = f" and {len(files) - 1:,} more" if len(files) > 1 else ""
             _console.note(f"{files[0]}{more}: {text}")
@@ -214,7 +214,7 @@ def _is_older(out: Path, file: Path) -> bool:
         return False
 
 
-def _remove_left_over(jobs: list[Job]) -> None:
+def _remove_left_over(jobs: list[FileJob]) -> None:
     """Remove unfinished outputs of a killed run; recent ones may belong to a running command."""
     outs = {job.out for job in jobs}
     for folder in {out.parent for out in outs}:
@@ -225,7 +225,7 @@ def _remove_left_over(jobs: list[Job]) -> None:
                     _console.note(f"{path}: removed; a killed run left it unfinished")
 
 
-def _unnamed(job: Job, text: str) -> str:
+def _unnamed(job: FileJob, text: str) -> str:
     """Return a message about a job without a leading path."""
     for path in (job.out, job.file):
         text = text.removeprefix(f"{path}: ")

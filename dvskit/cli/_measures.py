@@ -219,30 +219,22 @@ def _joules(energy: float) -> str:
 def _operations_values(found: Operations) -> dict[str, Any]:
     from dvskit.evaluation.operations import AC_J, COUNTING_RULE, ENERGY_SOURCE, MAC_J
 
+    counts = ("inputs", "active", "synaptic", "dense")
     layers = [
-        {
-            "name": layer.name,
-            "kind": layer.kind,
-            "inputs": layer.inputs / found.samples,
-            "active": layer.active / found.samples,
-            "synaptic": layer.synaptic / found.samples,
-            "dense": layer.dense / found.samples,
-            "of_spikes": layer.of_spikes,
-        }
+        {"name": layer.name, "kind": layer.kind}
+        | {name: getattr(layer, name) / found.samples for name in counts}
+        | {"of_spikes": layer.of_spikes}
         for layer in found.layers
     ]
+    energies = ("energy_j", "dense_energy_j", "update_energy_j")
     return {
         "samples": found.samples,
         "steps": found.steps,
         "layers": layers,
-        "acs": found.acs,
-        "macs": found.macs,
-        "dense": found.dense,
+        **{name: getattr(found, name) for name in ("acs", "macs", "dense")},
         "neuron_updates": found.updates,
         "activation_sparsity": None if math.isnan(found.sparsity) else found.sparsity,
-        "energy_j": found.energy_j,
-        "dense_energy_j": found.dense_energy_j,
-        "update_energy_j": found.update_energy_j,
+        **{name: getattr(found, name) for name in energies},
         "ac_j": AC_J,
         "mac_j": MAC_J,
         "weights": found.weights,

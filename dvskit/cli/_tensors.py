@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from dvskit._files import check_output
 from dvskit.cli import _console
-from dvskit.cli._clips import Watched
+from dvskit.cli._clips import ShownEvents
 from dvskit.cli._console import parse_time_us
 from dvskit.cli._options import option
 from dvskit.errors import ConfigError, OutputError, ShapeError, one_line
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class TensorOutput:
+class _TensorOutput:
     """A tensor to write instead of events."""
 
     name: str
@@ -32,7 +32,7 @@ class TensorOutput:
 
         check_output(out, overwrite=force)
         with _console.progress(f"{out.name}", None, "events") as show:
-            shown = Watched(source, show)
+            shown = ShownEvents(source, show=show)
             try:
                 tensor = self.representation(shown, start_us=start_us)
             except ShapeError as error:
@@ -65,7 +65,7 @@ class TensorOptions:
         "--as", metavar="NAME[:KEY=VALUE,...]", shown="counts",
     )  # fmt: skip
 
-    def output(self, out: Path, to: str | None) -> TensorOutput | None:
+    def output(self, out: Path, to: str | None) -> _TensorOutput | None:
         """Return the requested tensor; None for events. Raises ConfigError."""
         if self == TensorOptions():
             return None
@@ -91,7 +91,7 @@ class TensorOptions:
                         f"{key} is set by --as {self.as_} and by an option; give it once"
                     )
                 parameters[key] = value
-        return TensorOutput(name, representation_from(name, **parameters))
+        return _TensorOutput(name, representation_from(name, **parameters))
 
 
 def _parse(text: str) -> tuple[str, dict[str, Any]]:

@@ -31,7 +31,7 @@ class Inputs:
     endings: str
 
 
-class Job(NamedTuple):
+class FileJob(NamedTuple):
     """An input file (or a folder that is one input), its output, and its bytes."""
 
     file: Path
@@ -47,10 +47,10 @@ class Failure(NamedTuple):
 
 
 @dataclass(slots=True)
-class Plan:
+class JobPlan:
     """The jobs, the failures, and the found files that are no inputs."""
 
-    jobs: list[Job] = field(default_factory=list)
+    jobs: list[FileJob] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
     others: list[Path] = field(default_factory=list)
 
@@ -67,10 +67,10 @@ def is_tree(word: str, inputs: Inputs) -> bool:
 
 def holds_any(word: str, inputs: Inputs) -> bool:
     """Return whether there is an input in a folder."""
-    return any(True for _ in _Walk(inputs, "").below(Path(word), Plan()))
+    return any(True for _ in _Walk(inputs, "").below(Path(word), JobPlan()))
 
 
-def find_jobs(words: Sequence[str], folder: Path, inputs: Inputs, ending: str) -> Plan:
+def find_jobs(words: Sequence[str], folder: Path, inputs: Inputs, ending: str) -> JobPlan:
     """Return a job for each input in the words: files, folders and patterns.
 
     The tree is kept: the output of a file has the same path in `folder` as the file has in the
@@ -79,7 +79,7 @@ def find_jobs(words: Sequence[str], folder: Path, inputs: Inputs, ending: str) -
 
     Raises FormatError for words without inputs, ConfigError if an output would overwrite an input.
     """
-    plan, own = Plan(), _Walk(inputs, _real(folder))
+    plan, own = JobPlan(), _Walk(inputs, _real(folder))
     given: list[tuple[Path, Path]] = []  # a path, and the folder that its output path starts from
     alone = len(words) == 1
     for word in words:
@@ -141,7 +141,7 @@ class _Walk:
     out: str
 
     def below(
-        self, path: Path, plan: Plan, above: tuple[str, ...] = (), *, named: bool = False
+        self, path: Path, plan: JobPlan, above: tuple[str, ...] = (), *, named: bool = False
     ) -> Iterator[Path]:
         """Yield the inputs at a path or below it; a `named` file is always an input."""
         real = _real(path)
@@ -174,7 +174,7 @@ def _why(path: Path, error: Exception) -> str:
     return f"cannot be read: {getattr(error, 'strerror', None) or one_line(error)}"
 
 
-def _place(files: dict[Path, Path], root: Path, folder: Path, ending: str, plan: Plan) -> None:
+def _place(files: dict[Path, Path], root: Path, folder: Path, ending: str, plan: JobPlan) -> None:
     """Add a job for each file, and a failure for those whose outputs would have one name.
 
     Names that differ only by case or by the coding of accents are equal on some systems, so they
@@ -190,7 +190,7 @@ def _place(files: dict[Path, Path], root: Path, folder: Path, ending: str, plan:
     for jobs in places.values():
         if len(jobs) == 1:
             file, out = jobs[0]
-            plan.jobs.append(Job(file, out, _bytes_in(file)))
+            plan.jobs.append(FileJob(file, out, _bytes_in(file)))
             continue
         for file, out in jobs:
             other = next(path for path, _ in jobs if path != file)
@@ -208,7 +208,7 @@ def _bytes_in(path: Path) -> int:
         return 0
 
 
-def _check_apart(jobs: list[Job], files: dict[Path, Path]) -> None:
+def _check_apart(jobs: list[FileJob], files: dict[Path, Path]) -> None:
     read = {_real(file) for file in files.values()}
     for job in jobs:
         if _real(job.out) in read:
@@ -217,7 +217,7 @@ def _check_apart(jobs: list[Job], files: dict[Path, Path]) -> None:
             )
 
 
-def left_out(others: list[Path], inputs: Inputs) -> str:
+def skipped_note(others: list[Path], inputs: Inputs) -> str:
     """Return a note on the files that are no inputs."""
     kinds: dict[str, int] = {}
     for path in others:

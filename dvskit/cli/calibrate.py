@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Results:
+class _Results:
     """The output of the estimate: the options --out and --json."""
 
     out: Path | None = options.option("The preset file (.toml) to write.", "--out", "-o")
@@ -29,7 +29,7 @@ class Results:
 
 
 @dataclass(frozen=True, slots=True)
-class Pictures:
+class _Pictures:
     """How the frames are opened: the options --fps, --offset, --light and --time."""
 
     fps: clips.FpsOfVideo = None
@@ -55,9 +55,9 @@ def calibrate(
         "The frames: a video, a folder of images, or a recording with frames; by default the "
         "recording's own."
     ),
-    results: Results = Results(),
+    results: _Results = _Results(),
     reading: options.Reading = options.Reading(),
-    how: Pictures = Pictures(),
+    how: _Pictures = _Pictures(),
     force: options.Force = False,
 ) -> None:
     """Estimate a sensor's thresholds, low-pass and noise from a recording and its frames."""

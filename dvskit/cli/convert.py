@@ -38,7 +38,7 @@ from dvskit.formats import (
 from dvskit.formats.found import PathKind, identify, readable_suffixes
 
 
-class Filtered(FilteredSource):
+class _Filtered(FilteredSource):
     """A source with the filters of --filter applied.
 
     Raises ConfigError for filters and for errors in the user's own filters, with file and line.
@@ -75,13 +75,13 @@ def _parts(chosen: Filter) -> int:
     return sum(map(_parts, chosen.filters)) if isinstance(chosen, Chain) else 1
 
 
-def stays_in_time(chosen: FilteredSource | None) -> bool:
+def _keeps_times(chosen: FilteredSource | None) -> bool:
     """Return whether filters keep the times of events, so that triggers and frames still fit."""
     tally = [] if chosen is None else chosen.tally()
     return not any(getattr(each.filter, "moves_times", False) for each in tally)
 
 
-def left_beside(part: RecordingPart) -> list[str]:
+def _left_beside(part: RecordingPart) -> list[str]:
     """Return a note if triggers, IMU samples or frames are left out because times change."""
     beside = len(part.triggers()) or len(part.imu()) or next(iter(part.frames()), None)
     if beside is None or beside == 0:
@@ -90,15 +90,7 @@ def left_beside(part: RecordingPart) -> list[str]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Ways:
-    """How a file is read and written: --salvage and --force."""
-
-    salvage: bool
-    force: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Formats:
+class _Formats:
     """The formats of input and output: the options --from to --sort."""
 
     from_: options.FormatOption = None
@@ -117,7 +109,7 @@ class Formats:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class _Kept:
     """The part of the events to write, and their changes: --start, --stop, --crop to --filter."""
 
     span: options.Span = field(default_factory=options.Span)
@@ -149,19 +141,21 @@ def _says_what_is_written(given: dict[str, Any]) -> bool:
     return given["to"] is not None or any(given[each.name] for each in fields(TensorOptions))
 
 
-def _write_frames(file: Path, out: Path, formats: Formats, kept: Kept, how: _Ways) -> None:
+def _write_frames(
+    file: Path, out: Path, formats: _Formats, kept: _Kept, salvage: bool, force: bool
+) -> None:
     from dvskit.video import write_images
 
     if (kept.crop, kept.fit, kept.filters) != (None, None, None) or formats.to is not None:
         raise ConfigError("--crop, --fit, --filter and --to are for events; --frames takes none")
-    recording = formats.open(file, salvage=how.salvage)
+    recording = formats.open(file, salvage=salvage)
     part = recording.between(*options.stamps_of(recording, *kept.span.times()))
     if next(part.frames(), None) is None:
         raise ConfigError(
             f"{file}: holds no frames{' there' * (kept.span != options.Span())}; to write its "
             f"events to {out}, name their format with --to"
         )
-    written = write_images(part, out, overwrite=how.force)
+    written = write_images(part, out, overwrite=force)
     if len(written.sizes) > 1:
         sizes = ", ".join(map(str, written.sizes))
         _console.note(f"{out}: frames are of {len(written.sizes)} sizes: {sizes}")
@@ -184,8 +178,8 @@ def _write_frames(file: Path, out: Path, formats: Formats, kept: Kept, how: _Way
 def convert(
     file: Path,
     out: Path,
-    formats: Formats = Formats(),
-    kept: Kept = Kept(),
+    formats: _Formats = _Formats(),
+    kept: _Kept = _Kept(),
     tensors: TensorOptions = TensorOptions(),
     salvage: options.Salvage = False,
     force: options.Force = False,
@@ -199,7 +193,7 @@ def convert(
     complete files are left, and the same command continues.
     """
     if kept.frames:
-        _write_frames(file, out, formats, kept, _Ways(salvage, force))
+        _write_frames(file, out, formats, kept, salvage, force)
         return
     tensor = tensors.output(out, formats.to)
     if tensor is None:
@@ -221,23 +215,22 @@ def convert(
     filters = kept.filters or []
     if filters:
         with options.as_usage("--filter"):
-            source = chosen = Filtered(source, filters, recording)
+            source = chosen = _Filtered(source, filters, recording)
     placement = Placement.of(source.size, target or source.size)
     fitted = None if target is None else FilteredSource(source, Fit(target))
     source = fitted or source
     if tensor is not None:
         if recording.live:
             raise ConfigError(f"{file}: a tensor cannot be made of live events; write a file first")
-        begin = part.start_us if stays_in_time(chosen) else None
+        begin = part.start_us if _keeps_times(chosen) else None
         said = tensor.write(source, begin, out, force=force)
-        left = [] if chosen is None else list(chosen.notes())
-        left += [] if fitted is None else [_edges(placement, fitted)]
-        _notes(out, [*left, *recording.assumptions], recording, part.damage)
+        left = [*_of_filters(chosen, placement, fitted), *recording.assumptions]
+        _notes(out, left, recording, part.damage)
         _console.say(said)
         return
     with open_sink(out, source.size, format=formats.to, overwrite=force) as sink:
         left = _beside(part, sink, chosen)
-        along = TriggersAlong(part, sink) if stays_in_time(chosen) else None
+        along = TriggersAlong(part, sink) if _keeps_times(chosen) else None
         with _console.progress(f"{file.name} -> {out.name}", None, "events") as show:
             for block in source:
                 if along is not None:
@@ -245,11 +238,11 @@ def convert(
                 sink.write(block)
                 show(sink.count, "")
         left += along.end() if along is not None else _left_of(recording) if recording.live else []
-    if chosen is not None:
-        left += chosen.notes()
-    if fitted is not None:
-        left.append(_edges(placement, fitted))
-    _report(recording, part.damage, sink, left)
+    left += [*_of_filters(chosen, placement, fitted), *recording.assumptions, *sink.notes]
+    _notes(sink.path, left, recording, part.damage)
+    if not sink.count:
+        _console.note(f"{sink.path}: holds no events; the requested part has none")
+    _console.say(f"{sink.path}: {count_of(sink.count, 'event')} on {sink.size}, {sink.format}")
 
 
 class _Arriving(RecordingPart):
@@ -303,7 +296,7 @@ def _beside(part: RecordingPart, sink: FileSink, chosen: FilteredSource | None) 
     """Hand over triggers, IMU samples and frames of a file; return notes on those left out."""
     if part.recording.live:
         return []
-    return hand_over(part, sink) if stays_in_time(chosen) else left_beside(part)
+    return hand_over(part, sink) if _keeps_times(chosen) else _left_beside(part)
 
 
 def _left_of(recording: Recording) -> list[str]:
@@ -312,8 +305,14 @@ def _left_of(recording: Recording) -> list[str]:
     return [f"left out: {found}: the filters move the times of events"] if count else []
 
 
-def _edges(placement: Placement, fitted: FilteredSource) -> str:
-    return f"{placement}; {count_of(fitted.dropped, 'event')} at the edges left out"
+def _of_filters(
+    chosen: _Filtered | None, placement: Placement, fitted: FilteredSource | None
+) -> list[str]:
+    """Return notes on the events that filters and --fit drop or add."""
+    notes = [] if chosen is None else list(chosen.notes())
+    if fitted is not None:
+        notes.append(f"{placement}; {count_of(fitted.dropped, 'event')} at the edges left out")
+    return notes
 
 
 def _notes(out: Path, notes: list[str], recording: Recording, damage: Damage) -> None:
@@ -321,10 +320,3 @@ def _notes(out: Path, notes: list[str], recording: Recording, damage: Damage) ->
         _console.note(f"{out}: {text}")
     if damage:
         _console.note(f"{recording.path}: {damage}")
-
-
-def _report(recording: Recording, damage: Damage, sink: FileSink, left: list[str]) -> None:
-    _notes(sink.path, [*left, *recording.assumptions, *sink.notes], recording, damage)
-    if not sink.count:
-        _console.note(f"{sink.path}: holds no events; the requested part has none")
-    _console.say(f"{sink.path}: {count_of(sink.count, 'event')} on {sink.size}, {sink.format}")

@@ -47,7 +47,7 @@ def _own_seed(video: Path, given: Options) -> Options:
 
 
 @dataclass(frozen=True, slots=True)
-class Sensor:
+class _Sensor:
     """The sensor that sees the clip: the options --preset, --threshold, --set, --seed, --size."""
 
     preset: str = options.option(
@@ -84,7 +84,7 @@ class Sensor:
 
 
 @dataclass(frozen=True, slots=True)
-class Frames:
+class _Frames:
     """The frames of a clip that the sensor sees, and their reading: --crop to --salvage."""
 
     crop: options.CropOption = None
@@ -103,7 +103,7 @@ class Frames:
         default=False,
     )
 
-    def part(self, sensor: Sensor) -> ClipPart:
+    def part(self, sensor: _Sensor) -> ClipPart:
         """Return the part of a clip to emulate, and its size. Raises ConfigError."""
         from dvskit.emulator.params import sensor_size
         from dvskit.video import ClipPart
@@ -118,7 +118,7 @@ class Frames:
         """Open the clip or the camera. Raises ConfigError for options that a camera lacks."""
         if video is not None and camera is None:
             return clips.ClipOptions(self.fps, self.light, self.time, self.salvage).open(video)
-        if dataclasses.replace(self, crop=None) != Frames():
+        if dataclasses.replace(self, crop=None) != _Frames():
             raise ConfigError(
                 "--fps, --light, --time, --salvage, --upsample, --start and --stop do not apply "
                 "to a camera"
@@ -129,7 +129,7 @@ class Frames:
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class _Written:
     """How the events are written: the options --to and --force."""
 
     to: options.ToOption = None
@@ -154,9 +154,9 @@ def emulate(
     camera: int | None = options.option(
         "Emulate the view of a webcam until Ctrl-C: its number, from 0. Not for event cameras."
     ),
-    sensor: Sensor = Sensor(),
-    frames: Frames = Frames(),
-    written: Written = Written(),
+    sensor: _Sensor = _Sensor(),
+    frames: _Frames = _Frames(),
+    written: _Written = _Written(),
 ) -> None:
     """Turn a video, or the view of a webcam, into events. Ctrl-C keeps the events so far.
 
@@ -201,7 +201,7 @@ class _Work:
 
             self._frames = self._added = Upsampled(part, part.size)
 
-    def write(self, emulator: Emulator, out: Path, how: Written) -> bool:
+    def write(self, emulator: Emulator, out: Path, how: _Written) -> bool:
         """Write the events, print the messages; return whether it was stopped."""
         from dvskit.emulator import EmulatedSource
 

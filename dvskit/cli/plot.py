@@ -11,7 +11,14 @@ import typer
 
 from dvskit.cli import _console
 from dvskit.cli import _options as options
-from dvskit.cli._clips import ShownFile, WithEvents, check_picture, open_shown, save_picture, say_of
+from dvskit.cli._clips import (
+    ShownEvents,
+    ShownFile,
+    check_picture,
+    note_assumptions,
+    open_shown,
+    save_picture,
+)
 from dvskit.cli._judging import (
     DataArgument,
     JudgedInputs,
@@ -37,7 +44,7 @@ Out = Annotated[
 
 
 @dataclass(frozen=True, slots=True)
-class PlotLooks:
+class _PlotLooks:
     """How a plot looks and is written: the options --dark, --width and --force."""
 
     dark: options.DarkOption = False
@@ -72,7 +79,7 @@ def _command(name: str) -> Callable[..., None]:
         out: Out,
         span: Span = Span(),
         reading: Reading = Reading(),
-        looks: PlotLooks = PlotLooks(),
+        looks: _PlotLooks = _PlotLooks(),
     ) -> None:
         times = span.times()
         style = looks.begin(out)
@@ -81,8 +88,8 @@ def _command(name: str) -> Callable[..., None]:
         from dvskit.render import plots
 
         draw = getattr(plots, "pixel_map" if name == "map" else name)
-        save_picture(draw(WithEvents(part, file), style=style), out, looks.force)
-        say_of(file, recording, part)
+        save_picture(draw(ShownEvents(part, file), style=style), out, looks.force)
+        note_assumptions(file, recording, part)
 
     plot.__doc__ = _WHAT[name]
     return plot
@@ -94,7 +101,7 @@ def confusion(
     out: Out,
     split: SplitOption = PartName.held_out,
     inputs: JudgedInputs = JudgedInputs(),
-    looks: PlotLooks = PlotLooks(),
+    looks: _PlotLooks = _PlotLooks(),
 ) -> None:
     """The confusion matrix of a model, on samples that it was not trained on."""
     style = looks.begin(out)
@@ -110,7 +117,7 @@ def curves(
         Path, typer.Argument(help="A training run's folder, or its log.csv.", show_default=False)
     ],
     out: Out,
-    looks: PlotLooks = PlotLooks(),
+    looks: _PlotLooks = _PlotLooks(),
 ) -> None:
     """Loss and accuracy over the epochs of a training run."""
     style = looks.begin(out)
@@ -125,7 +132,7 @@ LayerOption = Annotated[
 
 
 @dataclass(frozen=True, slots=True)
-class OfModel:
+class _OfModel:
     """The model and the layer to show: the options --model and --layer."""
 
     model: str | None = options.option(
@@ -139,10 +146,10 @@ class OfModel:
 def raster(
     file: ShownFile,
     out: Out,
-    of: OfModel = OfModel(),
+    of: _OfModel = _OfModel(),
     span: Span = Span(),
     reading: Reading = Reading(),
-    looks: PlotLooks = PlotLooks(),
+    looks: _PlotLooks = _PlotLooks(),
 ) -> None:
     """Each event of a recording, with a row for each pixel; with --model the spikes of a layer."""
     times = span.times()
@@ -157,15 +164,15 @@ def raster(
         from dvskit.render._thin import thin
         from dvskit.render.plots.rate import draw_thinned
 
-        thinned = thin(WithEvents(part, file), plots.RASTER_EVENTS)
+        thinned = thin(ShownEvents(part, file), plots.RASTER_EVENTS)
         figure = draw_thinned(thinned, style)
         if thinned.notice:
             _console.note(f"{out}: {thinned.notice}")
     else:
-        seen = _observe(WithEvents(part, file), of.model, of.layer)
+        seen = _observe(ShownEvents(part, file), of.model, of.layer)
         figure = plots.raster(seen.spikes, step_us=seen.bin_us, style=style)
     save_picture(figure, out, looks.force)
-    say_of(file, recording, part)
+    note_assumptions(file, recording, part)
 
 
 def membrane(
@@ -176,13 +183,13 @@ def membrane(
     neuron: int | None = options.option(
         "The neuron's number in the layer; by default one with many spikes."
     ),
-    looks: PlotLooks = PlotLooks(),
+    looks: _PlotLooks = _PlotLooks(),
 ) -> None:
     """A neuron's potential and spikes, below the events that reach it."""
     style = looks.begin(out)
     from dvskit.render import plots
 
-    seen = _observe(WithEvents(open_events(file), file), model, layer)
+    seen = _observe(ShownEvents(open_events(file), file), model, layer)
     number = seen.liveliest() if neuron is None else neuron
     with options.as_usage("--neuron"):
         inputs = seen.causes(number)
@@ -193,7 +200,7 @@ def membrane(
     save_picture(figure, out, looks.force)
 
 
-def _observe(source: WithEvents, model: str, layer: str | None) -> Observed:
+def _observe(source: ShownEvents, model: str, layer: str | None) -> Observed:
     from dvskit.evaluation import observe
     from dvskit.training import load_model
 
@@ -206,7 +213,7 @@ def weights(
     model: ModelArgument,
     out: Out,
     layer: str | None = options.option("A layer with weights; by default the first."),
-    looks: PlotLooks = PlotLooks(),
+    looks: _PlotLooks = _PlotLooks(),
 ) -> None:
     """The weights of a layer of a model."""
     style = looks.begin(out)

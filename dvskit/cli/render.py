@@ -14,12 +14,11 @@ from dvskit.cli._clips import (
     ClipOptions,
     ClockName,
     ClockOption,
+    ShownEvents,
     ShownFile,
-    Watched,
-    WithEvents,
     clip_notes,
+    note_assumptions,
     open_shown,
-    say_of,
 )
 from dvskit.cli._options import REQUIRED, DarkOption, Force, Reading, Span, option, stamps_of
 from dvskit.errors import ConfigError, count_of
@@ -37,7 +36,7 @@ StyleName = StrEnum("StyleName", ["polarity", "count", "decay", "linear", "surfa
 
 
 @dataclass(frozen=True, slots=True)
-class Drawn:
+class _Drawn:
     """The content, style and coding of frames: the options --style to --crf."""
 
     style: StyleName = option(
@@ -78,7 +77,7 @@ def render(
         "The video: .mp4, .mkv, .mov, .gif, or a folder for PNG files (no suffix).",
         "-o", "--out", default=REQUIRED, shown=False,
     ),
-    drawn: Drawn = Drawn(),
+    drawn: _Drawn = _Drawn(),
     reading: Reading = Reading(),
     force: Force = False,
 ) -> None:  # fmt: skip
@@ -121,7 +120,7 @@ def render(
         report = pictures.video(
             part.events, out, view=view, beside=images, overwrite=force, on_frame=on_frame
         )
-    say_of(file, recording, part.part)
+    note_assumptions(file, recording, part.part)
     if stop_us is not None and part.stop_us is None:
         ends_us = part.events.last_us - stop_us + (times[1] or 0)
         _console.note(f"{file}: ends at {_console.describe_us(ends_us)}, before --stop; the video "
@@ -147,7 +146,7 @@ class _Part:
     ) -> None:
         whole = start_us is None and stop_us is None
         self.part = recording if whole else recording.between(start_us, stop_us)
-        self.events = Watched(WithEvents(self.part, file), lambda count, remark: None)
+        self.events = ShownEvents(self.part, file)
         goes_on = stop_us is not None and any(map(len, recording.between(stop_us, None)))
         self.stop_us = stop_us if goes_on else None
 

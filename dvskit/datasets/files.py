@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dvskit._threads import one_thread, thread_count
-from dvskit.datasets.kinds import KINDS, Kind, Reading
+from dvskit.datasets.kinds import KINDS, Reading, SampleKind
 from dvskit.datasets.samples import Sample, Samples, named
 from dvskit.errors import DvskitError, FormatError, one_line
 from dvskit.events import Events
@@ -132,7 +132,7 @@ class FileSamples(Samples):
         drawn = any(KINDS[name].drawn for name in set(self.kinds))
         self.draws = drawn and self.reading.emulation.redraw
 
-    def _kind(self, number: int) -> Kind:
+    def _kind(self, number: int) -> SampleKind:
         return KINDS[self.kinds[number]]
 
     def events(self, number: int, rng: np.random.Generator | None = None) -> Events:

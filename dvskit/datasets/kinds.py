@@ -60,7 +60,7 @@ class Reading:
                 raise
         return open_events(path, format=self.format, size=size, strict=self.strict)
 
-    def kind(self, path: Path) -> Kind:
+    def kind(self, path: Path) -> SampleKind:
         """Return the kind of a sample file. Raises FormatError if no kind matches."""
         return known_kind(path) if self.format is None or path.is_dir() else RECORDINGS
 
@@ -73,7 +73,7 @@ class Read(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class SampleKind:
     """A kind of files.
 
     name        for messages, such as "video"
@@ -96,12 +96,12 @@ class Kind:
         return own_seed(how.seed, self.content(path), span) if self.drawn else 0
 
 
-def kind_of(path: Path) -> Kind | None:
+def kind_of(path: Path) -> SampleKind | None:
     """Return the kind of a file or folder; None if no sample can be read from it."""
     return KINDS.get(identify(path))
 
 
-def known_kind(path: Path) -> Kind:
+def known_kind(path: Path) -> SampleKind:
     """Return the kind of a file listed as a sample, whatever its suffix.
 
     Raises FormatError if no kind matches.
@@ -172,11 +172,11 @@ def _of_clip(how: Reading) -> str:
     return f"{how.emulation.identity} {how.strict}"
 
 
-DEPTH_CLIPS = Kind(
+DEPTH_CLIPS = SampleKind(
     PathKind.DEPTH_CLIP, _read_depth, lambda path, how: read_depth_clip(path), content_digest,
     _of_clip,
 )  # fmt: skip
-RECORDINGS = Kind(
+RECORDINGS = SampleKind(
     PathKind.RECORDING,
     _read_recording,
     lambda path, how: how.open(path),
@@ -184,8 +184,8 @@ RECORDINGS = Kind(
     lambda how: f"read {_READING} {how.emulation.size} {how.strict} {how.format}",
     drawn=False,
 )
-VIDEOS = Kind(PathKind.VIDEO, _read_clip, _check_clip, content_digest, _of_clip)
-IMAGE_FOLDERS = Kind(PathKind.IMAGE_FOLDER, _read_clip, _check_clip, images_digest, _of_clip)
-KINDS: dict[str | None, Kind] = {
+VIDEOS = SampleKind(PathKind.VIDEO, _read_clip, _check_clip, content_digest, _of_clip)
+IMAGE_FOLDERS = SampleKind(PathKind.IMAGE_FOLDER, _read_clip, _check_clip, images_digest, _of_clip)
+KINDS: dict[str | None, SampleKind] = {
     kind.name: kind for kind in (DEPTH_CLIPS, RECORDINGS, VIDEOS, IMAGE_FOLDERS)
 }

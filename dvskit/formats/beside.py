@@ -1,4 +1,4 @@
-"""Other data than events on its way from a recording to a sink, and notes on omissions."""
+"""Other data of a recording passed to a sink (triggers, IMU samples, frames); notes on omissions."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ def left_behind(source: Source) -> list[str]:
     ]
 
 
-def _left_out(count: int, name: str, why: str, whose: str = "") -> str:
+def _left_out(count: int, name: str, why: str, of: str = "") -> str:
     are = "is" if count == 1 else "are"
-    return f"{count_of(count, name)}{whose} {are} left out: {why}"
+    return f"{count_of(count, name)}{of} {are} left out: {why}"
 
 
 def hand_over(recording: Beside, sink: FileSink) -> list[str]:
@@ -95,7 +95,7 @@ def _others_left(counts: Mapping[str, int]) -> list[str]:
 
 
 class TriggersAlong:
-    """The triggers that a pass meets, passed to a sink between blocks if `hand_over` did not.
+    """Passes the triggers that a pass meets to a sink between blocks, if `hand_over` did not.
 
     Call `hand_over` before each block, `end` after the last one.
     """

@@ -1,4 +1,4 @@
-"""What is in files, told from all else: a digest that is computed once while they do not change."""
+"""Digests of the content of files, computed once while the files do not change."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from pathlib import Path
 from dvskit.errors import FormatError, MissingFileError, VideoError
 from dvskit.formats.image_list import find_images, images_in
 
-_DIGITS = 32  # of 64: two files with the same are the same for all that chance can do
-_SETTLED_NS = 2_000_000_000  # a file that changed just now may change again at the same time
+_DIGITS = 32  # of 64: enough that different files do not share a digest by chance
+_SETTLED_NS = 2_000_000_000  # a file that just changed may change again within the same time stamp
 _SEEDS = 1 << 63
 
-_known: dict[tuple[str, int, int, int], str] = {}  # by path, length, time of change and place
+_known: dict[tuple[str, int, int, int], str] = {}  # by path, length, modification time, inode
 
 
 def content_digest(path: Path) -> str:
-    """Return a digest of all bytes of a file, as 32 hex digits: the same under any name.
+    """Return a digest of all bytes of a file, as 32 hex digits; it does not depend on the name.
 
-    A file that has kept its length, its time of change and its place on the disk is not read again
-    in this process. Raises MissingFileError, FormatError where it cannot be read.
+    A file with unchanged length, modification time and inode is not read again in this process.
+    Raises MissingFileError, FormatError for a file that cannot be read.
     """
     try:
         stat = path.stat()
@@ -49,18 +49,18 @@ def digest_of(parts: Iterable[str]) -> str:
 
 
 def images_digest(folder: Path) -> str:
-    """Return a digest of all bytes of a folder's images, and of their times."""
+    """Return a digest of the images of a folder and their times."""
     try:
         images = find_images(folder).images
-    except VideoError:  # no times: a rate is given
+    except VideoError:  # without times; a rate replaces them
         images = list(enumerate(images_in(folder)))
     return digest_of(f"{t_us} {content_digest(file)}" for t_us, file in images)
 
 
 def own_seed(seed: int, content: str, span: tuple[int, int] | None = None) -> int:
-    """Return the seed of one file among many: from `seed` and what is in it, not from its name.
+    """Return the seed of one file among many, derived from `seed` and its content, not its name.
 
     content  the digest of its bytes
-    span     the part of it that is meant, in microseconds; None: all
+    span     the part of the file, in microseconds; None: all of it
     """
     return int(digest_of((content, str(span), str(seed))), 16) % _SEEDS
