@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from dvskit.cli._many import Command
 from dvskit.cli._tensors import TensorOptions
 from dvskit.cli._trees import Inputs
 from dvskit.errors import ConfigError, count_of
-from dvskit.events import Events, Filter, Source
+from dvskit.events import Events, Filter, Size, Source
 from dvskit.filters import (
     Chain,
     Crop,
@@ -36,6 +36,8 @@ from dvskit.formats import (
     open_sink,
 )
 from dvskit.formats.found import PathKind, identify, readable_suffixes
+
+_MOVED = "the filters move the times of events"
 
 
 class _Filtered(FilteredSource):
@@ -75,18 +77,71 @@ def _parts(chosen: Filter) -> int:
     return sum(map(_parts, chosen.filters)) if isinstance(chosen, Chain) else 1
 
 
-def _keeps_times(chosen: FilteredSource | None) -> bool:
-    """Return whether filters keep the times of events, so that triggers and frames still fit."""
-    tally = [] if chosen is None else chosen.tally()
-    return not any(getattr(each.filter, "moves_times", False) for each in tally)
+class _Changed:
+    """A part of a recording with --crop, --filter and --fit applied: the events to write.
 
+    rectangle  of --crop
+    texts      of --filter
+    target     the size of --fit
+    """
 
-def _left_beside(part: RecordingPart) -> list[str]:
-    """Return a note if triggers, IMU samples or frames are left out because times change."""
-    beside = len(part.triggers()) or len(part.imu()) or next(iter(part.frames()), None)
-    if beside is None or beside == 0:
-        return []
-    return ["triggers, IMU samples and frames are left out: the filters move the times of events"]
+    def __init__(
+        self, part: RecordingPart, rectangle: Crop | None, texts: Sequence[str], target: Size | None
+    ) -> None:
+        self.part = part
+        self._filtered: _Filtered | None = None
+        self._fitted: FilteredSource | None = None
+        source: Source = part
+        if rectangle is not None:
+            with options.as_usage("--crop"):
+                source = FilteredSource(part, rectangle)
+        if texts:
+            with options.as_usage("--filter"):
+                source = self._filtered = _Filtered(source, texts, part.recording)
+        if target is not None:
+            self._placement = Placement.of(source.size, target)
+            source = self._fitted = FilteredSource(source, Fit(target))
+        self.source = source
+
+    @property
+    def keeps_times(self) -> bool:
+        """Whether filters keep the times of events, so that triggers and frames still fit."""
+        tally = [] if self._filtered is None else self._filtered.tally()
+        return not any(getattr(each.filter, "moves_times", False) for each in tally)
+
+    def hand_over(self, sink: FileSink) -> list[str]:
+        """Hand over triggers, IMU samples and frames of a file; return notes on those left out."""
+        part = self.part
+        if part.recording.live:
+            return []
+        if self.keeps_times:
+            return hand_over(part, sink)
+        if not (len(part.triggers()) or len(part.imu()) or any(True for _ in part.frames())):
+            return []
+        return [f"triggers, IMU samples and frames are left out: {_MOVED}"]
+
+    def write(self, sink: FileSink, show: Callable[[int], None]) -> list[str]:
+        """Write the events; return notes on data that is left out."""
+        notes = self.hand_over(sink)
+        along = TriggersAlong(self.part, sink) if self.keeps_times else None
+        for block in self.source:
+            if along is not None:
+                along.hand_over()
+            sink.write(block)
+            show(sink.count)
+        if along is not None:
+            notes += along.end()
+        elif self.part.recording.live and (count := len(self.part.recording.triggers())):
+            notes.append(f"left out: {count_of(count, 'trigger')}: {_MOVED}")
+        return notes
+
+    def notes(self) -> list[str]:
+        """Return notes on the events that filters and --fit dropped or added."""
+        notes = [] if self._filtered is None else list(self._filtered.notes())
+        if self._fitted is not None:
+            dropped = count_of(self._fitted.dropped, "event")
+            notes.append(f"{self._placement}; {dropped} at the edges left out")
+        return notes
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,42 +262,31 @@ def convert(
         part = _Arriving(recording, after_us, until_us)
     else:
         part = recording.between(*options.stamps_of(recording, after_us, until_us))
-    source: Source = part
-    if rectangle is not None:
-        with options.as_usage("--crop"):
-            source = FilteredSource(part, rectangle)
-    chosen = None
-    filters = kept.filters or []
-    if filters:
-        with options.as_usage("--filter"):
-            source = chosen = _Filtered(source, filters, recording)
-    placement = Placement.of(source.size, target or source.size)
-    fitted = None if target is None else FilteredSource(source, Fit(target))
-    source = fitted or source
+    changed = _Changed(part, rectangle, kept.filters or [], target)
     if tensor is not None:
         if recording.live:
             raise ConfigError(f"{file}: a tensor cannot be made of live events; write a file first")
-        begin = part.start_us if _keeps_times(chosen) else None
-        said = tensor.write(source, begin, out, force=force)
-        left = [*_of_filters(chosen, placement, fitted), *recording.assumptions]
-        _notes(out, left, recording, part.damage)
+        begin = part.start_us if changed.keeps_times else None
+        said = tensor.write(changed.source, begin, out, force=force)
+        _notes(out, [*changed.notes(), *recording.assumptions], part)
         _console.say(said)
         return
-    with open_sink(out, source.size, format=formats.to, overwrite=force) as sink:
-        left = _beside(part, sink, chosen)
-        along = TriggersAlong(part, sink) if _keeps_times(chosen) else None
-        with _console.progress(f"{file.name} -> {out.name}", None, "events") as show:
-            for block in source:
-                if along is not None:
-                    along.hand_over()
-                sink.write(block)
-                show(sink.count, "")
-        left += along.end() if along is not None else _left_of(recording) if recording.live else []
-    left += [*_of_filters(chosen, placement, fitted), *recording.assumptions, *sink.notes]
-    _notes(sink.path, left, recording, part.damage)
+    with (
+        open_sink(out, changed.source.size, format=formats.to, overwrite=force) as sink,
+        _console.progress(f"{file.name} -> {out.name}", None, "events") as show,
+    ):
+        left = changed.write(sink, show)
+    _notes(sink.path, [*left, *changed.notes(), *recording.assumptions, *sink.notes], part)
     if not sink.count:
         _console.note(f"{sink.path}: holds no events; the requested part has none")
     _console.say(f"{sink.path}: {count_of(sink.count, 'event')} on {sink.size}, {sink.format}")
+
+
+def _notes(out: Path, notes: list[str], part: RecordingPart) -> None:
+    for text in notes:
+        _console.note(f"{out}: {text}")
+    if part.damage:
+        _console.note(f"{part.recording.path}: {part.damage}")
 
 
 class _Arriving(RecordingPart):
@@ -290,33 +334,3 @@ def _next(blocks: Iterator[Events], stop: _console.Stop) -> Events | None:
             stop.waiting = False
     _console.note("stopped; the events so far are written")
     return None
-
-
-def _beside(part: RecordingPart, sink: FileSink, chosen: FilteredSource | None) -> list[str]:
-    """Hand over triggers, IMU samples and frames of a file; return notes on those left out."""
-    if part.recording.live:
-        return []
-    return hand_over(part, sink) if _keeps_times(chosen) else _left_beside(part)
-
-
-def _left_of(recording: Recording) -> list[str]:
-    count = len(recording.triggers())
-    found = count_of(count, "trigger")
-    return [f"left out: {found}: the filters move the times of events"] if count else []
-
-
-def _of_filters(
-    chosen: _Filtered | None, placement: Placement, fitted: FilteredSource | None
-) -> list[str]:
-    """Return notes on the events that filters and --fit drop or add."""
-    notes = [] if chosen is None else list(chosen.notes())
-    if fitted is not None:
-        notes.append(f"{placement}; {count_of(fitted.dropped, 'event')} at the edges left out")
-    return notes
-
-
-def _notes(out: Path, notes: list[str], recording: Recording, damage: Damage) -> None:
-    for text in notes:
-        _console.note(f"{out}: {text}")
-    if damage:
-        _console.note(f"{recording.path}: {damage}")

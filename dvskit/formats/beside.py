@@ -1,4 +1,4 @@
-"""Other data of a recording passed to a sink (triggers, IMU samples, frames); notes on omissions."""
+"""Triggers, IMU samples and frames of a recording passed to a sink; notes on omissions."""
 
 from __future__ import annotations
 
