@@ -108,3 +108,46 @@ def test_times_of_dat_that_lead_round_the_clock_are_damage(
             read_all(open_events(path))
     else:
         assert salvaged.t[:400].tolist() == whole.t[:400].tolist()
+
+
+def dat(version: int, *, sized: bool) -> tuple[Events, bytes, int]:
+    """Events, a DAT file of them, and where its events begin."""
+    whole = stream(3000, 5)
+    t, x, y, p = whole.t, *(getattr(whole, name).astype(np.int64) for name in "xyp")
+    word = x | y << 9 | p << 17 if version == 1 else x | y << 14 | p << 28
+    size = "% Height 240\n% Width 320\n" if sized else ""
+    head = f"% Data file containing events.\n% Version {version}\n{size}".encode() + b"\x0c\x08"
+    return whole, head + np.stack([t, word], axis=1).astype("<u4").tobytes(), len(head)
+
+
+@pytest.mark.parametrize("sized", [True, False])
+@pytest.mark.parametrize("version", [1, 2])
+def test_dat_events_out_of_step_are_no_events_and_set_no_size(
+    tmp_path: Path, version: int, sized: bool
+) -> None:
+    whole, content, head = dat(version, sized=sized)
+    path = tmp_path / "a.dat"
+    for shift in range(1, 8):
+        at = head + 8000
+        path.write_bytes(content[:at] + b"\x12\x34\x56\x78\x9a\xbc\xde"[:shift] + content[at:])
+        recording = open_events(path, strict=False)
+        assert recording.size == (320, 240)
+        salvaged = recording.load()
+        assert len(rows_in(salvaged) - rows_in(whole)) < 8, shift
+        assert len(salvaged) > 900
+        with pytest.raises(DamagedFileError):
+            open_events(path, size=(320, 240)).load()
+
+
+def test_padding_of_dat_version_1_is_checked(tmp_path: Path) -> None:
+    _, content, head = dat(1, sized=True)
+    path = tmp_path / "a.dat"
+    changed = bytearray(content)
+    changed[head + 8 * 100 + 7] = 0x40
+    path.write_bytes(changed)
+    with pytest.raises(DamagedFileError, match="bits set that are 0") as caught:
+        open_events(path).load()
+    assert caught.value.offset == head + 800
+    recording = open_events(path, strict=False)
+    assert len(recording.load()) == 2999
+    assert recording.damage.count == 1

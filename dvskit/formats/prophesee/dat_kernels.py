@@ -35,7 +35,12 @@ def scan(words: Words, start: int, stop: int, row: NDArray[np.int64]) -> None:
 
 @njit(cache=True, nogil=True)
 def move_on(
-    words: Words, start: int, stop: int, row: NDArray[np.int64], state: NDArray[np.int64]
+    words: Words,
+    start: int,
+    stop: int,
+    row: NDArray[np.int64],
+    state: NDArray[np.int64],
+    last: bool,
 ) -> bool:
     """Count the events: nothing else has to be known ahead of the next ones."""
     state[w.S_EVENTS] += row[w.R_EVENTS]

@@ -19,7 +19,7 @@ from dvskit.formats.prophesee.layout import Layout
 from dvskit.formats.storage import EventColumns, Storage, TriggerColumns, new_triggers
 from dvskit.streams import Triggers
 
-CHUNK_WORDS = 1 << 19  # that are decoded at once
+CHUNK_WORDS = 1 << 19  # of 32 or 64 bits that are decoded at once, or twice as many of 16
 PIECE_WORDS = 1 << 16  # that are judged one by one at once, at most
 _FIRST_WORDS = 1 << 10  # that are judged one by one at first
 _ARRIVING_UNITS = 1 << 16  # that are decoded at once when they arrive on a stream
@@ -172,7 +172,7 @@ class WordPass:
 
     @property
     def _most(self) -> int:
-        return CHUNK_WORDS * self.layout.kind.width
+        return CHUNK_WORDS * self.layout.kind.width * 4 // self.layout.unit
 
     def _chunk(self, feed: Feed) -> Window | None:
         """Return the next chunk; of a stream, without a last word whose mask has not come yet."""
@@ -193,13 +193,19 @@ class WordPass:
         return bool(self.layout.heads >> (last >> 28) & 1)
 
     def _predict(self, scan: _Scan) -> tuple[list[NDArray[np.int64]], bool]:
-        """Return the likely states at the borders of the slices, and whether all are clean."""
+        """Return the likely states at the borders of the slices, and whether all are clean.
+
+        Of the state after the last slice, the number of events and triggers is certain.
+        """
         states, clean = [self.state.copy()], not self.state[w.S_DOUBT]
         states[0][[w.S_EVENTS, w.S_TRIGGERS]] = 0
         for part in range(scan.parts):
             begin, stop = scan.bounds[part], scan.bounds[part + 1]
             state = states[-1].copy()
-            clean = clean and self.layout.move_on(scan.words, begin, stop, scan.rows[part], state)
+            last = part == scan.parts - 1
+            clean = clean and self.layout.move_on(
+                scan.words, begin, stop, scan.rows[part], state, last
+            )
             states.append(state)
         return states, clean
 
@@ -235,7 +241,8 @@ class WordPass:
         for i in range(parts):
             if not clean[i]:
                 return None
-            if not layout.whole_time and (states[i + 1] != reached[i])[: w.S_LAST].any():
+            known = i + 1 < parts and not layout.whole_time
+            if known and (states[i + 1] != reached[i])[: w.S_LAST].any():
                 return None
             if events[i + 1] > events[i]:
                 step = int(columns.t[events[i]]) - last
@@ -243,9 +250,7 @@ class WordPass:
                     return None
                 last = int(columns.t[events[i + 1] - 1])
         state = states[-1]
-        state[w.S_LAST] = last
-        if layout.whole_time:
-            state[w.S_NOW] = reached[-1][w.S_NOW]
+        state[: w.S_LAST], state[w.S_LAST] = reached[-1][: w.S_LAST], last
         if not self._goes_on(chunk, scan.end, state):
             return None
         self.state = state

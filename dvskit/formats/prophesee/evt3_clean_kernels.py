@@ -68,7 +68,12 @@ def scan(words: Words, start: int, stop: int, row: NDArray[np.int64]) -> None:
 
 @njit(cache=True, nogil=True)
 def move_on(
-    words: Words, start: int, stop: int, row: NDArray[np.int64], state: NDArray[np.int64]
+    words: Words,
+    start: int,
+    stop: int,
+    row: NDArray[np.int64],
+    state: NDArray[np.int64],
+    last: bool,
 ) -> bool:
     """Predict the state behind a scanned slice; False if it is not clean.
 
@@ -81,6 +86,8 @@ def move_on(
     state[w.S_EVENTS] += row[w.R_EVENTS]
     state[w.S_TRIGGERS] += row[w.R_TRIGGERS]
     state[w.S_OTHERS] += row[w.R_OTHERS]
+    if last:
+        return True
     high, low, lowered = np.int64(-1), np.int64(-1), False
     for i in range(stop - 1, start - 1, -1):
         kind, value = units[i] >> 12, np.int64(units[i]) & 0xFFF

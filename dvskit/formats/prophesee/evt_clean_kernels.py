@@ -159,7 +159,12 @@ def scan(words: Words, start: int, stop: int, row: NDArray[np.int64]) -> None:
 
 @njit(cache=True, nogil=True)
 def move_on(
-    words: Words, start: int, stop: int, row: NDArray[np.int64], state: NDArray[np.int64]
+    words: Words,
+    start: int,
+    stop: int,
+    row: NDArray[np.int64],
+    state: NDArray[np.int64],
+    last: bool,
 ) -> bool:
     """Predict the state behind a scanned slice; False if it is not clean."""
     clean = row[w.R_CLEAN] != 0 and state[w.S_CLOCK] != w.SPOILT

@@ -80,7 +80,9 @@ class Layout(NamedTuple):
     Loops, alike for all formats; `state` is an int64 array of STATE_FIELDS:
 
     scan(words, start, stop, row)               count what units start..stop contain
-    move_on(words, start, stop, row, state)     predict the state after them
+    move_on(words, start, stop, row, state, last)
+                                                predict the state after them; of the last slice of a
+                                                chunk, only the number of events and triggers counts
     decode_clean(words, start, stop, state, columns, triggers)
                                                 decode them, and move the state on
     goes_on(words, at, state)                   whether the next words cast doubt on the ones before
