@@ -15,8 +15,8 @@ from dvskit.errors import ConfigError, FormatError
 from dvskit.events import Size, as_size
 from dvskit.formats.recording import ReadOptions
 from dvskit.formats.text import line_kernels as k
-from dvskit.formats.text.decoding import Lines
-from dvskit.formats.text.lines import Head, TextFormat, TextRecording, TextSink, no_lines
+from dvskit.formats.text.decoding import LineLayout
+from dvskit.formats.text.lines import FirstLines, TextFormat, TextRecording, TextSink, no_lines
 
 _ORDER = (k.TIME, k.COLUMN, k.ROW, k.POLARITY)
 _TIMES = ("t", "time", "timestamp", "ts")
@@ -94,18 +94,7 @@ def _header_size(names: list[str], size: Size | None) -> Size | None:
     return as_size((int(sides["x"]), int(sides["y"]))) if len(sides) == 2 else size
 
 
-def _salvaged_layout(name: str, head: Head, options: ReadOptions) -> Lines:
-    """Return the layout like `_layout`; if a header is invalid, use the lines after it."""
-    try:
-        return _layout(name, head, options)
-    except FormatError:
-        for _, line in head.lines:
-            if re.match(r"-?\d+(\.\d*)?[,; \t]\d+[,; \t]\d+[,; \t](0|1|-1)$", line):
-                return Lines(0, _ORDER, "." in line, None, told=False)
-        raise
-
-
-def _layout(name: str, head: Head, options: ReadOptions) -> Lines:
+def _find_layout(name: str, head: FirstLines, options: ReadOptions) -> LineLayout:
     size, variant = None, options.variant
     asked = None if variant is None else _needed_fields(name, _split(variant), f"csv:{variant}")
     for place, (start, line) in enumerate(head.lines):
@@ -120,14 +109,14 @@ def _layout(name: str, head: Head, options: ReadOptions) -> Lines:
             if asked is not None:
                 _check_asked(name, names, fields, variant)
             size = _header_size(names, size)
-            return Lines(head.following(place), fields, seconds, size)
+            return LineLayout(head.following(place), fields, seconds, size)
         if asked is not None:
-            return Lines(start, *asked, size)
+            return LineLayout(start, *asked, size)
         if len(names) != len(_ORDER):
             raise FormatError(
                 f"{name}: no header line, and {len(names)} columns instead of t, x, y, p; {_MEND}"
             )
-        return Lines(start, _ORDER, False, size, told=False)
+        return LineLayout(start, _ORDER, False, size, told=False)
     fields, seconds = asked or (_ORDER, False)
     return no_lines(name, head, options, fields, seconds=seconds)._replace(size=size)
 
@@ -142,10 +131,5 @@ def _check_asked(name: str, names: list[str], asked: tuple[int, ...], variant: s
         )
 
 
-def _find_lines(name: str, head: Head, options: ReadOptions) -> Lines:
-    layout = _layout if options.strict else _salvaged_layout
-    return layout(name, head, options)
-
-
-_FORMAT = TextFormat(CsvRecording, _find_lines)
+_FORMAT = TextFormat(CsvRecording, _find_layout)
 open_recording, open_stream, open_sink = _FORMAT.open_recording, _FORMAT.open_stream, CsvSink

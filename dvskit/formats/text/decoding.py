@@ -26,7 +26,7 @@ CHUNK_BYTES = 1 << 23
 LONGEST_LINE = 1 << 16
 
 
-class Chunk(NamedTuple):
+class TextChunk(NamedTuple):
     """Lines of a file.
 
     data      uint8, with at least PADDING bytes after the lines; valid until the chunk after next
@@ -56,13 +56,13 @@ class Chunk(NamedTuple):
 _Fill = Callable[[memoryview, int], int]
 
 
-def file_chunks(path: Path, start: int) -> Iterator[Chunk]:
+def file_chunks(path: Path, start: int) -> Iterator[TextChunk]:
     """Yield the lines of a file from byte `start` on, the start of a line."""
     with path.open("rb", buffering=0) as file:
         yield from chunks(lambda view, at: read_at(file, at, view), start)
 
 
-def chunks(fill: _Fill, start: int) -> Iterator[Chunk]:
+def chunks(fill: _Fill, start: int) -> Iterator[TextChunk]:
     """Yield the lines read by `fill`, from byte `start` on, as soon as they are complete."""
     # Before the filled part there is room for an unfinished line.
     buffers = [bytearray(LONGEST_LINE + CHUNK_BYTES + k.PADDING) for _ in range(2)]
@@ -85,7 +85,7 @@ def chunks(fill: _Fill, start: int) -> Iterator[Chunk]:
             at += end - first
             begun, first = b"", end
             buffers.reverse()  # data without a line end needs no buffer of its own
-            yield Chunk(lines, end - begin, offset)
+            yield TextChunk(lines, end - begin, offset)
         begun += bytes(memoryview(buffer)[first:stop])
         at += stop - first
         if len(begun) > LONGEST_LINE:
@@ -94,11 +94,11 @@ def chunks(fill: _Fill, start: int) -> Iterator[Chunk]:
         yield _too_long(at, skipped)
     elif begun:  # the last line, without a line end
         lines = np.frombuffer(begun + bytes(k.PADDING), np.uint8)
-        yield Chunk(lines, len(begun), at - len(begun))
+        yield TextChunk(lines, len(begun), at - len(begun))
 
 
-def _too_long(at: int, length: int) -> Chunk:
-    return Chunk(np.empty(0, np.uint8), 0, at - length, length)
+def _too_long(at: int, length: int) -> TextChunk:
+    return TextChunk(np.empty(0, np.uint8), 0, at - length, length)
 
 
 _LOSSES = 4096
@@ -120,7 +120,7 @@ _FIELD_NAMES = ("t", "x", "y", "p", "-")
 _PLAIN = re.compile(rb"-?[.\d]+([,; \t])-?[.\d]+\1-?[.\d]+\1-?[.\d]+(\r?)\n")
 
 
-class Lines(NamedTuple):
+class LineLayout(NamedTuple):
     """The layout of the lines of a file.
 
     start    byte offset of the first line that may be an event
@@ -128,7 +128,6 @@ class Lines(NamedTuple):
     seconds  whether times are seconds, not microseconds
     size     the sensor's size, if the file has it
     told     whether the file or the caller gives the fields
-    odd      byte offsets and lengths of lines before the events that are not text
     """
 
     start: int
@@ -136,9 +135,8 @@ class Lines(NamedTuple):
     seconds: bool
     size: Size | None
     told: bool = True
-    odd: tuple[tuple[int, int], ...] = ()
 
-    def plain(self, chunk: Chunk) -> tuple[int, int, int]:
+    def plain(self, chunk: TextChunk) -> tuple[int, int, int]:
         """Return the layout of plain lines, from the first line of a chunk: see k.decode.
 
         Positions of fields (-1 if no line is plain), the separator, and the carriage returns.
@@ -158,16 +156,16 @@ class LineDecoder:
     chunk wait for those of the next one, which may show that some are ahead of their time.
     """
 
-    def __init__(self, lines: Lines, size: Size, losses: Losses) -> None:
+    def __init__(self, lines: LineLayout, size: Size, losses: Losses) -> None:
         self.lines, self.size, self.strict = lines, size, losses.strict
         self._losses = losses
         self._fields = np.array(lines.fields, np.int64)
         self._off = 0  # the value of OFF so far
         self._last = _EARLIEST
-        self._waiting: tuple[Chunk, Events, int] | None = None
+        self._waiting: tuple[TextChunk, Events, int] | None = None
         self._order = InOrder(losses, size)
 
-    def push(self, chunk: Chunk, storage: Storage) -> Iterator[Events]:
+    def push(self, chunk: TextChunk, storage: Storage) -> Iterator[Events]:
         """Take lines; yield the certain events."""
         if chunk.too_long:
             problem = f"a line has more than {LONGEST_LINE} bytes"
@@ -195,7 +193,7 @@ class LineDecoder:
             self._order.pass_on(int(events.t[-1]))
             yield events
 
-    def extent(self, chunk: Chunk, storage: Storage) -> tuple[int, int]:
+    def extent(self, chunk: TextChunk, storage: Storage) -> tuple[int, int]:
         """Return the number of columns and rows needed for the events of a chunk, in any order."""
         self._last = _EARLIEST
         events = self.quick(chunk, storage)
@@ -204,7 +202,7 @@ class LineDecoder:
             return extent((part, np.zeros(len(part.t), np.bool_)) for part in parts)
         return (int(events.x.max()) + 1, int(events.y.max()) + 1) if len(events) else (0, 0)
 
-    def quick(self, chunk: Chunk, storage: Storage) -> Events | None:
+    def quick(self, chunk: TextChunk, storage: Storage) -> Events | None:
         """Return the events of a chunk if all of its lines are valid and in order."""
         parts = max(1, min(thread_count(), chunk.end // _SLICE_BYTES))
         bounds = [chunk.find(chunk.end * part // parts) for part in range(parts)] + [chunk.end]
@@ -249,7 +247,7 @@ class LineDecoder:
             place, n = place + length, n + count
         return columns.events(n, self.size)
 
-    def _careful(self, chunk: Chunk) -> Iterator[Events]:
+    def _careful(self, chunk: TextChunk) -> Iterator[Events]:
         for columns, losses in self.parsed(chunk):
             yield from self._order.push(columns)
             for place, length, why, field in losses.tolist():
@@ -258,7 +256,7 @@ class LineDecoder:
                 self._losses.lose(chunk.offset + place, length, problem)
         self._last = self._order.latest_us()
 
-    def parsed(self, chunk: Chunk) -> Iterator[tuple[Columns, NDArray[np.int64]]]:
+    def parsed(self, chunk: TextChunk) -> Iterator[tuple[Columns, NDArray[np.int64]]]:
         """Yield events, unchecked, and the invalid lines: (place, bytes, why, field)."""
         state = np.zeros(k.STATE_FIELDS, np.int64)
         state[k.S_OFF] = self._off

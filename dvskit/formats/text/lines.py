@@ -18,13 +18,13 @@ from dvskit.formats.sensor_size import choose_size
 from dvskit.formats.storage import ReusedStorage, Storage
 from dvskit.formats.text.decoding import (
     LONGEST_LINE,
-    Chunk,
     LineDecoder,
-    Lines,
+    LineLayout,
+    TextChunk,
     chunks,
     file_chunks,
 )
-from dvskit.formats.text.plain_line_kernels import write
+from dvskit.formats.text.line_kernels import write
 
 HEAD_BYTES = 1 << 16
 _ANY_SIZE = Size(32767, 32767)
@@ -40,7 +40,7 @@ class TextRecording(Recording):
     sortable = True
 
     def __init__(
-        self, path: Path, options: ReadOptions, size: Size, origin: SizeOrigin, lines: Lines
+        self, path: Path, options: ReadOptions, size: Size, origin: SizeOrigin, lines: LineLayout
     ) -> None:
         super().__init__(path, options, size, origin)
         self._lines = lines
@@ -49,7 +49,7 @@ class TextRecording(Recording):
                 "no header line: the columns are t, x, y, p (others: format='csv:x,y,t,p')"
             )
 
-    def _chunks(self, start: int) -> Iterable[Chunk]:
+    def _chunks(self, start: int) -> Iterable[TextChunk]:
         return file_chunks(self.path, start)
 
     def _blocks(self, damage: Damage, storage: Storage) -> Iterator[Events]:
@@ -59,9 +59,6 @@ class TextRecording(Recording):
         return self._decode(find_time(self.path, self._lines, start_us), damage, storage)
 
     def _decode(self, start: int, damage: Damage, storage: Storage) -> Iterator[Events]:
-        if start == self._lines.start:
-            for offset, length in self._lines.odd:
-                damage.add(offset, length, "a line before the events is not text: it holds a 0")
         decoder = LineDecoder(self._lines, self.size, self._losses(damage))
         for chunk in self._chunks(start):
             yield from decoder.push(chunk, storage)
@@ -81,14 +78,14 @@ class TextStream(TextRecording):
         options: ReadOptions,
         size: Size,
         origin: SizeOrigin,
-        lines: Lines,
+        lines: LineLayout,
         format: str,
     ) -> None:
         super().__init__(Path(stream.name), options, size, origin, lines)
         self.format = format
         self._stream, self._read_once = stream, False
 
-    def _chunks(self, start: int) -> Iterable[Chunk]:
+    def _chunks(self, start: int) -> Iterable[TextChunk]:
         if self._read_once:
             raise FormatError(f"{self.path}: was already read, and a pipe can be read once")
         self._read_once = True
@@ -99,7 +96,7 @@ class TextStream(TextRecording):
         return self._blocks(damage, storage)
 
 
-def find_time(path: Path, lines: Lines, start_us: int) -> int:
+def find_time(path: Path, lines: LineLayout, start_us: int) -> int:
     """Return the start of a line before all events from `start_us` on.
 
     Found by bisection: a place is before the time if most of some lines there are, so a damaged
@@ -113,7 +110,7 @@ def find_time(path: Path, lines: Lines, start_us: int) -> int:
             file.seek(middle)
             head, _, text = file.read(_PROBE_BYTES).partition(b"\n")
             text = text[: text.rfind(b"\n") + 1]
-            chunk = Chunk(np.frombuffer(text, np.uint8), len(text), middle + len(head) + 1)
+            chunk = TextChunk(np.frombuffer(text, np.uint8), len(text), middle + len(head) + 1)
             times = np.concatenate(
                 [np.empty(0, np.int64), *(part.t for part, _ in decoder.parsed(chunk))]
             )[:_PROBED_EVENTS]
@@ -126,7 +123,7 @@ def find_time(path: Path, lines: Lines, start_us: int) -> int:
     return low
 
 
-class Head(NamedTuple):
+class FirstLines(NamedTuple):
     """The first lines of a text, without white space at their ends, and their offsets.
 
     `end` is the byte offset after them.
@@ -135,20 +132,14 @@ class Head(NamedTuple):
     lines: list[tuple[int, str]]
     end: int
 
-    def odd(self, start: int) -> tuple[tuple[int, int], ...]:
-        """Return offset and length of the lines before byte `start` that hold a byte 0."""
-        lines = enumerate(self.lines)
-        odd = [(place, at) for place, (at, line) in lines if "\0" in line and at < start]
-        return tuple((at, self.following(place) - at) for place, at in odd)
-
     def following(self, place: int) -> int:
         """Return the byte offset of the line after one of the lines."""
         return self.lines[place + 1][0] if place + 1 < len(self.lines) else self.end
 
 
 def no_lines(
-    name: str, head: Head, options: ReadOptions, fields: tuple[int, ...], *, seconds: bool
-) -> Lines:
+    name: str, head: FirstLines, options: ReadOptions, fields: tuple[int, ...], *, seconds: bool
+) -> LineLayout:
     """Return the layout of the lines of a text without any.
 
     Raises FormatError unless the sensor's size is given: such a text may be of another kind.
@@ -158,23 +149,23 @@ def no_lines(
             f"{name}: holds no line of events; if it is meant to be empty, pass "
             "size=(width, height) (--size WIDTHxHEIGHT)"
         )
-    return Lines(head.end, fields, seconds, None)
+    return LineLayout(head.end, fields, seconds, None)
 
 
-def _split(name: str | Path, head: bytes, *, strict: bool) -> Head:
-    if strict and b"\0" in head:
-        raise FormatError(
-            f"{name}: is not text: byte {head.index(0)} is 0; pass strict=False (--salvage) to "
-            "keep the lines that are text"
-        )
-    lines, at = [], 0
+def _split(name: str | Path, head: bytes) -> FirstLines:
+    """Return the first lines. Raises FormatError if those up to the first event are not text."""
+    lines, at, leading = [], 0, True
     for line in head.splitlines(keepends=True):
-        lines.append((at, line.decode("latin-1").strip()))
+        if leading and b"\0" in line:
+            raise FormatError(f"{name}: is not text: byte {at + line.index(0)} is 0")
+        text = line.decode("latin-1").strip()
+        leading = leading and (not text or text[0] in "#%")
+        lines.append((at, text))
         at += len(line)
-    return Head(lines, at)
+    return FirstLines(lines, at)
 
 
-def _peek_head(stream: InputStream, *, strict: bool) -> Head:
+def _peek_head(stream: InputStream) -> FirstLines:
     """Return the first lines that arrive on a pipe, up to one that is not a comment.
 
     Waits until that line is complete. Raises FormatError for bytes that are not text.
@@ -182,13 +173,13 @@ def _peek_head(stream: InputStream, *, strict: bool) -> Head:
     head = b""
     while len(more := stream.peek_more()) > len(head):
         head = more
-        whole = _split(stream.name, head[: head.rfind(b"\n") + 1], strict=strict)
+        whole = _split(stream.name, head[: head.rfind(b"\n") + 1])
         if any(line and line[0] not in "#%" for _, line in whole.lines) or len(head) > HEAD_BYTES:
             return whole
-    return _split(stream.name, head, strict=strict)
+    return _split(stream.name, head)
 
 
-def _extent(path: Path, lines: Lines) -> tuple[int, int]:
+def _extent(path: Path, lines: LineLayout) -> tuple[int, int]:
     decoder = LineDecoder(lines, _ANY_SIZE, Losses(path, strict=False))
     storage = ReusedStorage()
     width = height = 0
@@ -199,7 +190,7 @@ def _extent(path: Path, lines: Lines) -> tuple[int, int]:
     return width, height
 
 
-def _first_problem(path: Path, lines: Lines) -> str:
+def _first_problem(path: Path, lines: LineLayout) -> str:
     """Return the problem of the first line that is not an event."""
     decoder = LineDecoder(lines, _ANY_SIZE, Losses(path, strict=True))
     try:
@@ -240,21 +231,17 @@ class TextSink(FileSink):
 class TextFormat(NamedTuple):
     """A text format, with the functions that open it.
 
-    find_lines  returns the layout of all lines from a name, for messages, and the first lines
+    find_layout  returns the layout of all lines from a name, for messages, and the first lines
     """
 
     recording: type[TextRecording]
-    find_lines: Callable[[str, Head, ReadOptions], Lines]
-
-    def _lines(self, name: str, head: Head, options: ReadOptions) -> Lines:
-        lines = self.find_lines(name, head, options)
-        return lines._replace(odd=head.odd(lines.start))
+    find_layout: Callable[[str, FirstLines, ReadOptions], LineLayout]
 
     def open_recording(self, path: Path, options: ReadOptions) -> TextRecording:
         """Open a text file. Raises FormatError if the layout of its lines is unknown."""
         with path.open("rb") as file:
-            head = _split(path, file.read(HEAD_BYTES), strict=options.strict)
-        lines = self._lines(str(path), head, options)
+            head = _split(path, file.read(HEAD_BYTES))
+        lines = self.find_layout(str(path), head, options)
 
         def of_events() -> Size:
             if path.stat().st_size < _KEPT_BYTES:
@@ -279,8 +266,8 @@ class TextFormat(NamedTuple):
         Raises FormatError if their layout is unknown, GeometryError if neither they nor the
         argument have the size.
         """
-        head = _peek_head(stream, strict=options.strict)
-        lines = self._lines(stream.name, head, options)
+        head = _peek_head(stream)
+        lines = self.find_layout(stream.name, head, options)
 
         def of_events() -> Size:
             raise GeometryError(

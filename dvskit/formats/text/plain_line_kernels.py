@@ -1,6 +1,8 @@
-"""Plain lines, read and written: digits and a single separator, nothing else.
+"""Plain lines: digits and a single separator, nothing else. Several bytes are read at once.
 
-Several bytes are read at once.
+Bytes are given by their addresses: an array passed between functions would be reference-counted
+each time, and its indices checked for negative values. The caller keeps the bytes alive and checks
+their length.
 """
 
 from __future__ import annotations
@@ -8,22 +10,157 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from llvmlite import ir
 from numba import njit
-from numpy.typing import NDArray
+from numba.core import types
+from numba.extending import intrinsic
 
 from dvskit.formats.storage import EventColumns
-from dvskit.formats.text.byte_kernels import (
-    byte_at,
-    first_bit,
-    fraction_us,
-    marks,
-    number4,
-    number16,
-    stops_and,
-)
 
-MOST_BYTES = 48  # of one written event
 USUAL = 24 << 24 | 16 << 16 | 8 << 8  # time, column, row, polarity: see plain_line
+WINDOW = 32  # bytes that `marks` reads
+
+
+def _untyped(function: Any) -> Any:
+    """Hide an intrinsic's type from type checkers: its first parameter is numba's."""
+    return intrinsic(function)
+
+
+def _load(builder: Any, address: Any, kind: Any) -> Any:
+    return builder.load(builder.inttoptr(address, ir.PointerType(kind)), align=1, typ=kind)
+
+
+def _loader(bits: int, given: Any) -> Any:
+    @intrinsic
+    def load(typing_context: Any, address: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            value = _load(builder, arguments[0], ir.IntType(bits))
+            return value if bits == given.bitwidth else builder.zext(value, ir.IntType(64))
+
+        return given(types.int64), generate
+
+    return load
+
+
+# The 8 or 4 bytes at an address as one number, the first byte lowest; and one byte as an int64.
+load64, load32 = _loader(64, types.uint64), _loader(32, types.uint32)
+byte_at = _loader(8, types.int64)
+
+
+@_untyped
+def first_bit(typing_context: Any, value: Any) -> Any:
+    """Return the index of the lowest set bit of a uint64 other than 0."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        word = ir.IntType(64)
+        function = builder.module.declare_intrinsic(
+            "llvm.cttz", [word], ir.FunctionType(word, [word, ir.IntType(1)])
+        )
+        return builder.call(function, [arguments[0], ir.Constant(ir.IntType(1), 1)])
+
+    return types.int64(types.uint64), generate
+
+
+@_untyped
+def marks(typing_context: Any, address: Any) -> Any:
+    """Return bits for the WINDOW bytes at an address that are not digits.
+
+    Bits 0 to 31: not 0 to 9, nor one of - . /. Bits 32 to 63: one of - . / (45 to 47, just below
+    0).
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        kind = ir.VectorType(ir.IntType(8), WINDOW)
+
+        def every(byte: int) -> Any:
+            return ir.Constant(kind, [byte] * WINDOW)
+
+        def bits(test: str, byte: int) -> Any:
+            mask = builder.icmp_unsigned(test, from_minus, every(byte))
+            return builder.zext(builder.bitcast(mask, ir.IntType(WINDOW)), ir.IntType(64))
+
+        loaded = _load(builder, arguments[0], kind)
+        from_minus = builder.sub(loaded, every(45))
+        high = builder.shl(bits("<", 3), ir.Constant(ir.IntType(64), 32))
+        return builder.or_(bits(">", 12), high)
+
+    return types.uint64(types.int64), generate
+
+
+@_untyped
+def stops_and(typing_context: Any, address: Any, separator: Any) -> Any:
+    """Return bits for the WINDOW bytes at an address that are not digits.
+
+    Bits 0 to 31: not 0 to 9. Bits 32 to 63: the separator.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        byte, count = ir.IntType(8), ir.VectorType(ir.IntType(32), WINDOW)
+        kind = ir.VectorType(byte, WINDOW)
+
+        def bits(mask: Any) -> Any:
+            return builder.zext(builder.bitcast(mask, ir.IntType(WINDOW)), ir.IntType(64))
+
+        loaded = _load(builder, arguments[0], kind)
+        from_zero = builder.sub(loaded, ir.Constant(kind, [48] * WINDOW))
+        no_digit = builder.icmp_unsigned(">", from_zero, ir.Constant(kind, [9] * WINDOW))
+        nothing = ir.Constant(kind, ir.Undefined)
+        one = builder.insert_element(
+            nothing, builder.trunc(arguments[1], byte), ir.Constant(ir.IntType(32), 0)
+        )
+        every = builder.shuffle_vector(one, nothing, ir.Constant(count, [0] * WINDOW))
+        same = builder.icmp_unsigned("==", loaded, every)
+        high = builder.shl(bits(same), ir.Constant(ir.IntType(64), 32))
+        return builder.or_(bits(no_digit), high)
+
+    return types.uint64(types.int64, types.int64), generate
+
+
+@njit(cache=True, nogil=True)
+def _eight(digits: Any) -> Any:
+    """Return the value of eight digits, one byte each, the first one lowest.
+
+    Neighbours are joined three times: ones to tens, those to thousands, those to all (the trick is
+    Johnny Lee's; described by D. Lemire, Quickly parsing eight digits, 2018).
+    """
+    pairs = digits * np.uint64(10) + (digits >> np.uint64(8))
+    low = np.uint64(0x000000FF000000FF)
+    first = (pairs & low) * np.uint64(0x000F424000000064)
+    second = ((pairs >> np.uint64(16)) & low) * np.uint64(0x0000271000000001)
+    return np.int64((first + second) >> np.uint64(32)) & 0xFFFFFFFF
+
+
+@njit(cache=True, nogil=True)
+def number8(address: Any, length: Any) -> Any:
+    """Return the number in the 1 to 8 digits at an address."""
+    digits = load64(address) ^ np.uint64(0x3030303030303030)
+    return _eight(digits << np.uint64(64 - 8 * length))
+
+
+@njit(cache=True, nogil=True)
+def number16(address: Any, length: Any) -> Any:
+    """Return the number in the 1 to 16 digits at an address."""
+    if length <= 8:
+        return number8(address, length)
+    last = number8(address + length - 8, 8)
+    return number8(address, length - 8) * 100_000_000 + last
+
+
+@njit(cache=True, nogil=True)
+def number4(address: Any, length: Any) -> Any:
+    """Return the number in the 1 to 4 digits at an address."""
+    digits = np.uint32(load32(address) ^ np.uint32(0x30303030)) << np.uint32(32 - 8 * length)
+    pairs = np.uint32(np.uint32(digits) * np.uint32(10) + (np.uint32(digits) >> np.uint32(8)))
+    return np.int64(pairs & np.uint32(0xFF)) * 100 + np.int64((pairs >> np.uint32(16)) & 0xFF)
+
+
+@njit(cache=True, nogil=True)
+def fraction_us(address: Any, length: Any) -> Any:
+    """Return the decimals of a second at an address in microseconds, rounded."""
+    digits = load64(address) ^ np.uint64(0x3030303030303030)
+    if length < 8:
+        digits &= (np.uint64(1) << np.uint64(8 * length)) - np.uint64(1)
+    return (_eight(digits) + 50) // 100  # the seventh decimal decides
 
 
 @njit(cache=True, nogil=True, inline="always")
@@ -178,60 +315,3 @@ def run(
         n += 1
         at += end3 + 1
     return at, n, on
-
-
-@njit(cache=True, nogil=True)
-def _put(data: NDArray[np.uint8], n: int, value: np.uint64, least: int) -> int:
-    """Write `value` with at least `least` digits at data[n]; return their end."""
-    ten = np.uint64(10)
-    digits = 1
-    rest = value // ten
-    while rest > np.uint64(0):
-        rest //= ten
-        digits += 1
-    digits = max(digits, least)
-    for place in range(n + digits - 1, n - 1, -1):
-        data[place] = np.uint8(48) + np.uint8(value % ten)
-        value //= ten
-    return n + digits
-
-
-@njit(cache=True, nogil=True)
-def write(
-    t: NDArray[np.int64],
-    x: NDArray[np.int16],
-    y: NDArray[np.int16],
-    p: NDArray[np.bool_],
-    start: int,
-    seconds: bool,
-    separator: int,
-    data: NDArray[np.uint8],
-) -> tuple[int, int]:
-    """Write events from `start` on as lines; return the next event and the number of bytes.
-
-    Stops early if `data` may not hold another line.
-    """
-    million = np.uint64(1_000_000)
-    i, n = start, 0
-    while i < t.size and n + MOST_BYTES <= data.size:
-        time = np.uint64(t[i])
-        if t[i] < 0:
-            data[n] = 45
-            n += 1
-            time = np.uint64(-(t[i] + 1)) + np.uint64(1)  # -t itself may not fit
-        if seconds:
-            n = _put(data, n, time // million, 1)
-            data[n] = 46
-            n = _put(data, n + 1, time % million, 6)
-        else:
-            n = _put(data, n, time, 1)
-        data[n] = separator
-        n = _put(data, n + 1, np.uint64(x[i]), 1)
-        data[n] = separator
-        n = _put(data, n + 1, np.uint64(y[i]), 1)
-        data[n] = separator
-        data[n + 1] = 49 if p[i] else 48
-        data[n + 2] = 10
-        n += 3
-        i += 1
-    return i, n

@@ -27,8 +27,8 @@ from dvskit.formats.image_list import (
 from dvskit.formats.recording import ReadOptions, SizeOrigin
 from dvskit.formats.side_text import SideText, scaled
 from dvskit.formats.text import line_kernels as k
-from dvskit.formats.text.decoding import Lines
-from dvskit.formats.text.lines import Head, TextFormat, TextRecording, TextSink, no_lines
+from dvskit.formats.text.decoding import LineLayout
+from dvskit.formats.text.lines import FirstLines, TextFormat, TextRecording, TextSink, no_lines
 from dvskit.streams import STANDARD_GRAVITY, Frame, Imu, Intrinsics
 
 EVENTS_NAME, IMU_NAME, CALIBRATION_NAME = "events.txt", "imu.txt", "calib.txt"
@@ -44,7 +44,7 @@ class RpgRecording(TextRecording):
     format = "rpg"
 
     def __init__(
-        self, path: Path, options: ReadOptions, size: Size, origin: SizeOrigin, lines: Lines
+        self, path: Path, options: ReadOptions, size: Size, origin: SizeOrigin, lines: LineLayout
     ) -> None:
         # A file with another name may belong to another recording.
         self._folder = path.parent if path.name == EVENTS_NAME else None
@@ -211,7 +211,7 @@ class RpgSink(TextSink):
     seconds = True
 
 
-def _find_lines(name: str, head: Head, options: ReadOptions) -> Lines:
+def _find_layout(name: str, head: FirstLines, options: ReadOptions) -> LineLayout:
     lines = [
         (start, line, head.following(place))
         for place, (start, line) in enumerate(head.lines)
@@ -230,8 +230,8 @@ def _find_lines(name: str, head: Head, options: ReadOptions) -> Lines:
             f"{name}: times such as {lines[0][1].split()[0]} have no decimals, but rpg times are "
             "seconds; name the format csv (format=, --from) to read them as microseconds"
         )
-    return Lines(start, _ORDER, True, size)
+    return LineLayout(start, _ORDER, True, size)
 
 
-_FORMAT = TextFormat(RpgRecording, _find_lines)
+_FORMAT = TextFormat(RpgRecording, _find_layout)
 open_recording, open_stream, open_sink = _FORMAT.open_recording, _FORMAT.open_stream, RpgSink
