@@ -65,12 +65,7 @@ __all__ = [
     "write_onnx_step",
 ]
 
-_Known = (
-    type[ConvLIF] | type[GestureNet] | type[Layered] | type[MotionLIF] | type[PointNet]
-    | type[ResidualLIF]
-)  # fmt: skip
-
-NETWORKS: Mapping[str, _Known] = {
+NETWORKS: Mapping[str, type[Any]] = {
     "conv-lif": ConvLIF,
     "gesture-net": GestureNet,
     "layers": Layered,
@@ -112,7 +107,7 @@ def network_from(values: Mapping[str, Any], networks: Mapping[str, Maker] | None
         if key not in known:
             raise ConfigError(f"unknown network.{key}; {did_you_mean(key, known)}")
     try:
-        made = NETWORKS[name](**values)
+        made: Network = NETWORKS[name](**values)
     except ArgumentError as error:  # its message names the field
         raise ConfigError(f"a field of network {name} has the wrong type: {error}") from None
     except TypeError as error:

@@ -110,17 +110,9 @@ def check_out(out: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> None:
 def _stands_in_one_piece(out: Tensor, length: int) -> bool:
     if not out.is_cpu or out.layout != torch.strided:
         return False
-    shape, strides = out.shape, out.stride()
-    if shape[0] > 1 and strides[0] < length:
+    if out.shape[0] > 1 and out.stride(0) < length:
         return False
-    if not length:
-        return True
-    within = 1  # same as `out[0].is_contiguous()`, without creating a tensor
-    for size, stride in zip(shape[:0:-1], strides[:0:-1], strict=True):
-        if size != 1 and stride != within:
-            return False
-        within *= size
-    return True
+    return not out.numel() or out[0].is_contiguous()
 
 
 def zeros_for(shape: tuple[int, ...], dtype: torch.dtype) -> NDArray[Any]:

@@ -76,7 +76,7 @@ class RenderedFrames:
         Raises EventsError if time decreases from block to block, GeometryError for a block of
         another size, VideoError for more than a million consecutive frames without an event.
         """
-        run: _Pass | None = None
+        drawn: _Pass | None = None
         last_us: int | None = None
         for block in self._blocks():
             if block.size != self.size:
@@ -87,14 +87,22 @@ class RenderedFrames:
             if last_us is not None and events.t[0] < last_us:
                 raise EventsError(f"a block starts at {events.t[0]} us, before {last_us} us")
             last_us = int(events.t[-1])
-            if run is None:
+            if drawn is None:
                 start_us = int(events.t[0]) if self.start_us is None else self.start_us
-                run = _Pass(self, start_us)
-            yield from run.take(events)
-        if run is None and self.start_us is not None and self.stop_us is not None:
-            run = _Pass(self, self.start_us)
-        if run is not None:
-            yield from run.finish(self.stop_us)
+                drawn = _Pass(self, start_us)
+            while len(events):
+                # The next frame is usually near: search only the remaining events.
+                count = int(np.searchsorted(events.t, drawn.frame_us))
+                drawn.add(events[:count])
+                events = events[count:]
+                if len(events):
+                    yield drawn.frame()
+        if drawn is None and self.start_us is not None and self.stop_us is not None:
+            drawn = _Pass(self, self.start_us)
+        if drawn is not None:  # the frame of the last events, and those until the end
+            yield drawn.frame()
+            while self.stop_us is not None and drawn.frame_us <= self.stop_us:
+                yield drawn.frame()
 
     def _blocks(self) -> Iterator[Events]:
         between: Any = getattr(self._source, "between", None)
@@ -104,58 +112,39 @@ class RenderedFrames:
 
 
 class _Pass:
-    """One pass: cuts events at the times of frames."""
+    """The state of one pass; `frame_us` is the time of the next frame."""
 
     def __init__(self, frames: RenderedFrames, start_us: int) -> None:
-        self._period = frames.period_us
-        self._start_us = start_us
-        self._number = 0
-        self._empty = 0
-        self._on = self._off = 0
+        self._period, self._start_us = frames.period_us, start_us
+        self._number = self._empty = self._on = self._off = 0
         self._run: StyleRun = frames.style.start(frames.size, float(frames.period_us))
         self._index = np.empty((frames.size.height, frames.size.width), np.uint8)
-        self._frame_us = self._time(0)
+        self.frame_us = self._time(0)
 
     def _time(self, number: int) -> int:
         return self._start_us + (number + 1) * self._period.numerator // self._period.denominator
 
-    def take(self, events: Events) -> Iterator[Moment]:
-        first = 0
-        while first < len(events):
-            # The next frame is usually near: search only the remaining events.
-            last = first + int(np.searchsorted(events.t[first:], self._frame_us))
-            self._add(events[first:last])
-            first = last
-            if first < len(events):
-                yield self._frame()
-
-    def _add(self, events: Events) -> None:
+    def add(self, events: Events) -> None:
         if len(events):
             self._empty = 0
-            self._run.add(events, self._frame_us)
+            self._run.add(events, self.frame_us)
             on = int(np.count_nonzero(events.p))
             self._on += on
             self._off += len(events) - on
 
-    def _frame(self) -> Moment:
+    def frame(self) -> Moment:
         self._empty += 1
         if self._empty > _MOST_EMPTY:
             raise VideoError(
                 f"more than {_MOST_EMPTY:,} consecutive frames have no events (until "
-                f"{self._frame_us} us); give start_us and stop_us (--start, --stop)"
+                f"{self.frame_us} us); give start_us and stop_us (--start, --stop)"
             )
-        t_us, counts = self._frame_us, (self._on, self._off)
+        moment = Moment(self.frame_us, self._index, self._on, self._off)
         self._number += 1
-        self._frame_us = self._time(self._number)
+        self.frame_us = self._time(self._number)
         self._on = self._off = 0
-        self._run.draw(t_us, self._frame_us, self._index)
-        return Moment(t_us, self._index, *counts)
-
-    def finish(self, stop_us: int | None) -> Iterator[Moment]:
-        """Yield the frame of the last events, and the frames until `stop_us`."""
-        yield self._frame()
-        while stop_us is not None and self._frame_us <= stop_us:
-            yield self._frame()
+        self._run.draw(moment.t_us, self.frame_us, self._index)
+        return moment
 
 
 @check_arguments
