@@ -98,7 +98,6 @@ class BagFile(RosContainer):
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
-        self._counts: dict[int, int] = {}
         self._cuts: set[int] = set()
         with path.open("rb") as file:
             if file.read(len(self.MAGIC)) != self.MAGIC:
@@ -120,12 +119,6 @@ class BagFile(RosContainer):
     def _read_channels(self, region: _Region, at: int) -> None:
         for _ in self._walk(region, at, frozenset(), Losses(self.path, strict=False)):
             pass
-
-    def counts(self) -> dict[int, int]:
-        """Return the number of messages of each channel, from the index if there is one."""
-        if not self._counts:
-            return super().counts()
-        return {number: self._counts.get(number, 0) for number in self.channels}
 
     def cuts(self) -> list[int]:
         """Return where chunks begin; empty if the index names another record."""

@@ -62,6 +62,7 @@ class RosContainer(ABC):
     def __init__(self, path: Path) -> None:
         self.path = path
         self.channels: dict[int, Channel] = {}
+        self._counts: dict[int, int] = {}  # of the messages of each channel, if the index has them
 
     @property
     def bytes(self) -> int:
@@ -103,8 +104,10 @@ class RosContainer(ABC):
         return _Located(self, strict=strict, damage=damage)
 
     def counts(self) -> dict[int, int]:
-        """Return the number of messages of each channel."""
+        """Return the number of messages of each channel, from the index if there is one."""
         found = dict.fromkeys(self.channels, 0)
+        if self._counts:
+            return {number: self._counts.get(number, 0) for number in found}
         for message in self.messages(self.channels.keys(), Losses(self.path, strict=False)):
             found[message.channel] += 1
         return found

@@ -149,22 +149,23 @@ class Fields:
         """Return a string of `length` bytes, without the zero at its end."""
         if length > min(self.left, _LONGEST_TEXT):
             raise MessageError(f"it names a text of {length} bytes where {self.left} are left")
-        value = bytes(self.data[self.at : self.at + length])
+        value = self.data[self.at : self.at + length]
         self.at += length
-        return value.rstrip(b"\0").decode("utf-8", "replace")
+        return str(value, "utf-8", "replace").rstrip("\0")
 
     def header_ns(self) -> int:
         """Return the time of a std_msgs/Header."""
         # ROS 1 has a sequence number first.
-        *_, seconds, ns, length = self.numbers("IIII" if self.ros1 else "iII")
-        self.at += length
-        return int(seconds) * 1_000_000_000 + int(ns)
+        numbers = self.numbers("IIII" if self.ros1 else "iII")
+        self.at += numbers[-1]
+        stamp_ns: int = numbers[-3] * 1_000_000_000 + numbers[-2]
+        return stamp_ns
 
 
 class EventsHead(NamedTuple):
     """An EventPacket or an EventArray, except for its events: bytes start..stop - 1 of the message.
 
-    events     the number of events of an array
+    events  the number of events of an array; -1 of a packet
     Of packets only: the encoding, the packet's number, and the time base in nanoseconds.
     """
 
@@ -191,8 +192,8 @@ def read_packet(data: Data, *, ros1: bool) -> EventsHead:
         raise MessageError(f"it says to hold {size} bytes of events where {fields.left} are")
     if base > _LATEST_NS and encoding != "evt3":
         raise MessageError(f"its time base is {base} ns, in the far future")
-    return EventsHead(width, height, fields.big_endian, start, start + size,
-                      encoding=encoding, sequence=sequence, base_ns=base)  # fmt: skip
+    stop = start + size
+    return EventsHead(width, height, fields.big_endian, start, stop, -1, encoding, sequence, base)
 
 
 def read_array(data: Data, *, ros1: bool) -> EventsHead:

@@ -45,8 +45,9 @@ _MOST_SKIPPED = 1 << 12  # rows at once, after one that cannot be read
 class _Source:
     """A file or a chunk for the mcap package: reading more bytes than are left raises EOFError.
 
+    size    the number of its bytes
     at      the offset of the next byte
-    base    the place of a chunk's first byte; None of the file
+    base    the place of a chunk's first byte; None for the file
     packed  whether the chunk was decompressed
     """
 
@@ -84,7 +85,6 @@ class McapFile(RosContainer):
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         self._schemas: dict[int, records.Schema] = {}
-        self._counts: dict[int, int] = {}
         self._cuts: set[int] = set()
         with path.open("rb") as file:
             if file.read(len(self.MAGIC)) != self.MAGIC:
@@ -127,15 +127,9 @@ class McapFile(RosContainer):
         name, text = "", ""
         if schema is not None:
             name = schema.name
-            text = schema.data.decode("utf-8", "replace") if "msg" in schema.encoding else ""
+            text = str(schema.data, "utf-8", "replace") if "msg" in schema.encoding else ""
         ros1 = channel.message_encoding == "ros1"
         self.declare(Channel(channel.id, channel.topic, name, text, ros1))
-
-    def counts(self) -> dict[int, int]:
-        """Return the number of messages of each channel, from the summary if there is one."""
-        if not self._counts:
-            return super().counts()
-        return {number: self._counts.get(number, 0) for number in self.channels}
 
     def cuts(self) -> list[int]:
         """Return where chunks begin; empty if the summary names another record."""
