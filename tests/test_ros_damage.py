@@ -156,11 +156,27 @@ def test_a_chunk_that_says_to_become_huge_is_refused():
 
     zeros = bytes(1 << 24)
     for kind, packed in (("lz4", lz4.frame.compress(zeros)), ("zstd", zstandard.compress(zeros))):
-        assert unpacked(packed, kind, len(zeros)) == zeros
+        assert unpacked(packed, kind, len(zeros)) == unpacked(packed, kind, -1) == zeros
         with pytest.raises(ValueError, match="more than the 134217728 allowed"):
             unpacked(packed, kind, 1 << 40)
         with pytest.raises(ValueError, match="more than 1000 bytes"):
             unpacked(packed, kind, 1000)
+
+
+def test_a_chunk_with_a_wrong_checksum_gives_no_events(tmp_path, monkeypatch):
+    monkeypatch.setattr(writing, "CHUNK_BYTES", 6000)
+    events = some_events(5000, seed=7, start_us=EPOCH_US)
+    path = tmp_path / "a.mcap"
+    dvskit.save_events(events, path)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 4
+    path.write_bytes(data)
+    with pytest.raises(DamagedFileError, match="its checksum is another one"):
+        dvskit.load_events(path)
+    recording = dvskit.open_events(path, strict=False)
+    got = recording.load()
+    assert shared(got, events) == len(got) > 0.5 * len(events)
+    assert recording.damage.count == 1
 
 
 def test_a_message_that_claims_more_events_than_it_has_is_skipped(tmp_path):

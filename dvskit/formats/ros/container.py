@@ -133,22 +133,22 @@ class _Located(Losses):
 
 
 def unpacked(data: Data, kind: str, size: int) -> bytes:
-    """Return `size` bytes, decompressed from lz4, zstd or bz2. Raises one of ERRORS.
+    """Return `size` bytes (-1: any number), decompressed from lz4, zstd or bz2.
 
-    Never allocates much more than `size` bytes, or MOST_BYTES.
+    Never allocates much more than `size` bytes, or MOST_BYTES. Raises one of ERRORS.
     """
+    most = size if size >= 0 else MOST_BYTES
     if kind not in ("lz4", "zstd", "bz2"):
         raise ValueError(f"compression {kind[:16]!r} is unknown")
     if size > MOST_BYTES:
         raise ValueError(f"{size} bytes are more than the {MOST_BYTES} allowed")
     found = bytearray()
-    for piece in pieces(bytes(data), kind, size + 1):
+    for piece in pieces(bytes(data), kind, most + 1):
         found += piece
-        if len(found) > size:
-            break
-    if len(found) != size:
-        more = "more than " if len(found) > size else ""
-        raise ValueError(f"{more}{min(len(found), size)} bytes, not {size}")
+        if len(found) > most:
+            raise ValueError(f"more than {most} bytes")
+    if size >= 0 and len(found) != size:
+        raise ValueError(f"{len(found)} bytes, not {size}")
     return bytes(found)
 
 
