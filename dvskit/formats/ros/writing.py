@@ -72,7 +72,8 @@ class _BagWriter:
 
     def abandon(self) -> None:
         """Close the file, which is going to be removed."""
-        self._bag.abort()
+        if self._bag.bio is not None:
+            self._bag.bio.close()
 
 
 class _McapWriter:
