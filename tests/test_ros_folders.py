@@ -269,6 +269,7 @@ def test_a_part_is_found_without_reading_the_files_ahead(data, tmp_path, monkeyp
     assert recording.between(middle, last).load() == events.between(middle, last)
 
 
+@pytest.mark.slow(seconds=6)
 def test_folders_of_a_class_are_samples(data, tmp_path):
     for label in ("wave", "clap"):
         (tmp_path / "set" / label).mkdir(parents=True)
