@@ -33,7 +33,6 @@ from dvskit.formats.recording import (
     RecordingPart,
     is_standard,
 )
-from dvskit.formats.sorting import SortedRecording
 from dvskit.formats.table import (
     HEAD_BYTES,
     TABLE,
@@ -88,27 +87,22 @@ def open_events(
     """Open an event file, or its folder, as a Source that starts anew at each iteration.
 
     `format` names a row of the table, or a row and its variant (`csv:x,y,t,p`); without it the
-    content decides, then the suffix. A path of "-" is standard input, and udp://HOST:PORT what
-    arrives there, in a layout of faery or AEStream (`udp:spif`): both are read once. `size`
+    content decides, then the suffix. A path of "-" is standard input; udp://HOST:PORT receives
+    datagrams in a layout of faery or AEStream (`udp:spif`): both are read once. `size`
     (width, height) overrides the file's own. `strict=False` salvages: damage is skipped, counted
     and listed in `.damage` instead of raised. `sort` sorts events by time (stable) in formats whose
     files may be unsorted (csv, rpg, npy, npz, hdf5): each pass holds all events in memory.
 
     Raises FormatError and its children, GeometryError, ConfigError to sort another format.
     """
-    recording = _open(
-        path,
-        format,
-        ReadOptions(None if size is None else as_size(size), strict=strict, any_order=sort),
-    )
-    if not sort:
-        return recording
-    if not recording.sortable:
+    known_size = None if size is None else as_size(size)
+    recording = _open(path, format, ReadOptions(known_size, strict=strict, any_order=sort))
+    if sort and not recording.sortable:
         raise ConfigError(
             f"{path}: {recording.format} is not sorted; sort=True (--sort) is for csv, rpg, npy, "
             "npz and hdf5"
         )
-    return SortedRecording(recording)
+    return recording
 
 
 def _open(path: str | PathLike[str], format: str | None, options: ReadOptions) -> Recording:
@@ -210,11 +204,11 @@ def save_events(
 ) -> None:
     """Write all events to a file, whole or not at all; triggers too, where the format has them.
 
-    Gives a LeftOutWarning for what a recording holds beside and the format does not. Raises
-    UnknownFormatError, OutputError, and whatever the source raises.
+    Gives a LeftOutWarning for other data of a recording that the format cannot hold. Raises
+    UnknownFormatError, OutputError, and the errors of the source.
     """
     source = as_source(events_or_source)
-    # What stands beside the events is the recording's, whether or not its reading is watched.
+    # Other data than events comes from the recording, whether or not a bar watches its reading.
     whole = source.source if isinstance(source, WatchedSource) else source
     with open_sink(path, source.size, format=format, overwrite=overwrite) as sink:
         if isinstance(whole, Beside):

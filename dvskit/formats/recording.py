@@ -14,11 +14,7 @@ from typing import BinaryIO, Literal, Self
 
 from dvskit import _files
 from dvskit._arguments import check_arguments
-from dvskit.errors import (
-    EventsError,
-    GeometryError,
-    OutputError,
-)
+from dvskit.errors import EventsError, GeometryError, OutputError
 from dvskit.events import Events, ReadableSource, Size, cut
 from dvskit.events.even_blocks import even_blocks
 from dvskit.events.sources import part_words
@@ -32,20 +28,18 @@ SizeOrigin = Literal["argument", "header", "camera", "format", "frames", "data"]
 
 BLOCK_EVENTS = 1 << 20
 
-STANDARD = "-"  # in place of a path: standard input, or standard output
-
 
 def is_standard(path: str | PathLike[str]) -> bool:
-    """Return whether a path is standard input, or standard output."""
-    return str(path) == STANDARD
+    """Return whether a path is "-": standard input or standard output."""
+    return str(path) == "-"
 
 
 @dataclass(frozen=True, slots=True)
 class ReadOptions:
     """Options of reading: a `size` that overrides the file's, `strict` or salvage.
 
-    `variant` is the part after the format's name and a colon, such as columns or a chip. With
-    `any_order` a `sortable` recording yields events in the file's order, for SortedRecording.
+    `variant` is the part after the format's name and a colon, such as columns or a chip.
+    `any_order` reads a `sortable` file whose events are out of time order, and sorts them.
     """
 
     size: Size | None = None
@@ -62,8 +56,8 @@ class Recording(ReadableSource, ABC):
     damage       losses of the latest pass; always empty in strict mode, which raises instead
     live         whether events arrive while they are read: they are then read once, and other data
                  (triggers) is known after them
-    along        whether a pass also gives its triggers (`new_triggers`) and counts other data
-                 (`passed_streams`)
+    along        whether a pass gives triggers (`new_triggers`) and counts (`passed_streams`) too
+    late         events of the latest pass that were before earlier ones in time, if it sorts
     """
 
     format: str
@@ -77,7 +71,7 @@ class Recording(ReadableSource, ABC):
     ) -> None:
         self.path = path
         self.strict = options.strict
-        self._any_order = options.any_order
+        self._any_order, self.late = options.any_order, 0
         self.size = size
         self.size_origin: SizeOrigin = size_origin
         self.assumptions: list[str] = []
@@ -102,8 +96,7 @@ class Recording(ReadableSource, ABC):
 
         By default blocks have the size of fastest decoding. Time spans begin at the first event;
         empty ones are left out. `reuse` decodes into the same arrays each time, which is faster: a
-        block is then only valid until the next one is requested. Raises ConfigError for both at
-        once and for less than 1.
+        block is valid until the next one is requested. Raises ConfigError for both, and below 1.
         """
         blocks = self._read(ReusedStorage() if reuse else Storage())
         return even_blocks(blocks, count=count, duration_us=duration_us)
@@ -112,9 +105,8 @@ class Recording(ReadableSource, ABC):
     def between(self, start_us: int | None = None, stop_us: int | None = None) -> RecordingPart:
         """Return the part of the recording with start_us <= t < stop_us, a Source itself.
 
-        None leaves that side open.
-        It is found without reading earlier data if the format allows; damage there is then not
-        detected. Gives a UnitWarning if microseconds look like seconds.
+        None leaves that side open. If the format allows, earlier data is not read, and damage there
+        not detected. Gives a UnitWarning if microseconds look like seconds.
         """
         return RecordingPart(self, *check_window(start_us, stop_us))
 
@@ -136,16 +128,23 @@ class Recording(ReadableSource, ABC):
     def _read(self, storage: Storage) -> Iterator[Events]:
         """Yield the blocks of one pass; `damage` is then that of this pass."""
         self.damage = Damage()
-        yield from self._in_order(self._blocks(self.damage, storage))
+        yield from self._ordered(self.damage, storage)
 
     def _losses(self, damage: Damage | None = None) -> Losses:
         """Return the handler of errors: it raises, or adds to `damage` in salvage mode."""
-        return Losses(
-            self.path, strict=self.strict, damage=damage, sortable=self.sortable,
-            any_order=self._any_order,
-        )  # fmt: skip
+        order = {"sortable": self.sortable, "any_order": self._any_order}
+        return Losses(self.path, strict=self.strict, damage=damage, **order)
 
-    def _in_order(self, blocks: Iterator[Events]) -> Iterator[Events]:
+    def _ordered(
+        self, damage: Damage, storage: Storage, start_us: int | None = None
+    ) -> Iterator[Events]:
+        """Yield nonempty blocks in time order, from any place before `start_us` on."""
+        if self._any_order:
+            blocks = self._sorted(damage)
+        elif start_us is None:
+            blocks = self._blocks(damage, storage)
+        else:
+            blocks = self._blocks_from(start_us, damage, storage)
         last: int | None = None
         for block in blocks:
             if not len(block):
@@ -155,20 +154,26 @@ class Recording(ReadableSource, ABC):
             last = int(block.t[-1])
             yield block
 
+    def _sorted(self, damage: Damage) -> Iterator[Events]:
+        """Yield all events, sorted by time; equal times keep their order."""
+        storage = WholeStorage(self._room())
+        events, self.late = storage.sorted_events(self._blocks(damage, storage), self.size)
+        note = f"{self.late:,} of its events stood behind later ones; all were sorted by time"
+        if self.late and note not in self.assumptions:
+            self.assumptions.append(note)
+        for first in range(0, len(events), BLOCK_EVENTS):
+            yield events[first : first + BLOCK_EVENTS]
+
     @abstractmethod
     def _blocks(self, damage: Damage, storage: Storage) -> Iterator[Events]:
         """Yield the events from the start of the file, in time order.
 
-        In strict mode the first impossible value raises DamagedFileError; in salvage mode it is
-        added to `damage` and reading goes on after it. Blocks may be decoded into the columns of
-        `storage`.
+        In strict mode the first invalid unit raises DamagedFileError; in salvage mode invalid ones
+        are added to `damage`. Blocks may be decoded into columns of `storage`.
         """
 
     def _blocks_from(self, start_us: int, damage: Damage, storage: Storage) -> Iterator[Events]:
-        """Yield the events from any place before the first with t >= start_us.
-
-        Formats with a search override this.
-        """
+        """Yield the events from any place before the first with t >= start_us on."""
         return self._blocks(damage, storage)
 
     def triggers(self) -> Triggers:
@@ -196,14 +201,14 @@ class Recording(ReadableSource, ABC):
         return None
 
     def labels(self) -> Labels:
-        """Return the labels in the file `<name>_labels.csv` next to the recording; else none.
+        """Return the labels in `<name>_labels.csv` beside the file; none without it.
 
         Raises FormatError if that file is not a table of labels.
         """
         return labels_beside(self.path)
 
     def header(self) -> Mapping[str, str]:
-        """Return the file's own description, as text, for `info`."""
+        """Return the file's own description as text."""
         return {}
 
     def other_streams(self) -> Mapping[str, int]:
@@ -219,10 +224,7 @@ class Recording(ReadableSource, ABC):
 
 
 class RecordingPart(ReadableSource):
-    """The part of a recording with start_us <= t < stop_us: a Source that can be read repeatedly.
-
-    damage  losses of the latest pass, in the part that it read
-    """
+    """The part of a recording with start_us <= t < stop_us; `damage` is that of the latest pass."""
 
     def __init__(self, recording: Recording, start_us: int | None, stop_us: int | None) -> None:
         self.recording, self.start_us, self.stop_us = recording, start_us, stop_us
@@ -237,18 +239,12 @@ class RecordingPart(ReadableSource):
 
     def __iter__(self) -> Iterator[Events]:
         self.damage = Damage()
-        start, stop, recording = self.start_us, self.stop_us, self.recording
-        if start is None:
-            blocks = recording._blocks(self.damage, Storage())
-        else:
-            if stop is not None and stop <= start:
-                return
-            blocks = recording._blocks_from(start, self.damage, Storage())
-        is_first = True
-        for block in recording._in_order(blocks):
-            if is_first:
+        start, stop = self.start_us, self.stop_us
+        if start is not None and stop is not None and stop <= start:
+            return
+        for number, block in enumerate(self.recording._ordered(self.damage, Storage(), start)):
+            if number == 0:
                 warn_of_seconds(start, stop, int(block.t[-1]))
-                is_first = False
             part = cut(block, start, stop)
             if len(part):
                 yield part
@@ -257,8 +253,7 @@ class RecordingPart(ReadableSource):
 
     def about(self) -> list[tuple[str, str]]:
         """Return the part's limits, and its recording."""
-        words = part_words(self.start_us, self.stop_us)
-        return [("part", words), *self.recording.about()]
+        return [("part", part_words(self.start_us, self.stop_us)), *self.recording.about()]
 
     def triggers(self) -> Triggers:
         """Return the external triggers of the part."""
@@ -300,9 +295,9 @@ class RecordingPart(ReadableSource):
 class FileSink(ABC):
     """A Sink that writes one file: whole on a clean exit, not at all otherwise.
 
-    A path of "-" is standard output: bytes once written stay, whatever happens later.
+    A path of "-" is standard output, where bytes once written stay.
 
-    notes  hints for readers of the file on how the events are stored, as text
+    notes        on how the events are stored, for readers of the file
     interleaves  whether triggers may come between blocks of events, and not only before them
     """
 
@@ -312,11 +307,10 @@ class FileSink(ABC):
 
     def __init__(self, path: Path, size: Size, *, overwrite: bool = False) -> None:
         self._piped = is_standard(path)
-        self.path = (
-            _files.check_standard_output()
-            if self._piped
-            else _files.check_output(path, overwrite=overwrite)
-        )
+        if self._piped:
+            self.path = _files.check_standard_output()
+        else:
+            self.path = _files.check_output(path, overwrite=overwrite)
         self.size = size
         self.notes: list[str] = []
         self.count = 0
@@ -328,17 +322,15 @@ class FileSink(ABC):
             self._open(self._partial)
         except OSError as error:
             _files.discard(self._partial, self.path)
-            raise OutputError(
-                f"{self.path}: {error.strerror or error}; choose another place"
-            ) from error
+            problem = f"{self.path}: {error.strerror or error}; choose another place"
+            raise OutputError(problem) from error
         return self
 
     def write(self, events: Events) -> None:
         """Append a block. Raises GeometryError for another size, EventsError for time order."""
         if events.size != self.size:
-            raise GeometryError(
-                f"{self.path}: a block of {events.size} in a file of {self.size} events"
-            )
+            problem = f"a block of {events.size} in a file of {self.size} events"
+            raise GeometryError(f"{self.path}: {problem}")
         if not len(events):
             return
         if self._last is not None and events.t[0] < self._last:

@@ -1,7 +1,8 @@
-"""Where decoded columns go: new arrays, the same arrays again, or their final place."""
+"""Columns to decode into: new arrays, the same arrays again, or the final ones."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,7 +19,7 @@ class EventColumns(NamedTuple):
     y: NDArray[np.int16]
     p: NDArray[np.bool_]
 
-    def part(self, which: slice | NDArray[np.bool_]) -> EventColumns:
+    def part(self, which: slice | NDArray[np.bool_] | NDArray[np.int64]) -> EventColumns:
         """Return some of the rows; views for a slice."""
         return EventColumns(self.t[which], self.x[which], self.y[which], self.p[which])
 
@@ -66,11 +67,10 @@ def new_triggers(count: int) -> TriggerColumns:
 
 
 class Storage:
-    """Hands out the columns that a block is decoded into; here, new ones for each block.
+    """Provides the columns that a block is decoded into: new ones for each block.
 
-    A decoder asks for columns, fills the first events of them and yields a block that is a view of
-    those. It asks anew for each block, behind the yield of the one ahead, whose columns it must not
-    touch again.
+    A decoder requests columns, fills the first rows and yields a block that is a view of these. It
+    requests columns again for each block, and must not change those of earlier blocks.
     """
 
     def columns(self, count: int) -> EventColumns:
@@ -79,25 +79,25 @@ class Storage:
 
 
 class ReusedStorage(Storage):
-    """Hands out the same columns again: they stay in the processor's cache.
+    """Provides the same columns again, which stay in the processor's cache.
 
-    A block holds until the next one is asked for.
+    A block is valid until the next one is requested.
     """
 
     def __init__(self) -> None:
         self._columns = new_columns(0)
 
     def columns(self, count: int) -> EventColumns:
-        """Return columns t, x, y, p with room for `count` events: those of the block before."""
+        """Return the columns of the previous block, with room for `count` events."""
         if len(self._columns[0]) < count:
             self._columns = new_columns(count)
         return self._columns.part(slice(0, count))
 
 
 class WholeStorage(Storage):
-    """Hands out places one behind the other in columns that hold all events in the end.
+    """Provides consecutive parts of columns that hold all events in the end.
 
-    `room` is how many events are expected: what is not used is reserved, but costs no memory.
+    `room` is the expected number of events; unused room is reserved, but takes no memory.
     """
 
     def __init__(self, room: int) -> None:
@@ -108,12 +108,12 @@ class WholeStorage(Storage):
         self.count = 0
 
     def columns(self, count: int) -> EventColumns:
-        """Return the columns' next `count` places."""
+        """Return the next `count` rows of the columns."""
         self._reserve(self.count + count)
         return self._columns.part(slice(self.count, self.count + count))
 
     def keep(self, events: Events) -> None:
-        """Keep a block behind those that are kept; it is copied unless it is in its place."""
+        """Append a block; it is copied unless it is in its place already."""
         stop = self.count + len(events)
         self._reserve(stop)
         places: tuple[NDArray[Any], ...] = self._columns.part(slice(self.count, stop))
@@ -124,8 +124,18 @@ class WholeStorage(Storage):
         self.count = stop
 
     def events(self, size: Size) -> Events:
-        """Return all that was kept."""
+        """Return all events."""
         return self._columns.events(self.count, size)
+
+    def sorted_events(self, blocks: Iterable[Events], size: Size) -> tuple[Events, int]:
+        """Return the events of blocks sorted by time (stable), and how many had to be moved."""
+        for block in blocks:
+            self.keep(block)
+        rows = self._columns.part(slice(0, self.count))
+        late = int(np.count_nonzero(rows.t < np.maximum.accumulate(rows.t)))
+        if late:
+            rows = rows.part(np.argsort(rows.t, kind="stable"))
+        return rows.events(self.count, size), late
 
     def _reserve(self, count: int) -> None:
         if count <= len(self._columns[0]):
