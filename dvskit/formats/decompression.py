@@ -1,4 +1,4 @@
-"""Compressed data, with a limit on what they may become."""
+"""Decompression with a limit on the size of the result."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import zstandard
 
 MOST_WINDOW = 1 << 27  # bytes that a Zstandard frame may refer back to
 _PIECE = 1 << 16
-# What the libraries raise for data that do not decompress.
+# Errors of the libraries for damaged data.
 ERRORS = (RuntimeError, EOFError, MemoryError, OSError, ValueError, zstandard.ZstdError)
 
 _own = threading.local()
 
 
 def zstd_decompressor() -> zstandard.ZstdDecompressor:
-    """Return the decompressor of this thread: making one takes longer than a small frame."""
+    """Return this thread's decompressor: creating one takes longer than a small frame."""
     if not hasattr(_own, "zstd"):
         _own.zstd = zstandard.ZstdDecompressor(max_window_size=MOST_WINDOW)
     made: zstandard.ZstdDecompressor = _own.zstd
@@ -34,9 +34,9 @@ def unpack_zstd(data: bytes | memoryview, most: int) -> bytes:
 
 
 def pieces(data: bytes, kind: str, limit: int) -> Iterator[bytes]:
-    """Yield decompressed pieces of zstd, lz4 or bz2 data: what comes ahead of an error is had.
+    """Yield decompressed pieces of zstd, lz4 or bz2 data, of at most `limit` bytes.
 
-    None is larger than `limit`. Raises one of ERRORS.
+    Raises one of ERRORS for damage, after the pieces before it.
     """
     if kind == "zstd":
         decompressor = zstandard.ZstdDecompressor(max_window_size=MOST_WINDOW)

@@ -29,7 +29,7 @@ def merge(*events_or_sources: Events | Source) -> MergedSource:
 class MergedSource(ReadableSource):
     """The events of several sources in order of time; `merge` makes it.
 
-    sources  in the order that events at equal times keep
+    sources  events at equal times keep their order
     """
 
     along = False
@@ -50,7 +50,7 @@ class MergedSource(ReadableSource):
     def __iter__(self) -> Iterator[Events]:
         waiting = [_Waiting(source) for source in self.sources]
         while found := [(int(w.block.t[-1]), i) for i, w in enumerate(waiting) if len(w.block)]:
-            # Later events have keys (time, number of source) beyond the smallest of these.
+            # Events that are not read yet come after the smallest (time, number of source).
             border_us, last = min(found)
             parts = [
                 w.take(int(np.searchsorted(w.block.t, border_us, "right" if i <= last else "left")))
@@ -65,7 +65,7 @@ class MergedSource(ReadableSource):
 
     @property
     def recordings(self) -> list[Recording | RecordingPart]:
-        """The sources that may hold more than events."""
+        """The sources that may hold other data than events."""
         return [each for each in self.sources if isinstance(each, Recording | RecordingPart)]
 
     def triggers(self) -> Triggers:

@@ -1,7 +1,4 @@
-"""NumPy archive: the columns t, x, y, p and size, as they stand in memory.
-
-Also read: archives of one structured array in any layout that Events.from_array takes.
-"""
+"""NumPy archive: one array for each of the columns t, x, y, p, and the sensor's size."""
 
 from __future__ import annotations
 
@@ -31,7 +28,7 @@ from dvskit.formats.storage import Storage
 
 _KINDS = {"t": "<i8", "x": "<i2", "y": "<i2", "p": "?"}
 _COLUMNS: dict[str, np.dtype[Any]] = {name: np.dtype(kind) for name, kind in _KINDS.items()}
-_ZIP_DATE = (1980, 1, 1, 0, 0, 0)  # the same events give the same bytes on any day
+_ZIP_DATE = (1980, 1, 1, 0, 0, 0)  # the same events give the same bytes every day
 
 
 class _Member:
@@ -43,7 +40,7 @@ class _Member:
         try:
             self._file: IO[bytes] = archive.open(f"{name}.npy")
             self.shape, _, self.dtype = read_array_header(self._file)
-        except Exception as error:  # the header is parsed as Python: damage shows in any way
+        except Exception as error:  # the header is parsed as Python: damage raises any error
             raise FormatError(
                 f"{path}: array {name!r} cannot be read: {' '.join(str(error).split())}"
             ) from error
@@ -87,10 +84,10 @@ class NpzRecording(Recording):
         self._lengths = lengths
 
     def _blocks(self, damage: Damage, storage: Storage) -> Iterator[Events]:
-        """Yield the events; raise FormatError where an array turns out damaged.
+        """Yield the events. Raises FormatError for a damaged array, in salvage mode before any.
 
-        In salvage mode the rows behind the end of the shortest array are lost, and events off the
-        sensor or out of order. A checksum covers an array as a whole, so all are read once before.
+        A checksum covers a whole array, so salvage reads all arrays twice. It loses the rows after
+        the end of the shortest array, and events off the sensor or out of order.
         """
         losses = self._losses(damage)
         count = min(self._lengths.values())
@@ -110,7 +107,7 @@ class NpzRecording(Recording):
             yield from order.rest()
 
     def _check(self) -> None:
-        """Raise FormatError where an array is damaged."""
+        """Raise FormatError if an array is damaged."""
         with zipfile.ZipFile(self.path) as archive:
             for name in self._names.values():
                 member, count = _Member(archive, name, self.path), self._lengths[name]
@@ -180,7 +177,7 @@ def _size_of_data(path: Path, archive: zipfile.ZipFile, names: dict[str, str], c
 def open_recording(path: Path, options: ReadOptions) -> NpzRecording:
     """Open a NumPy archive. Raises FormatError for missing, unequal or damaged arrays.
 
-    In salvage mode unequal ones are read up to the end of the shortest.
+    In salvage mode unequal arrays are read up to the end of the shortest.
     """
     try:
         archive = zipfile.ZipFile(path)
@@ -201,7 +198,7 @@ def open_recording(path: Path, options: ReadOptions) -> NpzRecording:
 
 
 class NpzSink(FileSink):
-    """Writes columns to one temporary file each, then the archive: memory stays that of a block."""
+    """Writes columns to a temporary file each, then the archive: only a block is in memory."""
 
     format = "npz"
 

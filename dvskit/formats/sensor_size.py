@@ -1,4 +1,4 @@
-"""The sensor's size where a header says it, and where only the events tell it."""
+"""The sensor's size: from an argument, a header or the events."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _PASS = "pass size=(width, height) (--size WIDTHxHEIGHT)"
 def choose_size(
     options: ReadOptions, stated: Callable[[], Size | None], of_events: Callable[[], Size]
 ) -> tuple[Size, SizeOrigin]:
-    """Return the size and where it is known from: the argument, the header, else the events."""
+    """Return the size and its origin: the argument, else the header, else the events."""
     if options.size is not None:
         return options.size, "argument"
     size = stated()
@@ -23,7 +23,7 @@ def choose_size(
 
 
 def stated_size(name: str | PathLike[str], read: Callable[[], Size]) -> Size:
-    """Return the size that `read` makes of a header. Raises GeometryError for what is no size."""
+    """Return the size that `read` finds in a header. Raises GeometryError for an invalid one."""
     try:
         return read()
     except (ValueError, GeometryError) as error:
@@ -43,14 +43,14 @@ def smallest_size(path: str | PathLike[str], blocks: Iterable[Events]) -> Size:
 
 
 def size_of_extent(path: str | PathLike[str], width: int, height: int) -> Size:
-    """Return the size of what events cover. Raises GeometryError where there are no events."""
+    """Return the size of the area of events. Raises GeometryError if there are none."""
     if not width:
         raise GeometryError(f"{path}: no sensor size in the header and no events; {_PASS}")
     return as_size((width, height))
 
 
 def no_size(name: str) -> GeometryError:
-    """Return the error for a stream that does not say the sensor's size."""
+    """Return the error for a stream without a sensor size."""
     return GeometryError(
         f"{name}: no sensor size in the header, and a stream cannot be read ahead for it; {_PASS}"
     )

@@ -32,8 +32,8 @@ class Format:
 
     name        the value of `format=`
     suffixes    file name endings, with the dot; the first is the usual one
-    module      imported when the format is used; for a module with several formats, a colon and the
-                object with the functions of this one
+    module      imported when the format is used; a module with several formats is followed by a
+                colon and the object with the functions of this one
     recognises  whether the first 4096 bytes of a file are of this format; None if the format has no
                 mark and only the suffix identifies it
     can         "r", "w" or "rw"

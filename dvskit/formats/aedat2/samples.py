@@ -73,7 +73,7 @@ def choose(blocks: Iterable[WordBlock], layout: AddressLayout, kind: int) -> Ite
 
 
 def read_triggers(blocks: Iterable[WordBlock], chip: Chip) -> Triggers:
-    """Return external events in order of time, as rising edges of input 0: none are stored."""
+    """Return external events in time order, as rising edges of input 0: none are stored."""
     parts = []
     for words in choose(blocks, chip.layout, EXTERNAL):
         count = len(words.t)
