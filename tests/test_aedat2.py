@@ -391,7 +391,7 @@ def test_the_kernel_agrees_with_a_plain_decoder(tmp_path, seed, chip):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("version", [1, 2])
-@pytest.mark.parametrize("block", [1, 7, 64, 1000])
+@pytest.mark.parametrize("block", [7, 64, 1000])
 def test_events_do_not_depend_on_how_the_file_is_read(tmp_path, monkeypatch, block, version):
     path = tmp_path / "a.aedat"
     mixed(path, 3, "DVS128")
