@@ -45,8 +45,10 @@ DECISIONS = Labels(np.array([5_000_000]), np.array([5_500_000]), ("wave (93 %)",
 def pages(tmp_path_factory):
     folder = tmp_path_factory.mktemp("views")
     render.page(EVENTS, folder / "one.html")
-    render.page([render.Shown(EVENTS, "real"), OTHER], folder / "two.html")
-    render.page(render.Shown(EVENTS, labels=LABELS, decisions=DECISIONS), folder / "labels.html")
+    render.page([render.ShownEvents(EVENTS, "real"), OTHER], folder / "two.html")
+    render.page(
+        render.ShownEvents(EVENTS, labels=LABELS, decisions=DECISIONS), folder / "labels.html"
+    )
     return folder
 
 
@@ -88,7 +90,7 @@ def test_rows_of_rates_with_scales_of_their_own_tell_their_peaks(browser, pages,
     parts = (SINCE * 240 // 1_500_001).astype(int)
     expected = [np.bincount(parts).max() * 240 / 1.5, 240 / 1.5]
     assert peaks(browser) == pytest.approx(expected, rel=0.01)
-    render.page([render.Shown(EVENTS, "real"), OTHER], tmp_path / "few.html", max_events=2000)
+    render.page([render.ShownEvents(EVENTS, "real"), OTHER], tmp_path / "few.html", max_events=2000)
     browser.open(tmp_path / "few.html")
     assert peaks(browser)[0] == pytest.approx(expected[0], rel=0.5)  # one in four events is there
     browser.open(pages / "one.html")
@@ -386,7 +388,10 @@ def test_several_recordings_stand_side_by_side_in_one_scale_of_time(browser, pag
 def test_recordings_much_longer_than_others_leave_each_its_own_time(browser, tmp_path):
     hours = Events(t=[0, 18_000_000_000, 36_000_000_000], x=[1, 2, 3], y=[1, 2, 3],
                    p=[True, False, True], size=(20, 30))  # fmt: skip
-    shown = [render.Shown(EVENTS, "one second", LABELS), render.Shown(hours, "ten hours")]
+    shown = [
+        render.ShownEvents(EVENTS, "one second", LABELS),
+        render.ShownEvents(hours, "ten hours"),
+    ]
     render.page(shown, tmp_path / "p.html")
     browser.open(tmp_path / "p.html")
     assert browser.js("return CLOUDS.map(spanUs)") == [999_999, 36_000_000_000]
@@ -489,7 +494,7 @@ def test_on_a_phone_held_sideways_all_keys_are_seen_at_once(one):
 @pytest.mark.slow
 def test_several_recordings_share_the_cap_and_say_what_is_left_out(browser, tmp_path):
     report = render.page(
-        [render.Shown(EVENTS, "real"), OTHER], tmp_path / "p.html", max_events=2000
+        [render.ShownEvents(EVENTS, "real"), OTHER], tmp_path / "p.html", max_events=2000
     )
     assert (report.kept, report.total, report.every) == (1002, 4002, 4)
     browser.open(tmp_path / "p.html")
@@ -689,7 +694,7 @@ def test_labels_of_other_times_are_left_out_and_counted(run, tmp_path):
     assert err.startswith("dvskit: note: l.csv: 3 of 5 labels lie outside the time shown")
     assert [name for *_, name in meta(tmp_path / "a.html")["labels"]] == ["n1", "n2"]
     labels = Labels(np.array([first, last + 1]), np.array([last, last + 2]), ("in", "out"))
-    report = render.page(render.Shown(EVENTS, labels=labels), tmp_path / "b.html")
+    report = render.page(render.ShownEvents(EVENTS, labels=labels), tmp_path / "b.html")
     assert (report.labels, report.labels_total) == (1, 2)
     (tmp_path / "l.csv").write_text("\n".join(["start_us,stop_us,name", lines[1]]))
     assert run("cloud", "a.npz", "-o", "c.html", "--labels", "l.csv")[2] == "c.html: 4,000 events\n"

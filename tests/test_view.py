@@ -22,7 +22,7 @@ from dvskit.errors import OutputError
 from dvskit.render import view
 from dvskit.render._thin import Overview, thin
 from dvskit.render.page import PIECE
-from dvskit.render.view import View, Viewed
+from dvskit.render.view import Viewed, ViewServer
 
 
 def moving(count=5000, seed=1):
@@ -51,7 +51,7 @@ def file(tmp_path):
 
 @pytest.fixture
 def served(file):
-    with View([Viewed("a.npz", lambda: open_events(file))], title="A view") as view:
+    with ViewServer([Viewed("a.npz", lambda: open_events(file))], title="A view") as view:
         view.viewed[0].overview.wait(20)
         yield view
 
@@ -238,7 +238,7 @@ def test_an_event_file_and_a_video_that_are_dropped_are_shown_and_a_text_is_not(
 
 @pytest.mark.slow
 def test_closing_removes_what_was_dropped(file):
-    with View([], title="x") as view:
+    with ViewServer([], title="x") as view:
         folder = view._inbox._folder
         ask(view, "drop?name=b.npz", post=file.read_bytes())
         wait_for(view, 0)
@@ -250,7 +250,7 @@ def test_closing_removes_what_was_dropped(file):
 def test_a_port_in_use_is_told(served):
     port = urlsplit(served.url).port or 0
     with pytest.raises(OutputError, match=f"port {port} of 127.0.0.1 is not available"):
-        View([], title="x", port=port)
+        ViewServer([], title="x", port=port)
 
 
 def test_what_is_wrong_with_a_file_is_told(tmp_path):
@@ -274,7 +274,7 @@ def test_what_is_wrong_with_a_file_is_told(tmp_path):
 def test_the_served_page_shows_a_part_closer_than_the_whole(file, browser, monkeypatch):
     monkeypatch.setattr(view.viewed, "MOST_EVENTS", 1000)
     monkeypatch.setattr(view.server, "MOST_EVENTS", 1000)
-    with View([Viewed("a.npz", lambda: open_events(file))], title="A view") as served:
+    with ViewServer([Viewed("a.npz", lambda: open_events(file))], title="A view") as served:
         browser.open(served.url)
         browser.wait("document.documentElement.dataset.all === 'yes'")
         browser.frame()
@@ -314,7 +314,7 @@ def test_a_dropped_clip_appears_beside_the_recording(served, browser, tmp_path):
 
 @pytest.mark.slow
 def test_a_view_of_nothing_asks_for_a_file(browser):
-    with View([], title="dvskit") as view:
+    with ViewServer([], title="dvskit") as view:
         browser.open(view.url)
         browser.wait("!$('message').hidden")
         assert "Drop a video or an event file here" in browser.js("return $('message').innerText")
@@ -374,7 +374,7 @@ def test_labels_of_a_recording_are_served_with_its_sample(tmp_path, browser):
         f"class,startTime_usec,endTime_usec\n4,{start},{start + 1_000_000}\n"
     )
     viewed = Viewed("a.aedat", lambda: open_events(tmp_path / "a.aedat"))
-    with View([viewed], title="labelled") as view:
+    with ViewServer([viewed], title="labelled") as view:
         viewed.overview.wait(20)
         told, _ = unpack(ask(view, "events?cloud=0")[1])
         assert told["labels"] == [[0, 1_000_000, "4"]]

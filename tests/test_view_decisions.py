@@ -20,7 +20,7 @@ from dvskit.cli.view import viewed_from
 from dvskit.errors import ConfigError, DamagedFileError
 from dvskit.evaluation import decide
 from dvskit.render._thin import Latest, Overview
-from dvskit.render.view import Decided, Decisions, View, Viewed, ViewedLive
+from dvskit.render.view import Decided, Decisions, Viewed, ViewedLive, ViewServer
 from dvskit.training import save_model
 from tests.test_live import EVENTS, MODEL
 from tests.test_view import ask, moving, unpack
@@ -58,7 +58,7 @@ def wait_until(condition, seconds=30):
 
 @pytest.mark.slow
 def test_decisions_are_served_from_a_number_on(file):
-    with View([Viewed("a.npz", lambda: open_events(file), deciding)], title="A view") as view:
+    with ViewServer([Viewed("a.npz", lambda: open_events(file), deciding)], title="A view") as view:
         wait_until(lambda: view.viewed[0].status()["done"])
         told = json.loads(ask(view, "told")[1])["clouds"][0]
         assert (told["decided"], told["problem"]) == (30, "")
@@ -125,7 +125,7 @@ class Fed:
 @pytest.mark.slow
 def test_what_arrives_is_neither_opened_anew_nor_read_in_parts():
     fed = Fed()
-    with View([ViewedLive("camera 0", fed, Decisions())], title="camera 0") as view:
+    with ViewServer([ViewedLive("camera 0", fed, Decisions())], title="camera 0") as view:
         fed.feed(SHOWN)
         wait_until(lambda: view.viewed[0].status()["total"] == len(SHOWN))
         told, found = unpack(ask(view, "events?cloud=0")[1])
@@ -142,7 +142,7 @@ def test_what_arrives_is_neither_opened_anew_nor_read_in_parts():
 
 @pytest.mark.slow
 def test_the_page_says_what_a_recording_is_taken_for_at_each_time(file, browser):
-    with View([Viewed("a.npz", lambda: open_events(file), deciding)], title="A view") as view:
+    with ViewServer([Viewed("a.npz", lambda: open_events(file), deciding)], title="A view") as view:
         browser.open(view.url)
         browser.wait("document.documentElement.dataset.all === 'yes'")
         browser.frame()
@@ -174,7 +174,7 @@ def test_the_page_says_what_a_recording_is_taken_for_at_each_time(file, browser)
 
 @pytest.mark.slow
 def test_a_page_without_a_model_has_no_such_line(file, browser):
-    with View([Viewed("a.npz", lambda: open_events(file))], title="A view") as view:
+    with ViewServer([Viewed("a.npz", lambda: open_events(file))], title="A view") as view:
         browser.open(view.url)
         browser.wait("document.documentElement.dataset.all === 'yes'")
         assert browser.js("return document.querySelector('.decision')") is None
@@ -184,7 +184,7 @@ def test_a_page_without_a_model_has_no_such_line(file, browser):
 def test_the_page_follows_what_arrives(browser):
     fed, decisions = Fed(), Decisions()
     half = SHOWN.between(None, int(SHOWN.t[0]) + 1_500_000)
-    with View([ViewedLive("camera 0", fed, decisions)], title="camera 0") as view:
+    with ViewServer([ViewedLive("camera 0", fed, decisions)], title="camera 0") as view:
         fed.feed(half)
         decisions.add(rows_of(SHOWN)[0])
         browser.open(view.url)

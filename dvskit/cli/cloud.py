@@ -31,7 +31,7 @@ from dvskit.formats.labels import read_labels
 from dvskit.streams import Labels
 
 if TYPE_CHECKING:
-    from dvskit.render import CloudReport, CloudView, PageReport, Shown, Turn, TurnReport
+    from dvskit.render import CloudReport, CloudView, PageReport, ShownEvents, Turn, TurnReport
     from dvskit.training import Model
 
 Part = Recording | RecordingPart
@@ -280,7 +280,7 @@ def cloud(
 
 def _shown(
     parts: list[tuple[Path, Part]], labels: Path | None, model: Model | None, every_us: int | None
-) -> list[Shown]:
+) -> list[ShownEvents]:
     """Return recordings with the labels of a file, and a model's decisions on their spans.
 
     Recordings of another sensor size are fitted for the model, with a note.
@@ -296,7 +296,7 @@ def _shown(
             events = read_all(source)
             decided = _decisions(events, part, model, every_us)
         named = part.labels() if own is None else own
-        shown.append(render.Shown(events, file.name, named, decided))
+        shown.append(render.ShownEvents(events, file.name, named, decided))
     return shown
 
 

@@ -143,7 +143,9 @@ def _draw(events: Events, folder: Path, scene: PersonScene, decisions: Labels) -
     from dvskit.streams import Labels
 
     ends = np.array([events.t[0], events.t[-1] + 1], np.int64)
-    shown = render.Shown(events, "person", Labels(ends[:1], ends[1:], (scene.gesture,)), decisions)
+    shown = render.ShownEvents(
+        events, "person", Labels(ends[:1], ends[1:], (scene.gesture,)), decisions
+    )
     title = (
         f"A person drawn by dvskit ({scene.gesture.replace('_', ' ')}), as an event camera sees it"
     )

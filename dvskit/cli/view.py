@@ -48,10 +48,10 @@ def view(
     if not 0 <= port <= 65535:
         raise ConfigError(f"--port {port} is outside 0..65535")
     viewed = viewed_from(files or [], camera, model, reading)
-    from dvskit.render.view import View
+    from dvskit.render.view import ViewServer
 
     title = ", ".join(each.name for each in viewed) or "dvskit"
-    with View(viewed, title=title, port=port) as served:
+    with ViewServer(viewed, title=title, port=port) as served:
         print(served.url, flush=True)
         _console.say("Ctrl-C ends it")
         if browser and _console.on_terminal():

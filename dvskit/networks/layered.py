@@ -41,8 +41,8 @@ from dvskit.networks.pieces import (
     Defaults,
     DensePiece,
     Named,
+    NetworkPiece,
     NeuronPiece,
-    Piece,
     ReadoutPiece,
     Shape,
     said,
@@ -51,7 +51,7 @@ from dvskit.networks.pieces import (
 Word = str | tuple["Word", ...]
 """A layer, or the layers of a residual block."""
 
-_WRITTEN: tuple[tuple[str, Callable[..., Piece]], ...] = (
+_WRITTEN: tuple[tuple[str, Callable[..., NetworkPiece]], ...] = (
     (
         r"(\d+)C(\d+)(?:s(\d+))?(?:p(\d+))?",
         lambda c, k, s, p: pieces.convolution(int(c), int(k), int(s or 1), int(p or 0)),
@@ -103,7 +103,7 @@ class PlacedPiece:
     """A piece with its place in the list and the shapes before and after it."""
 
     said: str
-    piece: Piece
+    piece: NetworkPiece
     before: Shape
     after: Shape
 
@@ -161,7 +161,7 @@ def as_words(given: Any, where: str = "layers") -> tuple[Word, ...]:
     )  # fmt: skip
 
 
-def _piece(word: Any, at: str, defaults: Defaults) -> Piece:
+def _piece(word: Any, at: str, defaults: Defaults) -> NetworkPiece:
     if isinstance(word, tuple):
         return BlockPiece(word, at, defaults)
     if not isinstance(word, str) or not word.split():

@@ -28,7 +28,7 @@ class Defaults:
     threshold: float
 
 
-class Piece(Protocol):
+class NetworkPiece(Protocol):
     """The piece of a word in a layer list."""
 
     def after(self, shape: Shape) -> Shape:
@@ -84,7 +84,7 @@ def _same(shape: Shape) -> Shape:
     return shape
 
 
-def convolution(channels: int, kernel: int, stride: int = 1, padding: int = 0) -> Piece:
+def convolution(channels: int, kernel: int, stride: int = 1, padding: int = 0) -> NetworkPiece:
     """Return `channels` C `kernel`, with stride and padding: 64C3, 64C3s2p1."""
 
     def after(shape: Shape) -> Shape:
@@ -97,7 +97,7 @@ def convolution(channels: int, kernel: int, stride: int = 1, padding: int = 0) -
     )
 
 
-def pooling(letter: str, size: int, stride: int) -> Piece:
+def pooling(letter: str, size: int, stride: int) -> NetworkPiece:
     """Return P (mean), S (sum) or M (largest magnitude) and the side: P2, M3s2."""
 
     def after(shape: Shape) -> Shape:
@@ -125,7 +125,7 @@ class DensePiece:
         return [*flatten, ("dense", layers.Linear(math.prod(shape), self.outputs))]
 
 
-def delays(taps: int, spacing: int) -> Piece:
+def delays(taps: int, spacing: int) -> NetworkPiece:
     """Return the inputs of `taps` time steps side by side, `spacing` steps apart: T5s2."""
 
     def after(shape: Shape) -> Shape:
@@ -135,7 +135,7 @@ def delays(taps: int, spacing: int) -> Piece:
     return _Layer("delays", after, lambda shape: layers.Delays(taps, spacing))
 
 
-def layer_norm() -> Piece:
+def layer_norm() -> NetworkPiece:
     """Return ln: layer normalisation of each sample and time step alone."""
 
     def after(shape: Shape) -> Shape:
@@ -146,7 +146,7 @@ def layer_norm() -> Piece:
     return _Layer("norm", after, lambda shape: nn.LayerNorm(shape[0]))
 
 
-def dropout(share: float) -> Piece:
+def dropout(share: float) -> NetworkPiece:
     """Return dropout of a share, constant in time: D0.2."""
 
     def after(shape: Shape) -> Shape:
@@ -156,7 +156,7 @@ def dropout(share: float) -> Piece:
     return _Layer("dropout", after, lambda shape: layers.Dropout(share))
 
 
-def voting(votes: int) -> Piece:
+def voting(votes: int) -> NetworkPiece:
     """Return voting of this many outputs per class: V10."""
 
     def after(shape: Shape) -> Shape:
@@ -168,17 +168,17 @@ def voting(votes: int) -> Piece:
     return _Layer("vote", after, lambda shape: layers.Voting(votes))
 
 
-def rectified() -> Piece:
+def rectified() -> NetworkPiece:
     """Return relu: max(x, 0) at each time step, in place of neurons."""
     return _Layer("relu", _same, lambda shape: nn.ReLU())
 
 
-def logarithm() -> Piece:
+def logarithm() -> NetworkPiece:
     """Return log: counts on a logarithmic scale."""
     return _Layer("log", _same, lambda shape: layers.LogCounts())
 
 
-def batch_norm(word: str, options: Mapping[str, Any], defaults: Defaults) -> Piece:
+def batch_norm(word: str, options: Mapping[str, Any], defaults: Defaults) -> NetworkPiece:
     """Return bn, or tdbn with the threshold of the network and its alpha."""
 
     def make(shape: Shape) -> nn.Module:

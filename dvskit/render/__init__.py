@@ -28,12 +28,13 @@ from dvskit.render.frames.styles import (
     Surface,
     styles,
 )
-from dvskit.render.page import PageReport, Shown, page
+from dvskit.render.page import PageReport, ShownEvents, page
 from dvskit.render.video import VideoReport, VideoView, video
 
 __all__ = [
-    "CloudReport", "CloudView", "ColourBar", "Colouring", "Colours", "Count", "Decay", "FrameStyle",
-    "LatestPolarity", "LinearFade", "PageReport", "RenderedFrames", "Shown", "Surface", "Theme",
-    "Turn", "TurnReport", "VideoReport", "VideoView", "by_count", "by_polarity", "by_time", "cloud",
-    "cloud_image", "frames", "page", "plots", "styles", "turntable", "video",
+    "CloudReport", "CloudView", "ColourBar", "Colouring", "Colours", "Count", "Decay",
+    "FrameStyle", "LatestPolarity", "LinearFade", "PageReport", "RenderedFrames", "ShownEvents",
+    "Surface", "Theme", "Turn", "TurnReport", "VideoReport", "VideoView", "by_count",
+    "by_polarity", "by_time", "cloud", "cloud_image", "frames", "page", "plots", "styles",
+    "turntable", "video",
 ]  # fmt: skip

@@ -119,7 +119,7 @@ _STEPS = 16777213.0  # 2^24 - 3: nearness is 1..2^24 - 2
 _AT_ONCE = 512
 Points = tuple[NDArray[np.int64], NDArray[np.int16], NDArray[np.int16], NDArray[np.uint8]]
 """t, x and y of events, and the indices of their colours."""
-View = tuple[NDArray[np.float64], NDArray[np.float64]]
+CameraAndLens = tuple[NDArray[np.float64], NDArray[np.float64]]
 """The camera, (3, 4): rows right, up and nearness 0..1; columns t - start_us, x, y and 1. And the
 lens, (5,): scale, centre_u, centre_v, farthest depth, depth of the box.
 """
@@ -129,7 +129,7 @@ lens, (5,): scale, centre_u, centre_v, farthest depth, depth of the box.
 def _project(
     points: Points,
     start_us: int,
-    view: View,
+    view: CameraAndLens,
     v: NDArray[np.int32],
     u: NDArray[np.int32],
     keys: NDArray[np.uint32],
@@ -154,7 +154,7 @@ def _project(
 def splat(
     points: Points,
     start_us: int,
-    view: View,
+    view: CameraAndLens,
     brush: NDArray[np.int64],  # (k, 2): offsets dv, du of the pixels of a point
     nearest: NDArray[np.uint32],
 ) -> None:

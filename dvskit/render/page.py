@@ -41,7 +41,7 @@ _BYTES_AN_EVENT = 6
 
 @check_arguments
 @dataclass(frozen=True, slots=True)
-class Shown:
+class ShownEvents:
     """A recording on a page.
 
     name       above its cloud if there are several
@@ -97,7 +97,7 @@ class Held(NamedTuple):
 
 @check_arguments
 def page(
-    shown: Events | Source | Shown | Sequence[Events | Source | Shown],
+    shown: Events | Source | ShownEvents | Sequence[Events | Source | ShownEvents],
     path: str | PathLike[str],
     *,
     title: str | None = None,
@@ -137,7 +137,9 @@ def page(
 
 
 def hold(
-    shown: Events | Source | Shown | Sequence[Events | Source | Shown], *, max_events: int
+    shown: Events | Source | ShownEvents | Sequence[Events | Source | ShownEvents],
+    *,
+    max_events: int,
 ) -> list[Held]:
     """Read the recordings to show. Raises ConfigError for no recording, or max_events < 1."""
     alone = isinstance(shown, str) or not isinstance(shown, Sequence)
@@ -148,11 +150,11 @@ def hold(
     if not several:
         raise ConfigError("a page needs at least one recording")
     share = max(1, max_events // len(several)) if max_events > 0 else max_events
-    each = [one if isinstance(one, Shown) else Shown(one) for one in several]
+    each = [one if isinstance(one, ShownEvents) else ShownEvents(one) for one in several]
     return [_held(one, number, share) for number, one in enumerate(each, 1)]
 
 
-def _held(shown: Shown, number: int, max_events: int) -> Held:
+def _held(shown: ShownEvents, number: int, max_events: int) -> Held:
     source, labels = shown.events, shown.labels
     kept = thin(source, max_events)
     if labels is None:

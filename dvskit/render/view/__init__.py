@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dvskit.render.view.server import View
+from dvskit.render.view.server import ViewServer
 from dvskit.render.view.viewed import Decided, Decisions, Viewed, ViewedLive
 
-__all__ = ["Decided", "Decisions", "View", "Viewed", "ViewedLive"]
+__all__ = ["Decided", "Decisions", "ViewServer", "Viewed", "ViewedLive"]

@@ -37,7 +37,7 @@ _HEADERS = {
 }
 
 
-class View:
+class ViewServer:
     """Serves a page of recordings until it is closed. Use it as a context manager.
 
     Raises OutputError if the port is not available.
@@ -67,7 +67,7 @@ class View:
         """Return the address of the page, with its token."""
         return f"http://{self.host}/{self._token}/"
 
-    def __enter__(self) -> View:
+    def __enter__(self) -> ViewServer:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -134,7 +134,7 @@ class View:
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
-    def __init__(self, address: tuple[str, int], view: View) -> None:
+    def __init__(self, address: tuple[str, int], view: ViewServer) -> None:
         self.view = view
         super().__init__(address, _Handler)
 
