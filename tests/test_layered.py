@@ -271,12 +271,12 @@ def test_layers_train_are_saved_and_come_back(bars: Path, tmp_path: Path, layers
 def test_training_falls_back_to_float32_where_the_processor_has_no_bfloat16(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from dvskit.training import world
+    from dvskit.training import device
 
     module = small("4C3", "lif", "3").build()
     x = counts(small("3"))
     for flags, dtype in (("avx2", torch.float32), ("avx512_bf16", torch.bfloat16)):
         (tmp_path / "cpuinfo").write_text(f"flags : fpu {flags} sse")
-        monkeypatch.setattr(world, "_CPUINFO", tmp_path / "cpuinfo")
-        with world.training_precision(torch.device("cpu")):
+        monkeypatch.setattr(device, "_CPUINFO", tmp_path / "cpuinfo")
+        with device.training_precision(torch.device("cpu")):
             assert module[0](x.float()).dtype == dtype

@@ -185,7 +185,7 @@ def is_image(file: Path) -> bool:
 
 @check_arguments
 class MovedImages(Samples):
-    """Stills moved along saccades in front of an emulated sensor, as in N-MNIST.
+    """Images moved along saccades in front of an emulated sensor, as in N-MNIST.
 
     rows, classes, labels  those of the images
     size                   of the sensor, (width, height)

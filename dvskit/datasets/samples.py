@@ -1,7 +1,7 @@
 """Samples: properties known before reading, and the events or image.
 
 Folders of recordings or videos, public data sets and drawn samples are all `Samples`; other code
-needs no other type. Stills are the same for images: an encoder makes spikes of them, or they are
+needs no other type. ImageSamples are the same for images: encoded as spikes, or they are
 moved in front of an emulated sensor, which makes `Samples` of them.
 """
 
