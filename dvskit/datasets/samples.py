@@ -1,8 +1,8 @@
 """Samples: properties known before reading, and the events or image.
 
 Folders of recordings or videos, public data sets and drawn samples are all `Samples`; other code
-needs no other type. ImageSamples are the same for images: encoded as spikes, or they are
-moved in front of an emulated sensor, which makes `Samples` of them.
+needs no other type. ImageSamples are the same for images, which are encoded as spikes, or moved in
+front of an emulated sensor, which makes `Samples` of them.
 """
 
 from __future__ import annotations
