@@ -339,7 +339,7 @@ def test_any_samples_are_judged_each_read_once_and_as_they_come(
     samples = Counted(open_samples(bars))
     batches = inputs.judged_batches(samples, trained.model.input, trained.model.size)
     next(batches.epoch(0))
-    assert samples.read <= 2 * (batches.ahead + 1) < len(samples)  # not all are in memory
+    assert samples.read <= 2 * (batches.prefetch + 1) < len(samples)  # not all are in memory
     samples.read = 0
     result = evaluation.evaluate(trained.model, samples, split="all")
     assert samples.read == result.samples == 20
