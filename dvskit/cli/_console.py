@@ -247,24 +247,6 @@ class Bars:
         self._title = ""
 
 
-@contextmanager
-def stages(title: str) -> Iterator[Callable[[str], None]]:
-    """Show the stages of work that cannot be counted: call with the name of each as it begins.
-
-    A bar on a terminal, else a line each, nothing with -q.
-    """
-    with progress(title, None, "stages") as show:
-        done = 0
-
-        def begin(stage: str) -> None:
-            nonlocal done
-            show(done, stage)
-            log(f"{title}: {stage}")
-            done += 1
-
-        yield begin
-
-
 def parse_time_us(text: str, option: str = "") -> int:
     """Return the microseconds of a text such as 1.5s, 200ms or 30us.
 

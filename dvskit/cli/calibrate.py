@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,7 +72,13 @@ def calibrate(
     pictures = _frames(source, frames, clip)
     from dvskit.emulator.calibration import calibrate as calibrated
 
-    with _console.stages(recording.name) as begin:
+    with _console.progress(recording.name, None, "stages") as show:
+        stages = count()
+
+        def begin(stage: str) -> None:
+            show(next(stages), stage)
+            _console.log(f"{recording.name}: {stage}")
+
         found = calibrated(source, pictures, offset_us=offset_us, on_stage=begin)
     from dvskit.video import FrameSource
 

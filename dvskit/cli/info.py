@@ -54,7 +54,7 @@ def describe_clip(file: Path, clip: FrameSource) -> dict[str, Any]:
     return {
         "file": str(file),
         "format": "folder of images" if file.is_dir() else "video",
-        "bytes": file.stat().st_size if file.is_file() else None,
+        "bytes": _bytes_of(file),
         "width": clip.size.width,
         "height": clip.size.height,
         "frames": len(times),
@@ -66,27 +66,32 @@ def describe_clip(file: Path, clip: FrameSource) -> dict[str, Any]:
     }
 
 
+def _bytes_of(file: Path) -> int | None:
+    return file.stat().st_size if file.is_file() else None
+
+
 def _clip_lines(facts: dict[str, Any]) -> list[str]:
     rate = facts["frames_per_second"]
-    lines = [
-        f"{facts['file']}: {facts['format']}"
-        + (f", {count_of(facts['bytes'], 'byte')}" if facts["bytes"] is not None else ""),
+    return [
+        _head(facts),
         f"  size      {facts['width']}x{facts['height']}",
         f"  frames    {facts['frames']:,}" + (f" ({rate:.6g} a second)" if rate else ""),
+        *_times(facts),
+        *(f"  note      {text}" for text in facts["notes"]),
+        f"  events    none; to make them: dvskit emulate {shlex.quote(facts['file'])} events.raw",
     ]
-    if facts["t_first_us"] is not None:
-        lines.append(_time_line(facts))
-    lines += [f"  note      {text}" for text in facts["notes"]]
-    file = shlex.quote(facts["file"])
-    lines.append(f"  events    none; to make them: dvskit emulate {file} events.raw")
-    return lines
 
 
-def _time_line(facts: dict[str, Any]) -> str:
-    return (
-        f"  time      {facts['t_first_us']} to {facts['t_last_us']} us "
-        f"({_console.describe_us(facts['duration_us'])})"
-    )
+def _head(facts: dict[str, Any]) -> str:
+    size = "" if facts["bytes"] is None else f", {count_of(facts['bytes'], 'byte')}"
+    return f"{facts['file']}: {facts['format']}{size}"
+
+
+def _times(facts: dict[str, Any]) -> list[str]:
+    if facts["t_first_us"] is None:
+        return []
+    lasts = _console.describe_us(facts["duration_us"])
+    return [f"  time      {facts['t_first_us']} to {facts['t_last_us']} us ({lasts})"]
 
 
 def describe(recording: Recording) -> dict[str, Any]:
@@ -101,11 +106,11 @@ def describe(recording: Recording) -> dict[str, Any]:
         on += int(np.count_nonzero(block.p))
     duration = 0 if first is None or last is None else last - first
     frames = _frames(recording)
-    damage = recording.damage
+    damage, lens = recording.damage, recording.intrinsics()
     return {
         "file": str(recording.path),
         "format": recording.format,
-        "bytes": recording.path.stat().st_size if recording.path.is_file() else None,
+        "bytes": _bytes_of(recording.path),
         "width": recording.size.width,
         "height": recording.size.height,
         "size_from": recording.size_origin,
@@ -120,7 +125,7 @@ def describe(recording: Recording) -> dict[str, Any]:
         "imu_samples": len(recording.imu()),
         **frames,
         "labels": len(recording.labels()),
-        "intrinsics": None if (lens := recording.intrinsics()) is None else lens._asdict(),
+        "intrinsics": None if lens is None else lens._asdict(),
         "other": {
             name: count
             for name, count in recording.other_streams().items()
@@ -137,12 +142,6 @@ def describe(recording: Recording) -> dict[str, Any]:
     }
 
 
-def _of_frames(facts: dict[str, Any]) -> str:
-    rate = facts["frames_per_second"]
-    size = f" of {facts['frame_width']}x{facts['frame_height']}"
-    return size + (f", {rate:.6g} a second" if rate else "")
-
-
 _ORIGINS = {
     "argument": "as given",
     "header": "from the header",
@@ -151,8 +150,6 @@ _ORIGINS = {
     "frames": "of its frames",
     "data": "INFERRED from the events",
 }
-
-
 _BESIDE = {"triggers": "triggers", "imu_samples": "IMU", "frames": "frames", "labels": "labels"}
 
 
@@ -173,17 +170,21 @@ def _frames(recording: Recording) -> dict[str, Any]:
     }
 
 
+def _of_frames(facts: dict[str, Any]) -> str:
+    rate = facts["frames_per_second"]
+    size = f" of {facts['frame_width']}x{facts['frame_height']}"
+    return size + (f", {rate:.6g} a second" if rate else "")
+
+
 def _lines(facts: dict[str, Any]) -> list[str]:
     rate = facts["events_per_second"]
     lines = [
-        f"{facts['file']}: {facts['format']}"
-        + (f", {count_of(facts['bytes'], 'byte')}" if facts["bytes"] is not None else ""),
+        _head(facts),
         f"  sensor    {facts['width']}x{facts['height']} ({_ORIGINS[facts['size_from']]})",
         f"  events    {facts['events']:,} ({facts['on']:,} ON, {facts['off']:,} OFF)"
         + (f", {rate:,} a second" if rate else ""),
+        *_times(facts),
     ]
-    if facts["t_first_us"] is not None:
-        lines.append(_time_line(facts))
     for key, title in _BESIDE.items():
         if facts[key]:
             lines.append(f"  {title:9} {facts[key]:,}" + _of_frames(facts) * (key == "frames"))

@@ -29,7 +29,6 @@ from dvskit.cli._judging import (
 )
 from dvskit.cli._options import ModelArgument, ModelOption, Reading, Span
 from dvskit.errors import ConfigError, did_you_mean
-from dvskit.formats import open_events
 
 if TYPE_CHECKING:
     from dvskit.evaluation import Observed
@@ -189,7 +188,7 @@ def membrane(
     style = looks.begin(out)
     from dvskit.render import plots
 
-    seen = _observe(ShownEvents(open_events(file), file), model, layer)
+    seen = _observe(ShownEvents(open_shown(file, Reading()), file), model, layer)
     number = seen.liveliest() if neuron is None else neuron
     with options.as_usage("--neuron"):
         inputs = seen.causes(number)

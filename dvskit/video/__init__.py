@@ -11,8 +11,8 @@ from pathlib import Path
 from dvskit._arguments import check_arguments
 from dvskit.errors import FormatError, VideoError
 from dvskit.formats import Format, find_format
+from dvskit.formats.found import PathKind, identify
 from dvskit.formats.image_list import IMAGE_SUFFIXES, IMAGES_NAME
-from dvskit.formats.table import file_of_events
 from dvskit.video.camera import CameraFrames
 from dvskit.video.file import Clock, VideoFrames
 from dvskit.video.fitting import Bordered, ClipPart, Cropped, Resized, Trimmed, resized
@@ -100,7 +100,9 @@ def _format_of(path: Path) -> Format | None:
 
     A folder with a list of images is an image folder.
     """
-    if path.is_dir() and (file_of_events(path) == path or (path / IMAGES_NAME).is_file()):
+    if path.is_dir() and (
+        identify(path) is not PathKind.RECORDING or (path / IMAGES_NAME).is_file()
+    ):
         return None
     try:
         return find_format(path)
