@@ -103,9 +103,11 @@ def interruptible() -> Iterator[None]:
     except SystemExit as ended:
         code = ended.code or 0
         raise
-    except KeyboardInterrupt:
-        report()
-        code = exit_code()
+    except (KeyboardInterrupt, RuntimeError) as error:
+        # Python 3.11 wraps an interrupt that arrives while a class is made in a RuntimeError.
+        if isinstance(error, KeyboardInterrupt) or isinstance(error.__cause__, KeyboardInterrupt):
+            report()
+            code = exit_code()
         raise
     finally:
         if not _state.received:  # only Python's own cleanup is left: a signal ends it at once

@@ -170,6 +170,29 @@ def test_an_interrupt_that_a_finaliser_swallows_is_repeated(tmp_path):
     assert err == "dvskit: interrupted; no output was written; run the same command again\n"
 
 
+CLASS = """
+import time
+from dvskit import _interrupt
+
+class Slow:
+    def __set_name__(self, owner, name):
+        print("in __set_name__", flush=True)
+        time.sleep(60)
+
+with _interrupt.interruptible():
+    class Owner:
+        slow = Slow()
+"""
+
+
+def test_an_interrupt_while_a_class_is_made_ends_the_command(tmp_path):
+    process = run_code(CLASS, tmp_path)
+    seconds, err = end(process, signal.SIGINT)
+    assert process.returncode == 130
+    assert seconds < LIMIT_S
+    assert err == "dvskit: interrupted; no output was written; run the same command again\n"
+
+
 @pytest.mark.slow(seconds=3)
 @pytest.mark.parametrize(
     ("number", "code", "how"),
