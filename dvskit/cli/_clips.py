@@ -259,7 +259,7 @@ def _mapped(events: Events, file: BinaryIO) -> Events:
     return Events.from_checked(t, x, y, p, events.size)
 
 
-class ShownEvents(ReadableSource):
+class CountedEvents(ReadableSource):
     """The events of a source, with their count and times in the latest pass.
 
     file  raise FormatError, with its name, after a pass without events

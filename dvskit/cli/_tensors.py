@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from dvskit._files import check_output
 from dvskit.cli import _console
-from dvskit.cli._clips import ShownEvents
+from dvskit.cli._clips import CountedEvents
 from dvskit.cli._console import parse_time_us
 from dvskit.cli._options import option
 from dvskit.errors import ConfigError, OutputError, ShapeError, one_line
@@ -32,7 +32,7 @@ class _TensorOutput:
 
         check_output(out, overwrite=force)
         with _console.progress(f"{out.name}", None, "events") as show:
-            shown = ShownEvents(source, show=show)
+            shown = CountedEvents(source, show=show)
             try:
                 tensor = self.representation(shown, start_us=start_us)
             except ShapeError as error:

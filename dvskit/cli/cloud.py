@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from dvskit._files import check_output
 from dvskit.cli import _console
-from dvskit.cli._clips import ShownEvents, note_assumptions, open_shown
+from dvskit.cli._clips import CountedEvents, note_assumptions, open_shown
 from dvskit.cli._console import parse_time_us
 from dvskit.cli._judging import fits_noted
 from dvskit.cli._options import (
@@ -258,14 +258,14 @@ def cloud(
         width_px, height_px = size_px or (1280, 960)
         with _console.progress(out.name, None, "events") as show:
             report = render.cloud(
-                ShownEvents(parts[0], files[0], show), out, view=view, width_px=width_px,
+                CountedEvents(parts[0], files[0], show), out, view=view, width_px=width_px,
                 height_px=height_px, overwrite=force,
             )  # fmt: skip
         _note_letters(report.missing, out)
     else:
         with _console.progress(out.name, None, "frames") as show:
             report = render.turntable(
-                ShownEvents(parts[0], files[0], lambda n: show(0, f"{count_of(n, 'event')} read")),
+                CountedEvents(parts[0], files[0], lambda n: show(0, f"{count_of(n, 'event')} read")),
                 out, view=view, turn=turn, overwrite=force,
                 on_frame=lambda done, total: show(done, f"of {total}"),
             )  # fmt: skip
@@ -290,7 +290,7 @@ def _shown(
     own = None if labels is None else read_labels(labels)
     shown = []
     for file, part in parts:
-        source, decided = ShownEvents(part, file), Labels.empty()
+        source, decided = CountedEvents(part, file), Labels.empty()
         events: Events | Source = source
         if model is not None:
             events = read_all(source)

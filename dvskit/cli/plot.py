@@ -12,7 +12,7 @@ import typer
 from dvskit.cli import _console
 from dvskit.cli import _options as options
 from dvskit.cli._clips import (
-    ShownEvents,
+    CountedEvents,
     ShownFile,
     check_picture,
     note_assumptions,
@@ -87,7 +87,7 @@ def _command(name: str) -> Callable[..., None]:
         from dvskit.render import plots
 
         draw = getattr(plots, "pixel_map" if name == "map" else name)
-        save_picture(draw(ShownEvents(part, file), style=style), out, looks.force)
+        save_picture(draw(CountedEvents(part, file), style=style), out, looks.force)
         note_assumptions(file, recording, part)
 
     plot.__doc__ = _WHAT[name]
@@ -163,12 +163,12 @@ def raster(
         from dvskit.render._thin import thin
         from dvskit.render.plots.rate import draw_thinned
 
-        thinned = thin(ShownEvents(part, file), plots.RASTER_EVENTS)
+        thinned = thin(CountedEvents(part, file), plots.RASTER_EVENTS)
         figure = draw_thinned(thinned, style)
         if thinned.notice:
             _console.note(f"{out}: {thinned.notice}")
     else:
-        seen = _observe(ShownEvents(part, file), of.model, of.layer)
+        seen = _observe(CountedEvents(part, file), of.model, of.layer)
         figure = plots.raster(seen.spikes, step_us=seen.bin_us, style=style)
     save_picture(figure, out, looks.force)
     note_assumptions(file, recording, part)
@@ -188,7 +188,7 @@ def membrane(
     style = looks.begin(out)
     from dvskit.render import plots
 
-    seen = _observe(ShownEvents(open_shown(file, Reading()), file), model, layer)
+    seen = _observe(CountedEvents(open_shown(file, Reading()), file), model, layer)
     number = seen.liveliest() if neuron is None else neuron
     with options.as_usage("--neuron"):
         inputs = seen.causes(number)
@@ -199,7 +199,7 @@ def membrane(
     save_picture(figure, out, looks.force)
 
 
-def _observe(source: ShownEvents, model: str, layer: str | None) -> Observed:
+def _observe(source: CountedEvents, model: str, layer: str | None) -> Observed:
     from dvskit.evaluation import observe
     from dvskit.training import load_model
 

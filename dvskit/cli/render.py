@@ -14,7 +14,7 @@ from dvskit.cli._clips import (
     ClipOptions,
     ClockName,
     ClockOption,
-    ShownEvents,
+    CountedEvents,
     ShownFile,
     clip_notes,
     note_assumptions,
@@ -146,7 +146,7 @@ class _Part:
     ) -> None:
         whole = start_us is None and stop_us is None
         self.part = recording if whole else recording.between(start_us, stop_us)
-        self.events = ShownEvents(self.part, file)
+        self.events = CountedEvents(self.part, file)
         goes_on = stop_us is not None and any(map(len, recording.between(stop_us, None)))
         self.stop_us = stop_us if goes_on else None
 
