@@ -17,11 +17,10 @@ from dvskit.formats.aedat4 import (
     Aedat4Sink,
     Compression,
     compression,
-    event_packets,
+    packets,
     unpacking_kernels,
 )
 from dvskit.formats.aedat4.layout import PACKET_HEADER, FlatbufferError, read_container, root
-from dvskit.formats.aedat4.packets import Packets
 from dvskit.formats.losses import Losses
 from dvskit.formats.storage import new_columns
 from dvskit.streams import Triggers
@@ -50,8 +49,8 @@ def write(path: Path, events: Events, kind: Compression) -> Path:
 
 
 def packet_offsets(path: Path) -> list[int]:
-    packets = Packets(read_container(path), 0, Losses(path, strict=True))
-    return [offset for window in packets for offset in window.rows[:, 0].tolist()]
+    walk = packets.Packets(read_container(path), 0, Losses(path, strict=True))
+    return [begin - PACKET_HEADER.size for group in walk for begin, _ in group.packets]
 
 
 @pytest.mark.slow
@@ -70,12 +69,12 @@ def test_a_real_recording_is_read_exactly(data: Path) -> None:
     assert len(recording.triggers()) == 0
 
 
-@pytest.mark.parametrize("group", [1, 1000, 30_000])
+@pytest.mark.parametrize("count", [1, 7])
 def test_events_do_not_depend_on_how_packets_are_grouped(
-    data: Path, group: int, monkeypatch: pytest.MonkeyPatch
+    data: Path, count: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = load_events(data / "recordings" / REAL)
-    monkeypatch.setattr(event_packets, "GROUP_EVENTS", group)
+    monkeypatch.setattr(packets, "_MOST_PACKETS", count)
     assert load_events(data / "recordings" / REAL) == whole
 
 
@@ -138,12 +137,12 @@ def test_events_are_split_as_a_plain_loop_would(seed: int) -> None:
     if seed % 2:
         rows["t"][20] = 100
     data = np.frombuffer(b"\0\0\0" + rows.tobytes(), np.uint8)  # unaligned
-    packets = np.array([(3, 20), (3, 0), (3 + 16 * 20, 1), (3 + 16 * 21, 29)])
+    events = np.array([(3, 20), (3, 0), (3 + 16 * 20, 1), (3 + 16 * 21, 29)])
     t, x, y, p = columns = new_columns(50)
-    bad = unpacking_kernels.split_events(data, packets, 39, 40, columns)
+    good = unpacking_kernels.split_events(data, events, 39, 40, columns)
     for column, name in ((t, "t"), (x, "x"), (y, "y"), (p, "p")):
         assert (column == rows[name]).all()
-    assert bad == any(
+    assert good != any(
         not (0 <= b < 39 and 0 <= c < 40) or (i > 0 and a < rows["t"][i - 1])
         for i, (a, b, c, *_) in enumerate(rows.tolist())
     )
@@ -188,7 +187,7 @@ def test_one_event_with_a_wild_time_costs_itself_alone(tmp_path: Path) -> None:
     event = packet_offsets(path)[1] + 8 + 32 + 16 * 100
     content[event + 6] ^= 0x10
     path.write_bytes(content)
-    with pytest.raises(DamagedFileError, match="out of time order"):
+    with pytest.raises(DamagedFileError, match="time runs back"):
         load_events(path)
     recording = open_events(path, strict=False)
     assert len(read_all(recording)) == len(events) - 1

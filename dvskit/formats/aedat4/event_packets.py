@@ -3,248 +3,193 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
+from itertools import accumulate
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dvskit._threads import run_parts, thread_count
 from dvskit.events import Events, Size
+from dvskit.formats.aedat4 import lz4_kernels as lz4
 from dvskit.formats.aedat4 import unpacking_kernels as k
-from dvskit.formats.aedat4.compression import (
-    MOST_BYTES,
-    Compression,
-    CompressionError,
-    Unpacker,
-    decompress_begun,
-    unpacked,
-)
-from dvskit.formats.aedat4.layout import PACKET_HEADER, Container, FlatbufferError, root
-from dvskit.formats.aedat4.packets import Packets, Window
+from dvskit.formats.aedat4.compression import MOST_BYTES, Compression, CompressionError, decompress
+from dvskit.formats.aedat4.layout import PACKET_HEADER, Container
+from dvskit.formats.aedat4.packets import Group, Packets
+from dvskit.formats.checked_blocks import Block, checked
+from dvskit.formats.in_order import InOrder
 from dvskit.formats.losses import Losses
-from dvskit.formats.order_kernels import longest_in_order
-from dvskit.formats.storage import EventColumns, Storage, new_columns
+from dvskit.formats.storage import EventColumns, Storage
 
 LOOK_AHEAD = 1 << 16  # later events that may show that an event is ahead of its time
-GROUP_EVENTS = 1 << 20  # claimed events of packets decoded together
-_MOST_UNPACKED = 1 << 22  # bytes of packets decompressed one by one before they are split
-_NEVER = np.iinfo(np.int64).min
+_LZ4_PROBLEMS = {
+    lz4.ENDS_EARLY: "its compressed data ends early",
+    lz4.MALFORMED: "it does not decompress",
+    lz4.NO_ROOM: f"it decompresses to more than {MOST_BYTES} bytes",
+    lz4.BAD_CHECKSUM: "a checksum of its compressed data is wrong",
+    lz4.BYTES_BEHIND: "bytes follow its compressed data",
+}
+Bytes = NDArray[np.uint8]
+_NO_ROOM = np.empty(0, np.uint8)
+_LEAST_ROOM = 1 << 16
+_SHORT_BYTES = 1 << 14  # not worth a second thread
 
 
-class _Runs(NamedTuple):
-    """Events that are adjacent in the file, and the first byte of their packet: int64 (n,)."""
-
-    offsets: NDArray[np.int64]
-    counts: NDArray[np.int64]
-
-    def join(self, other: _Runs) -> _Runs:
-        """Return these runs followed by the others."""
-        return _Runs(
-            np.concatenate([self.offsets, other.offsets]),
-            np.concatenate([self.counts, other.counts]),
-        )
-
-    def behind(self, start: int) -> _Runs:
-        """Return the rest without the first `start` events."""
-        counts = np.minimum(self.counts, np.maximum(0, np.cumsum(self.counts) - start))
-        return _Runs(self.offsets[counts > 0], counts[counts > 0])
+def read_events(
+    container: Container,
+    stream: int,
+    size: Size,
+    losses: Losses,
+    storage: Storage | None = None,
+    start: int | None = None,
+) -> Iterator[Events]:
+    """Yield the events of one stream, some packets at a time, from the byte `start` on."""
+    if storage is None or not losses.strict:
+        storage = Storage()  # salvage holds events back, so they must not be overwritten
+    packets = Packets(container, stream, losses, start)
+    blocks = _Decoder(container.compression, size).blocks(packets, storage)
+    return checked(blocks, losses, InOrder(losses, size, look_ahead=LOOK_AHEAD))
 
 
-_NO_RUNS = _Runs(np.empty(0, np.int64), np.empty(0, np.int64))
+def first_time(container: Container, stream: int, start: int) -> tuple[int, int] | None:
+    """Return the byte of the first packet from `start` on, and the time of its first event.
+
+    None if there is no packet, or if that one is empty or damaged.
+    """
+    packets = Packets(container, stream, Losses(container.path, strict=False), start)
+    for group in packets:
+        part = _unpack(group._replace(packets=group.packets[:1]), container.compression)
+        if part.problem or not part.events[0, 1]:
+            return None
+        at = int(part.events[0, 0])
+        first = int.from_bytes(part.room[at : at + 8].tobytes(), "little", signed=True)
+        return group.packets[0][0] - PACKET_HEADER.size, first
+    return None
 
 
-class EventReader:
-    """One pass over the event packets of one stream, from the byte `start` on."""
+class _Part(NamedTuple):
+    """Decompressed packets, before the first invalid one.
 
-    def __init__(
-        self,
-        container: Container,
-        stream: int,
-        size: Size,
-        losses: Losses,
-        storage: Storage | None = None,
-        start: int | None = None,
-    ) -> None:
-        self._compression, self._size = container.compression, size
-        self._losses, self._damage, self._strict = losses, losses.damage, losses.strict
-        self._storage = Storage() if storage is None else storage
-        self._packets = Packets(container, stream, losses, start)
-        self._unpacker = Unpacker(container.compression)
-        self._look_ahead = 0 if losses.strict else LOOK_AHEAD
-        self._held, self._held_runs = new_columns(0), _NO_RUNS
-        self._held_bad = False
-        self._last = int(_NEVER)
-        self._lost_until = 0
+    room     uint8, the packets one after the other
+    events   int64 (n, 2), offset in `room` of the events of each packet, and their number
+    problem  what is wrong with the next packet; empty if there is none
+    """
 
-    def blocks(self) -> Iterator[Events]:
-        """Yield the events, some packets at a time."""
-        for window in self._packets:
-            # The packet rejected last may have been shorter than its header claimed.
-            self._damage.lost_bytes -= max(0, self._lost_until - int(window.rows[0, 0]))
-            self._lost_until = 0
-            contents = window.contents()
-            counts = self._unpacker.expected_counts(window.data, contents)
-            done = 0
-            while done < len(contents):
-                ends = np.cumsum(np.maximum(1, counts[done:]))
-                stop = done + max(1, int(np.searchsorted(ends, GROUP_EVENTS)))
-                part = slice(done, stop)
-                yield from self._group(window, contents[part], counts[part], done)
-                done = stop
-        if not self._strict:
-            yield from self._cut_packet()
-        yield from self._judge(self._columns(0), False, _NO_RUNS, 0)
-
-    def _cut_packet(self) -> Iterator[Events]:
-        """In salvage mode, yield the whole events of a packet cut by the end of the file."""
-        offset, content = self._packets.cut_packet()
-        begun = np.frombuffer(decompress_begun(content, self._compression), np.uint8)
-        said = int.from_bytes(begun[:4].tobytes(), "little") + 4
-        if not len(begun) <= said <= MOST_BYTES:
-            return
-        data = np.concatenate([begun, np.zeros(said - len(begun), np.uint8)])
-        start, count = k.locate_events(data, 0, said)
-        count = min(count, (len(begun) - start) // k.EVENT_BYTES)
-        if start < 0 or count < 1:
-            return
-        if self._compression is Compression.NONE:
-            self._damage.lost_bytes -= k.EVENT_BYTES * count
-        yield from self._split([_Packet(offset, data, start, count)])
-
-    def _columns(self, count: int) -> EventColumns:
-        """Return columns that begin with the events held back, with room for `count` more."""
-        held = len(self._held.t)
-        columns = self._storage.columns(held + count)
-        columns.part(slice(0, held)).fill(self._held)
-        return columns
-
-    def _group(
-        self, window: Window, contents: NDArray[np.int64], counts: NDArray[np.int64], first: int
-    ) -> Iterator[Events]:
-        """Yield the events of some packets, decoded together if all are valid."""
-        if counts.min() >= 0:
-            columns = self._columns(int(counts.sum()))
-            place = columns.part(slice(len(self._held.t), None))
-            result = self._unpacker.split(window.data, contents, counts, self._size, place)
-            if result != k.OTHERWISE:
-                runs = _Runs(window.rows[first : first + len(contents), 0], counts)
-                yield from self._judge(columns, result != k.GOOD, runs, self._look_ahead)
-                return
-        at, stop = first, first + len(contents)
-        while at < stop:
-            packets: list[_Packet] = []
-            bad: dict[int, str] = {}
-            room = _MOST_UNPACKED
-            while at < stop and room > 0 and not (self._strict and bad):
-                try:
-                    packets.append(_unpack(window, at, self._compression))
-                    room -= len(packets[-1].content)
-                except (CompressionError, FlatbufferError) as error:
-                    bad[at] = str(error)
-                at += 1
-            yield from self._split(packets)
-            for row, reason in bad.items():
-                self._reject(window, row, reason)
-
-    def _split(self, packets: list[_Packet]) -> Iterator[Events]:
-        counts = np.array([each.events for each in packets], np.int64)
-        columns = self._columns(int(counts.sum()))
-        bad, place, t = False, len(self._held.t), columns.t
-        for each in packets:
-            stop = place + each.events
-            own, events = columns.part(slice(place, stop)), np.array([(each.start, each.events)])
-            bad |= k.split_events(each.content, events, *self._size, own)
-            bad |= 0 < place < stop and bool(t[place] < t[place - 1])
-            place = stop
-        offsets = np.array([each.offset for each in packets], np.int64)
-        yield from self._judge(columns, bad, _Runs(offsets, counts), self._look_ahead)
-
-    def _reject(self, window: Window, row: int, reason: str) -> None:
-        start, length = window.rows[row].tolist()
-        end = start + PACKET_HEADER.size + length
-        if row + 1 < len(window.rows):  # another packet may begin inside a damaged one
-            end = min(end, int(window.rows[row + 1, 0]))
-        else:
-            self._lost_until = end
-        self._losses.lose(start, end - start, f"EVTS packet is damaged: {reason}")
-
-    def _judge(
-        self, columns: EventColumns, bad: bool, runs: _Runs, look_ahead: int
-    ) -> Iterator[Events]:
-        """Yield the events of columns, less `look_ahead` that are held back from now on.
-
-        The columns begin with the events held back until now; `runs` are the others. Unless `bad`,
-        all events are valid.
-        """
-        t, held = columns.t, len(self._held.t)
-        runs = self._held_runs.join(runs)
-        total = int(runs.counts.sum())
-        if not total:
-            return
-        columns = columns.part(slice(0, total))
-        certain = max(0, total - look_ahead)
-        bad = bad or t[0] < self._last or (0 < held < total and t[held] < t[held - 1])
-        bad = bad or self._held_bad
-        if look_ahead:
-            self._held, self._held_runs = (
-                columns.part(slice(certain, None)).copy(),
-                runs.behind(certain),
-            )
-            self._held_bad = bad
-        else:
-            self._held = new_columns(0)
-        kept = columns.part(slice(0, certain))
-        if bad:
-            kept = kept.part(self._valid(columns, certain, runs))
-        if len(kept.t):
-            self._last = int(kept.t[-1])
-            yield kept.events(len(kept.t), self._size)
-
-    def _valid(self, columns: EventColumns, certain: int, runs: _Runs) -> NDArray[np.bool_]:
-        """Mark which of the `certain` first events stay; count the others as lost.
-
-        Events off the sensor are dropped, and as few as possible for time to run forward.
-        """
-        t, x, y, _ = columns
-        width, height = self._size
-        on_sensor = (x >= 0) & (x < width) & (y >= 0) & (y < height)
-        kept = np.zeros(len(t), np.bool_)
-        if self._strict:
-            clock = np.maximum.accumulate(np.where(on_sensor, t, _NEVER))
-            late = np.concatenate([[self._last], clock[:-1]])
-            kept[:] = on_sensor & (t >= late) & (t >= self._last)
-        else:
-            usable = np.flatnonzero(on_sensor)
-            kept[usable[longest_in_order(t[usable], self._last)]] = True
-        lost = np.flatnonzero(~kept[:certain])
-        # Losses in a packet are counted together.
-        packets = np.searchsorted(np.cumsum(runs.counts), lost, "right")
-        numbers, firsts, sizes = np.unique(packets, return_index=True, return_counts=True)
-
-        def problem(number: int) -> str:
-            at = int(lost[firsts[number]])
-            wrong = "out of time order" if on_sensor[at] else f"off the {self._size} sensor"
-            found = f"an event at {t[at]} us and ({x[at]}, {y[at]}) is {wrong}"
-            many = sizes[number] > 1
-            return f"{sizes[number]} damaged events: {found}" if many else found
-
-        self._losses.lose_all(runs.offsets[numbers], k.EVENT_BYTES * sizes, problem)
-        return kept[:certain]
+    room: Bytes
+    events: NDArray[np.int64]
+    problem: str
 
 
-class _Packet(NamedTuple):
-    """The packet at byte `offset`: its content, and the offset of its events in it."""
+class _Decoder:
+    """Decodes groups of packets on all threads."""
 
-    offset: int
-    content: NDArray[np.uint8]
-    start: int
-    events: int
+    def __init__(self, compression: Compression, size: Size) -> None:
+        self._compression, self._size = compression, size
+        self._rooms = [_NO_ROOM] * thread_count()  # decompressed data of a thread
+
+    def blocks(self, packets: Packets, storage: Storage) -> Iterator[Block]:
+        """Yield the events of each group, unchecked; reject the first invalid packet."""
+        for group in packets:
+            parts = self._unpack(group)
+            counts = np.concatenate([part.events[:, 1] for part in parts])
+            columns = storage.columns(int(counts.sum()))
+            is_valid = self._split(parts, columns)
+            begins = np.array(group.packets[: len(counts)], np.int64).reshape(-1, 2)[:, 0]
+            places = partial(_places, begins - PACKET_HEADER.size, counts)
+            yield Block(columns.events(len(columns.t), self._size), is_valid, places)
+            if parts[-1].problem:
+                packets.reject(group.packets[len(counts)][0], parts[-1].problem)
+
+    def _unpack(self, group: Group) -> list[_Part]:
+        """Return the decompressed packets, in parts; only the last part may have a problem."""
+        packets = group.packets
+        size = sum(length for _, length in packets)
+        count = min(len(self._rooms), len(packets)) if size >= _SHORT_BYTES else 1
+        cuts = [len(packets) * number // count for number in range(count + 1)]
+        parts: dict[int, _Part] = {}
+
+        def work(number: int) -> None:
+            own = group._replace(packets=packets[cuts[number] : cuts[number + 1]])
+            parts[number] = _unpack(own, self._compression, self._rooms[number])
+            self._rooms[number] = parts[number].room
+
+        run_parts(work, count)
+        damaged = [number for number in range(count) if parts[number].problem]
+        return [parts[number] for number in range(damaged[0] + 1 if damaged else count)]
+
+    def _split(self, parts: list[_Part], columns: EventColumns) -> bool:
+        """Split events into columns; return whether they are on the sensor and in time order."""
+        places = np.cumsum([0, *(part.events[:, 1].sum() for part in parts)]).tolist()
+        good = [False] * len(parts)
+
+        def work(number: int) -> None:
+            own = columns.part(slice(places[number], places[number + 1]))
+            part = parts[number]
+            good[number] = k.split_events(part.room, part.events, *self._size, own)
+
+        run_parts(work, len(parts))
+        t = columns.t
+        return all(good) and all(t[at] >= t[at - 1] for at in places[1:-1] if 0 < at < len(t))
 
 
-def _unpack(window: Window, row: int, compression: Compression) -> _Packet:
-    """Decompress a packet. Raises CompressionError, or FlatbufferError if it has no events."""
-    content = unpacked(window.content(row), compression)
-    start, count = k.locate_events(content, 0, len(content))
-    if start < 0:
-        count = root(content.tobytes(), b"EVTS").vector(0, k.EVENT_BYTES)[1]
-        raise FlatbufferError(f"its {count} events do not fill it")
-    return _Packet(int(window.rows[row, 0]), content, start, count)
+def _places(
+    offsets: NDArray[np.int64], counts: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return for each event the byte of its packet, and the length of an event."""
+    repeated = np.repeat(offsets, counts)
+    return repeated, np.full(len(repeated), k.EVENT_BYTES, np.int64)
+
+
+def _unpack(group: Group, compression: Compression, room: Bytes = _NO_ROOM) -> _Part:
+    """Decompress packets into `room`, or a larger array if they do not fit."""
+    unpack = _unpack_lz4 if compression.is_lz4 else partial(_unpack_plainly, compression)
+    room, ends, problem = unpack(group, room)
+    events = k.locate_all(room, ends)
+    damaged = np.flatnonzero(events[:, 0] < 0)
+    if len(damaged):
+        events, problem = events[: damaged[0]], "its flatbuffer is not one of events that fill it"
+    return _Part(room, events, problem)
+
+
+def _unpack_plainly(
+    compression: Compression, group: Group, room: Bytes
+) -> tuple[Bytes, NDArray[np.int64], str]:
+    """Return the room, the ends of the packets in it, 0 first, and the problem of the next one."""
+    contents: list[bytes | memoryview] = []
+    problem = ""
+    for number in range(len(group.packets)):
+        content: bytes | memoryview = group.content(number)
+        try:
+            if compression is not Compression.NONE:
+                content = decompress(content, compression)
+            if int.from_bytes(content[:4], "little") != len(content) - 4:
+                raise CompressionError("its length is not that of its content")
+        except CompressionError as error:
+            problem = str(error)
+            break
+        contents.append(content)
+    ends = list(accumulate((len(content) for content in contents), initial=0))
+    if len(room) < ends[-1]:
+        room = np.empty(2 * ends[-1], np.uint8)
+    for start, stop, content in zip(ends, ends[1:], contents, strict=False):
+        room.data[start:stop] = content
+    return room, np.array(ends, np.int64), problem
+
+
+def _unpack_lz4(group: Group, room: Bytes) -> tuple[Bytes, NDArray[np.int64], str]:
+    """Return the same as `_unpack_plainly`; compiled loops save a copy and Python's time."""
+    packets = np.array(group.packets, np.int64) - (group.base, 0)
+    ends = np.zeros(len(packets) + 1, np.int64)
+    done = 0
+    if not len(room):
+        room = np.empty(4 * int(packets[:, 1].sum()) + _LEAST_ROOM, np.uint8)
+    while True:
+        used = int(ends[done])
+        done, error = lz4.decompress_all(group.data, packets, room, ends, done, MOST_BYTES)
+        if error != lz4.NO_ROOM or len(room) - used >= MOST_BYTES + lz4.SPARE:
+            break
+        larger = np.empty(2 * len(room) + _LEAST_ROOM, np.uint8)
+        larger[: ends[done]] = room[: ends[done]]
+        room = larger
+    return room, ends[: done + 1], _LZ4_PROBLEMS[error] if error else ""

@@ -196,3 +196,28 @@ def decompress(
             return BAD_CHECKSUM
         at += 4
     return place - start if at == stop else BYTES_BEHIND
+
+
+@njit(cache=True, nogil=True)
+def decompress_all(
+    data: NDArray[np.uint8],
+    packets: NDArray[np.int64],
+    out: NDArray[np.uint8],
+    ends: NDArray[np.int64],
+    done: int,
+    most: int,
+) -> tuple[int, int]:
+    """Decompress frames (offset and length in `data`, as rows) to `out`, one after the other.
+
+    Begins with number `done`; ends[i] receives the end of number i - 1. Returns the number of
+    decompressed frames, and 0 or the error of the next one: NO_ROOM if it exceeds `out` or `most`
+    bytes.
+    """
+    for i in range(done, packets.shape[0]):
+        room = min(len(out) - SPARE, ends[i] + most)
+        begin = packets[i, 0]
+        size = decompress(data, begin, begin + packets[i, 1], out, ends[i], room)
+        if size < 0:
+            return i, size
+        ends[i + 1] = ends[i] + size
+    return packets.shape[0], 0

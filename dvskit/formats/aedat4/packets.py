@@ -1,7 +1,8 @@
-"""Walks over the packets of a file; after damage it finds the next one."""
+"""The walk over the packets of a file; after damage it goes on at the next header of a packet."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from io import FileIO
 from typing import NamedTuple
@@ -9,169 +10,179 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit.formats.aedat4 import packet_kernels as k
 from dvskit.formats.aedat4.compression import MOST_BYTES
 from dvskit.formats.aedat4.layout import PACKET_HEADER, Container
 from dvskit.formats.aedat4.lz4_kernels import SPARE
 from dvskit.formats.file_bytes import read_at
 from dvskit.formats.losses import Losses
 
-MOST_PACKED = MOST_BYTES + (1 << 20)  # per packet, compressed: compression adds no more
-_LEAST_WINDOW, _FIRST_WINDOW, _WINDOW = 1 << 12, 1 << 20, 1 << 23
-_ROWS = 1 << 14
+_SEEN = PACKET_HEADER.size + 12  # bytes that identify a packet
+_MOST_PACKED = MOST_BYTES + (1 << 20)  # per packet, compressed: compression adds no more
+_WINDOW = 1 << 22
+_MOST_PACKETS = 1 << 14
 
 
-class Window(NamedTuple):
-    """A part of a file and the packets of one stream in it.
+class Group(NamedTuple):
+    """Packets of one stream in a window of a file; they are valid until the next group.
 
-    data    uint8, the bytes of the file from byte `base` on, with some spare bytes at the end
-    rows    int64 (n, 2), byte offset of each packet's header and length of its content
+    data     uint8, the bytes of the file from byte `base` on, with some spare bytes at the end
+    packets  byte offset and length of the content of each
     """
 
     data: NDArray[np.uint8]
     base: int
-    rows: NDArray[np.int64]
+    packets: list[tuple[int, int]]
 
-    def contents(self) -> NDArray[np.int64]:
-        """Return offset in `data` and length of the content of each packet, as rows."""
-        shift = np.array([self.base - PACKET_HEADER.size, 0], np.int64)
-        return np.subtract(self.rows, shift)
-
-    def content(self, row: int) -> memoryview:
-        """Return the compressed content of a packet; it is valid until the next window."""
-        offset, length = self.rows[row].tolist()
-        begin = offset - self.base + PACKET_HEADER.size
-        return self.data.data[begin : begin + length]
+    def content(self, number: int) -> memoryview:
+        """Return the compressed content of a packet."""
+        begin, length = self.packets[number]
+        return self.data.data[begin - self.base : begin - self.base + length]
 
 
 class Packets:
-    """One walk over the packets of a stream, from the byte `start` (default: the first) on.
+    """One walk over the packets of a stream, in groups, from the byte `start` on.
 
-    In strict mode the first invalid data raises DamagedFileError, after the packets before it.
-    Otherwise it is counted as a loss, and the walk goes on with the next packet.
+    In strict mode an invalid packet raises DamagedFileError, after the packets before it. Salvage
+    counts it as a loss and goes on at the next header, which may lie inside the invalid packet: its
+    length may be wrong.
     """
 
     def __init__(
         self, container: Container, stream: int, losses: Losses, start: int | None = None
     ) -> None:
         self._container, self._stream, self._losses = container, stream, losses
-        self._start = container.start if start is None else start
+        self._table = container.table
+        self._at = container.start if start is None else start
+        self._search_from = self._at
         self._bytes = container.path.stat().st_size
-        self._magic = int.from_bytes(container.compression.magic, "little")
-        self._data = np.empty(0, np.uint8)
-        self._base = self._filled = 0
-        self._reach = _FIRST_WINDOW
-        self._cut: int | None = None
-        self._state = np.zeros(k.WALK_FIELDS, np.int64)
-        self._streams = np.array(
-            [(each.number, _code(each.kind)) for each in container.streams.values()], np.int64
-        )
+        self._buffer = np.zeros(SPARE, np.uint8)
+        self._window, self._base, self._stop = self._buffer.data[:0], 0, 0
+        self._most = _MOST_PACKETS
+        self._damage: tuple[int, str] | None = None
+        self._header = _header_pattern(container)
 
-    def __iter__(self) -> Iterator[Window]:
-        state = self._state
-        state[k.W_AT], state[k.W_PREVIOUS] = self._start, self._start - 1
-        state[k.W_LOSS] = state[k.W_BEHIND] = k.NOWHERE
-        state[k.W_SPENT], state[k.W_STATUS] = 0, k.MORE
-        rows, losses = np.empty((2, _ROWS, 2), np.int64)
-        most_spent = 4 * self._bytes + (1 << 24)  # bounds the time for packets within packets
-        fixed = (self._stream, MOST_PACKED, self._losses.strict, most_spent)
+    def __iter__(self) -> Iterator[Group]:
         with self._container.path.open("rb", buffering=0) as file:
-            while state[k.W_STATUS] != k.ENDED:
-                if state[k.W_STATUS] == k.MORE:
-                    self._load(file)
-                k.walk(self._look(), *fixed, state, rows, losses)
-                if state[k.W_ROWS]:
-                    yield Window(self._data, self._base, rows[: state[k.W_ROWS]].copy())
-                self._count_losses(file, losses[: state[k.W_LOSSES]])
-                if state[k.W_STATUS] == k.PEEK:
-                    self._peek(file)
-                if state[k.W_STATUS] == k.PROBLEM:
-                    at = int(state[k.W_AT])
-                    self._losses.lose(at, 0, self._problem(file, at))
-        table = self._container.table
-        if table > self._bytes:
-            problem = f"the file ends before its packet table at byte {table}"
+            while self._at < self._bytes and self._at != self._table:
+                before = self._at
+                group = self._group(file)
+                if group.packets:
+                    yield group
+                elif self._at == before:
+                    self._damage = self._at, self._problem()
+                if self._damage:
+                    self._skip(file, *self._damage)
+        if self._table > self._bytes:
+            problem = f"the file ends before its packet table at byte {self._table}"
             self._losses.lose(self._bytes, 0, problem)
 
-    def _peek(self, file: FileIO) -> None:
-        """Check whether another packet follows one that reaches out of the window."""
-        at = int(self._state[k.W_BEHIND])
-        data = np.zeros(k.SEEN_BYTES + SPARE, np.uint8)
-        filled = read_at(file, at, data.data[: k.SEEN_BYTES])
-        look = self._look()._replace(window=data, base=at, filled=filled)
-        self._state[k.W_FOLLOWED] = k.valid_at(look, at)
+    def reject(self, begin: int, reason: str) -> None:
+        """Lose the packet with its content at byte `begin`; those after it are yielded again."""
+        offset, kind = begin - PACKET_HEADER.size, self._container.streams[self._stream].kind
+        self._damage = offset, f"{kind} packet is damaged: {reason}"
+        self._search_from = offset + 1
+        self._most = 1
 
-    def _look(self) -> k.Look:
-        return k.Look(
-            self._data, self._base, self._filled, self._bytes, self._container.table,
-            self._streams, self._magic,
-        )  # fmt: skip
+    def _skip(self, file: FileIO, offset: int, problem: str) -> None:
+        """Go on at the next header after the damage at byte `offset`."""
+        self._damage = None
+        if not self._losses.strict:
+            self._at = self._search(file)
+        self._losses.lose(offset, max(0, self._at - offset), problem)
 
-    def _load(self, file: FileIO) -> None:
-        """Read the window that begins at the current position."""
-        at = int(self._state[k.W_AT])
-        need = k.SEEN_BYTES
-        if self._base <= at <= self._base + self._filled - k.HEADER_BYTES:
-            length = int.from_bytes(self._data[at - self._base + 4 :][:4].tobytes(), "little")
-            need = k.HEADER_BYTES + min(length, MOST_PACKED)
-        if at < self._base:  # after damage the same bytes may be searched several times
-            self._reach = _LEAST_WINDOW
-        wanted = min(max(need, self._reach), max(0, self._bytes - at))
-        self._reach = min(4 * self._reach, _WINDOW)
-        if len(self._data) < wanted + SPARE:
-            self._data = np.empty(max(wanted, self._reach) + SPARE, np.uint8)
-        self._base = at
-        self._filled = read_at(file, at, self._data.data[:wanted])
-        if self._filled < wanted:  # the file has become shorter
-            self._bytes = at + self._filled
+    def _group(self, file: FileIO) -> Group:
+        """Return the packets from here on, as far as they are valid and in the window."""
+        self._load(file, self._at, _SEEN)
+        packets: list[tuple[int, int]] = []
+        while len(packets) < self._most:
+            at = self._at
+            header = self._header_at(at)
+            if header is None:
+                break
+            stream, length = header
+            stop = at + PACKET_HEADER.size + length
+            # Only the length of a packet with valid content is certain.
+            self._search_from = at + 1
+            if stream == self._stream:
+                if stop > self._stop and (packets or not self._load(file, at, stop - at)):
+                    break
+                packets.append((at + PACKET_HEADER.size, length))
+                self._search_from = stop
+            self._at = stop
+        self._most = min(2 * self._most, _MOST_PACKETS)
+        return Group(self._buffer, self._base, packets)
 
-    def _count_losses(self, file: FileIO, losses: NDArray[np.int64]) -> None:
-        starts, following = losses[:, 0], losses[:, 1]
-        self._losses.lose_all(
-            starts,
-            np.maximum(0, following - starts),
-            lambda number: self._problem(file, int(starts[number])),
-        )
-        if len(losses) and losses[-1, 1] >= self._bytes:
-            self._cut = int(losses[-1, 0])
+    def _header_at(self, at: int) -> tuple[int, int] | None:
+        """Return stream and length of the packet at a byte; None for none in the window."""
+        place = at - self._base
+        if at == self._table or not self._header.match(self._window, place):
+            return None
+        header: tuple[int, int] = PACKET_HEADER.unpack_from(self._window, place)
+        stream, length = header
+        if length < 1 or at + PACKET_HEADER.size + length > self._bytes:
+            return None
+        return header if stream != self._stream or length <= _MOST_PACKED else None
 
-    def cut_packet(self) -> tuple[int, bytes]:
-        """Return offset and readable content of a packet cut by the end of the file.
+    def _search(self, file: FileIO) -> int:
+        """Return the start of the next packet; the end of the packets if there is none."""
+        at = self._search_from
+        while self._bytes - at >= _SEEN:
+            self._load(file, at, _SEEN)
+            found = self._header.search(self._window, at - self._base)
+            if found is None:
+                at = self._base + len(self._window) - _SEEN + 1
+                continue
+            at = self._base + found.start()
+            if self._header_at(at):
+                return at
+            at += 1
+        table = self._table
+        return table if self._search_from <= table < self._bytes else self._bytes
 
-        Call it after the walk. The content is empty if there is no such packet.
+    def _load(self, file: FileIO, at: int, count: int) -> bool:
+        """Move the window to the byte `at` unless `count` bytes from there on are in it.
+
+        Returns False if the file has fewer.
         """
-        if self._cut is None:
-            return 0, b""
-        with self._container.path.open("rb") as file:
-            file.seek(self._cut)
-            header = file.read(PACKET_HEADER.size)
-            content = file.read(MOST_PACKED)
-        if len(header) < PACKET_HEADER.size:
-            return 0, b""
-        stream, length = PACKET_HEADER.unpack(header)
-        begun = stream == self._stream and content.startswith(self._container.compression.magic)
-        return (self._cut, content) if begun and len(content) < length <= MOST_PACKED else (0, b"")
+        if not self._base <= at <= at + count <= self._stop:
+            wanted = max(0, min(count + _WINDOW, self._bytes - at))
+            if len(self._buffer) < wanted + SPARE:
+                self._buffer = np.zeros(wanted + SPARE, np.uint8)
+            filled = read_at(file, at, self._buffer.data[:wanted])
+            self._window, self._base, self._stop = self._buffer.data[:filled], at, at + filled
+            if filled < wanted:  # the file has become shorter
+                self._bytes = at + filled
+        return at + count <= self._stop
 
-    def _problem(self, file: FileIO, at: int) -> str:
-        magic = self._container.compression.magic
-        file.seek(at)
-        head = file.read(k.SEEN_BYTES)
-        if len(head) < k.SEEN_BYTES:
+    def _problem(self) -> str:
+        """Return what is wrong with the packet here."""
+        magic, place = self._container.compression.magic, self._at - self._base
+        head = bytes(self._window[place : place + _SEEN])
+        if len(head) < _SEEN:
             return f"{len(head)} bytes are left where a packet begins"
         stream, length = PACKET_HEADER.unpack_from(head)
         content = head[PACKET_HEADER.size :]
         if stream not in self._container.streams:
             return f"a packet of stream {stream}, which is not in the header"
-        left = self._bytes - at - PACKET_HEADER.size
+        left = self._bytes - self._at - PACKET_HEADER.size
         if length < 1 or length > left:
             return f"a packet of {length} bytes where only {left} are left"
         if content[: len(magic)] != magic:
             return f"a packet starts with {content[:4].hex()}, not as compressed data does"
-        if not magic and content[8:12] != self._container.streams[stream].kind.encode("latin-1"):
+        if not self._header.match(head):
             return f"a packet of stream {stream} is {content[8:12]!r}"
-        return f"a packet of {length} bytes, more than the limit of {MOST_PACKED}"
+        return f"a packet of {length} bytes, more than the limit of {_MOST_PACKED}"
 
 
-def _code(kind: str) -> int:
-    letters = kind.encode("latin-1", "replace")
-    return int.from_bytes(letters, "little") if len(letters) == 4 else -1
+def _header_pattern(container: Container) -> re.Pattern[bytes]:
+    """Return the pattern of the first bytes of a packet.
+
+    They are the number of its stream, its length, and the first bytes of compressed data or the
+    identifier of a flatbuffer.
+    """
+    forms = []
+    for stream in container.streams.values():
+        magic, kind = container.compression.magic, stream.kind.encode("latin-1", "replace")
+        content = re.escape(magic) if magic else b".{8}" + re.escape(kind.ljust(4, b"\0")[:4])
+        forms.append(re.escape(stream.number.to_bytes(4, "little")) + b".{4}" + content)
+    return re.compile(b"|".join(forms), re.DOTALL)

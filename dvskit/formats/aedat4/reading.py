@@ -5,23 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from dvskit.errors import FormatError
 from dvskit.events import Events, Size, as_size
-from dvskit.formats.aedat4.compression import CompressionError, decompress
-from dvskit.formats.aedat4.event_packets import EventReader
-from dvskit.formats.aedat4.layout import (
-    PACKET_HEADER,
-    Container,
-    FlatbufferError,
-    Stream,
-    read_container,
-    root,
-    scalar_tables,
-)
-from dvskit.formats.aedat4.packets import MOST_PACKED, Packets
+from dvskit.formats.aedat4.event_packets import first_time, read_events
+from dvskit.formats.aedat4.layout import Container, Stream, read_container
 from dvskit.formats.aedat4.side_streams import (
     SidePackets,
     count_items,
@@ -29,93 +16,29 @@ from dvskit.formats.aedat4.side_streams import (
     read_imu,
     read_triggers,
 )
-from dvskit.formats.index_cache import count_early
 from dvskit.formats.losses import Damage, Losses
 from dvskit.formats.recording import ReadOptions, Recording, SizeOrigin
 from dvskit.formats.sensor_size import choose_size, smallest_size, stated_size
 from dvskit.formats.storage import Storage
 from dvskit.streams import Frame, Imu, Triggers
 
-TABLE_WIDTHS = (8, 8, 8, 8, 8)  # offset; stream and length; items; first and last time
-_EVENT_BYTES = 16
+_NEAR_BYTES = 1 << 20  # read in about the time of a step of the search
 
 
-def read_table(container: Container, stream: int) -> NDArray[np.int64] | None:
-    """Return the packets of a stream in the table: int64 (n, 2), header's offset, length.
+def find_start(container: Container, stream: int, time_us: int) -> int:
+    """Return a byte to read from: all events before it are earlier than `time_us`.
 
-    None if the file has no table, or an invalid one.
+    The file must be in time order.
     """
-    file_bytes = container.path.stat().st_size
-    if not container.start <= container.table < file_bytes:
-        return None
-    if file_bytes - container.table > MOST_PACKED:
-        return None
-    with container.path.open("rb") as file:
-        file.seek(container.table)
-        content = file.read()
-    try:
-        values = scalar_tables(decompress(content, container.compression), b"FTAB", TABLE_WIDTHS)
-    except (CompressionError, FlatbufferError):
-        return None
-    values = values[(values[:, 1] & 0xFFFFFFFF) == stream]
-    offsets, lengths = values[:, 0] - PACKET_HEADER.size, values[:, 1] >> 32
-    ends = offsets + PACKET_HEADER.size + lengths
-    valid = (
-        (lengths > 0).all()
-        and (offsets >= container.start).all()
-        and (ends <= container.table).all()
-        and (offsets[1:] >= ends[:-1]).all()
-    )
-    return np.stack([offsets, lengths], axis=1) if valid and len(values) else None
-
-
-class TimeSearch:
-    """Finds the packet of a stream at which to start for a time, in a file in order.
-
-    Only the positions of packets are taken from the file's table; times are those of the events.
-    """
-
-    def __init__(self, container: Container, stream: int) -> None:
-        self._container, self._stream = container, stream
-        self._rows = read_table(container, stream)
-
-    def start(self, time_us: int) -> int:
-        """Return the byte of a packet; all events before it are earlier than `time_us`."""
-        if self._rows is not None:
-            try:
-                return self._bisect(self._rows, time_us)
-            except LookupError:
-                pass  # the table is wrong
-        packets = Packets(self._container, self._stream, Losses(self._container.path, strict=False))
-        parts = [np.empty((0, 2), np.int64), *(window.rows for window in packets)]
-        self._rows = np.concatenate(parts)
-        return self._bisect(self._rows, time_us)
-
-    def _bisect(self, rows: NDArray[np.int64], time_us: int) -> int:
-        def is_early(row: int) -> bool:
-            first = self._first_time(*rows[row].tolist())
-            return first is not None and first < time_us
-
-        early = count_early(len(rows), is_early)
-        return int(rows[early - 1, 0]) if early else self._container.start
-
-    def _first_time(self, offset: int, length: int) -> int | None:
-        """Return the time of a packet's first event; None without events or if it is damaged.
-
-        Raises LookupError if no packet of that length begins there.
-        """
-        with self._container.path.open("rb") as file:
-            file.seek(offset)
-            header, content = file.read(PACKET_HEADER.size), file.read(length)
-        if header != PACKET_HEADER.pack(self._stream, length):
-            raise LookupError(offset)
-        try:
-            table = root(decompress(content, self._container.compression), b"EVTS")
-            start, count = table.vector(0, _EVENT_BYTES)
-        except (CompressionError, FlatbufferError):
-            return None
-        first = bytes(table.buffer[start : start + 8])
-        return int.from_bytes(first, "little", signed=True) if count else None
+    low, high = container.start, container.path.stat().st_size
+    while high - low > _NEAR_BYTES:
+        middle = (low + high) // 2
+        found = first_time(container, stream, middle)
+        if found is not None and found[0] < high and found[1] < time_us:
+            low = found[0]
+        else:
+            high = middle
+    return low
 
 
 _ANY_SIZE = Size(32767, 32767)
@@ -139,22 +62,18 @@ class Aedat4Recording(Recording):
         super().__init__(path, options, size, origin)
         self._container = container
         self._stream = stream
-        self._search: TimeSearch | None = None
 
     def _blocks(
         self, damage: Damage, storage: Storage, start: int | None = None
     ) -> Iterator[Events]:
         losses = self._losses(damage)
-        reader = EventReader(self._container, self._stream, self.size, losses, storage, start)
-        return reader.blocks()
+        return read_events(self._container, self._stream, self.size, losses, storage, start)
 
     def _blocks_from(self, start_us: int, damage: Damage, storage: Storage) -> Iterator[Events]:
         # Salvage of a damaged file depends on earlier data: all of it is read.
         if not self.strict:
             return self._blocks(damage, storage)
-        if self._search is None:
-            self._search = TimeSearch(self._container, self._stream)
-        return self._blocks(damage, storage, self._search.start(start_us))
+        return self._blocks(damage, storage, find_start(self._container, self._stream, start_us))
 
     def triggers(self) -> Triggers:
         """Return all triggers in time order: id 0 for edges on the external input.
@@ -220,8 +139,8 @@ def _header_size(path: Path, attributes: Mapping[str, str]) -> Size | None:
 
 
 def _data_size(path: Path, container: Container, stream: int) -> Size:
-    reader = EventReader(container, stream, _ANY_SIZE, Losses(path, strict=False))
-    return smallest_size(path, reader.blocks())
+    losses = Losses(path, strict=False)
+    return smallest_size(path, read_events(container, stream, _ANY_SIZE, losses))
 
 
 def _event_stream(container: Container, variant: str | None) -> Stream:

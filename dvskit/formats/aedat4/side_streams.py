@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from dvskit.errors import DamagedFileError, FormatError
 from dvskit.formats.aedat4.compression import CompressionError, decompress
 from dvskit.formats.aedat4.layout import (
+    PACKET_HEADER,
     Container,
     FlatbufferError,
     Stream,
@@ -56,10 +57,11 @@ class SidePackets:
 
     def __iter__(self) -> Iterator[tuple[int, bytes]]:
         losses = Losses(self.path, strict=self.strict)
-        for window in Packets(self._container, self._stream.number, losses):
-            for row, offset in enumerate(window.rows[:, 0].tolist()):
+        for group in Packets(self._container, self._stream.number, losses):
+            for number, (begin, _) in enumerate(group.packets):
+                offset = begin - PACKET_HEADER.size
                 try:
-                    content = bytes(window.content(row))
+                    content = bytes(group.content(number))
                     yield offset, decompress(content, self._container.compression)
                 except CompressionError as error:
                     self.reject(offset, error)

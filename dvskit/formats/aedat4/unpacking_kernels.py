@@ -7,16 +7,11 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from dvskit.formats.aedat4 import lz4_kernels as lz4
 from dvskit.formats.storage import EventColumns
 from dvskit.formats.unaligned import load_i64, load_u8, load_u16, load_u32
 
 EVENT_BYTES = 16
 EVTS = int.from_bytes(b"EVTS", "little")
-
-# Results for packets that were split together.
-GOOD, BAD_EVENTS, OTHERWISE = range(3)
-_HEAD_BYTES = 256
 
 
 @njit(cache=True, nogil=True)
@@ -67,14 +62,14 @@ def locate_events(data: NDArray[np.uint8], at: int, size: int) -> tuple[int, int
 
 
 @njit(cache=True, nogil=True)
-def locate_all(data: NDArray[np.uint8], packets: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the offset of the events in each packet (offset and length in `data`, as rows).
+def locate_all(data: NDArray[np.uint8], edges: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the offset of the events in each packet data[edges[i]:edges[i + 1]], and their number.
 
-    Their number is the second column; a damaged packet has -1 and 0.
+    A damaged packet has -1 and 0.
     """
-    events = np.empty_like(packets)
-    for i in range(packets.shape[0]):
-        events[i, 0], events[i, 1] = locate_events(data, packets[i, 0], packets[i, 1])
+    events = np.empty((len(edges) - 1, 2), np.int64)
+    for i in range(len(edges) - 1):
+        events[i, 0], events[i, 1] = locate_events(data, edges[i], edges[i + 1] - edges[i])
     return events
 
 
@@ -83,7 +78,7 @@ def _split_run(
     data: NDArray[np.uint8], at: int, width: int, height: int, columns: EventColumns
 ) -> bool:
     t, x, y, p = columns
-    bad = False
+    good = True
     for i in range(t.size):
         time, rest = load_i64(data, at + 16 * i), load_i64(data, at + 16 * i + 8)
         column, row = rest & 0xFFFF, (rest >> 16) & 0xFFFF
@@ -91,28 +86,10 @@ def _split_run(
         x[i] = column
         y[i] = row
         p[i] = ((rest >> 32) & 0xFF) != 0
-        bad |= (column >= width) | (row >= height)
+        good &= (column < width) & (row < height)
     for i in range(1, t.size):
-        bad |= t[i] < t[i - 1]
-    return bad
-
-
-@njit(cache=True, nogil=True)
-def _split_at(
-    data: NDArray[np.uint8],
-    at: int,
-    width: int,
-    height: int,
-    columns: EventColumns,
-    place: int,
-    stop: int,
-) -> bool:
-    if stop <= place:
-        return False
-    t, x, y, p = columns
-    part = EventColumns(t[place:stop], x[place:stop], y[place:stop], p[place:stop])
-    bad = _split_run(data, at, width, height, part)
-    return bad or (place > 0 and t[place] < t[place - 1])
+        good &= t[i] >= t[i - 1]
+    return good
 
 
 @njit(cache=True, nogil=True)
@@ -126,94 +103,19 @@ def split_events(
     """Split the events of packets into columns.
 
     `events` has the offset in `data` of the events of each packet, and their number. An event has
-    two words of 64 bits: time; x, y, polarity. Returns whether any event is earlier than the one
-    before it or off the sensor.
+    two words of 64 bits: time; x, y, polarity. Returns whether all events are on the sensor and in
+    time order.
     """
-    bad = False
+    t, x, y, p = columns
+    good = True
     place = 0
     for i in range(events.shape[0]):
         stop = place + events[i, 1]
-        bad |= _split_at(data, events[i, 0], width, height, columns, place, stop)
+        part = EventColumns(t[place:stop], x[place:stop], y[place:stop], p[place:stop])
+        good &= _split_run(data, events[i, 0], width, height, part)
+        good &= not 0 < place < stop or t[place] >= t[place - 1]
         place = stop
-    return bad
-
-
-@njit(cache=True, nogil=True)
-def split_lz4(
-    data: NDArray[np.uint8],
-    packets: NDArray[np.int64],
-    counts: NDArray[np.int64],
-    scratch: NDArray[np.uint8],
-    width: int,
-    height: int,
-    columns: EventColumns,
-) -> int:
-    """Decompress packets (offset and length in `data`), one at a time, and split their events.
-
-    Returns GOOD, BAD_EVENTS like `split_events`, or OTHERWISE if a packet is invalid, has a number
-    of events other than in `counts`, or does not fit into `scratch`.
-    """
-    bad = False
-    place, room = 0, len(scratch) - lz4.SPARE
-    for i in range(packets.shape[0]):
-        begin = packets[i, 0]
-        size = lz4.decompress(data, begin, begin + packets[i, 1], scratch, 0, room)
-        start, count = locate_events(scratch, 0, max(0, size))
-        if start < 0 or count != counts[i]:
-            return OTHERWISE
-        bad |= _split_at(scratch, start, width, height, columns, place, place + count)
-        place += count
-    return BAD_EVENTS if bad else GOOD
-
-
-@njit(cache=True, nogil=True)
-def expected_counts_lz4(data: NDArray[np.uint8], packets: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the number of events that each packet claims in its first bytes; -1 if unknown."""
-    counts = np.empty(packets.shape[0], np.int64)
-    head = np.zeros(_HEAD_BYTES + lz4.SPARE, np.uint8)
-    for i in range(packets.shape[0]):
-        begin = packets[i, 0]
-        head[:4] = 0
-        lz4.decompress(data, begin, begin + packets[i, 1], head, 0, _HEAD_BYTES)
-        counts[i] = -1
-        table = 4 + load_u32(head, 4)
-        vtable, _, _ = _fields(head, 0, _HEAD_BYTES, table)
-        place = table + load_u16(head, vtable + 4)
-        if vtable < 0 or place + 4 > _HEAD_BYTES:
-            continue
-        start = place + load_u32(head, place)
-        if start + 4 <= _HEAD_BYTES and EVENT_BYTES * load_u32(head, start) <= load_u32(head, 0):
-            counts[i] = load_u32(head, start)
-    return counts
-
-
-@njit(cache=True, nogil=True)
-def expected_counts_zstd(data: NDArray[np.uint8], packets: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the number of events that fit the claimed size of each frame; -1 if unknown.
-
-    Layout: RFC 8878, 3.1.1.1. Such packets have 32 bytes before their events in all known files.
-    """
-    counts = np.empty(packets.shape[0], np.int64)
-    for i in range(packets.shape[0]):
-        at = packets[i, 0]
-        counts[i] = -1
-        if packets[i, 1] < 18:
-            continue
-        flags = load_u8(data, at + 4)
-        single = (flags >> 5) & 1
-        place = at + 6 - single + (0, 1, 2, 4)[flags & 3]
-        size = -1
-        if flags >> 6 == 3:
-            size = load_i64(data, place)
-        elif flags >> 6 == 2:
-            size = load_u32(data, place)
-        elif flags >> 6 == 1:
-            size = load_u16(data, place) + 256
-        elif single:
-            size = load_u8(data, place)
-        if size >= 32:
-            counts[i] = (size - 32) // EVENT_BYTES
-    return counts
+    return good
 
 
 @njit(cache=True, nogil=True)
