@@ -323,25 +323,14 @@ def fletcher32(data: Bytes) -> int:
 
 
 @njit(cache=True, nogil=True)
-def first_bad(t: Times, x: Places, y: Places, width: int, height: int, last: int) -> int:
-    """Return the first event off the sensor or back in time (from `last` on); -1 if there is none.
-
-    The common case is tested without a branch per event.
-    """
-    count = len(t)
+def is_valid(t: Times, x: Places, y: Places, width: int, height: int) -> bool:
+    """Whether all events are on the sensor and none is back in time."""
     bad = 0
-    before = np.int64(last)
-    for i in range(count):
+    before = t[0] if len(t) else np.int64(0)
+    for i in range(len(t)):
         bad |= (t[i] < before) | (x[i] < 0) | (x[i] >= width) | (y[i] < 0) | (y[i] >= height)
         before = t[i]
-    if not bad:
-        return -1
-    before = np.int64(last)
-    for i in range(count):
-        if t[i] < before or x[i] < 0 or x[i] >= width or y[i] < 0 or y[i] >= height:
-            return i
-        before = t[i]
-    return -1
+    return bad == 0
 
 
 @njit(cache=True, nogil=True)

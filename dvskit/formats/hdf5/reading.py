@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from dvskit import _threads
-from dvskit.errors import DamagedFileError, DvskitError, FormatError, UnknownFormatError
+from dvskit.errors import DvskitError, FormatError, UnknownFormatError
 from dvskit.events import Events, Size
+from dvskit.formats.checked_blocks import Block, checked
 from dvskit.formats.hdf5 import ecf_kernels as k
 from dvskit.formats.hdf5.filters import ChunkError
 from dvskit.formats.hdf5.finding import find_layout
 from dvskit.formats.hdf5.layout import Layout, all_rows, read_frames
 from dvskit.formats.hdf5.library import RowFile
 from dvskit.formats.hdf5.opening import contents, damaged, open_file, wrong_size
-from dvskit.formats.hdf5.stored import Lost
-from dvskit.formats.in_order import LOOK_AHEAD, SORT_HINT, Columns, InOrder
+from dvskit.formats.in_order import LOOK_AHEAD, InOrder
 from dvskit.formats.index_cache import count_early
-from dvskit.formats.losses import Damage
+from dvskit.formats.losses import Damage, Losses
 from dvskit.formats.recording import (
     BLOCK_EVENTS,
     ReadOptions,
@@ -32,7 +33,6 @@ from dvskit.formats.storage import Storage
 from dvskit.streams import Frame, Triggers
 
 _ANY_SIZE = Size(32767, 32767)
-_NEVER = np.iinfo(np.int64).min
 _MOST_HELD = 1 << 20
 
 
@@ -71,66 +71,28 @@ class Hdf5Recording(Recording):
         return self._rows_from(first, damage, storage)
 
     def _rows_from(self, row: int, damage: Damage, storage: Storage) -> Iterator[Events]:
-        if self._any_order and self.strict:
-            yield from self._as_they_stand(row, damage, storage)
-            return
-        order: InOrder | None = None
-        held: tuple[Events, int] | None = None  # valid so far; and its first row
-        last = earliest = int(_NEVER)  # times of the latest event, and of the one before `held`
-        for events, first, lost in self._decoded(row, damage, storage):
-            if order is None and not lost and self._first_bad(events, last) < 0:
-                if self.strict:
-                    yield events
-                else:
-                    if held:
-                        earliest = last
-                        yield held[0]
-                    held = events, first
-                last = int(events.t[-1])
-                continue
-            if self.strict:
-                yield from self._before_bad(events, first, lost, last)
-            good = np.ones(len(events), np.bool_)
-            for each in lost:
-                damage.add(each.offset, each.size, each.problem)
-                good[each.first - first : each.stop - first] = False
-            if order is None:
-                # From here on each event is checked, including those of the block before.
-                order = self._judge(damage, earliest)
-                if held:
-                    yield from order.push(self._columns(*held))
-            decoded = self._columns(events, first)
-            yield from order.push(decoded if good.all() else decoded.part(good))
-        if order is not None:
-            yield from order.rest()
-        elif held:
-            yield held[0]
-
-    def _as_they_stand(self, row: int, damage: Damage, storage: Storage) -> Iterator[Events]:
-        """Yield the events in any order; raise DamagedFileError for other errors."""
-        order = InOrder(self._losses(damage), self.size)
-        for events, first, lost in self._decoded(row, damage, storage):
-            if lost:
-                raise DamagedFileError(self.path, lost[0].offset, lost[0].problem)
-            yield from order.push(self._columns(events, first))
-
-    def _decoded(
-        self, row: int, damage: Damage, storage: Storage
-    ) -> Iterator[tuple[Events, int, list[Lost]]]:
-        """Yield unchecked events from `row` on, the row of the first, and the lost rows."""
+        losses = self._losses(damage)
         if not self.strict:
             for each in self._layout.losses:
                 damage.add(*each)
             storage = Storage()  # salvage holds events back, so they must not be overwritten
+        pieces = min(_MOST_HELD, 3 * self._table.t.piece_rows)
+        order = InOrder(losses, self.size, look_ahead=max(LOOK_AHEAD, pieces))
+        return checked(self._decoded(row, losses, storage), losses, order)
+
+    def _decoded(self, row: int, losses: Losses, storage: Storage) -> Iterator[Block]:
+        """Yield the events from `row` on, unchecked."""
         with RowFile(self.path, strict=self.strict) as file:
             for first, stop, there in self._spans(row):
                 if there:
                     columns = storage.columns(stop - first)
                     lost = self._table.read(file, first, stop, columns)
-                    yield columns.events(stop - first, self.size), first, lost
+                    events = columns.events(stop - first, self.size)
+                    places = partial(self._table.places, first, stop)
+                    yield Block(events, not lost and self._is_valid(events), places, lost)
                 else:
                     end = os.fstat(file.handle).st_size
-                    self._losses(damage).lose(end, 0, self._missing(first, stop))
+                    losses.lose(end, 0, self._missing(first, stop))
 
     def _spans(self, row: int) -> Iterator[tuple[int, int, bool]]:
         """Yield spans of rows from `row` on: first, stop, and whether they are in the file."""
@@ -154,58 +116,18 @@ class Hdf5Recording(Recording):
         reason = f" ({unread})" if unread else ""
         return f"events {first} to {stop - 1} are not in the file{reason}: it ends"
 
-    def _first_bad(self, events: Events, last: int) -> int:
-        """Return the first event off the sensor or out of order; -1 if all are valid."""
+    def _is_valid(self, events: Events) -> bool:
+        """Whether all events are on the sensor and in time order."""
         parts = _threads.thread_count() if len(events) >= 1 << 16 else 1
-        t, x, y = events.t, events.x, events.y
-        found = []
+        found: list[bool] = []
 
         def work(first: int, stop: int) -> None:
-            before = int(t[first - 1]) if first else last
-            part = slice(first, stop)
-            at = k.first_bad(t[part], x[part], y[part], *self.size, before)
-            if at >= 0:
-                found.append(first + at)
+            # With the event before them: a border between parts is checked too.
+            part = slice(max(0, first - 1), stop)
+            found.append(k.is_valid(events.t[part], events.x[part], events.y[part], *self.size))
 
         _threads.run_ranges(work, len(events), parts)
-        return min(found, default=-1)
-
-    def _before_bad(
-        self, events: Events, first: int, lost: list[Lost], last: int
-    ) -> Iterator[Events]:
-        """Yield the events before lost rows; raise DamagedFileError for the first error.
-
-        `first` is the row of the first event, `last` the time of the one before it.
-        """
-        if lost:
-            events = events[: lost[0].first - first]
-        bad = self._first_bad(events, last)
-        if bad >= 0:
-            x, y, t = int(events.x[bad]), int(events.y[bad]), int(events.t[bad])
-            before = int(events.t[bad - 1]) if bad else last
-            if not (0 <= x < self.size.width and 0 <= y < self.size.height):
-                problem = f"event {first + bad} at ({x}, {y}) is off the {self.size} sensor"
-            else:
-                problem = f"time runs back from {before} to {t} us at event {first + bad}"
-                problem += SORT_HINT
-            offsets, _ = self._table.places(first + bad, first + bad + 1)
-            raise DamagedFileError(self.path, int(offsets[0]), problem)
-        if len(events):
-            yield events
-        raise DamagedFileError(self.path, lost[0].offset, lost[0].problem)
-
-    def _judge(self, damage: Damage, earliest_us: int) -> InOrder:
-        chunks = min(_MOST_HELD, 3 * self._table.t.piece_rows)
-        return InOrder(
-            self._losses(damage),
-            self.size,
-            earliest_us=earliest_us,
-            look_ahead=max(LOOK_AHEAD, chunks),
-        )
-
-    def _columns(self, events: Events, first: int) -> Columns:
-        offsets, widths = self._table.places(first, first + len(events))
-        return Columns(events.t, events.x, events.y, events.p, offsets, widths)
+        return all(found)
 
     def _find(self, start_us: int) -> int:
         """Return a row at or before the first event with t >= start_us, by bisection."""

@@ -39,16 +39,6 @@ class Piece(NamedTuple):
     place: tuple[int, ...]
 
 
-class Lost(NamedTuple):
-    """Rows first..stop that cannot be read, their bytes, and the reason."""
-
-    first: int
-    stop: int
-    offset: int
-    size: int
-    problem: str
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Stored:
     """A dataset as stored in a file.

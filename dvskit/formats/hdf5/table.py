@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from dvskit import _threads
 from dvskit.errors import FormatError
+from dvskit.formats.checked_blocks import LostRows
 from dvskit.formats.hdf5.filters import ECF, ChunkError, undo_ecf
 from dvskit.formats.hdf5.library import RowFile
-from dvskit.formats.hdf5.stored import Lost, Piece, Stored, common_spans
+from dvskit.formats.hdf5.stored import Piece, Stored, common_spans
 from dvskit.formats.storage import EventColumns, new_columns
 
 _LATEST_US = 1 << 62
@@ -97,13 +98,14 @@ class Table:
         largest = max(each.piece_rows for each in self.datasets)
         return max(1, round(about / largest)) * largest
 
-    def read(self, file: RowFile, first: int, stop: int, out: EventColumns) -> list[Lost]:
+    def read(self, file: RowFile, first: int, stop: int, out: EventColumns) -> list[LostRows]:
         """Decode rows first..stop, which must all be stored, into the columns `out`.
 
-        Returns the rows without valid values; their content in `out` has no meaning.
+        Returns the rows without valid values, relative to `first`; their content in `out` has no
+        meaning.
         """
         jobs = [(stored, piece) for stored in self.datasets for piece in stored.pieces(first, stop)]
-        lost: list[list[Lost]] = [[] for _ in jobs]
+        lost: list[list[LostRows]] = [[] for _ in jobs]
         threads = _threads.thread_count()
         parts = max(1, min(len(jobs), _PARTS_A_THREAD * threads))
 
@@ -119,11 +121,12 @@ class Table:
             # Small pieces are mostly Python's work, and the HDF5 library takes one at a time.
             threads = 1
         _threads.run_ranges(work, len(jobs), parts, threads)
-        return sorted(each for some in lost for each in some)
+        found = sorted(each for some in lost for each in some)
+        return [each._replace(first=each.first - first, stop=each.stop - first) for each in found]
 
     def _read_piece(
         self, file: RowFile, stored: Stored, piece: Piece, low: int, high: int, out: EventColumns
-    ) -> Iterator[Lost]:
+    ) -> Iterator[LostRows]:
         """Fill in the columns of a dataset; yield the rows without a valid value."""
         try:
             if self._is_ecf(piece):
@@ -132,7 +135,7 @@ class Table:
             rows = stored.rows(file, piece)[low - piece.first : high - piece.first]
         except ChunkError as error:
             problem = f"a chunk of {stored.name} is damaged: {error},"
-            yield Lost(low, high, piece.offset, stored.bytes_there(file, piece), problem)
+            yield LostRows(low, high, piece.offset, stored.bytes_there(file, piece), problem)
             return
         fills: tuple[Fill, ...]
         fills = (self._fill_times, _fill_coordinates, _fill_coordinates, _fill_polarities)
@@ -199,12 +202,12 @@ class Table:
 
 def _runs(
     odd: NDArray[np.bool_], problem: str, stored: Stored, piece: Piece, low: int
-) -> Iterator[Lost]:
+) -> Iterator[LostRows]:
     """Yield the runs of odd rows, from row `low` on."""
     edges = np.flatnonzero(np.diff(odd, prepend=False, append=False)) + low
     for first, stop in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
         offset, width = stored.places(piece, first)
-        yield Lost(first, stop, offset, width * (stop - first), problem)
+        yield LostRows(first, stop, offset, width * (stop - first), problem)
 
 
 def _fill_coordinates(values: NDArray[Any], out: NDArray[np.int16]) -> NDArray[np.bool_] | None:
