@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from dvskit.formats.storage import EventColumns
 
-# The layouts: see layout.py. Those of version 2 come first.
+# The layouts: see reading.py. Those of version 2 come first.
 DVS_2, ATIS_2, COLOUR_2, DVS_1, ATIS_1, COLOUR_1, GENERIC_2, GENERIC_1 = range(8)
 
 EVENT_BYTES = 5

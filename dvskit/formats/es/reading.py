@@ -1,18 +1,22 @@
-"""Event Stream files as Recordings."""
+"""Event Stream files as Recordings.
+
+Layout: github.com/neuromorphic-paris/event_stream, its text of version 2.0 and, in its history,
+those of 1.0 and 0.1.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from enum import Enum
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit.errors import GeometryError
+from dvskit.errors import FormatError, GeometryError
 from dvskit.events import Events, Size, as_size
 from dvskit.formats.es import byte_kernels as k
-from dvskit.formats.es.layout import Kind, Layout, read_head, read_layout, version_of
 from dvskit.formats.file_bytes import FileMap
 from dvskit.formats.index_cache import NEVER, Index, find_index, index_of
 from dvskit.formats.losses import Damage, Losses
@@ -20,6 +24,104 @@ from dvskit.formats.recording import BLOCK_EVENTS, ReadOptions, Recording, SizeO
 from dvskit.formats.sensor_size import choose_size, size_of_extent, stated_size
 from dvskit.formats.storage import ReusedStorage, Storage
 from dvskit.streams import Labels
+
+MAGIC = b"Event Stream"
+_HEADER_BYTES = 20
+
+
+class _Kind(Enum):
+    """The kinds of events of a stream. The value is the name for messages."""
+
+    GENERIC = "generic"
+    DVS = "dvs"
+    ATIS = "atis"
+    DISPLAY = "display"
+    COLOUR = "colour"
+    LIQUID = "liquid"
+
+
+class _Layout(NamedTuple):
+    """The layout of a stream of events.
+
+    All events begin with a byte that holds the microseconds since the event before. If all of its
+    time bits are set, it is not an event: time alone, or a reset without meaning.
+
+    kind    of its events
+    number  of the layout in the loops over bytes
+    start   byte offset of the first event
+    size    byte offset of the sensor's size, two u16; None if the file has no size
+    """
+
+    kind: _Kind
+    number: int
+    start: int
+    size: int | None
+
+
+_TYPES = {
+    2: {
+        0: _Layout(_Kind.GENERIC, k.GENERIC_2, 16, None),
+        1: _Layout(_Kind.DVS, k.DVS_2, 20, 16),
+        2: _Layout(_Kind.ATIS, k.ATIS_2, 20, 16),
+        3: _Layout(_Kind.DISPLAY, -1, 16, None),
+        4: _Layout(_Kind.COLOUR, k.COLOUR_2, 20, 16),
+    },
+    1: {
+        0: _Layout(_Kind.DVS, k.DVS_1, 15, None),
+        1: _Layout(_Kind.ATIS, k.ATIS_1, 15, None),
+        2: _Layout(_Kind.DISPLAY, -1, 15, None),
+        3: _Layout(_Kind.COLOUR, k.COLOUR_1, 15, None),
+        4: _Layout(_Kind.GENERIC, k.GENERIC_1, 15, None),
+        5: _Layout(_Kind.LIQUID, -1, 15, None),
+    },
+    0: {
+        0: _Layout(_Kind.ATIS, k.ATIS_1, 15, None),
+        1: _Layout(_Kind.DISPLAY, -1, 15, None),
+        2: _Layout(_Kind.COLOUR, k.COLOUR_1, 15, None),
+    },
+}
+
+
+def _version_of(head: bytes) -> str:
+    """Return the version in a header, such as 2.0.0."""
+    return ".".join(str(part) for part in head[12 : 15 if head[12] >= 2 else 14])
+
+
+def _read_head(path: Path) -> bytes:
+    """Return the header of a file."""
+    with path.open("rb") as file:
+        return file.read(_HEADER_BYTES)
+
+
+def _read_layout(path: Path) -> tuple[bytes, _Layout]:
+    """Return a file's header and its layout. Raises FormatError.
+
+    Byte 12 is the version. The type is byte 15 from version 2 on, byte 14 before.
+    """
+    head = _read_head(path)
+    if not head.startswith(MAGIC):
+        raise FormatError(f"{path}: starts with {head[:12]!r}, not with {MAGIC!r}")
+    if len(head) < 15 or (head[12] >= 2 and len(head) < 16):
+        raise FormatError(f"{path}: ends within its header, at byte {len(head)}")
+    version = _version_of(head)
+    if head[12] > 2:
+        raise FormatError(
+            f"{path}: is an Event Stream of version {version}; versions up to 2 are read, "
+            "so convert it with the tool that wrote it"
+        )
+    kind = head[15 if head[12] >= 2 else 14]
+    layout = _TYPES[head[12]].get(kind)
+    if layout is None:
+        raise FormatError(f"{path}: is an Event Stream {version} of the unknown type {kind}")
+    if layout.number < 0:
+        raise FormatError(
+            f"{path}: is an Event Stream of {layout.kind.value} events, which are not changes of "
+            "brightness; only dvs, atis, colour and generic events are read"
+        )
+    if layout.size is not None and len(head) < layout.start:
+        raise FormatError(f"{path}: ends within its header, at byte {len(head)}")
+    return head, layout
+
 
 _LOSSES = 4096
 _ROWS = 1 << 16  # of generic events
@@ -41,12 +143,12 @@ class EsRecording(Recording):
     format = "es"
 
     def __init__(
-        self, path: Path, options: ReadOptions, size: Size, origin: SizeOrigin, layout: Layout
+        self, path: Path, options: ReadOptions, size: Size, origin: SizeOrigin, layout: _Layout
     ) -> None:
         super().__init__(path, options, size, origin)
         self._layout = layout
         self._others: int | None = None
-        if layout.kind is Kind.COLOUR:
+        if layout.kind is _Kind.COLOUR:
             self.assumptions.append(_COLOUR)
         self.assumptions.append(
             f"y is counted from the bottom in the file: row 0 here is y = {size.height - 1} there"
@@ -54,19 +156,19 @@ class EsRecording(Recording):
 
     def header(self) -> Mapping[str, str]:
         """Return the version and the type."""
-        return {"version": version_of(read_head(self.path)), "type": self._layout.kind.value}
+        return {"version": _version_of(_read_head(self.path)), "type": self._layout.kind.value}
 
     def other_streams(self) -> Mapping[str, int]:
         """Count data other than events: threshold crossings of an ATIS, colours."""
-        if self._layout.kind is Kind.DVS:
+        if self._layout.kind is _Kind.DVS:
             return {}
         if self._others is None:
             reading = _Pass(self, Losses(self.path, strict=False))
             events = sum(len(block) for block in reading.blocks(ReusedStorage()))
             self._others = (
-                events if self._layout.kind is Kind.COLOUR else int(reading.state[k.S_OTHERS])
+                events if self._layout.kind is _Kind.COLOUR else int(reading.state[k.S_OTHERS])
             )
-        name = "colours" if self._layout.kind is Kind.COLOUR else "threshold crossings"
+        name = "colours" if self._layout.kind is _Kind.COLOUR else "threshold crossings"
         return {name: self._others} if self._others else {}
 
     def crossings(self) -> Events:
@@ -75,7 +177,7 @@ class EsRecording(Recording):
         p is False for the first of the two and True for the second. The shorter the time between
         them, the brighter the pixel. Empty for other cameras.
         """
-        if self._layout.kind is not Kind.ATIS:
+        if self._layout.kind is not _Kind.ATIS:
             return Events.empty(self.size)
         reading = _Pass(self, self._losses(), crossings=True)
         return Events.concatenate(reading.blocks(Storage()), self.size)
@@ -83,7 +185,7 @@ class EsRecording(Recording):
     def colours(self) -> NDArray[np.uint8]:
         """Return red, green and blue of each event, (n, 3); (0, 3) for other cameras."""
         parts = [np.empty((0, 3), np.uint8)]
-        if self._layout.kind is Kind.COLOUR:
+        if self._layout.kind is _Kind.COLOUR:
             reading = _Pass(self, self._losses(), coloured=True)
             for block in reading.blocks(ReusedStorage()):
                 parts.append(reading.colours[: len(block)].copy())
@@ -95,7 +197,7 @@ class EsRecording(Recording):
     def _blocks_from(self, start_us: int, damage: Damage, storage: Storage) -> Iterator[Events]:
         begin = None
         # The polarity of a colour depends on all earlier events.
-        if self._layout.kind is not Kind.COLOUR and self.path.stat().st_size > _INDEXED_BYTES:
+        if self._layout.kind is not _Kind.COLOUR and self.path.stat().st_size > _INDEXED_BYTES:
             index = find_index(self.path, f"es {self._layout} {self.size}", self._index)
             place = index.at(start_us)
             begin = int(index.offset[place]), int(index.state[place, 0])
@@ -139,7 +241,7 @@ class _Pass:
         path, strict = self._losses.path, self._losses.strict
         file = FileMap(path)
         data = file.data
-        gray = _blank(path, self.size if self.layout.kind is Kind.COLOUR else Size(1, 1))
+        gray = _blank(path, self.size if self.layout.kind is _Kind.COLOUR else Size(1, 1))
         step = k.event_bytes(self.layout.number)
         count, before = min(BLOCK_EVENTS, len(data) // step + 1), -1
         while self.at < len(data) and self.at != before:  # it stops if the last event is cut
@@ -190,12 +292,12 @@ class GenericRecording(Recording):
 
     format = "es"
 
-    def __init__(self, path: Path, options: ReadOptions, head: bytes, layout: Layout) -> None:
+    def __init__(self, path: Path, options: ReadOptions, head: bytes, layout: _Layout) -> None:
         size = options.size
         super().__init__(
             path, options, size or _NO_SENSOR, "format" if size is None else "argument"
         )
-        self._layout, self._version = layout, version_of(head)
+        self._layout, self._version = layout, _version_of(head)
         self.assumptions.append(
             "generic events have no pixels: there are no events here, and the size has no meaning; "
             ".labels() returns them as text"
@@ -250,8 +352,8 @@ def open_recording(path: Path, options: ReadOptions) -> EsRecording | GenericRec
     Raises FormatError for versions beyond 2 and for display and liquid events, GeometryError for an
     invalid size in the header.
     """
-    head, layout = read_layout(path)
-    if layout.kind is Kind.GENERIC:
+    head, layout = _read_layout(path)
+    if layout.kind is _Kind.GENERIC:
         return GenericRecording(path, options, head, layout)
     size, origin = choose_size(
         options, lambda: _header_size(path, head, layout), lambda: _extent(path, layout)
@@ -259,14 +361,14 @@ def open_recording(path: Path, options: ReadOptions) -> EsRecording | GenericRec
     return EsRecording(path, options, size, origin, layout)
 
 
-def _header_size(path: Path, head: bytes, layout: Layout) -> Size | None:
+def _header_size(path: Path, head: bytes, layout: _Layout) -> Size | None:
     if layout.size is None:
         return None
     width, height = np.frombuffer(head[layout.size : layout.size + 4], "<u2").tolist()
     return stated_size(path, lambda: as_size((width, height)))
 
 
-def _extent(path: Path, layout: Layout) -> Size:
+def _extent(path: Path, layout: _Layout) -> Size:
     whole = _ANY_SIZE[layout.number]
     recording = EsRecording(path, ReadOptions(strict=False), whole, "format", layout)
     width = height = 0

@@ -11,7 +11,7 @@ import numpy as np
 from dvskit.errors import EventsError
 from dvskit.events import Events
 from dvskit.formats.es import byte_kernels as k
-from dvskit.formats.es.layout import MAGIC
+from dvskit.formats.es.reading import MAGIC
 from dvskit.formats.recording import FileSink
 
 _VERSION_AND_TYPE = bytes((2, 0, 0, 1))
