@@ -17,7 +17,7 @@ from dvskit.formats.aedat4.layout import (
     MAGIC,
     PACKET_HEADER,
     FlatbufferError,
-    Table,
+    FlatTable,
     read_container,
     root,
 )
@@ -64,12 +64,12 @@ def edges() -> Triggers:
     )
 
 
-def tables_of(table: Table) -> list[Table]:
+def tables_of(table: FlatTable) -> list[FlatTable]:
     """The tables of a root table's only vector, by a plain reading of the layout."""
     start, count = table.vector(0, 4)
     places = range(start, start + 4 * count, 4)
     return [
-        Table(table.buffer, at + struct.unpack_from("<I", table.buffer, at)[0]) for at in places
+        FlatTable(table.buffer, at + struct.unpack_from("<I", table.buffer, at)[0]) for at in places
     ]
 
 

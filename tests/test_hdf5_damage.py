@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import dvskit
-from dvskit.errors import DamagedFileError, DvskitError, FormatError
+from dvskit.errors import DamagedFileError, FormatError
 from dvskit.formats.hdf5 import stored
 from dvskit.formats.hdf5.filters import ChunkError
 from dvskit.formats.hdf5.library import RowFile
@@ -287,15 +287,6 @@ def test_damaged_structure_is_one_line_with_a_mend(tmp_path):
         ) as got:
             dvskit.open_events(path, strict=strict)
         assert "\n" not in str(got.value)
-
-
-def test_a_size_of_the_file_that_is_too_small_is_mended_in_salvage(tmp_path):
-    path = tmp_path / "a.h5"
-    dvskit.save_events(EVENTS, path)
-    patch(path, 40, (3000).to_bytes(8, "little"))
-    with pytest.raises(DvskitError):
-        dvskit.load_events(path)
-    assert dvskit.load_events(path, strict=False) == EVENTS
 
 
 CHILD = """

@@ -7,7 +7,7 @@ import pytest
 
 from dvskit.events import Events, Size
 from dvskit.formats.hdf5 import ecf_kernels as k
-from dvskit.formats.hdf5.filters import ECF, ChunkError, Filter, undo_ecf
+from dvskit.formats.hdf5.filters import ECF, ChunkError, ChunkFilter, undo_ecf
 from dvskit.formats.hdf5.writing import encode_ecf
 from dvskit.formats.storage import new_columns
 
@@ -108,7 +108,7 @@ def stream(seed, count):
 
 
 def decode(data, count, out):
-    undo_ecf(data, (Filter(ECF, (), "ECF"),), 0, count, out)
+    undo_ecf(data, (ChunkFilter(ECF, (), "ECF"),), 0, count, out)
 
 
 def assert_same(got, wanted):

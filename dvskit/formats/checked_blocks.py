@@ -25,7 +25,7 @@ class LostRows(NamedTuple):
     problem: str
 
 
-class Block(NamedTuple):
+class DecodedBlock(NamedTuple):
     """Decoded events, which may be invalid.
 
     is_valid  whether all are on the sensor and in time order among themselves
@@ -50,14 +50,14 @@ class Block(NamedTuple):
         yield from order.push(columns if good.all() else columns.part(good))
 
 
-def checked(blocks: Iterable[Block], losses: Losses, order: InOrder) -> Iterator[Events]:
+def checked(blocks: Iterable[DecodedBlock], losses: Losses, order: InOrder) -> Iterator[Events]:
     """Yield the valid events of blocks in time order.
 
     In strict mode the first invalid event raises DamagedFileError. Salvage holds each block back,
     as the next one may show that its events are ahead of their time; from the first invalid block
     on `order` judges each event.
     """
-    held: Block | None = None
+    held: DecodedBlock | None = None
     one_by_one = losses.any_order
     last = NEVER
     for block in blocks:

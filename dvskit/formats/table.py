@@ -143,7 +143,7 @@ for _row in (
            piped="w"),
     Format("aedat31", (".aedat",), "dvskit.formats.aedat31", _starts_with(b"#!AER-DAT3.1"), "r",
            "cAER AEDAT 3.1"),
-    Format("dsec", (".h5",), "dvskit.formats.hdf5.dsec", _never, "rw",
+    Format("dsec", (".h5",), "dvskit.formats.hdf5:DSEC", _never, "rw",
            "HDF5 in the layout of DSEC, for h5py with hdf5plugin"),
     Format("hdf5", (".hdf5", ".h5"), "dvskit.formats.hdf5", _starts_with(b"\x89HDF\r\n\x1a\n"),
            "rw", "HDF5: Prophesee (ECF); DSEC, RVT, v2e, rpg_e2vid, M3ED and MVSEC are read too"),

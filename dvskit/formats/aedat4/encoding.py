@@ -40,7 +40,7 @@ _ENTRY_PLACES = (16, 8, 24, 32, 40)
 _TYPES = {edge: kind for kind, edge in reversed(TRIGGER_TYPES.items())}
 
 
-class Entry(NamedTuple):
+class PacketEntry(NamedTuple):
     """A row of the table of packets at the end of a file."""
 
     offset: int
@@ -142,11 +142,11 @@ def lost_ids(triggers: Triggers) -> list[int]:
     return sorted(set(np.unique(triggers.id).tolist()) - known)
 
 
-def packet_table(entries: list[Entry]) -> bytes:
+def packet_table(entries: list[PacketEntry]) -> bytes:
     """Return the table of packets."""
     rows = np.zeros(len(entries), _ENTRY)
-    columns = np.array(entries, np.int64).reshape(-1, len(Entry._fields))
-    for place, name in enumerate(Entry._fields):
+    columns = np.array(entries, np.int64).reshape(-1, len(PacketEntry._fields))
+    for place, name in enumerate(PacketEntry._fields):
         rows[name] = columns[:, place]
     return _tables(b"FTAB", rows, _ENTRY_PLACES)
 

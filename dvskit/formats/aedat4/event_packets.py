@@ -15,9 +15,9 @@ from dvskit.events import Events, Size
 from dvskit.formats.aedat4 import lz4_kernels as lz4
 from dvskit.formats.aedat4 import unpacking_kernels as k
 from dvskit.formats.aedat4.compression import MOST_BYTES, Compression, CompressionError, decompress
-from dvskit.formats.aedat4.layout import PACKET_HEADER, Container
+from dvskit.formats.aedat4.layout import PACKET_HEADER, Aedat4Header
 from dvskit.formats.aedat4.packets import Group, Packets
-from dvskit.formats.checked_blocks import Block, checked
+from dvskit.formats.checked_blocks import DecodedBlock, checked
 from dvskit.formats.in_order import InOrder
 from dvskit.formats.losses import Losses
 from dvskit.formats.storage import EventColumns, Storage
@@ -37,7 +37,7 @@ _SHORT_BYTES = 1 << 14  # not worth a second thread
 
 
 def read_events(
-    container: Container,
+    container: Aedat4Header,
     stream: int,
     size: Size,
     losses: Losses,
@@ -52,7 +52,7 @@ def read_events(
     return checked(blocks, losses, InOrder(losses, size, look_ahead=LOOK_AHEAD))
 
 
-def first_time(container: Container, stream: int, start: int) -> tuple[int, int] | None:
+def first_time(container: Aedat4Header, stream: int, start: int) -> tuple[int, int] | None:
     """Return the byte of the first packet from `start` on, and the time of its first event.
 
     None if there is no packet, or if that one is empty or damaged.
@@ -88,7 +88,7 @@ class _Decoder:
         self._compression, self._size = compression, size
         self._rooms = [_NO_ROOM] * thread_count()  # decompressed data of a thread
 
-    def blocks(self, packets: Packets, storage: Storage) -> Iterator[Block]:
+    def blocks(self, packets: Packets, storage: Storage) -> Iterator[DecodedBlock]:
         """Yield the events of each group, unchecked; reject the first invalid packet."""
         for group in packets:
             parts = self._unpack(group)
@@ -97,7 +97,7 @@ class _Decoder:
             is_valid = self._split(parts, columns)
             begins = np.array(group.packets[: len(counts)], np.int64).reshape(-1, 2)[:, 0]
             places = partial(_places, begins - PACKET_HEADER.size, counts)
-            yield Block(columns.events(len(columns.t), self._size), is_valid, places)
+            yield DecodedBlock(columns.events(len(columns.t), self._size), is_valid, places)
             if parts[-1].problem:
                 packets.reject(group.packets[len(counts)][0], parts[-1].problem)
 

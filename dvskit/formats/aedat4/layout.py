@@ -36,7 +36,7 @@ def _unpack(form: str, buffer: Buffer, at: int) -> int:
     return value
 
 
-class Table:
+class FlatTable:
     """A table in a buffer, at the byte `at`."""
 
     def __init__(self, buffer: Buffer, at: int) -> None:
@@ -85,7 +85,7 @@ class Table:
             raise FlatbufferError(f"a text is not UTF-8: {error}") from None
 
 
-def root(buffer: Buffer, identifier: bytes) -> Table:
+def root(buffer: Buffer, identifier: bytes) -> FlatTable:
     """Return the root table of a size-prefixed buffer.
 
     Raises FlatbufferError for another identifier or a length other than the buffer's.
@@ -96,7 +96,7 @@ def root(buffer: Buffer, identifier: bytes) -> Table:
     found = bytes(buffer[8:12])
     if found != identifier:
         raise FlatbufferError(f"it is {found!r}, not {identifier!r}")
-    return Table(buffer, 4 + _unpack("<I", buffer, 4))
+    return FlatTable(buffer, 4 + _unpack("<I", buffer, 4))
 
 
 def scalar_tables(buffer: bytes, identifier: bytes, widths: tuple[int, ...]) -> NDArray[np.int64]:
@@ -120,7 +120,7 @@ _MAX_HEADER = 1 << 24
 _MAX_ATTRIBUTES = 10_000
 
 
-class Stream(NamedTuple):
+class StreamInfo(NamedTuple):
     """A stream in the header: its kind (EVTS, FRME, IMUS, TRIG) and its attributes."""
 
     number: int
@@ -129,16 +129,16 @@ class Stream(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Container:
+class Aedat4Header:
     """The header of a file; `start` is the byte after it, `table` the end of the packets."""
 
     path: Path
     compression: Compression
     start: int
     table: int
-    streams: Mapping[int, Stream]
+    streams: Mapping[int, StreamInfo]
 
-    def first(self, kind: str) -> Stream | None:
+    def first(self, kind: str) -> StreamInfo | None:
         """Return the first stream of a kind."""
         return next((each for each in self.streams.values() if each.kind == kind), None)
 
@@ -151,7 +151,7 @@ def _attributes(node: ElementTree.Element) -> dict[str, str]:
     return found
 
 
-def _read_streams(path: Path, text: str) -> dict[int, Stream]:
+def _read_streams(path: Path, text: str) -> dict[int, StreamInfo]:
     if "<!" in text:
         raise FormatError(f"{path}: the header's XML declares entities, which are not read")
     try:
@@ -167,13 +167,13 @@ def _read_streams(path: Path, text: str) -> dict[int, Stream]:
             if re.fullmatch(r"[0-9]{1,9}", name):
                 attributes = _attributes(node)
                 kind = attributes.get("typeIdentifier", "")
-                streams[int(name)] = Stream(int(name), kind, attributes)
+                streams[int(name)] = StreamInfo(int(name), kind, attributes)
     if not streams:
         raise FormatError(f"{path}: the header names no streams")
     return dict(sorted(streams.items()))
 
 
-def read_container(path: Path) -> Container:
+def read_container(path: Path) -> Aedat4Header:
     """Read the header of a file. Raises FormatError if it is unusable."""
     with path.open("rb") as file:
         if file.read(len(MAGIC)) != MAGIC:
@@ -194,6 +194,6 @@ def read_container(path: Path) -> Container:
         compression = Compression(number)
     except ValueError:
         raise FormatError(f"{path}: compression {number} is unknown; it must be 0..4") from None
-    return Container(
+    return Aedat4Header(
         path, compression, len(MAGIC) + len(header), position, _read_streams(path, text)
     )

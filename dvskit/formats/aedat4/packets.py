@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvskit.formats.aedat4.compression import MOST_BYTES
-from dvskit.formats.aedat4.layout import PACKET_HEADER, Container
+from dvskit.formats.aedat4.layout import PACKET_HEADER, Aedat4Header
 from dvskit.formats.aedat4.lz4_kernels import SPARE
 from dvskit.formats.file_bytes import read_at
 from dvskit.formats.losses import Losses
@@ -48,7 +48,7 @@ class Packets:
     """
 
     def __init__(
-        self, container: Container, stream: int, losses: Losses, start: int | None = None
+        self, container: Aedat4Header, stream: int, losses: Losses, start: int | None = None
     ) -> None:
         self._container, self._stream, self._losses = container, stream, losses
         self._table = container.table
@@ -174,7 +174,7 @@ class Packets:
         return f"a packet of {length} bytes, more than the limit of {_MOST_PACKED}"
 
 
-def _header_pattern(container: Container) -> re.Pattern[bytes]:
+def _header_pattern(container: Aedat4Header) -> re.Pattern[bytes]:
     """Return the pattern of the first bytes of a packet.
 
     They are the number of its stream, its length, and the first bytes of compressed data or the

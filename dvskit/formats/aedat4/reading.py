@@ -8,7 +8,7 @@ from pathlib import Path
 from dvskit.errors import FormatError
 from dvskit.events import Events, Size, as_size
 from dvskit.formats.aedat4.event_packets import first_time, read_events
-from dvskit.formats.aedat4.layout import Container, Stream, read_container
+from dvskit.formats.aedat4.layout import Aedat4Header, StreamInfo, read_container
 from dvskit.formats.aedat4.side_streams import (
     SidePackets,
     count_items,
@@ -25,7 +25,7 @@ from dvskit.streams import Frame, Imu, Triggers
 _NEAR_BYTES = 1 << 20  # read in about the time of a step of the search
 
 
-def find_start(container: Container, stream: int, time_us: int) -> int:
+def find_start(container: Aedat4Header, stream: int, time_us: int) -> int:
     """Return a byte to read from: all events before it are earlier than `time_us`.
 
     The file must be in time order.
@@ -56,7 +56,7 @@ class Aedat4Recording(Recording):
         options: ReadOptions,
         size: Size,
         origin: SizeOrigin,
-        container: Container,
+        container: Aedat4Header,
         stream: int,
     ) -> None:
         super().__init__(path, options, size, origin)
@@ -98,7 +98,7 @@ class Aedat4Recording(Recording):
         stream = self._beside(kind)
         return stream and SidePackets(self._container, stream, strict=self.strict)
 
-    def _beside(self, kind: str) -> Stream | None:
+    def _beside(self, kind: str) -> StreamInfo | None:
         """Return the first stream of a kind, of the same camera if there are several."""
         streams = self._container.streams
         source = streams[self._stream].attributes.get("source")
@@ -138,12 +138,12 @@ def _header_size(path: Path, attributes: Mapping[str, str]) -> Size | None:
     return stated_size(path, lambda: as_size((int(attributes["sizeX"]), int(attributes["sizeY"]))))
 
 
-def _data_size(path: Path, container: Container, stream: int) -> Size:
+def _data_size(path: Path, container: Aedat4Header, stream: int) -> Size:
     losses = Losses(path, strict=False)
     return smallest_size(path, read_events(container, stream, _ANY_SIZE, losses))
 
 
-def _event_stream(container: Container, variant: str | None) -> Stream:
+def _event_stream(container: Aedat4Header, variant: str | None) -> StreamInfo:
     """Return the first event stream, or that with the number `variant`."""
     path = container.path
     streams = [each for each in container.streams.values() if each.kind == "EVTS"]

@@ -15,10 +15,10 @@ from dvskit.errors import DamagedFileError, FormatError
 from dvskit.formats.aedat4.compression import CompressionError, decompress
 from dvskit.formats.aedat4.layout import (
     PACKET_HEADER,
-    Container,
+    Aedat4Header,
     FlatbufferError,
-    Stream,
-    Table,
+    FlatTable,
+    StreamInfo,
     root,
     scalar_tables,
 )
@@ -51,7 +51,7 @@ _DEPTHS: dict[int, np.dtype[Any]] = {0: np.dtype("u1"), 2: np.dtype("<u2")}  # C
 class SidePackets:
     """The decompressed packets of one stream. Damage raises in strict mode, else is left out."""
 
-    def __init__(self, container: Container, stream: Stream, *, strict: bool) -> None:
+    def __init__(self, container: Aedat4Header, stream: StreamInfo, *, strict: bool) -> None:
         self._container, self._stream = container, stream
         self.path, self.strict = container.path, strict
 
@@ -135,7 +135,7 @@ def read_frames(packets: SidePackets) -> Iterator[Frame]:
         yield frame
 
 
-def _frame(table: Table) -> Frame:
+def _frame(table: FlatTable) -> Frame:
     kind = table.number(_FORMAT, "<b", 0)
     width, height = table.number(_WIDTH, "<h", 0), table.number(_HEIGHT, "<h", 0)
     depth, channels = kind & 7, (kind >> 3) + 1  # OpenCV's numbers of pixel types
@@ -159,7 +159,7 @@ def _frame(table: Table) -> Frame:
     return Frame(t_us, stop_us, image, table.number(_X, "<h", 0), table.number(_Y, "<h", 0))
 
 
-def _exposure(table: Table) -> tuple[int, int]:
+def _exposure(table: FlatTable) -> tuple[int, int]:
     """Return the start and end of a frame's exposure.
 
     Old files store both (with a time stamp between them); new ones the start and the length.
@@ -171,7 +171,7 @@ def _exposure(table: Table) -> tuple[int, int]:
     return time, time + max(0, table.number(_EXPOSURE, "<q", 0))
 
 
-def count_items(container: Container, stream: Stream) -> int:
+def count_items(container: Aedat4Header, stream: StreamInfo) -> int:
     """Return the number of events, samples or triggers of a stream; of other streams, packets."""
     item_bytes = {"EVTS": 16, "IMUS": 4, "TRIG": 4}.get(stream.kind)
     identifier = stream.kind.encode("latin-1", "replace")

@@ -42,7 +42,7 @@ class Aedat4Sink(FileSink):
         self._compressors = [Compressor(compression) for _ in range(thread_count())]
         self._triggers, self._imu = Triggers.empty(), Imu.empty()
         self._frames: Iterator[Frame] | None = None
-        self._entries: list[encoding.Entry] = []
+        self._entries: list[encoding.PacketEntry] = []
         self._kinds = ["EVTS"]
 
     def write_triggers(self, triggers: Triggers) -> None:
@@ -137,7 +137,7 @@ class Aedat4Sink(FileSink):
             self._file.write(self._header(0))
         stream = self._kinds.index(kind)
         self._file.write(PACKET_HEADER.pack(stream, len(packed)))
-        entry = encoding.Entry(self._file.tell(), stream, len(packed), items, *span_us)
+        entry = encoding.PacketEntry(self._file.tell(), stream, len(packed), items, *span_us)
         self._file.write(packed)
         self._entries.append(entry)
 

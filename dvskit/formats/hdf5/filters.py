@@ -53,7 +53,7 @@ class BloscError(ValueError):
     """An invalid container."""
 
 
-class Filter(NamedTuple):
+class ChunkFilter(NamedTuple):
     """One filter of a dataset, as named in its creation properties."""
 
     code: int
@@ -61,7 +61,7 @@ class Filter(NamedTuple):
     name: str
 
 
-def is_known(each: Filter) -> bool:
+def is_known(each: ChunkFilter) -> bool:
     """Whether a filter can be undone here; others are left to the HDF5 library."""
     if each.code == BLOSC:
         shuffle = each.options[5] if len(each.options) > 5 else 1
@@ -70,7 +70,7 @@ def is_known(each: Filter) -> bool:
     return each.code in _UNDO or each.code in (SHUFFLE, ECF)
 
 
-def why_not(each: Filter, item_bytes: int, chunk_bytes: int) -> str | None:
+def why_not(each: ChunkFilter, item_bytes: int, chunk_bytes: int) -> str | None:
     """Return why a filter cannot be undone, or None: it is unknown, or has invalid options.
 
     The HDF5 library, and Blosc's and Bitshuffle's plugins, crash on options of other filters.
@@ -90,7 +90,7 @@ def why_not(each: Filter, item_bytes: int, chunk_bytes: int) -> str | None:
     return None if valid else f"has the options {options}"
 
 
-def undo(data: Data, filters: tuple[Filter, ...], mask: int, most: int) -> Data:
+def undo(data: Data, filters: tuple[ChunkFilter, ...], mask: int, most: int) -> Data:
     """Return a chunk of about `most` bytes as before `filters`, except those of `mask`.
 
     Raises ChunkError.
@@ -110,7 +110,7 @@ def undo(data: Data, filters: tuple[Filter, ...], mask: int, most: int) -> Data:
 
 
 def undo_ecf(
-    data: Data, filters: tuple[Filter, ...], mask: int, rows: int, out: EventColumns
+    data: Data, filters: tuple[ChunkFilter, ...], mask: int, rows: int, out: EventColumns
 ) -> None:
     """Decode the first `rows` events of a chunk into the columns of that length.
 

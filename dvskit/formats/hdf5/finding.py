@@ -32,11 +32,11 @@ from numpy.typing import NDArray
 from dvskit.errors import FormatError, GeometryError
 from dvskit.events import Size, as_size
 from dvskit.formats.hdf5.filters import ChunkError
-from dvskit.formats.hdf5.layout import Layout, Pictures, all_rows, is_seconds, stated_size
+from dvskit.formats.hdf5.layout import EventLayout, StoredFrames, all_rows, is_seconds, stated_size
 from dvskit.formats.hdf5.library import RowFile
 from dvskit.formats.hdf5.opening import attributes, dataset, find, scalar
 from dvskit.formats.hdf5.stored import Stored, survey
-from dvskit.formats.hdf5.table import Field, Table
+from dvskit.formats.hdf5.table import EventTable, Field
 from dvskit.formats.losses import Loss
 
 _EVENTS, _TRIGGERS = "CD/events", "EXT_TRIGGER/events"
@@ -59,7 +59,7 @@ _NAMES = {
 _MOST_IMAGES = 1 << 20
 
 
-def find_layout(file: h5py.File, path: Path, *, strict: bool) -> Layout | None:
+def find_layout(file: h5py.File, path: Path, *, strict: bool) -> EventLayout | None:
     """Return the layout of a file's events; None if it has none. Raises FormatError."""
     events = dataset(file, _EVENTS)
     if events is not None:
@@ -75,26 +75,28 @@ def find_layout(file: h5py.File, path: Path, *, strict: bool) -> Layout | None:
         picks = _picks(node.dtype.names)
         plain = node.ndim == 2 and node.shape[1] == 4 and node.dtype.kind in "iuf"
         if picks is not None or plain:
-            return _rows(file, path, survey(node, name, path, strict=strict), picks)
+            return _rows(file, path, survey(node, name, path), picks)
     return None
 
 
-def _prophesee(file: h5py.File, path: Path, events: h5py.Dataset, *, strict: bool) -> Layout:
+def _prophesee(file: h5py.File, path: Path, events: h5py.Dataset, *, strict: bool) -> EventLayout:
     fields = events.dtype.names or ()
     if events.ndim != 1 or not {"x", "y", "p", "t"} <= set(fields):
         raise FormatError(
             f"{path}: {_EVENTS} has rows of {', '.join(fields) or events.dtype}; "
             "they must be x, y, p and t"
         )
-    stored = survey(events, _EVENTS, path, strict=strict)
+    stored = survey(events, _EVENTS, path)
     header = attributes(file)
-    layout = Layout(Table(path, tuple(Field(stored, name) for name in "txyp")), header=header)
+    layout = EventLayout(
+        EventTable(path, tuple(Field(stored, name) for name in "txyp")), header=header
+    )
     stated = stated_size(file, "")
     layout.size = stated[0] if stated else _format_size(header.get("format", ""))
     try:
         triggers = dataset(file, _TRIGGERS)
         if triggers is not None and {"p", "t", "id"} <= set(triggers.dtype.names or ()):
-            layout.triggers = survey(triggers, _TRIGGERS, path, strict=strict)
+            layout.triggers = survey(triggers, _TRIGGERS, path)
     except Exception as error:  # structure damaged only there
         if strict:
             raise
@@ -143,7 +145,7 @@ def _order(stored: Stored, path: Path) -> tuple[dict[str, int], str | None]:
     return chosen, f"the columns of {stored.name} are assumed to be {names}"
 
 
-def _rows(file: h5py.File, path: Path, stored: Stored, picks: dict[str, str] | None) -> Layout:
+def _rows(file: h5py.File, path: Path, stored: Stored, picks: dict[str, str] | None) -> EventLayout:
     assumptions: list[str] = []
     fields: dict[str, Field]
     if picks is not None:
@@ -159,9 +161,11 @@ def _rows(file: h5py.File, path: Path, stored: Stored, picks: dict[str, str] | N
         assumptions.append(f"t of {stored.name} is assumed to be in {unit}")
     if "left" in stored.name.split("/"):
         assumptions.append(f"events are those of {stored.name}; other cameras are left out")
-    table = Table(path, tuple(fields[column] for column in "txyp"), unit="s" if seconds else "us")
+    table = EventTable(
+        path, tuple(fields[column] for column in "txyp"), unit="s" if seconds else "us"
+    )
     group = stored.name.rpartition("/")[0]
-    layout = Layout(table, assumptions=assumptions, header=attributes(file))
+    layout = EventLayout(table, assumptions=assumptions, header=attributes(file))
     stated = stated_size(file, group)
     layout.size = stated[0] if stated else None
     pictures = layout.pictures = _pictures_of_rows(file, path, group)
@@ -172,7 +176,7 @@ def _rows(file: h5py.File, path: Path, stored: Stored, picks: dict[str, str] | N
     return layout
 
 
-def _pictures_of_rows(file: h5py.File, path: Path, group: str) -> Pictures | None:
+def _pictures_of_rows(file: h5py.File, path: Path, group: str) -> StoredFrames | None:
     """Return the frames of v2e or MVSEC: a dataset of them, and one of their times."""
     prefix = f"{group}/" if group else ""
     for images, times in (
@@ -185,12 +189,12 @@ def _pictures_of_rows(file: h5py.File, path: Path, group: str) -> Pictures | Non
                 continue
             if pixels.dtype not in (np.uint8, np.uint16) or stamps.ndim != 1:
                 continue
-            stored = survey(pixels, images, path, strict=False)
-            clock = survey(stamps, times, path, strict=False)
+            stored = survey(pixels, images, path)
+            clock = survey(stamps, times, path)
             t = np.concatenate([np.zeros(0, clock.dtype), *all_rows(path, clock)])
             scale = 1e6 if is_seconds(path, clock) else 1.0
             t = np.rint(t * scale) if t.dtype.kind == "f" else t
-            return Pictures(t.astype(np.int64)[: stored.count], stored)
+            return StoredFrames(t.astype(np.int64)[: stored.count], stored)
     return None
 
 
@@ -216,14 +220,14 @@ def _named(file: h5py.File, group: str) -> dict[str, h5py.Dataset] | None:
 
 def _columns(
     file: h5py.File, path: Path, group: str, named: dict[str, h5py.Dataset], *, strict: bool
-) -> Layout:
+) -> EventLayout:
     columns: list[Stored] = []
     for name, node in named.items():
         if node.ndim != 1 or node.dtype.kind not in "iufb":
             raise FormatError(
                 f"{path}: {name} is {node.dtype} of shape {node.shape}; it must be a column"
             )
-        columns.append(survey(node, name, path, strict=strict))
+        columns.append(survey(node, name, path))
     t = columns[0]
     listed = ", ".join(f"{each.name} {each.count}" for each in columns)
     differ = f"columns differ in length ({listed})"
@@ -234,13 +238,13 @@ def _columns(
         )
     seconds = is_seconds(path, t)
     offset = scalar(file, "t_offset")
-    table = Table(
+    table = EventTable(
         path,
         tuple(Field(stored) for stored in columns),
         unit="s" if seconds else "us",
         offset_us=int(offset) if isinstance(offset, int) and abs(offset) < 1 << 60 else 0,
     )
-    layout = Layout(table, header=attributes(file))
+    layout = EventLayout(table, header=attributes(file))
     layout.losses += [] if is_even else [Loss(0, 0, differ)]
     if t.dtype.kind == "f":
         unit = "seconds" if seconds else "microseconds"
@@ -259,7 +263,7 @@ def _columns(
     return layout
 
 
-def _pictures_of_columns(file: h5py.File) -> Pictures | None:
+def _pictures_of_columns(file: h5py.File) -> StoredFrames | None:
     """Return the images of rpg_e2vid: datasets with the attribute timestamp, in seconds."""
     group = None
     with suppress(FormatError):
@@ -274,4 +278,4 @@ def _pictures_of_columns(file: h5py.File) -> Pictures | None:
             found.append((round(stamp * 1e6), f"images/{name}"))
     found.sort()
     times = np.array([t for t, _ in found], np.int64)
-    return Pictures(times, names=tuple(name for _, name in found)) if found else None
+    return StoredFrames(times, names=tuple(name for _, name in found)) if found else None

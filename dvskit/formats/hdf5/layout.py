@@ -17,7 +17,7 @@ from dvskit.formats.hdf5.filters import ChunkError
 from dvskit.formats.hdf5.library import RowFile
 from dvskit.formats.hdf5.opening import attributes, dataset, find, open_file, scalar
 from dvskit.formats.hdf5.stored import Stored, survey
-from dvskit.formats.hdf5.table import Table
+from dvskit.formats.hdf5.table import EventTable
 from dvskit.formats.losses import Loss
 from dvskit.streams import Frame
 
@@ -25,7 +25,7 @@ _LONGEST_S = 1e5  # if times in seconds would last longer, they are in microseco
 
 
 @dataclass(frozen=True, slots=True)
-class Pictures:
+class StoredFrames:
     """Frames of a file.
 
     images    one dataset with frames as rows; or None, and the paths of one dataset each
@@ -41,19 +41,19 @@ class Pictures:
 
 
 @dataclass(slots=True)
-class Layout:
+class EventLayout:
     """A file's events and other data.
 
     size    None if the file has no size
     losses  losses in the file's structure, for salvage
     """
 
-    table: Table
+    table: EventTable
     size: Size | None = None
     assumptions: list[str] = field(default_factory=list)
     header: dict[str, str] = field(default_factory=dict)
     triggers: Stored | None = None
-    pictures: Pictures | None = None
+    pictures: StoredFrames | None = None
     losses: list[Loss] = field(default_factory=list)
 
 
@@ -136,7 +136,7 @@ def is_seconds(path: Path, stored: Stored, column: int | None = None) -> bool:
 _MOST_BYTES = 1 << 28  # per frame
 
 
-def read_frames(path: Path, pictures: Pictures, *, strict: bool) -> Iterator[Frame]:
+def read_frames(path: Path, pictures: StoredFrames, *, strict: bool) -> Iterator[Frame]:
     """Yield frames in time order, one at a time.
 
     Raises FormatError for a damaged frame in strict mode, and leaves it out otherwise.
@@ -159,7 +159,7 @@ def read_frames(path: Path, pictures: Pictures, *, strict: bool) -> Iterator[Fra
 
 def _whole(file: h5py.File, name: str, path: Path, raw: RowFile) -> NDArray[Any]:
     """Return a dataset that is a single image."""
-    stored = survey(dataset(file, name), name, path, strict=True)
+    stored = survey(dataset(file, name), name, path)
     if stored.count * stored.row_bytes > _MOST_BYTES:
         raise ChunkError(f"it claims {stored.count} rows of {stored.row_bytes} bytes")
     if stored.spans() != [(0, stored.count)]:

@@ -23,7 +23,6 @@ MAGIC = b"\x89HDF\r\n\x1a\n"
 _MOST_ATTRIBUTE_BYTES = 1 << 16
 _MOST_FILE_BYTES = 1 << 62
 _LISTED = 20  # names in a message
-_WITHOUT_CHECKSUM = (40, 44)  # offsets of the file's size in superblocks of versions 0 and 1
 
 
 def _refuse_endless_heap(data: bytes) -> None:
@@ -45,14 +44,11 @@ def _refuse_endless_heap(data: bytes) -> None:
 
 
 class _Padded(io.RawIOBase):
-    """A file as seen by the HDF5 library: with zeros after its end, up to `size`.
+    """A file as seen by the HDF5 library: with zeros after its end, up to `size`."""
 
-    `patch` (offset, bytes) replaces the bytes there.
-    """
-
-    def __init__(self, path: Path, size: int, patch: tuple[int, bytes]) -> None:
+    def __init__(self, path: Path, size: int) -> None:
         self._file = path.open("rb", buffering=0)
-        self._path, self._size, self._patch = path, size, patch
+        self._path, self._size = path, size
         self._at = 0
 
     def __repr__(self) -> str:
@@ -69,10 +65,6 @@ class _Padded(io.RawIOBase):
         data = self._file.read(count)
         view[: len(data)] = data
         view[len(data) : count] = bytes(count - len(data))
-        offset, patch = self._patch
-        for place, value in enumerate(patch, offset - self._at):
-            if 0 <= place < count:
-                view[place] = value
         if bytes(view[:4]) == b"GCOL":
             _refuse_endless_heap(bytes(view[:count]))
         self._at += count
@@ -83,10 +75,10 @@ class _Padded(io.RawIOBase):
         super().close()
 
 
-def _sizes(path: Path) -> tuple[int, int, int]:
-    """Return the size of a file, the size in its superblock, and the offset of that.
+def _sizes(path: Path) -> tuple[int, int]:
+    """Return the size of a file, and the size in its superblock; the size again if it has none.
 
-    The size again, and 0, if there is none. Raises FormatError for another file.
+    Raises FormatError for another file.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -94,9 +86,7 @@ def _sizes(path: Path) -> tuple[int, int, int]:
     if not head.startswith(MAGIC):
         raise FormatError(f"{path}: starts with {head[:8]!r}, which is not an HDF5 header")
     at = {0: 40, 1: 44, 2: 28, 3: 28}.get(head[8] if len(head) > 8 else 255, 64)
-    if len(head) < at + 8:
-        return size, size, 0
-    return size, int.from_bytes(head[at : at + 8], "little"), at
+    return size, size if len(head) < at + 8 else int.from_bytes(head[at : at + 8], "little")
 
 
 def damaged(path: Path, error: BaseException) -> NoReturn:
@@ -107,14 +97,12 @@ def damaged(path: Path, error: BaseException) -> NoReturn:
     ) from error
 
 
-def wrong_size(path: Path) -> Loss | None:
-    """Return the loss, for salvage, of a file with another size in its header; None if right."""
-    size, stated, at = _sizes(path)
-    if stated > size:
-        return Loss(size, min(stated - size, _MOST_FILE_BYTES), _ends_early(stated))
-    if stated < size and at in _WITHOUT_CHECKSUM:
-        return Loss(at, 8, f"the header gives {stated} bytes, but the file has {size}")
-    return None
+def missing_end(path: Path) -> Loss | None:
+    """Return the loss, for salvage, of a file that ends early; None if it is whole."""
+    size, stated = _sizes(path)
+    if stated <= size:
+        return None
+    return Loss(size, min(stated - size, _MOST_FILE_BYTES), _ends_early(stated))
 
 
 def _ends_early(stated: int) -> str:
@@ -122,20 +110,16 @@ def _ends_early(stated: int) -> str:
 
 
 @contextmanager
-def open_file(path: Path, *, strict: bool, mend: bool = True) -> Iterator[h5py.File]:
+def open_file(path: Path, *, strict: bool) -> Iterator[h5py.File]:
     """Yield the file, open for reading.
 
     Raises FormatError for a file with an unreadable structure, and in strict mode DamagedFileError
-    for one that ends early. In salvage mode its end is read as zeros, and with `mend` a size in its
-    header that is too small is replaced by its real size.
+    for one that ends early. In salvage mode its end is read as zeros.
     """
-    size, stated, at = _sizes(path)
+    size, stated = _sizes(path)
     if strict and stated > size:
         raise DamagedFileError(path, size, _ends_early(stated))
-    patch = (0, b"")
-    if mend and not strict and at in _WITHOUT_CHECKSUM and not size <= stated < _MOST_FILE_BYTES:
-        stated, patch = size, (at, size.to_bytes(8, "little"))
-    with _Padded(path, min(max(size, stated), _MOST_FILE_BYTES), patch) as raw:
+    with _Padded(path, min(max(size, stated), _MOST_FILE_BYTES)) as raw:
         try:
             opened = h5py.File(raw, "r")
         except Exception as error:  # the library raises many kinds

@@ -12,13 +12,13 @@ import numpy as np
 from dvskit import _threads
 from dvskit.errors import DvskitError, FormatError, UnknownFormatError
 from dvskit.events import Events, Size
-from dvskit.formats.checked_blocks import Block, checked
+from dvskit.formats.checked_blocks import DecodedBlock, checked
 from dvskit.formats.hdf5 import ecf_kernels as k
 from dvskit.formats.hdf5.filters import ChunkError
 from dvskit.formats.hdf5.finding import find_layout
-from dvskit.formats.hdf5.layout import Layout, all_rows, read_frames
+from dvskit.formats.hdf5.layout import EventLayout, all_rows, read_frames
 from dvskit.formats.hdf5.library import RowFile
-from dvskit.formats.hdf5.opening import contents, damaged, open_file, wrong_size
+from dvskit.formats.hdf5.opening import contents, damaged, missing_end, open_file
 from dvskit.formats.in_order import LOOK_AHEAD, InOrder
 from dvskit.formats.index_cache import count_early
 from dvskit.formats.losses import Damage, Losses
@@ -43,7 +43,7 @@ class Hdf5Recording(Recording):
     sortable = True
 
     def __init__(
-        self, path: Path, options: ReadOptions, size: Size, origin: SizeOrigin, layout: Layout
+        self, path: Path, options: ReadOptions, size: Size, origin: SizeOrigin, layout: EventLayout
     ) -> None:
         super().__init__(path, options, size, origin)
         self._layout = layout
@@ -80,7 +80,7 @@ class Hdf5Recording(Recording):
         order = InOrder(losses, self.size, look_ahead=max(LOOK_AHEAD, pieces))
         return checked(self._decoded(row, losses, storage), losses, order)
 
-    def _decoded(self, row: int, losses: Losses, storage: Storage) -> Iterator[Block]:
+    def _decoded(self, row: int, losses: Losses, storage: Storage) -> Iterator[DecodedBlock]:
         """Yield the events from `row` on, unchecked."""
         with RowFile(self.path, strict=self.strict) as file:
             for first, stop, there in self._spans(row):
@@ -89,7 +89,7 @@ class Hdf5Recording(Recording):
                     lost = self._table.read(file, first, stop, columns)
                     events = columns.events(stop - first, self.size)
                     places = partial(self._table.places, first, stop)
-                    yield Block(events, not lost and self._is_valid(events), places, lost)
+                    yield DecodedBlock(events, not lost and self._is_valid(events), places, lost)
                 else:
                     end = os.fstat(file.handle).st_size
                     losses.lose(end, 0, self._missing(first, stop))
@@ -167,25 +167,13 @@ class Hdf5Recording(Recording):
             yield from read_frames(self.path, pictures, strict=self.strict)
 
 
-def _find_layout(path: Path, *, strict: bool) -> Layout:
-    missing = None if strict else wrong_size(path)
-    matters = missing is not None and missing.offset == path.stat().st_size  # the file ends early
-    try:
-        layout = _layout(path, strict=strict)
-    except FormatError:
-        if missing is None or matters:
-            raise
-        layout, matters = _layout(path, strict=False, mend=True), True
-    if missing is not None and matters:
-        layout.losses.append(missing)
-    return layout
-
-
-def _layout(path: Path, *, strict: bool, mend: bool = False) -> Layout:
-    with open_file(path, strict=strict, mend=mend) as file:
+def _find_layout(path: Path, *, strict: bool) -> EventLayout:
+    with open_file(path, strict=strict) as file:
         try:
             layout = find_layout(file, path, strict=strict)
+            missing = None if strict else missing_end(path)
             if layout is not None:
+                layout.losses += [missing] if missing else []
                 return layout
             listed = ", ".join(contents(file)) or "nothing"
         except DvskitError:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -25,10 +24,9 @@ from dvskit.formats.hdf5.library import RowFile
 
 PIECE_BYTES = 1 << 19  # contiguous data is read in pieces of about this size
 MOST_CHUNK_BYTES = 1 << 28  # a chunk is unpacked whole: this bounds the cost of a hostile one
-_MOST_PROBES = 1 << 17
 
 
-class Piece(NamedTuple):
+class StoredPiece(NamedTuple):
     """Rows first..stop and the position of their bytes; `place` is where it begins in its rows."""
 
     first: int
@@ -57,7 +55,7 @@ class Stored:
     count: int
     row_shape: tuple[int, ...]
     chunk: tuple[int, ...]
-    filters: tuple[f.Filter, ...]
+    filters: tuple[f.ChunkFilter, ...]
     index: NDArray[np.int64]
     inline: bytes | None = None
     unread: str = ""
@@ -90,24 +88,28 @@ class Stored:
         found = [(int(run[0]) * rows, (int(run[-1]) + 1) * rows) for run in runs if len(run)]
         return [(first, min(stop, self.count)) for first, stop in found if first < self.count]
 
-    def pieces(self, first: int, stop: int) -> list[Piece]:
+    def pieces(self, first: int, stop: int) -> list[StoredPiece]:
         """Return the pieces of whole rows that hold rows first..stop, which must all be stored."""
         if self.chunk:
             return list({piece.first: piece for piece in self._chunks(first, stop)}.values())
         start, width = int(self.index[0, 1]), self.row_bytes
         cuts = [*range(first, stop, self.piece_rows), stop]
-        return [Piece(a, b, start + a * width, (b - a) * width, 0, ()) for a, b in pairwise(cuts)]
+        return [
+            StoredPiece(a, b, start + a * width, (b - a) * width, 0, ()) for a, b in pairwise(cuts)
+        ]
 
-    def _chunks(self, first: int, stop: int) -> list[Piece]:
+    def _chunks(self, first: int, stop: int) -> list[StoredPiece]:
         rows = self.chunk[0]
         low = int(np.searchsorted(self.index[:, 0], first // rows))
         high = int(np.searchsorted(self.index[:, 0], (stop - 1) // rows, "right"))
         return [
-            Piece(n * rows, min(n * rows + rows, self.count), offset, size, mask, tuple(place))
+            StoredPiece(
+                n * rows, min(n * rows + rows, self.count), offset, size, mask, tuple(place)
+            )
             for n, offset, size, mask, *place in self.index[low:high].tolist()
         ]
 
-    def places(self, piece: Piece, rows: Any) -> tuple[Any, int]:
+    def places(self, piece: StoredPiece, rows: Any) -> tuple[Any, int]:
         """Return the positions of rows of a piece, and about how many bytes each has.
 
         Packed rows have the position of their piece.
@@ -116,13 +118,13 @@ class Stored:
             return piece.offset, max(1, piece.size // (piece.stop - piece.first))
         return piece.offset + self.row_bytes * (rows - piece.first), self.row_bytes
 
-    def bytes_there(self, file: RowFile, piece: Piece) -> int:
+    def bytes_there(self, file: RowFile, piece: StoredPiece) -> int:
         """Return how many bytes of a piece are in the file."""
         if self.inline is not None:
             return piece.size
         return max(0, min(piece.size, os.fstat(file.handle).st_size - piece.offset))
 
-    def raw(self, file: RowFile, piece: Piece) -> bytes:
+    def raw(self, file: RowFile, piece: StoredPiece) -> bytes:
         """Return the bytes of a piece as stored in the file. Raises ChunkError."""
         if self.inline is not None:
             return self.inline[piece.offset : piece.offset + piece.size]
@@ -132,7 +134,7 @@ class Stored:
             raise f.ChunkError(f"the file ends {piece.size - len(data)} bytes before its end")
         return data
 
-    def rows(self, file: RowFile, piece: Piece) -> NDArray[Any]:
+    def rows(self, file: RowFile, piece: StoredPiece) -> NDArray[Any]:
         """Return the rows of a piece. Raises ChunkError."""
         if not self.chunk:
             return np.frombuffer(self.raw(file, piece), self.dtype).reshape(-1, *self.row_shape)
@@ -148,7 +150,7 @@ class Stored:
             target[...] = unpacked[tuple(slice(0, size) for size in target.shape)]
         return out
 
-    def _unpacked(self, file: RowFile, piece: Piece) -> NDArray[Any]:
+    def _unpacked(self, file: RowFile, piece: StoredPiece) -> NDArray[Any]:
         size = self.dtype.itemsize * math.prod(self.chunk)
         content = f.undo(self.raw(file, piece), self.filters, piece.mask, size)
         if len(content) != size:
@@ -177,7 +179,7 @@ def common_spans(all_stored: Sequence[Stored], count: int) -> list[tuple[int, in
     return found
 
 
-def survey(dataset: h5py.Dataset, name: str, path: Path, *, strict: bool) -> Stored:
+def survey(dataset: h5py.Dataset, name: str, path: Path) -> Stored:
     """Return the positions of a dataset's rows.
 
     Raises FormatError for rows that are not numbers or are in another file, and for chunks too
@@ -195,12 +197,12 @@ def survey(dataset: h5py.Dataset, name: str, path: Path, *, strict: bool) -> Sto
     rows = (name, dataset.dtype, shape[0], shape[1:])
     if layout == h5py.h5d.CHUNKED:
         filters = tuple(
-            f.Filter(each[0], tuple(each[2]), each[3].decode("latin-1"))
+            f.ChunkFilter(each[0], tuple(each[2]), each[3].decode("latin-1"))
             for each in (settings.get_filter(i) for i in range(settings.get_nfilters()))
         )
         chunk = tuple(dataset.chunks)
         _check_chunks(path, name, dataset.dtype, chunk, filters)
-        index, unread = _find_chunks(dataset, path, strict=strict)
+        index, unread = _find_chunks(dataset, path)
         return Stored(*rows, chunk, filters, index, None, unread)
     inline, offset, size = None, 0, int(dataset.id.get_storage_size())
     if layout == h5py.h5d.COMPACT:
@@ -219,7 +221,7 @@ def _check_chunks(
     name: str,
     dtype: np.dtype[Any],
     chunk: tuple[int, ...],
-    filters: tuple[f.Filter, ...],
+    filters: tuple[f.ChunkFilter, ...],
 ) -> None:
     chunk_bytes = dtype.itemsize * int(np.prod(chunk, dtype=np.float64))
     for each in filters:
@@ -236,9 +238,7 @@ def _check_chunks(
         )
 
 
-def _find_chunks(
-    dataset: h5py.Dataset, path: Path, *, strict: bool
-) -> tuple[NDArray[np.int64], str]:
+def _find_chunks(dataset: h5py.Dataset, path: Path) -> tuple[NDArray[np.int64], str]:
     """Return the index of the chunks, and the error that kept the library from finding all."""
     # More entries than fit into the file are damage that runs in a circle.
     most = path.stat().st_size // 16 + 16
@@ -253,14 +253,6 @@ def _find_chunks(
         dataset.id.chunk_iter(keep)
     except Exception as error:
         unread = " ".join(str(error).split())
-        if not strict:  # later chunks are looked up one by one
-            first = max((each.chunk_offset[0] // rows for each in found), default=-1) + 1
-            rest = tuple(0 for _ in dataset.chunks[1:])
-            for number in range(first, min(-(-dataset.shape[0] // rows), first + _MOST_PROBES)):
-                with suppress(Exception):
-                    each = dataset.id.get_chunk_info_by_coord((number * rows, *rest))
-                    if each.byte_offset is not None and each.size:
-                        found.append(each)
     index = np.array(
         [
             (

@@ -16,7 +16,7 @@ from dvskit.errors import FormatError
 from dvskit.formats.checked_blocks import LostRows
 from dvskit.formats.hdf5.filters import ECF, ChunkError, undo_ecf
 from dvskit.formats.hdf5.library import RowFile
-from dvskit.formats.hdf5.stored import Piece, Stored, common_spans
+from dvskit.formats.hdf5.stored import Stored, StoredPiece, common_spans
 from dvskit.formats.storage import EventColumns, new_columns
 
 _LATEST_US = 1 << 62
@@ -48,7 +48,7 @@ class Field(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class EventTable:
     """Events as columns of datasets.
 
     fields     the columns t, x, y, p
@@ -83,7 +83,7 @@ class Table:
         """The number of events that all columns claim."""
         return min(each.count for each in self.datasets)
 
-    def _is_ecf(self, piece: Piece) -> bool:
+    def _is_ecf(self, piece: StoredPiece) -> bool:
         """Whether a piece is in Prophesee's format, all columns in one dataset."""
         filters = self.t.filters
         packed = len(self.datasets) == 1 and any(each.code == ECF for each in filters)
@@ -125,7 +125,13 @@ class Table:
         return [each._replace(first=each.first - first, stop=each.stop - first) for each in found]
 
     def _read_piece(
-        self, file: RowFile, stored: Stored, piece: Piece, low: int, high: int, out: EventColumns
+        self,
+        file: RowFile,
+        stored: Stored,
+        piece: StoredPiece,
+        low: int,
+        high: int,
+        out: EventColumns,
     ) -> Iterator[LostRows]:
         """Fill in the columns of a dataset; yield the rows without a valid value."""
         try:
@@ -148,7 +154,7 @@ class Table:
                 yield from _runs(odd, problem, stored, piece, low)
 
     def _read_ecf(
-        self, file: RowFile, piece: Piece, low: int, high: int, out: EventColumns
+        self, file: RowFile, piece: StoredPiece, low: int, high: int, out: EventColumns
     ) -> None:
         stored, rows = self.t, piece.stop - piece.first
         whole = out if high - low == rows else new_columns(rows)
@@ -201,7 +207,7 @@ class Table:
 
 
 def _runs(
-    odd: NDArray[np.bool_], problem: str, stored: Stored, piece: Piece, low: int
+    odd: NDArray[np.bool_], problem: str, stored: Stored, piece: StoredPiece, low: int
 ) -> Iterator[LostRows]:
     """Yield the runs of odd rows, from row `low` on."""
     edges = np.flatnonzero(np.diff(odd, prepend=False, append=False)) + low
