@@ -323,7 +323,7 @@ def test_a_scan_counts_what_a_plain_one_does(seed: int) -> None:
     words = np.random.default_rng(seed).integers(0, 1 << 16, 9001).astype(np.uint16)
     size, row = Size(1000, 700), np.empty(w.SCAN_FIELDS, np.int64)
     for start, stop in [(0, 9001), (5, 30), (4100, 4100)]:
-        clean.scan(w.Words(words, np.empty(0, np.int64), *size), start, stop, row)
+        clean.scan(w.WordUnits(words, np.empty(0, np.int64), *size), start, stop, row)
         part = words[start:stop]
         kinds, each = part >> 12, part.tolist()
         bits = sum((word & 0xFFF).bit_count() for word in each if word >> 12 == 4)

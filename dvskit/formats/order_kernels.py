@@ -1,5 +1,5 @@
 # mypy: disable-error-code="arg-type,return-value,no-any-return,assignment"
-"""What the compiled loops of several formats share."""
+"""Bits, losses and order of time, for the compiled loops of several formats."""
 
 from __future__ import annotations
 
@@ -66,8 +66,8 @@ def lose(
 def longest_in_order(t: NDArray[np.int64], floor: int) -> NDArray[np.bool_]:
     """Mark a longest non-decreasing part of `t`, of values from `floor` on.
 
-    What is not marked is the least that has to go for time to run forward. Patience sorting with
-    links back (Fredman 1975, On computing the length of longest increasing subsequences).
+    The fewest values stay unmarked. Patience sorting with links back (Fredman 1975, On computing
+    the length of longest increasing subsequences).
     """
     ends = np.empty(t.size, np.int64)  # ends[k]: where the best run of k + 1 values ends
     link = np.empty(t.size, np.int64)
@@ -95,27 +95,6 @@ def longest_in_order(t: NDArray[np.int64], floor: int) -> NDArray[np.bool_]:
         marks[i] = True
         i = link[i]
     return marks
-
-
-@njit(cache=True, nogil=True)
-def keep_in_order(t: NDArray[np.int64], floor: int, group: int) -> NDArray[np.bool_]:
-    """Mark values from `floor` on that are in order, as many as can be, group by group.
-
-    The values of a group are judged by themselves and as many that follow; so it does not matter
-    how a stream of them is cut, if it is cut behind whole groups.
-    """
-    keep = np.zeros(t.size, np.bool_)
-    for first in range(0, t.size, group):
-        window = t[first : first + 2 * group]
-        ordered = window[0] >= floor
-        for i in range(1, window.size):
-            ordered = ordered and window[i] >= window[i - 1]
-        marks = np.ones(window.size, np.bool_) if ordered else longest_in_order(window, floor)
-        for i in range(min(group, window.size)):
-            if marks[i]:
-                keep[first + i] = True
-                floor = window[i]
-    return keep
 
 
 NEVER = -(1 << 62)

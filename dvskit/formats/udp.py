@@ -175,7 +175,7 @@ class UdpRecording(Recording):
 
 
 class _Datagrams:
-    """Decodes datagrams; holds the wraps of 32-bit times, and the clock for events without time."""
+    """Decodes datagrams; counts wraps of 32-bit times, and times events that have none."""
 
     def __init__(self, layout: str, assumptions: list[str]) -> None:
         self._layout, self._assumptions = layout, assumptions

@@ -37,7 +37,7 @@ __all__ = ["DatRecording", "open_recording", "open_sink", "open_stream"]
 
 CD, OLD_2D, TRIGGERS = 0x0C, 0x00, 0x0E
 _EVENT_BYTES = 8
-# Of what is written: version 2, CD.
+# Written: version 2, CD.
 _X_BITS, _Y_BITS = 14, 14
 _WRAP_US = 1 << 32
 _CD = b"\x0c\x08"  # type, bytes an event
@@ -46,11 +46,13 @@ _NO_TRIGGERS = np.empty(0, np.int64)
 _NO_VERSION = "no version in the header: read as version 2"
 
 
-def _layout(x: tuple[int, int], y: tuple[int, int], p: tuple[int, int], zeros: int = 0) -> w.Layout:
+def _layout(
+    x: tuple[int, int], y: tuple[int, int], p: tuple[int, int], zeros: int = 0
+) -> w.WordLayout:
     """Return the layout of events: first bit and number of bits of each field, bits always 0."""
     table = np.array((*x, *y, *p, zeros), np.int64)
     kind = WordKind(np.dtype("<u4"), 2, near=w.NEAR_UNITS, far=w.LOOK_AHEAD)
-    return w.Layout(
+    return w.WordLayout(
         "DAT", kind, table, 0, loops.HALF, True,
         loops.scan, loops.move_on, loops.decode_clean, loops.goes_on, loops.read_rows,
     )  # fmt: skip
@@ -69,7 +71,7 @@ class DatRecording(WordRecording):
 
     along = False  # a file holds events or triggers
 
-    def __init__(self, file: RawFile, layout: w.Layout, *, kind: int) -> None:
+    def __init__(self, file: RawFile, layout: w.WordLayout, *, kind: int) -> None:
         super().__init__(file, layout)
         self._kind = kind
 
@@ -104,7 +106,7 @@ class DatRecording(WordRecording):
 
 
 def _version(name: str, keys: Mapping[str, str]) -> int:
-    """Return the version that the header states, 0 where it does not. Raises FormatError."""
+    """Return the version in the header, 0 without one. Raises FormatError."""
     text = keys.get("Version", keys.get("version", ""))
     if not text:
         return 0
@@ -125,10 +127,9 @@ def _header_size(name: str, keys: Mapping[str, str]) -> Size | None:
 
 
 def open_recording(path: Path, options: ReadOptions) -> DatRecording:
-    """Open a DAT file.
+    """Open a DAT file. Raises FormatError, GeometryError.
 
-    Its size is the argument, the header's, or the smallest that holds the events. Raises
-    FormatError, GeometryError.
+    Its size is the argument, the header's, or the smallest that holds the events.
     """
     header = read_header(path)
     with path.open("rb") as opened:
@@ -152,9 +153,9 @@ def open_recording(path: Path, options: ReadOptions) -> DatRecording:
 
 
 def open_stream(stream: InputStream, options: ReadOptions) -> ArrivingRecording:
-    """Open a stream of DAT events.
+    """Open a stream of DAT events. Raises FormatError, GeometryError.
 
-    Its size is the argument or the header's. Raises FormatError, GeometryError.
+    Its size is the argument or the header's.
     """
     name, header = stream.name, take_header(stream)
     kind = _kind(name, header.end, stream.peek(2))
@@ -174,7 +175,7 @@ def open_stream(stream: InputStream, options: ReadOptions) -> ArrivingRecording:
 
 
 def _kind(name: str, at: int, marks: bytes) -> int:
-    """Return the type of events that the two bytes behind the header tell. Raises FormatError."""
+    """Return the type of events in the two bytes after the header. Raises FormatError."""
     if len(marks) < 2:
         raise FormatError(f"{name}: the file ends ahead of the event type, at byte {at}")
     kind, length = marks
@@ -187,11 +188,10 @@ def _kind(name: str, at: int, marks: bytes) -> int:
 
 
 class DatSink(HeaderSink):
-    """Writes a DAT file of CD events, version 2: all events in their order.
+    """Writes a DAT file of CD events, version 2, all events in order.
 
-    Times below 0 and from 2^32 us on are stored less a multiple of 2^32 us, which the header names
-    and `notes` says. Raises GeometryError for a sensor of more than 16384 pixels a side,
-    EventsError for a gap of more than 35 minutes, half the range of the 32-bit clock.
+    Raises GeometryError for a sensor of more than 16384 pixels a side, EventsError for a gap of
+    more than 35 minutes, half the range of the 32-bit clock.
     """
 
     format = "dat"

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from dvskit.formats.prophesee import layout as w
 from dvskit.formats.prophesee import row_kernels as k
-from dvskit.formats.prophesee.layout import Words
+from dvskit.formats.prophesee.layout import WordUnits
 from dvskit.formats.storage import EventColumns, TriggerColumns
 
 # The table: first bit and number of bits of x, y and polarity, and the bits that are always 0.
@@ -27,7 +27,7 @@ _CLOCK = (BITS, HALF, _FAR, _NEAR)
 
 
 @njit(cache=True, nogil=True)
-def scan(words: Words, start: int, stop: int, row: NDArray[np.int64]) -> None:
+def scan(words: WordUnits, start: int, stop: int, row: NDArray[np.int64]) -> None:
     """Count the events, without looking at them."""
     row[:] = 0
     row[w.R_EVENTS], row[w.R_END] = (stop - start) // 2, stop
@@ -35,7 +35,7 @@ def scan(words: Words, start: int, stop: int, row: NDArray[np.int64]) -> None:
 
 @njit(cache=True, nogil=True)
 def move_on(
-    words: Words,
+    words: WordUnits,
     start: int,
     stop: int,
     row: NDArray[np.int64],
@@ -49,7 +49,7 @@ def move_on(
 
 @njit(cache=True, nogil=True)
 def decode_clean(
-    words: Words,
+    words: WordUnits,
     start: int,
     stop: int,
     state: NDArray[np.int64],
@@ -91,7 +91,7 @@ def decode_clean(
 
 
 @njit(cache=True, nogil=True)
-def goes_on(words: Words, at: int, state: NDArray[np.int64]) -> int:
+def goes_on(words: WordUnits, at: int, state: NDArray[np.int64]) -> int:
     """Return whether the events from `at` on cast doubt on the clean ones before them."""
     end, latest = at + 2 * _LOOK_EVENTS, k.shown(state[w.S_NOW], BITS)
     for i in range(at, min(end, words.units.size - 1), 2):
@@ -112,7 +112,7 @@ def _fields(address: int, table: NDArray[np.int64]) -> tuple[int, int, int]:
 
 
 @njit(cache=True, nogil=True)
-def _fault(words: Words, at: int) -> int:
+def _fault(words: WordUnits, at: int) -> int:
     """Return why the address of an event is invalid, EVENT if it is not."""
     address = np.int64(words.units[at + 1])
     column, row, on = _fields(address, words.table)
@@ -124,7 +124,7 @@ def _fault(words: Words, at: int) -> int:
 
 
 @njit(cache=True, nogil=True)
-def _following_times(words: Words, at: int, found: NDArray[np.int64]) -> int:
+def _following_times(words: WordUnits, at: int, found: NDArray[np.int64]) -> int:
     """Put the times of the next valid events from `at` on into `found`; return their number."""
     count = 0
     for i in range(at, min(at + 2 * _LOOK_EVENTS, words.units.size - 1), 2):
@@ -150,7 +150,7 @@ def _first_wraps(now: int, following: NDArray[np.int64], count: int) -> bool:
 
 @njit(cache=True, nogil=True)
 def _set_time(
-    words: Words,
+    words: WordUnits,
     at: int,
     state: NDArray[np.int64],
     doubtful: bool,
@@ -166,7 +166,7 @@ def _set_time(
 
 @njit(cache=True, nogil=True)
 def read_rows(
-    words: Words,
+    words: WordUnits,
     stop: int,
     strict: bool,
     ended: bool,

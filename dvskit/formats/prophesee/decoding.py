@@ -15,7 +15,7 @@ from dvskit.formats.feed import Feed, FileFeed, Window
 from dvskit.formats.losses import Losses
 from dvskit.formats.prophesee import layout as w
 from dvskit.formats.prophesee import row_kernels as k
-from dvskit.formats.prophesee.layout import Layout
+from dvskit.formats.prophesee.layout import WordLayout
 from dvskit.formats.storage import EventColumns, Storage, TriggerColumns, new_triggers
 from dvskit.streams import Triggers
 
@@ -33,7 +33,7 @@ class _Scan:
     rows  int64 (slices, SCAN_FIELDS)
     """
 
-    def __init__(self, chunk: Window, layout: Layout, size: Size) -> None:
+    def __init__(self, chunk: Window, layout: WordLayout, size: Size) -> None:
         self.chunk, self.layout = chunk, layout
         self.words = layout.words(chunk.items(), size)
         self.bounds = _bounds(chunk, layout)
@@ -57,7 +57,7 @@ class _Scan:
         return int(self.rows[-1, w.R_END])
 
 
-def _bounds(chunk: Window, layout: Layout) -> list[int]:
+def _bounds(chunk: Window, layout: WordLayout) -> list[int]:
     """Return where the slices of a chunk begin, and its end."""
     stop, width = chunk.stop, layout.kind.width
     parts = max(1, min(thread_count(), stop // _SLICE_UNITS))
@@ -106,7 +106,7 @@ class WordPass:
         feed: Feed,
         at: int,
         size: Size,
-        layout: Layout,
+        layout: WordLayout,
         losses: Losses,
         *,
         offset_us: int = 0,
@@ -284,7 +284,9 @@ class WordPass:
             self._lose(_Loss(start, start + unit * length, why, a, b))
         return _Decoded(columns, triggers, end)
 
-    def _judge(self, words: w.Words, chunk: Window, *, live: bool) -> tuple[NDArray[np.int64], int]:
+    def _judge(
+        self, words: w.WordUnits, chunk: Window, *, live: bool
+    ) -> tuple[NDArray[np.int64], int]:
         """Judge as few words as show which of them make sense; return their rows, the next unit."""
         width, read_rows = self.layout.kind.width, self.layout.read_rows
         while True:

@@ -48,7 +48,7 @@ _EVT4 = {
 }
 
 
-def _layout(name: str, meanings: dict[int, int], *, units: int = 1, head: int = 0) -> w.Layout:
+def _layout(name: str, meanings: dict[int, int], *, units: int = 1, head: int = 0) -> w.WordLayout:
     """Return the layout of words of `units` 32-bit units; `head` is the unit with the type."""
     table = np.full(e.TABLE_FIELDS, e.UNKNOWN, np.int64)
     table[list(meanings)] = list(meanings.values())
@@ -57,14 +57,14 @@ def _layout(name: str, meanings: dict[int, int], *, units: int = 1, head: int = 
     heads = sum(1 << kind for kind in many) if units == 1 else 0
     kind = WordKind(np.dtype("<u4"), units, near=w.NEAR_UNITS, far=w.LOOK_AHEAD)
     c = evt_clean_kernels
-    return w.Layout(
+    return w.WordLayout(
         name, kind, table, heads, w.NO_GAP_US, False,
         c.scan, c.move_on, c.decode_clean, e.goes_on, e.read_rows,
     )  # fmt: skip
 
 
 # Words of 16 bits that build on each other (Gen4, IMX636, GenX320 cameras).
-EVT3_LAYOUT = w.Layout(
+EVT3_LAYOUT = w.WordLayout(
     "EVT3",
     WordKind(np.dtype("<u2"), near=1 << 13, far=evt3_kernels.LOOK_AHEAD),
     np.empty(0, np.int64),
@@ -83,7 +83,7 @@ _LEGACY = _layout("EVT2.1", _EVT21, units=2, head=0)
 _LITTLE = _layout("EVT2.1", _EVT21, units=2, head=1)
 
 
-def _order_of(header: RawHeader) -> w.Layout:
+def _order_of(header: RawHeader) -> w.WordLayout:
     keys = header.keys
     options = dict(part.partition("=")[::2] for part in keys.get("format", "").split(";")[1:])
     order = options.get("endianness", keys.get("endianness", "legacy"))
@@ -99,7 +99,7 @@ class RawFormat(NamedTuple):
 
 
 def _raw_format(
-    layout_of: Callable[[RawHeader], w.Layout], open_sink: Callable[..., FileSink]
+    layout_of: Callable[[RawHeader], w.WordLayout], open_sink: Callable[..., FileSink]
 ) -> RawFormat:
     return RawFormat(
         partial(open_raw, layout_of=layout_of, largest=_LARGEST),
@@ -108,7 +108,7 @@ def _raw_format(
     )
 
 
-def _plain(version: str, layout: w.Layout) -> RawFormat:
+def _plain(version: str, layout: w.WordLayout) -> RawFormat:
     return _raw_format(lambda _: layout, partial(EvtSink, layout=layout, version=version))
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from dvskit.formats.order_kernels import bit_count, lowest_bit
 from dvskit.formats.prophesee import evt3_kernels as e
 from dvskit.formats.prophesee import layout as w
-from dvskit.formats.prophesee.layout import Words
+from dvskit.formats.prophesee.layout import WordUnits
 from dvskit.formats.storage import EventColumns, TriggerColumns
 
 _SHORT = 4096  # words whose events can be counted in 16 bits
@@ -29,7 +29,7 @@ _LOW_BITS = _U64(0xFFF << 32)
 
 
 @njit(cache=True, nogil=True)
-def scan(words: Words, start: int, stop: int, row: NDArray[np.int64]) -> None:
+def scan(words: WordUnits, start: int, stop: int, row: NDArray[np.int64]) -> None:
     """Count the events of words start..stop; not clean if one has no known row, column or type.
 
     All in 16 bits and without a branch, so that the loop is vectorised.
@@ -68,7 +68,7 @@ def scan(words: Words, start: int, stop: int, row: NDArray[np.int64]) -> None:
 
 @njit(cache=True, nogil=True)
 def move_on(
-    words: Words,
+    words: WordUnits,
     start: int,
     stop: int,
     row: NDArray[np.int64],
@@ -168,7 +168,7 @@ def _beyond(width: int, base: int) -> int:
 
 @njit(cache=True, nogil=True)
 def decode_clean(
-    words: Words,
+    words: WordUnits,
     start: int,
     stop: int,
     state: NDArray[np.int64],

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from dvskit.formats.order_kernels import count_bits
 from dvskit.formats.prophesee import layout as w
 from dvskit.formats.prophesee import row_kernels as k
-from dvskit.formats.prophesee.layout import Words
+from dvskit.formats.prophesee.layout import WordUnits
 
 # Types of words.
 ADDR_Y, ADDR_X, VECT_BASE_X, VECT_12, VECT_8 = 0x0, 0x2, 0x3, 0x4, 0x5
@@ -29,7 +29,7 @@ _CLOCK = (HIGH_BITS, _ORDERED, _FAR, _NEAR)
 
 
 @njit(cache=True, nogil=True)
-def _following_highs(words: Words, at: int, found: NDArray[np.int64]) -> int:
+def _following_highs(words: WordUnits, at: int, found: NDArray[np.int64]) -> int:
     """Put the next TIME_HIGH values from `at` on into `found`; return their number."""
     count = 0
     for i in range(at, min(at + LOOK_AHEAD, words.units.size)):
@@ -42,7 +42,7 @@ def _following_highs(words: Words, at: int, found: NDArray[np.int64]) -> int:
 
 
 @njit(cache=True, nogil=True)
-def _next_low(words: Words, at: int) -> int:
+def _next_low(words: WordUnits, at: int) -> int:
     """Return the next TIME_LOW that events follow ahead of a TIME_HIGH, -1 for none."""
     low = np.int64(-1)
     for i in range(at, min(at + LOOK_AHEAD, words.units.size)):
@@ -62,7 +62,7 @@ def _next_low(words: Words, at: int) -> int:
 
 
 @njit(cache=True, nogil=True)
-def goes_on(words: Words, at: int, state: NDArray[np.int64]) -> int:
+def goes_on(words: WordUnits, at: int, state: NDArray[np.int64]) -> int:
     """Return whether the words from `at` on cast doubt on the clean ones before them."""
     following, now, last = np.empty(k.FOLLOWING, np.int64), state[w.S_NOW], state[w.S_LAST]
     count = _following_highs(words, at, following)
@@ -79,7 +79,7 @@ def goes_on(words: Words, at: int, state: NDArray[np.int64]) -> int:
 
 @njit(cache=True, nogil=True)
 def _read_event(
-    words: Words,
+    words: WordUnits,
     here: int,
     column: int,
     on: int,
@@ -116,7 +116,7 @@ def _read_event(
 
 @njit(cache=True, nogil=True)
 def _read_high(
-    words: Words,
+    words: WordUnits,
     here: int,
     doubtful: bool,
     following: NDArray[np.int64],
@@ -139,7 +139,9 @@ def _read_high(
 
 
 @njit(cache=True, nogil=True)
-def _read_other(words: Words, here: int, state: NDArray[np.int64], rows: NDArray[np.int64]) -> None:
+def _read_other(
+    words: WordUnits, here: int, state: NDArray[np.int64], rows: NDArray[np.int64]
+) -> None:
     """Take a word that is neither an event nor a TIME_HIGH."""
     word = np.int64(words.units[here])
     kind, value = word >> 12, word & 0xFFF
@@ -172,7 +174,7 @@ def _read_other(words: Words, here: int, state: NDArray[np.int64], rows: NDArray
 
 @njit(cache=True, nogil=True)
 def read_rows(
-    words: Words,
+    words: WordUnits,
     stop: int,
     strict: bool,
     ended: bool,

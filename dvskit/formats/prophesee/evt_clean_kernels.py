@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from dvskit.formats.order_kernels import count_bits, lowest_bit
 from dvskit.formats.prophesee import evt_kernels as e
 from dvskit.formats.prophesee import layout as w
-from dvskit.formats.prophesee.layout import Words
+from dvskit.formats.prophesee.layout import WordUnits
 from dvskit.formats.storage import EventColumns, TriggerColumns
 
 _GROUP = 32
@@ -42,7 +42,7 @@ def _mask_place(i: int, stride: int, head: int) -> int:
 
 
 @njit(cache=True, nogil=True)
-def _walk(words: Words, start: int, stop: int, row: NDArray[np.int64], until_high: bool) -> int:
+def _walk(words: WordUnits, start: int, stop: int, row: NDArray[np.int64], until_high: bool) -> int:
     """Count units start..stop one by one into `row`; return the end, or the first TIME_HIGH."""
     units, layout = words.units, words.table
     stride, head = layout[e.T_STRIDE], layout[e.T_HEAD]
@@ -77,7 +77,7 @@ def _walk(words: Words, start: int, stop: int, row: NDArray[np.int64], until_hig
 
 
 @njit(cache=True, nogil=True)
-def _scan_apart(words: Words, start: int, stop: int, row: NDArray[Any]) -> None:
+def _scan_apart(words: WordUnits, start: int, stop: int, row: NDArray[Any]) -> None:
     """Count words of one length, each by itself; the latest TIME_HIGH is looked for from behind."""
     units, layout = words.units, words.table
     stride, head = layout[e.T_STRIDE], layout[e.T_HEAD]
@@ -119,7 +119,7 @@ def _scan_apart(words: Words, start: int, stop: int, row: NDArray[Any]) -> None:
 
 
 @njit(cache=True, nogil=True)
-def _scan_on(words: Words, start: int, stop: int, row: NDArray[Any]) -> int:
+def _scan_on(words: WordUnits, start: int, stop: int, row: NDArray[Any]) -> int:
     """Count words of which some have a mask behind them; return where they end."""
     ones = _kinds(words.table, e.ONE_OFF, e.ONE_ON)
     i = start
@@ -138,7 +138,7 @@ def _scan_on(words: Words, start: int, stop: int, row: NDArray[Any]) -> int:
 
 
 @njit(cache=True, nogil=True)
-def scan(words: Words, start: int, stop: int, row: NDArray[np.int64]) -> None:
+def scan(words: WordUnits, start: int, stop: int, row: NDArray[np.int64]) -> None:
     """Count what is in units start..stop and find their first and last TIME_HIGH, for `row`."""
     layout = words.table
     row[:] = 0
@@ -159,7 +159,7 @@ def scan(words: Words, start: int, stop: int, row: NDArray[np.int64]) -> None:
 
 @njit(cache=True, nogil=True)
 def move_on(
-    words: Words,
+    words: WordUnits,
     start: int,
     stop: int,
     row: NDArray[np.int64],
@@ -267,7 +267,7 @@ def _decode_bits(
 
 @njit(cache=True, nogil=True)
 def decode_clean(
-    words: Words,
+    words: WordUnits,
     start: int,
     stop: int,
     state: NDArray[np.int64],

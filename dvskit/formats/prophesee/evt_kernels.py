@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from dvskit.formats.order_kernels import count_bits
 from dvskit.formats.prophesee import layout as w
 from dvskit.formats.prophesee import row_kernels as k
-from dvskit.formats.prophesee.layout import LOOK_AHEAD, Words
+from dvskit.formats.prophesee.layout import LOOK_AHEAD, WordUnits
 
 # The meaning of a type; the lowest bit of the first four is the polarity.
 ONE_OFF, ONE_ON, MANY_OFF, MANY_ON, HIGH, TRIGGER, OTHER, SKIPPED, UNKNOWN = range(9)
@@ -29,7 +29,7 @@ _CLOCK = (HIGH_BITS, HIGH_STEP, _FAR, _NEAR)
 
 
 @njit(cache=True, nogil=True)
-def _following_highs(words: Words, at: int, found: NDArray[np.int64]) -> int:
+def _following_highs(words: WordUnits, at: int, found: NDArray[np.int64]) -> int:
     """Put the next TIME_HIGH values from `at` on into `found`; return their number."""
     units, table = words.units, words.table
     stride, head = table[T_STRIDE], table[T_HEAD]
@@ -49,7 +49,7 @@ def _following_highs(words: Words, at: int, found: NDArray[np.int64]) -> int:
 
 
 @njit(cache=True, nogil=True)
-def _next_low(words: Words, at: int) -> int:
+def _next_low(words: WordUnits, at: int) -> int:
     """Return the low part of the time of the next event ahead of a TIME_HIGH, -1 for none."""
     units, table = words.units, words.table
     stride, head = table[T_STRIDE], table[T_HEAD]
@@ -73,7 +73,7 @@ def _next_low(words: Words, at: int) -> int:
 
 
 @njit(cache=True, nogil=True)
-def goes_on(words: Words, at: int, state: NDArray[np.int64]) -> int:
+def goes_on(words: WordUnits, at: int, state: NDArray[np.int64]) -> int:
     """Return whether the words from `at` on cast doubt on the clean ones before them."""
     following, high = np.empty(k.FOLLOWING, np.int64), k.shown(state[w.S_NOW], HIGH_BITS)
     count = _following_highs(words, at, following)
@@ -90,7 +90,7 @@ def goes_on(words: Words, at: int, state: NDArray[np.int64]) -> int:
 
 @njit(cache=True, nogil=True)
 def _read_event(
-    words: Words, here: int, meaning: int, state: NDArray[np.int64], rows: NDArray[np.int64]
+    words: WordUnits, here: int, meaning: int, state: NDArray[np.int64], rows: NDArray[np.int64]
 ) -> None:
     units, stride, head = words.units, words.table[T_STRIDE], words.table[T_HEAD]
     word = np.int64(units[here + head])
@@ -128,7 +128,7 @@ def _read_event(
 
 @njit(cache=True, nogil=True)
 def _read_high(
-    words: Words,
+    words: WordUnits,
     here: int,
     doubtful: bool,
     following: NDArray[np.int64],
@@ -149,7 +149,7 @@ def _read_high(
 
 @njit(cache=True, nogil=True)
 def read_rows(
-    words: Words,
+    words: WordUnits,
     stop: int,
     strict: bool,
     ended: bool,

@@ -16,7 +16,7 @@ FAERY_OFFSET_KEY = "t0"  # what faery writes and adds again; it knows no negativ
 
 _MAX_HEADER = 1 << 16
 _HD, _VGA, _SMALL = Size(1280, 720), Size(640, 480), Size(320, 320)
-# What a header without geometry tells by the camera it names: parts of plugin names, system ids.
+# Sizes by the camera that a header without geometry names: parts of plugin names, system ids.
 _PLUGIN_SIZES = (
     ("gen41", _HD),
     ("imx636", _HD),
@@ -42,10 +42,10 @@ def read_header(path: Path) -> RawHeader:
 
 
 def parse_header(head: bytes, name: str) -> RawHeader:
-    """Return what the header lines in the first 64 KiB of a file say, and where they end.
+    """Return the keys in the header lines of the first 64 KiB of a file, and where the lines end.
 
-    `% end` closes them, as does the first other byte. `name` is the file's, for messages. Raises
-    FormatError where the header does not end within 64 KiB.
+    `% end` or the first other byte closes them. `name` is the file's, for messages. Raises
+    FormatError if the header does not end within 64 KiB.
     """
     keys: dict[str, str] = {}
     at = 0
@@ -66,9 +66,9 @@ def parse_header(head: bytes, name: str) -> RawHeader:
 
 
 def take_header(stream: InputStream) -> RawHeader:
-    """Take the header lines off a stream, and nothing behind them.
+    """Take the header lines off a stream, and nothing after them.
 
-    Waits for no more than two bytes beyond. Raises FormatError as `parse_header` does.
+    Waits for at most two more bytes. Raises FormatError as `parse_header` does.
     """
     lines = bytearray()
     while len(lines) < _MAX_HEADER and _opens_line(stream.peek(2)):
@@ -92,9 +92,9 @@ def _opens_line(start: bytes) -> bool:
 
 
 def header_size(path: Path, keys: Mapping[str, str]) -> Size | None:
-    """Return the sensor size that `format` or `geometry` states, None where neither does.
+    """Return the sensor size in the keys `format` or `geometry`, None without either.
 
-    Raises GeometryError for a size that is no size.
+    Raises GeometryError for an invalid size.
     """
     options = dict(part.partition("=")[::2] for part in keys.get("format", "").split(";")[1:])
     if "width" in options and "height" in options:
@@ -105,7 +105,7 @@ def header_size(path: Path, keys: Mapping[str, str]) -> Size | None:
 
 
 def camera_size(keys: Mapping[str, str]) -> tuple[Size, str] | None:
-    """Return the size of the camera that the header names, and the line that names it."""
+    """Return the size of the camera named in the header, and the line that names it."""
     plugin = keys.get("plugin_name", "").lower()
     for part, size in _PLUGIN_SIZES:
         if part in plugin:
@@ -120,7 +120,7 @@ def camera_size(keys: Mapping[str, str]) -> tuple[Size, str] | None:
 
 
 def time_offset_us(path: Path, keys: Mapping[str, str]) -> int:
-    """Return what to add to the times of the file, 0 where it does not say. Raises FormatError."""
+    """Return the offset to add to the times of the file, 0 without one. Raises FormatError."""
     key = TIME_OFFSET_KEY if TIME_OFFSET_KEY in keys else FAERY_OFFSET_KEY
     text = keys.get(key, "0")
     try:

@@ -58,7 +58,7 @@ PROBLEMS = {
 }
 
 
-class Words(NamedTuple):
+class WordUnits(NamedTuple):
     """Words as the loops take them: units, the layout's table, the size of the sensor."""
 
     units: NDArray[np.uint32] | NDArray[np.uint16]
@@ -67,7 +67,7 @@ class Words(NamedTuple):
     height: int
 
 
-class Layout(NamedTuple):
+class WordLayout(NamedTuple):
     """A word format: its units, and the compiled loops that read it.
 
     name      as in messages
@@ -109,9 +109,9 @@ class Layout(NamedTuple):
         """Bytes of a unit."""
         return self.kind.item.itemsize
 
-    def words(self, units: NDArray[np.uint32] | NDArray[np.uint16], size: Size) -> Words:
+    def words(self, units: NDArray[np.uint32] | NDArray[np.uint16], size: Size) -> WordUnits:
         """Return units as the loops take them."""
-        return Words(units, self.table, *size)
+        return WordUnits(units, self.table, *size)
 
 
 def new_state() -> NDArray[np.int64]:

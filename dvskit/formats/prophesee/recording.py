@@ -24,7 +24,7 @@ from dvskit.formats.prophesee.header import (
     take_header,
     time_offset_us,
 )
-from dvskit.formats.prophesee.layout import Layout
+from dvskit.formats.prophesee.layout import WordLayout
 from dvskit.formats.recording import ReadOptions, Recording, SizeOrigin
 from dvskit.formats.sensor_size import choose_size, no_size, smallest_size
 from dvskit.formats.storage import ReusedStorage, Storage
@@ -50,7 +50,7 @@ class WordRecording(Recording):
 
     along = True
 
-    def __init__(self, file: RawFile, layout: Layout) -> None:
+    def __init__(self, file: RawFile, layout: WordLayout) -> None:
         self._latest: WordPass | None = None
         self._handed = 0  # of the latest pass's parts of triggers
         super().__init__(file.path, file.options, file.size, file.size_origin)
@@ -154,7 +154,7 @@ class ArrivingRecording(WordRecording):
 
     live = True
 
-    def __init__(self, stream: InputStream, file: RawFile, layout: Layout) -> None:
+    def __init__(self, stream: InputStream, file: RawFile, layout: WordLayout) -> None:
         super().__init__(file, layout)
         start = file.header.end
         feed = StreamFeed(stream, start, layout.kind)
@@ -186,7 +186,7 @@ def file_pass(
     path: Path,
     start: int,
     size: Size,
-    layout: Layout,
+    layout: WordLayout,
     losses: Losses,
     *,
     offset_us: int = 0,
@@ -200,7 +200,7 @@ def file_pass(
     )
 
 
-def size_of_data(path: Path, start: int, layout: Layout, largest: Size) -> Size:
+def size_of_data(path: Path, start: int, layout: WordLayout, largest: Size) -> Size:
     """Return the smallest size that holds the events ahead of the first senseless words.
 
     Raises GeometryError if there are none.
@@ -211,7 +211,7 @@ def size_of_data(path: Path, start: int, layout: Layout, largest: Size) -> Size:
 
 
 def open_raw(
-    path: Path, options: ReadOptions, layout_of: Callable[[RawHeader], Layout], largest: Size
+    path: Path, options: ReadOptions, layout_of: Callable[[RawHeader], WordLayout], largest: Size
 ) -> WordRecording:
     """Open a RAW file. Raises FormatError, GeometryError.
 
@@ -225,7 +225,7 @@ def open_raw(
 
 
 def open_raw_stream(
-    stream: InputStream, options: ReadOptions, layout_of: Callable[[RawHeader], Layout]
+    stream: InputStream, options: ReadOptions, layout_of: Callable[[RawHeader], WordLayout]
 ) -> ArrivingRecording:
     """Open a RAW stream, header first. Raises FormatError, GeometryError.
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from dvskit.formats.order_kernels import count_bits, lose, lowest_bit
 from dvskit.formats.prophesee import layout as w
-from dvskit.formats.prophesee.layout import Words
+from dvskit.formats.prophesee.layout import WordUnits
 from dvskit.formats.storage import EventColumns, TriggerColumns
 
 FOLLOWING = 8  # later times that judge one
@@ -122,7 +122,7 @@ def add_row(
 
 @njit(cache=True, nogil=True)
 def add_event(
-    words: Words,
+    words: WordUnits,
     rows: NDArray[np.int64],
     state: NDArray[np.int64],
     unit: int,

@@ -16,7 +16,7 @@ from dvskit.events.even_blocks import EvenBlocks
 from dvskit.formats.prophesee import encode_kernels as encoding
 from dvskit.formats.prophesee import evt_kernels as e
 from dvskit.formats.prophesee.header import FAERY_OFFSET_KEY, TIME_OFFSET_KEY
-from dvskit.formats.prophesee.layout import Layout
+from dvskit.formats.prophesee.layout import WordLayout
 from dvskit.formats.recording import FileSink
 from dvskit.formats.storage import EventColumns, TriggerColumns
 from dvskit.streams import Triggers
@@ -32,9 +32,10 @@ _LATEST_START_US = 1 << 32  # of EVT 3.0
 class HeaderSink(FileSink):
     """Writes a file with a header of `% key value` lines, and a clock that wraps every `wrap_us`.
 
-    Times below 0 and from there on are stored less a multiple of it, which the header names and
-    `notes` says. `name` is the format's, for messages. Raises GeometryError for a sensor of more
-    than `largest_side` pixels a side, EventsError for a gap of more than `_longest_gap_us`.
+    If the first time is negative or at least `wrap_us`, a multiple of it is subtracted from all
+    times; a header line and `notes` hold it. `name` is the format's, for messages. Raises
+    GeometryError for a sensor of more than `largest_side` pixels a side, EventsError for a gap of
+    more than `_longest_gap_us`.
     """
 
     _longest_gap_us = _long_gap_us = _LONGEST_GAP_US
@@ -64,7 +65,7 @@ class HeaderSink(FileSink):
         self._file = self._create(partial)
 
     def _begin(self, first_us: int) -> int:
-        """Write the header; return what is taken off the times, which is kept."""
+        """Write the header; store and return the offset that is subtracted from the times."""
         offset = self._offset_of(first_us)
         if abs(offset) > _LARGEST_OFFSET_US:
             raise EventsError(f"{self.path}: a time of {first_us} us does not fit; shift it")
@@ -87,10 +88,10 @@ class HeaderSink(FileSink):
 
     @abstractmethod
     def _header_lines(self, offset: int, offset_lines: list[str]) -> list[str]:
-        """Return the lines of the header, those about the offset of time among them."""
+        """Return the lines of the header, `offset_lines` among them."""
 
     def _check_gaps(self, events_t: NDArray[np.int64], triggers_t: NDArray[np.int64]) -> None:
-        """Refuse gaps that cannot be stored; tell `_note_gap` of those that are long."""
+        """Refuse gaps that cannot be stored; pass long ones to `_note_gap`."""
         latest, start = self._latest_us, self._latest_us
         self._latest_us = max(int(t[-1]) for t in (events_t, triggers_t, [latest]) if len(t))
         if self._latest_us - latest <= self._long_gap_us:
@@ -106,11 +107,11 @@ class HeaderSink(FileSink):
             start = stop
 
     def _note_gap(self, start_us: int, stop_us: int) -> None:
-        """Take note of a gap that can be stored, but is long."""
+        """Note a gap that can be stored, but is long."""
 
 
 class _Encoding(NamedTuple):
-    """The loop that makes words of events, its settings, its state, and room for its words."""
+    """The loop that encodes events, its settings, its state, and space for its words."""
 
     encode: Callable[..., tuple[int, int, int]]
     settings: Any
@@ -119,7 +120,7 @@ class _Encoding(NamedTuple):
 
 
 class RawSink(HeaderSink):
-    """Writes words of events and triggers, merged by time, however the events were cut.
+    """Writes events and triggers, merged by time; the result does not depend on the blocks.
 
     Trigger ids are 0..most_id. Raises GeometryError for a sensor of more than 2048 pixels a side,
     EventsError for a gap of more than two years.
@@ -149,11 +150,11 @@ class RawSink(HeaderSink):
         self.late_triggers = 0
 
     def write_triggers(self, triggers: Triggers) -> None:
-        """Take triggers; they are merged with the events by time.
+        """Take triggers, which are merged with the events by time.
 
-        Those of a file are taken ahead of its events, those of a stream between blocks, as they
-        come. One from before what is written already is left out and counted in `late_triggers`.
-        Raises EventsError for an id that the format does not have, time that runs back.
+        Those of a file are taken ahead of its events, those of a stream between blocks. A trigger
+        ahead of events already written is dropped and counted in `late_triggers`. Raises
+        EventsError for an id that the format does not have, or time that runs back.
         """
         self._check_forward(triggers)
         if len(triggers) and (triggers.id.min() < 0 or triggers.id.max() > self._most_id):
@@ -182,7 +183,7 @@ class RawSink(HeaderSink):
             self._file.close()
 
     def _merge(self, events: Events, *, last: bool) -> None:
-        """Write a block and the triggers up to its end; all that are left if it is the last."""
+        """Write a block and the triggers up to its end; all remaining ones if it is the last."""
         waiting = self._triggers.t[self._trigger_at :]
         offset = self._offset_us
         if offset is None:
@@ -214,14 +215,10 @@ class RawSink(HeaderSink):
 
 
 class EvtSink(RawSink):
-    """Writes a RAW file in EVT 2.0, EVT 2.1 or EVT 4.0: all events in their order.
-
-    Times below 0 and from 2^34 us on are stored less a multiple of 2^34 us, which the header names
-    and `notes` says.
-    """
+    """Writes a RAW file in EVT 2.0, EVT 2.1 or EVT 4.0, all events in order."""
 
     def __init__(
-        self, path: Path, size: Size, *, layout: Layout, version: str, overwrite: bool = False
+        self, path: Path, size: Size, *, layout: WordLayout, version: str, overwrite: bool = False
     ) -> None:
         kinds = {int(layout.table[kind]): kind for kind in range(16)}
         types = np.zeros(encoding.TYPE_FIELDS, np.int64)
@@ -238,11 +235,9 @@ class EvtSink(RawSink):
 
 
 class Evt3Sink(RawSink):
-    """Writes a RAW file in EVT 3.0: all events in their order, vectors where they are smaller.
+    """Writes a RAW file in EVT 3.0, all events in order, as vectors where those are smaller.
 
-    Times below 0 and from 2^32 us on are stored less a multiple of 2^24 us, which the header names
-    and `notes` says. Raises GeometryError for a sensor of more than 2048 pixels a side, EventsError
-    for a gap of more than two years.
+    An offset is subtracted from the times only if the first is negative or at least 2^32 us.
     """
 
     format = "evt3"
