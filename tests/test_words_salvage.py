@@ -139,6 +139,17 @@ def test_dat_events_out_of_step_are_no_events_and_set_no_size(
             open_events(path, size=(320, 240)).load()
 
 
+def test_real_dat_events_out_of_step_set_no_size(data: Path, tmp_path: Path) -> None:
+    content = (data / "recordings" / "ncars_type0.dat").read_bytes()
+    whole = open_events(data / "recordings" / "ncars_type0.dat")
+    path = tmp_path / "a.dat"
+    for at in (1975, 4339, 15241):
+        path.write_bytes(content[:at] + b"\x12" + content[at:])
+        recording = open_events(path, strict=False)
+        assert recording.size.width <= whole.size.width
+        assert len(rows_in(recording.load()) - rows_in(whole.load())) < 8
+
+
 def test_padding_of_dat_version_1_is_checked(tmp_path: Path) -> None:
     _, content, head = dat(1, sized=True)
     path = tmp_path / "a.dat"

@@ -58,9 +58,11 @@ def _layout(
     )  # fmt: skip
 
 
+# Layouts, and the largest size that is taken from events: no camera has more pixels a side, and
+# words out of step are recognised by theirs.
 _VERSIONS = {
     1: (_layout((0, 9), (9, 8), (17, 1), 0xFFFC0000), Size(512, 256)),
-    2: (_layout((0, 14), (14, 14), (28, 4)), Size(16384, 16384)),
+    2: (_layout((0, 14), (14, 14), (28, 4)), Size(2048, 2048)),
 }
 # Polarity in bit 0, the input in bits 8-12, no other bit set: as events in one row of inputs.
 _TRIGGER_LAYOUT, _INPUTS = _layout((8, 5), (8, 0), (0, 1), ~0x1F01 & 0xFFFFFFFF), Size(32, 1)
