@@ -265,7 +265,9 @@ def cloud(
     else:
         with _console.progress(out.name, None, "frames") as show:
             report = render.turntable(
-                CountedEvents(parts[0], files[0], lambda n: show(0, f"{count_of(n, 'event')} read")),
+                CountedEvents(
+                    parts[0], files[0], lambda n: show(0, f"{count_of(n, 'event')} read")
+                ),
                 out, view=view, turn=turn, overwrite=force,
                 on_frame=lambda done, total: show(done, f"of {total}"),
             )  # fmt: skip
