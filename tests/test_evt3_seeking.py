@@ -12,7 +12,7 @@ import pytest
 from dvskit.errors import DamagedFileError, GeometryError
 from dvskit.events import Events, Size, read_all
 from dvskit.formats import InputStream, ReadOptions, Recording, open_events, open_stream
-from dvskit.formats.feed import FileFeed, StreamFeed, Window
+from dvskit.formats.feed import FileFeed, StreamFeed, WordWindow
 from dvskit.formats.losses import Losses
 from dvskit.formats.prophesee import decoding
 from dvskit.formats.prophesee.evt import EVT3_LAYOUT
@@ -84,7 +84,7 @@ def test_a_late_part_is_read_without_what_is_ahead_of_it(
     begun: list[int] = []
     real = FileFeed.window
 
-    def spy(self: FileFeed, at: int, *rest: Any, **options: Any) -> Window | None:
+    def spy(self: FileFeed, at: int, *rest: Any, **options: Any) -> WordWindow | None:
         begun.append(at)
         return real(self, at, *rest, **options)
 

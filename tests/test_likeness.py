@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from dvskit.datasets import Emulation, FileSamples, Sample
-from dvskit.datasets.kinds import Reading
+from dvskit.datasets.kinds import SampleReading
 from dvskit.emulator import EmulatorParams
 from dvskit.evaluation import Result, classify_windows
 from dvskit.events import Events
@@ -79,7 +79,7 @@ def test_gestures_of_another_person_are_like_those_learned_from_and_street_scene
     monkeypatch.setenv("DVSKIT_CACHE", str(tmp_path))
     given, size = InputConfig(bins=40, bin_us=100_000), (128, 128)
     params = EmulatorParams(threshold_on=0.3, threshold_off=0.3)
-    how = Reading(Emulation(params=params, size=size, whole=True))
+    how = SampleReading(Emulation(params=params, size=size, whole=True))
 
     def inputs(files: list[Path]) -> list[torch.Tensor]:
         samples = FileSamples([Sample(file.name, "", path=file) for file in files], how)

@@ -172,7 +172,7 @@ class _Judge:
         """Return the events of a clip, emulated like the model's training clips."""
         from dvskit.datasets import FileSamples, Sample, kinds
 
-        how = kinds.Reading(self.model.emulation, strict=not self.reading.salvage)
+        how = kinds.SampleReading(self.model.emulation, strict=not self.reading.salvage)
         samples = FileSamples([Sample(clip.name, "", path=clip)], how)
         events = samples.events(0)
         for damage in samples.damage.values():

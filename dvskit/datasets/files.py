@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dvskit._threads import one_thread, thread_count
-from dvskit.datasets.kinds import KINDS, Reading, SampleKind
+from dvskit.datasets.kinds import KINDS, SampleKind, SampleReading
 from dvskit.datasets.samples import Sample, Samples, named
 from dvskit.errors import DvskitError, FormatError, one_line
 from dvskit.events import Events
@@ -67,7 +67,7 @@ def check_head(path: Path) -> None:
         raise FormatError(f"{path}: is a web page, not the file: download it again")
 
 
-def failures(paths: Iterable[Path], how: Reading, *, opened: bool) -> dict[Path, DvskitError]:
+def failures(paths: Iterable[Path], how: SampleReading, *, opened: bool) -> dict[Path, DvskitError]:
     """Return the error of each file that has one, checked on all threads.
 
     opened  open each file and read header and first frame; otherwise only its first bytes
@@ -115,7 +115,7 @@ class FileSamples(Samples):
     def __init__(
         self,
         rows: Iterable[Sample],
-        reading: Reading | None = None,
+        reading: SampleReading | None = None,
         *,
         classes: Sequence[str] | None = None,
         notes: Iterable[str] = (),
@@ -123,7 +123,7 @@ class FileSamples(Samples):
         left_out: Iterable[LeftOut] = (),
     ) -> None:
         super().__init__(rows, classes)
-        self.reading = Reading() if reading is None else reading
+        self.reading = SampleReading() if reading is None else reading
         self.notes, self.others, self.left_out = tuple(notes), tuple(others), tuple(left_out)
         self.damage: dict[int, str] = {}
         kinds = {row.file: self.reading.kind(row.file).name.value for row in self.rows}

@@ -37,7 +37,7 @@ _READING = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class SampleReading:
     """Parameters of reading samples.
 
     emulation  how the frames of clips become events; its size is also that of recordings without a
@@ -85,10 +85,10 @@ class SampleKind:
     """
 
     name: PathKind
-    read: Callable[[Sample, Reading, int], Read]
-    check: Callable[[Path, Reading], object]
+    read: Callable[[Sample, SampleReading, int], Read]
+    check: Callable[[Path, SampleReading], object]
     content: Callable[[Path], str]
-    identity: Callable[[Reading], str]
+    identity: Callable[[SampleReading], str]
     drawn: bool = True
 
     def seed(self, path: Path, how: Emulation, span: tuple[int, int] | None = None) -> int:
@@ -127,7 +127,7 @@ def sample_suffixes() -> set[str]:
     return readable_suffixes() | CLIP_SUFFIXES
 
 
-def _read_recording(sample: Sample, how: Reading, seed: int) -> Read:
+def _read_recording(sample: Sample, how: SampleReading, seed: int) -> Read:
     recording = how.open(sample.file)
     part = recording if sample.span is None else recording.between(*sample.span)
     events = part.load()
@@ -143,7 +143,7 @@ def _read_recording(sample: Sample, how: Reading, seed: int) -> Read:
     return Read(events, str(part.damage) if part.damage else "")
 
 
-def _read_clip(sample: Sample, how: Reading, seed: int) -> Read:
+def _read_clip(sample: Sample, how: SampleReading, seed: int) -> Read:
     given = how.emulation
     clip = open_clip(sample.file, given, strict=how.strict)
     frames = clip if sample.span is None else Trimmed(clip, *sample.span)
@@ -156,7 +156,7 @@ def _read_clip(sample: Sample, how: Reading, seed: int) -> Read:
     return Read(events, str(clip.damage) if clip.damage else "")
 
 
-def _read_depth(sample: Sample, how: Reading, seed: int) -> Read:
+def _read_depth(sample: Sample, how: SampleReading, seed: int) -> Read:
     if sample.span is not None:
         raise FormatError(f"{sample.where}: is a depth clip, which is read whole; remove the times")
     given = how.emulation
@@ -164,11 +164,11 @@ def _read_depth(sample: Sample, how: Reading, seed: int) -> Read:
     return Read(emulate_depth_clip(sample.file, as_params(given.params), size, seed), "")
 
 
-def _check_clip(path: Path, how: Reading) -> object:
+def _check_clip(path: Path, how: SampleReading) -> object:
     return open_clip(path, how.emulation, strict=how.strict)
 
 
-def _of_clip(how: Reading) -> str:
+def _of_clip(how: SampleReading) -> str:
     return f"{how.emulation.identity} {how.strict}"
 
 

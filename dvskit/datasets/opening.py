@@ -14,7 +14,7 @@ from dvskit._arguments import check_arguments
 from dvskit._files import visible
 from dvskit.datasets.clips import Emulation
 from dvskit.datasets.files import FileSamples, Found, LeftOut, failures
-from dvskit.datasets.kinds import KINDS, Reading, kind_of
+from dvskit.datasets.kinds import KINDS, SampleReading, kind_of
 from dvskit.datasets.lists import read_list
 from dvskit.datasets.samples import Sample
 from dvskit.datasets.tree import PERSON_LETTER, PERSON_WORD, empty_folders, rows_of, walk
@@ -90,7 +90,7 @@ def open_samples(
     raise here; damage within a file raises when the sample is read, with the file's name. Raises
     FormatError, ConfigError, MissingFileError.
     """
-    how = Reading(
+    how = SampleReading(
         Emulation(
             params=params,
             size=size,
@@ -108,7 +108,7 @@ def open_samples(
 
 
 def open_files(
-    path: str | PathLike[str], how: Reading, *, group: str | None, layout: str | None = None
+    path: str | PathLike[str], how: SampleReading, *, group: str | None, layout: str | None = None
 ) -> FileSamples:
     """Open a folder or a list like `open_samples`, with the parameters of reading."""
     root = Path(path)
@@ -119,7 +119,7 @@ def open_files(
     return FileSamples(rows, how, notes=notes, others=found.others, left_out=found.left_out)
 
 
-def read_again(samples: FileSamples, how: Reading) -> FileSamples:
+def read_again(samples: FileSamples, how: SampleReading) -> FileSamples:
     """Return the same files with other parameters of reading; nothing is opened."""
     other = copy(samples)
     other.reading, other.damage = how, {}
@@ -128,7 +128,7 @@ def read_again(samples: FileSamples, how: Reading) -> FileSamples:
     return other
 
 
-def _find(root: Path, layout: str | None, how: Reading) -> Found:
+def _find(root: Path, layout: str | None, how: SampleReading) -> Found:
     if not root.exists():
         raise MissingFileError(root, "give a folder with one folder per class, or a list (.csv)")
     if root.is_dir():
@@ -147,7 +147,7 @@ def _find(root: Path, layout: str | None, how: Reading) -> Found:
     )
 
 
-def _find_in_folder(root: Path, layout: str | None, how: Reading) -> Found:
+def _find_in_folder(root: Path, layout: str | None, how: SampleReading) -> Found:
     entries = visible(root)
     labelled = any(entry.name.endswith(LABELS_ENDING) for entry in entries)
     if layout is None and labelled and not any(entry.is_dir() for entry in entries):
@@ -168,7 +168,7 @@ def _find_in_folder(root: Path, layout: str | None, how: Reading) -> Found:
     return found
 
 
-def _check(found: Found, how: Reading, root: Path) -> None:
+def _check(found: Found, how: SampleReading, root: Path) -> None:
     """Raise for the first file that is clearly no sample, or leave out all unreadable files."""
     wrong = failures((row.file for row in found.rows), how, opened=not how.strict)
     if wrong and how.strict:

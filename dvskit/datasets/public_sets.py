@@ -20,7 +20,7 @@ from dvskit._arguments import check_arguments
 from dvskit._files import visible
 from dvskit.datasets.clips import Emulation
 from dvskit.datasets.files import FileSamples
-from dvskit.datasets.kinds import Reading
+from dvskit.datasets.kinds import SampleReading
 from dvskit.datasets.opening import find_spans
 from dvskit.datasets.read_samples import (
     ReadSamples,
@@ -52,7 +52,7 @@ class PublicSet:
     title: str
     where: str
     layout: str
-    open: Callable[[Path, Reading], Samples | None]
+    open: Callable[[Path, SampleReading], Samples | None]
 
 
 @check_arguments
@@ -73,7 +73,7 @@ def open_public(name: str, folder: str | PathLike[str], *, strict: bool = True) 
     row, root = PUBLIC_SETS[name], Path(folder)
     if not root.is_dir():
         raise MissingFileError(root, _how_to_get(row))
-    found = row.open(root, Reading(Emulation(), strict))
+    found = row.open(root, SampleReading(Emulation(), strict))
     if found is None or not len(found):
         raise FormatError(f"{root}: does not hold {row.title}; {_how_to_get(row)}")
     return found
@@ -83,9 +83,9 @@ def _how_to_get(row: PublicSet) -> str:
     return f"{row.title} can be downloaded from {row.where}; the folder holds {row.layout}"
 
 
-def _reading(how: Reading, size: tuple[int, int]) -> Reading:
+def _reading(how: SampleReading, size: tuple[int, int]) -> SampleReading:
     """Return the parameters of reading files without a sensor size."""
-    return Reading(Emulation(size=size), how.strict)
+    return SampleReading(Emulation(size=size), how.strict)
 
 
 def _inside(root: Path, *names: str) -> Iterator[Path]:
@@ -139,7 +139,7 @@ def _with_users(rows: Iterable[Sample]) -> list[Sample]:
     return found
 
 
-def _dvs128_gesture(root: Path, how: Reading) -> Samples | None:
+def _dvs128_gesture(root: Path, how: SampleReading) -> Samples | None:
     for folder in _inside(root, "DvsGesture", "DVS128Gesture", "DVSGesture", "extract"):
         for each in _inside(folder, "DvsGesture"):
             if (each / "trials_to_train.txt").is_file():
@@ -187,28 +187,28 @@ def _gesture(where: str, number: str, first: int) -> str:
     return GESTURES[place]
 
 
-def _n_mnist(root: Path, how: Reading) -> Samples | None:
+def _n_mnist(root: Path, how: SampleReading) -> Samples | None:
     for folder in _inside(root, "NMNIST", "N-MNIST"):
         if rows := _in_parts(folder, (".bin",)):
             return FileSamples(rows, _reading(how, (34, 34)))
     return None
 
 
-def _n_caltech101(root: Path, how: Reading) -> Samples | None:
+def _n_caltech101(root: Path, how: SampleReading) -> Samples | None:
     for folder in _inside(root, "Caltech101", "NCALTECH101", "NCALTECH101/Caltech101"):
         if rows := _by_class(folder, (".bin",)):
             return FileSamples(_with_fixed_test(rows), _reading(how, (240, 180)))
     return None
 
 
-def _n_cars(root: Path, how: Reading) -> Samples | None:
+def _n_cars(root: Path, how: SampleReading) -> Samples | None:
     for folder in _inside(root, "Prophesee_Dataset_n_cars", "NCARS"):
         if rows := _in_parts(folder, (".dat",), "n-cars_"):
             return FileSamples(rows, _reading(how, (120, 100)))
     return None
 
 
-def _cifar10_dvs(root: Path, how: Reading) -> Samples | None:
+def _cifar10_dvs(root: Path, how: SampleReading) -> Samples | None:
     for folder in _inside(root, "CIFAR10DVS", "CIFAR10-DVS", "extract", "events_np"):
         if rows := _by_class(folder, (".aedat", ".aedat4")):
             return ReadSamples(_with_fixed_test(rows), read_dvs128)
@@ -217,14 +217,14 @@ def _cifar10_dvs(root: Path, how: Reading) -> Samples | None:
     return None
 
 
-def _asl_dvs(root: Path, how: Reading) -> Samples | None:
+def _asl_dvs(root: Path, how: SampleReading) -> Samples | None:
     for folder in _inside(root, "ASLDVS", "ASL-DVS", "ICCV2019_DVS_dataset"):
         if rows := _by_class(folder, (".mat",)):
             return ReadSamples(_with_fixed_test(rows), read_mat)
     return None
 
 
-def _sl_animals_dvs(root: Path, how: Reading) -> Samples | None:
+def _sl_animals_dvs(root: Path, how: SampleReading) -> Samples | None:
     recordings = [file for file in sorted(root.rglob("*.aedat")) if file.is_file()]
     tags = {file.stem: file for file in sorted(root.rglob("*.csv")) if file.stem.startswith("user")}
     return indexed_rows(recordings, tags, _with_users) if recordings and tags else None

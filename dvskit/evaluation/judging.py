@@ -19,7 +19,7 @@ from dvskit.datasets import (
     holds_images,
 )
 from dvskit.datasets.encode import Encoder
-from dvskit.datasets.kinds import Reading
+from dvskit.datasets.kinds import SampleReading
 from dvskit.datasets.opening import open_files
 from dvskit.errors import ConfigError, FormatError
 from dvskit.evaluation.held_out import (
@@ -146,7 +146,7 @@ def open_for(
     size, format, strict  as in `open_samples`, also for errors; size None: the model's
     """
     how = model.emulation if size is None else replace(model.emulation, size=size)
-    return open_files(path, Reading(how, strict, format), group=None)
+    return open_files(path, SampleReading(how, strict, format), group=None)
 
 
 def _as_samples(model: Model, data: object) -> Samples:
@@ -159,7 +159,7 @@ def _as_samples(model: Model, data: object) -> Samples:
             f"evaluate: {type(data).__name__} is neither a folder of <class>/<recording> nor "
             "Samples; use classify for one recording"
         )
-    return FileSamples(data, Reading(model.emulation))
+    return FileSamples(data, SampleReading(model.emulation))
 
 
 @check_arguments

@@ -38,7 +38,7 @@ class WordKind(NamedTuple):
         return count // (self.item.itemsize * self.width) * self.width
 
 
-class Window:
+class WordWindow:
     """Words from byte `offset` on, of which `stop` items are to be decoded.
 
     They are in an array, or have space there: `read` then fills in items from a place on. `left`
@@ -103,7 +103,7 @@ class FileFeed:
         self._size = os.fstat(self._file.fileno()).st_size
         self._buffers = deque([np.empty(0, kind.item)] * keep)
 
-    def window(self, at: int, most: int, *, longer: bool = False) -> Window | None:
+    def window(self, at: int, most: int, *, longer: bool = False) -> WordWindow | None:
         """Return the window from byte `at` on, of at most `most` items; None if no word is left.
 
         Its items are not filled in yet.
@@ -122,7 +122,7 @@ class FileFeed:
         def read(items: Items, first: int) -> None:
             self.read(items.view(np.uint8).data, at + kind.item.itemsize * first)
 
-        return Window(kind, buffer, at, stop, left, read=read)
+        return WordWindow(kind, buffer, at, stop, left, read=read)
 
     def left(self, at: int) -> int:
         """Return the number of bytes after byte `at`."""
@@ -152,7 +152,7 @@ class StreamFeed:
         self._held = 0
         self._ended = False
 
-    def window(self, at: int, most: int, *, longer: bool = False) -> Window | None:
+    def window(self, at: int, most: int, *, longer: bool = False) -> WordWindow | None:
         """Return the window of the available bytes from byte `at` on, of at least a word.
 
         A `longer` window has more than the rest of the window before, if more can come. Bytes
@@ -173,7 +173,7 @@ class StreamFeed:
             return None
         items = self._bytes[: left * kind.item.itemsize].view(kind.item)
         stop = min(left, most // kind.width * kind.width)
-        return Window(kind, items, at, stop, left, ended=self._ended)
+        return WordWindow(kind, items, at, stop, left, ended=self._ended)
 
     def _move(self, at: int, room: int) -> None:
         """Move the start of the buffer to byte `at`, with this much room."""

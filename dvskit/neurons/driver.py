@@ -15,9 +15,9 @@ from dvskit.neurons.dynamics import (
     VALUES,
     Dynamics,
     NeuronState,
+    NeuronStep,
     Potential,
     Reset,
-    Step,
     Traced,
     Value,
     advance,
@@ -152,7 +152,7 @@ class Neurons(nn.Module):
             for name in (*names, "reset", "surrogate", "detach_reset")
         )
 
-    def _take_step(self, dynamics: Dynamics, state: NeuronState, current: Tensor) -> Step:
+    def _take_step(self, dynamics: Dynamics, state: NeuronState, current: Tensor) -> NeuronStep:
         """Take one step in plain torch; for layers whose current depends on their state."""
         return take_step(dynamics, state, current)
 

@@ -182,7 +182,7 @@ class Dynamics:
         )
 
 
-class Step(NamedTuple):
+class NeuronStep(NamedTuple):
     """One time step of neurons, with the values that its spikes depend on.
 
     spikes     of the shape and dtype of the current; h of neurons that do not spike
@@ -204,8 +204,8 @@ def advance(dynamics: Dynamics, state: NeuronState, current: Tensor) -> tuple[Te
     return step.spikes, step.state
 
 
-def take_step(dynamics: Dynamics, state: NeuronState, current: Tensor) -> Step:
-    """Advance neurons by one time step like `advance`, and return the whole `Step`."""
+def take_step(dynamics: Dynamics, state: NeuronState, current: Tensor) -> NeuronStep:
+    """Advance neurons by one time step like `advance`, and return the whole `NeuronStep`."""
     d = dynamics.cast(state.v.dtype)
     i = current.to(state.v.dtype)
     if d.alpha is not None and state.i is not None:
@@ -226,7 +226,7 @@ def take_step(dynamics: Dynamics, state: NeuronState, current: Tensor) -> Step:
         a = d.rho * state.a + a
     spikes = on if off is None else on - off
     after = NeuronState(v, None if d.alpha is None else i, a, waiting)
-    return Step(spikes.to(current.dtype), h, th if d.spikes else math.inf, after)
+    return NeuronStep(spikes.to(current.dtype), h, th if d.spikes else math.inf, after)
 
 
 def _leak(d: Dynamics, v: Tensor, i: Tensor) -> Tensor:
@@ -323,7 +323,7 @@ class Traced:
     state: NeuronState
 
 
-def traced(x: Tensor, start: NeuronState, steps: Sequence[Step]) -> Traced:
+def traced(x: Tensor, start: NeuronState, steps: Sequence[NeuronStep]) -> Traced:
     """Collect the steps taken over currents `x` (T, ...) from the state `start`."""
     if not steps:
         none = x.to(start.v.dtype)
@@ -337,7 +337,7 @@ def traced(x: Tensor, start: NeuronState, steps: Sequence[Step]) -> Traced:
     )
 
 
-def _threshold_of(step: Step) -> Tensor:
+def _threshold_of(step: NeuronStep) -> Tensor:
     """Return the threshold of each neuron at a step, in the dtype of h."""
     if isinstance(step.threshold, Tensor):
         return step.threshold.to(step.h).expand_as(step.h)

@@ -16,9 +16,9 @@ from dvskit.neurons.dynamics import (
     ATAN,
     Dynamics,
     NeuronState,
+    NeuronStep,
     Potential,
     Reset,
-    Step,
     Value,
     advance,
     take_step,
@@ -208,7 +208,7 @@ class RecurrentLIF(LIF):
             spikes.append(fired[0])
         return (torch.stack(spikes) if spikes else x.clone()), state
 
-    def _take_step(self, dynamics: Dynamics, state: NeuronState, current: Tensor) -> Step:
+    def _take_step(self, dynamics: Dynamics, state: NeuronState, current: Tensor) -> NeuronStep:
         """Take one step in plain torch with the spikes of the last step as feedback."""
         step = take_step(dynamics, state, current + self._fed_back(current, state.s))
         s = step.spikes.to(step.state.v.dtype)

@@ -11,7 +11,7 @@ import numpy as np
 
 from dvskit import datasets
 from dvskit.datasets import FileSamples, ImageSamples, Sample, Samples, SplitSamples
-from dvskit.datasets.kinds import Reading
+from dvskit.datasets.kinds import SampleReading
 from dvskit.datasets.opening import open_files, read_again
 from dvskit.emulator.params import as_params
 from dvskit.errors import ConfigError, FormatError, count_of
@@ -195,8 +195,8 @@ def _open(entry: DataConfig, config: Config) -> Samples:
     return samples
 
 
-def _reading(entry: DataConfig, config: Config) -> Reading:
-    return Reading(emulation_of(entry, config), strict=not entry.salvage)
+def _reading(entry: DataConfig, config: Config) -> SampleReading:
+    return SampleReading(emulation_of(entry, config), strict=not entry.salvage)
 
 
 def emulation_of(entry: DataConfig, config: Config) -> datasets.Emulation:

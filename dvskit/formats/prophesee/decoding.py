@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from dvskit._threads import run_parts, thread_count
 from dvskit.events import Events, Size
-from dvskit.formats.feed import Feed, FileFeed, Window
+from dvskit.formats.feed import Feed, FileFeed, WordWindow
 from dvskit.formats.losses import Losses
 from dvskit.formats.prophesee import layout as w
 from dvskit.formats.prophesee import row_kernels as k
@@ -33,7 +33,7 @@ class _Scan:
     rows  int64 (slices, SCAN_FIELDS)
     """
 
-    def __init__(self, chunk: Window, layout: WordLayout, size: Size) -> None:
+    def __init__(self, chunk: WordWindow, layout: WordLayout, size: Size) -> None:
         self.chunk, self.layout = chunk, layout
         self.words = layout.words(chunk.items(), size)
         self.bounds = _bounds(chunk, layout)
@@ -57,7 +57,7 @@ class _Scan:
         return int(self.rows[-1, w.R_END])
 
 
-def _bounds(chunk: Window, layout: WordLayout) -> list[int]:
+def _bounds(chunk: WordWindow, layout: WordLayout) -> list[int]:
     """Return where the slices of a chunk begin, and its end."""
     stop, width = chunk.stop, layout.kind.width
     parts = max(1, min(thread_count(), stop // _SLICE_UNITS))
@@ -174,7 +174,7 @@ class WordPass:
     def _most(self) -> int:
         return CHUNK_WORDS * self.layout.kind.width * 4 // self.layout.unit
 
-    def _chunk(self, feed: Feed) -> Window | None:
+    def _chunk(self, feed: Feed) -> WordWindow | None:
         """Return the next chunk; of a stream, without a last word whose mask has not come yet."""
         if not feed.live:
             return feed.window(self.at, self._most)
@@ -186,7 +186,7 @@ class WordPass:
             chunk = feed.window(self.at, _ARRIVING_UNITS, longer=True)
         return chunk
 
-    def _lacks_mask(self, chunk: Window) -> bool:
+    def _lacks_mask(self, chunk: WordWindow) -> bool:
         if not self.layout.heads:
             return False
         last = int(chunk.items()[chunk.stop - 1])
@@ -256,7 +256,7 @@ class WordPass:
         self.state = state
         return _Decoded(columns, triggers, scan.end)
 
-    def _goes_on(self, chunk: Window, at: int, state: NDArray[np.int64]) -> bool:
+    def _goes_on(self, chunk: WordWindow, at: int, state: NDArray[np.int64]) -> bool:
         verdict = w.TOO_FEW
         for far in (False, True):
             if verdict == w.TOO_FEW:
@@ -264,7 +264,7 @@ class WordPass:
                 verdict = self.layout.goes_on(words, at, state)
         return verdict != w.DOUBT
 
-    def _decode_in_turn(self, chunk: Window, storage: Storage, *, live: bool) -> _Decoded:
+    def _decode_in_turn(self, chunk: WordWindow, storage: Storage, *, live: bool) -> _Decoded:
         """Decode the beginning of a chunk, judging each word by those before it and a few after it.
 
         Raises DamagedFileError in strict mode if anything is lost.
@@ -285,7 +285,7 @@ class WordPass:
         return _Decoded(columns, triggers, end)
 
     def _judge(
-        self, words: w.WordUnits, chunk: Window, *, live: bool
+        self, words: w.WordUnits, chunk: WordWindow, *, live: bool
     ) -> tuple[NDArray[np.int64], int]:
         """Judge as few words as show which of them make sense; return their rows, the next unit."""
         width, read_rows = self.layout.kind.width, self.layout.read_rows
