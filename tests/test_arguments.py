@@ -65,7 +65,7 @@ CALLED = [
     "training.load_config", "evaluation.observe", "training.sweep",
     *[f"tensors.{name}" for name in REPRESENTATIONS],
     *[f"filters.{kind.__name__}" for kind in filters.filter_names().values()],
-    "filters.Vary", "filters.NDA", "datasets.Batches", "datasets.Share", "datasets.Cache",
+    "filters.Vary", "filters.NDA", "datasets.Batches", "datasets.BatchShare", "datasets.Cache",
     "datasets.Encode", "datasets.ImageBatches", "datasets.Saccades", "datasets.Emulation",
     "datasets.TonicSamples", "datasets.from_tonic", "datasets.open_samples",
     "datasets.open_public", "datasets.open_images", "datasets.split_samples",
