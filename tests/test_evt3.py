@@ -262,7 +262,7 @@ def test_events_ahead_of_the_clock_are_left_out_and_said(tmp_path: Path) -> None
     path = raw(tmp_path / "a.raw", [*at(1, 2, 3), high(1), low(0), *at(1, 4)])
     recording = open_events(path)
     assert read_all(recording).x.tolist() == [4]
-    assert any("2 events ahead" in line for line in recording.assumptions)
+    assert any("2 events before" in line for line in recording.assumptions)
 
 
 @pytest.mark.parametrize(

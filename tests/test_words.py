@@ -258,7 +258,7 @@ def test_events_ahead_of_the_clock_are_left_out_and_said(tmp_path: Path) -> None
     units = [*event("evt2", 1, 1, 1), *event("evt2", 2, 2, 2), *high("evt2", 5)]
     recording = open_events(raw(tmp_path / "a.raw", "evt2", [*units, *event("evt2", 0, 4, 4)]))
     assert rows_of(read_all(recording)) == [(320, 4, 4, False)]
-    assert any("2 events ahead" in line for line in recording.assumptions)
+    assert any("2 events before" in line for line in recording.assumptions)
 
 
 H, E = high, event

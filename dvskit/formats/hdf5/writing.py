@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import h5py
-import hdf5plugin
 import numpy as np
 from numpy.typing import NDArray
 
@@ -281,6 +280,8 @@ class DsecSink(Hdf5Sink):
     group_events = CHUNK  # the columns of a chunk are adjacent
 
     def _begin(self, file: h5py.File) -> None:
+        import hdf5plugin
+
         packed = dict(hdf5plugin.Blosc(cname="zstd", clevel=1, shuffle=hdf5plugin.Blosc.SHUFFLE))
         group = file.create_group("events")
         settings = {"chunks": (CHUNK,), "maxshape": (None,), "track_times": False, **packed}
