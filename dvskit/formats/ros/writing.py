@@ -1,6 +1,6 @@
 """The Sink of bags, databases and MCAP files, written by rosbags, sqlite3 and mcap.
 
-Encodings as in message_kernels and dvskit.formats.evt3.
+Encodings as in message_kernels and dvskit.formats.prophesee.
 """
 
 from __future__ import annotations
