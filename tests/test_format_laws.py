@@ -38,7 +38,7 @@ _TEXT = {"CHUNK_BYTES": 900, "_SLICE_BYTES": 64, "BLOCK_EVENTS": 41, "_LOSSES": 
 SMALL = {
     "aedat2": {"BLOCK_WORDS": 100, "_PART_WORDS": 30},
     "aedat31": {"BLOCK_EVENTS": 37, "_PART_EVENTS": 10},
-    "aedat4": {"_FIRST_WINDOW": 5000, "_WINDOW": 5000, "GROUP_EVENTS": 150},
+    "aedat4": {"_WINDOW": 5000, "_MOST_PACKETS": 2, "_SHORT_BYTES": 100},
     "bag": _ROS,
     "csv": _TEXT,
     "dat": _WORDS,
