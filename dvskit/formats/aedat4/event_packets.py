@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from dvskit._threads import run_parts, thread_count
 from dvskit.events import Events, Size
 from dvskit.formats.aedat4 import lz4_kernels as lz4
+from dvskit.formats.aedat4 import scratch
 from dvskit.formats.aedat4 import unpacking_kernels as k
 from dvskit.formats.aedat4.compression import MOST_BYTES, Compression, CompressionError, decompress
 from dvskit.formats.aedat4.layout import PACKET_HEADER, Aedat4Header
@@ -20,7 +21,7 @@ from dvskit.formats.aedat4.packets import Group, Packets
 from dvskit.formats.checked_blocks import DecodedBlock, checked
 from dvskit.formats.in_order import InOrder
 from dvskit.formats.losses import Losses
-from dvskit.formats.storage import EventColumns, Storage
+from dvskit.formats.storage import EventColumns, Storage, WholeStorage
 
 LOOK_AHEAD = 1 << 16  # later events that may show that an event is ahead of its time
 _LZ4_PROBLEMS = {
@@ -45,10 +46,12 @@ def read_events(
     start: int | None = None,
 ) -> Iterator[Events]:
     """Yield the events of one stream, some packets at a time, from the byte `start` on."""
-    if storage is None or not losses.strict:
-        storage = Storage()  # salvage holds events back, so they must not be overwritten
+    # Salvage holds a block back: it must not be overwritten, unlike in a ReusedStorage.
+    if storage is None or not (losses.strict or isinstance(storage, WholeStorage)):
+        storage = Storage()
     packets = Packets(container, stream, losses, start)
-    blocks = _Decoder(container.compression, size).blocks(packets, storage)
+    decoder = _Decoder(container.compression, size, holds_back=not losses.strict)
+    blocks = decoder.blocks(packets, storage)
     return checked(blocks, losses, InOrder(losses, size, look_ahead=LOOK_AHEAD))
 
 
@@ -64,7 +67,7 @@ def first_time(container: Aedat4Header, stream: int, start: int) -> tuple[int, i
             return None
         at = int(part.events[0, 0])
         first = int.from_bytes(part.room[at : at + 8].tobytes(), "little", signed=True)
-        return group.packets[0][0] - PACKET_HEADER.size, first
+        return int(group.packets[0, 0]) - PACKET_HEADER.size, first
     return None
 
 
@@ -82,29 +85,41 @@ class _Part(NamedTuple):
 
 
 class _Decoder:
-    """Decodes groups of packets on all threads."""
+    """Decodes groups of packets on all threads.
 
-    def __init__(self, compression: Compression, size: Size) -> None:
-        self._compression, self._size = compression, size
+    holds_back  whether a block is used only after the next one is decoded
+    """
+
+    def __init__(self, compression: Compression, size: Size, *, holds_back: bool) -> None:
+        self._compression, self._size, self._holds_back = compression, size, holds_back
         self._rooms = [_NO_ROOM] * thread_count()  # decompressed data of a thread
 
     def blocks(self, packets: Packets, storage: Storage) -> Iterator[DecodedBlock]:
         """Yield the events of each group, unchecked; reject the first invalid packet."""
+        try:
+            yield from self._blocks(packets, storage)
+        finally:
+            scratch.give_back(*self._rooms)
+
+    def _blocks(self, packets: Packets, storage: Storage) -> Iterator[DecodedBlock]:
+        held = 0  # events of the previous block, if it is still needed
         for group in packets:
             parts = self._unpack(group)
             counts = np.concatenate([part.events[:, 1] for part in parts])
-            columns = storage.columns(int(counts.sum()))
+            count = int(counts.sum())
+            columns = storage.columns(held + count).part(slice(held, None))
+            held = (count or held) if self._holds_back else 0
             is_valid = self._split(parts, columns)
-            begins = np.array(group.packets[: len(counts)], np.int64).reshape(-1, 2)[:, 0]
-            places = partial(_places, begins - PACKET_HEADER.size, counts)
+            offsets = group.packets[: len(counts), 0] - PACKET_HEADER.size
+            places = partial(_places, offsets, counts)
             yield DecodedBlock(columns.events(len(columns.t), self._size), is_valid, places)
             if parts[-1].problem:
-                packets.reject(group.packets[len(counts)][0], parts[-1].problem)
+                packets.reject(int(group.packets[len(counts), 0]), parts[-1].problem)
 
     def _unpack(self, group: Group) -> list[_Part]:
         """Return the decompressed packets, in parts; only the last part may have a problem."""
         packets = group.packets
-        size = sum(length for _, length in packets)
+        size = packets[:, 1].sum()
         count = min(len(self._rooms), len(packets)) if size >= _SHORT_BYTES else 1
         cuts = [len(packets) * number // count for number in range(count + 1)]
         parts: dict[int, _Part] = {}
@@ -171,7 +186,7 @@ def _unpack_plainly(
         contents.append(content)
     ends = list(accumulate((len(content) for content in contents), initial=0))
     if len(room) < ends[-1]:
-        room = np.empty(2 * ends[-1], np.uint8)
+        room = scratch.array(2 * ends[-1])
     for start, stop, content in zip(ends, ends[1:], contents, strict=False):
         room.data[start:stop] = content
     return room, np.array(ends, np.int64), problem
@@ -179,17 +194,17 @@ def _unpack_plainly(
 
 def _unpack_lz4(group: Group, room: Bytes) -> tuple[Bytes, NDArray[np.int64], str]:
     """Return the same as `_unpack_plainly`; compiled loops save a copy and Python's time."""
-    packets = np.array(group.packets, np.int64) - (group.base, 0)
+    packets = group.packets - (group.base, 0)
     ends = np.zeros(len(packets) + 1, np.int64)
     done = 0
     if not len(room):
-        room = np.empty(4 * int(packets[:, 1].sum()) + _LEAST_ROOM, np.uint8)
+        room = scratch.array(4 * int(packets[:, 1].sum()) + _LEAST_ROOM)
     while True:
         used = int(ends[done])
         done, error = lz4.decompress_all(group.data, packets, room, ends, done, MOST_BYTES)
         if error != lz4.NO_ROOM or len(room) - used >= MOST_BYTES + lz4.SPARE:
             break
-        larger = np.empty(2 * len(room) + _LEAST_ROOM, np.uint8)
+        larger = scratch.array(2 * len(room) + _LEAST_ROOM)
         larger[: ends[done]] = room[: ends[done]]
         room = larger
     return room, ends[: done + 1], _LZ4_PROBLEMS[error] if error else ""

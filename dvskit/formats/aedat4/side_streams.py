@@ -58,7 +58,7 @@ class SidePackets:
     def __iter__(self) -> Iterator[tuple[int, bytes]]:
         losses = Losses(self.path, strict=self.strict)
         for group in Packets(self._container, self._stream.number, losses):
-            for number, (begin, _) in enumerate(group.packets):
+            for number, begin in enumerate(group.packets[:, 0].tolist()):
                 offset = begin - PACKET_HEADER.size
                 try:
                     content = bytes(group.content(number))
