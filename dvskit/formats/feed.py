@@ -56,7 +56,7 @@ class WordWindow:
         ended: bool = True,
         read: Callable[[Items, int], None] | None = None,
     ) -> None:
-        self.offset, self.stop = offset, stop
+        self.offset, self.stop, self._kind = offset, stop, kind
         self._items, self._left, self._ended, self._read = items, left, ended, read
         self._near, self._end = min(left, stop + kind.near), min(left, stop + kind.far)
         self._far = read is None
@@ -82,6 +82,17 @@ class WordWindow:
         items = np.empty(max(0, stop - at), self._items.dtype)
         self._read(items, at)
         return items
+
+    def rest(self, begin: int, least: int) -> WordWindow | None:
+        """Return the window from item `begin` on, if all items have been read.
+
+        None if fewer than `least` items would be left ahead of the end of the feed.
+        """
+        stop, left = self.stop - begin, self._left - begin
+        if not self._far or stop < min(least, max(left, 1)):
+            return None
+        items, offset = self._items[begin : self._end], self.offset + begin * self._items.itemsize
+        return WordWindow(self._kind, items, offset, stop, left, ended=self._ended)
 
     @property
     def ended(self) -> bool:

@@ -53,7 +53,7 @@ def _layout(
     table = np.array((*x, *y, *p, zeros), np.int64)
     kind = WordKind(np.dtype("<u4"), 2, near=w.NEAR_UNITS, far=w.LOOK_AHEAD)
     return w.WordLayout(
-        "DAT", kind, table, 0, loops.HALF, True,
+        "DAT", kind, table, 0, (), loops.HALF, True,
         loops.scan, loops.move_on, loops.decode_clean, loops.goes_on, loops.read_rows,
     )  # fmt: skip
 

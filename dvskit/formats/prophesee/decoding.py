@@ -39,10 +39,18 @@ class _Scan:
         self.bounds = _bounds(chunk, layout)
         self.parts = len(self.bounds) - 1
         self.rows = np.zeros((self.parts, w.SCAN_FIELDS), np.int64)
+        self.done = False
 
     def run(self) -> None:
-        """Read and scan all slices."""
-        run_parts(self.work, self.parts)
+        """Read and scan all slices, unless this is `done`."""
+        if not self.done:
+            run_parts(self.work, self.parts)
+            self.done = True
+
+    def fill(self) -> None:
+        """Read all words, unless `run` has read them."""
+        if not self.done or self.layout.whole_time:
+            self.chunk.fill(0, self.chunk.stop)
 
     def work(self, part: int) -> None:
         """Read and scan a slice; words with a whole time are read when they are decoded."""
@@ -144,31 +152,32 @@ class WordPass:
     def _chunk_blocks(self, feed: Feed, storage: Storage) -> Iterator[Events]:
         """Decode each chunk, and scan the next one of a file meanwhile."""
         ahead: _Scan | None = None
-        unit = self.layout.unit
+        unit, least = self.layout.unit, PIECE_WORDS * self.layout.kind.width
         while not self._ended:
             if ahead is None or ahead.chunk.offset != self.at:
-                chunk = self._chunk(feed)
-                if chunk is None:
+                ahead = self._scan(self._chunk(feed))
+                if ahead is None:
                     break
-                ahead = _Scan(chunk, self.layout, self.size)
-                ahead.run()
             here, ahead = ahead, None
-            states, clean = self._predict(here)
-            got = None
-            if clean:
+            states, got = self._predict(here), None
+            if states is not None:
                 if isinstance(feed, FileFeed) and not self.layout.whole_time:
-                    chunk = feed.window(here.chunk.offset + unit * here.end, self._most)
-                    ahead = None if chunk is None else _Scan(chunk, self.layout, self.size)
+                    ahead = self._scan(feed.window(here.chunk.offset + unit * here.end, self._most))
                 got = self._decode_clean(here, states, storage, ahead)
             if got is not None:
                 self._piece = _FIRST_WORDS
             else:
-                got = self._decode_in_turn(here.chunk, storage, live=feed.live)
+                got = self._decode_in_turn(here, storage, live=feed.live)
+                if ahead is None:  # no later window has been read in place of this one
+                    ahead = self._scan(here.chunk.rest(got.end, least))
             self.at = here.chunk.offset + unit * got.end
             if self._pending is not None and (feed.live or self._pending.stop < self.at):
                 self._report_pending()
             self._keep(got.triggers)
             yield self._events(got.columns)
+
+    def _scan(self, chunk: WordWindow | None) -> _Scan | None:
+        return None if chunk is None else _Scan(chunk, self.layout, self.size)
 
     @property
     def _most(self) -> int:
@@ -192,12 +201,15 @@ class WordPass:
         last = int(chunk.items()[chunk.stop - 1])
         return bool(self.layout.heads >> (last >> 28) & 1)
 
-    def _predict(self, scan: _Scan) -> tuple[list[NDArray[np.int64]], bool]:
-        """Return the likely states at the borders of the slices, and whether all are clean.
+    def _predict(self, scan: _Scan) -> list[NDArray[np.int64]] | None:
+        """Return the likely states at the borders of the slices; None if not all are clean.
 
         Of the state after the last slice, the number of events and triggers is certain.
         """
-        states, clean = [self.state.copy()], not self.state[w.S_DOUBT]
+        if self.state[w.S_DOUBT] or (self.state[list(self.layout.needs)] != w.USABLE).any():
+            return None
+        scan.run()
+        states, clean = [self.state.copy()], True
         states[0][[w.S_EVENTS, w.S_TRIGGERS]] = 0
         for part in range(scan.parts):
             begin, stop = scan.bounds[part], scan.bounds[part + 1]
@@ -207,7 +219,7 @@ class WordPass:
                 scan.words, begin, stop, scan.rows[part], state, last
             )
             states.append(state)
-        return states, clean
+        return states if clean else None
 
     def _decode_clean(
         self, scan: _Scan, states: list[NDArray[np.int64]], storage: Storage, ahead: _Scan | None
@@ -237,6 +249,8 @@ class WordPass:
                 ahead.work(i)
 
         run_parts(work, max(parts, 0 if ahead is None else ahead.parts))
+        if ahead is not None:
+            ahead.done = True
         last = int(self.state[w.S_LAST])
         for i in range(parts):
             if not clean[i]:
@@ -264,12 +278,13 @@ class WordPass:
                 verdict = self.layout.goes_on(words, at, state)
         return verdict != w.DOUBT
 
-    def _decode_in_turn(self, chunk: WordWindow, storage: Storage, *, live: bool) -> _Decoded:
+    def _decode_in_turn(self, scan: _Scan, storage: Storage, *, live: bool) -> _Decoded:
         """Decode the beginning of a chunk, judging each word by those before it and a few after it.
 
         Raises DamagedFileError in strict mode if anything is lost.
         """
-        chunk.fill(0, chunk.stop)
+        chunk = scan.chunk
+        scan.fill()
         words = self.layout.words(chunk.items(far=True), self.size)
         rows, end = self._judge(words, chunk, live=live)
         senseless = np.flatnonzero(rows[:, k.R_WHY] == w.NO_SENSE)

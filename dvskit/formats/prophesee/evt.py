@@ -58,7 +58,7 @@ def _layout(name: str, meanings: dict[int, int], *, units: int = 1, head: int = 
     kind = WordKind(np.dtype("<u4"), units, near=w.NEAR_UNITS, far=w.LOOK_AHEAD)
     c = evt_clean_kernels
     return w.WordLayout(
-        name, kind, table, heads, w.NO_GAP_US, False,
+        name, kind, table, heads, (), w.NO_GAP_US, False,
         c.scan, c.move_on, c.decode_clean, e.goes_on, e.read_rows,
     )  # fmt: skip
 
@@ -69,6 +69,7 @@ EVT3_LAYOUT = w.WordLayout(
     WordKind(np.dtype("<u2"), near=1 << 13, far=evt3_kernels.LOOK_AHEAD),
     np.empty(0, np.int64),
     0,
+    (w.S_CLOCK, w.S_ROW),
     w.NO_GAP_US,
     False,
     evt3_clean_kernels.scan,

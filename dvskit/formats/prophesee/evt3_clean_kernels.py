@@ -80,7 +80,7 @@ def move_on(
     Looks back from `stop` for the latest word of each kind; right for valid words with at most one
     wrap of the clock.
     """
-    if not row[w.R_CLEAN] or state[w.S_CLOCK] != w.USABLE or state[w.S_ROW] != w.USABLE:
+    if not row[w.R_CLEAN]:
         return False
     units = words.units
     state[w.S_EVENTS] += row[w.R_EVENTS]

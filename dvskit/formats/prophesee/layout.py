@@ -74,6 +74,7 @@ class WordLayout(NamedTuple):
     kind      the type of a unit, and units a word
     table     int64, what the loops know of the layout
     heads     a bit for each type of word that needs another unit, its mask
+    needs     fields of the state that are USABLE wherever words are decoded as clean
     gap_us    the shortest step between two events that `decode_clean` does not accept
     whole_time  each word holds its whole time, so that nothing ahead of it has to be known
 
@@ -96,6 +97,7 @@ class WordLayout(NamedTuple):
     kind: WordKind
     table: NDArray[np.int64]
     heads: int
+    needs: tuple[int, ...]
     gap_us: int
     whole_time: bool
     scan: Callable[..., None]
