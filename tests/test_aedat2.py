@@ -181,6 +181,19 @@ def test_each_chip_is_read_as_it_writes_and_guessed_where_it_is_not_named(
     assert any("guessed" in line for line in recording.assumptions) == (b"AEChip" not in head)
 
 
+def test_no_chip_is_guessed_where_damage_may_be_what_fits_a_larger_one(tmp_path):
+    words = [(davis(n % 240, n % 180, n % 2), 10 * n) for n in range(1000)]
+    for n in range(0, 1000, 25):
+        words[n] = (davis(0, 0, 0, width=300), 10 * n)
+    path = write(tmp_path / "a.aedat", MAGIC, words)
+    assert dvskit.open_events(path, strict=False).size == (346, 260)
+    write(path, MAGIC, [*words, *words[:10]])
+    for strict in (True, False):
+        with pytest.raises(FormatError, match="is damaged; name it with"):
+            dvskit.open_events(path, strict=strict)
+    assert dvskit.open_events(path, format="aedat2:DAVIS240").size == (240, 180)
+
+
 def test_the_argument_decides_the_size_and_the_chip_of_a_guess(tmp_path):
     words = [(davis(5, 6, 1, 346, 260), 10)]
     write(tmp_path / "a.aedat", MAGIC, words)

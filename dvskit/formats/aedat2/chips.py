@@ -162,7 +162,7 @@ def layout_row(chip: Chip, size: Size) -> NDArray[np.int64]:
 _GUESS_WORDS = 1 << 20
 _CLOSE_US = 1 << 20  # between neighbouring words
 _WRAP_US = 1 << 32
-_NEARLY = 0.99  # of the most words that fit a chip: as good a guess
+_NEARLY = 0.99  # of the most words that fit a chip: as good a guess; and share for larger sensors
 _LEAST = 0.9  # share of words that fit the chip; the others may be damaged
 
 
@@ -228,7 +228,8 @@ def _loosened(choice: ChipChoice, path: Path, head: Aedat2Header) -> ChipChoice:
 def _likely(path: Path, head: Aedat2Header) -> Chip | None:
     """Return the chip that can have sent the most words of the longest run in time order.
 
-    None unless it can have sent nearly all.
+    None unless it can have sent nearly all. Of sensors of one layout, damaged words fit the largest
+    best, so that a larger one takes more.
     """
     words = np.fromfile(path, head.words, _GUESS_WORDS, offset=head.end)
     times: NDArray[np.int64] = words["t"].astype(np.int64)
@@ -248,7 +249,12 @@ def _likely(path: Path, head: Aedat2Header) -> Chip | None:
     counts = possible if 2 * max(links) < len(address) else links  # few events: no word has one
     enough = _NEARLY * max(counts)
     likely = next(i for i, count in enumerate(counts) if count >= enough)
-    return _LIKELY[likely] if possible[likely] >= _LEAST * len(address) else None
+    chip = _LIKELY[likely]
+    smaller = [i for i in range(likely) if _LIKELY[i].layout is chip.layout]
+    if len(edges) > 2 and any(counts[i] >= _LEAST * counts[likely] for i in smaller):
+        return None  # time runs back: the words that do not fit a smaller one may be damaged
+    least = _NEARLY if smaller else _LEAST
+    return chip if possible[likely] >= least * len(address) else None
 
 
 def _guess(path: Path, head: Aedat2Header, options: ReadOptions) -> Chip:
