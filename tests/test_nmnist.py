@@ -70,6 +70,17 @@ def test_rows_behind_missing_bytes_are_lost_in_one_stretch(tmp_path, make, lost)
     assert "rows make no sense" in str(recording.damage.losses)
 
 
+@pytest.mark.parametrize("lost", [1, 2, 3, 4])
+def test_rows_behind_missing_bytes_do_not_set_the_size(tmp_path, lost):
+    data = unmarked_bytes()
+    path = bin_file(tmp_path / "a.bin", data[:6003] + data[6003 + lost :])
+    recording = dvskit.open_events(path, strict=False)
+    assert recording.size == (34, 34)
+    kept = rows_of(recording.load())
+    assert kept[:1200] == plain_decode(data)[:1200]
+    assert len(kept) < 1220
+
+
 def test_a_row_of_overflow_among_long_times_is_damage(tmp_path):
     data = bytearray(unmarked_bytes())
     data[5 * 1000 + 1] = 240

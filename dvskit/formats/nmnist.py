@@ -29,6 +29,8 @@ NMNIST_SIZE = Size(34, 34)
 _LARGEST = Size(256, 256)  # all that 8 bits can address
 _SURE = 200  # events: with more, a few that do not fit 34x34 are damage
 _FIT = 0.98
+_FIRST_EVENTS = 10  # before time runs back: if so many fit 34x34, that is the sensor
+_FIRST_FIT = 0.9
 _FIRST_ROWS = 512  # that show whether times have 13 bits
 _MARKED_ROWS = 1 << 16  # that then hold an overflow: cameras do not send so many in 8 ms
 _SMALL = 1 << 20  # bytes
@@ -231,11 +233,29 @@ def _survey(path: Path, data: NDArray[np.uint8], *, strict: bool) -> _Survey:
     return found
 
 
+def _fitting_first(path: Path, data: NDArray[np.uint8]) -> int:
+    """Return how many of the events before the first whose time runs back fit 34x34.
+
+    0 if they are few, or if time does not run back near the start of the file. The rows after
+    missing bytes look like those of a larger sensor; for some of them, time goes on.
+    """
+    decoder = _Decoder(data, _LARGEST, Losses(path, strict=False))
+    for piece in decoder.whole_rows(0):
+        columns, _ = decoder.unchecked(piece)
+        back = np.flatnonzero(columns.t[1:] < columns.t[:-1])
+        count = int(back[0]) + 1 if len(back) else 0
+        x, y = columns.x[:count], columns.y[:count]
+        fit = int(((x < NMNIST_SIZE.width) & (y < NMNIST_SIZE.height)).sum())
+        return fit if fit >= max(_FIRST_EVENTS, _FIRST_FIT * count) else 0
+    return 0
+
+
 def open_recording(path: Path, options: ReadOptions) -> NmnistRecording:
     """Open an ATIS `.bin` file.
 
     Its size is the argument, 34x34 if all events, or all but a few of many, fit it, else the
-    smallest that holds the events. Raises FormatError.
+    smallest that holds the events. In salvage mode, it is also 34x34 if nearly all events before
+    the first whose time runs back fit it. Raises FormatError.
     """
     if options.size is not None:
         return NmnistRecording(path, options, options.size, "argument")
@@ -255,9 +275,13 @@ def _open(path: Path, file: _File, options: ReadOptions) -> NmnistRecording:
     width, height, count, fit = _survey(path, file.rows, strict=options.strict)
     if not count:
         raise FormatError(f"{path}: holds no event; a .bin recording has 5 bytes for each")
-    if fit == count or (count >= _SURE and fit >= _FIT * count):
+    nearly = fit == count or (count >= _SURE and fit >= _FIT * count)
+    first = 0 if nearly or options.strict else _fitting_first(path, file.rows)
+    if nearly or first:
         recording = NmnistRecording(path, options, NMNIST_SIZE, "format")
-        fitting = "all" if fit == count else f"{fit} of {count}"
+        fitting = (
+            "all" if fit == count else f"{first} of the first" if first else f"{fit} of {count}"
+        )
         recording.assumptions.append(
             f"no sensor size in the file: {fitting} events fit N-MNIST's 34x34"
         )
