@@ -189,7 +189,7 @@ def _room(low: int, listed: int, interval: float, sensor: Sensor, scratch: Scrat
     on, off, factor = pixels.on, pixels.off, pixels.factor
     worst = (1.0 + WORST_JITTER * model.jitter) * interval
     for m in range(listed):
-        i = low + who[m]
+        i = np.uint32(low + who[m])
         # A signal turns at most twice.
         way = 3.0 * seen[SWING + who[m]] + factor[i] * worst
         needed += np.int64(way / lesser(on[i], off[i]))

@@ -110,20 +110,20 @@ def take(
     places  the run's first pixel, the number of its pixels in `who`, and the first lane
     """
     (low, listed, lane), (tables, model, pixels) = places, sensor
-    c, who, seen = lanes.columns, scratch.who, scratch.seen
+    c, who, seen = lanes.columns[lane:], scratch.who, scratch.seen
     taus, tabled, two = tables.tau, tables.level.size > 0, pixels.u.size > 0
     for k in range(listed):
-        j, m = who[k], lane + k
-        i = low + j
-        c[A + m], c[B + m] = seen[LEVEL + j], seen[NEXT + j]
-        c[K1 + m] = taus[after[i]] if tabled else pole_of(seen[NEXT + j], model)
-        c[KEPT1 + m], c[ARRIVES + m] = seen[KEPT + j], seen[NEXT + j] + seen[LEFT + j]
-        c[HERE + m] = seen[LEVEL + j] + pixels.v[i]
-        c[C2 + m] = seen[LEVEL + j] + pixels.u[i] if two else 0.0
-        c[RISE + m], c[FALL + m] = pixels.on[i], pixels.off[i]
-        c[RATE + m], c[OWN + m] = pixels.leak[i], pixels.factor[i]
-        c[AGAINST + m], c[BEGUN + m] = pixels.ref[i], pixels.begun[i] - start
-        c[LIVE + m], c[HIT + m], c[PIXEL + m] = 1.0, NO_HIT, i
+        j = who[k]
+        i = np.uint32(low + j)
+        c[A + k], c[B + k] = seen[LEVEL + j], seen[NEXT + j]
+        c[K1 + k] = taus[after[i]] if tabled else pole_of(seen[NEXT + j], model)
+        c[KEPT1 + k], c[ARRIVES + k] = seen[KEPT + j], seen[NEXT + j] + seen[LEFT + j]
+        c[HERE + k] = seen[LEVEL + j] + pixels.v[i]
+        c[C2 + k] = seen[LEVEL + j] + pixels.u[i] if two else 0.0
+        c[RISE + k], c[FALL + k] = pixels.on[i], pixels.off[i]
+        c[RATE + k], c[OWN + k] = pixels.leak[i], pixels.factor[i]
+        c[AGAINST + k], c[BEGUN + k] = pixels.ref[i], pixels.begun[i] - start
+        c[LIVE + k], c[HIT + k], c[PIXEL + k] = 1.0, NO_HIT, i
 
 
 @inlined

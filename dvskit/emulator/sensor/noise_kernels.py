@@ -28,6 +28,7 @@ from dvskit.emulator.sensor.pixels import (
     SensorModel,
     inner,
     kernel,
+    merged,
     prefetch,
 )
 from dvskit.emulator.sensor.signal_kernels import UNIT, greater, lesser, log, relative_light
@@ -166,7 +167,7 @@ def first_above(values: Array, limit: float) -> int:
     return low
 
 
-@inner
+@merged
 def draw_shots(
     when: tuple[int, int, float], model: SensorModel, weights: tuple[float, Array, Array],
     known: tuple[Array, Array, Array, Array, Array], scratch: Scratch, hits: Hits,
@@ -203,7 +204,7 @@ def draw_shots(
             drawn += place < choices
         first = count
         for m in range(drawn):
-            choice = np.int64(gaps[m])
+            choice = np.int64(np.uint32(gaps[m]))
             luck = (np.float64(words[m] & _LOW_24) + 0.5) * (_TO_UNIT_24 * _MOST_SHOT)
             own = _share(choice, codes, lights, model)
             least = own * lesser(254.0, np.float64(chances[choice]))
@@ -213,8 +214,9 @@ def draw_shots(
             # ends: most fail it, so it is predictable.
             if np.uint64(np.int64(short * _FINE)) <= np.uint64(own * _FINE):
                 kept = luck < own * lesser(1.0, _weight(choice, on, off, model) / cap)
-            hit_t[count] = np.float64(words[m] >> _S24) * _TO_UNIT_40 * interval
-            hit_choice[count] = choice
+            at = np.uint32(count)
+            hit_t[at] = np.float64(words[m] >> _S24) * _TO_UNIT_40 * interval
+            hit_choice[at] = choice
             count += kept
         for hit in range(first, count):
             prefetch(begun, hit_choice[hit] >> 1)

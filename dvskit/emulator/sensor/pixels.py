@@ -20,7 +20,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 # Kernels allocate nothing, so they need no reference counting (_nrt), a tenth of the time. Divisors
 # are never 0 where it matters (error_model). Kernels that only loops call need no unpacking of
-# Python arguments, a quarter of the compiled code.
+# Python arguments, a quarter of the compiled code. Indices in the busiest loops are unsigned: numba
+# tests signed ones for wraparound.
 _OPTIONS: dict[str, Any] = {
     "cache": True, "nogil": True, "_nrt": False, "error_model": "numpy", "no_cfunc_wrapper": True
 }  # fmt: skip
@@ -201,7 +202,7 @@ class Scratch(NamedTuple):
 
     changed uint8, whether a pixel's code changed; words: the same, eight at a time
     wakes   uint8, blocks to be moved
-    loud    uint8, pixels that may fire; who: their indices in the run
+    loud    uint8, pixels that may fire; who: uint16, their indices in the run
     seen    float64, see `SEEN`
     luck, bits  float64 and uint64: random numbers of a batch of candidates
     later   int64, blocks without change that were moved anyway
@@ -221,7 +222,7 @@ class Scratch(NamedTuple):
     def of(cls) -> Scratch:
         """Return the arrays."""
         changed, wakes = np.zeros(TILE, np.uint8), np.zeros(PARTS, np.uint8)
-        loud, who = np.zeros(RUN, np.uint8), np.zeros(RUN + 1, np.int64)
+        loud, who = np.zeros(RUN, np.uint8), np.zeros(RUN + 1, np.uint16)
         luck, bits = np.zeros(BATCH), np.zeros(BATCH, np.uint64)
         return cls(
             changed,

@@ -75,7 +75,7 @@ class SensorPixels:
         light = lights(table / UNIT, self.params)
         self._tables = Tables(table.astype(np.float64), light, *np.zeros((3, table.size)))
         self._interval_us = 0  # of the tables
-        self._before, self._after = codes.copy(), np.empty_like(codes)
+        self._before = codes.copy()
         self._now = 0.0
         self._frame = 0
         self._ordering = Ordering()
@@ -117,6 +117,8 @@ class SensorPixels:
 
     def advance(self, codes: NDArray[Any], start_us: int, interval_us: int) -> Crossings:
         """Return the crossings up to the next frame."""
+        if not codes.flags.writeable:
+            codes = codes.copy()  # the loops are compiled for arrays that may be written
         start, stop = self._now, self._now + interval_us
         tables = self._tables
         if interval_us != self._interval_us and self.params.cutoff_hz:
@@ -128,7 +130,6 @@ class SensorPixels:
             lambda number: self._advance(self._parts[number], codes, start, stop),
             len(self._parts), self._threads,
         )  # fmt: skip
-        self._before, self._after = self._after, self._before
         self._now = stop
         self._frame += 1
         return Crossings(
@@ -142,15 +143,13 @@ class SensorPixels:
         )
 
     def _advance(self, part: _Part, codes: NDArray[Any], start: float, stop: float) -> None:
-        # A copy: the caller may reuse the buffer, and a read-only one would compile the loops anew.
-        np.copyto(self._after[part.slice], codes[part.slice])
         resume = np.zeros(RESUME, np.int64)
         part.count = 0
         while resume[0] < part.tiles:
             room = part.times[part.count :], part.marks[part.count :]
             part.count += advance_tiles(
                 (part.slice.start, self._frame, start, stop),
-                (self._before[part.slice], self._after[part.slice]),
+                (self._before[part.slice], codes[part.slice]),
                 (self._tables, self._model, part.pixels),
                 (self._hot, part.weights),
                 (part.hits, part.scratch, part.lanes, resume, room),
@@ -160,6 +159,8 @@ class SensorPixels:
                 part.hits = part.hits.grown()
             elif resume[0] < part.tiles:
                 part.grow()
+        # A copy, because the caller may reuse the buffer for the next frame.
+        np.copyto(self._before[part.slice], codes[part.slice])
 
 
 def model_of(params: EmulatorParams, seed: int) -> SensorModel:

@@ -43,6 +43,7 @@ from dvskit.emulator.sensor.pixels import (
     inlined,
     inner,
     kernel,
+    merged,
     prefetch,
 )
 from dvskit.emulator.sensor.signal_kernels import lesser
@@ -62,11 +63,11 @@ def _apply_noise(run: Run, step: Step, sensor: Sensor, hits: Hits, events: Marke
     base, end = tile * TILE, part + parts
     # The pixels are far apart in memory: a loop that only reads hides the latency.
     for hit in range(hits_from[part], hits_from[end]):
-        free[hit] = begun[base + (hit_choice[hit] >> 1)] - start
+        free[hit] = begun[np.uint32(base + (hit_choice[hit] >> 1))] - start
     before = -1
     for hit in range(hits_from[part], hits_from[end]):
         choice = np.int64(hit_choice[hit])
-        i, t = base + (choice >> 1), hit_t[hit]
+        i, t = np.int64(np.uint32(base + (choice >> 1))), hit_t[hit]
         if t >= (begun[i] - start if i == before else free[hit]):
             before = i
             times[n] = np.int32(math.floor(t + 0.5))
@@ -79,7 +80,7 @@ def _apply_noise(run: Run, step: Step, sensor: Sensor, hits: Hits, events: Marke
     return n
 
 
-@inner
+@merged
 def _draw(
     tile: int, step: Step, after: Array, sensor: Sensor, noise: Noise, work: tuple[Hits, Scratch]
 ) -> int:
@@ -120,7 +121,7 @@ def _changes(before: Array, after: Array, changed: Array) -> None:
         changed[j] = 0
 
 
-@inner
+@merged
 def _wake(
     first_block: int, parts: int, stop: float, pixels: Pixels, hits: Hits, scratch: Scratch
 ) -> None:
@@ -207,13 +208,13 @@ def advance_tiles(
         _wake(tile * PARTS, parts, stop, pixels, own, scratch)
         while part < parts and drawn >= 0:
             end = part
-            while end < parts and wakes[end] == 0:
+            while end < parts and wakes[np.uint32(end)] == 0:
                 end += 1
             if n + kept + hits_from[end] - hits_from[part] > times.size:
                 break
             n = _apply_noise((tile, part, end - part), step, sensor, own, events, n)
             part = end
-            while end < lesser(parts, part + RUN // BLOCK) and wakes[end] != 0:
+            while end < lesser(parts, part + RUN // BLOCK) and wakes[np.uint32(end)] != 0:
                 end += 1
             if part < end:
                 run = tile, part, end - part
