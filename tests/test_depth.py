@@ -89,7 +89,6 @@ def flickering(frames: int, seed: int) -> DepthClip:
     return replace(clip, joints_m=shaken.astype(np.float32))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("fps", [None, 100])
 def test_a_frame_depends_on_its_time_alone(fps):
     scene = DepthScene.random(SWING, 3, size=(64, 48), fps=fps)
@@ -151,7 +150,6 @@ def test_twice_the_speed_shows_the_same_in_half_the_time():
         np.testing.assert_array_equal(slow, quick)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_who_stands_still_gives_no_events_although_her_outline_flickers(seed):
     clip = flickering(30, seed)
@@ -159,7 +157,6 @@ def test_who_stands_still_gives_no_events_although_her_outline_flickers(seed):
     assert len(dvskit.emulate(scene).load()) == 0
 
 
-@pytest.mark.slow
 def test_the_background_stays_still_while_an_arm_moves():
     scene = replace(DepthScene.random(SWING, 8, size=(96, 96), flip=False), shadow=0.0)
     frames = np.stack([frame for _, frame in scene])
@@ -263,7 +260,6 @@ def write_mat(folder, clip: DepthClip, wall_mm=4200, skeleton=True, mirrored=())
     return folder / "a3_s1_t1_depth.mat"
 
 
-@pytest.mark.slow
 def test_npz_and_mat_of_one_clip_give_the_same_scene(tmp_path):
     packed = read_depth_clip(write_npz(tmp_path / "s1_t1.npz", SWING))
     whole = read_depth_clip(write_mat(tmp_path, SWING))
@@ -274,7 +270,6 @@ def test_npz_and_mat_of_one_clip_give_the_same_scene(tmp_path):
         np.testing.assert_array_equal(a[1], b[1])
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("mirrored", [("picture", "joints"), ("joints",), ("picture",)])
 def test_a_mirrored_mat_is_turned_and_it_is_said(tmp_path, mirrored):
     whole = read_depth_clip(write_mat(tmp_path, SWING))
@@ -299,7 +294,6 @@ def test_a_mat_of_version_73_is_read(tmp_path):
     np.testing.assert_array_equal(read_depth_clip(path).depth_m, whole.depth_m)
 
 
-@pytest.mark.slow
 def test_without_a_skeleton_the_nearest_body_is_found_and_clothed_by_height(tmp_path):
     clip = read_depth_clip(write_mat(tmp_path, SWING, skeleton=False))
     assert clip.joints_m is None
@@ -378,7 +372,6 @@ def test_values_out_of_range_are_refused(fields):
         DepthScene(SWING, **fields)
 
 
-@pytest.mark.slow
 def test_real_clips_move_where_their_hands_are(data):
     clip = read_depth_clip(data / "gestures" / "utd-mhad" / "wave" / "s1_t1.npz")
     surface = surface_of(clip)
@@ -392,7 +385,6 @@ def test_real_clips_move_where_their_hands_are(data):
     assert 0.4 < events.p.mean() < 0.6
 
 
-@pytest.mark.slow
 def test_the_sample_makes_what_is_not_there_and_lists_what_failed(tmp_path, monkeypatch, capsys):
     depth, out = tmp_path / "depth", tmp_path / "out"
     (depth / "wave").mkdir(parents=True)

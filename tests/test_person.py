@@ -40,7 +40,6 @@ def travel(places: np.ndarray) -> float:
     return float(np.linalg.norm(np.diff(places, axis=0), axis=-1).sum())
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("gesture", PERSON_GESTURES)
 @pytest.mark.parametrize("close", [False, True])
 def test_a_frame_depends_on_its_time_alone(gesture, close):
@@ -184,7 +183,6 @@ def test_hands_stay_outside_the_trunk():
     assert wrist[inside, 2].min() > 0.5 * build.front
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("gesture", PERSON_GESTURES)
 def test_about_half_of_the_events_are_on(gesture):
     params = dvskit.EmulatorParams(
@@ -394,7 +392,6 @@ def test_fields_out_of_range_are_refused(make, message):
         make()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("size", [(1, 1), (2, 3), (300, 5)])
 def test_the_smallest_pictures_are_drawn(size):
     for gesture in PERSON_GESTURES:
