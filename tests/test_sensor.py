@@ -86,7 +86,15 @@ def test_a_sensor_without_faults_gives_the_ideal_events(dtype):
     assert np.array_equal(*keys)
 
 
-@pytest.mark.parametrize("params", [NOISY, EmulatorParams(cutoff_hz=50.0, follower_hz=80.0)])
+@pytest.mark.parametrize(
+    "params",
+    [
+        NOISY,
+        pytest.param(
+            EmulatorParams(cutoff_hz=50.0, follower_hz=80.0), marks=pytest.mark.slow(seconds=5)
+        ),
+    ],
+)
 def test_pixels_that_are_left_alone_would_have_done_nothing(params):
     frames = clip(frames=40)
     lazy, lazy_noise = run(frames, params)
