@@ -287,7 +287,7 @@ def test_one_neuron_gives_its_centre_and_none_gives_nan():
         (lambda: ReceptiveFields((), 1.0), "at least one finite number"),
         (lambda: ReceptiveFields((0.0, math.inf), 1.0), "at least one finite number"),
         (lambda: ReceptiveFields((1.0, 1.0), 1.0), "do not increase"),
-        (lambda: ReceptiveFields((0.0,), 0.0), "width = 0 is not above 0"),
+        (lambda: ReceptiveFields((0.0,), 0.0), "width = 0.0 is not a finite number above 0"),
         (lambda: population(torch.tensor([math.nan]), ReceptiveFields((0.0,), 1.0)), "is nan"),
         (
             lambda: decode_population(torch.tensor([-0.5, 0.0, 1.0]), ReceptiveFields.spread(3)),

@@ -14,7 +14,7 @@ import dvskit
 from dvskit import _files
 from dvskit.networks import ConvLIF
 from dvskit.training import InputConfig, Model, save_model
-from dvskit.training.running import Checkpoint, save_checkpoint
+from dvskit.training.checkpoint import Checkpoint, save_checkpoint
 from tests.test_events import make
 
 

@@ -134,7 +134,7 @@ def test_freed_memory_is_kept_by_the_process():
     environment = {key: value for key, value in os.environ.items() if "MALLOC_" not in key}
     taken = {}
     for way in ("keep", "leave"):
-        command = [sys.executable, "-c", KEPT, way, dvskit.training.distributed.__file__]
+        command = [sys.executable, "-c", KEPT, way, dvskit.training.device.__file__]
         done = subprocess.run(
             command, env=environment, capture_output=True, text=True, check=True, timeout=120
         )

@@ -62,6 +62,15 @@ def check_window(start_us: object, stop_us: object) -> tuple[int | None, int | N
     return ends
 
 
+def may_be_seconds(start_us: int | None, stop_us: int | None) -> bool:
+    """Return whether a window ends within the first millisecond; if it is open, whether it starts.
+
+    Such a window looks like seconds if the events last much longer.
+    """
+    end_us = start_us if stop_us is None else stop_us
+    return end_us is not None and 0 < end_us < _MANY_SECONDS
+
+
 def warn_of_seconds(start_us: int | None, stop_us: int | None, latest_us: int) -> None:
     """Give a UnitWarning for a window within the first millisecond of much longer events.
 
@@ -69,7 +78,7 @@ def warn_of_seconds(start_us: int | None, stop_us: int | None, latest_us: int) -
     by its start.
     """
     end_us = start_us if stop_us is None else stop_us
-    if end_us is None or not 0 < end_us < _MANY_SECONDS or latest_us < _GOES_ON * end_us:
+    if not may_be_seconds(start_us, stop_us) or latest_us < _GOES_ON * (end_us or 0):
         return
     if stop_us is None or start_us is None or 0 <= start_us < stop_us:
         side = "starts" if stop_us is None else "ends"

@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain, islice
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
@@ -18,7 +19,7 @@ from dvskit.errors import EventsError, GeometryError, OutputError
 from dvskit.events import Events, ReadableSource, Size, cut
 from dvskit.events.even_blocks import even_blocks
 from dvskit.events.sources import part_words
-from dvskit.events.window import check_window, warn_of_seconds
+from dvskit.events.window import check_window, may_be_seconds, warn_of_seconds
 from dvskit.formats.labels import labels_beside
 from dvskit.formats.losses import Damage, FormatOrderError, Losses
 from dvskit.formats.storage import ReusedStorage, Storage, WholeStorage
@@ -242,9 +243,13 @@ class RecordingPart(ReadableSource):
         start, stop = self.start_us, self.stop_us
         if start is not None and stop is not None and stop <= start:
             return
-        for number, block in enumerate(self.recording._ordered(self.damage, Storage(), start)):
-            if number == 0:
-                warn_of_seconds(start, stop, int(block.t[-1]))
+        blocks = self.recording._ordered(self.damage, Storage(), start)
+        # The first block of a file may be short: the second one shows whether the events go on.
+        ahead = 2 if may_be_seconds(start, stop) and not self.live else 1
+        first = list(islice(blocks, ahead))
+        if first:
+            warn_of_seconds(start, stop, int(first[-1].t[-1]))
+        for block in chain(first, blocks):
             part = cut(block, start, stop)
             if len(part):
                 yield part
