@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import io
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -257,3 +260,38 @@ def test_a_time_in_seconds_that_cannot_be_is_named(tmp_path, value):
         dvskit.load_events(path, format="npy:t_s,x,y,p", size=(9, 9))
     salvaged = dvskit.load_events(path, format="npy:t_s,x,y,p", size=(9, 9), strict=False)
     assert salvaged.t.tolist() == [100_000, 300_000]
+
+
+class _Cycle:
+    """Garbage that a collection finalizes: Python code that may run in the middle of a parse."""
+
+    def __init__(self) -> None:
+        self.itself = self
+
+    def __del__(self) -> None:
+        list(range(3))
+
+
+def test_headers_are_read_by_many_threads_at_once():
+    """CPython's parser fails at times if two threads use it, and a collection runs meanwhile."""
+    file = io.BytesIO()
+    np.save(file, np.zeros((280, 4), "<i4"))
+    header = file.getvalue()[:128]
+
+    def read(count: int) -> set[tuple[int, ...]]:
+        found = set()
+        for _ in range(count):
+            _Cycle()
+            found.add(read_array_header(io.BytesIO(header))[0])
+        return found
+
+    interval, thresholds = sys.getswitchinterval(), gc.get_threshold()
+    sys.setswitchinterval(1e-6)
+    gc.set_threshold(1, 1, 1)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            shapes = list(pool.map(read, [1000] * 4))
+    finally:
+        sys.setswitchinterval(interval)
+        gc.set_threshold(*thresholds)
+    assert shapes == [{(280, 4)}] * 4

@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
+from threading import Lock
 from typing import IO, Any, Literal, NamedTuple
 
 import numpy as np
@@ -43,6 +44,7 @@ _ANY_SIZE = Size(_MOST_PIXEL + 1, _MOST_PIXEL + 1)
 _LATEST_US = 1 << 62
 _NAME = f"name them (format=, --from), such as npy:x,y,t_s,p (t_s: seconds), or {_FIX}"
 _FIRST_ROWS = (64, 1024)
+_PARSING = Lock()  # CPython 3.11 raises SystemError at times if two threads parse at once
 _FAULTS = (
     "time is no whole number of microseconds (seconds: format='npy:t_s', of N x 4 'npy:t_s,x,y,p')",
     "pixel is no whole number, or off any sensor",
@@ -63,7 +65,8 @@ def read_array_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[
             f"the header has {length:,} bytes, where at most {_LONGEST_HEADER:,} are read"
         )
     text = _read(file, length).decode("utf-8" if version >= (3, 0) else "latin-1")
-    header = ast.literal_eval(_PYTHON_2_INT.sub("", text).strip())
+    with _PARSING:
+        header = ast.literal_eval(_PYTHON_2_INT.sub("", text).strip())
     if not isinstance(header, dict) or set(header) != _KEYS:
         raise ValueError("the header is no table of descr, fortran_order and shape")
     shape, fortran = header["shape"], header["fortran_order"]
