@@ -275,3 +275,12 @@ def test_files_of_another_kind_are_refused(tmp_path):
         path.write_bytes(magic + bytes(200))
         with pytest.raises(FormatError):
             dvskit.open_events(path, format=container)
+
+
+@pytest.mark.parametrize("strict", [True, False])
+def test_an_mcap_file_that_ends_in_its_first_chunk_is_refused_with_the_reason(tmp_path, strict):
+    path = tmp_path / "a.mcap"
+    dvskit.save_events(some_events(5000, seed=7, start_us=EPOCH_US), path)
+    path.write_bytes(path.read_bytes()[:9000])
+    with pytest.raises(FormatError, match="not closed, or cut; it holds no whole chunk"):
+        dvskit.open_events(path, strict=strict)

@@ -93,6 +93,8 @@ class McapFile(RosContainer):
         if self._flaw or not self.channels:
             for _ in self.messages(frozenset(), Losses(path, strict=False)):
                 pass
+        if self._flaw and not self.channels:
+            raise FormatError(f"{path}: {self._flaw}; it holds no whole chunk with messages")
 
     def _read_summary(self, file: BinaryIO) -> str:
         """Read channels, counts and chunks at the end of the file; return what is wrong there."""
