@@ -17,6 +17,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from dvskit._files import visible
 from dvskit.errors import FormatError, MissingFileError
 from dvskit.streams import Labels
 
@@ -162,7 +163,7 @@ def find_labelled(folder: Path, suffixes: Collection[str]) -> list[LabelledRecor
     recording, if present. Raises FormatError for labels without a recording, a recording without
     labels or in neither list, and for invalid labels and lists.
     """
-    entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+    entries = visible(folder)
     recordings = [entry for entry in entries if entry.suffix.lower() in suffixes]
     parts = _listed_parts(folder, {entry.name for entry in recordings})
     by_stem: dict[str, Path] = {}
