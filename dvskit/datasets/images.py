@@ -141,10 +141,8 @@ class FolderImages(ImageSamples):
         if not root.is_dir():
             raise MissingFileError(root, "give a folder with one folder of images per class")
         rows = []
-        for kind in sorted(entry for entry in root.iterdir() if entry.is_dir()):
-            if kind.name.startswith("."):
-                continue
-            files = sorted(file for file in kind.iterdir() if is_image(file))
+        for kind in filter(Path.is_dir, visible(root)):
+            files = [file for file in visible(kind) if is_image(file)]
             if not files:
                 raise FormatError(
                     f"{kind}: holds no images; add some (files of "
@@ -227,7 +225,7 @@ def open_images(
     root = Path(path)
     if not root.is_dir():
         raise MissingFileError(root, "give IDX files, or a folder of images per class")
-    folders = any(entry.is_dir() and not entry.name.startswith(".") for entry in root.iterdir())
+    folders = any(map(Path.is_dir, visible(root)))
     return FolderImages(root) if folders and not idx_parts(root) else IdxImages(root, parts)
 
 
