@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import sys
 import time
 import traceback
 from collections import deque
@@ -116,6 +117,9 @@ def _stop(number: int, frame: object) -> None:
     raise KeyboardInterrupt
 
 
+_TRACKER = "ignore::UserWarning:multiprocessing.resource_tracker"
+
+
 class _Worker:
     """An executor of one process, and the messages that it sends."""
 
@@ -124,6 +128,10 @@ class _Worker:
     def __init__(self, threads: int) -> None:
         # Spawned on all systems: a fork would copy locks that threads hold.
         context = get_context("spawn")
+        # An interrupt may come between the removal of a semaphore and its report to Python's
+        # tracker, a process that inherits these options and would print a warning.
+        if _TRACKER not in sys.warnoptions:
+            sys.warnoptions.append(_TRACKER)
         self._messages, self._end = context.Pipe(duplex=False)
         given = self._end, threads, _console.debug
         self._executor = ProcessPoolExecutor(1, context, _begin, given)
