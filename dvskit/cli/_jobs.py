@@ -34,6 +34,7 @@ _BREAK_OFF_S = 1.2  # for interrupted processes to remove their unfinished outpu
 _LOOK_S = 0.1  # between looks at messages, and for Ctrl-C
 # Errors that would also stop all further files: no space, or a read-only file system.
 _NO_PLACE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
+_TRACKER = "ignore::UserWarning:multiprocessing.resource_tracker"  # an option of Python
 
 Work = Callable[[Path, Path], None]  # on an input, for an output; a process imports it by its name
 
@@ -115,9 +116,6 @@ def _do(work: Work, job: FileJob) -> JobResult:
 def _stop(number: int, frame: object) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # do not interrupt the removal of outputs
     raise KeyboardInterrupt
-
-
-_TRACKER = "ignore::UserWarning:multiprocessing.resource_tracker"
 
 
 class _Worker:

@@ -62,13 +62,13 @@ def check_window(start_us: object, stop_us: object) -> tuple[int | None, int | N
     return ends
 
 
-def may_be_seconds(start_us: int | None, stop_us: int | None) -> bool:
-    """Return whether a window ends within the first millisecond; if it is open, whether it starts.
+def early_end_us(start_us: int | None, stop_us: int | None) -> int | None:
+    """Return the end of a window, or the start of an open one, if it is in the first millisecond.
 
     Such a window looks like seconds if the events last much longer.
     """
     end_us = start_us if stop_us is None else stop_us
-    return end_us is not None and 0 < end_us < _MANY_SECONDS
+    return end_us if end_us is not None and 0 < end_us < _MANY_SECONDS else None
 
 
 def warn_of_seconds(start_us: int | None, stop_us: int | None, latest_us: int) -> None:
@@ -77,8 +77,8 @@ def warn_of_seconds(start_us: int | None, stop_us: int | None, latest_us: int) -
     `latest_us` is a time that the events are known to reach. A window with an open end is judged
     by its start.
     """
-    end_us = start_us if stop_us is None else stop_us
-    if not may_be_seconds(start_us, stop_us) or latest_us < _GOES_ON * (end_us or 0):
+    end_us = early_end_us(start_us, stop_us)
+    if end_us is None or latest_us < _GOES_ON * end_us:
         return
     if stop_us is None or start_us is None or 0 <= start_us < stop_us:
         side = "starts" if stop_us is None else "ends"

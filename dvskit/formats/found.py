@@ -8,7 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple
 
-from dvskit._files import is_hidden, visible
+from dvskit._files import visible
 from dvskit.errors import FormatError, UnknownFormatError, VideoError
 from dvskit.formats.image_list import IMAGE_SUFFIXES, find_images, lists_in
 from dvskit.formats.labels import LABELS_ENDING, MAPPING_NAME
@@ -84,7 +84,7 @@ def readable_suffixes() -> set[str]:
 def is_image_folder(folder: Path) -> bool:
     """Return whether a folder holds images, or a list of them, and no video."""
     try:
-        suffixes = {file.suffix.lower() for file in folder.iterdir() if not is_hidden(file.name)}
+        suffixes = {file.suffix.lower() for file in visible(folder)}
         if not suffixes.isdisjoint(CLIP_SUFFIXES):
             return False
         if not suffixes.isdisjoint(IMAGE_SUFFIXES):

@@ -19,7 +19,7 @@ from dvskit.errors import EventsError, GeometryError, OutputError
 from dvskit.events import Events, ReadableSource, Size, cut
 from dvskit.events.even_blocks import even_blocks
 from dvskit.events.sources import part_words
-from dvskit.events.window import check_window, may_be_seconds, warn_of_seconds
+from dvskit.events.window import check_window, early_end_us, warn_of_seconds
 from dvskit.formats.labels import labels_beside
 from dvskit.formats.losses import Damage, FormatOrderError, Losses
 from dvskit.formats.storage import ReusedStorage, Storage, WholeStorage
@@ -245,7 +245,7 @@ class RecordingPart(ReadableSource):
             return
         blocks = self.recording._ordered(self.damage, Storage(), start)
         # The first block of a file may be short: the second one shows whether the events go on.
-        ahead = 2 if may_be_seconds(start, stop) and not self.live else 1
+        ahead = 1 if self.live or early_end_us(start, stop) is None else 2
         first = list(islice(blocks, ahead))
         if first:
             warn_of_seconds(start, stop, int(first[-1].t[-1]))
