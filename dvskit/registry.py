@@ -1,0 +1,148 @@
+"""Names of parts: one registry each for formats, filters, representations, encoders and more.
+
+`register_filter(name, kind)` and its relatives add a part of your own. An installed package adds
+parts with an entry point of the group "dvskit", a module that calls these functions:
+
+    [project.entry-points.dvskit]
+    my_package = "my_package.parts"
+
+The module is imported when a name is unknown, and where all names are listed: `--help`,
+`dvskit filters` and `dvskit doctor`.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from dvskit.errors import ConfigError, DvskitError, did_you_mean, one_line
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
+Part = TypeVar("Part")
+
+GROUP = "dvskit"
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
+
+
+class Registry(Mapping[str, Part], Generic[Part]):
+    """The parts of one kind by name: those of dvskit, and those that were registered.
+
+    kind   what a part is, for messages: "filter"
+    parts  dvskit's own
+    error  raised for an unknown name
+    """
+
+    def __init__(
+        self, kind: str, parts: Mapping[str, Part], error: type[DvskitError] = ConfigError
+    ) -> None:
+        self.kind, self._parts, self._own, self._error = kind, dict(parts), frozenset(parts), error
+        _REGISTRIES.append(self)
+
+    def register(self, name: str, part: Part) -> None:
+        """Add a part. Raises ConfigError for a name that is taken, or is not a name.
+
+        A class or function may replace itself, as when the cell of a notebook runs again.
+        """
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
+            raise ConfigError(
+                f"{self.kind} {name!r}: a name is letters, digits, '_', '-' and '.', and begins "
+                "with a letter"
+            )
+        if name in self._own or (name in self._parts and not _same(self._parts[name], part)):
+            raise ConfigError(f"a {self.kind} named {name!r} is registered already; take another")
+        self._parts[name] = part
+
+    def find(self, name: str) -> Part:
+        """Return a part by its name, after importing installed packages if it is unknown."""
+        if name not in self._parts:
+            packages = load_packages()
+            if name not in self._parts:
+                failed = "".join(f"; {each.failure}" for each in packages if each.problem)
+                hint = did_you_mean(str(name), self._parts)
+                raise self._error(f"unknown {self.kind} {name!r}; {hint}{failed}")
+        return self._parts[name]
+
+    def complete(self) -> Mapping[str, Part]:
+        """Return all parts, including those of installed packages, which are imported."""
+        load_packages()
+        return self
+
+    def registered(self) -> list[str]:
+        """Return the registered names, without dvskit's own."""
+        return [name for name in self._parts if name not in self._own]
+
+    def __getitem__(self, name: str) -> Part:
+        return self._parts[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._parts)
+
+    def __len__(self) -> int:
+        return len(self._parts)
+
+
+def _same(old: object, new: object) -> bool:
+    """Return whether both are one class or function, possibly defined again."""
+    places = [
+        (getattr(p, "__module__", None), getattr(p, "__qualname__", None)) for p in (old, new)
+    ]
+    return old is new or (places[0] == places[1] and None not in places[0])
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """An installed package with an entry point of the group "dvskit".
+
+    name     of the package, and its version      module  that was imported
+    parts    the registered names, each after its kind: ("filter every_other",)
+    problem  why it cannot be imported; empty if it was
+    """
+
+    name: str
+    module: str
+    parts: tuple[str, ...] = ()
+    problem: str = ""
+
+    @property
+    def failure(self) -> str:
+        """The problem as part of a message."""
+        return f"package {self.name} cannot be imported: {self.problem}"
+
+
+_REGISTRIES: list[Registry[Any]] = []
+_LOCK = threading.RLock()  # reentrant: a package may look up names while it is imported
+_packages: list[Package] | None = None
+
+
+def load_packages() -> tuple[Package, ...]:
+    """Import the modules of all installed packages that extend dvskit, once, and return them."""
+    global _packages
+    from importlib.metadata import entry_points  # takes 10 ms
+
+    with _LOCK:
+        if _packages is None:
+            _packages = []
+            _packages.extend(map(_load, entry_points(group=GROUP)))
+        return tuple(_packages)
+
+
+def _load(entry: EntryPoint) -> Package:
+    name = entry.name if entry.dist is None else f"{entry.dist.name} {entry.dist.version}"
+    before = _registered()
+    try:
+        import_module(entry.module)
+    except (Exception, SystemExit) as error:
+        problem = f"{type(error).__name__}: {one_line(error)}"
+        return Package(name, entry.module, problem=problem)
+    parts = [part for part in _registered() if part not in before]
+    return Package(name, entry.module, tuple(parts))
+
+
+def _registered() -> list[str]:
+    return [f"{each.kind} {name}" for each in _REGISTRIES for name in each.registered()]

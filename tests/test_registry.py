@@ -1,0 +1,98 @@
+"""The registry: names are found once, and installed packages are imported when one is unknown."""
+
+import sys
+
+import pytest
+
+from dvskit import registry
+from dvskit.errors import ConfigError, UnknownFormatError
+from dvskit.registry import Registry, load_packages
+
+
+@pytest.fixture
+def parts(monkeypatch):
+    monkeypatch.setattr(registry, "_REGISTRIES", [])
+    monkeypatch.setattr(registry, "_packages", None)
+    return Registry("spice", {"salt": 1, "pepper": 2})
+
+
+def install(folder, monkeypatch, name, source):
+    """Write a package that extends dvskit as pip installs it."""
+    about = folder / f"{name}-0.3.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 0.3\n")
+    (about / "entry_points.txt").write_text(f"[dvskit]\n{name} = {name}_parts\n")
+    (folder / f"{name}_parts.py").write_text(source)
+    monkeypatch.syspath_prepend(folder)
+
+
+def test_a_registered_name_is_found_and_listed(parts):
+    parts.register("basil", 3)
+    assert parts.find("basil") == 3
+    assert list(parts) == ["salt", "pepper", "basil"]
+    assert parts.registered() == ["basil"]
+
+
+@pytest.mark.parametrize("name", ["", "1a", "a b", "a:b", "a,b", None, 3])
+def test_what_is_no_name_is_refused(parts, name):
+    with pytest.raises(ConfigError, match="a name is letters"):
+        parts.register(name, 3)
+
+
+@pytest.mark.parametrize("name", ["salt", "basil"])
+def test_a_taken_name_is_refused(parts, name):
+    parts.register("basil", 3)
+    with pytest.raises(ConfigError, match=f"a spice named '{name}' is registered already"):
+        parts.register(name, 4)
+
+
+def test_a_class_that_is_defined_again_replaces_itself(parts):
+    def cell():
+        class Mint: ...
+
+        return Mint
+
+    first, second = cell(), cell()
+    parts.register("mint", first)
+    parts.register("mint", second)
+    assert parts.find("mint") is second
+
+
+def test_an_unknown_name_is_an_error_of_the_registrys_kind(parts):
+    other = Registry("format", {"csv": 1}, UnknownFormatError)
+    with pytest.raises(ConfigError, match="unknown spice 'peper'; did you mean 'pepper'"):
+        parts.find("peper")
+    with pytest.raises(UnknownFormatError, match="unknown format 'x'; choices: csv"):
+        other.find("x")
+
+
+def test_a_package_is_imported_once_and_only_for_an_unknown_name(parts, tmp_path, monkeypatch):
+    source = "from dvskit import registry\nregistry._REGISTRIES[0].register('thyme', 4)\n"
+    install(tmp_path, monkeypatch, "garden", source)
+    parts.find("salt")
+    assert "garden_parts" not in sys.modules
+    assert parts.find("thyme") == 4
+    monkeypatch.delitem(sys.modules, "garden_parts")
+    mine = [each for each in load_packages() if each.name == "garden 0.3"]
+    assert [(each.module, each.parts, each.problem) for each in mine] == [
+        ("garden_parts", ("spice thyme",), "")
+    ]
+    assert "garden_parts" not in sys.modules
+
+
+def test_lists_are_complete(parts, tmp_path, monkeypatch):
+    source = "from dvskit import registry\nregistry._REGISTRIES[0].register('sage', 5)\n"
+    install(tmp_path, monkeypatch, "meadow", source)
+    assert list(parts.complete()) == ["salt", "pepper", "sage"]
+
+
+@pytest.mark.parametrize("source", ["import not_there", "raise SystemExit(3)", "1 +"])
+def test_a_broken_package_is_named_in_the_message_and_stops_nothing(
+    parts, tmp_path, monkeypatch, source
+):
+    install(tmp_path, monkeypatch, "ruin", source)
+    with pytest.raises(
+        ConfigError, match=r"unknown spice 'x'; .*; package ruin 0\.3 cannot be imp"
+    ):
+        parts.find("x")
+    assert parts.find("salt") == 1
