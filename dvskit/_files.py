@@ -5,7 +5,6 @@ from __future__ import annotations
 import glob
 import os
 import re
-import secrets
 import shutil
 import stat
 import sys
@@ -93,7 +92,7 @@ def partial_path(target: Path) -> Path:
 
 def begin(target: Path) -> Path:
     """Return the path to write instead of `target`; `discard_all` removes it."""
-    partial = target.with_name(f".{target.stem}.{secrets.token_hex(4)}.partial{target.suffix}")
+    partial = target.with_name(f".{target.stem}.{os.urandom(4).hex()}.partial{target.suffix}")
     _begun.add(partial)
     return partial
 

@@ -28,25 +28,29 @@ _OPTION = re.compile(r"(?<![\w-])--[a-z][\w-]*")
 def tree() -> Any:
     """Return the command line, whose commands do nothing."""
     top = typer.main.get_command(app)
-    for command in leaves(top):
+    for _, command in leaves(top):
         command.callback = lambda **_: None
     return top
 
 
-def leaves(command: Any) -> Iterator[Any]:
-    children = getattr(command, "commands", None)
-    if children is None:
-        yield command
-        return
-    for child in children.values():
-        yield from leaves(child)
+def children(command: Any) -> dict[str, Any]:
+    """Return the commands of a group by their names; none of a command."""
+    names = command.list_commands(None) if hasattr(command, "list_commands") else []
+    return {name: command.get_command(None, name) for name in names}
+
+
+def leaves(command: Any, words: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield all commands of a group with their words, such as "plot rate"."""
+    if not hasattr(command, "list_commands"):
+        yield words, command
+    for name, child in children(command).items():
+        yield from leaves(child, f"{words} {name}".strip())
 
 
 def options_of(command: Any) -> set[str]:
     """Return the options of a command and of all its children."""
     found = {name for each in command.params for name in (*each.opts, *each.secondary_opts)}
-    children = getattr(command, "commands", {}).values()
-    return found.union({"--help"}, *map(options_of, children))
+    return found.union({"--help"}, *map(options_of, children(command).values()))
 
 
 def check(words: list[str]) -> None:
@@ -62,7 +66,7 @@ def check_mention(words: list[str]) -> None:
     if any(not word.startswith("--") for word in words[2:]):
         check(words)
         return
-    command = tree().commands.get(words[1])
+    command = tree().get_command(None, words[1])
     assert command is not None, words
     assert set(words[2:]) <= options_of(command), words
 

@@ -21,6 +21,7 @@ from dvskit import cli
 from dvskit.cli import _console
 from dvskit.cli._elsewhere import ANSWERS
 from dvskit.errors import ConfigError
+from tests.printed_commands import leaves
 from tests.test_events import make
 
 MODEL = "nmnist-signed-lif"
@@ -77,14 +78,10 @@ def test_help_names_every_command(run):
         assert verb in out
 
 
-def commands(group=None, words=()):
+def commands():
     """Every command with its words, such as ("plot", "rate")."""
-    group = typer.main.get_command(cli.app) if group is None else group
-    for name, command in group.commands.items():
-        if hasattr(command, "commands"):
-            yield from commands(command, (*words, name))
-        else:
-            yield (*words, name), command
+    for words, command in leaves(typer.main.get_command(cli.app)):
+        yield tuple(words.split()), command
 
 
 def test_dark_and_bright_are_one_pair_of_options_in_every_command():

@@ -10,7 +10,7 @@ import pytest
 
 import dvskit
 from dvskit.cli._clips import find_clip
-from dvskit.cli._many import COMMANDS
+from dvskit.cli._many import command_of
 from dvskit.cli._options import Reading
 from dvskit.cli._trees import find_jobs
 from dvskit.datasets.kinds import kind_of
@@ -92,7 +92,7 @@ def test_everyone_agrees_on_what_a_path_is(tmp_path):
         ("convert", recordings),
         ("emulate", clips - {root / "depth.npz"} | {root / "camera"}),
     ):
-        inputs = COMMANDS[f"dvskit.cli.{name}"].inputs
+        inputs = command_of(f"dvskit.cli.{name}").inputs
         plan = find_jobs([str(tmp_path / "set")], tmp_path / "out", inputs, ".raw")
         assert {job.file for job in plan.jobs} == wanted
     # What `info`, `cloud`, `plot`, `render` and `view` emulate.
@@ -115,7 +115,7 @@ def test_hidden_files_are_ignored_by_all(tmp_path, monkeypatch, name):
     assert [leaf.path.name for leaf in walk(tmp_path / "set").leaves] == ["events.raw"]
     found = find_recordings(tmp_path / "set")
     assert ([path.name for path in found.recordings], found.others) == (["events.raw"], [])
-    plan = find_jobs(["set"], Path("out"), COMMANDS["dvskit.cli.convert"].inputs, ".npz")
+    plan = find_jobs(["set"], Path("out"), command_of("dvskit.cli.convert").inputs, ".npz")
     assert ([job.file.name for job in plan.jobs], plan.others) == (["events.raw"], [])
 
 

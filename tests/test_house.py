@@ -193,9 +193,16 @@ def test_importing_filters_and_tensors_loads_no_library_of_videos():
     assert run_python(f"import dvskit.filters, dvskit.tensors, sys; print({names})").strip() == "[]"
 
 
-def test_importing_the_command_line_loads_neither_torch_nor_numba():
-    code = "import dvskit.cli, sys; print([m for m in ('torch', 'numba') if m in sys.modules])"
-    assert run_python(code).strip() == "[]"
+def test_the_command_line_loads_only_the_command_that_runs_and_neither_torch_nor_numba():
+    code = (
+        "import sys; from dvskit.cli import app; from dvskit.cli._elsewhere import MODULES; "
+        "app(['merge', '--help'], standalone_mode=False); "
+        "loaded = [each for each in MODULES if f'dvskit.cli.{each}' in sys.modules]; "
+        "app(['--help'], standalone_mode=False); "
+        "print(loaded, 'dvskit.cli.evaluate' in sys.modules, "
+        "[m for m in ('torch', 'numba') if m in sys.modules])"
+    )
+    assert run_python(code).splitlines()[-1] == "['merge'] True []"
 
 
 def test_a_decision_needs_neither_the_compiler_of_torch_nor_a_drawing_library():

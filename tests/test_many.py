@@ -17,14 +17,14 @@ import typer
 import dvskit
 from dvskit._files import partial_path
 from dvskit.cli import _console
-from dvskit.cli._many import COMMANDS, do_one
+from dvskit.cli._many import command_of, do_one
 from dvskit.cli._trees import find_jobs
 from dvskit.errors import ConfigError, FormatError, OutputError
 from tests.many_jobs import copy
 from tests.test_events import make
 
-RECORDINGS = COMMANDS["dvskit.cli.convert"].inputs
-VIDEOS = COMMANDS["dvskit.cli.emulate"].inputs
+RECORDINGS = command_of("dvskit.cli.convert").inputs
+VIDEOS = command_of("dvskit.cli.emulate").inputs
 
 
 def touch(folder, *names):

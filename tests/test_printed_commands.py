@@ -5,23 +5,22 @@ from __future__ import annotations
 import re
 import tomllib
 from pathlib import Path
-from typing import Annotated, get_args, get_origin, get_type_hints
 
 import pytest
 import typer
 
-from dvskit.cli import app
+from dvskit.cli import _elsewhere, app
 from tests.bars import write_bars
 from tests.printed_commands import (
     check,
     check_mention,
     commands_of,
+    leaves,
     options_in,
     options_of,
     said_in,
     spans_of,
     texts_of,
-    tree,
     words_of,
 )
 from tests.sample_files import video
@@ -60,7 +59,7 @@ def test_the_commands_in_texts_of_the_source_parse() -> None:
     for module in MODULES:
         for text in texts_of(module):
             for words in said_in(text):
-                if words[1] in tree().commands:
+                if words[1] in _elsewhere.MODULES:
                     check_mention(words)
                     found += len(words) > 2
     assert found > 10
@@ -89,17 +88,12 @@ def test_every_option_that_a_text_names_exists() -> None:
 
 
 def helps() -> list[tuple[str, str]]:
-    """Return what each command and option is given as its help, with the command's name."""
-    found = []
-    for name, group in (("", app), ("plot", app.registered_groups[0].typer_instance)):
-        for each in group.registered_commands:
-            path = f"{name} {each.name}".strip()
-            found.append((path, each.help or each.callback.__doc__ or ""))
-            for hint in get_type_hints(each.callback, include_extras=True).values():
-                if get_origin(hint) is Annotated:
-                    found += [(path, info.help or "") for info in get_args(hint)[1:]
-                              if hasattr(info, "help")]  # fmt: skip
-    return found
+    """Return the help of each command and of its options, with the command's words."""
+    return [
+        (words, (getattr(each, "help", None) or "").replace("\\[", "["))
+        for words, command in leaves(typer.main.get_command(app))
+        for each in (command, *command.params)
+    ]
 
 
 def test_help_pages_show_words_in_brackets(run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,7 +31,7 @@ def test_a_video_of_a_millisecond_is_told_with_the_way_to_see_it(run):
 
 
 def test_a_video_of_hours_is_told_while_it_is_made(run, monkeypatch):
-    monkeypatch.setattr(sys.modules["dvskit.cli.render"], "_LONG_FRAMES", 20)
+    monkeypatch.setattr("dvskit.cli.render._LONG_FRAMES", 20)
     events = make(500)
     slow = dvskit.Events(t=events.t * 1000, x=events.x, y=events.y, p=events.p, size=events.size)
     dvskit.save_events(slow, "a.npz")

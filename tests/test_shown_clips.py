@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from mmap import mmap
 from types import SimpleNamespace
 
@@ -118,7 +117,7 @@ def test_a_view_begins_with_a_video(run, clip, monkeypatch):
         raise KeyboardInterrupt
 
     stub = SimpleNamespace(Event=lambda: SimpleNamespace(wait=interrupted))
-    monkeypatch.setattr(sys.modules["dvskit.cli.view"], "threading", stub)
+    monkeypatch.setattr("dvskit.cli.view.threading", stub)
     dvskit.save_events(make(500), "a.npz")
     code, out, err = run("view", clip, "a.npz", "--no-browser")
     assert code == 130

@@ -1,9 +1,11 @@
-"""The command line, one module per command: the only place that prints, prompts or exits."""
+"""The command line, one module per command, imported when it is used.
+
+Only this folder prints, prompts or exits.
+"""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from typing import Any
 
 import typer
@@ -11,22 +13,6 @@ import typer
 from dvskit import __version__, _interrupt
 from dvskit.cli import _console
 from dvskit.cli._elsewhere import Commands
-from dvskit.cli._options import spread
-from dvskit.cli.calibrate import calibrate
-from dvskit.cli.classify import classify
-from dvskit.cli.cloud import cloud
-from dvskit.cli.convert import convert
-from dvskit.cli.demo import demo
-from dvskit.cli.doctor import doctor
-from dvskit.cli.emulate import emulate
-from dvskit.cli.evaluate import evaluate
-from dvskit.cli.filters import filters
-from dvskit.cli.info import info
-from dvskit.cli.merge import merge
-from dvskit.cli.plot import app as plot
-from dvskit.cli.render import render
-from dvskit.cli.train import train
-from dvskit.cli.view import view
 from dvskit.errors import one_line
 
 app = typer.Typer(
@@ -39,24 +25,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-# How to continue after Ctrl-C.
-_INTERRUPTED = {
-    "train": "run the same command again to continue",
-    "view": "run the same command again to show the recordings",
-}
-
-_COMMANDS: dict[str, Callable[..., None]] = {
-    "info": info, "convert": convert, "merge": merge, "filters": filters,
-    "emulate": emulate, "calibrate": calibrate, "cloud": cloud, "render": render, "view": view,
-    "train": train, "eval": evaluate, "classify": classify, "demo": demo, "doctor": doctor,
-}  # fmt: skip
-
-for _name, _function in _COMMANDS.items():
-    _after = _INTERRUPTED.get(_name, _interrupt.BEGIN_ANEW)
-    app.command(_name, help=_console.help_of(_function))(
-        _console.command(spread(_function), _after)
-    )
-app.add_typer(plot, name="plot")
 
 
 def _print_version(asked: bool) -> None:

@@ -4,11 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from importlib import import_module
 from typing import Any
 
-from rich.markup import escape
+import typer
 from typer.core import TyperGroup
 
+from dvskit import _interrupt
+from dvskit.cli import _console
+from dvskit.cli._options import spread
+
+# The commands, in the order of the help, and their modules.
+MODULES = {
+    name: name for name in (
+        "info", "convert", "merge", "filters", "emulate", "calibrate", "cloud", "render", "view",
+        "train", "eval", "classify", "demo", "doctor", "plot",
+    )
+} | {"eval": "evaluate"}  # fmt: skip
+# How to continue after Ctrl-C.
+_INTERRUPTED = {
+    "train": "run the same command again to continue",
+    "view": "run the same command again to show the recordings",
+}
 _CLOSE = 0.8  # the least similarity of a suggested command
 
 # Unknown commands, and the rest of the message: "there is no command 'flow' in this version; ...".
@@ -60,18 +77,24 @@ ANSWERS = {word: answer for words, answer in _ANSWERS.items() for word in words.
 
 
 class Commands(TyperGroup):
-    """The commands; an unknown one gets a hint at another command or package."""
+    """The commands, loaded when used; an unknown one gets a hint at another command or package."""
 
-    def __init__(self, *args: Any, **given: Any) -> None:
-        super().__init__(*args, **given)
-        _escape(self)
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return the names of all commands."""
+        return list(MODULES)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Return a command; None if there is none of that name."""
+        if cmd_name in MODULES and cmd_name not in self.commands:
+            self.commands[cmd_name] = _load(cmd_name)
+        return self.commands.get(cmd_name)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Return the command in the arguments. Raises a usage error for an unknown one."""
         name = args[0] if args else ""
         known = self.get_command(ctx, name) is not None
         if name and not known and not name.startswith("-"):
-            ctx.fail(unknown_command(name, self.commands))
+            ctx.fail(unknown_command(name, MODULES))
         return super().resolve_command(ctx, args)
 
 
@@ -86,11 +109,28 @@ def unknown_command(name: str, commands: Iterable[str]) -> str:
     return f"there is no command {name!r}; {hint}"
 
 
+def _load(name: str) -> Any:
+    module_name = MODULES[name]
+    module = import_module(f"dvskit.cli.{module_name}")
+    app = getattr(module, "app", None)  # of a module with commands of its own
+    if app is None:
+        function = getattr(module, module_name)
+        guarded = _console.command(spread(function), _INTERRUPTED.get(name, _interrupt.BEGIN_ANEW))
+        app = typer.Typer(add_completion=False)
+        app.command(name, help=_console.help_of(function))(guarded)
+    made = typer.main.get_command(app)
+    made.name = name
+    _escape(made)
+    return made
+
+
 def _escape(command: Any) -> None:
     """Keep words in brackets in the help: they are markup for rich."""
     for each in (command, *command.params):
         text = getattr(each, "help", None)  # some arguments have none
-        if text:
+        if text and "[" in text:
+            from rich.markup import escape  # here because it loads slowly
+
             each.help = escape(text)
     for child in getattr(command, "commands", {}).values():
         _escape(child)

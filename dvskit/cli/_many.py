@@ -22,7 +22,7 @@ from dvskit.formats.image_list import images_in
 from dvskit.formats.table import named_format
 
 Options = dict[str, Any]
-COMMANDS: dict[str, Command] = {}  # by the names of their modules
+_COMMANDS: dict[str, Command] = {}  # by the names of their modules
 _OutputOption = Annotated[
     str | None,
     typer.Option(
@@ -71,7 +71,7 @@ class Command:
 
     def __call__(self, one: Callable[..., None]) -> Callable[..., None]:
         self.one = spread(one)
-        COMMANDS[one.__module__] = self
+        _COMMANDS[one.__module__] = self
 
         def of_many(**given: Any) -> None:
             paths, output, jobs = (given.pop(name) for name in ("paths", "output", "jobs"))
@@ -212,9 +212,14 @@ def _ending(options: Options, usual: str) -> tuple[str, Options]:
     return row.suffixes[0], options
 
 
+def command_of(module: str) -> Command:
+    """Return the command for one file or many of a module."""
+    import_module(module)
+    return _COMMANDS[module]
+
+
 def do_one(module: str, options: Options, file: Path, out: Path) -> None:
     """Run the command of a module on one file of many, in a process of its own."""
-    import_module(module)
-    command = COMMANDS[module]
+    command = command_of(module)
     own = {} if command.own is None else command.own(file, options)
     command.one(file, out, **options | own)

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from dvskit.render.plots import Style
 
 app = typer.Typer(help="Plot an event file, a model or a training run: PNG, SVG or PDF.",
-                  no_args_is_help=True)  # fmt: skip
+                  no_args_is_help=True, add_completion=False)  # fmt: skip
 
 Out = Annotated[
     Path, typer.Option("-o", "--out", help="The picture: .png, .svg or .pdf.", show_default=False)
