@@ -31,8 +31,6 @@ _SURE = 200  # events: with more, a few that do not fit 34x34 are damage
 _FIT = 0.98
 _FIRST_EVENTS = 10  # before time runs back: if so many fit 34x34, that is the sensor
 _FIRST_FIT = 0.9
-_FIRST_ROWS = 512  # that show whether times have 13 bits
-_MARKED_ROWS = 1 << 16  # that then hold an overflow: cameras do not send so many in 8 ms
 _SMALL = 1 << 20  # bytes
 _NO_OVERFLOW = "a row of overflow (y = 240) in a file with times of more than 13 bits"
 
@@ -109,7 +107,7 @@ class _Decoder:
         self._in_step = InStep(losses, size)
         self.state = np.zeros(k.STATE_FIELDS, np.int64)
         self.state[k.S_CLOCK] = clock
-        self.state[k.S_MARKED] = has_overflows(data)
+        self.state[k.S_MARKED] = k.has_overflows(data)
 
     def whole_rows(self, start: int) -> Iterator[tuple[int, int]]:
         """Yield (byte offset, rows) of pieces from byte `start` on; a cut last row is lost."""
@@ -191,18 +189,6 @@ def _search(data: NDArray[np.uint8], start_us: int) -> tuple[int, int]:
     while row > 0 and rows[row - 1, 1] == k.OVERFLOW_ROW:
         row -= 1
     return row * k.EVENT_BYTES, int(np.searchsorted(marks, row)) * k.OVERFLOW_US
-
-
-def has_overflows(data: NDArray[np.uint8]) -> bool:
-    """Return whether rows of overflow advance the time, whose field then has 13 bits.
-
-    They do if there are any near the start of the file, and most fields there are that short.
-    """
-    rows = min(_FIRST_ROWS, len(data) // k.EVENT_BYTES)
-    first = data[: rows * k.EVENT_BYTES].reshape(rows, k.EVENT_BYTES)
-    long = (first[:, 2] & 0x7F != 0) | (first[:, 3] >= k.OVERFLOW_US >> 8)
-    marks = data[1 : _MARKED_ROWS * k.EVENT_BYTES : k.EVENT_BYTES] == k.OVERFLOW_ROW
-    return 2 * int(np.count_nonzero(long)) <= rows and bool(marks.any())
 
 
 class _Survey(NamedTuple):

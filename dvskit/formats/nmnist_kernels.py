@@ -15,6 +15,8 @@ from dvskit.formats.storage import EventColumns
 EVENT_BYTES = 5
 OVERFLOW_ROW = 240
 OVERFLOW_US = 1 << 13
+_FIRST_ROWS = 512  # that show whether times have 13 bits
+_MARKED_ROWS = 1 << 16  # that then hold an overflow: cameras do not send so many in 8 ms
 
 # Places in the state of a pass: the time of the latest overflow, whether the file has overflows;
 # and the events and losses of the latest piece.
@@ -29,6 +31,23 @@ def _byte(data: NDArray[np.uint8], at: int, number: int) -> int:
 @njit(cache=True, nogil=True)
 def _field(data: NDArray[np.uint8], at: int) -> int:
     return (_byte(data, at, 2) & 0x7F) << 16 | _byte(data, at, 3) << 8 | _byte(data, at, 4)
+
+
+@njit(cache=True, nogil=True)
+def has_overflows(data: NDArray[np.uint8]) -> bool:
+    """Return whether rows of overflow advance the time, whose field then has 13 bits.
+
+    They do if there are any near the start of the file, and most fields there are that short.
+    """
+    rows, long = min(_FIRST_ROWS, len(data) // EVENT_BYTES), 0
+    for i in range(rows):
+        long += _field(data, i * EVENT_BYTES) >= OVERFLOW_US
+    if 2 * long > rows:
+        return False
+    for at in range(1, min(_MARKED_ROWS * EVENT_BYTES, len(data)), EVENT_BYTES):
+        if data[at] == OVERFLOW_ROW:
+            return True
+    return False
 
 
 @njit(cache=True, nogil=True)
