@@ -44,7 +44,8 @@ class _Scan:
     def run(self) -> None:
         """Read and scan all slices, unless this is `done`."""
         if not self.done:
-            run_parts(self.work, self.parts)
+            # Words with a whole time are only counted: waking threads would take longer.
+            run_parts(self.work, self.parts, 1 if self.layout.whole_time else None)
             self.done = True
 
     def fill(self) -> None:
