@@ -154,6 +154,13 @@ def test_what_is_behind_a_part_of_an_emulation_is_not_emulated():
     assert one <= emulation.frames_done == len(frames)
 
 
+def test_a_part_of_any_source_has_no_empty_blocks():
+    start, stop = int(EVENTS.t[20]), int(EVENTS.t[60])
+    blocks = [*Cut(EVENTS, 7).between(start, stop)]
+    assert all(map(len, blocks))
+    assert Events.concatenate(blocks) == EVENTS.between(start, stop)
+
+
 def test_a_part_of_frames_that_are_read_once_is_read_once():
     part = dvskit.emulate(iter(clip())).between(1000, 4000)
     assert part.load() == dvskit.emulate(clip()).load().between(1000, 4000)

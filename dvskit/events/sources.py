@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain, islice
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
@@ -13,7 +14,7 @@ from dvskit._arguments import check_arguments
 from dvskit.errors import EventsError
 from dvskit.events.columns import Events, Viewable, cut
 from dvskit.events.even_blocks import even_blocks
-from dvskit.events.window import Size, check_window, warn_of_seconds
+from dvskit.events.window import Size, check_window, early_end_us, warn_of_seconds
 
 
 @runtime_checkable
@@ -133,23 +134,36 @@ class SourcePart(ReadableSource):
         self.size = source.size
 
     def __iter__(self) -> Iterator[Events]:
-        start, stop = self.start_us, self.stop_us
-        if start is not None and stop is not None and stop <= start:
-            return
-        is_first = True
-        for block in self.source:
-            yield cut(block, start, stop)
-            if not len(block):
-                continue
-            if is_first:
-                warn_of_seconds(start, stop, int(block.t[-1]))
-                is_first = False
-            if stop is not None and block.t[-1] >= stop:
-                return
+        live = getattr(self.source, "live", False)
+        return blocks_between(self.source, self.start_us, self.stop_us, live=live)
 
     def about(self) -> list[tuple[str, str]]:
         """Return the window and the description of the source."""
         return [("part", part_words(self.start_us, self.stop_us)), *about(self.source)]
+
+
+def blocks_between(
+    blocks: Iterable[Events], start_us: int | None, stop_us: int | None, *, live: bool
+) -> Iterator[Events]:
+    """Yield the events with start_us <= t < stop_us, without empty blocks.
+
+    Reads up to the first block that reaches `stop_us`. Gives a UnitWarning if the window looks like
+    seconds.
+    """
+    if start_us is not None and stop_us is not None and stop_us <= start_us:
+        return
+    whole = filter(len, blocks)
+    # The first block of a file may be short: the second one shows whether the events go on.
+    ahead = 1 if live or early_end_us(start_us, stop_us) is None else 2
+    first = list(islice(whole, ahead))
+    if first:
+        warn_of_seconds(start_us, stop_us, int(first[-1].t[-1]))
+    for block in chain(first, whole):
+        part = cut(block, start_us, stop_us)
+        if len(part):
+            yield part
+        if stop_us is not None and block.t[-1] >= stop_us:
+            return
 
 
 def part_words(start_us: int | None, stop_us: int | None) -> str:

@@ -7,7 +7,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import chain, islice
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
@@ -16,10 +15,10 @@ from typing import BinaryIO, Literal, Self
 from dvskit import _files
 from dvskit._arguments import check_arguments
 from dvskit.errors import EventsError, GeometryError, OutputError
-from dvskit.events import Events, ReadableSource, Size, cut
+from dvskit.events import Events, ReadableSource, Size
 from dvskit.events.even_blocks import even_blocks
-from dvskit.events.sources import part_words
-from dvskit.events.window import check_window, early_end_us, warn_of_seconds
+from dvskit.events.sources import blocks_between, part_words
+from dvskit.events.window import check_window
 from dvskit.formats.labels import labels_beside
 from dvskit.formats.losses import Damage, FormatOrderError, Losses
 from dvskit.formats.storage import ReusedStorage, Storage, WholeStorage
@@ -240,21 +239,8 @@ class RecordingPart(ReadableSource):
 
     def __iter__(self) -> Iterator[Events]:
         self.damage = Damage()
-        start, stop = self.start_us, self.stop_us
-        if start is not None and stop is not None and stop <= start:
-            return
-        blocks = self.recording._ordered(self.damage, Storage(), start)
-        # The first block of a file may be short: the second one shows whether the events go on.
-        ahead = 1 if self.live or early_end_us(start, stop) is None else 2
-        first = list(islice(blocks, ahead))
-        if first:
-            warn_of_seconds(start, stop, int(first[-1].t[-1]))
-        for block in chain(first, blocks):
-            part = cut(block, start, stop)
-            if len(part):
-                yield part
-            if stop is not None and block.t[-1] >= stop:
-                return
+        blocks = self.recording._ordered(self.damage, Storage(), self.start_us)
+        yield from blocks_between(blocks, self.start_us, self.stop_us, live=self.live)
 
     def about(self) -> list[tuple[str, str]]:
         """Return the part's limits, and its recording."""
