@@ -23,7 +23,7 @@ from __future__ import annotations
 import inspect
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass, replace
 from os import PathLike
 from typing import Any, cast
@@ -103,7 +103,8 @@ def onnx_start(
     """Return the states at rest for the first step of `write_onnx_step`, by name.
 
     Names join the layer and the part of its state: v, i, a, waiting and s of neurons
-    (`NeuronState`), past of delays, total and steps, largest, or silent and waited, of readouts.
+    (`NeuronState`), the state variables of `CustomNeurons` by name, past of delays, total and
+    steps, largest, or silent and waited, of readouts.
     """
     shape = input_shape(module, shape, "onnx_start")
     with plain_evaluation(module):
@@ -215,17 +216,21 @@ def _named(layer: nn.Module, state: Any, prefix: str = "") -> Iterator[tuple[str
     elif is_dataclass(state):
         for field in fields(state):
             value = getattr(state, field.name)
-            if isinstance(value, Tensor):
-                yield prefix + field.name, value
+            parts = value if isinstance(value, Mapping) else {field.name: value}
+            for name, part in parts.items():
+                if isinstance(part, Tensor):
+                    yield prefix + name, part
 
 
 def _filled(state: Any, tensors: Iterator[Tensor]) -> Any:
     """Return a state with its tensors replaced, in the order of `_named`."""
+    if isinstance(state, Tensor):
+        return next(tensors)
     if isinstance(state, States):
         return States(tuple(_filled(inner, tensors) for inner in state.parts))
-    if state is None:
-        return None
-    names = [
-        field.name for field in fields(state) if isinstance(getattr(state, field.name), Tensor)
-    ]
-    return replace(state, **{name: next(tensors) for name in names})
+    if isinstance(state, Mapping):
+        return {name: _filled(part, tensors) for name, part in state.items()}
+    if not is_dataclass(state):
+        return state
+    parts = {field.name: getattr(state, field.name) for field in fields(state)}
+    return replace(state, **_filled(parts, tensors))  # type: ignore[type-var]

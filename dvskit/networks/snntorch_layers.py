@@ -33,7 +33,7 @@ from dvskit._arguments import check_arguments
 from dvskit.errors import ConfigError
 from dvskit.layers import AvgPool2d, Conv2d, Flatten, Linear, Membrane, Sequence
 from dvskit.networks.exchange import layers_in_a_row, named_row, optional_package
-from dvskit.neurons import ALIF, LI, LIF, Neurons, RecurrentLIF, SynapticLIF
+from dvskit.neurons import ALIF, LI, LIF, CustomNeurons, Neurons, RecurrentLIF, SynapticLIF
 from dvskit.neurons.surrogates import spike
 
 DelayedReset = Literal["exact", "immediate"]
@@ -162,9 +162,9 @@ def _learned(layer: Neurons, what: str) -> bool:
 
 def _their_values(name: str, layer: Neurons) -> dict[str, Tensor]:
     """Return the values of a Leaky or Synaptic state dict. Raises ConfigError if neither fits."""
-    dynamics = layer.dynamics
+    dynamics, others = layer.dynamics, ALIF | CustomNeurons | LI | RecurrentLIF
     refused = {
-        "is not of its kinds; take LIF or SynapticLIF": isinstance(layer, ALIF | LI | RecurrentLIF),
+        "is not of its kinds; take LIF or SynapticLIF": isinstance(layer, others),
         "also spikes downwards; take LIF, with threshold_off = inf": dynamics.signed,
         "has a refractory time; take refractory=0": dynamics.refractory > 0,
         "has a gain; multiply the weights in front of it instead": dynamics.gain is not None,

@@ -10,6 +10,8 @@ left out. `lif_step` is one step as a pure function.
     spikes, state = layer.step(current, state)         # one bin
     layer.trace(currents).h                            # potentials before the reset: `Traced`
 
+Equations of your own: a subclass of `CustomNeurons` writes one step, and runs in plain torch.
+
 All time steps run in one compiled kernel, on the CPU and, where Triton works, on a GPU. Layers keep
 the memory of large spikes and gradients for their next pass; `release_buffers` returns it to the
 system.
@@ -20,6 +22,7 @@ finite and above 0.
 """
 
 from dvskit.neurons.buffers import release_buffers
+from dvskit.neurons.custom import CustomNeurons
 from dvskit.neurons.driver import Neurons
 from dvskit.neurons.dynamics import NeuronState, Traced
 from dvskit.neurons.lif import (
@@ -52,6 +55,7 @@ __all__ = [
     "PLIF",
     "ATan",
     "Boxcar",
+    "CustomNeurons",
     "FastSigmoid",
     "NeuronState",
     "Neurons",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
 
 import torch
@@ -20,7 +20,6 @@ from dvskit.neurons.dynamics import (
     Reset,
     Traced,
     Value,
-    advance,
     check_delayed,
     state_dtype,
     take_step,
@@ -50,6 +49,8 @@ class Neurons(nn.Module):
     an input without time, an integer input, and an input that does not fit the state or a value.
     """
 
+    _own: tuple[str, ...] = ()  # the state variables of `CustomNeurons`
+
     def __init__(
         self,
         values: Mapping[str, Value | None],
@@ -65,6 +66,16 @@ class Neurons(nn.Module):
         _check_choices(type(self).__name__, reset, surrogate, backend, refractory)
         if reset == "delayed":
             check_delayed(refractory, values.get("kappa"))
+        self._values: tuple[str, ...] = ()
+        self._hold(values)
+        self.refractory = int(refractory)
+        self.reset: Reset = reset
+        self.surrogate = surrogate
+        self.detach_reset = detach_reset
+        self.backend: Backend = backend
+
+    def _hold(self, values: Mapping[str, Value | None]) -> None:
+        """Store values as attributes: numbers, learned parameters, or buffers."""
         for name, value in values.items():
             if isinstance(value, Tensor) and not isinstance(value, nn.Parameter):
                 self.register_buffer(name, value)
@@ -72,12 +83,7 @@ class Neurons(nn.Module):
                 setattr(self, name, value)
             else:
                 setattr(self, name, float(value))
-        self._values = tuple(values)
-        self.refractory = int(refractory)
-        self.reset: Reset = reset
-        self.surrogate = surrogate
-        self.detach_reset = detach_reset
-        self.backend: Backend = backend
+        self._values += tuple(values)
 
     @property
     def spiking(self) -> bool:
@@ -110,15 +116,32 @@ class Neurons(nn.Module):
         """
         dynamics = self.dynamics
         state = self._checked(dynamics, x, state)
+        if self._fits_fused(dynamics, x):
+            return self._run_fused(dynamics, x, state)
+        spikes = []
+        dynamics = dynamics.cast(state.v.dtype)
+        for current in x.unbind(0):
+            step = self._take_step(dynamics, state, current)
+            spikes.append(step.spikes)
+            state = step.state
+        return (torch.stack(spikes) if spikes else x.clone()), state
+
+    def _fits_fused(self, dynamics: Dynamics, x: Tensor) -> bool:
+        """Return whether the fused kernel runs `x`; ConfigError if it must but cannot."""
         if self.backend == "torch" or x.numel() == 0:
-            return _run_torch(dynamics, x, state)
+            return False
         why_not = why_not_fused(x, dynamics)
         if why_not is not None and self.backend == "fused":
             raise ConfigError(
                 f"{type(self).__name__}: the fused kernel does not fit: {why_not}; "
                 "use backend='auto'"
             )
-        return (_run_torch if why_not else run_fused)(dynamics, x, state)
+        return why_not is None
+
+    def _run_fused(
+        self, dynamics: Dynamics, x: Tensor, state: NeuronState
+    ) -> tuple[Tensor, NeuronState]:
+        return run_fused(dynamics, x, state)
 
     def step(self, current: Tensor, state: NeuronState | None = None) -> tuple[Tensor, NeuronState]:
         """Return the spikes of one time step, as `run` gives them, and the state after it."""
@@ -141,7 +164,10 @@ class Neurons(nn.Module):
 
     def initial_state(self, current: Tensor) -> NeuronState:
         """Return the state at rest for currents shaped like `current`, one time step."""
-        return self.dynamics.cast(state_dtype(current)).initial_state(current)
+        return self._start(self.dynamics, current)
+
+    def _start(self, dynamics: Dynamics, current: Tensor) -> NeuronState:
+        return dynamics.cast(state_dtype(current)).initial_state(current)
 
     def extra_repr(self) -> str:
         """Return the arguments for the repr; of tensors the shape."""
@@ -153,7 +179,7 @@ class Neurons(nn.Module):
         )
 
     def _take_step(self, dynamics: Dynamics, state: NeuronState, current: Tensor) -> NeuronStep:
-        """Take one step in plain torch; for layers whose current depends on their state."""
+        """Take one step in plain torch."""
         return take_step(dynamics, state, current)
 
     def _checked(self, dynamics: Dynamics, x: Tensor, state: NeuronState | None) -> NeuronState:
@@ -164,25 +190,20 @@ class Neurons(nn.Module):
                 f"{name} takes floating-point currents of shape (T, ...), not {x.dtype} of shape "
                 f"{tuple(x.shape)}; convert with .float() and put time first"
             )
-        for what, value in dynamics.tensors().items():
+        for what, value in self._tensors(dynamics).items():
             if not broadcasts(value.shape, x.shape[1:]):
                 raise ShapeError(
                     f"{name}: {what} of shape {tuple(value.shape)} does not broadcast against one "
                     f"step of the input, {tuple(x.shape[1:])}; give it (N,) or (C, 1, 1)"
                 )
         if state is None:
-            return dynamics.cast(state_dtype(x)).initial_state(x.new_empty(x.shape[1:]))
-        _check_state(name, dynamics, x, state)
+            return self._start(dynamics, x.new_empty(x.shape[1:]))
+        _check_state(name, dynamics, self._own, x, state)
         return state
 
-
-def _run_torch(dynamics: Dynamics, x: Tensor, state: NeuronState) -> tuple[Tensor, NeuronState]:
-    spikes = []
-    dynamics = dynamics.cast(state.v.dtype)
-    for current in x.unbind(0):
-        fired, state = advance(dynamics, state, current)
-        spikes.append(fired)
-    return (torch.stack(spikes) if spikes else x.clone()), state
+    def _tensors(self, dynamics: Dynamics) -> Mapping[str, Tensor]:
+        """Return the values that must broadcast against a step, by name."""
+        return dynamics.tensors()
 
 
 def broadcasts(shape: torch.Size, step: torch.Size) -> bool:
@@ -193,20 +214,23 @@ def broadcasts(shape: torch.Size, step: torch.Size) -> bool:
     return all(ours in (1, theirs) for ours, theirs in zip(shape, behind, strict=True))
 
 
-def _check_state(name: str, dynamics: Dynamics, x: Tensor, state: NeuronState) -> None:
+def _check_state(
+    name: str, dynamics: Dynamics, own: Sequence[str], x: Tensor, state: NeuronState
+) -> None:
     needed = {
         "v": True,
         "i": dynamics.alpha is not None,
         "a": dynamics.kappa is not None,
         "waiting": dynamics.refractory > 0,
     }
-    for part in STATE_PARTS:
-        tensor = getattr(state, part)
+    more = {**dict.fromkeys(own), **(state.own or {})}
+    parts = [(part, getattr(state, part), needed.get(part)) for part in STATE_PARTS]
+    for part, tensor, need in (*parts, *((part, more[part], part in own) for part in more)):
         if tensor is None:
-            if needed.get(part, False):
+            if need:
                 raise ShapeError(f"{name}: the state has no {part}; start from state=None")
             continue
-        if not needed.get(part, True):
+        if need is False:
             raise ShapeError(
                 f"{name}: the state has a part {part} that these neurons lack; "
                 "start from state=None"
@@ -238,10 +262,16 @@ def _check_values(name: str, values: Mapping[str, Value | None]) -> None:
         if value is not None and not _holds((_as(value) >= 0) & (_as(value) <= 1)):
             raise ConfigError(f"{name}: {what} = {_said(value)} is outside [0, 1]; {meaning}")
     for what in ("gain", "rest", "kappa"):
-        value = values.get(what)
-        if value is not None and not _holds(_as(value).isfinite()):
-            raise ConfigError(f"{name}: {what} = {_said(value)} is not finite")
+        check_finite(name, what, values.get(what))
     _check_thresholds(name, values)
+
+
+def check_finite(name: str, what: str, value: Value | None) -> None:
+    """Raise ConfigError if a value is not a number or a tensor, or not finite."""
+    if value is not None and not isinstance(value, Tensor):
+        _number(name, what, value)
+    if value is not None and not _holds(_as(value).isfinite()):
+        raise ConfigError(f"{name}: {what} = {_said(value)} is not finite")
 
 
 def _check_thresholds(name: str, values: Mapping[str, Value | None]) -> None:

@@ -18,7 +18,7 @@ Its membrane continues to integrate; with a hard reset it stays at rest.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, Literal, NamedTuple, Self, get_args
 
@@ -65,8 +65,10 @@ class NeuronState(Carried):
     a        adaptation of the threshold, of adaptive neurons: decayed count of their spikes
     waiting  int32: remaining steps without a spike, if the neuron has a refractory time
     s        spikes of the step, of recurrent neurons
+    own      other state variables of `CustomNeurons`, by name
 
-    v, i, a and s are float32, or float64 for float64 currents. Parts that a neuron lacks are None.
+    All but `waiting` are float32, or float64 for float64 currents. Parts that a neuron lacks are
+    None.
     """
 
     v: Tensor
@@ -74,6 +76,7 @@ class NeuronState(Carried):
     a: Tensor | None = None
     waiting: Tensor | None = None
     s: Tensor | None = None
+    own: Mapping[str, Tensor] | None = None
 
     @classmethod
     def rest(cls, current: Tensor) -> NeuronState:
@@ -211,22 +214,53 @@ def take_step(dynamics: Dynamics, state: NeuronState, current: Tensor) -> Neuron
     if d.alpha is not None and state.i is not None:
         i = d.alpha * state.i + i
     h = _leak(d, state.v, i)
+    th = d.threshold if d.kappa is None or state.a is None else d.threshold + d.kappa * state.a
+    fired = fire(d, state, h, th)
+    a = None if d.kappa is None else fired.size
+    if a is not None and state.a is not None and d.rho is not None:
+        a = d.rho * state.a + a
+    after = NeuronState(fired.v, None if d.alpha is None else i, a, fired.waiting)
+    return fired.step(current.dtype, after)
+
+
+class Fired(NamedTuple):
+    """The spikes of one time step, and what they do to the potential.
+
+    spikes     -1, 0 or 1; h of neurons that do not spike
+    size       |spikes|, with the gradients of both directions
+    h          potential before the reset            v          after it
+    threshold  th of the step; inf for neurons that do not spike
+    waiting    remaining steps without a spike; None without a refractory time
+    """
+
+    spikes: Tensor
+    size: Tensor
+    h: Tensor
+    v: Tensor
+    threshold: Value
+    waiting: Tensor | None
+
+    def step(self, dtype: torch.dtype, after: NeuronState) -> NeuronStep:
+        """Return the step, with spikes of `dtype` and the state after it."""
+        return NeuronStep(self.spikes.to(dtype), self.h, self.threshold, after)
+
+
+def fire(d: Dynamics, state: NeuronState, h: Tensor, th: Value) -> Fired:
+    """Spike where the potential `h` reaches `th` or the threshold of downward spikes, and reset.
+
+    `state` is that before the step, whose v and waiting are taken; all are in its dtype.
+    """
     if d.reset == "delayed":
         h = h - _drop(d, h, d.threshold, _fire(d, state.v, d.threshold, None))
-    th = d.threshold if d.kappa is None or state.a is None else d.threshold + d.kappa * state.a
     on, off = _fire(d, h, th, state.waiting)
-    fired = on if off is None else on + off
+    size = on if off is None else on + off
     waiting = None
     if d.refractory:
         before = torch.zeros_like(h, dtype=torch.int32) if state.waiting is None else state.waiting
-        waiting = torch.where(fired > 0, d.refractory, (before - 1).clamp(min=0)).to(torch.int32)
+        waiting = torch.where(size > 0, d.refractory, (before - 1).clamp(min=0)).to(torch.int32)
     v = _reset(d, h, th, (on, off), state.waiting)
-    a = None if d.kappa is None else fired
-    if a is not None and state.a is not None and d.rho is not None:
-        a = d.rho * state.a + a
     spikes = on if off is None else on - off
-    after = NeuronState(v, None if d.alpha is None else i, a, waiting)
-    return NeuronStep(spikes.to(current.dtype), h, th if d.spikes else math.inf, after)
+    return Fired(spikes, size, h, v, th if d.spikes else math.inf, waiting)
 
 
 def _leak(d: Dynamics, v: Tensor, i: Tensor) -> Tensor:

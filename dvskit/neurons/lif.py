@@ -23,6 +23,7 @@ from dvskit.neurons.dynamics import (
     advance,
     take_step,
 )
+from dvskit.neurons.operator import run_fused
 from dvskit.neurons.surrogates import Surrogate
 
 
@@ -196,23 +197,28 @@ class RecurrentLIF(LIF):
         else:
             self.recurrent = recurrent
 
-    def run(self, x: Tensor, state: NeuronState | None = None) -> tuple[Tensor, NeuronState]:
-        """Return the spikes of `x` (T, ...) and the state after it, as `LIF.run` does."""
+    def _run_fused(
+        self, dynamics: Dynamics, x: Tensor, state: NeuronState
+    ) -> tuple[Tensor, NeuronState]:
+        """Run the kernel on one step after another."""
         spikes = []
-        state = self._checked(self.dynamics, x, state)
-        self._check_recurrent(x.shape[1:])
         for current in x.unbind(0):
-            fired, inner = super().run((current + self._fed_back(current, state.s))[None],
-                                       replace(state, s=None))  # fmt: skip
+            fed = (current + self._fed_back(current, state.s))[None]
+            fired, inner = run_fused(dynamics, fed, replace(state, s=None))
             state = replace(inner, s=fired[0].to(inner.v.dtype))
             spikes.append(fired[0])
-        return (torch.stack(spikes) if spikes else x.clone()), state
+        return torch.stack(spikes), state
 
     def _take_step(self, dynamics: Dynamics, state: NeuronState, current: Tensor) -> NeuronStep:
         """Take one step in plain torch with the spikes of the last step as feedback."""
         step = take_step(dynamics, state, current + self._fed_back(current, state.s))
         s = step.spikes.to(step.state.v.dtype)
         return step._replace(state=replace(step.state, s=s))
+
+    def _checked(self, dynamics: Dynamics, x: Tensor, state: NeuronState | None) -> NeuronState:
+        state = super()._checked(dynamics, x, state)
+        self._check_recurrent(x.shape[1:])
+        return state
 
     def _check_recurrent(self, step: torch.Size) -> None:
         """Raise ShapeError if W cannot take the spikes of one time step, of shape `step`."""
