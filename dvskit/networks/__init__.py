@@ -8,7 +8,8 @@
     "layers"        Layered      any chain of layers, written as in papers
     of your own     ModuleNetwork  any torch.nn.Module
 
-The first four take `neurons`: "lif", "signed-lif", "plif", or "relu", the ANN of the same shape.
+The first four take `neurons`: "lif", "signed-lif", "plif", other neurons, also your own
+(`dvskit.neurons.register_neuron`), or "relu", the ANN of the same shape.
 `network_from` and `network_values` convert from and to tables of configurations. Descriptions raise
 ConfigError for values out of range.
 

@@ -38,7 +38,8 @@ class ConvLIF:
     gain           factor on torch's initial convolution weights: without it few neurons would spike
     dropout        share of the last layer's inputs set to 0 in training, the same at all times
     neurons        "signed-lif"; "lif", with spikes of +1 only; "plif", with a learned time constant
-                   per layer, initially 1 / (1 - beta); "relu": no neurons, see below
+                   per layer, initially 1 / (1 - beta); "relu": no neurons, see below; or another
+                   word for neurons of `Layered`, but for "recurrent-lif"
 
     With "relu" it is the ANN of the same shape and weights. It has no memory: it sees each time
     step alone, so the order of the bins has no effect. `gain` 1 suits it.
@@ -115,7 +116,7 @@ class MotionLIF:
     gain           factor on torch's initial convolution weights: without it few neurons would spike
     readout_gain   factor on those of the readout, as its inputs, mean spikes, are far below 1
     dropout        share of the readout's inputs set to 0 in training
-    neurons        "signed-lif", "lif", "plif" or "relu": see `ConvLIF`
+    neurons        "signed-lif", "lif", "plif", "relu" and others: see `ConvLIF`
     """
 
     width: int = 240

@@ -11,7 +11,8 @@ V10         the mean of each 10 neighbouring outputs of a dense layer: ten vote 
 bn tdbn     batch normalisation of images, plain and to the threshold; tdbn alpha=0.7
 ln          layer normalisation of the outputs of a dense layer
 if lif signed-lif alif plif synaptic-lif recurrent-lif, and li, which does not spike
-            neurons; parameters follow: lif beta=0.95 reset=hard
+            neurons; parameters follow: lif beta=0.95 reset=hard. Neurons of your own follow the
+            same rules, by the name they have in `dvskit.neurons.register_neuron`
 relu        max(x, 0) in place of neurons: an ANN, which sees each time step alone
 membrane    after neurons: their membranes instead of their spikes
 mean last max count first, and each, for the outputs of all steps
@@ -33,7 +34,7 @@ from typing import Any
 from torch import nn
 
 from dvskit._arguments import check_arguments
-from dvskit.errors import ConfigError, check_least, check_positive, check_share, did_you_mean
+from dvskit.errors import ConfigError, check_least, check_positive, check_share
 from dvskit.layers import Conv2d, Linear, MeanMembrane, ResidualBlock, Sequence
 from dvskit.networks import pieces
 from dvskit.networks.network import Network, NetworkModule, scaled
@@ -67,7 +68,7 @@ _WRITTEN: tuple[tuple[str, Callable[..., NetworkPiece]], ...] = (
 )
 _DIGITS = 10  # at most, for a number in a word
 _EXAMPLES = ("12C5", "P2", "M2", "S2", "F256", "D0.2", "V10", "relu", "ln", "T5", "log")
-_WORDS = ("bn", "tdbn", *pieces.NEURON_WORDS, "membrane", *pieces.READOUT_WORDS)
+_WORDS = ("bn", "tdbn", "membrane", *pieces.READOUT_WORDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,19 +180,13 @@ def _piece(word: Any, at: str, defaults: Defaults) -> NetworkPiece:
             return make(*found.groups())
     if name == "membrane":
         raise ConfigError(f"{at} = {word!r} must follow neurons; put it after lif or li")
-    if name not in _WORDS:
-        raise ConfigError(
-            f"{at} = {word!r} is not a layer; {did_you_mean(name, _EXAMPLES + _WORDS)}"
-        )
-    kind = (
-        NeuronPiece
-        if name in pieces.NEURON_WORDS
-        else ReadoutPiece
-        if name in pieces.READOUT_WORDS
-        else pieces.batch_norm
-    )
+    if name not in _WORDS and not pieces.is_neuron(name):
+        hint = pieces.unknown_word(name, _EXAMPLES + _WORDS)
+        raise ConfigError(f"{at} = {word!r} is not a layer; {hint}")
     given = dict(_option(text, f"{at} = {word!r}") for text in options)
-    return kind(name, given, defaults)
+    if name in pieces.READOUT_WORDS:
+        return ReadoutPiece(name, given, defaults)
+    return (pieces.batch_norm if name in _WORDS else NeuronPiece)(name, given, defaults)
 
 
 def _option(text: str, label: str) -> tuple[str, Any]:
@@ -200,6 +195,8 @@ def _option(text: str, label: str) -> tuple[str, Any]:
         raise ConfigError(
             f"{label}: {text!r} is not a parameter; write name=value, such as beta=0.9"
         )
+    if value in ("true", "false"):
+        return name, value == "true"
     try:
         number = float(value)
     except ValueError:

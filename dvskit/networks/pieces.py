@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import math
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -11,8 +13,10 @@ import torch
 from torch import nn
 
 from dvskit import layers
-from dvskit.errors import ConfigError, did_you_mean
-from dvskit.neurons import ALIF, IF, LI, LIF, PLIF, Neurons, RecurrentLIF, SignedLIF, SynapticLIF
+from dvskit.errors import ConfigError, did_you_mean, one_line
+from dvskit.neurons import PLIF, Neurons, RecurrentLIF, SignedLIF
+from dvskit.neurons.names import NEURONS, options_of
+from dvskit.registry import load_packages
 
 Shape = tuple[int, ...]
 """(channels, rows, columns) of images, or (numbers,)."""
@@ -204,18 +208,16 @@ def check_options(options: Mapping[str, Any], known: tuple[str, ...]) -> None:
             raise ConfigError(f"there is no parameter {name!r}; {hint}")
 
 
-_OF_SPIKES = ("threshold", "threshold_off", "reset", "refractory")
-_NEURONS: dict[str, tuple[type[Neurons], tuple[str, ...]]] = {
-    "if": (IF, _OF_SPIKES),
-    "lif": (LIF, ("beta", *_OF_SPIKES)),
-    "signed-lif": (SignedLIF, ("beta", *_OF_SPIKES)),
-    "alif": (ALIF, ("beta", "kappa", "rho", *_OF_SPIKES)),
-    "plif": (PLIF, ("tau", *_OF_SPIKES)),
-    "synaptic-lif": (SynapticLIF, ("beta", "alpha", *_OF_SPIKES)),
-    "recurrent-lif": (LIF, ("beta", *_OF_SPIKES)),
-    "li": (LI, ("beta",)),
-}
-NEURON_WORDS = tuple(_NEURONS)
+def unknown_word(word: str, others: Iterable[str]) -> str:
+    """Return the end of a message about a word that is neither neurons nor one of `others`."""
+    failed = [f"; {each.failure}" for each in load_packages() if each.problem]
+    own = "; register neurons of your own first: neurons.register_neuron"
+    return did_you_mean(word, (*others, *NEURONS)) + own + "".join(failed)
+
+
+def is_neuron(word: str) -> bool:
+    """Return whether a word names neurons, after importing installed packages if needed."""
+    return word in NEURONS or word in NEURONS.complete()
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,47 +231,84 @@ class NeuronPiece:
 
     def after(self, shape: Shape) -> Shape:
         """Return the same shape."""
-        check_options(self.options, _NEURONS[self.word][1])
-        if self.word == "recurrent-lif" and len(shape) != 1:
+        kind = NEURONS.find(self.word)
+        known = options_of(kind)
+        check_options(self.options, tuple(known))
+        for name, value in self.options.items():
+            _check_kind(name, value, known[name])
+        if kind is RecurrentLIF and len(shape) != 1:
             raise ConfigError("its neurons are all connected; put a dense layer in front of it")
-        self._neurons()  # checks the parameters
+        if self.membrane and not issubclass(kind, Neurons):
+            raise ConfigError("it has no membrane; make it a subclass of neurons.CustomNeurons")
+        with torch.device("meta"):
+            self._neurons(shape)  # checks the parameters
         return shape
 
     def modules(self, shape: Shape) -> list[Named]:
         """Return the neurons; for recurrent-lif with a dense layer as feedback."""
-        kind = "lif" if self.word == "signed-lif" else self.word.partition("-")[0]
-        if self.word == "recurrent-lif":
-            neurons = self._neurons(nn.Linear(shape[0], shape[0], bias=False))
-        else:
-            neurons = self._neurons()
-        return [(kind, layers.Membrane(neurons) if self.membrane else neurons)]
+        neurons = self._neurons(shape)
+        if self.membrane:
+            neurons = layers.Membrane(neurons)  # type: ignore[arg-type]
+        return [(self._kind, neurons)]
 
-    def _neurons(self, back: nn.Module | None = None) -> Neurons:
-        kind, known = _NEURONS[self.word]
-        beta = self.defaults.beta
+    @property
+    def _kind(self) -> str:
+        """The name of the layer without its number."""
+        if self.word in NEURONS.registered():
+            name = re.sub(r"\W", "_", self.word)
+            return f"{name}_" if name[-1].isdigit() else name
+        return "lif" if self.word == "signed-lif" else self.word.partition("-")[0]
+
+    def _neurons(self, shape: Shape) -> nn.Module:
+        kind, beta = NEURONS.find(self.word), self.defaults.beta
         given: dict[str, Any] = {"beta": beta, "threshold": self.defaults.threshold}
-        given["tau"] = 1 / (1 - beta) if beta < 1 else math.inf
+        named = inspect.signature(kind).parameters
+        given = {name: value for name, value in given.items() if name in named}
         given |= self.options
-        given.setdefault("threshold_off", given["threshold"] if kind is SignedLIF else math.inf)
-        chosen = {name: value for name, value in given.items() if name in known}
-        return kind(**chosen) if back is None else RecurrentLIF(back, **chosen)
+        if kind is PLIF:
+            given = {"tau": 1 / (1 - beta) if beta < 1 else math.inf} | given
+        if kind is SignedLIF:
+            given = {"threshold_off": given["threshold"]} | given
+        if kind is RecurrentLIF:
+            given["recurrent"] = nn.Linear(shape[0], shape[0], bias=False)
+        try:
+            return kind(**given)
+        except ConfigError:
+            raise
+        except Exception as error:  # of the user's own code
+            values = ", ".join(f"{name}={value!r}" for name, value in given.items())
+            raise ConfigError(
+                f"{kind.__name__}({values}) raises {type(error).__name__}: {one_line(error)}"
+            ) from error
 
 
-NEURON_CHOICES = ("signed-lif", "lif", "plif", "relu")
-"""Choices for `neurons` of networks with one kind of neurons."""
+def _check_kind(name: str, value: Any, default: Any) -> None:
+    """Raise ConfigError for a text in place of a number, and the like."""
+    if default is None:
+        return
+    kind, wanted = (
+        (bool, "true or false") if isinstance(default, bool)
+        else (str, "a text") if isinstance(default, str)
+        else (int | float, "a number")
+    )  # fmt: skip
+    if not isinstance(value, kind) or isinstance(value, bool) != (kind is bool):
+        raise ConfigError(f"{name} = {value!r} is not {wanted}")
 
 
 def check_neurons(word: str) -> None:
-    """Raise ConfigError unless `word` is one of NEURON_CHOICES."""
-    if word not in NEURON_CHOICES:
-        raise ConfigError(f"neurons = {word!r}; {did_you_mean(word, NEURON_CHOICES)}")
+    """Raise ConfigError unless `word` names neurons that suit images, or is "relu"."""
+    if word != "relu" and not is_neuron(word):
+        raise ConfigError(f"neurons = {word!r}; {unknown_word(word, ('relu',))}")
+    if word == "recurrent-lif":
+        raise ConfigError(f"neurons = {word!r}, which takes no images; take 'lif'")
 
 
 def neurons_of(word: str, beta: float, threshold: float) -> nn.Module:
-    """Return a layer of neurons by its word, one of NEURON_CHOICES."""
+    """Return a layer of neurons by a word that `check_neurons` accepts."""
     if word == "relu":
         return nn.ReLU()
-    ((_, layer),) = NeuronPiece(word, {}, Defaults(beta, threshold)).modules(())
+    piece = NeuronPiece(word, {}, Defaults(beta, threshold))
+    ((_, layer),) = piece.modules(())
     return layer
 
 

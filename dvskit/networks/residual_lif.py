@@ -32,7 +32,7 @@ class GestureNet:
                                                           set to 0 in training
     gain           factor on torch's initial weights of both: without it few of their neurons would
                    spike at first; 1 is as published
-    neurons        "plif", "lif", "signed-lif" or "relu": see `ConvLIF`
+    neurons        "plif", "lif", "signed-lif", "relu" and others: see `ConvLIF`
     """
 
     width: int = 128
@@ -103,7 +103,7 @@ class ResidualLIF:
     added          "spikes": the spikes of a block are added to its input and the sum, small whole
                    numbers, is passed on (SEW, Fang et al. 2021); "membranes": neurons come before
                    convolutions, and their currents are added (MS-ResNet, Hu et al. 2021)
-    neurons        "lif", "signed-lif", "plif" or "relu": see `ConvLIF`
+    neurons        "lif", "signed-lif", "plif", "relu" and others: see `ConvLIF`
     """
 
     width: int = 128

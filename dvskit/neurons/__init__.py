@@ -11,6 +11,7 @@ left out. `lif_step` is one step as a pure function.
     layer.trace(currents).h                            # potentials before the reset: `Traced`
 
 Equations of your own: a subclass of `CustomNeurons` writes one step, and runs in plain torch.
+`register_neuron` gives it a name for layer lists and configurations.
 
 All time steps run in one compiled kernel, on the CPU and, where Triton works, on a GPU. Layers keep
 the memory of large spikes and gradients for their next pass; `release_buffers` returns it to the
@@ -36,6 +37,7 @@ from dvskit.neurons.lif import (
     SynapticLIF,
     lif_step,
 )
+from dvskit.neurons.names import register_neuron
 from dvskit.neurons.surrogates import (
     ATan,
     Boxcar,
@@ -68,6 +70,7 @@ __all__ = [
     "Traced",
     "Triangle",
     "lif_step",
+    "register_neuron",
     "release_buffers",
     "spike",
 ]
