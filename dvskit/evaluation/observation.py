@@ -113,7 +113,7 @@ def observe(model: Model, events: Events, layer: str | None = None) -> Observed:
 def spiking_layers(model: Model) -> dict[str, Neurons]:
     """Return the layers of spiking neurons by name, in the order in which they were made.
 
-    All kinds except LI. Layers whose membranes are the output (`dvskit.layers.Membrane`) return no
+    All kinds that spike. Layers whose membranes are the output (`dvskit.layers.Membrane`) return no
     spikes, and are not included.
     """
     parts = dict(model.module.named_modules())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor
 
 from dvskit import neurons
@@ -10,7 +12,10 @@ from dvskit import neurons
 class Quadratic(neurons.CustomNeurons):
     """h = v + v (v - critical) / tau + current: above `critical` the potential grows by itself."""
 
-    def __init__(self, tau: float = 10.0, critical: float = 0.5, **others: object) -> None:
+    tau: float
+    critical: float
+
+    def __init__(self, tau: float = 10.0, critical: float = 0.5, **others: Any) -> None:
         super().__init__({}, {"tau": tau, "critical": critical}, **others)
 
     def integrate(self, current: Tensor, v: Tensor) -> dict[str, Tensor]:
