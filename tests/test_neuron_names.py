@@ -270,7 +270,7 @@ def exported() -> Sequence:
 
 @pytest.mark.slow(seconds=15)
 @pytest.mark.filterwarnings("ignore")  # of the exporter
-def test_onnx_holds_them_whole_and_step_by_step(tmp_path):
+def test_onnx_runs_them_step_by_step(tmp_path):
     pytest.importorskip("onnxscript")
     runtime = pytest.importorskip("onnxruntime")
     module, x = exported(), counts(steps=3, batch=1).float()
