@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import ast
 import functools
 import inspect
 import math
 import re
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import MISSING, field, fields
 from fractions import Fraction
 from os import PathLike, fspath
-from types import NoneType, UnionType
-from typing import Any, TypeVar, Union, get_args, get_origin
+from types import CodeType, NoneType, UnionType
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 from dvskit.errors import ArgumentError, ConfigError, did_you_mean
 
@@ -19,7 +21,6 @@ TIME_UNITS_US = {"us": 1, "ms": 1_000, "s": 1_000_000, "min": 60_000_000}
 
 Called = TypeVar("Called", bound=Callable[..., Any])
 
-_NUMBERS, _PATHS = {"int", "float"}, {"str", "PathLike[str]", "Path"}
 _LONGEST = 32  # letters of a value in a message
 _BY_POSITION = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 _PLAIN = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
@@ -29,13 +30,13 @@ def check_arguments(called: Called) -> Called:
     """Check the calls of a function or a class against its signature (decorator).
 
     Unknown names, and too many or too few arguments, raise ArgumentError. So do invalid values for
-    annotations of numbers, a text, a path, or a class of dvskit, and a swapped file and events.
-    Other annotations are not checked. A class may have `other_names(name)`: the name used here for
+    annotations of numbers, a text, a path, or classes, and a swapped file and events. Other
+    annotations are not checked. A class may have `other_names(name)`: the name used here for
     another package's name, or an empty text.
     """
     is_class = isinstance(called, type)
     function: Any = called.__init__ if is_class else called
-    check = _Check(called.__qualname__, function, getattr(called, "other_names", None))
+    check = _Check(called, function)
 
     @functools.wraps(function)
     def checked(*args: Any, **kwargs: Any) -> Any:
@@ -49,21 +50,17 @@ def check_arguments(called: Called) -> Called:
 
 
 class _Check:
-    """The argument check of one function."""
+    """The argument check of one function or class."""
 
-    def __init__(
-        self, name: str, function: Any, other_names: Callable[[str], str] | None = None
-    ) -> None:
-        self._name, self._globals = name, function.__globals__
-        self._other_names = other_names
+    def __init__(self, called: Any, function: Any) -> None:
+        self._name = called.__qualname__
+        self._other_names: Callable[[str], str] | None = getattr(called, "other_names", None)
         self._signature = inspect.signature(function)
-        self._parameters = [
-            each.replace(annotation=_written(each.annotation))
-            for each in self._signature.parameters.values()
-            if each.name not in ("self", "cls")
-        ]
-        self._kinds = {each.name: _kinds(each) for each in self._parameters}
         every = self._signature.parameters.values()
+        self._parameters = {
+            each.name: _Parameter(called, function, each)
+            for each in every if each.name not in ("self", "cls")
+        }  # fmt: skip
         self._plain = all(each.kind in _PLAIN for each in every)
         self._first = [each.name for each in every if each.kind in _BY_POSITION]
         self._needed = {
@@ -88,130 +85,184 @@ class _Check:
         except TypeError:
             own = args[len(self._signature.parameters) - len(self._parameters) :]
             raise ArgumentError(f"{self._name}: {self._misfit(own, kwargs)}") from None
+        known = self._parameters
         wrong = [
-            each for each in self._parameters
-            if each.name in given and not self._may_be(each, given[each.name])
+            known[name] for name, value in given.items()
+            if name in known and not known[name].may_be(value)
         ]  # fmt: skip
         for each in wrong:
             for other in wrong:
-                if self._may_be(each, given[other.name]) and self._may_be(other, given[each.name]):
+                if each.may_be(given[other.name]) and other.may_be(given[each.name]):
                     raise ArgumentError(
                         f"{self._name}: {each.name} and {other.name} are swapped; "
                         f"pass {self._call()}"
                     )
         for each in wrong:
-            if not _is_of_events(each.annotation):  # as_source raises it
-                problem = self._problem(each, given[each.name])
-                raise ArgumentError(f"{self._name}: {each.name} is {problem}")
+            if not each.is_of_events:  # as_source raises it
+                raise ArgumentError(
+                    f"{self._name}: {each.name} is {each.problem(given[each.name])}"
+                )
 
     def _misfit(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
         """Return why the arguments do not fit the function."""
-        names = [each.name for each in self._parameters]
-        any_name = any(each.kind is each.VAR_KEYWORD for each in self._parameters)
+        names = list(self._parameters)
+        any_name = any(
+            each.kind is each.VAR_KEYWORD for each in self._signature.parameters.values()
+        )
         for name in kwargs:
             if name not in names and not any_name:
                 known = "" if self._other_names is None else self._other_names(name)
                 return f"there is no {name!r}; {known or did_you_mean(name, names)}"
-        first = [each.name for each in self._parameters if each.kind in _BY_POSITION]
+        first = [name for name in self._first if name in names]
         if len(args) > len(first):
             return self._unnamed(args[len(first)], kwargs)
-        for each in self._parameters[len(args) :]:
-            if each.default is each.empty and each.name not in kwargs:
-                return f"{each.name} is missing; pass {self._call()}"
+        for name in names[len(args) :]:
+            if name in self._needed and name not in kwargs:
+                return f"{name} is missing; pass {self._call()}"
         return f"{names[0]} is given twice; pass {self._call()}"
 
     def _unnamed(self, value: Any, kwargs: dict[str, Any]) -> str:
         """Return the message for a surplus positional argument."""
-        for each in self._parameters:
-            free = each.kind is each.KEYWORD_ONLY and each.name not in kwargs
-            if free and self._may_be(each, value):
+        for name, each in self._parameters.items():
+            if each.is_keyword_only and name not in kwargs and each.may_be(value):
                 short = _said(value) if _said(value) == repr(value) else "..."
-                return f"{_said(value)} needs a name, such as {each.name}={short}"
+                return f"{_said(value)} needs a name, such as {name}={short}"
         return f"{_said(value)} is one argument too many; pass {self._call()}"
 
     def _call(self) -> str:
         """Return an example call without optional arguments."""
-        needed = [each for each in self._parameters if each.name in self._needed]
-        words = [each.name if each.kind in _BY_POSITION else f"{each.name}=" for each in needed]
+        needed = [name for name in self._parameters if name in self._needed]
+        words = [name if name in self._first else f"{name}=" for name in needed]
         optional = ", ..." if len(needed) < len(self._parameters) else ""
         return f"{self._name.rpartition('.')[2]}({', '.join(words)}{optional})"
 
-    def _may_be(self, parameter: inspect.Parameter, value: Any) -> bool:
-        """Return whether a value may be valid; True for unknown annotations."""
-        kinds = self._kinds[parameter.name]
-        if value is None and ("None" in kinds or parameter.default is None):
-            return True
-        kinds = kinds - {"None"}
-        if not kinds:
-            return True
-        if kinds <= _NUMBERS:
+
+class _Parameter:
+    """The values that one parameter accepts, by its annotation, read at the first value."""
+
+    def __init__(self, called: Any, function: Any, parameter: inspect.Parameter) -> None:
+        self.name, self._parameter = parameter.name, parameter
+        self._called, self._function = called, function
+        self.is_keyword_only = parameter.kind is parameter.KEYWORD_ONLY
+
+    @functools.cached_property
+    def _members(self) -> frozenset[Any]:
+        """The members of the annotation; none if any value may be valid."""
+        if self._parameter.kind not in _PLAIN + _BY_POSITION:
+            return frozenset()  # `*args` and `**kwargs`
+        try:
+            names = _names_of(self._called, self._function, self._parameter)
+            return frozenset(_members(self._parameter.annotation, names))
+        except Exception:  # only a type checker understands it
+            return frozenset()
+
+    @functools.cached_property
+    def is_of_events(self) -> bool:
+        """Whether it takes events and sources, but no paths."""
+        names = {getattr(each, "__name__", "") for each in self._members}
+        return {"Events", "Source"} <= names and not any(map(_is_path, self._members))
+
+    @functools.cached_property
+    def _accepted(self) -> tuple[Callable[[Any], bool], str]:
+        """The test of a value, and the valid values in words."""
+        members = self._members - {NoneType}
+        if members == {str}:
+            return lambda value: isinstance(value, str), "a text"
+        if self.is_of_events:
+            return lambda value: not isinstance(value, str | PathLike), ""
+        if members and all(map(_is_path, members)):
+            name = "a name or " if "name" in self.name else ""
+            words = f"{name}the path of a file or a folder"
+            return lambda value: isinstance(value, str | PathLike), words
+        if members and members <= {int, float}:
             # The function itself checks fractions of a microsecond: they may be seconds.
-            whole = kinds == {"int"} and not parameter.name.endswith("_us")
-            return _is_number(value, whole=whole)
-        if kinds == {"str"}:
-            return isinstance(value, str)
-        if kinds <= _PATHS:
-            return isinstance(value, str | PathLike)
-        if _is_of_events(parameter.annotation):
-            return not isinstance(value, str | PathLike)
-        classes = [self._class(kind) for kind in kinds]
-        if not all(classes):
+            is_time = self.name.endswith("_us")
+            whole = members == {int} and not is_time
+            kind = "a time in microseconds" if is_time else "a number"
+            words = "a whole number" if whole else kind
+            return lambda value: _is_number(value, whole=whole), words
+        if members and all(map(_is_class, members)):
+            classes = tuple(members)
+            words = " or ".join(sorted(each.__name__ for each in classes))
+            return lambda value: isinstance(value, classes), words
+        return lambda value: True, ""
+
+    def may_be(self, value: Any) -> bool:
+        """Return whether a value may be valid; True for annotations that are not checked."""
+        if self._accepted[0](value):
             return True
-        return isinstance(value, tuple(each for each in classes if each))
+        return value is None and (self._parameter.default is None or NoneType in self._members)
 
-    def _class(self, kind: str) -> type | None:
-        """Return the class of that name in the module of the function; None for protocols."""
-        found = self._globals.get(kind)
-        if not isinstance(found, type) or found is Any or getattr(found, "_is_protocol", False):
-            return None
-        return found
-
-    def _problem(self, parameter: inspect.Parameter, value: Any) -> str:
+    def problem(self, value: Any) -> str:
         """Return the problem of a value, and the fix."""
-        kinds, name = self._kinds[parameter.name] - {"None"}, parameter.name
-        if kinds <= _NUMBERS:
-            kind = "a whole number" if kinds == {"int"} else "a number"
-            kind = "a time in microseconds" if name.endswith("_us") else kind
-            text = isinstance(value, str) and _is_number_text(value)
-            return f"{_said(value)}; {kind} is expected" + (f": {name}={value}" if text else "")
-        if kinds == {"str"}:
-            return f"{_said(value)}; a text is expected"
-        if kinds <= _PATHS:
-            kind = "a name or " if "name" in name else ""
-            return f"{_said(value)}; {kind}the path of a file or a folder is expected"
-        kind = " or ".join(sorted(kinds))
-        if kinds == {"Tensor"} and type(value).__name__ == "ndarray":
-            return f"{_said(value)}; Tensor is expected: {name}=torch.from_numpy(...)"
-        own = [each for each in kinds if self._globals[each].__module__.startswith("dvskit.")]
-        fix = f": {name}={own[0]}(...)" if len(own) == 1 else ""
-        return f"{_said(value)}; {kind} is expected{fix}"
+        words, fix = self._accepted[1], ""
+        own = [each for each in self._members if each.__module__.startswith("dvskit.")]
+        if {int, float} & self._members and isinstance(value, str) and _is_number_text(value):
+            fix = value
+        elif words == "Tensor" and type(value).__name__ == "ndarray":
+            fix = "torch.from_numpy(...)"
+        elif len(own) == 1:
+            fix = f"{own[0].__name__}(...)"
+        return f"{_said(value)}; {words} is expected" + (f": {self.name}={fix}" if fix else "")
 
 
-def _written(annotation: Any) -> str:
-    """Return an annotation as text, even in a module that evaluates its annotations."""
-    if isinstance(annotation, str):
-        return annotation
-    if annotation is inspect.Parameter.empty:
-        return ""
-    if get_origin(annotation) in (Union, UnionType):
-        return " | ".join(map(_written, get_args(annotation)))
-    if annotation is NoneType:
-        return "None"
-    if get_origin(annotation) is PathLike:
-        return "PathLike[str]"
-    return annotation.__name__ if isinstance(annotation, type) else repr(annotation)
+def _names_of(called: Any, function: Any, parameter: inspect.Parameter) -> dict[str, Any]:
+    """Return the names known where an annotation was written: a field may be of another module."""
+    for base in getattr(called, "__mro__", ()):
+        if inspect.get_annotations(base).get(parameter.name) == parameter.annotation:
+            return dict(vars(sys.modules[base.__module__]))
+    return dict(inspect.unwrap(function).__globals__)
 
 
-def _kinds(parameter: inspect.Parameter) -> set[str]:
-    """Return the parts of an annotation; none for `*args`, `**kwargs` and without an annotation."""
-    collects = parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
-    if collects or not parameter.annotation:
-        return set()
-    return {part.strip() for part in parameter.annotation.split("|")}
+def _members(hint: Any, names: dict[str, Any]) -> Iterator[Any]:
+    """Yield the members of an annotation; names of types, and of `Annotated`, are resolved."""
+    hint = getattr(hint, "__forward_arg__", hint)
+    if isinstance(hint, str):
+        yield from _members(_evaluated(hint, names), names)
+    elif get_origin(hint) in (Union, UnionType):
+        for each in get_args(hint):
+            yield from _members(each, names)
+    elif get_origin(hint) is Annotated:
+        yield from _members(hint.__origin__, names)
+    elif hasattr(hint, "__value__"):  # `type Name = ...` of Python 3.12
+        yield from _members(hint.__value__, names)
+    else:
+        yield NoneType if hint is None else hint
 
 
-def _is_of_events(annotation: str) -> bool:
-    return annotation.startswith("Events | Source") and "PathLike" not in annotation
+def _evaluated(code: str | CodeType, names: dict[str, Any]) -> Any:
+    """Evaluate an annotation. A missing name is imported as under `if TYPE_CHECKING:`."""
+    try:
+        return eval(code, names)
+    except NameError as error:
+        for statement in _for_type_checkers(names["__name__"]):
+            if error.name in statement.co_names:
+                _evaluated(statement, names)
+        if error.name not in names:
+            raise
+        return _evaluated(code, names)
+
+
+def _for_type_checkers(module: str) -> list[CodeType]:
+    """Return the statements of a module under `if TYPE_CHECKING:`, compiled."""
+    return [
+        compile(ast.Module([statement], []), module, "exec")
+        for node in ast.walk(ast.parse(inspect.getsource(sys.modules[module])))
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+        for statement in node.body
+    ]
+
+
+def _is_path(kind: Any) -> bool:
+    origin = get_origin(kind) or kind
+    return isinstance(origin, type) and issubclass(origin, str | PathLike)
+
+
+def _is_class(kind: Any) -> bool:
+    """Whether instances are recognised by isinstance: no builtin, protocol or container."""
+    if not isinstance(kind, type) or getattr(kind, "_is_protocol", False):
+        return False
+    return kind.__module__ not in ("builtins", "collections.abc", "inspect", "typing")
 
 
 def _is_number(value: Any, *, whole: bool) -> bool:

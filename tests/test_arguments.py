@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
+import sys
 from itertools import product
 from operator import attrgetter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -144,6 +147,10 @@ def test_a_name_that_there_is_not_is_told_of_every_call(name):
         (lambda: dvskit.Events(EVENTS.t), "Events: ndarray needs a name, such as t=..."),
         (lambda: encoders.latency(np.ones((2, 2)), 5), "is expected: image=torch.from_numpy(...)"),
         (lambda: learning.STDP(learning.Window), "window is the class Window; Window is expected"),
+        (
+            lambda: dvskit.networks.ModuleNetwork(module="a", width=1, height=1, classes=2),
+            "ModuleNetwork: module is 'a'; Module is expected",
+        ),
         (lambda: evaluation.classify(EVENTS, "nmnist-signed-lif"), "Events is no model; pass"),
         (
             lambda: evaluation.evaluate("nmnist-signed-lif", EVENTS),
@@ -195,7 +202,7 @@ def test_the_checked_function_is_called_with_what_was_given():
 def test_arguments_are_bound_as_python_binds_them():
     def call(a, b=1, *, c, d=2): ...
 
-    check = _Check("call", call)
+    check = _Check(call, call)
     for args, names in product(((), (5,), (5, 6), (5, 6, 7)), product("acde", "abcd", "cde")):
         kwargs = dict.fromkeys(names, 8)
         try:
@@ -207,26 +214,62 @@ def test_arguments_are_bound_as_python_binds_them():
             assert check._bind(args, kwargs) == expected
 
 
+WRITTEN = {
+    "plain": "from dvskit import Events\nfrom os import PathLike\n"
+    "def f(count: int, *, path: str | PathLike[str] = '', events: Events | None = None,\n"
+    "      share: float | None = None, more=None): return count\n",
+    "other names": "import dvskit as kit, os\nfrom dvskit import Events as Stream\n"
+    "def f(count: int, *, path: str | os.PathLike[str] = '', events: kit.Events | None = None,\n"
+    "      share: None | float = None, more: Stream | bool | None = None): return count\n",
+    "typing": "from typing import Annotated, Optional, Union\nimport pathlib, dvskit\n"
+    "def f(count: Annotated[int, 'how many'], *, path: Union[str, pathlib.Path] = '',\n"
+    "      events: Optional['dvskit.Events'] = None, share: Optional[float] = None,\n"
+    "      more: Optional['Unknown'] = None): return count\n",
+    "aliases": "from dvskit import Events\nfrom os import PathLike\n"
+    "Count, Path, Stream = int, PathLike[str] | str, Events | None\n"
+    "def f(count: Count, *, path: Path = '', events: Stream = None,\n"
+    "      share: float | None = None, more: list[int] | str | None = None): return count\n",
+    "for type checkers": "from typing import TYPE_CHECKING\n"
+    "if TYPE_CHECKING:\n    import os\n    from dvskit.events import Events as Stream\n"
+    "    Path = os.PathLike[str]\n    import unknown\n"
+    "def f(count: int, *, path: 'str | Path' = '', events: 'Stream | None' = None,\n"
+    "      share: float | None = None, more: 'unknown.More | None' = None): return count\n",
+    "decorated": "from dvskit import Events\nfrom contextlib import contextmanager\n"
+    "from pathlib import Path\n@contextmanager\n"
+    "def f(count: int, *, path: Path = '', events: Events = None, share: float = None,\n"
+    "      more=None): yield count\n",
+    "a class": "from dvskit import Events\nfrom os import PathLike\nclass f:\n"
+    "    def __init__(self, count: int, *, path: str | PathLike[str] = '',\n"
+    "        events: Events | None = None, share: float | None = None, more=None): ...\n",
+    "a dataclass": "from dvskit import Events as Stream\nfrom os import PathLike\n"
+    "from dataclasses import dataclass\n@dataclass(kw_only=True, slots=True)\nclass Base:\n"
+    "    path: str | PathLike[str] = ''\n    events: Stream | None = None\n"
+    "    share: float | None = None\n    more: object = None\n"
+    "@dataclass(slots=True)\nclass f(Base):\n    count: int\n",
+}
+BASE = WRITTEN["a dataclass"].partition("@dataclass(slots=True)")
+
+
 @pytest.mark.parametrize("future", ["", "from __future__ import annotations\n"])
-@pytest.mark.parametrize(
-    ("call", "words"),
-    [
-        ("f('a')", "f: count is 'a'; a whole number is expected"),
-        ("f(1, path=3)", "f: path is 3; the path of a file or a folder is expected"),
-        ("f(1, events=2)", r"f: events is 2; Events is expected: events=Events\(\.\.\.\)"),
-        ("f(1, share='b')", "f: share is 'b'; a number is expected"),
-    ],
-)
-def test_arguments_are_checked_however_a_module_evaluates_annotations(future, call, words):
-    source = future + (
-        "from os import PathLike\n"
-        "from dvskit import Events\n"
-        "def f(count: int, *, path: str | PathLike[str] = '', events: Events | None = None,\n"
-        "      share: float | None = None, more=None): return count\n"
-    )
-    names = {}
-    exec(compile(source, "module", "exec", dont_inherit=True), names)
-    names["f"] = check_arguments(names["f"])
-    assert eval("f(1, path='a', events=None, share=0.5, more='x')", names) == 1
-    with pytest.raises(ArgumentError, match=words):
-        eval(call, names)
+@pytest.mark.parametrize("way", [*WRITTEN, "a dataclass of another module"])
+def test_errors_do_not_depend_on_how_a_module_is_written(way, future, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    text = WRITTEN.get(way, f"from base import Base, dataclass\n{BASE[1]}{BASE[2]}")
+    for name, source in (("base", BASE[0]), ("written", text)):
+        (tmp_path / f"{name}.py").write_text(future + source)
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    f = check_arguments(importlib.import_module("written").f)
+    before = set(vars(sys.modules["written"]))
+    f(1, path="a", events=None, share=0.5, more="x")
+    f(1, path=Path("a"), events=EVENTS, share=None)
+    for call, words in [
+        (lambda: f("a"), "f: count is 'a'; a whole number is expected"),
+        (lambda: f(1, path=3), "f: path is 3; the path of a file or a folder is expected"),
+        (lambda: f(1, events=2), "f: events is 2; Events is expected: events=Events(...)"),
+        (lambda: f(1, share="b"), "f: share is 'b'; a number is expected"),
+        (lambda: f(1, 2), "f: 2 needs a name, such as share=2"),
+    ]:
+        with pytest.raises(ArgumentError) as raised:
+            call()
+        assert str(raised.value) == words
+    assert set(vars(sys.modules["written"])) == before

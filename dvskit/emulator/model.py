@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Annotated, Any, Protocol
+from dataclasses import dataclass
+from os import PathLike
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,7 +46,7 @@ def _pixels(params: EmulatorParams, size: Size, seed: int, threads: int) -> _Pix
 
 
 @check_arguments
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, init=False)
 class Emulator:
     """Frames to events: frozen parameters; `start` begins a pass.
 
@@ -53,14 +54,16 @@ class Emulator:
     randomness.
     """
 
-    params: Annotated[EmulatorParams, "or a name"] = field(default_factory=EmulatorParams)
-    seed: int = 0
+    params: EmulatorParams
+    seed: int
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "params", as_params(self.params))
-        if not 0 <= self.seed < 1 << 63:
-            raise ConfigError(f"seed = {self.seed} is outside 0..2^63 - 1")
-        object.__setattr__(self, "seed", int(self.seed))  # such as 3.0
+    def __init__(
+        self, params: EmulatorParams | str | PathLike[str] | None = None, seed: int = 0
+    ) -> None:
+        if not 0 <= seed < 1 << 63:
+            raise ConfigError(f"seed = {seed} is outside 0..2^63 - 1")
+        object.__setattr__(self, "params", as_params(params))
+        object.__setattr__(self, "seed", int(seed))  # such as 3.0
 
     def start(
         self, size: tuple[int, int], *, threads: int | None = None, scale_is_known: bool = False

@@ -158,9 +158,6 @@ class ModuleNetwork:
     name: str = ""
 
     def __post_init__(self) -> None:
-        if not isinstance(self.module, nn.Module):  # annotations contain no classes of torch here
-            kind = type(self.module).__name__
-            raise ConfigError(f"ModuleNetwork: module is {kind}; it must be a torch.nn.Module")
         object.__setattr__(self, "arguments", dict(self.arguments))
         object.__setattr__(self, "name", self.name or type(self.module).__name__)
         check_least(self.name, 1, width=self.width, height=self.height)

@@ -187,11 +187,6 @@ class RecurrentLIF(LIF):
         how = (reset, surrogate, detach_reset, backend)
         more: dict[str, Any] = {"gain": gain, "rest": rest, "refractory": refractory}
         super().__init__(beta, threshold, threshold_off, *how, **more)
-        if not isinstance(recurrent, nn.Module | Tensor):
-            raise ConfigError(
-                f"RecurrentLIF: recurrent = {recurrent!r} is neither a module nor a tensor; take "
-                "torch.nn.Linear(N, N, bias=False) for N fully connected neurons"
-            )
         if isinstance(recurrent, Tensor) and not isinstance(recurrent, nn.Parameter):
             self.register_buffer("recurrent", recurrent)
         else:
