@@ -84,13 +84,15 @@ __all__ = [
 _FROM_EMULATOR = ("Emulator", "EmulatorParams", "emulate")
 
 
-def __getattr__(name: str) -> Any:
-    # Kernels and torch are loaded when first used, so that importing dvskit stays light.
-    if name in _FROM_EMULATOR:
-        return getattr(import_module("dvskit.emulator"), name)
-    if name in __all__:
-        return import_module(f"dvskit.{name}")
-    raise AttributeError(f"module 'dvskit' has no attribute {name!r}")
+if not TYPE_CHECKING:  # which would accept any name
+
+    def __getattr__(name: str) -> Any:
+        # Kernels and torch are loaded when first used, so that importing dvskit stays light.
+        if name in _FROM_EMULATOR:
+            return getattr(import_module("dvskit.emulator"), name)
+        if name in __all__:
+            return import_module(f"dvskit.{name}")
+        raise AttributeError(f"module 'dvskit' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

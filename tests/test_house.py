@@ -57,8 +57,9 @@ def part_of(file: Path) -> str:
 
 
 def imported_names(file: Path) -> set[str]:
+    """The names that `file` imports, anywhere but for type checkers."""
     names = set()
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+    for node in nodes_at_run_time(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):

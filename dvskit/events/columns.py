@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from importlib import import_module
 from types import MethodType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,6 +15,14 @@ from dvskit._arguments import check_arguments
 from dvskit.errors import EventsError, GeometryError, check_known
 from dvskit.events.even_blocks import even_blocks
 from dvskit.events.window import Size, as_size, check_window, warn_of_seconds
+
+if TYPE_CHECKING:
+    from dvskit.render import notebook
+    from dvskit.render.plots.intervals import flicker, intervals
+    from dvskit.render.plots.noise import noise
+    from dvskit.render.plots.pixel_map import pixel_map
+    from dvskit.render.plots.rate import balance, rate
+    from dvskit.render.plots.spectrum import spectrum
 
 Layout = Literal["tonic", "faery", "expelliarmus", "metavision", "dv"]
 
@@ -67,15 +75,26 @@ class Viewable:
     """Mixin with notebook output, the page and plots; their packages import this one."""
 
     __slots__ = ()
-    _repr_html_ = _LazyMethod("dvskit.render.notebook", "html")
-    page = _LazyMethod("dvskit.render.notebook", "page")
-    plot_balance = _LazyMethod("dvskit.render.plots", "balance")
-    plot_flicker = _LazyMethod("dvskit.render.plots", "flicker")
-    plot_intervals = _LazyMethod("dvskit.render.plots", "intervals")
-    plot_map = _LazyMethod("dvskit.render.plots", "pixel_map")
-    plot_noise = _LazyMethod("dvskit.render.plots", "noise")
-    plot_rate = _LazyMethod("dvskit.render.plots", "rate")
-    plot_spectrum = _LazyMethod("dvskit.render.plots", "spectrum")
+    if TYPE_CHECKING:
+        _repr_html_ = notebook.html
+        page = notebook.page
+        plot_balance = balance
+        plot_flicker = flicker
+        plot_intervals = intervals
+        plot_map = pixel_map
+        plot_noise = noise
+        plot_rate = rate
+        plot_spectrum = spectrum
+    else:
+        _repr_html_ = _LazyMethod("dvskit.render.notebook", "html")
+        page = _LazyMethod("dvskit.render.notebook", "page")
+        plot_balance = _LazyMethod("dvskit.render.plots", "balance")
+        plot_flicker = _LazyMethod("dvskit.render.plots", "flicker")
+        plot_intervals = _LazyMethod("dvskit.render.plots", "intervals")
+        plot_map = _LazyMethod("dvskit.render.plots", "pixel_map")
+        plot_noise = _LazyMethod("dvskit.render.plots", "noise")
+        plot_rate = _LazyMethod("dvskit.render.plots", "rate")
+        plot_spectrum = _LazyMethod("dvskit.render.plots", "spectrum")
 
     def about(self) -> list[tuple[str, str]]:
         """Return names and values for display that need no reading of events."""

@@ -50,13 +50,19 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    # The emulator, PyAV and OpenCV are loaded when clips are binned.
-    if name == "bin_clips":
-        from dvskit.tensors.clips import bin_clips
+if not TYPE_CHECKING:  # which would accept any name
 
-        return bin_clips
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    def __getattr__(name: str) -> Any:
+        # The emulator, PyAV and OpenCV are loaded when clips are binned.
+        if name == "bin_clips":
+            from dvskit.tensors.clips import bin_clips
+
+            return bin_clips
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__
 
 
 REPRESENTATIONS: Mapping[str, type[Any]] = {

@@ -1,0 +1,122 @@
+"""A user's script: mypy --strict finds no error in it. It is type-checked, not run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import assert_type
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+import dvskit
+from dvskit import (
+    datasets,
+    encoders,
+    evaluation,
+    filters,
+    layers,
+    networks,
+    neurons,
+    render,
+    tensors,
+    training,
+)
+from dvskit.events import Events
+from dvskit.render.plots import Plot
+
+# Events and files.
+recording = dvskit.open_events("events.raw", strict=False)
+events = dvskit.load_events("events.raw", size=(640, 480))
+assert_type(events.t, NDArray[np.int64])
+assert_type(events[100:200], Events)
+assert_type(events[events.p], Events)
+assert_type(recording.between(0, 5_000).load(), Events)
+counts = [len(block) for block in recording.blocks(duration_us=10_000)]
+assert_type(recording.plot_rate(bin_us=1_000), Plot)
+assert_type(events.plot_map(style=render.plots.Style(width_mm=88)), Plot)
+events.page(height_px=500).save("turn.html", overwrite=True)
+made = Events(t=[1, 2], x=[0, 1], y=[0, 1], p=[True, False], size=(2, 2))
+dvskit.save_events(dvskit.progress(dvskit.merge(events, recording)), "both.raw")
+
+# Filters.
+steady = filters.chain(filters.Crop(0, 0, 64, 48), lambda some: some[::2])
+assert_type(filters.Crop(0, 0, 64, 48)(events), Events)
+assert_type(steady(recording).load(), Events)
+
+# Frames.
+frames = np.zeros((24, 48, 64), np.uint8)
+clip = dvskit.emulate(frames, "DAVIS346", fps=240)
+run = dvskit.Emulator("noisy", seed=1).start((64, 48))
+dvskit.Emulator(dvskit.EmulatorParams(threshold_on=0.15))
+render.video(clip, "decay.mp4", overwrite=True)
+for picture in render.frames(clip):
+    print(picture)
+
+# Tensors and networks.
+binned = tensors.bin_events(events, bin_us=5_000)
+assert_type(binned, Tensor)
+assert_type(tensors.VoxelGrid(bins=5)(events), Tensor)
+assert_type(encoders.poisson(torch.rand(8, 8), 20, generator=torch.Generator()), Tensor)
+sequence = layers.Sequence(
+    layers.Conv2d(2, 12, 5), layers.AvgPool2d(2), neurons.LIF(0.9, reset="hard"),
+    layers.Flatten(), layers.Linear(12, 10), layers.MeanMembrane(),
+)  # fmt: skip
+output, states = sequence.step(binned[0])
+assert_type(output, Tensor)
+built = networks.ConvLIF(classes=10, neurons="plif").build()
+
+
+class MyNet(nn.Module):
+    """Counts (T, B, 2, 34, 34) to logits (B, 10)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.readout = nn.Linear(2 * 34 * 34, 10)
+
+    def forward(self, counts: Tensor) -> Tensor:
+        logits: Tensor = self.readout(counts.flatten(2)).mean(0)
+        return logits
+
+
+# Samples, training and decisions.
+samples = datasets.open_samples("gestures", params="noisy", size=(34, 34))
+assert_type(samples[0], tuple[Events, str])
+split = datasets.split_by_share(samples[:100], validation=0.1, test=0.2)
+first, label = split.train[0]
+batches = datasets.Batches(samples, tensors.Counts(bins=10, bin_us=31_000), size=(34, 34))
+for inputs, labels in batches.epoch(0):
+    assert_type((inputs, labels), tuple[Tensor, Tensor])
+given = training.InputConfig(bins=10, bin_us=31_000)
+trained = training.train(MyNet(), samples, output="runs/my-net", input=given, note=print)
+model = training.load_model("runs/my-net", networks={"MyNet": MyNet})
+assert_type(evaluation.evaluate(model, samples).accuracy, float)
+assert_type(evaluation.classify(model, events), dict[str, float])
+for decision in evaluation.decide(model, recording):
+    print(decision)
+
+
+@dataclass(frozen=True)
+class EveryOther(filters.CallableFilter):
+    """A filter of one's own."""
+
+    first: int = 0
+
+    def start(self, size: dvskit.Size) -> Callable[[Events], Events]:
+        """Return the step of one pass."""
+        return lambda some: some[self.first :: 2]
+
+
+class Still(dvskit.events.ReadableSource):
+    """A source of one's own."""
+
+    size = dvskit.Size(2, 2)
+
+    def __iter__(self) -> Iterator[Events]:
+        """Yield the blocks in time order."""
+        yield made
+
+
+assert_type(EveryOther()(Still()).load(), Events)
