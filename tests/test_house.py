@@ -183,15 +183,23 @@ def test_compiled_loops_lie_in_files_named_for_what_they_do(file):
         assert file.name != "_kernels.py"
 
 
-def test_importing_dvskit_loads_neither_torch_nor_numba():
-    heavy = "('torch', 'numba', 'av', 'cv2')"
-    code = f"import dvskit, sys; print([m for m in {heavy} if m in sys.modules])"
-    assert run_python(code).strip() == "[]"
+def loaded(packages: str, *heavy: str) -> str:
+    """Which of the `heavy` modules an import of packages loads, beside those loaded before."""
+    code = (
+        f"import sys; before = set(sys.modules); import {packages}; "
+        f"print(*set({heavy}) & set(sys.modules) - before)"
+    )
+    return run_python(code).strip()
 
 
-def test_importing_filters_and_tensors_loads_no_library_of_videos():
-    names = "[m for m in ('av', 'cv2') if m in sys.modules]"
-    assert run_python(f"import dvskit.filters, dvskit.tensors, sys; print({names})").strip() == "[]"
+def test_importing_dvskit_loads_no_large_library():
+    heavy = ("torch", "numba", "av", "cv2", "matplotlib", "rich", "importlib.metadata", "hashlib")
+    assert loaded("dvskit", *heavy) == ""
+
+
+def test_importing_filters_tensors_and_networks_loads_no_library_of_videos():
+    heavy = ("av", "cv2", "PIL", "matplotlib", "h5py", "rosbags", "tonic", "torch._dynamo")
+    assert loaded("dvskit.filters, dvskit.tensors, dvskit.networks, dvskit.learning", *heavy) == ""
 
 
 def test_the_command_line_loads_only_the_command_that_runs_and_neither_torch_nor_numba():
@@ -204,6 +212,10 @@ def test_the_command_line_loads_only_the_command_that_runs_and_neither_torch_nor
         "[m for m in ('torch', 'numba') if m in sys.modules])"
     )
     assert run_python(code).splitlines()[-1] == "['merge'] True []"
+
+
+def test_importing_the_command_line_loads_neither_torch_nor_numba():
+    assert loaded("dvskit.cli", "torch", "numba", "matplotlib", "av", "cv2") == ""
 
 
 def test_a_decision_needs_neither_the_compiler_of_torch_nor_a_drawing_library():
