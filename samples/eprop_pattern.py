@@ -62,7 +62,7 @@ def network(seed: int, steps_ms: float = 1.0) -> RecurrentNetwork:
         beta=float(np.exp(-steps_ms / 20)), rho=float(np.exp(-steps_ms / 200)), adaptation=0.1,
         readout=float(np.exp(-steps_ms / 20)),
     )  # fmt: skip
-    made = RecurrentNetwork(INPUTS, 1, lif=60, alif=40, neurons=neurons, seed=seed)
+    made = RecurrentNetwork(INPUTS, 1, lif=60, alif=40, neurons=neurons, generator=seed)
     with torch.no_grad():
         made.w_out.mul_(0.1)
     return made
@@ -83,7 +83,7 @@ def rule_for(name: str, net: RecurrentNetwork, feedback: str, seed: int) -> Rule
     """Return the rule of that name."""
     if name == "bptt":
         return BPTT(net, squared_error)
-    return EProp(net, squared_error, feedback=feedback, rate=FiringRate(10.0, 0.05), seed=seed)  # type: ignore[arg-type]
+    return EProp(net, squared_error, feedback=feedback, rate=FiringRate(10.0, 0.05), generator=seed)  # type: ignore[arg-type]
 
 
 def learn(

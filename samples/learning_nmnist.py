@@ -147,7 +147,7 @@ def network_for(plan: Plan, seed: int) -> RecurrentNetwork | DecolleNetwork:
     if plan.network == "recurrent":
         neurons = RecurrentNeurons(beta=0.9, readout=0.9, rho=0.97, surrogate=ATan(1.0))
         return RecurrentNetwork(
-            2 * side * side, CLASSES, lif=100, alif=50, neurons=neurons, seed=seed
+            2 * side * side, CLASSES, lif=100, alif=50, neurons=neurons, generator=seed
         )
     torch.manual_seed(seed)
     own = DecolleNeurons(alpha=0.8, beta=0.7)
@@ -155,7 +155,7 @@ def network_for(plan: Plan, seed: int) -> RecurrentNetwork | DecolleNetwork:
         DecolleLayer(nn.Conv2d(2, 16, 5, padding=2), pool=2, neurons=own),
         DecolleLayer(nn.Conv2d(16, 32, 5, padding=2), pool=2, neurons=own),
     ]
-    return DecolleNetwork(layers, CLASSES, (2, side, side), gain=10.0, seed=seed)
+    return DecolleNetwork(layers, CLASSES, (2, side, side), gain=10.0, generator=seed)
 
 
 def rule_for(plan: Plan, network: Any) -> Rule:

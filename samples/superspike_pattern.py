@@ -110,11 +110,11 @@ def main(arguments: Sequence[str] | None = None) -> list[float]:
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(arguments)
     x, target = task(args.steps, args.seed)
-    network = SpikeResponseNetwork((INPUTS, HIDDEN, OUTPUTS), gain=2.0, seed=args.seed)
+    network = SpikeResponseNetwork((INPUTS, HIDDEN, OUTPUTS), gain=2.0, generator=args.seed)
     loss = VanRossum(DoubleExponential(5.0, 10.0))
     rule: Rule = BPTT(network, loss)
     if args.rule == "superspike":
-        rule = SuperSpike(network, loss, feedback=args.feedback, seed=args.seed + 1)
+        rule = SuperSpike(network, loss, feedback=args.feedback, generator=args.seed + 1)
     before = predict(network, x)
     losses = learn(rule, x, target, args.iterations, args.learning_rate)
     after = predict(network, x)

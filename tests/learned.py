@@ -34,7 +34,7 @@ def normal(*shape, seed=0):
 def recurrent(lif=4, alif=3, *, local=False, inputs=6, outputs=2, **constants):
     neurons = RecurrentNeurons(**{"threshold": 0.6, "adaptation": 0.3, "rho": 0.95, **constants})
     network = RecurrentNetwork(
-        inputs, outputs, lif=lif, alif=alif, neurons=neurons, seed=3, local=local
+        inputs, outputs, lif=lif, alif=alif, neurons=neurons, generator=3, local=local
     ).double()
     with torch.no_grad():
         network.w_in *= 2
@@ -48,11 +48,11 @@ def decolle():
         DecolleLayer(nn.Conv2d(4, 5, 3)),
         DecolleLayer(nn.Linear(5 * 4, 7)),
     ]
-    return DecolleNetwork(layers, 3, (2, 8, 8), seed=6).double()
+    return DecolleNetwork(layers, 3, (2, 8, 8), generator=6).double()
 
 
 def responding(*sizes, bias=True, gain=5.0):
-    return SpikeResponseNetwork(sizes, bias=bias, gain=gain, seed=4).double()
+    return SpikeResponseNetwork(sizes, bias=bias, gain=gain, generator=4).double()
 
 
 VAN_ROSSUM = VanRossum(DoubleExponential(2.0, 4.0))
@@ -66,7 +66,7 @@ def every_rule():
         "bptt": (BPTT(recurrent()), x, y),
         "e-prop": (EProp(recurrent()), x, y),
         "e-prop, adaptive, rates": (
-            EProp(recurrent(), feedback="adaptive", rate=FiringRate(0.7, 0.1)), x, y),
+            EProp(recurrent(), generator=0, feedback="adaptive", rate=FiringRate(0.7, 0.1)), x, y),
         "decolle": (DECOLLE(decolle()), spikes(20, 3, 2, 8, 8, seed=1), normal(20, 3, 3, seed=2)),
         "superspike": (SuperSpike(responding(10, 4, 3), VAN_ROSSUM), spikes(20, 3, 10), trains),
         "bptt of spikes": (BPTT(responding(10, 4, 3), VAN_ROSSUM), spikes(20, 3, 10), trains),

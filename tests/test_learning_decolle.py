@@ -57,7 +57,7 @@ def test_the_dense_rule_written_out_has_the_same_gradients():
     neurons = DecolleNeurons(alpha=0.95, beta=0.9, gamma=0.65, surrogate=Boxcar())
     torch.manual_seed(2)
     layer = DecolleLayer(nn.Linear(8, 5, bias=False), neurons=neurons)
-    network = DecolleNetwork([layer], 3, (8,), seed=1).double()
+    network = DecolleNetwork([layer], 3, (8,), generator=1).double()
     x, targets = spikes(T, B, 8), normal(T, B, 3)
     ours, _, _ = gradients(DECOLLE(network), x, targets)
     weight, readout = layer.weights.weight.detach(), network.readout0
@@ -138,7 +138,7 @@ def test_no_graph_is_kept_from_step_to_step():
 
 def test_readouts_follow_their_seed_and_are_no_parameters():
     def readout(seed):
-        return DecolleNetwork([DecolleLayer(nn.Linear(8, 5))], 3, (8,), seed=seed).readout0
+        return DecolleNetwork([DecolleLayer(nn.Linear(8, 5))], 3, (8,), generator=seed).readout0
 
     assert torch.equal(readout(1), readout(1))
     assert not torch.equal(readout(1), readout(2))

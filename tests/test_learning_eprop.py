@@ -153,7 +153,7 @@ def test_neurons_are_adaptive_ones_of_lif_step():
 
 def test_random_feedback_takes_the_place_of_the_output_weights():
     x, targets = spikes(T, B, 6), normal(T, B, 2)
-    rule = EProp(recurrent(), feedback="random", seed=7)
+    rule = EProp(recurrent(), feedback="random", generator=7)
     ours, outputs, _ = gradients(rule, x, targets)
     assert "broadcast" not in ours
     twin = EProp(recurrent(), feedback="symmetric")
@@ -166,13 +166,13 @@ def test_random_feedback_takes_the_place_of_the_output_weights():
 
 
 def test_adaptive_feedback_gets_the_gradient_of_the_output_weights():
-    rule = EProp(recurrent(), feedback="adaptive", seed=7)
+    rule = EProp(recurrent(), feedback="adaptive", generator=7)
     found, _, _ = gradients(rule, spikes(T, B, 6), normal(T, B, 2))
     assert torch.equal(found["broadcast"], found["network.w_out"])
 
 
 def test_adaptive_feedback_approaches_the_output_weights_under_weight_decay():
-    rule = EProp(recurrent(), feedback="adaptive", seed=7)
+    rule = EProp(recurrent(), feedback="adaptive", generator=7)
     optimiser = torch.optim.SGD(rule.parameters(), 2e-3, weight_decay=50.0)
     apart = [(rule.broadcast - rule.network.w_out).abs().max().item()]
     x, targets = spikes(5, B, 6), normal(5, B, 2)
@@ -185,7 +185,7 @@ def test_adaptive_feedback_approaches_the_output_weights_under_weight_decay():
 
 
 def test_feedback_follows_its_seed():
-    drawn = [EProp(recurrent(), feedback="random", seed=seed).broadcast for seed in (1, 1, 2)]
+    drawn = [EProp(recurrent(), feedback="random", generator=seed).broadcast for seed in (1, 1, 2)]
     assert torch.equal(drawn[0], drawn[1])
     assert not torch.equal(drawn[0], drawn[2])
 
@@ -207,7 +207,7 @@ def test_the_state_does_not_grow_with_time():
 
 def test_an_optimiser_may_step_after_each_time_step():
     def learned(online):
-        network = RecurrentNetwork(5, 1, lif=30, seed=2)
+        network = RecurrentNetwork(5, 1, lif=30, generator=2)
         rule = EProp(network)
         optimiser = torch.optim.SGD(rule.parameters(), 2e-4)
         x, curve = spikes(40, 1, 5).float(), torch.sin(torch.arange(40.0) / 9)[:, None, None]
@@ -223,7 +223,7 @@ def test_an_optimiser_may_step_after_each_time_step():
         return functional.mse_loss(predict(network, x), curve)
 
     before = functional.mse_loss(
-        predict(RecurrentNetwork(5, 1, lif=30, seed=2), spikes(40, 1, 5).float()),
+        predict(RecurrentNetwork(5, 1, lif=30, generator=2), spikes(40, 1, 5).float()),
         torch.sin(torch.arange(40.0) / 9)[:, None, None],
     )
     assert learned(online=True) < 0.8 * before

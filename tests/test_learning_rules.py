@@ -13,6 +13,8 @@ from dvskit.errors import ArgumentError, ConfigError, ShapeError
 from dvskit.learning import (
     BPTT,
     STDP,
+    DecolleLayer,
+    DecolleNetwork,
     EProp,
     FiringRate,
     RecurrentNetwork,
@@ -20,6 +22,7 @@ from dvskit.learning import (
     Rule,
     SpikeProp,
     SpikeResponseNetwork,
+    SuperSpike,
     Synapses,
     VanRossum,
     cross_entropy,
@@ -28,7 +31,15 @@ from dvskit.learning import (
     teach,
 )
 from dvskit.neurons import LIF, ATan
-from tests.learned import VAN_ROSSUM, assert_alike, every_rule, gradients, recurrent, spikes
+from tests.learned import (
+    VAN_ROSSUM,
+    assert_alike,
+    every_rule,
+    gradients,
+    recurrent,
+    responding,
+    spikes,
+)
 
 NAMES = list(every_rule())
 each_rule = pytest.mark.parametrize("name", NAMES)
@@ -229,8 +240,29 @@ def test_a_loss_that_is_no_number_is_an_error():
             made.step(made.start(3), spikes(3, 6), torch.zeros(3, 2).double())
 
 
+@pytest.mark.parametrize(
+    "drawn",
+    [
+        lambda **given: RecurrentNetwork(4, 2, lif=3, **given).w_rec,
+        lambda **given: EProp(recurrent(), feedback="random", **given).broadcast,
+        lambda **given: DecolleNetwork([DecolleLayer(nn.Linear(8, 5))], 3, (8,), **given).readout0,
+        lambda **given: SpikeResponseNetwork((4, 3), **given).rows()[0].weight,
+        lambda **given: SuperSpike(responding(4, 3, 2), feedback="random", **given).broadcast0,
+        lambda **given: SpikeProp([3, 2], Synapses(), **given).layers[0].weight,
+    ],
+)
+def test_without_a_generator_numbers_are_torch_s(drawn):
+    first, again = (torch.manual_seed(4) and drawn() for _ in range(2))
+    with torch.random.fork_rng():
+        given = drawn(generator=torch.Generator().manual_seed(1))
+        torch.manual_seed(2)
+        assert torch.equal(given, drawn(generator=1))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, drawn())
+
+
 def test_networks_follow_their_seed():
-    weights = [RecurrentNetwork(4, 2, lif=3, alif=2, seed=seed).w_rec for seed in (1, 1, 2)]
+    weights = [RecurrentNetwork(4, 2, lif=3, alif=2, generator=seed).w_rec for seed in (1, 1, 2)]
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2])
 
@@ -264,7 +296,10 @@ def test_parameters_that_cannot_be_meant_are_errors(make, said):
     [
         (lambda n, x: BPTT(n, "mse"), "BPTT: loss is 'mse'; it must be a function of output"),
         (lambda n, x: EProp(n, nn.MSELoss), r"EProp: loss is the class MSELoss; make one"),
-        (lambda n, x: EProp(n, feedback="random", seed="a"), "EProp: seed is 'a'; a torch.Gen"),
+        (
+            lambda n, x: EProp(n, feedback="random", generator="a"),
+            "EProp: generator is 'a'; a torch",
+        ),
         (lambda n, x: EProp(n).start(x), r"batch is a Tensor; .* as x\.shape\[1\]"),
         (lambda n, x: teach(EProp(n), x, None), "targets is None"),
         (lambda n, x: teach(EProp(n), x, x[0]), r"2 targets for 5 .* labels\.expand\(T, B\)"),

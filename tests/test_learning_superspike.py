@@ -83,7 +83,7 @@ class Surrogate(torch.autograd.Function):
 
 @pytest.mark.parametrize("feedback", ["symmetric", "random", "uniform"])
 def test_hidden_layers_have_the_gradient_of_their_filtered_spikes_along_the_error(feedback):
-    rule = SuperSpike(responding(10, 6, 5, 4), VAN_ROSSUM, feedback=feedback, seed=2)
+    rule = SuperSpike(responding(10, 6, 5, 4), VAN_ROSSUM, feedback=feedback, generator=2)
     x, target = spikes(T, B, 10), spikes(T, B, 4, share=0.1, seed=1)
     ours, _, _ = gradients(rule, x, target)
     hidden_reference(rule, x, target).backward()
@@ -100,7 +100,7 @@ def test_uniform_feedback_gives_all_hidden_neurons_the_sum_of_the_errors():
 
 def test_random_feedback_follows_its_seed():
     made = [
-        SuperSpike(responding(5, 4, 3), feedback="random", seed=seed).broadcast0
+        SuperSpike(responding(5, 4, 3), feedback="random", generator=seed).broadcast0
         for seed in (1, 1, 2)
     ]
     assert torch.equal(made[0], made[1])
@@ -116,7 +116,7 @@ def test_equal_spikes_have_no_distance_and_no_gradient():
 
 @pytest.mark.slow
 def test_it_learns_to_fire_at_given_times():
-    network = SpikeResponseNetwork((80, 1), gain=2.0, seed=1)
+    network = SpikeResponseNetwork((80, 1), gain=2.0, generator=1)
     x = spikes(60, 1, 80, share=0.05).float()
     target = torch.zeros(60, 1, 1)
     target[[15, 30, 45]] = 1

@@ -18,25 +18,25 @@ _BLOCK = 2048  # channels; the rows under a filter stay in the cache
 
 
 def generator_from(
-    given: torch.Generator | int | None,
-    name: str,
-    what: str,
-    device: torch.device | None = None,
+    given: torch.Generator | int | None, name: str, device: torch.device | None = None
 ) -> torch.Generator | None:
     """Return the given generator, or a new one on `device` for a seed; None for None.
 
-    Raises ArgumentError for anything else, naming the function `name` and its argument `what`;
-    ConfigError for a seed outside torch's range.
+    Raises ArgumentError for anything else, naming the function `name`; ConfigError for a seed
+    outside torch's range.
     """
     if given is None or isinstance(given, torch.Generator):
         return given
     if isinstance(given, bool) or not hasattr(type(given), "__index__"):
         raise ArgumentError(
-            f"{name}: {what} is {given!r}; a torch.Generator or a seed, a whole number, is expected"
+            f"{name}: generator is {given!r}; a torch.Generator or a seed, a whole number, is "
+            "expected"
         )
     seed = operator.index(given)
     if not _SMALLEST <= seed <= _LARGEST:
-        raise ConfigError(f"{name}: {what} = {seed} is outside [-2**63, 2**64), the range of seeds")
+        raise ConfigError(
+            f"{name}: generator = {seed} is outside [-2**63, 2**64), the range of seeds"
+        )
     return torch.Generator(device or "cpu").manual_seed(seed)
 
 

@@ -211,7 +211,7 @@ def poisson(image: Tensor, steps: int, *, generator: torch.Generator | int | Non
     `generator` is a torch.Generator on the device of `image`, which advances, or a seed.
     """
     check_fractions(image, steps, "poisson")
-    drawn_by = generator_from(generator, "poisson", "generator", image.device)
+    drawn_by = generator_from(generator, "poisson", image.device)
     return _draw(image, steps, drawn_by).to(image.dtype)
 
 
@@ -232,7 +232,7 @@ def signed_poisson(
     True
     """
     check_fractions(values, steps, "signed_poisson", lowest=-1.0)
-    drawn_by = generator_from(generator, "signed_poisson", "generator", values.device)
+    drawn_by = generator_from(generator, "signed_poisson", values.device)
     drawn = _draw(values.detach().abs(), steps, drawn_by)
     sign = values.detach().sign().to(torch.int8)
     return (drawn.view(torch.int8) * sign).to(values.dtype)

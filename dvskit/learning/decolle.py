@@ -128,12 +128,12 @@ class DecolleLayer(nn.Module):
 class DecolleNetwork(nn.Module):
     """DecolleLayers in sequence, each with a readout y = G S + b that is drawn once and fixed.
 
-    layers   the layers; each takes the spikes of the one before
-    outputs  number of readouts of each layer
-    shape    of the inputs of a time step, without the batch: (2, H, W), or (inputs,)
-    gain     of the readouts: uniform numbers within gain / sqrt(number of spikes they read). Few
-             simultaneous spikes need more than 1, mainly with cross entropy
-    seed     of the readouts
+    layers     the layers; each takes the spikes of the one before
+    outputs    number of readouts of each layer
+    shape      of the inputs of a time step, without the batch: (2, H, W), or (inputs,)
+    gain       of the readouts: uniform numbers within gain / sqrt(number of spikes they read). Few
+               simultaneous spikes need more than 1, mainly with cross entropy
+    generator  of the readouts: a torch.Generator or a seed; the default is torch's generator
 
     `step` returns the last layer's readout, which is the network's output. `weights` of the layers
     learn; the readouts G are buffers.
@@ -146,7 +146,7 @@ class DecolleNetwork(nn.Module):
         shape: Sequence[int],
         *,
         gain: float = 1.0,
-        seed: int | torch.Generator = 0,
+        generator: torch.Generator | int | None = None,
     ) -> None:
         super().__init__()
         check_positive("DecolleNetwork", gain=gain)
@@ -164,7 +164,7 @@ class DecolleNetwork(nn.Module):
             )
         self.layers, self.outputs = nn.ModuleList(layers), outputs
         self.shape = shape
-        drawn = generator_from(seed, "DecolleNetwork", "seed")
+        drawn = generator_from(generator, "DecolleNetwork")
         for number, spikes in enumerate(self._spikes()):
             bound = gain / math.sqrt(spikes)
             readout = (2 * torch.rand(outputs, spikes, generator=drawn) - 1) * bound

@@ -78,7 +78,8 @@ class RecurrentNetwork(nn.Module):
     inputs, outputs  numbers of inputs and of readouts
     lif, alif        numbers of neurons of each kind; LIF neurons come first
     neurons          their constants
-    seed             of the weights: normal numbers of variance 1 / (number of inputs of the weight)
+    generator        of the weights, normal numbers of variance 1 / (number of their inputs): a
+                     torch.Generator or a seed; the default is torch's generator
     local            cut the gradient as e-prop does: `W_rec s_{t-1}` passes no gradient to s_{t-1}.
                      BPTT then computes the gradients of EProp, with the memory of BPTT
 
@@ -93,7 +94,7 @@ class RecurrentNetwork(nn.Module):
         lif: int = 100,
         alif: int = 0,
         neurons: RecurrentNeurons | None = None,
-        seed: int | torch.Generator = 0,
+        generator: torch.Generator | int | None = None,
         local: bool = False,
     ) -> None:
         super().__init__()
@@ -105,7 +106,7 @@ class RecurrentNetwork(nn.Module):
         self.inputs, self.outputs, self.lif, self.alif = inputs, outputs, lif, alif
         self.neurons = RecurrentNeurons() if neurons is None else neurons
         self.local = local
-        drawn = generator_from(seed, "RecurrentNetwork", "seed")
+        drawn = generator_from(generator, "RecurrentNetwork")
         count = lif + alif
 
         def weights(rows: int, columns: int) -> nn.Parameter:
@@ -217,13 +218,13 @@ class EProp(nn.Module):
     RecurrentNetwork with local=True, which cuts just that path; without recurrent weights it is
     that of BPTT.
 
-    network   its weights are learned, in place; `local` has no effect here
-    loss      of one time step, (output, target) -> a scalar: `squared_error`, `cross_entropy`
-    feedback  the matrix B: "symmetric": W_out; "random": drawn once like W_out, and fixed;
-              "adaptive": drawn likewise, then learned with the gradient of W_out, so that both
-              approach each other if the optimiser has a weight decay
-    rate      keeps firing rates near a target; `finish` adds its gradient
-    seed      of the random feedback
+    network    its weights are learned, in place; `local` has no effect here
+    loss       of one time step, (output, target) -> a scalar: `squared_error`, `cross_entropy`
+    feedback   the matrix B: "symmetric": W_out; "random": drawn once like W_out, and fixed;
+               "adaptive": drawn likewise, then learned with the gradient of W_out, so that both
+               approach each other if the optimiser has a weight decay
+    rate       keeps firing rates near a target; `finish` adds its gradient
+    generator  of the random feedback: a torch.Generator or a seed; the default is torch's generator
 
     It is called like every `Rule`. Gradients are in `.grad` after each `step`: an optimiser may
     step then (online), or after `finish`. Memory is that of the traces, B N (inputs + N) numbers,
@@ -237,7 +238,7 @@ class EProp(nn.Module):
         *,
         feedback: Feedback = "symmetric",
         rate: FiringRate | None = None,
-        seed: int | torch.Generator = 0,
+        generator: torch.Generator | int | None = None,
     ) -> None:
         super().__init__()
         if feedback not in get_args(Feedback):
@@ -248,7 +249,7 @@ class EProp(nn.Module):
         self.feedback: Feedback = feedback
         self.broadcast: Tensor | None = None
         if feedback != "symmetric":
-            drawn = _random_like(network.w_out, seed)
+            drawn = _random_like(network.w_out, generator)
             adapts = feedback == "adaptive"
             self.broadcast = nn.Parameter(drawn, requires_grad=adapts)
 
@@ -344,7 +345,7 @@ class EProp(nn.Module):
         rule.add_gradient(n.w_rec, recurrent - torch.diag_embed(recurrent.diagonal()))
 
 
-def _random_like(weight: Tensor, seed: int | torch.Generator) -> Tensor:
-    drawn = generator_from(seed, "EProp", "seed")
+def _random_like(weight: Tensor, generator: torch.Generator | int | None) -> Tensor:
+    drawn = generator_from(generator, "EProp")
     values = torch.randn(weight.shape, generator=drawn) / math.sqrt(weight.shape[1])
     return values.to(weight)

@@ -268,7 +268,7 @@ class SpikePropLayer(nn.Module):
         check_least("SpikePropLayer", 1, inputs=inputs, outputs=outputs)
         check_positive("SpikePropLayer", drive=drive)
         self.synapses = synapses
-        drawn_by = generator_from(generator, "SpikePropLayer", "generator")
+        drawn_by = generator_from(generator, "SpikePropLayer")
         drawn = torch.rand(outputs, inputs, len(synapses.delays), generator=drawn_by)
         mean = drive * synapses.threshold / (inputs * _highest(synapses))
         self.weight = nn.Parameter(2 * mean * drawn)
@@ -313,7 +313,7 @@ class SpikeProp(nn.Module):
         sizes = checked_sizes("SpikeProp", "sizes", sizes)
         if len(sizes) < 2:
             raise ConfigError(f"SpikeProp: sizes = {list(sizes)} must name inputs and outputs")
-        drawn_by = generator_from(generator, "SpikeProp", "generator")
+        drawn_by = generator_from(generator, "SpikeProp")
         self.layers = nn.ModuleList(
             SpikePropLayer(inputs, outputs, synapses, generator=drawn_by, drive=drive)
             for inputs, outputs in pairwise(sizes)

@@ -71,11 +71,12 @@ class SpikeResponseNetwork(nn.Module):
 
     The reset r passes no gradient.
 
-    sizes    numbers of inputs, of neurons of each layer, and last of outputs: (100, 4, 1)
-    neurons  their constants
-    bias     whether there is a b, initially 0
-    seed     of the weights, uniform within gain / sqrt(number of inputs)
-    gain     1 or more, for inputs that spike rarely
+    sizes      numbers of inputs, of neurons of each layer, and last of outputs: (100, 4, 1)
+    neurons    their constants
+    bias       whether there is a b, initially 0
+    generator  of the weights, uniform within gain / sqrt(number of inputs): a torch.Generator or a
+               seed; the default is torch's generator
+    gain       1 or more, for inputs that spike rarely
     """
 
     def __init__(
@@ -85,7 +86,7 @@ class SpikeResponseNetwork(nn.Module):
         neurons: SpikeResponse | None = None,
         bias: bool = False,
         gain: float = 1.0,
-        seed: int | torch.Generator = 0,
+        generator: torch.Generator | int | None = None,
     ) -> None:
         super().__init__()
         self.sizes = rule.checked_sizes("SpikeResponseNetwork", "sizes", sizes)
@@ -96,7 +97,7 @@ class SpikeResponseNetwork(nn.Module):
             )
         check_positive("SpikeResponseNetwork", gain=gain)
         self.neurons = SpikeResponse() if neurons is None else neurons
-        drawn = generator_from(seed, "SpikeResponseNetwork", "seed")
+        drawn = generator_from(generator, "SpikeResponseNetwork")
         self.layers = nn.ModuleList()
         for inputs, outputs in zip(self.sizes, self.sizes[1:], strict=False):
             layer = nn.Linear(inputs, outputs, bias=bias)
@@ -213,12 +214,12 @@ class SuperSpike(nn.Module):
     layer this is the exact gradient of the loss; the reset passes no gradient. A hidden layer gets
     the output error of the same time, without the derivatives and responses of the layers between.
 
-    network   a SpikeResponseNetwork; its weights are learned
-    loss      its kernel is alpha
-    feedback  "symmetric": F is the product of the transposed weights of the later layers, the
-              approximation of the paper; "random": drawn once, normal numbers of variance
-              1 / outputs; "uniform": all ones
-    seed      of the random feedback
+    network    a SpikeResponseNetwork; its weights are learned
+    loss       its kernel is alpha
+    feedback   "symmetric": F is the product of the transposed weights of the later layers, the
+               approximation of the paper; "random": drawn once, normal numbers of variance
+               1 / outputs; "uniform": all ones
+    generator  of the random feedback: a torch.Generator or a seed; the default is torch's generator
 
     It is called like every `Rule`; outputs and targets are spikes. A step without a target counts
     as equal to it. Gradients are in `.grad` after each `step`. Memory is that of the traces, two
@@ -231,7 +232,7 @@ class SuperSpike(nn.Module):
         loss: VanRossum | None = None,
         *,
         feedback: SpikeFeedback = "symmetric",
-        seed: int | torch.Generator = 0,
+        generator: torch.Generator | int | None = None,
     ) -> None:
         super().__init__()
         if feedback not in get_args(SpikeFeedback):
@@ -239,7 +240,7 @@ class SuperSpike(nn.Module):
             raise ConfigError(f"SuperSpike: feedback = {feedback!r} is unknown; {hint}")
         self.network, self.loss = network, VanRossum() if loss is None else loss
         self.feedback: SpikeFeedback = feedback
-        drawn = generator_from(seed, "SuperSpike", "seed")
+        drawn = generator_from(generator, "SuperSpike")
         outputs = network.sizes[-1]
         for number, size in enumerate(network.sizes[1:-1]):
             if feedback != "symmetric":
