@@ -30,7 +30,7 @@ _ROUNDING = 1e-9  # coordinates between two pixels, up to rounding, all go to th
 @check_arguments
 @dataclass(frozen=True, slots=True)
 class Flip(PixelMap):
-    """Mirror the sensor: x swaps left and right, y swaps top and bottom, xy both.
+    """Mirror the sensor: the axis "x" swaps left and right, "y" top and bottom, "xy" both.
 
     A label may change its meaning, such as a wave of the left hand.
     """
@@ -163,7 +163,8 @@ class Zoom(_AboutTheMiddle):
 class Shear(_AboutTheMiddle):
     """Shear the events by angles in degrees, along x and along y.
 
-    Along x, a row moves by tan(x_deg) of its distance from the middle; along y, a column likewise.
+    Along x, a row moves by tan(x_deg) of its distance from the middle; along y, a column by
+    tan(y_deg).
     """
 
     x_deg: float = checked(check_number, -80, 80, default=0.0)
@@ -188,7 +189,7 @@ class _ByPixels(PixelMap):
 @check_arguments
 @dataclass(frozen=True, slots=True)
 class Shift(_ByPixels):
-    """Move the events by whole pixels, to the right and down."""
+    """Move the events by whole pixels: `x_px` to the right and `y_px` down."""
 
     def places(self, size: Size) -> Axes:
         """Return the new columns and rows."""
@@ -203,7 +204,7 @@ def _shifted(count: int, by: int) -> NDArray[np.int16]:
 @check_arguments
 @dataclass(frozen=True, slots=True)
 class Roll(_ByPixels):
-    """Move the events by whole pixels; those that leave the sensor enter on the other side."""
+    """Move the events as `Shift(x_px, y_px)`; those off the sensor enter on the other side."""
 
     def places(self, size: Size) -> Axes:
         """Return the new columns and rows."""

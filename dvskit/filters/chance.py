@@ -23,7 +23,7 @@ _MOST = 200_000_000  # events added at once
 @check_arguments
 @dataclass(frozen=True, slots=True)
 class DropEvents(CallableFilter):
-    """Drop each event with the probability `share`, drawn by event index."""
+    """Drop each event with the probability `share`, drawn by event index from `seed`."""
 
     share: float = checked(check_number, 0, 1)
     seed: int = checked(check_seed, default=0)
@@ -53,8 +53,8 @@ class DropEvents(CallableFilter):
 class SpatialJitter(CallableFilter):
     """Move each event in x and in y by a normally distributed number of pixels.
 
-    The numbers are drawn by event index, rounded to whole pixels and cut at five standard
-    deviations. Events that leave the sensor are dropped and counted.
+    The numbers are drawn from `seed` by event index, rounded to whole pixels and cut at five
+    standard deviations. Events that leave the sensor are dropped and counted.
 
     std_px  the standard deviation
     """
@@ -91,9 +91,9 @@ class SpatialJitter(CallableFilter):
 class TemporalJitter(CallableFilter):
     """Move each event in time by a normally distributed number of microseconds, and sort.
 
-    The numbers are drawn by event index and cut at five standard deviations. Events are held back
-    until no earlier one can follow. Events of the same time keep their order. Events that move from
-    time 0 or later to before 0 are dropped and counted.
+    The numbers are drawn from `seed` by event index and cut at five standard deviations. Events are
+    held back until no earlier one can follow. Events of the same time keep their order. Events that
+    move from time 0 or later to before 0 are dropped and counted.
 
     std_us  the standard deviation
     """
@@ -183,9 +183,9 @@ class TemporalJitterStep(Step):
 class Noise(CallableFilter):
     """Add noise events at `hz` per second and pixel, from the first event to the last.
 
-    A Poisson process: exponential gaps; pixel and polarity are drawn by index of the noise event.
-    Noise comes before events of the same time. `step.added` counts it.
-    Raises EventsError for gaps between events that would hold hundreds of millions.
+    A Poisson process: exponential gaps; pixel and polarity are drawn from `seed` by index of the
+    noise event. Noise comes before events of the same time. `step.added` counts it. Raises
+    EventsError for gaps between events that would hold hundreds of millions.
 
     on_share  the share of ON events
     """

@@ -66,7 +66,7 @@ def cropped_size(crop: Crop, size: Size) -> Size:
 
 @check_arguments
 class Mask(PixelMap):
-    """Keep the events of the pixels that a mask marks: (H, W) booleans, or an image.
+    """Keep the events of the pixels that `keep` marks: (H, W) booleans, or an image.
 
     On the command line it is the path of an image; pixels neither black nor transparent are kept.
     Raises ShapeError for other arrays. `start` raises GeometryError for another sensor size.
@@ -152,7 +152,7 @@ class DropArea(PixelMap):
 @check_arguments
 @dataclass(frozen=True, slots=True)
 class DropPixels(PixelMap):
-    """Drop all events of dead pixels; each pixel is dead with the probability `share`."""
+    """Drop all events of dead pixels; each one is dead with the probability `share`, by `seed`."""
 
     share: float = checked(check_number, 0, 1)
     seed: int = checked(check_seed, default=0)

@@ -74,7 +74,7 @@ class DropTime(CallableFilter):
 @check_arguments
 @dataclass(frozen=True, slots=True)
 class Polarity(CallableFilter):
-    """Keep the events of one polarity: "on" or "off"."""
+    """Keep the events of one polarity: `keep` is "on" or "off"."""
 
     keep: Literal["on", "off"] = checked(check_choice, ("on", "off"))
 

@@ -44,6 +44,9 @@ class Linear(nn.Linear):
 class Flatten(nn.Module):
     """All entries of each sample and time step in one row: (T, B, ...) -> (T, B, N)."""
 
+    def __init__(self) -> None:
+        super().__init__()
+
     def forward(self, x: Tensor) -> Tensor:
         """Return `x` as (T, B, N)."""
         check_tensor(self, x)

@@ -137,6 +137,9 @@ class LogCounts(nn.Module):
     twice the events. The logarithm keeps the place of edges and damps this factor.
     """
 
+    def __init__(self) -> None:
+        super().__init__()
+
     def forward(self, x: Tensor) -> Tensor:
         """Return sign(x) log(1 + |x|)."""
         return torch.sign(x) * torch.log1p(torch.abs(x))

@@ -53,6 +53,9 @@ class Membrane(nn.Module):
 class Readout(nn.Module):
     """A layer that reduces time: (T, B, ...) -> (B, ...)."""
 
+    def __init__(self) -> None:
+        super().__init__()
+
     def forward(self, x: Tensor) -> Tensor:
         """Return the answer (B, ...) for all steps of `x` (T, B, ...). ShapeError for T = 0."""
         out: Tensor = self.run(x)[0]

@@ -166,10 +166,11 @@ class STDP:
             change, state = rule.step(state, pre[t], post[t], weight)
             weight += change
 
-    With x and y the traces of earlier spikes, dw = sum of a_plus x post - a_minus y pre over batch
-    and synapses; then x and y take in the spikes of this step. `pairing="all"` thus counts W(d) for
-    every pair of spikes except those of the same step; "nearest" pairs each spike with the last
-    spike before it on the other side (a trace restarts at each spike).
+    With x and y the traces of earlier spikes, which `window` describes, dw = sum of a_plus x post -
+    a_minus y pre over batch and synapses; then x and y take in the spikes of this step.
+    `pairing="all"` thus counts W(d) for every pair of spikes except those of the same step;
+    "nearest" pairs each spike with the last spike before it on the other side (a trace restarts at
+    each spike).
 
     Weights stay within [w_min, w_max]. softness = 0 is the additive rule: full changes, clipped at
     the bounds. Otherwise growth is multiplied by (w_max - w)^softness and shrinking by (w -

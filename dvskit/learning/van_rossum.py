@@ -82,8 +82,8 @@ def _peak(rise: float, decay: float) -> float:
 class VanRossum:
     """The van Rossum distance: 1/2 sum over time of (alpha * (S - S_target))^2.
 
-    alpha is a DoubleExponential (Zenke & Ganguli 2018). It has memory, so this loss has a state;
-    other losses are plain functions.
+    `kernel` is alpha, a DoubleExponential (Zenke & Ganguli 2018). It has memory, so this loss has a
+    state; other losses are plain functions.
     """
 
     kernel: DoubleExponential = field(default_factory=lambda: DoubleExponential(5.0, 10.0))

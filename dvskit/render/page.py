@@ -44,6 +44,7 @@ _BYTES_AN_EVENT = 6
 class ShownEvents:
     """A recording on a page.
 
+    events     the recording, Events or a Source
     name       above its cloud if there are several
     labels     spans and their content, in its own time; None uses the labels of the recording
     decisions  of a classifier on spans of its time; a name may end in a share: "wave (93 %)"

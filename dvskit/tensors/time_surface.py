@@ -251,11 +251,11 @@ class _ToreFill(PlanesFill):
 class Tore(Binned):
     """Time-ordered recent events: log ages of each pixel's latest, at the end of each bin.
 
-    (bins, 2 * latest, H, W) float32: the latest of OFF, the one before it, ..., then those of ON.
-    A value is log(age + 1) - log(shortest + 1), with ages in microseconds clipped to [shortest,
-    longest]; missing events have the value of `longest_us` (Baldwin et al. 2022, "Time-ordered
-    recent event (TORE) volumes for event cameras", whose constants are the defaults). Ages are
-    measured as in `TimeSurface`; events of all earlier bins count.
+    (bins, 2 * latest, H, W) float32: the latest of OFF, the one before it, ..., then those of ON. A
+    value is log(age + 1) - log(shortest_us + 1), with ages clipped to [shortest_us, longest_us];
+    missing events have the value of `longest_us` (Baldwin et al. 2022, "Time-ordered recent event
+    (TORE) volumes for event cameras", whose constants are the defaults). Ages are measured as in
+    `TimeSurface`; events of all earlier bins count.
 
     bins  1 by default: the volume after the last event
     """
