@@ -24,7 +24,7 @@ from dvskit import (
     tensors,
     training,
 )
-from dvskit.events import Events
+from dvskit.events import Events, ReadableSource
 from dvskit.render.plots import Plot
 
 # Events and files.
@@ -109,7 +109,7 @@ class EveryOther(filters.CallableFilter):
         return lambda some: some[self.first :: 2]
 
 
-class Still(dvskit.events.ReadableSource):
+class Still(ReadableSource):
     """A source of one's own."""
 
     size = dvskit.Size(2, 2)
