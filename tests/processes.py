@@ -1,9 +1,10 @@
-"""Processes that tests of training start, end and kill: forked from one that has torch loaded."""
+"""Processes that tests start, end and kill; those of training fork from one with torch loaded."""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import socket
 import traceback
 from collections.abc import Callable
@@ -12,6 +13,12 @@ from typing import Any
 
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(["tests.warm"])
+
+
+def hear_signals() -> None:
+    """Undo what a shell does for background jobs, and nohup: they ignore signals."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def start(function: Callable[..., Any], *given: Any, **environment: str) -> tuple[BaseProcess, Any]:

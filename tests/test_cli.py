@@ -22,6 +22,7 @@ from dvskit.cli import _console
 from dvskit.cli._elsewhere import ANSWERS
 from dvskit.errors import ConfigError
 from tests.printed_commands import leaves
+from tests.processes import hear_signals
 from tests.test_events import make
 
 MODEL = "nmnist-signed-lif"
@@ -410,14 +411,9 @@ def command(*words, **options):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=hear_interrupts,
+        preexec_fn=hear_signals,
         **options,
     )
-
-
-def hear_interrupts():
-    """Undo what a shell does to what it starts behind its back: interrupts are not heard there."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import dvskit
+from tests.processes import hear_signals
 
 # Three seconds are promised; other test processes may keep the processors busy.
 LIMIT_S = 5.0
@@ -27,8 +28,8 @@ COMMANDS = {
 }
 # How many moments of each command, and until when they last, in seconds.
 MOMENTS = {
-    "convert": (16, 1.5), "emulate": (20, 2.5), "render": (16, 2.0), "train": (24, 6.0),
-    "classify": (12, 4.0), "view": (12, 1.5),
+    "convert": (8, 1.5), "emulate": (10, 2.5), "render": (8, 2.0), "train": (12, 6.0),
+    "classify": (6, 4.0), "view": (6, 1.5),
 }  # fmt: skip
 
 
@@ -49,12 +50,6 @@ def inputs(tmp_path_factory, data) -> Path:
         for file in sorted((data / "nmnist-700" / digit).iterdir())[:20]:
             (folder / "digits" / digit / file.name).symlink_to(file)
     return folder
-
-
-def hear_signals() -> None:
-    """Undo what a shell does for background jobs, and nohup: they ignore signals."""
-    for number in (signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_DFL)
 
 
 def start(folder: Path, *words: str) -> subprocess.Popen[str]:
@@ -91,7 +86,7 @@ def unfinished(folder: Path) -> list[str]:
     return [path.name for path in folder.rglob(".*") if ".partial" in path.name]
 
 
-@pytest.mark.slow(seconds=40)
+@pytest.mark.slow(seconds=10)
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")
 @pytest.mark.parametrize("name", COMMANDS)
 def test_ctrl_c_ends_a_command_at_any_moment(name, inputs, tmp_path):
@@ -100,10 +95,11 @@ def test_ctrl_c_ends_a_command_at_any_moment(name, inputs, tmp_path):
     (tmp_path / "out").mkdir()
     count, latest_s = MOMENTS[name]
     rng = random.Random(name)
-    for _ in range(count):
+    for number in range(count):
         process = start(tmp_path, *COMMANDS[name])
-        # Half of them early, while modules are loaded and inputs are read.
-        time.sleep(latest_s * rng.random() ** 2)
+        # One in each part of the time, and half of them early, while modules are loaded and
+        # inputs are read.
+        time.sleep(latest_s * ((number + rng.random()) / count) ** 2)
         ended = process.poll() is not None
         seconds, err = end(process, signal.SIGINT)
         # In its last moment Python no longer handles signals: the command is done by then.

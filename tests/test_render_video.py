@@ -35,7 +35,7 @@ from dvskit.render.frames.canvas import (
 from dvskit.render.frames.writers import packed_table, yuv_table
 from dvskit.video import open_frames
 from tests.pictures import matches
-from tests.test_cli import hear_interrupts
+from tests.processes import hear_signals
 
 PLAIN = VideoView(style=LatestPolarity(), scale=1, footer=False)
 
@@ -403,7 +403,7 @@ def test_an_interrupted_command_leaves_nothing(tmp_path):
     save_events(events, tmp_path / "a.npz")
     words = [sys.executable, "-m", "dvskit", "render", str(tmp_path / "a.npz"), "-o",
              str(tmp_path / "b.mp4")]  # fmt: skip
-    running = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, preexec_fn=hear_interrupts)
+    running = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, preexec_fn=hear_signals)
     end = time.monotonic() + 100
     while not list(tmp_path.glob(".b.*.partial.mp4")) and time.monotonic() < end:
         time.sleep(0.05)
