@@ -16,7 +16,7 @@ import numpy as np
 import dvskit
 from dvskit import Events
 
-WIDTH, HEIGHT = 240, 180
+WIDTH, HEIGHT = 120, 90
 CALIBRATION = (
     "199.092366542 198.82882047 132.192071378 110.712660011 "
     "-0.368436311798 0.150947243557 -0.000296130534385 -0.000759431726241 0.0\n"
@@ -27,7 +27,7 @@ SPAN_US = 600_000
 
 
 def view(t_us: int) -> np.ndarray:
-    """What is seen at a time: (180, 240) uint8, a texture that moves."""
+    """What is seen at a time: (90, 120) uint8, a texture that moves."""
     x, y = 60e-6 * t_us, 25e-6 * t_us
     turn = np.array([[1, 0, x], [0, 1, y]], np.float32)
     flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
@@ -37,7 +37,7 @@ def view(t_us: int) -> np.ndarray:
 
 @lru_cache
 def _texture() -> np.ndarray:
-    noise = np.random.default_rng(4).standard_normal((240, 300)).astype(np.float32)
+    noise = np.random.default_rng(4).standard_normal((150, 180)).astype(np.float32)
     smooth = cv2.GaussianBlur(noise, (0, 0), 3)
     return 5 + 245 * (smooth - smooth.min()) / np.ptp(smooth)
 

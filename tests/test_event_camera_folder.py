@@ -117,7 +117,7 @@ def test_info_counts_frames_and_samples_and_shows_the_calibration(run, folder, n
     assert (code, err) == (0, "")
     frames = len(image_times_us())
     for line in (
-        "sensor    240x180 (of its frames)",
+        "sensor    120x90 (of its frames)",
         f"frames    {frames}",
         "IMU       599",
         "lens      fx 199.092, fy 198.829, cx 132.192, cy 110.713, k1 -0.368436",
@@ -157,7 +157,7 @@ def test_emulate_takes_the_folder_of_the_images_alone_and_says_where_times_come_
     assert alone == whole
 
 
-@pytest.mark.slow(seconds=10)
+@pytest.mark.slow(seconds=5)
 def test_calibrate_finds_the_thresholds_with_the_frames_of_the_layout(run, copy_at):
     folder = copy_at(ORIGINS[1])
     code, out, _ = run("calibrate", folder / "events.txt", "--json")
@@ -292,7 +292,7 @@ def test_damage_is_one_line_and_salvage_leaves_it_out_and_counts(
     ("spoil", "message"),
     [
         (lambda file: file.write_bytes(b"no image"), "is not a readable image"),
-        (lambda file: cv2.imwrite(str(file), view(0)[:90]), "is 240x90, the first was 240x180"),
+        (lambda file: cv2.imwrite(str(file), view(0)[:45]), "is 120x45, the first was 120x90"),
     ],
 )
 def test_a_damaged_frame_is_refused_or_left_out(copy, spoil, message):
@@ -348,7 +348,7 @@ def test_a_sensor_size_that_is_given_stays_and_larger_events_are_not_cut(copy):
     with (copy / "events.txt").open("a") as file:
         file.write("9.000000000 250 3 1\n")
     recording = dvskit.open_events(copy)
-    assert (recording.size, recording.size_origin) == ((251, 180), "data")
+    assert (recording.size, recording.size_origin) == ((251, 90), "data")
     assert len(recording.load()) == len(drawn.events()) + 1
 
 
