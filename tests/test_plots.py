@@ -95,11 +95,12 @@ def drawn(figure) -> bytes:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", OF_EVENTS)
-@pytest.mark.parametrize("length", [1, 13])
-def test_a_plot_is_the_same_however_the_stream_is_cut(name, length):
+def test_a_plot_is_the_same_however_the_stream_is_cut(name):
     events = lamp(50, span_us=300_000) if name == "flicker" else scattered(400)
     draw = getattr(plots, name)
-    assert drawn(draw(Cut(events, length))) == drawn(draw(events))
+    whole = drawn(draw(events))
+    for length in (1, 13):
+        assert drawn(draw(Cut(events, length))) == whole
 
 
 @pytest.mark.slow
@@ -125,23 +126,6 @@ def test_no_events_are_said_to_be_none(name):
     axes = getattr(plots, name)(Events.empty((3, 2))).axes
     words = " ".join(text.get_text() for one in axes for text in one.texts)
     assert "no " in words or "too short" in words
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", OF_EVENTS)
-def test_no_word_is_cut_off_at_any_width(name):
-    lit = name in ("flicker", "spectrum")
-    for width, size in ((60, (24, 16)), (88, (640, 480)), (180, (240, 180))):
-        events = lamp(50, size=(8, 6)) if lit else scattered(size=size)
-        figure = getattr(plots, name)(events, style=plots.Style(width_mm=width))
-        figure.set_dpi(100)  # at less, letters are rounded up to whole dots
-        figure.canvas.draw()
-        box = figure.get_tightbbox()
-        wide, high = figure.get_size_inches()
-        assert box.x0 > -0.02
-        assert box.y0 > -0.02
-        assert box.x1 < wide + 0.02
-        assert box.y1 < high + 0.02
 
 
 @pytest.mark.slow
@@ -330,12 +314,11 @@ def log_axes(figure):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["intervals", "pixel_map", "spectrum", "flicker", "noise"])
-@pytest.mark.parametrize("width_mm", [60, 180])
 @pytest.mark.parametrize(
-    "events",
-    [scattered(300), scattered(9000, span_us=40_000_000),
-     lamp(80), scattered(200, size=(3, 2), span_us=3000)],
-    ids=["few", "long", "lamp", "short"],
+    ("events", "width_mm"),
+    [(scattered(300), 60), (scattered(9000, span_us=40_000_000), 180), (lamp(80), 60),
+     (scattered(200, size=(3, 2), span_us=3000), 60), (scattered(200, size=(3, 2)), 180)],
+    ids=["few", "long", "lamp", "short", "wide"],
 )  # fmt: skip
 def test_a_logarithmic_axis_names_two_values_at_least(name, width_mm, events):
     for axis, names in log_axes(getattr(plots, name)(events, style=plots.Style(width_mm=width_mm))):
@@ -1378,9 +1361,8 @@ ENDS = np.stack([SHARES - 0.05, SHARES + 0.02], axis=1)  # wider below than abov
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("width_mm", [60, 88, 180])
-@pytest.mark.parametrize("count", [1, 2, 7])
-@pytest.mark.parametrize("steps", [1, 5, 40])
+@pytest.mark.parametrize("width_mm", [60, 180])
+@pytest.mark.parametrize(("count", "steps"), [(1, 1), (2, 5), (7, 40)])
 def test_each_measurement_has_a_panel_whose_curve_is_its_accuracies(width_mm, count, steps):
     x, share = np.arange(1.0, steps + 1), np.linspace(0.1, 0.9, steps)
     ends = np.stack([0.8 * share, 1.1 * share], axis=1)
