@@ -118,7 +118,8 @@ def test_the_hot_pixels_are_found_and_no_others(calibrated, worn, frames):
 
 @pytest.mark.slow
 def test_the_log_offset_is_recovered(frames):
-    found = calibrate(recorded(frames, OFFSET), frames)
+    small = [(t, frame[:32, :32]) for t, frame in frames]
+    found = calibrate(recorded(small, OFFSET), small)
     near(found, "log_offset", 6.0, 0.1)
     near(found, "threshold_on", 0.15, 0.05)
     near(found, "threshold_off", 0.22, 0.05)
@@ -138,17 +139,6 @@ def test_an_ideal_sensor_is_found_ideal(frames):
         assert found[name].value == 0.0
     for name in ("cutoff_hz", "log_offset", "refractory_us", "hot_hz"):
         assert found[name].value is None
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("params", [WORN, EmulatorParams(threshold_sigma=0.03)])
-def test_frames_at_40_a_second_still_give_the_thresholds(params):
-    fine = scene(fps=1000, side=48)
-    found = calibrate(recorded(fine, params), fine[:1000:25] + fine[1000:])
-    near(found, "threshold_on", params.threshold_on, 0.05)
-    near(found, "threshold_off", params.threshold_off, 0.05)
-    if params.cutoff_hz:
-        assert 1 / 1.3 < found["cutoff_hz"].value / params.cutoff_hz < 1.3
 
 
 def test_events_alone_give_the_rates_but_no_thresholds():
@@ -202,7 +192,7 @@ def test_the_truth_lies_within_three_uncertainties_for_most_seeds():
     )  # fmt: skip
     within = []
     for seed in range(3):
-        frames = scene(seed=seed, side=28, fps=200, moving_s=0.8)
+        frames = scene(seed=seed, side=20, fps=200, moving_s=0.8)
         found = calibrate(recorded(frames, params, seed), frames)
         for name in names:
             each = found[name]
@@ -541,7 +531,7 @@ def test_what_the_emulator_cannot_take_is_left_at_its_default_and_said(calibrate
 
 @pytest.mark.slow
 def test_the_preset_goes_through_emulate(run, tmp_path, frames):
-    still = [(t, frame[:32, :32]) for t, frame in frames[:500:2]]
+    still = [(t, frame[:24, :24]) for t, frame in frames[:500:2]]
     dvskit.save_events(recorded(still, WORN), tmp_path / "real.npz")
     (tmp_path / "clip").mkdir()
     for number, (_, frame) in enumerate(still):
@@ -573,7 +563,7 @@ def test_the_preset_goes_through_emulate(run, tmp_path, frames):
 
 @pytest.mark.slow
 def test_frames_come_from_a_video_but_not_from_a_recording_without_any(run, tmp_path, frames):
-    small = [(t, frame[:32, :32]) for t, frame in frames[:200]]
+    small = [(t, frame[:24, :24]) for t, frame in frames[:200]]
     dvskit.save_events(recorded(small, EmulatorParams()), tmp_path / "a.npz")
     dvskit.video.write_video(small, tmp_path / "a.mp4", fps=500)
     code, out, err = run("calibrate", "a.npz", "a.mp4", "--fps", 500, "-o", "a.toml")

@@ -53,7 +53,7 @@ def test_a_spread_is_drawn_to_the_usual_one_by_as_much_as_it_may_be_off():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("seed", "number"), [(1, 8), (2, 23), (3, 5)])
+@pytest.mark.parametrize(("seed", "number"), [(1, 8), (3, 5)])
 def test_of_a_person_before_a_plain_wall_no_more_is_claimed_than_is_known(seed, number):
     params, found = calibrated(seed, number)
     known = [each for each in NAMES if getattr(params, each) and found[each].value is not None]

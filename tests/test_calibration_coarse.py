@@ -124,7 +124,7 @@ def test_what_is_covered_and_uncovered_does_not_lower_the_thresholds():
 def test_light_that_flickers_in_place_is_no_motion_and_is_calibrated_by_frames_alone():
     """A texture of which each pixel has its own pace: nothing moves."""
     rng = np.random.default_rng(3)
-    pace, phase = rng.uniform(1, 2.5, (24, 32)), rng.uniform(0, 6, (24, 32))
+    pace, phase = rng.uniform(1, 2.5, (18, 24)), rng.uniform(0, 6, (18, 24))
     frames = [(n * 1000, 0.3 + 0.25 * np.sin(pace * n / 1000 * 6 + phase)) for n in range(3000)]
     params = EmulatorParams(threshold_on=0.25, threshold_off=0.2, threshold_sigma=0.02)
     found = calibrate(recorded(frames, params), frames[::25])

@@ -186,7 +186,7 @@ def test_a_sensor_that_is_switched_on_with_a_clip_that_never_rests(data):
     from dvskit.video import open_frames
 
     clip = open_frames(data / "video" / "carphone_pristine.mp4")
-    frames = [(t, frame[:72, :88].copy()) for t, frame in clip]
+    frames = [(t, frame[:48, :64].copy()) for t, frame in clip]
     params = EmulatorParams.preset("DAVIS346")
     found = calibrate(Events.concatenate(list(dvskit.emulate(frames, params, 4))), frames)
     for name in ("threshold_on", "threshold_off", "leak_hz"):
@@ -239,7 +239,7 @@ def test_thresholds_are_taken_where_nearly_all_pixels_are_known():
 
 @pytest.mark.slow
 def test_the_command_ends_with_the_agreement_and_writes_the_offset(run, tmp_path, plane):
-    events, frames = plane
+    events, frames = plane[0].between(0, 480_000), plane[1][:13]
     dvskit.save_events(events, tmp_path / "a.npz")
     folder = tmp_path / "clip"
     folder.mkdir()
