@@ -263,8 +263,11 @@ def test_many_tiny_packets_take_little_time(
     assert time.process_time() - start < 5
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("claim", [3000, 100_000, 600_000])
+@pytest.mark.parametrize(
+    ("kind", "claim"),
+    [(KINDS[0], 3000), (KINDS[1], 3000), (KINDS[2], 3000), (KINDS[1], 100_000),
+     (KINDS[2], 100_000), (KINDS[0], 600_000)],
+)  # fmt: skip
 def test_packets_in_packets_take_little_time(tmp_path: Path, kind: Compression, claim: int) -> None:
     head = PACKET_HEADER.pack(0, claim)
     mark = kind.magic + bytes(8) if kind.magic else bytes(8) + b"EVTS"

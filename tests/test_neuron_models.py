@@ -164,9 +164,10 @@ def test_gradients_are_those_of_the_equations_with_a_smooth_step(name, reset, mo
 
 @pytest.mark.slow
 @every_layer
-@refractory
 @pytest.mark.parametrize("chunk", [1, 5, 12])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(
+    ("refractory", "dtype"), [(0, torch.float32), (2, torch.float32), (2, torch.bfloat16)]
+)
 def test_chunks_and_single_steps_give_the_spikes_of_the_whole(name, refractory, chunk, dtype):
     layer = LAYERS[name](refractory=refractory)
     x = currents(24, 3, 7, dtype=dtype)
