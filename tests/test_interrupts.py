@@ -28,8 +28,8 @@ COMMANDS = {
 }
 # How many moments of each command, and until when they last, in seconds.
 MOMENTS = {
-    "convert": (8, 1.5), "emulate": (10, 2.5), "render": (8, 2.0), "train": (12, 6.0),
-    "classify": (6, 4.0), "view": (6, 1.5),
+    "convert": (16, 1.5), "emulate": (20, 2.5), "render": (16, 2.0), "train": (24, 6.0),
+    "classify": (12, 4.0), "view": (12, 1.5),
 }  # fmt: skip
 
 
@@ -86,7 +86,7 @@ def unfinished(folder: Path) -> list[str]:
     return [path.name for path in folder.rglob(".*") if ".partial" in path.name]
 
 
-@pytest.mark.slow(seconds=10)
+@pytest.mark.slow(seconds=20)
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")
 @pytest.mark.parametrize("name", COMMANDS)
 def test_ctrl_c_ends_a_command_at_any_moment(name, inputs, tmp_path):
