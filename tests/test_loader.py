@@ -25,7 +25,7 @@ from dvskit.datasets import (
 )
 from dvskit.datasets.batch_plan import drawn, drawn_by_class
 from dvskit.datasets.cache_entries import HeldSamples, MemoryBudget
-from dvskit.datasets.samples import named
+from dvskit.datasets.sample import named
 from dvskit.errors import (
     ArgumentError,
     ConfigError,

@@ -24,7 +24,8 @@ from dvskit.datasets.opening import find_spans, open_samples
 from dvskit.datasets.prefetch import BatchesDataset, EpochBatches
 from dvskit.datasets.public_sets import GESTURES, PUBLIC_SETS, open_public
 from dvskit.datasets.saccades import NOMINAL, Saccades, emulate_moved, emulate_saccades
-from dvskit.datasets.samples import ImageSamples, Part, Sample, Samples, class_names
+from dvskit.datasets.sample import Part, Sample, class_names
+from dvskit.datasets.samples import ImageSamples, Samples
 from dvskit.datasets.splits import (
     Split,
     SplitSamples,

@@ -14,7 +14,8 @@ from torch import Tensor
 from dvskit._arguments import check_arguments
 from dvskit.datasets.cache import Cache
 from dvskit.datasets.cache_entries import CachedSamples, key_of, smallest
-from dvskit.datasets.samples import ImageSamples, Samples, named
+from dvskit.datasets.sample import named
+from dvskit.datasets.samples import ImageSamples, Samples
 from dvskit.errors import ConfigError, ShapeError
 from dvskit.events import Events, Filter, Size
 from dvskit.filters import Fit, chain

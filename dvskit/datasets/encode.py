@@ -25,7 +25,8 @@ from dvskit.datasets.batch_plan import (
     rows_of,
 )
 from dvskit.datasets.prefetch import prefetched
-from dvskit.datasets.samples import Images, ImageSamples, named
+from dvskit.datasets.sample import named
+from dvskit.datasets.samples import Images, ImageSamples
 from dvskit.errors import ConfigError, GeometryError, did_you_mean
 from dvskit.events import Size, as_size
 from dvskit.filters.base import check_number

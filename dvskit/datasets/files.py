@@ -12,7 +12,8 @@ import numpy as np
 
 from dvskit._threads import one_thread, thread_count
 from dvskit.datasets.kinds import KINDS, SampleKind, SampleReading
-from dvskit.datasets.samples import Sample, Samples, named
+from dvskit.datasets.sample import Sample, named
+from dvskit.datasets.samples import Samples
 from dvskit.errors import DvskitError, FormatError, one_line
 from dvskit.events import Events
 from dvskit.formats.content import digest_of

@@ -14,7 +14,7 @@ from typing import NamedTuple, get_args
 import numpy as np
 
 from dvskit.datasets.kinds import known_kind
-from dvskit.datasets.samples import Part, Sample
+from dvskit.datasets.sample import Part, Sample
 from dvskit.errors import ConfigError
 from dvskit.formats.content import content_digest
 

@@ -19,7 +19,8 @@ from dvskit._arguments import check_arguments
 from dvskit._files import is_hidden, visible
 from dvskit.datasets.kinds import kind_of
 from dvskit.datasets.saccades import NOMINAL, Saccades, emulate_varied
-from dvskit.datasets.samples import ImageSamples, Part, Sample, Samples
+from dvskit.datasets.sample import Part, Sample
+from dvskit.datasets.samples import ImageSamples, Samples
 from dvskit.errors import ConfigError, FormatError, MissingFileError
 from dvskit.events import Events, as_size
 from dvskit.formats.content import content_digest, digest_of

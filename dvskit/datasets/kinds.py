@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dvskit.datasets.clips import Emulation, emulate_depth_clip, emulate_frames, open_clip
-from dvskit.datasets.samples import Sample
+from dvskit.datasets.sample import Sample
 from dvskit.emulator.params import as_params
 from dvskit.errors import FormatError, GeometryError, VideoError
 from dvskit.events import Events, Size, Source, as_size

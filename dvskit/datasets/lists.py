@@ -25,7 +25,7 @@ from pathlib import Path
 
 from dvskit._arguments import TIME_UNITS_US
 from dvskit.datasets.files import Found, LeftOut
-from dvskit.datasets.samples import Part, Sample
+from dvskit.datasets.sample import Part, Sample
 from dvskit.datasets.tree import PARTS, check_cases, plain_name
 from dvskit.errors import FormatError, MissingFileError, did_you_mean
 

@@ -16,7 +16,7 @@ from dvskit.datasets.clips import Emulation
 from dvskit.datasets.files import FileSamples, Found, LeftOut, failures
 from dvskit.datasets.kinds import KINDS, SampleReading, kind_of
 from dvskit.datasets.lists import read_list
-from dvskit.datasets.samples import Sample
+from dvskit.datasets.sample import Sample
 from dvskit.datasets.tree import PERSON_LETTER, PERSON_WORD, empty_folders, rows_of, walk
 from dvskit.emulator import EmulatorParams
 from dvskit.errors import ConfigError, FormatError, MissingFileError, count_of, one_line

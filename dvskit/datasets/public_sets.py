@@ -29,7 +29,8 @@ from dvskit.datasets.read_samples import (
     read_mat,
     read_milliseconds,
 )
-from dvskit.datasets.samples import Part, Sample, Samples
+from dvskit.datasets.sample import Part, Sample
+from dvskit.datasets.samples import Samples
 from dvskit.datasets.splits import split_samples
 from dvskit.errors import ConfigError, FormatError, MissingFileError, did_you_mean
 from dvskit.formats.labels import MAPPING_NAME, read_mapping

@@ -18,7 +18,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit.datasets.samples import Sample, Samples
+from dvskit.datasets.sample import Sample
+from dvskit.datasets.samples import Samples
 from dvskit.errors import DvskitError, FormatError
 from dvskit.events import Events, Size, polarity_column
 from dvskit.formats import open_events

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvskit._arguments import check_arguments
-from dvskit.datasets.samples import Part, Sample, Samples
+from dvskit.datasets.sample import Part, Sample
+from dvskit.datasets.samples import Samples
 from dvskit.errors import ConfigError, DvskitError, GeometryError, count_of
 from dvskit.events import Events, Filter, Size, as_size
 from dvskit.filters import chain

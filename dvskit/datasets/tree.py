@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 
 from dvskit._files import visible
 from dvskit.datasets.kinds import kind_of, sample_suffixes
-from dvskit.datasets.samples import Part, Sample
+from dvskit.datasets.sample import Part, Sample
 from dvskit.errors import ConfigError, FormatError
 from dvskit.formats.found import TEXTS, PathKind, identify
 

@@ -13,7 +13,7 @@ from dvskit._arguments import check_arguments
 from dvskit.datasets import likely_size
 from dvskit.datasets.encode import Encoder
 from dvskit.datasets.images import read_gray
-from dvskit.datasets.samples import Sample, named
+from dvskit.datasets.sample import Sample, named
 from dvskit.errors import ConfigError, GeometryError, ModelError, ShapeError
 from dvskit.evaluation.held_out import choose_encoder, choose_seed
 from dvskit.events import Events, Source, file_name

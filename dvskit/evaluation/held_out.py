@@ -15,7 +15,7 @@ from dvskit.datasets import (
 )
 from dvskit.datasets.encode import Encoder
 from dvskit.datasets.images import idx_parts
-from dvskit.datasets.samples import Part
+from dvskit.datasets.sample import Part
 from dvskit.errors import ConfigError, FormatError, did_you_mean
 from dvskit.formats.image_list import IMAGE_SUFFIXES
 from dvskit.training.config import DataConfig
