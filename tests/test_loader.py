@@ -12,14 +12,11 @@ from itertools import islice
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import DataLoader
 
 from dvskit.datasets import (
     Batches,
-    BatchesDataset,
     BatchShare,
     Cache,
-    EpochBatches,
     ImageSamples,
     Sample,
 )
@@ -163,37 +160,6 @@ def test_mixed_batches_have_the_count_of_each_share_in_their_order():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("context", "workers"), [(None, 0), ("fork", 2), ("spawn", 1)])
-def test_torch_makes_the_same_batches_in_its_processes(context, workers):
-    batches = mixed(steps=3)
-    data = BatchesDataset(batches)
-    loader = DataLoader(
-        data,
-        batch_sampler=EpochBatches(batches, epoch=1),
-        collate_fn=data.collate,
-        num_workers=workers,
-        multiprocessing_context=context,
-        persistent_workers=workers > 0,
-    )
-    assert len(loader) == 3
-    assert len(data) == 24
-    for epoch in (1, 2):
-        assert equal(listed(loader), listed(batches.epoch(epoch)))
-
-
-def test_torch_may_draw_samples_by_number_only_where_no_chance_enters():
-    samples = DrawnSamples(9, draws=False)
-    data = BatchesDataset(make(samples, shuffle=False))
-    loader = DataLoader(data, batch_size=4, collate_fn=data.collate)
-    assert equal(listed(loader), listed(data.batches.epoch(0)))
-    for batches in (make(), make(samples, vary=Shifts()), mixed()):
-        with pytest.raises(ConfigError, match="depends on its epoch"):
-            BatchesDataset(batches)[0]
-    with pytest.raises(IndexError):
-        data[9]
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize("vary", [None, Shifts()])
 @pytest.mark.parametrize("draws", [True, False])
 def test_the_cache_changes_nothing_but_how_often_samples_are_read(tmp_path, vary, draws):
@@ -313,9 +279,6 @@ def test_the_batch_stands_where_it_is_asked_to():
     for (counts, labels), (other, same) in zip(one, make().epoch(0), strict=True):
         assert torch.equal(counts.transpose(0, 1), other)
         assert torch.equal(labels, same)
-    data = BatchesDataset(make(batch_axis=0))
-    loader = DataLoader(data, batch_sampler=EpochBatches(data.batches), collate_fn=data.collate)
-    assert equal(listed(loader), one)
 
 
 def alive() -> list[threading.Thread]:

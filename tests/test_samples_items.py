@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from dvskit.datasets import (
     Cache,
@@ -15,11 +16,13 @@ from dvskit.datasets import (
     MovedImages,
     TonicSamples,
     open_images,
+    open_public,
     open_samples,
 )
 from dvskit.datasets.samples import ChangedSamples
 from dvskit.events import Events
 from tests.test_images import tonic_set
+from tests.test_public_sets import atis, made
 
 
 def images(folder: Path):
@@ -37,15 +40,22 @@ def tonic():
     return TonicSamples(tonic_set(arrays, sensor_size=(8, 8, 2), targets=[0, 1, 0, 1]))
 
 
+def public(folder: Path):
+    for number in range(4):
+        atis(folder / "Train" / str(number % 2) / f"{number}.bin", made(20, number, (34, 34)))
+    return open_public("n-mnist", folder)
+
+
 MAKE = {
     "files": lambda bars, folder: open_samples(bars),
     "kept": lambda bars, folder: CachedSamples(open_samples(bars), Cache(folder / "kept")),
     "some": lambda bars, folder: open_samples(bars).choose([3, 1, 15, 2]),
     "settled": lambda bars, folder: ChangedSamples(open_samples(bars)),
     "drawn": lambda bars, folder: DrawnSamples(
-        2, seed=1, gestures=("hand_clap", "arm_roll"), size=(16, 16), fps=30, duration_us=300_000
+        2, seed=1, gestures=("hand_clap", "arm_roll"), size=(16, 16), fps=30, duration_us=100_000
     ),
     "tonic": lambda bars, folder: tonic(),
+    "public": lambda bars, folder: public(folder / "NMNIST"),
     "stills": lambda bars, folder: images(folder / "images"),
     "moved": lambda bars, folder: MovedImages(images(folder / "images"), (8, 8)),
 }
@@ -77,8 +87,19 @@ def test_samples_are_a_sequence_of_contents_and_labels(name: str, bars: Path, tm
         assert fewer.rows == samples.rows[part]
         assert [label for _, label in fewer] == [label for _, label in items[part]]
         assert all(same(a, b) for (a, _), (b, _) in zip(fewer, items[part], strict=True))
-    with pytest.raises(TypeError):
-        samples["a"]
+    chosen = ([2, -1, 0], np.array([2, -1, 0]), torch.tensor([2, -1, 0]), samples.labels == 1, [])
+    for numbers in chosen:
+        places = np.arange(count)[np.asarray(numbers) if len(numbers) else slice(0)]
+        for fewer in (samples[numbers], samples.choose(numbers)):
+            assert list(fewer.rows) == [samples.rows[place] for place in places]
+            assert fewer.classes == samples.classes
+            assert not len(fewer) or same(fewer[-1][0], items[places[-1]][0])
+    for wrong in ([count], [-count - 1], [True], [0.5], ["a"]):
+        with pytest.raises(IndexError, match=f"samples of a set of {count}: "):
+            samples[wrong]
+    for wrong in ("a", None, 0.5):
+        with pytest.raises(TypeError):
+            samples[wrong]
 
 
 def test_a_set_says_what_it_holds(bars: Path, tmp_path: Path):

@@ -4,6 +4,7 @@ from dvskit.datasets.batch_plan import BatchShare
 from dvskit.datasets.cache import Cache
 from dvskit.datasets.cache_entries import CachedSamples, key_of
 from dvskit.datasets.clips import Emulation, emulate_frames
+from dvskit.datasets.dataset import SamplesDataset, collate_events, collate_tensors
 from dvskit.datasets.drawn import DrawnSamples, SkeletonSamples, sensor_like_dvs128
 from dvskit.datasets.encode import ENCODERS, Encode, ImageBatches, ImageChanges
 from dvskit.datasets.files import FileSamples, LeftOut
@@ -21,7 +22,6 @@ from dvskit.datasets.images import (
 from dvskit.datasets.kinds import likely_size, on_sensor
 from dvskit.datasets.loader import Batches
 from dvskit.datasets.opening import find_spans, open_samples
-from dvskit.datasets.prefetch import BatchesDataset, EpochBatches
 from dvskit.datasets.public_sets import GESTURES, PUBLIC_SETS, open_public
 from dvskit.datasets.saccades import NOMINAL, Saccades, emulate_moved, emulate_saccades
 from dvskit.datasets.sample import Part, Sample, class_names
@@ -45,13 +45,11 @@ __all__ = [
     "PUBLIC_SETS",
     "BatchShare",
     "Batches",
-    "BatchesDataset",
     "Cache",
     "CachedSamples",
     "DrawnSamples",
     "Emulation",
     "Encode",
-    "EpochBatches",
     "FileSamples",
     "FolderImages",
     "IdxImages",
@@ -66,12 +64,15 @@ __all__ = [
     "Saccades",
     "Sample",
     "Samples",
+    "SamplesDataset",
     "SkeletonSamples",
     "Split",
     "SplitSamples",
     "TonicSamples",
     "check_leaks",
     "class_names",
+    "collate_events",
+    "collate_tensors",
     "emulate_frames",
     "emulate_moved",
     "emulate_saccades",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor
 from dvskit._arguments import check_arguments
 from dvskit.datasets.cache import Cache
 from dvskit.datasets.cache_entries import CachedSamples, key_of, smallest
+from dvskit.datasets.dataset import Varying, from_zero
 from dvskit.datasets.sample import named
 from dvskit.datasets.samples import ImageSamples, Samples
 from dvskit.errors import ConfigError, ShapeError
@@ -63,13 +64,6 @@ def rows_of(part: tuple[int, int], count: int) -> range:
     if not 0 <= first < every:
         raise ConfigError(f"part = {part} must be (k, n) with 0 <= k < n")
     return range(first, count, every) if count >= every else range(count)
-
-
-class Varying(Protocol):
-    """A distribution of filters, such as `dvskit.filters.Vary`."""
-
-    def draw(self, rng: np.random.Generator) -> Filter:
-        """Return a filter; the same for the same generator state."""
 
 
 @check_arguments
@@ -251,11 +245,8 @@ class RowMaker:
         if given.vary is None:
             self._represent(events, weight, None, out, rng)
             return row
-        if len(events):  # filters of time start at 0
-            t = events.t - events.t[0]
-            events = Events.from_checked(t, events.x, events.y, events.p, events.size)
         drawn = given.vary.draw(rng)
-        self._represent(chain(drawn)(events), weight, 0, out, rng)
+        self._represent(chain(drawn)(from_zero(events)), weight, 0, out, rng)
         if given.relabel is None:
             return row
         name = given.relabel(self.classes[row.label], drawn)

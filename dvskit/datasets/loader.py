@@ -18,16 +18,15 @@ from dvskit._threads import thread_count
 from dvskit.datasets.batch_plan import (
     WHOLE,
     BatchShare,
-    EpochPlan,
     Row,
     RowMaker,
-    Varying,
     batch_sizes,
     check_classes,
     planned,
     rows_of,
 )
 from dvskit.datasets.cache import Cache
+from dvskit.datasets.dataset import Varying
 from dvskit.datasets.prefetch import prefetched
 from dvskit.datasets.samples import ImageSamples, Samples
 from dvskit.errors import ConfigError, FittedWarning
@@ -80,7 +79,7 @@ class Batches:
     batch_axis      axis of the batch: 1 gives (T, B, ...), 0 gives (B, ...)
     cache           stores tensors, or with chance the events before `vary`
     threads         that prepare batches; default: the number of processors; 0: the caller's. For
-                    samples made by slow Python code use processes: `BatchesDataset`
+                    samples made by slow Python code use processes: `Samples.dataset`
     prefetch        maximum number of batches prepared but not yet taken
     pin_memory      use pinned memory, from which GPUs copy asynchronously
     warn_fitted     give a FittedWarning for the first sample of each other size; `fitted` counts
@@ -178,27 +177,6 @@ class Batches:
         """Return the number of samples of each batch of an epoch."""
         return self._sizes(self.shares)
 
-    def plan(self, epoch: int) -> EpochPlan:
-        """Return the samples of an epoch, in order."""
-        if epoch < 0:
-            raise ConfigError(f"epoch {epoch} is less than 0")
-        seed = (self.seed, _ORDER, epoch) if self.shuffle else None
-        return planned(self.shares, self.sizes(), seed)
-
-    def fill(self, plan: EpochPlan, epoch: int, batch: int, row: int, out: Tensor) -> Row:
-        """Write a row of a batch to `out`, a tensor of one sample."""
-        share, number = plan.at(batch, row)
-        place = batch * sum(plan.counts) + row
-        return self._rows.fill(share, number, (self.seed, _SAMPLE, epoch, place), out)
-
-    def fill_number(self, number: int, out: Tensor) -> Row:
-        """Write a sample of a set without chance to `out`, by its number."""
-        return self._rows.fill(0, number, (), out)
-
-    def empty(self) -> Tensor:
-        """Return an uninitialised tensor of one sample, without the batch."""
-        return torch.empty(self._rows.shape, dtype=self._rows.dtype)
-
     def epoch(
         self, number: int, *, first: int = 0, part: tuple[int, int] = WHOLE
     ) -> Iterator[tuple[Tensor, Tensor]]:
@@ -213,12 +191,15 @@ class Batches:
         """
         with closing(self._made(number, first, part)) as made:
             for tensor, rows in made:
-                self.note(rows)
+                self._note(rows)
                 yield tensor, torch.tensor([row.label for row in rows])
 
     def _made(self, epoch: int, first: int, part: tuple[int, int]) -> Generator[Made]:
-        plan = self.plan(epoch)
-        taken = [rows_of(part, size) for size in self.sizes()[first:]]
+        if epoch < 0:
+            raise ConfigError(f"epoch {epoch} is less than 0")
+        sizes = self.sizes()
+        plan = planned(self.shares, sizes, (self.seed, _ORDER, epoch) if self.shuffle else None)
+        taken = [rows_of(part, size) for size in sizes[first:]]
         threads = thread_count() if self.threads is None else self.threads
         # With few rows per call, threads end at the same time; each call costs a lock.
         at_once = max(1, min(8, len(taken[0]) // (4 * max(1, threads)))) if taken else 1
@@ -230,8 +211,11 @@ class Batches:
             return _new_batch(shape, self._rows.dtype, self.pin_memory), [_NO_ROW] * count
 
         def fill(made: Made, batch: int, row: int) -> None:
-            out, place = made[0].select(self.batch_axis, row), taken[batch][row]
-            made[1][row] = self.fill(plan, epoch, first + batch, place, out)
+            out, whole = made[0].select(self.batch_axis, row), first + batch
+            share, number = plan.at(whole, taken[batch][row])
+            place = whole * sum(plan.counts) + taken[batch][row]
+            seed = (self.seed, _SAMPLE, epoch, place)
+            made[1][row] = self._rows.fill(share, number, seed, out)
 
         return prefetched(
             list(map(len, taken)),
@@ -242,7 +226,7 @@ class Batches:
             at_once=at_once,
         )
 
-    def note(self, rows: Sequence[Row]) -> None:
+    def _note(self, rows: Sequence[Row]) -> None:
         """Count the fitted rows; give a FittedWarning for each new size."""
         for row in rows:
             if row.fitting is None:

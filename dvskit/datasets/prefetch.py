@@ -1,27 +1,15 @@
-"""Batches made in advance, by threads or by the processes of torch's DataLoader."""
+"""Batches made in advance by threads."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future
 from contextlib import nullcontext
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
-
-import torch
-from torch import Tensor
-from torch.utils.data import Dataset, Sampler
-
-from dvskit._arguments import check_arguments
-from dvskit.datasets.batch_plan import EpochPlan, Row
-from dvskit.errors import ConfigError
-
-if TYPE_CHECKING:
-    from dvskit.datasets.loader import Batches
-
+from typing import TypeVar
 
 T = TypeVar("T")
 
@@ -120,90 +108,3 @@ def prefetched(
         for worker in workers:
             if worker.ident is not None:
                 worker.join()
-
-
-class BatchPlace(NamedTuple):
-    """A row of a batch of an epoch."""
-
-    epoch: int
-    batch: int
-    row: int
-
-
-@check_arguments
-class BatchesDataset(Dataset[tuple[Tensor, int]]):
-    """The samples of `Batches`, for torch's DataLoader, whose processes make the same batches.
-
-        data = BatchesDataset(batches)
-        loader = DataLoader(data, batch_sampler=EpochBatches(batches), collate_fn=data.collate,
-                            num_workers=2)
-        for counts, labels in loader: ...                # the next epoch at each pass
-
-    data[place] is the tensor of a sample (T, ...), without the batch axis, and its label. Without
-    chance, data[number] works too, so any sampler can be used.
-    """
-
-    def __init__(self, batches: Batches) -> None:
-        self.batches = batches
-        self._plans: dict[int, EpochPlan] = {}
-
-    def __len__(self) -> int:
-        return sum(self.batches.sizes())
-
-    def __getitem__(self, place: BatchPlace | int) -> tuple[Tensor, int]:
-        """Return the tensor and the label of a place or, without chance, of a number.
-
-        Raises ConfigError for a number if the epoch matters, and the errors of reading.
-        """
-        out = self.batches.empty()
-        if isinstance(place, tuple):
-            epoch, batch, row = place
-            made = self.batches.fill(self._plan(epoch), epoch, batch, row, out)
-        else:
-            made = self._fill_number(place, out)
-        self.batches.note([made])
-        return out, made.label
-
-    def _plan(self, epoch: int) -> EpochPlan:
-        plan = self._plans.get(epoch)
-        if plan is None:
-            plan = self.batches.plan(epoch)
-            self._plans = {epoch: plan}
-        return plan
-
-    def _fill_number(self, number: int, out: Tensor) -> Row:
-        shares = self.batches.shares
-        if len(shares) > 1 or shares[0].chance:
-            raise ConfigError(
-                f"sample {number} depends on its epoch, which is not known; pass "
-                "batch_sampler=EpochBatches(batches) to the DataLoader"
-            )
-        if not 0 <= number < len(shares[0].samples):
-            raise IndexError(f"sample {number} of {len(shares[0].samples)}")
-        return self.batches.fill_number(number, out)
-
-    def collate(self, samples: Sequence[tuple[Tensor, int]]) -> tuple[Tensor, Tensor]:
-        """Return a batch, (T, B, ...) as in `Batches`, and labels (B,) int64."""
-        tensors, labels = zip(*samples, strict=True)
-        return torch.stack(tensors, self.batches.batch_axis), torch.tensor(labels)
-
-
-@check_arguments
-class EpochBatches(Sampler[list[BatchPlace]]):
-    """The samples of each batch, for torch's DataLoader: a pass is an epoch.
-
-    epoch  the number of the next pass; set it to resume a training run
-    """
-
-    def __init__(self, batches: Batches, *, epoch: int = 0) -> None:
-        self._sizes = batches.sizes()
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return len(self._sizes)
-
-    def __iter__(self) -> Iterator[list[BatchPlace]]:
-        epoch = self.epoch
-        self.epoch += 1
-        for batch, size in enumerate(self._sizes):
-            yield [BatchPlace(epoch, batch, row) for row in range(size)]

@@ -9,14 +9,19 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Generic, TypeVar, overload
+from typing import Any, Generic, TypeVar, cast, overload
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
+from dvskit._arguments import check_arguments
+from dvskit.datasets.dataset import EventItems, ImageItems, SamplesDataset, Varying
 from dvskit.datasets.sample import Sample, class_names, class_numbers
-from dvskit.errors import ConfigError, count_of, did_you_mean
-from dvskit.events import Events
+from dvskit.errors import ConfigError, count_of, did_you_mean, one_line
+from dvskit.events import Events, Filter
+from dvskit.filters.base import Function
+from dvskit.tensors.representation import Representation
 
 S = TypeVar("S")
 Item = TypeVar("Item")
@@ -46,19 +51,26 @@ class _Listed(ABC, Generic[S, Item]):
     @overload
     def __getitem__(self, number: int) -> tuple[Item, str]: ...
     @overload
-    def __getitem__(self, number: slice) -> S: ...
-    def __getitem__(self, number: int | slice) -> tuple[Item, str] | S:
-        """Return a sample and the name of its class; for a slice, a set of fewer samples.
+    def __getitem__(self, number: slice | Numbers) -> S: ...
+    def __getitem__(self, number: int | slice | Numbers) -> tuple[Item, str] | S:
+        """Return a sample and the name of its class; for a slice or several, a set: see `choose`.
 
-        A sample is read at each access. Raises IndexError past the end.
+        A sample is read at each access; negative numbers count from the end. Raises IndexError past
+        the end.
         """
         if isinstance(number, slice):
             return self.choose(range(len(self))[number])
+        if np.ndim(number):
+            return self.choose(cast(Numbers, number))
+        place = self.place(cast(int, number))
+        return self._content(place), self.rows[place].label
+
+    def place(self, number: int) -> int:
+        """Return the number of a sample from 0 on. Raises IndexError past the end."""
         try:
-            place = range(len(self))[number]
+            return range(len(self))[number]
         except IndexError:
             raise IndexError(f"sample {number} of a set of {len(self):,}") from None
-        return self._content(place), self.rows[place].label
 
     def __iter__(self) -> Iterator[tuple[Item, str]]:
         """Yield each sample and its label, in order."""
@@ -86,8 +98,19 @@ class _Listed(ABC, Generic[S, Item]):
         """Return some of the samples, with the given classes and, if given, other rows."""
 
     def choose(self, numbers: Numbers) -> S:
-        """Return some of the samples, in the given order, with the same classes."""
-        return self._part(numbers, self.classes)
+        """Return some of the samples, in the given order, with the same classes.
+
+        numbers  of samples, negative ones from the end; or one boolean per sample, such as
+                 `samples.labels == 2`
+
+        Raises IndexError past the end and for anything else.
+        """
+        given = numbers if isinstance(numbers, np.ndarray) else list(numbers)
+        try:
+            places = np.arange(len(self))[given]
+        except IndexError as error:
+            raise IndexError(f"samples of a set of {len(self):,}: {one_line(error)}") from None
+        return self._part(places, self.classes)
 
     def only(self, rows: Iterable[Sample]) -> S:
         """Return the samples of some of `rows`, in the given order, with the same classes."""
@@ -146,6 +169,60 @@ class Samples(_Listed["Samples", Events]):
     def _content(self, number: int) -> Events:
         return self.events(number)
 
+    @overload
+    def dataset(
+        self,
+        representation: None = None,
+        *,
+        size: tuple[int, int] | None = None,
+        change: Filter | Function | Varying | None = None,
+        seed: int = 0,
+    ) -> SamplesDataset[Events]: ...
+    @overload
+    def dataset(
+        self,
+        representation: Representation | Callable[[Events], Tensor],
+        *,
+        size: tuple[int, int] | None = None,
+        change: Filter | Function | Varying | None = None,
+        start_us: int | None = None,
+        seed: int = 0,
+    ) -> SamplesDataset[Tensor]: ...
+    @check_arguments
+    def dataset(
+        self,
+        representation: Representation | Callable[[Events], Tensor] | None = None,
+        *,
+        size: tuple[int, int] | None = None,
+        change: Filter | Function | Varying | None = None,
+        start_us: int | None = None,
+        seed: int = 0,
+    ) -> SamplesDataset[Any]:
+        """Return the samples as a data set of torch: (tensor, class number) of each.
+
+            data = samples.dataset(Counts(bins=20), size=(64, 64), change=Vary(shift_px=4), seed=1)
+            loader = DataLoader(data, 32, shuffle=True, num_workers=2, collate_fn=collate_tensors)
+            for epoch in range(10):
+                data.set_epoch(epoch)  # new random changes
+                for counts, labels in loader: ...  # (20, B, 2, 64, 64) and (B,)
+
+        representation  such as `dvskit.tensors.Counts`, or a function of Events; default: none,
+                        for (Events, class number)
+        size            (width, height) of the sensor that events are fitted to
+                        (`dvskit.filters.Fit`); default: each sample's own
+        change          a filter or function of Events, applied after that; or a distribution such
+                        as `dvskit.filters.Vary`, which draws a filter for each sample and epoch,
+                        with times from `start_us` on
+        start_us        the time at which the tensor begins; default: the first event of each sample
+        seed            of all random draws: those of `Vary`, of samples that `draws`, and of the
+                        events that a `PointSet` takes then
+
+        Raises ConfigError for parameters that do not fit each other. `Batches` does the same on
+        threads, without torch's DataLoader.
+        """
+        make = EventItems.of(self, representation, size, change, start_us)
+        return SamplesDataset(self, make, seed)
+
     def settled(self) -> Samples:
         """Return the samples without chance: `events` always gives each sample's own draw."""
         return ChangedSamples(self) if self.draws else self
@@ -163,6 +240,23 @@ class ImageSamples(_Listed["ImageSamples", NDArray[np.uint8]]):
 
     def _content(self, number: int) -> NDArray[np.uint8]:
         return self.image(number)
+
+    @check_arguments
+    def dataset(
+        self, encode: Callable[[NDArray[np.uint8], np.random.Generator], Tensor], *, seed: int = 0
+    ) -> SamplesDataset[Tensor]:
+        """Return the images as a data set of torch: (tensor, class number) of each.
+
+            data = images.dataset(Encode("poisson", 20, (28, 28)), seed=1)
+
+        encode  encode(image, rng) -> a tensor, of an image (height, width) uint8
+        seed    of all random draws; `data.set_epoch` draws anew
+
+        Raises ConfigError for a representation, which takes events.
+        """
+        if isinstance(encode, Representation):
+            raise ConfigError("images have no events; pass an Encode(...) such as 'poisson'")
+        return SamplesDataset(self, ImageItems(self, encode), seed)
 
     def images(self, numbers: Numbers) -> Images:
         """Return the images of some samples; one array if all have the same size."""
