@@ -217,7 +217,7 @@ def test_any_data_set_of_events_and_targets_is_taken_and_checked_alike(take) -> 
         ([1, 2], r"list/0: is int; it must be \(events, target\)"),
         (["ab"], "list/0: is str"),
         ([(np.zeros((3, 4)), 1)], "list/0: "),
-        ([("a", 1)], "list/0: events are str; they must be an array"),
+        ([("a", 1)], "list/0: events are str; they must be a structured array"),
         (5, "int is not a data set"),
     ):
         with pytest.raises(DvskitError, match=words):
