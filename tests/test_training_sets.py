@@ -199,7 +199,9 @@ def test_the_recipe_of_dvs128_gesture_runs_on_spikingjellys_folders(tmp_path: Pa
 
 
 def test_a_public_set_is_named_rightly_and_says_where_it_is_to_be_had(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"data.recordings.set: no 'dvs-gesture'; did you mean"):
+    with pytest.raises(
+        ConfigError, match=r"data.recordings.set: unknown public set 'dvs-gesture'; did you mean"
+    ):
         DataConfig(set="dvs-gesture")
     with pytest.raises(ConfigError, match="has its own groups and size"):
         DataConfig(set="n-mnist", size=(34, 34))

@@ -22,7 +22,8 @@ from dvskit.datasets.images import (
 from dvskit.datasets.kinds import likely_size, on_sensor
 from dvskit.datasets.loader import Batches
 from dvskit.datasets.opening import find_spans, open_samples
-from dvskit.datasets.public_sets import GESTURES, PUBLIC_SETS, open_public
+from dvskit.datasets.public_layouts import GESTURES
+from dvskit.datasets.public_sets import PUBLIC_SETS, PublicSet, open_public, register_public_set
 from dvskit.datasets.saccades import NOMINAL, Saccades, emulate_moved, emulate_saccades
 from dvskit.datasets.sample import Part, Sample, class_names
 from dvskit.datasets.samples import ImageSamples, Samples
@@ -61,6 +62,7 @@ __all__ = [
     "LeftOut",
     "MovedImages",
     "Part",
+    "PublicSet",
     "Saccades",
     "Sample",
     "Samples",
@@ -91,6 +93,7 @@ __all__ = [
     "open_samples",
     "read_idx",
     "read_images",
+    "register_public_set",
     "sensor_like_dvs128",
     "split_as_listed",
     "split_by_group",

@@ -20,7 +20,7 @@ _EVENTS = _EACH | {"augment", "mirrored"}
 _CLIPS = _EVENTS | {"path", "group", "preset", "size", "redraw"}
 _VIDEOS = _CLIPS | {"without", "salvage", "whole", "upsample", "fps", "light", "threshold"}
 TAKEN: Mapping[str, frozenset[str]] = {
-    "recordings": _EVENTS | {"path", "group", "size", "set", "salvage", "without"},
+    "recordings": _EVENTS | {"path", "group", "size", "set", "download", "salvage", "without"},
     "videos": _VIDEOS,
     "mixed": _VIDEOS,
     "depth": _CLIPS | {"without", "salvage"},
@@ -47,6 +47,7 @@ class DataConfig:
                 folder for `open_images`; none for "drawn"
     set         the public set of recordings in `path`, such as "dvs128-gesture": see
                 `dvskit.datasets.open_public`. It sets classes, people, sizes and the test part
+    download    whether `set` is downloaded if `path` does not hold it; not by torchrun's processes
     count       samples in each batch
     validation  the share held out to choose the best epoch; 0: none
     test        the share held out for the test at the end; a test part of the set itself replaces
@@ -89,6 +90,7 @@ class DataConfig:
     name: str = ""
     path: str = ""
     set: str = ""
+    download: bool = False
     count: int = 16
     validation: float = 0.1
     test: float = 0.2
@@ -135,7 +137,12 @@ class DataConfig:
                 )
         check_choice(f"data.{self.title}.encoder", self.encoder, ENCODERS)
         if self.set:
-            check_choice(f"data.{self.title}.set", self.set, PUBLIC_SETS)
+            try:
+                PUBLIC_SETS.find(self.set)
+            except ConfigError as error:
+                raise ConfigError(f"data.{self.title}.set: {error}") from None
+        if self.download and not self.set:
+            raise ConfigError(f"data.{self.title}.download needs set, the name of a public set")
         if self.set and (self.group != "auto" or self.size):
             raise ConfigError(
                 f"data.{self.title}: the set {self.set!r} has its own groups and size; "

@@ -18,6 +18,7 @@ from dvskit.errors import ConfigError, FormatError, count_of
 from dvskit.events import Size
 from dvskit.scenes import PERSON_GESTURES
 from dvskit.training.config import Config, DataConfig
+from dvskit.training.distributed import started_together
 from dvskit.video import Light
 from dvskit.video.light import checked_light
 
@@ -181,7 +182,10 @@ def _open(entry: DataConfig, config: Config) -> Samples:
     if not entry.path:
         raise ConfigError(f"data.{entry.title}: no path; name a folder of {entry.kind}")
     if entry.set:
-        return datasets.open_public(entry.set, entry.path)
+        download = entry.download and started_together() == 1  # several would write to one folder
+        return datasets.open_public(
+            entry.set, entry.path, strict=not entry.salvage, download=download
+        )
     group = None if entry.group == "none" else entry.group
     samples = open_files(entry.path, _reading(entry, config), group=group)
     names = _FILES[entry.kind]

@@ -1,0 +1,97 @@
+"""Public sets of one's own: registered, opened by name and in a configuration."""
+
+from __future__ import annotations
+
+import re
+import runpy
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from dvskit import registry, save_events
+from dvskit.datasets import PUBLIC_SETS, PublicSet, open_public, register_public_set
+from dvskit.errors import ConfigError, FormatError
+from dvskit.training import DataConfig
+from dvskit.training.sets import load_sets
+from tests.test_datasets import events, folder_of
+from tests.test_registry import install
+from tests.test_training_sets import config_from
+
+EXTENSION = Path(__file__).parent / "extension_package" / "garden" / "public_set.py"
+
+
+@pytest.fixture(autouse=True)
+def _forget(monkeypatch):
+    monkeypatch.setattr(PUBLIC_SETS, "_parts", dict(PUBLIC_SETS))
+    monkeypatch.setattr(registry, "_packages", None)
+
+
+def named_recordings(folder: Path) -> Path:
+    folder.mkdir()
+    for seed, name in enumerate(("open_1", "open_2", "shut_1", "shut_2")):
+        save_events(events(60, seed), folder / f"{name}.npz")
+    return folder
+
+
+def test_the_example_of_the_docstring_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder_of(tmp_path / "data" / "gates", {"open": 2, "shut": 1})
+    example = re.search(
+        r"\n\n(        from.*?)\n\n    Raises", register_public_set.__doc__, re.DOTALL
+    )
+    names: dict = {}
+    exec(textwrap.dedent(example[1]), names)
+    assert names["samples"].classes == ("open", "shut")
+    with pytest.raises(FormatError, match=r"gates can be downloaded from https://example\.org/"):
+        open_public("gates", tmp_path)
+
+
+def test_a_registered_set_is_opened_by_name_in_a_configuration_and_as_an_object(tmp_path):
+    root = named_recordings(tmp_path / "set")
+    with pytest.raises(ConfigError, match="unknown public set 'named-recordings'; "):
+        open_public("named-recordings", root)
+    runpy.run_path(str(EXTENSION))
+    samples = open_public("named-recordings", root)
+    assert [label for _, label in samples] == ["open", "open", "shut", "shut"]
+    assert list(open_public(PUBLIC_SETS["named-recordings"], root)) == list(samples)
+    network = {"name": "layers", "layers": ["2"], "width": 8, "height": 6, "classes": 2}
+    entry = {"set": "named-recordings", "path": str(root), "validation": 0.0, "test": 0.5}
+    values = {"network": network, "data": [entry], "loop": {"keep": "last"}}
+    (one,) = load_sets(config_from(values))
+    assert one.parts.train.classes == ("open", "shut")
+    assert [len(part) for part in one.parts] == [2, 0, 2]
+
+
+def test_the_set_of_an_installed_package_is_found(tmp_path, monkeypatch):
+    install(tmp_path, monkeypatch, "setpackage", EXTENSION.read_text())
+    assert DataConfig(set="named-recordings").set == "named-recordings"
+    assert "named-recordings" in PUBLIC_SETS.registered()
+
+
+def test_strict_decides_on_damage_in_a_set_of_ones_own(tmp_path):
+    root = named_recordings(tmp_path / "set")
+    runpy.run_path(str(EXTENSION))
+    assert open_public("named-recordings", root).reading.strict
+    assert not open_public("named-recordings", root, strict=False).reading.strict
+
+
+def row(**changes) -> PublicSet:
+    return PublicSet(
+        **({"name": "mine", "where": "https://m", "layout": "all", "open": len} | changes)
+    )
+
+
+def test_what_is_no_public_set_is_refused(tmp_path):
+    for call, words in (
+        (lambda: register_public_set("mine"), r"'mine' is not a public set; pass PublicSet\(name="),
+        (lambda: register_public_set(row(name="n-mnist")), "'n-mnist' is registered already; take"),
+        (lambda: register_public_set(row(name="n mnist")), "a name is letters"),
+        (lambda: row(open="mine"), "mine: open is 'mine'; pass a function of a folder"),
+        (lambda: row(download=3), "mine: download is 3; pass a function of a folder"),
+        (lambda: row(where=3), "where is 3"),
+        (lambda: open_public(row(open=lambda folder: [1]), tmp_path), "open returns list; it must"),
+        (lambda: open_public(3, tmp_path), "3"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            call()
