@@ -72,6 +72,7 @@ def test_samples_are_a_sequence_of_contents_and_labels(name: str, bars: Path, tm
     count = len(samples)
     items = list(samples)
     assert len(items) == count > 3
+    assert f": {count} samples; classes: {samples.classes[0]}, " in repr(samples)
     for number, (content, label) in enumerate(items):
         assert same(content, one(number))
         assert label == samples.classes[samples.labels[number]]
@@ -107,3 +108,4 @@ def test_a_set_says_what_it_holds(bars: Path, tmp_path: Path):
     assert repr(samples) == "<FileSamples: 20 samples; classes: left, right>"
     assert repr(samples[:1]) == "<PartOfSamples: 1 sample; classes: left, right>"
     assert repr(DrawnSamples(1, seed=1)).endswith(", ...>")
+    assert repr(samples.dataset()) == f"<SamplesDataset of {samples!r}>"

@@ -77,6 +77,9 @@ class SamplesDataset(Dataset[tuple[Item, int]], Generic[Item]):
     def __len__(self) -> int:
         return len(self.samples)
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self.samples!r}>"
+
     def __getitem__(self, number: int) -> tuple[Item, int]:
         """Return the tensor and the class of a sample. Raises IndexError past the end.
 

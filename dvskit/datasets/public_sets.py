@@ -131,10 +131,12 @@ def open_public(
     if found is None and download:
         row._get(root)
         found = row._opened(root)
-    if found is None and not root.is_dir():
-        raise MissingFileError(folder, row._how_to_get())
     if found is None:
-        raise FormatError(f"{folder}: does not hold {row.name}; {row._how_to_get()}")
+        automatic = row.download is not None and not download
+        fix = "pass download=True, or do it by hand: " * automatic + row._how_to_get()
+        if not root.is_dir():
+            raise MissingFileError(folder, fix)
+        raise FormatError(f"{folder}: does not hold {row.name}; {fix}")
     if not strict and isinstance(found, FileSamples):
         return read_again(found, replace(found.reading, strict=False))
     return found

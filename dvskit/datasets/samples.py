@@ -255,7 +255,7 @@ class ImageSamples(_Listed["ImageSamples", NDArray[np.uint8]]):
         Raises ConfigError for a representation, which takes events.
         """
         if isinstance(encode, Representation):
-            raise ConfigError("images have no events; pass an Encode(...) such as 'poisson'")
+            raise ConfigError("images have no events; pass an Encode, not a representation")
         return SamplesDataset(self, ImageItems(self, encode), seed)
 
     def images(self, numbers: Numbers) -> Images:
