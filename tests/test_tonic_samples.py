@@ -170,10 +170,12 @@ def test_other_errors_of_the_data_set_have_a_note_with_the_sample():
                 raise KeyError("gone")
             return super().__getitem__(number)
 
-    samples = TonicSamples(Broken([GOOD, GOOD]), size=(8, 6), labels=[0, 1])
-    with pytest.raises(KeyError) as raised:
-        samples.events(1)
-    assert raised.value.__notes__ == ["while reading the sample Broken/1"]
+    data = Broken([GOOD, GOOD])
+    samples = TonicSamples(data, size=(8, 6), labels=[0, 1])
+    for read in (lambda: samples.events(1), lambda: TonicSamples(data, size=(8, 6))):
+        with pytest.raises(KeyError) as raised:
+            read()
+        assert raised.value.__notes__ == ["while reading the sample Broken/1"]
 
 
 def test_samples_are_sent_to_other_processes():

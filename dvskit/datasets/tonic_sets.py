@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from math import prod
 from typing import Any
 
@@ -95,10 +96,8 @@ class _Pairs:
         if not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
             raise ConfigError(f"{kind} is not a data set: it needs len(data) and data[number]")
         found = _places(dataset)
-        self._dataset, self.owners = (
-            dataset,
-            list({id(owner): owner for owner, _ in found}.values()),
-        )
+        self._dataset = dataset
+        self.owners = list({id(owner): owner for owner, _ in found}.values())
         number_of = {id(owner): number for number, owner in enumerate(self.owners)}
         self.places = [(number_of[id(owner)], number) for owner, number in found]
         titles: list[str] = []
@@ -127,25 +126,31 @@ class _Pairs:
             )
         return as_size((int(known[0]), int(known[1])))
 
+    @contextmanager
+    def _naming(self, number: int) -> Iterator[None]:
+        """Name the sample in errors."""
+        try:
+            yield
+        except Exception as error:
+            raise named(error, Sample(self.names[number], "")) from error
+
     def _given(self, number: int) -> tuple[Any, Any]:
-        name, given = self.names[number], self._dataset[number]
-        if isinstance(given, Mapping) and {"events", "label"} <= given.keys():
-            return given["events"], given["label"]
-        if not isinstance(given, tuple | list) or len(given) != 2:
-            raise ConfigError(
-                f"{name}: is {type(given).__name__}; it must be (events, target), or a dict with "
-                "'events' and 'label'"
-            )
-        return given[0], given[1]
+        with self._naming(number):
+            given = self._dataset[number]
+            if isinstance(given, Mapping) and {"events", "label"} <= given.keys():
+                return given["events"], given["label"]
+            if not isinstance(given, tuple | list) or len(given) != 2:
+                raise ConfigError(
+                    f"is {type(given).__name__}; it must be (events, target), or a dict with "
+                    "'events' and 'label'"
+                )
+            return given[0], given[1]
 
     def pair(self, number: int) -> tuple[Events, Any]:
         """Return the events and the target of a sample. Raises errors with its name."""
-        size = self._sizes[self.places[number][0]]
-        try:
-            events, target = self._given(number)
-            return _as_events(events, size), target
-        except Exception as error:
-            raise named(error, Sample(self.names[number], "")) from error
+        events, target = self._given(number)
+        with self._naming(number):
+            return _as_events(events, self._sizes[self.places[number][0]]), target
 
     def target(self, number: int) -> Any:
         """Return the target of a sample, from the list of all if there is one."""
