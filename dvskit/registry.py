@@ -13,8 +13,10 @@ The module is imported when a name is unknown, and where all names are listed: `
 from __future__ import annotations
 
 import re
+import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
 Part = TypeVar("Part")
+Found = TypeVar("Found")
 
 GROUP = "dvskit"
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
@@ -42,31 +45,47 @@ class Registry(Mapping[str, Part], Generic[Part]):
         self, kind: str, parts: Mapping[str, Part], error: type[DvskitError] = ConfigError
     ) -> None:
         self.kind, self._parts, self._own, self._error = kind, dict(parts), frozenset(parts), error
+        self._places: dict[str, object] = {}
         _REGISTRIES.append(self)
 
-    def register(self, name: str, part: Part) -> None:
+    def register(self, name: str, part: Part, place: object = None) -> None:
         """Add a part. Raises ConfigError for a name that is taken, or is not a name.
 
-        A class or function may replace itself, as when the cell of a notebook runs again.
+        A part may replace itself, as when the cell of a notebook runs again: it has the same
+        `place`, by default the module and name of a class or function.
         """
         if not isinstance(name, str) or not _NAME.fullmatch(name):
             raise ConfigError(
                 f"{self.kind} {name!r}: a name is letters, digits, '_', '-' and '.', and begins "
                 "with a letter"
             )
-        if name in self._own or (name in self._parts and not _same(self._parts[name], part)):
+        place = _place_of(part) if place is None else place
+        again = self._parts.get(name) is part or (place and self._places.get(name) == place)
+        if name in self._own or (name in self._parts and not again):
             raise ConfigError(f"a {self.kind} named {name!r} is registered already; take another")
-        self._parts[name] = part
+        self._parts[name], self._places[name] = part, place
 
     def find(self, name: str) -> Part:
         """Return a part by its name, after importing installed packages if it is unknown."""
+        return self.search(lambda: self._known(name))
+
+    def _known(self, name: str) -> Part:
         if name not in self._parts:
-            packages = load_packages()
-            if name not in self._parts:
-                failed = "".join(f"; {each.failure}" for each in packages if each.problem)
-                hint = did_you_mean(str(name), self._parts)
-                raise self._error(f"unknown {self.kind} {name!r}; {hint}{failed}")
+            hint = did_you_mean(str(name), self._parts)
+            raise self._error(f"unknown {self.kind} {name!r}; {hint}")
         return self._parts[name]
+
+    def search(self, look: Callable[[], Found]) -> Found:
+        """Return look(). If it raises this registry's error, import packages and call it again."""
+        try:
+            return look()
+        except self._error:
+            packages = load_packages()
+        try:
+            return look()
+        except self._error as error:
+            failed = "".join(f"; {each.failure}" for each in packages if each.problem)
+            raise self._error(f"{error}{failed}") from None
 
     def complete(self) -> Mapping[str, Part]:
         """Return all parts, including those of installed packages, which are imported."""
@@ -87,12 +106,10 @@ class Registry(Mapping[str, Part], Generic[Part]):
         return len(self._parts)
 
 
-def _same(old: object, new: object) -> bool:
-    """Return whether both are one class or function, possibly defined again."""
-    places = [
-        (getattr(p, "__module__", None), getattr(p, "__qualname__", None)) for p in (old, new)
-    ]
-    return old is new or (places[0] == places[1] and None not in places[0])
+def _place_of(part: object) -> object:
+    """Return the module and name of a class or function; None for other objects."""
+    name = getattr(part, "__qualname__", None)
+    return None if name is None else (getattr(part, "__module__", None), name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +145,11 @@ def load_packages() -> tuple[Package, ...]:
     with _LOCK:
         if _packages is None:
             _packages = []
-            _packages.extend(map(_load, entry_points(group=GROUP)))
+            try:
+                _packages.extend(map(_load, entry_points(group=GROUP)))
+            except BaseException:  # Ctrl-C
+                _packages = None
+                raise
         return tuple(_packages)
 
 
@@ -136,12 +157,13 @@ def _load(entry: EntryPoint) -> Package:
     name = entry.name if entry.dist is None else f"{entry.dist.name} {entry.dist.version}"
     before = _registered()
     try:
-        import_module(entry.module)
+        with redirect_stdout(sys.stderr):  # stdout may be a file of events
+            import_module(entry.module)
     except (Exception, SystemExit) as error:
         problem = f"{type(error).__name__}: {one_line(error)}"
         return Package(name, entry.module, problem=problem)
     parts = [part for part in _registered() if part not in before]
-    return Package(name, entry.module, tuple(parts))
+    return Package(name, entry.module, tuple(sorted(parts)))
 
 
 def _registered() -> list[str]:

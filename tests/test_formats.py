@@ -12,6 +12,7 @@ import pytest
 import dvskit
 from dvskit import Events
 from dvskit.errors import (
+    ConfigError,
     DamagedFileError,
     EventsError,
     FormatError,
@@ -206,7 +207,7 @@ def test_saving_a_recording_carries_its_triggers_or_warns_of_their_loss(tmp_path
 
 def test_a_name_is_registered_once():
     assert {"npz", "nmnist", "evt3", "aedat4"} <= {row.name for row in formats()}
-    with pytest.raises(FormatError, match="already"):
+    with pytest.raises(ConfigError, match="a format named 'npz' is registered already"):
         dvskit.register_format(Format("npz", (), "x", None, "r", ""))
 
 

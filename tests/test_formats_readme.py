@@ -1,4 +1,4 @@
-"""The format that dvskit/formats/README.md adds reads, writes, salvages and is found."""
+"""Formats of one's own: that of dvskit/formats/README.md reads, writes, salvages and is found."""
 
 from __future__ import annotations
 
@@ -11,20 +11,33 @@ import numpy as np
 import pytest
 
 import dvskit
-from dvskit.errors import DamagedFileError, FormatError, GeometryError
+from dvskit.errors import ConfigError, DamagedFileError, FormatError, GeometryError
+from dvskit.formats import Format, find_format, register_format
 from dvskit.formats.table import TABLE
+from tests.examples import example_of
 
 README = Path(dvskit.__file__).parent / "formats" / "README.md"
 
 
 @pytest.fixture
-def tiny(monkeypatch):
+def registers(monkeypatch):
+    """Runs code as a module; the formats that it registers are forgotten after the test."""
+    monkeypatch.setattr(TABLE, "_parts", dict(TABLE))
+    monkeypatch.setattr(TABLE, "_places", {})
+
+    def run(code: str) -> ModuleType:
+        module = ModuleType("own_format")
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+        exec(compile(code, "own_format", "exec"), module.__dict__)
+        return module
+
+    return run
+
+
+@pytest.fixture
+def tiny(registers):
     (code,) = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
-    module = ModuleType("tiny_format")
-    monkeypatch.setitem(sys.modules, module.__name__, module)
-    exec(compile(code, str(README), "exec"), module.__dict__)
-    yield module
-    del TABLE["tiny"]
+    return registers(code)
 
 
 def some_events(count: int = 3000) -> dvskit.Events:
@@ -89,3 +102,54 @@ def test_a_file_that_ends_within_its_header_is_refused(tiny, tmp_path):
     (tmp_path / "a.tiny").write_bytes(b"TINY\x10")
     with pytest.raises(FormatError, match="ends within its header"):
         dvskit.open_events(tmp_path / "a.tiny")
+
+
+def test_the_example_of_register_format_is_read(registers, tmp_path):
+    registers(example_of(register_format))
+    events = some_events()
+    columns = np.stack([events.t, events.x, events.y, events.p], 1).astype("<i8")
+    (tmp_path / "a.dots").write_bytes(b"DOTS" + columns.tobytes())
+    assert dvskit.load_events(tmp_path / "a.dots", size=(40, 30)) == events
+
+
+def row(name="own", suffixes=(".own",), module="own_format", recognises=None, can="rw"):
+    return Format(name, suffixes, module, recognises, can, "for tests")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (row("npz"), "a format named 'npz' is registered already; take another"),
+        (row("my own"), "a name is letters, digits"),
+        (row(suffixes=".own"), r"suffixes is a tuple of lower-case endings, such as \('.foo',\)"),
+        (row(suffixes=("own",)), "suffixes is a tuple of lower-case endings"),
+        (row(suffixes=(".Own",)), "suffixes is a tuple of lower-case endings"),
+        (row(suffixes=()), "a format that is written has a suffix"),
+        (row(module=np), "module is a name, such as __name__"),
+        (row(recognises=b"OWN"), "recognises is a function of bytes, such as lambda head"),
+        (row(can="read"), "can is 'r', 'w' or 'rw'"),
+        ({"name": "own"}, "register_format takes a Format, not {'name': 'own'}; pass Format"),
+    ],
+)
+def test_a_format_that_cannot_be_is_refused_in_one_line(registers, wrong, said):
+    with pytest.raises(ConfigError, match=said) as refused:
+        register_format(wrong)
+    assert "\n" not in str(refused.value)
+    assert "own" not in TABLE
+
+
+def test_a_format_of_the_same_module_replaces_itself(registers):
+    register_format(row(suffixes=(".old",)))
+    register_format(row(recognises=lambda head: False))
+    assert TABLE["own"].suffixes == (".own",)
+    with pytest.raises(ConfigError, match="registered already"):
+        register_format(row(module="another"))
+
+
+def test_content_that_dvskit_knows_is_never_read_as_another_format(registers, tmp_path):
+    register_format(row(suffixes=(".npz", ".own"), recognises=lambda head: True))
+    dvskit.save_events(some_events(), tmp_path / "a.npz")
+    (tmp_path / "a.npz").rename(tmp_path / "a.own")
+    assert find_format(tmp_path / "a.own").name == "npz"
+    (tmp_path / "b.own").write_bytes(b"anything")
+    assert find_format(tmp_path / "b.own").name == "own"

@@ -96,3 +96,39 @@ def test_a_broken_package_is_named_in_the_message_and_stops_nothing(
     ):
         parts.find("x")
     assert parts.find("salt") == 1
+
+
+def test_ctrl_c_while_packages_are_imported_leaves_none_half_known(parts, tmp_path, monkeypatch):
+    install(tmp_path, monkeypatch, "slow", "raise KeyboardInterrupt\n")
+    with pytest.raises(KeyboardInterrupt):
+        parts.find("x")
+    (tmp_path / "slow_parts.py").write_text(
+        "from dvskit import registry\nregistry._REGISTRIES[0].register('x', 6)\nprint('said')\n"
+    )
+    assert parts.find("x") == 6
+
+
+def test_what_a_package_prints_goes_to_stderr(parts, tmp_path, monkeypatch, capsys):
+    install(tmp_path, monkeypatch, "loud", "print('hello')\n")
+    parts.complete()
+    assert capsys.readouterr() == ("", "hello\n")
+
+
+def test_a_search_is_repeated_with_the_parts_of_packages(parts, tmp_path, monkeypatch):
+    source = "from dvskit import registry\nregistry._REGISTRIES[0].register('mace', 7)\n"
+    install(tmp_path, monkeypatch, "shop", source)
+
+    def largest():
+        if max(parts.values()) < 5:
+            raise ConfigError("none is large")
+        return max(parts.values())
+
+    assert parts.search(largest) == 7
+
+
+def test_a_part_replaces_another_of_its_place(parts):
+    parts.register("basil", 3, "here")
+    parts.register("basil", 4, "here")
+    assert parts.find("basil") == 4
+    with pytest.raises(ConfigError, match="registered already"):
+        parts.register("basil", 5, "there")

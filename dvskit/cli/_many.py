@@ -17,9 +17,9 @@ from dvskit.cli._many_files import ManyFiles
 from dvskit.cli._options import as_usage, shown_as, spread
 from dvskit.cli._trees import Inputs, holds_any, is_pattern, is_tree
 from dvskit.errors import ConfigError, count_of
-from dvskit.formats import format_for_writing, formats, is_standard
+from dvskit.formats import format_for_writing, is_standard
 from dvskit.formats.image_list import images_in
-from dvskit.formats.table import named_format
+from dvskit.formats.table import is_suffix, named_format
 
 Options = dict[str, Any]
 _COMMANDS: dict[str, Command] = {}  # by the names of their modules
@@ -188,8 +188,8 @@ def _names_a_folder(out: str) -> bool:
 def _names_a_file(out: str) -> bool:
     if _names_a_folder(out):
         return False
-    endings = {suffix for row in formats() for suffix in row.suffixes} | _OF_TENSORS
-    return os.path.lexists(out) or Path(out).suffix.lower() in endings
+    suffix = Path(out).suffix.lower()
+    return os.path.lexists(out) or suffix in _OF_TENSORS or is_suffix(suffix)
 
 
 def _is_stream(word: str) -> bool:

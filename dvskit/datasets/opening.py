@@ -20,8 +20,9 @@ from dvskit.datasets.sample import Sample
 from dvskit.datasets.tree import PERSON_LETTER, PERSON_WORD, empty_folders, rows_of, walk
 from dvskit.emulator import EmulatorParams
 from dvskit.errors import ConfigError, FormatError, MissingFileError, count_of, one_line
-from dvskit.formats.found import TEXTS, readable_suffixes
+from dvskit.formats.found import TEXTS
 from dvskit.formats.labels import LABELS_ENDING, find_labelled
+from dvskit.formats.table import is_suffix
 from dvskit.video import Light
 
 
@@ -33,13 +34,18 @@ def find_spans(folder: str | PathLike[str]) -> list[Sample]:
     there does.
     """
     samples = []
-    for path, labels, part in find_labelled(Path(folder), readable_suffixes() - TEXTS):
+    for path, labels, part in find_labelled(Path(folder), _is_recording):
         spans = zip(labels.start_us.tolist(), labels.stop_us.tolist(), strict=True)
         samples += [
             Sample(path.name, name, part=part, path=path, span=span)
             for name, span in zip(labels.name, spans, strict=True)
         ]
     return samples
+
+
+def _is_recording(file: Path) -> bool:
+    suffix = file.suffix.lower()
+    return suffix not in TEXTS and is_suffix(suffix, "r")
 
 
 _LISTS = (".csv", ".tsv", ".txt")

@@ -37,14 +37,13 @@ from dvskit.formats.table import (
     HEAD_BYTES,
     TABLE,
     Format,
-    file_of_events,
+    find_beginning,
     find_by_columns,
     find_by_head,
     find_format,
     format_for_writing,
     formats,
     named_format,
-    read_beginning,
     register_format,
 )
 
@@ -118,8 +117,7 @@ def _open(path: str | PathLike[str], format: str | None, options: ReadOptions) -
             raise UnknownFormatError(f"{path}: {row.name} does not come in datagrams; udp does")
         module = TABLE["udp"].openers()
         return cast(Recording, module.open_recording(Path(path), options))
-    path = file_of_events(path if isinstance(path, Path) else Path(path))
-    first = read_beginning(path)
+    path, first = find_beginning(path if isinstance(path, Path) else Path(path))
     if row is not None and row.name in ("db3", "mcap") and path.name == TABLE["rosbag2"].inside:
         row = TABLE["rosbag2"]  # a topic of the folder, named as of its files
     if row is None:

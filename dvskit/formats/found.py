@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import zipfile
+from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple
@@ -12,10 +13,18 @@ from dvskit._files import visible
 from dvskit.errors import FormatError, UnknownFormatError, VideoError
 from dvskit.formats.image_list import IMAGE_SUFFIXES, find_images, lists_in
 from dvskit.formats.labels import LABELS_ENDING, MAPPING_NAME
-from dvskit.formats.table import CLIP_SUFFIXES, file_of_events, find_format, formats, read_head
+from dvskit.formats.table import (
+    CLIP_SUFFIXES,
+    TABLE,
+    file_of_events,
+    find_by_head,
+    known_by_head,
+    read_head,
+)
 
 TEXTS = {".txt", ".csv"}  # next to recordings these are more often read-mes or lists
 _LISTS = {".csv", ".tsv"}
+_OTHERS = _LISTS.union(CLIP_SUFFIXES, IMAGE_SUFFIXES)  # known suffixes beside those of formats
 _NUMBER = rb"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?"
 _EVENT_LINE = re.compile(rb"[ \t]*" + _NUMBER + (rb"[,; \t]+" + _NUMBER) * 2 + rb"[,; \t\r\n]")
 
@@ -41,8 +50,19 @@ def identify(path: Path) -> PathKind | None:
     The name of a file decides. Only three kinds of files are opened: a text must have a line of
     three numbers in its first 4096 bytes to be a recording, and an archive or a MATLAB file may be
     a depth clip. A folder that some format reads as one recording is one; a folder of images holds
-    images or a list of them, and no video.
+    images or a list of them, and no video. An unknown suffix imports installed packages, which may
+    register its format.
     """
+    kind = _known_kind(path)
+    if kind is None or kind is PathKind.FOLDER:
+        with suppress(FormatError):  # of a folder that cannot be read
+            if any(map(_is_unknown, visible(path) if kind else [path])):
+                TABLE.complete()
+                return _known_kind(path)
+    return kind
+
+
+def _known_kind(path: Path) -> PathKind | None:
     if path.is_dir():
         if file_of_events(path) != path:
             return PathKind.RECORDING
@@ -59,6 +79,12 @@ def identify(path: Path) -> PathKind | None:
     return PathKind.LIST if suffix in _LISTS and not _is_of_labels(path) else None
 
 
+def _is_unknown(file: Path) -> bool:
+    """Return whether a file has a suffix that dvskit does not know."""
+    suffix = file.suffix.lower()
+    return bool(suffix) and suffix not in _OTHERS | readable_suffixes() and not file.is_dir()
+
+
 def identify_named(path: Path) -> PathKind | None:
     """Return the kind of a path that the user named: the content of a file decides before its name.
 
@@ -67,8 +93,9 @@ def identify_named(path: Path) -> PathKind | None:
     kind = identify(path)
     if kind is PathKind.DEPTH_CLIP or not path.is_file():
         return kind
+    find = find_by_head if kind is None else known_by_head
     try:
-        find_format(path)
+        find(path, read_head(path))
     except UnknownFormatError:
         return None if kind is PathKind.RECORDING else kind
     except FormatError:  # an empty or unreadable file
@@ -78,7 +105,7 @@ def identify_named(path: Path) -> PathKind | None:
 
 def readable_suffixes() -> set[str]:
     """Return the suffixes of the files that some format reads."""
-    return {suffix for row in formats() if "r" in row.can for suffix in row.suffixes}
+    return {suffix for row in TABLE.values() if "r" in row.can for suffix in row.suffixes}
 
 
 def is_image_folder(folder: Path) -> bool:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Collection
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -156,15 +156,15 @@ def read_mapping(path: Path) -> dict[int, str]:
     return names
 
 
-def find_labelled(folder: Path, suffixes: Collection[str]) -> list[LabelledRecording]:
-    """Return the recordings (files with these suffixes) in a folder and their labels, by name.
+def find_labelled(folder: Path, is_recording: Callable[[Path], bool]) -> list[LabelledRecording]:
+    """Return the files in a folder that are recordings, and their labels, by name.
 
     `trials_to_train.txt` and `trials_to_test.txt`, with a file name per line, give the part of each
     recording, if present. Raises FormatError for labels without a recording, a recording without
     labels or in neither list, and for invalid labels and lists.
     """
     entries = visible(folder)
-    recordings = [entry for entry in entries if entry.suffix.lower() in suffixes]
+    recordings = list(filter(is_recording, entries))
     parts = _listed_parts(folder, {entry.name for entry in recordings})
     by_stem: dict[str, Path] = {}
     for path in recordings:

@@ -10,8 +10,15 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
 
-from dvskit.errors import FormatError, MissingFileError, UnknownFormatError, did_you_mean
+from dvskit.errors import (
+    ConfigError,
+    FormatError,
+    MissingFileError,
+    UnknownFormatError,
+    did_you_mean,
+)
 from dvskit.formats.file_bytes import FirstBytes, read_first
+from dvskit.registry import Registry
 
 HEAD_BYTES = 4096
 # Names of CSV's columns t, x, y and p that identify a file of events.
@@ -105,17 +112,7 @@ def _is_dat(head: bytes) -> bool:
     return named or (bool(lines) and head[at : at + 2] in (b"\x00\x08", b"\x0c\x08", b"\x0e\x08"))
 
 
-TABLE: dict[str, Format] = {}
-
-
-def register_format(row: Format) -> None:
-    """Add a format to the table. Raises FormatError if the name is taken."""
-    if row.name in TABLE:
-        raise FormatError(f"a format named {row.name!r} is registered already")
-    TABLE[row.name] = row
-
-
-for _row in (
+_OWN = (
     Format("npz", (".npz",), "dvskit.formats.npz", _starts_with(b"PK\x03\x04"), "rw",
            "NumPy archive of the columns t, x, y, p and size"),
     Format("npy", (".npy",), "dvskit.formats.npy", _starts_with(b"\x93NUMPY"), "r",
@@ -168,21 +165,69 @@ for _row in (
     Format("udp", (), "dvskit.formats.udp", None, "r",
            "datagrams of faery or AEStream, at udp://HOST:PORT",
            "t64_x16_y16_on8, t32_x16_y15_on1 or spif"),
-):  # fmt: skip
-    register_format(_row)
+)  # fmt: skip
+TABLE: Registry[Format] = Registry("format", {row.name: row for row in _OWN}, UnknownFormatError)
+
+
+def register_format(row: Format) -> None:
+    """Add a format: its files are then read and written like all others, in any command.
+
+        import numpy as np
+        from dvskit import Events, Size, register_format
+        from dvskit.formats import Format, Recording
+
+        class Dots(Recording):
+            format = "dots"
+
+            def _blocks(self, damage, storage):
+                t, x, y, p = np.fromfile(self.path, "<i8", offset=4).reshape(-1, 4).T
+                yield Events(t=t, x=x, y=y, p=p, size=self.size)
+
+        def open_recording(path, options):
+            return Dots(path, options, options.size or Size(64, 48), "format")
+
+        register_format(Format("dots", (".dots",), __name__,
+                               lambda head: head.startswith(b"DOTS"), "r", "rows of int64"))
+
+    `dvskit/formats/README.md` shows a format that is also written and salvaged. Content that one
+    of dvskit's own formats recognises is never read as another. Raises ConfigError for a taken
+    name and for wrong fields.
+    """
+    if not isinstance(row, Format):
+        raise ConfigError(f"register_format takes a Format, not {row!r}; pass Format(name, ...)")
+    ends = row.suffixes if isinstance(row.suffixes, tuple) else ("",)
+    for good, fix in (
+        (all(re.fullmatch(r"\.[^.\sA-Z]+", str(each)) for each in ends),
+         "suffixes is a tuple of lower-case endings, such as ('.foo',)"),
+        (ends or "w" not in row.can, "a format that is written has a suffix, such as ('.foo',)"),
+        (isinstance(row.module, str), "module is a name, such as __name__"),
+        (row.recognises is None or callable(row.recognises),
+         "recognises is a function of bytes, such as lambda head: head.startswith(b'FOO')"),
+        (row.can in ("r", "w", "rw"), "can is 'r', 'w' or 'rw'"),
+    ):  # fmt: skip
+        if not good:
+            raise ConfigError(f"format {row.name!r}: {fix}")
+    TABLE.register(row.name, row, row.module)
 
 
 def formats() -> tuple[Format, ...]:
-    """Return the table, in order of names."""
-    return tuple(TABLE[name] for name in sorted(TABLE))
+    """Return the table, in order of names, with the formats of installed packages."""
+    return tuple(row for _, row in sorted(TABLE.complete().items()))
+
+
+def is_suffix(suffix: str, can: str = "") -> bool:
+    """Return whether files of a format have a suffix. can: "r" or "w", only formats that can it."""
+
+    def known() -> bool:
+        return any(suffix in row.suffixes and can in row.can for row in TABLE.values())
+
+    return known() or (bool(suffix) and bool(TABLE.complete()) and known())
 
 
 def named_format(name: str) -> tuple[Format, str | None]:
     """Return the row of `name` or `name:variant`, and the variant."""
     name, colon, variant = name.partition(":")
-    if name not in TABLE:
-        raise UnknownFormatError(f"unknown format {name!r}; {did_you_mean(name, TABLE)}")
-    row = TABLE[name]
+    row = TABLE.find(name)
     if colon and not row.variants:
         raise UnknownFormatError(f"format {name} has no variants such as {variant!r}; use {name}")
     return row, variant if colon else None
@@ -190,10 +235,15 @@ def named_format(name: str) -> tuple[Format, str | None]:
 
 def read_head(path: Path) -> bytes:
     """Return the first bytes of a file. Raises FormatError if it cannot be read."""
-    return read_beginning(path).data[:HEAD_BYTES]
+    return _beginning_of(path).data[:HEAD_BYTES]
 
 
-def read_beginning(path: Path) -> FirstBytes:
+def find_beginning(path: Path) -> tuple[Path, FirstBytes]:
+    """Return the file of events at a path, and its first bytes. Raises as `read_head` does."""
+    return TABLE.search(lambda: (file := file_of_events(path), _beginning_of(file)))
+
+
+def _beginning_of(path: Path) -> FirstBytes:
     """Return the first bytes of a file, all of a small one. Raises as `read_head` does."""
     try:
         return read_first(path, HEAD_BYTES)
@@ -201,7 +251,9 @@ def read_beginning(path: Path) -> FirstBytes:
         raise MissingFileError(path) from None
     except IsADirectoryError:
         named = " or ".join(row.inside for row in TABLE.values() if row.inside)
-        raise FormatError(f"{path}: is a folder without {named}; name a file in it") from None
+        raise UnknownFormatError(
+            f"{path}: is a folder without {named}; name a file in it"
+        ) from None
     except OSError as error:
         raise FormatError(f"{path}: cannot be read: {error.strerror or error}") from error
 
@@ -229,10 +281,11 @@ def _start(file: Path) -> bytes:
 def find_format(path: str | PathLike[str]) -> Format:
     """Return the format of a file or a folder: by its content first, by its suffix second.
 
-    Raises UnknownFormatError if none or several match, FormatError if it cannot be read.
+    Installed packages that extend dvskit are imported if no known format matches. Raises
+    UnknownFormatError if none or several match, FormatError if it cannot be read.
     """
-    path = file_of_events(Path(path))
-    return find_by_head(path, read_head(path))
+    file, first = find_beginning(Path(path))
+    return find_by_head(file, first.data[:HEAD_BYTES])
 
 
 def find_by_columns(head: bytes) -> Format | None:
@@ -246,7 +299,12 @@ def find_by_columns(head: bytes) -> Format | None:
 
 
 def find_by_head(path: Path, head: bytes) -> Format:
-    """Return the format of a file that begins with `head`. Raises the errors of `find_format`."""
+    """Return the format of a file that begins with `head`, as `find_format` does."""
+    return TABLE.search(lambda: known_by_head(path, head))
+
+
+def known_by_head(path: Path, head: bytes) -> Format:
+    """Return the format of a file that begins with `head`, without importing packages."""
     if not head:
         row = next((row for row in TABLE.values() if path.suffix.lower() in row.suffixes), None)
         if row is not None and row.name in _EMPTY:
@@ -283,6 +341,7 @@ def find_by_head(path: Path, head: bytes) -> Format:
             f"{path}: starts with {head[:16]!r}, which matches no format; "
             f"name one (format=, --from): {', '.join(sorted(TABLE))}"
         )
+    fitting = [row for row in fitting if row in _OWN] or fitting
     if len(fitting) > 1:
         names = ", ".join(row.name for row in fitting)
         raise UnknownFormatError(f"{path}: could be {names}; name one (format=, --from)")
@@ -295,7 +354,6 @@ def format_for_writing(path: str | PathLike[str], name: str | None = None) -> Fo
     A path of "-" is standard output: EVT3 unless named. Raises UnknownFormatError for an unknown
     name or suffix, for a read-only format, and for one that cannot go through a pipe.
     """
-    suffix = Path(path).suffix.lower()
     if name is not None:
         row, variant = named_format(name)
         if variant:
@@ -303,21 +361,11 @@ def format_for_writing(path: str | PathLike[str], name: str | None = None) -> Fo
                 f"{name}: a variant is for reading; {row.name} has one form for writing (name it "
                 f"{row.name})"
             )
+        _check_written(path, row)
     elif str(path) == "-":
         row = TABLE["evt3"]
     else:
-        rows = [row for row in TABLE.values() if "w" in row.can and suffix in row.suffixes]
-        if not rows:
-            rows = [row for row in TABLE.values() if suffix in row.suffixes]
-        if not rows:
-            known = {ending for row in TABLE.values() if "w" in row.can for ending in row.suffixes}
-            raise UnknownFormatError(
-                f"{path}: no format is written as {suffix!r}; {did_you_mean(suffix, known)}"
-            )
-        row = rows[0]
-    if "w" not in row.can:
-        writable = ", ".join(sorted(row.name for row in TABLE.values() if "w" in row.can))
-        raise UnknownFormatError(f"{path}: {row.name} is only read; write one of {writable}")
+        row = TABLE.search(lambda: _written_as(path))
     if str(path) == "-" and "w" not in row.piped:
         ways = ", ".join(sorted(row.name for row in TABLE.values() if "w" in row.piped))
         raise UnknownFormatError(
@@ -325,3 +373,23 @@ def format_for_writing(path: str | PathLike[str], name: str | None = None) -> Fo
             f"order; name a file, or one of {ways} (format=, --to)"
         )
     return row
+
+
+def _written_as(path: str | PathLike[str]) -> Format:
+    """Return the format that the suffix of a path names."""
+    suffix = Path(path).suffix.lower()
+    rows = [row for row in TABLE.values() if suffix in row.suffixes]
+    if not rows:
+        known = {ending for row in TABLE.values() if "w" in row.can for ending in row.suffixes}
+        raise UnknownFormatError(
+            f"{path}: no format is written as {suffix!r}; {did_you_mean(suffix, known)}"
+        )
+    row = next((row for row in rows if "w" in row.can), rows[0])
+    _check_written(path, row)
+    return row
+
+
+def _check_written(path: str | PathLike[str], row: Format) -> None:
+    if "w" not in row.can:
+        writable = ", ".join(sorted(row.name for row in TABLE.values() if "w" in row.can))
+        raise UnknownFormatError(f"{path}: {row.name} is only read; write one of {writable}")
