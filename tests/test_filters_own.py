@@ -1,4 +1,4 @@
-"""Filters of the user's own, named as FILE.py:NAME; those of dvskit/filters/README.md."""
+"""Filters of the user's own, registered or named as FILE.py:NAME; those of filters/README.md."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ import pytest
 import dvskit
 from dvskit.errors import ConfigError, MissingFileError
 from dvskit.events import Events
-from dvskit.filters import chain, filter_from
-from dvskit.filters.names import filter_from_file
+from dvskit.filters import HotPixel, chain, filter_from, filter_names, register_filter
+from dvskit.filters.names import FILTERS, filter_from_file
+from tests.examples import example_of
 from tests.test_cli import usage_error
 from tests.test_filter_laws import EVENTS
 
@@ -137,7 +138,127 @@ def test_a_filter_that_moves_times_says_so(my, run):
 
 
 def test_texts_of_configurations_run_no_file(my):
-    with pytest.raises(ConfigError, match="there is no filter"):
+    with pytest.raises(ConfigError, match="unknown filter"):
         filter_from("my.py:EveryOther")
     with pytest.raises(MissingFileError):
         filter_from_file("none.py:EveryOther")
+
+
+# --- registered -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def registered(monkeypatch):
+    monkeypatch.setattr(FILTERS, "_parts", dict(FILTERS))
+    monkeypatch.setattr(FILTERS, "_places", {})
+
+
+class Third:
+    """Keep one event in three, or in `of`."""
+
+    def __init__(self, of: int = 3, by_name: str = "t", *, after_us: int = 5000):
+        if of < 1:
+            raise ValueError(f"of={of} is less than 1")
+        self.of = of
+
+    def start(self, size):
+        held = [Events.empty(size)]
+
+        def step(events):
+            held.append(events)
+            return Events.empty(size)
+
+        step.finish = lambda: Events.concatenate(held)[:: self.of]
+        return step
+
+
+def test_the_example_of_register_filter_runs(registered):
+    names = {"events": EVENTS}
+    exec(example_of(register_filter), names)
+    assert names["left"] == LEFT
+
+
+KINDS = {
+    "third": (Third, EVENTS[::3]),
+    "third:of=4": (Third, EVENTS[::4]),
+    "instance": (Third(7), EVENTS[::7]),
+    "function": (lambda events: events[events.p], EVENTS[EVENTS.p]),
+    "chained": (chain(Third(2)), EVENTS[::2]),
+}
+
+
+@pytest.mark.parametrize("text", KINDS)
+def test_a_registered_filter_is_made_from_a_text_and_counted(registered, run, text):
+    kind, wanted = KINDS[text]
+    register_filter(text.partition(":")[0], kind)
+    assert filter_from(text)(EVENTS) == wanted
+    dvskit.save_events(EVENTS, "in.npz")
+    _, _, err = run("convert", "in.npz", "out.npz", "--filter", text)
+    assert dvskit.load_events("out.npz") == wanted
+    assert f"{text}: {len(EVENTS) - len(wanted):,} events left out" in err
+
+
+def test_filters_shows_the_parameters_of_a_registered_class(registered, run):
+    register_filter("third", Third)
+    register_filter("on", lambda events: events[events.p])
+    _, out, _ = run("filters", "third")
+    assert out.splitlines() == [
+        "third:of=3,by_name=t,after=5ms", "", "Keep one event in three, or in of.", "",
+        "Parameters:",
+        "  of       a whole number                     default 3",
+        "  by_name  a text                             default t",
+        "  after    a time with its unit, such as 5ms  default 5ms",
+    ]  # fmt: skip
+    assert run("filters", "on")[1] == "on\n\nNo description.\n"
+    assert run("filters")[1].splitlines()[-4:] == [
+        "third:of=3,by_name=t,after=5ms", "    Keep one event in three, or in of.",
+        "on", "    No description.",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "said"),
+    [
+        ("flip", Third, "a filter named 'flip' is registered already; take another"),
+        ("EveryOther", Third, "letters, digits and '_', such as 'every_other'"),
+        ("my-filter", Third, "such as 'my_filter'"),
+        ("3rd", Third, "such as 'rd'"),
+        ("", Third, "such as 'every_other'"),
+        ("number", 5, "5 is not a filter; pass a Filter, or a function"),
+        ("plain", type("Plain", (), {}), "plain is a class without start"),
+        ("none", lambda: 3, "none is not a function of one argument, the events; make it one"),
+    ],
+)
+def test_what_is_no_filter_is_refused_at_registration(registered, name, kind, said):
+    with pytest.raises(ConfigError, match=said) as refused:
+        register_filter(name, kind)
+    assert "\n" not in str(refused.value)
+    assert FILTERS.registered() == []
+
+
+def test_equal_filters_replace_each_other_others_do_not(registered):
+    for _ in range(2):
+        register_filter("quiet", chain(HotPixel()))
+    with pytest.raises(ConfigError, match="registered already"):
+        register_filter("quiet", chain(HotPixel(3.0)))
+    assert list(filter_names())[-1] == "quiet"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "third:of=many",
+            "of 'many' is not a whole number (usage: third:of=3,by_name=t,after=5ms)",
+        ),
+        ("third:of=0", ": ValueError: of=0 is less than 1"),
+        ("fails", "AttributeError: 'Events' object has no attribute 'nothing'"),
+        ("fails:3", "fails takes no arguments; only a class does"),
+        ("thrd", "unknown filter 'thrd'; did you mean 'third'?"),
+    ],
+)
+def test_a_mistake_with_a_registered_filter_is_one_line(registered, run, text, said):
+    register_filter("third", Third)
+    register_filter("fails", lambda events: events.nothing)
+    dvskit.save_events(EVENTS, "in.npz")
+    assert said in usage_error(run("convert", "in.npz", "out.npz", "--filter", text))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from typing import Any
+from pathlib import Path
+from typing import Any, get_args
 
 from dvskit.cli._options import argument
-from dvskit.errors import ConfigError, did_you_mean
 from dvskit.filters import Fit, Mask
-from dvskit.filters.names import Parameter, described, filter_names, parameters_of
+from dvskit.filters.names import FILTERS, Parameter, described, filter_names, parameters_of
 
 _UNITS = {"_us": "a time with its unit, such as 5ms", "_px": "pixels", "_hz": "events a second",
           "_deg": "degrees"}  # fmt: skip
@@ -19,15 +19,13 @@ def filters(
     name: str | None = argument("Show this filter in detail, with its parameters."),
 ) -> None:
     """List the filters of `dvskit convert --filter`, with their parameters and defaults."""
-    kinds = filter_names()
     if name is None:
+        kinds = filter_names()
         for each in kinds:
             print(f"{described(each, kinds[each])}\n    {_docs(kinds[each])[0]}")
         return
     name = name.strip().lower().replace("-", "_")
-    if name not in kinds:
-        raise ConfigError(f"there is no filter {name!r}; {did_you_mean(name, kinds)}")
-    kind = kinds[name]
+    kind = FILTERS.find(name)
     print("\n".join([described(name, kind), "", *_docs(kind)]))
     rows = [] if kind in (Fit, Mask) else _rows(kind)
     wide = [max((len(row[k]) for row in rows), default=0) for k in (0, 1)]
@@ -37,13 +35,14 @@ def filters(
         print(f"  {row[0]:{wide[0]}}  {row[1]:{wide[1]}}  {row[2]}")
 
 
-def _rows(kind: type) -> list[tuple[str, str, str]]:
+def _rows(kind: Any) -> list[tuple[str, str, str]]:
     """Return the name of each parameter, its values, and its default."""
-    limits = {each.name: each.metadata.get("limits", ()) for each in dataclasses.fields(kind)}
+    known = dataclasses.fields(kind) if dataclasses.is_dataclass(kind) else ()
+    limits = {each.name: each.metadata.get("limits", ()) for each in known}
     return [
         (
             each.short,
-            _values(each) + _range(limits[each.name]),
+            _values(each) + _range(limits.get(each.name, ())),
             "required" if each.required else f"default {each.written() or 'none'}",
         )
         for each in parameters_of(kind)
@@ -56,8 +55,9 @@ def _range(limits: tuple[Any, ...]) -> str:
     return f", {known[0]} to {known[1]}" if len(known) == 2 else ""
 
 
-def _docs(kind: type) -> list[str]:
-    return (inspect.getdoc(kind) or "").replace("`", "").splitlines()
+def _docs(kind: Any) -> list[str]:
+    """Return the lines of a docstring, not of an inherited one."""
+    return inspect.cleandoc(kind.__doc__ or "").replace("`", "").splitlines() or ["No description."]
 
 
 def _values(parameter: Parameter) -> str:
@@ -69,4 +69,6 @@ def _values(parameter: Parameter) -> str:
             return unit
     if isinstance(parameter.default, bool):
         return "true or false"
-    return "a whole number" if parameter.hint is int else "a number"
+    kinds = {int: "a whole number", float: "a number", str: "a text", Path: "the path of a file"}
+    given = set(get_args(parameter.hint)) or {parameter.hint}
+    return next((text for kind, text in kinds.items() if kind in given), "a number or a text")

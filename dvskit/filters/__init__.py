@@ -1,9 +1,9 @@
 """Filters from Events to Events: frozen parameters, and a step with the state of one pass.
 
 A filter is called with Events or a Source: `Crop(0, 0, 64, 48)(events)`. `chain` applies several in
-order, including plain functions from Events to Events. Each filter has a name on the command line
-and in TOML: `dvskit convert in.raw out.raw --filter background_activity:5ms`, in Python
-`filter_from("...")`.
+order, including plain functions from Events to Events. Each filter has a name on the command line,
+`dvskit convert in.raw out.raw --filter background_activity:5ms`, and in Python,
+`filter_from("background_activity:5ms")`. `register_filter` names one of your own.
 
     by when pixels fired   BackgroundActivity, Refractory
     by pixel               Crop, Mask, HotPixel, DropArea, DropPixels
@@ -49,7 +49,7 @@ from dvskit.filters.chance import DropEvents, Noise, SpatialJitter, TemporalJitt
 from dvskit.filters.denoising import BackgroundActivity, HotPixel, Refractory, hot_pixels
 from dvskit.filters.fit import Fit, FitStep, Placement, Undistort
 from dvskit.filters.mask import Crop, DropArea, DropPixels, Mask, cropped_size
-from dvskit.filters.names import filter_from, filter_names
+from dvskit.filters.names import filter_from, filter_names, register_filter
 from dvskit.filters.pixel_map import PixelMap
 from dvskit.filters.timing import (
     DropTime,
@@ -118,4 +118,5 @@ __all__ = [
     "filter_names",
     "finish",
     "hot_pixels",
+    "register_filter",
 ]

@@ -70,6 +70,33 @@ class Blockwise(Step):
         return given
 
 
+class CountedStep(Step):
+    """A pass of a step that does not count: the events that went in, less those that came out."""
+
+    def __init__(self, step: Callable[[Events], Events], size: Size) -> None:
+        super().__init__(step(Events.empty(size)).size)
+        self._step, self._lost = step, 0
+
+    def __call__(self, events: Events) -> Events:
+        """Return the result of the step."""
+        return self._counted(len(events), self._step(events))
+
+    def finish(self) -> Events:
+        """Return the events that the step holds back, if it has `finish`."""
+        return self._counted(0, finish(self._step, self.size))
+
+    def _counted(self, taken: int, given: Events) -> Events:
+        self._lost += taken - len(given)
+        self.dropped, self.added = max(self._lost, 0), max(-self._lost, 0)
+        return given
+
+
+def begin(chosen: Filter, size: Size) -> Step:
+    """Return the step of one pass, which counts the events that it drops and adds."""
+    step = chosen.start(size)
+    return step if isinstance(step, Step) else CountedStep(step, size)
+
+
 def finish(step: Callable[[Events], Events], size: Size) -> Events:
     """Return the events that a step holds back at the end of a stream; empty without `finish`."""
     rest = getattr(step, "finish", None)
@@ -250,30 +277,30 @@ class ChainStep(Step):
     """A pass of a `Chain`."""
 
     def __init__(self, filters: Sequence[Filter], size: Size) -> None:
-        self._steps: list[tuple[Filter, Any, Size]] = []
+        self._steps: list[tuple[Filter, Step]] = []
         for each in filters:
-            step = each.start(size)
+            step = begin(each, size)
             size = step(Events.empty(size)).size
-            self._steps.append((each, step, size))
+            self._steps.append((each, step))
         self.size = size
 
     def __call__(self, events: Events) -> Events:
         """Return the output of the last step for a block."""
-        for _, step, _ in self._steps:
+        for _, step in self._steps:
             events = step(events)
         return events
 
     def finish(self) -> Events:
         """Return the events that the steps hold back, each passed through the later steps."""
         events: Events | None = None
-        for _, step, size in self._steps:
+        for _, step in self._steps:
             parts = [] if events is None else [step(events)]
-            events = Events.concatenate([*parts, finish(step, size)])
+            events = Events.concatenate([*parts, step.finish()])
         return Events.empty(self.size) if events is None else events
 
     def tally(self) -> list[Tally]:
         """Return the number of events dropped and added by each filter."""
-        return [each for chosen, step, _ in self._steps for each in tally_of(chosen, step)]
+        return [each for chosen, step in self._steps for each in tally_of(chosen, step)]
 
     @property
     def dropped(self) -> int:  # type: ignore[override]
@@ -288,10 +315,9 @@ class ChainStep(Step):
 
 def tally_of(chosen: Filter, step: Any) -> list[Tally]:
     """Return the numbers of events that a step has dropped and added, per filter in it."""
-    within = getattr(step, "tally", None)
-    if within is not None:
-        return list(within())
-    return [Tally(chosen, getattr(step, "dropped", 0), getattr(step, "added", 0))]
+    if hasattr(step, "tally"):
+        return list(step.tally())
+    return [Tally(chosen, step.dropped, step.added)]
 
 
 def chain(*filters: Filter | Function) -> Chain:
@@ -313,27 +339,27 @@ class FilteredSource(ReadableSource):
     def __init__(self, source: Source, chosen: Filter | Function) -> None:
         self.source = source
         self.filter = self._filter = as_filter(chosen)
-        self._step = self.filter.start(source.size)
+        self._step = begin(self.filter, source.size)
         self.size = self._step(Events.empty(source.size)).size
 
     def __iter__(self) -> Iterator[Events]:
         self._filter = learned(self.filter, self.source)
-        self._step = step = self._filter.start(self.source.size)
+        self._step = step = begin(self._filter, self.source.size)
         for block in self.source:
             yield step(block)
-        rest = finish(step, self.size)
+        rest = step.finish()
         if len(rest):
             yield rest
 
     @property
     def dropped(self) -> int:
-        """The number of events that the latest pass has dropped, for filters that count them."""
-        return int(getattr(self._step, "dropped", 0))
+        """The number of events that the latest pass has dropped."""
+        return self._step.dropped
 
     @property
     def added(self) -> int:
         """The number of events that the latest pass has added."""
-        return int(getattr(self._step, "added", 0))
+        return self._step.added
 
     def tally(self) -> list[Tally]:
         """Return the number of events that each filter of the latest pass has dropped and added."""

@@ -1,7 +1,6 @@
 """Filters by name, "background_activity:5ms", and from a file, "my.py:EveryOther:2".
 
-Loading a file runs it, so configurations and model files may not name one: `filter_from` accepts
-named filters only, `filter_from_file` files only.
+Loading a file runs it, so `filter_from` accepts named filters only, `filter_from_file` files only.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ import inspect
 import re
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, is_dataclass
 from pathlib import Path
@@ -21,12 +20,24 @@ from dvskit._arguments import TIME_UNITS_US, check_arguments, parse_us
 from dvskit.errors import ConfigError, DvskitError, MissingFileError, did_you_mean, one_line
 from dvskit.events import Filter, parse_size
 from dvskit.filters import affine, chance, denoising, mask, timing
-from dvskit.filters.base import CallableFilter, as_filter
+from dvskit.filters.base import CallableFilter, Chain, Function, FunctionFilter, as_filter
 from dvskit.filters.fit import Fit, Undistort
 from dvskit.filters.mask import Mask
+from dvskit.registry import Registry
 from dvskit.streams import Intrinsics
 
-_KINDS: tuple[type[CallableFilter], ...] = (
+_UNIT_OF_NAME = re.compile(r"_(us|px|hz|deg)$")
+_IN_FILE = re.compile(r"\s*(.+?\.py)\s*(?::([^:]*)(?::(.*))?)?\s*", re.DOTALL)
+_PREFIX = "dvskit_own_"  # prefix of module names that no installed package has
+_FILES: set[str] = set()  # files that were run, by path
+
+
+def _snake(name: str) -> str:
+    """Return the name of a class as that of a filter: `hot_pixel` for HotPixel."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])|\W+", "_", name).lower()
+
+
+_OWN: tuple[type[CallableFilter], ...] = (
     denoising.BackgroundActivity, denoising.Refractory, denoising.HotPixel, Mask, mask.Crop, Fit,
     affine.Flip, affine.Transpose, affine.QuarterTurn, affine.Rotate, affine.Zoom, affine.Shift,
     affine.Roll, affine.Shear, affine.Affine, Undistort, timing.TimeWindow, timing.DropTime,
@@ -34,15 +45,45 @@ _KINDS: tuple[type[CallableFilter], ...] = (
     timing.SwapPolarity, timing.EventRateLimit, timing.EvenRateLimit, chance.DropEvents,
     mask.DropArea, mask.DropPixels, chance.SpatialJitter, chance.TemporalJitter, chance.Noise,
 )  # fmt: skip
-_UNIT_OF_NAME = re.compile(r"_(us|px|hz|deg)$")
-_IN_FILE = re.compile(r"\s*(.+?\.py)\s*(?::([^:]*)(?::(.*))?)?\s*", re.DOTALL)
-_PREFIX = "dvskit_own_"  # prefix of module names that no installed package has
-_FILES: set[str] = set()  # files that were run, by path
+Kind = type[Filter] | Filter | Function
+FILTERS: Registry[Kind] = Registry("filter", {_snake(kind.__name__): kind for kind in _OWN})
 
 
-def filter_names() -> dict[str, type[CallableFilter]]:
-    """Return the filters by name, derived from the class: `hot_pixel` for HotPixel."""
-    return {re.sub(r"(?<=[a-z])(?=[A-Z])", "_", kind.__name__).lower(): kind for kind in _KINDS}
+def register_filter(name: str, kind: Kind) -> None:
+    """Add a filter: `filter_from` and `dvskit convert --filter` then take its name.
+
+        from dvskit.filters import filter_from, register_filter
+
+        def left_half(events):
+            return events[events.x < events.size.width // 2]
+
+        register_filter("left_half", left_half)
+        left = filter_from("left_half")(events)
+
+    kind  a function from Events to Events; an object with `start(size)`; or a class of such
+          objects, called with the arguments of the text: "every_other:3". See
+          `dvskit/filters/README.md`
+
+    Raises ConfigError for a name that is taken or not in lower case, and for other kinds.
+    """
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", str(name)):
+        near = _snake(str(name)).strip("_0123456789") or "every_other"
+        raise ConfigError(
+            f"filter {name!r}: a name is lower-case letters, digits and '_', such as {near!r}"
+        )
+    _check_kind(name, kind)
+    is_object = not hasattr(kind, "__qualname__")
+    FILTERS.register(name, kind, f"{type(kind)} {kind!r}" if is_object else None)
+    with suppress(TypeError, OSError):  # of a notebook, or of a compiled module
+        _FILES.add(inspect.getfile(type(kind) if is_object else kind))  # type: ignore[arg-type]
+
+
+def filter_names() -> Mapping[str, Any]:
+    """Return all filters by name, with those of installed packages.
+
+    A value is a class, or what was registered: a Filter, or a function of Events.
+    """
+    return FILTERS.complete()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +119,10 @@ class Parameter:
         return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def parameters_of(kind: type) -> list[Parameter]:
-    """Return the parameters of a filter's class, in order."""
+def parameters_of(kind: Any) -> list[Parameter]:
+    """Return the parameters of a filter's class, in order; none of a Filter or a function."""
+    if not isinstance(kind, type):
+        return []
     try:
         hints = get_type_hints(kind if is_dataclass(kind) else kind.__init__)  # type: ignore[misc]
     except NameError:  # a name that only type checkers see
@@ -87,10 +130,11 @@ def parameters_of(kind: type) -> list[Parameter]:
     return [
         Parameter(each.name, _UNIT_OF_NAME.sub("", each.name), hints.get(each.name), each.default)
         for each in inspect.signature(kind).parameters.values()
+        if each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)
     ]
 
 
-def described(name: str, kind: type) -> str:
+def described(name: str, kind: Any) -> str:
     """Return the syntax of a filter with its defaults: "noise:hz=0.1,on_share=0.5,seed=0".
 
     Capitals are placeholders for required values, or in brackets for optional ones.
@@ -111,26 +155,55 @@ def described(name: str, kind: type) -> str:
 def filter_from(text: str, *, intrinsics: Intrinsics | None = None) -> CallableFilter:
     """Return the filter described by a text: NAME, or NAME:ARGUMENTS.
 
-    Arguments are in the order of the class's fields, or named, key=value, with or without the
-    unit: "refractory:1ms", "noise:hz=0.1,seed=3", "fit:64x48". Times have a unit: 200us, 5ms, 1s.
-    A mask is the path of an image; `undistort` takes the path of a text file with its numbers, the
-    numbers, or, without arguments, `intrinsics`. Raises ConfigError with the fix.
+    NAME is one of `filter_names()`. Arguments are in the order of the class's parameters, or named,
+    key=value, with or without the unit: "refractory:1ms", "noise:hz=0.1,seed=3", "fit:64x48". Times
+    have a unit: 200us, 5ms, 1s. A mask is the path of an image; `undistort` takes the path of a
+    text file with its numbers, the numbers, or, without arguments, `intrinsics`. Raises ConfigError
+    with the fix.
     """
     name, _, arguments = text.strip().partition(":")
     name = name.strip().lower().replace("-", "_")
-    kinds = filter_names()
-    if name not in kinds:
-        raise ConfigError(f"there is no filter {name!r}; {did_you_mean(name, kinds)}")
+    kind = FILTERS.find(name)
     try:
-        return _made(kinds[name], arguments.strip(), intrinsics)
+        made = _made(name, kind, arguments.strip(), intrinsics)
+    except DvskitError as error:
+        raise ConfigError(f"filter {text!r}: {one_line(error)}") from error
+    return made if isinstance(made, CallableFilter) else Chain([made])
+
+
+def _check_kind(name: str, kind: Any) -> None:
+    if not isinstance(kind, type):
+        if isinstance(as_filter(kind), FunctionFilter) and not _takes_one(kind):
+            raise ConfigError(f"{name} is not a function of one argument, the events; make it one")
+    elif not callable(getattr(kind, "start", None)):
+        raise ConfigError(f"{name} is a class without start(size); see dvskit/filters/README.md")
+
+
+def _takes_one(function: Any) -> bool:
+    """Return whether a function can be called with one argument."""
+    try:
+        inspect.signature(function).bind(None)
+    except TypeError:
+        return False
+    except ValueError:  # a compiled function without a signature
+        return True
+    return True
+
+
+def _made(name: str, kind: Any, arguments: str, intrinsics: Intrinsics | None = None) -> Filter:
+    """Return the filter of a registered kind, or of a value in a file."""
+    _check_kind(name, kind)
+    if not isinstance(kind, type):
+        if arguments:
+            raise ConfigError(f"{name} takes no arguments; only a class does")
+        return as_filter(kind)
+    try:
+        return as_filter(_called(kind, arguments, intrinsics))
     except (DvskitError, OSError) as error:
-        usage = described(name, kinds[name])
-        raise ConfigError(f"filter {text!r}: {one_line(error)} (usage: {usage})") from error
+        raise ConfigError(f"{one_line(error)} (usage: {described(name, kind)})") from error
 
 
-def _made(
-    kind: type[CallableFilter], arguments: str, intrinsics: Intrinsics | None
-) -> CallableFilter:
+def _called(kind: type, arguments: str, intrinsics: Intrinsics | None) -> Any:
     if kind is Mask:
         if not arguments:
             raise ConfigError("the path of an image is missing")
@@ -245,17 +318,7 @@ def _made_in(module: ModuleType, name: str, arguments: str) -> Filter:
         known = _filters_in(module)
         choice = did_you_mean(name, known) if known else "the file defines no filter"
         raise ConfigError(f"there is no {name!r} in the file; {choice}" if name else choice)
-    value = getattr(module, name)
-    if not isinstance(value, type):
-        if arguments:
-            raise ConfigError(f"{name} takes no arguments; only a class does")
-        return as_filter(value)
-    if not hasattr(value, "start"):
-        raise ConfigError(f"{name} is a class without start(size); see dvskit/filters/README.md")
-    try:
-        return as_filter(value(**values_of(value, arguments)))
-    except DvskitError as error:
-        raise ConfigError(f"{one_line(error)} (usage: {described(name, value)})") from error
+    return _made(name, getattr(module, name), arguments)
 
 
 def _filters_in(module: ModuleType) -> list[str]:
