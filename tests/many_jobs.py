@@ -14,7 +14,9 @@ from dvskit.cli._trees import Inputs
 from dvskit.errors import FormatError
 
 
-@Command(Inputs("note", lambda path: path.suffix == ".in", lambda path: False, ".in"), "Words.")
+@Command(
+    Inputs("note", lambda path: path.suffix == ".in", lambda path: False, lambda: {".in"}), "Words."
+)
 def copy(file: Path, out: Path, to: str | None = None, force: bool = False) -> None:
     """Copy a file; its name says what goes wrong."""
     with whole_file(out, overwrite=force) as partial:

@@ -1,4 +1,4 @@
-"""The group of commands: its help, and hints for commands that do not exist."""
+"""The commands for typer: their help, and hints for commands that do not exist."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from importlib import import_module
 from typing import Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from dvskit import _interrupt
 from dvskit.cli import _console
-from dvskit.cli._options import spread
+from dvskit.cli._options import spread, with_lists
 
 # The commands, in the order of the help, and their modules.
 MODULES = {
@@ -98,6 +98,18 @@ class Commands(TyperGroup):
         return super().resolve_command(ctx, args)
 
 
+class ListingCommand(TyperCommand):
+    """A command whose help lists registered names."""
+
+    def format_help(self, *given: Any) -> None:
+        """Write the help, with the names of `LISTS`."""
+        for each in self.params:
+            text = getattr(each, "help", None)
+            if text:
+                each.help = with_lists(text)  # type: ignore[attr-defined]
+        super().format_help(*given)
+
+
 def unknown_command(name: str, commands: Iterable[str]) -> str:
     """Return the message about a command that does not exist."""
     word, known = name.strip().lower().replace("_", "-"), sorted(commands)
@@ -117,7 +129,7 @@ def _load(name: str) -> Any:
         function = getattr(module, module_name)
         guarded = _console.command(spread(function), _INTERRUPTED.get(name, _interrupt.BEGIN_ANEW))
         app = typer.Typer(add_completion=False)
-        app.command(name, help=_console.help_of(function))(guarded)
+        app.command(name, cls=ListingCommand, help=_console.help_of(function))(guarded)
     made = typer.main.get_command(app)
     made.name = name
     _escape(made)

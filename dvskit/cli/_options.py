@@ -16,7 +16,14 @@ from dvskit._files import check_standard_output
 from dvskit.cli._console import parse_time_us
 from dvskit.errors import ConfigError, GeometryError, ShapeError, UnknownFormatError, one_line
 from dvskit.events import Size, parse_size
-from dvskit.formats import Recording, RecordingPart, format_for_writing, is_standard, open_events
+from dvskit.formats import (
+    Recording,
+    RecordingPart,
+    format_for_writing,
+    formats,
+    is_standard,
+    open_events,
+)
 from dvskit.formats.table import named_format
 
 
@@ -51,11 +58,35 @@ def preset_names(incomplete: str) -> list[str]:
 REQUIRED = inspect.Parameter.empty
 
 
+def _filter_names() -> Iterable[str]:
+    from dvskit.filters import filter_names
+
+    return filter_names()
+
+
+# Names that --help lists, by the word that stands for them in help texts: with those of installed
+# packages, which are imported then.
+LISTS: dict[str, Callable[[], Iterable[str]]] = {
+    "{filters}": _filter_names,
+    "{read}": lambda: [row.name for row in formats() if "r" in row.can],
+    "{written}": lambda: [row.name for row in formats() if "w" in row.can],
+}
+
+
+def with_lists(text: str) -> str:
+    """Return a help text with the names of `LISTS`."""
+    for word, names in LISTS.items():
+        if word in text:
+            text = text.replace(word, ", ".join(names()))
+    return text
+
+
 def option(words: str, *names: str, default: Any = None, shown: Any = True, **rest: Any) -> Any:
     """Return an option with its help text and its default.
 
     Use it as the default of a dataclass field, or of a parameter of a command; see `spread`.
 
+    words  the help; "{filters}" in it stands for the names of all filters: see `LISTS`
     names  as they are typed, if they differ from the field's name
     shown  the default in --help
     rest   passed to typer.Option
@@ -74,7 +105,7 @@ FormatOption = Annotated[
     str | None,
     typer.Option(
         "--from",
-        help="The input's format, such as evt3 or csv:x,y,t,p (the README lists them).",
+        help="The input's format, or FORMAT:VARIANT such as csv:x,y,t,p. Formats: {read}.",
         show_default="by its content, then its suffix",
     ),
 ]
@@ -109,10 +140,8 @@ CropOption = Annotated[
 ]
 ToOption = Annotated[
     str | None,
-    typer.Option(
-        "--to", help="The output's format, such as evt3.", show_default="by its suffix"
-    ),
-]  # fmt: skip
+    typer.Option("--to", help="The output's format: {written}.", show_default="by its suffix"),
+]
 DarkOption = Annotated[
     bool, typer.Option("--dark/--bright", help="Light on dark, or dark on light.")
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import unicodedata
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -22,13 +22,13 @@ class Inputs:
     is_file    whether a file found in a folder is an input, by its name and as little content as
                possible; a file that is named is always an input
     is_folder  whether a folder is one input as a whole, such as a folder of images
-    endings    of such files, for people
+    endings    returns the suffixes of such files
     """
 
     name: str
     is_file: Callable[[Path], bool]
     is_folder: Callable[[Path], bool]
-    endings: str
+    endings: Callable[[], Collection[str]]
 
 
 class FileJob(NamedTuple):
@@ -94,8 +94,9 @@ def find_jobs(words: Sequence[str], folder: Path, inputs: Inputs, ending: str) -
         for file in own.below(path, plan, named=True):
             files.setdefault(_full(file), file)
     if not files and not plan.failures:
+        endings = ", ".join(sorted(inputs.endings()))
         raise FormatError(
-            f"{' '.join(words)}: contains no {inputs.name}s, which are files of {inputs.endings}"
+            f"{' '.join(words)}: contains no {inputs.name}s, which are files of {endings}"
         )
     _place(files, root, folder, ending, plan)
     _check_apart(plan.jobs, files)

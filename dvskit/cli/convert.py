@@ -22,7 +22,6 @@ from dvskit.filters import (
     Placement,
     chain,
     filter_from,
-    filter_names,
 )
 from dvskit.filters.names import errors_in_files, filter_from_file, names_a_file
 from dvskit.formats import (
@@ -49,15 +48,15 @@ class _Filtered(FilteredSource):
     def __init__(self, source: Source, texts: Sequence[str], recording: Recording) -> None:
         needed = any(text.strip().lower() == "undistort" for text in texts)
         lens = recording.intrinsics() if needed else None
-        filters = [
-            filter_from_file(text) if names_a_file(text) else filter_from(text, intrinsics=lens)
-            for text in texts
-        ]
+        with errors_in_files():
+            filters = [
+                filter_from_file(text) if names_a_file(text) else filter_from(text, intrinsics=lens)
+                for text in texts
+            ]
+            super().__init__(source, chain(*filters))
         self._names = [
             text for text, each in zip(texts, filters, strict=True) for _ in range(_parts(each))
         ]
-        with errors_in_files():
-            super().__init__(source, chain(*filters))
 
     def __iter__(self) -> Iterator[Events]:
         with errors_in_files():
@@ -181,8 +180,7 @@ class _Kept:
     filters: list[str] | None = options.option(
         "Apply a filter, NAME or NAME:ARGUMENTS, such as background_activity:5ms or "
         "noise:hz=0.1,seed=3; or one of your own, FILE.py:NAME or FILE.py:NAME:ARGUMENTS, whose "
-        "file is run. Several apply in order. `dvskit filters` lists all of them: "
-        f"{', '.join(filter_names())}.",
+        "file is run. Several apply in order. `dvskit filters` lists all of them: {filters}.",
         "--filter", metavar="FILTER", shown="none",
     )  # fmt: skip
 
@@ -221,7 +219,7 @@ def _write_frames(
 
 
 @Command(
-    Inputs("recording", _is_recording, _is_recording, ", ".join(sorted(readable_suffixes()))),
+    Inputs("recording", _is_recording, _is_recording, readable_suffixes),
     "An event file or its folder, - for standard input, or udp://HOST:PORT; and the file to "
     "write, whose suffix sets the format (- is standard output, in EVT3 unless --to names "
     "another). For many inputs, which need --to: a folder and the folder to write into, or "

@@ -7,9 +7,8 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +20,8 @@ from dvskit.cli._options import Json, option
 from dvskit.errors import DvskitError, count_of
 from dvskit.events import Events
 from dvskit.formats import Format, formats, open_events, open_sink
+from dvskit.formats.table import TABLE
+from dvskit.registry import Package, load_packages
 from dvskit.streams import Triggers
 
 _PACKAGES = (
@@ -36,7 +37,7 @@ def doctor(
         "Compile all kernels now, so that later runs start at once.", "--warm", default=False
     ),
 ) -> None:
-    """Check the installation: versions, threads, kernels, video, networks."""
+    """Check the installation: versions, threads, kernels, video, networks, extensions."""
     if warm:
         _warm()
     findings = [("dvskit", True, __version__), ("python", True, platform.python_version())]
@@ -46,14 +47,18 @@ def doctor(
         "shipped models": _models, "cache": _cache,
     }  # fmt: skip
     findings += [_run(name, check) for name, check in checks.items()]
-    sound = all(good for _, good, _ in findings)
+    own = all(good for _, good, _ in findings)
+    packages = load_packages()
+    findings += [_extension(each, packages) for each in packages]
     if json:
         _console.print_json({name: {"ok": good, "detail": text} for name, good, text in findings})
     else:
         for name, good, text in findings:
             print(f"{'ok ' if good else 'BAD'} {name:24} {text}")
-    if not sound:
-        print("dvskit: error: something is missing; pip install dvskit again", file=sys.stderr)
+    problems = [] if own else ["something is missing; pip install dvskit again"]
+    problems += [f"{each.failure}; update or uninstall it" for each in packages if each.problem]
+    if problems:
+        print(f"dvskit: error: {'; '.join(problems)}", file=sys.stderr)
         raise typer.Exit(1)
 
 
@@ -68,7 +73,17 @@ def _warm() -> None:
     _console.note(f"compiled for {', '.join(names)} in {took:.1f} s; kept on disk by numba")
 
 
+def _extension(package: Package, others: Sequence[Package]) -> tuple[str, bool, str]:
+    """Return the finding about an installed package that extends dvskit."""
+    unique = [each.name for each in others].count(package.name) == 1
+    name = package.name if unique else f"{package.name} {package.module}"
+    parts = ", ".join(package.parts) or "registers nothing"
+    return name, not package.problem, package.problem or parts
+
+
 def _package(name: str) -> tuple[str, bool, str]:
+    from importlib.metadata import PackageNotFoundError, version  # takes 10 ms
+
     try:
         return name, True, version(name)
     except PackageNotFoundError:
@@ -152,7 +167,7 @@ def warm_formats(events: Events) -> Iterator[str]:
     """Write and read the events in each format, and read each file damaged; yield the names."""
     with tempfile.TemporaryDirectory() as folder:
         for row in formats():
-            if "w" not in row.can:
+            if "w" not in row.can or row.name in TABLE.registered():
                 continue
             path = Path(folder) / f"{row.name}{row.suffixes[0]}"
             _write(row, path, events)

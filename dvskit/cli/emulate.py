@@ -138,7 +138,7 @@ class _Written:
 
 @Command(
     # A recording in a folder with images is one clip: its frames.
-    Inputs("video", _is_video, is_image_folder, ", ".join(sorted(CLIP_SUFFIXES))),
+    Inputs("video", _is_video, is_image_folder, lambda: CLIP_SUFFIXES),
     "A video file, a folder of images, a recording with frames, or - for a video on standard input "
     "(left out with --camera); and the event file to write, whose suffix sets the format (- is "
     "standard output, in EVT3 unless --to names another). For many inputs: a folder of videos and "

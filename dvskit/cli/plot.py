@@ -19,6 +19,7 @@ from dvskit.cli._clips import (
     open_shown,
     save_picture,
 )
+from dvskit.cli._elsewhere import ListingCommand
 from dvskit.cli._judging import (
     DataArgument,
     JudgedInputs,
@@ -228,6 +229,6 @@ def weights(
 
 
 for _name in _WHAT:
-    app.command(_name)(_console.command(options.spread(_command(_name))))
+    app.command(_name, cls=ListingCommand)(_console.command(options.spread(_command(_name))))
 for _function in (raster, membrane, weights, confusion, curves):
-    app.command(_function.__name__)(_console.command(options.spread(_function)))
+    app.command(_function.__name__, cls=ListingCommand)(_console.command(options.spread(_function)))
