@@ -1,0 +1,1 @@
+"""A package that extends dvskit by one part of each kind."""

@@ -1,0 +1,263 @@
+"""An installed package extends dvskit: its parts work in Python, in TOML and on the command line.
+
+Each kind of part is one module of tests/extension_package/garden, and one script in SCRIPTS.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import dvskit
+from dvskit import registry
+from dvskit.datasets import open_samples
+from dvskit.datasets.opening import find_spans
+from dvskit.errors import UnknownFormatError
+from dvskit.filters import filter_from, filter_names
+from dvskit.formats import find_format, format_for_writing, formats
+from dvskit.formats.found import PathKind, find_recordings, identify, identify_named
+from dvskit.formats.table import named_format
+from tests.conftest import skip_or_fail
+
+SOURCE = Path(__file__).parent / "extension_package"
+EVENTS = dvskit.Events(
+    t=np.arange(0, 40_000, 100), x=np.arange(400) % 16, y=np.arange(400) // 40,
+    p=np.arange(400) % 3 == 0, size=(16, 12),
+)  # fmt: skip
+SEED = (
+    b"SEED" + np.array(EVENTS.size, "<i8").tobytes()
+    + np.stack([EVENTS.t, EVENTS.x, EVENTS.y, EVENTS.p], 1).astype("<i8").tobytes()
+)  # fmt: skip
+CONFIG = """
+output = "run"
+[network]
+name = "layers"
+layers = ["4", "lif", "2", "lif", "membrane"]
+width = 16
+height = 12
+classes = 2
+[input]
+bins = 4
+bin_us = 10_000
+[loop]
+epochs = 1
+[[data]]
+path = "classes"
+"""
+
+
+# --- installed by pip, used in a process of its own -----------------------------------------------
+
+PRELUDE = """
+import sys
+from pathlib import Path
+import dvskit
+from dvskit.cli import main
+
+def command(*words):
+    sys.argv = ["dvskit", *words]
+    try:
+        main()
+    except SystemExit as ended:
+        assert not ended.code, words
+
+if __name__ == "__main__":  # processes of many files import the script
+    events = dvskit.load_events("in.npz")
+"""
+SCRIPTS = {
+    "filter": """
+    from dvskit.filters import filter_from
+    assert filter_from("every_other:3")(events) == events[::3]
+    command("convert", "in.npz", "out.npz", "--filter", "every_other:of=4")
+    assert dvskit.load_events("out.npz") == events[::4]
+    command("filters", "every_other")
+    """,
+    "format": """
+    command("convert", "in.npz", "in.seed")
+    assert dvskit.load_events("in.seed") == events
+    command("convert", "classes", "seeds", "--to", "seed", "--jobs", "2", "--filter", "every_other")
+    assert dvskit.load_events("seeds/left/0.seed") == events[::2]
+    command("train", "run.toml", "--set=data.0.path=seeds")
+    """,
+}
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """A folder with the package as pip installs it, without the network."""
+    if importlib.util.find_spec("setuptools") is None or importlib.util.find_spec("pip") is None:
+        skip_or_fail("pip and setuptools are not installed")
+    work = tmp_path_factory.mktemp("extension")
+    shutil.copytree(SOURCE, work / "source")
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation",
+         "--no-index", "--disable-pip-version-check", "--target", work / "site", work / "source"],
+        check=True, timeout=200,
+    )  # fmt: skip
+    return work / "site"
+
+
+def run_python(site: Path, folder: Path, *words: str) -> str:
+    """Run Python in a folder, with the package installed; return its output."""
+    path = os.pathsep.join([str(site), str(Path(dvskit.__file__).parents[1])])
+    done = subprocess.run(
+        [sys.executable, *words], cwd=folder, text=True, timeout=200,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env={**os.environ, "PYTHONPATH": path},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+@pytest.mark.slow(seconds=15)
+@pytest.mark.parametrize("kind", SCRIPTS)
+def test_a_part_of_an_installed_package_works_everywhere(site, tmp_path, kind):
+    dvskit.save_events(EVENTS, tmp_path / "in.npz")
+    for at, name in enumerate(["left"] * 6 + ["right"] * 6):
+        (tmp_path / "classes" / name).mkdir(parents=True, exist_ok=True)
+        dvskit.save_events(EVENTS[at:], tmp_path / "classes" / name / f"{at}.npz")
+    (tmp_path / "run.toml").write_text(CONFIG)
+    (tmp_path / "script.py").write_text(PRELUDE + SCRIPTS[kind])
+    run_python(site, tmp_path, "script.py")
+
+
+@pytest.mark.slow(seconds=4)
+def test_known_names_import_neither_packages_nor_what_finds_them(site, tmp_path):
+    dvskit.save_events(EVENTS, tmp_path / "in.npz")
+    code = (
+        'command("--version")\nassert "importlib.metadata" not in sys.modules\n'
+        'command("convert", "in.npz", "a.raw", "--filter", "flip")\n'
+        'assert "garden" not in sys.modules\n'
+        'command("convert", "in.npz", "a.seed")\nassert "garden" in sys.modules\n'
+    )
+    (tmp_path / "script.py").write_text(PRELUDE.partition("if __name__")[0] + code)
+    run_python(site, tmp_path, "script.py")
+
+
+# --- the same package on sys.path, imported anew by each test -------------------------------------
+
+
+@pytest.fixture
+def garden(tmp_path, monkeypatch):
+    """The package, not yet imported, and files of its format in the working folder."""
+    about = tmp_path / "site" / "garden-0.3.dist-info"
+    about.mkdir(parents=True)
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: garden\nVersion: 0.3\n")
+    (about / "entry_points.txt").write_text("[dvskit]\ngarden = garden.parts\n")
+    monkeypatch.syspath_prepend(about.parent)
+    monkeypatch.syspath_prepend(SOURCE)
+    monkeypatch.setattr(registry, "_packages", None)
+    for each in registry._REGISTRIES:
+        monkeypatch.setattr(each, "_parts", dict(each))
+        monkeypatch.setattr(each, "_places", {})
+    for name in ("a.seed", "set/left/a.seed", "set/right/b.seed", "labelled/a.seed"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(SEED)
+    (tmp_path / "magic").write_bytes(SEED)
+    (tmp_path / "list.csv").write_text("path,class\na.seed,left\nset/right/b.seed,right\n")
+    (tmp_path / "labelled" / "a_labels.csv").write_text(
+        "class,startTime_usec,endTime_usec\n1,0,9\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    dvskit.save_events(EVENTS, "in.npz")
+    yield about.parent
+    for name in [name for name in sys.modules if name.partition(".")[0] == "garden"]:
+        del sys.modules[name]
+
+
+LOOKS = {
+    "load_events": lambda: dvskit.load_events("a.seed") == EVENTS,
+    "load_events(format=)": lambda: dvskit.load_events("magic", format="seed") == EVENTS,
+    "save_events": lambda: dvskit.save_events(EVENTS, "b.seed") is None,
+    "find_format": lambda: find_format("magic").name == "seed",
+    "format_for_writing": lambda: format_for_writing("b.seed").name == "seed",
+    "named_format": lambda: named_format("seed")[0].name == "seed",
+    "formats": lambda: "seed" in [row.name for row in formats()],
+    "identify": lambda: identify(Path("a.seed")) is PathKind.RECORDING,
+    "identify_named": lambda: identify_named(Path("magic")) is PathKind.RECORDING,
+    "find_recordings": lambda: len(find_recordings(Path("set")).recordings) == 2,
+    "open_samples": lambda: open_samples("set").classes == ("left", "right"),
+    "open_samples of a list": lambda: len(open_samples("list.csv")) == 2,
+    "find_spans": lambda: [row.label for row in find_spans("labelled")] == ["1"],
+    "filter_from": lambda: filter_from("every_other:3")(EVENTS) == EVENTS[::3],
+    "filter_names": lambda: "every_other" in filter_names(),
+}
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_each_look_for_a_name_finds_that_of_a_package(garden, look):
+    assert "garden" not in sys.modules
+    assert LOOKS[look]()
+
+
+COMMANDS = {
+    "info a.seed": "seed",
+    "info magic --from seed": "seed",
+    "convert a.seed b.raw": "",
+    "convert in.npz b.seed": "",
+    "convert in.npz -o b.seed": "",
+    "convert in.npz b --to seed": "",
+    "convert in.npz b.raw --filter every_other:3": "every_other:3: 266 events left out",
+    "convert --help": "every_other|seed",
+    "render --help": "seed",
+    "filters": "every_other:of=2\n    Keep one event in of.",
+    "filters every-other": "of  a whole number  default 2",
+    "render a.seed -o a.gif": "",
+}
+
+
+@pytest.mark.parametrize("words", COMMANDS)
+def test_each_command_finds_the_names_of_a_package(garden, run, words):
+    code, out, err = run(*words.split())
+    assert code == 0
+    for word in COMMANDS[words].split("|"):
+        assert word in re.sub(r" {5,}", " ", out + err)
+
+
+def test_known_files_and_names_import_no_package(garden):
+    Path("known").mkdir()
+    for name in ("a.raw", "a.csv", "a.npz"):
+        dvskit.save_events(EVENTS, Path("known", name))
+        find_format(Path("known", name))
+    Path("known", "notes.txt").write_text("Notes.\n")
+    assert len(find_recordings(Path("known")).recordings) == 3
+    Path("clip.mp4").write_bytes(bytes(99))
+    assert identify_named(Path("clip.mp4")) is PathKind.VIDEO
+    filter_from("flip")(EVENTS)
+    assert "garden" not in sys.modules
+
+
+def test_doctor_lists_a_package_with_its_parts(garden, run, monkeypatch):
+    skip_slow_checks(monkeypatch)
+    code, out, _ = run("doctor")
+    assert code == 0
+    assert re.search(r"^ok  garden 0\.3 +filter every_other, format seed", out, re.MULTILINE)
+
+
+def test_doctor_names_the_fix_of_a_broken_package(garden, run, monkeypatch):
+    skip_slow_checks(monkeypatch)
+    (garden / "garden-0.3.dist-info" / "entry_points.txt").write_text("[dvskit]\ng = garden.no\n")
+    code, out, err = run("doctor", "--json")
+    assert code == 1
+    problem = "ModuleNotFoundError: No module named 'garden.no'"
+    assert json.loads(out)["garden 0.3"] == {"ok": False, "detail": problem}
+    assert err == (
+        f"dvskit: error: package garden 0.3 cannot be imported: {problem}; update or uninstall it\n"
+    )
+    with pytest.raises(UnknownFormatError, match=r"; package garden 0\.3 cannot be imported"):
+        find_format("magic")
+
+
+def skip_slow_checks(monkeypatch):
+    from dvskit.cli import doctor
+
+    for name in ("_kernels", "_networks", "_models", "_cache"):
+        monkeypatch.setattr(sys.modules[doctor.__module__], name, lambda: "skipped")
