@@ -117,7 +117,7 @@ def run_python(site: Path, folder: Path, *words: str) -> str:
     return done.stdout
 
 
-@pytest.mark.slow(seconds=15)
+@pytest.mark.slow(seconds=25)
 @pytest.mark.parametrize("kind", SCRIPTS)
 def test_a_part_of_an_installed_package_works_everywhere(site, tmp_path, kind):
     dvskit.save_events(EVENTS, tmp_path / "in.npz")
@@ -240,6 +240,16 @@ def test_doctor_lists_a_package_with_its_parts(garden, run, monkeypatch):
     code, out, _ = run("doctor")
     assert code == 0
     assert re.search(r"^ok  garden 0\.3 +filter every_other, format seed", out, re.MULTILINE)
+
+
+def test_doctor_lists_each_module_of_a_package(garden, run, monkeypatch):
+    skip_slow_checks(monkeypatch)
+    (garden / "garden-0.3.dist-info" / "entry_points.txt").write_text(
+        "[dvskit]\none = garden.filters\ntwo = garden.formats\n"
+    )
+    found = json.loads(run("doctor", "--json")[1])
+    assert found["garden 0.3 garden.filters"]["detail"] == "filter every_other"
+    assert found["garden 0.3 garden.formats"]["detail"] == "format seed"
 
 
 def test_doctor_names_the_fix_of_a_broken_package(garden, run, monkeypatch):

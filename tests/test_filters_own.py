@@ -52,8 +52,16 @@ OWN = {
 }
 
 
-def test_the_page_of_filters_fits_on_a_screen():
-    assert len(README.read_text(encoding="utf-8").splitlines()) <= 60
+def test_the_page_of_filters_fits_on_a_screen_or_two():
+    assert len(README.read_text(encoding="utf-8").splitlines()) <= 80
+
+
+@pytest.mark.parametrize("cut", [1, 2, 7])
+def test_a_function_starts_anew_in_each_block(cut):
+    step = chain(lambda events: events[::2]).start(EVENTS.size)
+    parts = [EVENTS[at : at + cut] for at in range(0, len(EVENTS), cut)]
+    wanted = Events.concatenate([part[::2] for part in parts])
+    assert Events.concatenate([step(part) for part in parts]) == wanted
 
 
 @pytest.mark.parametrize("text", OWN)
