@@ -12,6 +12,7 @@ import re
 import shutil
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +60,7 @@ path = "classes"
 
 PRELUDE = """
 import sys
+from importlib import import_module
 from pathlib import Path
 import dvskit
 from dvskit.cli import main
@@ -155,12 +157,14 @@ def garden(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(about.parent)
     monkeypatch.syspath_prepend(SOURCE)
     monkeypatch.setattr(registry, "_packages", None)
+    for name in ("tensors", "encoders", "neurons", "networks", "datasets"):
+        import_module(f"dvskit.{name}")  # has a registry, too
     for each in registry._REGISTRIES:
         monkeypatch.setattr(each, "_parts", dict(each))
         monkeypatch.setattr(each, "_places", {})
-    for name in ("a.seed", "set/left/a.seed", "set/right/b.seed", "labelled/a.seed"):
+    for name in ("a", "set/left/a", "set/right/b", "labelled/a", "whole/events"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_bytes(SEED)
+        (tmp_path / f"{name}.seed").write_bytes(SEED)
     (tmp_path / "magic").write_bytes(SEED)
     (tmp_path / "list.csv").write_text("path,class\na.seed,left\nset/right/b.seed,right\n")
     (tmp_path / "labelled" / "a_labels.csv").write_text(
@@ -176,12 +180,14 @@ def garden(tmp_path, monkeypatch):
 LOOKS = {
     "load_events": lambda: dvskit.load_events("a.seed") == EVENTS,
     "load_events(format=)": lambda: dvskit.load_events("magic", format="seed") == EVENTS,
+    "load_events of a folder": lambda: dvskit.load_events("whole") == EVENTS,
     "save_events": lambda: dvskit.save_events(EVENTS, "b.seed") is None,
     "find_format": lambda: find_format("magic").name == "seed",
     "format_for_writing": lambda: format_for_writing("b.seed").name == "seed",
     "named_format": lambda: named_format("seed")[0].name == "seed",
     "formats": lambda: "seed" in [row.name for row in formats()],
     "identify": lambda: identify(Path("a.seed")) is PathKind.RECORDING,
+    "identify a folder": lambda: identify(Path("whole")) is PathKind.RECORDING,
     "identify_named": lambda: identify_named(Path("magic")) is PathKind.RECORDING,
     "find_recordings": lambda: len(find_recordings(Path("set")).recordings) == 2,
     "open_samples": lambda: open_samples("set").classes == ("left", "right"),
@@ -235,11 +241,19 @@ def test_known_files_and_names_import_no_package(garden):
     assert "garden" not in sys.modules
 
 
+def test_doctor_warm_does_not_try_the_formats_of_packages(garden, monkeypatch):
+    from dvskit.cli import doctor
+
+    module = sys.modules[doctor.__module__]
+    monkeypatch.setattr(module, "formats", lambda: [named_format("seed")[0]])
+    assert list(module.warm_formats(EVENTS)) == []
+
+
 def test_doctor_lists_a_package_with_its_parts(garden, run, monkeypatch):
     skip_slow_checks(monkeypatch)
     code, out, _ = run("doctor")
     assert code == 0
-    assert re.search(r"^ok  garden 0\.3 +filter every_other, format seed", out, re.MULTILINE)
+    assert re.search(r"^ok  garden 0\.3 .*filter every_other, format seed", out, re.MULTILINE)
 
 
 def test_doctor_lists_each_module_of_a_package(garden, run, monkeypatch):

@@ -34,5 +34,6 @@ def open_recording(path, options):
 open_sink = SeedSink
 
 register_format(
-    Format("seed", (".seed",), __name__, lambda head: head.startswith(b"SEED"), "rw", "for tests")
-)
+    Format("seed", (".seed",), __name__, lambda head: head.startswith(b"SEED"), "rw", "for tests",
+           inside="events.seed")
+)  # fmt: skip
