@@ -276,6 +276,7 @@ def test_doctor_names_the_fix_of_a_broken_package(garden, run, monkeypatch):
     assert err == (
         f"dvskit: error: package garden 0.3 cannot be imported: {problem}; update or uninstall it\n"
     )
+    assert run("filters")[2] == f"dvskit: note: package garden 0.3 cannot be imported: {problem}\n"
     with pytest.raises(UnknownFormatError, match=r"; package garden 0\.3 cannot be imported"):
         find_format("magic")
 

@@ -7,9 +7,11 @@ import inspect
 from pathlib import Path
 from typing import Any, get_args
 
+from dvskit.cli import _console
 from dvskit.cli._options import argument
 from dvskit.filters import Fit, Mask
 from dvskit.filters.names import FILTERS, Parameter, described, filter_names, parameters_of
+from dvskit.registry import load_packages
 
 _UNITS = {"_us": "a time with its unit, such as 5ms", "_px": "pixels", "_hz": "events a second",
           "_deg": "degrees"}  # fmt: skip
@@ -23,6 +25,9 @@ def filters(
         kinds = filter_names()
         for each in kinds:
             print(f"{described(each, kinds[each])}\n    {_docs(kinds[each])[0]}")
+        for package in load_packages():
+            if package.problem:
+                _console.note(package.failure)
         return
     name = name.strip().lower().replace("-", "_")
     kind = FILTERS.find(name)
