@@ -148,9 +148,8 @@ class CallableFilter(ABC):
 
 
 def _filtered(chosen: Filter, events: Events) -> Events:
-    step = learned(chosen, EventsSource(events)).start(events.size)
-    part = step(events)
-    rest = finish(step, part.size)
+    step = begin(learned(chosen, EventsSource(events)), events.size)
+    part, rest = step(events), step.finish()
     return Events.concatenate([part, rest]) if len(rest) else part
 
 
@@ -174,31 +173,22 @@ class FunctionFilter(CallableFilter):
 
     function: Function
 
-    def start(self, size: Size) -> FunctionStep:
-        """Return the step of one pass: the function, called with each block that has events."""
-        return FunctionStep(self.function, size)
+    def start(self, size: Size) -> CountedStep:
+        """Return the step of one pass: the function, called with each block that has events.
 
+        The step raises EventsError if the function returns anything but Events of the same size.
+        """
 
-class FunctionStep(Step):
-    """A pass of a `FunctionFilter`; it holds nothing back."""
+        def step(events: Events) -> Events:
+            given = self.function(events) if len(events) else events
+            if not isinstance(given, Events) or given.size != size:
+                kind = type(given).__name__
+                found = f"Events of {given.size}" if isinstance(given, Events) else kind
+                name = getattr(self.function, "__qualname__", repr(self.function))
+                raise EventsError(f"filter {name} returned {found}; return Events of {size}")
+            return given
 
-    def __init__(self, function: Function, size: Size) -> None:
-        super().__init__(size)
-        self._function = function
-
-    def __call__(self, events: Events) -> Events:
-        """Return the function's result for a block. Raises EventsError for an invalid result."""
-        if not len(events):
-            return events
-        given = self._function(events)
-        if not isinstance(given, Events) or given.size != self.size:
-            found = f"Events of {given.size}" if isinstance(given, Events) else type(given).__name__
-            raise EventsError(
-                f"filter {_name_of(self._function)} returned {found}; return Events of {self.size}"
-            )
-        self.dropped += max(len(events) - len(given), 0)
-        self.added += max(len(given) - len(events), 0)
-        return given
+        return CountedStep(step, size)
 
 
 def as_filter(given: Filter | Function) -> Filter:
@@ -219,10 +209,6 @@ def as_filter(given: Filter | Function) -> Filter:
             f"{given!r} is not a filter; pass a Filter, or a function that takes and returns Events"
         )
     return FunctionFilter(given)
-
-
-def _name_of(function: Function) -> str:
-    return getattr(function, "__qualname__", type(function).__name__)
 
 
 class Chain(CallableFilter):
@@ -373,11 +359,8 @@ class FilteredSource(ReadableSource):
 def check_whole(owner: object, name: str, least: int, most: int = LONGEST_US) -> None:
     """Raise ConfigError unless a field is a whole number from `least` to `most`."""
     value = getattr(owner, name)
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, Integral)
-        or not least <= int(value) <= most
-    ):
+    whole = isinstance(value, Integral) and not isinstance(value, bool)
+    if not whole or not least <= int(value) <= most:
         _refuse(owner, name, value, "a whole number", least, most)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import zipfile
-from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple
@@ -24,7 +23,7 @@ from dvskit.formats.table import (
 
 TEXTS = {".txt", ".csv"}  # next to recordings these are more often read-mes or lists
 _LISTS = {".csv", ".tsv"}
-_OTHERS = _LISTS.union(CLIP_SUFFIXES, IMAGE_SUFFIXES)  # known suffixes beside those of formats
+_KNOWN = _LISTS.union(CLIP_SUFFIXES, IMAGE_SUFFIXES, {""})  # suffixes, beside those of formats
 _NUMBER = rb"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?"
 _EVENT_LINE = re.compile(rb"[ \t]*" + _NUMBER + (rb"[,; \t]+" + _NUMBER) * 2 + rb"[,; \t\r\n]")
 
@@ -53,20 +52,39 @@ def identify(path: Path) -> PathKind | None:
     images or a list of them, and no video. An unknown suffix imports installed packages, which may
     register its format.
     """
-    kind = _known_kind(path)
-    if kind is None or kind is PathKind.FOLDER:
-        with suppress(FormatError):  # of a folder that cannot be read
-            if any(map(_is_unknown, visible(path) if kind else [path])):
-                TABLE.complete()
-                return _known_kind(path)
+    if path.is_dir():
+        return _kind_of_folder(path)
+    kind = _kind_of_file(path)
+    if kind is None and _unknown({path.suffix.lower()}):
+        TABLE.complete()
+        kind = _kind_of_file(path)
     return kind
 
 
-def _known_kind(path: Path) -> PathKind | None:
-    if path.is_dir():
+def _kind_of_folder(path: Path) -> PathKind:
+    if file_of_events(path) != path:
+        return PathKind.RECORDING
+    try:
+        entries = visible(path)
+    except FormatError:  # cannot be read
+        return PathKind.FOLDER
+    suffixes = {entry.suffix.lower() for entry in entries}
+    if _has_images(path, suffixes):
+        return PathKind.IMAGE_FOLDER
+    unknown = _unknown(suffixes)
+    if unknown and any(e.suffix.lower() in unknown and not e.is_dir() for e in entries):
+        TABLE.complete()
         if file_of_events(path) != path:
             return PathKind.RECORDING
-        return PathKind.IMAGE_FOLDER if is_image_folder(path) else PathKind.FOLDER
+    return PathKind.FOLDER
+
+
+def _unknown(suffixes: set[str]) -> set[str]:
+    """Return the suffixes that dvskit does not know."""
+    return suffixes - _KNOWN - readable_suffixes()
+
+
+def _kind_of_file(path: Path) -> PathKind | None:
     suffix = path.suffix.lower()
     if is_depth_clip(path):
         return PathKind.DEPTH_CLIP
@@ -77,12 +95,6 @@ def _known_kind(path: Path) -> PathKind | None:
     if suffix in IMAGE_SUFFIXES:
         return PathKind.IMAGE
     return PathKind.LIST if suffix in _LISTS and not _is_of_labels(path) else None
-
-
-def _is_unknown(file: Path) -> bool:
-    """Return whether a file has a suffix that dvskit does not know."""
-    suffix = file.suffix.lower()
-    return bool(suffix) and suffix not in _OTHERS | readable_suffixes() and not file.is_dir()
 
 
 def identify_named(path: Path) -> PathKind | None:
@@ -111,12 +123,18 @@ def readable_suffixes() -> set[str]:
 def is_image_folder(folder: Path) -> bool:
     """Return whether a folder holds images, or a list of them, and no video."""
     try:
-        suffixes = {file.suffix.lower() for file in visible(folder)}
-        if not suffixes.isdisjoint(CLIP_SUFFIXES):
-            return False
-        if not suffixes.isdisjoint(IMAGE_SUFFIXES):
-            return True
-        return bool(lists_in(folder)) and bool(find_images(folder).images)
+        return _has_images(folder, {file.suffix.lower() for file in visible(folder)})
+    except FormatError:
+        return False
+
+
+def _has_images(folder: Path, suffixes: set[str]) -> bool:
+    if not suffixes.isdisjoint(CLIP_SUFFIXES):
+        return False
+    try:
+        return not suffixes.isdisjoint(IMAGE_SUFFIXES) or (
+            bool(lists_in(folder)) and bool(find_images(folder).images)
+        )
     except (OSError, FormatError, VideoError):
         return False
 
