@@ -23,7 +23,7 @@ from dvskit.datasets import (
     from_tonic,
     in_tonic,
 )
-from dvskit.datasets.encode import ENCODERS, encode_images
+from dvskit.encoders.names import ENCODERS, encode_images
 from dvskit.errors import ConfigError, DvskitError, FormatError, GeometryError, MissingFileError
 from dvskit.events import Events
 from dvskit.filters import Crop
@@ -100,7 +100,8 @@ def test_encoders_have_their_names() -> None:
 def test_stills_are_encoded_in_the_middle_of_the_sensor(digits: IdxImages, encoder: str) -> None:
     encode = Encode(encoder, 20, (34, 34))
     spikes = encode(digits.image(0), np.random.default_rng(3))
-    assert (spikes.shape, spikes.dtype) == ((20, 2, 34, 34), torch.uint8)
+    dtype = torch.uint8 if isinstance(encoder, str) else torch.float32
+    assert (spikes.shape, spikes.dtype) == ((20, 2, 34, 34), dtype)
     assert spikes[:, 1, 3:31, 3:31].sum() == spikes.sum() > 0
     again = encode(digits.image(0), np.random.default_rng(3))
     assert torch.equal(spikes, again)
@@ -150,8 +151,10 @@ def test_an_encoder_may_make_channels_of_its_own(digits: IdxImages) -> None:
     def five(image: torch.Tensor, steps: int, generator: torch.Generator) -> torch.Tensor:
         return encoders.population_latency(image, fields, steps).movedim(-1, -3)
 
-    spikes = Encode(five, 9, (30, 28))(digits.image(1), np.random.default_rng(0))
-    assert (spikes.shape, spikes.dtype) == ((9, 5, 28, 30), torch.uint8)
+    spikes = Encode(five, 9, (30, 28), 5)(digits.image(1), np.random.default_rng(0))
+    assert (spikes.shape, spikes.dtype) == ((9, 5, 28, 30), torch.float32)
+    with pytest.raises(ConfigError, match=r"encoder 'five' makes 5 channels.*set channels = 5"):
+        Encode(five, 9, (30, 28))(digits.image(1), np.random.default_rng(0))
 
 
 def test_encoders_and_images_that_do_not_fit_are_refused(digits: ImageSamples) -> None:

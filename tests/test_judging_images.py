@@ -149,7 +149,7 @@ def test_the_encoder_is_the_models_own_or_must_be_said(
     ):
         with pytest.raises(ConfigError, match=said):
             evaluation.evaluate(model.folder, bar_images)
-    with pytest.raises(ConfigError, match="no encoder 'latncy'; did you mean 'latency'"):
+    with pytest.raises(ConfigError, match="unknown encoder 'latncy'; did you mean 'latency'"):
         evaluation.evaluate(of_both.folder, bar_images, encoder="latncy")
     with pytest.raises(ConfigError, match="seed = -1 is below 0"):
         evaluation.evaluate(of_folder.folder, bar_images, seed=-1)

@@ -17,7 +17,7 @@ from dvskit.evaluation import Live, LiveDecision, Reject, classify_windows, deci
 from dvskit.evaluation.live import RunningOn, WindowByWindow, stepping
 from dvskit.networks import Layered, MotionLIF
 from dvskit.training import InputConfig, Model, load_model, save_model
-from dvskit.training.inputs import representation_of
+from dvskit.training.input_config import representation_of
 
 SIZE = (24, 16)
 BINS, BIN_US = 5, 1000

@@ -95,7 +95,7 @@ def test_weights_that_are_not_finite_are_not_saved(folder, tmp_path):
     ("old", "new", "words"),
     [
         ('"4"', '"2000000000"', "dense1.weight is (4, 36), but the network has (2000000000, 36)"),
-        ("width = 8", "width = 340000", "does not fit model.toml"),
+        ("width = 8", "width = 340000", "size 340000x8 is outside 1..32767"),
         ("height = 8", "height = 1000000000", "the input of one sample, 3 bins of 8x1,000,000,000"),
         ("bins = 3", "bins = 1000000000", "the input of one sample, 1,000,000,000 bins of 8x8"),
         ("bins = 3", "bins = 0", "input.bins = 0 is not above 0"),

@@ -9,7 +9,8 @@ import torch
 
 import dvskit.tensors
 from dvskit.errors import ConfigError
-from dvskit.tensors import REPRESENTATIONS, Counts, TimeSurface, parameters_of, representation_from
+from dvskit.tensors import Counts, TimeSurface, representation_from
+from dvskit.tensors.names import REPRESENTATIONS, parameters_of
 from tests.test_tensors_out import REPRESENTATIONS as MADE
 
 

@@ -233,7 +233,11 @@ def test_a_configuration_is_read_with_overrides_and_written_resolved(tmp_path: P
         ("[[data]]\nsize = 3", {}, "data.recordings.size = 3 is int; give a list"),
         ("[[data]]\nsize = [3]", {}, "width, height"),
         ("[[data]]\n[[data]]", {}, "2 entries .* called 'recordings'; give each its own name"),
-        ("[[data]]\nkind='images'\nencoder='rate'", {}, "data.rate.encoder: no 'rate'"),
+        (
+            "[[data]]\nkind='images'\nencoder='rate'",
+            {},
+            "data.rate.encoder: unknown encoder 'rate'",
+        ),
         ("[[data]]", {"data.2.path": "x"}, r"no entry \[\[data\]\] called '2'"),
         ("[[data]]\naugment = 1", {}, "data.recordings.augment = 1 is not a table"),
     ],

@@ -96,10 +96,10 @@ class TensorOptions:
 
 def _parse(text: str) -> tuple[str, dict[str, Any]]:
     """Return the name and the parameters of NAME[:KEY=VALUE,...]. Raises ConfigError."""
-    from dvskit.tensors import REPRESENTATIONS, parameters_of
+    from dvskit.tensors.names import parameters_of
 
     name, _, rest = text.partition(":")
-    known = parameters_of(name) if name in REPRESENTATIONS else {}
+    known = parameters_of(name)
     parameters: dict[str, Any] = {}
     for word in rest.split(",") if rest else ():
         key, equals, value = word.partition("=")
@@ -114,9 +114,9 @@ def _parse(text: str) -> tuple[str, dict[str, Any]]:
 
 
 def _literal(text: str) -> Any:
-    """Return a number if the text is one, else the text."""
+    """Return a number, true or false if the text is one, else the text."""
     try:
-        value = ast.literal_eval(text)
+        value = ast.literal_eval(text.title() if text in ("true", "false") else text)
     except (ValueError, SyntaxError):
         return text
     return value if isinstance(value, int | float) else text

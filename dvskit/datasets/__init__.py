@@ -6,7 +6,7 @@ from dvskit.datasets.cache_entries import CachedSamples, key_of
 from dvskit.datasets.clips import Emulation, emulate_frames
 from dvskit.datasets.dataset import SamplesDataset, collate_events, collate_tensors
 from dvskit.datasets.drawn import DrawnSamples, SkeletonSamples, sensor_like_dvs128
-from dvskit.datasets.encode import ENCODERS, Encode, ImageBatches, ImageChanges
+from dvskit.datasets.encode import Encode, ImageBatches, ImageChanges
 from dvskit.datasets.files import FileSamples, LeftOut
 from dvskit.datasets.grouped_split import Leak, check_leaks, find_leaks
 from dvskit.datasets.images import (
@@ -40,7 +40,6 @@ from dvskit.datasets.splits import (
 from dvskit.datasets.tonic_sets import TonicSamples, from_tonic, in_tonic
 
 __all__ = [
-    "ENCODERS",
     "GESTURES",
     "NOMINAL",
     "PUBLIC_SETS",

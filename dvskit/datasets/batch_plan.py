@@ -20,6 +20,7 @@ from dvskit.datasets.samples import ImageSamples, Samples
 from dvskit.errors import ConfigError, ShapeError
 from dvskit.events import Events, Filter, Size
 from dvskit.filters import Fit, chain
+from dvskit.tensors.names import is_own
 from dvskit.tensors.point_set import PointSet
 from dvskit.tensors.representation import Representation
 
@@ -210,11 +211,16 @@ class RowMaker:
         self.shape = tuple(representation.shape(size))
         self.dtype = torch.float32 if weigh else representation.dtype
         self.classes = shares[0].samples.classes
-        self._sets = [_kept(share, cache) for share in shares]
+        # Code outside dvskit may change between runs, so its tensors are not cached.
+        tensors = cache if is_own(representation) else None
+        self._sets = [
+            _kept(share, cache if tensors is None or share.vary is not None else None)
+            for share in shares
+        ]
         self._labels = [share.samples.labels.tolist() for share in shares]
         self._chance = [share.chance for share in shares]
-        self._cache = cache
-        self._chain = "" if cache is None else key_of("tensor", representation, size, weigh)
+        self._cache = tensors
+        self._chain = "" if tensors is None else key_of("tensor", representation, size, weigh)
         self._keys: dict[tuple[int, int], str] = {}
 
     def fill(self, share: int, number: int, seed: tuple[int, ...], out: Tensor) -> Row:
@@ -321,9 +327,9 @@ class RowMaker:
 
 
 def _kept(share: BatchShare, cache: Cache | None) -> Samples | ImageSamples:
-    """Return the samples of a share, with cached events if their tensors are not cached."""
+    """Return the samples of a share, with cached events unless they are images or drawn."""
     samples = share.samples
-    if cache is None or share.vary is None or not isinstance(samples, Samples) or samples.draws:
+    if cache is None or not isinstance(samples, Samples) or samples.draws:
         return samples
     return samples if isinstance(samples, CachedSamples) else CachedSamples(samples, cache)
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, fields
-from functools import partial
 
 import numpy as np
 import torch
@@ -14,7 +12,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from dvskit import encoders
 from dvskit._arguments import check_arguments
 from dvskit.datasets.batch_plan import (
     WHOLE,
@@ -27,7 +24,8 @@ from dvskit.datasets.batch_plan import (
 from dvskit.datasets.prefetch import prefetched
 from dvskit.datasets.sample import named
 from dvskit.datasets.samples import Images, ImageSamples
-from dvskit.errors import ConfigError, GeometryError, did_you_mean
+from dvskit.encoders.names import Encoder, check_channels, encode_images
+from dvskit.errors import ConfigError, GeometryError
 from dvskit.events import Size, as_size
 from dvskit.filters.base import check_number
 
@@ -136,85 +134,7 @@ def _seen_from(images: Tensor, sources: Tensor) -> Tensor:
     return found[:, 0]
 
 
-_DARKEST = 0.1  # darker pixels give no latency spike: else the background fires at the end
-_DARK_AND_BRIGHT = encoders.ReceptiveFields((0.0, 1.0), 0.25)  # gray: both, late, at e^-2
-_DELTA = 0.1  # increase of brightness between two spikes of a pixel
 _SEEDS = 1 << 62
-
-Encoder = Callable[[Tensor, int, torch.Generator], Tensor]
-"""(..., H, W) float32 of 0 to 1, the steps and a generator -> spikes (steps, ..., H, W), signed or
-not, or channels of them (steps, ..., C, H, W)."""
-
-
-def _poisson(image: Tensor, steps: int, generator: torch.Generator) -> Tensor:
-    return encoders.poisson(image, steps, generator=generator)
-
-
-def _latency(image: Tensor, steps: int, generator: torch.Generator) -> Tensor:
-    law = partial(encoders.linear_latency, tau=float(steps - 1), threshold=_DARKEST)
-    return encoders.latency(image, steps, law=law)
-
-
-def _log_latency(image: Tensor, steps: int, generator: torch.Generator) -> Tensor:
-    # The window ends with the darkest pixel that spikes: tau ln(x / (x - x / 2)) = tau ln 2.
-    law = partial(encoders.log_latency, tau=(steps - 1) / math.log(2), threshold=_DARKEST / 2)
-    return encoders.latency(image * (image >= _DARKEST), steps, law=law)
-
-
-def _signed_poisson(image: Tensor, steps: int, generator: torch.Generator) -> Tensor:
-    return encoders.signed_poisson(2 * image - 1, steps, generator=generator)
-
-
-def _rank_order(image: Tensor, steps: int, generator: torch.Generator) -> Tensor:
-    return encoders.rank_order(image, steps, silent=0.0)
-
-
-def _population(image: Tensor, steps: int, generator: torch.Generator) -> Tensor:
-    spikes = encoders.population_latency(image, _DARK_AND_BRIGHT, steps)
-    return spikes.movedim(-1, -3)  # (T, ..., H, W, 2) -> (T, ..., 2, H, W)
-
-
-def _delta(image: Tensor, steps: int, generator: torch.Generator) -> Tensor:
-    shares = torch.arange(steps + 1, dtype=torch.float32) / steps
-    seen = shares.view(-1, *[1] * image.ndim) * image
-    return (seen / _DELTA + 1e-4).floor().diff(dim=0)  # 0.3 / 0.1 is below 3 in float32
-
-
-def _direct(image: Tensor, steps: int, generator: torch.Generator) -> Tensor:
-    return image.expand(steps, *image.shape)
-
-
-ENCODERS: dict[str, Encoder] = {
-    "poisson": _poisson,
-    "latency": _latency,
-    "log_latency": _log_latency,
-    "signed_poisson": _signed_poisson,
-    "rank_order": _rank_order,
-    "population": _population,
-    "delta": _delta,
-    "direct": _direct,
-}
-
-
-def encode_images(
-    images: Tensor,
-    steps: int,
-    encoder: str | Encoder,
-    generator: torch.Generator,
-    channels: int = 2,
-) -> Tensor:
-    """Return images (..., H, W), float32 of 0 to 1, as (steps, ..., channels, H, W).
-
-    With 2 channels, spikes of 1 are ON and spikes of -1 OFF, in uint8 except for "direct". An
-    encoder that makes channels keeps its own.
-    """
-    made = ENCODERS[encoder] if isinstance(encoder, str) else encoder
-    spikes = made(images, steps, generator)
-    if spikes.ndim == images.ndim + 1:
-        if channels == 1:
-            return spikes.unsqueeze(-3)
-        spikes = encoders.two_channels(spikes)
-    return spikes if encoder == "direct" else spikes.to(torch.uint8)
 
 
 @check_arguments
@@ -223,7 +143,7 @@ class Encode:
     """Still images as spikes: the `encode` of a `BatchShare`, called as `encode(image, rng)`.
 
     encoder   a name, or a function of the image, the steps and a generator, such as one made from
-              `dvskit.encoders`. Names:
+              `dvskit.encoders`: see `dvskit.encoders.register_encoder`. Names:
               "poisson", "latency" and "log_latency" (darker than a tenth: no spike), "rank_order"
               (black: no spike), "delta" (the image fades in, with a spike per tenth of brightness
               that a pixel gains), all ON; "signed_poisson" (of 2 x - 1: gray is silent, dark OFF,
@@ -232,12 +152,14 @@ class Encode:
               itself at each step, 0 to 1)
     steps     of time, one bin each
     size      of the sensor, (width, height); the image is centred, with black around it
-    channels  2: OFF, ON; 1: the output of the encoder, signed or not
+    channels  2: OFF, ON; 1: the output of the encoder, signed or not; or the number of channels
+              that a function makes
     changes   random changes of images before encoding; default: none
 
     Returns (steps, channels, H, W): uint8, with spikes of 1 as ON and of -1 as OFF; float32 for
-    "direct" and for 1 channel. A function that returns channels (steps, C, H, W) keeps them. Raises
-    ConfigError for another encoder, GeometryError for an image larger than the sensor.
+    "direct", for 1 channel and for functions. Raises ConfigError for another encoder,
+    GeometryError for an image larger than the sensor; with a function also for spikes of another
+    shape (ShapeError) or number of channels, or that are not finite.
     """
 
     encoder: str | Encoder
@@ -247,14 +169,7 @@ class Encode:
     changes: ImageChanges = field(default_factory=ImageChanges)
 
     def __post_init__(self) -> None:
-        if isinstance(self.encoder, str) and self.encoder not in ENCODERS:
-            raise ConfigError(
-                f"no encoder {self.encoder!r}; {did_you_mean(self.encoder, ENCODERS)}"
-            )
-        if self.channels not in (1, 2):
-            raise ConfigError(f"channels = {self.channels} must be 1 or 2")
-        if self.channels == 1 and self.encoder == "population":
-            raise ConfigError("encoder 'population' has two neurons per pixel; take channels = 2")
+        check_channels(self.encoder, self.channels)
 
     def __call__(self, image: NDArray[np.uint8], rng: np.random.Generator) -> Tensor:
         """Return the spikes of an image (height, width) uint8."""

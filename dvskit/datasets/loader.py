@@ -77,7 +77,8 @@ class Batches:
     weigh           multiply by the weight of fitted events (`Placement.weight`), as float32: for
                     counts, which grow with the number of merged pixels
     batch_axis      axis of the batch: 1 gives (T, B, ...), 0 gives (B, ...)
-    cache           stores tensors, or with chance the events before `vary`
+    cache           stores tensors; with chance, or for a representation that is not dvskit's, the
+                    events before `vary`
     threads         that prepare batches; default: the number of processors; 0: the caller's. For
                     samples made by slow Python code use processes: `Samples.dataset`
     prefetch        maximum number of batches prepared but not yet taken

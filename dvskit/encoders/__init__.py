@@ -47,6 +47,7 @@ from dvskit.encoders.changes import (
     temporal_contrast,
 )
 from dvskit.encoders.fir import bsa, decode_bsa, decode_hsa, hsa, low_pass
+from dvskit.encoders.names import register_encoder
 from dvskit.encoders.reconstruction import ReconstructionError, reconstruction_error, two_channels
 from dvskit.encoders.values import (
     LatencyLaw,
@@ -97,6 +98,7 @@ __all__ = [
     "population_latency",
     "rank_order",
     "reconstruction_error",
+    "register_encoder",
     "run_delta",
     "run_step_forward",
     "signed_poisson",

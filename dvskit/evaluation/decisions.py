@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from dvskit._arguments import check_arguments
 from dvskit.datasets import likely_size
-from dvskit.datasets.encode import Encoder
 from dvskit.datasets.images import read_gray
 from dvskit.datasets.sample import Sample, named
+from dvskit.encoders.names import Encoder
 from dvskit.errors import ConfigError, GeometryError, ModelError, ShapeError
 from dvskit.evaluation.held_out import choose_encoder, choose_seed
 from dvskit.events import Events, Source, file_name

@@ -7,15 +7,10 @@ from os import PathLike
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
-from dvskit.datasets import (
-    ENCODERS,
-    ImageSamples,
-    Sample,
-    open_images,
-)
-from dvskit.datasets.encode import Encoder
+from dvskit.datasets import ImageSamples, Sample, open_images
 from dvskit.datasets.images import idx_parts
 from dvskit.datasets.sample import Part
+from dvskit.encoders.names import ENCODERS, Encoder
 from dvskit.errors import ConfigError, FormatError, did_you_mean
 from dvskit.formats.image_list import IMAGE_SUFFIXES
 from dvskit.training.config import DataConfig

@@ -18,9 +18,9 @@ from dvskit.datasets import (
     class_names,
     holds_images,
 )
-from dvskit.datasets.encode import Encoder
 from dvskit.datasets.kinds import SampleReading
 from dvskit.datasets.opening import open_files
+from dvskit.encoders.names import Encoder
 from dvskit.errors import ConfigError, FormatError
 from dvskit.evaluation.held_out import (
     Judged,
@@ -30,7 +30,7 @@ from dvskit.evaluation.held_out import (
     choose_seed,
     open_judged,
 )
-from dvskit.training.config import InputConfig
+from dvskit.training.input_config import InputConfig
 from dvskit.training.inputs import (
     AnyBatches,
     encode_of,

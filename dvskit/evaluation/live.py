@@ -26,14 +26,13 @@ from dvskit.events import Events, Size, Source, as_size
 from dvskit.layers import Sequence, States
 from dvskit.layers.sequence import ends_time
 from dvskit.training.device import torch_threads
+from dvskit.training.input_config import is_weighed, representation_of
 from dvskit.training.inputs import (
     SensorFit,
     as_recording,
     blocks_on_sensor,
     describe_source,
     input_of,
-    is_weighed,
-    representation_of,
 )
 from dvskit.training.model_tables import Reject
 from dvskit.training.models import Model, as_model

@@ -17,7 +17,7 @@ from torch.nn.modules.conv import _ConvNd
 from torch.nn.parameter import UninitializedParameter
 
 from dvskit._arguments import check_arguments
-from dvskit.datasets.encode import Encoder
+from dvskit.encoders.names import Encoder
 from dvskit.errors import ConfigError
 from dvskit.evaluation.judging import Data, Judging, open_judging
 from dvskit.layers import Conv2d, Membrane

@@ -14,13 +14,14 @@ from torch.nn import functional
 
 from dvskit._arguments import check_arguments
 from dvskit.datasets import Sample, Samples
-from dvskit.datasets.encode import Encoder
 from dvskit.datasets.samples import ChangedSamples
+from dvskit.encoders.names import Encoder
 from dvskit.errors import ConfigError
 from dvskit.evaluation.judging import Data, Judging, open_judging
 from dvskit.events import Events
 from dvskit.layers import Sequence
-from dvskit.training.inputs import AnyBatches, representation_of
+from dvskit.training.input_config import representation_of
+from dvskit.training.inputs import AnyBatches
 from dvskit.training.models import Model
 from dvskit.training.scores import Result, confusion_of, judge
 

@@ -1,19 +1,16 @@
 """Convert events to tensors.
 
 A representation is a callable with frozen parameters: `VoxelGrid(bins=5)(events)`. See
-`Representation` for the common interface.
+`Representation` for the common interface, and `register_representation` to add one of your own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import MISSING, fields
 from typing import TYPE_CHECKING, Any
 
-from dvskit._arguments import check_arguments
-from dvskit.errors import ConfigError, ShapeError, check_known, did_you_mean
-from dvskit.tensors.counts import MOST, Binary, Counts, EventFrames, Signed, bin_events
+from dvskit.tensors.counts import Binary, Counts, EventFrames, Signed, bin_events
 from dvskit.tensors.files import save_tensor
+from dvskit.tensors.names import register_representation, representation_from
 from dvskit.tensors.point_set import PointSet
 from dvskit.tensors.representation import Representation
 from dvskit.tensors.time_surface import (
@@ -45,6 +42,7 @@ __all__ = [
     "VoxelGrid",
     "bin_clips",
     "bin_events",
+    "register_representation",
     "representation_from",
     "save_tensor",
 ]
@@ -63,53 +61,3 @@ if not TYPE_CHECKING:  # which would accept any name
 
 def __dir__() -> list[str]:
     return __all__
-
-
-REPRESENTATIONS: Mapping[str, type[Any]] = {
-    "counts": Counts,
-    "binary": Binary,
-    "signed": Signed,
-    "voxel_grid": VoxelGrid,
-    "last_times": LastTimes,
-    "time_surface": TimeSurface,
-    "decayed_counts": DecayedCounts,
-    "averaged_time_surface": AveragedTimeSurface,
-    "tore": Tore,
-    "event_frames": EventFrames,
-    "point_set": PointSet,
-}
-_DTYPES = {str(each).removeprefix("torch."): each for each in MOST}
-
-
-@check_arguments
-def representation_from(name: str, **parameters: Any) -> Representation:
-    """Return the representation with a name: `representation_from("voxel_grid", bins=5)`.
-
-    A dtype may be given by its name, such as "uint8". Raises ConfigError for an unknown
-    representation, parameter or dtype, a missing parameter, and invalid values.
-    """
-    check_known("representation", name, REPRESENTATIONS)
-    kind = REPRESENTATIONS[name]
-    known = parameters_of(name)
-    for each in parameters:
-        if each not in known:
-            raise ConfigError(f"{name} has no parameter {each!r}; {did_you_mean(each, known)}")
-    for each, needed in known.items():
-        if needed and each not in parameters:
-            raise ConfigError(f"{name} needs {each}")
-    dtype = parameters.get("dtype")
-    if isinstance(dtype, str):
-        check_known("dtype", dtype, _DTYPES)
-        parameters["dtype"] = _DTYPES[dtype]
-    try:
-        found: Representation = kind(**parameters)
-    except ShapeError as error:
-        raise ConfigError(f"{name}: {error}") from error
-    return found
-
-
-def parameters_of(name: str) -> dict[str, bool]:
-    """Return the parameters of a representation, and whether each is required."""
-    return {
-        each.name: each.default is MISSING for each in fields(REPRESENTATIONS[name]) if each.init
-    }

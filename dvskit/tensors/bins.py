@@ -104,14 +104,15 @@ class TimeParts:
 
     def refuse_missed(self, outside: Outside) -> None:
         """Raise ShapeError if events were missed and `outside` is "error"."""
-        refuse_outside(self.missed, self.bins, outside)
+        refuse_outside(self.missed, (self.bins.start, self.bins.stop), outside)
 
 
-def refuse_outside(missed: int, bins: Bins, outside: Outside) -> None:
-    """Raise ShapeError if events were outside the bins and `outside` is "error"."""
+def refuse_outside(missed: int, window_us: tuple[int, int], outside: Outside) -> None:
+    """Raise ShapeError if events were outside the window and `outside` is "error"."""
     if missed and outside == "error":
+        start_us, stop_us = window_us
         raise ShapeError(
-            f"{missed:,} events are outside the window [{bins.start}, {bins.stop}) us; widen it, "
+            f"{missed:,} events are outside the window [{start_us}, {stop_us}) us; widen it, "
             'or pass outside="ignore"'
         )
 

@@ -164,7 +164,7 @@ class Counts(BinnedByPolarity):
         )
         refuse_full(full, MOST[self.dtype])
         counts = planes.finish()
-        refuse_outside(missed, bins, self.outside)
+        refuse_outside(missed, (bins.start, bins.stop), self.outside)
         return counts
 
 

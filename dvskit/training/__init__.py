@@ -11,11 +11,12 @@ keep_memory()                                            # before a training loo
 `dvskit.evaluation` evaluates models and lets them decide.
 """
 
-from dvskit.training.config import Config, DataConfig, InputConfig, LoopConfig
+from dvskit.training.config import Config, DataConfig, LoopConfig
 from dvskit.training.device import keep_memory
 from dvskit.training.distributed import is_main_process
 from dvskit.training.folder_clips import Callbacks
 from dvskit.training.folder_run import FolderRun, train_folder
+from dvskit.training.input_config import InputConfig
 from dvskit.training.loop import Trained, train
 from dvskit.training.models import Model, find_model, load_model, save_model, shipped_models
 from dvskit.training.own import model_of

@@ -8,10 +8,13 @@ from dataclasses import MISSING, dataclass, field, fields
 from typing import Any
 
 from dvskit._arguments import check_arguments
-from dvskit.datasets import ENCODERS, PUBLIC_SETS, ImageChanges
+from dvskit.datasets import PUBLIC_SETS, ImageChanges
+from dvskit.encoders.names import ENCODERS
 from dvskit.errors import ConfigError, did_you_mean
 from dvskit.filters import Vary
-from dvskit.networks import ConvLIF, Network, PointNet, is_own
+from dvskit.networks import ConvLIF, Network
+from dvskit.registry import Registry
+from dvskit.training.input_config import InputConfig, check_input
 
 _EACH = frozenset(
     ("kind", "name", "count", "validation", "test", "by", "skip", "limit", "balanced", "classes")
@@ -182,7 +185,12 @@ class DataConfig:
 
 def check_choice(key: str, value: str, choices: Collection[str]) -> None:
     """Raise ConfigError for a value that is not among the choices of a key."""
-    if value not in choices:
+    if isinstance(choices, Registry):
+        try:
+            choices.find(value)
+        except ConfigError as error:
+            raise ConfigError(f"{key}: {error}") from None
+    elif value not in choices:
         raise ConfigError(f"{key}: no {value!r}; {did_you_mean(value, choices)}")
 
 
@@ -195,37 +203,11 @@ def _default(item: Any) -> Any:
     return item.default if item.default is not MISSING else item.default_factory()
 
 
-POINTS = "point_set"
-"""The representation of networks of points; no other network takes it."""
 LOSSES = ("mean", "each-step", "count", "first-spike")
 OPTIMISERS = ("adamw", "adam")
 SCHEDULES = ("cosine", "constant")
 PRECISIONS = ("auto", "float32", "bfloat16")
 KEPT = ("best", "last")
-_MOST_INPUT = 1 << 32  # bytes of the input of one sample
-
-
-@check_arguments
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InputConfig:
-    """How events become tensors: `bins` of `bin_us` microseconds from the first event on.
-
-    representation  its name: see `dvskit.tensors.representation_from`
-    channels        2: OFF, ON; 1: both together; for encoded images 1 is the image alone
-    points          for "point_set": the number of events drawn from the window, drawn again each
-                    time in training
-    """
-
-    bins: int = 20
-    bin_us: int = 15_500
-    representation: str = "counts"
-    channels: int = 2
-    points: int = 1024
-
-    @property
-    def window_us(self) -> int:
-        """The length of all bins together, in microseconds."""
-        return self.bins * self.bin_us
 
 
 @check_arguments
@@ -333,44 +315,8 @@ class Config:
             raise ConfigError(f"seed = {self.seed} is below 0")
         if self.loop.freeze and not self.start:
             raise ConfigError("loop.freeze: all layers are new without a start; set it to 0")
-        for key in ("bins", "bin_us", "points"):
-            value = getattr(self.input, key)
-            if value <= 0:
-                raise ConfigError(f"input.{key} = {value} is not above 0")
-        self._check_size()
-        if self.input.channels not in (1, 2):
-            raise ConfigError(f"input.channels = {self.input.channels}; give 1 or 2")
-        inputs = getattr(self.network, "inputs", 2)
-        if inputs != self.input.channels:
-            raise ConfigError(
-                f"input.channels = {self.input.channels}, but the network takes {inputs} "
-                "(network.inputs, if it has that key); make them equal"
-            )
-        of_points = isinstance(self.network, PointNet)
-        known = not is_own(self.network)
-        if known and of_points != (self.input.representation == POINTS):
-            fix = (
-                f"takes points; set it to {POINTS!r}"
-                if of_points
-                else "takes tensors of bins; name another representation, or a network of points"
-            )
-            raise ConfigError(
-                f"input.representation = {self.input.representation!r}, but network "
-                f"{self.network.name!r} {fix}"
-            )
+        check_input(self.input, self.network)
         self._check_titles()
-
-    def _check_size(self) -> None:
-        """Check that the input of one sample fits into memory."""
-        given, network = self.input, self.network
-        numbers = given.bins * given.channels * network.width * network.height
-        numbers = given.points * 4 if given.representation == POINTS else numbers
-        if 4 * numbers > _MOST_INPUT:
-            raise ConfigError(
-                f"the input of one sample, {given.bins:,} bins of {network.width:,}x"
-                f"{network.height:,} pixels, takes {4 * numbers / 1e9:,.0f} GB, above the limit of "
-                f"{_MOST_INPUT / 1e9:.0f} GB; take fewer bins, points or pixels"
-            )
 
     def _check_titles(self) -> None:
         titles = Counter(entry.title for entry in self.data)

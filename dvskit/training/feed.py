@@ -11,7 +11,8 @@ from dvskit.datasets import ImageSamples, Samples
 from dvskit.datasets.cache_entries import CachedSamples, HeldSamples, MemoryBudget
 from dvskit.events import Filter
 from dvskit.training import inputs
-from dvskit.training.config import POINTS, Config, DataConfig
+from dvskit.training.config import Config, DataConfig
+from dvskit.training.input_config import POINTS, is_weighed, representation_of
 from dvskit.training.inputs import AnyBatches
 from dvskit.training.sets import EMULATED, TrainingSet, load_sets, network_size
 
@@ -138,11 +139,11 @@ def _training_batches(
         return datasets.ImageBatches(shares, seed=config.seed, steps=steps)
     return datasets.Batches(
         shares,
-        inputs.representation_of(config.input),
+        representation_of(config.input),
         size=network_size(config),
         seed=config.seed,
         steps=steps,
-        weigh=inputs.is_weighed(config.input),
+        weigh=is_weighed(config.input),
         cache=cache,
     )
 

@@ -11,47 +11,14 @@ from torch import Tensor
 
 from dvskit import datasets
 from dvskit.datasets import ImageSamples, Samples
-from dvskit.datasets.encode import Encoder
 from dvskit.datasets.samples import WrappedSamples
+from dvskit.encoders.names import Encoder
 from dvskit.errors import ConfigError, FittedWarning
 from dvskit.events import Events, Size, Source, as_size, as_source, file_name
 from dvskit.filters import Fit
 from dvskit.filters.fit import Placement
 from dvskit.formats import open_events
-from dvskit.tensors import PointSet, Representation, parameters_of, representation_from
-from dvskit.training.config import POINTS, InputConfig
-
-_WEIGHED = "counts"  # only its values depend on how many pixels were merged into one
-
-
-def representation_of(given: InputConfig) -> Representation:
-    """Return the representation of a network's input: (bins, channels, H, W) float32.
-
-    For a network of points (points, 4), from the events of a window as long as all bins.
-
-    Raises ConfigError for an unknown one, and for one of another shape.
-    """
-    if given.representation == POINTS:
-        return PointSet(points=given.points, duration_us=given.window_us)
-    wanted = {
-        "bins": given.bins,
-        "bin_us": given.bin_us,
-        "outside": "ignore",
-        "channels": given.channels,
-        "dtype": "float32",
-    }
-    try:
-        known = parameters_of(given.representation)
-    except KeyError:
-        known = dict.fromkeys(wanted, False)  # unknown: representation_from raises
-    parameters = {key: value for key, value in wanted.items() if key in known}
-    found = representation_from(given.representation, **parameters)
-    if found.shape((1, 1))[:2] != (given.bins, given.channels):
-        raise ConfigError(
-            f"input.representation = {given.representation!r} gives {found.shape((1, 1))} for one "
-            f"pixel; give one with ({given.bins}, {given.channels}, 1, 1), bins and channels"
-        )
-    return found
+from dvskit.training.input_config import POINTS, InputConfig, is_weighed, representation_of
 
 
 def encode_of(
@@ -69,11 +36,6 @@ def encode_of(
     return datasets.Encode(
         encoder, given.bins, size, given.channels, changes or datasets.ImageChanges()
     )
-
-
-def is_weighed(given: InputConfig) -> bool:
-    """Return whether the input is multiplied by the weight of fitted events."""
-    return given.representation == _WEIGHED
 
 
 def input_of(

@@ -23,8 +23,9 @@ from dvskit.formats import open_events
 from dvskit.networks import Layered
 from dvskit.networks.network import Network
 from dvskit.scenes import read_depth_clip
-from dvskit.training.config import POINTS, Config, DataConfig, InputConfig, LoopConfig
+from dvskit.training.config import Config, DataConfig, LoopConfig
 from dvskit.training.feed import mirrored
+from dvskit.training.input_config import POINTS, InputConfig
 from dvskit.training.models import Model, with_classes
 from dvskit.training.sets import parts_of
 from dvskit.video import open_frames

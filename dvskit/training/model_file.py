@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from dvskit.errors import ConfigError, DvskitError, ModelError, count_of, did_you_mean, one_line
 from dvskit.networks import NETWORKS, ModuleNetwork, Network, is_own, network_from, network_values
 from dvskit.networks.network import Maker, outline
-from dvskit.training.config import Config, InputConfig
-from dvskit.training.inputs import representation_of
+from dvskit.training.config import Config
+from dvskit.training.input_config import InputConfig
 from dvskit.training.model_tables import emulation_from, reject_from
 from dvskit.training.toml_config import data_from, section, table_of, to_toml
 
@@ -88,7 +88,6 @@ def _described(
     network = network_from(table_of("network", values["network"]), networks)
     given: InputConfig = section("input", InputConfig, table_of("input", values["input"]))
     Config(network=network, input=given)  # checks that they fit together
-    representation_of(given)
     if len(classes) != network.classes:
         raise ConfigError(f"{len(classes)} class names for {network.classes} logits")
     reject_from(about, str(path))

@@ -29,8 +29,8 @@ from dvskit.datasets.kinds import known_kind
 from dvskit.emulator import EmulatorParams
 from dvskit.emulator.params import as_params
 from dvskit.errors import ConfigError, DvskitError, ModelError, did_you_mean, one_line
-from dvskit.training.config import InputConfig
-from dvskit.training.inputs import AnyBatches, is_weighed
+from dvskit.training.input_config import InputConfig, is_weighed
+from dvskit.training.inputs import AnyBatches
 from dvskit.training.scores import logits_of
 
 _HASHED_BYTES = 1 << 16

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -24,8 +24,9 @@ from dvskit.errors import ConfigError, ModelError, OutputError, did_you_mean
 from dvskit.events import Size
 from dvskit.networks import Layered, ModuleNetwork, Network, is_own, network_values
 from dvskit.networks.network import Maker
-from dvskit.training.config import Config, InputConfig
+from dvskit.training.config import Config
 from dvskit.training.device import pick_device
+from dvskit.training.input_config import InputConfig
 from dvskit.training.model_file import (
     check_about,
     check_finite,
@@ -104,7 +105,7 @@ def save_model(folder: str | PathLike[str], model: Model) -> Path:
         "name": model.name,
         "classes": list(model.classes),
         "network": network_values(model.network),
-        "input": asdict(model.input),
+        "input": model.input.values,
         **model.about,
     }
     _files.write_whole(target / _WEIGHTS, save(weights_of(model.module)), overwrite=True)

@@ -16,8 +16,9 @@ from dvskit.errors import ConfigError, one_line
 from dvskit.events import Size
 from dvskit.networks import ModuleNetwork, Network, is_own
 from dvskit.networks.network import check_memory
-from dvskit.training.config import POINTS, Config, DataConfig, InputConfig
+from dvskit.training.config import Config, DataConfig
 from dvskit.training.distributed import World
+from dvskit.training.input_config import InputConfig, check_input
 from dvskit.training.model_file import check_restorable, weights_of
 from dvskit.training.models import Model
 from dvskit.training.sets import Parts, TrainingSet, checked_sets, parts_of
@@ -118,9 +119,8 @@ def built(config: Config, device: torch.device, world: World) -> nn.Module:
 
 def check_answer(network: Network, module: nn.Module, given: InputConfig) -> None:
     """Raise ConfigError unless a module answers an empty input with logits (B, classes)."""
-    channels = given.channels
-    shape = (given.bins, 2, channels, network.height, network.width)
-    shape = (given.points, 2, 4) if given.representation == POINTS else shape  # type: ignore
+    first, *rest = check_input(given, network)
+    shape = (first, 2, *rest)
     device = next((each.device for each in module.parameters()), torch.device("cpu"))
     was_training = module.training
     try:

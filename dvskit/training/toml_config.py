@@ -14,7 +14,8 @@ from dvskit import _files
 from dvskit._arguments import check_arguments
 from dvskit.errors import ConfigError, MissingFileError, did_you_mean
 from dvskit.networks import network_from, network_values
-from dvskit.training.config import TAKEN, Config, DataConfig, InputConfig, LoopConfig, changes_of
+from dvskit.training.config import TAKEN, Config, DataConfig, LoopConfig, changes_of
+from dvskit.training.input_config import InputConfig
 
 _SECTIONS: dict[str, type[Any]] = {"input": InputConfig, "loop": LoopConfig}
 _PLAIN: dict[str, type[Any]] = {"int": int, "float": float, "str": str, "bool": bool}
@@ -171,7 +172,9 @@ def config_values(config: Config) -> dict[str, Any]:
         value = getattr(config, item.name)
         if item.name == "network":
             value = network_values(value)
-        elif item.name in _SECTIONS:
+        elif item.name == "input":
+            value = value.values
+        elif item.name == "loop":
             value = _values(value)
         elif item.name == "data":
             value = [data_values(entry) for entry in value]

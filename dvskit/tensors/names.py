@@ -1,0 +1,313 @@
+"""Representations by name: dvskit's own, and those that are registered."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from dvskit._arguments import check_arguments
+from dvskit.errors import ConfigError, DvskitError, ShapeError, check_known, did_you_mean, one_line
+from dvskit.events import Events, Source, as_source, cut
+from dvskit.events.sources import read_all
+from dvskit.registry import Registry
+from dvskit.tensors.bins import Outside, check_bins, refuse_outside
+from dvskit.tensors.counts import MOST, Binary, Counts, EventFrames, Signed
+from dvskit.tensors.point_set import PointSet
+from dvskit.tensors.representation import Representation, check_out
+from dvskit.tensors.time_surface import (
+    AveragedTimeSurface,
+    DecayedCounts,
+    LastTimes,
+    TimeSurface,
+    Tore,
+)
+from dvskit.tensors.voxel_grid import VoxelGrid
+
+REPRESENTATIONS: Registry[Callable[..., Any]] = Registry(
+    "representation",
+    {
+        "counts": Counts,
+        "binary": Binary,
+        "signed": Signed,
+        "voxel_grid": VoxelGrid,
+        "last_times": LastTimes,
+        "time_surface": TimeSurface,
+        "decayed_counts": DecayedCounts,
+        "averaged_time_surface": AveragedTimeSurface,
+        "tore": Tore,
+        "event_frames": EventFrames,
+        "point_set": PointSet,
+    },
+)
+_OWN = frozenset(REPRESENTATIONS.values())
+_DTYPES = {str(each).removeprefix("torch."): each for each in MOST}
+_WINDOW = {"bins", "bin_us"}
+_GIVEN = ("start_us", "out", "outside")  # dvskit handles them for functions
+_FIX = "register a function of events, mine(events, *, bins=5, ...), or a class of representations"
+
+
+@check_arguments
+def register_representation(name: str, kind: Callable[..., Any]) -> None:
+    """Add a representation of your own: for `representation_from`, configurations and --as.
+
+    A function is called for each tensor, kind(events, *, parameters), and returns it:
+
+        import numpy as np
+        import torch
+        from dvskit.tensors import register_representation, representation_from
+
+        def on_minus_off(events, *, bins=5, bin_us=10_000):
+            width, height = events.size
+            frames = np.zeros((bins, 1, height, width), np.float32)
+            place = events.t // bin_us, 0, events.y, events.x
+            np.add.at(frames, place, 2.0 * events.p - 1)
+            return torch.from_numpy(frames)
+
+        register_representation("on_minus_off", on_minus_off)
+        tensor = representation_from("on_minus_off", bins=8, outside="ignore")(events)
+
+    It gets all `Events` from the start on; their times count from the start. If it has both
+    parameters bins and bin_us, it gets the events of the window, 0 <= t < bins * bin_us; `outside`
+    is then a parameter too, as of `Counts`. It returns a float32 tensor, also for no events; its
+    shape depends only on the size of the sensor and the parameters.
+
+    A class is called once, kind(*, parameters), and makes a `Representation`. That has any dtype,
+    and takes a Source block by block.
+
+    Parameters are passed by name; a value has the type of the default. The same events give the
+    same tensor, for any blocks of a Source, in each call and on several threads at once: keep no
+    state, and draw from a generator with a fixed seed. Caches keep the events, not the tensors,
+    since your code may change.
+
+    Raises ConfigError for a name that is taken, and for any other kind.
+    """
+    _check_class(name, kind) if isinstance(kind, type) else _check_function(name, kind)
+    REPRESENTATIONS.register(name, kind)
+
+
+def _check_class(name: str, kind: type) -> None:
+    for method, call in (
+        ("shape", "shape(size)"),
+        ("__call__", "__call__(events, *, start_us, out)"),
+    ):
+        if not any(method in vars(each) for each in kind.__mro__):
+            raise ConfigError(
+                f"representation {name!r}: {kind.__name__} has no {call}; add it, or register a "
+                "function of events"
+            )
+    if not _binds(kind.__call__, None, None, start_us=None, out=None):
+        raise ConfigError(
+            f"representation {name!r}: {kind.__name__}.__call__ must take "
+            "(self, events, *, start_us=None, out=None)"
+        )
+    _named(name, list(inspect.signature(kind).parameters.values()))
+
+
+def _check_function(name: str, kind: Callable[..., Any]) -> None:
+    try:
+        first, *rest = inspect.signature(kind).parameters.values()
+    except (TypeError, ValueError) as error:
+        raise ConfigError(
+            f"representation {name!r} is {kind!r}, which takes no events; {_FIX}"
+        ) from error
+    if first.kind not in (first.POSITIONAL_ONLY, first.POSITIONAL_OR_KEYWORD) or (
+        first.default is not first.empty
+    ):
+        raise ConfigError(
+            f"representation {name!r}: the first parameter, {_bare(first)}, does not take events; "
+            f"{_FIX}"
+        )
+    for each in _named(name, rest):
+        if each.name in _GIVEN:
+            raise ConfigError(
+                f"representation {name!r}: dvskit handles {each.name} for functions; leave it out, "
+                "or register a class"
+            )
+
+
+def _named(name: str, parameters: list[inspect.Parameter]) -> list[inspect.Parameter]:
+    """Return the parameters. Raises ConfigError for those that cannot be passed by name."""
+    for each in parameters:
+        if each.kind not in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY):
+            raise ConfigError(
+                f"representation {name!r}: {_bare(each)} cannot be passed by name; give each "
+                "parameter a name"
+            )
+    return parameters
+
+
+def _bare(parameter: inspect.Parameter) -> inspect.Parameter:
+    return parameter.replace(annotation=parameter.empty)
+
+
+def _binds(function: Any, *args: Any, **named: Any) -> bool:
+    try:
+        inspect.signature(function).bind(*args, **named)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def parameters_of(name: str) -> dict[str, bool]:
+    """Return the parameters of a representation, and whether each is required.
+
+    Raises ConfigError for an unknown representation.
+    """
+    found = {key: each.default is each.empty for key, each in _parameters(name).items()}
+    return found | ({} if isinstance(REPRESENTATIONS[name], type) else _outside(found))
+
+
+def _parameters(name: str) -> dict[str, inspect.Parameter]:
+    kind = REPRESENTATIONS.find(name)
+    every = list(inspect.signature(kind).parameters.values())
+    return {each.name: each for each in (every if isinstance(kind, type) else every[1:])}
+
+
+def _outside(parameters: Mapping[str, Any]) -> dict[str, bool]:
+    """Return the parameter that a function with a window has besides its own."""
+    return {"outside": False} if parameters.keys() >= _WINDOW else {}
+
+
+@check_arguments
+def representation_from(name: str, **parameters: Any) -> Representation:
+    """Return the representation with a name: `representation_from("voxel_grid", bins=5)`.
+
+    A dtype may be given by its name, such as "uint8". Raises ConfigError for an unknown
+    representation, parameter or dtype, a missing parameter, and invalid values.
+    """
+    known = parameters_of(name)
+    for each in parameters:
+        if each not in known:
+            raise ConfigError(f"{name} has no parameter {each!r}; {did_you_mean(each, known)}")
+    for each, needed in known.items():
+        if needed and each not in parameters:
+            raise ConfigError(f"{name} needs {each}")
+    dtype = parameters.get("dtype")
+    if isinstance(dtype, str):
+        check_known("dtype", dtype, _DTYPES)
+        parameters["dtype"] = _DTYPES[dtype]
+    kind = REPRESENTATIONS[name]
+    if kind in _OWN:
+        try:
+            return kind(**parameters)  # type: ignore[no-any-return]
+        except ShapeError as error:
+            raise ConfigError(f"{name}: {error}") from error
+    defaults = {key: each.default for key, each in _parameters(name).items()}
+    for key, value in parameters.items():
+        _check_type(name, key, value, defaults.get(key))
+    if not isinstance(kind, type):
+        return _made_of(name, kind, defaults | parameters)
+    with _errors_of(name):
+        found = kind(**parameters)
+    if not isinstance(found, Representation):
+        raise ConfigError(f"representation {name!r}: {kind.__name__} has no dtype; add one")
+    return found
+
+
+def is_own(representation: Representation) -> bool:
+    """Return whether a representation is of dvskit: its tensors depend only on the version."""
+    return type(representation) in _OWN
+
+
+def _check_type(name: str, key: str, value: Any, default: Any) -> None:
+    """Raise ConfigError for a value of another type than the default; whole numbers are floats."""
+    for kind, numbers in ((bool, bool), (int, Integral), (float, Real), (str, str)):
+        if type(default) is not kind or value is None:
+            continue
+        if not isinstance(value, numbers) or isinstance(value, bool) != (kind is bool):
+            raise ConfigError(
+                f"{name}: {key} = {value!r} is {type(value).__name__}; give {kind.__name__}"
+            )
+
+
+@contextmanager
+def _errors_of(name: str) -> Iterator[None]:
+    """Raise ConfigError, with the name, for errors of a registered kind that are not dvskit's."""
+    try:
+        yield
+    except DvskitError:
+        raise
+    except Exception as error:
+        problem = f"{type(error).__name__}: {one_line(error)}"
+        raise ConfigError(f"representation {name!r}: {problem}") from error
+
+
+def _made_of(name: str, kind: Callable[..., Tensor], values: dict[str, Any]) -> FunctionOfEvents:
+    given = {key: value for key, value in values.items() if key != "outside"}
+    window_us = None
+    if given.keys() >= _WINDOW and None not in (given["bins"], given["bin_us"]):
+        try:
+            check_bins(given["bins"], given["bin_us"], values.get("outside", "error"))
+        except ShapeError as error:
+            raise ConfigError(f"{name}: {error}") from error
+        window_us = int(given["bins"]) * int(given["bin_us"])
+    return FunctionOfEvents(name, kind, given, window_us, values.get("outside", "error"))
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class FunctionOfEvents:
+    """A registered function with its parameters, as a representation."""
+
+    name: str
+    function: Callable[..., Tensor]
+    parameters: Mapping[str, Any]
+    window_us: int | None
+    outside: Outside
+    dtype: ClassVar[torch.dtype] = torch.float32
+
+    def __repr__(self) -> str:
+        values = ", ".join(f"{key}={value!r}" for key, value in self.parameters.items())
+        return f"{self.name}({values})"
+
+    def shape(self, size: tuple[int, int]) -> tuple[int, ...]:
+        """Return the shape of the tensor of no events. Raises ShapeError if it is empty."""
+        shape = tuple(self._tensor(Events.empty(size)).shape)
+        if 0 in shape:
+            raise ShapeError(
+                f"representation {self.name!r} gives {shape}, nothing, for no events; its shape "
+                "must not depend on the events"
+            )
+        return shape
+
+    def __call__(
+        self, events: Events | Source, *, start_us: int | None = None, out: Tensor | None = None
+    ) -> Tensor:
+        """Return the tensor of the events; see `Representation`."""
+        whole = read_all(as_source(events))
+        if start_us is None:
+            start_us = int(whole.t[0]) if len(whole) else 0
+        if self.window_us is None:
+            seen = cut(whole, start_us, None)
+        else:
+            stop_us = start_us + self.window_us
+            seen = cut(whole, start_us, stop_us)
+            refuse_outside(len(whole) - len(seen), (start_us, stop_us), self.outside)
+        seen = Events.from_checked(seen.t - start_us, seen.x, seen.y, seen.p, seen.size)
+        tensor = self._tensor(seen)
+        if out is None:
+            return tensor
+        try:
+            check_out(out, tuple(tensor.shape), self.dtype)
+        except ShapeError as error:
+            raise ShapeError(
+                f"representation {self.name!r}: {error}; its shape must be that for no events"
+            ) from None
+        return out.copy_(tensor)
+
+    def _tensor(self, events: Events) -> Tensor:
+        with _errors_of(self.name):
+            tensor = self.function(events, **self.parameters)
+        if isinstance(tensor, Tensor) and tensor.dtype == self.dtype:
+            return tensor.detach()
+        what = tensor.dtype if isinstance(tensor, Tensor) else type(tensor).__name__
+        fix = "tensor.float()" if isinstance(tensor, Tensor) else "torch.from_numpy(array).float()"
+        raise ShapeError(
+            f"representation {self.name!r} returns {what}; return a float32 tensor: {fix}"
+        )
