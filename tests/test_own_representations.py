@@ -110,6 +110,8 @@ def test_parameters_are_those_of_the_signature() -> None:
     assert parameters_of("three") == {"bins": True, "bin_us": False, "dtype": False}
     assert representation_from("three", bins=2, dtype="uint8") == Three(bins=2, dtype=torch.uint8)
     assert torch.equal(made(scale=3)(EVENTS), 3 * made()(EVENTS))
+    register_representation("named", lambda events, *, name="a": torch.zeros(len(name)))
+    assert representation_from("named", name="abc").shape(SIZE) == (3,)
     assert repr(made()) == "on_minus_off(bins=7, bin_us=8000, scale=1.0)"
 
 

@@ -176,7 +176,7 @@ def _outside(parameters: Mapping[str, Any]) -> dict[str, bool]:
 
 
 @check_arguments
-def representation_from(name: str, **parameters: Any) -> Representation:
+def representation_from(name: str, /, **parameters: Any) -> Representation:
     """Return the representation with a name: `representation_from("voxel_grid", bins=5)`.
 
     A dtype may be given by its name, such as "uint8". Raises ConfigError for an unknown
