@@ -95,13 +95,13 @@ def test_events_outside_the_window_of_a_function_are_an_error_unless_ignored() -
 
 def test_a_function_without_a_window_gets_all_events_from_the_start_on() -> None:
     def last_us(events: Events, *, powers=1) -> torch.Tensor:
-        return torch.full((powers,), float(events.t[-1]) if len(events) else -1.0)
+        return torch.full((powers,), float(events.t[-1]))
 
     register_representation("last_us", last_us)
     assert parameters_of("last_us") == {"powers": False}
     late = representation_from("last_us")(EVENTS, start_us=20_000)
     assert late == EVENTS.t[-1] - 20_000
-    assert representation_from("last_us")(EVENTS[:0]) == -1
+    assert representation_from("last_us")(EVENTS[:0]) == 0
 
 
 def test_parameters_are_those_of_the_signature() -> None:
@@ -213,10 +213,26 @@ def test_a_shape_that_depends_on_the_events_is_refused_in_batches() -> None:
         made = representation_from(f"long{least}")
         list(Batches(DrawnSamples(2), made, size=(8, 6)).epoch(0))
 
-    with pytest.raises(ShapeError, match=r"'long0' gives \(0,\), nothing, for no events"):
+    with pytest.raises(ShapeError, match=r"'long-2' returns \(0,\), nothing"):
+        batch(-2)
+    with pytest.raises(ShapeError, match=r"'long0': out is .*; its shape must not depend on the"):
         batch(0)
-    with pytest.raises(ShapeError, match=r"'long1': out is .*; its shape must be that for no even"):
-        batch(1)
+
+
+def test_no_events_give_zeros_in_the_shape_of_others() -> None:
+    def transform(events: Events, *, bins=4, bin_us=2_000) -> torch.Tensor:
+        assert len(events), "tonic's transforms fail on no events"
+        array = events.to_array("tonic")
+        frames = np.zeros((bins, *events.size[::-1]), np.float32)
+        np.add.at(frames, (array["t"] // bin_us, array["y"], array["x"]), 1)
+        return torch.from_numpy(frames)
+
+    register_representation("transform", transform)
+    mine = representation_from("transform", outside="ignore")
+    assert mine.shape((640, 480)) == (4, 480, 640)
+    assert torch.equal(mine(EVENTS[:0]), torch.zeros(4, *SIZE[::-1]))
+    assert torch.equal(mine(EVENTS, start_us=10**9), torch.zeros(4, *SIZE[::-1]))
+    assert mine(EVENTS).sum() == len(EVENTS.between(EVENTS.t[0], EVENTS.t[0] + 8_000))
 
 
 def test_batches_are_what_the_function_gives_for_each_sample() -> None:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from dvskit._arguments import check_arguments
 from dvskit.errors import ConfigError, DvskitError, ShapeError, check_known, did_you_mean, one_line
-from dvskit.events import Events, Source, as_source, cut
+from dvskit.events import Events, Source, as_size, as_source, cut
 from dvskit.events.sources import read_all
 from dvskit.registry import Registry
 from dvskit.tensors.bins import Outside, check_bins, refuse_outside
@@ -49,6 +49,7 @@ REPRESENTATIONS: Registry[Callable[..., Any]] = Registry(
 _OWN = frozenset(REPRESENTATIONS.values())
 _DTYPES = {str(each).removeprefix("torch."): each for each in MOST}
 _WINDOW = {"bins", "bin_us"}
+_PROBED_US = 1000  # between the two events, without a window
 _GIVEN = ("start_us", "out", "outside")  # dvskit handles them for functions
 _FIX = "register a function of events, mine(events, *, bins=5, ...), or a class of representations"
 
@@ -75,8 +76,10 @@ def register_representation(name: str, kind: Callable[..., Any]) -> None:
 
     It gets all `Events` from the start on; their times count from the start. If it has both
     parameters bins and bin_us, it gets the events of the window, 0 <= t < bins * bin_us; `outside`
-    is then a parameter too, as of `Counts`. It returns a float32 tensor, also for no events; its
-    shape depends only on the size of the sensor and the parameters.
+    is then a parameter too, as of `Counts`. It returns a float32 tensor whose shape depends only on
+    the size of the sensor and the parameters; dvskit learns it from a call with two events, at both
+    ends of the window and the sensor. No events give zeros, without a call. tonic's transforms take
+    events.to_array("tonic").
 
     A class is called once, kind(*, parameters), and makes a `Representation`. That has any dtype,
     and takes a Source block by block.
@@ -267,14 +270,11 @@ class FunctionOfEvents:
         return f"{self.name}({values})"
 
     def shape(self, size: tuple[int, int]) -> tuple[int, ...]:
-        """Return the shape of the tensor of no events. Raises ShapeError if it is empty."""
-        shape = tuple(self._tensor(Events.empty(size)).shape)
-        if 0 in shape:
-            raise ShapeError(
-                f"representation {self.name!r} gives {shape}, nothing, for no events; its shape "
-                "must not depend on the events"
-            )
-        return shape
+        """Return the shape of the tensor of two events, at both ends of window and sensor."""
+        width, height = as_size(size)
+        t = [0, (self.window_us or _PROBED_US) - 1]
+        ends = Events(t=t, x=[0, width - 1], y=[0, height - 1], p=[False, True], size=size)
+        return tuple(self._tensor(ends).shape)
 
     def __call__(
         self, events: Events | Source, *, start_us: int | None = None, out: Tensor | None = None
@@ -290,14 +290,14 @@ class FunctionOfEvents:
             seen = cut(whole, start_us, stop_us)
             refuse_outside(len(whole) - len(seen), (start_us, stop_us), self.outside)
         seen = Events.from_checked(seen.t - start_us, seen.x, seen.y, seen.p, seen.size)
-        tensor = self._tensor(seen)
+        tensor = self._tensor(seen) if len(seen) else torch.zeros(self.shape(seen.size))
         if out is None:
             return tensor
         try:
             check_out(out, tuple(tensor.shape), self.dtype)
         except ShapeError as error:
             raise ShapeError(
-                f"representation {self.name!r}: {error}; its shape must be that for no events"
+                f"representation {self.name!r}: {error}; its shape must not depend on the events"
             ) from None
         return out.copy_(tensor)
 
@@ -305,6 +305,10 @@ class FunctionOfEvents:
         with _errors_of(self.name):
             tensor = self.function(events, **self.parameters)
         if isinstance(tensor, Tensor) and tensor.dtype == self.dtype:
+            if not tensor.numel():
+                raise ShapeError(
+                    f"representation {self.name!r} returns {tuple(tensor.shape)}, nothing"
+                )
             return tensor.detach()
         what = tensor.dtype if isinstance(tensor, Tensor) else type(tensor).__name__
         fix = "tensor.float()" if isinstance(tensor, Tensor) else "torch.from_numpy(array).float()"
