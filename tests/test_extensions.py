@@ -20,13 +20,14 @@ import pytest
 
 import dvskit
 from dvskit import registry
-from dvskit.datasets import open_samples
+from dvskit.datasets import Encode, open_samples
 from dvskit.datasets.opening import find_spans
 from dvskit.errors import UnknownFormatError
 from dvskit.filters import filter_from, filter_names
 from dvskit.formats import find_format, format_for_writing, formats
 from dvskit.formats.found import PathKind, find_recordings, identify, identify_named
 from dvskit.formats.table import named_format
+from dvskit.tensors import representation_from
 from tests.conftest import skip_or_fail
 
 SOURCE = Path(__file__).parent / "extension_package"
@@ -62,8 +63,11 @@ PRELUDE = """
 import sys
 from importlib import import_module
 from pathlib import Path
+import numpy as np
 import dvskit
 from dvskit.cli import main
+
+rng = np.random.default_rng(0)
 
 def command(*words):
     sys.argv = ["dvskit", *words]
@@ -89,6 +93,24 @@ SCRIPTS = {
     command("convert", "classes", "seeds", "--to", "seed", "--jobs", "2", "--filter", "every_other")
     assert dvskit.load_events("seeds/left/0.seed") == events[::2]
     command("train", "run.toml", "--set=data.0.path=seeds")
+    """,
+    "representation": """
+    from dvskit.tensors import representation_from
+    from dvskit.training import load_model
+    made = representation_from("on_minus_off", bins=4)
+    command("convert", "in.npz", "a.npy", "--as", "on_minus_off:scale=0.5", "--bins", "4")
+    assert (np.load("a.npy") == made(events).numpy() / 2).all()
+    words = ("input.representation=on_minus_off", "input.channels=1", "input.parameters.scale=0.5")
+    command("train", "run.toml", *[f"--set={word}" for word in (*words, "network.inputs=1")])
+    assert load_model("run").input.parameters == {"scale": 0.5}
+    command("classify", "in.npz", "--model", "run")
+    """,
+    "encoder": """
+    import dvskit.datasets as datasets
+    from dvskit.training import DataConfig
+    spikes = datasets.Encode("burst", 6, (16, 12))(np.full((12, 16), 85, np.uint8), rng)
+    assert (spikes.sum(0)[1] == 2).all()
+    assert DataConfig(kind="images", encoder="burst").title == "burst"
     """,
 }
 
@@ -195,6 +217,10 @@ LOOKS = {
     "find_spans": lambda: [row.label for row in find_spans("labelled")] == ["1"],
     "filter_from": lambda: filter_from("every_other:3")(EVENTS) == EVENTS[::3],
     "filter_names": lambda: "every_other" in filter_names(),
+    "representation_from": lambda: (
+        len(representation_from("on_minus_off", bins=7).shape((4, 4))) == 4
+    ),
+    "Encode": lambda: Encode("burst", 5, (8, 6)).steps == 5,
 }
 
 
@@ -212,7 +238,9 @@ COMMANDS = {
     "convert in.npz -o b.seed": "",
     "convert in.npz b --to seed": "",
     "convert in.npz b.raw --filter every_other:3": "every_other:3: 266 events left out",
-    "convert --help": "every_other|seed",
+    "convert --help": "every_other|seed|on_minus_off",
+    "convert in.npz a.npy --as on_minus_off:bins=9": "on_minus_off (9, 1, 12, 16) float32",
+    "eval --help": "burst",
     "render --help": "seed",
     "filters": "every_other:of=2\n    Keep one event in of.",
     "filters every-other": "of  a whole number  default 2",
@@ -253,7 +281,11 @@ def test_doctor_lists_a_package_with_its_parts(garden, run, monkeypatch):
     skip_slow_checks(monkeypatch)
     code, out, _ = run("doctor")
     assert code == 0
-    assert re.search(r"^ok  garden 0\.3 .*filter every_other, format seed", out, re.MULTILINE)
+    assert re.search(
+        r"^ok  garden 0\.3 .*encoder burst, filter every_other, format seed, representation",
+        out,
+        re.MULTILINE,
+    )
 
 
 def test_doctor_lists_each_module_of_a_package(garden, run, monkeypatch):

@@ -8,6 +8,8 @@ import pytest
 import torch
 
 import dvskit.tensors
+from dvskit.cli._options import ENCODER_WORDS, REPRESENTATION_WORDS
+from dvskit.encoders.names import ENCODERS
 from dvskit.errors import ConfigError
 from dvskit.tensors import Counts, TimeSurface, representation_from
 from dvskit.tensors.names import REPRESENTATIONS, parameters_of
@@ -50,3 +52,9 @@ def test_what_cannot_be_is_a_mistake_of_configuration(
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         representation_from(name, **parameters)
+
+
+def test_the_help_of_the_command_line_names_them_all() -> None:
+    words = [word.partition(":")[0] for word in REPRESENTATION_WORDS]
+    assert words == [name for name in REPRESENTATIONS if name not in REPRESENTATIONS.registered()]
+    assert list(ENCODER_WORDS) == [name for name in ENCODERS if name not in ENCODERS.registered()]

@@ -25,6 +25,7 @@ from dvskit.formats import (
     open_events,
 )
 from dvskit.formats.table import named_format
+from dvskit.registry import load_packages
 
 
 class _Word(str):
@@ -55,6 +56,24 @@ def preset_names(incomplete: str) -> list[str]:
     return _completed(incomplete, preset_table())
 
 
+# Those of dvskit stand here, since importing torch for --help takes a second.
+REPRESENTATION_WORDS = (
+    "counts", "binary", "signed", "voxel_grid", "last_times", "time_surface:tau=50ms",
+    "decayed_counts:tau=50ms", "averaged_time_surface:tau=50ms", "tore",
+    "event_frames:count=5000", "point_set:points=1024",
+)  # fmt: skip
+ENCODER_WORDS = (
+    "poisson", "latency", "log_latency", "signed_poisson", "rank_order", "population", "delta",
+    "direct",
+)  # fmt: skip
+
+
+def registered(kind: str) -> list[str]:
+    """Return the names of one kind of part in installed packages, which are imported."""
+    parts = [part.partition(" ") for package in load_packages() for part in package.parts]
+    return [name for of, _, name in parts if of == kind]
+
+
 REQUIRED = inspect.Parameter.empty
 
 
@@ -70,6 +89,8 @@ LISTS: dict[str, Callable[[], Iterable[str]]] = {
     "{filters}": _filter_names,
     "{read}": lambda: [row.name for row in formats() if "r" in row.can],
     "{written}": lambda: [row.name for row in formats() if "w" in row.can],
+    "{representations}": lambda: (*REPRESENTATION_WORDS, *registered("representation")),
+    "{encoders}": lambda: (*ENCODER_WORDS, *registered("encoder")),
 }
 
 
@@ -163,8 +184,8 @@ class Spikes:
     """The encoder of still images: the options --encoder and --seed."""
 
     encoder: str | None = option(
-        "The encoder of still images, such as poisson, latency or direct; by default the one "
-        "that the model was trained with.",
+        "The encoder of still images: {encoders}; by default the one that the model was trained "
+        "with.",
         metavar="NAME", shown=False,
     )  # fmt: skip
     seed: int | None = option(

@@ -59,9 +59,7 @@ class TensorOptions:
         "--bin", shown=False,
     )  # fmt: skip
     as_: str | None = option(
-        "The tensor: counts, binary, signed, voxel_grid, last_times, time_surface:tau=50ms, "
-        "decayed_counts:tau=50ms, averaged_time_surface:tau=50ms, tore, event_frames:count=5000 "
-        "or point_set:points=1024. Parameters follow, such as counts:dtype=uint8.",
+        "The tensor: {representations}. Parameters follow, such as counts:dtype=uint8.",
         "--as", metavar="NAME[:KEY=VALUE,...]", shown="counts",
     )  # fmt: skip
 

@@ -1,3 +1,3 @@
 """The entry point: imports the modules that register a part, one for each kind."""
 
-from garden import filters, formats  # noqa: F401
+from garden import encoders, filters, formats, representations  # noqa: F401
