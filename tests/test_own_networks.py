@@ -104,7 +104,7 @@ def test_a_class_that_cannot_hold_the_weights_is_refused(samples: Samples, tmp_p
     assert "[network.arguments]" in text
     change = text.replace("[network.arguments]", "[network.arguments]\nhidden = 2000000000")
     (tmp_path / "m" / "model.toml").write_text(change)
-    with pytest.raises(ModelError, match=r"networks\['MyNet'\] does not take .*allocate"):
+    with pytest.raises(ModelError, match=r"network 'MyNet' does not take .*allocate"):
         load_model(tmp_path / "m", networks={"MyNet": MyNet})
 
 
@@ -115,7 +115,7 @@ def test_values_of_a_constructor_are_saved_and_given_back(samples: Samples, tmp_
     trained = run(network, samples, tmp_path / "run")
     back = load_model(tmp_path / "run", networks={"MyNet": MyNet})
     assert torch.equal(logits(back.module), logits(trained.model.module))
-    with pytest.raises(ModelError, match=r"networks\['MyNet'\] does not take \{'hidden': 5\}"):
+    with pytest.raises(ModelError, match=r"network 'MyNet' does not take \{'hidden': 5\}"):
         load_model(tmp_path / "run", networks={"MyNet": lambda: MyNet(5)})
 
 

@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from os import PathLike
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,7 +24,7 @@ from dvskit._arguments import check_arguments
 from dvskit.datasets import likely_size
 from dvskit.evaluation.decisions import Recorded, most_likely
 from dvskit.events import Events, Size, Source, as_size
-from dvskit.layers import Sequence, States
+from dvskit.layers import Sequence, Stateful
 from dvskit.layers.sequence import ends_time
 from dvskit.training.device import torch_threads
 from dvskit.training.input_config import is_weighed, representation_of
@@ -93,8 +94,10 @@ class Live:
     model's, fewer at the start of the stream. The states of the network persist from bin to bin,
     and its readout covers the steps of the window. The decision after the first window equals that
     of `classify`, to rounding; later ones differ, because neurons remember events from before the
-    window. A network that cannot step (not made of dvskit's layers, or with bins that depend on
-    each other) judges each window from rest, as `classify` does.
+    window. A network of your own steps likewise if it has run(x, state), as
+    `dvskit.layers.Stateful`, and answers at each step: the decision is the mean of the answers in
+    the window. Other networks, and those with bins that depend on each other, judge each window
+    from rest, as `classify` does.
 
     After a whole window without an event the network is at rest, and bins begin again at the next
     event.
@@ -266,31 +269,47 @@ def stepping(model: Model, weight: float | None) -> RunningOn | WindowByWindow:
 
     weight  of each event, if the stream was fitted to the model's sensor
     """
-    runs_on = isinstance(model.module, Sequence)
-    if runs_on and model.input.representation in _OF_EACH_BIN_ALONE:
+    if model.input.representation in _OF_EACH_BIN_ALONE and _runs_on(model):
         return RunningOn(model, weight)
     return WindowByWindow(model, weight)
 
 
+def _runs_on(model: Model) -> bool:
+    """Return whether a network runs step by step to answers at each step, or to its readout."""
+    module = model.module
+    if isinstance(module, Sequence) or not isinstance(module, Stateful):
+        return isinstance(module, Sequence)
+    size, (device, dtype) = model.size, _place_of(model)
+    step = torch.zeros(1, 1, model.input.channels, size.height, size.width)
+    with torch.inference_mode():
+        answer, _ = module.eval().run(step.to(device, dtype))
+    return answer.ndim == 3  # one answer for all steps so far cannot be cut to a window
+
+
+def _place_of(model: Model) -> tuple[torch.device, torch.dtype]:
+    weights = next(model.module.parameters(), torch.zeros(0))
+    return weights.device, weights.dtype
+
+
 class RunningOn:
-    """Steps a Sequence with lasting states; its readout sees the last `bins` steps.
+    """Steps a network with lasting states; its readout sees the last `bins` steps.
 
     The layers before the readout (a mean over time, a count or the time of spikes) are stepped with
-    each bin; the readout is applied to the latest steps.
+    each bin; the readout is applied to the latest steps. Without a readout the answer is their
+    mean.
     """
 
     def __init__(self, model: Model, weight: float | None) -> None:
         self._one = replace(model.input, bins=1)
         self._represent = representation_of(self._one)
         self._weight = weight if is_weighed(model.input) else None
-        layers = model.module.eval()
-        assert isinstance(layers, Sequence)
-        end = next((at for at, layer in enumerate(layers) if ends_time(layer)), len(layers))
-        self._body: Sequence = layers[:end]
-        self._readout: Sequence | None = layers[end:] if end < len(layers) else None
-        parameter = next(layers.parameters())
-        self._device, self._dtype = parameter.device, parameter.dtype
-        self._states: States | None = None
+        self._body: Any = model.module.eval()
+        self._readout: Sequence | None = None
+        if isinstance(self._body, Sequence) and ends_time(self._body):
+            end = next(at for at, layer in enumerate(self._body) if ends_time(layer))
+            self._body, self._readout = self._body[:end], self._body[end:]
+        self._device, self._dtype = _place_of(model)
+        self._states: Any = None
         self._latest: deque[Tensor] = deque(maxlen=model.input.bins)
 
     def step(self, events: Events, start_us: int) -> Tensor:
@@ -299,8 +318,8 @@ class RunningOn:
             given = self._represent(events, start_us=start_us).to(self._device, self._dtype)
             if self._weight is not None:
                 given = given * self._weight
-            out, self._states = self._body.step(given, self._states)  # (B, C, H, W), B = 1
-            self._latest.append(out)
+            out, self._states = self._body.run(given[None], self._states)  # T = 1, B = 1
+            self._latest.append(out[0])
             steps = torch.stack(tuple(self._latest))
             answer = steps.mean(0) if self._readout is None else self._readout(steps)
             return answer[0].float().cpu()
@@ -314,7 +333,7 @@ class RunningOn:
 class WindowByWindow:
     """Judges, after each bin, the window that ends with it, from rest, as `classify` does.
 
-    For networks that are no Sequence, and for representations whose bins depend on each other. Each
+    For networks that cannot run on, and for representations whose bins depend on each other. Each
     decision costs a whole window.
     """
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from os import PathLike
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ from dvskit.encoders.names import Encoder
 from dvskit.errors import ConfigError
 from dvskit.evaluation.judging import Data, Judging, open_judging
 from dvskit.events import Events
-from dvskit.layers import Sequence
+from dvskit.layers import Stateful
 from dvskit.training.input_config import representation_of
 from dvskit.training.inputs import AnyBatches
 from dvskit.training.models import Model
@@ -98,10 +99,11 @@ def judge_over_time(judging: Judging) -> OverTime:
             for steps in range(1, model.input.bins + 1)
         ]
         return OverTime(tuple(each), model.input.bin_us)
-    if not isinstance(model.module, Sequence):
+    if not isinstance(model.module, Stateful):
         raise ConfigError(
             f"{model.name}: its network, {type(model.module).__name__}, cannot run step by step, "
-            "so its accuracy over time is not defined; evaluate it as a whole"
+            "so its accuracy over time is not defined; evaluate it as a whole, or give it "
+            "run(x, state), as dvskit.layers.Stateful"
         )
     results = _judge_step_by_step(model.module, judging.batches())
     return OverTime(results, None if judging.encode is not None else model.input.bin_us)
@@ -120,7 +122,7 @@ def _begun(samples: Samples, us: int) -> Samples:
     return ChangedSamples(samples, begun, f" {us}")
 
 
-def _judge_step_by_step(module: Sequence, batches: AnyBatches) -> tuple[Result, ...]:
+def _judge_step_by_step(module: Any, batches: AnyBatches) -> tuple[Result, ...]:
     was_training = module.training
     module.eval()
     confusions: list[NDArray[np.int64]] = []
@@ -139,7 +141,7 @@ def _judge_step_by_step(module: Sequence, batches: AnyBatches) -> tuple[Result, 
     )
 
 
-def answers_over_time(module: Sequence, counts: Tensor) -> Iterator[Tensor]:
+def answers_over_time(module: Any, counts: Tensor) -> Iterator[Tensor]:
     """Yield the logits (B, classes) for the first 1, 2, ... T steps of counts (T, B, C, H, W).
 
     Answers at each step are averaged over the steps so far. In inference mode, on the CPU.

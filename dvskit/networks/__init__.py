@@ -6,7 +6,7 @@
     "gesture-net"   GestureNet   the usual benchmark network of DVS128 Gesture (Fang et al. 2021)
     "point-net"     PointNet     over the points of an event cloud
     "layers"        Layered      any chain of layers, written as in papers
-    of your own     ModuleNetwork  any torch.nn.Module
+    of your own     ModuleNetwork  any torch.nn.Module; `register_network` gives it a name
 
 The first four take `neurons`: "lif", "signed-lif", "plif", other neurons, also your own
 (`dvskit.neurons.register_neuron`), or "relu", the ANN of the same shape.
@@ -27,12 +27,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
+from functools import partial
 from typing import Any
 
 from torch import nn
 
-from dvskit.errors import ArgumentError, ConfigError, did_you_mean, one_line
+from dvskit._arguments import check_arguments
+from dvskit.errors import ConfigError, did_you_mean, one_line
 from dvskit.networks.chains import ConvLIF, MotionLIF, PointNet
 from dvskit.networks.layered import Layered
 from dvskit.networks.network import Maker, ModuleNetwork, Network, NetworkModule
@@ -41,6 +43,7 @@ from dvskit.networks.nir_writing import to_nir, write_nir
 from dvskit.networks.onnx_step import onnx_start, write_onnx, write_onnx_step
 from dvskit.networks.residual_lif import GestureNet, ResidualLIF
 from dvskit.networks.snntorch_layers import from_snntorch, snntorch_state, to_snntorch
+from dvskit.registry import Registry
 
 __all__ = [
     "NETWORKS",
@@ -58,6 +61,7 @@ __all__ = [
     "network_from",
     "network_values",
     "onnx_start",
+    "register_network",
     "snntorch_state",
     "to_nir",
     "to_snntorch",
@@ -66,7 +70,7 @@ __all__ = [
     "write_onnx_step",
 ]
 
-NETWORKS: Mapping[str, type[Any]] = {
+_DVSKIT: Mapping[str, Maker] = {
     "conv-lif": ConvLIF,
     "gesture-net": GestureNet,
     "layers": Layered,
@@ -74,14 +78,79 @@ NETWORKS: Mapping[str, type[Any]] = {
     "point-net": PointNet,
     "residual-lif": ResidualLIF,
 }
+NETWORKS: Registry[Maker] = Registry("network", _DVSKIT)
+"""The kinds of networks by name."""
 _LARGEST = 2**31 - 1  # for whole numbers: torch counts elements in 64 bits
 _PLAIN = {"int": (int,), "float": (int, float), "str": (str,), "bool": (bool,)}
+_NEEDED = ("name", "width", "height", "classes")
+
+
+@check_arguments
+def register_network(name: str, kind: Maker) -> None:
+    """Add a network of your own under a name, for configurations and `load_model`.
+
+    kind  a torch.nn.Module class, or a function that makes a module, from the values in
+          [network.arguments]; or a description: a frozen dataclass with the fields width, height,
+          classes and `name: str = "<name>"`, and a method build() that returns a module
+
+    The module maps inputs (T, B, channels, height, width) to logits (B, classes), or to those of
+    each step, (T, B, classes). Example, with a configuration for it:
+
+        import torch
+        from dvskit.networks import register_network
+
+        class MyNet(torch.nn.Module):
+            def __init__(self, pixels=1156):
+                super().__init__()
+                self.readout = torch.nn.Linear(2 * pixels, 10)
+
+            def forward(self, counts):
+                return self.readout(counts.flatten(2)).mean(0)
+
+        register_network("my-net", MyNet)
+
+        # [network]
+        # name = "my-net"
+        # width = 34
+        # height = 34
+        # classes = 10
+        # [network.arguments]
+        # pixels = 1156
+
+    An installed package registers its networks for the command line: see `dvskit.registry`.
+    Raises ConfigError for a name that is taken and for another kind.
+    """
+    _check_kind(name, kind)
+    NETWORKS.register(name, kind)
+
+
+def _check_kind(name: str, kind: Any) -> None:
+    if isinstance(kind, nn.Module) or not callable(kind):
+        raise ConfigError(
+            f"register_network: {name!r} is {type(kind).__name__}; give a class, or a function "
+            "that makes a torch.nn.Module"
+        )
+    if not isinstance(kind, type) or issubclass(kind, nn.Module):
+        return
+    known = {each.name: each.default for each in fields(kind)} if is_dataclass(kind) else {}
+    lacking = [key for key in _NEEDED if key not in known]
+    if lacking or not hasattr(kind, "build"):
+        what = f"the fields {', '.join(lacking)}" if lacking else "a method build()"
+        raise ConfigError(
+            f"register_network: {kind.__name__} lacks {what}; give a subclass of torch.nn.Module, "
+            "or a frozen dataclass with width, height, classes, name and build()"
+        )
+    if known["name"] != name:
+        raise ConfigError(
+            f"register_network: {kind.__name__} is registered as {name!r}, but its field name has "
+            f"another default; write name: str = {name!r}"
+        )
 
 
 def network_from(values: Mapping[str, Any], networks: Mapping[str, Maker] | None = None) -> Network:
     """Return the network described by a table of a configuration or a model.
 
-    networks  makers of your own networks by name: see `dvskit.training.load_model`
+    networks  kinds of networks by name, before the registered ones: see `register_network`
 
     The default name is "layers" if the table has layers, else "conv-lif".
     Raises ConfigError for an unknown name, an unknown field and values out of range.
@@ -90,52 +159,56 @@ def network_from(values: Mapping[str, Any], networks: Mapping[str, Maker] | None
     if not isinstance(name, str):
         raise ConfigError(f"network.name = {name!r} must be a text")
     _check_numbers("network", values)
-    if networks is not None and name in networks:
-        return _own(name, networks[name], values)
-    if name not in NETWORKS:
-        hint = did_you_mean(name, {**NETWORKS, **(networks or {})})
-        raise ConfigError(
-            f"unknown network {name!r}; load a network of your own in Python: "
-            f"load_model(folder, networks={{{name!r}: ...}}); {hint}"
-        )
-    known = _fields(name)
+    kind = networks[name] if networks and name in networks else _registered(name)
+    known = _fields(kind)
     for key in values:
-        others = [other for other in NETWORKS if key in _fields(other)]
+        others = [other for other in NETWORKS if key in _fields(NETWORKS[other])]
         if key not in known and others:
             raise ConfigError(
                 f"unknown network.{key}, as network.name is {name!r}; {' or '.join(others)} has it"
             )
         if key not in known:
             raise ConfigError(f"unknown network.{key}; {did_you_mean(key, known)}")
-    try:
-        made: Network = NETWORKS[name](**values)
-    except ArgumentError as error:  # its message names the field
-        raise ConfigError(f"a field of network {name} has the wrong type: {error}") from None
-    except TypeError as error:
-        raise ConfigError(f"a field of network {name} has the wrong type: {error}") from error
+    made = _made(name, kind, values)
     for key, value in values.items():  # Python accepts 5.0 and true as whole numbers
-        if type(value) not in _PLAIN.get(known[key], (type(value),)):
+        wanted, _ = known[key]
+        if type(value) not in _PLAIN.get(wanted, (type(value),)):
             raise ConfigError(
-                f"network.{key} = {value!r} is {type(value).__name__}; it must be {known[key]}"
+                f"network.{key} = {value!r} is {type(value).__name__}; it must be {wanted}"
             )
     return made
 
 
-def _own(name: str, make: Maker, values: Mapping[str, Any]) -> Network:
-    """Return a user's own network: described by its values, or a module."""
-    is_module = "arguments" in values
-    given = values["arguments"] if is_module else values
+def _made(name: str, kind: Maker, values: Mapping[str, Any]) -> Network:
+    make: Any = kind if _describes(kind) else partial(ModuleNetwork, module=kind)
     try:
-        made = make(**given)
-        if is_module and isinstance(made, nn.Module):
-            return ModuleNetwork(module=made, **values)
-    except (TypeError, RuntimeError, MemoryError) as error:
-        why = one_line(error)[:200]
-        raise ConfigError(f"networks[{name!r}] does not take {dict(given)}: {why}") from error
-    if is_module or isinstance(made, nn.Module) or not hasattr(made, "build"):
-        wanted = "a torch.nn.Module" if is_module else "a description with build()"
-        raise ConfigError(f"networks[{name!r}] made {type(made).__name__}; it must make {wanted}")
+        made: Network = make(**values)
+    except (TypeError, ValueError) as error:  # an ArgumentError names the field
+        needed = [key for key, (_, needed) in _fields(kind).items() if needed and key not in values]
+        if needed:
+            raise ConfigError(f"network {name!r} needs network.{needed[0]}") from None
+        if isinstance(error, TypeError):
+            raise ConfigError(f"a field of network {name} has the wrong type: {error}") from error
+        if isinstance(error, ConfigError):
+            raise
+        raise ConfigError(f"network {name!r}: {one_line(error)}") from error
     return made
+
+
+def _registered(name: str) -> Maker:
+    try:
+        return NETWORKS.find(name)
+    except ConfigError as error:
+        raise ConfigError(
+            f"{error}; for a network of your own pass load_model(folder, networks={{{name!r}: "
+            "...}), or call dvskit.networks.register_network first, on the command line from an "
+            'installed package with an entry point of the group "dvskit"'
+        ) from None
+
+
+def _describes(kind: Any) -> bool:
+    """Return whether a kind is the class of descriptions, and not a maker of modules."""
+    return isinstance(kind, type) and is_dataclass(kind) and not issubclass(kind, nn.Module)
 
 
 def _check_numbers(key: str, value: Any) -> None:
@@ -164,8 +237,16 @@ def network_values(network: Network) -> dict[str, Any]:
 
 def is_own(network: Network) -> bool:
     """Return whether a network is not one of dvskit's named networks."""
-    return type(network) not in NETWORKS.values()
+    return type(network) not in _DVSKIT.values()
 
 
-def _fields(name: str) -> dict[str, str]:
-    return {field.name: str(field.type) for field in fields(NETWORKS[name])}
+def _fields(kind: Any) -> dict[str, tuple[str, bool]]:
+    """Return the fields of a network's table, each with its type and whether it has no default."""
+    return {
+        each.name: (
+            each.type if isinstance(each.type, str) else getattr(each.type, "__name__", ""),
+            each.default is MISSING and each.default_factory is MISSING,
+        )
+        for each in fields(kind if _describes(kind) else ModuleNetwork)
+        if each.name != "module"
+    }

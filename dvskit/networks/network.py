@@ -132,7 +132,7 @@ def numbers_of(what: str, given: Any, kind: type[int] | type[float]) -> tuple[An
 
 
 Maker = Callable[..., Network | nn.Module]
-"""A class or a function that makes a network from the values in a model's file."""
+"""The class of a description, or a class or function that makes a module."""
 
 
 @check_arguments
@@ -141,7 +141,8 @@ class ModuleNetwork:
     """Any torch.nn.Module as a network.
 
     module     takes (T, B, inputs, H, W), for a point set (N, B, 4), and returns logits
-               (B, classes) or those of each step (T, B, classes). It is trained in place
+               (B, classes) or those of each step (T, B, classes). It is trained in place. Or a
+               class or function: each run trains its own module(**arguments), drawn by its seed
     width      of the input, pixels                height     of the input, pixels
     classes    number of logits                    inputs     channels of the input
     arguments  values that make the module again: `load_model(folder, networks={name: make})` calls
@@ -149,7 +150,7 @@ class ModuleNetwork:
     name       of the network in the model's file; default: the class of the module
     """
 
-    module: nn.Module = field(compare=False, repr=False)
+    module: nn.Module | Maker = field(compare=False, repr=False)
     width: int
     height: int
     classes: int
@@ -158,11 +159,37 @@ class ModuleNetwork:
     name: str = ""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "arguments", dict(self.arguments))
-        object.__setattr__(self, "name", self.name or type(self.module).__name__)
+        if not callable(self.module):  # as modules are; annotations contain no classes of torch
+            kind = type(self.module).__name__
+            raise ConfigError(f"ModuleNetwork: module is {kind}; it must be a torch.nn.Module")
+        kind = getattr(self.module, "__name__", type(self.module).__name__)
+        object.__setattr__(self, "arguments", _listed(dict(self.arguments)))
+        object.__setattr__(self, "name", self.name or kind)
         check_least(self.name, 1, width=self.width, height=self.height)
         check_least(self.name, 1, classes=self.classes, inputs=self.inputs)
 
     def build(self) -> nn.Module:
-        """Return the module itself, with its current weights."""
-        return self.module
+        """Return the module itself, with its current weights, or a new one of a class.
+
+        Raises ConfigError if the class or function does not take the arguments.
+        """
+        if isinstance(self.module, nn.Module):
+            return self.module
+        try:
+            made = self.module(**self.arguments)
+        except (TypeError, ValueError, RuntimeError, MemoryError) as error:
+            raise ConfigError(
+                f"network {self.name!r} does not take {self.arguments}: {one_line(error)[:200]}"
+            ) from error
+        if not isinstance(made, nn.Module):
+            raise ConfigError(
+                f"network {self.name!r} made {type(made).__name__}; it must make a torch.nn.Module"
+            )
+        return made
+
+
+def _listed(value: Any) -> Any:
+    """Return plain values as TOML gives them: tuples as lists."""
+    if isinstance(value, Mapping):
+        return {key: _listed(each) for key, each in value.items()}
+    return [_listed(each) for each in value] if isinstance(value, list | tuple) else value

@@ -34,8 +34,8 @@ from torch import Tensor, nn
 
 from dvskit._arguments import check_arguments
 from dvskit._files import whole_file
-from dvskit.errors import ConfigError, check_least
-from dvskit.layers import Membrane, ResidualBlock, Sequence, States
+from dvskit.errors import ConfigError, check_least, one_line
+from dvskit.layers import Membrane, ResidualBlock, Sequence, Stateful, States
 from dvskit.layers.dense import DelayState
 from dvskit.layers.readouts import FirstSpikeState, MaxState, SumState
 from dvskit.networks.exchange import Shape, input_shape, optional_package, plain_evaluation, silence
@@ -46,7 +46,7 @@ OPSET = 18
 
 @check_arguments
 def write_onnx(
-    module: Sequence,
+    module: nn.Module,
     path: str | PathLike[str],
     shape: Shape | None = None,
     *,
@@ -54,14 +54,14 @@ def write_onnx(
     batch: int = 1,
     overwrite: bool = False,
 ) -> None:
-    """Write a network over `steps` time steps, from rest, as an ONNX file.
+    """Write a network, or any module, over `steps` time steps, from rest, as an ONNX file.
 
     The graph takes "x" (steps, batch, *shape), in the dtype of the weights, and returns "out", the
     result of module(x) in evaluation. Its time steps are unrolled: its size and the time to write
     it grow with `steps`. For long or live input use `write_onnx_step`. `shape` is that of one time
-    step of one sample, None if the network knows it. Raises ConfigError for numbers below 1 and
-    without the packages onnx and onnxscript; OutputError if the file exists and `overwrite` is
-    false.
+    step of one sample, None if the network knows it. Raises ConfigError for numbers below 1, for a
+    module that torch cannot export, and without the packages onnx and onnxscript; OutputError if
+    the file exists and `overwrite` is false.
     """
     check_least("write_onnx", 1, steps=steps, batch=batch)
     shape = input_shape(module, shape, "write_onnx")
@@ -72,7 +72,7 @@ def write_onnx(
 
 @check_arguments
 def write_onnx_step(
-    module: Sequence,
+    module: nn.Module,
     path: str | PathLike[str],
     shape: Shape | None = None,
     *,
@@ -84,7 +84,9 @@ def write_onnx_step(
     The graph takes "x" (batch, *shape), in the dtype of the weights, and the states by the names of
     `onnx_start`, such as "lif1.v". It returns "out", as module.step does (after a readout the
     answer for all steps so far), and the states after the step, in the same order, as
-    "lif1.v.next". Raises the errors of `write_onnx`.
+    "lif1.v.next". A module of your own needs run(x, state), as `dvskit.layers.Stateful`; its states
+    are tensors that are 0 at rest, in tuples, lists, mappings or dataclasses. Raises the errors of
+    `write_onnx`.
     """
     check_least("write_onnx_step", 1, batch=batch)
     shape = input_shape(module, shape, "write_onnx_step")
@@ -98,7 +100,7 @@ def write_onnx_step(
 
 @check_arguments
 def onnx_start(
-    module: Sequence, shape: Shape | None = None, *, batch: int = 1
+    module: nn.Module, shape: Shape | None = None, *, batch: int = 1
 ) -> dict[str, np.ndarray[Any, Any]]:
     """Return the states at rest for the first step of `write_onnx_step`, by name.
 
@@ -113,7 +115,7 @@ def onnx_start(
 
 
 class _Whole(nn.Module):
-    def __init__(self, module: Sequence) -> None:
+    def __init__(self, module: nn.Module) -> None:
         super().__init__()
         self.module = module
 
@@ -124,13 +126,13 @@ class _Whole(nn.Module):
 class _Step(nn.Module):
     """A step with tensors as inputs and outputs."""
 
-    def __init__(self, module: Sequence, states: States) -> None:
+    def __init__(self, module: nn.Module, states: Any) -> None:
         super().__init__()
         self.module, self.states = module, states
 
     def forward(self, x: Tensor, *parts: Tensor) -> tuple[Tensor, ...]:
         states = _filled(self.states, iter(parts))
-        out, states = self.module.step(x, states)
+        out, states = _step(self.module, x, states)
         return out, *(tensor for _, tensor in _named(self.module, states))
 
 
@@ -165,15 +167,42 @@ def _export(
                 external_data=False,
                 verbose=False,
             )
+        except RuntimeError as error:  # of the exporter, in many lines
+            raise ConfigError(
+                f"{caller}: torch.onnx.export fails: {one_line(error.__cause__ or error)[:200]}"
+            ) from error
         finally:
             log.setLevel(level)
 
 
-def _start(module: Sequence, x: Tensor) -> States:
+def _start(module: nn.Module, x: Tensor) -> Any:
     """Return the states at rest for steps like `x` (B, ...)."""
+    if not isinstance(module, Stateful):
+        raise ConfigError(
+            f"write_onnx_step: {type(module).__name__} has no run(x, state), as "
+            "dvskit.layers.Stateful; add it, or take write_onnx"
+        )
     with torch.no_grad():
-        _, states = module.step(x)
-    return cast(States, _rest(module, states))
+        _, states = _step(module, x, None)
+        if isinstance(module, Sequence):
+            return _rest(module, states)
+        start = _filled(states, (torch.zeros_like(each) for _, each in _named(module, states)))
+        ones = torch.ones_like(x)
+        begun, same = (_step(module, ones, state)[0] for state in (None, start))
+    if not torch.allclose(begun, same, equal_nan=True):
+        raise ConfigError(
+            f"write_onnx_step: the states of {type(module).__name__} are not tensors that are 0 at "
+            "rest; change its run, or take write_onnx"
+        )
+    return start
+
+
+def _step(module: Any, x: Tensor, states: Any) -> tuple[Tensor, Any]:
+    """Return the answer of a step (B, ...), or so far, and the states after it."""
+    if isinstance(module, Sequence):
+        return module.step(x, states)
+    out, states = module.run(x[None], states)
+    return (out[0] if out.ndim == 3 else out), states
 
 
 def _rest(layer: nn.Module, state: Any) -> Any:
@@ -207,30 +236,43 @@ def _rest(layer: nn.Module, state: Any) -> Any:
     )
 
 
-def _named(layer: nn.Module, state: Any, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
+def _named(layer: nn.Module | None, state: Any, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
     """Yield the tensors of a state with their names, layer and part: "lif1.v"."""
+    if isinstance(state, Tensor):
+        yield prefix.removesuffix(".") or "state", state
+    for name, part, inner in _parts_of(layer, state):
+        yield from _named(part, inner, f"{prefix}{name}.")
+
+
+def _parts_of(layer: nn.Module | None, state: Any) -> list[tuple[str, nn.Module | None, Any]]:
+    """Return the parts of a state by name, with their layers if they have some."""
     if isinstance(state, States):
-        named = list(layer.named_children())
-        for (name, part), inner in zip(named, state.parts, strict=True):
-            yield from _named(part, inner, f"{prefix}{name}.")
-    elif is_dataclass(state):
-        for field in fields(state):
-            value = getattr(state, field.name)
-            parts = value if isinstance(value, Mapping) else {field.name: value}
-            for name, part in parts.items():
-                if isinstance(part, Tensor):
-                    yield prefix + name, part
+        layers: Any = enumerate([None] * len(state.parts))
+        if isinstance(layer, Sequence | ResidualBlock):
+            layers = layer.named_children()
+        pairs = zip(layers, state.parts, strict=True)
+        return [(str(name), part, inner) for (name, part), inner in pairs]
+    if is_dataclass(state):
+        values = {each.name: getattr(state, each.name) for each in fields(state)}
+        own = values.pop("own", None) or {}  # of custom neurons, by name
+        return [(name, None, inner) for name, inner in {**values, **own}.items()]
+    if isinstance(state, Mapping):
+        return [(str(name), None, inner) for name, inner in state.items()]
+    if isinstance(state, tuple | list):
+        return [(str(number), None, inner) for number, inner in enumerate(state)]
+    return []
 
 
 def _filled(state: Any, tensors: Iterator[Tensor]) -> Any:
     """Return a state with its tensors replaced, in the order of `_named`."""
     if isinstance(state, Tensor):
         return next(tensors)
-    if isinstance(state, States):
-        return States(tuple(_filled(inner, tensors) for inner in state.parts))
+    if is_dataclass(state) and not isinstance(state, type):
+        given = {each.name: _filled(getattr(state, each.name), tensors) for each in fields(state)}
+        return replace(state, **given)
     if isinstance(state, Mapping):
-        return {name: _filled(part, tensors) for name, part in state.items()}
-    if not is_dataclass(state):
-        return state
-    parts = {field.name: getattr(state, field.name) for field in fields(state)}
-    return replace(state, **_filled(parts, tensors))  # type: ignore[type-var]
+        return {name: _filled(inner, tensors) for name, inner in state.items()}
+    if isinstance(state, tuple | list):
+        inner = [_filled(each, tensors) for each in state]
+        return type(state)(*inner) if hasattr(state, "_fields") else type(state)(inner)
+    return state

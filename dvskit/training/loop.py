@@ -45,7 +45,7 @@ from dvskit.training.model_tables import (
     split_text,
     used_samples,
 )
-from dvskit.training.models import Model, make_folder, save_model, with_earlier_samples
+from dvskit.training.models import Model, make_folder, with_earlier_samples, write_model
 from dvskit.training.own import GivenSamples, task_of
 from dvskit.training.running import (
     Board,
@@ -262,5 +262,5 @@ def _finish(config: Config, feed: Feed, run: TrainingRun, used: tuple[Used, ...]
     folder = Path(config.output)
     model = replace(model, about=about, used=used)
     if run.world.is_main:
-        save_model(folder, model)
+        write_model(folder, model)
     return Trained(model, folder, tuple(run.at.history), test)

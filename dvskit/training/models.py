@@ -30,7 +30,6 @@ from dvskit.training.input_config import InputConfig
 from dvskit.training.model_file import (
     check_about,
     check_finite,
-    check_restorable,
     new_module,
     read_description,
     weights_of,
@@ -44,6 +43,7 @@ from dvskit.training.model_tables import (
     split_text,
     used_samples,
 )
+from dvskit.training.own_checks import check_restorable, check_same_again
 from dvskit.training.toml_config import to_toml
 
 _TOML = "model.toml"
@@ -95,6 +95,13 @@ def save_model(folder: str | PathLike[str], model: Model) -> Path:
     earlier model are replaced. Raises ConfigError and ModelError for a model that could not be
     loaded again, OutputError.
     """
+    if is_own(model.network):
+        check_same_again(model.network, model.module, model.input)
+    return write_model(folder, model)
+
+
+def write_model(folder: str | PathLike[str], model: Model) -> Path:
+    """Do as `save_model`, for a network that was checked before its training."""
     target = Path(folder)
     check_about(model.about, f"{model.name}: about")
     check_restorable(model.network, model.module)
@@ -131,11 +138,12 @@ def load_model(
 ) -> Model:
     """Return a shipped model by name, or the model in a folder, ready to evaluate.
 
-    networks  makers of your own networks, by the name in model.toml: {"MyNet": MyNet}. The class
-              of a description is called with the values in [network]; a class or function that
-              makes a torch.nn.Module with those in [network.arguments]
+    networks  your own networks, by the name in model.toml: {"MyNet": MyNet}. The class of a
+              description is called with the values in [network]; a class or function that makes a
+              torch.nn.Module with those in [network.arguments]
 
-    A model's file never imports or runs code: without `networks` your own network is an error.
+    Other names are those of `dvskit.networks.register_network`, also in installed packages. A
+    model's file names a network; it imports and runs no code.
     Raises ModelError if there is no such model, or if its files are missing, damaged or do not fit
     together.
     """
@@ -205,7 +213,9 @@ def start_of(config: Config, split: Split) -> Model | None:
 def maker_of(network: Network) -> dict[str, Maker]:
     """Return `networks` for `load_model` with the caller's own network; {} for others."""
     if isinstance(network, ModuleNetwork):
-        return {network.name: lambda **arguments: deepcopy(network.module)}
+        module: Any = network.module
+        made = isinstance(module, nn.Module)
+        return {network.name: (lambda **arguments: deepcopy(module)) if made else module}
     return {network.name: type(network)} if is_own(network) else {}
 
 

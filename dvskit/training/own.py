@@ -12,15 +12,21 @@ from torch import nn
 
 from dvskit._arguments import check_arguments
 from dvskit.datasets import ImageSamples, Samples, SplitSamples
-from dvskit.errors import ConfigError, one_line
+from dvskit.errors import ConfigError
 from dvskit.events import Size
 from dvskit.networks import ModuleNetwork, Network, is_own
 from dvskit.networks.network import check_memory
 from dvskit.training.config import Config, DataConfig
 from dvskit.training.distributed import World
-from dvskit.training.input_config import InputConfig, check_input
-from dvskit.training.model_file import check_restorable, weights_of
+from dvskit.training.input_config import InputConfig
+from dvskit.training.model_file import weights_of
 from dvskit.training.models import Model
+from dvskit.training.own_checks import (
+    check_answer,
+    check_restorable,
+    check_same_again,
+    check_trains,
+)
 from dvskit.training.sets import Parts, TrainingSet, checked_sets, parts_of
 from dvskit.training.toml_config import load_config
 
@@ -110,44 +116,21 @@ def built(config: Config, device: torch.device, world: World) -> nn.Module:
     module = network.build().to(device)
     check_answer(network, module, config.input)
     check_restorable(network, module)
-    if not any(each.requires_grad for each in module.parameters()):
-        raise ConfigError(f"network {network.name!r} has no weights to learn")
+    check_same_again(network, module, config.input)
+    check_trains(network, module, config.input)
     if world.size > 1:  # the caller may have drawn other weights in each process
         module.load_state_dict(world.from_main(weights_of(module)))
     return module
 
 
-def check_answer(network: Network, module: nn.Module, given: InputConfig) -> None:
-    """Raise ConfigError unless a module answers an empty input with logits (B, classes)."""
-    first, *rest = check_input(given, network)
-    shape = (first, 2, *rest)
-    device = next((each.device for each in module.parameters()), torch.device("cpu"))
-    was_training = module.training
-    try:
-        with torch.no_grad():
-            answer = module.eval()(torch.zeros(shape, device=device))
-    except (RuntimeError, ValueError, TypeError, IndexError) as error:
-        raise ConfigError(
-            f"network {network.name!r} does not take an input of {shape}, (T, B, ...): "
-            f"{one_line(error)[:200]}"
-        ) from error
-    finally:
-        module.train(was_training)
-    found = tuple(getattr(answer, "shape", ())) or type(answer).__name__
-    if found not in ((2, network.classes), (given.bins, 2, network.classes)):
-        raise ConfigError(
-            f"network {network.name!r} answers {shape} with {found}; return logits (B, classes), "
-            f"here (2, {network.classes}), or those of each step"
-        )
-
-
 @check_arguments
 def model_of(
-    module: nn.Module, samples: Samples | ImageSamples, input: InputConfig | None = None
+    module: nn.Module | Network, samples: Samples | ImageSamples, input: InputConfig | None = None
 ) -> Model:
     """Return a module as a model for some samples: to save, classify and evaluate.
 
-    module   maps (T, B, ...) to logits (B, classes), in the order of the samples' classes
+    module   maps (T, B, ...) to logits (B, classes), in the order of the samples' classes; or a
+             description, such as a `dvskit.networks.ModuleNetwork` with its arguments
     samples  set the classes; the first sets the size of the input
     input    how events become the module's input; default InputConfig()
 
@@ -155,5 +138,6 @@ def model_of(
     """
     given = input or InputConfig()
     network = described(module, samples, given)
-    check_answer(network, module, given)
-    return Model(network.name, network, module, given, samples.classes)
+    built = network.build()
+    check_answer(network, built, given)
+    return Model(network.name, network, built, given, samples.classes)
