@@ -249,3 +249,18 @@ def test_a_module_without_samples_says_what_to_pass():
         training.train(Mine(), ouput="x")
     with pytest.raises(ConfigError, match=r"describe a module with dvskit.networks.ModuleNetwork"):
         training.Config(network=MyNet())
+
+
+@pytest.mark.slow(seconds=10)
+def test_the_loop_of_the_readme_takes_ten_lines_and_runs_in_an_empty_folder(tmp_path, monkeypatch):
+    text = (Path(__file__).resolve().parent.parent / "README.md").read_text("utf-8")
+    (block,) = (each.split("```")[0] for each in text.split("```python\n") if "(torch.nn.M" in each)
+    *_, loop = block.strip().split("\n\n\n")
+    assert len(loop.splitlines()) == 10
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    exec(block, names)
+    model, network = names["model"], names["network"]
+    assert model.classes == ("hand_clap", "arm_roll")
+    assert torch.equal(model.module.cpu().readout.weight, network.readout.weight)
+    assert model.module is not network

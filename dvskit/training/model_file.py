@@ -16,6 +16,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from dvskit.errors import ConfigError, DvskitError, ModelError, count_of, did_you_mean, one_line
 from dvskit.networks import Network, is_own, network_from
@@ -140,9 +141,9 @@ def check_header(path: Path, expected: Mapping[str, Tensor]) -> None:
     wrong += [f"{key[:80]} is not in the network" for key in found if key not in expected]
     for key, tensor in expected.items():
         shape, kind = found.get(key, (None, ""))
-        meant = tuple(tensor.shape)
-        if shape is None:
+        if shape is None or is_lazy(tensor):  # takes the shape of its weights
             continue
+        meant = tuple(tensor.shape)
         if shape != meant:
             wrong.append(f"{key} is {shape}, but the network has {meant}")
         elif _kind_of(tensor) != _KINDS.get(kind.removeprefix("B")[:1] or "B"):
@@ -164,7 +165,8 @@ def load_weights(path: Path, module: nn.Module) -> None:
         given = load_file(path)
     except (OSError, SafetensorError) as error:
         raise ModelError(f"{path}: cannot be read: {one_line(error)[:200]}") from error
-    infinite = {key for key, value in module.state_dict().items() if not value.isfinite().all()}
+    new = {key: value for key, value in module.state_dict().items() if not is_lazy(value)}
+    infinite = {key for key, value in new.items() if not value.isfinite().all()}
     module.load_state_dict(given)
     check_finite(module.state_dict(), str(path), infinite)
 
