@@ -587,11 +587,13 @@ def test_strong_currents_spike_as_said_other_than_in_snntorch():
     assert peer[0].mem.item() == pytest.approx(0.9 * 1.5)  # above the threshold, without a spike
 
 
-def test_delayed_resets_to_zero_have_the_same_spikes():
+@pytest.mark.parametrize("kind", ["Leaky", "Synaptic"])
+@pytest.mark.parametrize("mechanism", ["zero", "none", "subtract"])
+def test_all_resets_of_snntorch_s_default_have_the_same_spikes(kind, mechanism):
     snntorch = pytest.importorskip("snntorch")
-    peer = nn.Sequential(
-        nn.Linear(20, 30), snntorch.Leaky(beta=0.9, reset_mechanism="zero", init_hidden=True)
-    )
+    given = {"beta": 0.9, "reset_mechanism": mechanism, "init_hidden": True}
+    given |= {"alpha": 0.7} if kind == "Synaptic" else {}
+    peer = nn.Sequential(nn.Linear(20, 30), getattr(snntorch, kind)(**given))
     louder(peer, scale=2)
     x = numbers(30, 2, 20)
     reset_state(peer)
@@ -636,9 +638,25 @@ def test_other_neurons_of_snntorch_are_refused_in_modules_and_state_dicts():
     lapicque = nn.Sequential(snntorch.Lapicque(beta=0.9))
     with pytest.raises(ConfigError, match="0 has values that Leaky and Synaptic lack"):
         from_snntorch(lapicque.state_dict(), delayed_reset="immediate")
-    graded = nn.Sequential(snntorch.Leaky(beta=0.9, reset_delay=False, graded_spikes_factor=2.0))
-    with pytest.raises(ConfigError, match="spikes of another size"):
-        from_snntorch(graded)
+
+
+def test_options_of_snntorch_s_neurons_are_taken_or_named():
+    snntorch = pytest.importorskip("snntorch")
+    for option, words in (
+        ({"graded_spikes_factor": 2.0}, "0 has .* spikes of a learned size or another than 1"),
+        ({"learn_graded_spikes_factor": True}, "0 has .* spikes of a learned size or another"),
+        ({"state_quant": torch.round}, "0, Leaky, has state_quant, which LIF lacks"),
+        ({"threshold": 0.0}, "from_snntorch: 0: LIF: threshold = 0.0 is not a finite number"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            from_snntorch(nn.Sequential(snntorch.Leaky(beta=0.9, **option)))
+    decays = {"beta": torch.tensor([-0.1, 0.5, 1.2]), "alpha": torch.tensor([1.5, 0.5, -1.0])}
+    clipped = snntorch.Synaptic(**decays, init_hidden=True, learn_beta=True)
+    ours = from_snntorch(nn.Sequential(clipped))  # snntorch clips them in each step
+    x = numbers(30, 2, 3)
+    reset_state(clipped)
+    assert_alike(ours(x).detach(), torch.stack([clipped(step) for step in x]).detach())
+    assert isinstance(ours[0].beta, nn.Parameter)
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,9 @@
 
 Same: snntorch.Leaky with reset_delay=False computes beta v + x and subtracts the threshold in the
 step of the spike, as LIF does. With reset_delay=True, its default, it does so a step later, as
-LIF(reset="delayed") does. Synaptic is SynapticLIF likewise, and its "zero" is the hard reset.
-Spikes and membranes are the same, bit for bit; with a delayed "zero" only the spikes are.
+LIF(reset="delayed") does. Synaptic is SynapticLIF likewise, and its "zero" is the hard reset; with
+reset_delay=True it also silences a Synaptic in the step after a spike, as refractory=1 does. Spikes
+and membranes are the same, bit for bit; with a delayed "zero" only the spikes are.
 
 Different:
 - If a membrane is still above the threshold after its reset (h > 2 threshold, reset by
@@ -105,7 +106,8 @@ def from_snntorch(source: Any, *, delayed_reset: DelayedReset = "exact") -> Sequ
     delayed_reset  for neurons that subtract the threshold a step later (reset_delay=True, the
                    default of snntorch): "exact", LIF(reset="delayed") with the same spikes, or
                    "immediate", LIF(reset="soft"), which the fused kernels run. Spikes then differ:
-                   the membrane after a spike is threshold (1 - beta) higher
+                   the membrane after a spike is threshold (1 - beta) higher. For those of a
+                   Synaptic that reset to zero likewise: "exact" has refractory=1
 
     A state dict has no reset_delay, so its neurons count as delayed; neurons with an alpha are
     Synaptic. Learned values of a module stay learned. The surrogate is always ATan(2.0). Raises
@@ -281,20 +283,27 @@ def _dense(kind: type[nn.Linear], weight: Tensor, bias: Tensor | None) -> nn.Lin
 def _neurons(name: str, values: Mapping[str, Tensor], delayed: bool) -> LIF | SynapticLIF:
     reset = _NUMBERS.get(int(values.get("reset_mechanism_val", torch.tensor(0))))
     factor = values.get("graded_spikes_factor", torch.tensor(1.0))
-    if reset is None or not bool((factor == 1).all()):
+    if reset is None or not bool((factor == 1).all()) or isinstance(factor, nn.Parameter):
         raise ConfigError(
-            f"from_snntorch: {name} has an unknown reset or spikes of another size than 1; neurons "
-            "here support neither"
+            f"from_snntorch: {name} has an unknown reset, or spikes of a learned size or another "
+            "than 1; neurons here support neither"
         )
     if delayed and reset == "soft":
         reset = "delayed"
-    beta, threshold = _value(values["beta"]), _value(values["threshold"])
-    if "alpha" in values:
-        return SynapticLIF(beta, threshold, alpha=_value(values["alpha"]), reset=reset)  # type: ignore[arg-type]
-    return LIF(beta, threshold, reset=reset)  # type: ignore[arg-type]
+    threshold, beta = _value(values["threshold"]), _value(values["beta"], decay=True)
+    given: dict[str, Any] = {"reset": reset}
+    try:
+        if "alpha" not in values:
+            return LIF(beta, threshold, **given)
+        alpha, silent = _value(values["alpha"], decay=True), delayed and reset == "hard"
+        return SynapticLIF(beta, threshold, alpha=alpha, refractory=int(silent), **given)
+    except ConfigError as error:
+        raise ConfigError(f"from_snntorch: {name}: {error}") from None
 
 
-def _value(value: Tensor) -> float | Tensor:
+def _value(value: Tensor, *, decay: bool = False) -> float | Tensor:
+    """Return a value as neurons take it; a decay between 0 and 1, where snntorch clips it."""
+    taken = value.detach().clamp(0, 1) if decay else value.detach().clone()
     if isinstance(value, nn.Parameter):
-        return nn.Parameter(value.detach().clone())
-    return value.item() if value.numel() == 1 else value.detach().clone()
+        return nn.Parameter(taken)
+    return taken.item() if taken.numel() == 1 else taken
