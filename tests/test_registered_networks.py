@@ -184,8 +184,12 @@ def test_a_network_of_an_installed_package_works_on_the_command_line(bars, tmp_p
     monkeypatch.delitem(sys.modules, "pixels_parts")
     monkeypatch.setattr(registry, "_packages", None)
     recording = str(bars / "left" / "0.npz")
-    for words in (["classify", recording, "--model"], ["eval"]):
-        told = [*words, str(tmp_path / "run"), *([str(bars)] if words == ["eval"] else [])]
-        done = CliRunner().invoke(app, told)
+    model = ["--model", str(tmp_path / "run")]
+    for words in (
+        ["classify", recording, *model],
+        ["classify", "--live", recording, *model, "--json"],
+        ["eval", str(tmp_path / "run"), str(bars)],
+    ):
+        done = CliRunner().invoke(app, words)
         assert done.exit_code == 0, done.output
     assert NETWORKS.registered() == ["mean-of-pixels"]

@@ -105,8 +105,9 @@ def train(
     continues an interrupted run. On Linux the process keeps its used memory (`keep_memory`).
 
     A module is trained in place. Its input has the size of the first sample, unless a
-    `dvskit.networks.ModuleNetwork` describes it. `load_model(folder, networks={"MyNet": MyNet})`
-    loads your own networks; one that it could not load is an error before training.
+    `dvskit.networks.ModuleNetwork` describes it. Each call begins at rest: networks of snntorch and
+    spikingjelly reset their states at the start of forward. `load_model(folder, networks={"MyNet":
+    MyNet})` loads your own networks; one that it could not load is an error before training.
 
     Processes that torchrun started train one network on a part of each batch each, and all return
     the same result. Batches, random draws, dropout, batch normalisation and losses are those of one

@@ -197,7 +197,7 @@ def new_module(described: Described, weights: Path) -> nn.Module:
     network = described.network
     try:
         outlined = network.build() if is_own(network) else outline(network)
-    except (ConfigError, RuntimeError, MemoryError) as error:
+    except (TypeError, ValueError, RuntimeError, MemoryError) as error:
         raise ModelError(f"{weights.parent}: cannot be built: {one_line(error)[:200]}") from error
     odd = [key for key, value in outlined.state_dict().items() if not isinstance(value, Tensor)]
     if odd:
