@@ -163,6 +163,10 @@ def test_a_module_is_judged_as_a_loop_of_your_own_would(samples: Samples):
     answers = module.eval()(torch.stack(counts, 1)).argmax(1)
     assert result.samples == len(samples)
     assert result.accuracy == float(np.mean(answers.numpy() == samples.labels))
+    for without_gradients in (torch.no_grad, torch.inference_mode):
+        with without_gradients():
+            again = evaluation.evaluate(module, samples, input=INPUT)
+        assert np.array_equal(again.confusion, result.confusion)
 
 
 def test_a_module_trained_by_a_loop_of_your_own_is_saved_and_loaded(samples: Samples, tmp_path):

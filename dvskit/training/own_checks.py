@@ -1,5 +1,8 @@
-"""Checks of a network of your own, before training and saving: what it answers, and whether
-`load_model` would make the same network again."""
+"""Checks of a network of your own before it is trained and saved.
+
+Its answer is that of a classifier and depends on its input alone; and `load_model` would make the
+same network again.
+"""
 
 from __future__ import annotations
 
@@ -212,12 +215,13 @@ class _Trial:
 
     def remembers(self) -> bool:
         """Return whether an answer depends on the input of the call before."""
-        before = self.input().requires_grad_()
-        first, second = self.answer(before.clone(), graph=True), self.answer(graph=True)
         linked = False
-        if second.requires_grad:
-            (gradient,) = torch.autograd.grad(second.sum(), before, allow_unused=True)
-            linked = gradient is not None
+        with torch.enable_grad():
+            before = self.input().requires_grad_()
+            first, second = self.answer(before.clone(), graph=True), self.answer(graph=True)
+            if second.requires_grad:
+                (gradient,) = torch.autograd.grad(second.sum(), before, allow_unused=True)
+                linked = gradient is not None
         self.answer()  # a state kept by the module lets go of the graph
         return linked or not _alike(first, second)
 
