@@ -27,6 +27,7 @@ from dvskit.filters import filter_from, filter_names
 from dvskit.formats import find_format, format_for_writing, formats
 from dvskit.formats.found import PathKind, find_recordings, identify, identify_named
 from dvskit.formats.table import named_format
+from dvskit.networks import Layered, network_from
 from dvskit.tensors import representation_from
 from tests.conftest import skip_or_fail
 
@@ -111,6 +112,43 @@ SCRIPTS = {
     spikes = datasets.Encode("burst", 6, (16, 12))(np.full((12, 16), 85, np.uint8), rng)
     assert (spikes.sum(0)[1] == 2).all()
     assert DataConfig(kind="images", encoder="burst").title == "burst"
+    """,
+    "neuron": """
+    from dvskit.networks import Layered
+    from dvskit.training import load_model
+    made = Layered(layers=("quadratic tau=5", "2"), width=16, height=12, classes=2).build()
+    assert made[0].tau == 5
+    command("train", "run.toml", '--set=network.layers=["4","quadratic","2","lif","membrane"]')
+    assert type(load_model("run").module[2]).__name__ == "Quadratic"
+    command("classify", "in.npz", "--model", "run")
+    """,
+    "network": """
+    from dvskit.networks import network_from
+    from dvskit.training import load_model
+    table = {"name": "mean-of-pixels", "width": 16, "height": 12, "classes": 2,
+             "arguments": {"pixels": 192, "classes": 2}}
+    assert type(network_from(table).build()).__name__ == "MeanOfPixels"
+    text = Path("run.toml").read_text()
+    layers = [line for line in text.splitlines() if line.startswith(("name", "layers"))]
+    for line in layers:
+        text = text.replace(line, "")
+    own = 'name = "mean-of-pixels"'
+    text = text.replace("[network]", "[network]\\n" + own) + (
+        "[network.arguments]\\npixels = 192\\nclasses = 2\\n")
+    Path("own.toml").write_text(text)
+    command("train", "own.toml")
+    assert type(load_model("run").module).__name__ == "MeanOfPixels"
+    command("classify", "in.npz", "--model", "run")
+    command("eval", "run", "classes")
+    """,
+    "public set": """
+    from dvskit.datasets import open_public
+    Path("named").mkdir(exist_ok=True)
+    for label in ("left", "right"):
+        for number, file in enumerate(sorted(Path("classes", label).iterdir())):
+            Path("named", f"{label}_{number}.npz").write_bytes(file.read_bytes())
+    assert open_public("named-recordings", "named").classes == ("left", "right")
+    command("train", "run.toml", "--set=data.0.path=named", "--set=data.0.set=named-recordings")
     """,
 }
 
@@ -221,6 +259,19 @@ LOOKS = {
         len(representation_from("on_minus_off", bins=7).shape((4, 4))) == 4
     ),
     "Encode": lambda: Encode("burst", 5, (8, 6)).steps == 5,
+    "Layered": lambda: len(Layered(layers=("quadratic", "10"), width=9, height=9).build()) > 2,
+    "network_from": lambda: (
+        network_from(
+            {
+                "name": "mean-of-pixels",
+                "width": 2,
+                "height": 2,
+                "classes": 3,
+                "arguments": {"pixels": 4, "classes": 3},
+            }
+        ).classes
+        == 3
+    ),
 }
 
 
@@ -241,6 +292,7 @@ COMMANDS = {
     "convert --help": "every_other|seed|on_minus_off",
     "convert in.npz a.npy --as on_minus_off:bins=9": "on_minus_off (9, 1, 12, 16) float32",
     "eval --help": "burst",
+    "train --help": "network mean-of-pixels|neuron quadratic|public set named-recordings",
     "render --help": "seed",
     "filters": "every_other:of=2\n    Keep one event in of.",
     "filters every-other": "of  a whole number  default 2",
@@ -272,9 +324,8 @@ def test_known_files_and_names_import_no_package(garden):
 def test_doctor_warm_does_not_try_the_formats_of_packages(garden, monkeypatch):
     from dvskit.cli import doctor
 
-    module = sys.modules[doctor.__module__]
-    monkeypatch.setattr(module, "formats", lambda: [named_format("seed")[0]])
-    assert list(module.warm_formats(EVENTS)) == []
+    monkeypatch.setattr(doctor, "formats", lambda: [named_format("seed")[0]])
+    assert list(doctor.warm_formats(EVENTS)) == []
 
 
 def test_doctor_lists_a_package_with_its_parts(garden, run, monkeypatch):
@@ -282,7 +333,9 @@ def test_doctor_lists_a_package_with_its_parts(garden, run, monkeypatch):
     code, out, _ = run("doctor")
     assert code == 0
     assert re.search(
-        r"^ok  garden 0\.3 .*encoder burst, filter every_other, format seed, representation",
+        r"^ok  garden 0\.3 .*encoder burst, filter every_other, format seed, "
+        r"network mean-of-pixels, neuron quadratic, public set named-recordings, "
+        r"representation on_minus_off$",
         out,
         re.MULTILINE,
     )
@@ -317,4 +370,4 @@ def skip_slow_checks(monkeypatch):
     from dvskit.cli import doctor
 
     for name in ("_kernels", "_networks", "_models", "_cache"):
-        monkeypatch.setattr(sys.modules[doctor.__module__], name, lambda: "skipped")
+        monkeypatch.setattr(doctor, name, lambda: "skipped")

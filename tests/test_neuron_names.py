@@ -23,7 +23,7 @@ from tests.bars import config_for
 from tests.test_neurons_custom import MyALIF, MyLIF
 from tests.test_registry import install
 
-PACKAGE = Path(__file__).parent / "extension_package"
+PACKAGE = Path(__file__).parent / "extension_package" / "garden"
 
 
 @pytest.fixture(autouse=True)
@@ -212,7 +212,7 @@ def test_an_installed_package_is_imported_for_an_unknown_word_and_for_choices(
     tmp_path, monkeypatch
 ):
     monkeypatch.setattr(dvskit.registry, "_packages", None)
-    install(tmp_path, monkeypatch, "nerve", (PACKAGE / "neuron.py").read_text())
+    install(tmp_path, monkeypatch, "nerve", (PACKAGE / "neurons.py").read_text())
     small("lif", "3")
     assert NEURONS.registered() == []
     with pytest.raises(ConfigError, match=r"neurons = 'quadratc'; did you mean 'quadratic'"):
@@ -236,7 +236,7 @@ def test_making_a_list_draws_no_random_numbers():
 @pytest.mark.parametrize("table", ['name = "conv-lif"\nkernel = 3\nneurons = "quadratic"',
                                    'layers = ["4C3", "quadratic tau=5", "2"]'])  # fmt: skip
 def test_configurations_train_save_judge_and_watch_live(bars, tmp_path, table, monkeypatch):
-    runpy.run_path(str(PACKAGE / "neuron.py"))
+    runpy.run_path(str(PACKAGE / "neurons.py"))
     config = replace(config_for(bars, tmp_path / "run", epochs=1), network=ConvLIF())
     config = replace(config, loop=replace(config.loop, steps=2))
     training.write_config(config, tmp_path / "a.toml")

@@ -158,7 +158,7 @@ def test_what_onnx_cannot_write_is_an_error_of_one_line(tmp_path: Path):
     assert "\n" not in str(caught.value)
     with pytest.raises(ConfigError, match="the input shape of MyNet is unknown; pass shape="):
         write_onnx(MyNet(), tmp_path / "net.onnx", steps=6)
-    with pytest.raises(ArgumentError, match=r"module is .*Path; pass a torch\.nn\.Module, such"):
+    with pytest.raises(ArgumentError, match=r"module is .*; Module is expected"):
         write_onnx(tmp_path, tmp_path / "net.onnx", SHAPE, steps=6)
     with pytest.raises(ConfigError, match=r"write_onnx_step: MyNet has no run\(x, state\)"):
         write_onnx_step(MyNet(), tmp_path / "net.onnx", SHAPE)

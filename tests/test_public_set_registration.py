@@ -18,7 +18,7 @@ from tests.test_datasets import events, folder_of
 from tests.test_registry import install
 from tests.test_training_sets import config_from
 
-EXTENSION = Path(__file__).parent / "extension_package" / "garden" / "public_set.py"
+EXTENSION = Path(__file__).parent / "extension_package" / "garden" / "public_sets.py"
 
 
 @pytest.fixture(autouse=True)

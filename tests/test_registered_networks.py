@@ -23,7 +23,9 @@ from tests.test_own_networks import Mine, MyNet, logits
 from tests.test_registry import install
 
 MODULE = '[network]\nname = "my-net"\nwidth = 16\nheight = 16\nclasses = 2\n'
-PACKAGE = (Path(__file__).parent / "extension_package" / "network.py").read_text("utf-8")
+PACKAGE = (Path(__file__).parent / "extension_package" / "garden" / "networks.py").read_text(
+    "utf-8"
+)
 
 
 @pytest.fixture(autouse=True)

@@ -74,6 +74,13 @@ def registered(kind: str) -> list[str]:
     return [name for of, _, name in parts if of == kind]
 
 
+def _added() -> list[str]:
+    """Return the networks, neurons and public sets of installed packages, as part of a help."""
+    kinds = ("network ", "neuron ", "public set ")
+    parts = [part for each in load_packages() for part in each.parts if part.startswith(kinds)]
+    return [f" Installed packages add {parts[0]}", *parts[1:]] if parts else []
+
+
 REQUIRED = inspect.Parameter.empty
 
 
@@ -91,6 +98,7 @@ LISTS: dict[str, Callable[[], Iterable[str]]] = {
     "{written}": lambda: [row.name for row in formats() if "w" in row.can],
     "{representations}": lambda: (*REPRESENTATION_WORDS, *registered("representation")),
     "{encoders}": lambda: (*ENCODER_WORDS, *registered("encoder")),
+    "{added}": _added,
 }
 
 

@@ -73,7 +73,7 @@ class Runs:
 def train(
     source: Path = argument(
         "A folder with a folder of videos, recordings or depth clips for each class, a list of "
-        "such files, or a configuration (.toml); samples/ has some.",
+        "such files, or a configuration (.toml); samples/ has some.{added}",
         default=REQUIRED, metavar="FOLDER|CONFIG",
     ),
     begin: Begin = Begin(),

@@ -167,7 +167,8 @@ def register_public_set(row: PublicSet) -> None:
         raise ConfigError(
             f"{row!r} is not a public set; pass PublicSet(name=, where=, layout=, open=)"
         )
-    PUBLIC_SETS.register(row.name, row)
+    opened = getattr(row.open, "__qualname__", None)
+    PUBLIC_SETS.register(row.name, row, opened and (row.open.__module__, opened))
 
 
 _ROWS = (

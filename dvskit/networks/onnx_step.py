@@ -255,7 +255,7 @@ def _parts_of(layer: nn.Module | None, state: Any) -> list[tuple[str, nn.Module 
     if is_dataclass(state):
         values = {each.name: getattr(state, each.name) for each in fields(state)}
         own = values.pop("own", None) or {}  # of custom neurons, by name
-        return [(name, None, inner) for name, inner in {**values, **own}.items()]
+        return [(name, None, inner) for name, inner in (*values.items(), *own.items())]
     if isinstance(state, Mapping):
         return [(str(name), None, inner) for name, inner in state.items()]
     if isinstance(state, tuple | list):
