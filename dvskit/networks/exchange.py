@@ -59,11 +59,6 @@ def _flat(module: nn.Sequential, prefix: str) -> Iterator[tuple[str, nn.Module]]
 
 def input_shape(module: nn.Module, shape: Shape | None, caller: str) -> Shape:
     """Return the shape of one time step: `shape`, or that of a network's description."""
-    if not isinstance(module, nn.Module):
-        raise ArgumentError(
-            f"{caller}: module is {type(module).__name__}; pass a torch.nn.Module, such as "
-            "load_model(...).module"
-        )
     if shape is not None:
         if isinstance(shape, int | str):
             raise ArgumentError(f"{caller}: shape = {shape!r} is not a tuple; it is {_OF_A_STEP}")
