@@ -149,7 +149,7 @@ def test_a_name_that_there_is_not_is_told_of_every_call(name):
         (lambda: learning.STDP(learning.Window), "window is the class Window; Window is expected"),
         (
             lambda: dvskit.networks.ModuleNetwork(module="a", width=1, height=1, classes=2),
-            "ModuleNetwork: module is 'a'; Module is expected",
+            "ModuleNetwork: module is str; pass a torch.nn.Module, or a class or function",
         ),
         (lambda: evaluation.classify(EVENTS, "nmnist-signed-lif"), "Events is no model; pass"),
         (

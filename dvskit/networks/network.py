@@ -159,9 +159,11 @@ class ModuleNetwork:
     name: str = ""
 
     def __post_init__(self) -> None:
-        if not callable(self.module):  # as modules are; annotations contain no classes of torch
-            kind = type(self.module).__name__
-            raise ConfigError(f"ModuleNetwork: module is {kind}; it must be a torch.nn.Module")
+        if not callable(self.module):  # as modules, classes and functions are
+            raise ArgumentError(
+                f"ModuleNetwork: module is {type(self.module).__name__}; pass a torch.nn.Module, or "
+                "a class or function that makes one"
+            )
         kind = getattr(self.module, "__name__", type(self.module).__name__)
         object.__setattr__(self, "arguments", _listed(dict(self.arguments)))
         object.__setattr__(self, "name", self.name or kind)
