@@ -161,8 +161,8 @@ class ModuleNetwork:
     def __post_init__(self) -> None:
         if not callable(self.module):  # as modules, classes and functions are
             raise ArgumentError(
-                f"ModuleNetwork: module is {type(self.module).__name__}; pass a torch.nn.Module, or "
-                "a class or function that makes one"
+                f"ModuleNetwork: module is {type(self.module).__name__}; pass a torch.nn.Module, "
+                "or a class or function that makes one"
             )
         kind = getattr(self.module, "__name__", type(self.module).__name__)
         object.__setattr__(self, "arguments", _listed(dict(self.arguments)))

@@ -138,12 +138,6 @@ class DataConfig:
                     f"data.{self.title}.{item.name}: kind {self.kind!r} has no such key; "
                     f"it has {', '.join(sorted(TAKEN[self.kind]))}"
                 )
-        check_choice(f"data.{self.title}.encoder", self.encoder, ENCODERS)
-        if self.set:
-            try:
-                PUBLIC_SETS.find(self.set)
-            except ConfigError as error:
-                raise ConfigError(f"data.{self.title}.set: {error}") from None
         if self.download and not self.set:
             raise ConfigError(f"data.{self.title}.download needs set, the name of a public set")
         if self.set and (self.group != "auto" or self.size):
@@ -153,6 +147,18 @@ class DataConfig:
             )
         check_choice(f"data.{self.title}.by", self.by, SPLITS)
         self._check_numbers()
+
+    def check_names(self) -> None:
+        """Raise ConfigError for an unknown encoder or public set.
+
+        A model is loaded without this check: what it learned from is not needed to use it.
+        """
+        check_choice(f"data.{self.title}.encoder", self.encoder, ENCODERS)
+        if self.set:
+            try:
+                PUBLIC_SETS.find(self.set)
+            except ConfigError as error:
+                raise ConfigError(f"data.{self.title}.set: {error}") from None
 
     def _check_numbers(self) -> None:
         least_of = {"count": 1, "skip": 0, "limit": 0, "each": 1, "fps": 0, "threshold": 0}
@@ -316,6 +322,8 @@ class Config:
         if self.loop.freeze and not self.start:
             raise ConfigError("loop.freeze: all layers are new without a start; set it to 0")
         check_input(self.input, self.network)
+        for entry in self.data:
+            entry.check_names()
         self._check_titles()
 
     def _check_titles(self) -> None:
