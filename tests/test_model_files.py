@@ -150,6 +150,14 @@ def test_a_model_toml_that_is_no_text_of_a_model_is_refused(folder, data, words)
     assert words in refusal(folder)
 
 
+def test_a_model_loads_without_the_package_of_the_data_that_it_learned_from(folder):
+    text = (folder / "model.toml").read_text()
+    entry = '[[data]]\nkind = "{}"\n{} = "of-a-package"\n'
+    data = entry.format("recordings", "set") + entry.format("images", "encoder")
+    (folder / "model.toml").write_text(f"{text}\n{data}")
+    assert training.load_model(folder).classes == ("a", "b")
+
+
 def test_folders_in_place_of_files_are_refused(folder):
     file = folder / "weights.safetensors"
     file.unlink()

@@ -102,7 +102,7 @@ def test_a_name_is_taken_once_and_unknown_names_are_one_line() -> None:
     with pytest.raises(ConfigError, match="unknown encoder 'brust'; did you mean 'burst'"):
         Encode("brust", 5, (28, 28))
     with pytest.raises(ConfigError, match=r"data.brust.encoder: unknown encoder 'brust'; did you"):
-        DataConfig(kind="images", encoder="brust")
+        DataConfig(kind="images", encoder="brust").check_names()
 
 
 @pytest.mark.parametrize(

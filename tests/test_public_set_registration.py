@@ -65,7 +65,7 @@ def test_a_registered_set_is_opened_by_name_in_a_configuration_and_as_an_object(
 
 def test_the_set_of_an_installed_package_is_found(tmp_path, monkeypatch):
     install(tmp_path, monkeypatch, "setpackage", EXTENSION.read_text())
-    assert DataConfig(set="named-recordings").set == "named-recordings"
+    DataConfig(set="named-recordings").check_names()
     assert "named-recordings" in PUBLIC_SETS.registered()
 
 
