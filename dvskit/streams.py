@@ -14,6 +14,8 @@ from dvskit.events.columns import within
 from dvskit.events.window import check_window
 
 STANDARD_GRAVITY = 9.80665  # m/s^2 in 1 g
+_STEPS = 20  # of Newton's method; five of OpenCV's iteration are too few at wide angles
+_NEAR = 1e-9  # in units of the focal length
 
 
 class _Timed(ABC):
@@ -154,6 +156,51 @@ class Intrinsics(NamedTuple):
     def distortion(self) -> NDArray[np.float64]:
         """The coefficients k1, k2, p1, p2, k3, in OpenCV's order."""
         return np.array(self[4:], np.float64)
+
+    def directions(
+        self, x: NDArray[np.float64], y: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
+        """Return the directions x / z, y / z that pixels see, undistorted, and where they exist.
+
+        x, y are float64 arrays of one shape. Newton's method starts at the distorted directions.
+        Directions beyond the turning point of the distortion do not exist.
+        """
+        seen_x, seen_y = (x - self.cx) / self.fx, (y - self.cy) / self.fy
+        x, y = seen_x.copy(), seen_y.copy()
+        with np.errstate(all="ignore"):  # where there is no such direction
+            for _ in range(_STEPS):
+                off_x, off_y, xx, xy, yy = self._distorted(x, y)
+                off_x, off_y = off_x - seen_x, off_y - seen_y
+                area = xx * yy - xy * xy
+                found = (np.hypot(off_x, off_y) < _NEAR) & (area > 0) & (xx > 0)
+                if found.all():
+                    break
+                x -= (yy * off_x - xy * off_y) / area
+                y -= (xx * off_y - xy * off_x) / area
+        return x, y, found
+
+    def pixels(
+        self, x: NDArray[np.float64], y: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return the pixels at which directions x / z, y / z are seen, with distortion."""
+        seen_x, seen_y = self._distorted(x, y)[:2]
+        return seen_x * self.fx + self.cx, seen_y * self.fy + self.cy
+
+    def _distorted(
+        self, x: NDArray[np.float64], y: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], ...]:
+        """Return the distorted directions of x, y, and the derivatives: xx, xy = yx, yy."""
+        k1, k2, k3, p1, p2 = self.k1, self.k2, self.k3, self.p1, self.p2
+        r2 = x * x + y * y
+        radial = 1 + r2 * (k1 + r2 * (k2 + r2 * k3))
+        slope = 2 * (k1 + r2 * (2 * k2 + r2 * 3 * k3))
+        return (
+            x * radial + 2 * p1 * x * y + p2 * (r2 + 2 * x * x),
+            y * radial + p1 * (r2 + 2 * y * y) + 2 * p2 * x * y,
+            radial + slope * x * x + 2 * p1 * y + 6 * p2 * x,
+            slope * x * y + 2 * p1 * x + 2 * p2 * y,
+            radial + slope * y * y + 6 * p1 * y + 2 * p2 * x,
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -6,22 +6,20 @@ from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil, floor
 from os import PathLike
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dvskit._arguments import check_arguments, checked
-from dvskit.errors import ConfigError, count_of
+from dvskit.errors import count_of
 from dvskit.events import Events, Size, as_size
 from dvskit.filters.base import check_number
 from dvskit.filters.pixel_map import Axes, PixelMap, PixelMapStep, Places, place
+from dvskit.formats.calibration import read_camera
 from dvskit.streams import Intrinsics
 
 # Share of the sensor that an integer scale must fill to be preferred.
 _LEAST_FILLED, _MOST_FILLED = Fraction(9, 10), Fraction(51, 50)
-_STEPS = 20  # of Newton's method; five of OpenCV's iteration are too few at wide angles
-_NEAR = 1e-9  # in units of the focal length
 
 
 @check_arguments
@@ -157,69 +155,16 @@ class Undistort(PixelMap):
 
     @classmethod
     def read(cls, path: str | PathLike[str]) -> Undistort:
-        """Return the fx fy cx cy k1 k2 p1 p2 k3 of a text file, such as rpg's calib.txt.
-
-        The last five may be missing from the end. Raises ConfigError, OSError.
-        """
-        words = Path(path).read_text(encoding="utf-8", errors="replace").split()
-        try:
-            numbers = [float(word) for word in words]
-        except ValueError:
-            numbers = []
-        if not 4 <= len(numbers) <= 9:
-            raise ConfigError(
-                f"{path}: does not hold four to nine numbers fx fy cx cy k1 k2 p1 p2 k3"
-            )
-        return cls(*numbers)
+        """Return the calibration in a file: see `dvskit.formats.calibration.read_camera`."""
+        return cls(*read_camera(path))
 
     def places(self, size: Size) -> Places:
         """Return the new places of pixels."""
         camera = Intrinsics(*(getattr(self, name) for name in Intrinsics._fields))
         y, x = np.mgrid[: size.height, : size.width].astype(np.float64)
-        with np.errstate(all="ignore"):  # if there is no such direction
-            ideal_x, ideal_y, found = _ideal(
-                (x - self.cx) / self.fx, (y - self.cy) / self.fy, camera
-            )
+        ideal_x, ideal_y, found = camera.directions(x, y)
+        with np.errstate(all="ignore"):  # where there is no such direction
             new_x = np.floor(ideal_x * self.fx + self.cx + 0.5)
             new_y = np.floor(ideal_y * self.fy + self.cy + 0.5)
         on = found & (new_x >= 0) & (new_x < size.width) & (new_y >= 0) & (new_y < size.height)
         return np.where(on, place(np.where(on, new_x, 0), np.where(on, new_y, 0)), np.int32(-1))
-
-
-def _ideal(
-    seen_x: NDArray[np.float64], seen_y: NDArray[np.float64], camera: Intrinsics
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
-    """Return the undistorted directions (x / z, y / z) of observed ones, and where they exist.
-
-    Newton's method starts at the observed ones. Directions beyond the turning point of the
-    distortion are excluded.
-    """
-    x, y = seen_x.copy(), seen_y.copy()
-    for _ in range(_STEPS):
-        off_x, off_y, xx, xy, yy = _distorted(x, y, camera)
-        off_x -= seen_x
-        off_y -= seen_y
-        area = xx * yy - xy * xy
-        found = (np.hypot(off_x, off_y) < _NEAR) & (area > 0) & (xx > 0)
-        if found.all():
-            break
-        x -= (yy * off_x - xy * off_y) / area
-        y -= (xx * off_y - xy * off_x) / area
-    return x, y, found
-
-
-def _distorted(
-    x: NDArray[np.float64], y: NDArray[np.float64], camera: Intrinsics
-) -> tuple[NDArray[np.float64], ...]:
-    """Return the distorted directions of x, y, and the derivatives: xx, xy = yx, yy."""
-    k1, k2, k3, p1, p2 = camera.k1, camera.k2, camera.k3, camera.p1, camera.p2
-    r2 = x * x + y * y
-    radial = 1 + r2 * (k1 + r2 * (k2 + r2 * k3))
-    slope = 2 * (k1 + r2 * (2 * k2 + r2 * 3 * k3))
-    return (
-        x * radial + 2 * p1 * x * y + p2 * (r2 + 2 * x * x),
-        y * radial + p1 * (r2 + 2 * y * y) + 2 * p2 * x * y,
-        radial + slope * x * x + 2 * p1 * y + 6 * p2 * x,
-        slope * x * y + 2 * p1 * x + 2 * p2 * y,
-        radial + slope * y * y + 6 * p1 * y + 2 * p2 * x,
-    )
