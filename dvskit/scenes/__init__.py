@@ -1,9 +1,11 @@
-"""Scenes that dvskit draws itself: people who make gestures in front of a wall.
+"""Scenes that dvskit draws itself: people who make gestures, and planes with known motion.
 
     for t_us, frame in PersonScene.random("hand_clap", seed=7): ...
 
 A PersonScene is a whole body in space with the eleven gestures of DVS128 Gesture, or moved by a
 recorded skeleton. A DepthScene shows a depth clip of a real person in some light and clothes.
+A PlaneScene holds textured planes and boxes in front of a moving camera, and knows the exact
+motion of each pixel.
 
 They stand in for a camera where there is none: in the demo, in tests, and as training material
 whose label is known. They are drawings; nothing measured on them speaks for recordings of people.
@@ -11,11 +13,18 @@ whose label is known. They are drawings; nothing measured on them speaks for rec
 
 from dvskit.scenes.depth import DepthClip, DepthScene, read_depth_clip
 from dvskit.scenes.person import PERSON_GESTURES, PersonScene
+from dvskit.scenes.planes import KeyframePath, MotionTruth, Patch, PlaneScene, SteadyPath, box
 
 __all__ = [
     "PERSON_GESTURES",
     "DepthClip",
     "DepthScene",
+    "KeyframePath",
+    "MotionTruth",
+    "Patch",
     "PersonScene",
+    "PlaneScene",
+    "SteadyPath",
+    "box",
     "read_depth_clip",
 ]
