@@ -35,6 +35,7 @@ ORDER = [
     "scenes",
     "emulator",
     "filters",
+    "motion",
     "render",
     "tensors",
     "encoders",
