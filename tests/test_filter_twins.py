@@ -15,17 +15,20 @@ from dvskit.errors import ConfigError, EventsError, GeometryError, ShapeError
 from dvskit.events import Size
 from dvskit.filters import (
     Affine,
+    ArcStar,
     BackgroundActivity,
     Crop,
     DropArea,
     DropEvents,
     DropPixels,
     DropTime,
+    EHarris,
     EvenRateLimit,
     EventRateLimit,
     Fit,
     Flip,
     HotPixel,
+    LuvHarris,
     Mask,
     Noise,
     Polarity,
@@ -448,7 +451,8 @@ BAD = [
     (SpatialJitter, {"std_px": -1}), (SpatialJitter, {"seed": 1.0}),
     (TemporalJitter, {"std_us": math.inf}), (TemporalJitter, {"std_us": 1e6}),
     (Noise, {"hz": math.nan}), (Noise, {"hz": -1}), (Noise, {"on_share": 2}),
-    (Noise, {"seed": 2**63}),
+    (Noise, {"seed": 2**63}), (ArcStar, {"repeat_us": -1}), (ArcStar, {"repeat_us": 2**30}),
+    (EHarris, {"threshold": math.nan}), (LuvHarris, {"threshold": 2}),
 ]  # fmt: skip
 
 

@@ -6,6 +6,7 @@ order, including plain functions from Events to Events. Each filter has a name o
 `filter_from("background_activity:5ms")`. `register_filter` names one of your own.
 
     by when pixels fired   BackgroundActivity, Refractory
+    at corners             EFast, ArcStar, LuvHarris, EHarris
     by pixel               Crop, Mask, HotPixel, DropArea, DropPixels
     moved                  Fit, Flip, Transpose, QuarterTurn, Rotate, Zoom, Shift, Roll, Shear,
                            Affine, Undistort
@@ -46,6 +47,7 @@ from dvskit.filters.base import (
     finish,
 )
 from dvskit.filters.chance import DropEvents, Noise, SpatialJitter, TemporalJitter
+from dvskit.filters.corners import ArcStar, EFast, EHarris, LuvHarris
 from dvskit.filters.denoising import BackgroundActivity, HotPixel, Refractory, hot_pixels
 from dvskit.filters.fit import Fit, FitStep, Placement, Undistort
 from dvskit.filters.mask import Crop, DropArea, DropPixels, Mask, cropped_size
@@ -68,6 +70,7 @@ from dvskit.filters.vary import NDA, Varied, Vary, cut_mix, event_mix
 __all__ = [
     "NDA",
     "Affine",
+    "ArcStar",
     "BackgroundActivity",
     "CallableFilter",
     "Chain",
@@ -76,6 +79,8 @@ __all__ = [
     "DropEvents",
     "DropPixels",
     "DropTime",
+    "EFast",
+    "EHarris",
     "EvenRateLimit",
     "EventRateLimit",
     "FilteredSource",
@@ -83,6 +88,7 @@ __all__ = [
     "FitStep",
     "Flip",
     "HotPixel",
+    "LuvHarris",
     "Mask",
     "Noise",
     "PixelMap",

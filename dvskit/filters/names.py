@@ -19,7 +19,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from dvskit._arguments import TIME_UNITS_US, check_arguments, parse_us
 from dvskit.errors import ConfigError, DvskitError, MissingFileError, did_you_mean, one_line
 from dvskit.events import Filter, parse_size
-from dvskit.filters import affine, chance, denoising, mask, timing
+from dvskit.filters import affine, chance, corners, denoising, mask, timing
 from dvskit.filters.base import CallableFilter, Chain, Function, FunctionFilter, as_filter
 from dvskit.filters.fit import Fit, Undistort
 from dvskit.filters.mask import Mask
@@ -34,7 +34,8 @@ _FILES: set[str] = set()  # files that were run, by path
 
 def _snake(name: str) -> str:
     """Return the name of a class as that of a filter: `hot_pixel` for HotPixel."""
-    return re.sub(r"(?<=[a-z])(?=[A-Z])|\W+", "_", name).lower()
+    between = r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|\W+"  # e_fast for EFast
+    return re.sub(between, "_", name).lower()
 
 
 _OWN: tuple[type[CallableFilter], ...] = (
@@ -44,6 +45,7 @@ _OWN: tuple[type[CallableFilter], ...] = (
     timing.TimeScale, timing.TimeShift, timing.StartAt, timing.TimeReversal, timing.Polarity,
     timing.SwapPolarity, timing.EventRateLimit, timing.EvenRateLimit, chance.DropEvents,
     mask.DropArea, mask.DropPixels, chance.SpatialJitter, chance.TemporalJitter, chance.Noise,
+    corners.EFast, corners.ArcStar, corners.LuvHarris, corners.EHarris,
 )  # fmt: skip
 Kind = type[Filter] | Filter | Function
 FILTERS: Registry[Kind] = Registry("filter", {_snake(kind.__name__): kind for kind in _OWN})
