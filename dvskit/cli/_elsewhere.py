@@ -18,7 +18,7 @@ from dvskit.cli._options import spread, with_lists
 MODULES = {
     name: name for name in (
         "info", "convert", "merge", "filters", "emulate", "calibrate", "cloud", "render", "view",
-        "train", "eval", "classify", "demo", "doctor", "plot",
+        "corners", "train", "eval", "classify", "demo", "doctor", "plot",
     )
 } | {"eval": "evaluate"}  # fmt: skip
 # How to continue after Ctrl-C.
@@ -30,7 +30,7 @@ _CLOSE = 0.8  # the least similarity of a suggested command
 
 # Unknown commands, and the rest of the message: "there is no command 'flow' in this version; ...".
 _ANSWERS = {
-    "corners harris features": "the package eventcv detects corners",
+    "corner harris features track-corners": "`dvskit corners FILE -o tracks.csv` tracks corners",
     "flow optical-flow opticalflow": "the package eventcv estimates optical flow",
     "motion stabilise stabilize warp contrast cmax imu":
         "the package eventcv estimates optical flow; `dvskit info` shows IMU samples",

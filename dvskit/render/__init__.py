@@ -19,6 +19,7 @@ from dvskit.render.colormap import (
     by_time,
 )
 from dvskit.render.frames import RenderedFrames, frames
+from dvskit.render.frames.corner_tracks import CornerTracks
 from dvskit.render.frames.styles import (
     Count,
     Decay,
@@ -32,9 +33,9 @@ from dvskit.render.page import PageReport, ShownEvents, page
 from dvskit.render.video import VideoReport, VideoView, video
 
 __all__ = [
-    "CloudReport", "CloudView", "ColourBar", "Colouring", "Colours", "Count", "Decay",
-    "FrameStyle", "LatestPolarity", "LinearFade", "PageReport", "RenderedFrames", "ShownEvents",
-    "Surface", "Theme", "Turn", "TurnReport", "VideoReport", "VideoView", "by_count",
+    "CloudReport", "CloudView", "ColourBar", "Colouring", "Colours", "CornerTracks", "Count",
+    "Decay", "FrameStyle", "LatestPolarity", "LinearFade", "PageReport", "RenderedFrames",
+    "ShownEvents", "Surface", "Theme", "Turn", "TurnReport", "VideoReport", "VideoView", "by_count",
     "by_polarity", "by_time", "cloud", "cloud_image", "frames", "page", "plots", "styles",
     "turntable", "video",
 ]  # fmt: skip

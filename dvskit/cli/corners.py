@@ -1,0 +1,184 @@
+"""`dvskit corners`: the tracks of corners in a recording."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dvskit._files import check_output, whole_file
+from dvskit.cli import _console
+from dvskit.cli._clips import CountedEvents, ShownFile, note_assumptions, open_shown
+from dvskit.cli._options import (
+    REQUIRED,
+    DarkOption,
+    Force,
+    Json,
+    Reading,
+    Span,
+    option,
+    part_of,
+)
+from dvskit.errors import ConfigError, count_of
+from dvskit.events import Events, ReadableSource, Source
+from dvskit.formats import is_standard
+
+if TYPE_CHECKING:
+    from dvskit.motion import CornerLinks
+    from dvskit.render import CornerTracks
+
+_VIDEOS = (".mp4", ".mkv", ".mov", ".gif")
+_SUFFIXES = (".csv", ".npz", *_VIDEOS)
+
+
+@dataclass(frozen=True, slots=True)
+class _Linking:
+    """How corners are found and linked: the options --method, --within and --near."""
+
+    method: str = option(
+        "The filter that finds corners: arc_star or e_fast, fast; e_harris, the most exact with "
+        "noise; luv_harris. Parameters follow its name, such as e_harris:threshold=6.",
+        default="arc_star", metavar="NAME",
+    )  # fmt: skip
+    near: float = option(
+        "A corner belongs to the nearest track at most this many pixels away.", default=3.5
+    )
+    within: str = option("A track ends this long after its latest corner.", default="25ms")
+    span: Span = field(default_factory=Span)
+
+    def parameters(self) -> dict[str, Any]:
+        """Return the parameters of `motion.link_corners`. Raises ConfigError."""
+        return {
+            "within_px": self.near,
+            "within_us": _console.parse_time_us(self.within, "--within"),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class _Film:
+    """How a video looks: the options --fps, --slow and --dark."""
+
+    fps: float | None = option("Of a video: frames a second.", shown="60, GIF 25")
+    slow: float = option("Of a video: slow motion, 10 shows 0.1 s in a second.", default=1.0)
+    dark: DarkOption = True
+
+
+def corners(
+    file: ShownFile,
+    out: Path = option(
+        "The tracks: .csv (- for standard output), .npz, or a video of them over the events (.mp4, "
+        ".mkv, .mov, .gif).",
+        "-o", "--out", default=REQUIRED, shown=False,
+    ),
+    linking: _Linking = _Linking(),
+    film: _Film = _Film(),
+    reading: Reading = Reading(),
+    json: Json = False,
+    force: Force = False,
+) -> None:  # fmt: skip
+    """Find corners, and link them to tracks: a table of id, time, x and y, or a video."""
+    _check_out(out, json, force)
+    times, parameters = linking.span.times(), linking.parameters()
+    from dvskit.motion.corners import CornerLinks, corner_filter
+
+    chosen = corner_filter(linking.method)
+    recording = open_shown(file, reading)
+    part = part_of(recording, *times)
+    _console.announce_compiling()
+    with _console.progress(out.name, None, "events") as show:
+        events = CountedEvents(part, file, show)
+        tracking = _Tracking(chosen.start(events.size), CornerLinks(events.size, **parameters))
+        if out.suffix.lower() in _VIDEOS:
+            from dvskit.render import CornerTracks
+
+            style = CornerTracks(chosen, **parameters)
+            _draw(_Followed(events, tracking), out, style, film, force)
+        else:
+            write = _write_arrays if out.suffix.lower() == ".npz" else _write_table
+            write(map(tracking, events), out, force)
+    note_assumptions(file, recording, part)
+    facts = {
+        "file": str(file), "out": str(out), "method": linking.method, "events": events.count,
+        "corners": tracking.corners, "tracks": tracking.links.tracks,
+    }  # fmt: skip
+    if json:
+        _console.print_json(facts)
+    else:
+        found = count_of(tracking.corners, "corner event")
+        tracks = count_of(tracking.links.tracks, "track")
+        _console.say(f"{out}: {found} of {count_of(events.count, 'event')}, {tracks}")
+
+
+class _Tracking:
+    """One pass over the events: called with each block, it returns the rows of its corners."""
+
+    def __init__(self, step: Any, links: CornerLinks) -> None:
+        self._step, self.links, self.corners = step, links, 0
+
+    def __call__(self, events: Events) -> NDArray[Any]:
+        found = self._step(events)
+        self.corners += len(found)
+        return self.links(found)
+
+
+class _Followed(ReadableSource):
+    """The events of a source, which a tracking sees, too."""
+
+    def __init__(self, source: Source, tracking: _Tracking) -> None:
+        self.size, self._source, self._tracking = source.size, source, tracking
+
+    def __iter__(self) -> Iterator[Events]:
+        for block in self._source:
+            self._tracking(block)
+            yield block
+
+
+def _draw(events: Source, out: Path, style: CornerTracks, film: _Film, force: bool) -> None:
+    from dvskit.render import VideoView, video
+
+    view = VideoView(style=style, fps=film.fps, slow=film.slow, dark=film.dark)
+    video(events, out, view=view, overwrite=force)
+
+
+def _write_table(rows: Iterator[NDArray[Any]], out: Path, force: bool) -> None:
+    """Write rows as CSV, block by block."""
+    with ExitStack() as stack:
+        if is_standard(out):
+            file: TextIO = sys.stdout
+        else:
+            partial = stack.enter_context(whole_file(out, overwrite=force))
+            file = stack.enter_context(partial.open("w", encoding="utf-8", newline="\n"))
+        file.write("id,t_us,x,y\n")
+        for block in rows:
+            file.writelines(f"{i},{t},{x},{y}\n" for i, t, x, y in block.tolist())
+
+
+def _write_arrays(rows: Iterator[NDArray[Any]], out: Path, force: bool) -> None:
+    blocks = list(rows)
+    arrays: dict[str, Any] = {
+        key: np.concatenate([each[name] for each in blocks])
+        for key, name in (("id", "id"), ("t_us", "t"), ("x", "x"), ("y", "y"))
+    }
+    with whole_file(out, overwrite=force) as partial, partial.open("wb") as file:
+        np.savez(file, **arrays)
+
+
+def _check_out(out: Path, json: bool, force: bool) -> None:
+    if is_standard(out):
+        if json:
+            raise ConfigError(
+                "-: standard output takes the tracks; name a file, or leave out --json"
+            )
+        return
+    if out.suffix.lower() not in _SUFFIXES:
+        raise ConfigError(
+            f"{out}: tracks are written as {', '.join(_SUFFIXES[:-1])} or {_SUFFIXES[-1]}, not "
+            f"{out.suffix or 'nothing'}"
+        )
+    check_output(out, overwrite=force)

@@ -1,0 +1,125 @@
+"""A style of frames: corner tracks over fading events."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from dvskit._arguments import check_arguments
+from dvskit.events import Events, Size
+from dvskit.filters.base import CallableFilter
+from dvskit.motion.corners import CornerLinks, corner_filter
+from dvskit.render._numbers import check_range
+from dvskit.render.colormap import Theme, diverging, rgb
+from dvskit.render.frames.styles import LEVELS, Decay, StyleRun
+
+_SHADES = LEVELS + 1  # rows of the palette for events: every second of those of Decay
+_FAINT = 0.55  # of the colours of events
+_TRACKS = 2 * LEVELS + 1 - _SHADES
+_SMOOTH_US = 5_000  # of the places of a track
+_COLOURS = ("#f0e442", "#5ee07a", "#ff7ac6", "#ffffff", "#40e0d0", "#ff5a4d", "#b79bff", "#d6a15c")
+_ON_LIGHT = ("#8a7a00", "#00803c", "#c2187e", "#000000", "#00706c", "#c02010", "#5b3bb5", "#7a4a10")
+
+
+@check_arguments
+@dataclass(frozen=True, slots=True)
+class CornerTracks:
+    """Tracks of corners as lines, in a colour each, over faint fading events.
+
+    corners    the filter that finds corners, or its text: see `motion.corners`
+    within_px, within_us   as in `motion.link_corners`
+    trail_us   how long lines stay
+    least_events  tracks with fewer corner events are not drawn
+    tau_us     of the events, as in `Decay`
+    """
+
+    corners: str | CallableFilter = "arc_star"
+    within_px: float = 3.5
+    within_us: int = 25_000
+    trail_us: int = 100_000
+    least_events: int = 5
+    tau_us: float | None = None
+
+    def __post_init__(self) -> None:
+        corner_filter(self.corners)
+        check_range(1, 10**15, trail_us=self.trail_us)
+        check_range(1, 10**9, least_events=self.least_events)
+
+    def start(self, size: Size, frame_us: float) -> StyleRun:
+        """Return a run for frames `frame_us` apart."""
+        links = CornerLinks(size, within_px=self.within_px, within_us=self.within_us)
+        step = corner_filter(self.corners).start(size)
+        return _TracksRun(self, step, links, Decay(self.tau_us).start(size, frame_us))
+
+    def palette(self, theme: Theme) -> NDArray[np.uint8]:
+        """Return the colours of events, then those of tracks."""
+        ground = np.array(rgb(theme.ground), float)
+        faint = ground + _FAINT * (diverging(theme, LEVELS)[::2] - ground)
+        colours = _ON_LIGHT if ground.mean() > 127 else _COLOURS
+        tracks = [rgb(colours[k % len(colours)]) for k in range(_TRACKS)]
+        return np.concatenate([np.rint(faint).astype(np.uint8), np.array(tracks, np.uint8)])
+
+
+@dataclass(slots=True)
+class _Trail:
+    """A track's places in past frames: rows t, x, y; they follow its corner events smoothly."""
+
+    count: int = 0
+    points: list[tuple[int, float, float]] = field(default_factory=list)
+
+    def extend(self, t_us: int, x: float, y: float) -> None:
+        if self.points:
+            before_us, old_x, old_y = self.points[-1]
+            share = -math.expm1((before_us - t_us) / _SMOOTH_US)
+            x, y = old_x + share * (x - old_x), old_y + share * (y - old_y)
+        self.points.append((t_us, x, y))
+
+
+class _TracksRun:
+    def __init__(
+        self, style: CornerTracks, step: Any, links: CornerLinks, events: StyleRun
+    ) -> None:
+        self._style, self._step, self._links, self._events = style, step, links, events
+        self._rows: list[NDArray[Any]] = []
+        self._trails: dict[int, _Trail] = {}
+
+    def add(self, events: Events, frame_us: int) -> None:
+        self._rows.append(self._links(self._step(events)))
+        self._events.add(events, frame_us)
+
+    def draw(self, frame_us: int, next_us: int, index: NDArray[np.uint8]) -> None:
+        self._events.draw(frame_us, next_us, index)
+        index >>= 1  # to the rows of the palette for events
+        self._extend()
+        for track in list(self._trails):
+            trail = self._trails[track]
+            old = frame_us - self._style.trail_us
+            trail.points = [point for point in trail.points if point[0] >= old]
+            if not trail.points:
+                del self._trails[track]
+            elif trail.count >= self._style.least_events:
+                line = np.array([point[1:] for point in trail.points])
+                colour = _SHADES + track % len(_COLOURS)
+                cv2.polylines(index, [np.rint(line).astype(np.int32)], False, colour)
+                x, y = np.rint(line[-1]).astype(int).tolist()
+                cv2.rectangle(index, (x - 1, y - 1), (x + 1, y + 1), colour)
+
+    def _extend(self) -> None:
+        """Add the mean place of each track in this frame to its trail."""
+        if not self._rows:
+            return
+        rows = np.concatenate(self._rows)
+        self._rows = []
+        tracks, which, counts = np.unique(rows["id"], return_inverse=True, return_counts=True)
+        means = [np.bincount(which, rows[name], len(tracks)) / counts for name in ("t", "x", "y")]
+        for track, count, t, x, y in zip(
+            *(each.tolist() for each in (tracks, counts, *means)), strict=True
+        ):
+            trail = self._trails.setdefault(track, _Trail())
+            trail.count += count
+            trail.extend(int(t), x, y)
