@@ -16,7 +16,7 @@ from tests.benchmarks.filters import to_eventcv
 def squares(seed: int = 0, size: tuple[int, int] = (40, 30), count: int = 6_000) -> Events:
     """The edges of squares that move, twice each, and noise; some events at the same time."""
     rng = np.random.default_rng(seed)
-    t = np.sort(rng.integers(0, 300_000, count)) // 20 * 20 + 77
+    t = np.sort(rng.integers(0, 300_000, count)) // 400 * 400 + 77
     left, top = 4 + t // 12_000, 3 + t // 30_000
     along, side = rng.integers(0, 12, count), rng.integers(0, 4, count)
     x = left + np.choose(side, [along, along, 0 * along, 0 * along + 11])
@@ -177,18 +177,34 @@ def test_e_harris_scores_as_the_definition():
 def test_luv_harris_scores_as_the_response_of_opencv():
     wanted, found = luv_harris_twin(EVENTS), scores_of(LuvHarris(), EVENTS)
     assert np.allclose(found, wanted, rtol=1e-4, atol=1e-7)
-    assert 0 < np.mean(wanted > 0.02) < 0.5
-    assert len(LuvHarris()(EVENTS)) == np.count_nonzero(found > np.float32(0.02))
+    assert 0 < np.mean(wanted > 0.03) < 0.5
+    assert len(LuvHarris()(EVENTS)) == np.count_nonzero(found > np.float32(0.03))
 
 
 @pytest.mark.parametrize(("chosen", "twin"), [(EFast(), e_fast_twin),
                          (ArcStar(3_000), lambda events: arc_star_twin(events, 3_000))],
                          ids=["e_fast", "arc_star"])  # fmt: skip
 def test_decisions_stay_the_same_when_times_outgrow_four_bytes(chosen, twin, monkeypatch):
-    monkeypatch.setattr(corners, "_MOST", 12_000)
-    monkeypatch.setattr(corners, "_EXACT", 4_000)
+    monkeypatch.setattr(corners, "_MOST", 8_000)
+    monkeypatch.setattr(corners, "_EXACT", 3_200)
     events = EVENTS[:3000]
     assert chosen(events) == events[np.array(twin(events))]
+
+
+def test_compacted_numbers_keep_their_order_and_recent_ones_their_distances(monkeypatch):
+    monkeypatch.setattr(corners, "_EXACT", 300)
+    rng = np.random.default_rng(0)
+    last = np.where(rng.random(400) < 0.1, 0, rng.integers(1, 1000, 400)).astype(np.int32)
+    last[:2] = 700, 701  # just old, just recent
+    before = last.copy()
+    origin = corners.compact(last, 50, 50 + 1000)
+    assert np.array_equal(np.sign(np.subtract.outer(last, last)),
+                          np.sign(np.subtract.outer(before, before)))  # fmt: skip
+    assert np.array_equal(last == 0, before == 0)
+    recent = before > 700
+    assert np.array_equal(last[recent] + origin, before[recent] + 50)
+    assert origin > 50
+    assert last.max() <= 300 + len(np.unique(before))
 
 
 def test_numbers_of_events_may_outgrow_four_bytes(monkeypatch):

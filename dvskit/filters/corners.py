@@ -193,7 +193,7 @@ class LuvHarris(CallableFilter):
     each event; the paper takes it from an image that is renewed now and then.
     """
 
-    threshold: float = checked(check_number, -1, 1, default=0.02)
+    threshold: float = checked(check_number, -1, 1, default=0.03)
 
     def start(self, size: Size) -> CornerStep:
         """Return the step of one pass: a byte per pixel."""
