@@ -1,0 +1,222 @@
+"""Flow across edges: against a slow version from the definition, and on edges of known speed."""
+
+import numpy as np
+import pytest
+
+from dvskit.errors import ConfigError
+from dvskit.events import Events
+from dvskit.filters import TemporalJitter
+from dvskit.motion import Flow, PlaneFlow, flow_blocks, plane_flow
+
+NEVER = -(10**15)
+SIZE = (24, 18)
+
+
+def slow_flow(events, window_us=50_000, gap_us=50_000, ahead_us=10_000):
+    """Plane flow, event by event, from its definition."""
+    shape = (2, events.size.height + 6, events.size.width + 6)
+    first, last = np.full(shape, NEVER), np.full(shape, NEVER)
+    fitted, found = {}, np.full((len(events), 2), np.nan)
+    waiting = []
+
+    def settle(until):
+        while waiting and (until is None or until - events.t[waiting[0]] > ahead_us):
+            n = waiting.pop(0)
+            key = int(events.p[n]), events.y[n] + 3, events.x[n] + 3
+            begun, (at, velocity) = first[key], fitted.get(key, (NEVER, None))
+            if at < begun or events.t[n] - at > ahead_us:
+                around = first[key[0], key[1] - 3 : key[1] + 4, key[2] - 3 : key[2] + 4]
+                at, velocity = events.t[n], slow_plane(around - begun, window_us)
+                fitted[key] = at, velocity
+            if events.t[n] - begun <= window_us:
+                found[n] = velocity
+
+    for n, (t, x, y, p) in enumerate(zip(events.t, events.x, events.y, events.p, strict=True)):
+        settle(t)
+        waiting.append(n)
+        key = int(p), y + 3, x + 3
+        over = t - last[key] > gap_us or last[1 - key[0], y + 3, x + 3] > last[key]
+        last[key] = t
+        if over or t - first[key] > 500_000:
+            first[key] = t
+    settle(None)
+    return found
+
+
+def slow_plane(apart, window_us):
+    y, x = np.mgrid[-3:4, -3:4]
+    near = np.abs(apart) <= window_us
+    begun = window_us
+    for part in (16, 8, 4, 2):
+        if np.count_nonzero(np.abs(apart) * part <= window_us) >= 18:
+            begun = window_us / part
+            break
+    inliers, slopes = near & (np.abs(apart) <= begun), None
+    off = np.abs(apart)
+    for turn in range(8):
+        table = np.stack([x[inliers], y[inliers], np.ones(inliers.sum())], 1)
+        if len(table) < 5 or np.linalg.matrix_rank(table) < 3:
+            return np.nan, np.nan
+        (a, b, c), *_ = np.linalg.lstsq(table, apart[inliers], rcond=None)
+        mean_error = np.floor(off[inliers]).mean()
+        still = turn > 0 and abs(a - slopes[0]) + abs(b - slopes[1]) < 10  # us/px
+        slopes, count = (a, b), len(table)
+        used = table
+        if still:
+            break
+        limit = max(0.5 * np.hypot(a, b), 3 * mean_error if turn else begun / 2)
+        off = np.abs(apart - (a * x + b * y + c))
+        inliers = near & (off <= limit)
+    # The standard error of the slope along (a, b), from the mean error of the inliers.
+    centred = used[:, :2] - used[:, :2].mean(0)
+    covariance = np.linalg.inv(centred.T @ centred) * 1.57 * mean_error**2 * count / (count - 3)
+    gradient = np.array([a, b])
+    steep = gradient @ gradient
+    if steep**2 <= 9 * gradient @ covariance @ gradient:
+        return np.nan, np.nan
+    return tuple(gradient / steep * 1e6)
+
+
+def random_events(count, seed, size=SIZE, span_us=200_000):
+    rng = np.random.default_rng(seed)
+    return Events(
+        t=np.sort(rng.integers(0, span_us, count)), x=rng.integers(0, size[0], count),
+        y=rng.integers(0, size[1], count), p=rng.random(count) < 0.5, size=size,
+    )  # fmt: skip
+
+
+def edges(speed, angle, *, size=(48, 40), each=4, spacing_px=20, seed=0, crossings=4):
+    """Straight edges, ON and OFF in turn, that move at `speed` px/s; `each` events a crossing.
+
+    A pixel's events are spread over the time in which the edge moves by a pixel.
+    """
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[: size[1], : size[0]]
+    along = x * np.cos(angle) + y * np.sin(angle)
+    along = along - along.min()
+    rows = []
+    for number in range(crossings):
+        phase = rng.uniform(0, 0.2, along.shape)  # of a pixel's threshold
+        for k in range(each):
+            t = (along + number * spacing_px + phase + k / each) / speed * 1e6 + 100_000
+            rows.append(np.stack([t.ravel(), x.ravel(), y.ravel(), np.full(x.size, number % 2)]))
+    table = np.concatenate(rows, 1)
+    table = table[:, np.argsort(table[0], kind="stable")].astype(np.int64)
+    return Events(t=table[0], x=table[1], y=table[2], p=table[3] > 0, size=size)
+
+
+def off_normal(flow, speed, angle):
+    """Relative errors of the component across the edge, of known flow inside the border."""
+    width, height = flow.events.size
+    x, y = flow.events.x, flow.events.y
+    inside = flow.known & (x > 2) & (y > 2) & (x < width - 3) & (y < height - 3)
+    across = flow.vx * np.cos(angle) + flow.vy * np.sin(angle)
+    return np.abs(across[inside] - speed) / speed
+
+
+def same(flow, other):
+    assert np.array_equal(flow.vx, other.vx, equal_nan=True)
+    assert np.array_equal(flow.vy, other.vy, equal_nan=True)
+    for name in ("t", "x", "y", "p"):
+        assert np.array_equal(getattr(flow.events, name), getattr(other.events, name))
+
+
+@pytest.mark.parametrize("case", range(4))
+def test_plane_flow_equals_the_slow_version(case):
+    events = [
+        random_events(3000, 1), edges(300, 0.4, size=SIZE), edges(60, 2.0, size=SIZE),
+        TemporalJitter(800)(edges(700, 4.0, size=SIZE, crossings=6)),
+    ][case][:3000]  # fmt: skip
+    flow, slow = plane_flow(events), slow_flow(events)
+    assert np.count_nonzero(flow.known) > 50
+    agree = np.isclose(flow.vx, slow[:, 0], rtol=1e-3, atol=0.01, equal_nan=True)
+    agree &= np.isclose(flow.vy, slow[:, 1], rtol=1e-3, atol=0.01, equal_nan=True)
+    assert agree.mean() > 0.995  # the rest is within rounding of a limit
+
+
+@pytest.mark.parametrize("speed", [50, 150, 400, 1000])
+@pytest.mark.parametrize("angle", [0.0, 0.6, 2.2, 4.0])
+def test_the_flow_across_a_clean_edge_is_within_5_percent(speed, angle):
+    flow = plane_flow(edges(speed, angle))
+    assert np.median(off_normal(flow, speed, angle)) < 0.05
+    assert flow.known.mean() > 0.9
+
+
+@pytest.mark.parametrize("speed", [50, 150, 400, 1000])
+@pytest.mark.parametrize("angle", [0.0, 2.2])
+def test_the_flow_across_an_edge_is_within_12_percent_with_a_millisecond_of_jitter(speed, angle):
+    flow = plane_flow(TemporalJitter(1000)(edges(speed, angle)))
+    assert np.median(off_normal(flow, speed, angle)) < 0.12
+
+
+def test_followers_of_an_edge_do_not_change_its_time():
+    # One event a crossing, against followers until the next pixel is reached.
+    alone, many = (plane_flow(edges(100, 0.3, each=each)) for each in (1, 8))
+    assert np.nanmedian(np.hypot(alone.vx, alone.vy)) == pytest.approx(100, rel=0.03)
+    assert np.nanmedian(np.hypot(many.vx, many.vy)) == pytest.approx(100, rel=0.03)
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 64, 5000])
+def test_the_flow_does_not_depend_on_how_the_stream_is_cut(chunk):
+    events = Events.concatenate([edges(200, 1.0, size=SIZE), random_events(0, 0)])
+    whole = plane_flow(events)
+    same(Flow.concatenate(list(flow_blocks(_Cut(events, chunk))), SIZE), whole)
+
+
+class _Cut:
+    def __init__(self, events, chunk):
+        self.events, self.chunk, self.size = events, chunk, events.size
+        self.read = 0
+
+    def __iter__(self):
+        for start in range(0, len(self.events), self.chunk):
+            self.read += 1
+            yield self.events[start : start + self.chunk]
+
+
+def moved(events, later_us):
+    return Events(t=events.t + later_us, x=events.x, y=events.y, p=events.p, size=events.size)
+
+
+@pytest.mark.parametrize("later_us", [2_000_000, 2**31 - 1_200_000, 2**31 - 700_000, 2**40])
+def test_long_pauses_and_late_times_change_nothing(later_us):
+    once = edges(300, 0.7, size=SIZE)
+    again = moved(once, later_us)
+    both = plane_flow(Events.concatenate([once, again]))
+    alone = plane_flow(once)
+    for part in (both.vx[: len(once)], both.vx[len(once) :]):
+        assert np.array_equal(part, alone.vx, equal_nan=True)
+
+
+def test_a_mirrored_stream_has_mirrored_flow():
+    events = edges(250, 0.9, size=SIZE)
+    other = Events(t=events.t, x=SIZE[0] - 1 - events.x, y=events.y, p=events.p, size=SIZE)
+    flow, mirrored = plane_flow(events), plane_flow(other)
+    agree = np.isclose(mirrored.vx, -flow.vx, rtol=1e-3, atol=0.01, equal_nan=True)
+    assert agree.mean() > 0.99
+    assert np.nanmean(flow.vx) > 50
+
+
+def test_sparse_noise_has_no_flow():
+    flow = plane_flow(random_events(2000, 3, (64, 48), 1_000_000))
+    assert flow.known.mean() < 0.05
+    assert np.isnan(flow.vy[~flow.known]).all()
+
+
+def test_live_events_have_flow_before_their_stream_ends():
+    source = _Cut(edges(200, 1.0, size=SIZE), 64)
+    blocks = flow_blocks(source)
+    assert sum(len(next(blocks)) for _ in range(10)) > 300
+    assert source.read == 10
+
+
+def test_no_events_have_no_flow():
+    flow = plane_flow(Events.empty(SIZE))
+    assert len(flow) == 0
+    assert flow.vx.dtype == np.float32
+
+
+@pytest.mark.parametrize("name", ["window_us", "gap_us", "ahead_us"])
+def test_spans_out_of_range_are_refused_with_their_limits(name):
+    with pytest.raises(ConfigError, match=f"{name} = 1000000 is outside .* to 199000"):
+        PlaneFlow(**{name: 10**6})
