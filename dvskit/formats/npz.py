@@ -201,15 +201,18 @@ class NpzSink(FileSink):
     """Writes columns to a temporary file each, then the archive: only a block is in memory."""
 
     format = "npz"
+    columns = _COLUMNS
 
     def _open(self, partial: Path) -> None:
         partial.touch()
-        self._parts = {column: partial.with_name(f"{partial.name}.{column}") for column in _COLUMNS}
+        self._parts = {
+            column: partial.with_name(f"{partial.name}.{column}") for column in self.columns
+        }
         self._files = {column: part.open("wb") for column, part in self._parts.items()}
         self._out = partial
 
     def _write(self, events: Events) -> None:
-        for column, dtype in _COLUMNS.items():
+        for column, dtype in self.columns.items():
             data = np.ascontiguousarray(getattr(events, column), dtype=dtype)
             self._files[column].write(data.data)
 
@@ -218,7 +221,7 @@ class NpzSink(FileSink):
             for file in self._files.values():
                 file.close()
             with zipfile.ZipFile(self._out, "w", zipfile.ZIP_STORED) as archive:
-                for column, dtype in _COLUMNS.items():
+                for column, dtype in self.columns.items():
                     with (
                         self._parts[column].open("rb") as part,
                         archive.open(_entry(column), "w", force_zip64=True) as member,

@@ -20,6 +20,7 @@ from dvskit.render.colormap import (
 )
 from dvskit.render.frames import RenderedFrames, frames
 from dvskit.render.frames.corner_tracks import CornerTracks
+from dvskit.render.frames.flow_style import FlowColours
 from dvskit.render.frames.styles import (
     Count,
     Decay,
@@ -33,9 +34,36 @@ from dvskit.render.page import PageReport, ShownEvents, page
 from dvskit.render.video import VideoReport, VideoView, video
 
 __all__ = [
-    "CloudReport", "CloudView", "ColourBar", "Colouring", "Colours", "CornerTracks", "Count",
-    "Decay", "FrameStyle", "LatestPolarity", "LinearFade", "PageReport", "RenderedFrames",
-    "ShownEvents", "Surface", "Theme", "Turn", "TurnReport", "VideoReport", "VideoView", "by_count",
-    "by_polarity", "by_time", "cloud", "cloud_image", "frames", "page", "plots", "styles",
-    "turntable", "video",
+    "CloudReport",
+    "CloudView",
+    "ColourBar",
+    "Colouring",
+    "Colours",
+    "CornerTracks",
+    "Count",
+    "Decay",
+    "FlowColours",
+    "FrameStyle",
+    "LatestPolarity",
+    "LinearFade",
+    "PageReport",
+    "RenderedFrames",
+    "ShownEvents",
+    "Surface",
+    "Theme",
+    "Turn",
+    "TurnReport",
+    "VideoReport",
+    "VideoView",
+    "by_count",
+    "by_polarity",
+    "by_time",
+    "cloud",
+    "cloud_image",
+    "frames",
+    "page",
+    "plots",
+    "styles",
+    "turntable",
+    "video",
 ]  # fmt: skip

@@ -17,6 +17,7 @@ from dvskit.render._numbers import check_range, check_suffix
 from dvskit.render.colormap import DARK, LIGHT
 from dvskit.render.frames import frames
 from dvskit.render.frames.canvas import Beside, Canvas, Dithered, Images, lay_out, whole_palette
+from dvskit.render.frames.flow_style import FlowColours
 from dvskit.render.frames.styles import Decay, FrameStyle
 from dvskit.render.frames.writers import (
     MOVING_SUFFIXES,
@@ -117,6 +118,7 @@ def video(
     canvas = Canvas(
         layout, float(source_frames.period_us), slow=view.slow, beside=images,
         dithered=Dithered(palette) if gif and colours is not None else None, zero_us=view.zero_us,
+        full_px_s=view.style.full_px_s if isinstance(view.style, FlowColours) else None,
     )  # fmt: skip
     size = Size(layout.width, layout.height)
     film = Film(suffix, size, palette, fps, view.crf, view.preset, in_colour)

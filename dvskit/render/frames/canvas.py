@@ -23,6 +23,7 @@ from dvskit.errors import ShapeError, VideoError
 from dvskit.events import Size, as_size
 from dvskit.render._numbers import nice_step, number_text, rate_unit, tick_text
 from dvskit.render.colormap import Theme, gradient, nearest_rows, rgb
+from dvskit.render.flow_colours import wheel_rows
 from dvskit.render.frames import Moment, frame_kernels
 from dvskit.render.frames.styles import LEVELS
 from dvskit.video import FrameSource
@@ -208,6 +209,7 @@ class Canvas:
     """Draws moments into one picture, (height, width) uint8 rows of the palette, which is reused.
 
     zero_us  of the time code; None: the start of the first moment
+    full_px_s  the speed at the rim of a colour wheel, in a corner of the events; None for no wheel
 
     Colours beside are rows of the palette, too, if `dithered`; otherwise call `in_colour` for each
     picture.
@@ -219,6 +221,7 @@ class Canvas:
     beside: Beside | None
     dithered: Dithered | None = None
     zero_us: int | None = None
+    full_px_s: float | None = None
     picture: NDArray[np.uint8] = field(init=False)
     _image: NDArray[np.uint8] | None = field(init=False, default=None)  # image beside, RGB
     _rates: deque[tuple[int, int]] = field(init=False, default_factory=deque)
@@ -236,6 +239,8 @@ class Canvas:
             self.picture[: at.sensor.height, : at.sensor.width] = moment.index
         else:
             frame_kernels.enlarge(moment.index, at.scale, self.picture)
+        if self.full_px_s is not None:
+            self._wheel(self.full_px_s)
         if self.beside is not None and at.beside is not None:
             image = self.beside.advance(moment.t_us, at.beside)
             if image is not None:
@@ -243,6 +248,21 @@ class Canvas:
         if at.footer_px:
             self._footer(moment)
         return self.picture
+
+    def _wheel(self, full_px_s: float) -> None:
+        """Draw a colour wheel, and the speed at its rim below, in the upper right corner."""
+        at = self.layout
+        small = max(9, round(at.text_px * 0.72))
+        text = f"{number_text(full_px_s, 2)} px/s"
+        side = max(round(at.text_px * 3.2), _text_width(text, small))
+        right = at.sensor.width * at.scale - small // 2
+        high = side + round(small * 1.25)
+        if side > right or high > at.sensor.height * at.scale:
+            return
+        place = self.picture[small // 2 : small // 2 + high, right - side : right]
+        place[:] = _TEXT
+        place[:side] = np.where(wheel_rows(side) > 0, wheel_rows(side), _TEXT)
+        _write(place[side:], text, (side - _text_width(text, small)) // 2, 0, small, _TEXT)
 
     def _put_beside(self, image: NDArray[np.uint8]) -> None:
         place = self._place_beside(self.picture)

@@ -7,6 +7,7 @@ read block by block.
 """
 
 from dvskit.render.plots.confusion import confusion
+from dvskit.render.plots.flow import flow
 from dvskit.render.plots.intervals import (
     Flicker,
     count_intervals,
@@ -25,7 +26,7 @@ from dvskit.render.plots.training import Measured, accuracy, curves, read_log, w
 __all__ = [
     "PAPER", "RASTER_EVENTS", "Flicker", "Measured", "NoiseEstimate", "Peak", "Plot", "Spectrum",
     "Steps", "Style", "accuracy", "balance", "confusion", "count_intervals", "curves",
-    "event_raster", "find_peaks", "flicker", "intervals", "measure_flicker", "measure_noise",
-    "membrane", "noise", "pixel_map", "raster", "rate", "rate_spectrum", "read_log", "save",
-    "spectrum", "weights",
+    "event_raster", "find_peaks", "flicker", "flow", "intervals", "measure_flicker",
+    "measure_noise", "membrane", "noise", "pixel_map", "raster", "rate", "rate_spectrum",
+    "read_log", "save", "spectrum", "weights",
 ]  # fmt: skip

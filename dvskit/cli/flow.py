@@ -1,0 +1,212 @@
+"""`dvskit flow`: the velocity of each event."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from itertools import takewhile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dvskit._files import check_output
+from dvskit.cli import _console
+from dvskit.cli._clips import (
+    CountedEvents,
+    ShownFile,
+    note_assumptions,
+    open_shown,
+    save_picture,
+)
+from dvskit.cli._options import REQUIRED, DarkOption, Force, Json, Reading, Span, option, part_of
+from dvskit.errors import ConfigError, count_of
+from dvskit.events import Events, Size, Source
+
+if TYPE_CHECKING:
+    from dvskit.formats import Recording, RecordingPart
+    from dvskit.motion import Flow, FlowMethod, FlowStep
+    from dvskit.render import VideoView
+
+MethodName = StrEnum("MethodName", ["plane", "pooled"])
+_ARRAYS, _STILL, _MOVING = (".npz",), (".png", ".svg", ".pdf"), (".mp4", ".mkv", ".mov", ".gif")
+_LOOKED_AT = 200_000  # events with flow, for the speed of full colour
+_LIVE_PX_S = 500.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """The part, its flow, and its look: the options --method to --dark."""
+
+    method: MethodName = option(
+        "plane, the velocity across edges, from a plane through the times of 7x7 pixels; or "
+        "pooled, the mean of those nearby, towards the motion itself.",
+        default=MethodName.plane, metavar="METHOD",
+    )  # fmt: skip
+    span: Span = field(default_factory=Span)
+    full: float | None = option(
+        "The speed of full colour, in pixels a second.", shown="the fastest tenth has it"
+    )
+    fps: float | None = option("Of a video: frames a second.", shown="60, GIF 25")
+    slow: float | None = option(
+        "Of a video: slow motion; 1000 shows a millisecond in a second.", shown="1"
+    )
+    window: str | None = option(
+        "Of a video: how long events stay visible, such as 20ms.", shown="3 frames"
+    )
+    scale: int | None = option(
+        "Of a video: draw each pixel of the sensor as N x N pixels.", shown="more for small sensors"
+    )
+    dark: DarkOption = True
+
+    def check(self, out: Path) -> str:
+        """Return the suffix of the output. Raises ConfigError, also for options of other kinds."""
+        suffix, choices = out.suffix.lower(), (*_ARRAYS, *_STILL, *_MOVING)
+        if suffix not in choices:
+            raise ConfigError(
+                f"{out}: flow is written as {', '.join(choices[:-1])} or {choices[-1]}, not "
+                f"{suffix or 'nothing'}"
+            )
+        for name in ("fps", "slow", "window", "scale"):
+            if getattr(self, name) is not None and suffix not in _MOVING:
+                raise ConfigError(f"{out}: --{name} applies to videos only; leave it out")
+        if self.full is not None and (suffix in _ARRAYS or not 1 <= self.full <= 1e6):
+            fix = "leave it out" if suffix in _ARRAYS else "give 1 to 1000000 px/s"
+            raise ConfigError(f"{out}: --full sets the colours of pictures and videos; {fix}")
+        return suffix
+
+    def flow_method(self) -> FlowMethod:
+        """Return the method of --method."""
+        from dvskit import motion
+
+        return motion.PooledFlow() if self.method is MethodName.pooled else motion.PlaneFlow()
+
+    def view(self, part: Recording | RecordingPart, method: FlowMethod) -> VideoView:
+        """Return the look of a video of a part. Raises ConfigError."""
+        from dvskit.render import FlowColours, VideoView
+
+        window_us = None
+        if self.window is not None:
+            window_us = _console.parse_time_us(self.window, "--window")
+        full_px_s = self.full or _usual_speed(part, self.flow_method())
+        style = FlowColours(full_px_s=full_px_s, method=method, window_us=window_us)
+        return VideoView(
+            style=style, fps=self.fps, slow=self.slow or 1.0, scale=self.scale, dark=self.dark
+        )
+
+
+def flow(
+    file: ShownFile,
+    out: Path = option(
+        "Arrays t, x, y, p, vx, vy (.npz), a picture (.png, .svg, .pdf), or a video (.mp4, .mkv, "
+        ".mov, .gif).",
+        "-o", "--out", default=REQUIRED, shown=False,
+    ),
+    shown: _Shown = _Shown(),
+    reading: Reading = Reading(),
+    json: Json = False,
+    force: Force = False,
+) -> None:  # fmt: skip
+    """Compute the velocity of each event: arrays, a picture, or a video in colours of direction."""
+    suffix = shown.check(out)
+    times = shown.span.times()
+    check_output(out, overwrite=force)
+    _console.announce_compiling()
+    recording = open_shown(file, reading)
+    part = part_of(recording, *times)
+    tally = _Tally(shown.flow_method())
+    view = shown.view(part, tally) if suffix in _MOVING else None
+    with _console.progress(out.name, None, "events") as show:
+        source = CountedEvents(part, file, show)
+        if suffix in _ARRAYS:
+            _write_arrays(source, tally, out, force)
+        elif view is None:
+            _draw(source, tally, shown, out, force)
+        else:
+            from dvskit import render
+
+            render.video(source, out, view=view, overwrite=force)
+    note_assumptions(file, recording, part)
+    if tally.known == 0:
+        _console.note(f"{file}: no event has a velocity: nothing moves, or by less than 20 px/s")
+    if json:
+        named = {"file": str(file), "out": str(out), "method": shown.method.value}
+        _console.print_json(named | {"events": source.count} | tally.facts())
+        return
+    words = f"{tally.known:,} of {count_of(source.count, 'event')} have a velocity"
+    median = "" if not tally.known else f", {tally.speed(0.5):,.0f} px/s in the median"
+    _console.say(f"{out}: {words}{median}")
+
+
+class _Tally:
+    """A way to determine flow that counts events and their speeds, without keeping them."""
+
+    _EDGES = np.geomspace(0.1, 1e7, 2001)
+
+    def __init__(self, method: FlowMethod) -> None:
+        self._method = method
+        self.known = 0
+        self._counts = np.zeros(len(self._EDGES) - 1, np.int64)
+
+    def start(self, size: Size) -> _TallyStep:
+        return _TallyStep(self, self._method.start(size))
+
+    def add(self, flow: Flow) -> Flow:
+        speeds = np.hypot(flow.vx, flow.vy)[flow.known]
+        self.known += len(speeds)
+        self._counts += np.histogram(speeds, self._EDGES)[0]
+        return flow
+
+    def speed(self, share: float) -> float | None:
+        """Return a quantile of the speeds in px/s, within half a percent; None without any."""
+        if not self.known:
+            return None
+        bin_ = int(np.searchsorted(self._counts.cumsum(), share * self._counts.sum()))
+        return round(float(np.sqrt(self._EDGES[bin_] * self._EDGES[bin_ + 1])), 1)
+
+    def facts(self) -> dict[str, Any]:
+        return {
+            "known": self.known, "median_px_s": self.speed(0.5), "p90_px_s": self.speed(0.9)
+        }  # fmt: skip
+
+
+class _TallyStep:
+    def __init__(self, tally: _Tally, step: FlowStep) -> None:
+        self._tally, self._step = tally, step
+
+    def __call__(self, events: Events) -> Flow:
+        return self._tally.add(self._step(events))
+
+    def finish(self) -> Flow:
+        return self._tally.add(self._step.finish())
+
+
+def _write_arrays(source: Source, tally: _Tally, out: Path, force: bool) -> None:
+    from dvskit.motion import flow_blocks
+    from dvskit.motion.flow_file import FlowSink
+
+    with FlowSink(out, source.size, overwrite=force) as sink:
+        for block in flow_blocks(source, tally):
+            sink.add(block)
+
+
+def _draw(source: Source, tally: _Tally, shown: _Shown, out: Path, force: bool) -> None:
+    from dvskit.motion import flow_blocks
+    from dvskit.render import plots
+
+    style = plots.Style(dark=shown.dark, width_mm=180)
+    save_picture(
+        plots.flow(flow_blocks(source, tally), full_px_s=shown.full, style=style), out, force
+    )
+
+
+def _usual_speed(part: Recording | RecordingPart, method: FlowMethod) -> float:
+    """Return the speed that a tenth of the first events exceed; of live events, 500 px/s."""
+    from dvskit.motion import flow_blocks
+
+    if part.live:
+        return _LIVE_PX_S
+    tally = _Tally(method)
+    for _ in takewhile(lambda _: tally.known < _LOOKED_AT, flow_blocks(part, tally)):
+        pass
+    return max(1.0, tally.speed(0.9) or _LIVE_PX_S)

@@ -1,0 +1,62 @@
+"""Maps of the flow of events."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from dvskit._arguments import check_arguments
+from dvskit.errors import count_of
+from dvskit.motion import Flow
+from dvskit.render._numbers import number_text
+from dvskit.render.flow_colours import flow_palette, flow_rows, wheel_rows
+from dvskit.render.plots.pixel_map import map_height, sensor_axes
+from dvskit.render.plots.style import PAPER, Plot, Style, note, say_none
+
+_WHEEL_PX = 200
+_BESIDE = 0.3  # room for the wheel, relative to the map's width
+
+
+@check_arguments
+def flow(
+    blocks: Flow | Iterable[Flow], *, full_px_s: float | None = None, style: Style = PAPER
+) -> Plot:
+    """Plot the latest velocity of each pixel, with the colours as a wheel.
+
+    blocks     of one size, such as those of `flow_blocks`
+    full_px_s  the speed of full saturation; None: the fastest tenth of the pixels has it
+    """
+    latest, known, size = None, 0, None
+    for block in [blocks] if isinstance(blocks, Flow) else blocks:
+        size = block.events.size
+        if latest is None:
+            latest = np.full((2, size.height, size.width), np.nan, np.float32)
+        at = block.events.y[block.known], block.events.x[block.known]
+        latest[0][at], latest[1][at] = block.vx[block.known], block.vy[block.known]
+        known += len(at[0])
+    shape = (1, 1) if size is None else (size.height, size.width)
+    with style.drawing(map_height(shape, style, beside=_BESIDE, below_mm=24)) as figure:
+        axes = figure.add_subplot()
+        sensor_axes(axes, shape)
+        if latest is None or not known:
+            say_none(axes, style, "no flow", scales="")
+            return figure
+        shown = ~np.isnan(latest[0])
+        if full_px_s is None:
+            full_px_s = float(np.quantile(np.hypot(*latest[:, shown]), 0.9))
+        rows = np.zeros(shape, np.uint8)
+        rows[shown] = flow_rows(latest[0, shown], latest[1, shown], full_px_s)
+        palette = flow_palette(style.theme)
+        axes.imshow(palette[rows], interpolation="nearest")
+        box = (0.36, -0.75, 0.28, 0.45) if style.narrow else (1.04, 0.35, 0.26, 0.5)
+        wheel = axes.inset_axes(box)
+        wheel.imshow(palette[wheel_rows(_WHEEL_PX)])
+        wheel.set(xticks=[], yticks=[])
+        wheel.text(
+            0.5, -0.04, f"{number_text(full_px_s, 2)} px/s", transform=wheel.transAxes,
+            ha="center", va="top",
+        )  # fmt: skip
+        wheel.spines[:].set_visible(False)
+        note(axes, style, f"flow of {count_of(known, 'event')}")
+    return figure
