@@ -94,7 +94,8 @@ def test_dark_and_bright_are_one_pair_of_options_in_every_command():
             if names & {"--dark", "--bright"}:
                 assert names == {"--dark", "--bright"}, words
                 themed[words[0]] = option.default
-    assert themed == {"cloud": None, "eval": False, "render": True, "corners": True, "plot": False}
+    assert themed == {"cloud": None, "corners": True, "eval": False, "flow": True, "render": True,
+                      "plot": False}  # fmt: skip
 
 
 @pytest.mark.slow

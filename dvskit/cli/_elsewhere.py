@@ -18,7 +18,7 @@ from dvskit.cli._options import spread, with_lists
 MODULES = {
     name: name for name in (
         "info", "convert", "merge", "filters", "emulate", "calibrate", "cloud", "render", "view",
-        "corners", "train", "eval", "classify", "demo", "doctor", "plot",
+        "corners", "flow", "train", "eval", "classify", "demo", "doctor", "plot",
     )
 } | {"eval": "evaluate"}  # fmt: skip
 # How to continue after Ctrl-C.
@@ -28,12 +28,12 @@ _INTERRUPTED = {
 }
 _CLOSE = 0.8  # the least similarity of a suggested command
 
-# Unknown commands, and the rest of the message: "there is no command 'flow' in this version; ...".
+# Unknown commands, and the rest of the message: "there is no command 'track' in this version; ...".
 _ANSWERS = {
     "corner harris features track-corners": "`dvskit corners FILE -o tracks.csv` tracks corners",
-    "flow optical-flow opticalflow": "the package eventcv estimates optical flow",
+    "optical-flow opticalflow": "`dvskit flow FILE -o OUT` gives the velocity of each event",
     "motion stabilise stabilize warp contrast cmax imu":
-        "the package eventcv estimates optical flow; `dvskit info` shows IMU samples",
+        "`dvskit flow FILE -o OUT` gives the velocity of each event; `dvskit info` shows IMU samples",
     "track tracking tracker cluster clusters": "the package eventcv tracks clusters of events",
     "reconstruct reconstruction e2vid images":
         "the package eventcv reconstructs images; `dvskit render` draws events as frames",

@@ -52,7 +52,8 @@ class _Shown:
         "Of a video: slow motion; 1000 shows a millisecond in a second.", shown="1"
     )
     window: str | None = option(
-        "Of a video: how long events stay visible, such as 20ms.", shown="3 frames"
+        "Of a video: how long events stay visible, such as 20ms.",
+        shown="3 frames, at least 5 ms",
     )
     scale: int | None = option(
         "Of a video: draw each pixel of the sensor as N x N pixels.", shown="more for small sensors"

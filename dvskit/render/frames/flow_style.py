@@ -15,6 +15,7 @@ from dvskit.render.colormap import Theme
 from dvskit.render.flow_colours import flow_palette, flow_rows
 from dvskit.render.frames.styles import StyleRun
 
+_LEAST_US = 5_000  # sparser frames show no shapes
 _NEVER = np.iinfo(np.int64).min // 2
 
 
@@ -25,7 +26,7 @@ class FlowColours:
 
     full_px_s  the speed of full saturation
     method     of the flow; events appear when their flow is known
-    window_us  how long events stay visible; None: 3 frames
+    window_us  how long events stay visible; None: 3 frames, at least 5 ms
 
     A video shows the colours as a wheel.
     """
@@ -44,7 +45,7 @@ class FlowColours:
 
     def start(self, size: Size, frame_us: float) -> StyleRun:
         """Return a run for frames `frame_us` apart."""
-        return _FlowRun(self, size, self.window_us or round(3 * frame_us))
+        return _FlowRun(self, size, self.window_us or max(_LEAST_US, round(3 * frame_us)))
 
 
 class _FlowRun:
