@@ -17,63 +17,75 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 _SMALL = 0.5  # squared angle below which the series are exact to float32
+_F, _U = np.float32, np.uint32
 
 
 @njit(cache=True, nogil=True)
-def vote(to_x: Array, to_y: Array, sign: Array, image: Array, margin: float, cell: float) -> None:
+def vote(
+    to_x: Array, to_y: Array, sign: Array, image: Array, corner: tuple[float, float], cell: float
+) -> None:
     """Add the sign of each event to the nine cells around its place, by a quadratic B-spline.
 
     The weights of a quadratic spline have the same spread at every place between pixels. Bilinear
     ones do not: they favour motions that leave the events on the grid of the pixels.
 
-    The cell with the middle of pixel (0, 0) is margin cells from the corner of the image; cells
-    are `cell` pixels wide. Events beyond the image are left out.
+    corner is the place (x, y) of the upper left corner of the image; cells are `cell` pixels wide.
+    Events beyond the image are left out.
     """
     rows, columns = image.shape
+    inverse, left, top = _F(1 / cell), _F(corner[0]), _F(corner[1])
+    right, low = _F(columns - 1), _F(rows - 1)
     for n in range(len(to_x)):
-        x, y = to_x[n] / cell + margin, to_y[n] / cell + margin
-        if not (1 <= x < columns - 1 and 1 <= y < rows - 1):
+        x, y = (to_x[n] - left) * inverse, (to_y[n] - top) * inverse
+        if not (_F(1) <= x < right and _F(1) <= y < low):
             continue
-        column, row = int(x), int(y)
-        right, low = x - column, y - row
-        x0, x2 = 0.5 * (1 - right) ** 2, 0.5 * right**2
-        y0, y2 = 0.5 * (1 - low) ** 2, 0.5 * low**2
-        x1, y1 = 1 - x0 - x2, 1 - y0 - y2
-        for k, weight in ((row - 1, y0), (row, y1), (row + 1, y2)):
-            weight *= sign[n]
-            image[k, column - 1] += weight * x0
-            image[k, column] += weight * x1
-            image[k, column + 1] += weight * x2
+        column, row = np.uint32(x), np.uint32(y)  # unsigned: no index counts from the end
+        x0, x1, x2 = _weights(x - _F(column))
+        y0, y1, y2 = _weights(y - _F(row))
+        for k, weight in ((_U(0), y0), (_U(1), y1), (_U(2), y2)):
+            line, signed = image[row - _U(1) + k], weight * sign[n]
+            line[column - _U(1)] += signed * x0
+            line[column] += signed * x1
+            line[column + _U(1)] += signed * x2
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _weights(part: Any) -> Any:
+    """Return the weights of the cells before, at and behind a place, `part` of a cell from one."""
+    first, last = _F(0.5) * (_F(1) - part) * (_F(1) - part), _F(0.5) * part * part
+    return first, _F(1) - first - last, last
 
 
 @njit(cache=True, nogil=True)
 def slopes(
-    to_x: Array, to_y: Array, sign: Array, weights: Array, margin: float, cell: float,
-    slope_x: Array, slope_y: Array,
+    to_x: Array, to_y: Array, sign: Array, weights: Array, corner: tuple[float, float],
+    cell: float, slope_x: Array, slope_y: Array,
 ) -> None:  # fmt: skip
     """Set the derivatives of sum(weights * image) with respect to the place of each event."""
     rows, columns = weights.shape
+    inverse, left, top = _F(1 / cell), _F(corner[0]), _F(corner[1])
+    right, low = _F(columns - 1), _F(rows - 1)
     for n in range(len(to_x)):
-        x, y = to_x[n] / cell + margin, to_y[n] / cell + margin
-        if not (1 <= x < columns - 1 and 1 <= y < rows - 1):
-            slope_x[n] = slope_y[n] = 0
+        x, y = (to_x[n] - left) * inverse, (to_y[n] - top) * inverse
+        if not (_F(1) <= x < right and _F(1) <= y < low):
+            slope_x[n] = slope_y[n] = _F(0)
             continue
-        column, row = int(x), int(y)
-        right, low = x - column, y - row
-        x0, x2 = 0.5 * (1 - right) ** 2, 0.5 * right**2
-        y0, y2 = 0.5 * (1 - low) ** 2, 0.5 * low**2
-        x1, y1 = 1 - x0 - x2, 1 - y0 - y2
-        along, across = 0.0, 0.0
+        column, row = np.uint32(x), np.uint32(y)
+        part, down = x - _F(column), y - _F(row)
+        x0, x1, x2 = _weights(part)
+        y0, y1, y2 = _weights(down)
+        along, across = _F(0), _F(0)
         for k, weight, slope in (
-            (row - 1, y0, low - 1),
-            (row, y1, 1 - 2 * low),
-            (row + 1, y2, low),
+            (_U(0), y0, down - _F(1)),
+            (_U(1), y1, _F(1) - down - down),
+            (_U(2), y2, down),
         ):
-            a, b, c = weights[k, column - 1], weights[k, column], weights[k, column + 1]
-            along += weight * ((right - 1) * a + (1 - 2 * right) * b + right * c)
+            line = weights[row - _U(1) + k]
+            a, b, c = line[column - _U(1)], line[column], line[column + _U(1)]
+            along += weight * ((part - _F(1)) * a + (_F(1) - part - part) * b + part * c)
             across += slope * (x0 * a + x1 * b + x2 * c)
-        slope_x[n] = along * sign[n] / cell
-        slope_y[n] = across * sign[n] / cell
+        slope_x[n] = along * sign[n] * inverse
+        slope_y[n] = across * sign[n] * inverse
 
 
 @njit(cache=True, nogil=True)
@@ -132,9 +144,9 @@ def _series(angle: float) -> tuple[float, float, float]:
     q = angle * angle
     if q < _SMALL:
         return (
-            1 - q / 6 * (1 - q / 20 * (1 - q / 42)),
-            0.5 - q / 24 * (1 - q / 30 * (1 - q / 56)),
-            1 / 6 - q / 120 * (1 - q / 42 * (1 - q / 72)),
+            1 - q * (1 / 6) * (1 - q * (1 / 20) * (1 - q * (1 / 42))),
+            0.5 - q * (1 / 24) * (1 - q * (1 / 30) * (1 - q * (1 / 56))),
+            1 / 6 - q * (1 / 120) * (1 - q * (1 / 42) * (1 - q * (1 / 72))),
         )
     sine = math.sin(angle)
     return sine / angle, (1 - math.cos(angle)) / q, (angle - sine) / (q * angle)
@@ -204,28 +216,28 @@ def pull_turned(
 
 @njit(cache=True, nogil=True)
 def score_trials(
-    x: Array, y: Array, s: Array, on: Array, slopes_x: Array, slopes_y: Array, trials: Array,
-    image: Array, block: float,
+    x: Array, y: Array, on: Array, shift_x: Array, shift_y: Array, trials: Array, image: Array
 ) -> Array:  # fmt: skip
-    """Return the sum of squared counts in blocks of pixels, for each of some motions, (m,).
+    """Return the sum of squared counts in the cells of an image, for each of some motions, (m,).
 
-    The motions are of first order: x' = x - s (slopes_x . trial), with slopes (n, k) of each event
-    and trials (m, k). ON and OFF are counted apart, in `image` (2, rows, columns), whose blocks
-    are `block` pixels wide.
+    The motions are of first order: x' = x - shift_x . trial, in cells, with shifts (k, n) float32
+    of each event and trials (m, k). ON and OFF are counted apart, in `image` (2, rows, columns).
     """
     _, rows, columns = image.shape
     scores = np.empty(len(trials), np.float64)
+    to_x, to_y = np.empty_like(x), np.empty_like(y)
     for m in range(len(trials)):
+        to_x[:], to_y[:] = x, y
+        for k in range(trials.shape[1]):
+            part = _F(trials[m, k])
+            for n in range(len(x)):
+                to_x[n] -= shift_x[k, n] * part
+                to_y[n] -= shift_y[k, n] * part
         image[:] = 0
         total = 0
         for n in range(len(x)):
-            v, w = 0.0, 0.0
-            for k in range(trials.shape[1]):
-                v += slopes_x[n, k] * trials[m, k]
-                w += slopes_y[n, k] * trials[m, k]
-            at_x, at_y = (x[n] - s[n] * v) / block, (y[n] - s[n] * w) / block
-            if 0 <= at_x < columns and 0 <= at_y < rows:
-                column, row = int(at_x), int(at_y)
+            if _F(0) <= to_x[n] < _F(columns) and _F(0) <= to_y[n] < _F(rows):
+                column, row = np.uint32(to_x[n]), np.uint32(to_y[n])
                 total += 2 * image[on[n], row, column] + 1
                 image[on[n], row, column] += 1
         scores[m] = total

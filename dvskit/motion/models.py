@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from functools import lru_cache
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +28,7 @@ class Places:
 
 
 class MotionModel(ABC):
-    """How the events of a window move.
+    """How events move.
 
     parameters  names of the parameters, with their units
     s           (n,) float32, seconds of each event from the reference time
@@ -35,8 +36,19 @@ class MotionModel(ABC):
 
     parameters: ClassVar[tuple[str, ...]]
 
-    def __init__(self, events: Events, reference_us: float) -> None:
-        self.s = ((events.t - reference_us) * 1e-6).astype(np.float32)
+    def __init__(
+        self, x: Column, y: Column, s: Column, size: Size, camera: Intrinsics | None
+    ) -> None:
+        self._x, self._y, self.s, self._size, self._camera = x, y, s, size, camera
+
+    def border(self, s: float) -> MotionModel:
+        """Return the model of events at the border of the sensor, in turn, at a time."""
+        right, low = (np.arange(0.0, side - 0.5, max(1, side // 16)) for side in self._size)
+        last_x, last_y = self._size.width - 1.0, self._size.height - 1.0
+        x = np.concatenate([right, 0 * low + last_x, last_x - right, 0 * low])
+        y = np.concatenate([0 * right, low, 0 * right + last_y, last_y - low])
+        at = np.full(len(x), s, np.float32)
+        return type(self)(x.astype(np.float32), y.astype(np.float32), at, self._size, self._camera)
 
     @abstractmethod
     def moved(self, parameters: Parameters) -> Places:
@@ -47,18 +59,26 @@ class MotionModel(ABC):
         """Return the derivatives of a function of `places`, from those by x and y: `slopes`."""
 
     @abstractmethod
-    def velocities(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Return the velocities x and y of each event per unit of each parameter, (n, k), at 0."""
+    def velocities(self) -> NDArray[np.float32]:
+        """Return the velocities x and y of each event per unit of each parameter, (2, k, n).
+
+        They are those of a motion that begins: of first order.
+        """
+
+    def checked(self, parameters: Parameters) -> Parameters:
+        """Return parameters as an array. Raises ConfigError unless there are k finite numbers."""
+        given = np.asarray(parameters, np.float64)
+        if given.shape != (len(self.parameters),) or not np.isfinite(given).all():
+            raise ConfigError(
+                f"start must be {len(self.parameters)} finite numbers: {', '.join(self.parameters)}"
+            )
+        return given
 
 
 class Translation(MotionModel):
     """All events move alike: vx, vy in px/s."""
 
     parameters = ("vx_px_s", "vy_px_s")
-
-    def __init__(self, events: Events, reference_us: float) -> None:
-        super().__init__(events, reference_us)
-        self._x, self._y = events.x.astype(np.float32), events.y.astype(np.float32)
 
     def moved(self, parameters: Parameters) -> Places:
         """Return where the events would be at the reference time."""
@@ -71,10 +91,10 @@ class Translation(MotionModel):
         pulled: Parameters = kernels.pull_steadily(self.s, slopes.x, slopes.y)
         return pulled
 
-    def velocities(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def velocities(self) -> NDArray[np.float32]:
         """Return the velocities per unit of each parameter."""
         one, none = np.ones_like(self.s), np.zeros_like(self.s)
-        return np.stack([one, none], 1), np.stack([none, one], 1)
+        return np.array([[one, none], [none, one]])
 
 
 class Similarity(MotionModel):
@@ -85,12 +105,11 @@ class Similarity(MotionModel):
 
     parameters = ("vx_px_s", "vy_px_s", "turn_rad_s", "zoom_1_s")
 
-    def __init__(self, events: Events, reference_us: float) -> None:
-        super().__init__(events, reference_us)
-        width, height = events.size
-        self._middle = np.float32((width - 1) / 2), np.float32((height - 1) / 2)
-        self._x = events.x.astype(np.float32) - self._middle[0]
-        self._y = events.y.astype(np.float32) - self._middle[1]
+    def __init__(
+        self, x: Column, y: Column, s: Column, size: Size, camera: Intrinsics | None
+    ) -> None:
+        self._middle = np.float32((size.width - 1) / 2), np.float32((size.height - 1) / 2)
+        super().__init__(x - self._middle[0], y - self._middle[1], s, size, camera)
 
     def moved(self, parameters: Parameters) -> Places:
         """Return where the events would be at the reference time."""
@@ -105,13 +124,10 @@ class Similarity(MotionModel):
         )
         return pulled
 
-    def velocities(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def velocities(self) -> NDArray[np.float32]:
         """Return the velocities per unit of each parameter."""
         one, none = np.ones_like(self.s), np.zeros_like(self.s)
-        return (
-            np.stack([one, none, -self._y, self._x], 1),
-            np.stack([none, one, self._x, self._y], 1),
-        )
+        return np.array([[one, none, -self._y, self._x], [none, one, self._x, self._y]])
 
 
 class Rotation(MotionModel):
@@ -122,11 +138,16 @@ class Rotation(MotionModel):
 
     parameters = ("wx_rad_s", "wy_rad_s", "wz_rad_s")
 
-    def __init__(self, events: Events, reference_us: float, camera: Intrinsics) -> None:
-        super().__init__(events, reference_us)
-        directions = _directions(events.size, camera)
-        at = events.y.astype(np.intp), events.x.astype(np.intp)
-        self._x, self._y = directions[0][at], directions[1][at]
+    def __init__(
+        self, x: Column, y: Column, s: Column, size: Size, camera: Intrinsics | None
+    ) -> None:
+        if camera is None:
+            raise ConfigError(
+                "a rotation needs the calibration of the camera: pass camera=read_camera(file) "
+                "(--camera FILE), with fx fy cx cy k1 k2 p1 p2 k3"
+            )
+        directions, at = _directions(size, camera), (y.astype(np.intp), x.astype(np.intp))
+        super().__init__(directions[0][at], directions[1][at], s, size, camera)
         self._lens = np.array(camera[:4], np.float64)
 
     def moved(self, parameters: Parameters) -> Places:
@@ -142,26 +163,26 @@ class Rotation(MotionModel):
         )
         return pulled
 
-    def velocities(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def velocities(self) -> NDArray[np.float32]:
         """Return the velocities per unit of each parameter."""
         x, y = self._x, self._y
         fx, fy = np.float32(self._lens[0]), np.float32(self._lens[1])
-        return (
-            fx * np.stack([x * y, -(1 + x * x), y], 1),
-            fy * np.stack([1 + y * y, -x * y, -x], 1),
-        )
+        along, across = [x * y, -(1 + x * x), y], [1 + y * y, -x * y, -x]
+        return np.array([fx * np.array(along), fy * np.array(across)])
 
 
+@lru_cache(maxsize=2)
 def _directions(size: Size, camera: Intrinsics) -> NDArray[np.float32]:
     """Return the undistorted directions x / z and y / z of all pixels, (2, H, W); NaN for none."""
     y, x = np.mgrid[: size.height, : size.width].astype(np.float64)
     ideal_x, ideal_y, found = camera.directions(x, y)
     directions = np.stack([ideal_x, ideal_y]).astype(np.float32)
     directions[:, ~found] = np.nan
+    directions.flags.writeable = False
     return directions
 
 
-MODELS: dict[str, Any] = {
+MODELS: dict[str, type[MotionModel]] = {
     "translation": Translation,
     "rotation": Rotation,
     "similarity": Similarity,
@@ -173,12 +194,12 @@ def model_of(
 ) -> MotionModel:
     """Return a model of events by its name. Raises ConfigError, for a rotation without camera."""
     check_known("model", name, MODELS)
-    if name != "rotation":
-        model: MotionModel = MODELS[name](events, reference_us)
-        return model
-    if camera is None:
+    x, y = events.x.astype(np.float32), events.y.astype(np.float32)
+    s = ((events.t - reference_us) * 1e-6).astype(np.float32)
+    model = MODELS[name](x, y, s, events.size, camera)
+    if not np.isfinite(model.moved(np.zeros(len(model.parameters))).x).any():
         raise ConfigError(
-            "a rotation needs the calibration of the camera: pass camera=read_camera(file) "
-            "(--camera FILE), with fx fy cx cy k1 k2 p1 p2 k3"
+            f"the calibration has no directions for pixels of {events.size}; pass that of this "
+            "camera (--camera FILE)"
         )
-    return Rotation(events, reference_us, camera)
+    return model

@@ -11,7 +11,7 @@ from dvskit.scenes.person.look import Look, View
 from dvskit.scenes.person.motion import (
     PERSON_GESTURES,
     GestureMotion,
-    Motion,
+    PersonMotion,
     SkeletonMotion,
     frames_with_skeleton,
     from_msr_action3d,
@@ -25,7 +25,7 @@ __all__ = [
     "Build",
     "GestureMotion",
     "Look",
-    "Motion",
+    "PersonMotion",
     "PersonScene",
     "SkeletonMotion",
     "View",

@@ -66,7 +66,7 @@ def mirrored(gesture: str) -> str:
     return MIRRORED.get(gesture, gesture)
 
 
-class Motion(Protocol):
+class PersonMotion(Protocol):
     """The movement of a body over time."""
 
     def moves(self, t_s: Array, build: Build) -> Moves:

@@ -19,7 +19,7 @@ from dvskit.scenes.person.motion import (
     LARGEST_SEED,
     PERSON_GESTURES,
     GestureMotion,
-    Motion,
+    PersonMotion,
     SkeletonMotion,
     mirrored,
 )
@@ -57,7 +57,7 @@ class PersonScene:
     look: Look = field(default_factory=Look)
     view: View = field(default_factory=View)
     build: Build = field(default_factory=Build)
-    motion: Motion | None = None
+    motion: PersonMotion | None = None
     in_mirror: bool = False
 
     def __post_init__(self) -> None:
@@ -166,7 +166,7 @@ class PersonScene:
                 paint(wall, row, lit, blur, canvas, frame)
                 yield t_us, np.ascontiguousarray(frame[:, ::-1]) if self.in_mirror else frame
 
-    def _motion(self) -> Motion:
+    def _motion(self) -> PersonMotion:
         if self.motion is not None:
             return self.motion
         return GestureMotion(mirrored(self.gesture) if self.in_mirror else self.gesture, self.seed)

@@ -1,0 +1,175 @@
+"""Contrast maximisation: its warps, votes and derivatives, and the motions that it finds."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from dvskit.errors import ConfigError, EventsError
+from dvskit.events import Events
+from dvskit.formats import open_events
+from dvskit.motion import contrast_kernels as kernels
+from dvskit.motion import maximise_contrast
+from dvskit.motion.contrast_search import ContrastWindow
+from dvskit.motion.models import MODELS, model_of
+from dvskit.motion.objectives import OBJECTIVES
+from dvskit.scenes.planes.path import rotation_of
+from tests.moving_points import BARREL, LENS, SIZE, moving_points
+
+MOTIONS = {
+    "translation": (400.0, -300.0),
+    "rotation": (2.0, -3.0, 4.0),
+    "similarity": (200.0, 100.0, 3.0, -4.0),
+}
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("covered", [False, True])
+def test_derivatives_of_the_contrast_are_its_differences(model, objective, covered):
+    events, motion = moving_points(model, MOTIONS[model], count=1000), np.array(MOTIONS[model])
+    window = ContrastWindow(events, model_of(model, events, 10_000.0, BARREL), objective)
+    frame = window.frame(motion, 1)
+    frame = window.covered(motion, frame) if covered else frame
+    at = 0.9 * motion + 0.1
+    slope = window.contrast(at, frame)[1]
+    for k, step in enumerate(1e-2 * np.abs(motion)):
+        aside = np.eye(len(at))[k] * step
+        difference = window.contrast(at + aside, frame)[0] - window.contrast(at - aside, frame)[0]
+        assert slope[k] == pytest.approx(difference / (2 * step), rel=0.02)
+
+
+def spline(distance: float) -> float:
+    """The quadratic B-spline: a box of width 1 convolved with itself twice."""
+    away = abs(distance)
+    return 0.75 - away**2 if away < 0.5 else 0.5 * max(1.5 - away, 0.0) ** 2
+
+
+def test_votes_are_those_of_a_quadratic_spline_and_slopes_their_derivatives():
+    rng, sides, corner, cell = np.random.default_rng(1), (9, 12), (-3.0, 2.0), 1.5
+    x, y = rng.uniform(-6, 18, 60).astype(np.float32), rng.uniform(-1, 18, 60).astype(np.float32)
+    x[0] = np.nan
+    sign, weights = rng.choice([-1, 1], 60).astype(np.float32), rng.normal(size=sides)
+    weights = weights.astype(np.float32)
+    image, slopes = np.zeros(sides, np.float32), np.zeros((2, 60), np.float32)
+    kernels.vote(x, y, sign, image, corner, cell)
+    kernels.slopes(x, y, sign, weights, corner, cell, *slopes)
+
+    def votes(n: int, right: float = 0.0, low: float = 0.0) -> np.ndarray:
+        at_x, at_y = (x[n] + right - corner[0]) / cell, (y[n] + low - corner[1]) / cell
+        if not (1 <= (x[n] - corner[0]) / cell < 11 and 1 <= (y[n] - corner[1]) / cell < 8):
+            return np.zeros(sides)
+        across = np.array([spline(at_x - column - 0.5) for column in range(12)])
+        down = np.array([spline(at_y - row - 0.5) for row in range(9)])
+        return sign[n] * np.outer(down, across)
+
+    np.testing.assert_allclose(image, sum(votes(n) for n in range(60)), atol=1e-5)
+    for n in range(60):
+        for axis, step in ((0, (1e-4, 0.0)), (1, (0.0, 1e-4))):
+            back = [-each for each in step]
+            change = np.vdot(weights, votes(n, *step) - votes(n, *back)) / 2e-4
+            assert slopes[axis, n] == pytest.approx(change, abs=3e-3)
+    assert not slopes[:, 0].any()
+
+
+@pytest.mark.parametrize("turn", [(0.4, -0.7, 1.9), (1e-9, 0.0, 0.0), (20.0, -35.0, 50.0)])
+def test_the_warp_of_a_rotation_is_k_r_k_inverse(turn):
+    rng = np.random.default_rng(0)
+    events = Events(t=np.sort(rng.integers(0, 40_000, 200)), x=rng.integers(0, 120, 200),
+                    y=rng.integers(0, 90, 200), p=np.ones(200, bool), size=SIZE)  # fmt: skip
+    places = model_of("rotation", events, 20_000.0, LENS).moved(np.array(turn))
+    for n in range(200):
+        rotation = rotation_of(np.array(turn) * (events.t[n] - 20_000) * 1e-6)
+        seen = LENS.matrix @ rotation @ np.linalg.inv(LENS.matrix) @ [events.x[n], events.y[n], 1]
+        if seen[2] <= 0:
+            assert np.isnan(places.x[n])
+        else:
+            there = np.array([places.x[n], places.y[n]])
+            np.testing.assert_allclose(there, seen[:2] / seen[2], rtol=2e-5, atol=2e-3)
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_a_known_motion_is_found_from_any_start(model, objective):
+    events, motion = moving_points(model, MOTIONS[model], camera=BARREL), np.array(MOTIONS[model])
+    starts = [None, 0 * motion, -motion, 3 * motion, motion]
+    for start in starts:
+        found = maximise_contrast(events, model, camera=BARREL, objective=objective, start=start)
+        assert found.converged
+        assert not found.still
+        assert found.rival is None
+        assert found.names == MODELS[model].parameters
+        assert np.linalg.norm(found.parameters - motion) < 0.02 * np.linalg.norm(motion)
+
+
+@pytest.mark.parametrize("velocity", [(0.0, 0.0), (3.0, 40.0), (4000.0, -1000.0)])
+def test_velocities_from_rest_to_two_thirds_of_the_sensor_are_found(velocity):
+    found = maximise_contrast(moving_points("translation", velocity))
+    np.testing.assert_allclose(found.parameters, velocity, atol=6)
+    assert found.still == (velocity == (0.0, 0.0))
+
+
+def test_one_polarity_and_swapped_polarities_give_the_same_motion():
+    events = moving_points("translation", (250.0, 90.0))
+    whole = maximise_contrast(events)
+    one = maximise_contrast(events[events.p])
+    swapped = Events(t=events.t, x=events.x, y=events.y, p=~events.p, size=events.size)
+    np.testing.assert_allclose(one.parameters, (250, 90), atol=5)
+    np.testing.assert_allclose(maximise_contrast(swapped).parameters, whole.parameters, atol=0.1)
+
+
+def test_a_shifted_clock_changes_nothing_but_the_time():
+    one, other = (
+        maximise_contrast(moving_points("translation", (250.0, 90.0), start_us=start_us))
+        for start_us in (0, 10**15)
+    )
+    assert other.t_us - one.t_us == 10**15
+    np.testing.assert_array_equal(one.parameters, other.parameters)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_noise_is_still(seed):
+    rng = np.random.default_rng(seed)
+    events = Events(t=np.sort(rng.integers(0, 20_000, 4000)), x=rng.integers(0, 120, 4000),
+                    y=rng.integers(0, 90, 4000), p=rng.random(4000) < 0.5, size=SIZE)  # fmt: skip
+    assert maximise_contrast(events).still
+
+
+def test_two_motions_that_are_as_good_are_both_reported():
+    one = moving_points("translation", (600.0, 0.0))
+    t, p, y = (np.repeat(column, 2) for column in (one.t, one.p, one.y))
+    x = np.stack([one.x, 119 - one.x], 1)  # and their mirror image, in turn before and behind
+    x[::2] = x[::2, ::-1].copy()
+    found = maximise_contrast(Events(t=t, x=x.ravel(), y=y, p=p, size=SIZE))
+    assert found.rival is not None
+    both = sorted([found.parameters[0], found.rival[0]])
+    np.testing.assert_allclose(both, (-600, 600), atol=12)
+
+
+@pytest.mark.parametrize("name", ["boxes", "poster"])
+def test_real_rotations_are_found(data, name):
+    recording = open_events(data / "motion" / f"{name}_rotation")
+    found = maximise_contrast(recording.load(), "rotation", camera=recording.intrinsics())
+    known = np.loadtxt(data / "motion" / f"{name}_rotation" / "motion.txt")
+    speed, right = np.linalg.norm(found.parameters), np.linalg.norm(known)
+    assert math.degrees(math.acos(found.parameters @ known / speed / right)) < 4
+    assert 0.8 < speed / right < 1.2
+
+
+def test_what_cannot_be_estimated_is_refused_in_one_line():
+    events = moving_points("translation", (1.0, 1.0))
+    with pytest.raises(EventsError, match=r"^20 events are too few for a motion; take a window"):
+        maximise_contrast(events[:20])
+    at_once = Events(t=0 * events.t, x=events.x, y=events.y, p=events.p, size=SIZE)
+    with pytest.raises(EventsError, match="events are at 0 us; take a longer window"):
+        maximise_contrast(at_once)
+    with pytest.raises(ConfigError, match=r"needs the calibration of the camera.*--camera FILE"):
+        maximise_contrast(events, "rotation")
+    with pytest.raises(ConfigError, match="start must be 2 finite numbers: vx_px_s, vy_px_s"):
+        maximise_contrast(events, start=np.array([1.0, np.nan]))
+    with pytest.raises(ConfigError, match=r"unknown model 'rotate'; did you mean 'rotation'"):
+        maximise_contrast(events, "rotate")
+    with pytest.raises(ConfigError, match="unknown objective 'var'"):
+        maximise_contrast(events, objective="var")
