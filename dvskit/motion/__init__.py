@@ -1,10 +1,12 @@
-"""Motion from events."""
+"""Motion from events: of windows, over recordings, and recordings without it."""
 
 from dvskit.motion.contrast import Motion, maximise_contrast
 from dvskit.motion.corners import CornerLinks, corners, link_corners
 from dvskit.motion.frame_flow import FrameFlow, frame_flow
+from dvskit.motion.over_time import MotionTable, motion_over_time
 from dvskit.motion.plane_flow import Flow, FlowMethod, FlowStep, PlaneFlow, flow_blocks, plane_flow
 from dvskit.motion.pooled_flow import PooledFlow, pooled_flow
+from dvskit.motion.stabilise import Stabilised, warped_image
 
 __all__ = [
     "CornerLinks",
@@ -13,13 +15,17 @@ __all__ = [
     "FlowStep",
     "FrameFlow",
     "Motion",
+    "MotionTable",
     "PlaneFlow",
     "PooledFlow",
+    "Stabilised",
     "corners",
     "flow_blocks",
     "frame_flow",
     "link_corners",
     "maximise_contrast",
+    "motion_over_time",
     "plane_flow",
     "pooled_flow",
+    "warped_image",
 ]

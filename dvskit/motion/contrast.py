@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from dvskit._arguments import check_arguments
-from dvskit.errors import EventsError, check_known
+from dvskit.errors import ConfigError, EventsError, check_known
 from dvskit.events import Events
 from dvskit.motion.contrast_search import ContrastWindow
 from dvskit.motion.models import Parameters, model_of
@@ -96,6 +96,11 @@ def maximise_contrast(
 
     whole, thin = window(events, len(events)), window(events)
     starts = thin.peaks()
+    if not starts:
+        raise ConfigError(
+            f"the calibration has no directions for pixels of {events.size}; pass that of this "
+            "camera (--camera FILE)"
+        )
     if start is not None:
         starts.insert(0, whole.model.checked(start))
     eighth = (last - first) / 8

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from dvskit.errors import ConfigError, check_known
 from dvskit.events import Events, Size
 from dvskit.motion import contrast_kernels as kernels
+from dvskit.scenes.planes.path import rotation_of
 from dvskit.streams import Intrinsics
 
 Column = NDArray[np.float32]
@@ -65,6 +66,10 @@ class MotionModel(ABC):
         They are those of a motion that begins: of first order.
         """
 
+    @abstractmethod
+    def homography(self, parameters: Parameters, s: float) -> NDArray[np.float64]:
+        """Return the matrix (3, 3) that moves pixels without distortion back by s seconds."""
+
     def checked(self, parameters: Parameters) -> Parameters:
         """Return parameters as an array. Raises ConfigError unless there are k finite numbers."""
         given = np.asarray(parameters, np.float64)
@@ -95,6 +100,10 @@ class Translation(MotionModel):
         """Return the velocities per unit of each parameter."""
         one, none = np.ones_like(self.s), np.zeros_like(self.s)
         return np.array([[one, none], [none, one]])
+
+    def homography(self, parameters: Parameters, s: float) -> NDArray[np.float64]:
+        """Return the matrix of a shift."""
+        return _shift(*(-s * parameters))
 
 
 class Similarity(MotionModel):
@@ -129,6 +138,14 @@ class Similarity(MotionModel):
         one, none = np.ones_like(self.s), np.zeros_like(self.s)
         return np.array([[one, none, -self._y, self._x], [none, one, self._x, self._y]])
 
+    def homography(self, parameters: Parameters, s: float) -> NDArray[np.float64]:
+        """Return the matrix of a turn and zoom about the middle, and a shift."""
+        vx, vy, turn, zoom = -s * parameters
+        along, across = np.exp(zoom) * np.cos(turn), np.exp(zoom) * np.sin(turn)
+        turned = np.array([[along, -across, 0], [across, along, 0], [0, 0, 1]])
+        x, y = (float(each) for each in self._middle)
+        return _shift(x + vx, y + vy) @ turned @ _shift(-x, -y)
+
 
 class Rotation(MotionModel):
     """The camera turns: angular velocity about its axes x (right), y (down) and z (ahead), rad/s.
@@ -141,11 +158,8 @@ class Rotation(MotionModel):
     def __init__(
         self, x: Column, y: Column, s: Column, size: Size, camera: Intrinsics | None
     ) -> None:
-        if camera is None:
-            raise ConfigError(
-                "a rotation needs the calibration of the camera: pass camera=read_camera(file) "
-                "(--camera FILE), with fx fy cx cy k1 k2 p1 p2 k3"
-            )
+        check_camera("rotation", camera)
+        assert camera is not None
         directions, at = _directions(size, camera), (y.astype(np.intp), x.astype(np.intp))
         super().__init__(directions[0][at], directions[1][at], s, size, camera)
         self._lens = np.array(camera[:4], np.float64)
@@ -170,6 +184,16 @@ class Rotation(MotionModel):
         along, across = [x * y, -(1 + x * x), y], [1 + y * y, -x * y, -x]
         return np.array([fx * np.array(along), fy * np.array(across)])
 
+    def homography(self, parameters: Parameters, s: float) -> NDArray[np.float64]:
+        """Return K R K^-1."""
+        assert self._camera is not None
+        matrix = self._camera.matrix
+        return np.asarray(matrix @ rotation_of(s * parameters) @ np.linalg.inv(matrix))
+
+
+def _shift(x: float, y: float) -> NDArray[np.float64]:
+    return np.array([[1, 0, x], [0, 1, y], [0, 0, 1]], np.float64)
+
 
 @lru_cache(maxsize=2)
 def _directions(size: Size, camera: Intrinsics) -> NDArray[np.float32]:
@@ -189,6 +213,15 @@ MODELS: dict[str, type[MotionModel]] = {
 }
 
 
+def check_camera(name: str, camera: Intrinsics | None) -> None:
+    """Raise ConfigError for a rotation without the calibration of the camera."""
+    if name == "rotation" and camera is None:
+        raise ConfigError(
+            "a rotation needs the calibration of the camera: pass camera=read_camera(file) "
+            "(--camera FILE), with fx fy cx cy k1 k2 p1 p2 k3"
+        )
+
+
 def model_of(
     name: str, events: Events, reference_us: float, camera: Intrinsics | None
 ) -> MotionModel:
@@ -196,10 +229,4 @@ def model_of(
     check_known("model", name, MODELS)
     x, y = events.x.astype(np.float32), events.y.astype(np.float32)
     s = ((events.t - reference_us) * 1e-6).astype(np.float32)
-    model = MODELS[name](x, y, s, events.size, camera)
-    if not np.isfinite(model.moved(np.zeros(len(model.parameters))).x).any():
-        raise ConfigError(
-            f"the calibration has no directions for pixels of {events.size}; pass that of this "
-            "camera (--camera FILE)"
-        )
-    return model
+    return MODELS[name](x, y, s, events.size, camera)

@@ -1,0 +1,148 @@
+"""The motion over a recording or a live stream, window by window."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dvskit._arguments import check_arguments
+from dvskit.errors import ConfigError, check_known
+from dvskit.events import Events, Source, as_source
+from dvskit.events.even_blocks import even_blocks
+from dvskit.motion.contrast import (
+    LEAST_EVENTS,
+    ModelName,
+    Motion,
+    ObjectiveName,
+    maximise_contrast,
+)
+from dvskit.motion.models import MODELS, check_camera
+from dvskit.streams import Intrinsics
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MotionTable:
+    """The motion in each of n windows.
+
+    model                    "translation", "rotation" or "similarity"
+    names                    of the k parameters, with their units
+    start_us, stop_us, t_us  (n,) int64: the first event, the last one, and the middle between
+    parameters               (n, k) float64; NaN for windows of too few events
+    contrast, contrast_at_rest  (n,) float64, of the image of warped events, and without motion
+    evaluations, events      (n,) int64: of the contrast, and the number of events
+    converged, still         (n,) bool, as in `Motion`
+    """
+
+    model: str
+    names: tuple[str, ...]
+    start_us: NDArray[np.int64]
+    stop_us: NDArray[np.int64]
+    t_us: NDArray[np.int64]
+    parameters: NDArray[np.float64]
+    contrast: NDArray[np.float64]
+    contrast_at_rest: NDArray[np.float64]
+    evaluations: NDArray[np.int64]
+    events: NDArray[np.int64]
+    converged: NDArray[np.bool_]
+    still: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.t_us)
+
+    @property
+    def unknown(self) -> int:
+        """The number of windows of too few events."""
+        return int(np.isnan(self.parameters).any(1).sum())
+
+    def held(self) -> NDArray[np.float64]:
+        """Return the parameters, (n, k), with those of the window before in place of NaN."""
+        known = np.isfinite(self.parameters).all(1)
+        latest = np.maximum.accumulate(np.where(known, np.arange(len(self)), -1))
+        return np.where(latest[:, None] >= 0, self.parameters[latest], 0.0)
+
+    def columns(self) -> dict[str, NDArray[np.generic]]:
+        """Return the columns of a table, by name: times, a column a parameter, and the others."""
+        of_names = dict(zip(self.names, self.parameters.T, strict=True))
+        others = ("contrast", "contrast_at_rest", "evaluations", "events", "converged", "still")
+        times = {name: getattr(self, name) for name in ("t_us", "start_us", "stop_us")}
+        return times | of_names | {name: getattr(self, name) for name in others}
+
+
+@check_arguments
+def motion_over_time(
+    events_or_source: Events | Source,
+    model: ModelName = "translation",
+    *,
+    window_us: int | None = None,
+    count: int | None = None,
+    camera: Intrinsics | None = None,
+    objective: ObjectiveName = "variance",
+    on_window: Callable[[int, int], None] | None = None,
+) -> MotionTable:
+    """Return the motion in windows of a duration, or of a number of events.
+
+    window_us  duration of a window, from the first event on; spans without events are left out
+    count      events of a window; the last one may have fewer
+    on_window  called after each window with the number of windows and the time of its last event
+
+    A window's search also starts at the motion of the window before. Windows do not depend on the
+    blocks of the source; memory is bounded by the window. Windows of fewer than 50 events, or all
+    at one time, have NaN as parameters. Raises ConfigError unless one of window_us and count is
+    given, and as `maximise_contrast` does.
+    """
+    names = _checked(model, window_us, count, camera)
+    rows: list[tuple[int, int, Motion]] = []
+    for row in _rows(as_source(events_or_source), model, window_us, count, camera, objective):
+        rows.append(row)
+        if on_window is not None:
+            on_window(len(rows), row[1])
+
+    def column(name: str) -> NDArray[Any]:
+        return np.array([getattr(motion, name) for _, _, motion in rows])
+
+    starts, stops = (np.array([row[n] for row in rows], np.int64) for n in (0, 1))
+    return MotionTable(
+        model, names, starts, stops, starts + (stops - starts) // 2,
+        column("parameters").reshape(-1, len(names)), column("contrast").astype(np.float64),
+        column("contrast_at_rest").astype(np.float64), column("evaluations").astype(np.int64),
+        column("events").astype(np.int64), column("converged").astype(np.bool_),
+        column("still").astype(np.bool_),
+    )  # fmt: skip
+
+
+def _checked(
+    model: str, window_us: int | None, count: int | None, camera: Intrinsics | None
+) -> tuple[str, ...]:
+    """Return the names of the parameters. Raises ConfigError."""
+    check_known("model", model, MODELS)
+    check_camera(model, camera)
+    if (window_us is None) == (count is None):
+        raise ConfigError(
+            "a motion over time needs either window_us= (--window) or count= (--count), such as "
+            "window_us=20_000"
+        )
+    return MODELS[model].parameters
+
+
+def _rows(
+    source: Source, model: ModelName, window_us: int | None, count: int | None,
+    camera: Intrinsics | None, objective: ObjectiveName,
+) -> Iterator[tuple[int, int, Motion]]:  # fmt: skip
+    """Yield the first and the last time of each window, and its motion."""
+    names, start = MODELS[model].parameters, None
+    for window in even_blocks(source, count=count, duration_us=window_us):
+        first, last = int(window.t[0]), int(window.t[-1])
+        if len(window) >= LEAST_EVENTS and last > first:
+            motion = maximise_contrast(
+                window, model, camera=camera, objective=objective, start=start
+            )
+            start = motion.parameters
+        else:
+            unknown = np.full(len(names), np.nan)
+            motion = Motion(model, unknown, names, first, np.nan, np.nan, 0, False, None, True,
+                            len(window))  # fmt: skip
+        yield first, last, motion

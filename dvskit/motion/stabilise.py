@@ -1,0 +1,98 @@
+"""Events and images without the motion of the camera."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dvskit._arguments import check_arguments
+from dvskit.errors import ConfigError
+from dvskit.events import Events, ReadableSource, Source, as_source
+from dvskit.motion import contrast_kernels as kernels
+from dvskit.motion.contrast import Motion
+from dvskit.motion.models import check_camera, model_of
+from dvskit.motion.over_time import MotionTable
+from dvskit.streams import Intrinsics
+
+_PAD = 2  # pixels around the sensor: votes reach beyond it
+
+
+@check_arguments
+def warped_image(
+    events: Events, motion: Motion, *, camera: Intrinsics | None = None
+) -> NDArray[np.float32]:
+    """Return the image of the events, moved to where they would be at `motion.t_us`.
+
+    Returns (H, W) float32: ON events count 1 and OFF events -1, each shared between the nearest
+    nine pixels. Pass events[events.p] for ON alone. For a rotation it is an image without lens
+    distortion. Raises ConfigError for a rotation without camera.
+    """
+    model = model_of(motion.model, events, motion.t_us, camera)
+    places = model.moved(model.checked(motion.parameters))
+    width, height = events.size
+    image = np.zeros((height + 2 * _PAD, width + 2 * _PAD), np.float32)
+    sign = np.where(events.p, np.float32(1), np.float32(-1))
+    kernels.vote(places.x, places.y, sign, image, (-_PAD - 0.5, -_PAD - 0.5), 1.0)
+    return image[_PAD:-_PAD, _PAD:-_PAD]
+
+
+class Stabilised(ReadableSource):
+    """Events moved to where they would be if the camera had kept its first pose.
+
+    motions   the motion over the same recording, from `motion_over_time`
+    camera    its calibration, for a rotation; events are then without lens distortion
+    left_out  events of the latest pass that lie beside the sensor
+
+    Between windows motion changes halfway from the middle of one to that of the next; windows of
+    too few events keep the motion of the window before. Raises ConfigError for a rotation without
+    camera and for no windows.
+    """
+
+    def __init__(
+        self, events_or_source: Events | Source, motions: MotionTable, *,
+        camera: Intrinsics | None = None,
+    ) -> None:  # fmt: skip
+        check_camera(motions.model, camera)
+        if not len(motions):
+            raise ConfigError("there are no motions to stabilise by; take a longer part")
+        self.source = as_source(events_or_source)
+        self.size, self.left_out = self.source.size, 0
+        self._motions, self._camera = motions, camera
+        middles = (motions.t_us[1:] - motions.t_us[:-1]) // 2 + motions.t_us[:-1]
+        self._starts_us = np.concatenate([motions.start_us[:1], middles])
+        self._matrices = [np.eye(3)]
+        still = model_of(motions.model, Events.empty(self.size), 0, camera)
+        for parameters, duration in zip(motions.held(), np.diff(self._starts_us), strict=False):
+            step = still.homography(parameters, float(duration) * 1e-6)
+            self._matrices.append(self._matrices[-1] @ step)
+
+    def __iter__(self) -> Iterator[Events]:
+        self.left_out = 0
+        for block in self.source:
+            stops = np.searchsorted(block.t, self._starts_us[1:])
+            borders = [0, *stops.tolist(), len(block)]
+            parts = [
+                self._moved(block[first:stop], number)
+                for number, (first, stop) in enumerate(pairwise(borders))
+                if stop > first
+            ]
+            moved = Events.concatenate(parts, size=self.size)
+            self.left_out += len(block) - len(moved)
+            yield moved
+
+    def _moved(self, events: Events, number: int) -> Events:
+        """Return the events of one window in their places at the start of all."""
+        model = model_of(self._motions.model, events, float(self._starts_us[number]), self._camera)
+        places = model.moved(self._motions.held()[number])
+        ones = np.ones(len(events))
+        x, y, z = self._matrices[number] @ np.stack([places.x, places.y, ones])
+        with np.errstate(divide="ignore", invalid="ignore"):
+            x, y = np.floor(x / z + 0.5), np.floor(y / z + 0.5)
+        keep = (z > 0) & (x >= 0) & (x < self.size.width) & (y >= 0) & (y < self.size.height)
+        return Events.from_checked(
+            events.t[keep], x[keep].astype(np.int16), y[keep].astype(np.int16), events.p[keep],
+            self.size,
+        )  # fmt: skip

@@ -1,0 +1,119 @@
+"""Motion over recordings, warped images, and stabilised recordings."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from dvskit.errors import ConfigError
+from dvskit.events import Events, EventsSource, ReadableSource
+from dvskit.motion import Stabilised, maximise_contrast, motion_over_time, warped_image
+from dvskit.motion.models import MODELS
+from tests.moving_points import BARREL, LENS, SIZE, moving_points
+
+MOTIONS = {
+    "translation": (300.0, -200.0),
+    "rotation": (1.0, -2.0, 3.0),
+    "similarity": (150.0, 100.0, 2.0, -2.0),
+}
+
+
+class Cut(ReadableSource):
+    """Events in blocks of a length."""
+
+    def __init__(self, events: Events, length: int) -> None:
+        self.events, self.length, self.size = events, length, events.size
+
+    def __iter__(self):
+        for start in range(0, len(self.events), self.length):
+            yield self.events[start : start + self.length]
+            yield self.events[:0]
+
+
+@pytest.mark.parametrize("how", [{"window_us": 9_000}, {"count": 700}])
+def test_motion_over_time_does_not_depend_on_the_blocks(how):
+    events = moving_points("translation", MOTIONS["translation"], duration_us=30_000)
+    whole = motion_over_time(events, **how)
+    assert len(whole) > 3
+    for length in (1, 64, 1500):
+        cut = motion_over_time(Cut(events, length), **how).columns()
+        for name, column in whole.columns().items():
+            np.testing.assert_array_equal(cut[name], column)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_motion_over_time_is_that_of_each_window(model):
+    events = moving_points(model, MOTIONS[model], duration_us=60_000, count=12_000, camera=BARREL)
+    motions = motion_over_time(events, model, window_us=20_000, camera=BARREL)
+    assert motions.names == MODELS[model].parameters
+    assert len(motions) == 3
+    assert motions.events.sum() == len(events)
+    assert motions.converged.all()
+    for row in motions.parameters:
+        error = np.linalg.norm(row - MOTIONS[model]) / np.linalg.norm(MOTIONS[model])
+        assert error < (0.2 if model == "similarity" else 0.04)
+
+
+def test_windows_of_too_few_events_are_unknown_and_counted():
+    events = moving_points("translation", MOTIONS["translation"])
+    later = Events(t=events.t[:20] + 100_000, x=events.x[:20], y=events.y[:20], p=events.p[:20],
+                   size=SIZE)  # fmt: skip
+    motions = motion_over_time(Events.concatenate([events, later]), window_us=20_000)
+    assert motions.unknown == 1
+    assert motions.events.tolist() == [len(events), 20]
+    assert np.isnan(motions.parameters[1]).all()
+    np.testing.assert_array_equal(motions.held()[1], motions.parameters[0])
+    assert not len(motion_over_time(events[:0], count=100))
+
+
+def test_reports_follow_the_windows():
+    events, seen = moving_points("translation", MOTIONS["translation"]), []
+    motions = motion_over_time(events, count=2000, on_window=lambda *row: seen.append(row))
+    assert seen == [(n + 1, t) for n, t in enumerate(motions.stop_us.tolist())]
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_warped_image_is_sharper_and_holds_the_events(model):
+    events = moving_points(model, MOTIONS[model])
+    motion = maximise_contrast(events, model, camera=LENS)
+    image = warped_image(events, motion, camera=LENS)
+    assert image.shape == SIZE[::-1]
+    assert image.dtype == np.float32
+    at_rest = replace(motion, parameters=0 * motion.parameters)
+    assert image.var() > 1.5 * warped_image(events, at_rest, camera=LENS).var()
+    one = warped_image(events[events.p], motion, camera=LENS)
+    assert 0.7 * events.p.sum() < one.sum() <= events.p.sum() + 1e-2
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("length", [50, 100_000])
+def test_stabilised_points_stay_where_they_were(model, length):
+    motion = MOTIONS[model]
+    events = moving_points(model, motion, duration_us=60_000, count=20_000)
+    motions = motion_over_time(events, model, window_us=15_000, camera=LENS)
+    motions.parameters[:] = motion
+    stable = Stabilised(Cut(events, length), motions, camera=LENS)
+    moved = stable.load()
+    assert stable.left_out == len(events) - len(moved) > 0
+    occupied = [len({*zip(each.x.tolist(), each.y.tolist(), strict=True)})
+                for each in (events, moved)]  # fmt: skip
+    assert occupied[1] < 0.35 * occupied[0]  # at most a few pixels a point
+    whole = Stabilised(events, motions, camera=LENS).load()
+    np.testing.assert_array_equal(moved.x, whole.x)
+    np.testing.assert_array_equal(moved.t, whole.t)
+
+
+def test_what_cannot_be_done_is_refused_in_one_line():
+    events = moving_points("translation", (1.0, 1.0))
+    for wrong in ({}, {"window_us": 1000, "count": 100}):
+        with pytest.raises(ConfigError, match=r"needs either window_us= .* or count="):
+            motion_over_time(events, **wrong)
+    with pytest.raises(ConfigError, match="needs the calibration of the camera"):
+        motion_over_time(EventsSource(events), "rotation", count=1000)
+    with pytest.raises(ConfigError, match="no motions to stabilise by"):
+        Stabilised(events, motion_over_time(events[:0], count=100))
+    turning = motion_over_time(events, "rotation", count=1000, camera=LENS)
+    with pytest.raises(ConfigError, match="needs the calibration of the camera"):
+        Stabilised(events, turning)
