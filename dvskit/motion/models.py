@@ -144,7 +144,7 @@ class Similarity(MotionModel):
         along, across = np.exp(zoom) * np.cos(turn), np.exp(zoom) * np.sin(turn)
         turned = np.array([[along, -across, 0], [across, along, 0], [0, 0, 1]])
         x, y = (float(each) for each in self._middle)
-        return _shift(x + vx, y + vy) @ turned @ _shift(-x, -y)
+        return np.asarray(_shift(x + vx, y + vy) @ turned @ _shift(-x, -y))
 
 
 class Rotation(MotionModel):
