@@ -70,6 +70,7 @@ def test_help_names_every_command(run):
         "emulate",
         "calibrate",
         "cloud",
+        "motion",
         "train",
         "eval",
         "classify",

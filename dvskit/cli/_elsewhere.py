@@ -32,8 +32,9 @@ _CLOSE = 0.8  # the least similarity of a suggested command
 _ANSWERS = {
     "corner harris features track-corners": "`dvskit corners FILE -o tracks.csv` tracks corners",
     "optical-flow opticalflow": "`dvskit flow FILE -o OUT` gives the velocity of each event",
-    "motion stabilise stabilize warp contrast cmax imu":
-        "`dvskit flow FILE -o OUT` gives the velocity of each event; `dvskit info` shows IMU samples",
+    "stabilise stabilize warp contrast cmax imu":
+        "`dvskit motion FILE` estimates motion, also beside the IMU's; `dvskit render --stabilise` "
+        "removes it",
     "track tracking tracker cluster clusters": "the package eventcv tracks clusters of events",
     "reconstruct reconstruction e2vid images":
         "the package eventcv reconstructs images; `dvskit render` draws events as frames",

@@ -26,6 +26,7 @@ from dvskit.formats import (
 )
 from dvskit.formats.table import named_format
 from dvskit.registry import load_packages
+from dvskit.streams import Intrinsics
 
 
 class _Word(str):
@@ -170,6 +171,15 @@ CropOption = Annotated[
 ToOption = Annotated[
     str | None,
     typer.Option("--to", help="The output's format: {written}.", show_default="by its suffix"),
+]
+CameraOption = Annotated[
+    str | None,
+    typer.Option(
+        "--camera",
+        help="The camera's calibration: calib.txt, or YAML of OpenCV, ROS, Kalibr or DSEC, with "
+        ":NAME for one of several cameras.",
+        show_default="the recording's, or calib.txt beside it",
+    ),
 ]
 DarkOption = Annotated[
     bool, typer.Option("--dark/--bright", help="Light on dark, or dark on light.")
@@ -323,6 +333,20 @@ def as_usage(name: str) -> Iterator[None]:
         yield
     except (GeometryError, ShapeError, UnknownFormatError) as error:
         raise ConfigError(f"{name}: {one_line(error)}") from error
+
+
+def camera_for(model: str, recording: Recording, path: str | None) -> Intrinsics | None:
+    """Return the calibration for a rotation, in a file or the recording's own; None if none is.
+
+    Raises ConfigError for a file with another model.
+    """
+    if model != "rotation" and path is not None:
+        raise ConfigError(f"--camera {path} is for a rotation alone; leave it out of a {model}")
+    if model != "rotation" or path is None:
+        return recording.intrinsics() if model == "rotation" else None
+    from dvskit.formats.calibration import read_camera
+
+    return read_camera(path, size=recording.size)
 
 
 def size_from(text: str, name: str = "--size") -> Size:

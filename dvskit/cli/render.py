@@ -20,18 +20,31 @@ from dvskit.cli._clips import (
     note_assumptions,
     open_shown,
 )
-from dvskit.cli._options import REQUIRED, DarkOption, Force, Reading, Span, option, stamps_of
+from dvskit.cli._options import (
+    REQUIRED,
+    CameraOption,
+    DarkOption,
+    Force,
+    Reading,
+    Span,
+    camera_for,
+    option,
+    stamps_of,
+)
 from dvskit.errors import ConfigError, count_of
 
 if TYPE_CHECKING:
-    from dvskit.formats import Recording
+    from dvskit.formats import Recording, RecordingPart
+    from dvskit.motion import Stabilised
     from dvskit.render import FrameStyle
 
 
 _LONG_FRAMES = 36_000  # ten minutes of 60 a second
 _SHORT_S = 0.25
+_MOTION_US = 20_000
 
 
+StabiliseName = StrEnum("StabiliseName", ["translation", "rotation"])
 StyleName = StrEnum("StyleName", ["polarity", "count", "decay", "linear", "surface"])
 
 
@@ -52,6 +65,11 @@ class _Drawn:
         shown="some frames",
     )
     span: Span = field(default_factory=Span)
+    stabilise: StabiliseName | None = option(
+        "Remove the motion of the camera, estimated in windows of 20 ms: translation or rotation.",
+        shown="no",
+    )
+    camera: CameraOption = None
     beside: Path | None = option(
         "A video, a folder of images, or a recording with frames, to show beside the events."
     )
@@ -91,6 +109,12 @@ def render(
     start_us, stop_us = stamps_of(recording, *times)
     after_us = times[0] or 0
     part = _Part(file, recording, start_us, stop_us)
+    stable = None
+    if drawn.stabilise is None and drawn.camera is not None:
+        raise ConfigError(f"--camera {drawn.camera} is for --stabilise rotation; give both")
+    if drawn.stabilise is not None:
+        stable = _stabilised(file, recording, part.part, drawn)
+        part.events = CountedEvents(stable, file)
     from dvskit import render as pictures
 
     view = pictures.VideoView(
@@ -129,10 +153,33 @@ def render(
         _console.note(f"{beside}: {text}")
     frames, events = count_of(report.frames, "frame"), count_of(report.events, "event")
     _console.say(f"{out}: {frames} of {report.size}, {events}")
+    if stable is not None and stable.left_out:
+        share = stable.left_out / max(stable.left_out + part.events.count, 1)
+        _console.note(f"{out}: {share:.0%} of the events lie beside the sensor without its motion; "
+                      "--start and --stop render a shorter part")  # fmt: skip
     if report.frames < _SHORT_S * shown_fps:
         slower = _slower(slow, report.frames / shown_fps)
         _console.note(f"{out}: lasts {report.frames / shown_fps:.2g} s; --slow {slower:g} makes "
                       "it a few seconds long")  # fmt: skip
+
+
+def _stabilised(
+    file: Path, recording: Recording, part: Recording | RecordingPart, drawn: _Drawn
+) -> Stabilised:
+    """Return a part of a recording without the motion of the camera."""
+    if recording.live:
+        raise ConfigError(f"{recording.path}: --stabilise needs a file; write one first")
+    from dvskit.motion import Stabilised, motion_over_time
+
+    model = str(drawn.stabilise)
+    camera = camera_for(model, recording, drawn.camera)
+    events = CountedEvents(part, file)
+    with _console.progress(f"motion of {file.name}", None, "windows") as show:
+        motions = motion_over_time(
+            events, model, window_us=_MOTION_US, camera=camera,  # type: ignore[arg-type]
+            on_window=lambda count, t_us: show(count, _console.describe_us(t_us - events.first_us)),
+        )  # fmt: skip
+    return Stabilised(part, motions, camera=camera)
 
 
 class _Part:

@@ -18,6 +18,7 @@ _DISTORTION = (
 )  # fmt: skip
 _MODELS = ("radtan", "plumb_bob", "none", "")
 _SHAPE = "nine numbers fx fy cx cy k1 k2 p1 p2 k3 (the last five may be missing), or YAML"
+CALIBRATION_NAME = "calib.txt"
 _SUFFIXES = (".yaml", ".yml")
 _MOST = 1e6
 
@@ -56,6 +57,15 @@ def read_camera(path: str | PathLike[str], *, size: tuple[int, int] | None = Non
             f"{file.name}:{next(iter(cameras))}; choices: {', '.join(cameras)}"
         )
     return _of_table(file, cameras[name or next(iter(cameras))], size)
+
+
+def camera_beside(path: Path) -> Intrinsics | None:
+    """Return the calibration in `calib.txt` beside a file; None without it.
+
+    Raises FormatError if that file is no calibration.
+    """
+    file = path.parent / CALIBRATION_NAME
+    return read_camera(file) if file.is_file() else None
 
 
 def _parted(path: str) -> tuple[Path, str]:

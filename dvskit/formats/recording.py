@@ -19,6 +19,7 @@ from dvskit.events import Events, ReadableSource, Size
 from dvskit.events.even_blocks import even_blocks
 from dvskit.events.sources import blocks_between, part_words
 from dvskit.events.window import check_window
+from dvskit.formats.calibration import camera_beside
 from dvskit.formats.labels import labels_beside
 from dvskit.formats.losses import Damage, FormatOrderError, Losses
 from dvskit.formats.storage import ReusedStorage, Storage, WholeStorage
@@ -197,8 +198,11 @@ class Recording(ReadableSource, ABC):
         return iter(())
 
     def intrinsics(self) -> Intrinsics | None:
-        """Return the camera's calibration; None if there is none."""
-        return None
+        """Return the camera's calibration, of the file or in `calib.txt` beside it; or None.
+
+        Raises FormatError if that file is no calibration.
+        """
+        return None if self.live else camera_beside(self.path)
 
     def labels(self) -> Labels:
         """Return the labels in `<name>_labels.csv` beside the file; none without it.

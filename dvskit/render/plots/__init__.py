@@ -15,6 +15,7 @@ from dvskit.render.plots.intervals import (
     intervals,
     measure_flicker,
 )
+from dvskit.render.plots.motion import motion
 from dvskit.render.plots.noise import NoiseEstimate, measure_noise, noise
 from dvskit.render.plots.pixel_map import pixel_map
 from dvskit.render.plots.rate import RASTER_EVENTS, balance, event_raster, rate
@@ -27,6 +28,6 @@ __all__ = [
     "PAPER", "RASTER_EVENTS", "Flicker", "Measured", "NoiseEstimate", "Peak", "Plot", "Spectrum",
     "Steps", "Style", "accuracy", "balance", "confusion", "count_intervals", "curves",
     "event_raster", "find_peaks", "flicker", "flow", "intervals", "measure_flicker",
-    "measure_noise", "membrane", "noise", "pixel_map", "raster", "rate", "rate_spectrum",
+    "measure_noise", "membrane", "motion", "noise", "pixel_map", "raster", "rate", "rate_spectrum",
     "read_log", "save", "spectrum", "weights",
 ]  # fmt: skip

@@ -1,0 +1,166 @@
+"""`dvskit motion`: the motion of a camera, from the contrast of warped events."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dvskit import _files
+from dvskit.cli import _console
+from dvskit.cli._clips import (
+    CountedEvents,
+    ShownFile,
+    check_picture,
+    note_assumptions,
+    open_shown,
+    save_picture,
+)
+from dvskit.cli._options import (
+    CameraOption,
+    Force,
+    Json,
+    Reading,
+    Span,
+    camera_for,
+    option,
+    part_of,
+)
+from dvskit.errors import ConfigError, count_of
+from dvskit.formats import Recording, RecordingPart, is_standard
+
+if TYPE_CHECKING:
+    from dvskit.motion import MotionTable
+
+ModelName = StrEnum("ModelName", ["translation", "rotation", "similarity"])
+_TABLES = (".csv", ".npz")
+
+
+@dataclass(frozen=True, slots=True)
+class _Estimate:
+    """What is estimated, and of which windows: the options --model to --camera."""
+
+    model: ModelName = option(
+        "What moves: translation, all events alike, in px/s; rotation, the camera, in rad/s, from "
+        "its calibration; similarity, also turn and zoom in the picture.",
+        default=ModelName.translation,
+    )  # fmt: skip
+    window: str | None = option("Duration of a window.", shown="20ms")
+    count: int | None = option("Events of a window, in place of a duration.", min=1)
+    whole: bool = option("Take all events as one window.", "--whole", default=False)
+    camera: CameraOption = None
+    span: Span = field(default_factory=Span)
+
+    def windows(self) -> dict[str, Any]:
+        """Return the model and the windows, for `motion_over_time`. Raises ConfigError."""
+        given = [self.window is not None, self.count is not None, self.whole]
+        if sum(given) > 1:
+            raise ConfigError("--window, --count and --whole exclude each other; give one")
+        if self.whole:
+            return {"model": self.model.value, "count": sys.maxsize}
+        if self.count is not None:
+            return {"model": self.model.value, "count": self.count}
+        window_us = _console.parse_time_us(self.window or "20ms", "--window")
+        return {"model": self.model.value, "window_us": window_us}
+
+
+def motion(
+    file: ShownFile,
+    out: Path | None = option(
+        "The output: a table, .csv or .npz, or a plot with the gyroscope, .png, .svg or .pdf.",
+        "-o", "--out", shown="CSV to standard output",
+    ),
+    estimate: _Estimate = _Estimate(),
+    json: Json = False,
+    reading: Reading = Reading(),
+    force: Force = False,
+) -> None:  # fmt: skip
+    """Estimate the motion of the camera, or of all events, in windows of a recording."""
+    _check_output(out, force)
+    windows, times = estimate.windows(), estimate.span.times()
+    recording = open_shown(file, reading)
+    part = part_of(recording, *times)
+    from dvskit.motion import motion_over_time
+
+    camera = camera_for(estimate.model.value, recording, estimate.camera)
+    events = CountedEvents(part, file)
+    with _console.progress(file.name, None, "windows") as show:
+        motions = motion_over_time(
+            events, **windows, camera=camera,
+            on_window=lambda count, t_us: show(count, _console.describe_us(t_us - events.first_us)),
+        )  # fmt: skip
+    if json:
+        _console.print_json(_facts(motions))
+    elif out is None or is_standard(out):
+        print(_csv(motions), end="")
+    _write(motions, part, out, force)
+    note_assumptions(file, recording, part)
+    _report(file, motions)
+
+
+def _check_output(out: Path | None, force: bool) -> None:
+    if out is None or is_standard(out):
+        return
+    if out.suffix.lower() in _TABLES:
+        _files.check_output(out, overwrite=force)
+    else:
+        check_picture(out, force)
+
+
+def _write(
+    motions: MotionTable, part: Recording | RecordingPart, out: Path | None, force: bool
+) -> None:
+    if out is None or is_standard(out):
+        return
+    if out.suffix.lower() not in _TABLES:
+        from dvskit.render import plots
+
+        save_picture(plots.motion(motions, imu=part.imu()), out, force)
+        return
+    with _files.whole_file(out, overwrite=force) as partial:
+        if out.suffix.lower() == ".csv":
+            partial.write_text(_csv(motions), encoding="utf-8")
+        else:
+            columns: dict[str, Any] = motions.columns()
+            np.savez(partial, model=motions.model, **columns)
+    _console.say(f"{out}: {count_of(len(motions), 'window')}")
+
+
+def _csv(motions: MotionTable) -> str:
+    columns = motions.columns()
+    rows = zip(*(column.tolist() for column in columns.values()), strict=True)
+    return "".join(",".join(map(_text, row)) + "\n" for row in [tuple(columns), *rows])
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(int(value))
+    return f"{value:.7g}" if isinstance(value, float) else str(value)
+
+
+def _facts(motions: MotionTable) -> dict[str, Any]:
+    columns = {name: column.tolist() for name, column in motions.columns().items()}
+    table = {
+        name: [None if value != value else value for value in column]  # NaN
+        for name, column in columns.items()
+    }
+    return {"model": motions.model, "windows": len(motions), "unknown": motions.unknown, **table}
+
+
+def _report(file: Path, motions: MotionTable) -> None:
+    """Print notes on windows whose motion is unknown or none."""
+    all_of, known = count_of(len(motions), "window"), len(motions) - motions.unknown
+    still = int(motions.still.sum()) - motions.unknown
+    stopped = known - int(motions.converged.sum())
+    if motions.unknown:
+        _console.note(f"{file}: {motions.unknown} of {all_of} have fewer than 50 events, or all "
+                      "at one time: their motion is nan; try longer ones (--window)")  # fmt: skip
+    if still:
+        _console.note(f"{file}: {still} of {all_of} are hardly sharper by a motion: the scene "
+                      "rests, or moves by less than a pixel (--window), or is noise")  # fmt: skip
+    if stopped:
+        _console.note(f"{file}: the search of {stopped} of {all_of} did not end at a maximum")
