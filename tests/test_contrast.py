@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import cv2
 import numpy as np
 import pytest
 
@@ -127,6 +128,17 @@ def test_a_shifted_clock_changes_nothing_but_the_time():
     )
     assert other.t_us - one.t_us == 10**15
     np.testing.assert_array_equal(one.parameters, other.parameters)
+
+
+def test_the_number_of_threads_changes_nothing():
+    events, before = moving_points("translation", (250.0, 90.0)), cv2.getNumThreads()
+    found = []
+    for threads in (1, 4):
+        cv2.setNumThreads(threads)
+        found.append(maximise_contrast(events))
+    cv2.setNumThreads(before)
+    np.testing.assert_array_equal(found[0].parameters, found[1].parameters)
+    assert found[0].contrast == found[1].contrast
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -9,6 +9,7 @@ import pytest
 
 from dvskit.errors import ConfigError
 from dvskit.events import Events, EventsSource, ReadableSource
+from dvskit.formats import open_events
 from dvskit.motion import Stabilised, maximise_contrast, motion_over_time, warped_image
 from dvskit.motion.models import MODELS
 from tests.moving_points import BARREL, LENS, SIZE, moving_points
@@ -103,6 +104,20 @@ def test_stabilised_points_stay_where_they_were(model, length):
     whole = Stabilised(events, motions, camera=LENS).load()
     np.testing.assert_array_equal(moved.x, whole.x)
     np.testing.assert_array_equal(moved.t, whole.t)
+
+
+@pytest.mark.slow(seconds=3)
+def test_the_turn_of_a_real_recording_is_that_of_its_gyroscope(data):
+    recording = open_events(data / "recordings" / "davis240c_aps_imu.aedat")
+    part = recording.between(None, int(next(iter(recording)).t[0]) + 1_000_000)
+    motions = motion_over_time(part, "similarity", window_us=100_000)
+    imu = recording.imu()
+    inside = [(imu.t >= a) & (imu.t <= b)
+              for a, b in zip(motions.start_us, motions.stop_us, strict=True)]  # fmt: skip
+    shown = [-np.radians(imu.gyroscope[each, 2]).mean() for each in inside]  # about -z in the file
+    assert len(motions) == 10
+    assert not motions.still.any()
+    np.testing.assert_allclose(motions.parameters[:, 2], shown, atol=0.05)
 
 
 def test_what_cannot_be_done_is_refused_in_one_line():

@@ -172,7 +172,7 @@ def warm_formats(events: Events) -> Iterator[str]:
             path = Path(folder) / f"{row.name}{row.suffixes[0]}"
             _write(row, path, events)
             options = {"format": row.name} if "r" in row.can else {}
-            recording = open_events(path, **options)  # type: ignore[arg-type]
+            recording = open_events(path, **options)
             recording.load()
             for _ in recording.blocks(reuse=True):
                 pass
@@ -196,7 +196,7 @@ def _read_damaged(path: Path, options: dict[str, str]) -> None:
     data[middle] = np.random.default_rng(1).bytes(len(data[middle]))
     path.write_bytes(data)
     with suppress(DvskitError):  # damage beyond repair: the kernels have run anyway
-        open_events(path, strict=False, **options).load()  # type: ignore[arg-type]
+        open_events(path, strict=False, **options).load()
 
 
 def warm_filters(events: Events) -> Iterator[str]:
@@ -211,6 +211,19 @@ def warm_filters(events: Events) -> Iterator[str]:
     ):  # fmt: skip
         filter_from(text)(events)
     yield "filters"
+
+
+def warm_motion(events: Events) -> Iterator[str]:
+    """Estimate a motion by each model, and draw its image."""
+    from dvskit.motion import maximise_contrast, warped_image
+    from dvskit.streams import Intrinsics
+
+    width, height = events.size
+    camera = Intrinsics(width, width, width / 2, height / 2, 0, 0, 0, 0, 0)
+    for model in ("translation", "similarity", "rotation"):
+        found = maximise_contrast(events, model, camera=camera)
+        warped_image(events, found, camera=camera)
+    yield "motion"
 
 
 def warm_emulator() -> Iterator[str]:
@@ -261,6 +274,7 @@ def warm_all() -> Iterator[str]:
         warnings.simplefilter("ignore")
         yield from warm_formats(events)
         yield from warm_filters(events)
+        yield from warm_motion(events)
         yield from warm_emulator()
         yield from warm_pictures(events)
         yield from warm_networks()
