@@ -149,6 +149,23 @@ def test_noise_is_still(seed):
     assert maximise_contrast(events).still
 
 
+@pytest.mark.parametrize("size", [(1, 1), (34, 34), (2000, 1), (1, 2000)])
+@pytest.mark.parametrize("model", MODELS)
+def test_any_size_of_sensor_and_any_events_give_finite_motions(size, model):
+    rng = np.random.default_rng(0)
+    width, height = size
+    camera = LENS._replace(cx=width / 2, cy=height / 2)
+    for t in (rng.integers(0, 20_000, 300), np.repeat([0, 10**12], 150), [0] * 299 + [1]):
+        events = Events(t=np.sort(t), x=rng.integers(0, width, 300), y=rng.integers(0, height, 300),
+                        p=rng.random(300) < 0.5, size=size)  # fmt: skip
+        found = maximise_contrast(events, model, camera=camera)
+        assert np.isfinite(found.parameters).all()
+        assert np.isfinite([found.contrast, found.contrast_at_rest]).all()
+    beyond = LENS._replace(k1=-1e5, cx=1e5)
+    with pytest.raises(ConfigError, match="the calibration has no directions for pixels"):
+        maximise_contrast(events, "rotation", camera=beyond)
+
+
 def test_two_motions_that_are_as_good_are_both_reported():
     one = moving_points("translation", (600.0, 0.0))
     t, p, y = (np.repeat(column, 2) for column in (one.t, one.p, one.y))

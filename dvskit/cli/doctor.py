@@ -172,7 +172,7 @@ def warm_formats(events: Events) -> Iterator[str]:
             path = Path(folder) / f"{row.name}{row.suffixes[0]}"
             _write(row, path, events)
             options = {"format": row.name} if "r" in row.can else {}
-            recording = open_events(path, **options)
+            recording = open_events(path, **options)  # type: ignore[arg-type]
             recording.load()
             for _ in recording.blocks(reuse=True):
                 pass
@@ -196,7 +196,7 @@ def _read_damaged(path: Path, options: dict[str, str]) -> None:
     data[middle] = np.random.default_rng(1).bytes(len(data[middle]))
     path.write_bytes(data)
     with suppress(DvskitError):  # damage beyond repair: the kernels have run anyway
-        open_events(path, strict=False, **options).load()
+        open_events(path, strict=False, **options).load()  # type: ignore[arg-type]
 
 
 def warm_filters(events: Events) -> Iterator[str]:

@@ -88,7 +88,8 @@ class ContrastWindow:
                 points = (np.stack([border.x, border.y], 1) - frame.corner) / frame.cell
                 inside = np.zeros_like(mask)
                 known = points[np.isfinite(points).all(1)].clip(-1e4, 1e4).astype(np.int32)
-                cv2.fillPoly(inside, [known], 1)
+                if len(known):
+                    cv2.fillPoly(inside, [known], 1)
                 mask &= inside
             inner = np.asarray(cv2.erode(mask, np.ones((2 * _EDGE + 1,) * 2)), np.float32)
             if (area := float(inner.sum())) >= _LEAST_COVERED * frame.area:
@@ -132,9 +133,10 @@ class ContrastWindow:
         """Return the maxima near those starts that are worth it, the best first."""
         cell = self._block / 2
         ranked = [self.contrast(each, self.frame(each, cell))[0] for each in starts]
+        least = max(ranked) - (1 - _WORTH) * abs(max(ranked))
         chosen: list[Parameters] = []
         for n in np.argsort(ranked)[::-1]:
-            if ranked[n] >= _WORTH * max(ranked) and self.apart(starts[n], chosen):
+            if ranked[n] >= least and self.apart(starts[n], chosen):
                 chosen.append(starts[n])
         found = [self.refined(each) for each in chosen[:_REFINED]]
         return sorted(found, key=lambda each: -each.contrast)
