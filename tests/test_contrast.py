@@ -146,7 +146,9 @@ def test_noise_is_still(seed):
     rng = np.random.default_rng(seed)
     events = Events(t=np.sort(rng.integers(0, 20_000, 4000)), x=rng.integers(0, 120, 4000),
                     y=rng.integers(0, 90, 4000), p=rng.random(4000) < 0.5, size=SIZE)  # fmt: skip
-    assert maximise_contrast(events).still
+    found = maximise_contrast(events)
+    assert found.still
+    assert np.linalg.norm(found.parameters) * 0.02 < 20  # pixels: next to rest
 
 
 @pytest.mark.parametrize("size", [(1, 1), (34, 34), (2000, 1), (1, 2000)])

@@ -132,6 +132,9 @@ def test_the_plot_shows_the_gyroscope_and_its_words_are_apart(turning):
         assert collisions(figure) == []
         alone = [line for axes in plots.motion(motions).axes for line in axes.lines]
         assert len(alone) == len(motions.names)
+    motions.still[1], motions.parameters[1] = True, 1e6  # by chance
+    lines = [line for axes in plots.motion(motions).axes for line in axes.lines]
+    assert all(np.isnan(line.get_ydata()).tolist() == [False, True, False] for line in lines)
     none = motion_over_time(recording.load()[:0], window_us=1000)
     assert collisions(plots.motion(none, imu=imu)) == []
 

@@ -155,7 +155,7 @@ def _report(file: Path, motions: MotionTable) -> None:
     """Print notes on windows whose motion is unknown or none."""
     all_of, known = count_of(len(motions), "window"), len(motions) - motions.unknown
     still = int(motions.still.sum()) - motions.unknown
-    stopped = known - int(motions.converged.sum())
+    stopped = known - int((motions.converged | motions.still).sum()) + motions.unknown
     if motions.unknown:
         _console.note(f"{file}: {motions.unknown} of {all_of} have fewer than 50 events, or all "
                       "at one time: their motion is nan; try longer ones (--window)")  # fmt: skip

@@ -13,7 +13,7 @@ from dvskit.errors import ConfigError, EventsError, check_known
 from dvskit.events import Events
 from dvskit.motion.contrast_search import ContrastWindow
 from dvskit.motion.models import Parameters, model_of
-from dvskit.motion.objectives import OBJECTIVES, chance
+from dvskit.motion.objectives import OBJECTIVES, CellGrid, chance
 from dvskit.streams import Intrinsics
 
 ObjectiveName = Literal["variance", "gradient"]
@@ -38,7 +38,8 @@ class Motion:
     converged       whether the search ended at a maximum
     rival           (k,) another maximum, at least 0.98 times as good; None if there is none
     still           whether the contrast rises by no more than chance gives: the scene rests, the
-                    window is too short, or the events are noise
+                    window is too short, or the events are noise; the motion is then the maximum
+                    next to rest
     events          their number
     """
 
@@ -95,7 +96,9 @@ def maximise_contrast(
         return ContrastWindow(part, model_of(model, part, middle, camera), objective)
 
     whole, thin = window(events, len(events)), window(events)
-    starts = thin.peaks()
+    eighth = (last - first) / 8
+    quarter = events.between(round(middle - eighth), round(middle + eighth))
+    starts = _starts(thin, window(quarter) if len(quarter) >= LEAST_EVENTS else None)
     if not starts:
         raise ConfigError(
             f"the calibration has no directions for pixels of {events.size}; pass that of this "
@@ -103,31 +106,44 @@ def maximise_contrast(
         )
     if start is not None:
         starts.insert(0, whole.model.checked(start))
-    eighth = (last - first) / 8
-    quarter = events.between(round(middle - eighth), round(middle + eighth))
-    if len(quarter) >= LEAST_EVENTS:
-        short = window(quarter)
-        fast = short.peaks()[0]
-        if thin.beyond(fast):
-            starts.append(short.refined(fast).parameters)
     found = [whole.sharpest(each.parameters) for each in thin.maxima(starts)]
     found.sort(key=lambda each: -each.contrast)
+    at_rest = np.zeros_like(found[0].parameters)
+    rest = whole.contrast(at_rest, found[0].frame)[0]
+    still = found[0].contrast - rest < _by_chance(events, found[0].frame, objective)
+    if still:  # nothing speaks for a motion that is far from rest
+        found = [whole.sharpest(at_rest)]
+        rest = whole.contrast(at_rest, found[0].frame)[0]
     best = found[0]
-    rest = whole.contrast(np.zeros_like(best.parameters), best.frame)[0]
     rivals = [
         each.parameters for each in found[1:]
         if each.contrast >= _AS_GOOD * best.contrast
         and whole.apart(each.parameters, [best.parameters])
     ]  # fmt: skip
-    alone, varies = chance(objective)
-    size = events.size
-    level = alone * len(events) / (size.width * size.height)
-    by_chance = _BY_CHANCE * varies * level / sqrt(best.frame.area)
     return Motion(
         model, best.parameters, whole.model.parameters, round(middle), best.contrast, rest,
         whole.evaluations + thin.evaluations, best.converged, rivals[0] if rivals else None,
-        best.contrast - rest < by_chance, len(events),
+        still, len(events),
     )  # fmt: skip
+
+
+def _starts(thin: ContrastWindow, quarter: ContrastWindow | None) -> list[Parameters]:
+    """Return the best motions of a coarse search, and one farther than it reaches.
+
+    That is found in the middle quarter of the window, in which events move a quarter as far.
+    """
+    starts = thin.peaks()
+    fast = quarter.peaks()[:1] if quarter is not None else []
+    return starts + [
+        quarter.refined(each).parameters for each in fast if quarter and thin.beyond(each)
+    ]
+
+
+def _by_chance(events: Events, frame: CellGrid, objective: str) -> float:
+    """Return the rise of contrast that the best of some hundred motions gives by chance."""
+    alone, varies = chance(objective)
+    level = alone * len(events) / (events.size.width * events.size.height)
+    return _BY_CHANCE * varies * level / sqrt(frame.area)
 
 
 def _span(events: Events) -> tuple[int, int]:

@@ -26,7 +26,7 @@ _PEAKS, _REFINED = 5, 2  # of the coarse search, and those that are refined
 _WORTH = 0.85  # of the best contrast in coarse cells: a start that is refined
 _STEP = 6.0  # cells over the window: such a motion changes the contrast by about its own size
 _ROUGH, _EXACT = 1e-2, 3e-4  # the relative contrast by such a step, where a climb ends
-_LONGEST_CLIMB = 6.0  # such steps
+_LONGEST_CLIMB = 2.0  # such steps
 
 
 @dataclass(frozen=True, slots=True, eq=False)

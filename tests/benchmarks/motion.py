@@ -4,10 +4,11 @@
 
 Cases are drawn from their number: a plane of blotches or polygons, clean or noisy sensor of
 240x180, a velocity of 20 to 400 px/s or 0.2 to 5 rad/s, a window of 5 to 50 ms (translation) or 10
-to 50 ms (rotation), after 100 ms of the same motion: at rest, all pixels have the same phase and
-filters are empty. Errors are the length of the difference to the exact velocity. Both estimate the
-same events of the window; for the speed, the same 20,000 of its middle. Seconds are those of the
-clock, and of the processor for all threads. With --folder events are kept for the next run.
+to 50 ms (rotation), all equally likely, after 100 ms of the same motion: at rest, all pixels have
+the same phase and filters are empty. Errors are the length of the difference to the exact velocity.
+Both estimate the same events of the window; for the speed, the same 20,000 of its middle. Seconds
+are those of the clock, and of the processor for all threads. With --folder events are kept for the
+next run.
 """
 
 from __future__ import annotations
@@ -50,8 +51,7 @@ class Case(NamedTuple):
 def draw(model: str, number: int, folder: Path | None) -> Case:
     """Return a case from its number."""
     rng = np.random.default_rng((number, len(model)))
-    duration_us = round((5_000 if model == "translation" else 10_000) * 10 ** rng.uniform(
-        0, 1 if model == "translation" else np.log10(5)))  # fmt: skip
+    duration_us = round(rng.uniform(5_000 if model == "translation" else 10_000, 50_000))
     blotches, noisy = number % 2 == 0, number // 2 % 2 == 1
     texture = noise_texture(rng, (960, 1280), grain_px=rng.uniform(6, 12))
     texture = texture if blotches else polygon_texture(rng, (960, 1280))

@@ -30,7 +30,8 @@ def motion(motions: MotionTable, *, imu: Imu | None = None, style: Style = PAPER
 
     imu  the gyroscope's angular velocity about x, y and z is drawn as thin lines
 
-    Windows of too few events are gaps; those that are still are counted above.
+    Windows of too few events are gaps, and so are still ones that lie far from all others; both
+    are counted above.
     """
     shown = {
         title: [k for k, name in enumerate(motions.names) if name.endswith(ending)]
@@ -56,7 +57,7 @@ def motion(motions: MotionTable, *, imu: Imu | None = None, style: Style = PAPER
                 _draw(axes, at, np.radians(imu.gyroscope), _ALONE if alone else _BESIDE, style)
             at = (motions.t_us - origin_us) / unit.scale
             labels = [motions.names[k].partition("_")[0] for k in shown[title]]
-            _draw(axes, at, motions.parameters[:, shown[title]], labels, style)
+            _draw(axes, at, _without_chance(motions, shown[title]), labels, style)
             axes.set_xlim(0, span_us / unit.scale)
             legend_above(axes)
         still = int(motions.still.sum()) - motions.unknown
@@ -64,6 +65,17 @@ def motion(motions: MotionTable, *, imu: Imu | None = None, style: Style = PAPER
         said = (f"{count} {words}" for count, words in remarks if count)
         note(every[0], style, count_of(len(motions), "window"), *said)
     return figure
+
+
+def _without_chance(motions: MotionTable, which: list[int]) -> NDArray[np.float64]:
+    """Return some parameters, with NaN for windows that are still and far from the others."""
+    values = motions.parameters[:, which].copy()
+    moving = values[~motions.still]
+    if moving.size and values.size:
+        low, high = moving.min(), moving.max()
+        far = (values < 2 * low - high) | (values > 2 * high - low)
+        values[motions.still & far.any(1)] = np.nan
+    return values
 
 
 def _draw(
