@@ -42,6 +42,22 @@ def test_derivatives_of_the_contrast_are_its_differences(model, objective, cover
         assert slope[k] == pytest.approx(difference / (2 * step), rel=0.02)
 
 
+def test_contrast_is_measured_where_the_sensor_sees_the_whole_window():
+    events, motion = moving_points("translation", (1500.0, -600.0)), np.array([1500.0, -600.0])
+    window = ContrastWindow(events, model_of("translation", events, 10_000.0, None), "variance")
+    frame = window.frame(motion, 1)
+    mask = window.covered(motion, frame).mask
+    rows, columns = np.nonzero(mask)
+    x, y = columns + 0.5 + frame.corner[0], rows + 0.5 + frame.corner[1]
+    assert abs(x.min() - 15) < 4  # it moves 15 pixels in half a window, and blur reaches 2
+    assert abs(x.max() - (119 - 15)) < 4
+    assert abs(y.min() - 6) < 4
+    assert abs(y.max() - (89 - 6)) < 4
+    assert mask.sum() == (np.ptp(rows) + 1) * (np.ptp(columns) + 1)
+    very_fast = window.covered(12 * motion, window.frame(12 * motion, 1))
+    assert very_fast.area == 120 * 90  # no part is seen for long
+
+
 def spline(distance: float) -> float:
     """The quadratic B-spline: a box of width 1 convolved with itself twice."""
     away = abs(distance)

@@ -12,6 +12,7 @@ from dvskit.events import Events, EventsSource, ReadableSource
 from dvskit.formats import open_events
 from dvskit.motion import Stabilised, maximise_contrast, motion_over_time, warped_image
 from dvskit.motion.models import MODELS
+from dvskit.scenes.planes.path import rotation_of
 from tests.moving_points import BARREL, LENS, SIZE, moving_points
 
 MOTIONS = {
@@ -104,6 +105,29 @@ def test_stabilised_points_stay_where_they_were(model, length):
     whole = Stabilised(events, motions, camera=LENS).load()
     np.testing.assert_array_equal(moved.x, whole.x)
     np.testing.assert_array_equal(moved.t, whole.t)
+
+
+def test_stabilised_events_are_turned_back_through_one_window_after_the_other():
+    events = moving_points("rotation", (0.0, 0.0, 0.0), duration_us=40_000)
+    motions = motion_over_time(events, "rotation", window_us=14_000, camera=LENS)
+    motions.parameters[:] = velocities = [(9.0, 0.0, 9.0), (0.0, -9.0, 3.0), (-8.0, 8.0, 0.0)]
+    stable = Stabilised(events, motions, camera=LENS)
+    borders = [events.t[0], *((motions.t_us[:-1] + motions.t_us[1:]) // 2)]
+    before = np.eye(3)
+    for velocity, duration_us in zip(velocities[:2], np.diff(borders), strict=True):
+        before = before @ rotation_of(np.array(velocity) * duration_us * 1e-6)
+    last = np.nonzero(events.t > borders[2])[0][-300:]
+    there = []
+    for n in last:
+        turn = before @ rotation_of(np.array(velocities[2]) * (events.t[n] - borders[2]) * 1e-6)
+        x, y, z = LENS.matrix @ turn @ np.linalg.inv(LENS.matrix) @ [events.x[n], events.y[n], 1]
+        there.append((x / z, y / z))
+    there = [place for place in there if -0.5 <= place[0] < 119.5 and -0.5 <= place[1] < 89.5]
+    moved = stable.load()[-len(there) :]
+    assert len(there) > 100
+    assert stable.left_out
+    assert np.abs(moved.x - np.array(there)[:, 0]).max() < 0.6
+    assert np.abs(moved.y - np.array(there)[:, 1]).max() < 0.6
 
 
 @pytest.mark.slow(seconds=3)
