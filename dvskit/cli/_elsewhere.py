@@ -18,7 +18,7 @@ from dvskit.cli._options import spread, with_lists
 MODULES = {
     name: name for name in (
         "info", "convert", "merge", "filters", "emulate", "calibrate", "cloud", "render", "view",
-        "corners", "flow", "train", "eval", "classify", "demo", "doctor", "plot",
+        "corners", "flow", "motion", "train", "eval", "classify", "demo", "doctor", "plot",
     )
 } | {"eval": "evaluate"}  # fmt: skip
 # How to continue after Ctrl-C.
