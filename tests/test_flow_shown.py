@@ -149,6 +149,14 @@ def test_a_recording_without_motion_is_told(folder):
     assert "no event has a velocity" in done.stderr
 
 
+def test_a_video_shows_all_events_that_have_flow(folder):
+    kept, shown = (
+        json.loads(run("bars.npz", "-o", name, "--json", "--stop", "150ms").stdout)
+        for name in ("flow.npz", "flow.gif")
+    )
+    assert shown["known"] == kept["known"] > 1000
+
+
 def test_a_style_takes_any_method(bars):
     style = FlowColours(method=PooledFlow())
     assert len(list(dvskit.render.frames(bars, style=style, frame_us=20_000))) > 5

@@ -100,6 +100,7 @@ class RenderedFrames:
         if drawn is None and self.start_us is not None and self.stop_us is not None:
             drawn = _Pass(self, self.start_us)
         if drawn is not None:  # the frame of the last events, and those until the end
+            drawn.finish()
             yield drawn.frame()
             while self.stop_us is not None and drawn.frame_us <= self.stop_us:
                 yield drawn.frame()
@@ -131,6 +132,12 @@ class _Pass:
             on = int(np.count_nonzero(events.p))
             self._on += on
             self._off += len(events) - on
+
+    def finish(self) -> None:
+        """Add the events that the style has held back, if it does so."""
+        add_rest = getattr(self._run, "finish", None)
+        if add_rest is not None:
+            add_rest(self.frame_us)
 
     def frame(self) -> Moment:
         self._empty += 1

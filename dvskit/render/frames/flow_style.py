@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from dvskit._arguments import check_arguments
 from dvskit.events import Events, Size
-from dvskit.motion import FlowMethod, PlaneFlow
+from dvskit.motion import Flow, FlowMethod, PlaneFlow
 from dvskit.render._numbers import check_range
 from dvskit.render.colormap import Theme
 from dvskit.render.flow_colours import flow_palette, flow_rows
@@ -56,7 +56,12 @@ class _FlowRun:
         self._since = np.full((size.height, size.width), _NEVER, np.int64)
 
     def add(self, events: Events, frame_us: int) -> None:
-        flow = self._step(events)
+        self._put(self._step(events), frame_us)
+
+    def finish(self, frame_us: int) -> None:
+        self._put(self._step.finish(), frame_us)
+
+    def _put(self, flow: Flow, frame_us: int) -> None:
         known, found = flow.known, flow.events
         at = found.y[known], found.x[known]
         self._rows[at] = flow_rows(flow.vx[known], flow.vy[known], self._full_px_s)

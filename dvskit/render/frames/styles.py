@@ -29,7 +29,10 @@ _PIXELS_A_PART = 1 << 17
 
 
 class StyleRun(Protocol):
-    """One pass of a style over a stream."""
+    """One pass of a style over a stream.
+
+    A run that holds events back also has `finish(frame_us)`, which adds them at the end.
+    """
 
     def add(self, events: Events, frame_us: int) -> None:
         """Add events that are not earlier than the last frame, and before `frame_us`."""
