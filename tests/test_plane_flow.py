@@ -126,7 +126,7 @@ def test_plane_flow_equals_the_slow_version(case):
     events = [
         random_events(3000, 1), edges(300, 0.4, size=SIZE), edges(60, 2.0, size=SIZE),
         TemporalJitter(800)(edges(700, 4.0, size=SIZE, crossings=6)),
-    ][case][:3000]  # fmt: skip
+    ][case][:2000]  # fmt: skip
     flow, slow = plane_flow(events), slow_flow(events)
     assert np.count_nonzero(flow.known) > 50
     agree = np.isclose(flow.vx, slow[:, 0], rtol=1e-3, atol=0.01, equal_nan=True)
