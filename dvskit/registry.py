@@ -46,6 +46,7 @@ class Registry(Mapping[str, Part], Generic[Part]):
     ) -> None:
         self.kind, self._parts, self._own, self._error = kind, dict(parts), frozenset(parts), error
         self._places: dict[str, object] = {}
+        self._origins: dict[str, str] = {}
         _REGISTRIES.append(self)
 
     def register(self, name: str, part: Part, place: object = None) -> None:
@@ -62,8 +63,12 @@ class Registry(Mapping[str, Part], Generic[Part]):
         place = _place_of(part) if place is None else place
         again = self._parts.get(name) is part or (place and self._places.get(name) == place)
         if name in self._own or (name in self._parts and not again):
-            raise ConfigError(f"a {self.kind} named {name!r} is registered already; take another")
+            origin = "dvskit" if name in self._own else self._origins.get(name, "this program")
+            raise ConfigError(
+                f"a {self.kind} named {name!r} is registered already, by {origin}; take another"
+            )
         self._parts[name], self._places[name] = part, place
+        self._origins[name] = f"package {_importing}" if _importing else "this program"
 
     def find(self, name: str) -> Part:
         """Return a part by its name, after importing installed packages if it is unknown."""
@@ -118,7 +123,8 @@ class Package:
 
     name     of the package, and its version      module  that was imported
     parts    the registered names, each after its kind: ("filter every_other",)
-    problem  why it cannot be imported; empty if it was
+    problem  the error that ended its import; empty if there was none. The parts that were
+             registered before it remain
     """
 
     name: str
@@ -129,12 +135,15 @@ class Package:
     @property
     def failure(self) -> str:
         """The problem as part of a message."""
-        return f"package {self.name} cannot be imported: {self.problem}"
+        if not self.parts:
+            return f"package {self.name} cannot be imported: {self.problem}"
+        return f"package {self.name} adds only {', '.join(self.parts)}, then fails: {self.problem}"
 
 
 _REGISTRIES: list[Registry[Any]] = []
 _LOCK = threading.RLock()  # reentrant: a package may look up names while it is imported
 _packages: list[Package] | None = None
+_importing = ""  # the package that is imported now
 
 
 def load_packages() -> tuple[Package, ...]:
@@ -154,16 +163,19 @@ def load_packages() -> tuple[Package, ...]:
 
 
 def _load(entry: EntryPoint) -> Package:
+    global _importing
     name = entry.name if entry.dist is None else f"{entry.dist.name} {entry.dist.version}"
-    before = _registered()
+    before, problem = _registered(), ""
+    _importing = name
     try:
         with redirect_stdout(sys.stderr):  # stdout may be a file of events
             import_module(entry.module)
     except (Exception, SystemExit) as error:
         problem = f"{type(error).__name__}: {one_line(error)}"
-        return Package(name, entry.module, problem=problem)
+    finally:
+        _importing = ""
     parts = [part for part in _registered() if part not in before]
-    return Package(name, entry.module, tuple(sorted(parts)))
+    return Package(name, entry.module, tuple(sorted(parts)), problem)
 
 
 def _registered() -> list[str]:

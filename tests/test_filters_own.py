@@ -227,7 +227,7 @@ def test_filters_shows_the_parameters_of_a_registered_class(registered, run):
 @pytest.mark.parametrize(
     ("name", "kind", "said"),
     [
-        ("flip", Third, "a filter named 'flip' is registered already; take another"),
+        ("flip", Third, "a filter named 'flip' is registered already, by dvskit; take another"),
         ("EveryOther", Third, "letters, digits and '_', such as 'every_other'"),
         ("my-filter", Third, "such as 'my_filter'"),
         ("3rd", Third, "such as 'rd'"),

@@ -119,7 +119,7 @@ def row(name="own", suffixes=(".own",), module="own_format", recognises=None, ca
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        (row("npz"), "a format named 'npz' is registered already; take another"),
+        (row("npz"), "a format named 'npz' is registered already, by dvskit; take another"),
         (row("my own"), "a name is letters, digits"),
         (row(suffixes=".own"), r"suffixes is a tuple of lower-case endings, such as \('.foo',\)"),
         (row(suffixes=("own",)), "suffixes is a tuple of lower-case endings"),

@@ -85,7 +85,7 @@ def row(**changes) -> PublicSet:
 def test_what_is_no_public_set_is_refused(tmp_path):
     for call, words in (
         (lambda: register_public_set("mine"), r"'mine' is not a public set; pass PublicSet\(name="),
-        (lambda: register_public_set(row(name="n-mnist")), "'n-mnist' is registered already; take"),
+        (lambda: register_public_set(row(name="n-mnist")), "'n-mnist' is registered already, by dvskit"),
         (lambda: register_public_set(row(name="n mnist")), "a name is letters"),
         (lambda: row(open="mine"), "mine: open is 'mine'; pass a function of a folder"),
         (lambda: row(download=3), "mine: download is 3; pass a function of a folder"),

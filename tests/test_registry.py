@@ -39,11 +39,29 @@ def test_what_is_no_name_is_refused(parts, name):
         parts.register(name, 3)
 
 
-@pytest.mark.parametrize("name", ["salt", "basil"])
-def test_a_taken_name_is_refused(parts, name):
+@pytest.mark.parametrize(
+    ("name", "origin"),
+    [("salt", "dvskit"), ("basil", "this program"), ("dill", "package tin_dill 0.3")],
+)
+def test_a_taken_name_is_refused_and_its_origin_named(parts, name, origin, tmp_path, monkeypatch):
+    source = "from dvskit import registry\nregistry._REGISTRIES[0].register('dill', 8)\n"
+    install(tmp_path, monkeypatch, f"tin_{name}", source)
     parts.register("basil", 3)
-    with pytest.raises(ConfigError, match=f"a spice named '{name}' is registered already"):
+    parts.complete()
+    said = f"a spice named '{name}' is registered already, by {origin}; take another"
+    with pytest.raises(ConfigError, match=said):
         parts.register(name, 4)
+
+
+def test_a_package_that_fails_halfway_keeps_and_names_its_parts(parts, tmp_path, monkeypatch):
+    source = (
+        "from dvskit import registry\nadd = registry._REGISTRIES[0].register\n"
+        "add('anise', 8)\nadd('salt', 9)\nadd('cumin', 10)\n"
+    )
+    install(tmp_path, monkeypatch, "half", source)
+    assert parts.find("anise") == 8
+    with pytest.raises(ConfigError, match=r"; package half 0\.3 adds only spice anise, then fails"):
+        parts.find("cumin")
 
 
 def test_a_class_that_is_defined_again_replaces_itself(parts):

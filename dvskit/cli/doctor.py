@@ -77,8 +77,10 @@ def _extension(package: Package, others: Sequence[Package]) -> tuple[str, bool, 
     """Return the finding about an installed package that extends dvskit."""
     unique = [each.name for each in others].count(package.name) == 1
     name = package.name if unique else f"{package.name} {package.module}"
-    parts = ", ".join(package.parts) or "registers nothing"
-    return name, not package.problem, package.problem or parts
+    parts = ", ".join(package.parts)
+    if package.problem:
+        return name, False, f"{package.problem}; before that: {parts}" if parts else package.problem
+    return name, True, parts or "registers nothing"
 
 
 def _package(name: str) -> tuple[str, bool, str]:
