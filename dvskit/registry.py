@@ -12,11 +12,13 @@ The module is imported when a name is unknown, and where all names are listed: `
 
 from __future__ import annotations
 
+import importlib
 import re
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import redirect_stdout
+import traceback
+from collections.abc import Callable, Container, Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -30,6 +32,10 @@ Part = TypeVar("Part")
 Found = TypeVar("Found")
 
 GROUP = "dvskit"
+# Beginnings of the names of files that hold no part of others.
+_OTHERS = (
+    __file__.removesuffix("registry.py"), importlib.__file__.removesuffix("__init__.py"), "<frozen "
+)  # fmt: skip
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
 
 
@@ -180,3 +186,36 @@ def _load(entry: EntryPoint) -> Package:
 
 def _registered() -> list[str]:
     return [f"{each.kind} {name}" for each in _REGISTRIES for name in each.registered()]
+
+
+@contextmanager
+def named_errors(name: str, kind: type[DvskitError] = ConfigError) -> Iterator[None]:
+    """Raise one line with the name, the file and the line for errors in the code of a part.
+
+    They become errors of `kind`. Those of dvskit keep their type and get the name if they lack it;
+    OSError and MemoryError pass unchanged.
+    """
+    try:
+        yield
+    except (OSError, MemoryError):
+        raise
+    except DvskitError as error:
+        if name.partition(": ")[0] not in str(error):
+            error.args = (f"{name}: {error}",)
+        raise
+    except (Exception, SystemExit) as error:
+        raise kind(f"{name}: {with_line(error)}") from error
+
+
+def with_line(error: BaseException, files: Container[str] = ()) -> str:
+    """Return an error as one line: "bad.py, line 3: ZeroDivisionError: division by zero".
+
+    The line is the last one in `files`; without them, in the first file that is not of dvskit.
+    """
+    if isinstance(error, SyntaxError):
+        return f"{error.filename}, line {error.lineno}: {error.msg}"
+    calls = traceback.extract_tb(error.__traceback__)
+    if not files:
+        files = [call.filename for call in calls if not call.filename.startswith(_OTHERS)][:1]
+    lines = [f"{call.filename}, line {call.lineno}: " for call in calls if call.filename in files]
+    return f"{lines[-1] if lines else ''}{type(error).__name__}: {one_line(error)}"

@@ -11,8 +11,15 @@ import numpy as np
 import pytest
 
 import dvskit
-from dvskit.errors import ConfigError, DamagedFileError, FormatError, GeometryError
-from dvskit.formats import Format, find_format, register_format
+from dvskit.errors import (
+    ConfigError,
+    DamagedFileError,
+    DvskitError,
+    FormatError,
+    GeometryError,
+    UnknownFormatError,
+)
+from dvskit.formats import Format, find_format, format_for_writing, register_format
 from dvskit.formats.table import TABLE
 from tests.examples import example_of
 
@@ -153,3 +160,76 @@ def test_content_that_dvskit_knows_is_never_read_as_another_format(registers, tm
     assert find_format(tmp_path / "a.own").name == "npz"
     (tmp_path / "b.own").write_bytes(b"anything")
     assert find_format(tmp_path / "b.own").name == "own"
+
+
+FORMAT = """
+import numpy as np
+from dvskit import Events, Size, register_format
+from dvskit.formats import FileSink, Format, Recording
+class Own(Recording):
+    format = "own"
+    def _blocks(self, damage, storage):
+        yield Events(t=[1], x=[2], y=[3], p=[1], size=self.size)
+class OwnSink(FileSink):
+    format = "own"
+    def _open(self, partial):
+        self._file = self._create(partial)
+    def _write(self, events):
+        self._file.write(b"OWN")
+def open_recording(path, options):
+    return Own(path, options, Size(9, 9), "format")
+open_sink = OwnSink
+register_format(Format("own", (".own",), __name__, lambda head: head[:3] == b"OWN", "rw", "tests"))
+"""
+BLOCK = FORMAT.splitlines()[7].strip()
+OPENED = 'return Own(path, options, Size(9, 9), "format")'
+BROKEN = {  # replaced code, what stands in its place, the message after "a.own: format own: "
+    "reading": (BLOCK, "np.zeros(3).reshape(2, 2)", "own_format, line 8: ValueError: cannot"),
+    "other blocks": (BLOCK, "yield 3", "_blocks yields int; yield Events"),
+    "wrong events": ("t=[1]", "t=[1, 2]", "columns differ in length: t 2, x 1"),
+    "None": (OPENED, "pass", "open_recording returns NoneType; return a Recording"),
+    "one argument": ("path, options):", "path):", "TypeError: open_recording() takes 1 positional"),
+    "no function": ("def open_recording", "def opens", "has no attribute 'open_recording'"),
+    "no object": ("__name__", "__name__ + ':Row'", "has no attribute 'Row'"),
+    "no module": ("__name__", "'own_form'", "ModuleNotFoundError: No module named 'own_form'"),
+    "writing": ('self._file.write(b"OWN")', "1 / 0", "own_format, line 14: ZeroDivisionError: div"),
+    "no sink": ("open_sink = OwnSink", "", "has no attribute 'open_sink'"),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_a_mistake_in_a_format_is_one_line_with_the_file_the_format_and_the_line(
+    registers, tmp_path, case
+):
+    old, new, said = BROKEN[case]
+    assert FORMAT.count(old) == 1
+    registers(FORMAT.replace(old, new))
+    path = tmp_path / "a.own"
+    one = dvskit.Events(t=[1], x=[2], y=[3], p=[1], size=(9, 9))
+    with pytest.raises(DvskitError) as failed:  # noqa: PT012
+        dvskit.save_events(one, path)
+        dvskit.load_events(path)
+    assert str(failed.value).startswith(f"{path}: format own: ")
+    assert said in str(failed.value)
+    assert "\n" not in str(failed.value)
+
+
+def test_a_format_that_fails_to_recognise_hides_no_other(registers, tmp_path):
+    registers(FORMAT.replace("head[:3] == b", "head[10**9] == b"))
+    dvskit.save_events(some_events(), tmp_path / "a.csv")
+    dvskit.save_events(some_events(), tmp_path / "a.npz")
+    assert find_format(tmp_path / "a.csv").name == "csv"
+    assert find_format(tmp_path / "a.npz").name == "npz"
+    (tmp_path / "a.own").write_bytes(b"OWN")
+    with pytest.raises(
+        UnknownFormatError, match="; recognises of format own fails: own_format, line 18: IndexErr"
+    ):
+        find_format(tmp_path / "a.own")
+
+
+def test_a_format_without_piped_is_refused_for_a_pipe_with_the_fix(registers):
+    registers(FORMAT)
+    with pytest.raises(UnknownFormatError, match=r"own cannot go .*, as its row does not declare"):
+        format_for_writing("-", "own")
+    with pytest.raises(UnknownFormatError, match=r"npz cannot go .*, as it is not written"):
+        format_for_writing("-", "npz")

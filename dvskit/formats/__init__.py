@@ -20,7 +20,7 @@ from typing import cast
 
 from dvskit._arguments import check_arguments
 from dvskit._progress import WatchedSource
-from dvskit.errors import ConfigError, LeftOutWarning, UnknownFormatError, warn
+from dvskit.errors import ConfigError, FormatError, LeftOutWarning, UnknownFormatError, warn
 from dvskit.events import Events, Source, as_size, as_source
 from dvskit.formats.beside import COUNTED_BESIDE, Beside, TriggersAlong, hand_over, left_behind
 from dvskit.formats.file_bytes import InputStream
@@ -124,10 +124,17 @@ def _open(path: str | PathLike[str], format: str | None, options: ReadOptions) -
         row = find_by_head(path, first.data[:HEAD_BYTES])
     if "r" not in row.can:
         raise UnknownFormatError(f"{path}: {row.name} is only written")
-    module = row.openers()
-    if first.state is not None and hasattr(module, "open_small"):
-        return cast(Recording, module.open_small(path, first, options))
-    return cast(Recording, module.open_recording(path, options))
+    with row.named_errors(path):
+        module = row.openers()
+        if first.state is not None and hasattr(module, "open_small"):
+            return _checked(module.open_small(path, first, options))
+        return _checked(module.open_recording(path, options))
+
+
+def _checked(opened: object) -> Recording:
+    if not isinstance(opened, Recording):
+        raise FormatError(f"open_recording returns {type(opened).__name__}; return a Recording")
+    return opened
 
 
 def _is_address(path: str | PathLike[str]) -> bool:
@@ -141,19 +148,20 @@ def open_stream(stream: InputStream, row: Format | None, options: ReadOptions) -
     """
     if row is None:
         row = _find_in(stream)
-    module = row.openers()
-    if not hasattr(module, "open_stream"):
-        raise UnknownFormatError(
-            f"{stream.name}: {row.name} is not read from a pipe; save it to a file first"
-        )
-    return cast(Recording, module.open_stream(stream, options))
+    with row.named_errors(stream.name):
+        module = row.openers()
+        if not hasattr(module, "open_stream"):
+            raise UnknownFormatError(
+                f"{stream.name}: {row.name} is not read from a pipe; save it to a file first"
+            )
+        return _checked(module.open_stream(stream, options))
 
 
 def _find_in(stream: InputStream) -> Format:
     head = b""
     while len(more := stream.peek_more()) > len(head) and len(more) < HEAD_BYTES:
         head = more
-        fitting = [row for row in TABLE.values() if row.recognises and row.recognises(head)]
+        fitting = [row for row in TABLE.values() if row.fits(head)]
         if len(fitting) == 1:
             return fitting[0]
         if (columns := find_by_columns(head)) is not None:
@@ -188,8 +196,11 @@ def open_sink(
     OutputError.
     """
     row = format_for_writing(path, format)
-    module = row.openers()
-    return cast(FileSink, module.open_sink(Path(path), as_size(size), overwrite=overwrite))
+    with row.named_errors(path):
+        opened = row.openers().open_sink(Path(path), as_size(size), overwrite=overwrite)
+        if not isinstance(opened, FileSink):
+            raise FormatError(f"open_sink returns {type(opened).__name__}; return a FileSink")
+        return opened
 
 
 @check_arguments

@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
@@ -22,6 +23,7 @@ from dvskit.events.window import check_window
 from dvskit.formats.calibration import camera_beside
 from dvskit.formats.labels import labels_beside
 from dvskit.formats.losses import Damage, FormatOrderError, Losses
+from dvskit.formats.own_code import named, named_blocks
 from dvskit.formats.storage import ReusedStorage, Storage, WholeStorage
 from dvskit.streams import Frame, Imu, Intrinsics, Labels, Triggers
 
@@ -141,13 +143,13 @@ class Recording(ReadableSource, ABC):
     ) -> Iterator[Events]:
         """Yield nonempty blocks in time order, from any place before `start_us` on."""
         if self._any_order:
-            blocks = self._sorted(damage)
+            read = partial(self._sorted, damage)
         elif start_us is None:
-            blocks = self._blocks(damage, storage)
+            read = partial(self._blocks, damage, storage)
         else:
-            blocks = self._blocks_from(start_us, damage, storage)
+            read = partial(self._blocks_from, start_us, damage, storage)
         last: int | None = None
-        for block in blocks:
+        for block in named_blocks(self, read):
             if not len(block):
                 continue
             if last is not None and block.t[0] < last:
@@ -314,7 +316,8 @@ class FileSink(ABC):
 
     def __enter__(self) -> Self:
         try:
-            self._open(self._partial)
+            with named(self):
+                self._open(self._partial)
         except OSError as error:
             _files.discard(self._partial, self.path)
             problem = f"{self.path}: {error.strerror or error}; choose another place"
@@ -359,7 +362,8 @@ class FileSink(ABC):
 
     def _guard(self, action: Callable[[], None]) -> None:
         try:
-            action()
+            with named(self):
+                action()
         except BrokenPipeError:
             raise  # the reader has closed the pipe: not an error of the place
         except OSError as error:

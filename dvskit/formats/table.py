@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from importlib import import_module
 from os import PathLike
@@ -18,7 +19,8 @@ from dvskit.errors import (
     did_you_mean,
 )
 from dvskit.formats.file_bytes import FirstBytes, read_first
-from dvskit.registry import Registry
+from dvskit.formats.marks import is_dat, never, raw_header_says, starts_with
+from dvskit.registry import Registry, named_errors, with_line
 
 HEAD_BYTES = 4096
 # Names of CSV's columns t, x, y and p that identify a file of events.
@@ -67,93 +69,64 @@ class Format:
         module = import_module(name)
         return getattr(module, inner) if inner else module
 
+    def named_errors(self, path: object) -> AbstractContextManager[None]:
+        """Name the path and the format in errors of its code, unless it is one of dvskit's own."""
+        if self.module.startswith("dvskit."):
+            return nullcontext()
+        return named_errors(f"{path}: format {self.name}", FormatError)
 
-def _starts_with(*magic: bytes) -> Callable[[bytes], bool]:
-    return lambda head: head.startswith(magic)
-
-
-def _never(head: bytes) -> bool:
-    """Never match; another row detects this content."""
-    return False
-
-
-def _raw_header_says(version: str, name: str) -> Callable[[bytes], bool]:
-    def recognises(head: bytes) -> bool:
-        if not head.startswith(b"%"):
+    def fits(self, head: bytes) -> bool:
+        """Return whether the format recognises the first bytes of a file; if it fails, False."""
+        try:
+            return self.recognises is not None and bool(self.recognises(head))
+        except Exception:
+            if self.module.startswith("dvskit."):
+                raise
             return False
-        lines = []
-        for line in head.split(b"\n"):
-            if not line.startswith(b"%"):
-                break
-            lines.append(line[1:].strip().decode("latin-1"))
-        if any(line.partition(" ")[0] == "format" for line in lines):
-            return any(
-                line.partition(" ")[2].partition(";")[0].strip().upper() == name
-                for line in lines
-                if line.startswith("format ")
-            )
-        return any(line == f"evt {version}" for line in lines)
-
-    return recognises
-
-
-def _is_dat(head: bytes) -> bool:
-    at = 0
-    lines = []
-    while head.startswith(b"%", at):
-        stop = head.find(b"\n", at)
-        if stop < 0:
-            return False
-        lines.append(head[at + 1 : stop].strip())
-        at = stop + 1
-    if any(line.startswith((b"evt ", b"format ")) for line in lines):
-        return False
-    named = any(line.startswith(b"Data file containing") for line in lines)
-    return named or (bool(lines) and head[at : at + 2] in (b"\x00\x08", b"\x0c\x08", b"\x0e\x08"))
 
 
 _OWN = (
-    Format("npz", (".npz",), "dvskit.formats.npz", _starts_with(b"PK\x03\x04"), "rw",
+    Format("npz", (".npz",), "dvskit.formats.npz", starts_with(b"PK\x03\x04"), "rw",
            "NumPy archive of the columns t, x, y, p and size"),
-    Format("npy", (".npy",), "dvskit.formats.npy", _starts_with(b"\x93NUMPY"), "r",
+    Format("npy", (".npy",), "dvskit.formats.npy", starts_with(b"\x93NUMPY"), "r",
            "NumPy array of events, structured or N x 4",
            "columns, such as x,y,t_s,p (t_s: seconds)"),
     Format("nmnist", (".bin",), "dvskit.formats.nmnist", None, "r",
            "N-MNIST / N-Caltech101 recording (ATIS, 5 bytes per event)"),
     Format("evt3", (".raw",), "dvskit.formats.prophesee.evt:EVT3",
-           _raw_header_says("3.0", "EVT3"), "rw", "Prophesee RAW, EVT 3.0", piped="rw"),
+           raw_header_says("3.0", "EVT3"), "rw", "Prophesee RAW, EVT 3.0", piped="rw"),
     Format("evt2", (".raw",), "dvskit.formats.prophesee.evt:EVT2",
-           _raw_header_says("2.0", "EVT2"), "rw", "Prophesee RAW, EVT 2.0", piped="rw"),
+           raw_header_says("2.0", "EVT2"), "rw", "Prophesee RAW, EVT 2.0", piped="rw"),
     Format("evt21", (".raw",), "dvskit.formats.prophesee.evt:EVT21",
-           _raw_header_says("2.1", "EVT21"), "rw", "Prophesee RAW, EVT 2.1", piped="rw"),
+           raw_header_says("2.1", "EVT21"), "rw", "Prophesee RAW, EVT 2.1", piped="rw"),
     Format("evt4", (".raw",), "dvskit.formats.prophesee.evt:EVT4",
-           _raw_header_says("4.0", "EVT4"), "rw", "Prophesee RAW, EVT 4.0", piped="rw"),
-    Format("dat", (".dat",), "dvskit.formats.prophesee.dat", _is_dat, "rw",
+           raw_header_says("4.0", "EVT4"), "rw", "Prophesee RAW, EVT 4.0", piped="rw"),
+    Format("dat", (".dat",), "dvskit.formats.prophesee.dat", is_dat, "rw",
            "Prophesee DAT (8 bytes per event)", piped="rw"),
-    Format("aedat4", (".aedat4",), "dvskit.formats.aedat4", _starts_with(b"#!AER-DAT4.0"), "rw",
+    Format("aedat4", (".aedat4",), "dvskit.formats.aedat4", starts_with(b"#!AER-DAT4.0"), "rw",
            "iniVation AEDAT 4", "the number of an event stream, if there are several"),
-    Format("es", (".es",), "dvskit.formats.es", _starts_with(b"Event Stream"), "rw",
+    Format("es", (".es",), "dvskit.formats.es", starts_with(b"Event Stream"), "rw",
            "Event Stream: DVS, ATIS, colour and generic events", piped="w"),
     Format("aedat2", (".aedat", ".aedat2"), "dvskit.formats.aedat2",
-           _starts_with(b"#!AER-DAT1.0", b"#!AER-DAT2.0", b"# This is a raw AE data file"), "rw",
+           starts_with(b"#!AER-DAT1.0", b"#!AER-DAT2.0", b"# This is a raw AE data file"), "rw",
            "jAER AEDAT 1 and 2 (DVS128, DAVIS, DVS640)", "a chip, such as DVS128 or DAVIS346",
            piped="w"),
-    Format("aedat31", (".aedat",), "dvskit.formats.aedat31", _starts_with(b"#!AER-DAT3.1"), "r",
+    Format("aedat31", (".aedat",), "dvskit.formats.aedat31", starts_with(b"#!AER-DAT3.1"), "r",
            "cAER AEDAT 3.1"),
-    Format("dsec", (".h5",), "dvskit.formats.hdf5:DSEC", _never, "rw",
+    Format("dsec", (".h5",), "dvskit.formats.hdf5:DSEC", never, "rw",
            "HDF5 in the layout of DSEC, for h5py with hdf5plugin"),
-    Format("hdf5", (".hdf5", ".h5"), "dvskit.formats.hdf5", _starts_with(b"\x89HDF\r\n\x1a\n"),
+    Format("hdf5", (".hdf5", ".h5"), "dvskit.formats.hdf5", starts_with(b"\x89HDF\r\n\x1a\n"),
            "rw", "HDF5: Prophesee (ECF); DSEC, RVT, v2e, rpg_e2vid, M3ED and MVSEC are read too"),
-    Format("hdf5-gzip", (".hdf5",), "dvskit.formats.hdf5:GZIP", _never, "rw",
+    Format("hdf5-gzip", (".hdf5",), "dvskit.formats.hdf5:GZIP", never, "rw",
            "HDF5 in the layout of Prophesee with gzip, for readers without its plugin"),
-    Format("bag", (".bag",), "dvskit.formats.ros:BAG", _starts_with(b"#ROSBAG V2.0"), "rw",
+    Format("bag", (".bag",), "dvskit.formats.ros:BAG", starts_with(b"#ROSBAG V2.0"), "rw",
            "ROS 1 bag of EventPacket or EventArray messages", "a topic, such as bag:/dvs/events"),
-    Format("db3", (".db3",), "dvskit.formats.ros:DB3", _starts_with(b"SQLite format 3\0"), "rw",
+    Format("db3", (".db3",), "dvskit.formats.ros:DB3", starts_with(b"SQLite format 3\0"), "rw",
            "ROS 2 recording in a database", "a topic, such as db3:/event_camera/events"),
-    Format("mcap", (".mcap",), "dvskit.formats.ros:MCAP", _starts_with(b"\x89MCAP0\r\n"), "rw",
+    Format("mcap", (".mcap",), "dvskit.formats.ros:MCAP", starts_with(b"\x89MCAP0\r\n"), "rw",
            "ROS 2 (or 1) recording in MCAP", "a topic, such as mcap:/event_camera/events"),
     Format("rosbag2", (), "dvskit.formats.ros:FOLDER",
-           _starts_with(b"rosbag2_bagfile_information:"), "r",
+           starts_with(b"rosbag2_bagfile_information:"), "r",
            "the folder of a ROS 2 recording: metadata.yaml and its .db3 or .mcap files",
            "a topic, such as rosbag2:/event_camera/events", inside="metadata.yaml"),
     Format("csv", (".csv",), "dvskit.formats.text.csv", None, "rw",
@@ -190,7 +163,9 @@ def register_format(row: Format) -> None:
                                lambda head: head.startswith(b"DOTS"), "r", "rows of int64"))
 
     `dvskit/formats/README.md` shows a format that is also written and salvaged. Content that one
-    of dvskit's own formats recognises is never read as another. Raises ConfigError for a taken
+    of dvskit's own formats recognises is never read as another. A suffix may be one that other
+    formats have: content decides on reading, and writing takes the first row that can, dvskit's
+    own before registered ones; `format=` (`--to`) names another. Raises ConfigError for a taken
     name and for wrong fields.
     """
     if not isinstance(row, Format):
@@ -266,7 +241,7 @@ def file_of_events(path: Path) -> Path:
         file = path / row.inside
         if not row.inside or not file.is_file():
             continue
-        if row.recognises is None or row.recognises(_start(file)):
+        if row.recognises is None or row.fits(_start(file)):
             return file
     return path
 
@@ -300,7 +275,22 @@ def find_by_columns(head: bytes) -> Format | None:
 
 def find_by_head(path: Path, head: bytes) -> Format:
     """Return the format of a file that begins with `head`, as `find_format` does."""
-    return TABLE.search(lambda: known_by_head(path, head))
+    try:
+        return TABLE.search(lambda: known_by_head(path, head))
+    except UnknownFormatError as error:
+        raise UnknownFormatError(f"{error}{_failures(head)}") from None
+
+
+def _failures(head: bytes) -> str:
+    """Return the errors of formats that fail to recognise a file, as part of a message."""
+    text = ""
+    for row in TABLE.values():
+        try:
+            if row.recognises is not None:
+                row.recognises(head)
+        except Exception as error:
+            text += f"; recognises of format {row.name} fails: {with_line(error)}"
+    return text
 
 
 def known_by_head(path: Path, head: bytes) -> Format:
@@ -310,7 +300,7 @@ def known_by_head(path: Path, head: bytes) -> Format:
         if row is not None and row.name in _EMPTY:
             return row
         raise FormatError(f"{path}: is empty (0 bytes); an event file has at least a header")
-    fitting = [row for row in TABLE.values() if row.recognises and row.recognises(head)]
+    fitting = [row for row in TABLE.values() if row.fits(head)]
     if not fitting:
         suffix = path.suffix.lower()
         fitting = [
@@ -368,9 +358,10 @@ def format_for_writing(path: str | PathLike[str], name: str | None = None) -> Fo
         row = TABLE.search(lambda: _written_as(path))
     if str(path) == "-" and "w" not in row.piped:
         ways = ", ".join(sorted(row.name for row in TABLE.values() if "w" in row.piped))
+        why = "it is not written in order" if row in _OWN else "its row does not declare piped='w'"
         raise UnknownFormatError(
-            f"standard output: {row.name} cannot go through a pipe, as it is not written in "
-            f"order; name a file, or one of {ways} (format=, --to)"
+            f"standard output: {row.name} cannot go through a pipe, as {why}; name a file, or "
+            f"one of {ways} (format=, --to)"
         )
     return row
 
