@@ -9,11 +9,20 @@ from pathlib import Path
 
 import pytest
 
+import dvskit.datasets
 from dvskit import registry, save_events
-from dvskit.datasets import PUBLIC_SETS, PublicSet, open_public, register_public_set
-from dvskit.errors import ConfigError, FormatError
+from dvskit.datasets import (
+    PUBLIC_SETS,
+    FileSamples,
+    PublicSet,
+    Sample,
+    open_public,
+    register_public_set,
+)
+from dvskit.errors import ConfigError, DvskitError, FormatError
 from dvskit.training import DataConfig
 from dvskit.training.sets import load_sets
+from tests.examples import example_of
 from tests.test_datasets import events, folder_of
 from tests.test_registry import install
 from tests.test_training_sets import config_from
@@ -37,14 +46,40 @@ def named_recordings(folder: Path) -> Path:
 def test_the_example_of_the_docstring_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     folder_of(tmp_path / "data" / "gates", {"open": 2, "shut": 1})
-    example = re.search(
-        r"\n\n(        from.*?)\n\n    Raises", register_public_set.__doc__, re.DOTALL
-    )
     names: dict = {}
-    exec(textwrap.dedent(example[1]), names)
+    exec(example_of(register_public_set), names)
     assert names["samples"].classes == ("open", "shut")
     with pytest.raises(FormatError, match=r"gates can be downloaded from https://example\.org/"):
         open_public("gates", tmp_path)
+
+
+def test_the_example_of_named_files_runs(tmp_path):
+    code = re.search(r"\n(        def open_named.*?)\n\n", register_public_set.__doc__, re.DOTALL)[
+        1
+    ]
+    names: dict = {"datasets": dvskit.datasets}
+    exec(textwrap.dedent(code), names)
+    samples = open_public(row(open=names["open_named"]), named_recordings(tmp_path / "set"))
+    assert [label for _, label in samples] == ["open", "open", "shut", "shut"]
+
+
+def broken(folder):
+    return 1 // 0
+
+
+@pytest.mark.parametrize(
+    ("function", "said"),
+    [
+        (broken, r"public set mine: .*\.py, line \d+: ZeroDivisionError: integer division"),
+        (lambda: None, "public set mine: TypeError: .* takes 0 positional arguments but 1 was giv"),
+        (lambda folder: Sample(), "public set mine: .*TypeError: .*missing 2 required"),
+        (lambda folder: FileSamples([Sample("a", "b")]), "public set mine: a: is drawn and has no"),
+    ],
+)
+def test_a_mistake_in_a_public_set_is_one_line_that_names_it(tmp_path, function, said):
+    with pytest.raises(DvskitError, match=said) as failed:
+        open_public(row(open=function), tmp_path)
+    assert "\n" not in str(failed.value)
 
 
 def test_a_registered_set_is_opened_by_name_in_a_configuration_and_as_an_object(tmp_path):
@@ -85,7 +120,10 @@ def row(**changes) -> PublicSet:
 def test_what_is_no_public_set_is_refused(tmp_path):
     for call, words in (
         (lambda: register_public_set("mine"), r"'mine' is not a public set; pass PublicSet\(name="),
-        (lambda: register_public_set(row(name="n-mnist")), "'n-mnist' is registered already, by dvskit"),
+        (
+            lambda: register_public_set(row(name="n-mnist")),
+            "'n-mnist' is registered already, by dvskit",
+        ),
         (lambda: register_public_set(row(name="n mnist")), "a name is letters"),
         (lambda: row(open="mine"), "mine: open is 'mine'; pass a function of a folder"),
         (lambda: row(download=3), "mine: download is 3; pass a function of a folder"),
