@@ -30,6 +30,7 @@ def my(tmp_path, monkeypatch):
         "import beside\nfrom dvskit.filters import Flip, StartAt, chain\n"
         "third = EveryOther(beside.of)\nboth = chain(left_half, Flip())\n"
         "number = 5\nclass Plain: ...\n"
+        "class Bad:\n    def start(self): ...\n"
         "def wrong(events):\n    return events.nothing\n"
         "class Later(StartAt): ...\n"
     )
@@ -98,14 +99,15 @@ def test_each_process_of_many_loads_it(my, run, tmp_path):
 MISTAKES = {
     "none.py:EveryOther": "none.py: no such file",
     "my.py:EveryOthr": "there is no 'EveryOthr' in the file; did you mean 'EveryOther'? choices: ",
-    "my.py": "choices: EveryOther, Later, both, left_half, third, wrong",
+    "my.py": "choices: Bad, EveryOther, Later, both, left_half, third, wrong",
     "my.py:number": "5 is not a filter",
+    "my.py:Bad": "Bad: its start does not take the size; write start(self, size)",
     "my.py:Plain": "Plain is a class without start(size)",
     "my.py:EveryOther:many": "of 'many' is not a whole number (usage: EveryOther:of=2)",
     "my.py:EveryOther:2,3": "'3' is one argument too many",
     "my.py:left_half:3": "left_half takes no arguments; only a class does",
     "my.py:EveryOtherStep": "EveryOtherStep is a class without start(size)",
-    "my.py:wrong": "my.py, line 39: AttributeError: 'Events' object has no attribute 'nothing'",
+    "my.py:wrong": "my.py, line 41: AttributeError: 'Events' object has no attribute 'nothing'",
 }
 
 
@@ -234,6 +236,8 @@ def test_filters_shows_the_parameters_of_a_registered_class(registered, run):
         ("", Third, "such as 'every_other'"),
         ("number", 5, "5 is not a filter; pass a Filter, or a function"),
         ("plain", type("Plain", (), {}), "plain is a class without start"),
+        ("start", type("Bad", (), {"start": lambda self: 3}), "start: its start does not take the"),
+        ("start", type("Bad", (), {"start": lambda self: 3})(), r"write start\(self, size\)"),
         ("none", lambda: 3, "none is not a function of one argument, the events; make it one"),
     ],
 )
@@ -242,6 +246,13 @@ def test_what_is_no_filter_is_refused_at_registration(registered, name, kind, sa
         register_filter(name, kind)
     assert "\n" not in str(refused.value)
     assert FILTERS.registered() == []
+
+
+def test_filters_shows_a_filter_of_a_file(my, run):
+    code, out, _ = run("filters", "my.py:EveryOther")
+    assert code == 0
+    assert out.startswith("EveryOther:of=2\n\nKeep one event in of.\n\nParameters:\n  of  a whole")
+    assert "did you mean 'left_half'?" in usage_error(run("filters", "my.py:left_haf"))
 
 
 def test_equal_filters_replace_each_other_others_do_not(registered):

@@ -10,7 +10,15 @@ from typing import Any, get_args
 from dvskit.cli import _console
 from dvskit.cli._options import argument
 from dvskit.filters import Fit, Mask
-from dvskit.filters.names import FILTERS, Parameter, described, filter_names, parameters_of
+from dvskit.filters.names import (
+    FILTERS,
+    Parameter,
+    described,
+    filter_names,
+    kind_in_file,
+    names_a_file,
+    parameters_of,
+)
 from dvskit.registry import load_packages
 
 _UNITS = {"_us": "a time with its unit, such as 5ms", "_px": "pixels", "_hz": "events a second",
@@ -29,8 +37,11 @@ def filters(
             if package.problem:
                 _console.note(package.failure)
         return
-    name = name.strip().lower().replace("-", "_")
-    kind = FILTERS.find(name)
+    if names_a_file(name):
+        name, kind = kind_in_file(name)
+    else:
+        name = name.strip().lower().replace("-", "_")
+        kind = FILTERS.find(name)
     print("\n".join([described(name, kind), "", *_docs(kind)]))
     rows = [] if kind in (Fit, Mask) else _rows(kind)
     wide = [max((len(row[k]) for row in rows), default=0) for k in (0, 1)]

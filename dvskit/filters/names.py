@@ -23,7 +23,7 @@ from dvskit.filters import affine, chance, corners, denoising, mask, timing
 from dvskit.filters.base import CallableFilter, Chain, Function, FunctionFilter, as_filter
 from dvskit.filters.fit import Fit, Undistort
 from dvskit.filters.mask import Mask
-from dvskit.registry import Registry
+from dvskit.registry import Registry, with_line
 from dvskit.streams import Intrinsics
 
 _UNIT_OF_NAME = re.compile(r"_(us|px|hz|deg)$")
@@ -175,16 +175,19 @@ def filter_from(text: str, *, intrinsics: Intrinsics | None = None) -> CallableF
 
 def _check_kind(name: str, kind: Any) -> None:
     if not isinstance(kind, type):
-        if isinstance(as_filter(kind), FunctionFilter) and not _takes_one(kind):
+        if isinstance(as_filter(kind), FunctionFilter) and not _takes(kind, 1):
             raise ConfigError(f"{name} is not a function of one argument, the events; make it one")
     elif not callable(getattr(kind, "start", None)):
         raise ConfigError(f"{name} is a class without start(size); see dvskit/filters/README.md")
+    start = getattr(kind, "start", None)
+    if start is not None and not _takes(start, 2 if isinstance(kind, type) else 1):
+        raise ConfigError(f"{name}: its start does not take the size; write start(self, size)")
 
 
-def _takes_one(function: Any) -> bool:
-    """Return whether a function can be called with one argument."""
+def _takes(function: Any, count: int) -> bool:
+    """Return whether a function can be called with this number of arguments."""
     try:
-        inspect.signature(function).bind(None)
+        inspect.signature(function).bind(*[None] * count)
     except TypeError:
         return False
     except ValueError:  # a compiled function without a signature
@@ -240,7 +243,7 @@ def values_of(kind: type, arguments: str) -> dict[str, Any]:
             raise ConfigError(f"{word!r} follows named arguments; name it, too")
         name = full[key.strip().lower()] if named else list(parameters)[place]
         if name in found:
-            raise ConfigError(f"{name} is given twice")
+            raise ConfigError(f"{parameters[name].short} is given twice")
         found[name] = _value(parameters[name], (value if named else word).strip())
     for each in parameters.values():
         if each.required and each.name not in found:
@@ -250,14 +253,14 @@ def values_of(kind: type, arguments: str) -> dict[str, Any]:
 
 def _value(parameter: Parameter, text: str) -> Any:
     """Return the value of a parameter in a text. Raises ConfigError."""
-    name, hint = parameter.name, parameter.hint
+    name, hint = parameter.short, parameter.hint
     choices = {str(each): each for each in parameter.choices}
     if choices:
         if text.lower() not in choices:
             raise ConfigError(f"{name} {text!r}: {did_you_mean(text, choices)}")
         return choices[text.lower()]
     kinds = set(get_args(hint)) or {hint}
-    if name.endswith("_us"):
+    if parameter.name.endswith("_us"):
         return _time_us(name, text, whole=float not in kinds)
     if bool in kinds:
         words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
@@ -302,25 +305,45 @@ def filter_from_file(text: str) -> Filter:
     Raises ConfigError for a wrong name, wrong arguments and a file that fails, MissingFileError for
     a missing file.
     """
-    found = _IN_FILE.fullmatch(text)
-    if found is None:
-        raise ConfigError(f"filter {text!r}: is not PATH.py:NAME or PATH.py:NAME:ARGUMENTS")
-    path, name, arguments = Path(found[1]), (found[2] or "").strip(), (found[3] or "").strip()
+    with _of_text(text):
+        kind, name, arguments = _in_file(text)
+        return _made(name, kind, arguments)
+
+
+def kind_in_file(text: str) -> tuple[str, Kind]:
+    """Run the file of PATH.py:NAME; return NAME and the filter's class, Filter or function.
+
+    Raises as `filter_from_file` does.
+    """
+    with _of_text(text):
+        kind, name, _ = _in_file(text)
+        _check_kind(name, kind)
+        return name, kind
+
+
+@contextmanager
+def _of_text(text: str) -> Iterator[None]:
+    """Name the text of a filter in a file in errors."""
     try:
         with errors_in_files():
-            return _made_in(_loaded(path), name, arguments)
+            yield
     except MissingFileError:
         raise
     except DvskitError as error:
         raise ConfigError(f"filter {text!r}: {one_line(error)}") from error
 
 
-def _made_in(module: ModuleType, name: str, arguments: str) -> Filter:
+def _in_file(text: str) -> tuple[Any, str, str]:
+    """Return the value of a text in a file, its name and its arguments."""
+    found = _IN_FILE.fullmatch(text)
+    if found is None:
+        raise ConfigError("is not PATH.py:NAME or PATH.py:NAME:ARGUMENTS")
+    module, name = _loaded(Path(found[1])), (found[2] or "").strip()
     if name.startswith("__") or not hasattr(module, name):
         known = _filters_in(module)
         choice = did_you_mean(name, known) if known else "the file defines no filter"
         raise ConfigError(f"there is no {name!r} in the file; {choice}" if name else choice)
-    return _made(name, getattr(module, name), arguments)
+    return getattr(module, name), name, (found[3] or "").strip()
 
 
 def _filters_in(module: ModuleType) -> list[str]:
@@ -375,12 +398,8 @@ def errors_in_files() -> Iterator[None]:
         yield
     except DvskitError:
         raise
-    except SyntaxError as error:
-        raise ConfigError(f"{error.filename}, line {error.lineno}: {error.msg}") from error
     except (Exception, SystemExit) as error:
         calls = traceback.extract_tb(error.__traceback__)
-        lines = [call for call in calls if call.filename in _FILES]
-        if not lines:
-            raise
-        where = f"{lines[-1].filename}, line {lines[-1].lineno}"
-        raise ConfigError(f"{where}: {type(error).__name__}: {one_line(error)}") from error
+        if isinstance(error, SyntaxError) or any(call.filename in _FILES for call in calls):
+            raise ConfigError(with_line(error, _FILES)) from error
+        raise
