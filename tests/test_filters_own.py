@@ -33,6 +33,7 @@ def my(tmp_path, monkeypatch):
         "class Bad:\n    def start(self): ...\n"
         "def wrong(events):\n    return events.nothing\n"
         "class Later(StartAt): ...\n"
+        "def earlier(e):\n    return type(e)(t=e.t[::-1], x=e.x, y=e.y, p=e.p, size=e.size)\n"
     )
     (tmp_path / "my.py").write_text(f"{code}\n{more}")
     monkeypatch.chdir(tmp_path)
@@ -99,13 +100,14 @@ def test_each_process_of_many_loads_it(my, run, tmp_path):
 MISTAKES = {
     "none.py:EveryOther": "none.py: no such file",
     "my.py:EveryOthr": "there is no 'EveryOthr' in the file; did you mean 'EveryOther'? choices: ",
-    "my.py": "choices: Bad, EveryOther, Later, both, left_half, third, wrong",
+    "my.py": "choices: Bad, EveryOther, Later, both, earlier, left_half, third, wrong",
     "my.py:number": "5 is not a filter",
     "my.py:Bad": "Bad: its start does not take the size; write start(self, size)",
     "my.py:Plain": "Plain is a class without start(size)",
     "my.py:EveryOther:many": "of 'many' is not a whole number (usage: EveryOther:of=2)",
     "my.py:EveryOther:2,3": "'3' is one argument too many",
     "my.py:left_half:3": "left_half takes no arguments; only a class does",
+    "my.py:earlier": "my.py, line 44: EventsError: ",
     "my.py:EveryOtherStep": "EveryOtherStep is a class without start(size)",
     "my.py:wrong": "my.py, line 41: AttributeError: 'Events' object has no attribute 'nothing'",
 }

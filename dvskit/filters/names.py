@@ -17,7 +17,14 @@ from types import ModuleType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from dvskit._arguments import TIME_UNITS_US, check_arguments, parse_us
-from dvskit.errors import ConfigError, DvskitError, MissingFileError, did_you_mean, one_line
+from dvskit.errors import (
+    ConfigError,
+    DvskitError,
+    EventsError,
+    MissingFileError,
+    did_you_mean,
+    one_line,
+)
 from dvskit.events import Filter, parse_size
 from dvskit.filters import affine, chance, corners, denoising, mask, timing
 from dvskit.filters.base import CallableFilter, Chain, Function, FunctionFilter, as_filter
@@ -392,14 +399,15 @@ def _loaded(path: Path) -> ModuleType:
 def errors_in_files() -> Iterator[None]:
     """Raise ConfigError, with the file's line, for errors that a loaded file raises.
 
-    Errors of dvskit, and errors without a loaded file in their traceback, pass unchanged.
+    Errors of dvskit other than EventsError, and errors without a loaded file in their traceback,
+    pass unchanged.
     """
     try:
         yield
-    except DvskitError:
-        raise
     except (Exception, SystemExit) as error:
+        known = isinstance(error, DvskitError) and not isinstance(error, EventsError)
         calls = traceback.extract_tb(error.__traceback__)
-        if isinstance(error, SyntaxError) or any(call.filename in _FILES for call in calls):
-            raise ConfigError(with_line(error, _FILES)) from error
-        raise
+        ours = isinstance(error, SyntaxError) or any(call.filename in _FILES for call in calls)
+        if known or not ours:
+            raise
+        raise ConfigError(with_line(error, _FILES)) from error
