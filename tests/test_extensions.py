@@ -292,7 +292,8 @@ COMMANDS = {
     "convert --help": "every_other|seed|on_minus_off",
     "convert in.npz a.npy --as on_minus_off:bins=9": "on_minus_off (9, 1, 12, 16) float32",
     "eval --help": "burst",
-    "train --help": "network mean-of-pixels|neuron quadratic|public set named-recordings",
+    "train --help": "network mean-of-pixels ([network] name)|neuron quadratic ([network] layers)|"
+    "set named-recordings ([[data]] set).",
     "render --help": "seed",
     "filters": "every_other:of=2\n    Keep one event in of.",
     "filters every-other": "of  a whole number  default 2",

@@ -71,15 +71,17 @@ ENCODER_WORDS = (
 
 def registered(kind: str) -> list[str]:
     """Return the names of one kind of part in installed packages, which are imported."""
-    parts = [part.partition(" ") for package in load_packages() for part in package.parts]
-    return [name for of, _, name in parts if of == kind]
+    parts = [part for package in load_packages() for part in package.parts]
+    return [part.removeprefix(f"{kind} ") for part in parts if part.startswith(f"{kind} ")]
 
 
 def _added() -> list[str]:
     """Return the networks, neurons and public sets of installed packages, as part of a help."""
-    kinds = ("network ", "neuron ", "public set ")
-    parts = [part for each in load_packages() for part in each.parts if part.startswith(kinds)]
-    return [f" Installed packages add {parts[0]}", *parts[1:]] if parts else []
+    # A backslash keeps rich from reading the name of a table as markup.
+    places = {"network": r"\[network] name", "neuron": r"\[network] layers",
+              "public set": r"[\[data]] set"}  # fmt: skip
+    parts = [f"{kind} {name} ({at})" for kind, at in places.items() for name in registered(kind)]
+    return [f" Installed packages add {', '.join(parts)}."] if parts else []
 
 
 REQUIRED = inspect.Parameter.empty
