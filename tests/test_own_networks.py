@@ -268,3 +268,25 @@ def test_the_loop_of_the_readme_takes_ten_lines_and_runs_in_an_empty_folder(tmp_
     assert model.classes == ("hand_clap", "arm_roll")
     assert torch.equal(model.module.cpu().readout.weight, network.readout.weight)
     assert model.module is not network
+
+
+class Needy(MyNet):
+    """A network whose constructor needs a value."""
+
+    def __init__(self, hidden: int) -> None:
+        super().__init__(hidden)
+
+
+def test_a_class_that_needs_arguments_names_both_ways_to_load_it(samples: Samples, tmp_path: Path):
+    both = r'Needy needs hidden; .*arguments=\{"hidden": \.\.\.\}.*\{"Needy": lambda: Needy\('
+    brief = replace(LOOP, epochs=1, steps=1)
+    with pytest.warns(UserWarning, match=both):
+        trained = run(Needy(4), samples, tmp_path / "run", loop=brief)
+    with pytest.raises(ModelError, match=both):
+        load_model(tmp_path / "run", networks={"Needy": Needy})
+    back = load_model(tmp_path / "run", networks={"Needy": lambda: Needy(4)})
+    assert torch.equal(logits(back.module), logits(trained.model.module))
+    size = {"width": 16, "height": 16, "classes": 2}
+    described = ModuleNetwork(module=Needy, **size, arguments={"hidden": 4})
+    run(described, samples, tmp_path / "described", loop=brief)
+    assert load_model(tmp_path / "described", networks={"Needy": Needy}).network == described

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -180,14 +181,40 @@ class ModuleNetwork:
         try:
             made = self.module(**self.arguments)
         except (TypeError, ValueError, RuntimeError, MemoryError) as error:
+            lacks = lacking_arguments(self.name, self.module, self.arguments)
             raise ConfigError(
-                f"network {self.name!r} does not take {self.arguments}: {one_line(error)[:200]}"
+                f"network {self.name!r} does not take {self.arguments}: "
+                f"{lacks or one_line(error)[:200]}"
             ) from error
         if not isinstance(made, nn.Module):
             raise ConfigError(
                 f"network {self.name!r} made {type(made).__name__}; it must make a torch.nn.Module"
             )
         return made
+
+
+def lacking_arguments(name: str, kind: Maker, arguments: Mapping[str, Any]) -> str:
+    """Return which arguments a class still needs, with the fix; "" if it needs no others."""
+    try:
+        parameters = inspect.signature(kind).parameters.values()
+    except (TypeError, ValueError):
+        return ""
+    needed = [
+        each.name
+        for each in parameters
+        if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)
+        and each.default is each.empty
+        and each.name not in arguments
+    ]
+    if not needed:
+        return ""
+    made = kind.__name__
+    given = ", ".join(f'"{each}": ...' for each in needed)
+    return (
+        f"{made} needs {', '.join(needed)}; train ModuleNetwork(module={made}, width=, height=, "
+        f"classes=, arguments={{{given}}}), in a configuration [network.arguments], or load with "
+        f'networks={{"{name}": lambda: {made}(...)}}'
+    )
 
 
 def _listed(value: Any) -> Any:

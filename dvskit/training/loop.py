@@ -107,7 +107,9 @@ def train(
     A module is trained in place. Its input has the size of the first sample, unless a
     `dvskit.networks.ModuleNetwork` describes it. Each call begins at rest: networks of snntorch and
     spikingjelly reset their states at the start of forward. `load_model(folder, networks={"MyNet":
-    MyNet})` loads your own networks; one that it could not load is an error before training.
+    MyNet})` loads your own networks. A class that needs arguments gives a UserWarning: train
+    `ModuleNetwork(module=MyNet, width=, height=, classes=, arguments={"hidden": 16})`, or load with
+    networks={"MyNet": lambda: MyNet(16)}. A network that could not be saved is an error.
 
     Processes that torchrun started train one network on a part of each batch each, and all return
     the same result. Batches, random draws, dropout, batch normalisation and losses are those of one

@@ -198,7 +198,7 @@ def new_module(described: Described, weights: Path) -> nn.Module:
     try:
         outlined = network.build() if is_own(network) else outline(network)
     except (TypeError, ValueError, RuntimeError, MemoryError) as error:
-        raise ModelError(f"{weights.parent}: cannot be built: {one_line(error)[:200]}") from error
+        raise ModelError(f"{weights.parent}: cannot be built: {one_line(error)[:500]}") from error
     odd = [key for key, value in outlined.state_dict().items() if not isinstance(value, Tensor)]
     if odd:
         raise ModelError(f"{weights}: does not fit model.toml: {odd[0]} is no tensor")

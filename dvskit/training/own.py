@@ -12,10 +12,10 @@ from torch import nn
 
 from dvskit._arguments import check_arguments
 from dvskit.datasets import ImageSamples, Samples, SplitSamples
-from dvskit.errors import ConfigError
+from dvskit.errors import ConfigError, warn
 from dvskit.events import Size
-from dvskit.networks import ModuleNetwork, Network, is_own
-from dvskit.networks.network import check_memory
+from dvskit.networks import NETWORKS, ModuleNetwork, Network, is_own
+from dvskit.networks.network import check_memory, lacking_arguments
 from dvskit.training.config import Config, DataConfig
 from dvskit.training.distributed import World
 from dvskit.training.input_config import InputConfig
@@ -118,9 +118,20 @@ def built(config: Config, device: torch.device, world: World) -> nn.Module:
     check_restorable(network, module)
     check_same_again(network, module, config.input)
     check_trains(network, module, config.input)
+    if world.is_main and isinstance(network, ModuleNetwork):
+        _warn_of_loading(network, module)
     if world.size > 1:  # the caller may have drawn other weights in each process
         module.load_state_dict(world.from_main(weights_of(module)))
     return module
+
+
+def _warn_of_loading(network: ModuleNetwork, module: nn.Module) -> None:
+    """Warn if the class of a module needs arguments that the model's file does not hold."""
+    kind = NETWORKS.get(network.name, type(module))
+    if network.module is module and (
+        lacks := lacking_arguments(network.name, kind, network.arguments)
+    ):
+        warn(f"load_model cannot make network {network.name!r} alone: {lacks}", UserWarning)
 
 
 @check_arguments
