@@ -409,3 +409,17 @@ def test_the_example_in_the_documentation_runs() -> None:
     exec(compile(example, "example", "exec"), namespace)
     twin = Signed(bins=8, bin_us=10_000, outside="ignore")(EVENTS)
     assert torch.equal(namespace["tensor"], twin.float())
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("-inf")])
+def test_values_of_a_function_that_are_not_finite_are_an_error_with_their_place(
+    value: float,
+) -> None:
+    def broken(events: Events) -> torch.Tensor:
+        tensor = torch.zeros(2, 3, 4)
+        tensor[1, 0, 2] = value
+        return tensor
+
+    register_representation("broken", broken)
+    with pytest.raises(ConfigError, match=rf"'broken': value {value:g} at \(1, 0, 2\); return fin"):
+        representation_from("broken")(EVENTS)

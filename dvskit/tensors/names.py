@@ -89,7 +89,8 @@ def register_representation(name: str, kind: Callable[..., Any]) -> None:
     state, and draw from a generator with a fixed seed. Caches keep the events, not the tensors,
     since your code may change.
 
-    Raises ConfigError for a name that is taken, and for any other kind.
+    Raises ConfigError for a name that is taken, and for any other kind. Calls raise it for values
+    of a function that are not finite.
     """
     _check_class(name, kind) if isinstance(kind, type) else _check_function(name, kind)
     REPRESENTATIONS.register(name, kind)
@@ -308,6 +309,13 @@ class FunctionOfEvents:
             if not tensor.numel():
                 raise ShapeError(
                     f"representation {self.name!r} returns {tuple(tensor.shape)}, nothing"
+                )
+            bad = ~tensor.detach().isfinite()
+            if bool(bad.any()):
+                where = tuple(bad.nonzero()[0].tolist())
+                raise ConfigError(
+                    f"representation {self.name!r}: value {tensor[where].item():g} at {where}; "
+                    "return finite values: torch.nan_to_num(tensor)"
                 )
             return tensor.detach()
         what = tensor.dtype if isinstance(tensor, Tensor) else type(tensor).__name__
