@@ -334,3 +334,14 @@ def test_adaptation_may_move_the_potential_too():
     spikes, state = layer.run(torch.full((4, 1), 0.75))
     assert spikes.flatten().tolist() == [0, 1, 0, 1]
     assert (state.v.item(), state.own["u"].item()) == (-0.5, 2)
+
+
+def test_an_error_of_the_equations_names_the_neurons_the_file_and_the_line():
+    class Faulty(neurons.CustomNeurons):
+        def integrate(self, current, v):
+            return {"v": current.nothing}
+
+    line = Faulty.integrate.__code__.co_firstlineno + 1
+    words = rf"Faulty\.integrate raises AttributeError: .*test_neurons_custom\.py, line {line}\)$"
+    with pytest.raises(ConfigError, match=words):
+        Faulty().run(torch.ones(2, 3))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import traceback
 from collections.abc import Callable, Mapping
 from typing import Any, Self
 
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 
 from dvskit._arguments import check_arguments
-from dvskit.errors import ConfigError, ShapeError, did_you_mean
+from dvskit.errors import ConfigError, DvskitError, ShapeError, did_you_mean, one_line
 from dvskit.neurons.driver import Neurons, broadcasts, check_finite
 from dvskit.neurons.dynamics import (
     ATAN,
@@ -58,12 +59,14 @@ class CustomNeurons(Neurons):
     Both functions take all state variables by name. They, `current` and `fired` have the shape of
     one time step, and are float32 (float64 for float64 currents). A value is a number or a tensor,
     as in `Neurons`. `rest` (None is 0) is where resets lead: a soft one subtracts threshold - rest.
-    With threshold None the neurons do not spike, and return their potential, as `LI` does. The
-    state after a step holds `v`, and the other state variables in `own`. Everything else is as in
-    `LIF`; there is no fused kernel.
+    With reset "none" a neuron spikes at each step at which it is above its threshold. With
+    threshold None the neurons do not spike, and return their potential, as `LI` does. The state
+    after a step holds `v`, and the other state variables in `own`. Everything else is as in `LIF`;
+    there is no fused kernel.
 
     Raises the errors of `Neurons`; ConfigError for functions that do not take the state variables,
-    or return others; ShapeError for results of another shape.
+    return others, or raise an error, with its file and line; ShapeError for results of another
+    shape.
     """
 
     threshold: float | Tensor | None
@@ -181,7 +184,7 @@ class CustomNeurons(Neurons):
         before = {"v": state.v, **(state.own or {})}
         known = (*before, "threshold") if self.spiking else tuple(before)
         given = current.to(state.v.dtype)
-        found = self._results("integrate", self.integrate(given, **before), known, state.v)
+        found = self._results("integrate", self._called("integrate", given, before), known, state.v)
         if "v" not in found:
             raise ConfigError(f"{type(self).__name__}.integrate returned no 'v', the potential")
         if self.reset == "delayed":
@@ -189,10 +192,26 @@ class CustomNeurons(Neurons):
         fired = fire(dynamics, state, found["v"], found.pop("threshold", dynamics.threshold))
         after = {**before, **found, "v": fired.v}
         if self.adapt is not None and self.spiking:
-            changed = self.adapt(fired.size, **after)
+            changed = self._called("adapt", fired.size, after)
             after |= self._results("adapt", changed, tuple(before), state.v)
         v = after.pop("v")
         return fired.step(current.dtype, NeuronState(v, waiting=fired.waiting, own=after))
+
+    def _called(self, what: str, first: Tensor, state: Mapping[str, Tensor]) -> Any:
+        """Return what an equation returns. Raises ConfigError, with the place, for its errors."""
+        equation = getattr(self, what)
+        if torch.compiler.is_compiling():
+            return equation(first, **state)
+        try:
+            return equation(first, **state)
+        except DvskitError:
+            raise
+        except Exception as error:
+            place = traceback.extract_tb(error.__traceback__)[:2][-1]
+            raise ConfigError(
+                f"{type(self).__name__}.{what} raises {type(error).__name__}: {one_line(error)} "
+                f"({place.filename}, line {place.lineno})"
+            ) from error
 
     def _results(
         self, what: str, found: Any, known: tuple[str, ...], like: Tensor
