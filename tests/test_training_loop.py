@@ -13,6 +13,8 @@ from dvskit import evaluation, training
 from dvskit.errors import ConfigError
 from dvskit.layers import FirstSpike, SpikeCount
 from dvskit.networks import Layered
+from dvskit.neurons import CustomNeurons
+from dvskit.neurons.names import NEURONS
 from dvskit.training import Config, LoopConfig, Progress, losses, running
 from dvskit.training.losses import LOSSES, answer_of
 from tests.bars import config_for
@@ -240,3 +242,18 @@ def test_a_loss_of_spikes_names_the_readout_that_it_needs(
     with pytest.raises(ConfigError, match=message):
         training.train(config)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_run_that_diverges_ends_at_its_step_and_names_the_first_layer(
+    bars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Growing(CustomNeurons):
+        def integrate(self, current: torch.Tensor, v: torch.Tensor) -> dict[str, torch.Tensor]:
+            return {"v": (v + 1e20 * current) ** 3}
+
+    monkeypatch.setattr(NEURONS, "_parts", {**NEURONS, "growing": Growing})
+    network = Layered(width=16, height=16, classes=2, layers=("4C5", "growing reset=none", "2"))
+    config = replace(config_for(bars, tmp_path / "run"), network=network)
+    words = r"diverged at step 1: .* not finite is growing\d?, Growing; lower loop.learning_rate"
+    with pytest.raises(ConfigError, match=words):
+        training.train(config)

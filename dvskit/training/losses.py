@@ -19,6 +19,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -138,7 +140,8 @@ def take_step(
 ) -> float:
     """Change the weights by the gradient of a loss, clipped to loop.clip_norm.
 
-    Each of several processes has its part of the loss. Returns the sum of the parts.
+    Each of several processes has its part of the loss. Returns the sum of the parts; NaN, without a
+    change, for a gradient that is not finite.
     """
     for group in optimiser.param_groups:
         group["lr"] = rate
@@ -146,7 +149,38 @@ def take_step(
     loss.backward()  # type: ignore[no-untyped-call]
     weights = [weight for group in optimiser.param_groups for weight in group["params"]]
     whole = world.add_gradients(weights, loss)
-    if loop.clip_norm:
-        torch.nn.utils.clip_grad_norm_(weights, loop.clip_norm)
+    norm = torch.nn.utils.clip_grad_norm_(weights, loop.clip_norm or math.inf)
+    if not math.isfinite(norm):  # spikes, and so the loss, stay finite with weights that are not
+        return math.nan
     optimiser.step()
     return float(whole.detach())
+
+
+def diverged(module: nn.Module, inputs: Tensor, step: int) -> ConfigError:
+    """Return the error of a step without a finite loss, with the first layer that is not finite."""
+    found: list[str] = []
+
+    def look(name: str, layer: nn.Module, given: tuple[Any, ...], output: Any) -> None:
+        seen = [output]
+        if isinstance(layer, Neurons):  # spikes are finite where the potential is not
+            state = layer.run(*given)[1]
+            seen += [state.v, *(state.own or {}).values()]
+        if not all(bool(each.isfinite().all()) for each in seen if isinstance(each, Tensor)):
+            found.append(f"{name}, {type(layer).__name__}")
+
+    hooks = [
+        part.register_forward_hook(partial(look, name))
+        for name, part in module.named_modules()
+        if isinstance(part, Neurons) or not any(part.children())
+    ]
+    try:
+        with torch.no_grad():
+            module(inputs)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    where = f"; the first layer with values that are not finite is {found[0]}" if found else ""
+    return ConfigError(
+        f"training diverged at step {step}: its loss or gradient is not finite{where}; lower "
+        "loop.learning_rate, or keep the values of your own layers in range"
+    )

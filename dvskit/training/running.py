@@ -19,7 +19,15 @@ from dvskit.training.config import Config
 from dvskit.training.device import pick_device, training_precision
 from dvskit.training.distributed import ALONE, World, check_together
 from dvskit.training.feed import Feed
-from dvskit.training.losses import LOSSES, answer_of, check_loss, make_optimiser, rate_at, take_step
+from dvskit.training.losses import (
+    LOSSES,
+    answer_of,
+    check_loss,
+    diverged,
+    make_optimiser,
+    rate_at,
+    take_step,
+)
 from dvskit.training.models import load_start, set_trainable, start_of
 from dvskit.training.own import built
 from dvskit.training.scores import Metric, scores_of
@@ -206,6 +214,8 @@ class TrainingRun:
                 set_trainable(self.module, all_layers=step >= loop.freeze)
             rate = rate_at(loop, step, self.steps)
             loss = self._learn(counts, labels, rate, sizes[self.at.step])
+            if not math.isfinite(loss):
+                raise diverged(self.module, counts.to(self.device).float(), step + 1)
             self.at.step += 1
             self.at.total += loss
             now = time.monotonic()
