@@ -106,9 +106,7 @@ class _Check:
     def _misfit(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
         """Return why the arguments do not fit the function."""
         names = list(self._parameters)
-        any_name = any(
-            each.kind is each.VAR_KEYWORD for each in self._signature.parameters.values()
-        )
+        any_name = any(each.is_any_name for each in self._parameters.values())
         for name in kwargs:
             if name not in names and not any_name:
                 known = "" if self._other_names is None else self._other_names(name)
@@ -123,6 +121,9 @@ class _Check:
 
     def _unnamed(self, value: Any, kwargs: dict[str, Any]) -> str:
         """Return the message for a surplus positional argument."""
+        kind = type(value).__name__
+        if any(each.is_any_name for each in self._parameters.values()) and kind.endswith("Config"):
+            return f"{kind} needs a name: {kind.removesuffix('Config').lower()}={kind}(...)"
         for name, each in self._parameters.items():
             if each.is_keyword_only and name not in kwargs and each.may_be(value):
                 short = _said(value) if _said(value) == repr(value) else "..."
@@ -144,6 +145,7 @@ class _Parameter:
         self.name, self._parameter = parameter.name, parameter
         self._called, self._function = called, function
         self.is_keyword_only = parameter.kind is parameter.KEYWORD_ONLY
+        self.is_any_name = parameter.kind is parameter.VAR_KEYWORD
 
     @functools.cached_property
     def _members(self) -> frozenset[Any]:

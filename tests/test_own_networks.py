@@ -12,7 +12,7 @@ from torch import nn
 
 from dvskit import evaluation, training
 from dvskit.datasets import Samples, open_samples, split_by_share
-from dvskit.errors import ConfigError, ModelError
+from dvskit.errors import ArgumentError, ConfigError, ModelError
 from dvskit.networks import ConvLIF, ModuleNetwork
 from dvskit.training import DataConfig, InputConfig, LoopConfig, Model, load_model
 from tests.bars import config_for
@@ -290,3 +290,24 @@ def test_a_class_that_needs_arguments_names_both_ways_to_load_it(samples: Sample
     described = ModuleNetwork(module=Needy, **size, arguments={"hidden": 4})
     run(described, samples, tmp_path / "described", loop=brief)
     assert load_model(tmp_path / "described", networks={"Needy": Needy}).network == described
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda samples: training.train(MyNet(), "data"), r"^train: .*pass open_samples\('data'\)"),
+        (
+            lambda samples: training.train(MyNet(), samples.dataset()),
+            r"^train: .* not of type \w+; pass the samples themselves, as of open_samples",
+        ),
+        (lambda samples: training.train(MyNet(), samples, input={"bins": 1}), r"InputConfig\(\.\."),
+        (
+            lambda samples: training.train(MyNet(), samples, INPUT),
+            r"InputConfig needs a name: input=InputConfig\(\.\.\.\)",
+        ),
+        (lambda samples: evaluation.evaluate(MyNet(), "data"), r"^evaluate: .*open_samples\('dat"),
+    ],
+)
+def test_other_things_than_samples_and_inputs_name_the_call_and_the_fix(call, words, samples):
+    with pytest.raises(ArgumentError, match=words):
+        call(samples)

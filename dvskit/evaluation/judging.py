@@ -39,7 +39,7 @@ from dvskit.training.inputs import (
 )
 from dvskit.training.model_tables import LOST, Reject, reject_on
 from dvskit.training.models import Model, as_model
-from dvskit.training.own import model_of
+from dvskit.training.own import check_samples, model_of
 from dvskit.training.scores import Result, judge_with_notes
 
 Data = str | PathLike[str] | Samples | ImageSamples | Sequence[Sample]
@@ -196,6 +196,7 @@ def evaluate(
     GeometryError for images larger than the model's input.
     """
     if isinstance(model, nn.Module):
+        check_samples("evaluate", data)
         model = model_of(model, data, input)  # type: ignore[arg-type]  # it checks them
     elif input is not None:
         raise ConfigError("evaluate: input is only for a module; leave it out for a model")

@@ -12,7 +12,7 @@ from torch import nn
 
 from dvskit._arguments import check_arguments
 from dvskit.datasets import ImageSamples, Samples, SplitSamples
-from dvskit.errors import ConfigError, warn
+from dvskit.errors import ArgumentError, ConfigError, warn
 from dvskit.events import Size
 from dvskit.networks import NETWORKS, ModuleNetwork, Network, is_own
 from dvskit.networks.network import check_memory, lacking_arguments
@@ -43,6 +43,8 @@ def task_of(
 
     Arguments are those of `train`. Raises ConfigError for arguments that do not fit together.
     """
+    if samples is not None:
+        check_samples("train", samples)
     if isinstance(given, Config | str | PathLike):
         config = given if isinstance(given, Config) else load_config(given)
         config = replace(config, **fields) if fields else config
@@ -59,6 +61,16 @@ def task_of(
     return (config, None) if samples is None else _with_samples(config, samples)
 
 
+def check_samples(call: str, samples: object) -> None:
+    """Raise ArgumentError, with the call, for a path or anything else in place of samples."""
+    if isinstance(samples, Samples | ImageSamples | SplitSamples):
+        return
+    is_path = isinstance(samples, str | PathLike)
+    said = repr(str(samples)) if is_path else f"of type {type(samples).__name__}"
+    fix = f"open_samples({said})" if is_path else "the samples themselves, as of open_samples(...)"
+    raise ArgumentError(f"{call}: a module learns and is judged by samples, not {said}; pass {fix}")
+
+
 def described(
     given: Network | nn.Module, samples: GivenSamples, taken: InputConfig | None
 ) -> Network:
@@ -73,7 +85,8 @@ def described(
         size = Size(width, height)
     else:
         size = whole.events(0).size
-    channels = (taken or InputConfig()).channels
+    # Config reports an input of another type.
+    channels = (taken if isinstance(taken, InputConfig) else InputConfig()).channels
     return ModuleNetwork(
         module=given,
         width=size.width,
