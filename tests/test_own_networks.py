@@ -12,7 +12,7 @@ from torch import nn
 
 from dvskit import evaluation, training
 from dvskit.datasets import Samples, open_samples, split_by_share
-from dvskit.errors import ArgumentError, ConfigError, ModelError
+from dvskit.errors import ArgumentError, ConfigError, ModelError, OutputError
 from dvskit.networks import ConvLIF, ModuleNetwork
 from dvskit.training import DataConfig, InputConfig, LoopConfig, Model, load_model
 from tests.bars import config_for
@@ -311,3 +311,13 @@ def test_a_class_that_needs_arguments_names_both_ways_to_load_it(samples: Sample
 def test_other_things_than_samples_and_inputs_name_the_call_and_the_fix(call, words, samples):
     with pytest.raises(ArgumentError, match=words):
         call(samples)
+
+
+def test_each_class_has_an_output_of_its_own(
+    samples: Samples, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    brief = {"input": INPUT, "data": DATA, "loop": replace(LOOP, epochs=1, steps=1)}
+    assert training.train(MyNet(), samples, **brief).folder == Path("runs/MyNet")
+    with pytest.raises(OutputError, match=r"name another output \(output=, -o of"):
+        training.train(MyNet(), samples, **brief, seed=4)

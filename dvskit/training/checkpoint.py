@@ -136,7 +136,7 @@ _CONFIG = "config.toml"
 _NAMED = 3  # differences named in a message
 # The run may be moved to another folder, and may stop at another step.
 _FREE = ("output", "loop.stop")
-_FIX = "name another output (-o), or remove it"
+_FIX = "name another output (output=, -o of the command), or remove it"
 _MISSING = object()
 
 

@@ -86,9 +86,9 @@ def train(
                  logits (B, classes), or a description of one
     samples      the samples to learn from, in place of the configuration's sets; or their
                  parts (`dvskit.datasets.SplitSamples`)
-    fields       of the configuration, in place of its own or of the default: `output`, `loop`,
-                 `input`, `seed`, `name`; and `data`, a tuple of one DataConfig without a path, for
-                 the split and random changes of the samples:
+    fields       of the configuration, in place of its own or of the default: `output` (of a module
+                 runs/<its class>), `loop`, `input`, `seed`, `name`; and `data`, a tuple of one
+                 DataConfig without a path, for the split and random changes of the samples:
                  train(module, samples, output="runs/mine", loop=LoopConfig(epochs=3))
     progress     called about once a second and at the end of each epoch
     note         called with each line about an assumption made when opening the samples

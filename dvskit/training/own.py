@@ -57,7 +57,8 @@ def task_of(
             "samples), for example with open_samples(folder)"
         )
     network = given if samples is None else described(given, samples, fields.get("input"))
-    config = Config(**{"network": network, "name": network.name, **fields})
+    named = {"network": network, "name": network.name, "output": f"runs/{network.name}"}
+    config = Config(**{**named, **fields})
     return (config, None) if samples is None else _with_samples(config, samples)
 
 
