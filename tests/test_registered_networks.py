@@ -16,10 +16,11 @@ from typer.testing import CliRunner
 
 from dvskit import networks, registry, training
 from dvskit.cli import app
+from dvskit.datasets import open_samples
 from dvskit.errors import ConfigError, ModelError
 from dvskit.networks import NETWORKS, ModuleNetwork, network_from, register_network
-from dvskit.training import load_config, load_model
-from tests.test_own_networks import Mine, MyNet, logits
+from dvskit.training import LoopConfig, load_config, load_model
+from tests.test_own_networks import DATA, INPUT, Mine, MyNet, logits
 from tests.test_registry import install
 
 MODULE = '[network]\nname = "my-net"\nwidth = 16\nheight = 16\nclasses = 2\n'
@@ -195,3 +196,20 @@ def test_a_network_of_an_installed_package_works_on_the_command_line(bars, tmp_p
         done = CliRunner().invoke(app, words)
         assert done.exit_code == 0, done.output
     assert NETWORKS.registered() == ["mean-of-pixels"]
+
+
+@pytest.mark.parametrize("described", [False, True])
+def test_a_module_of_a_registered_class_is_saved_under_its_registered_name(
+    described: bool, bars: Path, tmp_path: Path
+):
+    class Sub(MyNet):
+        pass
+
+    register_network("sub", Sub)
+    size = {"width": 16, "height": 16, "classes": 2}
+    given = ModuleNetwork(module=Sub, **size) if described else Sub()
+    brief = {"loop": LoopConfig(epochs=1, steps=1), "input": INPUT, "data": DATA}
+    training.train(given, open_samples(bars), output=str(tmp_path / "run"), **brief)
+    back = load_model(tmp_path / "run")
+    assert back.network.name == "sub"
+    assert isinstance(back.module, Sub)

@@ -75,7 +75,14 @@ def check_samples(call: str, samples: object) -> None:
 def described(
     given: Network | nn.Module, samples: GivenSamples, taken: InputConfig | None
 ) -> Network:
-    """Return a module as a network with the classes of samples and the size of the first."""
+    """Return a module as a network with the classes of samples and the size of the first.
+
+    A registered class has its registered name.
+    """
+    if isinstance(given, ModuleNetwork):
+        module = given.module
+        plain = getattr(module, "__name__", type(module).__name__) == given.name
+        return replace(given, name=_registered_name(module) or given.name) if plain else given
     if not isinstance(given, nn.Module):
         return given
     whole = samples.train if isinstance(samples, SplitSamples) else samples
@@ -94,7 +101,14 @@ def described(
         height=size.height,
         classes=len(whole.classes),
         inputs=channels,
+        name=_registered_name(given),
     )
+
+
+def _registered_name(module: Any) -> str:
+    """Return the name under which a module's class or function is registered, or ""."""
+    kind = type(module) if isinstance(module, nn.Module) else module
+    return next((name for name in NETWORKS.registered() if NETWORKS[name] is kind), "")
 
 
 def _with_samples(config: Config, samples: GivenSamples) -> tuple[Config, tuple[TrainingSet, ...]]:
