@@ -164,7 +164,7 @@ def test_a_camera_is_taken_from_a_file_or_from_the_recording(tmp_path):
     assert filter_from(f"undistort:{tmp_path / 'calib.txt'}") == Undistort(*lens)
     assert filter_from("undistort", intrinsics=lens) == Undistort(*lens)
     (tmp_path / "calib.txt").write_text("20 21 twelve 9")
-    with pytest.raises(ConfigError, match="four to nine numbers"):
+    with pytest.raises(ConfigError, match="does not hold nine numbers"):
         filter_from(f"undistort:{tmp_path / 'calib.txt'}")
 
 

@@ -53,7 +53,9 @@ def corners(
 class CornerLinks:
     """One pass of linking corner events to tracks: called with each block, it returns the rows.
 
-    tracks  the number of tracks so far
+    size                  of the sensor
+    within_px, within_us  as in `link_corners`
+    tracks                the number of tracks so far
 
     Memory is 16 bytes per pixel.
     """
