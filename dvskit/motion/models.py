@@ -44,10 +44,10 @@ class MotionModel(ABC):
 
     def border(self, s: float) -> MotionModel:
         """Return the model of events at the border of the sensor, in turn, at a time."""
-        right, low = (np.arange(0.0, side - 0.5, max(1, side // 16)) for side in self._size)
-        last_x, last_y = self._size.width - 1.0, self._size.height - 1.0
-        x = np.concatenate([right, 0 * low + last_x, last_x - right, 0 * low])
-        y = np.concatenate([0 * right, low, 0 * right + last_y, last_y - low])
+        along, down = (np.arange(0.0, side - 0.5, max(1, side // 16)) for side in self._size)
+        right, low = self._size.width - 1.0, self._size.height - 1.0
+        x = np.concatenate([along, np.full_like(down, right), right - along, np.zeros_like(down)])
+        y = np.concatenate([np.zeros_like(along), down, np.full_like(along, low), low - down])
         at = np.full(len(x), s, np.float32)
         return type(self)(x.astype(np.float32), y.astype(np.float32), at, self._size, self._camera)
 
