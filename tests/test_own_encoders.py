@@ -109,7 +109,7 @@ def test_a_name_is_taken_once_and_unknown_names_are_one_line() -> None:
     ("kind", "words"),
     [
         (lambda image, steps, g: image, r"'bad' returns \(4, 6\) for 3 steps of images \(4, 6\); "
-         r"return \(3, 4, 6\), or \(3, 'C', 4, 6\) with C channels"),
+         r"return \(3, 4, 6\), or \(3, C, 4, 6\) with C channels"),
         (lambda image, steps, g: torch.zeros(3, 6, 4), r"'bad' returns \(3, 6, 4\) for 3 steps"),
         (lambda image, steps, g: torch.zeros(3, 0, 4, 6), r"'bad' returns \(3, 0, 4, 6\)"),
         (lambda image, steps, g: torch.zeros(()), r"'bad' returns \(\) for 3 steps"),

@@ -365,7 +365,7 @@ def test_a_configuration_passes_parameters_to_any_representation(tmp_path: Path)
         ("on_minus_off", "scale = 'x'", 1, "input: on_minus_off: scale = 'x' is str; give float"),
         ("on_minus_off", "scale = {a = 1}", 1, "input.parameters.scale is dict; give a number"),
         ("on_minus_off", "", 2, "gives (4, 1, 16, 16); network 'layers' takes (bins, channels, he"),
-        ("counts", "", 3, "input: counts: channels=3 is neither 1"),
+        ("counts", "", 3, 'images alone set input.representation = "" and network.inputs = 3'),
         ("counts", "", 0, "network.inputs"),
         ("tore", "dtype = 'uint8'", 8, "input: tore has no parameter 'dtype'"),
     ],

@@ -101,6 +101,10 @@ def register_encoder(name: str, kind: Encoder) -> None:
     It returns spikes of any dtype: (steps, ..., H, W), of which 1 becomes ON and -1 OFF if the
     input has two channels; or (steps, ..., C, H, W), with C channels of its own.
 
+    A configuration passes no parameters: register one function for each setting. A network of more
+    than two channels takes images alone, with inputs = 3 in [network], and channels = 3 and
+    representation = "" in [input].
+
     The same images and state of the generator give the same spikes, also on several threads at
     once: keep no state. Raises ConfigError for a name that is taken, and for any other kind.
     """
@@ -156,7 +160,7 @@ def encode_images(
         found = spikes.shape[-3]
         raise ConfigError(
             f"encoder {name!r} makes {found} channels, the input has {channels}; set channels = "
-            f"{found}"
+            f"{found}, or take an encoder of {channels}"
         )
     return spikes.to(torch.uint8) if own and encoder != "direct" and channels > 1 else spikes
 
@@ -179,7 +183,7 @@ def _spikes_of(
     if shape != plain and (shape != (*first, *shape[-3:-2], height, width) or not shape[-3]):
         raise ShapeError(
             f"{what} returns {shape} for {steps} steps of images {tuple(images.shape)}; return "
-            f"{plain}, or {(*first, 'C', height, width)} with C channels"
+            f"{plain}, or ({', '.join(map(str, first))}, C, {height}, {width}) with C channels"
         )
     spikes = spikes.detach().float()
     check_finite(spikes, what, "spikes")

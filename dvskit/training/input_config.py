@@ -108,7 +108,12 @@ def representation_of(given: InputConfig) -> Representation:
     try:
         return representation_from(given.representation, **fixed, **given.parameters)
     except ConfigError as error:
-        raise ConfigError(f"input: {error}") from error
+        alone = (
+            '; for encoded images alone set input.representation = "" and network.inputs = '
+            f"{given.channels}"
+        )
+        images = given.channels > 2 and "channels=" in str(error)
+        raise ConfigError(f"input: {error}{alone if images else ''}") from error
 
 
 def check_input(given: InputConfig, network: Network) -> tuple[int, ...]:
