@@ -105,8 +105,9 @@ def test_what_exists_is_replaced_only_when_told(run, tmp_path, events):
         (["c.npy", "--as", "voxel_grid:5"], "is not NAME[:KEY=VALUE,...]: see '5'"),
         (["c.npy", "--as", "tore:deep=5"], "tore has no parameter 'deep'"),
         (["c.npy", "--as", "counts:bins=5", "--bins", "3"], "give it once"),
-        (["c.npy", "--as", "time_surface:tau=5"], "--as time_surface:tau '5' is not a time"),
+        (["c.npy", "--as", "time_surface:tau=5"], "write tau=3ms or tau_us=3000"),
         (["c.npy", "--as", "event_frames:count=9", "--bin", "3ms"], "no parameter 'bin_us'"),
+        (["c.npy", "--as", "time_surface:tau_us=3ms"], "write tau=3ms or tau_us=3000"),
     ],
 )
 def test_mistakes_of_usage_are_one_line(run, tmp_path, events, words, message):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dvskit._arguments import parse_us
 from dvskit._files import check_output
 from dvskit.cli import _console
 from dvskit.cli._clips import CountedEvents
@@ -104,10 +105,16 @@ def _parse(text: str) -> tuple[str, dict[str, Any]]:
         if not equals or not value:
             raise ConfigError(f"--as {text!r} is not NAME[:KEY=VALUE,...]: see {word!r}")
         key = key.strip()
-        if key not in known and f"{key}_us" in known:
-            parameters[f"{key}_us"] = parse_time_us(value, f"--as {name}:{key}")
-        else:
+        bare, time_us = key.removesuffix("_us"), parse_us(value)
+        if f"{bare}_us" not in known or (key in known and (key == bare or time_us is None)):
             parameters[key] = _literal(value.strip())
+        elif key != bare or time_us is None:
+            raise ConfigError(
+                f"--as {name}:{word} is not a time with its unit; write "
+                f"{bare}=3ms or {bare}_us=3000"
+            )
+        else:
+            parameters[f"{bare}_us"] = round(time_us)
     return name, parameters
 
 

@@ -84,10 +84,10 @@ def register_representation(name: str, kind: Callable[..., Any]) -> None:
     A class is called once, kind(*, parameters), and makes a `Representation`. That has any dtype,
     and takes a Source block by block.
 
-    Parameters are passed by name; a value has the type of the default. The same events give the
-    same tensor, for any blocks of a Source, in each call and on several threads at once: keep no
-    state, and draw from a generator with a fixed seed. Caches keep the events, not the tensors,
-    since your code may change.
+    Parameters are passed by name; a value has the type of the default. A parameter tau_us is
+    tau=50ms on the command line. The same events give the same tensor, for any blocks of a Source,
+    in each call and on several threads at once: keep no state, and draw from a generator with a
+    fixed seed. Caches keep the events, not the tensors, since your code may change.
 
     Raises ConfigError for a name that is taken, and for any other kind. Calls raise it for values
     of a function that are not finite.
