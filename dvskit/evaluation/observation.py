@@ -96,7 +96,8 @@ def observe(model: Model, events: Events, layer: str | None = None) -> Observed:
     layers = spiking_layers(model)
     name = next(reversed(layers), "") if layer is None else layer
     if name not in layers:
-        raise ConfigError(f"no spiking layer {name!r}; {did_you_mean(name, layers)}")
+        hint = did_you_mean(name, layers) if layers else "the model has none"
+        raise ConfigError(f"no spiking layer {name!r}; {hint}")
     events, weight = fit_recording(events, model.size)
     if not len(events):
         raise ShapeError("no events to observe; the window begins at the first one")
