@@ -206,6 +206,11 @@ def test_networks_take_them_in_place_of_lif(network):
         replace(network, neurons="mien")
     with pytest.raises(ConfigError, match="'recurrent-lif', which takes no images; take 'lif'"):
         replace(network, neurons="recurrent-lif")
+    with pytest.raises(ConfigError, match=r"parameters go into .* layers = .*here write 'mine'"):
+        replace(network, neurons="mine beta=0.6")
+    with pytest.raises(ConfigError, match="choices") as caught:
+        replace(network, neurons="unlike")
+    assert "recurrent-lif" not in str(caught.value)
 
 
 def test_an_installed_package_is_imported_for_an_unknown_word_and_for_choices(

@@ -208,11 +208,15 @@ def check_options(options: Mapping[str, Any], known: tuple[str, ...]) -> None:
             raise ConfigError(f"there is no parameter {name!r}; {hint}")
 
 
-def unknown_word(word: str, others: Iterable[str]) -> str:
-    """Return the end of a message about a word that is neither neurons nor one of `others`."""
+def unknown_word(word: str, others: Iterable[str], left_out: str = "") -> str:
+    """Return the end of a message about a word that is neither neurons nor one of `others`.
+
+    left_out  neurons that do not suit
+    """
     failed = [f"; {each.failure}" for each in load_packages() if each.problem]
     own = "; register neurons of your own first: neurons.register_neuron"
-    return did_you_mean(word, (*others, *NEURONS)) + own + "".join(failed)
+    words = [each for each in NEURONS if each != left_out]
+    return did_you_mean(word, (*others, *words)) + own + "".join(failed)
 
 
 def is_neuron(word: str) -> bool:
@@ -298,7 +302,13 @@ def _check_kind(name: str, value: Any, default: Any) -> None:
 def check_neurons(word: str) -> None:
     """Raise ConfigError unless `word` names neurons that suit images, or is "relu"."""
     if word != "relu" and not is_neuron(word):
-        raise ConfigError(f"neurons = {word!r}; {unknown_word(word, ('relu',))}")
+        name, _, options = word.partition(" ")
+        if options and is_neuron(name):
+            raise ConfigError(
+                f"neurons = {word!r}: parameters go into a list of layers, "
+                f"layers = [..., {word!r}, ...]; here write {name!r}"
+            )
+        raise ConfigError(f"neurons = {word!r}; {unknown_word(word, ('relu',), 'recurrent-lif')}")
     if word == "recurrent-lif":
         raise ConfigError(f"neurons = {word!r}, which takes no images; take 'lif'")
 
