@@ -144,6 +144,10 @@ def warn(text: str, category: type[Warning]) -> None:
     warnings.warn(text, category, stacklevel=level)
 
 
+REGISTER_FIRST = "register it first, or install the package that does"
+"""The fix for a name of one's own that is unknown."""
+
+
 def one_line(error: BaseException | str) -> str:
     """Return the message of an error as one line; its type if the message is empty."""
     return " ".join(str(error).split()) or type(error).__name__

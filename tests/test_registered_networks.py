@@ -151,9 +151,28 @@ def test_an_unknown_network_names_all_ways_out_in_one_line(saved):
     assert "\n" not in str(caught.value)
     for words in (
         "unknown network 'mine'; choices: conv-lif", "load_model(folder, networks={'mine': ...})",
-        "dvskit.networks.register_network", 'installed package with an entry point of the group "d',
+        "dvskit.networks.register_network", "register it first, or install the package that does",
     ):  # fmt: skip
         assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ('representation = "mine"', "unknown representation 'mine'"),
+        ('layers = ["mine", "2"]', "is not a layer"),
+        ('neurons = "mine"', "neurons = 'mine'"),
+    ],
+)
+def test_an_unknown_part_of_a_model_names_the_way_out(line: str, words: str, tmp_path: Path):
+    network = 'name = "conv-lif"\n' if "neurons" in line else ""
+    tables = ("", line) if "representation" in line else (line, "")
+    (tmp_path / "model.toml").write_text(
+        f'name = "m"\nclasses = ["a", "b"]\n[network]\n{network}classes = 2\n{tables[0]}\n'
+        f"[input]\n{tables[1]}\n"
+    )
+    with pytest.raises(ModelError, match=f"{words}.*register it first, or install the package"):
+        load_model(tmp_path)
 
 
 @pytest.mark.parametrize(

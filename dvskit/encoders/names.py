@@ -14,7 +14,7 @@ from dvskit._arguments import check_arguments
 from dvskit.encoders import values
 from dvskit.encoders.checking import check_finite
 from dvskit.encoders.reconstruction import two_channels
-from dvskit.errors import ConfigError, DvskitError, ShapeError, one_line
+from dvskit.errors import REGISTER_FIRST, ConfigError, DvskitError, ShapeError, one_line
 from dvskit.registry import Registry
 
 _DARKEST = 0.1  # darker pixels give no latency spike: else the background fires at the end
@@ -124,7 +124,10 @@ def register_encoder(name: str, kind: Encoder) -> None:
 def check_channels(encoder: str | Encoder, channels: int) -> None:
     """Raise ConfigError for an unknown encoder, and for channels that dvskit's own do not have."""
     if isinstance(encoder, str):
-        ENCODERS.find(encoder)
+        try:
+            ENCODERS.find(encoder)
+        except ConfigError as error:
+            raise ConfigError(f"{error}; for one of your own, {REGISTER_FIRST}") from None
     if channels < 1 or (_is_own(encoder) and channels > 2):
         raise ConfigError(f"encoder {encoder!r}: channels = {channels} must be 1 or 2")
     if channels == 1 and encoder == "population":

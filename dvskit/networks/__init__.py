@@ -34,7 +34,7 @@ from typing import Any
 from torch import nn
 
 from dvskit._arguments import check_arguments
-from dvskit.errors import ConfigError, did_you_mean, one_line
+from dvskit.errors import REGISTER_FIRST, ConfigError, did_you_mean, one_line
 from dvskit.networks.chains import ConvLIF, MotionLIF, PointNet
 from dvskit.networks.layered import Layered
 from dvskit.networks.network import Maker, ModuleNetwork, Network, NetworkModule
@@ -201,8 +201,7 @@ def _registered(name: str) -> Maker:
     except ConfigError as error:
         raise ConfigError(
             f"{error}; for a network of your own pass load_model(folder, networks={{{name!r}: "
-            "...}), or call dvskit.networks.register_network first, on the command line from an "
-            'installed package with an entry point of the group "dvskit"'
+            f"...}}), or {REGISTER_FIRST}: dvskit.networks.register_network"
         ) from None
 
 

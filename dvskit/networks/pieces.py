@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from dvskit import layers
-from dvskit.errors import ConfigError, did_you_mean, one_line
+from dvskit.errors import REGISTER_FIRST, ConfigError, did_you_mean, one_line
 from dvskit.neurons import PLIF, Neurons, RecurrentLIF, SignedLIF
 from dvskit.neurons.names import NEURONS, options_of
 from dvskit.registry import load_packages
@@ -214,7 +214,7 @@ def unknown_word(word: str, others: Iterable[str], left_out: str = "") -> str:
     left_out  neurons that do not suit
     """
     failed = [f"; {each.failure}" for each in load_packages() if each.problem]
-    own = "; register neurons of your own first: neurons.register_neuron"
+    own = f"; for neurons of your own, {REGISTER_FIRST}"
     words = [each for each in NEURONS if each != left_out]
     return did_you_mean(word, (*others, *words)) + own + "".join(failed)
 

@@ -18,7 +18,15 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from dvskit.errors import ConfigError, DvskitError, ModelError, count_of, did_you_mean, one_line
+from dvskit.errors import (
+    REGISTER_FIRST,
+    ConfigError,
+    DvskitError,
+    ModelError,
+    count_of,
+    did_you_mean,
+    one_line,
+)
 from dvskit.networks import Network, is_own, network_from
 from dvskit.networks.network import Maker, outline
 from dvskit.training.config import Config
@@ -53,7 +61,9 @@ def read_description(path: Path, networks: Mapping[str, Maker] | None = None) ->
     except ModelError:
         raise
     except DvskitError as error:
-        raise ModelError(f"{path}: {one_line(error)}") from error
+        text = one_line(error)
+        fix = f"; {REGISTER_FIRST}" if "unknown representation" in text else ""
+        raise ModelError(f"{path}: {text}{fix}") from error
 
 
 def _toml_of(path: Path) -> dict[str, Any]:
