@@ -77,6 +77,8 @@ def test_a_module_is_trained_saved_and_loaded_by_its_class(samples: Samples, tmp
     assert not torch.equal(logits(module), before)
     assert trained.results["bars"].samples == 6
     assert trained.model.classes == ("left", "right")
+    said = f"<Model MyNet: MyNet, 16x16; classes: left, right> in {tmp_path / 'run'}; test: bars "
+    assert repr(trained).startswith(f"<Trained {said}")
     back = load_model(tmp_path / "run", networks={"MyNet": MyNet})
     assert torch.equal(logits(back.module), logits(module))
     assert (back.input, back.network) == (INPUT, trained.model.network)

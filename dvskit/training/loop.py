@@ -68,6 +68,11 @@ class Trained:
     history: tuple[Mapping[str, float], ...]
     results: Mapping[str, Result]
 
+    def __repr__(self) -> str:
+        scores = [f"{name} {100 * each.accuracy:.1f} %" for name, each in self.results.items()]
+        tested = f"; test: {', '.join(scores)}" if scores else ""
+        return f"<Trained {self.model!r} in {self.folder}{tested}>"
+
 
 @check_arguments
 def train(

@@ -71,6 +71,10 @@ class Model:
     about: Mapping[str, Any] = field(default_factory=dict)
     used: tuple[Used, ...] = ()
 
+    def __repr__(self) -> str:
+        classes = ", ".join(self.classes)
+        return f"<Model {self.name}: {self.network.name}, {self.size}; classes: {classes}>"
+
     @property
     def size(self) -> Size:
         """The sensor's size that the network takes."""
