@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import textwrap
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from dvskit import evaluation, training
 from dvskit.datasets import Samples, open_samples, split_by_share
 from dvskit.errors import ArgumentError, ConfigError, ModelError, OutputError
 from dvskit.networks import ConvLIF, ModuleNetwork
-from dvskit.training import DataConfig, InputConfig, LoopConfig, Model, load_model
+from dvskit.training import DataConfig, InputConfig, LoopConfig, Model, load_model, own_checks
 from tests.bars import config_for
 
 INPUT = InputConfig(bins=6, bin_us=1_500)
@@ -323,3 +325,19 @@ def test_each_class_has_an_output_of_its_own(
     assert training.train(MyNet(), samples, **brief).folder == Path("runs/MyNet")
     with pytest.raises(OutputError, match=r"name another output \(output=, -o of"):
         training.train(MyNet(), samples, **brief, seed=4)
+
+
+def test_the_example_of_a_module_with_run_continues_its_forward():
+    example = inspect.getdoc(ModuleNetwork).partition("over time:\n")[2]
+    names = {"torch": torch}
+    exec(textwrap.dedent(example.partition("\n`run`")[0]), names)
+    described = ModuleNetwork(
+        module=names["Recurrent"], width=16, height=16, classes=2,
+        arguments={"pixels": 256, "hidden": 4, "classes": 2},
+    )  # fmt: skip
+    module = described.build()
+    own_checks.check_answer(described, module, INPUT)
+    x = torch.rand(6, 3, 2, 16, 16)
+    first, state = module.run(x[:2])
+    rest, _ = module.run(x[2:], state)
+    torch.testing.assert_close(torch.cat((first, rest)), module(x))

@@ -117,6 +117,9 @@ def register_network(name: str, kind: Maker) -> None:
         # [network.arguments]
         # pixels = 1156
 
+    width, height, classes and inputs of [network] are not passed to the module: if it needs them,
+    they go into [network.arguments], too.
+
     An installed package registers its networks for the command line: see `dvskit.registry`.
     Raises ConfigError for a name that is taken and for another kind.
     """

@@ -149,6 +149,24 @@ class ModuleNetwork:
     arguments  values that make the module again: `load_model(folder, networks={name: make})` calls
                make(**arguments). Numbers, texts, booleans and lists of them
     name       of the network in the model's file; default: the class of the module
+
+    A module with run(x, state) also works step by step, live and over time:
+
+        class Recurrent(torch.nn.Module):
+            def __init__(self, pixels=1156, hidden=64, classes=10):
+                super().__init__()
+                self.gru = torch.nn.GRU(2 * pixels, hidden)
+                self.readout = torch.nn.Linear(hidden, classes)
+
+            def run(self, x, state=None):
+                hidden, state = self.gru(x.flatten(2), state)
+                return self.readout(hidden), state
+
+            def forward(self, x):
+                return self.run(x)[0]
+
+    `run` returns the answer to the steps of `x` and the state after them; None is the state at
+    rest. Parts of an input, each from the state of the part before, give the answer of the whole.
     """
 
     module: nn.Module | Maker = field(compare=False, repr=False)
