@@ -2,6 +2,7 @@
 
 from dvskit.motion.contrast import Motion, maximise_contrast
 from dvskit.motion.corners import CornerLinks, corners, link_corners
+from dvskit.motion.dense_flow import dense_flow, flow_over_time
 from dvskit.motion.frame_flow import FrameFlow, frame_flow
 from dvskit.motion.over_time import MotionTable, motion_over_time
 from dvskit.motion.plane_flow import Flow, FlowMethod, FlowStep, PlaneFlow, flow_blocks, plane_flow
@@ -20,7 +21,9 @@ __all__ = [
     "PooledFlow",
     "Stabilised",
     "corners",
+    "dense_flow",
     "flow_blocks",
+    "flow_over_time",
     "frame_flow",
     "link_corners",
     "maximise_contrast",
