@@ -203,6 +203,14 @@ def test_flow_over_time_does_not_depend_on_how_the_stream_is_cut(how):
         assert np.array_equal(flow, other, equal_nan=True)
 
 
+def test_the_last_window_has_as_many_events_as_the_others():
+    events = moving_points(STILL, (300, 100), points=120)
+    *_, (_, last) = flow_over_time(events, count=len(events) - 60)
+    part = events[60:]
+    start = dense_flow(events[:-60])
+    assert np.array_equal(last, dense_flow(part, start=start), equal_nan=True)
+
+
 def test_flow_at_a_time_is_that_of_the_window_around_it():
     events = moving_points(STILL, (300, 100))
     found = dict(flow_over_time(events, duration_us=8_000, at_us=[10_000, 90_000]))

@@ -102,7 +102,8 @@ def flow_over_time(
 ) -> Iterator[tuple[int, FlowImage]]:
     """Yield (t_us, flow) of each window of a stream, with the flow of `dense_flow` at t_us.
 
-    count        events of a window; 30,000 if no duration is given either
+    count        events of a window, 30,000 if no duration is given either; the last window starts
+                 earlier, to have as many
     duration_us  of a window
     at_us        increasing times: a window of `duration_us` around each; otherwise windows follow
                  each other, and t_us is in the middle of the first and the last event
@@ -114,12 +115,18 @@ def flow_over_time(
     source = as_source(events)
     before: FlowImage | None = None
     for t_us, window in _windows(source, count, duration_us, at_us):
-        if len(window) < LEAST_EVENTS or window.t[0] == window.t[-1]:
-            flow = np.full((source.size.height, source.size.width, 2), np.nan, np.float32)
-        else:
-            flow = dense_flow(window, patch_px=patch_px, smoothness=smoothness, start=before)
-            before = flow
+        flow = flow_or_unknown(window, before, patch_px=patch_px, smoothness=smoothness)
+        before = before if np.isnan(flow).all() else flow
         yield t_us, flow
+
+
+def flow_or_unknown(
+    window: Events, before: FlowImage | None, *, patch_px: int = _PATCH_PX, smoothness: float = 1.0
+) -> FlowImage:
+    """Return the dense flow of a window after another; NaN everywhere for too few events."""
+    if len(window) < LEAST_EVENTS or window.t[0] == window.t[-1]:
+        return np.full((window.size.height, window.size.width, 2), np.nan, np.float32)
+    return dense_flow(window, patch_px=patch_px, smoothness=smoothness, start=before)
 
 
 def _windows(
@@ -129,7 +136,11 @@ def _windows(
     if at_us is None:
         if count is None and duration_us is None:
             count = COUNT
+        held = Events.empty(source.size)
         for window in even_blocks(source, count=count, duration_us=duration_us):
+            if count is not None and len(window) < count:  # the remainder
+                window = Events.concatenate([held, window])[-count:]
+            held = window
             if len(window):
                 yield (int(window.t[0]) + int(window.t[-1])) // 2, window
         return
@@ -171,7 +182,8 @@ class _Window:
         """Use patches of some width, and cells that suit them."""
         self._step, self._cell = step, max(1.0, step / _PATCHES_PER_CELL)
         margin = ceil(_MARGIN_PX / self._cell)
-        self._margin = margin + 0.5 / self._cell
+        edge = -(margin * self._cell + 0.5)  # half a pixel outside of the margin
+        self._corner = (edge, edge)
         width, height = self._size
         self._shape = ceil(height / self._cell) + 2 * margin, ceil(width / self._cell) + 2 * margin
         rest = self._contrast(np.zeros((*_sides(self._size, step), 2)))[0]
@@ -216,12 +228,12 @@ class _Window:
             away = self._parts - np.float32(reference)
             to_x, to_y = x - away * flow_x, y - away * flow_y
             image = np.zeros(self._shape, np.float32)
-            contrast_kernels.vote(to_x, to_y, sign, image, self._margin, self._cell)
+            contrast_kernels.vote(to_x, to_y, sign, image, self._corner, self._cell)
             image = _blurred(image, _BLUR)
             total += weight * dense_flow_kernels.squares(image)
             image = _blurred(image, _BLUR)
             contrast_kernels.slopes(
-                to_x, to_y, sign, image, self._margin, self._cell, slope_x, slope_y
+                to_x, to_y, sign, image, self._corner, self._cell, slope_x, slope_y
             )
             away *= np.float32(-2 * weight)
             pull_x += away * slope_x
