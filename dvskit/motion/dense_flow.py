@@ -62,7 +62,8 @@ def dense_flow(
     Returns (H, W, 2) float32, x and y in px/s. It is NaN where no event is within `patch_px` pixels
     to the side and up or down. ON and OFF are kept apart; one of them alone will do.
 
-    Windows in which edges move by 2 to 15 pixels are best: about 30,000 events at 240x180.
+    Windows in which edges move by 2 to 15 pixels are best: about 30,000 events at 240x180. Where
+    noise outweighs the events of edges, the flow may be wrong by more than no flow at all.
     Raises EventsError for fewer than 50 events, and events all at one time; ConfigError.
     """
     check_range("patch_px", patch_px, _LEAST_PATCH_PX, _MOST_PATCH_PX)
