@@ -252,7 +252,7 @@ def test_a_module_without_samples_says_what_to_pass():
     with pytest.raises(ConfigError, match=r"MyNet has no samples .* train\(module, samples\)"):
         training.train(MyNet())
     with pytest.raises(ConfigError, match="model_of: samples is 'folder'; ImageSamples or Samples"):
-        evaluation.evaluate(MyNet(), "folder")
+        training.model_of(MyNet(), "folder")
     with pytest.raises(ConfigError, match="there is no 'ouput'; did you mean 'output'"):
         training.train(Mine(), ouput="x")
     with pytest.raises(ConfigError, match=r"describe a module with dvskit.networks.ModuleNetwork"):

@@ -129,7 +129,7 @@ def test_what_makes_no_network_is_refused_at_once(kind, words):
 
 def test_the_example_of_register_network_runs():
     text = textwrap.dedent(inspect.getdoc(register_network).split("configuration for it:\n")[1])
-    text = text.split("\nAn installed package")[0]
+    text = text.split("\nwidth, height, classes")[0]
     exec(textwrap.dedent(text), {})
     comments = [line.strip()[2:] for line in text.splitlines() if line.strip().startswith("# ")]
     network = network_from(tomllib.loads("\n".join(comments))["network"])
