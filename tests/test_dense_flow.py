@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from dvskit.errors import ArgumentError, ConfigError, EventsError
 from dvskit.events import Events, Size
-from dvskit.motion import dense_flow, dense_flow_kernels, flow_over_time
+from dvskit.motion import DenseFlow, dense_flow, dense_flow_kernels, flow_over_time
 from dvskit.motion.dense_flow import _Window
 
 SIZE = Size(96, 72)
@@ -266,3 +267,25 @@ def test_all_events_at_one_pixel_give_a_flow():
         p=np.ones(100, bool), size=(2, 2),
     )  # fmt: skip
     assert np.isfinite(dense_flow(events)).all()
+
+
+def test_each_event_has_the_dense_flow_of_its_window_however_the_stream_is_cut():
+    events = moving_points(np.zeros((2, 2)), (300.0, -150.0))
+    count = len(events) * 2 // 3
+    (_, first), (_, last) = flow_over_time(events, count=count)
+    expected = np.concatenate([
+        first[events.y[:count], events.x[:count]], last[events.y[count:], events.x[count:]]
+    ])  # fmt: skip
+    for cuts in ([], [7, 500], list(range(0, len(events), 900))):
+        step = DenseFlow(count=count).start(SIZE)
+        parts = [step(part) for part in pieces(events, cuts)]
+        found = [*parts, step.finish()]
+        assert Events.concatenate([each.events for each in found]) == events
+        for column, name in enumerate(("vx", "vy")):
+            whole = np.concatenate([getattr(each, name) for each in found])
+            assert np.array_equal(whole, expected[:, column], equal_nan=True)
+
+
+def pieces(events: Events, cuts: list[int]) -> list[Events]:
+    borders = [0, *cuts, len(events)]
+    return [events[start:stop] for start, stop in pairwise(borders)]

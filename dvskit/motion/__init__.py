@@ -2,6 +2,7 @@
 
 from dvskit.motion.contrast import Motion, maximise_contrast
 from dvskit.motion.corners import CornerLinks, corners, link_corners
+from dvskit.motion.dense_events import DenseFlow
 from dvskit.motion.dense_flow import dense_flow, flow_over_time
 from dvskit.motion.frame_flow import FrameFlow, frame_flow
 from dvskit.motion.over_time import MotionTable, motion_over_time
@@ -11,6 +12,7 @@ from dvskit.motion.stabilise import Stabilised, warped_image
 
 __all__ = [
     "CornerLinks",
+    "DenseFlow",
     "Flow",
     "FlowMethod",
     "FlowStep",

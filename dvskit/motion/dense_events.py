@@ -1,0 +1,58 @@
+"""Dense flow as a way to determine the flow of each event."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from dvskit._arguments import check_arguments, check_fields, checked, in_range
+from dvskit.events import Events, Size
+from dvskit.events.even_blocks import EvenBlocks
+from dvskit.motion.dense_flow import COUNT, FlowImage, flow_or_unknown
+from dvskit.motion.plane_flow import Flow, FlowStep
+
+
+@check_arguments
+@dataclass(frozen=True, slots=True)
+class DenseFlow:
+    """Velocity from the dense flow of windows of `count` events: see `dense_flow`.
+
+    The last window begins earlier, to have as many events.
+    """
+
+    count: int = checked(in_range, 50, 10_000_000, default=COUNT)
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+    def start(self, size: Size) -> FlowStep:
+        """Return the step of one pass."""
+        return _DenseStep(self, size)
+
+
+class _DenseStep:
+    """A pass of a `DenseFlow`: it holds a window back, and the flow of the one before."""
+
+    def __init__(self, method: DenseFlow, size: Size) -> None:
+        self._cut, self._size, self._count = EvenBlocks(method.count), size, method.count
+        self._held, self._before = Events.empty(size), None
+
+    _before: FlowImage | None
+
+    def __call__(self, events: Events) -> Flow:
+        return self._flow(self._cut.push(events))
+
+    def finish(self) -> Flow:
+        return self._flow(self._cut.rest())
+
+    def _flow(self, blocks: Iterable[Events]) -> Flow:
+        found = []
+        for block in blocks:
+            window = block
+            if len(block) < self._count:  # the remainder of the stream
+                window = Events.concatenate([self._held, block])[-self._count :]
+            self._before = flow_or_unknown(window, self._before)
+            self._held = window
+            velocity = self._before[block.y, block.x]
+            found.append(Flow(block, velocity[:, 0], velocity[:, 1]))
+        return Flow.concatenate(found, self._size)
