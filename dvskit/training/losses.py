@@ -149,7 +149,11 @@ def take_step(
     loss.backward()  # type: ignore[no-untyped-call]
     weights = [weight for group in optimiser.param_groups for weight in group["params"]]
     whole = world.add_gradients(weights, loss)
-    norm = torch.nn.utils.clip_grad_norm_(weights, loop.clip_norm or math.inf)
+    if loop.clip_norm:
+        norm = torch.nn.utils.clip_grad_norm_(weights, loop.clip_norm)
+    else:
+        gradients = [weight.grad for weight in weights if weight.grad is not None]
+        norm = torch.stack([each.norm() for each in gradients]).norm()
     if not math.isfinite(norm):  # spikes, and so the loss, stay finite with weights that are not
         return math.nan
     optimiser.step()
