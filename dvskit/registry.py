@@ -70,8 +70,10 @@ class Registry(Mapping[str, Part], Generic[Part]):
         again = self._parts.get(name) is part or (place and self._places.get(name) == place)
         if name in self._own or (name in self._parts and not again):
             origin = "dvskit" if name in self._own else self._origins.get(name, "this program")
+            article = "an" if self.kind[0] in "aeiou" else "a"
             raise ConfigError(
-                f"a {self.kind} named {name!r} is registered already, by {origin}; take another"
+                f"{article} {self.kind} named {name!r} is registered already, by {origin}; take "
+                "another"
             )
         self._parts[name], self._places[name] = part, place
         self._origins[name] = f"package {_importing}" if _importing else "this program"

@@ -60,6 +60,7 @@ def toy_bytes(how: str) -> bytes:
 
 class ToyRecording(Recording):
     format = "toy"
+    __module__ = "dvskit.formats.toy"  # as one of dvskit's own: its errors stay as they are
 
     def _blocks(self, damage: Damage, *_: object) -> Iterator[Events]:
         data = self.path.read_bytes()

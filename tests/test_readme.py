@@ -27,6 +27,7 @@ NOT_RUN = {
     "dvskit view events.raw": "serves until Ctrl-C",
     "dvskit view --model": "is no whole command",
     "dvskit info": "is no whole command",
+    "dvskit motion": "is no whole command",
     "dvskit train samples/nmnist-emulated.toml --set data.saccades.path=mnist": "emulates MNIST",
     "dvskit train samples/article-mnist.toml": "learns from MNIST",
     "dvskit convert udp://0.0.0.0:3333 out.raw --from udp:spif --size 640x480": "waits for events",
@@ -96,7 +97,7 @@ def test_the_set_up_commands_are_those_that_continuous_integration_runs():
 
 @pytest.mark.slow(seconds=26)
 def test_the_commands_and_the_python_run_one_after_the_other(folder, perform):
-    assert len(COMMANDS) == 4
+    assert len(COMMANDS) == 5
     ran = 0
     for line in "".join(COMMANDS).strip().splitlines():
         out = perform(line)
@@ -105,7 +106,7 @@ def test_the_commands_and_the_python_run_one_after_the_other(folder, perform):
             assert "events" in out
         if "eval" in line:
             assert "accuracy" in out
-    assert ran == 28
+    assert ran == 32
     for text in PYTHON:
         exec(text + text, {"__name__": "__main__"})  # cells of notebooks are run again
     for name in (
