@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from dvskit._arguments import check_arguments, check_fields, checked, in_range
 from dvskit.events import Events, Size
 from dvskit.events.even_blocks import EvenBlocks
-from dvskit.motion.dense_flow import COUNT, FlowImage, flow_or_unknown
+from dvskit.motion.dense_flow import COUNT, FlowOfWindows, whole_window
 from dvskit.motion.plane_flow import Flow, FlowStep
 
 
@@ -31,13 +31,11 @@ class DenseFlow:
 
 
 class _DenseStep:
-    """A pass of a `DenseFlow`: it holds a window back, and the flow of the one before."""
+    """A pass of a `DenseFlow`: it holds back the events of a window, and keeps those before."""
 
     def __init__(self, method: DenseFlow, size: Size) -> None:
         self._cut, self._size, self._count = EvenBlocks(method.count), size, method.count
-        self._held, self._before = Events.empty(size), None
-
-    _before: FlowImage | None
+        self._held, self._flow_of = Events.empty(size), FlowOfWindows()
 
     def __call__(self, events: Events) -> Flow:
         return self._flow(self._cut.push(events))
@@ -48,11 +46,7 @@ class _DenseStep:
     def _flow(self, blocks: Iterable[Events]) -> Flow:
         found = []
         for block in blocks:
-            window = block
-            if len(block) < self._count:  # the remainder of the stream
-                window = Events.concatenate([self._held, block])[-self._count :]
-            self._before = flow_or_unknown(window, self._before)
-            self._held = window
-            velocity = self._before[block.y, block.x]
+            self._held = whole_window(self._held, block, self._count)
+            velocity = self._flow_of(self._held)[block.y, block.x]
             found.append(Flow(block, velocity[:, 0], velocity[:, 1]))
         return Flow.concatenate(found, self._size)

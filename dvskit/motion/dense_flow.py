@@ -16,9 +16,9 @@ from dvskit.events.even_blocks import even_blocks
 from dvskit.events.sources import as_source
 from dvskit.motion import contrast_kernels, dense_flow_kernels
 from dvskit.motion.contrast import LEAST_EVENTS, maximise_contrast
+from dvskit.motion.objectives import blurred_by
 
 FlowImage = NDArray[np.float32]
-Image = NDArray[np.float32]
 Nodes = NDArray[np.float64]
 
 COUNT = 30_000  # events of a window
@@ -114,20 +114,31 @@ def flow_over_time(
     Raises ConfigError for `at_us` without `duration_us` or not increasing.
     """
     source = as_source(events)
-    before: FlowImage | None = None
+    flow_of = FlowOfWindows(patch_px, smoothness)
     for t_us, window in _windows(source, count, duration_us, at_us):
-        flow = flow_or_unknown(window, before, patch_px=patch_px, smoothness=smoothness)
-        before = before if np.isnan(flow).all() else flow
-        yield t_us, flow
+        yield t_us, flow_of(window)
 
 
-def flow_or_unknown(
-    window: Events, before: FlowImage | None, *, patch_px: int = _PATCH_PX, smoothness: float = 1.0
-) -> FlowImage:
-    """Return the dense flow of a window after another; NaN everywhere for too few events."""
-    if len(window) < LEAST_EVENTS or window.t[0] == window.t[-1]:
-        return np.full((window.size.height, window.size.width, 2), np.nan, np.float32)
-    return dense_flow(window, patch_px=patch_px, smoothness=smoothness, start=before)
+class FlowOfWindows:
+    """The dense flow of windows in sequence; each search also starts at the flow before."""
+
+    def __init__(self, patch_px: int = _PATCH_PX, smoothness: float = 1.0) -> None:
+        self._patch_px, self._smoothness = patch_px, smoothness
+        self._before: FlowImage | None = None
+
+    def __call__(self, window: Events) -> FlowImage:
+        """Return the flow of the next window; NaN everywhere for too few events."""
+        if len(window) < LEAST_EVENTS or window.t[0] == window.t[-1]:
+            return np.full((window.size.height, window.size.width, 2), np.nan, np.float32)
+        self._before = dense_flow(
+            window, patch_px=self._patch_px, smoothness=self._smoothness, start=self._before
+        )
+        return self._before
+
+
+def whole_window(held: Events, window: Events, count: int) -> Events:
+    """Return a window of `count` events: the last one of a stream begins within the one before."""
+    return window if len(window) >= count else Events.concatenate([held, window])[-count:]
 
 
 def _windows(
@@ -138,12 +149,10 @@ def _windows(
         if count is None and duration_us is None:
             count = COUNT
         held = Events.empty(source.size)
-        for window in even_blocks(source, count=count, duration_us=duration_us):
-            if count is not None and len(window) < count:  # the remainder
-                window = Events.concatenate([held, window])[-count:]
-            held = window
-            if len(window):
-                yield (int(window.t[0]) + int(window.t[-1])) // 2, window
+        for part in even_blocks(source, count=count, duration_us=duration_us):
+            held = part if count is None else whole_window(held, part, count)
+            if len(held):
+                yield (int(held.t[0]) + int(held.t[-1])) // 2, held
         return
     if duration_us is None or count is not None:
         raise ConfigError("windows around given times need duration_us, and no count")
@@ -230,9 +239,9 @@ class _Window:
             to_x, to_y = x - away * flow_x, y - away * flow_y
             image = np.zeros(self._shape, np.float32)
             contrast_kernels.vote(to_x, to_y, sign, image, self._corner, self._cell)
-            image = _blurred(image, _BLUR)
+            image = blurred_by(_BLUR, image)
             total += weight * dense_flow_kernels.squares(image)
-            image = _blurred(image, _BLUR)
+            image = blurred_by(_BLUR, image)
             contrast_kernels.slopes(
                 to_x, to_y, sign, image, self._corner, self._cell, slope_x, slope_y
             )
@@ -252,16 +261,10 @@ def _balanced(events: Events) -> NDArray[np.float32]:
     width, height = events.size
     counts = np.zeros((height, width), np.float32)
     np.add.at(counts, (events.y, events.x), np.float32(1))
-    density = _blurred(counts, _NEIGHBOURHOOD_PX)[events.y, events.x]
+    density = blurred_by(_NEIGHBOURHOOD_PX, counts)[events.y, events.x]
     density *= width * height / len(events)
     weights: NDArray[np.float32] = 1 / np.sqrt(density + np.float32(_LEAST_DENSITY))
     return np.where(events.p, weights, -weights)
-
-
-def _blurred(image: Image, sigma: float) -> Image:
-    side = 2 * ceil(3 * sigma) + 1
-    blurred = cv2.GaussianBlur(image, (side, side), sigma, borderType=cv2.BORDER_CONSTANT)
-    return np.asarray(blurred, np.float32)
 
 
 def _sides(size: Size, step: float) -> tuple[int, int]:

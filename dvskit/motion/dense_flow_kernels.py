@@ -15,17 +15,22 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 
 
+@njit(cache=True, nogil=True, inline="always")
+def _patch(x: float, y: float, step: float, rows: int, columns: int) -> Any:
+    """Return row and column of the first of the four nodes around a place, and their weights."""
+    right, low = x / step, y / step
+    i, j = min(int(low), rows - 2), min(int(right), columns - 2)
+    right -= j
+    low -= i
+    return i, j, (1 - low) * (1 - right), (1 - low) * right, low * (1 - right), low * right
+
+
 @njit(cache=True, nogil=True)
 def interpolate(x: Array, y: Array, nodes: Array, step: float, at_x: Array, at_y: Array) -> None:
     """Set the flow at each place (n,)."""
     rows, columns = nodes.shape[:2]
     for n in range(len(x)):
-        right, low = x[n] / step, y[n] / step
-        i, j = min(int(low), rows - 2), min(int(right), columns - 2)
-        right -= j
-        low -= i
-        a, b = (1 - low) * (1 - right), (1 - low) * right
-        c, d = low * (1 - right), low * right
+        i, j, a, b, c, d = _patch(x[n], y[n], step, rows, columns)
         for k, out in ((0, at_x), (1, at_y)):
             out[n] = (
                 a * nodes[i, j, k]
@@ -40,12 +45,7 @@ def gather(x: Array, y: Array, slope_x: Array, slope_y: Array, step: float, pull
     """Add the derivatives by each node, from those by the flow at each place: its transpose."""
     rows, columns = pulled.shape[:2]
     for n in range(len(x)):
-        right, low = x[n] / step, y[n] / step
-        i, j = min(int(low), rows - 2), min(int(right), columns - 2)
-        right -= j
-        low -= i
-        a, b = (1 - low) * (1 - right), (1 - low) * right
-        c, d = low * (1 - right), low * right
+        i, j, a, b, c, d = _patch(x[n], y[n], step, rows, columns)
         for k, slope in ((0, slope_x[n]), (1, slope_y[n])):
             pulled[i, j, k] += a * slope
             pulled[i, j + 1, k] += b * slope

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
@@ -71,7 +72,7 @@ def _middle_us(frame: Frame) -> int:
 
 
 def _is_wanted(wanted: list[int] | None, start_us: int, stop_us: int) -> bool:
-    return wanted is None or any(start_us <= t_us < stop_us for t_us in wanted)
+    return wanted is None or bisect_left(wanted, start_us) < bisect_left(wanted, stop_us)
 
 
 def _between(search: Any, before: Frame, frame: Frame) -> FrameFlow:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+from math import ceil
 from typing import NamedTuple
 
 import cv2
@@ -17,7 +18,6 @@ Image = NDArray[np.float32]
 # With the spread of the votes, 0.5, a Gaussian of 1.5 cells. Sharper images depend on the grid of
 # the pixels: over windows where events move less than 3 pixels, they favour some velocities.
 _BLUR = 1.4
-_TAPS = 11
 
 
 class CellGrid(NamedTuple):
@@ -37,32 +37,37 @@ class CellGrid(NamedTuple):
 Objective = Callable[[Image, CellGrid], tuple[float, Image]]
 
 
-def _blurred(image: Image) -> Image:
-    blurred = cv2.GaussianBlur(image, (_TAPS, _TAPS), _BLUR, borderType=cv2.BORDER_CONSTANT)
+def blurred_by(sigma: float, image: Image) -> Image:
+    """Return an image blurred by a Gaussian, in cells; outside there is 0."""
+    blurred = cv2.GaussianBlur(image, (_taps(sigma),) * 2, sigma, borderType=cv2.BORDER_CONSTANT)
     return np.asarray(blurred, np.float32)
+
+
+def _taps(sigma: float) -> int:
+    return 2 * ceil(3 * sigma) + 1
 
 
 def variance(image: Image, frame: CellGrid) -> tuple[float, Image]:
     """Return the variance of the blurred image, and its derivative by each cell of `image`."""
-    blurred = _blurred(image)
+    blurred = blurred_by(_BLUR, image)
     blurred *= frame.mask
     mean = cv2.sumElems(blurred)[0] / frame.area
     contrast = cv2.norm(blurred, cv2.NORM_L2SQR) / frame.area - mean * mean
     blurred -= np.float32(mean) * frame.mask
-    weights = _blurred(blurred)
+    weights = blurred_by(_BLUR, blurred)
     weights *= 2 / frame.area
     return contrast, weights
 
 
 def gradient(image: Image, frame: CellGrid) -> tuple[float, Image]:
     """Return the mean squared gradient of the blurred image, and its derivative by each cell."""
-    blurred = _blurred(image)
+    blurred = blurred_by(_BLUR, image)
     total, pulls = 0.0, []
     for kernel in (_ACROSS, _ACROSS.T):
         slope = cv2.filter2D(blurred, -1, kernel, borderType=cv2.BORDER_CONSTANT) * frame.mask
         total += cv2.norm(slope, cv2.NORM_L2SQR)
         pulls.append(cv2.filter2D(slope, -1, -kernel, borderType=cv2.BORDER_CONSTANT))
-    weights = _blurred(np.add(*pulls, dtype=np.float32))
+    weights = blurred_by(_BLUR, np.add(*pulls, dtype=np.float32))
     weights *= 2 / frame.area
     return total / frame.area, weights
 
@@ -78,7 +83,7 @@ def chance(objective: str) -> tuple[float, float]:
     Events at random places have the first as their contrast, times their number, divided by the
     area; over motions it varies by the second, divided by the square root of the area.
     """
-    side = 4 * _TAPS
+    side = 4 * _taps(_BLUR)
     area = 1e9  # the mean does not matter
     frame = CellGrid((0.0, 0.0), 1.0, np.ones((side, side), np.float32), area)
     image = np.zeros_like(frame.mask)

@@ -60,23 +60,24 @@ class Stabilised(ReadableSource):
             raise ConfigError("there are no motions to stabilise by; take a longer part")
         self.source = as_source(events_or_source)
         self.size, self.left_out = self.source.size, 0
-        self._motions, self._camera = motions, camera
+        self._model, self._camera = motions.model, camera
         middles = (motions.t_us[1:] - motions.t_us[:-1]) // 2 + motions.t_us[:-1]
         self._starts_us = np.concatenate([motions.start_us[:1], middles])
         self._matrices = [np.eye(3)]
+        self._parameters = motions.held()
         still = model_of(motions.model, Events.empty(self.size), 0, camera)
-        for parameters, duration in zip(motions.held(), np.diff(self._starts_us), strict=False):
+        for parameters, duration in zip(self._parameters, np.diff(self._starts_us), strict=False):
             step = still.homography(parameters, float(duration) * 1e-6)
             self._matrices.append(self._matrices[-1] @ step)
 
     def __iter__(self) -> Iterator[Events]:
         self.left_out = 0
         for block in self.source:
-            stops = np.searchsorted(block.t, self._starts_us[1:])
-            borders = [0, *stops.tolist(), len(block)]
+            numbers = np.searchsorted(self._starts_us[1:], block.t, "right")  # their windows
+            borders = [0, *(np.flatnonzero(np.diff(numbers)) + 1).tolist(), len(block)]
             parts = [
-                self._moved(block[first:stop], number)
-                for number, (first, stop) in enumerate(pairwise(borders))
+                self._moved(block[first:stop], int(numbers[first]))
+                for first, stop in pairwise(borders)
                 if stop > first
             ]
             moved = Events.concatenate(parts, size=self.size)
@@ -85,8 +86,8 @@ class Stabilised(ReadableSource):
 
     def _moved(self, events: Events, number: int) -> Events:
         """Return the events of one window in their places at the start of all."""
-        model = model_of(self._motions.model, events, float(self._starts_us[number]), self._camera)
-        places = model.moved(self._motions.held()[number])
+        model = model_of(self._model, events, float(self._starts_us[number]), self._camera)
+        places = model.moved(self._parameters[number])
         ones = np.ones(len(events))
         x, y, z = self._matrices[number] @ np.stack([places.x, places.y, ones])
         with np.errstate(divide="ignore", invalid="ignore"):
