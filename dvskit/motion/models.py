@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import ClassVar
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from dvskit.errors import ConfigError, check_known
 from dvskit.events import Events, Size
 from dvskit.motion import contrast_kernels as kernels
-from dvskit.scenes.planes.path import rotation_of
 from dvskit.streams import Intrinsics
 
 Column = NDArray[np.float32]
@@ -188,7 +188,7 @@ class Rotation(MotionModel):
         """Return K R K^-1."""
         assert self._camera is not None
         matrix = self._camera.matrix
-        return np.asarray(matrix @ rotation_of(s * parameters) @ np.linalg.inv(matrix))
+        return np.asarray(matrix @ cv2.Rodrigues(s * parameters)[0] @ np.linalg.inv(matrix))
 
 
 def _shift(x: float, y: float) -> NDArray[np.float64]:

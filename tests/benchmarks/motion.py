@@ -14,7 +14,6 @@ next run.
 from __future__ import annotations
 
 import argparse
-import functools
 import time
 from importlib.metadata import version
 from pathlib import Path
@@ -71,7 +70,6 @@ def draw(model: str, number: int, folder: Path | None) -> Case:
     if kept is not None and kept.exists():
         return Case(name, load_events(kept), motion, float(far))
     scene = PlaneScene([Patch((0, 0, 2), (5, 0, 0), (0, 4, 0), texture)], path)
-    object.__setattr__(scene, "_rays", functools.cache(scene._rays))  # the same in all frames
     times = [*range(0, BEFORE_US, 2_500), *range(BEFORE_US, BEFORE_US + duration_us + 1_500, 1_000)]
     params = EmulatorParams.preset("noisy" if noisy else "clean")
     source = emulate(((t_us, scene.frame(t_us)) for t_us in times), params=params, seed=number)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -117,14 +118,8 @@ def cross_matrix(vector: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def rotation_of(vector: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the rotation (3, 3) by a rotation vector (Rodrigues' formula)."""
-    angle = float(np.linalg.norm(vector))
-    cross = cross_matrix(vector)
-    if angle < _LEAST_ANGLE:
-        return np.asarray(np.eye(3) + cross)
-    first, second = np.sin(angle) / angle, (1 - np.cos(angle)) / angle**2
-    rotation: NDArray[np.float64] = np.eye(3) + first * cross + second * (cross @ cross)
-    return rotation
+    """Return the rotation (3, 3) by a rotation vector."""
+    return np.asarray(cv2.Rodrigues(vector)[0], np.float64)
 
 
 def _screw(vector: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -136,7 +136,7 @@ class PlaneScene:
     def frame(self, t_us: float) -> Frame:
         """Return the picture at a time, (H, W) uint16."""
         pose = self.path.pose(t_us)
-        brightness = self._cast(pose, self._rays(self.samples))[0]
+        brightness = self._cast(pose, self._frame_rays)[0]
         rows = brightness.reshape(self.size.height, self.samples, self.size.width, self.samples)
         frame: Frame = np.round(rows.mean((1, 3)) * _WHITE).astype(np.uint16)
         return frame
@@ -181,10 +181,18 @@ class PlaneScene:
 
     def _seen(self, pose: CameraPose) -> NDArray[np.float64]:
         """Return the directions x / z and y / z of pixels, and their depth: (3, H, W)."""
-        rays = self._rays(1)
+        rays = self._pixel_rays
         depth = self._cast(pose, rays)[1]
         seen: NDArray[np.float64] = np.stack([rays[:, 0], rays[:, 1], depth])
         return seen.reshape(3, self.size.height, self.size.width)
+
+    @cached_property
+    def _frame_rays(self) -> NDArray[np.float64]:
+        return self._rays(self.samples)
+
+    @cached_property
+    def _pixel_rays(self) -> NDArray[np.float64]:
+        return self._rays(1)
 
     def _rays(self, samples: int) -> NDArray[np.float64]:
         """Return the directions of all rays in camera axes, (H * W * samples^2, 3), z = 1."""
