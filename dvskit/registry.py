@@ -66,10 +66,10 @@ class Registry(Mapping[str, Part], Generic[Part]):
                 f"{self.kind} {name!r}: a name is letters, digits, '_', '-' and '.', and begins "
                 "with a letter"
             )
-        place = _place_of(part) if place is None else place
+        place = place_of(part) if place is None else place
         again = self._parts.get(name) is part or (place and self._places.get(name) == place)
-        if name in self._own or (name in self._parts and not again):
-            origin = "dvskit" if name in self._own else self._origins.get(name, "this program")
+        if self.is_own(name) or (name in self._parts and not again):
+            origin = "dvskit" if self.is_own(name) else self._origins.get(name, "this program")
             article = "an" if self.kind[0] in "aeiou" else "a"
             raise ConfigError(
                 f"{article} {self.kind} named {name!r} is registered already, by {origin}; take "
@@ -105,9 +105,13 @@ class Registry(Mapping[str, Part], Generic[Part]):
         load_packages()
         return self
 
+    def is_own(self, name: str) -> bool:
+        """Return whether a name is one of dvskit's own."""
+        return name in self._own
+
     def registered(self) -> list[str]:
         """Return the registered names, without dvskit's own."""
-        return [name for name in self._parts if name not in self._own]
+        return [name for name in self._parts if not self.is_own(name)]
 
     def __getitem__(self, name: str) -> Part:
         return self._parts[name]
@@ -119,7 +123,7 @@ class Registry(Mapping[str, Part], Generic[Part]):
         return len(self._parts)
 
 
-def _place_of(part: object) -> object:
+def place_of(part: object) -> object:
     """Return the module and name of a class or function; None for other objects."""
     name = getattr(part, "__qualname__", None)
     return None if name is None else (getattr(part, "__module__", None), name)

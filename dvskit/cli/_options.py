@@ -342,10 +342,12 @@ def camera_for(model: str, recording: Recording, path: str | None) -> Intrinsics
 
     Raises ConfigError for a file with another model.
     """
-    if model != "rotation" and path is not None:
-        raise ConfigError(f"--camera {path} is for a rotation alone; leave it out of a {model}")
-    if model != "rotation" or path is None:
-        return recording.intrinsics() if model == "rotation" else None
+    if model != "rotation":
+        if path is not None:
+            raise ConfigError(f"--camera {path} is for a rotation alone; leave it out of a {model}")
+        return None
+    if path is None:
+        return recording.intrinsics()
     from dvskit.formats.calibration import read_camera
 
     return read_camera(path, size=recording.size)

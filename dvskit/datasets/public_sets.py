@@ -31,7 +31,7 @@ from dvskit.datasets.files import FileSamples
 from dvskit.datasets.opening import read_again
 from dvskit.datasets.samples import Samples
 from dvskit.errors import ConfigError, FormatError, MissingFileError, OutputError, one_line
-from dvskit.registry import Registry, named_errors
+from dvskit.registry import Registry, named_errors, place_of
 
 
 @check_arguments
@@ -180,8 +180,7 @@ def register_public_set(row: PublicSet) -> None:
         raise ConfigError(
             f"{row!r} is not a public set; pass PublicSet(name=, where=, layout=, open=)"
         )
-    opened = getattr(row.open, "__qualname__", None)
-    PUBLIC_SETS.register(row.name, row, opened and (row.open.__module__, opened))
+    PUBLIC_SETS.register(row.name, row, place_of(row.open))
 
 
 _ROWS = (

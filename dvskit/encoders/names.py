@@ -135,7 +135,7 @@ def check_channels(encoder: str | Encoder, channels: int) -> None:
 
 
 def _is_own(encoder: str | Encoder) -> bool:
-    return isinstance(encoder, str) and encoder not in ENCODERS.registered()
+    return isinstance(encoder, str) and ENCODERS.is_own(encoder)
 
 
 def encode_images(

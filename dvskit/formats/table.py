@@ -71,7 +71,7 @@ class Format:
 
     def named_errors(self, path: object) -> AbstractContextManager[None]:
         """Name the path and the format in errors of its code, unless it is one of dvskit's own."""
-        if self.module.startswith("dvskit."):
+        if TABLE.is_own(self.name):
             return nullcontext()
         return named_errors(f"{path}: format {self.name}", FormatError)
 
@@ -80,7 +80,7 @@ class Format:
         try:
             return self.recognises is not None and bool(self.recognises(head))
         except Exception:
-            if self.module.startswith("dvskit."):
+            if TABLE.is_own(self.name):
                 raise
             return False
 
@@ -331,7 +331,7 @@ def known_by_head(path: Path, head: bytes) -> Format:
             f"{path}: starts with {head[:16]!r}, which matches no format; "
             f"name one (format=, --from): {', '.join(sorted(TABLE))}"
         )
-    fitting = [row for row in fitting if row in _OWN] or fitting
+    fitting = [row for row in fitting if TABLE.is_own(row.name)] or fitting
     if len(fitting) > 1:
         names = ", ".join(row.name for row in fitting)
         raise UnknownFormatError(f"{path}: could be {names}; name one (format=, --from)")
@@ -358,7 +358,8 @@ def format_for_writing(path: str | PathLike[str], name: str | None = None) -> Fo
         row = TABLE.search(lambda: _written_as(path))
     if str(path) == "-" and "w" not in row.piped:
         ways = ", ".join(sorted(row.name for row in TABLE.values() if "w" in row.piped))
-        why = "it is not written in order" if row in _OWN else "its row does not declare piped='w'"
+        own = TABLE.is_own(row.name)
+        why = "it is not written in order" if own else "its row does not declare piped='w'"
         raise UnknownFormatError(
             f"standard output: {row.name} cannot go through a pipe, as {why}; name a file, or "
             f"one of {ways} (format=, --to)"

@@ -165,13 +165,14 @@ def network_from(values: Mapping[str, Any], networks: Mapping[str, Maker] | None
     kind = networks[name] if networks and name in networks else _registered(name)
     known = _fields(kind)
     for key in values:
+        if key in known:
+            continue
         others = [other for other in NETWORKS if key in _fields(NETWORKS[other])]
-        if key not in known and others:
+        if others:
             raise ConfigError(
                 f"unknown network.{key}, as network.name is {name!r}; {' or '.join(others)} has it"
             )
-        if key not in known:
-            raise ConfigError(f"unknown network.{key}; {did_you_mean(key, known)}")
+        raise ConfigError(f"unknown network.{key}; {did_you_mean(key, known)}")
     made = _made(name, kind, values)
     for key, value in values.items():  # Python accepts 5.0 and true as whole numbers
         wanted, _ = known[key]

@@ -258,7 +258,7 @@ class NeuronPiece:
     @property
     def _kind(self) -> str:
         """The name of the layer without its number."""
-        if self.word in NEURONS.registered():
+        if not NEURONS.is_own(self.word):
             name = re.sub(r"\W", "_", self.word)
             return f"{name}_" if name[-1].isdigit() else name
         return "lif" if self.word == "signed-lif" else self.word.partition("-")[0]

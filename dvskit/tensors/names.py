@@ -198,7 +198,7 @@ def representation_from(name: str, /, **parameters: Any) -> Representation:
         check_known("dtype", dtype, _DTYPES)
         parameters["dtype"] = _DTYPES[dtype]
     kind = REPRESENTATIONS[name]
-    if kind in _OWN:
+    if REPRESENTATIONS.is_own(name):
         try:
             return kind(**parameters)  # type: ignore[no-any-return]
         except ShapeError as error:

@@ -148,7 +148,7 @@ def _check_values(network: Network) -> None:
             f"network {type(network).__name__} has no name to load it by; add a field: "
             "name: str = 'mine'"
         )
-    if name in NETWORKS and name not in NETWORKS.registered():
+    if NETWORKS.is_own(name):
         raise ConfigError(
             f"network {type(network).__name__} has the name {name!r} of a dvskit network; rename it"
         )
