@@ -26,12 +26,14 @@ from dvskit.cli._options import (
     part_of,
 )
 from dvskit.errors import ConfigError, count_of
-from dvskit.events import Events, ReadableSource, Source
+from dvskit.events import Size, Source
 from dvskit.formats import is_standard
 
 if TYPE_CHECKING:
     from dvskit.motion import CornerLinks
     from dvskit.render import CornerTracks
+    from dvskit.render.colormap import Theme
+    from dvskit.render.frames.corner_tracks import TracksRun
 
 _VIDEOS = (".mp4", ".mkv", ".mov", ".gif")
 _SUFFIXES = (".csv", ".npz", *_VIDEOS)
@@ -93,57 +95,53 @@ def corners(
     _console.announce_compiling()
     with _console.progress(out.name, None, "events") as show:
         events = CountedEvents(part, file, show)
-        tracking = _Tracking(chosen.start(events.size), CornerLinks(events.size, **parameters))
+        links = CornerLinks(events.size, **parameters)
         if out.suffix.lower() in _VIDEOS:
             from dvskit.render import CornerTracks
 
-            style = CornerTracks(chosen, **parameters)
-            _draw(_Followed(events, tracking), out, style, film, force)
+            links = _draw(events, out, CornerTracks(chosen, **parameters), film, force) or links
         else:
+            step = chosen.start(events.size)
             write = _write_arrays if out.suffix.lower() == ".npz" else _write_table
-            write(map(tracking, events), out, force)
+            write((links(step(block)) for block in events), out, force)
     note_assumptions(file, recording, part)
     facts = {
         "file": str(file), "out": str(out), "method": linking.method, "events": events.count,
-        "corners": tracking.corners, "tracks": tracking.links.tracks,
+        "corners": links.corners, "tracks": links.tracks,
     }  # fmt: skip
     if json:
         _console.print_json(facts)
     else:
-        found = count_of(tracking.corners, "corner event")
-        tracks = count_of(tracking.links.tracks, "track")
+        found = count_of(links.corners, "corner event")
+        tracks = count_of(links.tracks, "track")
         _console.say(f"{out}: {found} of {count_of(events.count, 'event')}, {tracks}")
 
 
-class _Tracking:
-    """One pass over the events: called with each block, it returns the rows of its corners."""
+@dataclass(slots=True)
+class _Watched:
+    """A style of frames that remembers its latest run."""
 
-    def __init__(self, step: Any, links: CornerLinks) -> None:
-        self._step, self.links, self.corners = step, links, 0
+    style: CornerTracks
+    run: TracksRun | None = None
 
-    def __call__(self, events: Events) -> NDArray[Any]:
-        found = self._step(events)
-        self.corners += len(found)
-        return self.links(found)
+    def start(self, size: Size, frame_us: float) -> TracksRun:
+        self.run = self.style.start(size, frame_us)
+        return self.run
 
-
-class _Followed(ReadableSource):
-    """The events of a source, which a tracking sees, too."""
-
-    def __init__(self, source: Source, tracking: _Tracking) -> None:
-        self.size, self._source, self._tracking = source.size, source, tracking
-
-    def __iter__(self) -> Iterator[Events]:
-        for block in self._source:
-            self._tracking(block)
-            yield block
+    def palette(self, theme: Theme) -> NDArray[np.uint8]:
+        return self.style.palette(theme)
 
 
-def _draw(events: Source, out: Path, style: CornerTracks, film: _Film, force: bool) -> None:
+def _draw(
+    events: Source, out: Path, style: CornerTracks, film: _Film, force: bool
+) -> CornerLinks | None:
+    """Write a video; return its links, None without events."""
     from dvskit.render import VideoView, video
 
-    view = VideoView(style=style, fps=film.fps, slow=film.slow, dark=film.dark)
+    watched = _Watched(style)
+    view = VideoView(style=watched, fps=film.fps, slow=film.slow, dark=film.dark)
     video(events, out, view=view, overwrite=force)
+    return None if watched.run is None else watched.run.links
 
 
 def _write_table(rows: Iterator[NDArray[Any]], out: Path, force: bool) -> None:

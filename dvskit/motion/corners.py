@@ -55,7 +55,7 @@ class CornerLinks:
 
     size                  of the sensor
     within_px, within_us  as in `link_corners`
-    tracks                the number of tracks so far
+    corners, tracks       the number of corner events and of tracks so far
 
     Memory is 16 bytes per pixel.
     """
@@ -68,7 +68,7 @@ class CornerLinks:
             raise ConfigError(f"within_us={within_us} is not a time; give 0 us or more")
         from dvskit.motion.link_kernels import NEVER
 
-        self.tracks = 0
+        self.corners = self.tracks = 0
         self._within_us = within_us
         self._last = np.full((size.height, size.width, 2), NEVER)
         reach = int(within_px)
@@ -85,9 +85,8 @@ class CornerLinks:
         t, x, y, _ = columns(corner_events)
         rows = np.empty(len(corner_events), TRACK_ROW)
         ids = np.empty(len(rows), np.int64)
-        self.tracks = link(
-            t, x, y, self._near, self._within_us, self._last, self.tracks, ids
-        )  # fmt: skip
+        self.corners += len(rows)
+        self.tracks = link(t, x, y, self._near, self._within_us, self._last, self.tracks, ids)
         rows["id"], rows["t"], rows["x"], rows["y"] = ids, t, x, y
         return rows
 

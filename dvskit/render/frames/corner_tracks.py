@@ -50,11 +50,11 @@ class CornerTracks:
         check_range(1, 10**15, trail_us=self.trail_us)
         check_range(1, 10**9, least_events=self.least_events)
 
-    def start(self, size: Size, frame_us: float) -> StyleRun:
+    def start(self, size: Size, frame_us: float) -> TracksRun:
         """Return a run for frames `frame_us` apart."""
         links = CornerLinks(size, within_px=self.within_px, within_us=self.within_us)
         step = corner_filter(self.corners).start(size)
-        return _TracksRun(self, step, links, Decay(self.tau_us).start(size, frame_us))
+        return TracksRun(self, step, links, Decay(self.tau_us).start(size, frame_us))
 
     def palette(self, theme: Theme) -> NDArray[np.uint8]:
         """Return the colours of events, then those of tracks."""
@@ -80,19 +80,23 @@ class _Trail:
         self.points.append((t_us, x, y))
 
 
-class _TracksRun:
+class TracksRun:
+    """A run of a `CornerTracks`; `links` counts its corners and tracks."""
+
     def __init__(
         self, style: CornerTracks, step: Any, links: CornerLinks, events: StyleRun
     ) -> None:
-        self._style, self._step, self._links, self._events = style, step, links, events
+        self._style, self._step, self.links, self._events = style, step, links, events
         self._rows: list[NDArray[Any]] = []
         self._trails: dict[int, _Trail] = {}
 
     def add(self, events: Events, frame_us: int) -> None:
-        self._rows.append(self._links(self._step(events)))
+        """Take events of a frame."""
+        self._rows.append(self.links(self._step(events)))
         self._events.add(events, frame_us)
 
     def draw(self, frame_us: int, next_us: int, index: NDArray[np.uint8]) -> None:
+        """Draw the tracks over the events."""
         self._events.draw(frame_us, next_us, index)
         index >>= 1  # to the rows of the palette for events
         self._extend()
