@@ -121,11 +121,10 @@ class _Check:
 
     def _unnamed(self, value: Any, kwargs: dict[str, Any]) -> str:
         """Return the message for a surplus positional argument."""
-        kind = type(value).__name__
-        if any(each.is_any_name for each in self._parameters.values()) and kind.endswith("Config"):
-            return f"{kind} needs a name: {kind.removesuffix('Config').lower()}={kind}(...)"
         for name, each in self._parameters.items():
             if each.is_keyword_only and name not in kwargs and each.may_be(value):
+                if fix := each.fix(value):
+                    return f"{_said(value)} needs a name: {name}={fix}"
                 short = _said(value) if _said(value) == repr(value) else "..."
                 return f"{_said(value)} needs a name, such as {name}={short}"
         return f"{_said(value)} is one argument too many; pass {self._call()}"
@@ -197,15 +196,18 @@ class _Parameter:
 
     def problem(self, value: Any) -> str:
         """Return the problem of a value, and the fix."""
-        words, fix = self._accepted[1], ""
-        own = [each for each in self._members if each.__module__.startswith("dvskit.")]
+        fix = self.fix(value)
+        problem = f"{_said(value)}; {self._accepted[1]} is expected"
+        return f"{problem}: {self.name}={fix}" if fix else problem
+
+    def fix(self, value: Any) -> str:
+        """Return how to write a value of the right type; "" if that is not clear."""
         if {int, float} & self._members and isinstance(value, str) and _is_number_text(value):
-            fix = value
-        elif words == "Tensor" and type(value).__name__ == "ndarray":
-            fix = "torch.from_numpy(...)"
-        elif len(own) == 1:
-            fix = f"{own[0].__name__}(...)"
-        return f"{_said(value)}; {words} is expected" + (f": {self.name}={fix}" if fix else "")
+            return value
+        if self._accepted[1] == "Tensor" and type(value).__name__ == "ndarray":
+            return "torch.from_numpy(...)"
+        own = [each for each in self._members if each.__module__.startswith("dvskit.")]
+        return f"{own[0].__name__}(...)" if len(own) == 1 else ""
 
 
 def _names_of(called: Any, function: Any, parameter: inspect.Parameter) -> dict[str, Any]:

@@ -95,13 +95,12 @@ def corners(
     _console.announce_compiling()
     with _console.progress(out.name, None, "events") as show:
         events = CountedEvents(part, file, show)
-        links = CornerLinks(events.size, **parameters)
         if out.suffix.lower() in _VIDEOS:
             from dvskit.render import CornerTracks
 
-            links = _draw(events, out, CornerTracks(chosen, **parameters), film, force) or links
+            links = _draw(events, out, CornerTracks(chosen, **parameters), film, force)
         else:
-            step = chosen.start(events.size)
+            step, links = chosen.start(events.size), CornerLinks(events.size, **parameters)
             write = _write_arrays if out.suffix.lower() == ".npz" else _write_table
             write((links(step(block)) for block in events), out, force)
     note_assumptions(file, recording, part)
@@ -132,16 +131,15 @@ class _Watched:
         return self.style.palette(theme)
 
 
-def _draw(
-    events: Source, out: Path, style: CornerTracks, film: _Film, force: bool
-) -> CornerLinks | None:
-    """Write a video; return its links, None without events."""
+def _draw(events: Source, out: Path, style: CornerTracks, film: _Film, force: bool) -> CornerLinks:
+    """Write a video; return its links."""
     from dvskit.render import VideoView, video
 
     watched = _Watched(style)
     view = VideoView(style=watched, fps=film.fps, slow=film.slow, dark=film.dark)
     video(events, out, view=view, overwrite=force)
-    return None if watched.run is None else watched.run.links
+    assert watched.run is not None  # there are events
+    return watched.run.links
 
 
 def _write_table(rows: Iterator[NDArray[Any]], out: Path, force: bool) -> None:

@@ -37,6 +37,7 @@ from dvskit.training.config import Config
 from dvskit.training.device import keep_memory
 from dvskit.training.distributed import World, joined
 from dvskit.training.feed import Feed, load_feed
+from dvskit.training.input_config import InputConfig
 from dvskit.training.model_tables import (
     Used,
     emulation_values,
@@ -79,6 +80,7 @@ def train(
     config: Config | str | PathLike[str] | Network | nn.Module,
     samples: GivenSamples | None = None,
     *,
+    input: InputConfig | None = None,
     progress: Callable[[Progress], None] | None = None,
     note: Callable[[str], None] | None = None,
     metrics: Mapping[str, Metric] | None = None,
@@ -91,9 +93,10 @@ def train(
                  logits (B, classes), or a description of one
     samples      the samples to learn from, in place of the configuration's sets; or their
                  parts (`dvskit.datasets.SplitSamples`)
+    input        how events become the input, in place of the configuration's or InputConfig()
     fields       of the configuration, in place of its own or of the default: `output` (of a module
-                 runs/<its class>), `loop`, `input`, `seed`, `name`; and `data`, a tuple of one
-                 DataConfig without a path, for the split and random changes of the samples:
+                 runs/<its class>), `loop`, `seed`, `name`; and `data`, a tuple of one DataConfig
+                 without a path, for the split and random changes of the samples:
                  train(module, samples, output="runs/mine", loop=LoopConfig(epochs=3))
     progress     called about once a second and at the end of each epoch
     note         called with each line about an assumption made when opening the samples
@@ -125,7 +128,8 @@ def train(
     other samples; ModelError for a damaged checkpoint; ConfigError and FormatError for the data;
     ProcessError if another process of the run has ended.
     """
-    config, sets = task_of(config, samples, fields)
+    given = fields if input is None else {**fields, "input": input}
+    config, sets = task_of(config, samples, given)
     return train_sets(
         config, sets, progress=progress, note=note, metrics=metrics, tensorboard=tensorboard
     )
