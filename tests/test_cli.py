@@ -19,7 +19,7 @@ import typer
 import dvskit
 from dvskit import cli
 from dvskit.cli import _console
-from dvskit.cli._elsewhere import ANSWERS
+from dvskit.cli._commands import ANSWERS
 from dvskit.errors import ConfigError
 from tests.printed_commands import leaves
 from tests.processes import hear_signals

@@ -205,7 +205,7 @@ def test_importing_filters_tensors_and_networks_loads_no_library_of_videos():
 
 def test_the_command_line_loads_only_the_command_that_runs_and_neither_torch_nor_numba():
     code = (
-        "import sys; from dvskit.cli import app; from dvskit.cli._elsewhere import MODULES; "
+        "import sys; from dvskit.cli import app; from dvskit.cli._commands import MODULES; "
         "app(['merge', '--help'], standalone_mode=False); "
         "loaded = [each for each in MODULES if f'dvskit.cli.{each}' in sys.modules]; "
         "app(['--help'], standalone_mode=False); "

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from dvskit.cli import _elsewhere, app
+from dvskit.cli import _commands, app
 from tests.bars import write_bars
 from tests.printed_commands import (
     check,
@@ -59,7 +59,7 @@ def test_the_commands_in_texts_of_the_source_parse() -> None:
     for module in MODULES:
         for text in texts_of(module):
             for words in said_in(text):
-                if words[1] in _elsewhere.MODULES:
+                if words[1] in _commands.MODULES:
                     check_mention(words)
                     found += len(words) > 2
     assert found > 10

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import dvskit.tensors
-from dvskit.cli._options import ENCODER_WORDS, REPRESENTATION_WORDS
+from dvskit.cli._listed_names import ENCODER_WORDS, REPRESENTATION_WORDS
 from dvskit.encoders.names import ENCODERS
 from dvskit.errors import ConfigError
 from dvskit.tensors import Counts, TimeSurface, representation_from

@@ -12,7 +12,7 @@ import typer
 
 from dvskit import __version__, _interrupt
 from dvskit.cli import _console
-from dvskit.cli._elsewhere import Commands
+from dvskit.cli._commands import Commands
 from dvskit.errors import one_line
 
 app = typer.Typer(

@@ -23,7 +23,8 @@ from dvskit.filters import (
     chain,
     filter_from,
 )
-from dvskit.filters.names import errors_in_files, filter_from_file, names_a_file
+from dvskit.filters.names import filter_from_file
+from dvskit.filters.own_files import errors_in_files, names_a_file
 from dvskit.formats import (
     Damage,
     FileSink,

@@ -16,9 +16,9 @@ from dvskit.filters.names import (
     described,
     filter_names,
     kind_in_file,
-    names_a_file,
     parameters_of,
 )
+from dvskit.filters.own_files import names_a_file
 from dvskit.registry import load_packages
 
 _UNITS = {"_us": "a time with its unit, such as 5ms", "_px": "pixels", "_hz": "events a second",

@@ -19,7 +19,7 @@ from dvskit.cli._clips import (
     open_shown,
     save_picture,
 )
-from dvskit.cli._elsewhere import ListingCommand
+from dvskit.cli._commands import ListingCommand
 from dvskit.cli._judging import (
     DataArgument,
     JudgedInputs,

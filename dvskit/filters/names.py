@@ -7,21 +7,16 @@ from __future__ import annotations
 
 import inspect
 import re
-import sys
-import traceback
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, is_dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from dvskit._arguments import TIME_UNITS_US, check_arguments, parse_us
 from dvskit.errors import (
     ConfigError,
     DvskitError,
-    EventsError,
-    MissingFileError,
     did_you_mean,
     one_line,
 )
@@ -30,13 +25,11 @@ from dvskit.filters import affine, chance, corners, denoising, mask, timing
 from dvskit.filters.base import CallableFilter, Chain, Function, FunctionFilter, as_filter
 from dvskit.filters.fit import Fit, Undistort
 from dvskit.filters.mask import Mask
-from dvskit.registry import Registry, with_line
+from dvskit.filters.own_files import named_text, value_in_file, watch_file_of
+from dvskit.registry import Registry
 from dvskit.streams import Intrinsics
 
 _UNIT_OF_NAME = re.compile(r"_(us|px|hz|deg)$")
-_IN_FILE = re.compile(r"\s*(.+?\.py)\s*(?::([^:]*)(?::(.*))?)?\s*", re.DOTALL)
-_PREFIX = "dvskit_own_"  # prefix of module names that no installed package has
-_FILES: set[str] = set()  # files that were run, by path
 
 
 def _snake(name: str) -> str:
@@ -83,8 +76,7 @@ def register_filter(name: str, kind: Kind) -> None:
     _check_kind(name, kind)
     is_object = not hasattr(kind, "__qualname__")
     FILTERS.register(name, kind, f"{type(kind)} {kind!r}" if is_object else None)
-    with suppress(TypeError, OSError):  # of a notebook, or of a compiled module
-        _FILES.add(inspect.getfile(type(kind) if is_object else kind))  # type: ignore[arg-type]
+    watch_file_of(type(kind) if is_object else kind)
 
 
 def filter_names() -> Mapping[str, Any]:
@@ -299,11 +291,6 @@ def _time_us(name: str, text: str, *, whole: bool) -> int | float:
     return round(exact) if whole else float(exact)
 
 
-def names_a_file(text: str) -> bool:
-    """Return whether the text of a filter names a Python file."""
-    return _IN_FILE.fullmatch(text) is not None
-
-
 def filter_from_file(text: str) -> Filter:
     """Run the Python file of PATH.py:NAME[:ARGUMENTS], and return its filter NAME.
 
@@ -312,8 +299,8 @@ def filter_from_file(text: str) -> Filter:
     Raises ConfigError for a wrong name, wrong arguments and a file that fails, MissingFileError for
     a missing file.
     """
-    with _of_text(text):
-        kind, name, arguments = _in_file(text)
+    with named_text(text):
+        kind, name, arguments = value_in_file(text)
         return _made(name, kind, arguments)
 
 
@@ -322,92 +309,7 @@ def kind_in_file(text: str) -> tuple[str, Kind]:
 
     Raises as `filter_from_file` does.
     """
-    with _of_text(text):
-        kind, name, _ = _in_file(text)
+    with named_text(text):
+        kind, name, _ = value_in_file(text)
         _check_kind(name, kind)
         return name, kind
-
-
-@contextmanager
-def _of_text(text: str) -> Iterator[None]:
-    """Name the text of a filter in a file in errors."""
-    try:
-        with errors_in_files():
-            yield
-    except MissingFileError:
-        raise
-    except DvskitError as error:
-        raise ConfigError(f"filter {text!r}: {one_line(error)}") from error
-
-
-def _in_file(text: str) -> tuple[Any, str, str]:
-    """Return the value of a text in a file, its name and its arguments."""
-    found = _IN_FILE.fullmatch(text)
-    if found is None:
-        raise ConfigError("is not PATH.py:NAME or PATH.py:NAME:ARGUMENTS")
-    module, name = _loaded(Path(found[1])), (found[2] or "").strip()
-    if name.startswith("__") or not hasattr(module, name):
-        known = _filters_in(module)
-        choice = did_you_mean(name, known) if known else "the file defines no filter"
-        raise ConfigError(f"there is no {name!r} in the file; {choice}" if name else choice)
-    return getattr(module, name), name, (found[3] or "").strip()
-
-
-def _filters_in(module: ModuleType) -> list[str]:
-    """Return the names of the filters and functions that a module defines."""
-
-    def own(value: Any) -> bool:
-        defined = getattr(value, "__module__", "") == module.__name__
-        if isinstance(value, type):
-            return defined and hasattr(value, "start")
-        return hasattr(value, "start") or (defined and callable(value))
-
-    return [name for name, value in vars(module).items() if name[0] != "_" and own(value)]
-
-
-def _loaded(path: Path) -> ModuleType:
-    """Return a Python file as a module. Each path is run once."""
-    full = path.resolve()
-    name = _PREFIX + str(full)
-    if name in sys.modules:
-        return sys.modules[name]
-    try:
-        source = full.read_bytes()
-    except FileNotFoundError:
-        raise MissingFileError(path) from None
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
-    module = ModuleType(name)
-    module.__file__ = str(full)
-    _FILES.add(str(path))
-    sys.modules[name] = module  # dataclasses look up the module of a class here
-    sys.path.insert(
-        0, str(full.parent)
-    )  # files in the same folder can be imported, as with `python my.py`
-    try:
-        # Python's loaders would write __pycache__ into the folder.
-        exec(compile(source, str(path), "exec"), module.__dict__)
-    except BaseException:
-        del sys.modules[name]
-        raise
-    finally:
-        sys.path.remove(str(full.parent))
-    return module
-
-
-@contextmanager
-def errors_in_files() -> Iterator[None]:
-    """Raise ConfigError, with the file's line, for errors that a loaded file raises.
-
-    Errors of dvskit other than EventsError, and errors without a loaded file in their traceback,
-    pass unchanged.
-    """
-    try:
-        yield
-    except (Exception, SystemExit) as error:
-        known = isinstance(error, DvskitError) and not isinstance(error, EventsError)
-        calls = traceback.extract_tb(error.__traceback__)
-        ours = isinstance(error, SyntaxError) or any(call.filename in _FILES for call in calls)
-        if known or not ours:
-            raise
-        raise ConfigError(with_line(error, _FILES)) from error

@@ -12,7 +12,8 @@ from typer.core import TyperCommand, TyperGroup
 
 from dvskit import _interrupt
 from dvskit.cli import _console
-from dvskit.cli._options import spread, with_lists
+from dvskit.cli._listed_names import with_lists
+from dvskit.cli._options import spread
 
 # The commands, in the order of the help, and their modules.
 MODULES = {
