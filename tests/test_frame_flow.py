@@ -1,4 +1,4 @@
-"""Flow between frames, on scenes whose flow is known."""
+"""Flow between frames, on scenes of known flow."""
 
 import numpy as np
 import pytest

@@ -275,7 +275,7 @@ def test_the_loop_of_the_readme_takes_ten_lines_and_runs_in_an_empty_folder(tmp_
 
 
 class Needy(MyNet):
-    """A network whose constructor needs a value."""
+    """A network with a constructor that needs a value."""
 
     def __init__(self, hidden: int) -> None:
         super().__init__(hidden)

@@ -101,7 +101,7 @@ class Commands(TyperGroup):
 
 
 class ListingCommand(TyperCommand):
-    """A command whose help lists registered names."""
+    """A command with registered names in its help."""
 
     def format_help(self, *given: Any) -> None:
         """Write the help, with the names of `LISTS`."""

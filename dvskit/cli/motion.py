@@ -152,7 +152,7 @@ def _facts(motions: MotionTable) -> dict[str, Any]:
 
 
 def _report(file: Path, motions: MotionTable) -> None:
-    """Print notes on windows whose motion is unknown or none."""
+    """Print notes on windows with an unknown motion, or none."""
     all_of, known = count_of(len(motions), "window"), len(motions) - motions.unknown
     still = int(motions.still.sum()) - motions.unknown
     stopped = known - int((motions.converged | motions.still).sum()) + motions.unknown

@@ -207,7 +207,7 @@ class Samples(_Listed["Samples", Events]):
                 for counts, labels in loader: ...  # (20, B, 2, 64, 64) and (B,)
 
         representation  such as `dvskit.tensors.Counts`, or a function of Events; default: none,
-                        for (Events, class number), whose batches `collate_events` makes
+                        for (Events, class number); `collate_events` makes their batches
         size            (width, height) of the sensor that events are fitted to
                         (`dvskit.filters.Fit`); default: each sample's own
         change          a filter or function of Events, applied after that; or a distribution such

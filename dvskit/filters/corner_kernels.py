@@ -73,7 +73,7 @@ def offsets(circle: Array, width: int) -> Array:
 
 @njit(cache=True, nogil=True, inline="always")
 def newest_arc(times: Array, at: Any, circle: Array, ring: Array, by: tuple[int, int, int]) -> int:
-    """Return the length of the shortest arc whose times are all later than the rest of a circle.
+    """Return the length of the shortest arc with all its times later than the rest of a circle.
 
     by  the pixels of the circle, the least length, and the most: if the length is longer, some
         number above the most is returned. It is the number of pixels if there is no such arc
@@ -184,7 +184,7 @@ def luv_harris(events: Columns, surface: Array, scores: Array) -> None:
     smooth, slope = np.empty((9, 8), np.int32), np.empty((9, 8), np.int32)
     for i in range(len(x)):
         column, row = np.uint64(x[i]), np.uint64(y[i])
-        first = row * stride + column  # of the 9 x 9 pixels around, whose middle is the event's
+        first = row * stride + column  # of the 9 x 9 pixels around the event's
         for r in range(1, 8):
             at = first + np.uint64(r) * stride
             for c in range(1, 8):

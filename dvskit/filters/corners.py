@@ -24,7 +24,7 @@ _BORDER = 4
 class CornerStep(Step):
     """A pass of a corner filter.
 
-    It keeps the events whose score is above the threshold. Events within four pixels of the border
+    It keeps the events with a score above the threshold. Events within four pixels of the border
     have no score, and no sensor below 9 x 9 pixels has corners.
     """
 

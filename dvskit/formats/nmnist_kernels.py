@@ -35,7 +35,7 @@ def _field(data: NDArray[np.uint8], at: int) -> int:
 
 @njit(cache=True, nogil=True)
 def has_overflows(data: NDArray[np.uint8]) -> bool:
-    """Return whether rows of overflow advance the time, whose field then has 13 bits.
+    """Return whether rows of overflow advance the time; its field then has 13 bits.
 
     They do if there are any near the start of the file, and most fields there are that short.
     """

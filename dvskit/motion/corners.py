@@ -42,7 +42,7 @@ def corners(
     "arc_star" and "e_fast" score 1 for a corner and 0 for other events; "e_harris" (up to about 23)
     and "luv_harris" (up to about 0.1) score the Harris response, negative on edges. Events without
     a score, near the border of the sensor or with too few events around, have -inf. The filters
-    keep the events whose score is above their threshold. Raises ConfigError for other methods.
+    keep the events with a score above their threshold. Raises ConfigError for other methods.
     """
     source = as_source(events_or_source)
     step: Any = corner_filter(method).start(source.size)

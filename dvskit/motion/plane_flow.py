@@ -76,7 +76,7 @@ class PlaneFlow:
                later events: 50 ms allow edges from 20 px/s on
     gap_us     a pixel's later events belong to the same edge if they are of the same polarity and
                less than this apart; the first one is its time
-    ahead_us   events are held back so long, so that pixels ahead of the edge are fitted too
+    ahead_us   events are held back so long, so that pixels in front of the edge are fitted too
     """
 
     window_us: int = checked(in_range, 1, 199_000, default=50_000)

@@ -144,7 +144,7 @@ class CustomNeurons(Neurons):
         return super(CustomNeurons, self._cast(x)).trace(x, state)
 
     def _cast(self, x: Tensor) -> Self:
-        """Return the layer, or one whose values have the dtype of the state for `x`."""
+        """Return the layer, or one with values in the dtype of the state for `x`."""
         dtype = state_dtype(x)
         other = {name: value.to(dtype) for name, value in self._held().items()
                  if value.dtype != dtype}  # fmt: skip

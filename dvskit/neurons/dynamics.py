@@ -248,7 +248,7 @@ class Fired(NamedTuple):
 def fire(d: Dynamics, state: NeuronState, h: Tensor, th: Value) -> Fired:
     """Spike where the potential `h` reaches `th` or the threshold of downward spikes, and reset.
 
-    `state` is that before the step, whose v and waiting are taken; all are in its dtype.
+    Takes v and waiting of `state`, that before the step; all are in its dtype.
     """
     if d.reset == "delayed":
         h = h - _drop(d, h, d.threshold, _fire(d, state.v, d.threshold, None))

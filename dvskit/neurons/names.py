@@ -26,7 +26,7 @@ NEURONS: Registry[type[nn.Module]] = Registry(
     },
 )
 OF_NETWORKS = ("beta", "threshold")
-"""Parameters whose default is that of the network, if a class names them itself."""
+"""Parameters with the default of the network, if a class names them itself."""
 
 # Words of other layers in `dvskit.networks.layered`, which stands below this part.
 _OTHER_LAYERS = re.compile(

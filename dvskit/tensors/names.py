@@ -76,7 +76,7 @@ def register_representation(name: str, kind: Callable[..., Any]) -> None:
 
     It gets all `Events` from the start on; their times count from the start. If it has both
     parameters bins and bin_us, it gets the events of the window, 0 <= t < bins * bin_us; `outside`
-    is then a parameter too, as of `Counts`. It returns a float32 tensor whose shape depends only on
+    is then a parameter too, as of `Counts`. It returns a float32 tensor. Its shape depends only on
     the size of the sensor and the parameters; dvskit learns it from a call with two events, at both
     ends of the window and the sensor. No events give zeros, without a call. tonic's transforms take
     events.to_array("tonic").

@@ -1,4 +1,4 @@
-"""A public data set of another package: recordings whose names begin with their class."""
+"""A public data set of another package: the names of recordings begin with their class."""
 
 from __future__ import annotations
 
