@@ -45,12 +45,18 @@ class Registry(Mapping[str, Part], Generic[Part]):
     kind   what a part is, for messages: "filter"
     parts  dvskit's own
     error  raised for an unknown name
+    hint   the end of its message
     """
 
     def __init__(
-        self, kind: str, parts: Mapping[str, Part], error: type[DvskitError] = ConfigError
+        self,
+        kind: str,
+        parts: Mapping[str, Part],
+        error: type[DvskitError] = ConfigError,
+        hint: str = "",
     ) -> None:
-        self.kind, self._parts, self._own, self._error = kind, dict(parts), frozenset(parts), error
+        self.kind, self._parts, self._own = kind, dict(parts), frozenset(parts)
+        self._error, self._hint = error, hint
         self._places: dict[str, object] = {}
         self._origins: dict[str, str] = {}
         _REGISTRIES.append(self)
@@ -84,8 +90,8 @@ class Registry(Mapping[str, Part], Generic[Part]):
 
     def _known(self, name: str) -> Part:
         if name not in self._parts:
-            hint = did_you_mean(str(name), self._parts)
-            raise self._error(f"unknown {self.kind} {name!r}; {hint}")
+            near = did_you_mean(str(name), self._parts)
+            raise self._error(f"unknown {self.kind} {name!r}; {near}{self._hint}")
         return self._parts[name]
 
     def search(self, look: Callable[[], Found]) -> Found:

@@ -76,6 +76,7 @@ ENCODERS: Registry[Encoder] = Registry(
         "delta": _delta,
         "direct": _direct,
     },
+    hint=f"; for one of your own, {REGISTER_FIRST}",
 )
 
 
@@ -124,10 +125,7 @@ def register_encoder(name: str, kind: Encoder) -> None:
 def check_channels(encoder: str | Encoder, channels: int) -> None:
     """Raise ConfigError for an unknown encoder, and for channels that dvskit's own do not have."""
     if isinstance(encoder, str):
-        try:
-            ENCODERS.find(encoder)
-        except ConfigError as error:
-            raise ConfigError(f"{error}; for one of your own, {REGISTER_FIRST}") from None
+        ENCODERS.find(encoder)
     if channels < 1 or (_is_own(encoder) and channels > 2):
         raise ConfigError(f"encoder {encoder!r}: channels = {channels} must be 1 or 2")
     if channels == 1 and encoder == "population":

@@ -13,7 +13,15 @@ import torch
 from torch import Tensor
 
 from dvskit._arguments import check_arguments
-from dvskit.errors import ConfigError, DvskitError, ShapeError, check_known, did_you_mean, one_line
+from dvskit.errors import (
+    REGISTER_FIRST,
+    ConfigError,
+    DvskitError,
+    ShapeError,
+    check_known,
+    did_you_mean,
+    one_line,
+)
 from dvskit.events import Events, Source, as_size, as_source, cut
 from dvskit.events.sources import read_all
 from dvskit.registry import Registry
@@ -45,6 +53,7 @@ REPRESENTATIONS: Registry[Callable[..., Any]] = Registry(
         "event_frames": EventFrames,
         "point_set": PointSet,
     },
+    hint=f"; for one of your own, {REGISTER_FIRST}",
 )
 _OWN = frozenset(REPRESENTATIONS.values())
 _DTYPES = {str(each).removeprefix("torch."): each for each in MOST}

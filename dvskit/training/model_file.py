@@ -19,7 +19,6 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from dvskit.errors import (
-    REGISTER_FIRST,
     ConfigError,
     DvskitError,
     ModelError,
@@ -61,9 +60,7 @@ def read_description(path: Path, networks: Mapping[str, Maker] | None = None) ->
     except ModelError:
         raise
     except DvskitError as error:
-        text = one_line(error)
-        fix = f"; {REGISTER_FIRST}" if "unknown representation" in text else ""
-        raise ModelError(f"{path}: {text}{fix}") from error
+        raise ModelError(f"{path}: {one_line(error)}") from error
 
 
 def _toml_of(path: Path) -> dict[str, Any]:
