@@ -17,6 +17,7 @@ import numpy as np
 
 from dvskit.errors import FormatError, GeometryError, VideoError
 from dvskit.events import Size, as_size
+from dvskit.formats.calibration import CALIBRATION_NAME
 from dvskit.formats.image_list import (
     IMAGES_NAME,
     SECONDS_AND_NAMES,
@@ -31,7 +32,7 @@ from dvskit.formats.text.decoding import LineLayout
 from dvskit.formats.text.lines import FirstLines, TextFormat, TextRecording, TextSink, no_lines
 from dvskit.streams import STANDARD_GRAVITY, Frame, Imu, Intrinsics
 
-EVENTS_NAME, IMU_NAME, CALIBRATION_NAME = "events.txt", "imu.txt", "calib.txt"
+EVENTS_NAME, IMU_NAME = "events.txt", "imu.txt"
 POSES_NAME = "groundtruth.txt"
 _SECONDS = 6  # power of ten from seconds to microseconds
 _MOST = 1e30
