@@ -5,18 +5,27 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
+import signal
+import time
+from importlib import import_module
 
+import cv2
 import numpy as np
 import pytest
 
-from dvskit.events import Events
-from dvskit.formats import open_events, save_events
+from dvskit import _interrupt
+from dvskit.cli._console import Stop
+from dvskit.events import Events, EventsSource
+from dvskit.formats import InputStream, ReadOptions, open_events, open_stream, save_events
 from dvskit.motion import motion_over_time
 from dvskit.render import plots
 from dvskit.streams import Imu
+from tests.arriving import Pieces
 from tests.moving_points import BARREL, moving_points
 from tests.plot_words import collisions
 
+cli_motion = import_module("dvskit.cli.motion")  # dvskit.cli may name the command so
 CALIBRATION = " ".join(map(str, BARREL)) + "\n"
 TURN = (1.0, -2.0, 3.0)
 
@@ -85,6 +94,67 @@ def test_the_calibration_beside_a_file_is_used_and_shown(run, turning):
     assert err.startswith("dvskit: error: calib.txt: does not hold nine numbers")
 
 
+@pytest.fixture
+def interrupted(monkeypatch, turning):
+    """Let standard input be events that are followed by Ctrl-C, after a number of bytes."""
+
+    def interrupted(share: float) -> Events:
+        save_events(open_events(turning / "a.npz"), turning / "a.raw")
+        content = (turning / "a.raw").read_bytes()
+
+        def pieces():
+            yield content[: int(share * len(content)) or len(content.partition(b"% end\n")[0]) + 6]
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(30)
+
+        monkeypatch.setattr(_interrupt, "_state", _interrupt._State())
+        stream = InputStream(Pieces(pieces()), "pipe")
+        recording = open_stream(stream, None, ReadOptions())
+        monkeypatch.setattr(cli_motion, "open_shown", lambda *_: recording)
+        return open_events(turning / "a.raw").load()
+
+    return interrupted
+
+
+@pytest.mark.parametrize("out", ["-", "a.csv"])
+def test_ctrl_c_completes_the_table_of_live_events(run, turning, interrupted, out):
+    events = interrupted(0.5)
+    code, printed, err = run("motion", "-", "--window", "10ms", "-o", out)
+    assert code == 130
+    assert "error" not in err
+    assert _interrupt._state.advice == "the windows so far are in the output"
+    text = printed if out == "-" else (turning / out).read_text()
+    rows = list(csv.DictReader(io.StringIO(text)))
+    seen = sum(int(row["events"]) for row in rows)
+    assert 0.3 * len(events) < seen < 0.7 * len(events)
+    expected = motion_over_time(events[:seen], window_us=10_000)
+    assert [float(row["vx_px_s"]) for row in rows] == pytest.approx(expected.parameters[:, 0])
+
+
+def test_ctrl_c_before_the_first_event_writes_nothing(run, turning, interrupted):
+    interrupted(0)
+    assert run("motion", "-", "-o", "a.csv") == (130, "", "")
+    assert _interrupt._state.advice == _interrupt.BEGIN_ANEW
+    assert not (turning / "a.csv").exists()
+
+
+def test_a_signal_during_the_work_ends_after_a_short_block(turning, monkeypatch):
+    events, stop, seen = open_events(turning / "a.npz").load(), Stop(), 0
+    monkeypatch.setattr(cli_motion, "_MOST_AT_ONCE", 900)
+    for block in cli_motion._UntilStopped(EventsSource(events), stop):
+        seen += len(block)
+        stop.asked = True
+    assert seen == 900
+
+
+def test_plots_are_dark_or_bright_and_of_a_width(run, turning):
+    for words in ((), ("--dark", "--width", "120")):
+        assert run("motion", "a.npz", "-o", "a.png", "--force", *words)[0] == 0
+        picture = cv2.imread("a.png")
+        assert (picture[0, 0].mean() < 40) == bool(words)
+        assert picture.shape[1] == pytest.approx((120 if words else 88) / 25.4 * 300, abs=2)
+
+
 def test_windows_without_motion_are_counted_in_a_line(run, turning):
     still = moving_points("translation", (0.0, 0.0), duration_us=40_000)
     few = Events(t=still.t[:9] + 90_000, x=still.x[:9], y=still.y[:9], p=still.p[:9],
@@ -106,6 +176,9 @@ def test_windows_without_motion_are_counted_in_a_line(run, turning):
         (("--window", "5"), "--window '5' is not a time with a unit"),
         (("--camera", "lens.txt"), "--camera lens.txt is for a rotation alone"),
         (("--model", "rotation", "--camera", "no.txt"), "no.txt"),
+        (("-o", "a.csv", "--dark"), "a.csv: --dark and --width apply to plots only"),
+        (("--width", "120"), "a table: --dark and --width apply to plots only"),
+        (("-o", "a.png", "--width", "9"), "width"),
         (("-o", "a.txt"), "a.txt: a plot is written as .png, .svg or .pdf"),
         (("--model", "affine"), "'affine'"),
     ],
@@ -132,9 +205,10 @@ def test_the_plot_shows_the_gyroscope_and_its_words_are_apart(turning):
         assert collisions(figure) == []
         alone = [line for axes in plots.motion(motions).axes for line in axes.lines]
         assert len(alone) == len(motions.names)
+    motions.parameters[2] = np.nan  # unknown
     motions.still[1], motions.parameters[1] = True, 1e6  # by chance
     lines = [line for axes in plots.motion(motions).axes for line in axes.lines]
-    assert all(np.isnan(line.get_ydata()).tolist() == [False, True, False] for line in lines)
+    assert all(np.isnan(line.get_ydata()).tolist() == [False, True, True] for line in lines)
     none = motion_over_time(recording.load()[:0], window_us=1000)
     assert collisions(plots.motion(none, imu=imu)) == []
 

@@ -66,6 +66,8 @@ def test_windows_of_too_few_events_are_unknown_and_counted():
     assert motions.unknown == 1
     assert motions.events.tolist() == [len(events), 20]
     assert np.isnan(motions.parameters[1]).all()
+    assert not motions.still[1]
+    assert not motions.converged[1]
     np.testing.assert_array_equal(motions.held()[1], motions.parameters[0])
     assert not len(motion_over_time(events[:0], count=100))
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from dvskit._files import check_output
 from dvskit.cli import _console
 from dvskit.cli._console import describe_us
-from dvskit.cli._options import Reading, size_from
+from dvskit.cli._options import DarkOption, Reading, option, size_from
 from dvskit.errors import ConfigError, FormatError, VideoError, count_of
 from dvskit.events import Events, ReadableSource, Size, Source
 from dvskit.formats import Damage, Recording, RecordingPart, is_standard
@@ -31,7 +31,7 @@ from dvskit.streams import Labels
 
 if TYPE_CHECKING:
     from dvskit.datasets import Emulation
-    from dvskit.render.plots import Plot
+    from dvskit.render.plots import Plot, Style
     from dvskit.training import Model
     from dvskit.video import FrameSource
 
@@ -311,6 +311,22 @@ def check_picture(out: Path, force: bool) -> None:
     from dvskit.render.plots.style import STILL_SUFFIXES
 
     check_output(check_suffix(out, STILL_SUFFIXES, "a plot"), overwrite=force)
+
+
+@dataclass(frozen=True, slots=True)
+class PlotPage:
+    """The ground and the width of a plot: the options --dark and --width."""
+
+    dark: DarkOption = False
+    width: float = option(
+        "Width in mm: 88 for a column, 180 for a page; labels need about 60.", default=88.0
+    )
+
+    def style(self) -> Style:
+        """Return the style. Raises ConfigError."""
+        from dvskit.render.plots import Style
+
+        return Style(dark=self.dark, width_mm=self.width)
 
 
 def save_picture(figure: Plot, out: Path, force: bool) -> None:

@@ -8,10 +8,10 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from types import FrameType
-from typing import Any, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
 import typer
 
@@ -26,6 +26,9 @@ from dvskit.errors import (
     UnitWarning,
     one_line,
 )
+
+if TYPE_CHECKING:
+    from dvskit.events import Events
 
 # A Python keyword with its value, names of times, fps, or a function; then the option or command.
 _PYTHON_AND_SHELL = re.compile(
@@ -182,6 +185,25 @@ class Stop:
         first, self.asked = not self.asked, True
         if first and self.waiting:
             raise KeyboardInterrupt
+
+    def until(self, blocks: Iterable[Events]) -> Iterator[Events]:
+        """Yield blocks until their end, or until Ctrl-C.
+
+        Only waiting is interrupted: the work on a block is completed.
+        """
+        waited = iter(blocks)
+        while not self.asked:
+            self.waiting = True
+            try:
+                block = next(waited, None)
+            except KeyboardInterrupt:
+                self.asked = True
+                return
+            finally:
+                self.waiting = False
+            if block is None:
+                return
+            yield block
 
 
 @contextmanager

@@ -306,9 +306,8 @@ class _Arriving(RecordingPart):
         """Do nothing: the recording counts the losses."""
 
     def __iter__(self) -> Iterator[Events]:
-        blocks = iter(self.recording)
         with _console.stoppable() as stop:
-            while (block := _next(blocks, stop)) is not None:
+            for block in stop.until(self.recording):
                 if self._origin_us is None:
                     self._origin_us = int(block.t[0])
                     times = (self._after_us, self._until_us)
@@ -316,20 +315,5 @@ class _Arriving(RecordingPart):
                 yield block.between(self.start_us, self.stop_us)
                 if self.stop_us is not None and block.t[-1] >= self.stop_us:
                     return
-
-
-def _next(blocks: Iterator[Events], stop: _console.Stop) -> Events | None:
-    """Wait for the next block; None at the end and after Ctrl-C.
-
-    Only waiting is interrupted: a block that is being written is completed.
-    """
-    if not stop.asked:
-        stop.waiting = True
-        try:
-            return next(blocks, None)
-        except KeyboardInterrupt:
-            stop.asked = True
-        finally:
-            stop.waiting = False
-    _console.note("stopped; the events so far are written")
-    return None
+            if stop.asked:
+                _console.note("stopped; the events so far are written")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -10,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dvskit import _files
+from dvskit import _files, _interrupt
 from dvskit.cli import _console
 from dvskit.cli._clips import (
     CountedEvents,
+    PlotPage,
     ShownFile,
     check_picture,
     note_assumptions,
@@ -31,13 +33,17 @@ from dvskit.cli._options import (
     part_of,
 )
 from dvskit.errors import ConfigError, count_of
+from dvskit.events import Events, ReadableSource, Source
 from dvskit.formats import Recording, RecordingPart, is_standard
 
 if TYPE_CHECKING:
     from dvskit.motion import MotionTable
+    from dvskit.render.plots import Style
+    from dvskit.streams import Intrinsics
 
 ModelName = StrEnum("ModelName", ["translation", "rotation", "similarity"])
 _TABLES = (".csv", ".npz")
+_MOST_AT_ONCE = 4096  # live events
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,51 +81,95 @@ def motion(
         "-o", "--out", shown="CSV to standard output",
     ),
     estimate: _Estimate = _Estimate(),
+    page: PlotPage = PlotPage(),
     json: Json = False,
     reading: Reading = Reading(),
     force: Force = False,
 ) -> None:  # fmt: skip
-    """Estimate the motion of the camera, or of all events, in windows of a recording."""
-    _check_output(out, force)
+    """Estimate the motion of the camera, or of all events, in windows of a recording.
+
+    Ctrl-C ends live events; the windows so far are written.
+    """
+    style = _check_output(out, page, force)
     windows, times = estimate.windows(), estimate.span.times()
     recording = open_shown(file, reading)
     part = part_of(recording, *times)
-    from dvskit.motion import motion_over_time
-
     camera = camera_for(estimate.model.value, recording, estimate.camera)
-    events = CountedEvents(part, file)
-    with _console.progress(file.name, None, "windows") as show:
-        motions = motion_over_time(
-            events, **windows, camera=camera,
-            on_window=lambda count, t_us: show(count, _console.describe_us(t_us - events.first_us)),
-        )  # fmt: skip
+    _console.announce_compiling()
+    if recording.live:
+        with _console.stoppable() as stop:
+            motions = _estimate(file, _UntilStopped(part, stop), windows, camera)
+            stopped = stop.asked
+    else:
+        motions, stopped = _estimate(file, part, windows, camera), False
     if json:
         _console.print_json(_facts(motions))
     elif out is None or is_standard(out):
         print(_csv(motions), end="")
-    _write(motions, part, out, force)
+    _write(motions, part, out, style, force)
     note_assumptions(file, recording, part)
     _report(file, motions)
+    if stopped:
+        _interrupt.advise("the windows so far are in the output")
+        raise KeyboardInterrupt
 
 
-def _check_output(out: Path | None, force: bool) -> None:
-    if out is None or is_standard(out):
-        return
-    if out.suffix.lower() in _TABLES:
-        _files.check_output(out, overwrite=force)
-    else:
+def _estimate(
+    file: Path, source: Source, windows: dict[str, Any], camera: Intrinsics | None
+) -> MotionTable:
+    from dvskit.motion import motion_over_time
+
+    events = CountedEvents(source, file)
+    with _console.progress(file.name, None, "windows") as show:
+        return motion_over_time(
+            events, **windows, camera=camera,
+            on_window=lambda count, t_us: show(count, _console.describe_us(t_us - events.first_us)),
+        )  # fmt: skip
+
+
+class _UntilStopped(ReadableSource):
+    """Live events until Ctrl-C, in blocks so short that it ends soon."""
+
+    def __init__(self, source: Source, stop: _console.Stop) -> None:
+        self._source, self._stop, self.size = source, stop, source.size
+
+    def __iter__(self) -> Iterator[Events]:
+        seen = False
+        for block in self._stop.until(self._source):
+            for start in range(0, len(block), _MOST_AT_ONCE):
+                seen = True
+                yield block[start : start + _MOST_AT_ONCE]
+                if self._stop.asked:
+                    return
+        if self._stop.asked and not seen:
+            raise KeyboardInterrupt
+
+
+def _check_output(out: Path | None, page: PlotPage, force: bool) -> Style | None:
+    """Return the style of a plot, None for a table. Raises ConfigError, OutputError."""
+    if out is not None and not is_standard(out) and out.suffix.lower() not in _TABLES:
         check_picture(out, force)
+        return page.style()
+    if page != PlotPage():
+        raise ConfigError(
+            f"{out or 'a table'}: --dark and --width apply to plots only; leave them out, or "
+            "write one: -o motion.png"
+        )
+    if out is not None and not is_standard(out):
+        _files.check_output(out, overwrite=force)
+    return None
 
 
 def _write(
-    motions: MotionTable, part: Recording | RecordingPart, out: Path | None, force: bool
-) -> None:
+    motions: MotionTable, part: Recording | RecordingPart, out: Path | None, style: Style | None,
+    force: bool,
+) -> None:  # fmt: skip
     if out is None or is_standard(out):
         return
-    if out.suffix.lower() not in _TABLES:
+    if style is not None:
         from dvskit.render import plots
 
-        save_picture(plots.motion(motions, imu=part.imu()), out, force)
+        save_picture(plots.motion(motions, imu=part.imu(), style=style), out, force)
         return
     with _files.whole_file(out, overwrite=force) as partial:
         if out.suffix.lower() == ".csv":
@@ -154,8 +204,8 @@ def _facts(motions: MotionTable) -> dict[str, Any]:
 def _report(file: Path, motions: MotionTable) -> None:
     """Print notes on windows with an unknown motion, or none."""
     all_of, known = count_of(len(motions), "window"), len(motions) - motions.unknown
-    still = int(motions.still.sum()) - motions.unknown
-    stopped = known - int((motions.converged | motions.still).sum()) + motions.unknown
+    still = int(motions.still.sum())
+    stopped = known - int((motions.converged | motions.still).sum())
     if motions.unknown:
         _console.note(f"{file}: {motions.unknown} of {all_of} have fewer than 50 events, or all "
                       "at one time: their motion is nan; try longer ones (--window)")  # fmt: skip

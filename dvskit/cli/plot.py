@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +13,7 @@ from dvskit.cli import _console
 from dvskit.cli import _options as options
 from dvskit.cli._clips import (
     CountedEvents,
+    PlotPage,
     ShownFile,
     check_picture,
     note_assumptions,
@@ -47,17 +48,12 @@ Out = Annotated[
 class _PlotLooks:
     """How a plot looks and is written: the options --dark, --width and --force."""
 
-    dark: options.DarkOption = False
-    width: float = options.option(
-        "Width in mm: 88 for a column, 180 for a page; labels need about 60.", default=88.0
-    )
+    page: PlotPage = field(default_factory=PlotPage)
     force: options.Force = False
 
     def begin(self, out: Path) -> Style:
         """Return the style; raise errors about the output before anything is read."""
-        from dvskit.render.plots import Style
-
-        style = Style(dark=self.dark, width_mm=self.width)
+        style = self.page.style()
         check_picture(out, self.force)
         return style
 

@@ -34,7 +34,7 @@ class MotionTable:
     parameters               (n, k) float64; NaN for windows of too few events
     contrast, contrast_at_rest  (n,) float64, of the image of warped events, and without motion
     evaluations, events      (n,) int64: of the contrast, and the number of events
-    converged, still         (n,) bool, as in `Motion`
+    converged, still         (n,) bool, as in `Motion`; both False for windows of too few events
     """
 
     model: str
@@ -143,6 +143,6 @@ def _rows(
             start = motion.parameters
         else:
             unknown = np.full(len(names), np.nan)
-            motion = Motion(model, unknown, names, first, np.nan, np.nan, 0, False, None, True,
+            motion = Motion(model, unknown, names, first, np.nan, np.nan, 0, False, None, False,
                             len(window))  # fmt: skip
         yield first, last, motion

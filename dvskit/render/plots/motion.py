@@ -60,7 +60,7 @@ def motion(motions: MotionTable, *, imu: Imu | None = None, style: Style = PAPER
             _draw(axes, at, _without_chance(motions, shown[title]), labels, style)
             axes.set_xlim(0, span_us / unit.scale)
             legend_above(axes)
-        still = int(motions.still.sum()) - motions.unknown
+        still = int(motions.still.sum())
         remarks = ((motions.unknown, "of too few events"), (still, "still"))
         said = (f"{count} {words}" for count, words in remarks if count)
         note(every[0], style, count_of(len(motions), "window"), *said)
@@ -70,7 +70,7 @@ def motion(motions: MotionTable, *, imu: Imu | None = None, style: Style = PAPER
 def _without_chance(motions: MotionTable, which: list[int]) -> NDArray[np.float64]:
     """Return some parameters, with NaN for windows that are still and far from the others."""
     values = motions.parameters[:, which].copy()
-    moving = values[~motions.still]
+    moving = values[~motions.still & np.isfinite(values).all(1)]
     if moving.size and values.size:
         low, high = moving.min(), moving.max()
         far = (values < 2 * low - high) | (values > 2 * high - low)
