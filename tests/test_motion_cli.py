@@ -36,6 +36,7 @@ def turning(tmp_path):
     events = moving_points("rotation", TURN, duration_us=60_000, count=12_000, camera=BARREL)
     save_events(events, tmp_path / "a.npz")
     (tmp_path / "lens.txt").write_text(CALIBRATION)
+    (tmp_path / "big.txt").write_text("500 500 320 240\n")
     return tmp_path
 
 
@@ -169,17 +170,32 @@ def test_windows_without_motion_are_counted_in_a_line(run, turning):
     assert facts["unknown"] == 1
 
 
+def test_few_events_and_long_windows_are_told_in_a_line(run, turning):
+    _, _, err = run("motion", "a.npz", "--window", "9s")
+    assert "a.npz: --window 9s is longer than all events, 59.985 ms; give a shorter" in err
+    save_events(open_events("a.npz").load()[:20], "few.npz")
+    code, out, err = run("motion", "few.npz")
+    assert (code, len(out.splitlines())) == (0, 2)
+    assert err == "dvskit: note: few.npz: holds 20 events there; a motion needs at least 50\n"
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (("--window", "5ms", "--whole"), "--window, --count and --whole exclude each other"),
+        (("--window", "-5ms"), "--window -5ms is no duration; give one such as 20ms"),
+        (("--window", "0s"), "--window 0s is no duration; give one such as 20ms"),
         (("--window", "5"), "--window '5' is not a time with a unit"),
         (("--camera", "lens.txt"), "--camera lens.txt is for a rotation alone"),
         (("--model", "rotation", "--camera", "no.txt"), "no.txt"),
+        (
+            ("--model", "rotation", "--camera", "big.txt"),
+            "cx 320 and cy 240, is not on a sensor of 120x90; pass the calibration of this camera",
+        ),
         (("-o", "a.csv", "--dark"), "a.csv: --dark and --width apply to plots only"),
         (("--width", "120"), "a table: --dark and --width apply to plots only"),
         (("-o", "a.png", "--width", "9"), "width"),
-        (("-o", "a.txt"), "a.txt: a plot is written as .png, .svg or .pdf"),
+        (("-o", "a.txt"), "a.txt: a motion is written as .csv, .npz, .png, .svg or .pdf"),
         (("--model", "affine"), "'affine'"),
     ],
 )

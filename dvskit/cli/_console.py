@@ -281,6 +281,14 @@ def parse_time_us(text: str, option: str = "") -> int:
     return round(exact_us)
 
 
+def parse_duration_us(text: str, option: str) -> int:
+    """Return the microseconds of a text, at least 1. Raises ConfigError."""
+    time_us = parse_time_us(text, option)
+    if time_us < 1:
+        raise ConfigError(f"{option} {text} is no duration; give one such as 20ms")
+    return time_us
+
+
 def describe_us(time_us: int) -> str:
     if abs(time_us) >= 1_000_000:
         return f"{time_us / 1e6:,.3f} s"

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from dvskit.streams import Intrinsics
 
 ModelName = StrEnum("ModelName", ["translation", "rotation", "similarity"])
-_TABLES = (".csv", ".npz")
+_TABLES, _PLOTS = (".csv", ".npz"), (".png", ".svg", ".pdf")
 _MOST_AT_ONCE = 4096  # live events
 
 
@@ -70,7 +70,7 @@ class _Estimate:
             return {"model": self.model.value, "count": sys.maxsize}
         if self.count is not None:
             return {"model": self.model.value, "count": self.count}
-        window_us = _console.parse_time_us(self.window or "20ms", "--window")
+        window_us = _console.parse_duration_us(self.window or "20ms", "--window")
         return {"model": self.model.value, "window_us": window_us}
 
 
@@ -109,6 +109,10 @@ def motion(
     _write(motions, part, out, style, force)
     note_assumptions(file, recording, part)
     _report(file, motions)
+    if estimate.window is not None and windows["window_us"] > _span_us(motions) > 0:
+        _console.note(f"{file}: --window {estimate.window} is longer than all events, "
+                      f"{_console.describe_us(_span_us(motions))}; give a shorter one for "
+                      "several windows")  # fmt: skip
     if stopped:
         _interrupt.advise("the windows so far are in the output")
         raise KeyboardInterrupt
@@ -148,6 +152,11 @@ class _UntilStopped(ReadableSource):
 def _check_output(out: Path | None, page: PlotPage, force: bool) -> Style | None:
     """Return the style of a plot, None for a table. Raises ConfigError, OutputError."""
     if out is not None and not is_standard(out) and out.suffix.lower() not in _TABLES:
+        if out.suffix.lower() not in _PLOTS:
+            raise ConfigError(
+                f"{out}: a motion is written as {', '.join((*_TABLES, *_PLOTS[:-1]))} or "
+                f"{_PLOTS[-1]}, not {out.suffix or 'nothing'}"
+            )
         check_picture(out, force)
         return page.style()
     if page != PlotPage():
@@ -201,12 +210,19 @@ def _facts(motions: MotionTable) -> dict[str, Any]:
     return {"model": motions.model, "windows": len(motions), "unknown": motions.unknown, **table}
 
 
+def _span_us(motions: MotionTable) -> int:
+    return int(motions.stop_us[-1] - motions.start_us[0]) if len(motions) else 0
+
+
 def _report(file: Path, motions: MotionTable) -> None:
     """Print notes on windows with an unknown motion, or none."""
     all_of, known = count_of(len(motions), "window"), len(motions) - motions.unknown
     still = int(motions.still.sum())
     stopped = known - int((motions.converged | motions.still).sum())
-    if motions.unknown:
+    total = int(motions.events.sum())
+    if total < 50:
+        _console.note(f"{file}: holds {count_of(total, 'event')} there; a motion needs at least 50")
+    elif motions.unknown:
         _console.note(f"{file}: {motions.unknown} of {all_of} have fewer than 50 events, or all "
                       "at one time: their motion is nan; try longer ones (--window)")  # fmt: skip
     if still:

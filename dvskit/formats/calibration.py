@@ -32,7 +32,8 @@ def read_camera(path: str | PathLike[str], *, size: tuple[int, int] | None = Non
     DSEC. If it holds several cameras, the path is followed by a colon and the name of one:
     "camchain.yaml:cam1".
 
-    size  (width, height) of the sensor, compared with the resolution in the file if it has one
+    size  (width, height) of the sensor, compared with the resolution in the file if it has one; the
+          centre of a text file must be on it
 
     Raises MissingFileError, FormatError for other content, other distortion models and another
     resolution, ConfigError for a missing or unknown name of a camera.
@@ -45,7 +46,7 @@ def read_camera(path: str | PathLike[str], *, size: tuple[int, int] | None = Non
     except OSError as error:
         raise FormatError(f"{file}: cannot be read: {error.strerror or error}") from error
     if file.suffix.lower() not in _SUFFIXES:
-        return _of_numbers(file, text)
+        return _of_numbers(file, text, size)
     cameras = dict(_cameras("", _parsed(file, text)))
     if not cameras:
         raise FormatError(f"{file}: holds no camera; a camera has {' or '.join(_MATRIX[:2])}")
@@ -74,7 +75,7 @@ def _parted(path: str) -> tuple[Path, str]:
     return (Path(found[1]), found[2]) if found else (Path(path), "")
 
 
-def _of_numbers(file: Path, text: str) -> Intrinsics:
+def _of_numbers(file: Path, text: str, size: tuple[int, int] | None) -> Intrinsics:
     words = [word for line in text.splitlines() for word in line.partition("#")[0].split()]
     try:
         numbers = [float(word) for word in words]
@@ -82,7 +83,13 @@ def _of_numbers(file: Path, text: str) -> Intrinsics:
         numbers = []
     if not 4 <= len(numbers) <= 9:
         raise FormatError(f"{file}: does not hold {_SHAPE} ({', '.join(_SUFFIXES)})")
-    return _checked(file, numbers[:4], numbers[4:])
+    known = _checked(file, numbers[:4], numbers[4:])
+    if size is not None and not (0 <= known.cx < size[0] and 0 <= known.cy < size[1]):
+        raise FormatError(
+            f"{file}: its centre, cx {known.cx:g} and cy {known.cy:g}, is not on a sensor of "
+            f"{size[0]}x{size[1]}; pass the calibration of this camera"
+        )
+    return known
 
 
 def _parsed(file: Path, text: str) -> Any:
