@@ -28,6 +28,7 @@ NOT_RUN = {
     "dvskit view --model": "is no whole command",
     "dvskit info": "is no whole command",
     "dvskit motion": "is no whole command",
+    "dvskit flow": "is no whole command",
     "dvskit train samples/nmnist-emulated.toml --set data.saccades.path=mnist": "emulates MNIST",
     "dvskit train samples/article-mnist.toml": "learns from MNIST",
     "dvskit convert udp://0.0.0.0:3333 out.raw --from udp:spif --size 640x480": "waits for events",
@@ -106,7 +107,7 @@ def test_the_commands_and_the_python_run_one_after_the_other(folder, perform):
             assert "events" in out
         if "eval" in line:
             assert "accuracy" in out
-    assert ran == 32
+    assert ran == 35
     for text in PYTHON:
         exec(text + text, {"__name__": "__main__"})  # cells of notebooks are run again
     for name in (
@@ -123,6 +124,9 @@ def test_the_commands_and_the_python_run_one_after_the_other(folder, perform):
         "cloud.html",
         "davis.aedat4",
         "events.csv",
+        "flow.html",
+        "arrows.mp4",
+        "arrows.png",
     ):
         assert (folder / name).stat().st_size > 1000
     assert (folder / "runs" / "digits" / "weights.safetensors").is_file()

@@ -203,6 +203,11 @@ class Span:
             raise ConfigError(f"--stop {self.stop} is not after --start {self.start or '0s'}")
         return begin, end
 
+    def titled(self, name: str) -> str:
+        """Return a name with the part, as a title."""
+        part = f", {self.start or 'start'} to {self.stop or 'end'}"
+        return name + part if self.start or self.stop else name
+
 
 def spread(command: Callable[..., None]) -> Callable[..., None]:
     """Return a command for typer: parameters that are dataclasses are replaced by their options.

@@ -250,7 +250,8 @@ def cloud(
     if suffix in _PAGE:
         named = list(zip(files, parts, strict=True))
         shown = _shown(named, looks.labels, judge, every_us)
-        title = _title(files, looks.span) if looks.title is None else looks.title
+        names = ", ".join(file.name for file in files)
+        title = looks.span.titled(names) if looks.title is None else looks.title
         state = looks.page_state()
         report = render.page(shown, out, title=title, overwrite=force, state=state)
         _note_labels(report, looks.labels or out)
@@ -309,12 +310,6 @@ def _decisions(events: Events, part: Part, model: Model, every_us: int | None) -
     with fits_noted():
         taken = on_sensor(events, likely_size(part, model.size))
         return classify_spans(model, taken, every_us=every_us)
-
-
-def _title(files: list[Path], span: Span) -> str:
-    names = ", ".join(file.name for file in files)
-    part = f", {span.start or 'start'} to {span.stop or 'end'}" if span.start or span.stop else ""
-    return names + part
 
 
 def _note_labels(report: PageReport, named: Path) -> None:

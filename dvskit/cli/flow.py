@@ -26,10 +26,11 @@ from dvskit.events import Events, Size, Source
 if TYPE_CHECKING:
     from dvskit.formats import Recording, RecordingPart
     from dvskit.motion import Flow, FlowMethod, FlowStep
-    from dvskit.render import VideoView
+    from dvskit.render import ShownEvents, VideoView
 
 MethodName = StrEnum("MethodName", ["plane", "pooled", "dense"])
 _ARRAYS, _STILL, _MOVING = (".npz",), (".png", ".svg", ".pdf"), (".mp4", ".mkv", ".mov", ".gif")
+_PAGE = (".html",)
 _LOOKED_AT = 200_000  # events with flow, for the speed of full colour
 _LIVE_PX_S = 500.0
 
@@ -45,8 +46,14 @@ class _Shown:
         default=MethodName.plane, metavar="METHOD",
     )  # fmt: skip
     span: Span = field(default_factory=Span)
+    arrows: bool = option(
+        "Of a picture or video: arrows of the mean velocity on a grid, not colours.",
+        "--arrows", default=False,
+    )  # fmt: skip
     full: float | None = option(
-        "The speed of full colour, in pixels a second.", shown="the fastest tenth has it"
+        "The speed of full colour, or of an arrow as long as a cell of the grid, in pixels a "
+        "second.",
+        shown="the fastest tenth has full colour; in videos with --arrows, half is faster",
     )
     fps: float | None = option("Of a video: frames a second.", shown="60, GIF 25")
     slow: float | None = option(
@@ -63,7 +70,7 @@ class _Shown:
 
     def check(self, out: Path) -> str:
         """Return the suffix of the output. Raises ConfigError, also for options of other kinds."""
-        suffix, choices = out.suffix.lower(), (*_ARRAYS, *_STILL, *_MOVING)
+        suffix, choices = out.suffix.lower(), (*_ARRAYS, *_STILL, *_MOVING, *_PAGE)
         if suffix not in choices:
             raise ConfigError(
                 f"{out}: flow is written as {', '.join(choices[:-1])} or {choices[-1]}, not "
@@ -75,6 +82,8 @@ class _Shown:
         if self.full is not None and (suffix in _ARRAYS or not 1 <= self.full <= 1e6):
             fix = "leave it out" if suffix in _ARRAYS else "give 1 to 1000000 px/s"
             raise ConfigError(f"{out}: --full sets the colours of pictures and videos; {fix}")
+        if self.arrows and suffix in (*_ARRAYS, *_PAGE):
+            raise ConfigError(f"{out}: --arrows applies to pictures and videos only; leave it out")
         return suffix
 
     def flow_method(self) -> FlowMethod:
@@ -85,15 +94,28 @@ class _Shown:
         method: FlowMethod = kinds[self.method.value]()
         return method
 
+    def full_px_s(self, part: Recording | RecordingPart) -> float:
+        """Return the speed of full colour, or of an arrow as long as a cell."""
+        return self.full or _usual_speed(part, self.flow_method(), 0.5 if self.arrows else 0.9)
+
+    def on_page(
+        self, source: Source, part: Recording | RecordingPart, method: FlowMethod
+    ) -> ShownEvents:
+        """Return a source for a page, with its flow."""
+        from dvskit.render import FlowColours, ShownEvents
+
+        colours = FlowColours(full_px_s=self.full_px_s(part), method=method)
+        return ShownEvents(source, labels=part.labels(), flow=colours)
+
     def view(self, part: Recording | RecordingPart, method: FlowMethod) -> VideoView:
         """Return the look of a video of a part. Raises ConfigError."""
-        from dvskit.render import FlowColours, VideoView
+        from dvskit.render import FlowArrows, FlowColours, VideoView
 
         window_us = None
         if self.window is not None:
-            window_us = _console.parse_time_us(self.window, "--window")
-        full_px_s = self.full or _usual_speed(part, self.flow_method())
-        style = FlowColours(full_px_s=full_px_s, method=method, window_us=window_us)
+            window_us = _console.parse_duration_us(self.window, "--window")
+        kind = FlowArrows if self.arrows else FlowColours
+        style = kind(full_px_s=self.full_px_s(part), method=method, window_us=window_us)
         return VideoView(
             style=style, fps=self.fps, slow=self.slow or 1.0, scale=self.scale, dark=self.dark
         )
@@ -102,8 +124,8 @@ class _Shown:
 def flow(
     file: ShownFile,
     out: Path = option(
-        "Arrays t, x, y, p, vx, vy (.npz), a picture (.png, .svg, .pdf), or a video (.mp4, .mkv, "
-        ".mov, .gif).",
+        "Arrays t, x, y, p, vx, vy (.npz), a picture (.png, .svg, .pdf), a video (.mp4, .mkv, "
+        ".mov, .gif), or a page to turn and play (.html).",
         "-o", "--out", default=REQUIRED, shown=False,
     ),
     shown: _Shown = _Shown(),
@@ -111,7 +133,7 @@ def flow(
     json: Json = False,
     force: Force = False,
 ) -> None:  # fmt: skip
-    """Compute the velocity of each event: arrays, a picture, or a video in colours of direction."""
+    """Compute the velocity of each event: arrays, or a picture, video or page in its colours."""
     suffix = shown.check(out)
     times = shown.span.times()
     check_output(out, overwrite=force)
@@ -124,6 +146,8 @@ def flow(
         source = CountedEvents(part, file, show)
         if suffix in _ARRAYS:
             _write_arrays(source, tally, out, force)
+        elif suffix in _PAGE:
+            _write_page(file, shown.on_page(source, part, tally), shown, out, force)
         elif view is None:
             _draw(source, tally, shown, out, force)
         else:
@@ -194,18 +218,29 @@ def _write_arrays(source: Source, tally: _Tally, out: Path, force: bool) -> None
             sink.add(block)
 
 
+def _write_page(file: Path, events: ShownEvents, shown: _Shown, out: Path, force: bool) -> None:
+    from dvskit import render
+
+    report = render.page(
+        events, out, title=shown.span.titled(file.name), overwrite=force,
+        state="colour=flow" + ("" if shown.dark else "&theme=light"),
+    )  # fmt: skip
+    if report.kept < report.total:
+        total = count_of(report.total, "event")
+        _console.note(f"{out}: shows {report.kept:,} of {total}, evenly thinned")
+
+
 def _draw(source: Source, tally: _Tally, shown: _Shown, out: Path, force: bool) -> None:
     from dvskit.motion import flow_blocks
     from dvskit.render import plots
 
     style = plots.Style(dark=shown.dark, width_mm=180)
-    save_picture(
-        plots.flow(flow_blocks(source, tally), full_px_s=shown.full, style=style), out, force
-    )
+    draw = plots.flow_arrows if shown.arrows else plots.flow
+    save_picture(draw(flow_blocks(source, tally), full_px_s=shown.full, style=style), out, force)
 
 
-def _usual_speed(part: Recording | RecordingPart, method: FlowMethod) -> float:
-    """Return the speed that a tenth of the first events exceed; of live events, 500 px/s."""
+def _usual_speed(part: Recording | RecordingPart, method: FlowMethod, share: float) -> float:
+    """Return the quantile of the speeds of the first events; of live events, 500 px/s."""
     from dvskit.motion import flow_blocks
 
     if part.live:
@@ -213,4 +248,4 @@ def _usual_speed(part: Recording | RecordingPart, method: FlowMethod) -> float:
     tally = _Tally(method)
     for _ in takewhile(lambda _: tally.known < _LOOKED_AT, flow_blocks(part, tally)):
         pass
-    return max(1.0, tally.speed(0.9) or _LIVE_PX_S)
+    return max(1.0, tally.speed(share) or _LIVE_PX_S)

@@ -29,6 +29,9 @@ class Flow:
     def __len__(self) -> int:
         return len(self.events)
 
+    def __getitem__(self, part: slice) -> Flow:
+        return Flow(self.events[part], self.vx[part], self.vy[part])
+
     @property
     def known(self) -> NDArray[np.bool_]:
         """Where the velocity is known, (n,)."""

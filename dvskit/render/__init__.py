@@ -20,7 +20,7 @@ from dvskit.render.colormap import (
 )
 from dvskit.render.frames import RenderedFrames, frames
 from dvskit.render.frames.corner_tracks import CornerTracks
-from dvskit.render.frames.flow_style import FlowColours
+from dvskit.render.frames.flow_style import FlowArrows, FlowColours
 from dvskit.render.frames.styles import (
     Count,
     Decay,
@@ -42,6 +42,7 @@ __all__ = [
     "CornerTracks",
     "Count",
     "Decay",
+    "FlowArrows",
     "FlowColours",
     "FrameStyle",
     "LatestPolarity",

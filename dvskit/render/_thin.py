@@ -7,19 +7,26 @@ from collections import deque
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from dvskit.errors import ConfigError, DvskitError, one_line
 from dvskit.events import Events, Size, Source, as_source
 
 
 @dataclass(frozen=True, slots=True)
 class Thinned:
-    """Events 0, every, 2 * every, ... of a stream of `total` events in start_us .. stop_us."""
+    """Events 0, every, 2 * every, ... of a stream of `total` events in start_us .. stop_us.
+
+    rows  (n,) a number of each event, if it has one
+    """
 
     events: Events
     every: int
     total: int
     start_us: int
     stop_us: int
+    rows: NDArray[np.uint8] | None = None
 
     @property
     def span_us(self) -> int:
@@ -46,17 +53,21 @@ class Thinner:
             raise ConfigError(f"max_events={max_events} must be at least 1")
         self._size, self._most = size, max_events
         self._parts: list[Events] = []
+        self._rows: list[NDArray[np.uint8]] = []
         self._every, self._total, self._count = 1, 0, 0
         self.start_us = self._stop_us = 0  # of the first and the last event, once there are some
 
-    def add(self, block: Events) -> None:
-        """Add the next block of the stream."""
+    def add(self, block: Events, rows: NDArray[np.uint8] | None = None) -> None:
+        """Add the next block of the stream; all of them with `rows`, a number of each event."""
         if not len(block):
             return
         if not self._total:
             self.start_us = int(block.t[0])
         self._stop_us = int(block.t[-1])
-        self._parts.append(_every(block[-self._total % self._every :], self._every))
+        first = -self._total % self._every
+        self._parts.append(_every(block[first:], self._every))
+        if rows is not None:
+            self._rows.append(rows[first :: self._every].copy())
         self._total += len(block)
         self._count += len(self._parts[-1])
         while self._count > self._most:
@@ -64,10 +75,13 @@ class Thinner:
             # Kept events start at 0 with an even step: every second one gives the new step.
             self._parts = [_every(Events.concatenate(self._parts, self._size), 2)]
             self._count = len(self._parts[0])
+            if self._rows:
+                self._rows = [np.concatenate(self._rows)[::2].copy()]
 
     def kept(self) -> Thinned:
         events = Events.concatenate(self._parts, self._size)
-        return Thinned(events, self._every, self._total, self.start_us, self._stop_us)
+        rows = np.concatenate(self._rows) if self._rows else None
+        return Thinned(events, self._every, self._total, self.start_us, self._stop_us, rows)
 
 
 def thin(events_or_source: Events | Source, max_events: int) -> Thinned:

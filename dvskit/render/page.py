@@ -20,12 +20,15 @@ from numpy.typing import NDArray
 from dvskit._arguments import check_arguments
 from dvskit._files import check_output, write_whole
 from dvskit.errors import ConfigError
-from dvskit.events import Events, Source
+from dvskit.events import Events, Source, as_source
 from dvskit.formats import Recording, RecordingPart
+from dvskit.motion import flow_blocks
 from dvskit.render._camera import FOCAL, TIME_LENGTH
-from dvskit.render._numbers import check_suffix
-from dvskit.render._thin import Thinned, thin
+from dvskit.render._numbers import check_suffix, number_text
+from dvskit.render._thin import Thinned, Thinner, thin
 from dvskit.render.colormap import DARK, LIGHT, Theme
+from dvskit.render.flow_colours import HUES, STEPS, flow_palette, flow_rows
+from dvskit.render.frames.flow_style import FlowColours
 from dvskit.streams import Labels
 
 PAGE_SUFFIXES = (".html", ".htm")
@@ -37,6 +40,7 @@ _START = (
 PIECE = 1 << 16  # time steps whose indices differ in their lower 16 bits only
 _MOST_PIECES = 256  # each is drawn by a separate call
 _BYTES_AN_EVENT = 6
+_UNKNOWN = {"dark": "#565b70", "light": "#d3d4da"}  # of events without velocity
 
 
 @check_arguments
@@ -48,12 +52,14 @@ class ShownEvents:
     name       above its cloud if there are several
     labels     spans and their content, in its own time; None uses the labels of the recording
     decisions  of a classifier on spans of its time; a name may end in a share: "wave (93 %)"
+    flow       the page can show the velocities of events, in these colours
     """
 
     events: Events | Source
     name: str = ""
     labels: Labels | None = None
     decisions: Labels = field(default_factory=Labels.empty)
+    flow: FlowColours | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +89,7 @@ class Held(NamedTuple):
     name: str
     labels: Labels = Labels.empty()
     decisions: Labels = Labels.empty()
+    full_px_s: float | None = None  # the speed of full colour, if `kept` has rows of flow
 
     def within(self, labels: Labels) -> list[tuple[int, int, str]]:
         """Return the labels that overlap it: start, stop relative to its start, and name."""
@@ -152,28 +159,60 @@ def hold(
         raise ConfigError("a page needs at least one recording")
     share = max(1, max_events // len(several)) if max_events > 0 else max_events
     each = [one if isinstance(one, ShownEvents) else ShownEvents(one) for one in several]
+    speeds = {one.flow and one.flow.full_px_s for one in each}
+    if len(speeds) > 1:
+        raise ConfigError("flow on a page has one full_px_s, for all of its recordings; give each "
+                          "the same FlowColours, or none")  # fmt: skip
     return [_held(one, number, share) for number, one in enumerate(each, 1)]
 
 
 def _held(shown: ShownEvents, number: int, max_events: int) -> Held:
-    source, labels = shown.events, shown.labels
-    kept = thin(source, max_events)
+    source, labels, full_px_s = shown.events, shown.labels, None
+    if shown.flow is None:
+        kept = thin(source, max_events)
+    else:
+        kept, full_px_s = (
+            _thin_flow(as_source(source), shown.flow, max_events),
+            shown.flow.full_px_s,
+        )
     if labels is None:
         own = isinstance(source, Recording | RecordingPart)
         labels = source.labels() if own else Labels.empty()  # type: ignore[union-attr]
-    return Held(kept, shown.name or f"recording {number}", labels, shown.decisions)
+    return Held(kept, shown.name or f"recording {number}", labels, shown.decisions, full_px_s)
+
+
+def _thin_flow(source: Source, colours: FlowColours, max_events: int) -> Thinned:
+    """Return thinned events with rows of the palette of flow; 0 stands for an unknown velocity.
+
+    Velocities are those among all events.
+    """
+    thinner = Thinner(source.size, max_events)
+    for flow in flow_blocks(source, colours.method):
+        rows = np.zeros(len(flow), np.uint8)
+        at = flow.known
+        rows[at] = flow_rows(flow.vx[at], flow.vy[at], colours.full_px_s)
+        thinner.add(flow.events, rows)
+    return thinner.kept()
 
 
 def page_html(held: Sequence[Held], title: str, *, state: str = "") -> str:
     """Return the text of the page; `state` is a view as in the page's own addresses."""
     packed = [(facts, zlib.compress(planes, 1)) for facts, planes in map(described, held)]
+    full_px_s = held[0].full_px_s
+    flow = None if full_px_s is None else _flow_key(full_px_s)
     total = sum(each.kept.total for each in held)
     parts = [
         f'<script id="data-{index}" type="text/plain">{base64.b64encode(data).decode()}</script>'
         for index, (_, data) in enumerate(packed)
     ]
     return assemble(
-        {"title": title, "clouds": [facts for facts, _ in packed], "served": False, "state": state},
+        {
+            "title": title,
+            "clouds": [facts for facts, _ in packed],
+            "served": False,
+            "state": state,
+            "flow": flow,
+        },
         label=f"Cloud of {total:,} events in x, y and time",
         data="\n".join(parts),
     )
@@ -208,6 +247,21 @@ def assemble(
     )
 
 
+def _flow_key(full_px_s: float) -> dict[str, Any]:
+    """Return the colours of flow, and their key: the wheel's rim is the speed of full colour."""
+    return {
+        "rim": f"{number_text(full_px_s, 2)} px/s", "hues": HUES, "steps": STEPS,
+        "palettes": {
+            name: [_UNKNOWN[name], *map(_hex, flow_palette(theme)[1:].tolist())]
+            for name, theme in (("dark", DARK), ("light", LIGHT))
+        },
+    }  # fmt: skip
+
+
+def _hex(colour: list[int]) -> str:
+    return "#{:02x}{:02x}{:02x}".format(*colour)
+
+
 def described(held: Held) -> tuple[dict[str, Any], bytes]:
     """Return the page's description of a recording, and the planes of its events."""
     kept, step = held.kept, step_us(held.kept.span_us)
@@ -226,7 +280,8 @@ def described(held: Held) -> tuple[dict[str, Any], bytes]:
         "labels": held.within(held.labels),
         "decisions": held.within(held.decisions),
     }
-    return facts, pack(kept.events, times)
+    planes = pack(kept.events, times)
+    return facts, planes if kept.rows is None else planes + kept.rows.tobytes()
 
 
 def _colours(theme: Theme) -> dict[str, Any]:

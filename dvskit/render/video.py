@@ -15,9 +15,18 @@ from dvskit.errors import VideoError
 from dvskit.events import Events, Size, Source
 from dvskit.render._numbers import check_range, check_suffix
 from dvskit.render.colormap import DARK, LIGHT
+from dvskit.render.flow_cells import FlowCells
 from dvskit.render.frames import frames
-from dvskit.render.frames.canvas import Beside, Canvas, Dithered, Images, lay_out, whole_palette
-from dvskit.render.frames.flow_style import FlowColours
+from dvskit.render.frames.canvas import (
+    Beside,
+    Canvas,
+    CanvasLayout,
+    Dithered,
+    Images,
+    lay_out,
+    whole_palette,
+)
+from dvskit.render.frames.flow_style import FlowArrows, FlowColours
 from dvskit.render.frames.styles import Decay, FrameStyle
 from dvskit.render.frames.writers import (
     MOVING_SUFFIXES,
@@ -28,6 +37,7 @@ from dvskit.render.frames.writers import (
     output_fps,
 )
 
+_OF_SPEED = (FlowArrows, FlowColours)
 _OWN = re.compile(rf"{re.escape(TIMES_FILE)}|frame_\d{{6,}}\.png")  # files of an earlier video
 
 
@@ -78,6 +88,13 @@ class VideoReport:
     size: Size
 
 
+def _arrow_px(style: FrameStyle, layout: CanvasLayout) -> int | None:
+    """Return the length of the arrow of full speed, for a style with arrows."""
+    if not isinstance(style, FlowArrows):
+        return None
+    return FlowCells.on(layout.sensor, style.cell_px).cell_px * layout.scale
+
+
 @check_arguments
 def video(
     events_or_source: Events | Source,
@@ -118,7 +135,8 @@ def video(
     canvas = Canvas(
         layout, float(source_frames.period_us), slow=view.slow, beside=images,
         dithered=Dithered(palette) if gif and colours is not None else None, zero_us=view.zero_us,
-        full_px_s=view.style.full_px_s if isinstance(view.style, FlowColours) else None,
+        full_px_s=view.style.full_px_s if isinstance(view.style, _OF_SPEED) else None,
+        arrow_px=_arrow_px(view.style, layout),
     )  # fmt: skip
     size = Size(layout.width, layout.height)
     film = Film(suffix, size, palette, fps, view.crf, view.preset, in_colour)

@@ -90,17 +90,11 @@ class RenderedFrames:
             if drawn is None:
                 start_us = int(events.t[0]) if self.start_us is None else self.start_us
                 drawn = _Pass(self, start_us)
-            while len(events):
-                # The next frame is usually near: search only the remaining events.
-                count = int(np.searchsorted(events.t, drawn.frame_us))
-                drawn.add(events[:count])
-                events = events[count:]
-                if len(events):
-                    yield drawn.frame()
+            yield from drawn.frames_of(drawn.prepare(events))
         if drawn is None and self.start_us is not None and self.stop_us is not None:
             drawn = _Pass(self, self.start_us)
         if drawn is not None:  # the frame of the last events, and those until the end
-            drawn.finish()
+            yield from drawn.frames_of(drawn.rest(self.size))
             yield drawn.frame()
             while self.stop_us is not None and drawn.frame_us <= self.stop_us:
                 yield drawn.frame()
@@ -133,11 +127,25 @@ class _Pass:
             self._on += on
             self._off += len(events) - on
 
-    def finish(self) -> None:
-        """Add the events that the style has held back, if it does so."""
-        add_rest = getattr(self._run, "finish", None)
-        if add_rest is not None:
-            add_rest(self.frame_us)
+    def prepare(self, events: Events) -> Events:
+        """Return the events that can be drawn, once those are known."""
+        prepare: Any = getattr(self._run, "prepare", None)
+        return events if prepare is None else prepare(events)
+
+    def rest(self, size: Size) -> Events:
+        """Return the events that the style has held back."""
+        rest: Any = getattr(self._run, "rest", None)
+        return Events.empty(size) if rest is None else rest()
+
+    def frames_of(self, events: Events) -> Iterator[Moment]:
+        """Add events; yield the frames before the last of them."""
+        while len(events):
+            # The next frame is usually near: search only the remaining events.
+            count = int(np.searchsorted(events.t, self.frame_us))
+            self.add(events[:count])
+            events = events[count:]
+            if len(events):
+                yield self.frame()
 
     def frame(self) -> Moment:
         self._empty += 1

@@ -98,6 +98,16 @@ def _text_width(text: str, height_px: int) -> int:
     return len(text) * round(height_px * 0.62)
 
 
+def _arrow_key(length: int, scale: int, least_px: int) -> NDArray[np.uint8]:
+    """Return an arrow to the right in the middle of a picture at least `least_px` wide."""
+    width, middle = max(least_px, length + 6 * scale), 5 * scale
+    key = np.full((2 * middle, width), _TEXT, np.uint8)
+    tail = (width - length) // 2
+    ends = (tail, middle), (tail + length, middle)
+    cv2.arrowedLine(key, *ends, _FAINT - 1, scale, cv2.LINE_8, 0, 3 * scale / max(length, 1))
+    return key
+
+
 @dataclass(frozen=True, slots=True)
 class CanvasLayout:
     """Positions of all parts in pixels of the canvas, whose sides are even."""
@@ -210,6 +220,7 @@ class Canvas:
 
     zero_us  of the time code; None: the start of the first moment
     full_px_s  the speed at the rim of a colour wheel, in a corner of the events; None for no wheel
+    arrow_px   the length of an arrow of full_px_s in place of the wheel, in pixels of the canvas
 
     Colours beside are rows of the palette, too, if `dithered`; otherwise call `in_colour` for each
     picture.
@@ -222,6 +233,7 @@ class Canvas:
     dithered: Dithered | None = None
     zero_us: int | None = None
     full_px_s: float | None = None
+    arrow_px: int | None = None
     picture: NDArray[np.uint8] = field(init=False)
     _image: NDArray[np.uint8] | None = field(init=False, default=None)  # image beside, RGB
     _rates: deque[tuple[int, int]] = field(init=False, default_factory=deque)
@@ -240,7 +252,7 @@ class Canvas:
         else:
             frame_kernels.enlarge(moment.index, at.scale, self.picture)
         if self.full_px_s is not None:
-            self._wheel(self.full_px_s)
+            self._speed_key(self.full_px_s)
         if self.beside is not None and at.beside is not None:
             image = self.beside.advance(moment.t_us, at.beside)
             if image is not None:
@@ -249,20 +261,24 @@ class Canvas:
             self._footer(moment)
         return self.picture
 
-    def _wheel(self, full_px_s: float) -> None:
-        """Draw a colour wheel, and the speed at its rim below, in the upper right corner."""
+    def _speed_key(self, full_px_s: float) -> None:
+        """Draw a colour wheel or an arrow, and its speed below, in the upper right corner."""
         at = self.layout
         small = max(9, round(at.text_px * 0.72))
         text = f"{number_text(full_px_s, 2)} px/s"
-        side = max(round(at.text_px * 3.2), _text_width(text, small))
-        right = at.sensor.width * at.scale - small // 2
-        high = side + round(small * 1.25)
+        if self.arrow_px is None:
+            side = max(round(at.text_px * 3.2), _text_width(text, small))
+            key = np.where(wheel_rows(side) > 0, wheel_rows(side), np.uint8(_TEXT))
+        else:
+            key = _arrow_key(self.arrow_px, at.scale, _text_width(text, small))
+        side, right = key.shape[1], at.sensor.width * at.scale - small // 2
+        high = len(key) + round(small * 1.25)
         if side > right or high > at.sensor.height * at.scale:
             return
         place = self.picture[small // 2 : small // 2 + high, right - side : right]
         place[:] = _TEXT
-        place[:side] = np.where(wheel_rows(side) > 0, wheel_rows(side), _TEXT)
-        _write(place[side:], text, (side - _text_width(text, small)) // 2, 0, small, _TEXT)
+        place[: len(key)] = key
+        _write(place[len(key) :], text, (side - _text_width(text, small)) // 2, 0, small, _TEXT)
 
     def _put_beside(self, image: NDArray[np.uint8]) -> None:
         place = self._place_beside(self.picture)

@@ -31,7 +31,8 @@ _PIXELS_A_PART = 1 << 17
 class StyleRun(Protocol):
     """One pass of a style over a stream.
 
-    A run that holds events back also has `finish(frame_us)`, which adds them at the end.
+    A run that needs later events first has `prepare(events)`, which takes them before they are cut
+    into frames, and returns those that can be drawn, in order; `rest()` returns the others.
     """
 
     def add(self, events: Events, frame_us: int) -> None:

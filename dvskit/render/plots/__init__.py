@@ -7,7 +7,7 @@ read block by block.
 """
 
 from dvskit.render.plots.confusion import confusion
-from dvskit.render.plots.flow import flow
+from dvskit.render.plots.flow import flow, flow_arrows
 from dvskit.render.plots.intervals import (
     Flicker,
     count_intervals,
@@ -27,7 +27,7 @@ from dvskit.render.plots.training import Measured, accuracy, curves, read_log, w
 __all__ = [
     "PAPER", "RASTER_EVENTS", "Flicker", "Measured", "NoiseEstimate", "Peak", "Plot", "Spectrum",
     "Steps", "Style", "accuracy", "balance", "confusion", "count_intervals", "curves",
-    "event_raster", "find_peaks", "flicker", "flow", "intervals", "measure_flicker",
+    "event_raster", "find_peaks", "flicker", "flow", "flow_arrows", "intervals", "measure_flicker",
     "measure_noise", "membrane", "motion", "noise", "pixel_map", "raster", "rate", "rate_spectrum",
     "read_log", "save", "spectrum", "weights",
 ]  # fmt: skip

@@ -211,6 +211,7 @@ function buttons() {
     more: () => { const open = !$('bar').classList.contains('more'); hidePanels(); showMore(open); },
     region: () => togglePanel('region-panel', 'region'), 'region-all': () => setRegion(null), 'region-clear': () => setRegion(null)};
   for (const [name, act] of Object.entries(clicks)) $(name).onclick = act;
+  $('by-flow').hidden = !META.flow;
   for (const name of COLOURINGS) $(`by-${name}`).onclick = () => setColour(name);
   $('time').oninput = e => { play(false); setTime(Number(e.target.value)); };
   $('time').onmousemove = e => { const {left, width} = $('time').getBoundingClientRect(); $('time').title = namesAt((e.clientX - left) / width).join(', '); };

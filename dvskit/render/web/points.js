@@ -1,7 +1,7 @@
 // The points, in WebGL2: the cloud of each cell, and its flat view.
 let GL = null;
 const POINT = `
-in vec4 event;  // x, y, time in its piece, polarity
+in vec4 event;  // x, y, time in its piece, polarity + 2 * row of flow
 uniform vec2 clock;  // place along the box of the piece's start, and of a step of time
 uniform vec4 region;  // left, top, right, bottom in pixels
 uniform int colouring, shift; uniform sampler2D palette, levels;
@@ -9,8 +9,9 @@ out vec3 colour; flat out float side;
 bool outside() { return event.x < region.x || event.y < region.y || event.x >= region.z || event.y >= region.w; }
 float share() { return clock.x + clock.y * event.z; }
 vec3 painted() {
-  int at = colouring == 0 ? int(clamp(share(), 0., 1.) * 255.) : 256 + int(event.w);
+  int at = colouring == 0 ? int(clamp(share(), 0., 1.) * 255.) : 256 + (int(event.w) & 1);
   if (colouring == 2) at = 258 + int(texelFetch(levels, ivec2(event.xy) >> shift, 0).r * 255. + .5);
+  if (colouring == 3) at = 514 + (int(event.w) >> 1);
   return texelFetch(palette, ivec2(at, 0), 0).rgb;
 }`;
 const SOLID = `#version 300 es
@@ -71,14 +72,15 @@ function startGL() {
   return GL;
 }
 function stopGL() { GL = null; }
-function paintPalette() {  // 256 colours of time, OFF and ON, 256 of counts
+function paintPalette() {  // 256 colours of time, OFF and ON, 256 of counts, those of flow
   if (!GL) return;
-  const {gl} = GL, table = new Uint8Array(514 * 4).fill(255);
+  const {gl} = GL, flow = META.flow ? META.flow.palettes[S.theme] : [], count = 514 + flow.length, table = new Uint8Array(count * 4).fill(255);
   const ramp = (stops, first) => { for (let i = 0; i < 256; i++) table.set(mixed(stops.map(bytes), i / 255), 4 * (first + i)); };
   ramp(theme().stops, 0); ramp(theme().count_stops, 258);
   table.set(bytes(theme().off), 1024); table.set(bytes(theme().on), 1028);
+  flow.forEach((colour, i) => table.set(bytes(colour), 4 * (514 + i)));
   gl.activeTexture(gl.TEXTURE0); gl.bindTexture(gl.TEXTURE_2D, GL.palette);
-  gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGBA, 514, 1, 0, gl.RGBA, gl.UNSIGNED_BYTE, table);
+  gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGBA, count, 1, 0, gl.RGBA, gl.UNSIGNED_BYTE, table);
 }
 let MOST = 1;  // events of the busiest pixel that is seen
 function countPixels() {  // for all recordings together, so that their colours compare

@@ -11,7 +11,7 @@ const S = {
   colour: 'time', points: 0, theme: 'dark', flat: false, own: null, region: null,  // [left, top, right, bottom]
   moving: false, budget: 5e5,
 };
-const COLOURINGS = ['time', 'polarity', 'count'];
+const COLOURINGS = ['time', 'polarity', 'count', ...META.flow ? ['flow'] : []];
 const theme = () => META.themes[S.theme];
 const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
 const bytes = hex => [1, 3, 5].map(i => parseInt(hex.slice(i, i + 2), 16));
@@ -35,7 +35,7 @@ function duration(us, digits = 4) {
   return `${Number((us / length).toPrecision(digits)).toLocaleString('en', {maximumFractionDigits: 6})} ${name}`;
 }
 
-// -- the events: six planes of bytes per recording, deflated, base64. Time is stored in steps of
+// -- the events: six planes of bytes per recording, and one of flow on pages with flow, deflated, base64. Time is stored in steps of
 // `resolution_us` from the recording's first event, of which a point keeps the lower 16 bits: a
 // piece is the 65,536 steps that share the rest.
 const PIECE = 65536;
@@ -53,8 +53,9 @@ async function inflate(packed) {
   const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream('deflate'));
   return new Uint8Array(await new Response(stream).arrayBuffer());
 }
-function unpack(raw, n) {  // four uint16 an event: x, y, time in its piece, polarity
-  if (raw.length !== 6 * n) throw new Error('the stored events are incomplete');
+function unpack(raw, n) {  // four uint16 an event: x, y, time in its piece, polarity and above it the row of flow
+  const flow = META.flow ? raw.subarray(6 * n) : null;
+  if (raw.length !== (flow ? 7 : 6) * n) throw new Error('the stored events are incomplete');
   const table = new Uint16Array(4 * n);
   for (let i = 0, t = 0; i < n; i++) {
     const high = raw[n + i];
@@ -62,7 +63,7 @@ function unpack(raw, n) {  // four uint16 an event: x, y, time in its piece, pol
     table[4 * i] = raw[i] | (high & 127) << 8;
     table[4 * i + 1] = raw[2 * n + i] | raw[3 * n + i] << 8;
     table[4 * i + 2] = t;
-    table[4 * i + 3] = high >> 7;
+    table[4 * i + 3] = high >> 7 | (flow ? flow[i] << 1 : 0);
   }
   return table;
 }

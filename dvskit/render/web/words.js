@@ -43,24 +43,43 @@ function element(parent, name, style, text, kind) {
   parent.append(made);
   return made;
 }
-function keyOf() {  // the colour key: a ramp with labels, or dots
+function keyOf() {  // the colour key: a ramp with labels, dots, or a wheel
   const colours = theme(), own = ownTimes(), [start, stop] = CLOUDS.length && !own ? boxUs(CLOUDS[0]) : [0, SPAN_US];
   if (S.colour === 'polarity') return {dots: [['ON', colours.on], ['OFF', colours.off]]};
+  if (S.colour === 'flow') return {wheel: META.flow.palettes[S.theme], rim: META.flow.rim};
   if (S.colour === 'count') return {stops: colours.count_stops, ends: ['1', 'events in the pixel', number(MOST)]};
   if (own) return {stops: colours.stops, ends: ['start', 'early → late', 'end']};
   const all = !S.fill || stop - start >= SPAN_US, [unit, length] = unitOf(stop - start);
   const ends = all ? ['0', duration(SPAN_US)] : [start, stop].map(us => `${decimals(us / length, 1)} ${unit}`);
   return {stops: colours.stops, ends: [ends[0], all ? 'early → late' : '→', ends[1]]};
 }
+const WHEEL = 64;
+function wheelOf(palette) {  // a disc of all velocities: its rim has the speed of full colour
+  const canvas = document.createElement('canvas'), side = 2 * WHEEL, {hues, steps} = META.flow;
+  canvas.width = canvas.height = side;
+  const ctx = canvas.getContext('2d'), image = ctx.createImageData(side, side), middle = (side - 1) / 2;
+  for (let i = 0; i < side * side; i++) {
+    const x = (i % side) / middle - 1, y = Math.floor(i / side) / middle - 1, share = Math.hypot(x, y);
+    if (share > 1) continue;
+    const hue = (Math.round(Math.atan2(y, x) * hues / (2 * Math.PI)) + hues) % hues;
+    image.data.set([...bytes(palette[1 + hue * steps + Math.round(share * (steps - 1))]), 255], 4 * i);
+  }
+  ctx.putImageData(image, 0, 0);
+  return canvas;
+}
 let keyed = '';
 function tellKey() {
-  const {dots, stops, ends} = keyOf(), key = $('key'), all = JSON.stringify([dots, stops, ends]);
+  const {dots, stops, ends, wheel, rim} = keyOf(), key = $('key'), all = JSON.stringify([dots, stops, ends, wheel]);
   if (all === keyed) return;
   keyed = all;
   key.replaceChildren();
   if (dots) {
     const row = element(key, 'div', {}, '', 'dots');
     for (const [name, colour] of dots) { const item = element(row, 'span', {}); element(item, 'i', {background: colour}); item.append(name); }
+  } else if (wheel) {
+    const row = element(key, 'div', {}, '', 'wheel'), words = element(row, 'div', {}, `rim ${rim}`);
+    element(element(words, 'div', {}), 'i', {background: wheel[0]}); words.lastChild.append('unknown');
+    row.append(wheelOf(wheel));
   } else {
     element(key, 'div', {background: `linear-gradient(90deg, ${stops.join(',')})`}, '', 'ramp');
     const row = element(key, 'div', {}, '', 'ends');
@@ -233,7 +252,15 @@ async function png() {
   return new Promise(resolve => out.toBlob(resolve, 'image/png'));
 }
 function drawKey(ctx, word) {
-  const {left, top, width} = $('key').getBoundingClientRect(), {dots, stops, ends} = keyOf(), colours = theme();
+  const {left, top, width} = $('key').getBoundingClientRect(), {dots, stops, ends, wheel, rim} = keyOf(), colours = theme();
+  if (wheel) {
+    const disc = $('key').querySelector('canvas').getBoundingClientRect(), words = $('key').querySelector('.wheel div').getBoundingClientRect();
+    ctx.drawImage(wheelOf(wheel), disc.left, disc.top, WHEEL, WHEEL);
+    word(`rim ${rim}`, words.left, words.top + 2, colours.faint, '12px');
+    ctx.fillStyle = wheel[0]; ctx.beginPath(); ctx.arc(words.left + 5, words.top + 26, 4.5, 0, 7); ctx.fill();
+    word('unknown', words.left + 16, words.top + 19, colours.faint, '12px');
+    return;
+  }
   if (dots) {
     dots.forEach(([name, colour], i) => {
       ctx.fillStyle = colour; ctx.beginPath(); ctx.arc(left + 6 + 62 * i, top + 8, 4.5, 0, 7); ctx.fill();
