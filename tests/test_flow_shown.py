@@ -183,6 +183,10 @@ def test_a_page_shows_each_event_in_the_colour_of_its_velocity(browser, folder, 
         picture = browser.screen()
         right = flow_palette(theme)[flow_rows(np.array(300.0), np.array(0.0), 300.0)]
         assert (np.abs(picture - right).sum(-1) < 6).sum() > 300
+    browser.js("setColour('polarity')")
+    picture = browser.screen()
+    for colour in (LIGHT.on, LIGHT.off):
+        assert (np.abs(picture - rgb(colour)).sum(-1) < 6).sum() > 300
     assert browser.js("return COLOURINGS") == ["time", "polarity", "count", "flow"]
     assert browser.complaints() == []
 
