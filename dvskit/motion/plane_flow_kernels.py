@@ -54,7 +54,7 @@ def add_planes(
     """
     t, x, y, p = columns
     first, last = bursts
-    steps_x, steps_y, weights, apart = _cells()
+    cells = _cells()
     done = 0
     for n in range(inserted, len(t) + 1):
         until = t[n] if n < len(t) else next_us
@@ -64,10 +64,8 @@ def add_planes(
             begun = times[at[1] + REACH, at[2] + REACH]
             # Events of a burst share a plane for a while: it hardly changes.
             if shared[0][at] < begun or now - shared[0][at] > spans_us[2]:
-                _gather(times, at[1], at[2], apart)
-                shared[1][at], shared[2][at] = _velocity(
-                    steps_x, steps_y, weights, apart, np.float32(spans_us[0])
-                )
+                _gather(times, at[1], at[2], cells[3])
+                shared[1][at], shared[2][at] = _velocity(cells, np.float32(spans_us[0]))
                 shared[0][at] = now
             vx[done], vy[done] = shared[1][at], shared[2][at]
             if now - begun > spans_us[0]:
@@ -107,32 +105,17 @@ def _gather(times: Array, row: int, column: int, apart: Array) -> None:
 
 
 @njit(cache=True, nogil=True, fastmath={"reassoc", "nsz"})
-def _velocity(steps_x: Array, steps_y: Array, weights: Array, apart: Array, window: Any) -> Any:
-    """Return the velocity of the plane through times `apart`, or NaN.
+def _velocity(cells: tuple[Array, Array, Array, Array], window: Any) -> Any:
+    """Return the velocity of the plane through the times of cells, or NaN.
 
     The plane is fitted to the times in the window by least squares, again without outliers until
     it stays.
     """
     nothing = np.float32(np.nan), np.float32(np.nan)
-    begun = _begin(weights, apart, window)
+    begun = _begin(cells[2], cells[3], window)
     a, b, c, off = _NONE, _NONE, _NONE, begun
     for turn in range(_ROUNDS):
-        s = sx = sy = sxx = sxy = syy = st = sxt = syt = error = _NONE
-        for k in range(_CELLS):
-            d, x, y = apart[k], steps_x[k], steps_y[k]
-            away = abs(d - (a * x + b * y + c))
-            w = weights[k] if (abs(d) <= window) & (away <= off) else _NONE
-            wx, wy, wd = w * x, w * y, w * d
-            s += w
-            sx += wx
-            sy += wy
-            sxx += wx * x
-            sxy += wx * y
-            syy += wy * y
-            st += wd
-            sxt += wd * x
-            syt += wd * y
-            error += w * np.floor(away)
+        s, sx, sy, sxx, sxy, syy, st, sxt, syt, error = _sums(cells, window, (a, b, c), off)
         xx, xy, yy = s * sxx - sx * sx, s * sxy - sx * sy, s * syy - sy * sy
         det = xx * yy - xy * xy
         if s < _LEAST or det <= 0:
@@ -152,6 +135,35 @@ def _velocity(steps_x: Array, steps_y: Array, weights: Array, apart: Array, wind
     if slope * slope <= _SIGNIFICANT * variance * along:
         return nothing
     return a / slope * _US, b / slope * _US
+
+
+@njit(cache=True, nogil=True, inline="always", fastmath={"reassoc", "nsz"})
+def _sums(
+    cells: tuple[Array, Array, Array, Array], window: Any, plane: tuple[Any, Any, Any], off: Any
+) -> Any:
+    """Return the sums for a fit: n, x, y, xx, xy, yy, t, xt, yt, |error in whole us|.
+
+    They are over the times in the window and less than `off` from the plane ax + by + c.
+    """
+    steps_x, steps_y, weights, apart = cells
+    a, b, c = plane
+    s = sx = sy = sxx = sxy = syy = st = sxt = syt = error = _NONE
+    for k in range(_CELLS):
+        d, x, y = apart[k], steps_x[k], steps_y[k]
+        away = abs(d - (a * x + b * y + c))
+        w = weights[k] if (abs(d) <= window) & (away <= off) else _NONE
+        wx, wy, wd = w * x, w * y, w * d
+        s += w
+        sx += wx
+        sy += wy
+        sxx += wx * x
+        sxy += wx * y
+        syy += wy * y
+        st += wd
+        sxt += wd * x
+        syt += wd * y
+        error += w * np.floor(away)
+    return s, sx, sy, sxx, sxy, syy, st, sxt, syt, error
 
 
 @njit(cache=True, nogil=True, fastmath={"reassoc", "nsz"})
