@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from dvskit.errors import ArgumentError, ConfigError, EventsError
 from dvskit.events import Events, Size
 from dvskit.motion import DenseFlow, dense_flow, dense_flow_kernels, flow_over_time
-from dvskit.motion.dense_flow import _Window
+from dvskit.motion.dense_flow import _middle, _Window
 
 SIZE = Size(96, 72)
 DURATION_US = 20_000
@@ -101,6 +101,56 @@ def test_pixels_that_flicker_in_a_still_scene_give_no_flow():
         p=pixels.searchsorted(fired) % 2 == 0, size=SIZE,
     )  # fmt: skip
     assert off_px(dense_flow(events), truth_of(STILL, (0, 0)), events) < 0.15
+
+
+def reversing(slow: int = 1) -> Events:
+    """Points that move at 300 px/s, then back, then at 300 px/s again; 20 ms each, times `slow`."""
+    parts = [
+        moving_points(STILL, (speed, 0.0), seed=n) for n, speed in enumerate((-300, 300, -300))
+    ]
+    return Events.concatenate([
+        Events(t=(part.t + n * (DURATION_US + 1)) * slow, x=part.x, y=part.y, p=part.p, size=SIZE)
+        for n, part in enumerate(parts)
+    ])  # fmt: skip
+
+
+def test_a_motion_that_reverses_in_a_long_window_has_the_flow_of_the_middle():
+    slow = 4  # the middle 80 ms move at 75 px/s
+    events = reversing(slow)
+    part = events[(events.t >= 80_000) & (events.t <= 160_000)]
+    flow = dense_flow(events)
+    assert off_px(flow, truth_of(STILL, (300 / slow, 0)), part) < 0.15
+
+
+def test_a_long_window_of_few_events_is_used_in_a_wider_middle():
+    least, count = SIZE.width * SIZE.height // 4, 3000
+    rng = np.random.default_rng(7)
+    events = Events(
+        t=np.arange(count) * 100, x=rng.integers(0, SIZE.width, count),
+        y=rng.integers(0, SIZE.height, count), p=rng.random(count) < 0.5, size=SIZE,
+    )  # fmt: skip
+    middle = _middle(events)
+    assert least <= len(middle) <= least + 1
+    assert middle.t[0] + middle.t[-1] == pytest.approx(events.t[0] + events.t[-1], abs=200)
+    few = events[:least]
+    assert _middle(few) == few
+
+
+def test_events_all_at_the_time_of_the_middle_leave_the_window_whole():
+    t = np.concatenate([[0], np.full(2000, 500_000), [1_000_000]])
+    events = Events(t=t, x=t % 7, y=t % 5, p=t > 0, size=SIZE)
+    assert _middle(events) == events
+    assert np.isfinite(dense_flow(events)[events.y, events.x]).all()
+
+
+@pytest.mark.parametrize("count", [100, 4000])
+def test_noise_has_a_flow_of_exactly_0_where_it_has_one(count):
+    rng = np.random.default_rng(count)
+    events = Events(
+        t=np.sort(rng.integers(0, DURATION_US, count)), x=rng.integers(0, SIZE.width, count),
+        y=rng.integers(0, SIZE.height, count), p=rng.random(count) < 0.5, size=SIZE,
+    )  # fmt: skip
+    assert not dense_flow(events)[events.y, events.x].any()
 
 
 def test_flow_is_known_near_events_alone():

@@ -22,6 +22,9 @@ FlowImage = NDArray[np.float32]
 Nodes = NDArray[np.float64]
 
 COUNT = 30_000  # events of a window
+# The middle of a long window: a camera in a hand changes its velocity within 100 ms, and then no
+# constant flow fits the events. It has an event for each four pixels, or as many as there are.
+_MIDDLE_US, _LEAST_PER_PIXEL = 60_000, 0.25
 _PATCH_PX, _LEAST_PATCH_PX, _MOST_PATCH_PX = 16, 4, 512
 # Reference times in units of the window, and their weights. A flow that piles events up at one
 # time spreads them at the others.
@@ -36,6 +39,7 @@ _LEAST_DENSITY = 0.05  # of the mean
 _SLOPES, _BENDS = 0.05, 0.5
 _SOFT_PX = 0.05  # differences below which the penalties are quadratic
 _ITERATIONS = 20  # at each level
+_LEAST_GAIN = 1.1  # of the contrast, if no translation raises it; noise gives up to 1.05
 
 
 @check_arguments
@@ -62,8 +66,13 @@ def dense_flow(
     Returns (H, W, 2) float32, x and y in px/s. It is NaN where no event is within `patch_px` pixels
     to the side and up or down. ON and OFF are kept apart; one of them alone will do.
 
-    Windows in which edges move by 2 to 15 pixels are best: about 30,000 events at 240x180. Where
-    noise outweighs the events of edges, the flow may be wrong by more than no flow at all.
+    Windows in which edges move by 2 to 15 pixels are best: about 30,000 events at 240x180. Of a
+    window longer than 60 ms only the middle is used, since velocities change in it: 60 ms, or more
+    if they hold fewer events than a quarter of the pixels. The flow is 0 at all pixels if neither a
+    translation nor the flow itself raises the contrast by more than noise does: the scene rests,
+    moves too little, or the events are noise. Where edges are few and long, or noise outweighs
+    their events, the flow may still be wrong by most of its length.
+
     Raises EventsError for fewer than 50 events, and events all at one time; ConfigError.
     """
     check_range("patch_px", patch_px, _LEAST_PATCH_PX, _MOST_PATCH_PX)
@@ -71,12 +80,13 @@ def dense_flow(
     shape = (events.size.height, events.size.width, 2)
     if start is not None and np.shape(start) != shape:
         raise ConfigError(f"start of shape {np.shape(start)} must be a flow {shape}, in px/s")
-    steady = maximise_contrast(events).parameters  # checks the events, too
+    near, events = _near(events, patch_px), _middle(events)
+    steady = maximise_contrast(events)  # checks the events, too
     window = _Window(events, smoothness)
     step = patch_px
     while 2 * step < max(events.size):
         step *= 2
-    starts = [np.full((*_sides(events.size, step), 2), steady * window.duration_s)]
+    starts = [np.full((*_sides(events.size, step), 2), steady.parameters * window.duration_s)]
     if start is not None:
         starts.append(_sampled(start, step) * window.duration_s)
     window.level(step)
@@ -86,8 +96,10 @@ def dense_flow(
         step //= 2
         window.level(step)
         nodes = window.climbed(nodes)
+    if steady.still and -window.cost(nodes)[0] < _LEAST_GAIN:
+        nodes = np.zeros_like(nodes)
     flow = _between(nodes, step, shape[:2], 1) / window.duration_s
-    flow[~_near(events, patch_px)] = np.nan
+    flow[~near] = np.nan
     return flow.astype(np.float32)
 
 
@@ -251,6 +263,19 @@ class _Window:
         slopes = np.zeros_like(nodes)
         dense_flow_kernels.gather(x, y, pull_x, pull_y, self._step, slopes)
         return total, slopes
+
+
+def _middle(events: Events) -> Events:
+    """Return the middle of a long window; all of it, if all events there are at one time."""
+    if not len(events):
+        return events
+    middle = (int(events.t[0]) + int(events.t[-1])) / 2
+    pixels = events.size.width * events.size.height
+    least = min(max(LEAST_EVENTS, round(_LEAST_PER_PIXEL * pixels)), len(events))
+    away_us = np.abs(events.t - middle)
+    reach_us = max(_MIDDLE_US / 2, float(np.partition(away_us, least - 1)[least - 1]))
+    part = events[away_us <= reach_us]
+    return part if part.t[0] < part.t[-1] else events
 
 
 def _balanced(events: Events) -> NDArray[np.float32]:
