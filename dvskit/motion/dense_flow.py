@@ -70,8 +70,8 @@ def dense_flow(
     window longer than 60 ms only the middle is used, since velocities change in it: 60 ms, or more
     if they hold fewer events than a quarter of the pixels. The flow is 0 at all pixels if neither a
     translation nor the flow itself raises the contrast by more than noise does: the scene rests,
-    moves too little, or the events are noise. Where edges are few and long, or noise outweighs
-    their events, the flow may still be wrong by most of its length.
+    moves too little, or the events are noise. Where the motion turns within the part used, the flow
+    may still be wrong by more than no flow at all.
 
     Raises EventsError for fewer than 50 events, and events all at one time; ConfigError.
     """
