@@ -5,13 +5,15 @@
 A PersonScene is a whole body in space with the eleven gestures of DVS128 Gesture, or moved by a
 recorded skeleton. A DepthScene shows a depth clip of a real person in some light and clothes.
 A PlaneScene holds textured planes and boxes in front of a moving camera, and knows the exact
-motion of each pixel.
+motion of each pixel. A DiscScene holds discs and rectangles that move, cross, stop and go behind a
+bar, and knows their exact places.
 
 They stand in for a camera where there is none: in the demo, in tests, and as training material
 whose label is known. They are drawings; nothing measured on them speaks for recordings of people.
 """
 
 from dvskit.scenes.depth import DepthClip, DepthScene, read_depth_clip
+from dvskit.scenes.discs import DiscScene, MovingShape, ShapeTruth
 from dvskit.scenes.person import PERSON_GESTURES, PersonScene
 from dvskit.scenes.planes import KeyframePath, MotionTruth, Patch, PlaneScene, SteadyPath, box
 
@@ -19,11 +21,14 @@ __all__ = [
     "PERSON_GESTURES",
     "DepthClip",
     "DepthScene",
+    "DiscScene",
     "KeyframePath",
     "MotionTruth",
+    "MovingShape",
     "Patch",
     "PersonScene",
     "PlaneScene",
+    "ShapeTruth",
     "SteadyPath",
     "box",
     "read_depth_clip",

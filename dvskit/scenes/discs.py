@@ -1,0 +1,262 @@
+"""Discs and rectangles that move, cross, stop and go behind a bar, with their exact places."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dvskit._arguments import check_fields, checked, in_range
+from dvskit.errors import ConfigError, check_positive
+from dvskit.events import Size, as_size
+
+_SIZE = Size(240, 180)
+_WHITE = 65535
+_MEETING_S = (1.1, 1.7)
+
+
+@dataclass(frozen=True, eq=False)
+class MovingShape:
+    """A disc or a rectangle on a smooth path.
+
+    t_us           (n,) increasing times, at least two
+    places         (n, 2) its middle at these times, x and y in pixels; (0, 0) is the middle of the
+                   first pixel. Two equal ones are a pause. Before the first time it stands at the
+                   first place, after the last one at the last
+    width, height  of the box, in pixels
+    shade          brightness, 0 to 1
+    round          a disc (an ellipse if width and height differ), else a rectangle
+
+    PCHIP splines (Fritsch and Butland 1984) lead through the places: there is no overshoot, and a
+    pause is exactly still. Raises ConfigError.
+    """
+
+    t_us: Any
+    places: Any
+    width: float
+    height: float
+    shade: float
+    round: bool = True
+
+    def __post_init__(self) -> None:
+        check_positive("MovingShape", width=self.width, height=self.height)
+        times, places = np.asarray(self.t_us, float), np.asarray(self.places, float)
+        if times.ndim != 1 or len(times) < 2 or not (np.diff(times) > 0).all():
+            raise ConfigError("MovingShape: t_us must be two or more increasing times")
+        if places.shape != (len(times), 2) or not np.isfinite(places).all():
+            raise ConfigError(
+                f"MovingShape: places of shape {places.shape} must be finite numbers "
+                f"({len(times)}, 2), x and y at each time"
+            )
+        object.__setattr__(self, "t_us", times)
+        object.__setattr__(self, "places", places)
+
+    @cached_property
+    def _spline(self) -> Any:
+        from scipy.interpolate import PchipInterpolator
+
+        return PchipInterpolator(self.t_us, self.places)
+
+    def place(self, t_us: float) -> NDArray[np.float64]:
+        """Return the middle at a time, (2,) pixels."""
+        return np.asarray(self._spline(np.clip(t_us, self.t_us[0], self.t_us[-1])), np.float64)
+
+    def velocity(self, t_us: float) -> NDArray[np.float64]:
+        """Return the velocity at a time, (2,) px/s."""
+        moving = self.t_us[0] <= t_us <= self.t_us[-1]
+        return np.asarray(self._spline(t_us, 1) * 1e6 if moving else np.zeros(2), np.float64)
+
+    def cover(self, t_us: float, x: NDArray[Any], y: NDArray[Any]) -> NDArray[np.float64]:
+        """Return the share of each pixel that it covers, (len(y), len(x)).
+
+        For an ellipse from the distance to its border, divided by the slope of that distance.
+        """
+        middle = self.place(t_us)
+        across, down = x[None, :] - middle[0], y[:, None] - middle[1]
+        half_x, half_y = self.width / 2, self.height / 2
+        if not self.round:
+            sides = [
+                np.clip(half - abs(off) + 0.5, 0, min(1.0, 2 * half))
+                for half, off in ((half_x, across), (half_y, down))
+            ]
+            return np.asarray(sides[0] * sides[1])
+        far = np.hypot(across / half_x, down / half_y)
+        slope = np.hypot(across / half_x**2, down / half_y**2) / np.maximum(far, 1e-9)
+        return np.asarray(np.clip((1 - far) / np.maximum(slope, 1e-9) + 0.5, 0, 1))
+
+
+class ShapeTruth(NamedTuple):
+    """The shapes at a time: n rows in the order of `shapes`; the row is the identity.
+
+    place     (n, 2) the middle, pixels    size   (n, 2) width and height
+    velocity  (n, 2) px/s                  shown  (n,) share of the area on the sensor that nothing
+                                                  hides
+    """
+
+    place: NDArray[np.float64]
+    size: NDArray[np.float64]
+    velocity: NDArray[np.float64]
+    shown: NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class DiscScene:
+    """Discs and rectangles before a uniform background; iterating gives (t_us, frame).
+
+    shapes       those that move; a later one is in front of an earlier one
+    bars         (n, 4) rectangles at rest in front of all: left, top, width and height in pixels
+    size         of the frames, in pixels
+    fps          frames per second
+    duration_us  frames lie at 0 <= t < duration_us
+    background, bar_shade  brightness, 0 to 1
+
+    Frames are (H, W) uint16, 65535 is white. A frame depends on the fields and on its time alone.
+    Raises ConfigError for values out of range, GeometryError for an impossible size.
+
+        scene = DiscScene.random(seed=3)
+        events = dvskit.emulate(scene)
+        scene.truth(1_500_000).place         # of each shape at t = 1.5 s
+    """
+
+    shapes: Sequence[MovingShape]
+    bars: Sequence[tuple[float, float, float, float]] = ()
+    size: Size = _SIZE
+    fps: int = checked(in_range, 1, 100_000, default=500)
+    duration_us: int = checked(in_range, 0, 10**15, default=3_000_000)
+    background: float = checked(in_range, 0, 1, default=0.45)
+    bar_shade: float = checked(in_range, 0, 1, default=0.3)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "size", as_size(self.size))
+        check_fields(self)
+
+    @classmethod
+    def random(
+        cls, seed: int, *, size: tuple[int, int] = _SIZE, fps: int = 500, rectangles: bool = False
+    ) -> DiscScene:
+        """Return a scene of 3 s with four discs and a bar, from a seed.
+
+        The first two meet, the third stops for 0.3 to 0.8 s, and all may; the bar stands across the
+        way of the first. With `rectangles` every second shape is one.
+        """
+        rng = np.random.default_rng((seed, 0xD15C))
+        width, height = as_size(size)
+        meeting_us = rng.uniform(*_MEETING_S) * 1e6
+        meeting = rng.uniform((0.4, 0.35), (0.6, 0.65)) * (width, height)
+        way = rng.uniform(0, 2 * np.pi)
+        ways = (
+            way,
+            way + rng.uniform(np.pi / 3, np.pi) * rng.choice((-1, 1)),
+            *rng.uniform(0, 2 * np.pi, 2),
+        )
+        shapes = []
+        for n, angle in enumerate(ways):
+            middle = meeting + rng.uniform(-4, 4, 2)
+            if n > 1:
+                middle = rng.uniform((0.2, 0.2), (0.8, 0.8)) * (width, height)
+            speed = rng.uniform(50, 130)
+            still_us = rng.uniform(0.3, 0.8) * 1e6 if n == 2 or rng.random() < 0.3 else 0.0
+            t_us, along = _timetable(rng, meeting_us, still_us, speed)
+            places = middle + along[:, None] * (np.cos(angle), np.sin(angle))
+            side = rng.uniform(14, 30, 2)
+            is_round = not (rectangles and n % 2)
+            shade = rng.choice((rng.uniform(0.08, 0.22), rng.uniform(0.75, 0.95)))
+            shapes.append(MovingShape(
+                t_us, places, side[0], side[0] if is_round else side[1], float(shade), is_round
+            ))  # fmt: skip
+        bar = _bar(rng, shapes[0], meeting_us, Size(width, height))
+        return cls(shapes, (bar,), Size(width, height), fps, bar_shade=rng.uniform(0.25, 0.7))
+
+    def times_us(self) -> list[int]:
+        """Return the times of the frames."""
+        count = -(-self.duration_us * self.fps // 1_000_000)
+        return [number * 1_000_000 // self.fps for number in range(count)]
+
+    def __iter__(self) -> Iterator[tuple[int, NDArray[np.uint16]]]:
+        return ((t_us, self.frame(t_us)) for t_us in self.times_us())
+
+    def __len__(self) -> int:
+        return len(self.times_us())
+
+    def frame(self, t_us: float) -> NDArray[np.uint16]:
+        """Return the picture at a time, (H, W) uint16."""
+        picture = np.full(self.size[::-1], self.background)
+        for each in self.shapes:
+            columns, rows, cover = self._covered(each, t_us)
+            part = picture[rows, columns]
+            part += cover * (each.shade - part)
+        picture += self._bar_cover * (self.bar_shade - picture)
+        return np.round(picture * _WHITE).astype(np.uint16)
+
+    def truth(self, t_us: float) -> ShapeTruth:
+        """Return the shapes at a time."""
+        clear = 1 - self._bar_cover
+        shown = np.zeros(len(self.shapes))
+        for n in reversed(range(len(self.shapes))):
+            columns, rows, cover = self._covered(self.shapes[n], t_us)
+            area = self.shapes[n].width * self.shapes[n].height
+            area *= np.pi / 4 if self.shapes[n].round else 1.0
+            shown[n] = min((cover * clear[rows, columns]).sum() / area, 1.0)
+            clear[rows, columns] *= 1 - cover
+        each = self.shapes
+        return ShapeTruth(
+            np.array([one.place(t_us) for one in each]).reshape(-1, 2),
+            np.array([(one.width, one.height) for one in each], float).reshape(-1, 2),
+            np.array([one.velocity(t_us) for one in each]).reshape(-1, 2),
+            shown,
+        )
+
+    @cached_property
+    def _bar_cover(self) -> NDArray[np.float64]:
+        cover = np.zeros(self.size[::-1])
+        x, y = (np.arange(side, dtype=float) for side in self.size)
+        for left, top, width, height in self.bars:
+            middle = np.array([[left + width / 2, top + height / 2]] * 2) - 0.5
+            bar = MovingShape((0, 1), middle, width, height, 0.0, round=False)
+            cover = np.maximum(cover, bar.cover(0, x, y))
+        return cover
+
+    def _covered(self, shape: MovingShape, t_us: float) -> tuple[slice, slice, NDArray[np.float64]]:
+        """Return the columns and rows around a shape, and its cover of them."""
+        spans = []
+        sizes = zip(shape.place(t_us), (shape.width, shape.height), self.size, strict=True)
+        for middle, side, count in sizes:
+            first, last = (
+                int(np.clip(middle + sign * (side / 2 + 2), 0, count)) for sign in (-1, 1)
+            )
+            spans.append(slice(first, min(last + 1, count)))
+        x, y = (np.arange(span.start, span.stop, dtype=float) for span in spans)
+        return spans[0], spans[1], shape.cover(t_us, x, y)
+
+
+def _timetable(
+    rng: np.random.Generator, meeting_us: float, still_us: float, speed: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return times, and the way from the meeting at them: at `speed` px/s, with a pause."""
+    far, slow, at = 4.0, 0.1, rng.uniform(0.45, 0.6)  # s; it stops and starts within `slow`
+    before = rng.random() < 0.5 and meeting_us > 1.2e6
+    t_s, along_s = np.array([-far, 0, far]), np.array([-far, 0, far])
+    if still_us:
+        still = still_us * 1e-6
+        t_s = np.array([-far, 0, at - slow, at, at + still, at + still + slow, far])
+        gone = at - slow / 2
+        along_s = np.array([-far, 0, at - slow, gone, gone, at, far - still - slow])
+    if before:
+        t_s, along_s = -t_s[::-1], -along_s[::-1]
+    return meeting_us + t_s * 1e6, along_s * speed
+
+
+def _bar(
+    rng: np.random.Generator, shape: MovingShape, meeting_us: float, size: Size
+) -> tuple[float, float, float, float]:
+    """Return a bar across the way of a shape, which it reaches 0.5 to 0.8 s after the meeting."""
+    there = shape.place(meeting_us + rng.uniform(0.5, 0.8) * 1e6)
+    before = shape.place(meeting_us)
+    thick = float(rng.uniform(10, 26))
+    if abs(there[0] - before[0]) >= abs(there[1] - before[1]):
+        return float(there[0]) - thick / 2, 0.0, thick, float(size.height)
+    return 0.0, float(there[1]) - thick / 2, float(size.width), thick

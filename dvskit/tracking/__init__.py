@@ -1,0 +1,31 @@
+"""Objects in events: clusters, tracks with identities, and counts of crossings.
+
+rows = track(events)                                 # a row for each object every 10 ms
+count_crossings(rows, ((120, 0), (120, 179))).to_right
+
+components, dbscan      events -> clusters
+Tracker, track          events -> places of objects with identities, also live
+count_crossings         places -> how many crossed a line, each way
+score_tracks            places and the truth -> errors
+"""
+
+from dvskit.tracking.clusters import CLUSTER_ROW, Clusters, components, dbscan
+from dvskit.tracking.crossings import CROSSING_ROW, LineCounter, count_crossings
+from dvskit.tracking.scores import TrackScores, score_tracks
+from dvskit.tracking.tracker import OBJECT_ROW, Tracker, TrackerStep, track
+
+__all__ = [
+    "CLUSTER_ROW",
+    "CROSSING_ROW",
+    "OBJECT_ROW",
+    "Clusters",
+    "LineCounter",
+    "TrackScores",
+    "Tracker",
+    "TrackerStep",
+    "components",
+    "count_crossings",
+    "dbscan",
+    "score_tracks",
+    "track",
+]

@@ -1,0 +1,129 @@
+"""Clusters of events: connected components of their pixels, and DBSCAN."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dvskit._arguments import check_arguments
+from dvskit.errors import ConfigError, ShapeError, check_least, check_positive
+from dvskit.events import Events
+
+CLUSTER_ROW = np.dtype(
+    [("t", "<i8"), ("x", "<f8"), ("y", "<f8"), ("width", "<f4"), ("height", "<f4"),
+     ("events", "<i4")]
+)  # fmt: skip
+
+
+class Clusters(NamedTuple):
+    """Clusters of events.
+
+    labels  (n,) int32, the cluster of each event, from 0; -1 for none
+    rows    (k,) of `CLUSTER_ROW`, one for each cluster: the time of its latest event in us, the
+            mean x and y of its events, the width and height of their box in pixels, and its number
+            of events
+    """
+
+    labels: NDArray[np.int32]
+    rows: NDArray[Any]
+
+
+@check_arguments
+def components(events: Events, *, join_px: int = 1, least_events: int = 1) -> Clusters:
+    """Return the connected components of the pixels with events.
+
+    join_px       pixels at most this many columns and rows apart are connected; 1: neighbours,
+                  diagonal ones too
+    least_events  smaller components are none
+
+    Components are in the order of their first pixels, row by row; all events of a pixel belong to
+    one. `Events.between` and `blocks` cut windows of time. Raises ConfigError for values below 1.
+    """
+    check_least("components", 1, join_px=join_px, least_events=least_events)
+    mask = np.zeros(events.size[::-1], np.uint8)
+    mask[events.y, events.x] = 1
+    return _clusters(events, label_mask(joined(mask, join_px)), least_events)
+
+
+@check_arguments
+def dbscan(
+    events: Events, *, within_px: float = 3.0, us_per_px: float = 1000.0, least_events: int = 5
+) -> Clusters:
+    """Return the clusters of DBSCAN (Ester et al. 1996) in x, y and scaled time, by scikit-learn.
+
+    within_px     events at most this far apart are neighbours
+    us_per_px     a difference in time of this many microseconds counts as one pixel
+    least_events  an event with so many neighbours, itself included, belongs to the core of a cluster
+
+    Clusters are in the order of their first core events. It takes seconds for 100,000 events. Needs
+    the extra "dbscan". Raises ConfigError without it, and for values out of range.
+    """
+    check_positive("dbscan", within_px=within_px, us_per_px=us_per_px)
+    check_least("dbscan", 1, least_events=least_events)
+    try:
+        from sklearn.cluster import DBSCAN
+    except ImportError:
+        raise ConfigError(
+            'dbscan needs scikit-learn; pip install "dvskit[dbscan]", or use components()'
+        ) from None
+    if not len(events):
+        return _rows_of(events, np.empty(0, np.int32), 0)
+    points = np.stack([events.x, events.y, (events.t - events.t[0]) / us_per_px], 1)
+    labels = DBSCAN(eps=within_px, min_samples=least_events).fit_predict(points)
+    return _rows_of(events, labels.astype(np.int32), int(labels.max()) + 1)
+
+
+def joined(mask: NDArray[np.uint8], join_px: int) -> NDArray[np.uint8]:
+    """Return a mask in which pixels that are at most `join_px` apart touch."""
+    if join_px <= 1:
+        return mask
+    import cv2
+
+    # A pixel that grows by a to the left and by b to the right reaches others at a + b + 1.
+    return np.asarray(cv2.dilate(mask, np.ones((join_px, join_px), np.uint8)))
+
+
+def label_mask(mask: NDArray[np.uint8]) -> tuple[NDArray[np.int32], int]:
+    """Return the 8-connected components of the nonzero pixels of a mask, and their number.
+
+    The labels are (H, W) int32: 0 for a zero pixel, else from 1 on. Raises ShapeError unless the
+    mask is (H, W) uint8.
+    """
+    from dvskit.tracking.component_kernels import label_runs
+
+    if mask.ndim != 2 or mask.dtype != np.uint8:
+        raise ShapeError(f"a mask is (H, W) uint8, not {mask.dtype} of shape {mask.shape}")
+    mask = np.ascontiguousarray(mask)
+    height, width = mask.shape
+    words = mask.view(np.uint64) if width % 8 == 0 else np.empty((height, 0), np.uint64)
+    labels = np.empty(mask.shape, np.int32)
+    room = height * ((width + 1) // 2)
+    runs, parent = np.empty((room, 3), np.int32), np.empty(room, np.int32)
+    return labels, label_runs(mask, words, labels, runs, parent)
+
+
+def _clusters(
+    events: Events, labelled: tuple[NDArray[np.int32], int], least_events: int
+) -> Clusters:
+    of = labelled[0][events.y, events.x] - 1
+    counts = np.bincount(of, minlength=labelled[1])
+    number = np.where(counts >= least_events, np.cumsum(counts >= least_events) - 1, -1)
+    return _rows_of(events, number[of].astype(np.int32), int((counts >= least_events).sum()))
+
+
+def _rows_of(events: Events, labels: NDArray[np.int32], count: int) -> Clusters:
+    rows = np.zeros(count, CLUSTER_ROW)
+    rows["t"] = np.iinfo(np.int64).min
+    some = labels >= 0
+    of = labels[some]
+    rows["events"] = np.bincount(of, minlength=count)
+    np.maximum.at(rows["t"], of, events.t[some])
+    for name, side, values in (("x", "width", events.x), ("y", "height", events.y)):
+        rows[name] = np.bincount(of, values[some], count) / np.maximum(rows["events"], 1)
+        low, high = np.full(count, 1 << 20), np.full(count, -1)
+        np.minimum.at(low, of, values[some])
+        np.maximum.at(high, of, values[some])
+        rows[side] = high - low + 1
+    return Clusters(labels, rows)

@@ -1,0 +1,90 @@
+"""Objects that cross a line, counted by direction."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dvskit._arguments import check_arguments
+from dvskit.errors import ConfigError
+
+Line = tuple[tuple[float, float], tuple[float, float]]
+CROSSING_ROW = np.dtype(
+    [("id", "<i8"), ("t", "<i8"), ("x", "<f8"), ("y", "<f8"), ("to_right", "?")]
+)
+
+
+@dataclass(slots=True)
+class LineCounter:
+    """Counts objects that cross a line while rows arrive.
+
+    line       ((x0, y0), (x1, y1)) in pixels; left and right are those of a viewer of the picture
+               who looks along it from (x0, y0) to (x1, y1)
+    margin_px  an object has crossed once it is this far beyond the line, so that jitter on it does
+               not count
+    to_left, to_right  the numbers of crossings so far
+
+    An object may cross back, and is then counted in the other direction. Raises ConfigError.
+    """
+
+    line: Line
+    margin_px: float = 3.0
+    to_left: int = 0
+    to_right: int = 0
+    _last: dict[int, tuple[float, float, float]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        ends = np.array(self.line, dtype=object)
+        try:
+            ends = ends.astype(float)
+        except (TypeError, ValueError):
+            ends = np.empty(0)
+        if ends.shape != (2, 2) or not np.isfinite(ends).all() or (ends[0] == ends[1]).all():
+            raise ConfigError(
+                f"the line {self.line!r} is not ((x0, y0), (x1, y1)), two points apart"
+            )
+        if not 0 <= self.margin_px < math.inf:
+            raise ConfigError(f"margin_px = {self.margin_px} is not a distance of 0 or more")
+
+    def __call__(self, rows: NDArray[Any]) -> NDArray[Any]:
+        """Return the crossings of these rows, (n,) of `CROSSING_ROW`: when, where, which way."""
+        (x0, y0), (x1, y1) = self.line
+        length = math.hypot(x1 - x0, y1 - y0)
+        found = []
+        for number, t, x, y in zip(*(rows[name].tolist() for name in ("id", "t", "x", "y")),
+                                   strict=True):  # fmt: skip
+            side = ((x1 - x0) * (y - y0) - (y1 - y0) * (x - x0)) / length  # right is above 0
+            if abs(side) <= self.margin_px:
+                continue
+            before = self._last.get(number)
+            self._last[number] = (side, x, y)
+            if before is None or (before[0] > 0) == (side > 0):
+                continue
+            share = before[0] / (before[0] - side)
+            at_x, at_y = before[1] + share * (x - before[1]), before[2] + share * (y - before[2])
+            along = ((x1 - x0) * (at_x - x0) + (y1 - y0) * (at_y - y0)) / length
+            if 0 <= along <= length:
+                found.append((number, t, at_x, at_y, side > 0))
+        crossings = np.array(found, CROSSING_ROW)
+        right = int(np.count_nonzero(crossings["to_right"]))
+        self.to_right += right
+        self.to_left += len(crossings) - right
+        return crossings
+
+
+@check_arguments
+def count_crossings(rows: NDArray[Any], line: Line, *, margin_px: float = 3.0) -> LineCounter:
+    """Return a LineCounter with the crossings of objects, such as `track` returns.
+
+        counter = count_crossings(track(events), ((120, 0), (120, 179)))
+        counter.to_left, counter.to_right
+
+    Raises ConfigError for a line that is not two points apart.
+    """
+    counter = LineCounter(line, margin_px)
+    counter(rows)
+    return counter

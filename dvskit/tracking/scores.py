@@ -1,0 +1,86 @@
+"""Scores of followed objects against their true places."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dvskit._arguments import check_arguments
+from dvskit.errors import check_positive
+
+
+@dataclass(frozen=True, slots=True)
+class TrackScores:
+    """The agreement of objects with the truth.
+
+    rmse_px       root of the mean squared distance of matched places, in pixels
+    idf1          2 IDTP / (2 IDTP + IDFP + IDFN) (Ristani et al. 2016)
+    swaps         times at which a true object was matched to another id than before
+    misses        true places that no object was matched to
+    false_places  places of objects that were matched to no true one
+    false_ids     ids that were never matched
+    matched, true_places  numbers of places
+    """
+
+    rmse_px: float
+    idf1: float
+    swaps: int
+    misses: int
+    false_places: int
+    false_ids: int
+    matched: int
+    true_places: int
+
+
+@check_arguments
+def score_tracks(
+    rows: NDArray[Any], truth: NDArray[Any], *, within_px: float = 10.0
+) -> TrackScores:
+    """Compare objects with the truth: both have the fields id, t, x and y, at the same times.
+
+    within_px  places farther apart are not matched
+
+    At each time, a true object stays with the id that it was matched to before, if that is still
+    near enough; the others are matched by the least sum of distances (CLEAR MOT, Bernardin and
+    Stiefelhagen 2008). For IDF1 each true object has one id over the whole time, such that the most
+    places agree. Times without truth are not scored. Raises ConfigError unless within_px > 0.
+    """
+    from scipy.optimize import linear_sum_assignment
+
+    check_positive("score_tracks", within_px=within_px)
+    rows = rows[np.isin(rows["t"], truth["t"])]
+    last: dict[int, int] = {}
+    squares, swaps, found = [], 0, set()
+    true_ids, pair_of_true = np.unique(truth["id"], return_inverse=True)
+    own_ids, pair_of_own = np.unique(rows["id"], return_inverse=True)
+    together = np.zeros((len(true_ids), len(own_ids)), np.int64)
+    for t in np.unique(truth["t"]):
+        one, two = np.flatnonzero(truth["t"] == t), np.flatnonzero(rows["t"] == t)
+        far = np.hypot(
+            truth["x"][one, None] - rows["x"][None, two],
+            truth["y"][one, None] - rows["y"][None, two],
+        )
+        near = far <= within_px
+        together[np.ix_(pair_of_true[one], pair_of_own[two])] += near
+        same = np.array([[last.get(i) == k for k in rows["id"][two]] for i in truth["id"][one]])
+        cost = np.where(near, far - 1e3 * same.reshape(far.shape), 1e6)
+        for n, k in zip(*linear_sum_assignment(cost), strict=True):
+            if not near[n, k]:
+                continue
+            number, own = int(truth["id"][one[n]]), int(rows["id"][two[k]])
+            swaps += last.get(number, own) != own
+            last[number] = own
+            found.add(own)
+            squares.append(far[n, k] ** 2)
+    pairs = linear_sum_assignment(together, maximize=True)
+    agree = int(together[pairs].sum())
+    matched = len(squares)
+    return TrackScores(
+        float(np.sqrt(np.mean(squares))) if squares else np.nan,
+        2 * agree / max(len(rows) + len(truth), 1),
+        swaps, len(truth) - matched, len(rows) - matched, len(set(own_ids.tolist()) - found),
+        matched, len(truth),
+    )  # fmt: skip

@@ -1,0 +1,110 @@
+"""Objects followed through time, with identities."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dvskit._arguments import check_arguments, check_fields, checked, in_range
+from dvskit.events import Events, Size, Source, as_source
+from dvskit.tracking.association import Scene
+
+OBJECT_ROW = np.dtype(
+    [("id", "<i8"), ("t", "<i8"), ("x", "<f8"), ("y", "<f8"), ("width", "<f4"), ("height", "<f4"),
+     ("vx", "<f4"), ("vy", "<f4"), ("events", "<i4"), ("seen", "?")]
+)  # fmt: skip
+Rows = NDArray[Any]
+
+
+@check_arguments
+@dataclass(frozen=True, slots=True)
+class Tracker:
+    """A way to follow objects that move before a camera at rest.
+
+    window_us     a row for each object at each whole multiple of this time
+    memory        windows whose events show where an object is
+    join_px       pixels with events at most this far apart are one cluster
+    least_pixels  smaller clusters are noise
+    gate          the farthest from its prediction that an object is looked for, in standard
+                  deviations
+    hits          windows with events after which a cluster is an object
+    lost_us       an object without events for so long is given up
+    accel_px_s2   usual change of velocity, px/s^2
+    """
+
+    window_us: int = checked(in_range, 100, 10**9, default=10_000)
+    memory: int = checked(in_range, 1, 100, default=3)
+    join_px: int = checked(in_range, 1, 100, default=6)
+    least_pixels: int = checked(in_range, 1, 10**9, default=8)
+    gate: float = checked(in_range, 0.1, 100, default=4.0)
+    hits: int = checked(in_range, 1, 10**6, default=5)
+    lost_us: int = checked(in_range, 0, 10**15, default=2_000_000)
+    accel_px_s2: float = checked(in_range, 0, 1e9, default=1500.0)
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+    def start(self, size: Size) -> TrackerStep:
+        """Return the step of one pass."""
+        return TrackerStep(self, size)
+
+
+class TrackerStep:
+    """One pass: called with each block, it returns the rows of the windows that are complete."""
+
+    def __init__(self, tracker: Tracker, size: Size) -> None:
+        self._window_us = tracker.window_us
+        self._scene = Scene(tracker, size)
+        self._stop_us: int | None = None
+
+    def __call__(self, events: Events) -> Rows:
+        """Return the rows, (n,) of `OBJECT_ROW`, in order of time and id."""
+        found, at = [], 0
+        while at < len(events):
+            t = int(events.t[at])
+            if self._stop_us is None:
+                self._stop_us = (t // self._window_us + 1) * self._window_us
+            while t >= self._stop_us:
+                found.append(self._complete())
+                if not self._scene.objects and t >= self._stop_us:  # nothing happens until then
+                    self._stop_us = (t // self._window_us + 1) * self._window_us
+            stop = int(np.searchsorted(events.t, self._stop_us))
+            self._scene.add(events[at:stop])
+            at = stop
+        return np.concatenate([np.empty(0, OBJECT_ROW), *found])
+
+    def finish(self) -> Rows:
+        """Return the rows of the window of the last event."""
+        return np.empty(0, OBJECT_ROW) if self._stop_us is None else self._complete()
+
+    def _complete(self) -> Rows:
+        assert self._stop_us is not None
+        now_us = self._stop_us
+        self._stop_us += self._window_us
+        rows = [
+            (o.number, now_us, o.x.x, o.y.x, o.x.size, o.y.size, o.x.v, o.y.v, o.events,
+             o.way == "seen")
+            for o in self._scene.look(now_us)
+        ]  # fmt: skip
+        return np.array(rows, OBJECT_ROW)
+
+
+@check_arguments
+def track(events_or_source: Events | Source, tracker: Tracker | None = None) -> Rows:
+    """Return the objects of a stream, (n,) of `OBJECT_ROW`, in order of time and id.
+
+    id             int64, from 0, in order of appearance
+    t              int64, us: a multiple of the window; the row uses the events before it
+    x, y           float64, the middle of the box in pixels
+    width, height  float32, of the box
+    vx, vy         float32, px/s
+    events         int32, the pixels with events of the object
+    seen           False where the object has no events of its own: it stands still or is hidden
+    """
+    source = as_source(events_or_source)
+    step = (Tracker() if tracker is None else tracker).start(source.size)
+    rows = [step(block) for block in source]
+    return np.concatenate([np.empty(0, OBJECT_ROW), *rows, step.finish()])
