@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         render,
         scenes,
         tensors,
+        tracking,
         training,
         video,
     )
@@ -79,6 +80,7 @@ __all__ = [
     "save_events",
     "scenes",
     "tensors",
+    "tracking",
     "training",
     "video",
 ]

@@ -266,6 +266,7 @@ def test_the_public_names_stand():
         "save_events",
         "scenes",
         "tensors",
+        "tracking",
         "training",
         "video",
     ]

@@ -7,7 +7,8 @@ order, including plain functions from Events to Events. Each filter has a name o
 
     by when pixels fired   BackgroundActivity, Refractory
     at corners             EFast, ArcStar, LuvHarris, EHarris
-    by pixel               Crop, Mask, HotPixel, DropArea, DropPixels
+    by pixel               Crop, Mask, CircleMask, RectangleMask, PolygonMask, HotPixel,
+                           DropArea, DropPixels
     moved                  Fit, Flip, Transpose, QuarterTurn, Rotate, Zoom, Shift, Roll, Shear,
                            Affine, Undistort
     by time                TimeWindow, DropTime
@@ -50,7 +51,16 @@ from dvskit.filters.chance import DropEvents, Noise, SpatialJitter, TemporalJitt
 from dvskit.filters.corners import ArcStar, EFast, EHarris, LuvHarris
 from dvskit.filters.denoising import BackgroundActivity, HotPixel, Refractory, hot_pixels
 from dvskit.filters.fit import Fit, FitStep, Placement, Undistort
-from dvskit.filters.mask import Crop, DropArea, DropPixels, Mask, cropped_size
+from dvskit.filters.mask import (
+    CircleMask,
+    Crop,
+    DropArea,
+    DropPixels,
+    Mask,
+    PolygonMask,
+    RectangleMask,
+    cropped_size,
+)
 from dvskit.filters.names import filter_from, filter_names, register_filter
 from dvskit.filters.pixel_map import PixelMap
 from dvskit.filters.timing import (
@@ -74,6 +84,7 @@ __all__ = [
     "BackgroundActivity",
     "CallableFilter",
     "Chain",
+    "CircleMask",
     "Crop",
     "DropArea",
     "DropEvents",
@@ -94,7 +105,9 @@ __all__ = [
     "PixelMap",
     "Placement",
     "Polarity",
+    "PolygonMask",
     "QuarterTurn",
+    "RectangleMask",
     "Refractory",
     "Roll",
     "Rotate",

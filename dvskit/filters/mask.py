@@ -10,10 +10,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dvskit._arguments import check_arguments, checked
-from dvskit.errors import GeometryError, ShapeError
+from dvskit.errors import ConfigError, GeometryError, ShapeError
 from dvskit.events import Size
 from dvskit.filters.base import check_number, check_seed
 from dvskit.filters.pixel_map import Axes, PixelMap, Places, place
+
+_FAR = 1e6  # pixels, beyond any sensor
 
 
 def kept_places(keep: NDArray[np.bool_]) -> Places:
@@ -68,7 +70,8 @@ def cropped_size(crop: Crop, size: Size) -> Size:
 class Mask(PixelMap):
     """Keep the events of the pixels that `keep` marks: (H, W) booleans, or an image.
 
-    On the command line it is the path of an image; pixels neither black nor transparent are kept.
+    On the command line it is the path of an image; pixels neither black nor transparent are kept,
+    or the others: "mask:area.png,invert=true".
     Raises ShapeError for other arrays. `start` raises GeometryError for another sensor size.
     """
 
@@ -86,17 +89,17 @@ class Mask(PixelMap):
         self.path: str | None = None
 
     @classmethod
-    def read(cls, path: str | PathLike[str]) -> Mask:
+    def read(cls, path: str | PathLike[str], *, invert: bool = False) -> Mask:
         """Return the mask of an image: pixels that are neither black nor transparent are kept.
 
-        Raises MissingFileError, and VideoError for a file that is not an image.
+        With `invert` the others are. Raises MissingFileError, and VideoError for a file that is not an image.
         """
         from dvskit.formats.image_list import read_image
 
         image = read_image(Path(path))
         if image.ndim == 3 and image.shape[2] == 4:
             image = image[..., :3] * (image[..., 3:] > 0)
-        mask = cls(image > 0 if image.ndim == 2 else (image > 0).any(2))
+        mask = cls((image > 0 if image.ndim == 2 else (image > 0).any(2)) != invert)
         mask.path = str(path)
         return mask
 
@@ -124,6 +127,85 @@ class Mask(PixelMap):
     def places(self, size: Size) -> Places:
         """Return the new places of pixels."""
         return kept_places(self.keep)
+
+
+@check_arguments
+@dataclass(frozen=True, slots=True)
+class CircleMask(PixelMap):
+    """Keep the events of a disc around (x, y); with `invert` those outside.
+
+    A pixel is inside if its middle is at most `radius_px` away.
+    """
+
+    x: float = checked(check_number, -_FAR, _FAR)
+    y: float = checked(check_number, -_FAR, _FAR)
+    radius_px: float = checked(check_number, 0, _FAR)
+    invert: bool = False
+
+    def places(self, size: Size) -> Places:
+        """Return the new places of pixels."""
+        y, x = np.ogrid[: size.height, : size.width]
+        return kept_places(
+            ((x - self.x) ** 2 + (y - self.y) ** 2 <= self.radius_px**2) != self.invert
+        )
+
+
+@check_arguments
+@dataclass(frozen=True, slots=True)
+class RectangleMask(PixelMap):
+    """Keep the events with x <= column < x + width and y <= row < y + height; or the others.
+
+    Unlike `Crop` it keeps the size of the sensor. `invert` keeps those outside. The rectangle may
+    reach beyond the sensor.
+    """
+
+    x: float = checked(check_number, -_FAR, _FAR)
+    y: float = checked(check_number, -_FAR, _FAR)
+    width: float = checked(check_number, 0, _FAR)
+    height: float = checked(check_number, 0, _FAR)
+    invert: bool = False
+
+    def places(self, size: Size) -> Places:
+        """Return the new places of pixels."""
+        y, x = np.ogrid[: size.height, : size.width]
+        columns = (x >= self.x) & (x < self.x + self.width)
+        return kept_places((columns & (y >= self.y) & (y < self.y + self.height)) != self.invert)
+
+
+@check_arguments
+@dataclass(frozen=True, slots=True)
+class PolygonMask(PixelMap):
+    """Keep the events inside a polygon; with `invert` those outside.
+
+    points  (x, y) of three corners and more, in order. Sides may cross: a pixel is inside if a ray
+            from its middle crosses an odd number of sides (even-odd rule)
+
+    On the command line: "polygon_mask:10,10,60,10,35,50". Raises ConfigError for fewer corners.
+    """
+
+    points: tuple[tuple[float, float], ...]
+    invert: bool = False
+
+    def __post_init__(self) -> None:
+        try:
+            points = tuple((float(x), float(y)) for x, y in self.points)
+        except (TypeError, ValueError):
+            points = ()
+        if len(points) < 3 or not np.isfinite(points).all():
+            raise ConfigError(
+                f"PolygonMask: {self.points!r} are not three corners (x, y) and more, in pixels"
+            )
+        object.__setattr__(self, "points", points)
+
+    def places(self, size: Size) -> Places:
+        """Return the new places of pixels."""
+        y, x = np.ogrid[: size.height, : size.width]
+        inside = np.zeros((size.height, size.width), np.bool_)
+        for (x0, y0), (x1, y1) in zip(self.points, self.points[1:] + self.points[:1], strict=True):
+            if y0 != y1:
+                at = x0 + (y - y0) * ((x1 - x0) / (y1 - y0))
+                inside ^= ((y0 > y) != (y1 > y)) & (x < at)
+        return kept_places(inside != self.invert)
 
 
 @check_arguments

@@ -44,7 +44,7 @@ _OWN: tuple[type[CallableFilter], ...] = (
     affine.Roll, affine.Shear, affine.Affine, Undistort, timing.TimeWindow, timing.DropTime,
     timing.TimeScale, timing.TimeShift, timing.StartAt, timing.TimeReversal, timing.Polarity,
     timing.SwapPolarity, timing.EventRateLimit, timing.EvenRateLimit, chance.DropEvents,
-    mask.DropArea, mask.DropPixels, chance.SpatialJitter, chance.TemporalJitter, chance.Noise,
+    mask.CircleMask, mask.RectangleMask, mask.PolygonMask, mask.DropArea, mask.DropPixels, chance.SpatialJitter, chance.TemporalJitter, chance.Noise,
     corners.EFast, corners.ArcStar, corners.LuvHarris, corners.EHarris,
 )  # fmt: skip
 Kind = type[Filter] | Filter | Function
@@ -141,7 +141,9 @@ def described(name: str, kind: Any) -> str:
     Capitals are placeholders for required values, or in brackets for optional ones.
     """
     if kind is Mask:
-        return "mask:PICTURE"
+        return "mask:PICTURE,invert=false"
+    if kind is mask.PolygonMask:
+        return "polygon_mask:X,Y,X,Y,X,Y,...,invert=false"
     if kind is Fit:
         return "fit:WIDTHxHEIGHT"
     words = []
@@ -211,7 +213,10 @@ def _called(kind: type, arguments: str, intrinsics: Intrinsics | None) -> Any:
     if kind is Mask:
         if not arguments:
             raise ConfigError("the path of an image is missing")
-        return Mask.read(arguments)
+        path, _, invert = arguments.partition(",invert=")
+        return Mask.read(path, invert=bool(invert) and _truth("invert", invert))
+    if kind is mask.PolygonMask:
+        return _polygon(arguments)
     if kind is Fit:
         return Fit(parse_size(arguments))
     if kind is Undistort and not re.fullmatch(r"[-+.\deE,=\w]*=.*|[-+.\deE,\s]+", arguments):
@@ -262,10 +267,7 @@ def _value(parameter: Parameter, text: str) -> Any:
     if parameter.name.endswith("_us"):
         return _time_us(name, text, whole=float not in kinds)
     if bool in kinds:
-        words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
-        if text.lower() not in words:
-            raise ConfigError(f"{name} {text!r} is neither true nor false")
-        return words[text.lower()]
+        return _truth(name, text)
     if not kinds & {int, float}:
         return _literal(text) if hint is None else Path(text) if Path in kinds else text
     kind: Callable[[str], Any] = float if float in kinds else int
@@ -274,6 +276,26 @@ def _value(parameter: Parameter, text: str) -> Any:
     except ValueError:
         words_of = "number" if kind is float else "whole number"
         raise ConfigError(f"{name} {text!r} is not a {words_of}") from None
+
+
+def _truth(name: str, text: str) -> bool:
+    words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+    if text.strip().lower() not in words:
+        raise ConfigError(f"{name} {text!r} is neither true nor false")
+    return words[text.strip().lower()]
+
+
+def _polygon(arguments: str) -> mask.PolygonMask:
+    """Return the polygon of a text "x,y,x,y,x,y" with or without ",invert=true"."""
+    numbers, _, invert = arguments.partition(",invert=")
+    try:
+        values = [float(word) for word in numbers.split(",")]
+    except ValueError:
+        raise ConfigError(f"{numbers!r} are not numbers x,y,x,y,x,y") from None
+    if len(values) % 2:
+        raise ConfigError(f"{numbers!r} has an x without its y")
+    points = tuple(zip(values[::2], values[1::2], strict=True))
+    return mask.PolygonMask(points, bool(invert) and _truth("invert", invert))
 
 
 def _literal(text: str) -> int | float | str:

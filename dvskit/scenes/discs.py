@@ -16,6 +16,7 @@ from dvskit.events import Size, as_size
 
 _SIZE = Size(240, 180)
 _WHITE = 65535
+_GAP_PX = 12
 _MEETING_S = (1.1, 1.7)
 
 
@@ -140,8 +141,9 @@ class DiscScene:
     ) -> DiscScene:
         """Return a scene of 3 s with four discs and a bar, from a seed.
 
-        The first two meet, the third stops for 0.3 to 0.8 s, and all may; the bar stands across the
-        way of the first. With `rectangles` every second shape is one.
+        They are apart at the beginning. The first two meet, the third stops for 0.3 to 0.8 s, and
+        all may; the bar stands across the way of the first. With `rectangles` every second shape is
+        one.
         """
         rng = np.random.default_rng((seed, 0xD15C))
         width, height = as_size(size)
@@ -153,21 +155,23 @@ class DiscScene:
             way + rng.uniform(np.pi / 3, np.pi) * rng.choice((-1, 1)),
             *rng.uniform(0, 2 * np.pi, 2),
         )
-        shapes = []
-        for n, angle in enumerate(ways):
+        shapes: list[MovingShape] = []
+        while len(shapes) < len(ways):
+            n = len(shapes)
             middle = meeting + rng.uniform(-4, 4, 2)
             if n > 1:
                 middle = rng.uniform((0.2, 0.2), (0.8, 0.8)) * (width, height)
-            speed = rng.uniform(50, 130)
             still_us = rng.uniform(0.3, 0.8) * 1e6 if n == 2 or rng.random() < 0.3 else 0.0
-            t_us, along = _timetable(rng, meeting_us, still_us, speed)
-            places = middle + along[:, None] * (np.cos(angle), np.sin(angle))
-            side = rng.uniform(14, 30, 2)
+            t_us, along = _timetable(rng, meeting_us, still_us, rng.uniform(50, 130))
+            places = middle + along[:, None] * (np.cos(ways[n]), np.sin(ways[n]))
+            sides = rng.uniform(14, 30, 2)
             is_round = not (rectangles and n % 2)
             shade = rng.choice((rng.uniform(0.08, 0.22), rng.uniform(0.75, 0.95)))
-            shapes.append(MovingShape(
-                t_us, places, side[0], side[0] if is_round else side[1], float(shade), is_round
-            ))  # fmt: skip
+            shape = MovingShape(
+                t_us, places, sides[0], sides[0] if is_round else sides[1], float(shade), is_round
+            )
+            if all(_apart(shape, other) for other in shapes):
+                shapes.append(shape)
         bar = _bar(rng, shapes[0], meeting_us, Size(width, height))
         return cls(shapes, (bar,), Size(width, height), fps, bar_shade=rng.uniform(0.25, 0.7))
 
@@ -231,6 +235,14 @@ class DiscScene:
             spans.append(slice(first, min(last + 1, count)))
         x, y = (np.arange(span.start, span.stop, dtype=float) for span in spans)
         return spans[0], spans[1], shape.cover(t_us, x, y)
+
+
+def _apart(one: MovingShape, two: MovingShape) -> bool:
+    """Return whether shapes are well apart at the beginning."""
+    gap = abs(one.place(0) - two.place(0)) - (
+        (one.width + two.width) / 2, (one.height + two.height) / 2
+    )  # fmt: skip
+    return bool(gap.max() > _GAP_PX)
 
 
 def _timetable(

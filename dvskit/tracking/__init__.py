@@ -11,6 +11,7 @@ score_tracks            places and the truth -> errors
 
 from dvskit.tracking.clusters import CLUSTER_ROW, Clusters, components, dbscan
 from dvskit.tracking.crossings import CROSSING_ROW, LineCounter, count_crossings
+from dvskit.tracking.mean_shift import MeanShift
 from dvskit.tracking.scores import TrackScores, score_tracks
 from dvskit.tracking.tracker import OBJECT_ROW, Tracker, TrackerStep, track
 
@@ -20,6 +21,7 @@ __all__ = [
     "OBJECT_ROW",
     "Clusters",
     "LineCounter",
+    "MeanShift",
     "TrackScores",
     "Tracker",
     "TrackerStep",

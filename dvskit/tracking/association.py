@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from dvskit.events import Events, Size
 from dvskit.tracking.clusters import joined, label_mask
 from dvskit.tracking.kalman import Along, Object
+from dvskit.tracking.look import Look
 
 if TYPE_CHECKING:
     from dvskit.tracking.tracker import Tracker
@@ -18,11 +19,16 @@ if TYPE_CHECKING:
 _EDGE_PX = 3  # that a side may be missed by, in a box
 _SILENT = 0.15  # of the usual events; fewer do not show an object
 _HIDDEN = 0.75  # of the size; an object that was seen in a smaller part goes behind another
+_COVERED = 0.4  # of the box; so much in that of another, an object is hidden by it
 _CALM = 0.2  # of the usual acceleration, for objects without events
 _PER_PIXEL = 2  # events of a pixel that count as company: hot pixels have many
 _BY_CHANCE = 1e-4
 _NEVER = 1e6  # the cost of a cluster beyond the gate
-_YOUNG = 15  # windows; later the size of an object is known
+_LOOK = 5  # windows after which the look is known
+_YOUNG = 25  # windows; later the size of an object is known
+_BLIND_WINDOWS = 4  # that an object is not recognised among others
+_MISFIT_WINDOWS = 8  # that a cluster is larger than the object's box, until it is the box
+_MISFIT_SIZES = 2.5  # the same for smaller ones: the way gone by then, in sizes of the box
 _TWIN_US = 300_000
 _MOST = 256  # objects
 
@@ -62,6 +68,11 @@ class Scene:
         from dvskit.tracking.component_kernels import add_events
 
         add_events(*columns(events), *self._surface, self._slots[self._slot])
+
+    @property
+    def idle(self) -> bool:
+        """Whether a window without events changes nothing."""
+        return not self.objects and not self._counts.any() and not self._slots.any()
 
     def look(self, now_us: int) -> list[Object]:
         """Complete a window; return the objects in order of their numbers."""
@@ -116,15 +127,32 @@ class Scene:
             own = free.mostly(inside)
             if n in matched:
                 own[matched[n]] = True
-            elif each.way != "seen" or each.number < 0:
+            elif each.number < 0 or each.way != "seen" and (each.look is None or not own.any()):
                 continue
-            chosen = inside & (pixels.of >= 0)
-            young = each.hits < _YOUNG
-            if n in matched and (young or each.way != "seen"):
-                chosen |= pixels.of == matched[n]
             others = users - (own & (each.number >= 0))
-            shared = bool((own & (others > 0)).any())
-            self._see(each, pixels, chosen, now_us, shared=shared)
+            shared = bool((own & (others > 0)).any()) or (each.way != "seen" and n not in matched)
+            chosen = (pixels.of >= 0) & (inside if shared else own[pixels.of])
+            one = each.hits < _YOUNG or np.count_nonzero(own) == 1
+            self._see(each, pixels, chosen, now_us, shared=shared, grow=one)
+            if each.misfit >= 1:
+                import os
+
+                if os.environ.get("DBG"):
+                    print(
+                        now_us,
+                        "adopt",
+                        each.number,
+                        each.x,
+                        each.y,
+                        free.boxes[np.where(own, free.counts, 0).argmax()],
+                    )
+                number = np.where(own, free.counts, 0).argmax() if n not in matched else matched[n]
+                left, top, right, bottom = free.boxes[number]
+                each.x.adopt(left, right)
+                each.y.adopt(top, bottom)
+                each.look, each.misfit = None, 0
+                chosen = pixels.of == number
+                inside = self._inside(each, pixels)
             claimed |= inside | chosen
         free.claim(claimed)
 
@@ -167,7 +195,14 @@ class Scene:
         return found
 
     def _see(
-        self, each: Object, pixels: _Pixels, chosen: NDArray[np.bool_], now_us: int, *, shared: bool
+        self,
+        each: Object,
+        pixels: _Pixels,
+        chosen: NDArray[np.bool_],
+        now_us: int,
+        *,
+        shared: bool,
+        grow: bool,
     ) -> None:
         """Correct an object by its pixels, moved along with it to the present."""
         new = int(pixels.new[chosen].sum())
@@ -176,32 +211,93 @@ class Scene:
             if each.way == "seen":
                 self._lose(each)
             return
-        if each.way != "seen":
+        before = each.way
+        if before != "seen":
             for axis in (each.x, each.y):
                 axis.vv = max(axis.vv, 100.0**2)
-        each.way, each.seen_us = "seen", now_us
-        each.hits += 1
-        each.usual += (0.2 if each.usual else 1.0) * (new - each.usual)
-        for axis, at in ((each.x, pixels.x), (each.y, pixels.y)):
-            places = at[chosen] + axis.v * pixels.ago[chosen]
-            low, high = np.quantile(places, (0.02, 0.98))
-            noise = self._noise(axis)
-            axis.see(
-                low - 0.5, high + 0.5, self._tracker.gate * axis.reach(noise), noise, shared=shared
-            )
+        if not self._correct(each, pixels, chosen, shared=shared, grow=grow) and shared:
+            each.blind += 1
+            if before == "seen" and each.blind >= _BLIND_WINDOWS:
+                self._lose(each)
+            if before != "seen":
+                return
+        else:
+            each.way, each.seen_us, each.blind = "seen", now_us, 0
+            each.hits += 1
         if each.number < 0 and each.hits >= self._tracker.hits and len(self.objects) <= _MOST:
             far = math.hypot(each.x.x - each.from_xy[0], each.y.x - each.from_xy[1])
             if far >= 2.0:
                 each.number, self._next = self._next, self._next + 1
 
+    def _correct(
+        self,
+        each: Object,
+        pixels: _Pixels,
+        chosen: NDArray[np.bool_],
+        *,
+        shared: bool,
+        grow: bool,
+    ) -> bool:
+        """Correct an object by the box of its pixels, if it is its own, else by its look.
+
+        Return whether it was recognised.
+        """
+        # The latest event of a pixel comes as an edge leaves it, on the far side.
+        far_side = 0.5 / (math.hypot(each.x.v, each.y.v) + 10.0)
+        x = pixels.x[chosen] + each.x.v * (pixels.ago[chosen] + far_side)
+        y = pixels.y[chosen] + each.y.v * (pixels.ago[chosen] + far_side)
+        on = pixels.on[chosen]
+        axes = each.x, each.y
+        noises = [self._noise(axis) for axis in axes]
+        sides = [_sides(at) for at in (x, y)]
+        whole = not shared and all(
+            axis.is_whole(*two) for axis, two in zip(axes, sides, strict=True)
+        )
+        found = None
+        if not whole and each.look is not None:
+            within = each.x.reach(noises[0]), each.y.reach(noises[1])
+            found = each.look.find(x - each.x.x, y - each.y.x, on, within)
+        if found is None and shared:
+            return False
+        for axis, two, noise, off in zip(axes, sides, noises, found or (None, None), strict=True):
+            middle = (two[0] + two[1]) / 2 - axis.x
+            if off is not None or each.look is None or whole:
+                axis.correct(middle if off is None else off, noise)
+        if shared:
+            return True
+        each.usual += (0.2 if each.usual else 1.0) * (each.events - each.usual)
+        larger = any(axis.is_less(*two) for axis, two in zip(axes, sides, strict=True))
+        moved = math.hypot(each.x.v, each.y.v) * self._tracker.window_us * 1e-6
+        part = moved / max(each.x.size, each.y.size) / _MISFIT_SIZES
+        each.misfit = 0.0 if whole else each.misfit + (1 / _MISFIT_WINDOWS if larger else part)
+        for axis, two in zip(axes, sides, strict=True):
+            axis.resize(*two, grow=grow)
+        if each.hits < _LOOK:
+            return True
+        if whole:
+            size = max(each.x.size, each.y.size)
+            if (
+                each.look is None
+                or not 0.7 < (size / 2 + 2) / 24 / each.look.cell < 1.4
+                and each.look.cell > 1
+            ):
+                each.look = Look(x - each.x.x, y - each.y.x, on, size)
+            else:
+                each.look.follow(x - each.x.x, y - each.y.x, on)
+        return True
+
     def _lose(self, each: Object) -> None:
         """Let an object without events go on, if it was going behind another, or stand still."""
-        if min(each.x.shown, each.y.shown) < _HIDDEN:
+        covered = any(
+            o is not each and o.number >= 0 and o.way == "seen" and _overlap(each, o) > _COVERED
+            for o in self.objects
+        )
+        if covered or min(each.x.shown, each.y.shown) < _HIDDEN:
             each.way = "hidden"
             return
         each.way = "still"
         for axis in (each.x, each.y):
-            axis.x -= axis.v * self._tracker.window_us * 1e-6
+            axis.x -= axis.v * self._tracker.window_us * 1e-6 * (each.blind + 1)
             axis.v = axis.xv = 0.0
             axis.vv = 25.0
 
@@ -245,15 +341,27 @@ def _company(silent: float) -> int:
     return max(least, 2)
 
 
-def _together(one: Object, two: Object) -> bool:
-    """Return whether two objects are mostly in one place and go the same way."""
+def _sides(places: NDArray[np.float64]) -> tuple[float, float]:
+    """Return the sides of a box of points, without the outermost 2 % on either side."""
+    few = len(places) // 50
+    ordered = np.partition(places, (few, len(places) - 1 - few))
+    return float(ordered[few]), float(ordered[-1 - few])
+
+
+def _overlap(one: Object, two: Object) -> float:
+    """Return the share of an object's box that is in another one's."""
     common = [
-        max(min(a.high, b.high) - max(a.low, b.low), 0.0) / min(a.size, b.size)
+        max(min(a.high, b.high) - max(a.low, b.low), 0.0) / a.size
         for a, b in ((one.x, two.x), (one.y, two.y))
     ]
+    return common[0] * common[1]
+
+
+def _together(one: Object, two: Object) -> bool:
+    """Return whether two objects are mostly in one place and go the same way."""
     apart = math.hypot(one.x.v - two.x.v, one.y.v - two.y.v)
     speed = max(math.hypot(one.x.v, one.y.v), math.hypot(two.x.v, two.y.v), 20.0)
-    return common[0] * common[1] > 0.6 and apart < 0.3 * speed
+    return max(_overlap(one, two), _overlap(two, one)) > 0.6 and apart < 0.3 * speed
 
 
 class _Free:
@@ -273,7 +381,7 @@ class _Free:
         of, x, y = self.pixels.of, self.pixels.x, self.pixels.y
         of[which] = -1
         some = of >= 0
-        left = self._number(some)
+        left = self.counts = self._number(some)
         self.whole = (left >= self._least) & (left >= 0.5 * self._all)
         self.boxes = np.empty((self.count, 4))
         self.boxes[:, :2], self.boxes[:, 2:] = np.inf, -np.inf

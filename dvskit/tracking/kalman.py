@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+
+from dvskit.tracking.look import Look
 
 _NEW_SPEED = 150.0  # px/s, the standard deviation of an unknown velocity
-_GROW, _SHRINK = 0.2, 0.01  # shares of the difference by which a box follows in a step
+_GROW = 0.3  # share of the difference by which a box follows in a window
+_SHRINK, _SHRINK_PART = 0.03, 0.003  # the same, when it is seen as a whole, and in part
+_LESS, _MORE = 0.08, 0.2  # shares of the size by which the sides of the whole object may differ
 _WHOLE = 0.8  # a smaller share of the known width or height is a part of the object
 
 
@@ -66,24 +70,26 @@ class Along:
             return (low + high - self.low - self.high) / 2
         return min(low - self.low, 0.0) + max(high - self.high, 0.0)
 
-    def see(self, low: float, high: float, gate: float, noise: float, *, shared: bool) -> None:
-        """Take in where the sides were seen.
+    def is_whole(self, low: float, high: float) -> bool:
+        """Return whether sides are about as far apart as those of the object."""
+        change = high - low - self.size
+        return -max(1.5, _LESS * self.size) <= change <= max(1.5, _MORE * self.size)
 
-        A side beyond `gate` is not the object's own: something hides it, or another object is
-        there. If both are seen and their distance is the known size, their middle counts; if not,
-        the side nearer to its prediction does.
-        """
-        at_low, at_high = low - self.low, high - self.high
-        change = at_high - at_low
-        whole = abs(change) <= max(1.0, (1 - _WHOLE) * self.size)
-        near = min(at_low, at_high, key=abs)
-        if not shared and (whole or (change > 0 and abs(near) > gate)):
-            self.correct((at_low + at_high) / 2, noise)
-        elif abs(near) <= gate:
-            self.correct(near, noise)
-        if not shared:
-            self.size += (_GROW if change > 0 else _SHRINK) * change
-            self.shown += 0.3 * (min((high - low) / self.size, 1.0) - self.shown)
+    def is_less(self, low: float, high: float) -> bool:
+        """Return whether the object is too small for sides."""
+        return high - low - self.size > max(1.5, _MORE * self.size)
+
+    def resize(self, low: float, high: float, *, grow: bool) -> None:
+        """Let the size follow that of a box with these sides."""
+        change = min(high - low - self.size, math.inf if grow else 0.0)
+        part = high - low < _WHOLE * self.size
+        self.size += change * (_GROW if change > 0 else _SHRINK_PART if part else _SHRINK)
+        self.shown += 0.3 * (min((high - low) / self.size, 1.0) - self.shown)
+
+    def adopt(self, low: float, high: float) -> None:
+        """Start again with a box with these sides, at the same velocity."""
+        self.x, self.size, self.shown = (low + high) / 2, high - low, 1.0
+        self.xx, self.xv = 4.0, 0.0
 
 
 @dataclass(slots=True)
@@ -95,6 +101,9 @@ class Object:
     hits      number of windows with events; events: those of the latest window
     usual     usual number of events of a window
     twin      windows that it has been in the place of an older one
+    blind     windows that it was not recognised among others
+    misfit    how long its pixels have not fitted its box
+    look      of its pixels, once it was seen as a whole
     way       "seen", "hidden" (goes on unseen) or "still" (has stopped)
     """
 
@@ -108,4 +117,7 @@ class Object:
     usual: float = 0.0
     way: str = "seen"
     twin: int = 0
-    from_xy: tuple[float, float] = field(default=(0.0, 0.0))
+    blind: int = 0
+    misfit: float = 0.0
+    from_xy: tuple[float, float] = (0.0, 0.0)
+    look: Look | None = None

@@ -37,10 +37,16 @@ class TrackScores:
 
 @check_arguments
 def score_tracks(
-    rows: NDArray[Any], truth: NDArray[Any], *, within_px: float = 10.0
+    rows: NDArray[Any],
+    truth: NDArray[Any],
+    *,
+    hidden: NDArray[Any] | None = None,
+    within_px: float = 10.0,
 ) -> TrackScores:
     """Compare objects with the truth: both have the fields id, t, x and y, at the same times.
 
+    hidden     true places that need not be found, such as behind another object: rows near them
+               that no other truth is matched to are not false
     within_px  places farther apart are not matched
 
     At each time, a true object stays with the id that it was matched to before, if that is still
@@ -52,21 +58,20 @@ def score_tracks(
 
     check_positive("score_tracks", within_px=within_px)
     rows = rows[np.isin(rows["t"], truth["t"])]
+    hidden = truth[:0] if hidden is None else hidden
     last: dict[int, int] = {}
-    squares, swaps, found = [], 0, set()
-    true_ids, pair_of_true = np.unique(truth["id"], return_inverse=True)
-    own_ids, pair_of_own = np.unique(rows["id"], return_inverse=True)
+    squares, swaps, found, excused = [], 0, set(), 0
+    true_ids, of_true = np.unique(truth["id"], return_inverse=True)
+    own_ids, of_own = np.unique(rows["id"], return_inverse=True)
     together = np.zeros((len(true_ids), len(own_ids)), np.int64)
     for t in np.unique(truth["t"]):
         one, two = np.flatnonzero(truth["t"] == t), np.flatnonzero(rows["t"] == t)
-        far = np.hypot(
-            truth["x"][one, None] - rows["x"][None, two],
-            truth["y"][one, None] - rows["y"][None, two],
-        )
+        far = _distances(truth[one], rows[two])
         near = far <= within_px
-        together[np.ix_(pair_of_true[one], pair_of_own[two])] += near
+        together[np.ix_(of_true[one], of_own[two])] += near
         same = np.array([[last.get(i) == k for k in rows["id"][two]] for i in truth["id"][one]])
         cost = np.where(near, far - 1e3 * same.reshape(far.shape), 1e6)
+        left = np.ones(len(two), np.bool_)
         for n, k in zip(*linear_sum_assignment(cost), strict=True):
             if not near[n, k]:
                 continue
@@ -74,13 +79,20 @@ def score_tracks(
             swaps += last.get(number, own) != own
             last[number] = own
             found.add(own)
+            left[k] = False
             squares.append(far[n, k] ** 2)
+        unseen = _distances(hidden[hidden["t"] == t], rows[two][left]) <= within_px
+        excused += int(unseen.any(0).sum())
     pairs = linear_sum_assignment(together, maximize=True)
     agree = int(together[pairs].sum())
     matched = len(squares)
     return TrackScores(
         float(np.sqrt(np.mean(squares))) if squares else np.nan,
-        2 * agree / max(len(rows) + len(truth), 1),
-        swaps, len(truth) - matched, len(rows) - matched, len(set(own_ids.tolist()) - found),
+        2 * agree / max(len(rows) - excused + len(truth), 1),
+        swaps, len(truth) - matched, len(rows) - matched - excused, len(set(own_ids.tolist()) - found),
         matched, len(truth),
     )  # fmt: skip
+
+
+def _distances(one: NDArray[Any], two: NDArray[Any]) -> NDArray[np.float64]:
+    return np.asarray(np.hypot(one["x"][:, None] - two["x"], one["y"][:, None] - two["y"]))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,12 +11,30 @@ from numpy.typing import NDArray
 from dvskit._arguments import check_arguments, check_fields, checked, in_range
 from dvskit.events import Events, Size, Source, as_source
 from dvskit.tracking.association import Scene
+from dvskit.tracking.windows import AlignedWindows
 
 OBJECT_ROW = np.dtype(
     [("id", "<i8"), ("t", "<i8"), ("x", "<f8"), ("y", "<f8"), ("width", "<f4"), ("height", "<f4"),
      ("vx", "<f4"), ("vy", "<f4"), ("events", "<i4"), ("seen", "?")]
 )  # fmt: skip
 Rows = NDArray[Any]
+
+
+class ObjectStep(Protocol):
+    """One pass over a stream; rows do not depend on its blocks."""
+
+    def __call__(self, events: Events) -> Rows:
+        """Return the rows of the windows that a block completes."""
+
+    def finish(self) -> Rows:
+        """Return the rows of the last window."""
+
+
+class ObjectMethod(Protocol):
+    """Frozen parameters of a way to follow objects."""
+
+    def start(self, size: Size) -> ObjectStep:
+        """Return the step of one pass."""
 
 
 @check_arguments
@@ -33,6 +51,8 @@ class Tracker:
     hits          windows with events after which a cluster is an object
     lost_us       an object without events for so long is given up
     accel_px_s2   usual change of velocity, px/s^2
+    delay_us      delay of the sensor's events, such as 10 ms for a slow one in dim light: places
+                  are moved on by as much
     """
 
     window_us: int = checked(in_range, 100, 10**9, default=10_000)
@@ -43,6 +63,7 @@ class Tracker:
     hits: int = checked(in_range, 1, 10**6, default=5)
     lost_us: int = checked(in_range, 0, 10**15, default=2_000_000)
     accel_px_s2: float = checked(in_range, 0, 1e9, default=1500.0)
+    delay_us: int = checked(in_range, 0, 10**9, default=0)
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -56,45 +77,39 @@ class TrackerStep:
     """One pass: called with each block, it returns the rows of the windows that are complete."""
 
     def __init__(self, tracker: Tracker, size: Size) -> None:
-        self._window_us = tracker.window_us
+        self._windows, self._delay_s = AlignedWindows(tracker.window_us), tracker.delay_us * 1e-6
         self._scene = Scene(tracker, size)
-        self._stop_us: int | None = None
 
     def __call__(self, events: Events) -> Rows:
         """Return the rows, (n,) of `OBJECT_ROW`, in order of time and id."""
-        found, at = [], 0
-        while at < len(events):
-            t = int(events.t[at])
-            if self._stop_us is None:
-                self._stop_us = (t // self._window_us + 1) * self._window_us
-            while t >= self._stop_us:
-                found.append(self._complete())
-                if not self._scene.objects and t >= self._stop_us:  # nothing happens until then
-                    self._stop_us = (t // self._window_us + 1) * self._window_us
-            stop = int(np.searchsorted(events.t, self._stop_us))
-            self._scene.add(events[at:stop])
-            at = stop
+        found = []
+        for part, now_us in self._windows.cut(events, lambda: self._scene.idle):
+            self._scene.add(part)
+            if now_us is not None:
+                found.append(self._complete(now_us))
         return np.concatenate([np.empty(0, OBJECT_ROW), *found])
 
     def finish(self) -> Rows:
         """Return the rows of the window of the last event."""
-        return np.empty(0, OBJECT_ROW) if self._stop_us is None else self._complete()
+        now_us = self._windows.finish()
+        return np.empty(0, OBJECT_ROW) if now_us is None else self._complete(now_us)
 
-    def _complete(self) -> Rows:
-        assert self._stop_us is not None
-        now_us = self._stop_us
-        self._stop_us += self._window_us
+    def _complete(self, now_us: int) -> Rows:
         rows = [
-            (o.number, now_us, o.x.x, o.y.x, o.x.size, o.y.size, o.x.v, o.y.v, o.events,
-             o.way == "seen")
+            (o.number, now_us, o.x.x + o.x.v * self._delay_s, o.y.x + o.y.v * self._delay_s,
+             o.x.size, o.y.size, o.x.v, o.y.v, o.events, o.way == "seen")
             for o in self._scene.look(now_us)
         ]  # fmt: skip
         return np.array(rows, OBJECT_ROW)
 
 
 @check_arguments
-def track(events_or_source: Events | Source, tracker: Tracker | None = None) -> Rows:
+def track(events_or_source: Events | Source, tracker: ObjectMethod | None = None) -> Rows:
     """Return the objects of a stream, (n,) of `OBJECT_ROW`, in order of time and id.
+
+    tracker  a Tracker, the default, or a MeanShift
+
+    The fields of the rows:
 
     id             int64, from 0, in order of appearance
     t              int64, us: a multiple of the window; the row uses the events before it
