@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit._arguments import check_fields, checked, in_range
+from dvskit._arguments import check_fields, check_range, checked, in_range
 from dvskit.errors import ConfigError, check_positive
 from dvskit.events import Size, as_size
 
@@ -137,14 +137,16 @@ class DiscScene:
 
     @classmethod
     def random(
-        cls, seed: int, *, size: tuple[int, int] = _SIZE, fps: int = 500, rectangles: bool = False
-    ) -> DiscScene:
-        """Return a scene of 3 s with four discs and a bar, from a seed.
+        cls, seed: int, *, count: int = 3, size: tuple[int, int] = _SIZE, fps: int = 500,
+        rectangles: bool = False,
+    ) -> DiscScene:  # fmt: skip
+        """Return a scene of 3 s with `count` discs and a bar, from a seed.
 
         They are apart at the beginning. The first two meet, the third stops for 0.3 to 0.8 s, and
         all may; the bar stands across the way of the first. With `rectangles` every second shape is
         one.
         """
+        check_range("count", count, 1, 100)
         rng = np.random.default_rng((seed, 0xD15C))
         width, height = as_size(size)
         meeting_us = rng.uniform(*_MEETING_S) * 1e6
@@ -156,7 +158,7 @@ class DiscScene:
             *rng.uniform(0, 2 * np.pi, 2),
         )
         shapes: list[MovingShape] = []
-        while len(shapes) < len(ways):
+        while len(shapes) < count:
             n = len(shapes)
             middle = meeting + rng.uniform(-4, 4, 2)
             if n > 1:

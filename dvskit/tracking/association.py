@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 _EDGE_PX = 3  # that a side may be missed by, in a box
 _SILENT = 0.15  # of the usual events; fewer do not show an object
-_HIDDEN = 0.75  # of the size; an object that was seen in a smaller part goes behind another
+_HIDDEN = 0.65  # of an object; one that was seen in a smaller part goes behind another
+_SLOW = 20.0  # px/s; slower objects without events stand still
 _COVERED = 0.4  # of the box; so much in that of another, an object is hidden by it
 _CALM = 0.2  # of the usual acceleration, for objects without events
 _PER_PIXEL = 2  # events of a pixel that count as company: hot pixels have many
@@ -29,7 +30,7 @@ _YOUNG = 25  # windows; later the size of an object is known
 _BLIND_WINDOWS = 4  # that an object is not recognised among others
 _MISFIT_WINDOWS = 8  # that a cluster is larger than the object's box, until it is the box
 _MISFIT_SIZES = 2.5  # the same for smaller ones: the way gone by then, in sizes of the box
-_TWIN_US = 300_000
+_TWIN, _TWIN_US = 0.25, 400_000  # objects with so much in common for so long are one
 _MOST = 256  # objects
 
 
@@ -127,7 +128,7 @@ class Scene:
             own = free.mostly(inside)
             if n in matched:
                 own[matched[n]] = True
-            elif each.number < 0 or each.way != "seen" and (each.look is None or not own.any()):
+            elif each.number < 0 or (each.way != "seen" and (each.look is None or not own.any())):
                 continue
             others = users - (own & (each.number >= 0))
             shared = bool((own & (others > 0)).any()) or (each.way != "seen" and n not in matched)
@@ -135,17 +136,6 @@ class Scene:
             one = each.hits < _YOUNG or np.count_nonzero(own) == 1
             self._see(each, pixels, chosen, now_us, shared=shared, grow=one)
             if each.misfit >= 1:
-                import os
-
-                if os.environ.get("DBG"):
-                    print(
-                        now_us,
-                        "adopt",
-                        each.number,
-                        each.x,
-                        each.y,
-                        free.boxes[np.where(own, free.counts, 0).argmax()],
-                    )
                 number = np.where(own, free.counts, 0).argmax() if n not in matched else matched[n]
                 left, top, right, bottom = free.boxes[number]
                 each.x.adopt(left, right)
@@ -259,10 +249,14 @@ class Scene:
             found = each.look.find(x - each.x.x, y - each.y.x, on, within)
         if found is None and shared:
             return False
-        for axis, two, noise, off in zip(axes, sides, noises, found or (None, None), strict=True):
+        for axis, two, noise, off in zip(
+            axes, sides, noises, (found or (None, None))[:2], strict=True
+        ):
             middle = (two[0] + two[1]) / 2 - axis.x
             if off is not None or each.look is None or whole:
                 axis.correct(middle if off is None else off, noise)
+        share = min(1.0, *((two[1] - two[0]) / a.size for a, two in zip(axes, sides, strict=True)))
+        each.shown += 0.3 * ((share if found is None else found[2]) - each.shown)
         if shared:
             return True
         each.usual += (0.2 if each.usual else 1.0) * (each.events - each.usual)
@@ -278,8 +272,8 @@ class Scene:
             size = max(each.x.size, each.y.size)
             if (
                 each.look is None
-                or not 0.7 < (size / 2 + 2) / 24 / each.look.cell < 1.4
-                and each.look.cell > 1
+                or (not 0.7 < (size / 2 + 2) / 24 / each.look.cell < 1.4
+                and each.look.cell > 1)
             ):
                 each.look = Look(x - each.x.x, y - each.y.x, on, size)
             else:
@@ -292,7 +286,8 @@ class Scene:
             o is not each and o.number >= 0 and o.way == "seen" and _overlap(each, o) > _COVERED
             for o in self.objects
         )
-        if covered or min(each.x.shown, each.y.shown) < _HIDDEN:
+        moves = math.hypot(each.x.v, each.y.v) > _SLOW
+        if moves and (covered or each.shown < _HIDDEN):
             each.way = "hidden"
             return
         each.way = "still"
@@ -361,7 +356,7 @@ def _together(one: Object, two: Object) -> bool:
     """Return whether two objects are mostly in one place and go the same way."""
     apart = math.hypot(one.x.v - two.x.v, one.y.v - two.y.v)
     speed = max(math.hypot(one.x.v, one.y.v), math.hypot(two.x.v, two.y.v), 20.0)
-    return max(_overlap(one, two), _overlap(two, one)) > 0.6 and apart < 0.3 * speed
+    return max(_overlap(one, two), _overlap(two, one)) > _TWIN and apart < 0.3 * speed
 
 
 class _Free:

@@ -18,7 +18,7 @@ _WHOLE = 0.8  # a smaller share of the known width or height is a part of the ob
 class Along:
     """An object along one axis: position, velocity, their covariance, and the size of the box.
 
-    px, px/s and s; `shown` is the share of the size that was last seen, smoothed
+    In px, px/s and s.
     """
 
     x: float
@@ -27,7 +27,6 @@ class Along:
     xx: float = 4.0
     xv: float = 0.0
     vv: float = _NEW_SPEED**2
-    shown: float = 1.0
 
     @property
     def low(self) -> float:
@@ -84,11 +83,10 @@ class Along:
         change = min(high - low - self.size, math.inf if grow else 0.0)
         part = high - low < _WHOLE * self.size
         self.size += change * (_GROW if change > 0 else _SHRINK_PART if part else _SHRINK)
-        self.shown += 0.3 * (min((high - low) / self.size, 1.0) - self.shown)
 
     def adopt(self, low: float, high: float) -> None:
         """Start again with a box with these sides, at the same velocity."""
-        self.x, self.size, self.shown = (low + high) / 2, high - low, 1.0
+        self.x, self.size = (low + high) / 2, high - low
         self.xx, self.xv = 4.0, 0.0
 
 
@@ -102,6 +100,7 @@ class Object:
     usual     usual number of events of a window
     twin      windows that it has been in the place of an older one
     blind     windows that it was not recognised among others
+    shown     share of it that was last seen, smoothed
     misfit    how long its pixels have not fitted its box
     look      of its pixels, once it was seen as a whole
     way       "seen", "hidden" (goes on unseen) or "still" (has stopped)
@@ -118,6 +117,7 @@ class Object:
     way: str = "seen"
     twin: int = 0
     blind: int = 0
+    shown: float = 1.0
     misfit: float = 0.0
     from_xy: tuple[float, float] = (0.0, 0.0)
     look: Look | None = None

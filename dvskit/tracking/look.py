@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -27,8 +29,10 @@ class Look:
 
     def find(
         self, x: Points, y: Points, on: NDArray[np.int64], within: tuple[float, float]
-    ) -> tuple[float, float] | None:
-        """Return how far the most alike pixels are from the prediction; None if none are.
+    ) -> tuple[float, float, float] | None:
+        """Return how far the most alike pixels are from the prediction, and how alike, 0 to 1.
+
+        None if none are.
 
         x, y    of pixels, from the predicted middle
         within  the farthest it may be, in x and y
@@ -41,11 +45,13 @@ class Look:
         like *= np.exp(-0.5 * (away[None, :] / max(within[0], 0.5)) ** 2)
         like *= np.exp(-0.5 * (away[:, None] / max(within[1], 0.5)) ** 2)
         row, column = np.unravel_index(int(like.argmax()), like.shape)
-        if like[row, column] < _LIKE * float((self._picture**2).sum()):
+        alike = float(like[row, column]) / max(float((self._picture**2).sum()), 1e-9)
+        if alike < _LIKE:
             return None
         return (
             away[column] + self.cell * _top(like[row], int(column)),
             away[row] + self.cell * _top(like[:, column], int(row)),
+            min(alike, 1.0),
         )
 
     def _draw(
@@ -62,7 +68,7 @@ class Look:
         return np.asarray(cv2.GaussianBlur(picture, (5, 5), 1.0), np.float32)
 
 
-def _top(values: NDArray[np.float32], at: int) -> float:
+def _top(values: NDArray[Any], at: int) -> float:
     """Return how far the top of a parabola through three values is from the middle one."""
     if not 0 < at < len(values) - 1:
         return 0.0
