@@ -92,7 +92,8 @@ class Mask(PixelMap):
     def read(cls, path: str | PathLike[str], *, invert: bool = False) -> Mask:
         """Return the mask of an image: pixels that are neither black nor transparent are kept.
 
-        With `invert` the others are. Raises MissingFileError, and VideoError for a file that is not an image.
+        With `invert` the others are. Raises MissingFileError, and VideoError for a file that is not
+        an image.
         """
         from dvskit.formats.image_list import read_image
 

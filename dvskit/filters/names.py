@@ -44,7 +44,8 @@ _OWN: tuple[type[CallableFilter], ...] = (
     affine.Roll, affine.Shear, affine.Affine, Undistort, timing.TimeWindow, timing.DropTime,
     timing.TimeScale, timing.TimeShift, timing.StartAt, timing.TimeReversal, timing.Polarity,
     timing.SwapPolarity, timing.EventRateLimit, timing.EvenRateLimit, chance.DropEvents,
-    mask.CircleMask, mask.RectangleMask, mask.PolygonMask, mask.DropArea, mask.DropPixels, chance.SpatialJitter, chance.TemporalJitter, chance.Noise,
+    mask.CircleMask, mask.RectangleMask, mask.PolygonMask,
+    mask.DropArea, mask.DropPixels, chance.SpatialJitter, chance.TemporalJitter, chance.Noise,
     corners.EFast, corners.ArcStar, corners.LuvHarris, corners.EHarris,
 )  # fmt: skip
 Kind = type[Filter] | Filter | Function

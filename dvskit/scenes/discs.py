@@ -17,6 +17,7 @@ from dvskit.events import Size, as_size
 _SIZE = Size(240, 180)
 _WHITE = 65535
 _GAP_PX = 12
+_TRIES = 100  # of a bar that no shape is at in the beginning
 _MEETING_S = (1.1, 1.7)
 
 
@@ -174,7 +175,10 @@ class DiscScene:
             )
             if all(_apart(shape, other) for other in shapes):
                 shapes.append(shape)
-        bar = _bar(rng, shapes[0], meeting_us, Size(width, height))
+        for _ in range(_TRIES):
+            bar = _bar(rng, shapes[0], meeting_us, Size(width, height))
+            if all(_apart(_still(bar), shape) for shape in shapes):
+                break
         return cls(shapes, (bar,), Size(width, height), fps, bar_shade=rng.uniform(0.25, 0.7))
 
     def times_us(self) -> list[int]:
@@ -220,10 +224,8 @@ class DiscScene:
     def _bar_cover(self) -> NDArray[np.float64]:
         cover = np.zeros(self.size[::-1])
         x, y = (np.arange(side, dtype=float) for side in self.size)
-        for left, top, width, height in self.bars:
-            middle = np.array([[left + width / 2, top + height / 2]] * 2) - 0.5
-            bar = MovingShape((0, 1), middle, width, height, 0.0, round=False)
-            cover = np.maximum(cover, bar.cover(0, x, y))
+        for bar in self.bars:
+            cover = np.maximum(cover, _still(bar).cover(0, x, y))
         return cover
 
     def _covered(self, shape: MovingShape, t_us: float) -> tuple[slice, slice, NDArray[np.float64]]:
@@ -237,6 +239,12 @@ class DiscScene:
             spans.append(slice(first, min(last + 1, count)))
         x, y = (np.arange(span.start, span.stop, dtype=float) for span in spans)
         return spans[0], spans[1], shape.cover(t_us, x, y)
+
+
+def _still(bar: tuple[float, float, float, float]) -> MovingShape:
+    left, top, width, height = bar
+    middle = (left + width / 2 - 0.5, top + height / 2 - 0.5)
+    return MovingShape((0, 1), (middle, middle), width, height, 0.0, round=False)
 
 
 def _apart(one: MovingShape, two: MovingShape) -> bool:

@@ -237,6 +237,7 @@ class Scene:
         x = pixels.x[chosen] + each.x.v * (pixels.ago[chosen] + far_side)
         y = pixels.y[chosen] + each.y.v * (pixels.ago[chosen] + far_side)
         on = pixels.on[chosen]
+        ago = float(pixels.ago[chosen].mean())
         axes = each.x, each.y
         noises = [self._noise(axis) for axis in axes]
         sides = [_sides(at) for at in (x, y)]
@@ -254,7 +255,7 @@ class Scene:
         ):
             middle = (two[0] + two[1]) / 2 - axis.x
             if off is not None or each.look is None or whole:
-                axis.correct(middle if off is None else off, noise)
+                axis.correct(middle if off is None else off, noise, ago)
         share = min(1.0, *((two[1] - two[0]) / a.size for a, two in zip(axes, sides, strict=True)))
         each.shown += 0.3 * ((share if found is None else found[2]) - each.shown)
         if shared:
@@ -270,10 +271,8 @@ class Scene:
             return True
         if whole:
             size = max(each.x.size, each.y.size)
-            if (
-                each.look is None
-                or (not 0.7 < (size / 2 + 2) / 24 / each.look.cell < 1.4
-                and each.look.cell > 1)
+            if each.look is None or (
+                not 0.7 < (size / 2 + 2) / 24 / each.look.cell < 1.4 and each.look.cell > 1
             ):
                 each.look = Look(x - each.x.x, y - each.y.x, on, size)
             else:
@@ -387,7 +386,8 @@ class _Free:
 
     def mostly(self, inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Return the clusters that some pixels are a notable part of."""
-        return self._number(inside & (self.pixels.of >= 0)) >= np.maximum(3, 0.15 * self._all)
+        number = self._number(inside & (self.pixels.of >= 0))
+        return np.asarray(number >= np.maximum(3, 0.15 * self._all))
 
     def _number(self, which: NDArray[np.bool_]) -> NDArray[np.int64]:
         return np.bincount(self.pixels.of[which], minlength=self.count)

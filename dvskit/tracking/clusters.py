@@ -55,7 +55,7 @@ def dbscan(
 
     within_px     events at most this far apart are neighbours
     us_per_px     a difference in time of this many microseconds counts as one pixel
-    least_events  an event with so many neighbours, itself included, belongs to the core of a cluster
+    least_events  an event with so many neighbours, itself included, is in the core of a cluster
 
     Clusters are in the order of their first core events. It takes seconds for 100,000 events. Needs
     the extra "dbscan". Raises ConfigError without it, and for values out of range.

@@ -9,7 +9,7 @@ from dvskit.tracking.look import Look
 
 _NEW_SPEED = 150.0  # px/s, the standard deviation of an unknown velocity
 _GROW = 0.3  # share of the difference by which a box follows in a window
-_SHRINK, _SHRINK_PART = 0.03, 0.003  # the same, when it is seen as a whole, and in part
+_SHRINK, _SHRINK_PART = 0.1, 0.003  # the same, when it is seen as a whole, and in part
 _LESS, _MORE = 0.08, 0.2  # shares of the size by which the sides of the whole object may differ
 _WHOLE = 0.8  # a smaller share of the known width or height is a part of the object
 
@@ -46,15 +46,15 @@ class Along:
         self.xv += dt * self.vv + q * dt**3 / 2
         self.vv += q * dt * dt
 
-    def correct(self, off: float, noise: float) -> None:
-        """Take in that the object is `off` pixels from its prediction."""
-        total = self.xx + noise * noise
-        gain_x, gain_v = self.xx / total, self.xv / total
-        self.x += gain_x * off
-        self.v += gain_v * off
-        self.vv -= gain_v * self.xv
-        self.xv -= gain_x * self.xv
-        self.xx -= gain_x * self.xx
+    def correct(self, off: float, noise: float, ago: float) -> None:
+        """Take in that the object was `off` pixels from its path, `ago` seconds before now."""
+        of_x, of_v = self.xx - ago * self.xv, self.xv - ago * self.vv
+        total = of_x - ago * of_v + noise * noise
+        self.x += of_x / total * off
+        self.v += of_v / total * off
+        self.xx -= of_x * of_x / total
+        self.xv -= of_x * of_v / total
+        self.vv -= of_v * of_v / total
 
     def reach(self, noise: float) -> float:
         """Return the standard deviation of a measurement from its prediction."""

@@ -89,7 +89,8 @@ def score_tracks(
     return TrackScores(
         float(np.sqrt(np.mean(squares))) if squares else np.nan,
         2 * agree / max(len(rows) - excused + len(truth), 1),
-        swaps, len(truth) - matched, len(rows) - matched - excused, len(set(own_ids.tolist()) - found),
+        swaps, len(truth) - matched, len(rows) - matched - excused,
+        len(set(own_ids.tolist()) - found),
         matched, len(truth),
     )  # fmt: skip
 
