@@ -194,7 +194,7 @@ class DiscScene:
 
     def frame(self, t_us: float) -> NDArray[np.uint16]:
         """Return the picture at a time, (H, W) uint16."""
-        picture = np.full(self.size[::-1], self.background)
+        picture = np.full(self.size[::-1], float(self.background))
         for each in self.shapes:
             columns, rows, cover = self._covered(each, t_us)
             part = picture[rows, columns]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,7 @@ from dvskit.events import Events, Size
 from dvskit.tracking.clusters import joined, label_mask
 from dvskit.tracking.kalman import Along, Object
 from dvskit.tracking.look import Look
+from dvskit.tracking.pixels import FreePixels, Pixels, company, sides_of
 
 if TYPE_CHECKING:
     from dvskit.tracking.tracker import Tracker
@@ -23,26 +24,15 @@ _SLOW = 20.0  # px/s; slower objects without events stand still
 _COVERED = 0.4  # of the box; so much in that of another, an object is hidden by it
 _CALM = 0.2  # of the usual acceleration, for objects without events
 _PER_PIXEL = 2  # events of a pixel that count as company: hot pixels have many
-_BY_CHANCE = 1e-4
 _NEVER = 1e6  # the cost of a cluster beyond the gate
 _LOOK = 5  # windows after which the look is known
 _YOUNG = 25  # windows; later the size of an object is known
 _BLIND_WINDOWS = 4  # that an object is not recognised among others
 _MISFIT_WINDOWS = 8  # that a cluster is larger than the object's box, until it is the box
 _MISFIT_SIZES = 2.5  # the same for smaller ones: the way gone by then, in sizes of the box
-_TWIN, _TWIN_US = 0.25, 400_000  # objects with so much in common for so long are one
+_TWIN, _TWIN_US = 0.25, 200_000  # objects with so much in common for so long are one
+_EDGES = 0.6  # difference of the shares of ON events of opposite edges
 _MOST = 256  # objects
-
-
-class _Pixels(NamedTuple):
-    """Recent pixels: time before now in s, column, row, polarity, cluster, and whether new."""
-
-    ago: NDArray[np.float64]
-    x: NDArray[np.float64]
-    y: NDArray[np.float64]
-    on: NDArray[np.int64]
-    of: NDArray[np.int64]
-    new: NDArray[np.bool_]
 
 
 class Scene:
@@ -83,7 +73,7 @@ class Scene:
             for axis in (each.x, each.y):
                 axis.predict(self._tracker.window_us * 1e-6, calm * self._tracker.accel_px_s2)
         known = [o for o in self.objects if o.number >= 0]
-        free = _Free(pixels, count, self._tracker.least_pixels)
+        free = FreePixels(pixels, count, self._tracker.least_pixels)
         for group in (
             [o for o in known if o.way == "seen"], [o for o in known if o.way != "seen"],
             [o for o in self.objects if o.number < 0],
@@ -94,12 +84,12 @@ class Scene:
         self._drop_twins()
         return sorted((o for o in self.objects if o.number >= 0), key=lambda o: o.number)
 
-    def _pixels(self, now_us: int) -> tuple[_Pixels, int]:
+    def _pixels(self, now_us: int) -> tuple[Pixels, int]:
         from dvskit.tracking.component_kernels import supported_pixels
 
         since = now_us - self._tracker.memory * self._tracker.window_us
         self._counts += self._slots[self._slot]
-        least = _company(1 - np.count_nonzero(self._counts) / self._counts.size)
+        least = company(1 - np.count_nonzero(self._counts) / self._counts.size)
         count = supported_pixels(
             self._surface, self._counts, since, least, _PER_PIXEL, self._mask, self._room
         )
@@ -108,7 +98,7 @@ class Scene:
         self._slots[self._slot] = 0
         t, x, y, on = self._room[:, :count]
         labels, clusters = label_mask(joined(self._mask, self._tracker.join_px))
-        return _Pixels(
+        return Pixels(
             (now_us - t) * 1e-6, x.astype(float), y.astype(float), on.copy(),
             labels[y, x].astype(np.int64) - 1, t >= now_us - self._tracker.window_us,
         ), clusters  # fmt: skip
@@ -116,12 +106,15 @@ class Scene:
     def _noise(self, axis: Along) -> float:
         return max(0.7, 0.03 * axis.size)
 
-    def _assign(self, group: list[Object], known: list[Object], free: _Free, now_us: int) -> None:
+    def _assign(
+        self, group: list[Object], known: list[Object], free: FreePixels, now_us: int
+    ) -> None:
         """Correct the objects of a group by free pixels, and claim these."""
         pixels, claimed = free.pixels, np.zeros(len(free.pixels.of), np.bool_)
         matched = self._matched(group, free)
+        there = [o for o in known if o.way == "seen"]
         users = sum(
-            (free.mostly(self._inside(o, pixels)) for o in known), np.zeros(free.count, int)
+            (free.mostly(self._inside(o, pixels)) for o in there), np.zeros(free.count, int)
         )
         for n, each in enumerate(group):
             inside = self._inside(each, pixels)
@@ -130,7 +123,7 @@ class Scene:
                 own[matched[n]] = True
             elif each.number < 0 or (each.way != "seen" and (each.look is None or not own.any())):
                 continue
-            others = users - (own & (each.number >= 0))
+            others = users - (own & (each in there))
             shared = bool((own & (others > 0)).any()) or (each.way != "seen" and n not in matched)
             chosen = (pixels.of >= 0) & (inside if shared else own[pixels.of])
             one = each.hits < _YOUNG or np.count_nonzero(own) == 1
@@ -146,7 +139,7 @@ class Scene:
             claimed |= inside | chosen
         free.claim(claimed)
 
-    def _matched(self, group: list[Object], free: _Free) -> dict[int, int]:
+    def _matched(self, group: list[Object], free: FreePixels) -> dict[int, int]:
         """Return the cluster of each object that has one, by the least sum of distances."""
         from scipy.optimize import linear_sum_assignment
 
@@ -170,7 +163,7 @@ class Scene:
             if cost[n, k] < _NEVER
         }
 
-    def _inside(self, each: Object, pixels: _Pixels) -> NDArray[np.bool_]:
+    def _inside(self, each: Object, pixels: Pixels) -> NDArray[np.bool_]:
         """Return which pixels are in the box of an object, or little beyond."""
         reach = [
             self._tracker.gate * axis.reach(self._noise(axis)) if each.way != "seen" else _EDGE_PX
@@ -187,7 +180,7 @@ class Scene:
     def _see(
         self,
         each: Object,
-        pixels: _Pixels,
+        pixels: Pixels,
         chosen: NDArray[np.bool_],
         now_us: int,
         *,
@@ -222,7 +215,7 @@ class Scene:
     def _correct(
         self,
         each: Object,
-        pixels: _Pixels,
+        pixels: Pixels,
         chosen: NDArray[np.bool_],
         *,
         shared: bool,
@@ -240,7 +233,7 @@ class Scene:
         ago = float(pixels.ago[chosen].mean())
         axes = each.x, each.y
         noises = [self._noise(axis) for axis in axes]
-        sides = [_sides(at) for at in (x, y)]
+        sides = [sides_of(at) for at in (x, y)]
         whole = not shared and all(
             axis.is_whole(*two) for axis, two in zip(axes, sides, strict=True)
         )
@@ -260,11 +253,16 @@ class Scene:
         each.shown += 0.3 * ((share if found is None else found[2]) - each.shown)
         if shared:
             return True
+        each.on += 0.1 * (float(on.mean()) - each.on)
         each.usual += (0.2 if each.usual else 1.0) * (each.events - each.usual)
         larger = any(axis.is_less(*two) for axis, two in zip(axes, sides, strict=True))
         moved = math.hypot(each.x.v, each.y.v) * self._tracker.window_us * 1e-6
         part = moved / max(each.x.size, each.y.size) / _MISFIT_SIZES
-        each.misfit = 0.0 if whole else each.misfit + (1 / _MISFIT_WINDOWS if larger else part)
+        each.misfit = (
+            0.0
+            if whole
+            else each.misfit + (1 / _MISFIT_WINDOWS if larger else part * (found is None))
+        )
         for axis, two in zip(axes, sides, strict=True):
             axis.resize(*two, grow=grow)
         if each.hits < _LOOK:
@@ -295,23 +293,13 @@ class Scene:
             axis.v = axis.xv = 0.0
             axis.vv = 25.0
 
-    def _give_birth(self, free: _Free, now_us: int) -> None:
+    def _give_birth(self, free: FreePixels, now_us: int) -> None:
         for c in np.flatnonzero(free.whole):
             left, top, right, bottom = free.boxes[c]
             x, y = (left + right) / 2, (top + bottom) / 2
-            self.objects.append(Object(
-                Along(x, right - left), Along(y, bottom - top), now_us, now_us, from_xy=(x, y),
-            ))  # fmt: skip
-
-    def _drop_twins(self) -> None:
-        """Drop an object that has gone along with an older one, in its place."""
-        known = sorted((o for o in self.objects if o.number >= 0), key=lambda o: o.number)
-        for n, each in enumerate(known):
-            twin = each.way == "seen" and any(
-                o.way == "seen" and _together(o, each) for o in known[:n]
-            )
-            each.twin = each.twin + 1 if twin else 0
-        self.objects = [o for o in self.objects if o.twin * self._tracker.window_us < _TWIN_US]
+            on = float(free.pixels.on[free.pixels.of == c].mean())
+            axes = Along(x, right - left), Along(y, bottom - top)
+            self.objects.append(Object(*axes, now_us, now_us, on=on, from_xy=(x, y)))
 
     def _lives(self, each: Object, now_us: int) -> bool:
         unseen = now_us - each.seen_us
@@ -320,26 +308,19 @@ class Scene:
         away = not (0 <= each.x.x < self._size.width and 0 <= each.y.x < self._size.height)
         return unseen < self._tracker.lost_us and not (away and each.way != "seen")
 
-
-def _company(silent: float) -> int:
-    """Return how many events within 3x3 pixels chance gives to fewer than one pixel in 10,000.
-
-    silent  share of the pixels without events: exp(-mean) for a Poisson distribution
-    """
-    mean = 9 * -math.log(max(silent, 0.5))
-    tail, term, least = 1.0, math.exp(-mean), 0
-    while tail > _BY_CHANCE:
-        tail -= term
-        least += 1
-        term *= mean / least
-    return max(least, 2)
-
-
-def _sides(places: NDArray[np.float64]) -> tuple[float, float]:
-    """Return the sides of a box of points, without the outermost 2 % on either side."""
-    few = len(places) // 50
-    ordered = np.partition(places, (few, len(places) - 1 - few))
-    return float(ordered[few]), float(ordered[-1 - few])
+    def _drop_twins(self) -> None:
+        """Join an object to an older one that it has gone along with, such as its other edge."""
+        known = sorted((o for o in self.objects if o.number >= 0), key=lambda o: o.number)
+        seen = [o for o in known if o.way == "seen"]
+        for n, each in enumerate(seen):
+            older = next((o for o in seen[:n] if _together(o, each)), None)
+            each.twin = 0 if older is None else each.twin + 1
+            if older is None or each.twin * self._tracker.window_us < _TWIN_US:
+                continue
+            for mine, other in ((older.x, each.x), (older.y, each.y)):
+                mine.adopt(min(mine.low, other.low), max(mine.high, other.high))
+            older.look, older.misfit = None, 0.0
+            self.objects.remove(each)
 
 
 def _overlap(one: Object, two: Object) -> float:
@@ -352,42 +333,12 @@ def _overlap(one: Object, two: Object) -> float:
 
 
 def _together(one: Object, two: Object) -> bool:
-    """Return whether two objects are mostly in one place and go the same way."""
+    """Return whether two objects go the same way in one place, or are both edges of one."""
     apart = math.hypot(one.x.v - two.x.v, one.y.v - two.y.v)
     speed = max(math.hypot(one.x.v, one.y.v), math.hypot(two.x.v, two.y.v), 20.0)
-    return max(_overlap(one, two), _overlap(two, one)) > _TWIN and apart < 0.3 * speed
-
-
-class _Free:
-    """The pixels of a window that belong to no object yet, and their clusters.
-
-    boxes  (count, 4) left, top, right, bottom
-    whole  (count,) clusters of enough pixels, most of which are free
-    """
-
-    def __init__(self, pixels: _Pixels, count: int, least: int) -> None:
-        self.pixels, self.count, self._least = pixels, count, least
-        self._all = np.bincount(pixels.of, minlength=count)
-        self.claim(np.zeros(len(pixels.of), np.bool_))
-
-    def claim(self, which: NDArray[np.bool_]) -> None:
-        """Take pixels out."""
-        of, x, y = self.pixels.of, self.pixels.x, self.pixels.y
-        of[which] = -1
-        some = of >= 0
-        left = self.counts = self._number(some)
-        self.whole = (left >= self._least) & (left >= 0.5 * self._all)
-        self.boxes = np.empty((self.count, 4))
-        self.boxes[:, :2], self.boxes[:, 2:] = np.inf, -np.inf
-        np.minimum.at(self.boxes[:, 0], of[some], x[some] - 0.5)
-        np.minimum.at(self.boxes[:, 1], of[some], y[some] - 0.5)
-        np.maximum.at(self.boxes[:, 2], of[some], x[some] + 0.5)
-        np.maximum.at(self.boxes[:, 3], of[some], y[some] + 0.5)
-
-    def mostly(self, inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Return the clusters that some pixels are a notable part of."""
-        number = self._number(inside & (self.pixels.of >= 0))
-        return np.asarray(number >= np.maximum(3, 0.15 * self._all))
-
-    def _number(self, which: NDArray[np.bool_]) -> NDArray[np.int64]:
-        return np.bincount(self.pixels.of[which], minlength=self.count)
+    if apart > 0.3 * speed:
+        return False
+    gap = max(abs(a.x - b.x) - (a.size + b.size) / 2 for a, b in ((one.x, two.x), (one.y, two.y)))
+    near = gap < 2 * max(one.x.size, one.y.size, two.x.size, two.y.size)
+    edges = abs(one.on - two.on) > _EDGES and near
+    return edges or max(_overlap(one, two), _overlap(two, one)) > _TWIN

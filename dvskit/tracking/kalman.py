@@ -90,7 +90,7 @@ class Along:
         self.xx, self.xv = 4.0, 0.0
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Object:
     """An object that is followed.
 
@@ -101,6 +101,7 @@ class Object:
     twin      windows that it has been in the place of an older one
     blind     windows that it was not recognised among others
     shown     share of it that was last seen, smoothed
+    on        share of ON pixels, smoothed
     misfit    how long its pixels have not fitted its box
     look      of its pixels, once it was seen as a whole
     way       "seen", "hidden" (goes on unseen) or "still" (has stopped)
@@ -118,6 +119,7 @@ class Object:
     twin: int = 0
     blind: int = 0
     shown: float = 1.0
+    on: float = 0.5
     misfit: float = 0.0
     from_xy: tuple[float, float] = (0.0, 0.0)
     look: Look | None = None

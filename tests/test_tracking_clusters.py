@@ -1,0 +1,114 @@
+"""Clusters: a slow twin, DBSCAN by definition, hostile input."""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+
+import numpy as np
+import pytest
+
+from dvskit.errors import ConfigError, ShapeError
+from dvskit.events import Events
+from dvskit.tracking import CLUSTER_ROW, components, dbscan
+from dvskit.tracking.clusters import label_mask
+
+
+def random_events(seed, count, size):
+    rng = np.random.default_rng(seed)
+    x, y = rng.integers(0, size[0], count), rng.integers(0, size[1], count)
+    t = np.sort(rng.integers(0, 10_000, count))
+    return Events(t=t, x=x, y=y, p=rng.random(count) < 0.5, size=size)
+
+
+def labels_by_search(mask, reach=1):
+    """Components by a search from each pixel, numbered in order of first pixels."""
+    labels, found = np.zeros(mask.shape, int), 0
+    for start in zip(*np.nonzero(mask), strict=True):
+        if labels[start]:
+            continue
+        found += 1
+        labels[start] = found
+        waiting = deque([start])
+        while waiting:
+            y, x = waiting.popleft()
+            for b in range(max(y - reach, 0), min(y + reach + 1, mask.shape[0])):
+                for a in range(max(x - reach, 0), min(x + reach + 1, mask.shape[1])):
+                    if mask[b, a] and not labels[b, a]:
+                        labels[b, a] = found
+                        waiting.append((b, a))
+    return labels
+
+
+@pytest.mark.parametrize("share", [0.02, 0.2, 0.45, 0.9])
+@pytest.mark.parametrize("shape", [(1, 1), (1, 40), (23, 1), (13, 37), (20, 64), (9, 16)])
+def test_labels_are_those_of_a_search(shape, share):
+    rng = np.random.default_rng((*shape, int(100 * share)))
+    mask = np.where(rng.random(shape) < share, rng.integers(1, 256, shape), 0).astype(np.uint8)
+    labels, count = label_mask(mask)
+    np.testing.assert_array_equal(labels, labels_by_search(mask))
+    assert count == labels.max()
+
+
+def test_a_spiral_and_a_comb_are_one_component():
+    comb = np.zeros((16, 40), np.uint8)
+    comb[:, ::4] = comb[-1] = 7
+    assert label_mask(comb)[1] == 1
+    assert label_mask(comb[::-1])[1] == 1
+    diagonal = np.eye(24, dtype=np.uint8)
+    assert label_mask(diagonal)[1] == label_mask(diagonal[::-1])[1] == 1
+
+
+@pytest.mark.parametrize("join", [1, 2, 3, 6])
+def test_pixels_so_far_apart_are_joined(join):
+    events = random_events(join, 60, (48, 33))
+    found = components(events, join_px=join)
+    mask = np.zeros((33, 48), bool)
+    mask[events.y, events.x] = True
+    twin = labels_by_search(mask, join)[events.y, events.x]
+    same = found.labels[:, None] == found.labels
+    np.testing.assert_array_equal(same, twin[:, None] == twin)
+
+
+def test_a_row_holds_time_middle_box_and_number_of_a_cluster():
+    t, x, y = [5, 6, 7, 9, 11], [2, 3, 3, 20, 4], [8, 8, 9, 1, 9]
+    labels, rows = components(Events(t=t, x=x, y=y, p=[True] * 5, size=(30, 20)), least_events=2)
+    assert labels.tolist() == [0, 0, 0, -1, 0]
+    assert rows.dtype == CLUSTER_ROW
+    assert rows.tolist() == [(11, 3.0, 8.5, 3.0, 2.0, 4)]
+
+
+def test_no_events_are_no_clusters():
+    for find in (components, dbscan):
+        labels, rows = find(Events.empty((8, 6)))
+        assert (len(labels), len(rows)) == (0, 0)
+
+
+def test_dbscan_finds_clusters_in_space_and_time():
+    x = [5, 6, 5, 40, 41, 40, 5, 6, 5, 20]
+    t = [0, 10, 20, 30, 40, 50, 90_000, 90_010, 90_020, 95_000]
+    events = Events(t=t, x=x, y=[5] * 10, p=[True] * 10, size=(60, 10))
+    labels, rows = dbscan(events, within_px=2, us_per_px=1000, least_events=3)
+    assert labels.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2, -1]
+    assert rows["events"].tolist() == [3, 3, 3]
+    assert dbscan(events, within_px=2, us_per_px=1e6, least_events=3).rows["events"].tolist() == [
+        6,
+        3,
+    ]
+
+
+def test_dbscan_without_its_library_is_one_line_with_the_fix(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sklearn.cluster", None)
+    with pytest.raises(ConfigError, match=r'pip install "dvskit\[dbscan\]"') as caught:
+        dbscan(random_events(0, 10, (8, 8)))
+    assert "\n" not in str(caught.value)
+
+
+def test_wrong_values_are_errors():
+    events = random_events(0, 10, (8, 8))
+    with pytest.raises(ConfigError, match="join_px = 0"):
+        components(events, join_px=0)
+    with pytest.raises(ConfigError, match="within_px"):
+        dbscan(events, within_px=0)
+    with pytest.raises(ShapeError, match="uint8"):
+        label_mask(np.zeros((3, 3)))
