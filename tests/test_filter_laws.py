@@ -16,6 +16,7 @@ from dvskit.filters import (
     ArcStar,
     BackgroundActivity,
     Chain,
+    CircleMask,
     Crop,
     DropArea,
     DropEvents,
@@ -34,7 +35,9 @@ from dvskit.filters import (
     Noise,
     PixelMap,
     Polarity,
+    PolygonMask,
     QuarterTurn,
+    RectangleMask,
     Refractory,
     Roll,
     Rotate,
@@ -105,6 +108,9 @@ FILTERS = [
     EvenRateLimit(50_000, 10**9),
     DropEvents(0.3, seed=1),
     DropArea(0.3, 0.2, 0.4, 0.5),
+    CircleMask(20, 15, 9),
+    RectangleMask(5, 4, 20, 12, invert=True),
+    PolygonMask(((2, 2), (40, 5), (20, 30))),
     DropPixels(0.2, seed=2),
     SpatialJitter(1.5, seed=3),
     TemporalJitter(150.0, seed=4),
@@ -268,7 +274,9 @@ def test_filters_are_equal_by_what_they_do_and_say_it(chosen):
 @pytest.mark.parametrize("chosen", IDEMPOTENT, ids=repr)
 def test_a_second_time_changes_nothing(chosen):
     once = chosen(EVENTS)
-    if isinstance(chosen, Mask | DropArea | DropPixels | Fit | Crop):
+    if isinstance(
+        chosen, Mask | CircleMask | RectangleMask | PolygonMask | DropArea | DropPixels | Fit | Crop
+    ):
         assert len(once) < len(EVENTS) or isinstance(chosen, Fit)
     assert chosen(once) == once
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import dvskit
+from dvskit import filters
 from dvskit.errors import ConfigError
 from dvskit.filters import (
     Affine,
@@ -57,6 +58,9 @@ from tests.test_cli import usage_error
 from tests.test_filter_laws import EVENTS
 
 TEXTS = {
+    "circle_mask:20,15,9": filters.CircleMask(20, 15, 9),
+    "rectangle_mask:5,4,20,12,invert=true": filters.RectangleMask(5, 4, 20, 12, invert=True),
+    "polygon_mask:2,2,40,5,20,30": filters.PolygonMask(((2, 2), (40, 5), (20, 30))),
     "background_activity": BackgroundActivity(),
     "background_activity:2ms": BackgroundActivity(2_000),
     "background-activity:within=300us,neighbours=4,itself=yes": BackgroundActivity(300, 4, True),
@@ -243,7 +247,7 @@ def test_filters_shows_one_with_the_unit_and_default_of_each_parameter(run, name
     code, out, _ = run("filters", name.replace("_", "-"))
     assert code == 0
     assert out.startswith(described(name, filter_names()[name]))
-    taken = [] if name in ("fit", "mask") else parameters_of(filter_names()[name])
+    taken = [] if name in ("fit", "mask", "polygon_mask") else parameters_of(filter_names()[name])
     for each in taken:
         assert re.search(rf"^  {each.short} +\S.*  (required|default \S+)$", out, re.MULTILINE)
         if each.name.endswith("_us") and name != "temporal_jitter":

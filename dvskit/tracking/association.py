@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from dvskit.events import Events, Size
 from dvskit.tracking.clusters import joined, label_mask
 from dvskit.tracking.kalman import Along, Object
-from dvskit.tracking.look import Look
-from dvskit.tracking.pixels import FreePixels, Pixels, company, sides_of
+from dvskit.tracking.look import ObjectLook
+from dvskit.tracking.pixels import FreePixels, RecentPixels, company, sides_of
 
 if TYPE_CHECKING:
     from dvskit.tracking.tracker import Tracker
@@ -35,7 +35,7 @@ _EDGES = 0.6  # difference of the shares of ON events of opposite edges
 _MOST = 256  # objects
 
 
-class Scene:
+class ObjectScene:
     """Objects, and a surface of latest times: 18 bytes a pixel and those of a window."""
 
     def __init__(self, tracker: Tracker, size: Size) -> None:
@@ -84,7 +84,7 @@ class Scene:
         self._drop_twins()
         return sorted((o for o in self.objects if o.number >= 0), key=lambda o: o.number)
 
-    def _pixels(self, now_us: int) -> tuple[Pixels, int]:
+    def _pixels(self, now_us: int) -> tuple[RecentPixels, int]:
         from dvskit.tracking.component_kernels import supported_pixels
 
         since = now_us - self._tracker.memory * self._tracker.window_us
@@ -98,7 +98,7 @@ class Scene:
         self._slots[self._slot] = 0
         t, x, y, on = self._room[:, :count]
         labels, clusters = label_mask(joined(self._mask, self._tracker.join_px))
-        return Pixels(
+        return RecentPixels(
             (now_us - t) * 1e-6, x.astype(float), y.astype(float), on.copy(),
             labels[y, x].astype(np.int64) - 1, t >= now_us - self._tracker.window_us,
         ), clusters  # fmt: skip
@@ -163,7 +163,7 @@ class Scene:
             if cost[n, k] < _NEVER
         }
 
-    def _inside(self, each: Object, pixels: Pixels) -> NDArray[np.bool_]:
+    def _inside(self, each: Object, pixels: RecentPixels) -> NDArray[np.bool_]:
         """Return which pixels are in the box of an object, or little beyond."""
         reach = [
             self._tracker.gate * axis.reach(self._noise(axis)) if each.way != "seen" else _EDGE_PX
@@ -180,7 +180,7 @@ class Scene:
     def _see(
         self,
         each: Object,
-        pixels: Pixels,
+        pixels: RecentPixels,
         chosen: NDArray[np.bool_],
         now_us: int,
         *,
@@ -215,7 +215,7 @@ class Scene:
     def _correct(
         self,
         each: Object,
-        pixels: Pixels,
+        pixels: RecentPixels,
         chosen: NDArray[np.bool_],
         *,
         shared: bool,
@@ -272,7 +272,7 @@ class Scene:
             if each.look is None or (
                 not 0.7 < (size / 2 + 2) / 24 / each.look.cell < 1.4 and each.look.cell > 1
             ):
-                each.look = Look(x - each.x.x, y - each.y.x, on, size)
+                each.look = ObjectLook(x - each.x.x, y - each.y.x, on, size)
             else:
                 each.look.follow(x - each.x.x, y - each.y.x, on)
         return True

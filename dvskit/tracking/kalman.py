@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from dvskit.tracking.look import Look
+from dvskit.tracking.look import ObjectLook
 
 _NEW_SPEED = 150.0  # px/s, the standard deviation of an unknown velocity
 _GROW = 0.3  # share of the difference by which a box follows in a window
@@ -122,4 +122,4 @@ class Object:
     on: float = 0.5
     misfit: float = 0.0
     from_xy: tuple[float, float] = (0.0, 0.0)
-    look: Look | None = None
+    look: ObjectLook | None = None

@@ -15,7 +15,7 @@ _LIKE = 0.35  # of its likeness to itself; less is another object
 Points = NDArray[np.float64]
 
 
-class Look:
+class ObjectLook:
     """A picture of two channels, OFF and ON, 49 cells wide; a cell is a pixel if that is enough."""
 
     def __init__(self, x: Points, y: Points, on: NDArray[np.int64], size: float) -> None:

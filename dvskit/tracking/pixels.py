@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 _BY_CHANCE = 1e-4
 
 
-class Pixels(NamedTuple):
+class RecentPixels(NamedTuple):
     """Recent pixels: time before now in s, column, row, polarity, cluster, and whether new."""
 
     ago: NDArray[np.float64]
@@ -29,7 +29,7 @@ class FreePixels:
     whole  (count,) clusters of enough pixels, most of which are free
     """
 
-    def __init__(self, pixels: Pixels, count: int, least: int) -> None:
+    def __init__(self, pixels: RecentPixels, count: int, least: int) -> None:
         self.pixels, self.count, self._least = pixels, count, least
         self._all = np.bincount(pixels.of, minlength=count)
         self.claim(np.zeros(len(pixels.of), np.bool_))

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from dvskit._arguments import check_arguments, check_fields, checked, in_range
 from dvskit.events import Events, Size, Source, as_source
-from dvskit.tracking.association import Scene
+from dvskit.tracking.association import ObjectScene
 from dvskit.tracking.windows import AlignedWindows
 
 OBJECT_ROW = np.dtype(
@@ -78,7 +78,7 @@ class TrackerStep:
 
     def __init__(self, tracker: Tracker, size: Size) -> None:
         self._windows, self._delay_s = AlignedWindows(tracker.window_us), tracker.delay_us * 1e-6
-        self._scene = Scene(tracker, size)
+        self._scene = ObjectScene(tracker, size)
 
     def __call__(self, events: Events) -> Rows:
         """Return the rows, (n,) of `OBJECT_ROW`, in order of time and id."""
