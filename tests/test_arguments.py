@@ -32,8 +32,8 @@ EVENTS = make(300)
 FRAMES = np.random.default_rng(0).random((5, 20, 30))
 
 REPRESENTATIONS = [
-    "AveragedTimeSurface", "Binary", "Counts", "DecayedCounts", "EventFrames", "LastTimes",
-    "PointSet", "Signed", "TimeSurface", "Tore", "VoxelGrid",
+    "AveragedTimeSurface", "Binary", "Counts", "DecayedCounts", "EventFrames", "FeatureCounts",
+    "LastTimes", "PointSet", "Signed", "TimeSurface", "Tore", "VoxelGrid",
 ]  # fmt: skip
 
 CALLED = [

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dvskit.tensors import load_features
 from dvskit.training.scores import wilson
 
 SAMPLES = Path(__file__).resolve().parent.parent / "samples"
@@ -84,3 +85,25 @@ def test_digits_are_learned_by_every_rule(tmp_path, capsys, monkeypatch):
         assert each.judged == 4 or each.judged == 5
         assert each.interval_95 == wilson(round(each.tested * each.judged), each.judged)
     assert_picture(out)
+
+
+@pytest.mark.slow(seconds=10)
+def test_features_without_labels_tell_digits_apart(tmp_path, capsys, monkeypatch):
+    folder, out = tmp_path / "digits", tmp_path / "out"
+    folder.mkdir()
+    write_bars(folder)
+    made = sample("feast_nmnist", monkeypatch)
+    monkeypatch.setattr(made, "PENALTIES", (0.01, 0.1))
+    results = made.main([str(folder), "--out", str(out)])
+    printed = capsys.readouterr().out
+    for each in results:
+        assert each.name in printed
+        assert each.judged in (4, 5)
+        assert each.penalty in (0.01, 0.1)
+    assert {each.name: each.length for each in results} == {
+        "counts, pixels": 2 * 34 * 34, "counts, cells": 2 * 36, "random": 128 * 36,
+        "FEAST": 128 * 36, "HOTS": 64 * 36,
+    }  # fmt: skip
+    assert results[3].right == results[3].judged
+    assert_picture(out / "feast.png")
+    assert load_features(out / "hots.safetensors").count == 64

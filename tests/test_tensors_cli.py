@@ -9,7 +9,18 @@ from safetensors import safe_open
 
 import dvskit
 from dvskit.errors import OutputError
-from dvskit.tensors import Counts, PointSet, TimeSurface, VoxelGrid, bin_events, save_tensor
+from dvskit.tensors import (
+    Counts,
+    FeatureCounts,
+    FeatureLayer,
+    PointSet,
+    TimeSurface,
+    VoxelGrid,
+    bin_events,
+    fit_features,
+    save_features,
+    save_tensor,
+)  # fmt: skip
 from tests.test_cli import left_behind, one_line_error, usage_error
 from tests.test_tensors import random_events
 
@@ -55,6 +66,19 @@ def test_counts_are_written_as_each_suffix_says(run, tmp_path, events):
 def test_a_tensor_is_what_the_library_gives(run, tmp_path, events, words, chosen):
     assert run("convert", "a.npz", "c.npy", *words)[0] == 0
     assert np.array_equal(np.load(tmp_path / "c.npy"), chosen(events).numpy())
+
+
+def test_counts_of_features_are_written(run, tmp_path, events):
+    features = fit_features(events, FeatureLayer(n_features=2, patch=3))
+    save_features(features, tmp_path / "f.safetensors")
+    words = ("convert", "a.npz", "c.npy", "--as", "features:fitted=f.safetensors,bins=2")
+    assert run(*words)[0] == 0
+    expected = FeatureCounts(fitted=features, bins=2)(events)
+    assert np.array_equal(np.load(tmp_path / "c.npy"), expected.numpy())
+    (tmp_path / "f.safetensors").unlink()
+    code, _, err = run(*words, "--force")
+    assert code == 1
+    assert "f.safetensors: no such file; write it with dvskit.tensors.save_features" in err
 
 
 def test_a_part_begins_where_start_says(run, tmp_path, events):

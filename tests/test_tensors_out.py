@@ -16,6 +16,8 @@ from dvskit.tensors import (
     Counts,
     DecayedCounts,
     EventFrames,
+    FeatureCounts,
+    FeatureLayer,
     LastTimes,
     PointSet,
     Representation,
@@ -23,9 +25,13 @@ from dvskit.tensors import (
     TimeSurface,
     Tore,
     VoxelGrid,
+    fit_features,
 )
 from tests.test_tensors import SIZE, Blocks, random_events
 
+FEATURES = fit_features(
+    random_events(300, seed=1), FeatureLayer(n_features=3, patch=3, tau_us=4_000)
+)
 # One of each kind and rule; all have a shape that is known beforehand.
 REPRESENTATIONS: list[Any] = [
     Counts(bins=6),
@@ -57,6 +63,8 @@ REPRESENTATIONS: list[Any] = [
     AveragedTimeSurface(cell_px=5, radius_px=1, tau_us=20, window_us=9_000),
     PointSet(points=64, seed=3),
     PointSet(points=2_048, fewer="zeros", scale="pixels"),
+    FeatureCounts(fitted=FEATURES),
+    FeatureCounts(fitted=FEATURES, bins=3, bin_us=8_000, cell_px=4, outside="ignore"),
 ]
 every = pytest.mark.parametrize("chosen", REPRESENTATIONS, ids=repr)
 

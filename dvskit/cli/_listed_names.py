@@ -12,6 +12,7 @@ REPRESENTATION_WORDS = (
     "counts", "binary", "signed", "voxel_grid", "last_times", "time_surface:tau=50ms",
     "decayed_counts:tau=50ms", "averaged_time_surface:tau=50ms", "tore",
     "event_frames:count=5000", "point_set:points=1024",
+    "features:fitted=features.safetensors",
 )  # fmt: skip
 ENCODER_WORDS = (
     "poisson", "latency", "log_latency", "signed_poisson", "rank_order", "population", "delta",

@@ -9,6 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from dvskit.tensors.counts import Binary, Counts, EventFrames, Signed, bin_events
+from dvskit.tensors.feature_counts import FeatureCounts
+from dvskit.tensors.feature_files import load_features, save_features
+from dvskit.tensors.features import FeatureLayer, Features, FittedLayer, fit_features
 from dvskit.tensors.files import save_tensor
 from dvskit.tensors.names import register_representation, representation_from
 from dvskit.tensors.point_set import PointSet
@@ -33,6 +36,10 @@ __all__ = [
     "Counts",
     "DecayedCounts",
     "EventFrames",
+    "FeatureCounts",
+    "FeatureLayer",
+    "Features",
+    "FittedLayer",
     "LastTimes",
     "PointSet",
     "Representation",
@@ -42,8 +49,11 @@ __all__ = [
     "VoxelGrid",
     "bin_clips",
     "bin_events",
+    "fit_features",
+    "load_features",
     "register_representation",
     "representation_from",
+    "save_features",
     "save_tensor",
 ]
 

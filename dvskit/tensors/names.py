@@ -27,6 +27,7 @@ from dvskit.events.sources import read_all
 from dvskit.registry import Registry
 from dvskit.tensors.bins import Outside, check_bins, refuse_outside
 from dvskit.tensors.counts import MOST, Binary, Counts, EventFrames, Signed
+from dvskit.tensors.feature_counts import FeatureCounts
 from dvskit.tensors.point_set import PointSet
 from dvskit.tensors.representation import Representation, check_out
 from dvskit.tensors.time_surface import (
@@ -52,6 +53,7 @@ REPRESENTATIONS: Registry[Callable[..., Any]] = Registry(
         "tore": Tore,
         "event_frames": EventFrames,
         "point_set": PointSet,
+        "features": FeatureCounts,
     },
     hint=f"; for one of your own, {REGISTER_FIRST}",
 )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
 from typing import Any
 
 from dvskit._arguments import check_arguments
@@ -14,6 +15,9 @@ from dvskit.tensors.names import parameters_of
 
 POINTS = "point_set"
 """The representation of networks of points; no other network takes it."""
+_FEATURES, _FITTED = "features", "fitted"
+FITTED_FILE = "features.safetensors"
+"""The file in a model's folder that holds the features of its input."""
 _WEIGHED = "counts"  # only its values depend on how many pixels were merged into one
 _MOST_INPUT = 1 << 32  # bytes of the input of one sample
 
@@ -60,6 +64,19 @@ class InputConfig:
         if not self.parameters:  # versions without it read the model, and runs of them continue
             del found["parameters"]
         return found
+
+
+def fitted_file(given: InputConfig) -> Path | None:
+    """Return the file of fitted features that an input needs; None if it needs none."""
+    found = given.parameters.get(_FITTED) if given.representation == _FEATURES else None
+    return None if found is None else Path(str(found))
+
+
+def with_fitted(given: InputConfig, path: Path) -> InputConfig:
+    """Return an input with another file of fitted features, if it needs one."""
+    if fitted_file(given) is None:
+        return given
+    return replace(given, parameters={**given.parameters, _FITTED: str(path)})
 
 
 def _plain(key: str, value: Any) -> Any:

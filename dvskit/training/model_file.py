@@ -29,7 +29,7 @@ from dvskit.errors import (
 from dvskit.networks import Network, is_own, network_from
 from dvskit.networks.network import Maker, outline
 from dvskit.training.config import Config
-from dvskit.training.input_config import InputConfig
+from dvskit.training.input_config import FITTED_FILE, InputConfig, fitted_file, with_fitted
 from dvskit.training.model_tables import emulation_from, reject_from
 from dvskit.training.toml_config import data_from, section, table_of
 
@@ -95,6 +95,11 @@ def _described(
         raise ConfigError(f"name = {name!r} is {type(name).__name__}; it must be a text")
     network = network_from(table_of("network", values["network"]), networks)
     given: InputConfig = section("input", InputConfig, table_of("input", values["input"]))
+    if fitted_file(given) not in (None, Path(FITTED_FILE)):  # a model reads its own files only
+        raise ConfigError(
+            f"input.parameters.fitted must be {FITTED_FILE!r}, beside it; save the model again"
+        )
+    given = with_fitted(given, path.parent / FITTED_FILE)
     Config(network=network, input=given)  # checks that they fit together
     if len(classes) != network.classes:
         raise ConfigError(f"{len(classes)} class names for {network.classes} logits")

@@ -1,6 +1,7 @@
 """Models on disk (loading one never runs code), and starting a run with a model's weights.
 
-A folder holds model.toml, weights.safetensors and split.csv. If a run has other classes than the
+A folder holds model.toml, weights.safetensors and split.csv; features.safetensors too, if the input
+needs fitted features, so that it is complete. If a run has other classes than the
 model it starts with, its last layer is new.
 """
 
@@ -24,9 +25,10 @@ from dvskit.errors import ConfigError, ModelError, OutputError, did_you_mean
 from dvskit.events import Size
 from dvskit.networks import Layered, ModuleNetwork, Network, is_own, network_values
 from dvskit.networks.network import Maker
+from dvskit.tensors import load_features, save_features
 from dvskit.training.config import Config
 from dvskit.training.device import pick_device
-from dvskit.training.input_config import InputConfig
+from dvskit.training.input_config import FITTED_FILE, InputConfig, fitted_file, with_fitted
 from dvskit.training.model_file import (
     check_about,
     check_finite,
@@ -112,11 +114,12 @@ def write_model(folder: str | PathLike[str], model: Model) -> Path:
     state = model.module.state_dict()
     check_finite(state, model.name, infinite=state if is_own(model.network) else ())
     make_folder(target)
+    _write_fitted(model.input, target / FITTED_FILE)
     values = {
         "name": model.name,
         "classes": list(model.classes),
         "network": network_values(model.network),
-        "input": model.input.values,
+        "input": with_fitted(model.input, Path(FITTED_FILE)).values,
         **model.about,
     }
     _files.write_whole(target / _WEIGHTS, save(weights_of(model.module)), overwrite=True)
@@ -126,6 +129,15 @@ def write_model(folder: str | PathLike[str], model: Model) -> Path:
         (target / _SPLIT).unlink(missing_ok=True)
     _files.write_whole(target / _TOML, to_toml(values), overwrite=True)
     return target
+
+
+def _write_fitted(given: InputConfig, target: Path) -> None:
+    """Copy the fitted features of an input, which are checked, to a model's folder."""
+    file = fitted_file(given)
+    if file is None:
+        target.unlink(missing_ok=True)
+    elif file.absolute() != target.absolute():
+        save_features(load_features(file), target, overwrite=True)
 
 
 def make_folder(folder: Path) -> None:

@@ -1,0 +1,336 @@
+"""Events -> features of the time surface around them, which are learned without labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from math import isfinite
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dvskit._arguments import check_arguments
+from dvskit._threads import run_parts
+from dvskit.errors import EventsError, ShapeError, check_known
+from dvskit.events import Events, Size, Source, as_size, as_source
+from dvskit.events.even_blocks import even_blocks
+from dvskit.tensors.bins import check_whole, threads_for
+from dvskit.tensors.feature_kernels import ABREAST, ROW, feature_pass
+from dvskit.tensors.time_surface import check_tau
+
+Array = NDArray[Any]
+Columns = tuple[Array, Array, Array, Array]
+"""t, x, y, and the channel of each event: its polarity, or its feature of the layer before."""
+_LEARNED_AT_ONCE = 1 << 16  # events; a number of its own, so that blocks have no meaning
+_NO_RATES = (np.float32(0), np.float32(0), np.float32(0))
+_LONG_AGO_US = -(1 << 62)
+_MOST = 1 << 26  # values of the features of a layer
+_SURFACES = ("separate", "joined", "merged")
+
+
+@check_arguments
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeatureLayer:
+    """Parameters of a layer of features, and of how they are learned.
+
+    The surface of a channel holds exp(-age / tau) of the latest event of each pixel, 0 without one.
+    The patch of an event is the square around it at its time, scaled to length 1. Channels are the
+    polarities OFF and ON, in further layers the features of the layer before.
+
+    n_features  the number of features; of each channel for "separate"
+    patch       the side of a patch in pixels, odd
+    tau_us      the age at which 1/e is left, in microseconds
+    surfaces    "separate": each channel has its own surface and its own features
+                "joined": a patch holds the surfaces of all channels, one after the other
+                "merged": one surface and its features for the events of all channels
+    eta         the share by which a feature moves towards a patch that it won
+    delta_i     what its threshold then shrinks by
+    delta_e     what all thresholds grow by after a patch that no feature won
+    """
+
+    n_features: int = 100
+    patch: int = 11
+    tau_us: float = 30_000.0
+    surfaces: Literal["separate", "joined", "merged"] = "separate"
+    eta: float = 0.001
+    delta_i: float = 0.001
+    delta_e: float = 0.003
+
+    def __post_init__(self) -> None:
+        check_whole("n_features", self.n_features)
+        check_whole("patch", self.patch)
+        if self.patch % 2 == 0:
+            raise ShapeError(f"patch={self.patch} has no middle; take an odd side")
+        check_tau(self.tau_us)
+        check_known("surfaces", self.surfaces, _SURFACES)
+        for name in ("eta", "delta_i", "delta_e"):
+            value = getattr(self, name)
+            if not (isfinite(value) and 0 <= value <= 1):
+                raise ShapeError(f"{name}={value} is outside 0..1")
+
+    def shape(self, channels: int) -> tuple[int, int, int, int]:
+        """Return the shape of the features: (groups, n_features, planes, patch * patch).
+
+        channels  of the events. Each group has features of its own, and a patch has `planes` planes
+
+        Raises ShapeError for more than 64 Mi values.
+        """
+        groups = channels if self.surfaces == "separate" else 1
+        planes = channels if self.surfaces == "joined" else 1
+        shape = groups, int(self.n_features), planes, int(self.patch) ** 2
+        if np.prod(shape, dtype=float) > _MOST:
+            raise ShapeError(f"features of shape {shape} are too large; take fewer")
+        return shape
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FittedLayer:
+    """A layer with its features.
+
+    layer       its parameters
+    weights     the features, (groups, n_features, planes, patch * patch) float32, each of length 1
+    thresholds  (groups, n_features) float32: the largest distance 1 - w.d of a patch that it wins
+    missed      the share of the patches that no feature won, in the last pass of learning
+    """
+
+    layer: FeatureLayer
+    weights: NDArray[np.float32]
+    thresholds: NDArray[np.float32]
+    missed: float
+
+    @property
+    def channels(self) -> int:
+        """The number of features of all groups: the channels of the next layer."""
+        return int(self.thresholds.size)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Features:
+    """Layers of fitted features: a function from events to the number of a feature each.
+
+    A feature of group g has the number g * n_features + its place in the group; OFF is group 0.
+    Made by `fit_features` and `load_features`.
+    """
+
+    layers: tuple[FittedLayer, ...]
+
+    def __repr__(self) -> str:
+        return f"Features({', '.join(map(repr, (each.layer for each in self.layers)))})"
+
+    @property
+    def count(self) -> int:
+        """The number of features of the last layer."""
+        return self.layers[-1].channels
+
+    @property
+    def images(self) -> NDArray[np.float32]:
+        """The features of the last layer, (count, planes, patch, patch)."""
+        fitted = self.layers[-1]
+        side, planes = fitted.layer.patch, fitted.weights.shape[2]
+        return fitted.weights.reshape(self.count, planes, side, side)
+
+    def start(self, size: tuple[int, int]) -> Callable[[Events], NDArray[np.int32]]:
+        """Return the step of one pass over a stream: events -> the feature of each, int32."""
+        step = _chain(self.layers, as_size(size))
+        return lambda events: step(_columns(events))
+
+    @check_arguments
+    def transform(self, events: Events | Source) -> NDArray[np.int32]:
+        """Return the nearest feature of each event, (events,) int32; -1 if it has none.
+
+        It is the feature with the largest product w.d; thresholds serve learning alone. An event
+        has none if its patch leaves the sensor, in any layer.
+        """
+        source = as_source(events)
+        step = self.start(as_size(source.size))
+        found = [step(block) for block in source]
+        return np.concatenate(found) if found else np.empty(0, np.int32)
+
+
+class _Pass:
+    """One pass of a stream through a layer: its surfaces, and its features as kernels take them."""
+
+    def __init__(
+        self, layer: FeatureLayer, weights: Array, thresholds: Array, channels: int, size: Size
+    ) -> None:
+        self._layer, self._weights, self._thresholds = layer, weights, thresholds
+        self._layout = size.width, size.height, int(layer.patch), float(layer.tau_us)
+        pixels = size.width * size.height * (channels if layer.surfaces == "joined" else 1)
+        groups = len(weights)
+        self._surfaces = [np.zeros(pixels + ROW, np.float32) for _ in range(groups)]
+        self._origins = [np.array([_LONG_AGO_US]) for _ in range(groups)]
+
+    def learn(self, columns: Columns) -> tuple[int, int]:
+        """Adapt features and thresholds; return how many patches there were, and were missed."""
+        rates = self._layer.eta, self._layer.delta_i, self._layer.delta_e
+        done = self._run(columns, tuple(map(np.float32, rates)), None)
+        return sum(seen for seen, _ in done), sum(missed for _, missed in done)
+
+    def find(self, columns: Columns) -> NDArray[np.int32]:
+        """Return the nearest feature of each event, int32; -1 near the border."""
+        found = np.empty(len(columns[0]), np.int32)
+        self._run(columns, _NO_RATES, found)
+        return found
+
+    def _run(
+        self, columns: Columns, rates: tuple[Any, ...], found: Array | None
+    ) -> list[tuple[int, int]]:
+        groups, count = self._thresholds.shape
+        done = [(0, 0)] * groups
+
+        def run(group: int) -> None:
+            t, x, y, channel = columns
+            which: Any = slice(None)
+            if self._layer.surfaces == "separate":
+                which = np.flatnonzero(channel == group)
+                t, x, y = t[which], x[which], y[which]
+            if not len(t):
+                return
+            if self._layer.surfaces != "joined":
+                channel = np.zeros(len(t), np.int32)
+            some = np.empty(0 if found is None else len(t), np.int32)
+            done[group] = feature_pass(
+                (t, x, y, channel),
+                (self._surfaces[group], self._origins[group]),
+                self._layout,
+                (self._weights[group], self._thresholds[group]),
+                rates,
+                some,
+            )
+            if found is not None:
+                found[which] = np.where(some < 0, some, some + group * count)
+
+        run_parts(run, groups, threads_for(len(columns[0]) * self._weights.shape[2]))
+        return done
+
+
+def _columns(events: Events) -> Columns:
+    return events.t, events.x, events.y, events.p.astype(np.int32)
+
+
+def _padded(weights: Array) -> NDArray[np.float32]:
+    """Return features as kernels take them: (groups, n, d), with rows and columns of zeros."""
+    groups, count = weights.shape[:2]
+    flat = weights.reshape(groups, count, -1)
+    shape = groups, -(-count // ABREAST) * ABREAST, -(-flat.shape[2] // ROW) * ROW
+    padded = np.zeros(shape, np.float32)
+    padded[:, :count, : flat.shape[2]] = flat
+    return padded
+
+
+def _chain(layers: Sequence[FittedLayer], size: Size) -> Callable[[Columns], NDArray[np.int32]]:
+    """Return the step of one pass through layers: the events of each go on as its features."""
+    passes, channels = [], 2
+    for each in layers:
+        padded = _padded(each.weights)
+        passes.append(_Pass(each.layer, padded, each.thresholds, channels, size))
+        channels = each.channels
+
+    def step(columns: Columns) -> NDArray[np.int32]:
+        found = columns[3]
+        for each in passes:
+            found = _through(columns, found, each.find)
+        return found
+
+    return step
+
+
+def _through(
+    columns: Columns, found: NDArray[np.int32], find: Callable[[Columns], NDArray[np.int32]]
+) -> NDArray[np.int32]:
+    """Return the features that a layer finds for the events with a feature; -1 for the others."""
+    whole = (*columns[:3], found)
+    kept = found >= 0
+    if kept.all():
+        return find(whole)
+    deeper = np.full(len(found), -1, np.int32)
+    t, x, y, channel = (each[kept] for each in whole)
+    deeper[kept] = find((t, x, y, channel))
+    return deeper
+
+
+Recordings = Events | Source | Iterable[Events | Source | tuple[Events, Any]]
+
+
+@check_arguments
+def fit_features(
+    recordings: Recordings,
+    layers: FeatureLayer | Sequence[FeatureLayer] | None = None,
+    *,
+    epochs: int = 1,
+    seed: int = 0,
+) -> Features:
+    """Learn features from events, without labels, and return them.
+
+    recordings  events, a Source, or several of them; `Samples` too. Surfaces start anew in each
+    layers      one after the other; a further layer learns from the features of the one before.
+                `FeatureLayer()` by default. With tau_us and patch growing from layer to layer, and
+                surfaces "joined", they are layers as of HOTS (Lagorce et al. 2017, "HOTS: a
+                hierarchy of event-based time-surfaces for pattern recognition")
+    epochs      passes over all recordings, of each layer
+    seed        of the first features
+
+    The nearest feature within its threshold, by the distance 1 - w.d, wins a patch d: it becomes
+    (1 - eta) w + eta d, scaled to length 1, and its threshold shrinks by delta_i. Without such a
+    feature all thresholds of the group grow by delta_e, and the patch is missed (Afshar et al.
+    2020, "Event-based feature extraction using adaptive selection thresholds"). First features and
+    thresholds are uniform between 0 and 1. Patches that leave the sensor are left out.
+
+    Raises EventsError if there is no patch to learn from, ShapeError for too many features.
+    """
+    check_whole("epochs", epochs)
+    rng = np.random.default_rng(seed)
+    chosen = (layers or FeatureLayer(),) if isinstance(layers, FeatureLayer | None) else layers
+    again = _again(recordings)
+    fitted: list[FittedLayer] = []
+    for layer in chosen:
+        shape = layer.shape(fitted[-1].channels if fitted else 2)
+        fitted.append(_fit_layer(layer, shape, tuple(fitted), again, epochs, rng))
+    if not fitted:
+        raise ShapeError("layers is empty; give at least one FeatureLayer")
+    return Features(tuple(fitted))
+
+
+def _again(recordings: Recordings) -> Callable[[], Iterator[Source]]:
+    """Return a function that yields all recordings, at each call."""
+    if isinstance(recordings, Events) or hasattr(recordings, "size"):
+        source = as_source(recordings)  # type: ignore[arg-type]
+        return lambda: iter((source,))
+    # A generator yields its recordings only once.
+    several: Any = list(recordings) if iter(recordings) is recordings else recordings
+    return lambda: (as_source(each[0] if isinstance(each, tuple) else each) for each in several)
+
+
+def _fit_layer(
+    layer: FeatureLayer,
+    shape: tuple[int, int, int, int],
+    before: tuple[FittedLayer, ...],
+    recordings: Callable[[], Iterator[Source]],
+    epochs: int,
+    rng: np.random.Generator,
+) -> FittedLayer:
+    weights = rng.random(shape, np.float32)
+    weights /= np.sqrt((weights**2).sum((2, 3), keepdims=True))
+    thresholds = rng.random(shape[:2], np.float32)
+    padded, seen, missed = _padded(weights), 0, 0
+    for _ in range(epochs):
+        seen = missed = 0
+        for source in recordings():
+            size = as_size(source.size)
+            step, channels = _chain(before, size), before[-1].channels if before else 2
+            learning = _Pass(layer, padded, thresholds, channels, size)
+            for block in even_blocks(source, count=_LEARNED_AT_ONCE):
+                columns = _columns(block)
+                found = step(columns)
+                kept = found >= 0
+                t, x, y, channel = (each[kept] for each in (*columns[:3], found))
+                patches, lost = learning.learn((t, x, y, channel))
+                seen, missed = seen + patches, missed + lost
+        if not seen:
+            raise EventsError(
+                f"no event is {layer.patch // 2} pixels from the border, so there is no patch to "
+                "learn from; give other recordings, or a smaller patch"
+            )
+    flat = padded[:, : shape[1], : shape[2] * shape[3]]
+    return FittedLayer(layer, flat.reshape(shape).copy(), thresholds, missed / seen)

@@ -1,0 +1,217 @@
+"""Features of time surfaces: against a slow twin, however streams are cut, and what they learn."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from dvskit.errors import ConfigError, EventsError, ShapeError
+from dvskit.events import Events
+from dvskit.tensors import FeatureCounts, FeatureLayer, Features, fit_features
+from tests.test_tensors import Blocks, random_events
+
+WAYS = ("separate", "joined", "merged")
+
+
+def layer(surfaces: Any = "separate", **changes: Any) -> FeatureLayer:
+    given = {"n_features": 7, "patch": 5, "tau_us": 4_000, "eta": 0.01}
+    return FeatureLayer(surfaces=surfaces, **(given | changes))
+
+
+class Twin:
+    """One pass through a layer, event by event, in float64, as the definition reads."""
+
+    def __init__(self, chosen: FeatureLayer, channels: int, size: tuple[int, int]) -> None:
+        self.layer = chosen
+        self.last = np.full((channels if chosen.surfaces != "merged" else 1, *size[::-1]), -np.inf)
+
+    def patch(self, t: int, x: int, y: int, channel: int) -> NDArray[np.float64] | None:
+        plane = 0 if self.layer.surfaces == "merged" else channel
+        self.last[plane, y, x] = t
+        radius = self.layer.patch // 2
+        planes = self.last[plane : plane + 1] if self.layer.surfaces == "separate" else self.last
+        _, height, width = planes.shape
+        if not (radius <= x < width - radius and radius <= y < height - radius):
+            return None
+        near = planes[:, y - radius : y + radius + 1, x - radius : x + radius + 1]
+        value = np.exp((near - t) / self.layer.tau_us).ravel()
+        return value / np.linalg.norm(value)
+
+
+def found_by_twin(features: Features, events: Events) -> list[int]:
+    found, channels = events.p.astype(int).tolist(), 2
+    for fitted in features.layers:
+        twin, deeper = Twin(fitted.layer, channels, events.size), []
+        columns = (each.tolist() for each in (events.t, events.x, events.y))
+        for t, x, y, channel in zip(*columns, found, strict=True):
+            patch = None if channel < 0 else twin.patch(t, x, y, channel)
+            if patch is None:
+                deeper.append(-1)
+                continue
+            group = channel if fitted.layer.surfaces == "separate" else 0
+            flat = fitted.weights[group].reshape(fitted.weights.shape[1], -1)
+            deeper.append(group * len(flat) + int((flat @ patch).argmax()))
+        found, channels = deeper, fitted.channels
+    return found
+
+
+def fitted_by_twin(
+    chosen: FeatureLayer, recordings: list[Events], seed: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
+    rng = np.random.default_rng(seed)
+    shape = chosen.shape(2)
+    weights = rng.random(shape, np.float32).reshape(*shape[:2], -1).astype(float)
+    weights /= np.linalg.norm(weights, axis=2, keepdims=True)
+    thresholds = rng.random(shape[:2], np.float32).astype(float)
+    seen = missed = 0
+    for events in recordings:
+        twin = Twin(chosen, 2, events.size)
+        columns = (each.tolist() for each in (events.t, events.x, events.y, events.p.astype(int)))
+        for t, x, y, channel in zip(*columns, strict=True):
+            patch = twin.patch(t, x, y, channel)
+            if patch is None:
+                continue
+            group, seen = channel if chosen.surfaces == "separate" else 0, seen + 1
+            distance = 1 - weights[group] @ patch
+            distance[distance >= thresholds[group]] = np.inf
+            best = int(distance.argmin())
+            if np.isinf(distance[best]):
+                thresholds[group] += chosen.delta_e
+                missed += 1
+                continue
+            new = (1 - chosen.eta) * weights[group, best] + chosen.eta * patch
+            weights[group, best] = new / np.linalg.norm(new)
+            thresholds[group, best] -= chosen.delta_i
+    return weights.reshape(shape), thresholds, missed / seen
+
+
+@pytest.mark.parametrize("surfaces", WAYS)
+@pytest.mark.parametrize("changes", [{}, {"patch": 1}, {"n_features": 18, "tau_us": 200.0}])
+def test_features_are_learned_and_found_as_by_their_definition(
+    surfaces: str, changes: dict[str, Any]
+) -> None:
+    chosen = layer(surfaces, **changes)
+    recordings = [random_events(900, seed=1), random_events(500, seed=2)]
+    features = fit_features(recordings, chosen, seed=4)
+    (fitted,) = features.layers
+    weights, thresholds, missed = fitted_by_twin(chosen, recordings, seed=4)
+    np.testing.assert_allclose(fitted.weights, weights, atol=2e-5)
+    np.testing.assert_allclose(fitted.thresholds, thresholds, atol=2e-5)
+    assert fitted.missed == pytest.approx(missed)
+    events = random_events(600, seed=3)
+    assert features.transform(events).tolist() == found_by_twin(features, events)
+
+
+def test_a_layer_learns_from_the_features_of_the_one_before() -> None:
+    events = random_events(1_500, seed=5)
+    layers = [layer("joined", n_features=4, patch=3), layer("joined", tau_us=9_000)]
+    features = fit_features(events, layers, seed=1)
+    assert features.layers[0].channels == 4
+    assert features.images.shape == (7, 4, 5, 5)
+    found = features.transform(events)
+    assert found.tolist() == found_by_twin(features, events)
+    assert set(found.tolist()) > {-1, 0}
+
+
+@pytest.mark.parametrize("block", [1, 7, 64, 5_000])
+def test_blocks_of_a_stream_have_no_meaning(block: int) -> None:
+    events = random_events(800, seed=6)
+    layers = [layer(), layer("joined", patch=3)]
+    whole = fit_features(events, layers, seed=2)
+    cut = fit_features(Blocks(events, block), layers, seed=2)
+    for one, other in zip(whole.layers, cut.layers, strict=True):
+        assert np.array_equal(one.weights, other.weights)
+        assert np.array_equal(one.thresholds, other.thresholds)
+    found = whole.transform(events)
+    assert np.array_equal(whole.transform(Blocks(events, block)), found)
+    assert np.array_equal(whole.transform(events), found)  # a second pass starts anew
+
+
+def test_threads_have_no_meaning(monkeypatch: pytest.MonkeyPatch) -> None:
+    events = random_events(3_000, seed=7)
+    found = []
+    for threads in ("1", "3"):
+        monkeypatch.setenv("DVSKIT_THREADS", threads)
+        features = fit_features(events, layer(), seed=3)
+        found.append((features.layers[0].weights, features.transform(events)))
+    assert np.array_equal(found[0][0], found[1][0])
+    assert np.array_equal(found[0][1], found[1][1])
+
+
+def test_long_pauses_and_late_clocks_change_nothing_but_the_age_of_events() -> None:
+    events = random_events(700, seed=8)
+    features = fit_features(events, layer(tau_us=50.0), seed=1)  # the surface's unit changes often
+    late = Events(t=events.t + (1 << 50), x=events.x, y=events.y, p=events.p, size=events.size)
+    assert np.array_equal(features.transform(late), features.transform(events))
+    apart = Events(t=events.t * 10**9, x=events.x, y=events.y, p=events.p, size=events.size)
+    assert features.transform(apart).tolist() == found_by_twin(features, apart)
+
+
+def test_events_near_the_border_have_no_feature_and_count_for_none() -> None:
+    events = random_events(500, seed=9)
+    features = fit_features(events, layer())
+    width, height = events.size
+    inside = (events.x >= 2) & (events.x < width - 2) & (events.y >= 2) & (events.y < height - 2)
+    assert np.array_equal(features.transform(events) >= 0, inside)
+    assert FeatureCounts(fitted=features)(events).sum() == np.count_nonzero(inside)
+
+
+@pytest.mark.parametrize("way", ["right", "left"])
+def test_features_become_the_edge_that_moves_with_its_wake(way: str) -> None:
+    t, y = (each.ravel() for each in np.meshgrid(np.arange(40), np.arange(40), indexing="ij"))
+    x = t if way == "right" else 39 - t
+    events = Events(t=1_000 * t, x=x, y=y, p=y >= 0, size=(40, 40))
+    features = fit_features(events, layer("merged", eta=0.05), epochs=4)
+    found = features.transform(events)
+    image = features.images[np.bincount(found[found >= 0]).argmax(), 0]
+    row = (image if way == "right" else np.fliplr(image))[2]
+    assert row[2] > row[1] > row[0] > row[3]
+
+
+def test_counts_of_features_are_those_of_each_bin_and_cell() -> None:
+    events = random_events(900, seed=10)
+    features = fit_features(events, layer())
+    chosen = FeatureCounts(fitted=features, bins=3, bin_us=9_000, cell_px=4, outside="ignore")
+    found, first = features.transform(events), int(events.t[0])
+    expected = np.zeros(chosen.shape(events.size))
+    for t, x, y, k in zip(events.t, events.x, events.y, found, strict=True):
+        if k >= 0 and (t - first) // 9_000 < 3:
+            expected[(t - first) // 9_000, k, y // 4, x // 4] += 1
+    np.testing.assert_array_equal(chosen(Blocks(events, 50)).numpy(), expected)
+    with pytest.raises(ShapeError, match="are outside the window"):
+        FeatureCounts(fitted=features, bins=3, bin_us=9_000)(events)
+    assert FeatureCounts(fitted=features).bins == 1
+    assert not FeatureCounts(fitted=features)(Events.empty(events.size)).any()
+    out = torch.ones(chosen.shape(events.size))
+    assert torch.equal(chosen(events, out=out), torch.from_numpy(expected).float())
+
+
+def test_a_generator_of_recordings_is_read_for_each_epoch() -> None:
+    recordings = [random_events(400, seed=1), random_events(300, seed=2)]
+    several = fit_features(iter(recordings), layer(), epochs=2)
+    again = fit_features([(each, "label") for each in recordings], layer(), epochs=2)
+    assert np.array_equal(several.layers[0].weights, again.layers[0].weights)
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda: FeatureLayer(patch=4), ShapeError, "patch=4 has no middle"),
+        (lambda: FeatureLayer(n_features=0), ShapeError, "n_features=0"),
+        (lambda: FeatureLayer(tau_us=0), ShapeError, "tau_us=0"),
+        (lambda: FeatureLayer(eta=2), ShapeError, "eta=2 is outside 0..1"),
+        (lambda: FeatureLayer(surfaces="both"), ConfigError, "both"),  # type: ignore[arg-type]
+        (lambda: fit_features([], layer()), EventsError, "no event is 2 pixels"),
+        (lambda: fit_features(random_events(9, seed=1), []), ShapeError, "layers is empty"),
+        (lambda: fit_features([], layer(n_features=1 << 24)), ShapeError, "too large"),
+        (lambda: fit_features([], layer(), epochs=0), ShapeError, "epochs=0"),
+    ],
+)
+def test_what_cannot_be_learned_is_an_error(make: Any, error: type, message: str) -> None:
+    with pytest.raises(error, match=message) as raised:
+        make()
+    assert "\n" not in str(raised.value)
