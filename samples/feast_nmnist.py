@@ -158,6 +158,7 @@ def main(arguments: Sequence[str] | None = None) -> list[Result]:
     parser.add_argument("--epochs", type=int, default=1, help="of the features")
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args(arguments)
+    torch.set_num_threads(1)  # tensors are small: threads would wait for one another
     samples = open_samples(args.folder, size=SIZE)
     parts = split_by_share(samples, validation=80 / 700, test=200 / 700, seed=args.seed)
     fitted = {

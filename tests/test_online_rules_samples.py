@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from dvskit.tensors import load_features
@@ -94,16 +96,20 @@ def test_features_without_labels_tell_digits_apart(tmp_path, capsys, monkeypatch
     write_bars(folder)
     made = sample("feast_nmnist", monkeypatch)
     monkeypatch.setattr(made, "PENALTIES", (0.01, 0.1))
+    monkeypatch.setattr(made, "FEAST", replace(made.FEAST, n_features=8))
+    monkeypatch.setattr(made, "HOTS", (made.HOTS[0], replace(made.HOTS[1], n_features=8)))
+    before = torch.get_num_threads()
     results = made.main([str(folder), "--out", str(out)])
+    torch.set_num_threads(before)  # the sample sets it to 1
     printed = capsys.readouterr().out
     for each in results:
         assert each.name in printed
         assert each.judged in (4, 5)
         assert each.penalty in (0.01, 0.1)
     assert {each.name: each.length for each in results} == {
-        "counts, pixels": 2 * 34 * 34, "counts, cells": 2 * 36, "random": 128 * 36,
-        "FEAST": 128 * 36, "HOTS": 64 * 36,
+        "counts, pixels": 2 * 34 * 34, "counts, cells": 2 * 36, "random": 16 * 36,
+        "FEAST": 16 * 36, "HOTS": 8 * 36,
     }  # fmt: skip
     assert results[3].right == results[3].judged
     assert_picture(out / "feast.png")
-    assert load_features(out / "hots.safetensors").count == 64
+    assert load_features(out / "hots.safetensors").count == 8

@@ -322,10 +322,11 @@ def _fit_layer(
             learning = _Pass(layer, padded, thresholds, channels, size)
             for block in even_blocks(source, count=_LEARNED_AT_ONCE):
                 columns = _columns(block)
-                found = step(columns)
-                kept = found >= 0
-                t, x, y, channel = (each[kept] for each in (*columns[:3], found))
-                patches, lost = learning.learn((t, x, y, channel))
+                if before:
+                    found = step(columns)
+                    t, x, y, channel = (each[found >= 0] for each in (*columns[:3], found))
+                    columns = t, x, y, channel
+                patches, lost = learning.learn(columns)
                 seen, missed = seen + patches, missed + lost
         if not seen:
             raise EventsError(

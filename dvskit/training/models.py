@@ -1,8 +1,8 @@
 """Models on disk (loading one never runs code), and starting a run with a model's weights.
 
 A folder holds model.toml, weights.safetensors and split.csv; features.safetensors too, if the input
-needs fitted features, so that it is complete. If a run has other classes than the
-model it starts with, its last layer is new.
+needs fitted features, so that it is complete. If a run has other classes than the model it starts
+with, its last layer is new.
 """
 
 from __future__ import annotations
@@ -97,7 +97,8 @@ class Model:
 def save_model(folder: str | PathLike[str], model: Model) -> Path:
     """Write model.toml, weights.safetensors and split.csv to a folder, and return it.
 
-    The folder is made if it is missing. split.csv is not written if it would be empty. Files of an
+    The folder is made if it is missing. split.csv is not written if it would be empty. The
+    file of fitted features that the input names is copied to the folder. Files of an
     earlier model are replaced. Raises ConfigError and ModelError for a model that could not be
     loaded again, OutputError.
     """
