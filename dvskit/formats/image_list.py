@@ -252,6 +252,32 @@ def _index_column(lines: list[tuple[int, list[str]]]) -> int:
     return 0
 
 
+def read_times(file: Path) -> list[int]:
+    """Return the times of a list in microseconds, in order; the images need not exist.
+
+    Its kind is that of its name in `KINDS`; other names have lines that begin with seconds. Raises
+    VideoError, with file and line, for a damaged list.
+    """
+    kind = next(
+        (each for each in KINDS if fnmatchcase(file.name, each.name)), ListKind("", _SECONDS)
+    )
+    text = SideText(file, error=VideoError)
+    lines = [(number, line.split(kind.separator)) for number, line in text]
+    header = text.comments[-1].lower() if text.comments else ""
+    numbered = header.startswith(("id ", "index "))
+    column = int(numbered or (not kind.named and _index_column(lines) == 1))
+    words_of = [(number, words[column : column + 1]) for number, words in lines]
+    power, _ = _unit(file, kind, [words[0] for _, words in words_of if words])
+    found = []
+    for number, words in words_of:
+        t_us = scaled(words[0].strip(), power) if words else None
+        if t_us is None:
+            text.lose(number, "has no time")
+        else:
+            found.append((number, t_us, None))
+    return [t_us for t_us, _ in text.in_order(found)]
+
+
 def _unit(file: Path, kind: ListKind, times: list[str]) -> tuple[int, list[str]]:
     """Return the power of ten to microseconds: that of the name, unless the times contradict it."""
     if kind.power != _SECONDS or len(times) < 2 or not all(time.isdecimal() for time in times):

@@ -1,0 +1,70 @@
+"""Automatic exposure of reconstructed images."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dvskit.errors import ConfigError, check_share
+
+Image = NDArray[np.float32]
+_LEAST_SPAN = 0.05  # between dark and bright: less would show noise
+_LOOKED_AT = 20_000  # pixels of an image
+
+
+class Exposure(Protocol):
+    """Frozen parameters of a change of brightness from image to image."""
+
+    def start(self) -> Callable[[int, Image], Image]:
+        """Return the step of one pass, (t_us, image) -> image."""
+
+
+@dataclass(frozen=True, slots=True)
+class AutoExposure:
+    """Stretches the brightness, so that a share of pixels is black and another is white.
+
+    dark, bright  the quantiles of an image that become 0 and 1
+    smooth_s      time constant of both in seconds, so that the images do not flicker
+
+    Raises ConfigError for values out of range.
+    """
+
+    dark: float = 0.01
+    bright: float = 0.99
+    smooth_s: float = 0.5
+
+    def __post_init__(self) -> None:
+        check_share("AutoExposure", dark=self.dark, bright=self.bright)
+        if self.dark >= self.bright:
+            raise ConfigError(
+                f"AutoExposure: dark = {self.dark} is not below bright = {self.bright}"
+            )
+        if not 0 <= self.smooth_s < math.inf:
+            raise ConfigError(
+                f"AutoExposure: smooth_s = {self.smooth_s} is not a time of 0 or more"
+            )
+
+    def start(self) -> Callable[[int, Image], Image]:
+        """Return the step of one pass; it does not depend on the length of the stream."""
+        held: NDArray[np.float64] | None = None
+        last_us = 0
+
+        def step(t_us: int, image: Image) -> Image:
+            nonlocal held, last_us
+            some = image.ravel()[:: -(-image.size // _LOOKED_AT)]
+            now = np.quantile(some, (self.dark, self.bright))
+            if held is None or self.smooth_s == 0:
+                held = now
+            else:
+                held = held + (now - held) * -math.expm1((last_us - t_us) / 1e6 / self.smooth_s)
+            last_us = t_us
+            low, high = held
+            middle, half = (low + high) / 2, max(high - low, _LEAST_SPAN) / 2
+            return np.clip((image - np.float32(middle - half)) / np.float32(2 * half), 0, 1)
+
+        return step

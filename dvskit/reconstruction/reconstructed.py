@@ -1,0 +1,186 @@
+"""Reconstructed images of a stream as a clip."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dvskit._arguments import check_arguments
+from dvskit.errors import EventsError, GeometryError, VideoError
+from dvskit.events import Events, Source, as_source
+from dvskit.formats import Recording, RecordingPart
+from dvskit.reconstruction.exposure import Exposure
+from dvskit.reconstruction.image_times import ImageTimes, as_times, count_until
+from dvskit.reconstruction.named import load_reconstructor
+from dvskit.reconstruction.reconstructor import ReconstructionPass, Reconstructor
+from dvskit.video import FrameSource
+from dvskit.video.images import full_scale
+from dvskit.video.pictures import gray_picture
+
+TimedImages = Iterable[tuple[int, NDArray[Any]]]
+Given = Recording | RecordingPart | FrameSource | TimedImages
+
+
+@check_arguments
+def reconstruct(
+    events_or_source: Events | Source,
+    reconstructor: Reconstructor | str,
+    times: ImageTimes | Sequence[int] | NDArray[Any],
+    *,
+    frames: Given | None = None,
+    exposure: Exposure | None = None,
+) -> Reconstructed:
+    """Return the images of a stream at given times as a clip: iterate for (t_us, image).
+
+    reconstructor  a Reconstructor, or its name: see `load_reconstructor`
+    times     SteadyTimes(fps), EventsPerPixel(every), listed_times(path), or times in microseconds
+    frames    of the same sensor: a recording with frames, a FrameSource, or pairs (t_us, image) in
+              order of time. None: those of the source, if it is a recording that is not live.
+              Reconstructors that use events only ignore them
+    exposure  such as AutoExposure(), or None to leave the brightness alone
+
+    An image at t_us uses the events with t <= t_us, and the frames that ended before t_us: a
+    recording's frame counts from the end of its exposure, another one from its only time. Images
+    come as soon as a later event shows that their time is over, so live sources work; memory is
+    bounded by a block, a frame and an image. Gives the errors of `load_reconstructor` for a name;
+    raises EventsError for anything but events.
+    """
+    made = load_reconstructor(reconstructor) if isinstance(reconstructor, str) else reconstructor
+    source = as_source(events_or_source)
+    return Reconstructed(source, made, as_times(times), frames=frames, exposure=exposure)
+
+
+class Reconstructed(FrameSource):
+    """Images of a stream as a clip: (t_us, uint8 (height, width)); each iteration is a pass.
+
+    Raises EventsError if time decreases from block to block, GeometryError for a block or a frame
+    of another size, VideoError for frames whose time decreases.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        reconstructor: Reconstructor,
+        times: ImageTimes,
+        *,
+        frames: Given | None = None,
+        exposure: Exposure | None = None,
+    ) -> None:
+        self.size = source.size
+        self.source, self.reconstructor = source, reconstructor
+        self._times, self._frames, self._exposure = times, frames, exposure
+
+    def __iter__(self) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+        for t_us, image in self.images():
+            yield t_us, np.rint(image * np.float32(255)).astype(np.uint8)
+
+    def images(self) -> Iterator[tuple[int, NDArray[np.float32]]]:
+        """Yield (t_us, image), float32 (height, width), 0 black to 1 white."""
+        run = self.reconstructor.start(self.size)
+        expose = None if self._exposure is None else self._exposure.start()
+        clock = self._times.start(self.size)
+        merged = _Merged(run, self._seen_frames())
+
+        def image(t_us: int) -> tuple[int, NDArray[np.float32]]:
+            seen = np.clip(run.image(t_us), 0, 1)
+            return t_us, seen if expose is None else expose(t_us, seen)
+
+        for block in self._blocks():
+            events = block
+            while len(events):
+                due = clock.due(events)
+                if due is None:
+                    merged.add(events)
+                    break
+                count, t_us = due
+                merged.add(events[:count])
+                merged.see_until(t_us)
+                events = events[count:]
+                yield image(t_us)
+        for t_us in clock.rest():
+            merged.see_until(t_us)
+            yield image(t_us)
+
+    def _blocks(self) -> Iterator[Events]:
+        last_us: int | None = None
+        for block in self.source:
+            if block.size != self.size:
+                raise GeometryError(f"a block is {block.size}, its source {self.size}")
+            if len(block):
+                if last_us is not None and block.t[0] < last_us:
+                    raise EventsError(f"a block starts at {block.t[0]} us, before {last_us} us")
+                last_us = int(block.t[-1])
+                yield block
+
+    def _seen_frames(self) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+        """Yield the frames and the times from which they can be used, as checked gray uint8."""
+        if not getattr(self.reconstructor, "uses_frames", False):
+            return
+        last_us: int | None = None
+        for number, (t_us, picture) in enumerate(self._given_frames()):
+            frame = as_gray(picture, number)
+            if frame.shape != (self.size.height, self.size.width):
+                height, width = frame.shape
+                raise GeometryError(
+                    f"the frame at {t_us} us is {width}x{height}, the events are {self.size}; "
+                    "use events only (filter:uses_frames=false)"
+                )
+            if last_us is not None and t_us < last_us:
+                raise VideoError(f"a frame at {t_us} us follows one at {last_us} us; sort them")
+            last_us = t_us
+            yield t_us, frame
+
+    def _given_frames(self) -> TimedImages:
+        given = self.source if self._frames is None else self._frames
+        if isinstance(given, Recording | RecordingPart):
+            live = given.live
+            return () if live else ((each.stop_us, each.image) for each in full_scale(given))
+        return () if self._frames is None else self._frames
+
+
+class _Merged:
+    """Adds events to a pass and shows it the frames between them, in order of time."""
+
+    def __init__(
+        self, run: ReconstructionPass, frames: Iterator[tuple[int, NDArray[np.uint8]]]
+    ) -> None:
+        self._run, self._frames = run, frames
+        self._next = next(frames, None)
+
+    def add(self, events: Events) -> None:
+        """Add events, after the frames before them."""
+        while self._next is not None:
+            count = count_until(events, self._next[0])
+            if count == len(events):  # later events may still be older than the frame
+                break
+            self._add(events[:count])
+            events = events[count:]
+            self._see()
+        self._add(events)
+
+    def see_until(self, t_us: int) -> None:
+        """Show the frames before an image."""
+        while self._next is not None and self._next[0] < t_us:
+            self._see()
+
+    def _add(self, events: Events) -> None:
+        if len(events):
+            self._run.add(events)
+
+    def _see(self) -> None:
+        assert self._next is not None
+        self._run.see(*self._next)
+        self._next = next(self._frames, None)
+
+
+def as_gray(picture: Any, number: int) -> NDArray[np.uint8]:
+    """Return image `number` of a clip as gray uint8, (height, width)."""
+    gray = gray_picture(picture, number)
+    if gray.dtype == np.uint8:
+        return gray
+    if gray.dtype == np.uint16:
+        return np.rint(gray * (255 / 65535)).astype(np.uint8)
+    return np.rint(np.clip(gray, 0, 1) * 255).astype(np.uint8)
