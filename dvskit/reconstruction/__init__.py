@@ -1,5 +1,6 @@
 """Images from events: a complementary filter, recurrent networks, and ONNX networks of others."""
 
+from dvskit.reconstruction.complementary import ComplementaryFilter
 from dvskit.reconstruction.exposure import AutoExposure, Exposure
 from dvskit.reconstruction.image_times import (
     EventsPerPixel,
@@ -14,6 +15,7 @@ from dvskit.reconstruction.reconstructor import ReconstructionPass, Reconstructo
 
 __all__ = [
     "AutoExposure",
+    "ComplementaryFilter",
     "EventsPerPixel",
     "Exposure",
     "GivenTimes",

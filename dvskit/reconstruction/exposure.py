@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,20 +51,19 @@ class AutoExposure:
 
     def start(self) -> Callable[[int, Image], Image]:
         """Return the step of one pass; it does not depend on the length of the stream."""
-        held: NDArray[np.float64] | None = None
+        held: NDArray[Any] | None = None
         last_us = 0
 
         def step(t_us: int, image: Image) -> Image:
             nonlocal held, last_us
             some = image.ravel()[:: -(-image.size // _LOOKED_AT)]
-            now = np.quantile(some, (self.dark, self.bright))
-            if held is None or self.smooth_s == 0:
-                held = now
-            else:
-                held = held + (now - held) * -math.expm1((last_us - t_us) / 1e6 / self.smooth_s)
-            last_us = t_us
-            low, high = held
+            now: NDArray[Any] = np.quantile(some, (self.dark, self.bright))
+            if held is not None and self.smooth_s > 0:
+                now = held + (now - held) * -math.expm1((last_us - t_us) / 1e6 / self.smooth_s)
+            held, last_us = now, t_us
+            low, high = now
             middle, half = (low + high) / 2, max(high - low, _LEAST_SPAN) / 2
-            return np.clip((image - np.float32(middle - half)) / np.float32(2 * half), 0, 1)
+            shown: Image = np.clip((image - np.float32(middle - half)) / np.float32(2 * half), 0, 1)
+            return shown
 
         return step

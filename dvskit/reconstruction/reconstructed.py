@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ from dvskit.reconstruction.image_times import ImageTimes, as_times, count_until
 from dvskit.reconstruction.named import load_reconstructor
 from dvskit.reconstruction.reconstructor import ReconstructionPass, Reconstructor
 from dvskit.video import FrameSource
-from dvskit.video.images import full_scale
+from dvskit.video.images import full_scale, middle_us
 from dvskit.video.pictures import gray_picture
 
 TimedImages = Iterable[tuple[int, NDArray[Any]]]
@@ -42,11 +42,11 @@ def reconstruct(
               Reconstructors that use events only ignore them
     exposure  such as AutoExposure(), or None to leave the brightness alone
 
-    An image at t_us uses the events with t <= t_us, and the frames that ended before t_us: a
-    recording's frame counts from the end of its exposure, another one from its only time. Images
-    come as soon as a later event shows that their time is over, so live sources work; memory is
-    bounded by a block, a frame and an image. Gives the errors of `load_reconstructor` for a name;
-    raises EventsError for anything but events.
+    An image at t_us uses the events with t <= t_us, and the frames with exposures that ended before
+    t_us; the light of a frame is that of the middle of its exposure. A frame that is no recording's
+    has one time only. Images come as soon as a later event shows that their time is over, so live
+    sources work; memory is bounded by a block, the events of an exposure, a frame and an image.
+    Raises EventsError for anything but events, and the errors of `load_reconstructor` for a name.
     """
     made = load_reconstructor(reconstructor) if isinstance(reconstructor, str) else reconstructor
     source = as_source(events_or_source)
@@ -97,11 +97,11 @@ class Reconstructed(FrameSource):
                     break
                 count, t_us = due
                 merged.add(events[:count])
-                merged.see_until(t_us)
+                merged.finish(t_us)
                 events = events[count:]
                 yield image(t_us)
         for t_us in clock.rest():
-            merged.see_until(t_us)
+            merged.finish(t_us)
             yield image(t_us)
 
     def _blocks(self) -> Iterator[Events]:
@@ -115,12 +115,12 @@ class Reconstructed(FrameSource):
                 last_us = int(block.t[-1])
                 yield block
 
-    def _seen_frames(self) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-        """Yield the frames and the times from which they can be used, as checked gray uint8."""
+    def _seen_frames(self) -> Iterator[_Seen]:
+        """Yield the frames to show, checked, in order of time."""
         if not getattr(self.reconstructor, "uses_frames", False):
             return
         last_us: int | None = None
-        for number, (t_us, picture) in enumerate(self._given_frames()):
+        for number, (t_us, stop_us, picture) in enumerate(self._given_frames()):
             frame = as_gray(picture, number)
             if frame.shape != (self.size.height, self.size.width):
                 height, width = frame.shape
@@ -131,56 +131,77 @@ class Reconstructed(FrameSource):
             if last_us is not None and t_us < last_us:
                 raise VideoError(f"a frame at {t_us} us follows one at {last_us} us; sort them")
             last_us = t_us
-            yield t_us, frame
+            yield _Seen(t_us, stop_us, frame)
 
-    def _given_frames(self) -> TimedImages:
+    def _given_frames(self) -> Iterator[tuple[int, int, Any]]:
         given = self.source if self._frames is None else self._frames
         if isinstance(given, Recording | RecordingPart):
-            live = given.live
-            return () if live else ((each.stop_us, each.image) for each in full_scale(given))
-        return () if self._frames is None else self._frames
+            for each in () if given.live else full_scale(given):
+                yield middle_us(each), each.stop_us, each.image
+        elif self._frames is not None:
+            for t_us, picture in self._frames:  # type: ignore[misc]
+                yield t_us, t_us, picture
+
+
+class _Seen(NamedTuple):
+    """A frame, the middle and the end of its exposure."""
+
+    t_us: int
+    stop_us: int
+    frame: NDArray[np.uint8]
 
 
 class _Merged:
-    """Adds events to a pass and shows it the frames between them, in order of time."""
+    """Adds events to a pass and shows it the frames between them.
 
-    def __init__(
-        self, run: ReconstructionPass, frames: Iterator[tuple[int, NDArray[np.uint8]]]
-    ) -> None:
+    A frame is shown after the events up to the middle of its exposure. Later events wait until the
+    exposure has ended, or an image comes before that: the frame is then shown after the image.
+    """
+
+    def __init__(self, run: ReconstructionPass, frames: Iterator[_Seen]) -> None:
         self._run, self._frames = run, frames
         self._next = next(frames, None)
+        self._waiting: list[Events] = []
 
     def add(self, events: Events) -> None:
-        """Add events, after the frames before them."""
-        while self._next is not None:
-            count = count_until(events, self._next[0])
-            if count == len(events):  # later events may still be older than the frame
-                break
-            self._add(events[:count])
-            events = events[count:]
-            self._see()
-        self._add(events)
+        """Add the next events."""
+        while len(events):
+            if self._next is None:
+                self._run.add(events)
+                return
+            count = count_until(events, self._next.t_us)
+            if count:
+                self._run.add(events[:count])
+                events = events[count:]
+            elif events.t[-1] > self._next.stop_us:
+                events = Events.concatenate([*self._show(), events])
+            else:
+                self._waiting.append(events.copy())  # the caller may change its arrays
+                return
 
-    def see_until(self, t_us: int) -> None:
-        """Show the frames before an image."""
-        while self._next is not None and self._next[0] < t_us:
-            self._see()
-
-    def _add(self, events: Events) -> None:
-        if len(events):
+    def finish(self, t_us: int) -> None:
+        """Show the frames before an image, and add the events that wait."""
+        while self._next is not None and self._next.stop_us < t_us:
+            for events in self._show():
+                self.add(events)
+        for events in self._waiting:
             self._run.add(events)
+        self._waiting = []
 
-    def _see(self) -> None:
+    def _show(self) -> list[Events]:
+        """Show the next frame; return the events that waited for it."""
         assert self._next is not None
-        self._run.see(*self._next)
+        self._run.see(self._next.t_us, self._next.frame)
         self._next = next(self._frames, None)
+        waiting, self._waiting = self._waiting, []
+        return waiting
 
 
 def as_gray(picture: Any, number: int) -> NDArray[np.uint8]:
     """Return image `number` of a clip as gray uint8, (height, width)."""
-    gray = gray_picture(picture, number)
+    gray: NDArray[Any] = gray_picture(picture, number)
     if gray.dtype == np.uint8:
         return gray
     if gray.dtype == np.uint16:
-        return np.rint(gray * (255 / 65535)).astype(np.uint8)
-    return np.rint(np.clip(gray, 0, 1) * 255).astype(np.uint8)
+        return np.asarray(np.rint(gray * (255 / 65535)), np.uint8)
+    return np.asarray(np.rint(np.clip(gray, 0, 1) * 255), np.uint8)
