@@ -261,6 +261,7 @@ def test_the_public_names_stand():
         "neurons",
         "open_events",
         "progress",
+        "reconstruction",
         "register_format",
         "render",
         "save_events",
@@ -303,6 +304,10 @@ def test_the_public_names_stand():
             "(events, model='translation', *, camera=None, objective='variance', start=None)",
         ),
         ("motion.warped_image", "(events, motion, *, camera=None)"),
+        (
+            "reconstruction.reconstruct",
+            "(events_or_source, reconstructor, times, *, frames=None, exposure=None)",
+        ),
         ("EmulatorParams.presets", "()"),
         ("render.page", None),
         ("render.cloud", None),

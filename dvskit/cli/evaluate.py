@@ -1,15 +1,17 @@
-"""`dvskit eval`: the accuracy of a model."""
+"""`dvskit eval`: the accuracy of a classifier, or the scores of reconstructed images."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from dvskit.cli import _console
 from dvskit.cli._clips import check_picture, save_picture
+from dvskit.cli._image_scores import OfImages, evaluate_images, refuse_classifier_options
 from dvskit.cli._judging import (
-    DataArgument,
     JudgedInputs,
     PartName,
     SplitOption,
@@ -23,12 +25,32 @@ from dvskit.cli._measures import (
     add_over_time,
     corrupt_levels,
 )
-from dvskit.cli._options import DarkOption, Force, Json, ModelArgument, option
+from dvskit.cli._options import DarkOption, Force, Json, model_names, option
 from dvskit.errors import ConfigError
 
 if TYPE_CHECKING:
     from dvskit.evaluation import Result
+    from dvskit.reconstruction import Reconstructor
     from dvskit.render.plots import Measured
+
+
+JudgedArgument = Annotated[
+    str,
+    typer.Argument(
+        help="A model folder, a shipped model's name, or for images from events: filter, which may "
+        "have arguments, such as filter:cutoff_hz=2.",
+        show_default=False,
+        autocompletion=model_names,
+    ),
+]
+JudgedDataArgument = Annotated[
+    Path,
+    typer.Argument(
+        help="A folder of CLASS/RECORDING or CLASS/IMAGE files, or of MNIST's IDX files; for "
+        "images from events, a recording with frames, or a video.",
+        show_default=False,
+    ),
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,14 +110,24 @@ class Wanted:
 
 
 def evaluate(
-    model: ModelArgument,
-    data: DataArgument,
+    model: JudgedArgument,
+    data: JudgedDataArgument,
     split: SplitOption = PartName.held_out,
     json: Json = False,
     wanted: Wanted = Wanted(),
     inputs: JudgedInputs = JudgedInputs(),
+    of_images: OfImages = OfImages(),
 ) -> None:
-    """Score a model on labelled recordings or still images that it was not trained on."""
+    """Score a model on labelled recordings or still images that it was not trained on.
+
+    Images from events are compared with the frames of a recording, or with a video.
+    """
+    reconstructor = _reconstructor(model)
+    if reconstructor is not None:
+        refuse_classifier_options(model, split, inputs.spikes, wanted)
+        evaluate_images(reconstructor, data, inputs, of_images, as_json=json)
+        return
+    of_images.refuse_for(model)
     wanted.check()
     levels = corrupt_levels(wanted.corrupt or ())
     inputs.reading.check()
@@ -113,6 +145,12 @@ def evaluate(
     else:
         print("\n".join(report.lines))
     wanted.draw(result, report.panels)
+
+
+def _reconstructor(model: str) -> Reconstructor | None:
+    from dvskit.reconstruction.named import find_reconstructor
+
+    return find_reconstructor(model)
 
 
 def _values(result: Result, split: PartName) -> dict[str, Any]:

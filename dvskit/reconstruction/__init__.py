@@ -12,6 +12,7 @@ from dvskit.reconstruction.image_times import (
 from dvskit.reconstruction.named import load_reconstructor
 from dvskit.reconstruction.reconstructed import Reconstructed, reconstruct
 from dvskit.reconstruction.reconstructor import ReconstructionPass, Reconstructor
+from dvskit.reconstruction.scores import ImageScores, judge, score_images
 
 __all__ = [
     "AutoExposure",
@@ -19,12 +20,15 @@ __all__ = [
     "EventsPerPixel",
     "Exposure",
     "GivenTimes",
+    "ImageScores",
     "ImageTimes",
     "Reconstructed",
     "ReconstructionPass",
     "Reconstructor",
     "SteadyTimes",
+    "judge",
     "listed_times",
     "load_reconstructor",
     "reconstruct",
+    "score_images",
 ]

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from dvskit._arguments import check_arguments
-from dvskit.errors import ConfigError, DvskitError, did_you_mean, one_line
+from dvskit.errors import ConfigError, did_you_mean, one_line
 from dvskit.filters.names import values_of
 from dvskit.reconstruction.reconstructor import Reconstructor
 
@@ -17,9 +17,12 @@ def _filter(arguments: str) -> Reconstructor:
     return ComplementaryFilter(**values_of(ComplementaryFilter, arguments))
 
 
-# Name, or suffix of a file, and the maker: called with the text after NAME:, or with the path.
+# A name and its maker, which is called with the text after "NAME:".
 NAMES: dict[str, Callable[[str], Reconstructor]] = {"filter": _filter}
+# The suffix of a file and its maker, which is called with the path.
 SUFFIXES: dict[str, Callable[[Path], Reconstructor]] = {}
+# Makers for model folders; each returns None for a folder of another kind.
+FOLDERS: list[Callable[[Path], Reconstructor | None]] = []
 
 
 @check_arguments
@@ -30,15 +33,29 @@ def load_reconstructor(name: str) -> Reconstructor:
 
     Raises ConfigError for an unknown name and for wrong arguments.
     """
+    made = find_reconstructor(name)
+    if made is None:
+        suffixes = "".join(f", a file *{suffix}" for suffix in SUFFIXES)
+        folders = ", a model folder" if FOLDERS else ""
+        raise ConfigError(
+            f"unknown reconstructor {name!r}; {did_you_mean(name, NAMES)}{suffixes}{folders}"
+        )
+    return made
+
+
+def find_reconstructor(name: str) -> Reconstructor | None:
+    """Return a reconstructor by name, as `load_reconstructor`; None for an unknown name."""
     text = str(name).strip()
-    made = SUFFIXES.get(Path(text).suffix.lower())
-    if made is not None:
-        return made(Path(text))
+    path = Path(text)
+    if path.suffix.lower() in SUFFIXES:
+        return SUFFIXES[path.suffix.lower()](path)
     word, _, arguments = text.partition(":")
     kind = NAMES.get(word.strip().lower())
-    if kind is None:
-        raise ConfigError(f"unknown reconstructor {text!r}; {did_you_mean(word, NAMES)}")
-    try:
-        return kind(arguments.strip())
-    except DvskitError as error:
-        raise ConfigError(f"{text}: {one_line(error)}") from error
+    if kind is not None:
+        try:
+            return kind(arguments.strip())
+        except ConfigError as error:
+            raise ConfigError(f"{text}: {one_line(error)}") from error
+    if path.is_dir():
+        return next((made for each in FOLDERS if (made := each(path)) is not None), None)
+    return None
