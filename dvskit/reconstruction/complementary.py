@@ -16,8 +16,9 @@ from dvskit.reconstruction.complementary_kernels import CELL, count_events, leak
 
 Image = NDArray[np.float32]
 
-_WITH_FRAMES_HZ, _ALONE_HZ = 8.0, 0.5
-_THRESHOLD = 0.2  # until frames show another
+_WITH_FRAMES_HZ, _ALONE_HZ = 8.0, 1.0
+_THRESHOLD = 0.15  # until frames show another; low, since noise is summed too
+_NEVER = -(1 << 61)  # microseconds; before all events
 _GRAY = 0.42  # of white: without frames
 _LOG_OFFSET = 5.0  # in digital numbers: the log of darker pixels would be mostly noise
 _NEAR_LIMIT = 0.05  # share of white within which a frame counts as saturated
@@ -29,9 +30,9 @@ class ComplementaryFilter:
     """Log intensity from events, pulled towards the latest frame, or mid grey without frames.
 
     cutoff_hz      of the pull: below it frames count, above it events. None: 8 Hz with frames,
-                   0.5 Hz until the first one
+                   1 Hz until the first one
     threshold_on, threshold_off  log intensity of an event; None: those of `sensor`, else estimated
-                   from events and frames as they pass, 0.2 before
+                   from events and frames as they pass, 0.15 before
     uses_frames    whether frames are used, if there are any
     carried        whether the latest frame moves on with the events since it
     sensor         EmulatorParams, a preset or its file, such as the output of `calibrate`: its
@@ -90,12 +91,11 @@ class FilterPass:
         self._cutoff_hz, self._uses_frames = chosen.cutoff_hz, chosen.uses_frames
         self._fit = _ThresholdFit(chosen.thresholds())
         self._cells = np.zeros(size.width * size.height, CELL)
-        self._cells["rate"] = self._rate(_ALONE_HZ)
+        self._cells["rate"], self._cells["last"] = self._rate(_ALONE_HZ), _NEVER
         self._counts = np.zeros((len(self._cells), 2), np.int32)
         self._frame: NDArray[np.uint8] | None = None
         self._reference: Image = np.full(len(self._cells), _log(_GRAY * 255), np.float32)
-        self._origin_us: int | None = None
-        self._last_us = 0
+        self._last_us = _NEVER
 
     @property
     def thresholds(self) -> tuple[float, float]:
@@ -110,12 +110,10 @@ class FilterPass:
         """Take in events."""
         if not len(events):
             return
-        if self._origin_us is None:
-            self._origin_us = int(events.t[0])
         columns, width = (events.t, events.x, events.y, events.p), self._size.width
         if self._frame is None or not self._carried:
             off, on = self.thresholds
-            self._origin_us = leaky_sums(columns, self._origin_us, width, (-off, on), self._cells)
+            leaky_sums(columns, width, (-off, on), self._cells)
         if self._frame is not None:
             count_events(columns, width, self._counts)
         self._last_us = int(events.t[-1])
@@ -132,7 +130,7 @@ class FilterPass:
                 f"a frame is {frame.dtype} {frame.shape}; uint8 "
                 f"{(self._size.height, self._size.width)} is expected"
             )
-        t_us = t_us if self._origin_us is None else max(t_us, self._last_us)
+        t_us = max(t_us, self._last_us)
         flat = frame.ravel()
         reference, level = _log(flat), np.zeros(len(flat), np.float32)
         if self._frame is not None:
@@ -141,10 +139,10 @@ class FilterPass:
         margin = np.minimum(flat, 255 - flat) / np.float32(255 * _NEAR_LIMIT)
         share = _SLOWEST + (1 - _SLOWEST) * np.minimum(margin, 1)
         self._cells["rate"] = self._rate(_WITH_FRAMES_HZ) * share
-        self._cells["level"], self._cells["last"] = level, 0
+        self._cells["level"], self._cells["last"] = level, t_us
         self._counts[:] = 0
         self._frame, self._reference = flat.copy(), reference
-        self._origin_us = self._last_us = t_us
+        self._last_us = t_us
 
     def image(self, t_us: int) -> Image:
         """Return the brightness at `t_us`, (height, width), 0 black to 1 white."""
@@ -153,9 +151,7 @@ class FilterPass:
         return seen.reshape(self._size.height, self._size.width)
 
     def _log_at(self, t_us: int) -> Image:
-        if self._origin_us is None:
-            return self._reference
-        past_us = np.maximum(t_us - self._origin_us - self._cells["last"].astype(np.int64), 0)
+        past_us = t_us - self._cells["last"]
         kept = np.exp(-self._cells["rate"] * past_us.astype(np.float32))
         found: Image = self._reference + self._cells["level"] * kept
         if self._carried:

@@ -200,6 +200,6 @@ def listed_times(path: str | PathLike[str]) -> GivenTimes:
 
 def as_times(times: ImageTimes | Sequence[int] | NDArray[Any]) -> ImageTimes:
     """Return image times: the argument itself, or given times of a sequence."""
-    if hasattr(times, "start"):
-        return times
-    return GivenTimes(times)
+    if callable(getattr(times, "start", None)):  # a range has a start, too
+        return times  # type: ignore[return-value]
+    return GivenTimes(times)  # type: ignore[arg-type]

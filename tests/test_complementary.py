@@ -1,0 +1,244 @@
+"""The complementary filter beside a plain twin, its laws, and its thresholds."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from dvskit.emulator import EmulatorParams, emulate
+from dvskit.errors import ConfigError, GeometryError, ShapeError
+from dvskit.events import Events, Size
+from dvskit.formats import open_events
+from dvskit.reconstruction import ComplementaryFilter, load_reconstructor, reconstruct
+from dvskit.reconstruction.complementary_kernels import CELL, leaky_sums
+
+SIZE = Size(12, 9)
+
+
+def some_events(count=600, *, stop_us=100_000, seed=1, size=SIZE) -> Events:
+    rng = np.random.default_rng(seed)
+    return Events(
+        t=np.sort(rng.integers(0, stop_us, count)), x=rng.integers(0, size.width, count),
+        y=rng.integers(0, size.height, count), p=rng.random(count) < 0.5, size=size,
+    )  # fmt: skip
+
+
+def some_frames(times, seed=2, size=SIZE):
+    rng = np.random.default_rng(seed)
+    return [(t, rng.integers(0, 256, (size.height, size.width)).astype(np.uint8)) for t in times]
+
+
+def image_of(chosen, events, t_us, frames=()):
+    (found,) = reconstruct(events, chosen, [t_us], frames=list(frames)).images()
+    return found[1]
+
+
+def twin(events, frames, t_us, *, on, off, hz, carried):
+    """The equation of the filter, one pixel and one event at a time, in float64."""
+    height, width = events.size.height, events.size.width
+    out = np.zeros((height, width))
+    for row in range(height):
+        for column in range(width):
+            here = (events.x == column) & (events.y == row) & (events.t <= t_us)
+            steps = [
+                (int(t), on if p else -off)
+                for t, p in zip(events.t[here], events.p[here], strict=True)
+            ]
+            seen = [(t, "frame", int(frame[row, column])) for t, frame in frames if t < t_us]
+            both = sorted([*((t, "event", c) for t, c in steps), *seen], key=lambda each: each[0])
+            reference = log = math.log(0.42 * 255 + 5)
+            rate, last, framed = 2 * math.pi * hz, None, False
+            for t, kind, value in [*both, (t_us, "end", 0)]:
+                passed = 0 if last is None else (t - last) * 1e-6
+                log = reference + (log - reference) * math.exp(-rate * passed)
+                last = t
+                if kind == "event":
+                    log += value
+                    reference += value if carried and framed else 0
+                elif kind == "frame":
+                    reference = math.log(value + 5)
+                    log = log if framed else reference
+                    near = min(value, 255 - value) / (0.05 * 255)
+                    rate = 2 * math.pi * hz * (0.1 + 0.9 * min(near, 1))
+                    framed = True
+            out[row, column] = min(max((math.exp(log) - 5) / 255, 0), 1)
+    return out
+
+
+@pytest.mark.parametrize("carried", [True, False])
+@pytest.mark.parametrize("times", [(), (20_000, 50_000, 70_000)])
+def test_an_image_is_that_of_the_equation(carried, times):
+    events, frames = some_events(), some_frames(times)
+    chosen = ComplementaryFilter(5.0, 0.2, 0.3, carried=carried)
+    found = image_of(chosen, events, 90_000, frames)
+    expected = twin(events, frames, 90_000, on=0.2, off=0.3, hz=5.0, carried=carried)
+    np.testing.assert_allclose(found, expected, atol=2e-5)
+    assert expected.std() > 0.05
+
+
+@pytest.mark.parametrize("carried", [True, False])
+@pytest.mark.parametrize("block", [1, 7, 64, 599])
+def test_images_do_not_depend_on_how_the_stream_is_cut(block, carried):
+    events, frames = some_events(), some_frames((20_000, 50_000))
+    chosen, times = ComplementaryFilter(carried=carried), [10_000, 40_000, 80_000, 120_000]
+
+    class Cut:
+        size = SIZE
+
+        def __iter__(self):
+            return iter(list(events.blocks(count=block)))
+
+    whole = [image for _, image in reconstruct(events, chosen, times, frames=frames)]
+    cut = [image for _, image in reconstruct(Cut(), chosen, times, frames=frames)]
+    np.testing.assert_array_equal(whole, cut)
+    again = reconstruct(events, chosen, times, frames=frames)
+    np.testing.assert_array_equal([[i for _, i in again] for _ in range(2)], [whole, whole])
+
+
+def test_an_image_leaves_the_pass_as_it_was():
+    events, chosen = some_events(), ComplementaryFilter(2.0)
+    alone = image_of(chosen, events, 90_000)
+    *_, (_, after) = reconstruct(events, chosen, range(10_000, 90_001, 10_000)).images()
+    np.testing.assert_array_equal(alone, after)
+
+
+def test_without_events_an_image_is_mid_grey_or_the_latest_frame():
+    none, chosen = Events.empty(SIZE), ComplementaryFilter()
+    assert np.ptp(image_of(chosen, none, 5)) == 0
+    assert image_of(chosen, none, 5)[0, 0] == pytest.approx(0.42, abs=1e-5)
+    frames = some_frames((1, 2))
+    np.testing.assert_allclose(image_of(chosen, none, 5, frames[:1]), frames[0][1] / 255, atol=1e-6)
+    slow = image_of(chosen, none, 10_000_000, frames)  # the pull has ended
+    np.testing.assert_allclose(slow, frames[1][1] / 255, atol=2e-3)
+
+
+def test_the_pull_is_slower_where_the_frame_is_near_black_or_white():
+    values = np.array([[0, 6, 13, 128, 242, 249, 255]], np.uint8)
+    size, before = Size(7, 1), np.full((1, 7), 100, np.uint8)
+    chosen = ComplementaryFilter(cutoff_hz=1.0, threshold_on=0.2, threshold_off=0.2)
+    found = image_of(chosen, Events.empty(size), 100_000, [(0, before), (1, values)])
+    log = np.log(np.array(found[0]) * 255 + 5) - np.log(values[0] + 5.0)
+    left = log / (np.log(105) - np.log(values[0] + 5.0))
+    usual = math.exp(-2 * math.pi * 0.1)
+    assert left[2:5] == pytest.approx([usual] * 3, abs=1e-3)
+    assert left[0] == pytest.approx(math.exp(-2 * math.pi * 0.01), abs=1e-3)
+    assert left[6] == pytest.approx(left[0], abs=1e-3)
+    assert usual < left[1] < left[0]
+
+
+def sliding(threshold_on, threshold_off):
+    """A texture that slides: its events, and a frame each 40 ms."""
+    rng = np.random.default_rng(3)
+    texture = np.kron(rng.integers(40, 200, (8, 40)), np.ones((5, 5))).astype(float)
+    kernel = np.ones(7) / 7
+    texture = np.apply_along_axis(np.convolve, 1, texture, kernel, "same")
+    frames = [
+        (t * 1000, texture[:, 10 + t // 4 : 90 + t // 4].astype(np.uint8)) for t in range(0, 320, 4)
+    ]
+    params = EmulatorParams(threshold_on=threshold_on, threshold_off=threshold_off, log_offset=5.0)
+    return emulate(frames, params).load(), frames[::10]
+
+
+def test_thresholds_are_estimated_from_events_and_frames():
+    events, frames = sliding(0.25, 0.15)
+    run = ComplementaryFilter().start(events.size)
+    for (start_us, frame), (stop_us, _) in pairwise(frames):
+        run.see(start_us, frame)
+        run.add(events.between(start_us + 1, stop_us + 1))
+    off, on = run.thresholds
+    assert on == pytest.approx(0.25, rel=0.15)
+    assert off == pytest.approx(0.15, rel=0.15)
+
+
+def test_images_between_frames_are_nearer_than_the_frame_before():
+    events, frames = sliding(0.2, 0.2)
+    times = [t for t, _ in frames[1:]]
+    made = reconstruct(events, ComplementaryFilter(), times, frames=frames).images()
+    ours, before = [], []
+    for (_, image), (_, last), (_, frame) in zip(made, frames, frames[1:], strict=False):
+        ours.append(np.mean((image - frame / 255) ** 2))
+        before.append(np.mean((last / 255 - frame / 255) ** 2))
+    assert np.mean(ours) < np.mean(before) / 5
+
+
+def test_given_thresholds_stay_and_a_sensor_gives_them(tmp_path):
+    file = tmp_path / "mine.toml"
+    file.write_text("threshold_on = 0.31\nthreshold_off = 0.17\n")
+    assert load_reconstructor(f"filter:sensor={file}").thresholds() == (0.17, 0.31)
+    assert ComplementaryFilter(sensor=EmulatorParams(threshold_on=0.4)).thresholds() == (0.2, 0.4)
+    mixed = ComplementaryFilter(threshold_on=0.5, sensor=str(file))
+    events, frames = sliding(0.2, 0.2)
+    run = mixed.start(events.size)
+    run.see(*frames[0])
+    run.add(events)
+    run.see(int(events.t[-1]), frames[-1][1])
+    assert run.thresholds == (0.17, 0.5)
+
+
+@pytest.mark.parametrize(("given", "place"), [("threshold_on", 1), ("threshold_off", 0)])
+def test_one_given_threshold_stays_while_the_other_is_estimated(given, place):
+    events, frames = sliding(0.25, 0.15)
+    run = ComplementaryFilter(**{given: 0.2}).start(events.size)
+    run.see(*frames[0])
+    run.add(events.between(1, frames[1][0] + 1))
+    run.see(*frames[1])
+    assert run.thresholds[place] == 0.2
+    assert run.thresholds[1 - place] not in (0.15, 0.2)
+
+
+def test_a_pass_without_frames_ignores_them():
+    events, frames = some_events(), some_frames((20_000, 50_000))
+    chosen = ComplementaryFilter(uses_frames=False)
+    np.testing.assert_array_equal(
+        image_of(chosen, events, 90_000, frames), image_of(chosen, events, 90_000)
+    )
+
+
+def test_times_far_apart_do_not_overflow():
+    day_us = 86_400_000_000
+    t = np.array([-day_us, 5, day_us])
+    events = Events(t=t, x=[0, 1, 0], y=[0, 0, 0], p=[True] * 3, size=(3, 1))
+    cells = np.zeros(3, CELL)
+    cells["rate"], cells["last"] = 1e-12, -(1 << 61)
+    leaky_sums((events.t, events.x, events.y, events.p), 3, (-0.2, 0.3), cells)
+    assert cells["level"][0] == pytest.approx(0.3 + 0.3 * math.exp(-0.1728))
+    assert cells["level"][1] == pytest.approx(0.3)
+    assert cells["level"][2] == 0
+
+
+def test_frames_of_another_size_are_one_line():
+    events = some_events()
+    frame = np.zeros((4, 5), np.uint8)
+    with pytest.raises(GeometryError, match=r"5x4.*12x9.*uses_frames=false"):
+        image_of(ComplementaryFilter(), events, 50_000, [(1, frame)])
+    with pytest.raises(ShapeError, match=r"uint8 \(9, 12\) is expected"):
+        ComplementaryFilter().start(SIZE).see(0, frame)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{"cutoff_hz": -1.0}, {"threshold_on": float("nan")}, {"threshold_off": 11.0},
+     {"sensor": "nothing"}],
+)  # fmt: skip
+def test_values_out_of_range_are_refused(given):
+    with pytest.raises(ConfigError):
+        ComplementaryFilter(**given)
+
+
+@pytest.mark.slow(seconds=6)
+def test_street_images_with_frames_are_nearer_than_the_frame_before(data):
+    recording = open_events(data / "davis" / "davis346_street.aedat4").between(
+        1589163147368868, 1589163147968868
+    )
+    frames = [((each.t_us + each.stop_us) // 2, each.image) for each in recording.frames()]
+    made = reconstruct(recording, ComplementaryFilter(), [t for t, _ in frames[1:]]).images()
+    errors = [
+        (np.mean((image - now / 255.0) ** 2), np.mean((last / 255.0 - now / 255.0) ** 2))
+        for (_, image), (_, last), (_, now) in zip(made, frames, frames[1:], strict=False)
+    ]
+    ours, before = np.mean(errors, 0)
+    assert len(errors) == 14
+    assert ours < 0.5 * before

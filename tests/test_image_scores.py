@@ -1,0 +1,214 @@
+"""Scores of images, beside plain twins; `dvskit eval` of reconstructors."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import cv2
+import numpy as np
+import pytest
+
+from dvskit.emulator import EmulatorParams
+from dvskit.errors import ConfigError, ShapeError, VideoError
+from dvskit.events import Events, Size
+from dvskit.formats import open_events, save_events
+from dvskit.reconstruction import ComplementaryFilter, judge, score_images
+from dvskit.reconstruction.scores import fitted, mse, ssim, temporal_error
+from dvskit.scenes.planes import noise_texture
+from dvskit.video import ArrayFrames, write_video
+from tests.test_recorded_frames import bag_with_frames
+
+
+def pictures(seed=0, shape=(24, 31)):
+    rng = np.random.default_rng(seed)
+    a = cv2.GaussianBlur(rng.random(shape), (0, 0), 1.5)
+    return a, np.clip(a + rng.normal(0, 0.05, shape), 0, 1)
+
+
+def ssim_twin(a, b):
+    """The mean over windows of the formula of Wang et al. 2004."""
+    at = np.arange(-5, 6)
+    weight = np.exp(-(at[:, None] ** 2 + at**2) / (2 * 1.5**2))
+    weight /= weight.sum()
+    found = []
+    for row in range(5, a.shape[0] - 5):
+        for column in range(5, a.shape[1] - 5):
+            x, y = (each[row - 5 : row + 6, column - 5 : column + 6] for each in (a, b))
+            mx, my = (weight * x).sum(), (weight * y).sum()
+            vx, vy = (weight * (x - mx) ** 2).sum(), (weight * (y - my) ** 2).sum()
+            both = (weight * (x - mx) * (y - my)).sum()
+            found.append(
+                (2 * mx * my + 1e-4) * (2 * both + 9e-4)
+                / ((mx**2 + my**2 + 1e-4) * (vx + vy + 9e-4))
+            )  # fmt: skip
+    return np.mean(found)
+
+
+def test_ssim_is_that_of_the_literature():
+    a, b = pictures()
+    assert ssim(a, b) == pytest.approx(ssim_twin(a, b), abs=1e-10)
+    assert 0.3 < ssim(a, b) < 0.95
+    assert ssim(a, a) == pytest.approx(1)
+
+
+def test_the_best_gain_and_offset_undo_those_of_an_image():
+    a, _ = pictures()
+    assert mse(0.5 * a + 0.1, a) > 0.01
+    np.testing.assert_allclose(fitted(0.5 * a + 0.1, a), a, atol=1e-12)
+    np.testing.assert_allclose(fitted(1 - a, a), a, atol=1e-12)
+    np.testing.assert_allclose(fitted(np.full_like(a, 0.7), a), a.mean())
+
+
+def test_no_gain_and_offset_is_better_than_the_best():
+    a, b = pictures(3)
+    best = mse(fitted(b, a), a)
+    for gain in (0.8, 0.95, 1.1):
+        for offset in (-0.1, 0.0, 0.05):
+            assert mse(gain * b + offset, a) >= best - 1e-12
+
+
+def sliding(count=4, step=2):
+    texture = noise_texture(np.random.default_rng(4), (48, 90), grain_px=6.0)
+    return [texture[:, step * k : step * k + 64].astype(np.float64) for k in range(count)]
+
+
+def test_temporal_error_is_small_for_what_moves_with_the_flow_and_large_for_flicker():
+    was, now, *_ = sliding()
+    flow = np.zeros((48, 64, 2), np.float32)
+    flow[..., 0] = 2  # x was larger
+    assert temporal_error(was, now, was, now, flow) < 1e-12
+    assert temporal_error(was, now, was, now) < 0.01
+    assert temporal_error(was, now + 0.1, was, now, flow) == pytest.approx(0.1)
+    assert temporal_error(was, was, was, now, flow) > 0.02  # an image that stands still
+
+
+def test_what_appears_does_not_count_in_the_temporal_error():
+    was, now, *_ = sliding(step=0)
+    seen = now.copy()
+    seen[10:20, 10:20] += 1.0
+    flow = np.zeros((48, 64, 2), np.float32)
+    assert temporal_error(was, seen, was, seen, flow) < 1e-6
+    assert temporal_error(was, seen, was, now, flow) > 0.02
+
+
+def test_scores_of_images_are_those_of_each_and_their_standard_error():
+    references = [(k * 10, each) for k, each in enumerate(sliding())]
+    images = [(t, each * 0.9) for t, each in references]
+    scores = score_images(images, references)
+    assert scores.t_us.tolist() == [0, 10, 20, 30]
+    assert len(scores.temporal) == 3
+    assert scores.mse.tolist() == [
+        mse(a, b) for (_, a), (_, b) in zip(images, references, strict=True)
+    ]
+    assert scores.mse_fitted.max() < 1e-12
+    mean, error = scores.summary()["ssim"]
+    assert mean == pytest.approx(scores.ssim.mean())
+    assert error == pytest.approx(scores.ssim.std(ddof=1) / 2)
+    one = score_images(images[:1], references[:1])
+    assert math.isnan(one.summary()["mse"][1])
+    assert math.isnan(one.summary()["temporal"][0])
+
+
+def test_images_and_references_that_differ_are_refused():
+    a, _ = pictures()
+    with pytest.raises(VideoError, match="image is at 1 us, its reference at 2 us"):
+        score_images([(1, a)], [(2, a)])
+    with pytest.raises(ShapeError, match="the same"):
+        mse(a, a[1:])
+    with pytest.raises(ShapeError, match="at least 11x11"):
+        ssim(a[:10], a[:10])
+    with pytest.raises(ShapeError, match="at least 16x16"):
+        temporal_error(a[:12], a[:12], a[:12], a[:12])
+
+
+def clip():
+    frames = (np.stack(sliding(10)) * 255).astype(np.uint8)
+    return ArrayFrames(frames, fps=50)
+
+
+def test_a_clip_is_emulated_and_its_frames_judge():
+    scores = judge(ComplementaryFilter(), clip(), EmulatorParams(threshold_on=0.15))
+    assert len(scores) == 9
+    again = judge(ComplementaryFilter(), clip(), EmulatorParams(threshold_on=0.15))
+    np.testing.assert_array_equal(scores.mse, again.mse)
+    grey = judge(ComplementaryFilter(threshold_on=0.0, threshold_off=0.0), clip())
+    assert scores.mse_fitted[-1] < 0.7 * grey.mse_fitted[-1]
+    assert scores.ssim[-1] > grey.ssim[-1] + 0.1
+
+
+@pytest.mark.slow(seconds=6)
+def test_eval_prints_the_scores_of_a_recording(run, data):
+    street = str(data / "davis" / "davis346_street.aedat4")
+    code, out, err = run("eval", "filter", street, "--json")
+    assert (code, err) == (0, "")
+    facts = json.loads(out)
+    assert facts["images"] == 58
+    assert facts["mean"]["mse"] < 4e-4  # the frame before has 7.2e-4
+    assert facts["mean"]["ssim"] > 0.97  # and .966
+    assert len(facts["per_image"]["ssim"]) == len(facts["t_us"]) == 58
+    assert len(facts["per_image"]["temporal"]) == 57
+    assert 0 < facts["standard_error"]["ssim"] < 0.01
+
+
+@pytest.fixture
+def video(tmp_path):
+    write_video(clip(), tmp_path / "clip.mp4", fps=50)
+    return "clip.mp4"
+
+
+def test_eval_emulates_a_video_first(run, video):
+    code, out, _ = run("eval", "filter:cutoff=0.5", video)
+    lines = out.splitlines()
+    assert code == 0
+    assert lines[0].split() == ["9", "images", "mean", "standard", "error"]
+    assert [line.split()[0] for line in lines[1:]] == ["MSE", "SSIM", "MSE", "SSIM", "temporal"]
+    other = run("eval", "filter:cutoff=0.5", video, "--preset", "noisy")[1]
+    assert other != out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--operations", "--matrix", "a.png"], "--matrix, --operations: for classifiers only"),
+        (["--split", "test"], "--split: for classifiers only"),
+        (["--encoder", "poisson"], "--encoder: for classifiers only"),
+        (["--size", "9x9"], "do not apply to still images"),
+        (["--preset", "none"], "unknown preset 'none'"),
+    ],
+)
+def test_eval_refuses_options_of_other_models(run, video, words, said):
+    code, out, err = run("eval", "filter", video, *words)
+    assert (code, out) == (2, "")
+    assert said in err
+    assert len(err.strip().splitlines()) == 1
+
+
+def test_eval_refuses_recordings_without_frames_and_what_holds_no_images(run, tmp_path, video):
+    save_events(Events(t=[1], x=[0], y=[0], p=[True], size=(20, 20)), tmp_path / "a.npz")
+    (tmp_path / "empty").mkdir()
+    for name in ("a.npz", "empty", "none.npz"):
+        code, out, err = run("eval", "filter", name)
+        assert code != 0
+        assert out == ""
+        assert len(err.strip().splitlines()) == 1
+        if name != "none.npz":
+            assert "holds no frames to compare with; give a recording with frames or a video" in err
+    code, _, err = run("eval", "filter:x=1", video)
+    assert code == 2
+    assert "filter:x=1: it has no 'x'" in err
+
+
+def test_a_recording_takes_no_emulated_sensor_and_needs_frames_of_its_size(tmp_path):
+    bag = open_events(bag_with_frames(tmp_path / "a.bag", [(30, 20)] * 3))
+    with pytest.raises(ConfigError, match="a recording has its own events"):
+        judge(ComplementaryFilter(), bag, EmulatorParams())
+    assert bag.size != Size(30, 20)
+    with pytest.raises(ValueError, match="a frame is 30x20"):
+        judge(ComplementaryFilter(uses_frames=False), bag)
+
+
+def test_a_single_frame_is_too_few(tmp_path):
+    bag = open_events(bag_with_frames(tmp_path / "a.bag", [(64, 48)]))
+    with pytest.raises(VideoError, match="1 frame to compare with; 2 are needed"):
+        judge(ComplementaryFilter(), bag)

@@ -1,0 +1,270 @@
+"""Images at times: their order with events and frames, live sources, and exposure."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from dvskit.emulator import emulate
+from dvskit.errors import ConfigError, EventsError, GeometryError, VideoError
+from dvskit.events import Events, Size
+from dvskit.formats import open_events
+from dvskit.reconstruction import (
+    AutoExposure,
+    EventsPerPixel,
+    GivenTimes,
+    SteadyTimes,
+    listed_times,
+    load_reconstructor,
+    reconstruct,
+)
+from dvskit.reconstruction.reconstructed import _Merged, _Seen
+from dvskit.streams import Frame
+from dvskit.video import write_images
+from tests.test_complementary import some_events
+
+SIZE = Size(4, 2)
+
+
+def events_at(*t, size=SIZE) -> Events:
+    return Events(t=list(t), x=[0] * len(t), y=[0] * len(t), p=[True] * len(t), size=size)
+
+
+class Log:
+    """A reconstructor that writes down its calls; an image shows the number of its events."""
+
+    def __init__(self, *, uses_frames: bool = True) -> None:
+        self.uses_frames = uses_frames
+
+    def start(self, size):
+        self.calls, self.size, self.t = [], size, []
+        return self
+
+    def add(self, events):
+        assert len(events)
+        self.t += events.t.tolist()
+        self.calls += [("event", t) for t in events.t.tolist()]
+
+    def see(self, t_us, frame):
+        self.calls.append(("frame", t_us))
+
+    def image(self, t_us):
+        self.calls.append(("image", t_us))
+        return np.full((self.size.height, self.size.width), len(self.t) / 255, np.float32)
+
+
+class Blocks:
+    """A source of the given blocks, that counts those read."""
+
+    def __init__(self, *blocks, size=SIZE) -> None:
+        self.blocks, self.size, self.read = blocks, size, 0
+
+    def __iter__(self):
+        self.read = 0
+        for block in self.blocks:
+            self.read += 1
+            yield block
+
+
+def counts(made) -> list[tuple[int, int]]:
+    return [(t_us, int(image[0, 0])) for t_us, image in made]
+
+
+def test_an_image_has_the_events_up_to_its_time():
+    events = events_at(0, 5, 10, 10, 11, 30)
+    made = reconstruct(events, Log(), [0, 4, 10, 11, 29, 100])
+    assert counts(made) == [(0, 1), (4, 1), (10, 4), (11, 5), (29, 5), (100, 6)]
+    assert counts(made) == counts(made)
+
+
+def test_images_at_a_rate_begin_a_period_after_the_first_event_and_hold_the_last_one():
+    made = reconstruct(events_at(7, 8, 1_000_007, 1_400_000), Log(), SteadyTimes(2.0))
+    assert counts(made) == [(500_007, 2), (1_000_007, 3), (1_500_007, 4)]
+
+
+def test_times_at_a_rate_do_not_drift():
+    made = reconstruct(events_at(0, 1_000_000), Log(), SteadyTimes(30))
+    times = [t for t, _ in made]
+    assert times[:3] == [33_333, 66_666, 100_000]
+    assert times[29] == 1_000_000
+
+
+def test_images_by_number_come_with_every_so_many_events():
+    events = events_at(*range(100, 130))
+    made = reconstruct(events, Log(), EventsPerPixel(1.3))  # 10.4 events of 8 pixels
+    assert counts(made) == [(110, 11), (120, 21)]
+    assert counts(reconstruct(events_at(1, 1, 1, 1, 2), Log(), EventsPerPixel(0.25))) == [(1, 2)]
+    assert counts(reconstruct(events_at(1, 2), Log(), EventsPerPixel(0.01))) == [(1, 1), (2, 2)]
+
+
+TIMES = [SteadyTimes(40), EventsPerPixel(0.2), GivenTimes([-5, 20_000, 99_999, 200_000])]
+
+
+@pytest.mark.parametrize("times", TIMES, ids=lambda each: type(each).__name__)
+@pytest.mark.parametrize("count", [1, 7, 64])
+def test_images_do_not_depend_on_blocks(times, count):
+    events = some_events()
+    frames = [(t, np.zeros((9, 12))) for t in range(0, 100_000, 9_000)]
+    logs = []
+    for blocks in ([events], events.blocks(count=count)):
+        log = Log()
+        list(reconstruct(Blocks(*blocks, size=events.size), log, times, frames=frames))
+        logs.append(log.calls)
+    assert logs[0] == logs[1]
+    assert len([kind for kind, _ in logs[0] if kind == "image"]) > 3
+
+
+def test_a_frame_comes_after_the_events_up_to_its_time_and_not_before_an_image_at_it():
+    log = Log()
+    frames = [(5, np.zeros((2, 4))), (10, np.zeros((2, 4))), (50, np.zeros((2, 4)))]
+    list(reconstruct(events_at(1, 5, 6, 10, 11), log, [10, 12], frames=frames))
+    assert log.calls == [
+        ("event", 1), ("event", 5), ("frame", 5), ("event", 6), ("event", 10), ("image", 10),
+        ("frame", 10), ("event", 11), ("image", 12),
+    ]  # fmt: skip
+
+
+def merged(*steps):
+    """Return the calls of events and images (negative times) around an exposure from 0 to 20."""
+    log = Log().start(SIZE)
+    merging = _Merged(log, iter([_Seen(10, 20, np.zeros((2, 4), np.uint8))]))
+    for t in steps:
+        if t < 0:
+            merging.finish(-t)
+            log.image(-t)
+        else:
+            merging.add(events_at(t))
+    return "".join(kind[0] + f"{t} " for kind, t in log.calls).split()
+
+
+def test_an_image_within_an_exposure_does_not_have_the_frame():
+    assert merged(5, 15, 25, -26) == ["e5", "f10", "e15", "e25", "i26"]
+    assert merged(5, 15, -21) == ["e5", "f10", "e15", "i21"]
+    assert merged(5, 15, -20, 25) == ["e5", "e15", "i20", "f10", "e25"]
+    assert merged(5, 15, -16, 18, -30) == ["e5", "e15", "i16", "f10", "e18", "i30"]
+
+
+def test_the_frames_of_a_recording_count_from_the_end_of_their_exposure(data):
+    recording = open_events(data / "davis" / "davis346_street.aedat4")
+    first, second, *_ = recording.frames()
+    middle = (second.t_us + second.stop_us) // 2
+    log = Log()
+    made = iter(reconstruct(recording, log, [middle, second.stop_us, second.stop_us + 1]))
+    next(made)
+    assert [t for kind, t in log.calls if kind == "frame"] == [(first.t_us + first.stop_us) // 2]
+    next(made)
+    assert len([t for kind, t in log.calls if kind == "frame"]) == 1
+    next(made)
+    assert [t for kind, t in log.calls if kind == "frame"][1:] == [middle]
+
+
+def test_frames_are_not_read_for_a_reconstructor_without():
+    def frames():
+        raise AssertionError
+        yield
+
+    log = Log(uses_frames=False)
+    assert counts(reconstruct(events_at(1), log, [2], frames=frames())) == [(2, 1)]
+
+
+def test_an_image_of_a_live_source_comes_with_the_next_event():
+    source = Blocks(events_at(0, 1), events_at(40_000), events_at(90_000), events_at(95_000))
+    made = iter(reconstruct(source, Log(), SteadyTimes(30)))
+    assert next(made)[0] == 33_333
+    assert source.read == 2
+    assert next(made)[0] == 66_666
+    assert source.read == 3
+
+
+def test_reconstructed_images_are_a_clip_that_can_be_emulated():
+    made = reconstruct(some_events(), "filter:cutoff_hz=2", SteadyTimes(100))
+    assert made.size == (12, 9)
+    for t_us, image in made:
+        assert image.dtype == np.uint8
+        assert image.shape == (9, 12)
+        assert t_us > 0
+    assert len(emulate(made).load()) > 50
+
+
+def test_times_come_from_a_list_of_images(tmp_path):
+    (tmp_path / "images.txt").write_text("0.00002 images/a.png\n0.5 images/b.png\n")
+    (tmp_path / "timestamps_us.txt").write_text("20\n500000\n")
+    (tmp_path / "mine.txt").write_text("# seconds\n0.00002\n0.5\n")
+    (tmp_path / "images.csv").write_text("20000,a.png\n500000000,b.png\n")
+    for name in ("images.txt", "timestamps_us.txt", "mine.txt", "images.csv"):
+        assert list(listed_times(tmp_path / name).t_us) == [20, 500_000], name
+    image = np.zeros((8, 8), np.uint8)
+    write_images([Frame(0, 0, image), Frame(40_000, 40_000, image)], tmp_path / "out")
+    assert list(listed_times(tmp_path / "out" / "images.txt").t_us) == [0, 40_000]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("0.1 a\nx b\n", r"images.txt: line 2 has no time"),
+     ("0.2 a\n0.1 b\n", r"images.txt: line 2 runs back in time"),
+     ("0.1 a\n0.1 b\n", r"image times must increase; number 1")],
+)  # fmt: skip
+def test_a_damaged_list_of_times_names_its_line(tmp_path, text, words):
+    (tmp_path / "images.txt").write_text(text)
+    with pytest.raises(VideoError, match=words):
+        listed_times(tmp_path / "images.txt")
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "words"),
+    [
+        (lambda: reconstruct(np.zeros(3), Log(), [1]), EventsError, "neither Events"),
+        (lambda: reconstruct(events_at(1), "filtre", [1]), ConfigError, "did you mean 'filter'"),
+        (lambda: load_reconstructor("filter:cut=2"), ConfigError, "filter:cut=2: it has no 'cut'"),
+        (lambda: load_reconstructor("filter:cutoff=-2"), ConfigError, "outside 0"),
+        (lambda: EventsPerPixel(0.0), ConfigError, "every = 0.0 is not"),
+        (lambda: SteadyTimes(0.0), ConfigError, "fps = 0.0 is outside"),
+        (lambda: GivenTimes([3, 3]), VideoError, "must increase; number 1"),
+        (lambda: AutoExposure(dark=0.9, bright=0.2), ConfigError, "is not below"),
+        (lambda: AutoExposure(smooth_s=-1), ConfigError, "smooth_s"),
+    ],
+)
+def test_wrong_arguments_are_one_line(call, error, words):
+    with pytest.raises(error, match=words) as caught:
+        call()
+    assert "\n" not in str(caught.value)
+
+
+def test_blocks_and_frames_out_of_order_are_refused():
+    with pytest.raises(EventsError, match="starts at 3 us, before 5 us"):
+        list(reconstruct(Blocks(events_at(5), events_at(3)), Log(), [9]))
+    with pytest.raises(GeometryError, match="a block is 5x5"):
+        list(reconstruct(Blocks(events_at(5, size=(5, 5))), Log(), [9]))
+    frames = [(5, np.zeros((2, 4))), (4, np.zeros((2, 4)))]
+    with pytest.raises(VideoError, match="a frame at 4 us follows one at 5 us"):
+        list(reconstruct(events_at(5, 6), Log(), [9], frames=frames))
+
+
+def test_a_gap_of_hours_is_an_error_that_names_the_fix():
+    made = reconstruct(events_at(0, 10**15), Log(), SteadyTimes(1e6))
+    with pytest.raises(VideoError, match=r"consecutive images have no events .*--start"):
+        for _ in made.images():
+            pass
+
+
+def test_auto_exposure_fills_the_range_and_does_not_flicker():
+    scene = np.linspace(0.4, 0.5, 400, dtype=np.float32).reshape(20, 20)
+    flash = scene.copy()
+    flash[:2] = 1.0
+
+    def seen(smooth_s: float) -> list[float]:
+        step = AutoExposure(smooth_s=smooth_s).start()
+        first = step(0, scene)
+        assert first.dtype == np.float32
+        assert (first.min(), first.max()) == (0, 1)
+        shown = [step(40_000 * k, flash if k % 2 else scene) for k in range(1, 60)]
+        return [float(each[19, 0]) for each in shown]
+
+    at_once, smooth = (np.abs(np.diff(seen(each)[30:])) for each in (0.0, 0.5))
+    assert at_once.min() > 0.5
+    assert smooth.max() < 0.1 * at_once.min()
+
+
+def test_auto_exposure_of_an_image_without_contrast_is_grey():
+    shown = AutoExposure().start()(0, np.full((4, 4), 0.2, np.float32))
+    np.testing.assert_allclose(shown, 0.5, atol=1e-5)
