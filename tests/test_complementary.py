@@ -72,7 +72,7 @@ def twin(events, frames, t_us, *, on, off, hz, carried):
 @pytest.mark.parametrize("times", [(), (20_000, 50_000, 70_000)])
 def test_an_image_is_that_of_the_equation(carried, times):
     events, frames = some_events(), some_frames(times)
-    chosen = ComplementaryFilter(5.0, 0.2, 0.3, carried=carried)
+    chosen = ComplementaryFilter(5.0, 0.2, 0.3, carried=carried, smooth_px=0.0)
     found = image_of(chosen, events, 90_000, frames)
     expected = twin(events, frames, 90_000, on=0.2, off=0.3, hz=5.0, carried=carried)
     np.testing.assert_allclose(found, expected, atol=2e-5)
@@ -207,6 +207,19 @@ def test_times_far_apart_do_not_overflow():
     assert cells["level"][0] == pytest.approx(0.3 + 0.3 * math.exp(-0.1728))
     assert cells["level"][1] == pytest.approx(0.3)
     assert cells["level"][2] == 0
+
+
+@pytest.mark.parametrize("times", [(), (20_000, 50_000)])
+def test_smoothing_changes_pixels_with_events_alone(times):
+    events, frames = some_events(40), some_frames(times)
+    rough, smooth = (
+        image_of(ComplementaryFilter(smooth_px=px), events, 90_000, frames) for px in (0.0, 1.0)
+    )
+    since = events[events.t > max(times, default=-1)]
+    changed = np.zeros(rough.shape, bool)
+    changed[since.y, since.x] = True
+    np.testing.assert_array_equal(rough[~changed], smooth[~changed])
+    assert np.abs(rough - smooth)[changed].mean() > 1e-3
 
 
 def test_frames_of_another_size_are_one_line():

@@ -177,7 +177,7 @@ def test_an_image_of_a_live_source_comes_with_the_next_event():
 
 
 def test_reconstructed_images_are_a_clip_that_can_be_emulated():
-    made = reconstruct(some_events(), "filter:cutoff_hz=2", SteadyTimes(100))
+    made = reconstruct(some_events(), "filter:cutoff_hz=2,smooth=0", SteadyTimes(100))
     assert made.size == (12, 9)
     for t_us, image in made:
         assert image.dtype == np.uint8
@@ -248,7 +248,7 @@ def test_a_gap_of_hours_is_an_error_that_names_the_fix():
 
 
 def test_auto_exposure_fills_the_range_and_does_not_flicker():
-    scene = np.linspace(0.4, 0.5, 400, dtype=np.float32).reshape(20, 20)
+    scene = np.linspace(0.2, 0.7, 400, dtype=np.float32).reshape(20, 20)
     flash = scene.copy()
     flash[:2] = 1.0
 
@@ -261,7 +261,7 @@ def test_auto_exposure_fills_the_range_and_does_not_flicker():
         return [float(each[19, 0]) for each in shown]
 
     at_once, smooth = (np.abs(np.diff(seen(each)[30:])) for each in (0.0, 0.5))
-    assert at_once.min() > 0.5
+    assert at_once.min() > 0.3
     assert smooth.max() < 0.1 * at_once.min()
 
 

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,6 +23,7 @@ _NEVER = -(1 << 61)  # microseconds; before all events
 _GRAY = 0.42  # of white: without frames
 _LOG_OFFSET = 5.0  # in digital numbers: the log of darker pixels would be mostly noise
 _NEAR_LIMIT = 0.05  # share of white within which a frame counts as saturated
+_EDGE = 0.2  # brightness; larger differences between neighbours are kept
 _SLOWEST = 0.1  # share of the cutoff at saturation
 
 
@@ -37,6 +39,8 @@ class ComplementaryFilter:
     carried        whether the latest frame moves on with the events since it
     sensor         EmulatorParams, a preset or its file, such as the output of `calibrate`: its
                    thresholds are used
+    smooth_px      sigma of a bilateral filter at the pixels that had events since the latest frame:
+                   it smooths the steps of single events; 0 for none
 
     After Scheerlinck, Barnes and Mahony 2018, "Continuous-time intensity estimation using event
     cameras": an event adds its threshold to the log intensity L of its pixel, and L decays to the
@@ -57,9 +61,11 @@ class ComplementaryFilter:
     uses_frames: bool = True
     carried: bool = True
     sensor: EmulatorParams | str | None = None
+    smooth_px: float = 1.0
 
     def __post_init__(self) -> None:
-        for name, most in (("cutoff_hz", 1e6), ("threshold_on", 10.0), ("threshold_off", 10.0)):
+        limits = {"cutoff_hz": 1e6, "threshold_on": 10.0, "threshold_off": 10.0, "smooth_px": 10.0}
+        for name, most in limits.items():
             value = getattr(self, name)
             if value is not None and not 0 <= value <= most:
                 raise ConfigError(f"{name} = {value} is outside 0..{most:g}")
@@ -87,7 +93,7 @@ class FilterPass:
     """
 
     def __init__(self, chosen: ComplementaryFilter, size: Size) -> None:
-        self._size, self._carried = size, chosen.carried
+        self._size, self._carried, self._smooth_px = size, chosen.carried, chosen.smooth_px
         self._cutoff_hz, self._uses_frames = chosen.cutoff_hz, chosen.uses_frames
         self._fit = _ThresholdFit(chosen.thresholds())
         self._cells = np.zeros(size.width * size.height, CELL)
@@ -146,9 +152,15 @@ class FilterPass:
 
     def image(self, t_us: int) -> Image:
         """Return the brightness at `t_us`, (height, width), 0 black to 1 white."""
+        shape = (self._size.height, self._size.width)
         bright = (np.exp(self._log_at(t_us)) - _LOG_OFFSET) / 255
-        seen: Image = np.clip(bright, 0, 1).astype(np.float32, copy=False)
-        return seen.reshape(self._size.height, self._size.width)
+        seen: Image = np.clip(bright, 0, 1).astype(np.float32, copy=False).reshape(shape)
+        if self._smooth_px == 0:
+            return seen
+        changed = self._cells["last"] > _NEVER if self._frame is None else self._counts.any(1)
+        diameter = 2 * math.ceil(2 * self._smooth_px) + 1
+        smooth = cv2.bilateralFilter(seen, diameter, _EDGE, self._smooth_px)
+        return np.where(changed.reshape(shape), smooth, seen)
 
     def _log_at(self, t_us: int) -> Image:
         past_us = t_us - self._cells["last"]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from dvskit.errors import ConfigError, check_share
 
 Image = NDArray[np.float32]
-_LEAST_SPAN = 0.05  # between dark and bright: less would show noise
+_LEAST_SPAN = 0.3  # between dark and bright: less would show noise, as where little moves
 _LOOKED_AT = 20_000  # pixels of an image
 
 
