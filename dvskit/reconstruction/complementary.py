@@ -13,7 +13,15 @@ from numpy.typing import NDArray
 from dvskit.emulator.params import EmulatorParams, as_params
 from dvskit.errors import ConfigError, ShapeError
 from dvskit.events import Events, Size
-from dvskit.reconstruction.complementary_kernels import CELL, count_events, leaky_sums
+from dvskit.reconstruction.complementary_kernels import (
+    CELL,
+    OFFSET,
+    add_squares,
+    brightness,
+    count_events,
+    leaky_sums,
+    start_from_frame,
+)
 
 Image = NDArray[np.float32]
 
@@ -21,10 +29,14 @@ _WITH_FRAMES_HZ, _ALONE_HZ = 8.0, 1.0
 _THRESHOLD = 0.15  # until frames show another; low, since noise is summed too
 _NEVER = -(1 << 61)  # microseconds; before all events
 _GRAY = 0.42  # of white: without frames
-_LOG_OFFSET = 5.0  # in digital numbers: the log of darker pixels would be mostly noise
 _NEAR_LIMIT = 0.05  # share of white within which a frame counts as saturated
 _EDGE = 0.2  # brightness; larger differences between neighbours are kept
 _SLOWEST = 0.1  # share of the cutoff at saturation
+_VALUES = np.arange(256)
+_LOGS = np.log(_VALUES + OFFSET).astype(np.float32)
+_SHARES = _SLOWEST + (1 - _SLOWEST) * np.minimum(
+    np.minimum(_VALUES, 255 - _VALUES) / (255 * _NEAR_LIMIT), 1
+)  # of the cutoff, by the value of a frame
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +111,8 @@ class FilterPass:
         self._cells = np.zeros(size.width * size.height, CELL)
         self._cells["rate"], self._cells["last"] = self._rate(_ALONE_HZ), _NEVER
         self._counts = np.zeros((len(self._cells), 2), np.int32)
-        self._frame: NDArray[np.uint8] | None = None
-        self._reference: Image = np.full(len(self._cells), _log(_GRAY * 255), np.float32)
+        self._frame: NDArray[Any] = np.full(len(self._cells), _GRAY * 255, np.float32)
+        self._framed = False
         self._last_us = _NEVER
 
     @property
@@ -117,11 +129,10 @@ class FilterPass:
         if not len(events):
             return
         columns, width = (events.t, events.x, events.y, events.p), self._size.width
-        if self._frame is None or not self._carried:
+        if not (self._framed and self._carried):
             off, on = self.thresholds
             leaky_sums(columns, width, (-off, on), self._cells)
-        if self._frame is not None:
-            count_events(columns, width, self._counts)
+        count_events(columns, width, self._counts)
         self._last_us = int(events.t[-1])
 
     def see(self, t_us: int, frame: NDArray[Any]) -> None:
@@ -137,44 +148,33 @@ class FilterPass:
                 f"{(self._size.height, self._size.width)} is expected"
             )
         t_us = max(t_us, self._last_us)
-        flat = frame.ravel()
-        reference, level = _log(flat), np.zeros(len(flat), np.float32)
-        if self._frame is not None:
+        flat = frame.flatten()
+        if self._framed:
             self._fit.learn(self._frame, flat, self._counts)
-            level = self._log_at(t_us) - reference
-        margin = np.minimum(flat, 255 - flat) / np.float32(255 * _NEAR_LIMIT)
-        share = _SLOWEST + (1 - _SLOWEST) * np.minimum(margin, 1)
-        self._cells["rate"] = self._rate(_WITH_FRAMES_HZ) * share
-        self._cells["level"], self._cells["last"] = level, t_us
-        self._counts[:] = 0
-        self._frame, self._reference = flat.copy(), reference
-        self._last_us = t_us
+            before = self._frame
+        else:
+            before = flat
+            self._cells["level"], self._counts[:] = 0, 0
+        rates = (self._rate(_WITH_FRAMES_HZ) * _SHARES).astype(np.float32)
+        start_from_frame(t_us, self._cells, self._counts, self._steps(), before, flat, _LOGS, rates)
+        self._frame, self._framed, self._last_us = flat, True, t_us
 
     def image(self, t_us: int) -> Image:
         """Return the brightness at `t_us`, (height, width), 0 black to 1 white."""
         shape = (self._size.height, self._size.width)
-        bright = (np.exp(self._log_at(t_us)) - _LOG_OFFSET) / 255
-        seen: Image = np.clip(bright, 0, 1).astype(np.float32, copy=False).reshape(shape)
-        if self._smooth_px == 0:
-            return seen
-        changed = self._cells["last"] > _NEVER if self._frame is None else self._counts.any(1)
-        diameter = 2 * math.ceil(2 * self._smooth_px) + 1
-        smooth = cv2.bilateralFilter(seen, diameter, _EDGE, self._smooth_px)
-        return np.where(changed.reshape(shape), smooth, seen)
+        flat, changed = np.empty(len(self._cells), np.float32), np.empty(len(self._cells), np.uint8)
+        brightness(t_us, self._cells, self._counts, self._steps(), self._frame, flat, changed)
+        seen: Image = flat.reshape(shape)
+        if self._smooth_px > 0:
+            diameter = 2 * math.ceil(2 * self._smooth_px) + 1
+            smooth = cv2.bilateralFilter(seen, diameter, _EDGE, self._smooth_px)
+            cv2.copyTo(smooth, changed.reshape(shape), seen)
+        return seen
 
-    def _log_at(self, t_us: int) -> Image:
-        past_us = t_us - self._cells["last"]
-        kept = np.exp(-self._cells["rate"] * past_us.astype(np.float32))
-        found: Image = self._reference + self._cells["level"] * kept
-        if self._carried:
-            off, on = self.thresholds
-            found += self._counts @ np.array([-off, on], np.float32)
-        return found
-
-
-def _log(gray: Any) -> Any:
-    """Return the log intensity of brightness in digital numbers, as float32."""
-    return np.log(np.float32(_LOG_OFFSET) + np.asarray(gray, np.float32))
+    def _steps(self) -> Image:
+        """Return what an OFF and an ON event since the frame add; 0 if the level has it."""
+        off, on = self.thresholds
+        return np.array([-off, on] if self._framed and self._carried else [0, 0], np.float32)
 
 
 class _ThresholdFit:
@@ -201,18 +201,10 @@ class _ThresholdFit:
         self, before: NDArray[np.uint8], after: NDArray[np.uint8], counts: NDArray[np.int32]
     ) -> None:
         """Take in two frames, flat, and the OFF and ON events of each pixel between them."""
-        low, high = 255 * _NEAR_LIMIT, 255 * (1 - _NEAR_LIMIT)
-        used = (before > low) & (before < high) & (after < high) & counts.any(1)
-        if not self._free or not used.any():
+        if not self._free:
             return
-        n = counts[used].astype(np.float64)
-        bright = before[used] + _LOG_OFFSET
-        moved = bright * np.exp(np.clip(n @ (self._x * (-1, 1)), -self._FARTHEST, self._FARTHEST))
-        slope = moved[:, None] * n * (-1, 1) / 255
-        wanted = (after[used] + _LOG_OFFSET - moved) / 255 + slope @ self._x
-        weighted = slope / (1 + self._NOISE * n.sum(1))[:, None]
-        self._a += weighted.T @ slope
-        self._b += weighted.T @ wanted
+        limits = (255 * _NEAR_LIMIT, 255 * (1 - _NEAR_LIMIT), self._FARTHEST)
+        add_squares(before, after, counts, self._x, limits, self._NOISE, self._a, self._b)
         free = self._free
         fixed = [k for k in (0, 1) if k not in free]
         known = self._b[free] - self._a[np.ix_(free, fixed)] @ self._x[fixed]

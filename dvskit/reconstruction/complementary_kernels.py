@@ -13,6 +13,8 @@ from dvskit.filters.base import Columns
 
 Array = NDArray[Any]
 
+OFFSET = 5.0  # of log intensity, in digital numbers: the log of darker pixels is mostly noise
+DARK = np.float32(OFFSET)
 # level: of log intensity; rate: of its decay, per microsecond; last: time of its latest change
 CELL = np.dtype([("level", np.float32), ("rate", np.float32), ("last", np.int64)])
 
@@ -38,3 +40,84 @@ def count_events(events: Columns, width: int, counts: Array) -> None:
     _, x, y, p = events
     for i in range(len(x)):
         counts[np.int64(y[i]) * width + x[i], np.int64(p[i])] += 1
+
+
+@njit(cache=True, nogil=True, inline="always")
+def deviation(cell: Any, t_us: int, off: Any, on: Any, steps: Array) -> Any:
+    """Return how far a pixel's log intensity is from its frame's.
+
+    off, on  the events of the pixel since the frame
+    steps    (2,) float32, of an event; zeros if events are in `level`
+    """
+    found = on * steps[1] + off * steps[0]
+    if cell.level != 0:
+        found += cell.level * math.exp(np.float32(cell.last - t_us) * cell.rate)
+    return np.float32(found)
+
+
+@njit(cache=True, nogil=True)
+def brightness(
+    t_us: int, cells: Array, counts: Array, steps: Array, frame: Array, image: Array, changed: Array
+) -> None:
+    """Write the brightness of all pixels, 0..1, to `image`, (H * W,) float32.
+
+    frame    (H * W,) in digital numbers
+    changed  (H * W,) uint8, set to 1 for pixels with events since the frame, else to 0
+    """
+    for i in range(len(image)):
+        light = np.float32(frame[i])
+        off, on = counts[i, 0], counts[i, 1]
+        apart = deviation(cells[i], t_us, off, on, steps)
+        if apart != 0:
+            light = (light + DARK) * math.exp(apart) - DARK
+        image[i] = min(max(light / np.float32(255), np.float32(0)), np.float32(1))
+        changed[i] = off + on > 0
+
+
+@njit(cache=True, nogil=True)
+def start_from_frame(
+    t_us: int, cells: Array, counts: Array, steps: Array, before: Array, after: Array,
+    logs: Array, rates: Array,
+) -> None:  # fmt: skip
+    """Set each pixel's level to how far it is from a new frame, and count anew.
+
+    before, after  (H * W,) uint8
+    logs, rates    (256,) float32: log intensity and rate of decay of each value of a frame
+    """
+    for i in range(len(cells)):
+        cell = cells[i]
+        apart = deviation(cell, t_us, counts[i, 0], counts[i, 1], steps)
+        cell.level = apart + logs[before[i]] - logs[after[i]]
+        cell.rate = rates[after[i]]
+        cell.last = t_us
+        counts[i, 0] = counts[i, 1] = 0
+
+
+@njit(cache=True, nogil=True)
+def add_squares(
+    before: Array, after: Array, counts: Array, x: Array, limits: tuple[float, float, float],
+    noise: float, a: Array, b: Array,
+) -> None:  # fmt: skip
+    """Add a Gauss-Newton step for the thresholds x, (2,), OFF and ON, to A x = b.
+
+    limits  least and most digital number of a frame that is not saturated, and the largest change
+            of log intensity
+    noise   variance of an event's step, relative to that of a frame's pixel
+    """
+    low, high, farthest = limits
+    for i in range(len(before)):
+        off, on = float(counts[i, 0]), float(counts[i, 1])
+        start, stop = float(before[i]), float(after[i])
+        if off + on == 0 or start <= low or start >= high or stop >= high:
+            continue
+        change = min(max(on * x[1] - off * x[0], -farthest), farthest)
+        moved = (start + OFFSET) * math.exp(change) / 255
+        slope_off, slope_on = -moved * off, moved * on
+        wanted = (stop + OFFSET) / 255 - moved + slope_off * x[0] + slope_on * x[1]
+        weight = 1 / (1 + noise * (off + on))
+        a[0, 0] += weight * slope_off * slope_off
+        a[0, 1] += weight * slope_off * slope_on
+        a[1, 0] += weight * slope_off * slope_on
+        a[1, 1] += weight * slope_on * slope_on
+        b[0] += weight * slope_off * wanted
+        b[1] += weight * slope_on * wanted
