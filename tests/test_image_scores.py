@@ -212,3 +212,9 @@ def test_a_single_frame_is_too_few(tmp_path):
     bag = open_events(bag_with_frames(tmp_path / "a.bag", [(64, 48)]))
     with pytest.raises(VideoError, match="1 frame to compare with; 2 are needed"):
         judge(ComplementaryFilter(), bag)
+
+
+def test_eval_refuses_a_preset_for_a_classifier(run, video):
+    code, out, err = run("eval", "some-classifier", video, "--preset", "noisy")
+    assert (code, out) == (2, "")
+    assert "--preset: some-classifier is a classifier" in err
