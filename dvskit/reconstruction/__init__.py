@@ -1,5 +1,10 @@
 """Images from events: a complementary filter, recurrent networks, and ONNX networks of others."""
 
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from dvskit.reconstruction.complementary import ComplementaryFilter
 from dvskit.reconstruction.exposure import AutoExposure, Exposure
 from dvskit.reconstruction.image_times import (
@@ -14,6 +19,11 @@ from dvskit.reconstruction.reconstructed import Reconstructed, reconstruct
 from dvskit.reconstruction.reconstructor import ReconstructionPass, Reconstructor
 from dvskit.reconstruction.scores import ImageScores, judge, score_images
 
+if TYPE_CHECKING:
+    from dvskit.reconstruction.onnx_network import OnnxReconstructor
+    from dvskit.reconstruction.voxels import VoxelInput
+    from dvskit.reconstruction.writing import SavedImages, SeenEvents, save_images
+
 __all__ = [
     "AutoExposure",
     "ComplementaryFilter",
@@ -22,13 +32,34 @@ __all__ = [
     "GivenTimes",
     "ImageScores",
     "ImageTimes",
+    "OnnxReconstructor",
     "Reconstructed",
     "ReconstructionPass",
     "Reconstructor",
+    "SavedImages",
+    "SeenEvents",
     "SteadyTimes",
+    "VoxelInput",
     "judge",
     "listed_times",
     "load_reconstructor",
     "reconstruct",
+    "save_images",
     "score_images",
 ]
+
+# Modules that load torch or matplotlib, by the names they define.
+_SLOW = {"OnnxReconstructor": "onnx_network", "VoxelInput": "voxels"} | dict.fromkeys(
+    ("SavedImages", "SeenEvents", "save_images"), "writing"
+)
+
+if not TYPE_CHECKING:  # which would accept any name
+
+    def __getattr__(name: str) -> Any:
+        if name in _SLOW:
+            return getattr(import_module(f"{__name__}.{_SLOW[name]}"), name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__
