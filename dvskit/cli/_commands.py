@@ -19,7 +19,8 @@ from dvskit.cli._options import spread
 MODULES = {
     name: name for name in (
         "info", "convert", "merge", "filters", "emulate", "calibrate", "cloud", "render", "view",
-        "corners", "flow", "motion", "train", "eval", "classify", "demo", "doctor", "plot",
+        "corners", "flow", "motion", "reconstruct", "train", "eval", "classify", "demo", "doctor",
+        "plot",
     )
 } | {"eval": "evaluate"}  # fmt: skip
 # How to continue after Ctrl-C.
@@ -37,8 +38,8 @@ _ANSWERS = {
         "`dvskit motion FILE` estimates motion, also beside the IMU's; `dvskit render --stabilise` "
         "removes it",
     "track tracking tracker cluster clusters": "the package eventcv tracks clusters of events",
-    "reconstruct reconstruction e2vid images":
-        "the package eventcv reconstructs images; `dvskit render` draws events as frames",
+    "reconstruction e2vid firenet images":
+        "`dvskit reconstruct FILE -o OUT` turns events into images",
     "frames": "`dvskit render FILE -o FOLDER` draws events as PNG frames; `dvskit convert --bins` "
         "writes tensors",
     "cameras camera list-cameras usb record devices stream":

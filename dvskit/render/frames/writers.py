@@ -101,8 +101,35 @@ class _StreamWriter:
         self._container.close()
 
 
+class _Ticks:
+    """The positions of pictures in a video: their number, or their times in ticks of a clock.
+
+    clock_hz  of the times; None to count the pictures
+    """
+
+    def __init__(self, clock_hz: int | None) -> None:
+        self.timed = clock_hz is not None
+        self._clock_hz, self._count = clock_hz, 0
+        self._first_us = self._last = 0
+
+    def at(self, t_us: int) -> int:
+        """Return the position of the next picture; later than the one before."""
+        number, self._count = self._count, self._count + 1
+        if self._clock_hz is None:
+            return number
+        if not number:
+            self._first_us = t_us
+            return 0
+        passed = round((t_us - self._first_us) * self._clock_hz / 1_000_000)
+        self._last = max(self._last + 1, passed)
+        return self._last
+
+
 class H264Writer(_StreamWriter):
-    """An H.264 video of palette pictures, or RGB ones without a palette, in BT.709."""
+    """An H.264 video of palette pictures, or RGB ones without a palette, in BT.709.
+
+    timed  each picture has its own time, counted from the first one; else they follow at `fps`
+    """
 
     def __init__(
         self,
@@ -113,10 +140,11 @@ class H264Writer(_StreamWriter):
         fps: Fraction,
         crf: float,
         preset: str,
+        timed: bool = False,
     ) -> None:
+        self._ticks = _Ticks(1_000_000 if timed else None)
         self._table = None if palette is None else packed_table(yuv_table(palette))
         self._size = size
-        self._count = 0
         # The index is before the pictures, so that a page can play the file while loading it.
         options = {"movflags": "+faststart"} if path.suffix != ".mkv" else {}
         self._container: Any = av.open(str(path), "w", options=options)
@@ -124,7 +152,7 @@ class H264Writer(_StreamWriter):
         self._stream.width, self._stream.height = size
         self._stream.pix_fmt = "yuv420p"
         codec = self._stream.codec_context
-        codec.time_base = 1 / fps
+        codec.time_base = Fraction(1, 1_000_000) if timed else 1 / fps
         codec.colorspace = codec.color_primaries = codec.color_trc = 1  # BT.709
         codec.color_range = 1  # limited
         # Several pictures at once: slices of one, PyAV's default, leave cores idle.
@@ -137,7 +165,7 @@ class H264Writer(_StreamWriter):
     def pack(self, t_us: int, picture: NDArray[np.uint8]) -> Any:
         """Return the picture packed."""
         frame = av.VideoFrame(*self._size, "yuv420p")
-        frame.pts, self._count = self._count, self._count + 1
+        frame.pts, frame.time_base = self._ticks.at(t_us), self._stream.codec_context.time_base
         planes = [_plane(plane) for plane in frame.planes]
         if self._table is None:
             frame_kernels.rgb_planes(picture, *planes)
@@ -150,11 +178,12 @@ class _GifWriter(_StreamWriter):
     """An animated GIF with the given palette; its clock ticks in hundredths of a second."""
 
     def __init__(
-        self, path: Path, size: tuple[int, int], palette: NDArray[np.uint8], *, fps: Fraction
-    ) -> None:
+        self, path: Path, size: tuple[int, int], palette: NDArray[np.uint8], *, fps: Fraction,
+        timed: bool = False,
+    ) -> None:  # fmt: skip
         self._size = size
         self._fps = fps
-        self._count = 0
+        self._ticks = _Ticks(100 if timed else None)
         self._colours = np.full((256, 4), 255, np.uint8)
         self._colours[:, :3] = palette[:, ::-1]  # BGRA in memory
         self._container: Any = av.open(str(path), "w")
@@ -167,9 +196,9 @@ class _GifWriter(_StreamWriter):
         frame: Any = av.VideoFrame(*self._size, "pal8")
         _plane(frame.planes[0])[:, : self._size[0]] = picture
         np.frombuffer(frame.planes[1], np.uint8)[:1024] = self._colours.ravel()
-        frame.pts = round(self._count * 100 / self._fps)
+        tick = self._ticks.at(t_us)
+        frame.pts = tick if self._ticks.timed else round(tick * 100 / self._fps)
         frame.time_base = Fraction(1, 100)
-        self._count += 1
         return frame
 
 
@@ -207,6 +236,7 @@ class Film:
 
     suffix       .gif, one of H.264, or "" for a folder of PNG
     palette      of the pictures; those of H.264 and folders may be RGB if `in_colour`
+    timed        a video keeps the times of its pictures; else they follow at `fps`
     crf, preset  quality and effort of x264
     """
 
@@ -217,6 +247,7 @@ class Film:
     crf: float
     preset: str
     in_colour: bool
+    timed: bool = False
 
     def writer(self, partial: Path) -> Writer:
         """Begin a file, or a folder; raises OSError or VideoError for FFmpeg's errors."""
@@ -224,11 +255,12 @@ class Film:
             if not self.suffix:
                 return _FolderWriter(partial, self.palette)
             if self.suffix == ".gif":
-                return _GifWriter(partial, self.size, self.palette, fps=self.fps)
+                return _GifWriter(partial, self.size, self.palette, fps=self.fps, timed=self.timed)
             palette = None if self.in_colour else self.palette
             return H264Writer(
-                partial, self.size, palette, fps=self.fps, crf=self.crf, preset=self.preset
-            )
+                partial, self.size, palette, fps=self.fps, crf=self.crf, preset=self.preset,
+                timed=self.timed,
+            )  # fmt: skip
         except av.error.FFmpegError as error:
             if isinstance(error, OSError) and error.errno:
                 raise OSError(error.errno, error.strerror, str(partial)) from error

@@ -1,0 +1,206 @@
+"""`dvskit reconstruct`: images from events."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import dvskit
+from dvskit import _interrupt
+from dvskit._files import check_output
+from dvskit.cli import _console
+from dvskit.cli._clips import CountedEvents, ShownFile, note_assumptions, open_shown
+from dvskit.cli._options import (
+    REQUIRED,
+    Force,
+    Json,
+    Reading,
+    Span,
+    option,
+    part_of,
+)
+from dvskit.errors import ConfigError, VideoError, count_of
+from dvskit.events import Events
+from dvskit.video.source import FrameSource
+
+if TYPE_CHECKING:
+    from dvskit.formats import Recording, RecordingPart
+    from dvskit.reconstruction import ImageTimes, Reconstructed
+    from dvskit.reconstruction.writing import SavedImages
+
+_FPS = 30.0
+
+
+def _names(incomplete: str) -> list[str]:
+    """Return the names of methods that complete a word."""
+    return [name for name in ("filter", "reconstruct") if name.startswith(incomplete.lower())]
+
+
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """The images: the options --model to --exposure."""
+
+    model: str | None = option(
+        "reconstruct, a recurrent network; filter, the complementary filter, which also uses the "
+        "recording's frames (filter:uses_frames=false ignores them); a model folder; or an ONNX "
+        "network such as an export of E2VID or FireNet: FILE.onnx, or FILE.onnx:firenet+ for "
+        "voxels that are not normalised.",
+        metavar="MODEL", shown="reconstruct if it is there, else filter",
+        autocompletion=_names,
+    )  # fmt: skip
+    fps: float | None = option("Images a second.", shown="30")
+    every: float | None = option(
+        "An image each time that this many events per pixel have come, such as 0.35.", shown=False
+    )
+    times: Path | None = option(
+        "A list of image times, such as images.txt: an image at each of them.", shown=False
+    )
+    span: Span = field(default_factory=Span)
+    beside: bool = option(
+        "Of a video: show the events of each image at its right.", "--beside", default=False
+    )
+    exposure: bool = option(
+        "Adapt the brightness, so that 1 % of the pixels are black and 1 % white.",
+        "--exposure", default=False,
+    )  # fmt: skip
+
+    def image_times(self) -> ImageTimes:
+        """Return the times of the images. Raises ConfigError for several options."""
+        from dvskit.reconstruction import EventsPerPixel, SteadyTimes, listed_times
+
+        given = [
+            f"--{name}" for name in ("fps", "every", "times") if getattr(self, name) is not None
+        ]
+        if len(given) > 1:
+            raise ConfigError(f"{' and '.join(given)} both set the times of the images; give one")
+        if self.times is not None:
+            return listed_times(self.times)
+        if self.every is not None:
+            return EventsPerPixel(self.every)
+        return SteadyTimes(_FPS if self.fps is None else self.fps)
+
+
+def reconstruct(
+    file: ShownFile,
+    out: Path = option(
+        "A video (.mp4, .mkv, .mov, .gif), arrays t_us and images (.npz), or a folder for PNG "
+        "files and images.txt (no suffix).",
+        "-o", "--out", default=REQUIRED, shown=False,
+    ),
+    shown: _Shown = _Shown(),
+    reading: Reading = Reading(),
+    json: Json = False,
+    force: Force = False,
+) -> None:  # fmt: skip
+    """Turn events into gray images: a video, PNG files, or arrays.
+
+    An image shows the light as it is at its time, from the events up to then. Images are written as
+    they come, also of live events. Ctrl-C completes the output with the images so far.
+    """
+    if str(out) == "-":
+        raise ConfigError("-: images are not written to standard output; name a file or a folder")
+    from dvskit.reconstruction import AutoExposure, load_reconstructor
+    from dvskit.reconstruction import reconstruct as images_of
+    from dvskit.reconstruction.writing import SeenEvents, check_images_path, save_images
+
+    check_images_path(out, beside=shown.beside)
+    if out.suffix:
+        check_output(out, overwrite=force)
+    image_times, times = shown.image_times(), shown.span.times()
+    name = shown.model or default_model()
+    _console.announce_compiling()
+    model = load_reconstructor(name)
+    recording = open_shown(file, reading)
+    part = part_of(recording, *times)
+    with _console.stoppable() as stop:
+        source = CountedEvents(_Stoppable(part, stop), file)
+        seen = SeenEvents(source) if shown.beside else None
+        images = _Until(
+            images_of(
+                seen or source, model, image_times, frames=None if recording.live else part,
+                exposure=AutoExposure() if shown.exposure else None,
+            ), stop,
+        )  # fmt: skip
+        with _console.progress(out.name, None, "images") as show:
+            try:
+                saved = save_images(
+                    images, out, beside=seen, overwrite=force,
+                    on_image=lambda count, t_us: show(
+                        count, _console.describe_us(t_us - source.first_us)
+                    ),
+                )  # fmt: skip
+            except VideoError as error:
+                if stop.asked and not images.count:
+                    raise KeyboardInterrupt from error
+                raise _with_reason(error, file, shown.every, source, images.count) from error
+    note_assumptions(file, recording, part)
+    if json:
+        _console.print_json(_facts(file, name, saved, source))
+    else:
+        _console.say(
+            f"{out}: {count_of(saved.images, 'image')} of {saved.size} by {name}, from "
+            f"{source.words}"
+        )
+    if stop.asked:
+        _interrupt.advise(f"{out} holds the images so far")
+        raise KeyboardInterrupt
+
+
+def _facts(file: Path, model: str, saved: SavedImages, source: CountedEvents) -> dict[str, Any]:
+    return {
+        "file": str(file), "out": str(saved.path), "model": model, "images": saved.images,
+        "first_us": saved.first_us, "last_us": saved.last_us, "width": saved.size.width,
+        "height": saved.size.height, "events": source.count,
+    }  # fmt: skip
+
+
+def _with_reason(
+    error: VideoError, file: Path, every: float | None, source: CountedEvents, images: int
+) -> VideoError:
+    """Return the error; without an image for --every, one that names the number of events."""
+    if images or every is None:
+        return error
+    pixels = source.size.width * source.size.height
+    return VideoError(
+        f"{file}: {count_of(source.count, 'event')} on {source.size} are "
+        f"{source.count / pixels:.3g} per pixel, fewer than an image of --every {every:g} takes"
+    )
+
+
+def default_model() -> str:
+    """Return the name of the shipped network; that of the filter if it is not there."""
+    # Without `shipped_models`, which loads torch: the filter does not need it.
+    package = Path(dvskit.__file__).parent
+    places = (package / "shipped_models", package.parent / "models")
+    shipped = any((place / "reconstruct" / "model.toml").is_file() for place in places)
+    return "reconstruct" if shipped else "filter"
+
+
+class _Stoppable:
+    """The events of a recording until Ctrl-C."""
+
+    def __init__(self, part: Recording | RecordingPart, stop: _console.Stop) -> None:
+        self.size, self._part, self._stop = part.size, part, stop
+
+    def __iter__(self) -> Iterator[Events]:
+        return self._stop.until(self._part)
+
+
+class _Until(FrameSource):
+    """Images until Ctrl-C."""
+
+    def __init__(self, images: Reconstructed, stop: _console.Stop) -> None:
+        self.size, self._images, self._stop = images.size, images, stop
+        self.count = 0
+
+    def __iter__(self) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+        for t_us, image in self._images:
+            if self._stop.asked:
+                return
+            self.count += 1
+            yield t_us, image
