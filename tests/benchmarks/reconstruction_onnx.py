@@ -1,0 +1,97 @@
+"""Images by an ONNX network in the layout of FireNet: speed, beside eventcv's StatefulModel.
+
+    python tests/benchmarks/reconstruction_onnx.py [--images 20] [--threads 1]
+
+Both run the same file (16 channels, 38,000 weights at random, sides of the sensor) on the same
+windows of 0.35 events per pixel at random pixels, alternately, one image each; medians of the wall
+clock. Both times include the voxels; eventcv's have another convention, so that its images differ.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dvskit.events import Events
+from dvskit.reconstruction import OnnxReconstructor
+from tests.image_networks import FIRE_NAMES, FireShaped, export, seeded
+
+SIZES = ((240, 180), (640, 480))
+EVERY, STEP_US = 0.35, 20_000
+
+
+def windows(size: tuple[int, int], count: int) -> list[Events]:
+    """Windows of `EVERY` events per pixel."""
+    random, each = np.random.default_rng(1), round(EVERY * size[0] * size[1])
+    found = []
+    for number in range(count):
+        t = np.sort(random.integers(0, STEP_US, each)) + number * STEP_US
+        x, y = random.integers(0, size[0], each), random.integers(0, size[1], each)
+        found.append(Events(t=t, x=x, y=y, p=random.random(each) < 0.5, size=size))
+    return found
+
+
+def ours(path: Path, size: tuple[int, int]) -> Callable[[Events], Any]:
+    """Return a function that makes an image of a window, with state."""
+    run = OnnxReconstructor(path, convention="firenet+").start(size)
+
+    def image(window: Events) -> Any:
+        run.add(window)
+        return run.image(int(window.t[-1]))
+
+    return image
+
+
+def theirs(path: Path, size: tuple[int, int]) -> Callable[[Events], Any]:
+    """Return the same by eventcv."""
+    import eventcv
+
+    states = {after: before for before, after in OnnxReconstructor(path).states.items()}
+    model = eventcv.StatefulModel(eventcv.Model(str(path)), states)
+
+    def image(window: Events) -> Any:
+        rows = np.stack([window.x, window.y, window.t, window.p], 1)
+        stream = eventcv.from_numpy(rows, sensor_size=size, time_unit="us")
+        return model(stream.voxel(bins=5))
+
+    return image
+
+
+def main() -> None:
+    """Print the medians of both, for each size."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--images", type=int, default=20)
+    parser.add_argument("--threads", type=int, help="of ours; theirs takes what it takes")
+    given = parser.parse_args()
+    if given.threads:
+        os.environ["DVSKIT_THREADS"] = str(given.threads)
+    names = ("onnxruntime", "eventcv", "numpy")
+    print(", ".join(f"{name} {version(name)}" for name in names))
+    for size in SIZES:
+        with tempfile.TemporaryDirectory() as folder:
+            sides = size[1], size[0]
+            path = Path(folder) / "fire.onnx"
+            export(seeded(FireShaped), path, FIRE_NAMES, free=False, sides=sides)
+            both = {"dvskit": ours(path, size), "eventcv": theirs(path, size)}
+            took: dict[str, list[float]] = {name: [] for name in both}
+            for window in windows(size, given.images):
+                for name, image in both.items():
+                    begun = time.perf_counter()
+                    image(window)
+                    took[name].append(1e3 * (time.perf_counter() - begun))
+            medians = {name: float(np.median(each)) for name, each in took.items()}
+            words = ", ".join(f"{name} {ms:.1f} ms" for name, ms in medians.items())
+            ratio = medians["eventcv"] / medians["dvskit"]
+            print(f"{size[0]}x{size[1]}: {words} an image; ratio {ratio:.2f}")
+
+
+if __name__ == "__main__":
+    main()
