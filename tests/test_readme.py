@@ -107,7 +107,7 @@ def test_the_commands_and_the_python_run_one_after_the_other(folder, perform):
             assert "events" in out
         if "eval" in line:
             assert "accuracy" in out
-    assert ran == 36
+    assert ran == 37
     for text in PYTHON:
         exec(text + text, {"__name__": "__main__"})  # cells of notebooks are run again
     for name in (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,7 +46,7 @@ _ANGLES = {
 # Options of only one kind of file.
 _OF_PICTURES = ("pixels", "width", "dpi", "point_px")
 _OF_VIDEOS = ("seconds", "fps", "turns", "sweep")
-_OF_PAGES = ("labels", "model", "every")
+_OF_PAGES = ("labels", "model", "every", "images")
 _REFUSED = {
     "a page": (*_OF_PICTURES, *_OF_VIDEOS), "a still": (*_OF_PAGES, *_OF_VIDEOS),
     "a video": _OF_PAGES,
@@ -111,6 +111,12 @@ class _Looks:
         "Of a page: the time from one decision of --model to the next, such as 200ms.",
         shown="the model's window",
     )
+    images: str | None = option(
+        "Of a page: show reconstructed images beside the cloud, by a --model of dvskit "
+        "reconstruct, such as filter. 30 a second; beyond 240 every 2nd, 4th, ... is kept, scaled "
+        "to at most 480 pixels a side, about 10 kB each.",
+        metavar="MODEL", shown=False,
+    )  # fmt: skip
 
     def check(self, out: Path, kind: str) -> None:
         """Raise ConfigError for an option that does not apply to a kind of file."""
@@ -250,11 +256,18 @@ def cloud(
     if suffix in _PAGE:
         named = list(zip(files, parts, strict=True))
         shown = _shown(named, looks.labels, judge, every_us)
+        if looks.images is not None:
+            shown = _with_images(shown, named, looks.images)
         names = ", ".join(file.name for file in files)
         title = looks.span.titled(names) if looks.title is None else looks.title
         state = looks.page_state()
         report = render.page(shown, out, title=title, overwrite=force, state=state)
         _note_labels(report, looks.labels or out)
+        if report.images < report.images_total:
+            _console.note(
+                f"{out}: shows {report.images} of {count_of(report.images_total, 'image')}, evenly "
+                "thinned"
+            )
     elif suffix in _STILL:
         width_px, height_px = size_px or (1280, 960)
         with _console.progress(out.name, None, "events") as show:
@@ -301,6 +314,22 @@ def _shown(
         named = part.labels() if own is None else own
         shown.append(render.ShownEvents(events, file.name, named, decided))
     return shown
+
+
+def _with_images(
+    shown: list[ShownEvents], parts: list[tuple[Path, Part]], model: str
+) -> list[ShownEvents]:
+    """Return recordings with reconstructed images, which are made in a second pass."""
+    from dvskit.reconstruction import SteadyTimes, load_reconstructor, reconstruct
+
+    made = load_reconstructor(model)
+    for file, part in parts:
+        if part.live:
+            raise ConfigError(f"{file}: --images needs a file; write the events to one first")
+    return [
+        replace(each, images=reconstruct(part, made, SteadyTimes()))
+        for each, (_, part) in zip(shown, parts, strict=True)
+    ]
 
 
 def _decisions(events: Events, part: Part, model: Model, every_us: int | None) -> Labels:

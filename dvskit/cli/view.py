@@ -18,6 +18,7 @@ from dvskit.events import Events, Source
 
 if TYPE_CHECKING:
     from dvskit.evaluation import Live, LiveDecision
+    from dvskit.reconstruction import Reconstructed
     from dvskit.render.view import Decided, Decisions, Viewed
 
 
@@ -36,6 +37,11 @@ def view(
         "With --model: emulate the view of a webcam and classify it; its number, from 0.",
         min=0, shown=False,
     ),
+    images: str | None = option(
+        "Show reconstructed images beside each cloud, by a --model of dvskit reconstruct, such as "
+        "filter: 30 a second; beyond 240 every 2nd, 4th, ... is kept.",
+        metavar="MODEL", shown=False,
+    ),
     port: int = option("The port to serve at; 0 takes a free one.", default=0),
     browser: bool = option("Open the page in the browser.", default=True),
     reading: Reading = Reading(),
@@ -47,7 +53,7 @@ def view(
     """
     if not 0 <= port <= 65535:
         raise ConfigError(f"--port {port} is outside 0..65535")
-    viewed = viewed_from(files or [], camera, model, reading)
+    viewed = viewed_from(files or [], camera, model, reading, images=images)
     from dvskit.render.view import ViewServer
 
     title = ", ".join(each.name for each in viewed) or "dvskit"
@@ -60,8 +66,9 @@ def view(
 
 
 def viewed_from(
-    files: list[Path], camera: int | None, model: str | None, reading: Reading
-) -> Sequence[Viewed]:
+    files: list[Path], camera: int | None, model: str | None, reading: Reading, *,
+    images: str | None = None,
+) -> Sequence[Viewed]:  # fmt: skip
     """Return the views. Raises the errors of opening, ConfigError for a mixture."""
     reading.check()
     live = None if model is None else _live(model)
@@ -74,8 +81,10 @@ def viewed_from(
             "classify it live"
         )
     if live is not None and (camera is not None or once):
+        if images is not None:
+            raise ConfigError("--images needs a file; write the events to one first")
         return [_arriving(files, camera, live, reading)]
-    return _recordings(files, reading, live)
+    return _recordings(files, reading, live, images)
 
 
 def is_read_once(path: Path) -> bool:
@@ -92,7 +101,9 @@ def _live(model: str) -> Live:
     return Live(load_model(model))
 
 
-def _recordings(files: list[Path], reading: Reading, live: Live | None) -> Sequence[Viewed]:
+def _recordings(
+    files: list[Path], reading: Reading, live: Live | None, images: str | None
+) -> Sequence[Viewed]:
     judge = None if live is None else live.model
     opened = functools.partial(open_shown, reading=reading, model=judge)
     for file in files:
@@ -103,7 +114,19 @@ def _recordings(files: list[Path], reading: Reading, live: Live | None) -> Seque
         _console.say(window_words(live))
     from dvskit.render.view import Viewed
 
-    return [Viewed(file.name, functools.partial(opened, file), decide) for file in files]
+    picture = None if images is None else _pictured(images)
+    return [
+        Viewed(file.name, functools.partial(opened, file), decide, picture=picture)
+        for file in files
+    ]
+
+
+def _pictured(model: str) -> Callable[[Source], Reconstructed]:
+    """Return a function that reconstructs images of a recording."""
+    from dvskit.reconstruction import SteadyTimes, load_reconstructor, reconstruct
+
+    made = load_reconstructor(model)
+    return lambda source: reconstruct(source, made, SteadyTimes())
 
 
 def _decide(live: Live) -> Callable[[Source], Iterator[Decided]]:

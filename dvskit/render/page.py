@@ -25,6 +25,7 @@ from dvskit.formats import Recording, RecordingPart
 from dvskit.motion import flow_blocks
 from dvskit.render._camera import FOCAL, TIME_LENGTH
 from dvskit.render._numbers import check_suffix, number_text
+from dvskit.render._page_images import Images, PageImages, page_images
 from dvskit.render._thin import Thinned, Thinner, thin
 from dvskit.render.colormap import DARK, LIGHT, Theme
 from dvskit.render.flow_colours import HUES, STEPS, flow_palette, flow_rows
@@ -53,6 +54,8 @@ class ShownEvents:
     labels     spans and their content, in its own time; None uses the labels of the recording
     decisions  of a classifier on spans of its time; a name may end in a share: "wave (93 %)"
     flow       the page can show the velocities of events, in these colours
+    images     (t_us, image) in order of time, such as reconstructed images: the page shows the
+               latest one, at most 240, evenly thinned, of up to 480 pixels a side
     """
 
     events: Events | Source
@@ -60,6 +63,7 @@ class ShownEvents:
     labels: Labels | None = None
     decisions: Labels = field(default_factory=Labels.empty)
     flow: FlowColours | None = None
+    images: Images | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +74,7 @@ class PageReport:
     resolution_us   the step of the times on the page: 1 up to 16.7 s, coarser beyond
     size_bytes      of the file
     labels, labels_total  labels on the page, of how many: those of other times are dropped
+    images, images_total  images on the page, of how many
     """
 
     path: Path
@@ -80,6 +85,8 @@ class PageReport:
     size_bytes: int
     labels: int
     labels_total: int
+    images: int = 0
+    images_total: int = 0
 
 
 class Held(NamedTuple):
@@ -90,6 +97,7 @@ class Held(NamedTuple):
     labels: Labels = Labels.empty()
     decisions: Labels = Labels.empty()
     full_px_s: float | None = None  # the speed of full colour, if `kept` has rows of flow
+    images: PageImages | None = None
 
     def within(self, labels: Labels) -> list[tuple[int, int, str]]:
         """Return the labels that overlap it: start, stop relative to its start, and name."""
@@ -141,6 +149,8 @@ def page(
         size_bytes=len(data),
         labels=sum(len(each.within(each.labels)) for each in held),
         labels_total=sum(len(each.labels) for each in held),
+        images=sum(len(each.images.rows) for each in held if each.images),
+        images_total=sum(each.images.total for each in held if each.images),
     )
 
 
@@ -178,7 +188,9 @@ def _held(shown: ShownEvents, number: int, max_events: int) -> Held:
     if labels is None:
         own = isinstance(source, Recording | RecordingPart)
         labels = source.labels() if own else Labels.empty()  # type: ignore[union-attr]
-    return Held(kept, shown.name or f"recording {number}", labels, shown.decisions, full_px_s)
+    images = None if shown.images is None else page_images(shown.images)
+    name = shown.name or f"recording {number}"
+    return Held(kept, name, labels, shown.decisions, full_px_s, images)
 
 
 def _thin_flow(source: Source, colours: FlowColours, max_events: int) -> Thinned:
@@ -205,6 +217,7 @@ def page_html(held: Sequence[Held], title: str, *, state: str = "") -> str:
         f'<script id="data-{index}" type="text/plain">{base64.b64encode(data).decode()}</script>'
         for index, (_, data) in enumerate(packed)
     ]
+    parts += [each.images.element(index) for index, each in enumerate(held) if each.images]
     return assemble(
         {
             "title": title,
@@ -215,6 +228,7 @@ def page_html(held: Sequence[Held], title: str, *, state: str = "") -> str:
         },
         label=f"Cloud of {total:,} events in x, y and time",
         data="\n".join(parts),
+        scripts=("images",),
     )
 
 
@@ -282,6 +296,9 @@ def described(held: Held) -> tuple[dict[str, Any], bytes]:
     }
     planes = pack(kept.events, times)
     return facts, planes if kept.rows is None else planes + kept.rows.tobytes()
+    if held.images is not None:
+        facts["images"] = held.images.times(kept.start_us)
+    return facts, pack(kept.events, times)
 
 
 def _colours(theme: Theme) -> dict[str, Any]:

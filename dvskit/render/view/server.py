@@ -95,7 +95,8 @@ class ViewServer:
             "formats": list(FORMATS),
         }
         text = assemble(meta, label="Cloud of events in x, y and time", data="",
-                        scripts=("served",), connect="; connect-src 'self'")  # fmt: skip
+                        scripts=("served", "images"),
+                        connect=" 'self'; connect-src 'self'")  # fmt: skip
         return text.encode()
 
     def status(self) -> bytes:
@@ -158,6 +159,11 @@ class _Handler(BaseHTTPRequestHandler):
             "decided": (
                 "application/json",
                 lambda: view.chosen(query).decided(_whole(query, "first", 0, 1 << 40)),
+            ),
+            "pictures": ("application/json", lambda: view.chosen(query).picture_times()),
+            "picture": (
+                "image/webp",
+                lambda: view.chosen(query).picture(_whole(query, "at", 0, 1 << 62)),
             ),
             "part": ("application/octet-stream", lambda: view.part(query)),
         }

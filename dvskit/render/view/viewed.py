@@ -16,8 +16,10 @@ from dvskit.emulator import emulate
 from dvskit.errors import ConfigError, DvskitError, count_of, one_line
 from dvskit.events import Events, Size, Source
 from dvskit.formats import Recording, open_events, open_sink, save_events
+from dvskit.render._page_images import Images
 from dvskit.render._thin import Overview, Thinned, Thinner
 from dvskit.render.page import Held, described
+from dvskit.render.view.pictures import Pictures
 from dvskit.streams import Labels
 
 MOST_EVENTS = 2_000_000  # events of a recording in the browser at once, twice
@@ -106,15 +108,19 @@ class Viewed:
     """A recording in a view: `open_source` opens it again for each reading.
 
     decide  yields decisions on it, if they are to be shown
+    picture  yields images of it, if they are to be shown beside it
     """
 
     live = False
+    pictures: Pictures | None = None
 
     def __init__(
         self,
         name: str,
         open_source: Callable[[], Recording],
         decide: Callable[[Source], Iterator[Decided]] | None = None,
+        *,
+        picture: Callable[[Source], Images] | None = None,
     ) -> None:
         self.name, self.source = name, open_source
         self._parts = threading.Lock()
@@ -123,34 +129,53 @@ class Viewed:
         self._recording: Recording | None = source
         self.overview = Overview(source, max_events=MOST_EVENTS)
         self.decisions = None if decide is None else Decisions(open_source(), decide)
+        if picture is not None:
+            self.pictures = Pictures(open_source(), picture)
 
     def close(self) -> None:
         """End reading and deciding."""
         self.overview.close()
+        if self.pictures is not None:
+            self.pictures.close()
         if self.decisions is not None:
             self.decisions.close()
 
     def status(self) -> dict[str, Any]:
         """Return the state that the page needs before it has events."""
         progress, made = self.overview.progress, self.decisions
+        found = [each for each in (made, self.pictures) if each is not None]
         damage = None if self._recording is None else self._recording.damage
         return {
             "name": self.name,
-            "done": progress.done and (made is None or made.done),
+            "done": progress.done and all(each.done for each in found),
             "total": progress.total,
-            "problem": progress.problem or ("" if made is None else made.problem),
+            "problem": next(
+                filter(None, (progress.problem, *(each.problem for each in found))), ""
+            ),
             "damage": str(damage) if damage else "",
             "decided": 0 if made is None else len(made),
+            "pictures": 0 if self.pictures is None else self.pictures.total,
         }
 
     def page_meta(self) -> dict[str, Any]:
         """Return the description of the recording in a page, without events."""
         meta, _ = described(Held(Thinned(Events.empty(self.size), 1, 0, 0, 0), self.name))
-        return meta | {"live": self.live, "decides": self.decisions is not None}
+        shown = {"decides": self.decisions is not None, "pictured": self.pictures is not None}
+        return meta | {"live": self.live} | shown
 
     def decided(self, first: int) -> bytes:
         """Return the decisions from an index on, as JSON: rows as in `Decided`."""
         return json.dumps([] if self.decisions is None else self.decisions.since(first)).encode()
+
+    def picture_times(self) -> bytes:
+        """Return the times of its images from the first event on, as JSON."""
+        return b"[]" if self.pictures is None else self.pictures.times(self.overview.start_us)
+
+    def picture(self, at_us: int) -> bytes:
+        """Return the image at a time from the first event on. Raises ConfigError without one."""
+        if self.pictures is None:
+            raise ConfigError(f"{self.name}: has no images")
+        return self.pictures.image(self.overview.start_us + at_us)
 
     def sample(self) -> bytes:
         """Return the sample so far: the result of `described`, and planes of events."""

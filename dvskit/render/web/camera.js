@@ -37,10 +37,12 @@ class Box {
 const isSmall = () => innerWidth <= 760 || innerHeight <= 480;
 const isLying = () => innerHeight <= 480;  // a phone held sideways
 const isBetween = () => isLying() && CLOUDS.length === 1 && !S.flat;  // a single box is drawn between the texts, else below them
+let aside = () => [0, 0];  // set by scripts with more beside the cloud: its width at the right, its height at the top
 function free() {  // the area without text and controls
   const lowest = Math.max(...['head', 'key'].map(name => $(name).getBoundingClientRect().bottom));
   const top = isBetween() ? 12 : lowest, bottom = $('bar').getBoundingClientRect().top || innerHeight;
-  return [0, top, innerWidth, Math.max(top + 100, bottom)];
+  const [wide, tall] = aside();
+  return [0, top + tall, innerWidth - wide, Math.max(top + tall + 100, bottom)];
 }
 const NEARLY = 0.8;  // the share of the best size at which full rows are better than a gap in the last one
 function grid(count, width, height) {  // columns and rows with the largest cells; full rows if those are nearly as large

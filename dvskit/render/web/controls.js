@@ -46,6 +46,7 @@ function moving() {  // draw fewer points during a movement: as many as allow 30
   request();
 }
 let tellMore = () => {};  // set by scripts with more text on the current moment
+let drawMore = () => {};  // set by scripts with more for the saved picture
 let seeCloser = () => {};  // set if the events come from a server: requests the visible part
 function atRest() { writeState(); seeCloser(); }
 

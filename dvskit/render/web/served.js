@@ -34,6 +34,7 @@ async function follow() {  // until everything is read and every job done
     const {clouds, jobs} = await (await fetch('told')).json();
     const behind = CLOUDS.filter((cloud, i) => clouds[i].total !== cloud.told.total);
     for (const cloud of behind) await refresh(cloud);
+    for (const cloud of CLOUDS) await hearPictures(cloud, clouds[cloud.index]);
     for (const cloud of CLOUDS) if (await hearDecisions(cloud, clouds[cloud.index]) && !behind.length) behind.push(cloud);
     clouds.forEach(({damage}, i) => { if (CLOUDS[i]) CLOUDS[i].told.damage = damage; });
     if (behind.length) retell(); else tellNotice();

@@ -248,7 +248,7 @@ async function png() {
     word((name === 'notice' ? $(name) : $('region-words')).textContent, head.left, head.top + line, colour, '13px');
     line += 21;
   }
-  drawKey(ctx, word);
+  drawKey(ctx, word); drawMore(ctx);
   return new Promise(resolve => out.toBlob(resolve, 'image/png'));
 }
 function drawKey(ctx, word) {
