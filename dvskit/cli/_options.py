@@ -43,7 +43,7 @@ def _completed(incomplete: str, names: Iterable[str]) -> list[str]:
 
 def model_names(incomplete: str) -> list[str]:
     """Return the shipped models that complete a word, in any case."""
-    from dvskit.training import shipped_models
+    from dvskit.networks.model_folder import shipped_models
 
     return _completed(incomplete, shipped_models())
 

@@ -148,9 +148,9 @@ def _networks() -> str:
 
 
 def _models() -> str:
-    from dvskit.training import shipped_models
+    from dvskit.networks.model_folder import shipped_models
 
-    return ", ".join(shipped_models()) or "none"
+    return ", ".join((*shipped_models(), *shipped_models("reconstruction"))) or "none"
 
 
 def sample_events() -> Events:

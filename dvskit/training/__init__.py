@@ -11,6 +11,7 @@ keep_memory()                                            # before a training loo
 `dvskit.evaluation` evaluates models and lets them decide.
 """
 
+from dvskit.networks.model_folder import find_model, shipped_models
 from dvskit.training.config import Config, DataConfig, LoopConfig
 from dvskit.training.device import keep_memory
 from dvskit.training.distributed import is_main_process
@@ -18,7 +19,7 @@ from dvskit.training.folder_clips import Callbacks
 from dvskit.training.folder_run import FolderRun, train_folder
 from dvskit.training.input_config import InputConfig
 from dvskit.training.loop import Trained, train
-from dvskit.training.models import Model, find_model, load_model, save_model, shipped_models
+from dvskit.training.models import Model, load_model, save_model
 from dvskit.training.own import model_of
 from dvskit.training.running import Progress, progress_bar
 from dvskit.training.sweeping import Combination, Sweep, SweepRun, sweep

@@ -7,26 +7,15 @@ shapes. Reading them runs no code except that of `networks`, which the caller pa
 from __future__ import annotations
 
 import math
-import tomllib
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
 from torch import Tensor, nn
-from torch.nn.parameter import is_lazy
 
-from dvskit.errors import (
-    ConfigError,
-    DvskitError,
-    ModelError,
-    count_of,
-    did_you_mean,
-    one_line,
-)
+from dvskit.errors import ConfigError, DvskitError, ModelError, did_you_mean, one_line
 from dvskit.networks import Network, is_own, network_from
+from dvskit.networks.model_folder import TASKS, check_header, load_weights, read_toml
 from dvskit.networks.network import Maker, outline
 from dvskit.training.config import Config
 from dvskit.training.input_config import FITTED_FILE, InputConfig, fitted_file, with_fitted
@@ -38,8 +27,6 @@ _ABOUT: Mapping[str, type] = {
     "start": str, "seed": int, "steps": int, "reject": dict, "emulation": dict,
     "data": list, "scores": dict, "likeness": dict,
 }  # fmt: skip
-_MOST_BYTES = 1 << 24  # of model.toml
-_KINDS = {"F": "floats", "B": "truths", "I": "whole numbers", "U": "whole numbers"}
 
 
 class Described(NamedTuple):
@@ -54,32 +41,19 @@ class Described(NamedTuple):
 
 def read_description(path: Path, networks: Mapping[str, Maker] | None = None) -> Described:
     """Return the content of a model.toml. Raises ModelError, with the path, if it is invalid."""
-    values = _toml_of(path)
+    values = read_toml(path)
+    task = values.pop("task", None)
+    if task is not None:
+        raise ModelError(
+            f"{path}: is no classifier: its task is {str(task)[:40]!r}"
+            + (f"; use it with {TASKS[task]}" if task in TASKS else "")
+        )
     try:
         return _described(values, path, networks)
     except ModelError:
         raise
     except DvskitError as error:
         raise ModelError(f"{path}: {one_line(error)}") from error
-
-
-def _toml_of(path: Path) -> dict[str, Any]:
-    try:
-        with path.open("rb") as file:
-            text = file.read(_MOST_BYTES + 1)
-        if len(text) > _MOST_BYTES:
-            raise ModelError(
-                f"{path}: is larger than {_MOST_BYTES:,} bytes, too large for a model.toml"
-            )
-        return tomllib.loads(text.decode("utf-8"))
-    except OSError as error:
-        raise ModelError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except UnicodeDecodeError as error:
-        raise ModelError(f"{path}: is not UTF-8 at byte {error.start}") from error
-    except ValueError as error:
-        raise ModelError(f"{path}: is not TOML: {one_line(error)}") from error
-    except RecursionError as error:
-        raise ModelError(f"{path}: is not a model's TOML: it is nested too deeply") from error
 
 
 def _described(
@@ -136,70 +110,6 @@ def check_about(about: Mapping[str, Any], where: object) -> None:
             raise ConfigError(f"likeness.{key} = {str(ends)[:40]}: must be two finite numbers")
 
 
-def check_header(path: Path, expected: Mapping[str, Tensor]) -> None:
-    """Raise ModelError unless the header of a weights file names tensors of the expected shapes.
-
-    Dtypes may differ only in their size: float16 for float32, for example.
-    """
-    try:
-        with safe_open(path, "pt") as file:
-            parts = {key: file.get_slice(key) for key in file.keys()}  # noqa: SIM118 (no mapping)
-            found = {key: (tuple(x.get_shape()), x.get_dtype()) for key, x in parts.items()}
-    except (OSError, SafetensorError) as error:
-        raise ModelError(
-            f"{path}: does not fit model.toml: it cannot be read: {one_line(error)[:200]}"
-        ) from error
-    wrong = [f"it has no {key}" for key in expected if key not in found]
-    wrong += [f"{key[:80]} is not in the network" for key in found if key not in expected]
-    for key, tensor in expected.items():
-        shape, kind = found.get(key, (None, ""))
-        if shape is None or is_lazy(tensor):  # takes the shape of its weights
-            continue
-        meant = tuple(tensor.shape)
-        if shape != meant:
-            wrong.append(f"{key} is {shape}, but the network has {meant}")
-        elif _kind_of(tensor) != _KINDS.get(kind.removeprefix("B")[:1] or "B"):
-            wrong.append(f"{key} is {kind}, but must be {_kind_of(tensor)}")
-    if wrong:
-        more = f"; {len(wrong) - 1:,} more tensors are wrong" if len(wrong) > 1 else ""
-        raise ModelError(f"{path}: does not fit model.toml: {wrong[0]}{more}")
-
-
-def _kind_of(tensor: Tensor) -> str:
-    if tensor.is_floating_point():
-        return _KINDS["F"]
-    return _KINDS["B"] if tensor.dtype == torch.bool else _KINDS["I"]
-
-
-def load_weights(path: Path, module: nn.Module) -> None:
-    """Load weights, from a file that `check_header` passes, into a module. Raises ModelError."""
-    try:
-        given = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise ModelError(f"{path}: cannot be read: {one_line(error)[:200]}") from error
-    new = {key: value for key, value in module.state_dict().items() if not is_lazy(value)}
-    infinite = {key for key, value in new.items() if not value.isfinite().all()}
-    module.load_state_dict(given)
-    check_finite(module.state_dict(), str(path), infinite)
-
-
-def check_finite(weights: Mapping[str, Tensor], where: str, infinite: Collection[str] = ()) -> None:
-    """Raise ModelError for weights that are not finite, and for variances below 0.
-
-    infinite  names of tensors that may hold infinities, as in a new network
-    """
-    for key, value in weights.items():
-        bad = value.isnan() if key in infinite else ~value.isfinite()
-        if key.rpartition(".")[2] == "running_var":
-            bad |= value < 0
-        if bool(bad.any()):
-            raise ModelError(
-                f"{where}: {key} holds {count_of(int(bad.sum()), 'impossible number')} among "
-                f"{value.numel():,} (not finite, or a variance below 0): the file is damaged, or "
-                "the training diverged; train again with a lower learning rate"
-            )
-
-
 def new_module(described: Described, weights: Path) -> nn.Module:
     """Return the described module with its weights. Raises ModelError.
 
@@ -218,10 +128,3 @@ def new_module(described: Described, weights: Path) -> nn.Module:
     module = outlined if is_own(network) else network.build()
     load_weights(weights, module)
     return module
-
-
-def weights_of(module: nn.Module) -> dict[str, Tensor]:
-    """Return the weights of a module as they are saved: copies on the CPU."""
-    return {
-        key: value.detach().cpu().clone().contiguous() for key, value in module.state_dict().items()
-    }

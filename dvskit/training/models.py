@@ -17,25 +17,19 @@ from typing import Any
 from safetensors.torch import save
 from torch import nn
 
-import dvskit
 from dvskit import _files
 from dvskit._arguments import check_arguments
 from dvskit.datasets import Emulation, Split
-from dvskit.errors import ConfigError, ModelError, OutputError, did_you_mean
+from dvskit.errors import ConfigError, ModelError, OutputError
 from dvskit.events import Size
 from dvskit.networks import Layered, ModuleNetwork, Network, is_own, network_values
+from dvskit.networks.model_folder import check_finite, find_model, weights_of
 from dvskit.networks.network import Maker
 from dvskit.tensors import load_features, save_features
 from dvskit.training.config import Config
 from dvskit.training.device import pick_device
 from dvskit.training.input_config import FITTED_FILE, InputConfig, fitted_file, with_fitted
-from dvskit.training.model_file import (
-    check_about,
-    check_finite,
-    new_module,
-    read_description,
-    weights_of,
-)
+from dvskit.training.model_file import check_about, new_module, read_description
 from dvskit.training.model_tables import (
     Reject,
     Used,
@@ -170,30 +164,6 @@ def load_model(
     used = read_split(folder / _SPLIT)
     module = new_module(described, folder / _WEIGHTS).eval().to(pick_device())
     return Model(name, network, module, given, classes, about, used)
-
-
-def find_model(name_or_path: str | PathLike[str]) -> Path:
-    """Return the folder of a model: a path, else a shipped model's name. Raises ModelError."""
-    path = Path(name_or_path)
-    if (path / _TOML).is_file():
-        return path
-    if path.is_dir():
-        raise ModelError(f"{path}: holds no {_TOML}; give a folder that training wrote")
-    shipped = shipped_models()
-    if str(name_or_path) in shipped:
-        return shipped[str(name_or_path)]
-    hint = did_you_mean(str(name_or_path), shipped) if shipped else "no model is shipped here"
-    raise ModelError(f"{name_or_path}: neither a model folder nor a shipped model; {hint}")
-
-
-def shipped_models() -> dict[str, Path]:
-    """Return the folders of shipped models by name, from a checkout or a package."""
-    package = Path(dvskit.__file__).parent
-    found: dict[str, Path] = {}
-    for place in (package / "shipped_models", package.parent / "models"):
-        for toml in sorted(place.glob(f"*/{_TOML}")):
-            found.setdefault(toml.parent.name, toml.parent)
-    return found
 
 
 def as_model(model: Model | str | PathLike[str]) -> Model:

@@ -15,11 +15,11 @@ from dvskit.datasets import ImageSamples, Samples, SplitSamples
 from dvskit.errors import ArgumentError, ConfigError, warn
 from dvskit.events import Size
 from dvskit.networks import NETWORKS, ModuleNetwork, Network, is_own
+from dvskit.networks.model_folder import weights_of
 from dvskit.networks.network import check_memory, lacking_arguments
 from dvskit.training.config import Config, DataConfig
 from dvskit.training.distributed import World
 from dvskit.training.input_config import InputConfig
-from dvskit.training.model_file import weights_of
 from dvskit.training.models import Model
 from dvskit.training.own_checks import (
     check_answer,

@@ -28,9 +28,9 @@ from dvskit.networks import (
     network_from,
     network_values,
 )
+from dvskit.networks.model_folder import weights_of
 from dvskit.networks.network import outline
 from dvskit.training.input_config import POINTS, InputConfig, check_input
-from dvskit.training.model_file import weights_of
 from dvskit.training.toml_config import to_toml
 
 _OTHER_DRAWS = 0x5EED  # the seed of values that a class draws again
