@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import _thread
 import atexit
+import multiprocessing
 import os
 import signal
 import socket
@@ -23,6 +24,8 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from types import FrameType
 from typing import Any, NoReturn
+
+from dvskit import _files
 
 STOPPING = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
@@ -206,3 +209,16 @@ def _end() -> NoReturn:
             os.write(2, b"\r\x1b[?25h\x1b[K")  # bars hide the cursor
     report()
     os._exit(exit_code())
+
+
+def end_with_parent() -> None:
+    """Let this process end when its parent has ended, without its unfinished files."""
+
+    def wait() -> None:
+        parent = multiprocessing.parent_process()
+        if parent is not None:
+            parent.join()
+            _files.discard_all()
+            os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()

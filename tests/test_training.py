@@ -358,7 +358,14 @@ def test_classes_that_differ_and_kinds_in_the_wrong_entry_are_refused(
 
 @pytest.mark.parametrize(
     "file",
-    [*sorted((ROOT / "samples").glob("*.toml")), *sorted((ROOT / "models").glob("*/config.toml"))],
+    [
+        file
+        for file in (
+            *sorted((ROOT / "samples").glob("*.toml")),
+            *sorted((ROOT / "models").glob("*/config.toml")),
+        )
+        if "\ntask = " not in file.read_text("utf-8")  # see test_reconstruction_training.py
+    ],
     ids=lambda file: f"{file.parent.name}-{file.name}",
 )
 def test_sample_configurations_are_read(file: Path) -> None:

@@ -17,11 +17,10 @@ from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
-from multiprocessing import active_children, get_context, parent_process
+from multiprocessing import active_children, get_context
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from threading import Thread
 from typing import Any, NamedTuple
 
 from dvskit import _files, _interrupt
@@ -77,17 +76,9 @@ def _begin(end: Connection, threads: int, debug: bool) -> None:
     for number in _interrupt.STOPPING:
         if number != signal.SIGTERM:  # the parent handles them, and ends its processes by SIGTERM
             signal.signal(number, signal.SIG_IGN)
-    Thread(target=_end_with_parent, daemon=True).start()
+    _interrupt.end_with_parent()
     os.environ["DVSKIT_THREADS"] = str(threads)
     _console.reports, _console.debug = _Wire(end), debug
-
-
-def _end_with_parent() -> None:
-    parent = parent_process()
-    if parent is not None:
-        parent.join()
-        _files.discard_all()
-        os._exit(1)
 
 
 def _do(work: Work, job: FileJob) -> JobResult:

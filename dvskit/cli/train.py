@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dvskit.cli import _console
 from dvskit.cli._judging import fits_noted, score_lines
@@ -89,6 +89,9 @@ def train(
     of one person (p1_t2.avi, user03/...) stay in one part: the test uses people the network never
     saw.
 
+    A configuration with task = "reconstruction", as samples/reconstruct.toml, trains a network that
+    makes images from events.
+
     On several processors, GPUs or machines: torchrun --nproc-per-node 2 -m dvskit train CONFIG
     """
     overrides = begin.changes()
@@ -114,11 +117,16 @@ def train(
 
 
 def _train_config(config: Path, overrides: dict[str, str], runs: Runs) -> None:
-    from dvskit.training import is_main_process, load_config
+    from dvskit.training import is_main_process
     from dvskit.training import train as run
     from dvskit.training.scores import near_chance
+    from dvskit.training.toml_config import config_from, toml_values
 
-    resolved = load_config(config, overrides)
+    values = toml_values(config, overrides)
+    if "task" in values:
+        _train_reconstruction(config, values, runs)
+        return
+    resolved = config_from(values)
     sweeps, tensorboard = runs.sweep or (), runs.tensorboard
     if sweeps or runs.seeds is not None:
         seeds = 1 if runs.seeds is None else runs.seeds
@@ -135,6 +143,27 @@ def _train_config(config: Path, overrides: dict[str, str], runs: Runs) -> None:
         for text in result.notes:
             _console.note(text)
     _say_finished(trained.folder, len(trained.history), anew=not bars.any)
+
+
+def _train_reconstruction(config: Path, values: dict[str, Any], runs: Runs) -> None:
+    from dvskit.training.reconstruction import train_reconstruction
+    from dvskit.training.reconstruction.config import reconstruction_config_from
+
+    if "start" in values or runs.sweep or runs.seeds is not None or runs.tensorboard:
+        raise ConfigError(
+            f"{config}: --from, --sweep, --seeds and --tensorboard are only for classifiers"
+        )
+    resolved = reconstruction_config_from(values)
+    _console.announce_compiling()
+    with _console.Bars() as bars:
+        follow = _follow(bars, resolved.name)
+        trained = train_reconstruction(resolved, progress=follow, note=_console.note)
+    for name, score in trained.scores.items():
+        print(f"{name}: {score:.4f}")
+    if not bars.any:
+        _note_finished(trained.folder, len(trained.history))
+    model = shlex.quote(str(trained.folder))
+    _console.say(f"{trained.folder}: try it: dvskit reconstruct FILE -o out.mp4 --model {model}")
 
 
 def _train_folder(folder: Path, begin: Begin, changes: dict[str, str]) -> None:
@@ -192,12 +221,16 @@ def _follow(bars: _console.Bars, name: str) -> Callable[[Progress], None]:
 
 def _say_finished(folder: Path, epochs: int, *, anew: bool) -> None:
     if anew:
-        _console.note(
-            f"{folder}: was finished before ({count_of(epochs, 'epoch')}); to train again, name "
-            "another output (-o FOLDER)"
-        )
+        _note_finished(folder, epochs)
     model = shlex.quote(str(folder))
     _console.say(f"{folder}: try it: dvskit classify FILE --model {model}")
+
+
+def _note_finished(folder: Path, epochs: int) -> None:
+    _console.note(
+        f"{folder}: was finished before ({count_of(epochs, 'epoch')}); to train again, name "
+        "another output (-o FOLDER)"
+    )
 
 
 def _key_and_value(text: str) -> tuple[str, str]:

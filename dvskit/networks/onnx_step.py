@@ -67,7 +67,7 @@ def write_onnx(
     shape = input_shape(module, shape, "write_onnx")
     x = silence(module, steps, batch, *shape)
     with plain_evaluation(module), whole_file(path, overwrite=overwrite) as partial:
-        _export("write_onnx", _Whole(module), (x,), partial, (["x"], ["out"]))
+        export("write_onnx", _Whole(module), (x,), partial, (["x"], ["out"]))
 
 
 @check_arguments
@@ -95,7 +95,7 @@ def write_onnx_step(
         states = _start(module, x)
         named = dict(_named(module, states))
         names = (["x", *named], ["out", *(f"{name}.next" for name in named)])
-        _export("write_onnx_step", _Step(module, states), (x, *named.values()), partial, names)
+        export("write_onnx_step", _Step(module, states), (x, *named.values()), partial, names)
 
 
 @check_arguments
@@ -136,13 +136,17 @@ class _Step(nn.Module):
         return out, *(tensor for _, tensor in _named(self.module, states))
 
 
-def _export(
+def export(
     caller: str,
     module: nn.Module,
     inputs: tuple[Tensor, ...],
     path: Any,
     names: tuple[list[str], list[str]],
 ) -> None:
+    """Write a module as an ONNX file: its inputs, and the names of inputs and outputs.
+
+    caller  of the messages. Raises ConfigError.
+    """
     for package in ("onnx", "onnxscript"):
         optional_package(package, caller)
     if "external_data" not in inspect.signature(torch.onnx.export).parameters:

@@ -20,6 +20,13 @@ from dvskit.reconstruction.reconstructor import ReconstructionPass, Reconstructo
 from dvskit.reconstruction.scores import ImageScores, judge, score_images
 
 if TYPE_CHECKING:
+    from dvskit.reconstruction.model import (
+        ReconstructionModel,
+        load_reconstruction_model,
+        to_onnx,
+    )
+    from dvskit.reconstruction.network import ReconstructionNetwork
+    from dvskit.reconstruction.network_reconstructor import NetworkReconstructor
     from dvskit.reconstruction.onnx_network import OnnxReconstructor
     from dvskit.reconstruction.voxels import VoxelInput
     from dvskit.reconstruction.writing import SavedImages, SeenEvents, save_images
@@ -32,8 +39,11 @@ __all__ = [
     "GivenTimes",
     "ImageScores",
     "ImageTimes",
+    "NetworkReconstructor",
     "OnnxReconstructor",
     "Reconstructed",
+    "ReconstructionModel",
+    "ReconstructionNetwork",
     "ReconstructionPass",
     "Reconstructor",
     "SavedImages",
@@ -42,16 +52,27 @@ __all__ = [
     "VoxelInput",
     "judge",
     "listed_times",
+    "load_reconstruction_model",
     "load_reconstructor",
     "reconstruct",
     "save_images",
     "score_images",
+    "to_onnx",
 ]
 
 # Modules that load torch or matplotlib, by the names they define.
-_SLOW = {"OnnxReconstructor": "onnx_network", "VoxelInput": "voxels"} | dict.fromkeys(
-    ("SavedImages", "SeenEvents", "save_images"), "writing"
-)
+_SLOW = {
+    "NetworkReconstructor": "network_reconstructor",
+    "OnnxReconstructor": "onnx_network",
+    "ReconstructionModel": "model",
+    "ReconstructionNetwork": "network",
+    "SavedImages": "writing",
+    "SeenEvents": "writing",
+    "VoxelInput": "voxels",
+    "load_reconstruction_model": "model",
+    "save_images": "writing",
+    "to_onnx": "model",
+}
 
 if not TYPE_CHECKING:  # which would accept any name
 

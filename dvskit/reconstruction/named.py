@@ -24,11 +24,17 @@ def _onnx(path: str, convention: str | None) -> Reconstructor:
     return OnnxReconstructor(path, convention=convention or "e2vid")
 
 
+def _network(name: str) -> Reconstructor:
+    """Return the network in a folder, or of a shipped model's name."""
+    from dvskit.reconstruction.model import load_reconstruction_model
+    from dvskit.reconstruction.network_reconstructor import NetworkReconstructor
+
+    return NetworkReconstructor(load_reconstruction_model(name))
+
+
 # A name and its maker, which is called with the text after "NAME:".
 NAMES: dict[str, Callable[[str], Reconstructor]] = {"filter": _filter}
 _ONNX = re.compile(r"(?P<path>.+\.onnx)(:(?P<convention>.*))?", re.IGNORECASE)
-# Makers for model folders; each returns None for a folder of another kind.
-FOLDERS: list[Callable[[Path], Reconstructor | None]] = []
 
 
 @check_arguments
@@ -36,35 +42,48 @@ def load_reconstructor(name: str) -> Reconstructor:
     """Return a reconstructor by name.
 
     filter            the complementary filter; arguments follow: "filter:cutoff_hz=2"
-
+    reconstruct       a shipped network; or the folder of one that `dvskit train` wrote
     FILE.onnx         a network in the layout of E2VID or FireNet; its convention of voxels may
                       follow: "net.onnx:firenet+". See `OnnxReconstructor`
 
-    Raises ConfigError for an unknown name and for wrong arguments, and the errors of a file.
+    Raises ConfigError for an unknown name and for wrong arguments, ModelError for a classifier and
+    for damaged models, and the errors of a file.
     """
     made = find_reconstructor(name)
-    if made is None:
-        folders = ", a model folder" if FOLDERS else ""
-        raise ConfigError(
-            f"unknown reconstructor {name!r}; {did_you_mean(name, NAMES)}, a file *.onnx{folders}"
-        )
-    return made
+    if made is not None:
+        return made
+    from dvskit.networks.model_folder import shipped_models
+
+    text = str(name).strip()
+    if Path(text).is_dir() or text in shipped_models():
+        return _network(text)  # raises: it is no network for images
+    known = (*NAMES, *shipped_models("reconstruction"))
+    raise ConfigError(
+        f"unknown reconstructor {text!r}; {did_you_mean(text, known)}, a file *.onnx, a model "
+        "folder"
+    )
 
 
 def find_reconstructor(name: str) -> Reconstructor | None:
-    """Return a reconstructor by name, as `load_reconstructor`; None for an unknown name."""
+    """Return a reconstructor by name, as `load_reconstructor`; None for other names and models."""
     text = str(name).strip()
     file = _ONNX.fullmatch(text)
     if file is not None:
         return _onnx(file["path"], file["convention"])
     word, _, arguments = text.partition(":")
     kind = NAMES.get(word.strip().lower())
-    if kind is not None:
-        try:
-            return kind(arguments.strip())
-        except ConfigError as error:
-            raise ConfigError(f"{text}: {one_line(error)}") from error
-    path = Path(text)
-    if path.is_dir():
-        return next((made for each in FOLDERS if (made := each(path)) is not None), None)
-    return None
+    if kind is None:
+        return _network(text) if _is_network(text) else None
+    try:
+        return kind(arguments.strip())
+    except ConfigError as error:
+        raise ConfigError(f"{text}: {one_line(error)}") from error
+
+
+def _is_network(name: str) -> bool:
+    from dvskit.networks.model_folder import MODEL_TOML, read_toml, shipped_models
+
+    toml = Path(name, MODEL_TOML)
+    if toml.is_file():
+        return read_toml(toml).get("task") == "reconstruction"
+    return name in shipped_models("reconstruction")

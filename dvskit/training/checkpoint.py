@@ -23,7 +23,9 @@ from dvskit import _files
 from dvskit.errors import FormatError, ModelError, OutputError
 from dvskit.training.config import Config
 from dvskit.training.model_tables import Used, read_split, split_from, split_text
-from dvskit.training.toml_config import config_values, load_config, to_toml, toml_text
+from dvskit.training.toml_config import load_config, to_toml, toml_text
+
+_GROUPS = ("weights", "best", "moments", "average")
 
 
 @dataclass(slots=True)
@@ -35,6 +37,7 @@ class Checkpoint:
     step     completed steps of the current epoch; `total` is the sum of their losses
     weights  after the last kept step        best     of the best epoch so far
     moments  of the optimiser, by parameter number and name
+    average  of the weights over the steps, for runs that keep one
     """
 
     config: str
@@ -45,6 +48,7 @@ class Checkpoint:
     weights: dict[str, Tensor] = field(default_factory=dict)
     best: dict[str, Tensor] = field(default_factory=dict)
     moments: dict[str, Tensor] = field(default_factory=dict)
+    average: dict[str, Tensor] = field(default_factory=dict)
 
     def record(
         self,
@@ -53,11 +57,14 @@ class Checkpoint:
         optimiser: torch.optim.Optimizer,
         keep: str = "best",
     ) -> None:
-        """Record the end of an epoch; keep its weights if they are the best, or the last kept."""
+        """Record the end of an epoch; keep its weights if they are the best, or the last kept.
+
+        The average of the weights is kept in their place, if there is one.
+        """
         self.epoch, self.step, self.total = self.epoch + 1, 0, 0.0
         self.hold(weights, optimiser)
         if keep == "last" or not self.history or _merit(row) > max(map(_merit, self.history)):
-            self.best = _copied(weights)
+            self.best = _copied(self.average or weights)
         self.history.append(row)
 
     def hold(self, weights: dict[str, Tensor], optimiser: torch.optim.Optimizer) -> None:
@@ -98,9 +105,7 @@ def _copied(weights: dict[str, Tensor]) -> dict[str, Tensor]:
 def save_checkpoint(path: Path, at: Checkpoint) -> None:
     """Write a checkpoint, whole or not at all. Raises OutputError."""
     tensors = {
-        f"{group}/{key}": value
-        for group in ("weights", "best", "moments")
-        for key, value in getattr(at, group).items()
+        f"{group}/{key}": value for group in _GROUPS for key, value in getattr(at, group).items()
     }
     numbers = {"epoch": at.epoch, "step": at.step, "total": at.total, "history": at.history}
     text = {"config": at.config, "numbers": json.dumps(numbers)}
@@ -108,14 +113,16 @@ def save_checkpoint(path: Path, at: Checkpoint) -> None:
     _files.write_whole(path, save(tensors, text), overwrite=True)
 
 
-def load_checkpoint(path: Path, config: Config) -> Checkpoint | None:
+def load_checkpoint(path: Path, values: Mapping[str, Any]) -> Checkpoint | None:
     """Return the checkpoint at `path`; None if there is none.
+
+    values  the tables of the run's configuration
 
     Raises ModelError if it is damaged, OutputError if it has another configuration.
     """
     if not path.exists():
         return None
-    groups: dict[str, Any] = {"weights": {}, "best": {}, "moments": {}}
+    groups: dict[str, Any] = {group: {} for group in _GROUPS}
     try:
         # safe_open calls Python from compiled code, which turns Ctrl-C into an error of the file.
         data = path.read_bytes()
@@ -127,7 +134,7 @@ def load_checkpoint(path: Path, config: Config) -> Checkpoint | None:
         at = Checkpoint(text["config"], **json.loads(text["numbers"]), **groups)
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise ModelError(f"{path}: is no checkpoint of dvskit: {error}; remove it") from error
-    check_same_config(path.parent, at.config, config)
+    check_same_text(path.parent, at.config, values)
     return at
 
 
@@ -135,12 +142,12 @@ SPLIT = "split.csv"
 _CONFIG = "config.toml"
 _NAMED = 3  # differences named in a message
 # The run may be moved to another folder, and may stop at another step.
-_FREE = ("output", "loop.stop")
+_FREE = ("output", "loop.stop", "loop.processes")
 _FIX = "name another output (output=, -o of the command), or remove it"
 _MISSING = object()
 
 
-def check_same_config(folder: Path, before: str, now: Config) -> None:
+def check_same_text(folder: Path, before: str, now: Mapping[str, Any]) -> None:
     """Raise OutputError if the run in a folder has another configuration.
 
     before  the TOML text of that configuration. See `check_same_values`
@@ -149,7 +156,7 @@ def check_same_config(folder: Path, before: str, now: Config) -> None:
         values = tomllib.loads(before)
     except ValueError as error:
         raise OutputError(f"{folder}: its configuration is not TOML: {error}; {_FIX}") from error
-    check_same_values(folder, values, config_values(now))
+    check_same_values(folder, values, now)
 
 
 def check_same_values(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
@@ -188,16 +195,15 @@ def _shown(value: Any) -> str:
     return "missing" if value is _MISSING else toml_text(value)
 
 
-def check_same_run(config: Config) -> bool:
-    """Return whether the output of a configuration holds a finished model.
+def check_same_run(folder: Path, values: Mapping[str, Any]) -> bool:
+    """Return whether the output of a configuration, given as tables, holds a finished model.
 
     Raises OutputError if the model has another configuration.
     """
-    folder = Path(config.output)
     if not (folder / "model.toml").is_file():
         return False
     if (folder / _CONFIG).is_file():
-        check_same_config(folder, (folder / _CONFIG).read_text("utf-8"), config)
+        check_same_text(folder, (folder / _CONFIG).read_text("utf-8"), values)
     return True
 
 

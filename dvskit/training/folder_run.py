@@ -24,8 +24,8 @@ from dvskit._threads import thread_count
 from dvskit.datasets import ImageSamples
 from dvskit.errors import ConfigError, FittedWarning
 from dvskit.training.checkpoint import (
-    check_same_config,
     check_same_samples,
+    check_same_text,
     check_same_values,
     config_on_disk,
 )
@@ -203,7 +203,7 @@ def _check_same(before: Config | None, config: Config, sets: Sequence[TrainingSe
         loop = with_steps(loop, steps)
     entry = replace(config.data[0], path=_same_path(before, config))
     now = replace(config, loop=loop, data=(entry, *config.data[1:]))
-    check_same_config(folder, to_toml(config_values(before)), now)
+    check_same_text(folder, to_toml(config_values(before)), config_values(now))
 
 
 def _in_time(ready: Prepared, time_: Time, callbacks: Callbacks) -> tuple[Config, float]:

@@ -57,7 +57,7 @@ from dvskit.training.running import (
 )
 from dvskit.training.scores import Metric, Result, check_metrics, judge_with_notes
 from dvskit.training.sets import TrainingSet, emulation_of
-from dvskit.training.toml_config import data_values, write_config
+from dvskit.training.toml_config import config_values, data_values, write_config
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,13 +154,13 @@ def train_sets(
             progress, note, tensorboard = None, None, False
             stack.enter_context(warnings.catch_warnings())
             warnings.simplefilter("ignore", FittedWarning)  # the first process gives them
-        watch = Watch(partial(save_checkpoint, checkpoint_of(config)), progress, given)
+        watch = Watch(partial(save_checkpoint, checkpoint_of(Path(config.output))), progress, given)
         return _train(config, watch, world, sets, note=note, tensorboard=tensorboard)
 
 
-def checkpoint_of(config: Config) -> Path:
-    """Return the path of a run's checkpoint, which need not exist."""
-    return Path(config.output) / "checkpoint.safetensors"
+def checkpoint_of(folder: Path) -> Path:
+    """Return the path of the checkpoint in a run's folder, which need not exist."""
+    return folder / "checkpoint.safetensors"
 
 
 def _train(
@@ -175,8 +175,8 @@ def _train(
     folder = Path(config.output)
     at = None
     if world.is_main:
-        at = load_checkpoint(checkpoint_of(config), config)
-        check_same_run(config)
+        at = load_checkpoint(checkpoint_of(folder), config_values(config))
+        check_same_run(folder, config_values(config))
         check_place(folder)
     at = world.from_main(at)
     feed = load_feed(config, sets)
@@ -195,7 +195,7 @@ def _train(
             while not run.ended:
                 run.epoch()
                 if world.is_main:
-                    _write_log(folder / "log.csv", run.at.history)
+                    write_log(folder / "log.csv", run.at.history)
                 if watch.progress is not None:
                     watch.progress(run.last)
         finally:
@@ -229,7 +229,8 @@ def check_place(folder: Path) -> None:
         raise OutputError(f"{folder}: no permission to write; name another output")
 
 
-def _write_log(path: Path, history: list[dict[str, float]]) -> None:
+def write_log(path: Path, history: list[dict[str, float]]) -> None:
+    """Write the scores of the epochs as a table of comma-separated values."""
     text = io.StringIO()
     columns = dict.fromkeys(name for row in history for name in row)  # metrics may come and go
     writer = csv.DictWriter(text, list(columns))

@@ -55,7 +55,11 @@ class Progress:
         """One line for people, such as "epoch 3 of 20, loss 0.412, validation 93.8 %"."""
         text = f"epoch {self.epoch + 1} of {self.epochs}, loss {self.loss:.3f}"
         if self.scores:
-            text += f", validation {100 * self.scores['accuracy']:.1f} %"
+            text += ", validation "
+            if "accuracy" in self.scores:
+                text += f"{100 * self.scores['accuracy']:.1f} %"
+            else:
+                text += f"SSIM {self.scores['ssim']:.3f}, MSE {self.scores['mse']:.4f}"
         return text
 
 

@@ -32,7 +32,7 @@ from dvskit.training.models import load_model, start_of, with_earlier_samples
 from dvskit.training.running import Progress
 from dvskit.training.scores import mean_interval, wilson
 from dvskit.training.sets import load_sets
-from dvskit.training.toml_config import changed_config, load_config, toml_text
+from dvskit.training.toml_config import changed_config, config_values, load_config, toml_text
 
 _LONGEST_NAME = 100  # of a folder
 _OF_RUNS = {"seed": "set seeds instead", "output": "each run has its own folder in it"}
@@ -234,7 +234,7 @@ def _finished(config: Config) -> Mapping[str, Any] | None:
 
     Raises OutputError for a run with another configuration or other samples, and ModelError.
     """
-    if not check_same_run(config):
+    if not check_same_run(Path(config.output), config_values(config)):
         return None
     split = split_in_files(load_sets(config))
     folder, used = Path(config.output), used_samples(split)

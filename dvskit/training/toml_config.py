@@ -30,6 +30,22 @@ def load_config(path: str | PathLike[str], overrides: Mapping[str, str] | None =
     overrides are read as TOML, other texts as strings. Raises MissingFileError, and ConfigError for
     a broken file, unknown keys and values of the wrong type.
     """
+    values = toml_values(path, overrides)
+    if "task" in values:
+        raise ConfigError(
+            f"{path}: task = {values['task']!r} is no classification; take "
+            "dvskit.training.reconstruction, or dvskit train, which trains both"
+        )
+    return config_from(values)
+
+
+def toml_values(
+    path: str | PathLike[str], overrides: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """Return the tables of a configuration's file, changed as in `load_config`, unchecked.
+
+    Raises MissingFileError, and ConfigError for a broken file.
+    """
     try:
         values = tomllib.loads(Path(path).read_text("utf-8"))
     except FileNotFoundError:
@@ -40,7 +56,7 @@ def load_config(path: str | PathLike[str], overrides: Mapping[str, str] | None =
         raise ConfigError(f"{path}: is not TOML: {error}") from error
     for key, text in (overrides or {}).items():
         _override(values, key, text)
-    return config_from(values)
+    return values
 
 
 def changed_config(config: Config, overrides: Mapping[str, str]) -> Config:

@@ -1,0 +1,151 @@
+"""A trained reconstruction network: saved, loaded with its files checked, and written as ONNX."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dvskit._arguments import check_arguments
+from dvskit._files import whole_file
+from dvskit.errors import ConfigError, DvskitError, ModelError, did_you_mean, one_line
+from dvskit.events import as_size
+from dvskit.networks.exchange import silence
+from dvskit.networks.model_folder import (
+    MODEL_TOML,
+    WEIGHTS,
+    check_header,
+    find_model,
+    load_weights,
+    read_toml,
+)
+from dvskit.networks.network import outline
+from dvskit.networks.onnx_step import export
+from dvskit.reconstruction.network import ReconstructionNetwork
+
+TASK = "reconstruction"
+_KEYS = ("task", "name", "network")
+_ABOUT: Mapping[str, type] = {"seed": int, "steps": int, "sequences": dict, "scores": dict}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ReconstructionModel:
+    """A network with its weights.
+
+    module  voxels (B, bins, H, W), states -> images (B, 1, H, W), states
+    about   tables about data and scores, of plain values
+    """
+
+    name: str
+    network: ReconstructionNetwork
+    module: nn.Module
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        weights = sum(each.numel() for each in self.module.parameters())
+        return f"<ReconstructionModel {self.name}: {weights:,} weights>"
+
+
+@check_arguments
+def load_reconstruction_model(name_or_path: str | PathLike[str]) -> ReconstructionModel:
+    """Return a shipped model by name, or the model in a folder, ready for use on the CPU.
+
+    Its file names no code. Raises ModelError if there is no such model, if it is a classifier, or
+    if its files are missing, damaged or do not fit together.
+    """
+    folder = find_model(name_or_path, TASK)
+    path = folder / MODEL_TOML
+    values = read_toml(path)
+    if values.get("task") != TASK:
+        raise ModelError(
+            f"{path}: has no task = {TASK!r}, so its model makes no images from events; use a "
+            "classifier with dvskit classify --model"
+        )
+    try:
+        name, network, about = _described(values)
+    except DvskitError as error:
+        raise ModelError(f"{path}: {one_line(error)}") from error
+    try:
+        shapes = outline(network).state_dict()  # type: ignore[arg-type]
+    except ConfigError as error:
+        raise ModelError(f"{path}: {one_line(error)}") from error
+    check_header(folder / WEIGHTS, shapes)
+    module = network.build()
+    load_weights(folder / WEIGHTS, module)
+    return ReconstructionModel(name, network, module.eval(), about)
+
+
+def _described(values: Mapping[str, Any]) -> tuple[str, ReconstructionNetwork, dict[str, Any]]:
+    missing = [key for key in _KEYS if key not in values]
+    if missing:
+        raise ConfigError(f"{', '.join(missing)} is missing; give a folder that training wrote")
+    if not isinstance(values["name"], str):
+        raise ConfigError(f"name = {values['name']!r} is no text")
+    about = {key: value for key, value in values.items() if key not in _KEYS}
+    for key, value in about.items():
+        if key not in _ABOUT:
+            raise ConfigError(f"unknown key {key!r}; {did_you_mean(key, (*_KEYS, *_ABOUT))}")
+        if not isinstance(value, _ABOUT[key]) or isinstance(value, bool):
+            raise ConfigError(f"{key} = {str(value)[:40]} is {type(value).__name__}")
+    return values["name"], network_of(values["network"]), about
+
+
+def network_of(values: Any) -> ReconstructionNetwork:
+    """Return the description in a table [network]. Raises ConfigError."""
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"network = {str(values)[:40]} is not a table; write [network]")
+    known = {item.name: item for item in fields(ReconstructionNetwork)}
+    for key, value in values.items():
+        if key not in known:
+            raise ConfigError(f"unknown key network.{key}; {did_you_mean(key, known)}")
+        wanted, several = known[key].type, isinstance(value, list | tuple)
+        if several != str(wanted).startswith("tuple") or not all(
+            type(each) is int for each in (value if several else (value,))
+        ):
+            kind = "a list of whole numbers" if not several and wanted != "int" else "whole numbers"
+            raise ConfigError(f"network.{key} = {str(value)[:40]!r}; give {kind}")
+    return ReconstructionNetwork(**values)
+
+
+@check_arguments
+def to_onnx(
+    model: ReconstructionModel,
+    path: str | PathLike[str],
+    *,
+    size: tuple[int, int],
+    overwrite: bool = False,
+) -> None:
+    """Write one step of a model for a sensor's size (width, height) as an ONNX file.
+
+    The graph takes "events" (1, bins, H, W) and the states "state0", "state1", ..., which are 0 at
+    first. It returns "image" (1, 1, H, W), from 0 to 1, and the states after the step, as
+    "state0_next". H and W are rounded up to what the network takes. Raises ConfigError without the
+    packages onnx and onnxscript, OutputError if the file exists and `overwrite` is false.
+    """
+    width, height = as_size(size)
+    multiple = model.network.multiple
+    width, height = width + -width % multiple, height + -height % multiple
+    voxels = silence(model.module, 1, model.network.bins, height, width)
+    with torch.no_grad():
+        states = tuple(map(torch.zeros_like, model.module(voxels)[1]))
+    names = [f"state{number}" for number in range(len(states))]
+    ends = ["events", *names], ["image", *(f"{name}_next" for name in names)]
+    with whole_file(Path(path), overwrite=overwrite) as partial:
+        export("to_onnx", _Flat(model.module), (voxels, *states), partial, ends)
+
+
+class _Flat(nn.Module):
+    """A step with the states as separate inputs and outputs."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, voxels: Tensor, *states: Tensor) -> tuple[Tensor, ...]:
+        image, after = self.module(voxels, states)
+        return image, *after

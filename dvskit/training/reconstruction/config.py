@@ -1,0 +1,212 @@
+"""The configuration of a training for images from events, and its TOML."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from os import PathLike
+from typing import Any
+
+from dvskit._arguments import check_arguments, check_fields, checked, in_range
+from dvskit.errors import ConfigError
+from dvskit.reconstruction.model import TASK, network_of
+from dvskit.reconstruction.network import ReconstructionNetwork
+from dvskit.training.toml_config import section, table_of, toml_values
+
+KINDS = ("photographs", "planes", "people", "clips")
+PARTS = ("train", "validation", "judged")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SequencesConfig:
+    """The sequences to learn from, drawn from the run's seed.
+
+    train, validation, judged  numbers of sequences: to learn from, to choose the epoch by, and for
+                  the scores at the end
+    windows       of a sequence              side     of the frames, in pixels
+    photographs, planes, people, clips       shares of the kinds, in any scale
+    photograph_files  images besides those that installed packages ship (`package_photographs`)
+    clip_files    videos
+    validation_photographs, validation_clips, judged_photographs, judged_clips
+                  names of the photographs, such as "camera", and patterns of the ends of the clips'
+                  paths, such as "p2_*.avi", of these two parts; all others are learned from
+    window_ms     shortest and longest window of equal times
+    events_per_pixel  fewest and most events of a window of equal counts
+    by_count      share of the sequences with windows of equal counts, which end after the longest
+                  window too
+    threshold_on, off_ratio, sigma_ratio, shot_hz, leak_hz, cutoff_hz, refractory_us
+                  least and most of a sequence's sensor (`EmulatorParams`); off_ratio and
+                  sigma_ratio are threshold_off and threshold_sigma as parts of threshold_on
+    clean         share of the sequences without noise, low-pass and refractory period
+    cache_gb      most space on disk for emulated sequences, in dvskit's cache
+
+    Raises ConfigError for values out of range.
+    """
+
+    train: int = checked(in_range, 1, 10**7, default=1400)
+    validation: int = checked(in_range, 1, 10**6, default=48)
+    judged: int = checked(in_range, 1, 10**6, default=64)
+    windows: int = checked(in_range, 2, 10_000, default=20)
+    side: int = checked(in_range, 16, 4096, default=128)
+    photographs: float = checked(in_range, 0, 1e6, default=0.6)
+    planes: float = checked(in_range, 0, 1e6, default=0.05)
+    people: float = checked(in_range, 0, 1e6, default=0.1)
+    clips: float = checked(in_range, 0, 1e6, default=0.2)
+    photograph_files: tuple[str, ...] = ()
+    clip_files: tuple[str, ...] = ()
+    validation_photographs: tuple[str, ...] = ("coffee", "china")
+    validation_clips: tuple[str, ...] = ()
+    judged_photographs: tuple[str, ...] = ("rocket", "flower")
+    judged_clips: tuple[str, ...] = ()
+    window_ms: tuple[float, float] = (15.0, 90.0)
+    events_per_pixel: tuple[float, float] = (0.1, 1.0)
+    by_count: float = checked(in_range, 0, 1, default=0.2)
+    threshold_on: tuple[float, float] = (0.1, 0.6)
+    off_ratio: tuple[float, float] = (0.65, 1.25)
+    sigma_ratio: tuple[float, float] = (0.0, 0.2)
+    shot_hz: tuple[float, float] = (0.0, 4.0)
+    leak_hz: tuple[float, float] = (0.0, 0.3)
+    cutoff_hz: tuple[float, float] = (40.0, 500.0)
+    refractory_us: tuple[float, float] = (0.0, 1000.0)
+    clean: float = checked(in_range, 0, 1, default=0.2)
+    cache_gb: float = checked(in_range, 0.001, 1e6, default=20.0)
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if str(item.type).startswith("tuple[float") and not (
+                len(value) == 2 and 0 <= value[0] <= value[1] < float("inf")
+            ):
+                raise ConfigError(
+                    f"sequences.{item.name} = {list(value)}; give [least, most], 0 <= least <= most"
+                )
+        for name in ("window_ms", "events_per_pixel", "threshold_on", "off_ratio", "cutoff_hz"):
+            if not getattr(self, name)[0] > 0:
+                raise ConfigError(f"sequences.{name}: the least must be above 0")
+        if not sum(self.shares):
+            raise ConfigError(f"sequences: the shares of {', '.join(KINDS)} are all 0")
+        if self.clips and not self.clip_files:
+            raise ConfigError(
+                "sequences.clips: there are no clips; list videos in sequences.clip_files, or set "
+                "sequences.clips to 0"
+            )
+        common = {*self.validation_photographs} & {*self.judged_photographs}
+        common |= {*self.validation_clips} & {*self.judged_clips}
+        if common:
+            raise ConfigError(f"sequences: {min(common)!r} is both for validation and judged")
+
+    @property
+    def shares(self) -> tuple[float, ...]:
+        """The shares of KINDS."""
+        return self.photographs, self.planes, self.people, self.clips
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReconstructionLoop:
+    """Length and settings of training.
+
+    epochs         in each, every sequence comes once, cut, flipped and turned at random
+    batch          sequences of a step      crop   side of the part that is cut from them, in pixels
+    chunk          consecutive windows of a step; the states go on from step to step of a sequence
+    settle         first windows of a sequence over which the weight of the loss rises to 1; the
+                   scores leave them out
+    learning_rate  highest: it rises over the first `warmup` steps, then falls along a cosine to 0
+    weight_decay   of AdamW                 clip_norm  largest norm of the gradient; 0: no limit
+    ssim           weight of 1 - SSIM, over squares of 7 pixels, beside the mean absolute difference
+    temporal       weight of the difference to the image before, moved by the known flow
+    average        decay of the mean of the weights over the steps, which is judged and kept
+    processes      that emulate sequences beside the training; 0: none. Results do not depend on it
+    stop           epochs until the run ends, with the schedule of all epochs; 0: run all
+
+    Raises ConfigError for values out of range.
+    """
+
+    epochs: int = checked(in_range, 1, 10**6, default=34)
+    batch: int = checked(in_range, 1, 4096, default=4)
+    crop: int = checked(in_range, 16, 4096, default=64)
+    chunk: int = checked(in_range, 1, 10_000, default=20)
+    settle: int = checked(in_range, 0, 10_000, default=3)
+    learning_rate: float = checked(in_range, 1e-9, 10, default=6e-3)
+    warmup: int = checked(in_range, 0, 10**7, default=20)
+    weight_decay: float = checked(in_range, 0, 10, default=1e-4)
+    clip_norm: float = checked(in_range, 0, 1e9, default=1.0)
+    ssim: float = checked(in_range, 0, 1e3, default=0.5)
+    temporal: float = checked(in_range, 0, 1e3, default=0.1)
+    average: float = checked(in_range, 0, 0.999999, default=0.995)
+    processes: int = checked(in_range, 0, 1024, default=1)
+    stop: int = checked(in_range, 0, 10**6, default=0)
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+
+@check_arguments
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReconstructionConfig:
+    """All settings of a run. With code and processor they determine its result.
+
+    name    of the model                    seed       of all random draws
+    output  the folder that the run writes  network    the description
+    sequences, loop                         see `SequencesConfig` and `ReconstructionLoop`
+    """
+
+    task: str = TASK
+    name: str = "reconstruct"
+    seed: int = 0
+    output: str = "runs/reconstruct"
+    network: ReconstructionNetwork = field(default_factory=ReconstructionNetwork)
+    sequences: SequencesConfig = field(default_factory=SequencesConfig)
+    loop: ReconstructionLoop = field(default_factory=ReconstructionLoop)
+
+    def __post_init__(self) -> None:
+        sequences, loop = self.sequences, self.loop
+        if self.seed < 0:
+            raise ConfigError(f"seed = {self.seed} is below 0")
+        if loop.crop > sequences.side:
+            raise ConfigError(f"loop.crop = {loop.crop} is above sequences.side = {sequences.side}")
+        if loop.crop % self.network.multiple:
+            raise ConfigError(
+                f"loop.crop = {loop.crop} is no multiple of the network's {self.network.multiple}"
+            )
+        if sequences.windows % loop.chunk:
+            raise ConfigError(
+                f"sequences.windows = {sequences.windows} is no multiple of loop.chunk = "
+                f"{loop.chunk}"
+            )
+        if loop.settle >= loop.chunk:
+            raise ConfigError(
+                f"loop.settle = {loop.settle} leaves no window of loop.chunk = {loop.chunk}"
+            )
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """The configuration as nested tables."""
+        return asdict(self)
+
+
+@check_arguments
+def load_reconstruction_config(
+    path: str | PathLike[str], overrides: Mapping[str, str] | None = None
+) -> ReconstructionConfig:
+    """Return the configuration in a TOML file, changed by `overrides` as in `load_config`.
+
+    Raises MissingFileError, and ConfigError for a broken file, another task, unknown keys and
+    values of the wrong type.
+    """
+    return reconstruction_config_from(toml_values(path, overrides))
+
+
+def reconstruction_config_from(values: Mapping[str, Any]) -> ReconstructionConfig:
+    """Return the configuration in nested tables. Raises ConfigError."""
+    given = dict(values)
+    if given.get("task") != TASK:
+        raise ConfigError(f"task = {given.get('task', '')!r}; give task = {TASK!r}")
+    if "network" in given:
+        given["network"] = network_of(given["network"])
+    parts = {"sequences": SequencesConfig, "loop": ReconstructionLoop}
+    for key, kind in parts.items():
+        if key in given:
+            given[key] = section(key, kind, table_of(key, given[key]))
+    config: ReconstructionConfig = section("", ReconstructionConfig, given)
+    return config

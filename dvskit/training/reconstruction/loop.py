@@ -1,0 +1,214 @@
+"""The steps and epochs of a run, with all its state."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+
+import torch
+from torch import Tensor, nn
+
+from dvskit.errors import ConfigError
+from dvskit.reconstruction.network import States
+from dvskit.training.checkpoint import Checkpoint
+from dvskit.training.device import pick_device
+from dvskit.training.reconstruction.config import ReconstructionConfig, ReconstructionLoop
+from dvskit.training.reconstruction.feed import SequenceBatch, SequenceFeed
+from dvskit.training.reconstruction.losses import (
+    image_scores,
+    ssim_by_squares,
+    temporal_difference,
+)
+from dvskit.training.running import Progress
+from dvskit.training.toml_config import to_toml
+
+_EVERY_SECONDS = 1.0  # between reports of progress
+_KEPT_SECONDS = 300.0  # between checkpoints within an epoch
+_YOUNG = 10  # steps over which the average follows the weights closely
+
+
+class ReconstructionRun:
+    """A run; its changing state is in the module, the optimiser and `at`."""
+
+    def __init__(
+        self,
+        config: ReconstructionConfig,
+        feed: SequenceFeed,
+        at: Checkpoint | None,
+        save: Callable[[Checkpoint], None],
+        progress: Callable[[Progress], None] | None = None,
+    ) -> None:
+        self.config, self.feed, self.progress = config, feed, progress
+        self._save = save
+        self.device = pick_device()
+        torch.manual_seed(config.seed)
+        self.module = config.network.build().to(self.device)
+        self.optimiser = torch.optim.AdamW(
+            self.module.parameters(), lr=1.0, weight_decay=config.loop.weight_decay
+        )
+        if at is None:
+            at = Checkpoint(to_toml(config.values))
+            at.hold(self.module.state_dict(), self.optimiser)
+            at.average = {key: value.clone() for key, value in at.weights.items()}
+        else:
+            self.module.load_state_dict(at.weights)
+            at.restore(self.optimiser)
+        self.at = at
+        self.average = {key: value.to(self.device) for key, value in at.average.items()}
+        self.a_batch = config.sequences.windows // config.loop.chunk  # steps
+        self.steps = config.loop.epochs * feed.batches * self.a_batch
+        self.last = Progress(0, config.loop.epochs, 0, self.steps, math.nan)
+
+    @property
+    def ended(self) -> bool:
+        """Whether all epochs are done."""
+        loop = self.config.loop
+        return self.at.epoch >= min(loop.stop or loop.epochs, loop.epochs)
+
+    def epoch(self) -> None:
+        """Train the rest of an epoch, judge the average of the weights, and keep the best."""
+        at, number = self.at, self.at.epoch
+        began = told = kept = time.monotonic()
+        self.module.train()
+        for batch in self.feed.epoch(number, at.step):
+            loss = self._learn(batch, (number * self.feed.batches + at.step) * self.a_batch)
+            at.step += 1
+            at.total += loss
+            now = time.monotonic()
+            within = at.step < self.feed.batches
+            if within and now - told > _EVERY_SECONDS and self.progress is not None:
+                told = now
+                done = (number * self.feed.batches + at.step) * self.a_batch
+                self.progress(
+                    Progress(number, self.config.loop.epochs, done, self.steps, at.total / at.step)
+                )
+            if within and now - kept > _KEPT_SECONDS:
+                kept = now
+                self._hold()
+                self._save(at)
+        mean = at.total / self.feed.batches
+        scores = self.scores("validation")
+        done = (number + 1) * self.feed.batches * self.a_batch
+        row = {"epoch": number, "loss": mean, "rate": rate_at(self.config.loop, done, self.steps)}
+        row |= scores | {"validation_loss": 1 - scores["ssim"] + math.sqrt(scores["mse"])}
+        row["seconds"] = round(time.monotonic() - began, 1)
+        self._hold()
+        at.record(row, self.module.state_dict(), self.optimiser)
+        self._save(at)
+        self.last = Progress(number, self.config.loop.epochs, done, self.steps, mean, row)
+
+    def _hold(self) -> None:
+        self.at.hold(self.module.state_dict(), self.optimiser)
+        self.at.average = {key: value.cpu().clone() for key, value in self.average.items()}
+
+    def scores(self, part: str, weights: Mapping[str, Tensor] | None = None) -> dict[str, float]:
+        """Return the mean scores of the sequences of a part, by the average of the weights."""
+        module = deepcopy(self.module).eval()
+        module.load_state_dict(dict(self.average if weights is None else weights))
+        total: dict[str, float] = {}
+        count = 0
+        for batch in self.feed.whole(part):
+            found = sequence_scores(module, batch, self.config.loop.settle, self.device)
+            total = {name: total.get(name, 0.0) + value for name, value in found.items()}
+            count += 1
+        return {name: value / count for name, value in total.items()}
+
+    def _learn(self, batch: SequenceBatch, step: int) -> float:
+        """Take a step for each chunk of a batch; return the mean loss."""
+        batch = SequenceBatch(*(each.to(self.device) for each in batch))
+        chunk, total = self.config.loop.chunk, 0.0
+        states: States | None = None
+        before: Tensor | None = None
+        for number in range(self.a_batch):
+            windows = range(number * chunk, (number + 1) * chunk)
+            loss, states, before = chunk_loss(
+                self.module, batch, windows, (states, before), self.config.loop
+            )
+            total += self._take(loss, step + number)
+            states, before = tuple(each.detach() for each in states), before.detach()
+        return total / self.a_batch
+
+    def _take(self, loss: Tensor, step: int) -> float:
+        """Change the weights by the gradient of a loss, and their average."""
+        loop = self.config.loop
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate_at(loop, step, self.steps)
+        self.optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        limit = loop.clip_norm or math.inf
+        norm = float(nn.utils.clip_grad_norm_(self.module.parameters(), limit))
+        mean = float(loss.detach())
+        if not (math.isfinite(norm) and math.isfinite(mean)):
+            raise ConfigError(
+                f"training diverged at step {step + 1}: its loss or gradient is not finite; lower "
+                "loop.learning_rate"
+            )
+        self.optimiser.step()
+        decay = min(loop.average, (1 + step) / (_YOUNG + step))
+        with torch.no_grad():
+            for key, value in self.module.state_dict().items():
+                self.average[key].lerp_(value, 1 - decay)
+        return mean
+
+
+def rate_at(loop: ReconstructionLoop, step: int, steps: int) -> float:
+    """Return the learning rate of a step in a run of `steps` steps."""
+    rise = min(1.0, (step + 1) / (loop.warmup + 1))
+    return loop.learning_rate * rise * 0.5 * (1 + math.cos(math.pi * step / steps))
+
+
+def chunk_loss(
+    module: nn.Module,
+    batch: SequenceBatch,
+    windows: range,
+    begun: tuple[States | None, Tensor | None],
+    loop: ReconstructionLoop,
+) -> tuple[Tensor, States, Tensor]:
+    """Return the loss of consecutive windows of a batch, the states after them, the last image.
+
+    begun  the states, and the image, before the first of the windows
+    """
+    states, before = begun
+    total, weights = batch.voxels.new_zeros(()), 0.0
+    for window in windows:
+        image, states = module(batch.voxels[:, window], states)
+        frame = batch.frames[:, window + 1]
+        loss = (image - frame).abs().mean()
+        if loop.ssim:
+            loss = loss + loop.ssim * (1 - ssim_by_squares(image, frame).mean())
+        if loop.temporal and window >= loop.settle and before is not None:
+            ends = frame, batch.frames[:, window]
+            off = temporal_difference(image, before, *ends, batch.back[:, window])
+            loss = loss + loop.temporal * off.mean()
+        weight = min(1.0, (window + 1) / (loop.settle + 1))
+        total, weights, before = total + weight * loss, weights + weight, image
+    assert states is not None
+    assert before is not None
+    return total / weights, states, before
+
+
+def sequence_scores(
+    module: nn.Module, batch: SequenceBatch, settle: int, device: torch.device
+) -> dict[str, float]:
+    """Return the mean scores of the images of a batch, after the first `settle` windows.
+
+    "temporal" is the mean of `temporal_difference`.
+    """
+    batch = SequenceBatch(*(each.to(device) for each in batch))
+    states: States | None = None
+    images = []
+    with torch.inference_mode():
+        for window in range(batch.voxels.shape[1]):
+            image, states = module(batch.voxels[:, window], states)
+            images.append(image)
+        every = torch.cat(images[settle:])
+        frames = torch.cat([*batch.frames[:, settle + 1 :].unbind(1)])
+        found = {name: float(value.mean()) for name, value in image_scores(every, frames).items()}
+        earlier = torch.cat([*batch.frames[:, settle + 1 : -1].unbind(1)])
+        later, count = frames[len(batch.frames) :], len(batch.frames)
+        back = torch.cat([*batch.back[:, settle + 1 :].unbind(1)])
+        off = temporal_difference(every[count:], every[:-count], later, earlier, back)
+        found["temporal"] = float(off.mean())
+    return found

@@ -1,0 +1,342 @@
+"""Training for images from events: sequences, losses, the loop, and its interruption."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from dvskit.errors import ConfigError, MissingFileError, OutputError
+from dvskit.reconstruction import load_reconstruction_model
+from dvskit.training import load_config
+from dvskit.training.reconstruction import load_reconstruction_config, train_reconstruction
+from dvskit.training.reconstruction import loop as loop_module
+from dvskit.training.reconstruction.feed import SequenceFeed, cut, turned
+from dvskit.training.reconstruction.loop import chunk_loss, rate_at
+from dvskit.training.reconstruction.losses import (
+    fitted,
+    image_scores,
+    moved_back,
+    ssim,
+    ssim_by_squares,
+    temporal_difference,
+)
+from dvskit.training.reconstruction.material import materials
+from tests.reconstruction_runs import write_tiny_run
+
+SAMPLE = Path(__file__).parents[1] / "samples" / "reconstruct.toml"
+
+
+@pytest.fixture
+def tiny(tmp_path: Path, monkeypatch) -> Path:
+    """A configuration whose sequences are kept beside it."""
+    monkeypatch.setenv("DVSKIT_CACHE", str(tmp_path / "cache"))
+    return write_tiny_run(tmp_path)
+
+
+def tiny_config(tiny: Path, **changes: str):
+    return load_reconstruction_config(tiny, {k.replace("__", "."): v for k, v in changes.items()})
+
+
+def test_the_sample_is_a_configuration():
+    config = load_reconstruction_config(SAMPLE)
+    assert config.name == "reconstruct"
+    assert config.values["task"] == "reconstruction"
+    with pytest.raises(ConfigError, match="is no classification"):
+        load_config(SAMPLE)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"loop__chunk": "3"}, "no multiple of loop.chunk"),
+        ({"loop__crop": "40"}, "above sequences.side"),
+        ({"loop__settle": "2"}, "leaves no window"),
+        ({"loop__epoch": "2"}, "unknown key loop.epoch; did you mean"),
+        ({"loop__epochs": "two"}, "give int"),
+        ({"task": "classification"}, "give task = 'reconstruction'"),
+        ({"network__channels": "[0]"}, "channels = 0"),
+        ({"sequences__clips": "0.5"}, "there are no clips"),
+        ({"sequences__photographs": "0"}, "are all 0"),
+        ({"sequences__window_ms": "[20, 10]"}, "give .least, most."),
+        ({"sequences__validation_photographs": "['second']"}, "both for validation and judged"),
+    ],
+)
+def test_wrong_configurations_are_refused_in_one_line(tiny: Path, change, words):
+    with pytest.raises(ConfigError, match=words) as caught:
+        tiny_config(tiny, **change)
+    assert "\n" not in str(caught.value)
+
+
+def test_no_photograph_and_no_clip_is_in_two_parts(tiny: Path, tmp_path: Path):
+    for name in ("a/p1.mp4", "a/p2.mp4", "b/p1.mp4"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    clips = [str(tmp_path / name) for name in ("a/p1.mp4", "a/p2.mp4", "b/p1.mp4")]
+    config = tiny_config(
+        tiny, sequences__clips="1.0", sequences__clip_files=str(clips),
+        sequences__judged_clips='["p2.*"]', sequences__validation_clips='["b/*"]',
+    )  # fmt: skip
+    parts = materials(config.sequences)
+    assert set(parts["validation"].photographs) == {"first"}
+    assert set(parts["judged"].photographs) == {"second"}
+    assert {"third", "fourth", "grace_hopper"} <= set(parts["train"].photographs)
+    assert not {"first", "second"} & set(parts["train"].photographs)
+    assert [*parts["train"].clips] == ["a/p1.mp4"]
+    assert [*parts["validation"].clips] == ["b/p1.mp4"]
+    assert [*parts["judged"].clips] == ["a/p2.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "words"),
+    [
+        ({"sequences__judged_photographs": "['fist']"}, ConfigError, "no photograph 'fist'"),
+        ({"sequences__judged_photographs": "[]"}, ConfigError, "'judged' has no photographs"),
+        ({"sequences__photograph_files": "['none.png']"}, MissingFileError, "none.png"),
+        (
+            {"sequences__clips": "1.0", "sequences__clip_files": "['none.mp4']"},
+            MissingFileError,
+            "none.mp4",
+        ),
+    ],
+)
+def test_missing_material_is_refused(tiny: Path, change, error, words):
+    config = tiny_config(tiny, **change)
+    with pytest.raises(error, match=words):
+        materials(config.sequences)
+
+
+@pytest.mark.parametrize("kind", ["photographs", "planes", "people"])
+def test_a_sequence_holds_its_events_and_moves_as_its_flow_says(tiny: Path, kind):
+    shares = {f"sequences__{each}": "0.0" for each in ("photographs", "planes", "people")}
+    side = 96 if kind == "planes" else 32  # textures of planes are as fine as such pixels
+    config = tiny_config(
+        tiny, **shares | {f"sequences__{kind}": "1.0", "sequences__side": str(side)}
+    )
+    maker = SequenceFeed(config).maker
+    for number in range(2):
+        found = maker.emulated("train", number)
+        assert found.voxels.shape == (4, 5, side, side)
+        assert found.frames.shape == (5, side, side)
+        assert found.back.shape == (4, side, side, 2)
+        assert np.isnan(found.back).all() == (kind == "people")
+        for window in range(4) if kind != "people" else ():
+            before, after = (
+                torch.from_numpy(found.frames[n].astype(np.float32))[None, None] / 255
+                for n in (window, window + 1)
+            )
+            back = torch.from_numpy(found.back[window].astype(np.float32))[None]
+            moved, known = moved_back(before, back)
+            assert (moved - after).abs()[known > 0].median() < 0.03  # some are hidden in planes
+    assert maker.kind("train", 0) == kind
+
+
+def test_kept_sequences_are_those_that_were_emulated(tiny: Path):
+    config = tiny_config(tiny)
+    maker = SequenceFeed(config).maker
+    first = maker.sequence("train", 1)
+    assert maker.cache.misses == 1
+    again = SequenceFeed(config).maker.sequence("train", 1)
+    other = SequenceFeed(tiny_config(tiny, seed="2")).maker.sequence("train", 1)
+    for one, two, three in zip(first, again, other, strict=True):
+        np.testing.assert_array_equal(one, two)
+        assert one.shape != three.shape or (one != three).any()
+
+
+def test_clips_are_sequences_too(tiny: Path, tmp_path: Path):
+    folder = tmp_path / "clip"
+    folder.mkdir()
+    image = cv2.imread(str(tmp_path / "third.png"), cv2.IMREAD_GRAYSCALE)
+    for number in range(6):
+        cv2.imwrite(str(folder / f"{number:03d}.png"), np.roll(image, 2 * number, 1))
+    times = [f"{number / 30} {number:03d}.png" for number in range(6)]
+    (folder / "images.txt").write_text("\n".join(times) + "\n", "utf-8")
+    config = tiny_config(
+        tiny, sequences__photographs="0.0", sequences__clips="1.0",
+        sequences__clip_files=str([str(folder)]),
+    )  # fmt: skip
+    maker = SequenceFeed(config).maker
+    found, again = (maker.emulated("train", 0) for _ in range(2))
+    assert maker.kind("train", 0) == "clips"
+    assert np.isnan(found.back).all()
+    assert np.abs(found.voxels).sum() > 0
+    assert (np.diff(found.frames.astype(int), axis=0) != 0).any()
+    np.testing.assert_array_equal(found.voxels, again.voxels)
+
+
+@pytest.mark.slow(seconds=30)
+def test_batches_do_not_depend_on_the_number_of_processes(tiny: Path):
+    alone, beside = (tiny_config(tiny, loop__processes=count) for count in ("0", "1"))
+    with SequenceFeed(alone) as feed:
+        expected = [*feed.epoch(0), *feed.whole("validation")]
+    SequenceFeed(alone).maker.cache.clear()
+    with SequenceFeed(beside) as feed:
+        found = [*feed.epoch(0), *feed.whole("validation")]
+    assert len(found) == 4
+    for one, two in zip(expected, found, strict=True):
+        assert all(
+            torch.equal(a.nan_to_num(9), b.nan_to_num(9)) for a, b in zip(one, two, strict=True)
+        )
+
+
+def test_each_epoch_cuts_and_turns_sequences_anew_and_can_begin_in_its_middle(tiny: Path):
+    with SequenceFeed(tiny_config(tiny)) as feed:
+        first, later = [*feed.epoch(0)], [*feed.epoch(1)]
+        second = [*feed.epoch(0, first=1)]
+    assert torch.equal(first[1].frames, second[0].frames)
+    assert not torch.equal(first[0].frames, later[0].frames)
+    assert first[0].voxels.shape == (2, 4, 5, 24, 24)
+    assert first[0].frames.shape == (2, 5, 1, 24, 24)
+
+
+@pytest.mark.parametrize("way", [(x, y, s) for x in (0, 1) for y in (0, 1) for s in (0, 1)])
+def test_turned_sequences_move_as_their_turned_flow_says(tiny: Path, way):
+    whole = SequenceFeed(tiny_config(tiny)).maker.sequence("train", 0)
+    found = turned(cut(whole, 2, 5, 24), *map(bool, way))
+    plain = cut(whole, 2, 5, 24)
+    expected = plain.frames[:, :: -1 if way[1] else 1, :: -1 if way[0] else 1]
+    np.testing.assert_array_equal(found.frames, expected.swapaxes(1, 2) if way[2] else expected)
+    assert found.voxels.sum() == plain.voxels.sum()
+    errors = []
+    for each in (found, plain):
+        frames = torch.from_numpy(each.frames.astype(np.float32))[:, None] / 255
+        moved, known = moved_back(frames[:-1], torch.from_numpy(each.back.astype(np.float32)))
+        errors.append(float(((moved - frames[1:]).abs() * known).mean()))
+    assert errors[0] == pytest.approx(errors[1], rel=1e-3, abs=1e-6)
+
+
+def test_ssim_is_one_for_equal_images_and_agrees_with_its_definition():
+    rng = torch.Generator().manual_seed(3)
+    first, second = torch.rand(2, 1, 1, 20, 17, generator=rng)
+    assert float(ssim(first, first)) == pytest.approx(1, abs=1e-6)
+    at = np.arange(11) - 5
+    window = np.exp(-(at[:, None] ** 2 + at**2) / (2 * 1.5**2))
+    window /= window.sum()
+    values = []
+    for row in range(10):
+        for column in range(7):
+            a, b = (each[0, 0, row : row + 11, column : column + 11].double().numpy()
+                    for each in (first, second))  # fmt: skip
+            m, n = (window * a).sum(), (window * b).sum()
+            va, vb = (window * a * a).sum() - m * m, (window * b * b).sum() - n * n
+            cov = (window * a * b).sum() - m * n
+            values.append(
+                (2 * m * n + 1e-4) * (2 * cov + 9e-4) / ((m * m + n * n + 1e-4) * (va + vb + 9e-4))
+            )
+    assert float(ssim(first, second)) == pytest.approx(np.mean(values), abs=1e-5)
+    assert float(ssim_by_squares(first, first)) == pytest.approx(1, abs=1e-6)
+    assert -0.2 < float(ssim_by_squares(first, second)) < 0.2
+
+
+def test_gain_and_offset_are_fitted_to_each_image():
+    frames = torch.rand(3, 1, 16, 16, generator=torch.Generator().manual_seed(1))
+    images = frames * torch.tensor([0.5, -2, 1]).view(3, 1, 1, 1) + 0.2
+    torch.testing.assert_close(fitted(images, frames), frames)
+    scores = image_scores(images, frames)
+    assert float(scores["mse_fitted"].max()) < 1e-9
+    assert float(scores["ssim_fitted"].min()) > 0.999
+    assert float(scores["mse"].min()) > 0.001
+    even = torch.full_like(frames, 0.5)
+    torch.testing.assert_close(fitted(even, frames)[0], frames[0].mean().expand(1, 16, 16))
+
+
+def test_images_that_follow_the_flow_have_no_temporal_difference():
+    texture = torch.rand(1, 1, 20, 30, generator=torch.Generator().manual_seed(2))
+    before, after = texture[..., 3:], texture[..., :-3]  # content moves 3 pixels to the right
+    back = torch.zeros(1, 20, 27, 2)
+    back[..., 0] = -3
+    assert float(temporal_difference(after, before, after, before, back)) < 1e-6
+    assert float(temporal_difference(before, before, after, before, back)) > 0.05
+    unknown = torch.full_like(back, torch.nan)
+    assert float(temporal_difference(before, before, after, before, unknown)) == 0
+    still = torch.zeros_like(back)  # frames do not fit: hidden, so little weight
+    assert float(temporal_difference(after, before, after, before, still)) < 0.15
+
+
+def test_states_go_on_from_chunk_to_chunk(tiny: Path):
+    config = tiny_config(tiny)
+    with SequenceFeed(config) as feed:
+        batch = next(feed.epoch(0))
+    torch.manual_seed(0)
+    module = config.network.build()
+    with torch.no_grad():
+        whole, *_ = chunk_loss(module, batch, range(4), (None, None), config.loop)
+        first, *state = chunk_loss(module, batch, range(2), (None, None), config.loop)
+        second, *_ = chunk_loss(module, batch, range(2, 4), tuple(state), config.loop)
+    torch.testing.assert_close((1.5 * first + 2 * second) / 3.5, whole)  # the first counts half
+
+
+def test_the_rate_rises_then_falls_to_nothing(tiny: Path):
+    loop = tiny_config(tiny).loop
+    rates = [rate_at(loop, step, 100) for step in range(101)]
+    assert rates[0] < rates[1] < rates[2]
+    assert np.argmax(rates) == 2
+    assert rates[-1] == pytest.approx(0, abs=1e-9)
+    assert (np.diff(rates[3:]) < 0).all()
+
+
+def weights_of_run(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "weights.safetensors")
+
+
+@pytest.mark.slow(seconds=10)
+def test_an_interrupted_run_continues_to_the_same_weights(tiny: Path, tmp_path: Path, monkeypatch):
+    whole = train_reconstruction(tiny_config(tiny))
+    assert (whole.folder / "log.csv").read_text().startswith("epoch,loss,rate,mse,ssim,")
+    assert len(whole.history) == 2
+    monkeypatch.setattr(loop_module, "_KEPT_SECONDS", -1.0)  # a checkpoint after each batch
+    save, saved = loop_module.ReconstructionRun.epoch, []
+    plain = loop_module.chunk_loss
+
+    def interrupted(module, batch, windows, begun, loop):
+        saved.append(windows)
+        if len(saved) in (4, 8):  # in the middle of a batch
+            raise KeyboardInterrupt
+        return plain(module, batch, windows, begun, loop)
+
+    monkeypatch.setattr(loop_module, "chunk_loss", interrupted)
+    config = tiny_config(tiny, output=f"'{tmp_path / 'again'}'")
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            train_reconstruction(config)
+    again = train_reconstruction(config)
+    assert save is loop_module.ReconstructionRun.epoch
+    expected, found = weights_of_run(whole.folder), weights_of_run(again.folder)
+    assert expected.keys() == found.keys()
+    assert all(torch.equal(value, found[key]) for key, value in expected.items())
+    drop = ("seconds",)
+    for one, two in zip(whole.history, again.history, strict=True):
+        assert {k: v for k, v in one.items() if k not in drop} == {
+            k: v for k, v in two.items() if k not in drop
+        }
+
+
+def test_a_finished_run_is_judged_again_and_another_configuration_refused(tiny: Path, monkeypatch):
+    first = train_reconstruction(tiny_config(tiny, loop__epochs="1"))
+    monkeypatch.setattr(loop_module, "chunk_loss", None)  # no step is taken
+    again = train_reconstruction(tiny_config(tiny, loop__epochs="1"))
+    assert again.scores == first.scores
+    assert {"judged_mse", "judged_ssim", "judged_ssim_fitted"} <= set(first.scores)
+    loaded = load_reconstruction_model(first.folder)
+    assert loaded.about["sequences"]["judged"] == ["second"]
+    assert loaded.about["scores"]["judged_mse"] == first.scores["judged_mse"]
+    with pytest.raises(OutputError, match=r"loop.epochs = 1, now 2"):
+        train_reconstruction(tiny_config(tiny))
+
+
+def test_training_that_diverges_ends_at_that_step(tiny: Path, monkeypatch):
+    plain, steps = loop_module.chunk_loss, []
+
+    def diverging(*given):
+        loss, states, image = plain(*given)
+        steps.append(loss)
+        return loss * (float("inf") if len(steps) == 3 else 1.0), states, image
+
+    monkeypatch.setattr(loop_module, "chunk_loss", diverging)
+    with pytest.raises(ConfigError, match="diverged at step 3: "):
+        train_reconstruction(tiny_config(tiny))
+    assert len(steps) == 3
