@@ -294,11 +294,10 @@ def described(held: Held) -> tuple[dict[str, Any], bytes]:
         "labels": held.within(held.labels),
         "decisions": held.within(held.decisions),
     }
-    planes = pack(kept.events, times)
-    return facts, planes if kept.rows is None else planes + kept.rows.tobytes()
     if held.images is not None:
         facts["images"] = held.images.times(kept.start_us)
-    return facts, pack(kept.events, times)
+    planes = pack(kept.events, times)
+    return facts, planes if kept.rows is None else planes + kept.rows.tobytes()
 
 
 def _colours(theme: Theme) -> dict[str, Any]:
