@@ -45,7 +45,7 @@ _MOTION_US = 20_000
 
 
 StabiliseName = StrEnum("StabiliseName", ["translation", "rotation"])
-StyleName = StrEnum("StyleName", ["polarity", "count", "decay", "linear", "surface"])
+StyleName = StrEnum("StyleName", ["polarity", "count", "decay", "linear", "surface", "objects"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +54,14 @@ class _Drawn:
 
     style: StyleName = option(
         "What a frame shows: decay or linear, fading events; polarity, that of the latest event; "
-        "count, the number of events; surface, the time since the latest event.",
+        "count, the number of events; surface, the time since the latest event; objects, boxes and "
+        "trails of moving objects over fading events.",
         default=StyleName.decay, metavar="STYLE",
     )  # fmt: skip
     fps: float | None = option("Frames a second of the video.", shown="60, GIF 25")
     slow: float = option("Slow motion: 1000 shows a millisecond in a second.", default=1.0)
     window: str | None = option(
-        "How long events stay visible, such as 20ms; for decay and surface the time in which "
+        "How long events stay visible, such as 20ms; for decay, surface and objects the time in which "
         "they fade to 37 %.",
         shown="some frames",
     )
@@ -204,8 +205,10 @@ def _slower(slow: float, seconds: float) -> float:
 
 
 def _style(name: StyleName, window_us: int | None) -> FrameStyle:
-    from dvskit.render import styles
+    from dvskit.render import ObjectTracks, styles
 
     if window_us is not None and window_us < 1:
         raise ConfigError(f"--window is {window_us} us; the least is 1us")
+    if name is StyleName.objects:
+        return ObjectTracks(tau_us=window_us)
     return styles[name.value](window_us)

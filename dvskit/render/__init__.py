@@ -21,6 +21,7 @@ from dvskit.render.colormap import (
 from dvskit.render.frames import RenderedFrames, frames
 from dvskit.render.frames.corner_tracks import CornerTracks
 from dvskit.render.frames.flow_style import FlowArrows, FlowColours
+from dvskit.render.frames.object_tracks import ObjectTracks
 from dvskit.render.frames.styles import (
     Count,
     Decay,
@@ -47,6 +48,7 @@ __all__ = [
     "FrameStyle",
     "LatestPolarity",
     "LinearFade",
+    "ObjectTracks",
     "PageReport",
     "RenderedFrames",
     "ShownEvents",

@@ -69,7 +69,7 @@ def _colours_of(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 @lru_cache(maxsize=8)
-def _glyphs(height_px: int) -> dict[str, NDArray[np.uint8]]:
+def glyphs(height_px: int) -> dict[str, NDArray[np.uint8]]:
     """Return pictures of characters of one size: (height, width) uint8 of 0..15."""
     width, height = round(height_px * 0.62), round(height_px * 1.25)
     figure = Figure(figsize=(len(_ALPHABET) * width / 100, height / 100), dpi=100)
@@ -87,8 +87,8 @@ def _glyphs(height_px: int) -> dict[str, NDArray[np.uint8]]:
 
 def _write(picture: NDArray[np.uint8], text: str, x: int, y: int, height_px: int, ramp: int) -> int:
     """Write text with its upper left corner at (x, y); return the x after it."""
-    glyphs = _glyphs(height_px)
-    line = np.concatenate([glyphs[letter] for letter in text], axis=1)
+    letters = glyphs(height_px)
+    line = np.concatenate([letters[each] for each in text], axis=1)
     place = picture[y : y + line.shape[0], x : x + line.shape[1]]
     place[:] = ramp + line[: place.shape[0], : place.shape[1]]
     return int(x + line.shape[1])

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,15 +14,11 @@ from dvskit.events import Events, Size
 from dvskit.filters.base import CallableFilter
 from dvskit.motion.corners import CornerLinks, corner_filter
 from dvskit.render._numbers import check_range
-from dvskit.render.colormap import Theme, diverging, rgb
-from dvskit.render.frames.styles import LEVELS, Decay, StyleRun
+from dvskit.render.colormap import Theme
+from dvskit.render.frames.styles import Decay, StyleRun
+from dvskit.render.frames.trails import Trail, draw_box, row_of, tracks_palette
 
-_SHADES = LEVELS + 1  # rows of the palette for events: every second of those of Decay
-_FAINT = 0.55  # of the colours of events
-_TRACKS = 2 * LEVELS + 1 - _SHADES
 _SMOOTH_US = 5_000  # of the places of a track
-_COLOURS = ("#f0e442", "#5ee07a", "#ff7ac6", "#ffffff", "#40e0d0", "#ff5a4d", "#b79bff", "#d6a15c")
-_ON_LIGHT = ("#8a7a00", "#00803c", "#c2187e", "#000000", "#00706c", "#c02010", "#5b3bb5", "#7a4a10")
 
 
 @check_arguments
@@ -58,19 +53,14 @@ class CornerTracks:
 
     def palette(self, theme: Theme) -> NDArray[np.uint8]:
         """Return the colours of events, then those of tracks."""
-        ground = np.array(rgb(theme.ground), float)
-        faint = ground + _FAINT * (diverging(theme, LEVELS)[::2] - ground)
-        colours = _ON_LIGHT if ground.mean() > 127 else _COLOURS
-        tracks = [rgb(colours[k % len(colours)]) for k in range(_TRACKS)]
-        return np.concatenate([np.rint(faint).astype(np.uint8), np.array(tracks, np.uint8)])
+        return tracks_palette(theme)
 
 
 @dataclass(slots=True)
-class _Trail:
-    """A track's places in past frames: rows t, x, y; they follow its corner events smoothly."""
+class _Trail(Trail):
+    """A track's places in past frames; they follow its corner events smoothly."""
 
     count: int = 0
-    points: list[tuple[int, float, float]] = field(default_factory=list)
 
     def extend(self, t_us: int, x: float, y: float) -> None:
         if self.points:
@@ -102,16 +92,13 @@ class TracksRun:
         self._extend()
         for track in list(self._trails):
             trail = self._trails[track]
-            old = frame_us - self._style.trail_us
-            trail.points = [point for point in trail.points if point[0] >= old]
+            trail.forget(frame_us - self._style.trail_us)
             if not trail.points:
                 del self._trails[track]
             elif trail.count >= self._style.least_events:
-                line = np.array([point[1:] for point in trail.points])
-                colour = _SHADES + track % len(_COLOURS)
-                cv2.polylines(index, [np.rint(line).astype(np.int32)], False, colour)
-                x, y = np.rint(line[-1]).astype(int).tolist()
-                cv2.rectangle(index, (x - 1, y - 1), (x + 1, y + 1), colour)
+                trail.draw(index, row_of(track))
+                _, x, y = trail.points[-1]
+                draw_box(index, (x - 1, y - 1, x + 1, y + 1), row_of(track))
 
     def _extend(self) -> None:
         """Add the mean place of each track in this frame to its trail."""

@@ -1,0 +1,137 @@
+"""Frames of tracked objects: boxes, identities, trails, and lines with counts."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from dvskit import Events
+from dvskit.errors import ConfigError
+from dvskit.render import Decay, ObjectTracks, VideoView, frames, video
+from dvskit.render.colormap import DARK, LIGHT
+from dvskit.render.frames.trails import TEXT, row_of
+from dvskit.tracking import OBJECT_ROW, Tracker, track
+from tests.test_filter_laws import Tape
+
+STEP_US = 10_000
+
+
+def moving_squares(duration_us: int = 400_000) -> Events:
+    """Two squares of 12 pixels on 120 x 90, one to the right and one to the left, at 160 px/s."""
+    rng = np.random.default_rng(4)
+    t, x, y = [], [], []
+    for now in range(0, duration_us, 1000):
+        for left, top, speed in ((5.0, 15, 160), (100.0, 55, -160)):
+            at = left + speed * now * 1e-6
+            x += np.clip(at + rng.integers(0, 12, 8), 0, 119).astype(int).tolist()
+            y += (top + rng.integers(0, 12, 8)).tolist()
+            t += [now] * 8
+    p = rng.random(len(t)) < 0.5
+    return Events(t=np.array(t) + 1_000_000, x=x, y=y, p=p, size=(120, 90))
+
+
+SQUARES = moving_squares()
+
+
+class Given:
+    """A tracker that finds given rows."""
+
+    window_us = STEP_US
+
+    def __init__(self, *rows: tuple) -> None:
+        self.rows = np.array(list(rows), OBJECT_ROW)
+
+    def start(self, size):
+        self._next = 0
+        return self
+
+    def __call__(self, events):
+        first, self._next = self._next, int(np.searchsorted(self.rows["t"], events.t[-1], "right"))
+        return self.rows[first : self._next]
+
+    def finish(self):
+        return self.rows[self._next :]
+
+
+def row(number, step, x, y, width=9, height=7, seen=True):
+    return (number, 1_000_000 + step * STEP_US, x, y, width, height, 0, 0, 9, seen)
+
+
+def pictures(tracker, fps=100, **style):
+    """Return the frames of the squares with a tracker's objects: rows of the palette."""
+    shown = frames(SQUARES, style=ObjectTracks(tracker, **style), fps=fps)
+    return [moment.index.copy() for moment in shown.moments()]
+
+
+def test_boxes_are_around_objects_over_faint_events():
+    made = pictures(Given(row(0, 1, 60, 45), row(2, 1, 20, 75), row(0, 2, 62, 45)))
+    plain = [each.index.copy() for each in frames(SQUARES, style=Decay(), fps=100).moments()]
+    first, second = made[1], made[2]  # at 20 and 30 ms
+    assert (first[42, 57:65] == row_of(0)).all()  # 60 - 9 / 2, 45 - 7 / 2, rounded
+    assert (first[48, 57:65] == row_of(0)).all()
+    assert (first[72:79, 16] == row_of(2)).all()
+    assert (second[42, 59:67] == row_of(0)).all()
+    assert (second == row_of(2)).sum() == 1  # its trail alone
+    assert not (made[0] >= 64).any()
+    assert np.array_equal(made[0], plain[0] >> 1)
+    events = made[1] < 64
+    assert np.array_equal(made[1][events] != 31, (plain[1] >> 1)[events] != 31)
+
+
+def test_an_object_that_is_not_seen_is_dim_and_goes_when_it_has_no_row():
+    made = pictures(Given(row(1, 1, 60, 45), row(1, 2, 60, 45, seen=False)), trail_us=15_000)
+    assert (made[1][42, 57:65] == row_of(1)).all()
+    assert (made[2][42, 57:65] == row_of(1, dim=True)).all()
+    assert not (made[3][42, 57:65] >= 64).any()
+    assert not (made[4] >= 64).any()  # the trail has ended
+
+
+def test_identities_are_written_beside_boxes_and_stay_in_the_picture():
+    for x, y in ((2, 2), (118, 88), (60, 1), (0, 45)):
+        made = pictures(Given(row(12, 1, x, y, 40, 40)))[1]
+        box = pictures(Given(row(4, 1, x, y, 40, 40)))[1]
+        assert (made == row_of(12)).sum() != (box == row_of(4)).sum()  # other digits
+        assert (made == row_of(12)).sum() > 40
+
+
+def test_a_line_has_the_numbers_of_crossings_on_its_sides():
+    line = ((60.0, 10.0), (60.0, 80.0))  # downwards: its right is the left of the picture
+    rows = [row(3, step, 40 + 10 * step, 45) for step in range(1, 6)]
+    made = pictures(Given(*rows), lines=(line,), trail_us=1)
+    assert (made[0][10:81, 60] == TEXT).all()
+    left, right = made[0][:, :60] == TEXT, made[0][:, 61:] == TEXT
+    assert np.array_equal(left[:, left.any(0)], right[:, right.any(0)])  # 0 and 0
+    after = made[-1]
+    assert np.array_equal(after[:, :58] == TEXT, made[0][:, :58] == TEXT)
+    assert not np.array_equal(after[:, 62:] == TEXT, made[0][:, 62:] == TEXT)  # 1
+
+
+def test_frames_do_not_depend_on_how_the_stream_is_cut():
+    style = ObjectTracks(Tracker(hits=2), lines=(((60, 0), (60, 89)),))
+    assert len(set(track(SQUARES, style.tracker)["id"].tolist())) == 2
+    whole = [picture for _, picture in frames(SQUARES, style=style, fps=100)]
+    cut = [picture for _, picture in frames(Tape(SQUARES, live=False), style=style, fps=100)]
+    assert len(whole) == len(cut) == 40
+    assert all(np.array_equal(a, b) for a, b in zip(whole, cut, strict=True))
+    again = [picture for _, picture in frames(SQUARES, style=style, fps=100)]
+    assert all(np.array_equal(a, b) for a, b in zip(whole, again, strict=True))
+
+
+def test_the_palette_has_other_colours_on_light():
+    style = ObjectTracks()
+    assert style.palette(DARK).shape == style.palette(LIGHT).shape == Decay().palette(DARK).shape
+    assert not np.array_equal(style.palette(DARK)[64:72], style.palette(LIGHT)[64:72])
+
+
+def test_a_video_of_objects_is_written(tmp_path):
+    view = VideoView(style=ObjectTracks(), fps=25, scale=1)
+    assert video(SQUARES, tmp_path / "a.gif", view=view).frames == 10
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"lines": (((1, 1), (1, 1)),)}, {"trail_us": 0}, {"lines": (((0, 0), (9, 9), 3),)}]
+)
+def test_wrong_values_are_refused(wrong):
+    with pytest.raises(ConfigError) as refused:
+        ObjectTracks(**wrong)
+    assert "\n" not in str(refused.value)
