@@ -26,6 +26,7 @@ from dvskit.motion import flow_blocks
 from dvskit.render._camera import FOCAL, TIME_LENGTH
 from dvskit.render._numbers import check_suffix, number_text
 from dvskit.render._page_images import Images, PageImages, page_images
+from dvskit.render._page_objects import check_objects, described_objects
 from dvskit.render._thin import Thinned, Thinner, thin
 from dvskit.render.colormap import DARK, LIGHT, Theme
 from dvskit.render.flow_colours import HUES, STEPS, flow_palette, flow_rows
@@ -33,7 +34,7 @@ from dvskit.render.frames.flow_style import FlowColours
 from dvskit.streams import Labels
 
 PAGE_SUFFIXES = (".html", ".htm")
-SCRIPTS = ("store", "camera", "box", "points", "words", "controls")
+SCRIPTS = ("store", "camera", "box", "points", "words", "controls", "objects")
 _START = (
     "start().catch(error => { say('The cloud could not be drawn', String(error && error.message || "
     "error)); console.error(error); });\n"
@@ -56,6 +57,7 @@ class ShownEvents:
     flow       the page can show the velocities of events, in these colours
     images     (t_us, image) in order of time, such as reconstructed images: the page shows the
                latest one, at most 240, evenly thinned, of up to 480 pixels a side
+    objects    their tracks, rows of `tracking.OBJECT_ROW`
     """
 
     events: Events | Source
@@ -64,6 +66,11 @@ class ShownEvents:
     decisions: Labels = field(default_factory=Labels.empty)
     flow: FlowColours | None = None
     images: Images | None = None
+    objects: NDArray[Any] | None = None
+
+    def __post_init__(self) -> None:
+        if self.objects is not None:
+            check_objects(self.objects)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +105,7 @@ class Held(NamedTuple):
     decisions: Labels = Labels.empty()
     full_px_s: float | None = None  # the speed of full colour, if `kept` has rows of flow
     images: PageImages | None = None
+    objects: NDArray[Any] | None = None
 
     def within(self, labels: Labels) -> list[tuple[int, int, str]]:
         """Return the labels that overlap it: start, stop relative to its start, and name."""
@@ -190,7 +198,7 @@ def _held(shown: ShownEvents, number: int, max_events: int) -> Held:
         labels = source.labels() if own else Labels.empty()  # type: ignore[union-attr]
     images = None if shown.images is None else page_images(shown.images)
     name = shown.name or f"recording {number}"
-    return Held(kept, name, labels, shown.decisions, full_px_s, images)
+    return Held(kept, name, labels, shown.decisions, full_px_s, images, shown.objects)
 
 
 def _thin_flow(source: Source, colours: FlowColours, max_events: int) -> Thinned:
@@ -296,6 +304,8 @@ def described(held: Held) -> tuple[dict[str, Any], bytes]:
     }
     if held.images is not None:
         facts["images"] = held.images.times(kept.start_us)
+    if held.objects is not None:
+        facts["objects"] = described_objects(held.objects, kept.start_us, kept.span_us)
     planes = pack(kept.events, times)
     return facts, planes if kept.rows is None else planes + kept.rows.tobytes()
 

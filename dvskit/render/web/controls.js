@@ -11,6 +11,7 @@ function draw() {
   countPixels();
   for (const cell of CELLS) drawCell(ctx, cell);
   if (GL) DRAWN = drawPoints(scale);
+  drawOver(scale);
   tellThinned();
   drawStrip(); tellClock(); tellKey(); tellNotice(); tellMore();
 }
@@ -45,6 +46,7 @@ function moving() {  // draw fewer points during a movement: as many as allow 30
   idle = setTimeout(() => { S.moving = false; request(); atRest(); }, 180);
   request();
 }
+let drawOver = () => {};  // set by scripts that draw over the points
 let tellMore = () => {};  // set by scripts with more text on the current moment
 let drawMore = () => {};  // set by scripts with more for the saved picture
 let seeCloser = () => {};  // set if the events come from a server: requests the visible part

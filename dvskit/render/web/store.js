@@ -8,7 +8,7 @@ const NAMED = {front: FRONT, side: SIDE, top: TOP};  // views along an axis, as 
 const S = {
   az: 0, el: 0, view: SLANT, zoom: 1, panX: 0, panY: 0, turned: false,  // the camera
   pos: 1, win: 1, fill: false,  // the window's end and length, shares of the time; fills the box
-  colour: 'time', points: 0, theme: 'dark', flat: false, own: null, region: null,  // [left, top, right, bottom]
+  colour: 'time', points: 0, theme: 'dark', flat: false, own: null, objects: true, region: null,  // [left, top, right, bottom]
   moving: false, budget: 5e5,
 };
 const COLOURINGS = ['time', 'polarity', 'count', ...META.flow ? ['flow'] : []];

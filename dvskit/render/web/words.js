@@ -6,6 +6,8 @@ function tellFacts() {
   const total = META.clouds.reduce((sum, each) => sum + each.total, 0), kept = META.clouds.reduce((sum, each) => sum + each.kept, 0);
   const facts = [events(total), (alone ? '' : 'up to ') + duration(SPAN_US > 1 ? SPAN_US : told.span_us)];
   if (alone) facts.push(`${told.width}×${told.height} px`);
+  if (objectCount()) facts.push(`${number(objectCount())} object${objectCount() === 1 ? '' : 's'}`);
+  for (const each of document.querySelectorAll('.of-objects')) each.hidden = !objectCount();
   const coarse = Math.max(...META.clouds.map(each => each.resolution_us));
   if (kept) facts.push(`times to ${duration(coarse, 2)}`);
   $('facts').textContent = facts.map(text => text.replace(/ /g, '\u00a0')).join(' · ');
@@ -193,6 +195,7 @@ function stateText() {
   if (S.theme !== 'dark') parts.push(`theme=${S.theme}`);
   if (S.flat) parts.push(`flat=1`);
   if (S.own !== null) parts.push(`times=${S.own ? 'own' : 'one'}`);
+  if (!S.objects) parts.push('objects=0');
   if (S.region) parts.push(`region=${S.region.join(',')}`);
   return parts.join('&');
 }
@@ -204,6 +207,7 @@ function applyState(text) {  // missing parts keep their defaults; invalid parts
   S.points = one('points', 0, -1, 1); S.flat = told.get('flat') === '1'; S.own = {own: true, one: false}[told.get('times')] ?? null;
   S.colour = COLOURINGS.includes(told.get('colour')) ? told.get('colour') : 'time';
   S.theme = told.get('theme') === 'light' ? 'light' : 'dark';
+  S.objects = told.get('objects') !== '0';
   const region = numbers('region');
   S.region = region.length === 4 && region.every(Number.isInteger) ? region : null;
   const look = told.get('look') || '', [az, el, zoom, panX, panY] = look.split(',').map(Number);
@@ -237,6 +241,7 @@ async function png() {
   const ctx = out.getContext('2d');
   ctx.fillStyle = colours.ground; ctx.fillRect(0, 0, out.width, out.height);
   ctx.drawImage($('axes'), 0, 0); ctx.drawImage($('cloud'), 0, 0);
+  if (!$('marks').hidden) ctx.drawImage($('marks'), 0, 0);
   ctx.scale(scale, scale); ctx.textBaseline = 'top';
   const word = (text, x, y, colour, font) => { ctx.fillStyle = colour; ctx.font = `${font} ${family()}`; ctx.fillText(text, x, y); };
   const head = $('head').getBoundingClientRect();
