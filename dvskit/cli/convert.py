@@ -9,22 +9,13 @@ from typing import Any
 
 from dvskit.cli import _console
 from dvskit.cli import _options as options
+from dvskit.cli._filtered import FilteredEvents, FiltersOption
 from dvskit.cli._many import Command
 from dvskit.cli._tensors import TensorOptions
 from dvskit.cli._trees import Inputs
 from dvskit.errors import ConfigError, count_of
-from dvskit.events import Events, Filter, Size, Source
-from dvskit.filters import (
-    Chain,
-    Crop,
-    FilteredSource,
-    Fit,
-    Placement,
-    chain,
-    filter_from,
-)
-from dvskit.filters.names import filter_from_file
-from dvskit.filters.own_files import errors_in_files, names_a_file
+from dvskit.events import Events, Size, Source
+from dvskit.filters import Crop, FilteredSource, Fit, Placement
 from dvskit.formats import (
     Damage,
     FileSink,
@@ -40,43 +31,6 @@ from dvskit.formats.found import PathKind, identify, readable_suffixes
 _MOVED = "the filters move the times of events"
 
 
-class _Filtered(FilteredSource):
-    """A source with the filters of --filter applied.
-
-    Raises ConfigError for filters and for errors in the user's own filters, with file and line.
-    """
-
-    def __init__(self, source: Source, texts: Sequence[str], recording: Recording) -> None:
-        needed = any(text.strip().lower() == "undistort" for text in texts)
-        lens = recording.intrinsics() if needed else None
-        with errors_in_files():
-            filters = [
-                filter_from_file(text) if names_a_file(text) else filter_from(text, intrinsics=lens)
-                for text in texts
-            ]
-            super().__init__(source, chain(*filters))
-        self._names = [
-            text for text, each in zip(texts, filters, strict=True) for _ in range(_parts(each))
-        ]
-
-    def __iter__(self) -> Iterator[Events]:
-        with errors_in_files():
-            yield from super().__iter__()
-
-    def notes(self) -> Iterator[str]:
-        """Yield a line for each filter, in order: the number of events it dropped or added."""
-        for text, each in zip(self._names, self.tally(), strict=False):
-            counts = f"{count_of(each.dropped, 'event')} left out"
-            if each.added or text.strip().lower().startswith("noise"):
-                counts = f"{count_of(each.added, 'event')} added"
-            yield f"{text}: {counts}"
-
-
-def _parts(chosen: Filter) -> int:
-    """Return the number of filters in a chain; 1 for any other filter."""
-    return sum(map(_parts, chosen.filters)) if isinstance(chosen, Chain) else 1
-
-
 class _Changed:
     """A part of a recording with --crop, --filter and --fit applied: the events to write.
 
@@ -89,7 +43,7 @@ class _Changed:
         self, part: RecordingPart, rectangle: Crop | None, texts: Sequence[str], target: Size | None
     ) -> None:
         self.part = part
-        self._filtered: _Filtered | None = None
+        self._filtered: FilteredEvents | None = None
         self._fitted: FilteredSource | None = None
         source: Source = part
         if rectangle is not None:
@@ -97,7 +51,7 @@ class _Changed:
                 source = FilteredSource(part, rectangle)
         if texts:
             with options.as_usage("--filter"):
-                source = self._filtered = _Filtered(source, texts, part.recording)
+                source = self._filtered = FilteredEvents(source, texts, part.recording)
         if target is not None:
             self._placement = Placement.of(source.size, target)
             source = self._fitted = FilteredSource(source, Fit(target))
@@ -178,12 +132,7 @@ class _Kept:
         "the folder OUT. This is the default without --to if OUT ends in / or is a folder.",
         "--frames", default=False,
     )  # fmt: skip
-    filters: list[str] | None = options.option(
-        "Apply a filter, NAME or NAME:ARGUMENTS, such as background_activity:5ms or "
-        "noise:hz=0.1,seed=3; or one of your own, FILE.py:NAME or FILE.py:NAME:ARGUMENTS, whose "
-        "file is run. Several apply in order. `dvskit filters` lists all of them: {filters}.",
-        "--filter", metavar="FILTER", shown="none",
-    )  # fmt: skip
+    filters: FiltersOption = None
 
 
 def _is_recording(path: Path) -> bool:

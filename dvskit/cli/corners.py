@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit._files import check_output, whole_file
+from dvskit._files import whole_file
 from dvskit.cli import _console
 from dvskit.cli._clips import CountedEvents, ShownFile, note_assumptions, open_shown
 from dvskit.cli._options import (
@@ -25,9 +23,9 @@ from dvskit.cli._options import (
     option,
     part_of,
 )
-from dvskit.errors import ConfigError, count_of
+from dvskit.cli._tables import check_table, open_table
+from dvskit.errors import count_of
 from dvskit.events import Size, Source
-from dvskit.formats import is_standard
 
 if TYPE_CHECKING:
     from dvskit.motion import CornerLinks
@@ -85,7 +83,7 @@ def corners(
     force: Force = False,
 ) -> None:  # fmt: skip
     """Find corners, and link them to tracks: a table of id, time, x and y, or a video."""
-    _check_out(out, json, force)
+    check_table(out, "tracks", _SUFFIXES, json, force)
     times, parameters = linking.span.times(), linking.parameters()
     from dvskit.motion.corners import CornerLinks, corner_filter
 
@@ -144,13 +142,7 @@ def _draw(events: Source, out: Path, style: CornerTracks, film: _Film, force: bo
 
 def _write_table(rows: Iterator[NDArray[Any]], out: Path, force: bool) -> None:
     """Write rows as CSV, block by block."""
-    with ExitStack() as stack:
-        if is_standard(out):
-            file: TextIO = sys.stdout
-        else:
-            partial = stack.enter_context(whole_file(out, overwrite=force))
-            file = stack.enter_context(partial.open("w", encoding="utf-8", newline="\n"))
-        file.write("id,t_us,x,y\n")
+    with open_table(out, "id,t_us,x,y", force) as file:
         for block in rows:
             file.writelines(f"{i},{t},{x},{y}\n" for i, t, x, y in block.tolist())
 
@@ -163,18 +155,3 @@ def _write_arrays(rows: Iterator[NDArray[Any]], out: Path, force: bool) -> None:
     }
     with whole_file(out, overwrite=force) as partial, partial.open("wb") as file:
         np.savez(file, **arrays)
-
-
-def _check_out(out: Path, json: bool, force: bool) -> None:
-    if is_standard(out):
-        if json:
-            raise ConfigError(
-                "-: standard output takes the tracks; name a file, or leave out --json"
-            )
-        return
-    if out.suffix.lower() not in _SUFFIXES:
-        raise ConfigError(
-            f"{out}: tracks are written as {', '.join(_SUFFIXES[:-1])} or {_SUFFIXES[-1]}, not "
-            f"{out.suffix or 'nothing'}"
-        )
-    check_output(out, overwrite=force)

@@ -1,0 +1,78 @@
+"""The events of a recording with the filters of --filter applied, and until Ctrl-C."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Annotated
+
+import typer
+
+from dvskit.cli import _console
+from dvskit.errors import count_of
+from dvskit.events import Events, Filter, ReadableSource, Source
+from dvskit.filters import Chain, FilteredSource, chain, filter_from
+from dvskit.filters.names import filter_from_file
+from dvskit.filters.own_files import errors_in_files, names_a_file
+from dvskit.formats import Recording
+
+FiltersOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--filter",
+        metavar="FILTER",
+        help="Apply a filter, NAME or NAME:ARGUMENTS, such as background_activity:5ms or "
+        "noise:hz=0.1,seed=3; or one of your own, FILE.py:NAME or FILE.py:NAME:ARGUMENTS, whose "
+        "file is run. Several apply in order. `dvskit filters` lists all of them: {filters}.",
+        show_default="none",
+    ),
+]
+
+
+class FilteredEvents(FilteredSource):
+    """A source with the filters of --filter applied.
+
+    Raises ConfigError for filters and for errors in the user's own filters, with file and line.
+    """
+
+    def __init__(self, source: Source, texts: Sequence[str], recording: Recording) -> None:
+        needed = any(text.strip().lower() == "undistort" for text in texts)
+        lens = recording.intrinsics() if needed else None
+        with errors_in_files():
+            filters = [
+                filter_from_file(text) if names_a_file(text) else filter_from(text, intrinsics=lens)
+                for text in texts
+            ]
+            super().__init__(source, chain(*filters))
+        self._names = [
+            text for text, each in zip(texts, filters, strict=True) for _ in range(_parts(each))
+        ]
+
+    def __iter__(self) -> Iterator[Events]:
+        with errors_in_files():
+            yield from super().__iter__()
+
+    def notes(self) -> Iterator[str]:
+        """Yield a line for each filter, in order: the number of events it dropped or added."""
+        for text, each in zip(self._names, self.tally(), strict=False):
+            counts = f"{count_of(each.dropped, 'event')} left out"
+            if each.added or text.strip().lower().startswith("noise"):
+                counts = f"{count_of(each.added, 'event')} added"
+            yield f"{text}: {counts}"
+
+
+def _parts(chosen: Filter) -> int:
+    """Return the number of filters in a chain; 1 for any other filter."""
+    return sum(map(_parts, chosen.filters)) if isinstance(chosen, Chain) else 1
+
+
+class UntilStopped(ReadableSource):
+    """The events of a source until its end or Ctrl-C; `stopped` is whether it was Ctrl-C."""
+
+    def __init__(self, source: Source) -> None:
+        self.source, self.size, self.stopped = source, source.size, False
+
+    def __iter__(self) -> Iterator[Events]:
+        with _console.stoppable() as stop:
+            yield from stop.until(self.source)
+            self.stopped = stop.asked
+

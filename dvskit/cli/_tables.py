@@ -1,0 +1,44 @@
+"""Tables of rows as output: CSV, also on standard output, as the rows come."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
+
+from dvskit._files import check_output, whole_file
+from dvskit.errors import ConfigError
+from dvskit.formats import is_standard
+
+
+def check_table(out: Path, what: str, suffixes: tuple[str, ...], json: bool, force: bool) -> None:
+    """Raise ConfigError for another suffix, and for JSON beside a table on standard output."""
+    if is_standard(out):
+        if json:
+            raise ConfigError(
+                f"-: standard output takes the {what}; name a file, or leave out --json"
+            )
+        return
+    if out.suffix.lower() not in suffixes:
+        raise ConfigError(
+            f"{out}: {what} are written as {', '.join(suffixes[:-1])} or {suffixes[-1]}, not "
+            f"{out.suffix or 'nothing'}"
+        )
+    check_output(out, overwrite=force)
+
+
+@contextmanager
+def open_table(out: Path, header: str, force: bool) -> Iterator[TextIO]:
+    """Open a CSV file, or standard output, and write its header."""
+    if is_standard(out):
+        sys.stdout.write(f"{header}\n")
+        yield sys.stdout
+        return
+    with (
+        whole_file(out, overwrite=force) as partial,
+        partial.open("w", encoding="utf-8", newline="\n") as file,
+    ):
+        file.write(f"{header}\n")
+        yield file
