@@ -96,7 +96,7 @@ def test_dark_and_bright_are_one_pair_of_options_in_every_command():
                 assert names == {"--dark", "--bright"}, words
                 themed[words[0]] = option.default
     assert themed == {"cloud": None, "corners": True, "eval": False, "flow": True, "render": True,
-                      "plot": False}  # fmt: skip
+                      "track": True, "plot": False}  # fmt: skip
 
 
 @pytest.mark.slow
@@ -125,7 +125,7 @@ def test_words_of_the_field_name_what_does_their_work(run):
             assert command in known
         for option in re.findall(r"`dvskit (\w+)[^`]*?(--\w[\w-]*)", answer):
             assert option[1] in run(option[0], "--help")[1]
-    assert "eventcv" in run("Track")[2]
+    assert "dvskit flow" in run("Optical_Flow")[2]
     assert "faery and neuromorphic-drivers" in run("list_cameras", "--all")[2]
 
 

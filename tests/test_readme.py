@@ -25,6 +25,8 @@ PYTHON = [text for kind, text in BLOCKS if kind == "python"]
 NOT_RUN = {
     "dvskit calibrate RECORDING FRAMES -o mine.toml": "takes long; of a FOLDER it is run",
     "dvskit view events.raw": "serves until Ctrl-C",
+    "dvskit view events.raw --objects": "serves until Ctrl-C",
+    "dvskit track": "is no whole command",
     "dvskit view --model": "is no whole command",
     "dvskit info": "is no whole command",
     "dvskit motion": "is no whole command",
@@ -107,7 +109,7 @@ def test_the_commands_and_the_python_run_one_after_the_other(folder, perform):
             assert "events" in out
         if "eval" in line:
             assert "accuracy" in out
-    assert ran == 37
+    assert ran == 40
     for text in PYTHON:
         exec(text + text, {"__name__": "__main__"})  # cells of notebooks are run again
     for name in (
@@ -127,6 +129,8 @@ def test_the_commands_and_the_python_run_one_after_the_other(folder, perform):
         "flow.html",
         "arrows.mp4",
         "arrows.png",
+        "objects.html",
+        "objects.mp4",
     ):
         assert (folder / name).stat().st_size > 1000
     assert (folder / "runs" / "digits" / "weights.safetensors").is_file()

@@ -19,8 +19,8 @@ from dvskit.cli._options import spread
 MODULES = {
     name: name for name in (
         "info", "convert", "merge", "filters", "emulate", "calibrate", "cloud", "render", "view",
-        "corners", "flow", "motion", "reconstruct", "train", "eval", "classify", "demo", "doctor",
-        "plot",
+        "corners", "flow", "motion", "track", "reconstruct", "train", "eval", "classify", "demo",
+        "doctor", "plot",
     )
 } | {"eval": "evaluate"}  # fmt: skip
 # How to continue after Ctrl-C.
@@ -37,7 +37,8 @@ _ANSWERS = {
     "stabilise stabilize warp contrast cmax imu":
         "`dvskit motion FILE` estimates motion, also beside the IMU's; `dvskit render --stabilise` "
         "removes it",
-    "track tracking tracker cluster clusters": "the package eventcv tracks clusters of events",
+    "tracking tracker objects cluster clusters":
+        "`dvskit track FILE -o objects.csv` follows moving objects",
     "reconstruction e2vid firenet images":
         "`dvskit reconstruct FILE -o OUT` turns events into images",
     "frames": "`dvskit render FILE -o FOLDER` draws events as PNG frames; `dvskit convert --bins` "

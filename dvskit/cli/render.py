@@ -61,8 +61,8 @@ class _Drawn:
     fps: float | None = option("Frames a second of the video.", shown="60, GIF 25")
     slow: float = option("Slow motion: 1000 shows a millisecond in a second.", default=1.0)
     window: str | None = option(
-        "How long events stay visible, such as 20ms; for decay, surface and objects the time in which "
-        "they fade to 37 %.",
+        "How long events stay visible, such as 20ms; for decay, surface and objects the time in "
+        "which they fade to 37 %.",
         shown="some frames",
     )
     span: Span = field(default_factory=Span)

@@ -1,0 +1,244 @@
+"""`dvskit track`: the objects in a recording, with identities."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dvskit import _interrupt
+from dvskit._files import whole_file
+from dvskit.cli import _console
+from dvskit.cli._clips import CountedEvents, ShownFile, note_assumptions, open_shown
+from dvskit.cli._filtered import FilteredEvents, FiltersOption, UntilStopped
+from dvskit.cli._options import (
+    REQUIRED,
+    DarkOption,
+    Force,
+    Json,
+    Reading,
+    Span,
+    as_usage,
+    option,
+    part_of,
+)
+from dvskit.cli._tables import check_table, open_table
+from dvskit.errors import ConfigError, count_of
+from dvskit.events import Events, EventsSource, Size, Source, read_all
+from dvskit.formats import is_standard
+
+if TYPE_CHECKING:
+    from dvskit.render.frames.object_tracks import ObjectTracker
+    from dvskit.tracking import LineCounter, Tracker, TrackerStep
+    from dvskit.tracking.crossings import Line
+
+_VIDEOS = (".mp4", ".mkv", ".mov", ".gif")
+_SUFFIXES = (".csv", ".npz", ".html", *_VIDEOS)
+_COLUMNS = {"t_us": "t", "vx_px_s": "vx", "vy_px_s": "vy"}  # other names are those of the rows
+
+
+@dataclass(frozen=True, slots=True)
+class _Following:
+    """How objects are found and counted: the options --window to --stop."""
+
+    window: str = option("Time from one row of an object to the next.", default="10ms")
+    least: int = option(
+        "The smallest object: pixels with events in three windows.", default=8, min=1
+    )
+    join: int = option(
+        "Pixels with events at most this far apart belong to one object.", default=6, min=1
+    )
+    gate: float = option(
+        "How far an object may be from its predicted place, in standard deviations.", default=4.0
+    )
+    lost: str = option(
+        "How long an object is kept that is hidden or stands still, and so has no events.",
+        default="2s",
+    )
+    lines: list[str] | None = option(
+        "Count the objects that cross a line, X0,Y0,X1,Y1 in pixels; left and right are those of "
+        "someone who looks along it. May be repeated.",
+        "--line", metavar="LINE", shown="none",
+    )  # fmt: skip
+    filters: FiltersOption = None
+    span: Span = field(default_factory=Span)
+
+    def tracker(self) -> Tracker:
+        """Return the tracker. Raises ConfigError."""
+        from dvskit.tracking import Tracker
+
+        return Tracker(
+            window_us=_console.parse_time_us(self.window, "--window"), least_pixels=self.least,
+            join_px=self.join, gate=self.gate, lost_us=_console.parse_time_us(self.lost, "--lost"),
+        )  # fmt: skip
+
+    def counters(self) -> list[LineCounter]:
+        """Return a counter for each line. Raises ConfigError."""
+        from dvskit.tracking import LineCounter
+
+        return [LineCounter(_line(text)) for text in self.lines or []]
+
+
+@dataclass(frozen=True, slots=True)
+class _Film:
+    """How a video or a page looks: the options --fps, --slow and --dark."""
+
+    fps: float | None = option("Of a video: frames a second.", shown="60, GIF 25")
+    slow: float | None = option("Of a video: slow motion, 10 shows 0.1 s in a second.", shown="1")
+    dark: DarkOption = True
+
+    def check(self, out: Path) -> None:
+        """Raise ConfigError for an option of videos beside another output."""
+        for name in ("fps", "slow"):
+            if getattr(self, name) is not None and out.suffix.lower() not in _VIDEOS:
+                raise ConfigError(f"{out}: --{name} applies to videos only; leave it out")
+
+
+def track(
+    file: ShownFile,
+    out: Path = option(
+        "The objects: .csv (- for standard output), .npz, a video of them over the events (.mp4, "
+        ".mkv, .mov, .gif), or a page (.html).",
+        "-o", "--out", default=REQUIRED, shown=False,
+    ),
+    following: _Following = _Following(),
+    film: _Film = _Film(),
+    reading: Reading = Reading(),
+    json: Json = False,
+    force: Force = False,
+) -> None:  # fmt: skip
+    """Follow moving objects before a camera at rest: a table of places, a video, or a page."""
+    check_table(out, "objects", _SUFFIXES, json, force)
+    film.check(out)
+    times = following.span.times()
+    tally = _Tally(following.tracker(), following.counters())
+    recording = open_shown(file, reading)
+    part = part_of(recording, *times)
+    _console.announce_compiling()
+    with _console.progress(out.name, None, "events") as show:
+        events = UntilStopped(CountedEvents(part, file, show))
+        seen: Source = events
+        if following.filters:
+            with as_usage("--filter"):
+                seen = FilteredEvents(events, following.filters, recording)
+        _write(seen, tally, out, film, force, file.name)
+    note_assumptions(file, recording, part)
+    for text in seen.notes() if isinstance(seen, FilteredEvents) else ():
+        _console.note(f"{file}: {text}")
+    _report(file, out, events.source, tally, json)
+    if events.stopped:
+        more = "" if recording.live else "; --force follows them to the end"
+        _interrupt.advise(f"the objects so far are written{more}")
+        raise KeyboardInterrupt
+
+
+class _Tally:
+    """A tracker that counts its objects and their crossings."""
+
+    def __init__(self, tracker: Tracker, counters: list[LineCounter]) -> None:
+        self._tracker, self.counters = tracker, counters
+        self.window_us = tracker.window_us
+        self.objects = self.rows = 0
+
+    def start(self, size: Size) -> _TallyStep:
+        return _TallyStep(self, self._tracker.start(size))
+
+    def add(self, rows: NDArray[Any]) -> NDArray[Any]:
+        self.rows += len(rows)
+        self.objects = max(self.objects, int(rows["id"].max(initial=-1)) + 1)
+        for each in self.counters:
+            each(rows)
+        return rows
+
+
+class _TallyStep:
+    def __init__(self, tally: _Tally, step: TrackerStep) -> None:
+        self._tally, self._step = tally, step
+
+    def __call__(self, events: Events) -> NDArray[Any]:
+        return self._tally.add(self._step(events))
+
+    def finish(self) -> NDArray[Any]:
+        return self._tally.add(self._step.finish())
+
+
+def object_blocks(source: Source, tracker: ObjectTracker) -> Iterator[NDArray[Any]]:
+    """Yield the rows of objects as the events come."""
+    step = tracker.start(source.size)
+    for block in source:
+        yield step(block)
+    yield step.finish()
+
+
+def _write(events: Source, tally: _Tally, out: Path, film: _Film, force: bool, title: str) -> None:
+    suffix = out.suffix.lower()
+    if suffix in _VIDEOS:
+        from dvskit.render import ObjectTracks, VideoView, video
+
+        style = ObjectTracks(tracker=tally, lines=tuple(each.line for each in tally.counters))
+        view = VideoView(
+            style=style, fps=film.fps, slow=1.0 if film.slow is None else film.slow, dark=film.dark
+        )
+        video(events, out, view=view, overwrite=force)
+    elif suffix == ".html":
+        from dvskit.render import ShownEvents, page
+
+        kept = read_all(events)  # because live events are read once
+        rows = np.concatenate(list(object_blocks(EventsSource(kept), tally)))
+        state = "" if film.dark else "theme=light"
+        page(ShownEvents(kept, objects=rows), out, title=title, overwrite=force, state=state)
+    elif suffix == ".npz":
+        rows = np.concatenate(list(object_blocks(events, tally)))
+        arrays: dict[str, Any] = {each: rows[_COLUMNS.get(each, each)] for each in _names()}
+        with whole_file(out, overwrite=force) as partial, partial.open("wb") as file:
+            np.savez(file, **arrays)
+    else:
+        _write_table(object_blocks(events, tally), out, force)
+
+
+def _names() -> list[str]:
+    from dvskit.tracking import OBJECT_ROW
+
+    shown = {name: each for each, name in _COLUMNS.items()}
+    return [shown.get(name, name) for name in OBJECT_ROW.names or ()]
+
+
+def _write_table(blocks: Iterator[NDArray[Any]], out: Path, force: bool) -> None:
+    """Write rows as CSV, each block when it is there."""
+    with open_table(out, ",".join(_names()), force) as file:
+        for block in blocks:
+            for number, t_us, *places, events, seen in block.tolist():
+                decimals = ",".join(f"{value:.2f}" for value in places)
+                file.write(f"{number},{t_us},{decimals},{events},{seen:d}\n")
+            file.flush()
+
+
+def _report(file: Path, out: Path, events: Any, tally: _Tally, json: bool) -> None:
+    lines: list[dict[str, Any]] = [
+        {"line": [*each.line[0], *each.line[1]], "to_left": each.to_left, "to_right": each.to_right}
+        for each in tally.counters
+    ]
+    if json:
+        _console.print_json({
+            "file": str(file), "out": str(out), "events": events.count, "objects": tally.objects,
+            "rows": tally.rows, "lines": lines,
+        })  # fmt: skip
+        return
+    for each in lines:
+        name = ",".join(f"{value:g}" for value in each["line"])
+        words = f"line {name}: {each['to_left']} to the left, {each['to_right']} to the right"
+        (_console.say if is_standard(out) else print)(words)
+    objects = count_of(tally.objects, "object")
+    _console.say(f"{out}: {objects} in {count_of(events.count, 'event')}")
+
+
+def _line(text: str) -> Line:
+    try:
+        x0, y0, x1, y1 = map(float, text.split(","))
+    except ValueError:
+        raise ConfigError(f"--line {text!r} is not X0,Y0,X1,Y1 in pixels") from None
+    return (x0, y0), (x1, y1)
