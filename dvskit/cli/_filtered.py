@@ -75,4 +75,3 @@ class UntilStopped(ReadableSource):
         with _console.stoppable() as stop:
             yield from stop.until(self.source)
             self.stopped = stop.asked
-

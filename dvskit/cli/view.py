@@ -6,6 +6,7 @@ import functools
 import threading
 import webbrowser
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from dvskit.cli import _console
 from dvskit.cli._clips import open_shown
 from dvskit.cli._live_stream import LiveStream, live_source, open_stream, window_words
 from dvskit.cli._options import Reading, argument, model_names, option
+from dvskit.cli.track import object_blocks
 from dvskit.errors import ConfigError
 from dvskit.events import Events, Source
 
@@ -20,6 +22,20 @@ if TYPE_CHECKING:
     from dvskit.evaluation import Live, LiveDecision
     from dvskit.reconstruction import Reconstructed
     from dvskit.render.view import Decided, Decisions, Viewed
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """Options of images and objects beside the events: --images and --objects."""
+
+    images: str | None = option(
+        "Show reconstructed images beside each cloud, by a --model of dvskit reconstruct, such as "
+        "filter: 30 a second; beyond 240 every 2nd, 4th, ... is kept.",
+        metavar="MODEL", shown=False,
+    )  # fmt: skip
+    objects: bool = option(
+        "Follow moving objects, and show their paths.", "--objects", default=False
+    )
 
 
 def view(
@@ -37,11 +53,7 @@ def view(
         "With --model: emulate the view of a webcam and classify it; its number, from 0.",
         min=0, shown=False,
     ),
-    images: str | None = option(
-        "Show reconstructed images beside each cloud, by a --model of dvskit reconstruct, such as "
-        "filter: 30 a second; beyond 240 every 2nd, 4th, ... is kept.",
-        metavar="MODEL", shown=False,
-    ),
+    beside: Beside = Beside(),
     port: int = option("The port to serve at; 0 takes a free one.", default=0),
     browser: bool = option("Open the page in the browser.", default=True),
     reading: Reading = Reading(),
@@ -53,7 +65,7 @@ def view(
     """
     if not 0 <= port <= 65535:
         raise ConfigError(f"--port {port} is outside 0..65535")
-    viewed = viewed_from(files or [], camera, model, reading, images=images)
+    viewed = viewed_from(files or [], camera, model, reading, beside)
     from dvskit.render.view import ViewServer
 
     title = ", ".join(each.name for each in viewed) or "dvskit"
@@ -66,8 +78,8 @@ def view(
 
 
 def viewed_from(
-    files: list[Path], camera: int | None, model: str | None, reading: Reading, *,
-    images: str | None = None,
+    files: list[Path], camera: int | None, model: str | None, reading: Reading,
+    beside: Beside = Beside(),
 ) -> Sequence[Viewed]:  # fmt: skip
     """Return the views. Raises the errors of opening, ConfigError for a mixture."""
     reading.check()
@@ -81,10 +93,11 @@ def viewed_from(
             "classify it live"
         )
     if live is not None and (camera is not None or once):
-        if images is not None:
-            raise ConfigError("--images needs a file; write the events to one first")
+        if beside != Beside():
+            named = "--images" if beside.images is not None else "--objects"
+            raise ConfigError(f"{named} needs a file; write the events to one first")
         return [_arriving(files, camera, live, reading)]
-    return _recordings(files, reading, live, images)
+    return _recordings(files, reading, live, beside)
 
 
 def is_read_once(path: Path) -> bool:
@@ -102,7 +115,7 @@ def _live(model: str) -> Live:
 
 
 def _recordings(
-    files: list[Path], reading: Reading, live: Live | None, images: str | None
+    files: list[Path], reading: Reading, live: Live | None, beside: Beside
 ) -> Sequence[Viewed]:
     judge = None if live is None else live.model
     opened = functools.partial(open_shown, reading=reading, model=judge)
@@ -113,10 +126,12 @@ def _recordings(
     if live is not None:
         _console.say(window_words(live))
     from dvskit.render.view import Viewed
+    from dvskit.tracking import Tracker
 
-    picture = None if images is None else _pictured(images)
+    picture = None if beside.images is None else _pictured(beside.images)
+    follow = functools.partial(object_blocks, tracker=Tracker()) if beside.objects else None
     return [
-        Viewed(file.name, functools.partial(opened, file), decide, picture=picture)
+        Viewed(file.name, functools.partial(opened, file), decide, picture=picture, track=follow)
         for file in files
     ]
 

@@ -165,6 +165,7 @@ class _Handler(BaseHTTPRequestHandler):
                 "image/webp",
                 lambda: view.chosen(query).picture(_whole(query, "at", 0, 1 << 62)),
             ),
+            "objects": ("application/json", lambda: view.chosen(query).objects()),
             "part": ("application/octet-stream", lambda: view.part(query)),
         }
         try:

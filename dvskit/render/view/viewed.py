@@ -10,21 +10,27 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Any, Literal, NamedTuple, Protocol
+from typing import IO, Any, Generic, Literal, NamedTuple, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from dvskit.emulator import emulate
 from dvskit.errors import ConfigError, DvskitError, count_of, one_line
 from dvskit.events import Events, Size, Source
 from dvskit.formats import Recording, open_events, open_sink, save_events
 from dvskit.render._page_images import Images
+from dvskit.render._page_objects import described_objects
 from dvskit.render._thin import Overview, Thinned, Thinner
 from dvskit.render.page import Held, described
 from dvskit.render.view.pictures import Pictures
 from dvskit.streams import Labels
+from dvskit.tracking import OBJECT_ROW
 
 MOST_EVENTS = 2_000_000  # events of a recording in the browser at once, twice
 _LIVE_EVENTS, _LIVE_US = 200_000, 5_000_000  # events of a live stream, which are sent repeatedly
 _PATIENCE_S = 1.0
+_ALL_US = 1 << 60
 _COPY_BYTES = 1 << 20
 
 
@@ -45,39 +51,41 @@ class Decided(NamedTuple):
     rate: float
 
 
-class Decisions:
-    """Decisions on a recording, sorted by time; one thread at a time may add to them.
+Row = TypeVar("Row")
 
-    decide  yields them from a source, in a thread of its own; None if they are added by others
+
+class _Found(Generic[Row]):
+    """Rows found in a recording, in order of time; one thread at a time may add to them.
+
+    find  yields them from a source, in a thread of its own; None if they are added by others
     """
 
     def __init__(
-        self, source: Source | None = None,
-        decide: Callable[[Source], Iterator[Decided]] | None = None,
-    ) -> None:  # fmt: skip
-        self._rows: list[Decided] = []
+        self, source: Source | None = None, find: Callable[[Source], Iterator[Row]] | None = None
+    ) -> None:
+        self._rows: list[Row] = []
         self.done = False
         self.problem = ""
         self._closed = threading.Event()
         self._thread: threading.Thread | None = None
-        if source is not None and decide is not None:
-            self._thread = threading.Thread(target=self._make, args=(decide, source), daemon=True)
+        if source is not None and find is not None:
+            self._thread = threading.Thread(target=self._make, args=(find, source), daemon=True)
             self._thread.start()
 
-    def add(self, row: Decided) -> None:
+    def add(self, row: Row) -> None:
         """Add the next one."""
         self._rows.append(row)
 
     def __len__(self) -> int:
         return len(self._rows)
 
-    def since(self, first: int) -> list[Decided]:
+    def since(self, first: int) -> list[Row]:
         """Return those from an index on."""
         return self._rows[first:]
 
-    def _make(self, decide: Callable[[Source], Iterator[Decided]], source: Source) -> None:
+    def _make(self, find: Callable[[Source], Iterator[Row]], source: Source) -> None:
         try:
-            for row in decide(source):
+            for row in find(source):
                 self.add(row)
                 if self._closed.is_set():
                     return
@@ -90,6 +98,14 @@ class Decisions:
         self._closed.set()
         if self._thread is not None:
             self._thread.join()
+
+
+class Decisions(_Found[Decided]):
+    """Decisions on a recording, sorted by time."""
+
+
+class _Objects(_Found[NDArray[Any]]):
+    """Tracked objects of a recording: arrays of `tracking.OBJECT_ROW`."""
 
 
 class Arriving(Protocol):
@@ -109,10 +125,12 @@ class Viewed:
 
     decide  yields decisions on it, if they are to be shown
     picture  yields images of it, if they are to be shown beside it
+    track   yields rows of its tracked objects, if they are to be shown
     """
 
     live = False
     pictures: Pictures | None = None
+    _objects: _Objects | None = None
 
     def __init__(
         self,
@@ -121,6 +139,7 @@ class Viewed:
         decide: Callable[[Source], Iterator[Decided]] | None = None,
         *,
         picture: Callable[[Source], Images] | None = None,
+        track: Callable[[Source], Iterator[NDArray[Any]]] | None = None,
     ) -> None:
         self.name, self.source = name, open_source
         self._parts = threading.Lock()
@@ -131,19 +150,20 @@ class Viewed:
         self.decisions = None if decide is None else Decisions(open_source(), decide)
         if picture is not None:
             self.pictures = Pictures(open_source(), picture)
+        self._objects = None if track is None else _Objects(open_source(), track)
 
     def close(self) -> None:
         """End reading and deciding."""
         self.overview.close()
-        if self.pictures is not None:
-            self.pictures.close()
-        if self.decisions is not None:
-            self.decisions.close()
+        for each in (self.pictures, self.decisions, self._objects):
+            if each is not None:
+                each.close()
 
     def status(self) -> dict[str, Any]:
         """Return the state that the page needs before it has events."""
         progress, made = self.overview.progress, self.decisions
-        found = [each for each in (made, self.pictures) if each is not None]
+        parts = (made, self.pictures, self._objects)
+        found = [each for each in parts if each is not None]
         damage = None if self._recording is None else self._recording.damage
         return {
             "name": self.name,
@@ -155,6 +175,7 @@ class Viewed:
             "damage": str(damage) if damage else "",
             "decided": 0 if made is None else len(made),
             "pictures": 0 if self.pictures is None else self.pictures.total,
+            "objects": 0 if self._objects is None else len(self._objects),
         }
 
     def page_meta(self) -> dict[str, Any]:
@@ -176,6 +197,12 @@ class Viewed:
         if self.pictures is None:
             raise ConfigError(f"{self.name}: has no images")
         return self.pictures.image(self.overview.start_us + at_us)
+
+    def objects(self) -> bytes:
+        """Return the tracked objects so far, as JSON: see `described_objects`."""
+        found = [] if self._objects is None else self._objects.since(0)
+        rows = np.concatenate([np.empty(0, OBJECT_ROW), *found])
+        return json.dumps(described_objects(rows, self.overview.start_us, _ALL_US)).encode()
 
     def sample(self) -> bytes:
         """Return the sample so far: the result of `described`, and planes of events."""

@@ -35,6 +35,7 @@ async function follow() {  // until everything is read and every job done
     const behind = CLOUDS.filter((cloud, i) => clouds[i].total !== cloud.told.total);
     for (const cloud of behind) await refresh(cloud);
     for (const cloud of CLOUDS) await hearPictures(cloud, clouds[cloud.index]);
+    for (const cloud of CLOUDS) if (await hearObjects(cloud, clouds[cloud.index]) && !behind.length) behind.push(cloud);
     for (const cloud of CLOUDS) if (await hearDecisions(cloud, clouds[cloud.index]) && !behind.length) behind.push(cloud);
     clouds.forEach(({damage}, i) => { if (CLOUDS[i]) CLOUDS[i].told.damage = damage; });
     if (behind.length) retell(); else tellNotice();
@@ -115,6 +116,15 @@ for (const {index, told: {name, live}} of CLOUDS) {
   for (const format of META.formats) element(row, 'a', {}, format).href = `file?cloud=${index}&format=${format}`;
 }
 $('take').onclick = () => togglePanel('take-panel', 'take');
+
+// -- tracked objects, found meanwhile
+async function hearObjects(cloud, {objects, total}) {  // returns whether there are new ones
+  const now = `${objects} ${total}`;  // times are relative to the first event that was read
+  if (!objects || cloud.heard === now) return false;
+  cloud.told.objects = await (await fetch(`objects?cloud=${cloud.index}`)).json();
+  cloud.heard = now;
+  return true;
+}
 
 // -- the decisions of a model: a line beside the cloud for the time that is shown, and bands along
 // the time, one for each run of equal decisions
