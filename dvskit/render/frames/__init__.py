@@ -6,7 +6,7 @@ A style (`styles`) determines the appearance of a frame.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -28,13 +28,15 @@ _LONGEST_US = 1_000_000_000  # from frame to frame
 class Moment:
     """A frame: its time, its picture as rows of the palette, and the events since the last one.
 
-    `index` (height, width) uint8 is overwritten by the next frame.
+    `index` (height, width) uint8 is overwritten by the next frame. `draw_over`, if it is there,
+    draws on it, or on it enlarged by a factor: lines and text are finer there.
     """
 
     t_us: int
     index: NDArray[np.uint8]
     on: int
     off: int
+    draw_over: Callable[[NDArray[np.uint8], int], None] | None = None
 
 
 class RenderedFrames:
@@ -68,6 +70,8 @@ class RenderedFrames:
     def __iter__(self) -> Iterator[tuple[int, NDArray[np.uint8]]]:
         """Yield (t_us, (height, width, 3) uint8 RGB)."""
         for moment in self.moments():
+            if moment.draw_over is not None:
+                moment.draw_over(moment.index, 1)
             yield moment.t_us, self.palette[moment.index]
 
     def moments(self) -> Iterator[Moment]:
@@ -154,7 +158,8 @@ class _Pass:
                 f"more than {_MOST_EMPTY:,} consecutive frames have no events (until "
                 f"{self.frame_us} us); give start_us and stop_us (--start, --stop)"
             )
-        moment = Moment(self.frame_us, self._index, self._on, self._off)
+        draw_over = getattr(self._run, "draw_over", None)
+        moment = Moment(self.frame_us, self._index, self._on, self._off, draw_over)
         self._number += 1
         self.frame_us = self._time(self._number)
         self._on = self._off = 0

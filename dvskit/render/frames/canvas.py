@@ -251,6 +251,9 @@ class Canvas:
             self.picture[: at.sensor.height, : at.sensor.width] = moment.index
         else:
             frame_kernels.enlarge(moment.index, at.scale, self.picture)
+        if moment.draw_over is not None:
+            place = self.picture[: at.sensor.height * at.scale, : at.sensor.width * at.scale]
+            moment.draw_over(place, at.scale)
         if self.full_px_s is not None:
             self._speed_key(self.full_px_s)
         if self.beside is not None and at.beside is not None:

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,7 +17,7 @@ from dvskit.motion.corners import CornerLinks, corner_filter
 from dvskit.render._numbers import check_range
 from dvskit.render.colormap import Theme
 from dvskit.render.frames.styles import Decay, StyleRun
-from dvskit.render.frames.trails import Trail, draw_box, row_of, tracks_palette
+from dvskit.render.frames.trails import Trail, row_of, tracks_palette
 
 _SMOOTH_US = 5_000  # of the places of a track
 
@@ -96,9 +97,10 @@ class TracksRun:
             if not trail.points:
                 del self._trails[track]
             elif trail.count >= self._style.least_events:
-                trail.draw(index, row_of(track))
-                _, x, y = trail.points[-1]
-                draw_box(index, (x - 1, y - 1, x + 1, y + 1), row_of(track))
+                line = np.array([point[1:] for point in trail.points])
+                cv2.polylines(index, [np.rint(line).astype(np.int32)], False, row_of(track))
+                x, y = np.rint(line[-1]).astype(int).tolist()
+                cv2.rectangle(index, (x - 1, y - 1), (x + 1, y + 1), row_of(track))
 
     def _extend(self) -> None:
         """Add the mean place of each track in this frame to its trail."""

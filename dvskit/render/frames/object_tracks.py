@@ -16,11 +16,13 @@ from dvskit.render._numbers import check_range
 from dvskit.render.colormap import Theme
 from dvskit.render.frames.canvas import glyphs
 from dvskit.render.frames.styles import LEVELS, Decay, StyleRun
-from dvskit.render.frames.trails import TEXT, Trail, draw_box, row_of, tracks_palette
+from dvskit.render.frames.trails import TEXT, Trail, row_of, tracks_palette
 from dvskit.tracking import LineCounter, Tracker
 from dvskit.tracking.crossings import Line
 
-_LETTER = 1 / 26  # height of letters, of that of the picture
+_FAR_PX = 1 << 20
+_LARGE_PX = 480  # from here on lines are two pixels wide
+_LETTER = 1 / 28  # height of letters, of that of the picture
 _GROUND = LEVELS >> 1
 _INK = 7  # of 15, from which a pixel belongs to a letter
 
@@ -108,63 +110,75 @@ class ObjectsRun:
             self._latest[int(row["id"])] = row
 
     def draw(self, frame_us: int, next_us: int, index: NDArray[np.uint8]) -> None:
-        """Draw the objects over the events."""
+        """Draw the events."""
         self._events.draw(frame_us, next_us, index)
         index >>= 1  # to the rows of the palette for events
-        for track in list(self._trails):
-            self._trails[track].forget(frame_us - self._style.trail_us)
-            if self._trails[track].points:
-                self._trails[track].draw(index, row_of(track))
-            else:
-                del self._trails[track]
+        for trail in self._trails.values():
+            trail.forget(frame_us - self._style.trail_us)
+        self._trails = {track: trail for track, trail in self._trails.items() if trail.points}
         # Each object has a row at each step: without one at the latest step it is gone.
         step_us = self._style.tracker.window_us
         self._latest = {
             track: row for track, row in self._latest.items() if row["t"] + step_us > self._read_us
         }
+
+    def draw_over(self, picture: NDArray[np.uint8], factor: int) -> None:
+        """Draw the objects on a frame that is enlarged."""
+        pen = _Pen(picture, factor)
+        for track, trail in self._trails.items():
+            pen.line([point[1:] for point in trail.points], row_of(track))
         for track, row in self._latest.items():
-            _draw_object(index, row, row_of(track, dim=not row["seen"]))
+            pen.object(row, row_of(track, dim=not row["seen"]))
         for counter in self._counters:
-            _draw_line(index, counter)
+            pen.counter(counter)
 
 
-def _draw_object(index: NDArray[np.uint8], row: Any, colour: int) -> None:
-    """Draw the box of an object, and its identity above, or below at the upper rim."""
-    x, y, half_x, half_y = (row["x"], row["y"], row["width"] / 2, row["height"] / 2)
-    left, top, bottom = x - half_x, y - half_y, y + half_y
-    draw_box(index, (left, top, x + half_x, bottom), colour)
-    text = _text(str(row["id"]), index)
-    above = top - 1 - len(text)
-    _put(index, text, left, above if above >= 0 else bottom + 2, colour)
+class _Pen:
+    """Draws on a picture in pixels of the sensor, of which each is `factor` pixels wide."""
 
+    def __init__(self, picture: NDArray[np.uint8], factor: int) -> None:
+        self._picture, self._factor = picture, factor
+        self._wide = 1 if max(picture.shape) < _LARGE_PX else 2
+        self._letters = glyphs(max(10, round(picture.shape[0] * _LETTER)))
 
-def _draw_line(index: NDArray[np.uint8], counter: LineCounter) -> None:
-    """Draw a line, and on either side of its middle how many objects crossed to there."""
-    (x0, y0), (x1, y1) = counter.line
-    ends = np.rint(counter.line).astype(int).tolist()
-    cv2.line(index, ends[0], ends[1], TEXT)
-    length = math.hypot(x1 - x0, y1 - y0)
-    for count, side in ((counter.to_left, -1), (counter.to_right, 1)):
-        text = _text(str(count), index)
-        tall, wide = text.shape
-        away = side * (max(tall, wide) / 2 + 3) / length
-        x, y = (x0 + x1) / 2 - away * (y1 - y0), (y0 + y1) / 2 + away * (x1 - x0)
-        _put(index, text, x - wide / 2, y - tall / 2, TEXT)
+    def _places(self, points: Any) -> NDArray[np.int32]:
+        shifted = (np.asarray(points, float) + 0.5) * self._factor - 0.5
+        return np.rint(np.clip(shifted, -_FAR_PX, _FAR_PX)).astype(np.int32)
 
+    def line(self, points: Any, row: int) -> None:
+        """Draw a line through points, (n, 2) x and y."""
+        cv2.polylines(self._picture, [self._places(points)], False, row, self._wide)
 
-def _text(text: str, index: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Return the pixels of a text that is legible in a picture."""
-    letters = glyphs(max(10, round(index.shape[0] * _LETTER)))
-    return np.asarray(np.concatenate([letters[each] for each in text], axis=1) >= _INK)
+    def object(self, row: Any, colour: int) -> None:
+        """Draw the box of an object, and its identity above, or below at the upper rim."""
+        x, y, half_x, half_y = (row["x"], row["y"], row["width"] / 2, row["height"] / 2)
+        corners = self._places([(x - half_x, y - half_y), (x + half_x, y + half_y)])
+        (left, top), (_, bottom) = corners.tolist()
+        cv2.rectangle(self._picture, *corners.tolist(), colour, self._wide)
+        text = self._text(str(row["id"]))
+        above = top - 1 - len(text)
+        self._put(text, left, above if above >= 0 else bottom + 2, colour)
 
+    def counter(self, counter: LineCounter) -> None:
+        """Draw a line, and on either side of its middle how many objects crossed to there."""
+        self.line(counter.line, TEXT)
+        (x0, y0), (x1, y1) = counter.line
+        middle = self._places([((x0 + x1) / 2, (y0 + y1) / 2)])[0]
+        across = np.array([y0 - y1, x1 - x0]) / math.hypot(x1 - x0, y1 - y0)
+        for count, side in ((counter.to_left, -1), (counter.to_right, 1)):
+            text = self._text(str(count))
+            away = side * (max(text.shape) / 2 + 3 * self._wide)
+            x, y = middle + away * across - np.array(text.shape[::-1]) / 2
+            self._put(text, x, y, TEXT)
 
-def _put(
-    index: NDArray[np.uint8], text: NDArray[np.bool_], left: float, top: float, row: int
-) -> None:
-    """Draw a text, moved into the picture where it sticks out."""
-    y, x = (
-        max(0, min(round(at), side - long))
-        for at, side, long in zip((top, left), index.shape, text.shape, strict=True)
-    )
-    place = index[y : y + text.shape[0], x : x + text.shape[1]]
-    place[:] = np.where(text[: place.shape[0], : place.shape[1]], row, _GROUND)
+    def _text(self, text: str) -> NDArray[np.bool_]:
+        return np.asarray(np.concatenate([self._letters[each] for each in text], axis=1) >= _INK)
+
+    def _put(self, text: NDArray[np.bool_], left: float, top: float, row: int) -> None:
+        """Draw a text, moved into the picture where it sticks out."""
+        y, x = (
+            max(0, min(round(at), side - long))
+            for at, side, long in zip((top, left), self._picture.shape, text.shape, strict=True)
+        )
+        place = self._picture[y : y + text.shape[0], x : x + text.shape[1]]
+        place[:] = np.where(text[: place.shape[0], : place.shape[1]], row, _GROUND)

@@ -33,6 +33,8 @@ class StyleRun(Protocol):
 
     A run that needs later events first has `prepare(events)`, which takes them before they are cut
     into frames, and returns those that can be drawn, in order; `rest()` returns the others.
+    One that draws lines or text has `draw_over(picture, factor)`, which draws them after `draw` on
+    the frame enlarged by a factor.
     """
 
     def add(self, events: Events, frame_us: int) -> None:

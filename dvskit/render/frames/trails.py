@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -49,14 +47,3 @@ class Trail:
     def forget(self, before_us: int) -> None:
         """Drop the places before a time."""
         self.points = [point for point in self.points if point[0] >= before_us]
-
-    def draw(self, index: NDArray[np.uint8], row: int) -> None:
-        """Draw the places as a line."""
-        line = np.array([point[1:] for point in self.points])
-        cv2.polylines(index, [np.rint(line).astype(np.int32)], False, row)
-
-
-def draw_box(index: NDArray[np.uint8], box: Any, row: int) -> None:
-    """Draw a rectangle from its left, top, right and bottom."""
-    left, top, right, bottom = np.rint(box).astype(int).tolist()
-    cv2.rectangle(index, (left, top), (right, bottom), row)
