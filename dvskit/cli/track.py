@@ -32,9 +32,9 @@ from dvskit.events import Events, EventsSource, Size, Source, read_all
 from dvskit.formats import is_standard
 
 if TYPE_CHECKING:
-    from dvskit.render.frames.object_tracks import ObjectTracker
     from dvskit.tracking import LineCounter, Tracker, TrackerStep
     from dvskit.tracking.crossings import Line
+    from dvskit.tracking.tracker import ObjectMethod
 
 _VIDEOS = (".mp4", ".mkv", ".mov", ".gif")
 _SUFFIXES = (".csv", ".npz", ".html", *_VIDEOS)
@@ -166,7 +166,7 @@ class _TallyStep:
         return self._tally.add(self._step.finish())
 
 
-def object_blocks(source: Source, tracker: ObjectTracker) -> Iterator[NDArray[Any]]:
+def object_blocks(source: Source, tracker: ObjectMethod) -> Iterator[NDArray[Any]]:
     """Yield the rows of objects as the events come."""
     step = tracker.start(source.size)
     for block in source:

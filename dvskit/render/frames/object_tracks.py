@@ -19,6 +19,7 @@ from dvskit.render.frames.styles import LEVELS, Decay, StyleRun
 from dvskit.render.frames.trails import TEXT, Trail, row_of, tracks_palette
 from dvskit.tracking import LineCounter, Tracker
 from dvskit.tracking.crossings import Line
+from dvskit.tracking.tracker import ObjectMethod
 
 _FAR_PX = 1 << 20
 _LARGE_PX = 480  # from here on lines are two pixels wide
@@ -27,25 +28,12 @@ _GROUND = LEVELS >> 1
 _INK = 7  # of 15, from which a pixel belongs to a letter
 
 
-class ObjectStep(Protocol):
-    """One pass of a tracker."""
-
-    def __call__(self, events: Events) -> NDArray[Any]:
-        """Return the rows (`tracking.OBJECT_ROW`) of the windows that are complete."""
-
-    def finish(self) -> NDArray[Any]:
-        """Return the rows of the last window."""
-
-
-class ObjectTracker(Protocol):
-    """A tracker, such as `tracking.Tracker`: each object has a row at whole multiples of a time."""
+class WindowedMethod(ObjectMethod, Protocol):
+    """A way to follow objects at whole multiples of a time, such as a Tracker."""
 
     @property
     def window_us(self) -> int:
         """The time."""
-
-    def start(self, size: Size) -> ObjectStep:
-        """Return one pass."""
 
 
 @check_arguments
@@ -62,7 +50,7 @@ class ObjectTracks:
     Boxes and identities are dim while their objects are not seen.
     """
 
-    tracker: ObjectTracker = field(default_factory=Tracker)
+    tracker: WindowedMethod = field(default_factory=Tracker)
     lines: tuple[Line, ...] = ()
     trail_us: int = 500_000
     tau_us: float | None = None
@@ -153,8 +141,8 @@ class _Pen:
         """Draw the box of an object, and its identity above, or below at the upper rim."""
         x, y, half_x, half_y = (row["x"], row["y"], row["width"] / 2, row["height"] / 2)
         corners = self._places([(x - half_x, y - half_y), (x + half_x, y + half_y)])
-        (left, top), (_, bottom) = corners.tolist()
-        cv2.rectangle(self._picture, *corners.tolist(), colour, self._wide)
+        (left, top), (right, bottom) = corners.tolist()
+        cv2.rectangle(self._picture, (left, top), (right, bottom), colour, self._wide)
         text = self._text(str(row["id"]))
         above = top - 1 - len(text)
         self._put(text, left, above if above >= 0 else bottom + 2, colour)
