@@ -98,7 +98,7 @@ def test_the_set_up_commands_are_those_that_continuous_integration_runs():
     assert SETUP[1].endswith("-m pytest -n auto --dist loadfile")
 
 
-@pytest.mark.slow(seconds=26)
+@pytest.mark.slow(seconds=34)
 def test_the_commands_and_the_python_run_one_after_the_other(folder, perform):
     assert len(COMMANDS) == 6
     ran = 0
