@@ -14,7 +14,7 @@ from dvskit.errors import ConfigError
 from dvskit.formats import open_events
 from dvskit.render._page_objects import described_objects
 from dvskit.render.view import Viewed, ViewServer
-from dvskit.tracking import OBJECT_ROW, Tracker
+from dvskit.tracking import OBJECT_ROW, Tracker, track
 from tests.test_object_tracks import SQUARES
 from tests.test_page import stored
 from tests.test_page_views import words_drawn
@@ -142,6 +142,8 @@ def test_the_view_shows_objects_when_they_are_found(tmp_path, browser):
     with ViewServer([viewed], title="A view") as view:
         browser.open(view.url)
         browser.wait("document.documentElement.dataset.all === 'yes'")
-        browser.wait("objectCount() === 2")
+        rows = track(SQUARES)
+        browser.wait(f"objectCount() === {rows['id'].max() + 1}")
         assert marked(browser) > 200
-        assert browser.js("return CLOUDS[0].told.objects.tracks[0].t[0]") == 50_000
+        first_us = rows["t"][rows["id"] == 0][0] - SQUARES.t[0]
+        assert browser.js("return CLOUDS[0].told.objects.tracks[0].t[0]") == first_us
