@@ -242,7 +242,8 @@ def warm_emulator() -> Iterator[str]:
 
 def warm_pictures(events: Events) -> Iterator[str]:
     """Draw a cloud, and a few frames of a video in each style."""
-    from dvskit.render import CloudView, Turn, VideoView, by_count, cloud, styles, turntable, video
+    from dvskit import render
+    from dvskit.render import CloudView, Turn, VideoView, by_count, cloud, turntable, video
 
     start_us = int(events.t[0])
     with tempfile.TemporaryDirectory() as folder:
@@ -251,7 +252,7 @@ def warm_pictures(events: Events) -> Iterator[str]:
         for name in ("turn.mp4", "turn.gif"):
             turn = Turn(seconds=0.1, width_px=320, height_px=240)
             turntable(events, Path(folder) / name, turn=turn)
-        for style in styles.values():
+        for style in (*render.styles.values(), render.ObjectTracks):
             view = VideoView(style=style(), start_us=start_us, stop_us=start_us + 50_000)
             video(events, Path(folder) / "a.mp4", view=view, overwrite=True)
     yield "pictures"
