@@ -99,6 +99,20 @@ def test_paths_are_drawn_with_identities_and_can_be_hidden(browser, page):
 
 
 @pytest.mark.slow
+def test_a_path_is_dashed_where_the_object_is_not_seen(browser, page):
+    browser.open(page, (390, 844), "look=side")  # steps are shorter than dashes
+    levels = browser.js(
+        "const {t, x, y} = CLOUDS[0].told.objects.tracks[0];"
+        "const [a, b] = [...arguments].map(i => dvskit.place(x[i], y[i], t[i]));"
+        "const d = $('marks').getContext('2d').getImageData("
+        "  Math.round(a[0]), Math.round(a[1]), Math.round(b[0] - a[0]), 1).data;"
+        "return Array.from(d).filter((_, i) => i % 4 === 3);", 41, 57,
+    )  # fmt: skip
+    assert min(levels) == 0
+    assert max(levels) > 200
+
+
+@pytest.mark.slow
 def test_the_path_under_the_pointer_is_described(browser, page):
     browser.open(page, state="at=0.6")
     for index, words in ((49, "object 7 · 500 ms · 98 px/s · 12×8 px · not seen"),

@@ -57,9 +57,12 @@ function drawPath(ctx, path, seen, colour, width) {  // dashed where the object 
   for (const [wanted, rim] of [[1, 2], [0, 2], [1, 0], [0, 0]]) {
     ctx.strokeStyle = rim ? theme().ground : colour; ctx.lineWidth = width + rim; ctx.globalAlpha = rim ? 0.6 : 1;
     ctx.setLineDash(wanted ? [] : [3, 4]); ctx.beginPath();
+    let going = false;  // dashes begin anew at each moveTo
     path.forEach((p, i) => {
-      const before = path[i - 1];
-      if (p && before && seen[i] === wanted) { ctx.moveTo(...before); ctx.lineTo(...p); }
+      const before = path[i - 1], part = p && before && seen[i] === wanted;
+      if (part && !going) ctx.moveTo(...before);
+      if (part) ctx.lineTo(...p);
+      going = part;
     });
     ctx.stroke();
   }
