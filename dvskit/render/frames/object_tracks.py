@@ -74,6 +74,7 @@ class ObjectsRun:
 
     def __init__(self, style: ObjectTracks, size: Size, events: StyleRun) -> None:
         self._style, self._step, self._events = style, style.tracker.start(size), events
+        self._size = size
         self._trails: dict[int, Trail] = {}
         self._counters = [LineCounter(line) for line in style.lines]
         self._latest: dict[int, Any] = {}  # the latest row of each object
@@ -85,9 +86,10 @@ class ObjectsRun:
         self._read_us = int(events.t[-1])
         self._take(self._step(events))
 
-    def finish(self, frame_us: int) -> None:
-        """Take the rows that the tracker has held back."""
+    def rest(self) -> Events:
+        """Take the rows that the tracker has held back; there are no more events to draw."""
         self._take(self._step.finish())
+        return Events.empty(self._size)
 
     def _take(self, rows: NDArray[Any]) -> None:
         for counter in self._counters:
