@@ -96,7 +96,7 @@ def test_dark_and_bright_are_one_pair_of_options_in_every_command():
                 assert names == {"--dark", "--bright"}, words
                 themed[words[0]] = option.default
     assert themed == {"cloud": None, "corners": True, "eval": False, "flow": True, "render": True,
-                      "track": True, "plot": False}  # fmt: skip
+                      "motion": False, "track": True, "plot": False}  # fmt: skip
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ import pytest
 import dvskit
 from dvskit import Events, open_events, render
 from dvskit.cli._options import Reading
-from dvskit.cli.view import Beside, viewed_from
+from dvskit.cli.view import BesideCloud, viewed_from
 from dvskit.render._page_images import LONGEST_PX, MOST_IMAGES, PageImages
 from dvskit.render.view import ViewServer
 
@@ -153,7 +153,7 @@ def test_images_cover_neither_the_box_nor_text(browser, tmp_path, size):
 @pytest.mark.slow(seconds=4)
 def test_the_view_shows_images_while_they_are_made(browser, tmp_path):
     dvskit.save_events(events(), tmp_path / "a.npz")
-    viewed = viewed_from([tmp_path / "a.npz"], None, None, Reading(), Beside(images="filter"))
+    viewed = viewed_from([tmp_path / "a.npz"], None, None, Reading(), BesideCloud(images="filter"))
     with ViewServer(viewed, title="a") as served:
         browser.open(served.url)
         browser.wait("document.documentElement.dataset.all === 'yes'", 60)

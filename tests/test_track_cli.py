@@ -16,7 +16,7 @@ import pytest
 
 from dvskit import save_events
 from dvskit.cli._options import Reading
-from dvskit.cli.view import Beside, viewed_from
+from dvskit.cli.view import BesideCloud, viewed_from
 from dvskit.filters import Crop
 from dvskit.tracking import OBJECT_ROW, Tracker, count_crossings, track
 from tests.test_object_tracks import SQUARES
@@ -136,7 +136,7 @@ def test_a_mistake_is_one_line_and_leaves_nothing(run, recorded, tmp_path, words
 
 def test_objects_are_viewed_of_files(recorded, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    viewed = viewed_from([tmp_path / recorded], None, None, Reading(), Beside(objects=True))[0]
+    viewed = viewed_from([tmp_path / recorded], None, None, Reading(), BesideCloud(objects=True))[0]
     viewed.overview.wait(30)
     viewed._objects._thread.join(30)
     told = json.loads(viewed.objects())

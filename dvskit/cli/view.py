@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Beside:
+class BesideCloud:
     """Options of images and objects beside the events: --images and --objects."""
 
     images: str | None = option(
@@ -53,7 +53,7 @@ def view(
         "With --model: emulate the view of a webcam and classify it; its number, from 0.",
         min=0, shown=False,
     ),
-    beside: Beside = Beside(),
+    beside: BesideCloud = BesideCloud(),
     port: int = option("The port to serve at; 0 takes a free one.", default=0),
     browser: bool = option("Open the page in the browser.", default=True),
     reading: Reading = Reading(),
@@ -79,7 +79,7 @@ def view(
 
 def viewed_from(
     files: list[Path], camera: int | None, model: str | None, reading: Reading,
-    beside: Beside = Beside(),
+    beside: BesideCloud = BesideCloud(),
 ) -> Sequence[Viewed]:  # fmt: skip
     """Return the views. Raises the errors of opening, ConfigError for a mixture."""
     reading.check()
@@ -93,7 +93,7 @@ def viewed_from(
             "classify it live"
         )
     if live is not None and (camera is not None or once):
-        if beside != Beside():
+        if beside != BesideCloud():
             named = "--images" if beside.images is not None else "--objects"
             raise ConfigError(f"{named} needs a file; write the events to one first")
         return [_arriving(files, camera, live, reading)]
@@ -115,7 +115,7 @@ def _live(model: str) -> Live:
 
 
 def _recordings(
-    files: list[Path], reading: Reading, live: Live | None, beside: Beside
+    files: list[Path], reading: Reading, live: Live | None, beside: BesideCloud
 ) -> Sequence[Viewed]:
     judge = None if live is None else live.model
     opened = functools.partial(open_shown, reading=reading, model=judge)
