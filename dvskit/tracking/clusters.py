@@ -91,7 +91,7 @@ def label_mask(mask: NDArray[np.uint8]) -> tuple[NDArray[np.int32], int]:
     The labels are (H, W) int32: 0 for a zero pixel, else from 1 on. Raises ShapeError unless the
     mask is (H, W) uint8.
     """
-    from dvskit.tracking.component_kernels import label_runs
+    from dvskit.tracking.component_kernels import label_pixels
 
     if mask.ndim != 2 or mask.dtype != np.uint8:
         raise ShapeError(f"a mask is (H, W) uint8, not {mask.dtype} of shape {mask.shape}")
@@ -99,9 +99,10 @@ def label_mask(mask: NDArray[np.uint8]) -> tuple[NDArray[np.int32], int]:
     height, width = mask.shape
     words = mask.view(np.uint64) if width % 8 == 0 else np.empty((height, 0), np.uint64)
     labels = np.empty(mask.shape, np.int32)
-    room = height * ((width + 1) // 2)
-    runs, parent = np.empty((room, 3), np.int32), np.empty(room, np.int32)
-    return labels, label_runs(mask, words, labels, runs, parent)
+    room = mask.size + 1
+    places, parent = np.empty(room, np.int32), np.empty(room, np.int32)
+    ends = np.empty(height + 1, np.int64)
+    return labels, label_pixels(mask, words, labels, places, ends, parent)
 
 
 def _clusters(

@@ -21,57 +21,73 @@ def _root(parent: Array, k: int) -> int:
     return k
 
 
+@njit(cache=True, nogil=True, inline="always")
+def _set_pixels(
+    mask: Array, words: Array, y: int, places: Array, count: int
+) -> int:  # fmt: skip
+    """Append the columns of the nonzero pixels of a row; return how many there are so far."""
+    width = mask.shape[1]
+    for w in range(words.shape[1]):
+        if words[y, w] != 0:
+            for x in range(8 * w, 8 * w + 8):
+                places[count] = x  # no branch on the pixel: noise makes it a coin toss
+                count += mask[y, x] != 0
+    for x in range(8 * words.shape[1], width):
+        places[count] = x
+        count += mask[y, x] != 0
+    return count
+
+
 @njit(cache=True, nogil=True, boundscheck=False)
-def label_runs(mask: Array, words: Array, labels: Array, runs: Array, parent: Array) -> int:
+def label_pixels(
+    mask: Array, words: Array, labels: Array, places: Array, ends: Array, parent: Array
+) -> int:
     """Fill `labels` with the 8-connected component of each pixel of a mask; return their number.
 
-    mask    (H, W) uint8; labels (H, W) int32: 0 for a zero pixel, else from 1 on, in the order of
-            the components' first pixels, row by row
+    mask    (H, W) uint8
+    labels  (H, W) int32: 0 for a zero pixel, else from 1 on, in the order of the components' first
+            pixels, row by row
     words   (H, W / 8) uint64, the same memory; (H, 0) if a row is not whole words
-    runs    (n, 3) int32, room for all runs: row, first column, column after the last
-    parent  (n + 1,) int32, room
+    places  (H * W + 1,) int32, room for the columns of the nonzero pixels
+    ends    (H + 1,) int64, room for where those of each row begin
+    parent  (H * W + 1,) int32, room for a forest of labels; a root is the least label of its tree
     """
     height, width = mask.shape
-    fast = words.shape[1]
-    count, above, above_end = 0, 0, 0
-    for y in range(height):
-        first = count
-        x = 0
-        while x < width:
-            if fast and x & 7 == 0 and words[y, x >> 3] == 0:
-                x += 8
-                continue
-            if mask[y, x] == 0:
-                x += 1
-                continue
-            start = x
-            while x < width and mask[y, x] != 0:
-                x += 1
-            runs[count, 0], runs[count, 1], runs[count, 2] = y, start, x
-            parent[count] = count
-            while above < above_end and runs[above, 2] < start:
-                above += 1
-            other = above
-            while other < above_end and runs[other, 1] <= x:
-                one, two = _root(parent, other), _root(parent, count)
-                if one < two:
-                    parent[two] = one
-                else:
-                    parent[one] = two
-                other += 1
-            count += 1
-        above, above_end = first, count
-    found = 0
     labels[:] = 0
-    for k in range(count):  # a root comes before its other runs
+    last = count = 0
+    for y in range(height):
+        ends[y] = first = count
+        count = _set_pixels(mask, words, y, places, count)
+        for k in range(first, count):
+            x = places[k]
+            left = labels[y, x - 1] if x > 0 else 0
+            above_left = above = above_right = 0
+            if y > 0:
+                above = labels[y - 1, x]
+                above_left = labels[y - 1, x - 1] if x > 0 else 0
+                above_right = labels[y - 1, x + 1] if x + 1 < width else 0
+            if above:  # it touches the three others
+                labels[y, x] = above
+                continue
+            left = above_left or left  # these touch
+            if left and above_right and left != above_right:
+                one, two = _root(parent, left), _root(parent, above_right)
+                parent[max(one, two)] = min(one, two)
+            if not (left or above_right):
+                last += 1
+                left = parent[last] = last
+            labels[y, x] = left or above_right
+    ends[height] = count
+    found = 0
+    for k in range(1, last + 1):  # a root comes before its tree
         if parent[k] == k:
             found += 1
-            parent[k] = -found
+            parent[k] = found
         else:
-            up = parent[k]
-            parent[k] = up if up < 0 else parent[up]
-        for x in range(runs[k, 1], runs[k, 2]):
-            labels[runs[k, 0], x] = -parent[k]
+            parent[k] = parent[parent[k]]
+    for y in range(height):
+        for k in range(ends[y], ends[y + 1]):
+            labels[y, places[k]] = parent[labels[y, places[k]]]
     return found
 
 
