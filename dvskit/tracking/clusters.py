@@ -95,14 +95,12 @@ def label_mask(mask: NDArray[np.uint8]) -> tuple[NDArray[np.int32], int]:
 
     if mask.ndim != 2 or mask.dtype != np.uint8:
         raise ShapeError(f"a mask is (H, W) uint8, not {mask.dtype} of shape {mask.shape}")
-    mask = np.ascontiguousarray(mask)
-    height, width = mask.shape
-    words = mask.view(np.uint64) if width % 8 == 0 else np.empty((height, 0), np.uint64)
-    labels = np.empty(mask.shape, np.int32)
-    room = mask.size + 1
-    places, parent = np.empty(room, np.int32), np.empty(room, np.int32)
-    ends = np.empty(height + 1, np.int64)
-    return labels, label_pixels(mask, words, labels, places, ends, parent)
+    flat = np.ascontiguousarray(mask).ravel()
+    words = flat[: len(flat) // 8 * 8].view("<u8")
+    labels = np.empty(len(flat), np.int32)
+    places, parent = np.empty((2, len(flat) + 1), np.int32)
+    count = label_pixels(flat, words, mask.shape[1], labels, places, parent)
+    return labels.reshape(mask.shape), count
 
 
 def _clusters(

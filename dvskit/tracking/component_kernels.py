@@ -22,62 +22,60 @@ def _root(parent: Array, k: int) -> int:
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _set_pixels(
-    mask: Array, words: Array, y: int, places: Array, count: int
-) -> int:  # fmt: skip
-    """Append the columns of the nonzero pixels of a row; return how many there are so far."""
-    width = mask.shape[1]
-    for w in range(words.shape[1]):
-        if words[y, w] != 0:
-            for x in range(8 * w, 8 * w + 8):
-                places[count] = x  # no branch on the pixel: noise makes it a coin toss
-                count += mask[y, x] != 0
-    for x in range(8 * words.shape[1], width):
-        places[count] = x
-        count += mask[y, x] != 0
+def _nonzero(mask: Array, words: Array, places: Array) -> int:
+    """Fill `places` with the indices of the nonzero values; return how many there are."""
+    count = np.uint64(0)  # unsigned: an index below zero need not be looked for
+    for w in range(len(words)):
+        word = words[w]
+        if word == 0:
+            continue
+        for k in range(8):  # no branch on a pixel: in noise, it is taken at random
+            places[count] = 8 * w + k
+            count += np.uint64(word & np.uint64(0xFF) != 0)
+            word >>= np.uint64(8)
+    for i in range(8 * len(words), len(mask)):
+        places[count] = i
+        count += np.uint64(mask[i] != 0)
     return count
 
 
-@njit(cache=True, nogil=True, boundscheck=False)
+@njit(cache=True, nogil=True)
 def label_pixels(
-    mask: Array, words: Array, labels: Array, places: Array, ends: Array, parent: Array
+    mask: Array, words: Array, width: int, labels: Array, places: Array, parent: Array
 ) -> int:
     """Fill `labels` with the 8-connected component of each pixel of a mask; return their number.
 
-    mask    (H, W) uint8
-    labels  (H, W) int32: 0 for a zero pixel, else from 1 on, in the order of the components' first
-            pixels, row by row
-    words   (H, W / 8) uint64, the same memory; (H, 0) if a row is not whole words
-    places  (H * W + 1,) int32, room for the columns of the nonzero pixels
-    ends    (H + 1,) int64, room for where those of each row begin
+    mask    (H * W,) uint8, row by row
+    words   (H * W // 8,) uint64, little-endian, the same memory
+    labels  (H * W,) int32: 0 for a zero pixel, else from 1 on, in the order of the components'
+            first pixels
+    places  (H * W + 1,) int32, room for the indices of the nonzero pixels
     parent  (H * W + 1,) int32, room for a forest of labels; a root is the least label of its tree
     """
-    height, width = mask.shape
     labels[:] = 0
-    last = count = 0
-    for y in range(height):
-        ends[y] = first = count
-        count = _set_pixels(mask, words, y, places, count)
-        for k in range(first, count):
-            x = places[k]
-            left = labels[y, x - 1] if x > 0 else 0
-            above_left = above = above_right = 0
-            if y > 0:
-                above = labels[y - 1, x]
-                above_left = labels[y - 1, x - 1] if x > 0 else 0
-                above_right = labels[y - 1, x + 1] if x + 1 < width else 0
-            if above:  # it touches the three others
-                labels[y, x] = above
-                continue
-            left = above_left or left  # these touch
-            if left and above_right and left != above_right:
-                one, two = _root(parent, left), _root(parent, above_right)
-                parent[max(one, two)] = min(one, two)
-            if not (left or above_right):
-                last += 1
-                left = parent[last] = last
-            labels[y, x] = left or above_right
-    ends[height] = count
+    count = _nonzero(mask, words, places)
+    last, begin = 0, 0
+    for k in range(count):
+        i = places[k]
+        while i >= begin + width:
+            begin += width
+        left = labels[i - 1] if i > begin else 0
+        above_left = above = above_right = 0
+        if begin > 0:
+            above = labels[i - width]
+            above_left = labels[i - width - 1] if i > begin else 0
+            above_right = labels[i - width + 1] if i + 1 < begin + width else 0
+        if above:  # it touches the three others
+            labels[i] = above
+            continue
+        left = above_left or left  # these touch
+        if left and above_right and left != above_right:
+            one, two = _root(parent, left), _root(parent, above_right)
+            parent[max(one, two)] = min(one, two)
+        if not (left or above_right):
+            last += 1
+            left = parent[last] = last
+        labels[i] = left or above_right
     found = 0
     for k in range(1, last + 1):  # a root comes before its tree
         if parent[k] == k:
@@ -85,9 +83,8 @@ def label_pixels(
             parent[k] = found
         else:
             parent[k] = parent[parent[k]]
-    for y in range(height):
-        for k in range(ends[y], ends[y + 1]):
-            labels[y, places[k]] = parent[labels[y, places[k]]]
+    for k in range(count):
+        labels[places[k]] = parent[labels[places[k]]]
     return found
 
 
