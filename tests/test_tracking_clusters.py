@@ -60,14 +60,18 @@ def test_a_spiral_and_a_comb_are_one_component():
 
 
 @pytest.mark.parametrize("join", [1, 2, 3, 6])
-def test_pixels_so_far_apart_are_joined(join):
-    events = random_events(join, 60, (48, 33))
+def test_pixels_so_far_apart_are_joined_in_order_of_first_pixels(join):
+    events = random_events(join, 100, (96, 33))
     found = components(events, join_px=join)
-    mask = np.zeros((33, 48), bool)
+    mask = np.zeros((33, 96), bool)
     mask[events.y, events.x] = True
     twin = labels_by_search(mask, join)[events.y, events.x]
-    same = found.labels[:, None] == found.labels
-    np.testing.assert_array_equal(same, twin[:, None] == twin)
+    np.testing.assert_array_equal(found.labels, twin - 1)
+
+
+def test_clusters_at_the_border_are_in_order_of_their_first_pixels():
+    events = Events(t=[0, 1], x=[5, 40], y=[1, 0], p=[True] * 2, size=(60, 9))
+    assert components(events, join_px=3).labels.tolist() == [1, 0]
 
 
 def test_a_row_holds_time_middle_box_and_number_of_a_cluster():
@@ -76,6 +80,33 @@ def test_a_row_holds_time_middle_box_and_number_of_a_cluster():
     assert labels.tolist() == [0, 0, 0, -1, 0]
     assert rows.dtype == CLUSTER_ROW
     assert rows.tolist() == [(11, 3.0, 8.5, 3.0, 2.0, 4)]
+
+
+@pytest.mark.parametrize("least", [1, 2, 5])
+@pytest.mark.parametrize("join", [1, 3])
+def test_rows_are_those_of_the_events_of_each_cluster(join, least):
+    events = random_events(least, 400, (60, 41))
+    labels, rows = components(events, join_px=join, least_events=least)
+    assert set(labels) - {-1} == set(range(len(rows)))
+    assert least > 1 or -1 not in labels
+    for number, row in enumerate(rows):
+        own = events[labels == number]
+        assert len(own) >= least
+        assert row.tolist() == pytest.approx((
+            own.t.max(), own.x.mean(), own.y.mean(), np.ptp(own.x) + 1, np.ptp(own.y) + 1, len(own)
+        ))  # fmt: skip
+    _, every = components(events, join_px=join)
+    assert rows.tolist() == every[every["events"] >= least].tolist()
+
+
+def test_a_mask_need_not_be_in_one_piece():
+    mask = (np.random.default_rng(0).random((20, 40)) < 0.4).astype(np.uint8)
+    labels, count = label_mask(mask[::2, ::3])
+    np.testing.assert_array_equal(labels, label_mask(mask[::2, ::3].copy())[0])
+    assert count == labels.max()
+    assert (
+        label_mask(np.zeros((0, 5), np.uint8))[1] == label_mask(np.zeros((5, 0), np.uint8))[1] == 0
+    )
 
 
 def test_no_events_are_no_clusters():

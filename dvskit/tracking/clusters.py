@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from dvskit._arguments import check_arguments
 from dvskit.errors import ConfigError, ShapeError, check_least, check_positive
 from dvskit.events import Events
+from dvskit.filters.selecting import columns
 
 CLUSTER_ROW = np.dtype(
     [("t", "<i8"), ("x", "<f8"), ("y", "<f8"), ("width", "<f4"), ("height", "<f4"),
@@ -42,9 +43,19 @@ def components(events: Events, *, join_px: int = 1, least_events: int = 1) -> Cl
     one. `Events.between` and `blocks` cut windows of time. Raises ConfigError for values below 1.
     """
     check_least("components", 1, join_px=join_px, least_events=least_events)
-    mask = np.zeros(events.size[::-1], np.uint8)
-    mask[events.y, events.x] = 1
-    return _clusters(events, label_mask(joined(mask, join_px)), least_events)
+    from dvskit.tracking.component_kernels import labels_of, mark_pixels
+
+    _, x, y, _ = columns(events)
+    mask, of = np.zeros(events.size[::-1], np.uint8), np.empty(len(events), np.int32)
+    mark_pixels(x, y, mask)
+    labels, count = label_mask(joined(mask, join_px))
+    labels_of(x, y, labels, of)
+    found = _rows_of(events, of, count)
+    if least_events == 1:
+        return found
+    kept = found.rows["events"] >= least_events
+    number = np.where(kept, np.cumsum(kept, dtype=np.int32) - 1, -1)
+    return Clusters(number[of].astype(np.int32), found.rows[kept])
 
 
 @check_arguments
@@ -81,8 +92,9 @@ def joined(mask: NDArray[np.uint8], join_px: int) -> NDArray[np.uint8]:
         return mask
     import cv2
 
-    # A pixel that grows by a to the left and by b to the right reaches others at a + b + 1.
-    return np.asarray(cv2.dilate(mask, np.ones((join_px, join_px), np.uint8)))
+    # A pixel grows to the right and down, so that the first pixel of a component stays the first.
+    square = np.ones((join_px, join_px), np.uint8)
+    return np.asarray(cv2.dilate(mask, square, anchor=(join_px - 1, join_px - 1)))
 
 
 def label_mask(mask: NDArray[np.uint8]) -> tuple[NDArray[np.int32], int]:
@@ -103,26 +115,15 @@ def label_mask(mask: NDArray[np.uint8]) -> tuple[NDArray[np.int32], int]:
     return labels.reshape(mask.shape), count
 
 
-def _clusters(
-    events: Events, labelled: tuple[NDArray[np.int32], int], least_events: int
-) -> Clusters:
-    of = labelled[0][events.y, events.x] - 1
-    counts = np.bincount(of, minlength=labelled[1])
-    number = np.where(counts >= least_events, np.cumsum(counts >= least_events) - 1, -1)
-    return _rows_of(events, number[of].astype(np.int32), int((counts >= least_events).sum()))
-
-
 def _rows_of(events: Events, labels: NDArray[np.int32], count: int) -> Clusters:
-    rows = np.zeros(count, CLUSTER_ROW)
-    rows["t"] = np.iinfo(np.int64).min
-    some = labels >= 0
-    of = labels[some]
-    rows["events"] = np.bincount(of, minlength=count)
-    np.maximum.at(rows["t"], of, events.t[some])
-    for name, side, values in (("x", "width", events.x), ("y", "height", events.y)):
-        rows[name] = np.bincount(of, values[some], count) / np.maximum(rows["events"], 1)
-        low, high = np.full(count, 1 << 20), np.full(count, -1)
-        np.minimum.at(low, of, values[some])
-        np.maximum.at(high, of, values[some])
-        rows[side] = high - low + 1
+    from dvskit.tracking.component_kernels import sum_clusters
+
+    table = np.zeros((count, 8), np.int64)
+    t, x, y, _ = columns(events)
+    sum_clusters(t, x, y, labels, table)
+    rows = np.empty(count, CLUSTER_ROW)
+    events_of, rows["t"], sum_x, sum_y, left, right, top, bottom = table.T
+    rows["events"] = events_of
+    rows["x"], rows["y"] = sum_x / events_of, sum_y / events_of
+    rows["width"], rows["height"] = right - left + 1, bottom - top + 1
     return Clusters(labels, rows)

@@ -36,7 +36,7 @@ def _nonzero(mask: Array, words: Array, places: Array) -> int:
     for i in range(8 * len(words), len(mask)):
         places[count] = i
         count += np.uint64(mask[i] != 0)
-    return count
+    return int(count)
 
 
 @njit(cache=True, nogil=True)
@@ -86,6 +86,42 @@ def label_pixels(
     for k in range(count):
         labels[places[k]] = parent[labels[places[k]]]
     return found
+
+
+@njit(cache=True, nogil=True)
+def mark_pixels(x: Array, y: Array, mask: Array) -> None:
+    """Set the pixels of events in a mask, (H, W) uint8, to 1."""
+    for i in range(len(x)):
+        mask[y[i], x[i]] = 1
+
+
+@njit(cache=True, nogil=True)
+def labels_of(x: Array, y: Array, labels: Array, of: Array) -> None:
+    """Fill `of`, (n,) int32, with the labels of the pixels of events, less 1."""
+    for i in range(len(x)):
+        of[i] = labels[y[i], x[i]] - 1
+
+
+@njit(cache=True, nogil=True)
+def sum_clusters(t: Array, x: Array, y: Array, of: Array, table: Array) -> None:
+    """Add events to the rows of their clusters.
+
+    of     (n,) int32, the cluster of each event; -1 for none
+    table  (k, 8) int64: number of events, latest time, sums of x and y, least and greatest x,
+           least and greatest y; zeros at first
+    """
+    for i in range(len(of)):
+        if of[i] < 0:
+            continue
+        row = table[of[i]]
+        if row[0] == 0:
+            row[1], row[4], row[5], row[6], row[7] = t[i], x[i], x[i], y[i], y[i]
+        row[0] += 1
+        row[1] = max(row[1], t[i])
+        row[2] += x[i]
+        row[3] += y[i]
+        row[4], row[5] = min(row[4], x[i]), max(row[5], x[i])
+        row[6], row[7] = min(row[6], y[i]), max(row[7], y[i])
 
 
 @njit(cache=True, nogil=True)
