@@ -294,7 +294,7 @@ class ObjectScene:
             axis.vv = 25.0
 
     def _give_birth(self, free: FreePixels, now_us: int) -> None:
-        for c in np.flatnonzero(free.whole):
+        for c in np.flatnonzero(free.whole)[: max(_MOST - len(self.objects), 0)]:
             left, top, right, bottom = free.boxes[c]
             x, y = (left + right) / 2, (top + bottom) / 2
             on = float(free.pixels.on[free.pixels.of == c].mean())

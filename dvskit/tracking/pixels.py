@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _BY_CHANCE = 1e-4
+_MOST = 256  # clusters of a window that may be objects, the largest
 
 
 class RecentPixels(NamedTuple):
@@ -41,6 +42,9 @@ class FreePixels:
         some = of >= 0
         left = self.counts = self._number(some)
         self.whole = (left >= self._least) & (left >= 0.5 * self._all)
+        some_whole = np.flatnonzero(self.whole)
+        smaller = np.argsort(-left[some_whole], kind="stable")[_MOST:]
+        self.whole[some_whole[smaller]] = False
         self.boxes = np.empty((self.count, 4))
         self.boxes[:, :2], self.boxes[:, 2:] = np.inf, -np.inf
         np.minimum.at(self.boxes[:, 0], of[some], x[some] - 0.5)
