@@ -23,7 +23,7 @@ import numpy as np
 
 from dvskit import EmulatorParams, Events, emulate, load_events
 from dvskit.scenes import DiscScene
-from dvskit.tracking import OBJECT_ROW, Tracker, TrackScores, score_tracks, track
+from dvskit.tracking import OBJECT_ROW, Tracker, TrackScores, components, score_tracks, track
 from dvskit.tracking.clusters import label_mask
 from tests.benchmarks.filters import to_eventcv
 
@@ -111,24 +111,38 @@ def least_ms(*each: Callable[[], Any], runs: int = 30) -> list[float]:
 
 
 def compare_components() -> None:
-    """Print the ms of labelling random pixels, and those of a scene."""
+    """Print the ms of the labels of pixels, and of clusters from events.
+
+    eventcv: the labels of a frame of counts; then the same with counting the events into a frame.
+    dvskit: the labels of a mask; then `components`, which also returns the rows of clusters.
+    """
     import eventcv
 
     rng = np.random.default_rng(0)
     scene = emulate(DiscScene.random(0)).load().between(1_000_000, 1_030_000)
     cases = {f"240x180, 30 ms of a scene, {len(scene)} events": scene}
-    for size, count in (((240, 180), 2_000), ((1280, 720), 20_000), ((1280, 720), 600_000)):
+    for size, count in (
+        ((240, 180), 2_000), ((240, 180), 20_000), ((1280, 720), 20_000), ((1280, 720), 600_000)
+    ):  # fmt: skip
         x, y = rng.integers(0, size[0], count), rng.integers(0, size[1], count)
         events = Events(t=np.arange(count), x=x, y=y, p=x % 2 == 0, size=size)
         cases[f"{size[0]}x{size[1]}, {count} random events"] = events
     for name, events in cases.items():
-        frame = eventcv.count(to_eventcv(events))
+        stream = to_eventcv(events)
+        frame = eventcv.count(stream)
         mask = np.zeros(events.size[::-1], np.uint8)
         mask[events.y, events.x] = 1
-        ours, theirs = least_ms(
-            lambda mask=mask: label_mask(mask), lambda frame=frame: frame.connected_components()
+        labels, theirs, clusters, counted = least_ms(
+            lambda mask=mask: label_mask(mask),
+            lambda frame=frame: frame.connected_components(),
+            lambda events=events: components(events),
+            lambda stream=stream: eventcv.count(stream).connected_components(),
         )
-        print(f"components {name}: dvskit {ours:.3f} ms, eventcv {theirs:.3f}: {theirs / ours:.1f}")
+        print(
+            f"components {name}: labels: dvskit {labels:.3f} ms, eventcv {theirs:.3f}: "
+            f"{theirs / labels:.1f}; from events: dvskit {clusters:.3f} ms, eventcv {counted:.3f}: "
+            f"{counted / clusters:.1f}"
+        )
 
 
 def compare_speed(path: Path) -> None:
