@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 from dvskit.cli import _console
 from dvskit.cli._options import argument
-from dvskit.filters import Fit, Mask
+from dvskit.filters import Fit, Mask, PolygonMask
 from dvskit.filters.names import (
     FILTERS,
     Parameter,
@@ -43,7 +43,7 @@ def filters(
         name = name.strip().lower().replace("-", "_")
         kind = FILTERS.find(name)
     print("\n".join([described(name, kind), "", *_docs(kind)]))
-    rows = [] if kind in (Fit, Mask) else _rows(kind)
+    rows = [] if kind in (Fit, Mask, PolygonMask) else _rows(kind)
     wide = [max((len(row[k]) for row in rows), default=0) for k in (0, 1)]
     if rows:
         print("\nParameters:")
