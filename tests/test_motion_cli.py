@@ -176,7 +176,9 @@ def test_few_events_and_long_windows_are_told_in_a_line(run, turning):
     save_events(open_events("a.npz").load()[:20], "few.npz")
     code, out, err = run("motion", "few.npz")
     assert (code, len(out.splitlines())) == (0, 2)
-    assert err == "dvskit: note: few.npz: holds 20 events there; a motion needs at least 50\n"
+    assert err == "dvskit: note: few.npz: has 20 events; a motion needs at least 50\n"
+    save_events(open_events("a.npz").load()[:1], "one.npz")
+    assert run("motion", "one.npz", "-o", "one.png")[0] == 0  # a plot over 0 us, without a warning
 
 
 @pytest.mark.parametrize(

@@ -100,7 +100,7 @@ def test_the_set_up_commands_are_those_that_continuous_integration_runs():
 
 @pytest.mark.slow(seconds=34)
 def test_the_commands_and_the_python_run_one_after_the_other(folder, perform):
-    assert len(COMMANDS) == 6
+    assert len(COMMANDS) == 7
     ran = 0
     for line in "".join(COMMANDS).strip().splitlines():
         out = perform(line)
@@ -109,7 +109,7 @@ def test_the_commands_and_the_python_run_one_after_the_other(folder, perform):
             assert "events" in out
         if "eval" in line:
             assert "accuracy" in out
-    assert ran == 40
+    assert ran == 43
     for text in PYTHON:
         exec(text + text, {"__name__": "__main__"})  # cells of notebooks are run again
     for name in (

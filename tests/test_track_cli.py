@@ -97,6 +97,14 @@ def test_a_video_shows_the_objects_and_lines(run, recorded, tmp_path):
     assert run("render", recorded, "-o", "r.gif", "--style", "objects", "--window", "9ms")[0] == 0
 
 
+def test_a_note_names_the_reasons_for_no_object(run, recorded):
+    code, out, err = run("track", recorded, "-o", "o.csv", "--least", 4000)
+    assert (code, out) == (0, "")
+    assert "in.npz: no object was found: all are smaller than --least, or shorter than" in err
+    assert "or the camera moves" in err
+    assert "no object was found" not in run("track", recorded, "-o", "o.csv", "--force")[2]
+
+
 def test_a_page_holds_the_objects(run, recorded, tmp_path):
     assert run("track", recorded, "-o", "o.html", "--bright")[0] == 0
     text = (tmp_path / "o.html").read_text()
@@ -112,10 +120,14 @@ def test_a_page_holds_the_objects(run, recorded, tmp_path):
         (["-o", "t.txt"], "t.txt: objects are written as .csv, .npz, .html, .mp4, .mkv, .mov or"),
         (["-o", "in.npz"], "exists already; pass --force to replace it"),
         (["-o", "t.csv", "--line", "1,2,3"], "--line '1,2,3' is not X0,Y0,X1,Y1 in pixels"),
-        (["-o", "t.csv", "--line", "1,2,1,2"], "two points apart"),
+        (
+            ["-o", "t.csv", "--line", "1,2,1,2"],
+            "--line '1,2,1,2' is a point; give two different ends",
+        ),
         (["-o", "t.csv", "--line", "1,2,nan,2"], "two points apart"),
         (["-o", "t.csv", "--window", "5"], "--window '5' is not a time with a unit"),
-        (["-o", "t.csv", "--window", "5us"], "window_us"),
+        (["-o", "t.csv", "--window", "5us"], "--window 5us is outside 100us to 1000s"),
+        (["-o", "t.csv", "--lost", "-1s"], "--lost -1s is below 0s; give a time such as 2s"),
         (["-o", "t.csv", "--lost", "x"], "--lost 'x' is not a time with a unit"),
         (["-o", "t.csv", "--gate", "-1"], "gate"),
         (["-o", "t.csv", "--filter", "flop"], "flop"),

@@ -221,7 +221,7 @@ def _report(file: Path, motions: MotionTable) -> None:
     stopped = known - int((motions.converged | motions.still).sum())
     total = int(motions.events.sum())
     if total < 50:
-        _console.note(f"{file}: holds {count_of(total, 'event')} there; a motion needs at least 50")
+        _console.note(f"{file}: has {count_of(total, 'event')}; a motion needs at least 50")
     elif motions.unknown:
         _console.note(f"{file}: {motions.unknown} of {all_of} have fewer than 50 events, or all "
                       "at one time: their motion is nan; try longer ones (--window)")  # fmt: skip

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 _VIDEOS = (".mp4", ".mkv", ".mov", ".gif")
 _SUFFIXES = (".csv", ".npz", ".html", *_VIDEOS)
+_WINDOWS_US = 100, 10**9  # as of a Tracker
 _COLUMNS = {"t_us": "t", "vx_px_s": "vx", "vy_px_s": "vy"}  # other names are those of the rows
 
 
@@ -71,9 +72,16 @@ class _Following:
         """Return the tracker. Raises ConfigError."""
         from dvskit.tracking import Tracker
 
+        window_us = _console.parse_time_us(self.window, "--window")
+        lost_us = _console.parse_time_us(self.lost, "--lost")
+        if not _WINDOWS_US[0] <= window_us <= _WINDOWS_US[1]:
+            raise ConfigError(f"--window {self.window} is outside 100us to 1000s; give one such as "
+                              "10ms")  # fmt: skip
+        if lost_us < 0:
+            raise ConfigError(f"--lost {self.lost} is below 0s; give a time such as 2s")
         return Tracker(
-            window_us=_console.parse_time_us(self.window, "--window"), least_pixels=self.least,
-            join_px=self.join, gate=self.gate, lost_us=_console.parse_time_us(self.lost, "--lost"),
+            window_us=window_us, least_pixels=self.least, join_px=self.join, gate=self.gate,
+            lost_us=lost_us,
         )  # fmt: skip
 
     def counters(self) -> list[LineCounter]:
@@ -129,6 +137,9 @@ def track(
     note_assumptions(file, recording, part)
     for text in seen.notes() if isinstance(seen, FilteredEvents) else ():
         _console.note(f"{file}: {text}")
+    if not tally.objects and events.source.count and not events.stopped:
+        _console.note(f"{file}: no object was found: all are smaller than --least, or shorter than "
+                      "5 windows (--window), or the camera moves")  # fmt: skip
     _report(file, out, events.source, tally, json)
     if events.stopped:
         more = "" if recording.live else "; --force follows them to the end"
@@ -240,5 +251,9 @@ def _line(text: str) -> Line:
     try:
         x0, y0, x1, y1 = map(float, text.split(","))
     except ValueError:
-        raise ConfigError(f"--line {text!r} is not X0,Y0,X1,Y1 in pixels") from None
+        raise ConfigError(
+            f"--line {text!r} is not X0,Y0,X1,Y1 in pixels, such as 88,0,88,144"
+        ) from None
+    if (x0, y0) == (x1, y1):
+        raise ConfigError(f"--line {text!r} is a point; give two different ends X0,Y0,X1,Y1")
     return (x0, y0), (x1, y1)

@@ -58,7 +58,7 @@ def motion(motions: MotionTable, *, imu: Imu | None = None, style: Style = PAPER
             at = (motions.t_us - origin_us) / unit.scale
             labels = [motions.names[k].partition("_")[0] for k in shown[title]]
             _draw(axes, at, _without_chance(motions, shown[title]), labels, style)
-            axes.set_xlim(0, span_us / unit.scale)
+            axes.set_xlim(0, max(span_us, 1) / unit.scale)
             legend_above(axes)
         still = int(motions.still.sum())
         remarks = ((motions.unknown, "of too few events"), (still, "still"))
