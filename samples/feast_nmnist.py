@@ -1,17 +1,17 @@
-"""Features learned without labels tell digits apart: FEAST and HOTS layers on N-MNIST.
+"""Digits classified by features learned without labels: FEAST and HOTS layers on N-MNIST.
 
     python samples/feast_nmnist.py NMNIST-FOLDER       # <digit>/<recording>.bin
 
 Recordings are split by the seed: of 700, 420 to learn from, 80 to choose by, and 200 to judge. The
 features learn from the events of the 420, without their labels; then each recording becomes counts
-of features in cells of pixels, and one linear classifier learns the labels from these counts. It
-sees nothing else: where it is better, the input says more. Five inputs, one classifier:
+of features in cells of pixels, and a linear classifier learns the labels from these counts. It has
+no other input, so a better result shows a better input. Five inputs, one classifier:
 
     counts, pixels   events of each polarity at each pixel
     counts, cells    the same in cells of 6x6 pixels
     random           first features, drawn and not learned, in cells of 6x6 pixels
     FEAST            as many, learned by `fit_features`, in the same cells
-    HOTS             two layers: few small fast features, whose events teach larger slow ones
+    HOTS             two layers: few small fast features, then larger slow ones of their events
 
 The square roots of the shares of the events are standardised; the classifier is logistic regression
 with a penalty on its weights, the only parameter that is chosen, by the 80 recordings. With it each
@@ -21,11 +21,11 @@ input is judged once by the 200. Seed 1, right of 200 and the 95 % interval, in 
     counts, cells    76.0 (69.6 to 81.4)    HOTS    96.0 (92.3 to 98.0)
     random           95.5 (91.7 to 97.6)
 
-The shape of the surface around events says more than where they are. The three kinds of features
-differ by no more than chance does: with 64 features of each polarity random ones serve a linear
-classifier nearly as well as learned ones. The picture shows those of FEAST, 64 of OFF and 64 of ON:
-strokes and bends, one to three pixels wide, which fade where they were longer ago, and one lone
-pixel of each polarity, for noise.
+The shape of the surface around events predicts digits better than their places. The three kinds of
+features differ by no more than chance does: with 64 features of each polarity, random ones serve a
+linear classifier nearly as well as learned ones. The picture shows those of FEAST, 64 of OFF and 64
+of ON: strokes and bends, one to three pixels wide, which fade where they were longer ago, and one
+lone pixel of each polarity, for noise.
 """
 
 from __future__ import annotations

@@ -121,6 +121,8 @@ def test_a_damaged_file_is_an_error_of_one_line(
 def test_a_missing_file_names_the_way_to_make_it(tmp_path: Path) -> None:
     with pytest.raises(MissingFileError, match="no such file; write it with dvskit"):
         load_features(tmp_path / "none.safetensors")
+    with pytest.raises(FormatError, match="is a folder; name a file of dvskit"):
+        load_features(tmp_path)
     with pytest.raises(ConfigError, match="features needs fitted"):
         representation_from("features")
 

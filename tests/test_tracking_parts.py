@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dvskit import emulate
-from dvskit.errors import ConfigError
+from dvskit.errors import ConfigError, ShapeError
 from dvskit.events import Events
 from dvskit.scenes import DiscScene, MovingShape
 from dvskit.tracking import OBJECT_ROW, LineCounter, MeanShift, count_crossings, score_tracks, track
@@ -71,6 +71,14 @@ def disc_events():
     shape = MovingShape((0, 500_000), ((20, 20), (80, 44)), 14, 14, 0.9)
     drawn = DiscScene([shape], size=(96, 64), fps=250, duration_us=500_000)
     return shape, emulate(drawn).load()
+
+
+@pytest.mark.parametrize("other", [np.zeros(3), Events.empty((9, 9)), [(1, 2)]])
+def test_other_arrays_than_rows_are_an_error(other):
+    with pytest.raises(ShapeError, match="without the fields id, t, x and y; pass the rows of"):
+        count_crossings(other, DOWN)
+    with pytest.raises(ShapeError, match="without the fields id, t, x and y; pass the rows of"):
+        score_tracks(path([(1, 1)]), other)
 
 
 def test_mean_shift_follows_a_disc():

@@ -99,7 +99,7 @@ def reconstruct(
 ) -> None:  # fmt: skip
     """Turn events into gray images: a video, PNG files, or arrays.
 
-    An image shows the light as it is at its time, from the events up to then. Images are written as
+    An image shows the brightness at its time, from the events up to then. Images are written as
     they come, also of live events. Ctrl-C completes the output with the images so far.
     """
     if str(out) == "-":

@@ -48,7 +48,7 @@ class _Following:
 
     window: str = option("Time from one row of an object to the next.", default="10ms")
     least: int = option(
-        "The smallest object: pixels with events in three windows.", default=8, min=1
+        "The fewest pixels with events in three windows that are an object.", default=8, min=1
     )
     join: int = option(
         "Pixels with events at most this far apart belong to one object.", default=6, min=1
@@ -57,12 +57,12 @@ class _Following:
         "How far an object may be from its predicted place, in standard deviations.", default=4.0
     )
     lost: str = option(
-        "How long an object is kept that is hidden or stands still, and so has no events.",
+        "How long an object without events is kept: one that is hidden or stands still.",
         default="2s",
     )
     lines: list[str] | None = option(
-        "Count the objects that cross a line, X0,Y0,X1,Y1 in pixels; left and right are those of "
-        "someone who looks along it. May be repeated.",
+        "Count the objects that cross a line, X0,Y0,X1,Y1 in pixels, to its left and right as seen "
+        "from X0,Y0 towards X1,Y1. May be repeated.",
         "--line", metavar="LINE", shown="none",
     )  # fmt: skip
     filters: FiltersOption = None
@@ -137,7 +137,7 @@ def track(
     note_assumptions(file, recording, part)
     for text in seen.notes() if isinstance(seen, FilteredEvents) else ():
         _console.note(f"{file}: {text}")
-    if not tally.objects and events.source.count and not events.stopped:
+    if not tally.objects and not events.stopped:
         _console.note(f"{file}: no object was found: all are smaller than --least, or shorter than "
                       "5 windows (--window), or the camera moves")  # fmt: skip
     _report(file, out, events.source, tally, json)

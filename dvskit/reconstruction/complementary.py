@@ -57,9 +57,9 @@ class ComplementaryFilter:
     After Scheerlinck, Barnes and Mahony 2018, "Continuous-time intensity estimation using event
     cameras": an event adds its threshold to the log intensity L of its pixel, and L decays to the
     log of the latest frame F, L <- F + (L - F) exp(-2 pi cutoff_hz dt). Within 0.05 of black or
-    white the frame knows less: the cutoff falls linearly to a tenth. With `carried`, F is the frame
-    plus the events since, so that the pull corrects the errors of earlier events alone; without it,
-    the filter is the published one. A first frame sets L.
+    white the frame is less certain: the cutoff falls linearly to a tenth. With `carried`, F is the
+    frame plus the events since, so that the pull corrects the errors of earlier events alone;
+    without it, the filter is the published one. A first frame sets L.
 
     Thresholds are estimated by least squares (a Gauss-Newton step for each frame) of the change of
     brightness between frames, given the ON and OFF events of each pixel.

@@ -34,7 +34,7 @@ CONVENTIONS = {
     "e2vid+": VoxelInput(),
     "firenet+": VoxelInput(),
 }
-_QUIET = 4  # onnxruntime's level of its log for fatal errors: failed trials are no news
+_QUIET = 4  # onnxruntime's level of its log for fatal errors: failed trials are expected
 
 
 @check_arguments

@@ -43,9 +43,10 @@ def reconstruct(
     exposure  such as AutoExposure(), or None to leave the brightness alone
 
     An image at t_us uses the events with t <= t_us, and the frames with exposures that ended before
-    t_us; the light of a frame is that of the middle of its exposure. A frame that is no recording's
-    has one time only. Images come as soon as a later event shows that their time is over, so live
-    sources work; memory is bounded by a block, the events of an exposure, a frame and an image.
+    t_us; the light of a frame is that of the middle of its exposure. A frame of another
+    source has a single time. Images come as soon as a later event shows that their time is over, so
+    live sources work; memory is bounded by a block, the events of an exposure, a frame and an
+    image.
     Raises EventsError for anything but events, and the errors of `load_reconstructor` for a name.
     """
     made = load_reconstructor(reconstructor) if isinstance(reconstructor, str) else reconstructor

@@ -154,8 +154,8 @@ class ImageScores:
     def summary(self) -> dict[str, tuple[float, float]]:
         """Return the mean of each score and its standard error; NaN without values.
 
-        The standard error takes the images as independent, which neighbours are not: a recording
-        of few scenes says less than it.
+        The standard error takes the images as independent. Neighbouring images are not, so the true
+        error of a recording with few scenes is larger.
         """
         return {name: _mean(values) for name, values in self.columns().items()}
 

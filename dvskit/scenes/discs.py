@@ -143,9 +143,9 @@ class DiscScene:
     ) -> DiscScene:  # fmt: skip
         """Return a scene of 3 s with `count` discs and a bar, from a seed.
 
-        They are apart at the beginning. The first two meet, the third stops for 0.3 to 0.8 s, and
-        all may; the bar stands across the way of the first. With `rectangles` every second shape is
-        one.
+        They are apart at the beginning. The first two meet. The third pauses for 0.3 to 0.8 s, and
+        the others may. The bar hides a part of the path of the first. With `rectangles` every
+        second shape is a rectangle.
         """
         check_range("count", count, 1, 100)
         rng = np.random.default_rng((seed, 0xD15C))

@@ -53,6 +53,8 @@ def load_features(path: str | PathLike[str]) -> Features:
         raise MissingFileError(path, "write it with dvskit.tensors.save_features") from error
     except OSError as error:
         raise FormatError(f"{path}: cannot be read: {error.strerror or error}") from error
+    if Path(path).is_dir():
+        raise FormatError(f"{path}: is a folder; name a file of dvskit.tensors.save_features")
     return _loaded(str(path), about.st_mtime_ns, about.st_size)
 
 

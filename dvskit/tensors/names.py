@@ -203,7 +203,7 @@ def representation_from(name: str, /, **parameters: Any) -> Representation:
             raise ConfigError(f"{name} has no parameter {each!r}; {did_you_mean(each, known)}")
     for each, needed in known.items():
         if needed and each not in parameters:
-            raise ConfigError(f"{name} needs {each}")
+            raise ConfigError(f"{name} needs {each}; give {each}=VALUE")
     dtype = parameters.get("dtype")
     if isinstance(dtype, str):
         check_known("dtype", dtype, _DTYPES)

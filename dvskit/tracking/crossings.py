@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvskit._arguments import check_arguments
-from dvskit.errors import ConfigError
+from dvskit.errors import ConfigError, ShapeError
 
 Line = tuple[tuple[float, float], tuple[float, float]]
 CROSSING_ROW = np.dtype(
@@ -22,8 +22,8 @@ CROSSING_ROW = np.dtype(
 class LineCounter:
     """Counts objects that cross a line while rows arrive.
 
-    line       ((x0, y0), (x1, y1)) in pixels; left and right are those of a viewer of the picture
-               who looks along it from (x0, y0) to (x1, y1)
+    line       ((x0, y0), (x1, y1)) in pixels; left and right are as seen in the picture from
+               (x0, y0) towards (x1, y1)
     margin_px  an object has crossed once it is this far beyond the line, so that jitter on it does
                not count
     to_left, to_right  the numbers of crossings so far
@@ -76,6 +76,15 @@ class LineCounter:
         return crossings
 
 
+def check_rows(rows: Any) -> None:
+    """Raise ShapeError unless an array has the fields id, t, x and y, as those of `track`."""
+    fields = getattr(getattr(rows, "dtype", None), "names", None) or ()
+    if not {"id", "t", "x", "y"} <= set(fields):
+        raise ShapeError(
+            f"{type(rows).__name__} without the fields id, t, x and y; pass the rows of `track`"
+        )
+
+
 @check_arguments
 def count_crossings(rows: NDArray[Any], line: Line, *, margin_px: float = 3.0) -> LineCounter:
     """Return a LineCounter with the crossings of objects, such as `track` returns.
@@ -83,8 +92,9 @@ def count_crossings(rows: NDArray[Any], line: Line, *, margin_px: float = 3.0) -
         counter = count_crossings(track(events), ((120, 0), (120, 179)))
         counter.to_left, counter.to_right
 
-    Raises ConfigError for a line that is not two points apart.
+    Raises ConfigError for a line that is not two points apart, ShapeError for other rows.
     """
+    check_rows(rows)
     counter = LineCounter(line, margin_px)
     counter(rows)
     return counter

@@ -62,7 +62,7 @@ class FreePixels:
 
 
 def company(silent: float) -> int:
-    """Return how many events within 3x3 pixels chance gives to fewer than one pixel in 10,000.
+    """Return the number of events within 3x3 pixels that one pixel in 10,000 has by chance.
 
     silent  share of the pixels without events: exp(-mean) for a Poisson distribution
     """

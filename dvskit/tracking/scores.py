@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from dvskit._arguments import check_arguments
 from dvskit.errors import check_positive
+from dvskit.tracking.crossings import check_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +53,14 @@ def score_tracks(
     At each time, a true object stays with the id that it was matched to before, if that is still
     near enough; the others are matched by the least sum of distances (CLEAR MOT, Bernardin and
     Stiefelhagen 2008). For IDF1 each true object has one id over the whole time, such that the most
-    places agree. Times without truth are not scored. Raises ConfigError unless within_px > 0.
+    places agree. Times without truth are not scored. Raises ConfigError unless within_px > 0,
+    ShapeError for arrays without these fields.
     """
     from scipy.optimize import linear_sum_assignment
 
     check_positive("score_tracks", within_px=within_px)
+    check_rows(rows)
+    check_rows(truth)
     rows = rows[np.isin(rows["t"], truth["t"])]
     hidden = truth[:0] if hidden is None else hidden
     last: dict[int, int] = {}

@@ -33,7 +33,7 @@ class WindowedMethod(ObjectMethod, Protocol):
 
     @property
     def window_us(self) -> int:
-        """The time."""
+        """The time between rows, in microseconds."""
 
 
 @check_arguments

@@ -24,7 +24,7 @@ class SequencesConfig:
     train, validation, judged  numbers of sequences: to learn from, to choose the epoch by, and for
                   the scores at the end
     windows       of a sequence              side     of the frames, in pixels
-    photographs, planes, people, clips       shares of the kinds, in any scale
+    photographs, planes, people, clips       relative shares of the kinds
     photograph_files  images besides those that installed packages ship (`package_photographs`)
     clip_files    videos
     validation_photographs, validation_clips, judged_photographs, judged_clips

@@ -23,7 +23,7 @@ from dvskit.training.reconstruction.config import ReconstructionConfig
 from dvskit.training.reconstruction.material import materials
 from dvskit.training.reconstruction.sequences import EmulatedSequence, SequenceMaker
 
-_SEQUENCES_AHEAD = 3  # batches
+_MOST_WAITING = 3  # batches
 
 
 class SequenceBatch(NamedTuple):
@@ -111,7 +111,7 @@ class SequenceFeed:
         waiting: deque[list[Future[EmulatedSequence]]] = deque()
         for jobs in batches:
             waiting.append([self._pool.submit(_work, job) for job in jobs])
-            if len(waiting) > _SEQUENCES_AHEAD:
+            if len(waiting) > _MOST_WAITING:
                 yield _joined([each.result() for each in waiting.popleft()])
         for futures in waiting:
             yield _joined([each.result() for each in futures])

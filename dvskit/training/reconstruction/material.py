@@ -146,7 +146,10 @@ def kind_of(sequences: SequencesConfig, has: Material, rng: np.random.Generator)
     if not has.clips:
         shares[KINDS.index("clips")] = 0
     if not shares.any():
-        raise ConfigError("sequences: a part has clips only in the others; choose by clips too")
+        raise ConfigError(
+            "sequences: a part has no clips, and the shares of the other kinds are 0; name clips "
+            "for it in sequences.validation_clips and sequences.judged_clips"
+        )
     return KINDS[int(rng.choice(len(KINDS), p=shares / shares.sum()))]
 
 
