@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from dvskit import _interrupt
+from dvskit.cli._clips import UntilStopped
 from dvskit.cli._console import Stop
 from dvskit.events import Events, EventsSource
 from dvskit.formats import InputStream, ReadOptions, open_events, open_stream, save_events
@@ -139,10 +140,9 @@ def test_ctrl_c_before_the_first_event_writes_nothing(run, turning, interrupted)
     assert not (turning / "a.csv").exists()
 
 
-def test_a_signal_during_the_work_ends_after_a_short_block(turning, monkeypatch):
+def test_a_signal_during_the_work_ends_after_a_short_block(turning):
     events, stop, seen = open_events(turning / "a.npz").load(), Stop(), 0
-    monkeypatch.setattr(cli_motion, "_MOST_AT_ONCE", 900)
-    for block in cli_motion._UntilStopped(EventsSource(events), stop):
+    for block in UntilStopped(EventsSource(events), stop, 900):
         seen += len(block)
         stop.asked = True
     assert seen == 900

@@ -296,6 +296,32 @@ class CountedEvents(ReadableSource):
         return f"{count_of(self.count, 'event')} in {span} on {self.size}"
 
 
+class UntilStopped(ReadableSource):
+    """The events of a source until its end or Ctrl-C; `stopped` is whether it was Ctrl-C.
+
+    stop  of `_console.stoppable`
+    most  cut blocks to this many events, so that slow work on them ends soon
+
+    Raises KeyboardInterrupt after Ctrl-C before the first event: there is no output to complete.
+    """
+
+    def __init__(self, source: Source, stop: _console.Stop, most: int | None = None) -> None:
+        self.source, self.size, self.stopped = source, source.size, False
+        self._stop, self._most = stop, most
+
+    def __iter__(self) -> Iterator[Events]:
+        seen = False
+        for block in self._stop.until(self.source):
+            for start in range(0, len(block), self._most or max(len(block), 1)):
+                seen = True
+                yield block[start : start + self._most] if self._most else block
+                if self._stop.asked:
+                    break
+        self.stopped = self._stop.asked
+        if self.stopped and not seen:
+            raise KeyboardInterrupt
+
+
 def note_assumptions(file: Path, recording: Recording, part: Recording | RecordingPart) -> None:
     """Print the assumptions about a recording, and the losses in a part of it."""
     name = recording.path if recording.live else file  # a Path merges the slashes of udp://

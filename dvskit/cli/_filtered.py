@@ -1,4 +1,4 @@
-"""The events of a recording with the filters of --filter applied, and until Ctrl-C."""
+"""The events of a recording with the filters of --filter applied."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from typing import Annotated
 
 import typer
 
-from dvskit.cli import _console
 from dvskit.errors import count_of
-from dvskit.events import Events, Filter, ReadableSource, Source
+from dvskit.events import Events, Filter, Source
 from dvskit.filters import Chain, FilteredSource, chain, filter_from
 from dvskit.filters.names import filter_from_file
 from dvskit.filters.own_files import errors_in_files, names_a_file
@@ -63,15 +62,3 @@ class FilteredEvents(FilteredSource):
 def _parts(chosen: Filter) -> int:
     """Return the number of filters in a chain; 1 for any other filter."""
     return sum(map(_parts, chosen.filters)) if isinstance(chosen, Chain) else 1
-
-
-class UntilStopped(ReadableSource):
-    """The events of a source until its end or Ctrl-C; `stopped` is whether it was Ctrl-C."""
-
-    def __init__(self, source: Source) -> None:
-        self.source, self.size, self.stopped = source, source.size, False
-
-    def __iter__(self) -> Iterator[Events]:
-        with _console.stoppable() as stop:
-            yield from stop.until(self.source)
-            self.stopped = stop.asked

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -17,6 +16,7 @@ from dvskit.cli._clips import (
     CountedEvents,
     PlotPage,
     ShownFile,
+    UntilStopped,
     check_picture,
     note_assumptions,
     open_shown,
@@ -33,7 +33,7 @@ from dvskit.cli._options import (
     part_of,
 )
 from dvskit.errors import ConfigError, count_of
-from dvskit.events import Events, ReadableSource, Source
+from dvskit.events import Source
 from dvskit.formats import Recording, RecordingPart, is_standard
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 ModelName = StrEnum("ModelName", ["translation", "rotation", "similarity"])
 _TABLES, _PLOTS = (".csv", ".npz"), (".png", ".svg", ".pdf")
-_MOST_AT_ONCE = 4096  # live events
+_MOST_AT_ONCE = 4096  # live events, so that Ctrl-C ends soon
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ def motion(
     _console.announce_compiling()
     if recording.live:
         with _console.stoppable() as stop:
-            motions = _estimate(file, _UntilStopped(part, stop), windows, camera)
+            motions = _estimate(file, UntilStopped(part, stop, _MOST_AT_ONCE), windows, camera)
             stopped = stop.asked
     else:
         motions, stopped = _estimate(file, part, windows, camera), False
@@ -129,24 +129,6 @@ def _estimate(
             events, **windows, camera=camera,
             on_window=lambda count, t_us: show(count, _console.describe_us(t_us - events.first_us)),
         )  # fmt: skip
-
-
-class _UntilStopped(ReadableSource):
-    """Live events until Ctrl-C, in blocks so short that it ends soon."""
-
-    def __init__(self, source: Source, stop: _console.Stop) -> None:
-        self._source, self._stop, self.size = source, stop, source.size
-
-    def __iter__(self) -> Iterator[Events]:
-        seen = False
-        for block in self._stop.until(self._source):
-            for start in range(0, len(block), _MOST_AT_ONCE):
-                seen = True
-                yield block[start : start + _MOST_AT_ONCE]
-                if self._stop.asked:
-                    return
-        if self._stop.asked and not seen:
-            raise KeyboardInterrupt
 
 
 def _check_output(out: Path | None, page: PlotPage, force: bool) -> Style | None:

@@ -14,7 +14,7 @@ import dvskit
 from dvskit import _interrupt
 from dvskit._files import check_output
 from dvskit.cli import _console
-from dvskit.cli._clips import CountedEvents, ShownFile, note_assumptions, open_shown
+from dvskit.cli._clips import CountedEvents, ShownFile, UntilStopped, note_assumptions, open_shown
 from dvskit.cli._options import (
     REQUIRED,
     Force,
@@ -25,11 +25,9 @@ from dvskit.cli._options import (
     part_of,
 )
 from dvskit.errors import ConfigError, VideoError, count_of
-from dvskit.events import Events
 from dvskit.video.source import FrameSource
 
 if TYPE_CHECKING:
-    from dvskit.formats import Recording, RecordingPart
     from dvskit.reconstruction import ImageTimes, Reconstructed
     from dvskit.reconstruction.writing import SavedImages
 
@@ -118,11 +116,12 @@ def reconstruct(
     recording = open_shown(file, reading)
     part = part_of(recording, *times)
     with _console.stoppable() as stop:
-        source = CountedEvents(_Stoppable(part, stop), file)
-        seen = SeenEvents(source) if shown.beside else None
+        source = CountedEvents(part, file)
+        until = UntilStopped(source, stop)
+        seen = SeenEvents(until) if shown.beside else None
         images = _Until(
             images_of(
-                seen or source, model, image_times, frames=None if recording.live else part,
+                seen or until, model, image_times, frames=None if recording.live else part,
                 exposure=AutoExposure() if shown.exposure else None,
             ), stop,
         )  # fmt: skip
@@ -179,16 +178,6 @@ def default_model() -> str:
     places = (package / "shipped_models", package.parent / "models")
     shipped = any((place / "reconstruct" / "model.toml").is_file() for place in places)
     return "reconstruct" if shipped else "filter"
-
-
-class _Stoppable:
-    """The events of a recording until Ctrl-C."""
-
-    def __init__(self, part: Recording | RecordingPart, stop: _console.Stop) -> None:
-        self.size, self._part, self._stop = part.size, part, stop
-
-    def __iter__(self) -> Iterator[Events]:
-        return self._stop.until(self._part)
 
 
 class _Until(FrameSource):

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from dvskit import _interrupt
 from dvskit._files import whole_file
 from dvskit.cli import _console
-from dvskit.cli._clips import CountedEvents, ShownFile, note_assumptions, open_shown
-from dvskit.cli._filtered import FilteredEvents, FiltersOption, UntilStopped
+from dvskit.cli._clips import CountedEvents, ShownFile, UntilStopped, note_assumptions, open_shown
+from dvskit.cli._filtered import FilteredEvents, FiltersOption
 from dvskit.cli._options import (
     REQUIRED,
     DarkOption,
@@ -127,8 +127,9 @@ def track(
     recording = open_shown(file, reading)
     part = part_of(recording, *times)
     _console.announce_compiling()
-    with _console.progress(out.name, None, "events") as show:
-        events = UntilStopped(CountedEvents(part, file, show))
+    with _console.progress(out.name, None, "events") as show, _console.stoppable() as stop:
+        counted = CountedEvents(part, file, show)
+        events = UntilStopped(counted, stop)
         seen: Source = events
         if following.filters:
             with as_usage("--filter"):
@@ -140,7 +141,7 @@ def track(
     if not tally.objects and not events.stopped:
         _console.note(f"{file}: no object was found: all are smaller than --least, or shorter than "
                       "5 windows (--window), or the camera moves")  # fmt: skip
-    _report(file, out, events.source, tally, json)
+    _report(file, out, counted, tally, json)
     if events.stopped:
         more = "" if recording.live else "; --force follows them to the end"
         _interrupt.advise(f"the objects so far are written{more}")
