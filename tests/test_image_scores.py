@@ -196,7 +196,10 @@ def test_eval_refuses_recordings_without_frames_and_what_holds_no_images(run, tm
             assert "holds no frames to compare with; give a recording with frames or a video" in err
     code, _, err = run("eval", "filter:x=1", video)
     assert code == 2
-    assert "filter:x=1: it has no 'x'" in err
+    assert "filter:x=1: it has no 'x' (usage: filter:" in err
+    code, _, err = run("eval", "filtre", video)
+    assert code == 1
+    assert "filtre: neither a model folder nor a shipped model; did you mean 'filter'?" in err
 
 
 def test_a_recording_takes_no_emulated_sensor_and_needs_frames_of_its_size(tmp_path):

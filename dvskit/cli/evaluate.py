@@ -148,9 +148,15 @@ def evaluate(
 
 
 def _reconstructor(model: str) -> Reconstructor | None:
-    from dvskit.reconstruction.named import find_reconstructor
+    """Return the reconstructor of a name, None for a classifier. Raises ModelError for others."""
+    from dvskit.reconstruction.named import NAMES, find_reconstructor
 
-    return find_reconstructor(model)
+    found = find_reconstructor(model)
+    if found is None:
+        from dvskit.networks.model_folder import find_model
+
+        find_model(model, others=NAMES)
+    return found
 
 
 def _values(result: Result, split: PartName) -> dict[str, Any]:

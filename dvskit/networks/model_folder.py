@@ -6,7 +6,7 @@ The header of weights.safetensors is compared with the network's shapes before m
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -27,10 +27,13 @@ _MOST_BYTES = 1 << 24  # of model.toml
 _KINDS = {"F": "floats", "B": "truths", "I": "whole numbers", "U": "whole numbers"}
 
 
-def find_model(name_or_path: str | PathLike[str], task: str | None = None) -> Path:
+def find_model(
+    name_or_path: str | PathLike[str], task: str | None = None, others: Iterable[str] = ()
+) -> Path:
     """Return the folder of a model: a path, else a shipped model's name. Raises ModelError.
 
-    task  of the shipped models that the message names
+    task    of the shipped models that the message names
+    others  more names that the command takes, for the message
     """
     path = Path(name_or_path)
     if (path / MODEL_TOML).is_file():
@@ -40,8 +43,8 @@ def find_model(name_or_path: str | PathLike[str], task: str | None = None) -> Pa
     every = _shipped()
     if str(name_or_path) in every:
         return every[str(name_or_path)]
-    shipped = shipped_models(task)
-    hint = did_you_mean(str(name_or_path), shipped) if shipped else "no model is shipped here"
+    known = [*shipped_models(task), *others]
+    hint = did_you_mean(str(name_or_path), known) if known else "no model is shipped here"
     raise ModelError(f"{name_or_path}: neither a model folder nor a shipped model; {hint}")
 
 

@@ -8,14 +8,18 @@ from pathlib import Path
 
 from dvskit._arguments import check_arguments
 from dvskit.errors import ConfigError, did_you_mean, one_line
-from dvskit.filters.names import values_of
+from dvskit.filters.names import described, values_of
 from dvskit.reconstruction.reconstructor import Reconstructor
 
 
 def _filter(arguments: str) -> Reconstructor:
     from dvskit.reconstruction.complementary import ComplementaryFilter
 
-    return ComplementaryFilter(**values_of(ComplementaryFilter, arguments))
+    try:
+        return ComplementaryFilter(**values_of(ComplementaryFilter, arguments))
+    except ConfigError as error:
+        usage = described("filter", ComplementaryFilter)
+        raise ConfigError(f"{one_line(error)} (usage: {usage})") from error
 
 
 def _onnx(path: str, convention: str | None) -> Reconstructor:
