@@ -181,6 +181,21 @@ def test_bad_input_gives_one_line(run, recording):
     assert {path.name for path in recording.iterdir()} == {"a.npz", "bad.onnx", "images.txt"}
 
 
+def test_times_outside_the_recording_are_counted_in_a_line(run, recording):
+    events = dvskit.load_events(recording / "a.npz")
+    middle_s = int(events.t[len(events) // 2]) / 1e6
+    (recording / "t.txt").write_text(f"-1\n{middle_s}\n50\n60\n")
+    code, _, err = run(*FILTERED, "a.npz", "-o", "t.npz", "--times", "t.txt")
+    assert code == 0
+    assert f"t.txt: 3 of 4 times are before the first event, at {events.t[0]} us, or after" in err
+    (recording / "t.txt").write_text(f"{middle_s}\n")
+    assert "t.txt" not in run(*FILTERED, "a.npz", "-o", "u.npz", "--times", "t.txt")[2]
+    (recording / "t.txt").write_text("")
+    code, _, err = run(*FILTERED, "a.npz", "-o", "v.npz", "--times", "t.txt")
+    assert code == 1
+    assert "t.txt: holds no times; give one a line, in seconds" in err
+
+
 def test_ctrl_c_completes_the_output(run, recording, monkeypatch):
     """The signal comes while the fourth image is written."""
     monkeypatch.setattr(_interrupt, "_state", _interrupt._State())

@@ -133,9 +133,11 @@ def open_folder(model: str, data: Path, split: PartName, inputs: JudgedInputs) -
     reading, spikes = inputs.reading, inputs.spikes
     from dvskit.datasets import holds_images
     from dvskit.evaluation.judging import open_for, open_judging
+    from dvskit.networks.model_folder import find_model
+    from dvskit.reconstruction.named import NAMES
     from dvskit.training import load_model
 
-    network = load_model(model)
+    network = load_model(find_model(model, others=NAMES))
     if holds_images(data):
         reading.refuse_for_images(data)
     elif spikes == Spikes():

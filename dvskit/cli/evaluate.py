@@ -148,15 +148,9 @@ def evaluate(
 
 
 def _reconstructor(model: str) -> Reconstructor | None:
-    """Return the reconstructor of a name, None for a classifier. Raises ModelError for others."""
-    from dvskit.reconstruction.named import NAMES, find_reconstructor
+    from dvskit.reconstruction.named import find_reconstructor
 
-    found = find_reconstructor(model)
-    if found is None:
-        from dvskit.networks.model_folder import find_model
-
-        find_model(model, others=NAMES)
-    return found
+    return find_reconstructor(model)
 
 
 def _values(result: Result, split: PartName) -> dict[str, Any]:

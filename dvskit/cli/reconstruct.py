@@ -28,7 +28,7 @@ from dvskit.errors import ConfigError, VideoError, count_of
 from dvskit.video.source import FrameSource
 
 if TYPE_CHECKING:
-    from dvskit.reconstruction import ImageTimes, Reconstructed
+    from dvskit.reconstruction import GivenTimes, ImageTimes, Reconstructed
     from dvskit.reconstruction.writing import SavedImages
 
 _FPS = 30.0
@@ -77,7 +77,10 @@ class _Shown:
         if len(given) > 1:
             raise ConfigError(f"{' and '.join(given)} both set the times of the images; give one")
         if self.times is not None:
-            return listed_times(self.times)
+            times = listed_times(self.times)
+            if not len(times.t_us):
+                raise VideoError(f"{self.times}: holds no times; give one a line, in seconds")
+            return times
         if self.every is not None:
             return EventsPerPixel(self.every)
         return SteadyTimes(_FPS if self.fps is None else self.fps)
@@ -102,7 +105,7 @@ def reconstruct(
     """
     if str(out) == "-":
         raise ConfigError("-: images are not written to standard output; name a file or a folder")
-    from dvskit.reconstruction import AutoExposure, load_reconstructor
+    from dvskit.reconstruction import AutoExposure, GivenTimes, load_reconstructor
     from dvskit.reconstruction import reconstruct as images_of
     from dvskit.reconstruction.writing import SeenEvents, check_images_path, save_images
 
@@ -138,6 +141,8 @@ def reconstruct(
                     raise KeyboardInterrupt from error
                 raise _with_reason(error, file, shown.every, source, images.count) from error
     note_assumptions(file, recording, part)
+    if isinstance(image_times, GivenTimes) and not stop.asked:
+        _note_outside(image_times, source, shown.times)
     if json:
         _console.print_json(_facts(file, name, saved, source))
     else:
@@ -169,6 +174,17 @@ def _with_reason(
         f"{file}: {count_of(source.count, 'event')} on {source.size} are "
         f"{source.count / pixels:.3g} per pixel, fewer than an image of --every {every:g} takes"
     )
+
+
+def _note_outside(times: GivenTimes, source: CountedEvents, file: Path | None) -> None:
+    """Note the number of given times without events there."""
+    t_us = np.asarray(times.t_us)
+    outside = int(((t_us < source.first_us) | (t_us > source.last_us)).sum())
+    if outside:
+        _console.note(
+            f"{file}: {outside} of {count_of(len(t_us), 'time')} are before the first event, at "
+            f"{source.first_us} us, or after the last, at {source.last_us} us"
+        )
 
 
 def default_model() -> str:
