@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -28,7 +29,9 @@ from dvskit.training.reconstruction.losses import (
 from dvskit.training.reconstruction.material import materials
 from tests.reconstruction_runs import write_tiny_run
 
-SAMPLE = Path(__file__).parents[1] / "samples" / "reconstruct.toml"
+ROOT = Path(__file__).parents[1]
+SAMPLE = ROOT / "samples" / "reconstruct.toml"
+SHIPPED = ROOT / "models" / "reconstruct"
 
 
 @pytest.fixture
@@ -40,6 +43,17 @@ def tiny(tmp_path: Path, monkeypatch) -> Path:
 
 def tiny_config(tiny: Path, **changes: str):
     return load_reconstruction_config(tiny, {k.replace("__", "."): v for k, v in changes.items()})
+
+
+def test_the_shipped_network_is_that_of_the_sample_trained_with_clips() -> None:
+    shipped, sample = (
+        load_reconstruction_config(file) for file in (SHIPPED / "config.toml", SAMPLE)
+    )
+    assert shipped.network == sample.network == load_reconstruction_model("reconstruct").network
+    assert shipped.loop == sample.loop
+    clips = ("clips", "clip_files", "validation_clips", "judged_clips")
+    without = {name: getattr(sample.sequences, name) for name in clips}
+    assert replace(shipped.sequences, **without) == sample.sequences
 
 
 def test_the_sample_is_a_configuration():

@@ -364,7 +364,7 @@ def test_classes_that_differ_and_kinds_in_the_wrong_entry_are_refused(
             *sorted((ROOT / "samples").glob("*.toml")),
             *sorted((ROOT / "models").glob("*/config.toml")),
         )
-        if "\ntask = " not in file.read_text("utf-8")  # see test_reconstruction_training.py
+        if 'task = "' not in file.read_text("utf-8")  # see test_reconstruction_training.py
     ],
     ids=lambda file: f"{file.parent.name}-{file.name}",
 )

@@ -36,7 +36,7 @@ class NetworkReconstructor:
 class _NetworkPass:
     def __init__(self, model: ReconstructionModel, size: Size) -> None:
         # oneDNN's convolutions are faster with channels last.
-        self._module = model.module.to(memory_format=torch.channels_last)
+        self._module = model.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._size = size
         self._voxels = VoxelInput(bins=model.network.bins)
         self._multiple = model.network.multiple
