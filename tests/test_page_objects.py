@@ -152,7 +152,7 @@ def test_the_flat_view_shows_boxes_at_the_end_of_the_window(browser, page):
 def test_the_view_shows_objects_when_they_are_found(tmp_path, browser):
     save_events(SQUARES, tmp_path / "a.npz")
     follow = functools.partial(object_blocks, tracker=Tracker())
-    viewed = Viewed("a.npz", lambda: open_events(tmp_path / "a.npz"), None, follow)
+    viewed = Viewed("a.npz", lambda: open_events(tmp_path / "a.npz"), track=follow)
     with ViewServer([viewed], title="A view") as view:
         browser.open(view.url)
         browser.wait("document.documentElement.dataset.all === 'yes'")

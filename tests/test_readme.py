@@ -27,6 +27,7 @@ NOT_RUN = {
     "dvskit view events.raw": "serves until Ctrl-C",
     "dvskit view events.raw --objects": "serves until Ctrl-C",
     "dvskit track": "is no whole command",
+    "dvskit cloud": "is no whole command",
     "dvskit view --model": "is no whole command",
     "dvskit info": "is no whole command",
     "dvskit motion": "is no whole command",
