@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from dvskit._arguments import check_fields, check_range, checked, in_range
 from dvskit.errors import ConfigError, check_positive
 from dvskit.events import Size, as_size
+from dvskit.scenes.steady import SteadyScene
 
 _SIZE = Size(240, 180)
 _WHITE = 65535
@@ -106,7 +107,7 @@ class ShapeTruth(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class DiscScene:
+class DiscScene(SteadyScene):
     """Discs and rectangles before a uniform background; iterating gives (t_us, frame).
 
     shapes       those that move; a later one is in front of an earlier one
@@ -180,17 +181,6 @@ class DiscScene:
             if all(_apart(_still(bar), shape) for shape in shapes):
                 break
         return cls(shapes, (bar,), Size(width, height), fps, bar_shade=rng.uniform(0.25, 0.7))
-
-    def times_us(self) -> list[int]:
-        """Return the times of the frames."""
-        count = -(-self.duration_us * self.fps // 1_000_000)
-        return [number * 1_000_000 // self.fps for number in range(count)]
-
-    def __iter__(self) -> Iterator[tuple[int, NDArray[np.uint16]]]:
-        return ((t_us, self.frame(t_us)) for t_us in self.times_us())
-
-    def __len__(self) -> int:
-        return len(self.times_us())
 
     def frame(self, t_us: float) -> NDArray[np.uint16]:
         """Return the picture at a time, (H, W) uint16."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -15,6 +15,7 @@ from dvskit._arguments import check_fields, checked, in_range
 from dvskit.errors import ConfigError, ShapeError
 from dvskit.events import Size, as_size
 from dvskit.scenes.photographs.path import LayerPath
+from dvskit.scenes.steady import SteadyScene
 
 Frame = NDArray[np.uint16]
 Image = NDArray[np.float32]
@@ -70,7 +71,7 @@ class PhotoLayer:
 
 
 @dataclass(frozen=True, eq=False)
-class LayerScene:
+class LayerScene(SteadyScene):
     """Photographs that move in front of each other; iterating gives (t_us, frame).
 
     layers       from the back to the front; the first one covers the frame
@@ -131,17 +132,6 @@ class LayerScene:
         scene = cls(layers, as_size(size), 1000, duration_us)
         fps = int(np.clip(scene.fastest_px_s() / _STEP_PX, *_FPS))
         return replace(scene, fps=fps)
-
-    def times_us(self) -> list[int]:
-        """Return the times of the frames."""
-        count = -(-self.duration_us * self.fps // 1_000_000)
-        return [number * 1_000_000 // self.fps for number in range(count)]
-
-    def __iter__(self) -> Iterator[tuple[int, Frame]]:
-        return ((t_us, self.frame(t_us)) for t_us in self.times_us())
-
-    def __len__(self) -> int:
-        return len(self.times_us())
 
     def frame(self, t_us: float) -> Frame:
         """Return the picture at a time, (H, W) uint16."""

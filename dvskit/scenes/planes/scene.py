@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal, NamedTuple
@@ -16,6 +16,7 @@ from dvskit.events import Size, as_size
 from dvskit.scenes.planes.casting_kernels import cast
 from dvskit.scenes.planes.patches import Patch, box, noise_texture, polygon_texture
 from dvskit.scenes.planes.path import CameraPath, CameraPose, KeyframePath, SteadyPath
+from dvskit.scenes.steady import SteadyScene
 from dvskit.streams import Intrinsics
 
 Frame = NDArray[np.uint16]
@@ -43,7 +44,7 @@ class MotionTruth(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class PlaneScene:
+class PlaneScene(SteadyScene):
     """Textured rectangles in front of a moving camera; iterating gives (t_us, frame).
 
     patches      the rectangles; `box` makes six
@@ -121,17 +122,6 @@ class PlaneScene:
         width, height = self.size
         focus = 0.83 * width
         return Intrinsics(focus, focus, (width - 1) / 2, (height - 1) / 2, 0, 0, 0, 0, 0)
-
-    def times_us(self) -> list[int]:
-        """Return the times of the frames."""
-        count = -(-self.duration_us * self.fps // 1_000_000)
-        return [number * 1_000_000 // self.fps for number in range(count)]
-
-    def __iter__(self) -> Iterator[tuple[int, Frame]]:
-        return ((t_us, self.frame(t_us)) for t_us in self.times_us())
-
-    def __len__(self) -> int:
-        return len(self.times_us())
 
     def frame(self, t_us: float) -> Frame:
         """Return the picture at a time, (H, W) uint16."""
