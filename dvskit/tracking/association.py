@@ -103,9 +103,6 @@ class ObjectScene:
             labels[y, x].astype(np.int64) - 1, t >= now_us - self._tracker.window_us,
         ), clusters  # fmt: skip
 
-    def _noise(self, axis: Along) -> float:
-        return max(0.7, 0.03 * axis.size)
-
     def _assign(
         self, group: list[Object], known: list[Object], free: FreePixels, now_us: int
     ) -> None:
@@ -152,8 +149,8 @@ class ObjectScene:
             for k, c in enumerate(choice):
                 left, top, right, bottom = free.boxes[c]
                 far = math.hypot(
-                    each.x.off(left, right) / each.x.reach(self._noise(each.x)),
-                    each.y.off(top, bottom) / each.y.reach(self._noise(each.y)),
+                    each.x.off(left, right) / each.x.reach,
+                    each.y.off(top, bottom) / each.y.reach,
                 )
                 big = (right - left) * (bottom - top) / max(each.x.size * each.y.size, 1.0)
                 cost[n, k] = far + abs(math.log(max(big, 1e-3))) if far <= gate else _NEVER
@@ -166,7 +163,7 @@ class ObjectScene:
     def _inside(self, each: Object, pixels: RecentPixels) -> NDArray[np.bool_]:
         """Return which pixels are in the box of an object, or little beyond."""
         reach = [
-            self._tracker.gate * axis.reach(self._noise(axis)) if each.way != "seen" else _EDGE_PX
+            self._tracker.gate * axis.reach if each.way != "seen" else _EDGE_PX
             for axis in (each.x, each.y)
         ]
         reach = [r + _EDGE_PX for r in reach]
@@ -232,23 +229,20 @@ class ObjectScene:
         on = pixels.on[chosen]
         ago = float(pixels.ago[chosen].mean())
         axes = each.x, each.y
-        noises = [self._noise(axis) for axis in axes]
         sides = [sides_of(at) for at in (x, y)]
         whole = not shared and all(
             axis.is_whole(*two) for axis, two in zip(axes, sides, strict=True)
         )
         found = None
         if not whole and each.look is not None:
-            within = each.x.reach(noises[0]), each.y.reach(noises[1])
+            within = each.x.reach, each.y.reach
             found = each.look.find(x - each.x.x, y - each.y.x, on, within)
         if found is None and shared:
             return False
-        for axis, two, noise, off in zip(
-            axes, sides, noises, (found or (None, None))[:2], strict=True
-        ):
+        for axis, two, off in zip(axes, sides, (found or (None, None))[:2], strict=True):
             middle = (two[0] + two[1]) / 2 - axis.x
             if off is not None or each.look is None or whole:
-                axis.correct(middle if off is None else off, noise, ago)
+                axis.correct(middle if off is None else off, ago)
         share = min(1.0, *((two[1] - two[0]) / a.size for a, two in zip(axes, sides, strict=True)))
         each.shown += 0.3 * ((share if found is None else found[2]) - each.shown)
         if shared:
@@ -299,7 +293,7 @@ class ObjectScene:
             x, y = (left + right) / 2, (top + bottom) / 2
             on = float(free.pixels.on[free.pixels.of == c].mean())
             axes = Along(x, right - left), Along(y, bottom - top)
-            self.objects.append(Object(*axes, now_us, now_us, on=on, from_xy=(x, y)))
+            self.objects.append(Object(*axes, now_us, on=on, from_xy=(x, y)))
 
     def _lives(self, each: Object, now_us: int) -> bool:
         unseen = now_us - each.seen_us

@@ -46,19 +46,25 @@ class Along:
         self.xv += dt * self.vv + q * dt**3 / 2
         self.vv += q * dt * dt
 
-    def correct(self, off: float, noise: float, ago: float) -> None:
+    def correct(self, off: float, ago: float) -> None:
         """Take in that the object was `off` pixels from its path, `ago` seconds before now."""
         of_x, of_v = self.xx - ago * self.xv, self.xv - ago * self.vv
-        total = of_x - ago * of_v + noise * noise
+        total = of_x - ago * of_v + self._noise**2
         self.x += of_x / total * off
         self.v += of_v / total * off
         self.xx -= of_x * of_x / total
         self.xv -= of_x * of_v / total
         self.vv -= of_v * of_v / total
 
-    def reach(self, noise: float) -> float:
-        """Return the standard deviation of a measurement from its prediction."""
-        return math.sqrt(self.xx + noise * noise)
+    @property
+    def reach(self) -> float:
+        """The standard deviation of a measurement from its prediction."""
+        return math.sqrt(self.xx + self._noise**2)
+
+    @property
+    def _noise(self) -> float:
+        """The standard deviation of a measurement."""
+        return max(0.7, 0.03 * self.size)
 
     def off(self, low: float, high: float) -> float:
         """Return how far an object whose sides were seen is from its prediction.
@@ -95,7 +101,7 @@ class Object:
     """An object that is followed.
 
     number    its id, -1 before it counts as one
-    born_us, seen_us  the first time, and the latest with events
+    seen_us   the latest time with events
     hits      number of windows with events; events: those of the latest window
     usual     usual number of events of a window
     twin      windows that it has been in the place of an older one
@@ -109,7 +115,6 @@ class Object:
 
     x: Along
     y: Along
-    born_us: int
     seen_us: int
     number: int = -1
     hits: int = 1

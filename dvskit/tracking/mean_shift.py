@@ -9,8 +9,7 @@ import numpy as np
 from dvskit._arguments import check_arguments, check_fields, checked, in_range
 from dvskit.errors import ConfigError
 from dvskit.events import Events, Size
-from dvskit.tracking.tracker import OBJECT_ROW, Rows
-from dvskit.tracking.windows import AlignedWindows
+from dvskit.tracking.tracker import OBJECT_ROW, Rows, WindowedStep
 
 _MOST_MEANS = 100
 
@@ -47,28 +46,20 @@ class MeanShift:
         return MeanShiftStep(self, size)
 
 
-class MeanShiftStep:
-    """One pass: called with each block, it returns the rows of the windows that are complete."""
+class MeanShiftStep(WindowedStep):
+    """One pass of a MeanShift."""
 
     def __init__(self, method: MeanShift, size: Size) -> None:
+        super().__init__(method.window_us)
         self._method, self._size = method, size
-        self._windows = AlignedWindows(method.window_us)
         self._held: list[Events] = []
         self._place = method.start_px
 
-    def __call__(self, events: Events) -> Rows:
-        """Return the rows, (n,) of `OBJECT_ROW`, in order of time."""
-        found = []
-        for part, now_us in self._windows.cut(events, lambda: self._place is None):
-            self._held.append(part.copy())
-            if now_us is not None:
-                found.append(self._complete(now_us))
-        return np.concatenate([np.empty(0, OBJECT_ROW), *found])
+    def _take(self, events: Events) -> None:
+        self._held.append(events.copy())  # the caller may change its arrays
 
-    def finish(self) -> Rows:
-        """Return the row of the window of the last event."""
-        now_us = self._windows.finish()
-        return np.empty(0, OBJECT_ROW) if now_us is None else self._complete(now_us)
+    def _idle(self) -> bool:
+        return self._place is None
 
     def _complete(self, now_us: int) -> Rows:
         from dvskit.filters.selecting import columns

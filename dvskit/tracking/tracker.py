@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -73,26 +74,55 @@ class Tracker:
         return TrackerStep(self, size)
 
 
-class TrackerStep:
-    """One pass: called with each block, it returns the rows of the windows that are complete."""
+class WindowedStep(ABC):
+    """One pass: called with each block, it returns the rows of the windows that are complete.
 
-    def __init__(self, tracker: Tracker, size: Size) -> None:
-        self._windows, self._delay_s = AlignedWindows(tracker.window_us), tracker.delay_us * 1e-6
-        self._scene = ObjectScene(tracker, size)
+    Rows are those of `OBJECT_ROW`, (n,), in order of time and id.
+    """
+
+    def __init__(self, window_us: int) -> None:
+        self._windows = AlignedWindows(window_us)
+
+    @abstractmethod
+    def _take(self, events: Events) -> None:
+        """Take events of the window that is not complete."""
+
+    @abstractmethod
+    def _complete(self, now_us: int) -> Rows:
+        """Complete the window that ends at a time; return its rows."""
+
+    @abstractmethod
+    def _idle(self) -> bool:
+        """Return whether a window without events changes nothing."""
 
     def __call__(self, events: Events) -> Rows:
-        """Return the rows, (n,) of `OBJECT_ROW`, in order of time and id."""
+        """Return the rows of the windows that a block completes."""
         found = []
-        for part, now_us in self._windows.cut(events, lambda: self._scene.idle):
-            self._scene.add(part)
+        for part, now_us in self._windows.cut(events, self._idle):
+            self._take(part)
             if now_us is not None:
                 found.append(self._complete(now_us))
         return np.concatenate([np.empty(0, OBJECT_ROW), *found])
 
     def finish(self) -> Rows:
         """Return the rows of the window of the last event."""
-        now_us = self._windows.finish()
+        now_us = self._windows.stop_us
         return np.empty(0, OBJECT_ROW) if now_us is None else self._complete(now_us)
+
+
+class TrackerStep(WindowedStep):
+    """One pass of a Tracker."""
+
+    def __init__(self, tracker: Tracker, size: Size) -> None:
+        super().__init__(tracker.window_us)
+        self._delay_s = tracker.delay_us * 1e-6
+        self._scene = ObjectScene(tracker, size)
+
+    def _take(self, events: Events) -> None:
+        self._scene.add(events)
+
+    def _idle(self) -> bool:
+        return self._scene.idle
 
     def _complete(self, now_us: int) -> Rows:
         rows = [

@@ -10,7 +10,10 @@ from dvskit.events import Events
 
 
 class AlignedWindows:
-    """Cuts blocks at the multiples of `window_us`. The first window holds the first event."""
+    """Cuts blocks at the multiples of `window_us`. The first window holds the first event.
+
+    stop_us  the end of the latest window; None before the first event
+    """
 
     def __init__(self, window_us: int) -> None:
         self._window_us = window_us
@@ -35,7 +38,3 @@ class AlignedWindows:
             else:
                 self.stop_us += self._window_us
                 yield part, self.stop_us - self._window_us
-
-    def finish(self) -> int | None:
-        """Return the end of the last window; None without events."""
-        return self.stop_us
