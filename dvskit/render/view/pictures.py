@@ -3,39 +3,33 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Callable
+from typing import Any
 
-from dvskit.errors import ConfigError, DvskitError, one_line
+from numpy.typing import NDArray
+
+from dvskit.errors import ConfigError
 from dvskit.events import Source
 from dvskit.render._page_images import Images, PageImages
+from dvskit.render.view.found import FoundRows
 
 
-class Pictures:
-    """The images of a source, such as reconstructed ones: `make` yields them, in a thread."""
+class Pictures(FoundRows[tuple[int, NDArray[Any]]]):
+    """The images of a source, such as reconstructed ones: `make` yields them, in a thread.
+
+    Its length is the number of images so far; `PageImages` keeps some of them.
+    """
 
     def __init__(self, source: Source, make: Callable[[Source], Images]) -> None:
         self._kept = PageImages()
-        self.done = False
-        self.problem = ""
-        self._closed = threading.Event()
-        self._thread = threading.Thread(target=self._work, args=(source, make), daemon=True)
-        self._thread.start()
+        super().__init__(source, make)
 
-    @property
-    def total(self) -> int:
-        """The number of images so far."""
+    def add(self, row: tuple[int, NDArray[Any]]) -> None:
+        """Add the next one."""
+        self._kept.add(*row)
+
+    def __len__(self) -> int:
         return self._kept.total
-
-    def _work(self, source: Source, make: Callable[[Source], Images]) -> None:
-        try:
-            for t_us, image in make(source):
-                self._kept.add(t_us, image)
-                if self._closed.is_set():
-                    return
-        except (DvskitError, OSError, MemoryError) as error:
-            self.problem = one_line(error)
-        self.done = True
 
     def times(self, start_us: int) -> bytes:
         """Return the times of the images relative to `start_us`, as JSON."""
@@ -47,8 +41,3 @@ class Pictures:
             if at_us == t_us:
                 return image
         raise ConfigError(f"there is no image at {t_us} us")
-
-    def close(self) -> None:
-        """Stop making more."""
-        self._closed.set()
-        self._thread.join()

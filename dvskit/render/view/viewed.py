@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Any, Generic, Literal, NamedTuple, Protocol, TypeVar
+from typing import IO, Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ from dvskit.render._page_images import Images
 from dvskit.render._page_objects import described_objects
 from dvskit.render._thin import Overview, Thinned, Thinner
 from dvskit.render.page import Held, described
+from dvskit.render.view.found import FoundRows
 from dvskit.render.view.pictures import Pictures
 from dvskit.streams import Labels
 from dvskit.tracking import OBJECT_ROW
@@ -51,60 +52,11 @@ class Decided(NamedTuple):
     rate: float
 
 
-Row = TypeVar("Row")
-
-
-class _Found(Generic[Row]):
-    """Rows found in a recording, in order of time; one thread at a time may add to them.
-
-    find  yields them from a source, in a thread of its own; None if they are added by others
-    """
-
-    def __init__(
-        self, source: Source | None = None, find: Callable[[Source], Iterator[Row]] | None = None
-    ) -> None:
-        self._rows: list[Row] = []
-        self.done = False
-        self.problem = ""
-        self._closed = threading.Event()
-        self._thread: threading.Thread | None = None
-        if source is not None and find is not None:
-            self._thread = threading.Thread(target=self._make, args=(find, source), daemon=True)
-            self._thread.start()
-
-    def add(self, row: Row) -> None:
-        """Add the next one."""
-        self._rows.append(row)
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def since(self, first: int) -> list[Row]:
-        """Return those from an index on."""
-        return self._rows[first:]
-
-    def _make(self, find: Callable[[Source], Iterator[Row]], source: Source) -> None:
-        try:
-            for row in find(source):
-                self.add(row)
-                if self._closed.is_set():
-                    return
-        except (DvskitError, OSError, MemoryError) as error:
-            self.problem = one_line(error)
-        self.done = True
-
-    def close(self) -> None:
-        """Stop producing more."""
-        self._closed.set()
-        if self._thread is not None:
-            self._thread.join()
-
-
-class Decisions(_Found[Decided]):
+class Decisions(FoundRows[Decided]):
     """Decisions on a recording, sorted by time."""
 
 
-class _Objects(_Found[NDArray[Any]]):
+class _Objects(FoundRows[NDArray[Any]]):
     """Tracked objects of a recording: arrays of `tracking.OBJECT_ROW`."""
 
 
@@ -174,7 +126,7 @@ class Viewed:
             ),
             "damage": str(damage) if damage else "",
             "decided": 0 if made is None else len(made),
-            "pictures": 0 if self.pictures is None else self.pictures.total,
+            "pictures": 0 if self.pictures is None else len(self.pictures),
             "objects": 0 if self._objects is None else len(self._objects),
         }
 
