@@ -83,6 +83,17 @@ def test_temporal_error_is_small_for_what_moves_with_the_flow_and_large_for_flic
     assert temporal_error(was, was, was, now, flow) > 0.02  # an image that stands still
 
 
+def test_places_of_unknown_flow_do_not_count_in_the_temporal_error():
+    was, now, *_ = sliding()
+    flow = np.zeros((48, 64, 2), np.float32)
+    flow[..., 0] = 2
+    flow[10:20] = np.nan
+    image = now.copy()
+    image[10:20] = 1.0
+    assert temporal_error(was, image, was, now, flow) < 1e-12
+    assert temporal_error(was, image, was, now, np.full_like(flow, np.nan)) == 0
+
+
 def test_what_appears_does_not_count_in_the_temporal_error():
     was, now, *_ = sliding(step=0)
     seen = now.copy()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -13,16 +14,14 @@ from safetensors.torch import load_file
 
 from dvskit.errors import ConfigError, MissingFileError, OutputError
 from dvskit.reconstruction import load_reconstruction_model
+from dvskit.reconstruction.scores import fitted, score_images, ssim
 from dvskit.training import load_config
 from dvskit.training.reconstruction import load_reconstruction_config, train_reconstruction
 from dvskit.training.reconstruction import loop as loop_module
 from dvskit.training.reconstruction.feed import SequenceFeed, cut, turned
 from dvskit.training.reconstruction.loop import chunk_loss, rate_at
 from dvskit.training.reconstruction.losses import (
-    fitted,
-    image_scores,
     moved_back,
-    ssim,
     ssim_by_squares,
     temporal_difference,
 )
@@ -226,7 +225,8 @@ def test_turned_sequences_move_as_their_turned_flow_says(tiny: Path, way):
 def test_ssim_is_one_for_equal_images_and_agrees_with_its_definition():
     rng = torch.Generator().manual_seed(3)
     first, second = torch.rand(2, 1, 1, 20, 17, generator=rng)
-    assert float(ssim(first, first)) == pytest.approx(1, abs=1e-6)
+    one, two = first[0, 0].numpy(), second[0, 0].numpy()
+    assert ssim(one, one) == pytest.approx(1, abs=1e-6)
     at = np.arange(11) - 5
     window = np.exp(-(at[:, None] ** 2 + at**2) / (2 * 1.5**2))
     window /= window.sum()
@@ -241,21 +241,44 @@ def test_ssim_is_one_for_equal_images_and_agrees_with_its_definition():
             values.append(
                 (2 * m * n + 1e-4) * (2 * cov + 9e-4) / ((m * m + n * n + 1e-4) * (va + vb + 9e-4))
             )
-    assert float(ssim(first, second)) == pytest.approx(np.mean(values), abs=1e-5)
+    assert ssim(one, two) == pytest.approx(np.mean(values), abs=1e-5)
     assert float(ssim_by_squares(first, first)) == pytest.approx(1, abs=1e-6)
     assert -0.2 < float(ssim_by_squares(first, second)) < 0.2
 
 
 def test_gain_and_offset_are_fitted_to_each_image():
-    frames = torch.rand(3, 1, 16, 16, generator=torch.Generator().manual_seed(1))
-    images = frames * torch.tensor([0.5, -2, 1]).view(3, 1, 1, 1) + 0.2
-    torch.testing.assert_close(fitted(images, frames), frames)
-    scores = image_scores(images, frames)
-    assert float(scores["mse_fitted"].max()) < 1e-9
-    assert float(scores["ssim_fitted"].min()) > 0.999
-    assert float(scores["mse"].min()) > 0.001
-    even = torch.full_like(frames, 0.5)
-    torch.testing.assert_close(fitted(even, frames)[0], frames[0].mean().expand(1, 16, 16))
+    frames = np.random.default_rng(1).random((3, 16, 16))
+    images = frames * np.array([0.5, -2, 1])[:, None, None] + 0.2
+    for image, frame in zip(images, frames, strict=True):
+        np.testing.assert_allclose(fitted(image, frame), frame, atol=1e-12)
+    still = np.zeros((2, 16, 16, 2), np.float32)
+    scores = score_images(enumerate(images), enumerate(frames), iter(still))
+    assert float(scores.mse_fitted.max()) < 1e-9
+    assert float(scores.ssim_fitted.min()) > 0.999
+    assert float(scores.mse.min()) > 0.001
+    even = np.full_like(frames[0], 0.5)
+    np.testing.assert_allclose(fitted(even, frames[0]), frames[0].mean())
+
+
+def test_the_scores_of_a_sequence_are_those_of_its_images(tiny: Path):
+    config = tiny_config(tiny)
+    with SequenceFeed(config) as feed:
+        batch = next(iter(feed.whole("judged")))
+    module = config.network.build().eval()
+    found = loop_module.sequence_scores(module, batch, 1, torch.device("cpu"))
+    states, images = None, []
+    with torch.inference_mode():
+        for window in range(batch.voxels.shape[1]):
+            image, states = module(batch.voxels[:, window], states)
+            images.append(image)
+    pairs = [*zip(images, batch.frames[:, 1:].unbind(1), strict=True)][1:]
+    mean = np.mean([float(((image - frame) ** 2).mean()) for image, frame in pairs])
+    assert found["mse"] == pytest.approx(mean, rel=1e-5)
+    off = [
+        float(temporal_difference(image, before, frame, earlier, batch.back[:, number]))
+        for number, ((before, earlier), (image, frame)) in enumerate(pairwise(pairs), 2)
+    ]
+    assert found["temporal"] == pytest.approx(np.mean(off), rel=1e-3)
 
 
 def test_images_that_follow_the_flow_have_no_temporal_difference():

@@ -80,13 +80,14 @@ def temporal_error(
     """Return how far an image differs from the one before, moved along the flow; in 0..1.
 
     flow  (height, width, 2) float32: pixel x, y of the second image was at x + flow[..., 0],
-          y + flow[..., 1] in the first. None: that of the references, by OpenCV's DIS (medium)
+          y + flow[..., 1] in the first; NaN where it is unknown. None: that of the references, by
+          OpenCV's DIS (medium)
 
     With W for the warp to the second image and I, R for images and references, it is the mean of
     M |I2 - W I1| over the mean of M, where M = exp(-50 (R2 - W R1)^2) excludes what is covered or
     uncovered (Lai et al. 2018, "Learning blind video temporal consistency"); M is 0 where the flow
-    leaves the image. The error of the reference itself is not 0. Raises ShapeError for images of
-    less than 16 pixels a side without `flow`.
+    leaves the image or is unknown. The error of the reference itself is not 0. Raises ShapeError
+    for images of less than 16 pixels a side without `flow`.
     """
     first, second = _checked(before, image)
     was, now = _checked(reference_before, reference)
@@ -95,7 +96,8 @@ def temporal_error(
     height, width = second.shape
     x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
     at_x, at_y = x + flow[..., 0], y + flow[..., 1]
-    seen = (at_x >= 0) & (at_x <= width - 1) & (at_y >= 0) & (at_y <= height - 1)
+    seen = (at_x >= 0) & (at_x <= width - 1) & (at_y >= 0) & (at_y <= height - 1)  # not for NaN
+    at_x, at_y = (np.where(seen, at, 0).astype(np.float32) for at in (at_x, at_y))
 
     def moved(values: Image) -> Image:
         return np.asarray(cv2.remap(values, at_x, at_y, cv2.INTER_LINEAR))

@@ -12,15 +12,12 @@ from torch import Tensor, nn
 
 from dvskit.errors import ConfigError
 from dvskit.reconstruction.network import States
+from dvskit.reconstruction.scores import score_images
 from dvskit.training.checkpoint import Checkpoint
 from dvskit.training.device import pick_device
 from dvskit.training.reconstruction.config import ReconstructionConfig, ReconstructionLoop
 from dvskit.training.reconstruction.feed import SequenceBatch, SequenceFeed
-from dvskit.training.reconstruction.losses import (
-    image_scores,
-    ssim_by_squares,
-    temporal_difference,
-)
+from dvskit.training.reconstruction.losses import ssim_by_squares, temporal_difference
 from dvskit.training.running import Progress
 from dvskit.training.toml_config import to_toml
 
@@ -192,23 +189,18 @@ def chunk_loss(
 def sequence_scores(
     module: nn.Module, batch: SequenceBatch, settle: int, device: torch.device
 ) -> dict[str, float]:
-    """Return the mean scores of the images of a batch, after the first `settle` windows.
+    """Return the mean scores of the images of a sequence, a batch of one, after the first `settle`.
 
-    "temporal" is the mean of `temporal_difference`.
+    They are those of `ImageScores`.
     """
-    batch = SequenceBatch(*(each.to(device) for each in batch))
     states: States | None = None
     images = []
     with torch.inference_mode():
         for window in range(batch.voxels.shape[1]):
-            image, states = module(batch.voxels[:, window], states)
-            images.append(image)
-        every = torch.cat(images[settle:])
-        frames = torch.cat([*batch.frames[:, settle + 1 :].unbind(1)])
-        found = {name: float(value.mean()) for name, value in image_scores(every, frames).items()}
-        earlier = torch.cat([*batch.frames[:, settle + 1 : -1].unbind(1)])
-        later, count = frames[len(batch.frames) :], len(batch.frames)
-        back = torch.cat([*batch.back[:, settle + 1 :].unbind(1)])
-        off = temporal_difference(every[count:], every[:-count], later, earlier, back)
-        found["temporal"] = float(off.mean())
-    return found
+            image, states = module(batch.voxels[:, window].to(device), states)
+            images.append(image[0, 0].cpu().numpy())
+    frames, back = batch.frames[0, 1:, 0].numpy(), batch.back[0].numpy()
+    found = score_images(
+        enumerate(images[settle:]), enumerate(frames[settle:]), iter(back[settle + 1 :])
+    )
+    return {name: mean for name, (mean, _) in found.summary().items()}

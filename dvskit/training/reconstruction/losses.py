@@ -1,50 +1,23 @@
-"""Losses between images, and scores of them."""
+"""Losses between images; `reconstruction.scores` judges them."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
-from functools import lru_cache
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-_SIDE, _SIGMA = 11, 1.5  # of the window of SSIM
 _SQUARE = 7
 _C1, _C2 = 0.01**2, 0.03**2
 _OCCLUDED = 50.0  # 1 / squared brightness: how fast a pixel that does not fit loses its weight
 
 
-@lru_cache(maxsize=8)
-def _window(device: torch.device) -> Tensor:
-    at = torch.arange(_SIDE, device=device) - (_SIDE - 1) / 2
-    weights = torch.exp(-(at**2) / (2 * _SIGMA**2))
-    total: Tensor = weights / weights.sum()
-    return total
-
-
-def _blurred(images: Tensor) -> Tensor:
-    weights = _window(images.device)
-    across = functional.conv2d(images, weights[None, None, None])
-    return functional.conv2d(across, weights[None, None, :, None])
-
-
-def ssim(first: Tensor, second: Tensor) -> Tensor:
+def ssim_by_squares(first: Tensor, second: Tensor) -> Tensor:
     """Return the structural similarity of images (B, 1, H, W) from 0 to 1, (B,).
 
-    A Gaussian window of 11 pixels, sigma 1.5, without the border (Wang et al. 2004).
+    It is that of `reconstruction.scores.ssim`, over squares of 7 pixels: fast, with gradients.
     """
-    return _similarity(first, second, _blurred)
-
-
-def ssim_by_squares(first: Tensor, second: Tensor) -> Tensor:
-    """Return the similarity as `ssim` does, over squares of 7 pixels, which is faster."""
-    return _similarity(first, second, lambda images: functional.avg_pool2d(images, _SQUARE, 1))
-
-
-def _similarity(first: Tensor, second: Tensor, mean: Callable[[Tensor], Tensor]) -> Tensor:
     given = torch.cat([first, second, first * first, second * second, first * second])
-    a, b, aa, bb, ab = mean(given).chunk(5)
+    a, b, aa, bb, ab = functional.avg_pool2d(given, _SQUARE, 1).chunk(5)
     squares = a * a + b * b
     covariance = ab - a * b
     variances = aa + bb - squares
@@ -81,21 +54,3 @@ def temporal_difference(
     weight = known * torch.exp(-_OCCLUDED * (frame - moved[:, 1:]) ** 2)
     total = ((image - moved[:, :1]).abs() * weight).sum((1, 2, 3))
     return total / weight.sum((1, 2, 3)).clamp(min=1)
-
-
-def fitted(image: Tensor, frame: Tensor) -> Tensor:
-    """Return images (B, 1, H, W) with the gain and offset, each its own, nearest to the frames."""
-    x, y = image - image.mean((1, 2, 3), True), frame - frame.mean((1, 2, 3), True)
-    gain = (x * y).sum((1, 2, 3), True) / (x * x).sum((1, 2, 3), True).clamp(min=1e-12)
-    return x * gain + frame.mean((1, 2, 3), True)
-
-
-def image_scores(image: Tensor, frame: Tensor) -> dict[str, Tensor]:
-    """Return MSE and SSIM of images (B, 1, H, W), (B,), also after the best gain and offset."""
-    near = fitted(image, frame)
-    return {
-        "mse": ((image - frame) ** 2).mean((1, 2, 3)),
-        "ssim": ssim(image, frame),
-        "mse_fitted": ((near - frame) ** 2).mean((1, 2, 3)),
-        "ssim_fitted": ssim(near, frame),
-    }
