@@ -35,8 +35,7 @@ class NetworkReconstructor:
 
 class _NetworkPass:
     def __init__(self, model: ReconstructionModel, size: Size) -> None:
-        # oneDNN's convolutions are faster with channels last.
-        self._module = model.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._module = model.module
         self._size = size
         self._voxels = VoxelInput(bins=model.network.bins)
         self._multiple = model.network.multiple
@@ -56,6 +55,7 @@ class _NetworkPass:
         voxels = torch.from_numpy(self._voxels(self._window.take()))
         with torch.inference_mode():
             given = padded(voxels[None].to(self._device), self._multiple)
+            # Convolutions of oneDNN are faster with channels last.
             given = given.contiguous(memory_format=torch.channels_last)
             image, self._states = self._module(given, self._states)
         whole: NDArray[np.float32] = image[0, 0].float().cpu().numpy()
