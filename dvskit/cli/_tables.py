@@ -1,16 +1,22 @@
-"""Tables of rows as output: CSV, also on standard output, as the rows come."""
+"""Tables of rows as output: CSV, also on standard output, as the rows come; or arrays."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
+
+import numpy as np
+from numpy.typing import NDArray
 
 from dvskit._files import check_output, whole_file
 from dvskit.errors import ConfigError
 from dvskit.formats import is_standard
+
+VIDEOS = (".mp4", ".mkv", ".mov", ".gif")
+"""Suffixes of the videos that commands with tables write, too."""
 
 
 def check_table(out: Path, what: str, suffixes: tuple[str, ...], json: bool, force: bool) -> None:
@@ -42,3 +48,13 @@ def open_table(out: Path, header: str, force: bool) -> Iterator[TextIO]:
     ):
         file.write(f"{header}\n")
         yield file
+
+
+def save_columns(
+    blocks: Iterable[NDArray[Any]], columns: Mapping[str, str], out: Path, force: bool
+) -> None:
+    """Write rows as arrays (.npz): `columns` maps the name of each to a field of the rows."""
+    rows = np.concatenate(list(blocks))
+    arrays: dict[str, Any] = {name: rows[each] for name, each in columns.items()}
+    with whole_file(out, overwrite=force) as partial, partial.open("wb") as file:
+        np.savez(file, **arrays)

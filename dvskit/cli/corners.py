@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit._files import whole_file
 from dvskit.cli import _console
 from dvskit.cli._clips import CountedEvents, ShownFile, note_assumptions, open_shown
 from dvskit.cli._options import (
@@ -23,7 +22,7 @@ from dvskit.cli._options import (
     option,
     part_of,
 )
-from dvskit.cli._tables import check_table, open_table
+from dvskit.cli._tables import VIDEOS, check_table, open_table, save_columns
 from dvskit.errors import count_of
 from dvskit.events import Size, Source
 
@@ -33,8 +32,8 @@ if TYPE_CHECKING:
     from dvskit.render.colormap import Theme
     from dvskit.render.frames.corner_tracks import TracksRun
 
-_VIDEOS = (".mp4", ".mkv", ".mov", ".gif")
-_SUFFIXES = (".csv", ".npz", *_VIDEOS)
+_SUFFIXES = (".csv", ".npz", *VIDEOS)
+_COLUMNS = {"id": "id", "t_us": "t", "x": "x", "y": "y"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,14 +92,17 @@ def corners(
     _console.announce_compiling()
     with _console.progress(out.name, None, "events") as show:
         events = CountedEvents(part, file, show)
-        if out.suffix.lower() in _VIDEOS:
+        if out.suffix.lower() in VIDEOS:
             from dvskit.render import CornerTracks
 
             links = _draw(events, out, CornerTracks(chosen, **parameters), film, force)
         else:
             step, links = chosen.start(events.size), CornerLinks(events.size, **parameters)
-            write = _write_arrays if out.suffix.lower() == ".npz" else _write_table
-            write((links(step(block)) for block in events), out, force)
+            rows = (links(step(block)) for block in events)
+            if out.suffix.lower() == ".npz":
+                save_columns(rows, _COLUMNS, out, force)
+            else:
+                _write_table(rows, out, force)
     note_assumptions(file, recording, part)
     facts = {
         "file": str(file), "out": str(out), "method": linking.method, "events": events.count,
@@ -145,13 +147,3 @@ def _write_table(rows: Iterator[NDArray[Any]], out: Path, force: bool) -> None:
     with open_table(out, "id,t_us,x,y", force) as file:
         for block in rows:
             file.writelines(f"{i},{t},{x},{y}\n" for i, t, x, y in block.tolist())
-
-
-def _write_arrays(rows: Iterator[NDArray[Any]], out: Path, force: bool) -> None:
-    blocks = list(rows)
-    arrays: dict[str, Any] = {
-        key: np.concatenate([each[name] for each in blocks])
-        for key, name in (("id", "id"), ("t_us", "t"), ("x", "x"), ("y", "y"))
-    }
-    with whole_file(out, overwrite=force) as partial, partial.open("wb") as file:
-        np.savez(file, **arrays)

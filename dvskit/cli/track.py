@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvskit import _interrupt
-from dvskit._files import whole_file
 from dvskit.cli import _console
 from dvskit.cli._clips import CountedEvents, ShownFile, UntilStopped, note_assumptions, open_shown
 from dvskit.cli._filtered import FilteredEvents, FiltersOption
@@ -26,7 +25,7 @@ from dvskit.cli._options import (
     option,
     part_of,
 )
-from dvskit.cli._tables import check_table, open_table
+from dvskit.cli._tables import VIDEOS, check_table, open_table, save_columns
 from dvskit.errors import ConfigError, count_of
 from dvskit.events import Events, EventsSource, Size, Source, read_all
 from dvskit.formats import is_standard
@@ -36,10 +35,9 @@ if TYPE_CHECKING:
     from dvskit.tracking.crossings import Line
     from dvskit.tracking.tracker import ObjectMethod
 
-_VIDEOS = (".mp4", ".mkv", ".mov", ".gif")
-_SUFFIXES = (".csv", ".npz", ".html", *_VIDEOS)
+_SUFFIXES = (".csv", ".npz", ".html", *VIDEOS)
 _WINDOWS_US = 100, 10**9  # as of a Tracker
-_COLUMNS = {"t_us": "t", "vx_px_s": "vx", "vy_px_s": "vy"}  # other names are those of the rows
+_NAMES = {"t": "t_us", "vx": "vx_px_s", "vy": "vy_px_s"}  # others are those of the rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +100,7 @@ class _Film:
     def check(self, out: Path) -> None:
         """Raise ConfigError for an option of videos beside another output."""
         for name in ("fps", "slow"):
-            if getattr(self, name) is not None and out.suffix.lower() not in _VIDEOS:
+            if getattr(self, name) is not None and out.suffix.lower() not in VIDEOS:
                 raise ConfigError(f"{out}: --{name} applies to videos only; leave it out")
 
 
@@ -188,7 +186,7 @@ def object_blocks(source: Source, tracker: ObjectMethod) -> Iterator[NDArray[Any
 
 def _write(events: Source, tally: _Tally, out: Path, film: _Film, force: bool, title: str) -> None:
     suffix = out.suffix.lower()
-    if suffix in _VIDEOS:
+    if suffix in VIDEOS:
         from dvskit.render import ObjectTracks, VideoView, video
 
         style = ObjectTracks(tracker=tally, lines=tuple(each.line for each in tally.counters))
@@ -204,24 +202,21 @@ def _write(events: Source, tally: _Tally, out: Path, film: _Film, force: bool, t
         state = "" if film.dark else "theme=light"
         page(ShownEvents(kept, objects=rows), out, title=title, overwrite=force, state=state)
     elif suffix == ".npz":
-        rows = np.concatenate(list(object_blocks(events, tally)))
-        arrays: dict[str, Any] = {each: rows[_COLUMNS.get(each, each)] for each in _names()}
-        with whole_file(out, overwrite=force) as partial, partial.open("wb") as file:
-            np.savez(file, **arrays)
+        save_columns(object_blocks(events, tally), _columns(), out, force)
     else:
         _write_table(object_blocks(events, tally), out, force)
 
 
-def _names() -> list[str]:
+def _columns() -> dict[str, str]:
+    """Return the name of each column, and its field of the rows."""
     from dvskit.tracking import OBJECT_ROW
 
-    shown = {name: each for each, name in _COLUMNS.items()}
-    return [shown.get(name, name) for name in OBJECT_ROW.names or ()]
+    return {_NAMES.get(each, each): each for each in OBJECT_ROW.names or ()}
 
 
 def _write_table(blocks: Iterator[NDArray[Any]], out: Path, force: bool) -> None:
     """Write rows as CSV, each block when it is there."""
-    with open_table(out, ",".join(_names()), force) as file:
+    with open_table(out, ",".join(_columns()), force) as file:
         for block in blocks:
             for number, t_us, *places, events, seen in block.tolist():
                 decimals = ",".join(f"{value:.2f}" for value in places)
