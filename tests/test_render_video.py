@@ -261,13 +261,13 @@ def test_a_footer_names_its_rates_and_times():
     layout = lay_out(Size(320, 240), None, beside=None, footer=True)
     canvas = Canvas(layout, 10_000, slow=1, beside=None)
     written = []
-    write = canvas_module._write
+    write = canvas_module.write
 
     def heard(picture, text, *rest):
         written.append(text.strip())
         return write(picture, text, *rest)
 
-    canvas_module._write = heard
+    canvas_module.write = heard
     try:
         for moment in frames(events, style=LatestPolarity(), frame_us=10_000).moments():
             written.clear()
@@ -279,7 +279,7 @@ def test_a_footer_names_its_rates_and_times():
             rate = max(moment.on, moment.off) / 0.01
             assert rate <= most or rate > 3 * most / 5
     finally:
-        canvas_module._write = write
+        canvas_module.write = write
     code = next(text for text in written if text.endswith(" s"))
     times = [float(text) for text in written[written.index(scale[0]) + 2 :]]
     assert 0.0 in times

@@ -45,9 +45,9 @@ def test_the_time_code_of_a_part_counts_from_the_recording_s_first_event(run, mo
     from dvskit.render.frames import canvas
 
     drawn = []
-    write = canvas._write
+    write = canvas.write
     monkeypatch.setattr(
-        canvas, "_write", lambda *args: (drawn.append(args[1].strip()), write(*args))[1]
+        canvas, "write", lambda *args: (drawn.append(args[1].strip()), write(*args))[1]
     )
     rng = np.random.default_rng(0)
     events = dvskit.Events(

@@ -86,7 +86,7 @@ def find_ports(
 ) -> Ports:  # fmt: skip
     """Return the ports by meaning; `states` maps the input of each state to its output.
 
-    Raises ConfigError if they cannot be told apart.
+    Raises ConfigError if they cannot be distinguished.
     """
     pairs = _given_pairs(inputs, outputs, states, name)
     if states is None:

@@ -50,8 +50,9 @@ class OnnxReconstructor:
 
     A window holds the events since the image before; states begin with zeros. A sensor is padded
     with pixels without events, at the right and below, to the sides that the network needs; the
-    image is cropped. Raises ConfigError without the package onnxruntime and for a network whose
-    inputs and outputs are others or cannot be told apart, FormatError for a file that is not ONNX.
+    image is cropped. Raises ConfigError without the package onnxruntime, and for a network with
+    other inputs and outputs or ones that cannot be distinguished; FormatError for a file that is
+    not ONNX.
     """
 
     def __init__(

@@ -58,7 +58,7 @@ class Reconstructed(FrameSource):
     """Images of a stream as a clip: (t_us, uint8 (height, width)); each iteration is a pass.
 
     Raises EventsError if time decreases from block to block, GeometryError for a block or a frame
-    of another size, VideoError for frames whose time decreases.
+    of another size, VideoError for frames with decreasing times.
     """
 
     def __init__(

@@ -14,7 +14,7 @@ class ReconstructionPass(Protocol):
     """One pass over a stream; it holds the state of that pass."""
 
     def add(self, events: Events) -> None:
-        """Take in events. They come in time order, in blocks whose borders have no meaning."""
+        """Take in events. They come in time order; the borders of blocks have no meaning."""
 
     def see(self, t_us: int, frame: NDArray[Any]) -> None:
         """Take in a frame of the same sensor, (height, width) uint8, taken at `t_us`.

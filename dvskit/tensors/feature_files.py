@@ -62,9 +62,9 @@ def load_features(path: str | PathLike[str]) -> Features:
 def _loaded(path: str, _changed_ns: int, _bytes: int) -> Features:
     try:
         with safe_open(path, "np") as file:
-            told = json.loads((file.metadata() or {})[_KEY])
+            stored = json.loads((file.metadata() or {})[_KEY])
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        return _features(told, tensors)
+        return _features(stored, tensors)
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, DvskitError) as error:
         missing = isinstance(error, KeyError)
         problem = f"it has no {error.args[0]}" if missing else one_line(error)[:200]
@@ -73,9 +73,9 @@ def _loaded(path: str, _changed_ns: int, _bytes: int) -> Features:
         ) from error
 
 
-def _features(told: list[dict[str, Any]], tensors: dict[str, NDArray[Any]]) -> Features:
+def _features(stored: list[dict[str, Any]], tensors: dict[str, NDArray[Any]]) -> Features:
     layers: list[FittedLayer] = []
-    for number, values in enumerate(told):
+    for number, values in enumerate(stored):
         missed = float(values.pop("missed"))
         layer = FeatureLayer(**values)
         shape = layer.shape(layers[-1].channels if layers else 2)

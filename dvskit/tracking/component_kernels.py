@@ -148,7 +148,7 @@ def supported_pixels(
     surface: tuple[Array, Array, Array], counts: Array, since: int, least: int, most: int,
     mask: Array, found: Array,
 ) -> int:  # fmt: skip
-    """Mark the pixels whose latest event has company; return how many.
+    """Mark the pixels with company of their latest event; return their number.
 
     surface  as in `add_events`
     counts   (2, H, W) uint16, events since the time `since`; of a pixel at most `most` count

@@ -67,7 +67,7 @@ class Along:
         return max(0.7, 0.03 * self.size)
 
     def off(self, low: float, high: float) -> float:
-        """Return how far an object whose sides were seen is from its prediction.
+        """Return how far the seen sides of an object are from its prediction.
 
         A part of the object is only off as far as it sticks out of the box.
         """

@@ -44,7 +44,7 @@ class Tracker:
     """A way to follow objects that move before a camera at rest.
 
     window_us     a row for each object at each whole multiple of this time
-    memory        windows whose events show where an object is
+    memory        the number of windows, with events that show where an object is
     join_px       pixels with events at most this far apart are one cluster
     least_pixels  smaller clusters are noise
     gate          the farthest from its prediction that an object is looked for, in standard

@@ -9,13 +9,10 @@ import math
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any
 
 import cv2
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -25,6 +22,7 @@ from dvskit.render._numbers import nice_step, number_text, rate_unit, tick_text
 from dvskit.render.colormap import Theme, gradient, nearest_rows, rgb
 from dvskit.render.flow_colours import wheel_rows
 from dvskit.render.frames import Moment, frame_kernels
+from dvskit.render.frames.letters import text_width, write
 from dvskit.render.frames.styles import LEVELS
 from dvskit.video import FrameSource
 
@@ -40,7 +38,6 @@ _BAYER = np.array([[0, 8, 2, 10], [12, 4, 14, 6], [3, 11, 1, 9], [15, 7, 13, 5]]
 _DITHER = 16  # amplitude, of 255
 _SCALE = "500k"  # the longest name of a rate
 _LEAST_FOOTER_PX = 200  # narrower canvases have no room for text
-_ALPHABET = " 0123456789.,:/-+()eskMGvpx×µm"
 
 Images = Iterable[tuple[int, NDArray[Any]]]
 
@@ -66,36 +63,6 @@ def _colours_of(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     found = np.reshape(cut or [], (-1, 3))[:count]
     own[: len(found)] = found
     return np.concatenate([cube, own]).astype(np.uint8)
-
-
-@lru_cache(maxsize=8)
-def glyphs(height_px: int) -> dict[str, NDArray[np.uint8]]:
-    """Return pictures of characters of one size: (height, width) uint8 of 0..15."""
-    width, height = round(height_px * 0.62), round(height_px * 1.25)
-    figure = Figure(figsize=(len(_ALPHABET) * width / 100, height / 100), dpi=100)
-    canvas: Any = FigureCanvasAgg(figure)
-    for number, letter in enumerate(_ALPHABET):
-        figure.text(
-            (number + 0.5) / len(_ALPHABET), 0.25, letter, family="DejaVu Sans Mono",
-            fontsize=height_px * 0.72, ha="center", va="baseline",
-        )  # fmt: skip
-    canvas.draw()
-    ink = 255 - np.asarray(canvas.buffer_rgba())[:, :, 0]
-    shades = (ink // 16).astype(np.uint8)[:height]
-    return {a: shades[:, n * width : (n + 1) * width] for n, a in enumerate(_ALPHABET)}
-
-
-def _write(picture: NDArray[np.uint8], text: str, x: int, y: int, height_px: int, ramp: int) -> int:
-    """Write text with its upper left corner at (x, y); return the x after it."""
-    letters = glyphs(height_px)
-    line = np.concatenate([letters[each] for each in text], axis=1)
-    place = picture[y : y + line.shape[0], x : x + line.shape[1]]
-    place[:] = ramp + line[: place.shape[0], : place.shape[1]]
-    return int(x + line.shape[1])
-
-
-def _text_width(text: str, height_px: int) -> int:
-    return len(text) * round(height_px * 0.62)
 
 
 def _arrow_key(length: int, scale: int, least_px: int) -> NDArray[np.uint8]:
@@ -270,10 +237,10 @@ class Canvas:
         small = max(9, round(at.text_px * 0.72))
         text = f"{number_text(full_px_s, 2)} px/s"
         if self.arrow_px is None:
-            side = max(round(at.text_px * 3.2), _text_width(text, small))
+            side = max(round(at.text_px * 3.2), text_width(text, small))
             key = np.where(wheel_rows(side) > 0, wheel_rows(side), np.uint8(_TEXT))
         else:
-            key = _arrow_key(self.arrow_px, at.scale, _text_width(text, small))
+            key = _arrow_key(self.arrow_px, at.scale, text_width(text, small))
         side, right = key.shape[1], at.sensor.width * at.scale - small // 2
         high = len(key) + round(small * 1.25)
         if side > right or high > at.sensor.height * at.scale:
@@ -281,7 +248,7 @@ class Canvas:
         place = self.picture[small // 2 : small // 2 + high, right - side : right]
         place[:] = _TEXT
         place[: len(key)] = key
-        _write(place[len(key) :], text, (side - _text_width(text, small)) // 2, 0, small, _TEXT)
+        write(place[len(key) :], text, (side - text_width(text, small)) // 2, 0, small, _TEXT)
 
     def _put_beside(self, image: NDArray[np.uint8]) -> None:
         place = self._place_beside(self.picture)
@@ -314,18 +281,18 @@ class Canvas:
         pad, small = round(at.text_px * 0.6), max(9, round(at.text_px * 0.72))
         digits = 6 if self.period_us < 1000 else 3
         time = f"{(moment.t_us - (self.zero_us or 0)) / 1e6:.{digits}f} s".rjust(digits + 5)
-        left = _write(footer, time, pad, pad // 2, at.text_px, _TEXT)
+        left = write(footer, time, pad, pad // 2, at.text_px, _TEXT)
         second = pad // 2 + round(at.text_px * 1.3)
         speed = speed_text(self.slow)
-        beneath = max(pad, left - _text_width(speed, small))
-        _write(footer, speed, beneath, second, small, _FAINT)
+        beneath = max(pad, left - text_width(speed, small))
+        write(footer, speed, beneath, second, small, _FAINT)
         rate = (moment.on + moment.off) * 1e6 / self.period_us
         text = rate_text(rate)
-        right = at.width - pad - _text_width(text, small)
+        right = at.width - pad - text_width(text, small)
         if right - left < at.width // 4:
             right = at.width - pad
         else:
-            _write(footer, text, right, (at.footer_px - round(small * 1.25)) // 2, small, _FAINT)
+            write(footer, text, right, (at.footer_px - round(small * 1.25)) // 2, small, _FAINT)
         self._strip(footer[:, left + pad : right - pad // 2], moment)
 
     def _strip(self, place: NDArray[np.uint8], moment: Moment) -> None:
@@ -336,7 +303,7 @@ class Canvas:
         named = place.shape[1] >= 16 * bar + 14 * tiny and place.shape[0] >= 4 * tiny
         axes = place
         if named:
-            place = place[: -round(1.25 * tiny) - 2, _text_width(_SCALE, tiny) + 3 :]
+            place = place[: -round(1.25 * tiny) - 2, text_width(_SCALE, tiny) + 3 :]
         bars = place.shape[1] // bar
         if bars < 16:
             return
@@ -360,8 +327,8 @@ class Canvas:
         if named:
             place[:, 0] = _LINE
             scale = _short(top_hz).rjust(len(_SCALE))
-            _write(axes, scale, 0, 0, tiny, _FAINT)
-            _write(axes, scale, 0, place.shape[0] - round(1.25 * tiny), tiny, _FAINT)
+            write(axes, scale, 0, 0, tiny, _FAINT)
+            write(axes, scale, 0, place.shape[0] - round(1.25 * tiny), tiny, _FAINT)
             self._times(axes, place.shape, bar, tiny, moment.t_us)
 
     def _times(
@@ -376,12 +343,12 @@ class Canvas:
         first = max(0, math.ceil((now - width * per_px) / step))
         for number in range(first, math.floor(now / step) + 1):
             text = tick_text(number * step, step)
-            wide = _text_width(text, tiny)
+            wide = text_width(text, tiny)
             at = round(width - (now - number * step) / per_px)
             start = at - wide // 2
             if start >= 0 and start + wide <= width:
                 axes[height - 2 : height + 2, left + at - 1] = _LINE
-                _write(axes, text, left + start, height + 2, tiny, _FAINT)
+                write(axes, text, left + start, height + 2, tiny, _FAINT)
 
 
 def speed_text(slow: float) -> str:

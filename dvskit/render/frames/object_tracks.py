@@ -14,7 +14,7 @@ from dvskit._arguments import check_arguments
 from dvskit.events import Events, Size
 from dvskit.render._numbers import check_range
 from dvskit.render.colormap import Theme
-from dvskit.render.frames.canvas import glyphs
+from dvskit.render.frames.letters import glyphs
 from dvskit.render.frames.styles import LEVELS, Decay, StyleRun
 from dvskit.render.frames.trails import TEXT, Trail, row_of, tracks_palette
 from dvskit.tracking import LineCounter, Tracker

@@ -67,7 +67,7 @@ class ReconstructionRun:
     def epoch(self) -> None:
         """Train the rest of an epoch, judge the average of the weights, and keep the best."""
         at, number = self.at, self.at.epoch
-        began = told = kept = time.monotonic()
+        began = shown = kept = time.monotonic()
         self.module.train()
         for batch in self.feed.epoch(number, at.step):
             loss = self._learn(batch, (number * self.feed.batches + at.step) * self.a_batch)
@@ -75,8 +75,8 @@ class ReconstructionRun:
             at.total += loss
             now = time.monotonic()
             within = at.step < self.feed.batches
-            if within and now - told > _EVERY_SECONDS and self.progress is not None:
-                told = now
+            if within and now - shown > _EVERY_SECONDS and self.progress is not None:
+                shown = now
                 done = (number * self.feed.batches + at.step) * self.a_batch
                 self.progress(
                     Progress(number, self.config.loop.epochs, done, self.steps, at.total / at.step)
