@@ -41,7 +41,9 @@ def labels_by_search(mask, reach=1):
 
 
 @pytest.mark.parametrize("share", [0.02, 0.2, 0.45, 0.9])
-@pytest.mark.parametrize("shape", [(1, 1), (1, 40), (23, 1), (13, 37), (20, 64), (9, 16)])
+@pytest.mark.parametrize(
+    "shape", [(1, 1), (1, 40), (23, 1), (13, 37), (20, 64), (9, 16), (11, 65), (5, 130)]
+)
 def test_labels_are_those_of_a_search(shape, share):
     rng = np.random.default_rng((*shape, int(100 * share)))
     mask = np.where(rng.random(shape) < share, rng.integers(1, 256, shape), 0).astype(np.uint8)
@@ -55,7 +57,7 @@ def test_a_spiral_and_a_comb_are_one_component():
     comb[:, ::4] = comb[-1] = 7
     assert label_mask(comb)[1] == 1
     assert label_mask(comb[::-1])[1] == 1
-    diagonal = np.eye(24, dtype=np.uint8)
+    diagonal = np.eye(80, dtype=np.uint8)
     assert label_mask(diagonal)[1] == label_mask(diagonal[::-1])[1] == 1
 
 

@@ -46,10 +46,13 @@ def components(events: Events, *, join_px: int = 1, least_events: int = 1) -> Cl
     from dvskit.tracking.component_kernels import labels_of, mark_pixels
 
     _, x, y, _ = columns(events)
-    mask, of = np.zeros(events.size[::-1], np.uint8), np.empty(len(events), np.int32)
-    mark_pixels(x, y, mask)
-    labels, count = label_mask(joined(mask, join_px))
-    labels_of(x, y, labels, of)
+    words, of = np.zeros(_words(events.size[::-1]), np.uint64), np.empty(len(events), np.int32)
+    mark_pixels(x, y, words)
+    if join_px > 1:
+        bits = np.unpackbits(words.view(np.uint8), axis=1, bitorder="little")
+        words = _packed(joined(bits[:, : events.size[0]], join_px))
+    begins, before, parent, count = _runs(words)
+    labels_of(x, y, begins, before, parent, of)
     found = _rows_of(events, of, count)
     if least_events == 1:
         return found
@@ -103,27 +106,41 @@ def label_mask(mask: NDArray[np.uint8]) -> tuple[NDArray[np.int32], int]:
     The labels are (H, W) int32: 0 for a zero pixel, else from 1 on. Raises ShapeError unless the
     mask is (H, W) uint8.
     """
-    from dvskit.tracking.component_kernels import label_pixels
+    from dvskit.tracking.component_kernels import paint_runs
 
     if mask.ndim != 2 or mask.dtype != np.uint8:
         raise ShapeError(f"a mask is (H, W) uint8, not {mask.dtype} of shape {mask.shape}")
-    flat = np.ascontiguousarray(mask).ravel()
-    words = flat[: len(flat) // 8 * 8].view("<u8")
-    labels = np.empty(len(flat), np.int32)
-    places, parent = np.empty((2, len(flat) + 1), np.int32)
-    count = label_pixels(flat, words, mask.shape[1], labels, places, parent)
-    return labels.reshape(mask.shape), count
+    words, labels = _packed(mask), np.zeros(mask.shape, np.int32)
+    begins, before, parent, count = _runs(words)
+    paint_runs(words, begins, before, parent, labels)
+    return labels, count
+
+
+def _runs(words: NDArray[np.uint64]) -> tuple[Any, Any, Any, int]:
+    """Return the last three arrays of `label_runs`, and the number of components."""
+    from dvskit.tracking.component_kernels import label_runs
+
+    before, parent = np.empty(words.shape, np.int32), np.empty(32 * words.size, np.int32)
+    begins = np.empty_like(words)
+    return begins, before, parent, label_runs(words, begins, before, parent)
+
+
+def _words(shape: tuple[int, int]) -> tuple[int, int]:
+    """Return the shape of a mask with a bit per pixel, 64 in a word."""
+    return shape[0], -(-shape[1] // 64)
+
+
+def _packed(mask: NDArray[np.uint8]) -> NDArray[np.uint64]:
+    """Return a mask with a bit per pixel, the lowest first."""
+    words = np.zeros(_words(mask.shape), "<u8")
+    words.view(np.uint8)[:, : -(-mask.shape[1] // 8)] = np.packbits(mask, 1, "little")
+    return words
 
 
 def _rows_of(events: Events, labels: NDArray[np.int32], count: int) -> Clusters:
     from dvskit.tracking.component_kernels import sum_clusters
 
-    table = np.zeros((count, 8), np.int64)
+    rows = np.zeros(count, CLUSTER_ROW)
     t, x, y, _ = columns(events)
-    sum_clusters(t, x, y, labels, table)
-    rows = np.empty(count, CLUSTER_ROW)
-    events_of, rows["t"], sum_x, sum_y, left, right, top, bottom = table.T
-    rows["events"] = events_of
-    rows["x"], rows["y"] = sum_x / events_of, sum_y / events_of
-    rows["width"], rows["height"] = right - left + 1, bottom - top + 1
+    sum_clusters(t, x, y, labels, np.empty((count, 4), np.int16), rows)
     return Clusters(labels, rows)
