@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from dvskit.errors import ConfigError
+from dvskit.errors import ConfigError, GeometryError
 from dvskit.events import Events, Size
 from dvskit.filters import CircleMask, Mask, PolygonMask, RectangleMask, filter_from
 
@@ -72,6 +72,14 @@ def test_an_image_is_inverted_in_the_text_of_a_filter(tmp_path):
         ("polygon_mask:1,2,3", "without its y"),
         ("polygon_mask:1,2,x,4", "not numbers"),
         ("circle_mask:1,2,-3", "radius"),
+        ("circle_mask:1,2,0", "radius_px=0"),
+        ("circle_mask:1,2,nan", "radius_px=nan"),
+        ("rectangle_mask:1,2,0,4", "width=0"),
+        ("rectangle_mask:1,2,3,-4", "height=-4"),
+        ("rectangle_mask:nan,2,3,4", "x=nan"),
+        ("rectangle_mask:1,2,inf,4", "width=inf"),
+        ("polygon_mask:1,2,3,4,nan,6", "three corners"),
+        ("polygon_mask:1,2,3,4,1e300,6", "three corners"),
         ("circle_mask:1,2", "radius is missing"),
         ("mask:x.png,invert=maybe", "neither true nor false"),
         ("rectangle_mask:1,2,3,4,maybe", "neither true nor false"),
@@ -81,6 +89,43 @@ def test_a_wrong_mask_is_one_line(text, words):
     with pytest.raises(ConfigError, match=words) as caught:
         filter_from(text)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "circle_mask:40,7,5",
+        "circle_mask:3.5,3.5,0.4",
+        "rectangle_mask:20,0,5,5",
+        "rectangle_mask:2.2,0,0.5,5,invert=true",
+        "polygon_mask:1,1,5,5,9,9",
+        "polygon_mask:-9,-9,-1,-9,-9,-1",
+    ],
+)
+def test_a_shape_without_a_pixel_of_the_sensor_is_an_error(text):
+    with pytest.raises(GeometryError, match="no pixel of the 20x16 sensor is inside") as caught:
+        filter_from(text)(everywhere())
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("value", "invert", "fix"), [(0, False, "true"), (255, True, "false")])
+def test_an_image_that_keeps_no_pixel_is_an_error(tmp_path, value, invert, fix):
+    path = tmp_path / "plain.png"
+    assert cv2.imwrite(str(path), np.full((SIZE.height, SIZE.width), value, np.uint8))
+    words = rf"plain.png: as a mask it keeps no pixel: .* invert={fix}"
+    with pytest.raises(ConfigError, match=words):
+        Mask.read(path, invert=invert)
+    assert Mask.read(path, invert=not invert).keep.all()
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields"),
+    [(CircleMask, (1, 2, 3)), (RectangleMask, (1, 2, 3, 4)),
+     (PolygonMask, (((0, 0), (9, 0), (0, 9)),))],
+)  # fmt: skip
+def test_a_text_does_not_invert_a_mask(kind, fields):
+    with pytest.raises(ConfigError, match="invert='no' is neither True nor False"):
+        kind(*fields, invert="no")
 
 
 def test_masks_with_equal_fields_are_equal():

@@ -12,10 +12,13 @@ from numpy.typing import ArrayLike, NDArray
 from dvskit._arguments import check_arguments, checked
 from dvskit.errors import ConfigError, GeometryError, ShapeError
 from dvskit.events import Size
-from dvskit.filters.base import check_number, check_seed
+from dvskit.filters.base import check_flag, check_number, check_seed
 from dvskit.filters.pixel_map import Axes, PixelMap, Places, place
 
+Inside = NDArray[np.bool_]
+
 _FAR = 1e6  # pixels, beyond any sensor
+_LEAST = 1e-3  # pixels, of a side or a radius
 
 
 def kept_places(keep: NDArray[np.bool_]) -> Places:
@@ -49,6 +52,17 @@ class Crop(PixelMap):
         return Axes(
             _inside(size.width, self.x, self.width), _inside(size.height, self.y, self.height)
         )
+
+
+def _shape_places(shape: CircleMask | RectangleMask | PolygonMask, inside: Inside) -> Places:
+    """Return unmoved places for the pixels inside a shape, or outside. Raises GeometryError."""
+    if not inside.any():
+        height, width = inside.shape
+        raise GeometryError(
+            f"{shape}: no pixel of the {width}x{height} sensor is inside; give a larger shape, or "
+            "another place"
+        )
+    return kept_places(inside != shape.invert)
 
 
 def _inside(count: int, first: int, kept: int) -> NDArray[np.int16]:
@@ -92,15 +106,23 @@ class Mask(PixelMap):
     def read(cls, path: str | PathLike[str], *, invert: bool = False) -> Mask:
         """Return the mask of an image: pixels that are neither black nor transparent are kept.
 
-        With `invert` the others are. Raises MissingFileError, and VideoError for a file that is not
-        an image.
+        With `invert` the others are. Raises MissingFileError, VideoError for a file that is not an
+        image, and ConfigError if no pixel is kept.
         """
         from dvskit.formats.image_list import read_image
 
         image = read_image(Path(path))
         if image.ndim == 3 and image.shape[2] == 4:
             image = image[..., :3] * (image[..., 3:] > 0)
-        mask = cls((image > 0 if image.ndim == 2 else (image > 0).any(2)) != invert)
+        seen = image > 0 if image.ndim == 2 else (image > 0).any(2)
+        if seen.all() if invert else not seen.any():
+            which = "none is" if invert else "all are"
+            other = "false" if invert else "true"
+            raise ConfigError(
+                f"{path}: as a mask it keeps no pixel: {which} black or transparent; change the "
+                f"image, or pass invert={other}"
+            )
+        mask = cls(seen != invert)
         mask.path = str(path)
         return mask
 
@@ -135,20 +157,20 @@ class Mask(PixelMap):
 class CircleMask(PixelMap):
     """Keep the events of a disc around (x, y); with `invert` those outside.
 
-    A pixel is inside if its middle is at most `radius_px` away.
+    A pixel is inside if its middle is at most `radius_px` away. `start` raises GeometryError if no
+    pixel of the sensor is inside.
     """
 
     x: float = checked(check_number, -_FAR, _FAR)
     y: float = checked(check_number, -_FAR, _FAR)
-    radius_px: float = checked(check_number, 0, _FAR)
-    invert: bool = False
+    radius_px: float = checked(check_number, _LEAST, _FAR)
+    invert: bool = checked(check_flag, default=False)
 
     def places(self, size: Size) -> Places:
         """Return the new places of pixels."""
         y, x = np.ogrid[: size.height, : size.width]
-        return kept_places(
-            ((x - self.x) ** 2 + (y - self.y) ** 2 <= self.radius_px**2) != self.invert
-        )
+        inside = (x - self.x) ** 2 + (y - self.y) ** 2 <= self.radius_px**2
+        return _shape_places(self, inside)
 
 
 @check_arguments
@@ -157,20 +179,20 @@ class RectangleMask(PixelMap):
     """Keep the events with x <= column < x + width and y <= row < y + height; or the others.
 
     Unlike `Crop` it keeps the size of the sensor. `invert` keeps those outside. The rectangle may
-    reach beyond the sensor.
+    reach beyond the sensor; `start` raises GeometryError if no pixel is inside.
     """
 
     x: float = checked(check_number, -_FAR, _FAR)
     y: float = checked(check_number, -_FAR, _FAR)
-    width: float = checked(check_number, 0, _FAR)
-    height: float = checked(check_number, 0, _FAR)
-    invert: bool = False
+    width: float = checked(check_number, _LEAST, _FAR)
+    height: float = checked(check_number, _LEAST, _FAR)
+    invert: bool = checked(check_flag, default=False)
 
     def places(self, size: Size) -> Places:
         """Return the new places of pixels."""
         y, x = np.ogrid[: size.height, : size.width]
         columns = (x >= self.x) & (x < self.x + self.width)
-        return kept_places((columns & (y >= self.y) & (y < self.y + self.height)) != self.invert)
+        return _shape_places(self, columns & (y >= self.y) & (y < self.y + self.height))
 
 
 @check_arguments
@@ -181,7 +203,8 @@ class PolygonMask(PixelMap):
     points  (x, y) of three corners and more, in order. Sides may cross: a pixel is inside if a ray
             from its middle crosses an odd number of sides (even-odd rule)
 
-    On the command line: "polygon_mask:10,10,60,10,35,50". Raises ConfigError for fewer corners.
+    On the command line: "polygon_mask:10,10,60,10,35,50". Raises ConfigError for fewer corners;
+    `start` raises GeometryError if no pixel of the sensor is inside.
     """
 
     points: tuple[tuple[float, float], ...]
@@ -192,10 +215,11 @@ class PolygonMask(PixelMap):
             points = tuple((float(x), float(y)) for x, y in self.points)
         except (TypeError, ValueError):
             points = ()
-        if len(points) < 3 or not np.isfinite(points).all():
+        if len(points) < 3 or not (np.abs(points) <= _FAR).all():
             raise ConfigError(
                 f"PolygonMask: {self.points!r} are not three corners (x, y) and more, in pixels"
             )
+        check_flag(self, "invert")
         object.__setattr__(self, "points", points)
 
     def places(self, size: Size) -> Places:
@@ -206,7 +230,7 @@ class PolygonMask(PixelMap):
             if y0 != y1:
                 at = x0 + (y - y0) * ((x1 - x0) / (y1 - y0))
                 inside ^= ((y0 > y) != (y1 > y)) & (x < at)
-        return kept_places(inside != self.invert)
+        return _shape_places(self, inside)
 
 
 @check_arguments
