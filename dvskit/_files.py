@@ -28,6 +28,16 @@ _OF_SYSTEMS = {"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx", 
                "system volume information", "lost+found", "@eadir"}  # fmt: skip
 
 
+def shipped_folders(marker: str) -> dict[str, Path]:
+    """Return the folders of shipped models by name, of a checkout or a package: with `marker`."""
+    package = Path(__file__).parent
+    found: dict[str, Path] = {}
+    for place in (package / "shipped_models", package.parent / "models"):
+        for file in sorted(place.glob(f"*/{marker}")):
+            found.setdefault(file.parent.name, file.parent)
+    return found
+
+
 def is_hidden(name: str) -> bool:
     """Return whether a file or folder name is hidden or a system's own."""
     return name.startswith(".") or name.lower() in _OF_SYSTEMS

@@ -187,6 +187,7 @@ def test_the_command_draws_a_video_of_tracks(run, recorded, tmp_path):
         (["-o", "t.csv", "--within", "5"], "--within '5' is not a time with a unit"),
         (["-o", "t.csv", "--near", "-1"], "within_px=-1.0 is not a number of pixels, 0 to 64"),
         (["-o", "-", "--json"], "standard output takes the tracks"),
+        (["-o", "t.csv", "--fps", "30"], "t.csv: --fps applies to videos only; leave it out"),
         (["-o", "t.csv", "--start", "9s"], "there are no events to show from --start to --stop"),
     ],
 )

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import dvskit
-from dvskit import _interrupt
+from dvskit import _files, _interrupt
 from dvskit.cli.reconstruct import default_model
 from dvskit.errors import ConfigError, VideoError
 from dvskit.events import Events
@@ -271,7 +271,7 @@ def test_images_are_saved_from_python(tmp_path):
 
 
 def test_the_shipped_network_is_the_default_if_it_is_there(tmp_path, monkeypatch):
-    monkeypatch.setattr(dvskit, "__file__", str(tmp_path / "dvskit" / "__init__.py"))
+    monkeypatch.setattr(_files, "__file__", str(tmp_path / "dvskit" / "_files.py"))
     assert default_model() == "filter"
     (tmp_path / "models" / "reconstruct").mkdir(parents=True)
     (tmp_path / "models" / "reconstruct" / "model.toml").write_text("")

@@ -14,7 +14,6 @@ from dvskit.cli import _console
 from dvskit.cli._clips import CountedEvents, ShownFile, note_assumptions, open_shown
 from dvskit.cli._options import (
     REQUIRED,
-    DarkOption,
     Force,
     Json,
     Reading,
@@ -22,7 +21,7 @@ from dvskit.cli._options import (
     option,
     part_of,
 )
-from dvskit.cli._tables import VIDEOS, check_table, open_table, save_columns
+from dvskit.cli._tables import VIDEOS, Film, check_table, open_table, save_columns
 from dvskit.errors import count_of
 from dvskit.events import Size, Source
 
@@ -59,15 +58,6 @@ class _Linking:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class _Film:
-    """How a video looks: the options --fps, --slow and --dark."""
-
-    fps: float | None = option("Of a video: frames a second.", shown="60, GIF 25")
-    slow: float = option("Of a video: slow motion, 10 shows 0.1 s in a second.", default=1.0)
-    dark: DarkOption = True
-
-
 def corners(
     file: ShownFile,
     out: Path = option(
@@ -76,13 +66,14 @@ def corners(
         "-o", "--out", default=REQUIRED, shown=False,
     ),
     linking: _Linking = _Linking(),
-    film: _Film = _Film(),
+    film: Film = Film(),
     reading: Reading = Reading(),
     json: Json = False,
     force: Force = False,
 ) -> None:  # fmt: skip
     """Find corners, and link them to tracks: a table of id, time, x and y, or a video."""
     check_table(out, "tracks", _SUFFIXES, json, force)
+    film.check(out)
     times, parameters = linking.span.times(), linking.parameters()
     from dvskit.motion.corners import CornerLinks, corner_filter
 
@@ -131,13 +122,12 @@ class _Watched:
         return self.style.palette(theme)
 
 
-def _draw(events: Source, out: Path, style: CornerTracks, film: _Film, force: bool) -> CornerLinks:
+def _draw(events: Source, out: Path, style: CornerTracks, film: Film, force: bool) -> CornerLinks:
     """Write a video; return its links."""
-    from dvskit.render import VideoView, video
+    from dvskit.render import video
 
     watched = _Watched(style)
-    view = VideoView(style=watched, fps=film.fps, slow=film.slow, dark=film.dark)
-    video(events, out, view=view, overwrite=force)
+    video(events, out, view=film.view(watched), overwrite=force)
     assert watched.run is not None  # there are events
     return watched.run.links
 

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-import dvskit
 from dvskit import _interrupt
-from dvskit._files import check_output
+from dvskit._files import check_output, shipped_folders
 from dvskit.cli import _console
 from dvskit.cli._clips import CountedEvents, ShownFile, UntilStopped, note_assumptions, open_shown
 from dvskit.cli._options import (
@@ -190,10 +189,7 @@ def _note_outside(times: GivenTimes, source: CountedEvents, file: Path | None) -
 def default_model() -> str:
     """Return the name of the shipped network; that of the filter if it is not there."""
     # Without `shipped_models`, which loads torch: the filter does not need it.
-    package = Path(dvskit.__file__).parent
-    places = (package / "shipped_models", package.parent / "models")
-    shipped = any((place / "reconstruct" / "model.toml").is_file() for place in places)
-    return "reconstruct" if shipped else "filter"
+    return "reconstruct" if "reconstruct" in shipped_folders("model.toml") else "filter"
 
 
 class _Until(FrameSource):

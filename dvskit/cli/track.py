@@ -16,7 +16,6 @@ from dvskit.cli._clips import CountedEvents, ShownFile, UntilStopped, note_assum
 from dvskit.cli._filtered import FilteredEvents, FiltersOption
 from dvskit.cli._options import (
     REQUIRED,
-    DarkOption,
     Force,
     Json,
     Reading,
@@ -25,7 +24,7 @@ from dvskit.cli._options import (
     option,
     part_of,
 )
-from dvskit.cli._tables import VIDEOS, check_table, open_table, save_columns
+from dvskit.cli._tables import VIDEOS, Film, check_table, open_table, save_columns
 from dvskit.errors import ConfigError, count_of
 from dvskit.events import Events, EventsSource, Size, Source, read_all
 from dvskit.formats import is_standard
@@ -89,21 +88,6 @@ class _Following:
         return [LineCounter(_line(text)) for text in self.lines or []]
 
 
-@dataclass(frozen=True, slots=True)
-class _Film:
-    """How a video or a page looks: the options --fps, --slow and --dark."""
-
-    fps: float | None = option("Of a video: frames a second.", shown="60, GIF 25")
-    slow: float | None = option("Of a video: slow motion, 10 shows 0.1 s in a second.", shown="1")
-    dark: DarkOption = True
-
-    def check(self, out: Path) -> None:
-        """Raise ConfigError for an option of videos beside another output."""
-        for name in ("fps", "slow"):
-            if getattr(self, name) is not None and out.suffix.lower() not in VIDEOS:
-                raise ConfigError(f"{out}: --{name} applies to videos only; leave it out")
-
-
 def track(
     file: ShownFile,
     out: Path = option(
@@ -112,7 +96,7 @@ def track(
         "-o", "--out", default=REQUIRED, shown=False,
     ),
     following: _Following = _Following(),
-    film: _Film = _Film(),
+    film: Film = Film(),
     reading: Reading = Reading(),
     json: Json = False,
     force: Force = False,
@@ -184,16 +168,13 @@ def object_blocks(source: Source, tracker: ObjectMethod) -> Iterator[NDArray[Any
     yield step.finish()
 
 
-def _write(events: Source, tally: _Tally, out: Path, film: _Film, force: bool, title: str) -> None:
+def _write(events: Source, tally: _Tally, out: Path, film: Film, force: bool, title: str) -> None:
     suffix = out.suffix.lower()
     if suffix in VIDEOS:
-        from dvskit.render import ObjectTracks, VideoView, video
+        from dvskit.render import ObjectTracks, video
 
         style = ObjectTracks(tracker=tally, lines=tuple(each.line for each in tally.counters))
-        view = VideoView(
-            style=style, fps=film.fps, slow=1.0 if film.slow is None else film.slow, dark=film.dark
-        )
-        video(events, out, view=view, overwrite=force)
+        video(events, out, view=film.view(style), overwrite=force)
     elif suffix == ".html":
         from dvskit.render import ShownEvents, page
 

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-import dvskit
+from dvskit._files import shipped_folders
 from dvskit.errors import ModelError, count_of, did_you_mean, one_line
 
 MODEL_TOML, WEIGHTS = "model.toml", "weights.safetensors"
@@ -40,7 +40,7 @@ def find_model(
         return path
     if path.is_dir():
         raise ModelError(f"{path}: holds no {MODEL_TOML}; give a folder that training wrote")
-    every = _shipped()
+    every = shipped_folders(MODEL_TOML)
     if str(name_or_path) in every:
         return every[str(name_or_path)]
     known = [*shipped_models(task), *others]
@@ -55,18 +55,9 @@ def shipped_models(task: str | None = None) -> dict[str, Path]:
     """
     return {
         name: folder
-        for name, folder in _shipped().items()
+        for name, folder in shipped_folders(MODEL_TOML).items()
         if read_toml(folder / MODEL_TOML).get("task") == task
     }
-
-
-def _shipped() -> dict[str, Path]:
-    package = Path(dvskit.__file__).parent
-    found: dict[str, Path] = {}
-    for place in (package / "shipped_models", package.parent / "models"):
-        for toml in sorted(place.glob(f"*/{MODEL_TOML}")):
-            found.setdefault(toml.parent.name, toml.parent)
-    return found
 
 
 def read_toml(path: Path) -> dict[str, Any]:
