@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import dvskit
+import dvskit.video
 from dvskit import _files, _interrupt
 from dvskit.cli.reconstruct import default_model
 from dvskit.errors import ConfigError, VideoError
@@ -25,8 +26,9 @@ from dvskit.reconstruction import (
     reconstruct,
     save_images,
 )
-from dvskit.video import open_frames
+from dvskit.video import CameraFrames, open_frames
 from tests.image_networks import FIRE_NAMES, FireShaped, export, seeded
+from tests.test_camera import Capture
 from tests.test_udp import LAYOUTS, datagrams, send
 
 FILTERED = ("reconstruct", "--model", "filter")
@@ -251,6 +253,99 @@ def test_live_events_become_images_until_ctrl_c(tmp_path):
     assert running.returncode == 130, told
     assert b"live holds the images so far" in told
     assert 20 <= sum(1 for _ in open_frames(tmp_path / "live")) <= 30
+
+
+class Remembered(CameraFrames):
+    """A stand-in of a webcam that remembers its frames."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__(7, capture=Capture(count, 0.01, (24, 32, 3)))
+        self.seen: list[tuple[int, np.ndarray]] = []
+
+    def __iter__(self) -> Any:
+        for t_us, frame in super().__iter__():
+            self.seen.append((t_us, frame))
+            yield t_us, frame
+
+
+@pytest.fixture
+def webcam(monkeypatch):
+    """Let a stand-in of so many frames be the only webcam; gives those that were opened."""
+    opened: list[Remembered] = []
+
+    def plug(count: int) -> list[Remembered]:
+        def camera(number: int) -> Remembered:
+            assert number == 7
+            opened.append(Remembered(count))
+            return opened[-1]
+
+        monkeypatch.setattr(dvskit.video, "CameraFrames", camera)
+        return opened
+
+    return plug
+
+
+@pytest.mark.parametrize("size", [(32, 24), (16, 12)])
+def test_a_webcam_is_emulated_and_reconstructed(run, tmp_path, webcam, size):
+    opened = webcam(15)
+    words = ("--camera", "7", "-o", "c.npz", "--fps", "100", "--size", f"{size[0]}x{size[1]}")
+    code, out, err = run(*FILTERED, *words)
+    assert (code, out) == (0, "")
+    assert "camera 7: is a webcam: its frames are emulated for an ideal sensor" in err
+    (camera,) = opened
+    times, images = arrays(tmp_path / "c.npz")
+    expected = list(reconstruct(dvskit.emulate(camera.seen, size=size), "filter", SteadyTimes(100)))
+    assert times.tolist() == [t for t, _ in expected]
+    np.testing.assert_array_equal(images, np.stack([image for _, image in expected]))
+    assert ("left out" in err) == (camera.dropped > 0)
+
+
+def test_ctrl_c_completes_the_images_of_a_webcam(run, tmp_path, webcam, monkeypatch):
+    monkeypatch.setattr(_interrupt, "_state", _interrupt._State())
+    opened, shown = webcam(100_000), []
+
+    def describe(t_us: int) -> str:
+        shown.append(t_us)
+        if len(shown) == 3:
+            signal.raise_signal(signal.SIGINT)
+        return ""
+
+    monkeypatch.setattr("dvskit.cli._console.describe_us", describe)
+    assert run(*FILTERED, "--camera", "7", "-o", "c.npz", "--fps", "50")[0] == 130
+    assert len(arrays(tmp_path / "c.npz")[0]) == 3
+    assert opened[0]._capture.released
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ((), "name an event file, a video, - or udp://HOST:PORT; or a webcam: --camera 0"),
+        (("a.npz", "--camera", "7"), "a.npz: --camera is a second source; give only one"),
+        (("--camera", "7", "--salvage"), "--from and --salvage do not apply to a camera"),
+        (("--camera", "7", "--from", "raw"), "--from and --salvage do not apply to a camera"),
+        (("--camera", "7", "--size", "big"), "big"),
+        (("--camera", "7", "--start", "1s"), "camera 7: --start and --stop need a file"),
+        (("--camera", "-1"), "--camera"),
+        (("--camera", "front"), "--camera"),
+    ],
+)
+def test_a_wrong_webcam_is_one_line(run, recording, webcam, words, message):
+    webcam(3)
+    code, out, err = run(*FILTERED, "-o", "c.npz", *words)
+    assert (code, out) == (2, "")
+    assert message in err
+    assert err.count("\n") == 1
+    assert [path.name for path in recording.iterdir()] == ["a.npz"]
+
+
+def test_a_webcam_that_is_not_there_or_sees_nothing_is_one_line(run, tmp_path, webcam):
+    code, _, err = run(*FILTERED, "--camera", "63", "-o", "c.npz")
+    assert (code, err.count("\n")) == (1, 1)
+    assert "camera 63: cannot be opened; is it connected, and not in use?" in err
+    webcam(1)
+    code, _, err = run(*FILTERED, "--camera", "7", "-o", "c.npz")
+    assert (code, err.count("\n")) == (1, 1)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_images_are_saved_from_python(tmp_path):

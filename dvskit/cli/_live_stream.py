@@ -1,4 +1,4 @@
-"""Sources of live decisions: cameras, played clips and recordings, pipes and sockets."""
+"""Live sources: cameras, played clips and recordings, pipes and sockets."""
 
 from __future__ import annotations
 
@@ -7,15 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dvskit.cli._clips import find_clip
+from dvskit.cli._clips import find_clip, open_shown
 from dvskit.cli._console import describe_us
 from dvskit.cli._options import Reading
 from dvskit.errors import ConfigError, count_of
+from dvskit.events import Events, Size
+from dvskit.formats import Damage, Recording
+from dvskit.formats.recording import ReadOptions
+from dvskit.formats.storage import Storage
 
 if TYPE_CHECKING:
     from dvskit.evaluation import Live, LiveRun
     from dvskit.evaluation.arrivals import Arrival
-    from dvskit.events import Size
     from dvskit.video import FrameSource
 
 _UDP_GATHER_S = 0.001  # longest wait of an event for others: delays stay at a few milliseconds
@@ -158,3 +161,46 @@ def window_words(live: Live) -> str:
         f"{live.model.name} decides every {describe_us(given.bin_us)} on the last "
         f"{describe_us(given.bins * given.bin_us)}"
     )
+
+
+class _CameraEvents(Recording):
+    """The events of a webcam's view, emulated as its frames come; read once."""
+
+    format, live = "emulated", True
+
+    def __init__(self, number: int, size: Size | None) -> None:
+        from dvskit.emulator import EmulatedSource, Emulator
+        from dvskit.video import CameraFrames, resized
+
+        self._camera = CameraFrames(number)
+        frames = resized(self._camera, size)
+        super().__init__(Path(f"camera {number}"), ReadOptions(), frames.size, "frames")
+        self._source = EmulatedSource(frames, Emulator(), frames.size)
+        self.assumptions.append("is a webcam: its frames are emulated for an ideal sensor")
+
+    def _blocks(self, damage: Damage, storage: Storage) -> Iterator[Events]:
+        try:
+            yield from self._source
+        finally:
+            if self._camera.dropped:
+                dropped = count_of(self._camera.dropped, "frame")
+                self.assumptions.append(f"left out: {dropped}, faster than the work on them; "
+                                        "--size scales frames to a smaller sensor")  # fmt: skip
+
+
+def open_seen(file: Path | None, camera: int | None, reading: Reading) -> tuple[Path, Recording]:
+    """Open a recording, a clip, or a webcam to show; return its name in messages, too.
+
+    Raises ConfigError for both or neither, and the errors of opening.
+    """
+    if camera is None:
+        if file is None:
+            raise ConfigError("name an event file, a video, - or udp://HOST:PORT; or a webcam: "
+                              "--camera 0")  # fmt: skip
+        return file, open_shown(file, reading)
+    if file is not None:
+        raise ConfigError(f"{file}: --camera is a second source; give only one")
+    if reading.from_ is not None or reading.salvage:
+        raise ConfigError("--from and --salvage do not apply to a camera; leave them out")
+    recording = _CameraEvents(camera, reading.check())
+    return recording.path, recording

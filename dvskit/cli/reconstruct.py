@@ -13,13 +13,15 @@ from numpy.typing import NDArray
 from dvskit import _interrupt
 from dvskit._files import check_output, shipped_folders
 from dvskit.cli import _console
-from dvskit.cli._clips import CountedEvents, ShownFile, UntilStopped, note_assumptions, open_shown
+from dvskit.cli._clips import CountedEvents, UntilStopped, note_assumptions
+from dvskit.cli._live_stream import open_seen
 from dvskit.cli._options import (
     REQUIRED,
     Force,
     Json,
     Reading,
     Span,
+    argument,
     option,
     part_of,
 )
@@ -40,7 +42,13 @@ def _names(incomplete: str) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class _Shown:
-    """The images: the options --model to --exposure."""
+    """The images: the options --camera to --exposure."""
+
+    camera: int | None = option(
+        "Emulate the view of a webcam, and reconstruct it until Ctrl-C: its number, from 0. --size "
+        "scales its frames. Event cameras come through - or udp://HOST:PORT.",
+        min=0, shown=False,
+    )  # fmt: skip
 
     model: str | None = option(
         "reconstruct, a recurrent network; filter, the complementary filter, which also uses the "
@@ -86,7 +94,10 @@ class _Shown:
 
 
 def reconstruct(
-    file: ShownFile,
+    file: Path | None = argument(
+        "An event file or its folder, - for standard input, or udp://HOST:PORT; a video or a "
+        "folder of images is emulated first. Left out with --camera."
+    ),
     out: Path = option(
         "A video (.mp4, .mkv, .mov, .gif), arrays t_us and images (.npz), or a folder for PNG "
         "files and images.txt (no suffix).",
@@ -100,7 +111,7 @@ def reconstruct(
     """Turn events into gray images: a video, PNG files, or arrays.
 
     An image shows the brightness at its time, from the events up to then. Images are written as
-    they come, also of live events. Ctrl-C completes the output with the images so far.
+    they come, also of live events and a webcam. Ctrl-C completes the output with the images so far.
     """
     if str(out) == "-":
         raise ConfigError("-: images are not written to standard output; name a file or a folder")
@@ -115,7 +126,7 @@ def reconstruct(
     name = shown.model or default_model()
     _console.announce_compiling()
     model = load_reconstructor(name)
-    recording = open_shown(file, reading)
+    file, recording = open_seen(file, shown.camera, reading)
     part = part_of(recording, *times)
     with _console.stoppable() as stop:
         source = CountedEvents(part, file)
