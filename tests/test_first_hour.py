@@ -205,6 +205,19 @@ def test_names_of_models_are_completed_in_any_case_by_every_command():
                 assert found == set(NMNIST), words
 
 
+def test_reconstructors_are_completed_in_any_case():
+    wanted = {("reconstruct",): ["filter", "reconstruct"], ("eval",): ["filter", "reconstruct"]}
+    for words, command in commands():
+        for each in command.params:
+            if words in wanted and each.name == "model":
+                for typed, left in (("FIL", ["filter"]), ("rec", ["reconstruct"])):
+                    found = each.shell_complete(typer.Context(command), typed)
+                    assert [item.value for item in found] == left
+                every = {item.value for item in each.shell_complete(typer.Context(command), "")}
+                assert every.issuperset(wanted.pop(words))
+    assert not wanted
+
+
 @pytest.mark.slow
 def test_calibration_names_its_stages_where_nobody_watches(run, video):
     dvskit.save_events(dvskit.emulate(video).load(), "a.npz")

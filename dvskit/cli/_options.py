@@ -48,6 +48,13 @@ def model_names(incomplete: str) -> list[str]:
     return _completed(incomplete, shipped_models())
 
 
+def reconstructor_names(incomplete: str) -> list[str]:
+    """Return the reconstructors that complete a word, in any case."""
+    from dvskit.reconstruction.named import reconstructor_names
+
+    return _completed(incomplete, reconstructor_names())
+
+
 def preset_names(incomplete: str) -> list[str]:
     """Return the presets that complete a word, in any case."""
     from dvskit.emulator.params import preset_table

@@ -25,7 +25,14 @@ from dvskit.cli._measures import (
     add_over_time,
     corrupt_levels,
 )
-from dvskit.cli._options import DarkOption, Force, Json, model_names, option
+from dvskit.cli._options import (
+    DarkOption,
+    Force,
+    Json,
+    model_names,
+    option,
+    reconstructor_names,
+)
 from dvskit.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -34,13 +41,18 @@ if TYPE_CHECKING:
     from dvskit.render.plots import Measured
 
 
+def _judged(incomplete: str) -> list[str]:
+    """Return the shipped models and the reconstructors that complete a word."""
+    return [*model_names(incomplete), *reconstructor_names(incomplete)]
+
+
 JudgedArgument = Annotated[
     str,
     typer.Argument(
         help="A model folder, a shipped model's name, or for images from events: filter, which may "
         "have arguments, such as filter:cutoff_hz=2.",
         show_default=False,
-        autocompletion=model_names,
+        autocompletion=_judged,
     ),
 ]
 JudgedDataArgument = Annotated[

@@ -24,6 +24,7 @@ from dvskit.cli._options import (
     argument,
     option,
     part_of,
+    reconstructor_names,
 )
 from dvskit.errors import ConfigError, VideoError, count_of
 from dvskit.video.source import FrameSource
@@ -33,11 +34,6 @@ if TYPE_CHECKING:
     from dvskit.reconstruction.writing import SavedImages
 
 _FPS = 30.0
-
-
-def _names(incomplete: str) -> list[str]:
-    """Return the names of methods that complete a word."""
-    return [name for name in ("filter", "reconstruct") if name.startswith(incomplete.lower())]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +52,7 @@ class _Shown:
         "network such as an export of E2VID or FireNet: FILE.onnx, or FILE.onnx:firenet+ for "
         "voxels that are not normalised.",
         metavar="MODEL", shown="reconstruct if it is there, else filter",
-        autocompletion=_names,
+        autocompletion=reconstructor_names,
     )  # fmt: skip
     fps: float | None = option("Images a second.", shown="30")
     every: float | None = option(

@@ -61,11 +61,17 @@ def load_reconstructor(name: str) -> Reconstructor:
     text = str(name).strip()
     if Path(text).is_dir() or text in shipped_models():
         return _network(text)  # raises: it is no network for images
-    known = (*NAMES, *shipped_models("reconstruction"))
     raise ConfigError(
-        f"unknown reconstructor {text!r}; {did_you_mean(text, known)}, a file *.onnx, a model "
-        "folder"
+        f"unknown reconstructor {text!r}; {did_you_mean(text, reconstructor_names())}, a file "
+        "*.onnx, a model folder"
     )
+
+
+def reconstructor_names() -> tuple[str, ...]:
+    """Return the names that `load_reconstructor` takes, without files and folders."""
+    from dvskit.networks.model_folder import shipped_models
+
+    return *NAMES, *shipped_models("reconstruction")
 
 
 def find_reconstructor(name: str) -> Reconstructor | None:
