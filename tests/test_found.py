@@ -41,6 +41,7 @@ def every_kind(folder: Path) -> dict[Path, PathKind | None]:
     np.savez(folder / "depth.npz", depth=np.ones((2, 4, 6), np.uint16), t_us=np.arange(2))
     frames = [(t_us, np.full((16, 16), t_us // 1000, np.uint8)) for t_us in (0, 40_000, 80_000)]
     write_video(frames, folder / "video.mp4", fps=25)
+    np.savez(folder / "images.npz", t_us=np.arange(2), images=np.ones((2, 16, 16), np.uint8))
     image(folder / "still.png")
     for name in ("clip/0.png", "clip/1.png", "beside/0.png", "listed/rgb/0.png", "._clip/0.png"):
         image(folder / name)
@@ -60,6 +61,7 @@ def every_kind(folder: Path) -> dict[Path, PathKind | None]:
         folder / "camera": PathKind.RECORDING,
         folder / "depth.npz": PathKind.DEPTH_CLIP,
         folder / "video.mp4": PathKind.VIDEO,
+        folder / "images.npz": PathKind.VIDEO,
         folder / "clip": PathKind.IMAGE_FOLDER,
         folder / "listed": PathKind.IMAGE_FOLDER,
         folder / "still.png": PathKind.IMAGE,

@@ -15,7 +15,7 @@ import dvskit
 from dvskit import Events
 from dvskit.errors import ConfigError, DamagedFileError, FormatError
 from dvskit.events import read_all
-from dvskit.formats.npy import read_array_header
+from dvskit.formats.stored_array import read_array_header
 from tests.test_events import make
 
 ORDERS = ["txyp", "xytp", "xypt"]

@@ -47,10 +47,10 @@ def identify(path: Path) -> PathKind | None:
     """Return the kind of a path, which need not be sound: None for a file that is of no use.
 
     The name of a file decides. Only three kinds of files are opened: a text must have a line of
-    three numbers in its first 4096 bytes to be a recording, and an archive or a MATLAB file may be
-    a depth clip. A folder that some format reads as one recording is one; a folder of images holds
-    images or a list of them, and no video. An unknown suffix imports installed packages, which may
-    register its format.
+    three numbers in its first 4096 bytes to be a recording, an archive may be a depth clip or a
+    video of images, and a MATLAB file a depth clip. A folder that some format reads as one
+    recording is one; a folder of images holds images or a list of them, and no video. An unknown
+    suffix imports installed packages, which may register its format.
     """
     if path.is_dir():
         return _kind_of_folder(path)
@@ -88,6 +88,8 @@ def _kind_of_file(path: Path) -> PathKind | None:
     suffix = path.suffix.lower()
     if is_depth_clip(path):
         return PathKind.DEPTH_CLIP
+    if suffix == ".npz" and is_image_arrays(path):
+        return PathKind.VIDEO
     if suffix in readable_suffixes() and (suffix not in TEXTS or _has_event_lines(path)):
         return PathKind.RECORDING
     if suffix in CLIP_SUFFIXES:
@@ -105,6 +107,8 @@ def identify_named(path: Path) -> PathKind | None:
     kind = identify(path)
     if kind is PathKind.DEPTH_CLIP or not path.is_file():
         return kind
+    if is_image_arrays(path):
+        return PathKind.VIDEO
     find = find_by_head if kind is None else known_by_head
     try:
         find(path, read_head(path))
@@ -143,13 +147,26 @@ def is_depth_clip(path: Path) -> bool:
     """Return whether a file is a depth clip: an .npz with `depth`, or UTD-MHAD's *_depth.mat."""
     if path.suffix.lower() == ".mat":
         return path.stem.lower().endswith("_depth") and path.is_file()
-    if path.suffix.lower() != ".npz" or not path.is_file():
-        return False
+    return path.suffix.lower() == ".npz" and "depth" in _arrays_in(path)
+
+
+def is_image_arrays(path: Path) -> bool:
+    """Return whether a file is an archive of images: the arrays `t_us` and `images`."""
+    return {"t_us", "images"} <= _arrays_in(path)
+
+
+def _arrays_in(path: Path) -> set[str]:
+    """Return the names of the arrays in a NumPy archive; none for any other file."""
+    if not path.is_file():
+        return set()
     try:
-        with zipfile.ZipFile(path) as archive:
-            return "depth.npy" in archive.namelist()
-    except (OSError, zipfile.BadZipFile):
-        return False
+        with path.open("rb") as file:
+            if file.read(4) != b"PK\x03\x04":
+                return set()
+            with zipfile.ZipFile(file) as archive:
+                return {name.removesuffix(".npy") for name in archive.namelist()}
+    except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile):
+        return set()
 
 
 def _has_event_lines(path: Path) -> bool:

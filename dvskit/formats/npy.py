@@ -8,13 +8,10 @@ columns: `npy:x,y,t_s,p` (`t_s` for seconds), of a structured array `npy:t_s`.
 
 from __future__ import annotations
 
-import ast
-import re
 from collections.abc import Callable, Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
-from threading import Lock
-from typing import IO, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +23,7 @@ from dvskit.formats.index_cache import count_early
 from dvskit.formats.losses import Damage, Losses
 from dvskit.formats.recording import BLOCK_EVENTS, ReadOptions, Recording, SizeOrigin
 from dvskit.formats.storage import Storage
+from dvskit.formats.stored_array import read_array_header
 
 # Names of the columns of events, as fields or as arrays.
 COLUMN_NAMES = {
@@ -35,55 +33,17 @@ COLUMN_NAMES = {
     "p": ("p", "on", "polarity"),
 }
 _FIX = "save a structured array with fields t, x, y, p (whole microseconds)"
-_LONGEST_HEADER = 10_000  # bytes; NumPy's own limit: parsing a longer header takes long
-_PYTHON_2_INT = re.compile(r"(?<=\d)L\b")  # 10L
-_KEYS = {"descr", "fortran_order", "shape"}
 _ORDERS = ("txyp", "xytp", "xypt")
 _MOST_PIXEL = 32767
 _ANY_SIZE = Size(_MOST_PIXEL + 1, _MOST_PIXEL + 1)
 _LATEST_US = 1 << 62
 _NAME = f"name them (format=, --from), such as npy:x,y,t_s,p (t_s: seconds), or {_FIX}"
 _FIRST_ROWS = (64, 1024)
-_PARSING = Lock()  # CPython 3.11 raises SystemError at times if two threads parse at once
 _FAULTS = (
     "time is no whole number of microseconds (seconds: format='npy:t_s', of N x 4 'npy:t_s,x,y,p')",
     "pixel is no whole number, or off any sensor",
     "polarity is neither 0 or 1 nor -1 or 1 throughout",
 )
-
-
-def read_array_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """Read the header at the beginning of an array: its shape, whether by columns, and its type.
-
-    Raises ValueError for a negative count, and anything for damage: the header is parsed as Python.
-    Layout: NumPy's numpy.lib.format, versions 1.0 to 3.0.
-    """
-    version = np.lib.format.read_magic(file)
-    length = int.from_bytes(_read(file, 2 if version == (1, 0) else 4), "little")
-    if length > _LONGEST_HEADER:
-        raise ValueError(
-            f"the header has {length:,} bytes, where at most {_LONGEST_HEADER:,} are read"
-        )
-    text = _read(file, length).decode("utf-8" if version >= (3, 0) else "latin-1")
-    with _PARSING:
-        header = ast.literal_eval(_PYTHON_2_INT.sub("", text).strip())
-    if not isinstance(header, dict) or set(header) != _KEYS:
-        raise ValueError("the header is no table of descr, fortran_order and shape")
-    shape, fortran = header["shape"], header["fortran_order"]
-    if not isinstance(shape, tuple) or not all(isinstance(count, int) for count in shape):
-        raise ValueError(f"the shape is {shape!r}, no whole numbers")
-    if not isinstance(fortran, bool):
-        raise ValueError(f"fortran_order is {fortran!r}, neither True nor False")
-    if min(shape, default=0) < 0:
-        raise ValueError(f"the shape is {shape}, and counts are not negative")
-    return shape, fortran, np.lib.format.descr_to_dtype(header["descr"])
-
-
-def _read(file: IO[bytes], count: int) -> bytes:
-    data = file.read(count)
-    if len(data) < count:
-        raise ValueError(f"the header ends behind {len(data)} of {count} bytes")
-    return data
 
 
 class _Table(NamedTuple):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import zipfile
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -15,7 +14,7 @@ from dvskit.errors import EventsError, FormatError, GeometryError
 from dvskit.events import Events, Size, as_size, polarity_column
 from dvskit.formats.in_order import Columns, InOrder
 from dvskit.formats.losses import Damage
-from dvskit.formats.npy import COLUMN_NAMES, read_array_header
+from dvskit.formats.npy import COLUMN_NAMES
 from dvskit.formats.recording import (
     BLOCK_EVENTS,
     FileSink,
@@ -25,43 +24,11 @@ from dvskit.formats.recording import (
 )
 from dvskit.formats.sensor_size import choose_size
 from dvskit.formats.storage import Storage
+from dvskit.formats.stored_array import StoredArray
 
 _KINDS = {"t": "<i8", "x": "<i2", "y": "<i2", "p": "?"}
 _COLUMNS: dict[str, np.dtype[Any]] = {name: np.dtype(kind) for name, kind in _KINDS.items()}
 _ZIP_DATE = (1980, 1, 1, 0, 0, 0)  # the same events give the same bytes every day
-
-
-class _Member:
-    """One array of the archive, read forward in parts."""
-
-    def __init__(self, archive: zipfile.ZipFile, name: str, path: Path) -> None:
-        self.path = path
-        self.name = name
-        try:
-            self._file: IO[bytes] = archive.open(f"{name}.npy")
-            self.shape, _, self.dtype = read_array_header(self._file)
-        except Exception as error:  # the header is parsed as Python: damage raises any error
-            raise FormatError(
-                f"{path}: array {name!r} cannot be read: {' '.join(str(error).split())}"
-            ) from error
-        if self.dtype.hasobject:
-            raise FormatError(f"{path}: array {name!r} holds Python objects, which are not loaded")
-        if len(self.shape) != 1:
-            raise FormatError(
-                f"{path}: array {name!r} has shape {self.shape}; one dimension is meant"
-            )
-
-    def read(self, count: int) -> NDArray[Any]:
-        wanted = count * self.dtype.itemsize
-        try:
-            data = self._file.read(wanted)
-        except (OSError, zipfile.BadZipFile, EOFError, zlib.error) as error:
-            raise FormatError(f"{self.path}: array {self.name!r} is damaged: {error}") from error
-        if len(data) != wanted:
-            raise FormatError(
-                f"{self.path}: array {self.name!r} ends {wanted - len(data)} bytes early"
-            )
-        return np.frombuffer(data, self.dtype)
 
 
 class NpzRecording(Recording):
@@ -97,7 +64,8 @@ class NpzRecording(Recording):
             self._check()
         with zipfile.ZipFile(self.path) as archive:
             members = {
-                column: _Member(archive, name, self.path) for column, name in self._names.items()
+                column: StoredArray(archive, name, self.path)
+                for column, name in self._names.items()
             }
             order = InOrder(losses, self.size)
             for start in range(0, count, BLOCK_EVENTS):
@@ -110,7 +78,7 @@ class NpzRecording(Recording):
         """Raise FormatError if an array is damaged."""
         with zipfile.ZipFile(self.path) as archive:
             for name in self._names.values():
-                member, count = _Member(archive, name, self.path), self._lengths[name]
+                member, count = StoredArray(archive, name, self.path), self._lengths[name]
                 for start in range(0, count, BLOCK_EVENTS):
                     member.read(min(BLOCK_EVENTS, count - start))
 
@@ -154,7 +122,7 @@ def _find_columns(path: Path, stored: set[str]) -> dict[str, str]:
 def _stored_size(path: Path, archive: zipfile.ZipFile, stored: set[str]) -> Size | None:
     if "size" not in stored:
         return None
-    values = _Member(archive, "size", path).read(2)
+    values = StoredArray(archive, "size", path).read(2)
     try:
         return as_size((int(values[0]), int(values[1])))
     except (GeometryError, ValueError, TypeError) as error:
@@ -168,7 +136,7 @@ def _size_of_data(path: Path, archive: zipfile.ZipFile, names: dict[str, str], c
         )
     sides = []
     for column in ("x", "y"):
-        member = _Member(archive, names[column], path)
+        member = StoredArray(archive, names[column], path)
         parts = (min(BLOCK_EVENTS, count - start) for start in range(0, count, BLOCK_EVENTS))
         sides.append(1 + max(0, *(int(member.read(part).max()) for part in parts)))
     return as_size((sides[0], sides[1]))
@@ -186,7 +154,7 @@ def open_recording(path: Path, options: ReadOptions) -> NpzRecording:
     with archive:
         stored = {name.removesuffix(".npy") for name in archive.namelist()}
         names = _find_columns(path, stored)
-        lengths = {name: _Member(archive, name, path).shape[0] for name in names.values()}
+        lengths = {name: StoredArray(archive, name, path).shape[0] for name in names.values()}
         if options.strict and len(set(lengths.values())) != 1:
             raise FormatError(f"{path}: arrays differ in length: {lengths}")
         size, origin = choose_size(

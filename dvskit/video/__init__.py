@@ -5,14 +5,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from os import PathLike
 from pathlib import Path
 
 from dvskit._arguments import check_arguments
 from dvskit.errors import FormatError, VideoError
 from dvskit.formats import Format, find_format
-from dvskit.formats.found import PathKind, identify
+from dvskit.formats.found import PathKind, identify, is_image_arrays
 from dvskit.formats.image_list import IMAGE_SUFFIXES, IMAGES_NAME
+from dvskit.video.arrays import ImageArrays
 from dvskit.video.camera import CameraFrames
 from dvskit.video.file import Clock, VideoFrames
 from dvskit.video.fitting import Bordered, ClipPart, Cropped, Resized, Trimmed, resized
@@ -24,7 +26,7 @@ from dvskit.video.images import (
 )
 from dvskit.video.light import Light, luminance
 from dvskit.video.pictures import ScaleCheck, gray_picture
-from dvskit.video.source import ArrayFrames, FrameLosses, FrameSource, TimedFrames
+from dvskit.video.source import ArrayFrames, FileFrames, FrameLosses, FrameSource, TimedFrames
 from dvskit.video.writing import write_images, write_video
 
 __all__ = [
@@ -38,6 +40,7 @@ __all__ = [
     "Cropped",
     "FrameLosses",
     "FrameSource",
+    "ImageArrays",
     "ImageFolder",
     "Light",
     "RecordedFrames",
@@ -64,7 +67,7 @@ def open_frames(
     clock: Clock = "first",
     strict: bool = True,
 ) -> FrameSource:
-    """Open a video file, an animated image, a folder of images, or the frames of an event file.
+    """Open a video, an animated image, images in a folder or .npz, or the frames of an event file.
 
     fps     a steady rate instead of the clip's own times
     light   "luma": gray as coded; "linear": float32 of linear light
@@ -72,15 +75,13 @@ def open_frames(
             Folders of images keep the times of their time-stamp file
     strict  whether damage raises; otherwise damaged parts are skipped and listed in `damage`
 
-    See VideoFrames, AnimatedImage, ImageFolder and RecordedFrames. Raises VideoError, and
-    FormatError for a damaged event file.
+    See VideoFrames, AnimatedImage, ImageFolder, ImageArrays and RecordedFrames. Raises VideoError,
+    and FormatError for a damaged event file.
     """
     file = Path(path)
-    if file.is_dir():
-        kind = RecordedFrames if _format_of(file) else ImageFolder
-        return kind(path, fps=fps, light=light, strict=strict)
-    if is_animation(file):
-        return AnimatedImage(path, fps=fps, light=light, strict=strict)
+    for recognises, kind in _KINDS:
+        if recognises(file):
+            return kind(path, fps=fps, light=light, strict=strict)
     try:
         return VideoFrames(path, fps=fps, light=light, clock=clock, strict=strict)
     except VideoError as error:
@@ -93,6 +94,19 @@ def open_frames(
             if format.recognises is None:  # its name alone marks it as an event file
                 raise error from None
             raise
+
+
+def _is_recording_folder(path: Path) -> bool:
+    return path.is_dir() and _format_of(path) is not None
+
+
+# Kinds that a look at the path recognises, in this order; anything else is tried as a video.
+_KINDS: tuple[tuple[Callable[[Path], bool], type[FileFrames]], ...] = (
+    (_is_recording_folder, RecordedFrames),
+    (Path.is_dir, ImageFolder),
+    (is_animation, AnimatedImage),
+    (is_image_arrays, ImageArrays),
+)
 
 
 def _format_of(path: Path) -> Format | None:

@@ -1,0 +1,86 @@
+"""Images in a NumPy archive, as `dvskit reconstruct` writes them."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from numpy.typing import NDArray
+
+from dvskit.errors import FormatError, MissingFileError, VideoError, count_of, one_line
+from dvskit.events import as_size
+from dvskit.formats.stored_array import StoredArray
+from dvskit.video.light import luminance
+from dvskit.video.source import FileFrames, checked_times, nth_time_us
+
+_DTYPES = ("uint8", "uint16", "float32", "float64")
+
+
+class ImageArrays(FileFrames):
+    """Gray frames of an .npz file, one at a time.
+
+    t_us    (N,) whole microseconds; `fps` replaces them
+    images  (N, height, width) uint8, uint16 (65535 is white) or float (1.0 is white)
+
+    With light="linear" frames are float32 of linear light; float images are assumed to be linear
+    already. Raises VideoError for a file without these arrays, for other shapes and dtypes, and for
+    a damaged array; with strict=False, the frames before the damage are read and `damage` reports
+    its position.
+    """
+
+    def _look(self) -> None:
+        if not self.path.exists():
+            raise MissingFileError(self.path)
+        with self._archive() as archive:
+            times, images = self._array(archive, "t_us"), self._array(archive, "images", 3)
+            try:
+                stamps = times.read(times.shape[0])
+            except FormatError as error:
+                raise VideoError(one_line(error)) from error
+        count, height, width = images.shape
+        if images.dtype.name not in _DTYPES:
+            raise VideoError(
+                f"{self.path}: images are {images.dtype}; {', '.join(_DTYPES)} are expected"
+            )
+        if not count or times.shape[0] != count:
+            raise VideoError(
+                f"{self.path}: holds {count_of(count, 'image')} and "
+                f"{count_of(times.shape[0], 'time')}; one of each is needed"
+            )
+        self.size, self.frame_count = as_size((width, height)), count
+        self._times = checked_times(stamps)
+
+    def _array(self, archive: zipfile.ZipFile, name: str, dimensions: int = 1) -> StoredArray:
+        try:
+            return StoredArray(archive, name, self.path, dimensions=dimensions)
+        except FormatError as error:
+            raise VideoError(one_line(error)) from error
+
+    @contextmanager
+    def _archive(self) -> Iterator[zipfile.ZipFile]:
+        with self.path.open("rb") as file:  # which arrays of an archive would keep open
+            try:
+                archive = zipfile.ZipFile(file)
+            except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+                raise VideoError(
+                    f"{self.path}: is not a complete NumPy archive: {one_line(error)}"
+                ) from error
+            yield archive
+
+    def __iter__(self) -> Iterator[tuple[int, NDArray[Any]]]:
+        self.damage = losses = self._no_losses()
+        width, height = self.size
+        with self._archive() as archive:
+            images = self._array(archive, "images", 3)
+            for number, t_us in enumerate(self._times):
+                try:
+                    image = images.read(width * height).reshape(height, width)
+                except FormatError as error:
+                    left = len(self._times) - number
+                    problem = one_line(error).removeprefix(f"{self.path}: ")
+                    losses.lose(f"image {number}: {problem}", frames=left)
+                    return
+                frame = luminance(image) if self._light == "linear" else image
+                yield (t_us if self._fps is None else nth_time_us(number, self._fps)), frame
