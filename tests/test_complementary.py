@@ -98,6 +98,16 @@ def test_images_do_not_depend_on_how_the_stream_is_cut(block, carried):
     np.testing.assert_array_equal([[i for _, i in again] for _ in range(2)], [whole, whole])
 
 
+@pytest.mark.parametrize("framed", [False, True])
+def test_a_pixel_of_very_many_events_is_white_or_black(framed):
+    x = np.repeat([3, 8], 5_000)
+    events = Events(t=np.arange(10_000) + 10, x=x, y=x % 5, p=x == 3, size=SIZE)
+    frames = [(5, np.full((SIZE.height, SIZE.width), 107, np.uint8))] if framed else []
+    found = image_of(ComplementaryFilter(0.0, 10.0, 10.0, smooth_px=0.0), events, 20_000, frames)
+    assert (found[3, 3], found[3, 8]) == (1, 0)
+    assert found[0, 0] == pytest.approx(107 / 255, abs=1e-3)
+
+
 def test_an_image_leaves_the_pass_as_it_was():
     events, chosen = some_events(), ComplementaryFilter(2.0)
     alone = image_of(chosen, events, 90_000)

@@ -9,12 +9,14 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from dvskit.emulator.sensor.signal_kernels import exp, lesser
 from dvskit.filters.base import Columns
 
 Array = NDArray[Any]
 
 OFFSET = 5.0  # of log intensity, in digital numbers: the log of darker pixels is mostly noise
 DARK = np.float32(OFFSET)
+_MOST = 20.0  # of a difference in log intensity: from black, less is white
 # level: of log intensity; rate: of its decay, per microsecond; last: time of its latest change
 CELL = np.dtype([("level", np.float32), ("rate", np.float32), ("last", np.int64)])
 
@@ -43,16 +45,9 @@ def count_events(events: Columns, width: int, counts: Array) -> None:
 
 
 @njit(cache=True, nogil=True, inline="always")
-def deviation(cell: Any, t_us: int, off: Any, on: Any, steps: Array) -> Any:
-    """Return how far a pixel's log intensity is from its frame's.
-
-    off, on  the events of the pixel since the frame
-    steps    (2,) float32, of an event; zeros if events are in `level`
-    """
-    found = on * steps[1] + off * steps[0]
-    if cell.level != 0:
-        found += cell.level * math.exp(np.float32(cell.last - t_us) * cell.rate)
-    return np.float32(found)
+def decayed(cell: Any, t_us: int) -> Any:
+    """Return the level of a pixel at a time."""
+    return cell.level * exp(np.float32(cell.last - t_us) * cell.rate)
 
 
 @njit(cache=True, nogil=True)
@@ -61,17 +56,22 @@ def brightness(
 ) -> None:
     """Write the brightness of all pixels, 0..1, to `image`, (H * W,) float32.
 
+    Loops have few arrays and no branches, so that the compiler makes them of vector instructions.
+
+    steps    (2,) float32, of an OFF and an ON event since the frame; zeros if `level` has them
     frame    (H * W,) in digital numbers
     changed  (H * W,) uint8, set to 1 for pixels with events since the frame, else to 0
     """
+    off, on = steps[0], steps[1]
     for i in range(len(image)):
-        light = np.float32(frame[i])
-        off, on = counts[i, 0], counts[i, 1]
-        apart = deviation(cells[i], t_us, off, on, steps)
-        if apart != 0:
-            light = (light + DARK) * math.exp(apart) - DARK
+        image[i] = decayed(cells[i], t_us)
+    for i in range(len(image)):
+        image[i] += counts[i, 0] * off + counts[i, 1] * on
+    for i in range(len(image)):
+        light = np.float32((frame[i] + DARK) * exp(lesser(image[i], _MOST)) - DARK)
         image[i] = min(max(light / np.float32(255), np.float32(0)), np.float32(1))
-        changed[i] = off + on > 0
+    for i in range(len(image)):
+        changed[i] = counts[i, 0] + counts[i, 1] > 0
 
 
 @njit(cache=True, nogil=True)
@@ -86,7 +86,7 @@ def start_from_frame(
     """
     for i in range(len(cells)):
         cell = cells[i]
-        apart = deviation(cell, t_us, counts[i, 0], counts[i, 1], steps)
+        apart = decayed(cell, t_us) + counts[i, 0] * steps[0] + counts[i, 1] * steps[1]
         cell.level = apart + logs[before[i]] - logs[after[i]]
         cell.rate = rates[after[i]]
         cell.last = t_us
