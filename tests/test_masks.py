@@ -82,6 +82,7 @@ def test_an_image_is_inverted_in_the_text_of_a_filter(tmp_path):
         ("polygon_mask:1,2,3,4,1e300,6", "three corners"),
         ("circle_mask:1,2", "radius is missing"),
         ("mask:x.png,invert=maybe", "neither true nor false"),
+        ("mask:x.png", "x.png: no such file"),
         ("rectangle_mask:1,2,3,4,maybe", "neither true nor false"),
     ],
 )

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dvskit._arguments import check_arguments, checked
-from dvskit.errors import ConfigError, GeometryError, ShapeError
+from dvskit.errors import ConfigError, GeometryError, MissingFileError, ShapeError
 from dvskit.events import Size
 from dvskit.filters.base import check_flag, check_number, check_seed
 from dvskit.filters.pixel_map import Axes, PixelMap, Places, place
@@ -111,7 +111,10 @@ class Mask(PixelMap):
         """
         from dvskit.formats.image_list import read_image
 
-        image = read_image(Path(path))
+        file = Path(path)
+        if not file.exists():
+            raise MissingFileError(file)
+        image = read_image(file)
         if image.ndim == 3 and image.shape[2] == 4:
             image = image[..., :3] * (image[..., 3:] > 0)
         seen = image > 0 if image.ndim == 2 else (image > 0).any(2)
