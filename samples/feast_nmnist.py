@@ -42,6 +42,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from dvskit.datasets import Samples, open_samples, split_by_share
+from dvskit.errors import DvskitError, one_line
 from dvskit.render import plots
 from dvskit.tensors import (
     Counts,
@@ -159,12 +160,16 @@ def main(arguments: Sequence[str] | None = None) -> list[Result]:
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args(arguments)
     torch.set_num_threads(1)  # tensors are small: threads would wait for one another
-    samples = open_samples(args.folder, size=SIZE)
-    parts = split_by_share(samples, validation=80 / 700, test=200 / 700, seed=args.seed)
-    fitted = {
-        name: fit_features(parts.train, layers, epochs=args.epochs, seed=args.seed)
-        for name, layers in (("FEAST", FEAST), ("HOTS", HOTS))
-    }
+    try:
+        args.out.mkdir(parents=True, exist_ok=True)
+        samples = open_samples(args.folder, size=SIZE)
+        parts = split_by_share(samples, validation=80 / 700, test=200 / 700, seed=args.seed)
+        fitted = {
+            name: fit_features(parts.train, layers, epochs=args.epochs, seed=args.seed)
+            for name, layers in (("FEAST", FEAST), ("HOTS", HOTS))
+        }
+    except (DvskitError, OSError) as error:
+        raise SystemExit(f"feast_nmnist.py: error: {one_line(error)}") from None
     for name, each in fitted.items():
         missed = ", ".join(f"{100 * layer.missed:.2f} %" for layer in each.layers)
         print(f"{name}: {each.count} features; of the last pass no feature won {missed}")
@@ -179,7 +184,6 @@ def main(arguments: Sequence[str] | None = None) -> list[Result]:
         judge(name, [inputs_of(part, way, cell) for part in parts]) for name, way, cell in ways
     ]
     print(table(results))
-    args.out.mkdir(parents=True, exist_ok=True)
     for name, each in fitted.items():
         save_features(each, args.out / f"{name.lower()}.safetensors", overwrite=True)
     images = fitted["FEAST"].images

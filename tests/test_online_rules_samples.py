@@ -113,3 +113,27 @@ def test_features_without_labels_tell_digits_apart(tmp_path, capsys, monkeypatch
     assert results[3].right == results[3].judged
     assert_picture(out / "feast.png")
     assert load_features(out / "hots.safetensors").count == 8
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["gone"], "gone"),
+        (["empty"], "empty"),
+        (["empty", "--out", "file"], "file"),
+        (["empty", "--out", "file/deeper"], "file"),
+    ],
+)
+def test_a_wrong_folder_of_the_features_sample_is_one_line(monkeypatch, tmp_path, words, message):
+    made = sample("feast_nmnist", monkeypatch)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").write_text("")
+    before = torch.get_num_threads()
+    with pytest.raises(SystemExit) as caught:
+        made.main(words)
+    torch.set_num_threads(before)
+    text = str(caught.value)
+    assert text.startswith("feast_nmnist.py: error: ")
+    assert message in text
+    assert "\n" not in text
