@@ -75,6 +75,19 @@ def test_stateful_windows_give_the_images_of_one_unrolled_pass():
     assert np.abs(np.diff(found, axis=0)).max() > 1e-4
 
 
+def test_many_windows_at_once_give_the_images_of_one_after_the_other():
+    module = model().module
+    voxels = torch.randn(5, 2, 5, 16, 24)
+    with torch.no_grad():
+        found, after = module.windows(voxels[2:], module.windows(voxels[:2])[1])
+        states = None
+        for window in voxels:
+            image, states = module(window, states)
+    torch.testing.assert_close(found[-1], image)
+    for one, two in zip(after, states, strict=True):
+        torch.testing.assert_close(one, two)
+
+
 @pytest.mark.parametrize("chunk", [1, 7, 640])
 def test_images_do_not_depend_on_how_the_stream_is_cut(chunk):
     stream, on = events(600), NetworkReconstructor(model())

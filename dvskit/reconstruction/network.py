@@ -88,21 +88,42 @@ class ReconstructionModule(nn.Module):
 
     def forward(self, voxels: Tensor, states: States | None = None) -> tuple[Tensor, States]:
         """Return the images of one window, and the states after it."""
-        x = functional.relu(self.head(voxels.clamp(-_CLIP, _CLIP)))
+        images, after = self.windows(voxels[None], states)
+        return images[0], after
+
+    def windows(self, voxels: Tensor, states: States | None = None) -> tuple[Tensor, States]:
+        """Return the images (n, B, 1, H, W) of n consecutive windows, and the states after them.
+
+        voxels  (n, B, bins, H, W)
+
+        Only the states go from window to window. Everything else takes all windows at once.
+        """
+        number = voxels.shape[:2]
+        given = voxels.flatten(0, 1).clamp(-_CLIP, _CLIP)
+        # Convolutions of oneDNN are faster with channels last.
+        x = functional.relu(self.head(given.contiguous(memory_format=torch.channels_last)))
+        levels: list[Tensor] = []
         after: list[Tensor] = []
         for level, cell in enumerate(self.cells):
             if level:
                 x = functional.relu(self.down[level - 1](x))
-            x = cell(x, None if states is None else states[level])
-            after.append(x)
-        for level in reversed(range(len(after) - 1)):
-            fine = after[level]
+            state = None if states is None else states[level]
+            kept: list[Tensor] = []
+            for window in x.split(number[1]):  # which keeps channels last
+                state = cell(window, state)
+                kept.append(state)
+            x = torch.cat(kept) if len(kept) > 1 else kept[0]
+            levels.append(x)
+            after.append(kept[-1])
+        for level in reversed(range(len(levels) - 1)):
+            fine = levels[level]
             coarse = functional.interpolate(
                 self.up[level](x), size=fine.shape[-2:], mode="bilinear", align_corners=False
             )
             joined = functional.relu(coarse + fine)
             x = functional.relu(self.mix[level](joined) + coarse)
-        return torch.sigmoid(self.last(x)), tuple(after)
+        images = torch.sigmoid(self.last(x))
+        return images.view(*number, *images.shape[1:]), tuple(after)
 
 
 class _Cell(nn.Module):

@@ -55,8 +55,6 @@ class _NetworkPass:
         voxels = torch.from_numpy(self._voxels(self._window.take()))
         with torch.inference_mode():
             given = padded(voxels[None].to(self._device), self._multiple)
-            # Convolutions of oneDNN are faster with channels last.
-            given = given.contiguous(memory_format=torch.channels_last)
             image, self._states = self._module(given, self._states)
         whole: NDArray[np.float32] = image[0, 0].float().cpu().numpy()
         return np.ascontiguousarray(whole[: self._size.height, : self._size.width])

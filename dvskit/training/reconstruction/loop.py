@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from dvskit.errors import ConfigError
-from dvskit.reconstruction.network import States
+from dvskit.reconstruction.network import ReconstructionModule, States
 from dvskit.reconstruction.scores import score_images
 from dvskit.training.checkpoint import Checkpoint
 from dvskit.training.device import pick_device
@@ -157,7 +157,7 @@ def rate_at(loop: ReconstructionLoop, step: int, steps: int) -> float:
 
 
 def chunk_loss(
-    module: nn.Module,
+    module: ReconstructionModule,
     batch: SequenceBatch,
     windows: range,
     begun: tuple[States | None, Tensor | None],
@@ -168,22 +168,25 @@ def chunk_loss(
     begun  the states, and the image, before the first of the windows
     """
     states, before = begun
-    total, weights = batch.voxels.new_zeros(()), 0.0
-    for window in windows:
-        image, states = module(batch.voxels[:, window], states)
-        frame = batch.frames[:, window + 1]
-        loss = (image - frame).abs().mean()
-        if loop.ssim:
-            loss = loss + loop.ssim * (1 - ssim_by_squares(image, frame).mean())
-        if loop.temporal and window >= loop.settle and before is not None:
-            ends = frame, batch.frames[:, window]
-            off = temporal_difference(image, before, *ends, batch.back[:, window])
-            loss = loss + loop.temporal * off.mean()
-        weight = min(1.0, (window + 1) / (loop.settle + 1))
-        total, weights, before = total + weight * loss, weights + weight, image
-    assert states is not None
-    assert before is not None
-    return total / weights, states, before
+    first, end = windows[0], windows[-1] + 1
+    voxels, back = (x[:, first:end].transpose(0, 1) for x in (batch.voxels, batch.back))
+    frames = batch.frames[:, first : end + 1].transpose(0, 1)
+    images, states = module.windows(voxels, states)
+    made, seen = images.flatten(0, 1), frames[1:].flatten(0, 1)
+    losses = (made - seen).abs().mean((1, 2, 3))
+    if loop.ssim:
+        losses = losses + loop.ssim * (1 - ssim_by_squares(made, seen))
+    losses = losses.view(images.shape[:2]).mean(1)
+    if loop.temporal:
+        earlier = torch.cat([images[:1] if before is None else before[None], images[:-1]])
+        pairs = (images, earlier, frames[1:], frames[:-1], back)
+        off = temporal_difference(*(each.flatten(0, 1) for each in pairs))
+        least = max(loop.settle, 1 if before is None else 0)
+        counted = torch.tensor([float(window >= least) for window in windows]).to(off)
+        losses = losses + loop.temporal * counted * off.view(images.shape[:2]).mean(1)
+    weights = [min(1.0, (window + 1) / (loop.settle + 1)) for window in windows]
+    total = (losses * torch.tensor(weights).to(losses)).sum() / sum(weights)
+    return total, states, images[-1]
 
 
 def sequence_scores(

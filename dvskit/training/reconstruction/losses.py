@@ -17,12 +17,19 @@ def ssim_by_squares(first: Tensor, second: Tensor) -> Tensor:
     It is that of `reconstruction.scores.ssim`, over squares of 7 pixels: fast, with gradients.
     """
     given = torch.cat([first, second, first * first, second * second, first * second])
-    a, b, aa, bb, ab = functional.avg_pool2d(given, _SQUARE, 1).chunk(5)
+    down, across = (_means(length).to(given) for length in given.shape[-2:])
+    a, b, aa, bb, ab = (down @ given @ across.T).chunk(5)
     squares = a * a + b * b
     covariance = ab - a * b
     variances = aa + bb - squares
     value = (2 * a * b + _C1) * (2 * covariance + _C2) / ((squares + _C1) * (variances + _C2))
     return value.mean((1, 2, 3))
+
+
+def _means(length: int) -> Tensor:
+    """Return the matrix that takes the mean of each run of 7; faster than pooling."""
+    band = torch.ones(length, length).tril().triu(1 - _SQUARE)
+    return band[_SQUARE - 1 :] / _SQUARE
 
 
 def moved_back(images: Tensor, back: Tensor) -> tuple[Tensor, Tensor]:
