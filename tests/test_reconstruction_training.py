@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -182,7 +183,13 @@ def test_clips_are_sequences_too(tiny: Path, tmp_path: Path):
 
 
 @pytest.mark.slow(seconds=30)
-def test_batches_do_not_depend_on_the_number_of_processes(tiny: Path):
+def test_batches_do_not_depend_on_processes_which_do_not_import_the_script(
+    tiny: Path, tmp_path: Path, monkeypatch
+):
+    script, imported = tmp_path / "script.py", tmp_path / "imported"
+    script.write_text(f"open({str(imported)!r}, 'w').close()\n")  # it has no guard
+    monkeypatch.setattr(sys.modules["__main__"], "__file__", str(script))
+    monkeypatch.setattr(sys.modules["__main__"], "__spec__", None)
     alone, beside = (tiny_config(tiny, loop__processes=count) for count in ("0", "1"))
     with SequenceFeed(alone) as feed:
         expected = [*feed.epoch(0), *feed.whole("validation")]
@@ -194,6 +201,7 @@ def test_batches_do_not_depend_on_the_number_of_processes(tiny: Path):
         assert all(
             torch.equal(a.nan_to_num(9), b.nan_to_num(9)) for a, b in zip(one, two, strict=True)
         )
+    assert not imported.exists()
 
 
 def test_each_epoch_cuts_and_turns_sequences_anew_and_can_begin_in_its_middle(tiny: Path):

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
-from types import TracebackType
+from types import ModuleType, TracebackType
 from typing import NamedTuple, Self
 
 import cv2
@@ -68,6 +70,8 @@ class SequenceFeed:
             self._pool = ProcessPoolExecutor(
                 self.config.loop.processes, get_context("spawn"), _begin, (self.maker,)
             )
+            with _no_script():
+                self._pool.submit(int)  # starts all processes
         return self
 
     def __exit__(
@@ -115,6 +119,17 @@ class SequenceFeed:
                 yield _joined([each.result() for each in waiting.popleft()])
         for futures in waiting:
             yield _joined([each.result() for each in futures])
+
+
+@contextmanager
+def _no_script() -> Iterator[None]:
+    """Hide the script that runs: spawned processes import it, and would train, too."""
+    script = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = script
 
 
 _maker: SequenceMaker | None = None  # of a process of the pool

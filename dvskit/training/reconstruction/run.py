@@ -61,7 +61,8 @@ def train_reconstruction(
     `config.output` then holds the model, its card, config.toml, log.csv and a checkpoint, written
     after each epoch and every five minutes within one. The run keeps the averaged weights of the
     epoch with the least 1 - SSIM + sqrt(MSE) on the validation sequences. Only these are scored on
-    the judged sequences, once. The same call continues an interrupted run.
+    the judged sequences, once. The same call continues an interrupted run. A script needs no
+    `if __name__ == "__main__"`: the processes that emulate do not import it.
 
     Raises OutputError, with the difference, if `output` holds a run with another configuration;
     ModelError for a damaged checkpoint; ConfigError for the material, and if training diverges.
