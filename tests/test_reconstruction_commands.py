@@ -52,7 +52,7 @@ def test_train_writes_a_model_that_makes_images_and_no_classes(tiny: Path, run):
         (("--set", "loop.epoch=3"), "unknown key loop.epoch; did you mean"),
         (("--set", "task=segmentation"), "task = 'segmentation'; give task = 'reconstruction'"),
         (("--seeds", "2"), "are only for classifiers"),
-        (("--from", "reconstruct"), "are only for classifiers"),
+        (("--from", "reconstruct"), "start = 'reconstruct': its network is another one"),
         (("--minutes", "2"), "are only for a folder"),
         (("--set", "sequences.clips=1", "--set", "sequences.clip_files=['a.mp4']"), "a.mp4"),
     ],

@@ -329,6 +329,19 @@ def weights_of_run(folder: Path) -> dict[str, torch.Tensor]:
     return load_file(folder / "weights.safetensors")
 
 
+def test_a_run_begins_with_the_weights_of_another(tiny: Path, tmp_path: Path):
+    first = train_reconstruction(tiny_config(tiny, loop__epochs="1"))
+    config = tiny_config(
+        tiny, start=str(first.folder), output=str(tmp_path / "second"), loop__epochs="1",
+        loop__learning_rate="1e-9",
+    )  # fmt: skip
+    second = train_reconstruction(config)
+    for key, value in weights_of_run(first.folder).items():
+        torch.testing.assert_close(weights_of_run(second.folder)[key], value, atol=1e-6, rtol=0)
+    assert load_reconstruction_model(second.folder).about["start"] == str(first.folder)
+    assert f"began with the weights of {first.folder}" in (second.folder / "README.md").read_text()
+
+
 @pytest.mark.slow(seconds=10)
 def test_an_interrupted_run_continues_to_the_same_weights(tiny: Path, tmp_path: Path, monkeypatch):
     whole = train_reconstruction(tiny_config(tiny))

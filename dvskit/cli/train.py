@@ -149,10 +149,8 @@ def _train_reconstruction(config: Path, values: dict[str, Any], runs: Runs) -> N
     from dvskit.training.reconstruction import train_reconstruction
     from dvskit.training.reconstruction.config import reconstruction_config_from
 
-    if "start" in values or runs.sweep or runs.seeds is not None or runs.tensorboard:
-        raise ConfigError(
-            f"{config}: --from, --sweep, --seeds and --tensorboard are only for classifiers"
-        )
+    if runs.sweep or runs.seeds is not None or runs.tensorboard:
+        raise ConfigError(f"{config}: --sweep, --seeds and --tensorboard are only for classifiers")
     resolved = reconstruction_config_from(values)
     _console.announce_compiling()
     with _console.Bars() as bars:

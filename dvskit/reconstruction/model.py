@@ -30,7 +30,9 @@ from dvskit.reconstruction.network import ReconstructionNetwork
 
 TASK = "reconstruction"
 _KEYS = ("task", "name", "network")
-_ABOUT: Mapping[str, type] = {"seed": int, "steps": int, "sequences": dict, "scores": dict}
+_ABOUT: Mapping[str, type] = {
+    "start": str, "seed": int, "steps": int, "sequences": dict, "scores": dict,
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -33,6 +33,7 @@ def card_text(
         f"- {part}: {getattr(sequences, part):,} sequences of {', '.join(names) or 'drawn scenes'}"
         for part, names in model.about["sequences"].items()
     ]
+    began = f"It began with the weights of {config.start}.\n" if config.start else ""
     return f"""\
 # {model.name}: images from events
 
@@ -59,7 +60,7 @@ low-pass drawn. No photograph and no clip is in two parts:
 
 {chr(10).join(used)}
 
-The best of {loop.stop or loop.epochs} epochs was chosen by the sequences for validation.
+{began}The best of {loop.stop or loop.epochs} epochs was chosen by the sequences for validation.
 
 ## Train it again
 

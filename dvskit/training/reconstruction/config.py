@@ -148,6 +148,8 @@ class ReconstructionConfig:
 
     name    of the model                    seed       of all random draws
     output  the folder that the run writes  network    the description
+    start   the folder of a model of the same network, or a shipped model's name; the run begins
+            with its weights. "": with new ones
     sequences, loop                         see `SequencesConfig` and `ReconstructionLoop`
     """
 
@@ -155,6 +157,7 @@ class ReconstructionConfig:
     name: str = "reconstruct"
     seed: int = 0
     output: str = "runs/reconstruct"
+    start: str = ""
     network: ReconstructionNetwork = field(default_factory=ReconstructionNetwork)
     sequences: SequencesConfig = field(default_factory=SequencesConfig)
     loop: ReconstructionLoop = field(default_factory=ReconstructionLoop)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from dvskit.errors import ConfigError
+from dvskit.reconstruction.model import ReconstructionModel
 from dvskit.reconstruction.network import ReconstructionModule, States
 from dvskit.reconstruction.scores import score_images
 from dvskit.training.checkpoint import Checkpoint
@@ -36,6 +37,7 @@ class ReconstructionRun:
         at: Checkpoint | None,
         save: Callable[[Checkpoint], None],
         progress: Callable[[Progress], None] | None = None,
+        start: ReconstructionModel | None = None,
     ) -> None:
         self.config, self.feed, self.progress = config, feed, progress
         self._save = save
@@ -46,6 +48,8 @@ class ReconstructionRun:
             self.module.parameters(), lr=1.0, weight_decay=config.loop.weight_decay
         )
         if at is None:
+            if start is not None:
+                self.module.load_state_dict(start.module.state_dict())
             at = Checkpoint(to_toml(config.values))
             at.hold(self.module.state_dict(), self.optimiser)
             at.average = {key: value.clone() for key, value in at.weights.items()}

@@ -19,8 +19,9 @@ from safetensors.torch import save
 
 from dvskit import _files
 from dvskit._arguments import check_arguments
+from dvskit.errors import ConfigError
 from dvskit.networks.model_folder import MODEL_TOML, WEIGHTS, check_finite, weights_of
-from dvskit.reconstruction.model import TASK, ReconstructionModel
+from dvskit.reconstruction.model import TASK, ReconstructionModel, load_reconstruction_model
 from dvskit.training.checkpoint import check_same_run, load_checkpoint, save_checkpoint
 from dvskit.training.device import keep_memory
 from dvskit.training.loop import check_place, checkpoint_of, write_log
@@ -65,7 +66,8 @@ def train_reconstruction(
     `if __name__ == "__main__"`: the processes that emulate do not import it.
 
     Raises OutputError, with the difference, if `output` holds a run with another configuration;
-    ModelError for a damaged checkpoint; ConfigError for the material, and if training diverges.
+    ModelError for a damaged checkpoint or `start`; ConfigError for the material, for a `start` of
+    another network, and if training diverges.
     """
     if not isinstance(config, ReconstructionConfig):
         config = load_reconstruction_config(config)
@@ -73,6 +75,7 @@ def train_reconstruction(
     at = load_checkpoint(checkpoint_of(folder), config.values)
     check_same_run(folder, config.values)
     check_place(folder)
+    start = _start_of(config) if at is None and config.start else None
     feed = SequenceFeed(config)
     if note is not None:
         for part, has in feed.maker.materials.items():
@@ -85,13 +88,24 @@ def train_reconstruction(
     _files.write_whole(folder / "config.toml", to_toml(config.values), overwrite=True)
     keep = partial(save_checkpoint, checkpoint_of(folder))
     with torch.random.fork_rng(), feed:
-        run = ReconstructionRun(config, feed, at, keep, progress)
+        run = ReconstructionRun(config, feed, at, keep, progress, start)
         while not run.ended:
             run.epoch()
             write_log(folder / "log.csv", run.at.history)
             if progress is not None:
                 progress(run.last)
         return _finish(run, folder)
+
+
+def _start_of(config: ReconstructionConfig) -> ReconstructionModel:
+    """Return the model that a run begins with. Raises ModelError, ConfigError."""
+    start = load_reconstruction_model(config.start)
+    if start.network != config.network:
+        raise ConfigError(
+            f"start = {config.start!r}: its network is another one; copy the [network] of its "
+            "model.toml"
+        )
+    return start
 
 
 def _finish(run: ReconstructionRun, folder: Path) -> TrainedReconstruction:
@@ -103,6 +117,7 @@ def _finish(run: ReconstructionRun, folder: Path) -> TrainedReconstruction:
     best = {f"validation_{k}": at.history[epoch][k] for k in ("mse", "ssim", "temporal")}
     used = {part: [*has.photographs, *has.clips] for part, has in run.feed.maker.materials.items()}
     about: dict[str, Any] = {
+        **({"start": config.start} if config.start else {}),
         "seed": config.seed,
         "steps": run.steps,
         "sequences": used,
