@@ -316,6 +316,24 @@ def test_states_go_on_from_chunk_to_chunk(tiny: Path):
     torch.testing.assert_close((1.5 * first + 2 * second) / 3.5, whole)  # the first counts half
 
 
+def test_the_squared_difference_counts_by_its_weight(tiny: Path):
+    with SequenceFeed(tiny_config(tiny)) as feed:
+        batch = next(feed.epoch(0))
+    torch.manual_seed(0)
+    module = tiny_config(tiny).network.build()
+    losses = []
+    with torch.no_grad():
+        for weight in ("0.0", "2.0"):
+            loop = tiny_config(
+                tiny, loop__squared=weight, loop__ssim="0.0", loop__temporal="0.0", loop__settle="0"
+            ).loop
+            losses.append(float(chunk_loss(module, batch, range(4), (None, None), loop)[0]))
+        images, _ = module.windows(batch.voxels.transpose(0, 1))
+    off = images - batch.frames[:, 1:].transpose(0, 1)
+    assert losses[0] == pytest.approx(float(off.abs().mean()), rel=1e-5)
+    assert losses[1] - losses[0] == pytest.approx(2 * float((off**2).mean()), rel=1e-4)
+
+
 def test_the_rate_rises_then_falls_to_nothing(tiny: Path):
     loop = tiny_config(tiny).loop
     rates = [rate_at(loop, step, 100) for step in range(101)]

@@ -114,6 +114,8 @@ class ReconstructionLoop:
     learning_rate  highest: it rises over the first `warmup` steps, then falls along a cosine to 0
     weight_decay   of AdamW                 clip_norm  largest norm of the gradient; 0: no limit
     ssim           weight of 1 - SSIM, over squares of 7 pixels, beside the mean absolute difference
+    squared        weight of the mean squared difference, beside the absolute one: it counts large
+                   areas of a wrong brightness more
     temporal       weight of the difference to the image before, moved by the known flow
     average        decay of the mean of the weights over the steps, which is judged and kept
     processes      that emulate sequences beside the training; 0: none. Results do not depend on it
@@ -132,6 +134,7 @@ class ReconstructionLoop:
     weight_decay: float = checked(in_range, 0, 10, default=1e-4)
     clip_norm: float = checked(in_range, 0, 1e9, default=1.0)
     ssim: float = checked(in_range, 0, 1e3, default=0.5)
+    squared: float = checked(in_range, 0, 1e3, default=0.0)
     temporal: float = checked(in_range, 0, 1e3, default=0.1)
     average: float = checked(in_range, 0, 0.999999, default=0.995)
     processes: int = checked(in_range, 0, 1024, default=1)

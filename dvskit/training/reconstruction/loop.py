@@ -177,17 +177,18 @@ def chunk_loss(
     frames = batch.frames[:, first : end + 1].transpose(0, 1)
     images, states = module.windows(voxels, states)
     made, seen = images.flatten(0, 1), frames[1:].flatten(0, 1)
-    losses = (made - seen).abs().mean((1, 2, 3))
+    off = made - seen
+    losses = (off.abs() + loop.squared * off * off).mean((1, 2, 3))
     if loop.ssim:
         losses = losses + loop.ssim * (1 - ssim_by_squares(made, seen))
     losses = losses.view(images.shape[:2]).mean(1)
     if loop.temporal:
         earlier = torch.cat([images[:1] if before is None else before[None], images[:-1]])
         pairs = (images, earlier, frames[1:], frames[:-1], back)
-        off = temporal_difference(*(each.flatten(0, 1) for each in pairs))
+        moved = temporal_difference(*(each.flatten(0, 1) for each in pairs))
         least = max(loop.settle, 1 if before is None else 0)
-        counted = torch.tensor([float(window >= least) for window in windows]).to(off)
-        losses = losses + loop.temporal * counted * off.view(images.shape[:2]).mean(1)
+        counted = torch.tensor([float(window >= least) for window in windows]).to(losses)
+        losses = losses + loop.temporal * counted * moved.view(images.shape[:2]).mean(1)
     weights = [min(1.0, (window + 1) / (loop.settle + 1)) for window in windows]
     total = (losses * torch.tensor(weights).to(losses)).sum() / sum(weights)
     return total, states, images[-1]
