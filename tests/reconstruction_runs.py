@@ -26,6 +26,7 @@ judged = 1
 windows = 4
 side = 32
 photographs = 1.0
+crossings = 0.0
 planes = 0.0
 people = 0.0
 clips = 0.0

@@ -124,7 +124,7 @@ def test_missing_material_is_refused(tiny: Path, change, error, words):
         materials(config.sequences)
 
 
-@pytest.mark.parametrize("kind", ["photographs", "planes", "people"])
+@pytest.mark.parametrize("kind", ["photographs", "crossings", "planes", "people"])
 def test_a_sequence_holds_its_events_and_moves_as_its_flow_says(tiny: Path, kind):
     shares = {f"sequences__{each}": "0.0" for each in ("photographs", "planes", "people")}
     side = 96 if kind == "planes" else 32  # textures of planes are as fine as such pixels

@@ -19,6 +19,7 @@ from dvskit.scenes.person import PERSON_GESTURES, PersonScene
 from dvskit.scenes.photographs import (
     LayerPath,
     LayerScene,
+    PhotoExposure,
     PhotoLayer,
     package_photographs,
     read_photograph,
@@ -37,6 +38,7 @@ __all__ = [
     "MovingShape",
     "Patch",
     "PersonScene",
+    "PhotoExposure",
     "PhotoLayer",
     "PlaneScene",
     "ShapeTruth",

@@ -5,8 +5,16 @@ events = dvskit.emulate(scene)
 scene.truth(5_000)                   # px/s at t = 5 ms, (H, W, 2)
 """
 
+from dvskit.scenes.photographs.exposure import PhotoExposure
 from dvskit.scenes.photographs.files import package_photographs, read_photograph
 from dvskit.scenes.photographs.path import LayerPath
 from dvskit.scenes.photographs.scene import LayerScene, PhotoLayer
 
-__all__ = ["LayerPath", "LayerScene", "PhotoLayer", "package_photographs", "read_photograph"]
+__all__ = [
+    "LayerPath",
+    "LayerScene",
+    "PhotoExposure",
+    "PhotoLayer",
+    "package_photographs",
+    "read_photograph",
+]

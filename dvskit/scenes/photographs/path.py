@@ -13,6 +13,7 @@ from dvskit.errors import ConfigError
 
 _SHAKE_HZ = (1.0, 12.0)
 _SEGMENT_S = (0.05, 0.4)
+_CROSSING_S, _STOPPED = (0.1, 0.8), 0.15  # segments, and the share of those at rest
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,6 +88,33 @@ class LayerPath:
             1,
         )  # fmt: skip
         return cls(t_s, np.zeros(4), rates, shake)
+
+    @classmethod
+    def crossing(
+        cls, rng: np.random.Generator, duration_us: int, *, size: tuple[int, int], px_s: float
+    ) -> LayerPath:
+        """Return the path of a thing that crosses a frame of `size`, from a generator.
+
+        It keeps its direction at about `px_s` pixels per second, and is near the middle of the
+        frame at some time of the duration. It may slow down, stop and start suddenly.
+        """
+        t_s = [0.0]
+        while t_s[-1] < duration_us * 1e-6:
+            t_s.append(t_s[-1] + rng.uniform(*_CROSSING_S))
+        angle = rng.integers(4) * np.pi / 2 + rng.normal(0, 0.3)
+        pace = px_s * float(np.exp(rng.normal(0, 0.4)))
+        rates = np.zeros((len(t_s) - 1, 2, 4))
+        ends = rng.uniform(0.6, 1.4, rates.shape[:2])
+        ends[rng.random(len(ends)) < _STOPPED] = 0
+        ends[1:, 0] = np.where(rng.random(len(ends) - 1) < 0.5, ends[:-1, 1], ends[1:, 0])
+        rates[..., 0], rates[..., 1] = pace * np.cos(angle) * ends, pace * np.sin(angle) * ends
+        rates[..., 3] = rng.normal(0, 0.05)
+        bob = [(rng.uniform(1, 4), rng.uniform(0, 6), 0, rng.normal(0, 1))] * (rng.random() < 0.5)
+        path = cls(t_s, np.zeros(4), rates, bob)
+        met, _ = path.at(rng.uniform(0, duration_us))
+        path.start[:2] = rng.uniform(-0.35, 0.35, 2) * size - met[:2]
+        path.start[2] = rng.normal(0, 0.2)
+        return path
 
     @cached_property
     def _segments(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

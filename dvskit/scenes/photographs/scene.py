@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import cv2
 import numpy as np
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from dvskit._arguments import check_fields, checked, in_range
 from dvskit.errors import ConfigError, ShapeError
 from dvskit.events import Size, as_size
+from dvskit.scenes.photographs.exposure import PhotoExposure
 from dvskit.scenes.photographs.path import LayerPath
 from dvskit.scenes.steady import SteadyScene
 
@@ -24,7 +25,7 @@ _SIZE = Size(128, 128)
 _WHITE = 65535
 _STEP_PX = 0.7  # the furthest motion between frames of a random scene
 _FPS = (100, 2000)
-_NEGATIVE = 0.1  # share of photographs with black and white exchanged
+_SMOOTH = 0.5  # share of resting backgrounds without fine texture
 _HALF = 0.5  # of the cover, from which on a layer is seen
 
 
@@ -103,10 +104,12 @@ class LayerScene(SteadyScene):
         size: tuple[int, int] = _SIZE,
         duration_us: int = 500_000,
         px_s: float = 70.0,
+        camera_rests: bool = False,
     ) -> LayerScene:
         """Return a scene of some of the photographs, (H, W) uint8 each, from a seed.
 
         px_s  about the speed of the background; that in front is half to twice as fast
+        camera_rests  the background rests; 1 to 5 layers in front cross the frame, at about `px_s`
 
         Scale, light, contrast and 0 to 3 ellipses and polygons in front are drawn. The rate is such
         that nothing moves more than about 0.7 pixels from frame to frame.
@@ -114,22 +117,29 @@ class LayerScene(SteadyScene):
         if not len(photographs):
             raise ConfigError("LayerScene.random: no photographs; see package_photographs")
         rng = np.random.default_rng((seed, 0x1A))
-        width, height = as_size(size)
-        light = _Light.drawn(rng)
+        size, exposure = as_size(size), PhotoExposure.drawn(rng)
         still = rng.choice((0.0, 0.2, 0.5))
         layers = []
-        for number in range(1 + int(rng.choice((0, 0, 1, 2, 3)))):
+        fronts = int(rng.integers(1, 6) if camera_rests else rng.choice((0, 0, 1, 2, 3)))
+        for number in range(1 + fronts):
             front = number > 0
-            image = _part(
-                rng, photographs[int(rng.integers(len(photographs)))], max(size), front=front
-            )
+            photograph = photographs[int(rng.integers(len(photographs)))]
+            image = _part(rng, photograph, max(size), front=front)
             pace = px_s * (rng.uniform(0.5, 2) if front else 1)
-            path = LayerPath.random(rng, duration_us, px_s=pace, still=still)
-            if front:
-                path.start[:2] = rng.uniform(-0.4, 0.4, 2) * (width, height)
+            if not camera_rests:
+                path = LayerPath.random(rng, duration_us, px_s=pace, still=still)
+                path.start[:2] += front * rng.uniform(-0.4, 0.4, 2) * size
+            elif front:
+                image = _smaller(rng, image)
+                path = LayerPath.crossing(rng, duration_us, size=size, px_s=pace)
+            else:
+                path = LayerPath([0, 1], np.zeros(4), np.zeros((1, 2, 4)))
+                if rng.random() < _SMOOTH:  # as roads and walls
+                    image = np.asarray(cv2.GaussianBlur(image, (0, 0), rng.uniform(1, 6)))
             cover = _cut(rng, image.shape) if front else None
-            layers.append(PhotoLayer(light.on(image, rng), path, cover))
-        scene = cls(layers, as_size(size), 1000, duration_us)
+            own = replace(exposure, mean=exposure.mean * float(np.exp(rng.normal(0, 0.25))))
+            layers.append(PhotoLayer(own.on(image), path, cover))
+        scene = cls(layers, size, 1000, duration_us)
         fps = int(np.clip(scene.fastest_px_s() / _STEP_PX, *_FPS))
         return replace(scene, fps=fps)
 
@@ -210,30 +220,6 @@ def _joined(after: NDArray[np.float64], before: NDArray[np.float64]) -> NDArray[
     return np.column_stack([turn, after[:, :2] @ back[:, 2] + after[:, 2]])
 
 
-class _Light(NamedTuple):
-    """How the codes of photographs become brightness: some exponent, mean, contrast and black."""
-
-    gamma: float
-    mean: float
-    contrast: float
-    black: float
-
-    @classmethod
-    def drawn(cls, rng: np.random.Generator) -> _Light:
-        return cls(
-            rng.uniform(1, 2.2), rng.uniform(0.25, 0.6), rng.uniform(0.6, 1), rng.uniform(0, 0.1)
-        )
-
-    def on(self, image: Image, rng: np.random.Generator) -> Image:
-        """Return the brightness of an image, 0.01 to 1, at about the drawn mean."""
-        if rng.random() < _NEGATIVE:
-            image = 1 - image
-        light = image**self.gamma
-        gain = min(self.mean * np.exp(rng.normal(0, 0.3)) / max(light.mean(), 0.02), 6)
-        lit = np.clip(light * (gain * self.contrast) + self.black, 0.01, 1)
-        return np.asarray(lit, np.float32)
-
-
 def _part(rng: np.random.Generator, photograph: NDArray[Any], side: int, *, front: bool) -> Image:
     """Return a part of a photograph at a random scale, float32 from 0 to 1."""
     least = 0.5 if front else 1.2  # sides of the frame that the shorter side of the image spans
@@ -248,13 +234,26 @@ def _part(rng: np.random.Generator, photograph: NDArray[Any], side: int, *, fron
     return image[:, ::-1] if rng.random() < 0.5 else image
 
 
+def _smaller(rng: np.random.Generator, image: Image) -> Image:
+    """Return a part of an image, often with little contrast, as of cars and people."""
+    rows, columns = (
+        slice((length - want) // 2, (length + want) // 2)
+        for length in image.shape
+        for want in [max(8, int(length * rng.uniform(0.25, 0.8)))]
+    )
+    part = image[rows, columns]
+    contrast, light = rng.uniform(0.1, 1), rng.uniform(0, 1)
+    return np.asarray(light + contrast * (part - light), np.float32)
+
+
 def _cut(rng: np.random.Generator, shape: tuple[int, int]) -> Image:
-    """Return an ellipse or a polygon, inside the image, with a soft edge, as a cover."""
+    """Return an ellipse, a rounded rectangle or a polygon, with a soft edge, as a cover."""
     rows, columns = shape
     middle, reach = np.array([columns, rows]) / 2, np.array([columns, rows]) / 2 - 2
     if rng.random() < 0.5:
         angles = np.linspace(0, 2 * np.pi, 64, endpoint=False)
-        radius = np.ones(64)
+        power = rng.choice((2.0, 2.0, 6.0))  # of the superellipse |x|^p + |y|^p = 1
+        radius = (np.abs(np.cos(angles)) ** power + np.abs(np.sin(angles)) ** power) ** (-1 / power)
     else:
         angles = np.sort(rng.uniform(0, 2 * np.pi, int(rng.integers(3, 8))))
         radius = rng.uniform(0.5, 1, len(angles))

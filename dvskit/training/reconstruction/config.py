@@ -13,7 +13,7 @@ from dvskit.reconstruction.model import TASK, network_of
 from dvskit.reconstruction.network import ReconstructionNetwork
 from dvskit.training.toml_config import section, table_of, toml_values
 
-KINDS = ("photographs", "planes", "people", "clips")
+KINDS = ("photographs", "crossings", "planes", "people", "clips")
 PARTS = ("train", "validation", "judged")
 
 
@@ -24,7 +24,9 @@ class SequencesConfig:
     train, validation, judged  numbers of sequences: to learn from, to choose the epoch by, and for
                   the scores at the end
     windows       of a sequence              side     of the frames, in pixels
-    photographs, planes, people, clips       relative shares of the kinds
+    photographs, crossings, planes, people, clips
+                  relative shares of the kinds; crossings are photographs at rest, and things that
+                  cross them
     photograph_files  images besides those that installed packages ship (`package_photographs`)
     clip_files    videos
     validation_photographs, validation_clips, judged_photographs, judged_clips
@@ -48,7 +50,8 @@ class SequencesConfig:
     judged: int = checked(in_range, 1, 10**6, default=64)
     windows: int = checked(in_range, 2, 10_000, default=20)
     side: int = checked(in_range, 16, 4096, default=128)
-    photographs: float = checked(in_range, 0, 1e6, default=0.6)
+    photographs: float = checked(in_range, 0, 1e6, default=0.5)
+    crossings: float = checked(in_range, 0, 1e6, default=0.15)
     planes: float = checked(in_range, 0, 1e6, default=0.05)
     people: float = checked(in_range, 0, 1e6, default=0.1)
     clips: float = checked(in_range, 0, 1e6, default=0.2)
@@ -99,7 +102,7 @@ class SequencesConfig:
     @property
     def shares(self) -> tuple[float, ...]:
         """The shares of KINDS."""
-        return self.photographs, self.planes, self.people, self.clips
+        return self.photographs, self.crossings, self.planes, self.people, self.clips
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,6 +22,7 @@ from dvskit.scenes import (
     LayerPath,
     LayerScene,
     PersonScene,
+    PhotoExposure,
     PlaneScene,
     package_photographs,
     read_photograph,
@@ -35,6 +36,7 @@ Frames = Iterable[tuple[int, NDArray[Any]]]
 _CLIP_HEIGHT = 360  # larger clips are reduced: a crop is some 128 pixels
 _PLANES_FPS, _PEOPLE_FPS = 200, 200
 _TEXTURED, _TEXTURE_SIDE = 0.25, 256  # share of scenes of photographs with textures among them
+_OF_CLIPS = 0.3  # share of scenes of photographs with frames of a clip instead
 _PX_A_WINDOW = (0.3, 9.0)  # of the background, whatever the length of a window
 
 
@@ -52,7 +54,8 @@ def materials(sequences: SequencesConfig) -> dict[str, Material]:
     Raises ConfigError for names and patterns that nothing has, and for parts without photographs or
     clips that their kinds need; MissingFileError.
     """
-    photographs = {} if not (sequences.photographs or sequences.planes) else _photographs(sequences)
+    drawn = sequences.photographs or sequences.crossings or sequences.planes
+    photographs = _photographs(sequences) if drawn else {}
     clips = _clips(sequences) if sequences.clips else {}
     named = {"validation": sequences.validation_photographs, "judged": sequences.judged_photographs}
     patterns = {"validation": sequences.validation_clips, "judged": sequences.judged_clips}
@@ -74,7 +77,7 @@ def materials(sequences: SequencesConfig) -> dict[str, Material]:
     rest = [{n: p for n, p in each.items() if n not in used} for each in (photographs, clips)]
     parts["train"] = Material(rest[0], rest[1])
     for part, has in parts.items():
-        if sequences.photographs and not has.photographs:
+        if (sequences.photographs or sequences.crossings) and not has.photographs:
             raise ConfigError(f"sequences: the part {part!r} has no photographs")
     if sequences.clips and not parts["train"].clips:
         raise ConfigError("sequences: no clip is left to learn from")
@@ -113,14 +116,13 @@ def frames_of(
     Scenes with known motion have `moved(from_us, to_us)`.
     """
     seed, size, (duration_us, window_s) = int(rng.integers(1 << 31)), Size(side, side), times
-    if kind == "photographs":
-        images = [_read(path) for path in material.photographs.values()]
-        if rng.random() < _TEXTURED:
-            images = [images[n] for n in rng.integers(len(images), size=2).tolist()] + _textures(
-                rng
-            )
+    if kind in ("photographs", "crossings"):
+        images = _pictures(material, rng)
         px_s = float(np.exp(rng.uniform(*np.log(_PX_A_WINDOW)))) / window_s
-        return LayerScene.random(images, seed, size=size, duration_us=duration_us, px_s=px_s)
+        return LayerScene.random(
+            images, seed, size=size, duration_us=duration_us, px_s=px_s,
+            camera_rests=kind == "crossings",
+        )  # fmt: skip
     if kind == "planes":
         scene = PlaneScene.random(
             seed, size=size, fps=_PLANES_FPS, duration_us=duration_us, boxes=int(rng.integers(0, 4))
@@ -151,6 +153,19 @@ def kind_of(sequences: SequencesConfig, has: Material, rng: np.random.Generator)
             "for it in sequences.validation_clips and sequences.judged_clips"
         )
     return KINDS[int(rng.choice(len(KINDS), p=shares / shares.sum()))]
+
+
+def _pictures(material: Material, rng: np.random.Generator) -> list[NDArray[np.uint8]]:
+    """Return photographs, frames of clips and textures for one scene."""
+    images = [_read(path) for path in material.photographs.values()]
+    if material.clips and rng.random() < _OF_CLIPS:
+        paths = [*material.clips.values()]
+        _, frames = _decoded(paths[int(rng.integers(len(paths)))])
+        images = [frames[int(n)] for n in rng.integers(len(frames), size=3)]
+    if rng.random() < _TEXTURED:
+        some = rng.integers(len(images), size=2)
+        return [images[int(n)] for n in some] + _textures(rng)
+    return images
 
 
 def _textures(rng: np.random.Generator) -> list[NDArray[np.uint8]]:
@@ -198,7 +213,7 @@ def _clip_frames(
 ) -> Frames:
     """Return a square of a clip that wanders, from a random moment on, slower or faster.
 
-    At an end of the clip, time turns back. The frames have no end.
+    At an end of the clip, time turns back. The frames have no end, and an exposure of their own.
     """
     times, images = _decoded(paths[int(rng.integers(len(paths)))])
     step_us = (times[-1] - times[0]) / (len(times) - 1) / float(np.exp(rng.uniform(-0.7, 0.7)))
@@ -210,9 +225,13 @@ def _clip_frames(
     start = rng.uniform(-1, 1, 2) * room
     order = chain(range(len(images)), range(len(images) - 2, 0, -1))
     turns = list(order)
+    codes = np.linspace(0, 1, 256, dtype=np.float32)
+    brightness = PhotoExposure.drawn(rng).on(
+        codes, codes[images[:: max(1, len(images) // 8), ::4, ::4]]
+    )
     first = int(rng.integers(len(turns)))
 
-    def squares() -> Iterator[tuple[int, NDArray[np.uint8]]]:
+    def squares() -> Iterator[tuple[int, NDArray[np.float32]]]:
         along = cycle(turns[first:] + turns[:first])
         for number in count():
             t_us = round(number * step_us)
@@ -222,10 +241,10 @@ def _clip_frames(
             reduced = _reduced(images[next(along)], zoom)
             yield t_us, np.asarray(
                 cv2.warpAffine(
-                    reduced, back, (side, side), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+                    brightness[reduced], back, (side, side),
+                    flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
                     borderMode=cv2.BORDER_REFLECT_101,
-                ),
-                np.uint8,
+                )
             )  # fmt: skip
 
     return Upsampled(squares(), Size(side, side))

@@ -19,10 +19,11 @@ from dvskit.reconstruction.voxels import EventWindow, VoxelInput
 from dvskit.training.reconstruction.config import PARTS, SequencesConfig
 from dvskit.training.reconstruction.material import Frames, Material, frames_of, kind_of
 
-_VERSION = 1  # increase it with any change of the sequences of a seed
+_VERSION = 2  # increase it with any change of the sequences of a seed
 _WHITE = {"uint8": 255.0, "uint16": 65535.0}
 _HOT, _HOT_FRACTION, _HOT_HZ = 0.3, 5e-4, (5.0, 200.0)  # hot pixels, in some of the sequences
 _SHORTEST_US = 1000  # of a window
+_SPREADS = (0.05, 0.2, 0.7)  # of the logarithm of the lengths of windows in a sequence
 _INTERVAL_US = 10_000  # longest between the frames of a scene; clips have no end
 
 
@@ -132,7 +133,8 @@ class _Windows(NamedTuple):
     @classmethod
     def drawn(cls, config: SequencesConfig, rng: np.random.Generator) -> _Windows:
         shortest, longest = np.log(config.window_ms)
-        lengths = np.exp(rng.uniform(shortest, longest) + rng.normal(0, 0.2, config.windows))
+        spread = rng.choice(_SPREADS)
+        lengths = np.exp(rng.uniform(shortest, longest) + rng.normal(0, spread, config.windows))
         by_count = rng.random() < config.by_count
         events = _log_uniform(rng, config.events_per_pixel) if by_count else np.inf
         if by_count:
