@@ -48,6 +48,7 @@ ORDER = [
     "datasets",
     "training",
     "evaluation",
+    "teach",
     "cli",
     "__main__",
 ]

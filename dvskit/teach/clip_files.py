@@ -1,0 +1,176 @@
+"""What is in the file of a clip: its length and damage, a thumbnail, a moving preview."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from dvskit.errors import DvskitError, VideoError, count_of, one_line
+from dvskit.formats.table import CLIP_SUFFIXES
+from dvskit.render.frames.canvas import as_uint8
+from dvskit.video import FrameSource, open_frames
+from dvskit.video.lossless import LosslessWriter
+
+LEAST_FRAMES = 2  # events are changes between frames
+_WIDE_PX = 160  # of thumbnails and previews
+_PREVIEW_US = 80_000  # between frames of a preview, at least
+_LONGEST_MS = 10_000  # of one frame of a preview
+_KEPT = 600  # pictures kept in memory
+
+_Found = TypeVar("_Found")
+
+
+class ClipFacts(NamedTuple):
+    """The times of a clip's frames: their number, the seconds they span; and its damage."""
+
+    frames: int
+    seconds: float
+    damage: str
+
+    @property
+    def fps(self) -> float:
+        """The mean rate; 0 for fewer than two frames."""
+        return (self.frames - 1) / self.seconds if self.seconds else 0.0
+
+
+class ClipFiles:
+    """Reads clips, and remembers what it found until the file changes."""
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[Any, ...], Any] = {}
+
+    def facts(self, path: Path) -> ClipFacts:
+        """Return length and damage. Every frame is decoded the first time."""
+        return self._once(facts_of, path, "facts")
+
+    def remember(self, path: Path, facts: ClipFacts) -> None:
+        """Take the facts of a clip that was just written."""
+        self._once(lambda _: facts, path, "facts")
+
+    def thumbnail(self, path: Path) -> bytes:
+        """Return the middle frame as JPEG. Raises VideoError."""
+        middle = self.facts(path).frames // 2
+        return self._once(lambda path: _thumbnail(path, middle), path, "thumbnail")
+
+    def preview(self, path: Path) -> bytes:
+        """Return an animated WebP. Raises VideoError."""
+        return self._once(_preview, path, "preview")
+
+    def _once(self, read: Callable[[Path], _Found], path: Path, name: str) -> _Found:
+        stat = path.stat()
+        key = (name, stat.st_ino, stat.st_size, stat.st_mtime_ns)
+        if key not in self._kept:
+            found = read(path)
+            while len(self._kept) >= _KEPT:
+                self._kept.pop(next(iter(self._kept)), None)
+            self._kept[key] = found
+        return self._kept[key]  # type: ignore[no-any-return]
+
+
+def facts_of(path: Path) -> ClipFacts:
+    """Return length and damage of a clip; the damage says why if it cannot be read at all."""
+    times: list[int] = []
+    try:
+        clip = open_frames(path, strict=False)
+        times = [t_us for t_us, _ in clip]
+        damage = str(clip.damage) if clip.damage else ""
+    except DvskitError as error:
+        damage = one_line(error).removeprefix(f"{path}: ")
+    if not damage and len(times) < LEAST_FRAMES:
+        damage = f"has {count_of(len(times), 'frame')}, but at least {LEAST_FRAMES} are needed"
+    return ClipFacts(len(times), (times[-1] - times[0]) / 1e6 if times else 0.0, damage)
+
+
+def whole_video(path: Path) -> Path:
+    """Return a file that `dvskit train` reads, with all frames of a video: itself, if possible.
+
+    A file of an unknown suffix is rewritten beside it. Raises VideoError for a file that is damaged,
+    or no video, or has fewer than two frames.
+    """
+    clip = open_frames(path)
+    if path.suffix.lower() in CLIP_SUFFIXES:
+        count = sum(1 for _ in clip)
+        target = path
+    else:
+        target = path.with_suffix(".mkv")
+        count = len(_rewrite(clip, target))
+    if count < LEAST_FRAMES:
+        raise VideoError(
+            f"{path}: has {count_of(count, 'frame')}, but at least {LEAST_FRAMES} are needed"
+        )
+    return target
+
+
+def rewritten(path: Path) -> list[int]:
+    """Replace a cut-off recording by a whole one of its frames; return their times.
+
+    () for a file without frames, which stays as it is. Raises OutputError.
+    """
+    whole = path.with_name(f".{path.name}")
+    try:
+        times = _rewrite(open_frames(path, strict=False), whole)
+    except VideoError:
+        return []
+    if times:
+        whole.replace(path)
+    return times
+
+
+def _rewrite(clip: FrameSource, target: Path) -> list[int]:
+    """Write the frames of a clip without loss; return their times. Raises VideoError."""
+    writer, times = LosslessWriter(target, clip.size), []
+    try:
+        for t_us, frame in clip:
+            if frame.dtype != np.uint8:
+                raise VideoError(f"{target}: has more than 8 bits; convert it to mp4 or mkv first")
+            writer.add(t_us, frame)
+            times.append(t_us)
+        writer.close()
+    except BaseException:
+        writer.abandon()
+        raise
+    return times
+
+
+def _thumbnail(path: Path, middle: int) -> bytes:
+    image: NDArray[np.uint8] = np.zeros((120, _WIDE_PX), np.uint8)
+    for number, (_, picture) in enumerate(open_frames(path, strict=False).pictures()):
+        if number == middle:
+            image = _small(picture)
+            break
+    bgr = image if image.ndim == 2 else image[..., ::-1]
+    return bytes(cv2.imencode(".jpg", bgr)[1].data)
+
+
+def _preview(path: Path) -> bytes:
+    images: list[Image.Image] = []
+    starts: list[int] = []
+    t_us = 0
+    for t_us, picture in open_frames(path, strict=False).pictures():
+        if not starts or t_us - starts[-1] >= _PREVIEW_US:
+            images.append(Image.fromarray(_small(picture)).convert("RGB"))
+            starts.append(t_us)
+    ends = [*starts[1:], t_us + _PREVIEW_US]
+    lasting = [min((end - start) // 1000, _LONGEST_MS)
+               for start, end in zip(starts, ends, strict=True)]  # fmt: skip
+    out = io.BytesIO()
+    images[0].save(out, "WEBP", save_all=True, append_images=images[1:], duration=lasting,
+                   loop=0, quality=60, method=0)  # fmt: skip
+    return out.getvalue()
+
+
+def _small(picture: NDArray[Any]) -> NDArray[np.uint8]:
+    image = as_uint8(picture)
+    height, width = image.shape[:2]
+    share = min(1.0, _WIDE_PX / width, 2 * _WIDE_PX / height)
+    if share == 1:
+        return image
+    size = max(1, round(width * share)), max(1, round(height * share))
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
