@@ -295,6 +295,10 @@ def test_recordings_with_labels_beside_them_are_spans_with_the_people_of_their_n
         (("w/user1_t1", "w/person1_t2"), None),  # two words
         (("w/ps1_t1", "w/ps1_t2"), None),
         (("w/s1a_t1", "w/s1b_t1"), None),
+        (("w/anna_t1", "w/anna_t2", "w/Bob_t1", "c/anna_t1"), "anna anna Bob anna"),
+        (("w/anna_t1", "c/p1_t1", "c/p1_t2", "w/p1_t9"), "anna p1 p1 p1"),
+        (("w/wave_t1", "w/wave_t2", "c/clap_t1"), None),  # classes, not people
+        (("w/anna_t1", "c/anna_t1", "c/ben"), None),
         (("w/user1", "w/user2", "c/user3"), None),  # each is its own
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import warnings
 from collections import Counter
 from collections.abc import Callable
@@ -378,6 +379,22 @@ def test_a_minute_is_enough_to_tell_bars_apart(tmp_path):
     assert done.result.samples == 12
     assert done.result.accuracy >= 0.75
     assert done.seconds < 120
+
+
+@pytest.mark.slow
+def test_a_result_is_printed_as_json_for_programs(tmp_path, run):
+    root = write_bars(tmp_path / "bars", 10)
+    words = ["train", root, "-o", "mine", "--json", "--set", "loop.steps=1", "--minutes", "20"]
+    code, out, err = run(*words)
+    assert code == 0, err
+    values = json.loads(out)
+    assert values["classes"] == ["left", "right"]
+    assert sum(map(sum, values["confusion"])) == values["samples"] == 4
+    assert 0 <= values["accuracy"] <= 1
+    assert json.loads(run(*words)[1]) == values  # judged again
+    (tmp_path / "a.toml").write_text("")
+    code, _, err = run("train", "a.toml", "--json")
+    assert (code, "a.toml: --json is only for a folder" in err) == (2, True)
 
 
 @pytest.mark.slow

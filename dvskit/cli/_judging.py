@@ -100,6 +100,27 @@ def score_lines(result: Result) -> list[str]:
     return [*headlines(result), *matrix_lines(result)]
 
 
+def result_values(result: Result) -> dict[str, Any]:
+    """Return a result as values for --json.
+
+    The accuracy is None if the model was trained on, or chosen by, all samples.
+    """
+    own = result.seen >= result.samples
+    return {
+        "accuracy": None if own else result.accuracy,
+        **({"accuracy_on_training_samples": result.accuracy} if own else {}),
+        "samples": result.samples,
+        "interval_95": result.interval_95,
+        "per_class": result.per_class,
+        "classes": list(result.classes),
+        "confusion": result.confusion.tolist(),
+        "trained_on": result.seen,
+        "left_out": result.left_out,
+        "encoder": result.encoder or None,
+        "notes": list(result.notes),
+    }
+
+
 @dataclass(frozen=True, slots=True)
 class Folder:
     """A model and its judging samples; `files` are all recordings of the folder."""

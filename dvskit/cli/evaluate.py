@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,6 +16,7 @@ from dvskit.cli._judging import (
     PartName,
     SplitOption,
     open_folder,
+    result_values,
     score_lines,
 )
 from dvskit.cli._measures import (
@@ -145,7 +146,7 @@ def evaluate(
     inputs.reading.check()
     opened = open_folder(model, data, split, inputs)
     result = opened.judge()
-    report = Report(score_lines(result), _values(result, split))
+    report = Report(score_lines(result), {**result_values(result), "split": split.value})
     if wanted.over_time:
         add_over_time(report, opened.judging)
     if wanted.operations:
@@ -163,21 +164,3 @@ def _reconstructor(model: str) -> Reconstructor | None:
     from dvskit.reconstruction.named import find_reconstructor
 
     return find_reconstructor(model)
-
-
-def _values(result: Result, split: PartName) -> dict[str, Any]:
-    own = result.seen >= result.samples  # nothing was held out
-    return {
-        "accuracy": None if own else result.accuracy,
-        **({"accuracy_on_training_samples": result.accuracy} if own else {}),
-        "samples": result.samples,
-        "interval_95": result.interval_95,
-        "per_class": result.per_class,
-        "classes": list(result.classes),
-        "confusion": result.confusion.tolist(),
-        "split": split.value,
-        "trained_on": result.seen,
-        "left_out": result.left_out,
-        "encoder": result.encoder or None,
-        "notes": list(result.notes),
-    }

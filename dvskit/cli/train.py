@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dvskit.cli import _console
-from dvskit.cli._judging import fits_noted, score_lines
-from dvskit.cli._options import REQUIRED, argument, model_names, option
+from dvskit.cli._judging import fits_noted, result_values, score_lines
+from dvskit.cli._options import REQUIRED, Json, argument, model_names, option
 from dvskit.errors import ConfigError, count_of
 
 if TYPE_CHECKING:
@@ -78,6 +78,7 @@ def train(
     ),
     begin: Begin = Begin(),
     runs: Runs = Runs(),
+    json: Json = False,
 ) -> None:  # fmt: skip
     """Train a spiking network.
 
@@ -101,8 +102,10 @@ def train(
                 f"{source}: --sweep, --seeds and --tensorboard need a configuration; train the "
                 "folder once, then the config.toml in its output"
             )
-        _train_folder(source, begin, overrides)
+        _train_folder(source, begin, overrides, as_json=json)
         return
+    if json:
+        raise ConfigError(f"{source}: --json is only for a folder; dvskit eval prints JSON too")
     if begin.minutes is not None or begin.salvage:
         raise ConfigError(
             f"{source}: --minutes and --salvage are only for a folder; in a configuration set "
@@ -110,7 +113,7 @@ def train(
         )
     for key, text in (("output", begin.output), ("start", begin.from_)):
         if text is not None:
-            overrides[key] = json.dumps(str(text))  # quoted: a folder may be called 1
+            overrides[key] = dumps(str(text))  # quoted: a folder may be called 1
     if begin.seed is not None:
         overrides["seed"] = str(begin.seed)
     _train_config(source, overrides, runs)
@@ -164,7 +167,7 @@ def _train_reconstruction(config: Path, values: dict[str, Any], runs: Runs) -> N
     _console.say(f"{trained.folder}: try it: dvskit reconstruct FILE -o out.mp4 --model {model}")
 
 
-def _train_folder(folder: Path, begin: Begin, changes: dict[str, str]) -> None:
+def _train_folder(folder: Path, begin: Begin, changes: dict[str, str], *, as_json: bool) -> None:
     began = time.monotonic() - _age_s()
     from dvskit.training import Callbacks, train_folder
 
@@ -190,7 +193,10 @@ def _train_folder(folder: Path, begin: Begin, changes: dict[str, str]) -> None:
             callbacks=Callbacks(_console.say, _console.note, made, follow),
         )
     trained = run.trained
-    print("\n".join(score_lines(run.result)))
+    if as_json:
+        _console.print_json(result_values(run.result))
+    else:
+        print("\n".join(score_lines(run.result)))
     for text in run.result.notes:
         _console.note(text)
     _console.say(f"{trained.folder}: model, card (README.md), pictures; in {run.seconds:.0f} s")

@@ -17,7 +17,7 @@ from dvskit.datasets.files import FileSamples, Found, LeftOut, failures
 from dvskit.datasets.kinds import KINDS, SampleReading, kind_of
 from dvskit.datasets.lists import read_list
 from dvskit.datasets.sample import Sample
-from dvskit.datasets.tree import PERSON_LETTER, PERSON_WORD, empty_folders, rows_of, walk
+from dvskit.datasets.tree import PERSON_LETTER, PERSON_WORD, TAKE, empty_folders, rows_of, walk
 from dvskit.emulator import EmulatorParams
 from dvskit.errors import ConfigError, FormatError, MissingFileError, count_of, one_line
 from dvskit.formats.found import TEXTS
@@ -80,7 +80,7 @@ def open_samples(
     group   samples of one group, such as a person, stay in one part of a split. A regular
             expression that is searched in the file names, r"_s(\\d+)", with the group in brackets;
             "auto": from the folders, the list or the names, if unambiguous (`notes` reports the
-            choice: p1_t2, user01, subject-3); None: no groups
+            choice: p1_t2, user01, subject-3, anna_t1); None: no groups
     layout  the meaning of the folders, if their names do not show it: "class", "class/group",
             "group/class", or one of them below "part/"
     params, size, whole, upsample, seed, redraw, fps, light
@@ -248,10 +248,11 @@ def group_names(
 
     Groups are found only if all names contain a number after the same word (user, person, subject,
     ...), or after the same single letter, s or p, with more after it; several files of a class then
-    share a group. Otherwise each group is None.
+    share a group. Or all names end in the number of a take, and some name before it occurs in
+    several classes: anna_t2.mkv. Otherwise each group is None.
     """
     by_word = _numbers(names, PERSON_WORD)
-    found = by_word if by_word is not None else _trials(names, labels)
+    found = by_word if by_word is not None else _trials(names, labels) or _takes(names, labels)
     if found is None or len(set(found)) == len(found):
         return [None] * len(names), []
     groups = sorted(set(found), key=lambda name: (len(name), name))
@@ -279,3 +280,13 @@ def _trials(names: Sequence[str], labels: Sequence[str]) -> list[str] | None:
         return None
     several = max(Counter(zip(labels, found, strict=True)).values()) > 1
     return found if several else None
+
+
+def _takes(names: Sequence[str], labels: Sequence[str]) -> list[str] | None:
+    """Return the name before _t and a number in each, if some occur in several classes."""
+    found = [TAKE.fullmatch(name) for name in names]
+    people = [each[1] for each in found if each is not None]
+    if len(people) < len(names):
+        return None
+    classes = Counter(person for person, _ in set(zip(people, labels, strict=True)))
+    return people if max(classes.values(), default=0) > 1 else None

@@ -34,6 +34,9 @@ PERSON_LETTER = re.compile(
     rf"(?:^|[^a-z0-9])({'|'.join(_LETTERS)})0*(\d+)(?![0-9a-z])", re.IGNORECASE
 )
 
+TAKE = re.compile(r"(.+)_t\d+(?:\.[^.]*)?", re.DOTALL)
+"""A name followed by the number of a take, as `dvskit teach` names clips: anna_t2.mkv."""
+
 
 def is_person(folder: str) -> bool:
     """Return whether a folder's name is a numbered person: p1, s03, user_7, Subject-2."""
