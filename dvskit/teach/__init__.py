@@ -14,12 +14,17 @@ answers.add(t_us, gray).answer                          # "wave", or None: nothi
 All methods may be called from several threads.
 """
 
-from dvskit.teach.answers import LiveAnswer, LiveAnswers
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from dvskit.teach.clip_folder import Clip, ClipFolder
-from dvskit.teach.commands import saved_commands
 from dvskit.teach.hidden import DeletedItem
 from dvskit.teach.recorder import ClipRecorder
 from dvskit.teach.teach_training import TeachTraining
+
+if TYPE_CHECKING:
+    from dvskit.teach.answers import LiveAnswer, LiveAnswers
+    from dvskit.teach.commands import SavedCommand, saved_commands
 
 __all__ = [
     "Clip",
@@ -28,6 +33,22 @@ __all__ = [
     "DeletedItem",
     "LiveAnswer",
     "LiveAnswers",
+    "SavedCommand",
     "TeachTraining",
     "saved_commands",
 ]
+
+# These load torch, which takes seconds; a page is shown before.
+_LATER = {"LiveAnswer": "answers", "LiveAnswers": "answers", "SavedCommand": "commands",
+          "saved_commands": "commands"}  # fmt: skip
+
+if not TYPE_CHECKING:  # which would accept any name
+
+    def __getattr__(name: str) -> Any:
+        if name in _LATER:
+            return getattr(import_module(f"dvskit.teach.{_LATER[name]}"), name)
+        raise AttributeError(f"module 'dvskit.teach' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

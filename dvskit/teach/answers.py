@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from os import PathLike
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from dvskit.training import Model
+from dvskit.datasets.clips import Emulation, frames_for
+from dvskit.emulator import EmulatorParams
+from dvskit.errors import ShapeError, VideoError
+from dvskit.evaluation import Live, LiveDecision
+from dvskit.evaluation.arrivals import filmed
+from dvskit.events import as_size
+from dvskit.render.colormap import DARK
+from dvskit.render.frames.styles import LinearFade
+from dvskit.training import Model, load_model
+from dvskit.video import FrameSource
+
+_SIZE = (128, 128)
+_THRESHOLD = 0.3  # as `dvskit train FOLDER` emulates videos
+_FADE_US = 150_000
+_FRAME_US = 33_333  # the usual time between frames
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +37,7 @@ class LiveAnswer:
     events         the number of events since the frame before
     probabilities  of each class; {} without a model, and before the first decision
     answer         the most likely class; None for "nothing"
-    nothing        why no class is named: "few events", "unsure", or "" with an answer
+    nothing        why no class is named: "few events", "unsure"; "" with an answer or no decision
     latency_ms     from the call of `add` to its end
     """
 
@@ -33,8 +49,20 @@ class LiveAnswer:
     latency_ms: float = 0.0
 
 
+class _Pushed(FrameSource):
+    """Frames that a caller hands over one by one; there is always one when it is asked for."""
+
+    def __init__(self, size: tuple[int, int]) -> None:
+        self.size = as_size(size)
+        self.next: tuple[int, NDArray[Any]] | None = None
+
+    def __iter__(self) -> Iterator[tuple[int, NDArray[Any]]]:
+        while self.next is not None:
+            yield self.next
+
+
 class LiveAnswers:
-    """Emulates frames of a camera, and classifies the events as `dvskit classify --live`.
+    """Emulates frames of a camera, and classifies the events as `dvskit classify --live` does.
 
     model  a Model, its folder, the name of a shipped one, or None for the picture alone
     size   (width, height) of the frames
@@ -44,16 +72,63 @@ class LiveAnswers:
     """
 
     def __init__(self, model: Model | str | PathLike[str] | None, size: tuple[int, int]) -> None:
-        raise NotImplementedError
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """The classes of the model; () without one."""
-        raise NotImplementedError
+        model = load_model(model) if isinstance(model, str | PathLike) else model
+        # No frames are added between two: an answer belongs to one frame.
+        how = _emulation() if model is None else replace(model.emulation, upsample=False)
+        self._lock, self._frames = threading.Lock(), _Pushed(size)
+        self.classes: tuple[str, ...] = () if model is None else model.classes
+        seen = frames_for(self._frames, how)
+        self._arrivals = filmed(seen, how, None)
+        self._run = None if model is None else Live(model).start(seen.size)
+        style = LinearFade(window_us=_FADE_US)
+        self._fade, self._palette = style.start(seen.size, _FRAME_US), style.palette(DARK)
+        self._rows = np.zeros((seen.size.height, seen.size.width), np.uint8)
+        self._latest: LiveDecision | None = None
+        self._last_us: int | None = None
 
     def add(self, t_us: int, frame: NDArray[Any]) -> LiveAnswer:
         """Take a frame (H, W) uint8 at a time in microseconds; return the answer.
 
         Raises VideoError for a time that does not increase, ShapeError for another shape or dtype.
         """
-        raise NotImplementedError
+        began = time.perf_counter()
+        with self._lock:
+            self._check(t_us, frame)
+            gap_us = _FRAME_US if self._last_us is None else t_us - self._last_us
+            self._last_us, self._frames.next = t_us, (t_us, frame)
+            arrival = next(self._arrivals)
+            if self._run is not None:
+                found = self._run.push(arrival.events, until_us=t_us, arrived=began)
+                self._latest = found[-1] if found else self._latest
+                if self._run.resting:
+                    self._latest = None
+            self._fade.add(arrival.events, t_us)
+            self._fade.draw(t_us, t_us + gap_us, self._rows)
+            picture, decision = self._palette[self._rows], self._latest
+        took_ms = 1000 * (time.perf_counter() - began)
+        if decision is None:
+            return LiveAnswer(picture, len(arrival.events), latency_ms=took_ms)
+        return LiveAnswer(
+            picture,
+            len(arrival.events),
+            decision.probabilities,
+            decision.answer,
+            decision.nothing,
+            took_ms,
+        )
+
+    def _check(self, t_us: int, frame: NDArray[Any]) -> None:
+        shape = (self._frames.size.height, self._frames.size.width)
+        if not isinstance(frame, np.ndarray) or frame.shape != shape or frame.dtype != np.uint8:
+            found = f"{getattr(frame, 'dtype', type(frame).__name__)} {np.shape(frame)}"
+            raise ShapeError(f"the frame is {found}; give gray frames uint8 {shape}")
+        if self._last_us is not None and t_us <= self._last_us:
+            raise VideoError(
+                f"the frame at {t_us} us is not after the one before, at {self._last_us} us; give "
+                "times that increase"
+            )
+
+
+def _emulation() -> Emulation:
+    params = EmulatorParams(threshold_on=_THRESHOLD, threshold_off=_THRESHOLD)
+    return Emulation(params=params, size=_SIZE, whole=True)

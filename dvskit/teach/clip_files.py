@@ -14,7 +14,6 @@ from PIL import Image
 
 from dvskit.errors import DvskitError, VideoError, count_of, one_line
 from dvskit.formats.table import CLIP_SUFFIXES
-from dvskit.render.frames.canvas import as_uint8
 from dvskit.video import FrameSource, open_frames
 from dvskit.video.lossless import LosslessWriter
 
@@ -91,8 +90,8 @@ def facts_of(path: Path) -> ClipFacts:
 def whole_video(path: Path) -> Path:
     """Return a file that `dvskit train` reads, with all frames of a video: itself, if possible.
 
-    A file of an unknown suffix is rewritten beside it. Raises VideoError for a file that is damaged,
-    or no video, or has fewer than two frames.
+    A file of an unknown suffix is rewritten beside it. Raises VideoError for a file that is
+    damaged, or no video, or has fewer than two frames.
     """
     clip = open_frames(path)
     if path.suffix.lower() in CLIP_SUFFIXES:
@@ -167,7 +166,7 @@ def _preview(path: Path) -> bytes:
 
 
 def _small(picture: NDArray[Any]) -> NDArray[np.uint8]:
-    image = as_uint8(picture)
+    image = picture if picture.dtype == np.uint8 else (picture >> 8).astype(np.uint8)
     height, width = image.shape[:2]
     share = min(1.0, _WIDE_PX / width, 2 * _WIDE_PX / height)
     if share == 1:

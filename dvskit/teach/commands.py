@@ -2,13 +2,33 @@
 
 from __future__ import annotations
 
+import shlex
 from os import PathLike
+from typing import NamedTuple
+
+from dvskit.networks.model_folder import find_model
 
 
-def saved_commands(model_folder: str | PathLike[str]) -> list[tuple[str, str]]:
-    """Return the commands that use a model, each with its purpose in a few words.
+class SavedCommand(NamedTuple):
+    """A command, and its purpose in a few words."""
 
-    They classify a video, classify the camera live, and score the model on other clips. VIDEO and
-    CLIPS stand for the reader's own. Raises ModelError if the folder holds no model.
+    purpose: str
+    command: str
+
+
+def saved_commands(
+    model_folder: str | PathLike[str], *, video: str = "VIDEO", clips: str = "CLIPS"
+) -> list[SavedCommand]:
+    """Return the commands that use a model: on a video, on the camera, and to score it.
+
+    video, clips  the reader's own video, and a folder with a folder of clips for each class
+
+    Raises ModelError if the folder holds no model.
     """
-    raise NotImplementedError
+    model = shlex.quote(str(find_model(model_folder)))
+    video, clips = shlex.quote(video), shlex.quote(clips)
+    return [
+        SavedCommand("classify a video", f"dvskit classify {video} --model {model}"),
+        SavedCommand("answer live", f"dvskit classify --live --camera 0 --model {model}"),
+        SavedCommand("score it on other clips", f"dvskit eval {model} {clips}"),
+    ]

@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+import csv
+import threading
+import time
+import tomllib
 from collections.abc import Mapping
+from contextlib import suppress
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from dvskit._files import visible
+from dvskit.errors import ConfigError, count_of, did_you_mean
 from dvskit.teach.clip_folder import ClipFolder
+from dvskit.teach.train_process import TrainProcess
+
+_MINUTES = 2.0
+_OPTIONS = {"minutes": (0.2, 600.0), "seed": (0, 2**31 - 1)}
+_LEAST_TO_TEST = 4  # clips of each class, to hold some out
+_HELD_OUT = ("by=share", "group=none", "test=0.2")
+_JUDGING_S = 6.0  # about, to judge and to draw the card
+_CLIP_WORDS = ("clip", "clips")
 
 
 class TeachTraining:
@@ -15,35 +30,70 @@ class TeachTraining:
 
     output  the folder of the models: output/NAME-1, output/NAME-2, ...
 
-    A training goes on if this process ends, by kill or power cut: the next TeachTraining with the
-    same output follows it, or continues it from its last checkpoint.
+    A training goes on if this process is killed: the next TeachTraining on the folder follows it,
+    or continues it from its last checkpoint if it has ended too.
     """
 
     def __init__(self, folder: ClipFolder, output: str | PathLike[str]) -> None:
-        raise NotImplementedError
+        self._folder, self._output = folder, Path(output)
+        self._lock = threading.RLock()
+        self._process = TrainProcess(folder.path)
+        about = self._process.about
+        unfinished = about and not (about.get("ended") or self._process.result)
+        if unfinished and not self._process.running:
+            self._run()
 
     @property
     def model(self) -> Path | None:
         """The folder of the newest finished model."""
-        raise NotImplementedError
+        with self._lock:
+            self._look()
+            found = self._process.about.get("model")
+        return Path(found) if found and (Path(found) / "model.toml").is_file() else None
 
     def start(self, options: Mapping[str, Any] | None = None) -> None:
         """Begin a new training.
 
         options  "minutes" for the whole run (default 2), "seed" (0)
 
-        Raises ConfigError while one runs, for unknown options, and for fewer than two classes with
-        clips, with the class in the message.
+        From four clips of each class on, some are held out to test the model. Raises ConfigError
+        while one runs, for unknown options and values out of range, for a damaged clip, for fewer
+        than two classes, and for a class without clips.
         """
-        raise NotImplementedError
+        given = _checked(options or {})
+        with self._lock:
+            if self._process.running:
+                raise ConfigError("a training is running; stop it first")
+            self._look()
+            sets = self._check_clips()
+            folder = self._folder.path.resolve()
+            self._process.forget_result()
+            self._process.note(
+                arguments=["train", str(folder), "--minutes", str(given["minutes"]),
+                           "--seed", str(given["seed"]), "--json", *sets],
+                output=str(self._next_output(folder.name)), minutes=given["minutes"], ended="",
+            )  # fmt: skip
+            self._run()
 
     def resume(self) -> None:
         """Continue a stopped or failed training. Raises ConfigError if there is none."""
-        raise NotImplementedError
+        with self._lock:
+            self._look()
+            if self._process.about.get("ended") not in ("stopped", "failed"):
+                raise ConfigError("there is no stopped training to continue; start one")
+            self._run()
 
     def stop(self) -> None:
         """Stop the training; `resume` continues it. Does nothing if none runs."""
-        raise NotImplementedError
+        with self._lock:
+            if self._process.running:
+                self._process.note(ended="stopped")
+                self._process.end()
+
+    def close(self) -> None:
+        """End the process of a running training; the next TeachTraining continues it."""
+        with self._lock:
+            self._process.end()
 
     def state(self) -> dict[str, Any]:
         """Return the state of the newest training, as values for JSON.
@@ -55,14 +105,194 @@ class TeachTraining:
         seconds_left  about, for the whole run; None if unknown or not running
         curve         a row for each epoch: {"step": 30, "loss": 0.7, "accuracy": 0.8 or None}
         result        in plain words, "3 of 4 clips it had not seen were recognised"; "" before
-        held_out      whether the judged clips were not trained on
+        held_out      whether the judged clips were not trained on; False before
         classes, confusion   names, and counts [true][answer]; [] before the end
         warnings      lines for people
         error         why it failed, one line; "" else
-        model         the folder of the model; None before the end
+        model         the folder of the newest finished model, as text; None if there is none
         """
-        raise NotImplementedError
+        with self._lock:
+            self._look()
+            process, model = self._process, self.model
+            about, running = process.about, process.running
+            found = _Log(Path(about.get("output", "")), running)
+            notes = process.notes
+            result = process.result if about.get("ended") == "finished" else {}
+        stage = about.get("ended") or (found.stage if about else "none")
+        left = found.seconds_left(about["began"] + 60 * about["minutes"]) if running else None
+        return {
+            "stage": stage,
+            "running": running,
+            "step": found.steps if result else found.step,
+            "steps": found.steps,
+            "seconds_left": left,
+            "curve": found.curve,
+            "result": _words(result, Path(about.get("output", ""))) if result else "",
+            "held_out": bool(result) and result["accuracy"] is not None,
+            "classes": result.get("classes", []),
+            "confusion": result.get("confusion", []),
+            "warnings": [*_notes(notes), *_doubts(result)],
+            "error": about.get("error", "") if stage == "failed" else "",
+            "model": None if model is None else str(model),
+        }
 
-    def close(self) -> None:
-        """End the process of a running training; the next TeachTraining continues it."""
-        raise NotImplementedError
+    def _run(self) -> None:
+        about = self._process.about
+        self._process.note(ended="", error="", began=time.time())
+        self._process.start([*about["arguments"], "-o", about["output"]])
+
+    def _look(self) -> None:
+        """Note the end of a training: finished, or failed with the reason."""
+        process = self._process
+        if not process.about or process.about.get("ended") or process.running:
+            return
+        if process.result:
+            process.note(ended="finished", model=process.about["output"])
+        elif process.exit_code is not None:
+            process.note(ended="failed", error=_error(process.notes, process.exit_code))
+        else:  # an earlier process started it, and it has ended without a result
+            self._run()
+
+    def _check_clips(self) -> list[str]:
+        """Return the options that hold clips out. Raises ConfigError for clips that cannot do."""
+        folder, clips = self._folder, self._folder.clips()
+        # Recordings of events count too: `dvskit train` takes both.
+        counts = {label: len(visible(folder.path / label)) for label in folder.classes()}
+        for clip in clips:
+            if clip.damage:
+                raise ConfigError(f"clip {clip.file}: {clip.damage}; delete it, record another")
+        for label, count in counts.items():
+            if not count:
+                raise ConfigError(f"class {label}: has no clips; record some, or delete it")
+        if len(counts) < 2:
+            raise ConfigError("there are fewer than two classes with clips; add another class")
+        people = {clip.person for clip in clips}
+        if len(people) > 1 or min(counts.values()) < _LEAST_TO_TEST:
+            return []
+        return [word for key in _HELD_OUT for word in ("--set", f"data.samples.{key}")]
+
+    def _next_output(self, name: str) -> Path:
+        number = 1
+        while (self._output / f"{name}-{number}").exists():
+            number += 1
+        return (self._output / f"{name}-{number}").absolute()
+
+
+def _checked(options: Mapping[str, Any]) -> dict[str, float]:
+    given: dict[str, float] = {"minutes": _MINUTES, "seed": 0}
+    for key, value in options.items():
+        if key not in _OPTIONS:
+            raise ConfigError(f"unknown option {key!r}; {did_you_mean(key, _OPTIONS)}")
+        low, high = _OPTIONS[key]
+        good = isinstance(value, int | float) and not isinstance(value, bool)
+        if not good or not low <= value <= high or (key == "seed" and value != int(value)):
+            raise ConfigError(f"{key} = {value!r} is not a number of {low:g} to {high:g}")
+        given[key] = int(value) if key == "seed" else float(value)
+    return given
+
+
+class _Log:
+    """What a run's folder shows of its progress."""
+
+    def __init__(self, output: Path, running: bool) -> None:
+        self.steps = self._each = self._epochs = 0
+        self._rows: list[dict[str, str]] = []
+        self._since = time.time()
+        with suppress(OSError, ValueError, KeyError):
+            config = output / "config.toml"
+            loop = tomllib.loads(config.read_text("utf-8"))["loop"]
+            self._each, self._epochs = loop["steps"], loop.get("stop") or loop["epochs"]
+            self.steps, self._since = self._each * self._epochs, config.stat().st_mtime
+            with (output / "log.csv").open(encoding="utf-8", newline="") as file:
+                self._rows = list(csv.DictReader(file))
+            self._since = max(self._since, (output / "log.csv").stat().st_mtime)
+        self._epoch_s = 0.0
+        if self._rows:
+            self._epoch_s = sum(float(row["seconds"]) for row in self._rows) / len(self._rows)
+        self._gone = max(0.0, time.time() - self._since) if running else 0.0
+
+    @property
+    def stage(self) -> str:
+        if not self.steps:
+            return "reading"
+        return "training" if len(self._rows) < self._epochs else "judging"
+
+    @property
+    def step(self) -> int:
+        """The step, within an epoch by the time that the ones before took."""
+        within = int(self._each * self._gone / self._epoch_s) if self._epoch_s else 0
+        return min(len(self._rows) * self._each + max(0, min(within, self._each - 1)), self.steps)
+
+    @property
+    def curve(self) -> list[dict[str, Any]]:
+        return [
+            {
+                "step": (number + 1) * self._each,
+                "loss": float(row["loss"]),
+                "accuracy": float(row["accuracy"]) if row.get("accuracy") else None,
+            }
+            for number, row in enumerate(self._rows)
+        ]
+
+    def seconds_left(self, end: float) -> float:
+        """Return the seconds to the end of the run; by `end`, a time, before the first epoch."""
+        left = end - time.time()
+        if self._epoch_s:
+            left = (self._epochs - len(self._rows)) * self._epoch_s - self._gone + _JUDGING_S
+        return round(max(left, 1.0), 1)
+
+
+def _words(result: Mapping[str, Any], output: Path) -> str:
+    """Return a result in plain words."""
+    right = sum(row[k] for k, row in enumerate(result["confusion"]))
+    total = result["samples"]
+    were = "was" if right == 1 else "were"
+    what = count_of(total, *_CLIP_WORDS)
+    if result["accuracy"] is None:
+        return (
+            f"{right:,} of {what} {were} recognised, but it learned from these; record at least "
+            f"{_LEAST_TO_TEST} of each class, or another person, to test it on others"
+        )
+    people = _people(output)
+    of = f" of {' and '.join(people)}" if people else ""
+    return f"{right:,} of {what}{of} it had not seen {were} recognised"
+
+
+def _people(output: Path) -> list[str]:
+    """Return the people of a run's test part that are in no other part; [] if unknown."""
+    with (
+        suppress(OSError, ValueError, KeyError),
+        (output / "split.csv").open(encoding="utf-8", newline="") as file,
+    ):
+        rows = list(csv.DictReader(file))
+        tested = {row["group"] for row in rows if row["part"] == "test"}
+        known = {row["group"] for row in rows if row["part"] != "test"}
+        return sorted(tested) if not tested & known else []
+    return []
+
+
+def _notes(lines: list[str]) -> list[str]:
+    mark = "dvskit: note: "
+    return [line.removeprefix(mark) for line in lines if line.startswith(mark)]
+
+
+def _doubts(result: Mapping[str, Any]) -> list[str]:
+    """Return a warning if guessing may be as good as the model."""
+    if not result or result["accuracy"] is None:
+        return []
+    low, chance = result["interval_95"][0], 1 / len(result["classes"])
+    if low > chance:
+        return []
+    return [
+        "guessing may be as good: there are too few clips to know, or the classes look alike; "
+        "record more of each"
+    ]
+
+
+def _error(lines: list[str], code: int) -> str:
+    mark = "dvskit: error: "
+    said = [line.removeprefix(mark) for line in lines if line.startswith(mark)]
+    if said:
+        return said[-1].replace("--minutes", "minutes")
+    last = f": {lines[-1]}" if lines else ""
+    return f"the training ended with exit code {code}{last}; continue it, or start another one"

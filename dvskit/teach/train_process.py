@@ -1,0 +1,115 @@
+"""A `dvskit train` in a process of its own, which outlives this one and is found again."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from dvskit import _files
+from dvskit.errors import ConfigError
+from dvskit.teach.hidden import own_folder, writing
+from dvskit.teach.locks import take_lock
+
+_DVSKIT = (sys.executable, "-m", "dvskit")
+_PATIENCE_S = 10.0  # for an interrupted process to end
+
+
+class TrainProcess:
+    """The latest training of a folder: its command, and the process that runs it.
+
+    The files lie in FOLDER/.training: run.json (the values in `about`), result.json (the output of
+    the command), notes.txt (its messages), and a lock that the process holds until it ends.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._path = own_folder(folder / ".training")
+        self._process: subprocess.Popen[bytes] | None = None
+        self.about = _read(self._path / "run.json")
+
+    @property
+    def running(self) -> bool:
+        """Whether a process works on it, started by this process or by an earlier one."""
+        if self._process is not None:
+            return self._process.poll() is None
+        held = take_lock(self._path / "lock")
+        if held is not None:
+            os.close(held)
+        return held is None
+
+    @property
+    def exit_code(self) -> int | None:
+        """The exit code of a process that this one started; None if it runs, or was not."""
+        return None if self._process is None else self._process.poll()
+
+    @property
+    def result(self) -> dict[str, Any]:
+        """The result of a finished training; {} before."""
+        return _read(self._path / "result.json")
+
+    def forget_result(self) -> None:
+        """Remove the result, before `about` changes to another training."""
+        (self._path / "result.json").unlink(missing_ok=True)
+
+    @property
+    def notes(self) -> list[str]:
+        """The messages of the command so far, a line each."""
+        try:
+            text = (self._path / "notes.txt").read_text("utf-8", "replace")
+        except OSError:
+            return []
+        return text.splitlines()
+
+    def note(self, **about: Any) -> None:
+        """Change values of `about`, on disk too."""
+        self.about |= about
+        _files.write_whole(self._path / "run.json", json.dumps(self.about), overwrite=True)
+
+    def start(self, arguments: list[str]) -> None:
+        """Run `dvskit` with these arguments. Raises ConfigError while another process runs."""
+        with writing(self._path):
+            held = take_lock(self._path / "lock")
+        if held is None:
+            raise ConfigError("a training is running; stop it first")
+        try:
+            with (
+                writing(self._path),
+                (self._path / "result.json").open("wb") as result,
+                (self._path / "notes.txt").open("wb") as notes,
+            ):
+                self._process = subprocess.Popen(
+                    [*_DVSKIT, *arguments],
+                    stdin=subprocess.DEVNULL,
+                    stdout=result,
+                    stderr=notes,
+                    pass_fds=() if sys.platform == "win32" else (held,),
+                )
+        finally:
+            os.close(held)
+        self.note(pid=self._process.pid)
+
+    def end(self) -> None:
+        """Interrupt the process, and wait until it has ended."""
+        until = time.monotonic() + _PATIENCE_S
+        while self.running:
+            late = time.monotonic() > until
+            with suppress(OSError):
+                if self._process is not None:
+                    (self._process.kill if late else self._process.terminate)()
+                elif "pid" in self.about:  # it holds the lock, so the number is still its own
+                    os.kill(self.about["pid"], signal.SIGTERM)
+            time.sleep(0.05)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -1,0 +1,137 @@
+"""Gray video without loss: frames and times as given, and what a kill leaves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from dvskit.errors import OutputError, ShapeError, VideoError
+from dvskit.video import open_frames
+from dvskit.video.lossless import LosslessWriter
+
+Timed = list[tuple[int, NDArray[np.uint8]]]
+
+
+def noise(
+    count: int, size: tuple[int, int] = (33, 21), seed: int = 0, gap_us: int = 70_000
+) -> Timed:
+    """Frames of every value, at times that are nowhere even."""
+    rng = np.random.default_rng(seed)
+    times = np.cumsum(rng.integers(1, gap_us, count)) + int(rng.integers(-(10**9), 10**12))
+    shape = (count, size[1], size[0])
+    return list(zip(times.tolist(), rng.integers(0, 256, shape).astype(np.uint8), strict=True))
+
+
+def write(path: Path, frames: Timed) -> LosslessWriter:
+    height, width = frames[0][1].shape
+    writer = LosslessWriter(path, (width, height))
+    for t_us, frame in frames:
+        writer.add(t_us, frame)
+    return writer
+
+
+def assert_same(found: Timed, frames: Timed) -> None:
+    first_us = frames[0][0]
+    assert [t_us for t_us, _ in found] == [t_us - first_us for t_us, _ in frames]
+    for (_, got), (_, given) in zip(found, frames, strict=True):
+        assert got.dtype == np.uint8
+        assert np.array_equal(got, given)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 3), (33, 21), (320, 240)])
+@pytest.mark.parametrize("gap_us", [2, 70_000, 3 * 10**9])
+def test_frames_and_times_come_back_exactly(tmp_path, size, gap_us):
+    frames = noise(12, size, seed=size[0], gap_us=gap_us)
+    write(tmp_path / "a.mkv", frames).close()
+    clip = open_frames(tmp_path / "a.mkv")
+    assert (clip.size, clip.notes) == (size, ())
+    assert_same(list(clip), frames)
+    assert_same(list(clip), frames)  # a second pass
+    assert_same(list(open_frames(tmp_path / "a.mkv", clock="container")), frames)
+
+
+def test_a_file_says_its_length_in_seconds(tmp_path):
+    frames = noise(30)
+    write(tmp_path / "a.mkv", frames).close()
+    with av.open(str(tmp_path / "a.mkv")) as container:
+        seconds = (frames[-1][0] - frames[0][0]) / 1e6
+        assert seconds <= container.duration / av.time_base <= seconds + 0.05
+        assert container.streams.video[0].codec_context.name == "ffv1"
+
+
+@pytest.mark.parametrize("count", [1, 2, 20])
+def test_a_file_that_was_never_closed_holds_all_frames_but_the_last_few(tmp_path, count):
+    frames = noise(count)
+    writer = write(tmp_path / "a.mkv", frames)
+    (tmp_path / "cut.mkv").write_bytes((tmp_path / "a.mkv").read_bytes())
+    writer.abandon()
+    assert not (tmp_path / "a.mkv").exists()
+    if count == 1:
+        with pytest.raises(VideoError):
+            open_frames(tmp_path / "cut.mkv", strict=False)
+        return
+    found = list(open_frames(tmp_path / "cut.mkv", strict=False))
+    assert len(found) >= count - 1
+    assert_same(found, frames[: len(found)])
+
+
+def test_a_file_cut_at_any_byte_holds_whole_frames_only(tmp_path):
+    frames = noise(6, (24, 16))
+    write(tmp_path / "a.mkv", frames).close()
+    data = (tmp_path / "a.mkv").read_bytes()
+    most = 0
+    for stop in range(700, len(data), 23):
+        (tmp_path / "cut.mkv").write_bytes(data[:stop])
+        try:
+            found = list(open_frames(tmp_path / "cut.mkv", strict=False))
+        except VideoError:
+            continue
+        most = max(most, len(found))
+        if found:
+            assert_same(found, frames[: len(found)])
+    assert most == len(frames)
+
+
+def test_a_wrong_frame_is_refused_in_a_line_and_writing_goes_on(tmp_path):
+    frames = noise(6)
+    writer = write(tmp_path / "a.mkv", frames[:3])
+    last_us = frames[2][0]
+    for t_us in (last_us, last_us - 5):
+        with pytest.raises(
+            VideoError, match=rf"frame 3, at {t_us} us, is not after .* {last_us} us"
+        ):
+            writer.add(t_us, frames[3][1])
+    for wrong in (frames[3][1][1:], frames[3][1].astype(np.uint16), frames[3][1][..., None], [1]):
+        with pytest.raises(ShapeError, match=r"^frame 3 is .*; give gray frames uint8 \(21, 33\)$"):
+            writer.add(last_us + 1, wrong)
+    for t_us, frame in frames[3:]:
+        writer.add(t_us, frame)
+    writer.close()
+    assert_same(list(open_frames(tmp_path / "a.mkv")), frames)
+
+
+def test_a_place_that_cannot_be_written_is_said_in_a_line(tmp_path):
+    with pytest.raises(OutputError, match=r"none/a\.mkv: .*; choose another place"):
+        LosslessWriter(tmp_path / "none" / "a.mkv", (8, 8))
+
+
+def test_a_disk_that_is_full_is_said_in_a_line(tmp_path):
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("there is no /dev/full here")
+    (tmp_path / "a.mkv").symlink_to(full)
+    writer = LosslessWriter(tmp_path / "a.mkv", (320, 240))
+    frames = iter(noise(50, (320, 240)))
+
+    def fill() -> None:
+        for t_us, frame in frames:
+            writer.add(t_us, frame)
+
+    with pytest.raises(OutputError, match=r"a\.mkv: .*space"):
+        fill()
+    writer.abandon()
+    assert full.exists()

@@ -1,0 +1,388 @@
+"""The folder of clips behind dvskit teach: no operation loses or changes a clip's bytes."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dvskit.datasets import open_samples
+from dvskit.errors import ConfigError, DvskitError, OutputError, VideoError
+from dvskit.teach import ClipFolder
+from dvskit.video import open_frames
+from tests.sample_files import video
+from tests.teach_clips import CLASSES, every_byte, fill, record
+
+
+@pytest.fixture
+def folder(tmp_path):
+    with ClipFolder(tmp_path / "set") as made:
+        yield made
+
+
+def names(folder: ClipFolder) -> list[str]:
+    return [clip.file for clip in folder.clips()]
+
+
+def test_any_sequence_of_operations_keeps_the_bytes_of_all_clips(folder):
+    fill(folder, "anna", "bo", each=2)
+    before, rng = every_byte(folder.path), np.random.default_rng(3)
+    assert len(set(before)) == 8
+    done = set()
+    for turn in range(150):
+        files, classes = names(folder), folder.classes()
+        what = str(rng.choice(["move", "person", "delete", "undo", "rename", "class", "drop"]))
+        try:
+            if what == "move":
+                folder.move_clip(str(rng.choice(files)), str(rng.choice(classes)))
+            elif what == "person":
+                folder.move_clip(str(rng.choice(files)), classes[0], str(rng.choice(["bo", "cy"])))
+            elif what == "delete":
+                folder.delete_clip(str(rng.choice(files)))
+            elif what == "undo":
+                folder.undo()
+            elif what == "rename":
+                folder.rename_class(str(rng.choice(classes)), f"class {turn % 5}")
+            elif what == "class":
+                folder.add_class(f"new {turn % 3}")
+            else:
+                folder.delete_class(str(rng.choice(classes)), with_clips=bool(turn % 2))
+            done.add(what)
+        except (ConfigError, ValueError):  # nothing to choose from, or a name in use
+            pass
+        assert every_byte(folder.path) == before, what
+    assert len(done) == 7
+    while folder.deleted():
+        try:
+            folder.undo()
+        except ConfigError:  # its class exists again
+            folder.rename_class(folder.deleted()[0].name, f"again {len(folder.deleted())}")
+    assert sorted((folder.path / file).read_bytes() for file in names(folder)) == before
+
+
+def test_clips_are_rows_with_their_length_and_read_again_only_when_they_change(folder):
+    fill(folder, "anna", "bo")
+    row, *_ = folder.clips()
+    assert (row.label, row.person, row.take, row.file) == (
+        "across",
+        "anna",
+        1,
+        "across/anna_t1.mkv",
+    )
+    assert row.frames == 20
+    times = [t_us for t_us, _ in open_frames(folder.path / row.file)]
+    assert row.seconds == pytest.approx(times[-1] / 1e6)
+    assert row.fps == pytest.approx(19 / row.seconds, abs=1e-3)
+    assert row.damage == ""
+    assert [clip.file for clip in folder.clips()] == [
+        "across/anna_t1.mkv", "across/bo_t1.mkv", "up/anna_t1.mkv", "up/bo_t1.mkv",
+    ]  # fmt: skip
+    data = (folder.path / row.file).read_bytes()
+    (folder.path / row.file).write_bytes(data[: len(data) // 2])
+    assert "damaged" in folder.clip(row.file).damage
+    (folder.path / row.file).write_bytes(b"nothing")
+    assert folder.clip(row.file).damage.startswith("is not a video that can be opened")
+    assert folder.clip(row.file).frames == 0
+
+
+def test_a_training_opens_the_folder_and_knows_the_people(folder):
+    fill(folder, "anna", "bo b", each=2)
+    folder.delete_clip("up/anna_t1.mkv")
+    samples = open_samples(folder.path)
+    assert {(row.label, row.group) for row in samples.rows} == {
+        (label, person) for label in CLASSES for person in ("anna", "bo b")
+    }
+    assert [row.name for row in samples.rows] == names(folder)
+    assert samples.others == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("", "empty"),
+        ("   ", "empty"),
+        (".", "begins with a dot"),
+        ("..", "begins with a dot"),
+        (".hidden", "begins with a dot"),
+        ("../up", "begins with a dot"),
+        ("a/b", "has a /"),
+        ("/etc", "has a /"),
+        ("a\\b", "has a "),
+        ("C:up", "has a :"),
+        ("up?", r"has a \?"),
+        ("a\nb", "cannot be shown"),
+        ("a\0b", "cannot be shown"),
+        ("a\u202eb", "cannot be shown"),
+        ("\udcff", "cannot be shown"),
+        ("end.", "ends with a dot"),
+        ("CON", "reserved on Windows"),
+        ("nul.txt", "reserved on Windows"),
+        ("com\u00b9", "reserved on Windows"),
+        ("Thumbs.db", "one that systems use"),
+        ("x" * 61, "longer than 60"),
+        ("\U0001f600" * 50, "longer than 60"),
+    ],
+)
+def test_a_name_that_no_system_takes_is_refused_in_a_line(folder, name, problem):
+    folder.add_class("up")
+    record(folder, "up", "anna", 1)
+    for attempt in (
+        lambda: folder.add_class(name),
+        lambda: folder.rename_class("up", name),
+        lambda: folder.begin("up", name),
+        lambda: folder.move_clip("up/anna_t1.mkv", "up", name),
+        lambda: folder.add_video(folder.path / "up" / "anna_t1.mkv", "up", name),
+    ):
+        with pytest.raises(ConfigError, match=problem) as found:
+            attempt()
+        assert "\n" not in str(found.value)
+        str(found.value).encode()
+    assert (names(folder), folder.classes()) == (["up/anna_t1.mkv"], ["up"])
+
+
+@pytest.mark.parametrize("name", ["wave", "Hände hoch", "手を振る", "a b-c_d", "x" * 60, "wave_t1"])
+def test_a_name_in_any_script_is_a_class_and_a_person(folder, name):
+    assert folder.add_class(f"  {name} ") == name
+    clip = record(folder, name, name, 1)
+    assert (clip.label, clip.person, clip.take) == (name, name, 1)
+    assert names(folder) == [f"{name}/{name}_t1.mkv"]
+    assert record(folder, name, name, 2).take == 2
+
+
+def test_a_class_that_differs_by_case_or_composition_exists(folder):
+    folder.add_class("Hände")
+    for name in ("hände", "HÄNDE", "Ha\u0308nde"):
+        with pytest.raises(ConfigError, match="is a class already; choose another name"):
+            folder.add_class(name)
+    assert folder.rename_class("Hände", "HÄNDE") == "HÄNDE"
+    assert folder.classes() == ["HÄNDE"]
+    (folder.path / "notes.txt").write_text("mine")
+    with pytest.raises(ConfigError, match="is in use"):
+        folder.add_class("notes.txt")
+
+
+def test_names_of_clips_lead_nowhere_else(folder, tmp_path):
+    fill(folder, "anna")
+    outside = video(tmp_path / "outside.mkv")
+    data = outside.read_bytes()
+    for file in ("../outside.mkv", "up/../../outside.mkv", "up/../across/anna_t1.mkv", "", "/",
+                 str(outside), ".deleted/x", ".recording/lock", "up", "up/", "up/anna_t1.mkv/",
+                 "up/anna_t1.mkv\0", "up/\udcff.mkv"):  # fmt: skip
+        for attempt in (folder.clip, folder.delete_clip, folder.thumbnail, folder.preview,
+                        lambda name: folder.move_clip(name, "up")):  # fmt: skip
+            with pytest.raises(ConfigError, match="there is none") as found:
+                attempt(file)
+            str(found.value).encode()
+    for name in ("..", ".deleted", ".recording", "no", "up/"):
+        with pytest.raises(ConfigError, match="there is none of that name"):
+            folder.delete_class(name, with_clips=True)
+        with pytest.raises(ConfigError, match="there is none of that name"):
+            folder.move_clip("up/anna_t1.mkv", name)
+    assert outside.read_bytes() == data
+
+
+def test_links_are_neither_followed_nor_changed(folder, tmp_path):
+    fill(folder, "anna")
+    elsewhere = tmp_path / "elsewhere"
+    target = video(elsewhere / "bo_t1.mkv")
+    (folder.path / "link").symlink_to(elsewhere)
+    (folder.path / "up" / "bo_t1.mkv").symlink_to(target)
+    before = every_byte(elsewhere)
+    assert folder.classes() == ["across", "up"]
+    assert names(folder) == ["across/anna_t1.mkv", "up/anna_t1.mkv"]
+    for attempt in (
+        lambda: folder.rename_class("link", "mine"),
+        lambda: folder.delete_class("link", with_clips=True),
+        lambda: folder.move_clip("up/anna_t1.mkv", "link"),
+        lambda: folder.delete_clip("up/bo_t1.mkv"),
+        lambda: folder.begin("link", "cy"),
+        lambda: folder.add_class("link"),
+    ):
+        with pytest.raises(ConfigError):
+            attempt()
+    folder.rename_class("up", "upwards")
+    folder.delete_class("upwards", with_clips=True)
+    folder.undo()
+    assert every_byte(elsewhere) == before
+    assert target.exists()
+
+
+def test_a_hidden_folder_that_is_a_link_is_not_used(folder, tmp_path):
+    fill(folder, "anna")
+    folder.close()
+    (tmp_path / "elsewhere").mkdir()
+    (folder.path / ".deleted").symlink_to(tmp_path / "elsewhere")
+    shutil.rmtree(folder.path / ".recording")
+    (folder.path / ".recording").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OutputError, match=r"\.recording: is a link or a file; remove it"):
+        ClipFolder(folder.path)
+    (folder.path / ".recording").unlink()
+    with (
+        ClipFolder(folder.path) as again,
+        pytest.raises(OutputError, match=r"\.deleted: is a link or a file; remove it"),
+    ):
+        again.delete_clip("up/anna_t1.mkv")
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+    assert every_byte(folder.path / "up") != []
+
+
+def test_a_deleted_clip_comes_back_also_where_its_place_is_taken_or_its_class_gone(folder):
+    fill(folder, "anna")
+    data = (folder.path / "up/anna_t1.mkv").read_bytes()
+    item = folder.delete_clip("up/anna_t1.mkv")
+    assert [each.name for each in folder.deleted()] == ["up/anna_t1.mkv"] == [item.name]
+    assert names(folder) == ["across/anna_t1.mkv"]
+    record(folder, "up", "anna", 9)
+    assert folder.undo(item.token) == "up/anna_t2.mkv"
+    assert (folder.path / "up/anna_t2.mkv").read_bytes() == data
+    first = folder.delete_clip("up/anna_t2.mkv")
+    folder.delete_class("up", with_clips=True)
+    assert folder.undo(first.token) == "up/anna_t2.mkv"
+    with pytest.raises(ConfigError, match="class up: is a class already"):
+        folder.undo()
+    folder.rename_class("up", "back")
+    assert folder.undo() == "up"
+    assert names(folder) == ["across/anna_t1.mkv", "back/anna_t2.mkv", "up/anna_t1.mkv"]
+    with pytest.raises(ConfigError, match="there is nothing to restore"):
+        folder.undo()
+
+
+def test_a_class_with_clips_is_deleted_only_if_asked_for(folder):
+    fill(folder, "anna")
+    with pytest.raises(ConfigError, match="class up: holds 1 file; delete it with its clips"):
+        folder.delete_class("up")
+    folder.add_class("empty")
+    folder.delete_class("empty")
+    assert folder.delete_class("up", with_clips=True).name == "up"
+    assert folder.classes() == ["across"]
+
+
+def test_a_moved_clip_is_the_next_take_there(folder):
+    fill(folder, "anna", each=2)
+    data = (folder.path / "up/anna_t1.mkv").read_bytes()
+    assert folder.move_clip("up/anna_t1.mkv", "up").file == "up/anna_t1.mkv"
+    moved = folder.move_clip("up/anna_t1.mkv", "across")
+    assert (moved.file, moved.take) == ("across/anna_t3.mkv", 3)
+    assert (folder.path / moved.file).read_bytes() == data
+    assert folder.move_clip(moved.file, "across", "bo").file == "across/bo_t1.mkv"
+    assert folder.move_clip("across/bo_t1.mkv", "across", "Anna").file == "across/Anna_t3.mkv"
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".avi", ".MP4", ".gif", ".webm"])
+def test_a_dropped_video_is_kept_byte_by_byte(folder, tmp_path, suffix):
+    folder.add_class("up")
+    source = tmp_path / f"my video{suffix}"
+    if suffix == ".gif":
+        frames = [Image.fromarray(frame) for _, frame in open_frames(video(tmp_path / "a.mp4"))]
+        frames[0].save(source, save_all=True, append_images=frames[1:], duration=40)
+    else:
+        shutil.copy(video(tmp_path / f"a{'.mkv' if suffix == '.webm' else suffix}"), source)
+    by_path = folder.add_video(source, "up", "anna")
+    by_bytes = folder.add_video(source.read_bytes(), "up", "bo", name=source.name)
+    for clip in (by_path, by_bytes):
+        assert clip.file == f"up/{clip.person}_t1{suffix.lower()}"
+        assert (folder.path / clip.file).read_bytes() == source.read_bytes()
+        assert clip.damage == ""
+        assert clip.frames == len(list(open_frames(source)))
+    assert list((folder.path / ".recording").iterdir()) == [folder.path / ".recording" / "lock"]
+
+
+@pytest.mark.parametrize("name", ["clip", "clip.bin", "x.webp"])
+def test_a_dropped_video_of_another_suffix_is_rewritten_with_its_frames_and_times(
+    folder, tmp_path, name
+):
+    folder.add_class("up")
+    source = video(tmp_path / "a.mp4")
+    clip = folder.add_video(source.read_bytes(), "up", "anna", name=name)
+    assert clip.file == "up/anna_t1.mkv"
+    for (t_us, frame), (at_us, given) in zip(
+        open_frames(folder.path / clip.file), open_frames(source), strict=True
+    ):
+        assert t_us == at_us
+        assert np.array_equal(frame, given)
+
+
+def test_what_is_no_whole_video_is_refused_in_a_line_and_leaves_nothing(folder, tmp_path):
+    folder.add_class("up")
+    whole = video(tmp_path / "a.mp4").read_bytes()
+    long = video(tmp_path / "a.avi", frames=20).read_bytes()
+    for data, name, problem in (
+        (b"", "a.mp4", r"^a\.mp4: is not a video"),
+        (b"hello", "a.mp4", r"^a\.mp4: is not a video"),
+        (b"hello", "", "^the video: is not a video"),
+        (b"hello", "../../a.mp4", "is not a video"),
+        (whole[:-500], "a.mp4", r"^a\.mp4: is not a video|^a\.mp4: .*"),
+        (long[:-3000], "a.avi", r"^a\.avi: .*"),
+        (video(tmp_path / "one.mp4", frames=1).read_bytes(), "one.mp4", "has 1 frame, but at"),
+        (Path(__file__).read_bytes(), "test.py", "is not a video"),
+    ):
+        with pytest.raises(VideoError, match=problem) as found:
+            folder.add_video(data, "up", "anna", name=name)
+        assert "\n" not in str(found.value)
+        assert ".recording" not in str(found.value)
+    with pytest.raises(DvskitError):
+        folder.add_video(tmp_path / "none.mp4", "up", "anna")
+    with pytest.raises(ConfigError, match="there is none of that name; add it first"):
+        folder.add_video(whole, "down", "anna", name="a.mp4")
+    assert names(folder) == []
+    assert list((folder.path / "up").iterdir()) == []
+    assert list((folder.path / ".recording").iterdir()) == [folder.path / ".recording" / "lock"]
+
+
+def test_a_thumbnail_and_a_preview_show_the_clip(folder):
+    fill(folder, "anna")
+    small = Image.open(io.BytesIO(folder.thumbnail("up/anna_t1.mkv")))
+    assert (small.format, small.size) == ("JPEG", (48, 36))
+    middle = list(open_frames(folder.path / "up/anna_t1.mkv"))[10][1]
+    assert abs(np.asarray(small.convert("L")).astype(int) - middle).mean() < 6
+    moving = Image.open(io.BytesIO(folder.preview("up/anna_t1.mkv")))
+    assert (moving.format, moving.size) == ("WEBP", (48, 36))
+    assert moving.n_frames > 3
+    lasting = 0
+    for k in range(moving.n_frames):
+        moving.seek(k)
+        moving.load()
+        lasting += moving.info["duration"]
+    assert lasting == pytest.approx(1000 * folder.clip("up/anna_t1.mkv").seconds, abs=100)
+
+
+def test_a_large_clip_has_a_small_preview(folder, tmp_path):
+    folder.add_class("up")
+    folder.add_video(video(tmp_path / "a.mp4", size=(640, 360)), "up", "anna")
+    for data in (folder.thumbnail("up/anna_t1.mp4"), folder.preview("up/anna_t1.mp4")):
+        assert Image.open(io.BytesIO(data)).size == (160, 90)
+
+
+def test_clips_of_other_names_have_no_person_and_keep_their_names(folder, tmp_path):
+    fill(folder, "anna")
+    video(folder.path / "up" / "holiday.mp4")
+    clip = folder.clip("up/holiday.mp4")
+    assert (clip.person, clip.take) == ("", 0)
+    shutil.copy(folder.path / "up" / "holiday.mp4", folder.path / "across" / "Holiday.mp4")
+    assert folder.move_clip("up/holiday.mp4", "across").file == "across/holiday (2).mp4"
+    assert folder.move_clip("across/holiday (2).mp4", "up", "bo").file == "up/bo_t1.mp4"
+
+
+def test_a_folder_is_used_by_one_process_at_a_time(tmp_path):
+    one = ClipFolder(tmp_path / "set")
+    with pytest.raises(OutputError, match="another dvskit teach uses it; end that one first"):
+        ClipFolder(tmp_path / "set")
+    one.close()
+    ClipFolder(tmp_path / "set").close()
+
+
+def test_a_folder_that_cannot_be_made_is_said_in_a_line(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="file: is a file; name a folder of clips"):
+        ClipFolder(tmp_path / "file")
+    with pytest.raises(OutputError, match="none/set: No such file"):
+        ClipFolder(tmp_path / "none" / "set")
+    if os.geteuid():
+        (tmp_path / "set").mkdir(mode=0o500)
+        with pytest.raises(OutputError, match=r"Permission denied"):
+            ClipFolder(tmp_path / "set")

@@ -1,0 +1,314 @@
+"""Training behind dvskit teach: progress, result, and a server that is killed and comes back."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from dvskit.errors import ConfigError, ModelError
+from dvskit.teach import ClipFolder, TeachTraining, saved_commands, train_process
+from dvskit.teach.train_process import TrainProcess
+from tests.teach_clips import CLASSES, fill, record
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="processes are killed")
+
+# Stands for `dvskit train`: an epoch takes 0.15 s, and a run goes on where it was.
+_STUB = """
+import csv, json, os, pathlib, sys, time
+given = sys.argv[1:]
+out = pathlib.Path(given[given.index("-o") + 1])
+seed = int(given[given.index("--seed") + 1])
+out.mkdir(parents=True, exist_ok=True)
+print("dvskit: note: two clips are alike", file=sys.stderr, flush=True)
+time.sleep(0.2)
+if seed == 7:
+    print("dvskit: error: out of luck; use --minutes 9", file=sys.stderr)
+    sys.exit(1)
+(out / "config.toml").write_text("[loop]\\nsteps = 3\\nepochs = 4\\n")
+with (out / "started").open("a") as file:
+    file.write("x")
+log = out / "log.csv"
+rows = list(csv.DictReader(log.open())) if log.exists() else []
+while len(rows) < 4:
+    time.sleep(0.15 if seed < 9 else 30)
+    rows.append({"epoch": len(rows), "loss": 1 / (1 + len(rows)), "seconds": 0.15})
+    with (out / "new").open("w") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    os.replace(out / "new", log)
+(out / "model.toml").write_text("")
+(out / "split.csv").write_text(
+    "part,class,recording,start_us,stop_us,fingerprint,group\\n"
+    "train,up,anna_t1.mkv,,,1,anna\\ntest,up,bo_t1.mkv,,,2,bo\\n"
+)
+own = seed == 5
+print(json.dumps({"accuracy": None if own else 0.75, "samples": 4, "interval_95": [0.3, 0.95],
+                  "classes": ["across", "up"], "confusion": [[2, 0], [1, 1]]}))
+"""
+_SERVER = """
+import sys, time
+from dvskit.teach import ClipFolder, TeachTraining, train_process
+train_process._DVSKIT = (sys.executable, sys.argv[2])
+folder = ClipFolder(sys.argv[1])
+training = TeachTraining(folder, sys.argv[3])
+training.start({"seed": int(sys.argv[4])})
+print("ready", flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.fixture
+def folder(tmp_path):
+    with ClipFolder(tmp_path / "set") as made:
+        fill(made, "anna", "bo")
+        yield made
+
+
+@pytest.fixture
+def stub(tmp_path, monkeypatch):
+    path = tmp_path / "stub.py"
+    path.write_text(_STUB)
+    monkeypatch.setattr(train_process, "_DVSKIT", (sys.executable, str(path)))
+    return path
+
+
+def wait_for(
+    training: TeachTraining, until: Callable[[dict[str, Any]], bool], limit_s: float = 60.0
+) -> list[dict[str, Any]]:
+    """The states up to the first that is as wanted."""
+    states, end = [], time.monotonic() + limit_s
+    while not states or not until(states[-1]):
+        assert time.monotonic() < end, states[-1]
+        states.append(training.state())
+        json.dumps(states[-1])
+        time.sleep(0.02)
+    return states
+
+
+def ended(state: dict[str, Any]) -> bool:
+    return not state["running"]
+
+
+def test_a_training_shows_its_progress_and_then_its_result(folder, stub, tmp_path):
+    training = TeachTraining(folder, tmp_path / "runs")
+    assert training.state()["stage"] == "none"
+    assert (training.model, training.state()["model"]) == (None, None)
+    training.start({"minutes": 1, "seed": 3})
+    with pytest.raises(ConfigError, match="a training is running; stop it first"):
+        training.start()
+    states = wait_for(training, ended)
+    stages = list(dict.fromkeys(each["stage"] for each in states))
+    assert stages[0] == "reading"
+    assert stages[-1] == "finished"
+    assert "training" in stages
+    for key in ("step", "steps"):
+        values = [each[key] for each in states]
+        assert values == sorted(values)
+    assert (states[-1]["step"], states[-1]["steps"]) == (12, 12)
+    assert all(each["seconds_left"] > 0 for each in states[:-1])
+    last = states[-1]
+    assert [row["step"] for row in last["curve"]] == [3, 6, 9, 12]
+    assert [row["loss"] for row in last["curve"]] == pytest.approx([1, 1 / 2, 1 / 3, 1 / 4])
+    assert last["result"] == "3 of 4 clips of bo it had not seen were recognised"
+    assert (last["held_out"], last["classes"]) == (True, ["across", "up"])
+    assert last["confusion"] == [[2, 0], [1, 1]]
+    assert last["warnings"][0] == "two clips are alike"
+    assert last["warnings"][1].startswith("guessing may be as good: ")
+    assert (last["error"], last["seconds_left"]) == ("", None)
+    assert last["model"] == str(tmp_path / "runs" / "set-1") == str(training.model)
+    assert training.state() == last
+    training.start({"seed": 5})
+    last = wait_for(training, ended)[-1]
+    assert last["model"] == str(tmp_path / "runs" / "set-2")
+    assert last["result"].startswith("3 of 4 clips were recognised, but it learned from these; ")
+    assert not last["held_out"]
+
+
+def test_the_command_is_the_one_that_a_user_would_type(folder, stub, tmp_path):
+    training = TeachTraining(folder, tmp_path / "runs")
+    training.start({"minutes": 3})
+    about = json.loads((folder.path / ".training" / "run.json").read_text())
+    assert about["arguments"] == [
+        "train",
+        str(folder.path),
+        "--minutes",
+        "3.0",
+        "--seed",
+        "0",
+        "--json",
+    ]
+    training.stop()
+    for clip in folder.clips():
+        if clip.person == "bo":
+            folder.delete_clip(clip.file)
+    for label in CLASSES:
+        for seed in range(3):
+            record(folder, label, "anna", 50 + seed)
+    training.start()
+    about = json.loads((folder.path / ".training" / "run.json").read_text())
+    assert about["arguments"][-6:] == [  # one person, four clips of each class: some are held out
+        "--set", "data.samples.by=share", "--set", "data.samples.group=none",
+        "--set", "data.samples.test=0.2",
+    ]  # fmt: skip
+    training.stop()
+
+
+def test_a_stopped_training_can_be_continued_and_a_failed_one_says_why(folder, stub, tmp_path):
+    training = TeachTraining(folder, tmp_path / "runs")
+    training.stop()
+    with pytest.raises(ConfigError, match="there is no stopped training to continue"):
+        training.resume()
+    training.start({"seed": 1})
+    wait_for(training, lambda state: len(state["curve"]) == 2)
+    training.stop()
+    state = training.state()
+    assert (state["stage"], state["running"], state["error"]) == ("stopped", False, "")
+    time.sleep(0.4)
+    assert len(training.state()["curve"]) < 4
+    again = TeachTraining(folder, tmp_path / "runs")  # stopped by a person, so it stays stopped
+    assert again.state()["stage"] == "stopped"
+    again.resume()
+    assert wait_for(again, ended)[-1]["stage"] == "finished"
+    assert (tmp_path / "runs" / "set-1" / "started").read_text() == "xx"
+    again.start({"seed": 7})
+    state = wait_for(again, ended)[-1]
+    assert (state["stage"], state["error"]) == ("failed", "out of luck; use minutes 9")
+    assert state["model"] == str(tmp_path / "runs" / "set-1")
+    assert TeachTraining(folder, tmp_path / "runs").state()["stage"] == "failed"
+
+
+@pytest.mark.slow(seconds=15)
+@pytest.mark.parametrize("child_dies", [False, True])
+def test_a_training_of_a_killed_server_goes_on(folder, stub, tmp_path, child_dies):
+    folder.close()
+    given = [folder.path, stub, tmp_path / "runs", 9 if child_dies else 1]
+    server = subprocess.Popen(
+        [sys.executable, "-c", _SERVER, *map(str, given)], stdout=subprocess.PIPE
+    )
+    try:
+        assert server.stdout is not None
+        assert server.stdout.readline() == b"ready\n"
+    finally:
+        server.kill()
+        server.wait()
+        server.stdout.close()
+    about = json.loads((folder.path / ".training" / "run.json").read_text())
+    if child_dies:
+        time.sleep(0.5)
+        os.kill(about["pid"], signal.SIGKILL)
+        about["arguments"][about["arguments"].index("9")] = "1"  # faster from here on
+        (folder.path / ".training" / "run.json").write_text(json.dumps(about))
+        time.sleep(0.2)
+    with ClipFolder(folder.path) as again:
+        training = TeachTraining(again, tmp_path / "elsewhere")
+        assert training.state()["running"]
+        with pytest.raises(ConfigError, match="a training is running"):
+            training.start()
+        last = wait_for(training, ended)[-1]
+    assert last["stage"] == "finished"
+    assert last["model"] == str(tmp_path / "runs" / "set-1")
+    assert (tmp_path / "runs" / "set-1" / "started").read_text() == "x" * (1 + child_dies)
+
+
+@pytest.mark.slow(seconds=10)
+def test_a_training_that_an_earlier_server_started_can_be_stopped(folder, stub, tmp_path):
+    one = TeachTraining(folder, tmp_path / "runs")
+    one.start({"seed": 9})
+    other = TeachTraining(folder, tmp_path / "runs")  # as after a restart
+    assert other.state()["running"]
+    one.close()  # the process ends, but nobody stopped the training: the other continues it
+    assert other.state()["running"]
+    other.stop()
+    assert (other.state()["stage"], other.state()["running"]) == ("stopped", False)
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"minutes": 0}, r"minutes = 0 is not a number of 0\.2 to 600"),
+        ({"minutes": "2"}, r"minutes = '2' is not a number"),
+        ({"minutes": float("nan")}, "minutes = nan is not a number"),
+        ({"minutes": True}, "minutes = True is not a number"),
+        ({"seed": 0.5}, r"seed = 0\.5 is not a number"),
+        ({"seed": -1}, "seed = -1 is not a number"),
+        ({"minuts": 2}, "unknown option 'minuts'; did you mean 'minutes'"),
+    ],
+)
+def test_options_out_of_range_are_said_in_a_line(folder, stub, tmp_path, options, problem):
+    training = TeachTraining(folder, tmp_path / "runs")
+    with pytest.raises(ConfigError, match=problem):
+        training.start(options)
+    assert training.state()["stage"] == "none"
+
+
+def test_a_folder_that_cannot_be_trained_on_is_said_in_a_line(tmp_path, stub):
+    with ClipFolder(tmp_path / "set") as folder:
+        training = TeachTraining(folder, tmp_path / "runs")
+        with pytest.raises(ConfigError, match="fewer than two classes"):
+            training.start()
+        folder.add_class("up")
+        record(folder, "up", "anna", 1)
+        with pytest.raises(ConfigError, match="fewer than two classes with clips; add another"):
+            training.start()
+        folder.add_class("down")
+        with pytest.raises(ConfigError, match="class down: has no clips; record some"):
+            training.start()
+        clip = record(folder, "down", "anna", 2)
+        data = (folder.path / clip.file).read_bytes()
+        (folder.path / clip.file).write_bytes(data[:-2000])
+        with pytest.raises(ConfigError, match=r"clip down/anna_t1\.mkv: damaged .*; delete it"):
+            training.start()
+        assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.slow(seconds=90)
+def test_clips_become_a_model_that_the_three_commands_use(folder, tmp_path, monkeypatch, run):
+    """The real command, killed once on its way."""
+    monkeypatch.setenv("DVSKIT_CACHE", str(tmp_path / "cache"))
+    start = TrainProcess.start
+
+    def quick(process: TrainProcess, arguments: list[str]) -> None:
+        start(process, [*arguments, "--set", "loop.steps=2"])
+
+    monkeypatch.setattr(TrainProcess, "start", quick)
+    training = TeachTraining(folder, tmp_path / "runs")
+    training.start({"minutes": 30})
+    wait_for(training, lambda state: len(state["curve"]) > 0, 400)
+    os.kill(training._process.about["pid"], signal.SIGKILL)
+    state = wait_for(training, ended)[-1]
+    assert state["stage"] == "failed"
+    assert "continue it" in state["error"]
+    training.resume()
+    state = wait_for(training, ended, 400)[-1]
+    assert state["stage"] == "finished", state
+    assert state["result"].partition(" of ")[
+        2
+    ] == "2 clips of bo it had not seen were recognised" or (
+        state["result"] == "1 of 2 clips of bo it had not seen was recognised"
+    )
+    assert sum(map(sum, state["confusion"])) == 2
+    assert (state["step"], state["steps"], len(state["curve"])) == (20, 20, 10)
+    assert training.model is not None
+    commands = saved_commands(
+        training.model, video=f"{folder.path}/up/bo_t1.mkv", clips=str(folder.path)
+    )
+    assert [each.purpose for each in commands] == [
+        "classify a video", "answer live", "score it on other clips",
+    ]  # fmt: skip
+    for each in commands:
+        line = each.command.replace("--camera 0", f"{folder.path}/up/bo_t1.mkv")
+        code, out, err = run(*shlex.split(line)[1:])
+        assert code == 0, err
+        assert out
+    with pytest.raises(ModelError, match="holds no model"):
+        saved_commands(tmp_path)
