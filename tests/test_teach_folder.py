@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import shutil
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,8 @@ import pytest
 from PIL import Image
 
 from dvskit.datasets import open_samples
-from dvskit.errors import ConfigError, DvskitError, OutputError, VideoError
-from dvskit.teach import ClipFolder
+from dvskit.errors import ConfigError, MissingFileError, OutputError, VideoError
+from dvskit.teach import ClipFolder, clip_files
 from dvskit.video import open_frames
 from tests.sample_files import video
 from tests.teach_clips import CLASSES, every_byte, fill, record
@@ -88,6 +89,29 @@ def test_clips_are_rows_with_their_length_and_read_again_only_when_they_change(f
     (folder.path / row.file).write_bytes(b"nothing")
     assert folder.clip(row.file).damage.startswith("is not a video that can be opened")
     assert folder.clip(row.file).frames == 0
+
+
+def test_a_clip_is_decoded_once_also_after_a_move_and_a_restart(folder, monkeypatch):
+    fill(folder, "anna")
+    video(folder.path / "up" / "bo_t1.mp4")
+    before = folder.clips()
+    folder.close()
+
+    def refused(path: Path) -> None:
+        raise AssertionError(path)
+
+    monkeypatch.setattr(clip_files, "facts_of", refused)
+    with ClipFolder(folder.path) as again:
+        assert again.clips() == before
+        assert again.move_clip("up/bo_t1.mp4", "across").frames == 8
+        (folder.path / "up" / "anna_t1.mkv").touch()
+        with pytest.raises(AssertionError):
+            again.clips()
+    monkeypatch.undo()
+    for text in ("", "[1]", '{"a": 3}', '{"a": [1]}', "\0"):
+        (folder.path / ".recording" / "clips.json").write_text(text)
+        with ClipFolder(folder.path) as again:
+            assert sorted(clip.frames for clip in again.clips()) == [8, 20, 20]
 
 
 def test_a_training_opens_the_folder_and_knows_the_people(folder):
@@ -289,7 +313,7 @@ def test_a_dropped_video_is_kept_byte_by_byte(folder, tmp_path, suffix):
         assert (folder.path / clip.file).read_bytes() == source.read_bytes()
         assert clip.damage == ""
         assert clip.frames == len(list(open_frames(source)))
-    assert list((folder.path / ".recording").iterdir()) == [folder.path / ".recording" / "lock"]
+    assert not any(path.is_dir() for path in (folder.path / ".recording").iterdir())
 
 
 @pytest.mark.parametrize("name", ["clip", "clip.bin", "x.webp"])
@@ -325,13 +349,14 @@ def test_what_is_no_whole_video_is_refused_in_a_line_and_leaves_nothing(folder, 
             folder.add_video(data, "up", "anna", name=name)
         assert "\n" not in str(found.value)
         assert ".recording" not in str(found.value)
-    with pytest.raises(DvskitError):
-        folder.add_video(tmp_path / "none.mp4", "up", "anna")
+    for missing in (tmp_path / "none.mp4", tmp_path):
+        with pytest.raises(MissingFileError, match="no such file"):
+            folder.add_video(missing, "up", "anna")
     with pytest.raises(ConfigError, match="there is none of that name; add it first"):
         folder.add_video(whole, "down", "anna", name="a.mp4")
     assert names(folder) == []
     assert list((folder.path / "up").iterdir()) == []
-    assert list((folder.path / ".recording").iterdir()) == [folder.path / ".recording" / "lock"]
+    assert not any(path.is_dir() for path in (folder.path / ".recording").iterdir())
 
 
 def test_a_thumbnail_and_a_preview_show_the_clip(folder):
@@ -351,6 +376,13 @@ def test_a_thumbnail_and_a_preview_show_the_clip(folder):
     assert lasting == pytest.approx(1000 * folder.clip("up/anna_t1.mkv").seconds, abs=100)
 
 
+def test_a_preview_shows_the_first_seconds_of_a_long_clip(folder):
+    folder.add_class("up")
+    clip = record(folder, "up", "anna", 1, count=700)
+    assert clip.seconds > 15
+    assert Image.open(io.BytesIO(folder.preview(clip.file))).n_frames <= 125
+
+
 def test_a_large_clip_has_a_small_preview(folder, tmp_path):
     folder.add_class("up")
     folder.add_video(video(tmp_path / "a.mp4", size=(640, 360)), "up", "anna")
@@ -366,6 +398,40 @@ def test_clips_of_other_names_have_no_person_and_keep_their_names(folder, tmp_pa
     shutil.copy(folder.path / "up" / "holiday.mp4", folder.path / "across" / "Holiday.mp4")
     assert folder.move_clip("up/holiday.mp4", "across").file == "across/holiday (2).mp4"
     assert folder.move_clip("across/holiday (2).mp4", "up", "bo").file == "up/bo_t1.mp4"
+
+
+def test_two_tabs_that_change_and_list_at_once_do_not_disturb_each_other(folder):
+    fill(folder, "anna", "bo")
+    before, wrong, done = every_byte(folder.path), [], threading.Event()
+
+    def look() -> None:
+        while not done.is_set():
+            try:
+                for clip in folder.clips():
+                    assert (clip.frames, clip.damage) == (20, "")
+                folder.thumbnail("up/anna_t1.mkv")
+            except (ConfigError, MissingFileError):  # it was just deleted, or renamed
+                pass
+            except Exception as error:
+                wrong.append(error)
+
+    threads = [threading.Thread(target=look) for _ in range(3)]
+    for each in threads:
+        each.start()
+    for turn in range(40):
+        folder.rename_class("up", "down")
+        folder.delete_class("down", with_clips=True)
+        folder.undo()
+        folder.rename_class("down", "up")
+        folder.move_clip("across/anna_t1.mkv", "up", "cy")
+        folder.move_clip("up/cy_t1.mkv", "across", "anna")
+        record(folder, "across", "dora", turn)
+        folder.delete_clip("across/dora_t1.mkv")
+    done.set()
+    for each in threads:
+        each.join()
+    assert wrong == []
+    assert set(before) <= set(every_byte(folder.path))
 
 
 def test_a_folder_is_used_by_one_process_at_a_time(tmp_path):

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import io
+import json
+import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from dvskit.errors import DvskitError, VideoError, count_of, one_line
+from dvskit import _files
+from dvskit.errors import DvskitError, MissingFileError, OutputError, VideoError, count_of, one_line
 from dvskit.formats.table import CLIP_SUFFIXES
 from dvskit.video import FrameSource, open_frames
 from dvskit.video.lossless import LosslessWriter
@@ -20,10 +24,9 @@ from dvskit.video.lossless import LosslessWriter
 LEAST_FRAMES = 2  # events are changes between frames
 _WIDE_PX = 160  # of thumbnails and previews
 _PREVIEW_US = 80_000  # between frames of a preview, at least
+_MOST_IMAGES = 125  # of a preview: it shows the first ten seconds of a long clip
 _LONGEST_MS = 10_000  # of one frame of a preview
-_KEPT = 600  # pictures kept in memory
-
-_Found = TypeVar("_Found")
+_KEPT, _REMEMBERED = 600, 5000  # pictures in memory; clips with known facts
 
 
 class ClipFacts(NamedTuple):
@@ -40,46 +43,77 @@ class ClipFacts(NamedTuple):
 
 
 class ClipFiles:
-    """Reads clips, and remembers what it found until the file changes."""
+    """Reads clips, and remembers what it found until the file changes.
 
-    def __init__(self) -> None:
-        self._kept: dict[tuple[Any, ...], Any] = {}
+    store  a file that keeps the facts for the next start; it may be missing
+    """
+
+    def __init__(self, store: Path) -> None:
+        self._store, self._lock = store, threading.Lock()
+        self._pictures: dict[tuple[str, str], bytes] = {}
+        self._facts: dict[str, ClipFacts] = {}
+        with suppress(OSError, ValueError, TypeError, AttributeError):  # made anew if it is damaged
+            found = json.loads(store.read_text("utf-8")).items()
+            self._facts = {key: ClipFacts(*values) for key, values in found}
 
     def facts(self, path: Path) -> ClipFacts:
         """Return length and damage. Every frame is decoded the first time."""
-        return self._once(facts_of, path, "facts")
+        key = _key(path)
+        if key not in self._facts:
+            self._remember(key, facts_of(path))
+        return self._facts[key]
 
     def remember(self, path: Path, facts: ClipFacts) -> None:
         """Take the facts of a clip that was just written."""
-        self._once(lambda _: facts, path, "facts")
+        self._remember(_key(path), facts)
 
     def thumbnail(self, path: Path) -> bytes:
         """Return the middle frame as JPEG. Raises VideoError."""
         middle = self.facts(path).frames // 2
-        return self._once(lambda path: _thumbnail(path, middle), path, "thumbnail")
+        return self._picture("thumbnail", path, lambda path: _thumbnail(path, middle))
 
     def preview(self, path: Path) -> bytes:
         """Return an animated WebP. Raises VideoError."""
-        return self._once(_preview, path, "preview")
+        return self._picture("preview", path, _preview)
 
-    def _once(self, read: Callable[[Path], _Found], path: Path, name: str) -> _Found:
+    def _remember(self, key: str, facts: ClipFacts) -> None:
+        with self._lock:
+            known = dict(list(self._facts.items())[-_REMEMBERED:])
+            self._facts = {**known, key: facts}
+            with suppress(OutputError):  # it only saves time
+                _files.write_whole(self._store, json.dumps(self._facts), overwrite=True)
+
+    def _picture(self, name: str, path: Path, make: Callable[[Path], bytes]) -> bytes:
+        key = (name, _key(path))
+        found = self._pictures.get(key)
+        if found is None:
+            found = make(path)
+            known = dict(list(self._pictures.items())[-_KEPT:])
+            self._pictures = {**known, key: found}
+        return found
+
+
+def _key(path: Path) -> str:
+    """Return what identifies the bytes of a file, also after it was moved."""
+    try:
         stat = path.stat()
-        key = (name, stat.st_ino, stat.st_size, stat.st_mtime_ns)
-        if key not in self._kept:
-            found = read(path)
-            while len(self._kept) >= _KEPT:
-                self._kept.pop(next(iter(self._kept)), None)
-            self._kept[key] = found
-        return self._kept[key]  # type: ignore[no-any-return]
+    except FileNotFoundError:
+        raise MissingFileError(path, "it was moved or deleted meanwhile") from None
+    return f"{stat.st_ino}-{stat.st_size}-{stat.st_mtime_ns}"
 
 
 def facts_of(path: Path) -> ClipFacts:
-    """Return length and damage of a clip; the damage says why if it cannot be read at all."""
+    """Return length and damage of a clip; the damage says why if it cannot be read at all.
+
+    Raises MissingFileError.
+    """
     times: list[int] = []
     try:
         clip = open_frames(path, strict=False)
         times = [t_us for t_us, _ in clip]
         damage = str(clip.damage) if clip.damage else ""
+    except MissingFileError:
+        raise
     except DvskitError as error:
         damage = one_line(error).removeprefix(f"{path}: ")
     if not damage and len(times) < LEAST_FRAMES:
@@ -153,6 +187,8 @@ def _preview(path: Path) -> bytes:
     starts: list[int] = []
     t_us = 0
     for t_us, picture in open_frames(path, strict=False).pictures():
+        if len(images) == _MOST_IMAGES:
+            break
         if not starts or t_us - starts[-1] >= _PREVIEW_US:
             images.append(Image.fromarray(_small(picture)).convert("RGB"))
             starts.append(t_us)

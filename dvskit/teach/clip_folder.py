@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dvskit._files import visible
-from dvskit.errors import ConfigError, OutputError, VideoError, count_of, one_line
+from dvskit.errors import ConfigError, MissingFileError, OutputError, VideoError, count_of, one_line
 from dvskit.formats.table import CLIP_SUFFIXES
 from dvskit.teach.clip_files import ClipFacts, ClipFiles, rewritten, whole_video
 from dvskit.teach.hidden import DeletedFiles, DeletedItem, UnfinishedClips, writing
@@ -59,7 +59,7 @@ class ClipFolder:
 
     def __init__(self, path: str | PathLike[str]) -> None:
         self.path = Path(path)
-        self._lock, self._files = threading.RLock(), ClipFiles()
+        self._lock = threading.RLock()
         self._deleted, self._unfinished = DeletedFiles(self.path), UnfinishedClips(self.path)
         if self.path.exists() and not self.path.is_dir():
             raise OutputError(f"{self.path}: is a file; name a folder of clips")
@@ -68,6 +68,7 @@ class ClipFolder:
             self._held = take_lock(self._unfinished.lock)
         if self._held is None:
             raise OutputError(f"{self.path}: another dvskit teach uses it; end that one first")
+        self._files = ClipFiles(self._unfinished.lock.with_name("clips.json"))
         self.recovered = tuple(self._recover())
 
     def close(self) -> None:
@@ -127,15 +128,16 @@ class ClipFolder:
 
     def clips(self) -> list[Clip]:
         """Return all clips, by class, person and take. Files are read once, until they change."""
-        found = [self._row(path) for folder in self._class_folders() for path in _videos(folder)]
-        known = (each for each in found if each is not None)
+        with self._lock:
+            paths = [path for folder in self._class_folders() for path in _videos(folder)]
+        known = (each for each in map(self._row, paths) if each is not None)
         return sorted(known, key=lambda each: (each.label, each.person, each.take, each.file))
 
     def clip(self, file: str) -> Clip:
         """Return the clip "class/name". Raises ConfigError if there is none."""
-        found = self._row(self._place(file))
-        if found is None:
-            raise ConfigError(f"clip {file}: was moved or deleted; load the page again")
+        with self._lock:
+            found = self._row(self._place(file))
+        assert found is not None
         return found
 
     def move_clip(self, file: str, label: str, person: str | None = None) -> Clip:
@@ -194,6 +196,8 @@ class ClipFolder:
         times. Raises VideoError for a file that is not a whole video, or has fewer than two frames.
         """
         name = name or ("the video" if isinstance(video, bytes) else Path(video).name)
+        if not (isinstance(video, bytes) or Path(video).is_file()):
+            raise MissingFileError(video)
         suffix = Path(name).suffix.lower()
         partial = self.begin(label, person, suffix if suffix in CLIP_SUFFIXES else ".other")
         try:
@@ -297,16 +301,17 @@ class ClipFolder:
     def _place(self, file: str) -> Path:
         """Return the path of a clip. Raises ConfigError unless "class/name" is one."""
         label, _, name = str(file).partition("/")
-        for path in _videos(self._class_folder(label)):
-            if path.name == name:
-                return path
+        with self._lock:
+            for path in _videos(self._class_folder(label)):
+                if path.name == name:
+                    return path
         raise ConfigError(f"clip {str(file)[:120]!a}: there is none; load the page again")
 
     def _row(self, path: Path) -> Clip | None:
         """Return the row of a clip; None if it was moved meanwhile."""
         try:
             facts = self._files.facts(path)
-        except FileNotFoundError:
+        except MissingFileError:
             return None
         values: dict[str, Any] = {**person_take(path.stem)._asdict(), **facts._asdict()}
         file = f"{path.parent.name}/{path.name}"
