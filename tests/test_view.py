@@ -70,7 +70,7 @@ def ask(
     headers = {"Host": host} if host else {}
     link.request("GET" if post is None else "POST", path, body=post, headers=headers)
     answer = link.getresponse()
-    found = answer.status, answer.read(), dict(answer.getheaders())
+    found = answer.status, answer.read(), answer.headers
     link.close()
     return found
 
@@ -159,7 +159,7 @@ def test_what_makes_no_sense_is_refused_in_a_line(served, name, words):
 def test_without_the_secret_nothing_is_answered(served, name):
     status, body, _ = ask(served, name, secret=False)
     assert status == 403
-    assert b"lacks the view's token; open the address that dvskit view printed" in body
+    assert b"lacks its token; open the address that dvskit view printed" in body
     assert b"a.npz" not in body
 
 
@@ -173,7 +173,7 @@ def test_another_host_name_is_refused_although_it_leads_here(served, name):
 
 @pytest.mark.slow
 def test_it_listens_on_the_loopback_address_alone(served):
-    assert served._server.server_address[0] == "127.0.0.1"
+    assert served._socket.getsockname()[0] == "127.0.0.1"
     assert len(urlsplit(served.url).path.strip("/")) >= 24
 
 
@@ -339,6 +339,7 @@ def test_the_command_prints_its_address_and_ends_with_ctrl_c(file):
         link = http.client.HTTPConnection("127.0.0.1", address.port or 0, timeout=20)
         link.request("GET", address.path)
         assert b"<!doctype html>" in link.getresponse().read()
+        link.close()
         process.send_signal(signal.SIGINT)
         assert process.wait(20) == 130
         assert process.stderr is not None

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +32,6 @@ MOST_EVENTS = 2_000_000  # events of a recording in the browser at once, twice
 _LIVE_EVENTS, _LIVE_US = 200_000, 5_000_000  # events of a live stream, which are sent repeatedly
 _PATIENCE_S = 1.0
 _ALL_US = 1 << 60
-_COPY_BYTES = 1 << 20
 
 
 class Decided(NamedTuple):
@@ -228,20 +227,16 @@ class Inbox:
         self._closed = threading.Event()
         self._threads: list[threading.Thread] = []
 
-    def take(self, name: str, stream: IO[bytes], length: int) -> None:
-        """Save `length` bytes of a stream as a file, and start to open it."""
-        number = len(self.jobs)
+    def expect(self, name: str) -> tuple[_Job, Path]:
+        """Return the job for a file of this name, and the path to save it at."""
         # Only the suffix of the name reaches the file system.
         ending = Path(name).suffix[:12] if Path(name).suffix[1:].isalnum() else ""
-        path = self._folder / f"{number}{ending}"
-        job = _Job(name)
-        self.jobs.append(job)
-        try:
-            with path.open("wb") as file:
-                _copy(stream, file, length)
-        except OSError as error:
-            job.state, job.words = "failed", f"could not be saved: {error}"
-            return
+        path = self._folder / f"{len(self.jobs)}{ending}"
+        self.jobs.append(_Job(name))
+        return self.jobs[-1], path
+
+    def open(self, job: _Job, path: Path) -> None:
+        """Start to open a saved file."""
         thread = threading.Thread(target=self._open, args=(job, path), daemon=True)
         self._threads.append(thread)
         thread.start()
@@ -288,12 +283,3 @@ class Inbox:
         for thread in self._threads:
             thread.join()
         shutil.rmtree(self._folder, ignore_errors=True)
-
-
-def _copy(stream: IO[bytes], file: IO[bytes], length: int) -> None:
-    while length > 0:
-        data = stream.read(min(length, _COPY_BYTES))
-        if not data:
-            raise OSError("the transfer broke off")
-        file.write(data)
-        length -= len(data)
