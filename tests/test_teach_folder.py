@@ -114,6 +114,21 @@ def test_a_clip_is_decoded_once_also_after_a_move_and_a_restart(folder, monkeypa
             assert sorted(clip.frames for clip in again.clips()) == [8, 20, 20]
 
 
+def test_a_clip_that_is_gone_meanwhile_is_neither_damaged_nor_listed(folder, monkeypatch):
+    fill(folder, "anna")
+    with pytest.raises(MissingFileError):
+        clip_files.facts_of(folder.path / "up" / "bo_t1.mkv")
+    (folder.path / "up" / "anna_t1.mkv").touch()  # so that it is read anew
+    facts_of = clip_files.facts_of
+
+    def slow(path: Path) -> clip_files.ClipFacts:
+        path.unlink()
+        return facts_of(path)
+
+    monkeypatch.setattr(clip_files, "facts_of", slow)
+    assert names(folder) == ["across/anna_t1.mkv"]
+
+
 def test_a_training_opens_the_folder_and_knows_the_people(folder):
     fill(folder, "anna", "bo b", each=2)
     folder.delete_clip("up/anna_t1.mkv")
@@ -185,6 +200,10 @@ def test_a_class_that_differs_by_case_or_composition_exists(folder):
             folder.add_class(name)
     assert folder.rename_class("Hände", "HÄNDE") == "HÄNDE"
     assert folder.classes() == ["HÄNDE"]
+    assert folder.add_class("Ho\u0308he") == "Höhe"
+    (folder.path / "Wu\u0308rfel").mkdir()  # as macOS writes it
+    with pytest.raises(ConfigError, match="is a class already"):
+        folder.add_class("Würfel")
     (folder.path / "notes.txt").write_text("mine")
     with pytest.raises(ConfigError, match="is in use"):
         folder.add_class("notes.txt")
@@ -400,6 +419,7 @@ def test_clips_of_other_names_have_no_person_and_keep_their_names(folder, tmp_pa
     assert folder.move_clip("across/holiday (2).mp4", "up", "bo").file == "up/bo_t1.mp4"
 
 
+@pytest.mark.slow(seconds=5)
 def test_two_tabs_that_change_and_list_at_once_do_not_disturb_each_other(folder):
     fill(folder, "anna", "bo")
     before, wrong, done = every_byte(folder.path), [], threading.Event()
@@ -418,7 +438,7 @@ def test_two_tabs_that_change_and_list_at_once_do_not_disturb_each_other(folder)
     threads = [threading.Thread(target=look) for _ in range(3)]
     for each in threads:
         each.start()
-    for turn in range(40):
+    for turn in range(15):
         folder.rename_class("up", "down")
         folder.delete_class("down", with_clips=True)
         folder.undo()

@@ -9,6 +9,7 @@ import threading
 import time
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
@@ -228,6 +229,9 @@ def test_unfinished_files_are_recovered_whatever_state_they_are_in(folder, tmp_p
         assert files.keys() == {"up/cut_t1.mkv", "up/done_t1.mkv", "gone/cut_t1.mkv"}
         assert files["up/done_t1.mkv"] == 20
         assert files["up/cut_t1.mkv"] >= 18
+        assert {clip.damage for clip in again.recovered} == {""}
+        with av.open(str(folder.path / "up/cut_t1.mkv")) as container:
+            assert container.duration  # it was written to its end
         assert [each.name for each in again.deleted()] == ["up/short.mkv"]
         assert again.undo() == "up/short.mkv"
         assert again.clip("up/short.mkv").frames >= 2

@@ -37,14 +37,12 @@ class LosslessWriter:
             self._file = _Microseconds(path)
         except OSError as error:
             raise OutputError(f"{path}: {error.strerror or error}; choose another place") from error
-        self._container = av.open(
-            self._file, "w", format="matroska",
-            options={"flush_packets": "1", "cluster_time_limit": "1"},
-        )  # fmt: skip
+        options = {"flush_packets": "1"}
+        self._container = av.open(self._file, "w", format="matroska", options=options)
         stream: Any = self._container.add_stream("ffv1", rate=30)
         stream.width, stream.height, stream.pix_fmt = *self.size, "gray"
         stream.codec_context.time_base = _US
-        # Each frame has checksums and needs no other: a cut-off end damages none before it.
+        # Each frame has checksums, and needs no other frame: a cut-off end damages none before.
         stream.options = {"level": "3", "slicecrc": "1", "g": "1"}
         self._stream = stream
 
