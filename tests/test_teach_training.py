@@ -14,9 +14,11 @@ from typing import Any
 
 import pytest
 
-from dvskit.errors import ConfigError, ModelError
+from dvskit.errors import ConfigError, ModelError, OutputError
 from dvskit.teach import ClipFolder, TeachTraining, saved_commands, train_process
 from dvskit.teach.train_process import TrainProcess
+from dvskit.training.checkpoint import check_same_samples
+from dvskit.training.model_tables import Used, split_text
 from tests.teach_clips import CLASSES, fill, record
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="processes are killed")
@@ -269,6 +271,37 @@ def test_a_folder_that_cannot_be_trained_on_is_said_in_a_line(tmp_path, stub):
         with pytest.raises(ConfigError, match=r"clip down/anna_t1\.mkv: damaged .*; delete it"):
             training.start()
         assert not (tmp_path / "runs").exists()
+
+
+def test_a_process_that_ignores_an_interrupt_is_killed(folder, stub, tmp_path, monkeypatch):
+    monkeypatch.setattr(train_process, "_PATIENCE_S", 0.3)
+    stub.write_text("import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+                    "print('deaf', flush=True)\ntime.sleep(60)\n")  # fmt: skip
+    training = TeachTraining(folder, tmp_path / "runs")
+    training.start()
+    while (folder.path / ".training" / "result.json").read_text() != "deaf\n":
+        time.sleep(0.01)
+    training.stop()
+    assert training.state()["stage"] == "stopped"
+
+
+def test_models_do_not_lie_among_the_clips(folder):
+    for output in (folder.path, folder.path / "runs", folder.path / "up" / ".." / "a" / "b"):
+        with pytest.raises(ConfigError, match="lies in the folder of clips; name another output"):
+            TeachTraining(folder, output)
+
+
+def test_a_training_that_is_continued_with_other_clips_says_so(folder, stub, tmp_path):
+    used = [Used("train", "up", f"anna_t{take}.mkv", None, str(take)) for take in (1, 2)]
+    (tmp_path / "split.csv").write_text(split_text(used))
+    with pytest.raises(OutputError) as refused:
+        check_same_samples(tmp_path, used[1:])
+    stub.write_text(f"import sys\nsys.exit('dvskit: error: ' + {str(refused.value)!r})")
+    training = TeachTraining(folder, tmp_path / "runs")
+    training.start()
+    assert wait_for(training, ended)[-1]["error"] == (
+        "clips were added, moved or deleted since this training began; start another one"
+    )
 
 
 @pytest.mark.slow(seconds=90)

@@ -31,10 +31,14 @@ class TeachTraining:
     output  the folder of the models: output/NAME-1, output/NAME-2, ...
 
     A training goes on if this process is killed: the next TeachTraining on the folder follows it,
-    or continues it from its last checkpoint if it has ended too.
+    or continues it from its last checkpoint if it has ended too. Raises ConfigError for an output
+    within the folder.
     """
 
     def __init__(self, folder: ClipFolder, output: str | PathLike[str]) -> None:
+        root = folder.path.resolve()
+        if root in (Path(output).resolve(), *Path(output).resolve().parents):
+            raise ConfigError(f"{output}: lies in the folder of clips; name another output")
         self._folder, self._output = folder, Path(output)
         self._lock = threading.RLock()
         self._process = TrainProcess(folder.path)
@@ -292,6 +296,8 @@ def _doubts(result: Mapping[str, Any]) -> list[str]:
 def _error(lines: list[str], code: int) -> str:
     mark = "dvskit: error: "
     said = [line.removeprefix(mark) for line in lines if line.startswith(mark)]
+    if said and "holds a run on other samples" in said[-1]:
+        return "clips were added, moved or deleted since this training began; start another one"
     if said:
         return said[-1].replace("--minutes", "minutes")
     last = f": {lines[-1]}" if lines else ""

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from dvskit import _files
-from dvskit.errors import ConfigError
+from dvskit.errors import ConfigError, ProcessError
 from dvskit.teach.hidden import own_folder, writing
 from dvskit.teach.locks import take_lock
 
 _DVSKIT = (sys.executable, "-m", "dvskit")
+_KILL = getattr(signal, "SIGKILL", signal.SIGTERM)
 _PATIENCE_S = 10.0  # for an interrupted process to end
 
 
@@ -95,16 +96,24 @@ class TrainProcess:
         self.note(pid=self._process.pid)
 
     def end(self) -> None:
-        """Interrupt the process, and wait until it has ended."""
-        until = time.monotonic() + _PATIENCE_S
+        """Interrupt the process, and wait until it has ended; after ten seconds kill it.
+
+        Raises ProcessError if it still runs ten seconds later.
+        """
+        began = time.monotonic()
         while self.running:
-            late = time.monotonic() > until
-            with suppress(OSError):
-                if self._process is not None:
-                    (self._process.kill if late else self._process.terminate)()
-                elif "pid" in self.about:  # it holds the lock, so the number is still its own
-                    os.kill(self.about["pid"], signal.SIGTERM)
+            waited = time.monotonic() - began
+            if waited > 2 * _PATIENCE_S:
+                raise ProcessError(f"process {self.about.get('pid')} does not end; end it yourself")
+            self._signal(_KILL if waited > _PATIENCE_S else signal.SIGTERM)
             time.sleep(0.05)
+
+    def _signal(self, number: signal.Signals) -> None:
+        with suppress(OSError):  # it has just ended
+            if self._process is not None:
+                self._process.send_signal(number)
+            elif "pid" in self.about:  # it holds the lock, so the number is still its own
+                os.kill(self.about["pid"], number)
 
 
 def _read(path: Path) -> dict[str, Any]:
