@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from dvskit.errors import ConfigError, ModelError, OutputError
-from dvskit.teach import ClipFolder, TeachTraining, saved_commands, train_process
+from dvskit.teach import ClipFolder, TeachTraining, saved_commands, teach_training, train_process
 from dvskit.teach.train_process import TrainProcess
 from dvskit.training.checkpoint import check_same_samples
 from dvskit.training.model_tables import Used, split_text
@@ -29,6 +29,7 @@ import csv, json, os, pathlib, sys, time
 given = sys.argv[1:]
 out = pathlib.Path(given[given.index("-o") + 1])
 seed = int(given[given.index("--seed") + 1])
+tested = {2: "anna", 4: ""}.get(seed, "bo")
 out.mkdir(parents=True, exist_ok=True)
 print("dvskit: note: two clips are alike", file=sys.stderr, flush=True)
 time.sleep(0.2)
@@ -51,7 +52,7 @@ while len(rows) < 4:
 (out / "model.toml").write_text("")
 (out / "split.csv").write_text(
     "part,class,recording,start_us,stop_us,fingerprint,group\\n"
-    "train,up,anna_t1.mkv,,,1,anna\\ntest,up,bo_t1.mkv,,,2,bo\\n"
+    f"train,up,anna_t1.mkv,,,1,anna\\ntest,up,bo_t1.mkv,,,2,{tested}\\n"
 )
 own = seed == 5
 print(json.dumps({"accuracy": None if own else 0.75, "samples": 4, "interval_95": [0.3, 0.95],
@@ -101,6 +102,7 @@ def ended(state: dict[str, Any]) -> bool:
     return not state["running"]
 
 
+@pytest.mark.slow(seconds=6)
 def test_a_training_shows_its_progress_and_then_its_result(folder, stub, tmp_path):
     training = TeachTraining(folder, tmp_path / "runs")
     assert training.state()["stage"] == "none"
@@ -129,9 +131,11 @@ def test_a_training_shows_its_progress_and_then_its_result(folder, stub, tmp_pat
     assert (last["error"], last["seconds_left"]) == ("", None)
     assert last["model"] == str(tmp_path / "runs" / "set-1") == str(training.model)
     assert training.state() == last
+    training.start({"seed": 2})  # one person in both parts
+    assert wait_for(training, ended)[-1]["result"] == "3 of 4 clips it had not seen were recognised"
     training.start({"seed": 5})
     last = wait_for(training, ended)[-1]
-    assert last["model"] == str(tmp_path / "runs" / "set-2")
+    assert last["model"] == str(tmp_path / "runs" / "set-3")
     assert last["result"].startswith("3 of 4 clips were recognised, but it learned from these; ")
     assert not last["held_out"]
 
@@ -150,6 +154,15 @@ def test_the_command_is_the_one_that_a_user_would_type(folder, stub, tmp_path):
         "--json",
     ]
     training.stop()
+    for label in CLASSES:
+        for seed in range(3):
+            record(folder, label, "bo", 70 + seed)
+    training.start()
+    assert (
+        json.loads((folder.path / ".training" / "run.json").read_text())["arguments"][-1]
+        == "--json"
+    )
+    training.stop()
     for clip in folder.clips():
         if clip.person == "bo":
             folder.delete_clip(clip.file)
@@ -165,6 +178,7 @@ def test_the_command_is_the_one_that_a_user_would_type(folder, stub, tmp_path):
     training.stop()
 
 
+@pytest.mark.slow(seconds=4)
 def test_a_stopped_training_can_be_continued_and_a_failed_one_says_why(folder, stub, tmp_path):
     training = TeachTraining(folder, tmp_path / "runs")
     training.stop()
@@ -222,16 +236,51 @@ def test_a_training_of_a_killed_server_goes_on(folder, stub, tmp_path, child_die
     assert (tmp_path / "runs" / "set-1" / "started").read_text() == "x" * (1 + child_dies)
 
 
-@pytest.mark.slow(seconds=10)
 def test_a_training_that_an_earlier_server_started_can_be_stopped(folder, stub, tmp_path):
     one = TeachTraining(folder, tmp_path / "runs")
     one.start({"seed": 9})
     other = TeachTraining(folder, tmp_path / "runs")  # as after a restart
     assert other.state()["running"]
-    one.close()  # the process ends, but nobody stopped the training: the other continues it
-    assert other.state()["running"]
     other.stop()
     assert (other.state()["stage"], other.state()["running"]) == ("stopped", False)
+    assert one.state()["running"] is False
+
+
+def test_a_training_whose_server_ended_is_continued_by_the_next(folder, stub, tmp_path):
+    one = TeachTraining(folder, tmp_path / "runs")
+    one.start({"seed": 9})
+    one.close()
+    other = TeachTraining(folder, tmp_path / "runs")
+    assert other._process.running
+    other.stop()
+
+
+def test_a_training_that_cannot_be_started_is_not_taken_for_the_one_before(
+    folder, stub, tmp_path, monkeypatch
+):
+    training = TeachTraining(folder, tmp_path / "runs")
+    training.start({"seed": 1})
+    assert wait_for(training, ended)[-1]["stage"] == "finished"
+    monkeypatch.setattr(train_process, "_DVSKIT", (str(tmp_path / "none"),))
+    with pytest.raises(OutputError, match="No such file"):
+        training.start({"seed": 1})
+    state = training.state()
+    assert (state["stage"], state["result"]) == ("failed", "")
+    assert "No such file" in state["error"]
+    monkeypatch.undo()
+
+
+def test_steps_within_an_epoch_are_estimated_but_never_beyond_it(tmp_path):
+    assert teach_training._Log(tmp_path, True).step == 0
+    (tmp_path / "config.toml").write_text("[loop]\nsteps = 30\nepochs = 4\n")
+    (tmp_path / "log.csv").write_text("epoch,loss,seconds\n0,0.7,10\n")
+    now = time.time()
+    os.utime(tmp_path / "config.toml", (now - 100, now - 100))
+    for gone, step in ((0, 30), (5, 45), (9.9, 59), (50, 59), (-50, 30)):
+        os.utime(tmp_path / "log.csv", (now - gone, now - gone))
+        assert abs(teach_training._Log(tmp_path, True).step - step) <= 1
+        assert teach_training._Log(tmp_path, True).step < 60
+    assert teach_training._Log(tmp_path, False).step == 30
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from dvskit._files import visible
-from dvskit.errors import ConfigError, count_of, did_you_mean
+from dvskit.errors import ConfigError, DvskitError, count_of, did_you_mean, one_line
 from dvskit.teach.clip_folder import ClipFolder
 from dvskit.teach.train_process import TrainProcess
 
@@ -42,10 +42,7 @@ class TeachTraining:
         self._folder, self._output = folder, Path(output)
         self._lock = threading.RLock()
         self._process = TrainProcess(folder.path)
-        about = self._process.about
-        unfinished = about and not (about.get("ended") or self._process.result)
-        if unfinished and not self._process.running:
-            self._run()
+        self._look()
 
     @property
     def model(self) -> Path | None:
@@ -143,10 +140,14 @@ class TeachTraining:
     def _run(self) -> None:
         about = self._process.about
         self._process.note(ended="", error="", began=time.time())
-        self._process.start([*about["arguments"], "-o", about["output"]])
+        try:
+            self._process.start([*about["arguments"], "-o", about["output"]])
+        except DvskitError as error:
+            self._process.note(ended="failed", error=one_line(error))
+            raise
 
     def _look(self) -> None:
-        """Note the end of a training: finished, or failed with the reason."""
+        """Note the end of a training, finished or failed; continue one that ended by a kill."""
         process = self._process
         if not process.about or process.about.get("ended") or process.running:
             return
@@ -154,7 +155,7 @@ class TeachTraining:
             process.note(ended="finished", model=process.about["output"])
         elif process.exit_code is not None:
             process.note(ended="failed", error=_error(process.notes, process.exit_code))
-        else:  # an earlier process started it, and it has ended without a result
+        else:  # a process that was killed started it
             self._run()
 
     def _check_clips(self) -> list[str]:
