@@ -222,6 +222,10 @@ def test_importing_the_command_line_loads_neither_torch_nor_numba():
     assert loaded("dvskit.cli", "torch", "numba", "matplotlib", "av", "cv2") == ""
 
 
+def test_the_page_of_teach_is_shown_before_torch_is_loaded():
+    assert loaded("dvskit.teach", "torch", "numba", "matplotlib") == ""
+
+
 def test_a_decision_needs_neither_the_compiler_of_torch_nor_a_drawing_library():
     code = (
         "import sys, torch; from dvskit import evaluation, neurons; "

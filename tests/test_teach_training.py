@@ -392,5 +392,5 @@ def test_clips_become_a_model_that_the_three_commands_use(folder, tmp_path, monk
         code, out, err = run(*shlex.split(line)[1:])
         assert code == 0, err
         assert out
-    with pytest.raises(ModelError, match="holds no model"):
+    with pytest.raises(ModelError, match=r"holds no model\.toml; give a folder"):
         saved_commands(tmp_path)

@@ -18,13 +18,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from dvskit.teach.clip_folder import Clip, ClipFolder
+from dvskit.teach.commands import SavedCommand, saved_commands
 from dvskit.teach.hidden import DeletedItem
 from dvskit.teach.recorder import ClipRecorder
 from dvskit.teach.teach_training import TeachTraining
 
 if TYPE_CHECKING:
     from dvskit.teach.answers import LiveAnswer, LiveAnswers
-    from dvskit.teach.commands import SavedCommand, saved_commands
 
 __all__ = [
     "Clip",
@@ -38,15 +38,13 @@ __all__ = [
     "saved_commands",
 ]
 
-# These load torch, which takes seconds; a page is shown before.
-_LATER = {"LiveAnswer": "answers", "LiveAnswers": "answers", "SavedCommand": "commands",
-          "saved_commands": "commands"}  # fmt: skip
+_LATER = ("LiveAnswer", "LiveAnswers")  # they load torch, which takes seconds
 
 if not TYPE_CHECKING:  # which would accept any name
 
     def __getattr__(name: str) -> Any:
         if name in _LATER:
-            return getattr(import_module(f"dvskit.teach.{_LATER[name]}"), name)
+            return getattr(import_module("dvskit.teach.answers"), name)
         raise AttributeError(f"module 'dvskit.teach' has no attribute {name!r}")
 
 

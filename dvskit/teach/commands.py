@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import shlex
 from os import PathLike
+from pathlib import Path
 from typing import NamedTuple
 
-from dvskit.networks.model_folder import find_model
+from dvskit.errors import ModelError
 
 
 class SavedCommand(NamedTuple):
@@ -25,7 +26,10 @@ def saved_commands(
 
     Raises ModelError if the folder holds no model.
     """
-    model = shlex.quote(str(find_model(model_folder)))
+    folder = Path(model_folder)
+    if not (folder / "model.toml").is_file():
+        raise ModelError(f"{folder}: holds no model.toml; give a folder that training wrote")
+    model = shlex.quote(str(folder))
     video, clips = shlex.quote(video), shlex.quote(clips)
     return [
         SavedCommand("classify a video", f"dvskit classify {video} --model {model}"),
