@@ -212,7 +212,7 @@ def feature_pass(
     count, pixels, radius = len(thresholds), width * height, side // 2
     channels, padded = (len(surface) - ROW) // pixels, -(-count // ROW) * ROW
     waiting = np.zeros((AT_ONCE, weights.shape[1] + ROW), np.float32)
-    products = np.empty((AT_ONCE, padded), np.float32)
+    products = np.zeros((AT_ONCE, padded), np.float32)  # the columns behind the features too
     spare = np.empty(padded, np.float32), np.empty(ROW, np.float32)
     every = np.full(padded, -_NONE, np.float32)
     every[:count] = _NONE
