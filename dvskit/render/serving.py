@@ -146,8 +146,8 @@ class _InPieces(Response):
     """An answer of which the connection holds a copy of one piece at a time."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        told = {"status": self.status_code, "headers": self.raw_headers}
-        await send({"type": "http.response.start", **told})
+        head = {"status": self.status_code, "headers": self.raw_headers}
+        await send({"type": "http.response.start", **head})
         for start in range(0, len(self.body), _PIECE_BYTES):
             data = bytes(self.body[start : start + _PIECE_BYTES])
             await send({"type": "http.response.body", "body": data, "more_body": True})
