@@ -120,6 +120,7 @@ def test_a_page_holds_the_objects(run, recorded, tmp_path):
         (["-o", "t.txt"], "t.txt: objects are written as .csv, .npz, .html, .mp4, .mkv, .mov or"),
         (["-o", "in.npz"], "exists already; pass --force to replace it"),
         (["-o", "t.csv", "--line", "1,2,3"], "--line '1,2,3' is not X0,Y0,X1,Y1 in pixels"),
+        (["-o", "t.csv", "--line", "nan,0,1,1"], "--line 'nan,0,1,1' is not X0,Y0,X1,Y1 in pixels"),
         (
             ["-o", "t.csv", "--line", "1,2,1,2"],
             "--line '1,2,1,2' is a point; give two different ends",

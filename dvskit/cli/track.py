@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -227,6 +228,8 @@ def _report(file: Path, out: Path, events: Any, tally: _Tally, json: bool) -> No
 def _line(text: str) -> Line:
     try:
         x0, y0, x1, y1 = map(float, text.split(","))
+        if not all(map(math.isfinite, (x0, y0, x1, y1))):
+            raise ValueError
     except ValueError:
         raise ConfigError(
             f"--line {text!r} is not X0,Y0,X1,Y1 in pixels, such as 88,0,88,144"

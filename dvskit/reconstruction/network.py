@@ -109,7 +109,7 @@ class ReconstructionModule(nn.Module):
                 x = functional.relu(self.down[level - 1](x))
             state = None if states is None else states[level]
             kept: list[Tensor] = []
-            for window in x.split(number[1]):  # which keeps channels last
+            for window in x.chunk(number[0]):  # which keeps channels last
                 state = cell(window, state)
                 kept.append(state)
             x = torch.cat(kept) if len(kept) > 1 else kept[0]
