@@ -15,11 +15,18 @@ from typing import Any
 import pytest
 
 from dvskit.errors import ConfigError, ModelError, OutputError
-from dvskit.teach import ClipFolder, TeachTraining, saved_commands, teach_training, train_process
+from dvskit.teach import (
+    ClipFolder,
+    ClipRecorder,
+    TeachTraining,
+    saved_commands,
+    teach_training,
+    train_process,
+)
 from dvskit.teach.train_process import TrainProcess
 from dvskit.training.checkpoint import check_same_samples
 from dvskit.training.model_tables import Used, split_text
-from tests.teach_clips import CLASSES, fill, record
+from tests.teach_clips import CLASSES, SIZE, fill, movement, record
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="processes are killed")
 
@@ -126,8 +133,8 @@ def test_a_training_shows_its_progress_and_then_its_result(folder, stub, tmp_pat
     assert last["result"] == "3 of 4 clips of bo it had not seen were recognised"
     assert (last["held_out"], last["classes"]) == (True, ["across", "up"])
     assert last["confusion"] == [[2, 0], [1, 1]]
-    assert last["warnings"][0] == "two clips are alike"
-    assert last["warnings"][1].startswith("guessing may be as good: ")
+    assert last["warnings"][0] == "Two clips are alike"
+    assert last["warnings"][1].startswith("Guessing may be as good: ")
     assert (last["error"], last["seconds_left"]) == ("", None)
     assert last["model"] == str(tmp_path / "runs" / "set-1") == str(training.model)
     assert training.state() == last
@@ -138,6 +145,20 @@ def test_a_training_shows_its_progress_and_then_its_result(folder, stub, tmp_pat
     assert last["model"] == str(tmp_path / "runs" / "set-3")
     assert last["result"].startswith("3 of 4 clips were recognised, but it learned from these; ")
     assert not last["held_out"]
+
+
+def test_clips_of_few_pictures_are_named_and_trained_on(folder, stub, tmp_path):
+    recorder = ClipRecorder(folder, "up", "anna", SIZE)
+    for number, (_, frame) in enumerate(movement("up", 1, count=8)):
+        recorder.add(number * 200_000, frame)
+    recorder.finish()
+    training = TeachTraining(folder, tmp_path / "runs")
+    training.start()
+    assert training.state()["warnings"][0] == (
+        "1 clip has fewer than 12 pictures a second, too few for fast movements; use more light, "
+        "or close other programs"
+    )
+    training.stop()
 
 
 def test_the_command_is_the_one_that_a_user_would_type(folder, stub, tmp_path):

@@ -21,6 +21,7 @@ _MINUTES = 2.0
 _OPTIONS = {"minutes": (0.2, 600.0), "seed": (0, 2**31 - 1)}
 _LEAST_TO_TEST = 4  # clips of each class, to hold some out
 _HELD_OUT = ("by=share", "group=none", "test=0.2")
+_SLOW_FPS = 12  # a hand moves by its width between two pictures
 _JUDGING_S = 6.0  # about, to judge and to draw the card
 _CLIP_WORDS = ("clip", "clips")
 
@@ -66,13 +67,14 @@ class TeachTraining:
             if self._process.running:
                 raise ConfigError("a training is running; stop it first")
             self._look()
-            sets = self._check_clips()
+            sets, slow = self._check_clips()
             folder = self._folder.path.resolve()
             self._process.forget_result()
             self._process.note(
                 arguments=["train", str(folder), "--minutes", str(given["minutes"]),
                            "--seed", str(given["seed"]), "--json", *sets],
                 output=str(self._next_output(folder.name)), minutes=given["minutes"], ended="",
+                slow=slow,
             )  # fmt: skip
             self._run()
 
@@ -132,7 +134,7 @@ class TeachTraining:
             "held_out": bool(result) and result["accuracy"] is not None,
             "classes": result.get("classes", []),
             "confusion": result.get("confusion", []),
-            "warnings": [*_notes(notes), *_doubts(result)],
+            "warnings": [*_slow(about.get("slow", 0)), *_notes(notes), *_doubts(result)],
             "error": about.get("error", "") if stage == "failed" else "",
             "model": None if model is None else str(model),
         }
@@ -158,8 +160,11 @@ class TeachTraining:
         else:  # a process that was killed started it
             self._run()
 
-    def _check_clips(self) -> list[str]:
-        """Return the options that hold clips out. Raises ConfigError for clips that cannot do."""
+    def _check_clips(self) -> tuple[list[str], int]:
+        """Return the options that hold clips out, and the number of clips with too few pictures.
+
+        Raises ConfigError for clips that cannot be trained on.
+        """
         folder, clips = self._folder, self._folder.clips()
         # Recordings of events count too: `dvskit train` takes both.
         counts = {label: len(visible(folder.path / label)) for label in folder.classes()}
@@ -171,10 +176,10 @@ class TeachTraining:
                 raise ConfigError(f"class {label}: has no clips; record some, or delete it")
         if len(counts) < 2:
             raise ConfigError("there are fewer than two classes with clips; add another class")
-        people = {clip.person for clip in clips}
+        people, slow = {clip.person for clip in clips}, sum(clip.fps < _SLOW_FPS for clip in clips)
         if len(people) > 1 or min(counts.values()) < _LEAST_TO_TEST:
-            return []
-        return [word for key in _HELD_OUT for word in ("--set", f"data.samples.{key}")]
+            return [], slow
+        return [word for key in _HELD_OUT for word in ("--set", f"data.samples.{key}")], slow
 
     def _next_output(self, name: str) -> Path:
         number = 1
@@ -278,7 +283,19 @@ def _people(output: Path) -> list[str]:
 
 def _notes(lines: list[str]) -> list[str]:
     mark = "dvskit: note: "
-    return [line.removeprefix(mark) for line in lines if line.startswith(mark)]
+    found = [line.removeprefix(mark) for line in lines if line.startswith(mark)]
+    return [(line[:1].upper() + line[1:]).replace("--minutes", "minutes") for line in found]
+
+
+def _slow(clips: int) -> list[str]:
+    """Return a warning about clips with too few pictures a second."""
+    if not clips:
+        return []
+    have = "has" if clips == 1 else "have"
+    return [
+        f"{count_of(clips, *_CLIP_WORDS)} {have} fewer than {_SLOW_FPS} pictures a second, too few "
+        "for fast movements; use more light, or close other programs"
+    ]
 
 
 def _doubts(result: Mapping[str, Any]) -> list[str]:
@@ -289,7 +306,7 @@ def _doubts(result: Mapping[str, Any]) -> list[str]:
     if low > chance:
         return []
     return [
-        "guessing may be as good: there are too few clips to know, or the classes look alike; "
+        "Guessing may be as good: there are too few clips to know, or the classes look alike; "
         "record more of each"
     ]
 
