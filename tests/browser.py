@@ -96,14 +96,14 @@ def find_chromium() -> tuple[str, str] | None:
     return None if chromium is None or driver is None else (chromium, driver)
 
 
-def start_browser(chromium: str, driver_path: str, folder: Path) -> Browser:
-    """Start a Chromium that keeps what it must in a folder."""
+def start_browser(chromium: str, driver_path: str, folder: Path, *flags: str) -> Browser:
+    """Start a Chromium that keeps what it must in a folder; `flags` come after FLAGS."""
     from selenium import webdriver
     from selenium.webdriver.chrome.service import Service
 
     options = webdriver.ChromeOptions()
     options.binary_location = chromium
-    for flag in FLAGS.split():
+    for flag in (*FLAGS.split(), *flags):
         options.add_argument(flag)
     options.add_argument(f"--user-data-dir={folder}")
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})

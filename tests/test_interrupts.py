@@ -25,11 +25,12 @@ COMMANDS = {
     "train": ("train", "digits", "-o", "out/run"),
     "classify": ("classify", "--live", "long.npz", "--model", "nmnist-signed-lif", "--json"),
     "view": ("view", "long.npz", "--no-browser"),
+    "teach": ("teach", "out/gestures", "--no-browser"),
 }
 # How many moments of each command, and until when they last, in seconds.
 MOMENTS = {
     "convert": (16, 1.5), "emulate": (20, 2.5), "render": (16, 2.0), "train": (24, 6.0),
-    "classify": (12, 4.0), "view": (12, 1.5),
+    "classify": (12, 4.0), "view": (12, 1.5), "teach": (12, 1.5),
 }  # fmt: skip
 
 

@@ -19,12 +19,13 @@ from dvskit.cli._options import spread
 MODULES = {
     name: name for name in (
         "info", "convert", "merge", "filters", "emulate", "calibrate", "cloud", "render", "view",
-        "corners", "flow", "motion", "track", "reconstruct", "train", "eval", "classify", "demo",
-        "doctor", "plot",
+        "corners", "flow", "motion", "track", "reconstruct", "train", "teach", "eval", "classify",
+        "demo", "doctor", "plot",
     )
 } | {"eval": "evaluate"}  # fmt: skip
 # How to continue after Ctrl-C.
 _INTERRUPTED = {
+    "teach": "run the same command again to continue; recorded clips are kept",
     "train": "run the same command again to continue",
     "view": "run the same command again to show the recordings",
 }
@@ -48,7 +49,7 @@ _ANSWERS = {
         "--camera 0` takes a webcam",
     "ros topic topics rostopic listen publish subscribe rosbag":
         "ROS nodes record topics into bags (ros2 bag record); `dvskit convert BAG OUT` reads bags",
-    "teach learn fit": "`dvskit train FOLDER` trains on a folder with a folder for each class",
+    "learn fit": "`dvskit train FOLDER` trains on a folder with a folder for each class",
     "test train-test traintest score accuracy":
         "`dvskit eval MODEL DATA` scores a model; `dvskit train FOLDER` holds clips out and tests",
     "sample samples example examples quickstart tutorial": "`dvskit demo` makes a recording and "

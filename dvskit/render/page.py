@@ -249,23 +249,26 @@ def assemble(
         "focal": FOCAL,
         "themes": {"dark": _colours(DARK), "light": _colours(LIGHT)},
     }
-    colours = {
-        f"{name}_{key}": value
-        for name, theme in meta["themes"].items()
-        for key, value in theme.items()
-    }
     return _fill(
         _part("page.html"),
         {
             "title": html.escape(meta["title"]),
             "label": html.escape(label),
-            "css": _fill(_part("page.css"), colours),
+            "css": themed(_part("page.css")),
             # "<" could close the script element or open a comment in it.
             "meta": json.dumps(meta, ensure_ascii=False).replace("<", "\\u003c"),
             "data": data,
             "script": "".join(_part(f"{name}.js") for name in (*SCRIPTS, *scripts)) + _START,
             "connect": connect,
         },
+    )
+
+
+def themed(css: str) -> str:
+    """Return a style sheet with the colours of both themes in place of {{dark_ground}} and such."""
+    themes = {"dark": _colours(DARK), "light": _colours(LIGHT)}
+    return _fill(
+        css, {f"{name}_{key}": themes[name][key] for name in themes for key in themes[name]}
     )
 
 

@@ -1,0 +1,100 @@
+// The page of `dvskit teach`: the connection to the program, messages, and questions to the reader.
+'use strict';
+const $ = id => document.getElementById(id);
+let S = {classes: [], clips: [], recovered: [], deleted: null, training: {stage: 'none', curve: [], warnings: [], classes: [], confusion: []}};
+const listeners = [];  // called with the state when it changes
+let link = null;
+
+function element(parent, tag, properties = {}, text = '') {
+  const made = document.createElement(tag);
+  for (const [name, value] of Object.entries(properties)) {
+    if (name in made) made[name] = value; else made.setAttribute(name, value);
+  }
+  if (text) made.textContent = text;
+  parent.append(made);
+  return made;
+}
+function setText(node, text) { if (node.textContent !== text) node.textContent = text; }  // a reader hears each change
+const plural = (count, name) => `${count.toLocaleString('en')} ${name}${count === 1 ? '' : 's'}`;
+
+// -- the connection
+function connect() {
+  const address = new URL('live', location.href);
+  address.protocol = 'ws:';
+  link = new WebSocket(address);
+  link.binaryType = 'arraybuffer';
+  link.onopen = () => { $('lost').hidden = true; linkOpened(); };
+  link.onmessage = ({data}) => { if (typeof data === 'string') hear(JSON.parse(data)); else showAnswer(data); };
+  link.onclose = () => {
+    linkLost();
+    setText($('lost'), 'dvskit has stopped. Start it again with the same command, and open the address that it prints. Your clips are safe.');
+    $('lost').hidden = false;
+    setTimeout(connect, 1000);
+  };
+}
+const isOpen = () => link !== null && link.readyState === WebSocket.OPEN;
+function send(told) { if (isOpen()) link.send(JSON.stringify(told)); }
+function hear(told) {
+  if (told.state) show(told.state);
+  if (told.recorded) clipRecorded(told.recorded);
+  if (told.problem) { recordingFailed(); tell(told.problem); }
+}
+function show(state) {
+  S = state;
+  for (const each of listeners) each(state);
+  document.documentElement.dataset.ready = 'yes';
+}
+async function post(address, body) {
+  try {
+    const answer = await fetch(address, {method: 'POST', body});
+    if (!answer.ok) { tell(await answer.text()); return null; }
+    const {result, state} = await answer.json();
+    show(state);
+    return result ?? true;
+  } catch { tell('dvskit does not answer. Is it still running?'); return null; }
+}
+const act = (what, details = {}) => post('do', JSON.stringify({do: what, ...details}));
+
+// -- messages
+let undoToken = null, toastEnds = 0;
+function tell(words, token = null) {
+  undoToken = token;
+  $('undo').hidden = token === null;
+  $('toast').firstElementChild.textContent = words;
+  $('toast').hidden = false;
+  clearTimeout(toastEnds);
+  toastEnds = setTimeout(() => { if (!$('toast').matches(':focus-within, :hover')) $('toast').hidden = true; }, 12000);
+}
+$('close-toast').onclick = () => { $('toast').hidden = true; };
+$('undo').onclick = async () => {
+  const restored = await act('undo', {token: undoToken});
+  if (restored) tell(`${restored} is back.`);
+};
+function speak(words) { $('spoken').textContent = words; }
+
+// -- questions
+function ask({title, words = '', value = null, yes}) {  // resolves to the text or true; null if cancelled
+  $('dialog-title').textContent = title;
+  $('dialog-words').textContent = words;
+  $('dialog-text').hidden = value === null;
+  $('dialog-text').required = value !== null;
+  $('dialog-text').value = value ?? '';
+  $('dialog-yes').textContent = yes;
+  $('dialog').returnValue = '';
+  $('dialog').showModal();
+  if (value !== null) $('dialog-text').select();
+  return new Promise(resolve => {
+    $('dialog').addEventListener('close', () => {
+      const agreed = $('dialog').returnValue === 'yes';
+      resolve(agreed ? (value === null ? true : $('dialog-text').value.trim()) : null);
+    }, {once: true});
+  });
+}
+
+// -- what a reload keeps, in this browser
+function remember(id) {
+  const key = `dvskit teach ${id}`, kept = localStorage.getItem(key);
+  if (kept) $(id).value = kept;
+  if (!$(id).value) $(id).selectedIndex = 1;  // a length that is no longer offered
+  $(id).addEventListener('change', () => localStorage.setItem(key, $(id).value));
+}

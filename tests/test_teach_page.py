@@ -1,0 +1,262 @@
+"""The page of `dvskit teach` in Chromium, with a clip as its camera."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+import av
+import numpy as np
+import pytest
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+
+from dvskit.teach import ClipFolder, TeachTraining
+from dvskit.teach.server import TeachServer
+from dvskit.video import VideoFrames
+from tests.browser import find_chromium, start_browser
+from tests.conftest import skip_or_fail
+from tests.teach_clips import fill
+
+
+def film(path, codec="mjpeg"):
+    """Write two seconds of a square that moves left and right, which a fake camera repeats."""
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream(codec, rate=30)
+        kind = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+        stream.width, stream.height, stream.pix_fmt = 320, 240, kind
+        for number in range(60):
+            left = int(135 + 100 * np.sin(2 * np.pi * number / 30))
+            frame = np.full((240, 320), 60, np.uint8)
+            frame[90:150, left : left + 50] = 220
+            drawn = av.VideoFrame.from_ndarray(frame, format="gray").reformat(format=kind)
+            out.mux(stream.encode(drawn))
+        out.mux(stream.encode(None))
+    return path
+
+
+def started(folder, *flags):
+    found = find_chromium()
+    if found is None:
+        skip_or_fail("no Chromium with chromedriver on the PATH")
+    camera = film(folder / "camera.mjpeg")
+    return start_browser(
+        *found, folder / "profile", "--use-fake-device-for-media-stream",
+        f"--use-file-for-fake-video-capture={camera}",
+        "--autoplay-policy=no-user-gesture-required", *flags,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def filmed(tmp_path_factory):
+    """A Chromium with a camera that pages may use."""
+    browser = started(tmp_path_factory.mktemp("filmed"), "--use-fake-ui-for-media-stream")
+    yield browser
+    browser.driver.quit()
+
+
+@pytest.fixture
+def folder(tmp_path):
+    with ClipFolder(tmp_path / "gestures") as folder:
+        yield folder
+
+
+@pytest.fixture
+def served(folder, tmp_path):
+    training = TeachTraining(folder, tmp_path / "runs")
+    with TeachServer(folder, training) as served:
+        yield served
+    training.close()
+
+
+def press(browser, name):
+    """Press a button by its id, or the first one of a selector, with the keyboard."""
+    selector = name if name[0] in ".[" else f"#{name}"
+    browser.driver.find_element(By.CSS_SELECTOR, selector).send_keys(Keys.ENTER)
+
+
+def add_class(browser, name):
+    press(browser, "add-class")
+    browser.driver.switch_to.active_element.send_keys(name + Keys.ENTER)
+    browser.wait(f"S.classes.includes('{name}')", 30)
+
+
+def film_with(browser):
+    press(browser, "camera")
+    browser.wait("source === 'camera' && sent > 0", 60)
+
+
+def record(browser, name):
+    press(browser, f"[aria-label='Record a clip of {name}']")
+
+
+@pytest.mark.slow(seconds=20)
+def test_a_clip_is_recorded_by_keyboard_and_shown_in_each_tab_and_after_a_reload(
+    filmed, served, folder
+):
+    filmed.open(served.url)
+    add_class(filmed, "wave")
+    driver, first = filmed.driver, filmed.driver.current_window_handle
+    film_with(filmed)
+    record(filmed, "wave")
+    filmed.wait("S.clips.length === 1", 60)
+    clip = folder.path / "wave" / "me_t1.mkv"
+    times = [t_us for t_us, _ in VideoFrames(clip)]
+    assert 1.9e6 < times[-1] < 4e6
+    frame = next(iter(VideoFrames(clip)))[1]
+    assert (frame.shape, int(frame.max()) > 190) == ((240, 320), True)
+    assert len({frame.tobytes() for _, frame in VideoFrames(clip)}) > 5
+    driver.switch_to.new_window("tab")
+    filmed.open(served.url)
+    filmed.wait("S.clips.length === 1 && document.querySelector('.clips img').naturalWidth", 30)
+    press(filmed, ".clips .show")
+    shown = "document.querySelector('.clips img')"
+    filmed.wait(f"{shown}.src.includes('preview') && {shown}.complete && {shown}.naturalWidth", 30)
+    press(filmed, "[aria-label='Delete me_t1 of wave']")
+    filmed.wait("!$('undo').hidden && S.clips.length === 0", 30)
+    driver.close()
+    driver.switch_to.window(first)
+    filmed.wait("S.clips.length === 0", 30)  # without a reload
+    folder.undo()
+    driver.refresh()
+    filmed.wait("document.documentElement.dataset.ready === 'yes' && S.clips.length === 1", 30)
+    filmed.wait("source === 'camera' && answered > 0", 60)
+    assert filmed.complaints() == []
+
+
+@pytest.mark.slow(seconds=10)
+def test_a_reload_in_the_middle_of_a_recording_keeps_its_first_part(filmed, served, folder):
+    filmed.open(served.url)
+    add_class(filmed, "clap")
+    if not filmed.js("return source"):
+        film_with(filmed)
+    filmed.js("$('seconds').value = '5'")
+    record(filmed, "clap")
+    filmed.wait("recording && recording.firstUs && $('recorded').value > 0.4", 60)
+    filmed.driver.refresh()
+    filmed.wait("document.documentElement.dataset.ready === 'yes' && S.clips.length === 1", 60)
+    (clip,) = folder.clips()
+    assert (clip.file, clip.damage) == ("clap/me_t1.mkv", "")
+    assert 0.2 <= clip.seconds < 4.9
+
+
+@pytest.mark.slow(seconds=20)
+def test_a_server_killed_while_it_records_recovers_the_clip_at_the_next_start(filmed, tmp_path):
+    words = [sys.executable, "-m", "dvskit", "teach", str(tmp_path / "g"), "-o", str(tmp_path)]
+
+    def start():
+        process = subprocess.Popen(
+            words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            env=os.environ | {"PYTHONUNBUFFERED": ""},
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        )  # fmt: skip
+        return process, process.stdout.readline().strip()
+
+    process, url = start()
+    try:
+        filmed.open(url)
+        add_class(filmed, "wave")
+        film_with(filmed)
+        filmed.js("$('seconds').value = '5'")
+        record(filmed, "wave")
+        filmed.wait("recording && recording.firstUs && $('recorded').value > 0.7", 60)
+        process.kill()
+        process.communicate()
+        filmed.wait("!$('lost').hidden && !recording", 30)
+        assert "Your clips are safe" in filmed.js("return $('lost').textContent")
+        process, url = start()
+        filmed.open(url)
+        filmed.wait("S.clips.length === 1 && !$('toast').hidden", 30)
+        assert "Recovered from the last time: wave/me_t1.mkv" in filmed.js(
+            "return $('toast').innerText"
+        )
+        assert filmed.js("return S.clips[0].damage") == ""
+        assert filmed.js("return S.clips[0].seconds") >= 0.2
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 130
+        assert "recovered wave/me_t1.mkv" in process.stderr.read()
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.slow(seconds=110)
+def test_a_training_survives_a_reload_and_its_model_answers_live_and_is_saved(
+    filmed, served, folder, tmp_path
+):
+    fill(folder, "anna", "bo", "cy", each=2)
+    filmed.open(served.url)
+    filmed.wait("S.clips.length === 12", 60)
+    filmed.js("act('train', {minutes: 1})")
+    filmed.wait("S.training.running && !$('stop').hidden", 60)
+    filmed.driver.refresh()
+    filmed.wait("document.documentElement.dataset.ready === 'yes'", 60)
+    filmed.wait("!S.training.running && S.training.stage === 'finished'", 250)
+    assert "it had not seen" in filmed.js("return $('result').textContent")
+    assert filmed.js("return document.querySelectorAll('#confusion td').length") == 5
+    if not filmed.js("return source"):
+        film_with(filmed)
+    filmed.wait("document.querySelectorAll('#bars li').length === 2", 120)
+    filmed.wait("$('answer').textContent !== '' && $('latency').textContent.includes('ms')", 60)
+    press(filmed, "save")
+    filmed.wait("!$('saved').hidden", 60)
+    commands = filmed.js("return $('commands').innerText")
+    model = filmed.js("return S.training.model")
+    assert str(tmp_path / "runs") in model
+    for words in ("classify VIDEO", "classify --live --camera 0", "eval"):
+        assert f"dvskit {words}" in commands
+    assert filmed.complaints() == []
+
+
+@pytest.mark.slow(seconds=8)
+def test_without_the_camera_the_page_says_why_and_takes_videos(
+    tmp_path, tmp_path_factory, served, folder
+):
+    browser = started(tmp_path_factory.mktemp("refused"), "--deny-permission-prompts")
+    try:
+        browser.open(served.url)
+        add_class(browser, "wave")
+        press(browser, "camera")
+        browser.wait("!$('no-camera').hidden", 30)
+        told = browser.js("return $('no-camera').innerText")
+        assert "may not use the camera" in told
+        assert "Add videos" in told
+        fill(other := ClipFolder(tmp_path / "other"), "dot")
+        file = browser.driver.find_element(By.CSS_SELECTOR, ".class input[type=file]")
+        file.send_keys(str(other.path / "up" / "dot_t1.mkv"))
+        other.close()
+        browser.wait("S.clips.length === 1", 60)
+        assert [clip.file for clip in folder.clips()] == ["wave/me_t1.mkv"]
+        video = film(tmp_path / "watched.webm", "libvpx")
+        browser.driver.find_element(By.ID, "play-file").send_keys(str(video))
+        browser.wait("source === 'video' && answered > 0 && $('no-camera').hidden", 60)
+        browser.wait("lastUs > 2_500_000", 60)  # the video of two seconds has begun again
+        count = browser.js("return answered")
+        browser.wait(f"answered > {count + 5}", 60)
+        assert browser.complaints() == []
+    finally:
+        browser.driver.quit()
+
+
+@pytest.mark.slow(seconds=5)
+def test_each_control_has_a_name_and_a_phone_shows_the_whole_width(filmed, served, folder):
+    fill(folder, "a-person-with-a-rather-long-name")
+    folder.add_class("a class with a long name that needs two lines on a phone")
+    for width in (360, 768, 1440):
+        filmed.open(served.url, size=(width, 740))
+        filmed.wait("S.clips.length === 2")
+        assert filmed.js("return document.documentElement.scrollWidth") <= width
+    nodes = filmed.driver.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
+    controls = [
+        node for node in nodes
+        if node.get("role", {}).get("value") in ("button", "combobox", "textbox", "spinbutton")
+    ]  # fmt: skip
+    assert len(controls) > 20
+    assert [node for node in controls if not node["name"]["value"]] == []
+    small = filmed.js(
+        "return [...document.querySelectorAll('button, select, input')].filter(e => "
+        "e.checkVisibility() && Math.min(e.offsetHeight, e.offsetWidth) < 32).map(e => e.outerHTML)"
+    )
+    assert small == []

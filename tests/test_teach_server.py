@@ -1,0 +1,239 @@
+"""The server of `dvskit teach`: actions, videos, and frames through its web socket."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import struct
+import subprocess
+import sys
+from contextlib import closing, contextmanager
+from urllib.parse import quote, urlsplit
+
+import numpy as np
+import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
+
+from dvskit.teach import ClipFolder, TeachTraining
+from dvskit.teach.server import TeachServer
+from dvskit.video import VideoFrames
+from tests.teach_clips import SIZE, movement
+
+
+@pytest.fixture
+def folder(tmp_path):
+    with ClipFolder(tmp_path / "gestures") as folder:
+        folder.add_class("wave")
+        yield folder
+
+
+@pytest.fixture
+def served(folder, tmp_path):
+    training = TeachTraining(folder, tmp_path / "runs")
+    with TeachServer(folder, training) as served:
+        yield served
+    training.close()
+
+
+def ask(served, path, body=None):
+    with closing(http.client.HTTPConnection(served.host, timeout=60)) as link:
+        method = "GET" if body is None else "POST"
+        link.request(method, urlsplit(served.url).path + path, body=body)
+        answer = link.getresponse()
+        return answer.status, answer.read(), answer.headers
+
+
+def do(served, what, **details):
+    status, body, _ = ask(served, "do", json.dumps({"do": what, **details}))
+    assert status == 200, body
+    return json.loads(body)
+
+
+class Page:
+    """What a page sends and gets."""
+
+    def __init__(self, link):
+        self.link = link
+
+    def send(self, **told):
+        self.link.send(json.dumps(told))
+
+    def frames(self, label, seed, count=20):
+        found = list(movement(label, seed, count))
+        for t_us, frame in found:
+            self.link.send(struct.pack("<q", t_us) + frame.tobytes())
+        return found
+
+    def hear(self, *wanted):
+        """Return the next message that has one of these keys; answers have the key "answer"."""
+        while True:
+            data = self.link.recv(timeout=60)
+            told = json.loads(data) if isinstance(data, str) else unpacked(data)
+            if set(wanted) & set(told):
+                return told
+
+
+@contextmanager
+def opened(served):
+    with connect(f"{served.url.replace('http', 'ws')}live") as link:
+        yield Page(link)
+
+
+def unpacked(data):
+    (length,) = struct.unpack_from("<I", data)
+    told = json.loads(data[4 : 4 + length])
+    assert len(data) == 4 + length + 3 * told["width"] * told["height"]
+    return told
+
+
+def test_actions_change_the_folder_and_answer_with_the_state(served, folder):
+    assert do(served, "add_class", name=" clap ")["result"] == "clap"
+    state = do(served, "rename_class", old="clap", new="up")["state"]
+    assert state["classes"] == folder.classes() == ["up", "wave"]
+    token = do(served, "delete_class", name="up")["result"]
+    assert folder.classes() == ["wave"]
+    assert do(served, "undo", token=token)["result"] == "up"
+    assert ask(served, "commands")[:2] == (400, b"there is no model; train first")
+    assert json.loads(json.dumps(served.state())) == do(served, "stop")["state"]
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b"\xff", "is not a JSON object"),
+        (b"[1]", "is not a JSON object"),
+        (b"{}", "do of the action is not a text"),
+        (b'{"do": "format_disk"}', "action 'format_disk' is none of add_class"),
+        (b'{"do": "add_class", "name": 3}', "name of the action is not a text"),
+        (b'{"do": "add_class", "name": "../x"}', "the name begins with a dot"),
+        (b'{"do": "delete_clip", "clip": "wave/../../x"}', "there is none"),
+        (b'{"do": "train", "minutes": true}', "minutes of the action is not a number"),
+        (b'{"do": "train", "minutes": 1e99}', "is not a number of"),
+        (b'{"do": "train", "minutes": 1}', "class wave: has no clips"),
+        (b"x" * 20_000, "more than 10,000 bytes"),
+    ],
+)
+def test_actions_that_cannot_be_are_refused_in_a_line(served, folder, body, said):
+    status, answer, _ = ask(served, "do", body)
+    assert status == 400
+    assert said in answer.decode()
+    assert b"\n" not in answer
+    assert folder.classes() == ["wave"]
+
+
+@pytest.mark.slow(seconds=4)
+def test_the_page_is_served_before_torch_is_loaded():
+    code = "import dvskit.teach.server, sys; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
+def test_the_page_runs_no_code_but_its_own_files(served):
+    for name, kind in (
+        ("", "text/html"),
+        ("teach.css", "text/css"),
+        ("page.js", "text/javascript"),
+    ):
+        status, body, headers = ask(served, name)
+        assert (status, headers.get_content_type()) == (200, kind)
+        assert "script-src 'self';" in headers["Content-Security-Policy"]
+        assert b"{{" not in body
+    assert b"gestures" in ask(served, "")[1]
+    assert ask(served, "../server.py")[0] == ask(served, "web/page.js")[0] == 404
+
+
+def test_recorded_frames_are_on_disk_bit_for_bit(served, folder):
+    with opened(served) as page:
+        page.send(size=list(SIZE))
+        page.frames("across", 1, 3)  # before the recording
+        page.send(record={"label": "wave", "person": "anna"})
+        sent = page.frames("across", 2)
+        page.send(finish=True)
+        page.frames("across", 3, 3)
+        assert page.hear("recorded") == {"recorded": "wave/anna_t1.mkv"}
+    found = list(VideoFrames(folder.path / "wave/anna_t1.mkv"))
+    assert len(found) == len(sent)
+    for (t_us, frame), (sent_us, sent_frame) in zip(found, sent, strict=True):
+        assert t_us == sent_us - sent[0][0]
+        np.testing.assert_array_equal(frame, sent_frame)
+
+
+@pytest.mark.parametrize("how", ["goes away", "discards"])
+def test_a_page_that_goes_away_keeps_its_recording_and_one_that_discards_does_not(
+    served, folder, how
+):
+    with opened(served) as page, opened(served) as other:
+        page.send(size=list(SIZE), ignored=1)
+        page.send(record={"label": "wave", "person": "bo"})
+        page.frames("across", 4)
+        if how == "discards":
+            page.send(discard=True)
+        page.link.close()
+        while how == "goes away" and not other.hear("state")["state"]["clips"]:
+            pass
+    clips = [(clip.file, clip.frames) for clip in folder.clips()]
+    assert clips == ([("wave/bo_t1.mkv", 20)] if how == "goes away" else [])
+
+
+@pytest.mark.parametrize(
+    ("message", "said"),
+    [
+        ("[]", "is not a JSON object"),
+        ('{"size": [1, "2"]}', "is not a width and a height"),
+        ('{"size": [99999, 99999]}', "is not a width and a height"),
+        ('{"record": 3}', "start the camera first"),
+        (b"123", "a frame of 3 bytes does not have the size None"),
+    ],
+)
+def test_messages_that_cannot_be_are_answered_and_the_link_goes_on(served, message, said):
+    with opened(served) as page:
+        page.link.send(message)
+        assert said in page.hear("problem")["problem"]
+        page.send(size=[4, 4])
+        page.send(record={"label": "none of it", "person": "a"})
+        assert "class 'none of it'" in page.hear("problem")["problem"]
+
+
+def test_a_message_larger_than_any_frame_ends_the_link_alone(served):
+    def ask_too_much(page):
+        page.link.send(bytes(1 << 23))
+        page.hear("never")
+
+    with opened(served) as page:
+        with pytest.raises(ConnectionClosed):
+            ask_too_much(page)
+        assert do(served, "stop")
+
+
+@pytest.mark.slow(seconds=5)
+def test_frames_are_answered_with_a_picture_of_their_events(served):
+    with opened(served) as page:
+        page.send(size=list(SIZE))
+        for number, (t_us, frame) in enumerate(movement("across", 5, 8)):
+            page.link.send(struct.pack("<q", t_us) + frame.tobytes())
+            told = page.hear("answer", "problem")
+            assert (told["frame"], told["t_us"]) == (number + 1, t_us)
+        assert told["events"] > 10
+        assert (told["classes"], told["answer"], told["skipped"]) == ([], None, 0)
+
+
+def test_a_video_is_added_shown_and_deleted(served, folder, tmp_path):
+    with opened(served) as page:
+        page.send(size=list(SIZE))
+        page.send(record={"label": "wave", "person": "anna"})
+        page.frames("up", 6)
+        page.send(finish=True)
+        page.hear("recorded")
+    video = (folder.path / "wave/anna_t1.mkv").read_bytes()
+    status, body, _ = ask(served, "video?label=wave&person=b%C3%B6&name=x.mkv", video)
+    assert status == 200
+    clip = json.loads(body)["result"]
+    assert clip == "wave/bö_t1.mkv"
+    assert ask(served, f"thumbnail?clip={quote(clip)}")[1].startswith(b"\xff\xd8")
+    assert ask(served, f"preview?clip={quote(clip)}")[1][8:12] == b"WEBP"
+    status, body, _ = ask(served, "video?label=wave&person=a&name=notes.txt", b"no video")
+    assert status == 400
+    assert body.startswith(b"notes.txt: ")
+    do(served, "delete_clip", clip=clip)
+    assert [each.file for each in folder.clips()] == ["wave/anna_t1.mkv"]
