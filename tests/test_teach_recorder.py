@@ -216,6 +216,7 @@ def test_unfinished_files_are_recovered_whatever_state_they_are_in(folder, tmp_p
         "f/up/head.mkv": cut[:300],
         "g/up/short.mkv": stub,
         "h/up/dropped.mp4": b"half of a dropped video",
+        "i/CON/cut.mkv": cut,  # cannot become a class: it waits
     }
     for name, held in left.items():
         (folder.path / ".recording" / name).parent.mkdir(parents=True)
@@ -236,6 +237,7 @@ def test_unfinished_files_are_recovered_whatever_state_they_are_in(folder, tmp_p
         assert again.undo() == "up/short.mkv"
         assert again.clip("up/short.mkv").frames >= 2
         assert len(again.clips()) == 5
+    assert (folder.path / ".recording" / "i" / "CON" / "cut.mkv").exists()
     assert every_byte(tmp_path / "outside") == [cut]
     with ClipFolder(folder.path) as again:
         assert again.recovered == ()

@@ -6,13 +6,22 @@ import os
 import shutil
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 from dvskit._files import visible
-from dvskit.errors import ConfigError, MissingFileError, OutputError, VideoError, count_of, one_line
+from dvskit.errors import (
+    ConfigError,
+    DvskitError,
+    MissingFileError,
+    OutputError,
+    VideoError,
+    count_of,
+    one_line,
+)
 from dvskit.formats.table import CLIP_SUFFIXES
 from dvskit.teach.clip_files import ClipFacts, ClipFiles, rewritten, whole_video
 from dvskit.teach.hidden import DeletedFiles, DeletedItem, UnfinishedClips, writing
@@ -256,14 +265,18 @@ class ClipFolder:
             self._unfinished.drop(partial)
 
     def _recover(self) -> Iterator[Clip]:
-        """Make clips of the files that an earlier process left, and yield them."""
+        """Make clips of the files that an earlier process left, and yield them.
+
+        Those that cannot become clips, because the disk is full, wait for the next start.
+        """
         for partial in self._unfinished.left():
-            times = rewritten(partial) if partial.suffix == SUFFIX else []
-            if times and times[-1] - times[0] >= LEAST_US:
-                yield self.keep(partial, partial)
-            elif times:
-                self._deleted.put(partial, f"{partial.parent.name}/{partial.name}")
-            self.drop(partial)
+            with suppress(DvskitError):
+                times = rewritten(partial) if partial.suffix == SUFFIX else []
+                if times and times[-1] - times[0] >= LEAST_US:
+                    yield self.keep(partial, partial)
+                elif times:
+                    self._deleted.put(partial, f"{partial.parent.name}/{partial.name}")
+                self.drop(partial)
 
     def _class_folders(self) -> list[Path]:
         return [
