@@ -125,7 +125,6 @@ def test_a_page_holds_the_objects(run, recorded, tmp_path):
             ["-o", "t.csv", "--line", "1,2,1,2"],
             "--line '1,2,1,2' is a point; give two different ends",
         ),
-        (["-o", "t.csv", "--line", "1,2,nan,2"], "two points apart"),
         (["-o", "t.csv", "--window", "5"], "--window '5' is not a time with a unit"),
         (["-o", "t.csv", "--window", "5us"], "--window 5us is outside 100us to 1000s"),
         (["-o", "t.csv", "--lost", "-1s"], "--lost -1s is below 0s; give a time such as 2s"),
