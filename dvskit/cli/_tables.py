@@ -25,7 +25,7 @@ VIDEOS = (".mp4", ".mkv", ".mov", ".gif")
 
 
 @dataclass(frozen=True, slots=True)
-class Film:
+class FilmOptions:
     """How a video of rows looks: the options --fps, --slow and --dark."""
 
     fps: float | None = option("Of a video: frames a second.", shown="60, GIF 25")

@@ -21,7 +21,7 @@ from dvskit.cli._options import (
     option,
     part_of,
 )
-from dvskit.cli._tables import VIDEOS, Film, check_table, open_table, save_columns
+from dvskit.cli._tables import VIDEOS, FilmOptions, check_table, open_table, save_columns
 from dvskit.errors import count_of
 from dvskit.events import Size, Source
 
@@ -66,7 +66,7 @@ def corners(
         "-o", "--out", default=REQUIRED, shown=False,
     ),
     linking: _Linking = _Linking(),
-    film: Film = Film(),
+    film: FilmOptions = FilmOptions(),
     reading: Reading = Reading(),
     json: Json = False,
     force: Force = False,
@@ -122,7 +122,9 @@ class _Watched:
         return self.style.palette(theme)
 
 
-def _draw(events: Source, out: Path, style: CornerTracks, film: Film, force: bool) -> CornerLinks:
+def _draw(
+    events: Source, out: Path, style: CornerTracks, film: FilmOptions, force: bool
+) -> CornerLinks:
     """Write a video; return its links."""
     from dvskit.render import video
 

@@ -25,7 +25,7 @@ from dvskit.cli._options import (
     option,
     part_of,
 )
-from dvskit.cli._tables import VIDEOS, Film, check_table, open_table, save_columns
+from dvskit.cli._tables import VIDEOS, FilmOptions, check_table, open_table, save_columns
 from dvskit.errors import ConfigError, count_of
 from dvskit.events import Events, EventsSource, Size, Source, read_all
 from dvskit.formats import is_standard
@@ -97,7 +97,7 @@ def track(
         "-o", "--out", default=REQUIRED, shown=False,
     ),
     following: _Following = _Following(),
-    film: Film = Film(),
+    film: FilmOptions = FilmOptions(),
     reading: Reading = Reading(),
     json: Json = False,
     force: Force = False,
@@ -169,7 +169,9 @@ def object_blocks(source: Source, tracker: ObjectMethod) -> Iterator[NDArray[Any
     yield step.finish()
 
 
-def _write(events: Source, tally: _Tally, out: Path, film: Film, force: bool, title: str) -> None:
+def _write(
+    events: Source, tally: _Tally, out: Path, film: FilmOptions, force: bool, title: str
+) -> None:
     suffix = out.suffix.lower()
     if suffix in VIDEOS:
         from dvskit.render import ObjectTracks, video
