@@ -31,6 +31,7 @@ from tests.reconstruction_runs import write_tiny_run
 
 ROOT = Path(__file__).parents[1]
 SAMPLE = ROOT / "samples" / "reconstruct.toml"
+SECOND_SAMPLE = ROOT / "samples" / "reconstruct-crossings.toml"
 SHIPPED = ROOT / "models" / "reconstruct"
 
 
@@ -47,10 +48,11 @@ def tiny_config(tiny: Path, **changes: str):
 
 def test_the_shipped_network_is_that_of_the_sample_trained_with_clips() -> None:
     shipped, sample = (
-        load_reconstruction_config(file) for file in (SHIPPED / "config.toml", SAMPLE)
+        load_reconstruction_config(file) for file in (SHIPPED / "config.toml", SECOND_SAMPLE)
     )
     assert shipped.network == sample.network == load_reconstruction_model("reconstruct").network
     assert shipped.loop == sample.loop
+    assert (shipped.start, sample.start) == ("runs/reconstruct",) * 2
     clips = ("clips", "clip_files", "validation_clips", "judged_clips")
     without = {name: getattr(sample.sequences, name) for name in clips}
     assert replace(shipped.sequences, **without) == sample.sequences
