@@ -78,7 +78,12 @@ def test_options_set_the_tracker_the_part_and_the_filters(run, recorded, tmp_pat
         "file": "in.npz", "out": "o.csv", "events": len(part), "rows": len(rows),
         "objects": int(rows["id"].max()) + 1,
     }  # fmt: skip
-    assert [(each["to_left"], each["to_right"]) for each in lines] == [(1, 0), (0, 0)]
+    ends = ((60, 0), (60, 44)), ((60, 45), (60, 89))
+    counts = [count_crossings(rows, each) for each in ends]
+    assert counts[0].to_left > 0
+    assert [(each["to_left"], each["to_right"]) for each in lines] == [
+        (each.to_left, each.to_right) for each in counts
+    ]
     err = run("track", recorded, "-o", "o.csv", "--force", "--filter", "crop:0,0,120,45")[2]
     assert "crop:0,0,120,45: " in err
     assert " left out" in err
@@ -129,7 +134,7 @@ def test_a_page_holds_the_objects(run, recorded, tmp_path):
         (["-o", "t.csv", "--window", "5us"], "--window 5us is outside 100us to 1000s"),
         (["-o", "t.csv", "--lost", "-1s"], "--lost -1s is below 0s; give a time such as 2s"),
         (["-o", "t.csv", "--lost", "x"], "--lost 'x' is not a time with a unit"),
-        (["-o", "t.csv", "--gate", "-1"], "gate"),
+        (["-o", "t.csv", "--gate", "-1"], "--gate -1 is outside 0.1 to 100; give one such as 4"),
         (["-o", "t.csv", "--filter", "flop"], "flop"),
         (["-o", "t.csv", "--fps", "9"], "t.csv: --fps applies to videos only"),
         (["-o", "t.html", "--slow", "9"], "t.html: --slow applies to videos only"),

@@ -148,6 +148,18 @@ def test_years_without_events_take_no_time():
     assert rows["t"][-1] > 10**15
 
 
+def test_a_disc_that_comes_out_from_behind_a_bar_is_known_as_a_whole_with_its_middle():
+    drawn = scene(disc((0, 900), ((64, 48), (104, 48)), 20, 20), bars=((54, 0, 20, 96),), ms=900)
+    rows = track(emulate(drawn))
+    assert score_tracks(rows, truth_of(drawn, 750)).rmse_px < 1
+
+
+@pytest.mark.parametrize("other", ["mean", Tracker, 3])
+def test_other_ways_than_those_allowed_are_an_error_of_one_line(other):
+    with pytest.raises(ConfigError, match=r"pass Tracker\(\) or MeanShift\(\)"):
+        track(Events.empty(SIZE), other)
+
+
 @pytest.mark.parametrize("wrong", [{"window_us": 0}, {"gate": 0}, {"hits": 0}, {"join_px": 0}])
 def test_parameters_out_of_range_are_errors(wrong):
     with pytest.raises(ConfigError, match=next(iter(wrong))):

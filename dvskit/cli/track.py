@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from dvskit.tracking.tracker import ObjectMethod
 
 _SUFFIXES = (".csv", ".npz", ".html", *VIDEOS)
-_WINDOWS_US = 100, 10**9  # as of a Tracker
+_WINDOWS_US, _GATES = (100, 10**9), (0.1, 100)  # as of a Tracker
 _NAMES = {"t": "t_us", "vx": "vx_px_s", "vy": "vy_px_s"}  # others are those of the rows
 
 
@@ -52,7 +52,8 @@ class _Following:
         "Pixels with events at most this far apart belong to one object.", default=6, min=1
     )
     gate: float = option(
-        "How far an object may be from its predicted place, in standard deviations.", default=4.0
+        "How far an object that was lost may be from its predicted place, in standard deviations.",
+        default=4.0,
     )
     lost: str = option(
         "How long an object without events is kept: one that is hidden or stands still.",
@@ -75,6 +76,8 @@ class _Following:
         if not _WINDOWS_US[0] <= window_us <= _WINDOWS_US[1]:
             raise ConfigError(f"--window {self.window} is outside 100us to 1000s; give one such as "
                               "10ms")  # fmt: skip
+        if not _GATES[0] <= self.gate <= _GATES[1]:
+            raise ConfigError(f"--gate {self.gate:g} is outside 0.1 to 100; give one such as 4")
         if lost_us < 0:
             raise ConfigError(f"--lost {self.lost} is below 0s; give a time such as 2s")
         return Tracker(

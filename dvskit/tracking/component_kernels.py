@@ -1,4 +1,4 @@
-"""Connected pixels of an image, and the recent pixels of a surface of latest times."""
+"""Connected pixels of an image, and the clusters of events."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 
-NEVER = np.iinfo(np.int64).min
 _ONE, _EVERY = np.uint64(1), np.uint64(2**64 - 1)
 
 
@@ -143,58 +142,3 @@ def sum_clusters(t: Array, x: Array, y: Array, of: Array, boxes: Array, rows: Ar
         row.y /= row.events
         row.width = boxes[k, 1] - boxes[k, 0] + 1
         row.height = boxes[k, 3] - boxes[k, 2] + 1
-
-
-@njit(cache=True, nogil=True)
-def add_events(
-    t: Array, x: Array, y: Array, p: Array, latest: Array, on: Array, rows: Array, counts: Array
-) -> None:
-    """Enter events in time order.
-
-    latest, on  (H, W) int64 and bool: the latest time and polarity of each pixel
-    rows        (H,) int64: the latest time of each row
-    counts      (2, H, W) uint8: the events of each polarity and pixel, at most 255
-    """
-    for i in range(len(t)):
-        a, b, sign = x[i], y[i], np.int64(p[i])
-        latest[b, a] = t[i]
-        on[b, a] = p[i]
-        rows[b] = t[i]
-        if counts[sign, b, a] < 255:
-            counts[sign, b, a] += 1
-
-
-@njit(cache=True, nogil=True)
-def supported_pixels(
-    surface: tuple[Array, Array, Array], counts: Array, since: int, least: int, most: int,
-    mask: Array, found: Array,
-) -> int:  # fmt: skip
-    """Mark the pixels with company of their latest event; return their number.
-
-    surface  as in `add_events`
-    counts   (2, H, W) uint16, events since the time `since`; of a pixel at most `most` count
-    least    events of the same polarity in 3x3 pixels that are company
-    mask     (H, W) uint8, filled with 0 and 1
-    found    (4, H * W) int64, room for t, x, y and polarity
-    """
-    latest, on, rows = surface
-    height, width = latest.shape
-    count = 0
-    for y in range(height):
-        mask[y] = 0
-        if rows[y] < since:
-            continue
-        for x in range(width):
-            if latest[y, x] < since:
-                continue
-            sign, near = np.int64(on[y, x]), 0
-            for b in range(max(y - 1, 0), min(y + 2, height)):
-                for a in range(max(x - 1, 0), min(x + 2, width)):
-                    near += min(counts[sign, b, a], most)
-            if near < least:
-                continue
-            mask[y, x] = 1
-            found[0, count], found[1, count], found[2, count] = latest[y, x], x, y
-            found[3, count] = sign
-            count += 1
-    return count

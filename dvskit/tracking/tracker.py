@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvskit._arguments import check_arguments, check_fields, checked, in_range
+from dvskit.errors import ConfigError
 from dvskit.events import Events, Size, Source, as_source
-from dvskit.tracking.association import ObjectScene
+from dvskit.tracking.objects import ObjectScene
 from dvskit.tracking.windows import AlignedWindows
 
 OBJECT_ROW = np.dtype(
@@ -43,12 +44,17 @@ class ObjectMethod(Protocol):
 class Tracker:
     """A way to follow objects that move before a camera at rest.
 
+    An object is a rigid template: where it has events of either polarity, for each pixel of its
+    way. The events of a window, each moved along for its age, are shared among the objects, and
+    the most likely shift of a template corrects a Kalman filter with constant velocity. So a part
+    of an object shows where its middle is. Events of no object give birth by their components.
+
     window_us     a row for each object at each whole multiple of this time
-    memory        the number of windows, with events that show where an object is
+    memory        the number of windows, with events that show a new object
     join_px       pixels with events at most this far apart are one cluster
     least_pixels  smaller clusters are noise
-    gate          the farthest from its prediction that an object is looked for, in standard
-                  deviations
+    gate          the farthest from its prediction that an object that was lost is found again, in
+                  standard deviations
     hits          windows with events after which a cluster is an object
     lost_us       an object without events for so long is given up
     accel_px_s2   usual change of velocity, px/s^2
@@ -126,8 +132,8 @@ class TrackerStep(WindowedStep):
 
     def _complete(self, now_us: int) -> Rows:
         rows = [
-            (o.number, now_us, o.x.x + o.x.v * self._delay_s, o.y.x + o.y.v * self._delay_s,
-             o.x.size, o.y.size, o.x.v, o.y.v, o.events, o.way == "seen")
+            (o.number, now_us, *(o.middle + self._delay_s * o.state[2:]), *o.size, *o.state[2:],
+             o.events, o.seen)
             for o in self._scene.look(now_us)
         ]  # fmt: skip
         return np.array(rows, OBJECT_ROW)
@@ -137,7 +143,7 @@ class TrackerStep(WindowedStep):
 def track(events_or_source: Events | Source, tracker: ObjectMethod | None = None) -> Rows:
     """Return the objects of a stream, (n,) of `OBJECT_ROW`, in order of time and id.
 
-    tracker  a Tracker, the default, or a MeanShift
+    tracker  a Tracker, the default, or a MeanShift; others raise ConfigError
 
     The fields of the rows:
 
@@ -146,10 +152,16 @@ def track(events_or_source: Events | Source, tracker: ObjectMethod | None = None
     x, y           float64, the middle of the box in pixels
     width, height  float32, of the box
     vx, vy         float32, px/s
-    events         int32, the pixels with events of the object
+    events         int32, the number of events in the window that show the object
     seen           False where the object has no events of its own: it stands still or is hidden
     """
     source = as_source(events_or_source)
-    step = (Tracker() if tracker is None else tracker).start(source.size)
+    method = Tracker() if tracker is None else tracker
+    if isinstance(method, type) or not callable(getattr(method, "start", None)):
+        raise ConfigError(
+            f"track: tracker={tracker!r} is not a way to follow objects; pass Tracker() or "
+            "MeanShift()"
+        )
+    step = method.start(source.size)
     rows = [step(block) for block in source]
     return np.concatenate([np.empty(0, OBJECT_ROW), *rows, step.finish()])
