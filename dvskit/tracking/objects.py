@@ -27,6 +27,8 @@ _SPEED_PX_S = 150.0  # standard deviation of an unknown velocity
 _ALIKE = 0.25  # of the speed; parts of an object differ by less
 _EDGES = 0.6  # difference of the shares of ON events of opposite edges
 _TWINS, _YOUNG_TWINS = 10, 3  # windows after which parts are joined
+_BORDER_PX = 2.0  # an object without events so near to the border has left
+_LARGER = 1.5  # times the size of a lost object; a larger one is another
 _MOST = 256  # objects
 
 Array = NDArray[np.float64]
@@ -293,9 +295,10 @@ class ObjectScene:
         """Number the objects that have moved; an object that comes out again gets its own."""
         for each in self.objects:
             moved = math.hypot(*(each.state[:2] - each.born_at))
-            if each.number >= 0 or each.hits < self._tracker.hits or each.twin or moved < 2:
+            known = each.hits >= self._tracker.hits and each.seen and not each.twin
+            if each.number >= 0 or not known or moved < 2:
                 continue
-            lost = [o for o in self.objects if o.number >= 0 and not o.seen]
+            lost = [o for o in self.objects if o.number >= 0 and not o.seen and _fits(each, o)]
             far = [_distance(o, each) for o in lost]
             if min(far, default=math.inf) <= self._tracker.gate:
                 before = lost[int(np.argmin(far))]
@@ -308,9 +311,21 @@ class ObjectScene:
         unseen = now_us - each.seen_us
         if each.number < 0:
             return unseen < 3 * self._tracker.window_us
-        x, y = each.middle
-        away = not (0 <= x < self._size.width and 0 <= y < self._size.height)
-        return unseen < self._tracker.lost_us and (each.seen or not away)
+        if each.seen:
+            return True
+        return unseen < self._tracker.lost_us and not self._leaves(each)
+
+    def _leaves(self, each: Object) -> bool:
+        """Return whether an object moves out of the picture, at its border."""
+        low, high = each.middle - each.size / 2, each.middle + each.size / 2
+        v = each.state[2:]
+        size = np.array(self._size)
+        return bool((((low < _BORDER_PX) & (v < 0)) | ((high > size - _BORDER_PX) & (v > 0))).any())
+
+
+def _fits(each: Object, lost: Object) -> bool:
+    """Return whether an object may be a lost one, or a part of it."""
+    return bool((each.size <= _LARGER * lost.size).all())
 
 
 def _distance(lost: Object, each: Object) -> float:
