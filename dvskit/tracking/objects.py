@@ -26,6 +26,7 @@ _COAST = 0.2  # of the usual acceleration, for objects without events
 _SPEED_PX_S = 150.0  # standard deviation of an unknown velocity
 _ALIKE = 0.25  # of the speed; parts of an object differ by less
 _EDGES = 0.6  # difference of the shares of ON events of opposite edges
+_BEHIND = 0.7  # cosine of the angle between the way and the line from an edge to the opposite one
 _TWINS, _YOUNG_TWINS = 10, 3  # windows after which parts are joined
 _BORDER_PX = 2.0  # an object without events so near to the border has left
 _LARGER = 1.5  # times the size of a lost object; a larger one is another
@@ -289,7 +290,11 @@ class ObjectScene:
         if gap <= self._tracker.join_px:
             return True
         on = [each.template[0, 1].sum() / each.template[0].sum() for each in (one, two)]
-        return bool(abs(on[0] - on[1]) > _EDGES and gap <= 2 * max(*one.size, *two.size))
+        off, v = one.middle - two.middle, one.state[2:] + two.state[2:]
+        behind = abs(off @ v) > _BEHIND * math.hypot(*off) * math.hypot(*v)
+        return bool(
+            behind and abs(on[0] - on[1]) > _EDGES and gap <= 2 * max(*one.size, *two.size)
+        )
 
     def _give_numbers(self) -> None:
         """Number the objects that have moved; an object that comes out again gets its own."""
