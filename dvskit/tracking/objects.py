@@ -30,6 +30,8 @@ _BEHIND = 0.7  # cosine of the angle between the way and the line from an edge t
 _TWINS, _YOUNG_TWINS = 10, 3  # windows after which parts are joined
 _BORDER_PX = 2.0  # an object without events so near to the border has left
 _LARGER = 1.5  # times the size of a lost object; a larger one is another
+_ALWAYS = 0.5  # of the windows of a part; objects that only meet are not joined
+_OTHERS = 3.0  # times the weight of other objects, for one without events: these may pass before it
 _MOST = 256  # objects
 
 Array = NDArray[np.float64]
@@ -199,7 +201,7 @@ class ObjectScene:
             least = max(2.0, _SEEN * expected)
             count = correct(
                 events, now_us, each.state, each.cov, each.template[1], each.corner, way,
-                self._noise + total - each.own, least, sums,
+                self._noise + (total - each.own) * (1.0 if each.seen else _OTHERS), least, sums,
             )  # fmt: skip
             each.events = round(count)
             if count < least:
@@ -277,7 +279,8 @@ class ObjectScene:
             each.twin = max(each.twin + (1 if older else -1), 0)
             if older is None:
                 continue
-            if each.twin >= (_YOUNG_TWINS if min(each.number, older.number) < 0 else _TWINS):
+            least = _YOUNG_TWINS if min(each.number, older.number) < 0 else _TWINS
+            if each.twin >= max(least, _ALWAYS * each.hits):
                 older.join(each, self._margin)
                 del self.objects[n]
 
@@ -318,7 +321,7 @@ class ObjectScene:
             return unseen < 3 * self._tracker.window_us
         if each.seen:
             return True
-        return unseen < self._tracker.lost_us and not self._leaves(each)
+        return unseen < self._tracker.lost_us and (each.still or not self._leaves(each))
 
     def _leaves(self, each: Object) -> bool:
         """Return whether an object moves out of the picture, at its border."""
