@@ -295,9 +295,7 @@ class ObjectScene:
         on = [each.template[0, 1].sum() / each.template[0].sum() for each in (one, two)]
         off, v = one.middle - two.middle, one.state[2:] + two.state[2:]
         behind = abs(off @ v) > _BEHIND * math.hypot(*off) * math.hypot(*v)
-        return bool(
-            behind and abs(on[0] - on[1]) > _EDGES and gap <= 2 * max(*one.size, *two.size)
-        )
+        return bool(behind and abs(on[0] - on[1]) > _EDGES and gap <= 2 * max(*one.size, *two.size))
 
     def _give_numbers(self) -> None:
         """Number the objects that have moved; an object that comes out again gets its own."""
