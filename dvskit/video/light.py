@@ -109,7 +109,6 @@ _PRIMARIES = {5: "bt601-625", 6: "bt601-525", 7: "bt601-525", 9: "bt2020", 12: "
 _MATRICES = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9, 10: 9}  # AVCOL_SPC_* to SWS_CS_*
 _HD_ROWS = 720  # without metadata, players use BT.709 from here on, BT.601 below
 _ONE = 1 << 16  # the matrix holds fixed-point numbers with 16 binary places
-_DISPLAY_MATRIX = "DISPLAYMATRIX"
 _NAMES = {
     (False, False, False): "upright",
     (False, True, False): "mirrored left to right",
@@ -320,9 +319,10 @@ def orientation_of(frame: Any) -> tuple[Orientation, str | None]:
     The matrix (a b u; c d v; x y w) takes a stored pixel (p, q) to (a p + c q, b p + d q) on the
     screen (ISO/IEC 14496-12, 8.2.2.3). Angles other than quarter turns are ignored.
     """
-    matrix = next(
-        (bytes(data) for data in frame.side_data if data.type.name == _DISPLAY_MATRIX), b""
-    )
+    from av.sidedata.sidedata import Type
+
+    found = frame.side_data.get(Type.DISPLAYMATRIX)  # its iteration differs between PyAV 18 and 19
+    matrix = b"" if found is None else bytes(found)
     if len(matrix) < 20:
         return Orientation(), None
     a, b, _, c, d = struct.unpack_from("<5i", matrix)
