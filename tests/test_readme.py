@@ -25,6 +25,7 @@ PYTHON = [text for kind, text in BLOCKS if kind == "python"]
 NOT_RUN = {
     "dvskit calibrate RECORDING FRAMES -o mine.toml": "takes long; of a FOLDER it is run",
     "dvskit view events.raw": "serves until Ctrl-C",
+    "dvskit teach gestures": "serves until Ctrl-C",
     "dvskit view events.raw --objects": "serves until Ctrl-C",
     "dvskit track": "is no whole command",
     "dvskit cloud": "is no whole command",

@@ -190,8 +190,8 @@ def test_batches_do_not_depend_on_processes_which_do_not_import_the_script(
 ):
     script, imported = tmp_path / "script.py", tmp_path / "imported"
     script.write_text(f"open({str(imported)!r}, 'w').close()\n")  # it has no guard
-    monkeypatch.setattr(sys.modules["__main__"], "__file__", str(script))
-    monkeypatch.setattr(sys.modules["__main__"], "__spec__", None)
+    monkeypatch.setattr(sys.modules["__main__"], "__file__", str(script), raising=False)
+    monkeypatch.setattr(sys.modules["__main__"], "__spec__", None, raising=False)
     alone, beside = (tiny_config(tiny, loop__processes=count) for count in ("0", "1"))
     with SequenceFeed(alone) as feed:
         expected = [*feed.epoch(0), *feed.whole("validation")]
