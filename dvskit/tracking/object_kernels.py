@@ -54,6 +54,17 @@ def _at(picture: Array, u: float, v: float) -> float:
     return float(upper + fv * (lower - upper))
 
 
+@njit(cache=True, nogil=True, inline="always")
+def _place(
+    t: int, x: int, y: int, now: int, state: Array, corner: Array
+) -> tuple[float, float, float]:
+    """Return where an event is in a template, in cells, and its age in seconds."""
+    ago = (now - t) * 1e-6
+    u = x + ago * state[2] - state[0] - corner[0]
+    v = y + ago * state[3] - state[1] - corner[1]
+    return u, v, ago
+
+
 @njit(cache=True, nogil=True)
 def explain(
     events: Columns, now: int, state: Array, template: Array, corner: Array, way: float,
@@ -68,9 +79,7 @@ def explain(
     t, x, y, p = events
     height, width = template.shape[1:]
     for i in range(len(t)):
-        ago = (now - t[i]) * 1e-6
-        u = x[i] + ago * state[2] - state[0] - corner[0]
-        v = y[i] + ago * state[3] - state[1] - corner[1]
+        u, v, _ = _place(t[i], x[i], y[i], now, state, corner)
         own[i] = 0.0
         if 0 <= u < width - 1 and 0 <= v < height - 1:
             sign = np.int64(p[i])
@@ -101,9 +110,7 @@ def _near(
     height, width = template.shape[1:]
     near, n = np.empty((5, len(t))), 0
     for i in range(len(t)):
-        ago = (now - t[i]) * 1e-6
-        u = x[i] + ago * state[2] - state[0] - corner[0]
-        v = y[i] + ago * state[3] - state[1] - corner[1]
+        u, v, ago = _place(t[i], x[i], y[i], now, state, corner)
         if -reach <= u < width + reach and -reach <= v < height + reach:
             near[0, n], near[1, n], near[2, n], near[3, n], near[4, n] = u, v, p[i], rest[i], ago
             n += 1
@@ -197,9 +204,7 @@ def learn(
     height, width = own.shape[1:]
     own *= keep
     for i in range(len(t)):
-        ago = (now - t[i]) * 1e-6
-        u = x[i] + ago * state[2] - state[0] - corner[0]
-        v = y[i] + ago * state[3] - state[1] - corner[1]
+        u, v, _ = _place(t[i], x[i], y[i], now, state, corner)
         if share[i] <= 0 or not (0 <= u < width - 1 and 0 <= v < height - 1):
             continue
         a, b, sign = int(u), int(v), np.int64(p[i])

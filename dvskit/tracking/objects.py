@@ -47,8 +47,11 @@ class Object:
               and smoothed
     corner    (2,) the middle of the first cell, from the place of the template
     box       (4,) left, top, right and bottom of the object, in cells
+    born_at   (2,) its first place
     number    its id, -1 before it counts as one
     hits      number of windows with events; events: those of the latest window
+    seen      whether these show it; still: if not, whether it has stopped
+    own       (n,) its density at each event of the latest window
     aside     (3,) where it was last seen from the middle of its box, times the events, and these
     twin      windows that it has gone along with an older one
     """
