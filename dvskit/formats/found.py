@@ -23,6 +23,7 @@ from dvskit.formats.table import (
 
 TEXTS = {".txt", ".csv"}  # next to recordings these are more often read-mes or lists
 _LISTS = {".csv", ".tsv"}
+_DEPTH, _IMAGES = {"depth"}, {"t_us", "images"}  # arrays of a depth clip, and of a clip of images
 _KNOWN = _LISTS.union(CLIP_SUFFIXES, IMAGE_SUFFIXES, {""})  # suffixes, beside those of formats
 _NUMBER = rb"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?"
 _EVENT_LINE = re.compile(rb"[ \t]*" + _NUMBER + (rb"[,; \t]+" + _NUMBER) * 2 + rb"[,; \t\r\n]")
@@ -86,10 +87,14 @@ def _unknown(suffixes: set[str]) -> set[str]:
 
 def _kind_of_file(path: Path) -> PathKind | None:
     suffix = path.suffix.lower()
-    if is_depth_clip(path):
+    if suffix == ".npz":
+        stored = _arrays_in(path)  # read once: folders may hold many archives of events
+        if stored >= _DEPTH:
+            return PathKind.DEPTH_CLIP
+        if stored >= _IMAGES:
+            return PathKind.VIDEO
+    elif is_depth_clip(path):
         return PathKind.DEPTH_CLIP
-    if suffix == ".npz" and is_image_arrays(path):
-        return PathKind.VIDEO
     if suffix in readable_suffixes() and (suffix not in TEXTS or _has_event_lines(path)):
         return PathKind.RECORDING
     if suffix in CLIP_SUFFIXES:
@@ -147,12 +152,12 @@ def is_depth_clip(path: Path) -> bool:
     """Return whether a file is a depth clip: an .npz with `depth`, or UTD-MHAD's *_depth.mat."""
     if path.suffix.lower() == ".mat":
         return path.stem.lower().endswith("_depth") and path.is_file()
-    return path.suffix.lower() == ".npz" and "depth" in _arrays_in(path)
+    return path.suffix.lower() == ".npz" and _arrays_in(path) >= _DEPTH
 
 
 def is_image_arrays(path: Path) -> bool:
     """Return whether a file is an archive of images: the arrays `t_us` and `images`."""
-    return {"t_us", "images"} <= _arrays_in(path)
+    return _arrays_in(path) >= _IMAGES
 
 
 def _arrays_in(path: Path) -> set[str]:
