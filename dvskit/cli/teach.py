@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import threading
-import webbrowser
 from pathlib import Path
 
 from dvskit.cli import _console
 from dvskit.cli._options import argument, option
-from dvskit.errors import ConfigError
+from dvskit.cli._serving import BrowserOption, PortOption, check_port, serve
 
 
 def teach(
@@ -19,8 +17,8 @@ def teach(
     output: Path = option(
         "The folder of the trained models.", "--output", "-o", default=Path("runs")
     ),
-    port: int = option("The port to serve at; 0 takes a free one.", default=0),
-    browser: bool = option("Open the page in the browser.", default=True),
+    port: PortOption = 0,
+    browser: BrowserOption = True,
 ) -> None:
     """Teach gestures in the browser: record clips, train, and see live answers; Ctrl-C ends it.
 
@@ -28,21 +26,16 @@ def teach(
     standard output. It takes the frames of the browser's camera, and videos. Clips are stored as
     FOLDER/CLASS/PERSON_t1.mkv, which dvskit train FOLDER takes, too.
     """
-    if not 0 <= port <= 65535:
-        raise ConfigError(f"--port {port} is outside 0..65535")
+    check_port(port)
     from dvskit.teach import ClipFolder, TeachTraining
     from dvskit.teach.server import TeachServer
 
     with ClipFolder(folder) as clips:
         for clip in clips.recovered:
-            _console.say(f"recovered {clip.file}, whose recording was interrupted")
+            _console.say(f"recovered {clip.file}: its recording was interrupted")
         training = TeachTraining(clips, output)
         try:
             with TeachServer(clips, training, port=port) as served:
-                print(served.url, flush=True)
-                _console.say("Ctrl-C ends it")
-                if browser and _console.on_terminal():
-                    webbrowser.open(served.url)
-                threading.Event().wait()
+                serve(served, browser)
         finally:
             training.close()

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import functools
-import threading
-import webbrowser
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +12,7 @@ from dvskit.cli import _console
 from dvskit.cli._clips import open_shown
 from dvskit.cli._live_stream import LiveStream, live_source, open_stream, window_words
 from dvskit.cli._options import Reading, argument, model_names, option
+from dvskit.cli._serving import BrowserOption, PortOption, check_port, serve
 from dvskit.cli.track import object_blocks
 from dvskit.errors import ConfigError
 from dvskit.events import Events, Source
@@ -54,8 +53,8 @@ def view(
         min=0, shown=False,
     ),
     beside: BesideCloud = BesideCloud(),
-    port: int = option("The port to serve at; 0 takes a free one.", default=0),
-    browser: bool = option("Open the page in the browser.", default=True),
+    port: PortOption = 0,
+    browser: BrowserOption = True,
     reading: Reading = Reading(),
 ) -> None:  # fmt: skip
     """Look at recordings of any length in the browser; Ctrl-C ends it.
@@ -63,18 +62,13 @@ def view(
     The page is served only to this machine. Its address is printed on standard output. More event
     files and videos can be dropped on it. Videos are emulated.
     """
-    if not 0 <= port <= 65535:
-        raise ConfigError(f"--port {port} is outside 0..65535")
+    check_port(port)
     viewed = viewed_from(files or [], camera, model, reading, beside)
     from dvskit.render.view import ViewServer
 
     title = ", ".join(each.name for each in viewed) or "dvskit"
     with ViewServer(viewed, title=title, port=port) as served:
-        print(served.url, flush=True)
-        _console.say("Ctrl-C ends it")
-        if browser and _console.on_terminal():
-            webbrowser.open(served.url)
-        threading.Event().wait()
+        serve(served, browser)
 
 
 def viewed_from(
