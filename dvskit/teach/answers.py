@@ -14,17 +14,17 @@ from numpy.typing import NDArray
 
 from dvskit.datasets.clips import Emulation, frames_for
 from dvskit.emulator import EmulatorParams
-from dvskit.errors import ShapeError, VideoError
+from dvskit.errors import VideoError
 from dvskit.evaluation import Live, LiveDecision
 from dvskit.evaluation.arrivals import filmed
 from dvskit.events import as_size
 from dvskit.render.colormap import DARK
 from dvskit.render.frames.styles import LinearFade
 from dvskit.training import Model, load_model
+from dvskit.training.inspect_folder import CLIP_SIDE, CLIP_THRESHOLD
 from dvskit.video import FrameSource
+from dvskit.video.lossless import check_gray
 
-_SIZE = (128, 128)
-_THRESHOLD = 0.3  # as `dvskit train FOLDER` emulates videos
 _FADE_US = 150_000
 _FRAME_US = 33_333  # the usual time between frames
 
@@ -118,10 +118,7 @@ class LiveAnswers:
         )
 
     def _check(self, t_us: int, frame: NDArray[Any]) -> None:
-        shape = (self._frames.size.height, self._frames.size.width)
-        if not isinstance(frame, np.ndarray) or frame.shape != shape or frame.dtype != np.uint8:
-            found = f"{getattr(frame, 'dtype', type(frame).__name__)} {np.shape(frame)}"
-            raise ShapeError(f"the frame is {found}; give gray frames uint8 {shape}")
+        check_gray(frame, self._frames.size, "the frame")
         if self._last_us is not None and t_us <= self._last_us:
             raise VideoError(
                 f"the frame at {t_us} us is not after the one before, at {self._last_us} us; give "
@@ -130,5 +127,6 @@ class LiveAnswers:
 
 
 def _emulation() -> Emulation:
-    params = EmulatorParams(threshold_on=_THRESHOLD, threshold_off=_THRESHOLD)
-    return Emulation(params=params, size=_SIZE, whole=True)
+    """Return how `dvskit train FOLDER` emulates videos."""
+    params = EmulatorParams(threshold_on=CLIP_THRESHOLD, threshold_off=CLIP_THRESHOLD)
+    return Emulation(params=params, size=(CLIP_SIDE, CLIP_SIDE), whole=True)

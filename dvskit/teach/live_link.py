@@ -56,9 +56,9 @@ class LiveLink:
         await self._link.accept()
         others = [asyncio.create_task(each()) for each in (self._tell_state, self._answer)]
         try:
-            while (told := await self._link.receive())["type"] == "websocket.receive":
+            while (came := await self._link.receive())["type"] == "websocket.receive":
                 try:
-                    await self._take(told)
+                    await self._take(came)
                 except (DvskitError, OSError) as error:
                     await self._send(problem=one_line(error))
         except WebSocketDisconnect:
@@ -70,14 +70,14 @@ class LiveLink:
                 with suppress(DvskitError):  # too short
                     self._recorder.finish()
 
-    async def _send(self, **told: Any) -> None:
-        await self._link.send_text(json.dumps(told))
+    async def _send(self, **fields: Any) -> None:
+        await self._link.send_text(json.dumps(fields))
 
-    async def _take(self, told: Any) -> None:
-        if told.get("bytes") is not None:
-            await self._take_frame(told["bytes"])
+    async def _take(self, came: Any) -> None:
+        if came.get("bytes") is not None:
+            await self._take_frame(came["bytes"])
             return
-        asked = _asked(told["text"])
+        asked = json_object(came["text"], "a message of the page")
         if "size" in asked:
             self._size, self._latest = _checked_size(asked["size"]), None
         elif "record" in asked:
@@ -175,14 +175,15 @@ def _facts(
     return facts, found.picture.tobytes()
 
 
-def _asked(text: str) -> dict[str, Any]:
+def json_object(text: str | bytes, what: str) -> dict[str, Any]:
+    """Return the fields of a JSON object. Raises ConfigError, with `what`, for another text."""
     try:
-        asked = json.loads(text)
+        found = json.loads(text)
     except ValueError:
-        asked = None
-    if not isinstance(asked, dict):
-        raise ConfigError("a message of the page is not a JSON object")
-    return asked
+        found = None
+    if not isinstance(found, dict):
+        raise ConfigError(f"{what} is not a JSON object")
+    return found
 
 
 def _checked_size(size: Any) -> tuple[int, int]:

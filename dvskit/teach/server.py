@@ -21,7 +21,7 @@ from dvskit.render.page import themed
 from dvskit.render.serving import LocalServer, answering, in_thread, save_body
 from dvskit.teach.clip_folder import ClipFolder
 from dvskit.teach.commands import saved_commands
-from dvskit.teach.live_link import LiveLink
+from dvskit.teach.live_link import LiveLink, json_object
 from dvskit.teach.teach_training import TeachTraining
 
 _KINDS = {"html": "text/html", "css": "text/css", "js": "text/javascript"}
@@ -140,12 +140,7 @@ class _Asked:
     """The fields of an action. They raise ConfigError if they are missing or of another type."""
 
     def __init__(self, text: bytes) -> None:
-        try:
-            self._fields = json.loads(text)
-        except ValueError:
-            self._fields = None
-        if not isinstance(self._fields, dict):
-            raise ConfigError("the action is not a JSON object")
+        self._fields = json_object(text, "the action")
 
     def text(self, name: str) -> str:
         value = self._fields.get(name)

@@ -142,14 +142,14 @@ def _measured(row: Sample, kind: str, strict: bool) -> tuple[Size, int]:
 
 
 BATCH = 24
-_SIDE = 128  # of the sensor, where sizes differ or are larger
+CLIP_SIDE = 128  # of the sensor, where sizes differ or are larger
 _GRID = 16  # the least size that pixels are summed to
 _LONGEST_US = 4_000_000
 _SLOWER, _MUCH_SLOWER = 1.2, 1.6  # how much slower other people may be, after many or few people
 _PEOPLE = 5  # fewer do not show how much people differ
 _FEW = 10  # samples of a class; with fewer, none is held out for the test
 _MANY = 200  # training samples; with so many, some choose the best epoch
-_THRESHOLD = 0.3
+CLIP_THRESHOLD = 0.3
 _DEPTH_SENSOR = "DVS128"
 _BLUR = 0.04  # of the side: arms and clothes are thicker or thinner
 
@@ -260,7 +260,7 @@ def _network(
 def _size(contents: FolderContents, noted: _Noted) -> tuple[int, int]:
     sizes = set(contents.sizes)
     only = next(iter(sizes))
-    if len(sizes) == 1 and not contents.clips and min(only) >= 12 and max(only) <= _SIDE:
+    if len(sizes) == 1 and not contents.clips and min(only) >= 12 and max(only) <= CLIP_SIDE:
         noted("size", str(only), "the size of all recordings that were read")
         return only.width, only.height
     what = (
@@ -268,8 +268,8 @@ def _size(contents: FolderContents, noted: _Noted) -> tuple[int, int]:
         if contents.clips == len(contents.samples)
         else "all samples are fitted to it"
     )
-    noted("size", f"{_SIDE}x{_SIDE}", f"{what}; larger ones recognise gestures no better")
-    return _SIDE, _SIDE
+    noted("size", f"{CLIP_SIDE}x{CLIP_SIDE}", f"{what}; larger ones recognise gestures no better")
+    return CLIP_SIDE, CLIP_SIDE
 
 
 def _window(contents: FolderContents, noted: _Noted) -> InputConfig:
@@ -360,10 +360,10 @@ def _seen(contents: FolderContents, entry: DataConfig, noted: _Noted) -> DataCon
         return replace(entry, preset=_DEPTH_SENSOR)
     noted(
         "sensor",
-        f"ideal, threshold {_THRESHOLD:g}, whole picture",
+        f"ideal, threshold {CLIP_THRESHOLD:g}, whole picture",
         "video noise stays below the threshold, and no side is cut off",
     )
-    return replace(entry, threshold=_THRESHOLD, whole=True)
+    return replace(entry, threshold=CLIP_THRESHOLD, whole=True)
 
 
 def _few_people(contents: FolderContents) -> bool:

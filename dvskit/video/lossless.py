@@ -13,12 +13,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvskit.errors import OutputError, ShapeError, VideoError
-from dvskit.events import as_size
+from dvskit.events import Size, as_size
 
 _US, _MS = Fraction(1, 1_000_000), Fraction(1, 1_000)
 # TimestampScale (RFC 9559): nanoseconds per unit of time. FFmpeg writes a million, always.
 _MILLISECONDS, _MICROSECONDS = bytes.fromhex("2ad7b1830f4240"), bytes.fromhex("2ad7b1830003e8")
 _HEAD = 4096  # bytes that contain the header
+
+
+def check_gray(frame: Any, size: Size, name: str) -> None:
+    """Raise ShapeError, with the name of the frame, unless it is (height, width) uint8."""
+    shape = (size.height, size.width)
+    if not isinstance(frame, np.ndarray) or frame.shape != shape or frame.dtype != np.uint8:
+        found = f"{getattr(frame, 'dtype', type(frame).__name__)} {np.shape(frame)}"
+        raise ShapeError(f"{name} is {found}; give gray frames uint8 {shape}")
 
 
 class LosslessWriter:
@@ -52,10 +60,7 @@ class LosslessWriter:
         Raises ShapeError for another shape or dtype, VideoError for a time that is not after the
         one before; nothing is written then. Raises OutputError.
         """
-        shape = (self.size.height, self.size.width)
-        if not isinstance(frame, np.ndarray) or frame.shape != shape or frame.dtype != np.uint8:
-            found = f"{getattr(frame, 'dtype', type(frame).__name__)} {np.shape(frame)}"
-            raise ShapeError(f"frame {self.frames} is {found}; give gray frames uint8 {shape}")
+        check_gray(frame, self.size, f"frame {self.frames}")
         if self.frames and t_us <= self.last_us:
             raise VideoError(
                 f"frame {self.frames}, at {t_us} us, is not after the one before, at "

@@ -170,22 +170,22 @@ const picture = $('events').getContext('2d');
 const WHY = {'few events': 'hardly anything moves', unsure: 'not sure'};
 function showAnswer(data) {
   const length = new DataView(data).getUint32(0, true);
-  const told = JSON.parse(new TextDecoder().decode(new Uint8Array(data, 4, length)));
-  answered = told.frame;
+  const found = JSON.parse(new TextDecoder().decode(new Uint8Array(data, 4, length)));
+  answered = found.frame;
   if (!source) return;
-  drawEvents(told, new Uint8Array(data, 4 + length));
-  setText($('event-words'), plural(told.events, 'event'));
-  const {classes, probabilities, answer, nothing} = told, known = Object.keys(probabilities).length > 0;
+  drawEvents(found, new Uint8Array(data, 4 + length));
+  setText($('event-words'), plural(found.events, 'event'));
+  const {classes, probabilities, answer, nothing} = found, known = Object.keys(probabilities).length > 0;
   $('answer-part').hidden = !classes.length;
   if (!classes.length) return;
   setText($('answer'), answer ?? 'nothing');
   $('answer').classList.toggle('nothing', answer === null);
   if (answer === null && known) element($('answer'), 'small', {}, WHY[nothing] || nothing);
   tellBars(classes, probabilities, answer);
-  const late = Math.max(0, Math.round((1000 * performance.now() + offsetUs - told.t_us) / 1000));
-  const lost = told.skipped + skipped ? `; ${plural(told.skipped + skipped, 'frame')} skipped` : '';
+  const late = Math.max(0, Math.round((1000 * performance.now() + offsetUs - found.t_us) / 1000));
+  const lost = found.skipped + skipped ? `; ${plural(found.skipped + skipped, 'frame')} skipped` : '';
   skipped = 0;
-  $('latency').textContent = `Computed in ${told.latency_ms.toFixed(0)} ms${source === 'camera' ? `, shown ${late} ms after the camera saw it` : ''}${lost}`;
+  $('latency').textContent = `Computed in ${found.latency_ms.toFixed(0)} ms${source === 'camera' ? `, shown ${late} ms after the camera saw it` : ''}${lost}`;
 }
 function drawEvents({width, height}, rgb) {
   const image = new ImageData(width, height);

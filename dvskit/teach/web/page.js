@@ -33,11 +33,11 @@ function connect() {
   };
 }
 const isOpen = () => link !== null && link.readyState === WebSocket.OPEN;
-function send(told) { if (isOpen()) link.send(JSON.stringify(told)); }
-function hear(told) {
-  if (told.state) show(told.state);
-  if (told.recorded) clipRecorded(told.recorded);
-  if (told.problem) { recordingFailed(); tell(told.problem); }
+function send(message) { if (isOpen()) link.send(JSON.stringify(message)); }
+function hear(message) {
+  if (message.state) show(message.state);
+  if (message.recorded) clipRecorded(message.recorded);
+  if (message.problem) { recordingFailed(); tell(message.problem); }
 }
 function show(state) {
   S = state;
