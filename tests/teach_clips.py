@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit.teach import Clip, ClipFolder, ClipRecorder
+from dvskit.teach import Clip, ClipFolder, ClipRecorder, TeachTraining
+from dvskit.teach.server import TeachServer
 
 SIZE = (48, 36)
 CLASSES = ("across", "up")
@@ -43,6 +45,15 @@ def fill(folder: ClipFolder, *people: str, each: int = 1) -> None:
         for number, person in enumerate(people):
             for k in range(each):
                 record(folder, label, person, 100 * number + k)
+
+
+@contextmanager
+def serving(folder: ClipFolder, output: Path) -> Iterator[TeachServer]:
+    """Serve the page of a folder; its training ends with it."""
+    training = TeachTraining(folder, output)
+    with TeachServer(folder, training) as served:
+        yield served
+    training.close()
 
 
 def every_byte(root: Path) -> list[bytes]:

@@ -198,18 +198,22 @@ def test_times_outside_the_recording_are_counted_in_a_line(run, recording):
     assert "t.txt: holds no times; give one a line, in seconds" in err
 
 
-def test_ctrl_c_completes_the_output(run, recording, monkeypatch):
-    """The signal comes while the fourth image is written."""
+def interrupt_at_image(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Raise the signal of Ctrl-C while an image, counted from 1, is written."""
     monkeypatch.setattr(_interrupt, "_state", _interrupt._State())
-    counted = []
+    written = []
 
     def describe(t_us: int) -> str:
-        counted.append(t_us)
-        if len(counted) == 4:
+        written.append(t_us)
+        if len(written) == number:
             signal.raise_signal(signal.SIGINT)
         return ""
 
     monkeypatch.setattr("dvskit.cli._console.describe_us", describe)
+
+
+def test_ctrl_c_completes_the_output(run, recording, monkeypatch):
+    interrupt_at_image(4, monkeypatch)
     code, _, _ = run(*FILTERED, "a.npz", "-o", "b.npz", "--fps", "100")
     assert code == 130
     times, images = arrays(recording / "b.npz")
@@ -301,16 +305,8 @@ def test_a_webcam_is_emulated_and_reconstructed(run, tmp_path, webcam, size):
 
 
 def test_ctrl_c_completes_the_images_of_a_webcam(run, tmp_path, webcam, monkeypatch):
-    monkeypatch.setattr(_interrupt, "_state", _interrupt._State())
-    opened, shown = webcam(100_000), []
-
-    def describe(t_us: int) -> str:
-        shown.append(t_us)
-        if len(shown) == 3:
-            signal.raise_signal(signal.SIGINT)
-        return ""
-
-    monkeypatch.setattr("dvskit.cli._console.describe_us", describe)
+    opened = webcam(100_000)
+    interrupt_at_image(3, monkeypatch)
     assert run(*FILTERED, "--camera", "7", "-o", "c.npz", "--fps", "50")[0] == 130
     assert len(arrays(tmp_path / "c.npz")[0]) == 3
     assert opened[0]._capture.released

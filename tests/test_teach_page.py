@@ -13,12 +13,11 @@ import pytest
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
-from dvskit.teach import ClipFolder, TeachTraining
-from dvskit.teach.server import TeachServer
+from dvskit.teach import ClipFolder
 from dvskit.video import VideoFrames
 from tests.browser import find_chromium, start_browser
 from tests.conftest import skip_or_fail
-from tests.teach_clips import fill
+from tests.teach_clips import fill, serving
 
 
 def film(path, codec="mjpeg"):
@@ -65,10 +64,8 @@ def folder(tmp_path):
 
 @pytest.fixture
 def served(folder, tmp_path):
-    training = TeachTraining(folder, tmp_path / "runs")
-    with TeachServer(folder, training) as served:
+    with serving(folder, tmp_path / "runs") as served:
         yield served
-    training.close()
 
 
 def press(browser, name):

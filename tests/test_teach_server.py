@@ -15,10 +15,9 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-from dvskit.teach import ClipFolder, TeachTraining
-from dvskit.teach.server import TeachServer
+from dvskit.teach import ClipFolder
 from dvskit.video import VideoFrames
-from tests.teach_clips import SIZE, movement
+from tests.teach_clips import SIZE, movement, serving
 
 
 @pytest.fixture
@@ -30,10 +29,8 @@ def folder(tmp_path):
 
 @pytest.fixture
 def served(folder, tmp_path):
-    training = TeachTraining(folder, tmp_path / "runs")
-    with TeachServer(folder, training) as served:
+    with serving(folder, tmp_path / "runs") as served:
         yield served
-    training.close()
 
 
 def ask(served, path, body=None):
