@@ -20,6 +20,7 @@ A message is one line: the problem, its place, and the fix.
 Warnings, children of UserWarning, report operations that may be unintended:
 
     LeftOutWarning      an output cannot hold all parts of its input
+    LastFrameWarning    a clip is used without its last frame, which is missing
     FittedWarning       recordings of another sensor size were fitted to a model's
     ScaleWarning        frames whose values do not match the white of their dtype
     UnitWarning         times that look like seconds instead of microseconds
@@ -114,6 +115,10 @@ class ProcessError(DvskitError):
 
 class LeftOutWarning(UserWarning):
     """An output cannot hold some data of its input, such as triggers; all events are kept."""
+
+
+class LastFrameWarning(UserWarning):
+    """A clip lacks its last frame, and is used without it."""
 
 
 class FittedWarning(UserWarning):

@@ -21,6 +21,7 @@ from dvskit._progress import Bar, Display, Nowhere, ProgressState, Terminal
 from dvskit.errors import (
     ConfigError,
     DvskitError,
+    LastFrameWarning,
     LeftOutWarning,
     ScaleWarning,
     UnitWarning,
@@ -98,6 +99,9 @@ def failed(text: str, trace: str = "") -> None:
         print(trace, file=sys.stderr)
 
 
+_NOTED = (ScaleWarning, LeftOutWarning, LastFrameWarning)
+
+
 @contextmanager
 def warnings_as_notes() -> Iterator[None]:
     """Print the library's warnings as notes, without UnitWarning: times have units here."""
@@ -105,14 +109,14 @@ def warnings_as_notes() -> Iterator[None]:
         before = warnings.showwarning
 
         def show(message: Warning | str, category: type[Warning], *where: Any) -> None:
-            if category in (ScaleWarning, LeftOutWarning):
+            if category in _NOTED:
                 note(str(message))
             else:
                 before(message, category, *where)
 
         warnings.showwarning = show  # type: ignore[assignment]
         warnings.simplefilter("ignore", UnitWarning)
-        for category in (ScaleWarning, LeftOutWarning):
+        for category in _NOTED:
             warnings.simplefilter("always", category)
         yield
 

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from dvskit.training import Config, Progress, SweepRun
 
 
+_SCRATCH = "scratch"  # as --from: new weights
+
+
 @dataclass(frozen=True, slots=True)
 class Begin:
     """The start of a training, and its output: --output to --set."""
@@ -31,7 +34,8 @@ class Begin:
     )
     from_: str | None = option(
         "Begin with the weights of a model: a folder or a shipped model's name; the last layer is "
-        "new if the classes differ.",
+        "new if the classes differ. The default for a folder that shows people is "
+        "dvs128-gestures; scratch means new weights.",
         "--from", metavar="MODEL", shown=False, autocompletion=model_names,
     )  # fmt: skip
     seed: int | None = option("The seed of all random draws.", min=0, shown="0")
@@ -111,7 +115,8 @@ def train(
             f"{source}: --minutes and --salvage are only for a folder; in a configuration set "
             "loop.epochs, loop.steps and salvage of each [[data]]"
         )
-    for key, text in (("output", begin.output), ("start", begin.from_)):
+    start = "" if begin.from_ == _SCRATCH else begin.from_
+    for key, text in (("output", begin.output), ("start", start)):
         if text is not None:
             overrides[key] = dumps(str(text))  # quoted: a folder may be called 1
     if begin.seed is not None:
@@ -186,7 +191,7 @@ def _train_folder(folder: Path, begin: Begin, changes: dict[str, str], *, as_jso
             folder,
             output=begin.output,
             minutes=max(limit - loaded_min, limit / 2),
-            start=begin.from_ or "",
+            start="" if begin.from_ == _SCRATCH else begin.from_,
             seed=begin.seed or 0,
             salvage=begin.salvage,
             changes=changes,
@@ -194,9 +199,10 @@ def _train_folder(folder: Path, begin: Begin, changes: dict[str, str], *, as_jso
         )
     trained = run.trained
     if as_json:
-        _console.print_json(result_values(run.result))
+        how = {"judged": run.judged or None, "people": run.people}
+        _console.print_json({**result_values(run.result), **how})
     else:
-        print("\n".join(score_lines(run.result)))
+        print("\n".join([*([run.judged] if run.judged else []), *score_lines(run.result)]))
     for text in run.result.notes:
         _console.note(text)
     _console.say(f"{trained.folder}: model, card (README.md), pictures; in {run.seconds:.0f} s")

@@ -90,6 +90,23 @@ def open_clip(path: str | PathLike[str], how: Emulation, *, strict: bool = True)
     return open_frames(path, fps=how.fps, light=how.light, strict=strict)
 
 
+def without_last_frame(path: str | PathLike[str], how: Emulation) -> FrameSource | None:
+    """Return a clip that skips damage, if the only loss is the last frame; None otherwise.
+
+    Recorders that are stopped often leave such clips. Its `damage` names the loss after a pass.
+    """
+    clip = open_clip(path, how, strict=False)
+    shown = 0
+    for _ in clip:
+        shown += 1
+        if clip.damage:  # a frame after a loss
+            return None
+    if not clip.damage or not shown:
+        return None
+    lost = clip.damage.frames if clip.frame_count is None else clip.frame_count - shown
+    return clip if lost <= 1 else None
+
+
 def frames_for(frames: FrameSource, how: Emulation) -> FrameSource:
     """Return the frames to emulate: at the sensor's size, with added frames."""
     if how.size is not None and how.whole and frames.size != how.size:

@@ -108,6 +108,8 @@ class FileSamples(Samples):
     kinds     the name of each sample's kind, such as "video"
     damage    with strict=False, the losses in samples read so far, by sample number
 
+    A clip with no loss but its last frame is used without it, with a LastFrameWarning.
+
     The calling thread does all work for a sample, and the loops in it release Python's lock: use
     as many threads as there are processors. Raises FormatError for a row with a file of unknown
     kind.

@@ -8,17 +8,23 @@ from operator import le
 from pathlib import Path
 from typing import NamedTuple
 
-from dvskit.datasets.clips import Emulation, emulate_depth_clip, emulate_frames, open_clip
+from dvskit.datasets.clips import (
+    Emulation,
+    emulate_depth_clip,
+    emulate_frames,
+    open_clip,
+    without_last_frame,
+)
 from dvskit.datasets.sample import Sample
 from dvskit.emulator.params import as_params
-from dvskit.errors import FormatError, GeometryError, VideoError
+from dvskit.errors import FormatError, GeometryError, LastFrameWarning, VideoError, warn
 from dvskit.events import Events, Size, Source, as_size
 from dvskit.formats import Recording, open_events
 from dvskit.formats.content import content_digest, images_digest, own_seed
 from dvskit.formats.found import PathKind, identify, identify_named, readable_suffixes
 from dvskit.formats.table import CLIP_SUFFIXES, file_of_events
 from dvskit.scenes import read_depth_clip
-from dvskit.video import Trimmed
+from dvskit.video import FrameSource, Trimmed
 
 
 def likely_size(source: Source, size: Size) -> Size:
@@ -145,15 +151,27 @@ def _read_recording(sample: Sample, how: SampleReading, seed: int) -> Read:
 
 def _read_clip(sample: Sample, how: SampleReading, seed: int) -> Read:
     given = how.emulation
-    clip = open_clip(sample.file, given, strict=how.strict)
-    frames = clip if sample.span is None else Trimmed(clip, *sample.span)
+    clip: FrameSource | None = open_clip(sample.file, given, strict=how.strict)
+    assert clip is not None
     try:
-        events = emulate_frames(frames, given, seed)
-    except VideoError as error:
-        if sample.span is None:
+        events = _emulated(clip, sample, given, seed)
+    except VideoError:
+        clip = without_last_frame(sample.file, given) if how.strict else None
+        if clip is None:
             raise
-        raise VideoError(f"from {sample.span[0]} to {sample.span[1]} us: {error}") from error
+        events = _emulated(clip, sample, given, seed)
+        warn(f"{sample.where}: used without its last frame: {clip.damage}", LastFrameWarning)
+        return Read(events, "")
     return Read(events, str(clip.damage) if clip.damage else "")
+
+
+def _emulated(clip: FrameSource, sample: Sample, how: Emulation, seed: int) -> Events:
+    if sample.span is None:
+        return emulate_frames(clip, how, seed)
+    try:
+        return emulate_frames(Trimmed(clip, *sample.span), how, seed)
+    except VideoError as error:
+        raise VideoError(f"from {sample.span[0]} to {sample.span[1]} us: {error}") from error
 
 
 def _read_depth(sample: Sample, how: SampleReading, seed: int) -> Read:

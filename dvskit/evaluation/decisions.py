@@ -19,6 +19,7 @@ from dvskit.evaluation.held_out import choose_encoder, choose_seed
 from dvskit.events import Events, Source, file_name
 from dvskit.events.even_blocks import even_blocks
 from dvskit.streams import Labels
+from dvskit.training.activity import activity_of
 from dvskit.training.inputs import (
     SensorFit,
     as_recording,
@@ -143,8 +144,13 @@ def _decide(model: Model, events: Events, first_us: int, weight: float | None) -
     window_us = model.input.window_us
     start_us = first_us + (int(events.t[0]) - first_us) // window_us * window_us
     given = input_of(model.input, events, weight, start_us)
-    shares, known = _probabilities(model, given), likeness_from(model.about)
-    unlike = "" if known is None else known.unlike(given, model.input)
+    if model.likeness is not None:
+        with activity_of(model.module) as passes:
+            shares = _probabilities(model, given)
+        unlike = model.likeness.unlike(passes[0])
+    else:
+        shares, known = _probabilities(model, given), likeness_from(model.about)
+        unlike = "" if known is None else known.unlike(given, model.input)
     return Decision(start_us, start_us + window_us, len(events), shares, unlike)
 
 

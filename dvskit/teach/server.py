@@ -89,7 +89,7 @@ class TeachServer(LocalServer):
         model = self._training.model
         if model is None:
             raise ConfigError("there is no model; train first")
-        commands = saved_commands(model, clips=str(self._folder.path.resolve()))
+        commands = saved_commands(model)
         return json.dumps([("its folder", str(model)), *commands]).encode()
 
     async def _live(self, link: WebSocket) -> None:

@@ -19,8 +19,6 @@ from dvskit.teach.train_process import TrainProcess
 
 _MINUTES = 2.0
 _OPTIONS = {"minutes": (0.2, 600.0), "seed": (0, 2**31 - 1)}
-_LEAST_TO_TEST = 4  # clips of each class, to hold some out
-_HELD_OUT = ("by=share", "group=none", "test=0.2")
 _SLOW_FPS = 12  # a hand moves by its width between two pictures
 _JUDGING_S = 6.0  # about, to judge and to draw the card
 _CLIP_WORDS = ("clip", "clips")
@@ -58,21 +56,20 @@ class TeachTraining:
 
         options  "minutes" for the whole run (default 2), "seed" (0)
 
-        From four clips of each class on, some are held out to test the model. Raises ConfigError
-        while one runs, for unknown options and values out of range, for a damaged clip, for fewer
-        than two classes, and for a class without clips.
+        Raises ConfigError while one runs, for unknown options and values out of range, for a
+        damaged clip, for fewer than two classes, and for a class without clips.
         """
         given = _checked(options or {})
         with self._lock:
             if self._process.running:
                 raise ConfigError("a training is running; stop it first")
             self._look()
-            sets, slow = self._check_clips()
+            slow = self._check_clips()
             folder = self._folder.path.resolve()
             self._process.forget_result()
             self._process.note(
                 arguments=["train", str(folder), "--minutes", str(given["minutes"]),
-                           "--seed", str(given["seed"]), "--json", *sets],
+                           "--seed", str(given["seed"]), "--json"],
                 output=str(self._next_output(folder.name)), minutes=given["minutes"], ended="",
                 slow=slow,
             )  # fmt: skip
@@ -130,7 +127,7 @@ class TeachTraining:
             "steps": found.steps,
             "seconds_left": left,
             "curve": found.curve,
-            "result": _words(result, Path(about.get("output", ""))) if result else "",
+            "result": _words(result) if result else "",
             "held_out": bool(result) and result["accuracy"] is not None,
             "classes": result.get("classes", []),
             "confusion": result.get("confusion", []),
@@ -160,8 +157,8 @@ class TeachTraining:
         else:  # a process that was killed started it
             self._run()
 
-    def _check_clips(self) -> tuple[list[str], int]:
-        """Return the options that hold clips out, and the number of clips with too few pictures.
+    def _check_clips(self) -> int:
+        """Return the number of clips with too few pictures a second.
 
         Raises ConfigError for clips that cannot be trained on.
         """
@@ -176,10 +173,7 @@ class TeachTraining:
                 raise ConfigError(f"class {label}: has no clips; record some, or delete it")
         if len(counts) < 2:
             raise ConfigError("there are fewer than two classes with clips; add another class")
-        people, slow = {clip.person for clip in clips}, sum(clip.fps < _SLOW_FPS for clip in clips)
-        if len(people) > 1 or min(counts.values()) < _LEAST_TO_TEST:
-            return [], slow
-        return [word for key in _HELD_OUT for word in ("--set", f"data.samples.{key}")], slow
+        return sum(clip.fps < _SLOW_FPS for clip in clips)
 
     def _next_output(self, name: str) -> Path:
         number = 1
@@ -252,7 +246,7 @@ class _Log:
         return round(max(left, 1.0), 1)
 
 
-def _words(result: Mapping[str, Any], output: Path) -> str:
+def _words(result: Mapping[str, Any]) -> str:
     """Return a result in plain words."""
     right = sum(row[k] for k, row in enumerate(result["confusion"]))
     total = result["samples"]
@@ -260,25 +254,12 @@ def _words(result: Mapping[str, Any], output: Path) -> str:
     what = count_of(total, *_CLIP_WORDS)
     if result["accuracy"] is None:
         return (
-            f"{right:,} of {what} {were} recognised, but it learned from these; record at least "
-            f"{_LEAST_TO_TEST} of each class, or another person, to test it on others"
+            f"{right:,} of {what} {were} recognised, but it learned from these; record more of "
+            "each class, or another person, to test it on others"
         )
-    people = _people(output)
-    of = f" of {' and '.join(people)}" if people else ""
-    return f"{right:,} of {what}{of} it had not seen {were} recognised"
-
-
-def _people(output: Path) -> list[str]:
-    """Return the people of a run's test part that are in no other part; [] if unknown."""
-    with (
-        suppress(OSError, ValueError, KeyError),
-        (output / "split.csv").open(encoding="utf-8", newline="") as file,
-    ):
-        rows = list(csv.DictReader(file))
-        tested = {row["group"] for row in rows if row["part"] == "test"}
-        known = {row["group"] for row in rows if row["part"] != "test"}
-        return sorted(tested) if not tested & known else []
-    return []
+    people = [f"{name} {of[0]} of {of[1]}" for name, of in (result["people"] or {}).items()]
+    whom = f" by a training without this person: {', '.join(people)}" if len(people) > 1 else ""
+    return f"{right:,} of {what} it had not seen {were} recognised{whom}"
 
 
 def _notes(lines: list[str]) -> list[str]:

@@ -15,8 +15,9 @@ from dvskit.networks.model_folder import find_model, shipped_models
 from dvskit.training.config import Config, DataConfig, LoopConfig
 from dvskit.training.device import keep_memory
 from dvskit.training.distributed import is_main_process
+from dvskit.training.folder_card import FolderRun
 from dvskit.training.folder_clips import Callbacks
-from dvskit.training.folder_run import FolderRun, train_folder
+from dvskit.training.folder_run import train_folder
 from dvskit.training.input_config import InputConfig
 from dvskit.training.loop import Trained, train
 from dvskit.training.models import Model, load_model, save_model

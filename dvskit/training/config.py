@@ -214,6 +214,7 @@ OPTIMISERS = ("adamw", "adam")
 SCHEDULES = ("cosine", "constant")
 PRECISIONS = ("auto", "float32", "bfloat16")
 KEPT = ("best", "last")
+TRAINED = ("all", "dense")
 
 
 @check_arguments
@@ -237,8 +238,8 @@ class LoopConfig:
     patience         epochs without improvement until the run ends; 0: no limit
     stop             epochs until the run ends, with the schedule of all epochs; 0: run all.
                      `dvskit train FOLDER` sets it when time runs out
-    freeze           for a run with a `start`: the number of first steps that train only the last
-                     layer
+    trained_layers   "all"; or "dense", for a run with a `start`: the weights and the means of the
+                     layers before the first dense one stay those of the start
     chunk_steps      time steps whose activity is kept for the backward pass; the rest is computed
                      again: less memory, more time; 0: all
     """
@@ -257,7 +258,7 @@ class LoopConfig:
     keep: str = "best"
     patience: int = 0
     stop: int = 0
-    freeze: int = 0
+    trained_layers: str = "all"
     chunk_steps: int = 0
 
     def __post_init__(self) -> None:
@@ -270,7 +271,6 @@ class LoopConfig:
             "clip_norm",
             "patience",
             "stop",
-            "freeze",
             "chunk_steps",
         ):
             if not getattr(self, key) >= 0:
@@ -286,6 +286,7 @@ class LoopConfig:
         check_choice("loop.loss", self.loss, LOSSES)
         check_choice("loop.precision", self.precision, PRECISIONS)
         check_choice("loop.keep", self.keep, KEPT)
+        check_choice("loop.trained_layers", self.trained_layers, TRAINED)
 
 
 @check_arguments
@@ -319,8 +320,10 @@ class Config:
                 )
         if self.seed < 0:
             raise ConfigError(f"seed = {self.seed} is below 0")
-        if self.loop.freeze and not self.start:
-            raise ConfigError("loop.freeze: all layers are new without a start; set it to 0")
+        if self.loop.trained_layers == "dense" and not self.start:
+            raise ConfigError(
+                'loop.trained_layers = "dense": all layers are new without a start; set it to "all"'
+            )
         check_input(self.input, self.network)
         for entry in self.data:
             entry.check_names()

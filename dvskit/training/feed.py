@@ -75,17 +75,19 @@ def load_feed(config: Config, sets: Sequence[TrainingSet] | None = None) -> Feed
     return Feed(
         _training_batches(sets, config, cache, room),
         {
-            each.entry.title: _judged(each, _held(each, each.parts.validation, room), config, cache)
+            each.entry.title: judged_part(
+                each, _held(each, each.parts.validation, room), config, cache
+            )
             for each in sets
             if len(each.parts.validation)
         },
         {
-            each.entry.title: _judged(each, each.parts.test, config, cache)
+            each.entry.title: judged_part(each, each.parts.test, config, cache)
             for each in sets
             if len(each.parts.test)
         },
         tuple(
-            _judged(each, _some(each.parts.train), config, cache)
+            judged_part(each, _some(each.parts.train), config, cache)
             for each in sets
             if isinstance(each.parts.train, Samples)
         ),
@@ -164,9 +166,13 @@ def _encode(entry: DataConfig, config: Config) -> datasets.Encode | None:
     return inputs.encode_of(entry.encoder, config.input, network_size(config), entry.augment)
 
 
-def _judged(
+def judged_part(
     each: TrainingSet, samples: Samples | ImageSamples, config: Config, cache: datasets.Cache | None
 ) -> AnyBatches:
+    """Return batches that judge samples of a set, without random changes: epoch 0.
+
+    cache  keeps what is emulated
+    """
     if isinstance(samples, Samples):
         if cache is not None and each.entry.kind in EMULATED and not samples.draws:
             samples = CachedSamples(samples, cache)  # the batches keep only tensors

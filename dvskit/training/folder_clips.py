@@ -13,18 +13,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 
+import numpy as np
+
 from dvskit._threads import thread_count
 from dvskit.datasets import Cache, FileSamples, ImageSamples, Sample, Samples, open_samples
 from dvskit.datasets.cache_entries import CachedSamples
 from dvskit.errors import ConfigError, DvskitError, count_of, one_line
+from dvskit.training.choose_config import ChosenConfig, ChosenSetting, choose
 from dvskit.training.config import Config
-from dvskit.training.inspect_folder import (
-    ChosenConfig,
-    ChosenSetting,
-    FolderContents,
-    choose,
-    inspect_samples,
-)
+from dvskit.training.folder_start import PEOPLE_MODEL, starts_with
+from dvskit.training.inspect_folder import FolderContents, inspect_samples
 from dvskit.training.models import load_model
 from dvskit.training.running import Progress
 from dvskit.training.sets import EMULATED, TrainingSet, checked_sets, load_sets, opened_set
@@ -32,6 +30,8 @@ from dvskit.training.toml_config import changed_config
 
 _LEAST_BLOCKS = 2  # of one clip of each class: one to train on, one to judge by
 _LEAST_TRAINING = 0.3  # of the time, for training, judging and the card
+_GESTURE_US = 500_000  # samples shorter than that show none
+_CHOOSING = 0.2  # of the time, at most, until the start is chosen
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +52,16 @@ class Callbacks:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """The configuration, opened sets, inspection and choices of a folder."""
+    """The configuration, opened sets, inspection and choices of a folder.
+
+    left_out  the most parts that are left out of trainings of their own, to judge it
+    """
 
     config: Config
     sets: Sequence[TrainingSet]
     contents: FolderContents
     choices: tuple[ChosenSetting, ...]
+    left_out: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +82,13 @@ def prepare(
     callbacks: Callbacks,
     limit: Time | None,
     check: Callable[[Config, Sequence[TrainingSet]], None] = lambda config, sets: None,
+    *,
+    choose_start: bool = False,
 ) -> Prepared:
     """Inspect, choose and emulate; then again without the samples that cannot be used.
 
-    limit  when to stop emulating; None: no limit
+    limit         when to stop emulating; None: no limit
+    choose_start  whether a shipped model may be the start, in place of that of `asked`
     check  called with the chosen configuration and sets, before the emulation
 
     Raises ConfigError if there is no time for two clips of each class, and the errors of opening,
@@ -91,13 +98,18 @@ def prepare(
     (entry,) = asked.data
     said: set[str] = set()
     samples = open_samples(entry.path, strict=not entry.salvage)
+    begun: tuple[ChosenSetting, ...] = ()
     while True:
         contents = inspect_samples(samples, entry.path, without=entry.without)
+        if choose_start and not begun:
+            begun = (_start_for(contents, replace(asked, data=(entry,)), samples, limit),)
+            if begun[0].value == PEOPLE_MODEL:
+                asked, model = replace(asked, start=PEOPLE_MODEL), load_model(PEOPLE_MODEL)
         chosen = choose(contents, replace(asked, data=(entry,)), model)
         config = _left_out(changed_config(chosen.config, changes), entry.without)
         asked_for = (ChosenSetting("asked", f"{key} = {text}", "set by the command")
                      for key, text in changes.items())  # fmt: skip
-        choices = (*chosen.choices, *asked_for)
+        choices = (*begun, *chosen.choices, *asked_for)
         for line in (f"{entry.path}: {contents.words}", *map(str, choices)):
             if line not in said:
                 callbacks.say(line)
@@ -111,9 +123,30 @@ def prepare(
         _tell_left_out(making, callbacks)
         names = {row.name for row in (*making.wrong, *making.late)}
         entry, limit = replace(entry, without=(*entry.without, *sorted(names))), None
-    for text in (note for each in sets for note in each.notes):
+    for text in (*(note for each in sets for note in each.notes), *contents.warnings):
         callbacks.note(text)
-    return Prepared(config, sets, contents, choices)
+    judged = _split_keys(config) == _split_keys(chosen.config)
+    return Prepared(config, sets, contents, choices, chosen.left_out if judged else 0)
+
+
+def _start_for(
+    contents: FolderContents, asked: Config, samples: FileSamples, limit: Time | None
+) -> ChosenSetting:
+    """Return the choice of the start for a folder."""
+    if float(np.quantile(contents.durations, 0.9)) < _GESTURE_US:
+        return ChosenSetting("start", "new weights", "the samples are too short for gestures")
+    start = load_model(PEOPLE_MODEL)
+    chosen = choose(contents, replace(asked, start=start.name), start)
+    until = None if limit is None else limit.began + _CHOOSING * (limit.end - limit.began)
+    (one,) = _sets_of(chosen.config, samples, chosen)
+    return starts_with(start, chosen.config, one, until)
+
+
+def _split_keys(config: Config) -> tuple[object, ...]:
+    """Return the settings that decide which samples judge, and that none chooses an epoch."""
+    (first, *others) = config.data
+    shares = first.by, first.group, first.validation, first.test, first.skip, first.limit
+    return *shares, len(others), config.seed, config.loop.keep
 
 
 def _sets_of(config: Config, samples: FileSamples, chosen: ChosenConfig) -> tuple[TrainingSet, ...]:

@@ -1,27 +1,22 @@
-"""Train a folder of samples to a model: inspect, choose, emulate, train for a time, judge.
-
-The model folder holds a card: README.md and its pictures.
-"""
+"""Train a folder of samples to a model: inspect, choose, emulate, train for a time, judge."""
 
 from __future__ import annotations
 
 import math
-import shlex
 import time
 import tomllib
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from os import PathLike
 from pathlib import Path
 
 import torch
 
-from dvskit import _files
 from dvskit._arguments import check_arguments
 from dvskit._threads import thread_count
-from dvskit.datasets import ImageSamples
+from dvskit.datasets import Cache, ImageSamples
 from dvskit.errors import ConfigError, FittedWarning
 from dvskit.training.checkpoint import (
     check_same_samples,
@@ -29,19 +24,27 @@ from dvskit.training.checkpoint import (
     check_same_values,
     config_on_disk,
 )
+from dvskit.training.choose_config import BATCH, with_steps
 from dvskit.training.config import Config, DataConfig
 from dvskit.training.device import torch_threads
 from dvskit.training.distributed import started_together
-from dvskit.training.feed import load_feed, split_in_files
+from dvskit.training.feed import judged_part, load_feed, split_in_files
+from dvskit.training.folder_card import FolderRun, write_card
 from dvskit.training.folder_clips import Callbacks, Prepared, Time, prepare
-from dvskit.training.inputs import judged_batches
-from dvskit.training.inspect_folder import BATCH, ChosenSetting, FolderContents, with_steps
+from dvskit.training.left_out import (
+    JudgedSample,
+    counted,
+    judge_left_out,
+    parts_left_out,
+    plan_to_leave_out,
+    result_of_left_out,
+)
 from dvskit.training.loop import Trained, check_place, train_sets
-from dvskit.training.model_tables import Reject, used_samples
+from dvskit.training.model_tables import used_samples
 from dvskit.training.models import load_model, with_earlier_samples
 from dvskit.training.running import Progress, TrainingRun, Watch
-from dvskit.training.scores import Result, headlines, judge_with_notes, logits_of
-from dvskit.training.sets import TrainingSet
+from dvskit.training.scores import Result, judge_with_notes, logits_of
+from dvskit.training.sets import EMULATED, TrainingSet
 from dvskit.training.toml_config import config_values, to_toml, write_config
 
 MINUTES = 5.0
@@ -51,28 +54,6 @@ _CARD_S = 4.0  # to draw the pictures and end the process
 _SLOWEST = 8.0  # the largest slowdown by a busy machine
 _JUDGED_STEPS = 0.5  # time to judge a batch, in training steps
 _LEAST_STEPS = 20
-_NOT_INDEPENDENT = (
-    "The interval assumes independent samples. Samples of one person are alike, so it is too "
-    "narrow."
-)
-
-
-@dataclass(frozen=True, slots=True)
-class FolderRun:
-    """The result of training on a folder.
-
-    trained  the model, its folder and the log
-    result   the accuracy on held-out samples. If none are held out it is the accuracy on training
-             samples, and `held_out` is False
-    choices  the choices, with their reasons
-    seconds  of the whole run
-    """
-
-    trained: Trained
-    result: Result
-    held_out: bool
-    choices: tuple[ChosenSetting, ...]
-    seconds: float
 
 
 @check_arguments
@@ -81,7 +62,7 @@ def train_folder(
     *,
     output: str | PathLike[str] | None = None,
     minutes: float = MINUTES,
-    start: str = "",
+    start: str | None = None,
     seed: int = 0,
     salvage: bool = False,
     changes: Mapping[str, str] | None = None,
@@ -89,8 +70,10 @@ def train_folder(
 ) -> FolderRun:
     """Train a classifier on a folder, or a list, of labelled recordings and videos, or depth clips.
 
-    The configuration is chosen by the content of the folder: see `choose`. All clips of one person
-    stay in one part if people are known.
+    The configuration is chosen by the content of the folder: see `choose`. Of fewer than 200
+    samples the model learns from all. Further trainings leave out each person in turn, or a third
+    of the samples if people are not known, and judge it by them; judged.csv holds their answers.
+    Of more samples, some are held out. All clips of one person stay together if people are known.
 
     output   the folder of the run, default runs/<the folder's name>: the model, its card
              (README.md), confusion.png, curves.png, log.csv and config.toml, which trains it again
@@ -99,8 +82,9 @@ def train_folder(
              by the measured time of a step, and ends an epoch early if it is slower. config.toml
              holds clips and steps: it gives the same weights on the same machine with the same
              number of threads (half of torch's)
-    start    a model folder, or a shipped model's name; the run begins with its weights. The last
-             layer is new if the classes differ
+    start    a model folder, or a shipped model's name: the run begins with its weights. Its
+             convolutions stay, and the last layer is new if the classes differ. "": all weights are
+             new. None: dvs128-gestures if the samples show people (by its `likeness`), else ""
     salvage  whether damaged files are salvaged and files that cannot be opened are skipped
     changes  of the chosen configuration, as in `load_config`
 
@@ -115,16 +99,23 @@ def train_folder(
         raise ConfigError(f"minutes = {minutes} is not above 0")
     if started_together() > 1:
         raise ConfigError("torchrun: train the folder in one process, then its config.toml in many")
-    asked = _asked(Path(folder), output, start, seed, salvage)
+    asked = _asked(Path(folder), output, start or "", seed, salvage)
     check_place(Path(asked.output))
     end = began + 60 * minutes
-    before = _before(asked)
+    before = config_on_disk(Path(asked.output))
+    if before is not None:
+        if start is None:  # it was chosen
+            asked = replace(asked, start=before.start)
+        _check_same_asked(before, asked)
     if before is not None:
         without = before.data[0].without
         asked = replace(asked, data=(replace(asked.data[0], without=without),))
     # A run that has begun keeps its clips, so there is no limit.
     limit = None if before is not None else Time(began, began + 60 * _EMULATING * minutes, end)
-    ready = prepare(asked, changes or {}, callbacks, limit, partial(_check_same, before))
+    ready = prepare(
+        asked, changes or {}, callbacks, limit, partial(_check_same, before),
+        choose_start=start is None and before is None,
+    )  # fmt: skip
     # Train on half of the threads: others make batches, and each layer waits for its slowest one.
     half = max(1, min(torch.get_num_threads(), thread_count() // 2))
     with torch_threads(half):
@@ -132,17 +123,26 @@ def train_folder(
             config = before
             steps = config.loop.epochs * config.loop.steps
             callbacks.say(f"steps     {steps:,}: the run in {config.output} began with them")
-            trained = train_sets(config, ready.sets, progress=callbacks.progress)
+            follow = counted(callbacks.progress, 0, 1 + parts_left_out(Path(config.output)))
+            trained = train_sets(config, ready.sets, progress=follow)
+            answers = judge_left_out(config, ready.sets[0], progress=callbacks.progress)
         else:
             # On a busy machine a second of CPU time takes several seconds.
             slow = (time.monotonic() - began) / max(time.process_time() - computed, 1e-3)
             card_s = _CARD_S * min(max(slow, 1.0), _SLOWEST)
             until = end - card_s - _SPARE * 60 * minutes
             config, judging_s = _in_time(ready, Time(began, until, end), callbacks)
-            trained = _train_until(config, ready.sets, end - card_s - judging_s, callbacks)
-        result, held_out = _judged(trained, ready.sets)
+            if ready.left_out:
+                plan_to_leave_out(config, ready.sets[0])
+            begun = time.monotonic()
+            config, trained = _train_until(config, ready.sets, end - card_s - judging_s, callbacks)
+            answers = judge_left_out(
+                config, ready.sets[0], until=end - card_s, part_s=time.monotonic() - begun,
+                progress=callbacks.progress,
+            )  # fmt: skip
+        result, held_out = _judged(trained, config, ready.sets, answers)
     seconds = time.monotonic() - began
-    run = FolderRun(trained, result, held_out, ready.choices, seconds)
+    run = FolderRun(trained, result, held_out, ready.choices, seconds, answers)
     write_card(run, config, ready.contents)
     return run
 
@@ -160,15 +160,9 @@ def _asked(
     )
 
 
-def _before(asked: Config) -> Config | None:
-    """Return the configuration of the run in the output folder, None if there is none.
-
-    Raises OutputError for a run with other arguments.
-    """
+def _check_same_asked(before: Config, asked: Config) -> None:
+    """Raise OutputError if the run in the output folder had other arguments."""
     folder = Path(asked.output)
-    before = config_on_disk(folder)
-    if before is None:
-        return None
     had, now = config_values(before), config_values(asked)
     same = {**had, "name": asked.name, "seed": asked.seed}
     same.pop("start", None)
@@ -178,7 +172,6 @@ def _before(asked: Config) -> Config | None:
         entry["path"] = _same_path(before, asked)
         same["data"] = [entry]
     check_same_values(folder, tomllib.loads(to_toml(had)), same)
-    return before
 
 
 def _same_path(before: Config, now: Config) -> str:
@@ -209,7 +202,8 @@ def _check_same(before: Config | None, config: Config, sets: Sequence[TrainingSe
 def _in_time(ready: Prepared, time_: Time, callbacks: Callbacks) -> tuple[Config, float]:
     """Return the configuration with as many of its steps as fit, and the seconds of judging.
 
-    Raises ConfigError if there is no time for a few steps.
+    If not all fit, two trainings without a part get as many. Raises ConfigError if there is no time
+    for a few steps.
     """
     config, one = ready.config, ready.sets[0]
     wanted = config.loop.epochs * config.loop.steps
@@ -223,9 +217,8 @@ def _in_time(ready: Prepared, time_: Time, callbacks: Callbacks) -> tuple[Config
         run.module.eval()
         logits_of(run.module, counts)
     judging = each * _JUDGED_STEPS / BATCH  # per sample
-    parts = one.parts
-    last = judging * (len(parts.test) or len(parts.train))
-    every = last + 10 * judging * len(parts.validation)  # in ten epochs
+    last = judging * (len(one.parts.test) or len(one.parts.train))
+    every = last + 10 * judging * len(one.parts.validation)  # in ten epochs
     least, now = min(wanted, _LEAST_STEPS), time.monotonic()
     possible = int((time_.until - every - now) / each)
     if possible < least:
@@ -235,10 +228,10 @@ def _in_time(ready: Prepared, time_: Time, callbacks: Callbacks) -> tuple[Config
             f"there is too little time to train: a step takes {each:.2g} s; --minutes "
             f"{_rounded_up(needed)} leaves time for {least}. Emulated events are kept"
         )
-    steps = min(wanted, possible)
+    runs = 1 + min(ready.left_out, 2) if possible >= 3 * least else 1
+    steps = min(wanted, possible // runs)
     if steps < wanted:
         callbacks.say(f"steps     {steps:,}: as many as the time allows, {each:.2g} s each")
-    if steps < wanted:
         config = replace(config, loop=with_steps(config.loop, steps))
     return config, last
 
@@ -253,15 +246,17 @@ class _NoTimeError(Exception):
 
 def _train_until(
     config: Config, sets: Sequence[TrainingSet], end: float, callbacks: Callbacks
-) -> Trained:
+) -> tuple[Config, Trained]:
     """Train, and stop after an epoch if another one would end later than `end`.
 
-    config.toml then holds the number of epochs, so that it trains the same weights again.
+    The configuration that is returned, and config.toml, then hold the number of epochs, so that
+    they train the same weights again.
     """
     folder, at = Path(config.output), [time.monotonic()]
+    show = counted(callbacks.progress, 0, 1 + parts_left_out(folder))
 
     def follow(now: Progress) -> None:
-        callbacks.progress(now)
+        show(now)
         if now.step % (now.steps // now.epochs):
             return
         at.append(time.monotonic())
@@ -269,7 +264,7 @@ def _train_until(
             raise _NoTimeError(now.epoch + 1)
 
     try:
-        return train_sets(config, sets, progress=follow)
+        return config, train_sets(config, sets, progress=follow)
     except _NoTimeError as late:
         (epochs,) = late.args
     config = replace(config, loop=replace(config.loop, stop=epochs))
@@ -277,89 +272,20 @@ def _train_until(
     callbacks.note(
         f"the machine is slower than measured: it takes {epochs} of {config.loop.epochs} epochs"
     )
-    return train_sets(config, sets)
+    return config, train_sets(config, sets)
 
 
-def _judged(trained: Trained, sets: Sequence[TrainingSet]) -> tuple[Result, bool]:
-    """Return the result on held-out samples, else on training samples, and which it is."""
+def _judged(
+    trained: Trained, config: Config, sets: Sequence[TrainingSet], answers: Sequence[JudgedSample]
+) -> tuple[Result, bool]:
+    """Return the result on samples not learned from, else on training samples, and which it is."""
+    if answers:
+        return result_of_left_out(answers, trained.model.classes), True
     if trained.results:
         return next(iter(trained.results.values())), True
     (one,) = sets
     assert not isinstance(one.parts.train, ImageSamples)
     model, samples = trained.model, one.parts.train
-    result = judge_with_notes(model.module, judged_batches(samples, model.input, model.size))
+    cache = Cache() if one.entry.kind in EMULATED else None
+    result = judge_with_notes(model.module, judged_part(one, samples, config, cache))
     return replace(result, seen=len(samples)), False
-
-
-def write_card(run: FolderRun, config: Config, contents: FolderContents) -> None:
-    """Write README.md, confusion.png and curves.png to a model's folder, replacing earlier ones."""
-    from dvskit.render import plots  # here because Matplotlib takes long to load
-
-    folder, result = run.trained.folder, run.result
-    plots.save(
-        plots.confusion(result.confusion, result.classes), folder / "confusion.png", overwrite=True
-    )
-    plots.save(plots.curves(folder), folder / "curves.png", overwrite=True)
-    _files.write_whole(folder / "README.md", _card_text(run, config, contents), overwrite=True)
-
-
-def _card_text(run: FolderRun, config: Config, contents: FolderContents) -> str:
-    trained, result = run.trained, run.result
-    (entry,) = config.data
-    data, reject = Path(entry.path).name, trained.model.reject
-    folder, same = (_from_here(path) for path in (trained.folder, trained.folder / "config.toml"))
-    again = [_from_here(entry.path), "-o", "OUTPUT"]
-    again += ["--seed", str(config.seed), *["--salvage"] * entry.salvage]
-    if config.start:
-        again += ["--from", shlex.quote(config.start)]
-    for each in run.choices:
-        if each.what == "asked":
-            again += ["--set", shlex.quote("=".join(each.value.split(" = ", 1)))]
-    lines = [
-        f"# {trained.model.name}",
-        "",
-        f"Recognises {len(result.classes)} classes: {', '.join(result.classes)}.",
-        "",
-        f"    dvskit classify FILE --model {folder}",
-        "",
-        "TrainingRun the commands of this page where the training was started.",
-        "",
-        "## Accuracy",
-        "\n\n".join(f"{line[0].upper()}{line[1:]}." for line in headlines(result)),
-        *(["", _NOT_INDEPENDENT] if contents.groups else []),
-        "",
-        *(["These samples took no part in training or in any choice.", ""] if run.held_out else []),
-        "![Confusion matrix](confusion.png) ![Curves](curves.png)",
-        "",
-        "## Data and choices",
-        f"{data}: {contents.words}. `split.csv` lists the part of each sample.",
-        "",
-        *(f"- {each.what}, {each.value}: {each.why}" for each in run.choices),
-        f"- steps taken: {len(trained.history) * config.loop.steps:,}, in "
-        f"{sum(row['seconds'] for row in trained.history):.0f} s",
-        "",
-        "## Train it again",
-        f"    dvskit train {' '.join(again)}",
-        "",
-        f"This measures the time again. `dvskit train {same} -o OUTPUT` takes the same steps.",
-        "",
-        "## Limits",
-        "Every input gets one of these classes. Only the first window counts, "
-        f"{config.input.bins} bins of {config.input.bin_us / 1000:g} ms from the first event on. "
-        f"{_reject_words(reject)}",
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def _from_here(path: str | Path) -> str:
-    """Return a path as a shell takes it, relative to the working directory if it lies in it."""
-    absolute, here = Path(path).absolute(), Path.cwd()
-    return shlex.quote(str(absolute.relative_to(here) if here in absolute.parents else path))
-
-
-def _reject_words(reject: Reject) -> str:
-    how = reject.how or "the default"
-    return (
-        f"Live, no class is named below a confidence of {reject.confidence:g} or "
-        f"{reject.events_per_second:g} events a second ({how})."
-    )

@@ -24,8 +24,10 @@ from torch import nn
 
 from dvskit import _files
 from dvskit._arguments import check_arguments
+from dvskit.datasets import ImageBatches
 from dvskit.errors import FittedWarning, OutputError
 from dvskit.networks import Network
+from dvskit.training.activity import ActivityLikeness, fit_likeness
 from dvskit.training.checkpoint import (
     SPLIT,
     check_same_run,
@@ -37,7 +39,7 @@ from dvskit.training.config import Config
 from dvskit.training.device import keep_memory
 from dvskit.training.distributed import World, joined
 from dvskit.training.feed import Feed, load_feed
-from dvskit.training.input_config import InputConfig
+from dvskit.training.input_config import InputConfig, is_weighed
 from dvskit.training.model_tables import (
     Used,
     emulation_values,
@@ -58,6 +60,8 @@ from dvskit.training.running import (
 from dvskit.training.scores import Metric, Result, check_metrics, judge_with_notes
 from dvskit.training.sets import TrainingSet, emulation_of
 from dvskit.training.toml_config import config_values, data_values, write_config
+
+_MANY_SAMPLES = 1000  # from so many, the activity of layers shows which inputs are alike
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,10 +266,12 @@ def _finish(config: Config, feed: Feed, run: TrainingRun, used: tuple[Used, ...]
     reject = reject_on(model.module, feed.validation.values(), config.input)
     clips = [entry for entry in config.data if entry.kind in ("videos", "mixed", "depth")]
     clips.sort(key=lambda entry: entry.kind == "depth")
+    likeness = _likeness(config, feed, run)
+    measured = likeness is None and run.world.is_main
     about: dict[str, Any] = {
         "seed": config.seed,
         "reject": asdict(reject),
-        **(likeness_of(feed.known, config.input) if run.world.is_main else {}),
+        **(likeness_of(feed.known, config.input) if measured else {}),
         **({"emulation": emulation_values(emulation_of(clips[0], config))} if clips else {}),
         "data": data,
         "scores": scores,
@@ -273,7 +279,22 @@ def _finish(config: Config, feed: Feed, run: TrainingRun, used: tuple[Used, ...]
     if run.start is not None:
         about = {"start": run.start.name, **about}
     folder = Path(config.output)
-    model = replace(model, about=about, used=used)
+    model = replace(model, about=about, used=used, likeness=likeness)
     if run.world.is_main:
         write_model(folder, model)
     return Trained(model, folder, tuple(run.at.history), test)
+
+
+def _likeness(config: Config, feed: Feed, run: TrainingRun) -> ActivityLikeness | None:
+    """Return what tells inputs unlike those that the run's layers learned from, if it is known.
+
+    Layers that stay those of the start keep its likeness. Other layers need many samples.
+    """
+    if config.loop.trained_layers == "dense" and run.start is not None:
+        return run.start.likeness
+    batches = feed.train
+    if isinstance(batches, ImageBatches) or not (run.world.is_main and is_weighed(config.input)):
+        return None
+    if sum(len(share.samples) for share in batches.shares) < _MANY_SAMPLES:
+        return None
+    return fit_likeness(run.module.eval(), batches)

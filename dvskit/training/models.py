@@ -1,7 +1,8 @@
 """Models on disk (loading one never runs code), and starting a run with a model's weights.
 
-A folder holds model.toml, weights.safetensors and split.csv; features.safetensors too, if the input
-needs fitted features, so that it is complete. If a run has other classes than the model it starts
+A folder holds model.toml, weights.safetensors and split.csv; likeness.safetensors too if the
+activity of the training samples was measured, and features.safetensors if the input needs fitted
+features, so that it is complete. If a run has other classes than the model it starts
 with, its last layer is new.
 """
 
@@ -26,6 +27,7 @@ from dvskit.networks import Layered, ModuleNetwork, Network, is_own, network_val
 from dvskit.networks.model_folder import check_finite, find_model, weights_of
 from dvskit.networks.network import Maker
 from dvskit.tensors import load_features, save_features
+from dvskit.training.activity import ActivityLikeness, read_likeness, write_likeness
 from dvskit.training.config import Config
 from dvskit.training.device import pick_device
 from dvskit.training.input_config import FITTED_FILE, InputConfig, fitted_file, with_fitted
@@ -57,6 +59,7 @@ class Model:
     classes  the name of each logit
     about    tables about data, scores and more, of plain values
     used     the recordings of its run, with their parts; empty if not recorded
+    likeness tells inputs unlike those that it learned from; None if it has none
     """
 
     name: str
@@ -66,6 +69,7 @@ class Model:
     classes: tuple[str, ...]
     about: Mapping[str, Any] = field(default_factory=dict)
     used: tuple[Used, ...] = ()
+    likeness: ActivityLikeness | None = None
 
     def __repr__(self) -> str:
         classes = ", ".join(self.classes)
@@ -122,6 +126,7 @@ def write_model(folder: str | PathLike[str], model: Model) -> Path:
         _files.write_whole(target / _SPLIT, split_text(model.used), overwrite=True)
     else:
         (target / _SPLIT).unlink(missing_ok=True)
+    write_likeness(target, model.likeness)
     _files.write_whole(target / _TOML, to_toml(values), overwrite=True)
     return target
 
@@ -161,9 +166,9 @@ def load_model(
     folder = find_model(name_or_path)
     described = read_description(folder / _TOML, networks)
     name, network, given, classes, about = described
-    used = read_split(folder / _SPLIT)
+    used, likeness = read_split(folder / _SPLIT), read_likeness(folder)
     module = new_module(described, folder / _WEIGHTS).eval().to(pick_device())
-    return Model(name, network, module, given, classes, about, used)
+    return Model(name, network, module, given, classes, about, used, likeness)
 
 
 def as_model(model: Model | str | PathLike[str]) -> Model:
@@ -238,11 +243,25 @@ def parameters_of_last(module: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
             yield name, parameter
 
 
-def set_trainable(module: nn.Module, *, all_layers: bool) -> None:
-    """Make all weights of a module trainable, or only those of its last layer."""
-    last = {id(parameter) for _, parameter in parameters_of_last(module)}
-    for parameter in module.parameters():
-        parameter.requires_grad_(all_layers or id(parameter) in last)
+def layers_before_dense(module: nn.Module) -> list[nn.Module]:
+    """Return the layers with weights or means before the first dense one, in their order.
+
+    Raises ConfigError if there is none.
+    """
+    found: list[nn.Module] = []
+    for part in module.modules():
+        if isinstance(part, nn.Linear):
+            break
+        if not any(part.children()) and part.state_dict():
+            found.append(part)
+    else:
+        found = []
+    if not found:
+        raise ConfigError(
+            'loop.trained_layers = "dense": the network has no layer with weights before a dense '
+            'one; set it to "all"'
+        )
+    return found
 
 
 def with_classes(network: Network, classes: int) -> Network:
@@ -271,6 +290,12 @@ def with_earlier_samples(start: Model | None, used: Sequence[Used]) -> tuple[Use
     known = {_what(row) for row in used}
     before = [] if start is None else [row for row in start.used if row.part != "test"]
     return (*used, *(row._replace(part="train") for row in before if _what(row) not in known))
+
+
+def common_samples(start: Model, used: Sequence[Used]) -> list[Used]:
+    """Return the samples that a model learned from or was chosen by."""
+    before = {_what(row) for row in start.used if row.part != "test"}
+    return [row for row in used if _what(row) in before]
 
 
 def _leaked(before: Sequence[Used], now: Sequence[Used]) -> list[Used]:

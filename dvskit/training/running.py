@@ -28,7 +28,7 @@ from dvskit.training.losses import (
     rate_at,
     take_step,
 )
-from dvskit.training.models import load_start, set_trainable, start_of
+from dvskit.training.models import layers_before_dense, load_start, start_of
 from dvskit.training.own import built
 from dvskit.training.scores import Metric, scores_of
 from dvskit.training.toml_config import config_values, to_toml
@@ -163,6 +163,10 @@ class TrainingRun:
         self.start = start_of(config, feed.split)
         if self.start is not None:
             load_start(self.module, self.start, feed.train.classes)
+        dense = config.loop.trained_layers == "dense"
+        self.fixed = layers_before_dense(self.module) if dense else []
+        for part in self.fixed:
+            part.requires_grad_(False)
         self.optimiser = make_optimiser(self.module, config.loop)
         if at is None:
             at = Checkpoint(to_toml(config_values(config)))
@@ -193,7 +197,7 @@ class TrainingRun:
         The steps train the network, so use this only on a run that is thrown away.
         """
         began, done = 0.0, -_WARMING
-        self.module.train()
+        self._set_training()
         while done < _TIMED:
             for counts, labels in self.feed.train.epoch(0):
                 self._learn(counts, labels, self.config.loop.learning_rate, len(labels))
@@ -208,14 +212,12 @@ class TrainingRun:
         """Train the rest of an epoch, judge the weights, and keep them if they are the best."""
         loop, number, watch = self.config.loop, self.at.epoch, self.watch
         began = told = kept = time.monotonic()
-        self.module.train()
+        self._set_training()
         sizes = self.feed.train.sizes()
         batches = self.feed.train.epoch(number, first=self.at.step, part=self.world.part)
         for counts, labels in batches:
             step = number * len(self.feed.train) + self.at.step
             torch.manual_seed(self.config.seed * _EPOCHS_APART + step + 1)  # of the step's dropout
-            if loop.freeze:
-                set_trainable(self.module, all_layers=step >= loop.freeze)
             rate = rate_at(loop, step, self.steps)
             loss = self._learn(counts, labels, rate, sizes[self.at.step])
             if not math.isfinite(loss):
@@ -247,6 +249,11 @@ class TrainingRun:
             watch.board.epoch(done, row)
         self._keep()
         self.last = Progress(number, loop.epochs, done, self.steps, row["loss"], scores)
+
+    def _set_training(self) -> None:
+        self.module.train()
+        for part in self.fixed:  # batch normalisation keeps its means
+            part.eval()
 
     def _keep(self) -> None:
         # Points first: a resumed run writes those after the checkpoint again, but not those before.

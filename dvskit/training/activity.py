@@ -1,0 +1,155 @@
+"""The distance of an input from those that a model learned from, by the activity in its layers.
+
+The activity of a channel is the mean size of its output over time and place. The logarithms of the
+activities of a model's training samples are described by a Gaussian; an input is as far away as its
+Mahalanobis distance (Lee et al. 2018) says. Convolutions count, and dense layers if there are none.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor, nn
+
+from dvskit import _files
+from dvskit.errors import ModelError, one_line
+from dvskit.neurons import Neurons
+from dvskit.training.inputs import AnyBatches
+from dvskit.training.scores import logits_of
+
+_FILE = "likeness.safetensors"
+_MOST_BYTES = 1 << 26
+_FITTED, _MEASURED = 120, 60  # training samples that fit the Gaussian, and that set its limit
+_SHRINK = 0.3  # of the covariance towards independent channels: there are few samples
+_BEYOND = 1.5  # times the distance of nearly all training samples: other people differ by as much
+_NEARLY_ALL = 0.99
+_LEAST = 1e-3  # added to an activity: silent channels have finite logarithms
+_ACTIVE = (Neurons, nn.ReLU, nn.LeakyReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Tanh, nn.Sigmoid)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ActivityLikeness:
+    """A Gaussian of activities, scaled such that inputs beyond a distance of 1 are unlike.
+
+    mean    (channels,) float32 of the logarithms
+    scale   (channels, channels) float32: scale @ (activity - mean) has the distance as its norm
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    def distance(self, activity: Tensor) -> float:
+        """Return the distance of an activity (channels,); 1 is the limit. Raises ModelError."""
+        if activity.shape != self.mean.shape:
+            raise ModelError(
+                f"{_FILE}: describes {len(self.mean):,} channels, and the network has "
+                f"{len(activity):,}; remove it, or train again"
+            )
+        return float(torch.linalg.vector_norm(self.scale @ (activity - self.mean)))
+
+    def unlike(self, activity: Tensor) -> str:
+        """Return how an activity (channels,) differs from all samples; "" if it does not."""
+        far = self.distance(activity)
+        return f"it excites the network in other ways, {far:.2g} times the limit" * (far > 1)
+
+
+@contextmanager
+def activity_of(module: nn.Module) -> Iterator[list[Tensor]]:
+    """Collect the activity of a module's channels in each pass with one sample.
+
+    Yields a list to which each pass appends (channels,) float32 logarithms; nothing if no layer of
+    neurons or activations is a module of its own.
+    """
+    outputs: list[Tensor] = []
+    passes: list[Tensor] = []
+
+    def keep(_: nn.Module, __: object, output: object) -> None:
+        if isinstance(output, Tensor):
+            outputs.append(output.detach().abs().float().cpu())
+
+    def close(_: nn.Module, __: object, ___: object) -> None:
+        planes = [each.mean((*range(each.ndim - 3), -2, -1)) for each in outputs if each.ndim > 3]
+        rows = [each.mean(tuple(range(each.ndim - 1))) for each in outputs if each.ndim <= 3]
+        outputs.clear()
+        if planes or rows:
+            passes.append(torch.log(torch.cat(planes or rows) + _LEAST))
+
+    hooks = [
+        each.register_forward_hook(keep) for each in module.modules() if isinstance(each, _ACTIVE)
+    ]
+    hooks.append(module.register_forward_hook(close))
+    try:
+        yield passes
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def fit_likeness(module: nn.Module, batches: AnyBatches) -> ActivityLikeness | None:
+    """Return the likeness of a model in evaluation mode to batches that it learned from.
+
+    Of the first 180 samples of epoch 0, with their random changes, 120 fit the Gaussian; the
+    farthest but a hundredth of the others, times 1.5, are at the limit. None for a network without
+    layers to measure, and for fewer than 24 samples.
+    """
+    with activity_of(module) as passes:
+        for sample in islice(_samples(batches), _FITTED + _MEASURED):
+            logits_of(module, sample)
+    if len(passes) < 24:
+        return None
+    known = torch.stack(passes).double()
+    fitted, others = known[: 2 * len(known) // 3], known[2 * len(known) // 3 :]
+    mean, spread = fitted.mean(0), fitted.std(0).clamp(min=1e-3)
+    scaled = (fitted - mean) / spread
+    covariance = (1 - _SHRINK) * (scaled.T @ scaled) / len(scaled)
+    covariance += _SHRINK * torch.eye(len(mean))
+    # The rows of the inverse factor give independent numbers of deviation 1.
+    whiten = torch.linalg.inv(torch.linalg.cholesky(covariance)) / spread
+    far = torch.linalg.vector_norm((others - mean) @ whiten.T, dim=1).quantile(_NEARLY_ALL)
+    limit = _BEYOND * max(float(far), math.sqrt(len(mean)) * 1e-3)
+    return ActivityLikeness(mean.float(), (whiten / limit).float().contiguous())
+
+
+def _samples(batches: AnyBatches) -> Iterator[Tensor]:
+    """Yield inputs (T, 1, C, H, W), one by one: the layout of a network's batches is its own."""
+    counts: Iterable[Tensor] = (counts for counts, _ in batches.epoch(0))
+    for each in counts:
+        yield from torch.split(each, 1, dim=1)
+
+
+def write_likeness(folder: Path, known: ActivityLikeness | None) -> None:
+    """Write a likeness to a model's folder, or remove that of an earlier model. OutputError."""
+    file = folder / _FILE
+    if known is None:
+        file.unlink(missing_ok=True)
+        return
+    _files.write_whole(file, save({"mean": known.mean, "scale": known.scale}), overwrite=True)
+
+
+def read_likeness(folder: Path) -> ActivityLikeness | None:
+    """Return the likeness in a model's folder; None without one. Raises ModelError."""
+    file = folder / _FILE
+    if not file.is_file():
+        return None
+    try:
+        if file.stat().st_size > _MOST_BYTES:
+            raise ValueError(f"it is larger than {_MOST_BYTES:,} bytes")
+        found = load(file.read_bytes())
+        mean, scale = found["mean"], found["scale"]
+        if mean.ndim != 1 or scale.shape != 2 * mean.shape:
+            raise ValueError(f"mean {tuple(mean.shape)} and scale {tuple(scale.shape)} differ")
+        if not (mean.isfinite().all() and scale.isfinite().all()):
+            raise ValueError("it holds numbers that are not finite")
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        raise ModelError(
+            f"{file}: is no likeness of a model: {one_line(error)[:200]}; remove it, or train again"
+        ) from error
+    return ActivityLikeness(mean.float(), scale.float())
