@@ -384,7 +384,7 @@ def test_clips_become_a_model_that_the_three_commands_use(folder, tmp_path, monk
     assert " of 4 clips it had not seen " in state["result"]
     assert "recognised by a training without this person: anna " in state["result"]
     assert sum(map(sum, state["confusion"])) == 4
-    assert (state["step"], state["steps"], len(state["curve"])) == (20, 20, 10)
+    assert (state["step"], state["steps"], len(state["curve"])) == (60, 60, 10)  # and two parts
     assert training.model is not None
     with ClipFolder(tmp_path / "others") as others:
         fill(others, "cy")

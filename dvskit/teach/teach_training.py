@@ -196,24 +196,35 @@ def _checked(options: Mapping[str, Any]) -> dict[str, float]:
 
 
 class _Log:
-    """What a run's folder shows of its progress."""
+    """What a run's folder shows of its progress.
+
+    steps  of the training, and of those that leave a part of the clips out and are judged by it
+    """
 
     def __init__(self, output: Path, running: bool) -> None:
-        self.steps = self._each = self._epochs = 0
+        self._each = self._epochs = 0
         self._rows: list[dict[str, str]] = []
-        self._since = time.time()
+        parts: dict[str, bool] = {}  # judged?
+        since = time.time()
         with suppress(OSError, ValueError, KeyError):
             config = output / "config.toml"
             loop = tomllib.loads(config.read_text("utf-8"))["loop"]
             self._each, self._epochs = loop["steps"], loop.get("stop") or loop["epochs"]
-            self.steps, self._since = self._each * self._epochs, config.stat().st_mtime
-            with (output / "log.csv").open(encoding="utf-8", newline="") as file:
-                self._rows = list(csv.DictReader(file))
-            self._since = max(self._since, (output / "log.csv").stat().st_mtime)
+            since = config.stat().st_mtime
+            self._rows = _table(output / "log.csv")
+            since = max(since, (output / "log.csv").stat().st_mtime)
+            parts = {row["part"]: bool(row["answer"]) for row in _table(output / "judged.csv")}
+            if any(parts.values()):
+                since = max(since, (output / "judged.csv").stat().st_mtime)
+        self._parts, self._judged = len(parts), sum(parts.values())
         self._epoch_s = 0.0
         if self._rows:
             self._epoch_s = sum(float(row["seconds"]) for row in self._rows) / len(self._rows)
-        self._gone = max(0.0, time.time() - self._since) if running else 0.0
+        self._gone = max(0.0, time.time() - since) if running else 0.0
+
+    @property
+    def steps(self) -> int:
+        return self._each * self._epochs * (1 + self._parts)
 
     @property
     def stage(self) -> str:
@@ -223,9 +234,13 @@ class _Log:
 
     @property
     def step(self) -> int:
-        """The step, within an epoch by the time that the ones before took."""
+        """The step, within an epoch or a part by the time that the ones before took."""
         within = int(self._each * self._gone / self._epoch_s) if self._epoch_s else 0
-        return min(len(self._rows) * self._each + max(0, min(within, self._each - 1)), self.steps)
+        done, most = len(self._rows) * self._each, self._each
+        if self.stage == "judging":
+            whole = self._each * self._epochs
+            done, most = done + self._judged * whole, whole * (self._judged < self._parts)
+        return min(done + max(0, min(within, most - 1)), self.steps)
 
     @property
     def curve(self) -> list[dict[str, Any]]:
@@ -239,11 +254,17 @@ class _Log:
         ]
 
     def seconds_left(self, end: float) -> float:
-        """Return the seconds to the end of the run; by `end`, a time, before the first epoch."""
+        """Return the seconds to the end of the run, at most to `end`, a time."""
         left = end - time.time()
         if self._epoch_s:
-            left = (self._epochs - len(self._rows)) * self._epoch_s - self._gone + _JUDGING_S
+            epochs = self._epochs - len(self._rows) + self._epochs * (self._parts - self._judged)
+            left = min(epochs * self._epoch_s - self._gone + _JUDGING_S, max(left, _JUDGING_S))
         return round(max(left, 1.0), 1)
+
+
+def _table(file: Path) -> list[dict[str, str]]:
+    with file.open(encoding="utf-8", newline="") as text:
+        return list(csv.DictReader(text))
 
 
 def _words(result: Mapping[str, Any]) -> str:

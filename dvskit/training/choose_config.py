@@ -19,7 +19,8 @@ from dvskit.training.feed import mirrored
 from dvskit.training.input_config import POINTS, InputConfig
 from dvskit.training.inspect_folder import FolderContents
 from dvskit.training.left_out import parts_to_leave_out
-from dvskit.training.models import Model, with_classes
+from dvskit.training.model_tables import used_samples
+from dvskit.training.models import Model, common_samples, with_classes
 from dvskit.training.sets import parts_of
 
 BATCH = 24
@@ -90,6 +91,9 @@ def choose(contents: FolderContents, config: Config, start: Model | None = None)
         augment=_augment(contents, given, network, noted),
         mirrored=not _without_mirror(contents),
     )
+    if left_out and start is not None and common_samples(start, used_samples(parts)):
+        left_out = 0
+        noted("judged", "by no sample", f"{start.name} learned from some of them")
     train = len(parts.train)
     dense = start is not None and _has_convolutions(start)
     least, each = (200, 20) if dense else (300, 60)
