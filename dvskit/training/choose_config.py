@@ -32,6 +32,7 @@ _PEOPLE = 5  # fewer do not show how much people differ
 _FEW = 10  # samples of a class; with fewer, none is held out for the test
 _MANY = 200  # samples; with so many, some are held out for the test and to choose the best epoch
 _LEAVE_PEOPLE, _LEAVE_THIRDS = "all people, each left out in turn", "all, a third left out in turn"
+_DRAWN = 2  # epochs, of ten, with changes of their own: the outputs of fixed layers are kept
 _STRETCH = 1.5  # how much longer bins may be than those that a start learned from
 CLIP_THRESHOLD = 0.3
 _DEPTH_SENSOR = "DVS128"
@@ -106,6 +107,7 @@ def choose(contents: FolderContents, config: Config, start: Model | None = None)
         keep="best" if len(parts.validation) else "last",
         precision="float32",
         trained_layers="dense" if dense else "all",
+        drawn_epochs=_DRAWN if dense else 0,
     )
     whole = replace(
         config, network=network, input=given, data=(entry,), loop=with_steps(loop, steps)

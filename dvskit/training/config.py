@@ -240,6 +240,8 @@ class LoopConfig:
                      `dvskit train FOLDER` sets it when time runs out
     trained_layers   "all"; or "dense", for a run with a `start`: the weights and the means of the
                      layers before the first dense one stay those of the start
+    drawn_epochs     epochs with random changes of their own, which later epochs repeat in turn; 0:
+                     all. With trained_layers = "dense" the outputs of the other layers are kept
     chunk_steps      time steps whose activity is kept for the backward pass; the rest is computed
                      again: less memory, more time; 0: all
     """
@@ -259,6 +261,7 @@ class LoopConfig:
     patience: int = 0
     stop: int = 0
     trained_layers: str = "all"
+    drawn_epochs: int = 0
     chunk_steps: int = 0
 
     def __post_init__(self) -> None:
@@ -267,6 +270,7 @@ class LoopConfig:
                 raise ConfigError(f"loop.{key} = {getattr(self, key)} is not above 0")
         for key in (
             "steps",
+            "drawn_epochs",
             "weight_decay",
             "clip_norm",
             "patience",

@@ -243,27 +243,6 @@ def parameters_of_last(module: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
             yield name, parameter
 
 
-def layers_before_dense(module: nn.Module) -> list[nn.Module]:
-    """Return the layers with weights or means before the first dense one, in their order.
-
-    Raises ConfigError if there is none.
-    """
-    found: list[nn.Module] = []
-    for part in module.modules():
-        if isinstance(part, nn.Linear):
-            break
-        if not any(part.children()) and part.state_dict():
-            found.append(part)
-    else:
-        found = []
-    if not found:
-        raise ConfigError(
-            'loop.trained_layers = "dense": the network has no layer with weights before a dense '
-            'one; set it to "all"'
-        )
-    return found
-
-
 def with_classes(network: Network, classes: int) -> Network:
     """Return a network whose last layer has as many outputs as there are classes.
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from itertools import chain, count, islice, repeat
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from dvskit._progress import Bar, Display
 from dvskit.errors import ConfigError
@@ -28,8 +30,9 @@ from dvskit.training.losses import (
     rate_at,
     take_step,
 )
-from dvskit.training.models import layers_before_dense, load_start, start_of
+from dvskit.training.models import load_start, start_of
 from dvskit.training.own import built
+from dvskit.training.repeated import FixedLayers, RepeatedEpochs
 from dvskit.training.scores import Metric, scores_of
 from dvskit.training.toml_config import config_values, to_toml
 
@@ -164,9 +167,9 @@ class TrainingRun:
         if self.start is not None:
             load_start(self.module, self.start, feed.train.classes)
         dense = config.loop.trained_layers == "dense"
-        self.fixed = layers_before_dense(self.module) if dense else []
-        for part in self.fixed:
-            part.requires_grad_(False)
+        self._fixed = FixedLayers(self.module) if dense else None
+        first = None if self._fixed is None else self._fixed.first
+        self._batches = RepeatedEpochs(feed.train, config.loop.drawn_epochs, first, self.device)
         self.optimiser = make_optimiser(self.module, config.loop)
         if at is None:
             at = Checkpoint(to_toml(config_values(config)))
@@ -192,20 +195,27 @@ class TrainingRun:
         return bool(loop.patience) and done - 1 - self.at.kept_epoch() >= loop.patience
 
     def seconds_a_step(self) -> float:
-        """Return the mean seconds per step over some steps, while batches are made.
+        """Return the mean seconds per step of the run, from some steps.
 
         The steps train the network, so use this only on a run that is thrown away.
         """
-        began, done = 0.0, -_WARMING
+        loop = self.config.loop
         self._set_training()
-        while done < _TIMED:
-            for counts, labels in self.feed.train.epoch(0):
-                self._learn(counts, labels, self.config.loop.learning_rate, len(labels))
-                done += 1
-                if done == 0:  # loops are compiled and prefetched batches used up
-                    began = time.monotonic()
-                if done == _TIMED:
-                    break
+        first = None if self._fixed is None else self._fixed.first
+        different = RepeatedEpochs(self.feed.train, 0, first, self.device)
+        new = self._seconds(chain.from_iterable(map(different.epoch, count())))
+        if not loop.drawn_epochs or first is None:
+            return new
+        again = self._seconds(repeat(next(self._batches.epoch(0))))
+        return again + (new - again) * min(loop.drawn_epochs / loop.epochs, 1.0)
+
+    def _seconds(self, batches: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> float:
+        """Return the mean seconds per step of the first batches, while they are made."""
+        began = 0.0
+        for done, (inputs, labels) in enumerate(islice(batches, _WARMING + _TIMED)):
+            if done == _WARMING:  # loops are compiled and prefetched batches used up
+                began = time.monotonic()
+            self._learn(inputs, labels, self.config.loop.learning_rate, len(labels))
         return (time.monotonic() - began) / _TIMED
 
     def epoch(self) -> None:
@@ -214,14 +224,14 @@ class TrainingRun:
         began = told = kept = time.monotonic()
         self._set_training()
         sizes = self.feed.train.sizes()
-        batches = self.feed.train.epoch(number, first=self.at.step, part=self.world.part)
+        batches = self._batches.epoch(number, first=self.at.step, part=self.world.part)
         for counts, labels in batches:
             step = number * len(self.feed.train) + self.at.step
             torch.manual_seed(self.config.seed * _EPOCHS_APART + step + 1)  # of the step's dropout
             rate = rate_at(loop, step, self.steps)
             loss = self._learn(counts, labels, rate, sizes[self.at.step])
             if not math.isfinite(loss):
-                raise diverged(self.module, counts.to(self.device).float(), step + 1)
+                raise diverged(self._learner, counts.to(self.device).float(), step + 1)
             self.at.step += 1
             self.at.total += loss
             now = time.monotonic()
@@ -250,10 +260,15 @@ class TrainingRun:
         self._keep()
         self.last = Progress(number, loop.epochs, done, self.steps, row["loss"], scores)
 
+    @property
+    def _learner(self) -> nn.Module:
+        """The part of the module that the run changes."""
+        return self.module if self._fixed is None else self._fixed.rest
+
     def _set_training(self) -> None:
         self.module.train()
-        for part in self.fixed:  # batch normalisation keeps its means
-            part.eval()
+        if self._fixed is not None:
+            self._fixed.set_evaluation()
 
     def _keep(self) -> None:
         # Points first: a resumed run writes those after the checkpoint again, but not those before.
@@ -268,7 +283,7 @@ class TrainingRun:
         inputs, labels = counts.to(self.device).float(), labels.to(self.device)
         with part_of_batch(part):
             with training_precision(self.device, loop.precision):
-                answer = answer_of(self.module, inputs, loop)
+                answer = answer_of(self._learner, inputs, loop)
             loss = LOSSES[loop.loss](answer, labels, loop.label_smoothing)
             if self.world.size > 1:  # the sum of these is the mean over the batch
                 loss = loss * (1 / self.world.size if part is None else part.count / whole)
