@@ -59,6 +59,7 @@ from dvskit.filters import (
     finish,
     selecting,
 )
+from dvskit.filters.pixel_map import Kept, moving
 
 SIZE = (24, 18)
 _MASK = np.random.default_rng(4).random((18, 24)) < 0.6
@@ -343,6 +344,19 @@ def test_a_file_is_read_once_more_to_learn_from_it_and_a_camera_is_not(chosen):
     assert read_all(chosen(live)) == read_all(chosen(file)) == chosen(EVENTS)
     assert len(chosen(EVENTS)) < len(EVENTS)
     assert (live.passes, file.passes) == (1, 2)
+
+
+def test_kept_pixels_give_the_events_and_counts_of_the_same_map_as_places():
+    keep = np.random.default_rng(0).random((EVENTS.size.height, EVENTS.size.width)) < 0.5
+    given, found = selecting.columns(EVENTS), []
+    for chosen in (Kept(keep), Kept(keep).places()):
+        left_out = np.zeros(2, np.int64)
+        moved = moving(chosen).some(given, left_out)
+        found.append((left_out.tolist(), *(each.tolist() for each in moved)))
+    kept = int(keep[EVENTS.y, EVENTS.x].sum())
+    assert found[0] == found[1]
+    assert found[0][0] == [kept, len(EVENTS) - kept]
+    assert 0 < kept < len(EVENTS)
 
 
 def test_a_filter_of_ones_own_stands_in_a_chain():

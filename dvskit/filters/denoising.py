@@ -21,8 +21,8 @@ from dvskit.filters.base import (
     check_number,
     check_whole,
 )
-from dvskit.filters.mask import Mask, kept_places
-from dvskit.filters.pixel_map import PixelMap, Places
+from dvskit.filters.mask import Mask
+from dvskit.filters.pixel_map import Kept, PixelMap
 from dvskit.filters.selecting import columns, part_of, select
 
 Times = NDArray[np.signedinteger]
@@ -182,7 +182,8 @@ def add_per_pixel(events: Events, counts: NDArray[np.int64]) -> None:
         count_pixels(x[at], y[at], own[k])
 
     run_parts(work, parts)
-    counts += own.sum(0)
+    for one in own:
+        counts += one
 
 
 @check_arguments
@@ -221,9 +222,9 @@ class HotPixelMask(PixelMap):
     origin: HotPixel
     cold: Mask
 
-    def places(self, size: Size) -> Places:
-        """Return the new places of pixels."""
-        return kept_places(self.cold.keep)
+    def places(self, size: Size) -> Kept:
+        """Return the pixels that stay."""
+        return Kept(self.cold.keep)
 
 
 class _Counting:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from math import ceil, floor
 from os import PathLike
 
@@ -79,6 +80,7 @@ class Placement:
     scale: Fraction
 
     @classmethod
+    @lru_cache(maxsize=64)  # fractions take as long as a thousand events
     def of(cls, size: Size, target: Size) -> Placement:
         """Return the placement for two sizes."""
         whole = min(Fraction(target.width, size.width), Fraction(target.height, size.height))

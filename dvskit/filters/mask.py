@@ -13,19 +13,12 @@ from dvskit._arguments import check_arguments, checked
 from dvskit.errors import ConfigError, GeometryError, MissingFileError, ShapeError
 from dvskit.events import Size
 from dvskit.filters.base import check_flag, check_number, check_seed
-from dvskit.filters.pixel_map import Axes, PixelMap, Places, place
+from dvskit.filters.pixel_map import Axes, Kept, PixelMap
 
 Inside = NDArray[np.bool_]
 
 _FAR = 1e6  # pixels, beyond any sensor
 _LEAST = 1e-3  # pixels, of a side or a radius
-
-
-def kept_places(keep: NDArray[np.bool_]) -> Places:
-    """Return unmoved places for pixels with a true `keep` (H, W), -1 for the others."""
-    height, width = keep.shape
-    own = place(np.arange(width)[None, :], np.arange(height)[:, None])
-    return np.where(keep, own, np.int32(-1))
 
 
 @check_arguments
@@ -54,15 +47,15 @@ class Crop(PixelMap):
         )
 
 
-def _shape_places(shape: CircleMask | RectangleMask | PolygonMask, inside: Inside) -> Places:
-    """Return unmoved places for the pixels inside a shape, or outside. Raises GeometryError."""
+def _kept_by_shape(shape: CircleMask | RectangleMask | PolygonMask, inside: Inside) -> Kept:
+    """Return the pixels that a shape keeps. Raises GeometryError."""
     if not inside.any():
         height, width = inside.shape
         raise GeometryError(
             f"{shape}: no pixel of the {width}x{height} sensor is inside; give a larger shape, or "
             "another place"
         )
-    return kept_places(inside != shape.invert)
+    return Kept(inside != shape.invert)
 
 
 def _inside(count: int, first: int, kept: int) -> NDArray[np.int16]:
@@ -150,9 +143,9 @@ class Mask(PixelMap):
             )
         return Size(*size)
 
-    def places(self, size: Size) -> Places:
-        """Return the new places of pixels."""
-        return kept_places(self.keep)
+    def places(self, size: Size) -> Kept:
+        """Return the pixels that stay."""
+        return Kept(self.keep)
 
 
 @check_arguments
@@ -169,11 +162,11 @@ class CircleMask(PixelMap):
     radius_px: float = checked(check_number, _LEAST, _FAR)
     invert: bool = checked(check_flag, default=False)
 
-    def places(self, size: Size) -> Places:
-        """Return the new places of pixels."""
+    def places(self, size: Size) -> Kept:
+        """Return the pixels that stay."""
         y, x = np.ogrid[: size.height, : size.width]
         inside = (x - self.x) ** 2 + (y - self.y) ** 2 <= self.radius_px**2
-        return _shape_places(self, inside)
+        return _kept_by_shape(self, inside)
 
 
 @check_arguments
@@ -191,11 +184,11 @@ class RectangleMask(PixelMap):
     height: float = checked(check_number, _LEAST, _FAR)
     invert: bool = checked(check_flag, default=False)
 
-    def places(self, size: Size) -> Places:
-        """Return the new places of pixels."""
+    def places(self, size: Size) -> Kept:
+        """Return the pixels that stay."""
         y, x = np.ogrid[: size.height, : size.width]
         columns = (x >= self.x) & (x < self.x + self.width)
-        return _shape_places(self, columns & (y >= self.y) & (y < self.y + self.height))
+        return _kept_by_shape(self, columns & (y >= self.y) & (y < self.y + self.height))
 
 
 @check_arguments
@@ -225,15 +218,15 @@ class PolygonMask(PixelMap):
         check_flag(self, "invert")
         object.__setattr__(self, "points", points)
 
-    def places(self, size: Size) -> Places:
-        """Return the new places of pixels."""
+    def places(self, size: Size) -> Kept:
+        """Return the pixels that stay."""
         y, x = np.ogrid[: size.height, : size.width]
         inside = np.zeros((size.height, size.width), np.bool_)
         for (x0, y0), (x1, y1) in zip(self.points, self.points[1:] + self.points[:1], strict=True):
             if y0 != y1:
                 at = x0 + (y - y0) * ((x1 - x0) / (y1 - y0))
                 inside ^= ((y0 > y) != (y1 > y)) & (x < at)
-        return _shape_places(self, inside)
+        return _kept_by_shape(self, inside)
 
 
 @check_arguments
@@ -250,13 +243,13 @@ class DropArea(PixelMap):
     width: float = checked(check_number, 0, 2)
     height: float = checked(check_number, 0, 2)
 
-    def places(self, size: Size) -> Places:
-        """Return the new places of pixels."""
+    def places(self, size: Size) -> Kept:
+        """Return the pixels that stay."""
         x = (np.arange(size.width) + 0.5) / size.width
         y = (np.arange(size.height) + 0.5) / size.height
         columns = (x >= self.left) & (x < self.left + self.width)
         rows = (y >= self.top) & (y < self.top + self.height)
-        return kept_places(~(columns[None, :] & rows[:, None]))
+        return Kept(~(columns[None, :] & rows[:, None]))
 
 
 @check_arguments
@@ -267,10 +260,10 @@ class DropPixels(PixelMap):
     share: float = checked(check_number, 0, 1)
     seed: int = checked(check_seed, default=0)
 
-    def places(self, size: Size) -> Places:
-        """Return the new places of pixels."""
+    def places(self, size: Size) -> Kept:
+        """Return the pixels that stay."""
         from dvskit.filters.chance_kernels import kept_by_chance
 
         keep = np.empty(size.width * size.height, np.bool_)
         kept_by_chance(self.seed, 1, 0, self.share, keep)
-        return kept_places(keep.reshape(size.height, size.width))
+        return Kept(keep.reshape(size.height, size.width))

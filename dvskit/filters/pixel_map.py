@@ -47,13 +47,28 @@ class Axes(NamedTuple):
         return place(self.columns[None, :], self.rows[:, None])
 
 
+class Kept(NamedTuple):
+    """Events of the pixels marked by `keep`, (H, W), stay where they are; others are dropped."""
+
+    keep: NDArray[np.bool_]
+
+    def places(self) -> Places:
+        """Return the same map as places of pixels."""
+        height, width = self.keep.shape
+        own = place(np.arange(width)[None, :], np.arange(height)[:, None])
+        return np.where(self.keep, own, np.int32(-1))
+
+
+Map = Axes | Kept | Places
+
+
 def place(x: NDArray[Any], y: NDArray[Any]) -> Places:
     """Return places: y * 65536 + x, and -1 if either is negative."""
     x, y = x.astype(np.int32), y.astype(np.int32)
     return np.where((x < 0) | (y < 0), np.int32(-1), (y << 16) | x)
 
 
-def one_behind_the_other(first: Axes | Places, second: Axes | Places, number: int) -> Axes | Places:
+def one_behind_the_other(first: Map, second: Map, number: int) -> Axes | Places:
     """Return the composition of both maps; -1 - number where the second drops events."""
     if isinstance(first, Axes) and isinstance(second, Axes):
         of = (first.rows, first.columns) if second.swap else (first.columns, first.rows)
@@ -62,7 +77,7 @@ def one_behind_the_other(first: Axes | Places, second: Axes | Places, number: in
             _behind(of[1], second.rows, number),
             first.swap != second.swap,
         )
-    one, two = (each.places() if isinstance(each, Axes) else each for each in (first, second))
+    one, two = (each if isinstance(each, np.ndarray) else each.places() for each in (first, second))
     known = np.maximum(one, 0)
     there = two[known >> 16, known & 0xFFFF]
     return np.where(one < 0, one, np.where(there < 0, np.int32(-1 - number), there))
@@ -83,6 +98,17 @@ class Moving(ABC):
         """Return the new columns and rows of events that all stay; unchanged columns are shared."""
 
     @abstractmethod
+    def some(self, given: Columns, left_out: NDArray[np.int64]) -> Columns:
+        """Return the events that stay, moved.
+
+        left_out[0] is increased by their number, left_out[1 + k] by those that map k drops.
+        """
+
+
+class _Counting(Moving):
+    """Counts the events that stay, and then moves them to columns of that length."""
+
+    @abstractmethod
     def count(self, x: Column, y: Column, found: NDArray[np.int64]) -> None:
         """Count the events that stay in found[0], those that map k drops in found[1 + k]."""
 
@@ -91,7 +117,7 @@ class Moving(ABC):
         """Move the events that stay; `out` has room for exactly those."""
 
     def some(self, given: Columns, left_out: NDArray[np.int64]) -> Columns:
-        """Return the events that stay, moved; `left_out` is increased as in `count`."""
+        """Return the events that stay, moved."""
         t, x, y, _ = given
         parts = parts_of(len(t))
         found = np.zeros((len(parts), len(left_out)), np.int64)
@@ -108,15 +134,11 @@ class Moving(ABC):
         return out
 
 
-def moving(places: Axes | Places, *, maps: int) -> Moving:
-    """Return the way to move events by a map that combines `maps`."""
-    if isinstance(places, Axes):
-        return _ByAxes(places)
-    height, width = places.shape
-    own = place(np.arange(width)[None, :], np.arange(height)[:, None])
-    if maps == 1 and not np.any((places != own) & (places >= 0)):
-        return _LeftOut(places)
-    return _ByPlaces(places)
+def moving(chosen: Map) -> Moving:
+    """Return the way to move events by a map."""
+    if isinstance(chosen, Axes):
+        return _ByAxes(chosen)
+    return _ByKept(chosen) if isinstance(chosen, Kept) else _ByPlaces(chosen)
 
 
 def _look_up_all(loop: Callable[..., None], table: NDArray[Any], *each: NDArray[Any]) -> None:
@@ -124,7 +146,7 @@ def _look_up_all(loop: Callable[..., None], table: NDArray[Any], *each: NDArray[
     in_parts(lambda at: loop(table, *(one[at] for one in each)), len(each[0]))
 
 
-class _ByAxes(Moving):
+class _ByAxes(_Counting):
     def __init__(self, axes: Axes) -> None:
         self._tables, self._swap = (axes.columns, axes.rows), axes.swap
         self.all_stay = bool(axes.columns.min() >= 0 and axes.rows.min() >= 0)
@@ -153,7 +175,7 @@ class _ByAxes(Moving):
         move_axes((t, y, x, p) if self._swap else given, *self._tables, out)
 
 
-class _ByPlaces(Moving):
+class _ByPlaces(_Counting):
     def __init__(self, places: Places) -> None:
         self._places = np.ascontiguousarray(places)
         self.all_stay = bool(places.min() >= 0)
@@ -176,12 +198,12 @@ class _ByPlaces(Moving):
         move_places(given, self._places, out)
 
 
-class _LeftOut(_ByPlaces):
-    """One map that only drops events: one lookup of a byte per pixel."""
+class _ByKept(Moving):
+    """One lookup of a byte per event."""
 
-    def __init__(self, places: Places) -> None:
-        super().__init__(places)
-        self._keep = self._places >= 0
+    def __init__(self, kept: Kept) -> None:
+        self._keep = np.array(kept.keep)  # writable, so that one compiled loop serves all
+        self.all_stay = bool(self._keep.all())
 
     def both(self, x: Column, y: Column) -> tuple[Column, Column]:
         return x, y
@@ -210,8 +232,8 @@ class PixelMap(CallableFilter):
         return size
 
     @abstractmethod
-    def places(self, size: Size) -> Axes | Places:
-        """Return the new places: `Axes`, or (H, W) int32 of y * 65536 + x, -1 for dropped."""
+    def places(self, size: Size) -> Map:
+        """Return the new places: `Axes`, `Kept`, or (H, W) int32 of y * 65536 + x, -1: dropped."""
 
     def start(self, size: Size) -> PixelMapStep:
         """Return the step of one pass."""
@@ -233,7 +255,7 @@ class _Joined(PixelMap):
             size = each.target(size)
         return size
 
-    def places(self, size: Size) -> Axes | Places:
+    def places(self, size: Size) -> Map:
         return _places(self.maps, size)
 
     def start(self, size: Size) -> PixelMapStep:
@@ -244,7 +266,7 @@ def _maps(chosen: PixelMap) -> tuple[PixelMap, ...]:
     return chosen.maps if isinstance(chosen, _Joined) else (chosen,)
 
 
-def _places(maps: tuple[PixelMap, ...], size: Size) -> Axes | Places:
+def _places(maps: tuple[PixelMap, ...], size: Size) -> Map:
     """Return the places of pixels after all maps; -1 - k means dropped by map k."""
     found = maps[0].places(size)
     for number, each in enumerate(maps[1:], 1):
@@ -269,7 +291,7 @@ class PixelMapStep(Step):
         if not len(events):
             return Events.empty(self.size)
         if self._moving is None:
-            self._moving = moving(_places(self._maps, self._from), maps=len(self._maps))
+            self._moving = moving(_places(self._maps, self._from))
         given = columns(events)
         if self._moving.all_stay:
             x, y = self._moving.both(given[1], given[2])

@@ -165,8 +165,10 @@ class HotByDeviation(CallableFilter):
 
         counts = np.zeros((events.size.height, events.size.width), np.int64)
         add_per_pixel(events, counts)
-        fired = counts[counts > 0]
-        return Mask(counts <= fired.mean() + 3 * fired.std())(events)
+        fired = np.count_nonzero(counts)
+        mean = counts.sum() / fired
+        deviation = np.sqrt((counts**2).sum() / fired - mean**2)
+        return Mask(counts <= mean + 3 * deviation)(events)
 
 
 def _tonic(name: str, *args: Any, **keywords: Any) -> Callable[[Any, Events], Any]:
