@@ -341,6 +341,24 @@ def test_no_more_batches_are_made_than_asked_for_and_none_is_written_to_later():
     assert equal(kept, copies)
 
 
+@pytest.mark.parametrize("threads", [0, 2])
+def test_the_memory_of_dropped_batches_is_used_again_and_that_of_kept_ones_is_not(threads):
+    batches = make(DrawnSamples(400, draws=False), threads=threads, prefetch=2)
+    fresh = [(counts.clone(), labels) for counts, labels in batches.epoch(0)]
+    places, kept = set(), []
+    for number, (counts, labels) in enumerate(batches.epoch(0)):
+        places.add(counts.data_ptr())
+        if number % 25 == 3:
+            kept.append((number, counts[1:, :2], counts.numpy()[:, 3:], labels))
+    assert len(fresh) == 100
+    assert len(places) <= 4 + 4  # those kept; two ahead, and two with the caller
+    for number, part, array, labels in kept:
+        counts, wanted = fresh[number]
+        assert torch.equal(part, counts[1:, :2])
+        assert np.array_equal(array, counts.numpy()[:, 3:])
+        assert torch.equal(labels, wanted)
+
+
 def test_batches_are_pickled_with_all_that_they_need(tmp_path):
     batches = mixed(cache=Cache(tmp_path))
     again = pickle.loads(pickle.dumps(batches))

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import warnings
+from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from math import prod
 from typing import NamedTuple
+from weakref import finalize
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from dvskit._arguments import check_arguments
@@ -205,11 +208,17 @@ class Batches:
         # With few rows per call, threads end at the same time; each call costs a lock.
         at_once = max(1, min(8, len(taken[0]) // (4 * max(1, threads)))) if taken else 1
 
+        dtype = self._rows.dtype
+        largest = max(map(len, taken), default=0) * prod(self._rows.shape) * dtype.itemsize
+        memory = _BatchMemory(largest, self.prefetch + 2)  # the caller may hold two
+
         def begin(batch: int) -> Made:
             count = len(taken[batch])
             shape = list(self._rows.shape)
             shape.insert(self.batch_axis, count)
-            return _new_batch(shape, self._rows.dtype, self.pin_memory), [_NO_ROW] * count
+            if self.pin_memory:
+                return torch.empty(shape, dtype=dtype, pin_memory=True), [_NO_ROW] * count
+            return memory.tensor(shape, dtype), [_NO_ROW] * count
 
         def fill(made: Made, batch: int, row: int) -> None:
             out, whole = made[0].select(self.batch_axis, row), first + batch
@@ -244,13 +253,24 @@ class Batches:
                 warnings.warn(FittedWarning(what, how, dropped, total), stacklevel=3)
 
 
-def _new_batch(shape: Sequence[int], dtype: torch.dtype, pin_memory: bool) -> Tensor:
-    """Return an uninitialised tensor.
+class _BatchMemory:
+    """Memory for batches of at most `size` bytes; that of dropped tensors is used again.
 
     NumPy allocates it, in large pages if possible: the first write to memory of torch takes five
-    times as long.
+    times as long. To write to new memory for each batch doubles the time of small samples.
     """
-    if pin_memory:
-        return torch.empty(shape, dtype=dtype, pin_memory=True)
-    memory = np.empty(prod(shape) * dtype.itemsize, np.uint8)
-    return torch.from_numpy(memory).view(dtype).view(shape)
+
+    def __init__(self, size: int, most: int) -> None:
+        self._size = size
+        self._free: deque[NDArray[np.uint8]] = deque(maxlen=most)
+
+    def tensor(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+        """Return an uninitialised tensor."""
+        try:
+            memory = self._free.pop()
+        except IndexError:
+            memory = np.empty(self._size, np.uint8)
+        # The tensor and all that share its memory hold this view, and nothing else does.
+        view = memory[: prod(shape) * dtype.itemsize]
+        finalize(view, self._free.append, memory).atexit = False
+        return torch.from_numpy(view).view(dtype).view(shape)

@@ -79,6 +79,7 @@ def prefetched(
     def work() -> None:
         while (job := jobs.get()) is not None:
             job()
+            del job  # it holds its batch
 
     # Daemons: an iterator that is never closed must not keep the process alive.
     workers = [
