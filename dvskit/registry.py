@@ -17,7 +17,7 @@ import re
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Container, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping, ValuesView
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from importlib import import_module
@@ -127,6 +127,10 @@ class Registry(Mapping[str, Part], Generic[Part]):
 
     def __len__(self) -> int:
         return len(self._parts)
+
+    def values(self) -> ValuesView[Part]:
+        """Return the parts: those of a Mapping take five times as long."""
+        return self._parts.values()
 
 
 def place_of(part: object) -> object:

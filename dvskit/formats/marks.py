@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from operator import methodcaller
 
 
 def starts_with(*magic: bytes) -> Callable[[bytes], bool]:
     """Return a function that tests for any of these beginnings."""
-    return lambda head: head.startswith(magic)
+    return methodcaller("startswith", magic)
 
 
 def never(head: bytes) -> bool:
@@ -39,6 +40,8 @@ def raw_header_says(version: str, name: str) -> Callable[[bytes], bool]:
 
 def is_dat(head: bytes) -> bool:
     """Return whether a header is that of a DAT file of events."""
+    if not head.startswith(b"%"):
+        return False
     at = 0
     lines = []
     while head.startswith(b"%", at):
