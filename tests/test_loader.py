@@ -351,7 +351,7 @@ def test_the_memory_of_dropped_batches_is_used_again_and_that_of_kept_ones_is_no
         if number % 25 == 3:
             kept.append((number, counts[1:, :2], counts.numpy()[:, 3:], labels))
     assert len(fresh) == 100
-    assert len(places) <= 4 + 4  # those kept; two ahead, and two with the caller
+    assert len(places) <= 4 + 4 + threads  # those kept; two ahead, two with the caller
     for number, part, array, labels in kept:
         counts, wanted = fresh[number]
         assert torch.equal(part, counts[1:, :2])

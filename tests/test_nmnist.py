@@ -156,3 +156,23 @@ def test_a_small_file_is_read_once_and_as_a_large_one(tmp_path, monkeypatch, mak
     assert (seen(), seen(size=(256, 240))) == large
     monkeypatch.setattr(Path, "open", lambda *_: pytest.fail("the file is opened again"))
     assert seen() == large[0]
+
+
+def marked_34x34() -> bytes:
+    rows = np.frombuffer(marked_bytes(), np.uint8).reshape(-1, 5).copy()
+    rows[rows[:, 1] != 240, :2] %= 34
+    return rows.tobytes()
+
+
+def test_small_files_decoded_together_are_those_of_a_plain_decoder_or_left_to_be_opened_alone():
+    sound, large = unmarked_bytes(), bytearray(unmarked_bytes())
+    large[500] = 34  # not on 34x34 pixels
+    back = sound[:500] + bytes(5) + sound[500:]  # time runs back
+    overflows = bytes([0, 240, 0, 0, 0]) * 3
+    whole = [sound, marked_34x34(), sound[:5], sound]
+    left = [sound[:-1], b"", bytes(large), back, overflows, marked_bytes()]
+    found = nmnist.decode_small([*whole[:2], *left, *whole[2:]])
+    assert [events is None for events in found] == [False] * 2 + [True] * 6 + [False] * 2
+    for events, data in zip([*found[:2], *found[-2:]], whole, strict=True):
+        assert events.size == (34, 34)
+        assert rows_of(events) == plain_decode(data)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -194,6 +194,15 @@ class Row(NamedTuple):
     fitting: Fitting | None = None
 
 
+class WantedRow(NamedTuple):
+    """A row to write: share and number of the sample, the seed of all its drawing, the place."""
+
+    share: int
+    number: int
+    seed: tuple[int, ...]
+    out: Tensor
+
+
 class RowMaker:
     """Makes the rows of batches, on any thread; rows are independent of one another."""
 
@@ -223,20 +232,40 @@ class RowMaker:
         self._chain = "" if tensors is None else key_of("tensor", representation, size, weigh)
         self._keys: dict[tuple[int, int], str] = {}
 
-    def fill(self, share: int, number: int, seed: tuple[int, ...], out: Tensor) -> Row:
-        """Write a sample to `out`; `seed` determines all drawing for it.
+    def fill(self, wanted: Sequence[WantedRow]) -> Iterator[Row]:
+        """Write samples, each to its `out`; yield a row for each that is written.
 
-        Raises the errors of reading it, with its name.
+        Raises the errors of reading one, with its name, in its place.
         """
+        early = self._read_early(wanted)
+        for each, events in zip(wanted, early, strict=True):
+            yield self._fill(*each, events)
+
+    def _read_early(self, wanted: Sequence[WantedRow]) -> list[Events | None]:
+        """Return the events of samples that are read together."""
+        early: list[Events | None] = [None] * len(wanted)
+        for share in {each.share for each in wanted}:
+            samples = self._sets[share]
+            if isinstance(samples, Samples) and self._cache is None and not samples.draws:
+                places = [k for k, each in enumerate(wanted) if each.share == share]
+                found = samples.events_together([wanted[k].number for k in places])
+                for k, events in zip(places, found, strict=True):
+                    early[k] = events
+        return early
+
+    def _fill(
+        self, share: int, number: int, seed: tuple[int, ...], out: Tensor, events: Events | None
+    ) -> Row:
+        """Write a sample; `events` are its own if they are read already."""
         given = self.shares[share]
         label = self._labels[share][number]
         try:
             if not self._chance[share]:
-                return Row(share, number, label, self._fill_kept(share, number, out))
+                return Row(share, number, label, self._fill_kept(share, number, out, events))
             row = Row(share, number, label)
             rng = np.random.default_rng(seed)
             if given.encode is None:
-                return self._fill_drawn(row, rng, out)
+                return self._fill_drawn(row, rng, out, events)
             images = self._sets[share]
             assert isinstance(images, ImageSamples)
             self._write(given.encode(images.image(number), rng), out)
@@ -244,9 +273,11 @@ class RowMaker:
         except Exception as error:
             raise named(error, given.samples.rows[number]) from error
 
-    def _fill_drawn(self, row: Row, rng: np.random.Generator, out: Tensor) -> Row:
+    def _fill_drawn(
+        self, row: Row, rng: np.random.Generator, out: Tensor, events: Events | None
+    ) -> Row:
         given = self.shares[row.share]
-        events, weight, fitting = self._events(row.share, row.number, rng)
+        events, weight, fitting = self._events(row.share, row.number, rng, events)
         row = row._replace(fitting=fitting)
         if given.vary is None:
             self._represent(events, weight, None, out, rng)
@@ -260,11 +291,13 @@ class RowMaker:
             raise ConfigError(f"relabel gives {name!r}, which is not among {self.classes}")
         return row._replace(label=self.classes.index(name))
 
-    def _fill_kept(self, share: int, number: int, out: Tensor) -> Fitting | None:
+    def _fill_kept(
+        self, share: int, number: int, out: Tensor, events: Events | None
+    ) -> Fitting | None:
         cache = self._cache
         arrays = None if cache is None else cache.get(self._key(share, number))
         if arrays is None:
-            events, weight, fitting = self._events(share, number, None)
+            events, weight, fitting = self._events(share, number, None, events)
             self._represent(events, weight, None, out)
             if cache is not None:
                 made = {"tensor": compact(out)}
@@ -287,12 +320,13 @@ class RowMaker:
         return key
 
     def _events(
-        self, share: int, number: int, rng: np.random.Generator | None
+        self, share: int, number: int, rng: np.random.Generator | None, events: Events | None
     ) -> tuple[Events, float, Fitting | None]:
         """Return the events on the network's sensor, the weight of each, and the fitting."""
-        samples = self._sets[share]
-        assert isinstance(samples, Samples)
-        events = samples.events(number, rng if samples.draws else None)
+        if events is None:
+            samples = self._sets[share]
+            assert isinstance(samples, Samples)
+            events = samples.events(number, rng if samples.draws else None)
         if events.size == self.size:
             return events, 1.0, None
         step = Fit(self.size).start(events.size)

@@ -263,7 +263,7 @@ class ImageBatches:
         sizes = self.sizes()
         plan = planned(self.shares, sizes, (self.seed, _ORDER, number) if self.shuffle else None)
 
-        def fill(made: list[tuple[Tensor, Tensor]], batch: int, row: int) -> None:
+        def fill(made: list[tuple[Tensor, Tensor]], batch: int, rows: range) -> None:
             chosen = plan.batch(first + batch)
             made.append(self._made(chosen, (self.seed, _BATCH, number, first + batch)))
 

@@ -11,12 +11,13 @@ from typing import NamedTuple
 import numpy as np
 
 from dvskit._threads import one_thread, thread_count
-from dvskit.datasets.kinds import KINDS, SampleKind, SampleReading
+from dvskit.datasets.kinds import KINDS, RECORDINGS, SampleKind, SampleReading
 from dvskit.datasets.sample import Sample, named
 from dvskit.datasets.samples import Samples
 from dvskit.errors import DvskitError, FormatError, one_line
 from dvskit.events import Events
 from dvskit.formats.content import digest_of
+from dvskit.formats.small_files import load_small
 
 _HEAD_BYTES = 64
 _POINTER = b"version https://git-lfs"
@@ -157,6 +158,20 @@ class FileSamples(Samples):
         if read.damage:
             self.damage[number] = read.damage
         return read.events
+
+    def events_together(self, numbers: Sequence[int]) -> list[Events | None]:
+        """Return the events of small recordings, decoded in one call; None for other samples."""
+        found: list[Events | None] = [None] * len(numbers)
+        if not self.reading.strict or self.reading.format is not None:
+            return found
+        taken = [
+            place for place, number in enumerate(numbers)
+            if self.rows[number].span is None and self._kind(number) is RECORDINGS
+        ]  # fmt: skip
+        loaded = load_small([self.rows[numbers[place]].file for place in taken])
+        for place, events in zip(taken, loaded, strict=True):
+            found[place] = events
+        return found
 
     def check(self) -> list[LeftOut]:
         """Return the files that cannot be opened, with reasons; reads header and first frame.

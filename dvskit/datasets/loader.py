@@ -23,6 +23,7 @@ from dvskit.datasets.batch_plan import (
     BatchShare,
     Row,
     RowMaker,
+    WantedRow,
     batch_sizes,
     check_classes,
     planned,
@@ -205,8 +206,8 @@ class Batches:
         plan = planned(self.shares, sizes, (self.seed, _ORDER, epoch) if self.shuffle else None)
         taken = [rows_of(part, size) for size in sizes[first:]]
         threads = thread_count() if self.threads is None else self.threads
-        # With few rows per call, threads end at the same time; each call costs a lock.
-        at_once = max(1, min(8, len(taken[0]) // (4 * max(1, threads)))) if taken else 1
+        # Few rows per call, so that threads end at the same time; small files are read together.
+        at_once = max(1, min(16, len(taken[0]) // (2 * max(1, threads)))) if taken else 1
 
         dtype = self._rows.dtype
         largest = max(map(len, taken), default=0) * prod(self._rows.shape) * dtype.itemsize
@@ -220,12 +221,13 @@ class Batches:
                 return torch.empty(shape, dtype=dtype, pin_memory=True), [_NO_ROW] * count
             return memory.tensor(shape, dtype), [_NO_ROW] * count
 
-        def fill(made: Made, batch: int, row: int) -> None:
-            out, whole = made[0].select(self.batch_axis, row), first + batch
-            share, number = plan.at(whole, taken[batch][row])
-            place = whole * sum(plan.counts) + taken[batch][row]
-            seed = (self.seed, _SAMPLE, epoch, place)
-            made[1][row] = self._rows.fill(share, number, seed, out)
+        def fill(made: Made, batch: int, rows: range) -> None:
+            whole, wanted = first + batch, []
+            for row in rows:
+                place = whole * sum(plan.counts) + taken[batch][row]
+                seed, out = (self.seed, _SAMPLE, epoch, place), made[0].select(self.batch_axis, row)
+                wanted.append(WantedRow(*plan.at(whole, taken[batch][row]), seed, out))
+            made[1][rows.start : rows.stop] = self._rows.fill(wanted)
 
         return prefetched(
             list(map(len, taken)),

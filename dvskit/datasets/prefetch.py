@@ -19,10 +19,14 @@ T = TypeVar("T")
 _QUICK_S = 1e-3
 
 
+def _ranges(count: int, at_once: int) -> list[range]:
+    return [range(k, min(k + at_once, count)) for k in range(0, count, at_once)]
+
+
 def prefetched(
     sizes: Sequence[int],
     begin: Callable[[int], T],
-    fill: Callable[[T, int, int], object],
+    fill: Callable[[T, int, range], object],
     *,
     threads: int,
     prefetch: int,
@@ -30,8 +34,9 @@ def prefetched(
 ) -> Generator[T]:
     """Yield the results of `begin(0)`, `begin(1)`, ..., each after `fill` has run for its rows.
 
-    sizes     number of rows of each batch, at least one; fill(batch, batch number, row) fills a row
-    threads   number of threads that fill rows, `at_once` rows at a time; 0: the caller's thread
+    sizes     number of rows of each batch, at least one; fill(batch, batch number, rows) fills some
+    threads   number of threads that fill rows; 0: the caller's thread
+    at_once   number of rows that are filled in one call
     prefetch  number of batches begun but not yet taken, including the one waited for
 
     The first error, in order of rows, is raised in place of its batch. The threads end when the
@@ -40,8 +45,8 @@ def prefetched(
     if not threads:
         for number, size in enumerate(sizes):
             batch = begin(number)
-            for row in range(size):
-                fill(batch, number, row)
+            for rows in _ranges(size, at_once):
+                fill(batch, number, rows)
             yield batch
         return
     turn, quick = threading.Lock(), False
@@ -59,8 +64,7 @@ def prefetched(
             try:
                 with turn if quick else nullcontext():
                     start = time.perf_counter()
-                    for row in rows:
-                        fill(batch, number, row)
+                    fill(batch, number, rows)
                     quick = time.perf_counter() - start < _QUICK_S * len(rows)
             except BaseException as error:  # raised when the batch is waited for
                 future.set_exception(error)
@@ -72,8 +76,7 @@ def prefetched(
 
     def begin_one(number: int) -> None:
         batch, size = begin(number), sizes[number]
-        firsts = range(0, size, at_once)
-        parts = [filled(batch, number, range(k, min(k + at_once, size))) for k in firsts]
+        parts = [filled(batch, number, rows) for rows in _ranges(size, at_once)]
         begun.append((batch, parts))
 
     def work() -> None:

@@ -166,6 +166,13 @@ class Samples(_Listed["Samples", Events]):
         Raises FormatError (or the errors of reading) with the sample's file.
         """
 
+    def events_together(self, numbers: Sequence[int]) -> list[Events | None]:
+        """Return the events of samples that are read faster together; None for the others.
+
+        They are those of `events`, which also raises the errors.
+        """
+        return [None] * len(numbers)
+
     def _content(self, number: int) -> Events:
         return self.events(number)
 
@@ -288,6 +295,11 @@ class _PartOfSamples(_Part[Samples, Events], Samples):
     def events(self, number: int, rng: np.random.Generator | None = None) -> Events:
         events: Events = self._whole.events(self._numbers[number], rng)
         return events
+
+    def events_together(self, numbers: Sequence[int]) -> list[Events | None]:
+        own = [self._numbers[number] for number in numbers]
+        found: list[Events | None] = self._whole.events_together(own)
+        return found
 
 
 class _PartOfImages(_Part[ImageSamples, NDArray[np.uint8]], ImageSamples):

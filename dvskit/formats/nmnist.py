@@ -8,7 +8,7 @@ image datasets to spiking neuromorphic datasets using saccades.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -253,6 +253,21 @@ def open_small(path: Path, file: FirstBytes, options: ReadOptions) -> NmnistReco
     if options.size is not None or file.state is None:
         return open_recording(path, options)
     return _open(path, _File(np.frombuffer(file.data, np.uint8), file.state), options)
+
+
+def decode_small(files: Sequence[bytes]) -> list[Events | None]:
+    """Return the events of whole files of 34x34 pixels; None for damaged and for other ones.
+
+    The columns are views of those of all files.
+    """
+    ends = np.cumsum([len(file) for file in files])
+    columns, counts = new_columns(int(ends[-1]) // k.EVENT_BYTES), np.empty(len(files), np.int64)
+    k.decode_files(np.frombuffer(b"".join(files), np.uint8), ends, *NMNIST_SIZE, columns, counts)
+    firsts = np.append(0, ends[:-1]) // k.EVENT_BYTES
+    return [
+        columns.part(slice(first, first + count)).events(count, NMNIST_SIZE) if count > 0 else None
+        for first, count in zip(firsts.tolist(), counts.tolist(), strict=True)
+    ]
 
 
 def _open(path: Path, file: _File, options: ReadOptions) -> NmnistRecording:

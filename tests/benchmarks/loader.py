@@ -9,7 +9,6 @@ NMNIST is a folder of recordings, a folder a class. All give counts (20, B, 2, 3
 from __future__ import annotations
 
 import argparse
-import hashlib
 import statistics
 import sys
 import tempfile
@@ -26,25 +25,12 @@ from tonic.datasets import NMNIST
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from dvskit import open_events
 from dvskit.datasets import Batches, Cache, Samples, open_samples
 from dvskit.tensors import Counts
 
 BINS, BIN_US, BATCH, WORKERS = 20, 15_000, 32, 2
 SIZE = (34, 34)
 Epoch = Callable[[int], Iterator[tuple[torch.Tensor, torch.Tensor]]]
-
-
-class Recordings(Samples):
-    """Recordings in files."""
-
-    draws = False
-
-    def events(self, number: int, rng: np.random.Generator | None = None):
-        return open_events(self.rows[number].file).load()
-
-    def fingerprint(self, number: int) -> str:
-        return hashlib.sha256(self.rows[number].file.read_bytes()).hexdigest()
 
 
 class TonicFiles(Dataset):
@@ -144,7 +130,7 @@ def main() -> None:
     parser.add_argument("nmnist", type=Path)
     parser.add_argument("--rounds", type=int, default=7)
     given = parser.parse_args()
-    samples = Recordings(open_samples(given.nmnist).rows)
+    samples = open_samples(given.nmnist)
     print(f"python {sys.version.split()[0]}, torch {version('torch')}, tonic {version('tonic')}")
     check_equal(samples)
     files = TonicFiles(samples)
