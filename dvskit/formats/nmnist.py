@@ -263,9 +263,10 @@ def decode_small(files: Sequence[bytes]) -> list[Events | None]:
     ends = np.cumsum([len(file) for file in files])
     columns, counts = new_columns(int(ends[-1]) // k.EVENT_BYTES), np.empty(len(files), np.int64)
     k.decode_files(np.frombuffer(b"".join(files), np.uint8), ends, *NMNIST_SIZE, columns, counts)
+    events = columns.events(len(columns.t), NMNIST_SIZE)
     firsts = np.append(0, ends[:-1]) // k.EVENT_BYTES
     return [
-        columns.part(slice(first, first + count)).events(count, NMNIST_SIZE) if count > 0 else None
+        events[first : first + count] if count > 0 else None
         for first, count in zip(firsts.tolist(), counts.tolist(), strict=True)
     ]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -191,11 +191,13 @@ def check_outside(outside: str) -> None:
         )
 
 
-def time_bins(source: Source, bins: int | None, bin_us: int | None, start_us: int | None) -> Bins:
+def time_bins(
+    blocks: Iterable[Events], bins: int | None, bin_us: int | None, start_us: int | None
+) -> Bins:
     """Return the time bins that `bin_events` describes; reads the times if necessary."""
     first, last = start_us, None
     if bins is None or bin_us is None or start_us is None:
-        first, last = find_span(source)
+        first, last = find_span(blocks)
     start = int(start_us) if start_us is not None else first if first is not None else 0
     span = 0 if last is None else max(0, last - start + 1)  # [start, last], the last included
     if bin_us is not None:
@@ -208,10 +210,10 @@ def time_bins(source: Source, bins: int | None, bin_us: int | None, start_us: in
     return found
 
 
-def find_span(source: Source) -> tuple[int | None, int | None]:
+def find_span(blocks: Iterable[Events]) -> tuple[int | None, int | None]:
     """Return the times of the first and the last event; None without events."""
     first = last = None
-    for block in source:
+    for block in blocks:
         if len(block):
             first = int(block.t[0]) if first is None else first
             last = int(block.t[-1])

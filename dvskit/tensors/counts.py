@@ -144,7 +144,7 @@ class Counts(BinnedByPolarity):
     ) -> Tensor:
         """Return the counts; see `Representation`."""
         if isinstance(events, Events) and 0 < len(events) <= _FEW:
-            bins = time_bins(as_source(events), self.bins, self.bin_us, start_us)
+            bins = time_bins((events,), self.bins, self.bin_us, start_us)
             if -LATEST_US <= bins.start <= LATEST_US:
                 return self._count_few(events, bins, out)
         return BinnedByPolarity.__call__(self, events, start_us=start_us, out=out)
