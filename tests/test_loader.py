@@ -325,6 +325,22 @@ def test_threads_end_with_an_iterator_that_is_left_early():
 
 
 @pytest.mark.timeout(20)
+@pytest.mark.parametrize("threads", [1, 2])
+def test_threads_end_after_the_sample_at_hand(threads):
+    class Slow(DrawnSamples):
+        def events(self, number, rng=None):
+            time.sleep(0.01)
+            return super().events(number, rng)
+
+    samples = Slow(200)
+    batches = make(samples, threads=threads, batch_size=64).epoch(0)
+    next(batches)
+    before = sum(samples.reads)
+    batches.close()
+    assert before <= sum(samples.reads) <= before + threads
+
+
+@pytest.mark.timeout(20)
 def test_no_more_batches_are_made_than_asked_for_and_none_is_written_to_later():
     samples = DrawnSamples(400, draws=False)
     batches = make(samples, threads=2, prefetch=3).epoch(0)

@@ -263,9 +263,10 @@ class ImageBatches:
         sizes = self.sizes()
         plan = planned(self.shares, sizes, (self.seed, _ORDER, number) if self.shuffle else None)
 
-        def fill(made: list[tuple[Tensor, Tensor]], batch: int, rows: range) -> None:
+        def fill(made: list[tuple[Tensor, Tensor]], batch: int, rows: range) -> Iterator[None]:
             chosen = plan.batch(first + batch)
             made.append(self._made(chosen, (self.seed, _BATCH, number, first + batch)))
+            yield
 
         lists = prefetched(
             [1] * (len(sizes) - first),

@@ -221,13 +221,15 @@ class Batches:
                 return torch.empty(shape, dtype=dtype, pin_memory=True), [_NO_ROW] * count
             return memory.tensor(shape, dtype), [_NO_ROW] * count
 
-        def fill(made: Made, batch: int, rows: range) -> None:
+        def fill(made: Made, batch: int, rows: range) -> Iterator[None]:
             whole, wanted = first + batch, []
             for row in rows:
                 place = whole * sum(plan.counts) + taken[batch][row]
                 seed, out = (self.seed, _SAMPLE, epoch, place), made[0].select(self.batch_axis, row)
                 wanted.append(WantedRow(*plan.at(whole, taken[batch][row]), seed, out))
-            made[1][rows.start : rows.stop] = self._rows.fill(wanted)
+            for row, found in zip(rows, self._rows.fill(wanted), strict=True):
+                made[1][row] = found
+                yield
 
         return prefetched(
             list(map(len, taken)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future
 from contextlib import nullcontext
 from queue import SimpleQueue
@@ -26,7 +26,7 @@ def _ranges(count: int, at_once: int) -> list[range]:
 def prefetched(
     sizes: Sequence[int],
     begin: Callable[[int], T],
-    fill: Callable[[T, int, range], object],
+    fill: Callable[[T, int, range], Iterable[object]],
     *,
     threads: int,
     prefetch: int,
@@ -34,22 +34,24 @@ def prefetched(
 ) -> Generator[T]:
     """Yield the results of `begin(0)`, `begin(1)`, ..., each after `fill` has run for its rows.
 
-    sizes     number of rows of each batch, at least one; fill(batch, batch number, rows) fills some
+    sizes     number of rows of each batch, at least one
+    fill      fill(batch, batch number, rows) fills some rows, one at each step of its iterator
     threads   number of threads that fill rows; 0: the caller's thread
     at_once   number of rows that are filled in one call
     prefetch  number of batches begun but not yet taken, including the one waited for
 
     The first error, in order of rows, is raised in place of its batch. The threads end when the
-    iterator ends or is closed.
+    iterator ends, or after the row at hand when it is closed.
     """
     if not threads:
         for number, size in enumerate(sizes):
             batch = begin(number)
             for rows in _ranges(size, at_once):
-                fill(batch, number, rows)
+                for _ in fill(batch, number, rows):
+                    pass
             yield batch
         return
-    turn, quick = threading.Lock(), False
+    turn, quick, closed = threading.Lock(), False, False
     jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
     begun: deque[tuple[T, list[Future[None]]]] = deque()
 
@@ -64,7 +66,9 @@ def prefetched(
             try:
                 with turn if quick else nullcontext():
                     start = time.perf_counter()
-                    fill(batch, number, rows)
+                    for _ in fill(batch, number, rows):
+                        if closed:
+                            break
                     quick = time.perf_counter() - start < _QUICK_S * len(rows)
             except BaseException as error:  # raised when the batch is waited for
                 future.set_exception(error)
@@ -105,6 +109,7 @@ def prefetched(
                 begin_one(number)
             yield batch
     finally:
+        closed = True
         for part in (*parts, *(part for _, each in begun for part in each)):
             part.cancel()
         for _ in workers:
