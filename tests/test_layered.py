@@ -268,15 +268,20 @@ def test_layers_train_are_saved_and_come_back(bars: Path, tmp_path: Path, layers
     assert sum(shares.values()) == pytest.approx(1)
 
 
-def test_training_falls_back_to_float32_where_the_processor_has_no_bfloat16(
+def test_training_falls_back_to_float32_where_bfloat16_is_not_faster(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     from dvskit.training import device
 
     module = small("4C3", "lif", "3").build()
     x = counts(small("3"))
-    for flags, dtype in (("avx2", torch.float32), ("avx512_bf16", torch.bfloat16)):
-        (tmp_path / "cpuinfo").write_text(f"flags : fpu {flags} sse")
+    for vendor, flags, dtype in (
+        ("AuthenticAMD", "avx2", torch.float32),
+        ("AuthenticAMD", "avx512_bf16", torch.bfloat16),
+        ("GenuineIntel", "avx512_bf16", torch.float32),
+        ("GenuineIntel", "avx512_bf16 amx_bf16", torch.bfloat16),
+    ):
+        (tmp_path / "cpuinfo").write_text(f"vendor_id : {vendor}\nflags : fpu {flags} sse")
         monkeypatch.setattr(device, "_CPUINFO", tmp_path / "cpuinfo")
         with device.training_precision(torch.device("cpu")):
             assert module[0](x.float()).dtype == dtype

@@ -44,17 +44,18 @@ def pick_device() -> torch.device:
 def has_fast_bfloat16(device: torch.device) -> bool:
     """Return whether bfloat16 is faster than float32: whether the device has units for it.
 
-    Without them torch emulates bfloat16, which is slower than float32.
+    Without them torch emulates bfloat16, which is slower than float32. Products of Intel's
+    processors are faster in AMX only: their AVX-512 units take twice the time that float32 takes.
     """
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type != "cpu":
         return False
     try:
-        flags = _CPUINFO.read_text("utf-8")
+        said = _CPUINFO.read_text("utf-8")
     except OSError:
         return False
-    return "avx512_bf16" in flags or "amx_bf16" in flags
+    return "amx_bf16" in said or ("avx512_bf16" in said and "GenuineIntel" not in said)
 
 
 def training_precision(device: torch.device, precision: str = "auto") -> torch.autocast:
