@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.autograd import Function
-from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from dvskit._arguments import check_arguments
 from dvskit.errors import check_least
 from dvskit.layers.batch import channels_last, check_images, check_window, over_time
+from dvskit.layers.convolution import ConvWindow, convolve
 
 
 class _Pool2d(nn.Module):
@@ -75,54 +74,6 @@ class MaxPool2d(_Pool2d):
         return torch.where(on >= off, on, -off)
 
 
-class ConvWindow(NamedTuple):
-    """Stride, padding, dilation and groups of a convolution."""
-
-    stride: tuple[int, int]
-    padding: tuple[int, int]
-    dilation: tuple[int, int]
-    groups: int
-
-
-def convolve_spikes(x: Tensor, weight: Tensor, bias: Tensor | None, window: ConvWindow) -> Tensor:
-    """Return conv2d of spikes -1, 0 and 1 (N, C, H, W); gradients equal torch's, bit for bit.
-
-    A convolution keeps its input for the gradient of its weights. int8 stores spikes exactly in a
-    quarter of the memory of float32, without measurable loss of time. Under torch.autocast (a
-    smaller gain, a tenth of the time lost) and torch.compile (which plans memory itself) the input
-    is kept as it is.
-    """
-    keeps = torch.is_grad_enabled() and weight.requires_grad and x.element_size() >= 4
-    if not keeps or torch.is_autocast_enabled(x.device.type) or torch.compiler.is_compiling():
-        return functional.conv2d(x, weight, bias, *window)
-    return cast(
-        Tensor,
-        _ConvolutionOfSpikes.apply(x, weight, bias, window),  # type: ignore[no-untyped-call]
-    )
-
-
-class _ConvolutionOfSpikes(Function):
-    @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, window: ConvWindow
-    ) -> Tensor:
-        ctx.save_for_backward(x.to(torch.int8), weight)
-        ctx.window, ctx.dtype = window, x.dtype
-        return functional.conv2d(x, weight, bias, *window)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> Any:
-        spikes, weight = ctx.saved_tensors
-        stride, padding, dilation, groups = ctx.window
-        x_needs, weight_needs, bias_needs, _ = ctx.needs_input_grad
-        gradients = torch.ops.aten.convolution_backward(
-            gradient, spikes.to(ctx.dtype), weight, [weight.shape[0]], stride, padding, dilation,
-            False, (0, 0), groups, (x_needs, weight_needs, bias_needs),
-        )  # fmt: skip
-        return *gradients, None
-
-
 class Conv2d(nn.Conv2d):
     """torch.nn.Conv2d at each time step: (T, B, C, H, W) -> (T, B, C', H', W').
 
@@ -134,13 +85,13 @@ class Conv2d(nn.Conv2d):
         """Return the convolution of `x` (T, B, C, H, W).
 
         With `of_spikes`, `x` holds only -1, 0 and 1, and the backward pass needs less memory
-        (`convolve_spikes`); the result is the same. A Sequence sets it after neurons.
+        (`convolve`); the result is the same. A Sequence sets it after neurons.
         """
         self.check(x)
-        if not (of_spikes and self._is_plain()):
+        if not self._is_plain():
             return _over_time(super().forward, x)
         window = ConvWindow(self.stride, self.padding, self.dilation, self.groups)  # type: ignore[arg-type]
-        return _over_time(lambda images: convolve_spikes(images, self.weight, self.bias, window), x)
+        return _convolved(x, self.weight, self.bias, window, of_spikes)
 
     def _is_plain(self) -> bool:
         return self.padding_mode == "zeros" and not isinstance(self.padding, str)
@@ -191,9 +142,13 @@ def pooled_convolution(conv: Conv2d, pool: AvgPool2d, x: Tensor, of_spikes: bool
     )
     check_window(pool, x, (rows, columns), f"a kernel of {conv.kernel_size} and a pool of {size}")
     window = ConvWindow((size, size), padding, (1, 1), conv.groups)
-    if of_spikes:
-        return _over_time(lambda images: convolve_spikes(images, weight, conv.bias, window), x)
-    return _over_time(lambda images: functional.conv2d(images, weight, conv.bias, *window), x)
+    return _convolved(x, weight, conv.bias, window, of_spikes)
+
+
+def _convolved(
+    x: Tensor, weight: Tensor, bias: Tensor | None, window: ConvWindow, of_spikes: bool
+) -> Tensor:
+    return _over_time(lambda images: convolve(images, weight, bias, window, of_spikes=of_spikes), x)
 
 
 def _over_time(convolve: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
