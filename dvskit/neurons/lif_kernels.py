@@ -43,8 +43,8 @@ from dvskit.neurons.parts_kernels import (
 _ONE, _ZERO = np.float32(1), np.float32(0)
 # Neurons per block: long rows, since memory is prefetched within a row only.
 _FORWARD_BLOCK = 65_536
-_BACKWARD_BYTES = 1 << 21  # per block, over all of time: it stays in the last cache
-_BACKWARD_BLOCK = (64, 16_384)
+_BACKWARD_BYTES = 1 << 19  # per block, over all of time: it stays in the second cache
+_BACKWARD_BLOCK = (64, 2048)
 
 
 # The values of the model in order: float32, float32 (N,), or None for a part left out.
