@@ -166,6 +166,7 @@ def test_networks_run_them_whole_in_chunks_checkpointed_and_step_by_step(readout
 @pytest.mark.slow(seconds=4)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch.compile itself
 def test_torch_compiles_them_and_calls_them_with_other_weights():
+    torch.compiler.reset()  # shapes of other tests would make sizes symbolic
     layer, x = pair("ALIF")[1], currents(6, 5, 7)
     run = torch.compile(layer.run, fullgraph=True, backend="eager")
     _, state = run(x[:3])
