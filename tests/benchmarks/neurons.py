@@ -1,19 +1,22 @@
 """Layers of neurons and a small network, forward and backward, beside the peers in one run.
 
     python tests/benchmarks/neurons.py [--steps 50] [--neurons 1000000] [--rounds 7] [--only lif]
+        [--compiled]
 
 Prints, for each kind of neuron, the median milliseconds of one forward and backward pass, the
-fastest in brackets, and how many times ours each takes; then the memory that a pass needs beside
-its input and the gradient that comes in. Passes of the candidates alternate, so that other work on
-the machine falls on all alike; memory is taken of a process each. Both are done with the C
-library's defaults and again with freed memory kept (MALLOC_MMAP_THRESHOLD_, MALLOC_TRIM_THRESHOLD_)
-for all. Peers that are not installed are left out.
+fastest in brackets, and how many times ours each takes, by the clock and by the time that all
+threads were busy, which other work changes less; then the memory that a pass needs beside its input
+and the gradient that comes in. --compiled adds spikingjelly's neurons stepped in a loop under
+torch.compile, which takes a minute or two to compile for each number of steps. Passes of the
+candidates alternate, so that other work on the machine falls on all alike; memory is taken of a
+process each. Both are done with the C library's defaults and again with freed memory kept
+(MALLOC_MMAP_THRESHOLD_, MALLOC_TRIM_THRESHOLD_) for all. Peers that are not installed are left out.
 
 The peers' neurons are the nearest that they have, and not all the same: norse's LIF and LSNN always
 have a synapse, and snntorch's Alpha has two. norse's layers are run cell by cell, which is faster
 than their own loops; sinabs indexes the whole input in each step of its own. No peer trains signed
-neurons: they are compared with binary ones. dvskit's network runs under autocast in bfloat16, and
-its convolution and pooling are one; the peers' are as their guides have them.
+neurons: they are compared with binary ones. dvskit's network runs under autocast in bfloat16 where
+that is faster, and its convolution and pooling are one; the peers' are as their guides have them.
 """
 
 from __future__ import annotations
@@ -38,6 +41,7 @@ from torch.nn import functional
 from dvskit._threads import thread_count
 from dvskit.networks import ConvLIF
 from dvskit.neurons import ALIF, LIF, PLIF, SignedLIF, SynapticLIF
+from dvskit.training.device import has_fast_bfloat16
 
 Run = Callable[[Tensor], Tensor]
 KEPT = {"MALLOC_MMAP_THRESHOLD_": str(1 << 31), "MALLOC_TRIM_THRESHOLD_": str(1 << 33)}
@@ -80,6 +84,26 @@ def spikingjelly_layer(name: str, tau: str) -> Run:
         return layer(x)
 
     return run
+
+
+def compiled_spikingjelly() -> Run:
+    from spikingjelly.activation_based import functional as sj
+    from spikingjelly.activation_based import neuron, surrogate
+
+    layer = neuron.LIFNode(
+        tau=10.0,
+        decay_input=False,
+        v_reset=None,
+        detach_reset=True,
+        surrogate_function=surrogate.ATan(2.0),
+    )
+
+    def run(x: Tensor) -> Tensor:
+        sj.reset_net(layer)
+        return torch.stack([layer(current) for current in x.unbind(0)])
+
+    compiled: Run = torch.compile(run)
+    return compiled
 
 
 def norse_layer(name: str) -> Run:
@@ -168,6 +192,7 @@ CASES: dict[str, dict[str, Callable[[], Run]]] = {
         "dvskit, torch": lambda: LIF(backend="torch"),
         "snntorch Leaky": lambda: snntorch_layer(lambda s: s.Leaky(beta=0.9), 1),
         "spikingjelly LIFNode": lambda: spikingjelly_layer("LIFNode", "tau"),
+        "spikingjelly LIFNode, compiled": compiled_spikingjelly,
         "norse LIFBox": lambda: norse_layer("LIFBox"),
         "sinabs LIF": lambda: sinabs_layer("LIF"),
     },
@@ -216,19 +241,20 @@ class Candidate:
             self.x = x.to(kind).requires_grad_()
             self.gradient = torch.ones_like(self.x).detach()
 
-    def once(self) -> float:
-        """Return the milliseconds of one pass forward and backward."""
+    def once(self) -> tuple[float, float]:
+        """Return the milliseconds of one pass forward and back: by the clock, of processors."""
         self.x.grad = None
         for weight in self.weights:
             weight.grad = None
-        start = time.perf_counter()
+        start, busy = time.perf_counter(), time.process_time()
         if self.weights:  # a training step, in the precision that the processor is good at
-            with torch.autocast("cpu", torch.bfloat16, enabled=isinstance(self.run, nn.Module)):
+            low = isinstance(self.run, nn.Module) and has_fast_bfloat16(torch.device("cpu"))
+            with torch.autocast("cpu", torch.bfloat16, enabled=low):
                 logits = self.run(self.x)
             functional.cross_entropy(logits.float(), self.labels).backward()
         else:
             self.run(self.x).backward(self.gradient)
-        return (time.perf_counter() - start) * 1e3
+        return (time.perf_counter() - start) * 1e3, (time.process_time() - busy) * 1e3
 
 
 def package_of(name: str) -> str | None:
@@ -280,6 +306,8 @@ def compare(case: str, asked: argparse.Namespace, bytes_per_second: float) -> No
     """Print the times and the memory of all that do a case."""
     runs: dict[str, Candidate] = {}
     for name in CASES[case]:
+        if "compiled" in name and not asked.compiled:
+            continue
         if package_of(name) is None:
             print(f"  {name}: not installed, left out")
             continue
@@ -289,25 +317,26 @@ def compare(case: str, asked: argparse.Namespace, bytes_per_second: float) -> No
                 if other.x.dtype == runs[name].x.dtype:
                     runs[name].x, runs[name].gradient = other.x, other.gradient
                     break
-    times: dict[str, list[float]] = {name: [] for name in runs}
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in runs}
     for turn in range(asked.rounds + 1):
         for name, candidate in runs.items():
-            if turn > 2 and times[name][-1] > TOO_SLOW_MS:
+            if turn > 2 and times[name][-1][0] > TOO_SLOW_MS:
                 continue
             taken = candidate.once()
             candidate.x.grad = None
             if turn:  # the first pass compiles
                 times[name].append(taken)
     del runs
-    ours = median(times["dvskit"])
+    ours = [median(each) for each in zip(*times["dvskit"], strict=True)]
     if case != "net":  # read twice and written once or twice, at the least
         floor = 5 * asked.steps * asked.neurons * 4 / bytes_per_second * 1e3
         print(f"  {'bytes that have to be moved':34s} {floor:7.0f} ms")
     for name, taken in times.items():
-        middle = median(taken)
+        clock, busy = zip(*taken, strict=True)
         memory = f"{memory_of(case, name, asked):7.0f} MB" if asked.with_memory else ""
-        passes = f"{middle:7.0f} ms  [{min(taken):.0f}]"
-        print(f"  {name:34s} {passes}  {middle / ours:6.2f}x ours {memory}", flush=True)
+        passes = f"{median(clock):7.1f} ms [{min(clock):.1f}] {median(clock) / ours[0]:6.2f}x ours"
+        work = f"processor {median(busy):7.1f} ms [{min(busy):.1f}] {median(busy) / ours[1]:6.2f}x"
+        print(f"  {name:34s} {passes}; {work} {memory}", flush=True)
 
 
 def main() -> None:
@@ -316,6 +345,7 @@ def main() -> None:
     parser.add_argument("--neurons", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--only", nargs="*", choices=list(CASES), default=list(CASES))
+    parser.add_argument("--compiled", action="store_true", help="torch.compile's loops too")
     parser.add_argument("--no-memory", dest="with_memory", action="store_false")
     parser.add_argument("--memory", nargs=2, help=argparse.SUPPRESS)
     parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
