@@ -232,7 +232,7 @@ class LoopConfig:
     label_smoothing  the share of each target that is spread evenly over all classes
     loss             "mean", "each-step", "count" or "first-spike": see `dvskit.training.losses`
     clip_norm        the largest norm of the gradient of all weights; 0: no limit
-    precision        "bfloat16" or "float32"; "auto": bfloat16 if the machine has units for it
+    precision        "bfloat16" or "float32"; "auto": bfloat16 if it is faster on this machine
     keep             the weights of the model: "best", of the epoch with the best validation
                      accuracy; "last", which needs no validation part
     patience         epochs without improvement until the run ends; 0: no limit
