@@ -10,8 +10,6 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from dvskit._threads import run_ranges, thread_count
-
 _FEW = 16  # channels of the input; with more, torch's gradient of strided images is as fast
 _AT_ONCE = 1 << 19  # numbers in the windows that are made at a time: they stay in the cache
 
@@ -105,10 +103,6 @@ def _images_slope(slopes: Tensor, weight: Tensor, shape: torch.Size, window: Con
     for first in range(0, images, step):
         windows = (whole[first : first + step].reshape(-1, outputs) @ flat).numpy()
         shaped = windows.reshape(-1, rows, columns, *weight.shape[2:], shape[1])
-        some = out[first : first + step].numpy()
-        run_ranges(
-            lambda *each, a=shaped, b=some: fold(a, b, down, across, each),
-            len(some),
-            min(thread_count(), len(some)),
-        )
+        # On one thread: of the whole it takes a tenth, and waking another takes as long.
+        fold(shaped, out[first : first + step].numpy(), down, across)
     return out.permute(0, 3, 1, 2)  # (N, H, W, C) -> (N, C, H, W)

@@ -18,17 +18,17 @@ def _add(sums: Any, to: Any, terms: Any, at: Any, size: Any) -> None:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def fold(windows: Any, images: Any, rows: Any, columns: Any, some: tuple[int, int]) -> None:
-    """Fill `some` images (N, H, W, C) with the sums of their windows (N, P, Q, K, L, C).
+def fold(windows: Any, images: Any, rows: Any, columns: Any) -> None:
+    """Fill the images (N, H, W, C) with the sums of their windows (N, P, Q, K, L, C).
 
     rows, columns  stride and padding of the windows; what lies on padding is left out
     """
-    _, lines, places, kernel, breadth, channels = windows.shape
+    count, lines, places, kernel, breadth, channels = windows.shape
     height, width = images.shape[1], images.shape[2] * channels
     run, across, margin = breadth * channels, columns[0] * channels, columns[1] * channels
     terms, sums = windows.reshape(-1), images.reshape(-1)
-    for n in range(some[0], some[1]):
-        images[n] = 0
+    images[:] = 0
+    for n in range(count):
         for line in range(lines):
             for place in range(places):
                 left = place * across - margin
