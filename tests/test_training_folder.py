@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -536,3 +537,41 @@ def test_a_view_and_a_cloud_with_a_model_show_what_it_decides_on(tmp_path):
     assert shown.load() == opened.events(0)
     assert any("the sensor of the model's clips" in text for text in shown.assumptions)
     assert open_shown(opened.rows[0].file, Reading()).size == (48, 32)
+
+
+def test_notes_warn_of_few_clips_and_of_one_background(tmp_path):
+    def warnings_of(root: Path) -> list[str]:
+        return inspect_samples(open_samples(root), root).warnings
+
+    few = clips(tmp_path / "few")
+    said = warnings_of(few)
+    assert said[0] == (
+        "each class has fewer than 5 clips: record more, of several people, if others are to be "
+        "recognised"
+    )
+    more = tmp_path / "more"
+    for label, count in (("bow", 2), ("wave", 6)):
+        for k in range(count):
+            one_place(more / label / f"{k}.mp4", seed=k if label == "bow" else 0, shade=k)
+    first, second = warnings_of(more)
+    assert first.startswith("class bow has fewer than 5 clips: ")
+    assert second == (
+        "class wave has one background in all clips that were looked at: record some at another "
+        "place, or the model may learn the place"
+    )
+    assert warnings_of(write_bars(tmp_path / "bars", 6)) == []
+
+
+def one_place(path: Path, seed: int, shade: int) -> None:
+    """A square that moves before a wall that the seed draws."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    wall = np.random.default_rng(seed).integers(40, 200, (12, 16)).repeat(4, 0).repeat(4, 1)
+    with av.open(str(path), "w") as file:
+        stream = file.add_stream("mpeg4", rate=20)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for k in range(12):
+            gray = wall.astype(np.uint8).copy()
+            gray[16:32, 4 * k : 4 * k + 8] = 100 + 10 * shade
+            frame = av.VideoFrame.from_ndarray(gray, format="gray").reformat(format="yuv420p")
+            file.mux(stream.encode(frame))
+        file.mux(stream.encode(None))

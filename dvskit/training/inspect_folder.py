@@ -55,22 +55,26 @@ class FolderContents:
     def warnings(self) -> list[str]:
         """Lines on what may keep a model from recognising other samples."""
         found = []
-        few = {name: count for name, count in self.classes.items() if count < _FEW}
+        what = "clips" if self.clips == len(self.samples) else "samples"
+        few = [name for name, count in self.classes.items() if count < _FEW]
         if few:
-            name, count = min(few.items(), key=lambda item: item[1])
-            more = f", and {count_of(len(few) - 1, 'other class', 'other classes')} few"
             found.append(
-                f"class {name} has {count_of(count, 'sample')}{more * (len(few) > 1)}: record "
-                f"{_FEW} or more of each class, of several people, if others are to be recognised"
+                f"{self._named(few)} fewer than {_FEW} {what}: record more, of several people, if "
+                "others are to be recognised"
             )
         if self.alike:
-            every = len(self.alike) == len(self.classes)
             found.append(
-                f"the clips of {'each class' if every else ', '.join(self.alike)} that were read "
-                "show one background: record some at another place, or the model may learn the "
-                "place"
+                f"{self._named(self.alike)} one background in all clips that were looked at: "
+                "record some at another place, or the model may learn the place"
             )
         return found
+
+    def _named(self, classes: Sequence[str]) -> str:
+        """Return the beginning of a sentence on what classes have."""
+        if len(classes) == len(self.classes):
+            return "each class has"
+        shown = ", ".join(classes[:3]) + f" and {len(classes) - 3} more" * (len(classes) > 3)
+        return f"class {shown} has" if len(classes) == 1 else f"classes {shown} have"
 
     @property
     def clips(self) -> int:
