@@ -136,6 +136,8 @@ def _start_for(
     if float(np.quantile(contents.durations, 0.9)) < _GESTURE_US:
         return ChosenSetting("start", "new weights", "the samples are too short for gestures")
     start = load_model(PEOPLE_MODEL)
+    if start.likeness is None:
+        return ChosenSetting("start", "new weights", f"{start.name} has no likeness.safetensors")
     chosen = choose(contents, replace(asked, start=start.name), start)
     until = None if limit is None else limit.began + _CHOOSING * (limit.end - limit.began)
     (one,) = _sets_of(chosen.config, samples, chosen)

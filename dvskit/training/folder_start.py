@@ -25,15 +25,11 @@ _LOOKED_AT, _LEAST = 12, 4  # samples
 
 
 def starts_with(
-    start: Model,
-    config: Config,
-    whole: TrainingSet,
-    until: float | None,
+    start: Model, config: Config, whole: TrainingSet, until: float | None
 ) -> ChosenSetting:
-    """Return the choice of a start for samples: its name, or "new weights".
+    """Return the choice of a start, which has a likeness, for samples: its name, or "new weights".
 
-    config        for a run with this start
-    until         a value of time.monotonic(): stop reading then
+    config  for a run with this start       until  a value of time.monotonic(): stop reading then
 
     A start that learned from one of the samples is not chosen, because these judge the model.
     """
