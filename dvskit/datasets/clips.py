@@ -103,8 +103,9 @@ def without_last_frame(path: str | PathLike[str], how: Emulation) -> FrameSource
             return None
     if not clip.damage or not shown:
         return None
-    lost = clip.damage.frames if clip.frame_count is None else clip.frame_count - shown
-    return clip if lost <= 1 else None
+    if clip.frame_count is None:  # bytes that are missing may hold any number of frames
+        return clip if (clip.damage.count, clip.damage.frames) == (1, 1) else None
+    return clip if clip.frame_count - shown <= 1 else None
 
 
 def frames_for(frames: FrameSource, how: Emulation) -> FrameSource:
