@@ -1,6 +1,7 @@
 """Ctrl-C, SIGTERM and SIGHUP end the command line within three seconds, at any moment.
 
-Python turns a signal into a KeyboardInterrupt in the main thread. Two things can lose it:
+Python turns a signal into a KeyboardInterrupt in the main thread. While torch is imported the
+process ends instead, as after the time limit. Two things can lose the interrupt:
 
 - Code called back from C (`__del__`, weak references, callbacks of ctypes and Cython) cannot raise.
   Python passes such errors to `sys.unraisablehook`; the hook here interrupts the main thread again.
@@ -147,7 +148,14 @@ def _handle(number: int, frame: FrameType | None) -> None:
     first, _state.raised = not _state.raised, True
     if _state.repeat or first:
         _state.repeat, _state.received = False, _state.received or number
+        if _loading("torch"):
+            _end()
         raise KeyboardInterrupt
+
+
+def _loading(name: str) -> bool:
+    """Return whether a module is being imported. The C++ code of torch aborts on an error there."""
+    return bool(getattr(getattr(sys.modules.get(name), "__spec__", None), "_initializing", False))
 
 
 def _watch(receiver: socket.socket, watched: list[signal.Signals]) -> None:

@@ -190,6 +190,38 @@ def test_an_interrupt_while_a_class_is_made_ends_the_command(tmp_path):
     assert err == "dvskit: interrupted; no output was written; run the same command again\n"
 
 
+LOADING = """
+import sys, time
+from pathlib import Path
+from dvskit import _files, _interrupt
+
+sys.path.insert(0, "fake")
+with _interrupt.interruptible():
+    _files.begin(Path("a.raw")).write_bytes(b"half")
+    import torch
+"""
+TORCH = """
+import time
+print("loading", flush=True)
+try:
+    time.sleep(60)
+except KeyboardInterrupt:  # its C++ code aborts
+    print("aborted", flush=True)
+    raise
+"""
+
+
+def test_an_interrupt_while_torch_is_imported_ends_the_process_at_once(tmp_path):
+    (tmp_path / "fake").mkdir()
+    (tmp_path / "fake" / "torch.py").write_text(TORCH)
+    process = run_code(LOADING, tmp_path)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=LIMIT_S)
+    assert (process.returncode, out) == (130, "")
+    assert err == "dvskit: interrupted; no output was written; run the same command again\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["fake"]
+
+
 @pytest.mark.slow(seconds=3)
 @pytest.mark.parametrize(
     ("number", "code", "how"),
