@@ -7,7 +7,7 @@ emulated clean and noisy. Truth is every 10 ms. A place counts if half of the di
 error is that of whole discs (0.9 and more seen). Rows on hidden discs are neither right nor wrong.
 dvskit runs with its defaults; on the noisy sensor, slow by 30 Hz, with delay_us=11_000. eventcv's
 tracker takes frames of the last 20 ms every 10 ms, and its places count for their middle. Scenes
-0 to 5019 were seen while the tracker was made: judge it with `--first 6000`.
+0 to 6019 were seen while the tracker was made: judge it with `--first 7000`.
 """
 
 from __future__ import annotations
