@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,8 @@ from dvskit.scenes import DepthScene, read_depth_clip
 from dvskit.video import Bordered, FrameSource, Light, open_frames, resized
 from dvskit.video.light import checked_light
 from dvskit.video.source import checked_fps
+
+T = TypeVar("T")
 
 
 @check_arguments
@@ -88,6 +90,23 @@ def open_clip(path: str | PathLike[str], how: Emulation, *, strict: bool = True)
     `strict` and errors are those of `dvskit.video.open_frames`.
     """
     return open_frames(path, fps=how.fps, light=how.light, strict=strict)
+
+
+def used_clip(
+    path: str | PathLike[str], how: Emulation, use: Callable[[FrameSource], T], *, strict: bool
+) -> tuple[T, FrameSource]:
+    """Return use(clip), and the clip. With `strict`, only a lost last frame is no error.
+
+    The `damage` of the clip names what was left out. Raises VideoError for other damage.
+    """
+    clip = open_clip(path, how, strict=strict)
+    try:
+        return use(clip), clip
+    except VideoError:
+        shorter = without_last_frame(path, how) if strict else None
+        if shorter is None:
+            raise
+        return use(shorter), shorter
 
 
 def without_last_frame(path: str | PathLike[str], how: Emulation) -> FrameSource | None:

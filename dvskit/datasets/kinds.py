@@ -13,7 +13,7 @@ from dvskit.datasets.clips import (
     emulate_depth_clip,
     emulate_frames,
     open_clip,
-    without_last_frame,
+    used_clip,
 )
 from dvskit.datasets.sample import Sample
 from dvskit.emulator.params import as_params
@@ -151,18 +151,15 @@ def _read_recording(sample: Sample, how: SampleReading, seed: int) -> Read:
 
 def _read_clip(sample: Sample, how: SampleReading, seed: int) -> Read:
     given = how.emulation
-    clip: FrameSource | None = open_clip(sample.file, given, strict=how.strict)
-    assert clip is not None
-    try:
-        events = _emulated(clip, sample, given, seed)
-    except VideoError:
-        clip = without_last_frame(sample.file, given) if how.strict else None
-        if clip is None:
-            raise
-        events = _emulated(clip, sample, given, seed)
-        warn(f"{sample.where}: used without its last frame: {clip.damage}", LastFrameWarning)
+    events, clip = used_clip(
+        sample.file, given, lambda clip: _emulated(clip, sample, given, seed), strict=how.strict
+    )
+    if not clip.damage:
         return Read(events, "")
-    return Read(events, str(clip.damage) if clip.damage else "")
+    if not how.strict:
+        return Read(events, str(clip.damage))
+    warn(f"{sample.where}: used without its last frame: {clip.damage}", LastFrameWarning)
+    return Read(events, "")
 
 
 def _emulated(clip: FrameSource, sample: Sample, how: Emulation, seed: int) -> Events:

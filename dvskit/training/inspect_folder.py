@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 
 from dvskit._threads import one_thread, thread_count
 from dvskit.datasets import Emulation, FileSamples, Sample, likely_size
-from dvskit.datasets.clips import without_last_frame
+from dvskit.datasets.clips import used_clip
 from dvskit.datasets.kinds import DEPTH_CLIPS, RECORDINGS
-from dvskit.errors import ConfigError, FormatError, VideoError, count_of
+from dvskit.errors import ConfigError, FormatError, count_of
 from dvskit.events import Size
 from dvskit.formats import open_events
 from dvskit.scenes import read_depth_clip
-from dvskit.video import open_frames
+from dvskit.video import FrameSource
 
 _MEASURED = 24  # samples that are read to measure sizes and durations
 _FEW = 5  # samples of a class
@@ -185,14 +185,7 @@ def _measured(row: Sample, kind: str, strict: bool) -> _Measured:
             events = recording.between(*row.span or (None, None)).load()
             length = int(events.t[-1] - events.t[0]) + 1 if len(events) else 0
             return _Measured(likely_size(recording, recording.size), length)
-        clip = open_frames(path, strict=strict)
-        try:
-            frames = [(t_us, _small(frame)) for t_us, frame in clip]
-        except VideoError:
-            shorter = without_last_frame(path, Emulation()) if strict else None
-            if shorter is None:
-                raise
-            frames = [(t_us, _small(frame)) for t_us, frame in shorter]
+        frames, clip = used_clip(path, Emulation(), _small_frames, strict=strict)
     start, stop = row.span or (0, 1 << 62)
     if not frames:
         return _Measured(clip.size, 0)
@@ -200,9 +193,13 @@ def _measured(row: Sample, kind: str, strict: bool) -> _Measured:
     return _Measured(clip.size, duration, _background([small for _, small in frames]))
 
 
-def _small(frame: NDArray[Any]) -> NDArray[np.float32]:
-    small = cv2.resize(frame.astype(np.float32), _VIEW, interpolation=cv2.INTER_AREA)
-    return np.asarray(small, np.float32)
+def _small_frames(clip: FrameSource) -> list[tuple[int, NDArray[np.float32]]]:
+    """Return the times of frames, and the frames at the size of a background."""
+    found = []
+    for t_us, frame in clip:
+        small = cv2.resize(frame.astype(np.float32), _VIEW, interpolation=cv2.INTER_AREA)
+        found.append((t_us, np.asarray(small, np.float32)))
+    return found
 
 
 def _background(frames: Sequence[NDArray[np.float32]]) -> NDArray[np.float32] | None:
