@@ -27,6 +27,17 @@ _HERE = Path(__file__).resolve().parent
 _COMPILING = re.compile("^compiling loops, .*\n", re.MULTILINE)  # said where no test came before
 
 
+@pytest.fixture
+def one_torch_thread() -> Iterator[None]:
+    """Runs are compared bit for bit, and sums of several threads are rounded otherwise."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 def find_data() -> Path | None:
     named = os.environ.get("DVSKIT_DATA")
     for folder in [Path(named)] if named else [_HERE.parent.parent / "shared" / "data"]:

@@ -33,7 +33,7 @@ from dvskit.training.models import (
     parameters_of_last,
     with_classes,
 )
-from dvskit.training.repeated import layers_before_dense
+from dvskit.training.repeated import FixedLayers, layers_before_dense
 from dvskit.training.running import TrainingRun
 from dvskit.training.sets import load_sets
 from dvskit.training.toml_config import write_config
@@ -44,13 +44,7 @@ from tests.test_depth import SWING, write_npz
 QUICK = {"loop.steps": "1"}  # ten steps in all
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    """Runs are compared bit for bit, and sums of several threads are rounded otherwise."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
 
 @pytest.fixture(autouse=True)
@@ -428,7 +422,7 @@ def test_the_layers_of_a_start_before_the_first_dense_one_stay_as_they_are(tmp_p
     assert same
     assert {key for key, _ in parameters_of_last(done.trained.model.module)}.isdisjoint(same)
     with pytest.raises(ConfigError, match="no layer with weights before a dense one"):
-        layers_before_dense(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 2)))
+        FixedLayers(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 2)))
     with pytest.raises(ConfigError, match=r"its network is another one \(.* differs\)"):
         load_start(with_classes(Layered(), 2).build(), trained.model, ("a", "b"))
 
