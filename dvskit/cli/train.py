@@ -49,6 +49,11 @@ class Begin:
         "--set", metavar="KEY=VALUE",
     )  # fmt: skip
 
+    @property
+    def start(self) -> str | None:
+        """The model to begin with, "" for new weights; None if it is not given."""
+        return "" if self.from_ == _SCRATCH else self.from_
+
     def changes(self) -> dict[str, str]:
         """Return the keys and values of --set. Raises ConfigError."""
         return dict(_key_and_value(text) for text in self.set_ or ())
@@ -115,8 +120,7 @@ def train(
             f"{source}: --minutes and --salvage are only for a folder; in a configuration set "
             "loop.epochs, loop.steps and salvage of each [[data]]"
         )
-    start = "" if begin.from_ == _SCRATCH else begin.from_
-    for key, text in (("output", begin.output), ("start", start)):
+    for key, text in (("output", begin.output), ("start", begin.start)):
         if text is not None:
             overrides[key] = dumps(str(text))  # quoted: a folder may be called 1
     if begin.seed is not None:
@@ -191,7 +195,7 @@ def _train_folder(folder: Path, begin: Begin, changes: dict[str, str], *, as_jso
             folder,
             output=begin.output,
             minutes=max(limit - loaded_min, limit / 2),
-            start="" if begin.from_ == _SCRATCH else begin.from_,
+            start=begin.start,
             seed=begin.seed or 0,
             salvage=begin.salvage,
             changes=changes,

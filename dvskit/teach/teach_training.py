@@ -279,8 +279,8 @@ def _words(result: Mapping[str, Any]) -> str:
             "each class, or another person, to test it on others"
         )
     people = [f"{name} {of[0]} of {of[1]}" for name, of in (result["people"] or {}).items()]
-    whom = f" by a training without this person: {', '.join(people)}" if len(people) > 1 else ""
-    return f"{right:,} of {what} it had not seen {were} recognised{whom}"
+    by = f" by a training without this person: {', '.join(people)}" if len(people) > 1 else ""
+    return f"{right:,} of {what} it had not seen {were} recognised{by}"
 
 
 def _notes(lines: list[str]) -> list[str]:

@@ -8,7 +8,7 @@ Mahalanobis distance (Lee et al. 2018) says. Convolutions count, and dense layer
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -120,9 +120,8 @@ def fit_likeness(module: nn.Module, batches: AnyBatches) -> ActivityLikeness | N
 
 def _samples(batches: AnyBatches) -> Iterator[Tensor]:
     """Yield inputs (T, 1, C, H, W), one by one: the layout of a network's batches is its own."""
-    counts: Iterable[Tensor] = (counts for counts, _ in batches.epoch(0))
-    for each in counts:
-        yield from torch.split(each, 1, dim=1)
+    for counts, _ in batches.epoch(0):
+        yield from torch.split(counts, 1, dim=1)
 
 
 def write_likeness(folder: Path, known: ActivityLikeness | None) -> None:

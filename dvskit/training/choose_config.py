@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from torch import nn
@@ -21,6 +22,7 @@ from dvskit.training.inspect_folder import FolderContents
 from dvskit.training.left_out import parts_to_leave_out
 from dvskit.training.model_tables import used_samples
 from dvskit.training.models import Model, common_samples, with_classes
+from dvskit.training.repeated import layers_before_dense
 from dvskit.training.sets import parts_of
 
 BATCH = 24
@@ -31,7 +33,6 @@ _SLOWER, _MUCH_SLOWER = 1.2, 1.6  # how much slower other people may be, after m
 _PEOPLE = 5  # fewer do not show how much people differ
 _FEW = 10  # samples of a class; with fewer, none is held out for the test
 _MANY = 200  # samples; with so many, some are held out for the test and to choose the best epoch
-_LEAVE_PEOPLE, _LEAVE_THIRDS = "all people, each left out in turn", "all, a third left out in turn"
 _DRAWN = 2  # epochs, of ten, with changes of their own: the outputs of fixed layers are kept
 _STRETCH = 1.5  # how much longer bins may be than those that a start learned from
 CLIP_THRESHOLD = 0.3
@@ -71,7 +72,7 @@ def choose(contents: FolderContents, config: Config, start: Model | None = None)
 
     config  its name, seed, output and start, and one entry [[data]] with path, salvage and
             without; all else is chosen
-    start   the model whose weights the run begins with; it sets size, window and network
+    start   the model with the first weights of the run; it sets size, window and network
 
     The number of steps is that of a run without a time limit. Raises ConfigError for a start
     that takes points.
@@ -96,7 +97,7 @@ def choose(contents: FolderContents, config: Config, start: Model | None = None)
         left_out = 0
         noted("judged", "by no sample", f"{start.name} learned from some of them")
     train = len(parts.train)
-    dense = start is not None and _has_convolutions(start)
+    dense = start is not None and _keeps_convolutions(start)
     least, each = (200, 20) if dense else (300, 60)
     steps = min(max(least, math.ceil(each * train / BATCH)), 3000)
     seen = f"{count_of(train, 'sample')} to train on"
@@ -130,7 +131,7 @@ def _network(
         length, _ = _window_us(contents)
         stretch = min(max(length / start.input.window_us, 1.0), _STRETCH)
         given = replace(start.input, bin_us=round(start.input.bin_us * stretch / 10) * 10)
-        kept = "its convolutions stay, " if _has_convolutions(start) else ""
+        kept = "its convolutions stay, " if _keeps_convolutions(start) else ""
         noted(
             "network",
             f"from {start.name}, with a new last layer",
@@ -195,8 +196,8 @@ def _window_us(contents: FolderContents) -> tuple[float, float]:
     return slower * length, slower
 
 
-def _has_convolutions(model: Model) -> bool:
-    return any(isinstance(part, nn.Conv2d) for part in model.module.modules())
+def _keeps_convolutions(model: Model) -> bool:
+    return any(isinstance(part, nn.Conv2d) for part in layers_before_dense(model.module))
 
 
 def _window_words(given: InputConfig) -> str:
@@ -208,13 +209,11 @@ def _split(
 ) -> tuple[DataConfig, SplitSamples[Samples], int]:
     """Return the entry with its shares, the samples split by it, and the parts to leave out."""
     why = ""
-    for split, value, reason in _splits(contents):
-        tried = replace(entry, **split)  # type: ignore[arg-type]
-        left_out = 0
+    for way in _splits(contents):
+        tried, reason = replace(entry, **way.keys), way.why  # type: ignore[arg-type]
         try:
             parts = parts_of(_grouped(contents, tried), tried, seed)
-            if value in (_LEAVE_PEOPLE, _LEAVE_THIRDS):
-                left_out = len(parts_to_leave_out(parts.train, seed))
+            left_out = len(parts_to_leave_out(parts.train, seed)) if way.leaves_out else 0
         except ConfigError as error:
             why = f" ({one_line(error)})"
             continue
@@ -225,7 +224,9 @@ def _split(
         tested = sorted({str(row.group) for row in parts.test.rows if row.group})
         named = f" ({', '.join(tested)})" if 0 < len(tested) <= 3 else ""
         counts = "/".join(f"{len(part):,}" for part in parts)
-        noted("split", f"{value}{named}, {counts} for training, validation and test", reason + why)
+        noted(
+            "split", f"{way.value}{named}, {counts} for training, validation and test", reason + why
+        )
         return tried, parts, left_out
     raise ConfigError(f"{entry.path}: cannot be trained on{why}")
 
@@ -238,39 +239,48 @@ def _grouped(contents: FolderContents, entry: DataConfig) -> Samples:
     return FileSamples(rows, contents.samples.reading)
 
 
-def _splits(contents: FolderContents) -> Iterator[tuple[dict[str, object], str, str]]:
-    """Yield keys of the entry, their value as text and the reason; the best first."""
+class _Way(NamedTuple):
+    """A way to split: keys of the entry, their value as text, the reason.
+
+    leaves_out  whether trainings that leave a part out judge it
+    """
+
+    keys: dict[str, object]
+    value: str
+    why: str
+    leaves_out: bool = False
+
+
+def _splits(contents: FolderContents) -> Iterator[_Way]:
+    """Yield ways to split, the best first."""
     count, least = sum(contents.classes.values()), min(contents.classes.values())
     many = 0.1 if count >= _MANY else 0.0
     if any(row.part for row in contents.samples.rows):
         listed = {row.part for row in contents.samples.rows}
         share = 0.0 if "validation" in listed else many
-        yield (
-            {"by": "listed", "validation": share, "test": 0.0},
-            "as listed",
-            "the folders name the parts",
-        )
+        keys = {"by": "listed", "validation": share, "test": 0.0}
+        yield _Way(keys, "as listed", "the folders name the parts")
     people = len(contents.groups)
+    alone = "; all are of one person, so the accuracy does not hold for others" * (people == 1)
+    by_class: dict[str, object] = {"by": "share", "group": "none"}
     nothing: dict[str, object] = {"validation": 0.0, "test": 0.0}
     if count < _MANY:
         if people > 1:
             reason = "each trains once more without them, to judge it by people it never saw"
-            yield {"by": "group", **nothing}, _LEAVE_PEOPLE, reason
-        reason = "each trains once more without it, to judge it by samples it never saw"
-        if people == 1:
-            reason += "; all are of one person, so the accuracy does not hold for others"
-        yield {"by": "share", "group": "none", **nothing}, _LEAVE_THIRDS, reason
+            keys = {"by": "group", **nothing}
+            yield _Way(keys, "all people, each left out in turn", reason, leaves_out=True)
+        reason = f"each trains once more without it, to judge it by samples it never saw{alone}"
+        keys = {**by_class, **nothing}
+        yield _Way(keys, "all, a third left out in turn", reason, leaves_out=True)
     elif people > 1:
-        shares = {"by": "group", "validation": many if people > 5 else 0.0}
-        reason = "the test uses people the network never saw"
-        yield {**shares, "test": max(0.2, 1 / people)}, "whole people held out", reason
+        keys = {"by": "group", "validation": many if people > 5 else 0.0}
+        keys["test"] = max(0.2, 1 / people)
+        yield _Way(keys, "whole people held out", "the test uses people the network never saw")
     elif least >= _FEW:
-        reason = "a fifth of each class is held out"
-        if people:
-            reason += "; all are of one person, so the accuracy does not hold for others"
-        yield {"by": "share", "group": "none", "validation": many, "test": 0.2}, "by class", reason
+        keys = {**by_class, "validation": many, "test": 0.2}
+        yield _Way(keys, "by class", f"a fifth of each class is held out{alone}")
     reason = f"a class has only {count_of(least, 'sample')}, too few to hold some out"
-    yield {"by": "share", "group": "none", **nothing}, "none", reason
+    yield _Way({**by_class, **nothing}, "none", reason)
 
 
 def _seen(contents: FolderContents, entry: DataConfig, noted: _Noted) -> DataConfig:

@@ -13,7 +13,6 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
@@ -63,9 +62,6 @@ class JudgedSample:
     answer: str = ""
     probability: float = 0.0
     own: float = 0.0
-
-
-_PART = attrgetter("part")
 
 
 def plan_to_leave_out(config: Config, whole: TrainingSet) -> None:
@@ -130,7 +126,8 @@ def judge_left_out(
         judged = _judged(
             config, whole, part, splits[part], counted(progress, part + 1, len(parts) + 1)
         )
-        rows = sorted([each for each in rows if each.part != part] + judged, key=_PART)
+        others = [each for each in rows if each.part != part]
+        rows = sorted(others + judged, key=lambda each: each.part)
         _write(folder, rows)
     return tuple(rows)
 

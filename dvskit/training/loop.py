@@ -286,7 +286,7 @@ def _finish(config: Config, feed: Feed, run: TrainingRun, used: tuple[Used, ...]
 
 
 def _likeness(config: Config, feed: Feed, run: TrainingRun) -> ActivityLikeness | None:
-    """Return what tells inputs unlike those that the run's layers learned from, if it is known.
+    """Return the measure of how unlike inputs are to those of the run, if it is known.
 
     Layers that stay those of the start keep its likeness. Other layers need many samples.
     """

@@ -59,7 +59,7 @@ class Model:
     classes  the name of each logit
     about    tables about data, scores and more, of plain values
     used     the recordings of its run, with their parts; empty if not recorded
-    likeness tells inputs unlike those that it learned from; None if it has none
+    likeness the measure of how unlike inputs are to those that it learned from, if it has one
     """
 
     name: str

@@ -20,24 +20,14 @@ _KEPT_BYTES = 1 << 30
 
 
 def layers_before_dense(module: nn.Module) -> list[nn.Module]:
-    """Return the layers with weights or means before the first dense one, in their order.
-
-    Raises ConfigError if there is none.
-    """
+    """Return the layers with weights or means before the first dense one; [] if there is none."""
     found: list[nn.Module] = []
     for part in module.modules():
         if isinstance(part, nn.Linear):
-            break
+            return found
         if not any(part.children()) and part.state_dict():
             found.append(part)
-    else:
-        found = []
-    if not found:
-        raise ConfigError(
-            'loop.trained_layers = "dense": the network has no layer with weights before a dense '
-            'one; set it to "all"'
-        )
-    return found
+    return []
 
 
 class FixedLayers:
@@ -45,10 +35,17 @@ class FixedLayers:
 
     first  these layers and those between them, one module; None if the module is no Sequence
     rest   the module that a run changes: all other layers, or the whole module
+
+    Raises ConfigError if there are none.
     """
 
     def __init__(self, module: nn.Module) -> None:
         self._layers = layers_before_dense(module)
+        if not self._layers:
+            raise ConfigError(
+                'loop.trained_layers = "dense": the network has no layer with weights before a '
+                'dense one; set it to "all"'
+            )
         for each in self._layers:
             each.requires_grad_(False)
         self.first: Sequence | None = None
