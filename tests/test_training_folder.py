@@ -176,6 +176,7 @@ def test_a_folder_becomes_a_model_with_all_beside_it(tmp_path, run, kind):
                  "log.csv", "config.toml", "split.csv", "judged.csv"):  # fmt: skip
         assert (tmp_path / "mine" / name).stat().st_size > 0
     card = (tmp_path / "mine" / "README.md").read_text()
+    assert "--seed 2 --from scratch" in card
     assert "steps taken: 10," in card
     assert "Judged by 3 trainings that left samples out; the model learned from all." in card
     assert str(tmp_path) not in card
