@@ -60,6 +60,15 @@ def advise(text: str) -> None:
     _state.advice = text
 
 
+def caused(error: BaseException) -> bool:
+    """Return whether an error is due to an interrupt.
+
+    After an interrupt any error is: Python 3.11 raises a RuntimeError if one arrives while a class
+    is made, and LLVM leaves a loop without its code, of which Numba complains later.
+    """
+    return isinstance(error, KeyboardInterrupt) or _state.raised
+
+
 def exit_code() -> int:
     """Return the exit code of an interrupted command: 130 after Ctrl-C, 143 after SIGTERM."""
     return 128 + int(_state.received or signal.SIGINT)
@@ -107,9 +116,8 @@ def interruptible() -> Iterator[None]:
     except SystemExit as ended:
         code = ended.code or 0
         raise
-    except (KeyboardInterrupt, RuntimeError) as error:
-        # Python 3.11 wraps an interrupt that arrives while a class is made in a RuntimeError.
-        if isinstance(error, KeyboardInterrupt) or isinstance(error.__cause__, KeyboardInterrupt):
+    except BaseException as error:
+        if caused(error):
             report()
             code = exit_code()
         raise

@@ -123,10 +123,11 @@ class Lost:
     def __del__(self):
         print("in __del__", flush=True)
         time.sleep(2)
-
+"""
+LOST_AT_WORK = """
 with _interrupt.interruptible():
     try:
-        {work}
+        Lost()
         print("went on", flush=True)
         time.sleep(60)
     except KeyboardInterrupt:
@@ -160,13 +161,33 @@ def run_code(code: str, folder: Path) -> subprocess.Popen[str]:
 
 
 def test_an_interrupt_that_a_finaliser_swallows_is_repeated(tmp_path):
-    process = run_code(LOST.format(work="Lost()"), tmp_path)
+    process = run_code(LOST + LOST_AT_WORK, tmp_path)
     seconds, err = end(process, signal.SIGINT)
     assert process.returncode == 130
     assert seconds < LIMIT_S
     assert err == "dvskit: interrupted; no output was written; run the same command again\n"
 
 
+@pytest.mark.parametrize("error", ["RuntimeError", "OSError", "VideoError"])
+def test_an_error_after_a_swallowed_interrupt_counts_as_interrupted(tmp_path, error):
+    process = run_code(LOST + LOST_BEFORE_AN_ERROR.format(error=error), tmp_path)
+    _, err = end(process, signal.SIGINT)
+    assert process.returncode == 130
+    assert err == "dvskit: interrupted; no output was written; run the same command again\n"
+
+
+LOST_BEFORE_AN_ERROR = """
+from dvskit.cli import _console
+from dvskit.errors import VideoError
+
+@_console.command
+def work():
+    Lost()
+    raise {error}("no compiled object yet")
+
+with _interrupt.interruptible():
+    work()
+"""
 CLASS = """
 import time
 from dvskit import _interrupt

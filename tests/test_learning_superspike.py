@@ -29,7 +29,7 @@ T, B = 60, 3
 @pytest.mark.parametrize("bias", [False, True])
 def test_output_layer_gradients_are_those_of_bptt(bias, surrogate):
     network = SpikeResponseNetwork(
-        (10, 4), bias=bias, gain=5.0, neurons=SpikeResponse(surrogate=surrogate)
+        (10, 4), bias=bias, gain=5.0, neurons=SpikeResponse(surrogate=surrogate), generator=2
     ).double()
     x, target = spikes(T, B, 10), spikes(T, B, 4, share=0.1, seed=1)
     ours, outputs, state = gradients(SuperSpike(network, VAN_ROSSUM), x, target)

@@ -161,15 +161,15 @@ def command(function: Function, interrupted: str = _interrupt.BEGIN_ANEW) -> Fun
         _interrupt.advise(interrupted)
         try:
             return function(*args, **kwargs)
-        except KeyboardInterrupt:
-            _interrupt.report()
-            raise typer.Exit(_interrupt.exit_code()) from None
         except BrokenPipeError:
             # The reader of a pipe has seen enough; python must not complain while it exits.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(0) from None
-        except (DvskitError, OSError, MemoryError) as error:
-            if debug:
+        except (KeyboardInterrupt, Exception) as error:
+            if _interrupt.caused(error):
+                _interrupt.report()
+                raise typer.Exit(_interrupt.exit_code()) from None
+            if debug or not isinstance(error, DvskitError | OSError | MemoryError):
                 raise
             print(f"dvskit: error: {for_shell(one_line(error))}", file=sys.stderr)
             # ConfigError includes wrong option values, which the parser cannot detect.
