@@ -9,6 +9,7 @@ import socket
 import traceback
 from collections.abc import Callable
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import Any
 
 _context = multiprocessing.get_context("forkserver")
@@ -19,6 +20,12 @@ def hear_signals() -> None:
     """Undo what a shell does for background jobs, and nohup: they ignore signals."""
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
+
+
+def children_of(number: int) -> list[int]:
+    """Return the ids of the processes that a process has started, on Linux."""
+    path = Path(f"/proc/{number}/task/{number}/children")
+    return [int(word) for word in path.read_text().split()]
 
 
 def start(function: Callable[..., Any], *given: Any, **environment: str) -> tuple[BaseProcess, Any]:

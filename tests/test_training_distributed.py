@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import socket
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +23,7 @@ from dvskit.networks import Layered
 from dvskit.training import Config, running
 from dvskit.training.distributed import World, check_together
 from tests.bars import config_for
-from tests.processes import together
+from tests.processes import children_of, together
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="processes are forked")
 LAYERS = ("4C3s2", "lif", "D0.2", "4C3", "lif", "D0.3", "2")
@@ -135,6 +139,44 @@ def test_torchrun_starts_the_command_and_one_process_prints(bars: Path, tmp_path
     assert done.returncode == 0, done.stderr
     assert done.stdout.count(" (95 % interval ") == 1
     assert done.stderr.count("try it: dvskit classify FILE") == 1
+
+
+@pytest.mark.slow(seconds=30)
+def test_a_killed_process_is_started_again_and_the_weights_are_those_of_an_undisturbed_run(
+    bars: Path, tmp_path: Path
+) -> None:
+    config = config_for(bars, tmp_path / "undisturbed", epochs=30)
+    _, _, undisturbed = together(2, train_rank, config)[0]
+    config = replace(config, output=str(tmp_path / "disturbed"))
+    training.write_config(config, tmp_path / "config.toml")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        place = f"127.0.0.1:{free.getsockname()[1]}"
+    # Two launchers, as on two machines, each with one process.
+    command = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--rdzv-backend"]
+    command += ["c10d", "--rdzv-endpoint", place, "--nproc-per-node", "1", "--max-restarts", "1"]
+    command += ["-m", "dvskit", "train", str(tmp_path / "config.toml")]
+    launchers = [
+        subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"DVSKIT_THREADS": "1", "OMP_NUM_THREADS": "1"},  # as `together`
+        )
+        for _ in range(2)
+    ]
+    log = tmp_path / "disturbed" / "log.csv"
+    while not (log.is_file() and len(log.read_text().splitlines()) > 5):
+        assert all(launcher.poll() is None for launcher in launchers)
+        time.sleep(0.01)
+    os.kill(children_of(launchers[1].pid)[0], signal.SIGKILL)
+    said = [launcher.communicate(timeout=240) for launcher in launchers]
+    assert [launcher.returncode for launcher in launchers] == [0, 0], said
+    assert "exitcode: -9" in said[1][1]
+    assert [out.count(" (95 % interval ") for out, _ in said] in ([1, 0], [0, 1])
+    for name, weight in training.load_model(config.output).module.state_dict().items():
+        np.testing.assert_array_equal(weight, undisturbed[name], err_msg=name)
 
 
 def test_normalisation_of_torchs_own_is_refused_in_several_processes() -> None:

@@ -102,7 +102,9 @@ def train(
     A configuration with task = "reconstruction", as samples/reconstruct.toml, trains a network that
     makes images from events.
 
-    On several processors, GPUs or machines: torchrun --nproc-per-node 2 -m dvskit train CONFIG
+    On several processors, GPUs or machines: torchrun --nproc-per-node 2 -m dvskit train CONFIG.
+    With --max-restarts 3, torchrun starts all processes again if one ends early, and the run
+    continues from its checkpoint to the same weights.
     """
     overrides = begin.changes()
     if source.suffix.lower() != ".toml":
