@@ -23,11 +23,11 @@ def showing(shape: str, arm: int, rng: Rng, build: Build) -> Part:
     curl, fold, spread = _fingers(shape, rng)
     # Of the forearm in the picture: 0 is up, pi / 2 outward.
     lean, ahead = rng.uniform(-0.7, 1.8), rng.uniform(-0.2, 0.9)
-    facing = rng.choice([0.0, np.pi]) + rng.normal(0, 0.5)  # palm or back of the hand
-    if rng.random() < 0.15:
+    facing = rng.choice([0.0, np.pi]) + rng.normal(0, 0.35)  # palm or back of the hand
+    if rng.random() < 0.1:
         facing = rng.uniform(0, 2 * np.pi)
     beat, swing = Rhythm.drawn(rng, (0.6, 4.0)), Swing.drawn(rng)
-    size = rng.uniform(0.0, 0.3) * min(1.0, 1.6 / beat.hz) * (rng.random() < 0.8)
+    size = rng.uniform(0.0, 0.3) * min(1.0, 1.6 / beat.hz) * (rng.random() < 0.9)
     along, across, turning = rng.uniform(-1, 1, 3)
     place, twist = wander3(rng, (0.015, 0.015, 0.01)), wander(rng, rng.uniform(0, 0.25))
     roam = wander(rng, rng.uniform(0.02, 0.15), (0.2, 1.5))

@@ -207,7 +207,7 @@ def _filled_by(place: NDArray[np.float64], rng: np.random.Generator) -> View:
     """Return a view that a hand at a position (x, y, z in metres) fills, from any direction."""
     distance = rng.uniform(0.75, 1.6)
     view = View(
-        height_m=np.exp(rng.uniform(*np.log((0.17, 0.42))))
+        height_m=np.exp(rng.uniform(*np.log((0.17, 0.32))))
         * distance
         / max(distance + place[2], 0.3),
         distance_m=distance,
