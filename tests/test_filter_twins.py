@@ -49,7 +49,9 @@ from dvskit.filters import (
     Undistort,
     Zoom,
     hot_pixels,
+    selecting,
 )
+from dvskit.filters.denoising import add_per_pixel
 from dvskit.streams import Intrinsics
 from tests.benchmarks import filters as peers
 from tests.test_filter_laws import EVENTS, recording
@@ -284,6 +286,28 @@ def test_hot_pixels_are_left_out_and_edges_are_not():
     np.add.at(counts, (EVENTS.y, EVENTS.x), 1)
     assert np.argwhere(hot_pixels(counts)).tolist() == [[6, 5]]
     assert not hot_pixels(counts, times=1000).any()
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_events_of_a_pixel_are_counted_beyond_a_byte_on_any_number_of_threads(monkeypatch, threads):
+    monkeypatch.setenv("DVSKIT_THREADS", str(threads))
+    events = peers.make(3_000, Size(3, 2))
+    found = np.full((2, 3), 7, np.int64)
+    add_per_pixel(events, found)
+    twin = np.full((2, 3), 7)
+    np.add.at(twin, (events.y, events.x), 1)
+    assert twin.min() > 263
+    assert np.array_equal(found, twin)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.02, 0.5, 0.97, 1.0])
+@pytest.mark.parametrize("count", [1, 15, 16, 17, 48, 1_000])
+def test_selected_events_are_those_marked_however_long_their_runs_are(monkeypatch, share, count):
+    monkeypatch.setattr(selecting, "PART", 100)
+    for part in (slice(count), slice(3, 3 + count)):  # also columns that are not aligned
+        events = EVENTS[part]
+        keep = np.random.default_rng(count).random(count) < share
+        assert selecting.select(events, keep) == events[keep]
 
 
 def test_hot_pixels_are_known_from_the_first_while_and_not_from_what_comes_later():

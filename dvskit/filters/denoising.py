@@ -173,16 +173,17 @@ def add_per_pixel(events: Events, counts: NDArray[np.int64]) -> None:
 
     _, x, y, _ = columns(events)
     parts = min(thread_count(), len(events) // counts.size + 1)
-    # One table per thread, with half-width integers: less memory traffic.
-    own = np.zeros((parts, *counts.shape), np.int32)
+    # Tables of its own for each thread.
+    low = np.zeros((parts, *counts.shape), np.uint8)
+    high = [counts, *np.zeros((parts - 1, *counts.shape), np.int64)]
     ends = [len(events) * k // parts for k in range(parts + 1)]
 
     def work(k: int) -> None:
         at = slice(ends[k], ends[k + 1])
-        count_pixels(x[at], y[at], own[k])
+        count_pixels(x[at], y[at], low[k], high[k])
 
     run_parts(work, parts)
-    for one in own:
+    for one in (*low, *high[1:]):
         counts += one
 
 
