@@ -30,8 +30,9 @@ def test_columns_have_the_types_of_the_currency_and_are_read_only():
     types = [getattr(events, name).dtype for name in "txyp"]
     assert types == [np.int64, np.int16, np.int16, np.bool_]
     assert events.size == Size(20, 10)
-    with pytest.raises(ValueError, match="read-only"):
-        events.t[0] = 5
+    for part in (events, events[1:], events[events.p]):
+        with pytest.raises(ValueError, match="read-only"):
+            part.t[0] = 5
     with pytest.raises(AttributeError):
         events.t = events.t
 

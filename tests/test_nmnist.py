@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -171,7 +172,10 @@ def test_small_files_decoded_together_are_those_of_a_plain_decoder_or_left_to_be
     overflows = bytes([0, 240, 0, 0, 0]) * 3
     whole = [sound, marked_34x34(), sound[:5], sound]
     left = [sound[:-1], b"", bytes(large), back, overflows, marked_bytes()]
-    found = nmnist.decode_small([*whole[:2], *left, *whole[2:]])
+    files = [*whole[:2], *left, *whole[2:]]
+    ends = [7, *(7 + np.cumsum([len(file) for file in files])).tolist()]  # behind another file
+    data = np.frombuffer(bytes(7) + b"".join(files), np.uint8)
+    found = nmnist.decode_small(data, list(pairwise(ends)))
     assert [events is None for events in found] == [False] * 2 + [True] * 6 + [False] * 2
     for events, data in zip([*found[:2], *found[-2:]], whole, strict=True):
         assert events.size == (34, 34)

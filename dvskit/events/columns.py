@@ -297,9 +297,12 @@ class Events(Viewable):
         which = part if isinstance(part, slice) else _which(part, self)
         if isinstance(which, slice) and which.step is not None and which.step < 1:
             raise EventsError(f"{part!r}: events are in order of time; give a positive step")
-        return Events.from_checked(
-            self.t[which], self.x[which], self.y[which], self.p[which], self.size
-        )
+        columns = self.t[which], self.x[which], self.y[which], self.p[which]
+        if not isinstance(which, slice):
+            return Events.from_checked(*columns, self.size)
+        some = Events.__new__(Events)  # slices are views that nobody else has, and read-only
+        some._set(*columns, self.size)
+        return some
 
     @check_arguments
     def between(self, start_us: int | None = None, stop_us: int | None = None) -> Events:

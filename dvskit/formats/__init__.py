@@ -5,8 +5,10 @@ A format module defines what its row in the table says it can do:
     open_recording(path: Path, options: ReadOptions) -> Recording
     open_small(path: Path, file: FirstBytes, options: ReadOptions) -> Recording     the same, of a
                                                         small file whose bytes are read already
-    decode_small(files: Sequence[bytes]) -> list[Events | None]      of whole small files, decoded
-                                                        in one call; None for damaged ones
+    decode_small(data: NDArray[np.uint8], spans: Sequence[tuple[int, int]]) -> list[Events | None]
+                                                        of whole small files, the bytes of `data`
+                                                        in spans (start, stop) that follow one
+                                                        another; None for damaged ones
     open_stream(stream: InputStream, options: ReadOptions) -> Recording      where it can be piped
     open_sink(path: Path, size: Size, *, overwrite: bool) -> FileSink
 """

@@ -112,6 +112,18 @@ def read_first(path: Path, count: int) -> FirstBytes:
     return FirstBytes(data, state_of(status) if len(data) == length else None)
 
 
+def read_small(path: Path, room: memoryview) -> int:
+    """Read a small file into `room`, of SMALL_BYTES, and return its length; 0 for other files.
+
+    Raises OSError.
+    """
+    with open(path, "rb", buffering=0) as file:  # noqa: PTH123
+        status = os.fstat(file.fileno())
+        if status.st_size > SMALL_BYTES or not stat.S_ISREG(status.st_mode):
+            return 0
+        return status.st_size if file.readinto(room) == status.st_size else 0
+
+
 def state_of(status: os.stat_result) -> State:
     """Return a state that differs if a file has changed."""
     return status.st_size, status.st_mtime_ns, status.st_ino

@@ -255,19 +255,18 @@ def open_small(path: Path, file: FirstBytes, options: ReadOptions) -> NmnistReco
     return _open(path, _File(np.frombuffer(file.data, np.uint8), file.state), options)
 
 
-def decode_small(files: Sequence[bytes]) -> list[Events | None]:
+def decode_small(data: NDArray[np.uint8], spans: Sequence[tuple[int, int]]) -> list[Events | None]:
     """Return the events of whole files of 34x34 pixels; None for damaged and for other ones.
 
     The columns are views of those of all files.
     """
-    ends = np.cumsum([len(file) for file in files])
-    columns, counts = new_columns(int(ends[-1]) // k.EVENT_BYTES), np.empty(len(files), np.int64)
-    k.decode_files(np.frombuffer(b"".join(files), np.uint8), ends, *NMNIST_SIZE, columns, counts)
+    columns, counts = new_columns(spans[-1][1] // k.EVENT_BYTES), np.empty(len(spans), np.int64)
+    k.decode_files(data, np.array(spans), *NMNIST_SIZE, columns, counts)
     events = columns.events(len(columns.t), NMNIST_SIZE)
-    firsts = np.append(0, ends[:-1]) // k.EVENT_BYTES
+    firsts = [start // k.EVENT_BYTES for start, _ in spans]
     return [
         events[first : first + count] if count > 0 else None
-        for first, count in zip(firsts.tolist(), counts.tolist(), strict=True)
+        for first, count in zip(firsts, counts.tolist(), strict=True)
     ]
 
 

@@ -98,28 +98,27 @@ def decode(
 @njit(cache=True, nogil=True)
 def decode_files(
     data: NDArray[np.uint8],
-    ends: NDArray[np.int64],
+    spans: NDArray[np.int64],
     width: int,
     height: int,
     columns: EventColumns,
     counts: NDArray[np.int64],
 ) -> None:
-    """Decode files that follow one another in `data`, each up to its place in `ends`.
+    """Decode files, each the bytes of `data` of a span (start, stop); spans follow one another.
 
     The events of a file are placed from its first byte divided by EVENT_BYTES on. `counts` gets
     their numbers: -1 if a row is invalid, or cut.
     """
     t, x, y, p = columns
     state = np.zeros(STATE_FIELDS, np.int64)
-    start = 0
-    for k in range(len(ends)):
-        file, first = data[start : ends[k]], start // EVENT_BYTES
+    for k in range(len(spans)):
+        start, stop = spans[k]
+        file, first = data[start:stop], start // EVENT_BYTES
         state[S_CLOCK], state[S_MARKED] = 0, has_overflows(file)
         room = t[first:], x[first:], y[first:], p[first:]
         counts[k] = -1
         if len(file) % EVENT_BYTES == 0:
             counts[k] = decode(file, 0, len(file), -1, width, height, state, room)
-        start = ends[k]
 
 
 @njit(cache=True, nogil=True)
