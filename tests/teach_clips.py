@@ -48,10 +48,12 @@ def fill(folder: ClipFolder, *people: str, each: int = 1) -> None:
 
 
 @contextmanager
-def serving(folder: ClipFolder, output: Path) -> Iterator[TeachServer]:
+def serving(
+    folder: ClipFolder, output: Path, kept: Path | None = None, port: int = 0
+) -> Iterator[TeachServer]:
     """Serve the page of a folder; its training ends with it."""
     training = TeachTraining(folder, output)
-    with TeachServer(folder, training) as served:
+    with TeachServer(folder, training, port=port, kept=kept) as served:
         yield served
     training.close()
 

@@ -140,13 +140,13 @@ def test_a_reload_in_the_middle_of_a_recording_keeps_its_first_part(filmed, serv
 
 
 @pytest.mark.slow(seconds=20)
-def test_a_server_killed_while_it_records_recovers_the_clip_at_the_next_start(filmed, tmp_path):
+def test_a_server_killed_while_it_records_recovers_the_clip_and_the_page_goes_on(filmed, tmp_path):
     words = [sys.executable, "-m", "dvskit", "teach", str(tmp_path / "g"), "-o", str(tmp_path)]
 
     def start():
         process = subprocess.Popen(
             words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            env=os.environ | {"PYTHONUNBUFFERED": ""},
+            env=os.environ | {"PYTHONUNBUFFERED": "", "DVSKIT_CACHE": str(tmp_path / "cache")},
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )  # fmt: skip
         return process, process.stdout.readline().strip()
@@ -162,13 +162,16 @@ def test_a_server_killed_while_it_records_recovers_the_clip_at_the_next_start(fi
         process.kill()
         process.communicate()
         filmed.wait("!$('lost').hidden && !recording", 30)
-        assert "Your clips are safe" in filmed.js("return $('lost').textContent")
-        process, url = start()
-        filmed.open(url)
-        filmed.wait("S.clips.length === 1 && !$('toast').hidden", 30)
+        told = filmed.js("return $('lost').textContent")
+        assert "Your clips are safe" in told
+        assert "The clip of “wave” ends here" in told
+        process, again = start()
+        assert again == url
+        filmed.wait("$('lost').hidden && S.clips.length === 1 && !$('toast').hidden", 30)
         assert "Recovered from the last time: wave/me_t1.mkv" in filmed.js(
             "return $('toast').innerText"
         )
+        filmed.wait("answered > 2", 30)  # the camera goes on
         assert filmed.js("return S.clips[0].damage") == ""
         assert filmed.js("return S.clips[0].seconds") >= 0.2
         process.send_signal(signal.SIGINT)

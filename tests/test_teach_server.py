@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import hmac
 import http.client
 import json
+import os
+import socket
+import stat
 import struct
 import subprocess
 import sys
@@ -12,10 +16,12 @@ from urllib.parse import quote, urlsplit
 
 import numpy as np
 import pytest
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
+from dvskit.errors import OutputError
 from dvskit.teach import ClipFolder
+from dvskit.teach.kept_address import KeptAddress, address_file, read_address, write_address
 from dvskit.video import VideoFrames
 from tests.teach_clips import SIZE, movement, serving
 
@@ -69,6 +75,18 @@ class Page:
             told = json.loads(data) if isinstance(data, str) else unpacked(data)
             if set(wanted) & set(told):
                 return told
+
+
+def refuses(served, token):
+    """Whether all doors are closed to a token."""
+    with closing(http.client.HTTPConnection(served.host, timeout=60)) as link:
+        link.request("POST", f"/{token}/do", b'{"do": "add_class", "name": "stolen"}')
+        answered = link.getresponse().status
+    try:
+        with connect(f"ws://{served.host}/{token}/live"):
+            return False
+    except InvalidStatus as refused:
+        return (answered, refused.response.status_code) == (403, 403)
 
 
 @contextmanager
@@ -234,3 +252,75 @@ def test_a_video_is_added_shown_and_deleted(served, folder, tmp_path):
     assert body.startswith(b"notes.txt: ")
     do(served, "delete_clip", clip=clip)
     assert [each.file for each in folder.clips()] == ["wave/anna_t1.mkv"]
+
+
+def test_the_next_server_of_a_folder_has_its_address_and_still_refuses_other_tokens(
+    folder, tmp_path
+):
+    kept = tmp_path / "cache" / "address.json"
+    with serving(folder, tmp_path / "runs", kept) as first:
+        url, token = first.url, first.token
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+    with serving(folder, tmp_path / "runs", kept) as second:
+        assert second.url == url
+        assert ask(second, "")[0] == 200
+        for wrong in ("", "wrong", token[:-1], f"{token}x", token.swapcase(), "%00"):
+            assert refuses(second, wrong), wrong
+        assert not refuses(second, token)
+    with serving(folder, tmp_path / "runs") as other:  # nothing is kept
+        assert other.token != token
+        assert refuses(other, token)
+
+
+def test_a_token_whose_port_another_program_has_taken_is_not_used_again(folder, tmp_path):
+    kept = tmp_path / "address.json"
+    with serving(folder, tmp_path / "runs", kept) as first:
+        port, token = first.port, first.token
+    with socket.create_server(("127.0.0.1", port)):
+        with serving(folder, tmp_path / "runs", kept) as second:
+            assert second.port != port
+            assert second.token != token
+            assert refuses(second, token)
+        with (
+            pytest.raises(OutputError, match="is not available"),
+            serving(folder, tmp_path / "runs", kept, port),
+        ):
+            pass
+
+
+def test_an_address_that_others_may_know_is_not_used(tmp_path):
+    file, address = tmp_path / "address.json", KeptAddress(8000, "x" * 24)
+    write_address(file, address)
+    assert read_address(file) == address
+    for mode in (0o640, 0o604, 0o660):
+        file.chmod(mode)
+        assert read_address(file) == KeptAddress()
+    write_address(file, address)
+    assert read_address(file) == address
+    (link := tmp_path / "link").symlink_to(file)
+    assert read_address(link) == KeptAddress()
+    write_address(link, KeptAddress(8001, "y" * 24))  # replaces the link, not its target
+    assert (read_address(link).port, read_address(file)) == (8001, address)
+    os.mkfifo(pipe := tmp_path / "pipe", 0o600)
+    assert read_address(pipe) == read_address(tmp_path) == KeptAddress()
+    token = "x" * 24
+    for text in ("", "[]", "3", "[0, 'a']", '[8000, "short"]', f'[true, "{token}"]',
+                 f'["8000", "{token}"]', f'[8000, "{token[:-1]}/"]', "\xff"):  # fmt: skip
+        write_address(file, KeptAddress())
+        file.write_text(text, "latin-1")
+        assert read_address(file) == KeptAddress(), text
+    write_address(tmp_path / "none" / "address.json", address)
+    assert address_file(tmp_path) != address_file(tmp_path / "a")
+    assert address_file(tmp_path / "a" / "..") == address_file(tmp_path)
+
+
+def test_a_page_learns_without_its_token_whether_the_server_knows_it(served):
+    def proof(text, host=served.host):
+        with closing(http.client.HTTPConnection(served.host, timeout=60)) as link:
+            link.request("GET", f"/proof?{text}", headers={"Host": host})
+            answer = link.getresponse()
+            return answer.status, answer.read().decode()
+
+    assert proof("abc") == (200, hmac.digest(served.token.encode(), b"abc", "sha256").hex())
+    assert proof("abd") != proof("abc")
+    assert proof("abc", "evil.example")[0] == 403

@@ -24,10 +24,12 @@ def teach(
 
     The page is served only to this machine, and no data leaves it. Its address is printed on
     standard output. It takes the frames of the browser's camera, and videos. Clips are stored as
-    FOLDER/CLASS/PERSON_t1.mkv, which dvskit train FOLDER takes, too.
+    FOLDER/CLASS/PERSON_t1.mkv, which dvskit train FOLDER takes, too. The next start has the same
+    address if its port is free, so an open page goes on by itself.
     """
     check_port(port)
     from dvskit.teach import ClipFolder, TeachTraining
+    from dvskit.teach.kept_address import address_file
     from dvskit.teach.server import TeachServer
 
     with ClipFolder(folder) as clips:
@@ -35,7 +37,7 @@ def teach(
             _console.say(f"recovered {clip.file}: its recording was interrupted")
         training = TeachTraining(clips, output)
         try:
-            with TeachServer(clips, training, port=port) as served:
+            with TeachServer(clips, training, port=port, kept=address_file(folder)) as served:
                 serve(served, browser)
         finally:
             training.close()

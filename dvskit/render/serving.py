@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hmac
 import secrets
 import socket
 import threading
@@ -44,11 +45,17 @@ class LocalServer:
     only for that host name and its own pages (so that no other site can reach it by a name that
     resolves to it). DvskitError and OSError are answered with their line and status 400.
 
+    A page that lost its server can ask /proof?TEXT, without the token, whether another program has
+    taken the port: the answer is the HMAC-SHA-256 of the text with the token as key, in hex.
+
     command  the part of dvskit that prints its address
+    token    one that an earlier server had; "" draws one
     Raises OutputError if the port is not available.
     """
 
-    def __init__(self, routes: Sequence[BaseRoute], *, command: str, port: int = 0) -> None:
+    def __init__(
+        self, routes: Sequence[BaseRoute], *, command: str, port: int = 0, token: str = ""
+    ) -> None:
         try:
             self._socket = socket.create_server((_HOST, port))
         except OSError as error:
@@ -57,11 +64,11 @@ class LocalServer:
             ) from error
         # asyncio does so only for sockets that name their protocol; else answers wait 40 ms.
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._token = secrets.token_urlsafe(18)
+        self.token = token or secrets.token_urlsafe(18)
         app = Starlette(routes=routes, exception_handlers={DvskitError: _bad, OSError: _bad})
-        port = self._socket.getsockname()[1]
-        self.host = f"{_HOST}:{port}"
-        guard = _Guard(app, self._token, (self.host, f"localhost:{port}"), command)
+        self.port: int = self._socket.getsockname()[1]
+        self.host = f"{_HOST}:{self.port}"
+        guard = _Guard(app, self.token, (self.host, f"localhost:{self.port}"), command)
         self._server = uvicorn.Server(
             uvicorn.Config(
                 guard, loop="asyncio", http="h11", ws="websockets-sansio", lifespan="off",
@@ -77,7 +84,7 @@ class LocalServer:
     @property
     def url(self) -> str:
         """Return the address of the page, with its token."""
-        return f"http://{self.host}/{self._token}/"
+        return f"http://{self.host}/{self.token}/"
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -116,6 +123,9 @@ class _Guard:
         secret, _, rest = scope["path"][1:].partition("/")
         if secrets.compare_digest(secret.encode(), self._token) and self._is_own(scope):
             await self._app({**scope, "path": f"/{rest}"}, receive, send_guarded)
+        elif (scope["type"], scope["path"]) == ("http", "/proof") and self._is_own(scope):
+            proof = hmac.digest(self._token, scope["query_string"], "sha256").hex()
+            await PlainTextResponse(proof)(scope, receive, send_guarded)
         elif scope["type"] == "websocket":
             await WebSocketClose()(scope, receive, send)
         else:

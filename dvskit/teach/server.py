@@ -16,11 +16,12 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
-from dvskit.errors import ConfigError
+from dvskit.errors import ConfigError, OutputError
 from dvskit.render.page import themed
 from dvskit.render.serving import LocalServer, answering, in_thread, save_body
 from dvskit.teach.clip_folder import ClipFolder
 from dvskit.teach.commands import saved_commands
+from dvskit.teach.kept_address import KeptAddress, read_address, write_address
 from dvskit.teach.live_link import LiveLink, json_object
 from dvskit.teach.teach_training import TeachTraining
 
@@ -35,12 +36,33 @@ _POLICY = (
 class TeachServer(LocalServer):
     """Serves the page of a folder of clips while its context is open.
 
-    Closing it ends neither the folder nor the training. Raises OutputError if the port is not
-    available.
+    Closing it ends neither the folder nor the training.
+
+    kept  a file that keeps the address for the next start: see `kept_address`. If the port of the
+          last start is free, and `port` is 0 or the same, the address stays as it was
+
+    Raises OutputError if the port is not available.
     """
 
-    def __init__(self, folder: ClipFolder, training: TeachTraining, *, port: int = 0) -> None:
-        super().__init__(self._routes(), command="teach", port=port)
+    def __init__(
+        self,
+        folder: ClipFolder,
+        training: TeachTraining,
+        *,
+        port: int = 0,
+        kept: Path | None = None,
+    ) -> None:
+        before = KeptAddress() if kept is None else read_address(kept)
+        again = before if port in (0, before.port) else KeptAddress(port)
+        routes = self._routes()
+        try:
+            super().__init__(routes, command="teach", port=again.port, token=again.token)
+        except OutputError:
+            if port:
+                raise
+            super().__init__(routes, command="teach")
+        if kept is not None:
+            write_address(kept, KeptAddress(self.port, self.token))
         self._folder, self._training = folder, training
 
     def _routes(self) -> list[BaseRoute]:

@@ -14,7 +14,12 @@ let recording = null;  // {label, person, us, firstUs, counting}
 let run = 0;  // raised when the source changes, which ends the loop of frames
 
 function linkOpened() { sent = answered = 0; size = null; }
-function linkLost() { if (recording) endRecording(); }
+function linkLost() {  // returns words on the clip that was being recorded
+  if (!recording) return '';
+  const words = recording.counting ? '' : `The clip of “${recording.label}” ends here: its first part comes back with dvskit.`;
+  endRecording();
+  return words;
+}
 
 // -- sources
 async function startCamera() {

@@ -26,11 +26,24 @@ function connect() {
   link.onopen = () => { $('lost').hidden = true; linkOpened(); };
   link.onmessage = ({data}) => { if (typeof data === 'string') hear(JSON.parse(data)); else showAnswer(data); };
   link.onclose = () => {
-    linkLost();
-    setText($('lost'), 'dvskit has stopped. Start it again with the same command, and open the address that it prints. Your clips are safe.');
-    $('lost').hidden = false;
-    setTimeout(connect, 1000);
+    const words = linkLost();
+    sessionStorage.removeItem('recovered');
+    sayLost(`dvskit has stopped. Start it again in the same way: this page then goes on by itself, or dvskit prints a new address to open. Your clips are safe. ${words}`);
+    setTimeout(reconnect, 1000);
   };
+}
+function sayLost(words) { setText($('lost'), words); $('lost').hidden = false; }
+async function reconnect() {
+  let known = false;
+  try { known = await serverKnowsToken(); } catch { setTimeout(reconnect, 1000); return; }  // nothing answers
+  if (known) connect();
+  else sayLost('dvskit was started again at a new address. Open the address that it printed, and close this page. Your clips are safe.');
+}
+async function serverKnowsToken() {  // another program may have taken its port, and must not learn the token
+  const asked = crypto.randomUUID(), text = new TextEncoder();
+  const answer = await (await fetch(`/proof?${asked}`)).text();
+  const key = await crypto.subtle.importKey('raw', text.encode(location.pathname.split('/')[1]), {name: 'HMAC', hash: 'SHA-256'}, false, ['verify']);
+  return crypto.subtle.verify('HMAC', key, new Uint8Array((answer.match(/[0-9a-f]{2}/g) || []).map(pair => parseInt(pair, 16))), text.encode(asked));
 }
 const isOpen = () => link !== null && link.readyState === WebSocket.OPEN;
 function send(message) { if (isOpen()) link.send(JSON.stringify(message)); }
@@ -45,13 +58,14 @@ function show(state) {
   document.documentElement.dataset.ready = 'yes';
 }
 async function post(address, body) {
+  if (!isOpen()) { tell('dvskit does not answer: start it again in the same way.'); return null; }
   try {
     const answer = await fetch(address, {method: 'POST', body});
     if (!answer.ok) { tell(await answer.text()); return null; }
     const {result, state} = await answer.json();
     show(state);
     return result ?? true;
-  } catch { tell('dvskit does not answer. Is it still running?'); return null; }
+  } catch { tell('dvskit does not answer: start it again in the same way.'); return null; }
 }
 const act = (what, details = {}) => post('do', JSON.stringify({do: what, ...details}));
 
