@@ -37,7 +37,9 @@ def test_any_sequence_of_operations_keeps_the_bytes_of_all_clips(folder):
     done = set()
     for turn in range(150):
         files, classes = names(folder), folder.classes()
-        what = str(rng.choice(["move", "person", "delete", "undo", "rename", "class", "drop"]))
+        what = str(
+            rng.choice(["move", "person", "delete", "undo", "back", "rename", "class", "drop"])
+        )
         try:
             if what == "move":
                 folder.move_clip(str(rng.choice(files)), str(rng.choice(classes)))
@@ -47,6 +49,8 @@ def test_any_sequence_of_operations_keeps_the_bytes_of_all_clips(folder):
                 folder.delete_clip(str(rng.choice(files)))
             elif what == "undo":
                 folder.undo()
+            elif what == "back":
+                folder.undo_move(str(rng.choice(files)))
             elif what == "rename":
                 folder.rename_class(str(rng.choice(classes)), f"class {turn % 5}")
             elif what == "class":
@@ -57,13 +61,31 @@ def test_any_sequence_of_operations_keeps_the_bytes_of_all_clips(folder):
         except (ConfigError, ValueError):  # nothing to choose from, or a name in use
             pass
         assert every_byte(folder.path) == before, what
-    assert len(done) == 7
+    assert len(done) == 8
     while folder.deleted():
         try:
             folder.undo()
         except ConfigError:  # its class exists again
             folder.rename_class(folder.deleted()[0].name, f"again {len(folder.deleted())}")
     assert sorted((folder.path / file).read_bytes() for file in names(folder)) == before
+
+
+def test_a_moved_clip_goes_back_to_its_name_or_the_next_take(folder):
+    fill(folder, "anna", "bo")
+    before = names(folder)
+    moved = folder.move_clip("up/anna_t1.mkv", "across", "bo").file
+    assert moved == "across/bo_t2.mkv"
+    assert folder.undo_move(moved) == "up/anna_t1.mkv"
+    assert names(folder) == before
+    moved = folder.move_clip("up/anna_t1.mkv", "across").file
+    record(folder, "up", "anna", 9)  # takes the name meanwhile
+    assert folder.undo_move(moved) == "up/anna_t2.mkv"
+    moved = folder.move_clip("up/bo_t1.mkv", "across").file
+    folder.delete_class("up", with_clips=True)
+    assert folder.undo_move(moved) == "up/bo_t1.mkv"
+    for file in ("across/bo_t1.mkv", moved, "up/none.mkv"):
+        with pytest.raises(ConfigError, match=r"was not moved|there is none"):
+            folder.undo_move(file)
 
 
 def test_clips_are_rows_with_their_length_and_read_again_only_when_they_change(folder):

@@ -10,14 +10,17 @@ import sys
 import av
 import numpy as np
 import pytest
+from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import Select
 
 from dvskit.teach import ClipFolder
 from dvskit.video import VideoFrames
 from tests.browser import find_chromium, start_browser
 from tests.conftest import skip_or_fail
-from tests.teach_clips import fill, serving
+from tests.teach_clips import every_byte, fill, serving
+from tests.teach_clips import record as record_clip
 
 
 def film(path, codec="mjpeg"):
@@ -120,6 +123,49 @@ def test_a_clip_is_recorded_by_keyboard_and_shown_in_each_tab_and_after_a_reload
     driver.refresh()
     filmed.wait("document.documentElement.dataset.ready === 'yes' && S.clips.length === 1", 30)
     filmed.wait("source === 'camera' && answered > 0", 60)
+    assert filmed.complaints() == []
+
+
+def drag(browser, clip, onto):
+    """Drag a clip with the mouse onto a part of the page."""
+    row = f"//*[@aria-label='Play {clip}']/.."
+    source = browser.driver.find_element(By.XPATH, row)
+    target = browser.driver.find_element(By.CSS_SELECTOR, onto)
+    ActionChains(browser.driver).drag_and_drop(source, target).perform()
+
+
+@pytest.mark.slow(seconds=4)
+def test_a_clip_is_dragged_onto_another_class_and_back_by_undo(filmed, served, folder):
+    fill(folder, "anna", "bo")
+    record_clip(folder, "up", "anna", 5)
+    (folder.path / "up" / "bo_t1.mkv").rename(folder.path / "up" / "holiday.mkv")
+    before = every_byte(folder.path)
+    files = [clip.file for clip in folder.clips()]
+    filmed.open(served.url)
+    filmed.wait("S.clips.length === 5")
+    for clip, file, moved in (
+        ("anna_t1 of up", "up/anna_t1.mkv", "across/anna_t2.mkv"),
+        ("holiday of up", "up/holiday.mkv", "across/holiday.mkv"),
+    ):
+        drag(filmed, clip, "[aria-label='Class across'] h3")
+        filmed.wait(f"S.clips.some(({{file}}) => file === '{moved}')", 30)
+        assert file not in [each.file for each in folder.clips()]
+        filmed.wait("!$('undo').hidden", 30)
+        press(filmed, "undo")
+        filmed.wait(f"S.clips.some(({{file}}) => file === '{file}')", 30)
+        assert [each.file for each in folder.clips()] == files
+    filmed.js("tell('quiet')")
+    drag(filmed, "anna_t1 of up", "[aria-label='Class up'] h3")  # its own class
+    drag(filmed, "anna_t1 of up", "#camera-part h2")  # no class
+    press(filmed, "[aria-label='Move bo_t1 of across']")
+    keyed = Select(filmed.driver.switch_to.active_element)
+    assert keyed.first_selected_option.text == "across"
+    filmed.press("u", Keys.TAB, Keys.ENTER)
+    filmed.wait("S.clips.some(({file}) => file === 'up/bo_t1.mkv')", 30)
+    assert sorted(each.file for each in folder.clips()) == sorted(
+        {*files, "up/bo_t1.mkv"} - {"across/bo_t1.mkv"}
+    )
+    assert every_byte(folder.path) == before
     assert filmed.complaints() == []
 
 

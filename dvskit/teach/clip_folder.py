@@ -78,6 +78,7 @@ class ClipFolder:
         if self._held is None:
             raise OutputError(f"{self.path}: another dvskit teach uses it; end that one first")
         self._files = ClipFiles(self._unfinished.lock.with_name("clips.json"))
+        self._before: dict[str, str] = {}  # the name of a moved clip before its last move
         self.recovered = tuple(self._recover())
 
     def close(self) -> None:
@@ -152,18 +153,29 @@ class ClipFolder:
     def move_clip(self, file: str, label: str, person: str | None = None) -> Clip:
         """Move a clip to another class, or person, or both, as the next take there.
 
-        Nothing changes if it is there already. Raises ConfigError.
+        Nothing changes if it is there already. `undo_move` moves it back. Raises ConfigError.
         """
         with self._lock:
             path, folder = self._place(file), self._class_folder(label)
             now = person_take(path.stem)
             person = now.person if person is None else checked_name(person, "person")
             if (folder, person) != (path.parent, now.person):
-                target = _free(folder, person, path)
-                with writing(path):
-                    path.rename(target)
-                path = target
+                path = self._renamed(path, _free(folder, person, path))
             return self.clip(f"{folder.name}/{path.name}")
+
+    def undo_move(self, file: str) -> str:
+        """Move a clip back to where it was before its last move; return its name then.
+
+        Its class is made if it is missing, and it gets the next take if its name is in use. Raises
+        ConfigError for a clip that was not moved since the start.
+        """
+        with self._lock:
+            path = self._place(file)
+            if file not in self._before:
+                raise ConfigError(f"clip {file}: was not moved; move it to another class yourself")
+            label, _, name = self._before[file].partition("/")
+            target = _unused(self.path / self._class_or_new(label), path.with_name(name))
+            return self._renamed(path, target).relative_to(self.path).as_posix()
 
     def delete_clip(self, file: str) -> DeletedItem:
         """Move a clip to FOLDER/.deleted. Raises ConfigError if there is none."""
@@ -277,6 +289,15 @@ class ClipFolder:
                 elif times:
                     self._deleted.put(partial, f"{partial.parent.name}/{partial.name}")
                 self.drop(partial)
+
+    def _renamed(self, path: Path, target: Path) -> Path:
+        """Rename a clip, and remember its name for `undo_move`; return the new path."""
+        now, before = (each.relative_to(self.path).as_posix() for each in (target, path))
+        with writing(path):
+            path.rename(target)
+        self._before.pop(before, None)
+        self._before[now] = before
+        return target
 
     def _class_folders(self) -> list[Path]:
         return [

@@ -134,8 +134,11 @@ class TeachServer(LocalServer):
             "rename_class": lambda: folder.rename_class(asked.text("old"), asked.text("new")),
             "delete_class": lambda: folder.delete_class(asked.text("name"), with_clips=True).token,
             "move_clip": lambda: (
-                folder.move_clip(asked.text("clip"), asked.text("label"), asked.text("person")).file
+                folder.move_clip(
+                    asked.text("clip"), asked.text("label"), asked.text("person") or None
+                ).file
             ),
+            "undo_move": lambda: folder.undo_move(asked.text("clip")),
             "delete_clip": lambda: folder.delete_clip(asked.text("clip")).token,
             "undo": lambda: folder.undo(asked.text("token")),
             "train": lambda: training.start({"minutes": asked.number("minutes")}),

@@ -17,8 +17,8 @@ listeners.push(({classes, clips}) => {
     place(card.querySelector('ul'), mine.map(clip => rows.get(keyOf(clip)) || newRow(clip)));
     setText(card.querySelector('.number'), plural(mine.length, 'clip'));
   }
-  for (const clip of clips) fillTargets(rows.get(keyOf(clip)).querySelector('select'), clip, classes);
   $('no-classes').hidden = classes.length > 1;
+  $('how-to-move').hidden = classes.length < 2 || !clips.length;
   const people = [...new Set(clips.map(({person}) => person).filter(Boolean))].sort();
   if ($('people').dataset.names !== people.join('\n')) {
     $('people').replaceChildren(...people.map(name => new Option(name)));
@@ -42,9 +42,18 @@ function newCard(name) {
   element(tools, 'button', {onclick: () => renameClass(name), 'aria-label': `Rename ${name}`}, 'Rename');
   element(tools, 'button', {onclick: () => deleteClass(name), 'aria-label': `Delete ${name}`}, 'Delete');
   element(card, 'ul', {className: 'clips', 'aria-label': `Clips of ${name}`});
-  card.ondragover = e => { e.preventDefault(); card.classList.add('over'); };
+  card.ondragover = e => {
+    if (dragged ? dragged.label === name : !e.dataTransfer.types.includes('Files')) return;
+    e.preventDefault();
+    card.classList.add('over');
+  };
   card.ondragleave = () => card.classList.remove('over');
-  card.ondrop = e => { e.preventDefault(); e.stopPropagation(); card.classList.remove('over'); document.body.classList.remove('dropping'); addVideos(name, [...e.dataTransfer.files]); };
+  card.ondrop = e => {
+    e.preventDefault();
+    e.stopPropagation();
+    endDrag();
+    if (dragged) moveClip(dragged, {label: name}); else addVideos(name, [...e.dataTransfer.files]);
+  };
   cards.set(name, card);
   return card;
 }
@@ -64,7 +73,7 @@ async function deleteClass(name) {
   const count = S.clips.filter(({label}) => label === name).length;
   if (count && !await ask({title: `Delete ${name}?`, words: `Its ${plural(count, 'clip')} will be deleted too. You can undo this.`, yes: 'Delete'})) return;
   const token = await act('delete_class', {name});
-  if (token) tell(`Deleted ${name}.`, token);
+  if (token) tell(`Deleted ${name}.`, ['undo', {token}]);
 }
 async function addVideos(label, files) {
   const person = $('person').value.trim() || 'me';
@@ -78,11 +87,16 @@ async function addVideos(label, files) {
 }
 
 // -- clips
+let dragged = null;  // the clip that is dragged to another class; a long press drags by touch
+function endDrag() {
+  document.body.classList.remove('dropping');
+  for (const card of cards.values()) card.classList.remove('over');
+}
 function newRow(clip) {
   const {file, person, take, seconds, damage} = clip, name = file.split('/').pop().replace(/\.[^.]*$/, '');
-  const row = element(document.body, 'li'), query = `clip=${encodeURIComponent(file)}`;
+  const row = element(document.body, 'li', {draggable: true}), query = `clip=${encodeURIComponent(file)}`;
   const button = element(row, 'button', {className: 'show', 'aria-pressed': 'false', 'aria-label': `Play ${name} of ${clip.label}`});
-  const image = element(button, 'img', {alt: '', loading: 'lazy', src: `thumbnail?${query}`});
+  const image = element(button, 'img', {alt: '', loading: 'lazy', draggable: false, src: `thumbnail?${query}`});
   button.onclick = () => {
     const playing = button.getAttribute('aria-pressed') !== 'true';
     button.setAttribute('aria-pressed', playing);
@@ -91,40 +105,41 @@ function newRow(clip) {
   const words = person ? `${person}, take ${take}` : name;
   element(row, 'span', {className: damage ? 'words damaged' : 'words'}, damage ? `${words}: damaged, delete it` : `${words}, ${seconds.toFixed(1)} s`);
   const tools = element(row, 'div', {className: 'tools'});
-  const select = element(tools, 'select', {'aria-label': `Move ${name} of ${clip.label} to`});
-  select.onchange = () => moveClip(clip, select);
-  element(tools, 'button', {'aria-label': `Delete ${name} of ${clip.label}`, title: 'Delete', onclick: () => deleteClip(clip)}, '×');
+  element(tools, 'button', {'aria-label': `Move ${name} of ${clip.label}`, onclick: () => askWhere(clip, name)}, 'Move');
+  element(tools, 'button', {'aria-label': `Delete ${name} of ${clip.label}`, onclick: () => deleteClip(clip)}, 'Delete');
+  row.ondragstart = e => {
+    dragged = clip;
+    e.dataTransfer.setData('application/x-dvskit-clip', file);
+    e.dataTransfer.effectAllowed = 'move';
+  };
+  row.ondragend = () => { dragged = null; endDrag(); };
   rows.set(keyOf(clip), row);
   return row;
 }
-function fillTargets(select, clip, classes) {
-  const targets = classes.filter(name => name !== clip.label);
-  if (select.dataset.targets === targets.join('\n')) return;
-  select.replaceChildren(new Option('Move to', ''), ...targets.map(name => new Option(name, `class ${name}`)), new Option('another person…', 'person'));
-  select.dataset.targets = targets.join('\n');
+async function askWhere(clip, name) {
+  const to = await ask({title: `Move ${name}`, choices: S.classes, choice: clip.label, value: clip.person, yes: 'Move'});
+  if (to) moveClip(clip, {label: to.choice, person: to.text});
 }
-async function moveClip(clip, select) {
-  const choice = select.value;
-  select.value = '';
-  let {label, person} = clip;
-  if (choice.startsWith('class ')) label = choice.slice(6);
-  else if (choice === 'person') person = await ask({title: `Person of ${clip.file}`, value: person, yes: 'Move'});
-  if (!choice || person === null) return;
-  const moved = await act('move_clip', {clip: clip.file, label, person});
-  if (moved) tell(`It is now ${moved}`);
+async function moveClip({file, label, person}, to) {
+  const moved = await act('move_clip', {clip: file, label, person, ...to});
+  if (moved && moved !== file) tell(`It is now ${moved}`, ['undo_move', {clip: moved}]);
 }
 async function deleteClip({file}) {
   const token = await act('delete_clip', {clip: file});
-  if (token) tell(`Deleted ${file}.`, token);
+  if (token) tell(`Deleted ${file}.`, ['undo', {token}]);
 }
 
 // -- videos dropped elsewhere
-addEventListener('dragover', e => { e.preventDefault(); document.body.classList.add('dropping'); });
-addEventListener('dragleave', e => { if (!e.relatedTarget) document.body.classList.remove('dropping'); });
+addEventListener('dragover', e => {
+  if (dragged) return;
+  e.preventDefault();
+  document.body.classList.add('dropping');
+});
+addEventListener('dragleave', e => { if (!e.relatedTarget) endDrag(); });
 addEventListener('drop', e => {
   e.preventDefault();
-  document.body.classList.remove('dropping');
-  if (!e.dataTransfer.files.length) return;
+  endDrag();
+  if (dragged || !e.dataTransfer.files.length) return;
   if ($('camera-part').contains(e.target)) playVideo(e.dataTransfer.files[0]);
   else tell('Drop videos on a class to add them to it, or on the camera picture to watch the answers.');
 });

@@ -70,10 +70,10 @@ async function post(address, body) {
 const act = (what, details = {}) => post('do', JSON.stringify({do: what, ...details}));
 
 // -- messages
-let undoToken = null, toastEnds = 0;
-function tell(words, token = null) {
-  undoToken = token;
-  $('undo').hidden = token === null;
+let undo = null, toastEnds = 0;
+function tell(words, undoing = null) {  // undoing: the action that undoes it, with its details
+  undo = undoing;
+  $('undo').hidden = undo === null;
   $('toast').firstElementChild.textContent = words;
   $('toast').hidden = false;
   clearTimeout(toastEnds);
@@ -81,26 +81,30 @@ function tell(words, token = null) {
 }
 $('close-toast').onclick = () => { $('toast').hidden = true; };
 $('undo').onclick = async () => {
-  const restored = await act('undo', {token: undoToken});
+  const restored = await act(...undo);
   if (restored) tell(`${restored} is back.`);
 };
 function speak(words) { $('spoken').textContent = words; }
 
 // -- questions
-function ask({title, words = '', value = null, yes}) {  // resolves to the text or true; null if cancelled
+function ask({title, words = '', value = null, choices = [], choice = '', yes}) {
+  // Resolves to the text, or true without one, or {choice, text} with choices; null if cancelled.
   $('dialog-title').textContent = title;
   $('dialog-words').textContent = words;
+  $('dialog-choices').hidden = $('dialog-label').hidden = !choices.length;
+  $('dialog-choice').replaceChildren(...choices.map(name => new Option(name, name, false, name === choice)));
   $('dialog-text').hidden = value === null;
-  $('dialog-text').required = value !== null;
+  $('dialog-text').required = value !== null && !choices.length;
   $('dialog-text').value = value ?? '';
   $('dialog-yes').textContent = yes;
   $('dialog').returnValue = '';
   $('dialog').showModal();
-  if (value !== null) $('dialog-text').select();
+  if (value !== null && !choices.length) $('dialog-text').select();
   return new Promise(resolve => {
     $('dialog').addEventListener('close', () => {
-      const agreed = $('dialog').returnValue === 'yes';
-      resolve(agreed ? (value === null ? true : $('dialog-text').value.trim()) : null);
+      const agreed = $('dialog').returnValue === 'yes', text = $('dialog-text').value.trim();
+      if (!agreed) resolve(null);
+      else resolve(choices.length ? {choice: $('dialog-choice').value, text} : value === null ? true : text);
     }, {once: true});
   });
 }
