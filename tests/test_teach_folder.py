@@ -18,6 +18,7 @@ from dvskit.teach import ClipFolder, clip_files
 from dvskit.video import open_frames
 from tests.sample_files import video
 from tests.teach_clips import CLASSES, every_byte, fill, record
+from tests.test_last_frame import clip as cut_clip
 
 
 @pytest.fixture
@@ -134,6 +135,18 @@ def test_a_clip_is_decoded_once_also_after_a_move_and_a_restart(folder, monkeypa
         (folder.path / ".recording" / "clips.json").write_text(text)
         with ClipFolder(folder.path) as again:
             assert sorted(clip.frames for clip in again.clips()) == [8, 20, 20]
+
+
+def test_a_video_without_its_last_frame_is_added_and_not_damaged(folder, tmp_path):
+    folder.add_class("up")
+    added = folder.add_video(cut_clip(tmp_path / "1.avi", lost=1), "up", "anna")
+    assert (added.damage, added.cut, added.frames) == ("", True, 11)
+    data = (folder.path / added.file).read_bytes()
+    other = folder.add_video(data, "up", "bo", name="film.unknown")  # rewritten
+    assert (other.file, other.damage, other.cut, other.frames) == ("up/bo_t1.mkv", "", False, 11)
+    with pytest.raises(VideoError):
+        folder.add_video(cut_clip(tmp_path / "2.avi", lost=2), "up", "anna")
+    assert folder.clip(added.file) == added
 
 
 def test_a_clip_that_is_gone_meanwhile_is_neither_damaged_nor_listed(folder, monkeypatch):

@@ -19,13 +19,12 @@ from dvskit.teach import (
     ClipFolder,
     ClipRecorder,
     TeachTraining,
+    plain_words,
     saved_commands,
     teach_training,
     train_process,
 )
 from dvskit.teach.train_process import TrainProcess
-from dvskit.training.checkpoint import check_same_samples
-from dvskit.training.model_tables import Used, split_text
 from tests.teach_clips import CLASSES, SIZE, fill, movement, record
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="processes are killed")
@@ -38,9 +37,15 @@ out = pathlib.Path(given[given.index("-o") + 1])
 seed = int(given[given.index("--seed") + 1])
 people = {} if seed == 2 else {"anna": [2, 2], "bo": [1, 2]}
 out.mkdir(parents=True, exist_ok=True)
-print("dvskit: note: two clips are alike", file=sys.stderr, flush=True)
+notes = [{"kind": "one background", "classes": ["up"], "all": False, "text": "--option /tmp/x"},
+         {"kind": "start", "why": "unlike", "model": "", "text": "x"},
+         {"kind": "of a later version", "text": "x"}]
+if seed == 8:
+    notes.append({"kind": "too little time", "minutes": 2.1, "text": "use --minutes 2.1"})
+(out / "notes.json").write_text(json.dumps({"notes": notes}))
+print("dvskit: note: class up: use --option /tmp/x", file=sys.stderr, flush=True)
 time.sleep(0.2)
-if seed == 7:
+if seed in (7, 8):
     print("dvskit: error: out of luck; use --minutes 9", file=sys.stderr)
     sys.exit(1)
 (out / "config.toml").write_text("[loop]\\nsteps = 3\\nepochs = 4\\n")
@@ -128,14 +133,18 @@ def test_a_training_shows_its_progress_and_then_its_result(folder, stub, tmp_pat
     assert [row["step"] for row in last["curve"]] == [3, 6, 9, 12]
     assert [row["loss"] for row in last["curve"]] == pytest.approx([1, 1 / 2, 1 / 3, 1 / 4])
     assert last["result"] == (
-        "3 of 4 clips it had not seen were recognised by a training without this person: "
-        "anna 2 of 2, bo 1 of 2"
+        "3 of 4 clips it had not seen were recognised. Each person, without learning from that "
+        "person: anna 2 of 2, bo 1 of 2"
     )
     assert (last["held_out"], last["classes"]) == (True, ["across", "up"])
     assert last["confusion"] == [[2, 0], [1, 1]]
-    assert last["warnings"][0] == "Two clips are alike"
+    assert last["warnings"][0] == (
+        "All clips of “up” show the same room. It may fail elsewhere: record some in another place."
+    )
     assert last["warnings"][1].startswith("Guessing may be as good: ")
-    assert (last["error"], last["seconds_left"]) == ("", None)
+    assert last["start"].startswith("It learned from your clips alone, because ")
+    assert len(last["warnings"]) == 2
+    assert (last["error"], last["report"], last["seconds_left"]) == ("", "", None)
     assert last["model"] == str(tmp_path / "runs" / "set-1") == str(training.model)
     assert training.state() == last
     training.start({"seed": 2})  # people are not known
@@ -143,7 +152,7 @@ def test_a_training_shows_its_progress_and_then_its_result(folder, stub, tmp_pat
     training.start({"seed": 5})
     last = wait_for(training, ended)[-1]
     assert last["model"] == str(tmp_path / "runs" / "set-3")
-    assert last["result"].startswith("3 of 4 clips were recognised, but it learned from these; ")
+    assert last["result"].startswith("3 of 4 clips were recognised, but it learned from these: ")
     assert not last["held_out"]
 
 
@@ -155,8 +164,8 @@ def test_clips_of_few_pictures_are_named_and_trained_on(folder, stub, tmp_path):
     training = TeachTraining(folder, tmp_path / "runs")
     training.start()
     assert training.state()["warnings"][0] == (
-        "1 clip has fewer than 12 pictures a second, too few for fast movements; use more light, "
-        "or close other programs"
+        "1 clip has fewer than 12 pictures a second, too few for fast movements: use more light, "
+        "or close other programs."
     )
     training.stop()
 
@@ -206,9 +215,14 @@ def test_a_stopped_training_can_be_continued_and_a_failed_one_says_why(folder, s
     assert (tmp_path / "runs" / "set-1" / "started").read_text() == "xx"
     again.start({"seed": 7})
     state = wait_for(again, ended)[-1]
-    assert (state["stage"], state["error"]) == ("failed", "out of luck; use minutes 9")
+    assert (state["stage"], state["error"]) == ("failed", plain_words.UNKNOWN_ERROR)
+    assert state["report"] == "dvskit: error: out of luck; use --minutes 9"
     assert state["model"] == str(tmp_path / "runs" / "set-1")
     assert TeachTraining(folder, tmp_path / "runs").state()["stage"] == "failed"
+    again.start({"seed": 8})
+    assert wait_for(again, ended)[-1]["error"] == (
+        "The time is too short: choose 3 minutes or more, and train again."
+    )
 
 
 @pytest.mark.slow(seconds=15)
@@ -274,7 +288,7 @@ def test_a_training_that_cannot_be_started_is_not_taken_for_the_one_before(
         training.start({"seed": 1})
     state = training.state()
     assert (state["stage"], state["result"]) == ("failed", "")
-    assert "No such file" in state["error"]
+    assert state["error"] == plain_words.UNKNOWN_ERROR
     monkeypatch.undo()
 
 
@@ -325,7 +339,7 @@ def test_a_folder_that_cannot_be_trained_on_is_said_in_a_line(tmp_path, stub):
         clip = record(folder, "down", "anna", 2)
         data = (folder.path / clip.file).read_bytes()
         (folder.path / clip.file).write_bytes(data[:-2000])
-        with pytest.raises(ConfigError, match=r"clip down/anna_t1\.mkv: damaged .*; delete it"):
+        with pytest.raises(ConfigError, match=r"clip down/anna_t1\.mkv: is damaged; delete it"):
             training.start()
         assert not (tmp_path / "runs").exists()
 
@@ -348,17 +362,59 @@ def test_models_do_not_lie_among_the_clips(folder):
             TeachTraining(folder, output)
 
 
-def test_a_training_that_is_continued_with_other_clips_says_so(folder, stub, tmp_path):
-    used = [Used("train", "up", f"anna_t{take}.mkv", None, str(take)) for take in (1, 2)]
-    (tmp_path / "split.csv").write_text(split_text(used))
-    with pytest.raises(OutputError) as refused:
-        check_same_samples(tmp_path, used[1:])
-    stub.write_text(f"import sys\nsys.exit('dvskit: error: ' + {str(refused.value)!r})")
+def test_a_training_is_not_continued_with_other_clips(folder, stub, tmp_path):
     training = TeachTraining(folder, tmp_path / "runs")
-    training.start()
-    assert wait_for(training, ended)[-1]["error"] == (
-        "clips were added, moved or deleted since this training began; start another one"
-    )
+    training.start({"seed": 9})
+    training.stop()
+    moved = folder.move_clip("up/bo_t1.mkv", "across").file
+    with pytest.raises(ConfigError, match="clips have changed since this training began"):
+        training.resume()
+    folder.undo_move(moved)
+    training.resume()
+    training.close()  # as if it was killed
+    record(folder, "up", "cy", 5)
+    state = TeachTraining(folder, tmp_path / "runs").state()
+    assert (state["stage"], state["error"]) == ("failed", plain_words.OTHER_CLIPS)
+
+
+NOTES = {
+    "few clips": {"classes": ["a", "b"], "all": False, "wanted": 5},
+    "one background": {"classes": ["a", "b", "c", "d"], "all": False},
+    "skipped files": {"count": 2},
+    "short of time": {"used": 1200, "total": 1300, "minutes": 3.2},
+    "slow machine": {"epochs": 3, "planned": 10},
+    "long clips": {"window_s": 4.0},
+}
+SAID = [
+    "There are few clips of “a” and “b”: record at least 5, and let other people record some if "
+    "it is to recognise them, too.",
+    "All clips of “a”, “b”, “c” and 1 other class each show the same room. It may fail elsewhere: "
+    "record some in another place.",
+    "2 files in the folders of the classes are no videos: nothing was learned from such files.",
+    "There was time for 1,200 of 1,300 clips only: choose 4 minutes or more to use all.",
+    "This computer was busy, so it learned for less time than planned: close other programs, or "
+    "choose a longer time.",
+    "Some clips are too long: only their first 4 seconds are used, so begin the movement at once.",
+]
+
+
+def test_notes_are_sentences_without_paths_and_options():
+    notes = [{"kind": kind, "text": f"/tmp/x: --minutes {kind}", **values}
+             for kind, values in NOTES.items()]  # fmt: skip
+    assert plain_words.warning_words([*notes, *notes, {"kind": "new", "text": "x"}]) == SAID
+    every = [{"kind": kind, "classes": ["a", "b"], "all": True, "wanted": 5}
+             for kind in ("few clips", "one background")]  # fmt: skip
+    first, second = plain_words.warning_words(every)
+    assert first.startswith("There are few clips of each class: record at least 5, ")
+    assert second.startswith("All clips of each class show the same room. ")
+    assert plain_words.start_words([]) == ""
+    for why in ("like", "unlike", "short", "known", "unread"):
+        assert plain_words.start_words([{"kind": "start", "why": why}]).endswith(".")
+    assert plain_words.clip_words({"slow": 2, "cut": 1}) == [
+        "2 clips have fewer than 12 pictures a second, too few for fast movements: use more light, "
+        "or close other programs.",
+        "1 clip lacks its last picture: nothing needs to be done, as its other pictures are used.",
+    ]
 
 
 @pytest.mark.slow(seconds=90)
@@ -377,12 +433,14 @@ def test_clips_become_a_model_that_the_three_commands_use(folder, tmp_path, monk
     os.kill(training._process.about["pid"], signal.SIGKILL)
     state = wait_for(training, ended)[-1]
     assert state["stage"] == "failed"
-    assert "continue it" in state["error"]
+    assert "Continue" in state["error"]
     training.resume()
     state = wait_for(training, ended, 400)[-1]
     assert state["stage"] == "finished", state
     assert " of 4 clips it had not seen " in state["result"]
-    assert "recognised by a training without this person: anna " in state["result"]
+    assert "without learning from that person: anna " in state["result"]
+    assert any("There are few clips of each class" in each for each in state["warnings"])
+    assert state["start"].startswith("It learned from your clips alone")
     assert sum(map(sum, state["confusion"])) == 4
     assert (state["step"], state["steps"], len(state["curve"])) == (60, 60, 10)  # and two parts
     assert training.model is not None

@@ -26,6 +26,7 @@ from dvskit.networks import Layered
 from dvskit.training import Callbacks, Config, DataConfig, Progress, train_folder
 from dvskit.training.choose_config import ChosenConfig, choose
 from dvskit.training.feed import mirrored
+from dvskit.training.folder_notes import FolderNote, RunNotes, TooLittleTimeError
 from dvskit.training.inspect_folder import inspect_samples
 from dvskit.training.model_tables import emulation_from, emulation_values
 from dvskit.training.models import (
@@ -498,6 +499,9 @@ def test_one_sample_of_a_class_is_trained_on(tmp_path):
     with pytest.warns(FittedWarning, match="12x10 fitted to 128x128"):
         done = train_folder(root, output=tmp_path / "mine", changes=QUICK)
     assert (done.held_out, done.result.samples) == (False, 3)
+    kept = json.loads((tmp_path / "mine" / "notes.json").read_text())["notes"]
+    kinds = {each["kind"] for each in kept}
+    assert {"few clips", "start"} <= kinds
 
 
 def test_recordings_without_any_event_are_said(tmp_path):
@@ -535,7 +539,7 @@ def test_a_view_and_a_cloud_with_a_model_show_what_it_decides_on(tmp_path):
 
 
 def test_notes_warn_of_few_clips_and_of_one_background(tmp_path):
-    def warnings_of(root: Path) -> list[str]:
+    def warnings_of(root: Path) -> list[FolderNote]:
         return inspect_samples(open_samples(root), root).warnings
 
     few = clips(tmp_path / "few")
@@ -548,13 +552,44 @@ def test_notes_warn_of_few_clips_and_of_one_background(tmp_path):
     for label, count in (("bow", 2), ("wave", 6)):
         for k in range(count):
             one_place(more / label / f"{k}.mp4", seed=k if label == "bow" else 0, shade=k)
+    assert (said[0].kind, said[0].values) == (
+        "few clips",
+        {"classes": ["bow", "wave"], "all": True, "wanted": 5},
+    )
     first, second = warnings_of(more)
+    assert first.values == {"classes": ["bow"], "all": False, "wanted": 5}
+    assert (second.kind, second.values) == ("one background", {"classes": ["wave"], "all": False})
     assert first.startswith("class bow has fewer than 5 clips: ")
     assert second == (
         "class wave has one background in all clips that were looked at: record some at another "
         "place, or the model may learn the place"
     )
     assert warnings_of(write_bars(tmp_path / "bars", 6)) == []
+
+
+def test_notes_are_kept_for_other_programs_until_another_run_begins(tmp_path):
+    said: list[str] = []
+    run = tmp_path / "run"
+    notes = RunNotes(run, said.append, again=False)
+    notes("a line")
+    notes(FolderNote("2 of 3 files", "skipped files", count=2))
+    assert said == ["a line", "2 of 3 files"]
+    assert not run.exists()  # the run may fail before it makes its folder
+    notes.write()
+    kept = {"kind": "skipped files", "text": "2 of 3 files", "count": 2}
+    assert json.loads((run / "notes.json").read_text()) == {"notes": [kept]}
+    more = RunNotes(run, said.append, again=True)
+    more.keep(FolderNote("2 of 3 files", "skipped files", count=2))
+    with pytest.raises(ConfigError), more.errors():
+        raise TooLittleTimeError("use more", 3.5)
+    last = {"kind": "too little time", "text": "use more", "minutes": 3.5}
+    assert json.loads((run / "notes.json").read_text()) == {"notes": [kept, last]}
+    for text in ("[]", "\0", '{"notes": 3}'):
+        (run / "notes.json").write_text(text)
+        RunNotes(run, said.append, again=True).write()
+        assert json.loads((run / "notes.json").read_text()) == {"notes": []}
+    RunNotes(run, said.append, again=False)
+    assert not (run / "notes.json").exists()
 
 
 def one_place(path: Path, seed: int, shade: int) -> None:

@@ -30,11 +30,15 @@ _KEPT, _REMEMBERED = 600, 5000  # pictures in memory; clips with known facts
 
 
 class ClipFacts(NamedTuple):
-    """The times of a clip's frames: their number, the seconds they span; and its damage."""
+    """The times of a clip's frames: their number, the seconds they span; and its damage.
+
+    cut  whether only the last frame is lost: `dvskit train` uses the others, so it is no damage
+    """
 
     frames: int
     seconds: float
     damage: str
+    cut: bool = False
 
     @property
     def fps(self) -> float:
@@ -116,24 +120,38 @@ def facts_of(path: Path) -> ClipFacts:
         raise
     except DvskitError as error:
         damage = one_line(error).removeprefix(f"{path}: ")
+    cut = bool(damage and times) and _lacks_last_frame(path)
+    damage = "" if cut else damage
     if not damage and len(times) < LEAST_FRAMES:
         damage = f"has {count_of(len(times), 'frame')}, but at least {LEAST_FRAMES} are needed"
-    return ClipFacts(len(times), (times[-1] - times[0]) / 1e6 if times else 0.0, damage)
+    return ClipFacts(len(times), (times[-1] - times[0]) / 1e6 if times else 0.0, damage, cut)
+
+
+def _lacks_last_frame(path: Path) -> bool:
+    """Return whether the only damage of a clip is that its last frame is lost."""
+    from dvskit.datasets.clips import Emulation, without_last_frame  # takes a second to load
+
+    with suppress(DvskitError):
+        return without_last_frame(path, Emulation()) is not None
+    return False
 
 
 def whole_video(path: Path) -> Path:
     """Return a file that `dvskit train` reads, with all frames of a video: itself, if possible.
 
     A file of an unknown suffix is rewritten beside it. Raises VideoError for a file that is
-    damaged, or no video, or has fewer than two frames.
+    damaged, except for a lost last frame, or no video, or has fewer than two frames.
     """
-    clip = open_frames(path)
-    if path.suffix.lower() in CLIP_SUFFIXES:
-        count = sum(1 for _ in clip)
-        target = path
-    else:
-        target = path.with_suffix(".mkv")
-        count = len(_rewrite(clip, target))
+    known = path.suffix.lower() in CLIP_SUFFIXES
+    target = path if known else path.with_suffix(".mkv")
+    try:
+        clip = open_frames(path)
+        count = sum(1 for _ in clip) if known else len(_rewrite(clip, target))
+    except VideoError:
+        if not _lacks_last_frame(path):
+            raise
+        clip = open_frames(path, strict=False)
+        count = sum(1 for _ in clip) if known else len(_rewrite(clip, target))
     if count < LEAST_FRAMES:
         raise VideoError(
             f"{path}: has {count_of(count, 'frame')}, but at least {LEAST_FRAMES} are needed"

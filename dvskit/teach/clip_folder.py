@@ -45,6 +45,7 @@ class Clip:
     fps      the mean rate; 0 for one frame
     damage   what is wrong with the file, in one line; "" if it is whole. `dvskit train` refuses
              damaged clips
+    cut      whether the last frame is lost: `dvskit train` uses the others
     """
 
     label: str
@@ -55,6 +56,7 @@ class Clip:
     frames: int
     fps: float
     damage: str = ""
+    cut: bool = False
 
 
 class ClipFolder:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import hashlib
+import os
 import threading
 import time
 import tomllib
@@ -13,15 +15,25 @@ from pathlib import Path
 from typing import Any
 
 from dvskit._files import visible
-from dvskit.errors import ConfigError, DvskitError, count_of, did_you_mean, one_line
+from dvskit.errors import ConfigError, DvskitError, did_you_mean
 from dvskit.teach.clip_folder import ClipFolder
+from dvskit.teach.hidden import writing
+from dvskit.teach.plain_words import (
+    OTHER_CLIPS,
+    SLOW_FPS,
+    UNKNOWN_ERROR,
+    clip_words,
+    doubt_words,
+    error_words,
+    result_words,
+    start_words,
+    warning_words,
+)
 from dvskit.teach.train_process import TrainProcess
 
 _MINUTES = 2.0
 _OPTIONS = {"minutes": (0.2, 600.0), "seed": (0, 2**31 - 1)}
-_SLOW_FPS = 12  # a hand moves by its width between two pictures
 _JUDGING_S = 6.0  # about, to judge and to draw the card
-_CLIP_WORDS = ("clip", "clips")
 
 
 class TeachTraining:
@@ -64,23 +76,31 @@ class TeachTraining:
             if self._process.running:
                 raise ConfigError("a training is running; stop it first")
             self._look()
-            slow = self._check_clips()
+            counts = self._check_clips()
             folder = self._folder.path.resolve()
+            output = self._next_output(folder.name)
+            with writing(output):  # so that the run keeps its notes from the beginning
+                output.mkdir(parents=True)
             self._process.forget_result()
             self._process.note(
                 arguments=["train", str(folder), "--minutes", str(given["minutes"]),
                            "--seed", str(given["seed"]), "--json"],
-                output=str(self._next_output(folder.name)), minutes=given["minutes"], ended="",
-                slow=slow,
+                output=str(output), minutes=given["minutes"], ended="",
+                clips=self._clips_key(), **counts,
             )  # fmt: skip
             self._run()
 
     def resume(self) -> None:
-        """Continue a stopped or failed training. Raises ConfigError if there is none."""
+        """Continue a stopped or failed training.
+
+        Raises ConfigError if there is none, or if clips have changed since it began.
+        """
         with self._lock:
             self._look()
             if self._process.about.get("ended") not in ("stopped", "failed"):
                 raise ConfigError("there is no stopped training to continue; start one")
+            if self._has_other_clips():
+                raise ConfigError(OTHER_CLIPS)
             self._run()
 
     def stop(self) -> None:
@@ -105,10 +125,12 @@ class TeachTraining:
         seconds_left  about, for the whole run; None if unknown or not running
         curve         a row for each epoch: {"step": 30, "loss": 0.7, "accuracy": 0.8 or None}
         result        in plain words, "3 of 4 clips it had not seen were recognised"; "" before
+        start         what it began with, in plain words; "" before it is known
         held_out      whether the judged clips were not trained on; False before
         classes, confusion   names, and counts [true][answer]; [] before the end
-        warnings      lines for people
-        error         why it failed, one line; "" else
+        warnings      in plain words, a sentence or two each
+        error         why it failed, in plain words; "" else
+        report        the last line of the failed command, for those who can help; "" else
         model         the folder of the newest finished model, as text; None if there is none
         """
         with self._lock:
@@ -116,7 +138,8 @@ class TeachTraining:
             process, model = self._process, self.model
             about, running = process.about, process.running
             found = _Log(Path(about.get("output", "")), running)
-            notes = process.notes
+            notes = process.findings
+            lines = process.notes
             result = process.result if about.get("ended") == "finished" else {}
         stage = about.get("ended") or (found.stage if about else "none")
         left = found.seconds_left(about["began"] + 60 * about["minutes"]) if running else None
@@ -127,12 +150,14 @@ class TeachTraining:
             "steps": found.steps,
             "seconds_left": left,
             "curve": found.curve,
-            "result": _words(result) if result else "",
+            "result": result_words(result) if result else "",
+            "start": start_words(notes),
             "held_out": bool(result) and result["accuracy"] is not None,
             "classes": result.get("classes", []),
             "confusion": result.get("confusion", []),
-            "warnings": [*_slow(about.get("slow", 0)), *_notes(notes), *_doubts(result)],
+            "warnings": [*clip_words(about), *warning_words(notes), *doubt_words(result)],
             "error": about.get("error", "") if stage == "failed" else "",
+            "report": lines[-1] if stage == "failed" and lines else "",
             "model": None if model is None else str(model),
         }
 
@@ -141,8 +166,8 @@ class TeachTraining:
         self._process.note(ended="", error="", began=time.time())
         try:
             self._process.start([*about["arguments"], "-o", about["output"]])
-        except DvskitError as error:
-            self._process.note(ended="failed", error=one_line(error))
+        except DvskitError:
+            self._process.note(ended="failed", error=UNKNOWN_ERROR)
             raise
 
     def _look(self) -> None:
@@ -153,12 +178,24 @@ class TeachTraining:
         if process.result:
             process.note(ended="finished", model=process.about["output"])
         elif process.exit_code is not None:
-            process.note(ended="failed", error=_error(process.notes, process.exit_code))
+            process.note(ended="failed", error=error_words(process.findings))
+        elif self._has_other_clips():
+            process.note(ended="failed", error=OTHER_CLIPS)
         else:  # a process that was killed started it
             self._run()
 
-    def _check_clips(self) -> int:
-        """Return the number of clips with too few pictures a second.
+    def _clips_key(self) -> str:
+        """Return what identifies the files of all classes."""
+        root = self._folder.path
+        found = [each for label in self._folder.classes() for each in visible(root / label)]
+        names = (f"{each.relative_to(root)} {each.stat().st_mtime_ns}" for each in found)
+        return hashlib.sha256(os.fsencode("\n".join(names))).hexdigest()
+
+    def _has_other_clips(self) -> bool:
+        return self._process.about.get("clips", "") not in ("", self._clips_key())
+
+    def _check_clips(self) -> dict[str, int]:
+        """Return the number of clips with too few pictures a second, and of those cut at the end.
 
         Raises ConfigError for clips that cannot be trained on.
         """
@@ -167,13 +204,16 @@ class TeachTraining:
         counts = {label: len(visible(folder.path / label)) for label in folder.classes()}
         for clip in clips:
             if clip.damage:
-                raise ConfigError(f"clip {clip.file}: {clip.damage}; delete it, record another")
+                raise ConfigError(f"clip {clip.file}: is damaged; delete it, record another")
         for label, count in counts.items():
             if not count:
                 raise ConfigError(f"class {label}: has no clips; record some, or delete it")
         if len(counts) < 2:
             raise ConfigError("there are fewer than two classes with clips; add another class")
-        return sum(clip.fps < _SLOW_FPS for clip in clips)
+        return {
+            "slow": sum(clip.fps < SLOW_FPS for clip in clips),
+            "cut": sum(clip.cut for clip in clips),
+        }
 
     def _next_output(self, name: str) -> Path:
         number = 1
@@ -265,60 +305,3 @@ class _Log:
 def _table(file: Path) -> list[dict[str, str]]:
     with file.open(encoding="utf-8", newline="") as text:
         return list(csv.DictReader(text))
-
-
-def _words(result: Mapping[str, Any]) -> str:
-    """Return a result in plain words."""
-    right = sum(row[k] for k, row in enumerate(result["confusion"]))
-    total = result["samples"]
-    were = "was" if right == 1 else "were"
-    what = count_of(total, *_CLIP_WORDS)
-    if result["accuracy"] is None:
-        return (
-            f"{right:,} of {what} {were} recognised, but it learned from these; record more of "
-            "each class, or another person, to test it on others"
-        )
-    people = [f"{name} {of[0]} of {of[1]}" for name, of in (result["people"] or {}).items()]
-    by = f" by a training without this person: {', '.join(people)}" if len(people) > 1 else ""
-    return f"{right:,} of {what} it had not seen {were} recognised{by}"
-
-
-def _notes(lines: list[str]) -> list[str]:
-    mark = "dvskit: note: "
-    found = [line.removeprefix(mark) for line in lines if line.startswith(mark)]
-    return [(line[:1].upper() + line[1:]).replace("--minutes", "minutes") for line in found]
-
-
-def _slow(clips: int) -> list[str]:
-    """Return a warning about clips with too few pictures a second."""
-    if not clips:
-        return []
-    have = "has" if clips == 1 else "have"
-    return [
-        f"{count_of(clips, *_CLIP_WORDS)} {have} fewer than {_SLOW_FPS} pictures a second, too few "
-        "for fast movements; use more light, or close other programs"
-    ]
-
-
-def _doubts(result: Mapping[str, Any]) -> list[str]:
-    """Return a warning if guessing may be as good as the model."""
-    if not result or result["accuracy"] is None:
-        return []
-    low, chance = result["interval_95"][0], 1 / len(result["classes"])
-    if low > chance:
-        return []
-    return [
-        "Guessing may be as good: there are too few clips to know, or the classes look alike; "
-        "record more of each"
-    ]
-
-
-def _error(lines: list[str], code: int) -> str:
-    mark = "dvskit: error: "
-    said = [line.removeprefix(mark) for line in lines if line.startswith(mark)]
-    if said and "holds a run on other samples" in said[-1]:
-        return "clips were added, moved or deleted since this training began; start another one"
-    if said:
-        return said[-1].replace("--minutes", "minutes")
-    last = f": {lines[-1]}" if lines else ""
-    return f"the training ended with exit code {code}{last}; continue it, or start another one"

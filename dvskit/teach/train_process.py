@@ -67,6 +67,12 @@ class TrainProcess:
             return []
         return text.splitlines()
 
+    @property
+    def findings(self) -> list[dict[str, Any]]:
+        """The notes of the command that have a kind: see `dvskit.training.folder_notes`."""
+        output = self.about.get("output")
+        return list(_read(Path(output) / "notes.json").get("notes", [])) if output else []
+
     def note(self, **about: Any) -> None:
         """Change values of `about`, on disk too."""
         self.about |= about

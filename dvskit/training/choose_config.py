@@ -44,11 +44,15 @@ _Noted = Callable[[str, str, str], None]
 
 @dataclass(frozen=True, slots=True)
 class ChosenSetting:
-    """A chosen part of a configuration: its name, its value and the reason, in one line."""
+    """A chosen part of a configuration: its name, its value and the reason, in one line.
+
+    kind  of the reason of a start, as in `folder_notes`; "" for other parts
+    """
 
     what: str
     value: str
     why: str
+    kind: str = ""
 
     def __str__(self) -> str:
         return f"{self.what:<9} {self.value}: {self.why}"

@@ -18,10 +18,11 @@ import numpy as np
 from dvskit._threads import thread_count
 from dvskit.datasets import Cache, FileSamples, ImageSamples, Sample, Samples, open_samples
 from dvskit.datasets.cache_entries import CachedSamples
-from dvskit.errors import ConfigError, DvskitError, count_of, one_line
+from dvskit.errors import DvskitError, count_of, one_line
 from dvskit.training.choose_config import ChosenConfig, ChosenSetting, choose
 from dvskit.training.config import Config
-from dvskit.training.folder_start import PEOPLE_MODEL, starts_with
+from dvskit.training.folder_notes import FolderNote, TooLittleTimeError
+from dvskit.training.folder_start import PEOPLE_MODEL, new_weights, starts_with
 from dvskit.training.inspect_folder import FolderContents, inspect_samples
 from dvskit.training.models import load_model
 from dvskit.training.running import Progress
@@ -134,10 +135,10 @@ def _start_for(
 ) -> ChosenSetting:
     """Return the choice of the start for a folder."""
     if float(np.quantile(contents.durations, 0.9)) < _GESTURE_US:
-        return ChosenSetting("start", "new weights", "the samples are too short for gestures")
+        return new_weights("the samples are too short for gestures", "short")
     start = load_model(PEOPLE_MODEL)
     if start.likeness is None:
-        return ChosenSetting("start", "new weights", f"{start.name} has no likeness.safetensors")
+        return new_weights(f"{start.name} has no likeness.safetensors", "unread")
     chosen = choose(contents, replace(asked, start=start.name), start)
     until = None if limit is None else limit.began + _CHOOSING * (limit.end - limit.began)
     (one,) = _sets_of(chosen.config, samples, chosen)
@@ -173,13 +174,17 @@ def _left_out(config: Config, names: Sequence[str]) -> Config:
 
 def _tell_left_out(making: _Making, callbacks: Callbacks) -> None:
     for row, why in making.wrong.items():
-        callbacks.note(f"{row.where}: left out: {why}")
+        text = f"{row.where}: left out: {why}"
+        callbacks.note(FolderNote(text, "unreadable files", count=len(making.wrong)))
     if making.late:
         total, used = making.total, making.total - len(making.late)
-        callbacks.note(
+        minutes = f"{making.minutes_for_all():.1f}"
+        text = (
             f"there is time to emulate {used:,} of {total:,} clips, {making.each:.2g} s each, the "
-            f"same number of each class; --minutes {making.minutes_for_all():.1f} uses all"
+            f"same number of each class; --minutes {minutes} uses all"
         )
+        values = {"used": used, "total": total, "minutes": float(minutes)}
+        callbacks.note(FolderNote(text, "short of time", **values))
 
 
 @dataclass(slots=True)
@@ -263,10 +268,12 @@ class _Making:
             return
         whole = self.limit.end - self.limit.began
         if time.monotonic() + count * self.each > self.limit.end - _LEAST_TRAINING * whole:
-            raise ConfigError(
+            minutes = f"{self.minutes_for_all():.1f}"
+            raise TooLittleTimeError(
                 f"there is too little time: {count_of(self._missing, 'clip')} must be emulated, "
-                f"{self.each:.2g} s each; --minutes {self.minutes_for_all():.1f} is enough for all "
-                "of them. Emulated events are kept"
+                f"{self.each:.2g} s each; --minutes {minutes} is enough for all of them. Emulated "
+                "events are kept",
+                float(minutes),
             )
 
     def _one(self, place: _Place) -> None:

@@ -6,12 +6,13 @@ import math
 import time
 import tomllib
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from os import PathLike
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from dvskit._arguments import check_arguments
@@ -31,6 +32,7 @@ from dvskit.training.distributed import started_together
 from dvskit.training.feed import judged_part, load_feed, split_in_files
 from dvskit.training.folder_card import FolderRun, write_card
 from dvskit.training.folder_clips import Callbacks, Prepared, Time, prepare
+from dvskit.training.folder_notes import FolderNote, RunNotes, TooLittleTimeError
 from dvskit.training.left_out import (
     JudgedSample,
     counted,
@@ -76,7 +78,8 @@ def train_folder(
     Of more samples, some are held out. All clips of one person stay together if people are known.
 
     output   the folder of the run, default runs/<the folder's name>: the model, its card
-             (README.md), confusion.png, curves.png, log.csv and config.toml, which trains it again
+             (README.md), confusion.png, curves.png, log.csv, notes.json (see `folder_notes`) and
+             config.toml, which trains it again
     minutes  for the whole run. Emulation takes at most about half of them; if that is too short for
              all clips, some of each class and person are used. The run takes as many steps as fit
              by the measured time of a step, and ends an epoch early if it is slower. config.toml
@@ -110,15 +113,19 @@ def train_folder(
     if before is not None:
         without = before.data[0].without
         asked = replace(asked, data=(replace(asked.data[0], without=without),))
+    notes = RunNotes(Path(asked.output), callbacks.note, again=before is not None)
+    callbacks = replace(callbacks, note=notes)
     # A run that has begun keeps its clips, so there is no limit.
     limit = None if before is not None else Time(began, began + 60 * _EMULATING * minutes, end)
-    ready = prepare(
-        asked, changes or {}, callbacks, limit, partial(_check_same, before),
-        choose_start=start is None and before is None,
-    )  # fmt: skip
+    with notes.errors():
+        ready = prepare(
+            asked, changes or {}, callbacks, limit, partial(_check_same, before),
+            choose_start=start is None and before is None,
+        )  # fmt: skip
+    notes.keep(*_found(ready))
     # Train on half of the threads: others make batches, and each layer waits for its slowest one.
     half = max(1, min(torch.get_num_threads(), thread_count() // 2))
-    with torch_threads(half):
+    with torch_threads(half), notes.errors():
         if before is not None:
             config = before
             steps = config.loop.epochs * config.loop.steps
@@ -132,6 +139,7 @@ def train_folder(
             card_s = _CARD_S * min(max(slow, 1.0), _SLOWEST)
             until = end - card_s - _SPARE * 60 * minutes
             config, judging_s = _in_time(ready, Time(began, until, end), callbacks)
+            notes.write()
             if ready.left_out:
                 plan_to_leave_out(config, ready.sets[0])
             begun = time.monotonic()
@@ -145,6 +153,18 @@ def train_folder(
     run = FolderRun(trained, result, held_out, ready.choices, seconds, answers)
     write_card(run, config, ready.contents)
     return run
+
+
+def _found(ready: Prepared) -> Iterator[FolderNote]:
+    """Yield what the choices say already: the start, and that long samples are cut."""
+    for choice in ready.choices:
+        if choice.kind:
+            model = choice.value if choice.kind == "like" else ""
+            yield FolderNote(str(choice), "start", model=model, why=choice.kind)
+    window_s = ready.config.input.window_us / 1e6
+    if float(np.quantile(ready.contents.durations, 0.9)) > 1e6 * window_s:
+        text = f"some samples are longer than the window: their first {window_s:.2g} s count"
+        yield FolderNote(text, "long clips", window_s=window_s)
 
 
 def _asked(
@@ -224,9 +244,10 @@ def _in_time(ready: Prepared, time_: Time, callbacks: Callbacks) -> tuple[Config
     if possible < least:
         kept = time_.end - time_.until  # for the card and the reserve
         needed = (now - time_.began + every + least * each + kept) / (1 - _SPARE) / 60
-        raise ConfigError(
+        raise TooLittleTimeError(
             f"there is too little time to train: a step takes {each:.2g} s; --minutes "
-            f"{_rounded_up(needed)} leaves time for {least}. Emulated events are kept"
+            f"{_rounded_up(needed)} leaves time for {least}. Emulated events are kept",
+            float(_rounded_up(needed)),
         )
     runs = 1 + min(ready.left_out, 2) if possible >= 3 * least else 1
     steps = min(wanted, possible // runs)
@@ -269,9 +290,9 @@ def _train_until(
         (epochs,) = late.args
     config = replace(config, loop=replace(config.loop, stop=epochs))
     write_config(config, folder / "config.toml")
-    callbacks.note(
-        f"the machine is slower than measured: it takes {epochs} of {config.loop.epochs} epochs"
-    )
+    text = f"the machine is slower than measured: it takes {epochs} of {config.loop.epochs} epochs"
+    values = {"epochs": epochs, "planned": config.loop.epochs}
+    callbacks.note(FolderNote(text, "slow machine", **values))
     return config, train_sets(config, sets)
 
 

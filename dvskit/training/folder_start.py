@@ -37,19 +37,24 @@ def starts_with(
     assert isinstance(samples, Samples)
     known = common_samples(start, used_samples(whole.parts.rows))
     if known:
-        return ChosenSetting("start", "new weights", f"{start.name} learned from {known[0].name}")
+        return new_weights(f"{start.name} learned from {known[0].name}", "known")
     far: list[float] = []
     for number in np.unique(np.linspace(0, len(samples) - 1, _LOOKED_AT).astype(int)):
         if until is not None and len(far) >= _LEAST and time.monotonic() > until:
             break
         far += _distances(start, config, whole, samples.choose([number]))
     if not far:
-        return ChosenSetting("start", "new weights", "no sample could be read")
+        return new_weights("no sample could be read", "unread")
     distance = statistics.median(far)
     seen = f"the people that {start.name} knows (distance {distance:.2g}, limit 1)"
     if distance > 1:
-        return ChosenSetting("start", "new weights", f"the samples are unlike {seen}")
-    return ChosenSetting("start", start.name, f"the samples are like {seen}")
+        return new_weights(f"the samples are unlike {seen}", "unlike")
+    return ChosenSetting("start", start.name, f"the samples are like {seen}", "like")
+
+
+def new_weights(why: str, kind: str) -> ChosenSetting:
+    """Return the choice of no start."""
+    return ChosenSetting("start", "new weights", why, kind)
 
 
 def _distances(start: Model, config: Config, whole: TrainingSet, one: Samples) -> Iterator[float]:

@@ -22,6 +22,7 @@ from dvskit.errors import ConfigError, FormatError, count_of
 from dvskit.events import Size
 from dvskit.formats import open_events
 from dvskit.scenes import read_depth_clip
+from dvskit.training.folder_notes import FolderNote
 from dvskit.video import FrameSource
 
 _MEASURED = 24  # samples that are read to measure sizes and durations
@@ -52,22 +53,27 @@ class FolderContents:
     alike: tuple[str, ...] = ()
 
     @property
-    def warnings(self) -> list[str]:
-        """Lines on what may keep a model from recognising other samples."""
+    def warnings(self) -> list[FolderNote]:
+        """Notes on what may keep a model from recognising other samples."""
         found = []
         what = "clips" if self.clips == len(self.samples) else "samples"
         few = [name for name, count in self.classes.items() if count < _FEW]
         if few:
-            found.append(
+            text = (
                 f"{self._named(few)} fewer than {_FEW} {what}: record more, of several people, if "
-                "others are to be recognised"
+            )
+            found.append(
+                self._note(text + "others are to be recognised", "few clips", few, wanted=_FEW)
             )
         if self.alike:
-            found.append(
-                f"{self._named(self.alike)} one background in all clips that were looked at: "
-                "record some at another place, or the model may learn the place"
-            )
+            text = f"{self._named(self.alike)} one background in all clips that were looked at: "
+            text += "record some at another place, or the model may learn the place"
+            found.append(self._note(text, "one background", self.alike))
         return found
+
+    def _note(self, text: str, kind: str, classes: Sequence[str], **values: int) -> FolderNote:
+        every = len(classes) == len(self.classes)
+        return FolderNote(text, kind, classes=list(classes), all=every, **values)
 
     def _named(self, classes: Sequence[str]) -> str:
         """Return the beginning of a sentence on what classes have."""

@@ -19,6 +19,7 @@ from dvskit.events import Size
 from dvskit.scenes import PERSON_GESTURES
 from dvskit.training.config import Config, DataConfig
 from dvskit.training.distributed import started_together
+from dvskit.training.folder_notes import FolderNote
 from dvskit.video import Light
 from dvskit.video.light import checked_light
 
@@ -116,8 +117,11 @@ def _notes(samples: Samples | ImageSamples) -> tuple[str, ...]:
     notes = list(samples.notes)
     if samples.others:
         more = f" and {len(samples.others) - 1:,} more" if len(samples.others) > 1 else ""
-        notes.append(f"{samples.others[0]}{more}: skipped: no recording")
-    notes += [f"{file}: left out: {why}" for file, why in samples.left_out]
+        text = f"{samples.others[0]}{more}: skipped: no recording"
+        notes.append(FolderNote(text, "skipped files", count=len(samples.others)))
+    count = len(samples.left_out)
+    notes += [FolderNote(f"{file}: left out: {why}", "unreadable files", count=count)
+              for file, why in samples.left_out]  # fmt: skip
     return tuple(notes)
 
 

@@ -1,10 +1,10 @@
 // The training, its result, and how to use the model.
 const STAGES = {
   none: '', reading: 'Looking at your clips', training: 'Learning', judging: 'Testing it', finished: '',
-  stopped: 'Stopped. Press “Continue” to go on.', failed: 'It did not work',
+  stopped: 'Stopped. Press “Continue” to go on.', failed: 'It did not work.',
 };
 listeners.push(({training}) => {
-  const {stage, running, step, steps, seconds_left: left, error} = training;
+  const {stage, running, step, steps, seconds_left: left, error, report} = training;
   $('train').disabled = running;
   setText($('train'), training.model ? 'Train again' : 'Train');
   $('stop').hidden = !running;
@@ -12,9 +12,11 @@ listeners.push(({training}) => {
   $('progress').hidden = !running;
   if (running && steps) $('progress').value = step / steps; else $('progress').removeAttribute('value');
   const rest = running && left !== null ? `, about ${left < 90 ? `${Math.ceil(left / 10) * 10} seconds` : `${Math.round(left / 60)} minutes`} left` : '';
-  setText($('stage-words'), `${STAGES[stage] ?? stage}${error ? `: ${error}` : rest}`);
+  setText($('stage-words'), error ? `${STAGES[stage]} ${error}` : `${STAGES[stage] ?? stage}${rest}`);
   $('stage-words').classList.toggle('failed', stage === 'failed');
   $('stage-words').setAttribute('aria-live', running ? 'off' : 'polite');  // the time left changes often
+  $('report').hidden = !report;
+  setText($('report').lastElementChild, report);
   drawCurve(training.curve);
   setText($('result'), training.result ? `${training.result}.` : '');
   if (JSON.stringify(training.warnings) !== $('warnings').dataset.lines) {
@@ -22,6 +24,7 @@ listeners.push(({training}) => {
     for (const line of training.warnings) element($('warnings'), 'li', {}, line);
     $('warnings').dataset.lines = JSON.stringify(training.warnings);
   }
+  setText($('start'), training.start);
   tellConfusion(training);
 });
 $('train').onclick = async () => { if (await act('train', {minutes: Number($('minutes').value)})) $('stop').focus(); };
