@@ -132,14 +132,14 @@ def test_a_class_that_is_being_recorded_is_neither_renamed_nor_deleted(folder):
         lambda: folder.rename_class("up", "down"),
         lambda: folder.delete_class("up", with_clips=True),
     ):
-        with pytest.raises(ConfigError, match="class up: is being recorded; end the recording"):
+        with pytest.raises(ConfigError, match="class “up” is being recorded; end the recording"):
             attempt()
     recorder.discard()
     assert folder.rename_class("up", "down") == "down"
 
 
 def test_an_unknown_class_and_a_bad_name_are_refused_before_the_first_frame(folder):
-    with pytest.raises(ConfigError, match="there is none of that name"):
+    with pytest.raises(ConfigError, match="there is no class"):
         ClipRecorder(folder, "down", "anna", SIZE)
     with pytest.raises(ConfigError, match="has a /"):
         ClipRecorder(folder, "up", "a/b", SIZE)

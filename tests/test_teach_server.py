@@ -122,10 +122,10 @@ def test_actions_change_the_folder_and_answer_with_the_state(served, folder):
         (b'{"do": "format_disk"}', "action 'format_disk' is none of add_class"),
         (b'{"do": "add_class", "name": 3}', "name of the action is not a text"),
         (b'{"do": "add_class", "name": "../x"}', "the name begins with a dot"),
-        (b'{"do": "delete_clip", "clip": "wave/../../x"}', "there is none"),
+        (b'{"do": "delete_clip", "clip": "wave/../../x"}', "there is no cl"),
         (b'{"do": "train", "minutes": true}', "minutes of the action is not a number"),
         (b'{"do": "train", "minutes": 1e99}', "is not a number of"),
-        (b'{"do": "train", "minutes": 1}', "class wave: has no clips"),
+        (b'{"do": "train", "minutes": 1}', "class “wave” has no clips"),
         (b"x" * 20_000, "more than 10,000 bytes"),
     ],
 )
@@ -207,7 +207,7 @@ def test_messages_that_cannot_be_are_answered_and_the_link_goes_on(served, messa
         assert said in page.hear("problem")["problem"]
         page.send(size=[4, 4])
         page.send(record={"label": "none of it", "person": "a"})
-        assert "class 'none of it'" in page.hear("problem")["problem"]
+        assert "there is no class “none of it”" in page.hear("problem")["problem"]
 
 
 def test_a_message_larger_than_any_frame_ends_the_link_alone(served):
@@ -249,7 +249,7 @@ def test_a_video_is_added_shown_and_deleted(served, folder, tmp_path):
     assert ask(served, f"preview?clip={quote(clip)}")[1][8:12] == b"WEBP"
     status, body, _ = ask(served, "video?label=wave&person=a&name=notes.txt", b"no video")
     assert status == 400
-    assert body.startswith(b"notes.txt: ")
+    assert body.startswith("“notes.txt” is no video".encode())
     do(served, "delete_clip", clip=clip)
     assert [each.file for each in folder.clips()] == ["wave/anna_t1.mkv"]
 

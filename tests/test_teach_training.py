@@ -334,12 +334,12 @@ def test_a_folder_that_cannot_be_trained_on_is_said_in_a_line(tmp_path, stub):
         with pytest.raises(ConfigError, match="fewer than two classes with clips; add another"):
             training.start()
         folder.add_class("down")
-        with pytest.raises(ConfigError, match="class down: has no clips; record some"):
+        with pytest.raises(ConfigError, match="class “down” has no clips; record some"):
             training.start()
         clip = record(folder, "down", "anna", 2)
         data = (folder.path / clip.file).read_bytes()
         (folder.path / clip.file).write_bytes(data[:-2000])
-        with pytest.raises(ConfigError, match=r"clip down/anna_t1\.mkv: is damaged; delete it"):
+        with pytest.raises(ConfigError, match=r"clip “down/anna_t1\.mkv” is damaged; delete it"):
             training.start()
         assert not (tmp_path / "runs").exists()
 

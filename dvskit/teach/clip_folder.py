@@ -20,7 +20,6 @@ from dvskit.errors import (
     OutputError,
     VideoError,
     count_of,
-    one_line,
 )
 from dvskit.formats.table import CLIP_SUFFIXES
 from dvskit.teach.clip_files import ClipFacts, ClipFiles, rewritten, whole_video
@@ -174,7 +173,7 @@ class ClipFolder:
         with self._lock:
             path = self._place(file)
             if file not in self._before:
-                raise ConfigError(f"clip {file}: was not moved; move it to another class yourself")
+                raise ConfigError(f"clip “{_shown(file)}” was not moved; press “Move” to move it")
             label, _, name = self._before[file].partition("/")
             target = _unused(self.path / self._class_or_new(label), path.with_name(name))
             return self._renamed(path, target).relative_to(self.path).as_posix()
@@ -232,8 +231,10 @@ class ClipFolder:
             try:
                 return self.keep(whole_video(partial), partial)
             except VideoError as error:
-                text = one_line(error).removeprefix(f"{partial}: ").partition("; pass strict")[0]
-                raise VideoError(f"{name}: {text}") from error
+                raise VideoError(
+                    f"“{name}” is no video, is damaged, or has fewer than two pictures; choose "
+                    "another file"
+                ) from error
         finally:
             self.drop(partial)
 
@@ -312,13 +313,13 @@ class ClipFolder:
         for folder in self._class_folders():
             if folder.name == label:
                 return folder
-        raise ConfigError(f"class {str(label)[:60]!a}: there is none of that name; add it first")
+        raise ConfigError(f"there is no class “{_shown(label)}”; choose another class")
 
     def _idle_class(self, label: str) -> Path:
         """Return the folder of a class. Raises ConfigError if it is unknown or being recorded."""
         folder = self._class_folder(label)
         if self._unfinished.holds(label):
-            raise ConfigError(f"class {label}: is being recorded; end the recording first")
+            raise ConfigError(f"class “{label}” is being recorded; end the recording first")
         return folder
 
     def _class_or_new(self, name: str) -> str:
@@ -331,7 +332,7 @@ class ClipFolder:
         for entry in self.path.iterdir():
             if same_name(entry.name, name) and entry.name != instead_of:
                 what = "is a class already" if entry.name in self.classes() else "is in use"
-                raise ConfigError(f"class {name}: {what}; choose another name")
+                raise ConfigError(f"“{name}” {what}; choose another name")
         return name
 
     def _place(self, file: str) -> Path:
@@ -341,7 +342,7 @@ class ClipFolder:
             for path in _videos(self._class_folder(label)):
                 if path.name == name:
                     return path
-        raise ConfigError(f"clip {str(file)[:120]!a}: there is none; load the page again")
+        raise ConfigError(f"there is no clip “{_shown(file)}”; choose another one")
 
     def _row(self, path: Path) -> Clip | None:
         """Return the row of a clip; None if it was moved meanwhile."""
@@ -352,6 +353,11 @@ class ClipFolder:
         values: dict[str, Any] = {**person_take(path.stem)._asdict(), **facts._asdict()}
         file = f"{path.parent.name}/{path.name}"
         return Clip(label=path.parent.name, file=file, fps=round(facts.fps, 3), **values)
+
+
+def _shown(name: str) -> str:
+    """Return a name for a message: printable, and not too long."""
+    return "".join(letter if letter.isprintable() else "?" for letter in str(name)[:120])
 
 
 def _videos(folder: Path) -> list[Path]:

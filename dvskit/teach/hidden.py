@@ -83,7 +83,7 @@ class DeletedFiles:
         for item in self.items():
             if token in (None, item.token):
                 return item
-        raise ConfigError(f"{self._path.parent}: there is nothing to restore")
+        raise ConfigError("there is nothing to restore")
 
     def place(self, item: DeletedItem) -> Path:
         """Return the path of an item."""

@@ -17,6 +17,7 @@ from dvskit.errors import ConfigError, DvskitError, one_line
 from dvskit.render.serving import in_thread
 from dvskit.render.view.viewed import message
 from dvskit.teach.clip_folder import ClipFolder
+from dvskit.teach.plain_words import plain_errors
 from dvskit.teach.recorder import ClipRecorder
 
 if TYPE_CHECKING:
@@ -58,8 +59,9 @@ class LiveLink:
         try:
             while (came := await self._link.receive())["type"] == "websocket.receive":
                 try:
-                    await self._take(came)
-                except (DvskitError, OSError) as error:
+                    with plain_errors():
+                        await self._take(came)
+                except DvskitError as error:
                     await self._send(problem=one_line(error))
         except WebSocketDisconnect:
             pass
@@ -115,10 +117,11 @@ class LiveLink:
         with suppress(WebSocketDisconnect):
             while True:
                 try:
-                    state = await in_thread(self._state)
+                    with plain_errors():
+                        state = await in_thread(self._state)
                     self._model = state["training"]["model"]
                     text = json.dumps({"state": state})
-                except (DvskitError, OSError) as error:
+                except DvskitError as error:
                     text = json.dumps({"problem": one_line(error)})
                 if text != last:
                     await self._link.send_text(text)

@@ -34,7 +34,8 @@ def checked_name(name: str, what: str) -> str:
     plain = unicodedata.normalize("NFC", name).strip()
     wrong = _problem(plain)
     if wrong:
-        raise ConfigError(f"{what} {name[:_LONGEST]!a}: {wrong}; choose another name")
+        shown = "".join(letter if letter.isprintable() else "?" for letter in plain[:_LONGEST])
+        raise ConfigError(f"{what} “{shown}”: {wrong}; choose another name")
     return plain
 
 

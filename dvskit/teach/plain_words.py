@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
-from dvskit.errors import count_of
+from dvskit.errors import ConfigError, FormatError, MissingFileError, OutputError, count_of
 
 SLOW_FPS = 12  # a hand moves by its width between two pictures
 UNKNOWN_ERROR = "It broke off. Press “Continue” to go on, or train again."
@@ -77,6 +78,20 @@ def error_words(notes: Iterable[Mapping[str, Any]]) -> str:
         if note["kind"] == "too little time":
             return f"The time is too short: choose {_minutes(note)} or more, and train again."
     return UNKNOWN_ERROR
+
+
+@contextmanager
+def plain_errors() -> Iterator[None]:
+    """Raise ConfigError, without paths, for errors of the disk and of the folder."""
+    try:
+        yield
+    except (FormatError, OutputError, OSError) as error:
+        if isinstance(error, MissingFileError):
+            raise ConfigError("the clip is gone; it was moved or deleted meanwhile") from error
+        raise ConfigError(
+            "the folder of the clips cannot be used; give it its old name and place again, and "
+            "check that the disk is not full"
+        ) from error
 
 
 def _few_clips(note: Mapping[str, Any]) -> str:

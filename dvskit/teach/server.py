@@ -23,6 +23,7 @@ from dvskit.teach.clip_folder import ClipFolder
 from dvskit.teach.commands import saved_commands
 from dvskit.teach.kept_address import KeptAddress, read_address, write_address
 from dvskit.teach.live_link import LiveLink, json_object
+from dvskit.teach.plain_words import plain_errors
 from dvskit.teach.teach_training import TeachTraining
 
 _KINDS = {"html": "text/html", "css": "text/css", "js": "text/javascript"}
@@ -148,8 +149,8 @@ class TeachServer(LocalServer):
         name = asked.text("do")
         if name not in actions:
             raise ConfigError(f"action {name[:40]!r} is none of {', '.join(actions)}")
-        result = actions[name]()
-        return {"result": result, "state": self.state()}
+        with plain_errors():
+            return {"result": actions[name](), "state": self.state()}
 
     async def _video(self, request: Request) -> Response:
         """Add a video to a class."""
@@ -157,8 +158,9 @@ class TeachServer(LocalServer):
         with tempfile.TemporaryDirectory(prefix="dvskit-teach-") as folder:
             path = Path(folder) / "video"
             await save_body(request, path)
-            clip = await in_thread(lambda: self._folder.add_video(path, **query))
-        return JSONResponse({"result": clip.file, "state": await in_thread(self.state)})
+            with plain_errors():
+                clip = await in_thread(lambda: self._folder.add_video(path, **query))
+                return JSONResponse({"result": clip.file, "state": await in_thread(self.state)})
 
 
 class _Asked:

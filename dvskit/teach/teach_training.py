@@ -204,10 +204,10 @@ class TeachTraining:
         counts = {label: len(visible(folder.path / label)) for label in folder.classes()}
         for clip in clips:
             if clip.damage:
-                raise ConfigError(f"clip {clip.file}: is damaged; delete it, record another")
+                raise ConfigError(f"clip “{clip.file}” is damaged; delete it, and record another")
         for label, count in counts.items():
             if not count:
-                raise ConfigError(f"class {label}: has no clips; record some, or delete it")
+                raise ConfigError(f"class “{label}” has no clips; record some, or delete it")
         if len(counts) < 2:
             raise ConfigError("there are fewer than two classes with clips; add another class")
         return {

@@ -44,7 +44,7 @@ function playVideo(file) {
   stopSource();
   video.src = URL.createObjectURL(file);
   video.loop = true;
-  video.onerror = () => { if (!video.srcObject && video.src) { stopSource(); tell(`${file.name} cannot be played by this browser. “Add videos” at a class may still read it.`); } };
+  video.onerror = () => { if (!video.srcObject && video.src) { stopSource(); tell(`“${file.name}” cannot be played by this browser. “Add videos” at a class may still read it.`); } };
   begin('video', file.name);
 }
 async function begin(kind, words) {

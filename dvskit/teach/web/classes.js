@@ -78,7 +78,7 @@ async function deleteClass(name) {
 async function addVideos(label, files) {
   const person = $('person').value.trim() || 'me';
   for (const file of files) {
-    tell(`Adding ${file.name} to ${label} …`);
+    tell(`Adding “${file.name}” to “${label}” …`);
     const query = new URLSearchParams({label, person, name: file.name});
     const added = await post(`video?${query}`, file);
     if (!added) return;  // the message says why

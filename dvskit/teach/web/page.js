@@ -74,7 +74,7 @@ let undo = null, toastEnds = 0;
 function tell(words, undoing = null) {  // undoing: the action that undoes it, with its details
   undo = undoing;
   $('undo').hidden = undo === null;
-  $('toast').firstElementChild.textContent = words;
+  $('toast').firstElementChild.textContent = words[0].toUpperCase() + words.slice(1) + (/[.…?]$/.test(words) ? '' : '.');
   $('toast').hidden = false;
   clearTimeout(toastEnds);
   toastEnds = setTimeout(() => { if (!$('toast').matches(':focus-within, :hover')) $('toast').hidden = true; }, 12000);
