@@ -16,6 +16,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select
 
 from dvskit.teach import ClipFolder
+from dvskit.teach.train_process import TrainProcess
 from dvskit.video import VideoFrames
 from tests.browser import find_chromium, start_browser
 from tests.conftest import skip_or_fail
@@ -228,19 +229,25 @@ def test_a_server_killed_while_it_records_recovers_the_clip_and_the_page_goes_on
         process.communicate()
 
 
-@pytest.mark.slow(seconds=110)
+@pytest.mark.slow(seconds=60)
 def test_a_training_survives_a_reload_and_its_model_answers_live_and_is_saved(
-    filmed, served, folder, tmp_path
+    filmed, served, folder, tmp_path, monkeypatch
 ):
-    fill(folder, "anna", "bo", "cy", each=2)
+    start = TrainProcess.start
+    monkeypatch.setattr(
+        TrainProcess, "start", lambda own, words: start(own, [*words, "--set", "loop.steps=2"])
+    )
+    fill(folder, "anna", "bo", "cy")
     filmed.open(served.url)
-    filmed.wait("S.clips.length === 12", 60)
-    filmed.js("act('train', {minutes: 1})")
+    filmed.wait("S.clips.length === 6", 60)
+    filmed.js("act('train', {minutes: 30})")
     filmed.wait("S.training.running && !$('stop').hidden", 60)
     filmed.driver.refresh()
     filmed.wait("document.documentElement.dataset.ready === 'yes'", 60)
     filmed.wait("!S.training.running && S.training.stage === 'finished'", 250)
     assert "it had not seen" in filmed.js("return $('result').textContent")
+    assert "There are few clips of each class: " in filmed.js("return $('warnings').textContent")
+    assert filmed.js("return $('start').textContent").startswith("It ")
     assert filmed.js("return document.querySelectorAll('#confusion td').length") == 5
     if not filmed.js("return source"):
         film_with(filmed)

@@ -154,8 +154,8 @@ _WARNINGS: Mapping[str, _Words] = {
 }
 _NEW = "It learned from your clips alone, because "
 _START = {
-    "like": "It began with what it already knows about people’s movements, because your clips show "
-    "people.",
+    "like": "It began with what it already knows about people’s movements, because your clips look "
+    "like them.",
     "unlike": f"{_NEW}your clips do not look like the people’s movements that it knows.",
     "short": f"{_NEW}your clips are too short for what it knows about people’s movements.",
     "known": f"{_NEW}some of your clips were used to make what it knows.",

@@ -43,8 +43,9 @@ function newCard(name) {
   element(tools, 'button', {onclick: () => deleteClass(name), 'aria-label': `Delete ${name}`}, 'Delete');
   element(card, 'ul', {className: 'clips', 'aria-label': `Clips of ${name}`});
   card.ondragover = e => {
-    if (dragged ? dragged.label === name : !e.dataTransfer.types.includes('Files')) return;
+    if (hasClip(e) ? !dragged || dragged.label === name : !e.dataTransfer.types.includes('Files')) return;
     e.preventDefault();
+    e.dataTransfer.dropEffect = hasClip(e) ? 'move' : 'copy';
     card.classList.add('over');
   };
   card.ondragleave = () => card.classList.remove('over');
@@ -52,7 +53,8 @@ function newCard(name) {
     e.preventDefault();
     e.stopPropagation();
     endDrag();
-    if (dragged) moveClip(dragged, {label: name}); else addVideos(name, [...e.dataTransfer.files]);
+    if (!hasClip(e)) addVideos(name, [...e.dataTransfer.files]);
+    else if (dragged) moveClip(dragged, {label: name});
   };
   cards.set(name, card);
   return card;
@@ -88,6 +90,8 @@ async function addVideos(label, files) {
 
 // -- clips
 let dragged = null;  // the clip that is dragged to another class; a long press drags by touch
+const CLIP = 'application/x-dvskit-clip';
+const hasClip = e => e.dataTransfer.types.includes(CLIP);  // also one of another tab, which is not dragged here
 function endDrag() {
   document.body.classList.remove('dropping');
   for (const card of cards.values()) card.classList.remove('over');
@@ -95,9 +99,10 @@ function endDrag() {
 function newRow(clip) {
   const {file, person, take, seconds, damage} = clip, name = file.split('/').pop().replace(/\.[^.]*$/, '');
   const row = element(document.body, 'li', {draggable: true}), query = `clip=${encodeURIComponent(file)}`;
-  const button = element(row, 'button', {className: 'show', 'aria-pressed': 'false', 'aria-label': `Play ${name} of ${clip.label}`});
-  const image = element(button, 'img', {alt: '', loading: 'lazy', draggable: false, src: `thumbnail?${query}`});
-  button.onclick = () => {
+  const picture = element(row, 'div', {className: 'picture'});  // not within the button: some browsers drag nothing out of one
+  const image = element(picture, 'img', {alt: '', loading: 'lazy', draggable: false, src: `thumbnail?${query}`});
+  const button = element(picture, 'button', {className: 'show', 'aria-pressed': 'false', 'aria-label': `Play ${name} of ${clip.label}`});
+  picture.onclick = () => {  // also by the button
     const playing = button.getAttribute('aria-pressed') !== 'true';
     button.setAttribute('aria-pressed', playing);
     image.src = `${playing ? 'preview' : 'thumbnail'}?${query}`;
@@ -109,7 +114,7 @@ function newRow(clip) {
   element(tools, 'button', {'aria-label': `Delete ${name} of ${clip.label}`, onclick: () => deleteClip(clip)}, 'Delete');
   row.ondragstart = e => {
     dragged = clip;
-    e.dataTransfer.setData('application/x-dvskit-clip', file);
+    e.dataTransfer.setData(CLIP, file);
     e.dataTransfer.effectAllowed = 'move';
   };
   row.ondragend = () => { dragged = null; endDrag(); };
@@ -131,7 +136,7 @@ async function deleteClip({file}) {
 
 // -- videos dropped elsewhere
 addEventListener('dragover', e => {
-  if (dragged) return;
+  if (hasClip(e)) return;
   e.preventDefault();
   document.body.classList.add('dropping');
 });
@@ -139,7 +144,7 @@ addEventListener('dragleave', e => { if (!e.relatedTarget) endDrag(); });
 addEventListener('drop', e => {
   e.preventDefault();
   endDrag();
-  if (dragged || !e.dataTransfer.files.length) return;
+  if (!e.dataTransfer.files.length) return;
   if ($('camera-part').contains(e.target)) playVideo(e.dataTransfer.files[0]);
   else tell('Drop videos on a class to add them to it, or on the camera picture to watch the answers.');
 });
