@@ -54,6 +54,7 @@ from dvskit.neurons import (
     LIF,
     PLIF,
     ATan,
+    BurstLIF,
     FastSigmoid,
     RecurrentLIF,
     SignedLIF,
@@ -253,6 +254,7 @@ def test_what_a_version_of_nir_does_not_say_of_resets_is_kept_and_warned_of(tmp_
     [
         (SignedLIF(), "layer 0 also spikes downwards"),
         (ALIF(), "layer 0 is ALIF, which NIR lacks; take LIF"),
+        (BurstLIF(), "layer 0 is BurstLIF, which NIR lacks; take LIF"),
         (RecurrentLIF(nn.Linear(4, 4)), "layer 0 is RecurrentLIF"),
         (LIF(refractory=2), "layer 0 has a refractory time"),
         (LIF(reset="none"), "layer 0 has reset=.none., unlike NIR"),
@@ -665,6 +667,7 @@ def test_options_of_snntorch_s_neurons_are_taken_or_named():
         (SignedLIF(), "SignedLIF also spikes downwards"),
         (PLIF(), "PLIF has a gain"),
         (ALIF(), "ALIF is not of its kinds"),
+        (BurstLIF(), "BurstLIF is not of its kinds"),
         (LIF(rest=0.5, threshold=1.0), "LIF has a rest"),
         (SumPool2d(2), "SumPool2d, has no counterpart; pass leave_out"),
     ],

@@ -10,7 +10,7 @@ log         counts on a logarithmic scale, log(1 + x)
 V10         the mean of each 10 neighbouring outputs of a dense layer: ten vote for a class
 bn tdbn     batch normalisation of images, plain and to the threshold; tdbn alpha=0.7
 ln          layer normalisation of the outputs of a dense layer
-if lif signed-lif alif plif synaptic-lif recurrent-lif, and li, which does not spike
+if lif signed-lif burst-lif alif plif synaptic-lif recurrent-lif, and li, which does not spike
             neurons; parameters follow: lif beta=0.95 reset=hard. Add neurons of your own with
             `dvskit.neurons.register_neuron`
 relu        max(x, 0) in place of neurons: an ANN, which sees each time step alone

@@ -48,7 +48,7 @@ from dvskit.networks.exchange import (
     plain_evaluation,
     silence,
 )
-from dvskit.neurons import ALIF, LI, CustomNeurons, Neurons, RecurrentLIF
+from dvskit.neurons import ALIF, LI, BurstLIF, CustomNeurons, Neurons, RecurrentLIF
 from dvskit.neurons.dynamics import Dynamics
 
 DT_S = 1e-4
@@ -160,7 +160,7 @@ class _Writer:
         )
 
     def _neurons(self, name: str, layer: Neurons, shape: Shape) -> Any:
-        if isinstance(layer, ALIF | CustomNeurons | RecurrentLIF):
+        if isinstance(layer, ALIF | BurstLIF | CustomNeurons | RecurrentLIF):
             raise ConfigError(f"to_nir: layer {name} is {_said(layer)}")
         dynamics = layer.dynamics
         _check_neurons(name, dynamics)
@@ -248,7 +248,7 @@ def _said(layer: nn.Module) -> str:
     kind = type(layer).__name__
     if isinstance(layer, Readout):
         return f"{kind}, a readout, which NIR lacks; pass leave_out=[its name] and read out there"
-    if isinstance(layer, ALIF | CustomNeurons | RecurrentLIF):
+    if isinstance(layer, ALIF | BurstLIF | CustomNeurons | RecurrentLIF):
         return f"{kind}, which NIR lacks; take LIF"
     advice = {
         "Membrane": "leave it out, or write its neurons",

@@ -34,7 +34,16 @@ from dvskit._arguments import check_arguments
 from dvskit.errors import ConfigError
 from dvskit.layers import AvgPool2d, Conv2d, Flatten, Linear, Membrane, Sequence
 from dvskit.networks.exchange import layers_in_a_row, named_row, optional_package
-from dvskit.neurons import ALIF, LI, LIF, CustomNeurons, Neurons, RecurrentLIF, SynapticLIF
+from dvskit.neurons import (
+    ALIF,
+    LI,
+    LIF,
+    BurstLIF,
+    CustomNeurons,
+    Neurons,
+    RecurrentLIF,
+    SynapticLIF,
+)
 from dvskit.neurons.surrogates import spike
 
 DelayedReset = Literal["exact", "immediate"]
@@ -164,7 +173,7 @@ def _learned(layer: Neurons, what: str) -> bool:
 
 def _their_values(name: str, layer: Neurons) -> dict[str, Tensor]:
     """Return the values of a Leaky or Synaptic state dict. Raises ConfigError if neither fits."""
-    dynamics, others = layer.dynamics, ALIF | CustomNeurons | LI | RecurrentLIF
+    dynamics, others = layer.dynamics, ALIF | BurstLIF | CustomNeurons | LI | RecurrentLIF
     refused = {
         "is not of its kinds; take LIF or SynapticLIF": isinstance(layer, others),
         "also spikes downwards; take LIF, with threshold_off = inf": dynamics.signed,

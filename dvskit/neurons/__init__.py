@@ -3,7 +3,8 @@
 `IF`, `LIF` and `SignedLIF`, which also spikes downwards; `ALIF` with an adaptive threshold,
 `SynapticLIF` with a decaying current, `PLIF` with a learned time constant, `RecurrentLIF`, and
 `LI`, which does not spike, for readouts. All are one model (`dvskit.neurons.dynamics`) with parts
-left out. `lif_step` is one step as a pure function.
+left out. `lif_step` is one step as a pure function. `BurstLIF` spikes several times in a
+step, in plain torch.
 
     spikes = LIF(beta=0.9)(currents)
     spikes, state = layer.run(currents, state)         # the next bins of the same sequence
@@ -23,6 +24,7 @@ finite and above 0.
 """
 
 from dvskit.neurons.buffers import release_buffers
+from dvskit.neurons.burst import BurstLIF
 from dvskit.neurons.custom import CustomNeurons
 from dvskit.neurons.driver import Neurons
 from dvskit.neurons.dynamics import NeuronState, Traced
@@ -57,6 +59,7 @@ __all__ = [
     "PLIF",
     "ATan",
     "Boxcar",
+    "BurstLIF",
     "CustomNeurons",
     "FastSigmoid",
     "NeuronState",

@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from dvskit.errors import ConfigError
+from dvskit.neurons.burst import BurstLIF
 from dvskit.neurons.lif import ALIF, IF, LI, LIF, PLIF, RecurrentLIF, SignedLIF, SynapticLIF
 from dvskit.registry import Registry
 
@@ -19,6 +20,7 @@ NEURONS: Registry[type[nn.Module]] = Registry(
         "lif": LIF,
         "signed-lif": SignedLIF,
         "alif": ALIF,
+        "burst-lif": BurstLIF,
         "plif": PLIF,
         "synaptic-lif": SynapticLIF,
         "recurrent-lif": RecurrentLIF,
