@@ -43,7 +43,8 @@ FINE_US, FINE = 25_000, 160  # counts are kept in shorter bins, so that time can
 POINTS, KEPT_POINTS = 256, 4096
 BATCH, RATE, DECAY = 32, 3e-3, 2e-2
 GRID = SIZE // BLOCK
-NEURONS = {"signed": "signed-lif", "binary": "lif", "ann": "relu"}
+BURST = "burst-lif most=4 beta=0.05 threshold=0.5"
+NEURONS = {"burst": BURST, "binary": "lif", "ann": "relu"}
 COLUMNS = ("network", "seed", "person", "steps", "right", "total", "wrong")
 
 
@@ -291,7 +292,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("folders", type=Path, nargs="+", help="of recordings")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--networks", default="signed,binary,ann,points")
+    parser.add_argument("--networks", default="burst,binary,ann,points")
     parser.add_argument("--seeds", type=int, default=1, help="how many; of --keep, which one")
     parser.add_argument("--steps", type=int, default=1600)
     parser.add_argument(

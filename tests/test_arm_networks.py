@@ -48,20 +48,20 @@ def test_runs_are_listed_once_and_the_kept_model_answers_as_it_was_judged(
     recordings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "out"
-    words = (recordings, "--out", out, "--steps", 2, "--networks", "signed,ann,points")
+    words = (recordings, "--out", out, "--steps", 2, "--networks", "burst,ann,points")
     run(monkeypatch, *words, "--people", 2)
     first = (out / "results.csv").read_text()
     assert len(first.splitlines()) == 1 + 3
     run(monkeypatch, *words)
     assert (out / "results.csv").read_text().startswith(first)
     assert len((out / "results.csv").read_text().splitlines()) == 1 + 6
-    for kind in ("signed", "points"):
+    for kind in ("burst", "points"):
         names = run(monkeypatch, *words, "--keep", kind)
         model = load_model(out / kind)
         assert len(model.used) == 4
         clips = names["read_clips"]([recordings])
         wrong = names["judge"](kind, model.module, clips, np.arange(4))
-        if kind == "signed":  # points are drawn otherwise
+        if kind == "burst":  # points are drawn otherwise
             assert evaluate(model, recordings, split="all").accuracy == 1 - len(wrong) / 4
             rows = names["tensors_of"](clips, np.arange(4), [names["Change"]()] * 4)
             assert int(rows.sum()) == 4 * 3_000
