@@ -404,6 +404,16 @@ def test_onnx_starts_at_rest():
 
 
 @pytest.mark.slow
+def test_sums_of_windows_are_sums_in_an_onnx_file(tmp_path, onnxruntime):
+    layers = Sequence(SumPool2d(2), SumPool2d(3, 1))
+    write_onnx(layers, tmp_path / "sums.onnx", (2, 10, 10), steps=4)
+    x = torch.arange(4 * 200.0).reshape(4, 1, 2, 10, 10)
+    session = onnxruntime.InferenceSession(str(tmp_path / "sums.onnx"))
+    (made,) = session.run(None, {"x": x.numpy()})
+    torch.testing.assert_close(torch.from_numpy(made), layers(x))
+
+
+@pytest.mark.slow
 def test_all_steps_in_one_onnx_graph_give_the_network_s_answer(tmp_path, onnxruntime):
     onnx = pytest.importorskip("onnx")
     layers = louder(
