@@ -26,6 +26,7 @@ from dvskit._arguments import check_arguments
 from dvskit._progress import WatchedSource
 from dvskit.errors import ConfigError, FormatError, LeftOutWarning, UnknownFormatError, warn
 from dvskit.events import Events, Source, as_size, as_source
+from dvskit.formats.addresses import opener_of, scheme_of
 from dvskit.formats.beside import COUNTED_BESIDE, Beside, TriggersAlong, hand_over, left_behind
 from dvskit.formats.file_bytes import InputStream
 from dvskit.formats.losses import Damage, Loss
@@ -91,10 +92,11 @@ def open_events(
 
     `format` names a row of the table, or a row and its variant (`csv:x,y,t,p`); without it the
     content decides, then the suffix. A path of "-" is standard input; udp://HOST:PORT receives
-    datagrams in a layout of faery or AEStream (`udp:spif`): both are read once. `size`
-    (width, height) overrides the file's own. `strict=False` salvages: damage is skipped, counted
-    and listed in `.damage` instead of raised. `sort` sorts events by time (stable) in formats whose
-    files may be unsorted (csv, rpg, npy, npz, hdf5): each pass holds all events in memory.
+    datagrams in a layout of faery or AEStream (`udp:spif`); usb://CAMERA is a USB event camera
+    (`usb://evk4:SERIAL?diff_on=20`): all are read once. `size` (width, height) overrides the
+    file's own. `strict=False` salvages: damage is skipped, counted and listed in `.damage` instead
+    of raised. `sort` sorts events by time (stable) in formats whose files may be unsorted (csv,
+    rpg, npy, npz, hdf5): each pass holds all events in memory.
 
     Raises FormatError and its children, GeometryError, ConfigError to sort another format.
     """
@@ -116,11 +118,11 @@ def _open(path: str | PathLike[str], format: str | None, options: ReadOptions) -
     if is_standard(path):
         raw = io.FileIO(sys.stdin.fileno(), closefd=False)
         return open_stream(InputStream(raw, "standard input"), row, options)
-    if _is_address(path):
-        if row is not None and row.name != "udp":
-            raise UnknownFormatError(f"{path}: {row.name} does not come in datagrams; udp does")
-        module = TABLE["udp"].openers()
-        return cast(Recording, module.open_recording(Path(path), options))
+    if (scheme := scheme_of(path)) is not None:
+        if row is not None and row.name != scheme:
+            comes = "in datagrams; udp does" if scheme == "udp" else f"at {scheme}://; leave it out"
+            raise UnknownFormatError(f"{path}: {row.name} does not come {comes}")
+        return cast(Recording, opener_of(scheme).open_recording(Path(path), options))
     path, first = find_beginning(path if isinstance(path, Path) else Path(path))
     if row is not None and row.name in ("db3", "mcap") and path.name == TABLE["rosbag2"].inside:
         row = TABLE["rosbag2"]  # a topic of the folder, named as of its files
@@ -139,10 +141,6 @@ def _checked(opened: object) -> Recording:
     if not isinstance(opened, Recording):
         raise FormatError(f"open_recording returns {type(opened).__name__}; return a Recording")
     return opened
-
-
-def _is_address(path: str | PathLike[str]) -> bool:
-    return str(path).startswith("udp:/")
 
 
 def open_stream(stream: InputStream, row: Format | None, options: ReadOptions) -> Recording:

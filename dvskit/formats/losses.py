@@ -24,12 +24,22 @@ class Loss(NamedTuple):
 
 @dataclass(slots=True)
 class Damage:
-    """The losses of one pass over a file. The first `kept` ones are listed, all are counted."""
+    """The losses of one pass over a file. The first `kept` ones are listed, all are counted.
+
+    Those of a live source, which have no place, are in `tallies`: numbers by name and reason.
+    """
 
     kept: int = 1000
     losses: list[Loss] = field(default_factory=list)
     count: int = 0
     lost_bytes: int = 0
+    tallies: dict[tuple[str, str], int] = field(default_factory=dict)
+
+    def tally(self, number: int, name: str, why: str) -> None:
+        """Count a number of lost things: 3, "packet" and "lost" become "3 packets lost"."""
+        if number:
+            self.count += 1
+            self.tallies[name, why] = self.tallies.get((name, why), 0) + number
 
     def add(self, offset: int, length: int, problem: str) -> None:
         """Count a loss of `length` bytes at byte `offset`."""
@@ -44,6 +54,8 @@ class Damage:
     def __str__(self) -> str:
         if not self:
             return "no damage"
+        if not self.losses:
+            return self.extent
         first = self.losses[0]
         place = f" at byte {first.offset}" if first.offset >= 0 else ""
         return f"{self.extent}, the first{place}: {first.problem}"
@@ -51,6 +63,9 @@ class Damage:
     @property
     def extent(self) -> str:
         """The amount of the loss, in words."""
+        if self.tallies:
+            counts = self.tallies.items()
+            return "; ".join(f"{count_of(number, name)} {why}" for (name, why), number in counts)
         places = count_of(self.count, "place")
         if not self.lost_bytes:
             return f"damage in {places}, no bytes lost"

@@ -25,8 +25,9 @@ from numpy.typing import NDArray
 
 from dvskit.errors import ConfigError, FormatError, GeometryError, did_you_mean
 from dvskit.events import Events
+from dvskit.formats.addresses import LiveAddress, LiveRecording
 from dvskit.formats.losses import Damage
-from dvskit.formats.recording import ReadOptions, Recording
+from dvskit.formats.recording import ReadOptions
 from dvskit.formats.storage import Storage
 
 _ROWS = {
@@ -42,7 +43,6 @@ _Columns = tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int32], NDArra
 
 _LONGEST_DATAGRAM = 1 << 16
 _RECEIVE_BUFFER = 1 << 23  # bytes that the system may hold while a block is processed
-_DELAY_S = 0.01  # longest time that an event waits for others of its block
 _SO_RXQ_OVFL = 40  # Linux: reports with each datagram how many were lost before it
 
 
@@ -60,14 +60,7 @@ def parse_address(path: Path | str) -> tuple[str, int] | None:
     return found[1].strip("[]") or "0.0.0.0", int(found[2])
 
 
-class _Address(type(Path())):  # type: ignore[misc]
-    """An address in place of a path: it keeps both slashes when shown."""
-
-    def __str__(self) -> str:
-        return re.sub(r"^udp:/+", "udp://", super().__str__())
-
-
-class UdpRecording(Recording):
+class UdpRecording(LiveRecording):
     """Events that arrive at a port: a Source that is read once, as they come.
 
     Late events (datagrams may overtake each other), events off the sensor, invalid bytes and
@@ -77,9 +70,7 @@ class UdpRecording(Recording):
     """
 
     format = "udp"
-    live = True
     idle_s: float | None = None
-    gather_s: float = _DELAY_S
 
     def __init__(self, path: Path, options: ReadOptions, address: tuple[str, int]) -> None:
         layout = options.variant or LAYOUTS[0]
@@ -249,7 +240,7 @@ def open_recording(path: Path, options: ReadOptions) -> UdpRecording:
 
     Raises FormatError if that is impossible, GeometryError without a size.
     """
-    shown = _Address(path)
+    shown = LiveAddress(path)
     address = parse_address(shown)
     if address is None:
         raise FormatError(f"{shown}: is not udp://HOST:PORT")

@@ -1,0 +1,226 @@
+"""Events of a USB event camera, as they come: usb://CAMERA[:SERIAL][?BIAS=VALUE&...]."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dvskit.errors import ConfigError, FormatError, count_of
+from dvskit.events import Events, as_size
+from dvskit.formats.addresses import LiveAddress, LiveRecording
+from dvskit.formats.losses import Damage
+from dvskit.formats.recording import ReadOptions
+from dvskit.formats.storage import Storage
+from dvskit.formats.usb_driver import UsbAddress, open_camera
+from dvskit.streams import Triggers
+
+_RESET_US = 10_000  # a clock that goes back further has started again; less are late events
+_NEVER = -(1 << 62)
+
+
+class UsbCamera(LiveRecording):
+    """The events of a USB event camera: a Source that is read once, a block per packet.
+
+    Lost packets, late events and events off the sensor are counted in `damage`. If the camera's
+    clock starts again, times go on from the last one, and that is counted too. Reading ends at
+    `close`, after `limit_us`, or, which `damage` reports, if the camera is unplugged.
+    """
+
+    format = "usb"
+    along = True
+
+    def __init__(self, path: Path, options: ReadOptions) -> None:
+        address = UsbAddress.parse(path)
+        if options.size is not None or options.variant is not None:
+            raise ConfigError(
+                f"camera {address.name}: has a size of its own; leave out size= (--size)"
+            )
+        self._device = open_camera(address)
+        sensor = self._device.properties()
+        size = as_size((int(sensor.width), int(sensor.height)))
+        super().__init__(path, replace(options, strict=False), size, "camera")
+        self._name = address.name
+        self._closed, self._begun = threading.Event(), False
+        self._triggers: list[Triggers] = []
+
+    def close(self) -> None:
+        """End reading after the present packet, from any thread."""
+        self._closed.set()
+        if not self._begun:
+            self._begun = True
+            self._device.close()
+
+    def new_triggers(self) -> Triggers:
+        """Return the triggers since the last call."""
+        found, self._triggers = self._triggers, []
+        return Triggers.in_order(found)
+
+    def _blocks(self, damage: Damage, storage: Storage) -> Iterator[Events]:
+        if self._begun:
+            raise FormatError(f"camera {self._name}: is closed; open it again")
+        self._begun = True
+        packets = _Packets(self._device, damage)
+        clock, timer = _Clock(damage), _Timer(self.limit_us)
+        try:
+            for status, packet in packets:
+                events = None if packet is None else packet.polarity_events
+                if events is not None and len(events):
+                    timer.begin()
+                    block = self._block(events, clock, damage)
+                    self._keep_triggers(packet, clock)
+                    if len(block):
+                        yield block
+                elif timer.is_over(status):
+                    return
+                elif packet is not None:
+                    self._keep_triggers(packet, clock)
+                if self._closed.is_set():
+                    return
+        finally:
+            self._device.close()
+            if packets.left_out:
+                self.assumptions.append(f"left out: {packets.left_out}")
+
+    def _block(self, rows: NDArray[Any], clock: _Clock, damage: Damage) -> Events:
+        # The driver reuses its memory: columns are copies.
+        t, late = clock.onward(rows["t"].astype(np.int64))
+        x, y = rows["x"].astype(np.int16), rows["y"].astype(np.int16)
+        p = rows["on"].astype(np.bool_)
+        off = None
+        if x.max() >= self.size.width or y.max() >= self.size.height or min(x.min(), y.min()) < 0:
+            off = (x < 0) | (x >= self.size.width) | (y < 0) | (y >= self.size.height)
+            damage.tally(int(np.count_nonzero(off)), "event", "off the sensor left out")
+        if late is not None or off is not None:
+            bad = np.zeros(len(t), bool)
+            bad |= False if late is None else late
+            bad |= False if off is None else off
+            t, x, y, p = t[~bad], x[~bad], y[~bad], p[~bad]
+        return Events.from_checked(t, x, y, p, self.size)
+
+    def _keep_triggers(self, packet: Any, clock: _Clock) -> None:
+        rows = getattr(packet, "trigger_events", None)
+        if rows is None or not len(rows):
+            return
+        names = rows.dtype.names
+        edge = rows["rising" if "rising" in names else "polarity"]
+        number = rows["id"] if "id" in names else np.zeros(len(rows))
+        t = rows["t"].astype(np.int64) + clock.shift_us
+        self._triggers.append(Triggers(t, number.astype(np.int16), edge != 0))
+
+
+class _Packets:
+    """The driver's statuses and packets, with what is lost and left out counted."""
+
+    def __init__(self, device: Any, damage: Damage) -> None:
+        self._device, self._damage = device, damage
+        self._imu = self._frames = 0
+        # Events from before the reading, while models and loops were loaded, are not part of it.
+        self._dropped: int | None = 0
+        if device.backlog() > 1:
+            device.clear_backlog(1)
+            self._dropped = None
+
+    def __iter__(self) -> Iterator[tuple[Any, Any]]:
+        device = iter(self._device)
+        while True:
+            try:
+                status, packet = next(device)
+            except StopIteration:
+                return
+            except (RuntimeError, OSError) as error:
+                self._damage.tally(1, "early end", f"of the camera ({error}); is it plugged in?")
+                return
+            self._count(status, packet)
+            yield status, packet
+
+    def _count(self, status: Any, packet: Any) -> None:
+        if status.ring is not None:
+            dropped = int(getattr(status.ring, "dropped_packets", 0))
+            before = dropped if self._dropped is None else self._dropped
+            # A counter that is smaller than before has been set back.
+            lost = dropped - before if dropped >= before else dropped
+            self._dropped = dropped
+            if lost:
+                self._damage.tally(lost, "USB packet", "lost, as the computer was too slow")
+        if packet is not None:
+            gaps = getattr(packet, "polarity_events_overflow_indices", None)
+            if gaps is not None and len(gaps):
+                self._damage.tally(len(gaps), "gap", "in the events where packets were lost")
+            samples = getattr(packet, "imu_events", None)
+            self._imu += 0 if samples is None else len(samples)
+            self._frames += len(getattr(packet, "frames", None) or ())
+
+    @property
+    def left_out(self) -> str:
+        """The data besides events and triggers, in words; "" for none."""
+        counts = {"IMU sample": self._imu, "frame": self._frames}
+        return " and ".join(count_of(count, name) for name, count in counts.items() if count)
+
+
+class _Timer:
+    """Whether a limit has passed since the first event, or since the start if none came."""
+
+    def __init__(self, limit_us: int | None) -> None:
+        self._limit_us, self._started, self._events = limit_us, time.monotonic(), False
+
+    def begin(self) -> None:
+        """Count from now on, at the first call."""
+        if not self._events:
+            self._started, self._events = time.monotonic(), True
+
+    def is_over(self, status: Any) -> bool:
+        """Return whether the limit has passed, and no data waits."""
+        waiting = status.ring is not None and status.ring.backlog > 0
+        if self._limit_us is None or waiting:
+            return False
+        return time.monotonic() - self._started >= self._limit_us * 1e-6
+
+
+class _Clock:
+    """Times that never run back: late events are marked, and a clock that starts again goes on.
+
+    shift_us  is added to the camera's times
+    """
+
+    def __init__(self, damage: Damage) -> None:
+        self._damage, self._last = damage, _NEVER
+        self.shift_us = 0
+
+    def onward(self, t: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.bool_] | None]:
+        """Return shifted times, and which of them are late; None if none is. Changes `t`."""
+        t += self.shift_us
+        if t[0] >= self._last and not (t[1:] < t[:-1]).any():
+            self._last = int(t[-1])
+            return t, None
+        newest = self._newest(t)
+        while (back := newest - t > _RESET_US).any():
+            at = int(back.argmax())
+            step = int(newest[at] - t[at])
+            t[at:] += step
+            self.shift_us += step
+            self._damage.tally(1, "restart", "of the camera's clock; times go on from the last one")
+            newest = self._newest(t)
+        late = t < newest
+        self._damage.tally(int(np.count_nonzero(late)), "event", "that came late left out")
+        self._last = max(self._last, int(t.max()))
+        return t, late
+
+    def _newest(self, t: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the latest time before each event."""
+        return np.maximum.accumulate(np.concatenate([[self._last], t]))[:-1]
+
+
+def open_recording(path: Path, options: ReadOptions) -> UsbCamera:
+    """Open a camera at usb://CAMERA[:SERIAL].
+
+    Raises ConfigError for an unknown camera or bias and without the package neuromorphic-drivers,
+    FormatError for a camera that is absent or cannot be opened.
+    """
+    return UsbCamera(LiveAddress(path), options)
