@@ -153,7 +153,7 @@ def test_images_cover_neither_the_box_nor_text(browser, tmp_path, size):
 @pytest.mark.slow(seconds=4)
 def test_the_view_shows_images_while_they_are_made(browser, tmp_path):
     dvskit.save_events(events(), tmp_path / "a.npz")
-    viewed = viewed_from([tmp_path / "a.npz"], None, None, Reading(), BesideCloud(images="filter"))
+    viewed = viewed_from([tmp_path / "a.npz"], None, Reading(), BesideCloud(images="filter"))
     with ViewServer(viewed, title="a") as served:
         browser.open(served.url)
         browser.wait("document.documentElement.dataset.all === 'yes'", 60)

@@ -36,6 +36,12 @@ NOT_RUN = {
     "dvskit train samples/nmnist-emulated.toml --set data.saccades.path=mnist": "emulates MNIST",
     "dvskit train samples/article-mnist.toml": "learns from MNIST",
     "dvskit convert udp://0.0.0.0:3333 out.raw --from udp:spif --size 640x480": "waits for events",
+    "dvskit cameras": "needs the driver of cameras",
+    "dvskit convert --camera evk4 out.raw": "needs a camera",
+    "dvskit convert --camera evk4:00050423 out.raw --bias diff_on=20 --bias diff_off=20": "same",
+    "dvskit view --camera evk4 -o out.raw": "the same",
+    "dvskit classify --live --camera evk4 --model dvs128-gestures": "the same",
+    "dvskit render usb://evk4 -o x.mp4": "the same",
     "dvskit convert --sort": "is no whole command",
     "dvskit doctor --warm": "compiles everything",
 }

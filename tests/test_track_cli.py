@@ -153,7 +153,7 @@ def test_a_mistake_is_one_line_and_leaves_nothing(run, recorded, tmp_path, words
 
 def test_objects_are_viewed_of_files(recorded, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    viewed = viewed_from([tmp_path / recorded], None, None, Reading(), BesideCloud(objects=True))[0]
+    viewed = viewed_from([tmp_path / recorded], None, Reading(), BesideCloud(objects=True))[0]
     viewed.overview.wait(30)
     viewed._objects._thread.join(30)
     told = json.loads(viewed.objects())
@@ -161,7 +161,7 @@ def test_objects_are_viewed_of_files(recorded, tmp_path, monkeypatch):
     assert viewed.status()["done"]
     assert viewed.status()["objects"] > 0
     viewed.close()
-    plain = viewed_from([tmp_path / recorded], None, None, Reading())[0]
+    plain = viewed_from([tmp_path / recorded], None, Reading())[0]
     assert json.loads(plain.objects())["tracks"] == []
     assert plain.status()["objects"] == 0
     plain.close()

@@ -385,13 +385,3 @@ def test_labels_of_a_recording_are_served_with_its_sample(tmp_path, browser):
         assert " · 4" in browser.js("return $('clock').innerText")
         assert browser.js("return $('line').clientHeight") == 40 + 17 + 14
         assert browser.complaints() == []
-
-
-@pytest.mark.slow
-def test_a_pipe_is_not_viewed():
-    done = subprocess.run(
-        [sys.executable, "-m", "dvskit", "view", "-", "--size", "9x9", "--from", "csv"],
-        input="1,2,3,1\n", capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
-    assert (done.returncode, done.stdout) == (2, "")
-    assert "can be read only once; write it to a file first" in done.stderr

@@ -15,10 +15,11 @@ from typing import Any
 import pytest
 
 from dvskit import Events, open_events, save_events
+from dvskit.cli._cameras import CameraOptions
 from dvskit.cli._options import Reading
-from dvskit.cli.view import viewed_from
+from dvskit.cli.view import arriving, viewed_from
 from dvskit.errors import ConfigError, DamagedFileError
-from dvskit.evaluation import decide
+from dvskit.evaluation import Live, decide
 from dvskit.render._thin import Latest, Overview
 from dvskit.render.view import Decided, Decisions, Viewed, ViewedLive, ViewServer
 from dvskit.training import save_model
@@ -213,7 +214,7 @@ def test_the_page_follows_what_arrives(browser):
 def test_a_model_decides_on_the_recordings_of_a_view(tmp_path):
     save_events(EVENTS, tmp_path / "a.npz")
     save_model(tmp_path / "m", MODEL)
-    (viewed,) = viewed_from([tmp_path / "a.npz"], None, str(tmp_path / "m"), Reading())
+    (viewed,) = viewed_from([tmp_path / "a.npz"], str(tmp_path / "m"), Reading())
     wait_until(lambda: viewed.status()["done"])
     found = [Decided(*row) for row in json.loads(viewed.decided(0))]
     assert found == [
@@ -261,18 +262,16 @@ def test_what_arrives_in_a_pipe_is_viewed_and_decided_on(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("files", "camera", "model", "said"),
+    ("files", "camera", "said"),
     [
-        (["-"], None, None, "can be read only once; write it to a file first, or name a --model"),
-        ([], 0, None, "--camera needs --model"),
-        (["-", "b.raw"], None, "m", "takes one source, but 2 are given"),
-        (["a.raw"], 0, "m", "--camera is a second source"),
+        (["-", "b.raw"], None, "takes one source, but 2 are given"),
+        (["a.raw"], "0", "--camera is a second source"),
     ],
 )
-def test_mixtures_are_refused(tmp_path, files, camera, model, said):
-    save_model(tmp_path / "m", MODEL)
+def test_mixtures_are_refused(files, camera, said):
+    live = Live(MODEL)
     with pytest.raises(ConfigError, match=said):
-        viewed_from(list(map(Path, files)), camera, model and str(tmp_path / "m"), Reading())
+        arriving(list(map(Path, files)), CameraOptions(camera), live, Reading())
 
 
 def test_an_overview_keeps_what_it_kept(file):

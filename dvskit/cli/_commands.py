@@ -20,7 +20,7 @@ MODULES = {
     name: name for name in (
         "info", "convert", "merge", "filters", "emulate", "calibrate", "cloud", "render", "view",
         "corners", "flow", "motion", "track", "reconstruct", "train", "teach", "eval", "classify",
-        "demo", "doctor", "plot",
+        "cameras", "demo", "doctor", "plot",
     )
 } | {"eval": "evaluate"}  # fmt: skip
 # How to continue after Ctrl-C.
@@ -44,9 +44,9 @@ _ANSWERS = {
         "`dvskit reconstruct FILE -o OUT` turns events into images",
     "frames": "`dvskit render FILE -o FOLDER` draws events as PNG frames; `dvskit convert --bins` "
         "writes tensors",
-    "cameras camera list-cameras usb record devices stream":
-        "the packages faery and neuromorphic-drivers open USB event cameras; `dvskit emulate "
-        "--camera 0` takes a webcam",
+    "camera list-cameras usb devices": "`dvskit cameras` lists USB event cameras",
+    "record stream": "`dvskit convert --camera evk4 OUT` records a USB event camera; `dvskit "
+        "emulate --camera 0 OUT` takes a webcam",
     "ros topic topics rostopic listen publish subscribe rosbag":
         "ROS nodes record topics into bags (ros2 bag record); `dvskit convert BAG OUT` reads bags",
     "learn fit": "`dvskit train FOLDER` trains on a folder with a folder for each class",

@@ -7,13 +7,14 @@ import shutil
 import sys
 import time
 from array import array
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
 
 from dvskit import _interrupt
 from dvskit.cli import _console
+from dvskit.cli._cameras import CameraOptions
 from dvskit.cli._live_stream import LiveSource, open_stream, window_words
 from dvskit.cli._options import Reading, option
 from dvskit.errors import ConfigError, count_of
@@ -28,16 +29,14 @@ _BEHIND_S = 0.05  # shorter delays are not shown
 
 @dataclass(frozen=True, slots=True)
 class Living:
-    """The options of live decisions: --live, --camera, --reject."""
+    """The options of live decisions: --live, --camera, --bias, --reject."""
 
     live: bool = option(
         "Decide after each bin, while events arrive. A recording or a video is played in real "
-        "time; -, udp://HOST:PORT and a webcam (--camera) are live.",
+        "time; -, udp://HOST:PORT and a camera (--camera) are live.",
         "--live", default=False,
     )  # fmt: skip
-    camera: int | None = option(
-        "With --live: emulate the view of a webcam; its number, from 0.", min=0, shown=False
-    )
+    cameras: CameraOptions = field(default_factory=CameraOptions)
     reject: float | None = option(
         "With --live: the least confidence, 0 to 1, at which a class is named.",
         metavar="SHARE", min=0.0, max=1.0, shown="the model's, else 0.5",
@@ -45,7 +44,7 @@ class Living:
 
     def check(self) -> None:
         """Raise ConfigError for options of --live without it."""
-        for name, value in (("--camera", self.camera), ("--reject", self.reject)):
+        for name, value in (("--camera", self.cameras.camera), ("--reject", self.reject)):
             if value is not None and not self.live:
                 raise ConfigError(f"{name} needs --live")
 

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dvskit.cli._cameras import CameraOptions
 from dvskit.cli._clips import find_clip, open_shown
 from dvskit.cli._console import describe_us
 from dvskit.cli._options import Reading
 from dvskit.errors import ConfigError, count_of
 from dvskit.events import Events, Size
 from dvskit.formats import Damage, Recording
+from dvskit.formats.addresses import LiveRecording
 from dvskit.formats.recording import ReadOptions
 from dvskit.formats.storage import Storage
 
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from dvskit.evaluation.arrivals import Arrival
     from dvskit.video import FrameSource
 
-_UDP_GATHER_S = 0.001  # longest wait of an event for others: delays stay at a few milliseconds
+_GATHER_S = 0.001  # longest wait of an event for others: delays stay at a few milliseconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +39,9 @@ class LiveSource:
         return f"camera {self.camera}" if self.file is None else str(self.file)
 
 
-def live_source(files: list[Path], camera: int | None, reading: Reading) -> LiveSource:
+def live_source(files: list[Path], cameras: CameraOptions, reading: Reading) -> LiveSource:
     """Return the single source. Raises ConfigError for none, several, or a mixture."""
+    camera = cameras.source()
     if camera is not None:
         if files:
             raise ConfigError(f"{files[0]}: --camera is a second source; give only one")
@@ -46,7 +49,7 @@ def live_source(files: list[Path], camera: int | None, reading: Reading) -> Live
             raise ConfigError(
                 "--from, --size and --salvage do not apply to a camera; leave them out"
             )
-        return LiveSource(None, camera)
+        return LiveSource(None, camera) if isinstance(camera, int) else LiveSource(camera, None)
     if not files:
         raise ConfigError(
             "--live: name a recording, a video, - or udp://HOST:PORT, or a camera: --camera 0"
@@ -124,15 +127,14 @@ def _filmed(
 def _recording(file: Path, live: Live, reading: Reading) -> LiveStream:
     from dvskit.datasets import likely_size
     from dvskit.evaluation import arrivals
-    from dvskit.formats.udp import UdpRecording
     from dvskit.training.inputs import blocks_on_sensor
 
     recording = reading.open(file)
     size, given = likely_size(recording, live.model.size), live.model.input
     run, blocks = live.start(size), blocks_on_sensor(recording, size)
     close: Callable[[], Any] = lambda: None  # noqa: E731
-    if isinstance(recording, UdpRecording):
-        recording.gather_s, close = _UDP_GATHER_S, recording.close
+    if isinstance(recording, LiveRecording):
+        recording.gather_s, close = _GATHER_S, recording.close
         quiet_s = given.bins * given.bin_us / 1e6
         coming, how = arrivals.received(blocks, size, quiet_s), "as they arrive"
     elif recording.live:
@@ -163,10 +165,10 @@ def window_words(live: Live) -> str:
     )
 
 
-class _CameraEvents(Recording):
+class _CameraEvents(LiveRecording):
     """The events of a webcam's view, emulated as its frames come; read once."""
 
-    format, live = "emulated", True
+    format = "emulated"
 
     def __init__(self, number: int, size: Size | None) -> None:
         from dvskit.emulator import EmulatedSource, Emulator
@@ -178,6 +180,10 @@ class _CameraEvents(Recording):
         self._source = EmulatedSource(frames, Emulator(), frames.size)
         self.assumptions.append("is a webcam: its frames are emulated for an ideal sensor")
 
+    def close(self) -> None:
+        """End reading after the waiting frames."""
+        self._camera.stop()
+
     def _blocks(self, damage: Damage, storage: Storage) -> Iterator[Events]:
         try:
             yield from self._source
@@ -188,11 +194,14 @@ class _CameraEvents(Recording):
                                         "--size scales frames to a smaller sensor")  # fmt: skip
 
 
-def open_seen(file: Path | None, camera: int | None, reading: Reading) -> tuple[Path, Recording]:
-    """Open a recording, a clip, or a webcam to show; return its name in messages, too.
+def open_seen(
+    file: Path | None, cameras: CameraOptions, reading: Reading
+) -> tuple[Path, Recording]:
+    """Open a recording, a clip, or a camera to show; return its name in messages, too.
 
     Raises ConfigError for both or neither, and the errors of opening.
     """
+    camera = cameras.source()
     if camera is None:
         if file is None:
             raise ConfigError("name an event file, a video, - or udp://HOST:PORT; or a webcam: "
@@ -202,5 +211,6 @@ def open_seen(file: Path | None, camera: int | None, reading: Reading) -> tuple[
         raise ConfigError(f"{file}: --camera is a second source; give only one")
     if reading.from_ is not None or reading.salvage:
         raise ConfigError("--from and --salvage do not apply to a camera; leave them out")
-    recording = _CameraEvents(camera, reading.check())
+    size = reading.check()
+    recording = _CameraEvents(camera, size) if isinstance(camera, int) else reading.open(camera)
     return recording.path, recording

@@ -18,6 +18,7 @@ from dvskit.cli._options import as_usage, shown_as, spread
 from dvskit.cli._trees import Inputs, holds_any, is_pattern, is_tree
 from dvskit.errors import ConfigError, count_of
 from dvskit.formats import format_for_writing, is_standard
+from dvskit.formats.addresses import scheme_of
 from dvskit.formats.image_list import images_in
 from dvskit.formats.table import is_suffix, named_format
 
@@ -112,7 +113,7 @@ class Command:
 
     def _is_one_folder(self, words: list[str], output: str | None, rest: Options) -> bool:
         """Return whether one input becomes a folder. Raises ConfigError if it cannot."""
-        if not self.folder:
+        if not self.folder or not words or (self.alone and rest[self.alone] is not None):
             return False
         read, out = (words, output) if output is not None else (words[:-1], words[-1])
         single = len(read) == 1 and not is_pattern(read[0]) and not is_tree(read[0], self.inputs)
@@ -193,7 +194,7 @@ def _names_a_file(out: str) -> bool:
 
 
 def _is_stream(word: str) -> bool:
-    return is_standard(word) or word.startswith("udp:/")
+    return is_standard(word) or scheme_of(word) is not None
 
 
 def _ending(options: Options, usual: str) -> tuple[str, Options]:

@@ -51,7 +51,7 @@ def classify(
             raise ConfigError(
                 "--encoder and --seed apply to still images only; leave them out with --live"
             )
-        source = live_source(files, living.camera, reading)
+        source = live_source(files, living.cameras, reading)
         from dvskit.training import load_model
 
         live = living.start(load_model(model))

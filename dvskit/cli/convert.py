@@ -9,6 +9,7 @@ from typing import Any
 
 from dvskit.cli import _console
 from dvskit.cli import _options as options
+from dvskit.cli._cameras import CameraOptions
 from dvskit.cli._filtered import FilteredEvents, FiltersOption
 from dvskit.cli._many import Command
 from dvskit.cli._tensors import TensorOptions
@@ -26,6 +27,7 @@ from dvskit.formats import (
     open_events,
     open_sink,
 )
+from dvskit.formats.addresses import LiveRecording
 from dvskit.formats.found import PathKind, identify, readable_suffixes
 
 _MOVED = "the filters move the times of events"
@@ -100,8 +102,9 @@ class _Changed:
 
 @dataclass(frozen=True, slots=True)
 class _Formats:
-    """The formats of input and output: the options --from to --sort."""
+    """The input, and the formats of it and the output: the options --camera to --sort."""
 
+    cameras: CameraOptions = field(default_factory=CameraOptions)
     from_: options.FormatOption = None
     to: options.ToOption = None
     size: options.SizeOption = None
@@ -170,17 +173,18 @@ def _write_frames(
 
 @Command(
     Inputs("recording", _is_recording, _is_recording, readable_suffixes),
-    "An event file or its folder, - for standard input, or udp://HOST:PORT; and the file to "
-    "write, whose suffix sets the format (- is standard output, in EVT3 unless --to names "
-    "another). For many inputs, which need --to: a folder and the folder to write into, or "
-    "several files, folders and patterns such as 'rec/**/*.raw' with -o FOLDER. One "
+    "An event file or its folder, - for standard input, or udp://HOST:PORT (left out with "
+    "--camera); and the file to write, whose suffix sets the format (- is standard output, in EVT3 "
+    "unless --to names another). For many inputs, which need --to: a folder and the folder to "
+    "write into, or several files, folders and patterns such as 'rec/**/*.raw' with -o FOLDER. One "
     "recording and a folder, without --to: its frames.",
+    alone="camera",
     folder="frames",
     apart=_says_what_is_written,
 )
 def convert(
-    file: Path,
-    out: Path,
+    file: Path | None = None,
+    out: Path | None = None,
     formats: _Formats = _Formats(),
     kept: _Kept = _Kept(),
     tensors: TensorOptions = TensorOptions(),
@@ -189,12 +193,14 @@ def convert(
 ) -> None:
     """Convert an event file, or live events, to another format, a part, or a tensor.
 
+    Live events are written until Ctrl-C or --stop, which leave a complete file.
     --bins, --bin and --as write a tensor. Without them events are written, also as .npy and .npz.
 
     For many inputs the tree of folders is kept. Existing outputs are skipped, even if they come
     from other options; --force replaces them. Failures are listed at the end. After Ctrl-C only
     complete files are left, and the same command continues.
     """
+    file, out = _named(file, out, formats.cameras)
     if kept.frames:
         _write_frames(file, out, formats, kept, salvage, force)
         return
@@ -230,6 +236,20 @@ def convert(
     _console.say(f"{sink.path}: {count_of(sink.count, 'event')} on {sink.size}, {sink.format}")
 
 
+def _named(file: Path | None, out: Path | None, cameras: CameraOptions) -> tuple[Path, Path]:
+    """Return the input, the address of a camera, and the output. Raises ConfigError."""
+    camera = cameras.event_camera()
+    if camera is not None:
+        if file is not None and out is not None:
+            raise ConfigError("--camera takes no input; name only the output")
+        file, out = camera, file
+    if file is None:
+        raise ConfigError("name a recording and the file to write; or --camera evk4 and the file")
+    if out is None:
+        raise ConfigError(f"{file}: name the file to write after it")
+    return file, out
+
+
 def _notes(out: Path, notes: list[str], part: RecordingPart) -> None:
     for text in notes:
         _console.note(f"{out}: {text}")
@@ -242,6 +262,8 @@ class _Arriving(RecordingPart):
 
     def __init__(self, recording: Recording, after_us: int | None, until_us: int | None) -> None:
         super().__init__(recording, None, None)
+        if isinstance(recording, LiveRecording):
+            recording.limit_us = until_us
         self._after_us, self._until_us = after_us, until_us
         self._origin_us: int | None = None
 

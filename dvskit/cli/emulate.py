@@ -12,6 +12,7 @@ from dvskit import _interrupt
 from dvskit.cli import _clips as clips
 from dvskit.cli import _console
 from dvskit.cli import _options as options
+from dvskit.cli._cameras import CameraOptions
 from dvskit.cli._many import Command, Options
 from dvskit.cli._trees import Inputs
 from dvskit.errors import ConfigError, count_of, did_you_mean
@@ -114,7 +115,7 @@ class _Frames:
         asked = size if size in (None, "native") else options.size_from(size)
         return ClipPart(*times, rectangle, *sensor_size(sensor.preset, asked))
 
-    def open(self, video: Path | None, camera: int | None) -> FrameSource:
+    def open(self, video: Path | None, camera: str | None) -> FrameSource:
         """Open the clip or the camera. Raises ConfigError for options that a camera lacks."""
         if video is not None and camera is None:
             return clips.ClipOptions(self.fps, self.light, self.time, self.salvage).open(video)
@@ -125,7 +126,13 @@ class _Frames:
             )
         from dvskit.video import CameraFrames
 
-        return CameraFrames(camera or 0)
+        number = CameraOptions(camera).source()
+        if not isinstance(number, int):
+            raise ConfigError(
+                f"--camera {camera} is an event camera; dvskit convert --camera {camera} OUT "
+                "records its events"
+            )
+        return CameraFrames(number)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,8 +158,9 @@ class _Written:
 def emulate(
     video: Path | None = None,
     out: Path | None = None,
-    camera: int | None = options.option(
-        "Emulate the view of a webcam until Ctrl-C: its number, from 0. Not for event cameras."
+    camera: str | None = options.option(
+        "Emulate the view of a webcam until Ctrl-C: its number, from 0. Event cameras need none of "
+        "this: dvskit convert --camera records them."
     ),
     sensor: _Sensor = _Sensor(),
     frames: _Frames = _Frames(),
@@ -179,7 +187,7 @@ def emulate(
         raise KeyboardInterrupt
 
 
-def _named(video: Path | None, out: Path | None, camera: int | None) -> tuple[Path | None, Path]:
+def _named(video: Path | None, out: Path | None, camera: str | None) -> tuple[Path | None, Path]:
     """Return the video, None for a camera, and the output. Raises ConfigError."""
     if camera is not None:
         if video is not None and out is not None:

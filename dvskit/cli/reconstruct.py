@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from dvskit import _interrupt
 from dvskit._files import check_output, shipped_folders
 from dvskit.cli import _console
+from dvskit.cli._cameras import CameraOptions
 from dvskit.cli._clips import CountedEvents, UntilStopped, note_assumptions
 from dvskit.cli._live_stream import open_seen
 from dvskit.cli._options import (
@@ -40,12 +41,7 @@ _FPS = 30.0
 class _Shown:
     """The images: the options --camera to --exposure."""
 
-    camera: int | None = option(
-        "Emulate the view of a webcam, and reconstruct it until Ctrl-C: its number, from 0. --size "
-        "scales its frames. Event cameras come through - or udp://HOST:PORT.",
-        min=0, shown=False,
-    )  # fmt: skip
-
+    cameras: CameraOptions = field(default_factory=CameraOptions)
     model: str | None = option(
         "reconstruct, a recurrent network; filter, the complementary filter, which also uses the "
         "recording's frames (filter:uses_frames=false ignores them); a model folder; or an ONNX "
@@ -122,7 +118,7 @@ def reconstruct(
     name = shown.model or default_model()
     _console.announce_compiling()
     model = load_reconstructor(name)
-    file, recording = open_seen(file, shown.camera, reading)
+    file, recording = open_seen(file, shown.cameras, reading)
     part = part_of(recording, *times)
     with _console.stoppable() as stop:
         source = CountedEvents(part, file)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from dvskit import _interrupt
 from dvskit.cli import _console
 from dvskit.cli._clips import (
     ClipOptions,
@@ -16,6 +18,7 @@ from dvskit.cli._clips import (
     ClockOption,
     CountedEvents,
     ShownFile,
+    UntilStopped,
     clip_notes,
     note_assumptions,
     open_shown,
@@ -100,7 +103,10 @@ def render(
     reading: Reading = Reading(),
     force: Force = False,
 ) -> None:  # fmt: skip
-    """Turn events into a video: MP4, GIF, or PNG files in a folder."""
+    """Turn events into a video: MP4, GIF, or PNG files in a folder.
+
+    Of live events, such as those of usb://evk4, Ctrl-C completes the video with those so far.
+    """
     if str(out) == "-":
         raise ConfigError("-: videos are not written to standard output; name a file or a folder")
     beside, slow = drawn.beside, drawn.slow
@@ -132,7 +138,12 @@ def render(
     if part.stop_us is not None:
         total = ((times[1] or 0) - after_us) * 1e-6 * slow * shown_fps
     begun = monotonic()
-    with _console.progress(out.name, total, "frames") as show:
+    with (
+        _console.progress(out.name, total, "frames") as show,
+        _console.stoppable() if recording.live else nullcontext() as stop,
+    ):
+        if stop is not None:  # Ctrl-C completes the video
+            part.events = CountedEvents(UntilStopped(part.part, stop), file)
 
         def on_frame(count: int, t_us: int) -> None:
             show(count, _console.describe_us(t_us))
@@ -162,6 +173,9 @@ def render(
         slower = _slower(slow, report.frames / shown_fps)
         _console.note(f"{out}: lasts {report.frames / shown_fps:.2g} s; --slow {slower:g} makes "
                       "it a few seconds long")  # fmt: skip
+    if stop is not None and stop.asked:
+        _interrupt.advise(f"{out} holds the frames so far")
+        raise KeyboardInterrupt
 
 
 def _stabilised(

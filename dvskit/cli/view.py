@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dvskit import _interrupt
+from dvskit._files import check_output
 from dvskit.cli import _console
+from dvskit.cli._cameras import CameraOptions
 from dvskit.cli._clips import open_shown
-from dvskit.cli._live_stream import LiveStream, live_source, open_stream, window_words
-from dvskit.cli._options import Reading, argument, model_names, option
+from dvskit.cli._live_stream import LiveStream, live_source, open_seen, open_stream, window_words
+from dvskit.cli._live_view import ShownArrivals
+from dvskit.cli._options import Force, Reading, argument, check_writable, model_names, option
 from dvskit.cli._serving import BrowserOption, PortOption, check_port, serve
 from dvskit.cli.track import object_blocks
-from dvskit.errors import ConfigError
+from dvskit.errors import ConfigError, count_of
 from dvskit.events import Events, Source
+from dvskit.formats.addresses import LiveRecording, scheme_of
 
 if TYPE_CHECKING:
     from dvskit.evaluation import Live, LiveDecision
@@ -37,21 +42,29 @@ class BesideCloud:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _LiveView:
+    """Live events: the options --camera, --bias, --out and --force."""
+
+    cameras: CameraOptions = field(default_factory=CameraOptions)
+    out: Path | None = option(
+        "Write all events of a camera or udp://HOST:PORT to this file, too.",
+        "-o", "--out", shown=False,
+    )  # fmt: skip
+    force: Force = False
+
+
 def view(
     files: list[Path] | None = argument(
         "Event files, videos or folders of images, shown side by side. Without any the page is "
-        "empty; files can be dropped on it. With --model one of udp://HOST:PORT and - is shown "
-        "live."
+        "empty; files can be dropped on it. One of udp://HOST:PORT and - is shown live."
     ),
     model: str | None = option(
         "A model folder, or a shipped model's name: its decision and confidence are shown beside "
         "each cloud.",
         shown=False, autocompletion=model_names,
     ),
-    camera: int | None = option(
-        "With --model: emulate the view of a webcam and classify it; its number, from 0.",
-        min=0, shown=False,
-    ),
+    live: _LiveView = _LiveView(),
     beside: BesideCloud = BesideCloud(),
     port: PortOption = 0,
     browser: BrowserOption = True,
@@ -60,10 +73,29 @@ def view(
     """Look at recordings of any length in the browser; Ctrl-C ends it.
 
     The page is served only to this machine. Its address is printed on standard output. More event
-    files and videos can be dropped on it. Videos are emulated.
+    files and videos can be dropped on it. Videos are emulated. Of live events the latest seconds
+    are shown; a page that is too slow for them skips some, but --out misses none.
     """
     check_port(port)
-    viewed = viewed_from(files or [], camera, model, reading, beside)
+    files = files or []
+    if live.cameras.source() is not None or any(map(is_read_once, files)):
+        if beside != BesideCloud():
+            named = "--images" if beside.images is not None else "--objects"
+            raise ConfigError(f"{named} needs a file; write the events to one first")
+        if model is None:
+            _show_live(files, live, reading, port, browser)
+            return
+        if live.out is not None:
+            raise ConfigError("--out records without --model; leave out one of them")
+        viewed: Sequence[Viewed] = [arriving(files, live.cameras, _live(model), reading)]
+    elif live.out is not None:
+        raise ConfigError("--out is for live events; dvskit convert writes those of a file")
+    else:
+        viewed = viewed_from(files, model, reading, beside)
+    _serve(viewed, port, browser)
+
+
+def _serve(viewed: Sequence[Viewed], port: int, browser: bool) -> None:
     from dvskit.render.view import ViewServer
 
     title = ", ".join(each.name for each in viewed) or "dvskit"
@@ -71,34 +103,48 @@ def view(
         serve(served, browser)
 
 
+def _show_live(
+    files: list[Path], live: _LiveView, reading: Reading, port: int, browser: bool
+) -> None:
+    """Show live events without a model, and write them to --out."""
+    if len(files) > 1:
+        raise ConfigError(f"{files[0]}: live events are shown alone; name nothing else")
+    file, recording = open_seen(files[0] if files else None, live.cameras, reading)
+    if live.out is not None:
+        if not isinstance(recording, LiveRecording):
+            raise ConfigError(f"{file}: --out is for a camera or udp://HOST:PORT")
+        check_writable(live.out, None)
+        check_output(live.out, overwrite=live.force)
+        _console.announce_compiling()
+    from dvskit.render.view import ViewedLive
+
+    shown = ShownArrivals(recording, live.out, overwrite=live.force)
+    name = str(recording.path)
+    _console.say(f"{name}: shown as it comes" + (f", written to {live.out}" if live.out else ""))
+    try:
+        _serve([ViewedLive(name, shown, None)], port, browser)
+    finally:
+        shown.close()
+        for text in shown.notes():
+            _console.note(f"{name}: {text}")
+        if live.out is not None and shown.error is None:
+            _console.say(f"{live.out}: {count_of(shown.written, 'event')} on {shown.size}")
+            _interrupt.advise(f"{live.out} holds the events so far")
+
+
 def viewed_from(
-    files: list[Path], camera: int | None, model: str | None, reading: Reading,
-    beside: BesideCloud = BesideCloud(),
-) -> Sequence[Viewed]:  # fmt: skip
-    """Return the views. Raises the errors of opening, ConfigError for a mixture."""
+    files: list[Path], model: str | None, reading: Reading, beside: BesideCloud = BesideCloud()
+) -> Sequence[Viewed]:
+    """Return the views of files. Raises the errors of opening."""
     reading.check()
-    live = None if model is None else _live(model)
-    once = [file for file in files if is_read_once(file)]
-    if live is None and camera is not None:
-        raise ConfigError("--camera needs --model, whose decisions are shown")
-    if live is None and once:
-        raise ConfigError(
-            f"{once[0]}: can be read only once; write it to a file first, or name a --model to "
-            "classify it live"
-        )
-    if live is not None and (camera is not None or once):
-        if beside != BesideCloud():
-            named = "--images" if beside.images is not None else "--objects"
-            raise ConfigError(f"{named} needs a file; write the events to one first")
-        return [_arriving(files, camera, live, reading)]
-    return _recordings(files, reading, live, beside)
+    return _recordings(files, reading, None if model is None else _live(model), beside)
 
 
 def is_read_once(path: Path) -> bool:
     """Return whether a path is a pipe or an address, which cannot be read twice."""
     address = str(path)
     pipe = path.exists() and not path.is_file() and not path.is_dir()
-    return address == "-" or address.startswith("udp:") or pipe
+    return address == "-" or scheme_of(address) is not None or pipe
 
 
 def _live(model: str) -> Live:
@@ -155,10 +201,11 @@ def _decided(now: LiveDecision) -> Decided:
     return Decided(now.start_us, now.stop_us, name, now.best, now.confidence, now.rate)
 
 
-def _arriving(files: list[Path], camera: int | None, live: Live, reading: Reading) -> Viewed:
+def arriving(files: list[Path], cameras: CameraOptions, live: Live, reading: Reading) -> Viewed:
+    """Return the view of a model's decisions on live events. Raises ConfigError for a mixture."""
     from dvskit.render.view import Decisions, ViewedLive
 
-    source = live_source(files, camera, reading)
+    source = live_source(files, cameras, reading)
     stream, decisions = open_stream(source, live, reading), Decisions()
     _console.say(f"{source.name}: {stream.how}; {window_words(live)}")
     return ViewedLive(source.name, _Following(stream, decisions), decisions)
