@@ -11,7 +11,7 @@ import numpy as np
 
 import dvskit
 from dvskit.formats.losses import Losses
-from dvskit.formats.ros import messages, writing
+from dvskit.formats.ros import messages, packing, writing
 from dvskit.formats.ros.bag import BagFile
 from dvskit.formats.ros.container import RosContainer
 from dvskit.formats.ros.ros2 import Db3File, McapFile
@@ -39,12 +39,12 @@ def container_of(kind: str, events: dvskit.Events) -> bytes:
     """A file of packets of 2 ms in many chunks: as evt3 where times are small, else libcaer."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"a.{kind}"
-        before = writing.PACKET_US, writing.CHUNK_BYTES
-        writing.PACKET_US, writing.CHUNK_BYTES = PACKET_US, 1000
+        before = packing.PACKET_US, writing.CHUNK_BYTES
+        packing.PACKET_US, writing.CHUNK_BYTES = PACKET_US, 1000
         try:
             dvskit.save_events(events, path)
         finally:
-            writing.PACKET_US, writing.CHUNK_BYTES = before
+            packing.PACKET_US, writing.CHUNK_BYTES = before
         return path.read_bytes()
 
 

@@ -42,6 +42,8 @@ NOT_RUN = {
     "dvskit view --camera evk4 -o out.raw": "the same",
     "dvskit classify --live --camera evk4 --model dvs128-gestures": "the same",
     "dvskit render usb://evk4 -o x.mp4": "the same",
+    "dvskit ros listen /event_camera/events out.mcap": "needs ROS 2",
+    "dvskit ros play events.raw /event_camera/events": "needs ROS 2",
     "dvskit convert --sort": "is no whole command",
     "dvskit doctor --warm": "compiles everything",
 }

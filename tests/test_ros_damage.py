@@ -12,7 +12,7 @@ import dvskit
 from dvskit.errors import DamagedFileError, DvskitError, FormatError
 from dvskit.formats import open_sink
 from dvskit.formats.losses import Damage
-from dvskit.formats.ros import writing
+from dvskit.formats.ros import packing, writing
 from dvskit.formats.ros.container import unpacked
 from dvskit.formats.ros.decoding import _unfounded
 from tests import ros_bags as bags
@@ -26,7 +26,7 @@ EPOCH_US = 1_700_000_000_000_000
 def sample(request, tmp_path, monkeypatch):
     """A file of some hundred packets, and its events."""
     container, start = request.param
-    monkeypatch.setattr(writing, "PACKET_EVENTS", 100)
+    monkeypatch.setattr(packing, "PACKET_EVENTS", 100)
     monkeypatch.setattr(writing, "CHUNK_BYTES", 6000)
     events = some_events(20_000, seed=1, start_us=start, size=(320, 240))
     path = tmp_path / f"a.{container}"

@@ -140,7 +140,7 @@ def test_a_clock_that_starts_again_goes_on_and_late_events_are_counted(plug, cou
     assert events.t.tolist() == np.array(times)[kept].tolist()
     assert events.x.tolist() == rows["x"][kept].tolist()
     assert camera.damage.tallies == {
-        ("restart", "of the camera's clock; times go on from the last one"): 2,
+        ("restart", "of the clock; times go on from the last one"): 2,
         ("event", "that came late left out"): sum(late),
     }
 

@@ -20,7 +20,7 @@ MODULES = {
     name: name for name in (
         "info", "convert", "merge", "filters", "emulate", "calibrate", "cloud", "render", "view",
         "corners", "flow", "motion", "track", "reconstruct", "train", "teach", "eval", "classify",
-        "cameras", "demo", "doctor", "plot",
+        "cameras", "ros", "demo", "doctor", "plot",
     )
 } | {"eval": "evaluate"}  # fmt: skip
 # How to continue after Ctrl-C.
@@ -47,8 +47,9 @@ _ANSWERS = {
     "camera list-cameras usb devices": "`dvskit cameras` lists USB event cameras",
     "record stream": "`dvskit convert --camera evk4 OUT` records a USB event camera; `dvskit "
         "emulate --camera 0 OUT` takes a webcam",
-    "ros topic topics rostopic listen publish subscribe rosbag":
-        "ROS nodes record topics into bags (ros2 bag record); `dvskit convert BAG OUT` reads bags",
+    "topic topics rostopic listen publish subscribe play rosbag":
+        "`dvskit ros listen` and `dvskit ros play` connect to topics of ROS 2; `dvskit convert "
+        "BAG OUT` reads bags",
     "learn fit": "`dvskit train FOLDER` trains on a folder with a folder for each class",
     "test train-test traintest score accuracy":
         "`dvskit eval MODEL DATA` scores a model; `dvskit train FOLDER` holds clips out and tests",

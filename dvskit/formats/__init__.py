@@ -93,10 +93,10 @@ def open_events(
     `format` names a row of the table, or a row and its variant (`csv:x,y,t,p`); without it the
     content decides, then the suffix. A path of "-" is standard input; udp://HOST:PORT receives
     datagrams in a layout of faery or AEStream (`udp:spif`); usb://CAMERA is a USB event camera
-    (`usb://evk4:SERIAL?diff_on=20`): all are read once. `size` (width, height) overrides the
-    file's own. `strict=False` salvages: damage is skipped, counted and listed in `.damage` instead
-    of raised. `sort` sorts events by time (stable) in formats whose files may be unsorted (csv,
-    rpg, npy, npz, hdf5): each pass holds all events in memory.
+    (`usb://evk4:SERIAL?diff_on=20`), ros://TOPIC a topic of ROS 2: all are read once. `size`
+    (width, height) overrides the file's own. `strict=False` salvages: damage is skipped, counted
+    and listed in `.damage` instead of raised. `sort` sorts events by time (stable) in formats
+    whose files may be unsorted (csv, rpg, npy, npz, hdf5): each pass holds all events in memory.
 
     Raises FormatError and its children, GeometryError, ConfigError to sort another format.
     """

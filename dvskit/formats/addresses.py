@@ -1,4 +1,4 @@
-"""Addresses of live events in place of a path: udp://HOST:PORT, and usb://CAMERA."""
+"""Addresses of live events in place of a path: udp://HOST:PORT, usb://CAMERA, ros://TOPIC."""
 
 from __future__ import annotations
 
@@ -10,7 +10,11 @@ from typing import Any
 
 from dvskit.formats.recording import Recording
 
-_MODULES = {"udp": "dvskit.formats.udp", "usb": "dvskit.formats.usb"}
+_MODULES = {
+    "udp": "dvskit.formats.udp",
+    "usb": "dvskit.formats.usb",
+    "ros": "dvskit.formats.ros.live",
+}
 
 
 def scheme_of(path: object) -> str | None:

@@ -38,7 +38,6 @@ class Damage:
     def tally(self, number: int, name: str, why: str) -> None:
         """Count a number of lost things: 3, "packet" and "lost" become "3 packets lost"."""
         if number:
-            self.count += 1
             self.tallies[name, why] = self.tallies.get((name, why), 0) + number
 
     def add(self, offset: int, length: int, problem: str) -> None:
@@ -49,7 +48,7 @@ class Damage:
             self.losses.append(Loss(offset, length, problem))
 
     def __bool__(self) -> bool:
-        return self.count > 0
+        return self.count > 0 or bool(self.tallies)
 
     def __str__(self) -> str:
         if not self:
@@ -63,9 +62,14 @@ class Damage:
     @property
     def extent(self) -> str:
         """The amount of the loss, in words."""
-        if self.tallies:
-            counts = self.tallies.items()
-            return "; ".join(f"{count_of(number, name)} {why}" for (name, why), number in counts)
+        counts = self.tallies.items()
+        said = [f"{count_of(number, name)} {why}" for (name, why), number in counts]
+        if self.count or not said:
+            said.append(self._places)
+        return "; ".join(said)
+
+    @property
+    def _places(self) -> str:
         places = count_of(self.count, "place")
         if not self.lost_bytes:
             return f"damage in {places}, no bytes lost"

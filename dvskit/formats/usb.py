@@ -15,14 +15,12 @@ from numpy.typing import NDArray
 from dvskit.errors import ConfigError, FormatError, count_of
 from dvskit.events import Events, as_size
 from dvskit.formats.addresses import LiveAddress, LiveRecording
+from dvskit.formats.forward_time import ForwardTime
 from dvskit.formats.losses import Damage
 from dvskit.formats.recording import ReadOptions
 from dvskit.formats.storage import Storage
 from dvskit.formats.usb_driver import UsbAddress, open_camera
 from dvskit.streams import Triggers
-
-_RESET_US = 10_000  # a clock that goes back further has started again; less are late events
-_NEVER = -(1 << 62)
 
 
 class UsbCamera(LiveRecording):
@@ -67,7 +65,7 @@ class UsbCamera(LiveRecording):
             raise FormatError(f"camera {self._name}: is closed; open it again")
         self._begun = True
         packets = _Packets(self._device, damage)
-        clock, timer = _Clock(damage), _Timer(self.limit_us)
+        clock, timer = ForwardTime(damage), _Timer(self.limit_us)
         try:
             for status, packet in packets:
                 events = None if packet is None else packet.polarity_events
@@ -88,7 +86,7 @@ class UsbCamera(LiveRecording):
             if packets.left_out:
                 self.assumptions.append(f"left out: {packets.left_out}")
 
-    def _block(self, rows: NDArray[Any], clock: _Clock, damage: Damage) -> Events:
+    def _block(self, rows: NDArray[Any], clock: ForwardTime, damage: Damage) -> Events:
         # The driver reuses its memory: columns are copies.
         t, late = clock.onward(rows["t"].astype(np.int64))
         x, y = rows["x"].astype(np.int16), rows["y"].astype(np.int16)
@@ -104,7 +102,7 @@ class UsbCamera(LiveRecording):
             t, x, y, p = t[~bad], x[~bad], y[~bad], p[~bad]
         return Events.from_checked(t, x, y, p, self.size)
 
-    def _keep_triggers(self, packet: Any, clock: _Clock) -> None:
+    def _keep_triggers(self, packet: Any, clock: ForwardTime) -> None:
         rows = getattr(packet, "trigger_events", None)
         if rows is None or not len(rows):
             return
@@ -181,40 +179,6 @@ class _Timer:
         if self._limit_us is None or waiting:
             return False
         return time.monotonic() - self._started >= self._limit_us * 1e-6
-
-
-class _Clock:
-    """Times that never run back: late events are marked, and a clock that starts again goes on.
-
-    shift_us  is added to the camera's times
-    """
-
-    def __init__(self, damage: Damage) -> None:
-        self._damage, self._last = damage, _NEVER
-        self.shift_us = 0
-
-    def onward(self, t: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.bool_] | None]:
-        """Return shifted times, and which of them are late; None if none is. Changes `t`."""
-        t += self.shift_us
-        if t[0] >= self._last and not (t[1:] < t[:-1]).any():
-            self._last = int(t[-1])
-            return t, None
-        newest = self._newest(t)
-        while (back := newest - t > _RESET_US).any():
-            at = int(back.argmax())
-            step = int(newest[at] - t[at])
-            t[at:] += step
-            self.shift_us += step
-            self._damage.tally(1, "restart", "of the camera's clock; times go on from the last one")
-            newest = self._newest(t)
-        late = t < newest
-        self._damage.tally(int(np.count_nonzero(late)), "event", "that came late left out")
-        self._last = max(self._last, int(t.max()))
-        return t, late
-
-    def _newest(self, t: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the latest time before each event."""
-        return np.maximum.accumulate(np.concatenate([[self._last], t]))[:-1]
 
 
 def open_recording(path: Path, options: ReadOptions) -> UsbCamera:

@@ -1,0 +1,78 @@
+"""`dvskit ros`: topics of a running ROS 2 system."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dvskit.cli import _console
+from dvskit.cli import _options as options
+from dvskit.cli._clips import UntilStopped
+from dvskit.cli._commands import ListingCommand
+from dvskit.cli._many import command_of
+from dvskit.cli._options import Reading, Span
+from dvskit.errors import ConfigError, count_of
+
+app = typer.Typer(help="Listen to topics of ROS 2, or play recordings to them.",
+                  no_args_is_help=True, add_completion=False)  # fmt: skip
+
+Topic = Annotated[str, typer.Argument(help="The topic, such as /event_camera/events.",
+                                      show_default=False)]  # fmt: skip
+
+
+def _listen(
+    topic: Topic,
+    out: Path = options.argument(
+        "The event file to write, such as out.mcap or out.raw.", default=options.REQUIRED
+    ),
+    span: Span = Span(),
+    to: options.ToOption = None,
+    force: options.Force = False,
+) -> None:
+    """Write the events of a topic to a file of any format, until Ctrl-C.
+
+    The topic carries event_camera_msgs/EventPacket or dvs_msgs/EventArray. Missing messages are
+    counted by their numbers, and reported. All other commands take ros://TOPIC in place of a file.
+    """
+    from dvskit.formats.ros.live import topic_of
+
+    address = Path(f"ros:/{topic_of(topic)}")
+    options.check_writable(out, to)
+    _console.say(f"{topic}: waits for messages; Ctrl-C ends it")
+    write = command_of("dvskit.cli.convert").one
+    write(address, out, start=span.start, stop=span.stop, to=to, force=force)
+
+
+def _play(
+    file: Path = options.argument("An event file or its folder.", default=options.REQUIRED),
+    topic: str = options.argument("The topic to publish on.", default=options.REQUIRED),
+    rate: float = options.option("Speed: 2 is twice as fast as recorded.", default=1.0),
+    reading: Reading = Reading(),
+) -> None:
+    """Publish a recording on a topic as event_camera_msgs/EventPacket, in its own time."""
+    from dvskit.evaluation.arrivals import Pace
+    from dvskit.formats.ros.live import play, topic_of
+
+    if not rate > 0:
+        raise ConfigError(f"--rate {rate:g} must be above 0")
+    name, recording, pace = topic_of(topic), reading.open(file), Pace()
+    behind_s = 0.0
+
+    def wait(t_us: int) -> None:
+        nonlocal behind_s
+        behind_s = max(behind_s, pace.wait(round(t_us / rate)))
+
+    with _console.stoppable() as stop:
+        source = UntilStopped(recording, stop)
+        sent = play(source, name, wait)
+    if recording.damage:
+        _console.note(f"{file}: {recording.damage}")
+    late = f", up to {behind_s:.1f} s late" if behind_s > 0.05 else ""
+    _console.say(f"{name}: {count_of(sent, 'message')} published{late}")
+
+
+for _name, _command in (("listen", _listen), ("play", _play)):
+    _guarded = _console.command(options.spread(_command))
+    app.command(_name, cls=ListingCommand, help=_console.help_of(_command))(_guarded)
