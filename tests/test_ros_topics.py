@@ -11,9 +11,11 @@ import pytest
 import dvskit
 from dvskit import Events, _interrupt
 from dvskit.errors import ConfigError, FormatError
+from dvskit.evaluation.arrivals import Pace
 from dvskit.formats import ReadOptions
 from dvskit.formats.addresses import LiveAddress
 from dvskit.formats.ros.live import RosTopic, topic_of
+from dvskit.formats.ros.messages import read_packet
 from tests.ros_bags import SIZE, STORES, array, build, packet
 from tests.ros_topics import ARRAY, PACKET, Ros
 
@@ -85,6 +87,24 @@ def test_the_events_do_not_depend_on_how_messages_are_gathered(ros, packets, mon
     assert listen(ros).load() == EVENTS
 
 
+@pytest.mark.parametrize("at_once", [1, 4, 1000])
+def test_packets_that_go_on_from_each_other_arrive(ros, tmp_path, monkeypatch, at_once):
+    monkeypatch.setattr("dvskit.formats.ros.live._AT_ONCE", at_once)
+    late = Events(t=EVENTS.t * 200, x=EVENTS.x, y=EVENTS.y, p=EVENTS.p, size=SIZE)
+    assert late.t[-1] > 2 * 2**24  # the clock of EVT 3.0 wraps
+    dvskit.save_events(late, tmp_path / "a.raw")
+    words = (tmp_path / "a.raw").read_bytes().partition(b"% end\n")[2]
+    assert words
+    messages = [
+        serialised(packet(words[at : at + 1010], "evt3", 0, topic=TOPIC, seq=number))
+        for number, at in enumerate(range(0, len(words), 1010))
+    ]
+    ros.say(TOPIC, PACKET, messages)
+    topic = listen(ros)
+    assert topic.load() == late
+    assert not topic.damage
+
+
 def test_arrays_of_dvs_msgs_arrive(ros):
     columns = (EVENTS.t.tolist(), EVENTS.x.tolist(), EVENTS.y.tolist(), EVENTS.p.tolist())
     rows = [(t * 1000, x, y, p) for t, x, y, p in zip(*columns, strict=True)]
@@ -154,15 +174,19 @@ def test_listen_reports_missing_messages_and_stops_at_its_time(run, ros, packets
     assert "ros://camera/events: 1 message missing or damaged by number" in err
 
 
-def test_what_is_played_is_heard_as_it_was_at_its_pace(run, ros, tmp_path):
+def test_what_is_played_is_heard_as_it_was_at_its_pace(run, ros, tmp_path, monkeypatch):
+    waited = []
+    monkeypatch.setattr(Pace, "wait", lambda pace, t_us: waited.append(t_us) or 0.0)
     dvskit.save_events(EVENTS, tmp_path / "a.raw")
     code, _, err = run("ros", "play", "a.raw", "camera/events", "--rate", "2")
     assert code == 0, err
     assert f"/camera/events: {len(ros.sent)} messages published" in err
-    took = ros.sent[-1][1] - ros.sent[0][1]
-    assert took >= 0.9 * EVENTS.duration_us / 2e6 - 0.01
-    ros.say(TOPIC, PACKET, [message for _, _, message in ros.sent])
     assert {name for name, _, _ in ros.sent} == {TOPIC}
+    messages = [message for _, _, message in ros.sent]
+    starts_us = [read_packet(each, ros1=False).base_ns // 1000 for each in messages]
+    assert waited == [round(t_us / 2) for t_us in starts_us]
+    assert starts_us[0] == EVENTS.t[0]
+    ros.say(TOPIC, PACKET, messages)
     assert listen(ros).load() == EVENTS
 
 
