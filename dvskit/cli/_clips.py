@@ -79,14 +79,11 @@ FpsOfVideo = Annotated[
 ]  # fmt: skip
 
 
-ShownFile = Annotated[
-    Path,
-    typer.Argument(
-        help="An event file or its folder, - for standard input, or udp://HOST:PORT; a video or a "
-        "folder of images is emulated first.",
-        show_default=False,
-    ),
-]
+SHOWN_FILE = (
+    "An event file or its folder, - for standard input, or udp://HOST:PORT; a video or a folder of "
+    "images is emulated first."
+)
+ShownFile = Annotated[Path, typer.Argument(help=SHOWN_FILE, show_default=False)]
 
 
 @dataclass(frozen=True, slots=True)

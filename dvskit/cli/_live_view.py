@@ -5,14 +5,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from queue import Empty, Full, Queue
+from queue import Empty, SimpleQueue
 
 from dvskit.errors import DvskitError, count_of, one_line
 from dvskit.events import Events
 from dvskit.formats import Recording, open_sink
 from dvskit.formats.addresses import LiveRecording
 
-_WAITING = 16  # blocks that may wait for the page
+_WAITING = 1 << 21  # events that may wait for the page
 _PATIENCE_S = 0.1  # between looks at whether the view was closed
 _END_S = 1.5  # for the last block to be written
 
@@ -32,7 +32,8 @@ class ShownArrivals:
         self.size, self.out = recording.size, out
         self.written = self.skipped = 0
         self._recording, self._overwrite = recording, overwrite
-        self._waiting: Queue[Events] = Queue(_WAITING)
+        self._waiting: SimpleQueue[Events] = SimpleQueue()
+        self._shown = self._taken = 0  # events that were put there, and taken
         self._ended = threading.Event()
         self.error: BaseException | None = None
         self._closed = threading.Event()
@@ -42,9 +43,11 @@ class ShownArrivals:
     def __iter__(self) -> Iterator[Events]:
         while not (self._ended.is_set() and self._waiting.empty()):
             try:
-                yield self._waiting.get(timeout=_PATIENCE_S)
+                block = self._waiting.get(timeout=_PATIENCE_S)
             except Empty:
-                yield Events.empty(self.size)
+                block = Events.empty(self.size)
+            self._taken += len(block)
+            yield block
         if isinstance(self.error, DvskitError | OSError):
             raise self.error
 
@@ -90,7 +93,8 @@ class ShownArrivals:
                 return
 
     def _show(self, block: Events) -> None:
-        try:
-            self._waiting.put_nowait(block)
-        except Full:
+        if self._shown - self._taken + len(block) > _WAITING:
             self.skipped += len(block)
+            return
+        self._shown += len(block)
+        self._waiting.put(block)

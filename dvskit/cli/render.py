@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from time import monotonic
@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 
 from dvskit import _interrupt
 from dvskit.cli import _console
+from dvskit.cli._cameras import CameraOptions
 from dvskit.cli._clips import (
+    SHOWN_FILE,
     ClipOptions,
     ClockName,
     ClockOption,
     CountedEvents,
-    ShownFile,
     UntilStopped,
     clip_notes,
     note_assumptions,
@@ -25,11 +26,11 @@ from dvskit.cli._clips import (
 )
 from dvskit.cli._options import (
     REQUIRED,
-    CameraOption,
     DarkOption,
     Force,
     Reading,
     Span,
+    argument,
     camera_for,
     option,
     stamps_of,
@@ -73,7 +74,12 @@ class _Drawn:
         "Remove the motion of the camera, estimated in windows of 20 ms: translation or rotation.",
         shown="no",
     )
-    camera: CameraOption = None
+    camera: str | None = option(
+        "The camera's calibration: calib.txt, or YAML of OpenCV, ROS, Kalibr or DSEC, with :NAME "
+        "for one of several cameras. Without FILE: a USB event camera, such as evk4, which is "
+        "rendered until Ctrl-C.",
+        shown="the recording's, or calib.txt beside it",
+    )  # fmt: skip
     beside: Path | None = option(
         "A video, a folder of images, or a recording with frames, to show beside the events."
     )
@@ -94,7 +100,7 @@ class _Drawn:
 
 
 def render(
-    file: ShownFile,
+    file: Path | None = argument(SHOWN_FILE),
     out: Path = option(
         "The video: .mp4, .mkv, .mov, .gif, or a folder for PNG files (no suffix).",
         "-o", "--out", default=REQUIRED, shown=False,
@@ -105,8 +111,10 @@ def render(
 ) -> None:  # fmt: skip
     """Turn events into a video: MP4, GIF, or PNG files in a folder.
 
-    Of live events, such as those of usb://evk4, Ctrl-C completes the video with those so far.
+    Of live events, such as those of --camera evk4, Ctrl-C completes the video with those so far.
     """
+    if file is None:
+        file, drawn = _camera_of(drawn)
     if str(out) == "-":
         raise ConfigError("-: videos are not written to standard output; name a file or a folder")
     beside, slow = drawn.beside, drawn.slow
@@ -176,6 +184,14 @@ def render(
     if stop is not None and stop.asked:
         _interrupt.advise(f"{out} holds the frames so far")
         raise KeyboardInterrupt
+
+
+def _camera_of(drawn: _Drawn) -> tuple[Path, _Drawn]:
+    """Return the address of the camera in place of a file, and the other options."""
+    camera = CameraOptions(drawn.camera).event_camera()
+    if camera is None:
+        raise ConfigError("name an event file or a video; or an event camera: --camera evk4")
+    return camera, replace(drawn, camera=None)
 
 
 def _stabilised(
