@@ -23,6 +23,8 @@ def copy(file: Path, out: Path, to: str | None = None, force: bool = False) -> N
         partial.write_bytes(file.read_bytes())
         _console.say("is said by the command for all")
         _console.note(f"{out}: was copied")
+        if "nap" in file.name:
+            time.sleep(0.2)
         if "dies" in file.name:
             os._exit(7)
         if "full" in file.name:

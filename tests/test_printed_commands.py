@@ -79,7 +79,7 @@ def test_a_command_in_a_sentence_ends_where_the_sentence_goes_on() -> None:
 
 
 def test_every_option_that_a_text_names_exists() -> None:
-    known = options_of(typer.main.get_command(app))
+    known = options_of(typer.main.get_command(app)) | {"--nthreads"}  # of dask worker
     for module in MODULES:
         if module == TOP / "dvskit" / "cli" / "__init__.py":
             continue  # it has those that people look for in vain
@@ -110,7 +110,7 @@ def test_extras_that_are_named_exist() -> None:
     known = tomllib.loads((TOP / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     texts = [path.read_text(encoding="utf-8") for path in (*MODULES, *PAGES)]
     named = {name for text in texts for name in re.findall(r"(?:dvskit|'\.)\[(\w+)\]", text)}
-    assert named == {"cameras", "dbscan", "onnx", "tensorboard", "test"}
+    assert named == {"cameras", "cluster", "dbscan", "onnx", "tensorboard", "test"}
     assert named <= known.keys()
 
 

@@ -1,27 +1,21 @@
-"""One file at a time in each of several processes, which send their messages over pipes.
+"""One file at a time on each of several workers, which are processes here or on other machines.
 
-Each process is an executor of its own: if it dies the others go on, and a file of many is processed
-exactly like a single file.
+Jobs are submitted to executors of `concurrent.futures`; `Workers` says how many run at a time, and
+what the loss of one means.
 """
 
 from __future__ import annotations
 
 import errno
-import os
-import signal
-import sys
+import platform
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Collection, Generator, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import suppress
-from multiprocessing import active_children, get_context
-from multiprocessing.connection import Connection
-from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from dvskit import _files, _interrupt
 from dvskit._progress import ProgressState
@@ -29,13 +23,13 @@ from dvskit.cli import _console
 from dvskit.cli._trees import FileJob
 from dvskit.errors import ConfigError, DvskitError, one_line
 
-_BREAK_OFF_S = 1.2  # for interrupted processes to remove their unfinished outputs
 _LOOK_S = 0.1  # between looks at messages, and for Ctrl-C
 # Errors that would also stop all further files: no space, or a read-only file system.
 _NO_PLACE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
-_TRACKER = "ignore::UserWarning:multiprocessing.resource_tracker"  # an option of Python
 
-Work = Callable[[Path, Path], None]  # on an input, for an output; a process imports it by its name
+# On an input, for an output; returns the number of events, if known. A worker imports it by name.
+Work = Callable[[Path, Path], int | None]
+Message = tuple[str, Any]
 
 
 class JobResult(NamedTuple):
@@ -44,52 +38,85 @@ class JobResult(NamedTuple):
     usage    whether the options are wrong
     no_room  whether nothing more can be written
     trace    the traceback, with --debug
+    notes    messages for the user
+    events   the number written; None if unknown
+    seconds  the time that the job took
+    host     the machine that did it
     """
 
     reason: str = ""
     usage: bool = False
     no_room: bool = False
     trace: str = ""
+    notes: tuple[str, ...] = ()
+    events: int | None = None
+    seconds: float = 0.0
+    host: str = ""
+
+
+class WorkersGoneError(DvskitError):
+    """All workers are out of reach."""
+
+
+class Workers(Protocol):
+    """Does jobs, one at a time on each worker."""
+
+    def room(self) -> int:
+        """Return the number of jobs to have submitted at a time."""
+
+    def submit(self, work: Work, job: FileJob) -> Future[JobResult]:
+        """Begin a job, or put it in line."""
+
+    def messages(self) -> Iterator[tuple[FileJob, str, Any]]:
+        """Yield the messages of running jobs that have arrived. Raises WorkersGoneError."""
+
+    def result(self, future: Future[JobResult], job: FileJob) -> JobResult:
+        """Return the end of a job, also of one that took its worker down."""
+
+    def close(self) -> None:
+        """End the workers or leave them; break off jobs that are not done."""
 
 
 class _Wire:
-    """Sends a process's messages to its parent."""
+    """Sends a job's progress to the command, and collects its notes."""
 
-    def __init__(self, end: Connection) -> None:
-        self._end, self._sent_s = end, 0.0
+    def __init__(self, send: Callable[[Message], None]) -> None:
+        self._send, self._sent_s = send, 0.0
+        self.notes: list[str] = []
 
     def show(self, state: ProgressState) -> None:
         share = min(1.0, state.done / state.total) if state.total else 0.0
         if state.done and time.monotonic() - self._sent_s > _LOOK_S:
             self._sent_s = time.monotonic()
-            self._end.send(("share", share))
+            self._send(("share", share))
 
     def note(self, text: str) -> None:
-        self._end.send(("note", text))
+        self.notes.append(text)
 
     def announce(self, text: str) -> None:
-        self._end.send(("announce", text))
+        self._send(("announce", text))
 
 
-def _begin(end: Connection, threads: int, debug: bool) -> None:
-    """Prepare a process: the initializer of its executor."""
-    for number in _interrupt.STOPPING:
-        if number != signal.SIGTERM:  # the parent handles them, and ends its processes by SIGTERM
-            signal.signal(number, signal.SIG_IGN)
-    _interrupt.end_with_parent()
-    os.environ["DVSKIT_THREADS"] = str(threads)
-    _console.reports, _console.debug = _Wire(end), debug
+def do_job(work: Work, job: FileJob, send: Callable[[Message], None]) -> JobResult:
+    """Do a job in this process, and return its end; `send` takes the messages before that."""
+    wire = _console.reports = _Wire(send)
+    begun_s = time.monotonic()
+    try:
+        result = _end_of(work, job)
+    finally:
+        _console.reports = None
+    return result._replace(
+        reason=_unnamed(job, result.reason),
+        notes=tuple(_unnamed(job, text) for text in wire.notes),
+        seconds=time.monotonic() - begun_s,
+        host=platform.node(),
+    )
 
 
-def _do(work: Work, job: FileJob) -> JobResult:
-    """Do a job in a process, which SIGTERM ends after the job's unfinished output is removed."""
-    before = signal.signal(signal.SIGTERM, _stop)
+def _end_of(work: Work, job: FileJob) -> JobResult:
     try:
         with _console.warnings_as_notes():
-            work(job.file, job.out)
-        return JobResult()
-    except KeyboardInterrupt:
-        os._exit(1)
+            return JobResult(events=work(job.file, job.out))
     except Exception as error:  # any error concerns only one file of many
         known = isinstance(error, DvskitError | OSError | MemoryError)
         text = one_line(error) if known else f"{type(error).__name__}: {one_line(error)}"
@@ -100,119 +127,50 @@ def _do(work: Work, job: FileJob) -> JobResult:
             getattr(cause, "errno", None) in _NO_PLACE,
             traceback.format_exc() if _console.debug else "",
         )
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
-def _stop(number: int, frame: object) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # do not interrupt the removal of outputs
-    raise KeyboardInterrupt
+def _unnamed(job: FileJob, text: str) -> str:
+    """Return a message about a job without a leading path."""
+    for path in (job.out, job.file):
+        text = text.removeprefix(f"{path}: ")
+    return text
 
 
-class _Worker:
-    """An executor of one process, and the messages that it sends."""
-
-    process: BaseProcess
-
-    def __init__(self, threads: int) -> None:
-        # Spawned on all systems: a fork would copy locks that threads hold.
-        context = get_context("spawn")
-        # An interrupt may come between the removal of a semaphore and its report to Python's
-        # tracker, a process that inherits these options and would print a warning.
-        if _TRACKER not in sys.warnoptions:
-            sys.warnoptions.append(_TRACKER)
-        self._messages, self._end = context.Pipe(duplex=False)
-        given = self._end, threads, _console.debug
-        self._executor = ProcessPoolExecutor(1, context, _begin, given)
-        self._begun_s = 0.0
-
-    def submit(self, work: Work, job: FileJob) -> Future[JobResult]:
-        self._begun_s = time.time()
-        others = set(active_children())
-        # The process ignores Ctrl-C from the start, before it can set this itself.
-        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-        try:
-            return self._executor.submit(_do, work, job)
-        finally:
-            signal.signal(signal.SIGINT, before)
-            for process in set(active_children()) - others:  # started by the first job
-                self.process = process
-                self._end.close()
-
-    def messages(self) -> Iterator[tuple[str, Any]]:
-        """Yield the messages that have arrived."""
-        with suppress(EOFError, OSError):  # of a dead process
-            while self._messages.poll():
-                yield self._messages.recv()
-
-    def result(self, future: Future[JobResult], job: FileJob) -> JobResult:
-        """Return the end of a job, also of one whose process has died."""
-        try:
-            return future.result()
-        except BrokenProcessPool:
-            self._executor.shutdown()
-            self._remove_begun(job)
-            code = self.process.exitcode or 0
-            how = f"signal {-code}" if code < 0 else f"code {code}"
-            return JobResult(f"its process died ({how}); if memory ran out, --jobs 1 takes least")
-
-    def break_off(self, job: FileJob, until_s: float) -> None:
-        """End the process of an interrupted job, and remove its unfinished output."""
-        self.process.join(max(0.0, until_s - time.monotonic()))
-        self.process.kill()
-        self.process.join()
-        self._remove_begun(job)
-
-    def dismiss(self) -> None:
-        """Let an idle process end."""
-        self._executor.shutdown(wait=False)
-
-    def _remove_begun(self, job: FileJob) -> None:
-        for path, target in _files.unfinished(job.out.parent):
+def remove_begun(outs: Collection[Path], since_s: float) -> None:
+    """Remove the unfinished files of outputs that were begun since a time."""
+    for folder in {out.parent for out in outs}:
+        for path, target in _files.unfinished(folder):
             with suppress(OSError):
-                if target == job.out and path.stat().st_mtime >= self._begun_s - 1:
+                if target in outs and path.stat().st_mtime >= since_s - 1:
                     path.unlink()
 
 
 def do_jobs(
-    jobs: list[FileJob], work: Work, *, processes: int, threads: int
+    jobs: list[FileJob], work: Work, workers: Workers
 ) -> Generator[tuple[FileJob, str, Any] | None, None, None]:
-    """Do work(file, out) for each job, in processes of `threads` threads; yield their messages.
+    """Do work(file, out) for each job, and yield the messages of the workers.
 
-    A message is a job with "note" and a text, "announce" and a text (before long work), "share" and
-    the share that is done, or "end" and a JobResult. None comes in between, to show progress.
-    Ctrl-C and a full disk end it early.
+    A message is a job with "announce" and a text (before long work), "share" and the share that is
+    done, or "end" and a JobResult. None comes in between, to show progress. Ctrl-C and a full disk
+    end it early. The workers are closed at the end.
     """
-    waiting, idle = deque(jobs), list[_Worker]()
-    running: dict[Future[JobResult], tuple[_Worker, FileJob]] = {}
-    # The first job runs alone until it has progress: the others then find compiled loops.
-    warm = False
+    waiting = deque(jobs)
+    running: dict[Future[JobResult], FileJob] = {}
     stop: list[int] = []  # the signals that arrived
     with _interrupt.handled_by(lambda number, frame: stop.append(number)):
         try:
             while (waiting or running) and not stop:
-                idle = [worker for worker in idle if worker.process.is_alive()]
-                while waiting and len(running) < (processes if warm else 1):
-                    worker, job = idle.pop() if idle else _Worker(threads), waiting.popleft()
-                    running[worker.submit(work, job)] = worker, job
+                while waiting and len(running) < workers.room():
+                    job = waiting.popleft()
+                    running[workers.submit(work, job)] = job
                 ended, _ = wait(running, _LOOK_S, FIRST_COMPLETED)
-                for worker, job in running.values():
-                    for what, value in worker.messages():
-                        warm |= what == "share"
-                        yield job, what, value
+                yield from workers.messages()
                 for future in ended:
-                    worker, job = running.pop(future)
-                    result, warm = worker.result(future, job), True
-                    idle.append(worker)
+                    job = running.pop(future)
+                    result = workers.result(future, job)
                     yield job, "end", result
                     if result.no_room:
                         return
                 yield None
         finally:
-            for worker in idle:
-                worker.dismiss()
-            for worker, _ in running.values():
-                worker.process.terminate()
-            until_s = time.monotonic() + _BREAK_OFF_S
-            for worker, job in running.values():
-                worker.break_off(job, until_s)
+            workers.close()

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from dvskit.cli._many_files import ManyFiles
+from dvskit.cli._many_files import Crew, ManyFiles
 from dvskit.cli._options import as_usage, shown_as, spread
 from dvskit.cli._trees import Inputs, holds_any, is_pattern, is_tree
 from dvskit.errors import ConfigError, count_of
@@ -40,6 +40,14 @@ _JobsOption = Annotated[
         show_default="one a processor",
     ),
 ]  # fmt: skip
+_ClusterOption = Annotated[
+    str | None,
+    typer.Option(
+        help="For many inputs: the Dask scheduler of the machines that process them, such as "
+             "tcp://host:8786. All need the same folders at the same paths.",
+        metavar="ADDRESS", show_default="this machine",
+    ),
+]  # fmt: skip
 _SLASHES = tuple({os.sep, os.altsep or os.sep})
 _OF_TENSORS = {".npy", ".npz", ".pt", ".safetensors"}
 
@@ -48,7 +56,7 @@ _OF_TENSORS = {".npy", ".npz", ".pt", ".safetensors"}
 class Command:
     """Turns a command for one file into one for many: its first two parameters become words.
 
-    All its options also apply to many files; -o and --jobs are added.
+    All its options also apply to many files; -o, --jobs and --cluster are added.
 
     inputs  the kind of inputs
     words   the description of its arguments, for the help
@@ -58,7 +66,8 @@ class Command:
     folder  the option that turns one input into a folder; it is set if the output is a folder
             and no other option sets the kind of output; empty if there is none
     apart   returns whether options set the kind of output, so that a folder is for many files
-    one     the command: input, output, and the options by name
+    one     the command: input, output, and the options by name; it returns the number of events
+            written, if known
     """
 
     inputs: Inputs
@@ -68,31 +77,36 @@ class Command:
     own: Callable[[Path, Options], Options] | None = None
     folder: str = ""
     apart: Callable[[Options], bool] = bool
-    one: Callable[..., None] = field(init=False)
+    one: Callable[..., int | None] = field(init=False)
 
-    def __call__(self, one: Callable[..., None]) -> Callable[..., None]:
+    def __call__(self, one: Callable[..., int | None]) -> Callable[..., None]:
         self.one = spread(one)
         _COMMANDS[one.__module__] = self
 
         def of_many(**given: Any) -> None:
-            paths, output, jobs = (given.pop(name) for name in ("paths", "output", "jobs"))
-            self._run(list(paths or ()), output, jobs, given)
+            words, output = list(given.pop("paths") or ()), given.pop("output")
+            crew = Crew(given.pop("jobs"), given.pop("cluster"))
+            self._run(words, output, crew, given)
 
         return shown_as(of_many, one, self._signature())
 
-    def _run(self, words: list[str], output: str | None, jobs: int | None, rest: Options) -> None:
+    def _run(self, words: list[str], output: str | None, crew: Crew, rest: Options) -> None:
         if self._is_one_folder(words, output, rest):
+            crew.check_one()
             rest = rest | {self.folder: True}
             self.one(Path(words[0]), Path(words[1] if output is None else output), **rest)
             return
         if self._is_one(words, output, rest):
+            crew.check_one()
             paths = [Path(word) for word in (*words, *([] if output is None else [output]))]
             self.one(*(*paths, None, None)[:2], **rest)
             return
         folder = Path(words.pop() if output is None else output)
         ending, rest = _ending(rest, self.ending)
         many = ManyFiles(self.inputs, words, folder, force=rest["force"])
-        many.do(partial(do_one, self.one.__module__, rest), ending, jobs)
+        # What is replaced is settled: a new output is of a lost worker that did the same job.
+        rest |= {"force": True}
+        many.do(partial(do_one, self.one.__module__, rest), ending, crew)
 
     def _signature(self) -> inspect.Signature:
         """Return the parameters of the command for many, for the command line."""
@@ -109,7 +123,8 @@ class Command:
         output = inspect.Parameter("output", kind, default=None, annotation=_OutputOption)
         named = inspect.Parameter.KEYWORD_ONLY
         jobs = inspect.Parameter("jobs", named, default=None, annotation=_JobsOption)
-        return known.replace(parameters=[paths, output, *rest, jobs])
+        cluster = inspect.Parameter("cluster", named, default=None, annotation=_ClusterOption)
+        return known.replace(parameters=[paths, output, *rest, jobs, cluster])
 
     def _is_one_folder(self, words: list[str], output: str | None, rest: Options) -> bool:
         """Return whether one input becomes a folder. Raises ConfigError if it cannot."""
@@ -219,8 +234,8 @@ def command_of(module: str) -> Command:
     return _COMMANDS[module]
 
 
-def do_one(module: str, options: Options, file: Path, out: Path) -> None:
+def do_one(module: str, options: Options, file: Path, out: Path) -> int | None:
     """Run the command of a module on one file of many, in a process of its own."""
     command = command_of(module)
     own = {} if command.own is None else command.own(file, options)
-    command.one(file, out, **options | own)
+    return command.one(file, out, **options | own)

@@ -7,7 +7,7 @@ import time
 from collections import defaultdict
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import typer
 
@@ -16,12 +16,37 @@ from dvskit._files import unfinished
 from dvskit._progress import Bar
 from dvskit._threads import thread_count
 from dvskit.cli import _console
-from dvskit.cli._jobs import JobResult, Work, do_jobs
+from dvskit.cli._jobs import JobResult, Work, Workers, WorkersGoneError, do_jobs
+from dvskit.cli._processes import Processes
 from dvskit.cli._trees import Failure, FileJob, Inputs, JobPlan, find_jobs, skipped_note
-from dvskit.errors import ConfigError, OutputError, count_of
+from dvskit.errors import ConfigError, OutputError, count_of, one_line
 
 _LEFT_OVER_S = 3600.0  # without a change, until an unfinished file counts as abandoned
 _AT_LEAST_MB = 100  # of inputs, to show megabytes
+
+
+class Crew(NamedTuple):
+    """The options --jobs and --cluster: how many files at a time, and where."""
+
+    jobs: int | None = None
+    cluster: str | None = None
+
+    def check_one(self) -> None:
+        """Raise ConfigError if one input is not for this crew."""
+        if self.cluster is not None:
+            raise ConfigError(
+                "--cluster is for many inputs; name a folder for the outputs, with -o"
+            )
+
+    def workers(self, files: int) -> Workers:
+        """Return the workers for a number of files. Raises as `Cluster` does."""
+        if self.cluster is not None:
+            from dvskit.cli._cluster import Cluster
+
+            return Cluster(self.cluster, self.jobs)
+        processors = thread_count()
+        processes = min(self.jobs or processors, files)
+        return Processes(processes, max(1, processors // processes))
 
 
 class ManyFiles:
@@ -40,15 +65,15 @@ class ManyFiles:
         self._written: list[FileJob] = []
         self._there: list[FileJob] = []
         self._wrong: list[tuple[FileJob, JobResult]] = []
-        self._noted: dict[FileJob, list[str]] = defaultdict(list)  # of running jobs
         self._notes: dict[str, list[Path]] = defaultdict(list)  # of finished outputs
         self._announced: set[str] = set()
         self._shares: dict[FileJob, float] = {}
+        self._gone = ""  # the reason if all workers are out of reach
         self._done_bytes = 0
         self._scale = 1.0
 
-    def do(self, work: Work, ending: str, jobs: int | None) -> None:
-        """Do work(file, out) for each file, `jobs` at a time, and print the messages.
+    def do(self, work: Work, ending: str, crew: Crew) -> None:
+        """Do work(file, out) for each file with a crew's workers, and print the messages.
 
         Outputs get the suffix `ending`. Raises typer.Exit if some fail and after Ctrl-C, and
         DvskitError if nothing can be done.
@@ -59,7 +84,7 @@ class ManyFiles:
         made = self._make_folders(todo)
         todo = [job for job in todo if job.out.parent.is_dir()]
         try:
-            whole = not todo or self._work(work, todo, jobs)
+            whole = not todo or self._work(work, todo, crew)
         finally:
             for folder in reversed(made):
                 with suppress(OSError):  # not empty
@@ -108,31 +133,30 @@ class ManyFiles:
                 ]  # fmt: skip
         return made
 
-    def _work(self, work: Work, todo: list[FileJob], jobs: int | None) -> bool:
-        """Do the jobs; return whether all are done, False after Ctrl-C or on a full disk."""
+    def _work(self, work: Work, todo: list[FileJob], crew: Crew) -> bool:
+        """Do the jobs; return whether all are done, False if they were stopped."""
         _remove_left_over(todo)
-        processors = thread_count()
-        processes = min(jobs or processors, len(todo))
-        threads = max(1, processors // processes)
+        workers = crew.workers(len(todo))
         total = sum(job.bytes for job in todo) / 1e6
         self._scale, unit = (1e6, "MB") if total >= _AT_LEAST_MB else (1e3, "kB")
         title = f"{' '.join(self._words[:1])}{' ...' * (len(self._words) > 1)} -> {self._folder}"
         with (
             _console.progress(title, total * 1e6 / self._scale, unit) as bar,
-            closing(do_jobs(todo, work, processes=processes, threads=threads)) as messages,
+            closing(do_jobs(todo, work, workers)) as messages,
         ):
-            for message in messages:
-                if message is None:
-                    self._show(bar)
-                else:
-                    self._take(*message)
+            try:
+                for message in messages:
+                    if message is None:
+                        self._show(bar)
+                    else:
+                        self._take(*message)
+            except WorkersGoneError as error:
+                self._gone = one_line(error)
         ended = len(self._written) + len(self._wrong)
         return ended == len(todo) and not any(result.no_room for _, result in self._wrong)
 
     def _take(self, job: FileJob, what: str, value: Any) -> None:
-        if what == "note":
-            self._noted[job].append(_unnamed(job, value))
-        elif what == "share":
+        if what == "share":
             self._shares[job] = max(value, self._shares.get(job, 0.0))
         elif what == "end":
             self._ended(job, value)
@@ -142,13 +166,12 @@ class ManyFiles:
 
     def _ended(self, job: FileJob, result: JobResult) -> None:
         self._shares.pop(job, None)
-        notes = self._noted.pop(job, [])
         self._done_bytes += job.bytes
         if result.reason:
             self._wrong.append((job, result))
         else:
             self._written.append(job)
-            for text in notes:
+            for text in result.notes:
                 self._notes[text].append(job.out)
 
     def _show(self, bar: Bar) -> None:
@@ -165,12 +188,12 @@ class ManyFiles:
         for text, files in self._notes.items():
             more = f" and {len(files) - 1:,} more" if len(files) > 1 else ""
             _console.note(f"{files[0]}{more}: {text}")
-        reasons = {_unnamed(job, result.reason) for job, result in self._wrong}
+        reasons = {result.reason for _, result in self._wrong}
         if len(reasons) == 1 and not self._written and all(each.usage for _, each in self._wrong):
             raise ConfigError(reasons.pop())
         for job, result in self._wrong:
             if not result.no_room:
-                _console.failed(f"{job.file}: {_unnamed(job, result.reason)}", result.trace)
+                _console.failed(f"{job.file}: {result.reason}", result.trace)
         for failure in self._plan.failures:
             _console.failed(f"{failure.file}: {failure.reason}")
 
@@ -178,9 +201,11 @@ class ManyFiles:
         whole, of = len(self._written) + len(self._there), self._count()
         done = f"{whole:,} of {count_of(of, 'file')} are done"
         said = f"{done}; run the same command again to continue"
-        full = [result for _, result in self._wrong if result.no_room]
-        if full:
-            raise OutputError(f"{full[0].reason}; {said}")
+        for job, result in self._wrong:
+            if result.no_room:
+                raise OutputError(f"{job.out}: {result.reason}; {said}")
+        if self._gone:
+            raise OutputError(f"{self._gone}; {said}")
         _interrupt.advise(said)
         raise KeyboardInterrupt
 
@@ -223,10 +248,3 @@ def _remove_left_over(jobs: list[FileJob]) -> None:
                 if target in outs and time.time() - path.stat().st_mtime > _LEFT_OVER_S:
                     path.unlink()
                     _console.note(f"{path}: removed; a killed run left it unfinished")
-
-
-def _unnamed(job: FileJob, text: str) -> str:
-    """Return a message about a job without a leading path."""
-    for path in (job.out, job.file):
-        text = text.removeprefix(f"{path}: ")
-    return text

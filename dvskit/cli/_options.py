@@ -216,7 +216,7 @@ class Span:
         return name + part if self.start or self.stop else name
 
 
-def spread(command: Callable[..., None]) -> Callable[..., None]:
+def spread(command: Callable[..., Any]) -> Callable[..., Any]:
     """Return a command for typer: parameters that are dataclasses are replaced by their options.
 
     The command line shows the fields of a dataclass in place of the parameter, also of nested
@@ -273,7 +273,7 @@ def _gather(group: Any, given: dict[str, Any]) -> Any:
 
 
 def shown_as(
-    called: Callable[..., None], command: Callable[..., None], signature: inspect.Signature
+    called: Callable[..., None], command: Callable[..., Any], signature: inspect.Signature
 ) -> Callable[..., None]:
     """Return `called` with the name and help of a command, and the parameters of a signature.
 

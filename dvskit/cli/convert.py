@@ -190,7 +190,7 @@ def convert(
     tensors: TensorOptions = TensorOptions(),
     salvage: options.Salvage = False,
     force: options.Force = False,
-) -> None:
+) -> int | None:
     """Convert an event file, or live events, to another format, a part, or a tensor.
 
     Live events are written until Ctrl-C or --stop, which leave a complete file.
@@ -203,7 +203,7 @@ def convert(
     file, out = _named(file, out, formats.cameras)
     if kept.frames:
         _write_frames(file, out, formats, kept, salvage, force)
-        return
+        return None
     tensor = tensors.output(out, formats.to)
     if tensor is None:
         options.check_writable(out, formats.to)
@@ -224,7 +224,7 @@ def convert(
         said = tensor.write(changed.source, begin, out, force=force)
         _notes(out, [*changed.notes(), *recording.assumptions], part)
         _console.say(said)
-        return
+        return None
     with (
         open_sink(out, changed.source.size, format=formats.to, overwrite=force) as sink,
         _console.progress(f"{file.name} -> {out.name}", None, "events") as show,
@@ -234,6 +234,7 @@ def convert(
     if not sink.count:
         _console.note(f"{sink.path}: holds no events; the requested part has none")
     _console.say(f"{sink.path}: {count_of(sink.count, 'event')} on {sink.size}, {sink.format}")
+    return sink.count
 
 
 def _named(file: Path | None, out: Path | None, cameras: CameraOptions) -> tuple[Path, Path]:

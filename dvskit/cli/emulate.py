@@ -165,7 +165,7 @@ def emulate(
     sensor: _Sensor = _Sensor(),
     frames: _Frames = _Frames(),
     written: _Written = _Written(),
-) -> None:
+) -> int:
     """Turn a video, or the view of a webcam, into events. Ctrl-C keeps the events so far.
 
     For many inputs the tree of folders is kept. Existing outputs are skipped, even if they come
@@ -181,10 +181,11 @@ def emulate(
     with options.as_usage("--crop"):
         seen = part.of(clip)
     name = Path(f"camera {camera}") if video is None else video
-    stopped = _Work(name, clip, seen, frames.upsample).write(emulator, out, written)
+    events, stopped = _Work(name, clip, seen, frames.upsample).write(emulator, out, written)
     if stopped and camera is None:
         _interrupt.advise("--force emulates the whole clip")
         raise KeyboardInterrupt
+    return events
 
 
 def _named(video: Path | None, out: Path | None, camera: str | None) -> tuple[Path | None, Path]:
@@ -209,8 +210,8 @@ class _Work:
 
             self._frames = self._added = Upsampled(part, part.size)
 
-    def write(self, emulator: Emulator, out: Path, how: _Written) -> bool:
-        """Write the events, print the messages; return whether it was stopped."""
+    def write(self, emulator: Emulator, out: Path, how: _Written) -> tuple[int, bool]:
+        """Write the events, print the messages; return their number, and whether it was stopped."""
         from dvskit.emulator import EmulatedSource
 
         source = EmulatedSource(self._frames, emulator, self._frames.size)
@@ -229,14 +230,14 @@ class _Work:
             _console.note(f"{sink.path}: {text}")
         for text in self._notes(source, sink.count, stop.asked):
             _console.note(f"{self._name}: {text}")
-        events, page = shlex.quote(str(out)), shlex.quote(out.with_suffix(".html").name)
-        look = f"; look at them: dvskit cloud {events} -o {page}"
+        written, page = shlex.quote(str(out)), shlex.quote(out.with_suffix(".html").name)
+        look = f"; look at them: dvskit cloud {written} -o {page}"
         _console.say(
             f"{sink.path}: {count_of(sink.count, 'event')} on {sink.size} from "
             + count_of(self._done(source), "frame")
             + (look if sink.count and not is_standard(out) else "")
         )
-        return stop.asked
+        return sink.count, stop.asked
 
     def _done(self, source: EmulatedSource) -> int:
         """Return the number of emulated frames of the clip, without added ones."""
