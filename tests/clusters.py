@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 _FAILURES = "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES"  # deaths, before a file is given up
@@ -26,9 +27,13 @@ class LocalCluster:
         self._folder = folder
         self.start_scheduler()
         self.workers = [self.worker() for _ in range(workers)]
-        self.wait_for_workers()
 
     def __enter__(self) -> LocalCluster:
+        try:
+            self.wait_for_workers()
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -66,8 +71,8 @@ class LocalCluster:
         )  # fmt: skip
 
 
-def wait_until(held: object, *, limit_s: float = 60) -> None:
+def wait_until(held: Callable[[], bool], *, limit_s: float = 60) -> None:
     """Wait until held() is true."""
     end_s = time.monotonic() + limit_s
-    while not held() and time.monotonic() < end_s:  # type: ignore[operator]
+    while not held() and time.monotonic() < end_s:
         time.sleep(0.02)

@@ -17,10 +17,10 @@ from dvskit.errors import FormatError
 @Command(
     Inputs("note", lambda path: path.suffix == ".in", lambda path: False, lambda: {".in"}), "Words."
 )
-def copy(file: Path, out: Path, to: str | None = None, force: bool = False) -> None:
-    """Copy a file; its name says what goes wrong."""
+def copy(file: Path, out: Path, to: str | None = None, force: bool = False, times: int = 1) -> int:
+    """Copy a file of one event some times; its name says what goes wrong."""
     with whole_file(out, overwrite=force) as partial:
-        partial.write_bytes(file.read_bytes())
+        partial.write_bytes(file.read_bytes() * times)
         _console.say("is said by the command for all")
         _console.note(f"{out}: was copied")
         if "nap" in file.name:
@@ -38,3 +38,4 @@ def copy(file: Path, out: Path, to: str | None = None, force: bool = False) -> N
                 for step in range(1000):
                     time.sleep(0.02)
                     show(step + 1)
+    return times

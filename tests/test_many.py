@@ -50,8 +50,8 @@ def outputs(plan):
 
 
 def files_in(folder):
-    """What is in a folder, hidden or not."""
-    found = (path for path in folder.rglob("*") if path.is_file())
+    """What is in a folder, hidden or not, but for the list of what was written."""
+    found = (path for path in folder.rglob("*") if path.is_file() and path.name != "manifest.csv")
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in found}
 
 

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
+from dvskit.cli._manifest import options_hash
 from dvskit.cli._many_files import Crew, ManyFiles
 from dvskit.cli._options import as_usage, shown_as, spread
 from dvskit.cli._trees import Inputs, holds_any, is_pattern, is_tree
@@ -103,10 +104,11 @@ class Command:
             return
         folder = Path(words.pop() if output is None else output)
         ending, rest = _ending(rest, self.ending)
-        many = ManyFiles(self.inputs, words, folder, force=rest["force"])
+        force, name = rest.pop("force"), self.one.__module__
+        options = options_hash(name, rest)
+        many = ManyFiles(self.inputs, words, folder, options=options, force=force)
         # What is replaced is settled: a new output is of a lost worker that did the same job.
-        rest |= {"force": True}
-        many.do(partial(do_one, self.one.__module__, rest), ending, crew)
+        many.do(partial(do_one, name, rest | {"force": True}), ending, crew)
 
     def _signature(self) -> inspect.Signature:
         """Return the parameters of the command for many, for the command line."""

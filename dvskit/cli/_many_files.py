@@ -17,6 +17,7 @@ from dvskit._progress import Bar
 from dvskit._threads import thread_count
 from dvskit.cli import _console
 from dvskit.cli._jobs import JobResult, Work, Workers, WorkersGoneError, do_jobs
+from dvskit.cli._manifest import NAME, Manifest
 from dvskit.cli._processes import Processes
 from dvskit.cli._trees import Failure, FileJob, Inputs, JobPlan, find_jobs, skipped_note
 from dvskit.errors import ConfigError, OutputError, count_of, one_line
@@ -52,15 +53,18 @@ class Crew(NamedTuple):
 class ManyFiles:
     """The files of a command's words, written into a folder.
 
-    inputs  the kind of inputs
-    words   files, folders and patterns
-    folder  the folder of the outputs
-    force   whether existing outputs are replaced
+    inputs   the kind of inputs
+    words    files, folders and patterns
+    folder   the folder of the outputs
+    options  the hash of the command's options
+    force    whether existing outputs are replaced
     """
 
-    def __init__(self, inputs: Inputs, words: list[str], folder: Path, *, force: bool) -> None:
+    def __init__(
+        self, inputs: Inputs, words: list[str], folder: Path, *, options: str, force: bool
+    ) -> None:
         self._inputs, self._words, self._folder = inputs, words, folder
-        self._force = force
+        self._options, self._force = options, force
         self._plan = JobPlan()
         self._written: list[FileJob] = []
         self._there: list[FileJob] = []
@@ -79,7 +83,9 @@ class ManyFiles:
         DvskitError if nothing can be done.
         """
         _check_folder(self._folder)
+        self._manifest = Manifest(self._folder, self._options)
         self._plan = find_jobs(self._words, self._folder, self._inputs, ending)
+        self._keep_manifest()
         todo = self._to_do()
         made = self._make_folders(todo)
         todo = [job for job in todo if job.out.parent.is_dir()]
@@ -94,22 +100,40 @@ class ManyFiles:
             self._stopped()
         self._end()
 
+    def _keep_manifest(self) -> None:
+        """Fail the job, if any, that would replace the manifest."""
+        for job in self._plan.jobs:
+            if job.out.parent == self._folder and job.out.name.casefold() == NAME:
+                self._plan.jobs.remove(job)
+                reason = f"its output would replace {job.out}, the list of outputs; rename it"
+                self._plan.failures.append(Failure(job.file, reason))
+                return
+
     def _to_do(self) -> list[FileJob]:
-        """Return the jobs whose output is missing, or all with --force."""
+        """Return the jobs whose output is missing, or all with --force.
+
+        Raises OutputError if an output was made with other options.
+        """
         if self._force:
             return self._plan.jobs
-        todo, older = [], 0
-        for job in self._plan.jobs:
-            if job.out.is_file():
-                self._there.append(job)
-                older += _is_older(job.out, job.file)
-            else:
-                todo.append(job)
-        if older:
-            verb = "is older than its input" if older == 1 else "are older than their inputs"
-            _console.note(
-                f"{self._folder}: {count_of(older, 'existing file')} {verb}; --force replaces all"
+        todo = [job for job in self._plan.jobs if not job.out.is_file()]
+        self._there = [job for job in self._plan.jobs if job.out.is_file()]
+        made_with = {job: self._manifest.made_with(job.out) for job in self._there}
+        others = [job for job, options in made_with.items() if options not in (None, self._options)]
+        if others:
+            raise OutputError(
+                f"{others[0].out}: was made with other options ({count_of(len(others), 'file')} "
+                f"in {self._folder}); choose another folder, or --force replaces all"
             )
+        for count, one, more in (
+            (list(made_with.values()).count(None), f"is not in {NAME}, so its options are unknown",
+             f"are not in {NAME}, so their options are unknown"),
+            (sum(_is_older(job.out, job.file) for job in self._there),
+             "is older than its input", "are older than their inputs"),
+        ):  # fmt: skip
+            if count:
+                said = f"{count_of(count, 'existing file')} {one if count == 1 else more}"
+                _console.note(f"{self._folder}: {said}; --force replaces all")
         return todo
 
     def _make_folders(self, todo: list[FileJob]) -> list[Path]:
@@ -166,6 +190,8 @@ class ManyFiles:
 
     def _ended(self, job: FileJob, result: JobResult) -> None:
         self._shares.pop(job, None)
+        if not (result.no_room or result.usage):
+            self._manifest.add(job, result)
         self._done_bytes += job.bytes
         if result.reason:
             self._wrong.append((job, result))
@@ -192,6 +218,8 @@ class ManyFiles:
         if len(reasons) == 1 and not self._written and all(each.usage for _, each in self._wrong):
             raise ConfigError(reasons.pop())
         for job, result in self._wrong:
+            if result.usage:  # not before it is known that the options suit other files
+                self._manifest.add(job, result)
             if not result.no_room:
                 _console.failed(f"{job.file}: {result.reason}", result.trace)
         for failure in self._plan.failures:

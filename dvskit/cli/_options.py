@@ -233,10 +233,10 @@ def spread(command: Callable[..., Any]) -> Callable[..., Any]:
             usual[each.name] = each.default.default
         shown += _options_of(each.replace(kind=inspect.Parameter.KEYWORD_ONLY))
 
-    def gathered(*paths: Path, **given: Any) -> None:
+    def gathered(*paths: Path, **given: Any) -> Any:
         for name, group in groups.items():
             given[name] = _gather(group, given)
-        command(*paths, **usual | given)
+        return command(*paths, **usual | given)
 
     return shown_as(gathered, command, known.replace(parameters=shown))
 
@@ -273,8 +273,8 @@ def _gather(group: Any, given: dict[str, Any]) -> Any:
 
 
 def shown_as(
-    called: Callable[..., None], command: Callable[..., Any], signature: inspect.Signature
-) -> Callable[..., None]:
+    called: Callable[..., Any], command: Callable[..., Any], signature: inspect.Signature
+) -> Callable[..., Any]:
     """Return `called` with the name and help of a command, and the parameters of a signature.
 
     The command line shows these.

@@ -17,6 +17,7 @@ from contextlib import suppress
 from multiprocessing import active_children, get_context
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
+from platform import node
 from typing import Any
 
 from dvskit import _interrupt
@@ -103,7 +104,8 @@ class _Process:
             remove_begun([self.job.out], self._begun_s)
             code = self.process.exitcode or 0
             how = f"signal {-code}" if code < 0 else f"code {code}"
-            return JobResult(f"its process died ({how}); if memory ran out, --jobs 1 takes least")
+            reason = f"its process died ({how}); if memory ran out, --jobs 1 takes least"
+            return JobResult(reason, host=node())
 
     def break_off(self, until_s: float) -> None:
         """End the process of an interrupted job, and remove its unfinished output."""

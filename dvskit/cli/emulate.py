@@ -168,9 +168,11 @@ def emulate(
 ) -> int:
     """Turn a video, or the view of a webcam, into events. Ctrl-C keeps the events so far.
 
-    For many inputs the tree of folders is kept. Existing outputs are skipped, even if they come
-    from other options; --force replaces them. Failures are listed at the end. After Ctrl-C only
-    complete files are left, and the same command continues.
+    For many inputs the tree of folders is kept. Existing outputs are skipped if they were made
+    with the same options, and an error if not; --force replaces all. The output folder's
+    manifest.csv lists each file with its options, events, seconds, machine and error. Failures
+    are listed at the end. After Ctrl-C only complete files are left. The same command continues,
+    and tries failed files again.
     """
     video, out = _named(video, out, camera)
     # Check the output before the kernels are loaded.

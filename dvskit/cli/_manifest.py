@@ -1,0 +1,102 @@
+"""The list of the files that commands have written into a folder: `manifest.csv`, a row a job.
+
+The last row of a file counts; one without an error gives the options that the file was made with.
+"""
+
+from __future__ import annotations
+
+import csv
+import errno
+import hashlib
+import io
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from dvskit.cli._jobs import JobResult
+from dvskit.cli._trees import FileJob
+from dvskit.errors import OutputError
+
+NAME = "manifest.csv"
+_COLUMNS = ("file", "input", "options", "events", "seconds", "host", "error")
+_LINES = str.maketrans({"\n": "\\n", "\r": "\\r"})  # a row is one line, so that a cut one is found
+
+
+def options_hash(command: str, options: Mapping[str, Any]) -> str:
+    """Return the hash of a command's options, and of the content of files that they name."""
+    digest = hashlib.sha256(command.encode())
+    for name, value in sorted(options.items()):
+        digest.update(f"\n{name}={value!r}".encode(errors="surrogatepass"))
+        if isinstance(value, str) and Path(value).suffix and Path(value).is_file():
+            digest.update(Path(value).read_bytes())
+    return digest.hexdigest()[:16]
+
+
+class Manifest:
+    """The manifest of a folder, for jobs with options of one hash.
+
+    A row is appended by one write, and a row that a killed run has cut is removed. Raises
+    OutputError for another file of this name.
+    """
+
+    def __init__(self, folder: Path, options: str) -> None:
+        self.options = options
+        self._folder, self._path = folder, folder / NAME
+        self._made_with: dict[str, str] = {}
+        self._read()
+
+    def made_with(self, out: Path) -> str | None:
+        """Return the hash of the options that made an output; None if it is not listed."""
+        return self._made_with.get(self._name(out))
+
+    def add(self, job: FileJob, result: JobResult) -> None:
+        """Append the end of a job. Raises OutputError."""
+        events = "" if result.events is None else result.events
+        row = (self._name(job.out), job.file, self.options, events, f"{result.seconds:.3f}",
+               result.host, result.reason)  # fmt: skip
+        try:
+            file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+            try:
+                lines = b"" if os.fstat(file).st_size else _HEADER
+                lines += _line(row)
+                if os.write(file, lines) < len(lines):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            finally:
+                os.close(file)
+        except OSError as error:
+            raise self._failed(error) from error
+
+    def _name(self, out: Path) -> str:
+        return out.relative_to(self._folder).as_posix().translate(_LINES)
+
+    def _read(self) -> None:
+        try:
+            data = self._path.read_bytes() if self._path.exists() else b""
+            if not (data.startswith(_HEADER) or _HEADER.startswith(data)):
+                raise OutputError(
+                    f"{self._path}: is not a list of files that dvskit wrote; move it, or choose "
+                    "another folder"
+                )
+            whole = data[: data.rfind(b"\n") + 1]
+            if whole != data:
+                os.truncate(self._path, len(whole))
+        except OSError as error:
+            raise self._failed(error) from error
+        for row in csv.reader(whole.decode("utf-8", "surrogateescape").split("\n")[1:]):
+            if len(row) == len(_COLUMNS) and not row[-1]:
+                self._made_with[row[0]] = row[2]
+
+    def _failed(self, error: OSError) -> OutputError:
+        return OutputError(
+            f"{self._path}: {error.strerror or error}; run the same command again to continue"
+        )
+
+
+def _line(cells: tuple[object, ...]) -> bytes:
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\n").writerow([str(cell).translate(_LINES) for cell in cells])
+    return text.getvalue().encode("utf-8", "surrogateescape")
+
+
+_HEADER = _line(_COLUMNS)
