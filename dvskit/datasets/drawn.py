@@ -25,7 +25,7 @@ from dvskit.errors import ConfigError, FormatError, did_you_mean, one_line
 from dvskit.events import Events, Size, as_size
 from dvskit.formats.content import content_digest, digest_of
 from dvskit.formats.found import is_depth_clip
-from dvskit.scenes import DRAWN_GESTURES, PERSON_GESTURES, PersonScene, read_depth_clip
+from dvskit.scenes import PERSON_GESTURES, PersonScene, read_depth_clip
 from dvskit.scenes.person import frames_with_skeleton, from_msr_action3d
 
 DRAWING = 4  # raise it when a seed gives another person than before
@@ -119,7 +119,7 @@ class DrawnSamples(PeopleSamples):
 
     rows, classes, labels  as in `Samples`; names are <gesture>/<number>
     count        of each gesture
-    gestures     of `dvskit.scenes.DRAWN_GESTURES`; default: PERSON_GESTURES
+    gestures     of `dvskit.scenes.PERSON_GESTURES`; default: all
     close        share of samples in which the camera is close to the hands
     seed, size, duration_us, fps, sensor  as in `PeopleSamples`
 
@@ -144,12 +144,12 @@ class DrawnSamples(PeopleSamples):
                 "least 0 and 0 to 1"
             )
         for gesture in gestures:
-            if gesture not in DRAWN_GESTURES:
+            if gesture not in PERSON_GESTURES:
                 raise ConfigError(
-                    f"unknown gesture {gesture!r}; {did_you_mean(gesture, DRAWN_GESTURES)}"
+                    f"unknown gesture {gesture!r}; {did_you_mean(gesture, PERSON_GESTURES)}"
                 )
         rows = [Sample(f"{name}/{k:05}", name) for name in gestures for k in range(count)]
-        super().__init__(rows, [name for name in DRAWN_GESTURES if name in gestures])
+        super().__init__(rows, [name for name in PERSON_GESTURES if name in gestures])
         self.count, self.seed, self.size, self.fps = count, seed, as_size(size), fps
         self.duration_us, self.close, self.sensor = duration_us, close, sensor
 
@@ -166,7 +166,7 @@ class DrawnSamples(PeopleSamples):
 
     def _rng(self, number: int) -> np.random.Generator:
         row = self.rows[number]
-        gesture = DRAWN_GESTURES.index(row.label)
+        gesture = PERSON_GESTURES.index(row.label)
         return np.random.default_rng((self.seed, gesture, int(row.name.rpartition("/")[2])))
 
     def fingerprint(self, number: int) -> str:

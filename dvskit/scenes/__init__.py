@@ -15,7 +15,7 @@ whose label is known. They are drawings; nothing measured on them speaks for rec
 
 from dvskit.scenes.depth import DepthClip, DepthScene, read_depth_clip
 from dvskit.scenes.discs import DiscScene, MovingShape, ShapeTruth
-from dvskit.scenes.person import DRAWN_GESTURES, PERSON_GESTURES, PersonScene
+from dvskit.scenes.person import PERSON_GESTURES, PersonScene
 from dvskit.scenes.photographs import (
     LayerPath,
     LayerScene,
@@ -27,7 +27,6 @@ from dvskit.scenes.photographs import (
 from dvskit.scenes.planes import KeyframePath, MotionTruth, Patch, PlaneScene, SteadyPath, box
 
 __all__ = [
-    "DRAWN_GESTURES",
     "PERSON_GESTURES",
     "DepthClip",
     "DepthScene",

@@ -75,7 +75,7 @@ class DataConfig:
     redraw      whether clips and moved images get new noise and new movements in each epoch;
                 otherwise they are emulated once and kept on disk (`dvskit.datasets.Cache`)
     each        for "drawn": samples of each gesture; for "skeletons": people for each skeleton
-    gestures    for "drawn": of `dvskit.scenes.DRAWN_GESTURES`; for "skeletons": of its classes;
+    gestures    for "drawn": of `dvskit.scenes.PERSON_GESTURES`; for "skeletons": of its classes;
                 (): all
     seed        for "drawn" and "skeletons": the seed of the people; 0: the run's
     duration_us, close, fps       for "drawn": see `dvskit.datasets.DrawnSamples`; for

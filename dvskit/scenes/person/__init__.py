@@ -9,7 +9,6 @@ dressed parts, and `painting_kernels` paints them on the wall.
 from dvskit.scenes.person.body import Build
 from dvskit.scenes.person.look import Look, View
 from dvskit.scenes.person.motion import (
-    DRAWN_GESTURES,
     PERSON_GESTURES,
     GestureMotion,
     PersonMotion,
@@ -22,7 +21,6 @@ from dvskit.scenes.person.motion import (
 from dvskit.scenes.person.scene import PersonScene
 
 __all__ = [
-    "DRAWN_GESTURES",
     "PERSON_GESTURES",
     "Build",
     "GestureMotion",

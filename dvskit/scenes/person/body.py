@@ -90,7 +90,6 @@ class Moves:
     upper, fore, palm   (T, 2, 3) directions of upper arm, forearm and palm, relative to the body
     flex, turn          (T, 2) the wrist's bend towards the palm and towards the thumb, radians
     curl, spread        (T, 2) of the fingers: 0 open, 1 a fist; 1 is spread
-    fold                (T, 2, 4) added to the curl of each finger, from the index on
     feet      (T, 2, 3) displacement of the feet, metres outward, up, forward
     """
 
@@ -107,7 +106,6 @@ class Moves:
     turn: Array
     curl: Array
     spread: Array
-    fold: Array
     feet: Array
 
     @classmethod
@@ -133,7 +131,7 @@ class Moves:
 _SHAPES: dict[str, tuple[int, ...]] = {
     "sway": (3,), "lean": (2,), "yaw": (), "tilt": (), "look": (3,), "shrug": (2,),
     "upper": (2, 3), "fore": (2, 3), "palm": (2, 3), "flex": (2,), "turn": (2,), "curl": (2,),
-    "spread": (2,), "fold": (2, 4), "feet": (2, 3),
+    "spread": (2,), "feet": (2, 3),
 }  # fmt: skip
 
 
@@ -282,8 +280,7 @@ def _hand(fore: Array, palm: Array, moves: Moves, build: Build) -> tuple[Array, 
         np.cos(flex) * normal - np.sin(flex) * ahead,
     )
     size = build.hand
-    curl = np.clip(moves.curl[..., None] + moves.fold, 0, 1)[..., None]
-    spread = moves.spread[..., None, None]
+    curl, spread = moves.curl[..., None, None], moves.spread[..., None, None]
     k = np.arange(FINGERS, dtype=float)[:, None]
     a, n, s = (each[..., None, :] for each in (ahead, normal, thumb))  # (T, 2, 1, 3)
     knuckles = size * ((0.52 - 0.035 * (k - 1) ** 2 * 0.5) * a + (0.18 - 0.118 * k) * s)

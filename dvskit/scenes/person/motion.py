@@ -28,7 +28,6 @@ from dvskit.scenes.person.gestures import (
     strumming,
     waving,
 )
-from dvskit.scenes.person.hand_shapes import HAND_SHAPES, showing
 from dvskit.scenes.person.other_gestures import doing_otherwise
 from dvskit.scenes.person.rhythm import wander, wander3
 
@@ -48,9 +47,6 @@ PERSON_GESTURES = (
     "other",
 )
 """The classes of DVS128 Gesture in their order; sides and turns are the person's own."""
-
-DRAWN_GESTURES = (*PERSON_GESTURES, *HAND_SHAPES)
-"""All that a drawn person can do."""
 
 MIRRORED = {
     "right_hand_wave": "left_hand_wave",
@@ -80,7 +76,7 @@ class PersonMotion(Protocol):
 
 @dataclass(frozen=True)
 class GestureMotion:
-    """One of DRAWN_GESTURES, as made by a person drawn from the seed.
+    """One of PERSON_GESTURES, as made by a person drawn from the seed.
 
     speed    1 is the drawn person's own      start_s  where in the gesture the clip begins
     rest_s   rest of the arms at the start    rise_s   duration of the transition to the gesture; 0:
@@ -97,12 +93,12 @@ class GestureMotion:
     rise_s: float = checked(in_range, 0, 1e6, default=0.0)
 
     def __post_init__(self) -> None:
-        check_known("gesture", self.gesture, DRAWN_GESTURES)
+        check_known("gesture", self.gesture, PERSON_GESTURES)
         check_fields(self)
 
     def moves(self, t_s: Array, build: Build) -> Moves:
         """Return the movements of the person at times (T,) in seconds."""
-        rng = np.random.default_rng((self.seed, DRAWN_GESTURES.index(self.gesture), 1))
+        rng = np.random.default_rng((self.seed, PERSON_GESTURES.index(self.gesture), 1))
         t = self.start_s + self.speed * np.asarray(t_s, float)
         moves = Moves.still(len(t))
         for part in _parts(self.gesture, rng, build):
@@ -114,7 +110,7 @@ class GestureMotion:
 
     def _begin(self, t_s: Array, moves: Moves, build: Build) -> None:
         """Rest first, then go over smoothly to the movements, the arms ahead and outward."""
-        rng = np.random.default_rng((self.seed, DRAWN_GESTURES.index(self.gesture), 2))
+        rng = np.random.default_rng((self.seed, PERSON_GESTURES.index(self.gesture), 2))
         resting_moves = Moves.still(len(t_s))
         for arm in (RIGHT, LEFT):
             resting(arm, rng, build)(t_s, resting_moves)
@@ -134,8 +130,6 @@ def _parts(gesture: str, rng: np.random.Generator, build: Build) -> list[Part]:
     arm = LEFT if gesture.startswith("left") else RIGHT
     if gesture.endswith("wave"):
         return [rest[1 - arm], waving(arm, rng, build)]
-    if gesture in HAND_SHAPES:
-        return [rest[LEFT], showing(gesture, RIGHT, rng, build)]
     if gesture.endswith("clockwise"):
         turn = -1 if gesture.endswith("counter_clockwise") else 1
         return [rest[1 - arm], circling(arm, turn, rng, build)]

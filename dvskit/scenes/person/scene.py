@@ -12,13 +12,12 @@ from numpy.typing import ArrayLike, NDArray
 from dvskit._arguments import check_fields, check_range, checked, in_range
 from dvskit.errors import check_known
 from dvskit.events import Size, as_size
-from dvskit.scenes.person.body import RIGHT, Build, Joints, joints
+from dvskit.scenes.person.body import Build, Joints, joints
 from dvskit.scenes.person.figure import PersonCamera, parts, profile
-from dvskit.scenes.person.hand_shapes import HAND_SHAPES
 from dvskit.scenes.person.look import Look, View, backdrop, cloths
 from dvskit.scenes.person.motion import (
-    DRAWN_GESTURES,
     LARGEST_SEED,
+    PERSON_GESTURES,
     GestureMotion,
     PersonMotion,
     SkeletonMotion,
@@ -36,7 +35,7 @@ _BLOCK = 64  # frames that are laid out at once
 class PersonScene:
     """A person who faces the camera and makes a gesture; iterating gives (t_us, frame).
 
-    gesture      one of DRAWN_GESTURES, as the frames show it
+    gesture      one of PERSON_GESTURES, as the frames show it
     size         of the frames, in pixels; the view scales with the height
     fps          frames per second; a fast hand moves some 3 pixels of 128 in 1/200 s
     duration_us  frames lie at 0 <= t < duration_us
@@ -63,7 +62,7 @@ class PersonScene:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "size", as_size(self.size))
-        check_known("gesture", self.gesture, DRAWN_GESTURES)
+        check_known("gesture", self.gesture, PERSON_GESTURES)
         check_fields(self)
 
     @classmethod
@@ -83,9 +82,9 @@ class PersonScene:
         first and begin in view. `close` brings the camera near to the hand that moves most or, if
         none does, to the head.
         """
-        check_known("gesture", gesture, DRAWN_GESTURES)
+        check_known("gesture", gesture, PERSON_GESTURES)
         check_range("seed", seed, 0, LARGEST_SEED)
-        rng = np.random.default_rng((seed, DRAWN_GESTURES.index(gesture)))
+        rng = np.random.default_rng((seed, PERSON_GESTURES.index(gesture)))
         scene = cls(
             gesture=gesture,
             size=as_size(size),
@@ -96,11 +95,6 @@ class PersonScene:
             view=View.drawn(rng),
             build=Build.drawn(rng),
         )
-        if gesture in HAND_SHAPES:
-            body = scene.joints(range(0, 500_000, 50_000))
-            head = gesture == "other_shape" and rng.random() < 0.25
-            middle = body.head if head else body.knuckles[:, RIGHT].mean(1)
-            return replace(scene, view=_filled_by(middle.mean(0), rng))
         if rng.random() < 0.3:
             rest_s, rise_s = rng.uniform(0, 0.5), rng.uniform(0.2, 0.6)
             motion = GestureMotion(gesture, seed, rest_s=rest_s, rise_s=rise_s)
@@ -123,7 +117,7 @@ class PersonScene:
 
         joints_m     (T, 20, 3) metres, as in `scenes.person.motion`; gaps are filled in
         t_us         (T,) times of its frames
-        gesture      its class, of DRAWN_GESTURES
+        gesture      its class, of PERSON_GESTURES
         duration_us  None for the whole recording; after its end the body stands still
 
         `scene.motion.mended` reports the gaps. Raises ShapeError, ConfigError.
@@ -200,26 +194,5 @@ def _near(place: NDArray[np.float64], rng: np.random.Generator) -> View:
         roll=rng.normal(0, 4),
         blur=rng.uniform(0.006, 0.03),
     )
-    return _with_place(view, place, rng.uniform(-0.3, 0.3), rng.uniform(0.3, 0.7))
-
-
-def _filled_by(place: NDArray[np.float64], rng: np.random.Generator) -> View:
-    """Return a view that a hand at a position (x, y, z in metres) fills, from any direction."""
-    distance = rng.uniform(0.75, 1.6)
-    view = View(
-        height_m=np.exp(rng.uniform(*np.log((0.17, 0.32))))
-        * distance
-        / max(distance + place[2], 0.3),
-        distance_m=distance,
-        turn=rng.normal(0, 20),
-        rise=rng.normal(0, 12),
-        roll=rng.normal(0, 15) if rng.random() < 0.5 else rng.uniform(-180, 180),
-        blur=rng.uniform(0.006, 0.03),
-    )
-    return _with_place(view, place, rng.uniform(-0.2, 0.2), rng.uniform(0.35, 0.65))
-
-
-def _with_place(view: View, place: NDArray[np.float64], x: float, y: float) -> View:
-    """Return a view that shows a place at `x` right of the middle and `y`, in picture heights."""
-    at_x, at_y, _, _ = PersonCamera(replace(view, x=0.0, y=0.0), 0, 1).see(place)
-    return replace(view, x=x - float(at_x), y=y - float(at_y))
+    x, y, _, _ = PersonCamera(view, 0, 1).see(place)
+    return replace(view, x=rng.uniform(-0.3, 0.3) - float(x), y=rng.uniform(0.3, 0.7) - float(y))
