@@ -103,8 +103,8 @@ def train(
     makes images from events.
 
     On several processors, GPUs or machines: torchrun --nproc-per-node 2 -m dvskit train CONFIG.
-    With --max-restarts 3, torchrun starts all processes again if one ends early, and the run
-    continues from its checkpoint to the same weights.
+    torchrun --max-restarts 3 starts all processes again if one ends early. The run continues from
+    its checkpoint to the same weights.
     """
     overrides = begin.changes()
     if source.suffix.lower() != ".toml":
