@@ -20,6 +20,7 @@ from dvskit.errors import ConfigError, OutputError
 from tests.clusters import LocalCluster, free_address, wait_until
 from tests.conftest import skip_or_fail
 from tests.many_jobs import copy
+from tests.test_events import make
 from tests.test_many import clip, files_in, here, recordings, touch  # noqa: F401
 
 
@@ -63,6 +64,31 @@ def test_clips_on_workers_draw_the_noise_of_one_process(run, tmp_path, cluster):
     assert run(*words, "there", "--cluster", cluster.address)[0] == 0
     assert files_in(tmp_path / "there") == files_in(tmp_path / "here")
     assert set(files_in(tmp_path / "here")) >= {"a.npz", "b/c.npz"}
+
+
+@pytest.mark.slow(seconds=14)
+@pytest.mark.parametrize(
+    "words",
+    [("render", "r", "--scale", "1"), ("reconstruct", "r", "--model", "filter", "--to", "npz")],
+)
+def test_videos_and_images_of_many_files_are_those_of_one(run, tmp_path, cluster, words):
+    for name in ("r/a.npz", "r/x/b.npz"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        dvskit.save_events(make(300, seed=len(name)), name)
+    touch(tmp_path / "r", "x/broken.npz", "x/old.mp4")
+    cluster.wait_for_workers()
+    for out, crew in (("two", ("--jobs", "2")), ("there", ("--cluster", cluster.address))):
+        code, said, err = run(*words, "-o", out, *crew)
+        assert (code, said, err.count("failed: ")) == (1, "", 1)
+        assert "note: skipped, not recordings: 1 file (1 of .mp4)" in err
+        assert f"error: 1 of 3 files failed; {out}: 2 files written" in err
+    made = files_in(tmp_path / "two")
+    assert files_in(tmp_path / "there") == made
+    ending = "mp4" if words[0] == "render" else "npz"
+    assert set(made) == {f"a.{ending}", f"x/b.{ending}"}
+    rest = words[2:4]
+    assert run(words[0], "r/a.npz", "-o", f"one.{ending}", *rest)[0] == 0
+    assert (tmp_path / f"one.{ending}").read_bytes() == made[f"a.{ending}"]
 
 
 def beside(work):

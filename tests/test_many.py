@@ -161,6 +161,12 @@ def test_a_folder_that_is_one_recording_or_clip_stays_one(here):
         (("convert", "r", "out", "--to", "aedat44"), "--to: unknown format"),
         (("convert", "r", "out", "--to", "nmnist"), "nmnist is only read"),
         (("convert", "r", "out", "--to", "evt3", "--stop", "5"), "--stop '5' is not a time"),
+        (("render", "r", "-o", "x.mp4"), "r: stands for several recordings; name a folder for"),
+        (("render", "r/*", "-o", "x.gif"), "r/*: stands for several recordings; name a folder"),
+        (("render", "r", "-o", "x", "--to", "png"), "--to png: for several inputs, name one of"),
+        (("render", "r", "-o", "x", "--beside", "v"), "--beside is for one input; leave it out"),
+        (("render", "r/a.raw", "-o", "x.mp4", "--to", "gif"), "--to is for many inputs; the suff"),
+        (("reconstruct", "r", "-o", "x", "--json"), "--json is for one input; leave it out for"),
     ],
 )
 def test_a_mistake_in_the_words_is_one_line_and_leaves_nothing(run, tmp_path, words, said):
@@ -191,6 +197,17 @@ def test_what_cannot_be_read_or_written_at_all_is_one_line(run, tmp_path, words,
     assert (code, out) == (1, "")
     assert said in err
     assert err.count("\n") == 1
+
+
+def test_one_recording_and_a_folder_give_images_and_with_to_a_video_in_the_folder(run, tmp_path):
+    dvskit.save_events(make(50), "a.npz")
+    (tmp_path / "there").mkdir()
+    assert run("render", "a.npz", "-o", "there", "--scale", "1")[0] == 0
+    assert "frame_000000.png" in files_in(tmp_path / "there")
+    assert run("render", "a.npz", "-o", "films/", "--scale", "1", "--to", ".gif")[0] == 0
+    assert list(files_in(tmp_path / "films")) == ["a.gif"]
+    code, out, err = run("render", "a.npz", "-o", "b", "--cluster", "tcp://h:1")
+    assert (code, out, "--cluster is for many inputs" in err) == (2, "", True)
 
 
 def test_one_file_is_one_file_however_its_output_is_named(run, tmp_path):

@@ -256,6 +256,11 @@ def _mapped(events: Events, file: BinaryIO) -> Events:
     return Events.from_checked(t, x, y, p, events.size)
 
 
+def forget_clips() -> None:
+    """Free the emulated clips."""
+    _emulated.cache_clear()
+
+
 class CountedEvents(ReadableSource):
     """The events of a source, with their count and times in the latest pass.
 

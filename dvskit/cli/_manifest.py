@@ -28,7 +28,7 @@ def options_hash(command: str, options: Mapping[str, Any]) -> str:
     digest = hashlib.sha256(command.encode())
     for name, value in sorted(options.items()):
         digest.update(f"\n{name}={value!r}".encode(errors="surrogatepass"))
-        if isinstance(value, str) and Path(value).suffix and Path(value).is_file():
+        if isinstance(value, str | Path) and Path(value).suffix and Path(value).is_file():
             digest.update(Path(value).read_bytes())
     return digest.hexdigest()[:16]
 

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
+from dvskit.cli._clips import forget_clips
 from dvskit.cli._manifest import options_hash
 from dvskit.cli._many_files import Crew, ManyFiles
 from dvskit.cli._options import as_usage, shown_as, spread
@@ -20,8 +21,9 @@ from dvskit.cli._trees import Inputs, holds_any, is_pattern, is_tree
 from dvskit.errors import ConfigError, count_of
 from dvskit.formats import format_for_writing, is_standard
 from dvskit.formats.addresses import scheme_of
+from dvskit.formats.found import is_image_folder
 from dvskit.formats.image_list import images_in
-from dvskit.formats.table import is_suffix, named_format
+from dvskit.formats.table import CLIP_SUFFIXES, is_suffix, named_format
 
 Options = dict[str, Any]
 _COMMANDS: dict[str, Command] = {}  # by the names of their modules
@@ -67,8 +69,12 @@ class Command:
     folder  the option that turns one input into a folder; it is set if the output is a folder
             and no other option sets the kind of output; empty if there is none
     apart   returns whether options set the kind of output, so that a folder is for many files
+    endings suffixes of outputs that are no events, the usual one first: --to is added for many
+            inputs; -o is required, and that of one input may be a folder
+    out     the help of -o, for `endings`
+    single  options for one input only, by name
     one     the command: input, output, and the options by name; it returns the number of events
-            written, if known
+            read or written, if known
     """
 
     inputs: Inputs
@@ -78,6 +84,9 @@ class Command:
     own: Callable[[Path, Options], Options] | None = None
     folder: str = ""
     apart: Callable[[Options], bool] = bool
+    endings: tuple[str, ...] = ()
+    out: str = ""
+    single: tuple[str, ...] = ()
     one: Callable[..., int | None] = field(init=False)
 
     def __call__(self, one: Callable[..., int | None]) -> Callable[..., None]:
@@ -99,34 +108,75 @@ class Command:
             return
         if self._is_one(words, output, rest):
             crew.check_one()
-            paths = [Path(word) for word in (*words, *([] if output is None else [output]))]
-            self.one(*(*paths, None, None)[:2], **rest)
+            self._do_one(words, output, rest)
             return
         folder = Path(words.pop() if output is None else output)
-        ending, rest = _ending(rest, self.ending)
+        ending, rest = self._many_options(rest)
         force, name = rest.pop("force"), self.one.__module__
         options = options_hash(name, rest)
         many = ManyFiles(self.inputs, words, folder, options=options, force=force)
         # What is replaced is settled: a new output is of a lost worker that did the same job.
         many.do(partial(do_one, name, rest | {"force": True}), ending, crew)
 
+    def _do_one(self, words: list[str], output: str | None, rest: Options) -> None:
+        paths: list[Path | None] = [Path(word) for word in words]
+        if self.endings:
+            paths = paths or [None]
+            if rest["to"] is not None:
+                raise ConfigError("--to is for many inputs; the suffix of -o sets the kind of one")
+            rest = {name: value for name, value in rest.items() if name != "to"}
+        if output is not None:
+            paths.append(Path(output))
+        self.one(*(*paths, None, None)[:2], **rest)
+
+    def _many_options(self, rest: Options) -> tuple[str, Options]:
+        """Return the suffix of the outputs, and the options of each file. Raises ConfigError."""
+        for name in self.single:
+            if rest[name]:
+                raise ConfigError(f"--{name} is for one input; leave it out for several")
+        if not self.endings:
+            return _ending(rest, self.ending)
+        rest = dict(rest)
+        to = rest.pop("to") or self.endings[0]
+        ending = f".{to.lower().removeprefix('.')}"
+        if ending not in self.endings:
+            raise ConfigError(f"--to {to}: for several inputs, name one of {_listed(self.endings)}")
+        return ending, rest
+
     def _signature(self) -> inspect.Signature:
         """Return the parameters of the command for many, for the command line."""
         known = inspect.signature(self.one)
         _, _, *rest = known.parameters.values()
         argument = typer.Argument(
-            help=self.words, metavar="IN OUT", show_default=False, parser=_as_written
-        )
+            help=self.words, metavar="FILE" if self.endings else "IN OUT", show_default=False,
+            parser=_as_written,
+        )  # fmt: skip
         kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
         paths = inspect.Parameter("paths", kind, annotation=Annotated[list[Path], argument])
-        if self.alone:
+        if self.alone or self.endings:
             optional = Annotated[list[Path] | None, argument]
             paths = paths.replace(default=None, annotation=optional)
         output = inspect.Parameter("output", kind, default=None, annotation=_OutputOption)
         named = inspect.Parameter.KEYWORD_ONLY
+        if self.endings:
+            output, to = self._own_outputs()
+            rest.append(to)
         jobs = inspect.Parameter("jobs", named, default=None, annotation=_JobsOption)
         cluster = inspect.Parameter("cluster", named, default=None, annotation=_ClusterOption)
         return known.replace(parameters=[paths, output, *rest, jobs, cluster])
+
+    def _own_outputs(self) -> tuple[inspect.Parameter, inspect.Parameter]:
+        """Return the parameters of -o and --to for outputs that are no events."""
+        named = inspect.Parameter.KEYWORD_ONLY
+        out = typer.Option("-o", "--out", help=self.out, show_default=False)
+        to = typer.Option(
+            "--to", help=f"For many inputs: the outputs' suffix: {_listed(self.endings)}.",
+            show_default=self.endings[0][1:],
+        )  # fmt: skip
+        return (
+            inspect.Parameter("output", named, annotation=Annotated[str, out]),
+            inspect.Parameter("to", named, default=None, annotation=Annotated[str | None, to]),
+        )
 
     def _is_one_folder(self, words: list[str], output: str | None, rest: Options) -> bool:
         """Return whether one input becomes a folder. Raises ConfigError if it cannot."""
@@ -153,7 +203,7 @@ class Command:
                 raise ConfigError(f"--{self.alone} takes no input; name only the output")
             return True
         if not read:
-            if self.alone:
+            if self.alone or self.endings:
                 return True  # which reports the missing input
             raise ConfigError(f"{words[0]}: name the file to write after it, or a folder with -o")
         if len(read) > 1:
@@ -172,7 +222,26 @@ class Command:
                 )
             return False
         word, out = read[0], words[-1] if output is None else output
+        if self.endings:
+            return self._is_one_named(word, out, rest["to"])
         return self._is_one_of(word, out, of_file=output is None)
+
+    def _is_one_named(self, word: str, out: str, to: str | None) -> bool:
+        """Return whether an input is one, also with a folder for its output.
+
+        With --to the folder is one for many. Raises ConfigError for a file for many.
+        """
+        if _is_stream(word):
+            return True
+        tree = is_tree(word, self.inputs) and not is_image_folder(Path(word))
+        if not (tree or is_pattern(word)):
+            return to is None or _names_a_file(out)
+        if _names_a_file(out):
+            raise ConfigError(
+                f"{word}: stands for several {self.inputs.name}s; name a folder for the outputs, "
+                f"not {out}"
+            )
+        return False
 
     def _is_one_of(self, word: str, out: str, *, of_file: bool) -> bool:
         """Return whether `out` is the output file of an input, and not a folder for it.
@@ -194,6 +263,10 @@ class Command:
         return (of_file or a_file) and not is_pattern(word)
 
 
+def _listed(endings: tuple[str, ...]) -> str:
+    return ", ".join(ending[1:] for ending in endings)
+
+
 def _as_written(word: str) -> str:
     """Keep a path as text, because a slash at its end means a folder."""
     return word
@@ -207,7 +280,9 @@ def _names_a_file(out: str) -> bool:
     if _names_a_folder(out):
         return False
     suffix = Path(out).suffix.lower()
-    return os.path.lexists(out) or suffix in _OF_TENSORS or is_suffix(suffix)
+    if suffix in _OF_TENSORS or suffix in CLIP_SUFFIXES or is_suffix(suffix):
+        return True
+    return os.path.lexists(out)
 
 
 def _is_stream(word: str) -> bool:
@@ -240,4 +315,7 @@ def do_one(module: str, options: Options, file: Path, out: Path) -> int | None:
     """Run the command of a module on one file of many, in a process of its own."""
     command = command_of(module)
     own = {} if command.own is None else command.own(file, options)
-    return command.one(file, out, **options | own)
+    try:
+        return command.one(file, out, **options | own)
+    finally:
+        forget_clips()

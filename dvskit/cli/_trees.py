@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from dvskit._files import is_hidden, visible
 from dvskit.errors import ConfigError, FormatError, count_of, one_line
+from dvskit.formats.found import PathKind, identify, readable_suffixes
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,13 @@ class Inputs:
     is_file: Callable[[Path], bool]
     is_folder: Callable[[Path], bool]
     endings: Callable[[], Collection[str]]
+
+
+def _is_recording(path: Path) -> bool:
+    return identify(path) is PathKind.RECORDING
+
+
+RECORDINGS = Inputs("recording", _is_recording, _is_recording, readable_suffixes)
 
 
 class FileJob(NamedTuple):

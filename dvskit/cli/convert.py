@@ -13,7 +13,7 @@ from dvskit.cli._cameras import CameraOptions
 from dvskit.cli._filtered import FilteredEvents, FiltersOption
 from dvskit.cli._many import Command
 from dvskit.cli._tensors import TensorOptions
-from dvskit.cli._trees import Inputs
+from dvskit.cli._trees import RECORDINGS
 from dvskit.errors import ConfigError, count_of
 from dvskit.events import Events, Size, Source
 from dvskit.filters import Crop, FilteredSource, Fit, Placement
@@ -28,7 +28,6 @@ from dvskit.formats import (
     open_sink,
 )
 from dvskit.formats.addresses import LiveRecording
-from dvskit.formats.found import PathKind, identify, readable_suffixes
 
 _MOVED = "the filters move the times of events"
 
@@ -138,10 +137,6 @@ class _Kept:
     filters: FiltersOption = None
 
 
-def _is_recording(path: Path) -> bool:
-    return identify(path) is PathKind.RECORDING
-
-
 def _says_what_is_written(given: dict[str, Any]) -> bool:
     """Return whether options name a format of events or a tensor."""
     return given["to"] is not None or any(given[each.name] for each in fields(TensorOptions))
@@ -172,7 +167,7 @@ def _write_frames(
 
 
 @Command(
-    Inputs("recording", _is_recording, _is_recording, readable_suffixes),
+    RECORDINGS,
     "An event file or its folder, - for standard input, or udp://HOST:PORT (left out with "
     "--camera); and the file to write, whose suffix sets the format (- is standard output, in EVT3 "
     "unless --to names another). For many inputs, which need --to: a folder and the folder to "

@@ -14,19 +14,19 @@ from dvskit import _interrupt
 from dvskit._files import check_output, shipped_folders
 from dvskit.cli import _console
 from dvskit.cli._cameras import CameraOptions
-from dvskit.cli._clips import CountedEvents, UntilStopped, note_assumptions
+from dvskit.cli._clips import SHOWN_FILE, CountedEvents, UntilStopped, note_assumptions
 from dvskit.cli._live_stream import open_seen
+from dvskit.cli._many import Command
 from dvskit.cli._options import (
-    REQUIRED,
     Force,
     Json,
     Reading,
     Span,
-    argument,
     option,
     part_of,
     reconstructor_names,
 )
+from dvskit.cli._trees import RECORDINGS
 from dvskit.errors import ConfigError, VideoError, count_of
 from dvskit.video.source import FrameSource
 
@@ -85,25 +85,30 @@ class _Shown:
         return SteadyTimes(_FPS if self.fps is None else self.fps)
 
 
+@Command(
+    RECORDINGS,
+    f"{SHOWN_FILE} Left out with --camera. Or many: folders of recordings, several files, and "
+    "patterns such as 'rec/**/*.raw'.",
+    endings=(".mp4", ".mkv", ".mov", ".gif", ".npz"),
+    out="A video (.mp4, .mkv, .mov, .gif), arrays t_us and images (.npz), or a folder for PNG "
+    "files and images.txt (no suffix). For many inputs, the folder to write into.",
+    single=("json",),
+)
 def reconstruct(
-    file: Path | None = argument(
-        "An event file or its folder, - for standard input, or udp://HOST:PORT; a video or a "
-        "folder of images is emulated first. Left out with --camera."
-    ),
-    out: Path = option(
-        "A video (.mp4, .mkv, .mov, .gif), arrays t_us and images (.npz), or a folder for PNG "
-        "files and images.txt (no suffix).",
-        "-o", "--out", default=REQUIRED, shown=False,
-    ),
+    file: Path | None,
+    out: Path,
     shown: _Shown = _Shown(),
     reading: Reading = Reading(),
     json: Json = False,
     force: Force = False,
-) -> None:  # fmt: skip
+) -> int:
     """Turn events into gray images: a video, PNG files, or arrays.
 
     An image shows the brightness at its time, from the events up to then. Images are written as
     they come, also of live events and a webcam. Ctrl-C completes the output with the images so far.
+
+    For many inputs the tree of folders is kept, with an output for each recording, and manifest.csv
+    lists them. Existing outputs of the same options are skipped. The same command continues.
     """
     if str(out) == "-":
         raise ConfigError("-: images are not written to standard output; name a file or a folder")
@@ -155,6 +160,7 @@ def reconstruct(
     if stop.asked:
         _interrupt.advise(f"{out} holds the images so far")
         raise KeyboardInterrupt
+    return source.count
 
 
 def _facts(file: Path, model: str, saved: SavedImages, source: CountedEvents) -> dict[str, Any]:

@@ -24,17 +24,17 @@ from dvskit.cli._clips import (
     note_assumptions,
     open_shown,
 )
+from dvskit.cli._many import Command
 from dvskit.cli._options import (
-    REQUIRED,
     DarkOption,
     Force,
     Reading,
     Span,
-    argument,
     camera_for,
     option,
     stamps_of,
 )
+from dvskit.cli._trees import RECORDINGS
 from dvskit.errors import ConfigError, count_of
 
 if TYPE_CHECKING:
@@ -99,19 +99,28 @@ class _Drawn:
     )
 
 
+@Command(
+    RECORDINGS,
+    f"{SHOWN_FILE} Or many: folders of recordings, several files, and patterns such as "
+    "'rec/**/*.raw'.",
+    endings=(".mp4", ".mkv", ".mov", ".gif"),
+    out="The video: .mp4, .mkv, .mov, .gif, or a folder for PNG files (no suffix). For many "
+    "inputs, the folder to write into.",
+    single=("beside",),
+)
 def render(
-    file: Path | None = argument(SHOWN_FILE),
-    out: Path = option(
-        "The video: .mp4, .mkv, .mov, .gif, or a folder for PNG files (no suffix).",
-        "-o", "--out", default=REQUIRED, shown=False,
-    ),
+    file: Path | None,
+    out: Path,
     drawn: _Drawn = _Drawn(),
     reading: Reading = Reading(),
     force: Force = False,
-) -> None:  # fmt: skip
+) -> int:
     """Turn events into a video: MP4, GIF, or PNG files in a folder.
 
     Of live events, such as those of --camera evk4, Ctrl-C completes the video with those so far.
+
+    For many inputs the tree of folders is kept, with a video for each recording, and manifest.csv
+    lists them. Existing outputs of the same options are skipped. The same command continues.
     """
     if file is None:
         file, drawn = _camera_of(drawn)
@@ -184,6 +193,7 @@ def render(
     if stop is not None and stop.asked:
         _interrupt.advise(f"{out} holds the frames so far")
         raise KeyboardInterrupt
+    return report.events
 
 
 def _camera_of(drawn: _Drawn) -> tuple[Path, _Drawn]:
