@@ -203,7 +203,7 @@ class Command:
                 raise ConfigError(f"--{self.alone} takes no input; name only the output")
             return True
         if not read:
-            if self.alone or self.endings:
+            if not words:
                 return True  # which reports the missing input
             raise ConfigError(f"{words[0]}: name the file to write after it, or a folder with -o")
         if len(read) > 1:
