@@ -29,15 +29,10 @@ from dvskit.events import Events, Source, as_size, as_source
 from dvskit.formats.addresses import opener_of, scheme_of
 from dvskit.formats.beside import COUNTED_BESIDE, Beside, TriggersAlong, hand_over, left_behind
 from dvskit.formats.file_bytes import InputStream
+from dvskit.formats.file_sink import FileSink, is_standard
 from dvskit.formats.losses import Damage, Loss
 from dvskit.formats.merging import MergedSource, merge
-from dvskit.formats.recording import (
-    FileSink,
-    ReadOptions,
-    Recording,
-    RecordingPart,
-    is_standard,
-)
+from dvskit.formats.recording import ReadOptions, Recording, RecordingPart
 from dvskit.formats.table import (
     HEAD_BYTES,
     TABLE,

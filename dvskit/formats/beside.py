@@ -6,8 +6,9 @@ from collections.abc import Mapping
 
 from dvskit.errors import count_of
 from dvskit.events import Source
+from dvskit.formats.file_sink import FileSink
 from dvskit.formats.merging import MergedSource
-from dvskit.formats.recording import FileSink, Recording, RecordingPart
+from dvskit.formats.recording import Recording, RecordingPart
 from dvskit.streams import Triggers
 
 Beside = Recording | RecordingPart | MergedSource  # sources that may hold more than events

@@ -12,16 +12,11 @@ from numpy.typing import NDArray
 
 from dvskit.errors import EventsError, FormatError, GeometryError
 from dvskit.events import Events, Size, as_size, polarity_column
+from dvskit.formats.file_sink import FileSink
 from dvskit.formats.in_order import Columns, InOrder
 from dvskit.formats.losses import Damage
 from dvskit.formats.npy import COLUMN_NAMES
-from dvskit.formats.recording import (
-    BLOCK_EVENTS,
-    FileSink,
-    ReadOptions,
-    Recording,
-    SizeOrigin,
-)
+from dvskit.formats.recording import BLOCK_EVENTS, ReadOptions, Recording, SizeOrigin
 from dvskit.formats.sensor_size import choose_size
 from dvskit.formats.storage import Storage
 from dvskit.formats.stored_array import StoredArray

@@ -1,21 +1,16 @@
-"""The interface of format modules: a Recording to read, a FileSink to write."""
+"""The interface of reading in format modules: a Recording."""
 
 from __future__ import annotations
 
 import stat
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from os import PathLike
 from pathlib import Path
-from types import TracebackType
-from typing import BinaryIO, Literal, Self
+from typing import Literal
 
-from dvskit import _files
 from dvskit._arguments import check_arguments
-from dvskit.errors import EventsError, GeometryError, OutputError
 from dvskit.events import Events, ReadableSource, Size
 from dvskit.events.even_blocks import even_blocks
 from dvskit.events.sources import blocks_between, part_words
@@ -23,18 +18,13 @@ from dvskit.events.window import check_window
 from dvskit.formats.calibration import camera_beside
 from dvskit.formats.labels import labels_beside
 from dvskit.formats.losses import Damage, FormatOrderError, Losses
-from dvskit.formats.own_code import named, named_blocks
+from dvskit.formats.own_code import named_blocks
 from dvskit.formats.storage import ReusedStorage, Storage, WholeStorage
 from dvskit.streams import Frame, Imu, Intrinsics, Labels, Triggers
 
 SizeOrigin = Literal["argument", "header", "camera", "format", "frames", "data"]
 
 BLOCK_EVENTS = 1 << 20
-
-
-def is_standard(path: str | PathLike[str]) -> bool:
-    """Return whether a path is "-": standard input or standard output."""
-    return str(path) == "-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,112 +277,3 @@ class RecordingPart(ReadableSource):
     def other_streams(self) -> Mapping[str, int]:
         """Return other data of the whole recording: names and counts."""
         return self.recording.other_streams()
-
-
-class FileSink(ABC):
-    """A Sink that writes one file: whole on a clean exit, not at all otherwise.
-
-    A path of "-" is standard output, where bytes once written stay.
-
-    notes        on how the events are stored, for readers of the file
-    interleaves  whether triggers may come between blocks of events, and not only before them
-    """
-
-    format: str
-    interleaves = False
-    _file: BinaryIO
-
-    def __init__(self, path: Path, size: Size, *, overwrite: bool = False) -> None:
-        self._piped = is_standard(path)
-        if self._piped:
-            self.path = _files.check_standard_output()
-        else:
-            self.path = _files.check_output(path, overwrite=overwrite)
-        self.size = size
-        self.notes: list[str] = []
-        self.count = 0
-        self._last: int | None = None
-        self._partial = self.path if self._piped else _files.partial_path(self.path)
-
-    def __enter__(self) -> Self:
-        try:
-            with named(self):
-                self._open(self._partial)
-        except OSError as error:
-            _files.discard(self._partial, self.path)
-            problem = f"{self.path}: {error.strerror or error}; choose another place"
-            raise OutputError(problem) from error
-        return self
-
-    def write(self, events: Events) -> None:
-        """Append a block. Raises GeometryError for another size, EventsError for time order."""
-        if events.size != self.size:
-            problem = f"a block of {events.size} in a file of {self.size} events"
-            raise GeometryError(f"{self.path}: {problem}")
-        if not len(events):
-            return
-        if self._last is not None and events.t[0] < self._last:
-            raise EventsError(
-                f"{self.path}: a block starts at {events.t[0]} us, before {self._last} us, "
-                "the end of the previous one"
-            )
-        self._guard(lambda: self._write(events))
-        self._last = int(events.t[-1])
-        self.count += len(events)
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        try:
-            if kind is None:
-                self._guard(self._finish)
-                self._guard(lambda: _files.finish(self._partial, self.path))
-            else:
-                with suppress(OSError):  # buffered data for a closed pipe
-                    self._abandon()
-        finally:
-            _files.discard(self._partial, self.path)
-
-    def _create(self, partial: Path) -> BinaryIO:
-        """Open the path of `_open` for writing, or standard output in its place."""
-        return _files.standard_output() if self._piped else partial.open("wb")
-
-    def _guard(self, action: Callable[[], None]) -> None:
-        try:
-            with named(self):
-                action()
-        except BrokenPipeError:
-            raise  # the reader has closed the pipe: not an error of the place
-        except OSError as error:
-            raise OutputError(
-                f"{self.path}: {error.strerror or error}; free some space or choose another place"
-            ) from error
-
-    @abstractmethod
-    def _open(self, partial: Path) -> None:
-        """Open `partial` for writing as `_file`, and write the data before the events."""
-
-    @abstractmethod
-    def _write(self, events: Events) -> None:
-        """Append a block of at least one event; its size and its time order are checked."""
-
-    def _finish(self) -> None:
-        """Write the data after the events, and close the file."""
-        self._file.close()
-
-    def _abandon(self) -> None:
-        """Close the file, which is then removed. Must not raise."""
-        self._file.close()
-
-    def _check_triggers(self, triggers: Triggers, taken: Triggers) -> None:
-        """Raise EventsError for triggers after events, repeated ones, and time that runs back."""
-        if self.count or len(taken):
-            raise EventsError(f"{self.path}: triggers are written once, before the events")
-        self._check_forward(triggers)
-
-    def _check_forward(self, triggers: Triggers) -> None:
-        if (triggers.t[1:] < triggers.t[:-1]).any():
-            raise EventsError(f"{self.path}: the time of the triggers runs back; sort them first")

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from dvskit.errors import EventsError, GeometryError, LeftOutWarning
 from dvskit.events import Events, Size
 from dvskit.formats.aedat2.chips import CHIPS, DVS128, AddressLayout, Chip
-from dvskit.formats.recording import FileSink
+from dvskit.formats.file_sink import FileSink
 from dvskit.streams import Triggers
 
 # The classes of jAER for such addresses.

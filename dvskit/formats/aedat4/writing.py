@@ -15,7 +15,7 @@ from dvskit.events.even_blocks import EvenBlocks
 from dvskit.formats.aedat4 import encoding
 from dvskit.formats.aedat4.compression import Compression, Compressor
 from dvskit.formats.aedat4.layout import MAGIC, PACKET_HEADER
-from dvskit.formats.recording import FileSink
+from dvskit.formats.file_sink import FileSink
 from dvskit.streams import Frame, Imu, Triggers
 
 PACKET_EVENTS = 1 << 14

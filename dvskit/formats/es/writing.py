@@ -12,7 +12,7 @@ from dvskit.errors import EventsError
 from dvskit.events import Events
 from dvskit.formats.es import byte_kernels as k
 from dvskit.formats.es.reading import MAGIC
-from dvskit.formats.recording import FileSink
+from dvskit.formats.file_sink import FileSink
 
 _VERSION_AND_TYPE = bytes((2, 0, 0, 1))
 _BUFFER_BYTES = 1 << 20

@@ -22,12 +22,7 @@ from dvskit.formats.hdf5.opening import contents, damaged, missing_end, open_fil
 from dvskit.formats.in_order import LOOK_AHEAD, InOrder
 from dvskit.formats.index_cache import count_early
 from dvskit.formats.losses import Damage, Losses
-from dvskit.formats.recording import (
-    BLOCK_EVENTS,
-    ReadOptions,
-    Recording,
-    SizeOrigin,
-)
+from dvskit.formats.recording import BLOCK_EVENTS, ReadOptions, Recording, SizeOrigin
 from dvskit.formats.sensor_size import choose_size, smallest_size
 from dvskit.formats.storage import Storage
 from dvskit.streams import Frame, Triggers

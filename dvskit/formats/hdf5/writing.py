@@ -20,9 +20,9 @@ from dvskit import _threads
 from dvskit.errors import DvskitError, EventsError, GeometryError, OutputError
 from dvskit.events import Events, Size
 from dvskit.events.even_blocks import EvenBlocks
+from dvskit.formats.file_sink import FileSink
 from dvskit.formats.hdf5 import ecf_kernels
 from dvskit.formats.hdf5.filters import ECF
-from dvskit.formats.recording import FileSink
 from dvskit.streams import Triggers
 
 CHUNK = 16384  # events per chunk, as in Metavision, whose reader needs it

@@ -16,13 +16,14 @@ import numpy as np
 from dvskit.events import Size
 from dvskit.formats.feed import WordKind
 from dvskit.formats.file_bytes import InputStream
+from dvskit.formats.file_sink import FileSink
 from dvskit.formats.prophesee import evt3_clean_kernels, evt3_kernels, evt_clean_kernels
 from dvskit.formats.prophesee import evt_kernels as e
 from dvskit.formats.prophesee import layout as w
 from dvskit.formats.prophesee.header import RawHeader
 from dvskit.formats.prophesee.recording import WordRecording, open_raw, open_raw_stream
 from dvskit.formats.prophesee.sink import Evt3Sink, EvtSink
-from dvskit.formats.recording import FileSink, ReadOptions, Recording
+from dvskit.formats.recording import ReadOptions, Recording
 
 _LARGEST = Size(2048, 2048)  # all that 11 bits can address
 # The meanings of the types of words.

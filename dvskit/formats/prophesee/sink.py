@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from dvskit.errors import EventsError, GeometryError
 from dvskit.events import Events, Size
 from dvskit.events.even_blocks import EvenBlocks
+from dvskit.formats.file_sink import FileSink
 from dvskit.formats.prophesee import encode_kernels as encoding
 from dvskit.formats.prophesee import evt_kernels as e
 from dvskit.formats.prophesee.header import FAERY_OFFSET_KEY, TIME_OFFSET_KEY
 from dvskit.formats.prophesee.layout import WordLayout
-from dvskit.formats.recording import FileSink
 from dvskit.formats.storage import EventColumns, TriggerColumns
 from dvskit.streams import Triggers
 

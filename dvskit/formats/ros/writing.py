@@ -17,7 +17,7 @@ from rosbags import rosbag1
 from dvskit.errors import EventsError
 from dvskit.events import Events, Size
 from dvskit.events.even_blocks import EvenBlocks
-from dvskit.formats.recording import FileSink
+from dvskit.formats.file_sink import FileSink
 from dvskit.formats.ros.messages import (
     PACKET_MD5,
     PACKET_TYPE,

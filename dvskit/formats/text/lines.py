@@ -11,9 +11,10 @@ import numpy as np
 from dvskit.errors import DamagedFileError, FormatError, GeometryError
 from dvskit.events import Events, Size
 from dvskit.formats.file_bytes import InputStream
+from dvskit.formats.file_sink import FileSink
 from dvskit.formats.index_cache import NEVER, find_index, index_of
 from dvskit.formats.losses import Damage, Losses
-from dvskit.formats.recording import FileSink, ReadOptions, Recording, SizeOrigin
+from dvskit.formats.recording import ReadOptions, Recording, SizeOrigin
 from dvskit.formats.sensor_size import choose_size
 from dvskit.formats.storage import ReusedStorage, Storage
 from dvskit.formats.text.decoding import (

@@ -1,0 +1,131 @@
+"""The interface of writing in format modules: a FileSink."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from contextlib import suppress
+from os import PathLike
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Self
+
+from dvskit import _files
+from dvskit.errors import EventsError, GeometryError, OutputError
+from dvskit.events import Events, Size
+from dvskit.formats.own_code import named
+from dvskit.streams import Triggers
+
+
+def is_standard(path: str | PathLike[str]) -> bool:
+    """Return whether a path is "-": standard input or standard output."""
+    return str(path) == "-"
+
+
+class FileSink(ABC):
+    """A Sink that writes one file: whole on a clean exit, not at all otherwise.
+
+    A path of "-" is standard output, where bytes once written stay.
+
+    notes        on how the events are stored, for readers of the file
+    interleaves  whether triggers may come between blocks of events, and not only before them
+    """
+
+    format: str
+    interleaves = False
+    _file: BinaryIO
+
+    def __init__(self, path: Path, size: Size, *, overwrite: bool = False) -> None:
+        self._piped = is_standard(path)
+        if self._piped:
+            self.path = _files.check_standard_output()
+        else:
+            self.path = _files.check_output(path, overwrite=overwrite)
+        self.size = size
+        self.notes: list[str] = []
+        self.count = 0
+        self._last: int | None = None
+        self._partial = self.path if self._piped else _files.partial_path(self.path)
+
+    def __enter__(self) -> Self:
+        try:
+            with named(self):
+                self._open(self._partial)
+        except OSError as error:
+            _files.discard(self._partial, self.path)
+            problem = f"{self.path}: {error.strerror or error}; choose another place"
+            raise OutputError(problem) from error
+        return self
+
+    def write(self, events: Events) -> None:
+        """Append a block. Raises GeometryError for another size, EventsError for time order."""
+        if events.size != self.size:
+            problem = f"a block of {events.size} in a file of {self.size} events"
+            raise GeometryError(f"{self.path}: {problem}")
+        if not len(events):
+            return
+        if self._last is not None and events.t[0] < self._last:
+            raise EventsError(
+                f"{self.path}: a block starts at {events.t[0]} us, before {self._last} us, "
+                "the end of the previous one"
+            )
+        self._guard(lambda: self._write(events))
+        self._last = int(events.t[-1])
+        self.count += len(events)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            if kind is None:
+                self._guard(self._finish)
+                self._guard(lambda: _files.finish(self._partial, self.path))
+            else:
+                with suppress(OSError):  # buffered data for a closed pipe
+                    self._abandon()
+        finally:
+            _files.discard(self._partial, self.path)
+
+    def _create(self, partial: Path) -> BinaryIO:
+        """Open the path of `_open` for writing, or standard output in its place."""
+        return _files.standard_output() if self._piped else partial.open("wb")
+
+    def _guard(self, action: Callable[[], None]) -> None:
+        try:
+            with named(self):
+                action()
+        except BrokenPipeError:
+            raise  # the reader has closed the pipe: not an error of the place
+        except OSError as error:
+            raise OutputError(
+                f"{self.path}: {error.strerror or error}; free some space or choose another place"
+            ) from error
+
+    @abstractmethod
+    def _open(self, partial: Path) -> None:
+        """Open `partial` for writing as `_file`, and write the data before the events."""
+
+    @abstractmethod
+    def _write(self, events: Events) -> None:
+        """Append a block of at least one event; its size and its time order are checked."""
+
+    def _finish(self) -> None:
+        """Write the data after the events, and close the file."""
+        self._file.close()
+
+    def _abandon(self) -> None:
+        """Close the file, which is then removed. Must not raise."""
+        self._file.close()
+
+    def _check_triggers(self, triggers: Triggers, taken: Triggers) -> None:
+        """Raise EventsError for triggers after events, repeated ones, and time that runs back."""
+        if self.count or len(taken):
+            raise EventsError(f"{self.path}: triggers are written once, before the events")
+        self._check_forward(triggers)
+
+    def _check_forward(self, triggers: Triggers) -> None:
+        if (triggers.t[1:] < triggers.t[:-1]).any():
+            raise EventsError(f"{self.path}: the time of the triggers runs back; sort them first")
