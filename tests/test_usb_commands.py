@@ -6,6 +6,7 @@ import json
 import signal
 import socket
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from dvskit import Events, _interrupt
 from dvskit.cli import _live_view
 from dvskit.cli._cameras import CameraOptions
 from dvskit.cli._live_view import ShownArrivals
-from dvskit.errors import ConfigError
+from dvskit.errors import ConfigError, FormatError
 from dvskit.evaluation import decide
 from dvskit.training import save_model
 from tests.test_live import EVENTS as MOVING
@@ -330,3 +331,31 @@ def test_events_are_shown_as_fast_as_they_come(plug):
     took_s = time.monotonic() - began
     assert Events.concatenate(blocks) == EVENTS[:2000]
     assert took_s >= EVENTS[:2000].duration_us / 1e6 - 0.002
+
+
+def test_a_camera_is_sent_to_a_receiver_until_ctrl_c(run, plug, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
+    received = []
+
+    def receive() -> None:
+        for _ in range(200):
+            try:
+                received.append(dvskit.load_events(address))
+                return
+            except FormatError:
+                time.sleep(0.05)
+
+    def stop() -> None:
+        time.sleep(0.5)  # the waiting events are sent
+        signal.raise_signal(signal.SIGINT)
+
+    plug(packets(EVENTS), at_end=stop)
+    thread = threading.Thread(target=receive)
+    thread.start()
+    code, out, err = run("convert", "--camera", "evk4", address)
+    thread.join(20)
+    assert (code, out) == (0, "")
+    assert received == [EVENTS]
+    assert "stopped; the events so far are written" in err
+    assert f"{address}: {len(EVENTS):,} events" in err

@@ -13,16 +13,19 @@ from typing import Annotated, Any, get_type_hints
 import typer
 
 from dvskit._files import check_standard_output
+from dvskit.cli import _console
 from dvskit.cli._console import parse_time_us
 from dvskit.errors import ConfigError, GeometryError, ShapeError, UnknownFormatError, one_line
 from dvskit.events import Size, parse_size
 from dvskit.formats import (
+    FileSink,
     Recording,
     RecordingPart,
     format_for_writing,
     is_standard,
     open_events,
 )
+from dvskit.formats.network import is_network
 from dvskit.formats.table import named_format
 from dvskit.streams import Intrinsics
 
@@ -327,7 +330,7 @@ def rectangle_from(text: str) -> tuple[int, int, int, int]:
 
 def check_writable(out: Path, to: str | None) -> None:
     """Raise ConfigError unless events can be written by `to`, or by the suffix of `out`."""
-    if to is None and not out.suffix and not is_standard(out):
+    if to is None and not out.suffix and not (is_standard(out) or is_network(out)):
         raise ConfigError(
             f"{out}: has no suffix of a format; add one, or name the format with --to"
         )
@@ -337,6 +340,13 @@ def check_writable(out: Path, to: str | None) -> None:
         raise ConfigError(one_line(error)) from error
     if is_standard(out):
         check_standard_output()
+
+
+def waiting(sink: FileSink) -> FileSink:
+    """Say that an output waits for a receiver, if it does; return it."""
+    if sink.serves is not None:
+        _console.say(f"{sink.serves}: waits for one receiver")
+    return sink
 
 
 def window_from(

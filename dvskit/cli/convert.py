@@ -28,6 +28,9 @@ from dvskit.formats import (
     open_sink,
 )
 from dvskit.formats.addresses import LiveRecording
+from dvskit.formats.keeping_up import KeepingUp
+from dvskit.formats.network import is_network
+from dvskit.streams import Triggers
 
 _MOVED = "the filters move the times of events"
 
@@ -168,11 +171,12 @@ def _write_frames(
 
 @Command(
     RECORDINGS,
-    "An event file or its folder, - for standard input, or udp://HOST:PORT (left out with "
-    "--camera); and the file to write, whose suffix sets the format (- is standard output, in EVT3 "
-    "unless --to names another). For many inputs, which need --to: a folder and the folder to "
-    "write into, or several files, folders and patterns such as 'rec/**/*.raw' with -o FOLDER. One "
-    "recording and a folder, without --to: its frames.",
+    "An event file or its folder, - for standard input, tcp://HOST:PORT or udp://HOST:PORT (left "
+    "out with --camera); and the file to write, whose suffix sets the format (- is standard "
+    "output, and tcp://HOST:PORT serves one receiver, in EVT3 unless --to names another). For many "
+    "inputs, which need --to: a folder and the folder to write into, or several files, folders and "
+    "patterns such as 'rec/**/*.raw' with -o FOLDER. One recording and a folder, without --to: its "
+    "frames.",
     alone="camera",
     folder="frames",
     apart=_says_what_is_written,
@@ -210,7 +214,7 @@ def convert(
     recording = formats.open(file, salvage=salvage)
     part: RecordingPart
     if recording.live:
-        part = _Arriving(recording, after_us, until_us)
+        part = _Arriving(recording, after_us, until_us, waits=not is_network(out))
     else:
         part = recording.between(*options.stamps_of(recording, after_us, until_us))
     changed = _Changed(part, rectangle, kept.filters or [], target)
@@ -223,7 +227,9 @@ def convert(
         _console.say(said)
         return None
     with (
-        open_sink(out, changed.source.size, format=formats.to, overwrite=force) as sink,
+        options.waiting(
+            open_sink(out, changed.source.size, format=formats.to, overwrite=force)
+        ) as sink,
         _console.progress(f"{file.name} -> {out.name}", None, "events") as show,
     ):
         left = changed.write(sink, show)
@@ -256,12 +262,20 @@ def _notes(out: Path, notes: list[str], part: RecordingPart) -> None:
 
 
 class _Arriving(RecordingPart):
-    """Live events from `after_us` to `until_us` after the first; Ctrl-C ends them early."""
+    """Live events from `after_us` to `until_us` after the first; Ctrl-C ends them early.
 
-    def __init__(self, recording: Recording, after_us: int | None, until_us: int | None) -> None:
+    waits  whether a camera's events wait for the output; if not, some may be dropped, and counted
+    """
+
+    def __init__(
+        self, recording: Recording, after_us: int | None, until_us: int | None, *, waits: bool
+    ) -> None:
         super().__init__(recording, None, None)
+        self._source: Recording | KeepingUp = recording
         if isinstance(recording, LiveRecording):
             recording.limit_us = until_us
+            if not waits:
+                self._source = KeepingUp(recording)
         self._after_us, self._until_us = after_us, until_us
         self._origin_us: int | None = None
 
@@ -274,9 +288,13 @@ class _Arriving(RecordingPart):
     def damage(self, damage: Damage) -> None:
         """Do nothing: the recording counts the losses."""
 
+    def new_triggers(self) -> Triggers:
+        """Return the triggers that the pass has met since the last call."""
+        return self._source.new_triggers().between(self.start_us, self.stop_us)
+
     def __iter__(self) -> Iterator[Events]:
         with _console.stoppable() as stop:
-            for block in stop.until(self.recording):
+            for block in stop.until(self._source):
                 if self._origin_us is None:
                     self._origin_us = int(block.t[0])
                     times = (self._after_us, self._until_us)
@@ -286,3 +304,7 @@ class _Arriving(RecordingPart):
                     return
             if stop.asked:
                 _console.note("stopped; the events so far are written")
+                if isinstance(self._source, KeepingUp) and (count := self._source.waiting):
+                    _console.note(
+                        f"{count_of(count, 'event')} left out that waited for the receiver"
+                    )

@@ -220,7 +220,9 @@ class _Work:
         _console.announce_compiling()
         with (
             _console.stoppable() as stop,
-            open_sink(out, source.size, format=how.to, overwrite=how.force) as sink,
+            options.waiting(
+                open_sink(out, source.size, format=how.to, overwrite=how.force)
+            ) as sink,
             _console.progress(self._name.name, self._total, "frames") as show,
         ):
             for block in source:
@@ -237,7 +239,7 @@ class _Work:
         _console.say(
             f"{sink.path}: {count_of(sink.count, 'event')} on {sink.size} from "
             + count_of(self._done(source), "frame")
-            + (look if sink.count and not is_standard(out) else "")
+            + (look if sink.count and not (is_standard(out) or sink.serves) else "")
         )
         return sink.count, stop.asked
 

@@ -38,7 +38,7 @@ def merge(
     options.check_writable(target, to)
     recordings = [reading.open(file) for file in inputs]
     source = merged(*recordings)
-    with open_sink(target, source.size, format=to, overwrite=force) as sink:
+    with options.waiting(open_sink(target, source.size, format=to, overwrite=force)) as sink:
         left = hand_over(source, sink)
         along = TriggersAlong(source, sink)
         title = f"{inputs[0].name} + {len(inputs) - 1} -> {target.name}"

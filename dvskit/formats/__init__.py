@@ -32,6 +32,7 @@ from dvskit.formats.file_bytes import InputStream
 from dvskit.formats.file_sink import FileSink, is_standard
 from dvskit.formats.losses import Damage, Loss
 from dvskit.formats.merging import MergedSource, merge
+from dvskit.formats.network import LiveAddress, connect, is_network
 from dvskit.formats.recording import ReadOptions, Recording, RecordingPart
 from dvskit.formats.table import (
     HEAD_BYTES,
@@ -86,8 +87,9 @@ def open_events(
     """Open an event file, or its folder, as a Source that starts anew at each iteration.
 
     `format` names a row of the table, or a row and its variant (`csv:x,y,t,p`); without it the
-    content decides, then the suffix. A path of "-" is standard input; udp://HOST:PORT receives
-    datagrams in a layout of faery or AEStream (`udp:spif`); usb://CAMERA is a USB event camera
+    content decides, then the suffix. A path of "-" is standard input; tcp://HOST:PORT connects to
+    another program and reads what a pipe would hold; udp://HOST:PORT receives datagrams in a layout
+    of faery or AEStream (`udp:spif`); usb://CAMERA is a USB event camera
     (`usb://evk4:SERIAL?diff_on=20`), ros://TOPIC a topic of ROS 2: all are read once. `size`
     (width, height) overrides the file's own. `strict=False` salvages: damage is skipped, counted
     and listed in `.damage` instead of raised. `sort` sorts events by time (stable) in formats
@@ -113,6 +115,8 @@ def _open(path: str | PathLike[str], format: str | None, options: ReadOptions) -
     if is_standard(path):
         raw = io.FileIO(sys.stdin.fileno(), closefd=False)
         return open_stream(InputStream(raw, "standard input"), row, options)
+    if is_network(path):
+        return _open_network(path, row, options)
     if (scheme := scheme_of(path)) is not None:
         if row is not None and row.name != scheme:
             comes = "in datagrams; udp does" if scheme == "udp" else f"at {scheme}://; leave it out"
@@ -130,6 +134,16 @@ def _open(path: str | PathLike[str], format: str | None, options: ReadOptions) -
         if first.state is not None and hasattr(module, "open_small"):
             return _checked(module.open_small(path, first, options))
         return _checked(module.open_recording(path, options))
+
+
+def _open_network(path: str | PathLike[str], row: Format | None, options: ReadOptions) -> Recording:
+    incoming = connect(path)
+    # Data cannot be sent again: damage is counted, and the events so far are kept.
+    stream = InputStream(incoming, incoming.name)
+    recording = open_stream(stream, row, replace(options, strict=False))
+    recording.path = LiveAddress(incoming.name)  # a Path merges both slashes
+    incoming.lost = lambda words: recording.damage.tally(1, "early end", f"of the sender ({words})")
+    return recording
 
 
 def _checked(opened: object) -> Recording:
@@ -189,8 +203,9 @@ def open_sink(
 ) -> FileSink:
     """Return a Sink that writes `path`, in the format that `format` or the suffix names.
 
-    A path of "-" is standard output, in EVT3 where `format` names none. Raises UnknownFormatError,
-    OutputError.
+    A path of "-" is standard output, tcp://HOST:PORT a port that serves one receiver, in EVT3 where
+    `format` names none. Raises UnknownFormatError, OutputError, ConfigError for an address that is
+    malformed, or is open to other machines without a token (tcp://TOKEN@HOST:PORT).
     """
     row = format_for_writing(path, format)
     with row.named_errors(path):

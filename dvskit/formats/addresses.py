@@ -1,19 +1,22 @@
-"""Addresses of live events in place of a path: udp://HOST:PORT, usb://CAMERA, ros://TOPIC."""
+"""Addresses of live events in place of a path: udp:// and tcp://HOST:PORT, usb://, ros://."""
 
 from __future__ import annotations
 
 import re
 from abc import abstractmethod
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
+from dvskit.formats.network import LiveAddress
 from dvskit.formats.recording import Recording
+
+__all__ = ["LiveAddress", "LiveRecording", "opener_of", "scheme_of"]
 
 _MODULES = {
     "udp": "dvskit.formats.udp",
     "usb": "dvskit.formats.usb",
     "ros": "dvskit.formats.ros.live",
+    "tcp": "dvskit.formats.network",
 }
 
 
@@ -26,13 +29,6 @@ def scheme_of(path: object) -> str | None:
 def opener_of(scheme: str) -> Any:
     """Import and return the module with the `open_recording` of a scheme."""
     return import_module(_MODULES[scheme])
-
-
-class LiveAddress(type(Path())):  # type: ignore[misc]
-    """An address in place of a path: it keeps both slashes when shown."""
-
-    def __str__(self) -> str:
-        return re.sub(r"^([a-z]+):/+", r"\1://", super().__str__())
 
 
 class LiveRecording(Recording):

@@ -8,11 +8,12 @@ from contextlib import suppress
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Self
+from typing import BinaryIO, Self, cast
 
 from dvskit import _files
-from dvskit.errors import EventsError, GeometryError, OutputError
+from dvskit.errors import EventsError, GeometryError, OutputError, count_of
 from dvskit.events import Events, Size
+from dvskit.formats.network import Listening, LiveAddress, Outgoing, is_network
 from dvskit.formats.own_code import named
 from dvskit.streams import Triggers
 
@@ -25,19 +26,27 @@ def is_standard(path: str | PathLike[str]) -> bool:
 class FileSink(ABC):
     """A Sink that writes one file: whole on a clean exit, not at all otherwise.
 
-    A path of "-" is standard output, where bytes once written stay.
+    A path of "-" is standard output, where bytes once written stay. tcp://HOST:PORT serves one
+    receiver: the context waits for it when it is entered.
 
     notes        on how the events are stored, for readers of the file
     interleaves  whether triggers may come between blocks of events, and not only before them
+    serves       the address that it serves, without its token; None for files and pipes
     """
 
     format: str
     interleaves = False
+    serves: str | None = None
     _file: BinaryIO
 
     def __init__(self, path: Path, size: Size, *, overwrite: bool = False) -> None:
-        self._piped = is_standard(path)
-        if self._piped:
+        self._piped = is_standard(path) or is_network(path)
+        self._listening: Listening | None = None
+        if is_network(path):
+            self._listening = Listening(path)
+            self.serves = str(self._listening.address)
+            self.path: Path = LiveAddress(self.serves)
+        elif self._piped:
             self.path = _files.check_standard_output()
         else:
             self.path = _files.check_output(path, overwrite=overwrite)
@@ -79,6 +88,8 @@ class FileSink(ABC):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        if kind is not None and isinstance(file := cast(object, self._file), Outgoing):
+            file.abort()
         try:
             if kind is None:
                 self._guard(self._finish)
@@ -90,7 +101,12 @@ class FileSink(ABC):
             _files.discard(self._partial, self.path)
 
     def _create(self, partial: Path) -> BinaryIO:
-        """Open the path of `_open` for writing, or standard output in its place."""
+        """Open the path of `_open` for writing, or standard output or a receiver in its place."""
+        if self._listening is not None:
+            outgoing = self._listening.accept()
+            if refused := self._listening.refused:
+                self.notes.append(f"refused: {count_of(refused, 'connection')} without its token")
+            return cast(BinaryIO, outgoing)
         return _files.standard_output() if self._piped else partial.open("wb")
 
     def _guard(self, action: Callable[[], None]) -> None:

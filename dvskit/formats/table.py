@@ -20,6 +20,7 @@ from dvskit.errors import (
 )
 from dvskit.formats.file_bytes import FirstBytes, read_first
 from dvskit.formats.marks import is_dat, never, raw_header_says, starts_with
+from dvskit.formats.network import is_network
 from dvskit.registry import Registry, named_errors, with_line
 
 HEAD_BYTES = 4096
@@ -350,9 +351,10 @@ def known_by_head(path: Path, head: bytes) -> Format:
 def format_for_writing(path: str | PathLike[str], name: str | None = None) -> Format:
     """Return the format to write `path` in: by `name`, else by its suffix.
 
-    A path of "-" is standard output: EVT3 unless named. Raises UnknownFormatError for an unknown
-    name or suffix, for a read-only format, and for one that cannot go through a pipe.
+    A path of "-" and tcp://HOST:PORT are pipes: EVT3 unless named. Raises UnknownFormatError for an
+    unknown name or suffix, for a read-only format, and for one that cannot go through a pipe.
     """
+    piped = str(path) == "-" or is_network(path)
     if name is not None:
         row, variant = named_format(name)
         if variant:
@@ -361,16 +363,17 @@ def format_for_writing(path: str | PathLike[str], name: str | None = None) -> Fo
                 f"{row.name})"
             )
         _check_written(path, row)
-    elif str(path) == "-":
+    elif piped:
         row = TABLE["evt3"]
     else:
         row = TABLE.search(lambda: _written_as(path))
-    if str(path) == "-" and "w" not in row.piped:
+    if piped and "w" not in row.piped:
+        place = "standard output" if str(path) == "-" else "tcp output"
         ways = ", ".join(sorted(row.name for row in TABLE.values() if "w" in row.piped))
         own = TABLE.is_own(row.name)
         why = "it is not written in order" if own else "its row does not declare piped='w'"
         raise UnknownFormatError(
-            f"standard output: {row.name} cannot go through a pipe, as {why}; name a file, or "
+            f"{place}: {row.name} cannot go through a pipe, as {why}; name a file, or "
             f"one of {ways} (format=, --to)"
         )
     return row

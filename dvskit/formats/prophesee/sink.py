@@ -171,7 +171,8 @@ class RawSink(HeaderSink):
         self._trigger_at = 0
 
     def _write(self, events: Events) -> None:
-        for block in self._even.push(events):
+        # A receiver gets events as they come; the words depend on the blocks, the events do not.
+        for block in self._even.push(events) if self.serves is None else (events,):
             self._merge(block, last=False)
 
     def _finish(self) -> None:

@@ -1,0 +1,365 @@
+"""Events between programs over TCP: what is sent is what arrives."""
+
+from __future__ import annotations
+
+import re
+import socket
+import threading
+import time
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+import dvskit
+from dvskit import Events
+from dvskit.errors import ConfigError, FormatError, OutputError, UnknownFormatError
+from dvskit.formats import network, open_sink
+from dvskit.formats.addresses import LiveRecording
+from dvskit.formats.keeping_up import KeepingUp
+from dvskit.formats.recording import ReadOptions
+from tests.test_udp import SIZE, make
+
+LOOPBACK = "tcp://127.0.0.1:0"
+TOKEN = "a_token-of-24-characters"
+
+
+class Sender:
+    """Writes blocks to one receiver, in a thread; `error` is the one that ended it."""
+
+    def __init__(self, blocks, address=LOOPBACK, **rest):
+        self.error: BaseException | None = None
+        self.sink = open_sink(address, SIZE, **rest)
+        self.blocks = blocks
+        self.thread = threading.Thread(target=self._run)
+        self.thread.start()
+
+    def _run(self):
+        try:
+            with self.sink as sink:
+                for block in self.blocks:
+                    sink.write(block)
+        except BaseException as error:
+            self.error = error
+
+    def ended(self):
+        self.thread.join(20)
+        assert not self.thread.is_alive()
+        return self.error
+
+    @property
+    def address(self):
+        return self.sink.serves
+
+    @property
+    def place(self):
+        return "127.0.0.1", int(self.address.rpartition(":")[2])
+
+    def with_token(self, token=TOKEN):
+        return self.address.replace("://", f"://{token}@")
+
+
+@contextmanager
+def served(data):
+    """A program that sends bytes to the first receiver."""
+
+    def run():
+        peer, _ = server.accept()
+        with peer:
+            peer.sendall(data)
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=run)
+        thread.start()
+        yield f"tcp://127.0.0.1:{server.getsockname()[1]}"
+        thread.join(20)
+
+
+def cut(events, count):
+    return [events[at : at + count] for at in range(0, len(events), count)]
+
+
+@pytest.mark.parametrize("count", [1, 63, 2000])
+@pytest.mark.parametrize("name", ["evt3", "evt2", "dat"])
+def test_what_is_sent_arrives_however_the_stream_is_cut(name, count):
+    events = make(300 if count == 1 else 2000)
+    sender = Sender(cut(events, count), format=name)
+    recording = dvskit.open_events(sender.address)
+    assert recording.load() == events
+    assert not recording.damage
+    assert (recording.format, str(recording.path)) == (name, sender.address)
+    assert sender.ended() is None
+
+
+def test_the_bytes_are_those_of_a_file(tmp_path):
+    dvskit.save_events(make(), tmp_path / "a.raw")
+    sender = Sender([make()])
+    with socket.create_connection(sender.place) as peer, peer.makefile("rb") as file:
+        received = file.read()
+    assert received == (tmp_path / "a.raw").read_bytes()
+    assert sender.ended() is None
+
+
+def test_events_arrive_before_the_stream_ends():
+    events, more = make(), threading.Event()
+
+    def blocks():
+        yield events[:100]
+        assert more.wait(10)
+        yield events[100:]
+
+    sender = Sender(blocks())
+    arriving = iter(dvskit.open_events(sender.address))
+    first = next(arriving)
+    assert len(first)
+    more.set()
+    assert first.concatenate([first, *arriving]) == events
+    assert sender.ended() is None
+
+
+def many(sent, count):
+    """Blocks of 65,536 events, one after the other; `sent` gets their numbers."""
+    block = make(1 << 16, step_us=3)
+    for number in range(count):
+        sent.append(number)
+        t = block.t + number * int(block.t[-1])
+        yield Events(t=t, x=block.x, y=block.y, p=block.p, size=SIZE)
+
+
+def test_a_writer_waits_for_a_slow_receiver_in_bounded_memory():
+    sent: list[int] = []
+    sender = Sender(many(sent, 120))
+    arriving = iter(dvskit.open_events(sender.address).blocks())
+    count, before = len(next(arriving)), -1
+    while before != len(sent):
+        before = len(sent)
+        time.sleep(0.3)
+    assert before < 120
+    assert count + sum(map(len, arriving)) == 120 << 16
+    assert sender.ended() is None
+
+
+class Camera(LiveRecording):
+    """Gives events without waiting, and counts its passes."""
+
+    format = "camera"
+
+    def __init__(self, blocks):
+        super().__init__(Path("camera"), ReadOptions(), make(1).size, "camera")
+        self.blocks_given, self.ended = blocks, threading.Event()
+
+    def close(self):
+        self.ended.set()
+
+    def _blocks(self, damage, storage):
+        yield from self.blocks_given
+        self.ended.set()
+
+
+def test_a_camera_does_not_wait_and_whole_blocks_are_dropped_and_counted():
+    events = make(1000)
+    camera = Camera(cut(events, 100))
+    arriving = iter(KeepingUp(camera, most=350))
+    kept = [next(arriving)]
+    assert camera.ended.wait(10)
+    kept += arriving
+    count = sum(map(len, kept))
+    assert all(len(block) == 100 for block in kept)
+    assert 300 <= count <= 400
+    assert str(camera.damage) == (f"{1000 - count} events dropped, as the receiver was too slow")
+    assert kept[0] == events[:100]
+
+
+def test_events_that_wait_when_a_camera_is_stopped_are_known():
+    camera = Camera(cut(make(1000), 100))
+    keeping = KeepingUp(camera)
+    arriving = iter(keeping)
+    next(arriving)
+    assert camera.ended.wait(10)
+    assert keeping.waiting == 900
+    arriving.close()
+
+
+def test_an_error_of_a_camera_is_raised_after_its_events():
+    def blocks():
+        yield make(100)
+        raise FormatError("camera: unplugged")
+
+    kept = []
+    with pytest.raises(FormatError, match="unplugged"):
+        kept.extend(KeepingUp(Camera(blocks())))
+    assert len(kept) == 1
+
+
+def test_beyond_the_loopback_a_token_is_needed_and_a_drawn_one_is_named():
+    with pytest.raises(ConfigError, match="needs a token") as raised:
+        open_sink("tcp://0.0.0.0:0", SIZE)
+    named = re.search(r"tcp://\S+@0\.0\.0\.0:0", str(raised.value))
+    assert named
+    sink = open_sink(named[0], SIZE)
+    assert sink.serves.startswith("tcp://0.0.0.0:")
+    sink._listening.close()
+
+
+@pytest.mark.parametrize("shown", ["", "another-token-of-24-char", TOKEN + "x", TOKEN[:-1] + "."])
+def test_nothing_is_sent_without_the_right_token(shown):
+    sender = Sender([make()], f"tcp://{TOKEN}@127.0.0.1:0")
+    with socket.create_connection(sender.place) as peer:
+        peer.sendall(f"{shown}\n".encode())
+        with suppress(ConnectionResetError):
+            assert peer.recv(100) == b""
+    assert dvskit.load_events(sender.with_token()) == make()
+    assert sender.ended() is None
+    assert sender.sink.notes == ["refused: 1 connection without its token"]
+    assert TOKEN not in str(sender.sink.path)
+
+
+def test_a_receiver_with_a_wrong_token_gets_one_line_that_hides_it():
+    sender = Sender([make()], f"tcp://{TOKEN}@127.0.0.1:0")
+    wrong = "wrong-token-of-24-charac"
+    with pytest.raises(FormatError, match="closed without events; is its token right") as raised:
+        dvskit.open_events(sender.with_token(wrong))
+    assert wrong not in str(raised.value)
+    assert dvskit.load_events(sender.with_token()) == make()
+    assert sender.ended() is None
+
+
+@pytest.mark.parametrize("address", [LOOPBACK, f"tcp://{TOKEN}@127.0.0.1:0"])
+@pytest.mark.parametrize("data", [b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", b"\xff" * 3_000_000, None])
+def test_a_browser_garbage_and_a_closed_peer_get_nothing_and_the_next_is_served(address, data):
+    sender = Sender([make()], address)
+    lost = suppress(ConnectionResetError, BrokenPipeError)
+    with lost, socket.create_connection(sender.place) as peer:
+        if data is not None:
+            peer.sendall(data)
+            assert peer.recv(100) == b""
+    own = sender.address if address == LOOPBACK else sender.with_token()
+    assert dvskit.load_events(own) == make()
+    assert sender.ended() is None
+    assert len(sender.sink.notes) == 1
+
+
+def test_a_peer_that_shows_no_token_in_time_makes_room(monkeypatch):
+    monkeypatch.setattr(network, "_HANDSHAKE_S", 0.3)
+    sender = Sender([make()], f"tcp://{TOKEN}@127.0.0.1:0")
+    with socket.create_connection(sender.place):
+        assert dvskit.load_events(sender.with_token()) == make()
+    assert sender.ended() is None
+
+
+def test_a_receiver_that_takes_nothing_ends_the_output(monkeypatch):
+    monkeypatch.setattr(network, "_STALL_S", 0.3)
+    sender = Sender(many([], 120))
+    with socket.create_connection(sender.place):
+        error = sender.ended()
+    assert isinstance(error, OutputError)
+    assert "took nothing" in str(error)
+
+
+def test_a_receiver_that_leaves_is_one_line_for_the_sender():
+    left = threading.Event()
+
+    def blocks():
+        for number in range(100):
+            yield make(1000, start_us=number * 10_000)
+            assert left.wait(10)
+
+    sender = Sender(blocks())
+    peer = socket.create_connection(sender.place)
+    assert peer.recv(10)
+    peer.close()
+    left.set()
+    error = sender.ended()
+    assert isinstance(error, OutputError)
+    assert "the receiver closed the connection" in str(error)
+
+
+def test_events_before_a_lost_connection_are_kept_and_the_loss_is_reported():
+    def blocks():
+        yield make()
+        time.sleep(0.3)
+        raise FormatError("camera: unplugged")
+
+    sender = Sender(blocks())
+    recording = dvskit.open_events(sender.address)
+    assert recording.load() == make()
+    assert "1 early end of the sender" in str(recording.damage)
+    assert isinstance(sender.ended(), FormatError)
+
+
+def test_garbage_of_a_sender_is_one_line():
+    with (
+        served(b"HTTP/1.1 400 Bad Request\r\n\r\n" * 300) as address,
+        pytest.raises(UnknownFormatError, match="matches no format") as raised,
+    ):
+        dvskit.open_events(address)
+    assert "\n" not in str(raised.value)
+
+
+def test_garbage_among_events_is_left_out_and_counted(tmp_path):
+    dvskit.save_events(make(), tmp_path / "a.raw")
+    whole = (tmp_path / "a.raw").read_bytes()
+    with served(whole[:-1] + b"\x3f") as address:
+        recording = dvskit.open_events(address)
+        assert recording.load()[:1900] == make()[:1900]
+    with served(whole[:-1]) as address:
+        recording = dvskit.open_events(address)
+        assert recording.load()[:1900] == make()[:1900]
+        assert recording.damage
+
+
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        ("tcp://127.0.0.1", "is not tcp://HOST:PORT"),
+        ("tcp://:5000", "is not tcp://HOST:PORT"),
+        ("tcp://127.0.0.1:70000", "outside 0..65535"),
+        ("tcp://short@127.0.0.1:5000", "16 to 128"),
+        ("tcp://a@b@127.0.0.1:5000", "is not tcp://HOST:PORT"),
+    ],
+)
+def test_a_malformed_address_is_one_line_for_both_sides(address, words):
+    for call in (lambda: dvskit.open_events(address), lambda: open_sink(address, SIZE)):
+        with pytest.raises(ConfigError, match=words) as raised:
+            call()
+        assert "short" not in str(raised.value)
+
+
+def test_a_port_that_is_taken_and_one_without_a_sender_are_one_line():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(OutputError, match="choose another port"):
+            open_sink(f"tcp://127.0.0.1:{port}", SIZE)
+    with pytest.raises(FormatError, match="start the program that sends first"):
+        dvskit.open_events(f"tcp://127.0.0.1:{port}")
+    with pytest.raises(UnknownFormatError, match="tcp output: npz cannot go through a pipe"):
+        open_sink(LOOPBACK, SIZE, format="npz")
+
+
+def test_convert_sends_to_convert(run, tmp_path):
+    dvskit.save_events(make(), tmp_path / "a.npz")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
+    ended = []
+
+    def receive():
+        for _ in range(200):
+            try:
+                ended.append(dvskit.load_events(address))
+                return
+            except FormatError:
+                time.sleep(0.05)
+
+    thread = threading.Thread(target=receive)
+    thread.start()
+    code, out, err = run("convert", tmp_path / "a.npz", address)
+    thread.join(20)
+    assert (code, out) == (0, "")
+    assert ended == [make()]
+    assert f"{address}: waits for one receiver\n" in err
+    assert f"{address}: 2,000 events on 320x240, evt3" in err
+    sender = Sender([make()])
+    code, _, err = run("convert", sender.address, tmp_path / "b.raw")
+    assert code == 0, err
+    assert dvskit.load_events(tmp_path / "b.raw") == make()
+    assert sender.ended() is None
