@@ -106,7 +106,7 @@ def test_files_of_killed_workers_are_complete_once(here, cluster, capsys):  # no
 
     def kill() -> None:
         for number, done in enumerate((1, 12)):
-            wait_until(lambda done=done: len(list((here / "o").glob("*.out"))) >= done)
+            wait_until(lambda done=done: len(list((here / "o").glob("[!.]*.out"))) >= done)
             time.sleep(dice.uniform(0, 0.4))
             cluster.replace(number)
 
@@ -143,7 +143,7 @@ def test_a_rerun_completes_once_a_lost_scheduler_is_back(here, cluster, capsys):
     cluster.wait_for_workers()
 
     def kill() -> None:
-        wait_until(lambda: any((here / "o").glob("*.out")))
+        wait_until(lambda: any((here / "o").glob("[!.]*.out")))  # a whole one
         cluster.scheduler.kill()
 
     killer = beside(kill)

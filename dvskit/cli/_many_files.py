@@ -211,9 +211,14 @@ class ManyFiles:
         """Print notes, equal ones of several files in one line, and list the failures."""
         if self._plan.others:
             _console.note(skipped_note(self._plan.others, self._inputs))
-        for text, files in self._notes.items():
-            more = f" and {len(files) - 1:,} more" if len(files) > 1 else ""
-            _console.note(f"{files[0]}{more}: {text}")
+        place = {job.out: number for number, job in enumerate(self._plan.jobs)}
+        # Jobs end in any order; messages are in that of the inputs.
+        self._wrong.sort(key=lambda wrong: place[wrong[0].out])
+        notes = [(min(files, key=place.__getitem__), text) for text, files in self._notes.items()]
+        for first, text in sorted(notes, key=lambda note: place[note[0]]):
+            count = len(self._notes[text])
+            more = f" and {count - 1:,} more" if count > 1 else ""
+            _console.note(f"{first}{more}: {text}")
         reasons = {result.reason for _, result in self._wrong}
         if len(reasons) == 1 and not self._written and all(each.usage for _, each in self._wrong):
             raise ConfigError(reasons.pop())

@@ -140,7 +140,11 @@ def _open_network(path: str | PathLike[str], row: Format | None, options: ReadOp
     incoming = connect(path)
     # Data cannot be sent again: damage is counted, and the events so far are kept.
     stream = InputStream(incoming, incoming.name)
-    recording = open_stream(stream, row, replace(options, strict=False))
+    try:
+        recording = open_stream(stream, row, replace(options, strict=False))
+    except BaseException:
+        incoming.close()
+        raise
     recording.path = LiveAddress(incoming.name)  # a Path merges both slashes
     incoming.lost = lambda words: recording.damage.tally(1, "early end", f"of the sender ({words})")
     return recording

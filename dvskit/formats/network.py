@@ -101,8 +101,12 @@ class Incoming:
         self._any = True
         return count
 
-    def __del__(self) -> None:
+    def close(self) -> None:
+        """Close the connection."""
         self._connection.close()
+
+    def __del__(self) -> None:
+        self.close()
 
 
 def connect(path: str | PathLike[str]) -> Incoming:
