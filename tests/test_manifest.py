@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 import typer
 
+import dvskit
 from dvskit.cli._jobs import JobResult
-from dvskit.cli._manifest import NAME, Manifest, options_hash
-from dvskit.cli._trees import FileJob
+from dvskit.cli._manifest import Manifest, options_hash
+from dvskit.cli._trees import MANIFEST, FileJob
 from dvskit.errors import OutputError
 from tests.many_jobs import copy
+from tests.test_events import make
 from tests.test_many import touch
 
 NAMES = ["a.out", "x/b, c.out", 'd"\n.out', "\udce9.out"]
@@ -23,7 +25,7 @@ def done(manifest, folder, name, reason=""):
 
 
 def rows(folder):
-    with (folder / NAME).open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+    with (folder / MANIFEST).open(newline="", encoding="utf-8", errors="surrogateescape") as file:
         return list(csv.DictReader(file))
 
 
@@ -48,9 +50,9 @@ def test_a_run_killed_at_any_byte_of_a_row_loses_that_row_only(tmp_path):
     manifest = Manifest(tmp_path, "1")
     for name in NAMES:
         done(manifest, tmp_path, name)
-    whole = (tmp_path / NAME).read_bytes()
+    whole = (tmp_path / MANIFEST).read_bytes()
     for length in range(len(whole)):
-        (tmp_path / NAME).write_bytes(whole[:length])
+        (tmp_path / MANIFEST).write_bytes(whole[:length])
         again = Manifest(tmp_path, "2")
         listed = [name for name in NAMES if again.made_with(tmp_path / name)]
         assert listed == NAMES[: max(0, whole[:length].count(b"\n") - 1)]
@@ -61,10 +63,10 @@ def test_a_run_killed_at_any_byte_of_a_row_loses_that_row_only(tmp_path):
 
 
 def test_another_file_of_that_name_is_not_touched(tmp_path):
-    (tmp_path / NAME).write_text("mine,1\n")
+    (tmp_path / MANIFEST).write_text("mine,1\n")
     with pytest.raises(OutputError, match=r"manifest\.csv: is not a list of files that dvskit"):
         Manifest(tmp_path, "1")
-    assert (tmp_path / NAME).read_text() == "mine,1\n"
+    assert (tmp_path / MANIFEST).read_text() == "mine,1\n"
 
 
 def test_the_hash_is_of_options_and_of_the_preset_that_they_name(tmp_path):
@@ -132,3 +134,12 @@ def test_an_output_named_as_the_manifest_fails_alone(tmp_path, monkeypatch, caps
     said = "failed: i/manifest.in: its output would replace o/manifest.csv"
     assert said in capsys.readouterr().err
     assert [row["file"] for row in rows(tmp_path / "o")] == ["a.csv"]
+
+
+def test_the_manifest_of_inputs_is_not_reported_as_skipped(run, tmp_path):
+    (tmp_path / "r").mkdir()
+    dvskit.save_events(make(10), tmp_path / "r" / "a.npz")
+    (tmp_path / "r" / MANIFEST).write_text("file,input,options,events,seconds,host,error\n")
+    code, _, err = run("convert", "r", "o/", "--to", "npz")
+    assert code == 0
+    assert "skipped" not in err

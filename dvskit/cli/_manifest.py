@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from dvskit.cli._jobs import JobResult
-from dvskit.cli._trees import FileJob
+from dvskit.cli._trees import MANIFEST, FileJob
 from dvskit.errors import OutputError
 
-NAME = "manifest.csv"
 _COLUMNS = ("file", "input", "options", "events", "seconds", "host", "error")
 _LINES = str.maketrans({"\n": "\\n", "\r": "\\r"})  # a row is one line, so that a cut one is found
 
@@ -42,7 +41,7 @@ class Manifest:
 
     def __init__(self, folder: Path, options: str) -> None:
         self.options = options
-        self._folder, self._path = folder, folder / NAME
+        self._folder, self._path = folder, folder / MANIFEST
         self._made_with: dict[str, str] = {}
         self._read()
 

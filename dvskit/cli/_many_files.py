@@ -17,9 +17,17 @@ from dvskit._progress import Bar
 from dvskit._threads import thread_count
 from dvskit.cli import _console
 from dvskit.cli._jobs import JobResult, Work, Workers, WorkersGoneError, do_jobs
-from dvskit.cli._manifest import NAME, Manifest
+from dvskit.cli._manifest import Manifest
 from dvskit.cli._processes import Processes
-from dvskit.cli._trees import Failure, FileJob, Inputs, JobPlan, find_jobs, skipped_note
+from dvskit.cli._trees import (
+    MANIFEST,
+    Failure,
+    FileJob,
+    Inputs,
+    JobPlan,
+    find_jobs,
+    skipped_note,
+)
 from dvskit.errors import ConfigError, OutputError, count_of, one_line
 
 _LEFT_OVER_S = 3600.0  # without a change, until an unfinished file counts as abandoned
@@ -103,7 +111,7 @@ class ManyFiles:
     def _keep_manifest(self) -> None:
         """Fail the job, if any, that would replace the manifest."""
         for job in self._plan.jobs:
-            if job.out.parent == self._folder and job.out.name.casefold() == NAME:
+            if job.out.parent == self._folder and job.out.name.casefold() == MANIFEST:
                 self._plan.jobs.remove(job)
                 reason = f"its output would replace {job.out}, the list of outputs; rename it"
                 self._plan.failures.append(Failure(job.file, reason))
@@ -126,8 +134,9 @@ class ManyFiles:
                 f"in {self._folder}); choose another folder, or --force replaces all"
             )
         for count, one, more in (
-            (list(made_with.values()).count(None), f"is not in {NAME}, so its options are unknown",
-             f"are not in {NAME}, so their options are unknown"),
+            (list(made_with.values()).count(None),
+             f"is not in {MANIFEST}, so its options are unknown",
+             f"are not in {MANIFEST}, so their options are unknown"),
             (sum(_is_older(job.out, job.file) for job in self._there),
              "is older than its input", "are older than their inputs"),
         ):  # fmt: skip

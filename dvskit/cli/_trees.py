@@ -14,6 +14,8 @@ from dvskit._files import is_hidden, visible
 from dvskit.errors import ConfigError, FormatError, count_of, one_line
 from dvskit.formats.found import PathKind, identify, readable_suffixes
 
+MANIFEST = "manifest.csv"  # the list that commands on many files write beside their outputs
+
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
@@ -160,7 +162,7 @@ class _Walk:
             if not path.is_dir():
                 if named or self._is_file(path):
                     yield path
-                else:
+                elif path.name != MANIFEST:
                     plan.others.append(path)
             elif self.inputs.is_folder(path):
                 yield path
