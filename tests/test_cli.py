@@ -167,7 +167,7 @@ def test_a_wrong_command_option_or_argument_is_a_usage_error(run):
         (("convert", "a.npz", "b.npz", "--start", "2s", "--stop", "1s"), "is not after"),
         (("convert", "a.npz", "b.npz", "--stop", "5"), "--stop '5' is not a time"),
         (("emulate",), "name a video and the event file to write"),
-        (("emulate", "a.mp4"), "a.mp4: name the event file to write after"),
+        (("emulate", "a.mp4"), "a.mp4: name the file to write after it, or a folder"),
         (("emulate", "--camera", "0"), "name the event file to write"),
         (("emulate", "a.mp4", "b.raw", "--camera", "0"), "takes no input; name only the output"),
         (("emulate", "clip", "b.raw", "--fps", "0"), "fps = 0.0 is outside"),

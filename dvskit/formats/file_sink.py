@@ -42,6 +42,7 @@ class FileSink(ABC):
     def __init__(self, path: Path, size: Size, *, overwrite: bool = False) -> None:
         self._piped = is_standard(path) or is_network(path)
         self._listening: Listening | None = None
+        self._outgoing: Outgoing | None = None
         if is_network(path):
             self._listening = Listening(path)
             self.serves = str(self._listening.address)
@@ -88,8 +89,8 @@ class FileSink(ABC):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if kind is not None and isinstance(file := cast(object, self._file), Outgoing):
-            file.abort()
+        if kind is not None and self._outgoing is not None:
+            self._outgoing.abort()
         try:
             if kind is None:
                 self._guard(self._finish)
@@ -103,10 +104,10 @@ class FileSink(ABC):
     def _create(self, partial: Path) -> BinaryIO:
         """Open the path of `_open` for writing, or standard output or a receiver in its place."""
         if self._listening is not None:
-            outgoing = self._listening.accept()
+            self._outgoing = self._listening.accept()
             if refused := self._listening.refused:
                 self.notes.append(f"refused: {count_of(refused, 'connection')} without its token")
-            return cast(BinaryIO, outgoing)
+            return cast(BinaryIO, self._outgoing)
         return _files.standard_output() if self._piped else partial.open("wb")
 
     def _guard(self, action: Callable[[], None]) -> None:
