@@ -14,7 +14,7 @@ from rosbags.rosbag1 import Reader as BagReader
 import dvskit
 from dvskit.errors import DamagedFileError, FormatError, GeometryError
 from dvskit.formats.losses import Damage
-from dvskit.formats.ros import decoding, reading, writing
+from dvskit.formats.ros import decoding, packing, reading, writing
 from dvskit.formats.storage import new_columns
 from tests import ros_bags as bags
 from tests.ros_bags import (
@@ -218,7 +218,7 @@ def test_a_part_is_found_without_reading_what_is_ahead(tmp_path, monkeypatch, co
     monkeypatch.setenv("DVSKIT_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(reading, "LEAST_BYTES", 0)
     monkeypatch.setattr("dvskit.formats.prophesee.decoding.CHUNK_WORDS", 1 << 10)
-    monkeypatch.setattr(writing, "PACKET_EVENTS", 200)
+    monkeypatch.setattr(packing, "PACKET_EVENTS", 200)
     monkeypatch.setattr(writing, "CHUNK_BYTES", 5000)
     events = some_events(30_000, seed=8, start_us=start_us)
     path = tmp_path / f"a.{container}"
