@@ -1,7 +1,9 @@
 """Ctrl-C, SIGTERM and SIGHUP end the command line within three seconds, at any moment.
 
-Python turns a signal into a KeyboardInterrupt in the main thread. While torch is imported the
-process ends instead, as after the time limit. Two things can lose the interrupt:
+Python turns a signal into a KeyboardInterrupt in the main thread. While torch is imported, and
+while LLVM compiles, the process ends instead, as after the time limit.
+
+Two things can lose the interrupt:
 
 - Code called back from C (`__del__`, weak references, callbacks of ctypes and Cython) cannot raise.
   Python passes such errors to `sys.unraisablehook`; the hook here interrupts the main thread again.
@@ -156,7 +158,7 @@ def _handle(number: int, frame: FrameType | None) -> None:
     first, _state.raised = not _state.raised, True
     if _state.repeat or first:
         _state.repeat, _state.received = False, _state.received or number
-        if _loading("torch"):
+        if _loading("torch") or _compiles(frame):
             _end()
         raise KeyboardInterrupt
 
@@ -164,6 +166,15 @@ def _handle(number: int, frame: FrameType | None) -> None:
 def _loading(name: str) -> bool:
     """Return whether a module is being imported. The C++ code of torch aborts on an error there."""
     return bool(getattr(getattr(sys.modules.get(name), "__spec__", None), "_initializing", False))
+
+
+def _compiles(frame: FrameType | None) -> bool:
+    """Return whether LLVM has called a frame. It goes on after an error there, and may crash."""
+    while frame is not None:
+        if str(frame.f_globals.get("__name__")).startswith("llvmlite."):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _watch(receiver: socket.socket, watched: list[signal.Signals]) -> None:

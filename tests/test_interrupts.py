@@ -243,6 +243,30 @@ def test_an_interrupt_while_torch_is_imported_ends_the_process_at_once(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["fake"]
 
 
+def test_an_interrupt_while_llvm_compiles_ends_the_process_at_once(tmp_path):
+    (tmp_path / "fake" / "llvmlite").mkdir(parents=True)
+    (tmp_path / "fake" / "llvmlite" / "__init__.py").touch()
+    (tmp_path / "fake" / "llvmlite" / "binding.py").write_text(LLVM)
+    code = LOADING.replace("import torch", "from llvmlite.binding import run; run(time.sleep, 60)")
+    process = run_code(code, tmp_path)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=LIMIT_S)
+    assert (process.returncode, out) == (130, "")
+    assert err == "dvskit: interrupted; no output was written; run the same command again\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["fake"]
+
+
+LLVM = """
+def run(callback, *given):
+    print("compiling", flush=True)
+    try:
+        callback(*given)
+    except KeyboardInterrupt:  # LLVM goes on with what it has
+        print("crashed", flush=True)
+        raise
+"""
+
+
 @pytest.mark.slow(seconds=3)
 @pytest.mark.parametrize(
     ("number", "code", "how"),
