@@ -1,4 +1,4 @@
-"""A stand-in for rclpy: topics whose messages come from memory, and those that are published."""
+"""A stand-in for rclpy: topics with messages from memory, and those that are published."""
 
 from __future__ import annotations
 

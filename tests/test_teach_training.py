@@ -37,13 +37,13 @@ out = pathlib.Path(given[given.index("-o") + 1])
 seed = int(given[given.index("--seed") + 1])
 people = {} if seed == 2 else {"anna": [2, 2], "bo": [1, 2]}
 out.mkdir(parents=True, exist_ok=True)
-notes = [{"kind": "one background", "classes": ["up"], "all": False, "text": "--option /tmp/x"},
+notes = [{"kind": "one background", "classes": ["up"], "all": False, "text": "--option /clips/x"},
          {"kind": "start", "why": "unlike", "model": "", "text": "x"},
          {"kind": "of a later version", "text": "x"}]
 if seed == 8:
     notes.append({"kind": "too little time", "minutes": 2.1, "text": "use --minutes 2.1"})
 (out / "notes.json").write_text(json.dumps({"notes": notes}))
-print("dvskit: note: class up: use --option /tmp/x", file=sys.stderr, flush=True)
+print("dvskit: note: class up: use --option /clips/x", file=sys.stderr, flush=True)
 time.sleep(0.2)
 if seed in (7, 8):
     print("dvskit: error: out of luck; use --minutes 9", file=sys.stderr)
@@ -399,7 +399,7 @@ SAID = [
 
 
 def test_notes_are_sentences_without_paths_and_options():
-    notes = [{"kind": kind, "text": f"/tmp/x: --minutes {kind}", **values}
+    notes = [{"kind": kind, "text": f"/clips/x: --minutes {kind}", **values}
              for kind, values in NOTES.items()]  # fmt: skip
     assert plain_words.warning_words([*notes, *notes, {"kind": "new", "text": "x"}]) == SAID
     every = [{"kind": kind, "classes": ["a", "b"], "all": True, "wanted": 5}

@@ -61,6 +61,27 @@ class CameraOptions:
         return camera
 
 
+def input_and_output(
+    file: Path | None, out: Path | None, camera: str | None, *, unnamed: str, kind: str
+) -> tuple[Path | None, Path]:
+    """Return the input, None for a camera, and the output, from the paths that were typed.
+
+    camera   the camera in place of the input, as messages name it; None for none
+    unnamed  the message if neither is named       kind  of output, in words
+
+    Raises ConfigError.
+    """
+    if camera is not None:
+        if file is not None and out is not None:
+            raise ConfigError("--camera takes no input; name only the output")
+        file, out = None, file
+    elif file is None:
+        raise ConfigError(unnamed)
+    if out is None:
+        raise ConfigError(f"{file or camera}: name the {kind} to write after it")
+    return file, out
+
+
 def _setting(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not name or not equals:

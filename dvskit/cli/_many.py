@@ -115,7 +115,7 @@ class Command:
         force, name = rest.pop("force"), self.one.__module__
         options = options_hash(name, rest)
         many = ManyFiles(self.inputs, words, folder, options=options, force=force)
-        # What is replaced is settled: a new output is of a lost worker that did the same job.
+        # The run may replace every output: a new one is of a lost worker that did the same job.
         many.do(partial(do_one, name, rest | {"force": True}), ending, crew)
 
     def _do_one(self, words: list[str], output: str | None, rest: Options) -> None:

@@ -118,14 +118,15 @@ class ManyFiles:
                 return
 
     def _to_do(self) -> list[FileJob]:
-        """Return the jobs whose output is missing, or all with --force.
+        """Return the jobs without an output, or all with --force.
 
         Raises OutputError if an output was made with other options.
         """
         if self._force:
             return self._plan.jobs
-        todo = [job for job in self._plan.jobs if not job.out.is_file()]
-        self._there = [job for job in self._plan.jobs if job.out.is_file()]
+        todo: list[FileJob] = []
+        for job in self._plan.jobs:
+            (self._there if job.out.is_file() else todo).append(job)
         made_with = {job: self._manifest.made_with(job.out) for job in self._there}
         others = [job for job, options in made_with.items() if options not in (None, self._options)]
         if others:

@@ -9,7 +9,7 @@ from typing import Any
 
 from dvskit.cli import _console
 from dvskit.cli import _options as options
-from dvskit.cli._cameras import CameraOptions
+from dvskit.cli._cameras import CameraOptions, input_and_output
 from dvskit.cli._filtered import FilteredEvents, FiltersOption
 from dvskit.cli._many import Command
 from dvskit.cli._tensors import TensorOptions
@@ -172,7 +172,7 @@ def _write_frames(
 @Command(
     RECORDINGS,
     "An event file or its folder, - for standard input, tcp://HOST:PORT or udp://HOST:PORT (left "
-    "out with --camera); and the file to write, whose suffix sets the format (- is standard "
+    "out with --camera); and the file to write: its suffix sets the format (- is standard "
     "output, and tcp://HOST:PORT serves one receiver, in EVT3 unless --to names another). For many "
     "inputs, which need --to: a folder and the folder to write into, or several files, folders and "
     "patterns such as 'rec/**/*.raw' with -o FOLDER. One recording and a folder, without --to: its "
@@ -243,15 +243,13 @@ def convert(
 def _named(file: Path | None, out: Path | None, cameras: CameraOptions) -> tuple[Path, Path]:
     """Return the input, the address of a camera, and the output. Raises ConfigError."""
     camera = cameras.event_camera()
-    if camera is not None:
-        if file is not None and out is not None:
-            raise ConfigError("--camera takes no input; name only the output")
-        file, out = camera, file
-    if file is None:
-        raise ConfigError("name a recording and the file to write; or --camera evk4 and the file")
-    if out is None:
-        raise ConfigError(f"{file}: name the file to write after it")
-    return file, out
+    file, out = input_and_output(
+        file, out, None if camera is None else str(camera), kind="file",
+        unnamed="name a recording and the file to write; or --camera evk4 and the file",
+    )  # fmt: skip
+    given = camera or file
+    assert given is not None
+    return given, out
 
 
 def _notes(out: Path, notes: list[str], part: RecordingPart) -> None:

@@ -12,7 +12,7 @@ from dvskit import _interrupt
 from dvskit.cli import _clips as clips
 from dvskit.cli import _console
 from dvskit.cli import _options as options
-from dvskit.cli._cameras import CameraOptions
+from dvskit.cli._cameras import CameraOptions, input_and_output
 from dvskit.cli._many import Command, Options
 from dvskit.cli._trees import Inputs
 from dvskit.errors import ConfigError, count_of, did_you_mean
@@ -147,7 +147,7 @@ class _Written:
     # A recording in a folder with images is one clip: its frames.
     Inputs("video", _is_video, is_image_folder, lambda: CLIP_SUFFIXES),
     "A video file, a folder of images, a recording with frames, or - for a video on standard input "
-    "(left out with --camera); and the event file to write, whose suffix sets the format (- is "
+    "(left out with --camera); and the event file to write: its suffix sets the format (- is "
     "standard output, in EVT3 unless --to names another). For many inputs: a folder of videos and "
     "the folder to write into, or several files, folders and patterns such as 'videos/**/*.mp4' "
     "with -o FOLDER.",
@@ -174,7 +174,10 @@ def emulate(
     are listed at the end. After Ctrl-C only complete files are left. The same command continues,
     and tries failed files again.
     """
-    video, out = _named(video, out, camera)
+    video, out = input_and_output(
+        video, out, None if camera is None else "--camera", kind="event file",
+        unnamed="name a video and the event file to write; or --camera 0 and the file",
+    )  # fmt: skip
     # Check the output before the kernels are loaded.
     options.check_writable(out, written.to)
     emulator = sensor.emulator()
@@ -188,19 +191,6 @@ def emulate(
         _interrupt.advise("--force emulates the whole clip")
         raise KeyboardInterrupt
     return events
-
-
-def _named(video: Path | None, out: Path | None, camera: str | None) -> tuple[Path | None, Path]:
-    """Return the video, None for a camera, and the output. Raises ConfigError."""
-    if camera is not None:
-        if video is not None and out is not None:
-            raise ConfigError("--camera takes no input; name only the output")
-        video, out = None, video
-    elif video is None:
-        raise ConfigError("name a video and the event file to write; or --camera 0 and the file")
-    if out is None:
-        raise ConfigError(f"{video or '--camera'}: name the event file to write after it")
-    return video, out
 
 
 class _Work:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import re
+import threading
 from abc import abstractmethod
+from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
+from dvskit.errors import FormatError
 from dvskit.formats.network import LiveAddress
 from dvskit.formats.recording import Recording
+from dvskit.streams import Triggers
 
-__all__ = ["LiveAddress", "LiveRecording", "opener_of", "scheme_of"]
+__all__ = ["DeviceRecording", "LiveAddress", "LiveRecording", "opener_of", "scheme_of"]
 
 _MODULES = {
     "udp": "dvskit.formats.udp",
@@ -45,3 +49,33 @@ class LiveRecording(Recording):
     @abstractmethod
     def close(self) -> None:
         """End reading, from any thread."""
+
+
+class DeviceRecording(LiveRecording):
+    """The one pass over a device that is opened with the recording, and closed after it."""
+
+    along = True
+
+    def _prepare(self, name: str, close_device: Callable[[], None]) -> None:
+        """Set what a pass needs; call it before the device gives anything."""
+        self._name, self._close_device = name, close_device
+        self._closed, self._begun = threading.Event(), False
+        self._triggers: list[Triggers] = []
+
+    def close(self) -> None:
+        """End reading after the data at hand, from any thread."""
+        self._closed.set()
+        if not self._begun:
+            self._begun = True
+            self._close_device()
+
+    def new_triggers(self) -> Triggers:
+        """Return the triggers since the last call."""
+        found, self._triggers = self._triggers, []
+        return Triggers.in_order(found)
+
+    def _begin(self) -> None:
+        """Begin the pass. Raises FormatError if it has begun, or is closed."""
+        if self._begun:
+            raise FormatError(f"{self._name}: is closed; open it again")
+        self._begun = True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit.errors import ConfigError, FormatError, count_of
+from dvskit.errors import ConfigError, count_of
 from dvskit.events import Events, as_size
-from dvskit.formats.addresses import LiveAddress, LiveRecording
+from dvskit.formats.addresses import DeviceRecording, LiveAddress
 from dvskit.formats.forward_time import ForwardTime
 from dvskit.formats.losses import Damage
 from dvskit.formats.recording import ReadOptions
@@ -23,7 +22,7 @@ from dvskit.formats.usb_driver import UsbAddress, open_camera
 from dvskit.streams import Triggers
 
 
-class UsbCamera(LiveRecording):
+class UsbCamera(DeviceRecording):
     """The events of a USB event camera: a Source that is read once, a block per packet.
 
     Lost packets, late events and events off the sensor are counted in `damage`. If the camera's
@@ -32,7 +31,6 @@ class UsbCamera(LiveRecording):
     """
 
     format = "usb"
-    along = True
 
     def __init__(self, path: Path, options: ReadOptions) -> None:
         address = UsbAddress.parse(path)
@@ -44,26 +42,10 @@ class UsbCamera(LiveRecording):
         sensor = self._device.properties()
         size = as_size((int(sensor.width), int(sensor.height)))
         super().__init__(path, replace(options, strict=False), size, "camera")
-        self._name = address.name
-        self._closed, self._begun = threading.Event(), False
-        self._triggers: list[Triggers] = []
-
-    def close(self) -> None:
-        """End reading after the present packet, from any thread."""
-        self._closed.set()
-        if not self._begun:
-            self._begun = True
-            self._device.close()
-
-    def new_triggers(self) -> Triggers:
-        """Return the triggers since the last call."""
-        found, self._triggers = self._triggers, []
-        return Triggers.in_order(found)
+        self._prepare(f"camera {address.name}", self._device.close)
 
     def _blocks(self, damage: Damage, storage: Storage) -> Iterator[Events]:
-        if self._begun:
-            raise FormatError(f"camera {self._name}: is closed; open it again")
-        self._begun = True
+        self._begin()
         packets = _Packets(self._device, damage)
         clock, timer = ForwardTime(damage), _Timer(self.limit_us)
         try:
@@ -82,7 +64,7 @@ class UsbCamera(LiveRecording):
                 if self._closed.is_set():
                     return
         finally:
-            self._device.close()
+            self._close_device()
             if packets.left_out:
                 self.assumptions.append(f"left out: {packets.left_out}")
 

@@ -7,7 +7,6 @@ best effort, so that neither side waits for the other.
 from __future__ import annotations
 
 import importlib
-import threading
 import time
 from collections.abc import Callable, Iterator, Set
 from dataclasses import replace
@@ -20,7 +19,7 @@ from numpy.typing import NDArray
 
 from dvskit.errors import ConfigError, FormatError
 from dvskit.events import Events, Size, Source
-from dvskit.formats.addresses import LiveAddress, LiveRecording
+from dvskit.formats.addresses import DeviceRecording, LiveAddress
 from dvskit.formats.forward_time import ForwardTime
 from dvskit.formats.losses import Damage, Losses
 from dvskit.formats.recording import ReadOptions
@@ -109,7 +108,7 @@ class _Messages(RosContainer):
         return []
 
 
-class RosTopic(LiveRecording):
+class RosTopic(DeviceRecording):
     """The events of a topic of ROS 2: a Source that is read once, as messages come.
 
     Messages that are missing by their numbers, late events and restarts of the publisher's clock
@@ -118,16 +117,14 @@ class RosTopic(LiveRecording):
     """
 
     format = "ros"
-    along = True
 
     def __init__(
         self, path: Path, options: ReadOptions, topic: str, *, patience_s: float | None = None
     ) -> None:
         self.path = path
-        self._closed, self._begun = threading.Event(), False
         self._coming: list[bytes] = []
-        self._triggers: list[Triggers] = []
         self._ros = _Node()
+        self._prepare(str(path), self._ros.close)
         try:
             kind = self._kind_of(topic, patience_s)
             self._ros.node.create_subscription(
@@ -144,18 +141,6 @@ class RosTopic(LiveRecording):
             self._ros.close()
             raise
         super().__init__(path, replace(options, strict=False), size, origin)
-
-    def close(self) -> None:
-        """End reading after the messages at hand, from any thread."""
-        self._closed.set()
-        if not self._begun:
-            self._begun = True
-            self._ros.close()
-
-    def new_triggers(self) -> Triggers:
-        """Return the triggers since the last call."""
-        found, self._triggers = self._triggers, []
-        return Triggers.in_order(found)
 
     def _take(self, data: bytes) -> None:
         self._coming.append(bytes(data))
@@ -196,9 +181,7 @@ class RosTopic(LiveRecording):
         )
 
     def _blocks(self, damage: Damage, storage: Storage) -> Iterator[Events]:
-        if self._begun:
-            raise FormatError(f"{self.path}: is closed; open it again")
-        self._begun = True
+        self._begin()
         decoder = _Decoder(self._topic, self._container, self.size, damage)
         started = time.monotonic()
         try:

@@ -103,7 +103,7 @@ class EventPackets:
         self._triggers = triggers
 
     def finish(self) -> None:
-        """Send the remaining triggers, or a packet that tells the size if none was sent."""
+        """Send the remaining triggers, or a packet with the size if none was sent."""
         self._write_packet(Events.empty(self._size), self._triggers)
         if not any(self._sequences):
             self._add(0, 0, self._encoding, b"")
