@@ -22,6 +22,7 @@ from dvskit.cli._options import Reading
 from dvskit.errors import DamagedFileError
 from dvskit.evaluation import Live, Reject, decide
 from dvskit.evaluation.arrivals import Arrival, Pace, filmed, follow, piped, played, received
+from dvskit.formats.keeping_up import KeepingUp
 from dvskit.training import save_model
 from dvskit.video import ArrayFrames, CameraFrames, write_video
 from tests.test_camera import Capture
@@ -106,9 +107,17 @@ def test_a_clip_that_is_played_is_decided_on_like_its_emulated_events():
 # -- what arrives
 
 
+def drop(count):
+    raise AssertionError(f"{count} events dropped")
+
+
+def end():
+    pass
+
+
 def test_blocks_that_wait_are_all_decided_on_with_the_time_at_which_they_came():
     blocks = [EVENTS[at : at + 100] for at in range(0, len(EVENTS), 100)]
-    arrivals = received(blocks, EVENTS.size, 20)
+    arrivals = received(KeepingUp(blocks, drop, end), EVENTS.size, 20)
     first = next(arrivals)
     time.sleep(0.2)  # the others come meanwhile
     rest = list(arrivals)
@@ -127,7 +136,7 @@ def test_silence_is_told_and_an_error_of_the_reader_is_raised_where_it_is_waited
 
     found: list[Arrival] = []
     with pytest.raises(DamagedFileError, match="is cut short"):
-        found.extend(iter_into(found, received(coming(), EVENTS.size, 0.05)))
+        found.extend(iter_into(found, received(KeepingUp(coming(), drop, end), EVENTS.size, 0.05)))
     assert found[0].events == EVENTS
     assert len(found) > 2
     assert all(each.quiet and not len(each.events) for each in found[1:])

@@ -14,7 +14,7 @@ import pytest
 import dvskit
 from dvskit import Events
 from dvskit.errors import ConfigError, FormatError, OutputError, UnknownFormatError
-from dvskit.formats import network, open_sink
+from dvskit.formats import keeping_up, network, open_sink
 from dvskit.formats.addresses import LiveRecording
 from dvskit.formats.keeping_up import KeepingUp
 from dvskit.formats.recording import ReadOptions
@@ -156,10 +156,11 @@ class Camera(LiveRecording):
         self.ended.set()
 
 
-def test_a_camera_does_not_wait_and_whole_blocks_are_dropped_and_counted():
+def test_a_camera_does_not_wait_and_whole_blocks_are_dropped_and_counted(monkeypatch):
+    monkeypatch.setattr(keeping_up, "_WAITING_EVENTS", 350)
     events = make(1000)
     camera = Camera(cut(events, 100))
-    arriving = iter(KeepingUp(camera, most=350))
+    arriving = iter(KeepingUp.of(camera, "receiver was"))
     kept = [next(arriving)]
     assert camera.ended.wait(10)
     kept += arriving
@@ -172,7 +173,7 @@ def test_a_camera_does_not_wait_and_whole_blocks_are_dropped_and_counted():
 
 def test_events_that_wait_when_a_camera_is_stopped_are_known():
     camera = Camera(cut(make(1000), 100))
-    keeping = KeepingUp(camera)
+    keeping = KeepingUp.of(camera, "receiver was")
     arriving = iter(keeping)
     next(arriving)
     assert camera.ended.wait(10)
@@ -187,7 +188,7 @@ def test_an_error_of_a_camera_is_raised_after_its_events():
 
     kept = []
     with pytest.raises(FormatError, match="unplugged"):
-        kept.extend(KeepingUp(Camera(blocks())))
+        kept.extend(KeepingUp.of(Camera(blocks()), "receiver was"))
     assert len(kept) == 1
 
 

@@ -16,11 +16,11 @@ import pytest
 
 import dvskit
 from dvskit import Events, _interrupt
-from dvskit.cli import _live_view
 from dvskit.cli._cameras import CameraOptions
 from dvskit.cli._live_view import ShownArrivals
 from dvskit.errors import ConfigError, FormatError
 from dvskit.evaluation import decide
+from dvskit.formats import keeping_up
 from dvskit.training import save_model
 from tests.test_live import EVENTS as MOVING
 from tests.test_live import MODEL
@@ -204,6 +204,18 @@ def test_classify_decides_on_a_camera_as_on_its_recording(run, plug, tmp_path):
     assert (code, err.count("\n")) == (2, 1)
 
 
+def test_decisions_slower_than_a_camera_drop_events_and_count_them(
+    run, plug, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(keeping_up, "_WAITING_EVENTS", 49)
+    plug(packets(MOVING, 50), MOVING.size, fails="unplugged")
+    save_model(tmp_path / "m", MODEL)
+    _, out, err = run("classify", "--live", "--camera", "evk4", "--model", "m", "--json")
+    dropped = sum(len(MOVING[at : at + 50]) == 50 for at in range(0, len(MOVING), 50)) * 50
+    assert f"{dropped:,} events dropped, as the decisions were too slow" in err
+    assert sum(json.loads(line)["events"] for line in out.splitlines()) == len(MOVING) - dropped
+
+
 def test_render_and_reconstruct_take_a_camera_until_ctrl_c(run, plug, tmp_path):
     plug(packets(EVENTS, 700))
     code, _, err = run("render", "--camera", "evk4", "-o", "o.gif", "--scale", "1")
@@ -275,10 +287,10 @@ def test_a_view_shows_datagrams_without_a_model(run, serve, tmp_path, monkeypatc
 
 
 def test_a_slow_page_skips_events_that_the_file_holds(plug, tmp_path, monkeypatch):
-    monkeypatch.setattr(_live_view, "_WAITING", 1250)
+    monkeypatch.setattr(keeping_up, "_WAITING_EVENTS", 1250)
     plug(packets(EVENTS, 100), fails="unplugged")
     shown = ShownArrivals(dvskit.open_events("usb://evk4"), tmp_path / "o.npz")
-    wait_until(shown._ended.is_set)  # before the page takes any
+    assert shown._keeping.join(20)  # before the page takes any
     assert Events.concatenate(shown) == EVENTS[:1200]
     shown.close()
     assert dvskit.load_events(tmp_path / "o.npz") == EVENTS

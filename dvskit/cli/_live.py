@@ -196,5 +196,5 @@ class _Summary:
                 f"{1e3 * max(self._delays):.1f} ms (longest)"
             )
         if self._behind_s > _BEHIND_S:
-            text += f"; up to {self._behind_s:.1f} s behind, without dropped events"
+            text += f"; up to {self._behind_s:.1f} s behind"
         return text

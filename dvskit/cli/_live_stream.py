@@ -15,6 +15,7 @@ from dvskit.errors import ConfigError, count_of
 from dvskit.events import Events, Size
 from dvskit.formats import Damage, Recording
 from dvskit.formats.addresses import LiveRecording
+from dvskit.formats.keeping_up import KeepingUp
 from dvskit.formats.recording import ReadOptions
 from dvskit.formats.storage import Storage
 
@@ -131,15 +132,17 @@ def _recording(file: Path, live: Live, reading: Reading) -> LiveStream:
 
     recording = reading.open(file)
     size, given = likely_size(recording, live.model.size), live.model.input
-    run, blocks = live.start(size), blocks_on_sensor(recording, size)
+    run = live.start(size)
     close: Callable[[], Any] = lambda: None  # noqa: E731
     if isinstance(recording, LiveRecording):
         recording.gather_s, close = _GATHER_S, recording.close
         quiet_s = given.bins * given.bin_us / 1e6
-        coming, how = arrivals.received(blocks, size, quiet_s), "as they arrive"
+        keeping = KeepingUp.of(recording, "decisions were")
+        coming, how = arrivals.received(keeping, size, quiet_s), "as they arrive"
     elif recording.live:
-        coming, how = arrivals.piped(blocks), "as they are read"
+        coming, how = arrivals.piped(blocks_on_sensor(recording, size)), "as they are read"
     else:
+        blocks = blocks_on_sensor(recording, size)
         coming = arrivals.played(blocks, given.bin_us, arrivals.Pace())
         how = "played in real time"
     if run.fit.how is not None:

@@ -273,7 +273,7 @@ class _Arriving(RecordingPart):
         if isinstance(recording, LiveRecording):
             recording.limit_us = until_us
             if not waits:
-                self._source = KeepingUp(recording)
+                self._source = KeepingUp.of(recording, "receiver was")
         self._after_us, self._until_us = after_us, until_us
         self._origin_us: int | None = None
 

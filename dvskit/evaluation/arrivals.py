@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import queue
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
+from dvskit.datasets import on_sensor
 from dvskit.datasets.clips import Emulation
 from dvskit.emulator import Emulator
 from dvskit.emulator.params import as_params
 from dvskit.evaluation.live import LiveDecision, LiveRun
 from dvskit.events import Events, Size
+from dvskit.formats.keeping_up import KeepingUp
 from dvskit.video import FrameSource
 
 Clock = Callable[[], float]
@@ -107,36 +107,20 @@ def piped(blocks: Iterable[Events]) -> Iterator[Arrival]:
         yield Arrival(block, _last_us(block), time.perf_counter())
 
 
-def received(blocks: Iterable[Events], size: Size, quiet_s: float) -> Iterator[Arrival]:
-    """Yield blocks that arrive at their own pace, each with its arrival time.
+def received(keeping: KeepingUp, size: Size, quiet_s: float) -> Iterator[Arrival]:
+    """Yield blocks as they arrive, each with its arrival time, on a sensor of `size`.
 
-    A thread of its own reads them; they wait in memory during decisions. After every `quiet_s`
-    seconds without a block, a quiet Arrival is yielded.
+    They wait in memory during decisions, up to a limit. After every `quiet_s` seconds without a
+    block, a quiet Arrival is yielded.
     """
-    waiting: queue.SimpleQueue[tuple[Events, float] | BaseException | None] = queue.SimpleQueue()
-
-    def read() -> None:
-        end: BaseException | None = None
-        try:
-            for block in blocks:
-                waiting.put((block, time.perf_counter()))
-        except BaseException as error:  # raised in the consumer
-            end = error
-        waiting.put(end)
-
-    threading.Thread(target=read, daemon=True).start()
-    while True:
-        try:
-            found = waiting.get(timeout=quiet_s)
-        except queue.Empty:
-            yield Arrival(Events.empty(size), None, time.perf_counter(), quiet=True)
+    for block in keeping.until_quiet(quiet_s):
+        now = time.perf_counter()
+        if block is None:
+            yield Arrival(Events.empty(size), None, now, quiet=True)
             continue
-        if found is None:
-            return
-        if isinstance(found, BaseException):
-            raise found
-        block, came = found
-        yield Arrival(block, _last_us(block), came, time.perf_counter() - came)
+        keeping.new_triggers()  # they have no use here and would take memory
+        came, events = keeping.arrived, on_sensor(block, size)
+        yield Arrival(events, _last_us(events), came, now - came)
 
 
 def _last_us(block: Events) -> int | None:

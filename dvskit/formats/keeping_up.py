@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from queue import Empty, SimpleQueue
+from typing import Self
 
 from dvskit.events import Events
 from dvskit.formats.addresses import LiveRecording
@@ -15,38 +17,68 @@ _PATIENCE_S = 0.1  # between looks for a signal, which may have reached another 
 
 
 class KeepingUp:
-    """The blocks of a live recording, read by a thread of its own.
+    """Blocks that are read by a thread of their own, once.
 
-    Blocks that would exceed `most` waiting events are dropped whole, and counted in the recording's
-    `damage`. Errors of reading are raised in the iterator.
+    A block that would exceed 2 million waiting events is dropped whole, and `drop` gets its number
+    of events. An error of reading is raised in the iterator, after the blocks before it.
+
+    source   the blocks
+    close    called when the iterator ends; it ends reading
+    arrived  when the latest block was read, in time.perf_counter() seconds
     """
 
-    def __init__(self, recording: LiveRecording, most: int = _WAITING_EVENTS) -> None:
-        self._recording, self._most = recording, most
-        self._queue: SimpleQueue[tuple[Events | None, Triggers]] = SimpleQueue()
+    def __init__(
+        self, source: Iterable[Events], drop: Callable[[int], None], close: Callable[[], None]
+    ) -> None:
+        self._source, self._drop, self._close = source, drop, close
+        self._new_triggers = getattr(source, "new_triggers", Triggers.empty)
+        self._queue: SimpleQueue[tuple[Events | None, Triggers, float]] = SimpleQueue()
         self._put = self._taken = 0  # events
         self._triggers: list[Triggers] = []
-        self._error: BaseException | None = None
-        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self.arrived = 0.0
+        self.error: BaseException | None = None
+
+    @classmethod
+    def of(cls, recording: LiveRecording, slow: str) -> Self:
+        """Read a recording; its `damage` counts dropped events, as `slow` could not keep up."""
+        why = f"dropped, as the {slow} too slow"
+        return cls(recording, lambda n: recording.damage.tally(n, "event", why), recording.close)
+
+    def start(self) -> None:
+        """Begin reading; otherwise the iterator does."""
+        self._thread.start()
 
     def __iter__(self) -> Iterator[Events]:
-        threading.Thread(target=self._read, daemon=True).start()
+        return (block for block in self.until_quiet() if block is not None)
+
+    def until_quiet(self, quiet_s: float = _PATIENCE_S) -> Iterator[Events | None]:
+        """Yield the blocks, and None after every `quiet_s` seconds without one."""
+        if self._thread.ident is None:
+            self.start()
         try:
+            came = time.perf_counter()
             while True:
+                wait_s = min(_PATIENCE_S, came + quiet_s - time.perf_counter())
                 try:
-                    block, triggers = self._queue.get(timeout=_PATIENCE_S)
+                    block, triggers, arrived = self._queue.get(timeout=max(wait_s, 0.0))
                 except Empty:
+                    if time.perf_counter() >= came + quiet_s:
+                        yield None
+                        came = time.perf_counter()
                     continue
-                self._triggers.append(triggers)
+                if len(triggers):
+                    self._triggers.append(triggers)
                 if block is None:
                     break
                 self._taken += len(block)
+                self.arrived = arrived
                 yield block
+                came = time.perf_counter()
         finally:
-            self._closed.set()
-            self._recording.close()
-        if self._error is not None:
-            raise self._error
+            self._close()
+        if self.error is not None:
+            raise self.error
 
     @property
     def waiting(self) -> int:
@@ -58,18 +90,20 @@ class KeepingUp:
         found, self._triggers = self._triggers, []
         return Triggers.in_order(found)
 
+    def join(self, wait_s: float | None = None) -> bool:
+        """Wait until reading has ended; return whether it has."""
+        self._thread.join(wait_s)
+        return not self._thread.is_alive()
+
     def _read(self) -> None:
         try:
-            for block in self._recording:
-                if self.waiting + len(block) > self._most:
-                    why = "dropped, as the receiver was too slow"
-                    self._recording.damage.tally(len(block), "event", why)
+            for block in self._source:
+                if self.waiting + len(block) > _WAITING_EVENTS:
+                    self._drop(len(block))
                 else:
                     self._put += len(block)
-                    self._queue.put((block, self._recording.new_triggers()))
-                if self._closed.is_set():
-                    return
+                    self._queue.put((block, self._new_triggers(), time.perf_counter()))
         except BaseException as error:
-            self._error = error
+            self.error = error
         finally:
-            self._queue.put((None, self._recording.new_triggers()))
+            self._queue.put((None, self._new_triggers(), time.perf_counter()))

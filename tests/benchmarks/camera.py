@@ -36,10 +36,10 @@ _LOOP = 100  # packets that are given again and again, at later times
 class Camera(Device):
     """Gives packets at the times of a clock; drops those that wait too long."""
 
-    def __init__(self, loop: list[NDArray[Any]], count: int) -> None:
-        super().__init__([], SIZE)
+    def __init__(self, loop: list[NDArray[Any]], count: int, size: tuple[int, int] = SIZE) -> None:
+        super().__init__([], size)
         self._loop, self._count, self._number = loop, count, 0
-        self._began_s = time.monotonic()
+        self.began_s = time.monotonic()
         self.lost = 0
         self.given = 0
         self.longest_wait_s = 0.0
@@ -49,8 +49,8 @@ class Camera(Device):
         if self._number >= self._count:
             raise RuntimeError("end")
         if self._number == 0:
-            self._began_s = time.monotonic()
-        due = self._began_s + self._number * PACKET_US / 1e6
+            self.began_s = time.monotonic()
+        due = self.began_s + self._number * PACKET_US / 1e6
         wait = time.monotonic() - due
         if wait < 0:
             time.sleep(-wait)
@@ -67,15 +67,15 @@ class Camera(Device):
         return SimpleNamespace(ring=ring), packet(rows)
 
 
-def random_events(rate: float) -> list[NDArray[Any]]:
+def random_events(rate: float, size: tuple[int, int] = SIZE) -> list[NDArray[Any]]:
     """Return packets of events all over the sensor."""
     rng, count = np.random.default_rng(1), int(rate * PACKET_US)
     made = []
     for _ in range(_LOOP):
         t = np.sort(rng.integers(0, PACKET_US, count))
         t[0] = 0
-        x, y = rng.integers(0, SIZE[0], count), rng.integers(0, SIZE[1], count)
-        made.append(rows_of(Events(t=t, x=x, y=y, p=rng.random(count) < 0.5, size=SIZE)))
+        x, y = rng.integers(0, size[0], count), rng.integers(0, size[1], count)
+        made.append(rows_of(Events(t=t, x=x, y=y, p=rng.random(count) < 0.5, size=size)))
     return made
 
 
