@@ -27,6 +27,10 @@ from tests.benchmarks.camera import PACKET_US, Camera, random_events
 from tests.usb_cameras import driver
 
 SIZE = (128, 128)
+_HEAD = (
+    f"{'decisions':>9} {'events':>13} {'dropped':>10} {'median':>8} {'99 %':>8} {'longest':>8} "
+    f"{'MB':>8} {'cores':>6} {'load':>5}"
+)
 _GROWTH_MB = 64  # of memory, after the first row
 
 
@@ -66,8 +70,7 @@ def measure(model: str, rate: float, seconds: float, row_s: float) -> int:
     sys.modules["neuromorphic_drivers"] = driver(device)
     live = Live(load_model(model))
     stream = open_stream(LiveSource(Path("usb://evk4"), None), live, Reading())
-    print(f"{'decisions':>9} {'events':>13} {'dropped':>10} {'median':>8} {'99 %':>8} {'longest':>8} "
-          f"{'MB':>8} {'cores':>6} {'load':>5}")  # fmt: skip
+    print(_HEAD)
     row, seen, held = Row(), 0, []
     for arrival, decisions in follow(stream.run, stream.arrivals):
         now = time.monotonic()
