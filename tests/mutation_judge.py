@@ -132,18 +132,19 @@ def read(path: Path, sample: Sample, *, strict: bool) -> Reading:
         if "\n" in reading.error:
             reading.wrong = "an error of more than one line"
     except BaseException:
-        reading.foreign = _last_lines(traceback.format_exc())
+        reading.foreign = last_lines(traceback.format_exc())
     if not reading.foreign and not reading.error:
         try:
             _all_else(dvskit.open_events(path, format=sample.format, strict=strict))
         except DvskitError:
             pass
         except BaseException:
-            reading.foreign = _last_lines(traceback.format_exc())
+            reading.foreign = last_lines(traceback.format_exc())
     return reading
 
 
-def _last_lines(trace: str) -> str:
+def last_lines(trace: str) -> str:
+    """Return the last line of a traceback, and the last place in dvskit."""
     lines = [line.strip() for line in trace.strip().splitlines()]
     place = [line for line in lines if line.startswith("File ") and "dvskit" in line][-1:]
     return f"{lines[-1][:200]} ({place[0] if place else ''})"

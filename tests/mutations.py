@@ -45,6 +45,8 @@ if __name__ == "__main__":  # run as a script: the package beside it is the one 
 
 from tests.mutation_judge import Verdict, judge, read, tell
 from tests.mutation_kinds import KINDS, mutate
+from tests.mutation_parser_bench import ParserBench
+from tests.mutation_parsers import Parser
 from tests.mutation_samples import SAMPLES, Sample
 
 TIME_LIMIT_S = 10.0
@@ -114,13 +116,16 @@ def _watched() -> Callable[[], int]:
 
 def _serve(link: Connection, folder: str) -> None:
     """Answer samples and numbers with verdicts until the parent hangs up."""
-    faulthandler.enable((Path(folder) / "stderr").open("w"))
+    words = (Path(folder) / "stderr").open("w")
+    os.dup2(words.fileno(), 2)  # decoders write there, too
+    faulthandler.enable(words)
     os.environ["DVSKIT_CACHE"] = str(Path(folder) / "cache")
     warnings.simplefilter("error")
     loose: list[str] = []
     sys.unraisablehook = lambda each: loose.append(repr(each.exc_value))
-    benches: dict[str, Bench] = {}
-    peak, most = _watched(), 0
+    benches: dict[str, Bench | ParserBench] = {}
+    peak: Callable[[], int] | None = None
+    most = 0
     while True:
         try:
             sample, number, keep = link.recv()
@@ -128,10 +133,13 @@ def _serve(link: Connection, folder: str) -> None:
             return
         if sample.name not in benches:
             try:
-                benches[sample.name] = Bench(sample, Path(folder))
+                kind = ParserBench if isinstance(sample, Parser) else Bench
+                benches[sample.name] = kind(sample, Path(folder))
             except Exception:
                 link.send(traceback.format_exc())
                 continue
+        if peak is None:
+            peak = _watched()
         if number is None:
             most = peak() + MEMORY_LIMIT
             link.send(None)
@@ -166,7 +174,7 @@ class Reader:
         self._end()
         self._folder.cleanup()
 
-    def judge(self, sample: Sample, number: int, *, keep: Path | None = None) -> Verdict:
+    def judge(self, sample: Sample | Parser, number: int, *, keep: Path | None = None) -> Verdict:
         """Judge a mutation. Raises RuntimeError where the sample itself is not read.
 
         What takes too long or too much is judged once more: the first time may have compiled.
@@ -180,7 +188,9 @@ class Reader:
             verdict = self._judge(sample, number, keep, self._limit_s)
         return verdict
 
-    def _judge(self, sample: Sample, number: int, keep: Path | None, limit_s: float) -> Verdict:
+    def _judge(
+        self, sample: Sample | Parser, number: int, keep: Path | None, limit_s: float
+    ) -> Verdict:
         if self._child is None:
             self._start()
         if sample.name not in self._ready:
@@ -287,7 +297,7 @@ class Report:
             yield f"kept {share:.1%}: {self.sample} --replay {number} ({how})"
 
 
-FAULTS = ("crash", "hang", "memory", "foreign", "garbage", "false", "disagree")
+FAULTS = ("crash", "hang", "memory", "foreign", "garbage", "false", "disagree", "silent")
 HEAD = (
     f"{'sample':<16}{'count':>7}"
     + "".join(f"{kind:>9}" for kind in FAULTS)

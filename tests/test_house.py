@@ -26,6 +26,7 @@ ORDER = [
     "_compiling",
     "_random_kernels",
     "_files",
+    "_toml",
     "_interrupt",
     "events",
     "streams",

@@ -11,6 +11,7 @@ import hashlib
 import io
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -82,9 +83,11 @@ class Manifest:
                 os.truncate(self._path, len(whole))
         except OSError as error:
             raise self._failed(error) from error
-        for row in csv.reader(whole.decode("utf-8", "surrogateescape").split("\n")[1:]):
-            if len(row) == len(_COLUMNS) and not row[-1]:
-                self._made_with[row[0]] = row[2]
+        for line in whole.decode("utf-8", "surrogateescape").split("\n")[1:]:
+            with suppress(csv.Error):  # a damaged row lists nothing
+                for row in csv.reader([line]):
+                    if len(row) == len(_COLUMNS) and not row[-1]:
+                        self._made_with[row[0]] = row[2]
 
     def _failed(self, error: OSError) -> OutputError:
         return OutputError(

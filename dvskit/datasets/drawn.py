@@ -25,6 +25,7 @@ from dvskit.errors import ConfigError, FormatError, did_you_mean, one_line
 from dvskit.events import Events, Size, as_size
 from dvskit.formats.content import content_digest, digest_of
 from dvskit.formats.found import is_depth_clip
+from dvskit.formats.stored_array import load_arrays
 from dvskit.scenes import PERSON_GESTURES, PersonScene, read_depth_clip
 from dvskit.scenes.person import frames_with_skeleton, from_msr_action3d
 
@@ -284,19 +285,17 @@ def _in_archive(path: Path) -> tuple[list[_Found], list[str]]:
     try:
         with zipfile.ZipFile(path) as archive:
             names = sorted(name.removesuffix(".npy") for name in archive.namelist())
-        with np.load(path) as arrays:
-            empty = [name for name in names if _is_empty(arrays[name])]
     except (OSError, ValueError, zipfile.BadZipFile) as error:
         raise FormatError(f"{path}: cannot be read as an .npz of skeletons: {error}") from error
+    empty = [name for name, joints in load_arrays(path, names).items() if _is_empty(joints)]
     if len(empty) == len(names) or any(name.count("/") != 1 for name in names):
         raise FormatError(f"{path}: holds no skeletons; it must have arrays named <class>/<clip>")
     content = content_digest(path)
 
     def read(name: str) -> Skeleton:
         try:
-            with np.load(path) as arrays:
-                joints = from_msr_action3d(arrays[name])
-        except (OSError, ValueError, KeyError) as error:
+            joints = from_msr_action3d(load_arrays(path, [name])[name])
+        except ValueError as error:
             raise FormatError(f"{path}: {name}: {one_line(error)}") from error
         return Skeleton(joints, np.arange(len(joints)) * 1_000_000 // _MSR_FPS)
 

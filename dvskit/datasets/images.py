@@ -51,6 +51,8 @@ def read_idx(path: str | PathLike[str]) -> NDArray[Any]:
     if len(data) < 4 or data[:2] != b"\0\0" or data[2] not in _IDX_TYPES:
         raise FormatError(f"{file}: starts with {data[:4]!r}, which is not an IDX header")
     start = 4 + 4 * data[3]
+    if len(data) < start:
+        raise FormatError(f"{file}: ends at byte {len(data)}, in its header of {start}")
     shape = tuple(int(n) for n in np.frombuffer(data[4:start], ">u4"))
     dtype = _IDX_TYPES[data[2]]
     expected = start + dtype.itemsize * int(np.prod(shape, dtype=np.int64))

@@ -175,9 +175,9 @@ def _sample(line: _Line) -> Sample:
         raise line.wrong(f"has no {'label' if written else 'file'}; write it, or remove the line")
     root = line.path.parent
     file = root / written
-    if not file.exists() and "\\" in written:  # a path of Windows
+    if not _exists(file, line) and "\\" in written:  # a path of Windows
         file = root / written.replace("\\", "/")
-    if not file.exists():
+    if not _exists(file, line):
         raise MissingFileError(
             file,
             f"line {line.number} of {line.path} names it (files are relative to the list); correct "
@@ -191,6 +191,13 @@ def _sample(line: _Line) -> Sample:
         path=file,
         span=_span(line),
     )
+
+
+def _exists(file: Path, line: _Line) -> bool:
+    try:
+        return file.exists()
+    except OSError as error:
+        raise line.wrong(f"names a file that cannot be found: {error.strerror or error}") from error
 
 
 def _part(line: _Line) -> Part | None:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from dvskit.datasets.sample import Sample
 from dvskit.datasets.samples import Samples
-from dvskit.errors import DvskitError, FormatError
+from dvskit.errors import DvskitError, FormatError, one_line
 from dvskit.events import Events, Size, polarity_column
 from dvskit.formats import open_events
 from dvskit.formats.content import content_digest, digest_of
@@ -74,8 +74,8 @@ def read_milliseconds(path: Path) -> Events:
     """
     try:
         rows = np.load(path)
-    except (OSError, ValueError) as error:
-        raise FormatError(f"{path}: is not a NumPy array: {error}") from error
+    except Exception as error:  # the header is parsed as Python: damage raises any error
+        raise FormatError(f"{path}: is not a NumPy array: {one_line(error)}") from error
     if rows.ndim != 2 or rows.shape[1] != 4 or rows.dtype.kind not in "iuf":
         raise FormatError(
             f"{path}: holds {rows.shape} {rows.dtype}; it must hold N rows of x, y, p and t in "

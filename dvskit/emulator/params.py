@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from dvskit._arguments import check_arguments, check_fields, checked, in_range
+from dvskit._toml import parse_toml
 from dvskit.errors import ConfigError, MissingFileError, check_known, did_you_mean
 from dvskit.events import Size, as_size
 
@@ -181,7 +182,7 @@ def read_preset(path: Path) -> EmulatorParams:
     MissingFileError.
     """
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        values = parse_toml(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise MissingFileError(path) from None
     except (OSError, ValueError) as error:

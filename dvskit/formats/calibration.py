@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dvskit._arguments import check_arguments
+from dvskit._toml import check_nesting
 from dvskit.errors import ConfigError, FormatError, MissingFileError, did_you_mean, one_line
 from dvskit.streams import Intrinsics
 
@@ -99,7 +100,9 @@ def _parsed(file: Path, text: str) -> Any:
     # OpenCV writes "%YAML:1.0", which YAML does not allow, and a tag for mappings.
     plain = re.sub(r"\A\s*%YAML[^\n]*\n(---)?", "", text).replace("!!opencv-matrix", "")
     try:
-        return YAML(typ="safe", pure=True).load(plain)
+        values = YAML(typ="safe", pure=True).load(plain)
+        check_nesting(values)
+        return values
     except (YAMLError, ValueError, RecursionError) as error:
         raise FormatError(f"{file}: is not YAML: {one_line(error)[:200]}") from error
 

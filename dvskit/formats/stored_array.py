@@ -6,6 +6,7 @@ import ast
 import re
 import zipfile
 import zlib
+from collections.abc import Collection
 from pathlib import Path
 from threading import Lock
 from typing import IO, Any
@@ -13,7 +14,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit.errors import FormatError
+from dvskit.errors import FormatError, one_line
 
 _LONGEST_HEADER = 10_000  # bytes; NumPy's own limit: parsing a longer header takes long
 _PYTHON_2_INT = re.compile(r"(?<=\d)L\b")  # 10L
@@ -53,6 +54,15 @@ def _read(file: IO[bytes], count: int) -> bytes:
     if len(data) < count:
         raise ValueError(f"the header ends behind {len(data)} of {count} bytes")
     return data
+
+
+def load_arrays(path: Path, names: Collection[str] | None = None) -> dict[str, NDArray[Any]]:
+    """Return the arrays of an archive by name; all without `names`. Raises FormatError."""
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            return {name: stored[name] for name in (stored.files if names is None else names)}
+    except Exception as error:  # headers are parsed as Python: damage raises any error
+        raise FormatError(f"{path}: is not a readable .npz ({one_line(error)})") from error
 
 
 class StoredArray:

@@ -5,22 +5,24 @@ The header of weights.safetensors is compared with the network's shapes before m
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Collection, Iterable, Mapping
+from hashlib import sha256
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
+from safetensors.torch import load, save
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from dvskit._files import shipped_folders
+from dvskit._toml import parse_toml
 from dvskit.errors import ModelError, count_of, did_you_mean, one_line
 
 MODEL_TOML, WEIGHTS = "model.toml", "weights.safetensors"
+DIGEST = "weights_sha256"  # a key of model.toml
 TASKS: Mapping[str, str] = {"reconstruction": "dvskit reconstruct --model"}
 """Values of `task` in model.toml, each with its command; a classifier has no `task`."""
 _MOST_BYTES = 1 << 24  # of model.toml
@@ -69,15 +71,13 @@ def read_toml(path: Path) -> dict[str, Any]:
             raise ModelError(
                 f"{path}: is larger than {_MOST_BYTES:,} bytes, too large for a model.toml"
             )
-        return tomllib.loads(text.decode("utf-8"))
+        return parse_toml(text.decode("utf-8"))
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
         raise ModelError(f"{path}: is not UTF-8 at byte {error.start}") from error
     except ValueError as error:
         raise ModelError(f"{path}: is not TOML: {one_line(error)}") from error
-    except RecursionError as error:
-        raise ModelError(f"{path}: is not a model's TOML: it is nested too deeply") from error
 
 
 def check_header(path: Path, expected: Mapping[str, Tensor]) -> None:
@@ -115,16 +115,31 @@ def _kind_of(tensor: Tensor) -> str:
     return _KINDS["B"] if tensor.dtype == torch.bool else _KINDS["I"]
 
 
-def load_weights(path: Path, module: nn.Module) -> None:
-    """Load weights, from a file that `check_header` passes, into a module. Raises ModelError."""
+def load_weights(path: Path, module: nn.Module, digest: object = None) -> None:
+    """Load weights, from a file that `check_header` passes, into a module. Raises ModelError.
+
+    digest  that of the file, as `packed` returned it; None for a model without one
+    """
     try:
-        given = load_file(path)
+        data = path.read_bytes()
+        given = load(data)
     except (OSError, SafetensorError) as error:
         raise ModelError(f"{path}: cannot be read: {one_line(error)[:200]}") from error
     new = {key: value for key, value in module.state_dict().items() if not is_lazy(value)}
     infinite = {key for key, value in new.items() if not value.isfinite().all()}
     module.load_state_dict(given)
     check_finite(module.state_dict(), str(path), infinite)
+    if digest is not None and digest != sha256(data).hexdigest():
+        raise ModelError(
+            f"{path}: is not the file that {MODEL_TOML} was written with: it is damaged, or of "
+            "another model; copy both again, or run the training again"
+        )
+
+
+def packed(module: nn.Module) -> tuple[bytes, str]:
+    """Return the weights of a module as a file, and its digest, which model.toml holds."""
+    data = save(weights_of(module))
+    return data, sha256(data).hexdigest()
 
 
 def check_finite(weights: Mapping[str, Tensor], where: str, infinite: Collection[str] = ()) -> None:

@@ -17,6 +17,7 @@ from dvskit.errors import ConfigError, DvskitError, ModelError, did_you_mean, on
 from dvskit.events import as_size
 from dvskit.networks.exchange import silence
 from dvskit.networks.model_folder import (
+    DIGEST,
     MODEL_TOML,
     WEIGHTS,
     check_header,
@@ -78,7 +79,7 @@ def load_reconstruction_model(name_or_path: str | PathLike[str]) -> Reconstructi
         raise ModelError(f"{path}: {one_line(error)}") from error
     check_header(folder / WEIGHTS, shapes)
     module = network.build()
-    load_weights(folder / WEIGHTS, module)
+    load_weights(folder / WEIGHTS, module, values.get(DIGEST))
     return ReconstructionModel(name, network, module.eval(), about)
 
 
@@ -88,7 +89,7 @@ def _described(values: Mapping[str, Any]) -> tuple[str, ReconstructionNetwork, d
         raise ConfigError(f"{', '.join(missing)} is missing; give a folder that training wrote")
     if not isinstance(values["name"], str):
         raise ConfigError(f"name = {values['name']!r} is no text")
-    about = {key: value for key, value in values.items() if key not in _KEYS}
+    about = {key: value for key, value in values.items() if key not in (*_KEYS, DIGEST)}
     for key, value in about.items():
         if key not in _ABOUT:
             raise ConfigError(f"unknown key {key!r}; {did_you_mean(key, (*_KEYS, *_ABOUT))}")

@@ -147,7 +147,7 @@ def convention_of(convention: str | VoxelInput) -> VoxelInput:
 
 
 def _open(path: Path) -> tuple[Any, tuple[type[Exception], ...]]:
-    """Open a file; return its session, and onnxruntime's errors."""
+    """Open a file; return its session, and the errors that onnxruntime raises."""
     try:
         onnxruntime: Any = importlib.import_module("onnxruntime")
     except ImportError as error:
@@ -159,7 +159,7 @@ def _open(path: Path) -> tuple[Any, tuple[type[Exception], ...]]:
         raise FormatError(f"{path}: {'is a folder' if path.is_dir() else 'does not exist'}")
     native: Any = onnxruntime.capi.onnxruntime_pybind11_state
     errors = tuple(
-        each for each in vars(native).values()
+        each for each in (*vars(native).values(), UnicodeDecodeError)
         if inspect.isclass(each) and issubclass(each, Exception)
     )  # fmt: skip
     options = onnxruntime.SessionOptions()
@@ -167,8 +167,9 @@ def _open(path: Path) -> tuple[Any, tuple[type[Exception], ...]]:
     options.log_severity_level = _QUIET
     try:
         session = onnxruntime.InferenceSession(
-            str(path), options, providers=["CPUExecutionProvider"]
-        )
+            str(path), options, providers=["CPUExecutionProvider"],
+            enable_fallback=False,  # to the same provider, with lines on standard output
+        )  # fmt: skip
     except errors as error:
         raise FormatError(
             f"{path}: is no ONNX file that onnxruntime can run: {one_line(error)[:200]}"

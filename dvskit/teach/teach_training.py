@@ -7,7 +7,6 @@ import hashlib
 import os
 import threading
 import time
-import tomllib
 from collections.abc import Mapping
 from contextlib import suppress
 from os import PathLike
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from dvskit._files import visible
+from dvskit._toml import parse_toml
 from dvskit.errors import ConfigError, DvskitError, did_you_mean
 from dvskit.teach.clip_folder import ClipFolder
 from dvskit.teach.hidden import writing
@@ -248,7 +248,7 @@ class _Log:
         since = time.time()
         with suppress(OSError, ValueError, KeyError):
             config = output / "config.toml"
-            loop = tomllib.loads(config.read_text("utf-8"))["loop"]
+            loop = parse_toml(config.read_text("utf-8"))["loop"]
             self._each, self._epochs = loop["steps"], loop.get("stop") or loop["epochs"]
             since = config.stat().st_mtime
             self._rows = _table(output / "log.csv")

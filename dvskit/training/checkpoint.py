@@ -20,6 +20,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from dvskit import _files
+from dvskit._toml import parse_toml
 from dvskit.errors import FormatError, ModelError, OutputError
 from dvskit.training.config import Config
 from dvskit.training.model_tables import Used, read_split, split_from, split_text
@@ -153,7 +154,7 @@ def check_same_text(folder: Path, before: str, now: Mapping[str, Any]) -> None:
     before  the TOML text of that configuration. See `check_same_values`
     """
     try:
-        values = tomllib.loads(before)
+        values = parse_toml(before)
     except ValueError as error:
         raise OutputError(f"{folder}: its configuration is not TOML: {error}; {_FIX}") from error
     check_same_values(folder, values, now)

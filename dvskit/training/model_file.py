@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from dvskit.errors import ConfigError, DvskitError, ModelError, did_you_mean, one_line
 from dvskit.networks import Network, is_own, network_from
-from dvskit.networks.model_folder import TASKS, check_header, load_weights, read_toml
+from dvskit.networks.model_folder import DIGEST, TASKS, check_header, load_weights, read_toml
 from dvskit.networks.network import Maker, outline
 from dvskit.training.config import Config
 from dvskit.training.input_config import FITTED_FILE, InputConfig, fitted_file, with_fitted
@@ -30,13 +30,14 @@ _ABOUT: Mapping[str, type] = {
 
 
 class Described(NamedTuple):
-    """The content of model.toml."""
+    """The content of model.toml; `digest` is that of the weights, None without one."""
 
     name: str
     network: Network
     input: InputConfig
     classes: tuple[str, ...]
     about: dict[str, Any]
+    digest: object
 
 
 def read_description(path: Path, networks: Mapping[str, Maker] | None = None) -> Described:
@@ -62,7 +63,7 @@ def _described(
     missing = [key for key in _NEEDED if key not in values]
     if missing:
         raise ConfigError(f"{', '.join(missing)} is missing; give a folder that training wrote")
-    about = {key: value for key, value in values.items() if key not in _NEEDED}
+    about = {key: value for key, value in values.items() if key not in (*_NEEDED, DIGEST)}
     check_about(about, path)
     name, classes = values["name"], _classes(values["classes"])
     if not isinstance(name, str):
@@ -79,7 +80,7 @@ def _described(
         raise ConfigError(f"{len(classes)} class names for {network.classes} logits")
     reject_from(about, str(path))
     emulation_from(about, (network.width, network.height), str(path))
-    return Described(name, network, given, classes, about)
+    return Described(name, network, given, classes, about, values.get(DIGEST))
 
 
 def _classes(given: Any) -> tuple[str, ...]:
@@ -126,5 +127,5 @@ def new_module(described: Described, weights: Path) -> nn.Module:
         raise ModelError(f"{weights}: does not fit model.toml: {odd[0]} is no tensor")
     check_header(weights, outlined.state_dict())
     module = outlined if is_own(network) else network.build()
-    load_weights(weights, module)
+    load_weights(weights, module, described.digest)
     return module

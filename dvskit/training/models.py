@@ -15,7 +15,6 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save
 from torch import nn
 
 from dvskit import _files
@@ -24,7 +23,7 @@ from dvskit.datasets import Emulation, Split
 from dvskit.errors import ConfigError, ModelError, OutputError
 from dvskit.events import Size
 from dvskit.networks import Layered, ModuleNetwork, Network, is_own, network_values
-from dvskit.networks.model_folder import check_finite, find_model, weights_of
+from dvskit.networks.model_folder import DIGEST, check_finite, find_model, packed
 from dvskit.networks.network import Maker
 from dvskit.tensors import load_features, save_features
 from dvskit.training.activity import ActivityLikeness, read_likeness, write_likeness
@@ -114,14 +113,16 @@ def write_model(folder: str | PathLike[str], model: Model) -> Path:
     check_finite(state, model.name, infinite=state if is_own(model.network) else ())
     make_folder(target)
     _write_fitted(model.input, target / FITTED_FILE)
+    weights, digest = packed(model.module)
     values = {
         "name": model.name,
         "classes": list(model.classes),
+        DIGEST: digest,
         "network": network_values(model.network),
         "input": with_fitted(model.input, Path(FITTED_FILE)).values,
         **model.about,
     }
-    _files.write_whole(target / _WEIGHTS, save(weights_of(model.module)), overwrite=True)
+    _files.write_whole(target / _WEIGHTS, weights, overwrite=True)
     if model.used:
         _files.write_whole(target / _SPLIT, split_text(model.used), overwrite=True)
     else:
@@ -165,7 +166,7 @@ def load_model(
     """
     folder = find_model(name_or_path)
     described = read_description(folder / _TOML, networks)
-    name, network, given, classes, about = described
+    name, network, given, classes, about, _ = described
     used, likeness = read_split(folder / _SPLIT), read_likeness(folder)
     module = new_module(described, folder / _WEIGHTS).eval().to(pick_device())
     return Model(name, network, module, given, classes, about, used, likeness)

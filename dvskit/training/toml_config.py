@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from os import PathLike
@@ -12,6 +11,7 @@ from typing import Any
 
 from dvskit import _files
 from dvskit._arguments import check_arguments
+from dvskit._toml import parse_toml
 from dvskit.errors import ConfigError, MissingFileError, did_you_mean
 from dvskit.networks import network_from, network_values
 from dvskit.training.config import TAKEN, Config, DataConfig, LoopConfig, changes_of
@@ -47,7 +47,7 @@ def toml_values(
     Raises MissingFileError, and ConfigError for a broken file.
     """
     try:
-        values = tomllib.loads(Path(path).read_text("utf-8"))
+        values = parse_toml(Path(path).read_text("utf-8"))
     except FileNotFoundError:
         raise MissingFileError(path) from None
     except OSError as error:
@@ -69,7 +69,7 @@ def changed_config(config: Config, overrides: Mapping[str, str]) -> Config:
 
 def _override(values: dict[str, Any], key: str, text: str) -> None:
     try:
-        value = tomllib.loads(f"value = {text}")["value"]
+        value = parse_toml(f"value = {text}")["value"]
     except ValueError:
         value = text
     *tables, name = key.split(".")

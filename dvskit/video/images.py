@@ -27,7 +27,10 @@ from dvskit.video.source import FileFrames, nth_time_us
 
 _MOST_OF_12_BITS = 4095  # cameras of 10 or 12 bits are often stored so, unscaled
 _SUDDEN_MS, _USUAL_MS = 10, 100  # browsers show a frame of at most 10 ms for 100 ms
-_DAMAGE = (OSError, ValueError, IndexError, SyntaxError, EOFError, struct.error)
+_DAMAGE = (
+    OSError, ValueError, IndexError, SyntaxError, EOFError, struct.error,
+    Image.DecompressionBombError, Image.DecompressionBombWarning,
+)  # fmt: skip
 
 
 class ImageFolder(FileFrames):
@@ -187,6 +190,8 @@ class AnimatedImage(FileFrames):
             while True:
                 try:
                     image.seek(number)
+                    if as_size(image.size) != self.size:  # damage may give it billions of pixels
+                        raise ValueError(f"it has {image.size[0]}x{image.size[1]} pixels")
                     picture = picture_of(np.asarray(image.convert("RGBA")))
                 except EOFError:
                     break

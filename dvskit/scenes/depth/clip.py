@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple
-from zipfile import BadZipFile
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from dvskit.errors import FormatError, MissingFileError, ShapeError, count_of, one_line
+from dvskit.formats.stored_array import load_arrays
 
 Array = NDArray[np.float32]
 
@@ -142,11 +142,7 @@ def read_depth_clip(path: str | PathLike[str]) -> DepthClip:
 
 
 def _read_npz(path: Path) -> DepthClip:
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            held = {key: stored[key] for key in stored.files}
-    except (OSError, ValueError, EOFError, BadZipFile) as error:
-        raise FormatError(f"{path}: is not a readable .npz ({one_line(error)})") from None
+    held = load_arrays(path)
     for key in ("depth", "near_mm", "step_mm", "corner"):
         if key not in held:
             raise FormatError(
@@ -200,13 +196,12 @@ def _read_mat(path: Path) -> DepthClip:
 def _mat_array(path: Path, key: str) -> NDArray[np.generic]:
     """Return a variable of a MATLAB file, of any version, with its shape in MATLAB."""
     from scipy.io import loadmat
-    from scipy.io.matlab import MatReadError
 
     try:
         held = loadmat(path, variable_names=[key])
     except NotImplementedError:  # version 7.3 is HDF5, with dimensions in reverse
         return _hdf5_array(path, key)
-    except (OSError, ValueError, TypeError, EOFError, MatReadError) as error:
+    except Exception as error:  # damage raises any error
         raise FormatError(f"{path}: is not a readable .mat ({one_line(error)})") from None
     if key not in held:
         raise FormatError(f"{path}: has no variable {key!r}; is it a file of UTD-MHAD?")

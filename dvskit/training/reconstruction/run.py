@@ -15,12 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save
 
 from dvskit import _files
 from dvskit._arguments import check_arguments
 from dvskit.errors import ConfigError
-from dvskit.networks.model_folder import MODEL_TOML, WEIGHTS, check_finite, weights_of
+from dvskit.networks.model_folder import DIGEST, MODEL_TOML, WEIGHTS, check_finite, packed
 from dvskit.reconstruction.model import TASK, ReconstructionModel, load_reconstruction_model
 from dvskit.training.checkpoint import check_same_run, load_checkpoint, save_checkpoint
 from dvskit.training.device import keep_memory
@@ -138,9 +137,11 @@ def save_reconstruction_model(folder: str | PathLike[str], model: Reconstruction
     target = Path(folder)
     check_finite(model.module.state_dict(), model.name)
     make_folder(target)
+    weights, digest = packed(model.module)
     values = {
-        "task": TASK, "name": model.name, "network": model.network.values, **model.about,
+        "task": TASK, "name": model.name, DIGEST: digest, "network": model.network.values,
+        **model.about,
     }  # fmt: skip
-    _files.write_whole(target / WEIGHTS, save(weights_of(model.module)), overwrite=True)
+    _files.write_whole(target / WEIGHTS, weights, overwrite=True)
     _files.write_whole(target / MODEL_TOML, to_toml(values), overwrite=True)
     return target
