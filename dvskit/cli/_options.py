@@ -25,6 +25,7 @@ from dvskit.formats import (
     is_standard,
     open_events,
 )
+from dvskit.formats.addresses import LiveAddress, scheme_of
 from dvskit.formats.network import is_network
 from dvskit.formats.table import named_format
 from dvskit.streams import Intrinsics
@@ -237,11 +238,19 @@ def spread(command: Callable[..., Any]) -> Callable[..., Any]:
         shown += _options_of(each.replace(kind=inspect.Parameter.KEYWORD_ONLY))
 
     def gathered(*paths: Path, **given: Any) -> Any:
+        given = {name: _as_shown(value) for name, value in given.items()}
         for name, group in groups.items():
             given[name] = _gather(group, given)
-        return command(*paths, **usual | given)
+        return command(*map(_as_shown, paths), **usual | given)
 
     return shown_as(gathered, command, known.replace(parameters=shown))
+
+
+def _as_shown(value: Any) -> Any:
+    """Return a path, or each of a list, as an address if it is one: that keeps its slashes."""
+    if isinstance(value, list):
+        return [_as_shown(each) for each in value]
+    return LiveAddress(value) if isinstance(value, Path) and scheme_of(value) else value
 
 
 def _options_of(parameter: inspect.Parameter) -> Iterator[inspect.Parameter]:
