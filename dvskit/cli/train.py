@@ -65,7 +65,7 @@ class Runs:
 
     tensorboard: bool = option(
         "Also write the loss of each step and the scores of each epoch for TensorBoard, to the "
-        'folder tensorboard in the output; needs pip install "dvskit[tensorboard]".',
+        "folder tensorboard in the output; needs pip install 'dvskit[tensorboard]'.",
         "--tensorboard", default=False,
     )  # fmt: skip
     sweep: list[str] | None = option(
