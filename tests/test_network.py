@@ -171,6 +171,16 @@ def test_a_camera_does_not_wait_and_whole_blocks_are_dropped_and_counted(monkeyp
     assert kept[0] == events[:100]
 
 
+def test_blocks_that_wait_are_bounded_also_if_they_are_small(monkeypatch):
+    monkeypatch.setattr(keeping_up, "_WAITING_BLOCKS", 3)
+    camera = Camera(cut(make(1000), 100))
+    keeping = KeepingUp.of(camera, "receiver was")
+    keeping.start()
+    assert keeping.join(10)
+    assert [len(block) for block in keeping] == [100] * 3
+    assert str(camera.damage) == "700 events dropped, as the receiver was too slow"
+
+
 def test_events_that_wait_when_a_camera_is_stopped_are_known():
     camera = Camera(cut(make(1000), 100))
     keeping = KeepingUp.of(camera, "receiver was")

@@ -13,14 +13,16 @@ from dvskit.formats.addresses import LiveRecording
 from dvskit.streams import Triggers
 
 _WAITING_EVENTS = 1 << 21  # 30 MB
+_WAITING_BLOCKS = 1 << 13  # 10 MB besides their events
 _PATIENCE_S = 0.1  # between looks for a signal, which may have reached another thread
 
 
 class KeepingUp:
     """Blocks that are read by a thread of their own, once.
 
-    A block that would exceed 2 million waiting events is dropped whole, and `drop` gets its number
-    of events. An error of reading is raised in the iterator, after the blocks before it.
+    A block that would exceed 2 million waiting events, or 8192 blocks, is dropped whole, and `drop`
+    gets its number of events. An error of reading is raised in the iterator, after the blocks before
+    it.
 
     source   the blocks
     close    called when the iterator ends; it ends reading
@@ -98,7 +100,8 @@ class KeepingUp:
     def _read(self) -> None:
         try:
             for block in self._source:
-                if self.waiting + len(block) > _WAITING_EVENTS:
+                full = self._queue.qsize() >= _WAITING_BLOCKS
+                if full or self.waiting + len(block) > _WAITING_EVENTS:
                     self._drop(len(block))
                 else:
                     self._put += len(block)
