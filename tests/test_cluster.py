@@ -107,6 +107,7 @@ def test_files_of_killed_workers_are_complete_once(here, cluster, capsys):  # no
     def kill() -> None:
         for number, done in enumerate((1, 12)):
             wait_until(lambda done=done: len(list((here / "o").glob("[!.]*.out"))) >= done)
+            touch(here / "o", f".{number:02}-nap.0123abcd.partial.out")  # as of an unseen loss
             time.sleep(dice.uniform(0, 0.4))
             cluster.replace(number)
 

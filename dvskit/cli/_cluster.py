@@ -66,7 +66,6 @@ class Cluster:
         self._executor = self._client.get_executor(pure=False)
         self._running: dict[Future[JobResult], FileJob] = {}
         self._outs: set[Path] = set()
-        self._lost = False  # whether a worker was lost, which may leave an unfinished output
         self._begun_s, self._looked_s = time.time(), 0.0
         self._workers: dict[str, int] = {}
         self._look()
@@ -108,7 +107,6 @@ class Cluster:
         except CancelledError:
             raise self._gone() from None
         except KilledWorker as error:
-            self._lost = True
             times = count_of(error.allowed_failures + 1, "worker")
             return JobResult(f"{times} died with this file in line; memory may have run out")
         except Exception as error:  # a worker without dvskit, or with another Python
@@ -121,15 +119,14 @@ class Cluster:
             self._executor.shutdown(wait=False)
         with suppress(Exception):
             self._client.close(timeout=1)
-        if self._lost:
-            remove_begun(outs, self._begun_s - _SKEW_S)
+        # Those of lost workers; a loss between two looks is not seen.
+        remove_begun(outs, self._begun_s - _SKEW_S)
 
     def _look(self) -> None:
         try:
             answer = self._client.sync(self._client.scheduler.ncores, callback_timeout=_ANSWER_S)
         except (OSError, TimeoutError, RuntimeError):
             raise self._gone() from None
-        self._lost |= not self._workers.keys() <= answer.keys()
         self._workers, self._looked_s = answer, time.monotonic()
 
     def _gone(self) -> WorkersGoneError:

@@ -11,7 +11,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from multiprocessing import active_children, get_context
@@ -115,8 +115,8 @@ class _Process:
         remove_begun([self.job.out], self._begun_s)
 
     def dismiss(self) -> None:
-        """Let an idle process end."""
-        self._executor.shutdown(wait=False)
+        """End an idle process, and wait: a thread of its executor may fail at the end of Python."""
+        self._executor.shutdown()
 
 
 class Processes:
@@ -157,10 +157,10 @@ class Processes:
 
     def close(self) -> None:
         """Let idle processes end, and end the others."""
-        for process in self._idle:
-            process.dismiss()
         for process in self._running.values():
             process.process.terminate()
+        with ThreadPoolExecutor() as together:
+            list(together.map(_Process.dismiss, self._idle))
         until_s = time.monotonic() + _BREAK_OFF_S
         for process in self._running.values():
             process.break_off(until_s)

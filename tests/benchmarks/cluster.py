@@ -6,10 +6,11 @@ It converts 200 small recordings and 10 large ones, alternately with both, and c
 Both have run once before the first round, so that compiled loops and files are cached. The time is
 that of the whole command; its start, and that of the workers of --jobs, count.
 
-    python -m tests.benchmarks.cluster kills [count]
+    python -m tests.benchmarks.cluster kills|scheduler|command [count] [seed]
 
-kills workers at random moments while one command converts the small recordings again and again, and
-checks that each output is complete, once, and equal.
+kills workers, the scheduler, or the command itself at random moments while the command converts the
+small recordings again and again. After a kill of the scheduler, which is started again, or of the
+command, the same command runs again. Each output must be complete, once, and equal.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ import dvskit
 from tests.clusters import LocalCluster
 
 SETS = {"200 small files": (200, 20_000), "10 large files": (10, 2_000_000)}
+COMMAND = (sys.executable, "-m", "dvskit", "-q", "convert")
+TO = ("--to", "evt3")
 
 
 def write(folder: Path, files: int, events: int) -> None:
@@ -46,14 +49,28 @@ def write(folder: Path, files: int, events: int) -> None:
 def convert(folder: Path, out: Path, *options: str) -> float:
     """Convert a folder; return the seconds of the command."""
     shutil.rmtree(out, ignore_errors=True)
-    words = "convert", str(folder), str(out), "--to", "evt3", *options
     begun_s = time.perf_counter()
-    subprocess.run([sys.executable, "-m", "dvskit", "-q", *words], check=True)
+    subprocess.run([*COMMAND, str(folder), str(out), *TO, *options], check=True)
     return time.perf_counter() - begun_s
 
 
 def data(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix == ".raw"}
+
+
+def check(folder: Path, wanted: dict[str, bytes], *, unfinished: bool) -> int:
+    """Check the outputs; return the number of unfinished ones, which need not be allowed."""
+    found = data(folder)
+    left = [name for name in found if name.startswith(".")]
+    assert unfinished or not left, f"unfinished: {left}"
+    missing, more = sorted(wanted.keys() - found), sorted(found.keys() - wanted.keys() - {*left})
+    assert missing == more == [], f"missing {missing}, more {more}"
+    other = [name for name in wanted if found[name] != wanted[name]]
+    assert not other, f"other bytes: {other}"
+    names = [row.split(",")[0] for row in (folder / "manifest.csv").read_text().split()[1:]]
+    assert len(set(names)) == len(names), "rows are there twice"
+    assert unfinished or sorted(names) == sorted(wanted), "a row a file"
+    return len(left)
 
 
 def compare(root: Path, cluster: LocalCluster, rounds: int) -> None:
@@ -77,11 +94,9 @@ def compare(root: Path, cluster: LocalCluster, rounds: int) -> None:
         print("  each round:", {way: [round(s, 2) for s in each] for way, each in taken.items()})
 
 
-def kill(root: Path, cluster: LocalCluster, count: int) -> None:
-    folder = root / "small"
-    write(folder, *SETS["200 small files"])
-    convert(folder, root / "alone", "--jobs", "2")
-    wanted, dice, done, runs = data(root / "alone"), random.Random(1), threading.Event(), 0
+def kill(root: Path, cluster: LocalCluster, wanted: dict[str, bytes], dice: random.Random,
+         count: int) -> None:  # fmt: skip
+    done, runs = threading.Event(), 0
 
     def killer() -> None:
         for number in range(count):
@@ -89,28 +104,62 @@ def kill(root: Path, cluster: LocalCluster, count: int) -> None:
             cluster.replace(number % 2)
         done.set()
 
-    thread = threading.Thread(target=killer)
+    thread = threading.Thread(target=killer, daemon=True)
     thread.start()
     while not done.is_set():
-        convert(folder, root / "there", "--cluster", cluster.address)
+        convert(root / "small", root / "there", "--cluster", cluster.address)
         runs += 1
-        assert data(root / "there") == wanted
-        names = [row.split(",")[0] for row in (root / "there/manifest.csv").read_text().split()[1:]]
-        assert sorted(names) == sorted(wanted), "a row a file"
-        assert {path.name for path in (root / "there").iterdir()} == {*wanted, "manifest.csv"}
+        check(root / "there", wanted, unfinished=False)
     thread.join()
+    print(f"{count} workers killed in {runs} runs of {len(wanted)} files")
+
+
+def interrupt(root: Path, cluster: LocalCluster, wanted: dict[str, bytes], dice: random.Random,
+              count: int, what: str) -> None:  # fmt: skip
+    """Kill the scheduler or the command of a run, and run the command again."""
+    there, left, partly = root / "there", 0, 0
+    words = (*COMMAND, str(root / "small"), str(there), *TO, "--cluster", cluster.address)
+    begun_s = time.perf_counter()
+    subprocess.run(words, check=True)
+    limit_s = time.perf_counter() - begun_s
+    for _ in range(count):
+        shutil.rmtree(there)
+        command = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
+        time.sleep(dice.uniform(0, limit_s))
+        (cluster.scheduler if what == "scheduler" else command).kill()
+        said = command.communicate(timeout=60)[1]
+        if what == "scheduler":
+            assert command.returncode == 0 or (command.returncode, said.count("\n")) == (1, 1), said
+            cluster.scheduler.wait()
+            cluster.start_scheduler()
+            for number in range(len(cluster.workers)):
+                cluster.replace(number)
+            cluster.wait_for_workers()
+        partly += bool(there.is_dir() and 0 < len(data(there)) < len(wanted))
+        subprocess.run(words, check=True)
+        left += check(there, wanted, unfinished=True)
     print(
-        f"{count} workers killed in {runs} runs of {len(wanted)} files: all complete, once, equal"
+        f"{what} killed {count} times, {partly} with some of {len(wanted)} files done: the same "
+        f"command completes them; {left} unfinished files left, until a run an hour later"
     )
 
 
 def main() -> None:
     words = sys.argv[1:]
     with tempfile.TemporaryDirectory() as folder, LocalCluster(Path(folder)) as cluster:
-        if words[:1] == ["kills"]:
-            kill(Path(folder), cluster, int(words[1]) if words[1:] else 50)
+        root = Path(folder)
+        if words[:1] not in (["kills"], ["scheduler"], ["command"]):
+            compare(root, cluster, int(words[0]) if words else 5)
+            return
+        what, count, seed = (*words, *("50", "1")[len(words) - 1 :])[:3]
+        write(root / "small", *SETS["200 small files"])
+        convert(root / "small", root / "alone", "--jobs", "2")
+        wanted, dice = data(root / "alone"), random.Random(int(seed))
+        if what == "kills":
+            kill(root, cluster, wanted, dice, int(count))
         else:
-            compare(Path(folder), cluster, int(words[0]) if words else 5)
+            interrupt(root, cluster, wanted, dice, int(count), what)
+        print("all complete, once, equal")
 
 
 if __name__ == "__main__":
