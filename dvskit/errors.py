@@ -128,6 +128,9 @@ class FittedWarning(UserWarning):
         self.what, self.how, self.dropped, self.total = what, how, dropped, total
         super().__init__(f"{what} of {how}; {dropped:,} of {count_of(total, 'event')} left out")
 
+    def __reduce__(self) -> tuple[type[FittedWarning], tuple[str, str, int, int]]:
+        return type(self), (self.what, self.how, self.dropped, self.total)
+
 
 class ScaleWarning(UserWarning):
     """Frames whose values do not match the white of their dtype, such as floats to 255."""

@@ -17,6 +17,7 @@ import dvskit
 from dvskit.cli import _cluster
 from dvskit.cli._trees import FileJob
 from dvskit.errors import ConfigError, OutputError
+from tests.bars import blown_up, moving_bar
 from tests.clusters import LocalCluster, free_address, wait_until
 from tests.conftest import skip_or_fail
 from tests.many_jobs import copy
@@ -89,6 +90,38 @@ def test_videos_and_images_of_many_files_are_those_of_one(run, tmp_path, cluster
     rest = words[2:4]
     assert run(words[0], "r/a.npz", "-o", f"one.{ending}", *rest)[0] == 0
     assert (tmp_path / f"one.{ending}").read_bytes() == made[f"a.{ending}"]
+
+
+@pytest.mark.slow(seconds=14)
+def test_classes_of_many_recordings_are_those_of_one_process(run, tmp_path, trained, cluster):
+    touch(tmp_path / "r", "broken.npz", "notes.md")
+    for number, times in enumerate((1, 2, 2, 2)):
+        made = blown_up(moving_bar(True, seed=number), times)
+        dvskit.save_events(made, tmp_path / "r" / f"{number}.dat")
+    with (tmp_path / "r" / "2.dat").open("ab") as cut:
+        cut.write(b"cut")
+    words = ("classify", "r", "r/1.dat", "--model", trained.folder, "--salvage")
+    cluster.wait_for_workers()
+    for more in ((), ("--json",)):
+        alone = run(*words, *more)
+        assert alone[0] == 1
+        assert "error: 1 of 6 recordings could not be classified" in alone[2]
+        assert "note: r/2.dat: " in alone[2]
+        assert "3 more recordings of 32x32 fitted" in alone[2]
+        assert run(*words, *more, "--cluster", cluster.address) == alone
+    assert run(*words, *more, "--jobs", "2") == alone
+
+
+def test_live_and_single_recordings_need_no_other_processes(run, tmp_path):
+    dvskit.save_events(make(9), tmp_path / "a.npz")
+    for words, said in (
+        (("a.npz",), "--cluster is for many inputs; name several recordings, or a folder"),
+        (("--live", "a.npz"), "--jobs and --cluster are for many files; leave them out with"),
+        (("a.npz", "-"), "-: cannot be mixed with files; give it alone"),
+    ):
+        made = run("classify", *words, "--model", "nmnist-signed-lif", "--cluster", "tcp://h:1")
+        assert made[:2] == (2, "")
+        assert said in made[2]
 
 
 def beside(work):
@@ -201,7 +234,7 @@ def test_without_distributed_one_line_names_what_to_install(run, monkeypatch):
 
 
 def done_there(file, out, folder=Path(), version=dvskit.__version__):
-    return _cluster._do(lambda file, out: None, FileJob(file, out, 1), folder, False, version)
+    return _cluster._do(lambda job: None, FileJob(file, out, 1), folder, False, version)
 
 
 def test_a_worker_reports_paths_it_does_not_see_and_another_version(tmp_path):

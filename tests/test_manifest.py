@@ -21,7 +21,7 @@ NAMES = ["a.out", "x/b, c.out", 'd"\n.out', "\udce9.out"]
 
 
 def done(manifest, folder, name, reason=""):
-    manifest.add(FileJob(Path("i"), folder / name, 1), JobResult(reason, events=3, host="h"))
+    manifest.add(FileJob(Path("i"), folder / name, 1), JobResult(reason, value=3, host="h"))
 
 
 def rows(folder):

@@ -19,7 +19,7 @@ import dvskit
 from dvskit._files import partial_path
 from dvskit.cli import _console
 from dvskit.cli._many import command_of, do_one
-from dvskit.cli._trees import find_jobs
+from dvskit.cli._trees import FileJob, find_jobs
 from dvskit.errors import ConfigError, FormatError, OutputError
 from tests.many_jobs import copy
 from tests.test_events import make
@@ -301,7 +301,7 @@ def test_each_clip_draws_its_own_noise_as_the_samples_of_a_folder_do(here, monke
     made = {}
     for name in ("k/a", "k/b", "l/c"):
         out = here / f"{Path(name).name}.npz"
-        do_one("dvskit.cli.emulate", options, here / "v" / name, out)
+        do_one("dvskit.cli.emulate", options, FileJob(here / "v" / name, out, 0))
         made[name] = dvskit.load_events(out)
     assert made["k/a"] == made["l/c"] != made["k/b"]  # whatever they are called
     samples = dvskit.datasets.open_samples(here / "v", params="noisy", seed=3)

@@ -40,9 +40,8 @@ def _do(work: Work, job: FileJob, here: Path, debug: bool, version: str) -> JobR
             f"{host} has dvskit {__version__}, this machine {version}; install one version on all",
             host=host,
         )
-    job = job._replace(file=here / job.file, out=here / job.out)
     with _one_job, chdir(here) if here.is_dir() else nullcontext(), one_thread():
-        for path in (job.file, job.out.parent):
+        for path in (here / job.file, (here / job.out).parent):
             if not os.path.lexists(path):
                 return JobResult(
                     f"{host} does not see {path}; all machines need the folders of inputs and "

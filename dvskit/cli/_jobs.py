@@ -27,8 +27,8 @@ _LOOK_S = 0.1  # between looks at messages, and for Ctrl-C
 # Errors that would also stop all further files: no space, or a read-only file system.
 _NO_PLACE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
-# On an input, for an output; returns the number of events, if known. A worker imports it by name.
-Work = Callable[[Path, Path], int | None]
+# Does a job; returns its value. A worker imports it by name.
+Work = Callable[[FileJob], Any]
 Message = tuple[str, Any]
 
 
@@ -39,7 +39,7 @@ class JobResult(NamedTuple):
     no_room  whether nothing more can be written
     trace    the traceback, with --debug
     notes    messages for the user
-    events   the number written; None if unknown
+    value    that the work returned: for a file, the number of events written, None if unknown
     seconds  the time that the job took
     host     the machine that did it
     """
@@ -49,7 +49,7 @@ class JobResult(NamedTuple):
     no_room: bool = False
     trace: str = ""
     notes: tuple[str, ...] = ()
-    events: int | None = None
+    value: Any = None
     seconds: float = 0.0
     host: str = ""
 
@@ -116,7 +116,7 @@ def do_job(work: Work, job: FileJob, send: Callable[[Message], None]) -> JobResu
 def _end_of(work: Work, job: FileJob) -> JobResult:
     try:
         with _console.warnings_as_notes():
-            return JobResult(events=work(job.file, job.out))
+            return JobResult(value=work(job))
     except Exception as error:  # any error concerns only one file of many
         known = isinstance(error, DvskitError | OSError | MemoryError)
         text = one_line(error) if known else f"{type(error).__name__}: {one_line(error)}"
@@ -148,7 +148,7 @@ def remove_begun(outs: Collection[Path], since_s: float) -> None:
 def do_jobs(
     jobs: list[FileJob], work: Work, workers: Workers
 ) -> Generator[tuple[FileJob, str, Any] | None, None, None]:
-    """Do work(file, out) for each job, and yield the messages of the workers.
+    """Do work(job) for each job, and yield the messages of the workers.
 
     A message is a job with "announce" and a text (before long work), "share" and the share that is
     done, or "end" and a JobResult. None comes in between, to show progress. Ctrl-C and a full disk

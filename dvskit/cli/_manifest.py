@@ -52,7 +52,7 @@ class Manifest:
 
     def add(self, job: FileJob, result: JobResult) -> None:
         """Append the end of a job. Raises OutputError."""
-        events = "" if result.events is None else result.events
+        events = "" if result.value is None else result.value
         row = (self._name(job.out), job.file, self.options, events, f"{result.seconds:.3f}",
                result.host, result.reason)  # fmt: skip
         try:

@@ -14,10 +14,11 @@ from typing import Annotated, Any
 import typer
 
 from dvskit.cli._clips import forget_clips
+from dvskit.cli._crew import ClusterOption, Crew, JobsOption
 from dvskit.cli._manifest import options_hash
-from dvskit.cli._many_files import Crew, ManyFiles
+from dvskit.cli._many_files import ManyFiles
 from dvskit.cli._options import as_usage, shown_as, spread
-from dvskit.cli._trees import Inputs, holds_any, is_pattern, is_tree
+from dvskit.cli._trees import FileJob, Inputs, holds_any, is_pattern, is_tree
 from dvskit.errors import ConfigError, count_of
 from dvskit.formats import format_for_writing, is_standard
 from dvskit.formats.addresses import scheme_of
@@ -33,22 +34,6 @@ _OutputOption = Annotated[
         "-o", "--out", help="The output, instead of the last argument; for several inputs, the "
                             "folder to write into.",
         show_default=False,
-    ),
-]  # fmt: skip
-_JobsOption = Annotated[
-    int | None,
-    typer.Option(
-        min=1, help="For many inputs: how many are processed at a time; each needs its own "
-                    "memory.",
-        show_default="one a processor",
-    ),
-]  # fmt: skip
-_ClusterOption = Annotated[
-    str | None,
-    typer.Option(
-        help="For many inputs: the Dask scheduler of the machines that process them, such as "
-             "tcp://host:8786. All need the same folders at the same paths.",
-        metavar="ADDRESS", show_default="this machine",
     ),
 ]  # fmt: skip
 _SLASHES = tuple({os.sep, os.altsep or os.sep})
@@ -102,12 +87,12 @@ class Command:
 
     def _run(self, words: list[str], output: str | None, crew: Crew, rest: Options) -> None:
         if self._is_one_folder(words, output, rest):
-            crew.check_one()
+            crew.check_one("name a folder for the outputs, with -o")
             rest = rest | {self.folder: True}
             self.one(Path(words[0]), Path(words[1] if output is None else output), **rest)
             return
         if self._is_one(words, output, rest):
-            crew.check_one()
+            crew.check_one("name a folder for the outputs, with -o")
             self._do_one(words, output, rest)
             return
         folder = Path(words.pop() if output is None else output)
@@ -161,8 +146,8 @@ class Command:
         if self.endings:
             output, to = self._own_outputs()
             rest.append(to)
-        jobs = inspect.Parameter("jobs", named, default=None, annotation=_JobsOption)
-        cluster = inspect.Parameter("cluster", named, default=None, annotation=_ClusterOption)
+        jobs = inspect.Parameter("jobs", named, default=None, annotation=JobsOption)
+        cluster = inspect.Parameter("cluster", named, default=None, annotation=ClusterOption)
         return known.replace(parameters=[paths, output, *rest, jobs, cluster])
 
     def _own_outputs(self) -> tuple[inspect.Parameter, inspect.Parameter]:
@@ -311,11 +296,11 @@ def command_of(module: str) -> Command:
     return _COMMANDS[module]
 
 
-def do_one(module: str, options: Options, file: Path, out: Path) -> int | None:
+def do_one(module: str, options: Options, job: FileJob) -> int | None:
     """Run the command of a module on one file of many, in a process of its own."""
     command = command_of(module)
-    own = {} if command.own is None else command.own(file, options)
+    own = {} if command.own is None else command.own(job.file, options)
     try:
-        return command.one(file, out, **options | own)
+        return command.one(job.file, job.out, **options | own)
     finally:
         forget_clips()

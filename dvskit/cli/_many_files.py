@@ -7,18 +7,17 @@ import time
 from collections import defaultdict
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import typer
 
 from dvskit import _interrupt
 from dvskit._files import unfinished
 from dvskit._progress import Bar
-from dvskit._threads import thread_count
 from dvskit.cli import _console
-from dvskit.cli._jobs import JobResult, Work, Workers, WorkersGoneError, do_jobs
+from dvskit.cli._crew import Crew
+from dvskit.cli._jobs import JobResult, Work, WorkersGoneError, do_jobs
 from dvskit.cli._manifest import Manifest
-from dvskit.cli._processes import Processes
 from dvskit.cli._trees import (
     MANIFEST,
     Failure,
@@ -32,30 +31,6 @@ from dvskit.errors import ConfigError, OutputError, count_of, one_line
 
 _LEFT_OVER_S = 3600.0  # without a change, until an unfinished file counts as abandoned
 _AT_LEAST_MB = 100  # of inputs, to show megabytes
-
-
-class Crew(NamedTuple):
-    """The options --jobs and --cluster: how many files at a time, and where."""
-
-    jobs: int | None = None
-    cluster: str | None = None
-
-    def check_one(self) -> None:
-        """Raise ConfigError if one input is not for this crew."""
-        if self.cluster is not None:
-            raise ConfigError(
-                "--cluster is for many inputs; name a folder for the outputs, with -o"
-            )
-
-    def workers(self, files: int) -> Workers:
-        """Return the workers for a number of files. Raises as `Cluster` does."""
-        if self.cluster is not None:
-            from dvskit.cli._cluster import Cluster
-
-            return Cluster(self.cluster, self.jobs)
-        processors = thread_count()
-        processes = min(self.jobs or processors, files)
-        return Processes(processes, max(1, processors // processes))
 
 
 class ManyFiles:
@@ -85,7 +60,7 @@ class ManyFiles:
         self._scale = 1.0
 
     def do(self, work: Work, ending: str, crew: Crew) -> None:
-        """Do work(file, out) for each file with a crew's workers, and print the messages.
+        """Do work(job) for each file with a crew's workers, and print the messages.
 
         Outputs get the suffix `ending`. Raises typer.Exit if some fail and after Ctrl-C, and
         DvskitError if nothing can be done.

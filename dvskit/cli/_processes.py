@@ -39,6 +39,7 @@ def _begin(end: Connection, threads: int, debug: bool) -> None:
             signal.signal(number, signal.SIG_IGN)
     _interrupt.end_with_parent()
     os.environ["DVSKIT_THREADS"] = str(threads)
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads))  # of torch, which is not loaded yet
     _send, _console.debug = end.send, debug
 
 

@@ -42,11 +42,15 @@ RECORDINGS = Inputs("recording", _is_recording, _is_recording, readable_suffixes
 
 
 class FileJob(NamedTuple):
-    """An input file (or a folder that is one input), its output, and its bytes."""
+    """An input file (or a folder that is one input), its output, and its bytes.
+
+    number  tells jobs without an output apart
+    """
 
     file: Path
     out: Path
     bytes: int
+    number: int = 0
 
 
 class Failure(NamedTuple):

@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+from uuid import uuid4
 
 from dvskit.cli import _console
+from dvskit.cli._crew import NO_OUTPUT, Crew
 from dvskit.cli._judging import fits_noted, say_passed_over
 from dvskit.cli._live import Living, classify_live
 from dvskit.cli._live_stream import live_source
 from dvskit.cli._options import Json, ModelOption, Reading, Spikes, argument
-from dvskit.errors import ConfigError, DvskitError, FormatError, count_of, one_line
+from dvskit.cli._trees import FileJob
+from dvskit.errors import (
+    ConfigError,
+    DvskitError,
+    FittedWarning,
+    FormatError,
+    count_of,
+    one_line,
+)
+from dvskit.formats import is_standard
+from dvskit.formats.addresses import scheme_of
 from dvskit.formats.found import CLIPS, PathKind, find_recordings, identify, identify_named
 
 if TYPE_CHECKING:
@@ -32,12 +47,14 @@ def classify(
     json: Json = False,
     reading: Reading = Reading(),
     spikes: Spikes = Spikes(),
+    crew: Crew = Crew(),
 ) -> None:
     """Classify recordings, videos, depth clips and images, and show the model's confidence.
 
     A recording is cut into windows of the model's length; the mean over the windows decides.
     Videos and depth clips are emulated first, with the settings the model was trained with.
-    Several recordings give a table, or with --json an array in place of an object.
+    Several recordings give a table, or with --json an array in place of an object; --jobs and
+    --cluster share them, and do not change the output.
     An image is centred in the model's input and encoded as spikes.
 
     With --live the model decides after each bin, on the window that ends with it. The answer is
@@ -47,6 +64,8 @@ def classify(
     files = files or []
     living.check()
     if living.live:
+        if crew != Crew():
+            raise ConfigError("--jobs and --cluster are for many files; leave them out with --live")
         if spikes != Spikes():
             raise ConfigError(
                 "--encoder and --seed apply to still images only; leave them out with --live"
@@ -61,12 +80,9 @@ def classify(
         raise ConfigError("name recordings or images to classify; or --live and a source")
     recordings = _recordings(files)
     _check_options(recordings, reading, spikes)
-    from dvskit.training import load_model
-
-    network = load_model(model)
-    judge = _Judge(network, reading, spikes)
     if recordings == files[:1]:
-        found = judge(files[0])
+        crew.check_one("name several recordings, or a folder")
+        found = _Judge(_loaded(model), reading, spikes)(files[0])
         _say_unlooked(str(files[0]), found.unlooked)
         _say_unlike(files[0], found)
         if json:
@@ -74,7 +90,7 @@ def classify(
         else:
             _print_one(found)
         return
-    _judge_all(judge, recordings, json)
+    _judge_all(_Work(model, reading, spikes), recordings, crew, json)
 
 
 def _is_image(file: Path) -> bool:
@@ -90,18 +106,69 @@ def _check_options(files: list[Path], reading: Reading, spikes: Spikes) -> None:
         raise ConfigError("--encoder and --seed apply to still images only; leave them out")
 
 
-def _judge_all(judge: _Judge, recordings: list[Path], json: bool) -> None:
+@lru_cache(maxsize=1)
+def _loaded(model: str, run: str = "") -> Model:
+    """Load a model, once in each process of a run: the files of another run may have changed."""
+    from dvskit.training import load_model
+
+    return load_model(model)
+
+
+class _Judged(NamedTuple):
+    """What a worker returns: the decisions, or the error; notes, and arguments of showwarning."""
+
+    found: Classified | None
+    said: tuple[str | tuple[Warning | str, type[Warning], str, int], ...]
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """Judges the file of a job, and keeps the messages for the command."""
+
+    model: str
+    reading: Reading
+    spikes: Spikes
+    run: str = field(default_factory=lambda: uuid4().hex)
+
+    def __call__(self, job: FileJob) -> _Judged:
+        said: list[Any] = []
+        judge = _Judge(_loaded(self.model, self.run), self.reading, self.spikes, said.append)
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", FittedWarning)
+            warnings.showwarning = lambda *given: said.append(given[:4])
+            try:
+                return _Judged(judge(job.file), tuple(said))
+            except DvskitError as error:
+                return _Judged(None, tuple(said), one_line(error))
+
+
+def _check_crew(crew: Crew, files: list[Path]) -> None:
+    """Raise ConfigError if other processes cannot read a file."""
+    live = [file for file in files if is_standard(file) or scheme_of(file)]
+    if crew != Crew() and live:
+        raise ConfigError(f"{live[0]}: cannot be mixed with files; give it alone")
+
+
+def _judge_all(work: _Work, recordings: list[Path], crew: Crew, json: bool) -> None:
     """Judge several recordings. Raises FormatError, after the others, if some cannot be judged."""
-    table = None if json else _Table(recordings, judge.model)
+    _check_crew(crew, recordings)
+    model = _loaded(work.model, work.run)
+    table = None if json else _Table(recordings, model)
+    jobs = [FileJob(file, NO_OUTPUT, 0, number) for number, file in enumerate(recordings)]
     judged: list[dict[str, Any]] = []
     unlooked = failed = 0
-    for file in recordings:
-        try:
-            found = judge(file)
-        except DvskitError as error:
+    for file, result in zip(recordings, crew.results(work, jobs), strict=True):
+        found, said, why = result.value or _Judged(None, (), f"{file}: {result.reason}")
+        for text in said:
+            if isinstance(text, str):
+                _console.note(text)
+            else:
+                warnings.showwarning(*text)
+        if found is None:
             failed += 1
-            judged.append({"file": str(file), "error": one_line(error)})
-            _console.note(one_line(error))
+            judged.append({"file": str(file), "error": why})
+            _console.note(why)
             continue
         unlooked += found.unlooked
         judged.append(_values(file, found))
@@ -150,6 +217,7 @@ class _Judge:
     model: Model
     reading: Reading
     spikes: Spikes
+    note: Callable[[str], None] = _console.note
 
     def __call__(self, file: Path) -> Classified:
         """Judge a recording, a video or an image."""
@@ -166,7 +234,7 @@ class _Judge:
             return classify_windows(self.model, recording)
         finally:
             if recording.damage:
-                _console.note(f"{file}: {recording.damage}")
+                self.note(f"{file}: {recording.damage}")
 
     def _emulated(self, clip: Path) -> Events:
         """Return the events of a clip, emulated like the model's training clips."""
@@ -176,7 +244,7 @@ class _Judge:
         samples = FileSamples([Sample(clip.name, "", path=clip)], how)
         events = samples.events(0)
         for damage in samples.damage.values():
-            _console.note(f"{clip}: {damage}")
+            self.note(f"{clip}: {damage}")
         if not len(events):
             raise FormatError(f"{clip}: there are no events to classify; nothing moves in it")
         return events
