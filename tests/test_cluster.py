@@ -17,7 +17,7 @@ import dvskit
 from dvskit.cli import _cluster
 from dvskit.cli._trees import FileJob
 from dvskit.errors import ConfigError, OutputError
-from tests.bars import blown_up, moving_bar
+from tests.bars import blown_up, moving_bar, write_bars
 from tests.clusters import LocalCluster, free_address, wait_until
 from tests.conftest import skip_or_fail
 from tests.many_jobs import copy
@@ -110,6 +110,27 @@ def test_classes_of_many_recordings_are_those_of_one_process(run, tmp_path, trai
         assert "3 more recordings of 32x32 fitted" in alone[2]
         assert run(*words, *more, "--cluster", cluster.address) == alone
     assert run(*words, *more, "--jobs", "2") == alone
+
+
+@pytest.mark.slow(seconds=12)
+def test_the_figures_of_eval_are_those_of_one_process(run, tmp_path, trained, cluster):
+    root = write_bars(tmp_path / "mine", 30)  # more than are judged at a time
+    for number, label in enumerate(("left", "right")):
+        large = blown_up(moving_bar(label == "right", seed=number), 2)
+        dvskit.save_events(large, root / label / "z.dat")
+        with (root / label / "z.dat").open("ab") as cut:
+            cut.write(b"cut")
+    words = ("eval", trained.folder, "mine", "--split", "all", "--salvage")
+    for more in ((), ("--json", "--over-time", "--operations", "--corrupt", "noise=0,1")):
+        alone = run(*words, *more)
+        assert alone[0] == 0
+        assert "note: 2 recordings of 32x32 fitted to 16x16" in alone[2]
+        assert alone[2].count("z.dat: ") == 2
+        assert run(*words, *more, "--cluster", cluster.address) == alone
+    (root / "right" / "1.npz").write_bytes(b"PK")
+    alone = run(*words[:-1])
+    assert (alone[0], alone[1], alone[2].count("error")) == (1, "", 1)
+    assert run(*words[:-1], "--cluster", cluster.address) == alone
 
 
 def test_live_and_single_recordings_need_no_other_processes(run, tmp_path):

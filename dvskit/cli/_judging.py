@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from dvskit.datasets import FileSamples
     from dvskit.evaluation import Result
     from dvskit.evaluation.judging import Judging
+    from dvskit.evaluation.measuring import Findings
 
 _ELSEWHERE = 100  # columns in a file or a pipe
 _LONGEST = 32  # cells of a name
@@ -129,10 +130,16 @@ class Folder:
     files: FileSamples | None = None
 
     def judge(self) -> Result:
-        from dvskit.evaluation.judging import judge_opened
+        from dvskit.evaluation.measuring import Measures, measure
+
+        return self.noted(measure(self.judging, Measures()))
+
+    def noted(self, found: Findings) -> Result:
+        """Return the result of the measured samples, and print its notes."""
+        from dvskit.evaluation.judging import described
 
         with fits_noted():
-            result = judge_opened(self.judging)
+            result = described(self.judging, found.result, found.overlooked)
         if self.files is not None:
             for number, damage in sorted(self.files.damage.items()):
                 _console.note(f"{self.files.rows[number].where}: {damage}")

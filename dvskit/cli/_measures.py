@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dvskit.cli import _console
 from dvskit.cli._judging import aligned
 from dvskit.errors import ConfigError, count_of
 
 if TYPE_CHECKING:
     from dvskit.evaluation import Corrupted, Operations, OverTime, Result
-    from dvskit.evaluation.judging import Judging
     from dvskit.render.plots import Measured
 
 _ROWS = 10  # of a table of all steps
@@ -32,11 +30,8 @@ class Report:
     panels: list[Measured] = field(default_factory=list)
 
 
-def add_over_time(report: Report, judging: Judging) -> None:
-    """Measure the accuracy after each step."""
-    from dvskit.evaluation.over_time import judge_over_time
-
-    found = judge_over_time(judging)
+def add_over_time(report: Report, found: OverTime) -> None:
+    """Add the accuracy after each step."""
     report.lines += ["", *_over_time_lines(found)]
     report.values["over_time"] = {
         "bin_us": found.bin_us,
@@ -48,32 +43,17 @@ def add_over_time(report: Report, judging: Judging) -> None:
     report.panels.append(_over_time_panel(found))
 
 
-def add_operations(report: Report, judging: Judging) -> None:
-    """Count the operations of a network per sample."""
-    from dvskit.evaluation.operations import operations_of
-
-    found = operations_of(judging)
+def add_operations(report: Report, found: Operations) -> None:
+    """Add the operations of a network per sample."""
     report.lines += ["", *_operations_lines(found)]
     report.values["operations"] = _operations_values(found)
 
 
-def add_corrupted(
-    report: Report, judging: Judging, levels: Mapping[str, tuple[float, ...]], seed: int
-) -> None:
-    """Measure the accuracy at each level of each kind of corruption."""
-    from dvskit.evaluation.corruption import Corrupted, judge_corrupted
-
+def add_corrupted(report: Report, found: Sequence[Corrupted]) -> None:
+    """Add the accuracy at each level of each kind of corruption."""
     values = report.values["corrupted"] = {}
-    total, done = sum(map(len, levels.values())), 0
-    with _console.progress("corrupting", total, "levels") as show:
-        for kind, chosen in levels.items():
-            results = []
-            for result in judge_corrupted(judging, kind, chosen, seed):
-                results.append(result)
-                done += 1
-                show(done, kind)
-            found = Corrupted(kind, chosen, tuple(results), seed)
-            _add_corruption(report, values, found)
+    for each in found:
+        _add_corruption(report, values, each)
 
 
 def _over_time_lines(found: OverTime) -> Iterator[str]:

@@ -10,6 +10,8 @@ import typer
 
 from dvskit.cli import _console
 from dvskit.cli._clips import check_picture, save_picture
+from dvskit.cli._crew import Crew
+from dvskit.cli._eval_parts import Part, measured
 from dvskit.cli._image_scores import OfImages, evaluate_images, refuse_classifier_options
 from dvskit.cli._judging import (
     JudgedInputs,
@@ -130,13 +132,17 @@ def evaluate(
     wanted: Wanted = Wanted(),
     inputs: JudgedInputs = JudgedInputs(),
     of_images: OfImages = OfImages(),
+    crew: Crew = Crew(),
 ) -> None:
     """Score a model on labelled recordings or still images that it was not trained on.
 
-    Images from events are compared with the frames of a recording, or with a video.
+    Images from events are compared with the frames of a recording, or with a video. --jobs and
+    --cluster share recordings, 50 at a time, and do not change the figures.
     """
     reconstructor = _reconstructor(model)
     if reconstructor is not None:
+        if crew != Crew():
+            raise ConfigError(f"--jobs and --cluster are for classifiers, and {model} is none")
         refuse_classifier_options(model, split, inputs.spikes, wanted)
         evaluate_images(reconstructor, data, inputs, of_images, as_json=json)
         return
@@ -144,15 +150,19 @@ def evaluate(
     wanted.check()
     levels = corrupt_levels(wanted.corrupt or ())
     inputs.reading.check()
+    from dvskit.evaluation.measuring import Measures
+
+    measures = Measures(wanted.over_time, wanted.operations, levels, wanted.corrupt_seed)
     opened = open_folder(model, data, split, inputs)
-    result = opened.judge()
+    found = measured(opened, Part((model, data, split, inputs), measures), crew)
+    result = opened.noted(found)
     report = Report(score_lines(result), {**result_values(result), "split": split.value})
-    if wanted.over_time:
-        add_over_time(report, opened.judging)
-    if wanted.operations:
-        add_operations(report, opened.judging)
-    if levels:
-        add_corrupted(report, opened.judging, levels, wanted.corrupt_seed)
+    if found.over_time is not None:
+        add_over_time(report, found.over_time)
+    if found.operations is not None:
+        add_operations(report, found.operations)
+    if found.corrupted:
+        add_corrupted(report, found.corrupted)
     if json:
         _console.print_json(report.values)
     else:

@@ -33,14 +33,16 @@ from dvskit.evaluation.held_out import (
 from dvskit.training.input_config import InputConfig
 from dvskit.training.inputs import (
     AnyBatches,
+    Overlooked,
     encode_of,
     judged_batches,
     judged_images,
+    overlooked_by,
 )
 from dvskit.training.model_tables import LOST, Reject, reject_on
 from dvskit.training.models import Model, as_model
 from dvskit.training.own import check_samples, model_of
-from dvskit.training.scores import Result, judge_with_notes
+from dvskit.training.scores import Result, judge, with_notes
 
 Data = str | PathLike[str] | Samples | ImageSamples | Sequence[Sample]
 """The data that can judge a model: see `dvskit.evaluation.evaluate`."""
@@ -88,6 +90,12 @@ class Judging:
     def among(self, whole: Samples) -> Samples:
         """Return the chosen samples from a set with the same rows."""
         return whole.only(self.chosen.samples).among(self.model.classes)
+
+    def part(self, start: int, stop: int) -> Judging:
+        """Return the same for some of the recordings."""
+        numbers = range(start, min(stop, len(self.samples)))
+        rows = self.chosen._replace(samples=self.chosen.samples[start:stop])
+        return replace(self, samples=self.samples.choose(numbers), chosen=rows)
 
     def by(self, samples: Samples) -> Judging:
         """Return the same with other samples, such as corrupted ones."""
@@ -206,7 +214,14 @@ def evaluate(
 
 def judge_opened(judging: Judging) -> Result:
     """Return the result of an opened judging."""
-    result = judge_with_notes(judging.model.module, judging.batches())
+    batches = judging.batches()
+    result = judge(judging.model.module, batches)
+    return described(judging, result, overlooked_by(batches))
+
+
+def described(judging: Judging, result: Result, overlooked: Overlooked | None) -> Result:
+    """Return a result with the notes and counts of its judging, and give FittedWarnings."""
+    result = with_notes(result, overlooked)
     return replace(
         result,
         seen=judging.chosen.seen,

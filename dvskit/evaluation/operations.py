@@ -6,9 +6,9 @@ Layers are counted by hooks while any network runs.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from os import PathLike
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -234,6 +234,21 @@ ENERGY_SOURCE = (
 """The source of the energies, for people."""
 
 
+_Counts = TypeVar("_Counts", LayerOperations, NeuronUpdates)
+
+
+def _sum(one: _Counts, other: _Counts) -> _Counts:
+    """Add the counts of a layer; `of_spikes` is whether both are."""
+    added: dict[str, Any] = {}
+    for each in fields(one):
+        value = getattr(one, each.name)
+        if isinstance(value, bool):
+            added[each.name] = value and getattr(other, each.name)
+        elif isinstance(value, int):
+            added[each.name] = value + getattr(other, each.name)
+    return replace(one, **added)
+
+
 @dataclass(frozen=True, slots=True)
 class Operations:
     """The operations of a network for samples of equal steps.
@@ -257,6 +272,13 @@ class Operations:
     weights: int
     bytes: int
     uncounted: tuple[str, ...] = ()
+
+    def __add__(self, other: Operations) -> Operations:
+        """Return the operations of the samples of both."""
+        layers = tuple(map(_sum, self.layers, other.layers))
+        neurons = tuple(map(_sum, self.neurons, other.neurons))
+        samples = self.samples + other.samples
+        return replace(self, layers=layers, neurons=neurons, samples=samples)
 
     @property
     def dense(self) -> float:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from os import PathLike
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from dvskit import datasets
 from dvskit.datasets import ImageSamples, Samples
+from dvskit.datasets.loader import Fitted
 from dvskit.datasets.samples import WrappedSamples
 from dvskit.encoders.names import Encoder
 from dvskit.errors import ConfigError, FittedWarning
@@ -106,14 +109,6 @@ def fit_recording(events: Events, size: Size) -> tuple[Events, float | None]:
     return fitted, fit.weight
 
 
-def warn_of_fitting(batches: datasets.Batches) -> None:
-    """Give a FittedWarning for each other size of samples in batches, with the counts of all."""
-    for size, found in batches.fitted.items():
-        how = str(Placement.of(size, as_size(batches.size)))
-        what = f"{found.samples:,} recording{'s' if found.samples > 1 else ''}"
-        _warn_fitted(what, how, found.dropped, found.total)
-
-
 def _warn_fitted(what: str, how: str, dropped: int, total: int) -> None:
     warnings.warn(FittedWarning(what, how, dropped, total), stacklevel=4)
 
@@ -138,7 +133,7 @@ def judged_batches(
 ) -> datasets.Batches:
     """Return batches of samples in their order, each once and without random changes: epoch 0.
 
-    They give no FittedWarning; `warn_of_fitting` gives one for all.
+    They give no FittedWarning; `Overlooked.warn` gives one for all.
     """
     return datasets.Batches(
         CountedSamples(samples.settled(), given.window_us),
@@ -168,7 +163,7 @@ class CountedSamples(WrappedSamples):
 
     def __init__(self, whole: Samples, window_us: int) -> None:
         super().__init__(whole)
-        self._window_us = window_us
+        self.window_us = window_us
         self.draws = False
         self._counts: dict[int, tuple[int, int]] = {}
 
@@ -176,18 +171,63 @@ class CountedSamples(WrappedSamples):
         """Return the events of a sample, without random changes."""
         events = self.samples.events(number)
         if len(events):
-            behind = events.between(int(events.t[0]) + self._window_us, None)
+            behind = events.between(int(events.t[0]) + self.window_us, None)
             self._counts[number] = len(events), len(behind)
         return events
 
-    def unlooked(self) -> str:
-        """Return a line on the events after the judged windows; "" if there are none."""
-        behind = [behind for _, behind in self._counts.values()]
-        if not any(behind):
-            return ""
-        total = sum(total for total, _ in self._counts.values())
+    def unlooked(self) -> NDArray[np.int64]:
+        """Return counts so far: samples with later events, these events, and all events."""
+        counts = np.array([*self._counts.values()], np.int64).reshape(-1, 2)
+        return np.array([np.count_nonzero(counts[:, 1]), counts[:, 1].sum(), counts[:, 0].sum()])
+
+
+@dataclass(frozen=True, slots=True)
+class Overlooked:
+    """The events of judged recordings that were fitted, dropped, or came after the window.
+
+    size, window_us  of the model's input
+    fitted           the samples of each other size
+    unlooked         as of `CountedSamples.unlooked`
+    """
+
+    size: Size
+    window_us: int
+    fitted: dict[Size, Fitted]
+    unlooked: NDArray[np.int64]
+
+    def __add__(self, other: Overlooked) -> Overlooked:
+        fitted = dict(self.fitted)
+        for size, more in other.fitted.items():
+            known = fitted.get(size, (0, 0, 0))
+            fitted[size] = Fitted(*map(sum, zip(known, more, strict=True)))
+        return replace(self, fitted=fitted, unlooked=self.unlooked + other.unlooked)
+
+    def warn(self) -> None:
+        """Give a FittedWarning for each other size, with the counts of all its samples."""
+        for size, found in self.fitted.items():
+            how = str(Placement.of(size, self.size))
+            what = f"{found.samples:,} recording{'s' if found.samples > 1 else ''}"
+            _warn_fitted(what, how, found.dropped, found.total)
+
+    @property
+    def note(self) -> str:
+        """A line on the events after the judged windows; "" if there are none."""
+        longer, behind, total = self.unlooked.tolist()
         return (
-            f"{sum(count > 0 for count in behind):,} recordings are longer than the model's window "
-            f"of {self._window_us / 1000:g} ms: only their first window is judged, without "
-            f"{sum(behind):,} of {total:,} events"
+            ""
+            if not longer
+            else (
+                f"{longer:,} recordings are longer than the model's window of "
+                f"{self.window_us / 1000:g} ms: only their first window is judged, without "
+                f"{behind:,} of {total:,} events"
+            )
         )
+
+
+def overlooked_by(batches: AnyBatches) -> Overlooked | None:
+    """Return the events that `judged_batches` have overlooked so far; None for images."""
+    if isinstance(batches, datasets.ImageBatches):
+        return None
+    samples = batches.shares[0].samples
+    assert isinstance(samples, CountedSamples)
+    return Overlooked(as_size(batches.size), samples.window_us, batches.fitted, samples.unlooked())

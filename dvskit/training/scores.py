@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dvskit.datasets import ImageBatches
 from dvskit.errors import ConfigError, count_of
 from dvskit.training.distributed import ALONE, World
-from dvskit.training.inputs import AnyBatches, CountedSamples, warn_of_fitting
+from dvskit.training.inputs import AnyBatches, Overlooked, overlooked_by
 
 
 def wilson(correct: int, samples: int, *, z: float = 1.959964) -> tuple[float, float]:
@@ -133,13 +132,23 @@ def judge_with_notes(module: nn.Module, batches: AnyBatches) -> Result:
 
     Gives a FittedWarning for each other size of recordings.
     """
-    result = judge(module, batches)
-    if isinstance(batches, ImageBatches):
+    return with_notes(judge(module, batches), overlooked_by(batches))
+
+
+def with_notes(result: Result, overlooked: Overlooked | None) -> Result:
+    """Return a result with a note on events that were not judged, and give FittedWarnings."""
+    if overlooked is None:
         return result
-    warn_of_fitting(batches)
-    unlooked = (share.samples.unlooked() for share in batches.shares
-                if isinstance(share.samples, CountedSamples))  # fmt: skip
-    return replace(result, notes=tuple(note for note in unlooked if note))
+    overlooked.warn()
+    return replace(result, notes=(overlooked.note,) if overlooked.note else ())
+
+
+def joined(results: Sequence[Result]) -> Result:
+    """Return the result of all samples from those of parts; the loss is equal to rounding."""
+    first, samples = results[0], sum(each.samples for each in results)
+    loss = sum(each.loss * each.samples for each in results) / samples
+    confusion = np.sum([each.confusion for each in results], axis=0)
+    return replace(first, confusion=confusion, loss=loss)
 
 
 def judge(module: nn.Module, batches: AnyBatches) -> Result:
