@@ -11,13 +11,13 @@ import pytest
 import torch
 
 from dvskit import evaluation, training
-from dvskit.datasets import GESTURES, open_public
+from dvskit.datasets import GESTURES, Cache, open_public
 from dvskit.errors import ConfigError, FormatError, MissingFileError
 from dvskit.networks import ConvLIF
 from dvskit.training import Config, DataConfig, InputConfig, LoopConfig
-from dvskit.training.feed import Feed, load_feed
+from dvskit.training.feed import Feed, emulated, load_feed
 from dvskit.training.sets import KINDS, load_sets
-from dvskit.training.toml_config import config_from
+from dvskit.training.toml_config import config_from, load_config, write_config
 from tests.sample_files import folder, recording
 from tests.test_depth import SWING, write_npz
 from tests.test_public_sets import made, original_gestures
@@ -238,3 +238,31 @@ def test_an_entry_may_have_one_class_of_several() -> None:
     network |= {"classes": 1, "layers": ["S8", "1"]}
     with pytest.raises(ConfigError, match="one class, arm_roll: give two or more"):
         load_sets(config_from({"network": network, "data": [one]}))
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in folder.rglob("*.zst")}
+
+
+@pytest.mark.slow(seconds=10)
+@pytest.mark.parametrize("kind", ["videos", "depth"])
+def test_workers_fill_the_cache_with_the_bytes_of_one_process(
+    kind: str, run, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_config(config_of(MADE[kind](tmp_path), tmp_path / "run"), tmp_path / "config.toml")
+    config = load_config(tmp_path / "config.toml")
+
+    def stop(*given: object, **named: object) -> None:
+        raise ConfigError("the sets are ready")
+
+    monkeypatch.setattr(training, "train", stop)
+    code, _, err = run("train", "config.toml", "--jobs", "2")
+    assert (code, err) == (2, "dvskit: error: the sets are ready\n")
+    made = content(cache)
+    for samples, number in emulated(load_sets(config), Cache(tmp_path / "alone")):
+        samples.events(number)
+    assert made == content(tmp_path / "alone")
+    assert len(made) == 6
+    (tmp_path / "videos").mkdir(exist_ok=True)
+    code, _, err = run("train", "videos", "--jobs", "2")
+    assert (code, "--jobs and --cluster need a configuration" in err) == (2, True)

@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dvskit.cli import _console
+from dvskit.cli._crew import Crew
 from dvskit.cli._judging import fits_noted, result_values, score_lines
 from dvskit.cli._options import REQUIRED, Json, argument, model_names, option
+from dvskit.cli._prepare import emulate_sets
 from dvskit.errors import ConfigError, count_of
 
 if TYPE_CHECKING:
@@ -88,6 +90,7 @@ def train(
     begin: Begin = Begin(),
     runs: Runs = Runs(),
     json: Json = False,
+    crew: Crew = Crew(),
 ) -> None:  # fmt: skip
     """Train a spiking network.
 
@@ -103,6 +106,8 @@ def train(
     makes images from events.
 
     On several processors, GPUs or machines: torchrun --nproc-per-node 2 -m dvskit train CONFIG.
+    --jobs and --cluster only emulate: they fill the cache with the videos and depth clips of a
+    configuration first, in processes or on machines that see the same cache (DVSKIT_CACHE).
     torchrun --max-restarts 3 starts all processes again if one ends early. The run continues from
     its checkpoint to the same weights.
     """
@@ -112,6 +117,11 @@ def train(
             raise ConfigError(
                 f"{source}: --sweep, --seeds and --tensorboard need a configuration; train the "
                 "folder once, then the config.toml in its output"
+            )
+        if crew != Crew():
+            raise ConfigError(
+                f"{source}: --jobs and --cluster need a configuration; a folder is emulated here, "
+                "as long as there is time (--minutes)"
             )
         _train_folder(source, begin, overrides, as_json=json)
         return
@@ -127,10 +137,10 @@ def train(
             overrides[key] = dumps(str(text))  # quoted: a folder may be called 1
     if begin.seed is not None:
         overrides["seed"] = str(begin.seed)
-    _train_config(source, overrides, runs)
+    _train_config(source, overrides, runs, crew)
 
 
-def _train_config(config: Path, overrides: dict[str, str], runs: Runs) -> None:
+def _train_config(config: Path, overrides: dict[str, str], runs: Runs, crew: Crew) -> None:
     from dvskit.training import is_main_process
     from dvskit.training import train as run
     from dvskit.training.scores import near_chance
@@ -138,9 +148,13 @@ def _train_config(config: Path, overrides: dict[str, str], runs: Runs) -> None:
 
     values = toml_values(config, overrides)
     if "task" in values:
+        if crew != Crew():
+            raise ConfigError(f"{config}: --jobs and --cluster are only for classifiers")
         _train_reconstruction(config, values, runs)
         return
     resolved = config_from(values)
+    if crew != Crew() and is_main_process():
+        emulate_sets(config, resolved, crew)
     sweeps, tensorboard = runs.sweep or (), runs.tensorboard
     if sweeps or runs.seeds is not None:
         seeds = 1 if runs.seeds is None else runs.seeds

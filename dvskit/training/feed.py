@@ -96,6 +96,14 @@ def load_feed(config: Config, sets: Sequence[TrainingSet] | None = None) -> Feed
     )
 
 
+def emulated(sets: Sequence[TrainingSet], cache: datasets.Cache) -> list[tuple[CachedSamples, int]]:
+    """Return the samples that a run emulates once and finds in the cache later."""
+    parts = [part for each in sets if each.entry.kind in EMULATED for part in each.parts]
+    kept = [CachedSamples(part, cache) for part in parts
+            if isinstance(part, Samples) and not part.draws]  # fmt: skip
+    return [(samples, number) for samples in kept for number in range(len(samples))]
+
+
 def _some(samples: Samples) -> Samples:
     """Return at most `_KNOWN` samples, evenly spaced."""
     step = -(-len(samples) // _KNOWN)
