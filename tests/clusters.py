@@ -20,10 +20,13 @@ def free_address() -> str:
 
 
 class LocalCluster:
-    """A scheduler and workers, each a process of its own without a nanny; a context manager."""
+    """A scheduler and workers, each a process of its own without a nanny; a context manager.
 
-    def __init__(self, folder: Path, workers: int = 2) -> None:
-        self.address = free_address()
+    deaths  of workers with a file in line before it is given up, less 1; Dask's own is 3
+    """
+
+    def __init__(self, folder: Path, workers: int = 2, *, deaths: int = 1) -> None:
+        self.address, self._limits = free_address(), {_FAILURES: str(deaths)}
         self._folder = folder
         self.start_scheduler()
         self.workers = [self.worker() for _ in range(workers)]
@@ -66,7 +69,7 @@ class LocalCluster:
         given = map(str, (*words, "--no-dashboard"))
         return subprocess.Popen(
             [sys.executable, "-m", "distributed.cli.dask_" + str(words[0]), *list(given)[1:]],
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), _FAILURES: "1"},
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)} | self._limits,
             cwd=self._folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import random
+import subprocess
 import sys
 import threading
 import time
@@ -214,7 +216,29 @@ def test_a_rerun_completes_once_a_lost_scheduler_is_back(here, cluster, capsys):
     run_copy(cluster.address, "i", "o")
     made = files_in(here / "o")
     assert {f"{name}.out" for name in names} <= set(made)
-    assert "skipped as they exist" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "skipped as they exist" in said
+    assert "Traceback" not in said  # of tornado, which logs connections that break
+    assert not logging.getLogger("tornado.application").isEnabledFor(logging.ERROR)
+
+
+@pytest.mark.slow(seconds=8)
+def test_the_same_command_completes_what_a_killed_one_began(run, tmp_path, cluster):
+    for number in range(40):
+        dvskit.save_events(make(3000, seed=number), tmp_path / f"{number}.npz")
+    words = ("convert", "*.npz", "o", "--to", "csv", "--cluster", cluster.address)
+    cluster.wait_for_workers()
+    command = subprocess.Popen([sys.executable, "-m", "dvskit", *words], stderr=subprocess.DEVNULL)
+    wait_until(lambda: any((tmp_path / "o").glob("[!.]*.csv")))
+    command.kill()
+    command.wait()
+    assert len(list((tmp_path / "o").glob("[!.]*.csv"))) < 40
+    code, _, err = run(*words)
+    assert (code, "skipped as they exist" in err) == (0, True)
+    rows = (tmp_path / "o" / "manifest.csv").read_text().splitlines()
+    assert len({row.split(",")[0] for row in rows}) == len(rows)
+    assert run("convert", "*.npz", "alone", "--to", "csv", "--jobs", "1")[0] == 0
+    assert files_in(tmp_path / "o") == files_in(tmp_path / "alone")
 
 
 def test_a_worker_with_several_threads_is_an_error_that_names_the_option(monkeypatch):

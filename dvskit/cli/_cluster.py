@@ -143,7 +143,7 @@ def _connected(address: str) -> Any:
             "--cluster needs Dask distributed; pip install 'dvskit[cluster]'"
         ) from None
     for name in tuple(logging.root.manager.loggerDict):
-        if name.startswith("distributed"):  # losses are reported here
+        if name.startswith(("distributed", "tornado")):  # losses are reported here
             logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         asyncio.run(_reach(address))

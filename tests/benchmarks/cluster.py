@@ -135,7 +135,7 @@ def interrupt(root: Path, cluster: LocalCluster, wanted: dict[str, bytes], dice:
             for number in range(len(cluster.workers)):
                 cluster.replace(number)
             cluster.wait_for_workers()
-        partly += bool(there.is_dir() and 0 < len(data(there)) < len(wanted))
+        partly += 0 < len([*there.glob("[!.]*.raw")]) < len(wanted)
         subprocess.run(words, check=True)
         left += check(there, wanted, unfinished=True)
     print(
@@ -146,7 +146,7 @@ def interrupt(root: Path, cluster: LocalCluster, wanted: dict[str, bytes], dice:
 
 def main() -> None:
     words = sys.argv[1:]
-    with tempfile.TemporaryDirectory() as folder, LocalCluster(Path(folder)) as cluster:
+    with tempfile.TemporaryDirectory() as folder, LocalCluster(Path(folder), deaths=3) as cluster:
         root = Path(folder)
         if words[:1] not in (["kills"], ["scheduler"], ["command"]):
             compare(root, cluster, int(words[0]) if words else 5)
