@@ -1,4 +1,4 @@
-"""Events between programs over TCP: what is sent is what arrives."""
+"""Events between programs over TCP and WebSockets: what is sent is what arrives."""
 
 from __future__ import annotations
 
@@ -17,10 +17,12 @@ from dvskit.errors import ConfigError, FormatError, OutputError, UnknownFormatEr
 from dvskit.formats import keeping_up, network, open_sink
 from dvskit.formats.addresses import LiveRecording
 from dvskit.formats.keeping_up import KeepingUp
+from dvskit.formats.network import NetworkAddress
 from dvskit.formats.recording import ReadOptions
 from tests.test_udp import SIZE, make
 
 LOOPBACK = "tcp://127.0.0.1:0"
+BOTH = pytest.mark.parametrize("address", [LOOPBACK, "ws://127.0.0.1:0/a"], ids=["tcp", "ws"])
 TOKEN = "a_token-of-24-characters"
 
 
@@ -53,7 +55,7 @@ class Sender:
 
     @property
     def place(self):
-        return "127.0.0.1", int(self.address.rpartition(":")[2])
+        return "127.0.0.1", NetworkAddress.parse(self.address).port
 
     def with_token(self, token=TOKEN):
         return self.address.replace("://", f"://{token}@")
@@ -79,11 +81,12 @@ def cut(events, count):
     return [events[at : at + count] for at in range(0, len(events), count)]
 
 
+@BOTH
 @pytest.mark.parametrize("count", [1, 63, 2000])
 @pytest.mark.parametrize("name", ["evt3", "evt2", "dat"])
-def test_what_is_sent_arrives_however_the_stream_is_cut(name, count):
+def test_what_is_sent_arrives_however_the_stream_is_cut(name, count, address):
     events = make(300 if count == 1 else 2000)
-    sender = Sender(cut(events, count), format=name)
+    sender = Sender(cut(events, count), address, format=name)
     recording = dvskit.open_events(sender.address)
     assert recording.load() == events
     assert not recording.damage
@@ -100,7 +103,8 @@ def test_the_bytes_are_those_of_a_file(tmp_path):
     assert sender.ended() is None
 
 
-def test_events_arrive_before_the_stream_ends():
+@BOTH
+def test_events_arrive_before_the_stream_ends(address):
     events, more = make(), threading.Event()
 
     def blocks():
@@ -108,7 +112,7 @@ def test_events_arrive_before_the_stream_ends():
         assert more.wait(10)
         yield events[100:]
 
-    sender = Sender(blocks())
+    sender = Sender(blocks(), address)
     arriving = iter(dvskit.open_events(sender.address))
     first = next(arriving)
     assert len(first)
@@ -126,9 +130,10 @@ def many(sent, count):
         yield Events(t=t, x=block.x, y=block.y, p=block.p, size=SIZE)
 
 
-def test_a_writer_waits_for_a_slow_receiver_in_bounded_memory():
+@BOTH
+def test_a_writer_waits_for_a_slow_receiver_in_bounded_memory(address):
     sent: list[int] = []
-    sender = Sender(many(sent, 120))
+    sender = Sender(many(sent, 120), address)
     arriving = iter(dvskit.open_events(sender.address).blocks())
     count, before = len(next(arriving)), -1
     while before != len(sent):
@@ -202,13 +207,14 @@ def test_an_error_of_a_camera_is_raised_after_its_events():
     assert len(kept) == 1
 
 
-def test_beyond_the_loopback_a_token_is_needed_and_a_drawn_one_is_named():
+@pytest.mark.parametrize("scheme", ["tcp", "ws"])
+def test_beyond_the_loopback_a_token_is_needed_and_a_drawn_one_is_named(scheme):
     with pytest.raises(ConfigError, match="needs a token") as raised:
-        open_sink("tcp://0.0.0.0:0", SIZE)
-    named = re.search(r"tcp://\S+@0\.0\.0\.0:0", str(raised.value))
+        open_sink(f"{scheme}://0.0.0.0:0", SIZE)
+    named = re.search(rf"{scheme}://\S+@0\.0\.0\.0:0", str(raised.value))
     assert named
     sink = open_sink(named[0], SIZE)
-    assert sink.serves.startswith("tcp://0.0.0.0:")
+    assert sink.serves.startswith(f"{scheme}://0.0.0.0:")
     sink._listening.close()
 
 
@@ -235,7 +241,10 @@ def test_a_receiver_with_a_wrong_token_gets_one_line_that_hides_it():
     assert sender.ended() is None
 
 
-@pytest.mark.parametrize("address", [LOOPBACK, f"tcp://{TOKEN}@127.0.0.1:0"])
+@pytest.mark.parametrize(
+    "address",
+    [LOOPBACK, f"tcp://{TOKEN}@127.0.0.1:0", "ws://127.0.0.1:0", f"ws://{TOKEN}@127.0.0.1:0"],
+)
 @pytest.mark.parametrize("data", [b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", b"\xff" * 3_000_000, None])
 def test_a_browser_garbage_and_a_closed_peer_get_nothing_and_the_next_is_served(address, data):
     sender = Sender([make()], address)
@@ -243,16 +252,18 @@ def test_a_browser_garbage_and_a_closed_peer_get_nothing_and_the_next_is_served(
     with lost, socket.create_connection(sender.place) as peer:
         if data is not None:
             peer.sendall(data)
-            assert peer.recv(100) == b""
-    own = sender.address if address == LOOPBACK else sender.with_token()
+            got = peer.recv(100)
+            assert got == b"" or (address[:2] == "ws" and got.startswith(b"HTTP/1.1 4"))
+    own = sender.with_token() if TOKEN in address else sender.address
     assert dvskit.load_events(own) == make()
     assert sender.ended() is None
     assert len(sender.sink.notes) == 1
 
 
-def test_a_peer_that_shows_no_token_in_time_makes_room(monkeypatch):
+@pytest.mark.parametrize("scheme", ["tcp", "ws"])
+def test_a_peer_that_shows_no_token_in_time_makes_room(scheme, monkeypatch):
     monkeypatch.setattr(network, "_HANDSHAKE_S", 0.3)
-    sender = Sender([make()], f"tcp://{TOKEN}@127.0.0.1:0")
+    sender = Sender([make()], f"{scheme}://{TOKEN}@127.0.0.1:0")
     with socket.create_connection(sender.place):
         assert dvskit.load_events(sender.with_token()) == make()
     assert sender.ended() is None
@@ -285,13 +296,14 @@ def test_a_receiver_that_leaves_is_one_line_for_the_sender():
     assert "the receiver closed the connection" in str(error)
 
 
-def test_events_before_a_lost_connection_are_kept_and_the_loss_is_reported():
+@BOTH
+def test_events_before_a_lost_connection_are_kept_and_the_loss_is_reported(address):
     def blocks():
         yield make()
         time.sleep(0.3)
         raise FormatError("camera: unplugged")
 
-    sender = Sender(blocks())
+    sender = Sender(blocks(), address)
     recording = dvskit.open_events(sender.address)
     assert recording.load() == make()
     assert "1 early end of the sender" in str(recording.damage)
@@ -327,6 +339,9 @@ def test_garbage_among_events_is_left_out_and_counted(tmp_path):
         ("tcp://127.0.0.1:70000", "outside 0..65535"),
         ("tcp://short@127.0.0.1:5000", "16 to 128"),
         ("tcp://a@b@127.0.0.1:5000", "is not tcp://HOST:PORT"),
+        ("tcp://127.0.0.1:5000/a", "is not tcp://HOST:PORT"),
+        ("ws://127.0.0.1", "is not ws://HOST:PORT/PATH"),
+        ("ws://127.0.0.1:5000/a?b", "is not ws://HOST:PORT/PATH"),
     ],
 )
 def test_a_malformed_address_is_one_line_for_both_sides(address, words):

@@ -36,6 +36,7 @@ NOT_RUN = {
     "dvskit train samples/nmnist-emulated.toml --set data.saccades.path=mnist": "emulates MNIST",
     "dvskit train samples/article-mnist.toml": "learns from MNIST",
     "dvskit convert udp://0.0.0.0:3333 out.raw --from udp:spif --size 640x480": "waits for events",
+    "dvskit convert events.raw ws://127.0.0.1:5000 --to csv": "waits for a receiver",
     "dvskit cameras": "needs the driver of cameras",
     "dvskit convert --camera evk4 out.raw": "needs a camera",
     "dvskit convert --camera evk4:00050423 out.raw --bias diff_on=20 --bias diff_off=20": "same",

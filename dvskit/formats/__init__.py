@@ -87,10 +87,10 @@ def open_events(
     """Open an event file, or its folder, as a Source that starts anew at each iteration.
 
     `format` names a row of the table, or a row and its variant (`csv:x,y,t,p`); without it the
-    content decides, then the suffix. A path of "-" is standard input; tcp://HOST:PORT connects to
-    another program and reads what a pipe would hold; udp://HOST:PORT receives datagrams in a layout
-    of faery or AEStream (`udp:spif`); usb://CAMERA is a USB event camera
-    (`usb://evk4:SERIAL?diff_on=20`), ros://TOPIC a topic of ROS 2: all are read once. `size`
+    content decides, then the suffix. A path of "-" is standard input; tcp://HOST:PORT and
+    ws://HOST:PORT connect to another program and read what a pipe would hold; udp://HOST:PORT
+    receives datagrams in a layout of faery or AEStream (`udp:spif`); usb://CAMERA is a USB event
+    camera (`usb://evk4:SERIAL?diff_on=20`), ros://TOPIC a topic of ROS 2: all are read once. `size`
     (width, height) overrides the file's own. `strict=False` salvages: damage is skipped, counted
     and listed in `.damage` instead of raised. `sort` sorts events by time (stable) in formats
     whose files may be unsorted (csv, rpg, npy, npz, hdf5): each pass holds all events in memory.
@@ -207,9 +207,9 @@ def open_sink(
 ) -> FileSink:
     """Return a Sink that writes `path`, in the format that `format` or the suffix names.
 
-    A path of "-" is standard output, tcp://HOST:PORT a port that serves one receiver, in EVT3 where
-    `format` names none. Raises UnknownFormatError, OutputError, ConfigError for an address that is
-    malformed, or is open to other machines without a token (tcp://TOKEN@HOST:PORT).
+    A path of "-" is standard output, tcp:// and ws://HOST:PORT a port that serves one receiver, in
+    EVT3 where `format` names none. Raises UnknownFormatError, OutputError, ConfigError for an
+    address that is malformed, or is open to other machines without a token (tcp://TOKEN@HOST:PORT).
     """
     row = format_for_writing(path, format)
     with row.named_errors(path):

@@ -1,4 +1,4 @@
-"""Addresses of live events in place of a path: udp:// and tcp://HOST:PORT, usb://, ros://."""
+"""Addresses of live events in place of a path, such as udp://HOST:PORT."""
 
 from __future__ import annotations
 
@@ -14,14 +14,24 @@ from dvskit.formats.network import LiveAddress
 from dvskit.formats.recording import Recording
 from dvskit.streams import Triggers
 
-__all__ = ["DeviceRecording", "LiveAddress", "LiveRecording", "opener_of", "scheme_of"]
+__all__ = [
+    "ADDRESSES",
+    "DeviceRecording",
+    "LiveAddress",
+    "LiveRecording",
+    "opener_of",
+    "scheme_of",
+]
 
 _MODULES = {
     "udp": "dvskit.formats.udp",
+    "tcp": "dvskit.formats.network",
+    "ws": "dvskit.formats.network",
     "usb": "dvskit.formats.usb",
     "ros": "dvskit.formats.ros.live",
-    "tcp": "dvskit.formats.network",
 }
+ADDRESSES = " or ".join(", ".join(f"{scheme}://" for scheme in _MODULES).rsplit(", ", 1))
+"""The beginnings of all addresses, for help and messages."""
 
 
 def scheme_of(path: object) -> str | None:

@@ -26,8 +26,8 @@ def is_standard(path: str | PathLike[str]) -> bool:
 class FileSink(ABC):
     """A Sink that writes one file: whole on a clean exit, not at all otherwise.
 
-    A path of "-" is standard output, where bytes once written stay. tcp://HOST:PORT serves one
-    receiver: the context waits for it when it is entered.
+    A path of "-" is standard output, where bytes once written stay. tcp:// and ws://HOST:PORT serve
+    one receiver: the context waits for it when it is entered.
 
     notes        on how the events are stored, for readers of the file
     interleaves  whether triggers may come between blocks of events, and not only before them
@@ -106,7 +106,9 @@ class FileSink(ABC):
         if self._listening is not None:
             self._outgoing = self._listening.accept()
             if refused := self._listening.refused:
-                self.notes.append(f"refused: {count_of(refused, 'connection')} without its token")
+                tcp = self._listening.address.scheme == "tcp"
+                why = "without its token" if tcp else "by token, path or page"
+                self.notes.append(f"refused: {count_of(refused, 'connection')} {why}")
             return cast(BinaryIO, self._outgoing)
         return _files.standard_output() if self._piped else partial.open("wb")
 

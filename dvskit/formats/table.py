@@ -351,7 +351,7 @@ def known_by_head(path: Path, head: bytes) -> Format:
 def format_for_writing(path: str | PathLike[str], name: str | None = None) -> Format:
     """Return the format to write `path` in: by `name`, else by its suffix.
 
-    A path of "-" and tcp://HOST:PORT are pipes: EVT3 unless named. Raises UnknownFormatError for an
+    A path of "-", tcp:// and ws:// are pipes: EVT3 unless named. Raises UnknownFormatError for an
     unknown name or suffix, for a read-only format, and for one that cannot go through a pipe.
     """
     piped = str(path) == "-" or is_network(path)
@@ -368,7 +368,7 @@ def format_for_writing(path: str | PathLike[str], name: str | None = None) -> Fo
     else:
         row = TABLE.search(lambda: _written_as(path))
     if piped and "w" not in row.piped:
-        place = "standard output" if str(path) == "-" else "tcp output"
+        place = "standard output" if str(path) == "-" else f"{str(path).partition(':')[0]} output"
         ways = ", ".join(sorted(row.name for row in TABLE.values() if "w" in row.piped))
         own = TABLE.is_own(row.name)
         why = "it is not written in order" if own else "its row does not declare piped='w'"
