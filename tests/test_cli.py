@@ -19,8 +19,9 @@ import typer
 import dvskit
 from dvskit import cli
 from dvskit.cli import _console
-from dvskit.cli._commands import ANSWERS
+from dvskit.cli._commands import ANSWERS, MODULES
 from dvskit.errors import ConfigError
+from dvskit.formats.addresses import ADDRESSES
 from tests.printed_commands import leaves
 from tests.processes import hear_signals
 from tests.test_events import make
@@ -113,6 +114,17 @@ def test_every_help_page_explains_each_option_and_says_what_is_left_out(run, mon
     assert "left out with --camera" in " ".join(out.replace("│", " ").split())
     words = " ".join(run("cloud", "--help")[1].replace("│", " ").split())
     assert "0 looks from the side, 90 from the front" in words
+
+
+def test_help_that_names_schemes_of_live_events_names_all(run, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "1000")
+    named = {}
+    for name in MODULES:
+        for line in run(name, "--help")[1].splitlines():
+            if "udp://" in line and "--out" not in line:
+                named[name, line.split()[1]] = ADDRESSES in line
+    assert len(named) >= 8
+    assert all(named.values()), named
 
 
 def test_words_of_the_field_name_what_does_their_work(run):

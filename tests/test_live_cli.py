@@ -22,6 +22,7 @@ from dvskit.cli._options import Reading
 from dvskit.errors import DamagedFileError
 from dvskit.evaluation import Live, Reject, decide
 from dvskit.evaluation.arrivals import Arrival, Pace, filmed, follow, piped, played, received
+from dvskit.formats.addresses import ADDRESSES
 from dvskit.formats.keeping_up import KeepingUp
 from dvskit.training import save_model
 from dvskit.video import ArrayFrames, CameraFrames, write_video
@@ -389,7 +390,7 @@ def test_a_recording_of_another_sensor_is_fitted_and_that_is_said(run, model, tm
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        (("--live",), 2, "name a recording, a video, - or udp://HOST:PORT"),
+        (("--live",), 2, f"name a recording, a video, - or an address ({ADDRESSES}), or a c"),
         (("--live", "a.npz", "b.npz"), 2, "takes one source, but 2 are given"),
         (("--live", "a.npz", "--camera", "0"), 2, "--camera is a second source"),
         (("--live", "--camera", "0", "--size", "9x9"), 2, "do not apply to a camera"),

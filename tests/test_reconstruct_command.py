@@ -19,6 +19,7 @@ from dvskit import _files, _interrupt
 from dvskit.cli.reconstruct import default_model
 from dvskit.errors import ConfigError, VideoError
 from dvskit.events import Events
+from dvskit.formats.addresses import ADDRESSES
 from dvskit.reconstruction import (
     EventsPerPixel,
     SeenEvents,
@@ -315,7 +316,7 @@ def test_ctrl_c_completes_the_images_of_a_webcam(run, tmp_path, webcam, monkeypa
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ((), "name an event file, a video, - or udp://HOST:PORT; or a webcam: --camera 0"),
+        ((), f"an event file, a video, - or an address ({ADDRESSES}); or a webcam: --camera 0"),
         (("a.npz", "--camera", "7"), "a.npz: --camera is a second source; give only one"),
         (("--camera", "7", "--salvage"), "--from and --salvage do not apply to a camera"),
         (("--camera", "7", "--from", "raw"), "--from and --salvage do not apply to a camera"),

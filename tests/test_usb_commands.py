@@ -316,6 +316,8 @@ def test_an_error_of_writing_ends_the_view_with_its_reason(plug, tmp_path):
         (("--camera", "evk4", "-o", "b.raw", "--model", "m"), "--out records without --model"),
         (("--camera", "evk4", "--objects"), "--objects needs a file"),
         (("--camera", "evk4", "a.raw"), "a.raw: --camera is a second source"),
+        (("--camera", "evk4", "-o", "tcp://127.0.0.1:1"), "tcp://127.0.0.1:1: --out names a file"),
+        (("udp://127.0.0.1:1", "-o", "ws://127.0.0.1:1"), "ws://127.0.0.1:1: --out names a file"),
         (("-", "b.raw"), "-: live events are shown alone; name nothing else"),
     ],
 )

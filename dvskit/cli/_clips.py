@@ -24,6 +24,7 @@ from dvskit.cli._options import DarkOption, Reading, option, size_from
 from dvskit.errors import ConfigError, FormatError, VideoError, count_of
 from dvskit.events import Events, ReadableSource, Size, Source
 from dvskit.formats import Damage, Recording, RecordingPart, is_standard
+from dvskit.formats.addresses import ADDRESSES
 from dvskit.formats.found import PathKind, identify_named
 from dvskit.formats.recording import ReadOptions
 from dvskit.formats.storage import Storage
@@ -80,8 +81,8 @@ FpsOfVideo = Annotated[
 
 
 SHOWN_FILE = (
-    "An event file or its folder, - for standard input, or udp://HOST:PORT; a video or a folder of "
-    "images is emulated first."
+    f"An event file or its folder, - for standard input, or an address ({ADDRESSES}); a video or a "
+    "folder of images is emulated first."
 )
 ShownFile = Annotated[Path, typer.Argument(help=SHOWN_FILE, show_default=False)]
 

@@ -18,6 +18,7 @@ from dvskit.cli._cameras import CameraOptions
 from dvskit.cli._live_stream import LiveSource, open_stream, window_words
 from dvskit.cli._options import Reading, option
 from dvskit.errors import ConfigError, count_of
+from dvskit.formats.addresses import ADDRESSES
 
 if TYPE_CHECKING:
     from dvskit.evaluation import Live, LiveDecision, LiveRun
@@ -33,7 +34,7 @@ class Living:
 
     live: bool = option(
         "Decide after each bin, while events arrive. A recording or a video is played in real "
-        "time; -, udp://HOST:PORT and a camera (--camera) are live.",
+        f"time; -, an address ({ADDRESSES}) and a camera (--camera) are live.",
         "--live", default=False,
     )  # fmt: skip
     cameras: CameraOptions = field(default_factory=CameraOptions)

@@ -14,7 +14,7 @@ from dvskit.cli._options import Reading
 from dvskit.errors import ConfigError, count_of
 from dvskit.events import Events, Size
 from dvskit.formats import Damage, Recording
-from dvskit.formats.addresses import LiveRecording
+from dvskit.formats.addresses import ADDRESSES, LiveRecording
 from dvskit.formats.keeping_up import KeepingUp
 from dvskit.formats.recording import ReadOptions
 from dvskit.formats.storage import Storage
@@ -53,7 +53,8 @@ def live_source(files: list[Path], cameras: CameraOptions, reading: Reading) -> 
         return LiveSource(None, camera) if isinstance(camera, int) else LiveSource(camera, None)
     if not files:
         raise ConfigError(
-            "--live: name a recording, a video, - or udp://HOST:PORT, or a camera: --camera 0"
+            f"--live: name a recording, a video, - or an address ({ADDRESSES}), or a camera: "
+            "--camera 0"
         )
     if len(files) > 1:
         raise ConfigError(f"--live takes one source, but {len(files)} are given; name one")
@@ -207,8 +208,8 @@ def open_seen(
     camera = cameras.source()
     if camera is None:
         if file is None:
-            raise ConfigError("name an event file, a video, - or udp://HOST:PORT; or a webcam: "
-                              "--camera 0")  # fmt: skip
+            raise ConfigError(f"name an event file, a video, - or an address ({ADDRESSES}); or a "
+                              "webcam: --camera 0")  # fmt: skip
         return file, open_shown(file, reading)
     if file is not None:
         raise ConfigError(f"{file}: --camera is a second source; give only one")

@@ -16,6 +16,7 @@ from dvskit.cli import _console
 from dvskit.cli import _options as options
 from dvskit.errors import ConfigError, UnknownFormatError, VideoError
 from dvskit.formats import open_events
+from dvskit.formats.addresses import ADDRESSES
 
 if TYPE_CHECKING:
     from dvskit.formats import Recording
@@ -49,7 +50,7 @@ class _Pictures:
 
 def calibrate(
     recording: Path = options.argument(
-        "An event file or its folder, - for standard input, or udp://HOST:PORT.",
+        f"An event file or its folder, - for standard input, or an address ({ADDRESSES}).",
         default=options.REQUIRED,
     ),
     frames: Path | None = options.argument(

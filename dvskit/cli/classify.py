@@ -26,7 +26,7 @@ from dvskit.errors import (
     one_line,
 )
 from dvskit.formats import is_standard
-from dvskit.formats.addresses import scheme_of
+from dvskit.formats.addresses import ADDRESSES, scheme_of
 from dvskit.formats.found import CLIPS, PathKind, find_recordings, identify, identify_named
 
 if TYPE_CHECKING:
@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 @fits_noted()
 def classify(
     files: list[Path] | None = argument(
-        "Event files, videos, depth clips, folders of them, - for standard input, "
-        "udp://HOST:PORT, or images. With --live: one recording or video."
+        "Event files, videos, depth clips, folders of them, images, - for standard input, or "
+        f"an address ({ADDRESSES}). With --live: one recording or video."
     ),
     *,
     model: ModelOption,

@@ -27,6 +27,7 @@ from dvskit.cli._options import (
 from dvskit.errors import ConfigError, count_of
 from dvskit.events import Events, Source, read_all
 from dvskit.formats import Recording, RecordingPart
+from dvskit.formats.addresses import ADDRESSES
 from dvskit.formats.labels import read_labels
 from dvskit.streams import Labels
 
@@ -215,8 +216,8 @@ class _Looks:
 
 def cloud(
     files: list[Path] = argument(
-        "An event file, - for standard input, or udp://HOST:PORT; a video or a folder of images is "
-        "emulated first. A page shows several side by side.",
+        f"An event file, - for standard input, or an address ({ADDRESSES}); a video or a folder of "
+        "images is emulated first. A page shows several side by side.",
         default=REQUIRED,
     ),
     out: Path = option(

@@ -27,7 +27,7 @@ from dvskit.formats import (
     open_events,
     open_sink,
 )
-from dvskit.formats.addresses import LiveRecording
+from dvskit.formats.addresses import ADDRESSES, LiveRecording
 from dvskit.formats.keeping_up import KeepingUp
 from dvskit.formats.network import is_network
 from dvskit.streams import Triggers
@@ -171,9 +171,9 @@ def _write_frames(
 
 @Command(
     RECORDINGS,
-    "An event file or its folder, - for standard input, tcp://HOST:PORT or udp://HOST:PORT (left "
-    "out with --camera); and the file to write: its suffix sets the format (- is standard "
-    "output, and tcp://HOST:PORT serves one receiver, in EVT3 unless --to names another). For many "
+    f"An event file or its folder, - for standard input, or an address ({ADDRESSES}; left out with "
+    "--camera); and the file to write: its suffix sets the format (- is standard output, and "
+    "tcp:// or ws://HOST:PORT serves one receiver, in EVT3 unless --to names another). For many "
     "inputs, which need --to: a folder and the folder to write into, or several files, folders and "
     "patterns such as 'rec/**/*.raw' with -o FOLDER. One recording and a folder, without --to: its "
     "frames.",

@@ -13,6 +13,7 @@ from dvskit.cli._clips import clip_notes, find_clip
 from dvskit.cli._options import REQUIRED, Json, Reading, argument
 from dvskit.errors import ConfigError, count_of
 from dvskit.formats import COUNTED_BESIDE, Recording
+from dvskit.formats.addresses import ADDRESSES
 
 if TYPE_CHECKING:
     from dvskit.video import FrameSource
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
 
 def info(
     file: Path = argument(
-        "An event file or its folder, a video, a folder of images, - for standard input, or "
-        "udp://HOST:PORT.",
+        "An event file or its folder, a video, a folder of images, - for standard input, or an "
+        f"address ({ADDRESSES}).",
         default=REQUIRED,
     ),
     json: Json = False,

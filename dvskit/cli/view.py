@@ -20,7 +20,7 @@ from dvskit.cli._serving import BrowserOption, PortOption, check_port, serve
 from dvskit.cli.track import object_blocks
 from dvskit.errors import ConfigError, count_of
 from dvskit.events import Events, Source
-from dvskit.formats.addresses import LiveRecording, scheme_of
+from dvskit.formats.addresses import ADDRESSES, LiveAddress, LiveRecording, scheme_of
 
 if TYPE_CHECKING:
     from dvskit.evaluation import Live, LiveDecision
@@ -48,7 +48,7 @@ class _LiveView:
 
     cameras: CameraOptions = field(default_factory=CameraOptions)
     out: Path | None = option(
-        "Write all events of a camera or udp://HOST:PORT to this file, too.",
+        "Write all events of a camera (or udp://, ros://) to this file, too.",
         "-o", "--out", shown=False,
     )  # fmt: skip
     force: Force = False
@@ -57,7 +57,7 @@ class _LiveView:
 def view(
     files: list[Path] | None = argument(
         "Event files, videos or folders of images, shown side by side. Without any the page is "
-        "empty; files can be dropped on it. One of udp://HOST:PORT and - is shown live."
+        f"empty; files can be dropped on it. One of - and an address ({ADDRESSES}) is shown live."
     ),
     model: str | None = option(
         "A model folder, or a shipped model's name: its decision and confidence are shown beside "
@@ -107,12 +107,17 @@ def _show_live(
     files: list[Path], live: _LiveView, reading: Reading, port: int, browser: bool
 ) -> None:
     """Show live events without a model, and write them to --out."""
+    if live.out is not None and scheme_of(live.out) is not None:
+        raise ConfigError(
+            f"{LiveAddress(live.out)}: --out names a file; dvskit convert sends to programs"
+        )
     if len(files) > 1:
         raise ConfigError(f"{files[0]}: live events are shown alone; name nothing else")
     file, recording = open_seen(files[0] if files else None, live.cameras, reading)
     if live.out is not None:
         if not isinstance(recording, LiveRecording):
-            raise ConfigError(f"{file}: --out is for a camera or udp://HOST:PORT")
+            raise ConfigError(f"{file}: --out is for a camera, udp:// or ros://; dvskit convert "
+                              "writes the events of a pipe")  # fmt: skip
         check_writable(live.out, None)
         check_output(live.out, overwrite=live.force)
         _console.announce_compiling()
