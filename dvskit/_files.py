@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import glob
 import os
 import re
@@ -22,6 +23,8 @@ _begun: set[Path] = set()  # the files and folders waiting to be renamed
 _PARTIAL = re.compile(
     r"\.(?P<stem>.+)\.[0-9a-f]{8}\.partial(?P<suffix>\.[^.]*)?(\.mode)?", re.DOTALL
 )
+
+_NO_PLACE = (errno.ENOSPC, errno.EROFS, errno.EDQUOT)  # errors of writing alone
 
 # Files and folders made by systems, besides names that begin with a dot.
 _OF_SYSTEMS = {"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx", "$recycle.bin",
@@ -174,8 +177,10 @@ def whole_file(path: str | PathLike[str], *, overwrite: bool = False) -> Iterato
         yield partial
         finish(partial, target)
     except OSError as error:
-        # An error that names another file (a missing input) is not about the output.
-        if error.filename is None or os.fspath(error.filename) in (str(partial), str(target)):
+        # An error that names another file (a missing input) is not about the output, unless that
+        # file was to be written.
+        own = error.filename is None or os.fspath(error.filename) in (str(partial), str(target))
+        if own or error.errno in _NO_PLACE:
             raise OutputError(
                 f"{target}: {error.strerror or error}; choose another place"
             ) from error
@@ -204,7 +209,8 @@ def whole_folder(
         partial.rename(target)
     except OSError as error:
         # An error that names another file (a missing input) is not about the output.
-        if error.filename is not None and not _inside(Path(error.filename), (partial, target)):
+        own = error.filename is None or _inside(Path(error.filename), (partial, target))
+        if not own and error.errno not in _NO_PLACE:
             raise
         raise OutputError(f"{target}: {error.strerror or error}; choose another place") from error
     finally:

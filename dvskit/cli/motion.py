@@ -167,7 +167,8 @@ def _write(
             partial.write_text(_csv(motions), encoding="utf-8")
         else:
             columns: dict[str, Any] = motions.columns()
-            np.savez(partial, model=motions.model, **columns)
+            with partial.open("wb") as file:  # of a path zipfile tries two modes, and a pipe ends
+                np.savez(file, model=motions.model, **columns)
     _console.say(f"{out}: {count_of(len(motions), 'window')}")
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import IO, Any
 
 import numpy as np
@@ -161,17 +163,20 @@ def open_recording(path: Path, options: ReadOptions) -> NpzRecording:
 
 
 class NpzSink(FileSink):
-    """Writes columns to a temporary file each, then the archive: only a block is in memory."""
+    """Writes columns to a temporary file without a name each, then the archive.
+
+    Only a block is in memory.
+    """
 
     format = "npz"
     columns = _COLUMNS
 
     def _open(self, partial: Path) -> None:
-        partial.touch()
-        self._parts = {
-            column: partial.with_name(f"{partial.name}.{column}") for column in self.columns
-        }
-        self._files = {column: part.open("wb") for column, part in self._parts.items()}
+        in_place = partial == self.path
+        if not in_place:  # a pipe is opened once, as its reader ends with its writer
+            partial.touch()
+        folder = None if in_place else partial.parent
+        self._files = {name: TemporaryFile(dir=folder) for name in self.columns}  # noqa: SIM115
         self._out = partial
 
     def _write(self, events: Events) -> None:
@@ -182,15 +187,15 @@ class NpzSink(FileSink):
     def _finish(self) -> None:
         try:
             for file in self._files.values():
-                file.close()
-            with zipfile.ZipFile(self._out, "w", zipfile.ZIP_STORED) as archive:
+                file.seek(0)
+            with (
+                self._out.open("wb") as out,
+                zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive,
+            ):
                 for column, dtype in self.columns.items():
-                    with (
-                        self._parts[column].open("rb") as part,
-                        archive.open(_entry(column), "w", force_zip64=True) as member,
-                    ):
+                    with archive.open(_entry(column), "w", force_zip64=True) as member:
                         _write_array_header(member, dtype, self.count)
-                        while data := part.read(1 << 20):
+                        while data := self._files[column].read(1 << 20):
                             member.write(data)
                 with archive.open(_entry("size"), "w", force_zip64=True) as member:
                     _write_array_header(member, np.dtype("<i8"), 2)
@@ -199,9 +204,9 @@ class NpzSink(FileSink):
             self._abandon()
 
     def _abandon(self) -> None:
-        for column, file in self._files.items():
-            file.close()
-            self._parts[column].unlink(missing_ok=True)
+        for file in self._files.values():
+            with suppress(OSError):  # of data that did not fit
+                file.close()
 
 
 def _entry(name: str) -> zipfile.ZipInfo:

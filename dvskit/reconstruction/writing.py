@@ -155,7 +155,8 @@ def _write_arrays(seen: _Seen, partial: Path) -> None:
             rows.write(np.ascontiguousarray(image).data)
         rows.seek(0)
         width, height = seen.size
-        with zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
+        # A pipe is opened once: of a path zipfile tries another mode first.
+        with partial.open("wb") as out, zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
             with _member(archive, "t_us", np.dtype("<i8"), (len(times),)) as member:
                 member.write(np.array(times, "<i8").tobytes())
             shape = len(times), height, width

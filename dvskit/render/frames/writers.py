@@ -327,5 +327,8 @@ class InThread:
                 "another place"
             ) from error
         if isinstance(error, (av.error.FFmpegError, ValueError)):
-            raise VideoError(f"{self._name}: cannot be encoded: {error}") from error
+            raise VideoError(
+                f"{self._name}: cannot be encoded: {error}; name a file that is no pipe, or "
+                "another suffix"
+            ) from error
         raise error

@@ -1,0 +1,75 @@
+"""Outputs in places that fail: one error, and nothing left behind."""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import signal
+import threading
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+import dvskit
+from dvskit._files import whole_file, whole_folder
+from dvskit.errors import OutputError
+from dvskit.formats import formats
+from tests.test_events import make
+
+
+@contextmanager
+def full(left):
+    """Writing fails beyond some bytes of each file, as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (left, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, ignored)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of rosbags
+@pytest.mark.parametrize("left", [0, 4096])
+@pytest.mark.parametrize(
+    "row", [row for row in formats() if "w" in row.can], ids=lambda row: row.name
+)
+def test_a_full_disk_is_one_error_and_leaves_the_old_file(tmp_path, row, left):
+    out = tmp_path / f"o{row.suffixes[0]}"
+    out.write_bytes(b"old")
+    with full(left), pytest.raises(OutputError, match=r"free some space|another place"):
+        dvskit.save_events(make(50_000, size=(128, 128)), out, format=row.name, overwrite=True)
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == {out.name: b"old"}
+
+
+def test_a_pipe_with_one_reader_gets_a_whole_archive(run, tmp_path):
+    dvskit.save_events(make(3000), tmp_path / "a.raw")
+    pipe, got = tmp_path / "o.npz", []
+    os.mkfifo(pipe)
+    reader = threading.Thread(target=lambda: got.append(pipe.read_bytes()), daemon=True)
+    reader.start()
+    assert run("convert", "a.raw", pipe.name)[0] == 0
+    reader.join(20)
+    assert pipe.is_fifo()
+    assert len(list(tmp_path.iterdir())) == 2
+    (tmp_path / "b.npz").write_bytes(got[0])
+    assert dvskit.load_events(tmp_path / "b.npz") == make(3000)
+
+
+@pytest.mark.parametrize(("number", "about"), [(errno.EROFS, True), (errno.ENOSPC, True),
+                                               (errno.ENOENT, False)])  # fmt: skip
+def test_an_error_of_writing_a_file_beside_the_output_is_about_the_output(tmp_path, number, about):
+    def fail(inside: Path):
+        raise OSError(number, os.strerror(number), str(inside.parent / "tmp-beside"))
+
+    expected = OutputError if about else OSError
+    with pytest.raises(expected) as raised, whole_file(tmp_path / "o") as partial:
+        fail(partial)
+    assert isinstance(raised.value, OutputError) == about
+    with pytest.raises(expected) as raised, whole_folder(tmp_path / "f", is_own=bool) as partial:
+        fail(partial)
+    assert isinstance(raised.value, OutputError) == about
+    assert list(tmp_path.iterdir()) == []
