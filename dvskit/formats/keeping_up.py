@@ -21,8 +21,7 @@ class KeepingUp:
     """Blocks that are read by a thread of their own, once.
 
     A block that would exceed 2 million waiting events, or 8192 blocks, is dropped whole, and `drop`
-    gets its number of events. An error of reading is raised in the iterator, after the blocks before
-    it.
+    gets its number of events. An error of reading is raised in the iterator, after what was read.
 
     source   the blocks
     close    called when the iterator ends; it ends reading
