@@ -242,3 +242,12 @@ def test_unfinished_files_are_recovered_whatever_state_they_are_in(folder, tmp_p
     with ClipFolder(folder.path) as again:
         assert again.recovered == ()
         assert len(again.clips()) == 5
+
+
+def test_folders_that_a_killed_recording_left_empty_are_removed(folder):
+    folder.begin("up", "anna")  # and no frame comes
+    (folder.path / ".recording" / "z").mkdir()
+    folder.close()
+    with ClipFolder(folder.path) as again:
+        assert (again.recovered, again.clips()) == ((), [])
+    assert [path.name for path in (folder.path / ".recording").iterdir()] == ["lock"]

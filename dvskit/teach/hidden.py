@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -107,6 +107,13 @@ def _only(folder: Path) -> str:
     return names[0] if names else ""
 
 
+def _remove_empty(folder: Path) -> None:
+    with suppress(OSError):  # it holds something, or is not ours
+        for inner in folder.iterdir():
+            inner.rmdir()
+        folder.rmdir()
+
+
 class UnfinishedClips:
     """Clips that are being written: .recording/<random>/wave/anna.mkv, and a lock."""
 
@@ -142,14 +149,17 @@ class UnfinishedClips:
         shutil.rmtree(path.parent.parent, ignore_errors=True)
 
     def left(self) -> list[Path]:
-        """Return those of an earlier process, the oldest first."""
+        """Return those of an earlier process, the oldest first; remove folders without one."""
         found = []
         for folder in own_folder(self._path).iterdir():
             if folder.is_dir() and not folder.is_symlink():
-                found += [
+                clips = [
                     path
                     for path in folder.glob("*/*")
                     if not (path.name.startswith(".") or path.is_symlink())
                     and not path.parent.is_symlink()
                 ]
+                if not clips:
+                    _remove_empty(folder)
+                found += clips
         return sorted(found, key=lambda path: path.stat().st_mtime_ns)
