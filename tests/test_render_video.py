@@ -175,6 +175,14 @@ def test_the_video_is_the_same_on_any_number_of_threads(tmp_path, monkeypatch):
     assert seen[0] == seen[1]
 
 
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".gif"])
+def test_a_video_is_the_same_bytes_each_time(tmp_path, suffix):
+    for name in "ab":
+        video(some_events(count=200), tmp_path / f"{name}{suffix}")
+    first, second = (tmp_path / f"{name}{suffix}" for name in "ab")
+    assert first.read_bytes() == second.read_bytes()
+
+
 def test_the_image_beside_is_the_latest_that_is_not_later():
     images = [(100, np.full((2, 2), 10, np.uint8)), (200, np.full((2, 2), 20, np.uint8)),
               (300, np.full((2, 2), 250, np.uint8))]  # fmt: skip

@@ -145,8 +145,11 @@ class H264Writer(_StreamWriter):
         self._ticks = _Ticks(1_000_000 if timed else None)
         self._table = None if palette is None else packed_table(yuv_table(palette))
         self._size = size
-        # The index is before the pictures, so that a page can play the file while loading it.
-        options = {"movflags": "+faststart"} if path.suffix != ".mkv" else {}
+        # The index is before the pictures, so that a page can play the file while loading it;
+        # Matroska gets no random identifier, so that the same pictures give the same bytes.
+        options = {"movflags": "+faststart"}
+        if path.suffix == ".mkv":
+            options = {"fflags": "+bitexact"}
         self._container: Any = av.open(str(path), "w", options=options)
         self._stream: Any = self._container.add_stream("libx264", rate=fps)
         self._stream.width, self._stream.height = size
