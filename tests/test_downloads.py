@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import shutil
 import tarfile
 import threading
 import zipfile
@@ -186,6 +187,36 @@ def test_a_set_that_is_unpacked_in_part_is_not_taken(digits, tmp_path, monkeypat
     assert not root.exists()
     assert names(open_public("n-mnist", root, download=True)) == DIGITS
     assert digits.asked == ["train.zip", "test.zip"]
+
+
+def test_a_set_that_is_moved_in_part_to_a_folder_that_exists_is_moved_on(tmp_path, monkeypatch):
+    asked, kept = [], folder_of(tmp_path / "kept", {"wave": 1, "clap": 1})
+
+    def download(folder: Path) -> None:
+        asked.append(folder)
+        for each in kept.iterdir():
+            shutil.copytree(each, folder / each.name)
+
+    def opened(folder: Path):
+        return open_samples(folder) if any(folder.iterdir()) else None
+
+    row = PublicSet(name="mine", where="here", layout="folders", open=opened, download=download)
+    (tmp_path / "root").mkdir()
+    move, moved = shutil.move, []
+
+    def move_one(entry: Path, root: Path) -> None:
+        if moved:
+            raise KeyboardInterrupt
+        moved.append(move(entry, root))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "move", move_one)
+        with pytest.raises(KeyboardInterrupt):
+            open_public(row, tmp_path / "root", download=True)
+    found = open_public(row, tmp_path / "root", download=True)
+    assert names(found) == names(open_samples(kept))
+    assert len(asked) == 1
+    assert not list(tmp_path.glob(".*"))
 
 
 def test_a_server_without_the_file_is_an_error_with_the_page(digits, tmp_path):

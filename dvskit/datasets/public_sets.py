@@ -77,11 +77,30 @@ class PublicSet:
         return f"{self.name} can be downloaded from {self.where}; the folder holds {self.layout}"
 
     def _get(self, root: Path) -> None:
-        """Download the set to a folder; an interrupted download stays beside it, hidden."""
+        """Download the set to a folder; an interrupted download stays beside it, hidden.
+
+        So does a complete one that is being moved to a folder that exists.
+        """
         if self.download is None:
             raise ConfigError(f"{root}: there is no automatic download; {self._how_to_get()}")
+        ready, stage = self._ready(root), self._ready(root).with_suffix(".part")
+        if not ready.exists():
+            self._download(root, stage)
+            if not root.exists():
+                stage.rename(root)
+                return
+            self._check_room(root, stage)
+            stage.rename(ready)
+        for entry in list(ready.iterdir()):
+            shutil.move(entry, root)
+        ready.rmdir()
+
+    def _ready(self, root: Path) -> Path:
         whole = root.absolute()
-        stage = whole.parent / f".{whole.name}.{self.name}.part"
+        return whole.parent / f".{whole.name}.{self.name}.whole"
+
+    def _download(self, root: Path, stage: Path) -> None:
+        assert self.download is not None
         try:
             stage.mkdir(parents=True, exist_ok=True)
             self.download(stage)
@@ -90,18 +109,14 @@ class PublicSet:
                 f"{root}: the download of {self.name} failed: {one_line(error)}; try again, or "
                 f"unpack it there by hand; {self._how_to_get()}"
             ) from error
-        if not root.exists():
-            stage.rename(root)
-            return
+
+    def _check_room(self, root: Path, stage: Path) -> None:
         for entry in stage.iterdir():
             if (root / entry.name).exists():
                 raise OutputError(
                     f"{root / entry.name}: exists, but does not hold {self.name}; move it away and "
                     "try again (the download is kept)"
                 )
-        for entry in list(stage.iterdir()):
-            shutil.move(entry, root)
-        stage.rmdir()
 
 
 @check_arguments
@@ -131,7 +146,7 @@ def open_public(
     row = name if isinstance(name, PublicSet) else PUBLIC_SETS.find(name)
     root = Path(folder)
     found = row._opened(root)
-    if found is None and download:
+    if download and (found is None or row._ready(root).exists()):
         row._get(root)
         found = row._opened(root)
     if found is None:
