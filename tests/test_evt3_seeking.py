@@ -123,6 +123,18 @@ def test_a_kept_index_that_does_not_fit_is_not_used(tmp_path: Path) -> None:
     assert recording.between(1 << 24, 2 << 24).load() == whole.between(1 << 24, 2 << 24)
 
 
+def test_what_a_killed_command_left_of_an_index_is_removed(tmp_path: Path) -> None:
+    path, indexes = raw(tmp_path / "a.raw", long_words(4)), tmp_path / "cache" / "indexes"
+    open_events(path).between(1 << 24, 2 << 24).load()
+    (kept,) = indexes.iterdir()
+    others = indexes / f".{'0' * 32}.0123abcd.partial.npz"
+    for left in (indexes / f".{kept.stem}.0123abcd.partial.npz", others):
+        kept.with_name(left.name).touch()
+    kept.unlink()
+    open_events(path).between(1 << 24, 2 << 24).load()
+    assert sorted(indexes.iterdir()) == [others, kept]
+
+
 class Arriving:
     """A raw stream that gives its parts one after the other, and counts how many it gave."""
 

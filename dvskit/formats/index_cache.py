@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit._files import whole_file
+from dvskit._files import unfinished, whole_file
 from dvskit.errors import OutputError
 
 _VERSION = 1
@@ -88,6 +88,9 @@ def find_index(path: Path, kind: str, build: Callable[[], Index]) -> Index:
     index = build()
     try:
         kept.parent.mkdir(parents=True, exist_ok=True)
+        for left, target in unfinished(kept.parent):  # by a process that was killed
+            if target == kept:
+                left.unlink(missing_ok=True)
         with whole_file(kept, overwrite=True) as partial:
             np.savez(
                 partial,
