@@ -14,14 +14,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from os import PathLike
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from dvskit.errors import FormatError, OutputError
 
 _begun: set[Path] = set()  # the files and folders waiting to be renamed
-# The names created by `partial_path` and `_follow_umask`.
+written: set[Path] | None = None  # finished files and folders; None: they are not collected
+# The names created by `begin`, and those that begin with them: .mode of `_follow_umask`, the
+# columns of .npz, and -journal of SQLite.
 _PARTIAL = re.compile(
-    r"\.(?P<stem>.+)\.[0-9a-f]{8}\.partial(?P<suffix>\.[^.]*)?(\.mode)?", re.DOTALL
+    r"\.(?P<stem>.+)\.[0-9a-f]{8}\.partial(?P<suffix>\.[^.]*?)?(\.\w+|-journal)?", re.DOTALL
 )
 
 _NO_PLACE = (errno.ENOSPC, errno.EROFS, errno.EDQUOT)  # errors of writing alone
@@ -113,13 +115,17 @@ def begin(target: Path) -> Path:
 def discard_all() -> None:
     """Remove all unfinished outputs, for a process that cannot unwind."""
     for partial in tuple(_begun):
-        with suppress(OSError):
-            # SQLite keeps a journal file next to its file.
-            for path in partial.parent.glob(f"{glob.escape(partial.name)}*"):
-                if path.is_dir():
-                    shutil.rmtree(path, ignore_errors=True)
-                else:
-                    path.unlink(missing_ok=True)
+        _remove(partial)
+
+
+def _remove(partial: Path) -> None:
+    with suppress(OSError):
+        # Some formats keep more files next to their file.
+        for path in partial.parent.glob(f"{glob.escape(partial.name)}*"):
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
 
 
 def unfinished(folder: Path) -> Iterator[tuple[Path, Path]]:
@@ -134,6 +140,20 @@ def unfinished(folder: Path) -> Iterator[tuple[Path, Path]]:
             yield path, path.with_name(ours["stem"] + (ours["suffix"] or ""))
 
 
+def left_over() -> Iterator[tuple[Path, list[Path]]]:
+    """Yield the outputs in `written`, each with the unfinished files of killed commands beside it.
+
+    Outputs without such files are left out. A running command may own them, too.
+    """
+    found: dict[Path, list[Path]] = {}
+    for folder in {target.parent for target in written or ()}:
+        for path, target in unfinished(folder):
+            if target in (written or ()) and path not in _begun:
+                found.setdefault(target, []).append(path)
+    for target, paths in sorted(found.items()):
+        yield target, sorted(paths)
+
+
 def finish(partial: Path, target: Path) -> None:
     """Rename the finished `partial` to `target`, with the permissions of the umask."""
     if partial != target:
@@ -141,6 +161,12 @@ def finish(partial: Path, target: Path) -> None:
             _follow_umask(partial)
         partial.replace(target)
         _begun.discard(partial)
+        _note(target)
+
+
+def _note(target: Path) -> None:
+    if written is not None:
+        written.add(target)
 
 
 def _follow_umask(path: Path) -> None:
@@ -150,18 +176,17 @@ def _follow_umask(path: Path) -> None:
     threads.
     """
     probe = path.with_name(f"{path.name}.mode")
-    os.close(os.open(probe, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     try:
+        os.close(os.open(probe, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         path.chmod(stat.S_IMODE(probe.stat().st_mode))
     finally:
-        probe.unlink()
+        probe.unlink(missing_ok=True)
 
 
 def discard(partial: Path, target: Path) -> None:
-    """Remove an unfinished `partial`."""
-    if partial != target:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
+    """Remove an unfinished `partial`, if it is there."""
+    if partial != target and (partial in _begun or partial.exists()):
+        _remove(partial)
         _begun.discard(partial)
 
 
@@ -195,18 +220,23 @@ def whole_folder(
 ) -> Iterator[Path]:
     """Yield a path for a folder; it replaces `path` on a clean exit.
 
+    On Linux and macOS a process that is killed leaves the old folder or the new one. On other
+    systems there is a moment between two renames with neither: the old one is then hidden.
+
     An empty folder is replaced. Any other is replaced with `overwrite`, if `is_own` holds for the
     names of all files in it. Raises OutputError.
     """
     target = Path(path)
     _check_folder(target, is_own=is_own, overwrite=overwrite)
     partial = begin(target)
-    old = partial.with_suffix(".old")
+    old = target.with_name(f".{target.stem}.{os.urandom(4).hex()}.partial{target.suffix}")
     try:
         yield partial
-        if target.exists():
+        if target.exists() and not _swap(partial, target):
             target.rename(old)
-        partial.rename(target)
+        if not target.exists():
+            partial.rename(target)
+        _note(target)
     except OSError as error:
         # An error that names another file (a missing input) is not about the output.
         own = error.filename is None or _inside(Path(error.filename), (partial, target))
@@ -219,6 +249,19 @@ def whole_folder(
         shutil.rmtree(old, ignore_errors=True)
         shutil.rmtree(partial, ignore_errors=True)
         _begun.discard(partial)
+
+
+def _swap(first: Path, second: Path) -> bool:
+    """Exchange two paths in one step; return whether the system can."""
+    import ctypes  # here because it loads slowly
+
+    names = os.fsencode(first), os.fsencode(second)
+    library: Any = ctypes.CDLL(None) if os.name == "posix" else None
+    if hasattr(library, "renameat2"):  # Linux: RENAME_EXCHANGE, from the current folder
+        return not library.renameat2(-100, names[0], -100, names[1], 2)
+    if hasattr(library, "renamex_np"):  # macOS: RENAME_SWAP
+        return not library.renamex_np(*names, 2)
+    return False
 
 
 def _inside(file: Path, folders: tuple[Path, ...]) -> bool:

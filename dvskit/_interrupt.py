@@ -202,8 +202,10 @@ def _watch(receiver: socket.socket, watched: list[signal.Signals]) -> None:
 def _leave(code: int) -> NoReturn:
     """End an interrupted process that has unwound, without waiting for its threads.
 
-    Python itself would end it by SIGINT if the interrupt passed through an extension module.
+    Python itself would end it by SIGINT if the interrupt passed through an extension module. An
+    interrupt between the creation of a file and the code that removes it has left the file.
     """
+    _files.discard_all()
     atexit._run_exitfuncs()
     _flush()
     os._exit(code)

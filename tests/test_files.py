@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -50,3 +51,75 @@ def test_a_file_that_a_library_made_private_is_opened_and_nothing_stays_beside_i
         os.close(os.open(partial, os.O_CREAT | os.O_WRONLY, 0o600))
     assert [path.name for path in tmp_path.iterdir()] == ["out.bin"]
     assert stat.S_IMODE((tmp_path / "out.bin").stat().st_mode) == new_mode
+
+
+@pytest.mark.parametrize("end", ["", ".mode", ".t", ".vx", "-journal"])
+@pytest.mark.parametrize("name", ["out.npz", "out", "a.b.db3", "ü x.raw"])
+def test_unfinished_files_are_known_by_their_names(tmp_path: Path, name: str, end: str) -> None:
+    target = tmp_path / name
+    partial = _files.begin(target)
+    partial.with_name(partial.name + end).touch()
+    found = [whole for _, whole in _files.unfinished(tmp_path)]
+    assert found == [target.with_name(f"out{end}") if (name, end[:1]) == ("out", ".") else target]
+    _files.discard(partial, target)
+    assert list(tmp_path.iterdir()) == []
+
+
+def folder_of(tmp_path: Path, text: str, *, overwrite: bool = False) -> Path:
+    target = tmp_path / "out"
+    with _files.whole_folder(target, is_own=lambda name: True, overwrite=overwrite) as partial:
+        partial.mkdir()
+        (partial / f"{text}.txt").write_text(text)
+    return target
+
+
+@pytest.mark.parametrize("swaps", [True, False])
+def test_a_folder_is_replaced_and_nothing_stays_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, swaps: bool
+) -> None:
+    if not swaps:  # as on Windows, and on file systems that cannot exchange two folders
+        monkeypatch.setattr(_files, "_swap", lambda first, second: False)
+    folder_of(tmp_path, "old")
+    target = folder_of(tmp_path, "new", overwrite=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert [path.name for path in target.iterdir()] == ["new.txt"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems may rename twice")
+def test_there_is_no_moment_without_the_old_folder_or_the_new_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = folder_of(tmp_path, "old")
+    monkeypatch.delattr(Path, "rename")
+    folder_of(tmp_path, "new", overwrite=True)
+    assert [path.name for path in target.iterdir()] == ["new.txt"]
+
+
+def test_an_interrupt_while_a_file_is_renamed_leaves_nothing_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unlink = Path.unlink
+
+    def interrupted(path: Path, missing_ok: bool = False) -> None:
+        monkeypatch.setattr(Path, "unlink", unlink)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "unlink", interrupted)
+    with pytest.raises(KeyboardInterrupt), _files.whole_file(tmp_path / "out.bin") as partial:
+        partial.touch()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_command_reports_what_killed_ones_left_of_its_output(run, tmp_path: Path) -> None:
+    dvskit.save_events(make(50), tmp_path / "a.npz")
+    for name in (".b.0123abcd.partial.npz", ".b.0123abcd.partial.npz.t", ".c.0123abcd.partial.npz"):
+        (tmp_path / name).touch()
+    code, _, err = run("-q", "convert", "a.npz", "b.npz")
+    assert code == 0
+    assert err == (
+        "dvskit: note: b.npz: a killed command left .b.0123abcd.partial.npz, "
+        ".b.0123abcd.partial.npz.t beside it; remove this if none writes it\n"
+    )
+    assert len(list(tmp_path.iterdir())) == 5
+    (tmp_path / "other").mkdir()
+    assert run("-q", "convert", "a.npz", "other/b.npz")[2] == ""

@@ -168,6 +168,14 @@ def test_an_interrupt_that_a_finaliser_swallows_is_repeated(tmp_path):
     assert err == "dvskit: interrupted; no output was written; run the same command again\n"
 
 
+def test_an_interrupt_behind_the_creation_of_a_file_removes_it(tmp_path):
+    process = run_code(CREATED, tmp_path)
+    _, err = end(process, signal.SIGINT)
+    assert process.returncode == 130
+    assert err == "dvskit: interrupted; no output was written; run the same command again\n"
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("error", ["RuntimeError", "OSError", "VideoError"])
 def test_an_error_after_a_swallowed_interrupt_counts_as_interrupted(tmp_path, error):
     process = run_code(LOST + LOST_BEFORE_AN_ERROR.format(error=error), tmp_path)
@@ -184,6 +192,21 @@ from dvskit.errors import VideoError
 def work():
     Lost()
     raise {error}("no compiled object yet")
+
+with _interrupt.interruptible():
+    work()
+"""
+CREATED = """
+import time
+from pathlib import Path
+from dvskit import _files, _interrupt
+from dvskit.cli import _console
+
+@_console.command
+def work():
+    _files.begin(Path("a.raw")).write_bytes(b"half")
+    print("begun", flush=True)
+    time.sleep(60)
 
 with _interrupt.interruptible():
     work()

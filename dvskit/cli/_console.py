@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
 import typer
 
-from dvskit import _interrupt
+from dvskit import _files, _interrupt
 from dvskit._arguments import parse_us
 from dvskit._progress import Bar, Display, Nowhere, ProgressState, Terminal
 from dvskit.errors import (
@@ -159,6 +159,7 @@ def command(function: Function, interrupted: str = _interrupt.BEGIN_ANEW) -> Fun
     @functools.wraps(function)
     def guarded(*args: Any, **kwargs: Any) -> Any:
         _interrupt.advise(interrupted)
+        _files.written = set()
         try:
             return function(*args, **kwargs)
         except BrokenPipeError:
@@ -174,8 +175,16 @@ def command(function: Function, interrupted: str = _interrupt.BEGIN_ANEW) -> Fun
             print(f"dvskit: error: {for_shell(one_line(error))}", file=sys.stderr)
             # ConfigError includes wrong option values, which the parser cannot detect.
             raise typer.Exit(2 if isinstance(error, ConfigError) else 1) from None
+        finally:
+            _note_left_over()
 
     return guarded  # type: ignore[return-value]
+
+
+def _note_left_over() -> None:
+    for target, paths in _files.left_over():
+        names = ", ".join(path.name for path in paths)
+        note(f"{target}: a killed command left {names} beside it; remove this if none writes it")
 
 
 class Stop:
