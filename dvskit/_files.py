@@ -19,7 +19,8 @@ from typing import Any, BinaryIO
 from dvskit.errors import FormatError, OutputError
 
 _begun: set[Path] = set()  # the files and folders waiting to be renamed
-written: set[Path] | None = None  # finished files and folders; None: they are not collected
+# Finished files and folders, without those of caches; None: they are not collected.
+written: set[Path] | None = None
 # The names created by `begin`, and those that begin with them: .mode of `_follow_umask`, the
 # columns of .npz, and -journal of SQLite.
 _PARTIAL = re.compile(
@@ -162,6 +163,12 @@ def finish(partial: Path, target: Path) -> None:
         partial.replace(target)
         _begun.discard(partial)
         _note(target)
+
+
+def forget(target: Path) -> None:
+    """Take a finished file for no output: one of a cache."""
+    if written is not None:
+        written.discard(target)
 
 
 def _note(target: Path) -> None:

@@ -84,8 +84,11 @@ def report() -> None:
         _state.told = True
         name = signal.Signals(_state.received or signal.SIGINT).name
         how = "interrupted" if name == "SIGINT" else f"ended by {name}"
+        advice = _state.advice
+        if advice == BEGIN_ANEW and _files.written:
+            advice = f"{', '.join(sorted(map(str, tuple(_files.written))))} was already written"
         with suppress(OSError):  # stderr may be closed
-            os.write(2, f"dvskit: {how}; {_state.advice}\n".encode())
+            os.write(2, f"dvskit: {how}; {advice}\n".encode())
 
 
 @contextmanager

@@ -196,6 +196,34 @@ def work():
 with _interrupt.interruptible():
     work()
 """
+
+
+def test_an_interrupt_behind_the_last_output_names_it(tmp_path):
+    process = run_code(WRITTEN, tmp_path)
+    _, err = end(process, signal.SIGINT)
+    assert process.returncode == 130
+    assert err == "dvskit: interrupted; a.csv was already written\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]
+
+
+WRITTEN = """
+import time
+from dvskit import _files, _interrupt
+from dvskit.cli import _console
+
+@_console.command
+def work():
+    for name in ("kept.npz", "a.csv"):
+        _files.write_whole(name, "t,x,y,p")
+        if name == "kept.npz":
+            _files.forget(_files.Path(name))
+            _files.Path(name).unlink()
+    print("written", flush=True)
+    time.sleep(60)
+
+with _interrupt.interruptible():
+    work()
+"""
 CREATED = """
 import time
 from pathlib import Path

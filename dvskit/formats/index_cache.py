@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit._files import unfinished, whole_file
+from dvskit._files import forget, unfinished, whole_file
 from dvskit.errors import OutputError
 
 _VERSION = 1
@@ -99,6 +99,7 @@ def find_index(path: Path, kind: str, build: Callable[[], Index]) -> Index:
                 offset=index.offset,
                 state=index.state,
             )
+        forget(kept)
     except (OutputError, OSError):
         pass  # the next time is only slower
     return index
