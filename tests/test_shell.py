@@ -82,6 +82,40 @@ def test_a_video_that_cannot_be_written_is_named():
         out.write(0, np.zeros((4, 4), np.uint8))
 
 
+def test_an_interrupt_while_a_video_is_completed_waits_until_nothing_writes_it():
+    class Slow:
+        taken = 0
+
+        def pack(self, t_us, picture):
+            return picture
+
+        def put(self, packed):
+            self.taken += 1
+            time.sleep(0.01)
+
+        def finish(self):
+            raise AssertionError
+
+        def close(self):
+            pass
+
+    slow = Slow()
+    out = InThread(slow, "out.mp4").__enter__()
+    for _ in range(5):
+        out.write(0, np.zeros((4, 4), np.uint8))
+    join = out._thread.join
+
+    def interrupted():
+        out._thread.join = join
+        raise KeyboardInterrupt
+
+    out._thread.join = interrupted
+    with pytest.raises(KeyboardInterrupt):
+        out.__exit__(None, None, None)
+    assert not out._thread.is_alive()
+    assert slow.taken < 5
+
+
 def test_words_are_completed():
     assert preset_names("dav") == ["DAVIS240", "DAVIS346"]
     assert preset_names("") == list(dvskit.emulator.params.preset_table())

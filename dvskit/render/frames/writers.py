@@ -302,7 +302,12 @@ class InThread:
         if error is not None:
             self._dropped.set()
         self._queue.put(None)
-        self._thread.join()
+        try:
+            self._thread.join()
+        except BaseException:  # an interrupt: the file is removed once nothing writes it
+            self._dropped.set()
+            self._thread.join()
+            raise
         if error is None and self._error is not None:
             self._raise(self._error)
 
