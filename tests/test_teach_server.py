@@ -118,6 +118,7 @@ def test_actions_change_the_folder_and_answer_with_the_state(served, folder):
     [
         (b"\xff", "is not a JSON object"),
         (b"[1]", "is not a JSON object"),
+        (b"[" * 9_000, "is not a JSON object"),
         (b"{}", "do of the action is not a text"),
         (b'{"do": "format_disk"}', "action 'format_disk' is none of add_class"),
         (b'{"do": "add_class", "name": 3}', "name of the action is not a text"),
@@ -195,6 +196,7 @@ def test_a_page_that_goes_away_keeps_its_recording_and_one_that_discards_does_no
     ("message", "said"),
     [
         ("[]", "is not a JSON object"),
+        ("[" * 99_000, "is not a JSON object"),
         ('{"size": [1, "2"]}', "is not a width and a height"),
         ('{"size": [99999, 99999]}', "is not a width and a height"),
         ('{"record": 3}', "start the camera first"),

@@ -182,7 +182,7 @@ def json_object(text: str | bytes, what: str) -> dict[str, Any]:
     """Return the fields of a JSON object. Raises ConfigError, with `what`, for another text."""
     try:
         found = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
         raise ConfigError(f"{what} is not a JSON object")
