@@ -230,7 +230,7 @@ def test_files_that_are_not_networks_give_one_line(tmp_path, monkeypatch):
     with pytest.raises(ConfigError, match="unknown convention 'e2vd'; did you mean 'e2vid'"):
         OnnxReconstructor(text, convention="e2vd")
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(ConfigError, match=r"pip install dvskit\[onnx\]") as raised:
+    with pytest.raises(ConfigError, match=r"pip install 'dvskit\[onnx\]'") as raised:
         OnnxReconstructor(text)
     assert "\n" not in str(raised.value)
 

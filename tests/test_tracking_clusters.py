@@ -132,7 +132,7 @@ def test_dbscan_finds_clusters_in_space_and_time():
 
 def test_dbscan_without_its_library_is_one_line_with_the_fix(monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn.cluster", None)
-    with pytest.raises(ConfigError, match=r'pip install "dvskit\[dbscan\]"') as caught:
+    with pytest.raises(ConfigError, match=r"pip install 'dvskit\[dbscan\]'") as caught:
         dbscan(random_events(0, 10, (8, 8)))
     assert "\n" not in str(caught.value)
 

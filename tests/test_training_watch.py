@@ -135,7 +135,7 @@ def test_without_tensorboard_the_fix_is_named_and_nothing_is_begun(
     bars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "tensorboard", None)
-    with pytest.raises(ConfigError, match=r'pip install "dvskit\[tensorboard\]"'):
+    with pytest.raises(ConfigError, match=r"pip install 'dvskit\[tensorboard\]'"):
         training.train(config_for(bars, tmp_path / "run"), tensorboard=True)
     assert not (tmp_path / "run").exists()
 

@@ -12,7 +12,7 @@ from dvskit.cli import _console
 from dvskit.cli._crew import NO_OUTPUT, Crew
 from dvskit.cli._judging import Folder, JudgedInputs, PartName, open_folder
 from dvskit.cli._trees import FileJob
-from dvskit.errors import ConfigError, FormatError
+from dvskit.errors import ConfigError, FormatError, count_of
 
 if TYPE_CHECKING:
     from dvskit.evaluation.measuring import Findings, Measures
@@ -44,8 +44,8 @@ class Part:
         found = len(opened.judging.samples)
         if found != self.samples:
             raise FormatError(
-                f"{job.file}: holds {found:,} samples for a worker, {self.samples:,} for the "
-                "command; all machines need the same files"
+                f"{job.file}: a worker found {count_of(found, 'sample')} and the command "
+                f"{self.samples:,}; all machines need the same files"
             )
         start = job.number * JUDGED_AT_ONCE  # whole batches, since rounding depends on their size
         part = opened.judging.part(start, start + JUDGED_AT_ONCE)

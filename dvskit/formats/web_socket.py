@@ -129,7 +129,7 @@ def receive_messages(
         raise FormatError(
             f"{address}: refused the connection (HTTP {status}); are its token and path right?"
         )
-    if protocol.state is not State.OPEN and not protocol.close_rcvd:
+    if protocol.state is State.CONNECTING or protocol.handshake_exc is not None:
         raise FormatError(f"{address}: does not answer as a WebSocket; is it a tcp:// output?")
     return ReceivedMessages(connection, protocol)
 
