@@ -19,6 +19,7 @@ from dvskit import __version__
 from dvskit._threads import one_thread
 from dvskit.cli import _console
 from dvskit.cli._jobs import JobResult, Work, WorkersGoneError, do_job, remove_begun
+from dvskit.cli._remote import address_of
 from dvskit.cli._trees import FileJob
 from dvskit.errors import ConfigError, OutputError, count_of, one_line
 
@@ -41,8 +42,8 @@ def _do(work: Work, job: FileJob, here: Path, debug: bool, version: str) -> JobR
             host=host,
         )
     with _one_job, chdir(here) if here.is_dir() else nullcontext(), one_thread():
-        for path in (here / job.file, (here / job.out).parent):
-            if not os.path.lexists(path):
+        for path in (job.file, job.out.parent):
+            if address_of(path) is None and not os.path.lexists(path := here / path):
                 return JobResult(
                     f"{host} does not see {path}; all machines need the folders of inputs and "
                     "outputs at the same paths",

@@ -14,6 +14,7 @@ from dvskit import _interrupt
 from dvskit.cli import _console
 from dvskit.cli._listed_names import with_lists
 from dvskit.cli._options import spread
+from dvskit.cli._remote import fetched
 
 # The commands, in the order of the help, and their modules.
 MODULES = {
@@ -29,6 +30,7 @@ _INTERRUPTED = {
     "train": "run the same command again to continue",
     "view": "run the same command again to show the recordings",
 }
+_OF_MANY = ("classify", "convert", "emulate", "reconstruct", "render")  # each job fetches its file
 _CLOSE = 0.8  # the least similarity of a suggested command
 
 # Unknown commands, and the rest of the message: "there is no command 'track' in this version; ...".
@@ -133,7 +135,8 @@ def _load(name: str) -> Any:
     app = getattr(module, "app", None)  # of a module with commands of its own
     if app is None:
         function = getattr(module, module_name)
-        guarded = _console.command(spread(function), _INTERRUPTED.get(name, _interrupt.BEGIN_ANEW))
+        called = spread(function) if name in _OF_MANY else fetched(spread(function))
+        guarded = _console.command(called, _INTERRUPTED.get(name, _interrupt.BEGIN_ANEW))
         app = typer.Typer(add_completion=False)
         app.command(name, cls=ListingCommand, help=_console.help_of(function))(guarded)
     made = typer.main.get_command(app)

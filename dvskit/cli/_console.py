@@ -36,6 +36,11 @@ _PYTHON_AND_SHELL = re.compile(
     r"(?:\w+=(?:\([^()]*\)|\S+)|\w+_us(?: and \w+_us)*|fps|dvskit\.\w+) \(((?:--|dvskit )[^()]+)\)"
 )
 
+# An address; a Path merges its slashes. Credentials may stand in front of @, and in the query.
+_ADDRESS = re.compile(
+    r"\b(s3|gs|gcs|https?|memory|file):/+(?:[^\s/@]*@)?([^\s?]*)(\?\S*?(?=:?(?:\s|$)))?"
+)
+
 quiet = False
 debug = False
 # Set in a process that does one of many jobs: takes the messages in place of stderr.
@@ -54,6 +59,16 @@ class Reports(Display, Protocol):
         """Take a message before long work."""
 
 
+stand_ins: dict[str, str] = {}  # addresses by the temporary files that hold their content
+
+
+def shown(text: str) -> str:
+    """Return a text with addresses, for temporary files too, without the credentials in them."""
+    for local, address in stand_ins.items():
+        text = text.replace(local, address)
+    return _ADDRESS.sub(lambda found: f"{found[1]}://{'/' * (found[1] == 'file')}{found[2]}", text)
+
+
 def on_terminal() -> bool:
     """Return whether stderr is a terminal and -q was not given."""
     return not quiet and sys.stderr.isatty()
@@ -62,7 +77,7 @@ def on_terminal() -> bool:
 def say(text: str) -> None:
     """Print a message about finished work; -q silences it."""
     if not quiet and reports is None:
-        print(text, file=sys.stderr, flush=True)
+        print(shown(text), file=sys.stderr, flush=True)
 
 
 def announce(text: str) -> None:
@@ -89,7 +104,7 @@ def note(text: str) -> None:
 
 def tell(text: str) -> None:
     """Print a message about a failed command. It is never silenced."""
-    print(f"dvskit: {text}", file=sys.stderr)
+    print(f"dvskit: {shown(text)}", file=sys.stderr)
 
 
 def failed(text: str, trace: str = "") -> None:
@@ -126,7 +141,7 @@ def for_shell(text: str) -> str:
 
     The library names a fix for Python, then for the shell: "pass overwrite=True (--force)".
     """
-    return _PYTHON_AND_SHELL.sub(r"\1", text)
+    return _PYTHON_AND_SHELL.sub(r"\1", shown(text))
 
 
 def announce_compiling() -> None:

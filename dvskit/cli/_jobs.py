@@ -105,6 +105,7 @@ def do_job(work: Work, job: FileJob, send: Callable[[Message], None]) -> JobResu
         result = _end_of(work, job)
     finally:
         _console.reports = None
+        _console.stand_ins.clear()
     return result._replace(
         reason=_unnamed(job, result.reason),
         notes=tuple(_unnamed(job, text) for text in wire.notes),
@@ -132,7 +133,7 @@ def _end_of(work: Work, job: FileJob) -> JobResult:
 def _unnamed(job: FileJob, text: str) -> str:
     """Return a message about a job without a leading path."""
     for path in (job.out, job.file):
-        text = text.removeprefix(f"{path}: ")
+        text = text.removeprefix(f"{_console.shown(str(path))}: ")
     return text
 
 

@@ -18,6 +18,7 @@ from dvskit.cli._crew import ClusterOption, Crew, JobsOption
 from dvskit.cli._manifest import options_hash
 from dvskit.cli._many_files import ManyFiles
 from dvskit.cli._options import as_usage, shown_as, spread
+from dvskit.cli._remote import address_of, staged
 from dvskit.cli._trees import FileJob, Inputs, holds_any, is_pattern, is_tree
 from dvskit.errors import ConfigError, count_of
 from dvskit.formats import format_for_writing, is_standard
@@ -87,12 +88,14 @@ class Command:
 
     def _run(self, words: list[str], output: str | None, crew: Crew, rest: Options) -> None:
         if self._is_one_folder(words, output, rest):
-            crew.check_one("name a folder for the outputs, with -o")
+            _check_one(crew, output or (words[-1] if words else None))
             rest = rest | {self.folder: True}
-            self.one(Path(words[0]), Path(words[1] if output is None else output), **rest)
+            out = Path(words[1] if output is None else output)
+            with staged(Path(words[0]), None, force=False) as (file, _):
+                self.one(file, out, **rest)
             return
         if self._is_one(words, output, rest):
-            crew.check_one("name a folder for the outputs, with -o")
+            _check_one(crew, output or (words[-1] if words else None))
             self._do_one(words, output, rest)
             return
         folder = Path(words.pop() if output is None else output)
@@ -112,7 +115,9 @@ class Command:
             rest = {name: value for name, value in rest.items() if name != "to"}
         if output is not None:
             paths.append(Path(output))
-        self.one(*(*paths, None, None)[:2], **rest)
+        file, out = (*paths, None, None)[:2]
+        with staged(file, out, force=rest["force"]) as (local, made):
+            self.one(local, made, **rest)
 
     def _many_options(self, rest: Options) -> tuple[str, Options]:
         """Return the suffix of the outputs, and the options of each file. Raises ConfigError."""
@@ -248,6 +253,13 @@ class Command:
         return (of_file or a_file) and not is_pattern(word)
 
 
+def _check_one(crew: Crew, out: str | None) -> None:
+    """Raise ConfigError for --cluster with one input, and for a folder at an address."""
+    crew.check_one("name a folder for the outputs, with -o")
+    if out is not None and out.endswith("/") and address_of(out):
+        raise ConfigError(f"{out}: no folder of one input can be written there; name a file")
+
+
 def _listed(endings: tuple[str, ...]) -> str:
     return ", ".join(ending[1:] for ending in endings)
 
@@ -299,8 +311,9 @@ def command_of(module: str) -> Command:
 def do_one(module: str, options: Options, job: FileJob) -> int | None:
     """Run the command of a module on one file of many, in a process of its own."""
     command = command_of(module)
-    own = {} if command.own is None else command.own(job.file, options)
-    try:
-        return command.one(job.file, job.out, **options | own)
-    finally:
-        forget_clips()
+    with staged(job.file, job.out, force=True) as (file, out):
+        own = {} if command.own is None else command.own(file, options)
+        try:
+            return command.one(file, out, **options | own)
+        finally:
+            forget_clips()

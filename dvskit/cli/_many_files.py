@@ -18,6 +18,7 @@ from dvskit.cli import _console
 from dvskit.cli._crew import Crew
 from dvskit.cli._jobs import JobResult, Work, WorkersGoneError, do_jobs
 from dvskit.cli._manifest import Manifest
+from dvskit.cli._remote import address_of, check_writable, existing
 from dvskit.cli._trees import (
     MANIFEST,
     Failure,
@@ -48,6 +49,7 @@ class ManyFiles:
     ) -> None:
         self._inputs, self._words, self._folder = inputs, words, folder
         self._options, self._force = options, force
+        self._address = address_of(folder)
         self._plan = JobPlan()
         self._written: list[FileJob] = []
         self._there: list[FileJob] = []
@@ -71,13 +73,17 @@ class ManyFiles:
         self._keep_manifest()
         todo = self._to_do()
         made = self._make_folders(todo)
-        todo = [job for job in todo if job.out.parent.is_dir()]
+        todo = [job for job in todo if self._address or job.out.parent.is_dir()]
+        if todo:
+            self._manifest.store()  # which checks that it can be
         try:
             whole = not todo or self._work(work, todo, crew)
         finally:
             for folder in reversed(made):
                 with suppress(OSError):  # not empty
                     folder.rmdir()
+            if todo:
+                self._manifest.store()
         self._report()
         if not whole:
             self._stopped()
@@ -100,8 +106,10 @@ class ManyFiles:
         if self._force:
             return self._plan.jobs
         todo: list[FileJob] = []
+        found = None if self._address is None else existing(self._address)
         for job in self._plan.jobs:
-            (self._there if job.out.is_file() else todo).append(job)
+            there = job.out.is_file() if found is None else job.out in found
+            (self._there if there else todo).append(job)
         made_with = {job: self._manifest.made_with(job.out) for job in self._there}
         others = [job for job, options in made_with.items() if options not in (None, self._options)]
         if others:
@@ -123,6 +131,8 @@ class ManyFiles:
 
     def _make_folders(self, todo: list[FileJob]) -> list[Path]:
         """Make the folders of the outputs; return the new ones, outer ones first."""
+        if self._address is not None:
+            return []
         made = [] if self._folder.is_dir() else [self._folder]
         try:
             self._folder.mkdir(exist_ok=True)
@@ -244,6 +254,10 @@ class ManyFiles:
 
 def _check_folder(folder: Path) -> None:
     """Raise OutputError unless the folder exists or can be made."""
+    address = address_of(folder)
+    if address is not None:
+        check_writable(address)
+        return
     if os.path.lexists(folder) and not folder.is_dir():
         raise OutputError(f"{folder}: is a file; name a folder for several outputs")
     if not folder.parent.is_dir():

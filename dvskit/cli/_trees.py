@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dvskit._files import is_hidden, visible
+from dvskit.cli import _remote
+from dvskit.cli._remote import address_of
 from dvskit.errors import ConfigError, FormatError, count_of, one_line
 from dvskit.formats.found import PathKind, identify, readable_suffixes
 
@@ -71,11 +73,17 @@ class JobPlan:
 
 def is_pattern(word: str) -> bool:
     """Return whether a word is a pattern of names, and not an existing name."""
+    address = address_of(word)
+    if address is not None:
+        return _remote.is_pattern(address)
     return glob.has_magic(word) and not os.path.lexists(word)
 
 
 def is_tree(word: str, inputs: Inputs) -> bool:
     """Return whether a word is a folder that is not one input as a whole."""
+    address = address_of(word)
+    if address is not None:
+        return not _remote.is_pattern(address) and _remote.is_folder(address)
     return Path(word).is_dir() and not inputs.is_folder(Path(word))
 
 
@@ -97,7 +105,15 @@ def find_jobs(words: Sequence[str], folder: Path, inputs: Inputs, ending: str) -
     given: list[tuple[Path, Path]] = []  # a path, and the folder that its output path starts from
     alone = len(words) == 1
     for word in words:
-        given += _given(word, tree=alone and is_tree(word, inputs))
+        address = address_of(word)
+        if address is None:
+            given += _given(word, tree=alone and is_tree(word, inputs))
+            continue
+        there = _remote.listed(address, inputs.endings(), MANIFEST)
+        plan.others += there.others
+        given += [(path, _full(there.base)) for path in there.files if not own.holds(path)]
+    if not given:
+        raise _nothing(words, inputs)
     root = _common([base for _, base in given])
     if alone and _real(Path(words[0])) == own.out:
         raise ConfigError(
@@ -108,13 +124,17 @@ def find_jobs(words: Sequence[str], folder: Path, inputs: Inputs, ending: str) -
         for file in own.below(path, plan, named=True):
             files.setdefault(_full(file), file)
     if not files and not plan.failures:
-        endings = ", ".join(sorted(inputs.endings()))
-        raise FormatError(
-            f"{' '.join(words)}: contains no {inputs.name}s, which are files of {endings}"
-        )
+        raise _nothing(words, inputs)
     _place(files, root, folder, ending, plan)
     _check_apart(plan.jobs, files)
     return plan
+
+
+def _nothing(words: Sequence[str], inputs: Inputs) -> FormatError:
+    endings = ", ".join(sorted(inputs.endings()))
+    return FormatError(
+        f"{' '.join(words)}: contains no {inputs.name}s, which are files of {endings}"
+    )
 
 
 def _given(word: str, *, tree: bool) -> list[tuple[Path, Path]]:
@@ -154,6 +174,10 @@ class _Walk:
 
     inputs: Inputs
     out: str
+
+    def holds(self, path: Path) -> bool:
+        """Return whether a path is below `out`."""
+        return Path(_real(path)).is_relative_to(self.out)
 
     def below(
         self, path: Path, plan: JobPlan, above: tuple[str, ...] = (), *, named: bool = False
@@ -215,6 +239,9 @@ def _place(files: dict[Path, Path], root: Path, folder: Path, ending: str, plan:
 
 
 def _bytes_in(path: Path) -> int:
+    address = address_of(path)
+    if address is not None:
+        return _remote.size_of(address)
     try:
         if path.is_dir():
             return sum(entry.stat().st_size for entry in os.scandir(path) if entry.is_file())

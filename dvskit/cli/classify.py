@@ -16,6 +16,7 @@ from dvskit.cli._judging import fits_noted, say_passed_over
 from dvskit.cli._live import Living, classify_live
 from dvskit.cli._live_stream import live_source
 from dvskit.cli._options import Json, ModelOption, Reading, Spikes, argument
+from dvskit.cli._remote import address_of, listed, staged
 from dvskit.cli._trees import FileJob
 from dvskit.errors import (
     ConfigError,
@@ -27,7 +28,15 @@ from dvskit.errors import (
 )
 from dvskit.formats import is_standard
 from dvskit.formats.addresses import ADDRESSES, scheme_of
-from dvskit.formats.found import CLIPS, PathKind, find_recordings, identify, identify_named
+from dvskit.formats.found import (
+    CLIPS,
+    PathKind,
+    find_recordings,
+    identify,
+    identify_named,
+    readable_suffixes,
+)
+from dvskit.formats.table import CLIP_SUFFIXES
 
 if TYPE_CHECKING:
     from dvskit.evaluation import Classified
@@ -82,7 +91,7 @@ def classify(
     _check_options(recordings, reading, spikes)
     if recordings == files[:1]:
         crew.check_one("name several recordings, or a folder")
-        found = _Judge(_loaded(model), reading, spikes)(files[0])
+        found = _Judge(_loaded(model), reading, spikes).fetched(files[0])
         _say_unlooked(str(files[0]), found.unlooked)
         _say_unlike(files[0], found)
         if json:
@@ -133,14 +142,17 @@ class _Work:
 
     def __call__(self, job: FileJob) -> _Judged:
         said: list[Any] = []
-        judge = _Judge(_loaded(self.model, self.run), self.reading, self.spikes, said.append)
+        judge = _Judge(
+            _loaded(self.model, self.run), self.reading, self.spikes,
+            lambda text: said.append(_console.shown(text)),
+        )  # fmt: skip
         with warnings.catch_warnings():
             warnings.simplefilter("always", FittedWarning)
             warnings.showwarning = lambda *given: said.append(given[:4])
             try:
-                return _Judged(judge(job.file), tuple(said))
+                return _Judged(judge.fetched(job.file), tuple(said))
             except DvskitError as error:
-                return _Judged(None, tuple(said), one_line(error))
+                return _Judged(None, tuple(said), _console.shown(one_line(error)))
 
 
 def _check_crew(crew: Crew, files: list[Path]) -> None:
@@ -167,7 +179,7 @@ def _judge_all(work: _Work, recordings: list[Path], crew: Crew, json: bool) -> N
                 warnings.showwarning(*text)
         if found is None:
             failed += 1
-            judged.append({"file": str(file), "error": why})
+            judged.append({"file": _console.shown(str(file)), "error": why})
             _console.note(why)
             continue
         unlooked += found.unlooked
@@ -201,9 +213,15 @@ def _say_unlike(file: Path, found: Classified) -> None:
 def _recordings(files: list[Path]) -> list[Path]:
     recordings: list[Path] = []
     for file in files:
-        found = find_recordings(file)
-        recordings += found.recordings
-        say_passed_over(found.others)
+        address = address_of(file)
+        if address is None:
+            found = find_recordings(file)
+            recordings += found.recordings
+            say_passed_over(found.others)
+        else:
+            there = listed(address, {*readable_suffixes(), *CLIP_SUFFIXES})
+            recordings += there.files
+            say_passed_over(there.others)
     return recordings
 
 
@@ -218,6 +236,11 @@ class _Judge:
     reading: Reading
     spikes: Spikes
     note: Callable[[str], None] = _console.note
+
+    def fetched(self, file: Path) -> Classified:
+        """Judge a file, or that at an address."""
+        with staged(file, None, force=False) as (local, _):
+            return self(local)
 
     def __call__(self, file: Path) -> Classified:
         """Judge a recording, a video or an image."""
@@ -251,8 +274,9 @@ class _Judge:
 
 
 def _values(file: Path, found: Classified) -> dict[str, Any]:
+    name = _console.shown(str(file))
     if _is_image(file):
-        return {"file": str(file), "class": found.best, "probabilities": found.probabilities}
+        return {"file": name, "class": found.best, "probabilities": found.probabilities}
     windows = [
         {
             "start_us": each.start_us,
@@ -264,7 +288,7 @@ def _values(file: Path, found: Classified) -> dict[str, Any]:
         for each in found.windows
     ]
     return {
-        "file": str(file),
+        "file": name,
         "class": found.best,
         "probabilities": found.probabilities,
         "windows": windows,
@@ -292,7 +316,8 @@ class _Table:
     """Prints a line for each recording; columns are as wide as their longest possible entry."""
 
     def __init__(self, recordings: list[Path], model: Model) -> None:
-        self._name = max(len("recording"), *(len(str(file)) for file in recordings))
+        names = [_console.shown(str(file)) for file in recordings]
+        self._name = max(len("recording"), *map(len, names))
         self._class = max(len("class"), *(len(name) for name in model.classes))
         print(self._line("recording", "class", "sure", "or", "", "windows"))
 
@@ -302,7 +327,9 @@ class _Table:
         best, *others = sorted(shares, key=lambda name: -shares[name])
         second = others[0] if others else ""
         sure, less = (f"{100 * shares[name]:.1f} %" if name else "" for name in (best, second))
-        print(self._line(str(file), best, sure, second, less, str(len(found.windows))))
+        print(
+            self._line(_console.shown(str(file)), best, sure, second, less, str(len(found.windows)))
+        )
 
     def _line(self, name: str, best: str, sure: str, second: str, less: str, count: str) -> str:
         wide = self._class

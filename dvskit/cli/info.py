@@ -53,7 +53,7 @@ def describe_clip(file: Path, clip: FrameSource) -> dict[str, Any]:
     times = [t_us for t_us, _ in clip]
     duration = times[-1] - times[0] if times else 0
     return {
-        "file": str(file),
+        "file": _console.shown(str(file)),
         "format": "folder of images" if file.is_dir() else "video",
         "bytes": _bytes_of(file),
         "width": clip.size.width,
@@ -109,7 +109,7 @@ def describe(recording: Recording) -> dict[str, Any]:
     frames = _frames(recording)
     damage, lens = recording.damage, recording.intrinsics()
     return {
-        "file": str(recording.path),
+        "file": _console.shown(str(recording.path)),
         "format": recording.format,
         "bytes": _bytes_of(recording.path),
         "width": recording.size.width,

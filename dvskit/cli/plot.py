@@ -30,6 +30,7 @@ from dvskit.cli._judging import (
     open_folder,
 )
 from dvskit.cli._options import ModelArgument, ModelOption, Reading, Span
+from dvskit.cli._remote import fetched
 from dvskit.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
@@ -225,6 +226,10 @@ def weights(
 
 
 for _name in _WHAT:
-    app.command(_name, cls=ListingCommand)(_console.command(options.spread(_command(_name))))
+    app.command(_name, cls=ListingCommand)(
+        _console.command(fetched(options.spread(_command(_name))))
+    )
 for _function in (raster, membrane, weights, confusion, curves):
-    app.command(_function.__name__, cls=ListingCommand)(_console.command(options.spread(_function)))
+    app.command(_function.__name__, cls=ListingCommand)(
+        _console.command(fetched(options.spread(_function)))
+    )

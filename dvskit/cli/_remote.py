@@ -1,0 +1,234 @@
+"""Inputs and outputs at addresses such as s3://bucket/key: fsspec copies them from and to files.
+
+Recordings are mapped into memory, so a job works on a temporary file, which is removed after it.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+from collections.abc import Callable, Collection, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
+
+from dvskit.cli import _console
+from dvskit.errors import ConfigError, DvskitError, FormatError, OutputError, one_line
+
+_ADDRESS = re.compile(r"(s3|gs|gcs|https?|memory|file):/+(.*)", re.DOTALL)
+_PACKAGES = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "http": "aiohttp", "https": "aiohttp"}
+_INPUTS = {"file", "files", "frames", "recording"}  # parameters of commands
+_WHOLE = ("s3", "gs", "gcs", "memory")  # stores where an object appears once it is complete
+
+
+def address_of(path: object) -> str | None:
+    """Return the address that a path or word stands for; None for a local path."""
+    found = _ADDRESS.fullmatch(os.fspath(path) if isinstance(path, Path) else str(path))
+    # A Path merges repeated slashes.
+    return found and f"{found[1]}://{'/' * (found[1] == 'file')}{found[2]}"
+
+
+class Listed(NamedTuple):
+    """The files below an address: those with one of the endings, and the others."""
+
+    base: Path
+    files: list[Path]
+    others: list[Path]
+
+
+def is_pattern(address: str) -> bool:
+    return "*" in address and not address.startswith("http")
+
+
+def is_folder(address: str) -> bool:
+    """Return whether an address is a folder: it ends with a slash, or the store has one there."""
+    if address.endswith("/"):
+        return True
+    with _told(address, FormatError):
+        files, path = _opened(address)
+        return not address.startswith("http") and bool(files.isdir(path))
+
+
+def listed(address: str, endings: Collection[str], manifest: str = "") -> Listed:
+    """Return the files of a folder or a pattern, or one file. Raises FormatError."""
+    one = not (is_pattern(address) or is_folder(address))
+    with _told(address, FormatError):
+        files, path = _opened(address)
+        if one:
+            whole = Path(files.unstrip_protocol(path))
+            return Listed(whole.parent, [whole], [])
+        files.invalidate_cache()
+        found = files.glob(path) if is_pattern(address) else files.find(path)
+        paths = [Path(files.unstrip_protocol(each)) for each in sorted(found)]
+        base = Path(files.unstrip_protocol(path.partition("*")[0].rpartition("/")[0] or path))
+        if not is_pattern(address):
+            base = Path(files.unstrip_protocol(path))
+    taken: tuple[list[Path], list[Path]] = ([], [])
+    for each in paths:
+        hidden = any(part.startswith(".") for part in each.relative_to(base).parts)
+        if not hidden and each.name != manifest:
+            taken[each.suffix.lower() not in endings].append(each)
+    if is_pattern(address) and not paths:
+        raise FormatError(f"{_console.shown(address)}: no file matches this pattern")
+    return Listed(base, *taken)
+
+
+def existing(folder: str) -> set[Path]:
+    """Return the files in a folder, which need not exist. Raises OutputError."""
+    with _told(folder, OutputError):
+        files, path = _opened(folder)
+        files.invalidate_cache()
+        with suppress(FileNotFoundError):
+            return {Path(folder) / os.path.relpath(each, path) for each in files.find(path)}
+    return set()
+
+
+def size_of(address: str) -> int:
+    """Return the bytes of a file; 0 if they are unknown."""
+    with suppress(Exception):
+        files, path = _opened(address)
+        return int(files.size(path) or 0)
+    return 0
+
+
+def fetch(address: str, local: Path) -> None:
+    """Copy a file to a local path. Raises FormatError."""
+    with _told(address, FormatError):
+        files, path = _opened(address)
+        files.get_file(path, str(local))
+
+
+def read(address: str) -> bytes:
+    """Return the bytes of a file; none if it does not exist. Raises OutputError."""
+    with _told(address, OutputError):
+        files, path = _opened(address)
+        files.invalidate_cache()
+        return bytes(files.cat_file(path)) if files.exists(path) else b""
+
+
+def check_writable(address: str) -> None:
+    """Raise OutputError for an address that can only be read."""
+    if address.startswith("http"):
+        raise OutputError(f"{_console.shown(address)}: can only be read; name another output")
+
+
+def store(data: bytes | Path, address: str) -> None:
+    """Copy bytes or a file to an address, where it appears once complete. Raises OutputError.
+
+    Object stores do that by themselves; elsewhere it is renamed.
+    """
+    with _told(address, OutputError):
+        files, path = _opened(address)
+        if address.partition(":")[0] in _WHOLE:
+            _put(files, data, path)
+            return
+        parent, _, name = path.rpartition("/")
+        files.makedirs(parent, exist_ok=True)
+        partial = f"{parent}/.{os.urandom(4).hex()}.{name}"
+        try:
+            _put(files, data, partial)
+            files.mv(partial, path)
+        except BaseException:
+            with suppress(Exception):
+                files.rm(partial)
+            raise
+
+
+def _put(files: Any, data: bytes | Path, path: str) -> None:
+    if isinstance(data, Path):
+        files.put_file(str(data), path)
+    else:
+        files.pipe_file(path, data)
+
+
+@contextmanager
+def staged(file: Path | None, out: Path | None, *, force: bool) -> Iterator[tuple[Any, Any]]:
+    """Yield local paths in place of addresses; an output is stored after a clean exit.
+
+    Raises FormatError for the input; OutputError for the output, and if it exists without `force`.
+    """
+    source, target = address_of(file), address_of(out)
+    if source is None and target is None:
+        yield file, out
+        return
+    if target is not None:
+        check_writable(target)
+    with TemporaryDirectory(prefix="dvskit-", ignore_cleanup_errors=True) as folder:
+        local: list[Any] = [file, out]
+        for place, address in enumerate((source, target)):
+            if address is not None:
+                named = Path(folder, str(place), Path(address.partition("?")[0]).name)
+                named.parent.mkdir()
+                _console.stand_ins[str(named)] = address
+                local[place] = named
+        if source is not None:
+            fetch(source, local[0])
+        if target is not None and not force:
+            with _told(target, OutputError):
+                files, path = _opened(target)
+                if files.exists(path):
+                    raise OutputError(
+                        f"{_console.shown(target)}: exists already; --force replaces it"
+                    )
+        yield local[0], local[1]
+        if target is not None:
+            if not local[1].is_file():
+                raise OutputError(f"{_console.shown(target)}: no folder can be written there")
+            store(local[1], target)
+
+
+def _opened(address: str) -> tuple[Any, str]:
+    """Return the file system of an address, and its path there."""
+    scheme = address.partition(":")[0]
+    try:
+        from fsspec.core import url_to_fs
+
+        return url_to_fs(address)  # type: ignore[no-any-return]
+    except ImportError:
+        package = _PACKAGES.get(scheme, "fsspec")
+        raise ConfigError(f"{scheme}:// needs {package}; pip install 'dvskit[remote]'") from None
+
+
+@contextmanager
+def _told(address: str, kind: type[DvskitError]) -> Iterator[None]:
+    """Turn the errors of a file system, of any type, into one line."""
+    try:
+        yield
+    except DvskitError:
+        raise
+    except Exception as error:
+        raise kind(f"{_console.shown(address)}: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    text = one_line(error)
+    if isinstance(error, FileNotFoundError):
+        return "the bucket does not exist" if "bucket" in text.lower() else "does not exist"
+    if "Credentials" in type(error).__name__:
+        return "no credentials; set those of the store, such as AWS_PROFILE, or its variables"
+    if isinstance(error, PermissionError):
+        return f"access is denied ({text}); check the credentials"
+    return text if isinstance(error, OSError) else f"{type(error).__name__}: {text}"
+
+
+def fetched(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a command that takes addresses for its inputs, and for its output `out`."""
+
+    @functools.wraps(command)
+    def run(**given: Any) -> Any:
+        with ExitStack() as stack:
+            for name in _INPUTS & given.keys():
+                value = given[name]
+                paths = value if isinstance(value, list) else [value]
+                local = [
+                    stack.enter_context(staged(path, None, force=False))[0] for path in paths
+                ]  # fmt: skip
+                given[name] = local if isinstance(value, list) else local[0]
+            if isinstance(given.get("out"), Path):
+                force = given.get("force", False)
+                given["out"] = stack.enter_context(staged(None, given["out"], force=force))[1]
+            return command(**given)
+
+    return run
