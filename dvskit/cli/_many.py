@@ -37,6 +37,13 @@ _OutputOption = Annotated[
         show_default=False,
     ),
 ]  # fmt: skip
+_HELP = """
+    For many inputs the tree of folders is kept. Existing outputs are skipped if they were made
+    with the same options, and an error if not; --force replaces all. The output folder's
+    manifest.csv lists each file with its options, events, seconds, machine and error. Failures
+    are listed at the end. After Ctrl-C only complete files are left. The same command continues,
+    and tries failed files again. Inputs and outputs may be addresses: s3://, gs://, https://.
+"""
 _SLASHES = tuple({os.sep, os.altsep or os.sep})
 _OF_TENSORS = {".npy", ".npz", ".pt", ".safetensors"}
 
@@ -45,7 +52,7 @@ _OF_TENSORS = {".npy", ".npz", ".pt", ".safetensors"}
 class Command:
     """Turns a command for one file into one for many: its first two parameters become words.
 
-    All its options also apply to many files; -o, --jobs and --cluster are added.
+    All its options also apply to many files; -o, --jobs, --cluster, and help on them are added.
 
     inputs  the kind of inputs
     words   the description of its arguments, for the help
@@ -84,7 +91,9 @@ class Command:
             crew = Crew(given.pop("jobs"), given.pop("cluster"))
             self._run(words, output, crew, given)
 
-        return shown_as(of_many, one, self._signature())
+        shown = shown_as(of_many, one, self._signature())
+        shown.__doc__ = f"{one.__doc__}\n{_HELP}"
+        return shown
 
     def _run(self, words: list[str], output: str | None, crew: Crew, rest: Options) -> None:
         if self._is_one_folder(words, output, rest):

@@ -73,17 +73,9 @@ def classify(
     files = files or []
     living.check()
     if living.live:
-        if crew != Crew():
-            raise ConfigError("--jobs and --cluster are for many files; leave them out with --live")
-        if spikes != Spikes():
-            raise ConfigError(
-                "--encoder and --seed apply to still images only; leave them out with --live"
-            )
+        _check_live(spikes, crew)
         source = live_source(files, living.cameras, reading)
-        from dvskit.training import load_model
-
-        live = living.start(load_model(model))
-        classify_live(source, live, reading, as_json=json)
+        classify_live(source, living.start(_loaded(model)), reading, as_json=json)
         return
     if not files:
         raise ConfigError("name recordings or images to classify; or --live and a source")
@@ -100,6 +92,16 @@ def classify(
             _print_one(found)
         return
     _judge_all(_Work(model, reading, spikes), recordings, crew, json)
+
+
+def _check_live(spikes: Spikes, crew: Crew) -> None:
+    """Raise ConfigError for options that --live has not."""
+    if crew != Crew():
+        raise ConfigError("--jobs and --cluster are for many files; leave them out with --live")
+    if spikes != Spikes():
+        raise ConfigError(
+            "--encoder and --seed apply to still images only; leave them out with --live"
+        )
 
 
 def _is_image(file: Path) -> bool:

@@ -194,12 +194,6 @@ def convert(
 
     Live events are written until Ctrl-C or --stop, which leave a complete file.
     --bins, --bin and --as write a tensor. Without them events are written, also as .npy and .npz.
-
-    For many inputs the tree of folders is kept. Existing outputs are skipped if they were made
-    with the same options, and an error if not; --force replaces all. The output folder's
-    manifest.csv lists each file with its options, events, seconds, machine and error. Failures
-    are listed at the end. After Ctrl-C only complete files are left. The same command continues,
-    and tries failed files again.
     """
     file, out = _named(file, out, formats.cameras)
     if kept.frames:

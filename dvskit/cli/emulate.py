@@ -166,14 +166,7 @@ def emulate(
     frames: _Frames = _Frames(),
     written: _Written = _Written(),
 ) -> int:
-    """Turn a video, or the view of a webcam, into events. Ctrl-C keeps the events so far.
-
-    For many inputs the tree of folders is kept. Existing outputs are skipped if they were made
-    with the same options, and an error if not; --force replaces all. The output folder's
-    manifest.csv lists each file with its options, events, seconds, machine and error. Failures
-    are listed at the end. After Ctrl-C only complete files are left. The same command continues,
-    and tries failed files again.
-    """
+    """Turn a video, or the view of a webcam, into events. Ctrl-C keeps the events so far."""
     video, out = input_and_output(
         video, out, None if camera is None else "--camera", kind="event file",
         unnamed="name a video and the event file to write; or --camera 0 and the file",

@@ -106,9 +106,6 @@ def reconstruct(
 
     An image shows the brightness at its time, from the events up to then. Images are written as
     they come, also of live events and a webcam. Ctrl-C completes the output with the images so far.
-
-    For many inputs the tree of folders is kept, with an output for each recording, and manifest.csv
-    lists them. Existing outputs of the same options are skipped. The same command continues.
     """
     if str(out) == "-":
         raise ConfigError("-: images are not written to standard output; name a file or a folder")

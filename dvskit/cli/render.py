@@ -118,9 +118,6 @@ def render(
     """Turn events into a video: MP4, GIF, or PNG files in a folder.
 
     Of live events, such as those of --camera evk4, Ctrl-C completes the video with those so far.
-
-    For many inputs the tree of folders is kept, with a video for each recording, and manifest.csv
-    lists them. Existing outputs of the same options are skipped. The same command continues.
     """
     if file is None:
         file, drawn = _camera_of(drawn)
