@@ -67,6 +67,8 @@ def listed(address: str, endings: Collection[str], manifest: str = "") -> Listed
             base = Path(files.unstrip_protocol(path))
     taken: tuple[list[Path], list[Path]] = ([], [])
     for each in paths:
+        if not each.is_relative_to(base):  # a link in a page of a web server
+            continue
         hidden = any(part.startswith(".") for part in each.relative_to(base).parts)
         if not hidden and each.name != manifest:
             taken[each.suffix.lower() not in endings].append(each)

@@ -155,6 +155,8 @@ class _Work:
                 return _Judged(judge.fetched(job.file), tuple(said))
             except DvskitError as error:
                 return _Judged(None, tuple(said), _console.shown(one_line(error)))
+            finally:
+                _console.stand_ins.clear()
 
 
 def _check_crew(crew: Crew, files: list[Path]) -> None:
