@@ -10,12 +10,16 @@ import threading
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import dvskit
 from dvskit._files import whole_file, whole_folder
-from dvskit.errors import OutputError
-from dvskit.formats import formats
+from dvskit.errors import FormatError, OutputError
+from dvskit.formats import formats, nmnist, npy
+from dvskit.formats.aedat31 import reading as aedat31_reading
+from dvskit.formats.es import reading as es_reading
+from tests.test_aedat31 import packet, polarity, write
 from tests.test_events import make
 
 
@@ -73,3 +77,43 @@ def test_an_error_of_writing_a_file_beside_the_output_is_about_the_output(tmp_pa
         fail(partial)
     assert isinstance(raised.value, OutputError) == about
     assert list(tmp_path.iterdir()) == []
+
+
+def mapped_file(kind, path, count=40_000):
+    """Write a recording of a format that is read from mapped pages."""
+    events = make(count, size=(34, 34))
+    if kind == "es":
+        dvskit.save_events(events, path)
+    elif kind == "npy":
+        rows = np.zeros(count, [("t", "<i8"), ("x", "<u2"), ("y", "<u2"), ("p", "?")])
+        for name in "txyp":
+            rows[name] = getattr(events, name)
+        np.save(path, rows)
+    elif kind == "bin":
+        rows = np.stack([events.x, events.y, events.t >> 16, events.t >> 8 & 255, events.t & 255])
+        rows.T.astype(np.uint8).tofile(path)
+    else:
+        packets = (range(first, first + 1000) for first in range(0, count, 1000))
+        write(path, *(packet(1, [polarity(t, 3, 4, 1) for t in each]) for each in packets))
+
+
+@pytest.mark.parametrize("kind", ["es", "npy", "bin", "aedat"])
+def test_a_file_cut_while_its_pages_are_read_is_an_error(tmp_path, kind, monkeypatch):
+    monkeypatch.setattr(nmnist, "_SMALL", 1000)
+    for module in (nmnist, npy, es_reading, aedat31_reading):
+        monkeypatch.setattr(module, "BLOCK_EVENTS", 2000)
+    path = tmp_path / f"a.{kind}"
+    mapped_file(kind, path)
+    recording = dvskit.open_events(path)
+    assert sum(map(len, recording)) > 30_000
+    arriving = iter(recording)
+    assert len(next(arriving))
+    os.truncate(path, path.stat().st_size // 10)
+    with pytest.raises(FormatError, match="became shorter while it was read; open it again"):
+        list(arriving)
+    deleted = tmp_path / f"b.{kind}"
+    mapped_file(kind, deleted)
+    arriving = iter(dvskit.open_events(deleted))
+    count = len(next(arriving))
+    deleted.unlink()
+    assert count + sum(map(len, arriving)) > 30_000

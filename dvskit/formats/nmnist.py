@@ -49,6 +49,8 @@ class NmnistRecording(Recording):
         """Return the rows of the file as it is now."""
         file = _File.read(self.path, self._file)
         self.keep(file)
+        if self._file is None:
+            self._note_map()
         return file.rows
 
     def load(self) -> Events:

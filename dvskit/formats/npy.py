@@ -114,6 +114,7 @@ class NpyRecording(Recording):
     ) -> None:
         super().__init__(path, options, size, origin)
         self._table = table
+        self._note_map()
         if table.rows.dtype.names is None and options.variant is None:
             self.assumptions.append(
                 f"columns are {','.join(table.order)}: no other order of them makes events"

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from dvskit._arguments import check_arguments
+from dvskit.errors import FormatError
 from dvskit.events import Events, ReadableSource, Size
 from dvskit.events.even_blocks import even_blocks
 from dvskit.events.sources import blocks_between, part_words
@@ -58,6 +61,7 @@ class Recording(ReadableSource, ABC):
     along = False
     sortable = False  # whether events out of time order can be sorted
     white: int | None = None  # the value of white in frames, if not that of their type
+    _mapped: os.stat_result | None = None  # of a mapped file, when it was mapped
 
     def __init__(
         self, path: Path, options: ReadOptions, size: Size, size_origin: SizeOrigin
@@ -139,6 +143,7 @@ class Recording(ReadableSource, ABC):
         else:
             read = partial(self._blocks_from, start_us, damage, storage)
         last: int | None = None
+        self._check_map()
         for block in named_blocks(self, read):
             if not len(block):
                 continue
@@ -146,6 +151,23 @@ class Recording(ReadableSource, ABC):
                 raise FormatOrderError(self.path, last, int(block.t[0]))
             last = int(block.t[-1])
             yield block
+            self._check_map()
+
+    def _note_map(self) -> None:
+        """Note the length of a file that is mapped now."""
+        self._mapped = self.path.stat()
+
+    def _check_map(self) -> None:
+        """Raise FormatError if a mapped file has become shorter.
+
+        Reading the pages that it had would end the process (SIGBUS).
+        """
+        if self._mapped is None:
+            return
+        with suppress(OSError):  # deleted: its pages stay
+            now = self.path.stat()
+            if now.st_ino == self._mapped.st_ino and now.st_size < self._mapped.st_size:
+                raise FormatError(f"{self.path}: became shorter while it was read; open it again")
 
     def _sorted(self, damage: Damage) -> Iterator[Events]:
         """Yield all events, sorted by time; equal times keep their order."""

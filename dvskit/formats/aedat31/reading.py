@@ -62,6 +62,7 @@ class Aedat31Recording(Recording):
         self, path: Path, options: ReadOptions, size: Size, origin: SizeOrigin, head: Aedat31Header
     ) -> None:
         super().__init__(path, options, size, origin)
+        self._note_map()
         self._head = head
 
     def header(self) -> Mapping[str, str]:

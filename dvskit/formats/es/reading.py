@@ -146,6 +146,7 @@ class EsRecording(Recording):
         self, path: Path, options: ReadOptions, size: Size, origin: SizeOrigin, layout: _Layout
     ) -> None:
         super().__init__(path, options, size, origin)
+        self._note_map()
         self._layout = layout
         self._others: int | None = None
         if layout.kind is _Kind.COLOUR:
