@@ -15,7 +15,7 @@ import pytest
 
 import dvskit
 from dvskit._files import whole_file, whole_folder
-from dvskit.errors import FormatError, OutputError
+from dvskit.errors import DamagedFileError, FormatError, OutputError
 from dvskit.formats import formats, nmnist, npy
 from dvskit.formats.aedat31 import reading as aedat31_reading
 from dvskit.formats.es import reading as es_reading
@@ -117,3 +117,29 @@ def test_a_file_cut_while_its_pages_are_read_is_an_error(tmp_path, kind, monkeyp
     count = len(next(arriving))
     deleted.unlink()
     assert count + sum(map(len, arriving)) > 30_000
+
+
+def write_pipe(path, data):
+    os.mkfifo(path)
+    threading.Thread(target=path.write_bytes, args=(data,), daemon=True).start()
+
+
+def test_a_named_pipe_is_read_like_standard_input(run, tmp_path):
+    dvskit.save_events(make(3000), tmp_path / "a.raw")
+    data = (tmp_path / "a.raw").read_bytes()
+    write_pipe(tmp_path / "one", data)
+    assert dvskit.load_events(tmp_path / "one") == make(3000)
+    write_pipe(tmp_path / "two.raw", data)
+    assert run("convert", "two.raw", "b.npz")[0] == 0
+    assert dvskit.load_events(tmp_path / "b.npz") == make(3000)
+    write_pipe(tmp_path / "cut", data[:-1])  # a writer that dies
+    with pytest.raises(DamagedFileError):
+        dvskit.load_events(tmp_path / "cut")
+
+
+def test_a_named_pipe_of_a_format_that_needs_a_file_is_one_line(run, tmp_path):
+    dvskit.save_events(make(3000), tmp_path / "a.es")
+    write_pipe(tmp_path / "b.es", (tmp_path / "a.es").read_bytes()[:500])
+    code, _, err = run("convert", "b.es", "c.raw")
+    assert (code, err.count("\n")) == (1, 1)
+    assert "b.es: es is not read from a pipe; save it to a file first" in err

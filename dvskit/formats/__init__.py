@@ -28,7 +28,7 @@ from dvskit.errors import ConfigError, FormatError, LeftOutWarning, UnknownForma
 from dvskit.events import Events, Source, as_size, as_source
 from dvskit.formats.addresses import opener_of, scheme_of
 from dvskit.formats.beside import COUNTED_BESIDE, Beside, TriggersAlong, hand_over, left_behind
-from dvskit.formats.file_bytes import InputStream
+from dvskit.formats.file_bytes import InputStream, NamedPipe, is_named_pipe
 from dvskit.formats.file_sink import FileSink, is_standard
 from dvskit.formats.losses import Damage, Loss
 from dvskit.formats.merging import MergedSource, merge
@@ -87,13 +87,14 @@ def open_events(
     """Open an event file, or its folder, as a Source that starts anew at each iteration.
 
     `format` names a row of the table, or a row and its variant (`csv:x,y,t,p`); without it the
-    content decides, then the suffix. A path of "-" is standard input; tcp://HOST:PORT and
-    ws://HOST:PORT connect to another program and read what a pipe would hold; udp://HOST:PORT
-    receives datagrams in a layout of faery or AEStream (`udp:spif`); usb://CAMERA is a USB event
-    camera (`usb://evk4:SERIAL?diff_on=20`), ros://TOPIC a topic of ROS 2: all are read once. `size`
-    (width, height) overrides the file's own. `strict=False` salvages: damage is skipped, counted
-    and listed in `.damage` instead of raised. `sort` sorts events by time (stable) in formats
-    whose files may be unsorted (csv, rpg, npy, npz, hdf5): each pass holds all events in memory.
+    content decides, then the suffix. A path of "-" is standard input, and named pipes are read like
+    it; tcp://HOST:PORT and ws://HOST:PORT connect to another program and read what a pipe would
+    hold; udp://HOST:PORT receives datagrams in a layout of faery or AEStream (`udp:spif`);
+    usb://CAMERA is a USB event camera (`usb://evk4:SERIAL?diff_on=20`), ros://TOPIC a topic of
+    ROS 2: all are read once. `size` (width, height) overrides the file's own. `strict=False`
+    salvages: damage is skipped, counted and listed in `.damage` instead of raised. `sort` sorts
+    events by time (stable) in formats whose files may be unsorted (csv, rpg, npy, npz, hdf5): each
+    pass holds all events in memory.
 
     Raises FormatError and its children, GeometryError, ConfigError to sort another format.
     """
@@ -122,6 +123,8 @@ def _open(path: str | PathLike[str], format: str | None, options: ReadOptions) -
             comes = "in datagrams; udp does" if scheme == "udp" else f"at {scheme}://; leave it out"
             raise UnknownFormatError(f"{path}: {row.name} does not come {comes}")
         return cast(Recording, opener_of(scheme).open_recording(Path(path), options))
+    if is_named_pipe(path):
+        return open_stream(InputStream(NamedPipe(path), str(path)), row, options)
     path, first = find_beginning(path if isinstance(path, Path) else Path(path))
     if row is not None and row.name in ("db3", "mcap") and path.name == TABLE["rosbag2"].inside:
         row = TABLE["rosbag2"]  # a topic of the folder, named as of its files

@@ -129,6 +129,21 @@ def state_of(status: os.stat_result) -> State:
     return status.st_size, status.st_mtime_ns, status.st_ino
 
 
+def is_named_pipe(path: str | os.PathLike[str]) -> bool:
+    """Return whether a path is a pipe in the file system, such as one of <(command)."""
+    try:
+        return stat.S_ISFIFO(os.stat(path).st_mode)  # noqa: PTH116
+    except (OSError, ValueError):
+        return False
+
+
+class NamedPipe(FileIO):
+    """A named pipe, closed with its last reader."""
+
+    def __del__(self) -> None:
+        self.close()
+
+
 class Readable(Protocol):
     """A raw binary stream, such as sys.stdin.buffer.raw or open(path, "rb", buffering=0)."""
 
