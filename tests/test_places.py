@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import resource
 import signal
 import threading
@@ -143,3 +144,33 @@ def test_a_named_pipe_of_a_format_that_needs_a_file_is_one_line(run, tmp_path):
     code, _, err = run("convert", "b.es", "c.raw")
     assert (code, err.count("\n")) == (1, 1)
     assert "b.es: es is not read from a pipe; save it to a file first" in err
+
+
+def test_a_full_disk_of_compiled_loops_is_one_line_with_its_fix(run, tmp_path, monkeypatch):
+    def save(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("dvskit.cli.info.find_clip", save)
+    dvskit.save_events(make(), tmp_path / "a.npz")
+    code, _, err = run("info", "a.npz")
+    assert (code, err.count("\n")) == (1, 1)
+    assert "No space left on device; free some space" in err
+    assert "(NUMBA_CACHE_DIR)" in err
+
+
+def test_only_files_are_compared_with_the_clock_of_the_day():
+    # That clock may step: intervals are taken from time.monotonic and time.perf_counter.
+    package = Path(dvskit.__file__).parent
+    found = {
+        str(file.relative_to(package))
+        for file in package.rglob("*.py")
+        if re.search(r"\btime\.time(_ns)?\(|datetime\.now\(", file.read_text(encoding="utf-8"))
+    }
+    assert found == {
+        "cli/_cluster.py",  # unfinished outputs since a job began
+        "cli/_many_files.py",  # unfinished outputs of a killed run
+        "cli/_processes.py",  # as in _cluster.py
+        "datasets/cache.py",  # entries by age
+        "formats/content.py",  # a file that may still be written
+        "teach/teach_training.py",  # how long a training is likely to take
+    }

@@ -1130,6 +1130,7 @@ def test_the_band_of_the_curve_is_the_interval_of_the_accuracy(tmp_path):
     [
         ("", "no column"),
         ("a,b\n1,2\n", "no column epoch"),
+        ("epoch,loss,accuracy\n1,2,0.5\n", "no column validation_loss"),
         (LOG + "3,x\n", "line 5"),
         (None, "no such"),
     ],

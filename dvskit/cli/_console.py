@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import json
 import os
@@ -158,6 +159,10 @@ def print_json(value: object) -> None:
 
 
 _LOG_S = 60.0  # between lines of a log
+_FULL = (  # a disk of none of the outputs
+    "; free some space, or name other folders for temporary files (TMPDIR) and for compiled loops "
+    "(NUMBA_CACHE_DIR)"
+)
 
 
 def help_of(function: Callable[..., Any]) -> str:
@@ -187,7 +192,8 @@ def command(function: Function, interrupted: str = _interrupt.BEGIN_ANEW) -> Fun
                 raise typer.Exit(_interrupt.exit_code()) from None
             if debug or not isinstance(error, DvskitError | OSError | MemoryError):
                 raise
-            print(f"dvskit: error: {for_shell(one_line(error))}", file=sys.stderr)
+            fix = _FULL if isinstance(error, OSError) and error.errno == errno.ENOSPC else ""
+            print(f"dvskit: error: {for_shell(one_line(error))}{fix}", file=sys.stderr)
             # ConfigError includes wrong option values, which the parser cannot detect.
             raise typer.Exit(2 if isinstance(error, ConfigError) else 1) from None
         finally:

@@ -145,7 +145,8 @@ def read_log(path: str | PathLike[str]) -> Mapping[str, NDArray[np.float64]]:
     except UnicodeDecodeError:
         raise FormatError(f"{file}: is not text; a log.csv of a training run is expected") from None
     rows = list(csv.reader(text.splitlines()))
-    missing = [name for name in _NEEDED if not rows or name not in rows[0]]
+    validated = ("validation_loss",) if rows and "accuracy" in rows[0] else ()
+    missing = [name for name in (*_NEEDED, *validated) if not rows or name not in rows[0]]
     if missing:
         raise FormatError(
             f"{file}: no column {missing[0]}; a log.csv of a training run is expected"
