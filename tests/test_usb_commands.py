@@ -347,9 +347,10 @@ def test_events_are_shown_as_fast_as_they_come(plug):
     assert took_s >= EVENTS[:2000].duration_us / 1e6 - 0.002
 
 
-def test_a_camera_is_sent_to_a_receiver_until_ctrl_c(run, plug, tmp_path):
+@pytest.mark.parametrize("scheme", ["tcp", "ws"])
+def test_a_camera_is_sent_to_a_receiver_until_ctrl_c(run, plug, tmp_path, scheme):
     with socket.create_server(("127.0.0.1", 0)) as free:
-        address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
+        address = f"{scheme}://127.0.0.1:{free.getsockname()[1]}"
     received = []
 
     def receive() -> None:
