@@ -14,9 +14,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from os import PathLike
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from dvskit.errors import FormatError, OutputError
+
+if TYPE_CHECKING:
+    import tempfile
 
 _begun: set[Path] = set()  # the files and folders waiting to be renamed
 # Finished files and folders, without those of caches; None: they are not collected.
@@ -113,8 +116,17 @@ def begin(target: Path) -> Path:
     return partial
 
 
+def temporary_folder() -> tempfile.TemporaryDirectory[str]:
+    """Make a folder that is removed with its object, at exit, and by `discard_all`."""
+    import tempfile  # here because it is rarely needed
+
+    made = tempfile.TemporaryDirectory(prefix="dvskit-")
+    _begun.add(Path(made.name))
+    return made
+
+
 def discard_all() -> None:
-    """Remove all unfinished outputs, for a process that cannot unwind."""
+    """Remove all unfinished outputs and temporary folders, for a process that cannot unwind."""
     for partial in tuple(_begun):
         _remove(partial)
 

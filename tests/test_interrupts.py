@@ -135,12 +135,15 @@ with _interrupt.interruptible():
         raise SystemExit(_interrupt.exit_code())
 """
 NATIVE = """
-import sqlite3
+import sqlite3, tempfile
 from dvskit import _files, _interrupt
 from pathlib import Path
 
+tempfile.tempdir = "."
 with _interrupt.interruptible():
     _files.begin(Path("a.raw")).write_bytes(b"half")
+    kept = _files.temporary_folder()
+    Path(kept.name, "b").touch()
     print("begun", flush=True)
     endless = "with recursive c(x) as (select 1 union all select x + 1 from c) select max(x) from c"
     sqlite3.connect(":memory:").execute(endless).fetchone()

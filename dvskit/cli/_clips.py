@@ -17,7 +17,7 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from dvskit._files import check_output
+from dvskit._files import check_output, temporary_folder
 from dvskit.cli import _console
 from dvskit.cli._console import describe_us
 from dvskit.cli._options import DarkOption, Reading, option, size_from
@@ -125,7 +125,7 @@ def piped_video() -> Path:
 @cache
 def _temporary_folder() -> tempfile.TemporaryDirectory[str]:
     """Return a folder that is removed when the process ends."""
-    return tempfile.TemporaryDirectory(prefix="dvskit-")
+    return temporary_folder()
 
 
 def clip_notes(frames: FrameSource) -> Iterator[str]:

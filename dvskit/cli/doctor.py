@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import platform
 import sys
-import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -14,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import typer
 
-from dvskit import __version__
+from dvskit import __version__, _files
 from dvskit.cli import _console
 from dvskit.cli._options import Json, option
 from dvskit.errors import DvskitError, count_of
@@ -167,7 +166,7 @@ def sample_events() -> Events:
 
 def warm_formats(events: Events) -> Iterator[str]:
     """Write and read the events in each format, and read each file damaged; yield the names."""
-    with tempfile.TemporaryDirectory() as folder:
+    with _files.temporary_folder() as folder:
         for row in formats():
             if "w" not in row.can or not TABLE.is_own(row.name):
                 continue
@@ -246,7 +245,7 @@ def warm_pictures(events: Events) -> Iterator[str]:
     from dvskit.render import CloudView, Turn, VideoView, by_count, cloud, turntable, video
 
     start_us = int(events.t[0])
-    with tempfile.TemporaryDirectory() as folder:
+    with _files.temporary_folder() as folder:
         cloud(events, Path(folder) / "a.png")
         cloud(events, Path(folder) / "a.svg", view=CloudView(colour=by_count))
         for name in ("turn.mp4", "turn.gif"):

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
 
 import numpy as np
 
-from dvskit import filters
+from dvskit import _files, filters
 from dvskit._arguments import check_arguments
 from dvskit.datasets import Cache, CachedSamples, DrawnSamples, FileSamples, Sample, Samples
 from dvskit.datasets.opening import read_again
@@ -273,7 +272,7 @@ def judge_corrupted(
             whole = with_thresholds(judging.whole, judging.chosen.samples, level)
             yield _judge(judging.by(judging.among(whole)))
         return
-    with tempfile.TemporaryDirectory(prefix="dvskit-") as folder:
+    with _files.temporary_folder() as folder:
         samples, whole = judging.samples.settled(), judging.whole
         if not isinstance(whole, FileSamples) or set(whole.kinds) != {"recording"}:
             samples = CachedSamples(samples, Cache(folder))  # recordings are read as fast

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 import json
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from importlib.resources import files
@@ -16,6 +15,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
+from dvskit import _files
 from dvskit.errors import ConfigError, OutputError
 from dvskit.render.page import themed
 from dvskit.render.serving import LocalServer, answering, in_thread, save_body
@@ -155,7 +155,7 @@ class TeachServer(LocalServer):
     async def _video(self, request: Request) -> Response:
         """Add a video to a class."""
         query = {name: request.query_params.get(name, "") for name in ("label", "person", "name")}
-        with tempfile.TemporaryDirectory(prefix="dvskit-teach-") as folder:
+        with _files.temporary_folder() as folder:
             path = Path(folder) / "video"
             await save_body(request, path)
             with plain_errors():

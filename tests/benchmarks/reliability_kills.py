@@ -110,6 +110,8 @@ def _prepare(place: Path) -> None:
     """Write the inputs in a process of its own, and import everything here."""
     os.environ["DVSKIT_CACHE"] = str(place / "kept")
     os.environ["DVSKIT_THREADS"] = "1"
+    os.environ["TMPDIR"] = tempfile.tempdir = str(place / "temporary")
+    (place / "temporary").mkdir()
     pid = os.fork()
     if not pid:
         try:

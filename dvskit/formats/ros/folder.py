@@ -9,8 +9,6 @@ Layout: github.com/ros2/rosbag2, rosbag2_storage/bag_metadata.hpp.
 from __future__ import annotations
 
 import re
-import shutil
-import tempfile
 import weakref
 from collections.abc import Iterator, Set
 from pathlib import Path, PurePosixPath
@@ -18,6 +16,7 @@ from typing import BinaryIO, NamedTuple
 
 import zstandard
 
+from dvskit import _files
 from dvskit.errors import FormatError, MissingFileError, one_line
 from dvskit.formats.decompression import ERRORS, MOST_WINDOW
 from dvskit.formats.losses import Losses
@@ -157,8 +156,9 @@ class BagFolder(RosContainer):
         In salvage, data before damage is kept, and the damage is a loss.
         """
         if self._unpacked is None:
-            self._unpacked = Path(tempfile.mkdtemp(prefix="dvskit-bag-"))
-            weakref.finalize(self, shutil.rmtree, self._unpacked, ignore_errors=True)
+            made = _files.temporary_folder()
+            self._unpacked = Path(made.name)
+            weakref.finalize(self, made.cleanup)
         target = self._unpacked / file.stem
         most = max(_LEAST_UNPACKED, _MOST_TIMES * file.stat().st_size)
         done, problem = 0, ""

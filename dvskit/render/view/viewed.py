@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import shutil
 import struct
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -15,6 +13,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from dvskit import _files
 from dvskit.emulator import emulate
 from dvskit.errors import ConfigError, DvskitError, count_of, one_line
 from dvskit.events import Events, Size, Source
@@ -223,7 +222,8 @@ class Inbox:
     def __init__(self, show: Callable[[Viewed], None]) -> None:
         self.jobs: list[_Job] = []
         self._show = show
-        self._folder = Path(tempfile.mkdtemp(prefix="dvskit-view-"))
+        self._made = _files.temporary_folder()
+        self._folder = Path(self._made.name)
         self._closed = threading.Event()
         self._threads: list[threading.Thread] = []
 
@@ -282,4 +282,4 @@ class Inbox:
         self._closed.set()
         for thread in self._threads:
             thread.join()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._made.cleanup()
