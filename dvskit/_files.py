@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     import tempfile
 
 _begun: set[Path] = set()  # the files and folders waiting to be renamed
-# Finished files and folders, without those of caches; None: they are not collected.
-written: set[Path] | None = None
+# Inodes of files and folders that are renamed, without those of caches; None: not collected.
+written: dict[Path, int] | None = None
 # The names created by `begin`, and those that begin with them: .mode of `_follow_umask`, the
 # columns of .npz, and -journal of SQLite.
 _PARTIAL = re.compile(
@@ -153,15 +153,26 @@ def unfinished(folder: Path) -> Iterator[tuple[Path, Path]]:
             yield path, path.with_name(ours["stem"] + (ours["suffix"] or ""))
 
 
-def left_over() -> Iterator[tuple[Path, list[Path]]]:
-    """Yield the outputs in `written`, each with the unfinished files of killed commands beside it.
+def outputs() -> list[Path]:
+    """Return those in `written` that were renamed; an interrupt may come before or after that."""
+    found = []
+    for target, inode in sorted((written or {}).items()):
+        with suppress(OSError):
+            if target.stat().st_ino == inode:
+                found.append(target)
+    return found
 
-    Outputs without such files are left out. A running command may own them, too.
+
+def left_over() -> Iterator[tuple[Path, list[Path]]]:
+    """Yield the outputs that have unfinished files of killed commands beside them, with these.
+
+    A running command may own them, too.
     """
     found: dict[Path, list[Path]] = {}
-    for folder in {target.parent for target in written or ()}:
+    whole = outputs()
+    for folder in {target.parent for target in whole}:
         for path, target in unfinished(folder):
-            if target in (written or ()) and path not in _begun:
+            if target in whole and path not in _begun:
                 found.setdefault(target, []).append(path)
     for target, paths in sorted(found.items()):
         yield target, sorted(paths)
@@ -172,20 +183,20 @@ def finish(partial: Path, target: Path) -> None:
     if partial != target:
         if partial.is_file():
             _follow_umask(partial)
+        _note(partial, target)
         partial.replace(target)
         _begun.discard(partial)
-        _note(target)
 
 
 def forget(target: Path) -> None:
     """Take a finished file for no output: one of a cache."""
     if written is not None:
-        written.discard(target)
+        written.pop(target, None)
 
 
-def _note(target: Path) -> None:
+def _note(partial: Path, target: Path) -> None:
     if written is not None:
-        written.add(target)
+        written[target] = partial.stat().st_ino
 
 
 def _follow_umask(path: Path) -> None:
@@ -251,11 +262,11 @@ def whole_folder(
     old = target.with_name(f".{target.stem}.{os.urandom(4).hex()}.partial{target.suffix}")
     try:
         yield partial
+        _note(partial, target)
         if target.exists() and not _swap(partial, target):
             target.rename(old)
         if not target.exists():
             partial.rename(target)
-        _note(target)
     except OSError as error:
         # An error that names another file (a missing input) is not about the output.
         own = error.filename is None or _inside(Path(error.filename), (partial, target))

@@ -85,8 +85,8 @@ def report() -> None:
         name = signal.Signals(_state.received or signal.SIGINT).name
         how = "interrupted" if name == "SIGINT" else f"ended by {name}"
         advice = _state.advice
-        if advice == BEGIN_ANEW and _files.written:
-            advice = f"{', '.join(sorted(map(str, tuple(_files.written))))} was already written"
+        if advice == BEGIN_ANEW and (outputs := _files.outputs()):
+            advice = f"{', '.join(map(str, outputs))} was already written"
         with suppress(OSError):  # stderr may be closed
             os.write(2, f"dvskit: {how}; {advice}\n".encode())
 

@@ -110,6 +110,26 @@ def test_an_interrupt_while_a_file_is_renamed_leaves_nothing_beside_it(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("renamed", [True, False])
+def test_an_output_counts_if_it_was_renamed_wherever_an_interrupt_came(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, renamed: bool
+) -> None:
+    replace = Path.replace
+
+    def interrupted(partial: Path, target: Path) -> None:
+        if renamed:
+            replace(partial, target)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(_files, "written", {})
+    monkeypatch.setattr(Path, "replace", interrupted)
+    (tmp_path / "out.bin").write_text("old")
+    with pytest.raises(KeyboardInterrupt):
+        _files.write_whole(tmp_path / "out.bin", "new", overwrite=True)
+    assert _files.outputs() == [tmp_path / "out.bin"] * renamed
+    assert (tmp_path / "out.bin").read_text() == ("new" if renamed else "old")
+
+
 def test_a_command_reports_what_killed_ones_left_of_its_output(run, tmp_path: Path) -> None:
     dvskit.save_events(make(50), tmp_path / "a.npz")
     for name in (".b.0123abcd.partial.npz", ".b.0123abcd.partial.npz.t", ".c.0123abcd.partial.npz"):

@@ -179,7 +179,7 @@ def command(function: Function, interrupted: str = _interrupt.BEGIN_ANEW) -> Fun
     @functools.wraps(function)
     def guarded(*args: Any, **kwargs: Any) -> Any:
         _interrupt.advise(interrupted)
-        _files.written = set()
+        _files.written = {}
         try:
             return function(*args, **kwargs)
         except BrokenPipeError:
