@@ -78,7 +78,7 @@ class Interrupts(Campaign):
         self.counts["ended" if ended.code == 0 else "kills"] += 1
         told = len(_INTERRUPTED.findall(ended.err))
         state = self.state(tree(self.folder), old)
-        for each in Path(os.environ["TMPDIR"]).iterdir():
+        for each in Path(os.environ["TMPDIR"]).glob("dvskit-*"):
             self.wrong(moment, old, f"left {each}")
             shutil.rmtree(each, ignore_errors=True)
         if ended.code == -moment.number and (state == "new" or not self.case.outputs):
