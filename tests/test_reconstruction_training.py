@@ -397,8 +397,11 @@ def test_an_interrupted_run_continues_to_the_same_weights(tiny: Path, tmp_path: 
 def test_a_finished_run_is_judged_again_and_another_configuration_refused(tiny: Path, monkeypatch):
     first = train_reconstruction(tiny_config(tiny, loop__epochs="1"))
     monkeypatch.setattr(loop_module, "chunk_loss", None)  # no step is taken
+    log = (first.folder / "log.csv").read_text()
+    (first.folder / "log.csv").unlink()  # as if a kill had come before it was written
     again = train_reconstruction(tiny_config(tiny, loop__epochs="1"))
     assert again.scores == first.scores
+    assert (first.folder / "log.csv").read_text() == log
     assert {"judged_mse", "judged_ssim", "judged_ssim_fitted"} <= set(first.scores)
     loaded = load_reconstruction_model(first.folder)
     assert loaded.about["sequences"]["judged"] == ["second"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import signal
 import sys
@@ -79,8 +80,14 @@ def arrays(folder: Path) -> dict[str, Any]:
     }
 
 
+def log_of(folder: Path) -> list[dict[str, str]]:
+    rows = csv.DictReader((folder / "log.csv").read_text("utf-8").splitlines())
+    return [{key: value for key, value in row.items() if key != "seconds"} for row in rows]
+
+
 def check_same(folder: Path, losses: list[float], whole: tuple[Path, list[float]]) -> None:
     assert losses == whole[1]
+    assert log_of(folder) == log_of(whole[0])
     found, expected = arrays(folder), arrays(whole[0])
     assert found.keys() == expected.keys()
     for key, value in expected.items():
@@ -109,8 +116,8 @@ def test_a_run_killed_again_and_again_gives_the_same_weights_bit_for_bit(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("before_the_end", range(3))
-def test_a_run_killed_while_its_model_is_written_writes_it_again(
+@pytest.mark.parametrize("before_the_end", range(4))
+def test_a_run_killed_while_its_log_or_model_is_written_writes_it_again(
     bars: Path, tmp_path: Path, whole: tuple[Path, list[float]], before_the_end: int
 ) -> None:
     config = config_of(bars, tmp_path / "run")

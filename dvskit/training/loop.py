@@ -196,6 +196,8 @@ def _train(
         if tensorboard:
             run.watch = replace(watch, board=Board(folder, run.done))
         try:
+            if world.is_main and run.at.history:  # a kill may have come before its last row
+                write_log(folder / "log.csv", run.at.history)
             while not run.ended:
                 run.epoch()
                 if world.is_main:

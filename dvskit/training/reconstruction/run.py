@@ -88,6 +88,8 @@ def train_reconstruction(
     keep = partial(save_checkpoint, checkpoint_of(folder))
     with torch.random.fork_rng(), feed:
         run = ReconstructionRun(config, feed, at, keep, progress, start)
+        if run.at.history:  # a kill may have come before the last row of the log
+            write_log(folder / "log.csv", run.at.history)
         while not run.ended:
             run.epoch()
             write_log(folder / "log.csv", run.at.history)
