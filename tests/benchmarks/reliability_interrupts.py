@@ -83,7 +83,7 @@ class Interrupts(Campaign):
             shutil.rmtree(each, ignore_errors=True)
         if ended.code == -moment.number and (state == "new" or not self.case.outputs):
             return  # in its last moment Python handles no signals: the command is done by then
-        if ended.code not in (0, expected):
+        if ended.code not in (0, expected, self.code):
             self.wrong(moment, old, f"code {ended.code}: {ended.err.strip()[-300:]}")
         elif told != (ended.code == expected):
             self.wrong(moment, old, f"code {ended.code} with {told} lines: {ended.err[-300:]}")

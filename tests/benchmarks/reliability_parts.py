@@ -119,27 +119,30 @@ def draw_small_demo() -> None:
 
 def view_datagrams() -> None:
     """Run `dvskit view`, send it datagrams, and interrupt it."""
-    from dvskit.formats.udp import UdpRecording
+    from dvskit.cli._live_view import ShownArrivals
     from tests.test_udp import rows
 
     events = dvskit.load_events("../inputs/a.npz")
-    opened = UdpRecording.__init__
+    opened = ShownArrivals.__init__
 
-    def send(port: int) -> None:
+    def send(shown: ShownArrivals, port: int) -> None:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as out:
             sent = rows(events[:400], "t64_x16_y16_on8")
             for at in range(0, len(sent), 20):
                 out.sendto(b"".join(sent[at : at + 20]), ("127.0.0.1", port))
                 time.sleep(0.005)
-        time.sleep(0.3)
+        until = time.monotonic() + 10
+        while shown.written < len(sent) and time.monotonic() < until:
+            time.sleep(0.01)
+        time.sleep(0.3)  # until the page is served
         if interrupts_itself:
             os.kill(os.getpid(), signal.SIGINT)
 
-    def open_and_send(recording: UdpRecording, *given: Any) -> None:
-        opened(recording, *given)
-        threading.Thread(target=send, args=(recording.port,), daemon=True).start()
+    def open_and_send(shown: ShownArrivals, recording: Any, *given: Any, **named: Any) -> None:
+        opened(shown, recording, *given, **named)
+        threading.Thread(target=send, args=(shown, recording.port), daemon=True).start()
 
-    UdpRecording.__init__ = open_and_send  # type: ignore[method-assign]
+    ShownArrivals.__init__ = open_and_send  # type: ignore[method-assign]
     command_line()
 
 
