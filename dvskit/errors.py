@@ -39,7 +39,13 @@ from os import PathLike, fspath
 
 
 class DvskitError(Exception):
-    """The base class of all errors of dvskit."""
+    """The base class of all errors of dvskit.
+
+    The message is one line, also if it quotes a name from a file that has several.
+    """
+
+    def __str__(self) -> str:
+        return " ".join(super().__str__().splitlines())
 
 
 class EventsError(DvskitError, ValueError):

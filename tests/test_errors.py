@@ -10,7 +10,7 @@ import pytest
 
 import dvskit
 from dvskit._files import whole_file
-from dvskit.errors import FormatError, MissingFileError, VideoError
+from dvskit.errors import ConfigError, FormatError, MissingFileError, ModelError, VideoError
 from dvskit.formats.labels import read_labels
 from dvskit.render import plots
 from dvskit.training import load_config
@@ -52,3 +52,8 @@ def test_a_missing_input_is_told_between_processes():
     error = pickle.loads(pickle.dumps(MissingFileError(Path("a.csv"), "name another")))
     assert str(error) == "a.csv: no such file; name another"
     assert type(error) is MissingFileError
+
+
+def test_a_message_is_one_line_also_with_names_of_several():
+    for kind in (FormatError, ConfigError, ModelError):
+        assert str(kind("a\nb: has\r\nnone\x0b; name one")) == "a b: has none ; name one"

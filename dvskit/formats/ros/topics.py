@@ -148,7 +148,7 @@ def _no_events(container: RosContainer) -> str:
     for channel in channels:
         if channel.type.rpartition("/")[2] in (PACKET, ARRAY):
             return f"the messages of {channel.topic} are not defined as an {PACKET} or {ARRAY} is"
-    shown = ", ".join(f"{each.topic} ({each.type})" for each in channels[:8])
+    shown = ", ".join(f"{each.topic[:80]} ({each.type[:80]})" for each in channels[:8])
     shown += " and more" if len(channels) > 8 else ""
     return f"no topic of events ({PACKET}, {ARRAY}) but {shown or 'no topics at all'}"
 
