@@ -25,7 +25,7 @@ from dvskit.errors import ConfigError, OutputError, count_of, one_line
 
 _ADDRESS = re.compile(r"(tcp|tls)://.+:\d+")
 _CONNECT_S = 5.0
-_ANSWER_S = 10.0  # of a busy scheduler
+_ANSWER_S = 30.0  # of a busy scheduler, on a busy machine
 _LOOK_S = 2.0  # between looks at the workers
 _SKEW_S = 60.0  # at most, between the clocks of machines
 _LINED_UP = 2  # jobs for each worker: it never waits for the next one
