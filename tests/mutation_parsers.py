@@ -134,8 +134,8 @@ def read_frames(path: Path) -> Read:
         clip = video.open_frames(path, strict=strict)
         values = [(t_us, digest(frame)) for t_us, frame in clip]
         notes += [str(clip.damage) if clip.damage else "", *clip.notes]
-        if any(after[0] <= before[0] for before, after in pairwise(values)):
-            raise AssertionError("times of frames do not increase")
+        if any(after[0] < before[0] for before, after in pairwise(values)):
+            raise AssertionError("times of frames decrease")
     return (str(clip.size), values), "; ".join(filter(None, notes))
 
 

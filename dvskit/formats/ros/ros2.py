@@ -323,14 +323,14 @@ class Db3File(RosContainer):
             f"SELECT rowid, topic_id, CASE WHEN topic_id IN ({topics}) THEN data END "
             "FROM messages WHERE rowid >= ? ORDER BY rowid"
         )
-        row, step = max(0, start - _FIRST_ROW), 1
+        row, step, seen = max(0, start - _FIRST_ROW), 1, 0
         with self._open() as base:
             while step <= _MOST_SKIPPED:
                 try:
                     for number, topic, data in base.execute(query, (row,)):
                         if number < row:
                             raise sqlite3.DatabaseError(f"row {number} follows it")
-                        row, step = number + 1, 1
+                        row, step, seen = number + 1, 1, seen + 1
                         place = _FIRST_ROW + number
                         if topic not in self.channels:
                             problem = f"a message is of topic {topic}, which is not declared"
@@ -339,6 +339,11 @@ class Db3File(RosContainer):
                             yield Message(topic, data, place, False)
                         elif topic in wanted:
                             losses.lose(place, 0, "a message without bytes")
+                    # SQLite may end at a damaged page without an error.
+                    count = base.execute("SELECT count(*) FROM messages").fetchone()[0]
+                    if not start and seen != count:
+                        problem = f"{seen:,} of {count:,} messages can be read"
+                        losses.lose(_FIRST_ROW + row, 0, problem)
                     return
                 except sqlite3.Error as error:
                     if step == 1:
