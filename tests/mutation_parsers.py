@@ -377,7 +377,7 @@ def read_kept_address(path: Path) -> Read:
 def read_manifest(path: Path) -> Read:
     from dvskit.cli._manifest import Manifest
 
-    return repr(Manifest(path.parent, "0" * 16).__dict__), ""
+    return repr(Manifest(path.parent, "0" * 16)._made_with), ""
 
 
 MANIFEST = "file,input,options,events,seconds,host,error\n" + "".join(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import zipfile
+import zlib
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from dvskit.datasets.images import read_gray, read_idx
 from dvskit.emulator import EmulatorParams
 from dvskit.errors import ConfigError, FormatError, ModelError, VideoError
 from dvskit.formats.calibration import read_camera
+from dvskit.formats.image_list import read_image
 from dvskit.networks.model_folder import WEIGHTS
 from dvskit.reconstruction import load_reconstructor
 from dvskit.scenes import read_depth_clip
@@ -98,6 +101,14 @@ def test_a_damaged_depth_clip_is_one_line(tmp_path, suffix):
         read_depth_clip(path)
 
 
+def test_a_depth_clip_with_a_member_that_is_no_array_is_one_line(tmp_path):
+    path = depth(tmp_path, ".npz")
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("near", b"2000")
+    with pytest.raises(FormatError, match="near is no array"):
+        read_depth_clip(path)
+
+
 def test_a_later_frame_of_another_size_ends_an_animation_with_its_place(tmp_path):
     path = tmp_path / "a.gif"
     small, large = np.zeros((2, 8, 8), np.uint8)
@@ -138,6 +149,18 @@ def test_weights_of_a_killed_save_are_not_taken_for_the_model_before(tmp_path):
     shutil.copy(second / WEIGHTS, first / WEIGHTS)
     with pytest.raises(ModelError, match="of another model"):
         load_model(first)
+
+
+def test_a_header_of_too_many_pixels_takes_no_memory(tmp_path):
+    path = picture(tmp_path, ".png")
+    data = bytearray(path.read_bytes())
+    data[16:24] = (20_000).to_bytes(4, "big") * 2  # IHDR: width and height, then its checksum
+    data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
+    path.write_bytes(data)
+    with pytest.raises(FormatError, match="more than 100,000,000 pixels; scale it down"):
+        read_gray(path)
+    with pytest.raises(VideoError, match="more than 100,000,000 pixels; scale it down"):
+        read_image(path)
 
 
 def test_pictures_that_cannot_be_read_are_one_line(tmp_path):

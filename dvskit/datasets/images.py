@@ -21,10 +21,10 @@ from dvskit.datasets.kinds import kind_of
 from dvskit.datasets.saccades import NOMINAL, Saccades, emulate_varied
 from dvskit.datasets.sample import Part, Sample
 from dvskit.datasets.samples import ImageSamples, Samples
-from dvskit.errors import ConfigError, FormatError, MissingFileError
+from dvskit.errors import ConfigError, FormatError, MissingFileError, VideoError, one_line
 from dvskit.events import Events, as_size
 from dvskit.formats.content import content_digest, digest_of
-from dvskit.formats.image_list import IMAGE_SUFFIXES
+from dvskit.formats.image_list import IMAGE_SUFFIXES, check_pixels
 from dvskit.formats.image_list import KINDS as LISTS_OF_TIMES
 
 _IDX_TYPES: dict[int, np.dtype[Any]] = {
@@ -172,6 +172,10 @@ def read_gray(path: str | PathLike[str]) -> NDArray[np.uint8]:
     """
     if not Path(path).is_file():
         raise MissingFileError(path)
+    try:
+        check_pixels(Path(path))
+    except VideoError as error:
+        raise FormatError(one_line(error)) from error
     data = np.fromfile(path, np.uint8)
     image = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE) if len(data) else None
     if image is None:

@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import os
 import re
+import sys
+import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
@@ -23,6 +26,7 @@ from dvskit.formats.side_text import SideText, scaled
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".exr", ".hdr")
 IMAGES_NAME = "images.txt"
+_MOST_PIXELS = 100_000_000
 
 _SECONDS, _MICROSECONDS, _NANOSECONDS = 6, 0, -3  # powers of ten to microseconds
 _FOLDERS_ABOVE = 2
@@ -84,6 +88,7 @@ def read_image(file: Path) -> NDArray[Any]:
     """Return an image as read by OpenCV: gray, BGR or BGRA, upright. Raises VideoError."""
     import cv2
 
+    check_pixels(file)
     # OpenCV applies the EXIF rotation unless transparency is requested.
     turned = file.suffix.lower() in (".jpg", ".jpeg")
     how = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH if turned else cv2.IMREAD_UNCHANGED
@@ -94,6 +99,24 @@ def read_image(file: Path) -> NDArray[Any]:
     if image is None:
         raise VideoError(f"{file}: is not a readable image")
     return np.asarray(image)
+
+
+def check_pixels(file: Path) -> None:
+    """Raise VideoError if the header of an image says more than 100 million pixels.
+
+    A decoder takes memory for all of them first, also for those of a damaged header.
+    """
+    from PIL import Image
+
+    with warnings.catch_warnings(), suppress(OSError, ValueError, SyntaxError):
+        warnings.simplefilter("ignore")  # of damage, which the decoder finds, too
+        try:
+            with Image.open(file) as image:
+                count = image.size[0] * image.size[1]
+        except Image.DecompressionBombError:
+            count = sys.maxsize
+        if count > _MOST_PIXELS:
+            raise VideoError(f"{file}: has more than {_MOST_PIXELS:,} pixels; scale it down")
 
 
 def find_images(folder: Path) -> TimedImages:

@@ -60,7 +60,11 @@ def load_arrays(path: Path, names: Collection[str] | None = None) -> dict[str, N
     """Return the arrays of an archive by name; all without `names`. Raises FormatError."""
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            return {name: stored[name] for name in (stored.files if names is None else names)}
+            found = {name: stored[name] for name in (stored.files if names is None else names)}
+            for name, array in found.items():
+                if not isinstance(array, np.ndarray):
+                    raise ValueError(f"{name} is no array")
+            return found
     except Exception as error:  # headers are parsed as Python: damage raises any error
         raise FormatError(f"{path}: is not a readable .npz ({one_line(error)})") from error
 
