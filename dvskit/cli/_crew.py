@@ -63,31 +63,35 @@ class Crew:
         return Processes(processes, max(1, processors // processes))
 
     def results(self, work: Work, jobs: Sequence[FileJob]) -> Iterator[JobResult]:
-        """Yield the results of jobs in their order; without the options, of this process.
+        """Return the results of jobs in their order; without the options, of this process.
 
-        Jobs differ by their numbers. Raises WorkersGoneError, OutputError for a full disk, and
-        KeyboardInterrupt after Ctrl-C; in this process also the errors of the work.
+        Jobs differ by their numbers. Raises as `workers` does; the iterator WorkersGoneError,
+        OutputError for a full disk, and KeyboardInterrupt after Ctrl-C; in this process also the
+        errors of the work.
         """
         if self == Crew():
-            yield from (JobResult(value=work(job)) for job in jobs)
-            return
-        ended: dict[FileJob, JobResult] = {}
-        waited, announced = iter(jobs), set[str]()
-        job = next(waited, None)
-        with closing(do_jobs(list(jobs), work, self.workers(len(jobs)))) as messages:
-            for message in messages:
-                if message is None:
-                    continue
-                of, what, value = message
-                if what == "announce" and value not in announced:
-                    announced.add(value)
-                    _console.say(value)
-                elif what == "end":
-                    if value.no_room:
-                        raise OutputError(f"{of.file}: {value.reason}")
-                    ended[of] = value
-                    while job in ended:
-                        yield ended.pop(job)
-                        job = next(waited, None)
-        if job is not None:
-            raise KeyboardInterrupt
+            return (JobResult(value=work(job)) for job in jobs)
+        return _in_order(work, jobs, self.workers(len(jobs)))
+
+
+def _in_order(work: Work, jobs: Sequence[FileJob], workers: Workers) -> Iterator[JobResult]:
+    ended: dict[FileJob, JobResult] = {}
+    waited, announced = iter(jobs), set[str]()
+    job = next(waited, None)
+    with closing(do_jobs(list(jobs), work, workers)) as messages:
+        for message in messages:
+            if message is None:
+                continue
+            of, what, value = message
+            if what == "announce" and value not in announced:
+                announced.add(value)
+                _console.say(value)
+            elif what == "end":
+                if value.no_room:
+                    raise OutputError(f"{of.file}: {value.reason}")
+                ended[of] = value
+                while job in ended:
+                    yield ended.pop(job)
+                    job = next(waited, None)
+    if job is not None:
+        raise KeyboardInterrupt

@@ -170,11 +170,12 @@ def _judge_all(work: _Work, recordings: list[Path], crew: Crew, json: bool) -> N
     """Judge several recordings. Raises FormatError, after the others, if some cannot be judged."""
     _check_crew(crew, recordings)
     model = _loaded(work.model, work.run)
-    table = None if json else _Table(recordings, model)
     jobs = [FileJob(file, NO_OUTPUT, 0, number) for number, file in enumerate(recordings)]
+    results = crew.results(work, jobs)
+    table = None if json else _Table(recordings, model)
     judged: list[dict[str, Any]] = []
     unlooked = failed = 0
-    for file, result in zip(recordings, crew.results(work, jobs), strict=True):
+    for file, result in zip(recordings, results, strict=True):
         found, said, why = result.value or _Judged(None, (), f"{file}: {result.reason}")
         for text in said:
             if isinstance(text, str):

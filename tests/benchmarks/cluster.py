@@ -31,6 +31,7 @@ import numpy as np
 import dvskit
 from tests.clusters import LocalCluster
 
+_PATIENCE_S = 10.0
 SETS = {"200 small files": (200, 20_000), "10 large files": (10, 2_000_000)}
 COMMAND = (sys.executable, "-m", "dvskit", "-q", "convert")
 TO = ("--to", "evt3")
@@ -60,7 +61,12 @@ def data(folder: Path) -> dict[str, bytes]:
 
 def check(folder: Path, wanted: dict[str, bytes], *, unfinished: bool) -> int:
     """Check the outputs; return the number of unfinished ones, which need not be allowed."""
-    found = data(folder)
+    # If the machine with the result of a done file is lost, another may be doing it again.
+    until = time.monotonic() + (0.0 if unfinished else _PATIENCE_S)
+    while (found := data(folder)) and time.monotonic() < until:
+        if not any(name.startswith(".") for name in found):
+            break
+        time.sleep(0.1)
     left = [name for name in found if name.startswith(".")]
     assert unfinished or not left, f"unfinished: {left}"
     missing, more = sorted(wanted.keys() - found), sorted(found.keys() - wanted.keys() - {*left})
