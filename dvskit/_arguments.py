@@ -319,7 +319,8 @@ def in_range(owner: object, name: str, low: float, high: float) -> None:
 
 def check_range(name: str, value: Any, low: float, high: float) -> None:
     """Raise ConfigError if a value is outside low..high, or no number."""
-    if isinstance(value, str) or not (math.isfinite(value) and low <= value <= high):
+    # A whole number may be too large for a float.
+    if isinstance(value, str) or not (low <= value <= high and math.isfinite(value)):
         raise ConfigError(f"{name} = {value} is outside {low:g} to {high:g}")
 
 

@@ -343,7 +343,11 @@ def checkpoint(folder: Path) -> Path:
 def read_checkpoint(path: Path) -> Read:
     from dvskit.training.checkpoint import load_checkpoint
 
-    return repr(load_checkpoint(path, {})), ""
+    at = load_checkpoint(path, {})
+    assert at is not None
+    groups = [sorted((name, digest(value)) for name, value in group.items())
+              for group in (at.weights, at.best, at.moments, at.average)]  # fmt: skip
+    return (at.config, at.epoch, at.step, at.total, repr(at.history), groups), ""
 
 
 # --- what dvskit keeps ----------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import zipfile
 import zlib
+from io import BytesIO
 
 import numpy as np
 import pytest
@@ -105,8 +106,39 @@ def test_a_depth_clip_with_a_member_that_is_no_array_is_one_line(tmp_path):
     path = depth(tmp_path, ".npz")
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr("near", b"2000")
-    with pytest.raises(FormatError, match="near is no array"):
+    with pytest.raises(FormatError, match=r"is not a readable \.npz"):
         read_depth_clip(path)
+
+
+def test_a_depth_clip_with_a_smaller_array_than_its_bytes_is_noticed(tmp_path):
+    path = depth(tmp_path, ".npz")
+    with np.load(path) as arrays:
+        held = dict(arrays)
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, array in held.items():
+            file = BytesIO()
+            np.lib.format.write_array(file, array)
+            archive.writestr(f"{name}.npy", file.getvalue() + b"x" * (name == "depth"))
+    with pytest.raises(FormatError, match=r"depth\.npy goes on after its array"):
+        read_depth_clip(path)
+
+
+def test_numbers_beyond_floats_and_pictures_of_impossible_sizes_are_one_line(tmp_path):
+    path = tmp_path / "a.toml"
+    path.write_text(f"threshold_on = {10**400}\n")
+    with pytest.raises(ConfigError, match="threshold_on"):
+        EmulatorParams.preset(path)
+    path = picture(tmp_path, ".pgm")
+    path.write_bytes(path.read_bytes().replace(b"64 48", b"64 4800000000"))
+    with pytest.raises(FormatError, match="pixels; scale it down"):
+        read_gray(path)
+    path = tmp_path / "a.yaml"
+    path.write_text("? [1, 2]\n: 3\n" + CALIB)
+    with pytest.raises(FormatError, match="is not YAML"):
+        read_camera(path)
+    path.write_text("#" * (1 << 19))
+    with pytest.raises(FormatError, match="more than 262,144 characters"):
+        read_camera(path)
 
 
 def test_a_later_frame_of_another_size_ends_an_animation_with_its_place(tmp_path):

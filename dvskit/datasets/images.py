@@ -177,7 +177,10 @@ def read_gray(path: str | PathLike[str]) -> NDArray[np.uint8]:
     except VideoError as error:
         raise FormatError(one_line(error)) from error
     data = np.fromfile(path, np.uint8)
-    image = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE) if len(data) else None
+    try:
+        image = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE) if len(data) else None
+    except cv2.error:  # such as an impossible size
+        image = None
     if image is None:
         raise FormatError(f"{path}: is not a readable image; remove or replace it")
     return np.asarray(image, np.uint8)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterator, Mapping
 from os import PathLike
 from pathlib import Path
@@ -22,6 +23,7 @@ _SHAPE = "nine numbers fx fy cx cy k1 k2 p1 p2 k3 (the last five may be missing)
 CALIBRATION_NAME = "calib.txt"
 _SUFFIXES = (".yaml", ".yml")
 _MOST = 1e6
+_LONGEST = 1 << 18  # characters: the time of reading YAML may grow with their square
 
 
 @check_arguments
@@ -98,12 +100,16 @@ def _parsed(file: Path, text: str) -> Any:
     from ruamel.yaml.error import YAMLError
 
     # OpenCV writes "%YAML:1.0", which YAML does not allow, and a tag for mappings.
+    if len(text) > _LONGEST:
+        raise FormatError(f"{file}: has more than {_LONGEST:,} characters, too long to be one")
     plain = re.sub(r"\A\s*%YAML[^\n]*\n(---)?", "", text).replace("!!opencv-matrix", "")
     try:
-        values = YAML(typ="safe", pure=True).load(plain)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of unusual numbers
+            values = YAML(typ="safe", pure=True).load(plain)
         check_nesting(values)
         return values
-    except (YAMLError, ValueError, RecursionError) as error:
+    except (YAMLError, ValueError, TypeError, RecursionError) as error:  # keys may be lists
         raise FormatError(f"{file}: is not YAML: {one_line(error)[:200]}") from error
 
 

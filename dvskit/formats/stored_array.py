@@ -7,6 +7,7 @@ import re
 import zipfile
 import zlib
 from collections.abc import Collection
+from io import BytesIO
 from pathlib import Path
 from threading import Lock
 from typing import IO, Any
@@ -57,16 +58,22 @@ def _read(file: IO[bytes], count: int) -> bytes:
 
 
 def load_arrays(path: Path, names: Collection[str] | None = None) -> dict[str, NDArray[Any]]:
-    """Return the arrays of an archive by name; all without `names`. Raises FormatError."""
+    """Return the arrays of an archive by name; all without `names`. Raises FormatError.
+
+    Each member is read to its end, where its checksum is, and holds nothing but the array.
+    """
+    found: dict[str, NDArray[Any]] = {}
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            found = {name: stored[name] for name in (stored.files if names is None else names)}
-            for name, array in found.items():
-                if not isinstance(array, np.ndarray):
-                    raise ValueError(f"{name} is no array")
-            return found
+        with path.open("rb") as file, zipfile.ZipFile(file) as archive:
+            for member in archive.namelist() if names is None else [f"{n}.npy" for n in names]:
+                data = BytesIO(archive.read(member))
+                array = np.lib.format.read_array(data, allow_pickle=False)
+                if data.read(1):
+                    raise ValueError(f"{member} goes on after its array")
+                found[member.removesuffix(".npy")] = array
     except Exception as error:  # headers are parsed as Python: damage raises any error
         raise FormatError(f"{path}: is not a readable .npz ({one_line(error)})") from error
+    return found
 
 
 class StoredArray:
