@@ -163,6 +163,13 @@ def test_a_damaged_onnx_file_writes_nothing_to_standard_output(tmp_path, capfd):
     assert capfd.readouterr().out == ""
 
 
+def test_a_name_in_an_onnx_file_that_is_no_text_is_one_line(tmp_path):
+    path = onnx(tmp_path)
+    path.write_bytes(path.read_bytes().replace(b"h1.next", b"h\xb3.next"))
+    with pytest.raises(ConfigError, match="is not UTF-8: it is damaged"):
+        load_reconstructor(str(path))
+
+
 def test_a_flipped_bit_in_the_weights_of_a_model_is_noticed(tmp_path):
     folder = small_model(tmp_path)
     load_model(folder)

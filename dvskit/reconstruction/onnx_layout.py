@@ -71,12 +71,17 @@ def ports_of(given: Iterable[Any], name: str) -> list[Port]:
     """Return the inputs or outputs of a session. Raises ConfigError unless all are float32."""
     found = []
     for each in given:
-        if each.type != _FLOAT:
+        try:
+            label, kind, sides = each.name, each.type, each.shape
+        except UnicodeDecodeError as error:
+            problem = "the name of an input or output is not UTF-8: it is damaged"
+            raise ConfigError(f"{name}: {problem}") from error
+        if kind != _FLOAT:
             raise ConfigError(
-                f"{name}: {each.name!r} is {each.type}; all inputs and outputs must be float32"
+                f"{name}: {label!r} is {kind}; all inputs and outputs must be float32"
             )
-        shape = tuple(side if isinstance(side, int) else None for side in each.shape)
-        found.append(Port(each.name, shape))
+        shape = tuple(side if isinstance(side, int) else None for side in sides)
+        found.append(Port(label, shape))
     return found
 
 
