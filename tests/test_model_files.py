@@ -307,7 +307,7 @@ def test_changed_files_are_refused_in_one_line_or_answer_with_finite_numbers(fol
     assert loaded + refused == 1_500
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
     assert grown < MOST_BYTES
-    assert loaded > 100
+    assert loaded > 50  # with the weights of their model.toml
     assert refused > 800
 
 

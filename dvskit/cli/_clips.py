@@ -81,7 +81,7 @@ FpsOfVideo = Annotated[
 
 
 SHOWN_FILE = (
-    f"An event file or its folder, - for standard input, or an address ({ADDRESSES}); a video or a "
+    f"An event file or its folder, - for standard input, or an address ({ADDRESSES}). A video or a "
     "folder of images is emulated first."
 )
 ShownFile = Annotated[Path, typer.Argument(help=SHOWN_FILE, show_default=False)]
