@@ -181,11 +181,8 @@ def test_a_killed_process_is_started_again_and_the_weights_are_those_of_an_undis
         time.sleep(0.01)
     os.kill(children_of(launcher.pid)[1], signal.SIGKILL)
     _, said = launcher.communicate(timeout=120)
-    assert "exitcode: -9" in said
-    if launcher.returncode:  # torch's new processes do not always find each other
-        (launcher,) = launchers(config, tmp_path, 1)
-        _, said = launcher.communicate(timeout=120)
-        assert launcher.returncode == 0, said
+    assert launcher.returncode == 0, said
+    assert "failed (exitcode: " in said  # that of the killed one, or of the one that lost it
     check_weights(config.output, undisturbed)
 
 

@@ -131,8 +131,16 @@ def joined() -> Iterator[World]:
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
         backend = "cpu:gloo,cuda:nccl"
+    # Some builds of torch have no such modules.
+    from torch.distributed.distributed_c10d import PrefixStore
+    from torch.distributed.rendezvous import rendezvous
+
     with _named():
-        dist.init_process_group(backend, timeout=_PATIENCE)
+        found, rank, size = next(rendezvous("env://", timeout=_PATIENCE))
+        # After a restart by torchrun the store still holds the addresses of the processes before.
+        attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+        store = PrefixStore(f"attempt {attempt}", found)
+        dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=_PATIENCE)
     yield World(dist.get_rank(), dist.get_world_size())
     # After an error it stays until the process ends: destroying it could wait for the others.
     dist.destroy_process_group()
