@@ -30,7 +30,7 @@ _PARTIAL = re.compile(
     r"\.(?P<stem>.+)\.[0-9a-f]{8}\.partial(?P<suffix>\.[^.]*?)?(\.\w+|-journal)?", re.DOTALL
 )
 
-_NO_PLACE = (errno.ENOSPC, errno.EROFS, errno.EDQUOT)  # errors of writing alone
+NO_PLACE = (errno.ENOSPC, errno.EROFS, errno.EDQUOT)  # errors of writing alone
 
 # Files and folders made by systems, besides names that begin with a dot.
 _OF_SYSTEMS = {"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx", "$recycle.bin",
@@ -120,7 +120,7 @@ def temporary_folder() -> tempfile.TemporaryDirectory[str]:
     """Make a folder that is removed with its object, at exit, and by `discard_all`."""
     import tempfile  # here because it is rarely needed
 
-    made = tempfile.TemporaryDirectory(prefix="dvskit-")
+    made = tempfile.TemporaryDirectory(prefix="dvskit-", ignore_cleanup_errors=True)
     _begun.add(Path(made.name))
     return made
 
@@ -235,7 +235,7 @@ def whole_file(path: str | PathLike[str], *, overwrite: bool = False) -> Iterato
         # An error that names another file (a missing input) is not about the output, unless that
         # file was to be written.
         own = error.filename is None or os.fspath(error.filename) in (str(partial), str(target))
-        if own or error.errno in _NO_PLACE:
+        if own or error.errno in NO_PLACE:
             raise OutputError(
                 f"{target}: {error.strerror or error}; choose another place"
             ) from error
@@ -270,7 +270,7 @@ def whole_folder(
     except OSError as error:
         # An error that names another file (a missing input) is not about the output.
         own = error.filename is None or _inside(Path(error.filename), (partial, target))
-        if not own and error.errno not in _NO_PLACE:
+        if not own and error.errno not in NO_PLACE:
             raise
         raise OutputError(f"{target}: {error.strerror or error}; choose another place") from error
     finally:

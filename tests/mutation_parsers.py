@@ -27,6 +27,7 @@ from dvskit import video
 from dvskit.emulator import EmulatorParams
 from dvskit.video.lossless import LosslessWriter
 from dvskit.video.writing import write_video
+from tests.test_calibration_files import KALIBR, LINE, by_opencv
 
 _HIGH, _WIDE, _FRAMES = 48, 64, 12
 _FRAME_US = 33_333
@@ -221,6 +222,12 @@ def read_params(path: Path) -> Read:
     return repr(EmulatorParams.preset(path)), ""
 
 
+def opencv_calibration(folder: Path) -> Path:
+    path = folder / "a.yaml"
+    by_opencv(path)
+    return path
+
+
 def read_calibration(path: Path) -> Read:
     from dvskit.formats.calibration import read_camera
 
@@ -387,31 +394,7 @@ def read_manifest(path: Path) -> Read:
 MANIFEST = "file,input,options,events,seconds,host,error\n" + "".join(
     f"{name}.raw,in/{name}.npz,0123456789abcdef,2000,0.125,node,\n" for name in "abc"
 )
-CALIB = "199.5 198.25 132.0 110.5 -0.37 0.15 -0.0003 0.0007 0.0  # fx fy cx cy k1 k2 p1 p2 k3\n"
-OPENCV = """%YAML:1.0
----
-image_width: 240
-image_height: 180
-camera_matrix: !!opencv-matrix
-   rows: 3
-   cols: 3
-   dt: d
-   data: [ 199.5, 0., 132., 0., 198.25, 110.5, 0., 0., 1. ]
-distortion_coefficients: !!opencv-matrix
-   rows: 1
-   cols: 4
-   dt: d
-   data: [ -0.37, 0.15, -0.0003, 0.0007 ]
-"""
-KALIBR = """cam0:
-  cam_overlaps: [1]
-  camera_model: pinhole
-  distortion_coeffs: [-0.37, 0.15, -0.0003, 0.0007]
-  distortion_model: radtan
-  intrinsics: [199.5, 198.25, 132.0, 110.5]
-  resolution: [240, 180]
-  rostopic: /dvs/image
-"""
+CALIB = f"{LINE}  # fx fy cx cy k1 k2 p1 p2 k3\n"
 LABELS = "start_us,stop_us,name\n0,1000,wave\n1000,2500,clap\n4000,9000,arm roll\n12000,13000,x\n"
 TIMES = "".join(f"{number / 30:.6f} frame_{number:06d}.png\n" for number in range(8))
 
@@ -447,7 +430,7 @@ PARSERS: tuple[Parser, ...] = (
     Parser("config", config, read_config, text=True),
     Parser("preset", preset, read_params, text=True),
     _text("calib.txt", "calib.txt", CALIB, read_calibration),
-    _text("calib-opencv", "a.yaml", OPENCV, read_calibration),
+    Parser("calib-opencv", opencv_calibration, read_calibration, text=True),
     _text("calib-kalibr", "a.yaml", KALIBR, read_calibration),
     Parser("list", sample_list, read_list, text=True),
     _text("labels", "a_labels.csv", LABELS, read_label_file),

@@ -15,6 +15,7 @@ from safetensors.torch import load, save
 from dvskit import training
 from dvskit.errors import ConfigError, ModelError
 from dvskit.networks import ConvLIF, Layered, MotionLIF
+from dvskit.networks.model_folder import DIGEST
 from dvskit.training import InputConfig, Model, load_model
 from dvskit.training.toml_config import toml_text
 
@@ -289,6 +290,8 @@ def answers(model: Model) -> torch.Tensor:
 def test_changed_files_are_refused_in_one_line_or_answer_with_finite_numbers(folder):
     rng = random.Random(20)
     file, text = folder / "weights.safetensors", (folder / "model.toml").read_text()
+    # Without the digest, by which every other file of weights would be refused.
+    text = "".join(line for line in text.splitlines(keepends=True) if DIGEST not in line)
     weights, loaded, refused = file.read_bytes(), 0, 0
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for case in range(1_500):
@@ -307,7 +310,7 @@ def test_changed_files_are_refused_in_one_line_or_answer_with_finite_numbers(fol
     assert loaded + refused == 1_500
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
     assert grown < MOST_BYTES
-    assert loaded > 50  # with the weights of their model.toml
+    assert loaded > 100
     assert refused > 800
 
 

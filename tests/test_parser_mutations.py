@@ -68,7 +68,7 @@ def test_deep_and_long_tables_are_one_line_and_take_no_time(tmp_path):
             EmulatorParams.preset(path)
 
 
-def test_a_calibration_whose_aliases_multiply_is_refused(tmp_path):
+def test_a_calibration_with_aliases_that_multiply_is_refused(tmp_path):
     lines = ["a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1]"]
     lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 8)}]" for n in range(1, 9)]
     path = tmp_path / "a.yaml"

@@ -166,7 +166,7 @@ def test_a_missing_package_is_named_with_its_command(run, monkeypatch):
         ("https://me:word@h/a.raw: gone", "https://h/a.raw: gone"),
         ("https:/me:word@h/a.raw?sig=s3:cr&t=1: gone", "https://h/a.raw: gone"),
         ("s3:/b/k.raw?x=1 and s3://b/2.raw", "s3://b/k.raw and s3://b/2.raw"),
-        ("file:/tmp/a.raw", "file:///tmp/a.raw"),
+        ("file:/data/a.raw", "file:///data/a.raw"),
         ("udp://h:5000 and me@h", "udp://h:5000 and me@h"),
     ],
 )

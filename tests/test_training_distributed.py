@@ -141,8 +141,11 @@ def test_torchrun_starts_the_command_and_one_process_prints(bars: Path, tmp_path
     assert done.stderr.count("try it: dvskit classify FILE") == 1
 
 
-def launchers(config: Config, folder: Path, nodes: int, *options: str) -> list[subprocess.Popen]:
-    """Start torchrun for two processes in all, on each of some nodes, which are this machine."""
+def launched(config: Config, folder: Path, nodes: int, *options: str) -> list[subprocess.Popen]:
+    """Start torchrun for two processes in all, on some nodes, which are all this machine.
+
+    Each writes what it says to a file of its number.
+    """
     training.write_config(config, folder / "config.toml")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -150,19 +153,25 @@ def launchers(config: Config, folder: Path, nodes: int, *options: str) -> list[s
     command = [sys.executable, "-m", "torch.distributed.run", "--rdzv-backend", "c10d"]
     command += ["--rdzv-endpoint", place, "--nnodes", str(nodes), *options]
     command += ["--nproc-per-node", str(2 // nodes)]
-    return [
-        subprocess.Popen(
-            [*command, "-m", "dvskit", "train", str(folder / "config.toml")],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=os.environ | {"DVSKIT_THREADS": "1", "OMP_NUM_THREADS": "1"},  # as `together`
-        )
-        for _ in range(nodes)
-    ]
+    command += ["-m", "dvskit", "train", str(folder / "config.toml")]
+    started = []
+    for number in range(nodes):
+        with (folder / str(number)).open("w") as said:
+            environment = {"DVSKIT_THREADS": "1", "OMP_NUM_THREADS": "1"}  # as `together`
+            started.append(
+                subprocess.Popen(
+                    command, stdout=said, stderr=subprocess.STDOUT, env=os.environ | environment
+                )
+            )
+    return started
 
 
-def check_weights(output: str, weights: Any) -> None:
+def check_ended(started: list[subprocess.Popen], folder: Path, output: str, weights: Any) -> None:
+    """Wait for torchrun to end well, and compare the weights."""
+    codes = [each.wait(120) for each in started]
+    said = "".join((folder / str(number)).read_text() for number in range(len(started)))
+    assert codes == [0] * len(started), said
+    assert said.count(" (95 % interval ") == 1
     for name, weight in training.load_model(output).module.state_dict().items():
         np.testing.assert_array_equal(weight, weights[name], err_msg=name)
 
@@ -174,16 +183,19 @@ def test_a_killed_process_is_started_again_and_the_weights_are_those_of_an_undis
     config = config_for(bars, tmp_path / "undisturbed", epochs=30)
     _, _, undisturbed = together(2, train_rank, config)[0]
     config = replace(config, output=str(tmp_path / "disturbed"))
-    (launcher,) = launchers(config, tmp_path, 1, "--max-restarts", "1")
-    log = tmp_path / "disturbed" / "log.csv"
+    started = launched(config, tmp_path, 1, "--max-restarts", "1")
+    log, said = tmp_path / "disturbed" / "log.csv", tmp_path / "0"
     while not (log.is_file() and len(log.read_text().splitlines()) > 5):
-        assert launcher.poll() is None
+        assert started[0].poll() is None, said.read_text()
         time.sleep(0.01)
-    os.kill(children_of(launcher.pid)[1], signal.SIGKILL)
-    _, said = launcher.communicate(timeout=120)
-    assert launcher.returncode == 0, said
-    assert "failed (exitcode: " in said  # that of the killed one, or of the one that lost it
-    check_weights(config.output, undisturbed)
+    other, killed = children_of(started[0].pid)
+    os.kill(other, signal.SIGSTOP)  # else it may fail before torchrun sees the killed one
+    os.kill(killed, signal.SIGKILL)
+    while "closing signal SIGTERM" not in said.read_text():
+        time.sleep(0.01)
+    os.kill(other, signal.SIGCONT)
+    check_ended(started, tmp_path, config.output, undisturbed)
+    assert "exitcode: -9" in said.read_text()
 
 
 @pytest.mark.slow(seconds=20)
@@ -193,11 +205,7 @@ def test_two_launchers_that_meet_at_a_port_train_the_same_weights(
     config = config_for(bars, tmp_path / "one", epochs=3)
     _, _, weights = together(2, train_rank, config)[0]
     config = replace(config, output=str(tmp_path / "two"))
-    started = launchers(config, tmp_path, 2)
-    said = [each.communicate(timeout=120) for each in started]
-    assert [each.returncode for each in started] == [0, 0], said
-    assert sum(out.count(" (95 % interval ") for out, _ in said) == 1
-    check_weights(config.output, weights)
+    check_ended(launched(config, tmp_path, 2), tmp_path, config.output, weights)
 
 
 def test_normalisation_of_torchs_own_is_refused_in_several_processes() -> None:

@@ -6,7 +6,6 @@ what the loss of one means.
 
 from __future__ import annotations
 
-import errno
 import platform
 import time
 import traceback
@@ -24,8 +23,6 @@ from dvskit.cli._trees import FileJob
 from dvskit.errors import ConfigError, DvskitError, one_line
 
 _LOOK_S = 0.1  # between looks at messages, and for Ctrl-C
-# Errors that would also stop all further files: no space, or a read-only file system.
-_NO_PLACE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
 # Does a job; returns its value. A worker imports it by name.
 Work = Callable[[FileJob], Any]
@@ -125,7 +122,7 @@ def _end_of(work: Work, job: FileJob) -> JobResult:
         return JobResult(
             _console.for_shell(text) or type(error).__name__,
             isinstance(error, ConfigError),
-            getattr(cause, "errno", None) in _NO_PLACE,
+            getattr(cause, "errno", None) in _files.NO_PLACE,  # which stop all further files
             traceback.format_exc() if _console.debug else "",
         )
 

@@ -11,9 +11,9 @@ import re
 from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
+from dvskit import _files
 from dvskit.cli import _console
 from dvskit.errors import ConfigError, DvskitError, FormatError, OutputError, one_line
 
@@ -157,7 +157,7 @@ def staged(file: Path | None, out: Path | None, *, force: bool) -> Iterator[tupl
         return
     if target is not None:
         check_writable(target)
-    with TemporaryDirectory(prefix="dvskit-", ignore_cleanup_errors=True) as folder:
+    with _files.temporary_folder() as folder:
         local: list[Any] = [file, out]
         for place, address in enumerate((source, target)):
             if address is not None:

@@ -46,7 +46,7 @@ RECORDINGS = Inputs("recording", _is_recording, _is_recording, readable_suffixes
 class FileJob(NamedTuple):
     """An input file (or a folder that is one input), its output, and its bytes.
 
-    number  tells jobs without an output apart
+    number  distinguishes jobs without an output
     """
 
     file: Path

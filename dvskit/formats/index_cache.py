@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvskit._files import forget, unfinished, whole_file
-from dvskit.errors import OutputError
+from dvskit.errors import FormatError, OutputError
+from dvskit.formats.stored_array import load_arrays
 
 _VERSION = 1
 NEVER = -(1 << 62)
@@ -107,9 +108,8 @@ def find_index(path: Path, kind: str, build: Callable[[], Index]) -> Index:
 
 def _read(kept: Path, stamp: NDArray[np.int64]) -> Index | None:
     try:
-        with kept.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            columns = {name: arrays[name] for name in ("stamp", "before_us", "offset", "state")}
-    except Exception:  # headers are parsed as Python: damage raises any error
+        columns = load_arrays(kept, ("stamp", "before_us", "offset", "state"))
+    except FormatError:  # missing, or damaged
         return None
     before_us, offset, state = columns["before_us"], columns["offset"], columns["state"]
     shapes = before_us.ndim == offset.ndim == 1 and state.ndim == 2

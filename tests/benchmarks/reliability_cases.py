@@ -46,7 +46,7 @@ class Case:
 
     @property
     def group(self) -> str:
-        """The command whose kills it shares."""
+        """The command that shares its kills."""
         return self.command.partition(" ")[0]
 
 

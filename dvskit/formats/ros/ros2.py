@@ -340,8 +340,8 @@ class Db3File(RosContainer):
                         elif topic in wanted:
                             losses.lose(place, 0, "a message without bytes")
                     # SQLite may end at a damaged page without an error.
-                    count = base.execute("SELECT count(*) FROM messages").fetchone()[0]
-                    if not start and seen != count:
+                    counted = "SELECT count(*) FROM messages"
+                    if not start and seen != (count := base.execute(counted).fetchone()[0]):
                         problem = f"{seen:,} of {count:,} messages can be read"
                         losses.lose(_FIRST_ROW + row, 0, problem)
                     return
