@@ -22,6 +22,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 from dvskit import cli
 from tests.bars import bars, trained  # noqa: F401 (fixtures)
 from tests.browser import Browser, find_chromium, start_browser
+from tests.page_code import run_command
 
 _HERE = Path(__file__).resolve().parent
 _COMPILING = re.compile("^compiling loops, .*\n", re.MULTILINE)  # said where no test came before
@@ -97,6 +98,14 @@ def run(monkeypatch, capsys, tmp_path):
         return ended.value.code or 0, out.out, _COMPILING.sub("", out.err)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def sample_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of `dvskit sample`, which tests copy before they write to it."""
+    folder = tmp_path_factory.mktemp("sample") / "dvskit-sample"
+    run_command(f"dvskit sample {folder}")
+    return folder
 
 
 @pytest.fixture(scope="module")  # closed behind a file's tests: an idle one may keep a core busy

@@ -1,0 +1,62 @@
+"""Run the examples of the public objects of a package.
+
+    python -m tests.docstring_examples PACKAGE   (in the folder of `dvskit sample`)
+
+Prints the objects without an example and the examples that fail, and ends with 1 if there are any.
+An example is the first block of a docstring that is indented by four spaces. It runs after
+`import dvskit, numpy as np, torch` alone, in a namespace of its own.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+import traceback
+from collections.abc import Iterator
+from importlib import import_module
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+
+import dvskit
+from tests.examples import example_of
+
+
+def public_objects(package: ModuleType) -> Iterator[tuple[str, Any]]:
+    """Yield the functions and classes that a package lists as public, but no exceptions."""
+    for name in package.__all__:
+        found = getattr(package, name)
+        is_error = inspect.isclass(found) and issubclass(found, Exception)
+        if not is_error and (inspect.isclass(found) or inspect.isroutine(found)):
+            yield name, found
+
+
+def fault_of(documented: Any, name: str) -> str:
+    """Run the example of an object; return the fault, or ""."""
+    try:
+        text = example_of(documented)
+    except AssertionError:
+        return "has no example"
+    try:
+        exec(compile(text, name, "exec"), {"dvskit": dvskit, "np": np, "torch": torch})
+    except Exception:
+        return f"\n{text}{traceback.format_exc(limit=-2)}"
+    return ""
+
+
+def main() -> int:
+    """Run the examples of the package that the command line names."""
+    package = import_module(sys.argv[1])
+    faults = [
+        f"{package.__name__}.{name}: {fault}"
+        for name, documented in public_objects(package)
+        if (fault := fault_of(documented, name))
+    ]
+    print("\n".join(faults))
+    return bool(faults)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

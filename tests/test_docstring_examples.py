@@ -1,0 +1,24 @@
+"""Every public function and class has an example, and the example runs."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+import dvskit
+from tests.page_code import start_module
+
+PACKAGES = sorted(
+    f"dvskit.{path.parent.name}" for path in Path(dvskit.__file__).parent.glob("*/__init__.py")
+    if path.parent.name not in ("cli",)
+)  # fmt: skip
+
+
+@pytest.mark.slow(seconds=200)
+@pytest.mark.parametrize("package", ["dvskit", *PACKAGES])
+def test_each_public_object_has_an_example_that_runs(package, sample_folder, tmp_path):
+    folder = shutil.copytree(sample_folder, tmp_path / "sample")
+    done = start_module("tests.docstring_examples", package, folder=folder, seconds=280)
+    assert done.returncode == 0, f"{done.stdout}{done.stderr}"

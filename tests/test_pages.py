@@ -1,0 +1,46 @@
+"""The code of the README and of the guides runs from top to bottom."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.page_code import blocks_of, prose_of, start_page
+
+TOP = Path(__file__).resolve().parent.parent
+GUIDES = sorted((TOP / "samples" / "guide").glob("*.md"))
+PICTURE = re.compile(r"!\[[^\]]+\]\(pictures/([^)]+)\)")
+# One process for each page, which loads torch and runs all commands of the page.
+of_guides = pytest.mark.parametrize("page", GUIDES, ids=lambda page: page.stem)
+
+
+@pytest.mark.slow(seconds=240)
+@of_guides
+def test_the_code_of_a_guide_runs_and_draws_its_pictures(page, sample_folder, tmp_path):
+    folder = shutil.copytree(sample_folder, tmp_path / "sample")
+    done = start_page(page, folder)
+    assert done.returncode == 0, f"{done.stdout}{done.stderr}"
+    made = {path.stem for path in folder.rglob("*") if path.is_file()}
+    made -= {path.stem for path in sample_folder.rglob("*")}
+    assert {Path(name).stem for name in PICTURE.findall(page.read_text("utf-8"))} <= made
+
+
+@of_guides
+def test_a_guide_is_short(page):
+    assert len(prose_of(page.read_text("utf-8"))) <= 600
+
+
+def test_each_picture_of_the_guides_is_small_and_shown():
+    shown = {name for page in GUIDES for name in PICTURE.findall(page.read_text("utf-8"))}
+    stored = {path.name: path.stat().st_size for path in TOP.glob("samples/guide/pictures/*")}
+    assert stored.keys() == shown
+    assert all(size <= 150_000 for size in stored.values()), stored
+
+
+@of_guides
+def test_few_blocks_of_a_guide_are_not_run(page):
+    blocks = list(blocks_of(page.read_text("utf-8")))
+    assert sum(1 for block in blocks if block.reason) <= len(blocks) / 2
