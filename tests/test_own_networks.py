@@ -260,8 +260,9 @@ def test_a_module_without_samples_says_what_to_pass():
 
 
 @pytest.mark.slow(seconds=10)
-def test_the_loop_of_the_readme_takes_ten_lines_and_runs_in_an_empty_folder(tmp_path, monkeypatch):
-    text = (Path(__file__).resolve().parent.parent / "README.md").read_text("utf-8")
+def test_the_loop_of_the_guide_takes_ten_lines_and_runs_in_an_empty_folder(tmp_path, monkeypatch):
+    guide = Path(__file__).parents[1] / "samples" / "guide" / "training-a-classifier.md"
+    text = guide.read_text("utf-8")
     (block,) = (each.split("```")[0] for each in text.split("```python\n") if "(torch.nn.M" in each)
     *_, loop = block.strip().split("\n\n\n")
     assert len(loop.splitlines()) == 10

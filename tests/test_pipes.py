@@ -143,8 +143,8 @@ def test_a_terminal_is_refused_in_one_line(run, tmp_path, monkeypatch):
     assert not (tmp_path / "-").exists()
 
 
-def test_the_readme_says_which_formats_go_through_a_pipe():
-    text = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+def test_the_page_of_formats_says_which_go_through_a_pipe():
+    text = (Path(__file__).parents[1] / "samples" / "formats.md").read_text(encoding="utf-8")
     words = {"": "", "rw": "; pipes", "w": "; pipes (write)"}
     for row in formats():
         if row.name == "udp" or not row.module.startswith("dvskit."):

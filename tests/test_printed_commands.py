@@ -46,8 +46,8 @@ def test_the_commands_of_pages_parse(page: Path) -> None:
 
 def test_the_commands_of_pages_are_found() -> None:
     text = (TOP / "README.md").read_text(encoding="utf-8")
-    assert len(list(commands_of(text))) > 25
-    assert len(list(spans_of(text))) > 15
+    assert len(list(commands_of(text))) > 12
+    assert len(list(spans_of(text))) > 2
     card = (TOP / "models" / "nmnist-signed-lif" / "README.md").read_text(encoding="utf-8")
     assert ["dvskit", "classify", "digit.bin", "--model", "nmnist-signed-lif"] in commands_of(card)
     continued = next(words for words in commands_of(card) if "runs/second" in words)

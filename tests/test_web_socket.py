@@ -23,7 +23,7 @@ from dvskit.formats import network
 from tests.test_network import TOKEN, Sender
 from tests.test_udp import make
 
-README = Path(__file__).parent.parent / "README.md"
+GUIDE = Path(__file__).parent.parent / "samples" / "guide" / "live-and-teach.md"
 PLAIN, LOCKED = "ws://127.0.0.1:0", f"ws://{TOKEN}@127.0.0.1:0/camera"
 
 
@@ -253,8 +253,8 @@ def test_a_message_beyond_the_limit_is_a_lost_end(monkeypatch, tmp_path):
 
 PAGE = b"<!doctype html><title>events</title>"
 
-# As the README has it, with the address of a test and results in place of lines in the console.
-SCRIPT = re.search("```js\n(.*?)```", README.read_text(), re.DOTALL)[1]
+# As the guide has it, with the address of a test and results in place of lines in the console.
+SCRIPT = re.search("```js\n(.*?)```", GUIDE.read_text(), re.DOTALL)[1]
 for shown, tested in {
     '"ws://127.0.0.1:5000"': "arguments[0]",
     "console.log(line.split": "events.push(line.split",
