@@ -5,8 +5,8 @@
     python -m tests.benchmarks --all            # all that can run here: about two hours
     python -m tests.benchmarks --mark           # marks tables that are older than their code
 
-A benchmark is a module of this folder. What it prints is its table, in Markdown. Recordings come
-from the folder in DVSKIT_DATA. Every other option of a module is its own: see its first lines.
+A benchmark is a module of this folder, and what it prints is its table. Recordings come from
+the folder in DVSKIT_DATA. The options of a module are in its first lines.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def run(name: str) -> str:
         sys.exit(f"{name} ended with {done.returncode}")
     conditions.append(f"{(time.monotonic() - begun) / 60:.0f} min")
     said = "; ".join([measured.versions(("dvskit", *benchmark.peers)), *conditions])
-    return f"{done.stdout.strip()}\n\n{said}: `python -m tests.benchmarks {name}`."
+    return f"```text\n{done.stdout.strip()}\n```\n\n{said}: `python -m tests.benchmarks {name}`."
 
 
 def main() -> None:
