@@ -16,7 +16,7 @@ PACKAGES = sorted(
 )  # fmt: skip
 
 
-@pytest.mark.slow(seconds=200)
+@pytest.mark.slow(seconds=9)
 @pytest.mark.parametrize("package", ["dvskit", *PACKAGES])
 def test_each_public_object_has_an_example_that_runs(package, sample_folder, tmp_path):
     folder = shutil.copytree(sample_folder, tmp_path / "sample")

@@ -17,7 +17,7 @@ PICTURE = re.compile(r"!\[[^\]]+\]\(pictures/([^)]+)\)")
 of_guides = pytest.mark.parametrize("page", GUIDES, ids=lambda page: page.stem)
 
 
-@pytest.mark.slow(seconds=240)
+@pytest.mark.slow(seconds=20)
 @of_guides
 def test_the_code_of_a_guide_runs_and_draws_its_pictures(page, sample_folder, tmp_path):
     folder = shutil.copytree(sample_folder, tmp_path / "sample")
