@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from dvskit import load_events
 from dvskit.datasets import read_images
-from dvskit.datasets.saccades import NOMINAL, Saccades, emulate_moved, emulate_saccades, vary
+from dvskit.emulator.saccades import NOMINAL, Saccades, emulate_moved, emulate_saccades, vary
 from dvskit.events import Events, Size
 from dvskit.tensors import bin_events
 

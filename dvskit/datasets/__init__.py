@@ -24,7 +24,6 @@ from dvskit.datasets.loader import Batches
 from dvskit.datasets.opening import find_spans, open_samples
 from dvskit.datasets.public_layouts import GESTURES
 from dvskit.datasets.public_sets import PUBLIC_SETS, PublicSet, open_public, register_public_set
-from dvskit.datasets.saccades import NOMINAL, Saccades, emulate_moved, emulate_saccades
 from dvskit.datasets.sample import Part, Sample, class_names
 from dvskit.datasets.samples import ImageSamples, Samples
 from dvskit.datasets.splits import (
@@ -38,6 +37,7 @@ from dvskit.datasets.splits import (
     split_samples,
 )
 from dvskit.datasets.tonic_sets import TonicSamples, from_tonic, in_tonic
+from dvskit.emulator.saccades import NOMINAL, Saccades, emulate_moved, emulate_saccades
 
 __all__ = [
     "GESTURES",

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from dvskit._arguments import check_arguments
 from dvskit._files import is_hidden, visible
 from dvskit.datasets.kinds import kind_of
-from dvskit.datasets.saccades import NOMINAL, Saccades, emulate_varied
 from dvskit.datasets.sample import Part, Sample
 from dvskit.datasets.samples import ImageSamples, Samples
+from dvskit.emulator.saccades import NOMINAL, Saccades, emulate_varied
 from dvskit.errors import ConfigError, FormatError, MissingFileError, VideoError, one_line
 from dvskit.events import Events, as_size
 from dvskit.formats.content import content_digest, digest_of
@@ -197,7 +197,7 @@ class MovedImages(Samples):
 
     rows, classes, labels  those of the images
     size                   of the sensor, (width, height)
-    saccades               the mean of their variation: see `dvskit.datasets.saccades`
+    saccades               the mean of their variation: see `dvskit.emulator.saccades`
 
     `events` with a generator draws path, lens, screen, thresholds and noise. Without one, the image
     itself is the seed, so a sample is always the same.

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from dvskit import load_events
 from dvskit._threads import run_parts
 from dvskit.datasets import read_images
-from dvskit.datasets.saccades import NOMINAL, Saccades, emulate_moved
+from dvskit.emulator.saccades import NOMINAL, Saccades, emulate_moved
 from dvskit.events import Events, Size
 from dvskit.tensors import bin_events
 
