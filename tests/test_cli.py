@@ -76,6 +76,7 @@ def test_help_names_every_command(run):
         "eval",
         "classify",
         "demo",
+        "sample",
         "doctor",
     ]:
         assert verb in out

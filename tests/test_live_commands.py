@@ -36,7 +36,8 @@ READING = {
 }
 # They read files, labelled folders or webcams, or nothing at all; view has tests of its own.
 OTHERS = {
-    "calibrate", "cameras", "demo", "doctor", "emulate", "eval", "filters", "teach", "train", "view"
+    "calibrate", "cameras", "demo", "doctor", "emulate", "eval", "filters", "sample", "teach",
+    "train", "view",
 }  # fmt: skip
 
 

@@ -21,7 +21,7 @@ MODULES = {
     name: name for name in (
         "info", "convert", "merge", "filters", "emulate", "calibrate", "cloud", "render", "view",
         "corners", "flow", "motion", "track", "reconstruct", "train", "teach", "eval", "classify",
-        "cameras", "ros", "demo", "doctor", "plot",
+        "cameras", "ros", "demo", "sample", "doctor", "plot",
     )
 } | {"eval": "evaluate"}  # fmt: skip
 # How to continue after Ctrl-C.
@@ -55,8 +55,8 @@ _ANSWERS = {
     "learn fit": "`dvskit train FOLDER` trains on a folder with a folder for each class",
     "test train-test traintest score accuracy":
         "`dvskit eval MODEL DATA` scores a model; `dvskit train FOLDER` holds clips out and tests",
-    "sample samples example examples quickstart tutorial": "`dvskit demo` makes a recording and "
-        "shows the whole path; the folder samples/ has guides",
+    "samples example examples quickstart tutorial": "`dvskit demo` shows the whole path; `dvskit "
+        "sample` writes files to try the other commands on",
     "evaluate": "`dvskit eval MODEL DATA` scores a model",
     "predict infer inference recognise recognize live":
         "`dvskit classify FILE --model MODEL` classifies; with --live it decides as events arrive",

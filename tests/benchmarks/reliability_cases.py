@@ -114,6 +114,7 @@ def _folders() -> Iterator[Case]:
     yield _case("convert ../inputs/framed.aedat4 out --frames", "out", law="folder")
     yield _case(f"render {a} -o out --scale 1 --fps 200", "out", law="folder")
     yield _case(f"reconstruct {a} -o out --model filter", "out", law="folder")
+    yield _case("sample out", "out", law="folder", start=parts.write_small_sample)
     yield _case(f"convert {many} outs --to evt3 --jobs 2", "outs", law="files")
     yield _case("emulate ../inputs/clips outs --to npz --jobs 1", "outs", law="files")
     yield _case(f"render {many} -o outs/ --to gif --jobs 2", "outs", law="files")

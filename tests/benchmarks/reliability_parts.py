@@ -117,6 +117,15 @@ def draw_small_demo() -> None:
     command_line()
 
 
+def write_small_sample() -> None:
+    """Run `dvskit sample` for two parts of the folder."""
+    from dvskit.emulator import sample_folder
+
+    parts = sample_folder._PARTS
+    sample_folder._PARTS = {name: parts[name] for name in ("video.mp4", "images")}
+    command_line()
+
+
 def view_datagrams() -> None:
     """Run `dvskit view`, send it datagrams, and interrupt it."""
     from dvskit.cli._live_view import ShownArrivals

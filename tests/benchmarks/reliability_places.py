@@ -32,7 +32,7 @@ from tests.benchmarks.reliability_runs import Ran, content, disk, fill, left_ove
 
 TOP = Path(__file__).resolve().parent.parent.parent
 DATA = Path(os.environ.get("DVSKIT_DATA", TOP.parent / "shared" / "data"))
-LONG = {"demo", "train"}  # for which some cases suffice
+LONG = {"demo", "sample", "train"}  # for which some cases suffice
 
 
 def writers() -> dict[str, tuple[str, str]]:
