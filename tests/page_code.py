@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 _BLOCK = re.compile(
-    r"^(?:<!-- not run: (?P<reason>.+) -->\n+)?^```(?P<kind>bash|python)\n(?P<text>.*?)^```$",
+    r"^(?:<!-- not run: (?P<reason>[^\n]+) -->\n+)?^```(?P<kind>bash|python)\n(?P<text>.*?)^```$",
     re.DOTALL | re.MULTILINE,
 )
 _ANY_BLOCK = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)

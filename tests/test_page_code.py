@@ -29,6 +29,11 @@ dvskit filters \\
 ```python
 assert value == 2
 ```
+
+<!-- not run: never ends -->
+```bash
+dvskit view events.raw
+```
 """
 
 
@@ -39,6 +44,7 @@ def test_blocks_are_found_with_their_lines_and_reasons():
         ("python", 11, ""),
         ("bash", 15, ""),
         ("python", 21, ""),
+        ("bash", 26, "never ends"),
     ]
     assert [line.split() for line in blocks[2].commands()] == [
         ["cd", "part"],

@@ -71,7 +71,7 @@ BENCHMARKS = {
         "DATA/davis/davis346_street.aedat4", ("tensors",), ("eventcv",),
     ),
     "fitting": Benchmark("DATA/mnist", ("filters",)),
-    "saccades": Benchmark("DATA", ("datasets/saccades.py", "emulator")),
+    "saccades": Benchmark("DATA", ("emulator/saccades.py", "emulator")),
     "camera": Benchmark("", ("formats",)),
     "cluster": Benchmark("", ("cli",), ("distributed",)),
     "live": Benchmark("", ("evaluation", "neurons")),
