@@ -27,7 +27,7 @@ from dvskit.datasets.samples import Images, ImageSamples
 from dvskit.encoders.names import Encoder, check_channels, encode_images
 from dvskit.errors import ConfigError, GeometryError
 from dvskit.events import Size, as_size
-from dvskit.filters.base import check_number
+from dvskit.filters.checks import check_number
 
 _MOST: dict[str, float] = {
     "shift_px": 32767, "rotate_deg": 180, "zoom": 0.99, "shear_deg": 80, "warp_px": 1e3,

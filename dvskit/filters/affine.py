@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from dvskit._arguments import check_arguments, checked
 from dvskit.events import Size
-from dvskit.filters.base import check_choice, check_number, check_whole
+from dvskit.filters.checks import check_choice, check_number, check_whole
 from dvskit.filters.pixel_map import Axes, PixelMap, Places
 
 Matrix = tuple[float, float, float, float, float, float]

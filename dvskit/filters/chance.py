@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from dvskit._arguments import check_arguments, checked
 from dvskit.errors import EventsError
 from dvskit.events import Events, Size
-from dvskit.filters.base import Blockwise, CallableFilter, Columns, Step, check_number, check_seed
+from dvskit.filters.base import Blockwise, CallableFilter, Columns, Step
+from dvskit.filters.checks import check_number, check_seed
 from dvskit.filters.selecting import columns, in_parts, room, select
 
 REACH = 5  # cut, in standard deviations; normally 6 in 10 million lie beyond

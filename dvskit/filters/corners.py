@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from dvskit._arguments import check_arguments, checked
 from dvskit.events import Events, Size
-from dvskit.filters.base import CallableFilter, Columns, Step, check_number, check_whole
+from dvskit.filters.base import CallableFilter, Columns, Step
+from dvskit.filters.checks import check_number, check_whole
 from dvskit.filters.selecting import columns, part_of, select
 
 Scores = NDArray[np.float32]

@@ -12,15 +12,8 @@ from numpy.typing import NDArray
 from dvskit._arguments import check_arguments, checked
 from dvskit._threads import run_parts, thread_count
 from dvskit.events import Events, Size, Source, cut
-from dvskit.filters.base import (
-    CallableFilter,
-    Columns,
-    Step,
-    check_choice,
-    check_flag,
-    check_number,
-    check_whole,
-)
+from dvskit.filters.base import CallableFilter, Columns, Step
+from dvskit.filters.checks import check_choice, check_flag, check_number, check_whole
 from dvskit.filters.mask import Mask
 from dvskit.filters.pixel_map import Kept, PixelMap
 from dvskit.filters.selecting import columns, part_of, select

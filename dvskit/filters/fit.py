@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from dvskit._arguments import check_arguments, checked
 from dvskit.errors import count_of
 from dvskit.events import Events, Size, as_size
-from dvskit.filters.base import check_number
+from dvskit.filters.checks import check_number
 from dvskit.filters.pixel_map import Axes, PixelMap, PixelMapStep, Places, place
 from dvskit.formats.calibration import read_camera
 from dvskit.streams import Intrinsics

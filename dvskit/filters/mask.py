@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from dvskit._arguments import check_arguments, checked
 from dvskit.errors import ConfigError, GeometryError, MissingFileError, ShapeError
 from dvskit.events import Size
-from dvskit.filters.base import check_flag, check_number, check_seed
+from dvskit.filters.checks import check_flag, check_number, check_seed
 from dvskit.filters.pixel_map import Axes, Kept, PixelMap
 
 Inside = NDArray[np.bool_]

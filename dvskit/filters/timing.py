@@ -12,16 +12,8 @@ from dvskit._arguments import check_arguments, check_fields, checked
 from dvskit.errors import ConfigError, EventsError
 from dvskit.events import Events, Size, cut
 from dvskit.events.window import check_window
-from dvskit.filters.base import (
-    LONGEST_US,
-    Blockwise,
-    CallableFilter,
-    Step,
-    check_choice,
-    check_flag,
-    check_number,
-    check_whole,
-)
+from dvskit.filters.base import Blockwise, CallableFilter, Step
+from dvskit.filters.checks import LONGEST_US, check_choice, check_flag, check_number, check_whole
 from dvskit.filters.selecting import columns, in_parts, select
 
 _MOST_HZ = 1e12

@@ -17,8 +17,9 @@ from dvskit._arguments import check_arguments, check_fields, checked
 from dvskit.errors import ConfigError, GeometryError
 from dvskit.events import Events, Filter
 from dvskit.filters.affine import Affine, Flip, Roll, RollShare, Rotate, Shear
-from dvskit.filters.base import Chain, check_number, check_whole
+from dvskit.filters.base import Chain
 from dvskit.filters.chance import DropEvents, Noise, SpatialJitter, TemporalJitter
+from dvskit.filters.checks import check_number, check_whole
 from dvskit.filters.mask import DropArea, DropPixels
 from dvskit.filters.selecting import select
 from dvskit.filters.timing import (

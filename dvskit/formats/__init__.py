@@ -30,6 +30,7 @@ from dvskit.formats.addresses import opener_of, scheme_of
 from dvskit.formats.beside import COUNTED_BESIDE, Beside, TriggersAlong, hand_over, left_behind
 from dvskit.formats.file_bytes import InputStream, NamedPipe, is_named_pipe
 from dvskit.formats.file_sink import FileSink, is_standard
+from dvskit.formats.for_writing import format_for_writing
 from dvskit.formats.losses import Damage, Loss
 from dvskit.formats.merging import MergedSource, merge
 from dvskit.formats.network import LiveAddress, connect, is_network
@@ -42,7 +43,6 @@ from dvskit.formats.table import (
     find_by_columns,
     find_by_head,
     find_format,
-    format_for_writing,
     formats,
     named_format,
     register_format,
