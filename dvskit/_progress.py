@@ -258,7 +258,15 @@ def progress(
     """Return a Source that shows its progress while it is read: in a notebook, on a terminal.
 
     Its events are those of the source. If the source has a known length (events in memory, an
-    emulated clip), the bar has an end. `display` shows it elsewhere.
+    emulated clip), the bar has an end.
+
+    title    the text before the bar; the name of the file by default
+    display  a place to show the bar instead, with `show(state)`
+
+    Raises EventsError for an argument that is neither Events nor a Source.
+
+        clip = dvskit.emulate("video.mp4", "noisy", seed=2)
+        dvskit.save_events(dvskit.progress(clip, "emulating"), "noisier.raw")
     """
     source = as_source(events_or_source)
     if title is None:

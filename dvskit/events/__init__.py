@@ -1,6 +1,6 @@
 """The `Events` type, and the protocols and sources that carry events."""
 
-from dvskit.events.columns import Events, Layout, Viewable, cut, polarity_column
+from dvskit.events.columns import Events, Layout, cut, polarity_column
 from dvskit.events.sources import (
     EventsSource,
     Filter,
@@ -14,6 +14,7 @@ from dvskit.events.sources import (
     is_source,
     read_all,
 )
+from dvskit.events.viewable import Viewable
 from dvskit.events.window import Size, as_size, parse_size
 
 __all__ = [

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from importlib import import_module
-from types import MethodType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,15 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 from dvskit._arguments import check_arguments
 from dvskit.errors import EventsError, GeometryError, check_known
 from dvskit.events.even_blocks import even_blocks
+from dvskit.events.viewable import Viewable
 from dvskit.events.window import Size, as_size, check_window, warn_of_seconds
-
-if TYPE_CHECKING:
-    from dvskit.render import notebook
-    from dvskit.render.plots.intervals import flicker, intervals
-    from dvskit.render.plots.noise import noise
-    from dvskit.render.plots.pixel_map import pixel_map
-    from dvskit.render.plots.rate import balance, rate
-    from dvskit.render.plots.spectrum import spectrum
 
 Layout = Literal["tonic", "faery", "expelliarmus", "metavision", "dv"]
 
@@ -60,47 +51,6 @@ def _column(name: str, values: ArrayLike, dtype: type[np.generic]) -> NDArray[An
     return view
 
 
-class _LazyMethod:
-    """A function as a method, imported on first access: `e.plot_rate()` is `rate(e)`."""
-
-    def __init__(self, module: str, function: str) -> None:
-        self._module, self._function = module, function
-
-    def __get__(self, shown: Any, owner: type[Any]) -> Callable[..., Any]:
-        function: Callable[..., Any] = getattr(import_module(self._module), self._function)
-        return function if shown is None else MethodType(function, shown)
-
-
-class Viewable:
-    """Mixin with notebook output, the page and plots; their packages import this one."""
-
-    __slots__ = ()
-    if TYPE_CHECKING:
-        _repr_html_ = notebook.html
-        page = notebook.page
-        plot_balance = balance
-        plot_flicker = flicker
-        plot_intervals = intervals
-        plot_map = pixel_map
-        plot_noise = noise
-        plot_rate = rate
-        plot_spectrum = spectrum
-    else:
-        _repr_html_ = _LazyMethod("dvskit.render.notebook", "html")
-        page = _LazyMethod("dvskit.render.notebook", "page")
-        plot_balance = _LazyMethod("dvskit.render.plots", "balance")
-        plot_flicker = _LazyMethod("dvskit.render.plots", "flicker")
-        plot_intervals = _LazyMethod("dvskit.render.plots", "intervals")
-        plot_map = _LazyMethod("dvskit.render.plots", "pixel_map")
-        plot_noise = _LazyMethod("dvskit.render.plots", "noise")
-        plot_rate = _LazyMethod("dvskit.render.plots", "rate")
-        plot_spectrum = _LazyMethod("dvskit.render.plots", "spectrum")
-
-    def about(self) -> list[tuple[str, str]]:
-        """Return names and values for display that need no reading of events."""
-        return []
-
-
 @check_arguments
 @dataclass(frozen=True, slots=True, eq=False, init=False, repr=False)
 class Events(Viewable):
@@ -114,6 +64,11 @@ class Events(Viewable):
     Columns are read-only views of the arguments. A column is copied only if its dtype differs.
     Raises EventsError for unequal lengths, lossy dtypes and decreasing times, and GeometryError
     for coordinates off the sensor.
+
+        events = dvskit.Events(t=[0, 40, 900], x=[3, 3, 7], y=[2, 2, 0], p=[1, 0, 1], size=(8, 6))
+        len(events), events.duration_us    # (3, 900)
+        events[events.p].t                 # of the ON events: [0, 900]
+        events.between(0, 500).x           # [3, 3]: at 0 <= t < 500 us
     """
 
     t: NDArray[np.int64]
@@ -357,7 +312,13 @@ class Events(Viewable):
 
 
 def cut(events: Events, start_us: int | None, stop_us: int | None) -> Events:
-    """Return the events with start_us <= t < stop_us, as `Events.between` does, without checks."""
+    """Return the events with start_us <= t < stop_us, without copying; None leaves a side open.
+
+    The same as `Events.between`, without its checks of the window, for code that cuts many blocks.
+
+        blocks = dvskit.open_events("events.raw")
+        late = [dvskit.events.cut(block, 1_000_000, None) for block in blocks]    # from 1 s on
+    """
     return events[within(events.t, start_us, stop_us)]
 
 
@@ -400,7 +361,14 @@ def _which(part: ArrayLike, events: Events) -> NDArray[Any]:
 
 
 def polarity_column(values: NDArray[Any]) -> NDArray[np.bool_]:
-    """Return bool, 0/1 or -1/1 polarities with ON = True. Raises EventsError for other values."""
+    """Return polarities as bool with ON = True, in the shape given.
+
+    values  bool; integers 0 and 1; or integers -1 and 1
+
+    Raises EventsError for other values.
+
+        dvskit.events.polarity_column(np.array([-1, 1, 1]))    # [False, True, True]
+    """
     if values.dtype == np.bool_:
         return values
     if values.size:

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
 from dvskit._arguments import check_arguments
 from dvskit.errors import EventsError
-from dvskit.events.columns import Events, Viewable, cut
+from dvskit.events.columns import Events, cut
 from dvskit.events.even_blocks import even_blocks
+from dvskit.events.viewable import Viewable
 from dvskit.events.window import Size, check_window, early_end_us, warn_of_seconds
 
 
@@ -22,7 +23,17 @@ class Source(Protocol):
     """A stream of events in blocks.
 
     Blocks follow each other in time; their borders have no meaning. Memory is bounded by the
-    block. A file starts over at each iteration; a camera does not.
+    block. A file starts over at each iteration; a camera does not. Anything with `size` and
+    `__iter__` is a Source; one that derives from `ReadableSource` has its methods too.
+
+        class Ticks:
+            size = dvskit.Size(64, 48)
+
+            def __iter__(self):
+                for t in range(0, 3_000, 1_000):
+                    yield dvskit.Events(t=[t], x=[5], y=[5], p=[True], size=self.size)
+
+        dvskit.save_events(Ticks(), "ticks.raw")
     """
 
     @property
@@ -34,7 +45,18 @@ class Source(Protocol):
 
 
 class Filter(Protocol):
-    """Frozen parameters of a function from events to events."""
+    """Frozen parameters of a function from events to events.
+
+    The smallest one of your own has no state, so that its step is a plain function. `chain` makes
+    it callable; see `dvskit.filters.CallableFilter` for one that is callable itself.
+
+        class OnOnly:
+            def start(self, size):
+                return lambda events: events[events.p]
+
+        recording = dvskit.open_events("events.raw")
+        on = dvskit.filters.chain(OnOnly())(recording).load()
+    """
 
     def start(self, size: Size) -> Callable[[Events], Events]:
         """Return the step of one pass over a stream; it holds the state of that pass.
@@ -48,6 +70,22 @@ class Sink(Protocol):
     """A destination for events: a context manager.
 
     A clean exit completes the output. An exception keeps the previous output.
+    `dvskit.formats.open_sink` returns the Sink of a file.
+
+        class Counting:
+            def __enter__(self):
+                self.count = 0
+                return self
+
+            def write(self, events):
+                self.count += len(events)
+
+            def __exit__(self, kind, error, trace):
+                print(self.count, "events" if error is None else "events, then an error")
+
+        with Counting() as sink:
+            for block in dvskit.open_events("events.raw"):
+                sink.write(block)
     """
 
     def __enter__(self) -> Self:
@@ -66,7 +104,20 @@ class Sink(Protocol):
 
 
 class ReadableSource(Viewable, ABC):
-    """A Source with the full interface; subclasses define `size` and `__iter__`."""
+    """A Source with the full interface; subclasses define `size` and `__iter__`.
+
+    It adds `load`, `blocks`, `between`, the page and the plots. `__iter__` yields `Events` of this
+    size in order of time, each time from the start if the source can be read again.
+
+        class Ticks(dvskit.events.ReadableSource):
+            size = dvskit.Size(64, 48)
+
+            def __iter__(self):
+                for t in range(0, 3_000, 1_000):
+                    yield dvskit.Events(t=[t], x=[5], y=[5], p=[True], size=self.size)
+
+        Ticks().between(1_000, None).load().t    # [1000, 2000]
+    """
 
     size: Size
 
@@ -112,7 +163,14 @@ class ReadableSource(Viewable, ABC):
 
 
 class EventsSource(ReadableSource):
-    """Events in memory as a Source of one block."""
+    """Events in memory as a Source of one block; it can be read again.
+
+    Functions of a Source make one from Events by themselves; see `as_source`.
+
+        events = dvskit.load_events("events.raw")
+        source = dvskit.events.EventsSource(events)
+        [len(block) for block in source.blocks(duration_us=500_000)]    # events in each half second
+    """
 
     def __init__(self, events: Events) -> None:
         self.events = events
@@ -127,7 +185,14 @@ class EventsSource(ReadableSource):
 
 
 class SourcePart(ReadableSource):
-    """The part of a Source with start_us <= t < stop_us; restarts as often as `source` does."""
+    """The part of a Source with start_us <= t < stop_us; restarts as often as `source` does.
+
+    None leaves a side open. `source.between(start_us, stop_us)` makes one, with checks.
+
+        clip = dvskit.emulate("video.mp4")
+        part = dvskit.events.SourcePart(clip, None, 200_000)
+        part.load().t.max() < 200_000    # True; frames after that time were not decoded
+    """
 
     def __init__(self, source: Source, start_us: int | None, stop_us: int | None) -> None:
         self.source, self.start_us, self.stop_us = source, start_us, stop_us
@@ -173,13 +238,25 @@ def part_words(start_us: int | None, stop_us: int | None) -> str:
 
 
 def about(source: Source) -> list[tuple[str, str]]:
-    """Return names and values for display that a Source provides without being read."""
+    """Return names and values for display that a Source provides without being read.
+
+    Returns (name, value) texts; the first is the type of the Source.
+
+        recording = dvskit.open_events("events.raw")
+        dict(dvskit.events.about(recording))["format"]    # 'evt3'
+    """
     said = source.about() if isinstance(source, Viewable) else []
     return [("source", type(source).__name__), *said]
 
 
 def file_name(events_or_source: Events | Source) -> str | None:
-    """Return the name of the file behind a Source or a part of it."""
+    """Return the name of the file behind a Source or a part of it.
+
+    It is None for a Source without a file, such as Events.
+
+        part = dvskit.open_events("recordings/b.dat").between(0, 100_000)
+        dvskit.events.file_name(part)    # 'b.dat'
+    """
     innermost = inside(events_or_source)
     path = getattr(innermost, "path", None)
     return None if path is None else Path(path).name
@@ -196,7 +273,17 @@ def inside(events_or_source: Events | Source) -> Any:
 
 
 def as_source(events_or_source: Events | Source) -> Source:
-    """Return a Source: the argument itself, or a wrapper around Events. Raises EventsError."""
+    """Return a Source: the argument itself, or a wrapper around Events. Raises EventsError.
+
+    A function that takes `events_or_source` begins with it, and then reads blocks.
+
+        def mean_rate_hz(events_or_source):
+            source = dvskit.events.as_source(events_or_source)
+            times = [block.t for block in source if len(block)]
+            return sum(map(len, times)) / (times[-1][-1] - times[0][0]) * 1e6
+
+        mean_rate_hz(dvskit.open_events("events.raw"))
+    """
     if isinstance(events_or_source, Events):
         return EventsSource(events_or_source)
     if not is_source(events_or_source):
@@ -210,10 +297,22 @@ def as_source(events_or_source: Events | Source) -> Source:
 
 
 def is_source(value: object) -> bool:
-    """Return whether a value is a Source. Arrays have a `size` too, but are none."""
+    """Return whether a value is a Source.
+
+    Events are none; `as_source` wraps them. Arrays have a `size` too, but are none.
+
+        dvskit.events.is_source(dvskit.open_events("events.raw"))    # True
+        dvskit.events.is_source(np.zeros(3))                         # False
+    """
     return isinstance(value, Source) and isinstance(value.size, tuple)
 
 
 def read_all(source: Source) -> Events:
-    """Return all events of a Source as one Events."""
+    """Return all events of a Source as one Events.
+
+    Raises EventsError for blocks that run back in time, GeometryError for blocks of another size.
+
+        clip = dvskit.emulate("video.mp4")
+        events = dvskit.events.read_all(clip)    # as clip.load()
+    """
     return Events.concatenate(source, size=source.size)

@@ -13,7 +13,16 @@ _FIX = "times are microseconds: 1.5 s is 1_500_000"
 
 
 class Size(NamedTuple):
-    """A sensor's size in pixels: width first, as in (x, y)."""
+    """A sensor's size in pixels: width first, as in (x, y).
+
+    A plain (width, height) tuple does wherever a size is expected. The shape of an image is the
+    reverse, (height, width).
+
+        events = dvskit.load_events("events.raw")
+        width, height = events.size
+        counts = np.zeros((height, width), np.int64)
+        np.add.at(counts, (events.y, events.x), 1)    # events per pixel
+    """
 
     width: int
     height: int
@@ -23,7 +32,13 @@ class Size(NamedTuple):
 
 
 def as_size(size: tuple[int, int]) -> Size:
-    """Return `size` as a checked Size. Raises GeometryError unless 1 <= width, height <= 32767."""
+    """Return (width, height) as a checked Size.
+
+    Raises GeometryError unless 1 <= width, height <= 32767.
+
+        size = dvskit.events.as_size((640, 480))
+        str(size), size.width    # ('640x480', 640)
+    """
     try:
         if isinstance(size, str):  # "64" would be (6, 4)
             raise ValueError
@@ -36,7 +51,12 @@ def as_size(size: tuple[int, int]) -> Size:
 
 
 def parse_size(text: str) -> Size:
-    """Return the Size in a text such as "640x480". Raises GeometryError."""
+    """Return the Size in a text such as "640x480".
+
+    The width comes first. Raises GeometryError for other texts.
+
+        dvskit.events.parse_size("640x480")    # Size(width=640, height=480)
+    """
     width, cross, height = text.lower().partition("x")
     if not cross or not width.strip().isdecimal() or not height.strip().isdecimal():
         raise GeometryError(f"size {text!r} is not WIDTHxHEIGHT, such as 640x480")
