@@ -184,8 +184,10 @@ class Third:
         return step
 
 
-def test_the_example_of_register_filter_runs(registered):
-    names = {"events": EVENTS}
+def test_the_example_of_register_filter_runs(registered, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    dvskit.save_events(EVENTS, "events.raw")
+    names = {"dvskit": dvskit}
     exec(example_of(register_filter), names)
     assert names["left"] == LEFT
 

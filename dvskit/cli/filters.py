@@ -72,8 +72,10 @@ def _range(limits: tuple[Any, ...]) -> str:
 
 
 def _docs(kind: Any) -> list[str]:
-    """Return the lines of a docstring, not of an inherited one."""
-    return inspect.cleandoc(kind.__doc__ or "").replace("`", "").splitlines() or ["No description."]
+    """Return the lines of a docstring, not of an inherited one, without examples in Python."""
+    paragraphs = inspect.cleandoc(kind.__doc__ or "").replace("`", "").split("\n\n")
+    prose = [each for each in paragraphs if not each.startswith("    ")]
+    return "\n\n".join(prose).splitlines() or ["No description."]
 
 
 def _values(parameter: Parameter) -> str:

@@ -19,8 +19,9 @@ from dvskit.emulator.params import as_params
 from dvskit.errors import ConfigError, did_you_mean
 from dvskit.evaluation.judging import Data, Judging, open_judging
 from dvskit.events import Events, Filter, Size
-from dvskit.filters.base import CallableFilter, Step
+from dvskit.filters.base import CallableFilter
 from dvskit.filters.checks import check_number, check_seed
+from dvskit.filters.steps import Step
 from dvskit.formats.content import own_seed
 from dvskit.training.models import Model
 from dvskit.training.scores import Result, judge

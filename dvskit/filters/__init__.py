@@ -37,16 +37,7 @@ from dvskit.filters.affine import (
     Transpose,
     Zoom,
 )
-from dvskit.filters.base import (
-    CallableFilter,
-    Chain,
-    FilteredSource,
-    Step,
-    Tally,
-    as_filter,
-    chain,
-    finish,
-)
+from dvskit.filters.base import CallableFilter, Chain, FilteredSource, as_filter, chain
 from dvskit.filters.chance import DropEvents, Noise, SpatialJitter, TemporalJitter
 from dvskit.filters.corners import ArcStar, EFast, EHarris, LuvHarris
 from dvskit.filters.denoising import BackgroundActivity, HotPixel, Refractory, hot_pixels
@@ -63,6 +54,7 @@ from dvskit.filters.mask import (
 )
 from dvskit.filters.names import filter_from, filter_names, register_filter
 from dvskit.filters.pixel_map import PixelMap
+from dvskit.filters.steps import Step, Tally, finish
 from dvskit.filters.timing import (
     DropTime,
     EvenRateLimit,

@@ -32,7 +32,12 @@ _ROUNDING = 1e-9  # coordinates between two pixels, up to rounding, all go to th
 class Flip(PixelMap):
     """Mirror the sensor: the axis "x" swaps left and right, "y" top and bottom, "xy" both.
 
-    A label may change its meaning, such as a wave of the left hand.
+    A label may change its meaning, such as a wave of the left hand. Raises ConfigError for another
+    axis.
+
+        events = dvskit.load_events("events.raw")
+        mirrored = dvskit.filters.Flip("x")(events)
+        mirrored.x[0] == 127 - events.x[0]    # True on a sensor of 128 columns
     """
 
     axis: Literal["x", "y", "xy"] = checked(check_choice, ("x", "y", "xy"), default="x")
@@ -49,7 +54,14 @@ class Flip(PixelMap):
 @check_arguments
 @dataclass(frozen=True, slots=True)
 class Transpose(PixelMap):
-    """Swap x and y, and the sensor's width and height."""
+    """Swap x and y, and the sensor's width and height.
+
+    No event is dropped.
+
+        events = dvskit.Events(t=[0], x=[7], y=[2], p=[True], size=(8, 6))
+        swapped = dvskit.filters.Transpose()(events)
+        swapped.x, swapped.y, swapped.size    # ([2], [7], Size(width=6, height=8))
+    """
 
     def target(self, size: Size) -> Size:
         """Return height x width."""
@@ -66,6 +78,10 @@ class QuarterTurn(PixelMap):
     """Turn the sensor clockwise by quarter turns.
 
     turns  negative ones turn counter-clockwise; odd ones swap the sensor's width and height
+
+        events = dvskit.Events(t=[0], x=[0], y=[0], p=[True], size=(8, 6))
+        turned = dvskit.filters.QuarterTurn(1)(events)
+        turned.x, turned.y, turned.size    # ([5], [0], Size(width=6, height=8))
     """
 
     turns: int = checked(check_whole, -3, 3, default=1)
@@ -114,7 +130,11 @@ class _AboutTheMiddle(PixelMap):
 class Affine(_AboutTheMiddle):
     """Map pixels by a matrix about the middle: x' = xx x + xy y + x_px, y' = yx x + yy y + y_px.
 
-    x and y count from the middle of the sensor, in pixels, to the right and down.
+    x and y count from the middle of the sensor, in pixels, to the right and down. Events that leave
+    the sensor are dropped and counted. The default is no change.
+
+        events = dvskit.load_events("events.raw")
+        narrow = dvskit.filters.Affine(xx=0.5, x_px=10)(events)    # half as wide, then to the right
     """
 
     xx: float = checked(check_number, -_MOST, _MOST, default=1.0)
@@ -133,7 +153,14 @@ class Affine(_AboutTheMiddle):
 @check_arguments
 @dataclass(frozen=True, slots=True)
 class Rotate(_AboutTheMiddle):
-    """Rotate the events clockwise about the middle of the sensor, by an angle in degrees."""
+    """Rotate the events clockwise about the middle of the sensor, by an angle in degrees.
+
+    Events that leave the sensor are dropped and counted. `QuarterTurn` keeps all events.
+
+        source = dvskit.filters.Rotate(10)(dvskit.open_events("events.raw"))
+        dvskit.save_events(source, "rotated.raw")
+        source.dropped    # events that left the sensor
+    """
 
     degrees: float = checked(check_number, -360, 360)
 
@@ -147,7 +174,15 @@ class Rotate(_AboutTheMiddle):
 @check_arguments
 @dataclass(frozen=True, slots=True)
 class Zoom(_AboutTheMiddle):
-    """Zoom in (a factor above 1) or out (below 1) about the middle of the sensor."""
+    """Zoom in (a factor above 1) or out (below 1) about the middle of the sensor.
+
+    Zooming in leaves holes and drops the events that leave the sensor; zooming out merges the
+    events of several pixels.
+
+        events = dvskit.load_events("events.raw")
+        smaller = dvskit.filters.Zoom(0.5)(events)
+        smaller.x.min() >= 32, smaller.x.max() <= 96    # (True, True)
+    """
 
     factor: float = checked(check_number, 1 / _MOST, _MOST)
 
@@ -165,6 +200,9 @@ class Shear(_AboutTheMiddle):
 
     Along x, a row moves by tan(x_deg) of its distance from the middle; along y, a column by
     tan(y_deg).
+
+        events = dvskit.load_events("events.raw")
+        slanted = dvskit.filters.Shear(x_deg=15)(events)    # lower rows move to the right
     """
 
     x_deg: float = checked(check_number, -80, 80, default=0.0)
@@ -189,7 +227,14 @@ class _ByPixels(PixelMap):
 @check_arguments
 @dataclass(frozen=True, slots=True)
 class Shift(_ByPixels):
-    """Move the events by whole pixels: `x_px` to the right and `y_px` down."""
+    """Move the events by whole pixels: `x_px` to the right and `y_px` down.
+
+    Negative numbers move them to the left and up. Events that leave the sensor are dropped and
+    counted.
+
+        events = dvskit.Events(t=[0, 1], x=[1, 7], y=[2, 2], p=[1, 0], size=(8, 6))
+        dvskit.filters.Shift(x_px=3)(events).x    # [4]: the second one left the sensor
+    """
 
     def places(self, size: Size) -> Axes:
         """Return the new columns and rows."""
@@ -204,7 +249,13 @@ def _shifted(count: int, by: int) -> NDArray[np.int16]:
 @check_arguments
 @dataclass(frozen=True, slots=True)
 class Roll(_ByPixels):
-    """Move the events as `Shift(x_px, y_px)`; those off the sensor enter on the other side."""
+    """Move the events as `Shift(x_px, y_px)`; those off the sensor enter on the other side.
+
+    No event is dropped.
+
+        events = dvskit.Events(t=[0, 1], x=[1, 7], y=[2, 2], p=[1, 0], size=(8, 6))
+        dvskit.filters.Roll(x_px=3)(events).x    # [4, 2]
+    """
 
     def places(self, size: Size) -> Axes:
         """Return the new columns and rows."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple, overload
+from typing import ClassVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,97 +23,32 @@ from dvskit.events import (
     as_source,
 )
 from dvskit.events.sources import inside
+from dvskit.filters.steps import CountedStep, Step, Tally, begin, tally_of
 
 Columns = tuple[NDArray[np.int64], NDArray[np.int16], NDArray[np.int16], NDArray[np.bool_]]
 """t, x, y and p of events."""
 
 
-class Step(ABC):
-    """One pass of a filter: called with each block in turn, it returns the filtered events.
-
-    size     size of the sensor of the filtered events
-    dropped  number of events dropped so far
-    added    number of events added so far
-
-    The input equals the output plus `dropped`, less `added`, plus the events held back until
-    `finish`.
-    """
-
-    def __init__(self, size: Size) -> None:
-        self.size = size
-        self.dropped = 0
-        self.added = 0
-
-    @abstractmethod
-    def __call__(self, events: Events) -> Events:
-        """Return the filtered events of this block and of those held back before."""
-
-    def finish(self) -> Events:
-        """Return the events still held back after the last block; called once."""
-        return Events.empty(self.size)
-
-
-class Blockwise(Step):
-    """A pass that holds nothing back: `work` filters a block, and the loss is counted."""
-
-    def __init__(self, work: Callable[[Events], Events], size: Size) -> None:
-        super().__init__(size)
-        self._work = work
-
-    def __call__(self, events: Events) -> Events:
-        """Return the filtered events of a block."""
-        given = self._work(events)
-        self.dropped += len(events) - len(given)
-        return given
-
-
-class CountedStep(Step):
-    """A pass of a step that does not count: the events that went in, less those that came out."""
-
-    def __init__(self, step: Callable[[Events], Events], size: Size) -> None:
-        super().__init__(step(Events.empty(size)).size)
-        self._step, self._lost = step, 0
-
-    def __call__(self, events: Events) -> Events:
-        """Return the result of the step."""
-        return self._counted(len(events), self._step(events))
-
-    def finish(self) -> Events:
-        """Return the events that the step holds back, if it has `finish`."""
-        return self._counted(0, finish(self._step, self.size))
-
-    def _counted(self, taken: int, given: Events) -> Events:
-        self._lost += taken - len(given)
-        self.dropped, self.added = max(self._lost, 0), max(-self._lost, 0)
-        return given
-
-
-def begin(chosen: Filter, size: Size) -> Step:
-    """Return the step of one pass, which counts the events that it drops and adds."""
-    step = chosen.start(size)
-    return step if isinstance(step, Step) else CountedStep(step, size)
-
-
-def finish(step: Callable[[Events], Events], size: Size) -> Events:
-    """Return the events that a step holds back at the end of a stream; empty without `finish`."""
-    rest = getattr(step, "finish", None)
-    return Events.empty(size) if rest is None else rest()
-
-
-class Tally(NamedTuple):
-    """The number of events that a filter has dropped and added in a pass."""
-
-    filter: Filter
-    dropped: int
-    added: int
-
-
 class CallableFilter(ABC):
     """A callable Filter: `Crop(0, 0, 64, 48)(events)`; subclasses define `start`.
 
-    Dataclass fields that are `checked` are checked.
+    Dataclass fields that are `checked` are checked. `start(size)` returns the step of one pass: a
+    function from Events to Events, or a `Step`, which also counts.
 
     moves_times  whether it moves events in time, so that triggers and frames no longer match
+
+        class EverySecond(dvskit.filters.CallableFilter):
+            def start(self, size):
+                seen = 0
+
+                def step(events):
+                    nonlocal seen
+                    first, seen = seen % 2, seen + len(events)
+                    return events[first::2]
+
+                return step
+
+        half = EverySecond()(dvskit.load_events("events.raw"))
     """
 
     __slots__ = ()
@@ -196,6 +131,9 @@ def as_filter(given: Filter | Function) -> Filter:
     borders are arbitrary: `lambda e: e[::2]` restarts in each block. A filter with state derives
     from `CallableFilter` and has `start`. Raises ConfigError for anything else and for a class
     instead of an instance.
+
+        left = dvskit.filters.as_filter(lambda events: events[events.x < 64])
+        left(dvskit.load_events("events.raw")).x.max() < 64    # True
     """
     if isinstance(given, type):
         raise ConfigError(f"{given.__name__} is a class, not a filter; pass {given.__name__}(...)")
@@ -209,7 +147,15 @@ def as_filter(given: Filter | Function) -> Filter:
 
 
 class Chain(CallableFilter):
-    """Filters in sequence, the first one first."""
+    """Filters in sequence, the first one first.
+
+    `chain(a, b)` makes one. Neighbours that only move pixels are combined, so that events are moved
+    once.
+
+        filters = [dvskit.filters.BackgroundActivity(5_000), dvskit.filters.Fit((64, 64))]
+        both = dvskit.filters.Chain(filters)
+        both(dvskit.load_events("noisy.raw")).size    # Size(width=64, height=64)
+    """
 
     __slots__ = ("filters",)
 
@@ -296,18 +242,18 @@ class ChainStep(Step):
         return sum(each.added for each in self.tally())
 
 
-def tally_of(chosen: Filter, step: Any) -> list[Tally]:
-    """Return the numbers of events that a step has dropped and added, per filter in it."""
-    if hasattr(step, "tally"):
-        return list(step.tally())
-    return [Tally(chosen, step.dropped, step.added)]
-
-
 def chain(*filters: Filter | Function) -> Chain:
     """Return one filter that applies `filters` in order: `chain(a, b)(events)`.
 
     Each is a Filter, possibly your own (only `start` is needed), or a function: see `as_filter`.
     Without filters, events are unchanged.
+
+        clean = dvskit.filters.chain(
+            dvskit.filters.HotPixel(),
+            dvskit.filters.BackgroundActivity(5_000),
+            lambda events: events[events.y >= 10],
+        )
+        dvskit.save_events(clean(dvskit.open_events("noisy.raw")), "clean.raw")
     """
     return Chain(filters)
 
@@ -317,6 +263,11 @@ class FilteredSource(ReadableSource):
 
     A filter that learns from the whole stream (`HotPixel`) reads a file once more; it holds back
     live events until it has learned.
+
+        recording = dvskit.open_events("noisy.raw")
+        source = dvskit.filters.FilteredSource(recording, dvskit.filters.BackgroundActivity(5_000))
+        kept = source.load()       # the same as of BackgroundActivity(5_000)(recording)
+        len(kept), source.dropped
     """
 
     def __init__(self, source: Source, chosen: Filter | Function) -> None:

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from dvskit._arguments import check_arguments, checked
 from dvskit.errors import EventsError
 from dvskit.events import Events, Size
-from dvskit.filters.base import Blockwise, CallableFilter, Columns, Step
+from dvskit.filters.base import CallableFilter, Columns
 from dvskit.filters.checks import check_number, check_seed
 from dvskit.filters.selecting import columns, in_parts, room, select
+from dvskit.filters.steps import Blockwise, Step
 
 REACH = 5  # cut, in standard deviations; normally 6 in 10 million lie beyond
 _PIECE = 1 << 17  # events sorted at once
@@ -24,7 +25,13 @@ _MOST = 200_000_000  # events added at once
 @check_arguments
 @dataclass(frozen=True, slots=True)
 class DropEvents(CallableFilter):
-    """Drop each event with the probability `share`, drawn by event index from `seed`."""
+    """Drop each event with the probability `share`, drawn by event index from `seed`.
+
+    The same seed drops the same events, for any blocks of the stream.
+
+        events = dvskit.load_events("events.raw")
+        fewer = dvskit.filters.DropEvents(0.9, seed=1)(events)    # about a tenth of the events
+    """
 
     share: float = checked(check_number, 0, 1)
     seed: int = checked(check_seed, default=0)
@@ -58,6 +65,9 @@ class SpatialJitter(CallableFilter):
     standard deviations. Events that leave the sensor are dropped and counted.
 
     std_px  the standard deviation
+
+        events = dvskit.load_events("events.raw")
+        blurred = dvskit.filters.SpatialJitter(std_px=1.5, seed=2)(events)
     """
 
     std_px: float = checked(check_number, 0, 1000, default=1.0)
@@ -97,6 +107,10 @@ class TemporalJitter(CallableFilter):
     move from time 0 or later to before 0 are dropped and counted.
 
     std_us  the standard deviation
+
+        events = dvskit.load_events("events.raw")
+        jittered = dvskit.filters.TemporalJitter(std_us=200, seed=2)(events)
+        np.all(np.diff(jittered.t) >= 0)    # True
     """
 
     std_us: float = checked(check_number, 0, _LONGEST_JITTER_US)
@@ -189,6 +203,10 @@ class Noise(CallableFilter):
     EventsError for gaps between events that would hold hundreds of millions.
 
     on_share  the share of ON events
+
+        events = dvskit.load_events("events.raw")
+        noisy = dvskit.filters.Noise(hz=0.5, seed=3)(events)
+        len(noisy) - len(events)    # about 0.5 / s x 128 x 128 pixels x 2 s
     """
 
     hz: float = checked(check_number, 0, 1e6, default=0.1)

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from dvskit._arguments import check_arguments, checked
 from dvskit.events import Events, Size
-from dvskit.filters.base import CallableFilter, Columns, Step
+from dvskit.filters.base import CallableFilter, Columns
 from dvskit.filters.checks import check_number, check_whole
 from dvskit.filters.selecting import columns, part_of, select
+from dvskit.filters.steps import Step
 
 Scores = NDArray[np.float32]
 
@@ -109,6 +110,10 @@ class EFast(CallableFilter):
 
     Around the event, the latest times of its polarity are compared on circles of 16 and 20 pixels.
     On both, 3 to 6 and 4 to 8 pixels side by side must be newer than all others.
+
+        events = dvskit.load_events("discs.raw")
+        corners = dvskit.filters.EFast()(events)
+        len(corners) / len(events)    # the share of events at corners
     """
 
     def start(self, size: Size) -> CornerStep:
@@ -131,6 +136,10 @@ class ArcStar(CallableFilter):
     As eFAST, but the newest pixels may also be all but 3 to 6 of 16 and all but 4 to 8 of 20:
     corners that move the other way. An event that follows one of the same polarity at its pixel
     within `repeat_us` is no corner and leaves the times as they are.
+
+        source = dvskit.filters.ArcStar(repeat_us=20_000)(dvskit.open_events("discs.raw"))
+        corners = source.load()
+        source.dropped    # the number of events elsewhere
     """
 
     repeat_us: int = checked(check_whole, 0, _EXACT - 1, default=50_000)
@@ -159,6 +168,10 @@ class EHarris(CallableFilter):
     The picture is that of the latest 25 pixels of the event's polarity, among the 9 x 9 around it.
     Its Harris response (5 x 5 Sobel operator, Gaussian of 1 pixel, determinant - 0.04 trace^2)
     must be above `threshold`: about 23 at most.
+
+        events = dvskit.load_events("discs.raw")
+        step = dvskit.filters.EHarris().start(events.size)
+        scores = step.scores(events)    # (n,) float32, to choose a threshold from
     """
 
     threshold: float = checked(check_number, -100, 100, default=8.0)
@@ -192,6 +205,9 @@ class LuvHarris(CallableFilter):
     becomes 255. The Harris response of this surface (OpenCV's: 3 x 3 Sobel operator, 7 x 7 pixels,
     determinant - 0.04 trace^2) must be above `threshold`: about 0.1 at most. It is computed for
     each event; the paper takes it from an image that is renewed now and then.
+
+        events = dvskit.load_events("discs.raw")
+        few = dvskit.filters.LuvHarris(threshold=0.06)(events)
     """
 
     threshold: float = checked(check_number, -1, 1, default=0.03)

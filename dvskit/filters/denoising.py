@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from dvskit._arguments import check_arguments, checked
 from dvskit._threads import run_parts, thread_count
 from dvskit.events import Events, Size, Source, cut
-from dvskit.filters.base import CallableFilter, Columns, Step
+from dvskit.filters.base import CallableFilter, Columns
 from dvskit.filters.checks import check_choice, check_flag, check_number, check_whole
 from dvskit.filters.mask import Mask
 from dvskit.filters.pixel_map import Kept, PixelMap
 from dvskit.filters.selecting import columns, part_of, select
+from dvskit.filters.steps import Step
 
 Times = NDArray[np.signedinteger]
 Mark = Callable[[Columns, int, Times, NDArray[np.bool_]], None]
@@ -39,6 +40,10 @@ class BackgroundActivity(CallableFilter):
 
     neighbours  the 8 pixels around, or the 4 that share a side
     itself      whether the pixel's own last event counts too; then hot pixels pass
+
+        x, y = [5, 6, 20], [5, 5, 9]
+        events = dvskit.Events(t=[0, 3_000, 9_000], x=x, y=y, p=[1, 1, 0], size=(32, 24))
+        dvskit.filters.BackgroundActivity(5_000)(events).t    # [3000]: (5, 5) fired before it
     """
 
     within_us: int = checked(check_whole, 0, default=5_000)
@@ -66,6 +71,11 @@ class Refractory(CallableFilter):
 
     by_polarity  handle the ON and OFF events of a pixel separately
     restart      dropped events restart the period: a pixel must be silent for `period_us`
+
+        events = dvskit.Events(t=[0, 400, 700], x=[5] * 3, y=[5] * 3, p=[1, 0, 1], size=(32, 24))
+        dvskit.filters.Refractory(500)(events).t                      # [0, 700]
+        dvskit.filters.Refractory(500, by_polarity=True)(events).t    # [0, 400, 700]
+        dvskit.filters.Refractory(500, restart=True)(events).t        # [0]
     """
 
     period_us: int = checked(check_whole, 0)
@@ -140,6 +150,12 @@ def hot_pixels(
     leaves as many on its neighbours, and a flickering area has many such pixels, but a hot pixel
     stands alone. (Calibration knows when pixels are at rest, and counts hot pixels by another
     rule: `emulator.calibration.noise.hot_at_rest`.)
+
+        events = dvskit.load_events("noisy.raw")
+        counts = np.zeros(events.size[::-1], np.int64)
+        np.add.at(counts, (events.y, events.x), 1)
+        hot = dvskit.filters.hot_pixels(counts)    # (128, 128) bool
+        cold = dvskit.filters.Mask(~hot)(events)
     """
     import cv2
 
@@ -190,6 +206,10 @@ class HotPixel(CallableFilter):
     counts are complete; without `learn_us` that is at its end.
 
     times, deviations  how far above its neighbourhood a hot pixel is, see `hot_pixels`
+
+        recording = dvskit.open_events("noisy.raw")
+        dvskit.save_events(dvskit.filters.HotPixel()(recording), "cold.raw")
+        live = dvskit.filters.HotPixel(learn_us=500_000)    # for a camera: learns for 0.5 s
     """
 
     times: float = checked(check_number, 1, 1e6, default=5.0)

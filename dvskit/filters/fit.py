@@ -35,6 +35,9 @@ class Fit(PixelMap):
 
     Events at the edges are dropped only if an integer k or m makes the image larger than the
     sensor, by a fiftieth at most. `step.dropped` counts them.
+
+        small = dvskit.filters.Fit((34, 34))(dvskit.open_events("events.raw"))
+        counts = dvskit.tensors.bin_events(small, bins=20)    # (20, 2, 34, 34) int32
     """
 
     size: tuple[int, int]
@@ -54,7 +57,13 @@ class Fit(PixelMap):
 
 
 class FitStep(PixelMapStep):
-    """A pass of a `Fit`. `placement` describes the fit, `dropped` counts the dropped events."""
+    """A pass of a `Fit`. `placement` describes the fit, `dropped` counts the dropped events.
+
+    `Fit.start` makes one.
+
+        step = dvskit.filters.Fit((64, 48)).start(dvskit.Size(640, 480))
+        str(step.placement)    # '640x480 fitted to 64x48 (10x10 pixels to one)'
+    """
 
     def __init__(self, fit: Fit, size: Size) -> None:
         super().__init__((fit,), size)
@@ -73,6 +82,10 @@ class Placement:
     an integer 1/k or m near it, if the image then fills nine tenths of the target, or loses a
     fiftieth at the edges. Integers give every pixel a block of the same size; other scales give
     some an extra row, which leaves a pattern in uniform areas.
+
+        placement = dvskit.filters.Placement.of(dvskit.Size(346, 260), dvskit.Size(128, 128))
+        str(placement)      # '346x260 fitted to 128x128 (3x3 pixels to one, in the middle)'
+        placement.weight    # 0.111: an event is a ninth of the change of a target pixel
     """
 
     size: Size
@@ -139,10 +152,14 @@ class Undistort(PixelMap):
     Each pixel moves to the pixel that contains its undistorted centre (OpenCV's undistortPoints).
     Events that leave the sensor are dropped and counted, and so are those of pixels without an
     undistorted direction. On the command line the numbers come from a text file, from the
-    arguments, or else from the recording. In Python, `Undistort(*source.intrinsics())`.
+    arguments, or else from the recording. `Undistort.read(path)` reads a file.
 
     fx, fy, cx, cy      the camera matrix, in pixels
     k1, k2, p1, p2, k3  the distortion, as OpenCV orders it
+
+        recording = dvskit.open_events("davis")
+        undistort = dvskit.filters.Undistort(*recording.intrinsics())
+        events = undistort(recording.load())
     """
 
     fx: float = checked(check_number, 1e-6, 1e6)

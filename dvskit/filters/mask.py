@@ -29,6 +29,10 @@ class Crop(PixelMap):
     x, y, width, height  the rectangle, in pixels
 
     `start` raises GeometryError if the rectangle is not on the sensor.
+
+        events = dvskit.load_events("events.raw")
+        part = dvskit.filters.Crop(x=32, y=0, width=64, height=48)(events)
+        part.size    # Size(width=64, height=48)
     """
 
     x: int
@@ -64,7 +68,13 @@ def _inside(count: int, first: int, kept: int) -> NDArray[np.int16]:
 
 
 def cropped_size(crop: Crop, size: Size) -> Size:
-    """Return the size of a sensor after `crop`. Raises GeometryError."""
+    """Return the size of a sensor after `crop`.
+
+    Raises GeometryError if the rectangle is not on the sensor.
+
+        crop = dvskit.filters.Crop(32, 0, 64, 48)
+        dvskit.filters.cropped_size(crop, dvskit.Size(128, 128))    # Size(width=64, height=48)
+    """
     fits = 0 <= crop.x < crop.x + crop.width <= size.width
     if not (fits and 0 <= crop.y < crop.y + crop.height <= size.height):
         raise GeometryError(
@@ -80,6 +90,10 @@ class Mask(PixelMap):
     On the command line it is the path of an image; pixels neither black nor transparent are kept,
     or the others: "mask:area.png,invert=true".
     Raises ShapeError for other arrays. `start` raises GeometryError for another sensor size.
+
+        keep = np.zeros((128, 128), bool)
+        keep[:64] = True    # the upper half
+        upper = dvskit.filters.Mask(keep)(dvskit.load_events("events.raw"))
     """
 
     __slots__ = ("keep", "path")
@@ -155,6 +169,9 @@ class CircleMask(PixelMap):
 
     A pixel is inside if its middle is at most `radius_px` away. `start` raises GeometryError if no
     pixel of the sensor is inside.
+
+        disc = dvskit.filters.CircleMask(64, 64, radius_px=40)
+        inside = disc(dvskit.load_events("events.raw"))
     """
 
     x: float = checked(check_number, -_FAR, _FAR)
@@ -176,6 +193,10 @@ class RectangleMask(PixelMap):
 
     Unlike `Crop` it keeps the size of the sensor. `invert` keeps those outside. The rectangle may
     reach beyond the sensor; `start` raises GeometryError if no pixel is inside.
+
+        hidden = dvskit.filters.RectangleMask(0, 0, 128, 10, invert=True)    # hides ten rows
+        events = hidden(dvskit.load_events("events.raw"))
+        events.y.min() >= 10    # True
     """
 
     x: float = checked(check_number, -_FAR, _FAR)
@@ -201,6 +222,9 @@ class PolygonMask(PixelMap):
 
     On the command line: "polygon_mask:10,10,60,10,35,50". Raises ConfigError for fewer corners;
     `start` raises GeometryError if no pixel of the sensor is inside.
+
+        triangle = dvskit.filters.PolygonMask(((64, 10), (120, 120), (8, 120)))
+        events = triangle(dvskit.load_events("events.raw"))
     """
 
     points: tuple[tuple[float, float], ...]
@@ -236,6 +260,9 @@ class DropArea(PixelMap):
 
     0 is the left or top edge, 1 the right or bottom one. The rectangle may reach beyond the sensor.
     A pixel is dropped if its centre is inside.
+
+        quarter = dvskit.filters.DropArea(left=0.5, top=0.5, width=0.5, height=0.5)
+        events = quarter(dvskit.load_events("events.raw"))    # without the lower right quarter
     """
 
     left: float = checked(check_number, -1, 1)
@@ -255,7 +282,13 @@ class DropArea(PixelMap):
 @check_arguments
 @dataclass(frozen=True, slots=True)
 class DropPixels(PixelMap):
-    """Drop all events of dead pixels; each one is dead with the probability `share`, by `seed`."""
+    """Drop all events of dead pixels; each one is dead with the probability `share`, by `seed`.
+
+    The same seed and sensor size give the same dead pixels.
+
+        broken = dvskit.filters.DropPixels(0.05, seed=4)
+        events = broken(dvskit.load_events("events.raw"))
+    """
 
     share: float = checked(check_number, 0, 1)
     seed: int = checked(check_seed, default=0)

@@ -61,7 +61,7 @@ def register_filter(name: str, kind: Kind) -> None:
             return events[events.x < events.size.width // 2]
 
         register_filter("left_half", left_half)
-        left = filter_from("left_half")(events)
+        left = filter_from("left_half")(dvskit.load_events("events.raw"))
 
     kind  a function from Events to Events; an object with `start(size)`; or a class of such
           objects, called with the arguments of the text: "every_other:3". See
@@ -84,6 +84,9 @@ def filter_names() -> Mapping[str, Any]:
     """Return all filters by name, with those of installed packages.
 
     A value is a class, or what was registered: a Filter, or a function of Events.
+
+        names = dvskit.filters.filter_names()
+        names["refractory"]    # <class 'dvskit.filters.denoising.Refractory'>
     """
     return FILTERS.complete()
 
@@ -164,6 +167,10 @@ def filter_from(text: str, *, intrinsics: Intrinsics | None = None) -> CallableF
     have a unit: 200us, 5ms, 1s. A mask is the path of an image; `undistort` takes the path of a
     text file with its numbers, the numbers, or, without arguments, `intrinsics`. Raises ConfigError
     with the fix.
+
+        events = dvskit.load_events("noisy.raw")
+        clean = dvskit.filters.filter_from("background_activity:5ms,neighbours=4")(events)
+        small = dvskit.filters.filter_from("fit:64x64")(clean)
     """
     name, _, arguments = text.strip().partition(":")
     name = name.strip().lower().replace("-", "_")

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from dvskit._threads import run_parts
 from dvskit.events import Events, Size
-from dvskit.filters.base import CallableFilter, Columns, Step, Tally
+from dvskit.filters.base import CallableFilter, Columns
 from dvskit.filters.selecting import (
     columns,
     columns_kept,
@@ -25,6 +25,7 @@ from dvskit.filters.selecting import (
     parts_of,
     room,
 )
+from dvskit.filters.steps import Step, Tally
 
 Column = NDArray[np.int16]
 Places = NDArray[np.int32]  # (H, W) of y * 65536 + x; negative means dropped
@@ -223,6 +224,14 @@ class PixelMap(CallableFilter):
     """A filter that moves the events of a pixel to another, or drops and counts them.
 
     Subclasses define `places`, and `target` if the sensor size changes.
+
+        class SwapHalves(dvskit.filters.PixelMap):
+            def places(self, size):
+                y, x = np.mgrid[: size.height, : size.width]
+                x = (x + size.width // 2) % size.width
+                return (y * 65536 + x).astype(np.int32)
+
+        swapped = SwapHalves()(dvskit.load_events("events.raw"))
     """
 
     __slots__ = ()

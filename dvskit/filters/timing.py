@@ -12,9 +12,10 @@ from dvskit._arguments import check_arguments, check_fields, checked
 from dvskit.errors import ConfigError, EventsError
 from dvskit.events import Events, Size, cut
 from dvskit.events.window import check_window
-from dvskit.filters.base import Blockwise, CallableFilter, Step
+from dvskit.filters.base import CallableFilter
 from dvskit.filters.checks import LONGEST_US, check_choice, check_flag, check_number, check_whole
 from dvskit.filters.selecting import columns, in_parts, select
+from dvskit.filters.steps import Blockwise, Step
 
 _MOST_HZ = 1e12
 
@@ -22,7 +23,14 @@ _MOST_HZ = 1e12
 @check_arguments
 @dataclass(frozen=True, slots=True)
 class TimeWindow(CallableFilter):
-    """Keep the events with start_us <= t < stop_us; None leaves a side open."""
+    """Keep the events with start_us <= t < stop_us; None leaves a side open.
+
+    For one recording `recording.between(start_us, stop_us)` is faster: it does not read the rest.
+    Raises ConfigError for an empty window, EventsError for one that ends before its start.
+
+        second = dvskit.filters.TimeWindow(500_000, 1_000_000)
+        events = second(dvskit.load_events("events.raw"))
+    """
 
     start_us: int | None = None
     stop_us: int | None = None
@@ -40,7 +48,13 @@ class TimeWindow(CallableFilter):
 @check_arguments
 @dataclass(frozen=True, slots=True)
 class DropTime(CallableFilter):
-    """Drop the events with start_us <= t < stop_us."""
+    """Drop the events with start_us <= t < stop_us.
+
+    Times are microseconds. Raises ConfigError for a span that ends before its start.
+
+        gap = dvskit.filters.DropTime(500_000, 600_000)
+        events = gap(dvskit.load_events("events.raw"))
+    """
 
     start_us: int = checked(check_whole, -LONGEST_US)
     stop_us: int = checked(check_whole, -LONGEST_US)
@@ -66,7 +80,13 @@ class DropTime(CallableFilter):
 @check_arguments
 @dataclass(frozen=True, slots=True)
 class Polarity(CallableFilter):
-    """Keep the events of one polarity: `keep` is "on" or "off"."""
+    """Keep the events of one polarity: `keep` is "on" or "off".
+
+    Raises ConfigError for anything else.
+
+        on = dvskit.filters.Polarity("on")(dvskit.load_events("events.raw"))
+        on.p.all()    # True
+    """
 
     keep: Literal["on", "off"] = checked(check_choice, ("on", "off"))
 
@@ -79,7 +99,14 @@ class Polarity(CallableFilter):
 @check_arguments
 @dataclass(frozen=True, slots=True)
 class SwapPolarity(CallableFilter):
-    """Turn ON events into OFF events, and OFF events into ON events."""
+    """Turn ON events into OFF events, and OFF events into ON events.
+
+    Times and pixels stay as they are.
+
+        events = dvskit.load_events("events.raw")
+        negative = dvskit.filters.SwapPolarity()(events)
+        np.array_equal(negative.p, ~events.p)    # True
+    """
 
     def start(self, size: Size) -> Blockwise:
         """Return the step of one pass; times and pixels are shared with the input."""
@@ -117,6 +144,10 @@ class EventRateLimit(_RateLimit):
 
     A window keeps floor(rate_hz window_us / 10^6) events at most. Windows begin at multiples of
     `window_us`. Nothing is held back. `EvenRateLimit` spreads the kept events over the window.
+
+        events = dvskit.load_events("noisy.raw")
+        calm = dvskit.filters.EventRateLimit(20_000, window_us=10_000)(events)
+        np.bincount(calm.t // 10_000).max() <= 200    # True
     """
 
     def start(self, size: Size) -> Blockwise:
@@ -147,6 +178,9 @@ class EvenRateLimit(_RateLimit):
     A window keeps floor(rate_hz window_us / 10^6) events at most, called n here: of N events, event
     j is kept if floor((j + 1) n / N) > floor(j n / N). Windows begin at multiples of `window_us`; a
     window is held back until it is over.
+
+        limit = dvskit.filters.EvenRateLimit(20_000, window_us=10_000)
+        calm = limit(dvskit.load_events("noisy.raw"))    # at most 200 events in 10 ms
     """
 
     def start(self, size: Size) -> EvenRateLimitStep:
@@ -201,6 +235,10 @@ class TimeScale(CallableFilter):
     Times are rounded to microseconds. The origin is `origin_us`, or else the time of the first
     event, which then stays. Events that move from time 0 or later to before 0 are dropped and
     counted.
+
+        events = dvskit.load_events("events.raw")
+        slow = dvskit.filters.TimeScale(2.0)(events)
+        slow.duration_us / events.duration_us    # 2.0
     """
 
     moves_times: ClassVar[bool] = True
@@ -218,6 +256,10 @@ class TimeShift(CallableFilter):
     """Add `shift_us` to all times; negative values move events to earlier times.
 
     Events that move from time 0 or later to before 0 are dropped and counted.
+
+        events = dvskit.Events(t=[100, 900], x=[1, 2], y=[1, 2], p=[1, 0], size=(8, 6))
+        dvskit.filters.TimeShift(5_000)(events).t    # [5100, 5900]
+        dvskit.filters.TimeShift(-500)(events).t     # [400]
     """
 
     moves_times: ClassVar[bool] = True
@@ -231,7 +273,13 @@ class TimeShift(CallableFilter):
 @check_arguments
 @dataclass(frozen=True, slots=True)
 class StartAt(CallableFilter):
-    """Move all events in time so that the first one is at `start_us`."""
+    """Move all events in time so that the first one is at `start_us`.
+
+    Intervals between events stay as they are.
+
+        events = dvskit.load_events("events.raw").between(500_000, 600_000)
+        dvskit.filters.StartAt(0)(events).t[0]    # 0
+    """
 
     moves_times: ClassVar[bool] = True
     start_us: int = checked(check_whole, -LONGEST_US, default=0)
@@ -293,6 +341,10 @@ class TimeReversal(CallableFilter):
     Backwards, brightening is darkening, so polarities are swapped unless `swap_polarity` is false.
     Reversing twice restores the events. All events are held in memory until the stream ends, 13
     bytes each, and as much again at its end.
+
+        events = dvskit.load_events("events.raw")
+        backwards = dvskit.filters.TimeReversal()(events)
+        dvskit.filters.TimeReversal()(backwards) == events    # True
     """
 
     moves_times: ClassVar[bool] = True

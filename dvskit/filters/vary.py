@@ -36,7 +36,14 @@ _PROBES = 4096
 
 
 class Varied(Chain):
-    """The draw of `Vary` for a sample: a filter, and its effects on class names."""
+    """The draw of `Vary` for a sample: a filter, and its effects on class names.
+
+    `flipped_x`, `flipped_y` and `reversed` are true where a label may have to change.
+
+        drawn = dvskit.filters.Vary(flip_x=1.0).draw(np.random.default_rng(0))
+        events = drawn(dvskit.load_events("events.raw"))
+        label = "left wave" if drawn.flipped_x else "right wave"    # 'left wave'
+    """
 
     __slots__ = ()
 
@@ -78,6 +85,11 @@ class Vary:
     duration_us              the length of samples; needed for drop_time only
 
     Raises ConfigError.
+
+        vary = dvskit.filters.Vary(shift_px=8, rotate_deg=10, time_scale=0.2, drop=0.1)
+        rng = np.random.default_rng(0)
+        events = dvskit.load_events("events.raw")
+        versions = [vary.draw(rng)(events) for _ in range(4)]    # four samples of one recording
     """
 
     shift_px: float = checked(check_number, 0, 32767, default=0.0)
@@ -208,6 +220,10 @@ class NDA:
     At magnitude 1: rolled by up to 5/48 of the sensor, turned by up to 30 degrees, sheared along x
     by up to 30 degrees, or a square of up to 8/48 of it dropped; other magnitudes, up to 2, scale
     these. The policy also mixes two samples: see `cut_mix`. Times count from the first event, at 0.
+
+        policy = dvskit.filters.NDA(magnitude=1.5)
+        drawn = policy.draw(np.random.default_rng(0))
+        events = drawn(dvskit.load_events("events.raw"))
     """
 
     magnitude: float = checked(check_number, 0, 2, default=1.0)
@@ -242,6 +258,10 @@ def event_mix(
     The second sample's events are used where it is high, the first's elsewhere; the share of that
     volume is drawn from Beta(beta, beta). Returns the events and the share of them from the first
     sample (1.0 if there are none). Raises GeometryError for unequal sensors, ConfigError.
+
+        one, two = (dvskit.load_events(f"digits/{name}/00001.bin") for name in "01")
+        mixed, share = dvskit.filters.event_mix(one, two, np.random.default_rng(0))
+        target = torch.tensor([share, 1 - share, 0.0])    # the label of the mixture
     """
     _check(first, second, beta)
     if blobs < 1:
@@ -281,6 +301,10 @@ def cut_mix(
     The rectangle has the sensor's proportions, a random middle, and an area of 1 - Beta(beta, beta)
     of it, less the part beyond the edges. Returns the events and the share of the sensor's area
     from the first sample. Raises GeometryError for unequal sensors, ConfigError.
+
+        one, two = (dvskit.load_events(f"digits/{name}/00001.bin") for name in "01")
+        mixed, share = dvskit.filters.cut_mix(one, two, np.random.default_rng(0))
+        target = torch.tensor([share, 1 - share, 0.0])    # the label of the mixture
     """
     _check(first, second, beta)
     across = math.sqrt(1 - rng.beta(beta, beta))
