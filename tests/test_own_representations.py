@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
 import runpy
-import textwrap
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+import dvskit
 from dvskit import evaluation, training
 from dvskit.datasets import Batches, Cache
 from dvskit.errors import ConfigError, DvskitError, ShapeError
@@ -31,6 +30,7 @@ from dvskit.training import Config, InputConfig, LoopConfig, Model, load_config,
 from dvskit.training.input_config import representation_of
 from tests.bars import bars, config_for, moving_bar  # noqa: F401 (a fixture)
 from tests.drawn_samples import DrawnSamples
+from tests.examples import example_of
 from tests.test_cli import usage_error
 from tests.test_tensors import SIZE, Blocks, random_events
 
@@ -401,11 +401,13 @@ def test_the_command_line_takes_it_with_its_parameters(run: Any, tmp_path: Path)
     assert "scale = True is bool; give float" in said
 
 
-def test_the_example_in_the_documentation_runs() -> None:
-    text = inspect.getdoc(register_representation) or ""
-    code = text[text.index("    import numpy") : text.index("It gets all")]
-    namespace: dict[str, Any] = {"events": EVENTS}
-    example = textwrap.dedent(code).replace('"on_minus_off"', '"example"')
+def test_the_example_in_the_documentation_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    dvskit.save_events(EVENTS, "events.raw")
+    namespace: dict[str, Any] = {"dvskit": dvskit}
+    example = example_of(register_representation).replace('"on_minus_off"', '"example"')
     exec(compile(example, "example", "exec"), namespace)
     twin = Signed(bins=8, bin_us=10_000, outside="ignore")(EVENTS)
     assert torch.equal(namespace["tensor"], twin.float())

@@ -36,6 +36,10 @@ def bin_clips(
     Returns (B, bins, 2, H, W) int32, equal to binning the events of each clip with `bin_events`:
     bin k holds start_us + k * bin_us <= t < start_us + (k + 1) * bin_us, with start_us the time of
     the clip's first frame unless given. Raises what the two raise.
+
+        clips = np.random.default_rng(0).integers(0, 255, (4, 10, 32, 32), np.uint8)    # B, T, H, W
+        t_us = np.arange(10) * 10_000
+        counts = dvskit.tensors.bin_clips(clips, t_us, bins=9, bin_us=10_001)    # (4, 9, 2, 32, 32)
     """
     check_bins(bins, bin_us, outside)
     batch = Batch(clips, t_us, params, seed)

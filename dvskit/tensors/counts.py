@@ -128,8 +128,16 @@ class CountsFill(_CheckedFill):
 class Counts(BinnedByPolarity):
     """Events per time bin, polarity and pixel: (bins, channels, H, W). The sum is their number.
 
+    bins, bin_us, outside  the time bins, as in `bin_events`; a call takes `start_us`
     channels  2: OFF, ON; 1: both together
     dtype     uint8, int16, int32 or float32; raises ShapeError if a count exceeds its range
+
+        events = dvskit.load_events("events.raw")
+        counts = dvskit.tensors.Counts(bins=20, dtype=torch.float32)
+        counts(events)                    # (20, 2, 128, 128) float32
+        counts.shape(events.size)         # (20, 2, 128, 128)
+        batch = torch.empty(20, 4, 2, 128, 128)
+        first = counts(events, out=batch[:, 0])    # written into place
     """
 
     dtype: torch.dtype = torch.int32
@@ -188,8 +196,12 @@ class Binary(BinnedByPolarity):
 
     It is 1 exactly where `Counts` is not 0.
 
+    bins, bin_us, outside  the time bins, as in `bin_events`; a call takes `start_us`
     channels  2: OFF, ON; 1: both together
     dtype     uint8, int16, int32 or float32
+
+        binary = dvskit.tensors.Binary(bins=20, channels=1)
+        pixels = binary(dvskit.load_events("events.raw"))    # (20, 1, 128, 128) uint8
     """
 
     dtype: torch.dtype = torch.uint8
@@ -214,7 +226,11 @@ class Signed(Binned):
 
     Opposite events of a pixel cancel within a bin.
 
+    bins, bin_us, outside  the time bins, as in `bin_events`; a call takes `start_us`
     dtype  int16, int32 or float32; raises ShapeError if a value exceeds its range
+
+        signed = dvskit.tensors.Signed(bin_us=50_000)
+        frames = signed(dvskit.open_events("events.raw"))    # (bins, 1, 128, 128) int32
     """
 
     dtype: torch.dtype = torch.int32
@@ -250,6 +266,13 @@ def bin_events(
 
     Raises ShapeError if neither bins nor bin_us is given, if one is below 1, and for events outside
     the window, unless outside="ignore".
+
+        events = dvskit.load_events("events.raw")
+        counts = dvskit.tensors.bin_events(events, bins=20)        # (20, 2, 128, 128) int32
+        counts.sum() == len(events)                                # True
+        first = dvskit.tensors.bin_events(
+            events, bins=10, bin_us=50_000, start_us=0, outside="ignore"
+        )    # 0 to 0.5 s
     """
     return Counts(bins=bins, bin_us=bin_us, outside=outside)(events, start_us=start_us)
 
@@ -275,6 +298,10 @@ class EventFrames:
 
     The call's `start_us` is the start of the first frame of a duration; frames of a number of
     events begin with the first event at or after it.
+
+        events = dvskit.load_events("events.raw")
+        frames = dvskit.tensors.EventFrames(count=5_000, partial="drop")(events)
+        frames.sum((1, 2, 3)).unique()    # [5000]: the same number of events in each
     """
 
     frames: int | None = None

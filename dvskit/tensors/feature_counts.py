@@ -37,6 +37,12 @@ class FeatureCounts:
     outside  "error" or "ignore", for events outside a window given by bins and bin_us
 
     Raises MissingFileError and FormatError for the file.
+
+        digits = [dvskit.load_events(f"digits/{name}/00001.bin") for name in "012"]
+        layer = dvskit.tensors.FeatureLayer(n_features=8, patch=5)
+        features = dvskit.tensors.fit_features(digits, layer)
+        counts = dvskit.tensors.FeatureCounts(fitted=features, cell_px=34)
+        histogram = counts(digits[0])    # (1, 16, 1, 1) float32: 8 features each of OFF and ON
     """
 
     fitted: Features | str | PathLike[str]

@@ -32,6 +32,11 @@ def save_features(
 
     Raises OutputError for an existing file unless `overwrite`, and for errors of the operating
     system.
+
+        digit = dvskit.load_events("digits/1/00001.bin")
+        layer = dvskit.tensors.FeatureLayer(n_features=8, patch=5)
+        features = dvskit.tensors.fit_features(digit, layer)
+        dvskit.tensors.save_features(features, "saved.safetensors")
     """
     tensors, layers = {}, []
     for number, each in enumerate(features.layers):
@@ -46,6 +51,13 @@ def load_features(path: str | PathLike[str]) -> Features:
     """Return the features in a file of `save_features`.
 
     Raises MissingFileError without the file, FormatError for any other content.
+
+        digit = dvskit.load_events("digits/1/00001.bin")
+        layer = dvskit.tensors.FeatureLayer(n_features=8, patch=5)
+        fitted = dvskit.tensors.fit_features(digit, layer)
+        dvskit.tensors.save_features(fitted, "features.safetensors")
+        features = dvskit.tensors.load_features("features.safetensors")
+        features.count    # 16
     """
     try:
         about = Path(path).stat()

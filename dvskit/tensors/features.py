@@ -47,6 +47,9 @@ class FeatureLayer:
     eta         the share by which a feature moves towards a patch that it won
     delta_i     what its threshold then shrinks by
     delta_e     what all thresholds grow by after a patch that no feature won
+
+        layer = dvskit.tensors.FeatureLayer(n_features=16, patch=7, tau_us=20_000)
+        layer.shape(channels=2)    # (2, 16, 1, 49): 16 features of 7 x 7 pixels for OFF, 16 for ON
     """
 
     n_features: int = 100
@@ -92,6 +95,11 @@ class FittedLayer:
     weights     the features, (groups, n_features, planes, patch * patch) float32, each of length 1
     thresholds  (groups, n_features) float32: the largest distance 1 - w.d of a patch that it wins
     missed      the share of the patches that no feature won, in the last pass of learning
+
+        digit = dvskit.load_events("digits/1/00001.bin")
+        layer = dvskit.tensors.FeatureLayer(n_features=8, patch=5)
+        fitted = dvskit.tensors.fit_features(digit, layer).layers[0]
+        fitted.weights.shape, fitted.missed    # ((2, 8, 1, 25), a share from 0 to 1)
     """
 
     layer: FeatureLayer
@@ -111,6 +119,13 @@ class Features:
 
     A feature of group g has the number g * n_features + its place in the group; OFF is group 0.
     Made by `fit_features` and `load_features`.
+
+        digit = dvskit.load_events("digits/1/00001.bin")
+        layer = dvskit.tensors.FeatureLayer(n_features=8, patch=5)
+        features = dvskit.tensors.fit_features(digit, layer)
+        features.images.shape                     # (16, 1, 5, 5)
+        found = features.transform(digit)         # (events,) int32
+        np.bincount(found[found >= 0], minlength=16)    # how often each feature occurs
     """
 
     layers: tuple[FittedLayer, ...]
@@ -278,6 +293,14 @@ def fit_features(
     thresholds are uniform between 0 and 1. Patches that leave the sensor are left out.
 
     Raises EventsError if there is no patch to learn from, ShapeError for too many features.
+
+        digits = [dvskit.load_events(f"digits/{name}/00001.bin") for name in "012"]
+        layers = [
+            dvskit.tensors.FeatureLayer(n_features=8, patch=5, tau_us=10_000, surfaces="merged"),
+            dvskit.tensors.FeatureLayer(n_features=12, patch=7, tau_us=40_000, surfaces="joined"),
+        ]
+        features = dvskit.tensors.fit_features(digits, layers)
+        features.count    # 12
     """
     check_whole("epochs", epochs)
     rng = np.random.default_rng(seed)

@@ -37,6 +37,11 @@ def save_tensor(
 
     The file is written whole or not at all. Raises OutputError for another suffix, for an existing
     file unless `overwrite`, and for errors of the operating system.
+
+        events = dvskit.load_events("events.raw")
+        counts = dvskit.tensors.bin_events(events, bins=20)
+        dvskit.tensors.save_tensor(counts, "counts.npy")
+        np.load("counts.npy", mmap_mode="r").shape    # (20, 2, 128, 128)
     """
     suffix = tensor_suffix(path)
     with whole_file(path, overwrite=overwrite) as partial:

@@ -83,7 +83,8 @@ def register_representation(name: str, kind: Callable[..., Any]) -> None:
             return torch.from_numpy(frames)
 
         register_representation("on_minus_off", on_minus_off)
-        tensor = representation_from("on_minus_off", bins=8, outside="ignore")(events)
+        signed = representation_from("on_minus_off", bins=8, outside="ignore")
+        tensor = signed(dvskit.load_events("events.raw"))    # (8, 1, H, W) float32
 
     It gets all `Events` from the start on; their times count from the start. If it has both
     parameters bins and bin_us, it gets the events of the window, 0 <= t < bins * bin_us; `outside`
@@ -196,6 +197,9 @@ def representation_from(name: str, /, **parameters: Any) -> Representation:
 
     A dtype may be given by its name, such as "uint8". Raises ConfigError for an unknown
     representation, parameter or dtype, a missing parameter, and invalid values.
+
+        grid = dvskit.tensors.representation_from("voxel_grid", bins=5)
+        voxels = grid(dvskit.load_events("events.raw"))    # (5, 1, 128, 128) float32
     """
     known = parameters_of(name)
     for each in parameters:

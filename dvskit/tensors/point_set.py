@@ -41,6 +41,10 @@ class PointSet:
     duration_us   drops events this long after the start, and later ones; None keeps all
 
     The call's `start_us` drops earlier events and is the origin of t.
+
+        points = dvskit.tensors.PointSet(points=1_024, seed=1)
+        cloud = points(dvskit.load_events("events.raw"))    # (1024, 4) float32: x, y, t and p
+        cloud[:, :3].min(), cloud[:, :3].max()              # from 0 to 1
     """
 
     points: int | None = None

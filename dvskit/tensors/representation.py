@@ -145,7 +145,22 @@ def memory_bytes() -> int:
 class Representation(Protocol):
     """Frozen parameters of a function from events to a tensor.
 
-    The same events give the same tensor, for any blocks of a Source and any number of threads.
+    The same events give the same tensor, for any blocks of a Source and any number of threads. The
+    smallest one of your own is a class such as this; `register_representation` also takes a plain
+    function of events.
+
+        class EventCount:
+            dtype = torch.float32
+
+            def shape(self, size):
+                return (1,)
+
+            def __call__(self, events, *, start_us=None, out=None):
+                blocks = dvskit.events.as_source(events)
+                count = torch.tensor([float(sum(map(len, blocks)))])
+                return count if out is None else out.copy_(count)
+
+        isinstance(EventCount(), dvskit.tensors.Representation)    # True
     """
 
     @property

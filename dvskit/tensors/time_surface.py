@@ -95,7 +95,13 @@ class LastTimes(BinnedByPolarity):
     no event yet. Events of all earlier bins count; those before `start_us` do not.
 
     bins      1 by default: the surface after the last event
+    bin_us, outside  as in `bin_events`
     channels  2: OFF, ON; 1: both together
+
+        events = dvskit.load_events("events.raw")
+        latest = dvskit.tensors.LastTimes(channels=1)(events)    # (1, 1, 128, 128) int64
+        seen = latest != dvskit.tensors.NEVER_US
+        (events.t[-1] - latest[seen]).median()    # the median age of a pixel in microseconds
     """
 
     dtype: ClassVar[torch.dtype] = torch.int64
@@ -154,7 +160,11 @@ class TimeSurface(_Fading):
 
     tau_us    the age at which 1/e is left, in microseconds
     bins      1 by default: the surface after the last event
+    bin_us, outside  as in `bin_events`
     channels  2: OFF, ON; 1: both together
+
+        surface = dvskit.tensors.TimeSurface(tau_us=30_000, bins=10)
+        frames = surface(dvskit.load_events("events.raw"))    # (10, 2, 128, 128) float32, 0 to 1
     """
 
     _fill = _TimeSurfaceFill
@@ -207,7 +217,11 @@ class DecayedCounts(_Fading):
 
     tau_us    the age at which 1/e is left, in microseconds
     bins      1 by default: the state after the last event
+    bin_us, outside  as in `bin_events`
     channels  2: OFF, ON; 1: both together
+
+        decayed = dvskit.tensors.DecayedCounts(tau_us=30_000, bin_us=100_000, channels=1)
+        frames = decayed(dvskit.load_events("events.raw"))    # (bins, 1, 128, 128) float32
     """
 
     _fill = _DecayedFill
@@ -258,6 +272,10 @@ class Tore(Binned):
     `TimeSurface`; events of all earlier bins count.
 
     bins  1 by default: the volume after the last event
+    bin_us, outside  as in `bin_events`
+
+        tore = dvskit.tensors.Tore(latest=3, longest_us=1_000_000)
+        volume = tore(dvskit.load_events("events.raw"))    # (1, 6, 128, 128) float32
     """
 
     latest: int = 4
@@ -301,6 +319,10 @@ class AveragedTimeSurface:
     window_us  the largest age of an event; all earlier events count if None
 
     Events before the call's `start_us` are dropped.
+
+        hats = dvskit.tensors.AveragedTimeSurface(cell_px=16, radius_px=3, tau_us=30_000)
+        surfaces = hats(dvskit.load_events("events.raw"))    # (64, 2, 7, 7) float32
+        features = surfaces.flatten()                        # for a linear classifier
     """
 
     cell_px: int = 10

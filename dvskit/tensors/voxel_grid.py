@@ -39,6 +39,10 @@ class VoxelGrid:
     outside      "error" or "ignore", for events outside a given duration
 
     Values are added as float32 in the order of time, with a rounding error up to 1e-7 per event.
+
+        grid = dvskit.tensors.VoxelGrid(bins=5)
+        voxels = grid(dvskit.load_events("events.raw"))    # (5, 1, 128, 128) float32
+        voxels = voxels / voxels.abs().max()               # for a network of images
     """
 
     bins: int
