@@ -50,8 +50,18 @@ def _pixels(params: EmulatorParams, size: Size, seed: int, threads: int) -> _Pix
 class Emulator:
     """Frames to events: frozen parameters; `start` begins a pass.
 
-    `params` may be the name of a preset. `seed`, a whole number from 0 to 2^63 - 1, fixes all
-    randomness.
+    params  EmulatorParams, the name of a preset, or the path of a preset file; None for an ideal
+            sensor
+    seed    a whole number from 0 to 2^63 - 1, which fixes all randomness
+
+    Raises ConfigError for another seed and for unknown presets. `emulate` is the shorter way for a
+    whole clip.
+
+        emulator = dvskit.Emulator("DVS128", seed=1)
+        run = emulator.start((128, 128))
+        for t_us, frame in dvskit.video.open_frames("video.mp4"):
+            events = run.step(t_us, frame)    # those since the last frame
+        last = run.finish()
     """
 
     params: EmulatorParams
@@ -80,10 +90,15 @@ class Emulator:
 
 
 class EmulatorRun:
-    """One pass over a clip, with the state of each pixel.
+    """One pass over a clip, with the state of each pixel. `Emulator.start` makes it.
 
     The events do not depend on the number of threads or on later frames. Apart from their times,
     they do not depend on the start time of the clip.
+
+        run = dvskit.Emulator().start((64, 48))
+        dark, bright = np.full((48, 64), 50, np.uint8), np.full((48, 64), 80, np.uint8)
+        len(run.step(0, dark))          # 0: the first frame sets the reference levels
+        len(run.step(1_000, bright))    # 2 per pixel: ln(80 / 50) = 0.47, the threshold is 0.2
     """
 
     def __init__(self, params: EmulatorParams, size: Size, seed: int, threads: int) -> None:

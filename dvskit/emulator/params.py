@@ -87,6 +87,10 @@ class EmulatorParams:
     Parameter names of v2e, such as pos_thres, raise an error with the name used here.
 
     Raises ConfigError for values out of range.
+
+        params = dvskit.EmulatorParams(threshold_on=0.3, threshold_off=0.3, leak_hz=0.1)
+        events = dvskit.emulate("video.mp4", params, seed=1).load()
+        sensor = dvskit.EmulatorParams.preset("DAVIS346")    # of `EmulatorParams.presets()`
     """
 
     threshold_on: float = checked(in_range, 0.01, 10.0, default=0.2)

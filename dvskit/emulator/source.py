@@ -30,11 +30,22 @@ _BLOCK_EVENTS = 1 << 16  # least events of a block, except the last
 
 
 class EmulatedSource(ReadableSource):
-    """Events of a clip: a Source.
+    """Events of a clip: a Source. `emulate` makes it.
 
     Frames that can be iterated again (a video file, a list) give the same events in each pass;
     an iterator can be used once. `frames_done` counts the frames of the current pass; `stop` ends
-    the pass after the current frame.
+    the pass after the current frame. Raises VideoError for fewer than two frames.
+
+    frames    pairs of (t_us, image), or a FrameSource
+    emulator  the sensor and its seed
+    size      of the frames: (width, height)
+    white     the value of white in the images; that of their dtype by default
+
+        source = dvskit.emulate("video.mp4", seed=1)
+        source.size, source.frame_count    # (Size(width=128, height=128), 200)
+        for block in source:
+            if source.frames_done >= 50:
+                source.stop()    # the rest of the clip is not emulated
     """
 
     def __init__(
@@ -149,12 +160,13 @@ def emulate(
 ) -> EmulatedSource:
     """Return the events of a clip as a Source; `emulate(...).load()` returns them all.
 
-    video_or_frames
-        the path of a video or of a folder of images; a FrameSource; or frames in memory: an array
-        or a tensor (T, H, W), or a list of images (arrays, tensors, PIL images), with `fps` or
-        `t_us`; or an iterable of (t_us, image). Images are gray in uint8, uint16 (65535 is
-        white) or float (1.0 is white); RGB (H, W, 3) and RGBA are turned gray by ITU-R BT.601.
+    video_or_frames  the path of a video or of a folder of images; a FrameSource; or frames in
+            memory: an array or a tensor (T, H, W), or a list of images (arrays, tensors, PIL
+            images), with `fps` or `t_us`; or an iterable of (t_us, image). Images are gray in
+            uint8, uint16 (65535 is white) or float (1.0 is white); RGB (H, W, 3) and RGBA are
+            turned gray by ITU-R BT.601
     params  the sensor: EmulatorParams, or the name of a preset, such as "DAVIS346"
+    seed    fixes all randomness
     fps     a steady rate, for frames without times, or to replace a video's times
     t_us    whole microseconds (T,) of frames in memory
     white   the value of white in frames in memory, such as 255 for floats of 0..255
@@ -169,6 +181,11 @@ def emulate(
     Raises VideoError for a clip that cannot be opened, is damaged, has fewer than two frames, or
     whose times do not increase; ShapeError for frames of another shape or dtype; GeometryError for
     an invalid size or a crop off the frames; ConfigError for options that do not match the input.
+
+        source = dvskit.emulate("video.mp4", "noisy", seed=3, stop_us=500_000)
+        dvskit.save_events(source, "half_second.raw")
+        frames = np.random.default_rng(0).random((20, 48, 64))    # T, H, W; 1.0 is white
+        events = dvskit.emulate(frames, fps=100).load()
     """
     emulator = Emulator(as_params(params), seed)
     part = ClipPart(*check_window(start_us, stop_us), crop, *sensor_size(params, size))
@@ -213,6 +230,11 @@ def emulate_batch(
 
     A clip gives the same events as alone, for any other clips in the batch. Gives one ScaleWarning
     if the batch appears to have another scale. Raises ShapeError, VideoError, ConfigError.
+
+        clips = np.random.default_rng(0).integers(0, 255, (4, 10, 32, 32), np.uint8)    # B, T, H, W
+        t_us = np.arange(10) * 10_000
+        batch = dvskit.emulator.emulate_batch(clips, t_us, "noisy", seed=5)
+        [len(events) for events in batch]    # four numbers of events
     """
     batch = Batch(clips, t_us, params, seed)
     found: list[Events] = [Events.empty((1, 1))] * len(batch)
