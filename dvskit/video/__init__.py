@@ -77,6 +77,11 @@ def open_frames(
 
     See VideoFrames, AnimatedImage, ImageFolder, ImageArrays and RecordedFrames. Raises VideoError,
     and FormatError for a damaged event file.
+
+        frames = dvskit.video.open_frames("video.mp4")
+        frames.size, frames.frame_count    # (Size(width=128, height=128), 200)
+        for t_us, frame in frames:
+            mean = frame.mean()
     """
     file = Path(path)
     for recognises, kind in _KINDS:

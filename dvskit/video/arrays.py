@@ -28,6 +28,11 @@ class ImageArrays(FileFrames):
     already. Raises VideoError for a file without these arrays, for other shapes and dtypes, and for
     a damaged array; with strict=False, the frames before the damage are read and `damage` reports
     its position.
+
+        images = np.random.default_rng(0).random((20, 48, 64), np.float32)
+        np.savez("clip.npz", t_us=np.arange(20) * 10_000, images=images)
+        frames = dvskit.video.ImageArrays("clip.npz")
+        frames.frame_count, frames.size    # (20, Size(width=64, height=48))
     """
 
     def _look(self) -> None:

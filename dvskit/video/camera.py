@@ -41,11 +41,21 @@ def _capture(device: int) -> Capture:
 
 
 class CameraFrames(FrameSource):
-    """Gray frames (uint8) of a camera, at their times of arrival; read once.
+    """Gray frames (H, W) uint8 of a camera, at their times of arrival; read once.
+
+    device   the number of the camera
+    capture  an opened cv2.VideoCapture instead, or an object with its `read` and `release`
 
     A frame that arrives while two others wait replaces the older one, so that the delay is bounded;
     `dropped` counts those. Times are microseconds since the first frame. `stop` ends the clip.
     Raises VideoError for a camera that cannot be opened or stops sending.
+
+        import cv2
+
+        frames = dvskit.video.CameraFrames(capture=cv2.VideoCapture("video.mp4"))
+        for block in dvskit.emulate(frames):    # CameraFrames(0) is the first camera
+            frames.stop()
+        frames.dropped    # frames that arrived too fast
     """
 
     def __init__(self, device: int = 0, *, capture: Capture | None = None) -> None:

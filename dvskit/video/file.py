@@ -44,6 +44,10 @@ class VideoFrames(FileFrames):
     `fps` replaces the time stamps by a steady rate. `notes` describes the conversions of the frames
     and their limits, `container_start_us` is the container time of the first frame. Raises
     VideoError for a file that is not a video, or is damaged.
+
+        frames = dvskit.video.VideoFrames("video.mp4", light="linear")
+        t_us, frame = next(iter(frames))
+        t_us, frame.shape, frame.dtype    # 0, (128, 128), float32
     """
 
     def __init__(

@@ -56,6 +56,10 @@ class Cropped(_Changed):
     """A rectangle of each frame: `size` pixels from (left, top).
 
     Raises GeometryError unless it lies in the frame.
+
+        frames = dvskit.video.Cropped(dvskit.video.open_frames("video.mp4"), 16, 0, (96, 96))
+        t_us, frame = next(iter(frames))
+        frame.shape    # (96, 96)
     """
 
     def __init__(self, frames: FrameSource, left: int, top: int, size: tuple[int, int]) -> None:
@@ -79,6 +83,10 @@ class Trimmed(_Changed):
     """The frames from `start_us` to before `stop_us` after the first; None leaves a side open.
 
     They keep their times. Raises ConfigError unless `stop_us` is after `start_us`.
+
+        whole = dvskit.video.open_frames("video.mp4")
+        frames = dvskit.video.Trimmed(whole, 500_000, 1_000_000)
+        next(iter(frames))[0]    # 500000
     """
 
     def __init__(self, frames: FrameSource, start_us: int | None, stop_us: int | None) -> None:
@@ -108,6 +116,9 @@ class Resized(_Changed):
     over areas, and back to codes afterwards: the mean of codes would be too dark along edges. When
     frames grow, light is interpolated. uint8 and uint16 frames (sRGB codes) become uint16, because
     means fall between the steps of 8 bits; floats are light and stay so.
+
+        frames = dvskit.video.Resized(dvskit.video.open_frames("video.mp4"), (64, 48))
+        frames.notes[-1]    # 'the middle 128x96 of 128x128, scaled to 64x48'
     """
 
     def __init__(self, frames: FrameSource, size: tuple[int, int], why: str = "") -> None:
@@ -134,6 +145,10 @@ class Bordered(_Changed):
     """Whole frames centred in frames of `size`, with a border of mid gray, which never changes.
 
     They are scaled to fit, as `Resized` scales; the border is at two sides, or there is none.
+
+        frames = dvskit.video.Bordered(dvskit.video.open_frames("video.mp4"), (160, 120))
+        t_us, frame = next(iter(frames))
+        frame.shape, frame.dtype    # (120, 160), uint16
     """
 
     def __init__(self, frames: FrameSource, size: tuple[int, int]) -> None:
@@ -154,7 +169,13 @@ class Bordered(_Changed):
 
 
 def resized(frames: FrameSource, size: tuple[int, int] | None) -> FrameSource:
-    """Return frames scaled to `size` and a note; unscaled frames and None for their own size."""
+    """Return frames scaled to `size`; the same frames for None and for their own size.
+
+    Frames are scaled as `Resized` scales them, which adds a note.
+
+        frames = dvskit.video.resized(dvskit.video.open_frames("video.mp4"), (64, 64))
+        frames.size    # Size(width=64, height=64)
+    """
     return frames if size is None or frames.size == size else Resized(frames, size)
 
 
@@ -166,6 +187,10 @@ class ClipPart:
     crop               (x, y, width, height) in the clip's own pixels, before scaling
     size               (width, height) that the part is scaled to; None keeps its own
     why                the end of the note on scaling
+
+        part = dvskit.video.ClipPart(stop_us=500_000, crop=(16, 0, 96, 96), size=(64, 64))
+        frames = part.of(dvskit.video.open_frames("video.mp4"))
+        events = dvskit.emulate(frames).load()
     """
 
     start_us: int | None = None

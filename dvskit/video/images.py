@@ -55,6 +55,10 @@ class ImageFolder(FileFrames):
     With strict=False an image that cannot be read, or has another size, is skipped and listed in
     `damage`; `notes` lists the assumptions made. Raises VideoError for a folder without images or
     without times, for a damaged list, with the line, and for a damaged image.
+
+        frames = dvskit.video.ImageFolder("davis")    # images.txt has the times
+        frames.frame_count, frames.size
+        events = dvskit.emulate(frames).load()
     """
 
     def _look(self) -> None:
@@ -145,6 +149,13 @@ class AnimatedImage(FileFrames):
     times. A frame of at most 10 ms is shown for 100, as browsers do. Transparent pixels are shown
     on black. Raises VideoError for a file that cannot be read; with strict=False, the frames before
     the damage are read and `damage` reports its position.
+
+        from PIL import Image
+
+        shades = [Image.new("L", (64, 48), 40 * k) for k in range(5)]
+        shades[0].save("shades.gif", save_all=True, append_images=shades[1:], duration=20)
+        frames = dvskit.video.AnimatedImage("shades.gif")
+        [t_us for t_us, _ in frames]    # [0, 20000, 40000, 60000, 80000]
     """
 
     container_start_us = 0
@@ -230,6 +241,10 @@ class RecordedFrames(FileFrames):
     than the first is damage: with strict=False it is skipped, and `damage` counts it. Frames of 10
     bits are scaled to 16. Raises VideoError for a recording without frames, and the errors of
     reading the recording.
+
+        frames = dvskit.video.RecordedFrames("davis")    # on the clock of its events
+        t_us, image = next(iter(frames))
+        image.shape, image.dtype    # (90, 120), uint8
     """
 
     def _look(self) -> None:

@@ -90,6 +90,9 @@ def luminance(
     image      (H, W) gray or (H, W, 3) RGB; uint8 and uint16 are codes of `transfer`, floats are
                linear light already
     primaries  the primaries that define the weights of red, green and blue
+
+        gray = np.array([[0, 128, 255]], np.uint8)
+        dvskit.video.luminance(gray)    # [[0, 0.216, 1]]: half the code is a fifth of the light
     """
     if image.dtype == np.uint8:
         linear = _table(transfer, 256)[image]

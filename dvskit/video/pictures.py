@@ -95,6 +95,11 @@ def gray_picture(picture: Any, number: int, white: float | None = None) -> NDArr
 
     Colours become Y' = 0.299 R + 0.587 G + 0.114 B (ITU-R BT.601), as for images in files;
     black and white (bool) become 0 and 255. Raises ShapeError.
+
+        red = np.zeros((3, 48, 64), np.uint8)    # channels first, as torch has them
+        red[0] = 200
+        gray = dvskit.video.gray_picture(red, 0)    # (48, 64) uint8
+        gray[0, 0]                                  # 60 = 0.299 x 200
     """
     array = _scaled(as_array(picture), white)
     if array.ndim == 2:
@@ -152,7 +157,16 @@ def _luma(array: NDArray[Any]) -> NDArray[Any]:
 
 
 class ScaleCheck:
-    """Checks the frames of one clip; gives a ScaleWarning once if their scale appears wrong."""
+    """Checks the frames of one clip; gives a ScaleWarning once if their scale appears wrong.
+
+    Call `see` for each frame, and `end` after the last one.
+
+        check = dvskit.video.ScaleCheck()
+        for t_us, frame in dvskit.video.open_frames("video.mp4"):
+            check.see(frame)
+        check.end()       # no warning: frames of 0..255 in uint8
+        check.is_sure     # True
+    """
 
     def __init__(self) -> None:
         self._kind: str | None = None

@@ -44,6 +44,16 @@ class FrameLosses:
     count   number of losses, of which the first few are listed in `problems`
     frames  number of frames known to be lost
     doubtful  number of further frames, up to the next key frame, that may show damage
+
+    It is false without a loss.
+
+        from pathlib import Path
+
+        dvskit.video.write_images(dvskit.open_events("davis"), "damaged")
+        Path("damaged/frame_000003.png").write_bytes(b"")
+        frames = dvskit.video.ImageFolder("damaged", strict=False)
+        events = dvskit.emulate(frames).load()
+        str(frames.damage)    # 'damaged in 1 place, 1 frame left out: ...'
     """
 
     path: Path
@@ -98,6 +108,16 @@ class FrameSource(ABC):
     notes        on the conversion of the frames and their limits, a line each
     damage       the losses of the latest pass; false without any
     container_start_us  container time of the first frame, if there is one
+
+        class Brightening(dvskit.video.FrameSource):
+            size = dvskit.Size(64, 48)
+
+            def __iter__(self):
+                for k in range(1, 20):
+                    yield k * 10_000, np.full((48, 64), 10 * k, np.uint8)
+
+        events = dvskit.emulate(Brightening()).load()
+        events.p.all()    # True: all are ON
     """
 
     size: Size
@@ -182,6 +202,10 @@ class ArrayFrames(FrameSource):
 
     Colours become gray as in `gray_picture`. Gives a ScaleWarning for frames that appear to have
     another scale, a UnitWarning for times that look like seconds. Raises ShapeError, VideoError.
+
+        images = np.random.default_rng(0).random((20, 48, 64))    # T, H, W; 1.0 is white
+        frames = dvskit.video.ArrayFrames(images, fps=100)
+        events = dvskit.emulate(frames, "noisy").load()
     """
 
     def __init__(
@@ -225,8 +249,15 @@ class TimedFrames(FrameSource):
 
     Images are handled as in `ArrayFrames`. Gives a ScaleWarning, raises ShapeError and VideoError.
 
-    kind  the type name of the container, for display
-    once  whether they can be read only once
+    pairs  (t_us, image) each, with times in whole microseconds
+    size   (width, height) of the images
+    white  the value of white, as in `ArrayFrames`
+    kind   the type name of the container, for display
+    once   whether they can be read only once
+
+        pairs = [(k * 10_000, np.full((48, 64), 10 * k, np.uint8)) for k in range(1, 20)]
+        frames = dvskit.video.TimedFrames(pairs, dvskit.Size(64, 48))
+        dvskit.video.write_video(frames, "brighter.mp4", fps=100)
     """
 
     def __init__(

@@ -38,7 +38,12 @@ def write_video(
     """Encode gray frames as H.264 (mp4, mkv, mov by the suffix), each at its own time.
 
     frames: (t_us, uint8 (height, width)), with even width and height. `fps` is the usual rate.
-    Raises VideoError for frames that do not fit, OutputError.
+    Raises VideoError for frames that do not fit, OutputError for an existing file unless
+    `overwrite`.
+
+        frames = dvskit.video.open_frames("video.mp4")
+        inverted = ((t_us, 255 - frame) for t_us, frame in frames)
+        dvskit.video.write_video(inverted, "inverted.mp4", fps=100)
     """
     with whole_file(path, overwrite=overwrite) as partial:
         try:
@@ -92,8 +97,13 @@ def write_images(
 
     images.txt has a line of seconds (the middle of the exposure, six decimals) and name for each,
     as in the event-camera dataset. Images are gray or RGB, with 8 or 16 bits as given; those of a
-    recording of 10 bits are scaled to 16. The folder is written whole or not at all. Raises
-    VideoError without frames, OutputError.
+    recording of 10 bits are scaled to 16. The folder is written whole or not at all.
+    Returns the number of images and their sizes. Raises VideoError without frames, OutputError for
+    a folder with files unless `overwrite`.
+
+        recording = dvskit.open_events("davis")
+        written = dvskit.video.write_images(recording, "frames")
+        written.images, written.sizes    # their number, and (Size(width=120, height=90),)
     """
     given = full_scale(frames) if isinstance(frames, Recording | RecordingPart) else frames
     lines: list[str] = []
