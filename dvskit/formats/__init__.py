@@ -97,6 +97,12 @@ def open_events(
     pass holds all events in memory.
 
     Raises FormatError and its children, GeometryError, ConfigError to sort another format.
+
+        recording = dvskit.open_events("events.raw")
+        recording.size, recording.format          # (Size(width=128, height=128), 'evt3')
+        for events in recording.blocks(duration_us=100_000):
+            rate_hz = len(events) / 0.1
+        last = recording.between(1_500_000).load()
     """
     known_size = None if size is None else as_size(size)
     recording = _open(path, format, ReadOptions(known_size, strict=strict, any_order=sort))
@@ -163,6 +169,11 @@ def open_stream(stream: InputStream, row: Format | None, options: ReadOptions) -
     """Open events that arrive on a stream, as a Source that can be read once.
 
     Without a `row` of the table, the first bytes decide. Raises UnknownFormatError, FormatError.
+
+        with open("events.raw", "rb", buffering=0) as raw:
+            stream = dvskit.formats.InputStream(raw, "events.raw")
+            recording = dvskit.formats.open_stream(stream, None, dvskit.formats.ReadOptions())
+            events = recording.load()
     """
     if row is None:
         row = _find_in(stream)
@@ -196,7 +207,14 @@ def load_events(
     strict: bool = True,
     sort: bool = False,
 ) -> Events:
-    """Return all events of a file. Arguments and errors are those of `open_events`."""
+    """Return all events of a file.
+
+    Arguments and errors are those of `open_events`, whose blocks suit files that do not fit into
+    memory: events take 13 bytes each.
+
+        events = dvskit.load_events("recordings/c.csv")
+        events.t, events.x, events.y, events.p    # int64 microseconds, int16, int16, bool
+    """
     return open_events(path, format=format, size=size, strict=strict, sort=sort).load()
 
 
@@ -211,8 +229,15 @@ def open_sink(
     """Return a Sink that writes `path`, in the format that `format` or the suffix names.
 
     A path of "-" is standard output, tcp:// and ws://HOST:PORT a port that serves one receiver, in
-    EVT3 where `format` names none. Raises UnknownFormatError, OutputError, ConfigError for an
-    address that is malformed, or is open to other machines without a token (tcp://TOKEN@HOST:PORT).
+    EVT3 where `format` names none. Raises UnknownFormatError, OutputError for an existing file
+    unless `overwrite`, ConfigError for an address that is malformed, or is open to other machines
+    without a token (tcp://TOKEN@HOST:PORT).
+
+        recording = dvskit.open_events("events.raw")
+        with dvskit.formats.open_sink("on.aedat4", recording.size) as sink:
+            for block in recording:
+                sink.write(block[block.p])
+        sink.count    # the number of ON events
     """
     row = format_for_writing(path, format)
     with row.named_errors(path):
@@ -232,8 +257,13 @@ def save_events(
 ) -> None:
     """Write all events to a file, whole or not at all; triggers too, where the format has them.
 
-    Gives a LeftOutWarning for other data of a recording that the format cannot hold. Raises
-    UnknownFormatError, OutputError, and the errors of the source.
+    The suffix of `path` chooses the format, or its name in `format`. Gives a LeftOutWarning for
+    other data of a recording that the format cannot hold. Raises UnknownFormatError, OutputError
+    for an existing file unless `overwrite`, and the errors of the source.
+
+        recording = dvskit.open_events("events.raw")
+        dvskit.save_events(recording, "events.csv")                         # block by block
+        dvskit.save_events(recording.between(0, 500_000), "start.aedat4")
     """
     source = as_source(events_or_source)
     # Other data than events comes from the recording, whether or not a bar watches its reading.

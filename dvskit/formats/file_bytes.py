@@ -152,7 +152,16 @@ class Readable(Protocol):
 
 
 class InputStream:
-    """A stream with access to its next bytes before reading. `name` is for messages."""
+    """A stream with access to its next bytes before reading. `name` is for messages.
+
+    raw  an unbuffered binary stream, such as sys.stdin.buffer.raw
+
+        with open("events.raw", "rb", buffering=0) as raw:
+            stream = dvskit.formats.InputStream(raw, "events.raw")
+            stream.peek(5)    # b'% evt'
+            recording = dvskit.formats.open_stream(stream, None, dvskit.formats.ReadOptions())
+            events = recording.load()
+    """
 
     def __init__(self, raw: Readable, name: str) -> None:
         self.name = name

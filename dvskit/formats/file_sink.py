@@ -19,7 +19,13 @@ from dvskit.streams import Triggers
 
 
 def is_standard(path: str | PathLike[str]) -> bool:
-    """Return whether a path is "-": standard input or standard output."""
+    """Return whether a path is "-": standard input or standard output.
+
+    `open_events("-")` and `open_sink("-", size)` read and write it.
+
+        dvskit.formats.is_standard("-")             # True
+        dvskit.formats.is_standard("events.raw")    # False
+    """
     return str(path) == "-"
 
 
@@ -32,6 +38,22 @@ class FileSink(ABC):
     notes        on how the events are stored, for readers of the file
     interleaves  whether triggers may come between blocks of events, and not only before them
     serves       the address that it serves, without its token; None for files and pipes
+
+        from pathlib import Path
+
+        class Rows(dvskit.formats.FileSink):
+            format = "rows"
+
+            def _open(self, partial):
+                self._file = self._create(partial)
+
+            def _write(self, events):
+                rows = np.stack([events.t, events.x, events.y, events.p], 1)
+                self._file.write(rows.astype("<i8").tobytes())
+
+        events = dvskit.load_events("events.raw")
+        with Rows(Path("events.rows"), events.size) as sink:
+            sink.write(events)
     """
 
     format: str

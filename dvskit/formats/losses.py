@@ -15,7 +15,17 @@ Lose = Callable[[int, int, str], None]  # takes offset, length and problem of a 
 
 
 class Loss(NamedTuple):
-    """A stretch of a file without events: offset in bytes (-1: unknown), length, and reason."""
+    """A stretch of a file without events: offset in bytes (-1: unknown), length, and reason.
+
+    `Damage.losses` lists them.
+
+        from pathlib import Path
+
+        Path("short.dat").write_bytes(Path("recordings/b.dat").read_bytes()[:-3])
+        recording = dvskit.open_events("short.dat", strict=False)
+        events = recording.load()
+        offset, length, problem = recording.damage.losses[0]    # length is 5
+    """
 
     offset: int
     length: int
@@ -27,6 +37,13 @@ class Damage:
     """The losses of one pass over a file. The first `kept` ones are listed, all are counted.
 
     Those of a live source, which have no place, are in `tallies`: numbers by name and reason.
+
+        from pathlib import Path
+
+        Path("cut.dat").write_bytes(Path("recordings/b.dat").read_bytes()[:-3])
+        recording = dvskit.open_events("cut.dat", strict=False)
+        events = recording.load()
+        str(recording.damage)    # '5 bytes lost in 1 place, ...'
     """
 
     kept: int = 1000

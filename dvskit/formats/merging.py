@@ -22,6 +22,12 @@ def merge(*events_or_sources: Events | Source) -> MergedSource:
     Events at equal times keep the order of the arguments. A pass holds one block of each source; it
     can be repeated if all sources can be. Triggers, IMU samples and frames of recordings are merged
     likewise. Raises GeometryError for sources of different sizes, EventsError without arguments.
+
+        events = dvskit.load_events("events.raw")
+        mirrored = dvskit.filters.Flip("x")(events)
+        both = dvskit.merge(events, mirrored)
+        dvskit.save_events(both, "both.raw")
+        len(both.load()) == 2 * len(events)    # True
     """
     return MergedSource([as_source(each) for each in events_or_sources])
 
@@ -30,6 +36,11 @@ class MergedSource(ReadableSource):
     """The events of several sources in order of time; `merge` makes it.
 
     sources  events at equal times keep their order
+
+        recording = dvskit.open_events("events.raw")
+        later = dvskit.filters.TimeShift(1_000_000)(recording)
+        merged = dvskit.formats.MergedSource([recording, later])
+        merged.load().duration_us / 1e6    # seconds: one more than that of the recording
     """
 
     along = False

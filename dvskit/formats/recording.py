@@ -36,6 +36,12 @@ class ReadOptions:
 
     `variant` is the part after the format's name and a colon, such as columns or a chip.
     `any_order` reads a `sortable` file whose events are out of time order, and sorts them.
+
+        options = dvskit.formats.ReadOptions(size=dvskit.Size(640, 480), strict=False)
+        with open("events.raw", "rb", buffering=0) as raw:
+            stream = dvskit.formats.InputStream(raw, "events.raw")
+            recording = dvskit.formats.open_stream(stream, None, options)
+            recording.size, recording.size_origin    # (Size(width=640, height=480), 'argument')
     """
 
     size: Size | None = None
@@ -54,6 +60,20 @@ class Recording(ReadableSource, ABC):
                  (triggers) is known after them
     along        whether a pass gives triggers (`new_triggers`) and counts (`passed_streams`) too
     late         events of the latest pass that were before earlier ones in time, if it sorts
+
+        from pathlib import Path
+
+        class Rows(dvskit.formats.Recording):
+            format = "rows"
+
+            def _blocks(self, damage, storage):
+                t, x, y, p = np.fromfile(self.path, "<i8").reshape(-1, 4).T
+                yield dvskit.Events(t=t, x=x, y=y, p=p, size=self.size)
+
+        np.array([[0, 3, 2, 1], [40, 7, 5, 0]], "<i8").tofile("two.rows")
+        options = dvskit.formats.ReadOptions()
+        rows = Rows(Path("two.rows"), options, dvskit.Size(8, 6), "argument")
+        rows.load().t    # [0, 40]
     """
 
     format: str
@@ -242,7 +262,16 @@ class Recording(ReadableSource, ABC):
 
 
 class RecordingPart(ReadableSource):
-    """The part of a recording with start_us <= t < stop_us; `damage` is that of the latest pass."""
+    """The part of a recording with start_us <= t < stop_us; `damage` is that of the latest pass.
+
+    It is a Source; `Recording.between` makes it. Triggers, IMU samples, frames and labels are those
+    of the part. None leaves a side open.
+
+        part = dvskit.open_events("davis").between(200_000, 400_000)
+        events = part.load()
+        turning = part.imu().gyroscope    # (n, 3) float32, degrees per second
+        frames = list(part.frames())
+    """
 
     def __init__(self, recording: Recording, start_us: int | None, stop_us: int | None) -> None:
         self.recording, self.start_us, self.stop_us = recording, start_us, stop_us

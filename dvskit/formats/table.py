@@ -50,6 +50,12 @@ class Format:
     inside      the file of events in a folder of this format; empty if a recording is one file
     piped       "r", "w" or "rw": directions that work through a pipe; empty if the file has an
                 index that is written last, or is not read in order
+
+    See `register_format` for one of your own.
+
+        row = dvskit.formats.find_format("events.raw")
+        row.name, row.can, row.piped    # ('evt3', 'rw', 'rw')
+        row.fits(b"#!AER-DAT4.0")       # False: these are the first bytes of another format
     """
 
     name: str
@@ -185,7 +191,12 @@ def register_format(row: Format) -> None:
 
 
 def formats() -> tuple[Format, ...]:
-    """Return the table, in order of names, with the formats of installed packages."""
+    """Return the table, in order of names, with the formats of installed packages.
+
+    Each row is a `Format`.
+
+        [row.name for row in dvskit.formats.formats() if "w" in row.can]    # formats to write
+    """
     return tuple(row for _, row in sorted(TABLE.complete().items()))
 
 
@@ -257,6 +268,9 @@ def find_format(path: str | PathLike[str]) -> Format:
 
     Installed packages that extend dvskit are imported if no known format matches. Raises
     UnknownFormatError if none or several match, FormatError if it cannot be read.
+
+        dvskit.formats.find_format("events.raw").name     # 'evt3', by its header
+        dvskit.formats.find_format("davis").summary
     """
     file, first = find_beginning(Path(path))
     return find_by_head(file, first.data[:HEAD_BYTES])
