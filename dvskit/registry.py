@@ -46,6 +46,11 @@ class Registry(Mapping[str, Part], Generic[Part]):
     parts  dvskit's own
     error  raised for an unknown name
     hint   the end of its message
+
+        greetings = dvskit.registry.Registry("greeting", {"hello": "Hello!"})
+        greetings.register("bye", "Goodbye!")
+        greetings.find("bye")        # 'Goodbye!'; an unknown name raises with the nearest one
+        greetings.registered()       # ['bye']
     """
 
     def __init__(
@@ -134,7 +139,12 @@ class Registry(Mapping[str, Part], Generic[Part]):
 
 
 def place_of(part: object) -> object:
-    """Return the module and name of a class or function; None for other objects."""
+    """Return the module and name of a class or function; None for other objects.
+
+    Two parts with one place are versions of the same code.
+
+        dvskit.registry.place_of(dvskit.filters.Flip)    # ('dvskit.filters.affine', 'Flip')
+    """
     name = getattr(part, "__qualname__", None)
     return None if name is None else (getattr(part, "__module__", None), name)
 
@@ -147,6 +157,9 @@ class Package:
     parts    the registered names, each after its kind: ("filter every_other",)
     problem  the error that ended its import; empty if there was none. The parts that were
              registered before it remain
+
+        packages = dvskit.registry.load_packages()
+        [package.failure for package in packages if package.problem]    # []: all could be imported
     """
 
     name: str
@@ -169,7 +182,12 @@ _importing = ""  # the package that is imported now
 
 
 def load_packages() -> tuple[Package, ...]:
-    """Import the modules of all installed packages that extend dvskit, once, and return them."""
+    """Import the modules of all installed packages that extend dvskit, once, and return them.
+
+    A module that fails is no error: its `Package` holds the problem.
+
+        {package.name: package.parts for package in dvskit.registry.load_packages()}
+    """
     global _packages
     from importlib.metadata import entry_points  # takes 10 ms
 
@@ -210,6 +228,12 @@ def named_errors(name: str, kind: type[DvskitError] = ConfigError) -> Iterator[N
 
     They become errors of `kind`. Those of dvskit keep their type and get the name if they lack it;
     OSError and MemoryError pass unchanged.
+
+        try:
+            with dvskit.registry.named_errors("filter thirds"):
+                1 / 0
+        except dvskit.errors.ConfigError as error:
+            str(error)    # 'filter thirds: ..., line ...: ZeroDivisionError: division by zero'
     """
     try:
         yield
@@ -227,6 +251,11 @@ def with_line(error: BaseException, files: Container[str] = ()) -> str:
     """Return an error as one line: "bad.py, line 3: ZeroDivisionError: division by zero".
 
     The line is the last one in `files`; without them, in the first file that is not of dvskit.
+
+        try:
+            int("five")
+        except ValueError as error:
+            dvskit.registry.with_line(error)    # "..., line 2: ValueError: invalid literal ..."
     """
     if isinstance(error, SyntaxError):
         return f"{error.filename}, line {error.lineno}: {error.msg}"

@@ -60,6 +60,14 @@ class Triggers(_Timed):
     """Edges on a camera's external inputs: columns of equal length.
 
     t int64 microseconds, non-decreasing; id int16 input number; p bool, True for a rising edge.
+
+        triggers = dvskit.Triggers(
+            t=np.array([1_000, 2_000]), id=np.array([0, 0], np.int16), p=np.array([True, False])
+        )
+        with dvskit.formats.open_sink("triggered.raw", (128, 128)) as sink:
+            sink.write_triggers(triggers)
+            sink.write(dvskit.load_events("events.raw"))
+        dvskit.open_events("triggered.raw").triggers().t    # [1000, 2000]
     """
 
     t: NDArray[np.int64]
@@ -83,6 +91,11 @@ class Imu(_Timed):
     magnetometer   float32 (n, 3)  x, y, z in microtesla
 
     Quantities that a camera does not measure are NaN. Axes are the camera's own.
+
+        samples = dvskit.open_events("davis").imu()
+        samples.gyroscope.shape, samples.gyroscope.dtype     # (n, 3), float32
+        first = samples.between(0, 100_000)
+        speed = np.linalg.norm(first.gyroscope, axis=1)      # degrees per second
     """
 
     t: NDArray[np.int64]
@@ -119,6 +132,10 @@ class Frame(NamedTuple):
     stop_us  end of the exposure; t_us if unknown
     image  uint8 or uint16, (H, W) gray or (H, W, 3) RGB; row 0 is the top row
     x, y   position of its upper left pixel on the sensor
+
+        for frame in dvskit.open_events("davis").frames():
+            middle_us = (frame.t_us + frame.stop_us) // 2
+            image = frame.image    # (90, 120) uint8
     """
 
     t_us: int
@@ -135,6 +152,11 @@ class Intrinsics(NamedTuple):
     cx, cy          the principal point, pixels: (0, 0) is the middle of the upper left pixel
     k1, k2, k3      radial distortion
     p1, p2          tangential distortion
+
+        camera = dvskit.open_events("davis").intrinsics()
+        camera.matrix, camera.distortion                # (3, 3) and (5,) float64
+        x, y = np.array([0.0, 60.0]), np.array([0.0, 45.0])
+        right, down, known = camera.directions(x, y)    # undistorted: x / z and y / z
     """
 
     fx: float
@@ -209,6 +231,11 @@ class Labels:
 
     start_us, stop_us  int64 microseconds, half-open, sorted by start
     name               the content of each span
+
+        labels = dvskit.Labels(
+            np.array([0, 500_000]), np.array([400_000, 900_000]), ("wave", "clap")
+        )
+        labels.between(450_000, None).name    # ('clap',)
     """
 
     start_us: NDArray[np.int64]
