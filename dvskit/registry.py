@@ -255,7 +255,7 @@ def with_line(error: BaseException, files: Container[str] = ()) -> str:
         try:
             int("five")
         except ValueError as error:
-            dvskit.registry.with_line(error)    # "..., line 2: ValueError: invalid literal ..."
+            dvskit.registry.with_line(error)    # "..., line ...: ValueError: invalid literal ..."
     """
     if isinstance(error, SyntaxError):
         return f"{error.filename}, line {error.lineno}: {error.msg}"
