@@ -265,9 +265,10 @@ class FilteredSource(ReadableSource):
     live events until it has learned.
 
         recording = dvskit.open_events("noisy.raw")
-        source = dvskit.filters.FilteredSource(recording, dvskit.filters.BackgroundActivity(5_000))
-        kept = source.load()       # the same as of BackgroundActivity(5_000)(recording)
-        len(kept), source.dropped
+        clean = dvskit.filters.BackgroundActivity(5_000)
+        source = dvskit.filters.FilteredSource(recording, clean)    # the same as clean(recording)
+        kept = source.load()
+        source.dropped    # the number of events that it dropped
     """
 
     def __init__(self, source: Source, chosen: Filter | Function) -> None:

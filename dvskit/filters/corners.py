@@ -108,8 +108,8 @@ def compact(last: NDArray[np.int32], origin: int, now: int) -> int:
 class EFast(CallableFilter):
     """Keep events at corners: eFAST (Mueggler et al. 2017, Fast Event-based Corner Detection).
 
-    Around the event, the latest times of its polarity are compared on circles of 16 and 20 pixels.
-    On both, 3 to 6 and 4 to 8 pixels side by side must be newer than all others.
+    The latest times of the event's polarity are compared on two circles around it. 3 to 6 adjacent
+    pixels of the inner 16, and 4 to 8 of the outer 20, must be newer than all others.
 
         events = dvskit.load_events("discs.raw")
         corners = dvskit.filters.EFast()(events)
@@ -133,8 +133,8 @@ class _EFastStep(_TimedStep):
 class ArcStar(CallableFilter):
     """Keep events at corners: Arc* (Alzugaray and Chli 2018, Asynchronous Corner Detection).
 
-    As eFAST, but the newest pixels may also be all but 3 to 6 of 16 and all but 4 to 8 of 20:
-    corners that move the other way. An event that follows one of the same polarity at its pixel
+    As eFAST, but the adjacent pixels may also be older than all others, as of corners that move the
+    other way. An event that follows one of the same polarity at its pixel
     within `repeat_us` is no corner and leaves the times as they are.
 
         source = dvskit.filters.ArcStar(repeat_us=20_000)(dvskit.open_events("discs.raw"))
@@ -165,9 +165,9 @@ class _ArcStarStep(_TimedStep):
 class EHarris(CallableFilter):
     """Keep events at corners: eHarris (Vasco et al. 2016, Fast event-based Harris corners).
 
-    The picture is that of the latest 25 pixels of the event's polarity, among the 9 x 9 around it.
-    Its Harris response (5 x 5 Sobel operator, Gaussian of 1 pixel, determinant - 0.04 trace^2)
-    must be above `threshold`: about 23 at most.
+    A binary picture of the 9 x 9 pixels around the event marks the 25 that fired last with its
+    polarity. Its Harris response (5 x 5 Sobel operator, Gaussian of 1 pixel, determinant - 0.04
+    trace^2) must be above `threshold`. The response reaches about 23.
 
         events = dvskit.load_events("discs.raw")
         step = dvskit.filters.EHarris().start(events.size)
@@ -203,7 +203,7 @@ class LuvHarris(CallableFilter):
 
     Each event takes 1 from the 7 x 7 pixels around it, values below 241 become 0, and its own
     becomes 255. The Harris response of this surface (OpenCV's: 3 x 3 Sobel operator, 7 x 7 pixels,
-    determinant - 0.04 trace^2) must be above `threshold`: about 0.1 at most. It is computed for
+    determinant - 0.04 trace^2) must be above `threshold`; it reaches about 0.1. It is computed for
     each event; the paper takes it from an image that is renewed now and then.
 
         events = dvskit.load_events("discs.raw")

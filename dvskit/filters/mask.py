@@ -87,8 +87,8 @@ def cropped_size(crop: Crop, size: Size) -> Size:
 class Mask(PixelMap):
     """Keep the events of the pixels that `keep` marks: (H, W) booleans, or an image.
 
-    On the command line it is the path of an image; pixels neither black nor transparent are kept,
-    or the others: "mask:area.png,invert=true".
+    On the command line it is the path of an image: "mask:area.png" keeps the pixels that are
+    neither black nor transparent, "mask:area.png,invert=true" the others. `Mask.read` reads one.
     Raises ShapeError for other arrays. `start` raises GeometryError for another sensor size.
 
         keep = np.zeros((128, 128), bool)
@@ -189,9 +189,9 @@ class CircleMask(PixelMap):
 @check_arguments
 @dataclass(frozen=True, slots=True)
 class RectangleMask(PixelMap):
-    """Keep the events with x <= column < x + width and y <= row < y + height; or the others.
+    """Keep the events with x <= column < x + width and y <= row < y + height.
 
-    Unlike `Crop` it keeps the size of the sensor. `invert` keeps those outside. The rectangle may
+    With `invert` those outside are kept. Unlike `Crop` it keeps the sensor size. The rectangle may
     reach beyond the sensor; `start` raises GeometryError if no pixel is inside.
 
         hidden = dvskit.filters.RectangleMask(0, 0, 128, 10, invert=True)    # hides ten rows

@@ -45,8 +45,10 @@ class FeatureLayer:
                 "joined": a patch holds the surfaces of all channels, one after the other
                 "merged": one surface and its features for the events of all channels
     eta         the share by which a feature moves towards a patch that it won
-    delta_i     what its threshold then shrinks by
-    delta_e     what all thresholds grow by after a patch that no feature won
+    delta_i     the amount by which its threshold then shrinks
+    delta_e     the amount by which all thresholds grow after a patch that no feature won
+
+    Raises ShapeError for values out of range.
 
         layer = dvskit.tensors.FeatureLayer(n_features=16, patch=7, tau_us=20_000)
         layer.shape(channels=2)    # (2, 16, 1, 49): 16 features of 7 x 7 pixels for OFF, 16 for ON

@@ -37,7 +37,7 @@ class VideoFrames(FileFrames):
     """Gray frames of a video file, at its own times, in display orientation.
 
     light   "luma": uint8, or uint16 for more than 8 bits, the file's own luma, gamma-coded;
-            "linear": float32, the luminance of its colors as linear light, 1.0 for white
+            "linear": float32, the luminance of its colours as linear light, 1.0 for white
     clock   "first": time 0 is the first frame; "container": the times in the container
     strict  whether damage raises; otherwise damaged frames are skipped and listed in `damage`
 

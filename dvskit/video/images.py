@@ -47,7 +47,7 @@ class ImageFolder(FileFrames):
     image_timestamps_left.txt (TUM-VIE)    microseconds per line
 
     Names are relative to the list, and the images need not lie in the folder itself: a folder that
-    holds images.txt and images/ works. Without names, images are in natural order. Color is turned
+    holds images.txt and images/ works. Without names, images are in natural order. Colours become
     gray (Rec. 601); 16-bit and float images keep their dtype. The EXIF orientation is applied;
     transparent pixels are shown on black. With light="linear" frames are float32 of linear light
     instead (1.0 is white): float images are assumed to be linear already.
