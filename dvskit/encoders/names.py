@@ -13,12 +13,13 @@ from torch import Tensor
 from dvskit._arguments import check_arguments
 from dvskit.encoders import values
 from dvskit.encoders.checking import check_finite
+from dvskit.encoders.population import ReceptiveFields, population_latency
 from dvskit.encoders.reconstruction import two_channels
 from dvskit.errors import REGISTER_FIRST, ConfigError, DvskitError, ShapeError, one_line
 from dvskit.registry import Registry
 
 _DARKEST = 0.1  # darker pixels give no latency spike: else the background fires at the end
-_DARK_AND_BRIGHT = values.ReceptiveFields((0.0, 1.0), 0.25)  # gray: both, late, at e^-2
+_DARK_AND_BRIGHT = ReceptiveFields((0.0, 1.0), 0.25)  # gray: both, late, at e^-2
 _DELTA = 0.1  # increase of brightness between two spikes of a pixel
 
 Encoder = Callable[[Tensor, int, torch.Generator], Tensor]
@@ -50,7 +51,7 @@ def _rank_order(image: Tensor, steps: int, generator: torch.Generator) -> Tensor
 
 
 def _population(image: Tensor, steps: int, generator: torch.Generator) -> Tensor:
-    spikes = values.population_latency(image, _DARK_AND_BRIGHT, steps)
+    spikes = population_latency(image, _DARK_AND_BRIGHT, steps)
     return spikes.movedim(-1, -3)  # (T, ..., H, W, 2) -> (T, ..., 2, H, W)
 
 

@@ -18,6 +18,9 @@ def two_channels(spikes: Tensor) -> Tensor:
 
     Channel 0 is OFF (absolute values of negative spikes), channel 1 ON (positive ones). Unsigned
     spikes leave OFF empty. Raises ShapeError below three dimensions, or for bool.
+
+        spikes = dvskit.encoders.delta(torch.rand(20, 8, 10), threshold=0.5)  # -1, 0 or 1
+        channels = dvskit.encoders.two_channels(spikes)  # (20, 2, 8, 10)
     """
     if spikes.ndim < 3 or spikes.dtype == torch.bool:
         raise ShapeError(
@@ -35,6 +38,11 @@ class ReconstructionError:
 
     rmse    root mean squared error, in the units of the signal
     snr_db  10 log10 of the signal's power over that of the error, in decibels; inf without error
+
+        signal = torch.rand(100, 3)
+        error = dvskit.encoders.reconstruction_error(signal, signal + 0.1)
+        error.rmse  # [0.1, 0.1, 0.1], one for each channel
+        error.snr_db.mean()  # about 15 dB
     """
 
     rmse: Tensor
@@ -48,6 +56,11 @@ def reconstruction_error(signal: Tensor, decoded: Tensor) -> ReconstructionError
     rmse = sqrt(mean (s - d)^2);  snr_db = 10 log10(sum s^2 / sum (s - d)^2). The power includes the
     mean of the signal: subtract it from both if only variations count. Sums are float64. To compare
     codes, report their numbers of spikes too (Petro, Kasabov & Kiss 2020).
+
+        sine = torch.sin(torch.linspace(0, 6.28, 1000))
+        spikes = dvskit.encoders.step_forward(sine, threshold=0.05)
+        decoded = dvskit.encoders.decode_step_forward(spikes, threshold=0.05)
+        dvskit.encoders.reconstruction_error(sine, decoded).snr_db  # above 25
     """
     check_signal(signal, "reconstruction_error")
     if decoded.shape != signal.shape:

@@ -1,14 +1,9 @@
-"""Codes of values: a spike whose time or rank, or a rate of spikes whose mean, is the value.
-
-In a population code, many neurons with Gaussian receptive fields share a value.
-"""
+"""Codes of values: a value becomes the time or rank of one spike, or a rate of spikes."""
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -23,22 +18,21 @@ from dvskit.encoders.checking import (
     decoded_dtype,
     generator_from,
     spikes_as_floats,
-    working_dtype,
 )
-from dvskit.errors import (
-    ArgumentError,
-    ConfigError,
-    ShapeError,
-    check_least,
-    check_positive,
-)
+from dvskit.errors import ArgumentError, ConfigError, ShapeError, check_least
 
 LatencyLaw = Callable[[Tensor], Tensor]
 """A law from values in [0, 1] to times in steps, from 0; inf means no spike."""
 
 
 def linear_latency(values: Tensor, *, tau: float, threshold: float = 0.0) -> Tensor:
-    """Return the time tau (1 - x), in steps; inf (no spike) for x below `threshold`."""
+    """Return the time tau (1 - x), in steps; inf (no spike) for x below `threshold`.
+
+    `values`, of any shape, are floats in [0, 1]; the times have their shape and dtype.
+
+        values = torch.tensor([1.0, 0.5, 0.05])
+        times = dvskit.encoders.linear_latency(values, tau=10.0, threshold=0.1)  # [0, 5, inf]
+    """
     times = tau * (1 - values)
     return times.masked_fill(values < threshold, math.inf)
 
@@ -47,18 +41,35 @@ def log_latency(values: Tensor, *, tau: float, threshold: float = 0.01) -> Tenso
     """Return the time tau ln(x / (x - threshold)), in steps; inf for x at or below `threshold`.
 
     An RC membrane of time constant tau, charged by x, reaches the threshold then.
+
+        from functools import partial
+
+        law = partial(dvskit.encoders.log_latency, tau=5.0, threshold=0.1)
+        law(torch.tensor([1.0, 0.5, 0.1]))  # [0.53, 1.12, inf]
+        spikes = dvskit.encoders.latency(torch.rand(28, 28), 20, law=law)  # (20, 28, 28)
     """
     times = tau * torch.log(values / (values - threshold))
     return times.masked_fill(values <= threshold, math.inf)
 
 
 def linear_value(times: Tensor, *, tau: float) -> Tensor:
-    """Return the value 1 - t / tau of a time t in steps: the inverse of `linear_latency`."""
+    """Return the value 1 - t / tau of a time t in steps: the inverse of `linear_latency`.
+
+    `times` and the values are floats of the same shape, and `tau` is in steps.
+
+        dvskit.encoders.linear_value(torch.tensor([0.0, 5.0, 10.0]), tau=10.0)  # [1, 0.5, 0]
+    """
     return 1 - times / tau
 
 
 def log_value(times: Tensor, *, tau: float, threshold: float = 0.01) -> Tensor:
-    """Return the value threshold / (1 - exp(-t / tau)): the inverse of `log_latency`."""
+    """Return the value threshold / (1 - exp(-t / tau)): the inverse of `log_latency`.
+
+    `times` are floats of any shape; `tau` is in steps. Times near 0 give values above 1.
+
+        times = dvskit.encoders.log_latency(torch.tensor([0.9, 0.3]), tau=5.0)
+        values = dvskit.encoders.log_value(times, tau=5.0)  # [0.9, 0.3]
+    """
     return threshold / -torch.expm1(-times / tau)
 
 
@@ -73,6 +84,10 @@ def latency(image: Tensor, steps: int, *, law: LatencyLaw | None = None) -> Tens
 
     Raises ShapeError for a law that changes the shape, ArgumentError for one that is not a function
     of values, ConfigError for one that returns a time below 0 or NaN.
+
+        image = torch.tensor([[1.0, 0.5], [0.25, 0.0]])
+        spikes = dvskit.encoders.latency(image, 5)  # (5, 2, 2)
+        spikes.argmax(0)  # [[0, 2], [3, 4]]: the step of each spike
     """
     check_fractions(image, steps, "latency")
     law = partial(linear_latency, tau=float(steps - 1)) if law is None else law
@@ -98,11 +113,10 @@ def decode_latency(spikes: Tensor, *, inverse: LatencyLaw | None = None) -> Tens
     law the error is at most 1 / (2 tau); values without a spike are lost. Results are clamped to
     [0, 1]: the logarithmic law has values above 1 for its first half step.
 
-    >>> t = torch.arange(200) / 200
-    >>> sine = 0.5 + 0.5 * torch.sin(2 * torch.pi * t)
-    >>> decoded = decode_latency(latency(sine, 51))
-    >>> bool((decoded - sine).abs().max() <= 0.5 / 50 + 1e-6)
-    True
+        sine = 0.5 + 0.5 * torch.sin(torch.linspace(0, 6.28, 200))
+        spikes = dvskit.encoders.latency(sine, 51)  # (51, 200)
+        values = dvskit.encoders.decode_latency(spikes)  # (200,)
+        bool((values - sine).abs().max() <= 0.0101)  # True
     """
     check_has_steps(spikes, "decode_latency")
     steps = spikes.shape[0]
@@ -148,6 +162,10 @@ def rank_order(values: Tensor, steps: int, *, dims: int = 2, silent: float | Non
     Of n values that spike, the k-th largest (k from 0) spikes in step k if there are as many steps,
     else in step floor(k steps / n): groups of equal size, give or take one. Returns (steps, ...), 0
     or 1. Only the order counts: any increasing function of the values gives the same spikes.
+
+        values = torch.tensor([0.2, 0.9, 0.0, 0.5])
+        spikes = dvskit.encoders.rank_order(values, 4, dims=1, silent=0.0)  # (4, 4)
+        spikes.nonzero()  # (step, value): [[0, 1], [1, 3], [2, 0]]; 0.0 does not spike
     """
     check_finite(values, "rank_order", "values")
     check_least("rank_order", 1, steps=steps, dims=dims)
@@ -178,6 +196,9 @@ def decode_rank_order(spikes: Tensor, *, table: Tensor | None = None) -> Tensor:
     look-up table of VanRullen & Thorpe 2001). Without one the values are assumed to be spread
     evenly over [0, 1]: 1 - (step + 1/2) / T. Encoding the result gives the same spikes again (with
     silent=0 if some values did not spike).
+
+        spikes = dvskit.encoders.rank_order(torch.tensor([0.2, 0.9, 0.4, 0.5]), 4, dims=1)
+        dvskit.encoders.decode_rank_order(spikes)  # [0.125, 0.875, 0.375, 0.625]
     """
     check_has_steps(spikes, "decode_rank_order")
     steps = spikes.shape[0]
@@ -195,9 +216,6 @@ def decode_rank_order(spikes: Tensor, *, table: Tensor | None = None) -> Tensor:
     return (table.to(spikes.device)[first] * fired.any(0)).to(dtype)
 
 
-_QUIET = 0.1  # Bohte et al. 2002: of times 0 to 10, those after 9 do not fire
-
-
 @check_arguments
 def poisson(image: Tensor, steps: int, *, generator: torch.Generator | int | None = None) -> Tensor:
     """Spike in each step with probability `image`, independently: a rate code.
@@ -209,6 +227,10 @@ def poisson(image: Tensor, steps: int, *, generator: torch.Generator | int | Non
     generator=g)[0]`.
 
     `generator` is a torch.Generator on the device of `image`, which advances, or a seed.
+
+        image = torch.full((28, 28), 0.3)
+        spikes = dvskit.encoders.poisson(image, 100, generator=0)  # (100, 28, 28)
+        spikes.mean()  # about 0.3
     """
     check_fractions(image, steps, "poisson")
     drawn_by = generator_from(generator, "poisson", image.device)
@@ -224,12 +246,10 @@ def signed_poisson(
     `values`, of any shape, lie in [-1, 1]. Returns (steps, ...): -1, 0 or 1. The absolute values of
     the spikes are those of `poisson` for |values| and the same generator.
 
-    >>> g = torch.Generator().manual_seed(0)
-    >>> t = torch.arange(1000) / 1000
-    >>> sine = torch.sin(2 * torch.pi * t)
-    >>> spikes = signed_poisson(sine, 400, generator=g)  # 400 trials of each sample
-    >>> bool(reconstruction_error(sine, decode_poisson(spikes)).rmse < 0.02)
-    True
+        sine = torch.sin(torch.linspace(0, 6.28, 1000))
+        spikes = dvskit.encoders.signed_poisson(sine, 400, generator=0)  # (400, 1000), -1, 0 or 1
+        rates = dvskit.encoders.decode_poisson(spikes)  # (1000,)
+        dvskit.encoders.reconstruction_error(sine, rates).rmse  # below 0.02
     """
     check_fractions(values, steps, "signed_poisson", lowest=-1.0)
     drawn_by = generator_from(generator, "signed_poisson", values.device)
@@ -244,6 +264,9 @@ def decode_poisson(spikes: Tensor) -> Tensor:
 
     It estimates the input of `poisson` and `signed_poisson`, with a standard error of sqrt(|r| (1 -
     |r|) / T), at most 1 / (2 sqrt(T)).
+
+        spikes = dvskit.encoders.poisson(torch.tensor([0.1, 0.8]), 1000, generator=0)
+        dvskit.encoders.decode_poisson(spikes)  # about [0.1, 0.8]
     """
     check_has_steps(spikes, "decode_poisson")
     counted = spikes_as_floats(spikes, "decode_poisson")
@@ -254,119 +277,3 @@ def _draw(chances: Tensor, steps: int, generator: torch.Generator | None) -> Ten
     # Drawn in float32 for any image dtype: in half precision the probability would be off.
     drawn = torch.empty((steps, *chances.shape), device=chances.device, dtype=torch.float32)
     return drawn.uniform_(generator=generator) < chances
-
-
-@check_arguments
-@dataclass(frozen=True, slots=True)
-class ReceptiveFields:
-    """Gaussian receptive fields: the centre and the width of each neuron's response.
-
-    centres  of the fields, increasing, in the units of the values
-    width    the standard deviation of all fields
-
-    `ReceptiveFields.spread(8)` returns those of eight neurons for values in [0, 1].
-    """
-
-    centres: tuple[float, ...]
-    width: float
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.centres, Iterable):
-            raise ArgumentError(
-                f"ReceptiveFields: centres is {self.centres!r}, one number; pass one for each "
-                "neuron, or use ReceptiveFields.spread(neurons)"
-            )
-        object.__setattr__(self, "centres", tuple(float(centre) for centre in self.centres))
-        pairs = itertools.pairwise(self.centres)
-        if not self.centres or not all(math.isfinite(c) for c in self.centres):
-            raise ConfigError(f"centres {self.centres}; at least one finite number is expected")
-        if not all(left < right for left, right in pairs):
-            raise ConfigError(f"centres {self.centres} do not increase; sort them, each once")
-        check_positive("ReceptiveFields", width=self.width)
-
-    @classmethod
-    def spread(
-        cls, neurons: int, low: float = 0.0, high: float = 1.0, *, beta: float = 1.5
-    ) -> ReceptiveFields:
-        """Return the fields of Bohte, Kok & La Poutre (2002) for values in [low, high].
-
-        Of m neurons, i from 1, the centre is low + (2 i - 3) / 2 (high - low) / (m - 2) and the
-        width (high - low) / (m - 2) / beta: the outer two centres lie outside of [low, high].
-        """
-        check_least("ReceptiveFields", 3, neurons=neurons)
-        if not low < high or not beta > 0:
-            raise ConfigError(
-                f"low = {low:g}, high = {high:g}, beta = {beta:g}; low < high and beta > 0 "
-                "are expected"
-            )
-        spacing = (high - low) / (neurons - 2)
-        centres = [low + (2 * i - 3) / 2 * spacing for i in range(1, neurons + 1)]
-        return cls(tuple(centres), spacing / beta)
-
-
-@check_arguments
-def population(values: Tensor, fields: ReceptiveFields) -> Tensor:
-    """Return the response of each neuron, exp(-(x - centre)^2 / (2 width^2)): (..., neurons).
-
-    The responses, in [0, 1], are probabilities for `poisson` and values for `latency`; gradients
-    pass through.
-    """
-    check_finite(values, "population", "values")
-    dtype = working_dtype(values.dtype)
-    centres = torch.tensor(fields.centres, dtype=dtype, device=values.device)
-    away = values.to(dtype)[..., None] - centres
-    exponent = torch.addcmul(away.new_zeros(()), away, away, value=-0.5 / fields.width**2)
-    return exponent.exp_().to(values.dtype)  # in place: new memory takes longer than exp
-
-
-@check_arguments
-def population_latency(
-    values: Tensor, fields: ReceptiveFields, steps: int, *, law: LatencyLaw | None = None
-) -> Tensor:
-    """Spike once per neuron, earlier for values near its centre: (steps, ..., neurons).
-
-    It is `latency` of the responses of `population`. By default the time is linear over the window
-    and responses below 0.1 do not spike, as in Bohte et al. (2002).
-
-    >>> fields = ReceptiveFields.spread(8, -1.0, 1.0)
-    >>> t = torch.arange(200) / 200
-    >>> sine = torch.sin(2 * torch.pi * t)
-    >>> spikes = population_latency(sine, fields, 21)  # (21, 200, 8)
-    >>> decoded = decode_population(decode_latency(spikes), fields)
-    >>> bool((decoded - sine).abs().max() < 0.02)
-    True
-    """
-    law = partial(linear_latency, tau=float(steps - 1), threshold=_QUIET) if law is None else law
-    return latency(population(values, fields), steps, law=law)
-
-
-@check_arguments
-def decode_population(responses: Tensor, fields: ReceptiveFields) -> Tensor:
-    """Return the values (...) of responses (..., neurons).
-
-    Two neighbours with centres c, d and responses r, s give (c + d) / 2 + width^2 / (d - c) ln(s /
-    r); the result is the mean over all neighbours, weighted by r s. Exact responses give the exact
-    value; responses may also be spike rates or `decode_latency` of spikes. If no two neighbours
-    respond it is the mean of the centres weighted by the responses, and NaN if no neuron responds.
-    """
-    check_finite(responses, "decode_population", "responses")
-    neurons = len(fields.centres)
-    if responses.ndim < 1 or responses.shape[-1] != neurons:
-        raise ShapeError(
-            f"decode_population: responses of shape {tuple(responses.shape)} for {neurons} "
-            f"neurons; shape (..., {neurons}) is expected"
-        )
-    if bool((responses < 0).any()):
-        raise ConfigError("decode_population: a response is below 0; responses lie in [0, 1]")
-    found = responses.to(working_dtype(responses.dtype))
-    centres = torch.tensor(fields.centres, dtype=found.dtype, device=found.device)
-    mean = (found * centres).sum(-1) / found.sum(-1)
-    left, right = found[..., :-1], found[..., 1:]
-    weights = left * right
-    total = weights.sum(-1)
-    middle, apart = (centres[1:] + centres[:-1]) / 2, centres[1:] - centres[:-1]
-    both = weights > 0
-    ratio = torch.where(both, right, 1).log() - torch.where(both, left, 1).log()
-    places = middle + fields.width**2 / apart * ratio
-    value = torch.where(total > 0, (weights * places).sum(-1) / total, mean)
-    return value.to(decoded_dtype(responses))
