@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
 import runpy
-import textwrap
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,13 +11,14 @@ import torch
 from torch import nn
 
 import dvskit
-from dvskit import evaluation, networks, neurons, training
+from dvskit import evaluation, networks, training
 from dvskit.errors import ConfigError, ModelError
 from dvskit.layers import Membrane, Sequence
 from dvskit.networks import ConvLIF, GestureNet, Layered, MotionLIF, ResidualLIF, layered
 from dvskit.neurons import LIF, CustomNeurons, register_neuron
 from dvskit.neurons.names import NEURONS, options_of
 from tests.bars import config_for
+from tests.examples import example_of
 from tests.test_neurons_custom import MyALIF, MyLIF
 from tests.test_registry import install
 
@@ -59,9 +58,7 @@ def counts(steps=5, batch=2, width=12, height=10):
 
 
 def test_the_example_of_the_docstring_runs():
-    _, _, code = inspect.getdoc(register_neuron).partition("\n\n")
-    code, _, _ = code.partition("\n\nkind  ")
-    exec(textwrap.dedent(code), {"neurons": neurons, "networks": networks})
+    exec(example_of(register_neuron), {"dvskit": dvskit})
     assert NEURONS.registered() == ["quadratic"]
     assert small("4C3", "quadratic tau=20", "3").build().quadratic1.tau == 20
 

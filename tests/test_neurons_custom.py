@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import inspect
 import itertools
 import math
-import textwrap
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+import dvskit
 from dvskit import neurons
 from dvskit.errors import ArgumentError, ConfigError, ShapeError
 from dvskit.layers import (
@@ -25,6 +24,7 @@ from dvskit.layers import (
     checkpointed,
 )
 from dvskit.neurons import ALIF, LI, LIF, ATan, CustomNeurons, NeuronState, Triangle
+from tests.examples import example_of
 from tests.neuron_cases import SURROGATES, currents, learned
 
 
@@ -203,11 +203,8 @@ def test_without_a_threshold_they_return_their_potential_as_li_does():
 
 def example() -> type[CustomNeurons]:
     """Return the class in the docstring of CustomNeurons."""
-    _, _, code = inspect.getdoc(CustomNeurons).partition(":\n\n")
-    code, _, _ = code.partition("\n\nintegrate ")
-    assert len([line for line in code.splitlines() if line.strip()]) <= 12
-    names: dict = {"neurons": neurons}
-    exec(textwrap.dedent(code), names)
+    names: dict = {"dvskit": dvskit, "torch": torch}
+    exec(example_of(CustomNeurons), names)
     return names["Izhikevich"]
 
 

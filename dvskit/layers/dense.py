@@ -18,6 +18,9 @@ class Linear(nn.Linear):
     """torch.nn.Linear at each time step: (T, B, N) -> (T, B, M); after a readout (B, N) -> (B, M).
 
     Arguments, weights and initial values are those of torch.
+
+        linear = dvskit.layers.Linear(100, 10)
+        linear(torch.rand(20, 8, 100)).shape  # (20, 8, 10)
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -42,7 +45,12 @@ class Linear(nn.Linear):
 
 
 class Flatten(nn.Module):
-    """All entries of each sample and time step in one row: (T, B, ...) -> (T, B, N)."""
+    """All entries of each sample and time step in one row: (T, B, ...) -> (T, B, N).
+
+    Put it between images and a `Linear` layer.
+        flatten = dvskit.layers.Flatten()
+        flatten(torch.rand(20, 8, 16, 5, 5)).shape  # (20, 8, 400)
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -63,6 +71,9 @@ class Voting(nn.Module):
     et al. 2019, "Direct training for spiking neural networks"; ten neurons in Fang et al. 2021,
     "Incorporating learnable membrane time constant"). Inputs (B, K * votes) after a readout work
     too.
+
+        voting = dvskit.layers.Voting(10)
+        voting(torch.rand(20, 8, 30)).shape  # (20, 8, 3): 10 neurons for each of 3 classes
     """
 
     def __init__(self, votes: int = 10) -> None:
@@ -100,6 +111,10 @@ class Dropout(nn.Module):
     are divided by 1 - p. A mask that changed over time would be noise to the neurons. In evaluation
     the input is returned unchanged. The mask is drawn from torch's generator. It is the state of
     the layer: `run` keeps it over chunks of time.
+
+        dropout = dvskit.layers.Dropout(0.5)
+        x = dropout(torch.ones(20, 8, 10))  # (20, 8, 10), 0 or 2
+        torch.equal(x[0], x[19])  # True: one mask for all steps
     """
 
     def __init__(self, p: float = 0.5) -> None:
@@ -157,6 +172,10 @@ class Delays(nn.Module):
     between two neurons. It can detect motion directions and order over longer times than membranes
     remember (Hammouamri, Khalfaoui-Hassani and Masquelier 2023 learn the delays; here they stand in
     a grid). There are no weights; the state is the inputs still delayed.
+
+        delays = dvskit.layers.Delays(taps=3, spacing=2)
+        x = torch.arange(6.0).view(6, 1, 1)  # 6 steps, a batch of 1, 1 channel
+        delays(x)[4, 0]  # [4, 2, 0]: the inputs of steps 4, 2 and 0
     """
 
     def __init__(self, taps: int, spacing: int = 1) -> None:

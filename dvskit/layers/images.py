@@ -42,7 +42,14 @@ class _Pool2d(nn.Module):
 
 @check_arguments
 class AvgPool2d(_Pool2d):
-    """The mean of each window, at each time step: (T, B, C, H, W) -> (T, B, C, H', W')."""
+    """The mean of each window, at each time step: (T, B, C, H, W) -> (T, B, C, H', W').
+
+    `kernel_size` and `stride` are in pixels; the stride is the kernel's size by default. Raises
+    ShapeError for another shape, and for images smaller than the window.
+
+        pool = dvskit.layers.AvgPool2d(2)
+        pool(torch.rand(20, 8, 16, 34, 34)).shape  # (20, 8, 16, 17, 17)
+    """
 
     def pool(self, images: Tensor) -> Tensor:
         """Return the means of images (N, C, H, W)."""
@@ -51,7 +58,13 @@ class AvgPool2d(_Pool2d):
 
 @check_arguments
 class SumPool2d(_Pool2d):
-    """The sum of each window, at each time step: event counts of a coarser sensor."""
+    """The sum of each window, at each time step: event counts of a coarser sensor.
+
+    (T, B, C, H, W) -> (T, B, C, H', W'). Arguments are those of `AvgPool2d`.
+
+        counts = torch.ones(20, 8, 2, 34, 34)
+        dvskit.layers.SumPool2d(2)(counts).shape  # (20, 8, 2, 17, 17), each entry 4
+    """
 
     def pool(self, images: Tensor) -> Tensor:
         """Return the sums of images (N, C, H, W)."""
@@ -67,8 +80,11 @@ class MaxPool2d(_Pool2d):
     """The entry of largest magnitude of each window, with its sign, at each time step.
 
     If a window holds both an ON spike (+1) and an OFF spike (-1), the ON spike wins. Without
-    negative entries this is torch's max pooling, which would lose each -1 next to a 0. Except for
+    negative entries this is torch's max pooling, which would lose a -1 next to a 0. Except for
     ties of +m and -m it is odd: pool(-x) = -pool(x). The gradient goes to the chosen entry.
+
+        signed = torch.tensor([[0.0, -1.0], [0.0, 0.0]]).view(1, 1, 1, 2, 2)
+        dvskit.layers.MaxPool2d(2)(signed)  # -1, where torch's pooling returns 0
     """
 
     def pool(self, images: Tensor) -> Tensor:
@@ -83,6 +99,9 @@ class Conv2d(nn.Conv2d):
 
     Arguments, weights and initial values are those of torch. Under torch.autocast it computes in
     bfloat16, in which spikes of -1, 0 and 1 and small counts are exact.
+
+        conv = dvskit.layers.Conv2d(2, 16, 5, stride=2, padding=2)
+        conv(torch.rand(20, 8, 2, 34, 34)).shape  # (20, 8, 16, 17, 17)
     """
 
     def forward(self, x: Tensor, of_spikes: bool = False) -> Tensor:

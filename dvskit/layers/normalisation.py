@@ -19,6 +19,13 @@ class BatchNorm2d(nn.BatchNorm2d):
     Arguments are those of torch. In training each chunk of time is normalised by its own
     statistics, so running in chunks gives the whole result only in evaluation. Parts of a batch in
     several processes share the statistics of all parts (`dvskit.layers.batch`).
+
+        network = dvskit.layers.Sequence(
+            dvskit.layers.Conv2d(2, 16, 3, padding=1, bias=False),
+            dvskit.layers.BatchNorm2d(16),
+            dvskit.neurons.LIF(),
+        )
+        spikes = network(torch.rand(20, 8, 2, 34, 34))  # (20, 8, 16, 34, 34)
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -39,6 +46,10 @@ class BatchNorm1d(BatchNorm2d):
 
     Each of the N features is normalised like a channel of BatchNorm2d, over time (or the points of
     a cloud) and batch. Inputs (B, N) after a readout are normalised over the batch.
+
+        norm = dvskit.layers.BatchNorm1d(100)
+        norm(torch.rand(20, 8, 100)).shape  # (20, 8, 100)
+        norm(torch.rand(8, 100)).shape  # (8, 100), after a readout
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -61,6 +72,13 @@ class ThresholdBatchNorm2d(BatchNorm2d):
     threshold. Use alpha = 1, or 1 / sqrt(n) in each of n branches that are added, as in a residual
     block (Zheng et al. 2021, "Going deeper with directly-trained larger spiking neural networks",
     section 3.2).
+
+        network = dvskit.layers.Sequence(
+            dvskit.layers.Conv2d(2, 16, 3, padding=1, bias=False),
+            dvskit.layers.ThresholdBatchNorm2d(16, threshold=0.5),
+            dvskit.neurons.LIF(threshold=0.5),
+        )
+        spikes = network(torch.rand(20, 8, 2, 34, 34))  # (20, 8, 16, 34, 34)
     """
 
     def __init__(
@@ -135,6 +153,9 @@ class LogCounts(nn.Module):
 
     The number of events at an edge depends on the sensor's threshold: half the threshold gives
     twice the events. The logarithm keeps the place of edges and damps this factor.
+
+        counts = torch.tensor([[0.0, 1.0], [3.0, -3.0]])
+        dvskit.layers.LogCounts()(counts)  # [[0, 0.69], [1.39, -1.39]]
     """
 
     def __init__(self) -> None:

@@ -29,6 +29,10 @@ class Membrane(nn.Module):
     gives membranes (T, B, classes) for a loss at each step; before a MeanMembrane or LastMembrane,
     one answer. Computed in plain torch (`Neurons.trace`), in float32 (float64 for float64), since
     half precision gives poor logits. Gradients flow through potentials and states.
+
+        last = dvskit.layers.Membrane(dvskit.neurons.LIF(beta=0.9))
+        potentials = last(torch.rand(20, 8, 10))  # (20, 8, 10), for a loss at each step
+        potentials.max() > 1  # True: above the threshold, where a neuron spiked
     """
 
     def __init__(self, neurons: Neurons) -> None:
@@ -51,7 +55,17 @@ class Membrane(nn.Module):
 
 
 class Readout(nn.Module):
-    """A layer that reduces time: (T, B, ...) -> (B, ...)."""
+    """A layer that reduces time: (T, B, ...) -> (B, ...).
+
+    A subclass writes `run`, which returns the answer so far and the state:
+
+        class Median(dvskit.layers.Readout):
+            def run(self, x, state=None):
+                seen = x if state is None else torch.cat((state, x))
+                return seen.median(0).values, seen
+
+        Median()(torch.rand(20, 8, 10)).shape  # (8, 10)
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -75,7 +89,13 @@ class SumState(Carried):
 
 
 class SpikeCount(Readout):
-    """The sum over time, in float32 or float64: the number of spikes; an OFF spike counts -1."""
+    """The sum over time, in float32 or float64: the number of spikes; an OFF spike counts -1.
+
+    (T, B, ...) -> (B, ...).
+
+        spikes = (torch.rand(20, 8, 10) < 0.3).float()
+        counts = dvskit.layers.SpikeCount()(spikes)  # (8, 10), about 6 each
+    """
 
     def run(self, x: Tensor, state: SumState | None = None) -> tuple[Tensor, SumState]:
         """Return the counts (B, ...) so far, and the state after `x` (T, B, ...)."""
@@ -84,7 +104,13 @@ class SpikeCount(Readout):
 
 
 class MeanMembrane(Readout):
-    """The mean over time in float32 (float64 for float64), for example of membranes."""
+    """The mean over time in float32 (float64 for float64), for example of membranes.
+
+    (T, B, ...) -> (B, ...).
+
+        network = dvskit.layers.Sequence(dvskit.neurons.LI(0.95), dvskit.layers.MeanMembrane())
+        logits = network(torch.rand(20, 8, 10))  # (8, 10)
+    """
 
     def run(self, x: Tensor, state: SumState | None = None) -> tuple[Tensor, SumState]:
         """Return the mean (B, ...) over the steps so far, and the state after `x` (T, B, ...)."""
@@ -93,7 +119,13 @@ class MeanMembrane(Readout):
 
 
 class LastMembrane(Readout):
-    """The last step, for example of a leaky integrator, which remembers earlier steps."""
+    """The last step, for example of a leaky integrator, which remembers earlier steps.
+
+    (T, B, ...) -> (B, ...), in the dtype of the input.
+
+        network = dvskit.layers.Sequence(dvskit.neurons.LI(0.95), dvskit.layers.LastMembrane())
+        logits = network(torch.rand(20, 8, 10))  # (8, 10)
+    """
 
     def run(self, x: Tensor, state: None = None) -> tuple[Tensor, None]:
         """Return the last step (B, ...) of `x` (T, B, ...); there is no state."""
@@ -114,6 +146,9 @@ class MaxMembrane(Readout):
     It is the readout of Cramer et al. 2020 ("The Heidelberg spiking data sets"). For networks over
     points, (points, B, ...), it makes the result independent of their order (Qi et al. 2017,
     "PointNet"). The gradient goes to the largest entry; equal ones share it.
+
+        network = dvskit.layers.Sequence(dvskit.neurons.LI(0.95), dvskit.layers.MaxMembrane())
+        logits = network(torch.rand(20, 8, 10))  # (8, 10)
     """
 
     def run(self, x: Tensor, state: MaxState | None = None) -> tuple[Tensor, MaxState]:
@@ -146,6 +181,10 @@ class FirstSpike(Readout):
     is the next spike or T, and 0 after it. From there the surrogate gradient of the neurons goes on
     (Neftci, Mostafa and Zenke 2019). `tau` is in steps: the softmax of two classes whose first
     spikes are `tau` steps apart has odds of e.
+
+        spikes = torch.zeros(10, 1, 2)
+        spikes[3, 0, 0] = 1  # the first neuron spikes in step 3, the second never
+        dvskit.layers.FirstSpike(tau=2.0)(spikes)  # [[-1.5, -5]]
     """
 
     def __init__(self, tau: float = 1.0) -> None:

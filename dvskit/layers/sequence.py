@@ -26,7 +26,17 @@ from dvskit.neurons import Neurons
 
 
 class State(Protocol):
-    """The data that a layer carries to the next chunk of time."""
+    """The data that a layer carries to the next chunk of time: its method is `detach`.
+
+    Detach it between two chunks of a long sequence, to limit the memory of the backward pass:
+
+        network = dvskit.layers.Sequence(dvskit.layers.Linear(5, 5), dvskit.neurons.LIF())
+        state = None
+        for chunk in torch.rand(100, 8, 5).split(20):
+            out, state = network.run(chunk, state)
+            out.sum().backward()  # truncated backpropagation through time
+            state = state.detach()
+    """
 
     def detach(self) -> Any:
         """Return the same state without its graph: gradients stop here."""
@@ -35,7 +45,18 @@ class State(Protocol):
 
 @runtime_checkable
 class Stateful(Protocol):
-    """A layer whose output depends on earlier inputs: neurons, readouts, dropout."""
+    """A layer whose output depends on earlier inputs: neurons, readouts, dropout.
+
+    A module with this method works in a `Sequence`:
+
+        class RunningSum(torch.nn.Module):
+            def run(self, x, state=None):
+                sums = x.cumsum(0) if state is None else state + x.cumsum(0)
+                return sums, sums[-1]
+
+        network = dvskit.layers.Sequence(dvskit.layers.Linear(5, 3), RunningSum())
+        out, states = network.run(torch.rand(20, 8, 5))  # (20, 8, 3)
+    """
 
     def run(self, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
         """Return the output of `x` (T, ...) and the state after it; state=None starts from rest."""
@@ -44,7 +65,14 @@ class Stateful(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class States:
-    """The states of the layers of a Sequence, None for layers without; they belong to one batch."""
+    """The states of the layers of a Sequence, None for layers without; they belong to one batch.
+
+    `parts` holds one state per layer, in order; `detach` detaches all of them.
+
+        network = dvskit.layers.Sequence(dvskit.layers.Linear(5, 3), dvskit.neurons.LIF())
+        out, states = network.run(torch.rand(20, 8, 5))
+        states.parts[0], states.parts[1].v.shape  # (None, (8, 3))
+    """
 
     parts: tuple[Any, ...]
 
@@ -79,9 +107,13 @@ class Sequence(nn.Sequential):
     Built and indexed like torch.nn.Sequential, from layers of dvskit.layers, neurons, and
     element-wise modules. State is passed, never kept:
 
-        out, states = network.run(x)                    # from rest
-        out, states = network.run(more, states)         # goes on where the first ended
-        out, states = network.step(bin, states)         # one time step, (B, ...)
+        network = dvskit.layers.Sequence(
+            dvskit.layers.Linear(100, 10), dvskit.neurons.LIF(), dvskit.layers.SpikeCount()
+        )
+        counts = network(torch.rand(20, 8, 100))  # (8, 10), from rest
+        counts, states = network.run(torch.rand(20, 8, 100))
+        counts, states = network.run(torch.rand(20, 8, 100), states)  # of all 40 steps
+        counts, states = network.step(torch.rand(8, 100), states)  # one more step
 
     Running in chunks gives the result of the whole: spikes bit for bit if weighted sums are exact
     or are added in the same order, else up to rounding. A readout returns the answer for all steps
@@ -260,6 +292,12 @@ def _gives_spikes(layer: nn.Module, given: bool) -> bool:
 class ResidualBlock(nn.Module):
     """body(x) + shortcut(x): (T, B, ...) -> (T, B, ...); the shortcut defaults to x itself.
 
+        body = dvskit.layers.Sequence(
+            dvskit.layers.Conv2d(16, 16, 3, padding=1), dvskit.neurons.LIF()
+        )
+        block = dvskit.layers.ResidualBlock(body)
+        block(torch.rand(20, 8, 16, 9, 9).round()).shape  # (20, 8, 16, 9, 9), 0, 1 or 2
+
     The place of the neurons selects one of the known blocks:
 
         spikes added (SEW, Fang et al. 2021)            body: conv, norm, neuron, conv, norm, neuron
@@ -316,6 +354,10 @@ def checkpointed(
     Memory is that of one chunk, the input and T / chunk states; time grows by up to half. A small
     multiple of the square root of T is a good chunk. Raises ConfigError while batch normalisation
     is training, as its statistics cover all of time.
+
+        layers = dvskit.layers.Sequence(dvskit.layers.Linear(5, 5), dvskit.neurons.LIF())
+        out, states = dvskit.layers.checkpointed(layers, torch.rand(400, 8, 5), chunk=40)
+        out.sum().backward()  # out is (400, 8, 5)
     """
     check_least("checkpointed", 1, chunk=chunk)
     if x.ndim < 2 or x.shape[0] < 1:

@@ -93,7 +93,7 @@ def teach(rule: Rule, x: Tensor, targets: Iterable[Tensor | None]) -> tuple[Tens
 
 @check_arguments
 def predict(network: Stepped, x: Tensor) -> Tensor:
-    """Return the outputs (T, B, ...) of a network for inputs (T, B, ...), from rest, untrained."""
+    """Return the outputs (T, B, ...) of a network for inputs (T, B, ...), from rest."""
     if isinstance(network, type) or not isinstance(network, Stepped):
         raise ArgumentError(f"predict: network is {_kind(network)}, without step(x, state)")
     check_steps(x)

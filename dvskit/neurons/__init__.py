@@ -34,12 +34,12 @@ from dvskit.neurons.lif import (
     LI,
     LIF,
     PLIF,
-    RecurrentLIF,
     SignedLIF,
     SynapticLIF,
     lif_step,
 )
 from dvskit.neurons.names import register_neuron
+from dvskit.neurons.recurrent import RecurrentLIF
 from dvskit.neurons.surrogates import (
     ATan,
     Boxcar,

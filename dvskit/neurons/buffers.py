@@ -140,5 +140,9 @@ def release_buffers() -> None:
 
     Layers keep blocks of 1 MB and more after their tensors are gone: at most 1 GB, or an eighth of
     the memory. Tensors in use are not touched.
+
+        spikes = dvskit.neurons.LIF()(torch.rand(100, 8, 1000))
+        del spikes
+        dvskit.neurons.release_buffers()  # 3 MB go back to the system
     """
     POOL.release()

@@ -23,6 +23,9 @@ class BurstLIF(Neurons):
     neural network"; the gradient is the sum of the surrogates of h / threshold - k. most = 1 is LIF
     with a soft reset, but for the unit of the surrogate. Runs in plain torch. Everything else is as
     in `LIF`. Raises ConfigError if most < 1.
+
+        neurons = dvskit.neurons.BurstLIF(beta=0.0, most=4)
+        neurons(torch.tensor([[0.5], [1.5], [2.5], [9.0]]))  # [[0], [1], [2], [4]]
     """
 
     beta: float | Tensor

@@ -36,7 +36,7 @@ class CustomNeurons(Neurons):
 
     A subclass writes one time step; spikes, resets and the run over time are those of all neurons:
 
-        class Izhikevich(neurons.CustomNeurons):
+        class Izhikevich(dvskit.neurons.CustomNeurons):
             def __init__(self, a=0.02, b=0.2, d=8.0, **others):
                 others = {"threshold": 30.0, "rest": -65.0, "reset": "hard", **others}
                 state = {"u": b * others["rest"]}
@@ -48,6 +48,8 @@ class CustomNeurons(Neurons):
 
             def adapt(self, fired, v, u):
                 return {"u": u + self.d * fired}
+
+        spikes = Izhikevich()(torch.full((500, 1), 10.0))  # (500, 1); a step is 1 ms
 
     integrate  returns "v", the potential before spikes and reset, and the state variables that
                change. It may return "threshold", that of upward spikes at this step

@@ -47,6 +47,12 @@ class Neurons(nn.Module):
     Raises ConfigError if a decay factor is outside [0, 1], a threshold is not above 0 (of upward
     spikes: above rest), `reset` or `backend` are unknown, or "fused" does not fit; ShapeError for
     an input without time, an integer input, and an input that does not fit the state or a value.
+
+        neurons = dvskit.neurons.ALIF(beta=torch.nn.Parameter(torch.full((10,), 0.9)))  # learned
+        isinstance(neurons, dvskit.neurons.Neurons)  # True
+        state = None
+        for current in torch.rand(20, 8, 10):  # step by step; the spikes are those of `run`
+            spikes, state = neurons.step(current, state)  # (8, 10)
     """
 
     _own: tuple[str, ...] = ()  # the state variables of `CustomNeurons`

@@ -69,6 +69,11 @@ class NeuronState(Carried):
 
     All but `waiting` are float32, or float64 for float64 currents. Parts that a neuron lacks are
     None.
+
+        neurons = dvskit.neurons.SynapticLIF()
+        spikes, state = neurons.run(torch.rand(20, 8, 10))
+        state.v.shape, state.i.shape  # (8, 10) each
+        state = state.detach()  # the next chunk passes no gradient to this one
     """
 
     v: Tensor
@@ -348,6 +353,11 @@ class Traced:
     state      after the last step
 
     h, v and threshold are float32, or float64 for float64 currents.
+
+        neurons = dvskit.neurons.ALIF(beta=0.95)
+        traced = neurons.trace(torch.rand(50, 3))
+        traced.h.shape, traced.threshold.shape  # (50, 3) each, to plot
+        torch.equal(traced.spikes, (traced.h >= traced.threshold).float())  # True
     """
 
     spikes: Tensor

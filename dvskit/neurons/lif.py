@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
 from dvskit._arguments import check_arguments
-from dvskit.errors import ConfigError, ShapeError, check_positive
-from dvskit.neurons.driver import Backend, Neurons, broadcasts
+from dvskit.errors import ConfigError, check_positive
+from dvskit.neurons.driver import Backend, Neurons
 from dvskit.neurons.dynamics import (
     ATAN,
     Dynamics,
     NeuronState,
-    NeuronStep,
     Potential,
     Reset,
     Value,
     advance,
-    take_step,
 )
-from dvskit.neurons.operator import run_fused
 from dvskit.neurons.surrogates import Surrogate
 
 
@@ -42,6 +38,12 @@ def lif_step(
     `current` has any shape; returns spikes of its shape and dtype, and the new state. Each value is
     a number or a tensor that broadcasts against `current`. The first `state` is
     `NeuronState.rest(current)`, v = 0. Values are not checked.
+
+        currents = torch.rand(20, 8, 10)
+        state = dvskit.neurons.NeuronState.rest(currents[0])
+        for current in currents:
+            # spikes (8, 10)
+            spikes, state = dvskit.neurons.lif_step(state, current, beta=0.9, threshold=1.0)
     """
     return advance(Dynamics(beta=beta, threshold=threshold, **parts), state, current)
 
@@ -53,6 +55,12 @@ class LIF(Neurons):
     The equations are those of `lif_step`. A finite `threshold_off` makes the neuron signed: it also
     emits -1 where the potential falls to -threshold_off. Arguments and errors are those of
     `Neurons`; `PLIF` learns a beta that stays in its range.
+
+        neurons = dvskit.neurons.LIF(beta=0.9, threshold=1.0)
+        current = 0.5 * torch.rand(20, 8, 10)  # 20 steps, a batch of 8, 10 neurons
+        spikes = neurons(current)  # (20, 8, 10), 0 or 1
+        spikes, state = neurons.run(current)
+        more, state = neurons.run(current, state)  # continues at step 20
     """
 
     beta: float | Tensor
@@ -114,7 +122,15 @@ class LIF(Neurons):
 
 @check_arguments
 class SignedLIF(LIF):
-    """A LIF layer that also spikes downwards (-1); with equal thresholds it is odd in its input."""
+    """A LIF layer that also spikes downwards (-1); with equal thresholds it is odd in its input.
+
+    (T, ...) currents in, (T, ...) spikes -1, 0 or 1 out. Everything else is as in `LIF`.
+
+        neurons = dvskit.neurons.SignedLIF(beta=0.9, threshold=1.0, threshold_off=1.0)
+        current = torch.randn(20, 8, 10)
+        spikes = neurons(current)  # (20, 8, 10), -1, 0 or 1
+        torch.equal(neurons(-current), -spikes)  # True
+    """
 
     def __init__(
         self,
@@ -139,7 +155,14 @@ class SignedLIF(LIF):
 
 @check_arguments
 class IF(LIF):
-    """A layer of integrate-and-fire neurons: LIF without a leak, beta = 1."""
+    """A layer of integrate-and-fire neurons: LIF without a leak, beta = 1.
+
+    (T, ...) currents in, (T, ...) spikes out. Everything else is as in `LIF`.
+
+        neurons = dvskit.neurons.IF(threshold=1.0)
+        spikes = neurons(torch.full((100, 1), 0.25))  # (100, 1)
+        spikes.sum()  # 25: the rate is the current divided by the threshold
+    """
 
     def __init__(
         self,
@@ -158,95 +181,6 @@ class IF(LIF):
 
 
 @check_arguments
-class RecurrentLIF(LIF):
-    """A layer of LIF neurons that feeds its spikes back: x_t + W s_{t-1} in place of x_t.
-
-    recurrent  W: a module from spikes (B, ...) to currents of the same shape, such as nn.Linear, or
-               one weight per neuron: a tensor that broadcasts against one time step (an
-               nn.Parameter is learned)
-
-    The state also has the spikes of the last step, `s`. Time steps run one after another, as each
-    needs the spikes of the last.
-    """
-
-    def __init__(
-        self,
-        recurrent: nn.Module | Tensor,
-        beta: float | Tensor = 0.9,
-        threshold: float | Tensor = 1.0,
-        threshold_off: float | Tensor = math.inf,
-        reset: Reset = "soft",
-        surrogate: Surrogate = ATAN,
-        detach_reset: bool = True,
-        backend: Backend = "auto",
-        *,
-        gain: float | Tensor | None = None,
-        rest: float | Tensor | None = None,
-        refractory: int = 0,
-    ) -> None:
-        how = (reset, surrogate, detach_reset, backend)
-        more: dict[str, Any] = {"gain": gain, "rest": rest, "refractory": refractory}
-        super().__init__(beta, threshold, threshold_off, *how, **more)
-        if isinstance(recurrent, Tensor) and not isinstance(recurrent, nn.Parameter):
-            self.register_buffer("recurrent", recurrent)
-        else:
-            self.recurrent = recurrent
-
-    def _run_fused(
-        self, dynamics: Dynamics, x: Tensor, state: NeuronState
-    ) -> tuple[Tensor, NeuronState]:
-        """Run the kernel on one step after another."""
-        spikes = []
-        for current in x.unbind(0):
-            fed = (current + self._fed_back(current, state.s))[None]
-            fired, inner = run_fused(dynamics, fed, replace(state, s=None))
-            state = replace(inner, s=fired[0].to(inner.v.dtype))
-            spikes.append(fired[0])
-        return torch.stack(spikes), state
-
-    def _take_step(self, dynamics: Dynamics, state: NeuronState, current: Tensor) -> NeuronStep:
-        """Take one step in plain torch with the spikes of the last step as feedback."""
-        step = take_step(dynamics, state, current + self._fed_back(current, state.s))
-        s = step.spikes.to(step.state.v.dtype)
-        return step._replace(state=replace(step.state, s=s))
-
-    def _checked(self, dynamics: Dynamics, x: Tensor, state: NeuronState | None) -> NeuronState:
-        state = super()._checked(dynamics, x, state)
-        self._check_recurrent(x.shape[1:])
-        return state
-
-    def _check_recurrent(self, step: torch.Size) -> None:
-        """Raise ShapeError if W cannot take the spikes of one time step, of shape `step`."""
-        given = self.recurrent
-        size: tuple[int, ...]
-        if isinstance(given, nn.Linear):
-            fits, size = step[-1:] == (given.in_features,), (given.out_features, given.in_features)
-        elif isinstance(given, Tensor):
-            fits, size = broadcasts(given.shape, step), tuple(given.shape)
-        else:
-            return
-        if not fits:
-            raise ShapeError(
-                f"RecurrentLIF: recurrent, of shape {size}, does not take the spikes of one step, "
-                f"{tuple(step)}; give torch.nn.Linear(N, N, bias=False) for N fully connected "
-                "neurons, or a tensor (N,) with one weight per neuron"
-            )
-
-    def _fed_back(self, current: Tensor, s: Tensor | None) -> Tensor:
-        """Return W s in the dtype of the currents."""
-        if s is None:
-            s = torch.zeros_like(current)
-        s = s.to(current.dtype)
-        fed = self.recurrent(s) if isinstance(self.recurrent, nn.Module) else self.recurrent * s
-        if fed.shape != current.shape:
-            raise ShapeError(
-                f"RecurrentLIF: the recurrent part gives {tuple(fed.shape)} for spikes "
-                f"{tuple(s.shape)}; it must keep the shape"
-            )
-        return fed.to(current.dtype)
-
-
-@check_arguments
 class ALIF(Neurons):
     """A layer of adaptive leaky integrate-and-fire neurons: (T, ...) currents to (T, ...) spikes.
 
@@ -254,6 +188,11 @@ class ALIF(Neurons):
     kappa a, then a = rho a + |s|. The threshold of downward spikes does not adapt. (Bellec et al.
     2020, e-prop, with beta for their alpha and kappa for their beta; they detach the reset.) Spikes
     pass a gradient to the adaptation even with detach_reset. Everything else is as in `LIF`.
+
+        neurons = dvskit.neurons.ALIF(beta=0.95, kappa=0.2, rho=0.99)
+        current = torch.full((300, 1), 0.2)  # constant, so only the threshold changes
+        spikes = neurons(current)  # (300, 1)
+        spikes[:100].sum(), spikes[200:].sum()  # (9, 6): fewer spikes later
     """
 
     def __init__(
@@ -281,6 +220,11 @@ class SynapticLIF(Neurons):
 
     The current decays by alpha = exp(-dt / tau_synapse) per step: i = alpha i + current. A spike
     leaves it as it is. Everything else is as in `LIF`.
+
+        neurons = dvskit.neurons.SynapticLIF(beta=0.9, alpha=0.8)
+        current = torch.zeros(20, 1)
+        current[0] = 0.5  # one input, which the synapse spreads over time
+        neurons(current).nonzero()[:, 0]  # [2]: a spike in step 2
     """
 
     def __init__(
@@ -312,6 +256,11 @@ class PLIF(Neurons):
     by 1 - beta, as in the paper; without it the equations are those of `LIF`. `shape` is that of w:
     () is one time constant for the layer, (C, 1, 1) one per channel. Everything else is as in
     `LIF`.
+
+        neurons = dvskit.neurons.PLIF(tau=5.0, shape=(16, 1, 1))  # one time constant per channel
+        spikes = neurons(torch.rand(20, 8, 16, 12, 12))
+        spikes.sum().backward()
+        neurons.w.grad.shape  # (16, 1, 1)
     """
 
     threshold: float | Tensor
@@ -359,6 +308,9 @@ class LI(Neurons):
 
     v_t = beta v_{t-1} + gain x_t is returned in the dtype of the input. gain None is 1. Everything
     else is as in `LIF`.
+
+        readout = dvskit.neurons.LI(beta=0.5)
+        readout(torch.tensor([[1.0], [0.0], [0.0]]))  # [[1], [0.5], [0.25]]
     """
 
     beta: float | Tensor

@@ -10,7 +10,8 @@ from torch import nn
 
 from dvskit.errors import ConfigError
 from dvskit.neurons.burst import BurstLIF
-from dvskit.neurons.lif import ALIF, IF, LI, LIF, PLIF, RecurrentLIF, SignedLIF, SynapticLIF
+from dvskit.neurons.lif import ALIF, IF, LI, LIF, PLIF, SignedLIF, SynapticLIF
+from dvskit.neurons.recurrent import RecurrentLIF
 from dvskit.registry import Registry
 
 NEURONS: Registry[type[nn.Module]] = Registry(
@@ -40,16 +41,16 @@ _MISSING = inspect.Parameter.empty
 def register_neuron(name: str, kind: type[nn.Module]) -> None:
     """Add neurons of your own for layer lists and for `neurons` of networks.
 
-    class Quadratic(neurons.CustomNeurons):
-        def __init__(self, tau=10.0, **others):
-            super().__init__({}, {"tau": tau}, **others)
+        class Quadratic(dvskit.neurons.CustomNeurons):
+            def __init__(self, tau=10.0, **others):
+                super().__init__({}, {"tau": tau}, **others)
 
-        def integrate(self, current, v):
-            return {"v": v + v * (v - 0.5) / self.tau + current}
+            def integrate(self, current, v):
+                return {"v": v + v * (v - 0.5) / self.tau + current}
 
-    neurons.register_neuron("quadratic", Quadratic)
-    networks.Layered(layers=("12C5", "quadratic tau=20", "10"))
-    networks.ConvLIF(neurons="quadratic")
+        dvskit.neurons.register_neuron("quadratic", Quadratic)
+        dvskit.networks.Layered(layers=("12C5", "quadratic tau=20", "10"))
+        dvskit.networks.ConvLIF(neurons="quadratic")
 
     kind  a subclass of `CustomNeurons`, or another torch.nn.Module with run(x, state) that keeps
           the shape of x (T, B, ...): see `dvskit.layers.Stateful`

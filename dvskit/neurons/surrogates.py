@@ -22,7 +22,21 @@ from dvskit.errors import ConfigError
 
 @runtime_checkable
 class Surrogate(Protocol):
-    """A replacement for the derivative of the step."""
+    """A replacement for the derivative of the step.
+
+    Implement `derivative`; such neurons run in plain torch. With `primitive` as well, see `ATan`.
+
+        from dataclasses import dataclass
+
+        @dataclass(frozen=True)
+        class Gaussian:
+            width: float = 0.5
+
+            def derivative(self, u):
+                return torch.exp(-((u / self.width) ** 2))
+
+        neurons = dvskit.neurons.LIF(surrogate=Gaussian())
+    """
 
     def derivative(self, u: Tensor) -> Tensor:
         """Return d[u >= 0]/du as used in training, with the shape and dtype of `u`."""
@@ -49,6 +63,10 @@ class ATan(_Positive):
     """The derivative of arctan(pi alpha u / 2) / pi: (alpha / 2) / (1 + (pi alpha u / 2)^2).
 
     Its integral is 1 and its height alpha / 2 (Fang et al. 2021, PLIF).
+
+        surrogate = dvskit.neurons.ATan(alpha=2.0)
+        surrogate.derivative(torch.tensor([-1.0, 0.0, 1.0]))  # [0.092, 1, 0.092]
+        neurons = dvskit.neurons.LIF(surrogate=surrogate)
     """
 
     alpha: float = 2.0
@@ -68,6 +86,10 @@ class FastSigmoid(_Positive):
     """The derivative of u / (1 + slope |u|): 1 / (1 + slope |u|)^2.
 
     Its integral is 2 / slope and its height 1 (Zenke and Ganguli 2018, SuperSpike).
+
+        surrogate = dvskit.neurons.FastSigmoid(slope=10.0)
+        surrogate.derivative(torch.tensor([-0.1, 0.0, 0.1]))  # [0.25, 1, 0.25]
+        neurons = dvskit.neurons.LIF(surrogate=surrogate)
     """
 
     slope: float = 10.0
@@ -84,7 +106,14 @@ class FastSigmoid(_Positive):
 @check_arguments
 @dataclass(frozen=True, slots=True)
 class Sigmoid(_Positive):
-    """The derivative of the logistic function p of alpha u: alpha p (1 - p); integral 1."""
+    """The derivative of the logistic function p of alpha u: alpha p (1 - p); integral 1.
+
+    The height is alpha / 4. `u` is the potential minus the threshold, of any shape.
+
+        surrogate = dvskit.neurons.Sigmoid(alpha=4.0)
+        surrogate.derivative(torch.tensor([-0.5, 0.0, 0.5]))  # [0.42, 1, 0.42]
+        neurons = dvskit.neurons.LIF(surrogate=surrogate)
+    """
 
     alpha: float = 4.0
 
@@ -104,6 +133,10 @@ class Triangle(_Positive):
     """A triangle around the threshold: height max(0, 1 - |u| / width).
 
     Its integral is height * width (Bellec et al. 2018 take a height of 0.3 and width of 1).
+
+        surrogate = dvskit.neurons.Triangle(width=1.0, height=0.3)
+        surrogate.derivative(torch.tensor([-0.5, 0.0, 2.0]))  # [0.15, 0.3, 0]
+        neurons = dvskit.neurons.LIF(surrogate=surrogate)
     """
 
     width: float = 1.0
@@ -125,6 +158,10 @@ class Boxcar(_Positive):
     """A box around the threshold: height where |u| <= width / 2, else 0.
 
     Its integral is height * width (Wu et al. 2018, STBP, with height 1 / width).
+
+        surrogate = dvskit.neurons.Boxcar(width=0.5, height=2.0)
+        surrogate.derivative(torch.tensor([-0.5, 0.0, 0.2]))  # [0, 2, 2]
+        neurons = dvskit.neurons.LIF(surrogate=surrogate)
     """
 
     width: float = 1.0
@@ -142,7 +179,15 @@ class Boxcar(_Positive):
 @check_arguments
 @dataclass(frozen=True, slots=True)
 class StraightThrough:
-    """A derivative of 1 everywhere, so that its integral is infinite (Bengio et al. 2013)."""
+    """A derivative of 1 everywhere, so that its integral is infinite (Bengio et al. 2013).
+
+    It has no parameters.
+
+        surrogate = dvskit.neurons.StraightThrough()
+        u = torch.tensor([-3.0, 0.5], requires_grad=True)
+        dvskit.neurons.spike(u, surrogate).sum().backward()
+        u.grad  # [1, 1]
+    """
 
     def derivative(self, u: Tensor) -> Tensor:
         """Return 1, with the shape and dtype of `u`."""
@@ -176,5 +221,13 @@ class _Step(Function):
 
 
 def spike(u: Tensor, surrogate: Surrogate) -> Tensor:
-    """Return [u >= 0] as 0 or 1 in the shape and dtype of `u`; its gradient is the surrogate's."""
+    """Return [u >= 0] as 0 or 1 in the shape and dtype of `u`; its gradient is the surrogate's.
+
+    `u` is the potential minus the threshold, a float tensor of any shape.
+
+        u = torch.tensor([-0.2, 0.0, 0.3], requires_grad=True)
+        spikes = dvskit.neurons.spike(u, dvskit.neurons.ATan())  # [0, 1, 1]
+        spikes.sum().backward()
+        u.grad  # the derivative of ATan at u: [0.72, 1, 0.53]
+    """
     return cast(Tensor, _Step.apply(u, surrogate))  # type: ignore[no-untyped-call]
