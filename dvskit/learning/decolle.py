@@ -30,6 +30,9 @@ class DecolleNeurons:
     gamma      refractory trace kept per step (R)  rho    how strongly R inhibits spikes
     gain       factor on the inputs: P is an average of them, and small for few spikes
     surrogate  the derivative of a spike with respect to U
+
+        neurons = dvskit.learning.DecolleNeurons(alpha=0.95, beta=0.9)  # slower than the defaults
+        layer = dvskit.learning.DecolleLayer(torch.nn.Linear(20, 50), neurons=neurons)
     """
 
     alpha: float = 0.9
@@ -50,7 +53,14 @@ class DecolleNeurons:
 
 
 class DecolleLayerState(NamedTuple):
-    """The state of a layer: P and Q in the shape of its inputs, R in that of its neurons."""
+    """The state of a layer: P and Q in the shape of its inputs, R in that of its neurons.
+
+    It is a named tuple of float tensors with the batch first.
+
+        layer = dvskit.learning.DecolleLayer(torch.nn.Linear(20, 50))
+        spikes, state = layer.step(torch.ones(4, 20))  # spikes (4, 50)
+        state.p.shape, state.r.shape  # (4, 20), (4, 50)
+    """
 
     p: Tensor
     q: Tensor
@@ -60,6 +70,13 @@ class DecolleLayerState(NamedTuple):
 @check_arguments
 class DecolleLayer(nn.Module):
     """A dense or convolutional layer of spiking neurons (Kaiser et al. 2020).
+
+        layer = dvskit.learning.DecolleLayer(torch.nn.Conv2d(2, 16, 5, padding=2), pool=2)
+        state = None
+        for x in (torch.rand(20, 4, 2, 34, 34) < 0.1).float():
+            spikes, state = layer.step(x, state)  # (4, 16, 17, 17)
+
+    At each time step:
 
         P_t = alpha P_{t-1} + (1 - alpha) Q_{t-1};   Q_t = beta Q_{t-1} + (1 - beta) gain x_t
         U_t = W P_t - rho R_{t-1};   S_t = [U_t >= 0];   R_t = gamma R_{t-1} + (1 - gamma) S_t
@@ -137,6 +154,13 @@ class DecolleNetwork(nn.Module):
 
     `step` returns the last layer's readout, which is the network's output. `weights` of the layers
     learn; the readouts G are buffers.
+
+        layers = [
+            dvskit.learning.DecolleLayer(torch.nn.Conv2d(2, 8, 5, padding=2), pool=2),
+            dvskit.learning.DecolleLayer(torch.nn.Linear(8 * 6 * 6, 50)),
+        ]
+        network = dvskit.learning.DecolleNetwork(layers, outputs=3, shape=(2, 12, 12))
+        output, state = network.step(torch.ones(4, 2, 12, 12))  # (4, 3)
     """
 
     def __init__(
@@ -220,6 +244,12 @@ class Activity:
     high  cost of the mean of [U + 0.01]+: too active      low  of [0.1 - mean U]+: too quiet
 
     Means are over the neurons of a sample; costs are sums over samples, like losses.
+
+        layer = dvskit.learning.DecolleLayer(torch.nn.Linear(20, 50))
+        network = dvskit.learning.DecolleNetwork([layer], outputs=3, shape=(20,))
+        activity = dvskit.learning.Activity(high=0.01, low=0.001)
+        rule = dvskit.learning.DECOLLE(network, activity=activity)
+        activity.cost(torch.randn(4, 50))  # a scalar
     """
 
     high: float = 0.0
@@ -245,6 +275,13 @@ class DECOLLEState:
 
     network   the state of each layer         loss      the sum of the losses so far, (layers,)
     readouts  the last output of each layer's readout, (layers, B, outputs)
+
+        layers = [dvskit.learning.DecolleLayer(torch.nn.Linear(n, 50)) for n in (20, 50)]
+        network = dvskit.learning.DecolleNetwork(layers, outputs=3, shape=(20,))
+        rule = dvskit.learning.DECOLLE(network)
+        x, targets = torch.ones(30, 4, 20), torch.zeros(30, 4, 3)
+        outputs, state = dvskit.learning.teach(rule, x, targets)
+        state.loss.shape, state.readouts.shape  # (2,), (2, 4, 3)
     """
 
     network: tuple[DecolleLayerState, ...] | None
@@ -255,6 +292,13 @@ class DECOLLEState:
 @check_arguments
 class DECOLLE(nn.Module):
     """Deep continuous local learning (Kaiser, Mostafa & Neftci 2020).
+
+        layers = [dvskit.learning.DecolleLayer(torch.nn.Linear(n, 50)) for n in (20, 50)]
+        network = dvskit.learning.DecolleNetwork(layers, outputs=3, shape=(20,))
+        rule = dvskit.learning.DECOLLE(network, dvskit.learning.cross_entropy)
+        labels = torch.tensor([0, 1, 2, 0])
+        x = (torch.rand(30, 4, 20) < 0.2).float()  # 30 steps, a batch of 4
+        outputs, state = dvskit.learning.teach(rule, x, labels.expand(30, 4))  # (30, 4, 3)
 
     At each time step, the fixed random readout of each layer is compared with the target, and the
     layer's weights get the gradient of this local loss alone:

@@ -31,6 +31,9 @@ class RecurrentNeurons:
     rho            of ALIF neurons: adaptation kept per step
     readout        readout kept per step
     surrogate      the derivative of a spike with respect to potential - threshold
+
+        neurons = dvskit.learning.RecurrentNeurons(beta=0.95, rho=0.99)
+        network = dvskit.learning.RecurrentNetwork(20, 3, lif=50, alif=50, neurons=neurons)
     """
 
     beta: float = 0.9
@@ -55,6 +58,10 @@ class RecurrentState(NamedTuple):
 
     v  potentials after reset (B, N)       s  spikes (B, N)
     a  adaptation (B, alif)                y  readout before its bias (B, outputs)
+
+        network = dvskit.learning.RecurrentNetwork(20, 3, lif=50, alif=30)
+        output, state = network.step(torch.rand(4, 20), network.rest(4))
+        state.v.shape, state.a.shape, state.y.shape  # (4, 80), (4, 30), (4, 3)
     """
 
     v: Tensor
@@ -66,6 +73,13 @@ class RecurrentState(NamedTuple):
 @check_arguments
 class RecurrentNetwork(nn.Module):
     """Recurrently connected LIF and ALIF neurons with a leaky readout (Bellec et al. 2020).
+
+        network = dvskit.learning.RecurrentNetwork(20, 3, lif=50, alif=50)
+        outputs = dvskit.learning.predict(network, torch.rand(30, 4, 20))  # (30, 4, 3)
+        output, state = network.step(torch.rand(4, 20))  # one step: (4, 3)
+        state.s.shape  # (4, 100)
+
+    At each time step:
 
         h_t = beta v_{t-1} + W_in x_t + W_rec s_{t-1}
         th_t = threshold + adaptation a_{t-1};   s_t = [h_t >= th_t];   v_t = h_t - th_t s_t
@@ -165,6 +179,13 @@ class FiringRate:
 
     f_j is the mean of neuron j's spikes over all time steps and samples of a run, in spikes per
     step (Bellec et al. 2020, where rates are in Hz).
+
+        network = dvskit.learning.RecurrentNetwork(20, 3, lif=50)
+        rate = dvskit.learning.FiringRate(cost=0.1, target=0.02)  # one spike in 50 steps
+        rule = dvskit.learning.EProp(network, rate=rate)
+        x, targets = torch.ones(30, 4, 20), torch.zeros(30, 4, 3)
+        outputs, state = dvskit.learning.teach(rule, x, targets)
+        state.counts / 30 / 4  # (50,): spikes of each neuron, per step and sample
     """
 
     cost: float
@@ -188,6 +209,10 @@ class EPropState:
     spikes      z-bar (B, N), spikes filtered by the readout
     counts      (N,) spikes so far           traces  (N, J) sum of e over batch and time; both for
                 FiringRate, else None        steps   number of time steps so far
+
+        rule = dvskit.learning.EProp(dvskit.learning.RecurrentNetwork(20, 3, lif=50))
+        output, state = rule.step(rule.start(4), torch.ones(4, 20), torch.zeros(4, 3))
+        state.steps, state.filtered.shape  # 1, (4, 50, 70)
     """
 
     network: RecurrentState
@@ -204,6 +229,15 @@ class EPropState:
 @check_arguments
 class EProp(nn.Module):
     """e-prop (Bellec et al. 2020): learning signals times eligibility traces, at each time step.
+
+        network = dvskit.learning.RecurrentNetwork(20, 3, lif=50, alif=50)
+        rule = dvskit.learning.EProp(network, dvskit.learning.cross_entropy)
+        x = (torch.rand(30, 4, 20) < 0.2).float()  # 30 steps, a batch of 4
+        labels = torch.tensor([0, 1, 2, 0])
+        outputs, state = dvskit.learning.teach(rule, x, labels.expand(30, 4))  # (30, 4, 3)
+        network.w_rec.grad.shape  # (100, 100)
+
+    At each time step:
 
         eps_v_t = beta eps_v_{t-1} + pre_t          pre: x_t, and s_{t-1} of the other neurons
         e_t = psi_t (eps_v_t - adaptation eps_a_{t-1});   eps_a_t = rho eps_a_{t-1} + e_t

@@ -20,7 +20,17 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 @runtime_checkable
 class Stepped(Protocol):
-    """A network that runs step by step; its state is passed in and returned."""
+    """A network that runs step by step; its state is passed in and returned.
+
+    Networks of `dvskit.learning`, layers and neurons have this method.
+
+        class Average(torch.nn.Module):
+            def step(self, x, state=None, /):
+                mean = x if state is None else 0.9 * state + 0.1 * x
+                return mean, mean
+
+        outputs = dvskit.learning.predict(Average(), torch.rand(20, 8, 5))  # (20, 8, 5)
+    """
 
     def step(self, x: Tensor, state: Any = None, /) -> tuple[Tensor, Any]:
         """Return the output of one time step and the state after it; None starts at rest."""
@@ -31,15 +41,16 @@ class Stepped(Protocol):
 class Rule(Protocol):
     """A learning rule around a network. Rules are interchangeable without other changes.
 
-        rule = EProp(network, cross_entropy)           # or BPTT(network, cross_entropy)
+        network = dvskit.learning.RecurrentNetwork(20, 3, lif=50)
+        rule = dvskit.learning.EProp(network, dvskit.learning.cross_entropy)  # or BPTT
         optimiser = torch.optim.Adam(rule.parameters())
-        for x, labels in batches:                      # x (T, B, ...)
-            state = rule.start(x.shape[1])
-            for x_t in x:
-                output, state = rule.step(state, x_t, labels)
-            rule.finish(state)
-            optimiser.step()
-            optimiser.zero_grad()
+        x, labels = torch.rand(30, 4, 20), torch.tensor([0, 1, 2, 0])  # a batch of 4
+        state = rule.start(4)
+        for x_t in x:
+            output, state = rule.step(state, x_t, labels)  # (4, 3)
+        rule.finish(state)
+        optimiser.step()
+        optimiser.zero_grad()
 
     Gradients are added to the parameters' `.grad`, as `Tensor.backward` does; they are sums of the
     loss over batch and time. The rule keeps no state.
@@ -68,6 +79,13 @@ def teach(rule: Rule, x: Tensor, targets: Iterable[Tensor | None]) -> tuple[Tens
 
     Returns the outputs (T, B, ...), without a graph, and the last state; `state.loss` is the sum of
     the losses.
+
+        network = dvskit.layers.Sequence(dvskit.layers.Linear(5, 3), dvskit.neurons.LI())
+        rule = dvskit.learning.BPTT(network, dvskit.learning.cross_entropy)
+        optimiser = torch.optim.Adam(rule.parameters())
+        labels = torch.tensor([0, 1, 2, 0])
+        outputs, state = dvskit.learning.teach(rule, torch.rand(20, 4, 5), labels.expand(20, 4))
+        optimiser.step()  # state.loss is the sum over 20 steps and 4 samples
     """
     if isinstance(rule, type) or not isinstance(rule, Rule):
         raise ArgumentError(
@@ -93,7 +111,13 @@ def teach(rule: Rule, x: Tensor, targets: Iterable[Tensor | None]) -> tuple[Tens
 
 @check_arguments
 def predict(network: Stepped, x: Tensor) -> Tensor:
-    """Return the outputs (T, B, ...) of a network for inputs (T, B, ...), from rest."""
+    """Return the outputs (T, B, ...) of a network for inputs (T, B, ...), from rest.
+
+    No gradients are kept. `network` is anything with `step`: see `Stepped`.
+
+        network = dvskit.learning.RecurrentNetwork(20, 3, lif=50)
+        outputs = dvskit.learning.predict(network, torch.rand(30, 4, 20))  # (30, 4, 3)
+    """
     if isinstance(network, type) or not isinstance(network, Stepped):
         raise ArgumentError(f"predict: network is {_kind(network)}, without step(x, state)")
     check_steps(x)
@@ -191,7 +215,12 @@ def _kind(given: object) -> str:
 
 
 def squared_error(output: Tensor, target: Tensor) -> Tensor:
-    """Return 1/2 sum (output - target)^2, for regression."""
+    """Return 1/2 sum (output - target)^2, for regression.
+
+    The sum is over all entries, such as (B, outputs) of one time step.
+
+        dvskit.learning.squared_error(torch.ones(4, 3), torch.zeros(4, 3))  # 6
+    """
     if output.shape != target.shape:
         raise ShapeError(
             f"the target is {tuple(target.shape)}, the output {tuple(output.shape)}; both must "
@@ -204,6 +233,9 @@ def cross_entropy(output: Tensor, target: Tensor) -> Tensor:
     """Return the sum over the batch of the cross entropy of softmax(output), for classification.
 
     output  (B, C), logits        target  (B,) int64, class numbers, or (B, C), probabilities
+
+        output = torch.tensor([[2.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
+        dvskit.learning.cross_entropy(output, torch.tensor([0, 2]))  # 0.24 + 1.10
     """
     classes = output.shape[-1]
     if target.shape not in (output.shape[:1], output.shape) or output.ndim != 2:
@@ -227,6 +259,12 @@ class BPTTState:
     loss     the sum of all losses so far, without a graph
     filters  the state of a loss with memory, such as VanRossum
     steps    number of time steps so far
+
+        network = dvskit.layers.Sequence(dvskit.layers.Linear(5, 3), dvskit.neurons.LIF())
+        rule = dvskit.learning.BPTT(network)
+        outputs, state = dvskit.learning.teach(rule, torch.rand(20, 8, 5), torch.zeros(20, 8, 3))
+        state.steps  # 20
+        state.loss / 8  # the loss of a sample, over all steps
     """
 
     network: Any
@@ -246,6 +284,12 @@ class BPTT(nn.Module):
              `every` steps, and the optimiser may step between. None: once, in `finish`
 
     Memory grows with the number of steps between two cuts.
+
+        network = dvskit.layers.Sequence(dvskit.layers.Linear(5, 3), dvskit.neurons.LIF())
+        rule = dvskit.learning.BPTT(network, dvskit.learning.squared_error, every=10)
+        x, targets = torch.rand(20, 8, 5), torch.zeros(20, 8, 3)
+        outputs, state = dvskit.learning.teach(rule, x, targets)  # outputs (20, 8, 3)
+        network[0].weight.grad.shape  # (3, 5)
     """
 
     def __init__(

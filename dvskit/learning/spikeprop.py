@@ -39,6 +39,9 @@ class Synapses:
     The derivative of a spike time is divided by the slope of the potential at the crossing. It
     grows without bound where the potential barely touches the threshold. A `least_slope` above 0
     replaces every smaller slope in gradients; 0 is the exact derivative.
+
+        synapses = dvskit.learning.Synapses(delays=(1.0, 5.0), tau=7.0)
+        synapses.alpha(torch.tensor([0.0, 7.0, 14.0]))  # [0, 1, 0.74]
     """
 
     delays: tuple[float, ...] = tuple(float(delay) for delay in range(1, 17))
@@ -83,6 +86,12 @@ def first_spikes(times: Tensor, weight: Tensor, synapses: Synapses) -> Tensor:
     the potential at the spike t, dt/dweight = -alpha / u', and dt/dtime is (sum of weight alpha') /
     u'. A neuron that does not spike passes no gradient: raise its weights (`SpikeProp.wake`).
     Memory grows with B M N L. Raises ConfigError for times that are NaN or -inf.
+
+        synapses = dvskit.learning.Synapses(delays=(1.0, 2.0), tau=7.0)
+        weight = torch.full((1, 3, 2), 0.4, requires_grad=True)  # 1 neuron, 3 inputs, 2 delays
+        times = torch.tensor([[0.0, 1.0, torch.inf]])
+        spikes = dvskit.learning.first_spikes(times, weight, synapses)
+        spikes.sum().backward()  # weight.grad (1, 3, 2) is 0 for the silent input
     """
     fits = times.ndim == 2 and weight.ndim == 3 and times.shape[1] == weight.shape[1]
     if not fits or weight.shape[2] != len(synapses.delays):
@@ -204,6 +213,9 @@ def time_error(actual: Tensor, desired: Tensor, *, silent_at: float) -> Tensor:
     """Return E = 1/2 sum (t_actual - t_desired)^2 over neurons and batch; both are (B, M).
 
     A neuron that did not spike (inf) counts as a spike at `silent_at`; that part has no gradient.
+
+        actual = torch.tensor([[10.0, torch.inf]])
+        dvskit.learning.time_error(actual, torch.tensor([[12.0, 38.0]]), silent_at=40.0)  # 4
     """
     if actual.shape != desired.shape:
         raise ShapeError(
@@ -229,6 +241,12 @@ def spikeprop_gradients(
 
     `times` (B, N) are the input spikes, `weights` the layers' (M, N, L), `desired` (B, M) the times
     of the last layer. Autograd through `first_spikes` gives the same result.
+
+        synapses = dvskit.learning.Synapses(delays=(1.0, 2.0), tau=7.0)
+        weights = [torch.full((4, 3, 2), 0.4), torch.full((1, 4, 2), 0.4)]
+        times, desired = torch.tensor([[0.0, 1.0, 2.0]]), torch.tensor([[9.0]])
+        gradients = dvskit.learning.spikeprop_gradients(times, weights, desired, synapses)
+        [gradient.shape for gradient in gradients]  # [(4, 3, 2), (1, 4, 2)]
     """
     spikes = [times]
     for weight in weights:
@@ -253,6 +271,10 @@ class SpikePropLayer(nn.Module):
     `weight` (outputs, inputs, delays) is drawn uniformly from [0, 2 m) such that simultaneous
     inputs drive an average neuron to `drive` times its threshold. `generator` is a torch.Generator
     or a seed; the default is torch's generator.
+
+        layer = dvskit.learning.SpikePropLayer(3, 5, dvskit.learning.Synapses(tau=7.0), generator=1)
+        times = layer(torch.tensor([[0.0, 2.0, 6.0]]))  # (1, 5), in the unit of tau
+        layer.weight.shape  # (5, 3, 16)
     """
 
     def __init__(
@@ -287,12 +309,14 @@ class SpikePropLayer(nn.Module):
 class SpikeProp(nn.Module):
     """Layers of neurons that spike once each, trained by the times of their spikes.
 
-        network = SpikeProp([3, 5, 1], Synapses(tau=7.0), generator=1)
+        synapses = dvskit.learning.Synapses(tau=7.0)
+        network = dvskit.learning.SpikeProp([3, 5, 1], synapses, generator=1)
         optimizer = torch.optim.Adam(network.parameters(), lr=0.01)
-        for step in range(steps):
-            times = network.run(inputs)
+        inputs, desired = torch.tensor([[0.0, 2.0, 6.0]]), torch.tensor([[12.0]])
+        for step in range(10):
+            times = network.run(inputs)  # [(1, 5), (1, 1)]
             optimizer.zero_grad()
-            time_error(times[-1], desired, silent_at=40.0).backward()
+            dvskit.learning.time_error(times[-1], desired, silent_at=40.0).backward()
             optimizer.step()
             network.wake(times, by=0.01)
 

@@ -22,7 +22,18 @@ from dvskit.errors import ArgumentError, ConfigError, ShapeError, did_you_mean
 
 @runtime_checkable
 class Connection(Protocol):
-    """How the weights of a layer join its presynaptic and postsynaptic neurons."""
+    """How the weights of a layer join its presynaptic and postsynaptic neurons.
+
+    One weight per neuron, which joins it to the input of the same number:
+
+        class OneToOne:
+            def correlate(self, pre, post, shape):
+                return (pre * post).sum(0)  # (B, N) -> (N,)
+
+        rule = dvskit.learning.STDP(connection=OneToOne())
+        spikes = (torch.rand(100, 4, 10) < 0.1).float()
+        weight, state = rule.run(spikes, spikes.roll(2, 0), torch.full((10,), 0.5))  # (10,)
+    """
 
     def correlate(self, pre: Tensor, post: Tensor, shape: torch.Size) -> Tensor:
         """Return, for each weight of `shape`, the sum of pre * post over its synapses."""
@@ -32,7 +43,15 @@ class Connection(Protocol):
 @check_arguments
 @dataclass(frozen=True, slots=True)
 class Dense:
-    """Full connections, as in torch.nn.Linear: weight (M, N)."""
+    """Full connections, as in torch.nn.Linear: weight (M, N).
+
+    Spikes are `pre` (B, N) and `post` (B, M).
+
+        rule = dvskit.learning.STDP(connection=dvskit.learning.Dense())
+        pre = (torch.rand(100, 4, 20) < 0.1).float()
+        post = (torch.rand(100, 4, 10) < 0.1).float()
+        weight, state = rule.run(pre, post, torch.full((10, 20), 0.5))  # (10, 20)
+    """
 
     def correlate(self, pre: Tensor, post: Tensor, shape: torch.Size) -> Tensor:
         """Return the sums (M, N) over the batch of post[..., m] pre[..., n]."""
@@ -51,6 +70,11 @@ class Convolution:
     """A 2-d convolution, as in torch.nn.Conv2d with one group: weight (M, C, height, width).
 
     A weight serves one synapse at each output position: its change is the sum over them.
+
+        rule = dvskit.learning.STDP(connection=dvskit.learning.Convolution(padding=1))
+        pre = (torch.rand(20, 4, 2, 9, 9) < 0.1).float()
+        post = (torch.rand(20, 4, 8, 9, 9) < 0.1).float()
+        weight, state = rule.run(pre, post, torch.full((8, 2, 3, 3), 0.5))  # (8, 2, 3, 3)
     """
 
     stride: int = 1
@@ -108,6 +132,10 @@ class Window:
     W(d) = a_plus exp(-d / tau_plus) for d > 0 (presynaptic first), -a_minus exp(d / tau_minus) for
     d < 0, and 0 for d = 0: spikes of the same step are no pair. d = t_post - t_pre, in steps. An
     infinite tau is a window without decay. Negative a reverse the rule (anti-Hebbian).
+
+        window = dvskit.learning.Window(a_plus=0.01, a_minus=0.012, tau_plus=20.0, tau_minus=20.0)
+        window(torch.tensor([-20.0, 0.0, 20.0]))  # [-0.0044, 0, 0.0037]
+        rule = dvskit.learning.STDP(window)
     """
 
     a_plus: float = 0.01
@@ -133,6 +161,11 @@ class Triplet:
     A postsynaptic spike then changes a weight by x (a_plus + triplet.a_plus y'), a presynaptic one
     by -y (a_minus + triplet.a_minus x'). x' and y' are slow traces of the presynaptic and the
     postsynaptic spikes, with time constants tau_pre and tau_post in steps.
+
+        triplet = dvskit.learning.Triplet(a_plus=0.006, a_minus=0.0, tau_pre=100.0, tau_post=125.0)
+        rule = dvskit.learning.STDP(triplet=triplet)
+        pre, post = torch.ones(20, 1, 3), torch.ones(20, 1, 2)
+        weight, state = rule.run(pre, post, torch.full((2, 3), 0.5))  # (2, 3)
     """
 
     a_plus: float = 0.01
@@ -146,7 +179,16 @@ class Triplet:
 
 @dataclass(frozen=True, slots=True)
 class STDPState:
-    """Decayed sums of earlier spikes on each side; slow ones for a triplet rule only."""
+    """Decayed sums of earlier spikes on each side; slow ones for a triplet rule only.
+
+    `pre` has the shape of a step of presynaptic spikes, `post` that of postsynaptic ones.
+
+        rule = dvskit.learning.STDP()
+        pre, post, weight = torch.zeros(4, 20), torch.zeros(4, 10), torch.full((10, 20), 0.5)
+        state = rule.start(pre, post, weight)
+        change, state = rule.step(state, pre + 1, post, weight)  # (10, 20), 0 without partners
+        state.pre.shape, state.post.shape  # (4, 20), (4, 10)
+    """
 
     pre: Tensor
     post: Tensor
@@ -159,11 +201,13 @@ class STDPState:
 class STDP:
     """Spike-timing-dependent plasticity of one connection. Frozen; traces are passed in and out.
 
-        rule = STDP(Window(a_plus=0.01), connection=Dense())
-        state = rule.start(pre[0], post[0], weight)
-        for t in range(steps):
-            ...                                            # neurons make post[t] of pre[t]
-            change, state = rule.step(state, pre[t], post[t], weight)
+        rule = dvskit.learning.STDP(dvskit.learning.Window(a_plus=0.01))
+        neurons, weight = dvskit.neurons.LIF(), torch.rand(10, 20)
+        pre = (torch.rand(100, 1, 20) < 0.05).float()  # 100 steps, a batch of 1
+        membranes, state = None, rule.start(pre[0], torch.zeros(1, 10), weight)
+        for x in pre:
+            post, membranes = neurons.step(x @ weight.T, membranes)  # (1, 10)
+            change, state = rule.step(state, x, post, weight)
             weight += change
 
     With x and y the traces of earlier spikes, which `window` describes, dw = sum of a_plus x post -

@@ -30,6 +30,11 @@ class SpikeResponse:
     response   epsilon: the response to a spike at a synapse over time
     threshold  of spikes            recovery  share of the reset after a spike that is kept per step
     surrogate  the derivative of a spike with respect to potential - threshold
+
+        neurons = dvskit.learning.SpikeResponse(
+            response=dvskit.learning.DoubleExponential(2.0, 8.0), recovery=0.8
+        )
+        network = dvskit.learning.SpikeResponseNetwork((100, 4, 1), neurons=neurons)
     """
 
     response: DoubleExponential = field(default_factory=lambda: DoubleExponential(5.0, 10.0))
@@ -65,6 +70,12 @@ class LayerStep(NamedTuple):
 @check_arguments
 class SpikeResponseNetwork(nn.Module):
     """Dense layers of spiking neurons for patterns of spikes (Zenke & Ganguli 2018).
+
+        network = dvskit.learning.SpikeResponseNetwork((100, 4, 1), gain=5.0, generator=0)
+        x = (torch.rand(50, 8, 100) < 0.05).float()  # 50 steps, a batch of 8
+        spikes = dvskit.learning.predict(network, x)  # (50, 8, 1), 0 or 1
+
+    At each time step:
 
         U_t = W (epsilon * S_in)_t + b - r_t;   S_t = [U_t >= threshold]
         r_t = recovery r_{t-1} + threshold S_{t-1}
@@ -147,6 +158,13 @@ _TINY = 1e-30  # avoids division by zero for weights that never had a gradient
 class RMSMax(torch.optim.Optimizer):
     """A learning rate per weight from its largest recent gradient (Zenke & Ganguli 2018).
 
+        network = dvskit.learning.SpikeResponseNetwork((20, 4, 1))
+        optimiser = dvskit.learning.RMSMax(network.parameters(), lr=1e-3, decay=0.999)
+        network.rows()[0].weight.sum().backward()
+        optimiser.step()  # changes the first weights by lr
+
+    The update of a weight w with the gradient g:
+
         n <- max(decay n, g^2);   w <- w - lr g / (sqrt(n) + tiny)
 
     decay  share of n kept per step, near 1
@@ -194,6 +212,13 @@ class SuperSpikeState:
     network  the state of each layer        traces  the eligibility traces of each layer
     error    the filtered difference of output and target spikes
     loss     the van Rossum loss so far, a sum over time and the batch
+
+        network = dvskit.learning.SpikeResponseNetwork((100, 4, 1), gain=5.0)
+        rule = dvskit.learning.SuperSpike(network)
+        x, target = (torch.rand(50, 1, 100) < 0.05).float(), torch.ones(50, 1, 1)
+        outputs, state = dvskit.learning.teach(rule, x, target)
+        state.loss  # a scalar
+        len(state.traces)  # 2, one for each layer
     """
 
     network: SpikeResponseState | None
@@ -205,6 +230,15 @@ class SuperSpikeState:
 @check_arguments
 class SuperSpike(nn.Module):
     """SuperSpike (Zenke & Ganguli 2018): error signals times filtered eligibility traces.
+
+        network = dvskit.learning.SpikeResponseNetwork((100, 4, 1), gain=5.0)
+        rule = dvskit.learning.SuperSpike(network)
+        x = (torch.rand(50, 1, 100) < 0.05).float()
+        target = torch.zeros(50, 1, 1)
+        target[[10, 30]] = 1  # spikes that the network shall emit
+        outputs, state = dvskit.learning.teach(rule, x, target)  # (50, 1, 1), 0 or 1
+
+    The gradient of the weights:
 
         dL/dW_ij = sum_t e_i(t) (alpha * [sigma'(U_i) (epsilon * S_j)])(t)
         output layer: e = alpha * (S - S_target), of the van Rossum loss 1/2 sum_t e^2

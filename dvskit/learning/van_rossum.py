@@ -25,6 +25,14 @@ class FilterState(NamedTuple):
 class DoubleExponential:
     """A causal filter that rises and falls exponentially, with a peak of 1.
 
+        kernel = dvskit.learning.DoubleExponential(rise=5.0, decay=10.0)
+        spikes = torch.zeros(100, 1)
+        spikes[10] = 1
+        response = kernel.run(spikes)  # (100, 1)
+        response.max(), response.argmax()  # (1, 16): the peak is 6 steps after the spike
+
+    At each time step:
+
         r_t = p r_{t-1} + y_t;   f_t = q f_{t-1} + r_t;   output g f_t
         p = exp(-1 / rise), q = exp(-1 / decay), g such that one spike's response peaks at 1
 
@@ -84,6 +92,11 @@ class VanRossum:
 
     `kernel` is alpha, a DoubleExponential (Zenke & Ganguli 2018). It has memory, so this loss has a
     state; other losses are plain functions.
+
+        distance = dvskit.learning.VanRossum(dvskit.learning.DoubleExponential(5.0, 10.0))
+        spikes, target = torch.zeros(100, 1, 1), torch.zeros(100, 1, 1)
+        spikes[20], target[23] = 1, 1  # 3 steps late
+        distance.distance(spikes, target)  # (1, 1): [[0.92]]
     """
 
     kernel: DoubleExponential = field(default_factory=lambda: DoubleExponential(5.0, 10.0))
