@@ -157,6 +157,9 @@ def network_from(values: Mapping[str, Any], networks: Mapping[str, Maker] | None
 
     The default name is "layers" if the table has layers, else "conv-lif".
     Raises ConfigError for an unknown name, an unknown field and values out of range.
+
+        network = dvskit.networks.network_from({"name": "conv-lif", "width": 64, "height": 64})
+        network.classes  # 10, the default of ConvLIF
     """
     name = values.get("name", "layers" if "layers" in values else "conv-lif")
     if not isinstance(name, str):
@@ -229,7 +232,15 @@ def _check_numbers(key: str, value: Any) -> None:
 
 
 def network_values(network: Network) -> dict[str, Any]:
-    """Return the values from which `network_from` makes the same network, if it is a dataclass."""
+    """Return the values from which `network_from` makes the same network, if it is a dataclass.
+
+    They are those of the table [network] of a configuration, such as "name" and "width".
+
+        network = dvskit.networks.ConvLIF(classes=3)
+        values = dvskit.networks.network_values(network)
+        values["name"], values["classes"]  # ("conv-lif", 3)
+        dvskit.networks.network_from(values) == network  # True
+    """
     if not is_dataclass(network):
         raise ConfigError(
             f"network {type(network).__name__} is not a dataclass, so its values cannot be "

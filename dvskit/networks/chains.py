@@ -43,6 +43,11 @@ class ConvLIF:
 
     With "relu" it is the ANN of the same shape and weights. It has no memory: it sees each time
     step alone, so the order of the bins has no effect. `gain` 1 suits it.
+
+        network = dvskit.networks.ConvLIF(width=34, height=34, classes=3)
+        module = network.build()
+        counts = torch.rand(20, 8, 2, 34, 34).round()  # 20 steps, a batch of 8, OFF and ON
+        logits = module(counts)  # (8, 3)
     """
 
     width: int = 34
@@ -117,6 +122,11 @@ class MotionLIF:
     readout_gain   factor on those of the readout, as its inputs, mean spikes, are far below 1
     dropout        share of the readout's inputs set to 0 in training
     neurons        "signed-lif", "lif", "plif", "relu" and others: see `ConvLIF`
+
+        network = dvskit.networks.MotionLIF(width=120, height=90, classes=3, hidden=32)
+        module = network.build()
+        logits, states = module.run(torch.rand(10, 2, 2, 90, 120).round())  # (2, 3)
+        logits, states = module.step(torch.zeros(2, 2, 90, 120), states)  # after one more step
     """
 
     width: int = 240
@@ -212,6 +222,10 @@ class PointNet:
     dropout        share of the hidden layer's outputs set to 0 in training
 
     Its state is the largest values so far, so it runs in chunks of events, and event by event.
+
+        network = dvskit.networks.PointNet(width=128, height=128, classes=3)
+        points = torch.rand(1024, 8, 4)  # 1024 events of 8 samples: x, y, t and polarity
+        logits = network.build()(points)  # (8, 3)
     """
 
     width: int = 128

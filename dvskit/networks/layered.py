@@ -239,6 +239,9 @@ class Layered:
             layers=("1000", "lif", "10", "lif", "membrane", "each"))
 
     Errors in layers name the layer, its index in the list, the shape of its input, and a fix.
+
+        network = dvskit.networks.Layered(layers=("8C5s2", "lif", "16C3s2", "lif", "3"), classes=3)
+        logits = network.build()(torch.rand(20, 8, 2, 34, 34).round())  # (8, 3)
     """
 
     layers: tuple[Word, ...] = ("12C5", "P2", "signed-lif", "64C5", "P2", "signed-lif", "10")

@@ -21,7 +21,30 @@ Weighted = TypeVar("Weighted", bound=Conv2d | Linear)
 
 
 class Network(Protocol):
-    """A description of a network: plain numbers, no weights."""
+    """A description of a network: plain numbers, no weights.
+
+    `register_network` gives one of your own a name for configurations.
+
+        from dataclasses import dataclass
+
+        @dataclass(frozen=True)
+        class Dense:
+            width: int = 34
+            height: int = 34
+            classes: int = 3
+            name: str = "dense"
+
+            def build(self):
+                pixels = 2 * self.width * self.height
+                layers = {
+                    "flatten": dvskit.layers.Flatten(),
+                    "dense": dvskit.layers.Linear(pixels, self.classes),
+                    "mean": dvskit.layers.MeanMembrane(),
+                }
+                return dvskit.networks.NetworkModule(self, layers)
+
+        logits = Dense().build()(torch.rand(20, 8, 2, 34, 34))  # (8, 3)
+    """
 
     @property
     def name(self) -> str:
@@ -82,6 +105,11 @@ class NetworkModule(Sequence):
     layers    by name, as in the weights of saved models
 
     Runs in chunks of time and step by step, like a Sequence. Raises ShapeError for another size.
+
+        module = dvskit.networks.ConvLIF(classes=3).build()  # a NetworkModule
+        module.step_shape  # (2, 34, 34)
+        logits, states = module.run(torch.rand(20, 8, 2, 34, 34).round())  # (8, 3)
+        list(module.state_dict())[:2]  # ["conv1.weight", "conv1.bias"]
     """
 
     takes = "counts (T, B, {})"

@@ -49,6 +49,12 @@ def from_nir(
     that are the same for all neurons of a node become a number, others a tensor. Raises
     ConfigError, naming the node, for anything else, and without the package nir; FormatError for a
     file that nir cannot read.
+
+        neurons = dvskit.neurons.LIF(0.9, reset="hard")
+        module = dvskit.layers.Sequence(dvskit.layers.Linear(100, 10), neurons)
+        graph = dvskit.networks.to_nir(module, (100,))
+        again = dvskit.networks.from_nir(graph)  # a Sequence of the same layers
+        spikes = again(torch.rand(20, 8, 100))  # (20, 8, 10)
     """
     nir = optional_package("nir", "from_nir")
     graph = source if isinstance(source, nir.NIRGraph) else _read(nir, source)

@@ -74,6 +74,11 @@ def to_nir(
     LIF, PLIF (with its current time constants), SynapticLIF and LI can be written; Dropout is left
     out. Values have the dtype of the weights. Raises ConfigError for other layers and neurons,
     naming the layer and a fix, and without the package nir.
+
+        neurons = dvskit.neurons.LIF(reset="hard")
+        module = dvskit.layers.Sequence(dvskit.layers.Linear(100, 10), neurons)
+        graph = dvskit.networks.to_nir(module, (100,), dt_s=1e-3)
+        list(graph.nodes)  # ["input", "0", "1", "output"]
     """
     nir = optional_package("nir", "to_nir")
     shape = input_shape(module, shape, "to_nir")
@@ -104,7 +109,15 @@ def write_nir(
     leave_out: Collection[str] = (),
     overwrite: bool = False,
 ) -> None:
-    """Write a network as a NIR file (HDF5), which nir.read and `from_nir` read; see `to_nir`."""
+    """Write a network as a NIR file (HDF5), which nir.read and `from_nir` read; see `to_nir`.
+
+    Raises the errors of `to_nir`; OutputError if the file exists and `overwrite` is false.
+
+        neurons = dvskit.neurons.LIF(reset="hard")
+        module = dvskit.layers.Sequence(dvskit.layers.Linear(100, 10), neurons)
+        dvskit.networks.write_nir(module, "network.nir", (100,))
+        again = dvskit.networks.from_nir("network.nir")
+    """
     graph = to_nir(module, shape, dt_s=dt_s, leave_out=leave_out)
     with whole_file(path, overwrite=overwrite) as partial:
         optional_package("nir", "write_nir").write(partial, graph)

@@ -62,6 +62,9 @@ def write_onnx(
     step of one sample, None if the network knows it. Raises ConfigError for numbers below 1, for a
     module that torch cannot export, and without the packages onnx and onnxscript; OutputError if
     the file exists and `overwrite` is false.
+
+        module = dvskit.layers.Sequence(dvskit.layers.Linear(100, 10), dvskit.neurons.LIF())
+        dvskit.networks.write_onnx(module, "network.onnx", (100,), steps=2)  # x (2, 1, 100)
     """
     check_least("write_onnx", 1, steps=steps, batch=batch)
     shape = input_shape(module, shape, "write_onnx")
@@ -87,6 +90,10 @@ def write_onnx_step(
     "lif1.v.next". A module of your own needs run(x, state), as `dvskit.layers.Stateful`; its states
     are tensors that are 0 at rest, in tuples, lists, mappings or dataclasses. Raises the errors of
     `write_onnx`.
+
+        module = dvskit.layers.Sequence(dvskit.layers.Linear(100, 10), dvskit.neurons.LIF())
+        dvskit.networks.write_onnx_step(module, "step.onnx", (100,))
+        start = dvskit.networks.onnx_start(module, (100,))  # the states before the first step
     """
     check_least("write_onnx_step", 1, batch=batch)
     shape = input_shape(module, shape, "write_onnx_step")
@@ -107,6 +114,12 @@ def onnx_start(
     Names join the layer and the part of its state: v, i, a, waiting and s of neurons
     (`NeuronState`), the state variables of `CustomNeurons` by name, past of delays, total and
     steps, largest, or silent and waited, of readouts.
+
+    `shape` and `batch` are those of `write_onnx_step`; arrays have the dtype of the weights.
+
+        module = dvskit.layers.Sequence(dvskit.layers.Linear(100, 10), dvskit.neurons.LIF())
+        states = dvskit.networks.onnx_start(module, (100,))
+        {name: state.shape for name, state in states.items()}  # {"1.v": (1, 10)}
     """
     shape = input_shape(module, shape, "onnx_start")
     with plain_evaluation(module):

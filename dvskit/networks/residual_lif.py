@@ -33,6 +33,9 @@ class GestureNet:
     gain           factor on torch's initial weights of both: without it few of their neurons would
                    spike at first; 1 is as published
     neurons        "plif", "lif", "signed-lif", "relu" and others: see `ConvLIF`
+
+        network = dvskit.networks.GestureNet(width=64, height=64, channels=8, blocks=4, hidden=64)
+        logits = network.build()(torch.rand(10, 2, 2, 64, 64).round())  # (2, 11)
     """
 
     width: int = 128
@@ -104,6 +107,9 @@ class ResidualLIF:
                    numbers, is passed on (SEW, Fang et al. 2021); "membranes": neurons come before
                    convolutions, and their currents are added (MS-ResNet, Hu et al. 2021)
     neurons        "lif", "signed-lif", "plif", "relu" and others: see `ConvLIF`
+
+        network = dvskit.networks.ResidualLIF(width=64, height=64, classes=3, channels=(8, 16))
+        logits = network.build()(torch.rand(10, 2, 2, 64, 64).round())  # (2, 3)
     """
 
     width: int = 128

@@ -61,6 +61,10 @@ def to_snntorch(module: Sequence, *, leave_out: Collection[str] = ()) -> nn.Sequ
     PLIF without decay_input, and SynapticLIF have a counterpart. Dropout and the layers named in
     `leave_out`, such as a readout, are left out. Raises ConfigError for other layers and neurons,
     naming the layer and a fix, and without the package snntorch.
+
+        module = dvskit.layers.Sequence(dvskit.layers.Linear(100, 10), dvskit.neurons.LIF())
+        theirs = dvskit.networks.to_snntorch(module)
+        spikes = theirs(torch.rand(8, 100))  # (8, 10), one time step
     """
     snntorch = optional_package("snntorch", "to_snntorch")
     layers = layers_in_a_row(module, leave_out, "to_snntorch")
@@ -81,6 +85,10 @@ def snntorch_state(module: Sequence) -> dict[str, Tensor]:
     inside a Membrane are written like others; tensors are copies. Load it into neurons with
     reset_delay=False, or True for a delayed reset: a state dict does not contain the choice. Raises
     ConfigError as `to_snntorch` does, and for layers with weights but no name there.
+
+        module = dvskit.layers.Sequence(dvskit.layers.Linear(100, 10), dvskit.neurons.LIF())
+        state = dvskit.networks.snntorch_state(module)
+        state["fc1.weight"].shape, state["lif1.beta"]  # (10, 100), 0.9
     """
     state: dict[str, Tensor] = {}
     counts: dict[str, int] = {}
@@ -121,6 +129,12 @@ def from_snntorch(source: Any, *, delayed_reset: DelayedReset = "exact") -> Sequ
     A state dict has no reset_delay, so its neurons count as delayed; neurons with an alpha are
     Synaptic. Learned values of a module stay learned. The surrogate is always ATan(2.0). Raises
     ConfigError for other layers.
+
+        import snntorch
+
+        theirs = torch.nn.Sequential(torch.nn.Linear(100, 10), snntorch.Leaky(beta=0.9))
+        module = dvskit.networks.from_snntorch(theirs)
+        spikes = module(torch.rand(20, 8, 100))  # (20, 8, 10)
     """
     if delayed_reset not in get_args(DelayedReset):
         raise ConfigError(
