@@ -171,7 +171,11 @@ def from_zero(events: Events, start_us: int | None = None) -> Events:
 def collate_tensors(batch: Sequence[tuple[Any, Any]]) -> tuple[Tensor, Any]:
     """Return a batch of tensors, (T, B, ...), and their labels, (B,) int64.
 
-        DataLoader(samples.dataset(Counts(bin_us=1000)), 32, collate_fn=collate_tensors)
+        samples = dvskit.datasets.open_samples("digits")
+        data = samples.dataset(dvskit.tensors.Counts(bin_us=10_000))  # 31 or more bins
+        collate = dvskit.datasets.collate_tensors
+        loader = torch.utils.data.DataLoader(data, 8, collate_fn=collate)
+        counts, labels = next(iter(loader))  # (T, 8, 2, 34, 34) for the longest sample
 
     batch  (tensor, label) of each sample; tensors (T, ...) or arrays, as tonic's transforms return
 

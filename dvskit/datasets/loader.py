@@ -59,9 +59,11 @@ class Fitted(NamedTuple):
 class Batches:
     """Batches of samples for training and evaluation; a seed gives the same batches.
 
-        counts = Counts(bins=20, bin_us=15_000, outside="ignore", dtype=torch.float32)
-        batches = Batches(samples, counts, size=(34, 34), seed=1)
-        for counts, labels in batches.epoch(0): ...
+        samples = dvskit.datasets.open_samples("digits")
+        counts = dvskit.tensors.Counts(bins=20, bin_us=15_000, outside="ignore")
+        batches = dvskit.datasets.Batches(samples, counts, size=(34, 34), batch_size=8, seed=1)
+        for x, labels in batches.epoch(0):
+            x.shape, labels.shape  # (20, 8, 2, 34, 34), (8,)
 
     The events of each sample are fitted to a sensor of `size` (`dvskit.filters.Fit`), changed by a
     filter drawn from `vary`, and turned into a tensor by `representation`, with time 0 at the first

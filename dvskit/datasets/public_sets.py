@@ -163,21 +163,19 @@ def open_public(
 def register_public_set(row: PublicSet) -> None:
     """Add a public set, for `open_public` and `set` of an entry [[data]] of a configuration.
 
-        from dvskit import datasets
+        def open_digits(folder):
+            if (folder / "digits").is_dir():
+                return dvskit.datasets.open_samples(folder / "digits")
 
-        def open_gates(folder):
-            if (folder / "gates").is_dir():
-                return datasets.open_samples(folder / "gates")
-
-        datasets.register_public_set(
-            datasets.PublicSet(
-                name="gates",
-                where="https://example.org/gates (gates.zip)",
-                layout="gates/<class>/<recording>.npz",
-                open=open_gates,
+        dvskit.datasets.register_public_set(
+            dvskit.datasets.PublicSet(
+                name="drawn-digits",
+                where="https://example.org/digits (digits.zip)",
+                layout="digits/<class>/<recording>.bin",
+                open=open_digits,
             )
         )
-        samples = datasets.open_public("gates", "data")
+        samples = dvskit.datasets.open_public("drawn-digits", ".")
 
     For files named `class_number.npz`, `open` is:
 
