@@ -63,9 +63,15 @@ def register_filter(name: str, kind: Kind) -> None:
         register_filter("left_half", left_half)
         left = filter_from("left_half")(dvskit.load_events("events.raw"))
 
-    kind  a function from Events to Events; an object with `start(size)`; or a class of such
-          objects, called with the arguments of the text: "every_other:3". See
-          `dvskit/filters/README.md`
+    kind  a function from Events to Events of the same sensor size, called with each block that
+          has events; an object with `start(size)`, see `Step`; or a class of such objects,
+          called with the arguments of the text: "every_other:3"
+
+    The text after the colon holds the arguments of the class, separated by commas, in order or as
+    name=value: "name:5ms,of=3". A parameter such as within_us takes a time with a unit, 5ms, and
+    its name in the text is `within`. __post_init__ of the class may raise ConfigError for wrong
+    values. A training configuration takes no filters. An installed package registers its filters
+    for the command line: see `dvskit.registry`.
 
     Raises ConfigError for a name that is taken or not in lower case, and for other kinds.
     """
@@ -187,7 +193,7 @@ def _check_kind(name: str, kind: Any) -> None:
         if isinstance(as_filter(kind), FunctionFilter) and not _takes(kind, 1):
             raise ConfigError(f"{name} is not a function of one argument, the events; make it one")
     elif not callable(getattr(kind, "start", None)):
-        raise ConfigError(f"{name} is a class without start(size); see dvskit/filters/README.md")
+        raise ConfigError(f"{name} is a class without start(size); see help(dvskit.filters.Step)")
     start = getattr(kind, "start", None)
     if start is not None and not _takes(start, 2 if isinstance(kind, type) else 1):
         raise ConfigError(f"{name}: its start does not take the size; write start(self, size)")

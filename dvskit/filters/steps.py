@@ -17,7 +17,10 @@ class Step(ABC):
     added    number of events added so far
 
     The input equals the output plus `dropped`, less `added`, plus the events held back until
-    `finish`.
+    `finish`. A filter's `start(size)` returns a new step for each pass. The filter holds
+    parameters and never changes; the step holds the state. A block may be empty and may end
+    anywhere: the result must not depend on that. This base class is optional. dvskit counts the
+    events of other callables.
 
         class OnStep(dvskit.filters.Step):
             def __call__(self, events):

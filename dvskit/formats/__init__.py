@@ -11,6 +11,40 @@ A format module defines what its row in the table says it can do:
                                                         another; None for damaged ones
     open_stream(stream: InputStream, options: ReadOptions) -> Recording      where it can be piped
     open_sink(path: Path, size: Size, *, overwrite: bool) -> FileSink
+
+`open_events(path)` asks each row of `table.TABLE` whether it recognises the first 4,096 bytes; if
+none does, the suffix decides. All reading builds on `_blocks` of a `Recording`, which yields
+`Events` in time order; `_blocks_from` may start at a time without reading the data before it.
+`_write` of a `FileSink` gets such blocks, and writes to a temporary file, which is renamed at the
+end. `register_format` adds a format of your own.
+
+- Times are int64: an event with a time that does not fit is lost. A sink raises EventsError for
+  events that it cannot hold. It writes the same bytes however the events are cut, so a format of
+  blocks gathers events over several `_write`. Data known only at the end goes into `_finish`,
+  before `super()._finish()`, which closes the file.
+- `in_order.InOrder` keeps the most events that are in order. It judges each by the next 4,096
+  (`look_ahead`, larger if one number moves more events). `sortable = True` lets `sort=True` sort
+  a file with events out of order.
+- `lose` raises in strict mode and counts in salvage mode. It takes the first byte, the number of
+  bytes (0 if they are counted elsewhere), and the problem. Yield the rest that `InOrder` holds
+  before it.
+- `choose_size` returns the size and its origin: that of the options, else the header's, else the
+  result of `of_events()`.
+
+dvskit's own formats are modules, or folders with `layout` (the meaning of the bytes, and its
+source), `reading`, `writing` and `*_kernels` (compiled loops over plain arrays). They share:
+
+- `file_bytes` reads bytes of files and pipes, `feed` words, a window at a time, `unaligned`
+  numbers at any byte; `decompression` decompresses up to a limit; `storage` holds decoded columns
+- `losses` raises losses, or lists and counts them; `in_order` and `order_kernels` drop and report
+  events off the sensor, back in time or out of step; `checked_blocks` checks decoded blocks
+- `index_cache` keeps places where reading can begin; `sensor_size` finds the size; `content`
+  computes digests
+
+A new one (`es` is a plain example) needs a row in `table.py`; a sample in
+`tests/mutation_samples.py`, with the places of its events (`mutation_places.py`, or None), cut by
+the units in `SMALL` of `tests/test_format_laws.py`; a real recording with known content; and
+another reader to compare with.
 """
 
 from __future__ import annotations

@@ -167,8 +167,8 @@ def register_format(row: Format) -> None:
         register_format(Format("dots", (".dots",), __name__,
                                lambda head: head.startswith(b"DOTS"), "r", "rows of int64"))
 
-    `dvskit/formats/README.md` shows a format that is also written and salvaged. Content that one
-    of dvskit's own formats recognises is never read as another. A suffix may be one that other
+    The guide "Extending dvskit" shows a format that is also written and salvaged. Content that
+    one of dvskit's own formats recognises is never read as another. A suffix may be one that other
     formats have: content decides on reading, and writing takes the first row that can, dvskit's
     own before registered ones; `format=` (`--to`) names another. Raises ConfigError for a taken
     name and for wrong fields.
