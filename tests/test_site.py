@@ -1,0 +1,150 @@
+"""The documentation's site: complete, without broken links, and independent of other hosts."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from html import unescape
+from pathlib import Path
+from types import ModuleType
+from urllib.parse import unquote
+
+import pytest
+import typer
+
+from dvskit.cli import app
+from tests.conftest import skip_or_fail
+from tests.printed_commands import leaves
+
+TOP = Path(__file__).resolve().parents[1]
+PACKAGES = [
+    "dvskit",
+    "dvskit.render.plots",
+    *sorted(
+        f"dvskit.{file.parent.name if file.name == '__init__.py' else file.stem}"
+        for file in (*TOP.glob("dvskit/[a-z]*.py"), *TOP.glob("dvskit/[a-z]*/__init__.py"))
+        if file.parent.name != "cli"
+    ),
+]
+TAG = re.compile(r"<[a-zA-Z][^<>]*>")
+ATTRIBUTE = re.compile(r"""\s(id|href|src|srcset|data|poster)=(?:"([^"]*)"|([^\s">]+))""")
+LOADED = re.compile(r"""url\(\s*["']?(?:https?:)?//|@import\s+["']?(?:https?:)?//""")
+pytestmark = pytest.mark.slow(seconds=60)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The site, built in strict mode, in which all warnings are errors."""
+    if importlib.util.find_spec("mkdocs") is None:
+        skip_or_fail("no mkdocs: pip install '.[docs]'")
+    folder = tmp_path_factory.mktemp("site")
+    words = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", folder]
+    done = subprocess.run(words, cwd=TOP, capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pages(site: Path) -> dict[Path, list[tuple[str, str, str]]]:
+    """The (tag, attribute, value) of all that names a place, for each page of the site."""
+    return {file: list(attributes(file)) for file in site.rglob("*.html") if is_own(file, site)}
+
+
+def is_own(file: Path, site: Path) -> bool:
+    """A page of mkdocs, not one that dvskit drew, nor the page for missing addresses."""
+    place = file.relative_to(site).as_posix()
+    return place not in ("404.html", "gallery/page.html")
+
+
+def attributes(file: Path) -> Iterator[tuple[str, str, str]]:
+    for tag in TAG.findall(file.read_text("utf-8")):
+        for name, quoted, bare in ATTRIBUTE.findall(tag):
+            yield tag[1:].split()[0].lower().rstrip(">"), name, unescape(quoted or bare)
+
+
+def ids_of(found: list[tuple[str, str, str]]) -> set[str]:
+    return {value for _, name, value in found if name == "id"}
+
+
+def public_names(module: ModuleType) -> list[str]:
+    """The names in `__all__`, or of all public classes and functions that a module defines."""
+    listed = getattr(module, "__all__", None)
+    if listed is not None:
+        return [name for name in listed if not inspect.ismodule(getattr(module, name))]
+    return [
+        name
+        for name, value in vars(module).items()
+        if not name.startswith("_")
+        and (inspect.isclass(value) or inspect.isroutine(value))
+        and value.__module__ == module.__name__
+    ]
+
+
+def test_each_public_object_has_an_entry(site, pages):
+    assert len(PACKAGES) > 20
+    missing = []
+    for package in PACKAGES:
+        ids = ids_of(pages[site / "api" / f"{package}.html"])
+        names = public_names(importlib.import_module(package))
+        missing += [f"{package}.{name}" for name in names if f"{package}.{name}" not in ids]
+    assert missing == []
+
+
+def test_each_command_has_a_page_with_all_its_options(site):
+    for words, command in leaves(typer.main.get_command(app)):
+        first, _, second = words.partition(" ")
+        text = (site / "commands" / f"{first}.html").read_text("utf-8")
+        part = text.partition(f'id="dvskit-{first}-{second}"')[2] if second else text
+        assert part, words
+        part = part.partition("<h2")[0] if second else part
+        for parameter in command.params:
+            if parameter.param_type_name == "option" and not parameter.hidden:
+                for option in (*parameter.opts, *parameter.secondary_opts):
+                    assert f"<code>{option}" in part, (words, option)
+
+
+def test_all_links_lead_to_a_file_and_to_an_anchor_in_it(site, pages):
+    ids = {file: ids_of(found) for file, found in pages.items()}
+    broken = []
+    for file, found in pages.items():
+        for _, name, value in found:
+            if name == "id" or re.match(r"(?:[a-z]+:|//)", value) or not value:
+                continue
+            path, _, anchor = unquote(value).partition("#")
+            target = (file.parent / path).resolve() if path else file
+            if not target.is_file() or (anchor and anchor not in ids.get(target, {anchor})):
+                broken.append(f"{file.relative_to(site)}: {value}")
+    assert sum(map(len, ids.values())) > 1000
+    assert broken == []
+
+
+def test_nothing_is_loaded_from_other_hosts(site, pages):
+    outside = [
+        f"{file.relative_to(site)}: {value}"
+        for file, found in pages.items()
+        for tag, name, value in found
+        if name != "id" and tag != "a" and re.match(r"(?:https?:)?//", value)
+    ]
+    styles = [file for file in site.rglob("*.css") if LOADED.search(file.read_text("utf-8"))]
+    assert outside == []
+    assert styles == []
+
+
+def test_search_works_in_a_page_that_is_opened_as_a_file(site, browser):
+    browser.resize(1440, 900)
+    browser.driver.get((site / "index.html").as_uri())
+    browser.wait("document.querySelector('[data-md-component=search-query]')")
+    browser.js(
+        "const e = document.querySelector('[data-md-component=search-query]'); e.focus();"
+        "e.value = 'bin_events'; e.dispatchEvent(new Event('keyup', {bubbles: true}))"
+    )
+    browser.wait("document.querySelectorAll('.md-search-result__item').length > 2")
+    found = browser.js("return document.querySelector('.md-search-result__item a').href")
+    assert "api/dvskit.tensors.html" in found
+    assert [url for url in browser.requests() if url.startswith("http")] == []
+    assert browser.complaints() == []
