@@ -110,7 +110,16 @@ def test_extras_that_are_named_exist() -> None:
     known = tomllib.loads((TOP / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     texts = [path.read_text(encoding="utf-8") for path in (*MODULES, *PAGES)]
     named = {name for text in texts for name in re.findall(r"(?:dvskit|'\.)\[(\w+)\]", text)}
-    assert named == {"cameras", "cluster", "dbscan", "onnx", "remote", "tensorboard", "test"}
+    assert named == {
+        "cameras",
+        "cluster",
+        "dbscan",
+        "docs",
+        "onnx",
+        "remote",
+        "tensorboard",
+        "test",
+    }
     assert named <= known.keys()
 
 
