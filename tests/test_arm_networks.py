@@ -14,8 +14,9 @@ import torch
 import dvskit
 from dvskit.evaluation import evaluate
 from dvskit.training import load_model
+from tests.tree import SAMPLES
 
-SCRIPT = Path(__file__).parent.parent / "samples" / "arm_networks.py"
+SCRIPT = SAMPLES / "arm_networks.py"
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,8 +11,7 @@ from PIL import Image
 
 from dvskit.datasets import read_images
 from dvskit.training import load_model
-
-SAMPLES = Path(__file__).resolve().parent.parent / "samples"
+from tests.tree import SAMPLES
 
 
 @pytest.fixture

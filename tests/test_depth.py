@@ -5,7 +5,6 @@ from __future__ import annotations
 import runpy
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import cv2
 import h5py
@@ -18,6 +17,7 @@ from dvskit.errors import ConfigError, DvskitError, FormatError, MissingFileErro
 from dvskit.scenes import DepthClip, DepthScene, read_depth_clip
 from dvskit.scenes.depth.surface import surface_of
 from dvskit.scenes.depth.surface_kernels import drift, steady
+from tests.tree import SAMPLES
 
 HIGH, WIDE = 110, 90
 CORNER = (110, 60)  # of the person in the camera's picture
@@ -55,7 +55,7 @@ def joints(angle: float = 0.0) -> np.ndarray:
     return np.column_stack([flat, np.full(20, 2.9)]).astype(np.float32)
 
 
-SAMPLE = Path(__file__).parent.parent / "samples" / "make_arm_gestures.py"
+SAMPLE = SAMPLES / "make_arm_gestures.py"
 
 
 def clip_of(angles, frames=None, **fields) -> DepthClip:

@@ -10,8 +10,7 @@ from dvskit.datasets import DrawnSamples, open_samples
 from dvskit.evaluation import evaluate
 from dvskit.scenes import PERSON_GESTURES
 from dvskit.training import Model, load_config, load_model
-
-ROOT = Path(__file__).resolve().parent.parent
+from tests.tree import MODELS, SAMPLES
 
 
 @pytest.fixture(scope="module")
@@ -26,8 +25,8 @@ def test_it_has_the_sets_classes_and_decides_within_one_and_a_half_seconds(model
 
 
 def test_its_runs_are_told_by_configurations_that_are_there(model: Model) -> None:
-    first = load_config(ROOT / "samples" / "dvs128-gestures.toml")
-    last = load_config(ROOT / "models" / "dvs128-gestures" / "config.toml")
+    first = load_config(SAMPLES / "dvs128-gestures.toml")
+    last = load_config(MODELS["dvs128-gestures"] / "config.toml")
     assert first.network == last.network == model.network
     assert first.input == last.input == model.input
 

@@ -2,7 +2,6 @@
 
 import re
 import tomllib
-from pathlib import Path
 
 import pytest
 
@@ -15,9 +14,9 @@ import dvskit.neurons
 import dvskit.tensors
 from dvskit import registry
 from dvskit.filters.names import FILTERS
+from tests.tree import text_of
 
-GUIDE = Path(__file__).resolve().parents[1] / "samples" / "guide" / "extending.md"
-PAGE = GUIDE.read_text("utf-8")
+PAGE = text_of("samples/guide/extending.md")
 FILE = r"^`([\w.]+)`\n\n(?:<!-- .* -->\n)?^```\w+\n(.*?)^```"
 FILES = dict(re.findall(FILE, PAGE, re.DOTALL | re.MULTILINE))
 

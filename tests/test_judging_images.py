@@ -24,8 +24,7 @@ from dvskit.training.scores import headlines
 from tests.bars import moving_bar
 from tests.test_images import idx
 from tests.test_training import config_of, of_images
-
-SHIPPED = Path(__file__).resolve().parent.parent / "models"
+from tests.tree import MODELS
 
 
 def upright_and_flat(count: int) -> NDArray[np.uint8]:
@@ -304,5 +303,5 @@ def test_the_figure_on_a_card_comes_out_again(data: Path, name: str, encoder: st
     scores = training.load_model(name).about["scores"]
     assert result.samples == scores[f"{encoder}_samples"] == 10_000
     assert result.accuracy == pytest.approx(scores[f"{encoder}_accuracy"], abs=2e-4)
-    card = (SHIPPED / name / "README.md").read_text("utf-8")
+    card = (MODELS[name] / "README.md").read_text("utf-8")
     assert f"{100 * scores[f'{encoder}_accuracy']:.2f} %" in card

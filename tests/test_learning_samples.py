@@ -5,13 +5,12 @@ from __future__ import annotations
 import gzip
 import re
 import runpy
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-SAMPLES = Path(__file__).parent.parent / "samples"
+from tests.tree import SAMPLES
 
 
 @pytest.fixture(autouse=True)

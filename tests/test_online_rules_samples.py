@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,8 +13,7 @@ from PIL import Image
 
 from dvskit.tensors import load_features
 from dvskit.training.scores import wilson
-
-SAMPLES = Path(__file__).resolve().parent.parent / "samples"
+from tests.tree import SAMPLES
 
 
 def sample(name, monkeypatch):

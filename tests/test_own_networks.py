@@ -18,6 +18,7 @@ from dvskit.errors import ArgumentError, ConfigError, ModelError, OutputError
 from dvskit.networks import ConvLIF, ModuleNetwork
 from dvskit.training import DataConfig, InputConfig, LoopConfig, Model, load_model, own_checks
 from tests.bars import config_for
+from tests.tree import text_of
 
 INPUT = InputConfig(bins=6, bin_us=1_500)
 LOOP = LoopConfig(epochs=2, steps=4, learning_rate=0.02)
@@ -261,8 +262,7 @@ def test_a_module_without_samples_says_what_to_pass():
 
 @pytest.mark.slow(seconds=10)
 def test_the_loop_of_the_guide_takes_ten_lines_and_runs_in_an_empty_folder(tmp_path, monkeypatch):
-    guide = Path(__file__).parents[1] / "samples" / "guide" / "training-a-classifier.md"
-    text = guide.read_text("utf-8")
+    text = text_of("samples/guide/training-a-classifier.md")
     (block,) = (each.split("```")[0] for each in text.split("```python\n") if "(torch.nn.M" in each)
     *_, loop = block.strip().split("\n\n\n")
     assert len(loop.splitlines()) == 10

@@ -6,7 +6,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +15,7 @@ from dvskit.errors import OutputError, UnknownFormatError
 from dvskit.formats import formats
 from dvskit.video import open_frames, write_video
 from tests.test_events import make
+from tests.tree import text_of
 
 
 def shell(line, folder):
@@ -144,7 +144,7 @@ def test_a_terminal_is_refused_in_one_line(run, tmp_path, monkeypatch):
 
 
 def test_the_page_of_formats_says_which_go_through_a_pipe():
-    text = (Path(__file__).parents[1] / "samples" / "formats.md").read_text(encoding="utf-8")
+    text = text_of("samples/formats.md")
     words = {"": "", "rw": "; pipes", "w": "; pipes (write)"}
     for row in formats():
         if row.name == "udp" or not row.module.startswith("dvskit."):

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import typer
 
+import dvskit
 from dvskit.cli import _commands, app
 from tests.bars import write_bars
 from tests.printed_commands import (
@@ -24,18 +25,17 @@ from tests.printed_commands import (
     words_of,
 )
 from tests.sample_files import video
+from tests.tree import MODELS, SAMPLES, TOP, text_of
 
-TOP = Path(__file__).resolve().parent.parent
-PAGES = sorted(
-    path for path in (
-        TOP / "README.md", *TOP.glob("models/*/README.md"), *TOP.glob("samples/**/*.md"),
-        *TOP.glob("dvskit/**/*.md"), TOP / "tests" / "benchmarks" / "README.md",
-    )
-)  # fmt: skip
-MODULES = sorted(TOP.glob("dvskit/**/*.py"))
+PACKAGE = Path(dvskit.__file__).parent
+PAGES = sorted({
+    *TOP.glob("README.md"), *(folder / "README.md" for folder in MODELS.values()),
+    *SAMPLES.glob("**/*.md"), *PACKAGE.glob("**/*.md"), *TOP.glob("tests/benchmarks/README.md"),
+})  # fmt: skip
+MODULES = sorted(PACKAGE.glob("**/*.py"))
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(TOP)))
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: "-".join(path.parts[-3:]))
 def test_the_commands_of_pages_parse(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     for words in commands_of(text):
@@ -45,10 +45,10 @@ def test_the_commands_of_pages_parse(page: Path) -> None:
 
 
 def test_the_commands_of_pages_are_found() -> None:
-    text = (TOP / "README.md").read_text(encoding="utf-8")
+    text = text_of("README.md")
     assert len(list(commands_of(text))) > 12
     assert len(list(spans_of(text))) > 2
-    card = (TOP / "models" / "nmnist-signed-lif" / "README.md").read_text(encoding="utf-8")
+    card = (MODELS["nmnist-signed-lif"] / "README.md").read_text(encoding="utf-8")
     assert ["dvskit", "classify", "digit.bin", "--model", "nmnist-signed-lif"] in commands_of(card)
     continued = next(words for words in commands_of(card) if "runs/second" in words)
     assert continued[-1] == "loop.learning_rate=1e-3"
@@ -81,7 +81,7 @@ def test_a_command_in_a_sentence_ends_where_the_sentence_goes_on() -> None:
 def test_every_option_that_a_text_names_exists() -> None:
     known = options_of(typer.main.get_command(app)) | {"--nthreads"}  # of dask worker
     for module in MODULES:
-        if module == TOP / "dvskit" / "cli" / "__init__.py":
+        if module == PACKAGE / "cli" / "__init__.py":
             continue  # it has those that people look for in vain
         for text in texts_of(module):
             assert options_in(text) <= known, f"{module.name}: {text}"
@@ -107,7 +107,7 @@ def test_help_pages_show_words_in_brackets(run, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_extras_that_are_named_exist() -> None:
-    known = tomllib.loads((TOP / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    known = tomllib.loads(text_of("pyproject.toml"))["project"]["optional-dependencies"]
     texts = [path.read_text(encoding="utf-8") for path in (*MODULES, *PAGES)]
     named = {name for text in texts for name in re.findall(r"(?:dvskit|'\.)\[(\w+)\]", text)}
     assert named == {

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 
 from tests.page_code import start_page
+from tests.tree import TOP, text_of
 
-TOP = Path(__file__).resolve().parent.parent
-PAGE = TOP / "README.md"
-README = PAGE.read_text(encoding="utf-8")
+README = text_of("README.md")
 SETUP = [line for line in README.splitlines() if line.startswith("python3 -m venv .venv && ")]
 
 
 def test_the_set_up_commands_are_those_that_continuous_integration_runs():
-    script = (TOP / ".ci" / "run").read_text(encoding="utf-8")
+    script = text_of(".ci/run")
     assert "README.md" in script
     install, test = SETUP
     assert install == "python3 -m venv .venv && .venv/bin/pip install . && .venv/bin/dvskit demo"
@@ -26,7 +24,7 @@ def test_the_set_up_commands_are_those_that_continuous_integration_runs():
 
 @pytest.mark.slow(seconds=90)
 def test_the_code_of_the_readme_runs_from_an_empty_folder(tmp_path):
-    done = start_page(PAGE, tmp_path)
+    done = start_page(TOP / "README.md", tmp_path)
     assert done.returncode == 0, f"{done.stdout}{done.stderr}"
     for name in ("mine.raw", "cloud.html", "events.mp4", "rate.pdf", "objects.html", "turn.html"):
         assert (tmp_path / "dvskit-sample" / name).stat().st_size > 1000
@@ -44,7 +42,7 @@ def test_the_readme_has_at_most_1100_words():
 
 @pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"])
 def test_pages_at_the_top_link_to_files_and_headings_that_exist(name):
-    text = (TOP / name).read_text(encoding="utf-8")
+    text = text_of(name)
     targets = re.findall(r"\]\(((?!https?:)[^)]+)\)", text)
     for target in targets:
         path, _, heading = target.partition("#")

@@ -28,11 +28,11 @@ from dvskit.training.reconstruction.losses import (
 )
 from dvskit.training.reconstruction.material import materials
 from tests.reconstruction_runs import write_tiny_run
+from tests.tree import MODELS, SAMPLES
 
-ROOT = Path(__file__).parents[1]
-SAMPLE = ROOT / "samples" / "reconstruct.toml"
-SECOND_SAMPLE = ROOT / "samples" / "reconstruct-crossings.toml"
-SHIPPED = ROOT / "models" / "reconstruct"
+SAMPLE = SAMPLES / "reconstruct.toml"
+SECOND_SAMPLE = SAMPLES / "reconstruct-crossings.toml"
+SHIPPED = MODELS["reconstruct"]
 
 
 @pytest.fixture

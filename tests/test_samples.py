@@ -16,9 +16,9 @@ from dvskit.errors import ConfigError
 from dvskit.render import CloudView
 from dvskit.scenes import PersonScene
 from dvskit.video import write_video
+from tests.tree import SAMPLES, TOP
 
-ROOT = Path(__file__).parent.parent
-SCRIPT = ROOT / "samples" / "make_emulator_figure.py"
+SCRIPT = SAMPLES / "make_emulator_figure.py"
 
 
 @pytest.mark.slow
@@ -30,7 +30,7 @@ def test_the_emulator_figure_is_drawn_from_any_clip(tmp_path: Path) -> None:
     out = tmp_path / "figure.png"
     done = subprocess.run(
         [sys.executable, "-W", "error", str(SCRIPT), str(out), "--clip", str(clip), "--fps", "100"],
-        capture_output=True, text=True, cwd=ROOT,
+        capture_output=True, text=True, cwd=TOP,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     picture = cv2.imread(str(out))
@@ -41,10 +41,11 @@ def test_the_emulator_figure_is_drawn_from_any_clip(tmp_path: Path) -> None:
 
 
 def gallery(*words: str | Path) -> subprocess.CompletedProcess[str]:
-    script = ROOT / "samples" / "make_gallery.py"
+    script = SAMPLES / "make_gallery.py"
     return subprocess.run(
         [sys.executable, "-W", "error", str(script), *map(str, words)],
-        capture_output=True, text=True, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True, cwd=TOP,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
     )  # fmt: skip
 
 
@@ -81,7 +82,7 @@ def test_the_gallery_pictures_each_video_of_a_folder(tmp_path: Path) -> None:
 
 
 def test_the_stored_gallery_is_whole_and_small() -> None:
-    folder = ROOT / "samples" / "gallery"
+    folder = SAMPLES / "gallery"
     files = [path for path in folder.iterdir() if path.is_file()]
     text = (folder / "README.md").read_text(encoding="utf-8")
     named = set(re.findall(r"\]\(([^)]+)\)", text))

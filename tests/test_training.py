@@ -22,9 +22,9 @@ from dvskit.training import Config, DataConfig, InputConfig, LoopConfig, Model, 
 from dvskit.training.feed import load_feed
 from dvskit.training.sets import load_sets
 from tests.bars import SIZE, config_for, moving_bar
+from tests.tree import MODELS, SAMPLES
 
-ROOT = Path(__file__).resolve().parent.parent
-SHIPPED = ROOT / "models" / "nmnist-signed-lif"
+SHIPPED = MODELS["nmnist-signed-lif"]
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -361,10 +361,11 @@ def test_classes_that_differ_and_kinds_in_the_wrong_entry_are_refused(
     [
         file
         for file in (
-            *sorted((ROOT / "samples").glob("*.toml")),
-            *sorted((ROOT / "models").glob("*/config.toml")),
+            *sorted(SAMPLES.glob("*.toml")),
+            *(folder / "config.toml" for folder in MODELS.values()),
         )
-        if 'task = "' not in file.read_text("utf-8")  # see test_reconstruction_training.py
+        if file.is_file()
+        and 'task = "' not in file.read_text("utf-8")  # see test_reconstruction_training.py
     ],
     ids=lambda file: f"{file.parent.name}-{file.name}",
 )

@@ -21,8 +21,7 @@ from dvskit.training.toml_config import config_from, load_config, write_config
 from tests.sample_files import folder, recording
 from tests.test_depth import SWING, write_npz
 from tests.test_public_sets import made, original_gestures
-
-ROOT = Path(__file__).resolve().parent.parent
+from tests.tree import SAMPLES
 
 
 @pytest.fixture(autouse=True)
@@ -156,7 +155,7 @@ def test_a_set_may_call_its_classes_otherwise_and_lack_some(tmp_path: Path) -> N
 
 def gestures_config(root: Path, output: Path) -> Config:
     return training.load_config(
-        ROOT / "samples" / "dvs128-gesture.toml",
+        SAMPLES / "dvs128-gesture.toml",
         {
             "output": str(output),
             "data.dvs128-gesture.path": str(root),

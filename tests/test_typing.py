@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import dvskit
+from tests.tree import TOP
 
 PACKAGE = Path(dvskit.__file__).parent
 RIGHT = Path(__file__).parent / "typed_script.py"
@@ -45,7 +46,7 @@ def test_mypy_finds_the_errors_of_a_users_script_and_no_others(tmp_path):
     wrong.write_text(WRONG)
     done = subprocess.run(
         [sys.executable, "-m", "mypy", "--strict", "--hide-error-context", RIGHT, wrong],
-        cwd=PACKAGE.parent, capture_output=True, text=True, timeout=280,
+        cwd=TOP if PACKAGE.parent == TOP else tmp_path, capture_output=True, text=True, timeout=280,
     )  # fmt: skip
     found = [line for line in done.stdout.splitlines() if ": error: " in line]
     assert [line for line in found if "wrong.py" not in line] == []

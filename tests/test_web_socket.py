@@ -10,7 +10,6 @@ import subprocess
 import sys
 import threading
 from contextlib import contextmanager, suppress
-from pathlib import Path
 
 import pytest
 from websockets.exceptions import InvalidStatus
@@ -22,8 +21,8 @@ from dvskit.errors import FormatError, OutputError
 from dvskit.formats import network
 from tests.test_network import TOKEN, Sender
 from tests.test_udp import make
+from tests.tree import text_of
 
-GUIDE = Path(__file__).parent.parent / "samples" / "guide" / "live-and-teach.md"
 PLAIN, LOCKED = "ws://127.0.0.1:0", f"ws://{TOKEN}@127.0.0.1:0/camera"
 
 
@@ -254,7 +253,7 @@ def test_a_message_beyond_the_limit_is_a_lost_end(monkeypatch, tmp_path):
 PAGE = b"<!doctype html><title>events</title>"
 
 # As the guide has it, with the address of a test and results in place of lines in the console.
-SCRIPT = re.search("```js\n(.*?)```", GUIDE.read_text(), re.DOTALL)[1]
+SCRIPT = re.search("```js\n(.*?)```", text_of("samples/guide/live-and-teach.md"), re.DOTALL)[1]
 for shown, tested in {
     '"ws://127.0.0.1:5000"': "arguments[0]",
     "console.log(line.split": "events.push(line.split",
