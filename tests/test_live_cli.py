@@ -21,9 +21,9 @@ from dvskit import Events, emulate, save_events
 from dvskit.cli._options import Reading
 from dvskit.errors import DamagedFileError
 from dvskit.evaluation import Live, Reject, decide
-from dvskit.evaluation.arrivals import Arrival, Pace, filmed, follow, piped, played, received
+from dvskit.evaluation.arrivals import Arrival, filmed, follow, piped, played, received
 from dvskit.formats.addresses import ADDRESSES
-from dvskit.formats.keeping_up import KeepingUp
+from dvskit.formats.keeping_up import KeepingUp, Pace
 from dvskit.training import save_model
 from dvskit.video import ArrayFrames, CameraFrames, write_video
 from tests.test_camera import Capture

@@ -11,9 +11,9 @@ import pytest
 import dvskit
 from dvskit import Events, _interrupt
 from dvskit.errors import ConfigError, FormatError
-from dvskit.evaluation.arrivals import Pace
 from dvskit.formats import ReadOptions
 from dvskit.formats.addresses import LiveAddress
+from dvskit.formats.keeping_up import Pace
 from dvskit.formats.ros.live import RosTopic, topic_of
 from dvskit.formats.ros.messages import read_packet
 from tests.ros_bags import SIZE, STORES, array, build, packet

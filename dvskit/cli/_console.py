@@ -11,6 +11,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from importlib.util import find_spec
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
@@ -42,6 +43,7 @@ _ADDRESS = re.compile(
     r"\b(s3|gs|gcs|https?|memory|file):/+(?:[^\s/@]*@)?([^\s?]*)(\?\S*?(?=:?(?:\s|$)))?"
 )
 
+LEFT_OUT = ("torch", "tonic")  # by a light install, which `samples/light.txt` makes
 quiet = False
 debug = False
 # Set in a process that does one of many jobs: takes the messages in place of stderr.
@@ -170,6 +172,23 @@ def help_of(function: Callable[..., Any]) -> str:
     return "\n\n".join(" ".join(part.split()) for part in (function.__doc__ or "").split("\n\n"))
 
 
+def check_torch() -> None:
+    """Raise ConfigError unless torch is installed, for commands that load it late."""
+    if find_spec("torch") is None:
+        raise _needs("torch")
+
+
+def explained(error: BaseException) -> BaseException:
+    """Return an error; for the import of a package that a light install lacks, the fix."""
+    name = error.name or "" if isinstance(error, ModuleNotFoundError) else ""
+    package = name.partition(".")[0]
+    return _needs(package) if package in LEFT_OUT else error
+
+
+def _needs(package: str) -> ConfigError:
+    return ConfigError(f"this needs {package}, which is not installed; pip install dvskit adds it")
+
+
 def command(function: Function, interrupted: str = _interrupt.BEGIN_ANEW) -> Function:
     """Turn the exceptions of a command into one line on stderr and an exit code.
 
@@ -190,12 +209,13 @@ def command(function: Function, interrupted: str = _interrupt.BEGIN_ANEW) -> Fun
             if _interrupt.caused(error):
                 _interrupt.report()
                 raise typer.Exit(_interrupt.exit_code()) from None
-            if debug or not isinstance(error, DvskitError | OSError | MemoryError):
+            known = explained(error)
+            if debug or not isinstance(known, DvskitError | OSError | MemoryError):
                 raise
-            fix = _FULL if isinstance(error, OSError) and error.errno == errno.ENOSPC else ""
-            print(f"dvskit: error: {for_shell(one_line(error))}{fix}", file=sys.stderr)
+            fix = _FULL if isinstance(known, OSError) and known.errno == errno.ENOSPC else ""
+            print(f"dvskit: error: {for_shell(one_line(known))}{fix}", file=sys.stderr)
             # ConfigError includes wrong option values, which the parser cannot detect.
-            raise typer.Exit(2 if isinstance(error, ConfigError) else 1) from None
+            raise typer.Exit(2 if isinstance(known, ConfigError) else 1) from None
         finally:
             _note_left_over()
 

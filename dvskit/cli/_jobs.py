@@ -115,7 +115,8 @@ def _end_of(work: Work, job: FileJob) -> JobResult:
     try:
         with _console.warnings_as_notes():
             return JobResult(value=work(job))
-    except Exception as error:  # any error concerns only one file of many
+    except Exception as raised:  # any error concerns only one file of many
+        error = _console.explained(raised)
         known = isinstance(error, DvskitError | OSError | MemoryError)
         text = one_line(error) if known else f"{type(error).__name__}: {one_line(error)}"
         cause = error.__cause__ if isinstance(error.__cause__, OSError) else error

@@ -116,7 +116,8 @@ def _filmed(
     *, played: bool,
 ) -> LiveStream:  # fmt: skip
     from dvskit.datasets.clips import frames_for
-    from dvskit.evaluation.arrivals import Pace, filmed
+    from dvskit.evaluation.arrivals import filmed
+    from dvskit.formats.keeping_up import Pace
 
     how = live.model.emulation
     seen = frames_for(frames, how)
@@ -129,6 +130,7 @@ def _filmed(
 def _recording(file: Path, live: Live, reading: Reading) -> LiveStream:
     from dvskit.datasets import likely_size
     from dvskit.evaluation import arrivals
+    from dvskit.formats.keeping_up import Pace
     from dvskit.training.inputs import blocks_on_sensor
 
     recording = reading.open(file)
@@ -144,7 +146,7 @@ def _recording(file: Path, live: Live, reading: Reading) -> LiveStream:
         coming, how = arrivals.piped(blocks_on_sensor(recording, size)), "as they are read"
     else:
         blocks = blocks_on_sensor(recording, size)
-        coming = arrivals.played(blocks, given.bin_us, arrivals.Pace())
+        coming = arrivals.played(blocks, given.bin_us, Pace())
         how = "played in real time"
     if run.fit.how is not None:
         how = f"{run.fit.how}, {how}"

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dvskit.cli import _console
 from dvskit.cli._options import option
 from dvskit.errors import ConfigError, ModelError, OutputError, count_of
 
@@ -30,6 +31,7 @@ def demo(
     """Show the whole path: draw a clip, emulate, write, bin, classify and draw its events."""
     if str(out) == "-":
         raise ConfigError("-: a demo is a folder of files, not standard output; name a folder")
+    _console.check_torch()
     begun = time.perf_counter()
     from dvskit import emulate, load_events, save_events
     from dvskit.scenes import PersonScene
@@ -120,7 +122,8 @@ def _decide_live(model: Model, events: Events) -> None:
     from statistics import median
 
     from dvskit.evaluation import Live
-    from dvskit.evaluation.arrivals import Pace, follow, played
+    from dvskit.evaluation.arrivals import follow, played
+    from dvskit.formats.keeping_up import Pace
 
     run, bin_us = Live(model).start(events.size), model.input.bin_us
     first_us = int(events.t[0])

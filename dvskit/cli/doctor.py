@@ -8,6 +8,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -24,8 +25,9 @@ from dvskit.registry import Package, load_packages
 from dvskit.streams import Triggers
 
 _PACKAGES = (
-    "numpy", "numba", "av", "opencv-python-headless", "torch", "safetensors", "lz4", "zstandard",
-    "flatbuffers", "h5py", "hdf5plugin", "tonic", "matplotlib", "typer", "rich",
+    "numpy", "numba", "scipy", "av", "opencv-python-headless", "pillow", "torch", "safetensors",
+    "lz4", "zstandard", "flatbuffers", "h5py", "hdf5plugin", "mcap", "rosbags", "ruamel.yaml",
+    "tonic", "matplotlib", "starlette", "uvicorn", "websockets", "typer", "rich",
 )  # fmt: skip
 _COUNT = 20_000  # enough that files are read on all threads
 
@@ -36,15 +38,17 @@ def doctor(
         "Compile all kernels now, so that later runs start at once.", "--warm", default=False
     ),
 ) -> None:
-    """Check the installation: versions, threads, kernels, video, networks, extensions."""
+    """Check the installation: versions, threads, kernels, video, networks, extensions.
+
+    torch and tonic may be missing: a light install does without neural networks.
+    """
     if warm:
         _warm()
     findings = [("dvskit", True, __version__), ("python", True, platform.python_version())]
     findings += [_package(name) for name in _PACKAGES]
-    checks = {
-        "threads": _threads, "kernels": _kernels, "video": _video, "networks": _networks,
-        "shipped models": _models, "cache": _cache,
-    }  # fmt: skip
+    checks = {"threads": _threads, "kernels": _kernels, "video": _video}
+    if _is_installed("torch"):
+        checks |= {"networks": _networks, "shipped models": _models, "cache": _cache}
     findings += [_run(name, check) for name, check in checks.items()]
     own = all(good for _, good, _ in findings)
     packages = load_packages()
@@ -85,10 +89,16 @@ def _extension(package: Package, others: Sequence[Package]) -> tuple[str, bool, 
 def _package(name: str) -> tuple[str, bool, str]:
     from importlib.metadata import PackageNotFoundError, version  # takes 10 ms
 
+    if name in _console.LEFT_OUT and not _is_installed(name):
+        return name, True, "not installed: a light install; pip install dvskit adds it"
     try:
         return name, True, version(name)
     except PackageNotFoundError:
         return name, False, "not installed"
+
+
+def _is_installed(name: str) -> bool:
+    return find_spec(name) is not None
 
 
 def _run(name: str, check: Callable[[], str]) -> tuple[str, bool, str]:
@@ -279,4 +289,5 @@ def warm_all() -> Iterator[str]:
         yield from warm_motion(events)
         yield from warm_emulator()
         yield from warm_pictures(events)
-        yield from warm_networks()
+        if _is_installed("torch"):
+            yield from warm_networks()

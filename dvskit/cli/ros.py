@@ -52,7 +52,7 @@ def _play(
     reading: Reading = Reading(),
 ) -> None:
     """Publish a recording on a topic as event_camera_msgs/EventPacket, in its own time."""
-    from dvskit.evaluation.arrivals import Pace
+    from dvskit.formats.keeping_up import Pace
     from dvskit.formats.ros.live import play, topic_of
 
     if not rate > 0:

@@ -27,6 +27,7 @@ def teach(
     FOLDER/CLASS/PERSON_t1.mkv, which dvskit train FOLDER takes, too. The next start has the same
     address if its port is free, so an open page goes on by itself.
     """
+    _console.check_torch()
     check_port(port)
     from dvskit.teach import ClipFolder, TeachTraining
     from dvskit.teach.kept_address import address_file

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,10 +14,8 @@ from dvskit.emulator import Emulator
 from dvskit.emulator.params import as_params
 from dvskit.evaluation.live import LiveDecision, LiveRun
 from dvskit.events import Events, Size
-from dvskit.formats.keeping_up import KeepingUp
+from dvskit.formats.keeping_up import KeepingUp, Pace
 from dvskit.video import FrameSource
-
-Clock = Callable[[], float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,30 +33,6 @@ class Arrival:
     at: float
     behind_s: float = 0.0
     quiet: bool = False
-
-
-class Pace:
-    """Waits so that time stamps pass as fast as the clock, from the first one on.
-
-    A late caller does not wait, and nothing is dropped.
-    """
-
-    def __init__(
-        self, now: Clock = time.perf_counter, sleep: Callable[[float], None] = time.sleep
-    ) -> None:
-        self.now, self._sleep = now, sleep
-        self._began: float | None = None
-        self._first_us = 0
-
-    def wait(self, t_us: int) -> float:
-        """Wait until it is `t_us`; return the delay past that time, in seconds."""
-        if self._began is None:
-            self._began, self._first_us = self.now(), t_us
-        due = self._began + (t_us - self._first_us) / 1e6
-        left = due - self.now()
-        if left > 0:
-            self._sleep(left)
-        return max(0.0, self.now() - due)
 
 
 def played(blocks: Iterable[Events], tick_us: int, pace: Pace) -> Iterator[Arrival]:

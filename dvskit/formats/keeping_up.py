@@ -1,4 +1,4 @@
-"""Events of a live source for a slow consumer: the source never waits, and losses are counted."""
+"""Live events for a slow consumer, without waiting, and recorded ones as fast as the clock."""
 
 from __future__ import annotations
 
@@ -12,9 +12,35 @@ from dvskit.events import Events
 from dvskit.formats.addresses import LiveRecording
 from dvskit.streams import Triggers
 
+Clock = Callable[[], float]
+
 _WAITING_EVENTS = 1 << 21  # 30 MB
 _WAITING_BLOCKS = 1 << 13  # 10 MB besides their events
 _PATIENCE_S = 0.1  # between looks for a signal, which may have reached another thread
+
+
+class Pace:
+    """Waits so that time stamps pass as fast as the clock, from the first one on.
+
+    A late caller does not wait, and nothing is dropped.
+    """
+
+    def __init__(
+        self, now: Clock = time.perf_counter, sleep: Callable[[float], None] = time.sleep
+    ) -> None:
+        self.now, self._sleep = now, sleep
+        self._began: float | None = None
+        self._first_us = 0
+
+    def wait(self, t_us: int) -> float:
+        """Wait until it is `t_us`; return the delay past that time, in seconds."""
+        if self._began is None:
+            self._began, self._first_us = self.now(), t_us
+        due = self._began + (t_us - self._first_us) / 1e6
+        left = due - self.now()
+        if left > 0:
+            self._sleep(left)
+        return max(0.0, self.now() - due)
 
 
 class KeepingUp:
