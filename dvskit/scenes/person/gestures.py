@@ -254,7 +254,9 @@ def drumming(rng: Rng, build: Build) -> Part:
     sizes = np.array([1.0, rng.uniform(0.6, 1.2)])
     height, ahead = rng.uniform(-0.36, -0.1), rng.uniform(0.24, 0.44)
     open_ = rng.uniform(-0.12, 0.16)
-    roam = [wander(rng, rng.choice([0.0, rng.uniform(0.02, 0.1)]), (0.3, 1.1)) for _ in range(2)]
+    roam = [
+        wander(rng, float(rng.choice([0.0, rng.uniform(0.02, 0.1)])), (0.3, 1.1)) for _ in range(2)
+    ]
     elbows = np.array([rng.uniform(0.2, 1.0), -1.0])
     curl, wrist = rng.uniform(0.6, 1.0), rng.uniform(0.0, 0.6)
     palm = (rng.uniform(-1.0, -0.4), -0.7, 0.1)
@@ -290,7 +292,7 @@ def strumming(rng: Rng, build: Build) -> Part:
     slant = rng.uniform(-0.5, 0.7)
     belly = np.array([rng.uniform(-0.22, 0.02), rng.uniform(-0.5, -0.26), rng.uniform(0.14, 0.26)])
     neck = np.array([rng.uniform(0.02, 0.3), rng.uniform(-0.38, -0.04), rng.uniform(0.18, 0.4)])
-    along = wander(rng, rng.choice([0.0, rng.uniform(0.02, 0.09)]), (0.3, 1.4))
+    along = wander(rng, float(rng.choice([0.0, rng.uniform(0.02, 0.09)])), (0.3, 1.4))
     fret, fret_size = wander(rng, 1.0, (0.8, 3.0)), rng.uniform(0.02, 0.25)
     wrist, curl = rng.uniform(0.0, 0.5), rng.uniform(0.3, 0.9)
     elbow = np.array([rng.uniform(0.5, 1.2), -0.6])
