@@ -25,11 +25,17 @@ from tests.examples import example_of
 
 
 def public_objects(package: ModuleType) -> Iterator[tuple[str, Any]]:
-    """Yield the functions and classes that a package lists as public, but no exceptions."""
+    """Yield the functions and classes that a package lists as public, but no exceptions.
+
+    Those of `dvskit` that one of its packages lists, too, are left to that one.
+    """
     for name in package.__all__:
         found = getattr(package, name)
         is_error = inspect.isclass(found) and issubclass(found, Exception)
-        if not is_error and (inspect.isclass(found) or inspect.isroutine(found)):
+        if is_error or not (inspect.isclass(found) or inspect.isroutine(found)):
+            continue
+        home = import_module(".".join(found.__module__.split(".")[:2]))
+        if home is package or name not in getattr(home, "__all__", ()):
             yield name, found
 
 
