@@ -53,6 +53,7 @@ RUN = (
     "convert many out --to csv",
     "merge e.raw e.npz -o m.raw",
     "filters",
+    "sample drawn",
     "cloud e.raw -o e.html",
     "cloud v.mp4 -o v.png",
     "cloud e.raw -o images.html --images filter",

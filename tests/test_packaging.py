@@ -7,10 +7,12 @@ import sys
 import tarfile
 import tomllib
 import zipfile
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
+from tests.conftest import skip_or_fail
 from tests.tree import TOP, text_of
 
 METADATA = tomllib.loads(text_of("pyproject.toml"))
@@ -42,6 +44,8 @@ def test_a_classifier_names_each_version_of_python_that_is_tested() -> None:
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the source archive, and a wheel that was built from it."""
     tracked()
+    if not all(map(find_spec, ("build", "hatchling", "twine"))):
+        skip_or_fail("no build, hatchling and twine to make packages with")
     out = tmp_path_factory.mktemp("dist")
     done = subprocess.run(
         [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(out), str(TOP)],

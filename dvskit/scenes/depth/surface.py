@@ -198,9 +198,8 @@ def _find_motion(
     apart = np.abs(first[0] - last[0]) > _MOVED_M
     moved = (inside[0] | inside[1]) & apart
     moved |= (inside[0] != inside[1]) & (np.abs(first[1] - last[1]) > _MOVED_PX)
-    specks = moved.astype(np.uint8)
-    specks = cv2.morphologyEx(specks, cv2.MORPH_OPEN, np.ones((2, 2), np.uint8))
-    specks = _but_small(specks, 10)
+    opened = cv2.morphologyEx(moved.astype(np.uint8), cv2.MORPH_OPEN, np.ones((2, 2), np.uint8))
+    specks = _but_small(opened, 10)
     if not specks.any():
         return
     moving = cv2.dilate(specks, np.ones((5, 5), np.uint8)) > 0
