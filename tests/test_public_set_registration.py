@@ -45,12 +45,12 @@ def named_recordings(folder: Path) -> Path:
 
 def test_the_example_of_the_docstring_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    folder_of(tmp_path / "data" / "gates", {"open": 2, "shut": 1})
-    names: dict = {}
+    folder_of(tmp_path / "digits", {"open": 2, "shut": 1})
+    names: dict = {"dvskit": dvskit}
     exec(example_of(register_public_set), names)
     assert names["samples"].classes == ("open", "shut")
-    with pytest.raises(FormatError, match=r"gates can be downloaded from https://example\.org/"):
-        open_public("gates", tmp_path)
+    with pytest.raises(FormatError, match=r"digits can be downloaded from https://example\.org/"):
+        open_public("drawn-digits", tmp_path / "digits" / "open")
 
 
 def test_the_example_of_named_files_runs(tmp_path):

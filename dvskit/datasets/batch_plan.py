@@ -80,6 +80,17 @@ class BatchShare:
     balanced  draw equally from all classes; otherwise each sample comes equally often
 
     Raises ConfigError for parameters that do not fit each other.
+
+        digits = dvskit.datasets.open_samples("digits")
+        images = dvskit.datasets.open_images("images")
+        encode = dvskit.datasets.Encode("latency", 20, (34, 34))
+        shares = [
+            dvskit.datasets.BatchShare(samples=digits, count=8, balanced=True),
+            dvskit.datasets.BatchShare(samples=images, count=4, encode=encode),
+        ]
+        counts = dvskit.tensors.Counts(bins=20, dtype=torch.uint8)
+        batches = dvskit.datasets.Batches(shares, counts, size=(34, 34))
+        x, labels = next(iter(batches.epoch(0)))  # (20, 12, 2, 34, 34): 8 recordings, 4 images
     """
 
     samples: Samples | ImageSamples

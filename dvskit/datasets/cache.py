@@ -65,6 +65,12 @@ class Cache:
     and work goes on without the cache.
 
     hits, misses, damaged  counts since this object was made
+
+        cache = dvskit.datasets.Cache("cache", limit_gb=1.0)
+        key = dvskit.datasets.key_of("counts", 20)
+        cache.get(key)  # None: not kept yet
+        cache.put(key, {"counts": np.zeros((20, 2, 34, 34), np.uint8)})
+        cache.get(key)["counts"].shape  # (20, 2, 34, 34)
     """
 
     def __init__(

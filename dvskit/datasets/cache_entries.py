@@ -31,6 +31,11 @@ def key_of(*parts: object) -> str:
     """Return the key of `parts`: 64 hexadecimal digits, the same in every process.
 
     The version of dvskit is part of it. Raises ConfigError for values `describe` does not support.
+
+    Parts are numbers, texts, paths, arrays, dataclasses and collections of them.
+
+        key = dvskit.datasets.key_of("counts", 20, (34, 34))
+        len(key)  # 64
     """
     from dvskit import __version__
 
@@ -156,6 +161,11 @@ class CachedSamples(WrappedSamples):
     This pays for events that are emulated or slow to decode (text, HDF5, bags). Samples with new
     draws at each reading are not cached. The bytes of a file are read once for its key: make a new
     object after files change.
+
+        samples = dvskit.datasets.open_samples("gestures")
+        cache = dvskit.datasets.Cache("cache")
+        cached = dvskit.datasets.CachedSamples(samples, cache)
+        cached.is_kept(0)  # False: the first reading emulates the video, later ones read the cache
     """
 
     def __init__(self, samples: Samples, cache: Cache) -> None:

@@ -44,6 +44,12 @@ class Emulation:
     light     "luma" or "linear": see `dvskit.video.open_frames`
 
     Raises ConfigError, GeometryError for values out of range.
+
+        params = dvskit.EmulatorParams(threshold_on=0.3, threshold_off=0.3)
+        emulation = dvskit.datasets.Emulation(params=params, size=(32, 32), seed=1)
+        frames = np.random.default_rng(0).integers(0, 256, (10, 32, 32), dtype=np.uint8)
+        source = dvskit.video.ArrayFrames(frames, fps=100)
+        events = dvskit.datasets.emulate_frames(source, emulation, seed=0)
     """
 
     params: EmulatorParams | str | PathLike[str] | None = None
@@ -74,6 +80,11 @@ def emulate_frames(frames: FrameSource, how: Emulation, seed: int) -> Events:
     """Return the events of a clip's frames, computed by the calling thread alone.
 
     `seed` is that of the sample. Raises VideoError for fewer than two frames, and reading errors.
+
+        frames = np.random.default_rng(0).integers(0, 256, (10, 32, 32), dtype=np.uint8)
+        source = dvskit.video.ArrayFrames(frames, fps=100)
+        emulation = dvskit.datasets.Emulation(params="noisy")
+        events = dvskit.datasets.emulate_frames(source, emulation, seed=0)
     """
     events, count = emulated(frames_for(frames, how), as_params(how.params), seed)
     if count < 2:

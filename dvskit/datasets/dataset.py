@@ -46,6 +46,14 @@ class SamplesDataset(Dataset[tuple[Item, int]], Generic[Item]):
 
     All random draws for a sample depend only on the seed, its number and the epoch, so they are the
     same for any number of workers and in any order.
+
+        samples = dvskit.datasets.open_samples("digits")
+        data = samples.dataset(dvskit.tensors.Counts(bins=20), size=(34, 34), seed=1)
+        counts, label = data[0]  # (20, 2, 34, 34), 0
+        loader = torch.utils.data.DataLoader(
+            data, 8, shuffle=True, collate_fn=dvskit.datasets.collate_tensors
+        )
+        counts, labels = next(iter(loader))  # (20, 8, 2, 34, 34), (8,)
     """
 
     def __init__(
@@ -194,5 +202,11 @@ def collate_events(batch: Sequence[tuple[Events, Any]]) -> tuple[list[Events], A
     """Return a list of the events of each sample, and their labels, (B,) int64.
 
     DataLoader(samples.dataset(), 32, collate_fn=collate_events)
+
+        samples = dvskit.datasets.open_samples("digits")
+        loader = torch.utils.data.DataLoader(
+            samples.dataset(), 8, collate_fn=dvskit.datasets.collate_events
+        )
+        events, labels = next(iter(loader))  # a list of 8 Events, (8,)
     """
     return [events for events, _ in batch], default_collate([label for _, label in batch])

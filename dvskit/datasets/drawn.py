@@ -41,6 +41,9 @@ def sensor_like_dvs128(rng: np.random.Generator) -> EmulatorParams:
     published values of DVS128s and DAVIS cameras (Lichtsteiner et al. 2008, Nozaki and Delbruck
     2017, Hu et al. 2021), and wider, since sensitive settings with ten events per pixel at an edge
     are common.
+
+        params = dvskit.datasets.sensor_like_dvs128(np.random.default_rng(0))
+        params.threshold_on, params.threshold_off  # different for each draw
     """
 
     def between(low: float, high: float) -> float:
@@ -125,6 +128,12 @@ class DrawnSamples(PeopleSamples):
     seed, size, duration_us, fps, sensor  as in `PeopleSamples`
 
     Sample k of a gesture is the same person for any count. Raises ConfigError.
+
+        samples = dvskit.datasets.DrawnSamples(
+            100, seed=1, gestures=("hand_clap", "arm_roll"), size=(32, 32), duration_us=100_000
+        )
+        len(samples)  # 200
+        events, label = samples[0]  # 100 ms on a sensor of 32x32, "hand_clap"
     """
 
     def __init__(
@@ -208,6 +217,12 @@ class SkeletonSamples(PeopleSamples):
 
     Missing joints are filled in, see `dvskit.scenes.PersonScene.from_joints`. Raises ConfigError,
     FormatError for a path without skeletons, and for an invalid skeleton when it is read.
+
+        draw = np.random.default_rng(0)
+        joints = draw.normal(size=(20, 3)) + 0.1 * draw.normal(size=(30, 20, 3)).cumsum(0)
+        np.savez("skeletons.npz", **{"wave/a01_s01_e01": joints})
+        samples = dvskit.datasets.SkeletonSamples("skeletons.npz", 2, seed=1, size=(32, 32))
+        samples.rows[0].name, samples.classes  # a wave of the first skeleton, ("wave",)
     """
 
     @check_arguments

@@ -54,6 +54,10 @@ class ImageChanges:
              proportions (Zhong et al. 2020, "Random Erasing")
 
     Raises ConfigError for numbers out of range.
+
+        changes = dvskit.datasets.ImageChanges(shift_px=3.0, rotate_deg=10.0)
+        moved = changes(torch.rand(8, 28, 28), np.random.default_rng(0))  # (8, 28, 28)
+        encode = dvskit.datasets.Encode("poisson", 20, (34, 34), changes=changes)
     """
 
     shift_px: float = 0.0
@@ -160,6 +164,10 @@ class Encode:
     "direct", for 1 channel and for functions. Raises ConfigError for another encoder,
     GeometryError for an image larger than the sensor; with a function also for spikes of another
     shape (ShapeError) or number of channels, or that are not finite.
+
+        encode = dvskit.datasets.Encode("poisson", 20, (34, 34))
+        image = dvskit.datasets.open_images("images").image(0)  # (28, 28) uint8
+        spikes = encode(image, np.random.default_rng(0))  # (20, 2, 34, 34) uint8
     """
 
     encoder: str | Encoder
@@ -225,6 +233,12 @@ class ImageBatches:
 
     Unlike `Batches`, it draws the spikes of a batch together, so they depend on the images in it.
     Raises ConfigError for shares of anything else, and for classes that differ.
+
+        images = dvskit.datasets.open_images("images")
+        encode = dvskit.datasets.Encode("latency", 20, (28, 28))
+        share = dvskit.datasets.BatchShare(samples=images, count=8, encode=encode)
+        batches = dvskit.datasets.ImageBatches([share], seed=1)
+        spikes, labels = next(iter(batches.epoch(0)))  # (20, 8, 2, 28, 28), (8,)
     """
 
     shares: Sequence[BatchShare]

@@ -25,7 +25,18 @@ _PAGES = (b"<!doctype html", b"<html")
 
 
 class LeftOut(NamedTuple):
-    """A file or folder that could have been a sample but is not, with the reason in one line."""
+    """A file or folder that could have been a sample but is not, with the reason in one line.
+
+    `open_samples` with strict=False lists them in `left_out`.
+
+        import shutil
+        from pathlib import Path
+
+        shutil.copytree("digits/0", "damaged/0")
+        Path("damaged/0/broken.bin").write_bytes(b"")
+        samples = dvskit.datasets.open_samples("damaged", strict=False)
+        samples.left_out[0].path, samples.left_out[0].why  # damaged/0/broken.bin, "... is empty"
+    """
 
     path: Path
     why: str
@@ -114,6 +125,11 @@ class FileSamples(Samples):
     The calling thread does all work for a sample, and the loops in it release Python's lock: use
     as many threads as there are processors. Raises FormatError for a row with a file of unknown
     kind.
+
+        samples = dvskit.datasets.open_samples("digits")  # a FileSamples
+        samples.rows[0].name, samples.rows[0].label  # ("0/00001.bin", "0")
+        events, label = samples[0]
+        zeros = samples.choose(samples.labels == 0)  # 20 samples
     """
 
     def __init__(

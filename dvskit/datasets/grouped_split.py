@@ -20,7 +20,15 @@ from dvskit.formats.content import content_digest
 
 
 class Leak(NamedTuple):
-    """Two samples in two parts of a split, and the data they have in common."""
+    """Two samples in two parts of a split, and the data they have in common.
+
+    `common` names the data: a person, equal bytes, or overlapping spans.
+
+        rows = dvskit.datasets.open_samples("gestures").rows
+        leak = dvskit.datasets.find_leaks([rows[:1], [], rows[1:]])[0]
+        leak.first.name, leak.second.name  # ("arm_roll/p1_t1.mp4", "arm_roll/p1_t2.mp4")
+        leak.common  # "are of group p1"
+    """
 
     first: Sample
     first_part: Part
@@ -52,6 +60,10 @@ def find_leaks(parts: Sequence[Sequence[Sample]]) -> list[Leak]:
 
     Each leak names the first two samples that share data. Files are compared by their bytes,
     whatever their names; only files of equal length are read. Drawn samples are compared by name.
+
+        rows = dvskit.datasets.open_samples("gestures").rows
+        leaks = dvskit.datasets.find_leaks([rows[::2], [], rows[1::2]])
+        len(leaks)  # 2: the takes of each person are in two parts
     """
     placed = [
         _Placed(sample, part)
@@ -62,7 +74,14 @@ def find_leaks(parts: Sequence[Sequence[Sample]]) -> list[Leak]:
 
 
 def check_leaks(parts: Sequence[Sequence[Sample]]) -> None:
-    """Raise ConfigError for the first leak, if there is any: see `find_leaks`."""
+    """Raise ConfigError for the first leak, if there is any: see `find_leaks`.
+
+    `parts` are the samples for training, validation and test.
+
+        samples = dvskit.datasets.open_samples("gestures")
+        split = dvskit.datasets.split_by_group(samples, validation=0.0, test=0.5)
+        dvskit.datasets.check_leaks(split.rows)  # None: no person is in two parts
+    """
     leaks = find_leaks(parts)
     if leaks:
         more = f" ({len(leaks) - 1:,} more such pairs)" if len(leaks) > 1 else ""

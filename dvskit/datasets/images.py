@@ -34,14 +34,37 @@ _IDX_TYPES: dict[int, np.dtype[Any]] = {
 
 
 class Images(NamedTuple):
-    """Gray images (N, height, width) uint8 and their labels (N,) int64."""
+    """Gray images (N, height, width) uint8 and their labels (N,) int64.
+
+    `read_images` returns them for a part of a set in MNIST's layout.
+
+        from pathlib import Path
+
+        def write(path, array):
+            header = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">u4").tobytes()
+            Path(path).write_bytes(header + array.tobytes())
+
+        write("t10k-images-idx3-ubyte", np.zeros((5, 28, 28), np.uint8))
+        write("t10k-labels-idx1-ubyte", np.arange(5, dtype=np.uint8))
+        images = dvskit.datasets.read_images(".", "t10k")
+        images.pixels.shape, images.labels  # (5, 28, 28), [0, 1, 2, 3, 4]
+    """
 
     pixels: NDArray[np.uint8]
     labels: NDArray[np.int64]
 
 
 def read_idx(path: str | PathLike[str]) -> NDArray[Any]:
-    """Return the array of an IDX file, plain or gzip (MNIST's format). Raises FormatError."""
+    """Return the array of an IDX file, plain or gzip (MNIST's format). Raises FormatError.
+
+    The array has the shape and dtype of the file: (N, H, W) uint8 for images, (N,) for labels.
+
+        from pathlib import Path
+
+        header = bytes([0, 0, 8, 3]) + np.array([5, 28, 28], ">u4").tobytes()  # uint8, 3 dimensions
+        Path("train-images-idx3-ubyte").write_bytes(header + bytes(5 * 28 * 28))
+        array = dvskit.datasets.read_idx("train-images-idx3-ubyte")  # (5, 28, 28) uint8
+    """
     file = Path(path)
     try:
         data = file.read_bytes()
@@ -63,7 +86,20 @@ def read_idx(path: str | PathLike[str]) -> NDArray[Any]:
 
 
 def read_images(folder: str | PathLike[str], part: str) -> Images:
-    """Return MNIST-style images and labels: `part` is "train" or "t10k". Raises FormatError."""
+    """Return MNIST-style images and labels: `part` is "train" or "t10k". Raises FormatError.
+
+    The files are `<part>-images-idx3-ubyte` and `<part>-labels-idx1-ubyte`, plain or gzip.
+
+        from pathlib import Path
+
+        def write(path, array):
+            header = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">u4").tobytes()
+            Path(path).write_bytes(header + array.tobytes())
+
+        write("train-images-idx3-ubyte", np.zeros((5, 28, 28), np.uint8))
+        write("train-labels-idx1-ubyte", np.arange(5, dtype=np.uint8))
+        pixels, labels = dvskit.datasets.read_images(".", "train")  # (5, 28, 28), (5,)
+    """
     root = Path(folder)
     pixels = read_idx(_one_of(root, f"{part}-images-idx3-ubyte"))
     labels = read_idx(_one_of(root, f"{part}-labels-idx1-ubyte"))
@@ -98,6 +134,17 @@ class IdxImages(ImageSamples):
     """Images in a folder of IDX files, in MNIST's layout; names are train/0, ..., test/0, ...
 
     rows, classes, labels  as in `Samples`; a class is a number as text
+
+        from pathlib import Path
+
+        def write(path, array):
+            header = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">u4").tobytes()
+            Path(path).write_bytes(header + array.tobytes())
+
+        write("train-images-idx3-ubyte", np.zeros((5, 28, 28), np.uint8))
+        write("train-labels-idx1-ubyte", np.arange(5, dtype=np.uint8))
+        images = dvskit.datasets.IdxImages(".", parts=("train",))
+        image, label = images[3]  # (28, 28) uint8 and "3"
     """
 
     def __init__(self, folder: str | PathLike[str], parts: Sequence[Part] = ("train", "test")):
@@ -137,6 +184,10 @@ class FolderImages(ImageSamples):
 
     Raises MissingFileError, and FormatError for a folder without classes and a class without
     images; for a broken image when it is read.
+
+        images = dvskit.datasets.FolderImages("images")
+        image, label = images[0]  # (28, 28) uint8 and "0"
+        len(images), images.classes  # 60, ("0", "1", "2")
     """
 
     def __init__(self, folder: str | PathLike[str]) -> None:
@@ -201,6 +252,10 @@ class MovedImages(Samples):
 
     `events` with a generator draws path, lens, screen, thresholds and noise. Without one, the image
     itself is the seed, so a sample is always the same.
+
+        images = dvskit.datasets.open_images("images")
+        samples = dvskit.datasets.MovedImages(images, size=(34, 34))
+        events, label = samples[0]  # about 0.3 s of events on 34x34, "0"
     """
 
     def __init__(
@@ -231,6 +286,9 @@ def open_images(
     parts  of IDX files: "train" and "test", or one of them
 
     Raises MissingFileError, FormatError for other folders and for missing or damaged IDX files.
+
+        images = dvskit.datasets.open_images("images")
+        image, label = images[0]  # (28, 28) uint8 and "0"
     """
     root = Path(path)
     if not root.is_dir():
@@ -244,6 +302,9 @@ def holds_images(path: str | PathLike[str]) -> bool:
 
     It is one if it holds IDX files, or folders with images. Raises FormatError if it also holds
     recordings or videos, or images with a list of their times, which may be clips.
+
+        dvskit.datasets.holds_images("images")  # True
+        dvskit.datasets.holds_images("digits")  # False: recordings
     """
     root = Path(path)
     if not root.is_dir():

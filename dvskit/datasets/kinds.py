@@ -28,14 +28,27 @@ from dvskit.video import FrameSource, Trimmed
 
 
 def likely_size(source: Source, size: Size) -> Size:
-    """Return the size of a recording; `size` if its own is only inferred from events that fit."""
+    """Return the size of a recording; `size` if its own is only inferred from events that fit.
+
+    `source` is an opened recording; sizes are (width, height) in pixels.
+
+        source = dvskit.open_events("digits/0/00001.bin")
+        dvskit.datasets.likely_size(source, (34, 34))  # (34, 34)
+    """
     inferred = getattr(getattr(source, "recording", source), "size_origin", None) == "data"
     return size if inferred and all(map(le, source.size, size)) else source.size
 
 
 def on_sensor(events: Events, size: Size) -> Events:
-    """Return events on a sensor that contains them, at unchanged positions."""
-    return Events.from_checked(events.t, events.x, events.y, events.p, size)
+    """Return events on a sensor that contains them, at unchanged positions.
+
+    `size` is (width, height) in pixels; coordinates are not checked.
+
+        events = dvskit.load_events("digits/0/00001.bin")  # on 34x34
+        wider = dvskit.datasets.on_sensor(events, (64, 64))  # at the upper left
+        wider.size  # (64, 64)
+    """
+    return Events.from_checked(events.t, events.x, events.y, events.p, Size(*size))
 
 
 # Raise it when recordings give other events than before.

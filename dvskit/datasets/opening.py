@@ -32,6 +32,16 @@ def find_spans(folder: str | PathLike[str]) -> list[Sample]:
     Labels are in `<recording>_labels.csv`, as in DVS128 Gesture. Its lists of training and test
     files are used if present: see `dvskit.formats.labels`. Raises FormatError as `find_labelled`
     there does.
+
+        from pathlib import Path
+
+        folder = Path("labelled")
+        folder.mkdir()
+        dvskit.save_events(dvskit.load_events("events.raw"), folder / "events.npz")
+        lines = ("start_us,stop_us,name", "0,500000,wave", "500000,1000000,rest")
+        np.savetxt(folder / "events_labels.csv", lines, fmt="%s")
+        rows = dvskit.datasets.find_spans(folder)
+        [(row.label, row.span) for row in rows]  # [("wave", (0, 500000)), ("rest", ...)]
     """
     samples = []
     for path, labels, part in find_labelled(Path(folder), _is_recording):
@@ -95,6 +105,11 @@ def open_samples(
     Missing, empty and unreadable files, and files without data (a web page, a pointer of Git LFS),
     raise here; damage within a file raises when the sample is read, with the file's name. Raises
     FormatError, ConfigError, MissingFileError.
+
+        samples = dvskit.datasets.open_samples("gestures", size=(64, 64))  # videos, not read yet
+        samples.classes  # ("arm_roll", "hand_clap", "right_hand_wave")
+        samples.rows[0].group  # "p1": the person
+        samples.notes  # how the groups were found
     """
     how = SampleReading(
         Emulation(

@@ -47,6 +47,14 @@ class PublicSet:
               downloaded by hand. After an interruption it gets the folder as it was left
 
     Raises ConfigError if `open` or `download` is no function.
+
+        row = dvskit.datasets.PublicSet(
+            name="drawn-digits",
+            where="https://example.org/digits",
+            layout="<class>/<recording>.bin",
+            open=dvskit.datasets.open_samples,
+        )
+        samples = dvskit.datasets.open_public(row, "digits")  # 60 samples
     """
 
     name: str
@@ -142,6 +150,15 @@ def open_public(
     class names are the same, those of GESTURES. Raises ConfigError for another name,
     MissingFileError if the folder is missing and FormatError if it does not hold the set or cannot
     be downloaded; they name the download page.
+
+        row = dvskit.datasets.PublicSet(
+            name="drawn-digits",
+            where="https://example.org/digits",
+            layout="<class>/<recording>.bin",
+            open=dvskit.datasets.open_samples,
+        )
+        samples = dvskit.datasets.open_public(row, "digits")  # or a name, such as "n-mnist"
+        events, label = samples[0]
     """
     row = name if isinstance(name, PublicSet) else PUBLIC_SETS.find(name)
     root = Path(folder)

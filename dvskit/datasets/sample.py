@@ -25,6 +25,13 @@ class Sample(NamedTuple):
     part   the part of the data set that it belongs to; None if the set has no parts
     path   its file; None for drawn samples
     span   start and stop in microseconds, half-open; None is the whole recording
+
+        from pathlib import Path
+
+        path = Path("digits/0/00001.bin")
+        row = dvskit.datasets.Sample(name="zero", label="0", path=path)
+        first = row._replace(name="start of zero", span=(0, 100_000))  # its first 100 ms
+        samples = dvskit.datasets.FileSamples([row, first])
     """
 
     name: str
@@ -63,7 +70,13 @@ def named(error: Exception, sample: Sample) -> Exception:
 
 
 def class_names(samples: Iterable[Sample]) -> tuple[str, ...]:
-    """Return the names of the classes, sorted."""
+    """Return the names of the classes, sorted.
+
+    They are the labels of the samples, each once.
+
+        rows = dvskit.datasets.open_samples("gestures").rows
+        dvskit.datasets.class_names(rows)  # ("arm_roll", "hand_clap", "right_hand_wave")
+    """
     return tuple(sorted({sample.label for sample in samples}))
 
 

@@ -151,7 +151,24 @@ class Samples(_Listed["Samples", Events]):
     draws    whether `events` uses its generator; if False, results computed from the samples can be
              cached
 
-    Reading is safe on several threads, and a sample is the same at each reading.
+    Reading is safe on several threads, and a sample is the same at each reading. A subclass writes
+    two methods, and passes its rows to the constructor:
+
+        class Noise(dvskit.datasets.Samples):
+            draws = False  # each sample is always the same
+
+            def events(self, number, rng=None):
+                draw = np.random.default_rng(number)
+                t, x, y = np.sort(draw.integers(0, 1000, 50)), *draw.integers(0, 34, (2, 50))
+                return dvskit.Events(x=x, y=y, p=draw.integers(0, 2, 50), t=t, size=(34, 34))
+
+            def fingerprint(self, number):
+                return f"noise {number}"
+
+        Sample = dvskit.datasets.Sample
+        samples = Noise(Sample(name=f"{number}", label="noise") for number in range(10))
+        data = samples.dataset(dvskit.tensors.Counts(bins=5))
+        counts, label = data[0]  # (5, 2, 34, 34), 0
     """
 
     draws = True
@@ -239,7 +256,21 @@ class Samples(_Listed["Samples", Events]):
 
 
 class ImageSamples(_Listed["ImageSamples", NDArray[np.uint8]]):
-    """Labelled images; rows, classes, labels and indexing as in `Samples`."""
+    """Labelled images; rows, classes, labels and indexing as in `Samples`.
+
+    A subclass writes two methods, and passes its rows to the constructor:
+
+        class Noise(dvskit.datasets.ImageSamples):
+            def image(self, number):
+                return np.random.default_rng(number).integers(0, 256, (28, 28), dtype=np.uint8)
+
+            def fingerprint(self, number):
+                return f"noise {number}"
+
+        Sample = dvskit.datasets.Sample
+        images = Noise(Sample(name=f"{number}", label="noise") for number in range(10))
+        image, label = images[0]  # (28, 28) uint8 and "noise"
+    """
 
     @abstractmethod
     def image(self, number: int) -> NDArray[np.uint8]:

@@ -23,7 +23,14 @@ Set = TypeVar("Set", Samples, ImageSamples)
 
 
 class Split(NamedTuple):
-    """Samples for training, validation and test."""
+    """Samples for training, validation and test.
+
+    They are rows: properties of samples, without their events.
+
+        samples = dvskit.datasets.open_samples("digits")
+        split = dvskit.datasets.split_by_share(samples, validation=0.1, test=0.2).rows
+        len(split.train), len(split.validation), len(split.test)  # 42, 6, 12
+    """
 
     train: list[Sample]
     validation: list[Sample]
@@ -31,7 +38,15 @@ class Split(NamedTuple):
 
 
 class SplitSamples(NamedTuple, Generic[Set]):
-    """Samples, or images, for training, validation and test."""
+    """Samples, or images, for training, validation and test.
+
+    All parts have the classes of the whole set, so class numbers are the same.
+
+        samples = dvskit.datasets.open_samples("digits")
+        split = dvskit.datasets.split_by_share(samples, validation=0.1, test=0.2)
+        len(split.train), len(split.validation), len(split.test)  # 42, 6, 12
+        events, label = split.test[0]
+    """
 
     train: Set
     validation: Set
@@ -51,6 +66,10 @@ def split_by_share(
 
     Raises ConfigError for impossible shares, and for a leak: a group, equal files or overlapping
     spans in two parts.
+
+        samples = dvskit.datasets.open_samples("digits")
+        split = dvskit.datasets.split_by_share(samples, validation=0.1, test=0.2)
+        len(split.train), len(split.validation), len(split.test)  # 42, 6, 12
     """
     split = split_samples(samples.rows, validation=validation, test=test, seed=seed)
     listed = any(row.part for row in samples.rows)
@@ -70,6 +89,10 @@ def split_by_group(
 
     Raises ConfigError for samples without a group, for fewer groups than parts, and if a class
     would not be in training.
+
+        samples = dvskit.datasets.open_samples("gestures")
+        split = dvskit.datasets.split_by_group(samples, validation=0.0, test=0.5)
+        {row.group for row in split.test.rows}  # one person
     """
     _check_shares(validation, test)
     _check_groups(samples)
@@ -98,6 +121,14 @@ def split_as_listed(samples: Set, *, validation: float = 0.0, seed: int = 0) -> 
 
     If it has no validation part, `validation` is a share of its training part, in whole groups if
     groups are known. Raises ConfigError for samples without a part, and for a leak.
+
+        digits = dvskit.datasets.open_samples("digits")
+        rows = [
+            row._replace(part="train" if number % 4 else "test")
+            for number, row in enumerate(digits.rows)
+        ]
+        split = dvskit.datasets.split_as_listed(dvskit.datasets.FileSamples(rows), validation=0.1)
+        [len(part) for part in split]  # [41, 4, 15]
     """
     for row in samples.rows:
         if row.part is None:
@@ -126,6 +157,10 @@ def k_fold(
     Classes and counts are as even as possible. Known groups, spans of one file, and files of equal
     bytes stay together. `validation` is a share of the remaining samples. Raises ConfigError for
     fewer than two folds, for more than groups or files, and if a class would not be in training.
+
+        samples = dvskit.datasets.open_samples("digits")
+        folds = dvskit.datasets.k_fold(samples, 5)
+        [len(fold.test) for fold in folds]  # [12, 12, 12, 12, 12]
     """
     units = units_of(samples.rows)
     if not 2 <= folds <= len(units):
@@ -147,6 +182,10 @@ def leave_one_group_out(
     `validation` is a share of the others, in whole groups. Raises ConfigError for samples without a
     group, for a single group, for equal files in two groups, and if a class would not be in
     training.
+
+        samples = dvskit.datasets.open_samples("gestures")
+        splits = dvskit.datasets.leave_one_group_out(samples)
+        [len(split.test) for split in splits]  # [9, 9]: one split for each person
     """
     _check_groups(samples)
     groups = sorted({str(row.group) for row in samples.rows})
@@ -235,6 +274,10 @@ def split_samples(samples: Sequence[Sample], *, validation: float, test: float, 
     the totals are right to one sample. If samples have a part, it decides on the test part, and
     `validation` is a share of the rest. Raises ConfigError for shares below 0 or without samples
     left for training.
+
+        rows = dvskit.datasets.open_samples("digits").rows
+        split = dvskit.datasets.split_samples(rows, validation=0.1, test=0.2, seed=0)
+        len(split.train), len(split.validation), len(split.test)  # 42, 6, 12
     """
     _check_shares(validation, test)
     rng = np.random.default_rng(seed)

@@ -39,6 +39,10 @@ class TonicSamples(Samples):
     has them as groups. In torch's Subset (as from random_split) and ConcatDataset, samples keep
     what their own data set has, and their names. Raises ConfigError for other types of data sets,
     GeometryError without a size, and the errors of reading with the name of the sample.
+
+        events = dvskit.load_events("digits/0/00001.bin")
+        samples = dvskit.datasets.TonicSamples([(events, "zero"), (events[:100], "part")])
+        samples.classes  # ("part", "zero")
     """
 
     draws = False
@@ -240,6 +244,10 @@ def from_tonic(
     """Return an iterator of (Events, target) of a data set, with unchanged targets.
 
     `size` and errors are those of TonicSamples.
+
+        recordings = [(dvskit.load_events("digits/0/00001.bin"), "zero")]  # or a data set of tonic
+        for events, target in dvskit.datasets.from_tonic(recordings):
+            counts = dvskit.tensors.Counts(bins=20)(events)  # (20, 2, 34, 34)
     """
     pairs = _Pairs(dataset, size)
     return map(pairs.pair, range(len(pairs)))
@@ -255,6 +263,12 @@ def in_tonic(
 
     The transform takes and returns structured arrays with the fields t, x, y and p, in any order
     and of any types, which it keeps.
+
+        events = np.zeros(5, [("x", "<i2"), ("y", "<i2"), ("t", "<i8"), ("p", "?")])
+        events["x"] = [0, 5, 10, 15, 20]
+        crop = dvskit.filters.Crop(x=0, y=0, width=12, height=12)
+        crop = dvskit.datasets.in_tonic(crop, (34, 34, 2))
+        crop(events)["x"]  # [0, 5, 10]
     """
     size = as_size((int(sensor_size[0]), int(sensor_size[1])))
 

@@ -43,6 +43,10 @@ class Saccades:
     gamma         the screen's light is (1 - gray)^gamma + pedestal; a digit's stroke is gray 1
     pedestal      light of a black screen, as a fraction of the light that white adds
     threshold_on, threshold_off, leak_hz  see EmulatorParams
+
+        saccades = dvskit.datasets.Saccades(threshold_on=0.4, threshold_off=0.4)
+        image = dvskit.datasets.open_images("images").image(0)
+        events = dvskit.datasets.emulate_moved(image, (34, 34), saccades)
     """
 
     stations_px: tuple[tuple[float, float], ...] = (
@@ -67,6 +71,9 @@ def emulate_saccades(image: NDArray[np.uint8], size: Size, seed: tuple[int, ...]
     """Return the events of a gray image (h, w) on a sensor of `size`, moved along three saccades.
 
     Position, path, turn, zoom, blur, contrast, thresholds and background are drawn from `seed`.
+
+        image = dvskit.datasets.open_images("images").image(0)  # (28, 28) uint8
+        events = dvskit.datasets.emulate_saccades(image, (34, 34), seed=(1, 0))
     """
     return emulate_varied(image, size, NOMINAL, np.random.default_rng(seed))
 
@@ -113,7 +120,11 @@ def emulate_moved(
 
     `seed` determines the times of leak events, the only chance; `frame_ms` is the time between the
     frames that the emulator sees.
+
+        image = dvskit.datasets.open_images("images").image(0)  # (28, 28) uint8
+        events = dvskit.datasets.emulate_moved(image, (34, 34))  # about 0.3 s
     """
+    size = Size(*size)
     params = EmulatorParams(
         threshold_on=saccades.threshold_on,
         threshold_off=saccades.threshold_off,
