@@ -144,7 +144,7 @@ def test_a_terminal_is_refused_in_one_line(run, tmp_path, monkeypatch):
 
 
 def test_the_page_of_formats_says_which_go_through_a_pipe():
-    text = text_of("samples/formats.md")
+    text = text_of("samples/guide/formats.md")
     words = {"": "", "rw": "; pipes", "w": "; pipes (write)"}
     for row in formats():
         if row.name == "udp" or not row.module.startswith("dvskit."):
