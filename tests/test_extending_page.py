@@ -17,7 +17,7 @@ from dvskit.filters.names import FILTERS
 from tests.tree import text_of
 
 PAGE = text_of("samples/guide/extending.md")
-FILE = r"^`([\w.]+)`\n\n(?:<!-- .* -->\n)?^```\w+\n(.*?)^```"
+FILE = r"^`([\w.]+)`\n\n(?:<!-- [^\n]* -->\n)?^```\w+\n(.*?)^```"
 FILES = dict(re.findall(FILE, PAGE, re.DOTALL | re.MULTILINE))
 
 

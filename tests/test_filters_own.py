@@ -105,9 +105,9 @@ MISTAKES = {
     "my.py:EveryOther:many": "of 'many' is not a whole number (usage: EveryOther:of=2)",
     "my.py:EveryOther:2,3": "'3' is one argument too many",
     "my.py:left_half:3": "left_half takes no arguments; only a class does",
-    "my.py:earlier": "my.py, line 44: EventsError: ",
+    "my.py:earlier": "my.py, line 47: EventsError: ",
     "my.py:EveryOtherStep": "EveryOtherStep is a class without start(size)",
-    "my.py:wrong": "my.py, line 41: AttributeError: 'Events' object has no attribute 'nothing'",
+    "my.py:wrong": "my.py, line 44: AttributeError: 'Events' object has no attribute 'nothing'",
 }
 
 
