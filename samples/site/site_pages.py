@@ -18,7 +18,6 @@ _PLACES = (
     ("SECURITY.md", "vulnerabilities.md"),
     ("tests/benchmarks/README.md", "benchmarks.md"),
     ("models/*/README.md", "models/*.md"),
-    ("dvskit/*/README.md", "reference/*.md"),
 )
 _DOCS = "samples/"
 _SOURCES = "source/"  # where the site keeps files that pages link to and that are no pages

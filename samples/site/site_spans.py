@@ -1,4 +1,4 @@
-"""Code spans that name a public object or a command become links to its page."""
+"""Code spans: links to the public object or command that they name; options on one line."""
 
 from __future__ import annotations
 
@@ -62,6 +62,8 @@ class _Links(Treeprocessor):
                 self._link(child)
                 continue
             text = "".join(child.itertext())
+            if text.startswith("-") and " " not in text:
+                child.set("class", "dvskit-option")  # which stays on one line
             anchor = self.spans.anchor_of(text)
             # A term in small letters is a parameter, in a list of them.
             if anchor is not None and not (parent.tag == "dt" and text == text.lower()):
