@@ -140,6 +140,11 @@ class CorruptionKind:
     levels   the default levels
     filter   from a level and a seed; None if clips are emulated again
     factors  whether levels are factors, shown on a logarithmic axis; nothing changes at 1, else 0
+
+        kind = dvskit.evaluation.CORRUPTIONS["drop"]
+        kind.label, kind.levels[0]  # the meaning of a level, and the first
+        events = dvskit.load_events("digits/0/00001.bin")
+        fewer = kind.filter(0.5, 1)(events)  # about half of the events, by seed 1
     """
 
     label: str
@@ -195,6 +200,12 @@ class Corrupted:
 
     kind     of CORRUPTIONS         levels   in ascending order
     results  one per level          seed     of the draws
+
+        model = dvskit.training.load_model("nmnist-signed-lif")
+        samples = dvskit.datasets.open_samples("digits")[::20]
+        evaluate = dvskit.evaluation.evaluate_corrupted
+        found = evaluate(model, samples, "drop", (0.0, 0.5), split="all")
+        [result.accuracy for result in found.results]  # with all events, and with half of them
     """
 
     kind: str
@@ -229,6 +240,13 @@ def evaluate_corrupted(
 
     Other arguments and errors are those of `evaluate`. Also raises ConfigError for an unknown
     kind, for levels out of range and for still images.
+
+        model = dvskit.training.load_model("nmnist-signed-lif")
+        samples = dvskit.datasets.open_samples("digits")[::20]
+        found = dvskit.evaluation.evaluate_corrupted(
+            model, samples, "noise", (0.0, 5.0), split="all"
+        )
+        [result.accuracy for result in found.results]  # one for each level, in Hz per pixel
     """
     judging = open_judging(model, data, split=split)
     chosen = check_levels(kind, levels)

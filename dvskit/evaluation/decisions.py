@@ -43,6 +43,10 @@ class Decision:
     probabilities      of each class: the softmax of the logits
     unlike             how it differs from all training samples, such as "more of the picture
                        moves"; "" if it does not, or if the model has no figures for this
+
+        found = dvskit.evaluation.classify_windows("nmnist-signed-lif", "digits/0/00001.bin")
+        decision = found.windows[0]
+        decision.stop_us - decision.start_us, decision.best  # microseconds, a class
     """
 
     start_us: int
@@ -63,6 +67,11 @@ class Classified:
 
     windows     in order of time, without windows that have no events
     unlooked    events after the last window, over less than half a window
+
+        model = dvskit.training.load_model("nmnist-signed-lif")
+        found = dvskit.evaluation.classify_windows(model, "digits/0/00001.bin")
+        found.best, found.probabilities["0"]  # the class, and the mean over the windows
+        len(found.windows), found.unlooked  # 1 window, 0 events after it
     """
 
     windows: tuple[Decision, ...]
@@ -102,6 +111,9 @@ def classify(model: Model | str | PathLike[str], recording: Recorded) -> dict[st
     """Return the probability of each class for a recording: the mean over its windows.
 
     Arguments and errors are those of `classify_windows`.
+
+        scores = dvskit.evaluation.classify("nmnist-signed-lif", "digits/0/00001.bin")
+        max(scores, key=scores.get)  # the most likely class
     """
     return classify_windows(model, recording).probabilities
 
@@ -119,6 +131,10 @@ def classify_windows(model: Model | str | PathLike[str], recording: Recorded) ->
 
     A recording of another sensor is fitted, with a FittedWarning: see `dvskit.filters.Fit`. Raises
     ShapeError for no events, and the errors of `load_model` and `open_events`.
+
+        found = dvskit.evaluation.classify_windows("nmnist-signed-lif", "digits/0/00001.bin")
+        for window in found.windows:
+            window.start_us, window.best, window.events
     """
     network, source = as_model(model), as_recording(recording)
     size = likely_size(source, network.size)
@@ -180,6 +196,9 @@ def classify_image(
 
     Raises GeometryError for an image larger than the model's input, ShapeError for another array,
     ConfigError for an unknown or missing encoder, MissingFileError and FormatError for the file.
+
+        scores = dvskit.evaluation.classify_image("article-mnist", "images/0/00001.png", seed=0)
+        max(scores, key=scores.get)  # the most likely class
     """
     network = as_model(model)
     encode = encode_of(choose_encoder(network, encoder), network.input, network.size)
@@ -203,6 +222,11 @@ def classify_spans(model: Model, events: Events, *, every_us: int | None = None)
     that begins at its first event, from rest. Spans without events have no label. A remainder of
     less than half a span belongs to the span before. A recording of another sensor is fitted, with
     a FittedWarning. Raises ConfigError for every_us < 1.
+
+        model = dvskit.training.load_model("nmnist-signed-lif")
+        events = dvskit.load_events("digits/0/00001.bin")
+        labels = dvskit.evaluation.classify_spans(model, events, every_us=100_000)
+        len(labels)  # 3: one for each 100 ms
     """
     events, weight = fit_recording(events, model.size)
     window_us = model.input.window_us

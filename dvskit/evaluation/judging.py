@@ -202,6 +202,10 @@ def evaluate(
     encoder and for an encoder with recordings; FormatError for classes that the model does not
     know, for no samples, for bad files and for a folder with both recordings and still images;
     GeometryError for images larger than the model's input.
+
+        samples = dvskit.datasets.open_samples("digits")[::5]
+        result = dvskit.evaluation.evaluate("nmnist-signed-lif", samples, split="all")
+        result.correct, result.samples  # of 12 recordings
     """
     if isinstance(model, nn.Module):
         check_samples("evaluate", data)
@@ -251,6 +255,11 @@ def choose_reject(
 
     Raises ConfigError unless 0 <= lost < 1, and for a part without samples, FormatError for no
     recordings.
+
+        samples = dvskit.datasets.open_samples("digits")[::5]
+        model = dvskit.training.load_model("nmnist-signed-lif")
+        reject = dvskit.evaluation.choose_reject(model, samples, split="all", lost=0.1)
+        reject.confidence, reject.events_per_second  # the limits
     """
     if not 0 <= lost < 1:
         raise ConfigError(f"choose_reject: lost = {lost}; give 0 <= lost < 1")

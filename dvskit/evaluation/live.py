@@ -54,6 +54,11 @@ class LiveDecision:
     probabilities      of each class: the softmax of the logits
     nothing            why no class is named, "few events" or "unsure": see `Reject`; else ""
     delay_s            seconds from the arrival that completed the bin to the decision
+
+        decisions = list(dvskit.evaluation.decide("nmnist-signed-lif", "digits/0/00001.bin"))
+        last = decisions[-1]
+        last.answer, last.confidence  # a class or None, from 0 to 1
+        last.nothing  # why there is no answer, else ""
     """
 
     start_us: int
@@ -101,6 +106,13 @@ class Live:
 
     After a whole window without an event the network is at rest, and bins begin again at the next
     event.
+
+        live = dvskit.evaluation.Live(dvskit.training.load_model("nmnist-signed-lif"))
+        run = live.start((34, 34))
+        events = dvskit.load_events("digits/0/00001.bin")
+        for block in (events[:2000], events[2000:]):  # as they arrive from a camera
+            for decision in run.push(block):
+                decision.answer, decision.confidence  # a class or None, from 0 to 1
     """
 
     model: Model
@@ -119,6 +131,11 @@ class LiveRun:
     """One pass over a stream: it holds the states and the events of the unfinished bin.
 
     Decisions do not depend on how the events are cut into blocks, nor on an earlier pass.
+
+        live = dvskit.evaluation.Live(dvskit.training.load_model("nmnist-signed-lif"))
+        run = live.start()  # on the model's own sensor
+        decisions = run.push(dvskit.load_events("digits/0/00001.bin"))  # one for each complete bin
+        decisions += run.rest()  # the bin that the stream left unfinished
     """
 
     def __init__(self, live: Live, size: Size) -> None:
@@ -245,6 +262,9 @@ def decide(
 
     A recording of another sensor is fitted, with a FittedWarning after its last event. Raises the
     errors of `load_model` and `open_events`.
+
+        for decision in dvskit.evaluation.decide("nmnist-signed-lif", "digits/0/00001.bin"):
+            decision.stop_us, decision.best, decision.confidence
     """
     live, source = Live(as_model(model), reject), as_recording(recording)
     return decisions_on(live, source, warn=True)

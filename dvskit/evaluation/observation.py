@@ -29,6 +29,13 @@ class Observed:
     spikes       (T, ...) float32: its output
     events       the input of the network; step k begins at start_us + k bin_us
     weight       of each event, if the recording was of another sensor; else None
+
+        model = dvskit.training.load_model("nmnist-signed-lif")
+        events = dvskit.load_events("digits/0/00001.bin")
+        observed = dvskit.evaluation.observe(model, events)
+        observed.current.shape, observed.spikes.shape  # (T, ...) both
+        neuron = observed.liveliest()
+        observed.causes(neuron)  # the events of its field
     """
 
     name: str
@@ -89,9 +96,15 @@ class Observed:
 def observe(model: Model, events: Events, layer: str | None = None) -> Observed:
     """Run a network on a recording, and return the input and output of one of its spiking layers.
 
-    layer: its name, as in `spiking_layers`; None for the last. The window is the first of
+    `layer` is a name, as in `spiking_layers`; None for the last. The window is the first of
     `classify`. A recording of another sensor is fitted, with a FittedWarning. Raises
     ConfigError for another name, ShapeError for no events.
+
+        model = dvskit.training.load_model("nmnist-signed-lif")
+        events = dvskit.load_events("digits/0/00001.bin")
+        observed = dvskit.evaluation.observe(model, events, "lif1")
+        observed.spikes.shape  # (T, channels, H, W)
+        traced = observed.trace()  # potentials and thresholds, (T, ...)
     """
     layers = spiking_layers(model)
     name = next(reversed(layers), "") if layer is None else layer
@@ -116,6 +129,9 @@ def spiking_layers(model: Model) -> dict[str, Neurons]:
 
     All kinds that spike. Layers whose membranes are the output (`dvskit.layers.Membrane`) return no
     spikes, and are not included.
+
+        model = dvskit.training.load_model("nmnist-signed-lif")
+        list(dvskit.evaluation.spiking_layers(model))  # ["lif1", "lif2", "lif3"]
     """
     parts = dict(model.module.named_modules())
     silent = {id(part.neurons) for part in parts.values() if isinstance(part, Membrane)}
@@ -127,7 +143,13 @@ def spiking_layers(model: Model) -> dict[str, Neurons]:
 
 
 def weighted_layers(model: Model) -> dict[str, nn.Module]:
-    """Return the layers with matrices or kernels as weights, by name."""
+    """Return the layers with matrices or kernels as weights, by name.
+
+    They are the layers whose operations `count_operations` counts.
+
+        model = dvskit.training.load_model("nmnist-signed-lif")
+        list(dvskit.evaluation.weighted_layers(model))  # ["conv1", "conv2", "conv3", "dense1", "dense2"]
+    """
     return {
         name: part
         for name, part in model.module.named_modules()

@@ -36,6 +36,11 @@ class LayerOperations:
     synaptic    operations: for each active input, its weights that are not 0
     dense       for each input, all its weights
     of_spikes   whether all inputs were -1, 0 or 1
+
+        samples = dvskit.datasets.open_samples("digits")[::20]
+        counted = dvskit.evaluation.count_operations("nmnist-signed-lif", samples, split="all")
+        first = counted.layers[0]
+        first.name, first.active / first.inputs  # the layer, the share of inputs that are not 0
     """
 
     name: str
@@ -53,6 +58,12 @@ class NeuronUpdates:
 
     updates  updates of neurons; 0 for rectifiers, which have no state
     outputs  the number of outputs; `active` of them are not 0, None for neurons that do not spike
+
+        samples = dvskit.datasets.open_samples("digits")[::20]
+        counted = dvskit.evaluation.count_operations("nmnist-signed-lif", samples, split="all")
+        last = counted.neurons[-1]
+        last.name, last.updates  # the layer, one update of each neuron, step and sample
+        last.active / last.outputs  # the share of spikes among the outputs
     """
 
     name: str
@@ -263,6 +274,11 @@ class Operations:
 
     COUNTING_RULE is neurobench's rule (Yik et al. 2025), except that a layer's inputs are checked
     over all samples, not batch by batch. The properties are means per sample, over all its steps.
+
+        samples = dvskit.datasets.open_samples("digits")[::20]
+        counted = dvskit.evaluation.count_operations("nmnist-signed-lif", samples, split="all")
+        counted.acs, counted.macs  # operations per sample
+        counted.energy_j, counted.sparsity  # joules per sample, share of outputs that are 0
     """
 
     layers: tuple[LayerOperations, ...]
@@ -341,6 +357,10 @@ def count_operations(
     """Return the mean operations of a model per sample of labelled data.
 
     Arguments and errors are those of `evaluate`.
+
+        samples = dvskit.datasets.open_samples("digits")[::20]
+        counted = dvskit.evaluation.count_operations("nmnist-signed-lif", samples, split="all")
+        counted.dense, counted.synaptic  # operations per sample: if no input were 0, and done
     """
     judging = open_judging(model, data, split=split, encoder=encoder, seed=seed)
     return operations_of(judging)

@@ -33,6 +33,11 @@ class OverTime:
 
     results  of each step: `results[k]` is that of the answers after the first k + 1 steps
     bin_us   the length of a step; None for encoded images, whose steps have no duration
+
+        samples = dvskit.datasets.open_samples("digits")[::20]
+        found = dvskit.evaluation.evaluate_over_time("nmnist-signed-lif", samples, split="all")
+        found.accuracy.shape, found.bin_us  # (steps,), microseconds
+        found.settled_us  # the time after which the accuracy has settled
     """
 
     results: tuple[Result, ...]
@@ -82,6 +87,10 @@ def evaluate_over_time(
 
     Arguments and errors are those of `evaluate`; also raises ConfigError for a network that cannot
     run step by step.
+
+        samples = dvskit.datasets.open_samples("digits")[::20]
+        found = dvskit.evaluation.evaluate_over_time("nmnist-signed-lif", samples, split="all")
+        found.accuracy[-1]  # after the whole window
     """
     judging = open_judging(model, data, split=split, encoder=encoder, seed=seed)
     return judge_over_time(judging)

@@ -140,6 +140,11 @@ class Reject:
     how                how both were chosen, for people
 
     A model without limits has the defaults. Raises ConfigError for values out of range.
+
+        model = dvskit.training.load_model("nmnist-signed-lif")
+        reject = dvskit.evaluation.Reject(confidence=0.9, events_per_second=2000.0)
+        reject.why(0.95, 500.0)  # "few events"
+        decisions = dvskit.evaluation.decide(model, "digits/0/00001.bin", reject=reject)
     """
 
     confidence: float = 0.5

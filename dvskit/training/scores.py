@@ -79,6 +79,11 @@ class Result:
     left_out   such samples that were not judged
     notes      lines about both and about events that were not judged
     encoder    name of the encoder of images; "" for recordings
+
+        samples = dvskit.datasets.open_samples("digits")[::5]
+        result = dvskit.evaluation.evaluate("nmnist-signed-lif", samples, split="all")
+        result.accuracy, result.interval_95  # from 0 to 1
+        result.confusion.shape  # (10, 10): row the true class, column the answer
     """
 
     classes: tuple[str, ...]
