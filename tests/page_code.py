@@ -3,7 +3,8 @@
     python -m tests.page_code PAGE   (in the folder; ends with 1 at the first block that fails)
 
 Lines of `bash` blocks are commands; `python` blocks share one namespace. A comment
-`<!-- not run: REASON -->` before a block leaves it out.
+`<!-- not run: REASON -->` before a block leaves it out. Trainings of `dvskit train` are cut to two
+steps.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ _BLOCK = re.compile(
     re.DOTALL | re.MULTILINE,
 )
 _ANY_BLOCK = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
+_TWO_STEPS = ("--set", "loop.epochs=1", "--set", "loop.steps=2")
 _OF_A_SHELL = re.compile(r"[|<>&;$*]")
 
 
@@ -86,7 +88,7 @@ def run_command(line: str) -> None:
     if words[0] == "cd":
         os.chdir(words[1])
     elif words[0] == "dvskit" and not _OF_A_SHELL.search(line):
-        _run_here(words)
+        _run_here([*words, *_TWO_STEPS] if words[1] == "train" else words)
     else:
         scripts = str(Path(sys.executable).parent)
         done = subprocess.run(

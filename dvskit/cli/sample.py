@@ -31,4 +31,4 @@ def sample(
     print(f"  cd {shlex.quote(str(folder))}")
     print("  dvskit info events.raw")
     print("  dvskit cloud events.raw -o events.html")
-    print("  dvskit train gestures -o runs/mine --minutes 1")
+    print("  dvskit train gestures -o runs/mine --minutes 2")
