@@ -66,9 +66,10 @@ def check_mention(words: list[str]) -> None:
     if any(not word.startswith("--") for word in words[2:]):
         check(words)
         return
-    command = tree().get_command(None, words[1])
+    named = not words[1].startswith("--")  # else an option of dvskit itself
+    command = tree().get_command(None, words[1]) if named else tree()
     assert command is not None, words
-    assert set(words[2:]) <= options_of(command), words
+    assert set(words[1 + named :]) <= options_of(command), words
 
 
 def commands_of(page: str) -> Iterator[list[str]]:

@@ -74,8 +74,10 @@ def test_a_command_in_a_sentence_ends_where_the_sentence_goes_on() -> None:
     assert words == ["dvskit", "info", "-"]
     with pytest.raises(pytest.fail.Exception):
         check_mention(["dvskit", "eval", "mine", "--modle"])
-    with pytest.raises(AssertionError):
-        check_mention(["dvskit", "evaluate"])
+    check_mention(["dvskit", "--version"])
+    for wrong in ("evaluate", "--versions"):
+        with pytest.raises(AssertionError):
+            check_mention(["dvskit", wrong])
 
 
 def test_every_option_that_a_text_names_exists() -> None:
