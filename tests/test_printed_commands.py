@@ -143,7 +143,7 @@ def test_the_next_command_that_info_and_emulate_print_runs(run, tmp_path) -> Non
 @pytest.mark.slow(seconds=10)
 def test_the_commands_of_a_training_and_its_card_run_where_it_was_started(run, tmp_path) -> None:
     root = write_bars(tmp_path / "my clips", 10)
-    words = ("--set", "loop.steps=1", "--set", "loop.epochs=1", "--seed", "2", "--minutes", "1")
+    words = ("--set", "loop.steps=1", "--set", "loop.epochs=1", "--seed", "2", "--minutes", "9")
     code, _, err = run("train", root.name, "-o", "runs/my run", *words)
     assert code == 0, err
     card = (tmp_path / "runs" / "my run" / "README.md").read_text(encoding="utf-8")
