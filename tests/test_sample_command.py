@@ -11,18 +11,15 @@ import pytest
 
 import dvskit
 from dvskit.emulator import sample_folder
-from dvskit.emulator.sample_folder import write_sample_folder
 from dvskit.motion import motion_over_time
 from tests.test_cli import one_line_error, usage_error
 
 pytestmark = pytest.mark.slow(seconds=8)
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path:
-    path = tmp_path_factory.mktemp("samples") / "whole"
-    write_sample_folder(path)
-    return path
+@pytest.fixture
+def folder(sample_folder) -> Path:
+    return sample_folder
 
 
 @pytest.fixture

@@ -1,0 +1,110 @@
+"""The notebooks run from an empty folder, and are stored with the outputs of a run."""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import skip_or_fail
+from tests.test_online_rules_samples import sample
+
+NOTEBOOKS = sorted(
+    (Path(__file__).resolve().parent.parent / "samples" / "notebooks").glob("*.ipynb")
+)
+ABSOLUTE = re.compile(r"(?<![\w.:/<])/(?:tmp|home|root|work|usr|Users|private|opt)/|[A-Z]:\\\\")
+of_notebooks = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+
+
+@pytest.fixture
+def runner(monkeypatch):
+    try:
+        import ipykernel  # noqa: F401
+        import nbclient  # noqa: F401
+    except ImportError:
+        skip_or_fail("no nbclient and ipykernel to run a notebook with")
+    return sample("run_notebooks", monkeypatch)
+
+
+def kinds_of(notebook):
+    """Return the kinds of the outputs of each cell of code."""
+    return [
+        [sorted(output.get("data", [output.output_type])) for output in cell.outputs]
+        for cell in notebook.cells
+        if cell.cell_type == "code"
+    ]
+
+
+@pytest.mark.slow(seconds=15)
+@of_notebooks
+def test_a_notebook_runs_in_an_empty_folder_and_its_outputs_are_those_of_a_run(
+    path, runner, sample_folder, tmp_path
+):
+    # The first one writes the sample folder; the others find it, as if they were opened later.
+    if path != NOTEBOOKS[0]:
+        shutil.copytree(sample_folder, tmp_path / "dvskit-sample")
+    done = runner.stored(runner.execute(path, tmp_path))
+    assert (tmp_path / "dvskit-sample" / "events.raw").is_file()
+    stored = runner.nbformat.read(path, as_version=4)
+    assert kinds_of(done) == kinds_of(stored)
+    assert [cell.source for cell in done.cells] == [cell.source for cell in stored.cells]
+    assert all(output.get("name") != "stderr" for cell in done.cells
+               for output in cell.get("outputs", ()))  # fmt: skip
+
+
+@of_notebooks
+def test_a_stored_notebook_is_short_and_clean(path, runner):
+    notebook = runner.nbformat.read(path, as_version=4)
+    codes = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert notebook.metadata == runner._METADATA
+    assert len(notebook.cells) <= 14
+    assert notebook.cells[0].source.startswith("# ")
+    assert codes[0].source == "!dvskit sample"
+    assert [cell.execution_count for cell in codes] == list(range(1, len(codes) + 1))
+    assert all(cell.outputs for cell in codes)
+    for output in [output for cell in codes for output in cell.outputs]:
+        assert output.output_type != "error"
+        assert output.get("name") != "stderr"
+        data = output.get("data", {"text/plain": output.get("text", "")})
+        assert len(base64.b64decode(data.get("image/png", ""))) <= 100_000
+        assert not any(ABSOLUTE.search(data[kind]) for kind in data if kind.startswith("text/"))
+    assert not any(ABSOLUTE.search(cell.source) for cell in notebook.cells)
+
+
+def test_a_notebook_that_fails_is_an_error_with_its_cell(runner, tmp_path):
+    wrong = runner.nbformat.v4.new_notebook(
+        cells=[runner.nbformat.v4.new_code_cell("1 / 0")], metadata=runner._METADATA
+    )
+    runner.nbformat.write(wrong, tmp_path / "wrong.ipynb")
+    before = os.environ.copy()
+    with pytest.raises(runner.nbclient.exceptions.CellExecutionError, match="ZeroDivisionError"):
+        runner.execute(tmp_path / "wrong.ipynb", tmp_path)
+    assert os.environ == before
+
+
+def test_stored_outputs_are_plain_and_their_pictures_small(runner):
+    import io
+
+    import numpy as np
+    from PIL import Image
+
+    noise = np.random.default_rng(0).integers(0, 256, (220, 220, 3), dtype=np.uint8)
+    large = io.BytesIO()
+    Image.fromarray(noise).save(large, "PNG")
+    assert len(large.getvalue()) > 100_000
+    v4 = runner.nbformat.v4
+    streams = [v4.new_output("stream", name="stdout", text=text) for text in ("a\r\n", "b\x1b[0m")]
+    shown = v4.new_output(
+        "display_data", {"image/png": base64.b64encode(large.getvalue()).decode()}
+    )
+    cell = v4.new_code_cell("x", outputs=[*streams, shown], metadata={"execution": {"busy": "9"}})
+    (kept,) = runner.stored(v4.new_notebook(cells=[cell])).cells
+    assert kept.metadata == {}
+    assert [output.get("text") for output in kept.outputs] == ["a\nb", None]
+    picture = Image.open(io.BytesIO(base64.b64decode(kept.outputs[1].data["image/png"])))
+    assert picture.size == (220, 220)
+    assert len(picture.getcolors()) <= 128
