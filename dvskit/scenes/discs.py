@@ -36,6 +36,12 @@ class MovingShape:
 
     PCHIP splines (Fritsch and Butland 1984) lead through the places: there is no overshoot, and a
     pause is exactly still. Raises ConfigError.
+
+        disc = dvskit.scenes.MovingShape(
+            t_us=[0, 1_000_000], places=[(10, 20), (50, 20)], width=8, height=8, shade=0.9
+        )
+        disc.place(500_000)  # [30, 20]
+        scene = dvskit.scenes.DiscScene([disc], size=(64, 48), duration_us=1_000_000)
     """
 
     t_us: Any
@@ -98,6 +104,10 @@ class ShapeTruth(NamedTuple):
     place     (n, 2) the middle, pixels    size   (n, 2) width and height
     velocity  (n, 2) px/s                  shown  (n,) share of the area on the sensor that nothing
                                                   hides
+
+        scene = dvskit.scenes.DiscScene.random(seed=3, size=(64, 48))
+        truth = scene.truth(1_500_000)
+        truth.place.shape, truth.shown.shape  # (n, 2) pixels, (n,) from 0 to 1
     """
 
     place: NDArray[np.float64]
@@ -120,9 +130,9 @@ class DiscScene(SteadyScene):
     Frames are (H, W) uint16, 65535 is white. A frame depends on the fields and on its time alone.
     Raises ConfigError for values out of range, GeometryError for an impossible size.
 
-        scene = DiscScene.random(seed=3)
+        scene = dvskit.scenes.DiscScene.random(seed=3, size=(64, 48))
         events = dvskit.emulate(scene)
-        scene.truth(1_500_000).place         # of each shape at t = 1.5 s
+        scene.truth(1_500_000).place  # (3, 2) pixels: each shape at t = 1.5 s
     """
 
     shapes: Sequence[MovingShape]

@@ -69,6 +69,14 @@ class DepthClip:
 
     The picture is not mirrored: the right hand is on the left. Raises ShapeError for arrays that do
     not fit each other, for a clip of fewer than two frames, and for depth outside 0.2 to 12 m.
+
+        row, column = np.mgrid[:60, :40]
+        person = np.hypot(row - 30, column - 20) < 15  # a ball, 2 m away
+        depth = np.where(person, 2.0, np.nan).astype(np.float32)
+        clip = dvskit.scenes.DepthClip(
+            depth_m=np.stack([depth] * 5), t_us=np.arange(5) * 33_333, centre_px=(20.0, 30.0)
+        )
+        len(clip), clip.duration_us  # 5, 133332
     """
 
     depth_m: Array
@@ -129,6 +137,12 @@ def read_depth_clip(path: str | PathLike[str]) -> DepthClip:
     30 frames per second. Frames without a person are left out and counted in `notes`; the others
     keep their times. Raises FormatError for a file of another kind, a missing key or no person,
     ShapeError for arrays that do not fit each other, MissingFileError.
+
+        depth = np.zeros((5, 60, 40), np.uint8)
+        depth[:, 10:50, 10:30] = 1  # a person at near_mm
+        np.savez("clip.npz", depth=depth, near_mm=2000.0, step_mm=10.0, corner=(140, 90))
+        clip = dvskit.scenes.read_depth_clip("clip.npz")
+        clip.depth_m.shape  # (5, 40, 20), metres; cropped to the person
     """
     path = Path(path)
     if not path.is_file():

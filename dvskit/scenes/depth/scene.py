@@ -53,6 +53,12 @@ class DepthScene:
 
     A frame depends on the fields and its time alone. Raises ConfigError for values out of range and
     GeometryError for an impossible size.
+
+        row, column = np.mgrid[:60, :40]
+        depth = np.where(np.hypot(row - 30, column - 20) < 15, 2.0, np.nan).astype(np.float32)
+        clip = dvskit.scenes.DepthClip(depth_m=np.stack([depth] * 5), t_us=np.arange(5) * 33_333)
+        scene = dvskit.scenes.DepthScene(clip, size=dvskit.Size(64, 64))
+        t_us, frame = next(iter(scene))  # 0, (64, 64) float32
     """
 
     clip: DepthClip

@@ -47,6 +47,10 @@ class PersonScene:
     Frames are (H, W) uint16, 65535 is white: slow movements pass between the steps of 8 bits.
     A frame depends on the fields and on its time alone. Raises ConfigError for values out of range
     and an unknown gesture, GeometryError for an impossible size.
+
+        scene = dvskit.scenes.PersonScene.random("hand_clap", seed=1, size=(64, 64))
+        t_us, frame = next(iter(scene))  # 0, (64, 64) uint16
+        events = dvskit.emulate(scene.frames([0, 5_000, 10_000]))
     """
 
     gesture: str = "right_hand_wave"

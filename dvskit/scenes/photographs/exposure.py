@@ -20,6 +20,10 @@ class PhotoExposure:
     mean      of the brightness, before black is added and white is cut
     black     brightness of black
     negative  black and white are exchanged first
+
+        exposure = dvskit.scenes.PhotoExposure(gamma=2.2, mean=0.4, black=0.05)
+        codes = np.linspace(0, 1, 5, dtype=np.float32)
+        exposure.on(codes)  # float32, from 0.05 for black
     """
 
     gamma: float

@@ -29,6 +29,10 @@ def package_photographs() -> dict[str, Path]:
 
     They are those of scikit-image, scikit-learn and matplotlib, which are not imported. Raises
     ConfigError if there are none.
+
+        photographs = dvskit.scenes.package_photographs()
+        path = next(iter(photographs.values()))  # the first one
+        image = dvskit.scenes.read_photograph(path)  # (H, W) uint8
     """
     found: dict[str, Path] = {}
     for package, folder, names in _SHIPPED:
@@ -46,7 +50,12 @@ def package_photographs() -> dict[str, Path]:
 
 
 def read_photograph(path: str | PathLike[str]) -> NDArray[np.uint8]:
-    """Return an image file in gray, (H, W) uint8. Raises MissingFileError, VideoError."""
+    """Return an image file in gray, (H, W) uint8. Raises MissingFileError, VideoError.
+
+    It reads the formats of OpenCV, such as PNG and JPEG.
+
+        image = dvskit.scenes.read_photograph("images/0/00001.png")  # (28, 28) uint8
+    """
     if not Path(path).is_file():
         raise MissingFileError(path)
     try:

@@ -26,6 +26,11 @@ class LayerPath:
     shake  (k, 4) sines in x and y: frequency in Hz, phase in radians, amplitudes in pixels
 
     The position is continuous; rates that differ at a border are a sudden start or stop.
+
+        path = dvskit.scenes.LayerPath(
+            t_s=[0.0, 0.5], start=[0, 0, 0, 0], rates=[[[40, 0, 0, 0], [40, 0, 0, 0]]]
+        )
+        place, rates = path.at(250_000)  # 10 px to the right, at 40 px/s
     """
 
     t_s: Any

@@ -40,6 +40,11 @@ class PhotoLayer:
            and the image goes on in mirrored copies
 
     Raises ShapeError.
+
+        path = dvskit.scenes.LayerPath(t_s=[0.0, 0.5], start=[0] * 4, rates=np.zeros((1, 2, 4)))
+        image = np.random.default_rng(0).random((100, 150), dtype=np.float32)
+        layer = dvskit.scenes.PhotoLayer(image, path)
+        scene = dvskit.scenes.LayerScene([layer], size=dvskit.Size(64, 48))
     """
 
     image: Any
@@ -82,6 +87,11 @@ class LayerScene(SteadyScene):
 
     Frames are (H, W) uint16, 65535 is white. A frame depends on the fields and on its time alone.
     Raises ConfigError for values out of range, GeometryError for an impossible size.
+
+        photograph = np.random.default_rng(0).integers(0, 256, (200, 300), dtype=np.uint8)
+        scene = dvskit.scenes.LayerScene.random([photograph], seed=1, size=(64, 48))
+        t_us, frame = next(iter(scene))  # 0, (48, 64) uint16
+        scene.truth(100_000).shape  # (48, 64, 2), px/s
     """
 
     layers: Sequence[PhotoLayer]

@@ -33,6 +33,12 @@ class Patch:
     texture  (rows, columns) float32, 0 to 1, interpolated between pixels
 
     Raises ConfigError for sides of length 0 or not at a right angle, ShapeError for other textures.
+
+        checks = np.indices((8, 8)).sum(0) % 2.0  # a board of 8x8 fields
+        wall = dvskit.scenes.Patch(
+            centre=[0, 0, 2], right=[1, 0, 0], down=[0, 1, 0], texture=checks.astype(np.float32)
+        )
+        scene = dvskit.scenes.PlaneScene([wall], size=(64, 48))
     """
 
     centre: Any
@@ -64,6 +70,10 @@ def box(
 
     centre, sides_m  (3,) metres               turn  rotation vector in radians
     textures         of the faces in that order; they repeat if there are fewer
+
+        texture = np.random.default_rng(0).random((16, 16), dtype=np.float32)
+        faces = dvskit.scenes.box([0, 0, 2], [0.5, 0.5, 0.5], [texture])  # 6 patches
+        scene = dvskit.scenes.PlaneScene(faces, size=(64, 48))
     """
     rotation = rotation_of(np.array(turn, float))
     middle, half = np.array(centre, float), np.array(sides_m, float) / 2

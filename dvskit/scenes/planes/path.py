@@ -46,6 +46,9 @@ class SteadyPath:
     linear_m_s      along its axes x, y, z
 
     The pose at time t is the exponential of the velocity times t (a screw motion).
+
+        path = dvskit.scenes.SteadyPath(angular_rad_s=(0.0, 0.5, 0.0))
+        path.pose(1_000_000).rotation  # half a radian about y
     """
 
     angular_rad_s: tuple[float, float, float] = (0.0, 0.0, 0.0)
@@ -70,6 +73,12 @@ class KeyframePath:
 
     Splines with continuous acceleration pass through them (scipy's RotationSpline, CubicSpline).
     Raises ConfigError.
+
+        path = dvskit.scenes.KeyframePath(
+            t_us=[0, 250_000, 500_000], rotations=[[0, 0, 0], [0, 0.1, 0], [0, 0, 0.1]]
+        )
+        scene = dvskit.scenes.PlaneScene(dvskit.scenes.PlaneScene.random(1).patches, path)
+        path.pose(250_000).angular_rad_s  # (3,) rad/s
     """
 
     t_us: Any

@@ -36,6 +36,11 @@ class MotionTruth(NamedTuple):
                    nothing is seen
     depth          (H, W) float32, metres along the optical axis; infinite where nothing is seen
     pose           of the camera, with its angular velocity in rad/s
+
+        scene = dvskit.scenes.PlaneScene.random(1, size=(64, 48))
+        truth = scene.truth(100_000)
+        truth.flow.shape, truth.depth.shape  # (48, 64, 2) px/s, (48, 64) metres
+        truth.pose.angular_rad_s  # (3,) rad/s
     """
 
     flow: NDArray[np.float32]
@@ -58,6 +63,10 @@ class PlaneScene(SteadyScene):
 
     Frames are (H, W) uint16, 65535 is white. A frame depends on the fields and on its time alone.
     Raises ConfigError for values out of range, GeometryError for an impossible size.
+
+        scene = dvskit.scenes.PlaneScene.random(1, "rotation", size=(64, 48), duration_us=20_000)
+        t_us, frame = next(iter(scene))  # 0, (48, 64) uint16
+        events = dvskit.emulate(scene)
     """
 
     patches: Sequence[Patch]
