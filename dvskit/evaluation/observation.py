@@ -148,7 +148,7 @@ def weighted_layers(model: Model) -> dict[str, nn.Module]:
     They are the layers whose operations `count_operations` counts.
 
         model = dvskit.training.load_model("nmnist-signed-lif")
-        list(dvskit.evaluation.weighted_layers(model))  # ["conv1", "conv2", "conv3", "dense1", "dense2"]
+        list(dvskit.evaluation.weighted_layers(model))  # ["conv1", "conv2", ..., "dense2"]
     """
     return {
         name: part

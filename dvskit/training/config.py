@@ -87,6 +87,11 @@ class DataConfig:
 
     The split depends only on the names of the samples, the shares and the run's seed. Raises
     ConfigError for values out of range and for keys that the kind does not take.
+
+        digits = dvskit.training.DataConfig(path="digits", count=8, validation=0.1, test=0.2)
+        videos = dvskit.training.DataConfig(
+            kind="videos", path="gestures", by="group", augment=dvskit.filters.Vary(shift_px=4)
+        )
     """
 
     kind: str = "recordings"
@@ -244,6 +249,8 @@ class LoopConfig:
                      all. With trained_layers = "dense" the outputs of the other layers are kept
     chunk_steps      time steps whose activity is kept for the backward pass; the rest is computed
                      again: less memory, more time; 0: all
+
+        loop = dvskit.training.LoopConfig(epochs=10, learning_rate=1e-3, loss="count", patience=3)
     """
 
     epochs: int = 20
@@ -304,6 +311,15 @@ class Config:
     loop     length and settings of training
     start    the folder of a model, or a shipped model's name; the run begins with its weights. The
              last layer is new if the classes differ. "": all weights are drawn by the seed
+
+        config = dvskit.training.Config(
+            name="digits",
+            output="runs/digits",
+            network=dvskit.networks.ConvLIF(classes=3),
+            data=(dvskit.training.DataConfig(path="digits"),),
+            loop=dvskit.training.LoopConfig(epochs=3),
+        )
+        dvskit.training.write_config(config, "digits.toml")  # dvskit.training.train("digits.toml")
     """
 
     name: str = "model"

@@ -82,6 +82,8 @@ def keep_memory() -> bool:
 
     Returns whether it took effect: with glibc on Linux, unless the environment sets
     MALLOC_MMAP_THRESHOLD_ or the like.
+
+        dvskit.training.keep_memory()  # True on most Linux systems
     """
     if not sys.platform.startswith("linux") or platform.libc_ver()[0] != "glibc":
         return False

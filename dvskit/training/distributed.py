@@ -105,7 +105,13 @@ def _named() -> Iterator[None]:
 
 
 def is_main_process() -> bool:
-    """Return whether this process leads those that torchrun started."""
+    """Return whether this process leads those that torchrun started.
+
+    Without torchrun it is true.
+
+        if dvskit.training.is_main_process():
+            print("written once, not by each process")
+    """
     return int(os.environ.get("RANK", "0")) == 0
 
 

@@ -33,6 +33,11 @@ class FolderRun:
     seconds   of the whole run
     left_out  the answers about samples that a training left out, if these give the result: the
               model itself learned from all samples
+
+        short = {"loop.epochs": "1", "loop.steps": "1"}  # without changes the run takes minutes
+        run = dvskit.training.train_folder("digits", output="runs/folder", changes=short)
+        run.result.accuracy, run.held_out  # of samples that the judged model never saw
+        run.choices[1].what, run.choices[1].why  # a setting, and the reason for its value
     """
 
     trained: Trained

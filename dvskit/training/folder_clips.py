@@ -43,6 +43,12 @@ class Callbacks:
     note      called with a line on an assumption, or on skipped samples
     made      called with the number of emulated samples and of all samples
     progress  as in `train`
+
+        callbacks = dvskit.training.Callbacks(
+            say=print, progress=lambda now: print(f"{now.step} of {now.steps} steps")
+        )
+        callbacks.say("12 videos of 2 people")  # prints the line
+        callbacks.made(3, 12)  # the default does nothing
     """
 
     say: Callable[[str], None] = lambda text: None

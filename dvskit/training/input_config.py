@@ -35,6 +35,12 @@ class InputConfig:
                     time in training
     parameters      further parameters of the representation, [input.parameters]: tau_us = 3000.
                     Numbers, texts, booleans and lists of them, which become tuples
+
+        input = dvskit.training.InputConfig(bins=20, bin_us=15_000)
+        input.window_us  # 300000
+        time_surface = dvskit.training.InputConfig(
+            representation="time_surface", parameters={"tau_us": 3000.0}
+        )
     """
 
     bins: int = 20

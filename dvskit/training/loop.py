@@ -66,7 +66,18 @@ _MANY_SAMPLES = 1000  # from so many, the activity of layers shows which inputs 
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """The result of a run: the best model, its folder, the log, and scores on the test parts."""
+    """The result of a run: the best model, its folder, the log, and scores on the test parts.
+
+    `history` has a row of numbers for each epoch; `results` are by the name of the data:
+    "samples" for those that are passed, else the names of the entries [[data]].
+
+        samples = dvskit.datasets.open_samples("digits")
+        network = dvskit.networks.ConvLIF(classes=3)
+        loop = dvskit.training.LoopConfig(epochs=1, steps=1)
+        trained = dvskit.training.train(network, samples, output="runs/trained", loop=loop)
+        trained.results["samples"].accuracy  # of the test part
+        trained.history[0]["loss"]  # of the first epoch
+    """
 
     model: Model
     folder: Path
@@ -131,6 +142,12 @@ def train(
     Raises OutputError, with the difference, if `output` holds a run with another configuration or
     other samples; ModelError for a damaged checkpoint; ConfigError and FormatError for the data;
     ProcessError if another process of the run has ended.
+
+        samples = dvskit.datasets.open_samples("digits")
+        network = dvskit.networks.ConvLIF(classes=3)
+        loop = dvskit.training.LoopConfig(epochs=1, steps=1)
+        trained = dvskit.training.train(network, samples, output="runs/mine", loop=loop)
+        trained.results["samples"].accuracy  # from 0 to 1
     """
     given = fields if input is None else {**fields, "input": input}
     config, sets = task_of(config, samples, given)

@@ -59,6 +59,12 @@ class Model:
     about    tables about data, scores and more, of plain values
     used     the recordings of its run, with their parts; empty if not recorded
     likeness the measure of how unlike inputs are to those that it learned from, if it has one
+
+        samples = dvskit.datasets.open_samples("digits")
+        module = dvskit.networks.ConvLIF(classes=3).build()
+        model = dvskit.training.model_of(module, samples)
+        model.size, model.classes  # (34, 34), ("0", "1", "2")
+        model.module(torch.zeros(20, 8, 2, 34, 34)).shape  # (8, 3)
     """
 
     name: str
@@ -98,6 +104,11 @@ def save_model(folder: str | PathLike[str], model: Model) -> Path:
     file of fitted features that the input names is copied to the folder. Files of an
     earlier model are replaced. Raises ConfigError and ModelError for a model that could not be
     loaded again, OutputError.
+
+        samples = dvskit.datasets.open_samples("digits")
+        model = dvskit.training.model_of(dvskit.networks.ConvLIF(classes=3), samples)
+        dvskit.training.save_model("saved", model)
+        again = dvskit.training.load_model("saved")
     """
     if is_own(model.network):
         check_same_again(model.network, model.module, model.input)
@@ -163,6 +174,9 @@ def load_model(
     model's file names a network; it imports and runs no code.
     Raises ModelError if there is no such model, or if its files are missing, damaged or do not fit
     together.
+
+        model = dvskit.training.load_model("dvs128-gestures")  # or a folder, such as "runs/mine"
+        model.classes[:2], model.size  # two of 11 gestures, (128, 128)
     """
     folder = find_model(name_or_path)
     described = read_description(folder / _TOML, networks)

@@ -174,6 +174,16 @@ def model_of(
     input    how events become the module's input; default InputConfig()
 
     Raises ConfigError if the module does not fit the samples.
+
+        module = torch.nn.Sequential(torch.nn.Flatten(2), torch.nn.Linear(2 * 34 * 34, 3))
+
+        class Mean(torch.nn.Module):
+            def forward(self, x):
+                return module(x).mean(0)  # (T, B, 3) -> (B, 3)
+
+        samples = dvskit.datasets.open_samples("digits")
+        model = dvskit.training.model_of(Mean(), samples)
+        dvskit.evaluation.classify(model, "digits/0/00001.bin")  # {"0": 0.33, ...}
     """
     given = input or InputConfig()
     network = described(module, samples, given)

@@ -44,6 +44,15 @@ class Progress:
     `epoch` of `epochs` is running, or complete at its end; `step` of `steps` counts over the whole
     run. `loss` is that of the last batch. At the end of an epoch it is the epoch's mean, and
     `scores` holds the validation scores.
+
+        def show(now):
+            if now.scores:
+                print(now.remark)  # epoch 1 of 1, loss 1.12, ...
+
+        samples = dvskit.datasets.open_samples("digits")
+        network = dvskit.networks.ConvLIF(classes=3)
+        loop = dvskit.training.LoopConfig(epochs=1, steps=1)
+        dvskit.training.train(network, samples, output="runs/shown", loop=loop, progress=show)
     """
 
     epoch: int
@@ -72,8 +81,13 @@ def progress_bar(
 ) -> Iterator[Callable[[Progress], None]]:
     """Yield a `progress` callback for `train` that shows a bar, in a notebook or a terminal.
 
-    with progress_bar() as bar:
-        train(config, progress=bar)
+    title    at the left of the bar
+
+        samples = dvskit.datasets.open_samples("digits")
+        network = dvskit.networks.ConvLIF(classes=3)
+        loop = dvskit.training.LoopConfig(epochs=1, steps=1)
+        with dvskit.training.progress_bar("digits") as bar:
+            dvskit.training.train(network, samples, output="runs/bar", loop=loop, progress=bar)
     """
     with ExitStack() as stack:
         bars: list[Bar] = []

@@ -43,6 +43,18 @@ class SweepRun:
     """A run of a sweep: number `number` of `count`, from 0.
 
     values  of its keys, as TOML
+
+        config = dvskit.training.Config(
+            output="runs/sweep",
+            network=dvskit.networks.ConvLIF(classes=3),
+            data=(dvskit.training.DataConfig(path="digits"),),
+            loop=dvskit.training.LoopConfig(epochs=1, steps=1),
+        )
+
+        def show(run, now):
+            print(f"{run.number + 1} of {run.count}: {run.title}, {now.remark}")
+
+        swept = dvskit.training.sweep(config, {"network.beta": [0.5, 0.7]}, progress=show)
     """
 
     number: int
@@ -75,6 +87,16 @@ class Combination:
     """The scores of one combination of values, one per seed.
 
     values  of its keys, as TOML
+
+        config = dvskit.training.Config(
+            output="runs/sweep",
+            network=dvskit.networks.ConvLIF(classes=3),
+            data=(dvskit.training.DataConfig(path="digits"),),
+            loop=dvskit.training.LoopConfig(epochs=1, steps=1),
+        )
+        first = dvskit.training.sweep(config, {"network.beta": [0.5, 0.7]}).combinations[0]
+        first.values  # {"network.beta": "0.5"}
+        first.accuracy, first.interval_95  # from 0 to 1
     """
 
     values: Mapping[str, str]
@@ -108,7 +130,20 @@ class Combination:
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """The results of a sweep; `str` gives a table. `folder` holds sweep.csv and the runs."""
+    """The results of a sweep; `str` gives a table. `folder` holds sweep.csv and the runs.
+
+    `combinations` are in the order of the values, the last key varying fastest.
+
+        config = dvskit.training.Config(
+            output="runs/sweep",
+            network=dvskit.networks.ConvLIF(classes=3),
+            data=(dvskit.training.DataConfig(path="digits"),),
+            loop=dvskit.training.LoopConfig(epochs=1, steps=1),
+        )
+        swept = dvskit.training.sweep(config, {"network.beta": [0.5, 0.7]})
+        len(swept.combinations)  # 2
+        print(swept)  # a table
+    """
 
     folder: Path
     combinations: tuple[Combination, ...]
@@ -141,8 +176,14 @@ def sweep(
 ) -> Sweep:
     """Train with each combination of the values of `keys`, for each seed.
 
-        sweep("nmnist.toml", {"loop.learning_rate": [1e-3, 4e-3], "network.beta": [0.5, 0.7]},
-              seeds=5)
+        config = dvskit.training.Config(
+            output="runs/sweep",
+            network=dvskit.networks.ConvLIF(classes=3),
+            data=(dvskit.training.DataConfig(path="digits"),),
+            loop=dvskit.training.LoopConfig(epochs=1, steps=1),
+        )
+        keys = {"network.beta": [0.5, 0.7]}
+        print(dvskit.training.sweep(config, keys))  # a row for each value
 
     keys         as the overrides of `load_config`, with a list of values each: a number, a list, a
                  boolean, or a text, which is read as TOML if it is TOML

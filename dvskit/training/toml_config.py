@@ -29,6 +29,12 @@ def load_config(path: str | PathLike[str], overrides: Mapping[str, str] | None =
     number from 0: {"data.recordings.path": "nmnist"}, {"data.0.path": "nmnist"}. Values of
     overrides are read as TOML, other texts as strings. Raises MissingFileError, and ConfigError for
     a broken file, unknown keys and values of the wrong type.
+
+        config = dvskit.training.Config(network=dvskit.networks.ConvLIF(classes=3))
+        dvskit.training.write_config(config, "mine.toml")
+        overrides = {"loop.epochs": "3", "network.beta": "0.9"}
+        changed = dvskit.training.load_config("mine.toml", overrides)
+        changed.loop.epochs, changed.network.beta  # 3, 0.9
     """
     values = toml_values(path, overrides)
     if "task" in values:
@@ -223,7 +229,14 @@ def _stored(annotated: str, value: Any) -> Any:
 
 @check_arguments
 def write_config(config: Config, path: str | PathLike[str]) -> None:
-    """Write the resolved configuration: all values, also defaults."""
+    """Write the resolved configuration: all values, also defaults.
+
+    Comments are not kept. Raises OutputError if the file cannot be written.
+
+        config = dvskit.training.Config(network=dvskit.networks.ConvLIF(classes=3))
+        dvskit.training.write_config(config, "resolved.toml")
+        dvskit.training.load_config("resolved.toml") == config  # True
+    """
     _files.write_whole(path, to_toml(config_values(config)), overwrite=True)
 
 
