@@ -270,6 +270,8 @@ def test_spans_that_overlap_in_two_parts_are_refused_and_others_are_not(tmp_path
 
     apart = parts([("long.npz", (0, 1000))], [], [("long.npz", (1000, 2000))])
     assert find_leaks(apart) == []
+    with pytest.raises(ConfigError, match=r"takes three parts, .* not 2; pass \[\] for an empty"):
+        find_leaks(apart[:2])
     for first, second, words in [
         (("long.npz", (0, 1001)), ("long.npz", (1000, 2000)), "overlap in one file"),
         (("long.npz", None), ("long.npz", (1000, 2000)), "overlap in one file"),

@@ -15,7 +15,7 @@ import numpy as np
 
 from dvskit.datasets.kinds import known_kind
 from dvskit.datasets.sample import Part, Sample
-from dvskit.errors import ConfigError
+from dvskit.errors import ArgumentError, ConfigError
 from dvskit.formats.content import content_digest
 
 
@@ -65,6 +65,11 @@ def find_leaks(parts: Sequence[Sequence[Sample]]) -> list[Leak]:
         leaks = dvskit.datasets.find_leaks([rows[::2], [], rows[1::2]])
         len(leaks)  # 2: the takes of each person are in two parts
     """
+    if len(parts) != len(get_args(Part)):
+        raise ArgumentError(
+            f"find_leaks: takes three parts, for training, validation and test, not {len(parts)}; "
+            "pass [] for an empty one"
+        )
     placed = [
         _Placed(sample, part)
         for part, samples in zip(get_args(Part), parts, strict=True)

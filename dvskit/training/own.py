@@ -14,7 +14,7 @@ from dvskit._arguments import check_arguments
 from dvskit.datasets import ImageSamples, Samples, SplitSamples
 from dvskit.errors import ArgumentError, ConfigError, warn
 from dvskit.events import Size
-from dvskit.networks import NETWORKS, ModuleNetwork, Network, is_own
+from dvskit.networks import NETWORKS, ModuleNetwork, Network, NetworkModule, is_own
 from dvskit.networks.model_folder import weights_of
 from dvskit.networks.network import check_memory, lacking_arguments
 from dvskit.training.config import Config, DataConfig
@@ -186,7 +186,12 @@ def model_of(
         dvskit.evaluation.classify(model, "digits/0/00001.bin")  # {"0": 0.33, ...}
     """
     given = input or InputConfig()
-    network = described(module, samples, given)
-    built = network.build()
-    check_answer(network, built, given)
-    return Model(network.name, network, built, given, samples.classes)
+    network: Network
+    weighted: nn.Module
+    if isinstance(module, NetworkModule):
+        network, weighted = module.network, module
+    else:
+        network = described(module, samples, given)
+        weighted = network.build()
+    check_answer(network, weighted, given)
+    return Model(network.name, network, weighted, given, samples.classes)
