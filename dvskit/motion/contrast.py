@@ -27,20 +27,27 @@ _BY_CHANCE = 6.0  # standard deviations that the best of some hundred motions ga
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Motion:
-    """The motion of the events in a window.
+    """The motion of the events in a window, from `maximise_contrast`.
 
-    model           "translation", "rotation" or "similarity"
-    parameters      (k,) float64: px/s, rad/s or 1/s, as `names` say
-    names           of the parameters, with their units
-    t_us            the reference time, the middle of the window
-    contrast        of the image of warped events           contrast_at_rest  without motion
-    evaluations     of the contrast and its derivatives
-    converged       whether the search ended at a maximum
-    rival           (k,) another maximum, at least 0.98 times as good; None if there is none
-    still           whether the contrast rises by no more than chance gives: the scene rests, the
-                    window is too short, or the events are noise; the motion is then the maximum
-                    next to rest
-    events          their number
+    model             "translation", "rotation" or "similarity"
+    parameters        (k,) float64, in the units of `names`: px/s, rad/s or 1/s
+    names             of the parameters, with their units
+    t_us              the reference time, the middle of the window
+    contrast          of the image of warped events
+    contrast_at_rest  of the image of events that are not moved
+    evaluations       number of evaluations of the contrast and its derivatives
+    converged         whether the search ended at a maximum
+    rival             (k,) another maximum, at least 0.98 times as good; None if there is none
+    still             whether the contrast rises by no more than chance gives: the scene rests, the
+                      window is too short, or the events are noise; the motion is then the maximum
+                      next to rest
+    events            number of events in the window
+
+        events = dvskit.load_events("davis")
+        motion = dvskit.motion.maximise_contrast(events[:5000])
+        dict(zip(motion.names, motion.parameters))  # {"vx_px_s": 29.4, "vy_px_s": 84.9}
+        motion.gain  # 1.2: the contrast rises by a fifth
+        motion.still, motion.t_us  # (False, 25942)
     """
 
     model: str
@@ -77,15 +84,23 @@ def maximise_contrast(
     and blurred by a Gaussian of 1.5 px. The contrast is that of the part of the image that the
     sensor sees during the whole window.
 
-    model      "translation": vx, vy; "similarity": also turn and zoom, in the picture; "rotation"
-               of the camera, which needs `camera`
+    model      "translation" of the picture: vx, vy in px/s; "similarity": also its turn in rad/s,
+               clockwise, and its zoom in 1/s; "rotation" of the camera about x (right), y (down)
+               and z (ahead), in rad/s, which needs `camera`
     camera     its calibration
     objective  "variance" of the image, or the mean squared "gradient"
-    start      parameters where the search also starts, such as those of the window before
+    start      parameters (k,) where the search also starts, such as those of the window before
 
     A search over coarse images gives the other starts. Raises EventsError for fewer than 50
-    events, and events all at one time; ConfigError for a rotation without camera, and for another
-    start than k finite numbers.
+    events, and events all at one time; ConfigError for a rotation without camera, and unless
+    `start` is k finite numbers.
+
+        recording = dvskit.open_events("davis")
+        window = recording.load()[:5000]
+        dvskit.motion.maximise_contrast(window).parameters  # about (29, 85) px/s
+        camera = recording.intrinsics()
+        turn = dvskit.motion.maximise_contrast(window, "rotation", camera=camera)
+        turn.parameters  # (3,) float64 in rad/s
     """
     check_known("objective", objective, OBJECTIVES)
     first, last = _span(events)

@@ -43,6 +43,11 @@ def corners(
     and "luv_harris" (up to about 0.1) score the Harris response, negative on edges. Events without
     a score, near the border of the sensor or with too few events around, have -inf. The filters
     keep the events with a score above their threshold. Raises ConfigError for other methods.
+
+        events = dvskit.load_events("davis")
+        scores = dvskit.motion.corners(events)  # (150291,) float32: 1, 0 or -inf
+        found = events[scores > 0]  # 17,619 events
+        harris = dvskit.motion.corners(events, "e_harris:threshold=6")
     """
     source = as_source(events_or_source)
     step: Any = corner_filter(method).start(source.size)
@@ -53,11 +58,17 @@ def corners(
 class CornerLinks:
     """One pass of linking corner events to tracks: called with each block, it returns the rows.
 
-    size                  of the sensor
+    size                  of the sensor, a Size
     within_px, within_us  as in `link_corners`
     corners, tracks       the number of corner events and of tracks so far
 
-    Memory is 16 bytes per pixel.
+    Memory is 16 bytes per pixel. Raises ConfigError for values out of range.
+
+        source = dvskit.filters.ArcStar()(dvskit.open_events("discs.raw"))  # may be live
+        links = dvskit.motion.CornerLinks(source.size)
+        for block in source:
+            rows = links(block)  # id, t, x, y of each corner event
+        links.corners, links.tracks  # (561, 162)
     """
 
     @check_arguments
@@ -101,8 +112,10 @@ def link_corners(
     belongs to the track of the nearest pixel, at most `within_px` away, that had a corner event in
     the last `within_us`; without one it starts a track. Raises ConfigError for values out of range.
 
-        tracks = link_corners(ArcStar()(events))
+        events = dvskit.filters.ArcStar()(dvskit.load_events("discs.raw"))
+        tracks = dvskit.motion.link_corners(events)  # (561,): a row for each corner event
         longest = np.bincount(tracks["id"]).argmax()
+        path = tracks[tracks["id"] == longest][["t", "x", "y"]]  # (45,)
     """
     source = as_source(corner_events)
     links = CornerLinks(source.size, within_px=within_px, within_us=within_us)

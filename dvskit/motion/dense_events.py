@@ -17,7 +17,14 @@ from dvskit.motion.plane_flow import Flow, FlowStep
 class DenseFlow:
     """Velocity from the dense flow of windows of `count` events: see `dense_flow`.
 
-    The last window begins earlier, to have as many events.
+    The last window begins earlier, to have as many events. `count` is 50 or more; other values
+    raise ConfigError.
+
+        events = dvskit.filters.Crop(30, 20, 64, 64)(dvskit.load_events("davis"))
+        window = events.between(0, 40_000)
+        method = dvskit.motion.DenseFlow(count=len(window))
+        for flow in dvskit.motion.flow_blocks(window, method):
+            flow.vx, flow.vy  # (n,) float32 in px/s, of the n events in flow.events
     """
 
     count: int = checked(in_range, 50, 10_000_000, default=COUNT)

@@ -61,10 +61,15 @@ def dense_flow(
 
     patch_px    4 to 512: smaller patches follow the outlines of objects, but need more events
     smoothness  0.01 to 100 times the usual penalty
-    start       flow where the search may also start, such as that of the window before
+    start       flow (H, W, 2) where the search may also start, such as that of the window before
 
     Returns (H, W, 2) float32, x and y in px/s. It is NaN where no event is within `patch_px` pixels
     to the side and up or down. ON and OFF are kept apart; one of them alone will do.
+
+        events = dvskit.filters.Crop(30, 20, 64, 64)(dvskit.load_events("davis"))
+        flow = dvskit.motion.dense_flow(events.between(0, 40_000), patch_px=32)
+        flow.shape  # (64, 64, 2)
+        flow[32, 32]  # about (32, 84) px/s
 
     Windows in which edges move by 2 to 15 pixels are best: about 30,000 events at 240x180. Of a
     window longer than 60 ms only the middle is used, since velocities change in it: 60 ms, or more
@@ -73,7 +78,8 @@ def dense_flow(
     moves too little, or the events are noise. Where the motion turns within the part used, the flow
     may still be wrong by more than no flow at all.
 
-    Raises EventsError for fewer than 50 events, and events all at one time; ConfigError.
+    Raises EventsError for fewer than 50 events, and events all at one time; ConfigError for values
+    out of range and for a start of another shape.
     """
     check_range("patch_px", patch_px, _LEAST_PATCH_PX, _MOST_PATCH_PX)
     check_range("smoothness", smoothness, 0.01, 100)
@@ -119,11 +125,19 @@ def flow_over_time(
                  earlier, to have as many
     duration_us  of a window
     at_us        increasing times: a window of `duration_us` around each; otherwise windows follow
-                 each other, and t_us is in the middle of the first and the last event
+                 each other, and t_us is halfway between the first and the last event
 
-    The search starts at the flow of the window before, too. Windows with fewer than 50 events, or
-    all at one time, give NaN everywhere. Memory is bounded by a window and a block of the stream.
-    Raises ConfigError for `at_us` without `duration_us` or not increasing.
+    `patch_px` and `smoothness` are those of `dense_flow`. The search starts at the flow of the
+    window before, too. Windows with fewer than 50 events, or all at one time, give NaN everywhere.
+    Memory is bounded by a window and a block of the stream. Raises ConfigError for `at_us` without
+    `duration_us` or not increasing.
+
+        events = dvskit.filters.Crop(30, 20, 48, 48)(dvskit.load_events("davis"))
+        windows = dvskit.motion.flow_over_time(
+            events, duration_us=40_000, at_us=[100_000, 500_000], patch_px=32
+        )
+        for t_us, flow in windows:
+            flow[24, 24]  # the middle pixel: (53, 59), then (47, -79) px/s
     """
     source = as_source(events)
     flow_of = FlowOfWindows(patch_px, smoothness)

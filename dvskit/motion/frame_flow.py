@@ -26,6 +26,10 @@ class FrameFlow(NamedTuple):
     start_us, stop_us  the times of both frames: the middle of their exposures
     flow               (H, W, 2) float32, x and y in px/s at the pixels of the first frame
     x, y               position of the first frame's upper left pixel on the sensor
+
+        found = next(dvskit.motion.frame_flow(dvskit.open_events("davis").frames()))
+        found.start_us, found.stop_us  # (0, 40000)
+        moved_px = found.flow * (found.stop_us - found.start_us) * 1e-6  # (90, 120, 2)
     """
 
     start_us: int
@@ -46,7 +50,12 @@ def frame_flow(
     preset  "fast" or "medium"
 
     After Kroeger et al. 2016, "Fast optical flow using dense inverse search". Raises VideoError for
-    fewer than two frames, and for frames of less than 16 pixels a side.
+    fewer than two frames, and for frames of less than 16 pixels a side; ConfigError for another
+    preset.
+
+        frames = dvskit.open_events("davis").frames()
+        for found in dvskit.motion.frame_flow(frames, at_us=[20_000, 500_000], preset="fast"):
+            found.flow  # (90, 120, 2) float32 in px/s, around 20 ms and around 500 ms
     """
     check_known("preset", preset, _PRESETS)
     search = cv2.DISOpticalFlow.create(_PRESETS[preset])

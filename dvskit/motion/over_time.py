@@ -33,8 +33,14 @@ class MotionTable:
     start_us, stop_us, t_us  (n,) int64: the first event, the last one, and the middle between
     parameters               (n, k) float64; NaN for windows of too few events
     contrast, contrast_at_rest  (n,) float64, of the image of warped events, and without motion
-    evaluations, events      (n,) int64: of the contrast, and the number of events
+    evaluations, events      (n,) int64: numbers of evaluations of the contrast, and of events
     converged, still         (n,) bool, as in `Motion`; both False for windows of too few events
+
+        events = dvskit.load_events("davis").between(0, 200_000)
+        motions = dvskit.motion.motion_over_time(events, window_us=50_000)
+        motions.names, motions.parameters.shape  # (("vx_px_s", "vy_px_s"), (4, 2))
+        columns = motions.columns()  # of a table: columns["t_us"], columns["vx_px_s"], ...
+        motions.unknown  # 0: each window has enough events
     """
 
     model: str
@@ -93,6 +99,12 @@ def motion_over_time(
     blocks of the source; memory is bounded by the window. Windows of fewer than 50 events, or all
     at one time, have NaN as parameters. Raises ConfigError unless one of window_us and count is
     given, and as `maximise_contrast` does.
+
+        recording = dvskit.open_events("davis")
+        motions = dvskit.motion.motion_over_time(
+            recording.load()[:20_000], "rotation", count=5000, camera=recording.intrinsics()
+        )
+        motions.t_us, motions.parameters  # (4,) int64, (4, 3) float64 in rad/s
     """
     names = _checked(model, window_us, count, camera)
     rows: list[tuple[int, int, Motion]] = []

@@ -23,7 +23,13 @@ class PooledFlow:
     directions lie close together, the mean is up to half too short.
 
     tau_us  the weight of a normal flow falls to 37 % in this time; the paper takes the latest 500
-    normal  the normal flow
+    normal  the normal flow, a PlaneFlow
+
+    Raises ConfigError for values out of range.
+
+        method = dvskit.motion.PooledFlow(tau_us=10_000)
+        for flow in dvskit.motion.flow_blocks(dvskit.open_events("discs.raw"), method):
+            flow.vx, flow.vy  # (n,) float32 in px/s, along the motion
     """
 
     tau_us: int = checked(in_range, 1, 10_000_000, default=20_000)
@@ -74,6 +80,9 @@ def pooled_flow(events_or_source: Events | Source, *, tau_us: int = 20_000) -> F
 
     All events are read; `flow_blocks(source, PooledFlow())` is for long or live streams. Raises
     ConfigError for values out of range.
+
+        flow = dvskit.motion.pooled_flow(dvskit.load_events("discs.raw"))
+        angle = np.degrees(np.arctan2(flow.vy, flow.vx))  # (50342,) float32; 90 is down
     """
     source = as_source(events_or_source)
     return Flow.concatenate(list(flow_blocks(source, PooledFlow(tau_us=tau_us))), source.size)

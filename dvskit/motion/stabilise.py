@@ -29,6 +29,10 @@ def warped_image(
     Returns (H, W) float32: ON events count 1 and OFF events -1, each shared between the nearest
     nine pixels. Pass events[events.p] for ON alone. For a rotation it is an image without lens
     distortion. Raises ConfigError for a rotation without camera.
+
+        events = dvskit.load_events("davis")[:5000]
+        motion = dvskit.motion.maximise_contrast(events)
+        image = dvskit.motion.warped_image(events, motion)  # (90, 120) float32: sharp edges
     """
     model = model_of(motion.model, events, motion.t_us, camera)
     places = model.moved(model.checked(motion.parameters))
@@ -46,9 +50,15 @@ class Stabilised(ReadableSource):
     camera    its calibration, for a rotation; events are then without lens distortion
     left_out  events of the latest pass that lie beside the sensor
 
-    Between windows motion changes halfway from the middle of one to that of the next; windows of
-    too few events keep the motion of the window before. Raises ConfigError for a rotation without
-    camera and for no windows.
+    The result is a source of the same size. The motion changes halfway between the middles of two
+    windows; windows of too few events keep the motion of the window before. Raises ConfigError for
+    a rotation without camera and for no windows.
+
+        events = dvskit.load_events("davis").between(0, 200_000)
+        motions = dvskit.motion.motion_over_time(events, window_us=50_000)
+        steady = dvskit.motion.Stabilised(events, motions)  # a source, read block by block
+        moved = steady.load()
+        steady.left_out  # 2,772 events
     """
 
     def __init__(
