@@ -1,11 +1,12 @@
 """Objects in events: clusters, tracks with identities, and counts of crossings.
 
-rows = track(events)                                 # a row for each object every 10 ms
-count_crossings(rows, ((120, 0), (120, 179))).to_right
+rows = track(events)  # a row for each object every 10 ms
+count_crossings(rows, ((64, 0), (64, 127))).to_right
 
 components, dbscan      events -> clusters
 Tracker, track          events -> places of objects with identities, also live
-count_crossings         places -> how many crossed a line, each way
+MeanShift               the same for a single object, without templates
+count_crossings         places -> numbers of objects that crossed a line, in each direction
 score_tracks            places and the truth -> errors
 """
 

@@ -25,6 +25,11 @@ class Clusters(NamedTuple):
     rows    (k,) of `CLUSTER_ROW`, one for each cluster: the time of its latest event in us, the
             mean x and y of its events, the width and height of their box in pixels, and its number
             of events
+
+        events = dvskit.load_events("discs.raw").between(500_000, 510_000)
+        clusters = dvskit.tracking.components(events, join_px=3, least_events=8)
+        clusters.rows["x"], clusters.rows["y"]  # (3,) float64: the middles of three discs
+        first = events[clusters.labels == 0]  # 102 events
     """
 
     labels: NDArray[np.int32]
@@ -37,10 +42,15 @@ def components(events: Events, *, join_px: int = 1, least_events: int = 1) -> Cl
 
     join_px       pixels at most this many columns and rows apart are connected; 1: neighbours,
                   diagonal ones too
-    least_events  smaller components are none
+    least_events  components with fewer events are none: their events have the label -1
 
-    Components are in the order of their first pixels, row by row; all events of a pixel belong to
-    one. `Events.between` and `blocks` cut windows of time. Raises ConfigError for values below 1.
+    Components are in the order of their first pixels, row by row. All events of a pixel belong to
+    the same one. `Events.between` and `blocks` cut windows of time. Raises ConfigError for values
+    below 1.
+
+        for window in dvskit.open_events("discs.raw").blocks(duration_us=10_000):
+            clusters = dvskit.tracking.components(window, join_px=3, least_events=8)
+            clusters.rows[["x", "y", "width", "height"]]  # up to 3 discs
     """
     check_least("components", 1, join_px=join_px, least_events=least_events)
     from dvskit.tracking.component_kernels import labels_of, mark_pixels
@@ -73,6 +83,11 @@ def dbscan(
 
     Clusters are in the order of their first core events. It takes seconds for 100,000 events. Needs
     the extra "dbscan". Raises ConfigError without it, and for values out of range.
+
+        events = dvskit.load_events("discs.raw").between(500_000, 510_000)
+        clusters = dvskit.tracking.dbscan(events, within_px=4.0, least_events=4)
+        clusters.rows["events"]  # the number of events of each cluster
+        noise = events[clusters.labels < 0]
     """
     check_positive("dbscan", within_px=within_px, us_per_px=us_per_px)
     check_least("dbscan", 1, least_events=least_events)

@@ -28,7 +28,15 @@ class LineCounter:
                not count
     to_left, to_right  the numbers of crossings so far
 
-    An object may cross back, and is then counted in the other direction. Raises ConfigError.
+    An object may cross back, and is then counted in the other direction. Raises ConfigError for a
+    line that is not two points apart and a margin below 0.
+
+        events = dvskit.load_events("discs.raw").between(500_000, 1_000_000)
+        step = dvskit.tracking.Tracker().start(events.size)
+        counter = dvskit.tracking.LineCounter(((64, 0), (64, 127)))  # downwards: left is x > 64
+        for block in events.blocks(duration_us=100_000):
+            crossings = counter(step(block))  # id, t, x, y, to_right of each
+        counter.to_left, counter.to_right  # (1, 1)
     """
 
     line: Line
@@ -89,10 +97,16 @@ def check_rows(rows: Any) -> None:
 def count_crossings(rows: NDArray[Any], line: Line, *, margin_px: float = 3.0) -> LineCounter:
     """Return a LineCounter with the crossings of objects, such as `track` returns.
 
-        counter = count_crossings(track(events), ((120, 0), (120, 179)))
-        counter.to_left, counter.to_right
+    rows       with the fields id, t, x and y, in order of time
+    line       ((x0, y0), (x1, y1)) in pixels
+    margin_px  as in `LineCounter`
 
     Raises ConfigError for a line that is not two points apart, ShapeError for other rows.
+
+        events = dvskit.load_events("discs.raw").between(500_000, 1_000_000)
+        rows = dvskit.tracking.track(events)
+        counter = dvskit.tracking.count_crossings(rows, ((64, 0), (64, 127)))
+        counter.to_left, counter.to_right  # (1, 1)
     """
     check_rows(rows)
     counter = LineCounter(line, margin_px)

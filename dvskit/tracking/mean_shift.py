@@ -27,7 +27,12 @@ class MeanShift:
 
     After Comaniciu and Meer 2002, "Mean shift", with a flat kernel. `track(events, MeanShift())`
     gives the rows, all with the id 0. `width` and `height` are twice the bandwidth; the velocity is
-    that of the last two places.
+    that of the last two places. Raises ConfigError for values out of range.
+
+        events = dvskit.load_events("discs.raw")
+        disc = dvskit.tracking.MeanShift(start_px=(104, 26), bandwidth_px=15)
+        rows = dvskit.tracking.track(events, disc)  # (150,): every 10 ms
+        rows["x"][:40], rows["y"][:40]  # float64 in pixels
     """
 
     start_px: tuple[float, float] | None = None

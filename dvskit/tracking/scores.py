@@ -15,7 +15,7 @@ from dvskit.tracking.crossings import check_rows
 
 @dataclass(frozen=True, slots=True)
 class TrackScores:
-    """The agreement of objects with the truth.
+    """The agreement of objects with the truth, from `score_tracks`.
 
     rmse_px       root of the mean squared distance of matched places, in pixels
     idf1          2 IDTP / (2 IDTP + IDFP + IDFN) (Ristani et al. 2016)
@@ -24,6 +24,13 @@ class TrackScores:
     false_places  places of objects that were matched to no true one
     false_ids     ids that were never matched
     matched, true_places  numbers of places
+
+        rows = dvskit.tracking.track(dvskit.load_events("discs.raw").between(0, 500_000))
+        truth = rows[rows["id"] < 2].copy()  # in place of measured places
+        truth["id"] += 10  # ids need not be the same
+        scores = dvskit.tracking.score_tracks(rows, truth)
+        scores.rmse_px, scores.swaps, scores.misses  # (0.0, 0, 0)
+        scores.false_ids  # 1: the third object
     """
 
     rmse_px: float
@@ -46,6 +53,8 @@ def score_tracks(
 ) -> TrackScores:
     """Compare objects with the truth: both have the fields id, t, x and y, at the same times.
 
+    rows       (n,), such as those of `track`: t in us, x and y in pixels
+    truth      (m,) true places
     hidden     true places that need not be found, such as behind another object: rows near them
                that no other truth is matched to are not false
     within_px  places farther apart are not matched
@@ -55,6 +64,14 @@ def score_tracks(
     Stiefelhagen 2008). For IDF1 each true object has one id over the whole time, such that the most
     places agree. Times without truth are not scored. Raises ConfigError unless within_px > 0,
     ShapeError for arrays without these fields.
+
+        events = dvskit.load_events("discs.raw").between(0, 500_000)
+        disc = dvskit.tracking.MeanShift(start_px=(104, 26), bandwidth_px=15)
+        rows = dvskit.tracking.track(events, disc)
+        truth = np.zeros(50, dvskit.tracking.OBJECT_ROW)  # the disc moves in a straight line
+        truth["t"] = np.arange(10_000, 510_000, 10_000)
+        truth["x"], truth["y"] = 104 - truth["t"] * 53.3e-6, 26 + truth["t"] * 33.3e-6
+        dvskit.tracking.score_tracks(rows, truth).rmse_px  # 0.49
     """
     from scipy.optimize import linear_sum_assignment
 

@@ -60,6 +60,12 @@ class Tracker:
     accel_px_s2   usual change of velocity, px/s^2
     delay_us      delay of the sensor's events, such as 10 ms for a slow one in dim light: places
                   are moved on by as much
+
+    Raises ConfigError for values out of range.
+
+        events = dvskit.load_events("discs.raw").between(0, 500_000)
+        tracker = dvskit.tracking.Tracker(window_us=20_000, least_pixels=20)
+        rows = dvskit.tracking.track(events, tracker)  # a row for each object every 20 ms
     """
 
     window_us: int = checked(in_range, 100, 10**9, default=10_000)
@@ -117,7 +123,17 @@ class WindowedStep(ABC):
 
 
 class TrackerStep(WindowedStep):
-    """One pass of a Tracker."""
+    """One pass of a Tracker: called with each block, it returns the rows of complete windows.
+
+    Rows are (n,) of `OBJECT_ROW`, as in `track`, and do not depend on the blocks. Memory is that
+    of the templates and the events of a window.
+
+        events = dvskit.load_events("discs.raw").between(0, 500_000)
+        step = dvskit.tracking.Tracker().start(events.size)  # a TrackerStep
+        for block in events.blocks(duration_us=50_000):  # or those of a live source
+            rows = step(block)
+        last = step.finish()  # the rows of the last window
+    """
 
     def __init__(self, tracker: Tracker, size: Size) -> None:
         super().__init__(tracker.window_us)
@@ -154,6 +170,10 @@ def track(events_or_source: Events | Source, tracker: ObjectMethod | None = None
     vx, vy         float32, px/s
     events         int32, the number of events in the window that show the object
     seen           False where the object has no events of its own: it stands still or is hidden
+
+        rows = dvskit.tracking.track(dvskit.load_events("discs.raw").between(0, 500_000))
+        np.unique(rows["id"])  # [0, 1, 2]: three discs
+        rows[rows["t"] == 500_000][["id", "x", "y"]]  # their places after half a second
     """
     source = as_source(events_or_source)
     method = Tracker() if tracker is None else tracker
