@@ -65,6 +65,12 @@ class ComplementaryFilter:
     brightness between frames, given the ON and OFF events of each pixel.
 
     Raises ConfigError for values out of range.
+
+        method = dvskit.reconstruction.ComplementaryFilter(cutoff_hz=4, threshold_on=0.2)
+        recording = dvskit.open_events("davis").between(0, 300_000)  # has frames
+        times = dvskit.reconstruction.SteadyTimes(fps=30)
+        for t_us, image in dvskit.reconstruction.reconstruct(recording, method, times):
+            image  # (90, 120) uint8
     """
 
     cutoff_hz: float | None = None

@@ -18,7 +18,20 @@ _LOOKED_AT = 20_000  # pixels of an image
 
 
 class Exposure(Protocol):
-    """Frozen parameters of a change of brightness from image to image."""
+    """Frozen parameters of a change of brightness from image to image.
+
+    Images are (height, width) float32, 0 black to 1 white. One of your own returns a new step for
+    each pass:
+
+        class Gamma:
+            def start(self):
+                return lambda t_us, image: image**0.7  # brighter
+
+        images = dvskit.reconstruction.reconstruct(
+            dvskit.load_events("events.raw"), "filter", [500_000], exposure=Gamma()
+        )
+        t_us, image = next(iter(images))  # 500000, (128, 128) uint8
+    """
 
     def start(self) -> Callable[[int, Image], Image]:
         """Return the step of one pass, (t_us, image) -> image."""
@@ -32,6 +45,13 @@ class AutoExposure:
     smooth_s      time constant of both in seconds, so that the images do not flicker
 
     Raises ConfigError for values out of range.
+
+        exposure = dvskit.reconstruction.AutoExposure(dark=0.02, bright=0.98)
+        times = dvskit.reconstruction.SteadyTimes(fps=10)
+        images = dvskit.reconstruction.reconstruct(
+            dvskit.load_events("events.raw"), "filter", times, exposure=exposure
+        )
+        saved = dvskit.reconstruction.save_images(images, "exposed.npz")
     """
 
     dark: float = 0.01

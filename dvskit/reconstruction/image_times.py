@@ -40,7 +40,19 @@ class ImageClock(Protocol):
 
 
 class ImageTimes(Protocol):
-    """Frozen parameters of image times."""
+    """Frozen parameters of image times.
+
+    Times of your own can start those of others. This one makes an image of each 1,000 events:
+
+        class EachThousand:
+            def start(self, size):
+                every = 1000 / (size.width * size.height)
+                return dvskit.reconstruction.EventsPerPixel(every).start(size)
+
+        events = dvskit.load_events("events.raw")
+        images = dvskit.reconstruction.reconstruct(events, "filter", EachThousand())
+        len([t_us for t_us, image in images])  # 32
+    """
 
     def start(self, size: Size) -> ImageClock:
         """Return the times of one pass over a stream of a sensor's size."""
@@ -52,6 +64,11 @@ class SteadyTimes:
 
     Image k is at start + (k + 1) / fps, rounded down to microseconds, as in `dvskit.render.frames`.
     The last one holds the last event. Raises ConfigError unless 0.001 <= fps <= 1000000.
+
+        times = dvskit.reconstruction.SteadyTimes(fps=50)
+        events = dvskit.load_events("events.raw").between(0, 500_000)
+        images = dvskit.reconstruction.reconstruct(events, "filter", times)
+        [t_us for t_us, image in images][:3]  # [23175, 43175, 63175]
     """
 
     fps: float = 30.0
@@ -105,6 +122,11 @@ class EventsPerPixel:
     Image k, from 1, comes with event number k * every * width * height, rounded up, at the time of
     that event. An image at the time of the image before is left out. Raises ConfigError unless
     every > 0.
+
+        times = dvskit.reconstruction.EventsPerPixel(0.35)
+        events = dvskit.load_events("events.raw")  # 32,477 on 128x128
+        images = dvskit.reconstruction.reconstruct(events, "filter", times)
+        [t_us for t_us, image in images]  # 5 times; images are dense where much moves
     """
 
     every: float
@@ -147,6 +169,11 @@ class GivenTimes:
     """Images at given times, (n,) whole microseconds, which increase.
 
     Raises VideoError for other times.
+
+        times = dvskit.reconstruction.GivenTimes(np.arange(100_000, 600_000, 100_000))
+        events = dvskit.load_events("events.raw")
+        images = dvskit.reconstruction.reconstruct(events, "filter", times)
+        [t_us for t_us, image in images]  # [100000, 200000, 300000, 400000, 500000]
     """
 
     t_us: Sequence[int] | NDArray[Any]
@@ -194,6 +221,10 @@ def listed_times(path: str | PathLike[str]) -> GivenTimes:
 
     Kinds of lists and their units are those of `dvskit.video.ImageFolder`, by the name of the
     file; others have lines that begin with seconds. Raises VideoError for damaged lines.
+
+        times = dvskit.reconstruction.listed_times("davis/images.txt")
+        times.t_us[:3]  # [0, 40000, 80000]: the times of the frames
+        images = dvskit.reconstruction.reconstruct(dvskit.open_events("davis"), "filter", times)
     """
     return GivenTimes(read_times(Path(path)))
 

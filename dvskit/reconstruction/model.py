@@ -42,6 +42,11 @@ class ReconstructionModel:
 
     module  voxels (B, bins, H, W), states -> images (B, 1, H, W), states
     about   tables about data and scores, of plain values
+
+        network = dvskit.reconstruction.ReconstructionNetwork(channels=(4, 8))
+        model = dvskit.reconstruction.ReconstructionModel("mine", network, network.build())
+        with torch.inference_mode():
+            image, states = model.module(torch.zeros(1, 5, 64, 64), None)  # (1, 1, 64, 64)
     """
 
     name: str
@@ -60,6 +65,10 @@ def load_reconstruction_model(name_or_path: str | PathLike[str]) -> Reconstructi
 
     Its file names no code. Raises ModelError if there is no such model, if it is a classifier, or
     if its files are missing, damaged or do not fit together.
+
+        model = dvskit.reconstruction.load_reconstruction_model("reconstruct")
+        model.network.bins, model.network.channels  # (5, (8, 16, 16, 16))
+        model.about["scores"]  # on held-out sequences, by name
     """
     folder = find_model(name_or_path, TASK)
     path = folder / MODEL_TOML
@@ -129,6 +138,10 @@ def to_onnx(
     first. It returns "image" (1, 1, H, W), from 0 to 1, and the states after the step, as
     "state0_next". H and W are rounded up to what the network takes. Raises ConfigError without the
     packages onnx and onnxscript, OutputError if the file exists and `overwrite` is false.
+
+        network = dvskit.reconstruction.ReconstructionNetwork(channels=(4,))
+        model = dvskit.reconstruction.ReconstructionModel("mine", network, network.build())
+        dvskit.reconstruction.to_onnx(model, "mine.onnx", size=(128, 128))
     """
     width, height = as_size(size)
     multiple = model.network.multiple

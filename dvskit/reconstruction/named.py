@@ -52,6 +52,11 @@ def load_reconstructor(name: str) -> Reconstructor:
 
     Raises ConfigError for an unknown name and for wrong arguments, ModelError for a classifier and
     for damaged models, and the errors of a file.
+
+        method = dvskit.reconstruction.load_reconstructor("filter:cutoff_hz=2")
+        events = dvskit.load_events("events.raw")
+        for t_us, image in dvskit.reconstruction.reconstruct(events, method, [500_000, 1_000_000]):
+            image  # (128, 128) uint8
     """
     made = find_reconstructor(name)
     if made is not None:

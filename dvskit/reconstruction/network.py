@@ -34,6 +34,12 @@ class ReconstructionNetwork:
     channels  of each level, from the full resolution to the coarsest
 
     Raises ConfigError for values out of range.
+
+        network = dvskit.reconstruction.ReconstructionNetwork(bins=5, channels=(4, 8))
+        module, states = network.build(), None  # None: before the first window
+        voxels = torch.zeros(1, 5, 64, 64)  # sides are multiples of network.multiple, 2
+        for _ in range(3):
+            image, states = module(voxels, states)  # (1, 1, 64, 64), from 0 to 1
     """
 
     bins: int = checked(in_range, 1, 64, default=5)

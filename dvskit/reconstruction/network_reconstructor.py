@@ -22,8 +22,14 @@ class NetworkReconstructor:
     """A network from events to images; it uses no frames.
 
     The events between two images are one window: a voxel grid from its first to its last event.
-    Without events the grid is 0, and the network still takes a step. Frames of any size are padded
-    to what the network takes.
+    Without events the grid is 0, and the network still takes a step. A sensor of any size is padded
+    to what the network takes. Images are computed on the device of the model's weights.
+
+        model = dvskit.reconstruction.load_reconstruction_model("reconstruct")
+        method = dvskit.reconstruction.NetworkReconstructor(model)
+        events = dvskit.filters.Crop(32, 32, 64, 64)(dvskit.load_events("events.raw"))
+        images = dvskit.reconstruction.reconstruct(events, method, [100_000, 200_000])
+        t_us, image = next(iter(images))  # 100000, (64, 64) uint8
     """
 
     model: ReconstructionModel

@@ -53,6 +53,14 @@ class OnnxReconstructor:
     image is cropped. Raises ConfigError without the package onnxruntime, and for a network with
     other inputs and outputs or ones that cannot be distinguished; FormatError for a file that is
     not ONNX.
+
+        network = dvskit.reconstruction.ReconstructionNetwork(channels=(4,))
+        model = dvskit.reconstruction.ReconstructionModel("net", network, network.build())
+        dvskit.reconstruction.to_onnx(model, "net.onnx", size=(128, 128))  # or another's file
+        method = dvskit.reconstruction.OnnxReconstructor("net.onnx", convention="e2vid+")
+        method.states  # {"state0": "state0_next"}
+        events = dvskit.load_events("events.raw")
+        images = dvskit.reconstruction.reconstruct(events, method, [100_000, 200_000])
     """
 
     def __init__(

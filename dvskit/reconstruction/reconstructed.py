@@ -46,8 +46,13 @@ def reconstruct(
     t_us; the light of a frame is that of the middle of its exposure. A frame of another
     source has a single time. Images come as soon as a later event shows that their time is over, so
     live sources work; memory is bounded by a block, the events of an exposure, a frame and an
-    image.
-    Raises EventsError for anything but events, and the errors of `load_reconstructor` for a name.
+    image. Raises EventsError for anything but events, and the errors of `load_reconstructor` for a
+    name.
+
+        recording = dvskit.open_events("davis").between(0, 300_000)
+        times = dvskit.reconstruction.SteadyTimes(fps=30)
+        for t_us, image in dvskit.reconstruction.reconstruct(recording, "filter", times):
+            image  # (90, 120) uint8, from events and frames
     """
     made = load_reconstructor(reconstructor) if isinstance(reconstructor, str) else reconstructor
     source = as_source(events_or_source)
@@ -57,8 +62,15 @@ def reconstruct(
 class Reconstructed(FrameSource):
     """Images of a stream as a clip: (t_us, uint8 (height, width)); each iteration is a pass.
 
-    Raises EventsError if time decreases from block to block, GeometryError for a block or a frame
-    of another size, VideoError for frames with decreasing times.
+    `reconstruct` returns one; `size` is that of its images. Each pass raises EventsError if time
+    decreases from block to block, GeometryError for a block or a frame of another size, VideoError
+    for frames with decreasing times.
+
+        events = dvskit.load_events("events.raw")
+        times = dvskit.reconstruction.SteadyTimes(fps=50)
+        images = dvskit.reconstruction.reconstruct(events, "filter", times)  # a Reconstructed
+        t_us, image = next(images.images())  # (128, 128) float32, 0 black to 1 white
+        again = dvskit.emulate(images)  # a source of events: images are a clip like any other
     """
 
     def __init__(

@@ -11,7 +11,28 @@ from dvskit.events import Events, Size
 
 
 class ReconstructionPass(Protocol):
-    """One pass over a stream; it holds the state of that pass."""
+    """One pass over a stream; it holds the state of that pass.
+
+    One of your own has three methods:
+
+        class SumPass:  # each event changes the brightness of its pixel by 0.1
+            def __init__(self, size):
+                self.sums = np.full((size.height, size.width), 0.5, np.float32)
+
+            def add(self, events):
+                np.add.at(self.sums, (events.y, events.x), np.where(events.p, 0.1, -0.1))
+
+            def see(self, t_us, frame):
+                self.sums[:] = frame / 255
+
+            def image(self, t_us):
+                return self.sums.clip(0, 1)
+
+        events = dvskit.load_events("events.raw").between(0, 500_000)
+        run = SumPass(events.size)
+        run.add(events)
+        run.image(500_000)  # (128, 128) float32
+    """
 
     def add(self, events: Events) -> None:
         """Take in events. They come in time order; the borders of blocks have no meaning."""
@@ -30,7 +51,21 @@ class ReconstructionPass(Protocol):
 
 
 class Reconstructor(Protocol):
-    """Frozen parameters of a way from events to images."""
+    """Frozen parameters of a way from events to images.
+
+    Its passes receive frames only if it has a true attribute `uses_frames`. One of your own returns
+    a new pass for each stream; this one sets a parameter of another by the size of the sensor:
+
+        class FilterBySize:
+            uses_frames = True
+
+            def start(self, size):
+                smooth_px = 1.0 if size.width < 640 else 2.0
+                return dvskit.reconstruction.ComplementaryFilter(smooth_px=smooth_px).start(size)
+
+        recording = dvskit.open_events("davis")
+        images = dvskit.reconstruction.reconstruct(recording, FilterBySize(), [100_000, 200_000])
+    """
 
     def start(self, size: Size) -> ReconstructionPass:
         """Return one pass over a stream of a sensor's size."""

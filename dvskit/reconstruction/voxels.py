@@ -25,6 +25,10 @@ class VoxelInput:
     bins        the number of nodes
     normalised  shift and scale the voxels other than 0 to mean 0 and standard deviation 1, as E2VID
                 does (Rebecq et al. 2019); equal voxels stay as they are
+
+        window = dvskit.load_events("events.raw").between(400_000, 450_000)
+        voxels = dvskit.reconstruction.VoxelInput(bins=5)(window)  # (5, 128, 128) float32
+        voxels.sum()  # the number of ON events less that of OFF events
     """
 
     bins: int = 5

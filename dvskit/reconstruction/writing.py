@@ -41,6 +41,11 @@ class SeenEvents(ReadableSource):
     """A stream that keeps the events of a pass until they are taken, to show them beside images.
 
     The memory is that of the blocks since the latest image.
+
+        seen = dvskit.reconstruction.SeenEvents(dvskit.load_events("events.raw"))
+        times = dvskit.reconstruction.SteadyTimes(fps=10)
+        images = dvskit.reconstruction.reconstruct(seen, "filter", times)
+        dvskit.reconstruction.save_images(images, "beside.gif", beside=seen)
     """
 
     def __init__(self, source: Events | Source) -> None:
@@ -64,7 +69,15 @@ class SeenEvents(ReadableSource):
 
 @dataclass(frozen=True, slots=True)
 class SavedImages:
-    """Written images: how many, their size in pixels, the times of the first and the last."""
+    """Written images: their number, their size in pixels, the times of the first and the last in us.
+
+    `save_images` returns it.
+
+        events = dvskit.load_events("events.raw")
+        images = dvskit.reconstruction.reconstruct(events, "filter", [500_000, 1_000_000])
+        saved = dvskit.reconstruction.save_images(images, "two_images")  # a folder of PNG files
+        saved.images, saved.size, saved.last_us  # (2, (128, 128), 1000000)
+    """
 
     path: Path
     images: int
@@ -93,7 +106,14 @@ def save_images(
     on_image  is called with the number of images so far and the time of the latest in us
 
     The output is written whole or not at all. Raises ConfigError for another suffix, VideoError
-    without images, OutputError.
+    without images, OutputError if the file exists and `overwrite` is false.
+
+        events = dvskit.load_events("events.raw")
+        times = dvskit.reconstruction.SteadyTimes(fps=20)
+        images = dvskit.reconstruction.reconstruct(events, "filter", times)
+        dvskit.reconstruction.save_images(images, "images.mp4")
+        dvskit.reconstruction.save_images(images, "images.npz")
+        np.load("images.npz")["images"]  # (40, 128, 128) uint8
     """
     target = check_images_path(path, beside=beside is not None)
     seen = _Seen(images, on_image)

@@ -1,7 +1,9 @@
 """Objects in events: clusters, tracks with identities, and counts of crossings.
 
-rows = track(events)  # a row for each object every 10 ms
-count_crossings(rows, ((64, 0), (64, 127))).to_right
+Rows are structured arrays, with times in us and places in pixels.
+
+    rows = track(events)  # a row for each object every 10 ms
+    count_crossings(rows, ((64, 0), (64, 127))).to_right
 
 components, dbscan      events -> clusters
 Tracker, track          events -> places of objects with identities, also live
