@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+from contextlib import closing
 from itertools import pairwise
 
 import pytest
@@ -46,7 +47,7 @@ def split_real(data, folder, *, parts=3, style="foxy"):
     """Split a real recording as `ros2 bag record --max-bag-size` does; return the files."""
     folder.mkdir()
     source = data / "recordings" / "ros2_evt3_640x480.db3"
-    with sqlite3.connect(source) as base:
+    with closing(sqlite3.connect(source)) as base:
         (count,) = base.execute("select max(id) from messages").fetchone()
     borders = [count * part // parts for part in range(parts + 1)]
     for number, (low, high) in enumerate(pairwise(borders)):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from math import prod
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -203,7 +203,7 @@ def _as_events(given: Any, size: Size) -> Events:
     if isinstance(given, Mapping):
         try:
             columns = list(map(np.asarray, given.values()))
-            given = np.rec.fromarrays(columns, names=list(given))  # type: ignore[call-overload]
+            given = np.rec.fromarrays(columns, names=cast(Any, list(given)))
         except ValueError as error:
             raise EventsError(f"columns {', '.join(given)}: {error}") from None
     if not isinstance(given, np.ndarray):

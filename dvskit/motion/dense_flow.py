@@ -302,7 +302,7 @@ def _balanced(events: Events) -> NDArray[np.float32]:
     np.add.at(counts, (events.y, events.x), np.float32(1))
     density = blurred_by(_NEIGHBOURHOOD_PX, counts)[events.y, events.x]
     density *= width * height / len(events)
-    weights: NDArray[np.float32] = 1 / np.sqrt(density + np.float32(_LEAST_DENSITY))
+    weights = np.asarray(1 / np.sqrt(density + np.float32(_LEAST_DENSITY)), np.float32)
     return np.where(events.p, weights, -weights)
 
 

@@ -121,7 +121,7 @@ class Stage:
                 _voxels(each, self.start_us + first * BIN_US, some)
                 for each in (self.recorded, emulated)
             )
-            sums += [a.sum(), b.sum(), a @ a, b @ b, a @ b]
+            sums += np.array([a.sum(), b.sum(), a @ a, b @ b, a @ b])
         a_sum, b_sum, aa, bb, ab = sums / (bins * width * height)
         spread = math.sqrt(max(0.0, aa - a_sum**2) * max(0.0, bb - b_sum**2))
         return float((ab - a_sum * b_sum) / spread) if spread else 0.0

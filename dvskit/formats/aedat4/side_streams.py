@@ -148,7 +148,7 @@ def _frame(table: FlatTable) -> Frame:
     start, count = table.vector(_PIXELS, 1)
     if width < 1 or height < 1 or count != width * height * channels * pixel.itemsize:
         raise FlatbufferError(f"{count} bytes do not make {width}x{height} pixels of type {kind}")
-    image = np.frombuffer(table.buffer, pixel, count // pixel.itemsize, start)
+    image: NDArray[Any] = np.frombuffer(table.buffer, pixel, count // pixel.itemsize, start)
     if channels == 1:
         image = image.reshape(height, width).astype(pixel.newbyteorder("="))
     else:  # (H, W, BGR or BGRA) -> (H, W, RGB)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -130,14 +130,18 @@ class _Db3Writer:
         path.open("wb").close()  # a plain error if the file cannot be written
         # No journal: an unfinished file is removed.
         self._base = sqlite3.connect(path, isolation_level=None)
-        self._base.execute("PRAGMA journal_mode = OFF")
-        self._base.execute("PRAGMA synchronous = OFF")
-        self._base.executescript(self._SCHEMA)
-        self._base.execute("BEGIN")
-        self._base.execute(
-            "INSERT INTO message_definitions VALUES (1, ?, 'ros2msg', ?, '')",
-            (PACKET_TYPE, ROS2_PACKET),
-        )
+        try:
+            self._base.execute("PRAGMA journal_mode = OFF")
+            self._base.execute("PRAGMA synchronous = OFF")
+            self._base.executescript(self._SCHEMA)
+            self._base.execute("BEGIN")
+            self._base.execute(
+                "INSERT INTO message_definitions VALUES (1, ?, 'ros2msg', ?, '')",
+                (PACKET_TYPE, ROS2_PACKET),
+            )
+        except sqlite3.Error:
+            self._base.close()
+            raise
 
     @_as_os_errors()
     def declare(self, topic: str) -> Any:
@@ -152,8 +156,8 @@ class _Db3Writer:
 
     @_as_os_errors()
     def close(self) -> None:
-        self._base.execute("COMMIT")
-        self._base.close()
+        with closing(self._base):
+            self._base.execute("COMMIT")
 
     @_as_os_errors()
     def abandon(self) -> None:

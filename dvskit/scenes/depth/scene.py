@@ -316,7 +316,7 @@ def _texture(rng: np.random.Generator) -> Frame:
         cv2.GaussianBlur(np.pad(layer, 16, mode="wrap"), (0, 0), sigma)[16:-16, 16:-16]
         for layer, sigma in zip(noise, (1.2, 4.0), strict=True)
     ]
-    mixed = sum(layer / layer.std() for layer in rough)
+    mixed = np.asarray(sum(layer / layer.std() for layer in rough))
     return np.asarray(mixed / mixed.std(), np.float32)
 
 
