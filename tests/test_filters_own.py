@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -16,16 +15,15 @@ from dvskit.filters.names import FILTERS, filter_from_file
 from tests.examples import example_of
 from tests.test_cli import usage_error
 from tests.test_filter_laws import EVENTS
+from tests.tree import text_of
 
-GUIDE = Path(__file__).resolve().parents[1] / "samples" / "guide" / "extending.md"
+GUIDE = text_of("samples/guide/extending.md")
 
 
 @pytest.fixture
 def my(tmp_path, monkeypatch):
     """my.py: the two filters of the page, and what else a file may hold."""
-    (code,) = re.findall(
-        r"```python\n(from dataclasses.*?)```", GUIDE.read_text("utf-8"), re.DOTALL
-    )
+    (code,) = re.findall(r"```python\n(from dataclasses.*?)```", GUIDE, re.DOTALL)
     code = code.replace('register_filter("every_other", EveryOther)', "")  # other tests do
     (tmp_path / "beside.py").write_text("of = 3\n")
     more = (

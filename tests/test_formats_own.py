@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import sys
-from pathlib import Path
 from types import ModuleType
 
 import numpy as np
@@ -22,8 +21,9 @@ from dvskit.errors import (
 from dvskit.formats import Format, find_format, format_for_writing, register_format
 from dvskit.formats.table import TABLE
 from tests.examples import example_of
+from tests.tree import text_of
 
-GUIDE = Path(__file__).resolve().parents[1] / "samples" / "guide" / "extending.md"
+GUIDE = text_of("samples/guide/extending.md")
 
 
 @pytest.fixture
@@ -43,9 +43,7 @@ def registers(monkeypatch):
 
 @pytest.fixture
 def tiny(registers):
-    found = re.search(
-        r"`tiny_events.py`.*?```python\n(.*?)```", GUIDE.read_text("utf-8"), re.DOTALL
-    )
+    found = re.search(r"`tiny_events.py`.*?```python\n(.*?)```", GUIDE, re.DOTALL)
     assert found
     return registers(found[1])
 

@@ -10,8 +10,9 @@ import pytest
 
 from tests.migration_code import MODULES, is_installed, is_same, run_sides, tasks_of
 from tests.page_code import prose_of
+from tests.tree import SAMPLES
 
-PAGES = {path.stem: path for path in Path(__file__).parents[1].glob("samples/migrate/*.md")}
+PAGES = {path.stem: path for path in SAMPLES.glob("migrate/*.md")}
 of_pages = pytest.mark.parametrize("page", PAGES.values(), ids=PAGES)
 _TABLE_OR_TAG = re.compile(r"^(?:\||<|\*\*[\w -]+\*\*$).*\n", re.MULTILINE)
 _VALUE = re.compile(r"^(theirs|ours) = ", re.MULTILINE)

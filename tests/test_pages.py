@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.page_code import blocks_of, prose_of, start_page
+from tests.tree import SAMPLES
 
-TOP = Path(__file__).resolve().parent.parent
-GUIDES = sorted((TOP / "samples" / "guide").glob("*.md"))
+GUIDES = sorted((SAMPLES / "guide").glob("*.md"))
 PICTURE = re.compile(r"!\[[^\]]+\]\(pictures/([^)]+)\)")
 # One process for each page, which loads torch and runs all commands of the page.
 of_guides = pytest.mark.parametrize("page", GUIDES, ids=lambda page: page.stem)
@@ -35,7 +35,7 @@ def test_a_guide_is_short(page):
 
 def test_each_picture_of_the_guides_is_small_and_shown():
     shown = {name for page in GUIDES for name in PICTURE.findall(page.read_text("utf-8"))}
-    stored = {path.name: path.stat().st_size for path in TOP.glob("samples/guide/pictures/*")}
+    stored = {path.name: path.stat().st_size for path in SAMPLES.glob("guide/pictures/*")}
     assert stored.keys() == shown
     assert all(size <= 150_000 for size in stored.values()), stored
 

@@ -20,8 +20,8 @@ import typer
 from dvskit.cli import app
 from tests.conftest import skip_or_fail
 from tests.printed_commands import leaves
+from tests.tree import TOP, text_of
 
-TOP = Path(__file__).resolve().parents[1]
 PACKAGES = [
     "dvskit",
     "dvskit.render.plots",
@@ -40,6 +40,7 @@ pytestmark = pytest.mark.slow(seconds=60)
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The site, built in strict mode, in which all warnings are errors."""
+    text_of("mkdocs.yml")
     if importlib.util.find_spec("mkdocs") is None:
         skip_or_fail("no mkdocs: pip install '.[docs]'")
     folder = tmp_path_factory.mktemp("site")

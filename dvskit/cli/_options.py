@@ -47,8 +47,10 @@ def _completed(incomplete: str, names: Iterable[str]) -> list[str]:
 
 def model_names(incomplete: str) -> list[str]:
     """Return the shipped models that complete a word, in any case."""
-    from dvskit.networks.model_folder import shipped_models
-
+    try:
+        from dvskit.networks.model_folder import shipped_models
+    except ModuleNotFoundError:  # in a light install, without torch
+        return []
     return _completed(incomplete, shipped_models())
 
 

@@ -197,7 +197,8 @@ class FirstSpike(Readout):
     ) -> tuple[Tensor, FirstSpikeState]:
         """Return the logits (B, ...) so far, and the state after the spikes `x` (T, B, ...)."""
         _check(self, x, None if state is None else state.silent)
-        on = x.clamp(0, 1).to(_sum_dtype(x))  # clamp passes the gradient at 0 and 1
+        # clamp passes the gradient at 0 and 1 in some releases of torch only.
+        on = torch.where((x >= 0) & (x <= 1), x, x.detach().clamp(0, 1)).to(_sum_dtype(x))
         silent = _running_product(1 - on)
         if state is None:
             state = FirstSpikeState(torch.ones_like(on[0]), torch.zeros_like(on[0]))

@@ -74,8 +74,10 @@ def load_reconstructor(name: str) -> Reconstructor:
 
 def reconstructor_names() -> tuple[str, ...]:
     """Return the names that `load_reconstructor` takes, without files and folders."""
-    from dvskit.networks.model_folder import shipped_models
-
+    try:
+        from dvskit.networks.model_folder import shipped_models
+    except ModuleNotFoundError:  # in a light install, without torch
+        return tuple(NAMES)
     return *NAMES, *shipped_models("reconstruction")
 
 
