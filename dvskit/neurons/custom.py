@@ -153,7 +153,8 @@ class CustomNeurons(Neurons):
         if not other:
             return self
         layer = object.__new__(type(self))
-        layer.__dict__.update(self.__dict__ | other)  # found before parameters and buffers
+        layer.__dict__.update(self.__dict__)
+        layer.__dict__.update(other)  # found before parameters and buffers
         return layer
 
     def _held(self) -> dict[str, Tensor]:
