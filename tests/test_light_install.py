@@ -16,6 +16,7 @@ from tests.sample_files import folder, video
 from tests.tree import SAMPLES, text_of
 
 LEFT_OUT = {"torch", "tonic"}
+pytestmark = pytest.mark.timeout(390)  # the first test waits for all commands, which compile loops
 # What the process of all these commands does first: an import of torch fails as if it were missing.
 DRIVER = """
 import contextlib, importlib.machinery, io, json, sys
@@ -103,7 +104,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[object,
     done = subprocess.run(
         [sys.executable, "driver.py", json.dumps([line.split() for line in lines])],
         cwd=place, env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
-        capture_output=True, text=True, timeout=280,
+        capture_output=True, text=True, timeout=380,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return dict(zip(lines, json.loads(done.stdout), strict=True))

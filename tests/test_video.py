@@ -156,6 +156,7 @@ def test_frames_that_cannot_be_encoded_leave_no_file(tmp_path):
 
 
 def test_events_of_a_turned_video_stand_upright(run, tmp_path):
+    pytest.importorskip("torch", exc_type=ModuleNotFoundError)  # a light install has none
     path = write(
         Kind("", ".mp4", "libx264", options=QUICK, prepare=rotated(90), turn=turned(1)), tmp_path
     )
