@@ -28,11 +28,9 @@ import argparse
 import math
 import multiprocessing
 import os
-import platform
 import time
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from statistics import median
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # there is a process a core
@@ -45,6 +43,7 @@ from dvskit import EmulatorParams, Events, emulate
 from dvskit.emulator.calibration import Calibration, Estimate, calibrate
 from dvskit.streams import Frame
 from tests.benchmarks.arm_scene import ArmScene
+from tests.benchmarks.measured import machine
 
 SIZE = (64, 48)
 MOVING = 2000  # pictures, 1000 a second
@@ -209,15 +208,6 @@ def run(case: Case, rest_s: float) -> Outcome:
 
 
 # ---- what is printed
-
-
-def machine() -> str:
-    model = platform.processor()
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            model = line.partition(":")[2].strip()
-    cores = len(os.sched_getaffinity(0))
-    return f"{model}, {cores} cores; Python {platform.python_version()}"
 
 
 def error_of(outcome: Outcome, name: str) -> float | None:

@@ -1,8 +1,8 @@
 """Emulation speed beside other emulators, on clips drawn from seeds and on videos.
 
-    python tests/benchmarks/emulator.py [--only disk-720:noise,pan-26m] [--peers dvskit,v2e]
-    python tests/benchmarks/emulator.py --videos VIDEO_FOLDER [--only bikes:clean]
-    python tests/benchmarks/emulator.py --memory            # 720p, full noise: peak memory
+    python -m tests.benchmarks.emulator [--only disk-720:noise,pan-26m] [--peers dvskit,v2e]
+    python -m tests.benchmarks.emulator --videos VIDEO_FOLDER [--only bikes:clean]
+    python -m tests.benchmarks.emulator --memory            # 720p, full noise: peak memory
 
 Gray frames in memory, emulation alone; each emulator in a process of its own, after two frames to
 warm up, for --seconds; frames/s is the median over the pieces of the clip that fit, `cpu` is by
@@ -18,7 +18,6 @@ import importlib
 import json
 import logging
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -397,16 +396,6 @@ def measure(name: str, path: Path, mode: str, limit: float) -> dict[str, Any] | 
 # ---- the table
 
 
-def machine() -> str:
-    model = platform.processor()
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            model = line.partition(":")[2].strip()
-    cores = len(os.sched_getaffinity(0))
-    load = os.getloadavg()[0]
-    return f"{model}, {cores} cores, load {load:.1f}; Python {platform.python_version()}"
-
-
 def report(clip_name: str, path: Path, mode: str, names: list[str], limit: float) -> None:
     shape = np.load(path, mmap_mode="r").shape
     print(f"\n{clip_name}, {mode}: {shape[0]} frames of {shape[2]}x{shape[1]}")
@@ -536,6 +525,8 @@ def main() -> None:
     if asked.one:
         one(asked.one[0], Path(asked.one[1]), asked.one[2], asked.seconds)
         return
+    from tests.benchmarks.measured import machine  # not in the processes of single emulators
+
     print(machine())
     if asked.memory:
         memory(asked.memory)
