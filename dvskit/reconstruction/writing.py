@@ -69,7 +69,7 @@ class SeenEvents(ReadableSource):
 
 @dataclass(frozen=True, slots=True)
 class SavedImages:
-    """Written images: their number, their size in pixels, the times of the first and the last in us.
+    """Written images: their number, size in pixels, and the times of the first and the last in us.
 
     `save_images` returns it.
 

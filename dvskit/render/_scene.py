@@ -81,7 +81,13 @@ class CloudView:
 
     Straight from the front, a side or above (azimuths of whole quarter turns at elevation 0, and
     elevations of 90) the projection is parallel: pixels and times of one plane of the box cover
-    those behind them exactly. All other views have a mild perspective.
+    those behind them exactly. All other views have a mild perspective. Raises ConfigError for
+    values out of range.
+
+        view = dvskit.render.CloudView(
+            azimuth_deg=30, colour=dvskit.render.by_polarity, dark=False, title="A wave"
+        )
+        dvskit.render.cloud(dvskit.load_events("events.raw"), "wave.png", view=view)
     """
 
     azimuth_deg: float = 48.0

@@ -121,6 +121,10 @@ class CloudReport:
     """The result of a drawing: events kept of a total, one in `every`.
 
     missing  letters of the title in no font here, drawn as boxes
+
+        view = dvskit.render.CloudView(max_events=20_000)
+        report = dvskit.render.cloud(dvskit.load_events("events.raw"), "thinned.png", view=view)
+        report.kept, report.total, report.every  # (16239, 32477, 2)
     """
 
     path: Path
@@ -147,6 +151,11 @@ def cloud(
     every machine. Their size follows from view.dpi, or 96 pixels per inch. PNG stores view.dpi.
 
     Raises ConfigError for another suffix, OutputError, ShapeError as `cloud_image` does.
+
+        events = dvskit.open_events("events.raw")
+        dvskit.render.cloud(events, "cloud.png", width_px=800, height_px=600)
+        paper = dvskit.render.CloudView(dark=False, dpi=300)
+        dvskit.render.cloud(events, "cloud.pdf", view=paper, width_px=1000, height_px=750)
     """
     target = check_output(
         check_suffix(path, STILL_SUFFIXES, "a still cloud", _OTHERS), overwrite=overwrite
@@ -176,6 +185,10 @@ def cloud_image(
 
     It is the same for any number of threads: of equally near events the earlier one is visible.
     Raises ShapeError unless both sides are 64..16384 pixels.
+
+        events = dvskit.load_events("events.raw")
+        picture = dvskit.render.cloud_image(events, width_px=640, height_px=480)
+        picture.shape  # (480, 640, 3)
     """
     view = CloudView() if view is None else view
     scene = Scene(thin(events_or_source, view.max_events), view, (width_px, height_px))
@@ -197,6 +210,14 @@ class Turn:
                         recording and from its end to its start; None shows all at any time
     width_px, height_px of the picture; None: 1280x960, GIF 640x480. Even numbers except for GIF
     crf, preset         quality (0 lossless .. 51) and effort of x264
+
+    Raises ConfigError for values out of range.
+
+        events = dvskit.load_events("events.raw")
+        turn = dvskit.render.Turn(
+            seconds=0.4, fps=10, sweep_us=500_000, width_px=320, height_px=240
+        )
+        dvskit.render.turntable(events, "sweep.gif", turn=turn)  # 4 frames of 0.5 s of events each
     """
 
     seconds: float = 6.0
@@ -218,7 +239,15 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class TurnReport(CloudReport):
-    """The result of `turntable`: that of a still cloud, and the number of frames."""
+    """The result of `turntable`: that of a still cloud, and the number of frames.
+
+    The default is 30 frames a second.
+
+        turn = dvskit.render.Turn(seconds=0.2, width_px=320, height_px=240)
+        events = dvskit.load_events("events.raw")
+        report = dvskit.render.turntable(events, "short.mp4", turn=turn)
+        report.frames, report.kept  # (6, 32477)
+    """
 
     frames: int = 0
 
@@ -239,6 +268,10 @@ def turntable(
     last equals the first. `on_frame` is called with the number of frames so far, and the total.
 
     Raises ConfigError for another suffix or size, OutputError, ShapeError as `cloud_image` does.
+
+        events = dvskit.load_events("events.raw")
+        turn = dvskit.render.Turn(seconds=0.5, fps=10, width_px=320, height_px=240)
+        dvskit.render.turntable(events, "turn.mp4", turn=turn)
     """
     target = check_output(check_suffix(path, MOVING_SUFFIXES, "a turntable"), overwrite=overwrite)
     view, turn = CloudView() if view is None else view, Turn() if turn is None else turn

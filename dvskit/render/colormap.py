@@ -26,7 +26,18 @@ _EVENTS_A_PART = 1 << 18
 
 @dataclass(frozen=True, slots=True)
 class Theme:
-    """The colours of a picture, as "#rrggbb": ground, lines, text, and those of the events."""
+    """The colours of a picture, as "#rrggbb": ground, lines, text, and those of the events.
+
+    Stops are colours at even steps: of time from early to late, of counts from 1 to the largest.
+
+        theme = dvskit.render.Theme(
+            ground="#ffffff", line="#888888", grid="#dddddd", text="#000000", faint="#666666",
+            time_stops=("#ecc010", "#46039f"), count_stops=("#fea571", "#140e36"),
+            on="#d55e00", off="#0072b2",
+        )
+        events = dvskit.load_events("events.raw").between(0, 100_000)
+        t_us, picture = next(iter(dvskit.render.frames(events, theme=theme)))  # on white
+    """
 
     ground: str
     line: str
@@ -86,7 +97,15 @@ def nearest_rows(palette: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 @dataclass(frozen=True, slots=True)
 class ColourBar:
-    """A colour bar: its title, and texts at positions from 0 (its first colour) to 1."""
+    """A colour bar: its title, and texts at positions from 0 (its first colour) to 1.
+
+    It is the key of `Colours` with many colours.
+
+        events = dvskit.load_events("events.raw")
+        bar = dvskit.render.by_time(events).key
+        bar.title, bar.ticks  # ("early → late", ((0.0, "0"), (1.0, "1,987 ms")))
+        dvskit.render.ColourBar("speed", ((0.0, "0"), (0.5, "100 px/s"), (1.0, "200 px/s")))
+    """
 
     title: str
     ticks: tuple[tuple[float, str], ...]
@@ -96,7 +115,17 @@ class ColourBar:
 class Colours:
     """The colouring of n events: (n,) uint8 rows of a (k, 3) uint8 palette, and its key.
 
-    The key is single colours with their names (a legend), or a colour bar of the whole palette.
+    The key is single colours with their names (a legend), or a colour bar of the whole palette. A
+    colouring of your own is a function that returns one:
+
+        def by_half(events, theme):  # the left half of the sensor in red, the right one in blue
+            palette = np.array([[220, 60, 60], [60, 90, 220]], np.uint8)
+            index = (events.x >= events.size.width // 2).astype(np.uint8)
+            key = (("left", "#dc3c3c"), ("right", "#3c5adc"))
+            return dvskit.render.Colours(index, palette, key)
+
+        view = dvskit.render.CloudView(colour=by_half)
+        dvskit.render.cloud(dvskit.load_events("events.raw"), "halves.png", view=view)
     """
 
     index: NDArray[np.uint8]
@@ -108,7 +137,14 @@ Colouring = Callable[[Events, Theme], Colours]
 
 
 def by_time(events: Events, theme: Theme = DARK) -> Colours:
-    """Colour by time: the first event yellow, the last one purple."""
+    """Colour by time: the first event yellow, the last one purple.
+
+    The steps between are even in time; the palette has 256 colours.
+
+        events = dvskit.load_events("events.raw")
+        colours = dvskit.render.by_time(events)
+        rgb = colours.palette[colours.index]  # (32477, 3) uint8
+    """
     span = max(1, events.duration_us)
     start = int(events.t[0]) if len(events) else 0
     index = np.empty(len(events), np.uint8)
@@ -130,6 +166,9 @@ def by_count(events: Events, theme: Theme = DARK) -> Colours:
     """Colour by the total number of events of an event's pixel, on a logarithmic scale.
 
     index = round(255 log n / log max(n)): one event has the first colour.
+
+        view = dvskit.render.CloudView(colour=dvskit.render.by_count)
+        dvskit.render.cloud(dvskit.load_events("events.raw"), "counts.png", view=view)
     """
     counts = _pixel_counts(events)
     most = int(counts.max(initial=1))
@@ -174,7 +213,15 @@ def _decades(most: int) -> tuple[tuple[float, str], ...]:
 
 
 def by_polarity(events: Events, theme: Theme = DARK) -> Colours:
-    """Colour by polarity: ON orange, OFF blue."""
+    """Colour by polarity: ON orange, OFF blue.
+
+    The palette has two colours, OFF and ON.
+
+        events = dvskit.load_events("events.raw")
+        colours = dvskit.render.by_polarity(events)
+        colours.palette.shape, colours.key[0][0]  # ((2, 3), "ON")
+        rgb = colours.palette[colours.index]  # (32477, 3) uint8
+    """
     palette = np.array([rgb(theme.off), rgb(theme.on)], np.uint8)
     return Colours(events.p.astype(np.uint8), palette, key=(("ON", theme.on), ("OFF", theme.off)))
 

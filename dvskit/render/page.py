@@ -58,6 +58,12 @@ class ShownEvents:
     images     (t_us, image) in order of time, such as reconstructed images: the page shows the
                latest one, at most 240, evenly thinned, of up to 480 pixels a side
     objects    their tracks, rows of `tracking.OBJECT_ROW`
+
+        events = dvskit.load_events("discs.raw").between(0, 500_000)
+        shown = dvskit.render.ShownEvents(
+            events, name="three discs", objects=dvskit.tracking.track(events)
+        )
+        dvskit.render.page(shown, "discs.html")
     """
 
     events: Events | Source
@@ -82,6 +88,10 @@ class PageReport:
     size_bytes      of the file
     labels, labels_total  labels on the page, of how many: those of other times are dropped
     images, images_total  images on the page, of how many
+
+        events = dvskit.load_events("events.raw")
+        report = dvskit.render.page(events, "thinned.html", max_events=20_000)
+        report.kept, report.every  # (16239, 2)
     """
 
     path: Path
@@ -139,6 +149,10 @@ def page(
     `title` defaults to the file's name. `state` is the initial view, in the form of the part after
     # in addresses copied from the page. Raises ConfigError for another suffix, no recording, or
     max_events < 1, OutputError.
+
+        dvskit.render.page(dvskit.open_events("events.raw"), "wave.html", title="A wave")
+        both = [dvskit.open_events("events.raw"), dvskit.open_events("noisy.raw")]
+        dvskit.render.page(both, "both.html")  # side by side
     """
     target = check_output(
         check_suffix(path, PAGE_SUFFIXES, "a page", "; render.cloud writes .png"),

@@ -58,6 +58,9 @@ class VideoView:
     crf, preset       quality (0 lossless .. 51) and effort of x264. Events come and go, so that its
                       motion search finds little. Here "ultrafast" uses B-frames and fine rounding,
                       unlike x264's own
+
+        view = dvskit.render.VideoView(fps=30, slow=4, stop_us=100_000, dark=False)
+        dvskit.render.video(dvskit.load_events("events.raw"), "slow.mp4", view=view)
     """
 
     style: FrameStyle = field(default_factory=Decay)
@@ -80,7 +83,14 @@ class VideoView:
 
 @dataclass(frozen=True, slots=True)
 class VideoReport:
-    """The result: pictures of `size` pixels, and the events in them."""
+    """The result of `video`: the number of frames of `size` pixels, and of the events in them.
+
+    A GIF has 25 frames a second by default, other videos 60.
+
+        events = dvskit.load_events("events.raw").between(0, 200_000)
+        report = dvskit.render.video(events, "start.gif")
+        report.frames, report.events  # (5, 2989)
+    """
 
     path: Path
     frames: int
@@ -114,6 +124,11 @@ def video(
 
     Frames are streamed; the file is written whole or not at all. Raises ConfigError for another
     suffix, VideoError without events, OutputError.
+
+        events = dvskit.load_events("events.raw").between(0, 500_000)
+        dvskit.render.video(events, "events.mp4")
+        clip = dvskit.video.open_frames("video.mp4")
+        dvskit.render.video(events, "beside.mp4", beside=clip)
     """
     target, view = Path(path), VideoView() if view is None else view
     suffix = target.suffix.lower()

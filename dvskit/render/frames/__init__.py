@@ -42,9 +42,16 @@ class Moment:
 class RenderedFrames:
     """Frames of a stream of events; each iteration is a pass over its source.
 
+    `frames` returns them. Iteration yields (t_us, (height, width, 3) uint8 RGB).
+
     size       of each frame
     palette    (n, 3) uint8 RGB: the colours of `moments`
     period_us  from one frame to the next, exactly
+
+        rendered = dvskit.render.frames(dvskit.load_events("events.raw"), fps=30)
+        for moment in rendered.moments():  # faster than RGB
+            moment.t_us, moment.on, moment.off  # the numbers of ON and OFF events since the last
+        picture = rendered.palette[moment.index]  # (128, 128, 3) uint8
     """
 
     def __init__(
@@ -182,6 +189,12 @@ def frames(
 
     `fps` frames per second of the recording (None: 60), or one every `frame_us`. Raises ConfigError
     for both at once, for frames less than 1 us apart or more than 1000 s.
+
+        style = dvskit.render.Count(full=6)
+        for t_us, picture in dvskit.render.frames(
+            dvskit.open_events("events.raw"), style=style, frame_us=50_000
+        ):
+            picture  # (128, 128, 3) uint8
     """
     if fps is not None and frame_us is not None:
         raise ConfigError("give either fps or frame_us")

@@ -32,6 +32,10 @@ class CornerTracks:
     trail_us   how long lines stay
     least_events  tracks with fewer corner events are not drawn
     tau_us     of the events, as in `Decay`
+
+        style = dvskit.render.CornerTracks(corners="e_harris:threshold=6", trail_us=200_000)
+        events = dvskit.load_events("davis").between(0, 200_000)
+        pictures = list(dvskit.render.frames(events, style=style, fps=25))  # 5 frames
     """
 
     corners: str | CallableFilter = "arc_star"

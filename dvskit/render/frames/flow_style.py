@@ -35,6 +35,10 @@ class FlowColours:
     window_us  how long events stay visible; None: 3 frames, at least 5 ms
 
     A video shows the colours as a wheel.
+
+        style = dvskit.render.FlowColours(full_px_s=100)
+        events = dvskit.load_events("discs.raw").between(0, 500_000)
+        pictures = list(dvskit.render.frames(events, style=style, fps=20))  # 10 frames
     """
 
     full_px_s: float = 500.0
@@ -67,6 +71,13 @@ class FlowArrows:
     least_events  cells with fewer events of known velocity have no arrow
 
     A video shows the arrow of `full_px_s` in a corner.
+
+        style = dvskit.render.FlowArrows(
+            full_px_s=100, method=dvskit.motion.PooledFlow(), cell_px=16
+        )
+        view = dvskit.render.VideoView(style=style, fps=20)
+        events = dvskit.load_events("discs.raw").between(0, 500_000)
+        dvskit.render.video(events, "arrows.mp4", view=view)
     """
 
     full_px_s: float = 500.0

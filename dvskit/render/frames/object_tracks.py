@@ -48,6 +48,10 @@ class ObjectTracks:
     tau_us     of the events, as in `Decay`
 
     Boxes and identities are dim while their objects are not seen.
+
+        style = dvskit.render.ObjectTracks(lines=(((64, 0), (64, 127)),))
+        view = dvskit.render.VideoView(style=style, fps=20, stop_us=300_000)
+        dvskit.render.video(dvskit.load_events("discs.raw"), "objects.mp4", view=view)
     """
 
     tracker: WindowedMethod = field(default_factory=Tracker)

@@ -45,7 +45,21 @@ class StyleRun(Protocol):
 
 
 class FrameStyle(Protocol):
-    """Frozen parameters of the appearance of a frame."""
+    """Frozen parameters of the appearance of a frame.
+
+    A style of your own can start a run of another. This one has colours of its own:
+
+        class RedAndBlue:
+            def start(self, size, frame_us):
+                return dvskit.render.Decay(tau_us=2 * frame_us).start(size, frame_us)
+
+            def palette(self, theme):  # OFF, the ground in row 63, ON
+                at = np.linspace(-1, 1, 127)[:, None]
+                return np.where(at < 0, -at * [0, 0, 255], at * [255, 0, 0]).astype(np.uint8)
+
+        events = dvskit.load_events("events.raw")
+        t_us, picture = next(iter(dvskit.render.frames(events, style=RedAndBlue())))
+    """
 
     def start(self, size: Size, frame_us: float) -> StyleRun:
         """Return a run for frames `frame_us` apart (on average)."""
@@ -83,7 +97,14 @@ class _Unsigned:
 @check_arguments
 @dataclass(frozen=True, slots=True)
 class LatestPolarity(_Signed):
-    """ON or OFF: a pixel's latest event in the last `window_us` (None: since the last frame)."""
+    """ON or OFF: a pixel's latest event in the last `window_us` (None: since the last frame).
+
+    A pixel with events has the full colour of its polarity.
+
+        style = dvskit.render.LatestPolarity(window_us=30_000)
+        for t_us, picture in dvskit.render.frames(dvskit.open_events("events.raw"), style=style):
+            picture  # (128, 128, 3) uint8: orange, blue and the ground
+    """
 
     window_us: int | None = None
 
@@ -102,6 +123,10 @@ class LinearFade(_Signed):
     """The latest event of a pixel, fading linearly to nothing in `window_us`.
 
     value = +-max(0, 1 - (frame_us - t) / window_us); None: 6 frames.
+
+        style = dvskit.render.LinearFade(window_us=100_000)
+        view = dvskit.render.VideoView(style=style, stop_us=300_000)
+        dvskit.render.video(dvskit.load_events("events.raw"), "linear.mp4", view=view)
     """
 
     window_us: int | None = None
@@ -146,6 +171,10 @@ class Decay(_Signed):
 
     value = sum of +-exp(-(frame_us - t) / tau_us); `full` and beyond has full colour.
     tau_us None: 3 frames.
+
+        style = dvskit.render.Decay(tau_us=20_000, full=2)
+        frames = dvskit.render.frames(dvskit.open_events("events.raw"), style=style, fps=30)
+        pictures = np.stack([picture for t_us, picture in frames])  # (60, 128, 128, 3) uint8
     """
 
     tau_us: float | None = None
@@ -194,6 +223,11 @@ class Surface(_Unsigned):
     """The time surface: the age of a pixel's latest event, of either polarity.
 
     value = exp(-(frame_us - t) / tau_us); tau_us None: 6 frames. Lagorce et al., "HOTS" (2017).
+
+        style = dvskit.render.Surface(tau_us=50_000)
+        frames = dvskit.render.frames(dvskit.open_events("events.raw"), style=style, fps=10)
+        for t_us, picture in frames:
+            picture  # (128, 128, 3) uint8: recent events are bright
     """
 
     tau_us: float | None = None
@@ -214,6 +248,11 @@ class Count(_Unsigned):
 
     One event has 0.35 of the colours, to be visible; from there colours follow the logarithm of the
     count; `full` and more has full colour. A given window keeps its events in memory.
+
+        style = dvskit.render.Count(window_us=200_000, full=20)
+        frames = dvskit.render.frames(dvskit.open_events("events.raw"), style=style, fps=10)
+        for t_us, picture in frames:
+            picture  # (128, 128, 3) uint8
     """
 
     window_us: int | None = None
