@@ -1,15 +1,15 @@
 """Record clips of classes, train on them, and answer live: what a page needs, without a server.
 
-folder = ClipFolder("gestures")
-folder.add_class("wave")
-recorder = ClipRecorder(folder, "wave", "anna", size=(320, 240))
-recorder.add(t_us, gray)                                # for each frame of the camera
-clip = recorder.finish()                                # gestures/wave/anna_t1.mkv
-training = TeachTraining(folder, "runs")
-training.start({"minutes": 2})
-training.state()                                        # progress, curve, result
-answers = LiveAnswers(training.model, size=(320, 240))
-answers.add(t_us, gray).answer                          # "wave", or None: nothing
+    folder = ClipFolder("gestures")
+    folder.add_class("wave")
+    recorder = ClipRecorder(folder, "wave", "anna", size=(320, 240))
+    recorder.add(t_us, gray)  # for each frame of the camera
+    clip = recorder.finish()  # gestures/wave/anna_t1.mkv
+    training = TeachTraining(folder, "runs")
+    training.start({"minutes": 2})
+    training.state()  # progress, curve, result
+    answers = LiveAnswers(training.model, size=(320, 240))
+    answers.add(t_us, gray).answer  # "wave", or None: nothing
 
 All methods may be called from several threads.
 """
@@ -17,7 +17,8 @@ All methods may be called from several threads.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from dvskit.teach.clip_folder import Clip, ClipFolder
+from dvskit.teach.clip_files import Clip
+from dvskit.teach.clip_folder import ClipFolder
 from dvskit.teach.commands import SavedCommand, saved_commands
 from dvskit.teach.hidden import DeletedItem
 from dvskit.teach.recorder import ClipRecorder

@@ -39,6 +39,11 @@ class LiveAnswer:
     answer         the most likely class; None for "nothing"
     nothing        why no class is named: "few events", "unsure"; "" with an answer or no decision
     latency_ms     from the call of `add` to its end
+
+        answers = dvskit.teach.LiveAnswers(None, size=(128, 128))  # no model: the picture alone
+        for t_us, frame in dvskit.video.open_frames("video.mp4"):
+            found = answers.add(t_us, frame)
+            found.picture, found.events  # (128, 128, 3) uint8, the number of new events
     """
 
     picture: NDArray[np.uint8]
@@ -69,6 +74,11 @@ class LiveAnswers:
 
     Loops are compiled and the network is warmed up here, which takes some seconds. Raises the
     errors of `load_model`.
+
+        answers = dvskit.teach.LiveAnswers("arm-gestures", size=(128, 128))
+        for t_us, frame in dvskit.video.open_frames("video.mp4"):  # or those of a camera
+            found = answers.add(t_us, frame)
+        found.answer, found.probabilities["wave"]  # ("wave", 0.94)
     """
 
     def __init__(self, model: Model | str | PathLike[str] | None, size: tuple[int, int]) -> None:

@@ -7,6 +7,7 @@ import json
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,6 +28,37 @@ _PREVIEW_US = 80_000  # between frames of a preview, at least
 _MOST_IMAGES = 125  # of a preview: it shows the first ten seconds of a long clip
 _LONGEST_MS = 10_000  # of one frame of a preview
 _KEPT, _REMEMBERED = 600, 5000  # pictures in memory; clips with known facts
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """A video in a folder of clips.
+
+    label    the class
+    person   and `take` are those in its name, person_t1; "" and 0 for another name
+    file     relative to the folder, with "/": "wave/anna_t1.mkv". It identifies the clip
+    seconds  from the first frame to the last
+    frames   the number of frames
+    fps      the mean rate; 0 for one frame
+    damage   the fault of the file, in one line; "" if it is whole. `dvskit train` refuses damaged
+             clips
+    cut      whether the last frame is lost: `dvskit train` uses the others
+
+        with dvskit.teach.ClipFolder("gestures") as folder:
+            clips = folder.clips()  # 18
+        clips[0].label, clips[0].person, clips[0].take  # ("arm_roll", "p1", 1)
+        clips[0].frames, clips[0].fps  # (150, 100.0)
+    """
+
+    label: str
+    person: str
+    take: int
+    file: str
+    seconds: float
+    frames: int
+    fps: float
+    damage: str = ""
+    cut: bool = False
 
 
 class ClipFacts(NamedTuple):

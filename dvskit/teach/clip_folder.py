@@ -7,7 +7,6 @@ import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from dvskit.errors import (
     count_of,
 )
 from dvskit.formats.table import CLIP_SUFFIXES
-from dvskit.teach.clip_files import ClipFacts, ClipFiles, rewritten, whole_video
+from dvskit.teach.clip_files import Clip, ClipFacts, ClipFiles, rewritten, whole_video
 from dvskit.teach.hidden import DeletedFiles, DeletedItem, UnfinishedClips, writing
 from dvskit.teach.locks import take_lock
 from dvskit.teach.names import checked_name, is_utf8, person_take, same_name
@@ -32,32 +31,6 @@ LEAST_US = 200_000
 """The shortest recorded clip."""
 
 
-@dataclass(frozen=True, slots=True)
-class Clip:
-    """A video in a folder of clips.
-
-    label    the class
-    person   and `take` are those in its name, person_t1; "" and 0 for another name
-    file     relative to the folder, with "/": "wave/anna_t1.mkv". It identifies the clip
-    seconds  from the first frame to the last
-    frames   the number of frames
-    fps      the mean rate; 0 for one frame
-    damage   what is wrong with the file, in one line; "" if it is whole. `dvskit train` refuses
-             damaged clips
-    cut      whether the last frame is lost: `dvskit train` uses the others
-    """
-
-    label: str
-    person: str
-    take: int
-    file: str
-    seconds: float
-    frames: int
-    fps: float
-    damage: str = ""
-    cut: bool = False
-
-
 class ClipFolder:
     """The classes and clips of a folder, for one process at a time.
 
@@ -65,6 +38,13 @@ class ClipFolder:
     clips: `recovered` lists them. Links are neither followed nor changed, and nothing is removed:
     deleted clips and classes lie in FOLDER/.deleted. `close` releases the folder. Raises
     OutputError if another process uses it, or if it cannot be made.
+
+        with dvskit.teach.ClipFolder("mine") as folder:
+            folder.add_class("wave")
+            clip = folder.add_video("video.mp4", "wave", "anna")
+            clip.file  # "wave/anna_t1.mp4"
+            folder.rename_class("wave", "hello")
+            [clip.file for clip in folder.clips()]  # ["hello/anna_t1.mp4"]
     """
 
     def __init__(self, path: str | PathLike[str]) -> None:

@@ -11,7 +11,15 @@ from dvskit.errors import ModelError
 
 
 class SavedCommand(NamedTuple):
-    """A command, and its purpose in a few words."""
+    """A command, and its purpose in a few words.
+
+    `saved_commands` returns those of a model.
+
+        model = dvskit.training.load_model("arm-gestures")
+        folder = dvskit.training.save_model("my_model", model)
+        for purpose, command in dvskit.teach.saved_commands(folder):
+            print(f"{purpose}:  {command}")
+    """
 
     purpose: str
     command: str
@@ -25,6 +33,11 @@ def saved_commands(
     video, clips  the reader's own video, and a folder with a folder of clips for each class
 
     Raises ModelError if the folder holds no model.
+
+        model = dvskit.training.load_model("arm-gestures")
+        folder = dvskit.training.save_model("saved_model", model)
+        commands = dvskit.teach.saved_commands(folder, video="video.mp4")
+        commands[0].command  # "dvskit classify video.mp4 --model saved_model"
     """
     folder = Path(model_folder)
     if not (folder / "model.toml").is_file():

@@ -36,6 +36,13 @@ class DeletedItem:
 
     token  identifies it; newer ones are larger
     name   "wave/anna_t1.mkv" for a clip, "wave" for a class
+
+        with dvskit.teach.ClipFolder("changed") as folder:
+            folder.add_class("wave")
+            clip = folder.add_video("video.mp4", "wave", "anna")
+            item = folder.delete_clip(clip.file)
+            item.name, item.is_class  # ("wave/anna_t1.mp4", False)
+            folder.undo(item.token)  # the clip is in its class again
     """
 
     token: str

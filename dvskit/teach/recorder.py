@@ -8,8 +8,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 from dvskit.errors import ConfigError, DvskitError, VideoError, count_of
-from dvskit.teach.clip_files import ClipFacts
-from dvskit.teach.clip_folder import LEAST_US, Clip, ClipFolder
+from dvskit.teach.clip_files import Clip, ClipFacts
+from dvskit.teach.clip_folder import LEAST_US, ClipFolder
 from dvskit.video.lossless import LosslessWriter
 
 
@@ -21,6 +21,13 @@ class ClipRecorder:
     The clip is FFV1 in Matroska with the frames' own times in microseconds, from 0 on. Each frame
     is written when the next one is added, into a hidden file that `ClipFolder` recovers after a
     kill. Raises ConfigError for an unknown class or an invalid name, OutputError.
+
+        with dvskit.teach.ClipFolder("recorded") as folder:
+            folder.add_class("wave")
+            recorder = dvskit.teach.ClipRecorder(folder, "wave", "anna", size=(128, 128))
+            for t_us, frame in dvskit.video.open_frames("video.mp4"):  # or those of a camera
+                recorder.add(t_us, frame)
+            clip = recorder.finish()  # wave/anna_t1.mkv: 200 frames in 1.99 s
     """
 
     def __init__(self, folder: ClipFolder, label: str, person: str, size: tuple[int, int]) -> None:

@@ -44,6 +44,13 @@ class TeachTraining:
     A training goes on if this process is killed: the next TeachTraining on the folder follows it,
     or continues it from its last checkpoint if it has ended too. Raises ConfigError for an output
     within the folder.
+
+        with dvskit.teach.ClipFolder("gestures") as folder:
+            training = dvskit.teach.TeachTraining(folder, "taught")
+            training.start({"minutes": 1, "seed": 1})  # returns at once
+            state = training.state()
+            state["stage"], state["running"]  # ("reading", True)
+            training.stop()  # `resume` continues it
     """
 
     def __init__(self, folder: ClipFolder, output: str | PathLike[str]) -> None:
