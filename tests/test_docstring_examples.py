@@ -17,7 +17,7 @@ PACKAGES = sorted(
 
 
 @pytest.mark.slow(seconds=9)
-@pytest.mark.parametrize("package", ["dvskit", *PACKAGES])
+@pytest.mark.parametrize("package", ["dvskit", *PACKAGES, "dvskit.render.plots"])
 def test_each_public_object_has_an_example_that_runs(package, sample_folder, tmp_path):
     folder = shutil.copytree(sample_folder, tmp_path / "sample")
     done = start_module("tests.docstring_examples", package, folder=folder, seconds=280)

@@ -201,6 +201,10 @@ def confusion(counts: Any, classes: Sequence[str], *, style: Style = PAPER) -> P
     names that do not fit are replaced by numbers with a key below (of up to 24).
     `dvskit.evaluation.evaluate` returns both arguments, as `result.confusion` and `result.classes`.
     Raises ShapeError for another shape, and for counts that are not whole or below 0.
+
+        counts = np.array([[18, 2, 0], [1, 17, 2], [0, 1, 19]])
+        figure = dvskit.render.plots.confusion(counts, ["zero", "one", "two"])
+        dvskit.render.plots.save(figure, "confusion.pdf")
     """
     array = as_array(counts)
     n = len(classes)

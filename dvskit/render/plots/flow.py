@@ -29,6 +29,10 @@ def flow(
 
     blocks     of one size, such as those of `flow_blocks`
     full_px_s  the speed of full saturation; None: the fastest tenth of the pixels has it
+
+        blocks = dvskit.motion.flow_blocks(dvskit.open_events("discs.raw"))
+        figure = dvskit.render.plots.flow(blocks, full_px_s=100)
+        dvskit.render.plots.save(figure, "flow.png")
     """
     latest, known, size = None, 0, None
     for block in [blocks] if isinstance(blocks, Flow) else blocks:
@@ -76,6 +80,11 @@ def flow_arrows(
 
     The grid has 16 cells along the longer side. Cells of fewer than 10 events with a known velocity
     have no arrow.
+
+        events = dvskit.load_events("discs.raw").between(400_000, 500_000)
+        flow = dvskit.motion.pooled_flow(events)
+        figure = dvskit.render.plots.flow_arrows(flow)
+        dvskit.render.plots.save(figure, "flow_arrows.svg")
     """
     cells, sums, seen = None, np.zeros((3, 1)), np.zeros((1, 1), bool)
     for block in [blocks] if isinstance(blocks, Flow) else blocks:

@@ -62,7 +62,14 @@ def interval_edges() -> NDArray[np.int64]:
 def count_intervals(
     events_or_source: Events | Source,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return edges (k + 1,) and counts (3, k) of intervals: OFF-OFF, ON-ON, mixed."""
+    """Return edges (k + 1,) and counts (3, k) of intervals: OFF-OFF, ON-ON, mixed.
+
+    An interval is the time between consecutive events of the same pixel. Both arrays are int64, the
+    edges in us.
+
+        edges, counts = dvskit.render.plots.count_intervals(dvskit.open_events("events.raw"))
+        off_off, on_on, mixed = counts.sum(1)  # 7,398, 7,301 and 14,774
+    """
     source = as_source(events_or_source)
     shape = (source.size.height, source.size.width)
     edges = interval_edges()
@@ -79,6 +86,9 @@ def intervals(events_or_source: Events | Source, *, style: Style = PAPER) -> Plo
 
     Three histograms over logarithmic time: ON after ON, OFF after OFF, and mixed. The height is
     events per decade. Intervals below 1 us are reported in the text.
+
+        figure = dvskit.render.plots.intervals(dvskit.open_events("noisy.raw"))
+        dvskit.render.plots.save(figure, "intervals.pdf")
     """
     edges, counts = count_intervals(events_or_source)
     with style.drawing(0.6) as figure:
@@ -136,7 +146,17 @@ def _decade(time_us: float, position: float | None = None) -> str:
 
 
 class Flicker(NamedTuple):
-    """Per pixel (H, W): the frequency in Hz, NaN without flicker; similar periods of it; events."""
+    """Per pixel (H, W): the frequency in Hz, NaN without flicker; similar periods of it; events.
+
+    `measure_flicker` returns it. `periods` is the number of similar periods, `events` that of all
+    events of the pixel.
+
+        t = np.arange(0, 1_000_000, 5000)  # ON and OFF in turn: a lamp of 100 Hz
+        x, p = np.full(len(t), 3), np.arange(len(t)) % 2
+        events = dvskit.Events(t=t, x=x, y=x, p=p, size=(8, 8))
+        found = dvskit.render.plots.measure_flicker(events)
+        found.frequency_hz[3, 3], found.periods[3, 3], found.events[3, 3]  # (100.0, 98, 200)
+    """
 
     frequency_hz: NDArray[np.float64]
     periods: NDArray[np.int64]
@@ -162,6 +182,9 @@ def measure_flicker(
     chance (a cumulative sum of log-likelihood ratios, Page 1954): nine in a row suffice. Its
     frequency is that of the similar periods of this run. Raises ConfigError unless 0 < min_hz <
     max_hz and certainty >= 1.
+
+        found = dvskit.render.plots.measure_flicker(dvskit.open_events("events.raw"), max_hz=200)
+        np.isfinite(found.frequency_hz).sum()  # 29 pixels
     """
     if not 0 < min_hz < max_hz:
         raise ConfigError(f"min_hz={min_hz}, max_hz={max_hz}: 0 < min_hz < max_hz is expected")
@@ -201,6 +224,9 @@ def flicker(
     Beside the map, or below a small one, is a histogram of the frequencies of pixels, in the
     colours of the map, whose range covers the middle 98 % of the pixels. Pixels with events but
     without flicker are grey, darker with more events. If few pixels flicker they are drawn larger.
+
+        figure = dvskit.render.plots.flicker(dvskit.open_events("events.raw"), min_hz=10)
+        dvskit.render.plots.save(figure, "flicker.pdf")
     """
     measured = measure_flicker(events_or_source, min_hz=min_hz, max_hz=max_hz)
     frequency = measured.frequency_hz

@@ -32,6 +32,13 @@ def motion(motions: MotionTable, *, imu: Imu | None = None, style: Style = PAPER
 
     Windows of too few events are gaps, and so are still ones that lie far from all others; both
     are counted above.
+
+        recording = dvskit.open_events("davis").between(0, 300_000)
+        motions = dvskit.motion.motion_over_time(
+            recording, "rotation", window_us=50_000, camera=recording.intrinsics()
+        )
+        figure = dvskit.render.plots.motion(motions, imu=recording.imu())
+        dvskit.render.plots.save(figure, "motion.pdf")
     """
     shown = {
         title: [k for k, name in enumerate(motions.names) if name.endswith(ending)]

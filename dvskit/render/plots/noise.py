@@ -46,6 +46,10 @@ class NoiseEstimate:
     hot        (H, W) bool: pixels that stand out in the count of events or of isolated ones, by
                `hot_pixels`; so more than the filter drops
     events, span_us, window_us   the number of events, the duration, and the window
+
+        estimate = dvskit.render.plots.measure_noise(dvskit.open_events("noisy.raw"))
+        off_hz, on_hz = estimate.rates_hz  # 1.96 and 1.95 of a pixel
+        estimate.isolated.sum(), estimate.events, estimate.hot.sum()  # (92029, 144962, 3)
     """
 
     isolated: NDArray[np.int64]
@@ -110,6 +114,10 @@ def measure_noise(events_or_source: Events | Source, *, window_us: int = 10_000)
     recovered beside any busy scene. Only a part of these events are noise: a scene has them too, at
     starting edges and thin ones. `quiet_rates_hz` contains less of the scene. Raises ConfigError
     unless 1 <= window_us <= 10,000,000.
+
+        for name in ("events.raw", "noisy.raw"):
+            estimate = dvskit.render.plots.measure_noise(dvskit.open_events(name))
+            estimate.quiet_rates_hz  # of a pixel: below 0.001, then 1.54 OFF and 1.54 ON
     """
     if not 1 <= window_us <= _LONGEST_US:
         raise ConfigError(f"window_us={window_us} is outside 1..{_LONGEST_US:,}")
@@ -138,6 +146,9 @@ def noise(
     They are those of `measure_noise`. Pixels that stand out are excluded from the rates, and
     circled: at most 100, those with the most isolated events. The text at the foot explains that
     not all isolated events are noise.
+
+        figure = dvskit.render.plots.noise(dvskit.open_events("noisy.raw"), window_us=5000)
+        dvskit.render.plots.save(figure, "noise.pdf")
     """
     found = measure_noise(events_or_source, window_us=window_us)
     shape = found.hot.shape

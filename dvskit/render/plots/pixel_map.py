@@ -67,6 +67,9 @@ def pixel_map(events_or_source: Events | Source, *, style: Style = PAPER) -> Plo
     """Plot the number of events of each pixel, logarithmic from 1:10 on, with hot pixels circled.
 
     Hot pixels are those of `hot_pixels`; of more than 100, those with the most events are circled.
+
+        figure = dvskit.render.plots.pixel_map(dvskit.open_events("noisy.raw"))
+        dvskit.render.plots.save(figure, "pixels.pdf")
     """
     total = count_pixels(events_or_source).sum(0)
     hot = hot_pixels(total)

@@ -139,6 +139,9 @@ def rate(
     Time runs from the first event. Without `bin_us` there are at most 250 bins. A few bins (2 %,
     such as a camera's first moment) that exceed all others by far are cut, and their height is
     reported above. Raises ConfigError for bin_us below 1 or too many bins.
+
+        figure = dvskit.render.plots.rate(dvskit.open_events("events.raw"), bin_us=20_000)
+        dvskit.render.plots.save(figure, "rate.pdf")
     """
     counted = count_over_time(events_or_source, bin_us=bin_us)
     shown = counted if bin_us is not None else for_eyes(counted, _RATE_BINS)
@@ -192,6 +195,9 @@ def balance(
 
     The band is two standard errors of a share, 2 sqrt(s (1 - s) / n).
     Raises ConfigError for bin_us below 1 or too many bins.
+
+        figure = dvskit.render.plots.balance(dvskit.open_events("events.raw"))
+        dvskit.render.plots.save(figure, "balance.pdf")
     """
     counter = PixelCounter(as_source(events_or_source))
     counted = count_over_time(counter, bin_us=bin_us)
@@ -249,6 +255,10 @@ def event_raster(
 
     Time runs from the first event. Beyond `max_events` every 2nd, 4th, 8th ... is drawn, and
     the plot reports how many. Raises ConfigError for max_events below 1.
+
+        events = dvskit.load_events("events.raw").between(0, 500_000)
+        figure = dvskit.render.plots.event_raster(events, max_events=5000)
+        dvskit.render.plots.save(figure, "event_raster.pdf")
     """
     return draw_thinned(thin(events_or_source, max_events), style)
 

@@ -34,14 +34,29 @@ _STEPS = 9  # of half a line each, up and to the sides
 
 
 class Peak(NamedTuple):
-    """A peak of a spectrum: its frequency, and its height above the surroundings."""
+    """A peak of a spectrum: its frequency, and its height above the surroundings.
+
+    `find_peaks` returns a list of them.
+
+        t = np.arange(0, 2_000_000, 10_000)  # an event each 10 ms: 100 Hz
+        events = dvskit.Events(t=t, x=0 * t, y=0 * t, p=0 * t, size=(8, 8))
+        spectrum = dvskit.render.plots.rate_spectrum(events)
+        peak = dvskit.render.plots.find_peaks(spectrum)[0]  # multiples follow
+        peak.frequency_hz, peak.above_db  # (100.03, 80.8)
+    """
 
     frequency_hz: float
     above_db: float
 
 
 class Spectrum(NamedTuple):
-    """Power spectral density of an event rate: frequencies (n,) Hz, density (n,) (ev/s)^2 / Hz."""
+    """Power spectral density of an event rate: frequencies (n,) Hz, density (n,) (ev/s)^2 / Hz.
+
+    `rate_spectrum` returns it.
+
+        spectrum = dvskit.render.plots.rate_spectrum(dvskit.open_events("events.raw"), max_hz=100)
+        strongest = spectrum.frequency_hz[spectrum.density.argmax()]  # 6.25 Hz
+    """
 
     frequency_hz: NDArray[np.float64]
     density: NDArray[np.float64]
@@ -53,6 +68,9 @@ def rate_spectrum(events_or_source: Events | Source, *, max_hz: float = 1000.0) 
 
     Welch's method (IEEE Trans. Audio Electroacoust. 15, 1967): the mean over half-overlapping Hann
     windows, each without its mean. Empty below 64 bins of 1 / (4 max_hz).
+
+        spectrum = dvskit.render.plots.rate_spectrum(dvskit.open_events("noisy.raw"))
+        spectrum.frequency_hz, spectrum.density  # (n,) float64 each
     """
     check_range(0.01, 100_000, max_hz=max_hz)
     # Twice finer than necessary: higher frequencies would alias from half the sampling rate.
@@ -82,6 +100,10 @@ def find_peaks(spectrum: Spectrum, most: int = 6) -> list[Peak]:
     Those of most power are chosen; of equal ones (within 3 dB) the lower in frequency; multiples of
     a lower peak, and those of less than 20 dB, only after all others. Sorted by frequency.
     Positions are between bins: the vertex of the parabola through three densities in dB.
+
+        spectrum = dvskit.render.plots.rate_spectrum(dvskit.open_events("events.raw"))
+        peaks = dvskit.render.plots.find_peaks(spectrum, most=3)
+        [round(peak.frequency_hz) for peak in peaks]  # [100, 200, 600]: of the video's frames
     """
     density = spectrum.density
     if len(density) < 5 or not density.any():
@@ -134,6 +156,9 @@ def spectrum(
     The labels are frequencies in Hz, with the accuracy of the recording's length. Labels without
     room are omitted, those of multiples and of lower peaks first. Mains lamps appear at twice the
     mains frequency.
+
+        figure = dvskit.render.plots.spectrum(dvskit.open_events("events.raw"), max_hz=500)
+        dvskit.render.plots.save(figure, "spectrum.pdf")
     """
     found = rate_spectrum(events_or_source, max_hz=max_hz)
     with style.drawing(0.6) as figure:

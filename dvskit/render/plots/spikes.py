@@ -52,6 +52,10 @@ def raster(spikes: Any, *, step_us: float | None = None, style: Style = PAPER) -
 
     If there are negative spikes, they have OFF's colour and positive ones ON's. With `step_us`, the
     length of a step, time is in milliseconds.
+
+        spikes = torch.rand(100, 20) < 0.1  # 100 steps of 20 neurons
+        figure = dvskit.render.plots.raster(spikes, step_us=1000)
+        dvskit.render.plots.save(figure, "raster.pdf")
     """
     if step_us is not None and not step_us > 0:
         raise ConfigError(f"step_us={step_us} is not above 0")
@@ -119,7 +123,14 @@ class Layer(Protocol):
 
 
 class Steps(NamedTuple):
-    """The times of steps: step k covers [start_us + k step_us, ... + step_us)."""
+    """The times of steps: step k covers [start_us + k step_us, ... + step_us).
+
+    `membrane` takes them, to show time in milliseconds.
+
+        steps = dvskit.render.plots.Steps(start_us=0, step_us=1000)
+        layer, current = dvskit.neurons.LIF(beta=0.9), torch.full((100, 1), 0.15)
+        figure = dvskit.render.plots.membrane(layer, current, steps=steps)
+    """
 
     start_us: int
     step_us: float
@@ -166,6 +177,11 @@ def membrane(
     threshold is that of each step. The feedback of recurrent neurons is in the potential, not in
     the current. Raises ShapeError for an invalid neuron, and inputs of another length; ConfigError
     for Events without steps, and steps of no length.
+
+        layer = dvskit.neurons.LIF(beta=0.9)
+        current = 0.3 * torch.rand(100, 5)  # 100 steps of 5 neurons
+        figure = dvskit.render.plots.membrane(layer, current, neuron=2)
+        dvskit.render.plots.save(figure, "membrane.pdf")
     """
     if steps is None and isinstance(inputs, Events):
         raise ConfigError("events have times: pass steps=Steps(start_us, step_us) with them")

@@ -43,7 +43,14 @@ _METADATA: dict[str, dict[str, Any]] = {
 
 
 class Plot(Figure):
-    """A figure with notebook output, without pyplot."""
+    """A figure with notebook output, without pyplot.
+
+    The functions of this package return it. It is a matplotlib Figure, and can be changed like one.
+
+        figure = dvskit.render.plots.rate(dvskit.open_events("events.raw"))
+        figure.axes[0].set_title("A person who waves")
+        dvskit.render.plots.save(figure, "titled.png", dpi=200)
+    """
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -68,6 +75,11 @@ class Style:
     font_pt   4..48: the font size, for any width
 
     ON is orange and OFF blue, which differ for any colour vision (Okabe and Ito).
+    Raises ConfigError for values out of range.
+
+        wide = dvskit.render.plots.Style(dark=True, width_mm=180, font_pt=10)
+        figure = dvskit.render.plots.rate(dvskit.open_events("events.raw"), style=wide)
+        dvskit.render.plots.save(figure, "wide.png")
     """
 
     dark: bool = False
@@ -236,7 +248,15 @@ def say_none(axes: Axes, style: Style, text: str = "no events", *, scales: str =
 def save(
     figure: Figure, path: str | PathLike[str], *, dpi: int = PAPER_DPI, overwrite: bool = False
 ) -> Path:
-    """Write a plot as .png, .svg or .pdf; return its path. The same plot gives the same bytes."""
+    """Write a plot as .png, .svg or .pdf; return its path. The same plot gives the same bytes.
+
+    `dpi` is that of PNG, and of bitmaps in the others. Raises ConfigError for another suffix,
+    OutputError if the file exists and `overwrite` is false.
+
+        figure = dvskit.render.plots.rate(dvskit.open_events("events.raw"))
+        dvskit.render.plots.save(figure, "events_rate.svg")
+        dvskit.render.plots.save(figure, "events_rate.png", dpi=300)
+    """
     target = check_output(check_suffix(path, STILL_SUFFIXES, "a plot"), overwrite=overwrite)
     data = figure_bytes(figure, target.suffix.lower()[1:], dpi)
     write_whole(target, data, overwrite=overwrite)

@@ -52,6 +52,15 @@ class Measured:
     mark     position of a vertical line, in units of x
     words    text above, a part each
     factors  whether x are factors, drawn on a logarithmic axis
+
+        measured = dvskit.render.plots.Measured(
+            x=np.array([0.1, 0.2, 0.4]),
+            accuracy=np.array([0.5, 0.8, 0.9]),
+            interval=np.array([[0.4, 0.6], [0.7, 0.87], [0.82, 0.95]]),
+            label="time (s)",
+            chance=0.1,
+        )
+        figure = dvskit.render.plots.accuracy(measured)
     """
 
     x: NDArray[np.float64]
@@ -88,6 +97,11 @@ def accuracy(measured: Measured | Sequence[Measured], *, style: Style = PAPER) -
 
     `dvskit.evaluation.evaluate_over_time` and `evaluate_corrupted` measure it. Raises ShapeError
     without panels.
+
+        x, shares = np.array([0.5, 1.0, 2.0]), np.array([0.6, 0.9, 0.7])
+        interval = np.stack([shares - 0.05, shares + 0.05], 1)
+        measured = dvskit.render.plots.Measured(x, shares, interval, "speed", factors=True)
+        dvskit.render.plots.save(dvskit.render.plots.accuracy(measured), "accuracy.pdf")
     """
     panels = [measured] if isinstance(measured, Measured) else list(measured)
     if not panels:
@@ -135,6 +149,11 @@ def read_log(path: str | PathLike[str]) -> Mapping[str, NDArray[np.float64]]:
     """Return the columns of the log.csv that `dvskit.training.train` writes.
 
     `path` may be the run's folder. Raises FormatError for a file that is not such a log.
+
+        rows = [[1, 0.9], [2, 0.5]]  # in place of those of a run
+        np.savetxt("log.csv", rows, "%g", ",", header="epoch,loss", comments="")
+        log = dvskit.render.plots.read_log("log.csv")
+        log["loss"]  # [0.9, 0.5]: float64, a value for each epoch
     """
     file = Path(path)
     file = file / "log.csv" if file.is_dir() else file
@@ -171,6 +190,15 @@ def curves(
     log: the log.csv of a run, its folder, or its columns. The band is the 95 % interval of the
     validation accuracy; of several folds, of their mean. A run without a validation part only has
     the loss. The best epoch has the best accuracy, and of equals the least loss.
+
+        log = {
+            "epoch": np.arange(1, 4),
+            "loss": np.array([0.9, 0.5, 0.3]),
+            "validation_loss": np.array([1.0, 0.6, 0.5]),
+            "accuracy": np.array([0.6, 0.8, 0.9]),
+        }
+        figure = dvskit.render.plots.curves(log)  # or the folder of a run
+        dvskit.render.plots.save(figure, "curves.pdf")
     """
     columns = log if isinstance(log, Mapping) else read_log(log)
     epoch = columns["epoch"]
@@ -244,6 +272,10 @@ def weights(values: Any, *, style: Style = PAPER) -> Plot:
 
     (outputs, inputs) is a matrix; (outputs, inputs, height, width) kernels, a tile each, the longer
     of outputs and inputs along the width. Raises ShapeError for other shapes and NaN.
+
+        layer = torch.nn.Conv2d(2, 8, 5)
+        figure = dvskit.render.plots.weights(layer.weight)  # (8, 2, 5, 5): 16 tiles
+        dvskit.render.plots.save(figure, "weights.pdf")
     """
     array = as_array(values).astype(np.float64)
     if array.ndim not in (2, 4):
