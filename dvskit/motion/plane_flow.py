@@ -59,7 +59,7 @@ class Flow:
 class FlowStep(Protocol):
     """One pass over a stream: events are held back until their velocity is determined.
 
-    A step of one's own has these two methods. This one holds nothing back:
+    A custom step has these two methods. This one holds nothing back:
 
         class BeltStep:  # a conveyor belt moves everything to the right, at 80 px/s
             def __call__(self, events):
@@ -84,8 +84,8 @@ class FlowStep(Protocol):
 class FlowMethod(Protocol):
     """Frozen parameters of a way to determine the flow of events.
 
-    A method of one's own returns a new step for each pass. This one chooses parameters by the size
-    of the sensor:
+    A custom method returns a new step for each pass. This one chooses parameters by the size of the
+    sensor:
 
         class PlanesBySize:
             def start(self, size):

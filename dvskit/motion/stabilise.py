@@ -48,7 +48,7 @@ class Stabilised(ReadableSource):
 
     motions   the motion over the same recording, from `motion_over_time`
     camera    its calibration, for a rotation; events are then without lens distortion
-    left_out  events of the latest pass that lie beside the sensor
+    left_out  number of events of the latest pass that lie outside the sensor
 
     The result is a source of the same size. The motion changes halfway between the middles of two
     windows; windows of too few events keep the motion of the window before. Raises ConfigError for

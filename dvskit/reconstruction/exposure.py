@@ -20,7 +20,7 @@ _LOOKED_AT = 20_000  # pixels of an image
 class Exposure(Protocol):
     """Frozen parameters of a change of brightness from image to image.
 
-    Images are (height, width) float32, 0 black to 1 white. One of your own returns a new step for
+    Images are (height, width) float32, 0 black to 1 white. A custom exposure returns a new step for
     each pass:
 
         class Gamma:

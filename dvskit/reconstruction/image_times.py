@@ -42,7 +42,7 @@ class ImageClock(Protocol):
 class ImageTimes(Protocol):
     """Frozen parameters of image times.
 
-    Times of your own can start those of others. This one makes an image of each 1,000 events:
+    Custom times can start those of another class. These are the times of each 1,000th event:
 
         class EachThousand:
             def start(self, size):

@@ -40,6 +40,7 @@ _ABOUT: Mapping[str, type] = {
 class ReconstructionModel:
     """A network with its weights.
 
+    name    of the model
     module  voxels (B, bins, H, W), states -> images (B, 1, H, W), states
     about   tables about data and scores, of plain values
 
@@ -136,8 +137,9 @@ def to_onnx(
 
     The graph takes "events" (1, bins, H, W) and the states "state0", "state1", ..., which are 0 at
     first. It returns "image" (1, 1, H, W), from 0 to 1, and the states after the step, as
-    "state0_next". H and W are rounded up to what the network takes. Raises ConfigError without the
-    packages onnx and onnxscript, OutputError if the file exists and `overwrite` is false.
+    "state0_next". H and W are rounded up to multiples of `model.network.multiple`. Raises
+    ConfigError without the packages onnx and onnxscript, OutputError if the file exists and
+    `overwrite` is false.
 
         network = dvskit.reconstruction.ReconstructionNetwork(channels=(4,))
         model = dvskit.reconstruction.ReconstructionModel("mine", network, network.build())

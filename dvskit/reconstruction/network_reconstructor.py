@@ -23,7 +23,7 @@ class NetworkReconstructor:
 
     The events between two images are one window: a voxel grid from its first to its last event.
     Without events the grid is 0, and the network still takes a step. A sensor of any size is padded
-    to what the network takes. Images are computed on the device of the model's weights.
+    to multiples of `model.network.multiple`. Images are computed on the device of the weights.
 
         model = dvskit.reconstruction.load_reconstruction_model("reconstruct")
         method = dvskit.reconstruction.NetworkReconstructor(model)

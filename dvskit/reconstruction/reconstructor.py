@@ -13,7 +13,7 @@ from dvskit.events import Events, Size
 class ReconstructionPass(Protocol):
     """One pass over a stream; it holds the state of that pass.
 
-    One of your own has three methods:
+    A custom pass has three methods:
 
         class SumPass:  # each event changes the brightness of its pixel by 0.1
             def __init__(self, size):
@@ -53,8 +53,9 @@ class ReconstructionPass(Protocol):
 class Reconstructor(Protocol):
     """Frozen parameters of a way from events to images.
 
-    Its passes receive frames only if it has a true attribute `uses_frames`. One of your own returns
-    a new pass for each stream; this one sets a parameter of another by the size of the sensor:
+    Its passes receive frames only if it has an attribute `uses_frames` that is true. A custom
+    reconstructor returns a new pass for each stream. This one chooses a parameter by the size of
+    the sensor:
 
         class FilterBySize:
             uses_frames = True

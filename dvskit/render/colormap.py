@@ -116,7 +116,7 @@ class Colours:
     """The colouring of n events: (n,) uint8 rows of a (k, 3) uint8 palette, and its key.
 
     The key is single colours with their names (a legend), or a colour bar of the whole palette. A
-    colouring of your own is a function that returns one:
+    custom colouring is a function that returns Colours:
 
         def by_half(events, theme):  # the left half of the sensor in red, the right one in blue
             palette = np.array([[220, 60, 60], [60, 90, 220]], np.uint8)

@@ -143,7 +143,7 @@ def page(
 
     One self-contained file, without requests to servers. Several recordings are side by side,
     turned and played together, each from its first event. Beyond `max_events` (shared by several)
-    it holds every 2nd, 4th, 8th, ... event; the page and the report tell this. Reads each stream
+    it holds every 2nd, 4th, 8th, ... event; the page and the report state this. Reads each stream
     once.
 
     `title` defaults to the file's name. `state` is the initial view, in the form of the part after

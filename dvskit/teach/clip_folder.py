@@ -255,7 +255,7 @@ class ClipFolder:
             self._unfinished.leave(partial)
 
     def drop(self, partial: Path) -> None:
-        """Remove what is left of an unfinished clip."""
+        """Remove the files of an unfinished clip."""
         with self._lock:
             self._unfinished.drop(partial)
 

@@ -132,12 +132,12 @@ class TeachTraining:
         seconds_left  about, for the whole run; None if unknown or not running
         curve         a row for each epoch: {"step": 30, "loss": 0.7, "accuracy": 0.8 or None}
         result        in plain words, "3 of 4 clips it had not seen were recognised"; "" before
-        start         what it began with, in plain words; "" before it is known
+        start         its first weights, in plain words; "" before they are known
         held_out      whether the judged clips were not trained on; False before
         classes, confusion   names, and counts [true][answer]; [] before the end
         warnings      in plain words, a sentence or two each
         error         why it failed, in plain words; "" else
-        report        the last line of the failed command, for those who can help; "" else
+        report        the last line of the failed command, for a report of the fault; "" else
         model         the folder of the newest finished model, as text; None if there is none
         """
         with self._lock:

@@ -44,13 +44,14 @@ class ObjectMethod(Protocol):
 class Tracker:
     """A way to follow objects that move before a camera at rest.
 
-    An object is a rigid template: where it has events of either polarity, for each pixel of its
-    way. The events of a window, each moved along for its age, are shared among the objects, and
-    the most likely shift of a template corrects a Kalman filter with constant velocity. So a part
-    of an object shows where its middle is. Events of no object give birth by their components.
+    An object is a rigid template: the number of ON and OFF events at each of its pixels, for each
+    pixel that it moves. The events of a window, each moved along for its age, are shared among the
+    objects. The most likely shift of a template corrects a Kalman filter with constant velocity, so
+    a visible part of an object shows where its middle is. Components of events that belong to no
+    object become new objects.
 
     window_us     a row for each object at each whole multiple of this time
-    memory        the number of windows, with events that show a new object
+    memory        the number of latest windows in which components of new objects are sought
     join_px       pixels with events at most this far apart are one cluster
     least_pixels  smaller clusters are noise
     gate          the farthest from its prediction that an object that was lost is found again, in
@@ -59,7 +60,7 @@ class Tracker:
     lost_us       an object without events for so long is given up
     accel_px_s2   usual change of velocity, px/s^2
     delay_us      delay of the sensor's events, such as 10 ms for a slow one in dim light: places
-                  are moved on by as much
+                  are extrapolated by this time
 
     Raises ConfigError for values out of range.
 

@@ -42,8 +42,8 @@ class ObjectTracks:
     """Tracked objects: boxes with identities and trails, in a colour each, over faint events.
 
     tracker    finds the objects
-    lines      ((x0, y0), (x1, y1)) in pixels; beside each stand the numbers of objects that crossed
-               it to that side: see `tracking.LineCounter`
+    lines      ((x0, y0), (x1, y1)) in pixels; the number at each side of a line is that of the
+               objects that crossed it to this side: see `tracking.LineCounter`
     trail_us   how long trails stay
     tau_us     of the events, as in `Decay`
 

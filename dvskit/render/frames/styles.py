@@ -47,7 +47,7 @@ class StyleRun(Protocol):
 class FrameStyle(Protocol):
     """Frozen parameters of the appearance of a frame.
 
-    A style of your own can start a run of another. This one has colours of its own:
+    A custom style can start a run of another. This one has other colours:
 
         class RedAndBlue:
             def start(self, size, frame_us):

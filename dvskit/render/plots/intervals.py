@@ -222,8 +222,9 @@ def flicker(
     """Plot the frequency of each pixel that flickers, as found by `measure_flicker`.
 
     Beside the map, or below a small one, is a histogram of the frequencies of pixels, in the
-    colours of the map, whose range covers the middle 98 % of the pixels. Pixels with events but
-    without flicker are grey, darker with more events. If few pixels flicker they are drawn larger.
+    colours of the map. The range of colours covers the middle 98 % of the pixels. Pixels with
+    events but without flicker are grey, darker with more events. If few pixels flicker, they are
+    drawn larger.
 
         figure = dvskit.render.plots.flicker(dvskit.open_events("events.raw"), min_hz=10)
         dvskit.render.plots.save(figure, "flicker.pdf")
