@@ -37,7 +37,7 @@ def saved_commands(
         model = dvskit.training.load_model("arm-gestures")
         folder = dvskit.training.save_model("saved_model", model)
         commands = dvskit.teach.saved_commands(folder, video="video.mp4")
-        commands[0].command  # "dvskit classify video.mp4 --model saved_model"
+        commands[0].purpose, commands[0].command.split()[1]  # ("classify a video", "classify")
     """
     folder = Path(model_folder)
     if not (folder / "model.toml").is_file():
