@@ -21,7 +21,7 @@ import torch
 
 import dvskit
 from dvskit import Events
-from dvskit.evaluation import Live, decisions
+from dvskit.evaluation import Live
 from dvskit.evaluation.live import WindowByWindow
 from dvskit.networks import ConvLIF, Layered, MotionLIF
 from dvskit.training import InputConfig, Model, load_model, shipped_models
@@ -103,7 +103,7 @@ def main() -> None:
     for name, model in models().items():
         bins = bins_of(model, given.rate, given.bins)
         print(line(name, "one thread", measure(model, bins)), flush=True)
-        with mock.patch.object(decisions, "torch_threads", nullcontext):
+        with mock.patch("dvskit.evaluation.live.torch_threads", nullcontext):
             print(line("", f"{torch.get_num_threads()} threads", measure(model, bins)), flush=True)
         with mock.patch("dvskit.evaluation.live.stepping", WindowByWindow):
             few = bins[: model.input.bins + 10]
