@@ -231,12 +231,19 @@ def test_the_plot_shows_the_gyroscope_and_its_words_are_apart(turning):
     assert collisions(plots.motion(none, imu=imu)) == []
 
 
+def test_a_stabilised_video_names_the_share_of_lost_events_from_half_a_percent_on():
+    lost = import_module("dvskit.cli.render")._left_the_picture
+    assert lost(20, 80).startswith("20% of the events left the picture when the motion was removed")
+    assert lost(1, 99).startswith("1% ")
+    assert lost(0, 100) == lost(0, 0) == lost(5, 995) == ""
+
+
 @pytest.mark.slow(seconds=4)
 def test_render_stabilises(run, turning):
     for words in (("translation",), ("rotation", "--camera", "lens.txt")):
         code, _, err = run("render", "a.npz", "-o", "a.gif", "--force", "--stabilise", *words)
         assert code == 0
-        assert "of the events lie beside the sensor without its motion" in err
+        assert "of the events left the picture when the motion was removed" in err
     _, _, err = run("render", "a.npz", "-o", "b.gif", "--stabilise", "rotation")
     assert "pass --camera FILE" in err
     _, _, err = run("render", "a.npz", "-o", "b.gif", "--camera", "lens.txt")

@@ -179,10 +179,8 @@ def render(
         _console.note(f"{beside}: {text}")
     frames, events = count_of(report.frames, "frame"), count_of(report.events, "event")
     _console.say(f"{out}: {frames} of {report.size}, {events}")
-    if stable is not None and stable.left_out:
-        share = stable.left_out / max(stable.left_out + part.events.count, 1)
-        _console.note(f"{out}: {share:.0%} of the events lie beside the sensor without its motion; "
-                      "--start and --stop render a shorter part")  # fmt: skip
+    if stable is not None and (lost := _left_the_picture(stable.left_out, part.events.count)):
+        _console.note(f"{out}: {lost}")
     if report.frames < _SHORT_S * shown_fps:
         slower = _slower(slow, report.frames / shown_fps)
         _console.note(f"{out}: lasts {report.frames / shown_fps:.2g} s; --slow {slower:g} makes "
@@ -218,6 +216,20 @@ def _stabilised(
             on_window=lambda count, t_us: show(count, _console.describe_us(t_us - events.first_us)),
         )  # fmt: skip
     return Stabilised(part, motions, camera=camera)
+
+
+def _left_the_picture(left_out: int, count: int) -> str:
+    """Return a note on events that a stabilised video lacks; an empty text for less than 0.5 %.
+
+    count  the events of the video
+    """
+    share = left_out / max(left_out + count, 1)
+    if share <= 0.005:
+        return ""
+    return (
+        f"{share:.0%} of the events left the picture when the motion was removed; --start and "
+        "--stop render a shorter part"
+    )
 
 
 class _Part:
