@@ -25,7 +25,7 @@ from tests.browser import Browser, find_chromium, start_browser
 from tests.page_code import run_command
 
 _HERE = Path(__file__).resolve().parent
-_COMPILING = re.compile("^compiling loops, .*\n", re.MULTILINE)  # said where no test came before
+_COMPILING = re.compile("^compiling the loops .*\n", re.MULTILINE)  # said where no test came before
 
 
 @pytest.fixture

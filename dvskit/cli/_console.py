@@ -152,7 +152,7 @@ def announce_compiling() -> None:
     from dvskit._compiling import watch_compiling  # here because numba loads slowly
 
     watch_compiling(
-        lambda: announce("compiling loops, once: this takes up to 20 s, and they are kept on disk")
+        lambda: announce("compiling the loops of this command; later runs find them on disk")
     )
 
 

@@ -24,7 +24,7 @@ class Ran:
     def __init__(self, code: int, out: str, err: str) -> None:
         self.code, self.out = code, out
         lines = err.splitlines()
-        said = ("dvskit: note:", "compiling loops", "dvskit: compiling")
+        said = ("dvskit: note:", "compiling the loops", "dvskit: compiling")
         self.err = [line for line in lines if not line.startswith(said)]
         self.errors = [line for line in lines if line.startswith("dvskit: error:")]
 
