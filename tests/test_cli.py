@@ -162,6 +162,10 @@ def test_a_wrong_command_option_or_argument_is_a_usage_error(run):
         (("info", "a.raw", "--nope"), "No such option: --nope"),
         (("emulate", "a.mp4", "b.npz", "--threshold", "much"), "Invalid value for '--threshold'"),
         (("plot", "raet"), "(dvskit plot --help)"),
+        (
+            ("render", "a.raw", "-o", "b.mp4", "--stabilise", "blau"),
+            "Invalid value for '--stabilise': 'blau' is not one of 'translation', 'rotation'",
+        ),
     ):
         assert said in usage_error(run(*words))
     assert run()[0] == 2

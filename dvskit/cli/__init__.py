@@ -83,7 +83,7 @@ _MEANT = {
 
 def _tell_usage(error: Any) -> int:
     """Print one line about a wrong command line; return the exit code."""
-    message = one_line(error.format_message())
+    message = one_line(error.format_message()).replace(": Value error, ", ": ", 1)
     context = getattr(error, "ctx", None)
     where = "dvskit" if context is None else context.command_path
     asked = getattr(error, "option_name", None)
