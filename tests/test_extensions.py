@@ -226,6 +226,8 @@ def garden(tmp_path, monkeypatch):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / f"{name}.seed").write_bytes(SEED)
     (tmp_path / "magic").write_bytes(SEED)
+    (tmp_path / "other.bin").write_bytes(SEED)
+    (tmp_path / "other.txt").write_bytes(SEED)
     (tmp_path / "list.csv").write_text("path,class\na.seed,left\nset/right/b.seed,right\n")
     (tmp_path / "labelled" / "a_labels.csv").write_text(
         "class,startTime_usec,endTime_usec\n1,0,9\n"
@@ -243,6 +245,8 @@ LOOKS = {
     "load_events of a folder": lambda: dvskit.load_events("whole") == EVENTS,
     "save_events": lambda: dvskit.save_events(EVENTS, "b.seed") is None,
     "find_format": lambda: find_format("magic").name == "seed",
+    "find_format of N-MNIST's suffix": lambda: find_format("other.bin").name == "seed",
+    "find_format of a text's suffix": lambda: find_format("other.txt").name == "seed",
     "format_for_writing": lambda: format_for_writing("b.seed").name == "seed",
     "named_format": lambda: named_format("seed")[0].name == "seed",
     "formats": lambda: "seed" in [row.name for row in formats()],
@@ -311,11 +315,11 @@ def test_each_command_finds_the_names_of_a_package(garden, run, words):
 
 def test_known_files_and_names_import_no_package(garden):
     Path("known").mkdir()
-    for name in ("a.raw", "a.csv", "a.npz"):
+    for name in ("a.raw", "a.csv", "a.txt", "a.npz"):
         dvskit.save_events(EVENTS, Path("known", name))
         find_format(Path("known", name))
     Path("known", "notes.txt").write_text("Notes.\n")
-    assert len(find_recordings(Path("known")).recordings) == 3
+    assert len(find_recordings(Path("known")).recordings) == 4
     Path("clip.mp4").write_bytes(bytes(99))
     assert identify_named(Path("clip.mp4")) is PathKind.VIDEO
     filter_from("flip")(EVENTS)

@@ -25,6 +25,7 @@ HEAD_BYTES = 4096
 # Names of CSV's columns t, x, y and p that identify a file of events.
 _COLUMNS = ((b"t", b"time", b"timestamp", b"ts"), (b"x",), (b"y",),
             (b"p", b"pol", b"on", b"polarity"))  # fmt: skip
+_NUMBERS = re.compile(rb"\s*-?[\d.]+([,; \t]+-?[\d.]+){3}")  # the beginning of a text of events
 _EMPTY = ("csv", "rpg")  # formats whose files may have 0 bytes
 VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".avi", ".webm")
 # Common suffixes of files that FFmpeg opens.
@@ -266,7 +267,8 @@ def _start(file: Path) -> bytes:
 def find_format(path: str | PathLike[str]) -> Format:
     """Return the format of a file or a folder: by its content first, by its suffix second.
 
-    Installed packages that extend dvskit are imported if no known format matches. Raises
+    Installed packages that extend dvskit are imported if no known format recognises the content,
+    also for the suffix of N-MNIST. Raises
     UnknownFormatError if none or several match, FormatError if it cannot be read.
 
         dvskit.formats.find_format("events.raw").name     # 'evt3', by its header
@@ -284,6 +286,10 @@ def find_by_columns(head: bytes) -> Format | None:
     if newline and all(any(name in named for name in ways) for ways in _COLUMNS):
         return TABLE["csv"]
     return None
+
+
+def _is_text_of_events(head: bytes) -> bool:
+    return _NUMBERS.match(head) is not None or find_by_columns(head) is not None
 
 
 def find_by_head(path: Path, head: bytes) -> Format:
@@ -315,7 +321,11 @@ def _fitting(head: bytes) -> list[Format]:
 
 
 def known_by_head(path: Path, head: bytes) -> Format:
-    """Return the format of a file that begins with `head`, without importing packages."""
+    """Return the format of a file that begins with `head`.
+
+    Installed packages are imported only where a suffix would decide, unless the file is a text of
+    events: the content of their formats decides before a suffix.
+    """
     if not head:
         row = next((row for row in TABLE.values() if path.suffix.lower() in row.suffixes), None)
         if row is not None and row.name in _EMPTY:
@@ -327,6 +337,9 @@ def known_by_head(path: Path, head: bytes) -> Format:
         fitting = [
             row for row in TABLE.values() if row.recognises is None and suffix in row.suffixes
         ]
+        if fitting and not (fitting[0].name in _EMPTY and _is_text_of_events(head)):
+            known = len(TABLE)
+            fitting = (len(TABLE.complete()) > known and _fitting(head)) or fitting
     if not fitting:
         expected = [row.name for row in TABLE.values() if row.recognises and suffix in row.suffixes]
         if expected:
