@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from dvskit._progress import progress
-from dvskit.errors import DvskitError
+from dvskit.errors import DvskitError, explained
 from dvskit.events import Events, Filter, Sink, Size, Source
 from dvskit.formats import (
     load_events,
@@ -94,10 +94,13 @@ if not TYPE_CHECKING:  # which would accept any name
 
     def __getattr__(name: str) -> Any:
         # Kernels and torch are loaded when first used, so that importing dvskit stays light.
-        if name in _FROM_EMULATOR:
-            return getattr(import_module("dvskit.emulator"), name)
-        if name in __all__:
-            return import_module(f"dvskit.{name}")
+        try:
+            if name in _FROM_EMULATOR:
+                return getattr(import_module("dvskit.emulator"), name)
+            if name in __all__:
+                return import_module(f"dvskit.{name}")
+        except ModuleNotFoundError as error:
+            raise explained(error) from None
         raise AttributeError(f"module 'dvskit' has no attribute {name!r}")
 
 

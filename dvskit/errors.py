@@ -11,6 +11,7 @@
     +-- ShapeError          an array or a window of the wrong shape
     +-- ConfigError         a parameter out of range, an unknown name
     |   +-- ArgumentError        a call with wrong arguments; Python's TypeError too
+    |   +-- PackageError         a package of the full install is missing; an ImportError too
     +-- ModelError          a model folder that cannot be used
     +-- OutputError         an output that already exists or cannot be written
     +-- ProcessError        another of the cooperating processes has ended
@@ -107,6 +108,17 @@ class ArgumentError(ConfigError, TypeError):
     """A call with invalid arguments: unknown names, or a text for a number."""
 
 
+class PackageError(ConfigError, ModuleNotFoundError):
+    """A package that a light install lacks, `name`; Python's ModuleNotFoundError too."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"this needs {name}, which is not installed; pip install dvskit adds it")
+        self.name = name
+
+    def __reduce__(self) -> tuple[type[PackageError], tuple[str]]:
+        return type(self), (str(self.name),)
+
+
 class ModelError(DvskitError):
     """A model folder that is incomplete or does not match its weights."""
 
@@ -156,6 +168,17 @@ def warn(text: str, category: type[Warning]) -> None:
     while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("dvskit."):
         level, frame = level + 1, frame.f_back
     warnings.warn(text, category, stacklevel=level)
+
+
+LEFT_OUT = ("torch", "tonic")
+"""Packages that a light install, of `samples/light.txt`, lacks."""
+
+
+def explained(error: BaseException) -> BaseException:
+    """Return an error; for the import of a package that a light install lacks, the fix."""
+    name = error.name or "" if isinstance(error, ModuleNotFoundError) else ""
+    package = name.partition(".")[0]
+    return PackageError(package) if package in LEFT_OUT else error
 
 
 REGISTER_FIRST = "register it first, or install the package that does"

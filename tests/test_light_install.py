@@ -47,6 +47,7 @@ def result_of(words):
 if __name__ == "__main__":  # and not in a process that a command starts
     print(json.dumps([result_of(words) for words in json.loads(sys.argv[1])]))
 """
+NEEDED = "this needs torch, which is not installed; pip install dvskit adds it"
 RUN = (
     "emulate v.mp4 e.raw",
     "info e.raw",
@@ -124,9 +125,32 @@ def test_without_torch_and_tonic_it_runs(results, line: str) -> None:
 @pytest.mark.parametrize("line", NEED_TORCH)
 def test_a_command_that_needs_torch_ends_with_the_line_that_installs_it(results, line: str) -> None:
     assert results[line] == [
-        2, "",
-        "dvskit: error: this needs torch, which is not installed; pip install dvskit adds it\n",
+        2, "", f"dvskit: error: {NEEDED}\n",
     ]  # fmt: skip
+
+
+PARTS = """
+import driver, dvskit
+for name in dvskit.__all__:
+    try:
+        getattr(dvskit, name)
+    except ImportError as error:
+        assert isinstance(error, dvskit.DvskitError) and error.name == "torch"
+        print(name, error, sep=": ")
+"""
+
+
+@pytest.mark.slow(seconds=4)
+def test_a_part_that_needs_torch_says_so_in_python(tmp_path) -> None:
+    (tmp_path / "driver.py").write_text(DRIVER)
+    done = subprocess.run(
+        [sys.executable, "-c", PARTS], cwd=tmp_path, capture_output=True, text=True, timeout=200,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    said = dict(line.split(": ", 1) for line in done.stdout.splitlines())
+    assert {"tensors", "networks", "neurons", "training"} <= set(said)
+    assert set(said.values()) == {NEEDED}
 
 
 @pytest.mark.slow

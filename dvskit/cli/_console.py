@@ -25,8 +25,10 @@ from dvskit.errors import (
     DvskitError,
     LastFrameWarning,
     LeftOutWarning,
+    PackageError,
     ScaleWarning,
     UnitWarning,
+    explained,
     one_line,
 )
 
@@ -43,7 +45,6 @@ _ADDRESS = re.compile(
     r"\b(s3|gs|gcs|https?|memory|file):/+(?:[^\s/@]*@)?([^\s?]*)(\?\S*?(?=:?(?:\s|$)))?"
 )
 
-LEFT_OUT = ("torch", "tonic")  # by a light install, which `samples/light.txt` makes
 quiet = False
 debug = False
 # Set in a process that does one of many jobs: takes the messages in place of stderr.
@@ -175,18 +176,7 @@ def help_of(function: Callable[..., Any]) -> str:
 def check_torch() -> None:
     """Raise ConfigError unless torch is installed, for commands that load it late."""
     if find_spec("torch") is None:
-        raise _needs("torch")
-
-
-def explained(error: BaseException) -> BaseException:
-    """Return an error; for the import of a package that a light install lacks, the fix."""
-    name = error.name or "" if isinstance(error, ModuleNotFoundError) else ""
-    package = name.partition(".")[0]
-    return _needs(package) if package in LEFT_OUT else error
-
-
-def _needs(package: str) -> ConfigError:
-    return ConfigError(f"this needs {package}, which is not installed; pip install dvskit adds it")
+        raise PackageError("torch")
 
 
 def command(function: Function, interrupted: str = _interrupt.BEGIN_ANEW) -> Function:

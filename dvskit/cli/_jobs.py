@@ -20,7 +20,7 @@ from dvskit import _files, _interrupt
 from dvskit._progress import ProgressState
 from dvskit.cli import _console
 from dvskit.cli._trees import FileJob
-from dvskit.errors import ConfigError, DvskitError, one_line
+from dvskit.errors import ConfigError, DvskitError, explained, one_line
 
 _LOOK_S = 0.1  # between looks at messages, and for Ctrl-C
 
@@ -116,7 +116,7 @@ def _end_of(work: Work, job: FileJob) -> JobResult:
         with _console.warnings_as_notes():
             return JobResult(value=work(job))
     except Exception as raised:  # any error concerns only one file of many
-        error = _console.explained(raised)
+        error = explained(raised)
         known = isinstance(error, DvskitError | OSError | MemoryError)
         text = one_line(error) if known else f"{type(error).__name__}: {one_line(error)}"
         cause = error.__cause__ if isinstance(error.__cause__, OSError) else error

@@ -17,7 +17,7 @@ import typer
 from dvskit import __version__, _files
 from dvskit.cli import _console
 from dvskit.cli._options import Json, option
-from dvskit.errors import DvskitError, count_of
+from dvskit.errors import LEFT_OUT, DvskitError, count_of
 from dvskit.events import Events
 from dvskit.formats import Format, formats, open_events, open_sink
 from dvskit.formats.table import TABLE
@@ -89,7 +89,7 @@ def _extension(package: Package, others: Sequence[Package]) -> tuple[str, bool, 
 def _package(name: str) -> tuple[str, bool, str]:
     from importlib.metadata import PackageNotFoundError, version  # takes 10 ms
 
-    if name in _console.LEFT_OUT and not _is_installed(name):
+    if name in LEFT_OUT and not _is_installed(name):
         return name, True, "not installed: a light install; pip install dvskit adds it"
     try:
         return name, True, version(name)
