@@ -227,6 +227,9 @@ def test_what_has_arrived_is_written_when_a_person_stops_it(tmp_path, free_port)
         running.send_signal(signal.SIGINT)
         _, told = running.communicate(timeout=30)
     assert running.returncode == 0
+    assert told.startswith(
+        f"udp://127.0.0.1:{free_port}: waits for events; Ctrl-C ends it\n".encode()
+    )
     assert b"stopped; the events so far are written" in told
     assert dvskit.load_events(out) == events
 

@@ -226,6 +226,8 @@ def convert(
         ) as sink,
         _console.progress(f"{file.name} -> {out.name}", None, "events") as show,
     ):
+        if recording.format == "udp":  # nothing shows whether there is a sender
+            _console.say(f"{recording.path}: waits for events; Ctrl-C ends it")
         left = changed.write(sink, show)
     _notes(sink.path, [*left, *changed.notes(), *recording.assumptions, *sink.notes], part)
     if not sink.count:
