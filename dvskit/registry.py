@@ -89,13 +89,17 @@ class Registry(Mapping[str, Part], Generic[Part]):
         self._parts[name], self._places[name] = part, place
         self._origins[name] = f"package {_importing}" if _importing else "this program"
 
-    def find(self, name: str) -> Part:
-        """Return a part by its name, after importing installed packages if it is unknown."""
-        return self.search(lambda: self._known(name))
+    def find(self, name: str, offered: Callable[[Part], bool] = lambda part: True) -> Part:
+        """Return a part by its name, after importing installed packages if it is unknown.
 
-    def _known(self, name: str) -> Part:
+        offered  whether the message about an unknown name offers a part
+        """
+        return self.search(lambda: self._known(name, offered))
+
+    def _known(self, name: str, offered: Callable[[Part], bool]) -> Part:
         if name not in self._parts:
-            near = did_you_mean(str(name), self._parts)
+            choices = [each for each, part in self._parts.items() if offered(part)]
+            near = did_you_mean(str(name), choices)
             raise self._error(f"unknown {self.kind} {name!r}; {near}{self._hint}")
         return self._parts[name]
 

@@ -179,6 +179,7 @@ def test_a_wrong_command_option_or_argument_is_a_usage_error(run):
         (("info", "a.npz", "--size", "0x9"), "--size: size 0x9 is outside"),
         (("info", "a.npz", "--from", "evt33"), "--from: unknown format 'evt33'; did you mean"),
         (("convert", "a.npz", "b.raw", "--to", "evt33"), "error: unknown format 'evt33'"),
+        (("convert", "a.npz", "b.raw", "--to", "evt33"), "hdf5-gzip, mcap, npz, rpg\n"),
         (("convert", "a.npz", "b.rav"), "error: b.rav: no format is written as '.rav'"),
         (("convert", "a.npz", "b"), "error: b: has no suffix of a format"),
         (("convert", "a.npz", "b.npz", "--start", "2s", "--stop", "1s"), "is not after"),

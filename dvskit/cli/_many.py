@@ -305,7 +305,7 @@ def _ending(options: Options, usual: str) -> tuple[str, Options]:
     if to.startswith("."):
         return to, options | {"to": None}
     with as_usage("--to"):
-        row = named_format(to)[0]
+        row = named_format(to, "w")[0]
         if "w" not in row.can:
             format_for_writing("x", to)  # raises the error
     return row.suffixes[0], options

@@ -21,7 +21,7 @@ def format_for_writing(path: str | PathLike[str], name: str | None = None) -> Fo
     """
     piped = str(path) == "-" or is_network(path)
     if name is not None:
-        row, variant = named_format(name)
+        row, variant = named_format(name, "w")
         if variant:
             raise UnknownFormatError(
                 f"{name}: a variant is for reading; {row.name} has one form for writing (name it "

@@ -210,10 +210,13 @@ def is_suffix(suffix: str, can: str = "") -> bool:
     return known() or (bool(suffix) and bool(TABLE.complete()) and known())
 
 
-def named_format(name: str) -> tuple[Format, str | None]:
-    """Return the row of `name` or `name:variant`, and the variant."""
+def named_format(name: str, can: str = "") -> tuple[Format, str | None]:
+    """Return the row of `name` or `name:variant`, and the variant.
+
+    can  "r" or "w": the message about an unknown name offers only formats that can it
+    """
     name, colon, variant = name.partition(":")
-    row = TABLE.find(name)
+    row = TABLE.find(name, lambda row: can in row.can)
     if colon and not row.variants:
         raise UnknownFormatError(f"format {name} has no variants such as {variant!r}; use {name}")
     return row, variant if colon else None
