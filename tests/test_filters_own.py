@@ -274,6 +274,7 @@ def test_equal_filters_replace_each_other_others_do_not(registered):
         ("fails", "AttributeError: 'Events' object has no attribute 'nothing'"),
         ("fails:3", "fails takes no arguments; only a class does"),
         ("thrd", "unknown filter 'thrd'; did you mean 'third'?"),
+        ("debounce", "that does; --filter takes FILE.py:NAME, too"),
     ],
 )
 def test_a_mistake_with_a_registered_filter_is_one_line(registered, run, text, said):

@@ -15,6 +15,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from dvskit._arguments import TIME_UNITS_US, check_arguments, parse_us
 from dvskit.errors import (
+    REGISTER_FIRST,
     ConfigError,
     DvskitError,
     did_you_mean,
@@ -49,7 +50,11 @@ _OWN: tuple[type[CallableFilter], ...] = (
     corners.EFast, corners.ArcStar, corners.LuvHarris, corners.EHarris,
 )  # fmt: skip
 Kind = type[Filter] | Filter | Function
-FILTERS: Registry[Kind] = Registry("filter", {_snake(kind.__name__): kind for kind in _OWN})
+FILTERS: Registry[Kind] = Registry(
+    "filter",
+    {_snake(kind.__name__): kind for kind in _OWN},
+    hint=f"; for one of your own, {REGISTER_FIRST}; --filter takes FILE.py:NAME, too",
+)
 
 
 def register_filter(name: str, kind: Kind) -> None:
