@@ -284,7 +284,7 @@ def keep(
         about={"seed": seed, "steps": steps},
         used=used_samples(Split(learned, [], judged)),
     )
-    save_model(out / kind, model)
+    save_model(out / kind, model, overwrite=True)
 
 
 def main() -> None:

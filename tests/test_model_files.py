@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load, save
 
 from dvskit import training
-from dvskit.errors import ConfigError, ModelError
+from dvskit.errors import ConfigError, ModelError, OutputError
 from dvskit.networks import ConvLIF, Layered, MotionLIF
 from dvskit.networks.model_folder import DIGEST
 from dvskit.training import InputConfig, Model, load_model
@@ -90,6 +90,24 @@ def test_weights_that_are_not_finite_are_not_saved(folder, tmp_path):
     with pytest.raises(ModelError, match=r"small: dense1.weight holds 1 impossible number among"):
         training.save_model(tmp_path / "again", model)
     assert not (tmp_path / "again").exists()
+
+
+def test_a_saved_model_is_replaced_only_with_overwrite(folder):
+    first = (folder / "weights.safetensors").read_bytes()
+    model = load_model(folder)
+    with torch.no_grad():
+        model.module.dense1.weight += 1
+    with pytest.raises(OutputError) as found:
+        training.save_model(folder, model)
+    assert str(found.value) == (
+        f"{folder}: holds a model already; pass overwrite=True to replace it"
+    )
+    assert (folder / "weights.safetensors").read_bytes() == first
+    training.save_model(folder, model, overwrite=True)
+    assert (folder / "weights.safetensors").read_bytes() != first
+    assert torch.equal(
+        load_model(folder).module.dense1.weight.cpu(), model.module.dense1.weight.cpu()
+    )
 
 
 @pytest.mark.parametrize(

@@ -184,7 +184,7 @@ def test_weights_of_a_killed_save_are_not_taken_for_the_model_before(tmp_path):
     first, second = (small_model(tmp_path / name) for name in "ab")
     module = load_model(second)
     next(module.module.parameters()).data += 1
-    save_model(second, module)
+    save_model(second, module, overwrite=True)
     shutil.copy(second / WEIGHTS, first / WEIGHTS)
     with pytest.raises(ModelError, match="of another model"):
         load_model(first)

@@ -149,5 +149,5 @@ def test_the_choice_is_kept_when_a_model_is_saved_again(trained: Trained, tmp_pa
     save_model(tmp_path / "m", trained.model)
     assert load_model(tmp_path / "m").reject == trained.model.reject
     bare = replace(trained.model, about={})
-    save_model(tmp_path / "m", bare)
+    save_model(tmp_path / "m", bare, overwrite=True)
     assert load_model(tmp_path / "m").reject == Reject()

@@ -97,26 +97,30 @@ class Model:
 
 
 @check_arguments
-def save_model(folder: str | PathLike[str], model: Model) -> Path:
+def save_model(folder: str | PathLike[str], model: Model, *, overwrite: bool = False) -> Path:
     """Write model.toml, weights.safetensors and split.csv to a folder, and return it.
 
+    overwrite  whether the files of an earlier model in the folder are replaced
+
     The folder is made if it is missing. split.csv is not written if it would be empty. The
-    file of fitted features that the input names is copied to the folder. Files of an
-    earlier model are replaced. Raises ConfigError and ModelError for a model that could not be
-    loaded again, OutputError.
+    file of fitted features that the input names is copied to the folder. Raises ConfigError and
+    ModelError for a model that could not be loaded again, and OutputError if the folder holds a
+    model and `overwrite` is false.
 
         samples = dvskit.datasets.open_samples("digits")
         model = dvskit.training.model_of(dvskit.networks.ConvLIF(classes=3), samples)
         dvskit.training.save_model("saved", model)
         again = dvskit.training.load_model("saved")
     """
+    if (Path(folder) / _TOML).exists() and not overwrite:
+        raise OutputError(f"{folder}: holds a model already; pass overwrite=True to replace it")
     if is_own(model.network):
         check_same_again(model.network, model.module, model.input)
     return write_model(folder, model)
 
 
 def write_model(folder: str | PathLike[str], model: Model) -> Path:
-    """Do as `save_model`, for a network that was checked before its training."""
+    """Do as `save_model` with overwrite=True, for a network checked before its training."""
     target = Path(folder)
     check_about(model.about, f"{model.name}: about")
     check_restorable(model.network, model.module)
