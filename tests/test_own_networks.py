@@ -297,6 +297,25 @@ def test_a_class_that_needs_arguments_names_both_ways_to_load_it(samples: Sample
     assert load_model(tmp_path / "described", networks={"Needy": Needy}).network == described
 
 
+def test_weights_of_other_arguments_than_the_defaults_name_both_ways_to_load_them(
+    samples: Samples, tmp_path: Path
+):
+    training.save_model(tmp_path / "m", training.model_of(MyNet(hidden=5), samples, INPUT))
+    both = (
+        r"weight is \(5, 3072\), but .*model.toml stores no hidden of MyNet, so the default is .*"
+        r'\{"MyNet": lambda: MyNet\(hidden=\.\.\.\)\}.*arguments=\{"hidden": \.\.\.\}'
+    )
+    with pytest.raises(ModelError, match=both):
+        load_model(tmp_path / "m", networks={"MyNet": MyNet})
+    load_model(tmp_path / "m", networks={"MyNet": lambda: MyNet(hidden=5)})
+    size = {"width": 16, "height": 16, "classes": 2}
+    described = ModuleNetwork(module=MyNet(hidden=5), **size, arguments={"hidden": 5})
+    training.save_model(tmp_path / "d", training.model_of(described, samples, INPUT))
+    load_model(tmp_path / "d", networks={"MyNet": MyNet})
+    with pytest.raises(ModelError, match=r"has \(6, 3072\)[^;]*(; \d more tensors.*)?$"):
+        load_model(tmp_path / "d", networks={"MyNet": lambda hidden: MyNet(hidden=6)})
+
+
 @pytest.mark.parametrize(
     ("call", "words"),
     [

@@ -241,17 +241,7 @@ class ModuleNetwork:
 
 def lacking_arguments(name: str, kind: Maker, arguments: Mapping[str, Any]) -> str:
     """Return which arguments a class still needs, with the fix; "" if it needs no others."""
-    try:
-        parameters = inspect.signature(kind).parameters.values()
-    except (TypeError, ValueError):
-        return ""
-    needed = [
-        each.name
-        for each in parameters
-        if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)
-        and each.default is each.empty
-        and each.name not in arguments
-    ]
+    needed = [each.name for each in _others(kind, arguments) if each.default is each.empty]
     if not needed:
         return ""
     made = kind.__name__
@@ -261,6 +251,38 @@ def lacking_arguments(name: str, kind: Maker, arguments: Mapping[str, Any]) -> s
         f"classes=, arguments={{{given}}}), in a configuration [network.arguments], or load with "
         f'networks={{"{name}": lambda: {made}(...)}}'
     )
+
+
+def default_arguments(network: Network) -> str:
+    """Return which arguments a class takes by default, with the fix; "" if there are none."""
+    if not isinstance(network, ModuleNetwork) or not inspect.isclass(network.module):
+        return ""
+    made, stored = network.module.__name__, network.arguments
+    others = [each.name for each in _others(network.module, stored)]
+    if not others:
+        return ""
+    given = ", ".join(f'"{each}": ...' for each in (*stored, *others))
+    first, rest = (" **stored", ", **stored") if stored else ("", "")
+    return (
+        f"model.toml stores no {', '.join(others)} of {made}, so the default is used; if this is "
+        f'wrong, load with networks={{"{network.name}": lambda{first}: '
+        f"{made}({others[0]}=...{rest})}}, or save ModuleNetwork(module=..., width=, height=, "
+        f"classes=, arguments={{{given}}})"
+    )
+
+
+def _others(kind: Callable[..., Any], arguments: Mapping[str, Any]) -> list[inspect.Parameter]:
+    """Return the named parameters that are not among the arguments; [] if they are unknown."""
+    try:
+        parameters = inspect.signature(kind).parameters.values()
+    except (TypeError, ValueError):
+        return []
+    return [
+        each
+        for each in parameters
+        if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)
+        and each.name not in arguments
+    ]
 
 
 def _listed(value: Any) -> Any:

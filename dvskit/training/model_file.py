@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from dvskit.errors import ConfigError, DvskitError, ModelError, did_you_mean, one_line
 from dvskit.networks import Network, is_own, network_from
 from dvskit.networks.model_folder import DIGEST, TASKS, check_header, load_weights, read_toml
-from dvskit.networks.network import Maker, outline
+from dvskit.networks.network import Maker, default_arguments, outline
 from dvskit.training.config import Config
 from dvskit.training.input_config import FITTED_FILE, InputConfig, fitted_file, with_fitted
 from dvskit.training.model_tables import emulation_from, reject_from
@@ -125,7 +125,12 @@ def new_module(described: Described, weights: Path) -> nn.Module:
     odd = [key for key, value in outlined.state_dict().items() if not isinstance(value, Tensor)]
     if odd:
         raise ModelError(f"{weights}: does not fit model.toml: {odd[0]} is no tensor")
-    check_header(weights, outlined.state_dict())
+    try:
+        check_header(weights, outlined.state_dict())
+    except ModelError as error:
+        if fix := default_arguments(network):
+            raise ModelError(f"{error}; {fix}") from error
+        raise
     module = outlined if is_own(network) else network.build()
     load_weights(weights, module, described.digest)
     return module
