@@ -20,6 +20,7 @@ from dvskit.training.left_out import (
     JudgedSample,
     by_person,
     left_out,
+    not_judged,
     parts_to_leave_out,
     result_of_left_out,
 )
@@ -134,13 +135,38 @@ def test_parts_without_time_are_not_judged_and_damaged_answers_are_an_error(tmp_
     root = bars(tmp_path / "set", 0, 4)
     late = SimpleNamespace(monotonic=lambda: 1e18)
     monkeypatch.setattr("dvskit.training.left_out.time", late)
-    done = train_folder(root, output=tmp_path / "mine", changes=QUICK)
+    notes: list[str] = []
+    done = train_folder(
+        root, output=tmp_path / "mine", changes=QUICK, callbacks=Callbacks(note=notes.append)
+    )
+    said = (
+        "8 samples were not judged: no time was left; give more --minutes, and another output (-o)"
+    )
+    assert notes.count(said) == 1
+    assert done.missing == said
+    assert f"\n{said}.\n" in (tmp_path / "mine" / "README.md").read_text()
+    assert '"kind": "not judged"' in (tmp_path / "mine" / "notes.json").read_text()
     assert done.left_out == ()
     assert not done.held_out
     assert left_out(tmp_path / "mine") == ()
     (tmp_path / "mine" / "judged.csv").write_text("part,label\nx,y\n")
     with pytest.raises(OutputError, match=r"judged\.csv: is no list of judged samples; remove it"):
         train_folder(root, output=tmp_path / "mine", changes=QUICK)
+
+
+def test_people_without_an_answer_are_named(tmp_path):
+    samples = open_samples(bars(tmp_path / "set", 3))
+    rows = [
+        JudgedSample(0, row.label, row.name, row.group or "", row.label) for row in samples.rows
+    ]
+    assert not_judged(rows, samples) is None
+    said = not_judged([each for each in rows if each.group != "p2"], samples)
+    assert said == (
+        "p2 was not judged: no time was left; give more --minutes, and another output (-o)"
+    )
+    assert said.values == {"people": ["p2"], "samples": 4}
+    unanswered = [replace(each, answer="") if each.group != "p2" else each for each in rows]
+    assert str(not_judged(unanswered, samples)).startswith("p1, p3 were not judged: ")
 
 
 def test_the_result_counts_each_answer_and_its_surprise():

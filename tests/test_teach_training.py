@@ -383,6 +383,7 @@ NOTES = {
     "skipped files": {"count": 2},
     "short of time": {"used": 1200, "total": 1300, "minutes": 3.2},
     "slow machine": {"epochs": 3, "planned": 10},
+    "not judged": {"people": ["bo", "cy"], "samples": 8},
     "long clips": {"window_s": 4.0},
 }
 SAID = [
@@ -394,6 +395,7 @@ SAID = [
     "There was time for 1,200 of 1,300 clips only: choose 4 minutes or more to use all.",
     "This computer was busy, so it learned for less time than planned: close other programs, or "
     "choose a longer time.",
+    "There was no time to test it with “bo” and “cy”: choose a longer time.",
     "Some clips are too long: only their first 4 seconds are used, so begin the movement at once.",
 ]
 

@@ -130,11 +130,11 @@ def _minutes(note: Mapping[str, Any]) -> str:
     return count_of(max(1, -int(-note["minutes"] // 1)), "minute")
 
 
-def _named(classes: Sequence[str]) -> str:
+def _named(classes: Sequence[str], one: str = "class", many: str = "classes") -> str:
     """Return “a”, “b” and “c”; at most three, with the number of the others."""
     names = [f"“{name}”" for name in classes[:3]]
     if len(classes) > 3:
-        names.append(count_of(len(classes) - 3, "other class", "other classes"))
+        names.append(count_of(len(classes) - 3, f"other {one}", f"other {many}"))
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
@@ -146,6 +146,13 @@ _WARNINGS: Mapping[str, _Words] = {
     "slow machine": lambda note: (
         "This computer was busy, so it learned for less time than planned: close other programs, "
         "or choose a longer time."
+    ),
+    "not judged": lambda note: (
+        f"There was no time to test it with {_named(note['people'], 'person', 'people')}: choose a "
+        "longer time."
+        if note["people"]
+        else f"There was no time to test it with {count_of(note['samples'], 'clip')}: choose a "
+        "longer time."
     ),
     "long clips": lambda note: (
         f"Some clips are too long: only their first {note['window_s']:.2g} seconds are used, so "

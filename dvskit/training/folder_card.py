@@ -33,6 +33,8 @@ class FolderRun:
     seconds   of the whole run
     left_out  the answers about samples that a training left out, if these give the result: the
               model itself learned from all samples
+    missing   the people, or the number of samples, that no training left out because there was no
+              time left, and the fix; "" if each was left out
 
         short = {"loop.epochs": "1", "loop.steps": "1"}  # without changes the run takes minutes
         run = dvskit.training.train_folder("digits", output="runs/folder", changes=short)
@@ -46,6 +48,7 @@ class FolderRun:
     choices: tuple[ChosenSetting, ...]
     seconds: float
     left_out: tuple[JudgedSample, ...] = ()
+    missing: str = ""
 
     @property
     def people(self) -> dict[str, tuple[int, int]]:
@@ -105,6 +108,7 @@ def _card_text(run: FolderRun, config: Config, contents: FolderContents) -> str:
             if run.judged
             else []
         ),
+        *(["", f"{run.missing[0].upper()}{run.missing[1:]}."] if run.missing else []),
         *(["", _NOT_INDEPENDENT] if contents.groups else []),
         "",
         *(

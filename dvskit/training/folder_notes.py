@@ -7,6 +7,7 @@ one background   in `classes` (`all`: in every class)
 skipped files    `count` of another kind                   unreadable files `count`, with --salvage
 short of time    `used` of `total` clips; `minutes` use all
 slow machine     `epochs` of `planned` were taken          long clips       only `window_s` count
+not judged       `people` ([]: unknown), with `samples`, for which no time was left
 start            `model` ("": new weights) and `why`: like, unlike, short, known or unread
 too little time  the run ended; `minutes` are enough
 """

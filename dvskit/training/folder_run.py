@@ -37,6 +37,7 @@ from dvskit.training.left_out import (
     JudgedSample,
     counted,
     judge_left_out,
+    not_judged,
     parts_left_out,
     plan_to_leave_out,
     result_of_left_out,
@@ -155,9 +156,20 @@ def train_folder(
             )  # fmt: skip
         result, held_out = _judged(trained, config, ready.sets, answers)
     seconds = time.monotonic() - began
-    run = FolderRun(trained, result, held_out, ready.choices, seconds, answers)
+    missing = _not_judged(ready, answers)
+    if missing is not None:
+        callbacks.note(missing)
+    run = FolderRun(trained, result, held_out, ready.choices, seconds, answers, str(missing or ""))
     write_card(run, config, ready.contents)
     return run
+
+
+def _not_judged(ready: Prepared, answers: Sequence[JudgedSample]) -> FolderNote | None:
+    """Return a note on people, or samples, that no training left out for want of time."""
+    samples = ready.sets[0].parts.train
+    if not ready.left_out or isinstance(samples, ImageSamples):
+        return None
+    return not_judged(answers, samples)
 
 
 def _found(ready: Prepared) -> Iterator[FolderNote]:

@@ -20,9 +20,10 @@ import torch
 
 from dvskit import _files
 from dvskit.datasets import Cache, Samples, SplitSamples, k_fold
-from dvskit.errors import OutputError
+from dvskit.errors import OutputError, count_of
 from dvskit.training.config import Config
 from dvskit.training.feed import judged_part
+from dvskit.training.folder_notes import FolderNote
 from dvskit.training.loop import train_sets
 from dvskit.training.models import make_folder
 from dvskit.training.running import Progress
@@ -195,6 +196,23 @@ def by_person(rows: Sequence[JudgedSample]) -> dict[str, tuple[int, int]]:
             right, of = found.get(each.group, (0, 0))
             found[each.group] = (right + (each.answer == each.label), of + 1)
     return dict(sorted(found.items()))
+
+
+def not_judged(rows: Sequence[JudgedSample], samples: Samples) -> FolderNote | None:
+    """Return a note on people, or samples, without an answer; None if each has one."""
+    answered = {(each.label, each.name) for each in rows if each.answer}
+    without = [row for row in samples.rows if (row.label, row.name) not in answered]
+    if not without:
+        return None
+    people = sorted({row.group for row in without if row.group})
+    what = ", ".join(people) or count_of(len(without), "sample")
+    were = "was" if len(people or without) == 1 else "were"
+    return FolderNote(
+        f"{what} {were} not judged: no time was left; give more --minutes, and another output (-o)",
+        "not judged",
+        people=people,
+        samples=len(without),
+    )
 
 
 def _write(folder: Path, rows: Sequence[JudgedSample]) -> None:
