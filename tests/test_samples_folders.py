@@ -309,6 +309,7 @@ def test_people_are_read_off_names_where_that_is_beyond_doubt(tmp_path, names, g
     found = [by_name[f"{name}.npz"] for name in names]
     assert found == ([None] * len(names) if groups is None else groups.split())
     assert any("assumed to be people" in note for note in samples.notes) == (groups is not None)
+    assert "group=" not in str(samples.notes)  # the command line prints them, too
     assert {row.group for row in open_samples(root, group=None).rows} == {None}
 
 

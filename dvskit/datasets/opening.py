@@ -272,10 +272,8 @@ def group_names(
         return [None] * len(names), []
     groups = sorted(set(found), key=lambda name: (len(name), name))
     shown = ", ".join(groups[:3]) + (f", ... {groups[-1]}" if len(groups) > 3 else "")
-    return found, [
-        f"{count_of(len(groups), 'group')} by the files' names ({shown}), assumed to be "
-        "people; group=None ignores them, group=r'...' sets others"
-    ]
+    count = count_of(len(groups), "group")
+    return found, [f"{count} by the files' names ({shown}), assumed to be people"]
 
 
 def _numbers(names: Sequence[str], pattern: re.Pattern[str]) -> list[str] | None:
