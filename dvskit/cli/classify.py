@@ -40,7 +40,6 @@ from dvskit.formats.table import CLIP_SUFFIXES
 
 if TYPE_CHECKING:
     from dvskit.evaluation import Classified
-    from dvskit.events import Events
     from dvskit.training import Model
 
 
@@ -250,32 +249,23 @@ class _Judge:
     def __call__(self, file: Path) -> Classified:
         """Judge a recording, a video or an image."""
         from dvskit.evaluation import Classified, Decision, classify_image, classify_windows
+        from dvskit.evaluation.decisions import emulated_clip
 
         if _is_image(file):
             given, spikes = self.model.input, self.spikes
             shares = classify_image(self.model, file, encoder=spikes.encoder, seed=spikes.seed)
             return Classified((Decision(0, given.bins * given.bin_us, 0, shares),), 0)
         if self.reading.from_ is None and identify_named(file) in CLIPS:
-            return classify_windows(self.model, self._emulated(file))
+            events, damage = emulated_clip(self.model, file, strict=not self.reading.salvage)
+            if damage:
+                self.note(f"{file}: {damage}")
+            return classify_windows(self.model, events)
         recording = self.reading.open(file)
         try:
             return classify_windows(self.model, recording)
         finally:
             if recording.damage:
                 self.note(f"{file}: {recording.damage}")
-
-    def _emulated(self, clip: Path) -> Events:
-        """Return the events of a clip, emulated like the model's training clips."""
-        from dvskit.datasets import FileSamples, Sample, kinds
-
-        how = kinds.SampleReading(self.model.emulation, strict=not self.reading.salvage)
-        samples = FileSamples([Sample(clip.name, "", path=clip)], how)
-        events = samples.events(0)
-        for damage in samples.damage.values():
-            self.note(f"{clip}: {damage}")
-        if not len(events):
-            raise FormatError(f"{clip}: there are no events to classify; nothing moves in it")
-        return events
 
 
 def _values(file: Path, found: Classified) -> dict[str, Any]:

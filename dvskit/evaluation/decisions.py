@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from os import PathLike
+from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from dvskit._arguments import check_arguments
-from dvskit.datasets import likely_size
+from dvskit.datasets import FileSamples, likely_size
 from dvskit.datasets.images import read_gray
+from dvskit.datasets.kinds import SampleReading
 from dvskit.datasets.sample import Sample, named
 from dvskit.encoders.names import Encoder
-from dvskit.errors import ConfigError, GeometryError, ModelError, ShapeError
+from dvskit.errors import ConfigError, FormatError, GeometryError, ModelError, ShapeError
 from dvskit.evaluation.held_out import choose_encoder, choose_seed
 from dvskit.events import Events, Source, file_name
 from dvskit.events.even_blocks import even_blocks
+from dvskit.formats.found import CLIPS, identify_named
 from dvskit.streams import Labels
 from dvskit.training.activity import activity_of
 from dvskit.training.inputs import (
@@ -123,20 +126,25 @@ def classify_windows(model: Model | str | PathLike[str], recording: Recorded) ->
     """Return the decision of a model on each window of a recording.
 
     model      a Model, a model's folder, or the name of a shipped one
-    recording  Events, a Source, or an event file
+    recording  Events, a Source, an event file, or a clip: a video, a folder of images or a depth
+               clip is emulated as the model's training clips were
 
     Windows have the model's length and begin at the first event. The network is at rest at the
     start of each. A remainder of less than half a window is not judged, unless it is the only
     window.
 
     A recording of another sensor is fitted, with a FittedWarning: see `dvskit.filters.Fit`. Raises
-    ShapeError for no events, and the errors of `load_model` and `open_events`.
+    ShapeError for no events, FormatError for a clip without events, and the errors of `load_model`,
+    `open_events` and `emulate`.
 
         found = dvskit.evaluation.classify_windows("nmnist-signed-lif", "digits/0/00001.bin")
         for window in found.windows:
             window.start_us, window.best, window.events
     """
-    network, source = as_model(model), as_recording(recording)
+    network = as_model(model)
+    if isinstance(recording, str | PathLike) and identify_named(Path(recording)) in CLIPS:
+        recording, _ = emulated_clip(network, Path(recording))
+    source = as_recording(recording)
     size = likely_size(source, network.size)
     fit = SensorFit(size, network.size)
     windows: list[Decision] = []
@@ -153,6 +161,21 @@ def classify_windows(model: Model | str | PathLike[str], recording: Recorded) ->
     if len(windows) > 1 and last_us + 1 - windows[-1].start_us < network.input.window_us / 2:
         unlooked = windows.pop().events
     return Classified(tuple(windows), unlooked)
+
+
+def emulated_clip(model: Model, clip: Path, *, strict: bool = True) -> tuple[Events, str]:
+    """Return the events of a clip, emulated as a model's training clips were, and its damage.
+
+    With strict=False damaged parts are left out; the damage is "" if there is none. Raises
+    FormatError for no events, and the errors of reading.
+    """
+    samples = FileSamples(
+        [Sample(clip.name, "", path=clip)], SampleReading(model.emulation, strict=strict)
+    )
+    events = samples.events(0)
+    if not len(events):
+        raise FormatError(f"{clip}: there are no events to classify; nothing moves in it")
+    return events, samples.damage.get(0, "")
 
 
 def _decide(model: Model, events: Events, first_us: int, weight: float | None) -> Decision:
