@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from statistics import median
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
@@ -139,8 +141,7 @@ def binning(e: Events, at: Layouts) -> Case:
         frame = ToFrame((width, height, 2), n_time_bins=20)
         case.peers["tonic"] = lambda: frame(at.tonic)
     if has("spikingjelly"):
-        from spikingjelly.datasets.utils import integrate_events_by_fixed_frames_number as integrate
-
+        integrate = integration()
         case.peers["spikingjelly"] = lambda: integrate(at.spikingjelly, "time", 20, height, width)
     if has("frames2py"):
         from frames2py import StackedHistogram
@@ -266,8 +267,7 @@ def frames(e: Events, at: Layouts) -> Case:
         frame = ToFrame((width, height, 2), n_event_bins=20)
         case.peers["tonic"] = lambda: frame(at.tonic)
     if has("spikingjelly"):
-        from spikingjelly.datasets.utils import integrate_events_by_fixed_frames_number as integrate
-
+        integrate = integration()
         case.peers["spikingjelly"] = lambda: integrate(at.spikingjelly, "number", 20, height, width)
     return case
 
@@ -312,6 +312,17 @@ CASES = [
     binning, count_image, voxels, last_times, surface, surfaces, decayed, frames, points, averaged,
     tore,
 ]  # fmt: skip
+
+
+def integration() -> Callable[..., Any]:
+    """Return spikingjelly's function of frames; its data sets of speech need torchaudio to load."""
+    try:
+        import torchaudio  # noqa: F401
+    except (ImportError, OSError):  # a build for CUDA beside torch for processors
+        sys.modules["torchaudio"] = mock.MagicMock()
+    from spikingjelly.datasets.utils import integrate_events_by_fixed_frames_number
+
+    return integrate_events_by_fixed_frames_number
 
 
 def has(package: str) -> bool:
