@@ -21,7 +21,8 @@ class MeanShift:
 
     start_px       (x, y) of the object at the beginning; None for the place of most events in the
                    first window
-    bandwidth_px   radius around the place in which events count; somewhat more than that of the object
+    bandwidth_px   radius around the place in which events count; somewhat more than that of the
+                   object
     window_us      a row at each whole multiple of this time
     least_events   of a window; the object stands still with fewer
 
