@@ -19,7 +19,7 @@ def test_each_benchmark_is_a_module_that_measures_files_that_exist():
     for name, benchmark in BENCHMARKS.items():
         assert measured.PAGE.with_name(f"{name}.py").is_file()
         for part in benchmark.code:
-            assert (measured.TOP / "dvskit" / part).exists(), part
+            assert (measured.PACKAGE / part).exists(), part
 
 
 def test_a_table_is_marked_once_while_its_code_differs_and_no_longer():
@@ -41,9 +41,8 @@ def test_another_table_replaces_the_old_one_alone():
 
 
 def test_the_digest_of_code_ignores_docstrings_and_sees_numbers(tmp_path, monkeypatch):
-    monkeypatch.setattr(measured, "TOP", tmp_path)
-    file = tmp_path / "dvskit" / "part.py"
-    file.parent.mkdir()
+    monkeypatch.setattr(measured, "PACKAGE", tmp_path)
+    file = tmp_path / "part.py"
     digests = []
     for text in ('"""A."""\nx = 1\n', '"""B."""\n\nx = 1  # why\n', '"""A."""\nx = 2\n'):
         file.write_text(text)

@@ -109,6 +109,7 @@ def test_help_pages_show_words_in_brackets(run, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_extras_that_are_named_exist() -> None:
+    text_of("README.md")  # and the other pages, which name extras, too
     known = tomllib.loads(text_of("pyproject.toml"))["project"]["optional-dependencies"]
     texts = [path.read_text(encoding="utf-8") for path in (*MODULES, *PAGES)]
     named = {name for text in texts for name in re.findall(r"(?:dvskit|'\.)\[(\w+)\]", text)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import runpy
 import textwrap
@@ -54,9 +55,8 @@ def test_the_example_of_the_docstring_runs(tmp_path, monkeypatch):
 
 
 def test_the_example_of_named_files_runs(tmp_path):
-    code = re.search(r"\n(        def open_named.*?)\n\n", register_public_set.__doc__, re.DOTALL)[
-        1
-    ]
+    text = inspect.getdoc(register_public_set)  # without the indentation, on any Python
+    code = re.search(r"\n(    def open_named.*?)\n\n", text, re.DOTALL)[1]
     names: dict = {"datasets": dvskit.datasets}
     exec(textwrap.dedent(code), names)
     samples = open_public(row(open=names["open_named"]), named_recordings(tmp_path / "set"))

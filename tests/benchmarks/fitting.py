@@ -17,8 +17,8 @@ import numpy as np
 import torch
 
 from dvskit import training
-from dvskit.datasets import read_images, saccades
-from dvskit.emulator import Emulator, EmulatorParams
+from dvskit.datasets import read_images
+from dvskit.emulator import Emulator, EmulatorParams, saccades
 from dvskit.events import Events, Size
 from dvskit.filters import Fit
 from dvskit.tensors import bin_events

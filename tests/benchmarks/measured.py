@@ -19,7 +19,10 @@ from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import dvskit
+
 TOP = Path(__file__).resolve().parents[2]
+PACKAGE = Path(dvskit.__file__).parent
 PAGE = Path(__file__).with_name("README.md")
 NEVER = "never"  # in place of a digest: nothing was measured yet
 OLDER = "**Older than the code that it measures.**\n\n"
@@ -57,9 +60,9 @@ def digest_of(parts: Iterable[str]) -> str:
     """Return a digest of the code of files and folders below `dvskit/`, without its docstrings."""
     total = hashlib.sha256()
     for part in parts:
-        top = TOP / "dvskit" / part
+        top = PACKAGE / part
         for file in sorted(top.rglob("*.py")) if top.is_dir() else [top]:
-            total.update(file.relative_to(TOP).as_posix().encode())
+            total.update(file.relative_to(PACKAGE).as_posix().encode())
             total.update(_code_of(file.read_text("utf-8")).encode())
     return total.hexdigest()[:12]
 
