@@ -11,38 +11,31 @@ counting the area of its pixel (as `dvskit.training` does), and each counting 1.
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 
-import cv2
 import numpy as np
 import torch
 
 from dvskit import training
 from dvskit.datasets import read_images
-from dvskit.emulator import Emulator, EmulatorParams, saccades
+from dvskit.emulator.saccades import NOMINAL, emulate_moved
 from dvskit.events import Events, Size
 from dvskit.filters import Fit
 from dvskit.tensors import bin_events
 
 _SIZES = (17, 26, 34, 68, 100, 128, 136, 240)
-_FRAME_US = 4_000
-_FLOOR = 0.15  # black on a screen is not dark
 
 
 def emulate(image: np.ndarray, size: Size, seed: int) -> Events:
     """Return the events of a digit that fills a sensor of any size as it fills 34x34."""
-    rng = np.random.default_rng((seed, 1))
-    threshold = rng.uniform(0.22, 0.42)
-    run = Emulator(EmulatorParams(threshold_on=threshold, threshold_off=threshold)).start(size)
-    scale, middle = size.width / 34, (size.width - 1) / 2
-    blocks = []
-    for number, (dx, dy) in enumerate(saccades._path(rng)):
-        left, top = (middle + scale * (at - (28 - 1) / 2) for at in (dx, dy))
-        matrix = np.array([(scale, 0, left), (0, scale, top)])
-        moved = cv2.warpAffine(image.astype(np.float32) / 255, matrix, tuple(size))
-        frame = cv2.GaussianBlur(moved, (0, 0), max(0.4, 0.7 * scale))
-        light = (np.clip(frame, 0, 1) + _FLOOR) / (1 + _FLOOR)
-        blocks.append(run.step(number * _FRAME_US, light.astype(np.float32)))
-    return Events.concatenate(blocks)
+    scale = size.width / 34
+    shown = replace(
+        NOMINAL,
+        stations_px=tuple((scale * x, scale * y) for x, y in NOMINAL.stations_px),
+        scale=scale * NOMINAL.scale,
+        blur_px=max(0.4, scale * NOMINAL.blur_px),
+    )
+    return emulate_moved(image, size, shown, seed=seed)
 
 
 def main() -> None:
