@@ -145,7 +145,7 @@ def spiking_layers(model: Model) -> dict[str, Neurons]:
 def weighted_layers(model: Model) -> dict[str, nn.Module]:
     """Return the layers with matrices or kernels as weights, by name.
 
-    They are the layers whose operations `count_operations` counts.
+    `count_operations` counts the operations of these layers.
 
         model = dvskit.training.load_model("nmnist-signed-lif")
         list(dvskit.evaluation.weighted_layers(model))  # ["conv1", "conv2", ..., "dense2"]

@@ -101,7 +101,7 @@ def replaced(page: str, name: str, digest: str, text: str) -> str:
 
 
 def marked(page: str, digests: dict[str, str]) -> str:
-    """Return the page with a mark at each table whose code has another digest, and no other."""
+    """Return the page with a mark at each table that is older than its code, and no other."""
     for name, (digest, text) in blocks_of(page).items():
         plain = text.replace(OLDER, "")
         older = digest not in (digests[name], NEVER)
