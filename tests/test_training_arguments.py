@@ -52,6 +52,7 @@ def test_a_video_is_classified_by_its_events_of_the_model_s_emulation_as_by_the_
     expected = evaluation.classify(model, samples.events(0))
     assert evaluation.classify(model, clip) == evaluation.classify(model, str(clip)) == expected
     assert evaluation.classify(NAME, clip) != expected
+    assert list(evaluation.decide(model, clip)) == list(evaluation.decide(model, samples.events(0)))
     code, out, err = run("classify", clip, "--model", tmp_path / "mine", "--json")
     assert (code, json.loads(out)["probabilities"]) == (0, expected), err
     still = tmp_path / "still.mp4"

@@ -142,9 +142,7 @@ def classify_windows(model: Model | str | PathLike[str], recording: Recorded) ->
             window.start_us, window.best, window.events
     """
     network = as_model(model)
-    if isinstance(recording, str | PathLike) and identify_named(Path(recording)) in CLIPS:
-        recording, _ = emulated_clip(network, Path(recording))
-    source = as_recording(recording)
+    source = recorded_for(network, recording)
     size = likely_size(source, network.size)
     fit = SensorFit(size, network.size)
     windows: list[Decision] = []
@@ -161,6 +159,13 @@ def classify_windows(model: Model | str | PathLike[str], recording: Recorded) ->
     if len(windows) > 1 and last_us + 1 - windows[-1].start_us < network.input.window_us / 2:
         unlooked = windows.pop().events
     return Classified(tuple(windows), unlooked)
+
+
+def recorded_for(model: Model, recording: Recorded) -> Source:
+    """Return a recording as a source; a clip is emulated as the model's training clips were."""
+    if isinstance(recording, str | PathLike) and identify_named(Path(recording)) in CLIPS:
+        recording, _ = emulated_clip(model, Path(recording))
+    return as_recording(recording)
 
 
 def emulated_clip(model: Model, clip: Path, *, strict: bool = True) -> tuple[Events, str]:

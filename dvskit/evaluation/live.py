@@ -22,7 +22,7 @@ from torch import Tensor
 
 from dvskit._arguments import check_arguments
 from dvskit.datasets import likely_size
-from dvskit.evaluation.decisions import Recorded, most_likely
+from dvskit.evaluation.decisions import Recorded, most_likely, recorded_for
 from dvskit.events import Events, Size, Source, as_size
 from dvskit.layers import Sequence, Stateful
 from dvskit.layers.sequence import ends_time
@@ -30,7 +30,6 @@ from dvskit.training.device import torch_threads
 from dvskit.training.input_config import is_weighed, representation_of
 from dvskit.training.inputs import (
     SensorFit,
-    as_recording,
     blocks_on_sensor,
     describe_source,
     input_of,
@@ -256,18 +255,20 @@ def decide(
     """Return the decisions on a stream, one after each of its bins: see `Live`.
 
     model      a Model, a model's folder, or the name of a shipped one
-    recording  Events, a Source, or an event file. Decisions are made lazily, while events arrive;
-               the last is on the bin with the last event
+    recording  Events, a Source, an event file, or a clip: a video, a folder of images or a depth
+               clip is emulated as the model's training clips were. Decisions are made lazily,
+               while events arrive; the last is on the bin with the last event
     reject     the limits below which no class is named; default: the model's own
 
-    A recording of another sensor is fitted, with a FittedWarning after its last event. Raises the
-    errors of `load_model` and `open_events`.
+    A recording of another sensor is fitted, with a FittedWarning after its last event. Raises
+    FormatError for a clip without events, and the errors of `load_model`, `open_events` and
+    `emulate`.
 
         for decision in dvskit.evaluation.decide("nmnist-signed-lif", "digits/0/00001.bin"):
             decision.stop_us, decision.best, decision.confidence
     """
-    live, source = Live(as_model(model), reject), as_recording(recording)
-    return decisions_on(live, source, warn=True)
+    live = Live(as_model(model), reject)
+    return decisions_on(live, recorded_for(live.model, recording), warn=True)
 
 
 def decisions_on(live: Live, source: Source, *, warn: bool = False) -> Iterator[LiveDecision]:
