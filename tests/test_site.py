@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
+import json
 import re
 import subprocess
 import sys
@@ -134,6 +135,15 @@ def test_nothing_is_loaded_from_other_hosts(site, pages):
     styles = [file for file in site.rglob("*.css") if LOADED.search(file.read_text("utf-8"))]
     assert outside == []
     assert styles == []
+
+
+def test_search_knows_american_spellings_too(site):
+    index = json.loads((site / "search" / "search_index.json").read_text("utf-8"))
+    for british, american in (("stabilise", "stabilize"), ("colour", "color"), ("centre", "center"),
+                              ("optimiser", "optimizer"), ("labelled", "labeled")):  # fmt: skip
+        with_british = [each for each in index["docs"] if re.search(british, each["text"])]
+        assert with_british
+        assert all(american in each["text"] for each in with_british)
 
 
 def test_search_works_in_a_page_that_is_opened_as_a_file(site, browser):

@@ -15,6 +15,7 @@ from site_api import PACKAGES, Api, api_pages, page_of
 from site_commands import Command, command_pages, commands
 from site_pages import Links, list_of_pages, notebook_page, places, title_of
 from site_spans import LinkedSpans
+from site_spelling import add_spellings
 
 TOP = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(TOP))  # the commands are those of this folder
@@ -83,6 +84,11 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     elif page.file.src_uri.startswith("migrate/"):
         page.meta["hide"] = ["toc"]  # code side by side needs the width
     return _built["site"].links.rewritten(markdown, page.file.src_uri)
+
+
+def on_post_build(config: MkDocsConfig) -> None:
+    """Add American spellings to the search, before its index is copied for pages in files."""
+    add_spellings(Path(config.site_dir, "search", "search_index.json"))
 
 
 def _add(files: Files, config: MkDocsConfig, place: str, content: str | bytes) -> None:
