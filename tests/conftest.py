@@ -102,9 +102,16 @@ def run(monkeypatch, capsys, tmp_path):
 
 @pytest.fixture(scope="session")
 def sample_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of `dvskit sample`, which tests copy before they write to it."""
-    folder = tmp_path_factory.mktemp("sample") / "dvskit-sample"
-    run_command(f"dvskit sample {folder}")
+    """The folder of `dvskit sample`, one for all processes; tests copy it before they write."""
+    from filelock import FileLock
+
+    place = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        place = place.parent
+    folder = place / "dvskit-sample"
+    with FileLock(place / "dvskit-sample.lock"):
+        if not folder.exists():
+            run_command(f"dvskit sample {folder}")
     return folder
 
 

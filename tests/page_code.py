@@ -59,27 +59,6 @@ def prose_of(page: str) -> list[str]:
     return re.sub(r"<!--.*?-->", "", _ANY_BLOCK.sub("", page), flags=re.DOTALL).split()
 
 
-def start_page(page: Path, folder: Path, seconds: int = 280) -> subprocess.CompletedProcess[str]:
-    """Run the code of a page in a process of its own, which works in the folder."""
-    return start_module("tests.page_code", str(page), folder=folder, seconds=seconds)
-
-
-def start_module(
-    module: str, *words: str, folder: Path, seconds: int
-) -> subprocess.CompletedProcess[str]:
-    """Run a module with this Python in a folder; warnings are errors, as in the tests."""
-    top = str(Path(__file__).resolve().parent.parent)
-    paths = os.pathsep.join(filter(None, (top, os.environ.get("PYTHONPATH"))))
-    return subprocess.run(
-        [sys.executable, "-W", "error", "-m", module, *words],
-        cwd=folder,
-        env=os.environ | {"PYTHONPATH": paths, "MPLBACKEND": "agg"},
-        capture_output=True,
-        text=True,
-        timeout=seconds,
-    )
-
-
 def run_command(line: str) -> None:
     """Run a line of a shell: `cd` and `dvskit` in this process, all others in a shell.
 

@@ -6,7 +6,9 @@ import multiprocessing
 import os
 import signal
 import socket
+import sys
 import traceback
+import warnings
 from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -50,6 +52,36 @@ def _call(
         traceback.print_exc()
         answer.send(f"{type(error).__name__}: {error}")
         raise SystemExit(1) from error
+
+
+def run_in(folder: Path, function: Callable[..., Any], *given: Any) -> str:
+    """Run function(*given) in a process of its own, which works in a folder.
+
+    Warnings are errors, as in the tests. Returns what the process printed; raises AssertionError
+    with it if the function raised an error.
+    """
+    printed = folder.with_name(f"{folder.name}.printed")
+    process = _context.Process(target=_call_in, args=(str(folder), printed, function, given))
+    process.start()
+    process.join(280)
+    if process.exitcode is None:
+        process.kill()
+    process.join()
+    text = printed.read_text()
+    assert process.exitcode == 0, text
+    return text
+
+
+def _call_in(
+    folder: str, printed: Path, function: Callable[..., Any], given: tuple[Any, ...]
+) -> None:
+    with printed.open("w") as file:
+        os.dup2(file.fileno(), sys.stdout.fileno())
+        os.dup2(file.fileno(), sys.stderr.fileno())
+    os.chdir(folder)
+    os.environ["MPLBACKEND"] = "agg"
+    warnings.simplefilter("error")
+    function(*given)
 
 
 def together(count: int, function: Callable[..., Any], *given: Any) -> list[Any]:

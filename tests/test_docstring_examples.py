@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 import dvskit
-from tests.page_code import start_module
+from tests.docstring_examples import check_examples
+from tests.processes import run_in
 
 PACKAGES = sorted(
     f"dvskit.{path.parent.name}" for path in Path(dvskit.__file__).parent.glob("*/__init__.py")
@@ -20,5 +21,4 @@ PACKAGES = sorted(
 @pytest.mark.parametrize("package", ["dvskit", *PACKAGES, "dvskit.render.plots"])
 def test_each_public_object_has_an_example_that_runs(package, sample_folder, tmp_path):
     folder = shutil.copytree(sample_folder, tmp_path / "sample")
-    done = start_module("tests.docstring_examples", package, folder=folder, seconds=280)
-    assert done.returncode == 0, f"{done.stdout}{done.stderr}"
+    run_in(folder, check_examples, package)

@@ -9,6 +9,7 @@ import importlib.util
 import json
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -30,6 +31,7 @@ from dvskit.formats.table import named_format
 from dvskit.networks import Layered, network_from
 from dvskit.tensors import representation_from
 from tests.conftest import skip_or_fail
+from tests.processes import run_in
 
 SOURCE = Path(__file__).parent / "extension_package"
 EVENTS = dvskit.Events(
@@ -168,18 +170,15 @@ def site(tmp_path_factory):
     return work / "site"
 
 
-def run_python(site: Path, folder: Path, *words: str) -> str:
-    """Run Python in a folder, with the package installed; return its output."""
-    path = os.pathsep.join([str(site), str(Path(dvskit.__file__).parents[1])])
-    done = subprocess.run(
-        [sys.executable, *words], cwd=folder, text=True, timeout=200,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env={**os.environ, "PYTHONPATH": path},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout
-    return done.stdout
+def run_script(site: str, file: str) -> None:
+    """Run a script with the package installed, for processes that it starts, too."""
+    path = [site, str(Path(dvskit.__file__).parents[1])]
+    sys.path[:0] = path
+    os.environ["PYTHONPATH"] = os.pathsep.join(path)
+    runpy.run_path(file, run_name="__main__")
 
 
-@pytest.mark.slow(seconds=25)
+@pytest.mark.slow(seconds=8)
 @pytest.mark.parametrize("kind", SCRIPTS)
 def test_a_part_of_an_installed_package_works_everywhere(site, tmp_path, kind):
     dvskit.save_events(EVENTS, tmp_path / "in.npz")
@@ -188,7 +187,7 @@ def test_a_part_of_an_installed_package_works_everywhere(site, tmp_path, kind):
         dvskit.save_events(EVENTS[at:], tmp_path / "classes" / name / f"{at}.npz")
     (tmp_path / "run.toml").write_text(CONFIG)
     (tmp_path / "script.py").write_text(PRELUDE + SCRIPTS[kind])
-    run_python(site, tmp_path, "script.py")
+    run_in(tmp_path, run_script, str(site), str(tmp_path / "script.py"))
 
 
 @pytest.mark.slow(seconds=4)
@@ -201,7 +200,12 @@ def test_known_names_import_neither_packages_nor_what_finds_them(site, tmp_path)
         'command("convert", "in.npz", "a.seed")\nassert "garden" in sys.modules\n'
     )
     (tmp_path / "script.py").write_text(PRELUDE.partition("if __name__")[0] + code)
-    run_python(site, tmp_path, "script.py")
+    path = os.pathsep.join([str(site), str(Path(dvskit.__file__).parents[1])])
+    done = subprocess.run(
+        [sys.executable, "script.py"], cwd=tmp_path, text=True, timeout=200,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=os.environ | {"PYTHONPATH": path},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
 
 
 # --- the same package on sys.path, imported anew by each test -------------------------------------

@@ -29,8 +29,8 @@ COMMANDS = {
 }
 # How many moments of each command, and until when they last, in seconds.
 MOMENTS = {
-    "convert": (16, 1.5), "emulate": (20, 2.5), "render": (16, 2.0), "train": (24, 6.0),
-    "classify": (12, 4.0), "view": (12, 1.5), "teach": (12, 1.5),
+    "convert": (8, 1.5), "emulate": (10, 2.5), "render": (8, 2.0), "train": (8, 6.0),
+    "classify": (6, 4.0), "view": (6, 1.5), "teach": (6, 1.5),
 }  # fmt: skip
 
 

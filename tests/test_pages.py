@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.page_code import blocks_of, prose_of, start_page
+from tests.page_code import blocks_of, prose_of, run_page
+from tests.processes import run_in
 from tests.tree import SAMPLES
 
 GUIDES = sorted((SAMPLES / "guide").glob("*.md"))
 PICTURE = re.compile(r"!\[[^\]]+\]\(pictures/([^)]+)\)")
-# One process for each page, which loads torch and runs all commands of the page.
 of_guides = pytest.mark.parametrize("page", GUIDES, ids=lambda page: page.stem)
 
 
@@ -21,8 +21,7 @@ of_guides = pytest.mark.parametrize("page", GUIDES, ids=lambda page: page.stem)
 @of_guides
 def test_the_code_of_a_guide_runs_and_draws_its_pictures(page, sample_folder, tmp_path):
     folder = shutil.copytree(sample_folder, tmp_path / "sample")
-    done = start_page(page, folder)
-    assert done.returncode == 0, f"{done.stdout}{done.stderr}"
+    run_in(folder, run_page, page)
     made = {path.stem for path in folder.rglob("*") if path.is_file()}
     made -= {path.stem for path in sample_folder.rglob("*")}
     assert {Path(name).stem for name in PICTURE.findall(page.read_text("utf-8"))} <= made

@@ -16,7 +16,7 @@ from dvskit.render.plots.style import note
 from tests.plot_words import collisions, drawn_words
 from tests.test_plots import crowded, drawings, lamp, scattered
 
-WIDTHS = (45, 60, 88, 180)
+WIDTHS = (45, 88, 180)
 SIZES = {"chip": (34, 34), "hd": (1280, 720), "flat": (640, 100),
          "tall": (60, 200)}  # fmt: skip
 GESTURES = ("hand clapping", "right arm clockwise", "left arm counter clockwise", "air guitar",

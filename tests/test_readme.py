@@ -6,7 +6,8 @@ import re
 
 import pytest
 
-from tests.page_code import start_page
+from tests.page_code import run_page
+from tests.processes import run_in
 from tests.tree import TOP, text_of
 
 README = text_of("README.md")
@@ -24,11 +25,12 @@ def test_the_set_up_commands_are_those_that_continuous_integration_runs():
 
 @pytest.mark.slow(seconds=90)
 def test_the_code_of_the_readme_runs_from_an_empty_folder(tmp_path):
-    done = start_page(TOP / "README.md", tmp_path)
-    assert done.returncode == 0, f"{done.stdout}{done.stderr}"
+    place = tmp_path / "empty"
+    place.mkdir()
+    run_in(place, run_page, TOP / "README.md")
     for name in ("mine.raw", "cloud.html", "events.mp4", "rate.pdf", "objects.html", "turn.html"):
-        assert (tmp_path / "dvskit-sample" / name).stat().st_size > 1000
-    assert (tmp_path / "dvskit-sample" / "runs" / "mine" / "weights.safetensors").is_file()
+        assert (place / "dvskit-sample" / name).stat().st_size > 1000
+    assert (place / "dvskit-sample" / "runs" / "mine" / "weights.safetensors").is_file()
 
 
 def test_the_readme_names_pages_of_all_guides():

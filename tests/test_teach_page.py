@@ -234,9 +234,8 @@ def test_a_training_survives_a_reload_and_its_model_answers_live_and_is_saved(
     filmed, served, folder, tmp_path, monkeypatch
 ):
     start = TrainProcess.start
-    monkeypatch.setattr(
-        TrainProcess, "start", lambda own, words: start(own, [*words, "--set", "loop.steps=2"])
-    )
+    few = ("--set", "loop.steps=2", "--set", "loop.epochs=3")
+    monkeypatch.setattr(TrainProcess, "start", lambda own, words: start(own, [*words, *few]))
     fill(folder, "anna", "bo", "cy")
     filmed.open(served.url)
     filmed.wait("S.clips.length === 6", 60)

@@ -426,7 +426,7 @@ def test_clips_become_a_model_that_the_three_commands_use(folder, tmp_path, monk
     start = TrainProcess.start
 
     def quick(process: TrainProcess, arguments: list[str]) -> None:
-        start(process, [*arguments, "--set", "loop.steps=2"])
+        start(process, [*arguments, "--set", "loop.steps=2", "--set", "loop.epochs=3"])
 
     monkeypatch.setattr(TrainProcess, "start", quick)
     training = TeachTraining(folder, tmp_path / "runs")
@@ -444,7 +444,7 @@ def test_clips_become_a_model_that_the_three_commands_use(folder, tmp_path, monk
     assert any("There are few clips of each class" in each for each in state["warnings"])
     assert state["start"].startswith("It ")
     assert sum(map(sum, state["confusion"])) == 4
-    assert (state["step"], state["steps"], len(state["curve"])) == (60, 60, 10)  # and two parts
+    assert (state["step"], state["steps"], len(state["curve"])) == (18, 18, 3)  # and two parts
     assert training.model is not None
     with ClipFolder(tmp_path / "others") as others:
         fill(others, "cy")

@@ -19,7 +19,7 @@ from tests.bars import config_for, write_bars
 from tests.processes import start
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="processes are forked")
-MOMENTS = 10  # of each kind of run: twenty for each signal
+MOMENTS = 5  # of each kind of run: ten for each signal
 
 
 def command(place: Path, words: list[str]) -> int:
