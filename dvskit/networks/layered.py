@@ -1,24 +1,4 @@
-"""Networks from lists of layers, written as in papers: see `Layered`.
-
-12C5        convolution, 12 channels, kernel of 5x5; 12C5s2p2 of stride 2, padded by 2
-P2 M2 S2    pooling of 2x2: mean, largest magnitude, sum; M3s2 of stride 2
-256 F256    dense layer of 256 outputs; images are flattened in front of it
-T5 T5s2     the inputs of 5 time steps side by side, this one and those before, or every second one:
-            the next layer has synapses of 5 delays
-D0.2        dropout, constant in time
-log         counts on a logarithmic scale, log(1 + x)
-V10         the mean of each 10 neighbouring outputs of a dense layer: ten vote for a class
-bn tdbn     batch normalisation of images, plain and to the threshold; tdbn alpha=0.7
-ln          layer normalisation of the outputs of a dense layer
-if lif signed-lif burst-lif alif plif synaptic-lif recurrent-lif, and li, which does not spike
-            neurons; parameters follow: lif beta=0.95 reset=hard. Add neurons of your own with
-            `dvskit.neurons.register_neuron`
-relu        max(x, 0) in place of neurons: an ANN, which sees each time step alone
-membrane    after neurons: their membranes instead of their spikes
-mean last max count first, and each, for the outputs of all steps
-            the readout, at the end; first tau=5. The default is mean
-[ ... ]     a residual block: the output of the list is added to its input
-"""
+"""Networks from lists of layers, written as in papers: see `Layered`."""
 
 from __future__ import annotations
 
@@ -215,14 +195,29 @@ def _label(word: Any, at: str) -> str:
 class Layered:
     """A chain of layers, written as in papers: 2-12C5-P2-LIF-64C5-P2-LIF-10.
 
-    [network]
-    name = "layers"  # optional
-    layers = ["12C5", "P2", "signed-lif", "64C5", "P2", "signed-lif", "D0.2", "10"]
+    Words of a layer:
 
-    The words are those of this module. A list in the list is a residual block, whose kind is
-    selected by the place of its neurons (`dvskit.layers.ResidualBlock`):
+    12C5        convolution, 12 channels, kernel of 5x5; 12C5s2p2 has stride 2 and padding 2
+    P2, M2, S2  pooling of 2x2: mean, largest magnitude, sum; M3s2 has stride 2
+    256, F256   dense layer of 256 outputs, which flattens images
+    T5, T5s2    the inputs of this step and the four before, side by side: the next layer has
+                synapses of 5 delays; T5s2 takes every second step
+    D0.2        dropout, constant in time
+    log         counts on a logarithmic scale, log(1 + x)
+    V10         the mean of each 10 neighbouring outputs of a dense layer: ten vote for a class
+    bn, tdbn    batch normalisation of images, plain and to the threshold; tdbn alpha=0.7
+    ln          layer normalisation of the outputs of a dense layer
+    lif         neurons: if, lif, signed-lif, burst-lif, alif, plif, synaptic-lif, recurrent-lif,
+                li (does not spike), or those of `dvskit.neurons.register_neuron`; parameters
+                follow: lif beta=0.95 reset=hard
+    relu        max(x, 0) in place of neurons: an ANN, which sees each time step alone
+    membrane    after neurons: their membranes instead of their spikes
+    mean        the readout, at the end: mean (the default), last, max, count, first tau=5, or each
+                for the outputs of all steps
+    [...]       a list in the list is a residual block: the output of its layers is added to its
+                input; its kind depends on the place of its neurons (`dvskit.layers.ResidualBlock`)
 
-    layers = ["32C3p1", "bn", "plif", ["32C3p1", "bn", "plif"], "M2", "10"]
+    Arguments:
 
     width, height  of the input, pixels       inputs     channels of the input: 2, OFF and ON
     classes        number of logits, the outputs of the last dense layer
@@ -232,16 +227,25 @@ class Layered:
                    neurons would spike
 
     The module takes counts (T, B, inputs, H, W) and returns logits (B, classes); with the readout
-    "each" those of each step, (T, B, classes). A network of dense layers on still images of 28x28
-    pixels, with a loss of the membranes at each step:
-
-    Layered(width=28, height=28, inputs=1, beta=0.95, gain=1,
-            layers=("1000", "lif", "10", "lif", "membrane", "each"))
-
-    Errors in layers name the layer, its index in the list, the shape of its input, and a fix.
+    "each" those of each step, (T, B, classes). Errors in layers name the layer, its index in the
+    list, the shape of its input, and a fix.
 
         network = dvskit.networks.Layered(layers=("8C5s2", "lif", "16C3s2", "lif", "3"), classes=3)
         logits = network.build()(torch.rand(20, 8, 2, 34, 34).round())  # (8, 3)
+
+    A network of dense layers on still images of 28x28 pixels, with a loss of the membranes at each
+    step:
+
+        Layered(width=28, height=28, inputs=1, beta=0.95, gain=1,
+                layers=("1000", "lif", "10", "lif", "membrane", "each"))
+
+    In a configuration, the second one with a residual block:
+
+        [network]
+        layers = ["12C5", "P2", "signed-lif", "64C5", "P2", "signed-lif", "D0.2", "10"]
+
+        [network]
+        layers = ["32C3p1", "bn", "plif", ["32C3p1", "bn", "plif"], "M2", "10"]
     """
 
     layers: tuple[Word, ...] = ("12C5", "P2", "signed-lif", "64C5", "P2", "signed-lif", "10")
