@@ -61,6 +61,17 @@ def test_a_video_is_classified_by_its_events_of_the_model_s_emulation_as_by_the_
         evaluation.classify(model, still)
 
 
+def test_a_second_classify_in_a_process_uses_the_model_that_is_there_now(tmp_path, run):
+    dvskit.save_events(EVENTS, tmp_path / "a.npz")
+    model, names = training.load_model(NAME), []
+    for classes in (model.classes, tuple(f"new {name}" for name in model.classes)):
+        training.save_model(tmp_path / "mine", replace(model, classes=classes), overwrite=True)
+        code, out, err = run("classify", "a.npz", "--model", "mine", "--json")
+        assert code == 0, err
+        names.append(tuple(json.loads(out)["probabilities"]))
+    assert names == [model.classes, tuple(f"new {name}" for name in model.classes)]
+
+
 def test_what_is_no_model_and_what_holds_no_events_are_refused_with_the_fix():
     with pytest.raises(ModelError, match="Events is no model; pass load_model"):
         evaluation.classify(EVENTS, NAME)

@@ -74,7 +74,7 @@ def classify(
     if living.live:
         _check_live(spikes, crew)
         source = live_source(files, living.cameras, reading)
-        classify_live(source, living.start(_loaded(model)), reading, as_json=json)
+        classify_live(source, living.start(_load(model)), reading, as_json=json)
         return
     if not files:
         raise ConfigError("name recordings or images to classify; or --live and a source")
@@ -82,7 +82,7 @@ def classify(
     _check_options(recordings, reading, spikes)
     if recordings == files[:1]:
         crew.check_one("name several recordings, or a folder")
-        found = _Judge(_loaded(model), reading, spikes).fetched(files[0])
+        found = _Judge(_load(model), reading, spikes).fetched(files[0])
         _say_unlooked(str(files[0]), found.unlooked)
         _say_unlike(files[0], found)
         if json:
@@ -116,12 +116,16 @@ def _check_options(files: list[Path], reading: Reading, spikes: Spikes) -> None:
         raise ConfigError("--encoder and --seed apply to still images only; leave them out")
 
 
-@lru_cache(maxsize=1)
-def _loaded(model: str, run: str = "") -> Model:
-    """Load a model, once in each process of a run: the files of another run may have changed."""
+def _load(model: str) -> Model:
     from dvskit.training import load_model
 
     return load_model(model)
+
+
+@lru_cache(maxsize=1)
+def _loaded(model: str, run: str) -> Model:
+    """Load a model, once in each process of a run: the files of another run may have changed."""
+    return _load(model)
 
 
 class _Judged(NamedTuple):

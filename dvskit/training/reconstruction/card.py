@@ -53,7 +53,7 @@ of each are left out:
 |---|---|
 {chr(10).join(rows)}
 
-## What it learned from
+## Training data
 Emulated sequences alone ({", ".join(kinds)}), each with a sensor of its own:
 thresholds from {sequences.threshold_on[0]:g} to {sequences.threshold_on[1]:g}; noise, leak and
 low-pass drawn. No photograph and no clip is in two parts:
