@@ -60,9 +60,9 @@ GALLERY = {
         Item("turning.gif", "dvskit cloud person.raw -o turning.gif --pixels 360x270 --fps 7 "
              "--seconds 4", "The cloud, turned once around."),
         Item("page.html", f"dvskit cloud person.raw -o page.html --model {MODEL} --every 300ms",
-             "A page to turn, play and zoom, with what a network takes each moment for."),
+             "A page to turn, play and zoom, with the class that a network gives each moment."),
         Item("camera-beside.png", CAMERA,
-             "What a camera sees, and what an event camera sees of the same scene.", ()),
+             "A frame of a camera, and the events of the same scene.", ()),
         Item("beside.gif", "dvskit render person.raw -o beside.gif --beside person.mp4 --fps 12 "
              "--stop 1400ms --scale 1", "The camera's frames beside the events, as they fade.",
              ("person.raw", "person.mp4")),
@@ -70,16 +70,16 @@ GALLERY = {
              "--start 300ms --stop 380ms --scale 2", "Slow motion: the time of each pixel's last "
              "event."),
         Item("notebook.png", "python samples/make_gallery.py --only notebook",
-             "What a notebook shows of events, of a recording, of a clip to be emulated, and of "
-             "work going on."),
+             "A notebook displays events, a recording, a clip to be emulated, and progress."),
     ),
     "Scenes": (
         Item("people.webp", PEOPLE,
-             "Drawn people make the gestures of DVS128 Gesture before a noisy sensor: six a "
-             "gesture, a frame beside the events of 50 ms.", ()),
+             "Drawn people make the gestures of DVS128 Gesture before a noisy sensor: six people "
+             "for each gesture, a frame beside the events of 50 ms.", ()),
     ),
     "Plots of events": (
-        Item("rate.png", "dvskit plot rate person.raw -o rate.png", "How many events a second."),
+        Item("rate.png", "dvskit plot rate person.raw -o rate.png",
+             "The number of events a second."),
         Item("balance.png", "dvskit plot balance person.raw -o balance.png",
              "The share of ON events over time and over pixels."),
         Item("intervals.png", "dvskit plot intervals person.raw -o intervals.png",
@@ -87,12 +87,12 @@ GALLERY = {
         Item("map.png", "dvskit plot map noisy.raw -o map.png",
              "Events of each pixel, with hot pixels circled.", ("noisy.raw",)),
         Item("noise.png", "dvskit plot noise noisy.raw -o noise.png",
-             "How noisy a sensor is.", ("noisy.raw",)),
+             "The noise of a sensor.", ("noisy.raw",)),
         Item("spectrum.png", "dvskit plot spectrum lamps.raw -o spectrum.png",
-             "How the light of three lamps swings: 37, 100 and 250 Hz, and multiples.",
+             "The spectrum of three lamps: 37, 100 and 250 Hz, and multiples.",
              ("lamps.raw",)),
         Item("flicker.png", "dvskit plot flicker lamps.raw -o flicker.png",
-             "Where each of the lamps flickers, and how fast; grey is what moves.", ("lamps.raw",)),
+             "The flicker frequency of each pixel; moving objects are grey.", ("lamps.raw",)),
     ),
     "Plots of networks": (
         Item("raster.png", f"dvskit plot raster person.raw -o raster.png --model {MODEL}",
@@ -101,9 +101,9 @@ GALLERY = {
              "A neuron's potential below the events that reach it."),
         Item("weights.png", f"dvskit plot weights {MODEL} -o weights.png", "A layer's weights."),
         Item("confusion.png", "dvskit plot confusion run gestures -o confusion.png",
-             "What a network takes for what, after a few epochs.", ("gestures", "run")),
-        Item("curves.png", "dvskit plot curves run -o curves.png", "How its training went.",
-             ("gestures", "run")),
+             "The confusion matrix of a network after a few epochs.", ("gestures", "run")),
+        Item("curves.png", "dvskit plot curves run -o curves.png",
+             "The training curves of the network.", ("gestures", "run")),
     ),
 }  # fmt: skip
 OF_VIDEOS = (
