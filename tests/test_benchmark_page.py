@@ -40,6 +40,13 @@ def test_another_table_replaces_the_old_one_alone():
         measured.replaced(SMALL, "two", "cccc", "")
 
 
+def test_a_table_in_markdown_stands_as_it_is_and_other_output_as_a_block():
+    assert measured.shown("two cores\n\n| a |\n|---|\n| 1 |\n").endswith(
+        "cores\n\n| a |\n|---|\n| 1 |"
+    )
+    assert measured.shown("a | b\n1   2\n") == "```text\na | b\n1   2\n```"
+
+
 def test_the_digest_of_code_ignores_docstrings_and_sees_numbers(tmp_path, monkeypatch):
     monkeypatch.setattr(measured, "PACKAGE", tmp_path)
     file = tmp_path / "part.py"

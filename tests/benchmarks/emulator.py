@@ -396,16 +396,18 @@ def measure(name: str, path: Path, mode: str, limit: float) -> dict[str, Any] | 
 # ---- the table
 
 
-def report(clip_name: str, path: Path, mode: str, names: list[str], limit: float) -> None:
+def report(clip_name: str, path: Path, mode: str, names: list[str], limit: float) -> dict[str, str]:
+    """Print the rows of the emulators that run; return why others do not."""
     shape = np.load(path, mmap_mode="r").shape
     print(f"\n{clip_name}, {mode}: {shape[0]} frames of {shape[2]}x{shape[1]}")
     print(f"  {'':21} {'version':9} {'frames/s':>8} {'cpu':>7} {'Mev/s':>6} ", end="")
     print(f"{'ev/frame':>9} {'MB':>6} {'frames':>6}  ratio (cpu)")
     ours: dict[str, Any] = {}
+    reasons = {}
     for name in names:
         found = measure(name, path, mode, limit)
         if isinstance(found, str):
-            print(f"  {name:21} {found}", flush=True)
+            reasons[name] = found
             continue
         ours = ours or (found if name == "dvskit" else {})
         ratio = "-"
@@ -417,6 +419,7 @@ def report(clip_name: str, path: Path, mode: str, names: list[str], limit: float
             f"{found['frames']:6}  {ratio}",
             flush=True,
         )
+    return reasons
 
 
 def encode(clip: NDArray[np.uint8], path: Path) -> None:
@@ -537,6 +540,7 @@ def main() -> None:
         name for name in EMULATORS if not peers or name in peers or name.split(",")[0] in peers
     ]
     clips = dict(CLIPS)
+    reasons: dict[str, str] = {}
     if asked.videos:
         found = sorted(asked.videos.glob("*.mp4"))
         clips = {path.stem: (lambda path=path: video(path)) for path in found}
@@ -552,14 +556,17 @@ def main() -> None:
             path = Path(folder) / "clip.npy"
             np.save(path, make())
             for mode in modes:
-                report(clip_name, path, mode, names, asked.seconds)
+                reasons |= report(clip_name, path, mode, names, asked.seconds)
             if asked.videos:
                 report_ceiling(asked.videos / f"{clip_name}.mp4")
             else:
                 encoded = Path(folder) / f"{clip_name}.mp4"
                 encode(np.load(path), encoded)
                 report_ceiling(encoded)
-    print("\nNot alike:", *(f"  {name}: {NOT_ALIKE[name]}" for name in names), sep="\n")
+    for name, why in reasons.items():
+        print(f"\nnot in all rows: {name} ({why})")
+    shown = [name for name in names if name not in reasons]
+    print("\nNot alike:", *(f"  {name}: {NOT_ALIKE[name]}" for name in shown), sep="\n")
 
 
 if __name__ == "__main__":

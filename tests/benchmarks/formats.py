@@ -22,6 +22,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stdout
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from io import StringIO
 from pathlib import Path
@@ -335,12 +336,13 @@ def report(case: Case, path: Path, times: int) -> str:
     # event_stream leaves y as it is stored, from the bottom: the same events all the same.
     bottom = (open_events(path).size.height - 1) * (events * (events + 1) // 2) - right[3]
     upside_down = [*right[:3], bottom, right[4]]
-    print(f"\n{path.name}: {events:,} events, {path.stat().st_size / events:.2f} bytes each")
+    details = partial(print, file=sys.stderr)
+    details(f"\n{path.name}: {events:,} events, {path.stat().st_size / events:.2f} bytes each")
     speeds: dict[str, float] = {}
     for reader in ("dvskit, all", "dvskit, blocks", *case.peers):
         found = measure(reader, path, times)
         if isinstance(found, str):
-            print(f"  {reader:16} {found}")
+            details(f"  {reader:16} {found}")
             continue
         told = found["told"]
         good = told == events if isinstance(told, int) else told in (right, upside_down)
@@ -348,7 +350,7 @@ def report(case: Case, path: Path, times: int) -> str:
         mark = "" if good else f"  WRONG: {told if isinstance(told, int) else told[0]:,} events"
         if good:
             speeds[reader] = speed
-        print(
+        details(
             f"  {reader:16} {found['version']:9} {speed:7.1f} Mev/s  {found['peak_mb']:6} MB{mark}"
         )
     ours = {name: speeds.get(f"dvskit, {name}", float("nan")) for name in ("all", "blocks")}

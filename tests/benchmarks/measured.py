@@ -56,6 +56,12 @@ def versions(packages: Iterable[str]) -> str:
     return ", ".join(found)
 
 
+def shown(output: str) -> str:
+    """Return what a benchmark printed as it stands on the page: a table in Markdown, or a block."""
+    text = output.strip()
+    return text if re.search(r"^\|", text, re.MULTILINE) else f"```text\n{text}\n```"
+
+
 def digest_of(parts: Iterable[str]) -> str:
     """Return a digest of the code of files and folders below `dvskit/`, without its docstrings."""
     total = hashlib.sha256()

@@ -14,6 +14,7 @@ next run.
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from importlib.metadata import version
 from pathlib import Path
@@ -134,7 +135,7 @@ def compare(model: str, cases: int, folder: Path | None) -> None:
         print(
             f"{case.name:32}{len(case.events):8,} events {case.pixels:5.1f} px  dvskit "
             f"{errors[-1][0]:6.2f} {unit}, eventcv {errors[-1][1]:6.2f} {unit}",
-            flush=True,
+            file=sys.stderr,
         )
     table, spent = np.array(errors), np.array(seconds)
     for least in (0.0, 2.0):
