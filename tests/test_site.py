@@ -137,6 +137,17 @@ def test_nothing_is_loaded_from_other_hosts(site, pages):
     assert styles == []
 
 
+def test_lists_side_by_side_become_one_list(site):
+    page = (site / "api" / "dvskit.networks.html").read_text("utf-8")
+    part = page.partition('id="dvskit.networks.ResidualLIF"')[2].partition("<h3")[0]
+    rows = dict(
+        re.findall(r"<dt>(.+?)</dt>\s*<dd>\s*(?:<p>)?(.+?)\s*(?:</p>)?\s*</dd>", part, re.DOTALL)
+    )
+    assert rows["<code>classes</code>"] == "number of logits"
+    assert rows["<code>channels</code>"] == "of the stages"
+    assert rows["<code>dropout</code>"].endswith("set to 0 in training, the same at all times")
+
+
 def test_search_knows_american_spellings_too(site):
     index = json.loads((site / "search" / "search_index.json").read_text("utf-8"))
     for british, american in (("stabilise", "stabilize"), ("colour", "color"), ("centre", "center"),

@@ -219,7 +219,8 @@ class Layered:
 
     Arguments:
 
-    width, height  of the input, pixels       inputs     channels of the input: 2, OFF and ON
+    width, height  of the input, pixels
+    inputs         channels of the input: 2, OFF and ON
     classes        number of logits, the outputs of the last dense layer
     beta           default membrane kept per step for neurons; 1 / (1 - beta) is tau
     threshold      default threshold of spikes

@@ -11,6 +11,7 @@ from typing import Any
 import griffe
 
 _ROW = re.compile(r"(\S.*?) {2,}(\S.*)")  # a name, or several, and its description
+_SECOND = re.compile(r"(?<=\S) {3,}(?=[\w*]+(?:, [\w*]+)* {2,}\S)")  # before a list beside a list
 _NAMES = re.compile(r"[\w.,*<> /-]+")
 _SPAN = re.compile(r"(``.+?``|`[^`]+`)", re.DOTALL)
 _OPTION = re.compile(r"(?<![\w-])--[a-z][\w-]*")
@@ -147,20 +148,39 @@ def _is_list(block: str) -> bool:
 
 
 def _names(lines: list[str]) -> str:
-    """Return a list of names and descriptions as a list of definitions."""
+    """Return a list of names and descriptions, or two side by side, as a list of definitions."""
+    for line in lines:
+        found = _SECOND.search(line)
+        if found is not None and _ROW.fullmatch(line[: found.start()]):
+            left, right = _halves(lines, found.end())
+            if _ROW.fullmatch(left[0]) and _ROW.fullmatch(right[0]):
+                return f"{_names(left)}\n{_names(right)}"
     column = _column(lines[0])
     rows: list[tuple[str, list[str]]] = []
     for line in lines:
         name, rest = line[:column].strip(), line[column:].strip()
-        found = None if line.startswith(" ") else _ROW.fullmatch(line.rstrip())
-        if found is not None and line[column - 1 : column] != " ":
-            name, rest = found[1], found[2]
+        row = None if line.startswith(" ") else _ROW.fullmatch(line.rstrip())
+        apart = line[column - 2 : column] == "  " and "  " not in line[:column].strip()
+        if row is not None and not apart:
+            name, rest = row[1], row[2]
         if line.startswith("  "):
             rows[-1][1].append(line.strip())
         else:
             rows.append((name, [rest]))
     terms = (f"{_term(name)}\n:   {escaped(' '.join(words))}\n" for name, words in rows)
     return "\n".join(terms)
+
+
+def _halves(lines: list[str], column: int) -> tuple[list[str], list[str]]:
+    """Return the lines of a list, and those of the list that begins beside it at a column."""
+    left, right = [], []
+    for line in lines:
+        if line[column - 2 : column] == "  " and line[column:].strip():
+            right.append(line[column:])
+            line = line[:column].rstrip()
+        if line.strip():
+            left.append(line)
+    return left, right
 
 
 def _term(name: str) -> str:

@@ -152,11 +152,14 @@ class ReconstructionLoop:
 class ReconstructionConfig:
     """All settings of a run. With code and processor they determine its result.
 
-    name    of the model                    seed       of all random draws
-    output  the folder that the run writes  network    the description
-    start   the folder of a model of the same network, or a shipped model's name; the run begins
-            with its weights. "": with new ones
-    sequences, loop                         see `SequencesConfig` and `ReconstructionLoop`
+    name       of the model
+    seed       of all random draws
+    output     the folder that the run writes
+    network    the description
+    start      the folder of a model of the same network, or a shipped model's name; the run begins
+               with its weights. "": with new ones
+    sequences  see `SequencesConfig`
+    loop       see `ReconstructionLoop`
     """
 
     task: str = TASK
