@@ -21,4 +21,5 @@ PACKAGES = sorted(
 @pytest.mark.parametrize("package", ["dvskit", *PACKAGES, "dvskit.render.plots"])
 def test_each_public_object_has_an_example_that_runs(package, sample_folder, tmp_path):
     folder = shutil.copytree(sample_folder, tmp_path / "sample")
-    run_in(folder, check_examples, package)
+    code, printed = run_in(folder, check_examples, package)
+    assert code == 0, printed

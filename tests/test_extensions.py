@@ -170,11 +170,15 @@ def site(tmp_path_factory):
     return work / "site"
 
 
-def run_script(site: str, file: str) -> None:
+def places(site: Path) -> list[str]:
+    """Where Python finds the package and dvskit."""
+    return [str(site), str(Path(dvskit.__file__).parents[1])]
+
+
+def run_script(site: Path, file: Path) -> None:
     """Run a script with the package installed, for processes that it starts, too."""
-    path = [site, str(Path(dvskit.__file__).parents[1])]
-    sys.path[:0] = path
-    os.environ["PYTHONPATH"] = os.pathsep.join(path)
+    sys.path[:0] = places(site)
+    os.environ["PYTHONPATH"] = os.pathsep.join(places(site))
     runpy.run_path(file, run_name="__main__")
 
 
@@ -187,7 +191,8 @@ def test_a_part_of_an_installed_package_works_everywhere(site, tmp_path, kind):
         dvskit.save_events(EVENTS[at:], tmp_path / "classes" / name / f"{at}.npz")
     (tmp_path / "run.toml").write_text(CONFIG)
     (tmp_path / "script.py").write_text(PRELUDE + SCRIPTS[kind])
-    run_in(tmp_path, run_script, str(site), str(tmp_path / "script.py"))
+    code, printed = run_in(tmp_path, run_script, site, tmp_path / "script.py")
+    assert code == 0, printed
 
 
 @pytest.mark.slow(seconds=4)
@@ -200,7 +205,7 @@ def test_known_names_import_neither_packages_nor_what_finds_them(site, tmp_path)
         'command("convert", "in.npz", "a.seed")\nassert "garden" in sys.modules\n'
     )
     (tmp_path / "script.py").write_text(PRELUDE.partition("if __name__")[0] + code)
-    path = os.pathsep.join([str(site), str(Path(dvskit.__file__).parents[1])])
+    path = os.pathsep.join(places(site))
     done = subprocess.run(
         [sys.executable, "script.py"], cwd=tmp_path, text=True, timeout=200,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=os.environ | {"PYTHONPATH": path},

@@ -21,7 +21,8 @@ of_guides = pytest.mark.parametrize("page", GUIDES, ids=lambda page: page.stem)
 @of_guides
 def test_the_code_of_a_guide_runs_and_draws_its_pictures(page, sample_folder, tmp_path):
     folder = shutil.copytree(sample_folder, tmp_path / "sample")
-    run_in(folder, run_page, page)
+    code, printed = run_in(folder, run_page, page)
+    assert code == 0, printed
     made = {path.stem for path in folder.rglob("*") if path.is_file()}
     made -= {path.stem for path in sample_folder.rglob("*")}
     assert {Path(name).stem for name in PICTURE.findall(page.read_text("utf-8"))} <= made

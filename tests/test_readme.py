@@ -27,7 +27,8 @@ def test_the_set_up_commands_are_those_that_continuous_integration_runs():
 def test_the_code_of_the_readme_runs_from_an_empty_folder(tmp_path):
     place = tmp_path / "empty"
     place.mkdir()
-    run_in(place, run_page, TOP / "README.md")
+    code, printed = run_in(place, run_page, TOP / "README.md")
+    assert code == 0, printed
     for name in ("mine.raw", "cloud.html", "events.mp4", "rate.pdf", "objects.html", "turn.html"):
         assert (place / "dvskit-sample" / name).stat().st_size > 1000
     assert (place / "dvskit-sample" / "runs" / "mine" / "weights.safetensors").is_file()

@@ -271,8 +271,8 @@ def find_format(path: str | PathLike[str]) -> Format:
     """Return the format of a file or a folder: by its content first, by its suffix second.
 
     Installed packages that extend dvskit are imported if no known format recognises the content,
-    also for the suffix of N-MNIST. Raises
-    UnknownFormatError if none or several match, FormatError if it cannot be read.
+    also for the suffix of N-MNIST. Raises UnknownFormatError if none or several match, FormatError
+    if it cannot be read.
 
         dvskit.formats.find_format("events.raw").name     # 'evt3', by its header
         dvskit.formats.find_format("davis").summary

@@ -148,11 +148,9 @@ _WARNINGS: Mapping[str, _Words] = {
         "or choose a longer time."
     ),
     "not judged": lambda note: (
-        f"There was no time to test it with {_named(note['people'], 'person', 'people')}: choose a "
-        "longer time."
-        if note["people"]
-        else f"There was no time to test it with {count_of(note['samples'], 'clip')}: choose a "
-        "longer time."
+        "There was no time to test it with "
+        + (_named(note["people"], "person", "people") or count_of(note["samples"], "clip"))
+        + ": choose a longer time."
     ),
     "long clips": lambda note: (
         f"Some clips are too long: only their first {note['window_s']:.2g} seconds are used, so "

@@ -149,12 +149,8 @@ def _is_list(block: str) -> bool:
 
 def _names(lines: list[str]) -> str:
     """Return a list of names and descriptions, or two side by side, as a list of definitions."""
-    for line in lines:
-        found = _SECOND.search(line)
-        if found is not None and _ROW.fullmatch(line[: found.start()]):
-            left, right = _halves(lines, found.end())
-            if _ROW.fullmatch(left[0]) and _ROW.fullmatch(right[0]):
-                return f"{_names(left)}\n{_names(right)}"
+    if halves := _halves(lines):
+        return "\n".join(map(_names, halves))
     column = _column(lines[0])
     rows: list[tuple[str, list[str]]] = []
     for line in lines:
@@ -171,7 +167,18 @@ def _names(lines: list[str]) -> str:
     return "\n".join(terms)
 
 
-def _halves(lines: list[str], column: int) -> tuple[list[str], list[str]]:
+def _halves(lines: list[str]) -> tuple[list[str], list[str]] | None:
+    """Return the lines of two lists that stand side by side; None for one list."""
+    for line in lines:
+        found = _SECOND.search(line)
+        if found is not None and _ROW.fullmatch(line[: found.start()]):
+            left, right = _split(lines, found.end())
+            if _ROW.fullmatch(left[0]) and _ROW.fullmatch(right[0]):
+                return left, right
+    return None
+
+
+def _split(lines: list[str], column: int) -> tuple[list[str], list[str]]:
     """Return the lines of a list, and those of the list that begins beside it at a column."""
     left, right = [], []
     for line in lines:

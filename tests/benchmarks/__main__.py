@@ -6,8 +6,8 @@
     python -m tests.benchmarks --mark           # marks tables that are older than their code
 
 A benchmark is a module of this folder. Its table is its standard output; details go to standard
-error. Recordings come from
-the folder in DVSKIT_DATA. The options of a module are in its first lines.
+error. Recordings come from the folder in DVSKIT_DATA. The options of a module are in its first
+lines.
 """
 
 from __future__ import annotations
