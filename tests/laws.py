@@ -83,3 +83,15 @@ def refused(kind: type[Exception], *named: object) -> Iterator[None]:
     assert "\n" not in text, "an error is one line"
     for each in named:
         assert str(each) in text
+
+
+def refused_command(result: tuple[int, str, str], *named: object) -> str:
+    """Check that a command (fixture `run`) failed with one line that has all names; return it."""
+    code, out, err = result
+    assert code in (1, 2), err
+    assert out == ""
+    assert err.startswith("dvskit: error: ")
+    assert err.count("\n") == 1, "an error is one line"
+    for each in named:
+        assert str(each) in err
+    return err
