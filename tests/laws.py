@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from dvskit import _interrupt
 from dvskit.events import Events, ReadableSource
 
 
@@ -95,3 +96,8 @@ def refused_command(result: tuple[int, str, str], *named: object) -> str:
     for each in named:
         assert str(each) in err
     return err
+
+
+def forget_interrupts(patch: pytest.MonkeyPatch) -> None:
+    """Let this process be interrupted anew; dvskit expects a process to end with its first one."""
+    patch.setattr(_interrupt, "_state", _interrupt._State())
