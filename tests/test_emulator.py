@@ -1,4 +1,4 @@
-"""The brightness-threshold rule: oracles, laws, and a plain twin."""
+"""The brightness-threshold rule: a plain twin, oracles and laws; and the presets of sensors."""
 
 from __future__ import annotations
 
@@ -11,15 +11,17 @@ import pytest
 import dvskit
 from dvskit import Emulator, EmulatorParams, Events, emulate
 from dvskit.emulator import levels
-from dvskit.errors import ConfigError, ShapeError, VideoError
+from dvskit.emulator.params import preset_table, read_preset, write_preset
+from dvskit.errors import ConfigError, MissingFileError, ShapeError, VideoError
+from tests.laws import refused, rows_of, same_on_threads
 
 LOG = EmulatorParams(threshold_on=0.2, threshold_off=0.2)
 
 
-def run(frames, params=LOG, size=None):
+def run(frames, params=LOG):
     """Emulate (t_us, frame) pairs in one go."""
     height, width = frames[0][1].shape
-    step = Emulator(params).start(size or (width, height))
+    step = Emulator(params).start((width, height))
     return Events.concatenate([step.step(t, f) for t, f in frames])
 
 
@@ -50,11 +52,7 @@ def plain_twin(frames, params):
             before[k] = new
         t0 = t1
     rows.sort()
-    return [(x, y, t, p) for _, t, _, _, x, y, p in rows]
-
-
-def as_rows(events):
-    return list(zip(*(getattr(events, c).tolist() for c in "xytp"), strict=True))
+    return [(t, x, y, p) for _, t, _, _, x, y, p in rows]
 
 
 def clip(seed=0, frames=12, shape=(9, 14), dtype=np.uint8, step_us=1000):
@@ -69,158 +67,69 @@ def clip(seed=0, frames=12, shape=(9, 14), dtype=np.uint8, step_us=1000):
     return [(i * step_us, image) for i, image in enumerate(images)]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32, np.float64])
-@pytest.mark.parametrize(("on", "off"), [(0.2, 0.2), (0.15, 0.31), (0.9, 0.05)])
-def test_events_equal_those_of_the_plain_twin(dtype, on, off):
+@pytest.mark.parametrize(
+    ("dtype", "on", "off", "step_us"),
+    [
+        (np.uint8, 0.2, 0.2, 1000),
+        (np.uint8, 0.15, 0.31, 1_000_000_000),  # so long that the events are sorted
+        (np.uint16, 0.9, 0.05, 1000),
+        (np.float32, 0.15, 0.31, 1000),
+        (np.float64, 0.2, 0.2, 777),
+    ],
+)
+def test_events_equal_those_of_the_plain_twin(dtype, on, off, step_us):
     params = EmulatorParams(threshold_on=on, threshold_off=off)
-    frames = clip(3, dtype=dtype)
+    frames = clip(3, frames=6, dtype=dtype, step_us=step_us)
     expected = plain_twin(frames, params)
     assert len(expected) > 500
-    assert as_rows(run(frames, params)) == expected
+    assert rows_of(run(frames, params)) == expected
 
 
-@pytest.mark.parametrize("step_us", [1000, 10_000])
-def test_ramp_gives_eight_events_a_pixel_at_the_times_of_the_crossings(step_us):
+def test_ramp_gives_eight_events_a_pixel_at_the_times_of_the_crossings():
     duration = 200_000
     frames = [
-        (t, np.full((4, 5), (40 + 160 * t / duration) / 255))
-        for t in range(0, duration + 1, step_us)
+        (t, np.full((4, 5), (40 + 160 * t / duration) / 255)) for t in range(0, duration + 1, 1000)
     ]
     events = run(frames)
     assert len(events) == 8 * 20  # ln(200 / 40) = 8.05 thresholds of 0.2
     assert events.p.all()
     pixel = events[(events.x == 2) & (events.y == 1)].t
     true = [(40 * math.exp(0.2 * k) - 40) / 160 * duration for k in range(1, 9)]
-    error = np.abs(pixel - np.array(true))
-    # 1 ms: half a microsecond of rounding and little else; 10 ms: the ramp is curved in L.
-    assert error.mean() < (1.0 if step_us == 1000 else 80.0)
-
-
-def test_step_gives_six_events_a_pixel():
-    frames = [(0, np.full((3, 3), 50, np.uint8)), (1000, np.full((3, 3), 200, np.uint8))]
-    events = run(frames)
-    assert len(events) == 6 * 9  # ln 4 = 6.9 thresholds
-    pixel = events[(events.x == 0) & (events.y == 0)].t
-    expected = [round(1000 * 0.2 * k / math.log(4)) for k in range(1, 7)]
-    assert pixel.tolist() == expected
-
-
-def test_a_pixel_with_one_event_keeps_its_own_time_beside_one_with_twelve():
-    before = np.array([[100, 20]], np.uint8)
-    after = np.array([[125, 235]], np.uint8)
-    events = run([(0, before), (10_000, after)])
-    slow = events[events.x == 0]
-    assert len(slow) == 1
-    assert slow.t[0] == round(10_000 * 0.2 / math.log(1.25))  # 0.896 of the interval
-    assert np.count_nonzero(events.x == 1) == 12
-
-
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
-def test_conservation_the_events_sum_to_the_change_within_one_threshold(dtype):
-    params = EmulatorParams(threshold_on=0.2, threshold_off=0.2)
-    frames = clip(7, frames=60, shape=(20, 30), dtype=dtype)
-    events = run(frames, params)
-    summed = np.zeros((20, 30), np.int64)
-    np.add.at(summed, (events.y, events.x), np.where(events.p, 1, -1))
-
-    def level(frame):
-        if dtype == np.float32:
-            return levels.float_levels(frame, LOG).reshape(frame.shape)
-        return levels.level_table(frame.dtype, LOG)[frame]
-
-    change = level(frames[-1][1]).astype(np.int64) - level(frames[0][1])
-    left = np.abs(change - summed * levels.to_units(0.2)) / levels.to_units(0.2)
-    assert left.max() < 1.0  # exactly: a whole threshold would have been an event
+    assert np.abs(pixel - np.array(true)).mean() < 1.0  # half a microsecond of it is rounding
 
 
 def test_a_change_of_exactly_one_threshold_is_an_event_at_the_frame_s_own_time():
     table = levels.level_table(np.dtype(np.uint8), LOG)
     threshold = (int(table[140]) - int(table[100])) / levels.UNIT
     params = EmulatorParams(threshold_on=threshold, threshold_off=threshold)
-    up = run([(0, np.full((1, 1), 100, np.uint8)), (777, np.full((1, 1), 140, np.uint8))], params)
-    down = run([(0, np.full((1, 1), 140, np.uint8)), (777, np.full((1, 1), 100, np.uint8))], params)
-    assert as_rows(up) == [(0, 0, 777, True)]
-    assert as_rows(down) == [(0, 0, 777, False)]
+    for codes, polarity in (((100, 140), True), ((140, 100), False)):
+        frames = [(777 * k, np.full((1, 1), code, np.uint8)) for k, code in enumerate(codes)]
+        assert rows_of(run(frames, params)) == [(777, 0, 0, polarity)]
 
 
-def test_sinusoid_gives_two_floor_events_a_period():
-    amplitude, periods, threshold = 0.75, 5, 0.2
-    times = np.arange(0, periods * 100_000 + 1, 500)
-    frames = [
-        (int(t), np.full((2, 2), 0.3 * math.exp(-amplitude * math.cos(2e-5 * math.pi * t))))
-        for t in times
-    ]
-    events = run(frames, EmulatorParams(threshold_on=threshold, threshold_off=threshold))
-    # It starts at the trough, where a level lies: 7 levels fit between trough and crest.
-    assert len(events) == 4 * periods * 2 * math.floor(2 * amplitude / threshold)
-
-
-def test_a_moving_edge_s_speed_is_told_by_the_times_of_its_events():
-    speed = 40.0  # pixels a second
-    x = np.arange(60)
-    frames = [
-        (t, np.repeat((0.1 + 0.8 / (1 + np.exp((x + 20 - speed * t * 1e-6) / 2.0)))[None], 4, 0))
-        for t in range(0, 1_800_001, 2000)
-    ]
-    events = run(frames, EmulatorParams(threshold_on=0.5, threshold_off=0.5))
-    seen = events[(events.x > 15) & (events.x < 45)]
-    first = np.array([seen.t[(seen.x == column) & (seen.y == 0)][0] for column in range(16, 45)])
-    slope = np.polyfit(np.arange(16, 45), first * 1e-6, 1)[0]
-    assert 1 / slope == pytest.approx(speed, rel=1e-3)
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
-def test_any_number_of_threads_gives_the_same_events(monkeypatch, dtype):
-    frames = clip(5, frames=4, shape=(512, 700), dtype=dtype)  # large enough to be cut in parts
-    results = []
-    for threads in ("1", "2", "5"):
-        monkeypatch.setenv("DVSKIT_THREADS", threads)
-        results.append(run(frames))
-    assert len(results[0]) > 100_000
-    assert results[0] == results[1] == results[2]
+def test_any_number_of_threads_gives_the_same_events(dtype):
+    frames = clip(5, frames=2, shape=(200, 500), dtype=dtype)  # large enough to be cut in parts
+    assert len(same_on_threads(lambda: run(frames), 2, 5)) > 200_000
 
 
-def test_a_clip_cut_anywhere_gives_the_same_events():
-    frames = clip(1, frames=30)
-    whole = run(frames)
-    for cut in (1, 2, 17):
-        step = Emulator(LOG).start((14, 9))
-        parts = [
-            Events.concatenate([step.step(t, f) for t, f in frames[start : start + cut]])
-            for start in range(0, len(frames), cut)
-        ]
-        assert Events.concatenate(parts) == whole
-
-
-@pytest.mark.parametrize("start_us", [-5_000_000, 1_000_000_000_000])
-def test_events_only_move_with_the_clock(start_us):
+def test_events_only_move_with_the_clock():
     frames = clip(2)
     whole = run(frames)
-    moved = run([(t + start_us, f) for t, f in frames])
-    assert np.array_equal(moved.t, whole.t + start_us)
-    assert np.array_equal(moved.x, whole.x)
-    assert np.array_equal(moved.p, whole.p)
+    for start_us in (-5_000_000, 1_000_000_000_000):
+        moved = run([(t + start_us, f) for t, f in frames])
+        assert np.array_equal(moved.t, whole.t + start_us)
+        assert np.array_equal(moved.x, whole.x)
+        assert np.array_equal(moved.p, whole.p)
 
 
 def test_swapping_bright_and_dark_swaps_on_and_off():
     # exp(L) and exp(-L) are mirror images; a float frame has the room for both.
-    random = np.random.default_rng(11)
-    logs = random.uniform(-1, 1, (8, 6, 7))
-    bright = [(i * 997, np.exp(image)) for i, image in enumerate(logs)]
-    dark = [(i * 997, np.exp(-image)) for i, image in enumerate(logs)]
-    a, b = run(bright), run(dark)
+    logs = np.random.default_rng(11).uniform(-1, 1, (8, 6, 7))
+    a, b = (run([(i * 997, np.exp(s * image)) for i, image in enumerate(logs)]) for s in (1, -1))
     assert len(a) > 300
     assert np.array_equal(a.p, ~b.p)
     assert np.array_equal(a.t, b.t)
-
-
-def test_a_long_interval_is_sorted_as_a_short_one_is():
-    random = np.random.default_rng(4)
-    images = random.integers(1, 256, (2, 5, 6)).astype(np.uint8)
-    long = run([(0, images[0]), (1_000_000_000, images[1])])
-    assert as_rows(long) == plain_twin([(0, images[0]), (1_000_000_000, images[1])], LOG)
 
 
 def test_a_buffer_filled_anew_for_each_frame_gives_the_same_events():
@@ -234,46 +143,43 @@ def test_a_buffer_filled_anew_for_each_frame_gives_the_same_events():
     assert Events.concatenate(parts) == run(frames)
 
 
-def test_emulate_is_a_source_that_starts_anew():
+def test_emulate_is_a_source_that_starts_anew_unless_its_frames_are_used_up():
     frames = clip(8)
     source = emulate(frames, LOG)
-    first, second = (Events.concatenate(source) for _ in range(2))
-    assert first == second == run(frames)
+    assert source.load() == source.load() == run(frames)
     assert source.size == (14, 9)
     assert isinstance(source, dvskit.Source)
-
-
-def test_emulate_takes_an_iterator_once():
-    source = emulate(iter(clip(8)), LOG)
-    assert Events.concatenate(source) == run(clip(8))
+    once = emulate(iter(frames), LOG)
+    assert once.load() == run(frames)
     with pytest.raises(VideoError, match="used up"):
-        list(source)
+        once.load()
 
 
 def test_white_is_the_same_in_all_types():
     codes = clip(9)
     expected = run(codes)
-    wide = run([(t, f.astype(np.uint16) * 257) for t, f in codes])
-    real = run([(t, f / 255) for t, f in codes])
-    assert wide == expected
-    assert real == expected
+    assert run([(t, f.astype(np.uint16) * 257) for t, f in codes]) == expected
+    assert run([(t, f / 255) for t, f in codes]) == expected
 
 
-@pytest.mark.parametrize(
-    ("change", "error", "message"),
-    [
-        (lambda t, f: (t, f), VideoError, "not after"),
-        (lambda t, f: (t - 1, f), VideoError, "not after"),
-        (lambda t, f: (t + 2**31, f), VideoError, "18 minutes"),
-        (lambda t, f: (t + 5, f[:-1]), ShapeError, "shape"),
-        (lambda t, f: (t + 5, f.astype(np.uint16)), ShapeError, "uint16"),
-    ],
-)
-def test_a_wrong_frame_is_refused_by_its_number(change, error, message):
+# ---- what cannot be emulated
+
+WRONG_FRAMES = [
+    (lambda t, f: (t, f), VideoError, "10 us"),
+    (lambda t, f: (t - 1, f), VideoError, "9 us"),
+    (lambda t, f: (t + 2**31, f), VideoError, 2**31),
+    (lambda t, f: (t + 0.5, f), VideoError, "10.5"),
+    (lambda t, f: (t + 5, f[:-1]), ShapeError, "(2, 4)"),
+    (lambda t, f: (t + 5, f.astype(np.uint16)), ShapeError, "uint16"),
+]
+
+
+@pytest.mark.parametrize(("change", "kind", "named"), WRONG_FRAMES)
+def test_a_wrong_frame_is_refused_by_its_number(change, kind, named):
     step = Emulator().start((4, 3))
     frame = np.zeros((3, 4), np.uint8)
     step.step(10, frame)
-    with pytest.raises(error, match=rf"frame 1.*{message}"):
+    with refused(kind, "frame 1", named):
         step.step(*change(10, frame))
 
 
@@ -281,26 +187,80 @@ def test_a_wrong_frame_is_refused_by_its_number(change, error, message):
 def test_a_pixel_without_a_logarithm_is_refused(bad):
     frame = np.full((3, 4), 0.5)
     frame[2, 1] = bad
-    with pytest.raises(ShapeError, match=r"pixel \(1, 2\)"):
+    with refused(ShapeError, "(1, 2)"):
         Emulator().start((4, 3)).step(0, frame)
 
 
+def test_a_clip_of_fewer_than_two_frames_is_refused():
+    with refused(VideoError, "1 frame"):
+        list(emulate([(0, np.zeros((2, 2), np.uint8))]))
+    with refused(VideoError, "no frames"):
+        emulate([])
+
+
 @pytest.mark.parametrize(
-    "values", [{"threshold_on": 0.0}, {"threshold_off": math.nan}, {"linear_below": 1.0}]
+    "values",
+    [
+        {"threshold_on": 0.0},
+        {"threshold_off": math.nan},
+        {"linear_below": 1.0},
+        {"log_offset": 0.0},
+        {"refractory_us": 1.5},
+        {"model": "v3e"},
+        {"seed": -1},
+    ],
 )
 def test_parameters_out_of_range_are_refused(values):
-    with pytest.raises(ConfigError, match="outside"):
-        EmulatorParams(**values)
+    (name,) = values
+    with refused(ConfigError, name):
+        Emulator(**values) if name == "seed" else EmulatorParams(**values)
 
 
-def test_an_unknown_preset_is_refused_with_the_nearest_name():
+# ---- presets
+
+
+def test_every_preset_has_a_source_and_is_found_in_any_case():
+    names = EmulatorParams.presets()
+    assert {"clean", "noisy", "v2e", "DVS128", "DAVIS240", "DAVIS346", "Gen3", "Gen4"} <= set(names)
+    assert len({name.casefold() for name in names}) == len(names)
+    for name in names:
+        assert len(preset_table()[name]["source"]) > 10
+        params = EmulatorParams.preset(name)
+        assert EmulatorParams.preset(name.lower()) == EmulatorParams.preset(name.upper()) == params
+        assert Emulator(name).params == params
     assert EmulatorParams.preset("clean") == EmulatorParams()
-    with pytest.raises(ConfigError, match="did you mean 'clean'"):
+    assert EmulatorParams.preset("noisy").cutoff_hz == 30.0
+
+
+def test_a_preset_file_is_written_and_read(tmp_path):
+    path = tmp_path / "mine.toml"
+    noisy = EmulatorParams.preset("noisy")
+    path.write_text(write_preset(noisy, "from a test\nof two lines", {"offset_us": 3}))
+    assert EmulatorParams.preset(path) == noisy
+    assert path.read_text().startswith("# from a test\n# of two lines\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("thresold_on = 0.2", "'threshold_on'"),
+        ("threshold_on = 'x'", "'x'"),
+        ("threshold_on = true", "True"),
+        ("threshold_on = 99.0", "99.0"),
+        ("threshold_on", "mine.toml"),
+        ("refractory_us = 1.5", "refractory_us"),
+        ("[calibrated]\noffset_us = 3", "calibrated"),
+    ],
+)
+def test_a_wrong_preset_file_is_refused(tmp_path, text, named):
+    path = tmp_path / "mine.toml"
+    path.write_text(text)
+    with refused(ConfigError, path, named):
+        read_preset(path)
+
+
+def test_an_unknown_preset_is_refused_with_the_nearest_name(tmp_path):
+    with refused(ConfigError, "'claen'", "'clean'"):
         EmulatorParams.preset("claen")
-
-
-def test_too_short_a_clip_is_refused():
-    with pytest.raises(VideoError, match="the clip has 1 frame;"):
-        list(emulate([(0, np.zeros((2, 2), np.uint8))]))
-    with pytest.raises(VideoError, match="no frames"):
-        emulate([])
+    with refused(MissingFileError, "none.toml"):
+        EmulatorParams.preset(tmp_path / "none.toml")

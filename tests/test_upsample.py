@@ -13,6 +13,7 @@ from dvskit.emulator.upsample import Upsampled
 from dvskit.errors import ConfigError, ShapeError
 from dvskit.events import Size
 from dvskit.tensors import bin_events
+from tests.laws import refused
 
 SIZE = Size(160, 120)
 
@@ -45,7 +46,7 @@ def clips():
     return [Events.concatenate(emulate(each)) for each in (frames(1000), frames(30), added)]
 
 
-@pytest.mark.parametrize("bin_us", [2000, 5000, 10_000])
+@pytest.mark.parametrize("bin_us", [2000, 10_000])
 def test_events_of_30_frames_a_second_come_nearer_to_those_of_1000(clips, bin_us):
     truth, plain, added = (
         bin_events(each, bins=200_000 // bin_us, bin_us=bin_us, start_us=0, outside="ignore")
@@ -84,7 +85,7 @@ def test_a_still_clip_gets_no_frames_and_a_finer_step_more():
 
 
 def test_a_wrong_step_and_frames_that_are_too_small_are_refused():
-    with pytest.raises(ConfigError, match="most_px"):
+    with refused(ConfigError, "most_px"):
         Upsampled([], SIZE, most_px=0)
-    with pytest.raises(ShapeError, match="too small"):
+    with refused(ShapeError, "8x8"):
         Upsampled([], Size(8, 8))
