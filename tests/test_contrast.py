@@ -1,4 +1,4 @@
-"""Contrast maximisation: its warps, votes and derivatives, and the motions that it finds."""
+"""Contrast maximization: its warps, votes and derivatives, and the motions that it finds."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from dvskit.motion.contrast_search import ContrastWindow
 from dvskit.motion.models import MODELS, model_of
 from dvskit.motion.objectives import OBJECTIVES
 from dvskit.scenes.planes.path import rotation_of
+from tests.laws import refused, scattered
 from tests.moving_points import BARREL, LENS, SIZE, moving_points
 
 MOTIONS = {
@@ -28,18 +29,16 @@ MOTIONS = {
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
 @pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize("covered", [False, True])
-def test_derivatives_of_the_contrast_are_its_differences(model, objective, covered):
+def test_derivatives_of_the_contrast_are_its_differences(model, objective):
     events, motion = moving_points(model, MOTIONS[model], count=1000), np.array(MOTIONS[model])
     window = ContrastWindow(events, model_of(model, events, 10_000.0, BARREL), objective)
-    frame = window.frame(motion, 1)
-    frame = window.covered(motion, frame) if covered else frame
-    at = 0.9 * motion + 0.1
-    slope = window.contrast(at, frame)[1]
-    for k, step in enumerate(1e-2 * np.abs(motion)):
-        aside = np.eye(len(at))[k] * step
-        difference = window.contrast(at + aside, frame)[0] - window.contrast(at - aside, frame)[0]
-        assert slope[k] == pytest.approx(difference / (2 * step), rel=0.02)
+    whole, at = window.frame(motion, 1), 0.9 * motion + 0.1
+    for frame in (whole, window.covered(motion, whole)):
+        slope = window.contrast(at, frame)[1]
+        for k, step in enumerate(1e-2 * np.abs(motion)):
+            aside = np.eye(len(at))[k] * step
+            ahead, behind = (window.contrast(at + way * aside, frame)[0] for way in (1, -1))
+            assert slope[k] == pytest.approx((ahead - behind) / (2 * step), rel=0.02)
 
 
 def test_contrast_is_measured_where_the_sensor_sees_the_whole_window():
@@ -93,9 +92,7 @@ def test_votes_are_those_of_a_quadratic_spline_and_slopes_their_derivatives():
 
 @pytest.mark.parametrize("turn", [(0.4, -0.7, 1.9), (1e-9, 0.0, 0.0), (20.0, -35.0, 50.0)])
 def test_the_warp_of_a_rotation_is_k_r_k_inverse(turn):
-    rng = np.random.default_rng(0)
-    events = Events(t=np.sort(rng.integers(0, 40_000, 200)), x=rng.integers(0, 120, 200),
-                    y=rng.integers(0, 90, 200), p=np.ones(200, bool), size=SIZE)  # fmt: skip
+    events = scattered(200, SIZE, span_us=40_000, on=1.0)
     places = model_of("rotation", events, 20_000.0, LENS).moved(np.array(turn))
     for n in range(200):
         rotation = rotation_of(np.array(turn) * (events.t[n] - 20_000) * 1e-6)
@@ -111,8 +108,7 @@ def test_the_warp_of_a_rotation_is_k_r_k_inverse(turn):
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_a_known_motion_is_found_from_any_start(model, objective):
     events, motion = moving_points(model, MOTIONS[model], camera=BARREL), np.array(MOTIONS[model])
-    starts = [None, 0 * motion, -motion, 3 * motion, motion]
-    for start in starts:
+    for start in (None, 0 * motion, -motion, 3 * motion):
         found = maximise_contrast(events, model, camera=BARREL, objective=objective, start=start)
         assert found.converged
         assert not found.still
@@ -159,10 +155,7 @@ def test_the_number_of_threads_changes_nothing():
 
 @pytest.mark.parametrize("seed", range(4))
 def test_noise_is_still(seed):
-    rng = np.random.default_rng(seed)
-    events = Events(t=np.sort(rng.integers(0, 20_000, 4000)), x=rng.integers(0, 120, 4000),
-                    y=rng.integers(0, 90, 4000), p=rng.random(4000) < 0.5, size=SIZE)  # fmt: skip
-    found = maximise_contrast(events)
+    found = maximise_contrast(scattered(4000, SIZE, span_us=20_000, seed=seed))
     assert found.still
     assert np.linalg.norm(found.parameters) * 0.02 < 20  # pixels: next to rest
 
@@ -170,18 +163,13 @@ def test_noise_is_still(seed):
 @pytest.mark.parametrize("size", [(1, 1), (34, 34), (2000, 1), (1, 2000)])
 @pytest.mark.parametrize("model", MODELS)
 def test_any_size_of_sensor_and_any_events_give_finite_motions(size, model):
-    rng = np.random.default_rng(0)
-    width, height = size
-    camera = LENS._replace(cx=width / 2, cy=height / 2)
-    for t in (rng.integers(0, 20_000, 300), np.repeat([0, 10**12], 150), [0] * 299 + [1]):
-        events = Events(t=np.sort(t), x=rng.integers(0, width, 300), y=rng.integers(0, height, 300),
-                        p=rng.random(300) < 0.5, size=size)  # fmt: skip
+    camera = LENS._replace(cx=size[0] / 2, cy=size[1] / 2)
+    some = scattered(300, size, span_us=20_000)
+    for t in (some.t, np.repeat([0, 10**12], 150), [0] * 299 + [1]):
+        events = Events(t=t, x=some.x, y=some.y, p=some.p, size=size)
         found = maximise_contrast(events, model, camera=camera)
         assert np.isfinite(found.parameters).all()
         assert np.isfinite([found.contrast, found.contrast_at_rest]).all()
-    beyond = LENS._replace(k1=-1e5, cx=1e5)
-    with pytest.raises(ConfigError, match="the calibration has no directions for pixels"):
-        maximise_contrast(events, "rotation", camera=beyond)
 
 
 def test_two_motions_that_are_as_good_are_both_reported():
@@ -205,18 +193,24 @@ def test_real_rotations_are_found(data, name):
     assert 0.8 < speed / right < 1.2
 
 
-def test_what_cannot_be_estimated_is_refused_in_one_line():
-    events = moving_points("translation", (1.0, 1.0))
-    with pytest.raises(EventsError, match=r"^20 events are too few for a motion; take a window"):
-        maximise_contrast(events[:20])
-    at_once = Events(t=0 * events.t, x=events.x, y=events.y, p=events.p, size=SIZE)
-    with pytest.raises(EventsError, match="events are at 0 us; take a longer window"):
-        maximise_contrast(at_once)
-    with pytest.raises(ConfigError, match=r"needs the calibration of the camera.*--camera FILE"):
-        maximise_contrast(events, "rotation")
-    with pytest.raises(ConfigError, match="start must be 2 finite numbers: vx_px_s, vy_px_s"):
-        maximise_contrast(events, start=np.array([1.0, np.nan]))
-    with pytest.raises(ConfigError, match=r"unknown model 'rotate'; did you mean 'rotation'"):
-        maximise_contrast(events, "rotate")
-    with pytest.raises(ConfigError, match="unknown objective 'var'"):
-        maximise_contrast(events, objective="var")
+EVENTS = moving_points("translation", (1.0, 1.0))
+AT_ONCE = Events(t=0 * EVENTS.t, x=EVENTS.x, y=EVENTS.y, p=EVENTS.p, size=SIZE)
+BEYOND = LENS._replace(k1=-1e5, cx=1e5)
+
+
+@pytest.mark.parametrize(
+    ("call", "kind", "named"),
+    [
+        (lambda: maximise_contrast(EVENTS[:20]), EventsError, "20 events"),
+        (lambda: maximise_contrast(AT_ONCE), EventsError, "0 us"),
+        (lambda: maximise_contrast(EVENTS, "rotation"), ConfigError, "camera"),
+        (lambda: maximise_contrast(EVENTS, "rotation", camera=BEYOND), ConfigError, "calibration"),
+        (lambda: maximise_contrast(EVENTS, start=np.array([1.0, np.nan])), ConfigError, "vx_px_s"),
+        (lambda: maximise_contrast(EVENTS, start=np.ones(3)), ConfigError, "vx_px_s"),
+        (lambda: maximise_contrast(EVENTS, "rotate"), ConfigError, "'rotation'"),
+        (lambda: maximise_contrast(EVENTS, objective="var"), ConfigError, "'var'"),
+    ],
+)
+def test_wrong_events_and_values_are_refused(call, kind, named):
+    with refused(kind, named):
+        call()

@@ -146,8 +146,8 @@ def scores_of(chosen, events: Events) -> np.ndarray:
     return chosen.start(events.size).scores(events)
 
 
-@pytest.mark.parametrize("events", [EVENTS, squares(1, (44, 29))], ids=["one", "other"])
-def test_e_fast_decides_as_the_definition_and_as_eventcv(events):
+def test_e_fast_decides_as_the_definition_and_as_eventcv():
+    events = squares(1, (44, 29))
     wanted = e_fast_twin(events)
     found = EFast()(events)
     assert found == events[np.array(wanted)]
@@ -181,16 +181,6 @@ def test_luv_harris_scores_as_the_response_of_opencv():
     assert len(LuvHarris()(EVENTS)) == np.count_nonzero(found > np.float32(0.03))
 
 
-@pytest.mark.parametrize(("chosen", "twin"), [(EFast(), e_fast_twin),
-                         (ArcStar(3_000), lambda events: arc_star_twin(events, 3_000))],
-                         ids=["e_fast", "arc_star"])  # fmt: skip
-def test_decisions_stay_the_same_when_times_outgrow_four_bytes(chosen, twin, monkeypatch):
-    monkeypatch.setattr(corners, "_MOST", 8_000)
-    monkeypatch.setattr(corners, "_EXACT", 3_200)
-    events = EVENTS[:3000]
-    assert chosen(events) == events[np.array(twin(events))]
-
-
 def test_compacted_numbers_keep_their_order_and_recent_ones_their_distances(monkeypatch):
     monkeypatch.setattr(corners, "_EXACT", 300)
     rng = np.random.default_rng(0)
@@ -207,11 +197,17 @@ def test_compacted_numbers_keep_their_order_and_recent_ones_their_distances(monk
     assert last.max() <= 300 + len(np.unique(before))
 
 
-def test_numbers_of_events_may_outgrow_four_bytes(monkeypatch):
-    before = scores_of(EHarris(), EVENTS)
-    monkeypatch.setattr(corners, "_MOST", 3_500)
-    monkeypatch.setattr(corners, "_EXACT", 500)
-    assert np.array_equal(scores_of(EHarris(), EVENTS), before)
+@pytest.mark.parametrize(
+    ("chosen", "most", "exact"),
+    [(EFast(), 8_000, 3_200), (ArcStar(3_000), 8_000, 3_200), (EHarris(), 3_500, 500)],
+)
+def test_scores_stay_the_same_when_times_and_numbers_outgrow_four_bytes(
+    chosen, most, exact, monkeypatch
+):
+    before = scores_of(chosen, EVENTS)
+    monkeypatch.setattr(corners, "_MOST", most)  # of four bytes: half an hour of events
+    monkeypatch.setattr(corners, "_EXACT", exact)
+    assert np.array_equal(scores_of(chosen, EVENTS), before)
 
 
 def test_a_gap_of_years_changes_nothing():

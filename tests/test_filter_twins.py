@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 
 from dvskit import Events
-from dvskit.errors import ConfigError, EventsError, GeometryError, ShapeError
+from dvskit.errors import ConfigError, EventsError
 from dvskit.events import Size
 from dvskit.filters import (
     Affine,
     ArcStar,
     BackgroundActivity,
+    CircleMask,
     Crop,
     DropArea,
     DropEvents,
@@ -29,10 +30,11 @@ from dvskit.filters import (
     Flip,
     HotPixel,
     LuvHarris,
-    Mask,
     Noise,
     Polarity,
+    PolygonMask,
     QuarterTurn,
+    RectangleMask,
     Refractory,
     Roll,
     Rotate,
@@ -54,6 +56,7 @@ from dvskit.filters import (
 from dvskit.filters.denoising import add_per_pixel
 from dvskit.streams import Intrinsics
 from tests.benchmarks import filters as peers
+from tests.laws import refused, same_on_threads
 from tests.test_filter_laws import EVENTS, recording
 
 BIG = recording(40_000, seed=3, size=(60, 40))
@@ -97,9 +100,10 @@ def test_refractory_is_that_of_the_definition(by_polarity, restart):
     assert 0.1 < np.mean(flags) < 0.95
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("start_us", [0, -(10**9), 2**31 - 30_000, 10**15])
-@pytest.mark.parametrize("memory_us", [300, 2**30 - 1, 2**31])
+@pytest.mark.parametrize(
+    ("start_us", "memory_us"),
+    [(0, 2**31), (-(10**9), 300), (2**31 - 30_000, 2**30 - 1), (10**15, 300)],
+)
 def test_what_pixels_remember_does_not_depend_on_when_it_was(start_us, memory_us):
     late = 2**32 + 17  # behind a gap that four bytes do not hold
     t = np.concatenate([EVENTS.t[:1500], EVENTS.t[1500:] + late])
@@ -212,34 +216,6 @@ def test_pixels_go_where_the_definition_says(chosen, size, where):
     assert chosen(EVENTS) == moved(EVENTS, size, where)
 
 
-def test_a_mask_keeps_its_pixels_and_says_what_it_takes():
-    keep = np.random.default_rng(2).random((18, 24)) < 0.5
-    found = Mask(keep)(EVENTS)
-    assert found == EVENTS[keep[EVENTS.y, EVENTS.x]]
-    keep[:] = False  # it has its own
-    with pytest.raises(ShapeError, match="mask > 0"):
-        Mask(np.ones((3, 4)))
-    with pytest.raises(ShapeError, match="shape"):
-        Mask([True])
-    with pytest.raises(GeometryError, match="is 4x3, the sensor 24x18"):
-        Mask(np.ones((3, 4), bool))(EVENTS)
-
-
-@pytest.mark.parametrize("channels", [1, 3, 4])
-def test_a_mask_is_read_from_a_picture_where_it_is_neither_black_nor_transparent(
-    tmp_path, channels
-):
-    picture = np.zeros((18, 24, channels), np.uint8)
-    picture[2:9, 3:20, 0] = 200
-    if channels == 4:
-        picture[2:9, 3:10, 3] = 255
-    cv2.imwrite(str(tmp_path / "mask.png"), picture)
-    wanted = picture[..., 0] > 0
-    if channels == 4:
-        wanted &= picture[..., 3] > 0
-    assert Mask.read(tmp_path / "mask.png") == Mask(wanted)
-
-
 LENSES = [
     Intrinsics(200, 210, 120, 90, -0.3, 0.12, 0.001, -0.002, 0.0),
     Intrinsics(199.09, 198.83, 132.19, 110.71, -0.368, 0.151, -0.0003, -0.002, 0.0),
@@ -288,22 +264,23 @@ def test_hot_pixels_are_left_out_and_edges_are_not():
     assert not hot_pixels(counts, times=1000).any()
 
 
-@pytest.mark.parametrize("threads", [1, 2, 3])
-def test_events_of_a_pixel_are_counted_beyond_a_byte_on_any_number_of_threads(monkeypatch, threads):
-    monkeypatch.setenv("DVSKIT_THREADS", str(threads))
+def test_events_of_a_pixel_are_counted_beyond_a_byte_on_any_number_of_threads():
     events = peers.make(3_000, Size(3, 2))
-    found = np.full((2, 3), 7, np.int64)
-    add_per_pixel(events, found)
     twin = np.full((2, 3), 7)
     np.add.at(twin, (events.y, events.x), 1)
     assert twin.min() > 263
-    assert np.array_equal(found, twin)
+
+    def counted():
+        found = np.full((2, 3), 7, np.int64)
+        add_per_pixel(events, found)
+        return found
+
+    assert np.array_equal(same_on_threads(counted, 2, 3), twin)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.02, 0.5, 0.97, 1.0])
-@pytest.mark.parametrize("count", [1, 15, 16, 17, 48, 1_000])
-def test_selected_events_are_those_marked_however_long_their_runs_are(monkeypatch, share, count):
-    monkeypatch.setattr(selecting, "PART", 100)
+@pytest.mark.parametrize("count", [1, 16, 48, 1_000])
+def test_selected_events_are_those_marked_however_long_their_runs_are(share, count):
     for part in (slice(count), slice(3, 3 + count)):  # also columns that are not aligned
         events = EVENTS[part]
         keep = np.random.default_rng(count).random(count) < share
@@ -335,7 +312,7 @@ def test_times_are_stretched_and_moved_about_their_origin():
     assert TimeScale(0.5)(events).t.tolist() == [-30, -15, 499_986]  # four come to before 0
     assert TimeShift(-6)(events).t.tolist() == [-36, -7, 5, 5, 999_995]
     assert StartAt(7)(events).t.tolist() == (t + 37).tolist()
-    with pytest.raises(EventsError, match="beyond"):
+    with refused(EventsError):
         TimeScale(1e6, 0)(Events(t=[2**60], x=[0], y=[0], p=[0], size=(1, 1)))
 
 
@@ -438,7 +415,7 @@ def test_noise_is_poisson_everywhere_and_goes_between_the_events():
     order = np.lexsort((more.p, more.y, more.x, more.t))
     kept_rows = {tuple(row) for row in np.stack([more.t, more.x, more.y], 1)[order].tolist()}
     assert {tuple(row) for row in np.stack([BIG.t, BIG.x, BIG.y], 1).tolist()} <= kept_rows
-    with pytest.raises(EventsError, match="cut the gap"):
+    with refused(EventsError, "Noise"):
         Noise(1e6)(Events(t=[0, 10**12], x=[0, 0], y=[0, 0], p=[0, 0], size=(640, 480)))
 
 
@@ -463,7 +440,7 @@ BAD = [
     (Flip, {"axis": "z"}), (QuarterTurn, {"turns": 4}), (QuarterTurn, {"turns": 0.5}),
     (Rotate, {"degrees": math.inf}), (Rotate, {"degrees": None}), (Zoom, {"factor": 0}),
     (Zoom, {"factor": -1}), (Shear, {"x_deg": 90}), (Shift, {"x_px": 0.5}), (Roll, {"y_px": True}),
-    (Affine, {"xx": math.nan}), (Undistort, {"fx": 0, "fy": 1, "cx": 0, "cy": 0}),
+    (Affine, {"xx": math.nan}), (Undistort, {"fy": 1, "cx": 0, "cy": 0, "fx": 0}),
     (Undistort, {"fx": 1, "fy": 1, "cx": 0, "cy": math.nan}),
     (TimeWindow, {"start_us": 5, "stop_us": 5}), (DropTime, {"start_us": 5, "stop_us": 4}),
     (TimeScale, {"factor": 0}), (TimeScale, {"factor": math.nan}), (TimeShift, {"shift_us": 0.5}),
@@ -471,19 +448,25 @@ BAD = [
     (EventRateLimit, {"rate_hz": -1}), (EventRateLimit, {"rate_hz": 10}),
     (EvenRateLimit, {"rate_hz": math.inf}), (EvenRateLimit, {"rate_hz": 1e6, "window_us": 0}),
     (DropEvents, {"share": 1.1}), (DropEvents, {"share": 0.1, "seed": -1}),
-    (DropArea, {"left": 2, "top": 0, "width": 1, "height": 1}), (DropPixels, {"share": math.nan}),
+    (DropArea, {"top": 0, "width": 1, "height": 1, "left": 2}), (DropPixels, {"share": math.nan}),
     (SpatialJitter, {"std_px": -1}), (SpatialJitter, {"seed": 1.0}),
     (TemporalJitter, {"std_us": math.inf}), (TemporalJitter, {"std_us": 1e6}),
     (Noise, {"hz": math.nan}), (Noise, {"hz": -1}), (Noise, {"on_share": 2}),
     (Noise, {"seed": 2**63}), (ArcStar, {"repeat_us": -1}), (ArcStar, {"repeat_us": 2**30}),
     (EHarris, {"threshold": math.nan}), (LuvHarris, {"threshold": 2}),
+    (CircleMask, {"x": 1, "y": 2, "radius_px": 0}), (CircleMask, {"x": 1, "y": 2, "radius_px": -3}),
+    (CircleMask, {"x": 1, "y": 2, "radius_px": 3, "invert": "no"}),
+    (RectangleMask, {"x": 1, "y": 2, "height": 4, "width": 0}),
+    (RectangleMask, {"x": 1, "y": 2, "width": 3, "height": -4}),
+    (RectangleMask, {"y": 2, "width": 3, "height": 4, "x": math.nan}),
+    (RectangleMask, {"x": 1, "width": 3, "height": 4, "y": math.inf}),
+    (RectangleMask, {"x": 1, "y": 2, "width": 3, "height": 4, "invert": "no"}),
+    (PolygonMask, {"points": ((0, 0), (9, 0), (0, 9)), "invert": "no"}),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("kind", "parameters"), BAD, ids=lambda value: str(value))
 def test_parameters_out_of_range_are_refused_in_one_line_that_names_them(kind, parameters):
-    with pytest.raises(ConfigError) as refused:
+    wrong = list(parameters.values())[-1]
+    with refused(ConfigError, wrong):
         kind(**parameters)
-    words = str(refused.value)
-    assert "\n" not in words
-    assert any(str(value) in words for value in parameters.values())

@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import av
 import numpy as np
@@ -44,15 +45,16 @@ def same_rows(text: str, rows: np.ndarray) -> bool:
 
 
 def test_the_objects_are_written_as_csv_npz_and_to_standard_output(run, recorded, tmp_path):
-    code, out, err = run("track", recorded, "-o", "o.csv", "--line", MIDDLE)
+    counted = "line 60,0,60,89: 1 to the left, 1 to the right\n"
     counts = count_crossings(ROWS, ((60, 0), (60, 89)))
     assert (counts.to_left, counts.to_right) == (1, 1)
-    assert (code, out) == (0, "line 60,0,60,89: 1 to the left, 1 to the right\n")
+    code, out, err = run("track", recorded, "-o", "o.csv", "--line", MIDDLE)
+    assert (code, out) == (0, counted)
     assert err == f"o.csv: {OBJECTS} objects in {len(SQUARES):,} events\n"
     assert same_rows((tmp_path / "o.csv").read_text(), ROWS)
     code, out, err = run("track", recorded, "-o", "-", "--line", MIDDLE)
     assert same_rows(out, ROWS)
-    assert "line 60,0,60,89: 1 to the left, 1 to the right" in err
+    assert counted in err
     assert run("track", recorded, "-o", "o.npz")[0] == 0
     with np.load(tmp_path / "o.npz") as found:
         assert ",".join(found) == HEADER
@@ -62,36 +64,31 @@ def test_the_objects_are_written_as_csv_npz_and_to_standard_output(run, recorded
 
 def test_options_set_the_tracker_the_part_and_the_filters(run, recorded, tmp_path):
     code, out, _ = run(
-        "track", recorded, "-o", "o.csv", "--json", "--window", "20ms", "--least", 3, "--join", 2,
-        "--gate", 3, "--lost", "50ms", "--start", "50ms", "--stop", "350ms",
-        "--line", "60,0,60,44", "--line", "60,45,60,89", "--filter", "crop:0,0,120,45",
-    )  # fmt: skip
+        *(
+            f"track {recorded} -o o.csv --json --window 20ms --least 3 --join 2 --gate 3 "
+            "--lost 50ms --start 50ms --stop 350ms --line 60,0,60,44 --line 60,45,60,89 "
+            "--filter crop:0,0,120,45"
+        ).split()
+    )
     tracker = Tracker(window_us=20_000, least_pixels=3, join_px=2, gate=3.0, lost_us=50_000)
     part = SQUARES.between(1_050_000, 1_350_000)
-    kept = Crop(0, 0, 120, 45)(part)
-    rows = track(kept, tracker)
+    rows = track(Crop(0, 0, 120, 45)(part), tracker)
     assert code == 0
     assert same_rows((tmp_path / "o.csv").read_text(), rows)
     facts = json.loads(out)
-    lines = facts.pop("lines")
-    assert facts == {
-        "file": "in.npz", "out": "o.csv", "events": len(part), "rows": len(rows),
-        "objects": int(rows["id"].max()) + 1,
-    }  # fmt: skip
+    expected = {"events": len(part), "rows": len(rows), "objects": int(rows["id"].max()) + 1}
+    assert facts | expected == facts
     ends = ((60, 0), (60, 44)), ((60, 45), (60, 89))
     counts = [count_crossings(rows, each) for each in ends]
     assert counts[0].to_left > 0
-    assert [(each["to_left"], each["to_right"]) for each in lines] == [
+    assert [(each["to_left"], each["to_right"]) for each in facts["lines"]] == [
         (each.to_left, each.to_right) for each in counts
     ]
-    err = run("track", recorded, "-o", "o.csv", "--force", "--filter", "crop:0,0,120,45")[2]
-    assert "crop:0,0,120,45: " in err
-    assert " left out" in err
 
 
 def test_a_video_shows_the_objects_and_lines(run, recorded, tmp_path):
-    code, out, _ = run("track", recorded, "-o", "o.mp4", "--slow", 2, "--fps", 30, "--bright",
-                       "--line", MIDDLE, "--json")  # fmt: skip
+    words = f"--slow 2 --fps 30 --bright --line {MIDDLE} --json".split()
+    code, out, _ = run("track", recorded, "-o", "o.mp4", *words)
     assert code == 0
     assert json.loads(out)["rows"] == len(ROWS)
     assert json.loads(out)["lines"][0]["to_left"] == 1
@@ -105,60 +102,26 @@ def test_a_video_shows_the_objects_and_lines(run, recorded, tmp_path):
 def test_a_note_names_the_reasons_for_no_object(run, recorded):
     code, out, err = run("track", recorded, "-o", "o.csv", "--least", 4000)
     assert (code, out) == (0, "")
-    assert "in.npz: no object was found: all are smaller than --least, or shorter than" in err
-    assert "or the camera moves" in err
+    assert "no object was found" in err
     assert "no object was found" not in run("track", recorded, "-o", "o.csv", "--force")[2]
 
 
 def test_a_page_holds_the_objects(run, recorded, tmp_path):
     assert run("track", recorded, "-o", "o.html", "--bright")[0] == 0
     text = (tmp_path / "o.html").read_text()
-    told, _ = stored(text)
-    assert len(told["objects"]["tracks"]) == OBJECTS
+    assert len(stored(text)[0]["objects"]["tracks"]) == OBJECTS
     assert '"state": "theme=light"' in text
-    assert "<title>in.npz</title>" in text
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["-o", "t.txt"], "t.txt: objects are written as .csv, .npz, .html, .mp4, .mkv, .mov or"),
-        (["-o", "in.npz"], "exists already; pass --force to replace it"),
-        (["-o", "t.csv", "--line", "1,2,3"], "--line '1,2,3' is not X0,Y0,X1,Y1 in pixels"),
-        (["-o", "t.csv", "--line", "nan,0,1,1"], "--line 'nan,0,1,1' is not X0,Y0,X1,Y1 in pixels"),
-        (
-            ["-o", "t.csv", "--line", "1,2,1,2"],
-            "--line '1,2,1,2' is a point; give two different ends",
-        ),
-        (["-o", "t.csv", "--window", "5"], "--window '5' is not a time with a unit"),
-        (["-o", "t.csv", "--window", "5us"], "--window 5us is outside 100us to 1000s"),
-        (["-o", "t.csv", "--lost", "-1s"], "--lost -1s is below 0s; give a time such as 2s"),
-        (["-o", "t.csv", "--lost", "x"], "--lost 'x' is not a time with a unit"),
-        (["-o", "t.csv", "--gate", "-1"], "--gate -1 is outside 0.1 to 100; give one such as 4"),
-        (["-o", "t.csv", "--filter", "flop"], "flop"),
-        (["-o", "t.csv", "--fps", "9"], "t.csv: --fps applies to videos only"),
-        (["-o", "t.html", "--slow", "9"], "t.html: --slow applies to videos only"),
-        (["-o", "-", "--json"], "standard output takes the objects"),
-        (["-o", "t.csv", "--start", "9s"], "there are no events to show from --start to --stop"),
-    ],
-)
-def test_a_mistake_is_one_line_and_leaves_nothing(run, recorded, tmp_path, words, message):
-    code, out, err = run("track", recorded, *words)
-    assert code in (1, 2)
-    assert message in err
-    assert err.count("\n") == 1
-    assert out == ""
-    assert [each.name for each in tmp_path.iterdir()] == ["in.npz"]
 
 
 def test_objects_are_viewed_of_files(recorded, tmp_path, monkeypatch):
+    """By the parts of `dvskit view`, which itself serves pages until it is stopped."""
     monkeypatch.chdir(tmp_path)
     viewed = viewed_from([tmp_path / recorded], None, Reading(), BesideCloud(objects=True))[0]
-    viewed.overview.wait(30)
-    viewed._objects._thread.join(30)
+    until = time.monotonic() + 30
+    while not viewed.status()["done"] and time.monotonic() < until:
+        time.sleep(0.02)
     told = json.loads(viewed.objects())
     assert [each["id"] for each in told["tracks"]] == list(range(OBJECTS))
-    assert viewed.status()["done"]
     assert viewed.status()["objects"] > 0
     viewed.close()
     plain = viewed_from([tmp_path / recorded], None, Reading())[0]

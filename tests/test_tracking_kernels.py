@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dvskit.events import Events, Size
-from dvskit.tracking import Tracker
+from dvskit.events import Events
+from dvskit.tracking import Tracker, track
 from dvskit.tracking.mean_shift_kernels import shift_to_mean
 from dvskit.tracking.object_kernels import (
     correct,
@@ -16,20 +16,13 @@ from dvskit.tracking.object_kernels import (
     predict,
     supported,
 )
+from tests.laws import scattered
 
 
-def random_events(seed, count, size, stop_us=10_000):
-    rng = np.random.default_rng(seed)
-    x, y = rng.integers(0, size[0], count), rng.integers(0, size[1], count)
-    t = np.sort(rng.integers(0, stop_us, count))
-    return Events(t=t, x=x, y=y, p=rng.random(count) < 0.5, size=size)
-
-
-@pytest.mark.parametrize("count", [0, 1, 80, 600])
-@pytest.mark.parametrize("least", [1, 2, 5])
+@pytest.mark.parametrize(("count", "least"), [(0, 1), (1, 1), (80, 2), (600, 5), (600, 1)])
 def test_supported_events_are_those_with_company(count, least):
     size = (23, 17)
-    events = random_events(count, count, size)
+    events = scattered(count, size, seed=count)
     x, y, p = events.x, events.y, events.p
     counts, kept = np.zeros((2, *size[::-1]), np.int32), np.zeros(count, np.bool_)
     supported(x, y, p, least, counts, kept)
@@ -84,8 +77,9 @@ def test_a_template_holds_the_shares_of_its_events_and_forgets():
     assert template.sum() == pytest.approx(50)
 
 
-@pytest.mark.parametrize("off", [(0.0, 0.0), (0.7, -0.4), (-2.3, 1.6)])
-@pytest.mark.parametrize("part", ["whole", "left"])
+@pytest.mark.parametrize(
+    ("off", "part"), [((0.0, 0.0), "whole"), ((0.7, -0.4), "left"), ((-2.3, 1.6), "left")]
+)
 def test_a_part_of_an_object_shows_the_place_of_the_whole(off, part):
     rng = np.random.default_rng(1)
     state, template, corner = learned(rng)
@@ -133,8 +127,7 @@ def test_events_are_explained_where_the_template_has_them_at_their_age():
     assert claims.tolist() == [1, 1, 0]
 
 
-@pytest.mark.parametrize("most", [1, 3, 100])
-@pytest.mark.parametrize("radius", [2.5, 10.0, 200.0])
+@pytest.mark.parametrize(("most", "radius"), [(1, 10.0), (3, 2.5), (100, 10.0), (100, 200.0)])
 def test_mean_shift_goes_from_mean_to_mean(radius, most):
     rng = np.random.default_rng(int(radius))
     points = np.concatenate([rng.normal((40, 30), 5, (200, 2)), rng.uniform(0, 80, (100, 2))])
@@ -157,14 +150,14 @@ def test_mean_shift_without_events_near_stays():
     assert shift_to_mean(x[:0], x[:0], (3.0, 4.0), 5.0, 100) == (3.0, 4.0, 0)
 
 
+@pytest.mark.slow(seconds=3)
 def test_flicker_everywhere_is_followed_in_fixed_memory():
-    left, top = (each.ravel() for each in np.meshgrid(np.arange(1, 120, 5), np.arange(1, 90, 5)))
-    step = Tracker(join_px=1).start(Size(128, 96))  # 432 squares of 3x3 pixels
-    held = []
+    left, top = (each.ravel() for each in np.meshgrid(np.arange(1, 80, 5), np.arange(1, 90, 5)))
+    windows = []  # of 288 squares of 3x3 pixels
     for window in range(3):
-        x, y = np.repeat(left, 18) + np.tile(np.arange(18) % 3, 432), np.repeat(top, 18)
-        y = y + np.tile(np.arange(18) // 3 % 3, 432) + window % 2
+        x, y = np.repeat(left, 18) + np.tile(np.arange(18) % 3, 288), np.repeat(top, 18)
+        y = y + np.tile(np.arange(18) // 3 % 3, 288) + window % 2
         t = 10_000 * window + np.arange(len(x))
-        step(Events(t=t, x=x, y=y, p=np.full(len(x), True), size=(128, 96)))
-        held.append(len(step._scene.objects))
-    assert 0 < max(held) <= 256
+        windows.append(Events(t=t, x=x, y=y, p=np.full(len(x), True), size=(128, 96)))
+    rows = track(Events.concatenate(windows), Tracker(join_px=1, hits=1))
+    assert 0 < np.unique(rows["t"], return_counts=True)[1].max() <= 256

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import fields
 
 import numpy as np
@@ -27,6 +28,7 @@ from dvskit.filters import (
     cut_mix,
     event_mix,
 )
+from tests.laws import random_cuts, refused, rows_of
 from tests.test_filter_laws import EVENTS, in_blocks
 
 ALL = Vary(
@@ -46,11 +48,11 @@ def of_kind(drawn, kind):
 
 
 @pytest.mark.parametrize("vary", [ALL, Vary.nda(), Vary()], ids=lambda vary: type(vary).__name__)
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", [0, 1])
 def test_the_same_generator_gives_the_same_filter_which_obeys_the_law_of_cuts(vary, seed):
     first, second = (vary.draw(np.random.default_rng(seed)) for _ in range(2))
     assert first == second
-    assert in_blocks(first, EVENTS, "at random")[1] == second(EVENTS)
+    assert in_blocks(first, EVENTS, random_cuts(len(EVENTS), seed))[1] == second(EVENTS)
     if vary != Vary():
         assert vary.draw(np.random.default_rng(seed + 9)) != first
 
@@ -113,8 +115,6 @@ def test_a_span_left_out_lies_within_the_sample():
     for each in of_kind(draws(Vary(drop_time=0.5, duration_us=60_000)), DropTime):
         assert 0 <= each.start_us <= each.stop_us <= 60_000
         assert each.stop_us - each.start_us <= 30_000
-    with pytest.raises(ConfigError, match="duration_us"):
-        Vary(drop_time=0.1)
 
 
 @pytest.mark.parametrize(
@@ -123,8 +123,23 @@ def test_a_span_left_out_lies_within_the_sample():
      ("jitter_us", 1e9), ("duration_us", 0.5)],
 )  # fmt: skip
 def test_bounds_out_of_range_are_refused(name, value):
-    with pytest.raises(ConfigError, match=f"Vary: {name}(=| is )"):
+    with refused(ConfigError, "Vary", name):
         Vary(**{name: value})
+
+
+def test_other_wrong_values_are_refused():
+    rng, other = np.random.default_rng(0), Events.empty((3, 3))
+    with refused(ConfigError, "duration_us"):
+        Vary(drop_time=0.1)
+    with refused(ConfigError, "magnitude"):
+        NDA(3.0)
+    for mix in (event_mix, cut_mix):
+        with refused(GeometryError, "24x18", "3x3"):
+            mix(EVENTS, other, rng)
+        with refused(ConfigError, "beta"):
+            mix(EVENTS, EVENTS, rng, beta=0.0)
+    with refused(ConfigError, "blobs"):
+        event_mix(EVENTS, EVENTS, rng, blobs=0)
 
 
 def test_the_policy_draws_one_of_four_changes_as_often_as_the_others():
@@ -138,30 +153,22 @@ def test_the_policy_draws_one_of_four_changes_as_often_as_the_others():
         assert abs(len(found) - 200) < 5 * math.sqrt(150)
     assert max(abs(each.degrees) for each in kinds[1]) <= 30
     assert max(abs(each.degrees) for each in of_kind(draws(NDA(0.5)), Rotate)) <= 15
-    with pytest.raises(ConfigError, match="magnitude"):
-        NDA(3.0)
 
 
 OTHER = Flip("xy")(StartAt(0)(EVENTS))
 FIRST = StartAt(0)(EVENTS)
 
 
-def rows(events: Events) -> list[tuple[int, ...]]:
-    return sorted(zip(*(getattr(events, name).tolist() for name in "txyp"), strict=True))
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize("mix", [event_mix, cut_mix])
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(3))
 def test_a_mix_holds_events_of_both_and_the_share_of_the_first(mix, seed):
     mixed, share = mix(FIRST, OTHER, np.random.default_rng(seed))
     again, _ = mix(FIRST, OTHER, np.random.default_rng(seed))
     assert mixed == again
     Events(t=mixed.t, x=mixed.x, y=mixed.y, p=mixed.p, size=mixed.size)
     assert 0 <= share <= 1
-    both = rows(FIRST) + rows(OTHER)
-    for row in rows(mixed):
-        both.remove(row)  # each event is one of theirs, and none comes twice
+    both = Counter(rows_of(FIRST) + rows_of(OTHER))
+    assert Counter(rows_of(mixed)) <= both  # each event is one of theirs, and none comes twice
 
 
 def test_a_share_is_that_of_events_or_of_area():
@@ -183,15 +190,8 @@ def test_a_share_is_that_of_events_or_of_area():
     assert 0.05 < np.mean(np.array(shares) < 0.5) < 0.95
 
 
-def test_what_does_not_mix_is_refused_and_nothing_mixes_with_nothing():
-    nothing = Events.empty(EVENTS.size)
-    rng = np.random.default_rng(0)
-    for mix in (event_mix, cut_mix):
-        with pytest.raises(GeometryError, match="fit them to one size"):
-            mix(EVENTS, Events.empty((3, 3)), rng)
-        with pytest.raises(ConfigError, match="beta"):
-            mix(EVENTS, EVENTS, rng, beta=0.0)
-        assert len(mix(nothing, nothing, rng)[0]) == 0
+def test_nothing_mixes_with_nothing():
+    nothing, rng = Events.empty(EVENTS.size), np.random.default_rng(0)
+    assert len(cut_mix(nothing, nothing, rng)[0]) == 0
+    assert len(event_mix(nothing, nothing, rng)[0]) == 0
     assert event_mix(nothing, nothing, rng)[1] == 1.0
-    with pytest.raises(ConfigError, match="blobs"):
-        event_mix(EVENTS, EVENTS, rng, blobs=0)
