@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from dvskit.errors import OutputError, ShapeError, VideoError
 from dvskit.video import open_frames
 from dvskit.video.lossless import LosslessWriter
+from tests.laws import refused
 
 Timed = list[tuple[int, NDArray[np.uint8]]]
 
@@ -42,8 +43,9 @@ def assert_same(found: Timed, frames: Timed) -> None:
         assert np.array_equal(got, given)
 
 
-@pytest.mark.parametrize("size", [(1, 1), (2, 3), (33, 21), (320, 240)])
-@pytest.mark.parametrize("gap_us", [2, 70_000, 3 * 10**9])
+@pytest.mark.parametrize(
+    ("size", "gap_us"), [((1, 1), 2), ((2, 3), 70_000), ((33, 21), 3 * 10**9), ((160, 120), 2)]
+)
 def test_frames_and_times_come_back_exactly(tmp_path, size, gap_us):
     frames = noise(12, size, seed=size[0], gap_us=gap_us)
     write(tmp_path / "a.mkv", frames).close()
@@ -54,7 +56,7 @@ def test_frames_and_times_come_back_exactly(tmp_path, size, gap_us):
     assert_same(list(open_frames(tmp_path / "a.mkv", clock="container")), frames)
 
 
-def test_a_file_says_its_length_in_seconds(tmp_path):
+def test_a_file_has_its_length_in_seconds(tmp_path):
     frames = noise(30)
     write(tmp_path / "a.mkv", frames).close()
     with av.open(str(tmp_path / "a.mkv")) as container:
@@ -84,7 +86,7 @@ def test_a_file_cut_at_any_byte_holds_whole_frames_only(tmp_path):
     write(tmp_path / "a.mkv", frames).close()
     data = (tmp_path / "a.mkv").read_bytes()
     most = 0
-    for stop in range(700, len(data), 23):
+    for stop in range(700, len(data), 41):
         (tmp_path / "cut.mkv").write_bytes(data[:stop])
         try:
             found = list(open_frames(tmp_path / "cut.mkv", strict=False))
@@ -96,17 +98,15 @@ def test_a_file_cut_at_any_byte_holds_whole_frames_only(tmp_path):
     assert most == len(frames)
 
 
-def test_a_wrong_frame_is_refused_in_a_line_and_writing_goes_on(tmp_path):
+def test_a_wrong_frame_is_refused_and_writing_goes_on(tmp_path):
     frames = noise(6)
     writer = write(tmp_path / "a.mkv", frames[:3])
     last_us = frames[2][0]
     for t_us in (last_us, last_us - 5):
-        with pytest.raises(
-            VideoError, match=rf"frame 3, at {t_us} us, is not after .* {last_us} us"
-        ):
+        with refused(VideoError, "frame 3", t_us, last_us):
             writer.add(t_us, frames[3][1])
     for wrong in (frames[3][1][1:], frames[3][1].astype(np.uint16), frames[3][1][..., None], [1]):
-        with pytest.raises(ShapeError, match=r"^frame 3 is .*; give gray frames uint8 \(21, 33\)$"):
+        with refused(ShapeError, "frame 3", "(21, 33)"):
             writer.add(last_us + 1, wrong)
     for t_us, frame in frames[3:]:
         writer.add(t_us, frame)
@@ -114,24 +114,19 @@ def test_a_wrong_frame_is_refused_in_a_line_and_writing_goes_on(tmp_path):
     assert_same(list(open_frames(tmp_path / "a.mkv")), frames)
 
 
-def test_a_place_that_cannot_be_written_is_said_in_a_line(tmp_path):
-    with pytest.raises(OutputError, match=r"none/a\.mkv: .*; choose another place"):
+def test_a_place_that_cannot_be_written_is_named(tmp_path):
+    with refused(OutputError, tmp_path / "none" / "a.mkv"):
         LosslessWriter(tmp_path / "none" / "a.mkv", (8, 8))
 
 
-def test_a_disk_that_is_full_is_said_in_a_line(tmp_path):
+def test_a_full_disk_is_an_error(tmp_path):
     full = Path("/dev/full")
     if not full.exists():
         pytest.skip("there is no /dev/full here")
     (tmp_path / "a.mkv").symlink_to(full)
     writer = LosslessWriter(tmp_path / "a.mkv", (320, 240))
-    frames = iter(noise(50, (320, 240)))
-
-    def fill() -> None:
-        for t_us, frame in frames:
+    with refused(OutputError, "a.mkv", "space"):
+        for t_us, frame in noise(50, (320, 240)):
             writer.add(t_us, frame)
-
-    with pytest.raises(OutputError, match=r"a\.mkv: .*space"):
-        fill()
     writer.abandon()
     assert full.exists()

@@ -14,6 +14,7 @@ import pytest
 from dvskit.errors import ConfigError, VideoError
 from dvskit.video import open_frames
 from dvskit.video.light import gray_frame, luminance
+from tests.laws import refused
 from tests.video_kinds import (
     B_FRAMES,
     FRAMES,
@@ -49,43 +50,29 @@ VP = {"deadline": "realtime", "cpu-used": "8", "crf": "4", "b": "4000000"}
 WHOLE = [
     # containers and codecs
     Kind("mp4 h264", ".mp4", "libx264", options=QUICK),
-    Kind("mp4 h264 B-frames", ".mp4", "libx264", options=B_FRAMES),
-    Kind("mov h264 B-frames", ".mov", "libx264", options=B_FRAMES),
     Kind("mp4 fragmented", ".mp4", "libx264", options=B_FRAMES,
          muxing={"movflags": "frag_keyframe+empty_moov"}),
-    Kind("mkv h264 B-frames", ".mkv", "libx264", options=B_FRAMES),
     Kind("mkv hevc", ".mkv", "libx265", options=X265),
-    Kind("mp4 hevc B-frames", ".mp4", "libx265", options=X265_B),
-    Kind("webm vp8", ".webm", "libvpx", options=VP, tolerance=0.02),
-    Kind("webm vp9", ".webm", "libvpx-vp9", options=VP, tolerance=0.02),
     Kind("mp4 av1", ".mp4", "libsvtav1", size=(96, 64), tolerance=0.02,
          options={"preset": "12", "crf": "10", "svtav1-params": "lp=1"}),
-    Kind("avi mpeg4", ".avi", "mpeg4"),
     Kind("avi mpeg4 B-frames", ".avi", "mpeg4", options={"bf": "2"}),
     Kind("avi h264 B-frames", ".avi", "libx264", options=B_FRAMES),
     Kind("avi mjpeg", ".avi", "mjpeg", "yuvj420p", options={"qmin": "1", "qmax": "1"}, full=True),
     Kind("avi msmpeg4", ".avi", "msmpeg4v3", size=(64, 48)),
     Kind("avi with frames dropped", ".avi", "mpeg4", times_ms=(0, 40, 160, 200, 480, 520)),
-    Kind("mp4 mpeg4 B-frames", ".mp4", "mpeg4", options={"bf": "2"}),
     Kind("3gp h263", ".3gp", "h263", size=(176, 144), notes="12:11"),
     Kind("ts h264 B-frames", ".ts", "libx264", options=B_FRAMES, container_start_ms=80),
     Kind("m2ts hevc", ".m2ts", "libx265", options=X265_B),
     Kind("mpg mpeg2 B-frames", ".mpg", "mpeg2video", options={"bf": "2"}, container_start_ms=540),
-    Kind("mpg mpeg1", ".mpg", "mpeg1video"),
-    Kind("flv", ".flv", "flv"),
     Kind("flv h264 B-frames", ".flv", "libx264", options=B_FRAMES),
     Kind("wmv", ".wmv", "wmv2"),
     Kind("y4m", ".y4m", "wrapped_avframe"),
     Kind("mov prores 10 bits", ".mov", "prores_ks", "yuv422p10le", bits=16),
     Kind("mkv with sound", ".mkv", "libx264", options=B_FRAMES, sound=True),
-    Kind("mp4 with sound", ".mp4", "libx264", options=B_FRAMES, sound=True),
     # times
-    Kind("mp4 of uneven rate", ".mp4", "libx264", options=QUICK, times_ms=UNEVEN_MS, clock=MS),
     Kind("mp4 of uneven rate, B-frames", ".mp4", "libx264", options=B_FRAMES, times_ms=UNEVEN_MS,
          clock=MS),
     Kind("mkv of uneven rate", ".mkv", "libx264", options=B_FRAMES, times_ms=UNEVEN_MS, clock=MS),
-    Kind("webm of uneven rate", ".webm", "libvpx", options=VP, times_ms=UNEVEN_MS, clock=MS,
-         tolerance=0.02),
     Kind("mp4 with stamps of decoding", ".mp4", "libx264", options=B_FRAMES, clock=MS,
          times_ms=UNEVEN_MS, packets=stamped_as_decoded),
     Kind("mp4 that begins late", ".mp4", "libx264", options=B_FRAMES,
@@ -97,10 +84,8 @@ WHOLE = [
     Kind("mp4 with negative offsets", ".mp4", "libx264", options=B_FRAMES,
          muxing={"movflags": "negative_cts_offsets", "use_editlist": "0"}),
     Kind("raw h264 with a rate", ".h264", "libx264", options=B_FRAMES, fps=50),
-    Kind("raw hevc with a rate", ".hevc", "libx265", options=X265_B, fps=30),
     Kind("mkv at 5,000 frames a second with a rate", ".mkv", "libx264", options=QUICK,
          times_ms=[k // 5 for k in range(FRAMES)], clock=Fraction(1, 5000), fps=5000),
-    Kind("avi with a rate", ".avi", "mpeg4", options={"bf": "2"}, fps=10),
     # how a picture is to be shown
     Kind("turned by 90 degrees", ".mp4", "libx264", options=QUICK, prepare=rotated(90),
          turn=turned(1), notes="counter-clockwise"),
@@ -128,19 +113,15 @@ WHOLE = [
     Kind("one frame", ".mp4", "libx264", options=QUICK, times_ms=[0]),
     # numbers
     Kind("full range", ".mp4", "libx264", "yuvj420p", options=QUICK, full=True),
-    Kind("4:4:4", ".mp4", "libx264", "yuv444p", options=LOSSLESS, tolerance=0.003),
     Kind("4:2:2, luma and chroma side by side", ".mov", "rawvideo", "uyvy422", tolerance=0.003),
     Kind("nv12", ".mp4", "libx264", "nv12", options=QUICK),
     Kind("gray", ".mkv", "ffv1", "gray", tolerance=0.003),
     Kind("gray h264", ".mp4", "libx264", "gray", options=LOSSLESS, tolerance=0.003,
          full=False),
     Kind("gray of 16 bits", ".mkv", "ffv1", "gray16le", tolerance=2e-5, bits=16),
-    Kind("h264 of 10 bits", ".mp4", "libx264", "yuv420p10le", options=LOSSLESS, tolerance=8e-4,
-         bits=16),
     Kind("hevc of 12 bits", ".mp4", "libx265", "yuv420p12le", bits=16, tolerance=2e-4,
          options={"preset": "ultrafast",
                   "x265-params": X265["x265-params"] + ":lossless=1"}),
-    Kind("ffv1 of 16 bits", ".mkv", "ffv1", "yuv444p16le", tolerance=2e-5, bits=16),
     Kind("red, green, blue", ".avi", "huffyuv", "rgb24", tolerance=0.003),
     Kind("planes of green, blue, red", ".avi", "ffvhuff", "gbrp10le", tolerance=4e-4, bits=16),
     Kind("png in mov of 16 bits", ".mov", "png", "rgb48be", tolerance=2e-5, bits=16),
@@ -159,10 +140,6 @@ WHOLE = [
 DAMAGED = [
     Kind("mkv cut", ".mkv", "libx264", options=B_FRAMES, spoil=cut_to(0.6),
          refused="its header states", kept=8),
-    Kind("mkv with sound, cut", ".mkv", "libx264", options=B_FRAMES, sound=True, spoil=cut_to(0.6),
-         refused="its header states", kept=8),
-    Kind("webm cut", ".webm", "libvpx", options=VP, spoil=cut_to(0.6), refused="its header states",
-         kept=8),
     Kind("mp4 cut, index ahead", ".mp4", "libx264", options=B_FRAMES,
          muxing={"movflags": "faststart"}, spoil=cut_to(0.7), refused="frame|header", kept=6),
     Kind("mp4 cut, index behind", ".mp4", "libx264", options=B_FRAMES, spoil=cut_to(0.7),
@@ -181,22 +158,14 @@ DAMAGED = [
          refused="frame 14", kept=10),
     Kind("mkv with 2 kB overwritten", ".mkv", "mjpeg", "yuvj420p", full=True, size=(160, 120),
          options={"qmin": "2", "qmax": "2"}, spoil=overwrite(0.3, 2000), refused="frame", kept=12),
-    Kind("mkv h264 overwritten", ".mkv", "libx264", options=QUICK | {"crf": "0"},
-         size=(160, 120), spoil=overwrite(0.3, 2000), refused="frame 6", kept=6),
-    Kind("mp4 h264 overwritten", ".mp4", "libx264", options=B_FRAMES, size=(160, 120),
-         spoil=overwrite(0.4, 400), refused="frame", kept=6),
     Kind("avi overwritten", ".avi", "mpeg4", options={"bf": "2"}, size=(160, 120),
          spoil=overwrite(0.4, 400), refused="frame", kept=6),
     Kind("ts overwritten", ".ts", "libx264", options=B_FRAMES, size=(160, 120),
          spoil=overwrite(0.4, 900), refused="frame", kept=6),
-    Kind("gif overwritten", ".gif", "gif", "gray", size=(160, 120), spoil=overwrite(0.4, 400),
-         refused="frame", kept=4),
     Kind("mkv at 5,000 frames a second", ".mkv", "libx264", options=QUICK,
          times_ms=[k // 5 for k in range(FRAMES)], clock=Fraction(1, 5000),
          refused="not after the previous one.*--fps", kept=4),
     Kind("raw h264", ".h264", "libx264", options=B_FRAMES, refused="holds no times.*--fps"),
-    Kind("raw hevc", ".hevc", "libx265", options=X265_B, refused="holds no times.*--fps"),
-    Kind("raw mpeg4", ".m4v", "mpeg4", container="m4v", refused="holds no times.*--fps"),
 ]  # fmt: skip
 
 
@@ -217,20 +186,35 @@ def compare(kind, frames):
 SPOILED_READING = {
     "a frame is missing": lambda frames: frames[1:],
     "two frames change places": lambda frames: [
-        *(
-            (t, frames[k][1])
-            for (t, _), k in zip(frames, [1, 0, *range(2, len(frames))], strict=True)
-        )
+        (t, frames[k][1]) for (t, _), k in zip(frames, [1, 0, *range(2, len(frames))], strict=True)
     ],
     "a time is off": lambda frames: [(frames[0][0] + 5, frames[0][1]), *frames[1:]],
     "mirrored": lambda frames: [(t, frame[:, ::-1]) for t, frame in frames],
     "upside down": lambda frames: [(t, frame[::-1]) for t, frame in frames],
-    "lying on its side": lambda frames: [(t, frame.T) for t, frame in frames],
     "too dark": lambda frames: [(t, (frame * 0.93).astype(frame.dtype)) for t, frame in frames],
 }
 
 
-@pytest.mark.slow
+def test_the_comparison_finds_what_is_read_wrongly(tmp_path):
+    frames = list(open_frames(write(WHOLE[0], tmp_path)))
+    compare(WHOLE[0], frames)
+    for spoil in SPOILED_READING.values():
+        with pytest.raises(AssertionError):
+            compare(WHOLE[0], spoil(frames))
+
+
+def compare_pictures(clip, frames):
+    """Compare pictures in color with the gray frames: times, sizes and brightness."""
+    for (t_us, frame), (shown_us, picture) in zip(frames, clip.pictures(), strict=True):
+        assert shown_us == t_us
+        assert picture.dtype == np.uint8
+        assert picture.shape[:2] == frame.shape
+        gray = picture if picture.ndim == 2 else cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+        shown = frame if frame.dtype == np.uint8 else frame >> 8
+        # Beyond what rounding does: luma of BT.709 is not that of BT.601.
+        assert np.median(np.abs(gray.astype(int) - shown)) <= 8
+
+
 @pytest.mark.parametrize("kind", WHOLE, ids=lambda kind: kind.name)
 def test_a_whole_video_is_read_as_it_was_put_in(tmp_path, kind):
     clip = open_frames(write(kind, tmp_path), fps=kind.fps)
@@ -243,19 +227,16 @@ def test_a_whole_video_is_read_as_it_was_put_in(tmp_path, kind):
         assert clip.container_start_us == kind.container_start_ms * 1000
     again = [(t, frame.tobytes()) for t, frame in clip]
     assert again == [(t, frame.tobytes()) for t, frame in frames]
-    for spoil in list(SPOILED_READING.values())[: None if len(frames) > 1 else 1]:
-        with pytest.raises(AssertionError):
-            compare(kind, spoil(frames))
+    compare_pictures(clip, frames)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", DAMAGED, ids=lambda kind: kind.name)
 def test_a_damaged_video_is_refused_and_salvaged_with_a_report(tmp_path, kind):
     path = write(kind, tmp_path)
-    with pytest.raises(VideoError, match=kind.refused) as refused:
+    with pytest.raises(VideoError, match=kind.refused) as caught:
         list(open_frames(path))
-    assert str(refused.value).startswith(f"{path}: ")
-    assert "\n" not in str(refused.value)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert "\n" not in str(caught.value)
     if kind.kept is None:
         with pytest.raises(VideoError, match=kind.refused):
             list(open_frames(path, strict=False))
@@ -263,7 +244,6 @@ def test_a_damaged_video_is_refused_and_salvaged_with_a_report(tmp_path, kind):
     clip = open_frames(path, strict=False)
     frames = list(clip)
     assert clip.damage
-    assert "damaged in" in str(clip.damage)
     assert len(frames) >= kind.kept
     times = kind.times_us()
     assert all(t in times for t, _ in frames) or kind.clock != Fraction(1, 25)
@@ -276,7 +256,7 @@ def test_a_file_without_moving_pictures_is_refused(tmp_path):
     with av.open(str(tmp_path / "sound.m4a"), "w") as container:
         for packet in silence(container.add_stream("aac", rate=16000), 500):
             container.mux(packet)
-    with pytest.raises(VideoError, match=r"sound.m4a: has no video stream"):
+    with refused(VideoError, "sound.m4a", "no video stream"):
         open_frames(tmp_path / "sound.m4a")
     with av.open(str(tmp_path / "cover.m4a"), "w", format="mp4") as container:
         sound = container.add_stream("aac", rate=16000)
@@ -287,14 +267,14 @@ def test_a_file_without_moving_pictures_is_refused(tmp_path):
             container.mux(packet)
         for packet in cover.encode(frame_of(scene(0), "rgb24")):
             container.mux(packet)
-    with pytest.raises(VideoError, match="only a cover image"):
+    with refused(VideoError, "cover.m4a", "cover image"):
         open_frames(tmp_path / "cover.m4a")
 
 
 def test_a_codec_that_ffmpeg_does_not_know_is_named_so(tmp_path):
     path = write(Kind("", ".avi", "mpeg4"), tmp_path)
     path.write_bytes(path.read_bytes().replace(b"FMP4", b"ZZZZ"))
-    with pytest.raises(VideoError, match="cannot decode"):
+    with refused(VideoError, path, "decode"):
         open_frames(path)
 
 
@@ -326,7 +306,7 @@ def test_a_change_of_size_within_a_video_is_refused_or_left_out(tmp_path):
     ]
     path = tmp_path / "both.ts"
     path.write_bytes(b"".join(parts))
-    with pytest.raises(VideoError, match="is 96x80, the first was 64x48"):
+    with refused(VideoError, path, "96x80", "64x48"):
         list(open_frames(path))
     clip = open_frames(path, strict=False)
     assert len(list(clip)) in (7, 8)
@@ -339,13 +319,13 @@ def test_time_0_is_the_first_frame_unless_the_container_s_clock_is_asked_for(tmp
     path = write(kind, tmp_path)
     start_us = 0 if clock == "first" else 540_000
     assert [t for t, _ in open_frames(path, clock=clock)] == [t + start_us for t in kind.times_us()]
-    with pytest.raises(ConfigError, match="did you mean 'first'"):
+    with refused(ConfigError, "'frist'", "'first'"):
         open_frames(path, clock="frist")
 
 
-@pytest.mark.parametrize("bits", [8, 10])
-@pytest.mark.parametrize("matrix", [1, 5, 9])
-@pytest.mark.parametrize("full", [False, True])
+@pytest.mark.parametrize(
+    ("bits", "matrix", "full"), [(8, 1, False), (8, 5, True), (10, 9, False), (10, 1, True)]
+)
 def test_linear_light_of_colors_follows_their_matrix_and_range(bits, matrix, full):
     """Coded by the definition (ITU-R BT.601, 709, 2020), decoded by the reader, in linear light."""
     red, blue = {1: (0.2126, 0.0722), 5: (0.299, 0.114), 9: (0.2627, 0.0593)}[matrix]
@@ -408,7 +388,7 @@ def test_real_clips_with_packed_b_frames_are_read_as_players_show_them(data):
     """MPEG-4 in AVI: what OpenCV shows, frame by frame, at the rate of the file."""
     clips = sorted((data / "gestures" / "videos").glob("*/*.avi"))
     assert len(clips) == 18
-    for path in clips[::6]:
+    for path in clips[::9]:
         frames = list(open_frames(path))
         assert [t for t, _ in frames] == [round(k * 1e8 / 2997) for k in range(len(frames))]
         player = cv2.VideoCapture(str(path))
@@ -418,29 +398,6 @@ def test_real_clips_with_packed_b_frames_are_read_as_players_show_them(data):
             assert np.abs(cv2.cvtColor(shown, cv2.COLOR_BGR2GRAY).astype(int) - frame).mean() < 2
         assert not player.read()[0]
         player.release()
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", WHOLE[::6], ids=lambda kind: kind.name)
-def test_any_bytes_are_read_or_refused_in_one_line(tmp_path, kind):
-    path = write(kind, tmp_path)
-    whole = path.read_bytes()
-    rng = np.random.default_rng(1)
-    for number in range(24):
-        damaged = bytearray(whole)
-        within = len(whole) if number % 2 else min(len(whole), 1500)  # every other time the head
-        for at in rng.integers(0, within, 4):
-            damaged[at] = rng.integers(256)
-        path.write_bytes(bytes(damaged[: rng.integers(1, len(whole))] if number % 3 else damaged))
-        for strict in (True, False):
-            refusal, times = f"{path}", []
-            try:
-                times += [t_us for t_us, _ in open_frames(path, fps=kind.fps, strict=strict)]
-            except VideoError as error:
-                refusal = str(error)
-            assert times == sorted(set(times))
-            assert refusal.startswith(str(path))
-            assert "\n" not in refusal
 
 
 def test_frames_that_build_on_a_lost_key_frame_are_left_out_and_on_another_are_told(tmp_path):
@@ -462,6 +419,42 @@ def test_frames_that_build_on_a_lost_key_frame_are_left_out_and_on_another_are_t
         assert ("may show it" in str(clip.damage)) == bool(doubtful)
 
 
+def mutated(number, whole, rng):
+    """Return bytes with a few replaced, every other time in the head, and one of three cut."""
+    damaged = bytearray(whole)
+    within = len(whole) if number % 2 else min(len(whole), 1500)
+    for at in rng.integers(0, within, 4):
+        damaged[at] = rng.integers(256)
+    return bytes(damaged[: rng.integers(1, len(whole))] if number % 3 else damaged)
+
+
+def check_any_bytes(kind, folder, count):
+    path = write(kind, folder)
+    whole, rng = path.read_bytes(), np.random.default_rng(1)
+    for number in range(count):
+        path.write_bytes(mutated(number, whole, rng))
+        for strict in (True, False):
+            refusal, times = f"{path}", []
+            try:
+                times += [t_us for t_us, _ in open_frames(path, fps=kind.fps, strict=strict)]
+            except VideoError as error:
+                refusal = str(error)
+            assert times == sorted(set(times))
+            assert refusal.startswith(str(path))
+            assert "\n" not in refusal
+
+
+@pytest.mark.parametrize("kind", WHOLE[::11], ids=lambda kind: kind.name)
+def test_any_bytes_are_read_or_refused_in_one_line(tmp_path, kind):
+    check_any_bytes(kind, tmp_path, 6)
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize("kind", WHOLE, ids=lambda kind: kind.name)
+def test_many_mutations_are_read_or_refused_in_one_line(tmp_path, kind):
+    check_any_bytes(kind, tmp_path, 100)
+
+
 DAMAGED_ANYWHERE = [
     Kind("mkv", ".mkv", "libx264", options=B_FRAMES),
     Kind("mp4", ".mp4", "libx264", options=B_FRAMES),
@@ -473,16 +466,13 @@ DAMAGED_ANYWHERE = [
 ]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", DAMAGED_ANYWHERE, ids=lambda kind: kind.name)
-def test_wherever_damage_lies_strict_refuses_what_salvage_reports(tmp_path, kind):
-    path = write(replace(kind, size=(160, 120)), tmp_path)
-    whole = path.read_bytes()
-    rng = np.random.default_rng(0)
-    for _ in range(12):
+def check_damage_anywhere(kind, folder, count):
+    path = write(replace(kind, size=(160, 120)), folder)
+    whole, rng = path.read_bytes(), np.random.default_rng(0)
+    for _ in range(count):
         damaged = bytearray(whole)
-        at, count = int(rng.integers(600, len(whole) - 300)), int(rng.integers(1, 300))
-        damaged[at : at + count] = rng.integers(0, 256, count).astype(np.uint8).tobytes()
+        at, length = int(rng.integers(600, len(whole) - 300)), int(rng.integers(1, 300))
+        damaged[at : at + length] = rng.integers(0, 256, length).astype(np.uint8).tobytes()
         path.write_bytes(bytes(damaged))
         raised = salvaged = None
         try:
@@ -500,3 +490,14 @@ def test_wherever_damage_lies_strict_refuses_what_salvage_reports(tmp_path, kind
         if raised and salvaged:
             first = raised.removeprefix(f"{path}: ").split("; pass strict")[0]
             assert first in salvaged
+
+
+@pytest.mark.parametrize("kind", DAMAGED_ANYWHERE, ids=lambda kind: kind.name)
+def test_wherever_damage_lies_strict_refuses_what_salvage_reports(tmp_path, kind):
+    check_damage_anywhere(kind, tmp_path, 4)
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize("kind", DAMAGED_ANYWHERE, ids=lambda kind: kind.name)
+def test_strict_refuses_what_salvage_reports_at_many_places(tmp_path, kind):
+    check_damage_anywhere(kind, tmp_path, 60)
