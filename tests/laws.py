@@ -70,7 +70,7 @@ def same_on_threads(run: Callable[[], Any], *counts: int) -> Any:
         alone = run()
     for count in counts or (3,):
         with on_threads(count):
-            assert np.all(run() == alone)
+            assert np.asarray(run() == alone).all()
     return alone
 
 
