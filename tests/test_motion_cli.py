@@ -14,14 +14,13 @@ import cv2
 import numpy as np
 import pytest
 
-from dvskit import _interrupt
 from dvskit.events import Events
 from dvskit.formats import InputStream, ReadOptions, open_events, open_stream, save_events
 from dvskit.motion import motion_over_time
 from dvskit.render import plots
 from dvskit.streams import Imu
 from tests.arriving import Pieces
-from tests.laws import refused_command
+from tests.laws import forget_interrupts, refused_command
 from tests.moving_points import BARREL, moving_points
 
 CALIBRATION = " ".join(map(str, BARREL)) + "\n"
@@ -97,8 +96,7 @@ def test_the_calibration_beside_a_file_is_used(run, turning):
 def interrupted(monkeypatch, turning):
     """Let standard input be events that are followed by Ctrl-C, after a number of bytes.
 
-    Internals are patched, since a signal from outside comes at no known byte, and an interrupted
-    process stays interrupted.
+    The command is given the pipe: a signal from outside would come at no known byte.
     """
 
     def interrupted(share: float) -> Events:
@@ -110,7 +108,7 @@ def interrupted(monkeypatch, turning):
             os.kill(os.getpid(), signal.SIGINT)
             time.sleep(30)
 
-        monkeypatch.setattr(_interrupt, "_state", _interrupt._State())
+        forget_interrupts(monkeypatch)
         recording = open_stream(InputStream(Pieces(pieces()), "pipe"), None, ReadOptions())
         command = import_module("dvskit.cli.motion")  # dvskit.cli may name the command so
         monkeypatch.setattr(command, "open_shown", lambda *_: recording)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -9,9 +11,9 @@ from numpy.typing import NDArray
 from dvskit.errors import EventsError, GeometryError, ShapeError
 from dvskit.events import Events
 from dvskit.reconstruction.voxels import EventWindow, VoxelInput
-from tests.test_tensors import SIZE, random_events
+from tests.laws import random_cuts, refused, scattered
 
-WIDTH, HEIGHT = SIZE
+SIZE = WIDTH, HEIGHT = 13, 7
 
 
 def voxel_twin(events: Events, bins: int, start_us: int, stop_us: int) -> NDArray[np.float64]:
@@ -35,25 +37,19 @@ def normalised_twin(grid: NDArray[np.float64]) -> NDArray[np.float64]:
     return out
 
 
-@pytest.mark.parametrize("bins", [2, 5])
-def test_voxels_equal_the_definition_between_the_first_event_and_the_last(bins):
-    events = random_events(500, seed=bins)
-    expected = voxel_twin(events, bins, int(events.t[0]), int(events.t[-1]))
-    found = VoxelInput(bins=bins)(events)
+@pytest.mark.parametrize(("bins", "early_us", "late_us"), [(2, 0, 0), (5, 0, 0), (5, 700, 1900)])
+def test_voxels_equal_the_definition_between_the_ends_of_the_window(bins, early_us, late_us):
+    events = scattered(500, SIZE, span_us=50_000)
+    ends = int(events.t[0]) - early_us, int(events.t[-1]) + late_us
+    given = {"start_us": ends[0], "stop_us": ends[1]} if early_us else {}
+    found = VoxelInput(bins=bins)(events, **given)
     assert found.shape == (bins, HEIGHT, WIDTH)
     assert found.dtype == np.float32
-    np.testing.assert_allclose(found, expected, atol=2e-6)
-
-
-def test_voxels_equal_the_definition_between_the_ends_of_the_window():
-    events = random_events(300, seed=3)
-    ends = int(events.t[0]) - 700, int(events.t[-1]) + 1900
-    found = VoxelInput()(events, start_us=ends[0], stop_us=ends[1])
-    np.testing.assert_allclose(found, voxel_twin(events, 5, *ends), atol=2e-6)
+    np.testing.assert_allclose(found, voxel_twin(events, bins, *ends), atol=2e-6)
 
 
 def test_nonzero_voxels_have_mean_0_and_deviation_1_and_the_others_stay_0():
-    events = random_events(60, seed=4)
+    events = scattered(60, SIZE, span_us=50_000)
     plain, found = VoxelInput()(events), VoxelInput(normalised=True)(events)
     np.testing.assert_allclose(found, normalised_twin(plain.astype(np.float64)), atol=1e-5)
     used = plain != 0
@@ -76,31 +72,27 @@ def test_a_window_without_events_is_zero():
         assert not given(Events.empty(SIZE), start_us=10, stop_us=90).any()
 
 
-@pytest.mark.parametrize("chunk", [1, 7, 64, 5000])
-def test_voxels_do_not_depend_on_how_the_window_is_cut(chunk):
-    events = random_events(400, seed=5)
+def test_voxels_do_not_depend_on_how_the_window_is_cut():
+    events = scattered(400, SIZE, span_us=50_000)
     window = EventWindow(events.size)
-    for first in range(0, len(events), chunk):
-        window.add(events[first : first + chunk])
-        window.add(Events.empty(SIZE))
+    for start, stop in pairwise(random_cuts(len(events), 5)):
+        window.add(events[start:stop])
     found = VoxelInput(normalised=True)(window.take())
     np.testing.assert_array_equal(found, VoxelInput(normalised=True)(events))
     assert len(window.take()) == 0
 
 
-def test_a_window_refuses_other_sizes_and_earlier_events():
-    events = random_events(100, seed=6)
+def test_wrong_windows_are_refused():
+    events = scattered(100, SIZE, span_us=50_000)
     window = EventWindow(events.size)
     window.add(events[50:])
     window.add(events[:50])
-    with pytest.raises(EventsError, match="block 1 starts at"):
+    with refused(EventsError, "block 1"):
         window.take()
     window.add(Events.empty((3, 2)))
-    with pytest.raises(GeometryError, match="block 0 is 3x2, the others"):
+    with refused(GeometryError, "3x2"):
         window.take()
-
-
-def test_events_outside_the_given_ends_are_refused():
-    events = random_events(100, seed=7)
-    with pytest.raises(ShapeError, match="events are outside the window"):
+    with refused(ShapeError):
         VoxelInput()(events, start_us=int(events.t[0]), stop_us=int(events.t[0]) + 1)
+    with refused(ShapeError):
+        VoxelInput()(events, start_us=int(events.t[0]) + 1, stop_us=int(events.t[-1]))
