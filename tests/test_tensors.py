@@ -1,30 +1,48 @@
-"""Laws of bin_events: nothing lost, nothing merged, cuts do not matter."""
+"""Counts per bin, polarity and pixel: nothing is lost or merged, in any window, dtype and block."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from dvskit.errors import ShapeError
 from dvskit.events import Events, Size
-from dvskit.tensors import bin_events
+from dvskit.tensors import Binary, Counts, Signed, bin_events
+from tests.laws import refused, rows_of, same_on_threads, scattered
 
 SIZE = (13, 7)
+DTYPES = [torch.uint8, torch.int16, torch.int32, torch.float32]
+KINDS: list[Any] = [Counts, Binary, Signed]
+LATEST_US = (1 << 63) - 1
 
 
 def random_events(count: int, seed: int, start_us: int = 1_000, span_us: int = 50_000) -> Events:
+    events = scattered(count, SIZE, span_us=span_us, seed=seed)
+    return Events(t=events.t + start_us, x=events.x, y=events.y, p=events.p, size=SIZE)
+
+
+def crowded(count: int, seed: int) -> Events:
+    """Many events on few pixels: bytes wrap, and threads have something to do."""
     rng = np.random.default_rng(seed)
     return Events(
-        t=np.sort(rng.integers(start_us, start_us + span_us, count)),
-        x=rng.integers(0, SIZE[0], count),
+        t=np.sort(rng.integers(0, 100_000, count)),
+        x=rng.integers(0, 6, count) ** 2 // 2,
         y=rng.integers(0, SIZE[1], count),
-        p=rng.integers(0, 2, count).astype(bool),
+        p=rng.integers(0, 4, count) > 0,
         size=SIZE,
     )
+
+
+def at_one_pixel(count: int, *, on: bool = True) -> Events:
+    """Events of one instant at pixel (3, 2)."""
+    flat = np.zeros(count, np.int64)
+    return Events(t=flat, x=flat + 3, y=flat + 2, p=(flat == 0) == on, size=SIZE)
 
 
 class Blocks:
@@ -41,66 +59,58 @@ class Blocks:
         yield self.events[:0]
 
 
-def slow_twin(events: Events, bins: int, width: Fraction, start_us: int) -> torch.Tensor:
-    counts = torch.zeros(bins, 2, SIZE[1], SIZE[0], dtype=torch.int32)
-    for t, x, y, p in zip(events.t, events.x, events.y, events.p, strict=True):
-        k = int((int(t) - start_us) // width)
-        if 0 <= k < bins:
-            counts[k, int(p), int(y), int(x)] += 1
+def slow_twin(
+    events: Events, *, bins: int = 0, bin_us: int = 0, start_us: int | None = None
+) -> torch.Tensor:
+    """Count the events one by one in bins whose borders are exact fractions."""
+    start = int(events.t[0]) if start_us is None else start_us
+    span = int(events.t[-1]) + 1 - start
+    width = Fraction(bin_us) if bin_us else Fraction(span, bins)
+    counts = torch.zeros(bins or -(-span // bin_us), 2, SIZE[1], SIZE[0], dtype=torch.int32)
+    for t, x, y, p in rows_of(events):
+        k = int((t - start) // width)
+        if 0 <= k < len(counts):
+            counts[k, int(p), y, x] += 1
     return counts
 
 
-WINDOWS = [
-    {"bins": 1},
-    {"bins": 7},
-    {"bins": 60_000},
-    {"bin_us": 1_000},
-    {"bin_us": 333},
-    {"bin_us": 10**9},
-    {"bins": 9, "bin_us": 7_001},
-    {"bins": 70, "bin_us": 1_000, "start_us": -10_000},
-    {"bins": 3, "start_us": 500},
-]
+def plain_sum(events: Events, bin_us: int, bins: int) -> NDArray[np.int64]:
+    """Count many events in bins from 0 on."""
+    counts = np.zeros((bins, 2, SIZE[1], SIZE[0]), np.int64)
+    np.add.at(counts, (events.t // bin_us, events.p.astype(int), events.y, events.x), 1)
+    return counts
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("window", WINDOWS, ids=str)
-def test_no_event_is_lost(window: dict[str, int]) -> None:
-    events = random_events(3_000, seed=1)
-    counts = bin_events(events, **window)
-    assert counts.dtype == torch.int32
-    assert counts.shape[1:] == (2, SIZE[1], SIZE[0])
-    assert int(counts.sum()) == len(events)
-    assert int(counts[:, 1].sum()) == int(events.p.sum())
-    per_pixel = np.zeros((SIZE[1], SIZE[0]), np.int64)
-    np.add.at(per_pixel, (events.y, events.x), 1)
-    assert np.array_equal(counts.sum(dim=(0, 1)).numpy(), per_pixel)
-
-
-@pytest.mark.parametrize("bins", [1, 2, 7, 31, 999])
-def test_bins_cut_the_span_exactly_as_fractions_do(bins: int) -> None:
-    events = random_events(400, seed=bins)
-    width = Fraction(events.duration_us + 1, bins)
-    expected = slow_twin(events, bins, width, int(events.t[0]))
-    assert torch.equal(bin_events(events, bins=bins), expected)
-
-
-@pytest.mark.parametrize("bin_us", [1, 10, 997, 60_000])
-def test_bins_of_a_length_equal_the_slow_twin(bin_us: int) -> None:
-    events = random_events(200, seed=bin_us, span_us=3_000)
-    bins = events.duration_us // bin_us + 1
-    expected = slow_twin(events, bins, Fraction(bin_us), int(events.t[0]))
-    assert torch.equal(bin_events(events, bin_us=bin_us), expected)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("length", [1, 7, 64, 5_000])
-@pytest.mark.parametrize("window", WINDOWS[1:], ids=str)
-def test_the_tensor_is_the_same_however_the_stream_is_cut(
-    window: dict[str, int], length: int
-) -> None:
-    events = random_events(900, seed=3)
-    assert torch.equal(bin_events(Blocks(events, length), **window), bin_events(events, **window))
+@pytest.mark.parametrize(
+    "window",
+    [
+        {"bins": 1},
+        {"bins": 7},
+        {"bins": 999},
+        {"bins": 6_000},
+        {"bin_us": 333},
+        {"bin_us": 1_000},
+        {"bin_us": 10**9},
+        {"bins": 9, "bin_us": 7_001},
+        {"bins": 70, "bin_us": 1_000, "start_us": -10_000},
+        {"bins": 3, "start_us": 500},
+    ],
+    ids=str,
+)
+def test_each_event_is_in_its_bin_in_any_dtype_however_the_stream_is_cut(window: Any) -> None:
+    events = random_events(500, seed=3)
+    expected = slow_twin(events, **window)
+    assert int(expected.sum()) == 500
+    for source in (events, *(Blocks(events, length) for length in (1, 64, 5_000))):
+        counts = bin_events(source, **window)
+        assert counts.dtype == torch.int32
+        assert torch.equal(counts, expected)
+    start_us = window.pop("start_us", None)
+    for dtype in DTYPES:
+        counts = Counts(**window, dtype=dtype)(Blocks(events, 64), start_us=start_us)
+        assert counts.dtype == dtype
+        assert torch.equal(counts.int(), expected)
 
 
 def test_a_whole_window_needs_one_pass_only() -> None:
@@ -109,47 +119,180 @@ def test_a_whole_window_needs_one_pass_only() -> None:
     assert source.passes == 1
 
 
-def test_a_fixed_window_refuses_what_is_outside_unless_told_to_ignore_it() -> None:
+@pytest.mark.parametrize("kind", [bin_events, *KINDS])
+def test_a_fixed_window_refuses_what_is_outside_unless_told_to_ignore_it(kind: Any) -> None:
     events = random_events(1_000, seed=5, start_us=0, span_us=10_000)
-    with pytest.raises(ShapeError, match=r"events are outside the window \[2000, 5000\) us"):
-        bin_events(events, bins=3, bin_us=1_000, start_us=2_000)
-    counts = bin_events(events, bins=3, bin_us=1_000, start_us=2_000, outside="ignore")
-    assert torch.equal(counts, slow_twin(events, 3, Fraction(1_000), 2_000))
-    assert int(counts.sum()) == len(events.between(2_000, 5_000))
+    inside = events.between(2_000, 5_000)
+
+    def counted(events: Events, outside: Any) -> torch.Tensor:
+        window = {"bins": 3, "bin_us": 1_000, "outside": outside}
+        if kind is bin_events:
+            return bin_events(events, start_us=2_000, **window)
+        return kind(**window)(events, start_us=2_000)
+
+    with refused(ShapeError, f"{1_000 - len(inside):,} events", "[2000, 5000)", "ignore"):
+        counted(events, "error")
+    assert torch.equal(counted(events, "ignore"), counted(inside, "error"))
+    assert int(counted(events, "ignore").count_nonzero()) > 0
 
 
-def test_no_events_give_empty_bins() -> None:
+def test_no_events_give_empty_bins_and_those_of_an_instant_share_the_first() -> None:
     assert bin_events(Events.empty(SIZE), bins=4).shape == (4, 2, SIZE[1], SIZE[0])
     assert bin_events(Events.empty(SIZE), bin_us=10).shape == (0, 2, SIZE[1], SIZE[0])
     assert int(bin_events(Events.empty(SIZE), bins=4, bin_us=10).sum()) == 0
+    counts = bin_events(at_one_pixel(3), bins=3)
+    assert counts[0, 1, 2, 3] == counts.sum() == 3
 
 
-def test_events_at_one_instant_share_the_first_bin() -> None:
-    events = Events(t=[5, 5, 5], x=[1, 1, 1], y=[2, 2, 2], p=[1, 1, 0], size=SIZE)
-    counts = bin_events(events, bins=3)
-    assert counts[0, 1, 2, 1] == 2
-    assert counts[0, 0, 2, 1] == 1
-    assert int(counts.sum()) == 3
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", DTYPES[1:], ids=str)
+def test_crowded_pixels_are_counted_whatever_the_blocks_and_signed_is_on_less_off(
+    dtype: torch.dtype,
+) -> None:
+    events = crowded(40_000, seed=2)
+    expected = plain_sum(events, 33_334, 3)
+    assert expected.max() > 300  # a byte has wrapped
+    window = {"bins": 3, "bin_us": 33_334, "dtype": dtype}
+    for block in (100, 7_777, 40_000):
+        source = Blocks(events, block)
+        assert np.array_equal(Counts(**window)(source, start_us=0), expected)
+        both = Counts(**window, channels=1)(source, start_us=0)
+        assert np.array_equal(both, expected.sum(1, keepdims=True))
+        signed = Signed(**window)(source, start_us=0)
+        assert np.array_equal(signed[:, 0], expected[:, 1] - expected[:, 0])
 
 
-def test_times_near_the_end_of_int64_are_binned_exactly() -> None:
-    late = (1 << 63) - 10
-    events = Events(t=[late, late + 5, late + 8], x=[0, 1, 2], y=[0] * 3, p=[1] * 3, size=SIZE)
-    counts = bin_events(events, bin_us=3)
-    assert [int(k) for k in counts.sum(dim=(1, 2, 3))] == [1, 1, 1]
+@pytest.mark.parametrize("channels", [1, 2])
+def test_binary_is_one_exactly_where_counts_are_not_zero(channels: Any) -> None:
+    events = random_events(300, seed=3)
+    counts = Counts(bins=5, channels=channels)(events)
+    for dtype in (torch.uint8, torch.float32):
+        binary = Binary(bins=5, channels=channels, dtype=dtype)(Blocks(events, 70))
+        assert torch.equal(binary, (counts > 0).to(dtype))
+
+
+@pytest.mark.parametrize("dtype", DTYPES[:2], ids=str)
+def test_a_pixel_is_counted_to_the_most_of_its_dtype_and_refused_above(dtype: torch.dtype) -> None:
+    most = torch.iinfo(dtype).max
+    counts = Counts(bins=1, dtype=dtype)
+    for block in (max(1, most // 400), 90 + most // 400, 1 << 20):
+        assert int(counts(Blocks(at_one_pixel(most), block))[0, 1, 2, 3]) == most
+        for more in (1, 300):
+            with refused(ShapeError, f"{more} events", most):
+                counts(Blocks(at_one_pixel(most + more), block))
+    assert int(counts(at_one_pixel(most))[0, 1, 2, 3]) == most
+    with refused(ShapeError, "3 events", most):
+        counts(at_one_pixel(most + 3))
+
+
+@pytest.mark.parametrize("on", [True, False])
+def test_a_signed_value_beyond_its_dtype_is_refused(on: bool) -> None:
+    events = at_one_pixel((1 << 15) + 1, on=on)
+    with refused(ShapeError, "2 events", 32767):
+        Signed(bins=1, dtype=torch.int16)(events)
+    assert abs(int(Signed(bins=1)(events).sum())) == len(events)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_threads_that_share_a_bin_count_as_one_does(dtype: torch.dtype) -> None:
+    events = crowded(200_000, seed=8)
+    expected = plain_sum(events, 100_000, 1)
+    found = same_on_threads(
+        lambda: result(Counts(bins=1, dtype=dtype), Blocks(events, 150_000)), 2, 3
+    )
+    if dtype == torch.uint8:  # no single share holds all that is too much
+        beyond = np.maximum(expected - 255, 0).sum()
+        assert f"{beyond:,} events exceed 255 per bin" in found
+    else:
+        assert np.array_equal(found, expected)
+
+
+def result(chosen: Any, events: Any, start_us: int | None = None, out: Any = None) -> Any:
+    """Return a tensor, or the text of the error that events do not fit."""
+    try:
+        return chosen(events, start_us=start_us, out=out)
+    except ShapeError as error:
+        return str(error)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "window",
+    [
+        {"bins": 7},
+        {"bins": 6_000},
+        {"bin_us": 333},
+        {"bins": 9, "bin_us": 7_001},
+        {"bins": 6, "bin_us": 4_000, "start_us": 9_000},
+        {"bins": 3, "bin_us": 10, "start_us": 1 << 40},
+        {"bins": 3, "start_us": 1 << 40},
+        {"bins": 3, "bin_us": 10, "start_us": -(1 << 63)},
+        {"bins": 3, "bin_us": 1 << 59, "start_us": LATEST_US},
+        {"bins": 70, "bin_us": 1_000, "start_us": -10_000},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize(
+    ("outside", "channels", "dtype"),
+    [("error", 1, DTYPES[0]), ("ignore", 2, DTYPES[1]), ("error", 2, DTYPES[2]),
+     ("ignore", 1, DTYPES[3])],
+)  # fmt: skip
+def test_few_events_at_once_are_counted_as_a_stream_of_them_is(
+    window: dict[str, int], outside: Any, channels: Any, dtype: torch.dtype
+) -> None:
+    start_us = window.get("start_us")
+    window = {name: value for name, value in window.items() if name != "start_us"}
+    counts = Counts(**window, outside=outside, channels=channels, dtype=dtype)
+    for events in (random_events(1, 1), random_events(500, 2), crowded(6_000, seed=3)):
+        expected = result(counts, Blocks(events, 1 << 20), start_us)
+        found = result(counts, events, start_us)
+        if isinstance(expected, str):
+            assert found == expected
+            continue
+        assert torch.equal(found, expected)
+        batch = torch.full((len(expected), 3, *expected.shape[1:]), 9, dtype=dtype)
+        assert result(counts, events, start_us, batch[:, 1]).data_ptr() == batch[:, 1].data_ptr()
+        assert torch.equal(batch[:, 1], expected)
+        assert bool((batch[:, 0] == 9).all() and (batch[:, 2] == 9).all())  # nothing beside it
+
+
+def test_few_events_at_both_ends_of_int64_are_in_their_bins() -> None:
+    for start in (-(1 << 63) + 1, LATEST_US - 9):
+        t = [start, start + 3, start + 4, start + 9]
+        events = Events(t=t, x=[3] * 4, y=[1] * 4, p=[1, 0, 1, 1], size=SIZE)
+        for counts in (Counts(bins=5), Counts(bin_us=2), Counts(bins=5, bin_us=2)):
+            assert counts(events)[:, :, 1, 3].tolist() == [[0, 1], [1, 0], [0, 1], [0, 0], [0, 1]]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        ({}, ["bins", "bin_us"]),
+        ({"bins": 0}, ["bins=0"]),
+        ({"bin_us": -5}, ["bin_us=-5"]),
+        ({"bins": 2.0}, ["bins=2.0"]),
+        ({"bins": 2, "outside": "ignor"}, ["'ignor'", "'ignore'"]),
+        ({"bins": 1, "dtype": torch.bfloat16}, ["bfloat16", "int16"]),
+    ],
+)
+def test_a_window_or_dtype_that_cannot_be_is_refused_when_it_is_made(
+    kind: Any, wrong: dict[str, Any], named: list[str]
+) -> None:
+    with refused(ShapeError, *named):
+        kind(**wrong)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("call", "named"),
     [
-        ({}, "neither bins nor bin_us"),
-        ({"bins": 0}, "bins=0"),
-        ({"bin_us": -5}, "bin_us=-5"),
-        ({"bins": 2.0}, "bins=2.0 is not a whole number"),
-        ({"bins": 2, "outside": "ignor"}, "did you mean 'ignore'"),
-        ({"bins": 1 << 50}, "take fewer"),
+        (lambda: Counts(bins=1, channels=3), ["channels=3"]),  # type: ignore[arg-type]
+        (lambda: Signed(bins=1, dtype=torch.uint8), ["uint8"]),
+        (lambda: Counts(bin_us=5).shape(SIZE), ["bins"]),
+        (lambda: Counts(bins=1 << 40, bin_us=1)(Events.empty(SIZE)), ["GiB"]),
+        (lambda: bin_events(random_events(10, seed=6), bins=1 << 50), [1 << 50]),
     ],
 )
-def test_a_window_that_cannot_be_is_refused(arguments: dict[str, object], message: str) -> None:
-    with pytest.raises(ShapeError, match=message):
-        bin_events(random_events(10, seed=6), **arguments)  # type: ignore[arg-type]
+def test_what_no_tensor_can_hold_is_refused(call: Any, named: list[Any]) -> None:
+    with refused(ShapeError, *named):
+        call()

@@ -9,6 +9,7 @@ import torch
 from dvskit.errors import ShapeError
 from dvskit.events import Events
 from dvskit.tensors import PointSet
+from tests.laws import refused
 from tests.test_tensors import SIZE, Blocks, random_events
 
 
@@ -31,8 +32,8 @@ def test_points_are_scaled_to_one() -> None:
     assert points.dtype == torch.float32
     expected = as_pixels(events) / [SIZE[0] - 1, SIZE[1] - 1, events.duration_us, 1]
     np.testing.assert_allclose(points.numpy(), expected, rtol=1e-6)
-    assert points[:, :3].min() == 0
-    assert points[:, :3].max() == 1
+    instant = Events(t=[5, 5], x=[0, 0], y=[0, 0], p=[1, 0], size=(1, 1))
+    assert PointSet()(instant).tolist() == [[0, 0, 0, 1], [0, 0, 0, -1]]
 
 
 def numbered(count: int) -> Events:
@@ -46,28 +47,24 @@ def drawn(chosen: PointSet, events: Events) -> list[int]:
 
 
 def test_no_event_is_drawn_twice_and_a_seed_draws_the_same() -> None:
-    events = numbered(1_000)
-    first = drawn(PointSet(points=300, seed=5, scale="pixels"), events)
+    events, chosen = numbered(1_000), PointSet(points=300, seed=5, scale="pixels")
+    first = drawn(chosen, events)
     assert first == sorted(set(first))
     assert len(first) == 300
     assert drawn(PointSet(points=300, seed=5, scale="pixels"), events) == first
     assert drawn(PointSet(points=300, seed=6, scale="pixels"), events) != first
+    again, other = (chosen.drawn(np.random.default_rng(seed)) for seed in (1, 2))
+    assert drawn(again, events) != drawn(other, events)
+    assert chosen.drawn(np.random.default_rng(1)) == again
 
 
 def test_each_event_is_as_likely_to_be_drawn() -> None:
     often = np.zeros(40)
-    for seed in range(1_500):
+    for seed in range(500):
         often[drawn(PointSet(points=10, seed=seed, scale="pixels"), numbered(40))] += 1
-    # 1,500 draws of probability 1/4: mean 375, standard deviation 16.8
-    assert often.sum() == 15_000
-    assert abs(often - 375).max() < 4.5 * 16.8
-
-
-@pytest.mark.parametrize("block", [1, 13, 400])
-def test_the_draw_is_the_same_however_the_stream_is_cut(block: int) -> None:
-    events = random_events(900, seed=3)
-    chosen = PointSet(points=200, seed=1)
-    assert torch.equal(chosen(Blocks(events, block)), chosen(events))
+    # 500 draws of probability 1/4: mean 125, standard deviation 9.7
+    assert often.sum() == 5_000
+    assert abs(often - 125).max() < 4.5 * 9.7
 
 
 def test_of_fewer_events_each_is_repeated_as_often_or_zeros_follow() -> None:
@@ -80,14 +77,12 @@ def test_of_fewer_events_each_is_repeated_as_often_or_zeros_follow() -> None:
         assert not PointSet(points=3, fewer=fewer)(Events.empty(SIZE)).any()
 
 
-def test_events_before_the_start_are_left_out() -> None:
-    points = PointSet(scale="pixels")(numbered(10), start_us=7)
-    assert points[:, 2].tolist() == [0, 1, 2]
-
-
 @pytest.mark.parametrize("block", [1, 7, 40])
-def test_events_behind_the_window_are_left_out_and_its_length_is_the_unit(block: int) -> None:
+def test_events_outside_the_window_are_left_out_and_its_length_is_the_unit(block: int) -> None:
     events = numbered(40)
+    assert drawn(PointSet(scale="pixels"), events[35:]) == [0, 1, 2, 3, 4]
+    from_35 = PointSet(scale="pixels")(Blocks(events, block), start_us=35)
+    assert from_35[:, 2].tolist() == [0, 1, 2, 3, 4]
     window = PointSet(scale="pixels", duration_us=16)
     assert window(Blocks(events, block))[:, 2].tolist() == list(range(16))
     assert window(Blocks(events, block), start_us=30)[:, 2].tolist() == list(range(10))
@@ -95,28 +90,16 @@ def test_events_behind_the_window_are_left_out_and_its_length_is_the_unit(block:
     assert unit[:, 2].tolist() == [k / 16 for k in range(10)]
     few = PointSet(points=5, duration_us=16, seed=2)
     assert torch.equal(few(Blocks(events, block)), few(events[:16]))
-    with pytest.raises(ShapeError, match="duration_us=0"):
-        PointSet(duration_us=0)
-
-
-def test_other_events_are_drawn_from_a_generator() -> None:
-    whole, chosen = numbered(1_000), PointSet(points=50, scale="pixels")
-    first, second = (chosen.drawn(np.random.default_rng(seed)) for seed in (1, 2))
-    assert drawn(first, whole) != drawn(second, whole)
-    assert chosen.drawn(np.random.default_rng(1)) == first
-
-
-def test_a_sensor_of_one_pixel_and_events_of_one_instant_stay_finite() -> None:
-    events = Events(t=[5, 5], x=[0, 0], y=[0, 0], p=[1, 0], size=(1, 1))
-    assert PointSet()(events).tolist() == [[0, 0, 0, 1], [0, 0, 0, -1]]
 
 
 def test_what_cannot_be_is_refused() -> None:
-    with pytest.raises(ShapeError, match="points=0"):
-        PointSet(points=0)
-    with pytest.raises(ShapeError, match="did you mean 'zeros'"):
-        PointSet(points=1, fewer="zero")  # type: ignore[arg-type]
-    with pytest.raises(ShapeError, match="unknown scale"):
-        PointSet(scale="metres")  # type: ignore[arg-type]
-    with pytest.raises(ShapeError, match="depends on the events; pass points too"):
+    for wrong, named in (
+        ({"points": 0}, "points=0"),
+        ({"points": 1, "fewer": "zero"}, "'zeros'"),
+        ({"scale": "metres"}, "scale"),
+        ({"duration_us": 0}, "duration_us=0"),
+    ):
+        with refused(ShapeError, named):
+            PointSet(**wrong)  # type: ignore[arg-type]
+    with refused(ShapeError, "points"):
         PointSet().shape(SIZE)
