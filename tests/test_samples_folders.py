@@ -1,19 +1,20 @@
-"""Folders of anything as samples: what each folder means, and what is wrong, where, and the fix."""
+"""Folders of anything as samples: what each folder means, and what is wrong and where."""
 
 from __future__ import annotations
 
 import os
-import re
 import unicodedata
 import zipfile
 from pathlib import Path
 
+import cv2
 import pytest
 
 from dvskit.datasets import open_samples
 from dvskit.errors import ConfigError, FormatError, MissingFileError
 from dvskit.formats import load_events
-from tests.sample_files import folder, recording, video
+from tests.laws import refused
+from tests.sample_files import folder, pictures, recording, video
 
 PLAIN = ("clap/a.npz", "clap/b.npz", "wave/a.npz", "wave/b.npz")
 
@@ -38,7 +39,7 @@ def test_files_of_a_named_format_are_recordings_whatever_they_are_called(tmp_pat
     for label in "ab":
         (tmp_path / "set" / label).mkdir(parents=True)
         (tmp_path / "set" / label / "take.dump").write_text("1,2,100,1\n3,0,900,0\n")
-    with pytest.raises(FormatError, match="holds no recordings"):
+    with refused(FormatError, tmp_path / "set"):
         open_samples(tmp_path / "set")
     samples = open_samples(tmp_path / "set", format="csv:x,y,t,p", size=(6, 5))
     assert [row.name for row in samples.rows] == ["a/take.dump", "b/take.dump"]
@@ -81,60 +82,40 @@ def test_folders_of_people_and_of_parts_are_known_by_their_names_or_by_the_layou
     assert found in f"{row.label} {row.group} {row.part}"
     assert {row.label for row in samples.rows} == {"wave", "clap"}
     assert {row.name for row in samples.rows} == set(names)
-
-
-def test_what_folders_mean_is_said_where_names_decided_it(tmp_path):
-    samples = open_samples(folder(tmp_path / "set", "wave/p1/a.npz", "clap/p2/a.npz"))
-    assert samples.notes[0] == "its folders are class/group/file"
+    assert len(samples.notes) >= (layout is None)  # an assumption is said
 
 
 @pytest.mark.parametrize(
-    ("names", "message"),
+    ("names", "layout", "named"),
     [
-        ((), r"set: holds no folder; make one folder per class, named after it"),
-        (("a.npz", "b.npz"), r"set: holds recordings, not one folder of them per class; name the "),
-        (("a.mp4",), r"set: holds videos, not one folder of them per class; name the folder above"),
-        (("a.mp4", *PLAIN), r"a\.mp4: a video next to the classes; move it to .*set/<class>/"),
-        ((*PLAIN, "wave/p/c.npz"), r"wave/p: a folder among the recordings of class wave; move"),
-        (("wave/anna/a.npz", "clap/anna/a.npz"), r"may be a class and a person or a person and a "),
-        (("videos/wave/a.npz", "videos/clap/a.npz"), r"holds one folder, videos, with folders in"),
-        (("a/b/c/d.npz", "a/b/e/d.npz"), r"d\.npz: lies 3 folders deep; use .*<class>/<file>"),
-        (("Wave/a.npz", "wave/b.npz"), r"classes Wave and wave differ by case alone; use one name"),
+        ((), None, "set"),
+        (("a.npz", "b.npz"), None, "set"),
+        (("a.mp4",), None, "set"),
+        (("a.mp4", *PLAIN), None, "a.mp4"),
+        ((*PLAIN, "wave/p/c.npz"), None, "wave/p"),
+        (("wave/anna/a.npz", "clap/anna/a.npz"), None, "anna"),
+        (("videos/wave/a.npz", "videos/clap/a.npz"), None, "videos"),
+        (("a/b/c/d.npz", "a/b/e/d.npz"), None, "d.npz"),
+        (("Wave/a.npz", "wave/b.npz"), None, "wave"),
+        ((*PLAIN, "wave/p1/c.npz"), "class/group", "clap/a.npz"),
+        (("clap/wave/a.npz",), "part/class", "clap"),
     ],
 )
-def test_wrong_folders_say_what_where_and_the_fix_in_a_line(tmp_path, names, message):
+def test_wrong_folders_are_refused_with_their_place(tmp_path, names, layout, named):
     (tmp_path / "set").mkdir()
-    with pytest.raises(FormatError, match=message) as caught:
-        open_samples(folder(tmp_path / "set", *names))
-    assert "\n" not in str(caught.value)
-    assert str(tmp_path / "set") in str(caught.value)
+    with refused(FormatError, tmp_path / "set", named):
+        open_samples(folder(tmp_path / "set", *names), layout=layout)
 
 
 def test_a_list_beside_samples_without_folders_is_pointed_at(tmp_path):
     root = folder(tmp_path / "set", "a.mp4", "b.mp4")
     (root / "labels.csv").write_text("file,label\na.mp4,wave\n")
-    with pytest.raises(FormatError, match=r"or give .*set/labels\.csv, if it lists them$"):
+    with refused(FormatError, root / "labels.csv"):
         open_samples(root)
-
-
-def test_an_empty_class_is_refused_or_left_out_and_counted(tmp_path):
-    root = folder(tmp_path / "set", *PLAIN)
-    (root / "bow").mkdir()
-    (root / "bow" / "notes.md").write_text("none yet")
-    with pytest.raises(FormatError, match=r"bow: holds no recordings or videos; add some"):
-        open_samples(root)
-    samples = open_samples(root, strict=False)
-    assert [(each.path.name, "holds no" in each.why) for each in samples.left_out] == [
-        ("bow", True)
-    ]
-    assert samples.classes == ("clap", "wave")
 
 
 def test_still_images_are_no_clips_but_a_folder_of_them_is(tmp_path):
-    cv2 = pytest.importorskip("cv2")
     root = folder(tmp_path / "set", *PLAIN)
-    (root / "still").mkdir()
-    from tests.sample_files import pictures
 
     def write(place):
         place.mkdir(exist_ok=True)
@@ -142,7 +123,7 @@ def test_still_images_are_no_clips_but_a_folder_of_them_is(tmp_path):
             cv2.imwrite(str(place / f"{number:03}.png"), picture)
 
     write(root / "still")
-    with pytest.raises(FormatError, match="still: holds still images, which show no change; a cli"):
+    with refused(FormatError, root / "still", "clip"):
         open_samples(root)
     for file in (root / "still").iterdir():
         file.unlink()
@@ -152,62 +133,69 @@ def test_still_images_are_no_clips_but_a_folder_of_them_is(tmp_path):
     assert len(samples.events(number))
     assert samples.events(number).size == (32, 24)
     before = samples.fingerprint(number)
-    (root / "still" / "clip" / "003.png").write_bytes(
-        (root / "still" / "clip" / "000.png").read_bytes()
-    )
+    clip = root / "still" / "clip"
+    (clip / "003.png").write_bytes((clip / "000.png").read_bytes())
     assert open_samples(root, fps=30).fingerprint(number) != before
 
 
 def test_what_systems_leave_behind_is_passed_over_and_other_files_are_listed(tmp_path):
     root = folder(tmp_path / "set", *PLAIN)
-    for name in (".DS_Store", "Thumbs.db", "desktop.ini", "wave/.DS_Store", "wave/._a.npz",
-                 "wave/Thumbs.db", "clap/Desktop.ini", "clap/readme.md", "about.txt"):  # fmt: skip
-        (root / name).write_text("x")
     (root / "__MACOSX" / "wave").mkdir(parents=True)
-    (root / "__MACOSX" / "wave" / "a.npz").write_text("x")
+    names = ".DS_Store Thumbs.db desktop.ini wave/.DS_Store wave/._a.npz clap/Desktop.ini"
+    for name in (*names.split(), "__MACOSX/wave/a.npz", "clap/readme.md", "about.txt"):
+        (root / name).write_text("x")
     samples = open_samples(root)
     assert [row.name for row in samples.rows] == list(PLAIN)
     assert sorted(path.name for path in samples.others) == ["about.txt", "readme.md"]
 
 
 def test_a_missing_folder_a_packed_one_and_a_single_file_are_refused(tmp_path):
-    with pytest.raises(
-        MissingFileError, match=r"none: no such file; give a folder with one folder per cla"
-    ):
+    with refused(MissingFileError, tmp_path / "none"):
         open_samples(tmp_path / "none")
     with zipfile.ZipFile(tmp_path / "set.zip", "w") as packed:
         packed.writestr("wave/a.npz", b"")
-    with pytest.raises(FormatError, match=r"set\.zip: is packed; unpack it and give the folder"):
+    with refused(FormatError, tmp_path / "set.zip"):
         open_samples(tmp_path / "set.zip")
     (tmp_path / "set").mkdir()
     (tmp_path / "set.zip").rename(tmp_path / "set" / "set.zip")
-    with pytest.raises(FormatError, match=r"set\.zip: is packed; unpack it, and remove it or mov"):
+    with refused(FormatError, tmp_path / "set" / "set.zip"):
         open_samples(tmp_path / "set")
     for file in (recording(tmp_path / "a.npz"), video(tmp_path / "a.mp4")):
-        with pytest.raises(FormatError, match=r"is a single (recording|video); give a folder"):
+        with refused(FormatError, file):
             open_samples(file)
 
 
 @pytest.mark.parametrize(
-    ("content", "message"),
+    "content",
     [
-        (b"", r"is empty \(0 bytes\); copy it again, or remove it"),
-        (b"version https://git-lfs.github.com/spec/v1\noid", "is a pointer of Git LFS, not the fi"),
-        (b"\n<!DOCTYPE html><html>", "is a web page, not the file: download it again"),
+        b"",
+        b"version https://git-lfs.github.com/spec/v1\noid",
+        b"\n<!DOCTYPE html><html>",
     ],
+    ids=["empty", "a pointer of Git LFS", "a web page"],
 )
-def test_files_that_hold_no_data_are_refused_when_the_folder_is_opened(tmp_path, content, message):
+def test_files_without_data_are_refused_at_the_opening_or_left_out_and_counted(tmp_path, content):
     root = folder(tmp_path / "set", *PLAIN)
     (root / "wave" / "c.mp4").write_bytes(content)
-    with pytest.raises(FormatError, match=rf"wave/c\.mp4: {message}"):
+    with refused(FormatError, "wave/c.mp4"):
         open_samples(root)
     samples = open_samples(root, strict=False)
     assert [row.name for row in samples.rows] == list(PLAIN)
     assert [each.path.name for each in samples.left_out] == ["c.mp4"]
-    assert re.search(message, samples.left_out[0].why)
 
 
-def test_links_are_followed_broken_ones_and_circles_refused(tmp_path):
+def test_an_empty_class_is_refused_or_left_out_and_counted(tmp_path):
+    root = folder(tmp_path / "set", *PLAIN)
+    (root / "bow").mkdir()
+    (root / "bow" / "notes.md").write_text("none yet")
+    with refused(FormatError, root / "bow"):
+        open_samples(root)
+    samples = open_samples(root, strict=False)
+    assert [each.path.name for each in samples.left_out] == ["bow"]
+    assert samples.classes == ("clap", "wave")
+
+
+def test_links_are_followed_and_broken_ones_and_circles_refused(tmp_path):
     root = folder(tmp_path / "set", *PLAIN)
     (root / "bow").symlink_to(root / "wave")
     (root / "clap" / "linked.npz").symlink_to(root / "wave" / "a.npz")
@@ -215,11 +203,11 @@ def test_links_are_followed_broken_ones_and_circles_refused(tmp_path):
     assert [row.name for row in samples.rows][:2] == ["bow/a.npz", "bow/b.npz"]
     assert samples.events(0) == load_events(root / "wave" / "a.npz")
     (root / "clap" / "broken.npz").symlink_to(root / "gone.npz")
-    with pytest.raises(FormatError, match=r"broken\.npz: a link to .*gone\.npz, which is missing"):
+    with refused(FormatError, "broken.npz", "gone.npz"):
         open_samples(root)
     (root / "clap" / "broken.npz").unlink()
     (root / "clap" / "circle").symlink_to(root)
-    with pytest.raises(FormatError, match="circle: a link to a folder that contains it; remove it"):
+    with refused(FormatError, root / "clap" / "circle"):
         open_samples(root)
 
 
@@ -233,7 +221,7 @@ def test_a_file_without_the_right_to_read_is_refused(tmp_path, monkeypatch):
         return opened(path, *args, **named)
 
     monkeypatch.setattr(Path, "open", refuse)
-    with pytest.raises(FormatError, match=r"wave/a\.npz: cannot be read: Permission denied"):
+    with refused(FormatError, root / "wave" / "a.npz", "Permission denied"):
         open_samples(root)
 
 
@@ -251,92 +239,62 @@ def test_a_name_that_is_no_unicode_is_refused(tmp_path):
         (root / "wave" / "a.npz").rename(root / "wave" / os.fsdecode(b"\xff.npz"))
     except OSError:
         pytest.skip("this file system takes none")
-    with pytest.raises(FormatError, match="a file name with bytes that are not UTF-8; rename it"):
+    with refused(FormatError, "udcff.npz"):
         open_samples(root)
 
 
 def test_one_class_and_classes_of_one_sample_are_noted(tmp_path):
-    samples = open_samples(folder(tmp_path / "one", "wave/a.npz", "wave/b.npz"))
-    assert samples.notes == ("one class, wave: there is no other to distinguish it from",)
-    samples = open_samples(folder(tmp_path / "small", "wave/a.npz", "clap/b.npz", "clap/c.npz"))
-    assert samples.notes == ("class wave: one sample, so only one part of a split has it",)
+    (note,) = open_samples(folder(tmp_path / "one", "wave/a.npz", "wave/b.npz")).notes
+    assert "wave" in note
+    (note,) = open_samples(folder(tmp_path / "two", "wave/a.npz", "clap/b.npz", "clap/c.npz")).notes
+    assert "wave" in note
 
 
-def test_recordings_with_labels_beside_them_are_spans_with_the_people_of_their_names(tmp_path):
-    root = tmp_path / "set"
-    for user in ("user01_lab", "user01_led", "user02_lab"):
-        recording(root / f"{user}.npz")
-        (root / f"{user}_labels.csv").write_text(
-            "class,startTime_usec,endTime_usec\n1,200,2000\n2,2000,4000\n"
-        )
-    samples = open_samples(root)
-    assert known(samples, "name", "label", "group", "span")[:3] == [
-        ("user01_lab.npz", "1", "user1", (200, 2000)),
-        ("user01_lab.npz", "2", "user1", (2000, 4000)),
-        ("user01_led.npz", "1", "user1", (200, 2000)),
-    ]
-    whole = load_events(root / "user01_lab.npz")
-    assert samples.events(1) == whole.between(2000, 4000)
+# -- people
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("names", "groups"),
     [
-        (("w/p1_t1", "w/p1_t2", "w/p2_t1", "c/p2_t1"), "p1 p1 p2 p2"),
-        (("w/s01_t1", "w/s1_t2", "c/S2_t1"), "s1 s1 s2"),
-        (("w/user01", "c/user01", "c/user2"), "user1 user1 user2"),
-        (("w/subject-3 wave", "c/subject-3 clap", "c/subject-04"), "subject3 subject3 subject4"),
-        (("w/person01_wave_d1", "w/person01_wave_d2"), "person1 person1"),
-        (("w/a1_s1_t1", "w/a1_s1_t2", "w/a1_s2_t1"), "s1 s1 s2"),
-        (("w/p1", "c/p1", "w/p2"), None),  # a picture's number, perhaps
-        (("w/s1_p1", "w/s1_p2", "w/s2_p1"), None),  # session and part, or subject and position
-        (("w/p1_t1", "w/p1_t2", "w/q1_t1"), None),  # one says nothing
-        (("w/user1_t1", "w/person1_t2"), None),  # two words
-        (("w/ps1_t1", "w/ps1_t2"), None),
-        (("w/s1a_t1", "w/s1b_t1"), None),
-        (("w/anna_t1", "w/anna_t2", "w/Bob_t1", "c/anna_t1"), "anna anna Bob anna"),
-        (("w/anna_t1", "c/p1_t1", "c/p1_t2", "w/p1_t9"), "anna p1 p1 p1"),
-        (("w/wave_t1", "w/wave_t2", "c/clap_t1"), None),  # classes, not people
-        (("w/anna_t1", "c/anna_t1", "c/ben"), None),
-        (("w/user1", "w/user2", "c/user3"), None),  # each is its own
+        ("w/p1_t1 w/p1_t2 w/p2_t1 c/p2_t1", "p1 p1 p2 p2"),
+        ("w/s01_t1 w/s1_t2 c/S2_t1", "s1 s1 s2"),
+        ("w/user01 c/user01 c/user2", "user1 user1 user2"),
+        ("w/subject-3_wave c/subject-3_clap c/subject-04", "subject3 subject3 subject4"),
+        ("w/a1_s1_t1 w/a1_s1_t2 w/a1_s2_t1", "s1 s1 s2"),
+        ("w/anna_t1 w/anna_t2 w/Bob_t1 c/anna_t1", "anna anna Bob anna"),
+        ("w/anna_t1 c/p1_t1 c/p1_t2 w/p1_t9", "anna p1 p1 p1"),
+        ("w/p1 c/p1 w/p2", None),  # a picture's number, perhaps
+        ("w/s1_p1 w/s1_p2 w/s2_p1", None),  # session and part, or subject and position
+        ("w/p1_t1 w/p1_t2 w/q1_t1", None),  # one says nothing
+        ("w/user1_t1 w/person1_t2", None),  # two words
+        ("w/ps1_t1 w/ps1_t2", None),
+        ("w/s1a_t1 w/s1b_t1", None),
+        ("w/wave_t1 w/wave_t2 c/clap_t1", None),  # classes, not people
+        ("w/anna_t1 c/anna_t1 c/ben", None),
+        ("w/user1 w/user2 c/user3", None),  # each is its own
     ],
 )
 def test_people_are_read_off_names_where_that_is_beyond_doubt(tmp_path, names, groups):
-    root = folder(tmp_path / "set", *(f"{name}.npz" for name in names))
+    root = folder(tmp_path / "set", *(f"{name}.npz" for name in names.split()))
     samples = open_samples(root)
     by_name = {row.name: row.group for row in samples.rows}
-    found = [by_name[f"{name}.npz"] for name in names]
-    assert found == ([None] * len(names) if groups is None else groups.split())
-    assert any("assumed to be people" in note for note in samples.notes) == (groups is not None)
-    assert "group=" not in str(samples.notes)  # the command line prints them, too
+    found = [by_name[f"{name}.npz"] for name in names.split()]
+    assert found == ([None] * len(found) if groups is None else groups.split())
+    assert any("people" in note for note in samples.notes) == (groups is not None)
     assert {row.group for row in open_samples(root, group=None).rows} == {None}
 
 
 def test_a_rule_gives_the_groups_and_a_name_without_one_is_refused(tmp_path):
     root = folder(tmp_path / "set", "wave1/x_anna.npz", "wave1/y_ben.npz", "wave2/z_anna.npz")
-    assert known(open_samples(root, group=r"_(\w+)\."), "group") == [("anna",), ("ben",), ("anna",)]
-    assert known(open_samples(root, group=r"[xyz]"), "group") == [("x",), ("y",), ("z",)]
-    assert known(open_samples(root, group=r"(\d)/"), "group") == [("1",), ("1",), ("2",)]
-    with pytest.raises(
-        FormatError, match=r"y_ben\.npz: its name has no group: 'anna' does not match"
-    ):
+    for rule, groups in ((r"_(\w+)\.", "anna ben anna"), (r"[xyz]", "x y z"), (r"(\d)/", "1 1 2")):
+        assert [row.group for row in open_samples(root, group=rule).rows] == groups.split()
+    with refused(FormatError, "y_ben.npz", "'anna'"):
         open_samples(root, group="anna")
-    with pytest.raises(ConfigError, match=r"group = '\(' is not a regular expression"):
+    with refused(ConfigError, "group = '('"):
         open_samples(root, group="(")
 
 
 @pytest.mark.parametrize("layout", ["klass", "class/class", "group", "class/person", ""])
 def test_a_layout_of_other_words_is_refused(tmp_path, layout):
-    with pytest.raises(ConfigError, match="must name class, group and part, each at most once"):
+    with refused(ConfigError, f"layout = {layout!r}"):
         open_samples(folder(tmp_path / "set", *PLAIN), layout=layout)
-
-
-def test_files_that_do_not_fit_the_layout_are_refused(tmp_path):
-    root = folder(tmp_path / "set", *PLAIN, "wave/p1/c.npz")
-    with pytest.raises(
-        FormatError, match=r"clap/a\.npz: a recording next to folders that hold oth"
-    ):
-        open_samples(root, layout="class/group")
-    with pytest.raises(FormatError, match="clap: is not a part; use train, validation and test"):
-        open_samples(folder(tmp_path / "parts", "clap/wave/a.npz"), layout="part/class")

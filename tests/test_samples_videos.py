@@ -18,8 +18,9 @@ from dvskit.emulator.model import RESULTS_VERSION
 from dvskit.emulator.upsample import Upsampled
 from dvskit.errors import ConfigError, FormatError, GeometryError, ShapeError, VideoError
 from dvskit.filters import Crop
-from dvskit.video import Bordered, Trimmed, open_frames, resized
-from tests.sample_files import folder, pictures, video
+from dvskit.video import Trimmed, open_frames, resized
+from tests.laws import refused
+from tests.sample_files import folder, pictures, recording, video
 
 NOISY = {"params": "noisy", "size": (24, 16)}
 
@@ -36,14 +37,15 @@ def test_an_ideal_sensor_gives_what_emulate_gives_at_the_working_size(clips):
         assert samples.events(number) == expected
         assert len(expected)
     assert open_samples(clips).events(0) == emulate(clips / "bow/1.mp4").load()
+    assert open_samples(clips, params="DVS128").events(0).size == (128, 128)
+    assert open_samples(clips, params="DVS128", size=(30, 20)).events(0).size == (30, 20)
 
 
 def test_a_wide_video_becomes_a_square_by_its_middle(tmp_path):
     video(tmp_path / "set/bow/a.mp4", size=(48, 32))
-    samples = open_samples(tmp_path / "set", size=(16, 16))
-    frames = open_frames(tmp_path / "set/bow/a.mp4")
-    assert "the middle 32x32 of 48x32, scaled to 16x16" in resized(frames, (16, 16)).notes
-    assert samples.events(0) == emulate(resized(frames, (16, 16))).load()
+    square = resized(open_frames(tmp_path / "set/bow/a.mp4"), (16, 16))
+    assert any("32x32" in note for note in square.notes)
+    assert open_samples(tmp_path / "set", size=(16, 16)).events(0) == emulate(square).load()
 
 
 def test_a_wide_video_is_kept_whole_with_a_border_that_sees_nothing(tmp_path):
@@ -54,10 +56,6 @@ def test_a_wide_video_is_kept_whole_with_a_border_that_sees_nothing(tmp_path):
         assert events.size == (24, 24)
         assert Crop(0, 4, 24, 16)(events) == emulate(resized(frames, (24, 16))).load()
         assert 4 <= events.y.min() <= events.y.max() < 20
-    assert Bordered(frames, (24, 24)).notes[-2:] == (
-        "48x32, scaled to 24x16",
-        "with a gray border to 24x24",
-    )
     tall = open_samples(tmp_path / "set", size=(60, 32), whole=True).events(0)
     assert Crop(6, 0, 48, 32)(tall) == open_samples(tmp_path / "set").events(0)
 
@@ -71,11 +69,6 @@ def test_frames_are_added_at_the_working_size(clips):
     assert samples.events(0) != open_samples(clips, size=(24, 16)).events(0)
 
 
-def test_a_named_sensor_brings_its_size(clips):
-    assert open_samples(clips, params="DVS128").events(0).size == (128, 128)
-    assert open_samples(clips, params="DVS128", size=(30, 20)).events(0).size == (30, 20)
-
-
 @pytest.mark.slow
 def test_a_sample_is_the_same_whoever_reads_it_when_and_beside_what(clips):
     samples = open_samples(clips, **NOISY)
@@ -84,14 +77,16 @@ def test_a_sample_is_the_same_whoever_reads_it_when_and_beside_what(clips):
     assert [again.events(0), again.events(1)] == [alone[2], alone[0]]
     with ThreadPoolExecutor(3) as pool:
         assert list(pool.map(samples.events, [0, 1, 2] * 3)) == alone * 3
+    sent = pickle.loads(pickle.dumps(samples))
+    assert sent.fingerprint(1) == samples.fingerprint(1)
+    assert sent.events(2) == alone[2]
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 def test_another_process_reads_the_same_samples(clips):
     samples = open_samples(clips, **NOISY)
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         assert pool.map(samples.events, [2]) == [samples.events(2)]
-    assert pickle.loads(pickle.dumps(samples)).fingerprint(1) == samples.fingerprint(1)
 
 
 def test_noise_follows_from_the_bytes_of_the_file_and_not_from_its_name(clips, tmp_path):
@@ -115,9 +110,7 @@ def test_samples_have_noise_of_their_own_and_a_generator_draws_other(tmp_path):
     assert drawn[0] == drawn[1]
     assert len({str(each.to_array().tobytes()) for each in (usual, *drawn)}) == 3
     assert samples.events(0) == usual
-    other = open_samples(tmp_path / "set", **NOISY, seed=1)
-    assert other.events(0) != usual
-    assert other.fingerprint(0) != samples.fingerprint(0)
+    assert open_samples(tmp_path / "set", **NOISY, seed=1).events(0) != usual
 
 
 @pytest.mark.parametrize(
@@ -149,9 +142,8 @@ def test_a_fingerprint_follows_from_the_bytes_and_the_span(clips, tmp_path):
     video(tmp_path / "new.mp4", seed=9)
     (clips / "bow/1.mp4").write_bytes((tmp_path / "new.mp4").read_bytes())
     assert samples.fingerprint(0) != before
-    (clips / "list.csv").write_text(
-        "file,label,start_ms,stop_ms\nbow/1.mp4,bow,,\nbow/1.mp4,bow,40,160\nbow/1.mp4,bow,80,200\n"
-    )
+    spans = "bow/1.mp4,bow,,\nbow/1.mp4,bow,40,160\nbow/1.mp4,bow,80,200\n"
+    (clips / "list.csv").write_text(f"file,label,start_ms,stop_ms\n{spans}")
     listed = open_samples(clips / "list.csv", **NOISY)
     assert listed.fingerprint(0) == samples.fingerprint(0)
     assert len({listed.fingerprint(number) for number in range(3)}) == 3
@@ -164,82 +156,61 @@ def test_a_span_of_a_video_is_emulated_from_its_own_first_frame(clips):
     assert samples.events(0) == expected
     assert 80_000 < expected.t[0] <= expected.t[-1] <= 240_000
     (clips / "list.csv").write_text("file,label,start_s,stop_s\nbow/1.mp4,bow,80,250\n")
-    with pytest.raises(
-        VideoError, match=r"bow/1\.mp4: from 80000000 to 250000000 us: 0 frames, but at least two"
-    ):
+    with refused(VideoError, "bow/1.mp4", 80_000_000, 250_000_000):
         open_samples(clips / "list.csv").events(0)
 
 
+# -- broken ones
+
+
 def test_one_broken_video_among_many_is_named_when_it_is_read_or_found_ahead(tmp_path):
-    root = tmp_path / "set"
-    folder(root, *(f"{label}/{k}.mp4" for label in ("bow", "wave") for k in range(6)))
-    whole = (root / "wave/3.mp4").read_bytes()
-    (root / "wave/3.mp4").write_bytes(b"\0\0\0\x20ftypisom" + bytes(500))
+    root = folder(tmp_path / "set", *(f"{c}/{k}.mp4" for c in ("bow", "wave") for k in range(3)))
+    whole = (root / "wave/1.mp4").read_bytes()
+    (root / "wave/1.mp4").write_bytes(b"\0\0\0\x20ftypisom" + bytes(500))
     samples = open_samples(root)
-    with pytest.raises(VideoError, match=r"wave/3\.mp4: is not a video that can be opened") as said:
+    with refused(VideoError, root / "wave/1.mp4"):
         list(map(samples.events, range(len(samples))))
-    assert "\n" not in str(said.value)
-    assert [(each.path.name, "not a video" in each.why) for each in samples.check()] == [
-        ("3.mp4", True)
-    ]
+    assert [each.path.name for each in samples.check()] == ["1.mp4"]
     lenient = open_samples(root, strict=False)
-    assert len(lenient) == 11
-    assert [each.path for each in lenient.left_out] == [root / "wave/3.mp4"]
-    (root / "wave/3.mp4").write_bytes(whole[: len(whole) // 2])
+    assert len(lenient) == 5
+    assert [each.path for each in lenient.left_out] == [root / "wave/1.mp4"]
+    (root / "wave/1.mp4").write_bytes(whole[: len(whole) // 2])
     assert len(open_samples(root).check()) == 1
 
 
-def test_damage_within_a_video_raises_or_is_counted(tmp_path):
-    root = tmp_path / "set"
-    path = video(root / "bow/a.mkv", seed=3, frames=30)
-    data = path.read_bytes()
-    path.write_bytes(data[: len(data) * 2 // 3])
-    with pytest.raises(VideoError, match=r"bow/a\.mkv"):
+@pytest.mark.parametrize("name", ["a.mkv", "a.raw"])
+def test_damage_raises_with_the_name_or_is_counted(tmp_path, name):
+    root = folder(tmp_path / "set", "wave/b.raw")
+    if name == "a.mkv":
+        video(root / "bow" / name, seed=3, frames=30)
+    else:
+        recording(root / "bow" / name)
+    data = (root / "bow" / name).read_bytes()
+    (root / "bow" / name).write_bytes(data[: len(data) * 2 // 3 // 2 * 2 - 1])
+    with refused((VideoError, FormatError), root / "bow" / name):
         open_samples(root).events(0)
     samples = open_samples(root, strict=False)
     assert len(samples.events(0))
-    assert "damaged in" in samples.damage[0]
-
-
-def test_a_video_of_one_frame_is_refused_with_its_name(tmp_path):
-    video(tmp_path / "set/bow/a.mp4", frames=1)
-    with pytest.raises(VideoError, match=r"bow/a\.mp4: 1 frame, but at least two are needed"):
-        open_samples(tmp_path / "set").events(0)
-
-
-def test_what_a_clip_is_too_small_for_is_said_with_its_name(tmp_path):
-    video(tmp_path / "set/bow/a.mp4")
-    with pytest.raises(
-        ShapeError, match=r"bow/a\.mp4: frames of 10x10 are too small to estimate mot"
-    ):
-        open_samples(tmp_path / "set", size=(10, 10), upsample=True).events(0)
-
-
-def test_a_damaged_recording_is_named_and_salvaged(tmp_path):
-    root = folder(tmp_path / "set", "bow/a.raw", "bow/b.raw")
-    data = (root / "bow/a.raw").read_bytes()
-    (root / "bow/a.raw").write_bytes(data[:-3])
-    with pytest.raises(FormatError, match=r"bow/a\.raw: "):
-        open_samples(root).events(0)
-    samples = open_samples(root, strict=False)
-    assert len(samples.events(0))
-    assert "lost" in samples.damage[0]
+    assert samples.damage[0]
 
 
 @pytest.mark.parametrize(
-    ("options", "error", "message"),
+    ("frames", "options", "kind", "named"),
     [
-        ({"params": "nosiy"}, ConfigError, "did you mean 'noisy'"),
-        ({"size": (0, 5)}, GeometryError, "outside 1..32767"),
-        ({"fps": 0}, ConfigError, "fps = 0 is outside"),
-        ({"size": 5}, GeometryError, "is not"),
-        ({"seed": -1}, ConfigError, "seed = -1 is outside"),
-        ({"light": "red"}, ConfigError, "red"),
+        (1, {}, VideoError, "bow/a.mp4"),
+        (8, {"size": (10, 10), "upsample": True}, ShapeError, "10x10"),
+        (8, {"params": "nosiy"}, ConfigError, "'noisy'"),
+        (8, {"size": (0, 5)}, GeometryError, "1..32767"),
+        (8, {"size": 5}, GeometryError, "5"),
+        (8, {"fps": 0}, ConfigError, "fps = 0"),
+        (8, {"seed": -1}, ConfigError, "seed = -1"),
+        (8, {"light": "red"}, ConfigError, "red"),
     ],
 )
-def test_wrong_parameters_are_refused_when_the_folder_is_opened(clips, options, error, message):
-    with pytest.raises(error, match=message):
-        open_samples(clips, **options)
+def test_wrong_clips_and_parameters_are_refused(tmp_path, frames, options, kind, named):
+    video(tmp_path / "set/bow/a.mp4", frames=frames)
+    with refused(kind, named):
+        open_samples(tmp_path / "set", **options).events(0)
 
 
 def test_a_sample_is_made_by_the_thread_that_asks_for_it(clips, monkeypatch):
@@ -262,7 +233,6 @@ def test_emulation_is_plain_data():
     how = Emulation(params="noisy", size=[8, 4])
     assert how == Emulation(params=EmulatorParams.preset("noisy"), size=(8, 4))
     assert hash(how) == hash(Emulation(params="noisy", size=(8, 4)))
-    assert "0.05" in how.identity
 
 
 @pytest.mark.slow

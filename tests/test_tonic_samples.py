@@ -12,6 +12,7 @@ from torch.utils.data import ConcatDataset, Subset, random_split
 
 from dvskit.datasets import TonicSamples, from_tonic
 from dvskit.errors import ConfigError, DvskitError, EventsError, GeometryError
+from tests.laws import refused
 from tests.test_datasets import events
 from tests.test_images import tonic_set
 
@@ -26,9 +27,11 @@ def named_set(**members: object):
 
 
 def test_class_numbers_are_the_targets_of_the_data_set():
-    assert TonicSamples(named_set()).classes == ("wave", "clap", "air")
-    assert TonicSamples(named_set()).labels.tolist() == TARGETS
-    assert TonicSamples(Subset(named_set(), [0, 1])).labels.tolist() == TARGETS[:2]
+    samples = TonicSamples(named_set())
+    assert samples.classes == ("wave", "clap", "air")
+    assert samples.labels.tolist() == TARGETS
+    assert [row.group for row in samples.rows] == ["1", "1", "2", "2", "3", "3"]
+    assert list(from_tonic(named_set())) == [(e, k % 2) for k, e in enumerate(ORIGINALS)]
     by_name = TonicSamples(named_set(classes={"air": 2, "wave": 0, "clap": 1}))
     assert by_name.classes == ("wave", "clap", "air")
     by_number = TonicSamples([(e, 3 * k) for k, e in enumerate(ORIGINALS)])
@@ -39,11 +42,10 @@ def test_class_numbers_are_the_targets_of_the_data_set():
 def test_a_subset_keeps_names_classes_users_and_size_and_reads_no_targets():
     whole = TonicSamples(named_set())
     data = named_set()
-    subset = Subset(data, [4, 0, 3])
     reads = []
     original = type(data).__getitem__
     type(data).__getitem__ = lambda self, number: reads.append(number) or original(self, number)
-    some = TonicSamples(subset)
+    some = TonicSamples(Subset(data, [4, 0, 3]))
     assert set(reads) == {4}  # the first alone, which is checked
     assert list(some.rows) == [whole.rows[k] for k in (4, 0, 3)]
     assert some.classes == whole.classes
@@ -64,7 +66,6 @@ def test_parts_of_a_random_split_share_no_name():
 def test_joined_data_sets_keep_what_each_has():
     other = tonic_set(ARRAYS, sensor_size=(9, 7, 2), targets=[1] * 6, classes={"clap": 0, "run": 1})
     joined = TonicSamples(ConcatDataset([named_set(), other]))
-    assert len(joined) == 12
     assert joined.classes == ("wave", "clap", "air", "run")
     assert [row.label for row in joined.rows[6:]] == ["run"] * 6
     assert [row.group for row in joined.rows] == ["1", "1", "2", "2", "3", "3"] + [None] * 6
@@ -98,24 +99,19 @@ COLUMNS = {
 
 
 @pytest.mark.parametrize("kind", COLUMNS)
-@pytest.mark.parametrize("as_row", [True, False])
-def test_events_may_be_an_array_events_or_columns(kind, as_row):
+def test_events_may_be_an_array_events_or_columns_in_pairs_or_rows(kind):
     made = [(COLUMNS[kind](e), k % 2) for k, e in enumerate(ORIGINALS)]
     rows = Rows([{"events": events, "label": label, "id": 3} for events, label in made])
-    data = rows if as_row else made
-    samples = TonicSamples(data, size=(8, 6))
-    assert [events for events, _ in samples] == ORIGINALS
-    assert samples.labels.tolist() == [0, 1, 0, 1, 0, 1]
-    assert list(from_tonic(data, size=(8, 6))) == [(e, k % 2) for k, e in enumerate(ORIGINALS)]
+    for data in (rows, made):
+        samples = TonicSamples(data, size=(8, 6))
+        assert [events for events, _ in samples] == ORIGINALS
+        assert samples.labels.tolist() == [0, 1, 0, 1, 0, 1]
+        assert list(from_tonic(data, size=(8, 6))) == [(e, k % 2) for k, e in enumerate(ORIGINALS)]
 
 
-@pytest.mark.parametrize(
-    "target",
-    [3, "3", np.int64(3), np.str_("3"), torch.tensor(3), torch.tensor([3]), np.array([3])],
-)
-def test_targets_may_be_numbers_texts_and_tensors(target):
-    samples = TonicSamples([(ORIGINALS[0], target)])
-    assert samples.classes == ("3",)
+def test_targets_may_be_numbers_texts_and_tensors():
+    for target in (3, "3", np.int64(3), np.str_("3"), torch.tensor(3), np.array([3])):
+        assert TonicSamples([(ORIGINALS[0], target)]).classes == ("3",)
 
 
 def test_a_target_transform_decides_the_class():
@@ -139,28 +135,31 @@ GOOD = (ARRAYS[0], 1)
 
 
 @pytest.mark.parametrize(
-    ("wrong", "kind", "words"),
+    ("wrong", "kind", "named"),
     [
-        (
-            (FLOAT, 1),
-            EventsError,
-            r"column t is float64; it must be integers \(microseconds: np\.round",
-        ),
-        (({"t": [1], "x": [2]}, 1), EventsError, "fields t, x: x, y, t .* are needed"),
-        (({"t": [1], "x": [2, 3], "y": [1], "p": [1]}, 1), EventsError, "columns t, x, y, p: "),
-        ((events(3, 1, (4, 4)), 1), GeometryError, "has size 4x4, the data set 8x6"),
-        (([1, 2], 1), ConfigError, "events are list; they must be a structured array, a dict"),
-        ({"image": 1, "label": 2}, ConfigError, r"is dict; it must be \(events, target\), or a"),
-        ((ARRAYS[1], [1, 2]), ConfigError, "target is list, not a class; pass labels="),
-        ((ARRAYS[1], torch.ones(3)), ConfigError, "target is Tensor, not a class; pass labels="),
-        ((ARRAYS[1], None), ConfigError, "target is NoneType, not a class"),
+        ((FLOAT, 1), EventsError, "t is float64"),
+        ((np.zeros((2, 2)), 1), EventsError, "float64"),
+        (({"t": [1], "x": [2]}, 1), EventsError, "t, x"),
+        (({"t": [1], "x": [2, 3], "y": [1], "p": [1]}, 1), EventsError, "t, x, y, p"),
+        ((events(3, 1, (4, 4)), 1), GeometryError, "4x4"),
+        (([1, 2], 1), ConfigError, "list"),
+        (7, ConfigError, "int"),
+        ({"image": 1, "label": 2}, ConfigError, "dict"),
+        ((ARRAYS[1], [1, 2]), ConfigError, "target is list"),
+        ((ARRAYS[1], torch.ones(3)), ConfigError, "target is Tensor"),
+        ((ARRAYS[1], None), ConfigError, "NoneType"),
     ],
 )
-def test_errors_name_the_sample(wrong, kind, words):
-    with pytest.raises(kind, match=f"list/1: {words}"):
+def test_errors_name_the_sample(wrong, kind, named):
+    with refused(kind, "list/1", named):
         TonicSamples([GOOD, wrong], size=(8, 6)).events(1)
-    with pytest.raises(DvskitError, match=f"list/0: {words}"):
+    with refused(DvskitError, "list/0", named):
         TonicSamples([wrong, GOOD], size=(8, 6)).events(0)
+
+
+def test_a_set_without_a_size_is_refused():
+    with refused(GeometryError, "sensor_size"):
+        list(from_tonic([(ARRAYS[0], 1)]))
 
 
 def test_other_errors_of_the_data_set_have_a_note_with_the_sample():
@@ -175,7 +174,7 @@ def test_other_errors_of_the_data_set_have_a_note_with_the_sample():
     for read in (lambda: samples.events(1), lambda: TonicSamples(data, size=(8, 6))):
         with pytest.raises(KeyError) as raised:
             read()
-        assert raised.value.__notes__ == ["while reading the sample Broken/1"]
+        assert "Broken/1" in raised.value.__notes__[0]
 
 
 def test_samples_are_sent_to_other_processes():
