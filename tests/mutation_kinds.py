@@ -1,63 +1,34 @@
-"""Mutations of files: cuts, flipped bits, blocks lost, moved and doubled, hostile sizes.
+"""Mutations of files: cuts, flipped bits, blocks lost, moved and doubled, hostile sizes and texts.
 
 A mutation is known by its number alone: the same on all machines.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+import re
+from collections.abc import Callable
+from random import Random
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 
-class Dice:
-    """Numbers by chance that are the same on all machines and with all versions (splitmix64)."""
-
-    def __init__(self, seed: int) -> None:
-        self._state = seed * 0xD1342543DE82EF95 & (1 << 64) - 1
-
-    def next(self) -> int:
-        self._state = self._state + 0x9E3779B97F4A7C15 & (1 << 64) - 1
-        z = self._state
-        z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9 & (1 << 64) - 1
-        z = (z ^ z >> 27) * 0x94D049BB133111EB & (1 << 64) - 1
-        return z ^ z >> 31
-
-    def below(self, limit: int) -> int:
-        """A number of 0..limit-1; 0 where limit < 1."""
-        return self.next() % max(1, limit)
-
-    def length(self, most: int) -> int:
-        """A number of 1..most, small ones as likely as large ones."""
-        return min(max(1, most), 1 + self.below(1 << self.below(max(1, most).bit_length() + 1)))
-
-    def bytes(self, count: int) -> bytes:
-        return b"".join(self.next().to_bytes(8, "little") for _ in range(-(-count // 8)))[:count]
-
-    def pick(self, choices: list[Any]) -> Any:
-        return choices[self.below(len(choices))]
-
-
 class Mutation(NamedTuple):
     """A mutated file.
 
-    damaged  bool for each byte of the original: changed, removed or moved
-    shifted  offsets in the original where bytes came or went ahead
+    damaged  bool for each byte of the original: changed, removed, moved, or next to a shift
     foreign  bytes that stand in the mutated file and not, or elsewhere, in the original
     """
 
-    number: int
     kind: str
     data: bytes
     damaged: NDArray[np.bool_]
-    shifted: NDArray[np.int64]
     foreign: int
 
     def ranges(self) -> list[tuple[int, int]]:
         """The damaged ranges of the original."""
-        edges = np.flatnonzero(np.diff(np.concatenate([[False], self.damaged, [False]])))
+        edges = np.flatnonzero(np.diff(self.damaged, prepend=False, append=False))
         return [(int(a), int(b)) for a, b in edges.reshape(-1, 2)]
 
 
@@ -72,6 +43,9 @@ class Draft:
     def __len__(self) -> int:
         return len(self.bytes)
 
+    def part(self, start: int, stop: int) -> bytes:
+        return self.bytes[start:stop].tobytes()
+
     def replace(self, start: int, stop: int, new: bytes) -> None:
         """Put `new` in the place of [start, stop); bytes that are the same there stay."""
         fresh = np.frombuffer(new, np.uint8)
@@ -81,194 +55,218 @@ class Draft:
         self.bytes = np.concatenate([self.bytes[:start], fresh, self.bytes[stop:]])
         self.origin = np.concatenate([self.origin[:start], origin, self.origin[stop:]])
 
-    def swap(self, a: int, b: int, length: int) -> None:
-        """Swap two stretches; they must not overlap."""
-        first, second = self.bytes[a : a + length].tobytes(), self.bytes[b : b + length].tobytes()
-        self.replace(a, a + length, second)
-        self.replace(b, b + length, first)
-
-    def finish(self, number: int, kind: str) -> Mutation:
+    def finish(self, kind: str) -> Mutation:
         places = np.flatnonzero(self.origin >= 0)
         kept = self.origin[places]
         damaged = np.ones(self.original, np.bool_)
-        damaged[kept] = False
-        steps = np.diff(np.concatenate([[-1], places, [len(self.bytes)]]))
-        meant = np.diff(np.concatenate([[-1], kept, [self.original]]))
-        shifted = np.concatenate([kept, [self.original]])[steps != meant]
-        foreign = len(self.bytes) - len(kept)
-        return Mutation(number, kind, self.bytes.tobytes(), damaged, shifted, foreign)
+        shifted = np.diff(places, prepend=-1) != np.diff(kept, prepend=-1)
+        damaged[kept[~shifted]] = False
+        return Mutation(kind, self.bytes.tobytes(), damaged, len(self.bytes) - len(kept))
 
 
-def _block(draft: Draft, dice: Dice) -> tuple[int, int]:
+def _length(rng: Random, most: int) -> int:
+    """A number of 1..most, small ones as likely as large ones."""
+    return min(max(1, most), 1 + rng.randrange(1 << rng.randrange(most.bit_length() + 1)))
+
+
+def _block(draft: Draft, rng: Random) -> tuple[int, int]:
     """A stretch: of any place and length, or of whole units as disks and links lose them."""
-    length = dice.length(min(4096, len(draft) // 8))
-    start = dice.below(len(draft) - length)
-    unit = dice.pick([1, 1, 2, 4, 8, 16, 512])
+    length = _length(rng, min(4096, len(draft) // 8))
+    start = rng.randrange(len(draft) - length)
+    unit = rng.choice([1, 1, 2, 4, 8, 16, 512])
     if length > unit:
         start, length = start // unit * unit, length // unit * unit
-    return start, min(len(draft), start + length)
+    return start, start + length
 
 
-def _cut_end(draft: Draft, dice: Dice) -> None:
-    draft.replace(len(draft) - dice.length(len(draft)), len(draft), b"")
+def _cut_end(draft: Draft, rng: Random) -> None:
+    draft.replace(len(draft) - _length(rng, len(draft)), len(draft), b"")
 
 
-def _cut_middle(draft: Draft, dice: Dice) -> None:
-    draft.replace(*_block(draft, dice), b"")
+def _cut_start(draft: Draft, rng: Random) -> None:
+    draft.replace(0, _length(rng, len(draft) - 1), b"")
 
 
-def _cut_start(draft: Draft, dice: Dice) -> None:
-    draft.replace(0, dice.length(len(draft) - 1), b"")
+def _cut_middle(draft: Draft, rng: Random) -> None:
+    draft.replace(*_block(draft, rng), b"")
 
 
-def _flip(draft: Draft, dice: Dice, most: int) -> None:
-    for _ in range(most):
-        place = dice.below(len(draft))
-        changed = int(draft.bytes[place]) ^ 1 << dice.below(8)
-        draft.replace(place, place + 1, bytes((changed,)))
+def _flip_one(draft: Draft, rng: Random) -> None:
+    place = rng.randrange(len(draft))
+    changed = int(draft.bytes[place]) ^ 1 << rng.randrange(8)
+    draft.replace(place, place + 1, bytes((changed,)))
 
 
-def _flip_one(draft: Draft, dice: Dice) -> None:
-    _flip(draft, dice, 1)
+def _flip_many(draft: Draft, rng: Random) -> None:
+    for _ in range(rng.randint(2, 31)):
+        _flip_one(draft, rng)
 
 
-def _flip_many(draft: Draft, dice: Dice) -> None:
-    _flip(draft, dice, 2 + dice.below(30))
+def _noise(draft: Draft, rng: Random) -> None:
+    start, stop = _block(draft, rng)
+    draft.replace(start, stop, rng.randbytes(stop - start))
 
 
-def _noise(draft: Draft, dice: Dice) -> None:
-    start, stop = _block(draft, dice)
-    draft.replace(start, stop, dice.bytes(stop - start))
-
-
-def _zeros(draft: Draft, dice: Dice) -> None:
-    start, stop = _block(draft, dice)
+def _zeros(draft: Draft, rng: Random) -> None:
+    start, stop = _block(draft, rng)
     draft.replace(start, stop, bytes(stop - start))
 
 
-def _ones(draft: Draft, dice: Dice) -> None:
-    start, stop = _block(draft, dice)
+def _ones(draft: Draft, rng: Random) -> None:
+    start, stop = _block(draft, rng)
     draft.replace(start, stop, b"\xff" * (stop - start))
 
 
-def _swap(draft: Draft, dice: Dice) -> None:
-    start, stop = _block(draft, dice)
-    length = min(stop - start, (len(draft) - stop) or start)
-    far = stop + dice.below(len(draft) - stop - length + 1) if len(draft) > stop else 0
-    draft.swap(start, far, length)
+def _swap(draft: Draft, rng: Random) -> None:
+    """Swap a stretch with one of the same length behind it."""
+    start, stop = _block(draft, rng)
+    length = min(stop - start, len(draft) - stop)
+    far = stop + rng.randrange(len(draft) - stop - length + 1)
+    first, second = draft.part(start, start + length), draft.part(far, far + length)
+    draft.replace(start, start + length, second)
+    draft.replace(far, far + length, first)
 
 
-def _duplicate(draft: Draft, dice: Dice) -> None:
-    start, stop = _block(draft, dice)
-    draft.replace(stop, stop, draft.bytes[start:stop].tobytes())
+def _duplicate(draft: Draft, rng: Random) -> None:
+    start, stop = _block(draft, rng)
+    draft.replace(stop, stop, draft.part(start, stop))
 
 
-def _insert(draft: Draft, dice: Dice) -> None:
-    start, stop = _block(draft, dice)
-    draft.replace(start, start, dice.bytes(stop - start))
+def _insert(draft: Draft, rng: Random) -> None:
+    start, stop = _block(draft, rng)
+    draft.replace(start, start, rng.randbytes(stop - start))
 
 
-def _hostile(draft: Draft, dice: Dice) -> None:
+def _hostile(draft: Draft, rng: Random) -> None:
     """Overwrite what may be a size or an offset, in either order of bytes, by an extreme one."""
-    width = dice.pick([2, 4, 4, 8])
-    order = dice.pick(["little", "big"])
-    place = dice.below(len(draft) if dice.below(2) else min(1024, len(draft)))
+    width = rng.choice([2, 4, 4, 8])
+    order = rng.choice(["little", "big"])
+    place = rng.randrange(rng.choice([len(draft), min(1024, len(draft))]))
     for at in range(place, min(place + 256, len(draft) - width)):
-        if 0 < int.from_bytes(draft.bytes[at : at + width].tobytes(), order) <= len(draft):
+        if 0 < int.from_bytes(draft.part(at, at + width), order) <= len(draft):
             place = at
             break
-    bits = 8 * width
-    top = (1 << bits) - 1
-    value = dice.pick(
-        [0, 1, len(draft) & top, 1 << bits - 2, (1 << bits - 1) - 1, 1 << bits - 1, top - 7, top]
-    )
+    top = (1 << 8 * width) - 1
+    value = rng.choice([0, 1, len(draft) & top, top >> 2, top >> 1, (top >> 1) + 1, top - 7, top])
     stop = min(len(draft), place + width)
     draft.replace(place, stop, value.to_bytes(width, order)[: stop - place])
 
 
 def _head_lines(draft: Draft) -> list[tuple[int, int]]:
     """The lines of text at the start, or the first 64 bytes."""
-    head = draft.bytes[:4096].tobytes()
-    lines, at = [], 0
-    while (stop := head.find(b"\n", at) + 1) > 0:
-        if any(byte < 9 or byte > 126 for byte in head[at:stop]):
-            break
-        lines.append((at, stop))
-        at = stop
-    return lines[:200] or [(0, min(64, len(draft)))]
+    found = re.match(rb"(?:[\t\r -~]*\n)*", draft.part(0, 4096))
+    ends = [each.end() for each in re.finditer(rb"\n", found[0] if found else b"")]
+    return list(zip([0, *ends], ends, strict=False))[:200] or [(0, min(64, len(draft)))]
 
 
-def _header_digits(draft: Draft, dice: Dice) -> None:
+def _header_digits(draft: Draft, rng: Random) -> None:
     """Change digits at the start, or bytes where there are none."""
-    start, stop = dice.pick(_head_lines(draft))
+    start, stop = rng.choice(_head_lines(draft))
     digits = [at for at in range(start, stop) if 48 <= draft.bytes[at] < 58]
-    for _ in range(1 + dice.below(3)):
-        place = dice.pick(digits or list(range(start, stop)))
-        new = dice.pick([*b"0123456789-. "]) if digits else dice.below(256)
+    for _ in range(rng.randint(1, 3)):
+        place = rng.choice(digits or range(start, stop))
+        new = rng.choice(b"0123456789-. ") if digits else rng.randrange(256)
         draft.replace(place, place + 1, bytes((new,)))
 
 
-def _header_lines(draft: Draft, dice: Dice) -> None:
+def _header_lines(draft: Draft, rng: Random) -> None:
     """Remove a line at the start, or double it, or make it long."""
-    start, stop = dice.pick(_head_lines(draft))
-    line = draft.bytes[start:stop].tobytes()
-    new = dice.pick([b"", b"", line * 2, line[:-1] + line[:1] * dice.length(100_000) + line[-1:]])
-    draft.replace(start, stop, new)
+    start, stop = rng.choice(_head_lines(draft))
+    line = draft.part(start, stop)
+    long = line[:-1] + line[:1] * _length(rng, 100_000) + line[-1:]
+    draft.replace(start, stop, rng.choice([b"", b"", line * 2, long]))
 
 
-def _magic_only(draft: Draft, dice: Dice) -> None:
+def _magic_only(draft: Draft, rng: Random) -> None:
     """Noise behind the first bytes."""
-    start = dice.pick([4, 8, 16, 64, 256, _head_lines(draft)[-1][1]])
-    draft.replace(min(start, len(draft)), len(draft), dice.bytes(dice.length(8192)))
+    start = rng.choice([4, 8, 16, 64, _head_lines(draft)[-1][1]])
+    draft.replace(start, len(draft), rng.randbytes(_length(rng, 8192)))
 
 
-def _tail(draft: Draft, dice: Dice) -> None:
+def _tail(draft: Draft, rng: Random) -> None:
     """More behind the end: noise, or the file again from somewhere on."""
-    again = draft.bytes[dice.below(len(draft)) :].tobytes()
-    draft.replace(
-        len(draft), len(draft), dice.pick([dice.bytes(dice.length(4096)), again, bytes(512)])
-    )
+    again = draft.part(rng.randrange(len(draft)), len(draft))
+    more = rng.choice([rng.randbytes(_length(rng, 4096)), again, bytes(512)])
+    draft.replace(len(draft), len(draft), more)
 
 
-def _several(draft: Draft, dice: Dice) -> None:
-    for _ in range(2 + dice.below(3)):
+def _several(draft: Draft, rng: Random) -> None:
+    for _ in range(rng.randint(2, 4)):
         if len(draft) > 64:
-            dice.pick([_cut_middle, _flip_one, _noise, _zeros, _insert, _hostile])(draft, dice)
+            rng.choice([_cut_middle, _flip_one, _noise, _zeros, _insert, _hostile])(draft, rng)
 
 
-KINDS: dict[str, Callable[[Draft, Dice], None]] = {
-    name.strip("_"): kind
-    for name, kind in {
-        "cut_end": _cut_end,
-        "cut_middle": _cut_middle,
-        "cut_start": _cut_start,
-        "flip_one": _flip_one,
-        "flip_many": _flip_many,
-        "noise": _noise,
-        "zeros": _zeros,
-        "ones": _ones,
-        "swap": _swap,
-        "duplicate": _duplicate,
-        "insert": _insert,
-        "hostile": _hostile,
-        "header_digits": _header_digits,
-        "header_lines": _header_lines,
-        "magic_only": _magic_only,
-        "tail": _tail,
-        "several": _several,
-    }.items()
-}
+KINDS: dict[str, Callable[[Draft, Random], None]] = {
+    each.__name__.strip("_"): each
+    for each in (
+        _cut_end, _cut_middle, _cut_start, _flip_one, _flip_many, _noise, _zeros, _ones, _swap,
+        _duplicate, _insert, _hostile, _header_digits, _header_lines, _magic_only, _tail, _several,
+    )
+}  # fmt: skip
 
 
 def mutate(data: bytes, number: int) -> Mutation:
     """Mutation `number` of a file of at least 64 bytes; the kinds take turns."""
     name, kind = list(KINDS.items())[number % len(KINDS)]
     draft = Draft(data)
-    kind(draft, Dice(number))
-    return draft.finish(number, name)
+    kind(draft, Random(number))
+    return draft.finish(name)
 
 
-def mutations(data: bytes, seed: int, count: int) -> Iterator[Mutation]:
-    """Mutations seed .. seed + count - 1."""
-    for number in range(seed, seed + count):
-        yield mutate(data, number)
+# --- text: extreme numbers, lost and doubled lines, deep nesting, strange bytes -------------------
+
+_VALUES = [
+    "0", "-1", "1e308", "-1e308", "1e999", "nan", "inf", "-inf", "9999999999999999999999", "1e-320",
+    '""', '"x"', "true", "[]", "[1, [2, 3]]", "{}", "null", "0x10", "1_000", "1.5.2", "00012",
+    "9223372036854775808", "-9223372036854775808", "2026-01-01", "\u0661\u0662", "../../etc",
+    "&a [*a]", "!!python/object:os.system", "'", "NaN", "1e5", "4294967296",
+]  # fmt: skip
+_NUMBER = re.compile(r"[-+]?\d[\d.eE+-]*")
+_WORD = re.compile(r"[A-Za-z_]\w*")
+_SIGN = re.compile(r"[]\[{}\"'=,:#\n.]")
+
+
+def mutate_text(data: bytes, number: int) -> bytes:
+    """Return mutation `number` of a text of at least 64 bytes; every second one is of bytes."""
+    if number % 2:
+        return mutate(data, number // 2).data
+    rng = Random(number)
+    text = data.decode("utf-8", "surrogateescape")
+    for _ in range(rng.choice([1, 1, 2])):
+        text = rng.choice([_number, _number, _number, _word, _lines, _long, _sign])(text, rng)
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _replaced(text: str, rng: Random, pattern: re.Pattern[str], new: str) -> str:
+    found = list(pattern.finditer(text))
+    if not found:
+        return text + new
+    one = rng.choice(found)
+    return text[: one.start()] + new + text[one.end() :]
+
+
+def _number(text: str, rng: Random) -> str:
+    return _replaced(text, rng, _NUMBER, rng.choice(_VALUES))
+
+
+def _word(text: str, rng: Random) -> str:
+    words = _WORD.findall(text) or ["x"]
+    return _replaced(text, rng, _WORD, rng.choice([*_VALUES, rng.choice(words), "\x00", "\ufeff"]))
+
+
+def _sign(text: str, rng: Random) -> str:
+    return _replaced(text, rng, _SIGN, rng.choice(["", ",", "[", "]", '"', "\r", "\x00", "\udcff"]))
+
+
+def _lines(text: str, rng: Random) -> str:
+    lines = text.splitlines(keepends=True) or [""]
+    at = rng.randrange(len(lines))
+    other = rng.choice(lines)
+    lines[at : at + 1] = rng.choice([[], [lines[at]] * 2, [other], [other, lines[at]], ["\n"]])
+    return "".join(lines)
+
+
+def _long(text: str, rng: Random) -> str:
+    at = rng.randrange(len(text) + 1)
+    part = rng.choice(["[", "{", "(", "a", "9", " ", "\t", '"', "[[a]]\n", "- ", "a.", "a:\n  "])
+    return text[:at] + part * _length(rng, 100_000) + text[at:]

@@ -7,7 +7,6 @@ and what reading said of damage and assumptions.
 from __future__ import annotations
 
 import gzip
-import json
 import shutil
 import struct
 import zlib
@@ -26,8 +25,6 @@ import dvskit
 from dvskit import video
 from dvskit.emulator import EmulatorParams
 from dvskit.video.lossless import LosslessWriter
-from dvskit.video.writing import write_video
-from tests.test_calibration_files import KALIBR, LINE, by_opencv
 
 _HIGH, _WIDE, _FRAMES = 48, 64, 12
 _FRAME_US = 33_333
@@ -78,14 +75,7 @@ def frames() -> Iterable[tuple[int, np.ndarray]]:
         yield number * _FRAME_US, picture
 
 
-def h264(folder: Path, suffix: str) -> Path:
-    path = folder / f"a{suffix}"
-    write_video(frames(), path, fps=30)
-    return path
-
-
 def encoded(folder: Path, suffix: str, codec: str, pix_fmt: str) -> Path:
-    """A video of another codec, by FFmpeg."""
     path = folder / f"a{suffix}"
     with av.open(str(path), "w") as container:
         stream: Any = container.add_stream(codec, rate=30)
@@ -113,9 +103,7 @@ def image_folder(folder: Path, suffix: str, times: str) -> Path:
     lines = []
     for t_us, picture in frames():
         name = f"frame_{t_us:09d}{suffix}"
-        found, data = cv2.imencode(suffix, picture)
-        assert found
-        (place / name).write_bytes(data.tobytes())
+        assert cv2.imwrite(str(place / name), picture)
         lines.append(f"{t_us / 1e6:.6f} {name}\n" if times == "images.txt" else f"{t_us}\n")
     (place / times).write_text("".join(lines))
     return place
@@ -142,7 +130,7 @@ def read_frames(path: Path) -> Read:
 
 def picture(folder: Path, suffix: str) -> Path:
     path = folder / f"a{suffix}"
-    path.write_bytes(cv2.imencode(suffix, next(iter(frames()))[1])[1].tobytes())
+    assert cv2.imwrite(str(path), next(iter(frames()))[1])
     return path
 
 
@@ -201,8 +189,7 @@ def text_file(folder: Path, name: str, text: str) -> Path:
 def config(folder: Path) -> Path:
     from dvskit.networks.model_folder import find_model
 
-    text = (find_model("dvs128-gestures") / "config.toml").read_text()
-    return text_file(folder, "config.toml", text)
+    return Path(shutil.copy(find_model("dvs128-gestures") / "config.toml", folder))
 
 
 def read_config(path: Path) -> Read:
@@ -222,12 +209,6 @@ def read_params(path: Path) -> Read:
     return repr(EmulatorParams.preset(path)), ""
 
 
-def opencv_calibration(folder: Path) -> Path:
-    path = folder / "a.yaml"
-    by_opencv(path)
-    return path
-
-
 def read_calibration(path: Path) -> Read:
     from dvskit.formats.calibration import read_camera
 
@@ -238,28 +219,19 @@ def sample_list(folder: Path) -> Path:
     events = dvskit.Events(t=[1, 2, 3], x=[0, 1, 2], y=[0, 1, 2], p=[1, 0, 1], size=(4, 4))
     for name in ("a", "b", "c"):
         dvskit.save_events(events, folder / f"{name}.npz")
-    rows = (
-        "path,label,group,part",
-        "a.npz,wave,anna,train",
-        "b.npz,clap,anna,train",
-        "c.npz,wave,bo,test",
-    )
-    text = "\n".join([*rows, ""])
-    return text_file(folder, "list.csv", text)
+    return text_file(folder, "list.csv", LIST)
 
 
 def read_list(path: Path) -> Read:
     from dvskit.datasets import open_samples
 
-    samples = open_samples(path)
-    return repr(list(samples.rows)), ""
+    return repr(list(open_samples(path).rows)), ""
 
 
 def read_label_file(path: Path) -> Read:
     from dvskit.formats.labels import read_labels
 
-    found = read_labels(path)
-    return repr(found), ""
+    return repr(read_labels(path)), ""
 
 
 def read_image_times(path: Path) -> Read:
@@ -272,20 +244,12 @@ def read_image_times(path: Path) -> Read:
 
 
 def model(folder: Path, name: str) -> Path:
-    """A shipped model; what no reader opens is left out."""
+    """A shipped model, without the file that no reader opens."""
     from dvskit.networks.model_folder import find_model
 
     path = folder / "model"
-    shutil.copytree(find_model(name), path)
-    (path / "README.md").unlink()
+    shutil.copytree(find_model(name), path, ignore=shutil.ignore_patterns("README.md"))
     return path
-
-
-def small_model(folder: Path) -> Path:
-    from dvskit.training import save_model
-    from tests.test_live import MODEL
-
-    return save_model(folder / "model", MODEL)
 
 
 def read_model(path: Path) -> Read:
@@ -322,11 +286,11 @@ def read_onnx(path: Path) -> Read:
 
 def features(folder: Path) -> Path:
     from dvskit.tensors import FeatureLayer, fit_features, save_features
-    from tests.test_tensors import random_events
+    from tests.laws import scattered
 
     layers = [FeatureLayer(n_features=3, patch=3, tau_us=4_000)]
     path = folder / "features.safetensors"
-    save_features(fit_features(random_events(600, seed=1), layers), path)
+    save_features(fit_features(scattered(600, span_us=10_000, seed=1), layers), path)
     return path
 
 
@@ -360,17 +324,6 @@ def read_checkpoint(path: Path) -> Read:
 # --- what dvskit keeps ----------------------------------------------------------------------------
 
 
-def notes(folder: Path) -> Path:
-    kept = [{"text": "Short clips", "kind": "short", "count": 3}] * 3
-    return text_file(folder, "notes.json", json.dumps({"notes": kept}, indent=1))
-
-
-def read_notes(path: Path) -> Read:
-    from dvskit.training.folder_notes import _read
-
-    return repr(_read(path)), ""
-
-
 def address(folder: Path) -> Path:
     from dvskit.teach.kept_address import KeptAddress, write_address
 
@@ -388,14 +341,23 @@ def read_kept_address(path: Path) -> Read:
 def read_manifest(path: Path) -> Read:
     from dvskit.cli._manifest import Manifest
 
-    return repr(Manifest(path.parent, "0" * 16)._made_with), ""
+    manifest = Manifest(path.parent, "0" * 16)
+    return repr([manifest.made_with(path.parent / f"{name}.raw") for name in "abc"]), ""
 
 
 MANIFEST = "file,input,options,events,seconds,host,error\n" + "".join(
     f"{name}.raw,in/{name}.npz,0123456789abcdef,2000,0.125,node,\n" for name in "abc"
 )
-CALIB = f"{LINE}  # fx fy cx cy k1 k2 p1 p2 k3\n"
+CALIB = "199.5 198.25 132.0 110.5 -0.37 0.15 -0.0003 0.0007 0.0  # fx fy cx cy k1 k2 p1 p2 k3\n"
+KALIBR = """cam0:
+  camera_model: pinhole
+  distortion_coeffs: [-0.37, 0.15, -0.0003, 0.0007]
+  distortion_model: radtan
+  intrinsics: [199.5, 198.25, 132.0, 110.5]
+  resolution: [240, 180]
+"""
 LABELS = "start_us,stop_us,name\n0,1000,wave\n1000,2500,clap\n4000,9000,arm roll\n12000,13000,x\n"
+LIST = "path,label,group,part\na.npz,wave,anna,train\nb.npz,clap,anna,train\nc.npz,wave,bo,test\n"
 TIMES = "".join(f"{number / 30:.6f} frame_{number:06d}.png\n" for number in range(8))
 
 
@@ -407,15 +369,15 @@ def _video(name: str, suffix: str, codec: str, pix_fmt: str) -> Parser:
     return Parser(name, partial(encoded, suffix=suffix, codec=codec, pix_fmt=pix_fmt), read_frames)
 
 
+_MODEL_FILES = ("model.toml", "weights.safetensors")
 PARSERS: tuple[Parser, ...] = (
-    Parser("mp4-h264", partial(h264, suffix=".mp4"), read_frames),
-    Parser("mov-h264", partial(h264, suffix=".mov"), read_frames),
-    Parser("mkv-ffv1", ffv1, read_frames),
+    _video("mp4-h264", ".mp4", "libx264", "yuv420p"),
+    _video("mov-hevc", ".mov", "libx265", "yuv420p"),
     _video("avi-mjpeg", ".avi", "mjpeg", "yuvj420p"),
     _video("webm-vp9", ".webm", "libvpx-vp9", "yuv420p"),
-    _video("mp4-hevc", ".mp4", "libx265", "yuv420p"),
     _video("mkv-av1", ".mkv", "libsvtav1", "yuv420p"),
     _video("gif", ".gif", "gif", "rgb8"),
+    Parser("mkv-ffv1", ffv1, read_frames),
     Parser("images-png", partial(image_folder, suffix=".png", times="images.txt"), read_frames,
            ("*.png", "images.txt")),
     Parser("images-jpg", partial(image_folder, suffix=".jpg", times="timestamps.txt"), read_frames,
@@ -430,21 +392,18 @@ PARSERS: tuple[Parser, ...] = (
     Parser("config", config, read_config, text=True),
     Parser("preset", preset, read_params, text=True),
     _text("calib.txt", "calib.txt", CALIB, read_calibration),
-    Parser("calib-opencv", opencv_calibration, read_calibration, text=True),
     _text("calib-kalibr", "a.yaml", KALIBR, read_calibration),
     Parser("list", sample_list, read_list, text=True),
     _text("labels", "a_labels.csv", LABELS, read_label_file),
     _text("image-times", "images.txt", TIMES, read_image_times),
-    Parser("model", small_model, read_model, ("model.toml", "weights.safetensors")),
-    Parser("model-text", small_model, read_model, ("model.toml",), text=True),
-    Parser("model-gestures", partial(model, name="dvs128-gestures"), read_model,
-           ("model.toml", "weights.safetensors", "likeness.safetensors", "split.csv")),
-    Parser("model-images", partial(model, name="reconstruct"), read_images_model,
-           ("model.toml", "weights.safetensors")),
+    Parser("model", partial(model, name="dvs128-gestures"), read_model,
+           (*_MODEL_FILES, "likeness.safetensors", "split.csv")),
+    Parser("model-text", partial(model, name="nmnist-signed-lif"), read_model, ("model.toml",),
+           text=True),
+    Parser("model-images", partial(model, name="reconstruct"), read_images_model, _MODEL_FILES),
     Parser("onnx", onnx, read_onnx),
     Parser("features", features, read_features),
     Parser("checkpoint", checkpoint, read_checkpoint),
     _text("manifest", "manifest.csv", MANIFEST, read_manifest),
-    Parser("notes", notes, read_notes, text=True),
     Parser("address", address, read_kept_address, text=True),
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Damaged files of every kind, each read in a child process: see tests/mutations.py.
+"""Damaged files of every kind, each read in a child process: see tests/mutation_judge.py.
 
     python -m tests.benchmarks.reliability mutations --seconds 3600      each kind for an hour
     python -m tests.benchmarks.reliability mutations evt3 onnx --seed 5000
@@ -22,9 +22,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import dvskit
+from tests.mutation_judge import FAULTS, Reader
 from tests.mutation_parsers import PARSERS, Parser
 from tests.mutation_samples import SAMPLES, Sample
-from tests.mutations import FAULTS, Reader
 
 Subject = Sample | Parser
 _LISTED = 5  # faults of a kind
