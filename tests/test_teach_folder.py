@@ -16,6 +16,7 @@ from dvskit.datasets import open_samples
 from dvskit.errors import ConfigError, MissingFileError, OutputError, VideoError
 from dvskit.teach import ClipFolder, clip_files
 from dvskit.video import open_frames
+from tests.laws import refused
 from tests.sample_files import video
 from tests.teach_clips import CLASSES, every_byte, fill, record
 from tests.test_last_frame import clip as cut_clip
@@ -31,38 +32,40 @@ def names(folder: ClipFolder) -> list[str]:
     return [clip.file for clip in folder.clips()]
 
 
+OPERATIONS = {
+    "move": lambda folder, pick, turn: folder.move_clip(
+        pick(names(folder)), pick(folder.classes())
+    ),
+    "person": lambda folder, pick, turn: folder.move_clip(
+        pick(names(folder)), folder.classes()[0], pick(["bo", "cy"])
+    ),
+    "delete": lambda folder, pick, turn: folder.delete_clip(pick(names(folder))),
+    "undo": lambda folder, pick, turn: folder.undo(),
+    "back": lambda folder, pick, turn: folder.undo_move(pick(names(folder))),
+    "rename": lambda folder, pick, turn: folder.rename_class(
+        pick(folder.classes()), f"class {turn % 5}"
+    ),
+    "class": lambda folder, pick, turn: folder.add_class(f"new {turn % 3}"),
+    "drop": lambda folder, pick, turn: folder.delete_class(
+        pick(folder.classes()), with_clips=bool(turn % 2)
+    ),
+}
+
+
 def test_any_sequence_of_operations_keeps_the_bytes_of_all_clips(folder):
     fill(folder, "anna", "bo", each=2)
     before, rng = every_byte(folder.path), np.random.default_rng(3)
     assert len(set(before)) == 8
     done = set()
     for turn in range(150):
-        files, classes = names(folder), folder.classes()
-        what = str(
-            rng.choice(["move", "person", "delete", "undo", "back", "rename", "class", "drop"])
-        )
+        what = str(rng.choice(list(OPERATIONS)))
         try:
-            if what == "move":
-                folder.move_clip(str(rng.choice(files)), str(rng.choice(classes)))
-            elif what == "person":
-                folder.move_clip(str(rng.choice(files)), classes[0], str(rng.choice(["bo", "cy"])))
-            elif what == "delete":
-                folder.delete_clip(str(rng.choice(files)))
-            elif what == "undo":
-                folder.undo()
-            elif what == "back":
-                folder.undo_move(str(rng.choice(files)))
-            elif what == "rename":
-                folder.rename_class(str(rng.choice(classes)), f"class {turn % 5}")
-            elif what == "class":
-                folder.add_class(f"new {turn % 3}")
-            else:
-                folder.delete_class(str(rng.choice(classes)), with_clips=bool(turn % 2))
+            OPERATIONS[what](folder, lambda choices: str(rng.choice(choices)), turn)
             done.add(what)
         except (ConfigError, ValueError):  # nothing to choose from, or a name in use
             pass
         assert every_byte(folder.path) == before, what
-    assert len(done) == 8
+    assert done == OPERATIONS.keys()
     while folder.deleted():
         try:
             folder.undo()
@@ -71,21 +74,25 @@ def test_any_sequence_of_operations_keeps_the_bytes_of_all_clips(folder):
     assert sorted((folder.path / file).read_bytes() for file in names(folder)) == before
 
 
-def test_a_moved_clip_goes_back_to_its_name_or_the_next_take(folder):
-    fill(folder, "anna", "bo")
-    before = names(folder)
-    moved = folder.move_clip("up/anna_t1.mkv", "across", "bo").file
-    assert moved == "across/bo_t2.mkv"
-    assert folder.undo_move(moved) == "up/anna_t1.mkv"
+def test_a_moved_clip_is_the_next_take_and_goes_back_to_its_name_or_the_next_take(folder):
+    fill(folder, "anna", each=2)
+    record(folder, "up", "bo", 3)
+    data, before = (folder.path / "up/anna_t1.mkv").read_bytes(), names(folder)
+    assert folder.move_clip("up/anna_t1.mkv", "up").file == "up/anna_t1.mkv"
+    moved = folder.move_clip("up/anna_t1.mkv", "across")
+    assert (moved.file, moved.take) == ("across/anna_t3.mkv", 3)
+    assert (folder.path / moved.file).read_bytes() == data
+    assert folder.undo_move(moved.file) == "up/anna_t1.mkv"
     assert names(folder) == before
-    moved = folder.move_clip("up/anna_t1.mkv", "across").file
+    assert folder.move_clip("up/anna_t1.mkv", "across", "bo").file == "across/bo_t1.mkv"
+    assert folder.move_clip("across/bo_t1.mkv", "across", "Anna").file == "across/Anna_t3.mkv"
     record(folder, "up", "anna", 9)  # takes the name meanwhile
-    assert folder.undo_move(moved) == "up/anna_t2.mkv"
+    assert names(folder).count("up/anna_t1.mkv") == 0
     moved = folder.move_clip("up/bo_t1.mkv", "across").file
     folder.delete_class("up", with_clips=True)
     assert folder.undo_move(moved) == "up/bo_t1.mkv"
-    for file in ("across/bo_t1.mkv", moved, "up/none.mkv"):
-        with pytest.raises(ConfigError, match=r"was not moved|there is no clip"):
+    for file in ("across/anna_t1.mkv", moved, "up/none.mkv"):
+        with refused(ConfigError, file):
             folder.undo_move(file)
 
 
@@ -120,16 +127,13 @@ def test_a_clip_is_decoded_once_also_after_a_move_and_a_restart(folder, monkeypa
     before = folder.clips()
     folder.close()
 
-    def refused(path: Path) -> None:
+    def fail(path: Path) -> None:
         raise AssertionError(path)
 
-    monkeypatch.setattr(clip_files, "facts_of", refused)
+    monkeypatch.setattr(clip_files, "facts_of", fail)  # decoding is seen nowhere else
     with ClipFolder(folder.path) as again:
         assert again.clips() == before
         assert again.move_clip("up/bo_t1.mp4", "across").frames == 8
-        (folder.path / "up" / "anna_t1.mkv").touch()
-        with pytest.raises(AssertionError):
-            again.clips()
     monkeypatch.undo()
     for text in ("", "[1]", '{"a": 3}', '{"a": [1]}', "\0"):
         (folder.path / ".recording" / "clips.json").write_text(text)
@@ -149,21 +153,6 @@ def test_a_video_without_its_last_frame_is_added_and_not_damaged(folder, tmp_pat
     assert folder.clip(added.file) == added
 
 
-def test_a_clip_that_is_gone_meanwhile_is_neither_damaged_nor_listed(folder, monkeypatch):
-    fill(folder, "anna")
-    with pytest.raises(MissingFileError):
-        clip_files.facts_of(folder.path / "up" / "bo_t1.mkv")
-    (folder.path / "up" / "anna_t1.mkv").touch()  # so that it is read anew
-    facts_of = clip_files.facts_of
-
-    def slow(path: Path) -> clip_files.ClipFacts:
-        path.unlink()
-        return facts_of(path)
-
-    monkeypatch.setattr(clip_files, "facts_of", slow)
-    assert names(folder) == ["across/anna_t1.mkv"]
-
-
 def test_a_training_opens_the_folder_and_knows_the_people(folder):
     fill(folder, "anna", "bo b", each=2)
     folder.delete_clip("up/anna_t1.mkv")
@@ -176,33 +165,12 @@ def test_a_training_opens_the_folder_and_knows_the_people(folder):
 
 
 @pytest.mark.parametrize(
-    ("name", "problem"),
-    [
-        ("", "empty"),
-        ("   ", "empty"),
-        (".", "begins with a dot"),
-        ("..", "begins with a dot"),
-        (".hidden", "begins with a dot"),
-        ("../up", "begins with a dot"),
-        ("a/b", "has a /"),
-        ("/etc", "has a /"),
-        ("a\\b", "has a "),
-        ("C:up", "has a :"),
-        ("up?", r"has a \?"),
-        ("a\nb", "cannot be shown"),
-        ("a\0b", "cannot be shown"),
-        ("a\u202eb", "cannot be shown"),
-        ("\udcff", "cannot be shown"),
-        ("end.", "ends with a dot"),
-        ("CON", "reserved on Windows"),
-        ("nul.txt", "reserved on Windows"),
-        ("com\u00b9", "reserved on Windows"),
-        ("Thumbs.db", "one that systems use"),
-        ("x" * 61, "longer than 60"),
-        ("\U0001f600" * 50, "longer than 60"),
-    ],
-)
-def test_a_name_that_no_system_takes_is_refused_in_a_line(folder, name, problem):
+    "name",
+    ["", "   ", ".", "..", ".hidden", "../up", "a/b", "/etc", "a\\b", "C:up", "up?", "a\nb", "a\0b",
+     "a\u202eb", "\udcff", "end.", "CON", "nul.txt", "com\u00b9", "Thumbs.db", "x" * 61,
+     "\U0001f600" * 50],
+)  # fmt: skip
+def test_a_name_that_no_system_takes_is_refused_in_a_line(folder, name):
     folder.add_class("up")
     record(folder, "up", "anna", 1)
     for attempt in (
@@ -212,10 +180,8 @@ def test_a_name_that_no_system_takes_is_refused_in_a_line(folder, name, problem)
         lambda: folder.move_clip("up/anna_t1.mkv", "up", name),
         lambda: folder.add_video(folder.path / "up" / "anna_t1.mkv", "up", name),
     ):
-        with pytest.raises(ConfigError, match=problem) as found:
+        with refused(ConfigError):
             attempt()
-        assert "\n" not in str(found.value)
-        str(found.value).encode()
     assert (names(folder), folder.classes()) == (["up/anna_t1.mkv"], ["up"])
 
 
@@ -231,16 +197,16 @@ def test_a_name_in_any_script_is_a_class_and_a_person(folder, name):
 def test_a_class_that_differs_by_case_or_composition_exists(folder):
     folder.add_class("Hände")
     for name in ("hände", "HÄNDE", "Ha\u0308nde"):
-        with pytest.raises(ConfigError, match="is a class already; choose another name"):
+        with refused(ConfigError):
             folder.add_class(name)
     assert folder.rename_class("Hände", "HÄNDE") == "HÄNDE"
     assert folder.classes() == ["HÄNDE"]
     assert folder.add_class("Ho\u0308he") == "Höhe"
     (folder.path / "Wu\u0308rfel").mkdir()  # as macOS writes it
-    with pytest.raises(ConfigError, match="is a class already"):
+    with refused(ConfigError, "Würfel"):
         folder.add_class("Würfel")
     (folder.path / "notes.txt").write_text("mine")
-    with pytest.raises(ConfigError, match="is in use"):
+    with refused(ConfigError, "notes.txt"):
         folder.add_class("notes.txt")
 
 
@@ -253,13 +219,12 @@ def test_names_of_clips_lead_nowhere_else(folder, tmp_path):
                  "up/anna_t1.mkv\0", "up/\udcff.mkv"):  # fmt: skip
         for attempt in (folder.clip, folder.delete_clip, folder.thumbnail, folder.preview,
                         lambda name: folder.move_clip(name, "up")):  # fmt: skip
-            with pytest.raises(ConfigError, match="there is no cl") as found:
+            with refused(ConfigError):
                 attempt(file)
-            str(found.value).encode()
     for name in ("..", ".deleted", ".recording", "no", "up/"):
-        with pytest.raises(ConfigError, match="there is no class"):
+        with refused(ConfigError, name):
             folder.delete_class(name, with_clips=True)
-        with pytest.raises(ConfigError, match="there is no class"):
+        with refused(ConfigError, name):
             folder.move_clip("up/anna_t1.mkv", name)
     assert outside.read_bytes() == data
 
@@ -297,13 +262,10 @@ def test_a_hidden_folder_that_is_a_link_is_not_used(folder, tmp_path):
     (folder.path / ".deleted").symlink_to(tmp_path / "elsewhere")
     shutil.rmtree(folder.path / ".recording")
     (folder.path / ".recording").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(OutputError, match=r"\.recording: is a link or a file; remove it"):
+    with refused(OutputError, ".recording"):
         ClipFolder(folder.path)
     (folder.path / ".recording").unlink()
-    with (
-        ClipFolder(folder.path) as again,
-        pytest.raises(OutputError, match=r"\.deleted: is a link or a file; remove it"),
-    ):
+    with ClipFolder(folder.path) as again, refused(OutputError, ".deleted"):
         again.delete_clip("up/anna_t1.mkv")
     assert list((tmp_path / "elsewhere").iterdir()) == []
     assert every_byte(folder.path / "up") != []
@@ -321,18 +283,18 @@ def test_a_deleted_clip_comes_back_also_where_its_place_is_taken_or_its_class_go
     first = folder.delete_clip("up/anna_t2.mkv")
     folder.delete_class("up", with_clips=True)
     assert folder.undo(first.token) == "up/anna_t2.mkv"
-    with pytest.raises(ConfigError, match="“up” is a class already"):
+    with refused(ConfigError, "“up”"):
         folder.undo()
     folder.rename_class("up", "back")
     assert folder.undo() == "up"
     assert names(folder) == ["across/anna_t1.mkv", "back/anna_t2.mkv", "up/anna_t1.mkv"]
-    with pytest.raises(ConfigError, match="there is nothing to restore"):
+    with refused(ConfigError):
         folder.undo()
 
 
 def test_a_class_with_clips_is_deleted_only_if_asked_for(folder):
     fill(folder, "anna")
-    with pytest.raises(ConfigError, match="class up: holds 1 file; delete it with its clips"):
+    with refused(ConfigError, "up", "1 file"):
         folder.delete_class("up")
     folder.add_class("empty")
     folder.delete_class("empty")
@@ -340,18 +302,7 @@ def test_a_class_with_clips_is_deleted_only_if_asked_for(folder):
     assert folder.classes() == ["across"]
 
 
-def test_a_moved_clip_is_the_next_take_there(folder):
-    fill(folder, "anna", each=2)
-    data = (folder.path / "up/anna_t1.mkv").read_bytes()
-    assert folder.move_clip("up/anna_t1.mkv", "up").file == "up/anna_t1.mkv"
-    moved = folder.move_clip("up/anna_t1.mkv", "across")
-    assert (moved.file, moved.take) == ("across/anna_t3.mkv", 3)
-    assert (folder.path / moved.file).read_bytes() == data
-    assert folder.move_clip(moved.file, "across", "bo").file == "across/bo_t1.mkv"
-    assert folder.move_clip("across/bo_t1.mkv", "across", "Anna").file == "across/Anna_t3.mkv"
-
-
-@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".avi", ".MP4", ".gif", ".webm"])
+@pytest.mark.parametrize("suffix", [".MP4", ".avi", ".gif", ".webm"])
 def test_a_dropped_video_is_kept_byte_by_byte(folder, tmp_path, suffix):
     folder.add_class("up")
     source = tmp_path / f"my video{suffix}"
@@ -370,19 +321,15 @@ def test_a_dropped_video_is_kept_byte_by_byte(folder, tmp_path, suffix):
     assert not any(path.is_dir() for path in (folder.path / ".recording").iterdir())
 
 
-@pytest.mark.parametrize("name", ["clip", "clip.bin", "x.webp"])
-def test_a_dropped_video_of_another_suffix_is_rewritten_with_its_frames_and_times(
-    folder, tmp_path, name
-):
+def test_a_dropped_video_of_another_suffix_is_rewritten_with_its_frames_and_times(folder, tmp_path):
     folder.add_class("up")
     source = video(tmp_path / "a.mp4")
-    clip = folder.add_video(source.read_bytes(), "up", "anna", name=name)
-    assert clip.file == "up/anna_t1.mkv"
-    for (t_us, frame), (at_us, given) in zip(
-        open_frames(folder.path / clip.file), open_frames(source), strict=True
-    ):
-        assert t_us == at_us
-        assert np.array_equal(frame, given)
+    for take, name in enumerate(["clip", "x.webp"], 1):
+        clip = folder.add_video(source.read_bytes(), "up", "anna", name=name)
+        assert clip.file == f"up/anna_t{take}.mkv"
+        found, given = list(open_frames(folder.path / clip.file)), list(open_frames(source))
+        assert [t_us for t_us, _ in found] == [t_us for t_us, _ in given]
+        assert np.array_equal([frame for _, frame in found], [frame for _, frame in given])
 
 
 def test_what_is_no_whole_video_is_refused_in_a_line_and_leaves_nothing(folder, tmp_path):
@@ -399,15 +346,12 @@ def test_what_is_no_whole_video_is_refused_in_a_line_and_leaves_nothing(folder, 
         (video(tmp_path / "one.mp4", frames=1).read_bytes(), "one.mp4"),
         (Path(__file__).read_bytes(), "test.py"),
     ):
-        with pytest.raises(VideoError, match="is no video, is damaged, or has fewer") as found:
+        with refused(VideoError, f"“{name or 'the video'}”"):
             folder.add_video(data, "up", "anna", name=name)
-        assert str(found.value).startswith(f"“{name or 'the video'}” is no video")
-        assert "\n" not in str(found.value)
-        assert ".recording" not in str(found.value)
     for missing in (tmp_path / "none.mp4", tmp_path):
-        with pytest.raises(MissingFileError, match="no such file"):
+        with refused(MissingFileError, missing):
             folder.add_video(missing, "up", "anna")
-    with pytest.raises(ConfigError, match="there is no class “down”; choose another"):
+    with refused(ConfigError, "“down”"):
         folder.add_video(whole, "down", "anna", name="a.mp4")
     assert names(folder) == []
     assert list((folder.path / "up").iterdir()) == []
@@ -431,17 +375,13 @@ def test_a_thumbnail_and_a_preview_show_the_clip(folder):
     assert lasting == pytest.approx(1000 * folder.clip("up/anna_t1.mkv").seconds, abs=100)
 
 
-def test_a_preview_shows_the_first_seconds_of_a_long_clip(folder):
+def test_previews_of_long_and_of_large_clips_are_small(folder, tmp_path):
     folder.add_class("up")
-    clip = record(folder, "up", "anna", 1, count=700)
-    assert clip.seconds > 15
-    assert Image.open(io.BytesIO(folder.preview(clip.file))).n_frames <= 125
-
-
-def test_a_large_clip_has_a_small_preview(folder, tmp_path):
-    folder.add_class("up")
-    folder.add_video(video(tmp_path / "a.mp4", size=(640, 360)), "up", "anna")
-    for data in (folder.thumbnail("up/anna_t1.mp4"), folder.preview("up/anna_t1.mp4")):
+    long = record(folder, "up", "anna", 1, count=700)
+    assert long.seconds > 15
+    assert Image.open(io.BytesIO(folder.preview(long.file))).n_frames <= 125
+    large = folder.add_video(video(tmp_path / "a.mp4", size=(640, 360)), "up", "bo")
+    for data in (folder.thumbnail(large.file), folder.preview(large.file)):
         assert Image.open(io.BytesIO(data)).size == (160, 90)
 
 
@@ -455,7 +395,6 @@ def test_clips_of_other_names_have_no_person_and_keep_their_names(folder, tmp_pa
     assert folder.move_clip("across/holiday (2).mp4", "up", "bo").file == "up/bo_t1.mp4"
 
 
-@pytest.mark.slow(seconds=5)
 def test_two_tabs_that_change_and_list_at_once_do_not_disturb_each_other(folder):
     fill(folder, "anna", "bo")
     before, wrong, done = every_byte(folder.path), [], threading.Event()
@@ -474,7 +413,7 @@ def test_two_tabs_that_change_and_list_at_once_do_not_disturb_each_other(folder)
     threads = [threading.Thread(target=look) for _ in range(3)]
     for each in threads:
         each.start()
-    for turn in range(15):
+    for turn in range(5):
         folder.rename_class("up", "down")
         folder.delete_class("down", with_clips=True)
         folder.undo()
@@ -492,19 +431,18 @@ def test_two_tabs_that_change_and_list_at_once_do_not_disturb_each_other(folder)
 
 def test_a_folder_is_used_by_one_process_at_a_time(tmp_path):
     one = ClipFolder(tmp_path / "set")
-    with pytest.raises(OutputError, match="another dvskit teach uses it; end that one first"):
+    with refused(OutputError, "set"):
         ClipFolder(tmp_path / "set")
     one.close()
     ClipFolder(tmp_path / "set").close()
 
 
-def test_a_folder_that_cannot_be_made_is_said_in_a_line(tmp_path):
+def test_a_folder_that_cannot_be_made_is_an_error_of_one_line(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError, match="file: is a file; name a folder of clips"):
-        ClipFolder(tmp_path / "file")
-    with pytest.raises(OutputError, match="none/set: No such file"):
-        ClipFolder(tmp_path / "none" / "set")
+    for place in ("file", "none/set"):
+        with refused(OutputError, place):
+            ClipFolder(tmp_path / place)
     if os.geteuid():
         (tmp_path / "set").mkdir(mode=0o500)
-        with pytest.raises(OutputError, match=r"Permission denied"):
+        with refused(OutputError, "set"):
             ClipFolder(tmp_path / "set")
