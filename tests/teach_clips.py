@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from dvskit.teach import Clip, ClipFolder, ClipRecorder, TeachTraining
 from dvskit.teach.server import TeachServer
+from dvskit.teach.train_process import TrainProcess
 
 SIZE = (48, 36)
 CLASSES = ("across", "up")
@@ -61,3 +62,10 @@ def serving(
 def every_byte(root: Path) -> list[bytes]:
     """The bytes of all videos below a folder, wherever they are."""
     return sorted(path.read_bytes() for path in root.rglob("*.mkv") if path.is_file())
+
+
+def shorten_trainings(monkeypatch, steps: int, epochs: int) -> None:
+    """Trainings take a few steps, which no option of teach asks for."""
+    start = TrainProcess.start
+    short = ("--set", f"loop.steps={steps}", "--set", f"loop.epochs={epochs}")
+    monkeypatch.setattr(TrainProcess, "start", lambda own, words: start(own, [*words, *short]))

@@ -12,6 +12,7 @@ from dvskit.render.colormap import DARK, rgb
 from dvskit.teach import LiveAnswers
 from dvskit.training import save_model
 from dvskit.video import ArrayFrames
+from tests.laws import refused
 from tests.teach_clips import SIZE, movement
 from tests.test_live import model_of
 
@@ -107,13 +108,13 @@ def test_a_wrong_frame_is_refused_in_a_line_and_answers_go_on(model):
         assert found.probabilities == expected.probabilities
         if number % 3 == 0:
             for wrong_us in (t_us, t_us - 1):
-                with pytest.raises(VideoError, match="is not after the one before"):
+                with refused(VideoError):
                     answers.add(wrong_us, frame)
             for wrong in (frame.T, frame.astype(float), frame[None], "frame"):
-                with pytest.raises(ShapeError, match=r"give gray frames uint8 \(36, 48\)"):
+                with refused(ShapeError, "(36, 48)"):
                     answers.add(t_us + 1, wrong)
 
 
 def test_a_missing_model_is_said_in_a_line(tmp_path):
-    with pytest.raises(ModelError, match=r"holds no model\.toml"):
+    with refused(ModelError, "model.toml"):
         LiveAnswers(tmp_path, SIZE)

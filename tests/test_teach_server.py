@@ -9,8 +9,6 @@ import os
 import socket
 import stat
 import struct
-import subprocess
-import sys
 from contextlib import closing, contextmanager
 from urllib.parse import quote, urlsplit
 
@@ -23,6 +21,7 @@ from dvskit.errors import OutputError
 from dvskit.teach import ClipFolder
 from dvskit.teach.kept_address import KeptAddress, address_file, read_address, write_address
 from dvskit.video import VideoFrames
+from tests.laws import refused
 from tests.teach_clips import SIZE, movement, serving
 
 
@@ -109,40 +108,34 @@ def test_actions_change_the_folder_and_answer_with_the_state(served, folder):
     token = do(served, "delete_class", name="up")["result"]
     assert folder.classes() == ["wave"]
     assert do(served, "undo", token=token)["result"] == "up"
-    assert ask(served, "commands")[:2] == (400, b"there is no model; train first")
+    status, answer, _ = ask(served, "commands")
+    assert (status, b"no model" in answer) == (400, True)
     assert json.loads(json.dumps(served.state())) == do(served, "stop")["state"]
 
 
 @pytest.mark.parametrize(
-    ("body", "said"),
+    ("body", "named"),
     [
-        (b"\xff", "is not a JSON object"),
-        (b"[1]", "is not a JSON object"),
-        (b"[" * 9_000, "is not a JSON object"),
-        (b"{}", "do of the action is not a text"),
-        (b'{"do": "format_disk"}', "action 'format_disk' is none of add_class"),
-        (b'{"do": "add_class", "name": 3}', "name of the action is not a text"),
-        (b'{"do": "add_class", "name": "../x"}', "the name begins with a dot"),
-        (b'{"do": "delete_clip", "clip": "wave/../../x"}', "there is no cl"),
-        (b'{"do": "train", "minutes": true}', "minutes of the action is not a number"),
-        (b'{"do": "train", "minutes": 1e99}', "is not a number of"),
-        (b'{"do": "train", "minutes": 1}', "class “wave” has no clips"),
-        (b"x" * 20_000, "more than 10,000 bytes"),
+        (b"\xff", "JSON"),
+        (b"[1]", "JSON"),
+        (b"[" * 9_000, "JSON"),
+        (b"{}", "do "),
+        (b'{"do": "format_disk"}', "'format_disk'"),
+        (b'{"do": "add_class", "name": 3}', "name"),
+        (b'{"do": "add_class", "name": "../x"}', "name"),
+        (b'{"do": "delete_clip", "clip": "wave/../../x"}', "clip"),
+        (b'{"do": "train", "minutes": true}', "minutes"),
+        (b'{"do": "train", "minutes": 1e99}', "1e+99"),
+        (b'{"do": "train", "minutes": 1}', "“wave”"),
+        (b"x" * 20_000, "10,000 bytes"),
     ],
 )
-def test_actions_that_cannot_be_are_refused_in_a_line(served, folder, body, said):
+def test_wrong_actions_are_refused_in_a_line(served, folder, body, named):
     status, answer, _ = ask(served, "do", body)
     assert status == 400
-    assert said in answer.decode()
+    assert named in answer.decode()
     assert b"\n" not in answer
     assert folder.classes() == ["wave"]
-
-
-@pytest.mark.slow(seconds=4)
-def test_the_page_is_served_before_torch_is_loaded():
-    code = "import dvskit.teach.server, sys; print('torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "False\n"
 
 
 def test_the_page_runs_no_code_but_its_own_files(served):
@@ -175,41 +168,41 @@ def test_recorded_frames_are_on_disk_bit_for_bit(served, folder):
         np.testing.assert_array_equal(frame, sent_frame)
 
 
-@pytest.mark.parametrize("how", ["goes away", "discards"])
+@pytest.mark.parametrize("discards", [False, True])
 def test_a_page_that_goes_away_keeps_its_recording_and_one_that_discards_does_not(
-    served, folder, how
+    served, folder, discards
 ):
     with opened(served) as page, opened(served) as other:
         page.send(size=list(SIZE), ignored=1)
         page.send(record={"label": "wave", "person": "bo"})
         page.frames("across", 4)
-        if how == "discards":
+        if discards:
             page.send(discard=True)
         page.link.close()
-        while how == "goes away" and not other.hear("state")["state"]["clips"]:
+        while not discards and not other.hear("state")["state"]["clips"]:
             pass
     clips = [(clip.file, clip.frames) for clip in folder.clips()]
-    assert clips == ([("wave/bo_t1.mkv", 20)] if how == "goes away" else [])
+    assert clips == ([] if discards else [("wave/bo_t1.mkv", 20)])
 
 
 @pytest.mark.parametrize(
-    ("message", "said"),
+    ("message", "named"),
     [
-        ("[]", "is not a JSON object"),
-        ("[" * 99_000, "is not a JSON object"),
-        ('{"size": [1, "2"]}', "is not a width and a height"),
-        ('{"size": [99999, 99999]}', "is not a width and a height"),
-        ('{"record": 3}', "start the camera first"),
-        (b"123", "a frame of 3 bytes does not have the size None"),
+        ("[]", "JSON"),
+        ("[" * 99_000, "JSON"),
+        ('{"size": [1, "2"]}', "width"),
+        ('{"size": [99999, 99999]}', "width"),
+        ('{"record": 3}', "camera"),
+        (b"123", "3 bytes"),
     ],
 )
-def test_messages_that_cannot_be_are_answered_and_the_link_goes_on(served, message, said):
+def test_wrong_messages_are_answered_and_the_link_goes_on(served, message, named):
     with opened(served) as page:
         page.link.send(message)
-        assert said in page.hear("problem")["problem"]
+        assert named in page.hear("problem")["problem"]
         page.send(size=[4, 4])
         page.send(record={"label": "none of it", "person": "a"})
-        assert "there is no class “none of it”" in page.hear("problem")["problem"]
+        assert "“none of it”" in page.hear("problem")["problem"]
 
 
 def test_a_message_larger_than_any_frame_ends_the_link_alone(served):
@@ -223,14 +216,14 @@ def test_a_message_larger_than_any_frame_ends_the_link_alone(served):
         assert do(served, "stop")
 
 
-@pytest.mark.slow(seconds=5)
+@pytest.mark.slow
 def test_frames_are_answered_with_a_picture_of_their_events(served):
     with opened(served) as page:
         page.send(size=list(SIZE))
-        for number, (t_us, frame) in enumerate(movement("across", 5, 8)):
+        for number, (t_us, frame) in enumerate(movement("across", 5, 8), 1):
             page.link.send(struct.pack("<q", t_us) + frame.tobytes())
             told = page.hear("answer", "problem")
-            assert (told["frame"], told["t_us"]) == (number + 1, t_us)
+            assert (told["frame"], told["t_us"]) == (number, t_us)
         assert told["events"] > 10
         assert (told["classes"], told["answer"], told["skipped"]) == ([], None, 0)
 
@@ -251,7 +244,7 @@ def test_a_video_is_added_shown_and_deleted(served, folder, tmp_path):
     assert ask(served, f"preview?clip={quote(clip)}")[1][8:12] == b"WEBP"
     status, body, _ = ask(served, "video?label=wave&person=a&name=notes.txt", b"no video")
     assert status == 400
-    assert body.startswith("“notes.txt” is no video".encode())
+    assert "“notes.txt”" in body.decode()
     do(served, "delete_clip", clip=clip)
     assert [each.file for each in folder.clips()] == ["wave/anna_t1.mkv"]
 
@@ -284,7 +277,7 @@ def test_a_token_whose_port_another_program_has_taken_is_not_used_again(folder, 
             assert second.token != token
             assert refuses(second, token)
         with (
-            pytest.raises(OutputError, match="is not available"),
+            refused(OutputError, port),
             serving(folder, tmp_path / "runs", kept, port),
         ):
             pass

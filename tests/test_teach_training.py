@@ -25,12 +25,11 @@ from dvskit.teach import (
     saved_commands,
     train_process,
 )
-from dvskit.teach.train_process import TrainProcess
 from dvskit.training import load_model
 from tests.laws import refused
 from tests.printed_commands import check
 from tests.sample_files import video
-from tests.teach_clips import SIZE, fill, movement, record
+from tests.teach_clips import SIZE, fill, movement, record, shorten_trainings
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="processes are killed")
 
@@ -367,13 +366,6 @@ def test_each_start_of_a_training_and_each_fault_of_clips_has_a_sentence():
     slow, cut = plain_words.clip_words({"slow": 2, "cut": 1})
     assert slow.startswith("2 clips have ")
     assert cut.startswith("1 clip lacks ")
-
-
-def shorten_trainings(monkeypatch, steps: int, epochs: int) -> None:
-    """Trainings take a few steps, which no option of teach asks for."""
-    start = TrainProcess.start
-    short = ("--set", f"loop.steps={steps}", "--set", f"loop.epochs={epochs}")
-    monkeypatch.setattr(TrainProcess, "start", lambda own, words: start(own, [*words, *short]))
 
 
 def run_commands(run, model: Path, folder: ClipFolder, others: Path) -> None:
