@@ -1,6 +1,6 @@
 """How near `dvskit calibrate` comes where the frames' clock and exposure are not known.
 
-    python tests/benchmarks/calibration_twins.py [--seed 1] [--cases 10] [--only 3,7]
+    python -m tests.benchmarks.calibration_twins [--seed 1] [--cases 10] [--only 3,7]
 
 Emulated twins of two kinds of real recordings, 25 frames a second of 8 bits, read noise of one
 digital number: "plane", 240x180, a texture with a 1/f spectrum that slides by, its stamps the start

@@ -27,12 +27,13 @@ import types
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from tests.benchmarks import measured
 
 FPS = 240
 FRAMES = 240
@@ -276,14 +277,6 @@ def time_of(number: int) -> int:
     return round(number * 1e6 / FPS)
 
 
-def status_mb(field: str) -> float:
-    # Not getrusage: its peak begins with that of the process which started this one.
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(field + ":"):
-            return int(line.split()[1]) / 1024
-    return -1
-
-
 @dataclass
 class Pieces:
     """What a run measured: frames, seconds, processor seconds and events of each piece."""
@@ -361,19 +354,17 @@ def one(name: str, clip_path: Path, mode: str, limit: float) -> None:
     warnings.filterwarnings("ignore")
     logging.disable(logging.CRITICAL)
     clip = np.load(clip_path)
-    measured = (step_through if name in STEPPED else run_pieces)(
+    pieces = (step_through if name in STEPPED else run_pieces)(
         name, clip, NOISE if mode == "noise" else CLEAN, limit
     )
-    peak = status_mb("VmHWM") - clip.nbytes / 2**20
-    print(json.dumps({**measured.told(), "peak_mb": round(peak)}))
+    peak = measured.memory_mb("VmHWM") - clip.nbytes / 2**20
+    print(json.dumps({**pieces.told(), "peak_mb": round(peak)}))
 
 
 def release_of(name: str) -> str:
     package = name.split(",")[0]
-    try:
-        return version(DISTRIBUTIONS.get(package, package))
-    except PackageNotFoundError:
-        pass
+    if found := measured.release(DISTRIBUTIONS.get(package, package)):
+        return found.split()[1]
     folder = Path(os.environ.get("DVSKIT_PEERS", "-"), package)
     command = ["git", "-C", str(folder), "rev-parse", "--short", "HEAD"]
     done = subprocess.run(command, capture_output=True, text=True)
@@ -382,15 +373,10 @@ def release_of(name: str) -> str:
 
 def measure(name: str, path: Path, mode: str, limit: float) -> dict[str, Any] | str:
     """Run `one` in a process; return what it told, or why it told nothing."""
-    command = [sys.executable, __file__, "--one", name, str(path), mode, "--seconds", str(limit)]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=20 + 10 * limit)
-    except subprocess.TimeoutExpired:
-        return f"more than {20 + 10 * limit:.0f} s"
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or [f"exit {done.returncode}"])[-1]
-        return last.removeprefix("ModuleNotFoundError: ")[:100]
-    return {**json.loads(done.stdout.splitlines()[-1]), "version": release_of(name)}
+    found = measured.in_process(
+        "emulator", "--one", name, path, mode, "--seconds", limit, limit_s=20 + 10 * limit
+    )
+    return found if isinstance(found, str) else {**found, "version": release_of(name)}
 
 
 # ---- the table
@@ -507,7 +493,7 @@ def memory(frames: int) -> None:
     for number in range(frames):
         step(time_of(number), clip[number % len(clip)])
         if number + 1 in (frames // 4, frames // 2, frames):
-            peak = status_mb("VmHWM")
+            peak = measured.memory_mb("VmHWM")
             print(
                 f"  {number + 1} frames: peak {peak:.0f} MB, of which the clip {clip.nbytes >> 20}"
             )
@@ -528,9 +514,7 @@ def main() -> None:
     if asked.one:
         one(asked.one[0], Path(asked.one[1]), asked.one[2], asked.seconds)
         return
-    from tests.benchmarks.measured import machine  # not in the processes of single emulators
-
-    print(machine())
+    print(measured.machine())
     if asked.memory:
         memory(asked.memory)
         return

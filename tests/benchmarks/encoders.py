@@ -1,6 +1,6 @@
 """Values and signals to spikes, beside the peers in one run.
 
-    python tests/benchmarks/encoders.py [--steps 1000] [--channels 1024] [--rounds 5] [--looped 16]
+    python -m tests.benchmarks.encoders [--steps 1000] [--channels 1024] [--rounds 5] [--looped 16]
 
 For each code prints the median milliseconds of ours [fastest pass] and of each peer, how many times
 ours that is by the clock and by the processor time of the fastest pass (which other work on the
@@ -21,12 +21,10 @@ torch wait for one another.
 from __future__ import annotations
 
 import argparse
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
-from statistics import median
+from importlib.metadata import version
 
 import numpy as np
 import torch
@@ -34,6 +32,7 @@ from torch import Tensor
 
 from dvskit import encoders
 from dvskit._threads import thread_count
+from tests.benchmarks.measured import Passes, release
 
 TAPS, CUTOFF, THRESHOLD, BSA_THRESHOLD, WINDOW = 20, 0.1, 0.05, 0.955, 5
 FIELDS = 8
@@ -210,10 +209,10 @@ def found_peers() -> dict[str, list[Peer]]:
     makers = (of_snntorch, of_norse, of_spikify, of_spike_encoding)
     for package, make in zip(PEERS, makers, strict=True):
         try:
-            print(f"{package} {version(package)}", end="; ")
             for name, peers in make().items():
                 every.setdefault(name, []).extend(peers)
-        except (PackageNotFoundError, ImportError) as error:
+            print(release(package), end="; ")
+        except ImportError as error:
             print(f"{package}: left out ({error})", end="; ")
     print(f"torch {torch.__version__}, numba {version('numba')}, {thread_count()} threads")
     return every
@@ -231,44 +230,26 @@ def agreement(peer: Peer, made: Tensor, theirs: Tensor, name: str) -> str:
     return f"{unlike} of {int((theirs != 0).sum()):,} spikes unlike"
 
 
-@dataclass(frozen=True)
-class Taken:
-    """Milliseconds of the passes: by the clock, and of the processor in all threads."""
-
-    clock: list[float]
-    processor: list[float]
-
-    def time(self, run: Run, x: Tensor, times: float = 1.0) -> Tensor:
-        start, used = time.perf_counter(), time.process_time()
-        made = run(x)
-        self.clock.append((time.perf_counter() - start) * 1e3 * times)
-        self.processor.append((time.process_time() - used) * 1e3 * times)
-        return made
-
-
 def compare(name: str, run: Run, peers: list[Peer], x: Tensor, rounds: int, looped: int) -> None:
     made = run(x)  # compiles
-    mine, others = Taken([], []), [Taken([], []) for _ in peers]
-    said = [""] * len(peers)
+    mine, others = Passes(), [Passes() for _ in peers]
     for turn in range(rounds):
-        mine.time(run, x)
-        for place, peer in enumerate(peers):
-            if peer.looped and turn >= 2:
-                continue
-            part = x[..., :looped] if peer.looped else x
-            theirs = others[place].time(peer.run, part, x.shape[-1] / part.shape[-1])
-            if turn == 0:
-                ours_of_them = made[..., :looped] if peer.looped else made
-                said[place] = agreement(peer, ours_of_them, theirs, name)
-    middle = median(mine.clock)
-    print(f"{name:20s} {middle:9.2f} ms [{min(mine.clock):.2f}]")
-    for place, (peer, taken) in enumerate(zip(peers, others, strict=True)):
-        ratio = median(taken.clock) / middle
-        processor = min(taken.processor) / min(mine.processor)
-        mark = "*" if peer.looped else " "
+        mine.run(lambda: run(x))
+        for peer, taken in zip(peers, others, strict=True):
+            if not peer.looped or turn < 2:
+                part = x[..., :looped] if peer.looped else x
+                found = taken.run(lambda run=peer.run, part=part: run(part))
+                taken.first = found if turn == 0 else taken.first
+    middle, least = mine.middle[0], mine.least
+    print(f"{name:20s} {1e3 * middle:9.2f} ms [{1e3 * least[0]:.2f}]")
+    for peer, taken in zip(peers, others, strict=True):
+        times = x.shape[-1] / min(looped, x.shape[-1]) if peer.looped else 1.0
+        clock, processor = times * taken.middle[0], times * taken.least[1] / least[1]
+        ours = made[..., :looped] if peer.looped else made
         print(
-            f"    {peer.name:16s} {median(taken.clock):9.1f} ms {ratio:8.1f}x, "
-            f"processor {processor:8.1f}x {mark} {said[place]}"
+            f"    {peer.name:16s} {1e3 * clock:9.1f} ms {clock / middle:8.1f}x, processor "
+            f"{processor:8.1f}x {'*' if peer.looped else ' '} "
+            f"{agreement(peer, ours, taken.first, name)}"
         )
 
 

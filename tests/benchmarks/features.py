@@ -1,6 +1,6 @@
 """FEAST beside eventcv's: speed of learning and of finding features, and whether they are the same.
 
-    python tests/benchmarks/features.py RECORDING [--rounds 5] [--million 0.3]
+    python -m tests.benchmarks.features RECORDING [--rounds 5] [--million 0.3]
 
 Both learn 100 features of each polarity (11x11 pixels, 30 ms) from the same events in one process,
 alternately, then find the feature of each event. Medians of million events a second, by the clock
@@ -11,11 +11,9 @@ the share of events with an equal feature, and the largest difference of a thres
 from __future__ import annotations
 
 import argparse
-import time
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import eventcv
@@ -24,20 +22,10 @@ import numpy as np
 from dvskit import Events, open_events
 from dvskit.tensors import FeatureLayer, Features, FittedLayer, fit_features
 from dvskit.tensors.features import _columns, _padded, _Pass
+from tests.benchmarks.filters import to_eventcv
+from tests.benchmarks.measured import in_turn
 
 LAYER = FeatureLayer()
-
-
-def to_eventcv(events: Events) -> Any:
-    array = np.stack([events.x, events.y, events.t, events.p], 1).astype(np.int64)
-    return eventcv.from_numpy(array, sensor_size=tuple(events.size), time_unit="us")
-
-
-def timed(work: Callable[[], object]) -> tuple[float, float]:
-    """Return the seconds of the clock and of all processors."""
-    clock, processors = time.perf_counter(), time.process_time()
-    work()
-    return time.perf_counter() - clock, time.process_time() - processors
 
 
 def swapped(array: Any) -> Any:
@@ -79,10 +67,10 @@ def main() -> None:
         "transform": (lambda: features.transform(events), lambda: peer.transform(stream)),
     }
     for name, (ours, theirs) in ways.items():
-        runs = [(timed(ours), timed(theirs)) for _ in range(args.rounds)]
+        passes = in_turn({"ours": ours, "theirs": theirs}, args.rounds)
         for at, what in enumerate(("clock", "processors")):
-            mine, other = (median(count / run[who][at] for run in runs) for who in (0, 1))
-            ratio = median(run[1][at] / run[0][at] for run in runs)
+            mine, other = (count / each.middle[at] for each in passes.values())
+            ratio = mine / other
             print(
                 f"  {name:9} {what:10} {mine:6.3f} {other:6.3f} Mev/s, {ratio:5.1f} times as fast"
             )

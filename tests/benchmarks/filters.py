@@ -1,6 +1,6 @@
 """Filters beside those of eventcv, faery and tonic: million events a second, and equal results.
 
-    python tests/benchmarks/filters.py [--million 10] [--size 640x480] [--only crop] [--cpu]
+    python -m tests.benchmarks.filters [--million 10] [--size 640x480] [--only crop] [--cpu]
 
 Half of the events are of edges that move, half are noise all over the sensor, in memory in each
 library's own form. The best of --times, each time one library behind the other. `same` says that
@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -53,6 +52,7 @@ from dvskit.filters import (
     Undistort,
     Zoom,
 )
+from tests.benchmarks.measured import in_turn
 
 PYTHON_LOOP = 100_000  # events given to a peer that loops over them in Python
 
@@ -278,7 +278,6 @@ def main() -> None:
     args = parser.parse_args()
     if args.cpu:
         os.environ["DVSKIT_THREADS"] = "1"
-    clock = time.process_time if args.cpu else time.perf_counter
     size = parse_size(args.size)
     events = make(int(args.million * 1e6), size)
     few = events[:PYTHON_LOOP]
@@ -295,10 +294,9 @@ def main() -> None:
             loops = name in row.loops
             fed, of = (given_few[name], few) if loops else (given[name], events)
             calls[name] = lambda call=call, fed=fed, of=of: call(fed, of)
-        best = _best(calls, args.times, clock)
         speed = {
-            name: len(few if name in row.loops else events) / seconds / 1e6
-            for name, seconds in best.items()
+            name: len(few if name in row.loops else events) / passes.least[int(args.cpu)] / 1e6
+            for name, passes in in_turn(calls, args.times).items()
         }
         fastest = max((speed[name] for name in row.peers), default=0.0)
         words = [f"{speed['dvskit']:7.0f}"]
@@ -306,21 +304,6 @@ def main() -> None:
         ratio = f"{speed['dvskit'] / fastest:6.1f}" if fastest else " " * 6
         kind = _compared(row, calls) if row.peers else "no peer"
         print(f"{row.name:26} {' '.join(words)} {ratio}  {kind}  {row.remark}", flush=True)
-
-
-def _best(
-    calls: dict[str, Callable[[], Any]], times: int, clock: Callable[[], float]
-) -> dict[str, float]:
-    best = dict.fromkeys(calls, float("inf"))
-    for number in range(times + 1):  # the first warms up
-        for name, call in calls.items():
-            started = clock()
-            found = call()
-            took = clock() - started
-            del found
-            if number:
-                best[name] = min(best[name], took)
-    return best
 
 
 def _compared(row: Row, calls: dict[str, Callable[[], Any]]) -> str:

@@ -1,6 +1,6 @@
 """How often the shipped digit network is right about digits on sensors of other sizes.
 
-    python tests/benchmarks/fitting.py MNIST [--digits 200]
+    python -m tests.benchmarks.fitting MNIST [--digits 200]
 
 MNIST is the folder of the four IDX files. Digits of its test part are moved along N-MNIST's
 saccades before a sensor of each size, which sees all as large as it is itself, and emulated. The

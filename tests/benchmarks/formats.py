@@ -1,7 +1,7 @@
 """Decode and encode speed beside the other readers of each format, on recordings tiled to size.
 
-    python tests/benchmarks/formats.py RECORDINGS_FOLDER [--million 50] [--only evt3,dat]
-    python tests/benchmarks/formats.py RECORDINGS_FOLDER --gigabyte    # peak memory, in blocks
+    python -m tests.benchmarks.formats RECORDINGS_FOLDER [--million 50] [--only evt3,dat]
+    python -m tests.benchmarks.formats RECORDINGS_FOLDER --gigabyte    # peak memory, in blocks
 
 Each reader runs in a process of its own, page cache warm, best of --times after one pass to warm
 up. `all` keeps every event in memory, `blocks` reads them and lets them go. A reader that gives
@@ -13,17 +13,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
-import subprocess
 import sys
 import tempfile
-import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -32,6 +28,7 @@ import numpy as np
 
 from dvskit.events import Events
 from dvskit.formats import load_events, open_events, open_sink, save_events
+from tests.benchmarks import measured
 
 BLOCK = 1_000_000
 EVT3, SPARSE = "evt3_gen41_1280x720.raw", "evt3_triggers_640x480.raw"
@@ -278,56 +275,35 @@ def one(reader: str, path: Path, times: int) -> None:
     """Print seconds, events, their digest where all are kept, and peak memory, as JSON."""
     warnings.filterwarnings("ignore")
     read = READERS[reader][1]
-    seconds, result = [], None
+    passes = measured.Passes()
     for _ in range(times + 1):
         result = None
-        start = time.perf_counter()
-        result = read(path)
-        seconds.append(time.perf_counter() - start)
-    peak = peak_mb()
+        result = passes.run(lambda: read(path))
+    peak = round(measured.memory_mb("VmHWM"))
     told = result if isinstance(result, int) else digest(result)
-    print(json.dumps({"seconds": min(seconds[1:]), "told": told, "peak_mb": peak}))
-
-
-def peak_mb() -> int:
-    # Not getrusage: its peak begins with that of the process which started this one.
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) // 1024
-    return -1
+    print(json.dumps({"seconds": min(passes.wall[1:]), "told": told, "peak_mb": peak}))
 
 
 def measure(reader: str, path: Path, times: int) -> dict[str, Any] | str:
     """Run `one` in a process; return what it told, or why it told nothing."""
-    try:
-        release = version(READERS[reader][0])
-    except PackageNotFoundError:
+    release = measured.release(READERS[reader][0])
+    if release is None:
         return "not installed"
-    command = [sys.executable, __file__, "--one", reader, str(path), "--times", str(times)]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    except subprocess.TimeoutExpired:
-        return "more than 300 s"
-    if done.returncode:
-        lines = done.stderr.strip().splitlines() or [f"exit {done.returncode}"]
-        return lines[-1][:100]
-    return {**json.loads(done.stdout.splitlines()[-1]), "version": release}
+    found = measured.in_process(
+        "formats", "--one", reader, path.resolve(), "--times", times, limit_s=300
+    )
+    return found if isinstance(found, str) else {**found, "version": release.split()[1]}
 
 
 # ---- the table
 
 
-def machine() -> str:
-    model = platform.processor()
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            model = line.partition(":")[2].strip()
+def memory_limit() -> str:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     limit = Path("/sys/fs/cgroup/memory.max")
     bound = limit.read_text().strip() if limit.exists() else "max"
     said = "none" if bound == "max" else f"{int(bound) / 2**30:.0f} GiB"
-    cores = len(os.sched_getaffinity(0))
-    return f"{model}, {cores} cores, {memory:.0f} GiB (limit of this group: {said})"
+    return f"{memory:.0f} GiB (limit of this group: {said})"
 
 
 def report(case: Case, path: Path, times: int) -> str:
@@ -373,7 +349,7 @@ def report_writing(path: Path, times: int) -> str:
         def ours() -> None:
             save_events(events, target, format=name, overwrite=True)
 
-        speeds = {"dvskit": len(events) / best_of(ours, times) / 1e6}
+        ways = {"dvskit": ours}
         try:
             import faery
 
@@ -386,22 +362,16 @@ def report_writing(path: Path, times: int) -> str:
                 stream = faery.events_stream_from_array(rows, dimensions=tuple(events.size))
                 stream.to_file(target, **options)
 
-            speeds["faery"] = len(events) / best_of(theirs, times) / 1e6
+            theirs()
+            ways["faery"] = theirs
         except Exception as error:  # whatever it refuses, it has no figure
             print(f"  faery does not write {name}: {str(error)[:80]}")
+        took = measured.in_turn(ways, times)
+    speeds = {who: len(events) / passes.least[0] / 1e6 for who, passes in took.items()}
     peer = speeds.get("faery")
     ratio = f"{speeds['dvskit'] / peer:.2f}" if peer else "-"
     said = f"{peer:.0f}" if peer else "-"
     return f"| {name} | {speeds['dvskit']:.0f} | {said} | {ratio} |"
-
-
-def best_of(action: Callable[[], None], times: int) -> float:
-    seconds = []
-    for _ in range(times):
-        start = time.perf_counter()
-        action()
-        seconds.append(time.perf_counter() - start)
-    return min(seconds)
 
 
 def gigabyte(case: Case, source: Path, folder: Path) -> None:
@@ -435,7 +405,7 @@ def main() -> None:
         one(asked.one[0], Path(asked.one[1]), asked.times)
         return
     only = set(filter(None, asked.only.split(",")))
-    print(machine())
+    print(f"{measured.machine()}; {memory_limit()}")
     table, writing = [], []
     with tempfile.TemporaryDirectory() as folder:
         for case in CASES:

@@ -1,6 +1,6 @@
 """How long a live decision takes behind the last event of its bin, at 128x128 pixels.
 
-    python tests/benchmarks/live.py [--rate 100000] [--bins 200]
+    python -m tests.benchmarks.live [--rate 100000] [--bins 200]
 
 Milliseconds from the arrival of a bin's events to the decision (binning, a step of the network, the
 readout, softmax), of events all over the sensor at a rate as DVS128 gestures have it: with the one

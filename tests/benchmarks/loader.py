@@ -1,6 +1,6 @@
 """An epoch of N-MNIST in batches: dvskit against tonic, from raw files and from caches.
 
-    python tests/benchmarks/loader.py NMNIST [--rounds 7] [--raw]
+    python -m tests.benchmarks.loader NMNIST [--rounds 7] [--raw]
 
 NMNIST is a folder of recordings, a folder a class. All give counts (20, B, 2, 34, 34) in bins of
 15 ms, which are checked to be equal. Epochs of all ways take turns; medians are printed. With --raw

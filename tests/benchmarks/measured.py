@@ -1,4 +1,4 @@
-"""What the page of benchmarks says beside each table: the machine, versions, and the code's age.
+"""What benchmarks share: passes in turn, processes, versions, and tables with their age.
 
 A table stands on the page between two comments, of which the first holds a digest of the code that
 was measured:
@@ -12,12 +12,20 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import json
+import math
 import os
 import platform
 import re
-from collections.abc import Iterable
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from statistics import median
+from typing import Any
 
 import dvskit
 
@@ -45,15 +53,91 @@ def machine() -> str:
     )
 
 
+def release(package: str) -> str | None:
+    """Return a package with its version, "faery 0.7.1"; None if it is not installed."""
+    try:
+        return f"{package} {version(package)}"
+    except PackageNotFoundError:
+        return None
+
+
 def versions(packages: Iterable[str]) -> str:
     """Return packages with their versions; of one that is not installed, that."""
-    found = []
-    for name in packages:
-        try:
-            found.append(f"{name} {version(name)}")
-        except PackageNotFoundError:
-            found.append(f"{name} not installed")
-    return ", ".join(found)
+    return ", ".join(release(name) or f"{name} not installed" for name in packages)
+
+
+@dataclass
+class Passes:
+    """The passes of a candidate: seconds by the clock, and of all processors.
+
+    first  what the first pass returned, in which loops are compiled; it is not timed
+    """
+
+    first: Any = None
+    wall: list[float] = field(default_factory=list)
+    busy: list[float] = field(default_factory=list)
+
+    def run(self, call: Callable[[], Any]) -> Any:
+        """Call and time it."""
+        start, used = time.perf_counter(), time.process_time()
+        found = call()
+        self.wall.append(time.perf_counter() - start)
+        self.busy.append(time.process_time() - used)
+        return found
+
+    @property
+    def middle(self) -> tuple[float, float]:
+        """The medians: by the clock, and of all processors."""
+        return median(self.wall), median(self.busy)
+
+    @property
+    def least(self) -> tuple[float, float]:
+        """The least of each."""
+        return min(self.wall), min(self.busy)
+
+
+def in_turn(
+    runs: Mapping[str, Callable[[], Any]], rounds: int, *, most_s: float = math.inf
+) -> dict[str, Passes]:
+    """Run candidates in turn, so that other work on the machine falls on all alike.
+
+    A candidate that takes more than `most_s` is timed twice only.
+    """
+    passes = {name: Passes(call()) for name, call in runs.items()}
+    for turn in range(rounds):
+        for name, call in runs.items():
+            if turn < 2 or passes[name].wall[-1] <= most_s:
+                passes[name].run(call)
+    return passes
+
+
+def in_process(name: str, *words: object, limit_s: float, **environment: str) -> Any:
+    """Return the JSON in the last line that a benchmark prints in a process of its own.
+
+    Returns a text with the reason if it fails, or takes longer.
+    """
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", f"tests.benchmarks.{name}", *map(str, words)], cwd=TOP,
+            capture_output=True, text=True, timeout=limit_s, env={**os.environ, **environment},
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return f"more than {limit_s:.0f} s"
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or [f"exit {done.returncode}"])[-1]
+        return last.removeprefix("ModuleNotFoundError: ")[:150]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def memory_mb(field: str) -> float:
+    """Return VmHWM, the most memory so far, or VmRSS, that of now, of this process, on Linux.
+
+    getrusage would begin with the most of the process that started this one.
+    """
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(f"{field}:"):
+            return int(line.split()[1]) / 1024
+    raise RuntimeError(f"no {field} here; memory is measured on Linux")
 
 
 def shown(output: str) -> str:

@@ -1,6 +1,6 @@
 """Motion of windows of events beside eventcv: error and speed, on emulated scenes of known motion.
 
-    python tests/benchmarks/motion.py [--cases 40] [--only translation] [--folder KEPT]
+    python -m tests.benchmarks.motion [--cases 40] [--only translation] [--folder KEPT]
 
 Cases are drawn from their number: a plane of blotches or polygons, clean or noisy sensor of
 240x180, a velocity of 20 to 400 px/s or 0.2 to 5 rad/s, a window of 5 to 50 ms (translation) or 10
@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -33,6 +32,8 @@ from dvskit.scenes.planes import (
     noise_texture,
     polygon_texture,
 )
+from tests.benchmarks.filters import to_eventcv
+from tests.benchmarks.measured import in_turn
 
 SPEED_EVENTS = 20_000
 BEFORE_US = 100_000
@@ -94,23 +95,9 @@ def of_eventcv(stream: Any, model: str) -> np.ndarray:
     return np.array(stream.contrast_maximise(model=model, camera=camera)["params"])
 
 
-def as_stream(events: Events) -> Any:
-    """Events as eventcv has them."""
-    import eventcv
-
-    rows = np.stack([events.x, events.y, events.t, events.p], 1).astype(np.int64)
-    return eventcv.from_numpy(rows, sensor_size=tuple(events.size), time_unit="us")
-
-
 def timed(find: Any, events: Any, model: str) -> tuple[float, float]:
     """The least seconds of the clock and of the processor, of two runs."""
-    least = [np.inf, np.inf]
-    for _ in range(2):
-        clock, processor = time.perf_counter(), time.process_time()
-        find(events, model)
-        spent = time.perf_counter() - clock, time.process_time() - processor
-        least = [min(pair) for pair in zip(least, spent, strict=True)]
-    return least[0], least[1]
+    return in_turn({"": lambda: find(events, model)}, 2)[""].least
 
 
 def middle(events: Events) -> Events:
@@ -126,11 +113,11 @@ def compare(model: str, cases: int, folder: Path | None) -> None:
     for number in range(cases):
         case = draw(model, number, folder)
         right = np.linalg.norm(case.motion) if model == "translation" else 1.0
-        found = of_dvskit(case.events, model), of_eventcv(as_stream(case.events), model)
+        found = of_dvskit(case.events, model), of_eventcv(to_eventcv(case.events), model)
         errors.append([scale * np.linalg.norm(each - case.motion) / right for each in found])
         far.append(case.pixels)
         part = middle(case.events)
-        spent = timed(of_dvskit, part, model), timed(of_eventcv, as_stream(part), model)
+        spent = timed(of_dvskit, part, model), timed(of_eventcv, to_eventcv(part), model)
         seconds.append(spent)
         print(
             f"{case.name:32}{len(case.events):8,} events {case.pixels:5.1f} px  dvskit "

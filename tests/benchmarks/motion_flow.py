@@ -1,6 +1,6 @@
 """Flow of events: errors against exact flow, beside eventcv's Lucas-Kanade, and speed.
 
-    python tests/benchmarks/motion_flow.py [--seeds 3] [--street RECORDING.aedat4]
+    python -m tests.benchmarks.motion_flow [--seeds 3] [--street RECORDING.aedat4]
 
 Edges are straight, of several widths and contrasts, emulated for a clean sensor after 100 ms of
 motion; jitter is normally distributed. Scenes are planes and boxes before a moving camera, whose

@@ -1,6 +1,6 @@
 """Layers of neurons and a small network, forward and backward, beside the peers in one run.
 
-    python tests/benchmarks/neurons.py [--steps 50] [--neurons 1000000] [--rounds 7] [--only lif]
+    python -m tests.benchmarks.neurons [--steps 50] [--neurons 1000000] [--rounds 7] [--only lif]
         [--compiled]
 
 Prints, for each kind of neuron, the median milliseconds of one forward and backward pass, the
@@ -29,9 +29,8 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import torch
@@ -42,61 +41,29 @@ from dvskit._threads import thread_count
 from dvskit.networks import ConvLIF
 from dvskit.neurons import ALIF, LIF, PLIF, SignedLIF, SynapticLIF
 from dvskit.training.device import has_fast_bfloat16
+from tests.benchmarks import spiking_peers
+from tests.benchmarks.measured import in_process, in_turn, memory_mb, release
+from tests.benchmarks.spiking_peers import Run, from_rest, spikingjelly_neurons
 
-Run = Callable[[Tensor], Tensor]
 KEPT = {"MALLOC_MMAP_THRESHOLD_": str(1 << 31), "MALLOC_TRIM_THRESHOLD_": str(1 << 33)}
 STEPS, BATCH = 20, 32  # of the network
-TOO_SLOW_MS = 1500  # such a candidate runs twice only
+TOO_SLOW_S = 1.5  # such a candidate runs twice only
 
 
-def snntorch_layer(make: Callable[[Any], nn.Module], states: int) -> Run:
+def snntorch_layer(name: str, states: int, **values: Any) -> Run:
     import snntorch
 
-    layer = make(snntorch)
-
-    def run(x: Tensor) -> Tensor:
-        state: tuple[Any, ...] = tuple(torch.zeros_like(x[0]) for _ in range(states))
-        spikes = []
-        for current in x:
-            fired, *rest = layer(current, *state)
-            state = tuple(rest)
-            spikes.append(fired)
-        return torch.stack(spikes)
-
-    return run
+    return spiking_peers.snntorch_layer(getattr(snntorch, name)(**values), states)
 
 
-def spikingjelly_layer(name: str, tau: str) -> Run:
-    from spikingjelly.activation_based import functional as sj
-    from spikingjelly.activation_based import neuron, surrogate
-
-    layer = getattr(neuron, name)(
-        **{tau: 10.0},
-        decay_input=False,
-        v_reset=None,
-        detach_reset=True,
-        surrogate_function=surrogate.ATan(2.0),
-        step_mode="m",
-    )
-
-    def run(x: Tensor) -> Tensor:
-        sj.reset_net(layer)
-        return layer(x)
-
-    return run
+def spikingjelly_layer(name: str = "LIFNode", tau: str = "tau") -> Run:
+    return from_rest(spikingjelly_neurons(name, decay_input=False, **{tau: 10.0}))
 
 
 def compiled_spikingjelly() -> Run:
     from spikingjelly.activation_based import functional as sj
-    from spikingjelly.activation_based import neuron, surrogate
 
-    layer = neuron.LIFNode(
-        tau=10.0,
-        decay_input=False,
-        v_reset=None,
-        detach_reset=True,
-        surrogate_function=surrogate.ATan(2.0),
-    )
+    layer = spikingjelly_neurons("LIFNode", step_mode="s", decay_input=False, tau=10.0)
 
     def run(x: Tensor) -> Tensor:
         sj.reset_net(layer)
@@ -134,55 +101,28 @@ def sinabs_layer(name: str, **values: Any) -> Run:
     return run
 
 
-def folded(layers: list[nn.Module], neurons: list[Run]) -> Run:
-    """2-12C5-P2-64C5-P2-10 with time folded into the batch; logits are the mean of the readout."""
-
-    def run(x: Tensor) -> Tensor:
-        for layer, spiking in zip(layers[:2], neurons, strict=True):
-            z = functional.avg_pool2d(layer(x.flatten(0, 1)), 2)
-            x = spiking(z.unflatten(0, (STEPS, BATCH)))
-        return layers[2](x.flatten(2)).mean(0)
-
-    return run
-
-
-def stepped(layers: list[nn.Module], neurons: list[Any]) -> Run:
-    """The same, one step after another, as snntorch's guides have it."""
-
-    def run(x: Tensor) -> Tensor:
-        potentials = [layer.init_leaky() for layer in neurons]
-        out = []
-        for z in x:
-            for number, layer in enumerate(layers[:2]):
-                z = functional.avg_pool2d(layer(z), 2)
-                z, potentials[number] = neurons[number](z, potentials[number])
-            out.append(layers[2](z.flatten(1)))
-        return torch.stack(out).mean(0)
-
-    return run
-
-
-def snntorch_network(layers: list[nn.Module]) -> Run:
-    import snntorch
-
-    return stepped(layers, [snntorch.Leaky(beta=0.7), snntorch.Leaky(beta=0.7)])
-
-
 def network(kind: str) -> tuple[Run, list[nn.Parameter]]:
     torch.manual_seed(0)
     if kind == "dvskit":
         module = ConvLIF().build()
         return module, list(module.parameters())
-    layers = [nn.Conv2d(2, 12, 5), nn.Conv2d(12, 64, 5), nn.Linear(1600, 10)]
+    layers = nn.ModuleList([nn.Conv2d(2, 12, 5), nn.Conv2d(12, 64, 5), nn.Linear(1600, 10)])
+
+    def folded(neurons: Callable[[], Run]) -> Run:
+        return spiking_peers.folded(layers, [neurons() for _ in range(2)])
+
+    def stepped() -> Run:
+        import snntorch
+
+        return spiking_peers.stepped(layers, [snntorch.Leaky(beta=0.7) for _ in range(2)])
+
     make: dict[str, Callable[[], Run]] = {
-        "snntorch": lambda: snntorch_network(layers),
-        "spikingjelly": lambda: folded(
-            layers, [spikingjelly_layer("LIFNode", "tau") for _ in range(2)]
-        ),
-        "norse": lambda: folded(layers, [norse_layer("LIFBox") for _ in range(2)]),
-        "sinabs": lambda: folded(layers, [sinabs_layer("LIF") for _ in range(2)]),
+        "snntorch": stepped,
+        "spikingjelly": lambda: folded(spikingjelly_layer),
+        "norse": lambda: folded(lambda: norse_layer("LIFBox")),
+        "sinabs": lambda: folded(lambda: sinabs_layer("LIF")),
     }
-    return make[kind](), [weight for layer in layers for weight in layer.parameters()]
+    return make[kind](), list(layers.parameters())
 
 
 CASES: dict[str, dict[str, Callable[[], Run]]] = {
@@ -190,8 +130,8 @@ CASES: dict[str, dict[str, Callable[[], Run]]] = {
         "dvskit": lambda: LIF(),
         "dvskit, bfloat16": lambda: LIF(),
         "dvskit, torch": lambda: LIF(backend="torch"),
-        "snntorch Leaky": lambda: snntorch_layer(lambda s: s.Leaky(beta=0.9), 1),
-        "spikingjelly LIFNode": lambda: spikingjelly_layer("LIFNode", "tau"),
+        "snntorch Leaky": lambda: snntorch_layer("Leaky", 1, beta=0.9),
+        "spikingjelly LIFNode": spikingjelly_layer,
         "spikingjelly LIFNode, compiled": compiled_spikingjelly,
         "norse LIFBox": lambda: norse_layer("LIFBox"),
         "sinabs LIF": lambda: sinabs_layer("LIF"),
@@ -204,14 +144,14 @@ CASES: dict[str, dict[str, Callable[[], Run]]] = {
     },
     "synaptic": {
         "dvskit": lambda: SynapticLIF(),
-        "snntorch Synaptic": lambda: snntorch_layer(lambda s: s.Synaptic(alpha=0.8, beta=0.9), 2),
-        "snntorch Alpha": lambda: snntorch_layer(lambda s: s.Alpha(alpha=0.9, beta=0.8), 3),
+        "snntorch Synaptic": lambda: snntorch_layer("Synaptic", 2, alpha=0.8, beta=0.9),
+        "snntorch Alpha": lambda: snntorch_layer("Alpha", 3, alpha=0.9, beta=0.8),
         "norse LIF": lambda: norse_layer("LIFCell"),
         "sinabs LIF": lambda: sinabs_layer("LIF", tau_syn=5.0),
     },
     "plif": {
         "dvskit": lambda: PLIF(10.0, decay_input=False),
-        "snntorch Leaky": lambda: snntorch_layer(lambda s: s.Leaky(beta=0.9, learn_beta=True), 1),
+        "snntorch Leaky": lambda: snntorch_layer("Leaky", 1, beta=0.9, learn_beta=True),
         "spikingjelly ParametricLIFNode": lambda: spikingjelly_layer(
             "ParametricLIFNode", "init_tau"
         ),
@@ -241,12 +181,11 @@ class Candidate:
             self.x = x.to(kind).requires_grad_()
             self.gradient = torch.ones_like(self.x).detach()
 
-    def once(self) -> tuple[float, float]:
-        """Return the milliseconds of one pass forward and back: by the clock, of processors."""
+    def once(self) -> None:
+        """Pass forward and back."""
         self.x.grad = None
         for weight in self.weights:
             weight.grad = None
-        start, busy = time.perf_counter(), time.process_time()
         if self.weights:  # a training step, in the precision that the processor is good at
             low = isinstance(self.run, nn.Module) and has_fast_bfloat16(torch.device("cpu"))
             with torch.autocast("cpu", torch.bfloat16, enabled=low):
@@ -254,16 +193,11 @@ class Candidate:
             functional.cross_entropy(logits.float(), self.labels).backward()
         else:
             self.run(self.x).backward(self.gradient)
-        return (time.perf_counter() - start) * 1e3, (time.process_time() - busy) * 1e3
 
 
 def package_of(name: str) -> str | None:
     """Return a peer with its version, None where it is not installed."""
-    package = name.split(",")[0].split(" ")[0]
-    try:
-        return package if package == "dvskit" else f"{package} {version(package)}"
-    except PackageNotFoundError:
-        return None
+    return release(name.split(",")[0].split(" ")[0])
 
 
 def bandwidth() -> float:
@@ -279,27 +213,18 @@ def bandwidth() -> float:
 
 def memory_of(case: str, name: str, asked: argparse.Namespace) -> float:
     """Return the megabytes that three passes need beside what they are given, in a process."""
-    command = [sys.executable, __file__, "--memory", case, name, "--steps", str(asked.steps),
-               "--neurons", str(asked.neurons)]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return float(json.loads(done.stdout.splitlines()[-1]))
+    words = ("--memory", case, name, "--steps", asked.steps, "--neurons", asked.neurons)
+    return float(in_process("neurons", *words, limit_s=600))
 
 
 def measure_memory(case: str, name: str, steps: int, neurons: int) -> None:
     Candidate(case, name, min(steps, 4), min(neurons, 4000)).once()  # imports and compiles
     candidate = Candidate(case, name, steps, neurons)
     Path("/proc/self/clear_refs").write_text("5", "utf-8")  # the largest so far is what is now
-    before = _status("VmRSS")
+    before = memory_mb("VmRSS")
     for _ in range(3):
         candidate.once()
-    print(json.dumps((_status("VmHWM") - before) / 1e3))
-
-
-def _status(name: str) -> int:
-    for line in Path("/proc/self/status").read_text("utf-8").splitlines():
-        if line.startswith(name):
-            return int(line.split()[1])
-    raise RuntimeError(f"no {name} here; memory is measured on Linux")
+    print(json.dumps(memory_mb("VmHWM") - before))
 
 
 def compare(case: str, asked: argparse.Namespace, bytes_per_second: float) -> None:
@@ -317,26 +242,19 @@ def compare(case: str, asked: argparse.Namespace, bytes_per_second: float) -> No
                 if other.x.dtype == runs[name].x.dtype:
                     runs[name].x, runs[name].gradient = other.x, other.gradient
                     break
-    times: dict[str, list[tuple[float, float]]] = {name: [] for name in runs}
-    for turn in range(asked.rounds + 1):
-        for name, candidate in runs.items():
-            if turn > 2 and times[name][-1][0] > TOO_SLOW_MS:
-                continue
-            taken = candidate.once()
-            candidate.x.grad = None
-            if turn:  # the first pass compiles
-                times[name].append(taken)
-    del runs
-    ours = [median(each) for each in zip(*times["dvskit"], strict=True)]
+    passes = in_turn(
+        {name: each.once for name, each in runs.items()}, asked.rounds, most_s=TOO_SLOW_S
+    )
+    ours = passes["dvskit"].middle
     if case != "net":  # read twice and written once or twice, at the least
         floor = 5 * asked.steps * asked.neurons * 4 / bytes_per_second * 1e3
         print(f"  {'bytes that have to be moved':34s} {floor:7.0f} ms")
-    for name, taken in times.items():
-        clock, busy = zip(*taken, strict=True)
+    for name, each in passes.items():
+        (clock, busy), (least, least_busy) = each.middle, each.least
         memory = f"{memory_of(case, name, asked):7.0f} MB" if asked.with_memory else ""
-        passes = f"{median(clock):7.1f} ms [{min(clock):.1f}] {median(clock) / ours[0]:6.2f}x ours"
-        work = f"processor {median(busy):7.1f} ms [{min(busy):.1f}] {median(busy) / ours[1]:6.2f}x"
-        print(f"  {name:34s} {passes}; {work} {memory}", flush=True)
+        said = f"{1e3 * clock:7.1f} ms [{1e3 * least:.1f}] {clock / ours[0]:6.2f}x ours"
+        work = f"processor {1e3 * busy:7.1f} ms [{1e3 * least_busy:.1f}] {busy / ours[1]:6.2f}x"
+        print(f"  {name:34s} {said}; {work} {memory}", flush=True)
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """Layers of neurons on a GPU, forward and backward, beside the peers in one run.
 
-    python tests/benchmarks/neurons_gpu.py [--steps 50] [--neurons 4000000] [--only lif] [--blocks]
+    python -m tests.benchmarks.neurons_gpu [--steps 50] [--neurons 4000000] [--only lif] [--blocks]
 
 Prints, for each kind of neuron, the median milliseconds of a forward and backward pass, those of
 the forward pass, how many times ours each takes, the memory that a pass needs beside its input and
@@ -19,13 +19,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable
-from importlib.metadata import version
 from statistics import median
 from typing import Any
+
+from tests.benchmarks.measured import in_process, versions
 
 DTYPES = ("float32", "bfloat16", "float16")
 PEERS = {
@@ -52,45 +51,30 @@ def our_layer(kind: str, backend: str) -> Any:
 
 
 def spikingjelly_layer(kind: str, implementation: str) -> Any:
-    from spikingjelly.activation_based import functional, neuron, surrogate
+    from tests.benchmarks.spiking_peers import from_rest, spikingjelly_neurons
 
-    common = {"v_reset": None, "detach_reset": True, "surrogate_function": surrogate.ATan(2.0),
-              "step_mode": "m"}  # fmt: skip
     if kind == "lif":
-        layer = neuron.LIFNode(tau=10.0, decay_input=False, **common)
+        layer: Any = spikingjelly_neurons("LIFNode", tau=10.0, decay_input=False)
     else:
-        layer = neuron.ParametricLIFNode(init_tau=2.0, **common)
+        layer = spikingjelly_neurons("ParametricLIFNode", init_tau=2.0)
     if hasattr(layer, "supported_backends"):  # before version 2
         layer.backend = implementation
     elif implementation == "cupy":
         raise ImportError("this version has no CuPy back end")
-
-    def run(x: Any) -> Any:
-        functional.reset_net(layer)
-        return layer(x)
-
+    run = from_rest(layer)
     run.layer = layer  # type: ignore[attr-defined]
     return run
 
 
 def snntorch_layer(kind: str) -> Callable[[Any], Any]:
     import snntorch
-    import torch
-    from snntorch import surrogate
 
-    common = {"beta": 0.9, "threshold": 1.0, "spike_grad": surrogate.atan()}
-    made = snntorch.Leaky(**common) if kind == "lif" else snntorch.Synaptic(alpha=0.8, **common)
+    from tests.benchmarks import spiking_peers
 
-    def run(x: Any) -> Any:
-        layer, spikes = made.to(x.device), []
-        state = layer.reset_mem()
-        state = state if isinstance(state, tuple) else (state,)
-        for current in x:
-            fired, *state = layer(current, *state)
-            spikes.append(fired)
-        return torch.stack(spikes)
-
-    return run
+    common = {"beta": 0.9, "threshold": 1.0, "spike_grad": snntorch.surrogate.atan()}
+    if kind == "lif":
+        return spiking_peers.snntorch_layer(snntorch.Leaky(**common), 1)
+    return spiking_peers.snntorch_layer(snntorch.Synaptic(alpha=0.8, **common), 2)
 
 
 def layer_of(kind: str, candidate: str) -> Callable[[Any], Any]:
@@ -177,23 +161,14 @@ def copy_ms(x: Any, device: str) -> float:
 def in_a_process(asked: argparse.Namespace, kind: str, candidate: str) -> dict[str, Any]:
     """Measure one candidate in a process of its own; {"error": reason} where it fails."""
     package, _, way = candidate.partition(" ")
-    environment = dict(os.environ)
+    environment = {}
     if package == "spikingjelly":
         environment[f"SJ_{kind.upper()}_CUDA_IMPLEMENTATION"] = way if way != "cupy" else "auto"
-    words = [sys.executable, __file__, "--candidate", candidate, "--only", kind]
+    words = ["--candidate", candidate, "--only", kind]
     for name in ("steps", "neurons", "rounds"):
         words += [f"--{name}", str(getattr(asked, name))]
-    try:
-        done = subprocess.run(
-            words, env=environment, capture_output=True, text=True, timeout=300, check=False
-        )
-    except subprocess.TimeoutExpired:
-        return {"error": "not done in 300 s"}
-    if done.returncode:
-        said = (done.stderr.strip() or "no reason given").splitlines()[-1]
-        return {"error": said[:150]}
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    found = in_process("neurons_gpu", *words, limit_s=300, **environment)
+    return {"error": found} if isinstance(found, str) else found
 
 
 def candidates(kind: str, asked: argparse.Namespace) -> list[str]:
@@ -245,12 +220,7 @@ def main() -> None:
         print(json.dumps(measure(asked, device)))
         return
     on = torch.cuda.get_device_name() if device == "cuda" else "Triton's interpreter"
-    print(f"{on}, torch {torch.__version__}, triton {version('triton')}")
-    for package in ("spikingjelly", "snntorch"):
-        try:
-            print(f"{package} {version(package)}")
-        except ImportError:
-            print(f"{package} is not installed")
+    print(f"{on}, {versions(('torch', 'triton', 'spikingjelly', 'snntorch'))}")
     for kind in [asked.only] if asked.only else PEERS:
         compare(kind, asked)
 

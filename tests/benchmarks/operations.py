@@ -1,6 +1,6 @@
 """Operations of networks beside neurobench's figures of the same networks and inputs, in one run.
 
-    python tests/benchmarks/operations.py
+    python -m tests.benchmarks.operations
 
 Needs neurobench (pip install neurobench). For each network prints the figures of a sample by both,
 the largest difference of any, and the seconds that each took; passes alternate, the first of each
@@ -11,11 +11,8 @@ all. neurobench knows the neurons of snntorch and is told of dvskit's.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from functools import partial
 from importlib.metadata import version
-from typing import Any
 
 import numpy as np
 import torch
@@ -27,6 +24,7 @@ from torch import nn
 from dvskit.evaluation.operations import Operations, counted
 from dvskit.networks import ConvLIF, Layered, MotionLIF
 from dvskit.neurons import Neurons
+from tests.benchmarks.measured import in_turn
 
 NETWORKS = {
     "conv-lif 34x34": ConvLIF(),
@@ -66,16 +64,6 @@ def of_dvskit(module: nn.Module, counts: torch.Tensor) -> Operations:
     return counted(module, [counts])
 
 
-def timed(run: Callable[[], Any], rounds: int) -> tuple[Any, float]:
-    """What a run returns, and the least seconds of `rounds` of it."""
-    found, least = run(), float("inf")
-    for _ in range(rounds):
-        began = time.perf_counter()
-        run()
-        least = min(least, time.perf_counter() - began)
-    return found, least
-
-
 def main() -> None:
     """Print a table of both."""
     print(
@@ -86,8 +74,11 @@ def main() -> None:
     for name, network in NETWORKS.items():
         torch.manual_seed(0)
         module, counts = network.build().eval(), counts_of(network, 1)
-        own, own_s = timed(partial(of_dvskit, module, counts), ROUNDS)
-        peer, peer_s = timed(partial(of_neurobench, module, counts), ROUNDS)
+        runs = {"own": partial(of_dvskit, module, counts)}
+        runs["peer"] = partial(of_neurobench, module, counts)
+        passes = in_turn(runs, ROUNDS)
+        own, peer = (each.first for each in passes.values())
+        own_s, peer_s = (each.least[0] for each in passes.values())
         rows = {
             "ACs": (own.acs, peer["Effective_ACs"]),
             "MACs": (own.macs, peer["Effective_MACs"]),

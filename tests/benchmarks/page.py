@@ -1,6 +1,6 @@
 """The event cloud page in a headless Chromium that draws in software: the worst case.
 
-    python tests/benchmarks/page.py [--million 1,5] [--rounds 3]
+    python -m tests.benchmarks.page [--million 1,5] [--rounds 3]
 
 Printed are seconds to write the page, its size, seconds from opening it to the first full picture
 (median and worst of the rounds), and milliseconds a frame while a hand turns it.

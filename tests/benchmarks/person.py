@@ -1,6 +1,6 @@
 """How long clips of the drawn person take, drawn and emulated with a noisy sensor.
 
-python tests/benchmarks/person.py --clips 1000 --processes 2
+python -m tests.benchmarks.person --clips 1000 --processes 2
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Images by networks: speed of `reconstruct` and of an ONNX file, beside eventcv's StatefulModel.
 
-    python tests/benchmarks/reconstruction_onnx.py [--images 20] [--threads 1]
+    python -m tests.benchmarks.reconstruction_onnx [--images 20] [--threads 1]
 
 The file is in the layout of FireNet: 16 channels, 38,000 weights at random, sides of the sensor.
 `reconstruct` is the shipped network. All take the same windows of 0.35 events per pixel at random

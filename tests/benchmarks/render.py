@@ -1,6 +1,6 @@
 """Frames and videos of events beside faery, in one run; or clouds (--clouds).
 
-    python tests/benchmarks/render.py [--seconds 10] [--rate 1000000] [--fps 60] [--rounds 1]
+    python -m tests.benchmarks.render [--seconds 10] [--rate 1000000] [--fps 60] [--rounds 1]
                                       [--presets defaults,veryfast] [--scene bars|noise]
                                       [--only frames|mp4|encoders] [--crf 14]
 
@@ -22,12 +22,9 @@ files, and 90 frames of 1 million events of a 346x260 sensor as MP4 and GIF.
 from __future__ import annotations
 
 import argparse
-import resource
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from statistics import median
 
@@ -39,6 +36,7 @@ from dvskit import render
 from dvskit._threads import thread_count
 from dvskit.events import Events, Size
 from dvskit.render.frames.writers import H264Writer, InThread
+from tests.benchmarks.measured import Passes, in_turn, release, versions
 
 SIZE = (1280, 720)
 TAU_US = 50_000
@@ -190,31 +188,14 @@ def clouds(rounds: int) -> None:
             some, folder / f"t.{name}", turn=turn
         )
     for name, run in runs.items():
-        times = []
+        passes = Passes()
         for _ in range(rounds + 1):
             with tempfile.TemporaryDirectory() as folder:
-                begin = time.perf_counter()
-                run(Path(folder))
-                times.append(1e3 * (time.perf_counter() - begin))
+                passes.run(lambda run=run, folder=folder: run(Path(folder)))
                 sizes = [file.stat().st_size / 1e6 for file in Path(folder).iterdir()]
+        times = [1e3 * seconds for seconds in passes.wall[1:]]
         held = f"  {sizes[0]:6.2f} MB" if sizes else ""
-        print(f"{name:20} {min(times[1:]):7.0f} ms, median {median(times[1:]):7.0f}{held}")
-
-
-def processor() -> float:
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return used.ru_utime + used.ru_stime
-
-
-def timed(runs: dict[str, Callable[[], int]], rounds: int) -> dict[str, tuple[float, float]]:
-    """Return the median seconds and processor seconds of each."""
-    spent: dict[str, list[tuple[float, float]]] = {name: [] for name in runs}
-    for _ in range(rounds):
-        for name, run in runs.items():
-            begin, used = time.perf_counter(), processor()
-            run()
-            spent[name].append((time.perf_counter() - begin, processor() - used))
-    return {name: (median(a for a, _ in s), median(b for _, b in s)) for name, s in spent.items()}
+        print(f"{name:20} {min(times):7.0f} ms, median {median(times):7.0f}{held}")
 
 
 def main() -> None:
@@ -234,13 +215,8 @@ def main() -> None:
         return
     events = SCENES[asked.scene](round(asked.rate * asked.seconds), asked.seconds)
     fps = asked.fps
-    try:
-        faery = version("faery")
-    except PackageNotFoundError:
-        faery = None
-    print(
-        f"dvskit {version('dvskit')}, av {version('av')}, faery {faery}; {thread_count()} threads"
-    )
+    faery = release("faery")
+    print(f"{versions(('dvskit', 'av', 'faery'))}; {thread_count()} threads")
     print(f"{events}, {asked.scene}, {fps} fps")
     short = events[: min(len(events), 20_000)]
     with tempfile.TemporaryDirectory() as name:
@@ -254,7 +230,7 @@ def main() -> None:
             runs |= video_runs(events, fps, presets, asked.crf, folder, bool(faery))
         if asked.only == "encoders":
             runs |= encoder_runs(events, fps, presets, asked.crf, folder, bool(faery))
-        report(timed(runs, asked.rounds), events, fps, folder)
+        report(in_turn(runs, asked.rounds), events, fps, folder)
 
 
 def frame_runs(events: Events, short: Events, fps: int, faery: bool) -> dict:
@@ -297,10 +273,11 @@ def meant_by(name: str, events: Events, fps: int) -> Iterator[np.ndarray]:
     return (rgb for _, rgb in render.frames(events, style=render.Decay(TAU_US), fps=fps))
 
 
-def report(spent: dict[str, tuple[float, float]], events: Events, fps: int, folder: Path) -> None:
-    for name, (seconds, used) in spent.items():
+def report(spent: dict[str, Passes], events: Events, fps: int, folder: Path) -> None:
+    for name, passes in spent.items():
+        seconds, used = passes.middle
         ours, theirs = spent.get(name.replace("faery", "ours")), name.endswith("faery")
-        ratio = f"  {seconds / ours[0]:5.2f} x ours" if theirs and ours else ""
+        ratio = f"  {seconds / ours.middle[0]:5.2f} x ours" if theirs and ours else ""
         path, seen = folder / f"{name}.mp4", ""
         if path.exists():
             psnr, alike = quality(path, meant_by(name, events, fps), theirs)

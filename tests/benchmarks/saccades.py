@@ -1,7 +1,7 @@
 """How near emulated saccades come to N-MNIST's, and the search for the numbers they are made with.
 
-    python tests/benchmarks/saccades.py DATA             # judge NOMINAL
-    python tests/benchmarks/saccades.py DATA --fit 40    # search on, from NOMINAL
+    python -m tests.benchmarks.saccades DATA             # judge NOMINAL
+    python -m tests.benchmarks.saccades DATA --fit 40    # search on, from NOMINAL
 
 DATA holds nmnist-700/<digit>/<number>.bin, real recordings of MNIST training images 1, 2, ..., and
 mnist/, the IDX files. Recordings up to --last are fitted, the rest are to judge by, once.

@@ -1,6 +1,6 @@
 """What a first decode costs in a new process, once `dvskit doctor --warm` has been run.
 
-    python tests/benchmarks/start.py RECORDINGS_FOLDER
+    python -m tests.benchmarks.start RECORDINGS_FOLDER
 
 For each recording: seconds of importing dvskit and numba, of the first load, and of the second; the
 difference of the last two is what compiled code costs to fetch from the cache on disk.

@@ -1,6 +1,6 @@
 """STDP over time, dense and convolutional, beside the peers in one run.
 
-    python tests/benchmarks/stdp.py [--steps 20] [--batch 16] [--rounds 7]
+    python -m tests.benchmarks.stdp [--steps 20] [--batch 16] [--rounds 7]
 
 The spikes of both sides are given; a pass changes the weights step by step. Prints the largest
 difference to our weights, the median milliseconds of a pass, fastest in brackets, and how many
@@ -13,17 +13,16 @@ from __future__ import annotations
 
 import argparse
 import math
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
-from statistics import median
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from dvskit.learning import STDP, Convolution, Dense, Window
+from tests.benchmarks.measured import in_turn, release
 
 Run = Callable[[], Tensor]
 RATE, TAU_PRE, TAU_POST = 1e-4, 20.0, 25.0
@@ -95,23 +94,22 @@ def compare(name: str, case: Case, rounds: int) -> None:
     runs = {"dvskit": ours(case)}
     for package, make in (("snntorch", of_snntorch), ("spikingjelly", of_spikingjelly)):
         try:
-            runs[f"{package} {version(package)}"] = make(case)
-        except (PackageNotFoundError, ImportError) as error:
+            runs[str(release(package))] = make(case)
+        except ImportError as error:
             print(f"{package}: left out ({error})")
     kept = case.layer.weight.detach().clone()
-    weights, took = {}, {who: [] for who in runs}
-    for _ in range(rounds):
-        for who, run in runs.items():
-            case.layer.weight.data.copy_(kept)
-            start = time.perf_counter()
-            weights[who] = run()
-            took[who].append(1000 * (time.perf_counter() - start))
-    for who, times in took.items():
-        apart = (weights[who] - weights["dvskit"]).abs().max().item()
-        ratio = median(times) / median(took["dvskit"])
+
+    def again(run: Callable[[], Tensor]) -> Tensor:
+        case.layer.weight.data.copy_(kept)
+        return run()
+
+    passes = in_turn({who: partial(again, run) for who, run in runs.items()}, rounds)
+    first = passes["dvskit"]
+    for who, each in passes.items():
+        apart = (each.first - first.first).abs().max().item()
         print(
-            f"{name:<14} {who:<20} {median(times):8.1f} ms ({min(times):.1f})   x{ratio:.2f}   "
-            f"differs by {apart:.1e}"
+            f"{name:<14} {who:<20} {1e3 * each.middle[0]:8.1f} ms ({1e3 * each.least[0]:.1f})   "
+            f"x{each.middle[0] / first.middle[0]:.2f}   differs by {apart:.1e}"
         )
 
 

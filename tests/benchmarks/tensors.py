@@ -1,6 +1,6 @@
 """Events to tensors, beside the peers in one run.
 
-    python tests/benchmarks/tensors.py [--million 10] [--size 640x480] [--rounds 5] [--only TEXT]
+    python -m tests.benchmarks.tensors [--million 10] [--size 640x480] [--rounds 5] [--only TEXT]
 
 For each representation prints million events a second of the median pass [of the fastest], how
 many times ours that of a peer is, by the clock and by the processor time of all threads (which
@@ -15,12 +15,10 @@ from __future__ import annotations
 import argparse
 import math
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from importlib.metadata import PackageNotFoundError, version
-from statistics import median
+from importlib.metadata import version
 from typing import Any
 from unittest import mock
 
@@ -30,6 +28,8 @@ from numpy.typing import NDArray
 
 from dvskit import Events, tensors
 from dvskit._threads import thread_count
+from tests.benchmarks.filters import to_eventcv
+from tests.benchmarks.measured import in_turn, release
 
 SPAN_US = 10_000_000
 BIN_US = SPAN_US // 20
@@ -81,11 +81,7 @@ class Layouts:
 
     @cached_property
     def eventcv(self) -> Any:
-        import eventcv
-
-        e = self.events
-        columns = np.stack([e.x, e.y, e.t, e.p], 1).astype(float)
-        return eventcv.from_numpy(columns, sensor_size=tuple(e.size), time_unit="us")
+        return to_eventcv(self.events)
 
     @cached_property
     def polars(self) -> Any:
@@ -327,11 +323,10 @@ def integration() -> Callable[..., Any]:
 
 def has(package: str) -> bool:
     try:
-        version(package)
         __import__(package)
-    except (PackageNotFoundError, ImportError):
+    except ImportError:
         return False
-    return True
+    return release(package) is not None
 
 
 def judge(ours: NDArray[Any], theirs: NDArray[Any]) -> str:
@@ -347,31 +342,17 @@ def judge(ours: NDArray[Any], theirs: NDArray[Any]) -> str:
 
 
 def measure(case: Case, events: int, rounds: int) -> None:
-    runs = {"dvskit": case.ours} | case.others | case.peers
-    taken: dict[str, list[float]] = {name: [] for name in runs}
-    busy: dict[str, list[float]] = {name: [] for name in runs}
-    first: dict[str, Any] = {}
-    for turn in range(rounds + 1):
-        for name, run in runs.items():
-            start, busy_at = time.perf_counter(), time.process_time()
-            result = run()
-            seconds, worked = time.perf_counter() - start, time.process_time() - busy_at
-            if turn:  # the first pass compiles
-                taken[name].append(seconds)
-                busy[name].append(worked)
-            else:
-                first[name] = result
-    ours = median(taken["dvskit"])
+    passes = in_turn({"dvskit": case.ours} | case.others | case.peers, rounds)
+    ours = passes["dvskit"]
     print(f"\n{case.name}")
-    for name, seconds in taken.items():
-        rate = events / median(seconds) / 1e6
-        best = events / min(seconds) / 1e6
-        text = f"  {name:20s} {rate:9.2f} Mev/s [{best:9.2f}]"
+    for name, each in passes.items():
+        (clock, processor), least = each.middle, each.least[0]
+        text = f"  {name:20s} {events / clock / 1e6:9.2f} Mev/s [{events / least / 1e6:9.2f}]"
         if name in case.peers:
-            turned = case.same.get(name, lambda each: each)(first["dvskit"].numpy())
-            clock, processor = median(seconds) / ours, median(busy[name]) / median(busy["dvskit"])
+            turned = case.same.get(name, lambda each: each)(ours.first.numpy())
+            clock, processor = clock / ours.middle[0], processor / ours.middle[1]
             text += f"  ours {clock:7.1f}x, by processor {processor:7.1f}x"
-            text += f"  {judge(turned, first[name])}"
+            text += f"  {judge(turned, each.first)}"
         print(text, flush=True)
 
 

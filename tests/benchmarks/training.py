@@ -1,6 +1,6 @@
 """Epochs of training on N-MNIST, data included: dvskit beside spikingjelly and snntorch in one run.
 
-    python tests/benchmarks/training.py NMNIST [--epochs 6] [--seeds 2] [--also]
+    python -m tests.benchmarks.training NMNIST [--epochs 6] [--seeds 2] [--also]
 
 NMNIST is a folder of recordings, a folder a class. All train 2-12C5-P2-LIF-64C5-P2-LIF-10 (beta
 0.7, threshold 1, soft reset, arctan surrogate of width 2) from the same first weights, on the
@@ -31,8 +31,9 @@ import subprocess
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterable
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Iterable
+from importlib.metadata import version
+from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
@@ -48,6 +49,9 @@ from dvskit.training import Config, DataConfig, InputConfig, LoopConfig
 from dvskit.training.device import has_fast_bfloat16, keep_memory, training_precision
 from dvskit.training.feed import load_feed
 from dvskit.training.losses import make_optimiser, take_step
+from tests.benchmarks import spiking_peers
+from tests.benchmarks.measured import TOP, release
+from tests.benchmarks.spiking_peers import Run
 
 BINS, BIN_US, BATCH, BETA = 20, 15_000, 32, 0.7
 KEPT = {"MALLOC_MMAP_THRESHOLD_": str(1 << 31), "MALLOC_TRIM_THRESHOLD_": str(1 << 33)}
@@ -55,7 +59,6 @@ NETWORK = Layered(layers=("12C5", "P2", "lif", "64C5", "P2", "lif", "10"), beta=
 LOOP = LoopConfig(learning_rate=4e-3, weight_decay=1e-2, schedule="constant", label_smoothing=0.0)
 SPLIT = {"validation": 0.1, "test": 0.3}
 CPU = torch.device("cpu")
-Run = Callable[[Tensor], Tensor]
 Data = Iterable[tuple[Tensor, Tensor]]
 ALWAYS = ("dvskit", "snntorch", "spikingjelly")
 ALSO = tuple(f"{name}, {how}" for how, names in (
@@ -136,45 +139,13 @@ def _snntorch(layers: nn.ModuleList) -> Run:
     import snntorch
 
     neurons = [snntorch.Leaky(beta=BETA, spike_grad=snntorch.surrogate.atan(2.0)) for _ in range(2)]
-
-    def run(x: Tensor) -> Tensor:
-        potentials = [layer.init_leaky() for layer in neurons]
-        out = []
-        for z in x:
-            for number, layer in enumerate(layers[:2]):
-                z = functional.avg_pool2d(layer(z), 2)
-                z, potentials[number] = neurons[number](z, potentials[number])
-            out.append(layers[2](z.flatten(1)))
-        return torch.stack(out).mean(0)
-
-    return run
+    return spiking_peers.stepped(layers, neurons)
 
 
 def _spikingjelly(layers: nn.ModuleList) -> Run:
-    from spikingjelly.activation_based import functional as sj
-    from spikingjelly.activation_based import neuron, surrogate
-
-    neurons = [
-        neuron.LIFNode(
-            tau=1 / (1 - BETA),
-            decay_input=False,
-            v_reset=None,
-            detach_reset=True,
-            surrogate_function=surrogate.ATan(2.0),
-            step_mode="m",
-        )
-        for _ in range(2)
-    ]
-
-    def run(x: Tensor) -> Tensor:
-        steps, batch = x.shape[:2]
-        for layer, spiking in zip(layers[:2], neurons, strict=True):
-            sj.reset_net(spiking)
-            z = functional.avg_pool2d(layer(x.flatten(0, 1)), 2)
-            x = spiking(z.unflatten(0, (steps, batch)))
-        return layers[2](x.flatten(2)).mean(0)
-
-    return run
+    tau = {"decay_input": False, "tau": 1 / (1 - BETA)}
+    neurons = [spiking_peers.spikingjelly_neurons("LIFNode", **tau) for _ in range(2)]
+    return spiking_peers.folded(layers, [spiking_peers.from_rest(each) for each in neurons])
 
 
 def serve(name: str, folder: str, seed: int) -> None:
@@ -210,11 +181,12 @@ class Candidate:
     """A process that trains in one way."""
 
     def __init__(self, name: str, folder: str, seed: int) -> None:
-        command = [sys.executable, __file__, folder, "--serve", name, "--seed", str(seed)]
+        command = [sys.executable, "-m", "tests.benchmarks.training", folder, "--serve", name]
+        command += ["--seed", str(seed)]
         environment = {**os.environ, **(KEPT if "kept" in name else {})}
         self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
-        )
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment, cwd=TOP,
+        )  # fmt: skip
 
     def ask(self, what: str) -> Any:
         assert self.process.stdin is not None
@@ -232,11 +204,7 @@ class Candidate:
 
 
 def package_of(name: str) -> str | None:
-    package = name.split(",")[0]
-    try:
-        return package if package == "dvskit" else f"{package} {version(package)}"
-    except PackageNotFoundError:
-        return None
+    return release(name.split(",")[0])
 
 
 def main() -> None:
@@ -252,7 +220,7 @@ def main() -> None:
         serve(asked.serve, asked.nmnist, asked.seed)
         return
     names = [name for name in (*ALWAYS, *(ALSO if asked.also else ())) if package_of(name)]
-    packages = sorted({str(package_of(name)) for name in names} - {"dvskit"})
+    packages = sorted({str(package_of(name)) for name in names} - {str(package_of("dvskit"))})
     print(
         f"python {sys.version.split()[0]}, torch {torch.__version__}, numba {version('numba')}, "
         f"tonic {version('tonic')}, {', '.join(packages)}; {thread_count()} threads; bfloat16 "
@@ -261,7 +229,8 @@ def main() -> None:
     took: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
     right: dict[str, list[float]] = {name: [] for name in names}
     for seed in range(1, asked.seeds + 1):
-        candidates = {name: Candidate(name, asked.nmnist, seed) for name in names}
+        folder = str(Path(asked.nmnist).resolve())
+        candidates = {name: Candidate(name, folder, seed) for name in names}
         for number in range(asked.epochs):
             for name, candidate in candidates.items():
                 found = candidate.ask("epoch")
