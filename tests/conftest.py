@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import faulthandler
+import hashlib
 import os
 import re
+import shutil
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -22,10 +24,36 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 from dvskit import cli
 from tests.bars import bars, trained  # noqa: F401 (fixtures)
 from tests.browser import Browser, find_chromium, start_browser
+from tests.loops import compile_loops
 from tests.page_code import run_command
 
-_HERE = Path(__file__).resolve().parent
+_TOP = Path(__file__).resolve().parents[1]
 _COMPILING = re.compile("^compiling the loops .*\n", re.MULTILINE)  # said where no test came before
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Give all processes of a run the sources of this checkout and one cache of compiled loops.
+
+    The cache is named for the loops' sources: numba renews a loop when its own file changes, but
+    not when a loop that it calls in another file does.
+    """
+    if "PYTEST_XDIST_WORKER" in os.environ or "NUMBA_CACHE_DIR" in os.environ:
+        return
+    loops = sorted((_TOP / "dvskit").rglob("*_kernels.py"))
+    if not loops:  # the tests of an installed package
+        return
+    os.environ["PYTHONPATH"] = os.pathsep.join(
+        [str(_TOP), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+    ).rstrip(os.pathsep)
+    digest = hashlib.sha256(b"".join(file.read_bytes() for file in loops)).hexdigest()[:12]
+    cache = config.cache.mkdir("dvskit-loops")
+    for older in cache.iterdir():
+        if older.name != digest:
+            shutil.rmtree(older, ignore_errors=True)
+    os.environ["NUMBA_CACHE_DIR"] = str(cache / digest)
+    if config.getoption("numprocesses", None) and not (cache / digest / "whole").exists():
+        compile_loops()
+        (cache / digest / "whole").touch()
 
 
 @pytest.fixture
@@ -41,7 +69,7 @@ def one_torch_thread() -> Iterator[None]:
 
 def find_data() -> Path | None:
     named = os.environ.get("DVSKIT_DATA")
-    for folder in [Path(named)] if named else [_HERE.parent.parent / "shared" / "data"]:
+    for folder in [Path(named)] if named else [_TOP.parent / "shared" / "data"]:
         if (folder / "recordings").is_dir():
             return folder
     return None

@@ -289,7 +289,8 @@ def main() -> None:
         compare(case, asked, bytes_per_second)
     if not kept and not asked.here:
         sys.stdout.flush()
-        subprocess.run([sys.executable, *sys.argv], env={**os.environ, **KEPT}, check=True)
+        words = [sys.executable, "-m", "tests.benchmarks.neurons", *sys.argv[1:]]
+        subprocess.run(words, env={**os.environ, **KEPT}, check=True)
 
 
 if __name__ == "__main__":

@@ -11,45 +11,28 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import dvskit
 from dvskit.errors import DvskitError
+from tests.benchmarks.reliability_trials import run
 
 LIMIT_S = 60
 _SKIPPED = ("truth.json",)
 
 
-def _in_child(work: Callable[[], str | None]) -> str | None:
+def _in_child(folder: Path, work: Callable[[], str | None]) -> str | None:
     """Return the result of a function that runs in a forked process, or how that ended."""
-    receiver, sender = os.pipe()
-    child = os.fork()
-    if not child:
-        os.close(receiver)
-        try:
-            found = work() or "ok"
-        except BaseException as error:
-            found = f"{type(error).__name__}: {error}"
-        os.write(sender, found.encode()[:4000])
-        os._exit(0)
-    os.close(sender)
-    until, status = time.monotonic() + LIMIT_S, None
-    while time.monotonic() < until and status is None:
-        ended, code = os.waitpid(child, os.WNOHANG)
-        status = code if ended else None
-        time.sleep(0.005)
-    if status is None:
-        os.kill(child, 9)
-        os.waitpid(child, 0)
-        os.close(receiver)
+    try:
+        ended = run(lambda: print(work() or "ok"), (), folder)
+    except TimeoutError:
         return "hangs"
-    with os.fdopen(receiver, "rb") as file:
-        said = file.read().decode()
-    code = os.waitstatus_to_exitcode(status)
-    return f"ended by signal {-code}" if code < 0 else None if said == "ok" else said
+    if ended.code < 0:
+        return f"ended by signal {-ended.code}"
+    found = (ended.out or ended.err).strip()
+    return None if found == "ok" else found
 
 
 def _read_changed(path: Path, change: Callable[[Path], None], at: str) -> str | None:
@@ -95,7 +78,7 @@ def _changed(data: Path) -> Iterator[tuple[str, str, Callable[[Path], str | None
                     copy = folder / file.name
                     shutil.copy(file, copy)
                     len(dvskit.load_events(file))  # loops that are loaded here are there in a child
-                    return _in_child(lambda: _read_changed(copy, change, at))
+                    return _in_child(folder, lambda: _read_changed(copy, change, at))
 
                 yield file.name, f"{name} when {at}", case
         yield file.name, "half through a pipe", lambda folder, file=file: _piped(folder, file)

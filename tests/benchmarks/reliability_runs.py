@@ -14,8 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from dvskit import cli
-
-LIMIT_S = 40
+from tests.benchmarks.reliability_trials import HANG_S, run
 
 
 class Ran:
@@ -46,57 +45,28 @@ def perform(folder: Path, words: list[str], **environment: str) -> Ran:
     if words[0] == "train":
         done = subprocess.run(
             [sys.executable, "-m", "dvskit", *words], cwd=folder, capture_output=True, text=True,
-            env={**os.environ, **environment}, timeout=10 * LIMIT_S,
+            env={**os.environ, **environment}, timeout=10 * HANG_S,
         )  # fmt: skip
         return Ran(done.returncode, done.stdout, done.stderr)
-    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-        child = os.fork()
-        if not child:
-            os.setsid()
-            os.dup2(out.fileno(), 1)
-            os.dup2(err.fileno(), 2)
-            os.chdir(folder)
-            os.environ.update(environment)
-            tempfile.tempdir = None
-            sys.stdout = os.fdopen(1, "w", closefd=False)
-            sys.stderr = os.fdopen(2, "w", closefd=False)
-            sys.argv = ["dvskit", *words]
-            if environment.get("JUMPS"):
-                _let_clock_jump()
-            code: object = 99
-            try:
-                cli.main()
-            except SystemExit as ended:
-                code = ended.code or 0
-            except BaseException:
-                import traceback
 
-                traceback.print_exc()
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(code if isinstance(code, int) else 98)
-        code = _waited(child)
-        out.seek(0)
-        err.seek(0)
-        return Ran(code, out.read().decode(errors="replace"), err.read().decode(errors="replace"))
+    def start() -> None:
+        os.environ.update(environment)
+        tempfile.tempdir = None
+        if environment.get("JUMPS"):
+            _let_clock_jump()
+        cli.main()
+
+    try:
+        ended = run(start, tuple(words), folder)
+    except TimeoutError:
+        return Ran(-signal.SIGALRM, "", "")
+    return Ran(ended.code, ended.out, ended.err)
 
 
 def _let_clock_jump() -> None:
     plain, plain_ns, jumps = time.time, time.time_ns, itertools.cycle((0, 3600, -3600))
     time.time = lambda: plain() + next(jumps)
     time.time_ns = lambda: plain_ns() + next(jumps) * 10**9
-
-
-def _waited(child: int) -> int:
-    until = time.monotonic() + LIMIT_S
-    while time.monotonic() < until:
-        ended, status = os.waitpid(child, os.WNOHANG)
-        if ended:
-            return os.waitstatus_to_exitcode(status)
-        time.sleep(0.01)
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    return -signal.SIGALRM
 
 
 @contextmanager

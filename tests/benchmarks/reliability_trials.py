@@ -31,12 +31,13 @@ Files = dict[str, bytes]
 
 
 class Ended(NamedTuple):
-    """The end of a command: exit code (-9 if it was killed), stderr, seconds, file operations."""
+    """The end of a command: exit code (-9 if killed), stderr, seconds, file operations, stdout."""
 
     code: int
     err: str
     seconds: float
     operations: int
+    out: str = ""
 
 
 @dataclass(frozen=True)
@@ -76,12 +77,12 @@ def run(
     a process of it is still there after `HANG_S`.
     """
     reader, writer = os.pipe()
-    err = folder.with_name(f"{folder.name}.stderr")
+    out, err = (folder.with_name(f"{folder.name}.std{name}") for name in ("out", "err"))
     begun = time.monotonic()
     pid = os.fork()
     if not pid:
         os.close(reader)
-        _child(start, words, folder, err, moment or Moment(), writer)
+        _child(start, words, folder, (out, err), moment or Moment(), writer)
     os.close(writer)
     if moment is not None and moment.seconds:
         if moment.number != signal.SIGKILL:
@@ -92,8 +93,8 @@ def run(
     code = _reap(pid)
     with os.fdopen(reader, "rb") as report:
         operations = int(report.read() or 0)
-    text = err.read_text("utf-8", "replace")
-    return Ended(code, text, time.monotonic() - begun, operations)
+    said, told = (each.read_text("utf-8", "replace") for each in (out, err))
+    return Ended(code, told, time.monotonic() - begun, operations, said)
 
 
 def _wait_for_handler(pid: int) -> None:
@@ -129,8 +130,8 @@ def _reap(pid: int) -> int:
 
 
 def _child(
-    start: Callable[[], object], words: tuple[str, ...], folder: Path, err: Path, moment: Moment,
-    writer: int,
+    start: Callable[[], object], words: tuple[str, ...], folder: Path, outs: tuple[Path, Path],
+    moment: Moment, writer: int,
 ) -> None:  # fmt: skip
     code, counter = 1, _Counter(folder, moment)
     try:
@@ -139,10 +140,9 @@ def _child(
         os.chdir(folder)
         for number in (signal.SIGINT, signal.SIGHUP):
             signal.signal(number, signal.default_int_handler if number == 2 else signal.SIG_DFL)
-        null = os.open(os.devnull, os.O_RDWR)
-        out = os.open(err, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-        for target, source in enumerate((null, null, out)):
-            os.dup2(source, target)
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        for target, path in enumerate(outs, 1):
+            os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), target)
         sys.stdin, sys.stdout, sys.stderr = (
             os.fdopen(number, mode, buffering)
             for number, mode, buffering in ((0, "r", -1), (1, "w", -1), (2, "w", 1))
@@ -156,6 +156,7 @@ def _child(
     except BaseException:
         traceback.print_exc()
     finally:
+        sys.stdout.flush()
         os.write(writer, str(counter.count).encode())
         os._exit(code)
 

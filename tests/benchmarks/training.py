@@ -185,7 +185,8 @@ class Candidate:
         command += ["--seed", str(seed)]
         environment = {**os.environ, **(KEPT if "kept" in name else {})}
         self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment, cwd=TOP,
+            command, cwd=TOP, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            text=True,
         )  # fmt: skip
 
     def ask(self, what: str) -> Any:
