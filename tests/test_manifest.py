@@ -8,20 +8,21 @@ from pathlib import Path
 import pytest
 import typer
 
-import dvskit
 from dvskit.cli._jobs import JobResult
-from dvskit.cli._manifest import Manifest, options_hash
+from dvskit.cli._manifest import Manifest, options_hash  # a command takes too long for each byte
 from dvskit.cli._trees import MANIFEST, FileJob
 from dvskit.errors import OutputError
+from tests.laws import refused
 from tests.many_jobs import copy
-from tests.test_events import make
-from tests.test_many import touch
+from tests.sample_files import recording
+from tests.test_many import here, touch  # noqa: F401 (fixture)
 
 NAMES = ["a.out", "x/b, c.out", 'd"\n.out', "\udce9.out"]
 
 
-def done(manifest, folder, name, reason=""):
-    manifest.add(FileJob(Path("i"), folder / name, 1), JobResult(reason, value=3, host="h"))
+def done(manifest, folder, *names, reason=""):
+    for name in names:
+        manifest.add(FileJob(Path("i"), folder / name, 1), JobResult(reason, value=3, host="h"))
 
 
 def rows(folder):
@@ -32,8 +33,7 @@ def rows(folder):
 def test_the_last_row_without_an_error_counts(tmp_path):
     first = Manifest(tmp_path, "1")
     assert first.made_with(tmp_path / "a.out") is None
-    for name in NAMES:
-        done(first, tmp_path, name)
+    done(first, tmp_path, *NAMES)
     second = Manifest(tmp_path, "2")
     done(second, tmp_path, "a.out", reason="is broken")
     done(second, tmp_path, "x/b, c.out")
@@ -47,9 +47,7 @@ def test_the_last_row_without_an_error_counts(tmp_path):
 
 
 def test_a_run_killed_at_any_byte_of_a_row_loses_that_row_only(tmp_path):
-    manifest = Manifest(tmp_path, "1")
-    for name in NAMES:
-        done(manifest, tmp_path, name)
+    done(Manifest(tmp_path, "1"), tmp_path, *NAMES)
     whole = (tmp_path / MANIFEST).read_bytes()
     for length in range(len(whole)):
         (tmp_path / MANIFEST).write_bytes(whole[:length])
@@ -64,7 +62,7 @@ def test_a_run_killed_at_any_byte_of_a_row_loses_that_row_only(tmp_path):
 
 def test_another_file_of_that_name_is_not_touched(tmp_path):
     (tmp_path / MANIFEST).write_text("mine,1\n")
-    with pytest.raises(OutputError, match=r"manifest\.csv: is not a list of files that dvskit"):
+    with refused(OutputError, MANIFEST):
         Manifest(tmp_path, "1")
     assert (tmp_path / MANIFEST).read_text() == "mine,1\n"
 
@@ -84,62 +82,47 @@ def test_the_hash_is_of_options_and_of_the_preset_that_they_name(tmp_path):
     assert len(set(hashes)) == 4
 
 
-def run_copy(jobs=1, to=".out", **given):
+def run_copy(to=".out", **given):
     words = {"paths": ["i", "o"], "output": None, "cluster": None, "force": False}
-    copy(jobs=jobs, to=to, **words | given)
+    copy(jobs=1, to=to, **words | given)
 
 
-@pytest.mark.slow(seconds=4)
-def test_reruns_do_what_failed_and_skip_what_is_done(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    touch(tmp_path / "i", "a.in", "b-broken.in")
-    with pytest.raises(typer.Exit):
-        run_copy()
-    assert [(row["file"], row["events"], row["error"]) for row in rows(tmp_path / "o")] == [
-        ("a.out", "1", ""), ("b-broken.out", "", "is broken"),
-    ]  # fmt: skip
-    assert all(row["host"] and float(row["seconds"]) >= 0 for row in rows(tmp_path / "o"))
-    touch(tmp_path / "o", "b-broken.out")
-    capsys.readouterr()
-    run_copy()
-    assert capsys.readouterr().err == (
-        "dvskit: note: o: 1 existing file is not in manifest.csv, so its options are unknown; "
-        "--force replaces all\n"
-        "o: 0 files written, 2 skipped as they exist (--force replaces all)\n"
-    )
-
-
-@pytest.mark.slow(seconds=3)
-def test_outputs_of_other_options_are_an_error_until_force(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    touch(tmp_path / "i", "a.in")
-    run_copy()
-    said = r"^o/a\.out: was made with other options \(1 file in o\); choose another folder, or --f"
-    with pytest.raises(OutputError, match=said):
-        run_copy(times=2)
-    assert (tmp_path / "o" / "a.out").read_bytes() == b"1"
-    run_copy(times=2, force=True)
-    assert (tmp_path / "o" / "a.out").read_bytes() == b"11"
-    assert [row["events"] for row in rows(tmp_path / "o")] == ["1", "2"]
-    run_copy(times=2)  # skips it
-    assert len(rows(tmp_path / "o")) == 2
-
-
-@pytest.mark.slow(seconds=2)
-def test_an_output_named_as_the_manifest_fails_alone(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    touch(tmp_path / "i", "a.in", "manifest.in")
+def test_reruns_do_what_failed_and_skip_what_is_done(here, capsys):  # noqa: F811
+    touch(here / "i", "a.in", "b-broken.in", "manifest.in")
     with pytest.raises(typer.Exit):
         run_copy(to=".csv")
-    said = "failed: i/manifest.in: its output would replace o/manifest.csv"
-    assert said in capsys.readouterr().err
-    assert [row["file"] for row in rows(tmp_path / "o")] == ["a.csv"]
+    assert (
+        f"failed: i/manifest.in: its output would replace o/{MANIFEST}" in capsys.readouterr().err
+    )
+    assert [(row["file"], row["events"], row["error"]) for row in rows(here / "o")] == [
+        ("a.csv", "1", ""), ("b-broken.csv", "", "is broken"),
+    ]  # fmt: skip
+    assert all(row["host"] and float(row["seconds"]) >= 0 for row in rows(here / "o"))
+    (here / "i" / "manifest.in").unlink()
+    touch(here / "o", "b-broken.csv")
+    run_copy(to=".csv")
+    err = capsys.readouterr().err
+    assert f"o: 1 existing file is not in {MANIFEST}" in err
+    assert "0 files written, 2 skipped" in err
+
+
+def test_outputs_of_other_options_are_an_error_until_force(here):  # noqa: F811
+    touch(here / "i", "a.in")
+    run_copy()
+    with refused(OutputError, "o/a.out", "1 file", "--force"):
+        run_copy(times=2)
+    assert (here / "o" / "a.out").read_bytes() == b"1"
+    run_copy(times=2, force=True)
+    assert (here / "o" / "a.out").read_bytes() == b"11"
+    assert [row["events"] for row in rows(here / "o")] == ["1", "2"]
+    run_copy(times=2)  # skips it
+    assert len(rows(here / "o")) == 2
 
 
 def test_the_manifest_of_inputs_is_not_reported_as_skipped(run, tmp_path):
-    (tmp_path / "r").mkdir()
-    dvskit.save_events(make(10), tmp_path / "r" / "a.npz")
+    recording(tmp_path / "r" / "a.npz")
     (tmp_path / "r" / MANIFEST).write_text("file,input,options,events,seconds,host,error\n")
+    touch(tmp_path / "o", "a.npz")
     code, _, err = run("convert", "r", "o/", "--to", "npz")
     assert code == 0
-    assert "skipped" not in err
+    assert "not recordings" not in err
