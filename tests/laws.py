@@ -80,6 +80,7 @@ def refused(kind: type[Exception], *named: object) -> Iterator[None]:
     with pytest.raises(kind) as caught:
         yield
     text = str(caught.value)
+    del caught  # else its frames, and the files that they hold, live until garbage is collected
     assert text, "the error says nothing"
     assert "\n" not in text, "an error is one line"
     for each in named:
