@@ -31,9 +31,9 @@ def currents(*shape, seed=0, dtype=torch.float32, device="cpu"):
     return (torch.randn(*shape, generator=generator) * 0.8 + 0.15).to(device, dtype)
 
 
-def learned(low, high, *shape, seed=5, device="cpu"):
+def learned(low, high, *shape, seed=5):
     generator = torch.Generator().manual_seed(seed)
-    return nn.Parameter((low + (high - low) * torch.rand(*shape, generator=generator)).to(device))
+    return nn.Parameter(low + (high - low) * torch.rand(*shape, generator=generator))
 
 
 NEURONS = {
@@ -50,21 +50,23 @@ NEURONS = {
         learned(0.2, 0.95, 5, 1), learned(0.6, 1.4, 7, seed=1), learned(0.6, 1.4, 5, 7, seed=2),
         gain=learned(0.5, 1.5, ()), rest=learned(-0.3, 0.3, 7, seed=3), **k),
     "all learned, adaptive": lambda **k: ALIF(
-        learned(0.2, 0.95, 7), kappa=learned(0.1, 0.4, 5, 1), rho=learned(0.7, 0.95, 7), **k),
+        learned(0.2, 0.95, 7), threshold_off=learned(0.5, 1.0, 7, seed=2),
+        kappa=learned(0.1, 0.4, 5, 1), rho=learned(0.7, 0.95, 7), **k),
     "all learned, synaptic": lambda **k: SynapticLIF(
         learned(0.2, 0.95, 7), alpha=learned(0.2, 0.8, 5, 1), gain=learned(0.5, 1.5, 7), **k),
 }  # fmt: skip
 
 
-def layer_of(case, backend, neurons=NEURONS):
+def layer_of(case, backend, device="cpu"):
     name, reset, detached, surrogate, refractory, _ = case
-    return neurons[name](
+    layer = NEURONS[name](
         reset=reset,
         detach_reset=detached,
         surrogate=SURROGATES[surrogate],
         refractory=refractory,
         backend=backend,
     )
+    return layer.to(device)
 
 
 def start_of(layer, shape, device="cpu"):
@@ -93,3 +95,14 @@ def passed(layer, x, gs, start=None):
     leaves = {n: leaf for n, leaf in leaves.items() if leaf is not None and leaf.requires_grad}
     found = torch.autograd.grad(outputs, list(leaves.values()), [gs, *weights])
     return spikes.detach(), parts, dict(zip(leaves, found, strict=True))
+
+
+def assert_same(ours, theirs):
+    """Spikes and states of `passed` are equal bit for bit, gradients to roundings."""
+    assert torch.equal(ours[0].to(theirs[0].dtype), theirs[0])
+    for name, part in theirs[1].items():
+        assert torch.equal(ours[1][name], part), name
+    for name, gradient in theirs[2].items():
+        scale = max(gradient.abs().max().item(), 1)
+        rough = {torch.bfloat16: 2**-7, torch.float16: 2**-10}.get(ours[2][name].dtype, 2e-5)
+        assert (ours[2][name].float() - gradient).abs().max().item() <= rough * scale, name

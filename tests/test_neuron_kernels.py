@@ -2,6 +2,8 @@
 
 A kernel is compiled for each set of parts, which takes seconds. The cases here have each part, each
 surrogate and each reset in several neurons; DVSKIT_ALL_KERNELS=1 has all of them with all others.
+The laws with a `device` hold for the kernels of the processor, of a GPU, and, with
+TRITON_INTERPRET=1, for those of a GPU in Triton's interpreter: see test_neuron_gpu.py.
 """
 
 from __future__ import annotations
@@ -10,25 +12,30 @@ import itertools
 import math
 import os
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from dvskit.errors import ConfigError
-from dvskit.neurons import (
-    LI,
-    LIF,
-    PLIF,
-    RecurrentLIF,
-    Triangle,
-    parts_kernels,
+from dvskit.neurons import LI, LIF, PLIF, NeuronState, RecurrentLIF, SignedLIF, Triangle, gpu
+from dvskit.neurons.dynamics import Dynamics, advance
+from dvskit.neurons.operator import BACKENDS, model_arguments, neurons, run_fused
+from tests.laws import refused, same_on_threads
+from tests.neuron_cases import (
+    NEURONS,
+    PARTS,
+    SURROGATES,
+    assert_same,
+    currents,
+    layer_of,
+    learned,
+    passed,
+    start_of,
 )
-from dvskit.neurons.cpu import _surrogate
-from dvskit.neurons.dynamics import Dynamics, Potential
-from dvskit.neurons.operator import model_arguments, neurons, run_fused
-from tests.neuron_cases import NEURONS, SURROGATES, currents, layer_of, learned, passed
 
+INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
+DEVICES = ["cuda"] if torch.cuda.is_available() and not INTERPRETED else []
+every_device = pytest.mark.parametrize("device", ["cpu", *DEVICES], ids=lambda d: f"kernels-on-{d}")
 EACH = [  # neuron, reset, detached, surrogate, refractory, dtype
     ("IF", "none", True, 5, 0, "float32"),
     ("LIF", "hard", False, 2, 2, "bfloat16"),
@@ -51,144 +58,258 @@ if os.environ.get("DVSKIT_ALL_KERNELS"):
             ["float32", "bfloat16"],
         )
     )  # fmt: skip
-every_case = pytest.mark.parametrize("case", EACH, ids=str)
+# Of numpy, in the interpreter:
+overflows = pytest.mark.filterwarnings("ignore:(overflow|invalid value|divide):RuntimeWarning")
+
+
+@pytest.fixture(autouse=True)
+def interpreted(monkeypatch):
+    if INTERPRETED:
+        monkeypatch.setitem(BACKENDS, "cpu", gpu)
 
 
 @pytest.mark.slow
-@every_case
-def test_the_kernels_equal_plain_torch(case):
+@every_device
+@pytest.mark.parametrize("case", EACH, ids=str)
+def test_the_kernels_equal_plain_torch_whole_and_in_chunks(case, device):
     # Values and gradients are compared in float32: in bfloat16 torch rounds gradients more often.
-    x = currents(17, 3, 5, 7).bfloat16().to(getattr(torch, case[-1]))
-    gs = currents(17, 3, 5, 7, seed=1).bfloat16().to(x.dtype)
-    spikes, end, ours = passed(layer_of(case, "fused"), x, gs)
-    expected, plain_end, theirs = passed(layer_of(case, "torch"), x.float(), gs.float())
-    assert torch.equal(spikes.float(), expected)
-    assert spikes.dtype == x.dtype
-    assert expected.any()
-    for name in plain_end:
-        assert torch.equal(end[name], plain_end[name]), name
-    for name, gradient in theirs.items():
-        tolerance = 1e-2 if name == "x" and x.dtype == torch.bfloat16 else 2e-5
-        scale = gradient.abs().max().item()
-        assert (ours[name].float() - gradient).abs().max().item() <= tolerance * max(scale, 1), name
+    dtype = getattr(torch, case[-1])
+    x = currents(9, 2, 5, 7, device=device).bfloat16().to(dtype)
+    gs = currents(9, 2, 5, 7, seed=1, device=device).bfloat16().to(dtype)
+    layer = layer_of(case, "fused", device)
+    ours = passed(layer, x, gs)
+    theirs = passed(layer_of(case, "torch", device), x.float(), gs.float())
+    assert_same(ours, theirs)
+    assert ours[0].dtype == dtype
+    assert theirs[0].any()
+    for name, gradient in theirs[2].items():
         assert gradient.any(), name
+    state, chunks = start_of(layer, x.shape[1:], device), []
+    for part in (x[:4], x[4:5], x[5:]):
+        spikes, state = layer.run(part, state)
+        chunks.append(spikes)
+    assert torch.equal(torch.cat(chunks), ours[0])
+    assert all(torch.equal(getattr(state, name), part) for name, part in ours[1].items())
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("surrogate", [*SURROGATES, Potential()], ids=repr)
-def test_the_kernels_surrogates_are_those_of_torch(surrogate):
-    from numba import njit
-
-    @njit(error_model="numpy")
-    def slopes(kind, u, out):
-        for n in range(u.size):
-            out[n] = parts_kernels.slope(kind, u[n])
-
-    u = torch.cat([torch.linspace(-40, 40, 4001), torch.tensor([1e30, -1e30, math.inf])])
-    out = np.empty(len(u), np.float32)
-    slopes(_surrogate(surrogate), u.numpy(), out)
+@every_device
+@overflows
+@pytest.mark.parametrize("surrogate", SURROGATES, ids=repr)
+def test_the_gradient_of_a_spike_is_the_derivative_of_its_surrogate(surrogate, device):
+    u = torch.cat([torch.linspace(-40, 40, 2001), torch.tensor([1e30, -1e30, math.inf])])
+    x = u.to(device)[None].requires_grad_()
+    LIF(0.0, 1e-30, surrogate=surrogate, backend="fused")(x).sum().backward()
     expected = surrogate.derivative(u.double()).float()
-    torch.testing.assert_close(torch.from_numpy(out), expected, rtol=2e-6, atol=1e-12)
+    # A GPU's exponential has an error that grows with its argument.
+    rtol = 2e-5 if device == "cuda" else 2e-6
+    torch.testing.assert_close(x.grad[0].cpu(), expected, rtol=rtol, atol=1e-12)
 
 
-@pytest.mark.slow
-def test_spikes_of_layers_that_do_not_spike_are_their_potential():
-    x = currents(20, 3, 7)
-    results = []
-    for backend in ("fused", "torch"):
-        leaf = x.clone().requires_grad_()
-        layer = LI(learned(0.5, 0.95, 7), backend=backend, gain=0.3)
-        layer(leaf).square().sum().backward()
-        results.append((layer(x), leaf.grad, layer.beta.grad))
-    assert torch.equal(results[0][0], results[1][0])
-    torch.testing.assert_close(results[0][1:], results[1][1:])
-
-
-@pytest.mark.slow
-def test_a_recurrent_layer_is_the_same_in_both():
-    x = currents(12, 3, 7)
-    results = []
-    for backend in ("fused", "torch"):
-        weight = learned(-0.5, 0.9, 7)
-        layer = RecurrentLIF(weight, 0.8, backend=backend, refractory=1)
-        spikes = layer(x)
-        spikes.sum().backward()
-        results.append((spikes, weight.grad))
-    assert torch.equal(results[0][0], results[1][0])
-    torch.testing.assert_close(results[0][1], results[1][1])
-
-
-def channels_last(*shape):
-    folded = currents(*shape).flatten(0, 1).contiguous(memory_format=torch.channels_last)
-    return folded.unflatten(0, shape[:2])
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("of", ["whole", "channels_last", "transposed", "every second"])
-def test_values_of_neurons_find_them_in_every_layout(of):
-    shape = (6, 2, 3, 4, 5)
-    x = {
-        "whole": lambda: currents(*shape),
-        "channels_last": lambda: channels_last(*shape),
-        "transposed": lambda: currents(6, 2, 3, 5, 4).transpose(3, 4),
-        "every second": lambda: currents(12, 2, 3, 4, 5)[::2],
-    }[of]()
-    results = []
-    for backend in ("fused", "torch"):
-        layer = LIF(learned(0.2, 0.95, 3, 1, 1), learned(0.5, 1.5, 4, 5), backend=backend)
-        leaf = x.detach().requires_grad_()
-        spikes = layer(leaf)
-        (spikes * currents(*shape, seed=1)).sum().backward()
-        results.append((spikes, leaf.grad, layer.beta.grad, layer.threshold.grad))
-    assert torch.equal(results[0][0], results[1][0])
-    torch.testing.assert_close(results[0][1:], results[1][1:], rtol=1e-5, atol=1e-5)
-
-
-@pytest.mark.parametrize("gradient", ["over time", "of all", "transposed"])
-def test_gradients_of_any_strides_are_taken(gradient):
-    x = currents(9, 4, 6)
-    gs = {
-        "over time": currents(1, 4, 6, seed=1).expand(9, 4, 6),
-        "of all": torch.tensor(0.5).expand(9, 4, 6),
-        "transposed": currents(9, 6, 4, seed=1).transpose(1, 2),
-    }[gradient]
+@every_device
+@overflows
+@pytest.mark.parametrize("reset", ["soft", "hard"])
+def test_what_is_not_finite_goes_through_as_in_torch(reset, device):
+    x = currents(6, 12, device=device)
+    x[2, :4] = torch.tensor([math.nan, math.inf, -math.inf, 1e38], device=device)
     found = []
-    for given in (gs, gs.contiguous()):
+    for backend in ("fused", "torch"):
         leaf = x.clone().requires_grad_()
-        LIF(backend="fused")(leaf).backward(given)
+        spikes, state = SignedLIF(0.8, reset=reset, backend=backend).run(leaf)
+        (spikes.sum() + state.v[4:].sum()).backward()
+        found.append((spikes.detach(), state.v.detach(), leaf.grad))
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs, equal_nan=True)
+
+
+@every_device
+def test_a_potential_at_a_threshold_spikes_and_is_reset_on_the_way_back_too(device):
+    x, found = torch.tensor([[1.0, -0.5, 1 - 2**-24, -0.5 + 2**-25]] * 2, device=device), []
+    for backend in ("fused", "torch"):
+        leaf = x.clone().requires_grad_()
+        spikes = SignedLIF(0.9, 1.0, 0.5, reset="hard", backend=backend)(leaf)
+        spikes.sum().backward()
         found.append(leaf.grad)
-    assert torch.equal(*found)
-
-
-@pytest.mark.parametrize("threads", ["1", "2", "5"])
-def test_the_gradient_of_a_shared_value_is_the_same_with_any_number_of_threads(
-    threads, monkeypatch
-):
-    x, found = currents(10, 60_003), []
-    for count in ("1", threads):
-        monkeypatch.setenv("DVSKIT_THREADS", count)
-        layer = PLIF(backend="fused")
-        layer(x).sum().backward()
-        found.append(layer.w.grad)
-    assert torch.equal(*found)
-
-
-def arguments(layer, x, state):
-    inputs = model_arguments(layer.dynamics, x.shape[1:])
-    return (x, state.v, state.i, state.a, state.waiting, *inputs)
+        assert spikes[0].tolist() == [1, -1, 0, 0]
+    torch.testing.assert_close(*found)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["LIF", "all learned, signed"])
-def test_torch_finds_the_operator_well_formed(name):
-    layer = NEURONS[name]()
+@every_device
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda **k: LI(learned(0.5, 0.95, 7), gain=0.3, **k),  # returns its potential
+        lambda **k: RecurrentLIF(learned(-0.5, 0.9, 7), 0.8, refractory=1, **k),
+        lambda **k: LIF(learned(0.2, 0.95, 7), learned(0.5, 1.5, ()), **k).to(torch.bfloat16),
+    ],
+    ids=["LI", "RecurrentLIF", "values in bfloat16"],
+)
+def test_other_layers_are_the_same_in_both(make, device):
+    found = []
+    for backend in ("fused", "torch"):
+        layer, x = make(backend=backend).to(device), currents(12, 3, 7, device=device)
+        outs = layer(x.requires_grad_())
+        outs.square().sum().backward()
+        grads = [x.grad, *(value.grad for value in layer.parameters())]
+        found.append((outs.detach(), [grad.dtype for grad in grads], grads))
+    assert torch.equal(found[0][0], found[1][0])
+    assert found[0][1] == found[1][1]
+    rough = 2e-2 if torch.bfloat16 in found[0][1] else 1e-5
+    torch.testing.assert_close(found[0][2], found[1][2], rtol=rough, atol=rough)
+
+
+def channels_last(*shape, **given):
+    """(T, B, C, H, W) made by a channels_last network over time folded into the batch."""
+    folded = currents(*shape, **given).flatten(0, 1)
+    return folded.contiguous(memory_format=torch.channels_last).unflatten(0, shape[:2])
+
+
+LAYOUTS = {
+    "contiguous": lambda **k: currents(6, 2, 3, 4, 5, **k),
+    "channels_last": lambda **k: channels_last(6, 2, 3, 4, 5, **k),
+    "channels_last, one step": lambda **k: channels_last(1, 2, 3, 4, 5, **k),
+    "batch first": lambda **k: currents(2, 6, 3, 4, 5, **k).transpose(0, 1),
+    "neurons transposed": lambda **k: currents(6, 2, 3, 5, 4, **k).transpose(3, 4),
+    "every second neuron": lambda **k: currents(6, 2, 3, 4, 10, **k)[..., ::2],
+    "every second step": lambda **k: currents(12, 2, 3, 4, 5, **k)[::2],
+    "from the middle": lambda **k: currents(12, 2, 3, 4, 5, **k)[3:9],
+    "constant current": lambda **k: currents(1, 2, 3, 4, 5, **k).expand(6, 2, 3, 4, 5),
+    "one neuron": lambda **k: currents(1, 1, 3, 4, 5, **k)[..., :1, :1],
+    "blocks and a few neurons": lambda **k: currents(3, 70, 3, 4, 5, **k),
+}
+
+
+@every_device
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_neurons_and_their_values_are_found_in_every_layout(layout, device):
+    x, found = LAYOUTS[layout](device=device), []
+    for backend in ("fused", "torch"):
+        layer = LIF(learned(0.2, 0.95, 3, 1, 1), learned(0.5, 1.5, *x.shape[3:]), backend=backend)
+        gs = currents(*x.shape, seed=1, device=device)
+        found.append(passed(layer.to(device), x, gs))
+    assert_same(*found)
+
+
+@every_device
+def test_gradients_of_any_strides_are_taken(device):
+    x, layer = currents(5, 4, 6, device=device), LIF(backend="fused")
+    for gs in (
+        currents(1, 4, 6, seed=1, device=device).expand(5, 4, 6),
+        torch.tensor(0.5, device=device).expand(5, 4, 6),
+        currents(5, 6, 4, seed=1, device=device).transpose(1, 2),
+    ):
+        given, dense = (passed(layer, x, each)[2] for each in (gs, gs.contiguous()))
+        assert torch.equal(given["x"], dense["x"])
+    found = []
+    for backend in ("fused", "torch"):  # no gradient of the spikes, and some of the state alone
+        leaf = x.clone().requires_grad_()
+        LIF(backend=backend, detach_reset=False).run(leaf)[1].v.sum().backward()
+        found.append(leaf.grad)
+    torch.testing.assert_close(*found)
+
+
+@pytest.mark.parametrize("make", [SignedLIF, PLIF])
+def test_the_number_of_threads_changes_nothing(make):
+    x, layer = currents(10, 60_003), make(backend="fused")
+    gs = currents(10, 60_003, seed=1)
+
+    def all_numbers():
+        spikes, parts, grads = passed(layer, x, gs)
+        numbers = (spikes, *parts.values(), *grads.values())
+        return torch.cat([each.flatten() for each in numbers])
+
+    same_on_threads(all_numbers, 2, 5)
+
+
+@pytest.mark.slow
+def test_bfloat16_keeps_spikes_and_rounds_gradients_once():
+    x, gs = currents(20, 99, dtype=torch.bfloat16), currents(20, 99, seed=1).bfloat16()
+    layer = SignedLIF(detach_reset=False, backend="fused")
+    low, exact = passed(layer, x, gs), passed(layer, x.float(), gs.float())
+    assert torch.equal(low[0].float(), exact[0])
+    assert torch.equal(low[1]["v"], exact[1]["v"])
+    assert torch.equal(low[2]["x"], exact[2]["x"].bfloat16())
+
+
+def test_bfloat16_passes_infinity_and_does_not_carry_a_not_a_number_into_zero():
+    x = torch.tensor([[0.5, math.nan, 3e38, -1.0]]).bfloat16()
+    gs = torch.tensor([[math.nan, 1.0, math.inf, 3.3e38]]).bfloat16()
+    found = []
+    for backend in ("fused", "torch"):
+        leaf = x.clone().requires_grad_()
+        LIF(backend=backend)(leaf).backward(gs)
+        found.append(leaf.grad)
+    torch.testing.assert_close(*found, equal_nan=True)
+    leaf = torch.zeros(1, 3).bfloat16().requires_grad_()
+    full = torch.tensor([0x7FFFFFFF, 0x7F800001, -1], dtype=torch.int32).view(torch.float32)
+    LIF(backend="fused").run(leaf)[1].v.backward(full)
+    assert leaf.grad.isnan().all()
+
+
+def test_spikes_and_gradients_keep_the_layout_of_the_input():
+    x = channels_last(6, 2, 3, 8, 9).requires_grad_()
+    spikes = LIF(backend="fused")(x)
+    assert spikes.stride() == x.stride()
+    (gradient,) = torch.autograd.grad(spikes, x, torch.ones_like(spikes))
+    assert gradient.stride() == x.stride()
+
+
+def test_an_input_changed_in_place_and_second_derivatives_are_refused():
+    x = currents(4, 10).requires_grad_()
+    current = x * 2
+    spikes = LIF(backend="fused")(current)
+    current.add_(1)
+    with pytest.raises(RuntimeError, match="inplace"):
+        spikes.sum().backward()
+    (gradient,) = torch.autograd.grad(LIF(backend="fused")(x).sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError):
+        torch.autograd.grad(gradient.sum(), x)
+
+
+def test_nothing_is_kept_for_the_backward_pass_but_what_came_in():
+    x = currents(5, 4).requires_grad_()
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
+        LIF(backend="fused")(x)
+    assert sum(t.numel() for t in kept) == x.numel() + x[0].numel()
+
+
+class Own:
+    """A surrogate that the package does not know."""
+
+    def derivative(self, u):
+        return (u.abs() < 0.5).to(u.dtype)
+
+
+@pytest.mark.parametrize(
+    ("given", "surrogate", "why"),
+    [
+        ({"dtype": torch.float64}, Triangle(), "float64"),
+        ({"dtype": torch.float16}, Triangle(), "float16"),
+        ({"device": "meta"}, Triangle(), "meta"),
+        ({}, Own(), "ATan"),
+    ],
+)
+def test_what_the_kernels_cannot_take_is_refused_on_demand_and_else_runs_in_torch(
+    given, surrogate, why
+):
+    x = torch.ones(3, 4, **given)
+    with refused(ConfigError, why):
+        LIF(surrogate=surrogate, backend="fused")(x)
+    assert LIF(surrogate=surrogate)(x).shape == x.shape
+
+
+@pytest.mark.slow
+def test_torch_finds_the_operator_well_formed():
+    layer = NEURONS["all learned, signed"]()
     x = currents(4, 2, 5, 7).requires_grad_()
-    given = arguments(layer, x, layer.initial_state(x[0]))
+    state, inputs = layer.initial_state(x[0]), model_arguments(layer.dynamics, x.shape[1:])
     leaf = [
         part.detach().clone().requires_grad_(part.requires_grad)
         if isinstance(part, torch.Tensor)
         else part
-        for part in given
+        for part in (x, *state.parts, *inputs)
     ]
     torch.library.opcheck(
         neurons, tuple(leaf),
@@ -196,7 +317,7 @@ def test_torch_finds_the_operator_well_formed(name):
     )  # fmt: skip
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=4)
 def test_a_compiled_layer_gives_the_same():
     layer = LIF(0.8, learned(0.5, 1.5, 7))
     x, found = currents(6, 3, 7), []
@@ -221,31 +342,6 @@ def test_autocast_reaches_the_neurons_as_bfloat16():
     assert dense.weight.grad.any()
 
 
-def test_second_derivatives_are_refused():
-    x = currents(4, 5).requires_grad_()
-    (gradient,) = torch.autograd.grad(LIF(backend="fused")(x).sum(), x, create_graph=True)
-    with pytest.raises(RuntimeError):
-        torch.autograd.grad(gradient.sum(), x)
-
-
-def test_a_surrogate_of_ones_own_is_not_for_the_kernels():
-    class Own:
-        def derivative(self, u):
-            return torch.ones_like(u)
-
-    with pytest.raises(ConfigError, match="they know ATan, FastSigmoid"):
-        LIF(surrogate=Own(), backend="fused")(currents(3, 4))
-    assert LIF(surrogate=Own())(currents(3, 4)).shape == (3, 4)
-
-
-def test_nothing_is_kept_for_the_backward_pass_but_what_came_in():
-    x = currents(5, 4).requires_grad_()
-    kept = []
-    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
-        LIF(backend="fused")(x)
-    assert sum(t.numel() for t in kept) == x.numel() + x[0].numel()
-
-
 @pytest.mark.slow
 def test_the_model_with_every_part_at_once_is_that_of_torch():
     values = {
@@ -254,13 +350,15 @@ def test_the_model_with_every_part_at_once_is_that_of_torch():
     }  # fmt: skip
     d = Dynamics(**values, refractory=1, surrogate=Triangle())
     x = currents(15, 4, 7)
-    from dvskit.neurons.dynamics import advance
-
     spikes, end = run_fused(d, x, d.initial_state(x[0]))
     state = d.initial_state(x[0])
+    bare = NeuronState(state.v)  # lacks the parts that are at rest
     for t, current in enumerate(x):
         fired, state = advance(d, state, current)
+        again, bare = advance(d, bare, current)
         assert torch.equal(spikes[t], fired)
-    for name in ("v", "i", "a", "waiting"):
+        assert torch.equal(again, fired)
+    for name in PARTS:
         assert torch.equal(getattr(end, name), getattr(state, name))
+        assert torch.equal(getattr(end, name), getattr(bare, name))
     assert (spikes < 0).any()
