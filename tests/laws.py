@@ -11,6 +11,7 @@ import pytest
 
 from dvskit import _interrupt
 from dvskit.events import Events, ReadableSource
+from dvskit.registry import Registry
 
 
 def scattered(
@@ -102,3 +103,12 @@ def refused_command(result: tuple[int, str, str], *named: object) -> str:
 def forget_interrupts(patch: pytest.MonkeyPatch) -> None:
     """Let this process be interrupted anew; dvskit expects a process to end with its first one."""
     patch.setattr(_interrupt, "_state", _interrupt._State())
+
+
+@contextmanager
+def forgotten(*registries: Registry[Any]) -> Iterator[None]:
+    """Forget afterwards what is registered, for which registries have no door."""
+    with pytest.MonkeyPatch.context() as patch:
+        for registry in registries:
+            patch.setattr(registry, "_parts", dict(registry))
+        yield
