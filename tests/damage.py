@@ -28,6 +28,25 @@ def damaged(content: bytes, seed: int, most: int, extra: Sequence[int] = ()) -> 
     return bytes(made)
 
 
+def flipped(content: bytes, seed: int, count: int, first: int = 200) -> bytes:
+    """Return content with `count` flipped bits behind its first bytes."""
+    rng = np.random.default_rng(seed)
+    made = bytearray(content)
+    for place in rng.integers(first, len(made), count).tolist():
+        made[place] ^= 1 << int(rng.integers(0, 8))
+    return bytes(made)
+
+
+def kept_share(whole: Events, part: Events) -> float:
+    """Return the share of the events of `whole` that are in `part` too."""
+    names = [("t", "i8"), ("x", "i2"), ("y", "i2"), ("p", "?")]
+    rows = [np.empty(len(events), names) for events in (whole, part)]
+    for row, events in zip(rows, (whole, part), strict=True):
+        for name, _ in names:
+            row[name] = getattr(events, name)
+    return float(np.isin(rows[0].view("V13"), rows[1].view("V13")).mean())
+
+
 def assert_only_our_errors(
     path: Path,
     content: bytes,

@@ -1,8 +1,7 @@
-"""AEDAT 1 and 2: the real recordings exactly, chips told and guessed, what damage costs."""
+"""AEDAT 1 and 2: chips told and guessed, a plain twin, what is written, and what damage costs."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +9,19 @@ import pytest
 
 import dvskit
 from dvskit import Events
-from dvskit.errors import ConfigError, DamagedFileError, FormatError
+from dvskit.errors import (
+    ConfigError,
+    DamagedFileError,
+    EventsError,
+    FormatError,
+    GeometryError,
+    LeftOutWarning,
+)
 from dvskit.events import read_all
-from dvskit.formats import in_order
-from dvskit.formats.aedat2 import words
-from tests.test_formats import assert_as_truth_says
+from dvskit.formats import in_order, open_sink
+from dvskit.streams import Triggers
+from tests.arriving import small
+from tests.laws import refused, rows_of, scattered
 
 MAGIC = b"#!AER-DAT2.0\r\n"
 DVS128 = MAGIC + b"# AEChip: ch.unizh.ini.jaer.chip.retina.DVS128\r\n"
@@ -41,51 +48,18 @@ def write(path: Path, head: bytes, words: list[tuple[int, int]], tail: bytes = b
     return path
 
 
-def rows_of(events: Events) -> list[tuple[int, int, int, bool]]:
-    return list(zip(*(getattr(events, name).tolist() for name in "txyp"), strict=True))
-
-
-def turn_back(events: Events) -> Events:
-    """Count y from the bottom, as the file does."""
-    y = events.size.height - 1 - events.y
-    return Events(t=events.t, x=events.x, y=y, p=events.p, size=events.size)
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "size", "others"),
+    ("name", "key", "value"),
     [
-        ("davis240c_aps_imu.aedat", (240, 180), {"IMU samples": 7384}),
-        ("dvs128_signed_time.aedat", (128, 128), {}),
+        ("davis240c_aps_imu.aedat", "created", "Wed Sep 16 12:09:08 CEST 2015"),
+        ("dvs128_signed_time.aedat", "Creation date", "Sat Oct 06 16:26:51 BRT 2018"),
     ],
 )
-def test_a_real_recording_is_read_exactly(data, name, size, others):
-    truth = json.loads((data / "recordings" / "truth.json").read_text())
+def test_the_header_of_a_real_recording_is_read(data, name, key, value):
     recording = dvskit.open_events(data / "recordings" / name)
-    assert (recording.size, recording.size_origin) == (size, "camera")
     assert "bottom" in recording.assumptions[0]
-    events = read_all(recording)
-    assert_as_truth_says(turn_back(events), truth[name])
-    assert read_all(recording) == events
-    assert recording.other_streams() == others
     assert "HardwareInterface" in recording.header()
-    made = {"davis240c_aps_imu.aedat": ("created", "Wed Sep 16 12:09:08 CEST 2015")}
-    key, value = made.get(name, ("Creation date", "Sat Oct 06 16:26:51 BRT 2018"))
     assert recording.header()[key] == value
-
-
-@pytest.mark.slow
-def test_a_chip_that_only_the_name_of_the_file_tells_is_taken_from_it(data):
-    truth = json.loads((data / "recordings" / "truth.json").read_text())
-    name = "dvs128_translating_bar.aedat"
-    recording = dvskit.open_events(data / "recordings" / name)
-    assert (recording.chip.name, recording.size) == ("DVS128", (128, 128))
-    assert_as_truth_says(turn_back(read_all(recording)), truth[name])
-    notes = recording.assumptions
-    assert "from the file's name" in notes[0]
-    assert "bits that a DVS128 lacks" in notes[1]
-    assert "aedat2:DAVIS240" in notes[1]
-    assert not any("smallest" in line for line in notes)
 
 
 def moving_bar(events: Events) -> bool:
@@ -107,8 +81,11 @@ def test_the_bar_is_one_that_moves_as_what_wrote_it(data, tmp_path):
     recording = dvskit.open_events(tmp_path / "bar.aedat")
     assert recording.chip.name == "DAVIS240"
     assert "guessed" in recording.assumptions[0]
-    assert "aedat2:CHIP" in recording.assumptions[0]
     assert moving_bar(read_all(recording))
+    named = dvskit.open_events(path)
+    assert named.chip.name == "DVS128"
+    assert "from the file's name" in named.assumptions[0]
+    assert any("aedat2:DAVIS240" in line for line in named.assumptions)
 
 
 @pytest.mark.parametrize(
@@ -144,7 +121,7 @@ def test_a_chip_can_be_named_and_an_unknown_one_is_refused(tmp_path):
     recording = dvskit.open_events(path, format="aedat2:Davis346")
     assert (recording.chip.name, recording.size_origin) == ("DAVIS346", "argument")
     assert rows_of(read_all(recording)) == [(10, 5, 6, True)]
-    with pytest.raises(ConfigError, match="did you mean 'DAVIS346'"):
+    with refused(ConfigError, "DAVIS346"):
         dvskit.open_events(path, format="aedat2:davis347")
 
 
@@ -164,16 +141,7 @@ def test_a_chip_can_be_named_and_an_unknown_one_is_refused(tmp_path):
 def test_each_chip_is_read_as_it_writes_and_guessed_where_it_is_not_named(
     tmp_path, head, make, size, chip
 ):
-    rng = np.random.default_rng(5)
-    count = 2000
-    columns = [rng.integers(0, size[0], count), rng.integers(0, size[1], count)]
-    events = Events(
-        t=np.sort(rng.integers(-(10**6), 10**6, count)),
-        x=columns[0],
-        y=columns[1],
-        p=rng.integers(0, 2, count),
-        size=size,
-    )
+    events = scattered(2000, size, seed=5)
     words = [(make(x, y, int(p)), t) for t, x, y, p in rows_of(events)]
     recording = dvskit.open_events(write(tmp_path / "a.aedat", head, words))
     assert recording.chip.name == chip
@@ -189,7 +157,7 @@ def test_no_chip_is_guessed_where_damage_may_be_what_fits_a_larger_one(tmp_path)
     assert dvskit.open_events(path, strict=False).size == (346, 260)
     write(path, MAGIC, [*words, *words[:10]])
     for strict in (True, False):
-        with pytest.raises(FormatError, match="is damaged; name it with"):
+        with refused(FormatError, "damaged"):
             dvskit.open_events(path, strict=strict)
     assert dvskit.open_events(path, format="aedat2:DAVIS240").size == (240, 180)
 
@@ -214,7 +182,7 @@ def test_a_lone_time_that_looks_like_a_wrap_moves_no_other(tmp_path):
     end = 1 << 31
     t = [end - 100, end + 50, end - 90, end - 80, end + 3]
     path = write(tmp_path / "a.aedat", DVS128, [(dvs128(1, 2, 1), time) for time in t])
-    with pytest.raises(DamagedFileError, match="runs back"):
+    with refused(DamagedFileError, "runs back"):
         dvskit.load_events(path)
     recording = dvskit.open_events(path, strict=False)
     assert read_all(recording).t.tolist() == [end - 100, end - 90, end - 80, end + 3]
@@ -222,7 +190,7 @@ def test_a_lone_time_that_looks_like_a_wrap_moves_no_other(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", range(3))
 def test_random_bytes_move_no_time_behind_them(data, tmp_path, seed):
     rng = np.random.default_rng(seed)
     content = bytearray((data / "recordings" / "davis240c_aps_imu.aedat").read_bytes())
@@ -234,7 +202,6 @@ def test_random_bytes_move_no_time_behind_them(data, tmp_path, seed):
     assert events[-300_000:] == whole[-300_000:]
 
 
-@pytest.mark.slow
 def test_other_words_are_no_events(tmp_path):
     words = [
         (davis(1, 1, 1), 1),
@@ -259,37 +226,28 @@ def test_data_that_begin_with_a_hash_byte_are_no_header(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("head", "words", "offset", "message"),
+    ("head", "words", "named"),
     [
-        (DVS128, [(dvs128(1, 1, 1), 9), (1 << 20, 10)], 8, "cannot come from a DVS128"),
-        (DVS128, [(dvs128(1, 1, 1), 9), (dvs128(1, 1, 1), 8)], 8, "time runs back"),
-        (DAVIS, [(davis(1, 1, 1), 9), (300 << 12, 10)], 8, "off the 240x180"),
-        (DAVIS, [(davis(1, 1, 1), 9), (davis(1, 1, 1), 8), (300 << 12, 10)], 8, "runs back"),
+        (DVS128, [(dvs128(1, 1, 1), 9), (1 << 20, 10)], "DVS128"),
+        (DVS128, [(dvs128(1, 1, 1), 9), (dvs128(1, 1, 1), 8)], "from 9 to 8"),
+        (DAVIS, [(davis(1, 1, 1), 9), (300 << 12, 10)], "240x180"),
+        (DAVIS, [(davis(1, 1, 1), 9), (davis(1, 1, 1), 8), (300 << 12, 10)], "from 9 to 8"),
     ],
 )
-def test_an_impossible_word_is_an_error_with_its_offset(tmp_path, head, words, offset, message):
+def test_an_impossible_word_is_an_error_with_its_offset(tmp_path, head, words, named):
     path = write(tmp_path / "a.aedat", head, words, b"\x01\x02")
-    with pytest.raises(DamagedFileError, match=message) as caught:
+    with refused(DamagedFileError, named, f"byte {len(head) + 8}"):
         dvskit.load_events(path)
-    assert caught.value.offset == len(head) + offset
     recording = dvskit.open_events(path, strict=False)
     assert read_all(recording).t.tolist() in ([9], [8])
     assert recording.damage.count == len(words)
-    problems = [loss.problem for loss in recording.damage.losses]
-    assert "the last word has 2 of 8 bytes" in problems
+    assert any("2 of 8" in loss.problem for loss in recording.damage.losses)
 
 
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"#!AER-DAT2.5\r\n", "2.5"),
-        (MAGIC, "holds no event"),
-        (MAGIC + b"\x01", "holds no event"),
-    ],
-)
-def test_a_file_that_cannot_be_read_is_refused(tmp_path, content, message):
+@pytest.mark.parametrize("content", [b"#!AER-DAT2.5\r\n", MAGIC, MAGIC + b"\x01"])
+def test_a_file_that_cannot_be_read_is_refused(tmp_path, content):
     (tmp_path / "a.aedat").write_bytes(content)
-    with pytest.raises(FormatError, match=message):
+    with refused(FormatError, "a.aedat"):
         dvskit.open_events(tmp_path / "a.aedat", format="aedat2")
 
 
@@ -309,15 +267,16 @@ def test_salvage_gives_up_no_more_events_in_blocks(tmp_path, monkeypatch, block)
     path = write(tmp_path / "a.aedat", DVS128, [(dvs128(1, 1, 1), time) for time in t.tolist()])
     whole = read_all(dvskit.open_events(path, strict=False))
     assert len(whole) >= 2960
-    monkeypatch.setattr(words, "BLOCK_WORDS", block)
-    monkeypatch.setattr(in_order, "LOOK_AHEAD", 200)
-    recording = dvskit.open_events(path, strict=False)
-    assert read_all(recording) == whole
-    assert recording.damage.count == 3000 - len(whole)
+    monkeypatch.setattr(in_order, "LOOK_AHEAD", 200)  # fewer than there are events
+    with small("aedat2", BLOCK_WORDS=block):
+        recording = dvskit.open_events(path, strict=False)
+        assert read_all(recording) == whole
+        assert recording.damage.count == 3000 - len(whole)
 
 
-@pytest.mark.parametrize("missing", [1, 4, 7])
-@pytest.mark.parametrize("name", ["davis240c_aps_imu.aedat", "dvs128_signed_time.aedat"])
+@pytest.mark.parametrize(
+    ("name", "missing"), [("davis240c_aps_imu.aedat", 1), ("dvs128_signed_time.aedat", 4)]
+)
 def test_words_behind_missing_bytes_are_lost_in_stretches(data, tmp_path, name, missing):
     content = (data / "recordings" / name).read_bytes()
     (tmp_path / "a.aedat").write_bytes(content[:500_000] + content[500_000 + missing :])
@@ -337,7 +296,7 @@ def longest(t: list[int], floor: int) -> int:
     return max(best, default=0)
 
 
-@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("seed", range(30))
 def test_no_more_events_than_needed_go_for_time_to_run_forward(seed):
     rng = np.random.default_rng(seed)
     t = rng.integers(0, int(rng.choice([3, 20, 1000])), int(rng.integers(0, 40)))
@@ -347,17 +306,6 @@ def test_no_more_events_than_needed_go_for_time_to_run_forward(seed):
     assert (np.diff(kept) >= 0).all()
     assert (kept >= floor).all()
     assert len(kept) == longest(t.tolist(), floor)
-
-
-@pytest.mark.filterwarnings("ignore")
-def test_evutils_reads_the_same_davis_events(data):
-    io = pytest.importorskip("evutils.io")
-    path = data / "recordings" / "davis240c_aps_imu.aedat"
-    rows = io.EventReader(str(path), max_time=2**62, max_events=2**40).read_all()
-    events = turn_back(dvskit.load_events(path))
-    for name in "typ":
-        assert np.array_equal(np.asarray(getattr(rows, name)).astype(int), getattr(events, name))
-    assert np.array_equal(239 - np.asarray(rows.x).astype(int), events.x)
 
 
 def plain_events(path: Path, head: bytes, chip: str) -> list[tuple[int, int, int, bool]]:
@@ -397,72 +345,20 @@ def mixed(path: Path, seed: int, chip: str, count: int = 3000) -> bytes:
 @pytest.mark.parametrize("seed", range(4))
 def test_the_kernel_agrees_with_a_plain_decoder(tmp_path, seed, chip):
     head = mixed(tmp_path / "a.aedat", seed, chip)
-    rows = rows_of(dvskit.load_events(tmp_path / "a.aedat"))
-    assert rows == plain_events(tmp_path / "a.aedat", head, chip)
-    assert len(rows) > 2000
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("version", [1, 2])
-@pytest.mark.parametrize("block", [7, 64, 1000])
-def test_events_do_not_depend_on_how_the_file_is_read(tmp_path, monkeypatch, block, version):
-    path = tmp_path / "a.aedat"
-    mixed(path, 3, "DVS128")
-    if version == 1:
-        at = len(DVS128)
-        rows = np.frombuffer(path.read_bytes()[at:], np.uint8).reshape(-1, 8)
-        head = DVS128.replace(b"DAT2.0", b"DAT1.0")
-        path.write_bytes(head + rows[:, 2:].tobytes())
-    whole = dvskit.open_events(path)
-    events, triggers = read_all(whole), whole.triggers()
-    monkeypatch.setattr(words, "BLOCK_WORDS", block)
-    cut = dvskit.open_events(path)
-    assert read_all(cut) == events
-    assert cut.load() == events
-    assert np.array_equal(cut.triggers().t, triggers.t)
-    assert len(triggers) + len(events) == 3000
-
-
-@pytest.mark.parametrize("threads", ["1", "2", "5"])
-def test_events_do_not_depend_on_the_number_of_threads(tmp_path, monkeypatch, threads):
-    mixed(tmp_path / "a.aedat", 1, "DAVIS240")
-    expected = dvskit.load_events(tmp_path / "a.aedat")
-    monkeypatch.setattr(words, "_PART_WORDS", 100)
-    monkeypatch.setenv("DVSKIT_THREADS", threads)
-    assert dvskit.load_events(tmp_path / "a.aedat") == expected
-
-
-@pytest.mark.parametrize("strict", [True, False])
-@pytest.mark.parametrize("seed", range(4))
-def test_a_part_is_the_part_of_the_whole(tmp_path, monkeypatch, seed, strict):
-    monkeypatch.setenv("DVSKIT_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(words, "BLOCK_WORDS", 200)
-    mixed(tmp_path / "a.aedat", seed, "DVS128" if seed < 2 else "DAVIS240")
-    recording = dvskit.open_events(tmp_path / "a.aedat", strict=strict)
-    whole = recording.load()
-    rng = np.random.default_rng(seed)
-    windows = rng.integers(whole.t[0] - 1000, whole.t[-1] + 1000, (20, 2))
-    for start, stop in np.sort(windows, axis=1).tolist():
-        assert recording.between(start, stop).load() == whole.between(start, stop)
-
-
-def test_a_part_is_found_without_reading_what_is_ahead(tmp_path, monkeypatch):
-    monkeypatch.setenv("DVSKIT_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(words, "BLOCK_WORDS", 100)
-    path = tmp_path / "a.aedat"
-    write(path, DVS128, [(dvs128(1, 2, 1), t) for t in range(2000)])
-    assert len(dvskit.open_events(path).between(1500, 1600).load()) == 100
-    offsets = []
-    read = words.read_words
-
-    def watched(*args):
-        for block in read(*args):
-            offsets.append(block.offset)
-            yield block
-
-    monkeypatch.setattr("dvskit.formats.aedat2.reading.read_words", watched)
-    assert len(dvskit.open_events(path).between(1500, 1600).load()) == 100
-    assert min(offsets) >= len(DVS128) + 1300 * 8
+    expected = plain_events(tmp_path / "a.aedat", head, chip)
+    recording = dvskit.open_events(tmp_path / "a.aedat")
+    assert rows_of(recording.load()) == expected
+    assert len(expected) > 2000
+    with small("aedat2"):
+        cut = dvskit.open_events(tmp_path / "a.aedat")
+        assert rows_of(read_all(cut)) == expected
+        assert cut.triggers().t.tolist() == recording.triggers().t.tolist()
+    if chip == "DVS128":  # AEDAT 1 has addresses of 16 bits
+        rows = np.frombuffer((tmp_path / "a.aedat").read_bytes()[len(head) :], np.uint8)
+        old = head.replace(b"DAT2.0", b"DAT1.0") + rows.reshape(-1, 8)[:, 2:].tobytes()
+        (tmp_path / "b.aedat").write_bytes(old)
+        with small("aedat2", BLOCK_WORDS=7):
+            assert rows_of(dvskit.load_events(tmp_path / "b.aedat")) == expected
 
 
 def test_noise_on_both_sides_of_a_wrap_moves_no_time_behind_it(tmp_path):
@@ -472,3 +368,91 @@ def test_noise_on_both_sides_of_a_wrap_moves_no_time_behind_it(tmp_path):
     recording = dvskit.open_events(path, strict=False)
     assert read_all(recording).t.tolist() == list(range(0, 2000, 10))
     assert recording.damage.count == 2
+
+
+# --- written files ---
+
+
+@pytest.mark.parametrize("size", [(128, 128), (240, 180), (346, 260), (640, 480), (208, 192)])
+def test_what_is_written_is_read_back(tmp_path, size):
+    for number, events in enumerate((scattered(2000, size), Events.empty(size))):
+        path = tmp_path / f"{number}.aedat"
+        dvskit.save_events(events, path)
+        recording = dvskit.open_events(path)
+        assert recording.load() == events
+        assert recording.size_origin == "camera"
+        assert recording.header()["AEChip"]
+
+
+def test_any_first_pixel_is_read_back(tmp_path):
+    # A first address that begins with the byte of a '#' is no comment.
+    for y in range(0, 180, 3):
+        events = Events(t=[7], x=[3], y=[y], p=[1], size=(240, 180))
+        dvskit.save_events(events, tmp_path / "a.aedat", overwrite=True)
+        assert dvskit.load_events(tmp_path / "a.aedat") == events
+
+
+def test_times_wrap_and_count_on(tmp_path):
+    t = np.arange(-(1 << 31), 5 << 31, 700_000_001)
+    events = Events(t=t, x=t % 128, y=t % 127, p=t % 2, size=(128, 128))
+    dvskit.save_events(events, tmp_path / "a.aedat")
+    assert dvskit.load_events(tmp_path / "a.aedat") == events
+
+
+def rising(*times: int) -> Triggers:
+    count = len(times)
+    return Triggers(np.array(times, np.int64), np.zeros(count, np.int16), np.ones(count, np.bool_))
+
+
+@pytest.mark.parametrize("cut", [1, 64])
+@pytest.mark.parametrize("size", [(128, 128), (240, 180)])
+def test_triggers_are_merged_however_the_events_are_cut(tmp_path, size, cut):
+    events = scattered(300, size, span_us=100)
+    triggers = rising(-1000, -20, 0, 0, 50, 5000)
+    for name, step in (("whole", 5000), ("cut", cut)):
+        with open_sink(tmp_path / f"{name}.aedat", size) as sink:
+            sink.write_triggers(triggers)
+            for start in range(0, len(events), step):
+                sink.write(events[start : start + step])
+    assert (tmp_path / "cut.aedat").read_bytes() == (tmp_path / "whole.aedat").read_bytes()
+    recording = dvskit.open_events(tmp_path / "cut.aedat")
+    assert recording.load() == events
+    assert recording.triggers().t.tolist() == triggers.t.tolist()
+
+
+def test_other_triggers_are_left_out_with_a_warning(tmp_path):
+    triggers = Triggers(np.arange(4), np.array([0, 0, 1, 0], np.int16), np.arange(4) < 3)
+    with (
+        open_sink(tmp_path / "a.aedat", (128, 128)) as sink,
+        pytest.warns(LeftOutWarning, match="2 triggers"),
+    ):
+        sink.write_triggers(triggers)
+    assert dvskit.open_events(tmp_path / "a.aedat").triggers().t.tolist() == [0, 1]
+
+
+def test_triggers_come_once_in_order_and_first(tmp_path):
+    with refused(EventsError, "runs back"), open_sink(tmp_path / "b.aedat", (128, 128)) as sink:
+        sink.write_triggers(rising(5, 4))
+    assert not list(tmp_path.iterdir())
+    with open_sink(tmp_path / "a.aedat", (128, 128)) as sink:
+        sink.write(scattered(50, (128, 128)))
+        with refused(EventsError, "before"):
+            sink.write_triggers(rising(5))
+
+
+@pytest.mark.parametrize(
+    "t",
+    [
+        [1 << 31],
+        [-(1 << 31) - 1, 0],
+        [(1 << 31) - 1, (1 << 31) + (1 << 30)],
+        [-(1 << 31), (3 << 30) - (1 << 31)],
+    ],
+)
+def test_times_and_sizes_that_do_not_fit_are_refused(tmp_path, t):
+    events = Events(t=t, x=[1] * len(t), y=[2] * len(t), p=[1] * len(t), size=(128, 128))
+    with refused(EventsError, "a.aedat"):
+        dvskit.save_events(events, tmp_path / "a.aedat")
+    with refused(GeometryError, "128x128, 208x192, 240x180, 346x260, 640x480"):
+        dvskit.save_events(scattered(9, (320, 240)), tmp_path / "a.aedat")
+    assert not list(tmp_path.iterdir())

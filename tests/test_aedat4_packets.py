@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import lz4.frame
@@ -13,31 +12,20 @@ import zstandard
 from dvskit.errors import DamagedFileError
 from dvskit.events import Events, Size
 from dvskit.formats import open_events
-from dvskit.formats.aedat4 import (
-    Aedat4Sink,
-    Compression,
-    compression,
-    encoding,
-    event_packets,
-    packets,
-)
+from dvskit.formats.aedat4 import Compression, compression, encoding, event_packets
 from dvskit.formats.aedat4 import lz4_kernels as lz4_frames
 from dvskit.formats.aedat4.compression import CompressionError, Compressor, decompress
-from dvskit.formats.aedat4.layout import MAGIC, PACKET_HEADER, read_container
+from dvskit.formats.aedat4.layout import MAGIC, PACKET_HEADER
+from tests.arriving import small
+from tests.laws import refused, scattered
 
 SIZE = Size(320, 240)
 KINDS = [Compression.NONE, Compression.LZ4, Compression.ZSTD]
 
 
 def stream(seed: int, count: int, *, start_us: int = 0) -> Events:
-    rng = np.random.default_rng(seed)
-    return Events(
-        t=start_us + np.sort(rng.integers(0, 500_000, count)),
-        x=rng.integers(0, SIZE.width, count),
-        y=rng.integers(0, SIZE.height, count),
-        p=rng.integers(0, 2, count).astype(bool),
-        size=SIZE,
-    )
+    events = scattered(count, SIZE, span_us=500_000, seed=seed)
+    return Events.from_checked(start_us + events.t, events.x, events.y, events.p, SIZE)
 
 
 def packet(events: Events, kind: Compression, number: int = 0) -> bytes:
@@ -45,10 +33,8 @@ def packet(events: Events, kind: Compression, number: int = 0) -> bytes:
     return PACKET_HEADER.pack(number, len(content)) + content
 
 
-def file_of(
-    path: Path, kind: Compression, parts: list[bytes], kinds: tuple[str, ...] = ("EVTS",)
-) -> Path:
-    head = MAGIC + encoding.header(kind, 0, encoding.streams_xml(SIZE, kind, kinds))
+def file_of(path: Path, kind: Compression, parts: list[bytes]) -> Path:
+    head = MAGIC + encoding.header(kind, 0, encoding.streams_xml(SIZE, kind, ("EVTS",)))
     path.write_bytes(head + b"".join(parts))
     return path
 
@@ -67,15 +53,17 @@ def our_lz4(frame: bytes, room: int) -> int | bytes:
 
 def contents() -> list[bytes]:
     rng = np.random.default_rng(0)
-    repeated = [bytes(rng.integers(0, 256, n, dtype=np.uint8)) * 400 for n in range(1, 20)]
+    repeated = [
+        bytes(rng.integers(0, 256, n, dtype=np.uint8)) * 400 for n in (*range(1, 9), 15, 16, 17)
+    ]
     mixed = b"".join(bytes([n]) * n + rng.bytes(n % 7) for n in range(256))
     return [b"", b"a", bytes(200_000), rng.bytes(70_000), mixed * 5,
             encoding.event_packet(stream(1, 9000)).tobytes(), *repeated]  # fmt: skip
 
 
-@pytest.mark.parametrize("linked", [True, False])
-@pytest.mark.parametrize("block_size", [4, 5, 7])
-@pytest.mark.parametrize("checks", [False, True])
+@pytest.mark.parametrize(
+    ("linked", "block_size", "checks"), [(True, 4, False), (False, 5, True), (True, 7, True)]
+)
 def test_lz4_frames_are_decompressed_as_by_the_library(
     linked: bool, block_size: int, checks: bool
 ) -> None:
@@ -93,12 +81,12 @@ def test_lz4_frames_are_decompressed_as_by_the_library(
             assert our_lz4(frame[:-1], len(content)) == lz4_frames.ENDS_EARLY
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", range(8))
 def test_a_damaged_lz4_frame_is_refused_or_gives_what_the_library_gives(seed: int) -> None:
     rng = np.random.default_rng(seed)
     content = contents()[seed % 6 + 3] if seed % 6 != 1 else contents()[4]
     frame = lz4.frame.compress(content, content_checksum=bool(seed % 2), store_size=False)
-    for _ in range(100):
+    for _ in range(60):
         spoilt = bytearray(frame)
         for _ in range(int(rng.integers(1, 4))):
             spoilt[int(rng.integers(0, len(spoilt)))] ^= 1 << int(rng.integers(0, 8))
@@ -130,16 +118,15 @@ def test_lz4_matches_reach_back_to_the_start_and_no_farther(independent: bool) -
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_time_that_runs_back_only_between_packets_is_seen(
-    tmp_path: Path, kind: Compression, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, kind: Compression
 ) -> None:
-    events = stream(10, 20_000)
-    parts = [packet(each, kind) for each in cut(events, 10_000)]
+    parts = [packet(each, kind) for each in cut(stream(10, 4000), 2000)]
     path = file_of(tmp_path / "a.aedat4", kind, parts[::-1])
-    for threads in ("1", "2"):
-        monkeypatch.setenv("DVSKIT_THREADS", threads)
-        with pytest.raises(DamagedFileError, match="time runs back"):
-            open_events(path).load()
-        assert len(open_events(path, strict=False).load()) == 10_000
+    for threads in (1, 2):
+        with small("aedat4", threads):
+            with refused(DamagedFileError, "runs back"):
+                open_events(path).load()
+            assert len(open_events(path, strict=False).load()) == 2000
 
 
 def test_xxh32_gives_the_checksums_of_its_specification() -> None:
@@ -152,23 +139,20 @@ def test_xxh32_gives_the_checksums_of_its_specification() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("threads", ["1", "2", "5"])
-def test_events_do_not_depend_on_threads_or_windows(
-    tmp_path: Path, kind: Compression, threads: str, monkeypatch: pytest.MonkeyPatch
+def test_packets_of_all_lengths_are_read_on_threads_and_in_windows(
+    tmp_path: Path, kind: Compression
 ) -> None:
-    events = stream(2, 150_000)
-    sizes = [1, 5000, 17, 40_000, 20_000, 3]
+    events = stream(2, 70_000)
+    sizes = [1, 5000, 17, 20_000, 3]
     parts, at = [], 0
     while at < len(events):
         count = sizes[len(parts) % len(sizes)]
         parts.append(packet(events[at : at + count], kind))
         at += count
     path = file_of(tmp_path / "a.aedat4", kind, parts)
-    monkeypatch.setenv("DVSKIT_THREADS", threads)
-    for window in (1 << 10, 1 << 16, 1 << 23):
-        monkeypatch.setattr(packets, "_WINDOW", window)
-        for strict in (True, False):
-            recording = open_events(path, strict=strict)
+    for threads, window in ((1, 1 << 10), (2, 1 << 16), (5, 1 << 23)):
+        with small("aedat4", threads, _WINDOW=window, _MOST_PACKETS=100):
+            recording = open_events(path, strict=window == 1 << 16)
             assert recording.load() == events
             assert Events.concatenate(b for b in recording) == events
             assert not recording.damage
@@ -201,113 +185,50 @@ def test_frames_without_a_size_and_packets_of_another_layout_are_read(
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("window", [1 << 12, 1 << 23])
 def test_packets_from_the_future_cost_only_themselves(
-    tmp_path: Path, kind: Compression, window: int, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, kind: Compression, window: int
 ) -> None:
-    monkeypatch.setattr(packets, "_WINDOW", window)
-    events = stream(4, 90_000)
-    parts = cut(events, 2000)
+    events = stream(4, 20_000)
+    parts = cut(events, 1000)
     early = parts[3]
     late = Events.from_checked(early.t + 10**9, early.x, early.y, early.p, SIZE)
     wrong = [*parts[:9], late, *parts[9:]]
     path = file_of(tmp_path / "a.aedat4", kind, [packet(each, kind) for each in wrong])
-    recording = open_events(path, strict=False)
-    assert recording.load() == events
-    assert recording.damage.lost_bytes == 16 * 2000
-    with pytest.raises(DamagedFileError, match="time runs back"):
-        open_events(path).load()
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_what_is_lost_and_where_does_not_depend_on_windows(
-    tmp_path: Path, kind: Compression, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    events = stream(5, 60_000)
-    clean = file_of(tmp_path / "a", kind, [packet(each, kind) for each in cut(events, 300)])
-    start = read_container(clean).start
-    rng = np.random.default_rng(0)
-    content = bytearray(clean.read_bytes())
-    for place in rng.integers(start, len(content), 25).tolist():
-        content[place : place + 9] = rng.bytes(9)
-    path = tmp_path / "b"
-    path.write_bytes(content)
-    seen = set()
-    for window in (1 << 10, 1 << 14, 1 << 23):
-        monkeypatch.setattr(packets, "_WINDOW", window)
+    with small("aedat4", _WINDOW=window):
         recording = open_events(path, strict=False)
-        kept = recording.load()
-        seen.add((kept.t.tobytes(), kept.x.tobytes(), recording.damage.lost_bytes))
-        assert len(kept) >= len(events) - 25 * 300 - 300
-    assert len(seen) == 1
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", KINDS)
-def test_many_tiny_packets_take_little_time(
-    tmp_path: Path, kind: Compression, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("dvskit.formats.aedat4.writing.PACKET_EVENTS", 1)
-    events = stream(6, 30_000)
-    path = tmp_path / "a.aedat4"
-    with Aedat4Sink(path, SIZE, compression=kind) as sink:
-        sink.write(events)
-    open_events(path).load()
-    content = bytearray(path.read_bytes())
-    start = time.process_time()
-    assert open_events(path).load() == events
-    container = read_container(path)
-    for place in range(container.start + 1000, container.table, 997):
-        content[place] ^= 0x80
-    path.write_bytes(content)
-    kept = open_events(path, strict=False).load()
-    assert len(kept) > 0.8 * len(events)
-    assert time.process_time() - start < 5
+        assert recording.load() == events
+        assert recording.damage.lost_bytes == 16 * 1000
+        with refused(DamagedFileError, "runs back"):
+            open_events(path).load()
 
 
 @pytest.mark.parametrize(
     ("kind", "claim"),
-    [(KINDS[0], 3000), (KINDS[1], 3000), (KINDS[2], 3000), (KINDS[1], 100_000),
-     (KINDS[2], 100_000), (KINDS[0], 600_000)],
-)  # fmt: skip
+    [(KINDS[0], 3000), (KINDS[1], 3000), (KINDS[2], 100_000), (KINDS[0], 600_000)],
+)
+@pytest.mark.timeout(20)
 def test_packets_in_packets_take_little_time(tmp_path: Path, kind: Compression, claim: int) -> None:
     head = PACKET_HEADER.pack(0, claim)
     mark = kind.magic + bytes(8) if kind.magic else bytes(8) + b"EVTS"
     path = file_of(tmp_path / "a.aedat4", kind, [(head + mark) * 20_000])
-    start = time.process_time()
     recording = open_events(path, strict=False)
     assert len(recording.load()) == 0
     assert recording.damage.lost_bytes >= 0.9 * 20 * 20_000
-    assert time.process_time() - start < 5
 
 
 @pytest.mark.parametrize("kind", [Compression.LZ4, Compression.ZSTD])
 def test_a_bomb_is_lost_and_what_is_behind_it_kept(
     tmp_path: Path, kind: Compression, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (compression, event_packets):
+    for module in (compression, event_packets):  # a real bomb would take 128 MB
         monkeypatch.setattr(module, "MOST_BYTES", 1 << 23)
     bomb = Compressor(kind).compress(bytes(1 << 25))
     events = stream(7, 1000)
     parts = [packet(events[:500], kind), PACKET_HEADER.pack(0, len(bomb)) + bomb]
     path = file_of(tmp_path / "a.aedat4", kind, [*parts, packet(events[500:], kind)])
-    with pytest.raises(DamagedFileError, match="decompresses to more than"):
+    with refused(DamagedFileError, "more than"):
         open_events(path).load()
     recording = open_events(path, strict=False)
     assert recording.load() == events
     assert recording.damage.lost_bytes == len(parts[1])
-    with pytest.raises(CompressionError, match="more than"):
+    with pytest.raises(CompressionError):
         decompress(bomb, kind)
-
-
-def test_a_file_that_becomes_shorter_while_it_is_read_is_an_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    events = stream(8, 40_000)
-    parts = [packet(each, Compression.NONE) for each in cut(events, 1000)]
-    path = file_of(tmp_path / "a.aedat4", Compression.NONE, parts)
-    monkeypatch.setattr(packets, "_WINDOW", 1 << 16)
-    blocks = iter(open_events(path))
-    next(blocks)
-    with path.open("r+b") as file:
-        file.truncate(300_000)
-    with pytest.raises(DamagedFileError):
-        list(blocks)

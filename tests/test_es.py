@@ -1,10 +1,9 @@
-"""Event Stream: the real recording exactly, a plain twin, peers, and what damage costs."""
+"""Event Stream: plain encoders of all types and versions as twins, and what damage costs."""
 
 from __future__ import annotations
 
-import json
 import struct
-from pathlib import Path
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -13,10 +12,13 @@ import dvskit
 from dvskit import Events
 from dvskit.errors import DamagedFileError, EventsError, FormatError, GeometryError
 from dvskit.events import read_all
-from tests.test_events import make
-from tests.test_formats import assert_as_truth_says
+from tests.arriving import small
+from tests.damage import assert_only_our_errors
+from tests.laws import refused, rows_of
 
-NAME = "dvs_320x240.es"
+OLD = b"Event Stream\x01\x00"
+WIDTH, HEIGHT = 300, 200
+SIZE = (WIDTH, HEIGHT)
 
 
 def header(width: int = 16, height: int = 8, kind: int = 1, version: int = 2) -> bytes:
@@ -27,55 +29,145 @@ def event(step: int, x: int, y: int, on: int) -> bytes:
     return bytes((step << 1 | on,)) + struct.pack("<HH", x, y)
 
 
-def plain_decode(data: bytes, height: int) -> list[tuple[int, int, int, bool]]:
-    rows, at, now = [], 20, 0
-    while at < len(data):
-        now += data[at] >> 1
-        if data[at] >> 1 == 127:
-            at += 1
-            continue
-        x, y = struct.unpack_from("<HH", data, at + 1)
-        rows.append((now, x, height - 1 - y, bool(data[at] & 1)))
-        at += 5
-    return rows
+# An event to encode: microseconds since the one ahead, x, y from the bottom, polarity, crossing,
+# and red, green and blue.
+Row = tuple[int, int, int, int, int, tuple[int, int, int]]
 
 
-def rows_of(events: Events) -> list[tuple[int, int, int, bool]]:
-    return list(zip(*(getattr(events, name).tolist() for name in "txyp"), strict=True))
+def dvs_2(row: Row) -> bytes:
+    step, x, y, p, _, _ = row
+    return b"\xff" * (step // 127) + bytes([step % 127 << 1 | p]) + struct.pack("<HH", x, y)
 
 
-def test_the_real_recording_is_read_exactly(data):
-    truth = json.loads((data / "recordings" / "truth.json").read_text())
-    recording = dvskit.open_events(data / "recordings" / NAME)
-    assert (recording.size, recording.size_origin) == ((320, 240), "header")
-    assert "bottom" in recording.assumptions[0]
-    assert recording.header() == {"version": "2.0.0", "type": "dvs"}
-    events = read_all(recording)
-    assert_as_truth_says(events, truth[NAME])
-    assert read_all(recording) == events
+def atis_2(row: Row) -> bytes:
+    step, x, y, p, crossing, _ = row
+    times = step // 63
+    ahead = b"\xff" * (times // 3) + (bytes([0xFC | times % 3]) if times % 3 else b"")
+    return ahead + bytes([step % 63 << 2 | p << 1 | crossing]) + struct.pack("<HH", x, y)
+
+
+def colour_2(row: Row) -> bytes:
+    step, x, y, _, _, rgb = row
+    return b"\xff" * (step // 254) + bytes([step % 254]) + struct.pack("<HH", x, y) + bytes(rgb)
+
+
+def _bits(*parts: tuple[int, int]) -> bytes:
+    value, at = 0, 0
+    for number, length in parts:
+        value |= number << at
+        at += length
+    return value.to_bytes(at // 8, "little")
+
+
+def _overflows(times: int, most: int, low: int, shift: int) -> bytes:
+    full = bytes([low | most << shift]) * (times // most)
+    return full + (bytes([low | times % most << shift]) if times % most else b"")
+
+
+def dvs_1(row: Row) -> bytes:
+    step, x, y, p, _, _ = row
+    return _overflows(step // 15, 15, 15, 4) + _bits((step % 15, 4), (x, 10), (y, 9), (p, 1))
+
+
+def atis_1(row: Row) -> bytes:
+    step, x, y, p, crossing, _ = row
+    ahead = _overflows(step // 31, 7, 31, 5)
+    return ahead + _bits((step % 31, 5), (x, 9), (y, 8), (crossing, 1), (p, 1))
+
+
+def colour_1(row: Row) -> bytes:
+    step, x, y, _, _, rgb = row
+    return b"\xff" * (step // 127) + _bits((step % 127, 7), (x, 9), (y, 8)) + bytes(rgb)
+
+
+LAYOUTS: dict[str, tuple[bytes, Callable[[Row], bytes], bytes]] = {
+    "dvs 2": (header(*SIZE, kind=1), dvs_2, b"\xfe"),
+    "atis 2": (header(*SIZE, kind=2), atis_2, b"\xfc"),
+    "colour 2": (header(*SIZE, kind=4), colour_2, b"\xfe"),
+    "dvs 1": (OLD + b"\x00", dvs_1, b"\x0f"),
+    "atis 1": (OLD + b"\x01", atis_1, b"\x1f"),
+    "colour 1": (OLD + b"\x03", colour_1, b"\x7f"),
+    "atis 0": (b"Event Stream\x00\x01\x00", atis_1, b"\x1f"),
+}
+
+
+def rows_of_any_kind(rng: np.random.Generator, count: int) -> list[Row]:
+    most = int(rng.choice([1, 30, 200, 5000]))
+    return [
+        (
+            int(rng.integers(0, most)),
+            int(rng.integers(0, WIDTH)),
+            int(rng.integers(0, HEIGHT)),
+            int(rng.integers(2)),
+            int(rng.integers(2)),
+            tuple(rng.integers(0, 256, 3).tolist()),
+        )
+        for _ in range(count)
+    ]
+
+
+def content_of(name: str, rows: list[Row], rng: np.random.Generator) -> bytes:
+    head, encode, reset = LAYOUTS[name]
+    resets = [reset * 5 if rng.random() < 0.1 else b"" for _ in rows]
+    return head + b"".join(pair for row in zip(resets, map(encode, rows), strict=True)
+                           for pair in row)  # fmt: skip
+
+
+def expected(name: str, rows: list[Row]) -> tuple[Events, Events, list[tuple[int, int, int]]]:
+    """Return the changes, the threshold crossings and the colours that rows mean."""
+    t = np.cumsum([row[0] for row in rows])
+    latest: dict[tuple[int, int], float] = {}
+    columns: tuple[list[tuple[int, int, int, int]], ...] = ([], [])
+    for time, (_, x, y, p, crossing, rgb) in zip(t.tolist(), rows, strict=True):
+        if name.startswith("colour"):
+            luma = 299 * rgb[0] + 587 * rgb[1] + 114 * rgb[2]
+            p, latest[x, y] = int(luma >= latest.get((x, y), -1)), luma
+        columns[crossing if name.startswith("atis") else 0].append((time, x, HEIGHT - 1 - y, p))
+    changes, crossings = (
+        Events(**dict(zip("txyp", np.array(part).reshape(-1, 4).T, strict=True)), size=SIZE)
+        for part in columns
+    )
+    return changes, crossings, [row[5] for row in rows]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_every_layout_is_read_as_its_plain_encoder_wrote_it(tmp_path, name, seed):
+    rng = np.random.default_rng(seed)
+    rows = rows_of_any_kind(rng, 300)
+    (tmp_path / "a.es").write_bytes(content_of(name, rows, rng))
+    changes, crossings, colours = expected(name, rows)
+    with small("es", BLOCK_EVENTS=(1, 7, 64, 5000)[seed]):
+        recording = dvskit.open_events(tmp_path / "a.es", size=SIZE)
+        assert recording.load() == changes
+        assert read_all(recording) == changes
+        assert recording.header()["type"] == name.split()[0]
+        atis, colour = name.startswith("atis"), name.startswith("colour")
+        assert recording.crossings() == (crossings if atis else Events.empty(SIZE))
+        assert recording.colours().tolist() == ([list(rgb) for rgb in colours] if colour else [])
+        others = {"threshold crossings": len(crossings)} if atis else {}
+        assert recording.other_streams() == ({"colours": len(rows)} if colour else others)
+        for start, stop in np.sort(rng.integers(-5, changes.t[-1] + 9, (6, 2)), axis=1).tolist():
+            assert recording.between(start, stop).load() == changes.between(start, stop)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_events_are_written_as_by_a_plain_encoder(tmp_path, seed):
+    rng = np.random.default_rng(seed)
+    rows = rows_of_any_kind(rng, 300)
+    changes, _, _ = expected("dvs 2", rows)
+    dvskit.save_events(changes, tmp_path / "a.es")
+    assert (tmp_path / "a.es").read_bytes() == LAYOUTS["dvs 2"][0] + b"".join(map(dvs_2, rows))
 
 
 def test_the_real_recording_is_written_byte_for_byte(data, tmp_path):
-    path = data / "recordings" / NAME
-    dvskit.save_events(dvskit.open_events(path), tmp_path / "a.es")
+    path = data / "recordings" / "dvs_320x240.es"
+    recording = dvskit.open_events(path)
+    assert recording.header() == {"version": "2.0.0", "type": "dvs"}
+    assert "bottom" in recording.assumptions[0]
+    dvskit.save_events(recording, tmp_path / "a.es")
     assert (tmp_path / "a.es").read_bytes() == path.read_bytes()
-
-
-@pytest.mark.parametrize("seed", range(20))
-def test_the_decoder_and_the_encoder_agree_with_a_plain_one(tmp_path, seed):
-    rng = np.random.default_rng(seed)
-    count = int(rng.integers(1, 300))
-    scale = int(rng.choice([1, 100, 126, 127, 128, 5000]))
-    events = Events(
-        t=np.cumsum(rng.integers(0, scale + 1, count)),
-        x=rng.integers(0, 500, count),
-        y=rng.integers(0, 300, count),
-        p=rng.integers(0, 2, count),
-        size=(500, 300),
-    )
-    dvskit.save_events(events, tmp_path / "a.es")
-    assert plain_decode((tmp_path / "a.es").read_bytes(), 300) == rows_of(events)
-    assert dvskit.load_events(tmp_path / "a.es") == events
 
 
 def test_a_reset_means_nothing_and_an_overflow_is_time(tmp_path):
@@ -92,35 +184,35 @@ def test_no_events_and_long_silences(tmp_path):
     assert dvskit.load_events(tmp_path / "b.es") == late
 
 
-@pytest.mark.parametrize(("t", "message"), [([-1, 5], "below 0"), ([0, 1 << 40], "too long")])
-def test_what_an_event_stream_cannot_hold_is_refused(tmp_path, t, message):
+@pytest.mark.parametrize("t", [[-1, 5], [0, 1 << 40]])
+def test_what_an_event_stream_cannot_hold_is_refused(tmp_path, t):
     events = Events(t=t, x=[0, 1], y=[0, 1], p=[0, 1], size=(4, 4))
-    with pytest.raises(EventsError, match=message):
+    with refused(EventsError, "a.es"):
         dvskit.save_events(events, tmp_path / "a.es")
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
-    ("content", "message"),
+    ("content", "named"),
     [
-        (header(kind=3), "display events"),
-        (header(kind=9), "unknown type 9"),
-        (header(version=3), "version 3.0.0"),
-        (b"Event Stream\x01\x00\x05", "liquid events"),
-        (header()[:14], "within its header"),
-        (header()[:15], "within its header"),
-        (header()[:18], "within its header"),
+        (header(kind=3), "display"),
+        (header(kind=9), "type 9"),
+        (header(version=3), "3.0.0"),
+        (b"Event Stream\x01\x00\x05", "liquid"),
+        (header()[:14], "header"),
+        (header()[:15], "header"),
+        (header()[:18], "header"),
     ],
 )
-def test_what_is_no_stream_of_changes_is_refused_by_name(tmp_path, content, message):
+def test_what_is_no_stream_of_changes_is_refused_by_name(tmp_path, content, named):
     (tmp_path / "a.es").write_bytes(content)
-    with pytest.raises(FormatError, match=message):
+    with refused(FormatError, named):
         dvskit.load_events(tmp_path / "a.es")
 
 
 def test_a_header_without_size_needs_the_argument(tmp_path):
     (tmp_path / "a.es").write_bytes(header(0, 0) + event(1, 2, 3, 1))
-    with pytest.raises(GeometryError, match="pass size"):
+    with refused(GeometryError, "size"):
         dvskit.open_events(tmp_path / "a.es")
     recording = dvskit.open_events(tmp_path / "a.es", size=(4, 5))
     assert recording.size_origin == "argument"
@@ -131,21 +223,20 @@ def test_a_pixel_off_the_sensor_is_an_error_and_salvage_loses_it_alone(tmp_path)
     good = [event(1, i, i % 8, i & 1) for i in range(16)]
     bad = [*good[:5], event(1, 5, 900, 1), *good[6:]]
     (tmp_path / "a.es").write_bytes(header() + b"".join(bad) + b"\x02\x01")
-    with pytest.raises(DamagedFileError, match=r"\(5, 900\)") as caught:
+    with refused(DamagedFileError, "(5, 900)", "byte 45"):
         dvskit.load_events(tmp_path / "a.es")
-    assert caught.value.offset == 20 + 25
     recording = dvskit.open_events(tmp_path / "a.es", strict=False)
     assert read_all(recording).t.tolist() == [t for t in range(1, 17) if t != 6]
     assert [loss[:2] for loss in recording.damage.losses] == [(45, 5), (100, 2)]
     (tmp_path / "b.es").write_bytes(header() + good[0] + b"\x02\x01")
-    with pytest.raises(DamagedFileError, match="2 of 5 bytes"):
+    with refused(DamagedFileError, "2 of 5"):
         dvskit.load_events(tmp_path / "b.es")
 
 
 def test_salvage_finds_the_events_behind_a_lost_byte(data, tmp_path):
-    content = (data / "recordings" / NAME).read_bytes()
+    content = (data / "recordings" / "dvs_320x240.es").read_bytes()
     (tmp_path / "a.es").write_bytes(content[:5002] + content[5003:])
-    whole = dvskit.load_events(data / "recordings" / NAME)
+    whole = dvskit.load_events(data / "recordings" / "dvs_320x240.es")
     recording = dvskit.open_events(tmp_path / "a.es", strict=False)
     part = read_all(recording)
     assert 1 <= recording.damage.count <= 3
@@ -153,16 +244,98 @@ def test_salvage_finds_the_events_behind_a_lost_byte(data, tmp_path):
     assert np.array_equal(part.x[-1000:], whole.x[-1000:])
 
 
-@pytest.mark.slow
+@pytest.mark.parametrize("name", ["dvs 1", "atis 1", "colour 1"])
+def test_a_stream_that_does_not_say_its_size_gets_that_of_its_events(tmp_path, name):
+    rows = [(1, 200, 20, 1, 0, (1, 2, 3)), (2, 7, 99, 0, 0, (1, 2, 3))]
+    (tmp_path / "a.es").write_bytes(content_of(name, rows, np.random.default_rng(0)))
+    recording = dvskit.open_events(tmp_path / "a.es")
+    assert (recording.size, recording.size_origin) == ((201, 100), "data")
+    assert recording.load().y.tolist() == [79, 0]
+    (tmp_path / "b.es").write_bytes(LAYOUTS[name][0])
+    with refused(GeometryError, "size"):
+        dvskit.open_events(tmp_path / "b.es")
+
+
+def test_the_real_colours_are_those_of_the_real_changes(data):
+    changes = dvskit.load_events(data / "recordings" / "dvs_320x240.es")
+    recording = dvskit.open_events(data / "recordings" / "color_320x240.es")
+    events = recording.load()
+    assert len(events) == 473_225
+    assert any("no polarity" in line for line in recording.assumptions)
+    for column in "txy":
+        assert np.array_equal(getattr(events, column), getattr(changes, column))
+    assert np.mean(events.p == changes.p) > 0.97  # brightness that rose or fell, as it says
+    assert recording.colours().shape == (473_225, 3)
+
+
+def test_the_real_generic_events_are_labels_and_no_events(data):
+    recording = dvskit.open_events(data / "recordings" / "generic.es")
+    assert len(recording.load()) == 0
+    assert recording.other_streams() == {"generic events": 70}
+    labels = recording.labels()
+    assert labels.name[:3] == ("Lorem", "ipsum", "dolor")
+    assert (labels.start_us[0], labels.start_us[-1]) == (0, 1_207_922)
+    assert (labels.stop_us == labels.start_us + 1).all()
+
+
+@pytest.mark.parametrize("rows", [1, 2, 1 << 16])
+def test_generic_events_of_both_versions(tmp_path, rows):
+    long = bytes(range(200)) * 2
+    size = bytes([(len(long) & 127) << 1 | 1, len(long) >> 7 << 1])
+    content = b"\x05\x06abc" + b"\xfe\xff" + b"\x07\x07\x01\x00\xfe\xff\x00" + b"\x01" + size + long
+    (tmp_path / "a.es").write_bytes(header(kind=0)[:16] + content)
+    with small("es", _ROWS=rows):
+        events = list(dvskit.open_events(tmp_path / "a.es").generic_events())
+    assert events == [(5, b"abc"), (266, b"\xfe\xff\x00"), (267, long)]
+    (tmp_path / "b.es").write_bytes(
+        OLD + b"\x04" + b"\x85" + b"12345678" + b"\x7f\xff\x02" + b"abcdefgh"
+    )
+    events = list(dvskit.open_events(tmp_path / "b.es").generic_events())
+    assert events == [(5, b"12345678"), (134, b"abcdefgh")]
+
+
+@pytest.mark.parametrize(
+    "end", [b"\x05", b"\x05\x08ab", b"\x05" + b"\xff" * 40, b"\x05\xff\xff\xff\x06"]
+)
+def test_a_generic_event_that_is_cut_or_claims_too_much_is_damage(tmp_path, end):
+    (tmp_path / "a.es").write_bytes(header(kind=0)[:16] + b"\x05\x06abc" + end)
+    with refused(DamagedFileError, "byte 21"):
+        dvskit.load_events(tmp_path / "a.es")
+    recording = dvskit.open_events(tmp_path / "a.es", strict=False)
+    recording.load()
+    assert recording.damage.lost_bytes == len(end)
+    assert len(recording.labels()) == 1
+
+
 @pytest.mark.filterwarnings("ignore")
-def test_faery_reads_what_we_write_and_writes_what_we_read(tmp_path: Path):
-    faery = pytest.importorskip("faery")
-    events = make(3000)
-    dvskit.save_events(events, tmp_path / "a.es")
-    stream = faery.events_stream_from_file(tmp_path / "a.es")
-    assert tuple(stream.dimensions()) == tuple(events.size)
-    rows = np.concatenate(list(stream))
-    for name in "txyp":
-        assert np.array_equal(rows[name].astype(np.int64), getattr(events, name)), name
-    faery.events_stream_from_file(tmp_path / "a.es").to_file(tmp_path / "b.es")
-    assert dvskit.load_events(tmp_path / "b.es") == events
+@pytest.mark.parametrize("name", ["atis 2", "colour 2"])
+def test_event_stream_reads_the_same(tmp_path, name):
+    peer = pytest.importorskip("event_stream")
+    rng = np.random.default_rng(5)
+    (tmp_path / "a.es").write_bytes(content_of(name, rows_of_any_kind(rng, 2000), rng))
+    with peer.Decoder(str(tmp_path / "a.es")) as decoder:
+        rows = np.concatenate(list(decoder))
+    recording = dvskit.open_events(tmp_path / "a.es")
+    events = recording.load()
+    if name == "colour 2":
+        colours = np.stack([rows["r"], rows["g"], rows["b"]], axis=1)
+        assert np.array_equal(recording.colours(), colours)
+    else:
+        both = [rows[rows["exposure"] == kind] for kind in (False, True)]
+        assert np.array_equal(events.p, both[0]["polarity"])
+        assert np.array_equal(recording.crossings().t, both[1]["t"].astype(np.int64))
+        rows = both[0]
+    assert np.array_equal(events.t, rows["t"].astype(np.int64))
+    assert np.array_equal(events.x, rows["x"])
+    assert np.array_equal(events.y, HEIGHT - 1 - rows["y"].astype(int))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [*LAYOUTS, "generic"])
+def test_damage_raises_only_our_errors(tmp_path, name):
+    for seed in range(15):
+        rng = np.random.default_rng(seed)
+        content = header(kind=0)[:16] + b"\x05\x06abc\xff\x07\x0adefgh" * 30
+        if name != "generic":
+            content = content_of(name, rows_of_any_kind(rng, 60), rng)
+        assert_only_our_errors(tmp_path / "a.es", content, seed, 5)

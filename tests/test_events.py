@@ -10,6 +10,7 @@ import pytest
 from dvskit import Events, Size
 from dvskit.errors import ConfigError, EventsError, GeometryError, UnitWarning
 from dvskit.events import EventsSource, as_source, parse_size, polarity_column, read_all
+from tests.laws import refused
 
 LAYOUTS = ["tonic", "faery", "expelliarmus", "metavision", "dv"]
 
@@ -38,23 +39,23 @@ def test_columns_have_the_types_of_the_currency_and_are_read_only():
 
 
 @pytest.mark.parametrize(
-    ("change", "error", "message"),
+    ("change", "error", "named"),
     [
-        ({"t": [1, 2]}, EventsError, "differ in length"),
+        ({"t": [1, 2]}, EventsError, "t 2"),
         ({"t": [3, 2, 1]}, EventsError, "event 1"),
         ({"t": [0.5, 1, 2]}, EventsError, "float64"),
         ({"t": [[1, 2, 3]]}, EventsError, "one dimension"),
-        ({"x": [0, 1, 70_000]}, EventsError, "do not fit"),
+        ({"x": [0, 1, 70_000]}, EventsError, "x"),
         ({"x": [0, 1, 4]}, GeometryError, "event 2"),
         ({"y": [0, -1, 1]}, GeometryError, "event 1"),
-        ({"size": (0, 5)}, GeometryError, "outside"),
+        ({"size": (0, 5)}, GeometryError, 0),
         ({"size": (5,)}, GeometryError, "size"),
     ],
 )
-def test_wrong_columns_are_refused_with_the_place(change, error, message):
+def test_wrong_columns_are_refused_with_the_place(change, error, named):
     columns = {"t": [1, 2, 3], "x": [0, 1, 2], "y": [0, 1, 2], "p": [0, 1, 1], "size": (4, 4)}
     assert len(Events(**columns)) == 3
-    with pytest.raises(error, match=message):
+    with refused(error, named):
         Events(**(columns | change))
 
 
@@ -71,27 +72,14 @@ def test_layouts_have_the_fields_that_the_peers_take():
     assert dtypes["faery"] == [("t", "<u8"), ("x", "<u2"), ("y", "<u2"), (("p", "on"), "?")]
     assert dtypes["expelliarmus"] == [("t", "<i8"), ("x", "<i2"), ("y", "<i2"), ("p", "u1")]
     assert dtypes["metavision"] == [("x", "<u2"), ("y", "<u2"), ("p", "<i2"), ("t", "<i8")]
-    assert dtypes["dv"] == [
-        ("timestamp", "<i8"),
-        ("x", "<i2"),
-        ("y", "<i2"),
-        ("polarity", "i1"),
-    ]
-
-
-def test_faery_takes_its_layout_as_it_is():
-    faery = pytest.importorskip("faery")
-    array = make().to_array("faery")
-    assert array.dtype == faery.EVENTS_DTYPE
-    stream = faery.events_stream_from_array(array, dimensions=(20, 10))
-    assert np.array_equal(np.concatenate(list(stream)), array)
+    assert dtypes["dv"] == [("timestamp", "<i8"), ("x", "<i2"), ("y", "<i2"), ("polarity", "i1")]
 
 
 def test_an_unknown_layout_and_unsigned_negative_times_are_refused():
-    with pytest.raises(ConfigError, match="did you mean 'tonic'"):
+    with refused(ConfigError, "'tonic'"):
         make().to_array("tonics")
     early = Events(t=[-5], x=[0], y=[0], p=[True], size=(2, 2))
-    with pytest.raises(EventsError, match="unsigned"):
+    with refused(EventsError, "unsigned"):
         early.to_array("faery")
 
 
@@ -99,14 +87,11 @@ def test_an_unknown_layout_and_unsigned_negative_times_are_refused():
     ("values", "expected"),
     [([0, 1], [False, True]), ([-1, 1], [False, True]), ([1, 1], [True, True])],
 )
-def test_polarities_of_0_and_1_or_minus_1_and_1_are_taken(values, expected):
+def test_polarities_of_0_and_1_or_minus_1_and_1_alone_are_taken(values, expected):
     assert polarity_column(np.array(values)).tolist() == expected
-
-
-@pytest.mark.parametrize("values", [[0, 2], [-1, 0, 1], [-2], [0.5, 1.0]])
-def test_other_polarities_are_refused(values):
-    with pytest.raises(EventsError, match="polarity"):
-        polarity_column(np.array(values))
+    for wrong in ([0, 2], [-1, 0, 1], [-2], [0.5, 1.0]):
+        with refused(EventsError, "polarity"):
+            polarity_column(np.array(wrong))
 
 
 def test_between_is_half_open():
@@ -116,20 +101,13 @@ def test_between_is_half_open():
     assert events.between(-9, 99) == events
 
 
-@pytest.mark.parametrize("cut", [1, 7, 64, 1000])
-def test_cutting_and_joining_gives_the_same_events(cut):
-    events = make(500)
-    parts = [events[start : start + cut] for start in range(0, len(events), cut)]
-    assert Events.concatenate(parts) == events
-
-
 def test_joining_refuses_time_that_runs_back_and_other_sizes():
     events = make(10)
-    with pytest.raises(EventsError, match="block 1 starts"):
+    with refused(EventsError, "block 1"):
         Events.concatenate([events, events])
-    with pytest.raises(GeometryError, match="block 1"):
+    with refused(GeometryError, "block 1"):
         Events.concatenate([events, Events.empty((3, 3))])
-    with pytest.raises(GeometryError, match="no size"):
+    with refused(GeometryError, "size"):
         Events.concatenate([])
 
 
@@ -143,53 +121,47 @@ def test_events_are_a_source_of_one_block():
 
 def test_masks_and_rising_numbers_select_as_in_numpy():
     events = make(200)
+    columns = {name: getattr(events, name) for name in "txyp"}
     for part in (
         events.p,
-        events.p.tolist(),
         ~events.p & (events.x > 3),
         np.zeros(200, bool),
         np.array([0, 5, 199]),
-        [7],
-        [],
+        np.array([], int),
         np.arange(3, 9, dtype=np.uint8),
         slice(10, None, 3),
     ):
-        found = events[part]
-        for name in "txyp":
-            column = getattr(events, name)
-            expected = column[part] if len(np.shape(part)) == 0 else column[np.array(part, int)]
-            if np.asarray(part).dtype == bool:
-                expected = column[np.asarray(part)]
-            np.testing.assert_array_equal(getattr(found, name), expected)
-        assert found.size == events.size
+        expected = Events(**{k: v[part] for k, v in columns.items()}, size=events.size)
+        assert events[part] == expected
+        if not isinstance(part, slice):
+            assert events[part.tolist()] == expected
 
 
 @pytest.mark.parametrize(
     ("part", "fix"),
     [
-        (slice(None, None, -1), "in order of time"),
-        (3, r"events\[3:4\]"),
+        (slice(None, None, -1), "order"),
+        (3, "events[3:4]"),
         (True, "10 booleans"),
         ([3, 2], "increase"),
         ([2, 2], "increase"),
         ([-1], "0..9"),
         ([10], "0..9"),
         ([True] * 9, "10 booleans"),
-        (np.ones((10, 20), bool), r"mask\[events.y, events.x\]"),
+        (np.ones((10, 20), bool), "mask[events.y, events.x]"),
         ([0.5], "float64"),
         (np.zeros((2, 2), int), "shape"),
-        ("t", "columns are events.t"),
+        ("t", "events.t"),
     ],
 )
 def test_other_selections_are_refused_with_the_fix(part, fix):
-    with pytest.raises(EventsError, match=fix):
+    with refused(EventsError, fix):
         make(10)[part]
 
 
 def test_a_loop_over_events_says_what_to_loop_over():
-    with pytest.raises(EventsError, match="blocks"):
-        for _ in make(10):
-            pass
+    with refused(EventsError, "blocks"):
+        next(iter(make(10)))
 
 
 @pytest.mark.parametrize("given", [{"count": 7}, {"duration_us": 90}, {}])
@@ -202,20 +174,20 @@ def test_events_are_cut_into_blocks_as_a_source_is(given):
 
 def test_floats_that_look_like_seconds_are_warned_of_and_whole_ones_are_not():
     events = make(300)
-    with pytest.warns(UnitWarning, match="microseconds: 1.5 s is 1_500_000"):
+    with pytest.warns(UnitWarning, match="1_500_000"):
         assert len(events.between(0.0, 0.5)) == len(events.between(0, 1))
     with pytest.warns(UnitWarning):
         events.between(np.float32(1.5), None)
     assert events.between(1e3, 2e6) == events.between(1000, 2_000_000)
     assert events.between(np.int32(100), np.uint64(200)) == events.between(100, 200)
     for wrong in ("1s", math.nan, math.inf, [1]):
-        with pytest.raises((ConfigError, EventsError), match="stop_us"):
+        with refused((ConfigError, EventsError), "stop_us"):
             events.between(0, wrong)
 
 
 def test_a_window_in_the_first_millisecond_of_a_long_recording_is_warned_of():
     long = Events(t=[0, 5, 2_000_000], x=[0] * 3, y=[0] * 3, p=[1] * 3, size=(1, 1))
-    with pytest.warns(UnitWarning, match="last until 2,000,000 us") as given:
+    with pytest.warns(UnitWarning, match="2,000,000") as given:
         assert len(long.between(0, 10)) == 2
     assert given[0].filename == __file__
     assert len(long.between(None, 1000)) == 2

@@ -10,7 +10,7 @@ import scipy.io
 
 import dvskit
 from dvskit.errors import FormatError, UnknownFormatError
-from dvskit.formats import Damage
+from tests.laws import refused, refused_command
 from tests.test_events import make
 
 SIZE = (640, 480)
@@ -23,9 +23,7 @@ def test_a_text_without_events_is_read_back_as_its_note_says(run, tmp_path, suff
     assert dvskit.load_events(path, size=SIZE) == dvskit.Events.empty(SIZE)
     assert run("-q", "convert", path, "b.raw", "--size", "640x480")[0] == 0
     assert dvskit.load_events(tmp_path / "b.raw") == dvskit.Events.empty(SIZE)
-    code, _, err = run("info", path)
-    assert (code, err.count("\n")) == (1, 1)
-    assert "pass --size WIDTHxHEIGHT" in err
+    refused_command(run("info", path), "--size")
 
 
 @pytest.mark.parametrize("text", ["", "\n\n", "# a comment\n", "% one\n# two"])
@@ -37,16 +35,8 @@ def test_texts_that_hold_nothing_have_no_events(tmp_path, suffix, text):
         recording = dvskit.open_events(path, size=SIZE, strict=strict)
         assert len(recording.load()) == 0
         assert recording.between(5, None).load() == dvskit.Events.empty(SIZE)
-    with pytest.raises(FormatError, match="pass size="):
+    with refused(FormatError, "size="):
         dvskit.open_events(path)
-
-
-@pytest.mark.parametrize("suffix", ["raw", "aedat4", "npz", "bin"])
-def test_other_files_of_0_bytes_stay_an_error(tmp_path, suffix):
-    path = tmp_path / f"a.{suffix}"
-    path.touch()
-    with pytest.raises(FormatError, match="empty"):
-        dvskit.load_events(path, size=SIZE)
 
 
 def offered(error):
@@ -54,35 +44,21 @@ def offered(error):
     return re.search(r"--from ([\w:,]+)", str(error.value))[1]
 
 
-@pytest.mark.parametrize("head", ["t,x,y,p\n", ""])
-@pytest.mark.parametrize("names", ["t,x,y,p", "x,y,p,t"])
+@pytest.mark.parametrize(("head", "names"), [(True, "x,y,p,t"), (False, "t,x,y,p")])
 def test_a_csv_in_seconds_says_how_it_is_read(tmp_path, head, names):
-    if not head and names != "t,x,y,p":
-        pytest.skip("columns in another order need a header")
     events = make(200)
     columns = {"t": [f"{t / 1e6:.6f}" for t in events.t.tolist()], "x": events.x.tolist(),
                "y": events.y.tolist(), "p": events.p.astype(int).tolist()}  # fmt: skip
     lines = zip(*(columns[name] for name in names.split(",")), strict=True)
     path = tmp_path / "sec.csv"
     path.write_text(
-        (head and f"{names}\n") + "".join(f"{','.join(map(str, line))}\n" for line in lines)
+        f"{names}\n" * head + "".join(f"{','.join(map(str, line))}\n" for line in lines)
     )
-    with pytest.raises(FormatError, match=r"no line is an event; byte .*if times are seconds") as e:
+    with refused(FormatError, "seconds"):
         dvskit.open_events(path)
-    assert "\n" not in str(e.value)
-    read = dvskit.load_events(path, format=offered(e), size=events.size)
-    assert read == events
-
-
-@pytest.mark.parametrize("order", ["txyp", "xytp", "xypt"])
-def test_an_array_in_seconds_says_how_it_is_read(tmp_path, order):
-    events = make(200)
-    columns = {"t": events.t / 1e6, "x": events.x, "y": events.y, "p": events.p}
-    np.save(tmp_path / "a.npy", np.stack([columns[name] for name in order], axis=1))
-    with pytest.raises(FormatError, match="look like seconds") as caught:
-        dvskit.open_events(tmp_path / "a.npy")
-    read = dvskit.load_events(tmp_path / "a.npy", format=offered(caught), size=events.size)
-    assert read == events
+    with pytest.raises(FormatError) as caught:
+        dvskit.open_events(path)
+    assert dvskit.load_events(path, format=offered(caught), size=events.size) == events
 
 
 def test_the_line_for_a_matlab_file_runs(tmp_path, monkeypatch):
@@ -91,9 +67,7 @@ def test_the_line_for_a_matlab_file_runs(tmp_path, monkeypatch):
     scipy.io.savemat(tmp_path / "a.mat", values)
     with pytest.raises(UnknownFormatError) as caught:
         dvskit.open_events(tmp_path / "a.mat")
-    message = str(caught.value)
-    assert "\n" not in message
-    code = message.split("in Python: ")[1].split(", with the names")[0]
+    code = str(caught.value).split("in Python: ")[1].split(", with the names")[0]
     monkeypatch.chdir(tmp_path)
     width, height = events.size
     exec(code, {"width": width, "height": height})
@@ -106,16 +80,5 @@ def test_addresses_keep_both_slashes():
     assert "udp://127.0.0.1:0" in repr(recording)
     recording.close()
     for wrong in ("udp://127.0.0.1:70000", "udp://nowhere"):
-        with pytest.raises(FormatError, match=f"^{wrong}: "):
+        with refused(FormatError, f"{wrong}: "):
             dvskit.open_events(wrong, size=(8, 8))
-
-
-def test_losses_without_bytes_are_said_plainly():
-    damage = Damage()
-    for number in range(167):
-        damage.add(number, 0, "a checksum is wrong")
-    assert str(damage) == (
-        "damage in 167 places, no bytes lost, the first at byte 0: a checksum is wrong"
-    )
-    damage.add(900, 3, "a word is unknown")
-    assert str(damage).startswith("3 bytes lost in 168 places, the first at byte 0: ")

@@ -6,20 +6,20 @@ the whole; what is written does not depend on how the events are cut; damage is 
 
 from __future__ import annotations
 
-import sys
-from contextlib import contextmanager
+import os
 from functools import cache, partial
 
 import numpy as np
 import pytest
 
 import dvskit
-from dvskit.errors import DvskitError
-from dvskit.events import read_all
+from dvskit.errors import DvskitError, FormatError
+from dvskit.events import Events, read_all
 from dvskit.formats import formats, open_sink
 from dvskit.formats.table import TABLE
-from tests.arriving import arrive
+from tests.arriving import SMALL, TEXT, arrive, small
 from tests.damage import assert_only_our_errors, damaged
+from tests.laws import refused
 from tests.mutation_samples import SAMPLES, stream
 
 pytestmark = pytest.mark.slow
@@ -28,54 +28,10 @@ PIPED = [
     sample for sample in SAMPLES if "r" in TABLE[sample.format].piped and sample.stream == "events"
 ]
 WRITTEN = [row for row in formats() if "w" in row.can]
-
-# How many bytes, words, events or losses each format takes at a time: few, so that small files are
-# cut in many places. Each name is set in every module of the format that has it.
-_WORDS = {"CHUNK_WORDS": 700, "_SLICE_UNITS": 100}
-_HDF5 = {"BLOCK_EVENTS": 300, "PIECE_BYTES": 900}
-_ROS = {"GROUP_EVENTS": 150, "_LANE_EVENTS": 40}
-_TEXT = {"CHUNK_BYTES": 900, "_SLICE_BYTES": 64, "BLOCK_EVENTS": 41, "_LOSSES": 1}
-SMALL = {
-    "aedat2": {"BLOCK_WORDS": 100, "_PART_WORDS": 30},
-    "aedat31": {"BLOCK_EVENTS": 37, "_PART_EVENTS": 10},
-    "aedat4": {"_WINDOW": 5000, "_MOST_PACKETS": 2, "_SHORT_BYTES": 100},
-    "bag": _ROS,
-    "csv": _TEXT,
-    "dat": _WORDS,
-    "db3": _ROS,
-    "dsec": _HDF5,
-    "es": {"BLOCK_EVENTS": 64, "_LOSSES": 2, "_INDEXED_BYTES": 0},
-    "evt2": _WORDS,
-    "evt21": _WORDS,
-    "evt3": _WORDS,
-    "evt4": _WORDS,
-    "hdf5": _HDF5,
-    "hdf5-gzip": _HDF5,
-    "mcap": _ROS,
-    "nmnist": {"BLOCK_EVENTS": 41},
-    "npy": {"BLOCK_EVENTS": 41},
-    "npz": {},
-    "rpg": _TEXT,
-}
-
-
-@contextmanager
-def small(format: str, threads: int):
-    """Files of a format are read in small units, on so many threads."""
-    TABLE[format].openers()
-    folder = ".".join(TABLE[format].module.partition(":")[0].split(".")[:3])
-    modules = [module for name, module in sys.modules.items() if name.startswith(folder)]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DVSKIT_THREADS", str(threads))
-        for name, value in SMALL[format].items():
-            places = [module for module in modules if hasattr(module, name)]
-            assert places, name
-            for module in places:
-                patch.setattr(module, name, value)
-        yield
-
+INDEXED = ("evt2", "evt21", "evt3", "evt4", "dat", "aedat2-signed", "aedat31", "es")
 
 content_of = cache(lambda sample: sample.make())
+every_sample = pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample.name)
 
 
 def opened_in_all_ways(sample, folder):
@@ -100,9 +56,9 @@ def what_is_read(recording):
     return events, stored, sorted(recording.damage.losses), recording.damage.count
 
 
-@pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample.name)
+@every_sample
 def test_neither_blocks_nor_threads_nor_a_pass_before_change_what_is_read(sample, tmp_path):
-    read = 0
+    read = []
     for reopen in opened_in_all_ways(sample, tmp_path):
         try:
             recording = reopen()
@@ -114,13 +70,17 @@ def test_neither_blocks_nor_threads_nor_a_pass_before_change_what_is_read(sample
             with small(sample.format, threads):
                 assert what_is_read(reopen()) == whole
         if not isinstance(whole, str):
-            read += 1
+            read.append(whole)
             assert reopen().load() == whole[0]
-    assert read >= 2
+            blocks = [block.to_array() for block in reopen().blocks(reuse=True)]
+            whole = whole[0].to_array()
+            assert np.array_equal(np.concatenate([*blocks, whole[:0]]), whole)
+    assert len(read) >= 2
+    assert read[0] == read[1]  # salvage of a sound file loses nothing
 
 
 @pytest.mark.filterwarnings("ignore::dvskit.errors.UnitWarning")  # of parts of microseconds
-@pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample.name)
+@every_sample
 def test_a_part_is_that_of_the_whole(sample, tmp_path, monkeypatch):
     monkeypatch.setenv("DVSKIT_CACHE", str(tmp_path / "cache"))
     rng = np.random.default_rng(0)
@@ -137,16 +97,50 @@ def test_a_part_is_that_of_the_whole(sample, tmp_path, monkeypatch):
                 assert recording.between(start, stop).load() == whole.between(start, stop)
 
 
+@pytest.mark.parametrize(
+    "sample", [each for each in SAMPLES if each.name in INDEXED], ids=lambda sample: sample.name
+)
+def test_a_late_part_is_read_without_what_is_ahead_of_it(sample, tmp_path, monkeypatch):
+    monkeypatch.setenv("DVSKIT_CACHE", str(tmp_path / "cache"))
+    path = tmp_path / "a"
+    path.write_bytes(content_of(sample))
+    with small(sample.format, 1):
+        recording = dvskit.open_events(path, format=sample.format)
+        whole = recording.load()
+        start = int(whole.t[len(whole) * 9 // 10])
+        assert recording.between(start, None).load() == whole.between(start, None)
+        stamp, size = path.stat(), len(content_of(sample))
+        with path.open("r+b") as file:
+            file.seek(size // 3)
+            file.write(b"\xfa" * (size // 4))
+        os.utime(path, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))  # as if it had not changed
+        assert recording.between(start, None).load() == whole.between(start, None)
+        with pytest.raises(FormatError):
+            recording.load()
+
+
 @pytest.mark.parametrize("length", [1, 7, 1000])
 @pytest.mark.parametrize("sample", PIPED, ids=lambda sample: sample.name)
 def test_a_pipe_gives_what_a_file_does_however_it_arrives(sample, length, tmp_path):
     path = tmp_path / "a"
     path.write_bytes(content_of(sample)[: 4000 * min(length, 9)])
     recording = dvskit.open_events(path, format=sample.format, strict=False)
-    arriving = arrive(
-        path.read_bytes(), length, TABLE[sample.format], strict=False, size=recording.size
-    )
+    options = {"row": TABLE[sample.format], "strict": False, "size": recording.size}
+    arriving = arrive(path.read_bytes(), length, **options)
     assert what_is_read(arriving) == what_is_read(recording)
+    assert arriving.other_streams() == recording.other_streams()
+    if arriving.live:  # it is read once
+        assert read_all(arriving) == Events.empty(recording.size)
+    else:
+        with refused(FormatError, "once"):
+            read_all(arriving)
+    for seed in range(3):
+        spoilt = arrive(damaged(path.read_bytes(), seed, 9), 10 * length, **options)
+        try:
+            events = read_all(spoilt)
+        except DvskitError:
+            continue
+        assert Events(t=events.t, x=events.x, y=events.y, p=events.p, size=events.size) == events
 
 
 @pytest.mark.parametrize(("count", "cut"), [(700, 1), (700, 7), (70_000, 999), (70_000, 65_536)])
@@ -162,10 +156,23 @@ def test_what_is_written_is_read_back_and_does_not_depend_on_cuts(row, count, cu
     assert (tmp_path / "cut").read_bytes() == (tmp_path / "whole").read_bytes()
 
 
-@pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample.name)
+@every_sample
 def test_damage_raises_only_our_errors_and_is_never_silent(sample, tmp_path):
-    extra = b"0123456789e.,- \n" if SMALL[sample.format] is _TEXT else b""
+    extra = b"0123456789e.,- \n" if SMALL[sample.format] is TEXT else b""
     for seed in range(12):
         assert_only_our_errors(
             tmp_path / "a", content_of(sample), seed, 7, extra, format=sample.format
         )
+
+
+@pytest.mark.parametrize("name", ["evt2", "evt3", "aedat4-none"])
+def test_a_file_that_becomes_shorter_while_it_is_read_is_an_error(name, tmp_path):
+    (sample,) = (each for each in SAMPLES if each.name == name)
+    path = tmp_path / "a"
+    path.write_bytes(content_of(sample))
+    with small(sample.format, 1):
+        blocks = iter(dvskit.open_events(path, format=sample.format))
+        next(blocks)
+        os.truncate(path, len(content_of(sample)) // 3)
+        with pytest.raises(FormatError):
+            list(blocks)

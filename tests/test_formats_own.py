@@ -21,6 +21,7 @@ from dvskit.errors import (
 from dvskit.formats import Format, find_format, format_for_writing, register_format
 from dvskit.formats.table import TABLE
 from tests.examples import example_of
+from tests.laws import refused, rows_of, scattered
 from tests.tree import text_of
 
 GUIDE = text_of("samples/guide/extending.md")
@@ -48,72 +49,56 @@ def tiny(registers):
     return registers(found[1])
 
 
-def some_events(count: int = 3000) -> dvskit.Events:
-    rng = np.random.default_rng(0)
-    return dvskit.Events(
-        t=np.sort(rng.integers(0, 10**6, count)),
-        x=rng.integers(0, 40, count),
-        y=rng.integers(0, 30, count),
-        p=rng.integers(0, 2, count),
-        size=(40, 30),
-    )
+EVENTS = scattered(3000, (40, 30), span_us=10**6)
 
 
 def test_what_is_written_is_read(tiny, tmp_path):
-    events, path = some_events(), tmp_path / "a.tiny"
-    dvskit.save_events(events, path)
-    assert dvskit.load_events(path) == events
+    path = tmp_path / "a.tiny"
+    dvskit.save_events(EVENTS, path)
     recording = dvskit.open_events(path)
+    assert recording.load() == EVENTS
     assert isinstance(recording, tiny.TinyRecording)
     assert recording.size_origin == "header"
     part = recording.between(200_000, 700_000).load()
-    assert part == events.between(200_000, 700_000)
+    assert part == EVENTS.between(200_000, 700_000)
     dvskit.save_events(recording, tmp_path / "a.csv")
-    assert dvskit.load_events(tmp_path / "a.csv", size=(40, 30)) == events
+    assert dvskit.load_events(tmp_path / "a.csv", size=(40, 30)) == EVENTS
 
 
 def test_damage_is_named_and_salvaged(tiny, tmp_path):
-    events, path = some_events(), tmp_path / "a.tiny"
-    dvskit.save_events(events, path)
+    path = tmp_path / "a.tiny"
+    dvskit.save_events(EVENTS, path)
     data = bytearray(path.read_bytes())
     data[8 + 13 * 7 + 8 : 8 + 13 * 7 + 10] = b"\xff\xff"
     path.write_bytes(data[:-5])
-    with pytest.raises(DamagedFileError, match=r"off the 40x30 sensor at byte 99"):
+    with refused(DamagedFileError, "40x30", "byte 99"):
         dvskit.load_events(path)
     recording = dvskit.open_events(path, strict=False)
-    kept = recording.load()
-    at = [k for k in range(len(events) - 1) if k != 7]
-    assert kept == events[np.array(at)]
-    assert [(loss.offset, loss.length) for loss in recording.damage.losses] == [
-        (8 + 13 * 7, 13),
-        (8 + 13 * 2999, 8),
-    ]
+    assert recording.load() == EVENTS[np.delete(np.arange(2999), 7)]
+    lost = [(loss.offset, loss.length) for loss in recording.damage.losses]
+    assert lost == [(8 + 13 * 7, 13), (8 + 13 * 2999, 8)]
 
 
 @pytest.mark.parametrize("size", [(0, 30), (65_535, 65_535)])
 def test_a_header_without_a_sensor_is_refused_and_an_argument_stands_in(tiny, tmp_path, size):
-    events, path = some_events(), tmp_path / "a.tiny"
-    dvskit.save_events(events, path)
+    path = tmp_path / "a.tiny"
+    dvskit.save_events(EVENTS, path)
     data = bytearray(path.read_bytes())
     data[4:8] = np.array(size, "<u2").tobytes()
     path.write_bytes(data)
-    with pytest.raises(GeometryError, match="header's sensor size cannot be used"):
+    with refused(GeometryError, path):
         dvskit.open_events(path)
-    assert dvskit.load_events(path, size=(40, 30)) == events
-
-
-def test_a_file_that_ends_within_its_header_is_refused(tiny, tmp_path):
-    (tmp_path / "a.tiny").write_bytes(b"TINY\x10")
-    with pytest.raises(FormatError, match="ends within its header"):
-        dvskit.open_events(tmp_path / "a.tiny")
+    assert dvskit.load_events(path, size=(40, 30)) == EVENTS
+    path.write_bytes(data[:5])
+    with refused(FormatError, path):
+        dvskit.open_events(path)
 
 
 def test_the_example_of_register_format_is_read(registers, tmp_path):
     registers(example_of(register_format))
-    events = some_events()
-    columns = np.stack([events.t, events.x, events.y, events.p], 1).astype("<i8")
+    columns = np.array(rows_of(EVENTS), "<i8")
     (tmp_path / "a.dots").write_bytes(b"DOTS" + columns.tobytes())
-    assert dvskit.load_events(tmp_path / "a.dots", size=(40, 30)) == events
+    assert dvskit.load_events(tmp_path / "a.dots", size=(40, 30)) == EVENTS
 
 
 def row(name="own", suffixes=(".own",), module="own_format", recognises=None, can="rw"):
@@ -121,24 +106,23 @@ def row(name="own", suffixes=(".own",), module="own_format", recognises=None, ca
 
 
 @pytest.mark.parametrize(
-    ("wrong", "said"),
+    ("wrong", "named"),
     [
-        (row("npz"), "a format named 'npz' is registered already, by dvskit; take another"),
-        (row("my own"), "a name is letters, digits"),
-        (row(suffixes=".own"), r"suffixes is a tuple of lower-case endings, such as \('.foo',\)"),
-        (row(suffixes=("own",)), "suffixes is a tuple of lower-case endings"),
-        (row(suffixes=(".Own",)), "suffixes is a tuple of lower-case endings"),
-        (row(suffixes=()), "a format that is written has a suffix"),
-        (row(module=np), "module is a name, such as __name__"),
-        (row(recognises=b"OWN"), "recognises is a function of bytes, such as lambda head"),
-        (row(can="read"), "can is 'r', 'w' or 'rw'"),
-        ({"name": "own"}, "register_format takes a Format, not {'name': 'own'}; pass Format"),
+        (row("npz"), "'npz'"),
+        (row("my own"), "my own"),
+        (row(suffixes=".own"), "suffixes"),
+        (row(suffixes=("own",)), "suffixes"),
+        (row(suffixes=(".Own",)), "suffixes"),
+        (row(suffixes=()), "suffix"),
+        (row(module=np), "module"),
+        (row(recognises=b"OWN"), "recognises"),
+        (row(can="read"), "can"),
+        ({"name": "own"}, "Format"),
     ],
 )
-def test_a_format_that_cannot_be_is_refused_in_one_line(registers, wrong, said):
-    with pytest.raises(ConfigError, match=said) as refused:
+def test_a_format_that_cannot_be_is_refused(registers, wrong, named):
+    with refused(ConfigError, named):
         register_format(wrong)
-    assert "\n" not in str(refused.value)
     assert "own" not in TABLE
 
 
@@ -146,13 +130,13 @@ def test_a_format_of_the_same_module_replaces_itself(registers):
     register_format(row(suffixes=(".old",)))
     register_format(row(recognises=lambda head: False))
     assert TABLE["own"].suffixes == (".own",)
-    with pytest.raises(ConfigError, match="registered already"):
+    with refused(ConfigError, "'own'"):
         register_format(row(module="another"))
 
 
 def test_content_that_dvskit_knows_is_never_read_as_another_format(registers, tmp_path):
     register_format(row(suffixes=(".npz", ".own"), recognises=lambda head: True))
-    dvskit.save_events(some_events(), tmp_path / "a.npz")
+    dvskit.save_events(EVENTS, tmp_path / "a.npz")
     (tmp_path / "a.npz").rename(tmp_path / "a.own")
     assert find_format(tmp_path / "a.own").name == "npz"
     (tmp_path / "b.own").write_bytes(b"anything")
@@ -180,17 +164,17 @@ register_format(Format("own", (".own",), __name__, lambda head: head[:3] == b"OW
 """
 BLOCK = FORMAT.splitlines()[7].strip()
 OPENED = 'return Own(path, options, Size(9, 9), "format")'
-BROKEN = {  # replaced code, what stands in its place, the message after "a.own: format own: "
-    "reading": (BLOCK, "np.zeros(3).reshape(2, 2)", "own_format, line 8: ValueError: cannot"),
-    "other blocks": (BLOCK, "yield 3", "_blocks yields int; yield Events"),
-    "wrong events": ("t=[1]", "t=[1, 2]", "columns differ in length: t 2, x 1"),
-    "None": (OPENED, "pass", "open_recording returns NoneType; return a Recording"),
-    "one argument": ("path, options):", "path):", "TypeError: open_recording() takes 1 positional"),
-    "no function": ("def open_recording", "def opens", "has no attribute 'open_recording'"),
-    "no object": ("__name__", "__name__ + ':Row'", "has no attribute 'Row'"),
-    "no module": ("__name__", "'own_form'", "ModuleNotFoundError: No module named 'own_form'"),
-    "writing": ('self._file.write(b"OWN")', "1 / 0", "own_format, line 14: ZeroDivisionError: div"),
-    "no sink": ("open_sink = OwnSink", "", "has no attribute 'open_sink'"),
+BROKEN = {  # replaced code, what stands in its place, and what the message names
+    "reading": (BLOCK, "np.zeros(3).reshape(2, 2)", "own_format, line 8: ValueError"),
+    "other blocks": (BLOCK, "yield 3", "int"),
+    "wrong events": ("t=[1]", "t=[1, 2]", "t 2, x 1"),
+    "None": (OPENED, "pass", "NoneType"),
+    "one argument": ("path, options):", "path):", "TypeError: open_recording()"),
+    "no function": ("def open_recording", "def opens", "'open_recording'"),
+    "no object": ("__name__", "__name__ + ':Row'", "'Row'"),
+    "no module": ("__name__", "'own_form'", "'own_form'"),
+    "writing": ('self._file.write(b"OWN")', "1 / 0", "own_format, line 14: ZeroDivisionError"),
+    "no sink": ("open_sink = OwnSink", "", "'open_sink'"),
 }
 
 
@@ -198,35 +182,29 @@ BROKEN = {  # replaced code, what stands in its place, the message after "a.own:
 def test_a_mistake_in_a_format_is_one_line_with_the_file_the_format_and_the_line(
     registers, tmp_path, case
 ):
-    old, new, said = BROKEN[case]
+    old, new, named = BROKEN[case]
     assert FORMAT.count(old) == 1
     registers(FORMAT.replace(old, new))
     path = tmp_path / "a.own"
     one = dvskit.Events(t=[1], x=[2], y=[3], p=[1], size=(9, 9))
-    with pytest.raises(DvskitError) as failed:  # noqa: PT012
+    with refused(DvskitError, f"{path}: format own: ", named):
         dvskit.save_events(one, path)
         dvskit.load_events(path)
-    assert str(failed.value).startswith(f"{path}: format own: ")
-    assert said in str(failed.value)
-    assert "\n" not in str(failed.value)
 
 
 def test_a_format_that_fails_to_recognise_hides_no_other(registers, tmp_path):
     registers(FORMAT.replace("head[:3] == b", "head[10**9] == b"))
-    dvskit.save_events(some_events(), tmp_path / "a.csv")
-    dvskit.save_events(some_events(), tmp_path / "a.npz")
+    dvskit.save_events(EVENTS, tmp_path / "a.csv")
+    dvskit.save_events(EVENTS, tmp_path / "a.npz")
     assert find_format(tmp_path / "a.csv").name == "csv"
     assert find_format(tmp_path / "a.npz").name == "npz"
     (tmp_path / "a.own").write_bytes(b"OWN")
-    with pytest.raises(
-        UnknownFormatError, match="; recognises of format own fails: own_format, line 18: IndexErr"
-    ):
+    with refused(UnknownFormatError, "format own", "own_format, line 18: IndexErr"):
         find_format(tmp_path / "a.own")
 
 
-def test_a_format_without_piped_is_refused_for_a_pipe_with_the_fix(registers):
+def test_a_format_without_piped_is_refused_for_a_pipe(registers):
     registers(FORMAT)
-    with pytest.raises(UnknownFormatError, match=r"own cannot go .*, as its row does not declare"):
-        format_for_writing("-", "own")
-    with pytest.raises(UnknownFormatError, match=r"npz cannot go .*, as it is not written"):
-        format_for_writing("-", "npz")
+    for name in ("own", "npz"):
+        with refused(UnknownFormatError, name):
+            format_for_writing("-", name)

@@ -1,7 +1,11 @@
-"""One function says what a path is; the command line, data sets and `classify` ask it."""
+"""One function says what a path is, and an error that there is nothing.
+
+The command line, data sets and `classify` ask it."""
 
 from __future__ import annotations
 
+import errno
+import pickle
 from pathlib import Path
 
 import cv2
@@ -9,13 +13,18 @@ import numpy as np
 import pytest
 
 import dvskit
+from dvskit._files import whole_file
 from dvskit.cli._clips import find_clip
 from dvskit.cli._many import command_of
 from dvskit.cli._options import Reading
 from dvskit.cli._trees import find_jobs
 from dvskit.datasets.kinds import kind_of
 from dvskit.datasets.tree import walk
+from dvskit.errors import ConfigError, FormatError, MissingFileError, ModelError, VideoError
 from dvskit.formats.found import CLIPS, PathKind, find_recordings, identify, identify_named
+from dvskit.formats.labels import read_labels
+from dvskit.render import plots
+from dvskit.training import load_config
 from dvskit.video import open_frames, write_video
 from tests.test_events import make
 
@@ -133,3 +142,49 @@ def test_the_content_of_a_named_file_decides_before_its_name(tmp_path):
     clip = find_clip(disc, Reading())
     assert clip is not None
     assert clip.size == (16, 16)
+
+
+# --- inputs that are missing ---
+
+READERS = {
+    "open_events": dvskit.open_events,
+    "load_events": dvskit.load_events,
+    "emulate": dvskit.emulate,
+    "preset": dvskit.EmulatorParams.preset,
+    "labels": read_labels,
+    "curves": plots.curves,
+    "configuration": load_config,
+}
+SUFFIXES = (".raw", ".dat", ".aedat4", ".bag", ".db3", ".mcap", ".csv", ".txt", ".es", ".hdf5",
+            ".npy", ".npz", ".bin", "")  # fmt: skip
+ENDS = {"emulate": ".mp4", "preset": ".toml", "labels": ".csv", "configuration": ".toml"}
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_a_missing_input_is_a_file_not_found_error(reader, tmp_path):
+    suffixes = SUFFIXES if reader.endswith("events") else (ENDS.get(reader, ".csv"),)
+    for suffix in suffixes:
+        path = tmp_path / f"none{suffix}"
+        with pytest.raises(FileNotFoundError) as caught:
+            READERS[reader](path)
+        assert str(path) in str(caught.value)
+        assert caught.value.filename == str(path)
+        assert caught.value.errno == errno.ENOENT
+        assert isinstance(caught.value, (FormatError, VideoError))
+
+
+def test_a_missing_input_is_not_taken_for_an_error_of_the_output(tmp_path):
+    with pytest.raises(MissingFileError, match=r"in\.raw"), whole_file(tmp_path / "out.npz"):
+        raise MissingFileError("in.raw")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_input_is_told_between_processes():
+    error = pickle.loads(pickle.dumps(MissingFileError(Path("a.csv"), "name another")))
+    assert (error.filename, "name another" in str(error)) == ("a.csv", True)
+    assert type(error) is MissingFileError
+
+
+def test_a_message_is_one_line_also_with_names_of_several_lines():
+    for kind in (FormatError, ConfigError, ModelError):
+        assert str(kind("a\nb: has\r\nnone\x0b; name one")) == "a b: has none ; name one"

@@ -12,6 +12,7 @@ from dvskit.datasets import Emulation, open_samples
 from dvskit.datasets.clips import without_last_frame
 from dvskit.errors import LastFrameWarning, VideoError
 from dvskit.training import train_folder
+from tests.laws import refused
 
 FRAMES = 12
 
@@ -58,17 +59,18 @@ def test_its_events_are_those_of_the_other_frames(tmp_path):
     clip(tmp_path / "set" / "b" / "3.avi", lost=2)
     cut = open_samples(tmp_path / "set")
     names = [row.name for row in cut.rows]
-    with pytest.warns(LastFrameWarning, match=r"1\.avi: used without its last frame: damaged in "):
+    with pytest.warns(LastFrameWarning, match=r"1\.avi: "):
         given = cut.events(names.index("a/1.avi"))
     whole = cut.events(names.index("b/2.avi"))
     until = whole.t < given.t[-1]
     for name in ("t", "x", "y", "p"):
         assert np.array_equal(getattr(whole, name)[until], getattr(given, name)[: until.sum()])
     assert 0 < len(whole) - len(given) < 0.2 * len(whole)
-    with pytest.raises(VideoError, match=r"3\.avi: "):
+    with refused(VideoError, "3.avi"):
         cut.events(names.index("b/3.avi"))
 
 
+@pytest.mark.campaign
 @pytest.mark.slow(seconds=10)
 def test_a_folder_with_such_a_clip_is_trained_on(tmp_path, run):
     for label in ("a", "b"):
@@ -77,7 +79,7 @@ def test_a_folder_with_such_a_clip_is_trained_on(tmp_path, run):
     code, _, err = run("train", tmp_path / "set", "-o", "mine", "--minutes", "20",
                        "--set", "loop.steps=1")  # fmt: skip
     assert code == 0, err
-    assert err.count("used without its last frame") == 1
+    assert err.count("last frame") == 1
     clip(tmp_path / "set" / "a" / "1.avi", seed=1, lost=2)
-    with pytest.raises(VideoError, match=r"1\.avi: "):
+    with refused(VideoError, "1.avi"):
         train_folder(tmp_path / "set", output=tmp_path / "other")

@@ -47,7 +47,7 @@ def result_of(words):
 if __name__ == "__main__":  # and not in a process that a command starts
     print(json.dumps([result_of(words) for words in json.loads(sys.argv[1])]))
 """
-NEEDED = "this needs torch, which is not installed; pip install dvskit adds it"
+NEEDED = "pip install dvskit"
 RUN = (
     "emulate v.mp4 e.raw",
     "info e.raw",
@@ -115,18 +115,15 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[object,
 @pytest.mark.parametrize("line", RUN)
 def test_without_torch_and_tonic_it_runs(results, line: str) -> None:
     code, _, err = results[line]
-    if line == "view none.raw":  # up to where it would serve
-        assert (code, err) == (1, "dvskit: error: none.raw: no such file\n")
-    else:
-        assert code == 0, err
+    assert code == (1 if line == "view none.raw" else 0), err  # up to where it would serve
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("line", NEED_TORCH)
 def test_a_command_that_needs_torch_ends_with_the_line_that_installs_it(results, line: str) -> None:
-    assert results[line] == [
-        2, "", f"dvskit: error: {NEEDED}\n",
-    ]  # fmt: skip
+    code, out, err = results[line]
+    assert (code, out) == (2, "")
+    assert NEEDED in err
 
 
 PARTS = """
@@ -150,16 +147,14 @@ def test_a_part_that_needs_torch_says_so_in_python(tmp_path) -> None:
     assert done.returncode == 0, done.stderr
     said = dict(line.split(": ", 1) for line in done.stdout.splitlines())
     assert {"tensors", "networks", "neurons", "training"} <= set(said)
-    assert set(said.values()) == {NEEDED}
+    assert all(NEEDED in text for text in said.values())
 
 
 @pytest.mark.slow
 def test_doctor_calls_an_install_without_torch_and_tonic_light(results) -> None:
     lines = results["doctor"][1].splitlines()
     rows = {line[4:].split()[0]: line for line in lines}
-    for name in LEFT_OUT:
-        assert rows[name].startswith("ok ")
-        assert rows[name].endswith("not installed: a light install; pip install dvskit adds it")
+    assert all(rows[name].startswith("ok ") and "light" in rows[name] for name in LEFT_OUT)
     assert "networks" not in rows
 
 

@@ -34,12 +34,6 @@ def test_all_that_stands_at_the_top_goes_into_the_source_archive() -> None:
     assert tops - included == {"pyproject.toml"}  # which is in it anyway
 
 
-def test_a_classifier_names_each_version_of_python_that_is_tested() -> None:
-    named = [each for each in METADATA["project"]["classifiers"] if ":: Python :: 3." in each]
-    tested = ["3.11", *text_of(".ci/run").split("for version in ")[1].split("; do")[0].split()]
-    assert named == [f"Programming Language :: Python :: {version}" for version in tested]
-
-
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the source archive, and a wheel that was built from it."""
@@ -55,6 +49,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.mark.campaign
 @pytest.mark.slow(seconds=6)
 def test_the_wheel_holds_the_package_and_the_models_and_nothing_else(built: Path) -> None:
     (wheel,) = built.glob("*.whl")
@@ -65,6 +60,7 @@ def test_the_wheel_holds_the_package_and_the_models_and_nothing_else(built: Path
     assert {"dvskit/py.typed", "dvskit/render/web/page.html"} <= names
 
 
+@pytest.mark.campaign
 @pytest.mark.slow
 def test_the_source_archive_holds_the_repository_but_hidden_files(built: Path) -> None:
     (archive,) = built.glob("*.tar.gz")
@@ -75,6 +71,7 @@ def test_the_source_archive_holds_the_repository_but_hidden_files(built: Path) -
     }
 
 
+@pytest.mark.campaign
 @pytest.mark.slow
 def test_the_index_of_packages_takes_both(built: Path) -> None:
     done = subprocess.run(

@@ -14,8 +14,8 @@ import dvskit
 from dvskit.errors import OutputError, UnknownFormatError
 from dvskit.formats import formats
 from dvskit.video import open_frames, write_video
+from tests.laws import refused, refused_command
 from tests.test_events import make
-from tests.tree import text_of
 
 
 def shell(line, folder):
@@ -45,19 +45,18 @@ def clip(tmp_path):
     return tmp_path / "clip.mp4"
 
 
-@pytest.mark.slow
-def test_an_emulation_is_rendered_through_a_pipe(tmp_path, clip):
-    done = shell("dvskit emulate clip.mp4 - | dvskit render - -o x.mp4", tmp_path)
+@pytest.mark.slow(seconds=5)
+def test_an_emulation_is_rendered_through_a_pipe_that_holds_the_events_of_a_file(
+    tmp_path, clip, run
+):
+    line = "dvskit emulate clip.mp4 - | tee piped.raw | dvskit render - -o x.mp4"
+    done = shell(line, tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout == b""
     assert open_frames(tmp_path / "x.mp4").size.width > 64
-    assert {file.name for file in tmp_path.iterdir()} == {"clip.mp4", "x.mp4", "scripts"}
-
-
-@pytest.mark.slow
-def test_a_pipe_holds_the_same_events_as_a_file(tmp_path, clip):
-    assert shell("dvskit emulate clip.mp4 - > piped.raw", tmp_path).returncode == 0
-    assert shell("dvskit emulate clip.mp4 file.raw", tmp_path).returncode == 0
+    names = {file.name for file in tmp_path.iterdir()}
+    assert names == {"clip.mp4", "piped.raw", "x.mp4", "scripts"}
+    assert run("emulate", "clip.mp4", "file.raw")[0] == 0
     assert (tmp_path / "piped.raw").read_bytes() == (tmp_path / "file.raw").read_bytes()
 
 
@@ -68,9 +67,7 @@ def test_a_reader_that_has_seen_enough_ends_a_conversion_quietly(tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[0] == b"t,x,y,p"
     assert done.stdout.count(b"\n") == 3
-    assert b"Traceback" not in done.stderr
-    assert b"error" not in done.stderr
-    assert b"Exception ignored" not in done.stderr
+    assert done.stderr == b""
 
 
 @pytest.mark.slow
@@ -80,24 +77,6 @@ def test_our_own_csv_is_known_from_a_pipe(tmp_path):
     done = shell(f"cat a.csv | dvskit convert - b.npz --size {events.size}", tmp_path)
     assert done.returncode == 0, done.stderr
     assert dvskit.load_events(tmp_path / "b.npz") == events
-    done = shell("cat a.csv | dvskit info -", tmp_path)
-    assert done.returncode == 1
-    assert b"--size" in done.stderr
-
-
-@pytest.mark.parametrize("head", [b"t,x,y,p\n", b"x;y;t_us;polarity\n", b"t,x@128,y@128,on\n"])
-def test_columns_that_are_named_are_csv_whatever_the_file_is_called(tmp_path, head):
-    path = tmp_path / "events.unknown"
-    path.write_bytes(head + b"10,1,1,1\n")
-    assert dvskit.formats.find_format(path).name == "csv"
-
-
-@pytest.mark.parametrize("head", [b"t,x,y\n1,2,3\n", b"a story\n", b"t,x,y,p"])
-def test_a_first_line_that_names_too_little_is_no_csv(tmp_path, head):
-    path = tmp_path / "events.unknown"
-    path.write_bytes(head)
-    with pytest.raises(UnknownFormatError, match="matches no format"):
-        dvskit.formats.find_format(path)
 
 
 @pytest.mark.parametrize("name", sorted(row.name for row in formats() if "w" in row.can))
@@ -106,7 +85,7 @@ def test_the_table_says_which_formats_go_through_a_pipe(tmp_path, capfdbinary, n
     small = make(500)
     events = dvskit.Events(t=small.t, x=small.x, y=small.y, p=small.p, size=(128, 128))
     if "w" not in row.piped:
-        with pytest.raises(UnknownFormatError, match="cannot go through a pipe"):
+        with refused(UnknownFormatError, name):
             dvskit.save_events(events, "-", format=name)
         assert capfdbinary.readouterr().out == b""
         return
@@ -115,13 +94,11 @@ def test_the_table_says_which_formats_go_through_a_pipe(tmp_path, capfdbinary, n
     assert capfdbinary.readouterr().out == (tmp_path / "file").read_bytes()
 
 
-@pytest.mark.slow
-def test_a_format_that_cannot_go_through_a_pipe_is_a_usage_error(tmp_path):
-    dvskit.save_events(make(500), tmp_path / "a.npz")
-    done = shell("dvskit convert a.npz - --to aedat4 > piped", tmp_path)
-    assert done.returncode == 2
-    assert done.stderr.count(b"\n") == 1
-    assert b"cannot go through a pipe" in done.stderr
+def test_a_format_that_cannot_go_through_a_pipe_is_a_usage_error(run):
+    dvskit.save_events(make(500), "a.npz")
+    got = run("convert", "a.npz", "-", "--to", "aedat4")
+    assert got[0] == 2
+    refused_command(got, "aedat4")
 
 
 @pytest.mark.parametrize("row", formats(), ids=lambda row: row.name)
@@ -132,23 +109,7 @@ def test_the_table_says_which_formats_are_read_from_a_pipe(row):
 def test_a_terminal_is_refused_in_one_line(run, tmp_path, monkeypatch):
     dvskit.save_events(make(500), tmp_path / "a.npz")
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
-    code, out, err = run("convert", "a.npz", "-")
-    assert (code, out) == (1, "")
-    assert err == (
-        "dvskit: error: standard output: is a terminal; name a file, or use a pipe: "
-        "... - | dvskit info -\n"
-    )
-    with pytest.raises(OutputError, match="is a terminal"):
+    refused_command(run("convert", "a.npz", "-"), "terminal")
+    with refused(OutputError, "terminal"):
         dvskit.save_events(make(5), "-")
     assert not (tmp_path / "-").exists()
-
-
-def test_the_page_of_formats_says_which_go_through_a_pipe():
-    text = text_of("samples/guide/formats.md")
-    words = {"": "", "rw": "; pipes", "w": "; pipes (write)"}
-    for row in formats():
-        if row.name == "udp" or not row.module.startswith("dvskit."):
-            continue
-        line = next(line for line in text.splitlines() if line.startswith(f"| `{row.name}` |"))
-        cell = line.split("|")[-2]
-        assert ";".join(["", *cell.split(";")[1:]]).rstrip() == words[row.piped]

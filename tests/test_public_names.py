@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import re
-import sys
 from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
@@ -34,14 +32,6 @@ def callables(package: ModuleType) -> Iterator[Any]:
                     yield getattr(value, method)
 
 
-def docs(kind: type) -> Iterator[str]:
-    """The docstrings of a class: its own, of its bases, and of the names in backticks."""
-    for base in kind.__mro__[:-1]:
-        yield str(base.__doc__)
-        for name in re.findall(r"`(\w+)`", str(base.__doc__)):
-            yield str(getattr(vars(sys.modules[base.__module__]).get(name), "__doc__", ""))
-
-
 @pytest.mark.parametrize("package", PACKAGES, ids=lambda package: package.__name__)
 def test_every_public_name_is_listed_and_has_its_real_signature_and_a_docstring(package):
     assert set(package.__all__) <= set(dir(package))
@@ -52,15 +42,3 @@ def test_every_public_name_is_listed_and_has_its_real_signature_and_a_docstring(
             continue
         names = list(inspect.signature(value).parameters)
         assert not {"args", "kwargs"} & set(names) or value is Plot, f"{where}: {names}"
-
-
-@pytest.mark.parametrize("package", PACKAGES, ids=lambda package: package.__name__)
-def test_the_docstring_of_a_class_names_all_parameters(package):
-    for value in callables(package):
-        # Classes with checked arguments are those that users make.
-        if not inspect.isclass(value) or not hasattr(value.__init__, "__wrapped__"):
-            continue
-        said = "\n".join(docs(value))
-        names = set(inspect.signature(value).parameters) - {"name"}
-        unsaid = [name for name in names if not re.search(rf"\b{name}\b", said)]
-        assert not unsaid or "torch.nn" in said, f"{value.__qualname__}: {unsaid}"

@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-import io
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import dvskit
 from dvskit import Events, Frame, Imu, Labels, Triggers
-from dvskit.errors import ConfigError, UnknownFormatError
-from dvskit.formats import InputStream, ReadOptions, open_stream
+from dvskit.errors import ConfigError, DamagedFileError, UnknownFormatError
+from dvskit.events import Size
+from dvskit.formats import InputStream, ReadOptions, index_cache
+from dvskit.formats.file_bytes import FileMap
+from dvskit.formats.in_order import Columns, InOrder
 from dvskit.formats.index_cache import NEVER, Index, find_index
+from dvskit.formats.losses import Damage, Losses
 from dvskit.formats.recording import Recording
 from dvskit.formats.storage import ReusedStorage, Storage, WholeStorage
+from tests.arriving import Pieces, arrive, cut
+from tests.laws import refused, scattered
 
 COUNT = 5000
 
 
-def make(count: int = COUNT, seed: int = 5) -> Events:
-    rng = np.random.default_rng(seed)
-    return Events(
-        t=np.cumsum(rng.integers(0, 40, count)) - 1000,
-        x=rng.integers(0, 60, count),
-        y=rng.integers(0, 40, count),
-        p=rng.integers(0, 2, count).astype(bool),
-        size=(60, 40),
-    )
+def make(count: int = COUNT) -> Events:
+    events = scattered(count, (60, 40), span_us=20 * COUNT, seed=5)
+    return Events(t=events.t - 1000, x=events.x, y=events.y, p=events.p, size=events.size)
 
 
 class InStorage(Recording):
@@ -60,11 +60,6 @@ def recording(request, tmp_path):
     return request.param(path, ReadOptions(), make().size, "format")
 
 
-def test_load_gives_what_the_blocks_hold(recording):
-    assert recording.load() == make()
-    assert recording.load() == Events.concatenate(recording)
-
-
 def test_loaded_columns_grow_without_changing_what_they_hold():
     storage = WholeStorage(1)
     events = make(COUNT)
@@ -85,38 +80,30 @@ def test_a_block_that_begins_further_on_in_its_columns_is_moved_to_its_place():
     assert storage.events(events.size) == events[10:]
 
 
-def test_reused_blocks_hold_until_the_next_one_and_share_their_memory(recording):
-    joined = [
-        Events(t=b.t.copy(), x=b.x.copy(), y=b.y.copy(), p=b.p.copy(), size=b.size)
-        for b in recording.blocks(reuse=True)
-    ]
-    assert Events.concatenate(joined) == make()
+def test_reused_columns_share_their_memory():
     storage = ReusedStorage()
     assert np.shares_memory(storage.columns(10)[0], storage.columns(8)[0])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("reuse", [False, True])
-@pytest.mark.parametrize("count", [1, 7, 699, 700, 701, COUNT, COUNT + 1])
-def test_blocks_of_a_count_hold_so_many_events_each(recording, count, reuse):
-    kept, lengths = [], []
-    for block in recording.blocks(count=count, reuse=reuse):
-        lengths.append(len(block))
-        kept.append(block.to_array())
-    assert set(lengths[:-1]) <= {count}
-    assert 1 <= lengths[-1] <= count
-    assert np.array_equal(np.concatenate(kept), make().to_array())
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("reuse", [False, True])
-@pytest.mark.parametrize("duration_us", [1, 39, 1000, 10**12])
-def test_blocks_of_a_duration_hold_the_spans_that_have_events(recording, duration_us, reuse):
+def test_blocks_of_a_count_or_a_duration_hold_all_events(recording, reuse):
     events = make()
-    kept = [block.to_array() for block in recording.blocks(duration_us=duration_us, reuse=reuse)]
-    spans = (events.t - events.t[0]) // duration_us
-    assert [len(part) for part in kept] == np.unique(spans, return_counts=True)[1].tolist()
-    assert np.array_equal(np.concatenate(kept), events.to_array())
+    assert recording.load() == events == Events.concatenate(recording)
+    spans = [{}, *({"count": n} for n in (1, 7, 699, 700, 701, COUNT, COUNT + 1)),
+             *({"duration_us": us} for us in (1, 39, 1000, 10**12))]  # fmt: skip
+    for how in spans:
+        kept = [block.to_array() for block in recording.blocks(reuse=reuse, **how)]
+        lengths = [len(part) for part in kept]
+        assert np.array_equal(np.concatenate(kept), events.to_array()), how
+        if "count" in how:
+            assert set(lengths[:-1]) <= {how["count"]}
+            assert 1 <= lengths[-1] <= how["count"]
+        elif how:
+            _, counts = np.unique(
+                (events.t - events.t[0]) // how["duration_us"], return_counts=True
+            )
+            assert lengths == counts.tolist()
 
 
 def test_a_duration_may_end_beyond_the_last_time_there_is(tmp_path):
@@ -129,12 +116,9 @@ def test_a_duration_may_end_beyond_the_last_time_there_is(tmp_path):
 
 
 def test_blocks_are_cut_one_way_and_by_something(recording):
-    with pytest.raises(ConfigError, match="not by both"):
-        recording.blocks(count=1, duration_us=1)
-    with pytest.raises(ConfigError, match="count 0 is less than 1"):
-        recording.blocks(count=0)
-    with pytest.raises(ConfigError, match="duration_us -1"):
-        recording.blocks(duration_us=-1)
+    for wrong in ({"count": 1, "duration_us": 1}, {"count": 0}, {"duration_us": -1}):
+        with refused(ConfigError, *wrong):
+            recording.blocks(**wrong)
 
 
 def test_a_part_is_what_is_between_its_times(recording):
@@ -142,8 +126,9 @@ def test_a_part_is_what_is_between_its_times(recording):
     for start, stop in ((0, 1000), (-2000, 50), (9_000, 40_000), (10**9, 2 * 10**9), (50, 50)):
         part = recording.between(start, stop)
         assert part.size == events.size
-        assert part.load() == events.between(start, stop)
-        assert part.load() == events.between(start, stop)  # it starts anew
+        assert part.load() == events.between(start, stop) == part.load()  # it starts anew
+    assert len(recording.triggers()) == len(recording.imu()) == len(recording.labels()) == 0
+    assert list(recording.frames()) == []
 
 
 def test_a_part_of_a_real_recording_holds_its_triggers(data):
@@ -154,11 +139,6 @@ def test_a_part_of_a_real_recording_holds_its_triggers(data):
     inside = (triggers.t >= 8_000_000) & (triggers.t < 8_500_000)
     assert len(part.triggers()) == np.count_nonzero(inside) > 100
     assert len(part.imu()) == len(part.labels()) == len(list(part.frames())) == 0
-
-
-def test_what_a_recording_does_not_hold_is_empty(recording):
-    assert len(recording.triggers()) == len(recording.imu()) == len(recording.labels()) == 0
-    assert list(recording.frames()) == []
 
 
 def test_what_stands_beside_events_is_cut_by_time():
@@ -186,9 +166,8 @@ def cache(tmp_path, monkeypatch):
 
 def index_of(calls: list[int]) -> Index:
     calls.append(1)
-    return Index(
-        np.array([NEVER, 10, 10, 25]), np.array([0, 100, 200, 300]), np.arange(8).reshape(4, 2)
-    )
+    rows = ((NEVER, 0, 0, 1), (10, 100, 2, 3), (10, 200, 4, 5), (25, 300, 6, 7))
+    return index_cache.index_of(rows)
 
 
 def test_an_index_names_the_latest_checkpoint_with_all_later_events_behind_it():
@@ -226,20 +205,10 @@ def test_a_damaged_or_unwritable_cache_is_no_hindrance(tmp_path, cache):
     assert len(find_index(path, "made", lambda: index_of(calls))) == 4
 
 
-class Trickle:
-    """A raw stream that gives a few bytes at a time."""
-
-    def __init__(self, data: bytes, step: int) -> None:
-        self._file, self._step = io.BytesIO(data), step
-
-    def readinto(self, buffer: memoryview) -> int:
-        return self._file.readinto(buffer[: self._step])
-
-
 @pytest.mark.parametrize("step", [1, 3, 100])
 def test_looking_ahead_in_a_stream_takes_nothing_from_it(step):
     data = bytes(range(50))
-    stream = InputStream(Trickle(data, step), "a pipe")
+    stream = InputStream(Pieces(cut(data, step)), "a pipe")
     assert stream.peek(7) == data[:7]
     assert stream.peek(3) == data[:3]
     assert stream.peek_more()[:8] == data[:8]
@@ -251,18 +220,67 @@ def test_looking_ahead_in_a_stream_takes_nothing_from_it(step):
     assert stream.peek(1) == b""
 
 
-def test_a_stream_of_a_format_that_needs_a_file_is_refused():
-    stream = InputStream(Trickle(b"PK\x03\x04" + bytes(500), 2), "a pipe")
-    with pytest.raises(UnknownFormatError, match="a pipe: npz is not read from a pipe"):
-        open_stream(stream, None, ReadOptions())
+def test_a_stream_of_nothing_known_or_of_a_format_that_needs_a_file_is_refused():
+    with refused(UnknownFormatError, "pipe", "npz"):
+        arrive(b"PK\x03\x04" + bytes(500), 2)
+    with refused(UnknownFormatError, "pipe"):
+        arrive(b"hello", 2)
 
 
-def test_a_stream_of_nothing_known_is_refused():
-    with pytest.raises(UnknownFormatError, match="which matches no format"):
-        open_stream(InputStream(Trickle(b"hello", 2), "a pipe"), None, ReadOptions())
+SIZE = Size(20, 10)
+X = np.array([1, 2, 30, 4, 40, 50, 7], np.int16)  # numbers 2, 4 and 5 are off the sensor
+COLUMNS = Columns(
+    np.arange(7) * 10, X, np.full(7, 3, np.int16), np.ones(7, bool),
+    offsets=100 + 8 * np.arange(7), widths=np.full(7, 8),
+)  # fmt: skip
 
 
-def test_a_format_without_variants_takes_none(tmp_path):
-    with pytest.raises(UnknownFormatError, match="npz has no variants"):
-        dvskit.open_events(tmp_path / "a", format="npz:x")
-    assert list(tmp_path.iterdir()) == []
+def test_strict_names_the_first_event_that_is_off_the_sensor() -> None:
+    order = InOrder(Losses(Path("a.bin"), strict=True), SIZE)
+    with refused(DamagedFileError, "byte 116", "(30, 3)", "20x10"):
+        list(order.push(COLUMNS))
+
+
+@pytest.mark.parametrize("kept", [1000, 2, 0])
+def test_salvage_lists_each_loss_by_its_own_place_and_counts_those_beyond(kept: int) -> None:
+    damage = Damage(kept=kept)
+    order = InOrder(Losses(Path("a.bin"), strict=False, damage=damage), SIZE)
+    blocks = [*order.push(COLUMNS), *order.rest()]
+    assert np.concatenate([block.x for block in blocks]).tolist() == [1, 2, 4, 7]
+    assert [loss[:2] for loss in damage.losses] == [(116, 8), (132, 8), (140, 8)][:kept]
+    assert [loss[2].split(")")[0][-5:] for loss in damage.losses] == ["30, 3", "40, 3", "50, 3"][
+        :kept
+    ]
+    assert (damage.count, damage.lost_bytes) == (3, 24)
+
+
+def test_damage_counts_places_and_bytes_and_names_the_first():
+    damage = Damage()
+    for number in range(167):
+        damage.add(number, 0, "a checksum is wrong")
+    assert "167 places" in str(damage)
+    damage.add(900, 3, "a word is unknown")
+    assert all(word in str(damage) for word in ("3 bytes", "168 places", "byte 0"))
+
+
+def resident_kb() -> int:
+    with Path("/proc/self/status").open() as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("RssFile"))
+
+
+def test_forgotten_parts_of_a_file_take_no_memory_and_are_read_again(tmp_path):
+    try:
+        before = resident_kb()
+    except (OSError, StopIteration):
+        pytest.skip("the system does not tell how much of files is in memory")
+    content = np.random.default_rng(1).integers(0, 256, 24 << 20, np.uint8)
+    (tmp_path / "a").write_bytes(content.tobytes())
+    file = FileMap(tmp_path / "a")
+    peak = 0
+    for stop in range(1 << 20, len(content) + 1, 1 << 20):
+        assert np.array_equal(file.data[stop - (1 << 20) : stop], content[stop - (1 << 20) : stop])
+        file.forget(stop)
+        peak = max(peak, resident_kb())
+    assert peak - before < 12 << 10
+    file.forget(1 << 40)
+    assert np.array_equal(file.data, content)

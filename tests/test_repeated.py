@@ -14,27 +14,15 @@ from dvskit.training import Config, LoopConfig, Progress, Trained, repeated, tra
 from dvskit.training.feed import load_feed
 from dvskit.training.repeated import FixedLayers, RepeatedEpochs
 from tests.bars import config_for
+from tests.laws import refused
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
 
 def network() -> torch.nn.Module:
     torch.manual_seed(2)
-    layers = (
-        "T2",
-        "4C3",
-        "tdbn",
-        "relu",
-        "P2",
-        "6C3",
-        "tdbn",
-        "lif",
-        "D0.5",
-        "8",
-        "lif",
-        "2",
-        "max",
-    )
+    convolutions = ("T2", "4C3", "tdbn", "relu", "P2", "6C3", "tdbn", "lif")
+    layers = (*convolutions, "D0.5", "8", "lif", "2", "max")
     return Layered(layers=layers, width=16, height=16, classes=2).build()
 
 
@@ -57,12 +45,8 @@ def test_the_fixed_layers_and_the_rest_are_the_whole():
 
 
 def test_a_module_of_another_kind_is_run_whole_with_its_first_layers_fixed():
-    module = torch.nn.Sequential(
-        torch.nn.Conv2d(2, 3, 3),
-        torch.nn.BatchNorm2d(3),
-        torch.nn.Flatten(),
-        torch.nn.Linear(12, 2),
-    )
+    nn = torch.nn
+    module = nn.Sequential(nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3), nn.Flatten(), nn.Linear(12, 2))
     parts = FixedLayers(module)
     assert parts.first is None
     assert parts.rest is module
@@ -76,7 +60,7 @@ def test_a_module_of_another_kind_is_run_whole_with_its_first_layers_fixed():
 def test_later_epochs_repeat_the_first_ones_whether_they_are_kept_or_not(
     bars: Path, tmp_path: Path, monkeypatch, kept_bytes: int
 ):
-    monkeypatch.setattr(repeated, "_KEPT_BYTES", kept_bytes)
+    monkeypatch.setattr(repeated, "_KEPT_BYTES", kept_bytes)  # else a large run would be needed
     feed = load_feed(config_for(bars, tmp_path / "run"))
     first = FixedLayers(network().eval()).first
     assert first is not None
@@ -128,9 +112,8 @@ def test_an_interrupted_run_that_repeats_epochs_ends_with_the_same_weights(
 
 def test_settings_that_need_a_start_or_make_no_sense_are_refused(bars: Path, tmp_path: Path):
     config = config_for(bars, tmp_path / "run")
-    with pytest.raises(ConfigError, match="all layers are new without a start"):
+    with refused(ConfigError, "start"):
         replace(config, loop=replace(config.loop, trained_layers="dense"))
-    with pytest.raises(ConfigError, match="trained_layers"):
-        LoopConfig(trained_layers="some")
-    with pytest.raises(ConfigError, match=r"loop\.drawn_epochs = -1 is below 0"):
-        LoopConfig(drawn_epochs=-1)
+    for wrong in ({"trained_layers": "some"}, {"drawn_epochs": -1}):
+        with refused(ConfigError, *wrong, *wrong.values()):
+            LoopConfig(**wrong)

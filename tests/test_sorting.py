@@ -8,7 +8,9 @@ import pytest
 
 import dvskit
 from dvskit.errors import ConfigError, DamagedFileError, EventsError
-from tests.test_pipes import shell
+from dvskit.formats.table import TABLE
+from tests.arriving import arrive
+from tests.laws import refused, refused_command
 
 SIZE = (64, 48)
 KINDS = ("csv", "txt", "npy", "structured.npy", "npz", "hdf5", "h5")
@@ -61,8 +63,7 @@ def expected(t, x, y, p):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("most_us", [50, 1_000_000])
-@pytest.mark.parametrize("strict", [True, False])
+@pytest.mark.parametrize(("most_us", "strict"), [(50, True), (1_000_000, False)])
 def test_events_are_sorted_and_equal_times_keep_their_order(tmp_path, kind, most_us, strict):
     given = columns(3000, seed=1, most_us=most_us)
     path = write(tmp_path / f"a.{kind}", *given)
@@ -70,18 +71,15 @@ def test_events_are_sorted_and_equal_times_keep_their_order(tmp_path, kind, most
         path, format=FORMATS.get(kind), size=SIZE, strict=strict, sort=True
     )
     wanted = expected(*given)
-    for _ in range(2):
-        assert recording.load() == wanted
+    assert recording.load() == wanted == recording.load()
     assert not recording.damage
     late = int(np.count_nonzero(given[0] < np.maximum.accumulate(given[0])))
     assert recording.late == late > 1000
-    assert f"{late:,} of its events stood behind later ones; all were sorted by time" in (
-        recording.assumptions
-    )
+    assert any(f"{late:,} of its events" in text for text in recording.assumptions)
     middle = most_us // 2
     assert recording.between(middle, None).load() == wanted.between(middle, None)
     if strict:
-        with pytest.raises(DamagedFileError, match=r"time runs back .*sort=True, convert --sort"):
+        with refused(DamagedFileError, "runs back", "sort=True", "--sort"):
             dvskit.load_events(path, format=FORMATS.get(kind), size=SIZE)
 
 
@@ -101,7 +99,7 @@ def test_what_is_wrong_otherwise_stays_an_error_and_salvage_drops_that_alone(tmp
     t, x, y, p = columns(500, seed=3, most_us=1000)
     x[100] = 700
     path = write(tmp_path / f"a.{kind}", t, x, y, p)
-    with pytest.raises(DamagedFileError, match="off the 64x48 sensor"):
+    with refused(DamagedFileError, "64x48"):
         dvskit.load_events(path, format=FORMATS.get(kind), size=SIZE, sort=True)
     recording = dvskit.open_events(
         path, format=FORMATS.get(kind), size=SIZE, strict=False, sort=True
@@ -113,30 +111,24 @@ def test_what_is_wrong_otherwise_stays_an_error_and_salvage_drops_that_alone(tmp
 
 def test_other_formats_are_not_sorted(data, run):
     path = data / "recordings" / "evt3_gen41_1280x720.raw"
-    with pytest.raises(ConfigError, match="evt3 is not sorted; sort=True"):
+    with refused(ConfigError, "evt3"):
         dvskit.open_events(path, sort=True)
-    code, _, err = run("convert", path, "a.csv", "--sort")
-    assert (code, err.count("\n")) == (2, 1)
-    with pytest.raises(EventsError, match=r"np\.argsort\(t, kind='stable'\)"):
+    refused_command(run("convert", path, "a.csv", "--sort"))
+    with refused(EventsError, "np.argsort(t, kind='stable')"):
         dvskit.Events(t=[2, 1], x=[0, 0], y=[0, 0], p=[0, 1], size=(1, 1))
 
 
 def test_convert_sorts_and_counts(run, tmp_path):
     given = columns(3000, seed=4, most_us=500)
     write(tmp_path / "a.csv", *given)
-    code, _, err = run("convert", "a.csv", "b.npz", "--size", "64x48")
-    assert (code, err.count("\n")) == (1, 1)
-    assert "convert --sort" in err
+    refused_command(run("convert", "a.csv", "b.npz", "--size", "64x48"), "--sort")
     code, _, err = run("convert", "a.csv", "b.npz", "--size", "64x48", "--sort")
     assert code == 0
-    assert "of its events stood behind later ones; all were sorted by time" in err
+    assert "of its events" in err
     assert dvskit.load_events(tmp_path / "b.npz") == expected(*given)
 
 
-@pytest.mark.slow
 def test_text_from_a_pipe_is_sorted(tmp_path):
     given = columns(3000, seed=5, most_us=500)
-    write(tmp_path / "a.csv", *given)
-    done = shell("cat a.csv | dvskit convert - b.npz --sort --size 64x48", tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert dvskit.load_events(tmp_path / "b.npz") == expected(*given)
+    content = write(tmp_path / "a.csv", *given).read_bytes()
+    assert arrive(content, 1000, TABLE["csv"], any_order=True, size=SIZE).load() == expected(*given)

@@ -11,23 +11,15 @@ import pytest
 import dvskit
 from dvskit import Events
 from dvskit._progress import Nowhere
-from dvskit.errors import ConfigError, EventsError, GeometryError, UnitWarning
+from dvskit.errors import ConfigError, EventsError, GeometryError, LeftOutWarning, UnitWarning
 from dvskit.events import EventsSource, ReadableSource, Source
 from dvskit.filters import Chain, Crop, TimeWindow, chain
+from dvskit.formats import open_sink
+from dvskit.streams import Triggers
+from tests.laws import InBlocks, refused
 from tests.test_events import make
 
 EVENTS = make(900, seed=3)
-
-
-class Cut(ReadableSource):
-    """Events in blocks of a few, as somebody else's source would give them."""
-
-    def __init__(self, events: Events, step: int) -> None:
-        self.events, self.step, self.size = events, step, events.size
-
-    def __iter__(self):
-        for start in range(0, len(self.events), self.step):
-            yield self.events[start : start + self.step]
 
 
 class Plain:
@@ -36,7 +28,7 @@ class Plain:
     size = EVENTS.size
 
     def __iter__(self):
-        yield from Cut(EVENTS, 100)
+        yield from InBlocks(EVENTS, 100)
 
 
 def clip() -> list[tuple[int, np.ndarray]]:
@@ -53,9 +45,9 @@ SOURCES: dict[str, Callable[[Path], ReadableSource]] = {
     "recording": recording,
     "part of a recording": lambda path: recording(path).between(3, 950),
     "events": lambda _: EventsSource(EVENTS),
-    "blocks of 1": lambda _: Cut(EVENTS, 1),
-    "blocks of 64": lambda _: Cut(EVENTS, 64),
-    "part": lambda _: Cut(EVENTS, 64).between(3, 950),
+    "blocks of 1": lambda _: InBlocks(EVENTS, 1),
+    "blocks of 64": lambda _: InBlocks(EVENTS, 64),
+    "part": lambda _: InBlocks(EVENTS, 64).between(3, 950),
     "filtered": lambda path: Crop(2, 1, 15, 8)(recording(path)),
     "part of filtered": lambda path: Crop(2, 1, 15, 8)(recording(path)).between(100, None),
     "filtered protocol": lambda _: chain(Crop(2, 1, 15, 8), TimeWindow(5, 990))(Plain()),
@@ -81,67 +73,36 @@ def test_load_gives_all_events_at_each_pass(source):
     assert source.load() == whole == Events.concatenate(source, source.size)
 
 
-@pytest.mark.parametrize("count", [1, 7, 64, 5000])
-def test_blocks_of_a_count_hold_that_many_however_the_events_come(source, count):
+def test_blocks_hold_a_count_or_a_duration_however_the_events_come(source):
     whole = source.load()
-    blocks = list(source.blocks(count=count))
-    assert Events.concatenate(blocks) == whole
-    assert {len(block) for block in blocks[:-1]} <= {count}
-    assert 0 < len(blocks[-1]) <= count
+    for count in (1, 7, 64, 5000):
+        blocks = list(source.blocks(count=count))
+        assert Events.concatenate(blocks) == whole
+        assert {len(block) for block in blocks[:-1]} <= {count}
+        assert 0 < len(blocks[-1]) <= count
+    for duration_us in (1, 90, 10_000):
+        blocks = list(source.blocks(duration_us=duration_us))
+        spans = (whole.t - whole.t[0]) // duration_us
+        assert [*map(len, blocks)] == np.unique(spans, return_counts=True)[1].tolist()
+        assert Events.concatenate(blocks) == whole
+    for wrong in ({"count": 0}, {"duration_us": 0.01}, {"count": 1, "duration_us": 1}):
+        with refused(ConfigError, *wrong):
+            source.blocks(**wrong)
 
 
-@pytest.mark.parametrize("duration_us", [1, 90, 10_000])
-def test_blocks_of_a_duration_are_those_of_the_events_in_memory(source, duration_us):
+def test_a_part_is_the_events_in_between_and_a_source_of_its_own(source):
     whole = source.load()
-    blocks = list(source.blocks(duration_us=duration_us))
-    assert blocks == list(whole.blocks(duration_us=duration_us))
-    starts = (np.array([block.t[0] for block in blocks]) - whole.t[0]) // duration_us
-    stops = (np.array([block.t[-1] for block in blocks]) - whole.t[0]) // duration_us
-    assert (starts == stops).all()
-    assert (np.diff(starts) > 0).all()
-
-
-@pytest.mark.parametrize(
-    ("start_us", "stop_us"), [(None, None), (100, 700), (None, 300), (300, None), (300, 300)]
-)
-def test_a_part_is_the_events_in_between_and_a_source_of_its_own(source, start_us, stop_us):
-    whole = source.load()
-    part = source.between(start_us, stop_us)
-    assert part.size == source.size
-    assert part.load() == whole.between(start_us, stop_us) == part.load()
-    again = part.between(200, None)
-    assert again.load() == whole.between(start_us, stop_us).between(200, None)
+    for window in ((None, None), (100, 700), (None, 300), (300, None), (300, 300)):
+        part = source.between(*window)
+        assert part.size == source.size
+        assert part.load() == whole.between(*window) == part.load()
+        assert part.between(200, None).load() == whole.between(*window).between(200, None)
     assert source.load() == whole
 
 
 def test_a_source_says_what_it_is_and_not_where_it_lies_in_memory(source):
-    text = repr(source)
-    assert " at 0x" not in text
-    assert str(source.size) in text
-    assert "\n" not in text
-
-
-def test_blocks_out_of_range_are_refused(source):
-    for wrong in ({"count": 0}, {"duration_us": 0.01}, {"count": 1, "duration_us": 1}):
-        with pytest.raises(ConfigError):
-            source.blocks(**wrong)
-
-
-def test_all_sources_of_the_package_have_the_same_methods():
-    sources = [
-        each
-        for each in _subclasses(dvskit.events.Viewable)
-        if each.__module__.startswith("dvskit.") and each.__name__ not in ("Events", "Viewable")
-    ]
-    assert len(sources) > 8
-    assert all(issubclass(each, ReadableSource) for each in sources)
-
-
-def _subclasses(of: type) -> list[type]:
-    found = [of]
-    for each in of.__subclasses__():
-        found += _subclasses(each)
-    return found
+    assert " at 0x" not in repr(source)
+    assert str(source.size) in repr(source)
 
 
 def test_what_is_behind_a_part_of_an_emulation_is_not_emulated():
@@ -156,7 +117,7 @@ def test_what_is_behind_a_part_of_an_emulation_is_not_emulated():
 
 def test_a_part_of_any_source_has_no_empty_blocks():
     start, stop = int(EVENTS.t[20]), int(EVENTS.t[60])
-    blocks = [*Cut(EVENTS, 7).between(start, stop)]
+    blocks = [*InBlocks(EVENTS, 7).between(start, stop)]
     assert all(map(len, blocks))
     assert Events.concatenate(blocks) == EVENTS.between(start, stop)
 
@@ -164,7 +125,7 @@ def test_a_part_of_any_source_has_no_empty_blocks():
 def test_a_part_of_frames_that_are_read_once_is_read_once():
     part = dvskit.emulate(iter(clip())).between(1000, 4000)
     assert part.load() == dvskit.emulate(clip()).load().between(1000, 4000)
-    with pytest.raises(dvskit.errors.VideoError, match="used up"):
+    with refused(dvskit.errors.VideoError, "used up"):
         part.load()
 
 
@@ -172,58 +133,53 @@ def test_seconds_for_microseconds_are_warned_of_in_sources_too(tmp_path):
     seconds = Events(t=[0, 10, 3_000_000], x=[0] * 3, y=[0] * 3, p=[1] * 3, size=(1, 1))
     dvskit.save_events(seconds, tmp_path / "a.npz")
     for source in (dvskit.open_events(tmp_path / "a.npz"), EventsSource(seconds)):
-        with pytest.warns(UnitWarning, match="looks like seconds"):
+        with pytest.warns(UnitWarning, match="seconds"):
             part = source.between(1.0, 2.0)
-        with pytest.warns(UnitWarning, match="last until 3,000,000 us"):
+        with pytest.warns(UnitWarning, match="3,000,000"):
             assert len(part.load()) == 0
         for seconds in ((0, 1), (1, 2), (None, 5), (5, None)):
-            with pytest.warns(UnitWarning, match="last until 3,000,000 us"):
+            with pytest.warns(UnitWarning, match="3,000,000"):
                 source.between(*seconds).load()
         assert len(source.between(0, 1000).load()) == 2
         assert len(source.between(0, None).load()) == 3
 
 
 @pytest.mark.slow
-def test_a_window_of_seconds_is_told_where_only_the_beginning_is_read(tmp_path):
-    dense = Events(t=np.arange(3_000_000) // 2, x=[0] * 3_000_000, y=[0] * 3_000_000,
-                   p=[1] * 3_000_000, size=(1, 1))  # fmt: skip
+def test_a_window_of_seconds_is_noticed_where_only_the_beginning_is_read(tmp_path):
+    count = 2_500_000
+    zero = np.zeros(count, np.int16)
+    dense = Events(t=np.arange(count) // 2, x=zero, y=zero, p=zero == 0, size=(1, 1))
     dvskit.save_events(dense, tmp_path / "a.raw")
-    for source in (dvskit.open_events(tmp_path / "a.raw"), Cut(dense, 20_000)):
-        with pytest.warns(UnitWarning, match="looks like seconds|within the first millisecond"):
+    for source in (dvskit.open_events(tmp_path / "a.raw"), InBlocks(dense, 20_000)):
+        with pytest.warns(UnitWarning):
             source.between(0, 1).load()
 
 
 def test_a_window_that_ends_ahead_of_its_start_is_refused(tmp_path):
     for each in (EVENTS, EventsSource(EVENTS), recording(tmp_path), dvskit.Triggers.empty()):
-        for window in ((700, 100), (2_000_000, 1_000_000)):
-            with pytest.raises(EventsError, match="give the earlier time first"):
-                each.between(*window)
-    with pytest.warns(UnitWarning):
-        TimeWindow(0.5, 1.5)
-    with pytest.warns(UnitWarning):
-        dvskit.Triggers.empty().between(0.5, 1.5)
+        with refused(EventsError, 700, 100):
+            each.between(700, 100)
+    for use in (TimeWindow, dvskit.Triggers.empty().between):
+        with pytest.warns(UnitWarning):
+            use(0.5, 1.5)
 
 
 def test_a_filter_gives_events_of_events_and_a_source_of_a_source(tmp_path):
-    crop = Crop(2, 1, 15, 8)
-    cropped = crop(EVENTS)
+    cropped = Crop(2, 1, 15, 8)(EVENTS)
+    of_file = Crop(2, 1, 15, 8)(recording(tmp_path))
     assert isinstance(cropped, Events)
-    assert cropped.size == (15, 8)
-    of_file = crop(recording(tmp_path))
     assert isinstance(of_file, Source)
-    assert of_file.size == (15, 8)
+    assert cropped.size == of_file.size == (15, 8)
     assert of_file.load() == cropped
 
 
-def test_saving_what_a_filter_leaves_tells_what_stands_beside_the_events(tmp_path, monkeypatch):
-    from dvskit.errors import LeftOutWarning
-    from dvskit.streams import Triggers
-
-    file = recording(tmp_path)
-    triggers = Triggers(np.array([5]), np.array([1], np.int16), np.array([True]))
-    monkeypatch.setattr(file, "triggers", lambda: triggers, raising=False)
-    watched = dvskit.progress(Crop(2, 1, 15, 8)(file.between(0, 500)), display=Nowhere())
-    with pytest.warns(LeftOutWarning, match="1 trigger of the recording is left out"):
+def test_saving_what_a_filter_leaves_tells_what_stands_beside_the_events(tmp_path):
+    with open_sink(tmp_path / "a.raw", EVENTS.size) as sink:
+        sink.write_triggers(Triggers(np.array([5]), np.array([1], np.int16), np.array([True])))
+        sink.write(EVENTS)
+    part = dvskit.open_events(tmp_path / "a.raw").between(0, 500)
+    watched = dvskit.progress(Crop(2, 1, 15, 8)(part), display=Nowhere())
+    with pytest.warns(LeftOutWarning, match="1 trigger "):
         dvskit.save_events(watched, tmp_path / "b.npz")
     assert dvskit.load_events(tmp_path / "b.npz") == Crop(2, 1, 15, 8)(EVENTS.between(0, 500))
 
@@ -232,7 +188,7 @@ def test_a_chain_is_its_filters_one_behind_the_other():
     window, crop, smaller = TimeWindow(50, 800), Crop(2, 1, 15, 8), Crop(1, 1, 4, 5)
     both = chain(window, crop, smaller)
     assert both(EVENTS) == smaller(crop(window(EVENTS)))
-    assert both(Cut(EVENTS, 7)).load() == both(EVENTS)
+    assert both(InBlocks(EVENTS, 7)).load() == both(EVENTS)
     assert chain()(EVENTS) == EVENTS
     assert chain(chain(window, crop), smaller)(EVENTS) == both(EVENTS)
     assert both == Chain((window, crop, smaller))
@@ -245,13 +201,13 @@ def test_a_chain_is_its_filters_one_behind_the_other():
 
 
 def test_a_chain_of_a_crop_off_the_cropped_sensor_is_refused():
-    with pytest.raises(GeometryError, match="not on the 15x8"):
+    with refused(GeometryError, "15x8"):
         chain(Crop(2, 1, 15, 8), Crop(10, 0, 6, 8))(EVENTS)
 
 
 @pytest.mark.parametrize("wrong", ["a.raw", Path("a.raw"), np.zeros((3, 4)), None, [1, 2]])
 def test_what_is_no_source_is_refused_with_the_fix_wherever_one_is_meant(wrong, tmp_path):
-    fix = r"open_events\('a.raw'\)" if "a.raw" in str(wrong) else "neither Events nor a source"
+    fix = "open_events('a.raw')" if "a.raw" in str(wrong) else type(wrong).__name__
     for use in (
         Crop(0, 0, 1, 1),
         dvskit.progress,
@@ -259,13 +215,12 @@ def test_what_is_no_source_is_refused_with_the_fix_wherever_one_is_meant(wrong, 
         dvskit.render.plots.rate,
         lambda given: dvskit.save_events(given, tmp_path / "a.npz"),
     ):
-        with pytest.raises(EventsError, match=fix):
+        with refused(EventsError, fix):
             use(wrong)
 
 
 def test_a_column_of_a_source_that_is_not_read_yet_is_refused_with_the_fix(source):
-    with pytest.raises(AttributeError, match=r"\.load\(\)\.t"):
-        source.t  # noqa: B018
-    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
-        source.nothing  # noqa: B018
+    for name, fix in (("t", ".load().t"), ("nothing", "'nothing'")):
+        with refused(AttributeError, fix):
+            getattr(source, name)
     assert not hasattr(source, "x")

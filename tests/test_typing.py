@@ -40,6 +40,7 @@ evaluation.classify("dvs128-gestures", "digit.bin").lower()  # "lower"
 """
 
 
+@pytest.mark.campaign
 @pytest.mark.slow(seconds=20)
 def test_mypy_finds_the_errors_of_a_users_script_and_no_others(tmp_path):
     wrong = tmp_path / "wrong.py"
