@@ -69,10 +69,13 @@ def assert_only_our_errors(
             recording = dvskit.open_events(path, format=format, strict=strict)
             events = read_all(recording)
             recording.load(), recording.triggers(), recording.labels(), recording.other_streams()
+            imu, frames = recording.imu(), list(recording.frames())
         except DvskitError as error:
             refused = strict and events is None and isinstance(error, DamagedFileError)
             continue
         Events(t=events.t, x=events.x, y=events.y, p=events.p, size=events.size)
+        assert (np.diff(imu.t) >= 0).all()
+        assert all(frame.image.size for frame in frames)
         if strict:
             assert not recording.damage
             read = events

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from contextlib import suppress
 from pathlib import Path
 
 import flatbuffers
@@ -23,7 +24,7 @@ from dvskit.formats.aedat4.layout import (
 )
 from dvskit.streams import Frame, Imu, Triggers
 from tests.arriving import small
-from tests.laws import refused, scattered
+from tests.laws import refused, rows_of, scattered
 from tests.ros_bags import assert_same_triggers
 
 REAL = "dvxplorer_320x240_lz4.aedat4"
@@ -168,25 +169,21 @@ def test_dv_processing_and_we_read_what_the_other_writes(tmp_path: Path, kind: C
     config.addTriggerStream()
     writer = dv.io.MonoCameraWriter(str(path), config)
     store = dv.EventStore()
-    for row in zip(events.t.tolist(), events.x.tolist(), events.y.tolist(), events.p.tolist(),
-                   strict=True):  # fmt: skip
+    for row in rows_of(events):
         store.push_back(*row)
     writer.writeEvents(store)
-    frames = [frame for frame in pictures() if frame.image.dtype == np.uint8]
-    for frame in frames:
-        image = frame.image if frame.image.ndim == 2 else frame.image[:, :, ::-1].copy()
-        exposure = frame.stop_us - frame.t_us
-        writer.writeFrame(
-            dv.Frame(frame.t_us, exposure, frame.x, frame.y, image, dv.FrameSource.SENSOR)
-        )
+    frames = pictures()[:2]  # of bytes
+    for (t, stop, image, x, y), order in zip(frames, (1, -1), strict=True):
+        picture = image if order == 1 else image[:, :, ::-1].copy()
+        writer.writeFrame(dv.Frame(t, stop - t, x, y, picture, dv.FrameSource.SENSOR))
     imu = samples(7)
     axes = np.concatenate([imu.accelerometer, imu.gyroscope, imu.magnetometer], axis=1)
-    for t, warmth, values in zip(imu.t.tolist(), imu.temperature.tolist(), axes.tolist(),
-                                 strict=True):  # fmt: skip
-        writer.writeImu(dv.IMU(t, warmth, *values))
-    for time, name in ((5, "EXTERNAL_SIGNAL_RISING_EDGE"), (6, "EXTERNAL_SIGNAL_FALLING_EDGE"),
-                       (7, "APS_EXPOSURE_START")):  # fmt: skip
-        writer.writeTrigger(dv.Trigger(time, getattr(dv.TriggerType, name)))
+    for i, t in enumerate(imu.t.tolist()):
+        writer.writeImu(dv.IMU(t, float(imu.temperature[i]), *axes[i].tolist()))
+    kinds = dv.TriggerType
+    edges_of = (kinds.EXTERNAL_SIGNAL_RISING_EDGE, kinds.EXTERNAL_SIGNAL_FALLING_EDGE)
+    for time, edge in enumerate((*edges_of, kinds.APS_EXPOSURE_START), start=5):
+        writer.writeTrigger(dv.Trigger(time, edge))
     del writer
     theirs = open_events(path)
     assert theirs.load() == events
@@ -247,14 +244,16 @@ def test_the_exposure_is_that_of_old_and_new_files(
 
 def test_colours_become_rgb_and_other_pixels_are_refused(tmp_path: Path) -> None:
     pixels = bytes(range(24))
-    for number, (kind, shape, size, expected) in enumerate((
-        (24, (2, 3), 24, np.arange(24, dtype="u1").reshape(2, 3, 4)[:, :, 2::-1]),
-        (2, (2, 6), 24, np.frombuffer(pixels, "<u2").reshape(2, 6)),
-        (18, (2, 2), 24, np.frombuffer(pixels, "<u2").reshape(2, 2, 3)[:, :, ::-1]),
-    )):  # fmt: skip
-        path = raw_file(tmp_path / f"{number}", ["EVTS", "FRME"],
-                        [(1, frame_buffer(kind, shape, pixels[:size], {0: 1}))])  # fmt: skip
-        (frame,) = open_events(path).frames()
+    cases = (
+        (24, (2, 3), np.arange(24, dtype="u1").reshape(2, 3, 4)[:, :, 2::-1]),
+        (2, (2, 6), np.frombuffer(pixels, "<u2").reshape(2, 6)),
+        (18, (2, 2), np.frombuffer(pixels, "<u2").reshape(2, 2, 3)[:, :, ::-1]),
+    )
+    for number, (kind, shape, expected) in enumerate(cases):
+        buffer = frame_buffer(kind, shape, pixels, {0: 1})
+        (frame,) = open_events(
+            raw_file(tmp_path / f"{number}", ["EVTS", "FRME"], [(1, buffer)])
+        ).frames()
         assert np.array_equal(frame.image, expected)
         assert frame.image.dtype == expected.dtype
         assert frame.image.flags.c_contiguous
@@ -389,10 +388,8 @@ def test_scalar_fields_of_tables_are_read_as_a_plain_reader_does() -> None:
         for _ in range(100 if count else 0):
             spoilt = bytearray(buffer)
             spoilt[int(rng.integers(12, len(spoilt)))] = int(rng.integers(0, 256))
-            try:
+            with suppress(FlatbufferError):
                 side_streams.scalar_tables(bytes(spoilt), b"ABCD", (8, 4, 1))
-            except FlatbufferError:
-                continue
 
 
 def test_an_offset_of_a_table_that_leads_out_of_it_is_an_error() -> None:

@@ -307,29 +307,6 @@ def test_a_generic_event_that_is_cut_or_claims_too_much_is_damage(tmp_path, end)
     assert len(recording.labels()) == 1
 
 
-@pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("name", ["atis 2", "colour 2"])
-def test_event_stream_reads_the_same(tmp_path, name):
-    peer = pytest.importorskip("event_stream")
-    rng = np.random.default_rng(5)
-    (tmp_path / "a.es").write_bytes(content_of(name, rows_of_any_kind(rng, 2000), rng))
-    with peer.Decoder(str(tmp_path / "a.es")) as decoder:
-        rows = np.concatenate(list(decoder))
-    recording = dvskit.open_events(tmp_path / "a.es")
-    events = recording.load()
-    if name == "colour 2":
-        colours = np.stack([rows["r"], rows["g"], rows["b"]], axis=1)
-        assert np.array_equal(recording.colours(), colours)
-    else:
-        both = [rows[rows["exposure"] == kind] for kind in (False, True)]
-        assert np.array_equal(events.p, both[0]["polarity"])
-        assert np.array_equal(recording.crossings().t, both[1]["t"].astype(np.int64))
-        rows = both[0]
-    assert np.array_equal(events.t, rows["t"].astype(np.int64))
-    assert np.array_equal(events.x, rows["x"])
-    assert np.array_equal(events.y, HEIGHT - 1 - rows["y"].astype(int))
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [*LAYOUTS, "generic"])
 def test_damage_raises_only_our_errors(tmp_path, name):

@@ -144,31 +144,12 @@ def test_the_decoder_agrees_with_a_plain_one(tmp_path: Path, seed: int) -> None:
     assert rows_of(load_events(path, strict=False)) == expected
 
 
-def test_several_threads_decode_what_one_would_across_wraps(tmp_path: Path) -> None:
-    rng = np.random.default_rng(3)
-    words = [high(0), low(0), *at(0, 1)]
-    for _ in range(40):
-        words += random_words(rng, 200)
-    found = []
-    for threads in (1, 2, 5):
-        with small("evt3", threads, CHUNK_WORDS=3000, _SLICE_UNITS=750):
-            recording = open_events(raw(tmp_path / "a.raw", words), strict=False, size=(2000, 240))
-            found.append((read_all(recording), recording.damage))
-    assert len(found[0][0]) > 3000
-    assert found[0] == found[1] == found[2]
-
-
-def test_time_wraps_every_16_8_seconds(tmp_path: Path) -> None:
-    words = []
+def test_time_wraps_and_events_ahead_of_the_clock_are_left_out_and_counted(tmp_path: Path) -> None:
+    words = at(1, 2, 3)
     for step in range(0, 3 * 4096, 1024):
         words += [high(step & 0xFFF), low(5), *at(1, 2)]
-    events = load_events(raw(tmp_path / "a.raw", words))
-    assert events.t.tolist() == [step * 4096 + 5 for step in range(0, 3 * 4096, 1024)]
-
-
-def test_events_ahead_of_the_clock_are_left_out_and_counted(tmp_path: Path) -> None:
-    recording = open_events(raw(tmp_path / "a.raw", [*at(1, 2, 3), high(1), low(0), *at(1, 4)]))
-    assert read_all(recording).x.tolist() == [4]
+    recording = open_events(raw(tmp_path / "a.raw", words))
+    assert recording.load().t.tolist() == [step * 4096 + 5 for step in range(0, 3 * 4096, 1024)]
     assert any("2 events before" in line for line in recording.assumptions)
 
 

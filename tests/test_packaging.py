@@ -69,14 +69,3 @@ def test_the_source_archive_holds_the_repository_but_hidden_files(built: Path) -
     assert names - {"PKG-INFO", ".gitignore"} == {
         name for name in tracked() if not name.startswith(".")
     }
-
-
-@pytest.mark.campaign
-@pytest.mark.slow
-def test_the_index_of_packages_takes_both(built: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "twine", "check", "--strict", *map(str, built.iterdir())],
-        capture_output=True, text=True,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout
-    assert done.stdout.count("PASSED") == 2

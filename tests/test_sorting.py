@@ -131,4 +131,5 @@ def test_convert_sorts_and_counts(run, tmp_path):
 def test_text_from_a_pipe_is_sorted(tmp_path):
     given = columns(3000, seed=5, most_us=500)
     content = write(tmp_path / "a.csv", *given).read_bytes()
-    assert arrive(content, 1000, TABLE["csv"], any_order=True, size=SIZE).load() == expected(*given)
+    arriving = arrive(content, 1000, TABLE["csv"], any_order=True, size=dvskit.Size(*SIZE))
+    assert arriving.load() == expected(*given)
