@@ -105,20 +105,21 @@ def write(path: Path, said: list[Said], *, compression: str = "") -> Path:
     return path if ros1 else next(folder.glob(f"*{path.suffix}"))
 
 
-def cut_chunks(path: Path, compression: str = "zstd") -> None:
-    """Write an MCAP file anew, in many compressed chunks."""
+def cut_chunks(path: Path, compression: str = "zstd", *, channel_each: bool = False) -> None:
+    """Write an MCAP file anew, in many compressed chunks; `channel_each` message if asked."""
     found = io.BytesIO(path.read_bytes())
     with path.open("wb") as file:
         kind = CompressionType[compression.upper()]
         writer = McapWriter(file, chunk_size=CHUNK_BYTES, compression=kind)
         writer.start("ros2")
         channels: dict[int, int] = {}
-        for schema, channel, message in make_reader(found).iter_messages():
-            if channel.id not in channels:
+        for at, (schema, channel, message) in enumerate(make_reader(found).iter_messages()):
+            key = at if channel_each else channel.id
+            if key not in channels:
                 number = writer.register_schema(schema.name, schema.encoding, schema.data)
                 topic, encoding = channel.topic, channel.message_encoding
-                channels[channel.id] = writer.register_channel(topic, encoding, number)
-            writer.add_message(channels[channel.id], message.log_time, message.data, 0)
+                channels[key] = writer.register_channel(topic, encoding, number)
+            writer.add_message(channels[key], message.log_time, message.data, 0)
         writer.finish()
 
 

@@ -1,4 +1,4 @@
-"""The first compilation is reported once, and garbage collection rests during it."""
+"""Compiling is reported once, garbage collection rests, and nothing compiles behind --warm."""
 
 from __future__ import annotations
 
@@ -53,23 +53,62 @@ def test_compiling_is_said_once_and_leaves_garbage_alone(unwatched, monkeypatch)
     assert collected == ["off", "on"] * 2  # for each type, and not for the loop within
 
 
-@pytest.mark.slow
+def run_python(*words, **environment):
+    """Run Python in a process of its own."""
+    return subprocess.run(
+        [sys.executable, *words],
+        env=os.environ | environment,
+        cwd=Path(dvskit.__file__).parents[1],
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=True,
+    )
+
+
+@pytest.mark.slow(seconds=4)
 def test_emulate_says_that_it_compiles_and_only_then(tmp_path):
     frames = tmp_path / "frames"
     frames.mkdir()
     for k in range(3):
         cv2.imwrite(str(frames / f"{k}.png"), np.full((8, 8), 40 * k + 20, np.uint8))
-    lines = [
-        subprocess.run(
-            [sys.executable, "-m", "dvskit", "emulate", str(frames), str(tmp_path / f"{k}.npz"),
-             "--fps", "30"],
-            env=os.environ | {"NUMBA_CACHE_DIR": str(tmp_path / "cache")},
-            cwd=Path(dvskit.__file__).parents[1], capture_output=True, text=True, timeout=200,
-            check=True,
-        ).stderr
+    words = ("-m", "dvskit", "emulate", str(frames), "--fps", "30", "-o")
+    errors = [
+        run_python(*words, str(tmp_path / f"{k}.npz"), NUMBA_CACHE_DIR=str(tmp_path)).stderr
         for k in range(2)
-    ]  # fmt: skip
-    assert [
-        text.count("compiling the loops of this command; later runs find them on disk\n")
-        for text in lines
-    ] == [1, 0]
+    ]
+    assert [text.count("compiling the loops") for text in errors] == [1, 0]
+
+
+RECORDINGS = [
+    "evt2_gen3_640x480.raw",
+    "evt3_gen41_1280x720.raw",
+    "evt3_triggers_640x480.raw",
+    "evt21_synthetic_1280x720.raw",
+    "evt4_synthetic_1280x720.raw",
+    "ncars_type0.dat",
+    "dvs_320x240.es",
+    "dvxplorer_320x240_lz4.aedat4",
+]
+
+
+@pytest.mark.slow(seconds=8)
+def test_reading_real_recordings_compiles_nothing_behind_doctor_warm(data):
+    """Each of two processes is new: loops that one has compiled are not loaded in the other."""
+    words = ("-m", "dvskit", "doctor", "--warm")
+    assert "compiled for" in run_python(*words).stderr
+    paths = [str(data / "recordings" / name) for name in RECORDINGS]
+    code = (
+        "import dvskit\n"
+        "from numba.core import event\n"
+        "with event.install_recorder('numba:compile') as made:\n"
+        f"    for path in {paths!r}:\n"
+        "        recording = dvskit.open_events(path)\n"
+        "        streamed = sum(len(block) for block in recording.blocks(reuse=True))\n"
+        "        print(len(recording.load()), streamed)\n"
+        "print(len(made.buffer))\n"
+    )
+    *counts, (made,) = [line.split() for line in run_python("-c", code).stdout.splitlines()]
+    assert len(counts) == len(RECORDINGS)
+    assert all(int(loaded) == int(streamed) > 0 for loaded, streamed in counts)
+    assert made == "0"

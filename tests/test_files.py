@@ -1,22 +1,42 @@
-"""Outputs that are whole or not at all: who may read them, and what is left beside them."""
+"""Outputs are whole or not at all, also in places that fail; inputs may be pipes, and be cut.
+
+Moments inside a write are made through `dvskit._files`, which all outputs go through.
+"""
 
 from __future__ import annotations
 
+import errno
 import os
+import resource
+import signal
 import stat
 import sys
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 import dvskit
 from dvskit import _files
+from dvskit.errors import DamagedFileError, FormatError, OutputError
+from dvskit.formats import formats, nmnist, npy
+from dvskit.formats.aedat31 import reading as aedat31_reading
+from dvskit.formats.es import reading as es_reading
 from dvskit.networks import ConvLIF
 from dvskit.training import InputConfig, Model, save_model
 from dvskit.training.checkpoint import Checkpoint, save_checkpoint
-from tests.test_events import make
+from tests.laws import refused, refused_command, scattered
+from tests.test_aedat31 import packet, polarity, write
+
+EVENTS = scattered(3000)
+
+
+def names_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
 
 
 @pytest.fixture(params=[0o022, 0o002, 0o077], ids=oct)
@@ -31,38 +51,51 @@ def test_all_outputs_follow_the_umask(tmp_path: Path, new_mode: int) -> None:
     network = ConvLIF(width=16, height=16, classes=2, channels=(4, 4), kernel=3)
     model = Model("m", network, network.build(), InputConfig(), ("a", "b"))
     save_model(tmp_path / "model", model)
-    save_checkpoint(tmp_path / "model" / "checkpoint.safetensors", Checkpoint("", weights={
-        "w": torch.zeros(3)}))  # fmt: skip
+    checkpoint = Checkpoint("", weights={"w": torch.zeros(3)})
+    save_checkpoint(tmp_path / "model" / "checkpoint.safetensors", checkpoint)
     for suffix in ("npz", "raw", "aedat4", "hdf5", "bag", "db3", "mcap", "csv"):
-        dvskit.save_events(make(50), tmp_path / f"events.{suffix}")
-    dvskit.render.page(make(50), tmp_path / "page.html")
-    dvskit.render.cloud(make(50), tmp_path / "cloud.png", width_px=100, height_px=100)
-    dvskit.render.video(make(50), tmp_path / "video.mp4")
+        dvskit.save_events(EVENTS, tmp_path / f"events.{suffix}")
+    dvskit.render.page(EVENTS, tmp_path / "page.html")
+    dvskit.render.cloud(EVENTS, tmp_path / "cloud.png", width_px=100, height_px=100)
+    dvskit.render.video(EVENTS, tmp_path / "video.mp4")
+    with _files.whole_file(tmp_path / "out.bin") as partial:  # that a library made private
+        os.close(os.open(partial, os.O_CREAT | os.O_WRONLY, 0o600))
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
-    assert len(files) == 14
+    assert len(files) == 15
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in files}
     assert modes == dict.fromkeys(modes, new_mode)
 
 
-def test_a_file_that_a_library_made_private_is_opened_and_nothing_stays_beside_it(
-    tmp_path: Path, new_mode: int
-) -> None:
-    with _files.whole_file(tmp_path / "out.bin") as partial:
-        os.close(os.open(partial, os.O_CREAT | os.O_WRONLY, 0o600))
-    assert [path.name for path in tmp_path.iterdir()] == ["out.bin"]
-    assert stat.S_IMODE((tmp_path / "out.bin").stat().st_mode) == new_mode
-
-
-@pytest.mark.parametrize("end", ["", ".mode", ".t", ".vx", "-journal"])
-@pytest.mark.parametrize("name", ["out.npz", "out", "a.b.db3", "ü x.raw"])
-def test_unfinished_files_are_known_by_their_names(tmp_path: Path, name: str, end: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "end", "found"),
+    [
+        ("out.npz", "", "out.npz"),
+        ("out", ".mode", "out.mode"),
+        ("a.b.db3", "-journal", "a.b.db3"),
+        ("ü x.raw", ".vx", "ü x.raw"),
+        ("out.npz", ".t", "out.npz"),
+    ],
+)
+def test_unfinished_files_are_known_by_their_names(tmp_path, name, end, found):
     target = tmp_path / name
     partial = _files.begin(target)
     partial.with_name(partial.name + end).touch()
-    found = [whole for _, whole in _files.unfinished(tmp_path)]
-    assert found == [target.with_name(f"out{end}") if (name, end[:1]) == ("out", ".") else target]
+    assert [whole.name for _, whole in _files.unfinished(tmp_path)] == [found]
     _files.discard(partial, target)
-    assert list(tmp_path.iterdir()) == []
+    assert names_in(tmp_path) == []
+
+
+def test_a_command_reports_what_killed_ones_left_of_its_output(run, tmp_path):
+    dvskit.save_events(EVENTS, tmp_path / "a.npz")
+    left = (".b.0123abcd.partial.npz", ".b.0123abcd.partial.npz.t", ".c.0123abcd.partial.npz")
+    for name in left:
+        (tmp_path / name).touch()
+    code, _, err = run("-q", "convert", "a.npz", "b.npz")
+    assert (code, err.count("\n")) == (0, 1)
+    assert [name in err for name in left] == [True, True, False]
+    assert len(names_in(tmp_path)) == 5
+    (tmp_path / "other").mkdir()
+    assert run("-q", "convert", "a.npz", "other/b.npz")[2] == ""
 
 
 def folder_of(tmp_path: Path, text: str, *, overwrite: bool = False) -> Path:
@@ -74,30 +107,18 @@ def folder_of(tmp_path: Path, text: str, *, overwrite: bool = False) -> Path:
 
 
 @pytest.mark.parametrize("swaps", [True, False])
-def test_a_folder_is_replaced_and_nothing_stays_beside_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, swaps: bool
-) -> None:
+def test_a_folder_is_replaced_and_nothing_stays_beside_it(tmp_path, monkeypatch, swaps):
+    folder_of(tmp_path, "old")
     if not swaps:  # as on Windows, and on file systems that cannot exchange two folders
         monkeypatch.setattr(_files, "_swap", lambda first, second: False)
-    folder_of(tmp_path, "old")
+    elif sys.platform == "linux":  # there is no moment without the old folder or the new one
+        monkeypatch.delattr(Path, "rename")
     target = folder_of(tmp_path, "new", overwrite=True)
-    assert [path.name for path in tmp_path.iterdir()] == ["out"]
-    assert [path.name for path in target.iterdir()] == ["new.txt"]
+    assert names_in(tmp_path) == ["out"]
+    assert names_in(target) == ["new.txt"]
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="other systems may rename twice")
-def test_there_is_no_moment_without_the_old_folder_or_the_new_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    target = folder_of(tmp_path, "old")
-    monkeypatch.delattr(Path, "rename")
-    folder_of(tmp_path, "new", overwrite=True)
-    assert [path.name for path in target.iterdir()] == ["new.txt"]
-
-
-def test_an_interrupt_while_a_file_is_renamed_leaves_nothing_beside_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interrupt_while_a_file_is_renamed_leaves_nothing_beside_it(tmp_path, monkeypatch):
     unlink = Path.unlink
 
     def interrupted(path: Path, missing_ok: bool = False) -> None:
@@ -107,13 +128,13 @@ def test_an_interrupt_while_a_file_is_renamed_leaves_nothing_beside_it(
     monkeypatch.setattr(Path, "unlink", interrupted)
     with pytest.raises(KeyboardInterrupt), _files.whole_file(tmp_path / "out.bin") as partial:
         partial.touch()
-    assert list(tmp_path.iterdir()) == []
+    assert names_in(tmp_path) == []
 
 
 @pytest.mark.parametrize("renamed", [True, False])
 def test_an_output_counts_if_it_was_renamed_wherever_an_interrupt_came(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, renamed: bool
-) -> None:
+    tmp_path, monkeypatch, renamed
+):
     replace = Path.replace
 
     def interrupted(partial: Path, target: Path) -> None:
@@ -130,16 +151,137 @@ def test_an_output_counts_if_it_was_renamed_wherever_an_interrupt_came(
     assert (tmp_path / "out.bin").read_text() == ("new" if renamed else "old")
 
 
-def test_a_command_reports_what_killed_ones_left_of_its_output(run, tmp_path: Path) -> None:
-    dvskit.save_events(make(50), tmp_path / "a.npz")
-    for name in (".b.0123abcd.partial.npz", ".b.0123abcd.partial.npz.t", ".c.0123abcd.partial.npz"):
-        (tmp_path / name).touch()
-    code, _, err = run("-q", "convert", "a.npz", "b.npz")
-    assert code == 0
-    assert err == (
-        "dvskit: note: b.npz: a killed command left .b.0123abcd.partial.npz, "
-        ".b.0123abcd.partial.npz.t beside it; remove this if none writes it\n"
-    )
-    assert len(list(tmp_path.iterdir())) == 5
-    (tmp_path / "other").mkdir()
-    assert run("-q", "convert", "a.npz", "other/b.npz")[2] == ""
+# ---- places that fail
+
+
+@contextmanager
+def full(left):
+    """Writing fails beyond some bytes of each file, as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (left, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, ignored)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of rosbags
+@pytest.mark.parametrize("left", [0, 4096])
+@pytest.mark.parametrize(
+    "row", [row for row in formats() if "w" in row.can], ids=lambda row: row.name
+)
+def test_a_full_disk_is_one_error_and_leaves_the_old_file(tmp_path, row, left):
+    out = tmp_path / f"o{row.suffixes[0]}"
+    out.write_bytes(b"old")
+    with full(left), refused(OutputError, out):
+        dvskit.save_events(scattered(50_000, (128, 128)), out, format=row.name, overwrite=True)
+    assert names_in(tmp_path) == [out.name]
+    assert out.read_bytes() == b"old"
+
+
+@pytest.mark.parametrize(
+    ("number", "about"), [(errno.EROFS, True), (errno.ENOSPC, True), (errno.ENOENT, False)]
+)
+@pytest.mark.parametrize(
+    "writing",
+    [_files.whole_file, lambda path: _files.whole_folder(path, is_own=bool)],
+    ids=["file", "folder"],
+)
+def test_an_error_of_writing_a_file_beside_the_output_is_about_the_output(
+    tmp_path, writing, number, about
+):
+    with pytest.raises((OSError, OutputError)) as raised, writing(tmp_path / "o") as partial:
+        raise OSError(number, os.strerror(number), str(partial.parent / "tmp-beside"))
+    assert isinstance(raised.value, OutputError) == about
+    assert names_in(tmp_path) == []
+
+
+def test_a_full_disk_of_compiled_loops_is_one_line_with_its_fix(run, tmp_path, monkeypatch):
+    def save(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    # Where a loop of the command would be compiled and stored.
+    monkeypatch.setattr("dvskit.cli.info.find_clip", save)
+    dvskit.save_events(EVENTS, tmp_path / "a.npz")
+    refused_command(run("info", "a.npz"), "No space left on device", "NUMBA_CACHE_DIR")
+
+
+# ---- files that become shorter, and pipes
+
+
+def mapped_file(kind, path, count=40_000):
+    """Write a recording of a format that is read from mapped pages."""
+    events = scattered(count, (34, 34))
+    if kind == "es":
+        dvskit.save_events(events, path, overwrite=True)
+    elif kind == "npy":
+        rows = np.zeros(count, [("t", "<i8"), ("x", "<u2"), ("y", "<u2"), ("p", "?")])
+        for name in "txyp":
+            rows[name] = getattr(events, name)
+        np.save(path, rows)
+    elif kind == "bin":
+        rows = np.stack([events.x, events.y, events.t >> 16, events.t >> 8 & 255, events.t & 255])
+        rows.T.astype(np.uint8).tofile(path)
+    else:
+        packets = (range(first, first + 1000) for first in range(0, count, 1000))
+        write(path, *(packet(1, [polarity(t, 3, 4, 1) for t in each]) for each in packets))
+
+
+@pytest.mark.parametrize("kind", ["es", "npy", "bin", "aedat"])
+def test_a_file_cut_while_its_pages_are_read_is_an_error(tmp_path, kind, monkeypatch):
+    # Small blocks, so that a small file has many.
+    monkeypatch.setattr(nmnist, "_SMALL", 1000)
+    for module in (nmnist, npy, es_reading, aedat31_reading):
+        monkeypatch.setattr(module, "BLOCK_EVENTS", 2000)
+    path = tmp_path / f"a.{kind}"
+    mapped_file(kind, path)
+    recording = dvskit.open_events(path)
+    whole = sum(map(len, recording))
+    assert whole > 30_000
+    arriving = iter(recording)
+    assert len(next(arriving))
+    os.truncate(path, path.stat().st_size // 10)
+    with refused(FormatError, path):
+        list(arriving)
+    mapped_file(kind, path)
+    arriving = iter(dvskit.open_events(path))
+    count = len(next(arriving))
+    path.unlink()
+    assert count + sum(map(len, arriving)) == whole
+
+
+def write_pipe(path, data):
+    os.mkfifo(path)
+    threading.Thread(target=path.write_bytes, args=(data,), daemon=True).start()
+
+
+def test_a_named_pipe_is_read_like_standard_input(run, tmp_path):
+    dvskit.save_events(EVENTS, tmp_path / "a.raw")
+    data = (tmp_path / "a.raw").read_bytes()
+    write_pipe(tmp_path / "one", data)
+    assert dvskit.load_events(tmp_path / "one") == EVENTS
+    write_pipe(tmp_path / "two.raw", data)
+    assert run("convert", "two.raw", "b.npz")[0] == 0
+    assert dvskit.load_events(tmp_path / "b.npz") == EVENTS
+    write_pipe(tmp_path / "cut", data[:-1])  # a writer that dies
+    with pytest.raises(DamagedFileError):
+        dvskit.load_events(tmp_path / "cut")
+    dvskit.save_events(EVENTS, tmp_path / "a.es")
+    write_pipe(tmp_path / "b.es", (tmp_path / "a.es").read_bytes()[:500])
+    refused_command(run("convert", "b.es", "c.raw"), "b.es", "pipe")
+
+
+def test_a_pipe_with_one_reader_gets_a_whole_archive(run, tmp_path):
+    dvskit.save_events(EVENTS, tmp_path / "a.raw")
+    pipe, got = tmp_path / "o.npz", []
+    os.mkfifo(pipe)
+    reader = threading.Thread(target=lambda: got.append(pipe.read_bytes()), daemon=True)
+    reader.start()
+    assert run("convert", "a.raw", pipe.name)[0] == 0
+    reader.join(20)
+    assert pipe.is_fifo()
+    assert names_in(tmp_path) == ["a.raw", "o.npz"]
+    (tmp_path / "b.npz").write_bytes(got[0])
+    assert dvskit.load_events(tmp_path / "b.npz") == EVENTS

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-
 import h5py
 import hdf5plugin
 import numpy as np
@@ -24,6 +20,7 @@ from dvskit.formats.hdf5 import reading, stored
 from dvskit.formats.hdf5.filters import ECF
 from dvskit.formats.hdf5.writing import EVENT, INDEX, TRIGGER
 from dvskit.streams import Triggers
+from tests.laws import refused
 
 SIZE = (640, 480)
 ZSTD = dict(hdf5plugin.Blosc(cname="zstd", clevel=1, shuffle=hdf5plugin.Blosc.SHUFFLE))
@@ -133,11 +130,9 @@ def write_compound(path):
 LAYOUTS = {
     "prophesee ecf": lambda path: dvskit.save_events(EVENTS, path, format="hdf5"),
     "prophesee plain": lambda path: write_prophesee(path),
-    "prophesee one stretch": lambda path: write_prophesee(path, chunks=None),
     "prophesee gzip": lambda path: write_prophesee(path, compression="gzip", shuffle=True),
     "prophesee blosc": lambda path: write_prophesee(path, **ZSTD),
     "prophesee lzf": lambda path: write_prophesee(path, compression="lzf"),
-    "prophesee bitshuffle": lambda path: write_prophesee(path, **hdf5plugin.Bitshuffle()),
     "dsec": write_dsec,
     "dsec by dvskit": lambda path: dvskit.save_events(EVENTS, path, format="dsec"),
     "rvt": write_rvt,
@@ -162,84 +157,59 @@ def files(tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", LAYOUTS)
-def test_each_layout_is_found_by_its_content_and_gives_the_events(files, name):
-    recording = dvskit.open_events(files[name])
-    assert recording.format == "hdf5"
-    assert recording.load() == EVENTS
-    salvaged = dvskit.open_events(files[name], strict=False)
-    assert salvaged.load() == EVENTS
-    assert not salvaged.damage
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", LAYOUTS)
-def test_a_second_pass_and_small_blocks_give_the_same(files, name, monkeypatch):
-    monkeypatch.setattr(reading, "BLOCK_EVENTS", 6000)
-    monkeypatch.setattr(stored, "PIECE_BYTES", 12_000)
-    recording = dvskit.open_events(files[name])
-    first = list(recording)
-    assert len(first) > 2
-    assert dvskit.Events.concatenate(first) == EVENTS
-    assert dvskit.Events.concatenate(recording) == EVENTS
-    pieces = [block[:] for block in dvskit.open_events(files[name], strict=False)]
-    assert dvskit.Events.concatenate(pieces) == EVENTS
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", LAYOUTS)
-def test_the_number_of_threads_changes_nothing(files, name, monkeypatch):
-    for threads in ("1", "5"):
-        monkeypatch.setenv("DVSKIT_THREADS", threads)
-        assert dvskit.load_events(files[name]) == EVENTS
-
-
-@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::dvskit.errors.UnitWarning")  # microseconds are meant
 @pytest.mark.parametrize("name", LAYOUTS)
-@pytest.mark.parametrize("strict", [True, False])
-def test_a_part_is_the_part_of_the_whole(files, name, strict):
-    recording = dvskit.open_events(files[name], strict=strict)
+def test_each_layout_is_found_by_its_content_and_gives_the_events_and_their_parts(
+    files, name, monkeypatch
+):
     last = int(EVENTS.t[-1])
-    edges = [0, 25, 26, 300_001, int(EVENTS.t[16384]), int(EVENTS.t[16383]) + 1, last, last + 1]
-    parts = [(a, b) for a in edges for b in (a, a + 1, a + 1000, last + 10)]
-    # A process of its own reads what may crash in the filter: of that, some.
-    for start, stop in parts[::5] if name == "prophesee bitshuffle" else parts:
-        assert recording.between(start, stop).load() == EVENTS.between(start, stop)
+    edges = [0, 25, 26, int(EVENTS.t[16384]), int(EVENTS.t[16383]) + 1, last, last + 1]
+    for strict in (True, False):
+        recording = dvskit.open_events(files[name], strict=strict)
+        assert recording.format == "hdf5"
+        assert recording.load() == EVENTS
+        for start in edges:
+            for stop in (start + 1, start + 1000):
+                assert recording.between(start, stop).load() == EVENTS.between(start, stop)
+    assert not recording.damage
+    # Small blocks, as those of the library hold the whole of a small file.
+    monkeypatch.setattr(reading, "BLOCK_EVENTS", 6000)
+    monkeypatch.setattr(stored, "PIECE_BYTES", 12_000)
+    blocks = list(dvskit.open_events(files[name]))
+    assert len(blocks) > 2
+    assert dvskit.Events.concatenate(blocks) == EVENTS
 
 
-def test_a_part_is_read_without_what_stands_ahead_of_it(files, monkeypatch):
-    recording = dvskit.open_events(files["rvt"])
-    seen = []
-    read = reading.Hdf5Recording._rows_from
-    monkeypatch.setattr(
-        reading.Hdf5Recording,
-        "_rows_from",
-        lambda self, row, *rest: seen.append(row) or read(self, row, *rest),
-    )
+def test_a_part_is_read_without_what_stands_ahead_of_it(files, tmp_path):
+    path = tmp_path / "a.h5"
+    content = bytearray(files["rvt"].read_bytes())
+    with h5py.File(files["rvt"]) as file:
+        first = file["events/t"].id.get_chunk_info(0)
+    content[first.byte_offset + 20 : first.byte_offset + 60] = bytes(40)
+    path.write_bytes(content)
     at = int(EVENTS.t[40_123])
-    assert recording.between(at, at + 100).load() == EVENTS.between(at, at + 100)
-    assert seen == [40_000]
+    part = dvskit.open_events(path).between(at, at + 100)
+    assert part.load() == EVENTS.between(at, at + 100)
+    with pytest.raises(FormatError):
+        dvskit.load_events(path)
 
 
 def test_where_sizes_come_from_is_said(files):
-    stated = {name: dvskit.open_events(files[name]) for name in LAYOUTS}
+    opened = {name: dvskit.open_events(files[name]) for name in LAYOUTS}
     for name in ("prophesee ecf", "rvt", "v2e", "e2vid", "mvsec", "m3ed", "dsec by dvskit"):
-        assert stated[name].size_origin == "header", name
+        assert opened[name].size_origin == "header", name
     for name in ("dsec", "compound", "one stretch"):
-        assert stated[name].size_origin == "data", name
-        assert "smallest" in stated[name].assumptions[0]
-    assert "frames" in " ".join(stated["v2e"].assumptions)
-    assert "seconds" in " ".join(stated["e2vid"].assumptions)
-    assert "sensor_resolution (480 640)" in " ".join(stated["e2vid"].assumptions)
-    assert "other cameras" in " ".join(stated["mvsec"].assumptions)
-    assert stated["prophesee plain"].header()["generation"] == "4.2"
-    assert stated["dsec"].header()["t_offset"] == "1000"
+        assert opened[name].size_origin == "data", name
+    for name in ("dsec", "v2e", "e2vid", "mvsec"):
+        assert opened[name].assumptions
+    assert "sensor_resolution (480 640)" in " ".join(opened["e2vid"].assumptions)
+    assert opened["prophesee plain"].header()["generation"] == "4.2"
+    assert opened["dsec"].header()["t_offset"] == "1000"
 
 
 def test_a_size_given_is_used_and_a_wrong_one_is_damage(files):
     assert dvskit.open_events(files["dsec"], size=(1280, 720)).size == (1280, 720)
-    with pytest.raises(FormatError, match="is off the 600x480 sensor"):
+    with refused(FormatError, "600x480"):
         dvskit.load_events(files["dsec"], size=(600, 480))
     small = dvskit.open_events(files["dsec"], size=(600, 480), strict=False)
     assert small.load().t.tolist() == EVENTS.t[EVENTS.x < 600].tolist()
@@ -250,19 +220,15 @@ def test_triggers_come_beside_the_events(files, tmp_path):
     for name in LAYOUTS:
         found = dvskit.open_events(files[name]).triggers()
         assert len(found) == (3 if name.startswith("prophesee ") and "ecf" not in name else 0)
-    assert found.t.tolist() == []
-    found = dvskit.open_events(files["prophesee plain"]).triggers()
-    assert found.t.tolist() == TRIGGERS.t.tolist()
-    assert found.id.tolist() == [0, 6, 0]
-    assert found.p.tolist() == [True, False, True]
+    source = dvskit.open_events(files["prophesee plain"])
     for name in ("hdf5", "hdf5-gzip"):
-        source = dvskit.open_events(files["prophesee plain"])
         dvskit.save_events(source, tmp_path / f"{name}.hdf5", format=name)
-        again = dvskit.open_events(tmp_path / f"{name}.hdf5")
-        assert again.load() == EVENTS
-        assert again.triggers().t.tolist() == TRIGGERS.t.tolist()
-        assert again.triggers().id.tolist() == [0, 6, 0]
-    with pytest.warns(LeftOutWarning, match="3 triggers are left out: dsec has none"):
+    for path in (files["prophesee plain"], tmp_path / "hdf5.hdf5", tmp_path / "hdf5-gzip.hdf5"):
+        found = dvskit.open_events(path).triggers()
+        assert found.t.tolist() == TRIGGERS.t.tolist()
+        assert found.id.tolist() == [0, 6, 0]
+        assert found.p.tolist() == [True, False, True]
+    with pytest.warns(LeftOutWarning, match="3 triggers"):
         dvskit.save_events(source, tmp_path / "a.h5")
 
 
@@ -271,60 +237,49 @@ def test_frames_come_in_order_of_time(files):
     assert [frame.t_us for frame in v2e] == [0, 40_000, 80_000]
     wanted = np.arange(3 * SIZE[0] * SIZE[1]).reshape(3, SIZE[1], SIZE[0]) % 251
     np.testing.assert_array_equal(np.stack([frame.image for frame in v2e]), wanted)
-    e2vid = list(dvskit.open_events(files["e2vid"]).frames())
-    assert [(frame.t_us, int(frame.image[0, 0])) for frame in e2vid] == [
-        (0, 0),
-        (100_000, 1),
-        (200_000, 2),
-    ]
+    e2vid = dvskit.open_events(files["e2vid"]).frames()
+    found = [(frame.t_us, int(frame.image[0, 0])) for frame in e2vid]
+    assert found == [(0, 0), (100_000, 1), (200_000, 2)]
     mvsec = list(dvskit.open_events(files["mvsec"]).frames())
     assert [frame.t_us for frame in mvsec] == [250_000, 500_000]
     assert list(dvskit.open_events(files["dsec"]).frames()) == []
     assert dvskit.open_events(files["v2e"]).other_streams() == {"frames": 3}
 
 
-def test_v2e_and_its_relatives_are_told_apart(tmp_path):
-    orders = {"txyp": None, "xytp": "assumed to be x, y, t, p"}
-    for order, said in orders.items():
-        rows = np.stack([getattr(EVENTS, name).astype("i8") for name in order], 1)
-        with h5py.File(tmp_path / f"{order}.h5", "w") as file:
-            file["events"] = rows if said else rows.astype("u4")
-        recording = dvskit.open_events(tmp_path / f"{order}.h5")
-        assert recording.load() == EVENTS
-        assert (said is None) or said in " ".join(recording.assumptions)
+@pytest.mark.parametrize(("order", "dtype"), [("txyp", "u4"), ("xytp", "i8")])
+def test_tables_of_v2e_and_its_relatives_are_told_apart(tmp_path, order, dtype):
+    rows = np.stack([getattr(EVENTS, name).astype(dtype) for name in order], 1)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["events"] = rows
+    assert dvskit.load_events(tmp_path / "a.h5") == EVENTS
 
 
 def test_an_unknown_layout_names_what_is_there(tmp_path):
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file["voxels/grid"] = np.zeros((2, 5, 4), "f4")
         file["label"] = 3
-    with pytest.raises(UnknownFormatError, match=r"label int64 \(\), voxels/grid float32"):
+    with refused(UnknownFormatError, "label int64 ()", "voxels/grid float32"):
         dvskit.open_events(tmp_path / "a.h5")
     (tmp_path / "b.h5").write_bytes(b"no such file at all")
-    with pytest.raises(UnknownFormatError, match="which is not a dsec or hdf5 header"):
+    with refused(UnknownFormatError, "b.h5"):
         dvskit.open_events(tmp_path / "b.h5")
-    with pytest.raises(FormatError, match="is not an HDF5 header"):
+    with refused(FormatError, "b.h5"):
         dvskit.open_events(tmp_path / "b.h5", format="hdf5")
 
 
 @pytest.mark.parametrize("name", ["hdf5", "hdf5-gzip", "dsec"])
-@pytest.mark.parametrize("count", [0, 1, 16383, 16384, 16385, 70_000])
-def test_what_is_written_is_read_back(tmp_path, name, count):
+@pytest.mark.parametrize(
+    ("count", "start"),
+    [(0, 0), (1, -5_000_000), (16383, 59_999_999), (16384, 0), (16385, 1_700_000_000_000_000)],
+)
+def test_what_is_written_is_read_back(tmp_path, name, count, start):
     path = tmp_path / "a.hdf5"
-    events = make_events(count, seed=count)
+    events = make_events(count, seed=count, start=start)
     dvskit.save_events(events, path, format=name)
     recording = dvskit.open_events(path)
     assert recording.size_origin == "header"
     assert recording.load() == events
     assert dvskit.open_events(path, format=name).load() == events
-
-
-@pytest.mark.parametrize("start", [-5_000_000, 0, 59_999_999, 1_700_000_000_000_000])
-@pytest.mark.parametrize("name", ["hdf5", "hdf5-gzip", "dsec"])
-def test_any_time_of_start_is_kept(tmp_path, name, start):
-    events = make_events(3000, start=start)
-    dvskit.save_events(events, tmp_path / "a.h5", format=name)
-    assert dvskit.load_events(tmp_path / "a.h5") == events
 
 
 def test_the_suffix_chooses_the_layout(tmp_path):
@@ -337,15 +292,10 @@ def test_the_suffix_chooses_the_layout(tmp_path):
         assert dict(file.attrs) == {"version": "1.0", "geometry": "640x480", "format": "ECF"}
         assert file["EXT_TRIGGER/events"].shape == file["EXT_TRIGGER/indexes"].shape == (0,)
     with h5py.File(tmp_path / "a.h5") as file:
-        np.testing.assert_array_equal(file["events/t"][:] + file["t_offset"][()], EVENTS.t)
-        np.testing.assert_array_equal(file["events/x"][:], EVENTS.x)
-        np.testing.assert_array_equal(file["events/p"][:], EVENTS.p)
-
-
-def test_dsecs_index_holds_what_its_readers_rely_on(tmp_path):
-    dvskit.save_events(EVENTS, tmp_path / "a.h5")
-    with h5py.File(tmp_path / "a.h5") as file:
         t, index = file["events/t"][:], file["ms_to_idx"][:].astype(np.int64)
+        np.testing.assert_array_equal(t + file["t_offset"][()], EVENTS.t)
+        for name in "xyp":
+            np.testing.assert_array_equal(file[f"events/{name}"][:], getattr(EVENTS, name))
     assert len(index) == t[-1] // 1000 + 2
     for ms, at in enumerate(index.tolist()):
         assert at == len(t) or t[at] >= 1000 * ms
@@ -378,59 +328,15 @@ def test_metavisions_index_is_that_of_its_own_writer(tmp_path, longest):
 
 def test_what_does_not_fit_is_refused_and_leaves_no_file(tmp_path):
     wide = dvskit.Events(t=[0], x=[2100], y=[0], p=[1], size=(2200, 100))
-    with pytest.raises(GeometryError, match="2048 pixels a side"):
+    with refused(GeometryError, 2048):
         dvskit.save_events(wide, tmp_path / "a.hdf5")
     for name in ("hdf5-gzip", "dsec"):
         dvskit.save_events(wide, tmp_path / f"{name}.h5", format=name)
         assert dvskit.load_events(tmp_path / f"{name}.h5") == wide
     long = dvskit.Events(t=[0, 1 << 50], x=[0, 0], y=[0, 0], p=[1, 1], size=SIZE)
     for name in ("hdf5", "dsec"):
-        with pytest.raises(EventsError, match="hours"):
+        with refused(EventsError, "hours"):
             dvskit.save_events(long, tmp_path / "b.h5", format=name)
-    with pytest.raises(OutputError, match="exists already"):
+    with refused(OutputError, "dsec.h5"):
         dvskit.save_events(wide, tmp_path / "dsec.h5")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["dsec.h5", "hdf5-gzip.h5"]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["dsec", "hdf5-gzip"])
-def test_eventcv_reads_what_is_written(tmp_path, name):
-    pytest.importorskip("eventcv")
-    dvskit.save_events(EVENTS, tmp_path / "a.h5", format=name)
-    code = (
-        "import sys, eventcv, numpy\n"
-        "stream = eventcv.load(sys.argv[1])\n"
-        "numpy.save(sys.argv[2], stream.numpy())\n"
-        "print(*stream.sensor_size)"
-    )
-    command = [sys.executable, "-c", code, str(tmp_path / "a.h5"), str(tmp_path / "a.npy")]
-    environment = {**os.environ, "HDF5_PLUGIN_PATH": hdf5plugin.PLUGIN_PATH}
-    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
-    rows = np.load(tmp_path / "a.npy").astype(np.int64)
-    assert done.stdout.split() == ["640", "480"]
-    np.testing.assert_array_equal(rows[:, 2] // 1000, EVENTS.t)  # eventcv counts nanoseconds
-    np.testing.assert_array_equal(rows[:, 0], EVENTS.x)
-    np.testing.assert_array_equal(rows[:, 1], EVENTS.y)
-    np.testing.assert_array_equal(rows[:, 3], EVENTS.p)
-
-
-def test_a_real_recording_goes_through_each_layout(data, tmp_path):
-    source = dvskit.open_events(data / "recordings" / "evt3_triggers_640x480.raw")
-    wanted, edges = source.load(), source.triggers()
-    for name in ("hdf5", "hdf5-gzip", "dsec"):
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("warnings.warn", lambda *_, **__: None)  # dsec has no triggers
-            dvskit.save_events(source, tmp_path / f"{name}.h5", format=name)
-        again = dvskit.open_events(tmp_path / f"{name}.h5")
-        assert again.load() == wanted
-        assert name == "dsec" or again.triggers().t.tolist() == edges.t.tolist()
-
-
-@pytest.mark.slow
-def test_importing_the_format_loads_no_plugins():
-    code = (
-        "import sys, dvskit.formats.hdf5\n"
-        "print([m for m in ('hdf5plugin', 'torch') if m in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"

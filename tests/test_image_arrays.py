@@ -9,13 +9,12 @@ import numpy as np
 import pytest
 
 import dvskit
-from dvskit.cli._clips import find_clip
-from dvskit.cli._options import Reading
 from dvskit.errors import DvskitError, VideoError
 from dvskit.formats.found import PathKind, identify, identify_named
 from dvskit.reconstruction.writing import save_images
 from dvskit.video import ArrayFrames, ImageArrays, open_frames
 from dvskit.video.light import luminance
+from tests.laws import refused, scattered
 
 TIMES = [5_000, 30_000, 90_000]
 
@@ -42,12 +41,9 @@ def test_saved_images_are_read_with_their_times_and_give_the_same_events(tmp_pat
     for _ in range(2):
         assert [t_us for t_us, _ in found] == TIMES
         np.testing.assert_array_equal([image for _, image in found], images())
-    first, second = (
-        dvskit.Events.concatenate([*dvskit.emulate(source)]) for source in (clip, found.path)
-    )
+    first, second = (dvskit.emulate(source).load() for source in (clip, found.path))
     assert len(first)
-    for column in "txyp":
-        np.testing.assert_array_equal(getattr(first, column), getattr(second, column))
+    assert first == second
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32", "float64"])
@@ -62,98 +58,75 @@ def test_images_keep_their_dtype_or_become_linear_light(tmp_path, dtype):
     assert steady == [0, 10_000, 20_000]
 
 
-def test_commands_take_images_as_a_clip_whatever_their_name(tmp_path):
+def test_images_are_a_clip_whatever_their_name(run, tmp_path):
     named, other = stored(tmp_path / "a.npz"), tmp_path / "a.dat"
     other.write_bytes(named.read_bytes())
     assert identify(named) is PathKind.VIDEO
     for path in (named, other):
         assert identify_named(path) is PathKind.VIDEO
-        clip = find_clip(path, Reading())
-        assert isinstance(clip, ImageArrays)
-    dvskit.save_events(
-        dvskit.Events(t=[0], x=[0], y=[0], p=[True], size=(4, 4)), tmp_path / "e.npz"
-    )
+        assert run("emulate", path, "-o", tmp_path / f"{path.suffix}.raw")[0] == 0
+    events = dvskit.load_events(tmp_path / ".npz.raw", size=(24, 20))
+    assert len(events)
+    assert events == dvskit.load_events(tmp_path / ".dat.raw", size=(24, 20))
+    dvskit.save_events(scattered(9), tmp_path / "e.npz")
     assert identify(tmp_path / "e.npz") is identify_named(tmp_path / "e.npz") is PathKind.RECORDING
 
 
-def test_emulate_writes_the_events_of_images(run, tmp_path):
-    stored(tmp_path / "a.npz")
-    assert run("emulate", tmp_path / "a.npz", "-o", tmp_path / "a.raw")[0] == 0
-    recording = dvskit.open_events(tmp_path / "a.raw", size=(24, 20))
-    assert sum(map(len, recording)) > 0
-
-
 @pytest.mark.parametrize(
-    ("changes", "message"),
+    ("changes", "named"),
     [
-        ({"images": np.zeros((3, 20))}, "3 dimensions are meant"),
-        ({"images": np.zeros((3, 20, 24, 3), np.uint8)}, "3 dimensions are meant"),
-        ({"images": np.asfortranarray(np.zeros((3, 20, 24), np.uint8))}, "Fortran order"),
-        ({"images": np.zeros((3, 20, 24), "<i8")}, "images are int64; uint8"),
-        ({"images": np.zeros((3, 20, 24), "M8[us]")}, "images are datetime64"),
-        ({"images": np.full((3, 20, 24), None)}, "Python objects"),
-        ({"images": np.zeros((2, 20, 24), np.uint8)}, "2 images and 3 times"),
+        ({"images": np.zeros((3, 20))}, "3 dimensions"),
+        ({"images": np.zeros((3, 20, 24, 3), np.uint8)}, "3 dimensions"),
+        ({"images": np.asfortranarray(np.zeros((3, 20, 24), np.uint8))}, "Fortran"),
+        ({"images": np.zeros((3, 20, 24), "<i8")}, "int64"),
+        ({"images": np.zeros((3, 20, 24), "M8[us]")}, "datetime64"),
+        ({"images": np.full((3, 20, 24), None)}, "objects"),
+        ({"images": np.zeros((2, 20, 24), np.uint8)}, "2 images"),
         ({"images": np.zeros((0, 20, 24), np.uint8), "t_us": np.zeros(0, int)}, "0 images"),
         ({"images": np.zeros((3, 0, 24), np.uint8)}, "size"),
-        ({"t_us": np.zeros((3, 1), int)}, "one dimension is meant"),
-        ({"t_us": np.array([0.5, 1, 2])}, "not a whole microsecond"),
-        ({"t_us": np.array(["a", "b", "c"])}, "microseconds .T,. are expected"),
+        ({"t_us": np.zeros((3, 1), int)}, "one dimension"),
+        ({"t_us": np.array([0.5, 1, 2])}, "microsecond"),
+        ({"t_us": np.array(["a", "b", "c"])}, "microseconds"),
     ],
 )
-def test_other_arrays_are_refused_in_one_line(tmp_path, changes, message):
+def test_other_arrays_are_refused_in_one_line(tmp_path, changes, named):
     path = stored(tmp_path / "a.npz", **changes)
-    with pytest.raises(DvskitError, match=message) as caught:
+    with refused(DvskitError, named):
         open_frames(path)
-    assert "\n" not in str(caught.value)
 
 
 def test_an_archive_without_the_arrays_or_cut_short_is_no_clip(tmp_path):
-    whole = stored(tmp_path / "a.npz").read_bytes()
-    (tmp_path / "cut.npz").write_bytes(whole[: len(whole) // 2])
-    for path in (
-        stored(tmp_path / "b.npz", t_us=None),
-        tmp_path / "cut.npz",
-        tmp_path / "none.npz",
-    ):
+    whole, cut = stored(tmp_path / "a.npz").read_bytes(), tmp_path / "cut.npz"
+    cut.write_bytes(whole[: len(whole) // 2])
+    for path in (stored(tmp_path / "b.npz", t_us=None), cut, tmp_path / "none.npz"):
         with pytest.raises(DvskitError):
             open_frames(path)
         with pytest.raises(VideoError):
             ImageArrays(path)
 
 
-def damaged(path: Path, images: bytes) -> Path:
-    """An archive with a sound header of 3 images, then other bytes."""
-    with zipfile.ZipFile(stored(path)) as archive:
+def test_an_array_that_ends_early_is_damage(tmp_path):
+    path = stored(tmp_path / "a.npz")
+    with zipfile.ZipFile(path) as archive:
         parts = {name: archive.read(name) for name in archive.namelist()}
-    head = parts["images.npy"][: -3 * 20 * 24]
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("t_us.npy", parts["t_us.npy"])
-        archive.writestr("images.npy", head + images)
-    return path
-
-
-def test_an_array_that_ends_early_is_damage(tmp_path):
-    path = damaged(tmp_path / "a.npz", bytes(20 * 24 + 7))
-    with pytest.raises(VideoError, match="image 1: array 'images' ends 473 bytes early") as caught:
+        archive.writestr("images.npy", parts["images.npy"][: 7 - 2 * 20 * 24])
+    with refused(VideoError, "image 1", "473 bytes"):
         list(open_frames(path))
-    assert "\n" not in str(caught.value)
     salvaged = open_frames(path, strict=False)
     assert len(list(salvaged)) == 1
-    assert salvaged.damage is not None
     assert (salvaged.damage.count, salvaged.damage.frames) == (1, 2)
 
 
-def test_flipped_bits_are_damage(tmp_path):
+def test_flipped_bits_and_times_that_run_back_are_refused(tmp_path):
     path = stored(tmp_path / "a.npz")
     data = bytearray(path.read_bytes())
     at = data.index(images().tobytes()) + 700  # in the second image
     data[at] ^= 1
     path.write_bytes(data)
-    with pytest.raises(VideoError, match="Bad CRC"):
+    with refused(VideoError, "CRC"):
         list(open_frames(path))
-
-
-def test_times_that_run_back_are_refused_by_the_emulator(tmp_path):
-    path = stored(tmp_path / "a.npz", t_us=np.array([0, 9000, 8000]))
-    with pytest.raises(VideoError, match="8000"):
+    stored(path, t_us=np.array([0, 9000, 8000]))
+    with refused(VideoError, 8000):
         list(dvskit.emulate(path))

@@ -1,4 +1,4 @@
-"""The pool of buffers, and the memory that training keeps."""
+"""Memory: the pool of buffers, what training keeps, and what long and live streams take."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ import threading
 import pytest
 import torch
 
+import dvskit
 import dvskit.training.distributed
 from dvskit.neurons import LIF, release_buffers
 from dvskit.neurons.buffers import POOL, BufferPool
 from dvskit.training import keep_memory
+from tests.laws import scattered
 
 MB = 1 << 20
 
@@ -37,7 +39,6 @@ def test_memory_of_a_tensor_that_is_gone_serves_the_next():
     assert pool.idle_bytes == 0
 
 
-@pytest.mark.slow
 def test_memory_in_use_by_any_view_is_not_given_out():
     pool = BufferPool(8 * MB)
     first = block(pool)
@@ -58,7 +59,7 @@ def test_idle_memory_is_bounded_and_the_oldest_goes_first():
     while tensors:
         tensors.pop(0)
     assert 4 * MB <= pool.idle_bytes <= 5 * MB
-    assert {block(pool).data_ptr()} <= set(addresses[2:])
+    assert block(pool).data_ptr() in addresses[2:]
     pool.release()
     assert pool.idle_bytes == 0
 
@@ -117,30 +118,32 @@ def test_layers_use_the_pool_and_their_results_do_not_change_when_it_does():
 KEPT = """
 import resource, runpy, sys
 import numpy as np
-if sys.argv[1] == "keep":
-    assert runpy.run_path(sys.argv[2])["keep_memory"]()
 faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-for turn in range(3):
-    before = faults()
-    np.ones(8_000_000)
-    taken = faults() - before
-print(taken)
+for keep in (False, True):
+    assert not keep or runpy.run_path(sys.argv[1])["keep_memory"]()
+    for turn in range(3):
+        before = faults()
+        np.ones(8_000_000)
+        taken = faults() - before
+    print(taken)
 """
 
 
-@pytest.mark.slow
+def run_python(code, *words, **environment):
+    """Run code in a process of its own; return the words that it prints."""
+    command = [sys.executable, "-c", code, *map(str, words)]
+    done = subprocess.run(
+        command, env=environment or None, capture_output=True, text=True, check=True, timeout=120
+    )
+    return done.stdout.split()
+
+
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="it is for Linux")
 def test_freed_memory_is_kept_by_the_process():
     environment = {key: value for key, value in os.environ.items() if "MALLOC_" not in key}
-    taken = {}
-    for way in ("keep", "leave"):
-        command = [sys.executable, "-c", KEPT, way, dvskit.training.device.__file__]
-        done = subprocess.run(
-            command, env=environment, capture_output=True, text=True, check=True, timeout=120
-        )
-        taken[way] = int(done.stdout)
-    assert taken["keep"] < 10
-    assert taken["leave"] > 10
+    left, kept = run_python(KEPT, dvskit.training.device.__file__, **environment)
+    assert int(left) > 10
+    assert int(kept) < 10
 
 
 def test_what_the_environment_says_of_memory_stands(monkeypatch):
@@ -149,3 +152,51 @@ def test_what_the_environment_says_of_memory_stands(monkeypatch):
     monkeypatch.delenv("MALLOC_TRIM_THRESHOLD_")
     monkeypatch.setattr(sys, "platform", "darwin")
     assert not keep_memory()
+
+
+STREAMED = """
+import resource, sys, dvskit
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+for path in sys.argv[1:]:
+    blocks = dvskit.open_events(path, size=(640, 480)).blocks(reuse=True)
+    count, before = len(next(blocks)), peak()
+    count += sum(len(block) for block in blocks)
+    print(count, peak() - before)
+"""
+
+
+class Long:
+    """Events that are the same in each second."""
+
+    size = dvskit.Size(640, 480)
+
+    def __iter__(self):
+        block = scattered(1 << 20, self.size, span_us=10**6)
+        for lap in range(8):
+            columns = (block.x, block.y, block.p, self.size)
+            yield dvskit.Events.from_checked(block.t + lap * 10**6, *columns)
+
+
+@pytest.mark.slow(seconds=3)
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="it is in other units elsewhere")
+def test_streaming_a_long_file_takes_the_memory_of_a_block(tmp_path):
+    dvskit.save_events(Long(), tmp_path / "a.hdf5")
+    with (tmp_path / "a.csv").open("wb") as file:
+        for _ in range(128):
+            file.write(b"1234567,123,45,1\n" * (1 << 16))  # 143 MB
+    events, taken, lines, taken_of_lines = map(
+        int, run_python(STREAMED, tmp_path / "a.hdf5", tmp_path / "a.csv")
+    )
+    assert events == lines == 8 << 20
+    assert taken < 60
+    assert taken_of_lines < 60
+
+
+@pytest.mark.slow(seconds=6)
+@pytest.mark.parametrize("seconds", [3, pytest.param(30, marks=pytest.mark.campaign)])
+def test_all_live_events_are_decided_on_or_counted_in_bounded_memory(seconds):
+    words = ("-m", "tests.benchmarks.reliability", "live", "--seconds", str(seconds))
+    done = subprocess.run([sys.executable, *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "all seen or counted as dropped" in done.stdout
+    assert len(done.stdout.splitlines()) > seconds // 10, "a row for each ten seconds"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 
-import av
 import numpy as np
 import pytest
 
@@ -13,10 +12,10 @@ from dvskit.errors import OutputError, VideoError
 from dvskit.streams import Frame
 from dvskit.video import RecordedFrames, open_frames, write_images
 from tests import ros_bags as bags
+from tests.laws import refused, refused_command, scattered
 from tests.ros_bags import array, rows_of, some_events
 from tests.test_aedat2 import DAVIS, davis, write
 from tests.test_aedat2_samples import picture, readout
-from tests.test_events import make
 from tests.test_ros import image
 
 
@@ -54,9 +53,15 @@ def test_exported_frames_are_read_back_with_the_same_times_and_pixels(street, tm
     assert all(a[0] == b[0] and np.array_equal(a[1], b[1]) for a, b in pairs)
 
 
-@pytest.mark.parametrize("t_us", [-1_500_000, -1, 0, 7, 1589163147368868])
-@pytest.mark.parametrize("shape", [(5, 7), (5, 7, 3)])
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize(
+    ("t_us", "shape", "dtype"),
+    [
+        (-1_500_000, (5, 7), np.uint8),
+        (-1, (5, 7, 3), np.uint16),
+        (0, (5, 7), np.uint16),
+        (1589163147368868, (5, 7, 3), np.uint8),
+    ],
+)
 def test_images_of_any_kind_keep_their_time_and_their_pixels(tmp_path, t_us, shape, dtype):
     drawn = np.random.default_rng(0).integers(0, np.iinfo(dtype).max, shape, dtype)
     write_images([Frame(t_us, t_us, drawn)], tmp_path / "frames")
@@ -70,14 +75,14 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path):
     folder = tmp_path / "frames"
     folder.mkdir()
     write_images(frames, folder)
-    with pytest.raises(OutputError, match="exists already"):
+    with refused(OutputError, folder):
         write_images(frames, folder)
     write_images(frames * 2, folder, overwrite=True)
     assert len(list(folder.iterdir())) == 3
     (folder / "thesis.tex").touch()
-    with pytest.raises(OutputError, match=r"holds thesis\.tex"):
+    with refused(OutputError, "thesis.tex"):
         write_images(frames, folder, overwrite=True)
-    with pytest.raises(VideoError, match="no frames to write"):
+    with pytest.raises(VideoError):
         write_images([], tmp_path / "none")
     assert [each.name for each in tmp_path.iterdir()] == ["frames"]
 
@@ -85,53 +90,31 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path):
 @pytest.mark.parametrize("suffix", ["bag", "db3", "mcap"])
 def test_frames_of_another_size_are_damage(tmp_path, suffix):
     path = bag_with_frames(tmp_path / f"a.{suffix}", [(20, 10), (20, 10), (7, 3), (20, 10)])
-    with pytest.raises(VideoError, match="is 7x3, the first was 20x10; pass strict=False"):
-        list(open_frames(path))
-    clip = open_frames(path, strict=False)
-    assert len(list(clip)) == 3
-    assert clip.damage.frames == 1
-
-
-def test_the_folder_of_a_bag_is_a_clip(tmp_path):
-    path = bag_with_frames(tmp_path / "a.db3", [(20, 10)] * 3)
-    assert len(list(open_frames(path.parent))) == 3
+    for clip in (path, path if suffix == "bag" else path.parent):
+        with refused(VideoError, "7x3", "20x10"):
+            list(open_frames(clip))
+        salvaged = open_frames(clip, strict=False)
+        assert len(list(salvaged)) == 3
+        assert salvaged.damage.frames == 1
 
 
 def test_info_says_size_and_rate(run, street):
-    code, out, _ = run("info", street)
-    assert code == 0
-    assert "frames    59 of 346x260, 25 a second" in out
+    assert "59 of 346x260, 25 a second" in run("info", street)[1]
     facts = json.loads(run("info", street, "--json")[1])
     assert (facts["frames"], facts["frame_width"], facts["frame_height"]) == (59, 346, 260)
     assert facts["frames_per_second"] == pytest.approx(25, rel=0.01)
 
 
-@pytest.mark.slow(seconds=6)
+@pytest.mark.slow
 def test_a_recording_and_its_exported_frames_are_emulated_alike(run, street, tmp_path):
-    code, _, err = run("convert", street, "frames/")
-    assert code == 0
-    assert "frames: 59 frames of 346x260 (PNG), with times in images.txt" in err
+    assert run("convert", street, "frames/")[0] == 0
     for clip, out in ((street, "a.npz"), ("frames", "b.npz")):
-        assert run("emulate", clip, out)[0] == 0
+        assert run("emulate", clip, out, "--stop", "400ms")[0] == 0
     events = dvskit.load_events(tmp_path / "a.npz")
-    assert len(events) > 100_000
+    assert len(events) > 10_000
     assert events == dvskit.load_events(tmp_path / "b.npz")
     truth = dvskit.load_events(street)
     assert abs(int(events.t[0]) - int(truth.t[0])) < 100_000
-
-
-@pytest.mark.slow(seconds=6)
-def test_render_shows_the_frames_of_a_recording_beside_its_events(run, street, tmp_path):
-    code, _, err = run(
-        "render", street, "--beside", street, "-o", "x.mp4", "--no-footer", "--scale", "1",
-        "--fps", "10",
-    )  # fmt: skip
-    assert code == 0, err
-    with av.open(str(tmp_path / "x.mp4")) as video:
-        shown = [frame.to_ndarray(format="gray") for frame in video.decode(video=0)]
-    picture = list(dvskit.open_events(street).frames())[30].image.astype(float)
-    beside = shown[12][:260, -346:].astype(float)
-    assert np.corrcoef(beside.ravel(), picture.ravel())[0, 1] > 0.95
 
 
 def test_a_folder_means_frames_for_one_recording_without_to_alone(run, street, tmp_path):
@@ -144,28 +127,23 @@ def test_a_folder_means_frames_for_one_recording_without_to_alone(run, street, t
     assert run("-q", "convert", street, "events/", "--to", "npz")[0] == 0
     written = {each.name for each in (tmp_path / "events").iterdir()}
     assert written == {"davis346_street.npz", "manifest.csv"}
+
+
+def test_what_has_no_frames_is_refused_in_one_line(run, street, tmp_path):
     (tmp_path / "tree").mkdir()
-    dvskit.save_events(make(100), tmp_path / "tree" / "a.npz")
-    code, _, err = run("convert", "tree", "out/")
-    assert (code, "--to" in err) == (2, True)
-    code, _, err = run("convert", "tree", "out/", "--frames")
-    assert (code, err) == (2, "dvskit: error: --frames takes one recording, and a folder\n")
-    code, _, err = run("convert", street, "a.raw", "--frames")
-    assert (code, err) == (2, "dvskit: error: --frames: a.raw is no folder; name one\n")
-    assert run("convert", street, "x", "--frames", "--fit", "64x64")[0] == 2
-
-
-def test_a_recording_without_frames_says_so_in_one_line(run, tmp_path):
-    dvskit.save_events(make(100), tmp_path / "a.npz")
-    assert run("convert", "a.npz", "out/") == (
-        2, "",
-        "dvskit: error: a.npz: holds no frames; to write its events to out, name their format "
-        "with --to\n",
-    )  # fmt: skip
-    code, _, err = run("emulate", "a.npz", "b.raw")
-    assert (code, err.count("\n")) == (1, 1)
-    assert "is an event file (npz) without frames; name a video" in err
-    assert {each.name for each in tmp_path.iterdir()} == {"a.npz"}
+    dvskit.save_events(scattered(100), tmp_path / "tree" / "a.npz")
+    for code, words, named in (
+        (2, ("convert", "tree", "out/"), "--to"),
+        (2, ("convert", "tree", "out/", "--frames"), "--frames"),
+        (2, ("convert", street, "a.raw", "--frames"), "a.raw"),
+        (2, ("convert", street, "x", "--frames", "--fit", "64x64"), "--fit"),
+        (2, ("convert", "tree/a.npz", "out/"), "--to"),
+        (1, ("emulate", "tree/a.npz", "b.raw"), "npz"),
+    ):
+        failed = run(*words)
+        assert failed[0] == code
+        refused_command(failed, named)
+    assert [each.name for each in tmp_path.iterdir()] == ["tree"]
 
 
 @pytest.mark.slow
@@ -190,4 +168,5 @@ def test_dark_frames_of_16_bits_are_noted(tmp_path):
     said = [array(rows_of(some_events(200, seed=1)))]
     said.append(image("mono16", np.full((10, 20), 1000, "<u2"), t_ns=10**9))
     clip = open_frames(bags.write(tmp_path / "a.mcap", said))
-    assert clip.notes == ("the first of its 16-bit frames reaches 1,000 of 65,535, which is white",)
+    (note,) = clip.notes
+    assert "1,000 of 65,535" in note

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 import struct
+from contextlib import closing
 
+import cv2
 import numpy as np
 import pytest
 from mcap.writer import Writer as McapWriter
+from rosbags.highlevel import AnyReader
 from rosbags.rosbag1 import Reader as BagReader
 
 import dvskit
 from dvskit.errors import DamagedFileError, FormatError, GeometryError
-from dvskit.formats.losses import Damage
 from dvskit.formats.ros import decoding, packing, reading, writing
+from dvskit.formats.ros.messages import read_array
 from dvskit.formats.storage import new_columns
 from tests import ros_bags as bags
+from tests.laws import refused
 from tests.ros_bags import (
     CONTAINERS,
     SIZE,
@@ -36,8 +41,10 @@ def load(path, **options):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["ros1_evt3_640x480.bag", "ros2_evt3_640x480.db3"])
-@pytest.mark.parametrize("strict", [True, False])
+@pytest.mark.parametrize(
+    ("name", "strict"),
+    [("ros1_evt3_640x480.bag", True), ("ros2_evt3_640x480.db3", False)],
+)
 def test_evt3_packets_hold_the_events_and_triggers_of_their_raw_file(data, name, strict):
     raw = dvskit.open_events(data / "recordings" / "evt3_triggers_640x480.raw")
     recording = dvskit.open_events(data / "recordings" / name, strict=strict)
@@ -46,7 +53,6 @@ def test_evt3_packets_hold_the_events_and_triggers_of_their_raw_file(data, name,
     assert len(recording.triggers()) == 4157
     assert_same_triggers(recording.triggers(), raw.triggers())
     assert recording.size_origin == "header"
-    assert any("clock" in line for line in recording.assumptions)
 
 
 def test_libcaer_time_runs_on_where_its_31_bits_wrap(data):
@@ -74,37 +80,49 @@ def test_the_nanoseconds_of_a_mono_packet_are_microseconds(data):
 # --- encodings against plain Python ---
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("seed", range(4))
-@pytest.mark.parametrize("encoding", ["mono", "libcaer", "libcaer_cmp"])
-def test_a_packet_is_decoded_as_plain_python_does(tmp_path, encoding, seed):
-    count = 3000
-    start = 1_700_000_000_000_000
-    events = some_events(count, seed=seed, start_us=start)
-    if encoding == "libcaer_cmp":  # groups of one time and column, so that there are vectors
-        group = np.arange(count) // 3
-        y = np.sort((events.y[group * 3 % count] // 8 * 8)[:, None] + [[0]], axis=1).ravel()
-        y = y + np.arange(count) % 3
-        events = dvskit.Events(
-            t=events.t[group * 3], x=events.x[group * 3], y=y, p=events.p[group * 3], size=SIZE
-        )
+def said_of(events, kind, seed):
+    """Return events in messages of 100, encoded by plain Python."""
     said = []
-    for number, at in enumerate(range(0, count, 500)):
-        part = events[at : at + 500]
-        base = int(part.t[0])
-        if encoding == "mono":
-            data, base_ns = bags.encode_mono(part, base * 1000), base * 1000
-        elif encoding == "libcaer":
-            base -= 2**31 - 5000  # it wraps within the packet
+    for number, at in enumerate(range(0, len(events), 100)):
+        part, base = events[at : at + 100], int(events.t[at])
+        if kind == "array":
+            said.append(array(rows_of(part), number=number))
+            continue
+        base_ns = base * 1000
+        if kind == "mono":
+            data = bags.encode_mono(part, base_ns)
+        elif kind == "libcaer":
+            base -= 2**31 - 1000  # it wraps within the packet
             data, base_ns = bags.encode_libcaer(part, base), base * 1000 + 18
         else:
-            data, base_ns = bags.encode_compressed(part, base, seed), base * 1000
-        assert bags.decode_packet(data, encoding, base_ns) == bags.lists(part)
-        said.append(packet(data, encoding, base_ns, seq=number))
-    for container in CONTAINERS:
-        recording = dvskit.open_events(bags.write(tmp_path / f"a.{container}", said))
-        assert recording.load() == events
-        assert recording.header()["encoding"] == encoding
+            data = bags.encode_compressed(part, base, seed)
+        assert bags.decode_packet(data, kind, base_ns) == bags.lists(part)
+        said.append(packet(data, kind, base_ns, seq=number))
+    return said
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::dvskit.errors.UnitWarning")  # parts of microseconds
+@pytest.mark.parametrize("container", CONTAINERS)
+@pytest.mark.parametrize("kind", ["array", "mono", "libcaer", "libcaer_cmp"])
+def test_messages_and_their_parts_are_decoded_as_plain_python_does(tmp_path, kind, container):
+    count, seed = 2000, CONTAINERS.index(container)
+    events = some_events(count, seed=seed, start_us=1_700_000_000_000_000)
+    if kind == "libcaer_cmp":  # groups of one time and column, so that there are vectors
+        group = np.arange(count) // 3 * 3
+        y = events.y[group] // 8 * 8 + np.arange(count) % 3
+        columns = {name: getattr(events, name)[group] for name in "txp"}
+        events = dvskit.Events(**columns, y=y, size=SIZE)
+    said = said_of(events, kind, seed)
+    recording = dvskit.open_events(bags.write(tmp_path / f"a.{container}", said))
+    assert recording.load() == events
+    assert recording.load() == events, "second pass"
+    assert kind in ("array", recording.header().get("encoding"))
+    assert (recording.size, recording.size_origin) == (SIZE, "header")
+    for start, stop in [(100, 900), (950, 951), (1999, 1999), (0, 1999)]:
+        a, b = int(events.t[start]), int(events.t[stop])
+        assert recording.between(a, b).load() == events.between(a, b)
+    assert recording.between(0, 5).load() == events[:0]
 
 
 @pytest.mark.slow
@@ -117,36 +135,32 @@ def test_words_by_chance_are_decoded_as_plain_python_does():
         wanted = bags.decode_packet(words.tobytes(), "libcaer_cmp", 5_000_000)
         count, unknown = decoding.k.count_compressed(data, 0, len(data))
         assert (count, unknown) == (len(wanted), 0)
-        columns = new_columns(count)
-        ends = [np.array([value], np.int64) for value in (0, len(data), 5_000_000, 0)]
-        messages = decoding.k.Messages(data, *ends, False, False)
-        decoding.k.decode_compressed(messages, 0, 1, (2048, 2048), columns)
+        columns = decoded(decoding.k.decode_compressed, data, count, 5_000_000, (2048, 2048))
         got = zip(*(column.astype(int).tolist() for column in columns), strict=True)
         assert list(got) == wanted
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("container", CONTAINERS)
+def decoded(kernel, data, count, base_ns, size, *, big_endian=False):
+    """Return the columns that a kernel decodes from one message."""
+    columns = new_columns(count)
+    ends = [np.array([value], np.int64) for value in (0, len(data), base_ns, 0)]
+    kernel(decoding.k.Messages(data, *ends, False, big_endian), 0, 1, size, columns)
+    return columns
+
+
 @pytest.mark.parametrize("parts", [[1000], [1, 2, 3, 994], [0, 500, 0, 500]])
-def test_event_arrays_are_read_from_all_containers(tmp_path, container, parts):
+def test_event_arrays_are_read_however_events_are_divided(tmp_path, parts):
     events = some_events(1000, seed=1, start_us=1_600_000_000_000_000)
     said, at = [], 0
     for number, count in enumerate(parts):
         said.append(array(rows_of(events[at : at + count]), number=number))
         at += count
-    path = bags.write(tmp_path / f"a.{container}", said)
-    recording = dvskit.open_events(path)
-    assert recording.size == SIZE
-    assert recording.size_origin == "header"
-    assert recording.load() == events
-    assert recording.load() == events, "second pass"
-    assert load(path, strict=False) == events
-    assert recording.assumptions == ["times are the ROS times of the events"]
+    path = bags.write(tmp_path / "a.bag", said)
+    for strict in (True, False):
+        assert load(path, strict=strict) == events
 
 
-def test_big_endian_cdr_is_read(tmp_path):
-    from dvskit.formats.ros.messages import read_array
-
+def test_big_endian_cdr_is_read():
     body = struct.pack(">iI", 7, 8) + struct.pack(">I", 2) + b"c\0" + b"\0\0"
     body += struct.pack(">III", 48, 64, 3)
     for index in range(3):
@@ -155,15 +169,12 @@ def test_big_endian_cdr_is_read(tmp_path):
     head = read_array(b"\0\0\0\0" + body, ros1=False)
     assert (head.width, head.height, head.events) == (64, 48, 3)
     data = np.frombuffer(body[head.start - 4 :], np.uint8)
-    t, x, y, p = columns = new_columns(3)
-    ends = [np.array([value], np.int64) for value in (0, len(data), 0, 0)]
-    messages = decoding.k.Messages(data, *ends, False, True)
-    decoding.k.decode_array(messages, 0, 1, (64, 48), columns)
+    t, x, y, p = decoded(decoding.k.decode_array, data, 3, 0, (64, 48), big_endian=True)
     assert t.tolist() == [5_000_000, 5_000_001, 5_000_002]
     assert (x.tolist(), y.tolist(), p.tolist()) == ([10, 11, 12], [20, 21, 22], [0, 1, 0])
 
 
-def test_nanoseconds_are_rounded_down_and_said_once(tmp_path):
+def test_nanoseconds_are_rounded_down_and_noted_once(tmp_path):
     path = bags.write(tmp_path / "a.bag", [array([(1_999, 1, 2, 1), (2_000, 1, 2, 0)])])
     recording = dvskit.open_events(path)
     for _ in range(2):
@@ -171,51 +182,13 @@ def test_nanoseconds_are_rounded_down_and_said_once(tmp_path):
     assert sum("rounded down" in line for line in recording.assumptions) == 1
 
 
-@pytest.mark.parametrize("threads", ["1", "3"])
-def test_threads_do_not_change_the_events(tmp_path, monkeypatch, threads):
-    monkeypatch.setenv("DVSKIT_THREADS", threads)
-    monkeypatch.setattr(decoding, "_LANE_EVENTS", 100)
-    monkeypatch.setattr(decoding, "GROUP_EVENTS", 1500)
-    events = some_events(4000, seed=5, start_us=10**12)
-    said = [
-        packet(bags.encode_libcaer(events[at : at + 70], 10**12), "libcaer", 10**15, seq=at)
-        for at in range(0, 4000, 70)
-    ]
-    path = bags.write(tmp_path / "a.mcap", said)
-    assert load(path) == events
-    assert load(path, strict=False) == events
-
-
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::dvskit.errors.UnitWarning")  # parts of microseconds
-@pytest.mark.parametrize("kind", ["array", "mono", "libcaer", "libcaer_cmp"])
-def test_a_part_by_time_is_that_part_of_the_whole(tmp_path, kind):
-    events = some_events(2000, seed=6, start_us=10**12)
-    said = []
-    for number, at in enumerate(range(0, 2000, 100)):
-        part, base = events[at : at + 100], int(events.t[at])
-        if kind == "array":
-            said.append(array(rows_of(part), number=number))
-        else:
-            if kind == "mono":
-                data = bags.encode_mono(part, base * 1000)
-            elif kind == "libcaer":
-                data = bags.encode_libcaer(part, base)
-            else:
-                data = bags.encode_compressed(part, base, 0)
-            said.append(packet(data, kind, base * 1000, seq=number))
-    recording = dvskit.open_events(bags.write(tmp_path / "a.db3", said))
-    for start, stop in [(100, 900), (0, 1999), (950, 951), (1999, 1999), (500, 1500)]:
-        a, b = int(events.t[start]), int(events.t[stop])
-        assert recording.between(a, b).load() == events.between(a, b)
-    assert recording.between(0, 5).load() == events[:0]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("start_us", [1000, 1_700_000_000_000_000], ids=["evt3", "libcaer"])
-@pytest.mark.parametrize("container", CONTAINERS)
+@pytest.mark.parametrize(
+    ("container", "start_us"), [("bag", 1000), ("db3", 10**15), ("mcap", 1000), ("mcap", 10**15)]
+)
 def test_a_part_is_found_without_reading_what_is_ahead(tmp_path, monkeypatch, container, start_us):
     monkeypatch.setenv("DVSKIT_CACHE", str(tmp_path / "cache"))
+    # Small units: only of files of megabytes parts are searched for.
     monkeypatch.setattr(reading, "LEAST_BYTES", 0)
     monkeypatch.setattr("dvskit.formats.prophesee.decoding.CHUNK_WORDS", 1 << 10)
     monkeypatch.setattr(packing, "PACKET_EVENTS", 200)
@@ -224,15 +197,14 @@ def test_a_part_is_found_without_reading_what_is_ahead(tmp_path, monkeypatch, co
     path = tmp_path / f"a.{container}"
     dvskit.save_events(events, path)
     recording = dvskit.open_events(path)
-    assert len(recording.container.cuts()) > 10
     dice = np.random.default_rng(1)
     for start, stop in [*np.sort(dice.integers(0, 30_000, (20, 2)), axis=1), (29_990, 29_999)]:
         a, b = int(events.t[start]), int(events.t[stop])
         assert recording.between(a, b).load() == events.between(a, b)
-    part = next(recording.topics.events.parts(recording.container, recording._losses(Damage())))
+    with AnyReader([path]) as reader:
+        _, _, message = next(reader.messages())
     content = bytearray(path.read_bytes())
-    at = content.find(bytes(part.data)) + 6
-    assert at >= 6
+    at = content.index(bytes(message[-100:])) + 6
     content[at : at + 16] = b"\xff\x31" * 8  # off the sensor
     status = path.stat()
     path.write_bytes(content)
@@ -247,62 +219,51 @@ def test_a_part_is_found_without_reading_what_is_ahead(tmp_path, monkeypatch, co
 # --- topics ---
 
 
-def two_cameras(container, tmp_path):
+@pytest.mark.parametrize("container", CONTAINERS)
+def test_the_first_topic_by_name_is_read_and_the_others_are_named(tmp_path, container):
     left, right = some_events(100, seed=1), some_events(50, seed=2)
     said = [
         array(rows_of(right), topic="/right/events"),
         array(rows_of(left), topic="/left/events", number=1),
     ]
-    return bags.write(tmp_path / f"two.{container}", said), left, right
-
-
-@pytest.mark.parametrize("container", CONTAINERS)
-def test_the_first_topic_by_name_is_read_and_the_others_are_named(tmp_path, container):
-    path, left, right = two_cameras(container, tmp_path)
+    path = bags.write(tmp_path / f"two.{container}", said)
     recording = dvskit.open_events(path)
     assert recording.load() == left
-    assert any("/right/events left out" in line for line in recording.assumptions)
+    assert any("/right/events" in line for line in recording.assumptions)
     assert recording.other_streams() == {"messages of /right/events (dvs_msgs/EventArray)": 1}
-    other = dvskit.open_events(path, format=f"{container}:/right/events")
-    assert other.load() == right
+    assert load(path, format=f"{container}:/right/events") == right
+    with refused(FormatError, "/rigt/events", "/right/events"):
+        dvskit.open_events(path, format=f"{container}:/rigt/events")
 
 
-def test_a_topic_that_is_not_there_is_an_error_that_names_those_that_are(tmp_path):
-    path, _, _ = two_cameras("bag", tmp_path)
-    with pytest.raises(FormatError, match="no events on a topic '/rigt/events'; did you mean"):
-        dvskit.open_events(path, format="bag:/rigt/events")
-
-
-def imu_fields(gyro, acceleration, gyro_known=True):
-    covariance = np.zeros(9)
-    return {
-        "orientation": bags.STORES[True].types["geometry_msgs/msg/Quaternion"](0.0, 0.0, 0.0, 1.0),
+def imu(t_ns, gyro, acceleration, *, gyro_known=True):
+    types, covariance = bags.STORES[True].types, np.zeros(9)
+    fields = {
+        "orientation": types["geometry_msgs/msg/Quaternion"](0.0, 0.0, 0.0, 1.0),
         "orientation_covariance": np.full(9, -1.0),
-        "angular_velocity": bags.STORES[True].types["geometry_msgs/msg/Vector3"](*gyro),
+        "angular_velocity": types["geometry_msgs/msg/Vector3"](*gyro),
         "angular_velocity_covariance": covariance if gyro_known else np.full(9, -1.0),
-        "linear_acceleration": bags.STORES[True].types["geometry_msgs/msg/Vector3"](*acceleration),
+        "linear_acceleration": types["geometry_msgs/msg/Vector3"](*acceleration),
         "linear_acceleration_covariance": covariance,
     }
+    return bags.Said("/dvs/imu", "sensor_msgs/msg/Imu", t_ns, fields)
 
 
-@pytest.mark.parametrize("container", CONTAINERS)
+@pytest.mark.parametrize("container", ["bag", "db3"])
 def test_imu_samples_are_in_g_and_degrees_a_second(tmp_path, container):
     said = [
         array([(1000, 1, 1, 1)]),
-        bags.Said("/dvs/imu", "sensor_msgs/msg/Imu", 3_000_500,
-                  imu_fields((0.0, np.pi, -np.pi / 2), (0.0, 9.80665, 19.6133))),
-        bags.Said("/dvs/imu", "sensor_msgs/msg/Imu", 4_000_000,
-                  imu_fields((0.0, 0.0, 0.0), (0.0, 0.0, 0.0), gyro_known=False)),
-    ]  # fmt: skip
-    recording = dvskit.open_events(bags.write(tmp_path / f"a.{container}", said))
-    imu = recording.imu()
-    assert imu.t.tolist() == [3000, 4000]
-    assert np.allclose(imu.gyroscope[0], [0, 180, -90])
-    assert np.allclose(imu.accelerometer[0], [0, 1, 2])
-    assert np.isnan(imu.gyroscope[1]).all()
-    assert (imu.accelerometer[1] == 0).all()
-    assert np.isnan(imu.temperature).all()
-    assert np.isnan(imu.magnetometer).all()
+        imu(3_000_500, (0.0, np.pi, -np.pi / 2), (0.0, 9.80665, 19.6133)),
+        imu(4_000_000, (0.0, 0.0, 0.0), (0.0, 0.0, 0.0), gyro_known=False),
+    ]
+    found = dvskit.open_events(bags.write(tmp_path / f"a.{container}", said)).imu()
+    assert found.t.tolist() == [3000, 4000]
+    assert np.allclose(found.gyroscope[0], [0, 180, -90])
+    assert np.allclose(found.accelerometer[0], [0, 1, 2])
+    assert np.isnan(found.gyroscope[1]).all()
+    assert (found.accelerometer[1] == 0).all()
+    assert np.isnan(found.temperature).all()
+    assert np.isnan(found.magnetometer).all()
 
 
 def image(encoding, pixels, t_ns=5_000_000, step=None, big=0):
@@ -322,32 +283,28 @@ COLOUR = np.arange(90, dtype=np.uint8).reshape(5, 6, 3)
 DEEP = np.arange(0, 30_000, 1000, dtype=np.uint16).reshape(5, 6)
 
 
-@pytest.mark.parametrize("container", ["bag", "mcap"])
 @pytest.mark.parametrize(
-    ("said", "wanted"),
+    ("container", "said", "wanted"),
     [
-        (image("mono8", GRAY), GRAY),
-        (image("mono8", GRAY, step=9), GRAY),
-        (image("bayer_rggb8", GRAY), GRAY),
-        (image("mono16", DEEP), DEEP),
-        (image("mono16", DEEP.byteswap(), big=1), DEEP),
-        (image("rgb8", COLOUR), COLOUR),
-        (image("bgr8", COLOUR), COLOUR[:, :, ::-1]),
+        ("bag", image("mono8", GRAY), GRAY),
+        ("mcap", image("mono8", GRAY, step=9), GRAY),
+        ("bag", image("bayer_rggb8", GRAY), GRAY),
+        ("mcap", image("mono16", DEEP), DEEP),
+        ("bag", image("mono16", DEEP.byteswap(), big=1), DEEP),
+        ("mcap", image("rgb8", COLOUR), COLOUR),
+        ("bag", image("bgr8", COLOUR), COLOUR[:, :, ::-1]),
     ],
-    ids=lambda value: getattr(value, "topic", ""),
+    ids=lambda value: "",
 )
 def test_frames_are_gray_or_rgb(tmp_path, container, said, wanted):
     path = bags.write(tmp_path / f"a.{container}", [array([(1000, 1, 1, 1)]), said])
-    recording = dvskit.open_events(path)
-    (frame,) = recording.frames()
+    (frame,) = dvskit.open_events(path).frames()
     assert (frame.t_us, frame.stop_us) == (5000, 5000)
     assert frame.image.dtype == wanted.dtype
     assert np.array_equal(frame.image, wanted)
 
 
 def test_compressed_frames_are_unpacked(tmp_path):
-    import cv2
-
     done, png = cv2.imencode(".png", COLOUR[:, :, ::-1])  # OpenCV takes blue, green, red
     assert done
     fields = {"format": "rgb8; png compressed", "data": png.ravel()}
@@ -359,13 +316,10 @@ def test_compressed_frames_are_unpacked(tmp_path):
     broken = said._replace(fields={**fields, "data": png.ravel()[:20]})
     path = bags.write(tmp_path / "b.db3", [array([(1000, 1, 1, 1)]), broken])
     assert list(dvskit.open_events(path, strict=False).frames()) == []
-    with pytest.raises(DamagedFileError, match="cannot be decoded"):
+    with refused(DamagedFileError, "b_db3"):
         list(dvskit.open_events(path).frames())
-
-
-def test_an_unknown_encoding_of_pixels_is_named(tmp_path):
-    path = bags.write(tmp_path / "a.bag", [array([(1000, 1, 1, 1)]), image("yuv422", GRAY)])
-    with pytest.raises(DamagedFileError, match="encoded as 'yuv422'"):
+    path = bags.write(tmp_path / "c.bag", [array([(1000, 1, 1, 1)]), image("yuv422", GRAY)])
+    with refused(DamagedFileError, "yuv422"):
         list(dvskit.open_events(path).frames())
 
 
@@ -376,9 +330,9 @@ def test_triggers_of_a_topic_of_their_own_are_read(tmp_path):
         packet(bags.encode_triggers(rows, 1000), "trigger", 1000, topic="/camera/a_trigger"),
     ]
     recording = dvskit.open_events(bags.write(tmp_path / "a.mcap", said))
-    triggers = recording.triggers()
-    assert list(zip(*(column.tolist() for column in (triggers.t, triggers.id, triggers.p)),
-                    strict=True)) == rows  # fmt: skip
+    found = recording.triggers()
+    columns = (found.t.tolist(), found.id.tolist(), found.p.tolist())
+    assert list(zip(*columns, strict=True)) == rows
     assert len(recording.load()) == 10
     assert recording.other_streams() == {}
 
@@ -426,43 +380,44 @@ def test_messages_of_ros1_in_mcap_are_read(tmp_path):
     assert np.array_equal(frame.image, GRAY)
 
 
-def test_what_a_bag_does_not_hold_is_empty(tmp_path):
-    recording = dvskit.open_events(bags.write(tmp_path / "a.bag", [array([(1000, 1, 1, 1)])]))
-    assert len(recording.triggers()) == len(recording.imu()) == len(recording.labels()) == 0
-    assert list(recording.frames()) == []
-    assert recording.other_streams() == {}
+def sizeless(rows):
+    """Return an array that does not say how large the sensor is."""
+    said = array(rows)
+    return said._replace(fields={**said.fields, "width": 0, "height": 0})
 
 
-def test_a_size_of_zero_is_told_by_the_data(tmp_path):
-    said = array([(1000, 5, 7, 1)])
-    said = said._replace(fields={**said.fields, "width": 0, "height": 0})
-    path = bags.write(tmp_path / "a.bag", [said])
+def test_a_size_of_zero_is_taken_from_the_data_or_the_argument(tmp_path):
+    path = bags.write(tmp_path / "a.bag", [sizeless([(1000, 5, 7, 1)])])
     recording = dvskit.open_events(path)
-    assert recording.size == (6, 8)
-    assert recording.size_origin == "data"
+    assert (recording.size, recording.size_origin) == ((6, 8), "data")
     assert dvskit.open_events(path, size=(20, 30)).size_origin == "argument"
     assert load(path, size=(20, 30)).size == (20, 30)
-
-
-def test_a_bag_without_events_names_its_topics(tmp_path):
-    path = bags.write(tmp_path / "a.mcap", [image("mono8", GRAY)])
-    with pytest.raises(FormatError, match=r"no topic of events .* /dvs/image_raw"):
-        dvskit.open_events(path)
-
-
-@pytest.mark.slow
-def test_an_unknown_encoding_is_named(tmp_path):
-    path = bags.write(tmp_path / "a.db3", [packet(b"12345678", "evt9", 0)])
-    with pytest.raises(FormatError, match="encoded as 'evt9'; evt3, libcaer"):
-        dvskit.open_events(path)
-
-
-def test_a_topic_without_messages_needs_a_size(tmp_path):
-    path = bags.write(tmp_path / "a.bag", [array([])._replace(fields={
-        "height": 0, "width": 0, "rows": []})])  # fmt: skip
-    with pytest.raises(GeometryError):
+    path = bags.write(tmp_path / "b.bag", [sizeless([])])
+    with refused(GeometryError, "b.bag"):
         dvskit.open_events(path)
     assert len(load(path, size=(4, 4))) == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "said", "named"),
+    [
+        ("a.mcap", image("mono8", GRAY), "/dvs/image_raw"),
+        ("a.db3", packet(b"12345678", "evt9", 0), "evt9"),
+    ],
+)
+def test_messages_that_hold_no_known_events_are_refused(tmp_path, name, said, named):
+    path = bags.write(tmp_path / name, [said])
+    with refused(FormatError, named):
+        dvskit.open_events(path)
+
+
+def test_a_database_of_something_else_is_refused(tmp_path):
+    path = tmp_path / "a.db3"
+    with closing(sqlite3.connect(path)) as base:
+        base.execute("CREATE TABLE people(name TEXT)")
+    for strict in (True, False):
+        with refused(FormatError, path):
+            dvskit.open_events(path, strict=strict)
 
 
 def test_packets_that_were_never_recorded_are_counted(tmp_path):
@@ -470,16 +425,4 @@ def test_packets_that_were_never_recorded_are_counted(tmp_path):
     said = [packet(words, "evt3", 0, seq=number) for number in (3, 4, 7)]
     recording = dvskit.open_events(bags.write(tmp_path / "a.bag", said))
     assert recording.load().t.tolist() == [0x1002] * 3
-    assert any(line.startswith("2 packets were never recorded") for line in recording.assumptions)
-
-
-def test_a_database_of_something_else_is_refused(tmp_path):
-    import sqlite3
-
-    path = tmp_path / "a.db3"
-    with sqlite3.connect(path) as base:
-        base.execute("CREATE TABLE people(name TEXT)")
-    base.close()
-    for strict in (True, False):
-        with pytest.raises(FormatError, match="no ROS 2 recording"):
-            dvskit.open_events(path, strict=strict)
+    assert any(line.startswith("2 packets") for line in recording.assumptions)

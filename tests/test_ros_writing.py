@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import numpy as np
 import pytest
 from rosbags.highlevel import AnyReader
@@ -11,6 +13,7 @@ from dvskit.errors import EventsError, OutputError
 from dvskit.formats import open_sink
 from dvskit.streams import Triggers
 from tests import ros_bags as bags
+from tests.laws import refused
 from tests.ros_bags import CONTAINERS, assert_same_triggers, some_events
 
 EPOCH_US = 1_700_000_000_000_000
@@ -25,22 +28,22 @@ def some_triggers(count, *, seed, start_us=0):
     )
 
 
-def save(path, events, triggers=None, *, chunk=None):
+def save(path, events, triggers=None, *, chunk=10**6):
     with open_sink(path, events.size) as sink:
         if triggers is not None:
             sink.write_triggers(triggers)
-        for at in range(0, len(events), chunk or max(1, len(events))):
-            sink.write(events[at : at + (chunk or len(events))])
+        for block in events.blocks(count=chunk):
+            sink.write(block)
     return sink
 
 
 @pytest.mark.parametrize("container", CONTAINERS)
 @pytest.mark.parametrize(("start_us", "encoding"), [(1000, "evt3"), (EPOCH_US, "libcaer")])
 def test_what_is_written_is_read_again(tmp_path, container, start_us, encoding):
-    events = some_events(40_000, seed=1, start_us=start_us, size=(640, 480))
-    triggers = some_triggers(900, seed=2, start_us=start_us + 5)
+    events = some_events(10_000, seed=1, start_us=start_us, size=(640, 480))
+    triggers = some_triggers(300, seed=2, start_us=start_us + 5)
     path = tmp_path / f"a.{container}"
-    sink = save(path, events, triggers)
+    sink = save(path, events, triggers, chunk=999)
     for strict in (True, False):
         recording = dvskit.open_events(path, strict=strict)
         assert recording.format == container
@@ -49,8 +52,16 @@ def test_what_is_written_is_read_again(tmp_path, container, start_us, encoding):
         assert_same_triggers(recording.triggers(), triggers)
         assert not recording.damage
         assert recording.other_streams() == {}
-    assert [note for note in sink.notes if "libcaer" in note] == sink.notes
     assert bool(sink.notes) == (encoding == "libcaer")
+    path = tmp_path / f"triggers.{container}"
+    save(path, dvskit.Events.empty((30, 20)), triggers)
+    recording = dvskit.open_events(path, size=(30, 20))
+    assert len(recording.load()) == 0
+    assert_same_triggers(recording.triggers(), triggers)
+    path = tmp_path / f"none.{container}"
+    save(path, dvskit.Events.empty((30, 20)))
+    recording = dvskit.open_events(path)
+    assert (recording.size, len(recording.load())) == ((30, 20), 0)
 
 
 @pytest.mark.parametrize("container", CONTAINERS)
@@ -88,39 +99,6 @@ def test_rosbags_and_plain_python_read_the_same_events(tmp_path, container, star
         assert_same_triggers(recording.triggers(), triggers)
 
 
-@pytest.mark.parametrize("start_us", [0, EPOCH_US])
-def test_the_file_does_not_depend_on_how_events_are_cut(tmp_path, start_us):
-    events = some_events(70_000, seed=5, start_us=start_us)
-    triggers = some_triggers(100, seed=6, start_us=start_us)
-    for container in ("bag", "mcap"):
-        files = []
-        for chunk in (None, 999, 65_536):
-            path = tmp_path / f"{chunk}.{container}"
-            save(path, events, triggers, chunk=chunk)
-            files.append(path.read_bytes())
-        assert files[0] == files[1] == files[2]
-
-
-@pytest.mark.parametrize("container", CONTAINERS)
-def test_no_events_are_a_file_that_says_the_size(tmp_path, container):
-    path = tmp_path / f"a.{container}"
-    dvskit.save_events(dvskit.Events.empty((30, 20)), path)
-    recording = dvskit.open_events(path)
-    assert recording.size == (30, 20)
-    assert len(recording.load()) == 0
-
-
-@pytest.mark.parametrize("container", CONTAINERS)
-def test_triggers_alone_are_kept(tmp_path, container):
-    for start_us in (7, EPOCH_US):
-        path = tmp_path / f"{start_us}.{container}"
-        triggers = some_triggers(40, seed=7, start_us=start_us)
-        save(path, dvskit.Events.empty((30, 20)), triggers)
-        recording = dvskit.open_events(path, size=(30, 20))
-        assert len(recording.load()) == 0
-        assert_same_triggers(recording.triggers(), triggers)
-
-
 def test_a_large_sensor_and_a_large_trigger_id_are_written_as_libcaer(tmp_path):
     events = some_events(100, seed=8, size=(4000, 30))
     dvskit.save_events(events, tmp_path / "a.mcap")
@@ -145,53 +123,35 @@ def test_gaps_keep_their_length(tmp_path, gap_us):
         assert bool(sink.notes) == (gap_us > 1 << 32)
 
 
-@pytest.mark.parametrize("t_us", [-1, (1 << 31) * 10**6])
-def test_times_that_ros_does_not_have_are_refused(tmp_path, t_us):
-    one = np.ones(1, np.int16)
-    events = dvskit.Events(t=[t_us], x=one, y=one, p=[True], size=(4, 4))
-    for container in CONTAINERS:
-        path = tmp_path / f"a.{container}"
-        with pytest.raises(EventsError, match="is no time of ROS"):
+@pytest.mark.parametrize("container", CONTAINERS)
+def test_what_cannot_be_written_leaves_what_was_there(tmp_path, container):
+    one, path = np.ones(1, np.int16), tmp_path / f"a.{container}"
+    for t_us in (-1, (1 << 31) * 10**6):
+        events = dvskit.Events(t=[t_us], x=one, y=one, p=[True], size=(4, 4))
+        with refused(EventsError, t_us):
             dvskit.save_events(events, path)
         assert list(tmp_path.iterdir()) == []
-
-
-def test_a_failure_leaves_what_was_there(tmp_path):
     events = some_events(100, seed=1)
-    for container in CONTAINERS:
-        path = tmp_path / f"a.{container}"
+    dvskit.save_events(events, path)
+    before = path.read_bytes()
+    with refused(OutputError, path):
         dvskit.save_events(events, path)
-        before = path.read_bytes()
-        with pytest.raises(OutputError, match="exists already"):
-            dvskit.save_events(events, path)
-        sink = open_sink(path, events.size, overwrite=True)
-        sink.__enter__()
+    with suppress(ZeroDivisionError), open_sink(path, events.size, overwrite=True) as sink:
         sink.write(events)
-        sink.__exit__(ZeroDivisionError, ZeroDivisionError(), None)
-        assert path.read_bytes() == before
-        path.unlink()
-    assert list(tmp_path.iterdir()) == []
+        raise ZeroDivisionError
+    assert [each.read_bytes() for each in tmp_path.iterdir()] == [before]
 
 
 def test_triggers_are_checked(tmp_path):
     events = some_events(10, seed=1)
-    wrong = Triggers(np.array([5, 4]), np.zeros(2, np.int16), np.zeros(2, bool))
-    with (
-        pytest.raises(EventsError, match="the time of the triggers runs back"),
-        open_sink(tmp_path / "a.bag", events.size) as sink,
-    ):
-        sink.write_triggers(wrong)
+    for t, numbers in (([5, 4], [0, 0]), ([4, 5], [0, -1])):
+        wrong = Triggers(np.array(t), np.array(numbers, np.int16), np.zeros(2, bool))
+        with (
+            refused(EventsError, "a.bag"),
+            open_sink(tmp_path / "a.bag", events.size) as sink,
+        ):
+            sink.write_triggers(wrong)
     with open_sink(tmp_path / "a.bag", events.size) as sink:
         sink.write(events)
-        with pytest.raises(EventsError, match="before the events"):
+        with refused(EventsError, "a.bag"):
             sink.write_triggers(Triggers.empty())
-
-
-def test_a_real_recording_survives_the_way_through_each_container(data, tmp_path):
-    raw = dvskit.open_events(data / "recordings" / "evt3_triggers_640x480.raw")
-    for container in CONTAINERS:
-        path = tmp_path / f"a.{container}"
-        save(path, raw.load(), raw.triggers())
-        recording = dvskit.open_events(path)
-        assert recording.load() == raw.load()
-        assert_same_triggers(recording.triggers(), raw.triggers())

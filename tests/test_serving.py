@@ -18,21 +18,6 @@ from websockets.sync.client import connect
 from dvskit.errors import ConfigError
 from dvskit.render.serving import LocalServer, answering, save_body
 
-BLOCKED = threading.Event()
-
-
-def refused(query):
-    raise ConfigError(f"a={query['a']} is wrong")
-
-
-async def take(request):
-    try:
-        await save_body(request, request.app.state.folder / "taken")
-    except OSError as error:
-        request.app.state.problem = str(error)
-        raise
-    return JSONResponse({})
-
 
 async def echo(link):
     await link.accept()
@@ -41,20 +26,34 @@ async def echo(link):
 
 
 @pytest.fixture
-def served():
-    BLOCKED.clear()
+def served(tmp_path):
+    """A server of short, long, wrong and slow answers; `problems` are those of transfers."""
+    going, problems = threading.Event(), []
+
+    def wrong(query):
+        raise ConfigError(f"a={query['a']} is wrong")
+
+    async def take(request):
+        try:
+            await save_body(request, tmp_path / "taken")
+        except OSError as error:
+            problems.append(str(error))
+            raise
+        return JSONResponse({})
+
     routes = [
         Route("/", answering("text/html", lambda query: b"<p>here</p>")),
         Route("/big", answering("text/plain", lambda query: bytes(50_000_000))),
-        Route("/bad", answering("text/plain", refused)),
+        Route("/bad", answering("text/plain", wrong)),
         Route("/broken", answering("text/plain", lambda query: b"%d" % (1 // 0))),
-        Route("/blocked", answering("text/plain", lambda query: b"%d" % BLOCKED.wait(60))),
+        Route("/blocked", answering("text/plain", lambda query: b"%d" % going.wait(60))),
         Route("/take", take, methods=["POST"]),
         WebSocketRoute("/echo", echo),
     ]
     with LocalServer(routes, command="view") as server:
+        server.problems = problems
         yield server
-        BLOCKED.set()
+        going.set()
 
 
 def ask(served, path, *, method="GET", **headers):
@@ -70,19 +69,22 @@ def raw(served, text):
     return link
 
 
-def test_every_answer_forbids_storing_framing_and_guessing(served):
-    for path, status in (("", 200), ("bad?a=3", 400), ("broken", 500), ("nowhere", 404)):
-        found, _, headers = ask(served, path)
-        assert found == status
-        assert headers["Cache-Control"] == "no-store"
-        assert headers["X-Frame-Options"] == "DENY"
-        assert headers["X-Content-Type-Options"] == "nosniff"
-        assert headers["Server"] is None
-
-
-def test_an_error_is_answered_in_a_line_and_a_fault_without_its_traceback(served):
-    assert ask(served, "bad?a=3")[1] == b"a=3 is wrong"
-    assert ask(served, "broken")[1] == b"Internal Server Error"
+@pytest.mark.parametrize(
+    ("path", "status", "body"),
+    [
+        ("", 200, b"<p>here</p>"),
+        ("bad?a=3", 400, b"a=3 is wrong"),
+        ("broken", 500, b"Internal Server Error"),  # without its traceback
+        ("nowhere", 404, b"Not Found"),
+    ],
+)
+def test_every_answer_forbids_storing_framing_and_guessing(served, path, status, body):
+    found, answer, headers = ask(served, path)
+    assert (found, answer) == (status, body)
+    assert headers["Cache-Control"] == "no-store"
+    assert headers["X-Frame-Options"] == "DENY"
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["Server"] is None
 
 
 @pytest.mark.parametrize("origin", ["http://evil.example", "null", "https://127.0.0.1"])
@@ -137,15 +139,13 @@ def test_slow_clients_and_long_answers_delay_nobody(served):
         link.close()
 
 
-def test_a_transfer_that_breaks_off_is_an_error(served, tmp_path):
-    state = served._server.config.app._app.state
-    state.folder, state.problem = tmp_path, ""
+def test_a_transfer_that_breaks_off_is_an_error(served):
     text = f"POST /TOKEN/take HTTP/1.1\r\nHost: {served.host}\r\nContent-Length: 100\r\n\r\nabc"
     raw(served, text).close()
     end = time.monotonic() + 20
-    while not state.problem and time.monotonic() < end:
+    while not served.problems and time.monotonic() < end:
         time.sleep(0.01)
-    assert state.problem == "the transfer broke off"
+    assert served.problems
 
 
 def test_closing_waits_neither_for_answers_nor_for_web_sockets(served):

@@ -14,6 +14,7 @@ import dvskit
 from dvskit import Events
 from dvskit.errors import ConfigError, FormatError
 from dvskit.formats.usb_driver import CAMERAS, UsbAddress, list_cameras
+from tests.laws import refused
 from tests.usb_cameras import TRIGGERS, Device, Name, driver, packet, packets, rows_of
 
 SIZE = (346, 260)
@@ -56,20 +57,19 @@ def read(plug, given, **rest):
 
 @pytest.mark.parametrize("count", [1, 7, 640, 10_000])
 def test_the_packets_of_the_driver_arrive_whole_however_they_are_cut(plug, count):
-    given = packets(EVENTS[:900] if count == 1 else EVENTS, count)
-    events, camera = read(plug, given)
-    assert events == (EVENTS[:900] if count == 1 else EVENTS)
+    events = EVENTS[:900] if count == 1 else EVENTS
+    idle = [None, packet(None), packet(rows_of(EVENTS[:0]))]
+    found, camera = read(plug, [*idle, *packets(events, count), None])
+    assert found == events
     assert camera.size == SIZE
     assert camera.damage.tallies == {}
 
 
-@pytest.mark.parametrize("name", ["dvxplorer_320x240_lz4.aedat4", "evt3_gen41_1280x720.raw"])
-def test_a_real_recording_that_is_replayed_arrives_exactly(plug, data, name):
-    recorded = dvskit.open_events(data / "recordings" / name)
+def test_a_real_recording_that_is_replayed_arrives_exactly(plug, data):
+    recorded = dvskit.open_events(data / "recordings" / "dvxplorer_320x240_lz4.aedat4")
     blocks = list(recorded)
     plug(Device([packet(each) for each in blocks], recorded.size, fails="end"))
-    arrived = dvskit.open_events("usb://evk4").load()
-    assert arrived == Events.concatenate(blocks)
+    assert dvskit.open_events("usb://evk4").load() == Events.concatenate(blocks)
 
 
 def test_a_block_does_not_share_the_memory_of_the_driver(plug):
@@ -78,13 +78,6 @@ def test_a_block_does_not_share_the_memory_of_the_driver(plug):
     block = next(iter(dvskit.open_events("usb://evk4")))
     rows["t"], rows["x"] = 0, 0
     assert block == EVENTS
-
-
-def test_time_without_events_passes(plug):
-    given = [None, packet(None), packet(rows_of(EVENTS[:0])), *packets(EVENTS), None]
-    events, camera = read(plug, given)
-    assert events == EVENTS
-    assert not camera.damage.tallies
 
 
 @pytest.mark.parametrize("given", [[None], packets(EVENTS)], ids=["dark", "events"])
@@ -148,16 +141,19 @@ def test_a_clock_that_starts_again_goes_on_and_late_events_are_counted(plug, cou
 def test_events_off_the_sensor_and_lost_packets_are_counted(plug):
     rows = rows_of(EVENTS)
     rows["x"][[5, 4000]], rows["y"][77] = 346, 40_000
-    given = [packet(rows[:2500], polarity_events_overflow_indices=np.array([3, 9])),
-             packet(rows[2500:], polarity_events_overflow_indices=None)]  # fmt: skip
+    given = [
+        packet(rows[:2500], polarity_events_overflow_indices=np.array([3, 9])),
+        packet(rows[2500:], polarity_events_overflow_indices=None),
+    ]
     events, camera = read(plug, given, dropped=lambda number: (4, 6)[number])
     kept = np.ones(len(EVENTS), bool)
     kept[[5, 77, 4000]] = False
     assert events == EVENTS[kept]
-    assert str(camera.damage) == (
-        "6 USB packets lost, as the computer was too slow; 2 gaps in the events where packets were "
-        "lost; 3 events off the sensor left out"
-    )
+    assert {what: count for (what, _), count in camera.damage.tallies.items()} == {
+        "USB packet": 6,
+        "gap": 2,
+        "event": 3,
+    }
 
 
 def test_triggers_come_along_and_other_data_is_counted(plug):
@@ -168,14 +164,13 @@ def test_triggers_come_along_and_other_data_is_counted(plug):
     blocks = iter(camera)
     next(blocks)
     found = camera.new_triggers()
-    assert (found.t.tolist(), found.id.tolist(), found.p.tolist()) == (
-        [150, 300], [2, 0], [True, False],
-    )  # fmt: skip
+    columns = (found.t.tolist(), found.id.tolist(), found.p.tolist())
+    assert columns == ([150, 300], [2, 0], [True, False])
     assert len(camera.new_triggers()) == 0
     camera.close()
     assert list(blocks) == []
     assert camera.assumptions == ["left out: 7 IMU samples and 2 frames"]
-    with pytest.raises(FormatError, match="camera evk4: is closed; open it again"):
+    with refused(FormatError, "evk4", "closed"):
         camera.load()
 
 
@@ -183,7 +178,7 @@ def test_a_camera_that_is_unplugged_ends_the_stream_and_that_is_reported(plug):
     plug(Device(packets(EVENTS), SIZE, fails="No such device"))
     camera = dvskit.open_events("usb://evk4")
     assert camera.load() == EVENTS
-    assert str(camera.damage) == "1 early end of the camera (No such device); is it plugged in?"
+    assert "No such device" in str(camera.damage)
 
 
 def test_biases_are_set(plug):
@@ -194,57 +189,45 @@ def test_biases_are_set(plug):
 
 
 @pytest.mark.parametrize(
-    ("path", "error", "message"),
+    ("path", "error", "named"),
     [
-        ("usb://evk5", ConfigError, "camera 'evk5' is unknown; did you mean 'evk4'?"),
-        ("usb://evk4/7", ConfigError, "is not usb://CAMERA"),
-        (
-            "usb://evk4?dif_on=3",
-            ConfigError,
-            "bias 'dif_on' is unknown to evk4; did you mean 'diff",
-        ),
-        ("usb://evk4?diff_on=high", ConfigError, "diff_on=high: the value must be a whole number"),
-        ("usb://evk4?nrst=3", ConfigError, "nrst=3: the value must be true or false"),
-        ("usb://evk4?diff_on=300", ConfigError, "diff_on=300: evk4 takes -80 to 140"),
-        (
-            "usb://evk4:77",
-            FormatError,
-            "camera evk4:77: is not connected; connected: evk4:00050423",
-        ),
-        ("usb://dvxplorer", FormatError, "camera dvxplorer: is not connected; connected: evk4:000"),
+        ("usb://evk5", ConfigError, "'evk4'"),
+        ("usb://evk4/7", ConfigError, "usb://CAMERA"),
+        ("usb://evk4?dif_on=3", ConfigError, "'diff_on'"),
+        ("usb://evk4?diff_on=high", ConfigError, "diff_on=high"),
+        ("usb://evk4?nrst=3", ConfigError, "nrst=3"),
+        ("usb://evk4?diff_on=300", ConfigError, "-80 to 140"),
+        ("usb://evk4:77", FormatError, "evk4:00050423"),
+        ("usb://dvxplorer", FormatError, "evk4:00050423"),
     ],
 )
-def test_a_wrong_address_is_one_line(plug, path, error, message):
+def test_a_wrong_address_is_one_line(plug, path, error, named):
     device = plug(Device([], SIZE))
-    with pytest.raises(error) as raised:
+    with refused(error, named):
         dvskit.open_events(path)
-    assert message in str(raised.value)
-    assert "\n" not in str(raised.value)
     assert device.closed.is_set() == ("300" in path)
 
 
 def test_a_size_and_a_format_do_not_apply(plug):
     plug(Device([], SIZE))
-    with pytest.raises(ConfigError, match="camera evk4: has a size of its own"):
+    with refused(ConfigError, "evk4", "size"):
         dvskit.open_events("usb://evk4", size=(9, 9))
-    with pytest.raises(FormatError, match="csv does not come at usb://; leave it out"):
+    with refused(FormatError, "csv"):
         dvskit.open_events("usb://evk4", format="csv")
 
 
 def test_a_camera_that_cannot_be_opened_is_one_line(plug, monkeypatch):
     plug("the device is already used by another program")
-    with pytest.raises(FormatError, match=r"already used by another program\); end other programs"):
+    with refused(FormatError, "already used by another program"):
         dvskit.open_events("usb://evk4")
     plug(Device([], SIZE), serial=None, problem="Access denied (insufficient permissions)")
-    with pytest.raises(
-        FormatError, match=r"Access denied.*neuromorphic-drivers-install-udev-rules"
-    ):
+    with refused(FormatError, "Access denied", "neuromorphic-drivers-install-udev-rules"):
         dvskit.open_events("usb://evk4")
     plug(None)
-    with pytest.raises(FormatError, match="is not connected; no USB event camera is"):
+    with refused(FormatError, "evk4"):
         dvskit.open_events("usb://evk4")
     monkeypatch.setitem(sys.modules, "neuromorphic_drivers", None)
-    with pytest.raises(ConfigError, match=r"cannot be imported.*pip install 'dvskit\[cameras\]'"):
+    with refused(ConfigError, "pip install 'dvskit[cameras]'"):
         dvskit.open_events("usb://evk4")
 
 
@@ -264,16 +247,15 @@ def test_an_address_is_read_back():
 
 def test_the_driver_has_what_is_used():
     nd = pytest.importorskip("neuromorphic_drivers")
+    from neuromorphic_drivers.device import Device as Real
+
     assert set(CAMERAS.values()) <= {each.name.lower() for each in nd.Name}
     for module in map(nd.__dict__.get, CAMERAS.values()):
         assert fields(module.Configuration)[0].name == "biases"
         assert fields(module.Biases)
         assert module.Properties().width > 0
-    from neuromorphic_drivers.device import Device as Real
-
     for name in ("properties", "backlog", "clear_backlog", "biases_bounds", "close", "__next__"):
         assert hasattr(Real, name)
-    assert [each.name for each in fields(nd.ListedDevice)] == [
-        "name", "connection", "address", "serial", "error",
-    ]  # fmt: skip
+    names = [each.name for each in fields(nd.ListedDevice)]
+    assert names == ["name", "connection", "address", "serial", "error"]
     assert signature(nd.list_devices).parameters == {}

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import http.server
 import re
-import signal
 import socket
-import subprocess
-import sys
 import threading
 from contextlib import contextmanager, suppress
 
@@ -18,8 +15,9 @@ from websockets.sync.server import serve
 
 import dvskit
 from dvskit.errors import FormatError, OutputError
-from dvskit.formats import network
-from tests.test_network import TOKEN, Sender
+from dvskit.formats import network, web_socket
+from tests.laws import refused
+from tests.test_tcp import TOKEN, Sender, blocks_until
 from tests.test_udp import make
 from tests.tree import text_of
 
@@ -33,6 +31,17 @@ def request_of(sender, **rest):
 
 
 @contextmanager
+def serving(server):
+    """Run a server in a thread."""
+    with server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join(20)
+
+
+@contextmanager
 def sending(*messages, code=1000):
     """Another program's server of messages; a code of None breaks the connection."""
 
@@ -43,12 +52,8 @@ def sending(*messages, code=1000):
             socket_.socket.shutdown(socket.SHUT_RDWR)
         socket_.close(code or 1000)
 
-    with serve(handle, "127.0.0.1", 0) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
+    with serving(serve(handle, "127.0.0.1", 0)) as server:
         yield f"ws://127.0.0.1:{server.socket.getsockname()[1]}"
-        server.shutdown()
-        thread.join(20)
 
 
 def file_of(tmp_path, name="a.raw"):
@@ -97,23 +102,23 @@ def test_a_page_of_another_origin_is_refused(address, origin, status):
     sender = Sender([make()], address)
     token = {"token": TOKEN} if address == LOCKED else {}
     if status != 101:
-        with pytest.raises(InvalidStatus) as raised:
+        with pytest.raises(InvalidStatus, match=str(status)):
             request_of(sender, origin=origin, **token)
-        assert raised.value.response.status_code == status
     with request_of(sender, **token, origin=origin if status == 101 else None) as socket_:
         assert b"".join(socket_)
     assert sender.ended() is None
-    assert sender.sink.notes == (
-        ["refused: 1 connection by token, path or page"] if status != 101 else []
-    )
+    assert [note[:21] for note in sender.sink.notes] == ["refused: 1 connection"] * (status != 101)
 
 
-@pytest.mark.parametrize(("host", "token", "admitted"), [
-    ("lab.example", TOKEN, True),
-    ("lab.example", "", False),
-    ("other.example", TOKEN, False),
-])  # fmt: skip
-def test_a_page_of_the_outputs_own_host_needs_a_token_too(host, token, admitted):
+@pytest.mark.parametrize(
+    ("host", "token", "status"),
+    [
+        ("lab.example", TOKEN, 101),
+        ("lab.example", "", 403),
+        ("other.example", TOKEN, 403),
+    ],
+)
+def test_a_page_of_the_outputs_own_host_needs_a_token_too(host, token, status):
     # Without one any site could name a host that resolves to the loopback.
     sender = Sender([make()], f"ws://{TOKEN}@127.0.0.1:0" if token else PLAIN)
     request = (
@@ -123,23 +128,23 @@ def test_a_page_of_the_outputs_own_host_needs_a_token_too(host, token, admitted)
     )
     with suppress(ConnectionError), socket.create_connection(sender.place) as peer:
         peer.sendall(request.encode())
-        assert peer.recv(12) == (b"HTTP/1.1 101" if admitted else b"HTTP/1.1 403")
-    if not admitted:
+        assert peer.recv(12) == f"HTTP/1.1 {status}".encode()
+    if status != 101:
         assert dvskit.load_events(sender.with_token() if token else sender.address) == make()
     sender.ended()
 
 
 @pytest.mark.parametrize(
-    ("address", "words"),
+    ("address", "named"),
     [
-        (f"ws://{'w' * 24}@127.0.0.1:{{}}/camera", r"HTTP 403\); are its token and path"),
+        (f"ws://{'w' * 24}@127.0.0.1:{{}}/camera", "HTTP 403"),
         ("ws://127.0.0.1:{}/camera", "HTTP 403"),
         (f"ws://{TOKEN}@127.0.0.1:{{}}/other", "HTTP 404"),
     ],
 )
-def test_a_receiver_with_a_wrong_address_gets_one_line(address, words):
+def test_a_receiver_with_a_wrong_address_gets_one_line(address, named):
     sender = Sender([make()], LOCKED)
-    with pytest.raises(FormatError, match=words) as raised:
+    with pytest.raises(FormatError, match=named) as raised:
         dvskit.open_events(address.format(sender.place[1]))
     assert TOKEN not in str(raised.value)
     assert "www" not in str(raised.value)
@@ -147,70 +152,40 @@ def test_a_receiver_with_a_wrong_address_gets_one_line(address, words):
     assert sender.ended() is None
 
 
-def test_an_output_that_is_no_web_socket_is_one_line():
+def test_an_output_that_is_no_web_socket_is_one_line(monkeypatch):
     sender = Sender([make()], "tcp://127.0.0.1:0")
-    with pytest.raises(FormatError, match="does not answer as a WebSocket"):
+    with refused(FormatError, "ws://127.0.0.1"):
         dvskit.open_events(sender.address.replace("tcp:", "ws:"))
     assert dvskit.load_events(sender.address) == make()
     assert sender.ended() is None
-
-
-def test_a_sender_that_does_not_answer_is_one_line(monkeypatch):
     monkeypatch.setattr(network, "_ANSWER_S", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"ws://127.0.0.1:{silent.getsockname()[1]}"
-        with pytest.raises(FormatError, match="does not answer as a WebSocket"):
+        with refused(FormatError, address):
             dvskit.open_events(address)
 
 
-@pytest.mark.parametrize(("code", "damaged"), [(1000, False), (1001, False), (1011, True),
-                                               (None, True)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("code", "damaged"), [(1000, False), (1001, False), (1011, True), (None, True)]
+)
 def test_an_end_without_its_code_is_damage_and_all_events_are_kept(tmp_path, code, damaged):
     with sending(file_of(tmp_path), code=code) as address:
         recording = dvskit.open_events(address)
         assert recording.load() == make()
     assert bool(recording.damage) == damaged
-    if damaged:
-        words = f"1 early end of the sender (close code {code or 1006})"
-        assert str(recording.damage) == words
+    assert (str(code or 1006) in str(recording.damage)) == damaged
 
 
-def test_a_killed_sender_is_damage_of_the_receiver():
-    code = (
-        "import sys, time\nfrom dvskit.formats import open_sink\n"
-        "from tests.test_udp import SIZE, make\n"
-        "sink = open_sink('ws://127.0.0.1:0', SIZE)\nprint(sink.serves, flush=True)\n"
-        "with sink:\n    sink.write(make())\n    sink._file.flush()\n    time.sleep(60)\n"
-    )
-    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
-    recording = dvskit.open_events(process.stdout.readline().strip())
-    arriving = iter(recording)
-    events = [next(arriving)]
-    process.send_signal(signal.SIGKILL)
-    process.communicate(timeout=20)
-    events += arriving
-    assert sum(map(len, events)) >= 1900
-    assert "1 early end of the sender" in str(recording.damage)
-
-
-def test_a_page_that_leaves_is_one_line_for_the_sender():
+def test_a_page_that_leaves_is_an_error_of_the_sender():
     left = threading.Event()
-
-    def blocks():
-        for number in range(1000):
-            yield make(1000, start_us=number * 10_000)
-            assert left.wait(10)
-
-    sender = Sender(blocks(), PLAIN)
+    sender = Sender(blocks_until(left), PLAIN)
     with request_of(sender) as socket_:
         assert socket_.recv()
     left.set()
-    error = sender.ended()
-    assert isinstance(error, OutputError)
-    assert "the receiver closed the connection" in str(error)
+    assert isinstance(sender.ended(), OutputError)
 
 
-def test_pings_are_answered_while_the_sender_has_no_events():
+def test_a_receiver_that_talks_and_pings_does_not_disturb_the_events():
     more = threading.Event()
 
     def blocks():
@@ -223,34 +198,21 @@ def test_pings_are_answered_while_the_sender_has_no_events():
         assert socket_.recv()
         assert socket_.ping().wait(5)
         more.set()
-        for _ in socket_:
-            pass
-    assert sender.ended() is None
-
-
-def test_a_receiver_that_talks_does_not_disturb_the_events():
-    sender = Sender([make()], PLAIN)
-    with request_of(sender) as socket_:
         with suppress(Exception):
             for _ in range(100):
                 socket_.send(b"\xff" * 1000)
-        received = b"".join(socket_)
-    assert received
-    sender.ended()
+        assert b"".join(socket_)
+    assert sender.ended() is None
 
 
 def test_a_message_beyond_the_limit_is_a_lost_end(monkeypatch, tmp_path):
-    from dvskit.formats import web_socket
-
     monkeypatch.setattr(web_socket, "_MESSAGE_BYTES", 5000)
     data = file_of(tmp_path)
     with sending(data[:4000], b"\0" * 6000) as address:
         recording = dvskit.open_events(address)
         assert len(recording.load())
-    assert "early end" in str(recording.damage)
+    assert recording.damage
 
-
-PAGE = b"<!doctype html><title>events</title>"
 
 # As the guide has it, with the address of a test and results in place of lines in the console.
 SCRIPT = re.search("```js\n(.*?)```", text_of("samples/guide/live-and-teach.md"), re.DOTALL)[1]
@@ -270,17 +232,13 @@ def site():
         def do_GET(self):
             self.send_response(200)
             self.end_headers()
-            self.wfile.write(PAGE)
+            self.wfile.write(b"<!doctype html><title>events</title>")
 
         def log_message(self, *_):
             pass
 
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
+    with serving(http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answer)) as server:
         yield server.server_port
-        server.shutdown()
-        thread.join(20)
 
 
 @pytest.mark.slow(seconds=4)
