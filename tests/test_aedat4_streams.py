@@ -24,7 +24,7 @@ from dvskit.formats.aedat4.layout import (
 )
 from dvskit.streams import Frame, Imu, Triggers
 from tests.arriving import small
-from tests.laws import refused, rows_of, scattered
+from tests.laws import refused, scattered
 from tests.ros_bags import assert_same_triggers
 
 REAL = "dvxplorer_320x240_lz4.aedat4"
@@ -157,55 +157,22 @@ def test_a_quantity_that_is_0_in_all_samples_was_not_measured(tmp_path: Path) ->
     assert same_imu(open_events(path).imu(), part)
 
 
-@pytest.mark.parametrize("kind", KINDS[:2])
-def test_dv_processing_and_we_read_what_the_other_writes(tmp_path: Path, kind: Compression) -> None:
+def test_dv_processing_reads_what_we_write(tmp_path: Path) -> None:
     dv = pytest.importorskip("dv_processing")
-    events, path = stream(4, 1000), tmp_path / "dv.aedat4"
-    config = dv.io.MonoCameraWriter.Config("DVXplorer_test")
-    config.compression = getattr(dv.CompressionType, kind.name)
-    config.addEventStream(tuple(SIZE))
-    config.addFrameStream(tuple(SIZE))
-    config.addImuStream()
-    config.addTriggerStream()
-    writer = dv.io.MonoCameraWriter(str(path), config)
-    store = dv.EventStore()
-    for row in rows_of(events):
-        store.push_back(*row)
-    writer.writeEvents(store)
-    frames = pictures()[:2]  # of bytes
-    for (t, stop, image, x, y), order in zip(frames, (1, -1), strict=True):
-        picture = image if order == 1 else image[:, :, ::-1].copy()
-        writer.writeFrame(dv.Frame(t, stop - t, x, y, picture, dv.FrameSource.SENSOR))
-    imu = samples(7)
-    axes = np.concatenate([imu.accelerometer, imu.gyroscope, imu.magnetometer], axis=1)
-    for i, t in enumerate(imu.t.tolist()):
-        writer.writeImu(dv.IMU(t, float(imu.temperature[i]), *axes[i].tolist()))
-    kinds = dv.TriggerType
-    edges_of = (kinds.EXTERNAL_SIGNAL_RISING_EDGE, kinds.EXTERNAL_SIGNAL_FALLING_EDGE)
-    for time, edge in enumerate((*edges_of, kinds.APS_EXPOSURE_START), start=5):
-        writer.writeTrigger(dv.Trigger(time, edge))
-    del writer
-    theirs = open_events(path)
-    assert theirs.load() == events
-    assert same_frames(list(theirs.frames()), frames)
-    assert same_imu(theirs.imu(), imu)
-    assert theirs.triggers().t.tolist() == [5, 6, 7]
-    assert theirs.triggers().id.tolist() == [0, 0, 3]
-    assert theirs.triggers().p.tolist() == [True, False, True]
-
-    ours = dv.io.MonoCameraRecording(str(write(tmp_path / "ours.aedat4", events, kind)))
-    got = ours.getNextEventBatch().numpy()
-    assert np.array_equal(got["timestamp"], events.t)
+    path = write(tmp_path / "ours.aedat4", stream(4, 1000), Compression.LZ4)
+    theirs = dv.io.MonoCameraRecording(str(path))
+    got = theirs.getNextEventBatch().numpy()
+    assert np.array_equal(got["timestamp"], stream(4, 1000).t)
     for frame in pictures():
-        read = ours.getNextFrame()
+        read = theirs.getNextFrame()
         image = frame.image if frame.image.ndim == 2 else frame.image[:, :, ::-1]
         assert np.array_equal(read.image, image)
         assert (read.timestamp, read.positionX) == (frame.t_us, frame.x)
-    batch = ours.getNextImuBatch()
+    batch = theirs.getNextImuBatch()
     assert [each.timestamp for each in batch] == samples(40).t.tolist()
     assert batch[3].accelerometerY == samples(40).accelerometer[3, 1]
     assert batch[3].magnetometerZ == samples(40).magnetometer[3, 2]
-    assert [each.timestamp for each in ours.getNextTriggerBatch()] == edges().t.tolist()
+    assert [each.timestamp for each in theirs.getNextTriggerBatch()] == edges().t.tolist()
 
 
 def test_trigger_types_become_ids_and_edges(tmp_path: Path) -> None:

@@ -166,17 +166,6 @@ def test_events_out_of_step_are_no_events_and_set_no_size(
             open_events(path, size=size).load()
 
 
-def test_real_events_out_of_step_set_no_size(data: Path, tmp_path: Path) -> None:
-    source = data / "recordings" / "ncars_type0.dat"
-    content, whole = source.read_bytes(), open_events(source)
-    path = tmp_path / "a.dat"
-    for at in (1975, 4339, 15241):
-        path.write_bytes(content[:at] + b"\x12" + content[at:])
-        recording = open_events(path, strict=False)
-        assert recording.size.width <= whole.size.width
-        assert len(set(rows_of(recording.load())) - set(rows_of(whole.load()))) < 8
-
-
 def test_padding_of_version_1_is_checked(tmp_path: Path) -> None:
     content = bytearray(sample_bytes(1, 0x0C))
     place = content.index(bytes((0x0C, 8))) + 2 + 800

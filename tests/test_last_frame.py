@@ -11,7 +11,6 @@ import pytest
 from dvskit.datasets import Emulation, open_samples
 from dvskit.datasets.clips import without_last_frame
 from dvskit.errors import LastFrameWarning, VideoError
-from dvskit.training import train_folder
 from tests.laws import refused
 
 FRAMES = 12
@@ -68,18 +67,3 @@ def test_its_events_are_those_of_the_other_frames(tmp_path):
     assert 0 < len(whole) - len(given) < 0.2 * len(whole)
     with refused(VideoError, "3.avi"):
         cut.events(names.index("b/3.avi"))
-
-
-@pytest.mark.campaign
-@pytest.mark.slow(seconds=10)
-def test_a_folder_with_such_a_clip_is_trained_on(tmp_path, run):
-    for label in ("a", "b"):
-        for k in range(3):
-            clip(tmp_path / "set" / label / f"{k}.avi", seed=k, lost=int(label == "a" and k == 1))
-    code, _, err = run("train", tmp_path / "set", "-o", "mine", "--minutes", "20",
-                       "--set", "loop.steps=1")  # fmt: skip
-    assert code == 0, err
-    assert err.count("last frame") == 1
-    clip(tmp_path / "set" / "a" / "1.avi", seed=1, lost=2)
-    with refused(VideoError, "1.avi"):
-        train_folder(tmp_path / "set", output=tmp_path / "other")

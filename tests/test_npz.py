@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import zipfile
-from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -112,21 +111,3 @@ def test_a_negative_count_of_events_is_an_error_and_no_empty_recording(tmp_path,
             other.writestr(member, archive.read(member).replace(b"(500,)", b"(-50,)"))
     with refused(FormatError, "'t'"):
         dvskit.load_events(tmp_path / "b.npz", strict=strict)
-
-
-@pytest.mark.slow
-def test_headers_damaged_in_any_byte_raise_nothing_but_our_errors(tmp_path):
-    dvskit.save_events(make(500), tmp_path / "a.npz")
-    whole = (tmp_path / "a.npz").read_bytes()
-    start = whole.index(b"\x93NUMPY")
-    errors = 0
-    for place in range(start, start + 128):
-        for flip in (0x01, 0x20):
-            damaged = bytearray(whole)
-            damaged[place] ^= flip
-            with suppress(FormatError):
-                (tmp_path / "b.npz").write_bytes(damaged)
-                dvskit.load_events(tmp_path / "b.npz")
-                errors -= 1
-            errors += 1
-    assert errors > 200
