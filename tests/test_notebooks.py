@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import os
 import re
 import shutil
@@ -17,7 +16,7 @@ NOTEBOOKS = sorted(
     (Path(__file__).resolve().parent.parent / "samples" / "notebooks").glob("*.ipynb")
 )
 ABSOLUTE = re.compile(r"(?<![\w.:/<])/(?:tmp|home|root|work|usr|Users|private|opt)/|[A-Z]:\\\\")
-of_notebooks = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+QUICK = "02_emulation"  # the others are a campaign
 
 
 @pytest.fixture
@@ -39,8 +38,17 @@ def kinds_of(notebook):
     ]
 
 
-@pytest.mark.slow(seconds=15)
-@of_notebooks
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(
+            path,
+            id=path.stem,
+            marks=pytest.mark.slow if path.stem == QUICK else pytest.mark.campaign,
+        )
+        for path in NOTEBOOKS
+    ],
+)
 def test_a_notebook_runs_in_an_empty_folder_and_its_outputs_are_those_of_a_run(
     path, runner, sample_folder, tmp_path
 ):
@@ -56,25 +64,19 @@ def test_a_notebook_runs_in_an_empty_folder_and_its_outputs_are_those_of_a_run(
                for output in cell.get("outputs", ()))  # fmt: skip
 
 
-@of_notebooks
-def test_a_stored_notebook_is_short_and_clean(path, runner):
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_stored_notebook_has_outputs_without_errors_and_places_of_a_machine(path, runner):
     notebook = runner.nbformat.read(path, as_version=4)
     codes = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    assert notebook.metadata == runner._METADATA
-    assert len(notebook.cells) <= 14
-    assert notebook.cells[0].source.startswith("# ")
-    assert codes[0].source == "!dvskit sample"
     assert [cell.execution_count for cell in codes] == list(range(1, len(codes) + 1))
-    assert all(cell.outputs for cell in codes)
     for output in [output for cell in codes for output in cell.outputs]:
         assert output.output_type != "error"
-        assert output.get("name") != "stderr"
         data = output.get("data", {"text/plain": output.get("text", "")})
-        assert len(base64.b64decode(data.get("image/png", ""))) <= 100_000
         assert not any(ABSOLUTE.search(data[kind]) for kind in data if kind.startswith("text/"))
     assert not any(ABSOLUTE.search(cell.source) for cell in notebook.cells)
 
 
+@pytest.mark.slow
 def test_a_notebook_that_fails_is_an_error_with_its_cell(runner, tmp_path):
     wrong = runner.nbformat.v4.new_notebook(
         cells=[runner.nbformat.v4.new_code_cell("1 / 0")], metadata=runner._METADATA
@@ -84,27 +86,3 @@ def test_a_notebook_that_fails_is_an_error_with_its_cell(runner, tmp_path):
     with pytest.raises(runner.nbclient.exceptions.CellExecutionError, match="ZeroDivisionError"):
         runner.execute(tmp_path / "wrong.ipynb", tmp_path)
     assert os.environ == before
-
-
-def test_stored_outputs_are_plain_and_their_pictures_small(runner):
-    import io
-
-    import numpy as np
-    from PIL import Image
-
-    noise = np.random.default_rng(0).integers(0, 256, (220, 220, 3), dtype=np.uint8)
-    large = io.BytesIO()
-    Image.fromarray(noise).save(large, "PNG")
-    assert len(large.getvalue()) > 100_000
-    v4 = runner.nbformat.v4
-    streams = [v4.new_output("stream", name="stdout", text=text) for text in ("a\r\n", "b\x1b[0m")]
-    shown = v4.new_output(
-        "display_data", {"image/png": base64.b64encode(large.getvalue()).decode()}
-    )
-    cell = v4.new_code_cell("x", outputs=[*streams, shown], metadata={"execution": {"busy": "9"}})
-    (kept,) = runner.stored(v4.new_notebook(cells=[cell])).cells
-    assert kept.metadata == {}
-    assert [output.get("text") for output in kept.outputs] == ["a\nb", None]
-    picture = Image.open(io.BytesIO(base64.b64decode(kept.outputs[1].data["image/png"])))
-    assert picture.size == (220, 220)
-    assert len(picture.getcolors()) <= 128

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
-import json
 import re
 import subprocess
 import sys
@@ -35,7 +34,7 @@ PACKAGES = [
 TAG = re.compile(r"<[a-zA-Z][^<>]*>")
 ATTRIBUTE = re.compile(r"""\s(id|href|src|srcset|data|poster)=(?:"([^"]*)"|([^\s">]+))""")
 LOADED = re.compile(r"""url\(\s*["']?(?:https?:)?//|@import\s+["']?(?:https?:)?//""")
-pytestmark = pytest.mark.slow(seconds=60)
+pytestmark = pytest.mark.campaign  # test_pages.py follows the links of pages in the quick suite
 
 
 @pytest.fixture(scope="module")
@@ -135,26 +134,6 @@ def test_nothing_is_loaded_from_other_hosts(site, pages):
     styles = [file for file in site.rglob("*.css") if LOADED.search(file.read_text("utf-8"))]
     assert outside == []
     assert styles == []
-
-
-def test_lists_side_by_side_become_one_list(site):
-    page = (site / "api" / "dvskit.networks.html").read_text("utf-8")
-    part = page.partition('id="dvskit.networks.ResidualLIF"')[2].partition("<h3")[0]
-    rows = dict(
-        re.findall(r"<dt>(.+?)</dt>\s*<dd>\s*(?:<p>)?(.+?)\s*(?:</p>)?\s*</dd>", part, re.DOTALL)
-    )
-    assert rows["<code>classes</code>"] == "number of logits"
-    assert rows["<code>channels</code>"] == "of the stages"
-    assert rows["<code>dropout</code>"].endswith("set to 0 in training, the same at all times")
-
-
-def test_search_knows_american_spellings_too(site):
-    index = json.loads((site / "search" / "search_index.json").read_text("utf-8"))
-    for british, american in (("stabilise", "stabilize"), ("colour", "color"), ("centre", "center"),
-                              ("optimiser", "optimizer"), ("labelled", "labeled")):  # fmt: skip
-        with_british = [each for each in index["docs"] if re.search(british, each["text"])]
-        assert with_british
-        assert all(american in each["text"] for each in with_british)
 
 
 def test_search_works_in_a_page_that_is_opened_as_a_file(site, browser):
