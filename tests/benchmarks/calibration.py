@@ -41,8 +41,8 @@ from numpy.typing import NDArray
 
 from dvskit import EmulatorParams, Events, emulate
 from dvskit.emulator.calibration import Calibration, Estimate, calibrate
+from dvskit.scenes import PersonScene
 from dvskit.streams import Frame
-from tests.benchmarks.arm_scene import ArmScene
 from tests.benchmarks.measured import machine
 
 SIZE = (64, 48)
@@ -153,11 +153,12 @@ def wandering(rng: np.random.Generator, disk: bool) -> list[Picture]:
 def person(seed: int) -> list[Picture]:
     """A person who waves before a wall that rests; small pictures are means of larger ones."""
     large = (4 * SIZE[0], 4 * SIZE[1])
-    scene = ArmScene.random("hand wave", seed, size=large, fps=1000, duration_us=MOVING * 1000)
-    quiet = ArmScene(**{n: getattr(scene, n) for n in scene.__dataclass_fields__} | {"noise": 0.0})
+    scene = PersonScene.random(
+        "right_hand_wave", seed, size=large, fps=1000, duration_us=MOVING * 1000
+    )
     return [
-        cv2.resize(frame.astype(np.float32), SIZE, interpolation=cv2.INTER_AREA).clip(0.5) / 255
-        for _, frame in quiet
+        cv2.resize(frame, SIZE, interpolation=cv2.INTER_AREA).astype(np.float32).clip(128) / 65535
+        for _, frame in scene
     ]
 
 
