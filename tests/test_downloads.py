@@ -156,25 +156,6 @@ def test_other_files_than_tonics_and_missing_ones_are_refused(digits, tmp_path, 
         open_public("n-mnist", tmp_path / "new", download=True)
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])
-def test_a_set_that_is_unpacked_in_part_is_not_taken(digits, tmp_path, monkeypatch, error):
-    root = tmp_path / "new"
-    unpack = tonic.download_utils.extract_archive
-
-    def ended(path: str) -> None:
-        if "test" in path:
-            raise error("no space left on device")
-        unpack(path)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(tonic.download_utils, "extract_archive", ended)
-        with pytest.raises(KeyboardInterrupt if error is KeyboardInterrupt else FormatError):
-            open_public("n-mnist", root, download=True)
-    assert not root.exists()
-    assert names(open_public("n-mnist", root, download=True)) == DIGITS
-    assert digits.asked == ["train.zip", "test.zip"]
-
-
 def test_a_set_that_is_moved_in_part_to_a_folder_that_exists_is_moved_on(tmp_path, monkeypatch):
     asked, kept = [], folder_of(tmp_path / "kept", {"wave": 1, "clap": 1})
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sqlite3
 import struct
@@ -26,7 +25,6 @@ from tests.ros_bags import (
     CONTAINERS,
     SIZE,
     array,
-    assert_same_triggers,
     packet,
     rows_of,
     some_events,
@@ -35,46 +33,6 @@ from tests.ros_bags import (
 
 def load(path, **options):
     return dvskit.open_events(path, **options).load()
-
-
-# --- real recordings ---
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("name", "strict"),
-    [("ros1_evt3_640x480.bag", True), ("ros2_evt3_640x480.db3", False)],
-)
-def test_evt3_packets_hold_the_events_and_triggers_of_their_raw_file(data, name, strict):
-    raw = dvskit.open_events(data / "recordings" / "evt3_triggers_640x480.raw")
-    recording = dvskit.open_events(data / "recordings" / name, strict=strict)
-    assert recording.load() == raw.load()
-    assert not recording.damage
-    assert len(recording.triggers()) == 4157
-    assert_same_triggers(recording.triggers(), raw.triggers())
-    assert recording.size_origin == "header"
-
-
-def test_libcaer_time_runs_on_where_its_31_bits_wrap(data):
-    truth = json.loads((data / "recordings" / "truth.json").read_text())
-    truth = truth["ros2_libcaer_rollover_640x480.db3"]
-    events = load(data / "recordings" / "ros2_libcaer_rollover_640x480.db3")
-    assert len(events) == truth["events"]
-    assert int(events.p.sum()) == truth["on"]
-    assert int(events.x.astype(int).sum()) == truth["sum_x"]
-    assert int(events.y.astype(int).sum()) == truth["sum_y"]
-    assert events.duration_us == 2_000_000 - 14
-    # The checksum of event_camera_codecs: nanoseconds, 18 of which each time ends in, modulo 2^64.
-    assert (sum(events.t.tolist()) * 1000 + 18 * len(events)) % 2**64 == 15762826572202229126
-
-
-def test_the_nanoseconds_of_a_mono_packet_are_microseconds(data):
-    recording = dvskit.open_events(data / "recordings" / "ros2_mono_cd.db3")
-    events = recording.load()
-    assert events.t.tolist() == list(range(100))
-    assert int(events.x.astype(int).sum()) == 34450
-    assert int(events.p.sum()) == 50
-    assert not any("rounded" in line for line in recording.assumptions)
 
 
 # --- encodings against plain Python ---

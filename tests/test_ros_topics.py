@@ -166,17 +166,10 @@ def test_a_publisher_that_starts_again_is_counted_and_time_goes_on(ros, packets)
     }
 
 
-@pytest.mark.parametrize(
-    ("words", "name"),
-    [
-        (("ros", "listen", TOPIC), "out.mcap"),
-        (("ros", "listen", TOPIC), "out.npz"),
-        (("convert", f"ros:/{TOPIC}"), "out.raw"),
-    ],
-)
-def test_listen_writes_any_format_until_ctrl_c(run, ros, packets, tmp_path, words, name):
+@pytest.mark.parametrize("name", ["out.mcap", "out.npz"])
+def test_listen_writes_any_format_until_ctrl_c(run, ros, packets, tmp_path, name):
     ros.say(TOPIC, PACKET, packets)
-    code, _, err = run(*words, name)
+    code, _, err = run("ros", "listen", TOPIC, name)
     assert code == 0, err
     assert dvskit.load_events(tmp_path / name) == EVENTS
     assert ros.open == 0

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-
 import numpy as np
 import pytest
 from rosbags.highlevel import AnyReader
 
 import dvskit
-from dvskit.errors import EventsError, OutputError
+from dvskit.errors import EventsError
 from dvskit.formats import open_sink
 from dvskit.streams import Triggers
 from tests import ros_bags as bags
@@ -111,35 +109,26 @@ def test_a_large_sensor_and_a_large_trigger_id_are_written_as_libcaer(tmp_path):
     assert_same_triggers(recording.triggers(), triggers)
 
 
-@pytest.mark.parametrize("gap_us", [4096, 1 << 24, 1 << 33])
-def test_gaps_keep_their_length(tmp_path, gap_us):
+@pytest.mark.parametrize(
+    ("container", "gap_us"),
+    [("bag", 4096), ("mcap", 1 << 24), ("db3", (1 << 32) + 4096)],
+)
+def test_gaps_keep_their_length(tmp_path, container, gap_us):
     t = np.array([10, 10 + gap_us, 11 + gap_us, 12 + 2 * gap_us])
     one = np.ones(4, np.int16)
     events = dvskit.Events(t=t, x=one, y=one, p=one.astype(bool), size=(4, 4))
-    for container in CONTAINERS:
-        path = tmp_path / f"a.{container}"
-        sink = save(path, events)
-        assert dvskit.load_events(path) == events
-        assert bool(sink.notes) == (gap_us > 1 << 32)
+    sink = save(tmp_path / f"a.{container}", events)
+    assert dvskit.load_events(tmp_path / f"a.{container}") == events
+    assert bool(sink.notes) == (gap_us > 1 << 32)
 
 
 @pytest.mark.parametrize("container", CONTAINERS)
-def test_what_cannot_be_written_leaves_what_was_there(tmp_path, container):
-    one, path = np.ones(1, np.int16), tmp_path / f"a.{container}"
+def test_times_that_ros_does_not_have_are_refused(tmp_path, container):
     for t_us in (-1, (1 << 31) * 10**6):
-        events = dvskit.Events(t=[t_us], x=one, y=one, p=[True], size=(4, 4))
+        events = dvskit.Events(t=[t_us], x=[1], y=[1], p=[True], size=(4, 4))
         with refused(EventsError, t_us):
-            dvskit.save_events(events, path)
+            dvskit.save_events(events, tmp_path / f"a.{container}")
         assert list(tmp_path.iterdir()) == []
-    events = some_events(100, seed=1)
-    dvskit.save_events(events, path)
-    before = path.read_bytes()
-    with refused(OutputError, path):
-        dvskit.save_events(events, path)
-    with suppress(ZeroDivisionError), open_sink(path, events.size, overwrite=True) as sink:
-        sink.write(events)
-        raise ZeroDivisionError
-    assert [each.read_bytes() for each in tmp_path.iterdir()] == [before]
 
 
 def test_triggers_are_checked(tmp_path):

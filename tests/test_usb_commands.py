@@ -191,16 +191,6 @@ def test_decisions_slower_than_a_camera_drop_events_and_count_them(
     assert sum(json.loads(line)["events"] for line in out.splitlines()) == len(MOVING) - dropped
 
 
-def test_render_and_reconstruct_take_a_camera_until_ctrl_c(run, plug, tmp_path):
-    plug(packets(EVENTS, 700))
-    code, _, err = run("render", "--camera", "evk4", "-o", "o.gif", "--scale", "1")
-    assert (code, "5,000 events" in err) == (130, True)
-    assert (tmp_path / "o.gif").stat().st_size > 1000
-    plug(packets(EVENTS, 700))
-    code, _, err = run("reconstruct", "--camera", "evk4", "-o", "o.npz", "--model", "filter")
-    assert (code, "5,000 events" in err) == (130, True)
-
-
 @pytest.fixture
 def serve(monkeypatch):
     """Replaces the page's server, which would wait for a person: runs a function, then Ctrl-C."""

@@ -64,7 +64,6 @@ def packets(events: Events, count: int = 1000) -> list[SimpleNamespace]:
 class Device:
     """Gives packets, one after the other; None is a time without data. Then it waits, or fails.
 
-    real_time  give each packet at the time of its last event
     dropped    the driver's counter of lost packets, at each packet
     """
 
@@ -73,14 +72,12 @@ class Device:
         given: Sequence[SimpleNamespace | None],
         size: tuple[int, int],
         *,
-        real_time: bool = False,
         dropped: Callable[[int], int] = lambda number: 0,
         fails: str = "",
         at_end: Callable[[], None] | None = None,
     ) -> None:
         self._given, self._size, self._fails, self._at_end = given, size, fails, at_end
-        self._real_time, self._dropped = real_time, dropped
-        self._next, self._began, self._first_us = 0, 0.0, 0
+        self._dropped, self._next = dropped, 0
         self.old = 0  # packets from before the reading
         self.closed = threading.Event()
         self.configuration: Any = None
@@ -123,20 +120,10 @@ class Device:
         if given is None:
             time.sleep(min(self.timeout_s, 0.005))
             return SimpleNamespace(system_time=time.time(), ring=None), None
-        self._wait(given)
         ring = SimpleNamespace(
             backlog=0, raw_packets=1, clutch_engaged=False, dropped_packets=self._dropped(number)
         )
         return SimpleNamespace(system_time=time.time(), ring=ring), given
-
-    def _wait(self, given: SimpleNamespace) -> None:
-        rows = given.polarity_events
-        if not self._real_time or rows is None or not len(rows):
-            return
-        if not self._began:
-            self._began, self._first_us = time.monotonic(), int(rows["t"][0])
-        due = self._began + (int(rows["t"][-1]) - self._first_us) / 1e6
-        time.sleep(max(0.0, due - time.monotonic()))
 
 
 def driver(
