@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import http.client
+import itertools
 import os
 import random
 import re
@@ -21,6 +22,7 @@ import sys
 import tempfile
 import threading
 import time
+import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -37,6 +39,7 @@ _PATIENCE_S, _MOST_MB = 1.0, 200
 _SLOW = 200  # connections that send a byte a second
 _FLOOD = 40  # web sockets
 _BODY = 300_000_000  # bytes of a body that nobody asked for
+SENT = tomllib.loads(Path(__file__).with_suffix(".toml").read_text("utf-8"))
 
 
 class Served:
@@ -168,12 +171,10 @@ def request(
 
 def foreign(served: Served, rng: random.Random) -> None:
     """Other hosts, other origins, wrong tokens: nothing but a refusal."""
-    hosts = ("evil.example", "127.0.0.1", f"{served.host}.evil.example", "[::1]", "", "a" * 5000)
+    hosts = [each.format(host=served.host) for each in SENT["hosts"]] + ["a" * 5000]
     asked = [request(served, "", f"Host: {host}") for host in hosts]
-    asked += [
-        request(served, "", f"Origin: {origin}")
-        for origin in ("null", "http://evil.example", f"https://{served.host}", "file://")
-    ]
+    for origin in SENT["origins"]:
+        asked.append(request(served, "", f"Origin: {origin.format(host=served.host)}"))
     for token in ("", "x" * len(served.token), served.token[:-1], served.token.swapcase()):
         asked.append(request(served, "").replace(served.token.encode(), token.encode()))
     for each in asked:
@@ -184,86 +185,29 @@ def foreign(served: Served, rng: random.Random) -> None:
 
 def traversal(served: Served, rng: random.Random) -> None:
     """Paths out of the folder, in all spellings."""
-    ups = (
-        "../",
-        "..%2f",
-        "%2e%2e/",
-        "%252e%252e%252f",
-        "..\\",
-        "..%5c",
-        "....//",
-        "%c0%ae%c0%ae/",
-        "/",
-    )
-    names = ("etc/passwd", "%65tc/passwd", "etc/passwd%00.html", "etc/passwd\x00")
-    for up in ups:
-        for name in names:
-            path = up * 12 + name
-            for where in (
-                path,
-                f"file?cloud=0&format={path}",
-                f"thumbnail?clip={path}",
-                f"preview?clip=wave/{path}",
-                f"drop?name={path}",
-            ):
-                method = "POST" if where.startswith("drop") else "GET"
-                found = served.send(request(served, where, method=method))
-                if _SECRET in found:
-                    served.fault(f"{where} was served")
+    for up, name, query in itertools.product(SENT["ups"], SENT["files"], SENT["file_queries"]):
+        where = query.format(up * 12 + name)
+        method = "POST" if where.startswith("drop") else "GET"
+        if _SECRET in served.send(request(served, where, method=method)):
+            served.fault(f"{where} was served")
     served.send(request(served, "a" * 60_000))
     served.send(request(served, "thumbnail?clip=" + "a/" * 4000))
 
 
 def malformed(served: Served, rng: random.Random) -> None:
     """Unknown methods, broken heads, contradictory lengths."""
-    for method in ("PUT", "DELETE", "TRACE", "CONNECT", "PROPFIND", "get", "A" * 5000, "\x00"):
+    for method in (*SENT["methods"], "A" * 5000):
         served.send(request(served, "", method=method))
-    for header in (
-        "Content-Length: -1",
-        "Content-Length: 99999999999999999999",
-        "A" * 70_000,
-        "Content-Length: 3\r\nContent-Length: 4",
-        "Transfer-Encoding: gzip, chunked",
-        "Transfer-Encoding: chunked\r\nContent-Length: 3",
-        ": empty",
-        "a b: c",
-        "\x00: \xff",
-        "Expect: 100-continue",
-        "Range: bytes=0-99999999999",
-        "Upgrade: h2c",
-    ):
+    for header in (*SENT["headers"], "A" * 70_000):
         served.send(request(served, "", header))
         served.send(request(served, "do", header, method="POST", body=b"zz\r\nabc"))
-    for text in (
-        b"GET / HTTP/0.9\r\n\r\n",
-        b"GET / HTTP/9.9\r\n\r\n",
-        b"\r\n" * 500,
-        b"GET\r\n\r\n",
-        b"\x16\x03\x01\x02\x00\x01\x00",
-        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-    ):
-        served.send(text)
-    for query in (
-        "part?cloud=0&start=1&stop=0",
-        "part?cloud=9",
-        "picture?cloud=0&at=-1",
-        "decided?cloud=0&first=9999999999999999999999",
-        "events?cloud=%ff",
-        "part",
-    ):
+    for text in (*SENT["texts"], "\r\n" * 500):
+        served.send(text.encode("latin-1"))
+    for query in SENT["queries"]:
         served.send(request(served, query))
-    for body in (
-        b"",
-        b"{",
-        b"[1]",
-        b'{"do": 3}',
-        b'{"do": "add_class", "name": "../x"}',
-        b"\xff" * 99,
-        b'{"do": "rename_class", "old": "a", "new": "/etc"}',
-        b"[" * 9000,
-    ):
+    for body in (*SENT["bodies"], "\xff" * 99, "[" * 9000):
         length = f"Content-Length: {len(body)}"
-        served.send(request(served, "do", length, method="POST", body=body))
+        served.send(request(served, "do", length, method="POST", body=body.encode("latin-1")))
 
 
 def huge(served: Served, rng: random.Random) -> None:
@@ -317,21 +261,15 @@ def sockets(served: Served, rng: random.Random) -> None:
     for _ in range(_FLOOD):
         with suppress(WebSocketException, OSError):
             links.append(connect(url, open_timeout=5, max_size=None))
-    texts = (
-        '{"size": [64, 48]}',
-        "{",
-        '{"size": [1e9, -3]}',
-        '{"record": {"label": "../x"}}',
-        "\x00",
-        '{"finish": 1}',
-        '{"record": 7}',
-        '{"size": [1000, 1000]}',
-    )
     for number in range(2000):
         with suppress(WebSocketException, OSError):
             link = links[number % len(links)] if links else None
             if link is not None:
-                link.send(rng.choice(texts) if number % 3 else rng.randbytes(rng.randrange(4000)))
+                link.send(
+                    rng.choice(SENT["messages"])
+                    if number % 3
+                    else rng.randbytes(rng.randrange(4000))
+                )
     for link in links[:3]:
         with suppress(WebSocketException, OSError):
             link.send(bytes(8 << 20))
@@ -343,20 +281,10 @@ def sockets(served: Served, rng: random.Random) -> None:
 
 def noise(served: Served, rng: random.Random, count: int = 3000) -> None:
     """Random bytes, and requests of which bytes are changed."""
-    paths = (
-        "",
-        "told",
-        "events?cloud=0",
-        "part?cloud=0&start=0&stop=9",
-        "file?cloud=0&format=csv",
-        "thumbnail?clip=a/b",
-        "commands",
-        "teach.css",
-    )
     links: list[socket.socket] = []
     for number in range(count):
         if number % 3:
-            data = bytearray(request(served, rng.choice(paths)))
+            data = bytearray(request(served, rng.choice(SENT["paths"])))
             for _ in range(rng.randrange(1, 6)):
                 data[rng.randrange(len(data))] = rng.randrange(256)
         else:
@@ -372,14 +300,8 @@ def noise(served: Served, rng: random.Random, count: int = 3000) -> None:
 
 
 ATTACKS: tuple[Callable[[Served, random.Random], None], ...] = (
-    foreign,
-    traversal,
-    malformed,
-    huge,
-    slow,
-    sockets,
-    noise,
-)
+    foreign, traversal, malformed, huge, slow, sockets, noise,
+)  # fmt: skip
 
 
 def main(words: list[str]) -> None:
