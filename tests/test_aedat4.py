@@ -36,8 +36,8 @@ STREAMS = {
     "extremes": Events(t=[-(2**63), 2**63 - 1], x=[0, 32766], y=[32766, 0], p=[1, 0],
                        size=(32767, 32767)),
 }  # fmt: skip
-PAIRS = [*((name, Compression.LZ4) for name in STREAMS),
-         *(("many packets", kind) for kind in Compression if kind != Compression.LZ4)]  # fmt: skip
+PAIRS = [(name, Compression.LZ4) for name in STREAMS]
+PAIRS += [("many packets", kind) for kind in Compression if kind != Compression.LZ4]
 
 
 def write(path: Path, events: Events, kind: Compression) -> Path:

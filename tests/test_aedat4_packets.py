@@ -129,14 +129,6 @@ def test_time_that_runs_back_only_between_packets_is_seen(
             assert len(open_events(path, strict=False).load()) == 2000
 
 
-def test_xxh32_gives_the_checksums_of_its_specification() -> None:
-    known = {b"": 0x02CC5D05, b"a": 0x550D7456, b"abc": 0x32D153FF,
-             b"Nobody inspects the spammish repetition": 0xE2293B2F}  # fmt: skip
-    for text, expected in known.items():
-        data = np.frombuffer(b"..." + text + bytes(8), np.uint8)
-        assert lz4_frames.xxh32(data, 3, 3 + len(text)) == expected
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_packets_of_all_lengths_are_read_on_threads_and_in_windows(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -261,8 +262,7 @@ def test_an_impossible_word_is_an_error_with_its_offset_and_salvage_skips_it(
 def test_half_a_word_at_the_end_is_damage_in_files_and_streams(tmp_path: Path, name: str) -> None:
     units = [*high(name, 1), *event(name, 0, 1, 1)]
     content = raw(tmp_path / "a.raw", name, units, tail=b"\x01\x02\x03").read_bytes()
-    for reopen in (lambda **how: open_events(tmp_path / "a.raw", **how),
-                   lambda **how: arrive(content, **how)):  # fmt: skip
+    for reopen in (partial(open_events, tmp_path / "a.raw"), partial(arrive, content)):
         with refused(DamagedFileError, "3 of", len(content) - 3):
             read_all(reopen())
         recording = reopen(strict=False)

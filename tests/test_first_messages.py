@@ -54,9 +54,7 @@ def test_a_csv_in_seconds_says_how_it_is_read(tmp_path, head, names):
     path.write_text(
         f"{names}\n" * head + "".join(f"{','.join(map(str, line))}\n" for line in lines)
     )
-    with refused(FormatError, "seconds"):
-        dvskit.open_events(path)
-    with pytest.raises(FormatError) as caught:
+    with pytest.raises(FormatError, match="seconds") as caught:
         dvskit.open_events(path)
     assert dvskit.load_events(path, format=offered(caught), size=events.size) == events
 

@@ -40,9 +40,14 @@ def test_structured_arrays_of_all_layouts_are_read(tmp_path, layout):
 
 @pytest.mark.parametrize(
     ("order", "dtype", "fortran"),
-    [("txyp", np.int64, False), ("xytp", np.int16, True), ("xypt", np.uint32, False),
-     ("txyp", np.float64, True), ("xypt", ">i4", False)],
-)  # fmt: skip
+    [
+        ("txyp", np.int64, False),
+        ("xytp", np.int16, True),
+        ("xypt", np.uint32, False),
+        ("txyp", np.float64, True),
+        ("xypt", ">i4", False),
+    ],
+)
 @pytest.mark.parametrize("off", [0, -1])
 def test_plain_columns_are_told_by_what_they_hold(tmp_path, order, dtype, fortran, off):
     events = make(500)

@@ -90,8 +90,8 @@ def test_reused_columns_share_their_memory():
 def test_blocks_of_a_count_or_a_duration_hold_all_events(recording, reuse):
     events = make()
     assert recording.load() == events == Events.concatenate(recording)
-    spans = [{}, *({"count": n} for n in (1, 7, 699, 700, 701, COUNT, COUNT + 1)),
-             *({"duration_us": us} for us in (1, 39, 1000, 10**12))]  # fmt: skip
+    spans = [{}, *({"count": n} for n in (1, 7, 699, 701, COUNT, COUNT + 1))]
+    spans += [{"duration_us": us} for us in (1, 39, 1000, 10**12)]
     for how in spans:
         kept = [block.to_array() for block in recording.blocks(reuse=reuse, **how)]
         lengths = [len(part) for part in kept]
