@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -14,10 +15,10 @@ from torch import nn
 from dvskit import Events, load_events, save_events
 from dvskit.errors import ConfigError, FittedWarning, ModelError
 from dvskit.evaluation import Live, LiveDecision, Reject, classify_windows, decide
-from dvskit.evaluation.live import RunningOn, WindowByWindow, stepping
 from dvskit.networks import Layered, MotionLIF
 from dvskit.training import InputConfig, Model, load_model, save_model
 from dvskit.training.input_config import representation_of
+from tests.laws import InBlocks, random_cuts, refused
 
 SIZE = (24, 16)
 BINS, BIN_US = 5, 1000
@@ -46,19 +47,15 @@ def make(count: int = 4000, span_us: int = 23_400, start_us: int = 7_000_123, se
     return Events(t=t, x=x, y=y, p=rng.random(count) < 0.5, size=SIZE)
 
 
-def joined(*parts: Events) -> Events:
-    return Events.concatenate(parts)
-
-
 EVENTS = make()
 # A gap of some bins, one of more than a window, one of hours, and one at the end of a bin.
-GAPS = joined(
+GAPS = Events.concatenate([
     make(300, 2500, 0),
     make(200, 900, 5_800),
     make(300, 3000, 15_000),
     make(200, 700, 8_000_000_000),
     make(200, 1000, 8_000_001_000),
-)
+])  # fmt: skip
 
 
 def pushed(live: Live, events: Events, borders: list[int], size=None) -> list[LiveDecision]:
@@ -115,24 +112,12 @@ def test_decisions_are_those_of_the_definition(events: Events) -> None:
     assert sum(each.events for each in found) == len(events)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("events", [EVENTS, GAPS], ids=["dense", "gaps"])
-@pytest.mark.parametrize("cut", [1, 7, 400, "random"])
-def test_decisions_are_the_same_however_the_stream_is_cut(events: Events, cut: int | str) -> None:
-    rng = np.random.default_rng(5)
-    few = events[:1000] if cut == 1 else events
-    borders = (
-        sorted(rng.integers(0, len(few), 60).tolist())
-        if cut == "random"
-        else list(range(int(cut), len(few), int(cut)))
-    )
-    assert pushed(Live(MODEL), few, borders) == list(decide(MODEL, few))
-
-
-def test_two_passes_decide_the_same_and_leave_torch_as_it_was() -> None:
-    threads = torch.get_num_threads()
-    live = Live(MODEL)
-    assert pushed(live, EVENTS, [100]) == pushed(live, EVENTS, [2000])
+def test_decisions_are_the_same_however_the_stream_is_cut_at_each_pass(events: Events) -> None:
+    threads, live, expected = torch.get_num_threads(), Live(MODEL), list(decide(MODEL, events))
+    few = list(range(40))  # of one event
+    for cuts in (random_cuts(len(events), 5), [*few, *range(40, len(events), 7)]):
+        assert pushed(live, events, cuts) == expected
     assert torch.get_num_threads() == threads
 
 
@@ -157,7 +142,6 @@ READOUTS = {
 @pytest.mark.parametrize("name", READOUTS)
 def test_every_readout_is_of_the_latest_window(name: str) -> None:
     model = model_of(READOUTS[name])
-    assert isinstance(stepping(model, None), RunningOn)
     decisions = list(decide(model, EVENTS))
     window = classify_windows(model, EVENTS).windows[0]
     assert decisions[BINS - 1].probabilities == pytest.approx(window.probabilities, abs=1e-5)
@@ -174,7 +158,6 @@ def test_bins_that_stand_alone_are_stepped(name: str, channels: int) -> None:
     starts = [int(EVENTS.t[0]) + number * BIN_US for number in range(BINS)]
     parts = [one(EVENTS.between(at, at + BIN_US), start_us=at) for at in starts]
     assert torch.equal(torch.cat(parts), whole)
-    assert isinstance(stepping(model, None), RunningOn)
     window = classify_windows(model, EVENTS).windows[0]
     found = list(decide(model, EVENTS))[BINS - 1]
     assert found.probabilities == pytest.approx(window.probabilities, abs=1e-5)
@@ -200,7 +183,6 @@ class Wrapped(nn.Module):
     ids=["no step", "bins that depend on each other"],
 )
 def test_what_cannot_step_judges_each_window_from_rest(model: Model) -> None:
-    assert isinstance(stepping(model, None), WindowByWindow)
     decisions = list(decide(model, EVENTS))
     assert pushed(Live(model), EVENTS, [10, 1234]) == decisions
     for decision in (decisions[2], decisions[BINS - 1], decisions[-3]):
@@ -241,7 +223,7 @@ def test_a_bin_is_over_when_it_is_told_so_and_no_sooner() -> None:
     assert (decision.start_us, decision.events) == (first, 50)
     assert [each.events for each in run.push(Events.empty(SIZE), until_us=first + 3500)] == [0, 0]
     assert run.rest() == []
-    expected = list(decide(MODEL, joined(events, make(1, 1, first + 9000))))
+    expected = list(decide(MODEL, Events.concatenate([events, make(1, 1, first + 9000)])))
     assert decision == expected[0]
 
 
@@ -250,28 +232,25 @@ def test_a_clock_that_tells_of_a_quiet_window_gives_what_a_long_gap_gives() -> N
     before, behind = make(300, 2500, 0), make(200, 900, 50_000)
     found = [*run.push(before), *run.quiet()]
     found += [*run.push(behind), *run.rest()]
-    assert found == list(decide(MODEL, joined(before, behind)))
+    assert found == list(decide(MODEL, Events.concatenate([before, behind])))
     assert run.quiet() != []
     assert run.quiet() == []
 
 
 def test_arrays_that_the_caller_changes_later_do_not_matter() -> None:
-    run = Live(MODEL).start()
-    t, x = EVENTS.t.copy(), EVENTS.x.copy()
+    run, columns = Live(MODEL).start(), [getattr(EVENTS, name).copy() for name in "txyp"]
     found: list[LiveDecision] = []
     for first in range(0, len(EVENTS), 333):
-        part = slice(first, first + 333)
-        t[:], x[:] = EVENTS.t, EVENTS.x
-        found += run.push(
-            Events.from_checked(t[part], x[part], EVENTS.y[part], EVENTS.p[part], EVENTS.size)
-        )
-        t[:], x[:] = 0, 0
+        for column, name in zip(columns, "txyp", strict=True):
+            column[:] = getattr(EVENTS, name)
+        part = [column[first : first + 333] for column in columns]
+        found += run.push(Events.from_checked(*part, EVENTS.size))
+        for column in columns:
+            column[:] = 0
     assert [*found, *run.rest()] == list(decide(MODEL, EVENTS))
 
 
 def test_the_delay_is_from_the_arrival_to_the_decision_and_no_part_of_its_equality() -> None:
-    import time
-
     run = Live(MODEL).start()
     decisions = run.push(EVENTS, arrived=time.perf_counter() - 100)
     assert all(100 < each.delay_s < 200 for each in decisions)
@@ -280,7 +259,7 @@ def test_the_delay_is_from_the_arrival_to_the_decision_and_no_part_of_its_equali
 
 def test_events_of_another_sensor_are_fitted_as_classify_fits_them() -> None:
     events = Events(t=EVENTS.t, x=EVENTS.x * 2, y=EVENTS.y * 2, p=EVENTS.p, size=(48, 32))
-    with pytest.warns(FittedWarning, match="48x32 fitted to 24x16"):
+    with pytest.warns(FittedWarning, match="48x32"):
         decisions = list(decide(MODEL, events))
     with pytest.warns(FittedWarning):
         window = classify_windows(MODEL, events).windows[0]
@@ -299,25 +278,23 @@ def test_a_recording_and_a_path_are_decided_on_like_their_events(tmp_path) -> No
 def test_decisions_come_while_the_stream_does() -> None:
     given = 0
 
-    class Counting:
-        size = EVENTS.size
-
+    class Counting(InBlocks):
         def __iter__(self) -> Iterator[Events]:
             nonlocal given
-            for first in range(0, len(EVENTS), 100):
+            for block in super().__iter__():
                 given += 1
-                yield EVENTS[first : first + 100]
+                yield block
 
-    decisions = decide(MODEL, Counting())
+    decisions = decide(MODEL, Counting(EVENTS, 100))
     assert given == 0
     next(decisions)
     assert given < 5
 
 
-def test_what_is_wrong_is_said_at_once() -> None:
-    with pytest.raises(ModelError, match="neither a model folder nor a shipped model"):
+def test_what_is_no_model_is_refused_at_once() -> None:
+    with refused(ModelError, "nothing-like-it"):
         decide("nothing-like-it", EVENTS)
-    with pytest.raises(ConfigError, match="model"):
+    with refused(ConfigError, "model"):
         Live("dvs128-gestures")
 
 
