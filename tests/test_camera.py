@@ -9,9 +9,10 @@ import cv2
 import numpy as np
 import pytest
 
-from dvskit import Events, emulate
+from dvskit import emulate
 from dvskit.errors import ConfigError, VideoError
-from dvskit.video import ArrayFrames, CameraFrames, ImageFolder, VideoFrames, luminance
+from dvskit.video import CameraFrames, ImageFolder, VideoFrames, luminance
+from tests.laws import refused
 
 
 class Capture:
@@ -68,17 +69,17 @@ def test_a_camera_stops_when_asked_and_is_then_closed():
             camera.stop()
         assert count < 20
     assert capture.released
-    with pytest.raises(VideoError, match="is closed"):
+    with refused(VideoError, "closed"):
         next(iter(camera))
 
 
-def test_a_camera_that_is_not_there_is_told():
-    with pytest.raises(VideoError, match="camera 3: cannot be opened"):
+def test_a_camera_that_is_not_there_is_refused():
+    with refused(VideoError, "camera 3"):
         CameraFrames(3, capture=Capture(0))
 
 
 def test_a_camera_is_emulated():
-    events = Events.concatenate(emulate(CameraFrames(capture=Capture(12, 0.01))))
+    events = emulate(CameraFrames(capture=Capture(12, 0.01))).load()
     assert len(events) > 12 * 16
     assert events.p.all()
 
@@ -86,8 +87,7 @@ def test_a_camera_is_emulated():
 def test_linear_light_follows_the_srgb_curve():
     codes = np.arange(256, dtype=np.uint8)[None]
     light = luminance(codes)[0]
-    assert light[0] == 0
-    assert light[255] == 1
+    assert (light[0], light[255]) == (0, 1)
     assert light[10] == pytest.approx(10 / 255 / 12.92, rel=1e-6)
     assert light[188] == pytest.approx(0.5029, abs=1e-4)
     assert np.allclose(luminance(codes.astype(np.uint16) * 257), light)
@@ -116,12 +116,5 @@ def test_images_and_videos_give_linear_light(tmp_path, data):
     decoded = luminance(luma)
     assert np.corrcoef(decoded.ravel(), linear.ravel())[0, 1] > 0.98
     assert abs(float(linear.mean() - decoded.mean())) < 0.03
-    with pytest.raises(ConfigError, match="did you mean 'linear'"):
+    with refused(ConfigError, "'linea'", "'linear'"):
         VideoFrames(video, light="linea")
-
-
-def test_light_above_white_gives_events():
-    frames = np.full((3, 4, 5), 0.5, np.float32)
-    frames[1:] = 10.0
-    events = Events.concatenate(emulate(ArrayFrames(frames, fps=100, white=1)))
-    assert len(events) == 4 * 5 * int(np.log(20) / 0.2)

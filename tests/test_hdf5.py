@@ -20,10 +20,10 @@ from dvskit.errors import (
     OutputError,
     UnknownFormatError,
 )
-from dvskit.formats.hdf5 import reading, stored
 from dvskit.formats.hdf5.filters import ECF
 from dvskit.formats.hdf5.writing import EVENT, INDEX, TRIGGER
 from dvskit.streams import Triggers
+from tests.arriving import small
 from tests.laws import refused
 
 SIZE = (640, 480)
@@ -90,7 +90,8 @@ def write_v2e(path):
     with h5py.File(path, "w") as file:
         file.create_dataset("events", data=rows, maxshape=(None, 4), compression="gzip")
         frames = np.arange(3 * SIZE[0] * SIZE[1]).reshape(3, SIZE[1], SIZE[0]) % 251
-        file.create_dataset("frame", data=frames.astype("u1"), compression="gzip")
+        chunks = (2, SIZE[1], SIZE[0])
+        file.create_dataset("frame", data=frames.astype("u1"), chunks=chunks, compression="gzip")
         file["frame_ts"] = np.array([0, 40_000, 80_000], "u4")
         file["frame_idx"] = np.array([0, 2000, 4000], "u8")
 
@@ -112,7 +113,7 @@ def write_mvsec(path):
     columns = [EVENTS.x, EVENTS.y, EVENTS.t / 1e6, np.where(EVENTS.p, 1, -1)]
     with h5py.File(path, "w") as file:
         file.create_dataset(
-            "davis/left/events", data=np.stack(columns, 1).astype("f8"), chunks=(10_000, 2)
+            "davis/left/events", data=np.stack(columns, 1).astype("f8"), chunks=(10_000, 3)
         )
         file["davis/left/image_raw"] = np.zeros((2, SIZE[1], SIZE[0]), "u1")
         file["davis/left/image_raw_ts"] = np.array([0.5, 0.25])
@@ -163,9 +164,7 @@ def files(tmp_path_factory):
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::dvskit.errors.UnitWarning")  # microseconds are meant
 @pytest.mark.parametrize("name", LAYOUTS)
-def test_each_layout_is_found_by_its_content_and_gives_the_events_and_their_parts(
-    files, name, monkeypatch
-):
+def test_each_layout_is_found_by_its_content_and_gives_the_events_and_their_parts(files, name):
     last = int(EVENTS.t[-1])
     edges = [0, 25, 26, int(EVENTS.t[16384]), int(EVENTS.t[16383]) + 1, last, last + 1]
     for strict in (True, False):
@@ -176,10 +175,8 @@ def test_each_layout_is_found_by_its_content_and_gives_the_events_and_their_part
             for stop in (start + 1, start + 1000):
                 assert recording.between(start, stop).load() == EVENTS.between(start, stop)
     assert not recording.damage
-    # Small blocks, as those of the library hold the whole of a small file.
-    monkeypatch.setattr(reading, "BLOCK_EVENTS", 6000)
-    monkeypatch.setattr(stored, "PIECE_BYTES", 12_000)
-    blocks = list(dvskit.open_events(files[name]))
+    with small("hdf5", BLOCK_EVENTS=6000, PIECE_BYTES=12_000):
+        blocks = list(dvskit.open_events(files[name]))
     assert len(blocks) > 2
     assert dvskit.Events.concatenate(blocks) == EVENTS
 

@@ -19,7 +19,7 @@ from dvskit.formats.hdf5.filters import ChunkError
 from dvskit.formats.hdf5.library import RowFile
 from dvskit.formats.hdf5.writing import EVENT, TRIGGER
 from tests.damage import assert_only_our_errors
-from tests.laws import refused
+from tests.laws import on_threads, refused
 from tests.processes import children_of
 from tests.test_hdf5 import SIZE, as_rows, make_events
 
@@ -133,6 +133,14 @@ def test_single_bad_rows_are_lost_where_they_stand(tmp_path):
     offsets = {loss.offset - start for loss in recording.damage.losses}
     assert offsets == {160, 320, 480, 640}
     assert recording.damage.lost_bytes == 5 * 16
+
+
+def test_time_that_runs_back_where_the_parts_of_threads_meet_is_damage(tmp_path):
+    rows = as_rows(make_events(1 << 16))
+    rows["t"][: 1 << 15] += 1 << 30
+    write_table(tmp_path / "a.h5", rows)
+    with on_threads(2), refused(DamagedFileError, "a.h5"):
+        dvskit.load_events(tmp_path / "a.h5")
 
 
 def test_numbers_that_are_no_pixels_or_times_are_damage(tmp_path):

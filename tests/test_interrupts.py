@@ -225,6 +225,7 @@ def test_an_interrupt_ends_the_command_wherever_it_comes(tmp_path, moment):
     assert sorted(path.name for path in tmp_path.iterdir()) == [*written, "fake"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "code", "how"),
     [(signal.SIGTERM, 143, "ended by SIGTERM"), (signal.SIGHUP, 129, "ended by SIGHUP")],
@@ -239,6 +240,7 @@ def test_other_signals_end_native_code_with_their_own_code(tmp_path, number, cod
     assert [path.name for path in tmp_path.iterdir()] == ["fake"]
 
 
+@pytest.mark.slow
 def test_asking_twice_does_not_wait(tmp_path):
     process = at_work("in native code", tmp_path)
     process.send_signal(signal.SIGINT)

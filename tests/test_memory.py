@@ -138,6 +138,7 @@ def run_python(code, *words, **environment):
     return done.stdout.split()
 
 
+@pytest.mark.slow(seconds=3)
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="it is for Linux")
 def test_freed_memory_is_kept_by_the_process():
     environment = {key: value for key, value in os.environ.items() if "MALLOC_" not in key}
@@ -193,7 +194,7 @@ def test_streaming_a_long_file_takes_the_memory_of_a_block(tmp_path):
 
 
 @pytest.mark.slow(seconds=6)
-@pytest.mark.parametrize("seconds", [3, pytest.param(30, marks=pytest.mark.campaign)])
+@pytest.mark.parametrize("seconds", [2, pytest.param(30, marks=pytest.mark.campaign)])
 def test_all_live_events_are_decided_on_or_counted_in_bounded_memory(seconds):
     words = ("-m", "tests.benchmarks.reliability", "live", "--seconds", str(seconds))
     done = subprocess.run([sys.executable, *words], capture_output=True, text=True, check=False)

@@ -117,6 +117,7 @@ def test_a_recording_and_its_exported_frames_are_emulated_alike(run, street, tmp
     assert abs(int(events.t[0]) - int(truth.t[0])) < 100_000
 
 
+@pytest.mark.slow
 def test_a_folder_means_frames_for_one_recording_without_to_alone(run, street, tmp_path):
     (tmp_path / "there").mkdir()
     for words in (("there",), ("new/",), ("plain", "--frames"), ("-o", "o", "--frames")):

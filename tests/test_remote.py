@@ -82,6 +82,7 @@ def test_recordings_at_addresses_are_classified_like_local_files(run, store, tmp
     assert one[:2] == run("classify", "r/0.npz", "--model", MODEL)[:2]
 
 
+@pytest.mark.slow(seconds=3)
 def test_folders_and_patterns_at_addresses_give_the_files_of_local_ones(run, store, tmp_path):
     for number, name in enumerate(("r/a.npz", "r/x/b.npz", "r/.hidden.npz", "r/notes.md")):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)

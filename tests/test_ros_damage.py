@@ -177,3 +177,22 @@ def test_an_mcap_file_that_ends_in_its_first_chunk_is_refused(tmp_path):
     for strict in (True, False):
         with refused(FormatError, path):
             dvskit.open_events(path, strict=strict)
+
+
+def test_a_bag_that_was_not_closed_and_messages_of_no_channel_are_damage(tmp_path):
+    events = some_events(300, seed=2)
+    said = [array(rows_of(events[at : at + 100]), number=at) for at in (0, 100, 200)]
+    path = bags.write(tmp_path / "a.bag", said)
+    whole = path.read_bytes()
+    at = whole.index(b"index_pos=") + 10
+    index = int.from_bytes(whole[at : at + 8], "little")
+    path.write_bytes(whole[:at] + bytes(8) + whole[at + 8 : index])
+    with refused(DamagedFileError, path):
+        dvskit.load_events(path)
+    assert dvskit.load_events(path, strict=False) == events
+    message = whole.index(b"op=\x02")
+    link = whole.rindex(b"conn=", 0, message + 60) + 5
+    path.write_bytes(whole[:link] + b"\x09" + whole[link + 1 :])
+    with refused(DamagedFileError, path, "channel 9"):
+        dvskit.load_events(path)
+    assert dvskit.load_events(path, strict=False) == events[100:]

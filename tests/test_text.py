@@ -18,7 +18,7 @@ from dvskit.events import read_all
 from dvskit.formats import InputStream, ReadOptions
 from dvskit.formats.text import csv, rpg
 from dvskit.formats.text.decoding import CHUNK_BYTES, LONGEST_LINE
-from tests.arriving import Pieces, cut
+from tests.arriving import Pieces, cut, small
 from tests.laws import refused, rows_of, scattered
 
 SIZE = dvskit.Size(1280, 720)
@@ -238,6 +238,13 @@ def test_an_impossible_line_is_an_error_with_its_offset_and_salvage_skips_it(tmp
     events = read_all(recording)
     assert (len(events), events.t[0], events.t[-1]) == (3, 5, 9)
     assert (recording.damage.count, recording.damage.lost_bytes) == (1, len(line) + 1)
+
+
+def test_a_second_way_to_write_off_is_damage_in_a_later_chunk_too(tmp_path):
+    path = text(tmp_path / "a.csv", "1,2,3,0\n" * 500 + "2,2,3,-1\n")
+    with small("csv"), pytest.raises(DamagedFileError, match="polarity") as caught:
+        dvskit.load_events(path, size=(9, 9))
+    assert caught.value.offset == 4000
 
 
 def lines_of_any_kind(rng: np.random.Generator, suffix: str) -> str:

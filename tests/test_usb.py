@@ -14,24 +14,13 @@ import dvskit
 from dvskit import Events
 from dvskit.errors import ConfigError, FormatError
 from dvskit.formats.usb_driver import CAMERAS, UsbAddress, list_cameras
-from tests.laws import refused
+from tests.laws import refused, scattered
 from tests.usb_cameras import TRIGGERS, Device, Name, driver, packet, packets, rows_of
 
 SIZE = (346, 260)
 
 
-def make(count: int = 5000, seed: int = 1) -> Events:
-    rng = np.random.default_rng(seed)
-    return Events(
-        t=100 + np.cumsum(rng.integers(0, 20, count)),
-        x=rng.integers(0, SIZE[0], count),
-        y=rng.integers(0, SIZE[1], count),
-        p=rng.integers(0, 2, count).astype(bool),
-        size=SIZE,
-    )
-
-
-EVENTS = make()
+EVENTS = scattered(5000, SIZE, span_us=50_000, seed=1)
 
 
 @pytest.fixture
@@ -118,7 +107,7 @@ def clock_twin(t: list[int]) -> tuple[list[int], list[bool], int]:
 @pytest.mark.parametrize("count", [1, 3, 100, 3000])
 def test_a_clock_that_starts_again_goes_on_and_late_events_are_counted(plug, count):
     rng = np.random.default_rng(4)
-    rows = rows_of(make(2000, seed=7))
+    rows = rows_of(scattered(2000, SIZE, span_us=20_000, seed=7))
     t = rows["t"].astype(np.int64) * 5
     t[rng.integers(0, 2000, 60)] -= 400  # late
     t[500:] -= t[500]  # starts again
