@@ -310,7 +310,7 @@ def test_one_time_too_far_ahead_costs_one_sample_and_one_frame(copy):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["images.txt", "imu.txt", "calib.txt"])
-def test_random_damage_is_told_in_one_line_or_harmless(copy, name):
+def test_random_damage_is_reported_in_one_line_or_harmless(copy, name):
     whole = (copy / name).read_bytes()[:2000]
     draws = np.random.default_rng(7)
     for _ in range(30):

@@ -248,7 +248,7 @@ def test_frames_come_in_order_of_time(files):
 
 
 @pytest.mark.parametrize(("order", "dtype"), [("txyp", "u4"), ("xytp", "i8")])
-def test_tables_of_v2e_and_its_relatives_are_told_apart(tmp_path, order, dtype):
+def test_tables_of_v2e_and_its_relatives_are_distinguished(tmp_path, order, dtype):
     rows = np.stack([getattr(EVENTS, name).astype(dtype) for name in order], 1)
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file["events"] = rows

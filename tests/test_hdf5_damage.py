@@ -180,7 +180,7 @@ def test_a_claim_of_a_quintillion_events_costs_nothing(tmp_path, name):
     assert recording.damage.count == 1
 
 
-def test_a_hole_among_the_chunks_is_told(tmp_path):
+def test_a_hole_among_the_chunks_is_reported(tmp_path):
     path = tmp_path / "a.h5"
     rows = as_rows(EVENTS)
     with h5py.File(path, "w") as file:

@@ -36,7 +36,7 @@ MOMENTS = {
 
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory, data) -> Path:
-    """A long recording, a clip, and a folder of labelled recordings."""
+    """A long recording, a clip, and a folder of labeled recordings."""
     folder = tmp_path_factory.mktemp("inputs")
     dvskit.save_events(scattered(2_000_000, (34, 34), span_us=60_000_000), folder / "long.npz")
     (folder / "clip.mp4").symlink_to(data / "video" / "bikes.mp4")

@@ -1,4 +1,4 @@
-"""Bars that show how far work is: told truly, shown where a person is, and nowhere else."""
+"""Bars that show how far work is: true, shown to a person, and nowhere else."""
 
 from __future__ import annotations
 

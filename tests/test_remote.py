@@ -76,8 +76,8 @@ def test_recordings_at_addresses_are_classified_like_local_files(run, store, tmp
     for name in store.find("/lab/r"):
         (tmp_path / "r" / Path(name).name).write_bytes(store.cat(name))
     local = run("classify", "r", "--model", MODEL, "--json")
-    code, *told = run("classify", "memory://lab/r/", "--model", MODEL, "--json")
-    assert (code, *(text.replace("memory://lab/r", "r") for text in told)) == local
+    code, *printed = run("classify", "memory://lab/r/", "--model", MODEL, "--json")
+    assert (code, *(text.replace("memory://lab/r", "r") for text in printed)) == local
     one = run("classify", "memory://lab/r/0.npz", "--model", MODEL)
     assert one[:2] == run("classify", "r/0.npz", "--model", MODEL)[:2]
 

@@ -237,7 +237,7 @@ def image(encoding, pixels, t_ns=5_000_000, step=None, big=0):
 
 
 GRAY = np.arange(30, dtype=np.uint8).reshape(5, 6)
-COLOUR = np.arange(90, dtype=np.uint8).reshape(5, 6, 3)
+COLOR = np.arange(90, dtype=np.uint8).reshape(5, 6, 3)
 DEEP = np.arange(0, 30_000, 1000, dtype=np.uint16).reshape(5, 6)
 
 
@@ -249,8 +249,8 @@ DEEP = np.arange(0, 30_000, 1000, dtype=np.uint16).reshape(5, 6)
         ("bag", image("bayer_rggb8", GRAY), GRAY),
         ("mcap", image("mono16", DEEP), DEEP),
         ("bag", image("mono16", DEEP.byteswap(), big=1), DEEP),
-        ("mcap", image("rgb8", COLOUR), COLOUR),
-        ("bag", image("bgr8", COLOUR), COLOUR[:, :, ::-1]),
+        ("mcap", image("rgb8", COLOR), COLOR),
+        ("bag", image("bgr8", COLOR), COLOR[:, :, ::-1]),
     ],
     ids=lambda value: "",
 )
@@ -263,14 +263,14 @@ def test_frames_are_gray_or_rgb(tmp_path, container, said, wanted):
 
 
 def test_compressed_frames_are_unpacked(tmp_path):
-    done, png = cv2.imencode(".png", COLOUR[:, :, ::-1])  # OpenCV takes blue, green, red
+    done, png = cv2.imencode(".png", COLOR[:, :, ::-1])  # OpenCV takes blue, green, red
     assert done
     fields = {"format": "rgb8; png compressed", "data": png.ravel()}
     said = bags.Said("/dvs/image/compressed", "sensor_msgs/msg/CompressedImage", 9_000_000, fields)
     path = bags.write(tmp_path / "a.db3", [array([(1000, 1, 1, 1)]), said])
     (frame,) = dvskit.open_events(path).frames()
     assert frame.t_us == 9000
-    assert np.array_equal(frame.image, COLOUR)
+    assert np.array_equal(frame.image, COLOR)
     broken = said._replace(fields={**fields, "data": png.ravel()[:20]})
     path = bags.write(tmp_path / "b.db3", [array([(1000, 1, 1, 1)]), broken])
     assert list(dvskit.open_events(path, strict=False).frames()) == []

@@ -147,7 +147,7 @@ def test_a_packet_at_a_wrong_time_does_not_take_the_others_with_it(tmp_path):
     assert recording.damage.count == 100
 
 
-def test_events_off_the_sensor_are_told_with_their_place(tmp_path):
+def test_events_off_the_sensor_are_reported_with_their_place(tmp_path):
     rows = [(1000, 1, 1, 1), (2000, 64, 1, 1), (3000, 1, 48, 0), (4000, 2, 2, 0)]
     path = bags.write(tmp_path / "a.bag", [array(rows)])
     with pytest.raises(DamagedFileError, match=r"\(64, 1\).* 64x48") as caught:

@@ -1,4 +1,4 @@
-"""Topics of ROS 2, by a stand-in for rclpy, with messages that rosbags serialises."""
+"""Topics of ROS 2, by a stand-in for rclpy, with messages that rosbags serializes."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def every(data, count):
 EVENTS = some_events(3000, seed=2, start_us=50)
 
 
-def serialised(said) -> bytes:
+def serialized(said) -> bytes:
     types = STORES[False]
     return bytes(types.serialize_cdr(build(types, said, ros1=False), said.type))
 
@@ -99,7 +99,7 @@ def test_packets_that_go_on_from_each_other_arrive(ros, tmp_path, monkeypatch, a
     dvskit.save_events(late, tmp_path / "a.raw")
     words = (tmp_path / "a.raw").read_bytes().partition(b"% end\n")[2]
     messages = [
-        serialised(packet(part, "evt3", 0, topic=TOPIC, seq=number))
+        serialized(packet(part, "evt3", 0, topic=TOPIC, seq=number))
         for number, part in enumerate(every(words, 1010))
     ]
     ros.say(TOPIC, PACKET, messages)
@@ -109,7 +109,7 @@ def test_packets_that_go_on_from_each_other_arrive(ros, tmp_path, monkeypatch, a
 
 
 def test_arrays_of_dvs_msgs_arrive(ros):
-    messages = [serialised(array(rows_in_ns(part), topic=TOPIC)) for part in every(EVENTS, 500)]
+    messages = [serialized(array(rows_in_ns(part), topic=TOPIC)) for part in every(EVENTS, 500)]
     ros.say(TOPIC, ARRAY, messages)
     assert listen(ros).load() == EVENTS
 
@@ -119,7 +119,7 @@ def test_packets_in_libcaer_arrive_and_missing_ones_are_counted(ros):
     for number, part in enumerate(every(EVENTS, 300)):
         data, base_us = encode_libcaer(part, int(part.t[0])), int(part.t[0])
         said = packet(data, "libcaer", base_us * 1000, topic=TOPIC, seq=number)
-        messages.append(serialised(said))
+        messages.append(serialized(said))
     del messages[2:4], messages[-2]
     ros.say(TOPIC, PACKET, messages)
     topic = listen(ros)
@@ -146,7 +146,7 @@ def test_words_that_build_on_lost_ones_are_left_out(ros):
     messages = []
     for number, words in ((0, whole), (2, rest)):
         data = struct.pack(f"<{len(words)}H", *words)
-        messages.append(serialised(packet(data, "evt3", 0, topic=TOPIC, seq=number)))
+        messages.append(serialized(packet(data, "evt3", 0, topic=TOPIC, seq=number)))
     ros.say(TOPIC, PACKET, messages)
     topic = listen(ros)
     found = [(1, 4, 3, True), (0x1001, 4, 5, False), (0x1001, 1, 5, False)]

@@ -137,11 +137,13 @@ def test_what_cannot_be_is_left_out_and_counted():
     sent = rows(events, LAYOUTS[0])
     off = struct.pack("<QHHB", 2**50, 320, 0, 1)
     never = struct.pack("<QHHB", 2**64 - 1, 3, 0, 1)
+    both = struct.pack("<QHHB", 0, 320, 0, 1)  # late, and off the sensor
     recording = listen()
-    send(recording.port, [b"".join([*sent[:20], off, never, *sent[20:]]), b"", b"12345"])
+    send(recording.port, [b"".join([*sent[:20], off, never, both, *sent[20:]]), b"", b"12345"])
     assert recording.load() == events
     assert sorted(loss.problem for loss in recording.damage.losses) == [
         "1 events are off the sensor",
+        "1 events came late",
         "a datagram ends with 5 of 13 bytes",
         "events at impossible times",
     ]

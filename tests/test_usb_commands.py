@@ -23,7 +23,6 @@ from tests.laws import forget_interrupts, refused, refused_command
 from tests.test_live import EVENTS as MOVING
 from tests.test_live import MODEL
 from tests.test_tcp import receiving
-from tests.test_udp import LAYOUTS, datagrams, send
 from tests.test_usb import EVENTS, SIZE
 from tests.usb_cameras import TRIGGERS, Device, Name, driver, packet, packets
 
@@ -228,22 +227,6 @@ def test_a_view_shows_a_camera_and_records_it(run, plug, serve, tmp_path):
     assert run("view", "--camera", "evk4", "-o", "o.raw")[0] == 130
     assert shown == [EVENTS]
     assert dvskit.load_events(tmp_path / "o.raw") == EVENTS
-
-
-def test_a_view_shows_datagrams_without_a_model(run, serve, tmp_path, monkeypatch):
-    forget_interrupts(monkeypatch)
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-
-    def look(viewed):
-        send(port, datagrams(EVENTS[:500], LAYOUTS[0]))
-        wait_until(lambda: viewed.overview.progress.total == 500)
-
-    serve(look)
-    words = ("view", f"udp://127.0.0.1:{port}", "--size", "346x260", "-o", "o.raw")
-    assert run(*words)[0] == 130
-    assert dvskit.load_events(tmp_path / "o.raw") == EVENTS[:500]
 
 
 def test_a_slow_page_skips_events_that_the_file_holds(plug, tmp_path, monkeypatch):
