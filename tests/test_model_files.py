@@ -18,6 +18,7 @@ from dvskit.networks import ConvLIF, Layered, MotionLIF
 from dvskit.networks.model_folder import DIGEST
 from dvskit.training import InputConfig, Model, load_model
 from dvskit.training.toml_config import toml_text
+from tests.laws import refused
 
 LAYERS = ("2C3s2", "bn", "lif", "T2", "4", "plif", "2")
 GIVEN = InputConfig(bins=3, bin_us=1_000)
@@ -64,32 +65,23 @@ def write_header(file: Path, header: object, body: bytes, length: int | None = N
     file.write_bytes(struct.pack("<Q", len(text) if length is None else length) + text + body)
 
 
-def refusal(folder: Path) -> str:
-    with pytest.raises(ModelError) as found:
-        load_model(folder)
-    assert "\n" not in str(found.value)
-    return str(found.value)
-
-
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf")])
-def test_weights_that_are_not_finite_are_refused_with_the_tensor_and_the_count(folder, number):
+def test_weights_that_are_not_finite_are_refused_and_not_saved(folder, tmp_path, number):
+    model = load_model(folder)
     change_weights(folder, lambda weights: weights["dense1.weight"][1, :3].fill_(number))
-    said = refusal(folder)
-    assert f"{folder / 'weights.safetensors'}: dense1.weight holds 3 impossible numbers" in said
+    with refused(ModelError, folder / "weights.safetensors", "dense1.weight", 3):
+        load_model(folder)
+    with torch.no_grad():
+        model.module.dense1.weight[0, 0] = number
+    with refused(ModelError, "dense1.weight", 1):
+        training.save_model(tmp_path / "again", model)
+    assert not (tmp_path / "again").exists()
 
 
 def test_variances_below_0_are_refused(folder):
     change_weights(folder, lambda weights: weights["norm1.running_var"].fill_(-1.0))
-    assert "norm1.running_var holds 2 impossible numbers among 2" in refusal(folder)
-
-
-def test_weights_that_are_not_finite_are_not_saved(folder, tmp_path):
-    model = load_model(folder)
-    with torch.no_grad():
-        model.module.dense1.weight[0, 0] = torch.nan
-    with pytest.raises(ModelError, match=r"small: dense1.weight holds 1 impossible number among"):
-        training.save_model(tmp_path / "again", model)
-    assert not (tmp_path / "again").exists()
+    with refused(ModelError, "norm1.running_var", 2):
+        load_model(folder)
 
 
 def test_a_saved_model_is_replaced_only_with_overwrite(folder):
@@ -97,11 +89,8 @@ def test_a_saved_model_is_replaced_only_with_overwrite(folder):
     model = load_model(folder)
     with torch.no_grad():
         model.module.dense1.weight += 1
-    with pytest.raises(OutputError) as found:
+    with refused(OutputError, folder, "overwrite=True"):
         training.save_model(folder, model)
-    assert str(found.value) == (
-        f"{folder}: holds a model already; pass overwrite=True to replace it"
-    )
     assert (folder / "weights.safetensors").read_bytes() == first
     training.save_model(folder, model, overwrite=True)
     assert (folder / "weights.safetensors").read_bytes() != first
@@ -111,62 +100,65 @@ def test_a_saved_model_is_replaced_only_with_overwrite(folder):
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "words"),
+    ("old", "new", "named"),
     [
-        ('"4"', '"2000000000"', "dense1.weight is (4, 36), but the network has (2000000000, 36)"),
-        ("width = 8", "width = 340000", "size 340000x8 is outside 1..32767"),
-        ("height = 8", "height = 1000000000", "the input of one sample, 3 bins of 8x1,000,000,000"),
-        ("bins = 3", "bins = 1000000000", "the input of one sample, 1,000,000,000 bins of 8x8"),
-        ("bins = 3", "bins = 0", "input.bins = 0 is not above 0"),
-        ("bins = 3", "bins = -3", "input.bins = -3 is not above 0"),
-        ("bins = 3", "bins = 3.0", "input.bins = 3.0 is float; give int"),
-        ("bins = 3", "bins = nan", "input.bins = nan is float; give int"),
-        ("bins = 3", "beans = 3", "unknown key input.beans; did you mean 'bins'"),
-        ("bins = 3\n", "bins = 3\nbin = 3\n", "unknown key input.bin; did you mean 'bin"),
-        ('representation = "counts"', 'representation = "cuonts"', "did you mean 'counts'"),
-        ("width = 8", "width = -8", "width = -8"),
-        ("width = 8", "width = 0", "width = 0"),
-        ("width = 8", "width = 8.0", "network.width = 8.0 is float; it must be int"),
-        ("beta = 0.7", "beta = nan", "network.beta = nan is not finite"),
-        ("gain = 3.0", "gain = inf", "network.gain = inf is not finite"),
-        ('"bn"', '"bnn"', "layers[1] = 'bnn' is not a layer; did you mean 'bn'"),
-        ("[network]", "[netwrok]", "network is missing"),
-        ("[scores]", "[scorse]", "unknown key 'scorse'; did you mean 'scores'"),
-        ('name = "small"', 'nmae = "small"', "name is missing"),
-        ('classes = ["a", "b"]', 'classes = ["a"]', "1 class names for 2 logits"),
-        ('classes = ["a", "b"]', 'classes = ["a", "a"]', "classes: 'a' occurs twice"),
-        ('classes = ["a", "b"]', 'classes = "ab"', "must be a list of texts"),
-        ('classes = ["a", "b"]', "classes = [1, 2]", "must be a list of texts"),
-        ("classes = 2", "classes = 3", "the last of layers, leaves 2 numbers for classes = 3"),
-        ("confidence = 0.6", "confidence = nan", "confidence = nan is outside"),
-        ("confidence = 0.6", "confidnece = 0.6", "did you mean 'confidence'"),
-        ("[0.1, 0.2]", "[0.1, nan]", "likeness.spread = [0.1, nan]: must be two finite numbers"),
-        ("[0.1, 0.2]", "[0.1]", "likeness.spread = [0.1]: must be two finite numbers"),
-        ("fps = 0.0", "fsp = 0.0", "unknown key 'fsp'; did you mean 'fps'"),
-        ("count = 4", "cuont = 4", "unknown key data.recordings.cuont; did you mean 'count'"),
-        ("seed = 1\n\n[network]", 'seed = "x"\n\n[network]', "seed = x; it must be a whole number"),
+        ('"4"', '"2000000000"', "(2000000000, 36)"),
+        ("width = 8", "width = 340000", "340000"),
+        ("height = 8", "height = 1000000000", "1,000,000,000"),
+        ("bins = 3", "bins = 1000000000", "1,000,000,000"),
+        ("bins = 3", "bins = 0", "input.bins = 0"),
+        ("bins = 3", "bins = -3", "input.bins = -3"),
+        ("bins = 3", "bins = 3.0", "input.bins = 3.0"),
+        ("bins = 3", "bins = nan", "input.bins = nan"),
+        ("bins = 3", "beans = 3", "input.beans"),
+        ("bins = 3\n", "bins = 3\nbin = 3\n", "input.bin"),
+        ('representation = "counts"', 'representation = "cuonts"', "'counts'"),
+        ("width = 8", "width = -8", "-8"),
+        ("width = 8", "width = 0", "width"),
+        ("width = 8", "width = 8.0", "network.width = 8.0"),
+        ("beta = 0.7", "beta = nan", "network.beta = nan"),
+        ("gain = 3.0", "gain = inf", "network.gain = inf"),
+        ('"bn"', '"bnn"', "layers[1] = 'bnn'"),
+        ("[network]", "[netwrok]", "network"),
+        ("[scores]", "[scorse]", "'scorse'"),
+        ('name = "small"', 'nmae = "small"', "name"),
+        ('classes = ["a", "b"]', 'classes = ["a"]', "1 class"),
+        ('classes = ["a", "b"]', 'classes = ["a", "a"]', "'a'"),
+        ('classes = ["a", "b"]', 'classes = "ab"', "classes"),
+        ('classes = ["a", "b"]', "classes = [1, 2]", "classes"),
+        ("classes = 2", "classes = 3", "classes = 3"),
+        ("confidence = 0.6", "confidence = nan", "confidence = nan"),
+        ("confidence = 0.6", "confidence = 2", "[reject]"),
+        ("confidence = 0.6", "confidence = 'high'", "[reject]"),
+        ("events_per_second = 5.0", "events_per_second = -1", "[reject]"),
+        ("confidence = 0.6", "confidnece = 0.6", "'confidence'"),
+        ("[0.1, 0.2]", "[0.1, nan]", "likeness.spread"),
+        ("[0.1, 0.2]", "[0.1]", "likeness.spread"),
+        ("fps = 0.0", "fsp = 0.0", "'fsp'"),
+        ("count = 4", "cuont = 4", "data.recordings.cuont"),
+        ("seed = 1\n\n[network]", 'seed = "x"\n\n[network]', "seed"),
     ],
 )
-def test_a_model_toml_that_cannot_be_says_which_key_and_why(folder, old, new, words):
+def test_a_model_toml_that_cannot_be_names_its_key(folder, old, new, named):
     change(folder, old, new)
-    said = refusal(folder)
-    assert words in said
-    assert str(folder) in said
+    with refused(ModelError, folder, named):
+        load_model(folder)
 
 
 @pytest.mark.parametrize(
-    ("data", "words"),
+    ("data", "named"),
     [
-        (b'name = "\xff"', "is not UTF-8 at byte 8"),
-        (b"a = " + b"[" * 5_000, "it is nested too deep"),
-        (b"a = " + b"9" * 5_000, "is not TOML"),
-        (b"#" * (17 << 20), "is larger than 16,777,216 bytes"),
-        (b"", "name, classes, network, input is missing"),
+        (b'name = "\xff"', "byte 8"),
+        (b"a = " + b"[" * 5_000, "model.toml"),
+        (b"a = " + b"9" * 5_000, "model.toml"),
+        (b"#" * (17 << 20), "16,777,216"),
+        (b"", "name, classes, network, input"),
     ],
 )
-def test_a_model_toml_that_is_no_text_of_a_model_is_refused(folder, data, words):
+def test_a_model_toml_that_is_no_text_of_a_model_is_refused(folder, data, named):
     (folder / "model.toml").write_bytes(data)
-    assert words in refusal(folder)
+    with refused(ModelError, named):
+        load_model(folder)
 
 
 def test_a_model_loads_without_the_package_of_the_data_that_it_learned_from(folder):
@@ -177,14 +169,17 @@ def test_a_model_loads_without_the_package_of_the_data_that_it_learned_from(fold
     assert training.load_model(folder).classes == ("a", "b")
 
 
-def test_folders_in_place_of_files_are_refused(folder):
+def test_folders_in_place_of_files_are_refused(folder, tmp_path):
     file = folder / "weights.safetensors"
     file.unlink()
     file.mkdir()
-    assert "weights.safetensors: does not fit model.toml: it cannot be read" in refusal(folder)
+    with refused(ModelError, file):
+        load_model(folder)
     (folder / "model.toml").unlink()
     (folder / "model.toml").mkdir()
-    assert "holds no model.toml" in refusal(folder)
+    for none in (folder, tmp_path, tmp_path / "none"):
+        with refused(ModelError, none):
+            load_model(none)
 
 
 def huge(header: dict) -> None:
@@ -199,40 +194,40 @@ def whole(header: dict) -> None:
     header["dense1.weight"]["dtype"] = "I32"
 
 
-def swapped(header: dict) -> None:
+def renamed(header: dict) -> None:
     header["other"] = header.pop("dense1.weight")
 
 
 @pytest.mark.parametrize(
-    ("work", "words"),
+    ("work", "named"),
     [
-        (huge, "cannot be read"),
-        (lost, "cannot be read"),
-        (whole, "dense1.weight is I32, but must be floats"),
-        (swapped, "it has no dense1.weight; 1 more tensors are wrong"),
+        (huge, "weights.safetensors"),
+        (lost, "weights.safetensors"),
+        (whole, "dense1.weight is I32"),
+        (renamed, "dense1.weight"),
     ],
 )
-def test_a_header_that_does_not_fit_is_refused(folder, work, words):
+def test_a_header_that_does_not_fit_is_refused(folder, work, named):
     file = folder / "weights.safetensors"
     header, body = header_of(file)
     work(header)
     write_header(file, header, body)
-    assert words in refusal(folder)
+    with refused(ModelError, named):
+        load_model(folder)
 
 
-@pytest.mark.parametrize("length", [0, 7, 8, 9, 100, -1])
-def test_weights_that_were_cut_off_are_refused(folder, length):
+def test_weights_that_were_cut_off_or_have_a_header_of_no_length_are_refused(folder):
     file = folder / "weights.safetensors"
-    file.write_bytes(file.read_bytes()[:length])
-    assert "weights.safetensors" in refusal(folder)
-
-
-def test_a_header_of_a_length_that_no_file_has_is_refused(folder):
-    file = folder / "weights.safetensors"
+    data = file.read_bytes()
     header, body = header_of(file)
+    for length in (0, 7, 8, 9, 100, -1):
+        file.write_bytes(data[:length])
+        with refused(ModelError, file):
+            load_model(folder)
     for length in (2**63, 2**40, 0):
         write_header(file, header, body, length)
-        assert "weights.safetensors" in refusal(folder)
+        with refused(ModelError, file):
+            load_model(folder)
 
 
 NUMBERS = (
@@ -304,15 +299,15 @@ def answers(model: Model) -> torch.Tensor:
         return model.module.cpu()(counts.float())
 
 
-@pytest.mark.slow(seconds=20)
-def test_changed_files_are_refused_in_one_line_or_answer_with_finite_numbers(folder):
+@pytest.mark.parametrize("cases", [60, pytest.param(3_000, marks=pytest.mark.campaign)])
+def test_changed_files_are_refused_in_one_line_or_answer_with_finite_numbers(folder, cases):
     rng = random.Random(20)
     file, text = folder / "weights.safetensors", (folder / "model.toml").read_text()
     # Without the digest, by which every other file of weights would be refused.
     text = "".join(line for line in text.splitlines(keepends=True) if DIGEST not in line)
-    weights, loaded, refused = file.read_bytes(), 0, 0
+    weights, loaded, wrong = file.read_bytes(), 0, 0
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    for case in range(1_500):
+    for case in range(cases):
         (folder / "model.toml").write_text(mutated_toml(text, rng) if case % 2 else text)
         file.write_bytes(weights)
         if not case % 2:
@@ -324,26 +319,25 @@ def test_changed_files_are_refused_in_one_line_or_answer_with_finite_numbers(fol
                 assert answers(model).isfinite().all()
             loaded += 1
         except (ModelError, ConfigError) as error:
-            refused += "\n" not in str(error)
-    assert loaded + refused == 1_500
+            wrong += "\n" not in str(error)
+    assert loaded + wrong == cases
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
     assert grown < MOST_BYTES
-    assert loaded > 100
-    assert refused > 800
+    assert loaded > cases / 30
+    assert wrong > cases / 3
 
 
 @pytest.mark.parametrize(
-    ("network", "words"),
+    ("network", "named"),
     [
-        (Layered(layers=("2000000000", "lif", "10")), "4,646,000,000,010 weights"),
-        (ConvLIF(width=340_000, height=340), "the input of one sample, 20 bins of 340,000x340"),
-        (MotionLIF(kernel=2**31 - 1), "is too large: Storage size"),
+        (Layered(layers=("2000000000", "lif", "10")), "4,646,000,000,010"),
+        (ConvLIF(width=340_000, height=340), "340,000x340"),
+        (MotionLIF(kernel=2**31 - 1), "large"),
     ],
 )
-def test_a_network_that_no_memory_holds_is_refused_before_training(network, words):
+def test_a_network_that_no_memory_holds_is_refused_before_training(network, named):
     from dvskit.training.distributed import ALONE
     from dvskit.training.own import built
 
-    with pytest.raises(ConfigError) as found:
+    with refused(ConfigError, named):
         built(training.Config(network=network), torch.device("cpu"), ALONE)
-    assert words in str(found.value)

@@ -16,6 +16,7 @@ from dvskit.evaluation import OverTime, Result, evaluate, evaluate_over_time
 from dvskit.networks import Layered
 from dvskit.training import InputConfig, Model, Trained
 from dvskit.training.scores import percent_texts
+from tests.laws import refused
 
 ENDS = {
     "mean": ("4C3", "P2", "lif", "2"),
@@ -47,21 +48,22 @@ def test_after_each_step_it_is_what_judging_the_first_steps_alone_gives(
     bars: Path, end: str
 ) -> None:
     model = model_of(ENDS[end])
+    model.module.train()
     found = evaluate_over_time(model, bars, split="all")
+    assert model.module.training  # it is left in the mode it was in
+    model.module.eval()
     assert len(found.results) == 6
     for bins, result in enumerate(found.results, 1):
         alone = replace(model, input=replace(model.input, bins=bins))
         assert same(result, evaluate(alone, bars, split="all")), bins
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("at_once", [1, 3, 50])
 def test_it_does_not_depend_on_how_the_samples_are_batched(
-    bars: Path, at_once: int, monkeypatch: pytest.MonkeyPatch
+    bars: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = model_of(ENDS["mean"])
     whole = evaluate_over_time(model, bars, split="all")
-    monkeypatch.setattr("dvskit.training.inputs.JUDGED_AT_ONCE", at_once)
+    monkeypatch.setattr("dvskit.training.inputs.JUDGED_AT_ONCE", 3)  # of few samples there is one
     cut = evaluate_over_time(model, bars, split="all")
     assert all(same(*pair) for pair in zip(whole.results, cut.results, strict=True))
     assert whole.bin_us == cut.bin_us == 1_500
@@ -133,15 +135,8 @@ def test_a_network_that_has_no_steps_is_refused(bars: Path) -> None:
             return counts.mean((0, 2, 3, 4))[:, None].repeat(1, 2)
 
     model = replace(model_of(ENDS["mean"]), module=Whole())
-    with pytest.raises(ConfigError, match="random: its network, Whole, cannot run step by step"):
+    with refused(ConfigError, "random", "Whole"):
         evaluate_over_time(model, bars, split="all")
-
-
-def test_the_module_is_left_in_the_mode_it_was_in(bars: Path) -> None:
-    model = model_of(ENDS["mean"])
-    model.module.train()
-    evaluate_over_time(model, bars, split="all")
-    assert model.module.training
 
 
 @pytest.mark.slow
@@ -156,10 +151,9 @@ def test_eval_says_it_draws_it_and_gives_it_as_json(
         row = next(line for line in out.splitlines() if line.startswith(f"{1.5 * step:g} ms "))
         assert f" {share} %  " in row
         assert row.endswith(f" {low} to {high} %")
-    assert out.endswith("within the interval of the accuracy at the end\n")
-    assert f"after {1.5 * found.settled:g} ms the accuracy" in out
+    assert f"after {1.5 * found.settled:g} ms " in out
     assert (tmp_path / "t.png").stat().st_size > 10_000
-    assert "t.png: written" in err
+    assert "t.png" in err
     values = json.loads(run("eval", trained.folder, bars, "--over-time", "--json")[1])["over_time"]
     assert values["accuracy"] == found.accuracy.tolist()
     assert values["interval_95"] == found.interval_95.tolist()
@@ -167,21 +161,20 @@ def test_eval_says_it_draws_it_and_gives_it_as_json(
 
 
 @pytest.mark.parametrize(
-    ("words", "why"),
+    ("words", "named"),
     [
-        (("--plot", "t.png"), "--plot draws the results"),
-        (("--over-time", "--plot", "t.jpg"), "t.jpg: a plot is written as"),
+        (("--plot", "t.png"), "--plot"),
+        (("--over-time", "--plot", "t.jpg"), "t.jpg"),
         (("--over-time", "--plot", "old.png"), "old.png"),
-        (("--matrix", "m"), "m: a plot is written as"),
-        (("--over-time", "--plot", "a.png", "--matrix", "a.png"), "give two files"),
+        (("--matrix", "m"), "m: "),
+        (("--over-time", "--plot", "a.png", "--matrix", "a.png"), "a.png"),
     ],
 )
 def test_eval_refuses_pictures_before_anything_is_judged(
-    run, trained: Trained, bars: Path, tmp_path: Path, words: tuple[str, ...], why: str
+    run, trained: Trained, bars: Path, tmp_path: Path, words: tuple[str, ...], named: str
 ) -> None:
     (tmp_path / "old.png").write_bytes(b"mine")
     code, out, err = run("eval", trained.folder, bars, *words)
-    assert code in (1, 2)
-    assert out == ""
-    assert why in err
+    assert (code in (1, 2), out) == (True, "")
+    assert named in err
     assert (tmp_path / "old.png").read_bytes() == b"mine"

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
-import re
 import runpy
-import textwrap
 from pathlib import Path
 
 import pytest
 
-import dvskit.datasets
+import dvskit
 from dvskit import registry, save_events
 from dvskit.datasets import (
     PUBLIC_SETS,
@@ -24,6 +21,7 @@ from dvskit.errors import ConfigError, DvskitError, FormatError
 from dvskit.training import DataConfig
 from dvskit.training.sets import load_sets
 from tests.examples import example_of
+from tests.laws import refused
 from tests.test_datasets import events, folder_of
 from tests.test_registry import install
 from tests.test_training_sets import config_from
@@ -50,17 +48,8 @@ def test_the_example_of_the_docstring_runs(tmp_path, monkeypatch):
     names: dict = {"dvskit": dvskit}
     exec(example_of(register_public_set), names)
     assert names["samples"].classes == ("open", "shut")
-    with pytest.raises(FormatError, match=r"digits can be downloaded from https://example\.org/"):
+    with refused(FormatError, "https://example.org/"):
         open_public("drawn-digits", tmp_path / "digits" / "open")
-
-
-def test_the_example_of_named_files_runs(tmp_path):
-    text = inspect.getdoc(register_public_set)  # without the indentation, on any Python
-    code = re.search(r"\n(    def open_named.*?)\n\n", text, re.DOTALL)[1]
-    names: dict = {"datasets": dvskit.datasets}
-    exec(textwrap.dedent(code), names)
-    samples = open_public(row(open=names["open_named"]), named_recordings(tmp_path / "set"))
-    assert [label for _, label in samples] == ["open", "open", "shut", "shut"]
 
 
 def broken(folder):
@@ -68,23 +57,23 @@ def broken(folder):
 
 
 @pytest.mark.parametrize(
-    ("function", "said"),
+    ("function", "named"),
     [
-        (broken, r"public set mine: .*\.py, line \d+: ZeroDivisionError: integer division"),
-        (lambda: None, "public set mine: TypeError: .* takes 0 positional arguments but 1 was giv"),
-        (lambda folder: Sample(), "public set mine: .*TypeError: .*missing 2 required"),
-        (lambda folder: FileSamples([Sample("a", "b")]), "public set mine: a: is drawn and has no"),
+        (broken, "ZeroDivisionError"),
+        (lambda: None, "TypeError"),
+        (lambda folder: Sample(), "TypeError"),
+        (lambda folder: FileSamples([Sample("a", "b")]), "a"),
+        (lambda folder: [1], "list"),
     ],
 )
-def test_a_mistake_in_a_public_set_is_one_line_that_names_it(tmp_path, function, said):
-    with pytest.raises(DvskitError, match=said) as failed:
+def test_a_mistake_in_a_public_set_is_one_line_that_names_it(tmp_path, function, named):
+    with refused(DvskitError, "mine", named):
         open_public(row(open=function), tmp_path)
-    assert "\n" not in str(failed.value)
 
 
 def test_a_registered_set_is_opened_by_name_in_a_configuration_and_as_an_object(tmp_path):
     root = named_recordings(tmp_path / "set")
-    with pytest.raises(ConfigError, match="unknown public set 'named-recordings'; "):
+    with refused(ConfigError, "'named-recordings'"):
         open_public("named-recordings", root)
     runpy.run_path(str(EXTENSION))
     samples = open_public("named-recordings", root)
@@ -118,18 +107,14 @@ def row(**changes) -> PublicSet:
 
 
 def test_what_is_no_public_set_is_refused(tmp_path):
-    for call, words in (
-        (lambda: register_public_set("mine"), r"'mine' is not a public set; pass PublicSet\(name="),
-        (
-            lambda: register_public_set(row(name="n-mnist")),
-            "'n-mnist' is registered already, by dvskit",
-        ),
-        (lambda: register_public_set(row(name="n mnist")), "a name is letters"),
-        (lambda: row(open="mine"), "mine: open is 'mine'; pass a function of a folder"),
-        (lambda: row(download=3), "mine: download is 3; pass a function of a folder"),
+    for call, named in (
+        (lambda: register_public_set("mine"), "'mine'"),
+        (lambda: register_public_set(row(name="n-mnist")), "'n-mnist'"),
+        (lambda: register_public_set(row(name="n mnist")), "n mnist"),
+        (lambda: row(open="mine"), "open is 'mine'"),
+        (lambda: row(download=3), "download is 3"),
         (lambda: row(where=3), "where is 3"),
-        (lambda: open_public(row(open=lambda folder: [1]), tmp_path), "open returns list; it must"),
         (lambda: open_public(3, tmp_path), "3"),
     ):
-        with pytest.raises(ConfigError, match=words):
+        with refused(ConfigError, named):
             call()
