@@ -234,12 +234,6 @@ def read_label_file(path: Path) -> Read:
     return repr(read_labels(path)), ""
 
 
-def read_image_times(path: Path) -> Read:
-    from dvskit.reconstruction.image_times import listed_times
-
-    return digest(np.asarray(listed_times(path).t_us)), ""
-
-
 # --- models ---------------------------------------------------------------------------------------
 
 
@@ -284,23 +278,6 @@ def read_onnx(path: Path) -> Read:
     return digest(run.image(100)), ""
 
 
-def features(folder: Path) -> Path:
-    from dvskit.tensors import FeatureLayer, fit_features, save_features
-    from tests.laws import scattered
-
-    layers = [FeatureLayer(n_features=3, patch=3, tau_us=4_000)]
-    path = folder / "features.safetensors"
-    save_features(fit_features(scattered(600, span_us=10_000, seed=1), layers), path)
-    return path
-
-
-def read_features(path: Path) -> Read:
-    from dvskit.tensors import load_features
-
-    found = load_features(path)
-    return repr(found) + repr([digest(each.weights) for each in found.layers]), ""
-
-
 def checkpoint(folder: Path) -> Path:
     from dvskit.training.checkpoint import Checkpoint, save_checkpoint
 
@@ -321,33 +298,6 @@ def read_checkpoint(path: Path) -> Read:
     return (at.config, at.epoch, at.step, at.total, repr(at.history), groups), ""
 
 
-# --- what dvskit keeps ----------------------------------------------------------------------------
-
-
-def address(folder: Path) -> Path:
-    from dvskit.teach.kept_address import KeptAddress, write_address
-
-    path = folder / "address.json"
-    write_address(path, KeptAddress(8123, "a" * 24))
-    return path
-
-
-def read_kept_address(path: Path) -> Read:
-    from dvskit.teach.kept_address import read_address
-
-    return repr(read_address(path)), ""
-
-
-def read_manifest(path: Path) -> Read:
-    from dvskit.cli._manifest import Manifest
-
-    manifest = Manifest(path.parent, "0" * 16)
-    return repr([manifest.made_with(path.parent / f"{name}.raw") for name in "abc"]), ""
-
-
-MANIFEST = "file,input,options,events,seconds,host,error\n" + "".join(
-    f"{name}.raw,in/{name}.npz,0123456789abcdef,2000,0.125,node,\n" for name in "abc"
-)
 CALIB = "199.5 198.25 132.0 110.5 -0.37 0.15 -0.0003 0.0007 0.0  # fx fy cx cy k1 k2 p1 p2 k3\n"
 KALIBR = """cam0:
   camera_model: pinhole
@@ -358,7 +308,6 @@ KALIBR = """cam0:
 """
 LABELS = "start_us,stop_us,name\n0,1000,wave\n1000,2500,clap\n4000,9000,arm roll\n12000,13000,x\n"
 LIST = "path,label,group,part\na.npz,wave,anna,train\nb.npz,clap,anna,train\nc.npz,wave,bo,test\n"
-TIMES = "".join(f"{number / 30:.6f} frame_{number:06d}.png\n" for number in range(8))
 
 
 def _text(name: str, file: str, text: str, read: Callable[[Path], Read]) -> Parser:
@@ -395,15 +344,11 @@ PARSERS: tuple[Parser, ...] = (
     _text("calib-kalibr", "a.yaml", KALIBR, read_calibration),
     Parser("list", sample_list, read_list, text=True),
     _text("labels", "a_labels.csv", LABELS, read_label_file),
-    _text("image-times", "images.txt", TIMES, read_image_times),
     Parser("model", partial(model, name="dvs128-gestures"), read_model,
            (*_MODEL_FILES, "likeness.safetensors", "split.csv")),
     Parser("model-text", partial(model, name="nmnist-signed-lif"), read_model, ("model.toml",),
            text=True),
     Parser("model-images", partial(model, name="reconstruct"), read_images_model, _MODEL_FILES),
     Parser("onnx", onnx, read_onnx),
-    Parser("features", features, read_features),
     Parser("checkpoint", checkpoint, read_checkpoint),
-    _text("manifest", "manifest.csv", MANIFEST, read_manifest),
-    Parser("address", address, read_kept_address, text=True),
 )  # fmt: skip

@@ -1,6 +1,6 @@
 """An installed package extends dvskit: its parts work in Python, in TOML and on the command line.
 
-Each kind of part is one module of tests/extension_package/garden, and one script in SCRIPTS.
+Each kind of part is one module of tests/extension_package/garden.
 """
 
 from __future__ import annotations
@@ -62,15 +62,11 @@ path = "classes"
 
 # --- installed by pip, used in a process of its own -----------------------------------------------
 
-PRELUDE = """
+SCRIPT = """
 import sys
-from importlib import import_module
 from pathlib import Path
-import numpy as np
 import dvskit
 from dvskit.cli import main
-
-rng = np.random.default_rng(0)
 
 def command(*words):
     sys.argv = ["dvskit", *words]
@@ -80,58 +76,29 @@ def command(*words):
         assert not ended.code, words
 
 if __name__ == "__main__":  # processes of many files import the script
+    from dvskit.datasets import open_public
+    from dvskit.training import load_model
     events = dvskit.load_events("in.npz")
-"""
-SCRIPTS = {
-    "format": """
     command("convert", "in.npz", "in.seed")
     assert dvskit.load_events("in.seed") == events
     command("convert", "classes", "seeds", "--to", "seed", "--jobs", "2", "--filter", "every_other")
     assert dvskit.load_events("seeds/left/0.seed") == events[::2]
-    command("train", "run.toml", "--set=data.0.path=seeds")
-    """,
-    "representation": """
-    from dvskit.tensors import representation_from
-    from dvskit.training import load_model
-    made = representation_from("on_minus_off", bins=4)
-    command("convert", "in.npz", "a.npy", "--as", "on_minus_off:scale=0.5", "--bins", "4")
-    assert (np.load("a.npy") == made(events).numpy() / 2).all()
-    words = ("input.representation=on_minus_off", "input.channels=1", "input.parameters.scale=0.5")
-    command("train", "run.toml", *[f"--set={word}" for word in (*words, "network.inputs=1")])
-    assert load_model("run").input.parameters == {"scale": 0.5}
-    command("classify", "in.npz", "--model", "run")
-    """,
-    "neuron": """
-    from dvskit.training import load_model
-    command("train", "run.toml", '--set=network.layers=["4","quadratic","2","lif","membrane"]')
+    sets = ("data.0.path=seeds", "input.representation=on_minus_off", "input.channels=1",
+            "network.inputs=1", 'network.layers=["4","quadratic","2","lif","membrane"]')
+    command("train", "run.toml", *[f"--set={word}" for word in sets])
     assert type(load_model("run").module[2]).__name__ == "Quadratic"
-    command("classify", "in.npz", "--model", "run")
-    """,
-    "network": """
-    from dvskit.training import load_model
-    text = Path("run.toml").read_text()
-    layers = [line for line in text.splitlines() if line.startswith(("name", "layers"))]
-    for line in layers:
-        text = text.replace(line, "")
-    own = 'name = "mean-of-pixels"'
-    text = text.replace("[network]", "[network]\\n" + own) + (
-        "[network.arguments]\\npixels = 192\\nclasses = 2\\n")
-    Path("own.toml").write_text(text)
+    command("classify", "in.seed", "--model", "run")
+    text = Path("run.toml").read_text().replace('name = "layers"', 'name = "mean-of-pixels"')
+    lines = [line for line in text.splitlines() if not line.startswith("layers")]
+    Path("own.toml").write_text("\\n".join(lines).replace('output = "run"', 'output = "own"') +
+        "\\n[network.arguments]\\npixels = 192\\nclasses = 2\\n")
     command("train", "own.toml")
-    assert type(load_model("run").module).__name__ == "MeanOfPixels"
-    command("classify", "in.npz", "--model", "run")
-    command("eval", "run", "classes")
-    """,
-    "public set": """
-    from dvskit.datasets import open_public
-    Path("named").mkdir(exist_ok=True)
-    for label in ("left", "right"):
-        for number, file in enumerate(sorted(Path("classes", label).iterdir())):
-            Path("named", f"{label}_{number}.npz").write_bytes(file.read_bytes())
+    command("eval", "own", "classes", "--split", "all")
+    Path("named").mkdir()
+    for number, file in enumerate(sorted(Path("classes").glob("*/*.npz"))):
+        Path("named", f"{file.parent.name}_{number}.npz").write_bytes(file.read_bytes())
     assert open_public("named-recordings", "named").classes == ("left", "right")
-    command("train", "run.toml", "--set=data.0.path=named", "--set=data.0.set=named-recordings")
-    """,
-}
+"""
 
 
 @pytest.fixture(scope="module")
@@ -162,14 +129,13 @@ def run_script(site: Path, file: Path) -> None:
 
 
 @pytest.mark.campaign
-@pytest.mark.parametrize("kind", SCRIPTS)
-def test_a_part_of_an_installed_package_works_everywhere(site, tmp_path, kind):
+def test_the_parts_of_an_installed_package_work_in_commands_and_their_processes(site, tmp_path):
     dvskit.save_events(EVENTS, tmp_path / "in.npz")
     for at, name in enumerate(["left"] * 6 + ["right"] * 6):
         (tmp_path / "classes" / name).mkdir(parents=True, exist_ok=True)
         dvskit.save_events(EVENTS[at:], tmp_path / "classes" / name / f"{at}.npz")
     (tmp_path / "run.toml").write_text(CONFIG)
-    (tmp_path / "script.py").write_text(PRELUDE + SCRIPTS[kind])
+    (tmp_path / "script.py").write_text(SCRIPT)
     code, printed = run_in(tmp_path, run_script, site, tmp_path / "script.py")
     assert code == 0, printed
 
@@ -211,17 +177,9 @@ def garden(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_known_names_import_neither_packages_nor_what_finds_them(garden, tmp_path):
-    code = """
-import sys
-from dvskit.cli import main
-
-def command(*words):
-    sys.argv = ["dvskit", *words]
-    try:
-        main()
-    except SystemExit as ended:
-        assert not ended.code, words
-
+    code = (
+        SCRIPT.partition("if __name__")[0]
+        + """
 command("--version")
 assert "importlib.metadata" not in sys.modules
 command("convert", "in.npz", "a.raw", "--filter", "flip")
@@ -229,6 +187,7 @@ assert "garden" not in sys.modules
 command("convert", "in.npz", "b.seed")
 assert "garden" in sys.modules
 """
+    )
     path = os.pathsep.join([*places(garden), str(SOURCE)])
     done = subprocess.run(
         [sys.executable, "-c", code], text=True, timeout=200, stdout=subprocess.PIPE,

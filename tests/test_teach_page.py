@@ -263,25 +263,3 @@ def test_without_the_camera_the_page_says_why_and_takes_videos(
         assert browser.complaints() == []
     finally:
         browser.driver.quit()
-
-
-@pytest.mark.campaign
-def test_each_control_has_a_name_and_a_phone_shows_the_whole_width(filmed, served, folder):
-    fill(folder, "a-person-with-a-rather-long-name")
-    folder.add_class("a class with a long name that needs two lines on a phone")
-    for width in (360, 768, 1440):
-        filmed.open(served.url, size=(width, 740))
-        filmed.wait("S.clips.length === 2")
-        assert filmed.js("return document.documentElement.scrollWidth") <= width
-    nodes = filmed.driver.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
-    controls = [
-        node for node in nodes
-        if node.get("role", {}).get("value") in ("button", "combobox", "textbox", "spinbutton")
-    ]  # fmt: skip
-    assert len(controls) > 20
-    assert [node for node in controls if not node["name"]["value"]] == []
-    small = filmed.js(
-        "return [...document.querySelectorAll('button, select, input')].filter(e => "
-        "e.checkVisibility() && Math.min(e.offsetHeight, e.offsetWidth) < 32).map(e => e.outerHTML)"
-    )
-    assert small == []
