@@ -30,7 +30,7 @@ def edges(events, count, *, seed):
 @pytest.fixture(params=FORMATS)
 def recorded(request, tmp_path):
     """A file of events and triggers, and both."""
-    events = some_events(5000, seed=5)
+    events = some_events(2500, seed=5)
     triggers = edges(events, 300, seed=6)
     path = tmp_path / f"a_{request.param}.raw"
     with open_sink(path, events.size, format=request.param) as sink:
