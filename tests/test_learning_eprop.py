@@ -4,24 +4,18 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch.nn import functional
 
 from dvskit.learning import (
     BPTT,
     EProp,
     FiringRate,
-    RecurrentNetwork,
     cross_entropy,
-    predict,
     squared_error,
-    teach,
 )
 from dvskit.neurons import ATan, NeuronState, Triangle, lif_step
 from tests.learned import assert_alike, gradients, normal, recurrent, spikes
 
 T, B = 40, 3
-KINDS = [(7, 0), (0, 7), (4, 3)]
-SURROGATES = [Triangle(0.6, 0.5), ATan(1.5)]
 
 
 def targets_for(loss):
@@ -30,39 +24,26 @@ def targets_for(loss):
     return torch.randint(0, 2, (T, B), generator=torch.Generator().manual_seed(9))
 
 
-@pytest.mark.parametrize("surrogate", SURROGATES, ids=["triangle", "atan"])
-@pytest.mark.parametrize("loss", [squared_error, cross_entropy])
-@pytest.mark.parametrize(("lif", "alif"), KINDS)
+@pytest.mark.parametrize(
+    ("lif", "alif", "loss", "surrogate"),
+    [
+        (7, 0, squared_error, ATan(1.5)),
+        (0, 7, cross_entropy, Triangle(0.6, 0.5)),
+        (4, 3, squared_error, Triangle(0.6, 0.5)),
+    ],
+)
 def test_gradients_are_those_of_bptt_where_recurrence_and_reset_pass_none(
     lif, alif, loss, surrogate
 ):
     x, targets = spikes(T, B, 6), targets_for(loss)
     network = recurrent(lif, alif, local=True, surrogate=surrogate)
     ours, outputs, state = gradients(EProp(network, loss), x, targets)
+    assert all(each.grad_fn is None for each in state.network)
     theirs, expected, reference = gradients(BPTT(network, loss), x, targets)
     assert state.network.s.shape == (B, 7)
     assert torch.equal(outputs, expected)
     assert torch.allclose(state.loss, reference.loss, rtol=1e-12)
     assert_alike(ours, theirs)
-
-
-def test_gradients_without_recurrent_weights_are_those_of_bptt():
-    network = recurrent()
-    with torch.no_grad():
-        network.w_rec.zero_()
-    network.w_rec.requires_grad_(False)
-    x, targets = spikes(T, B, 6), normal(T, B, 2)
-    ours, _, _ = gradients(EProp(network), x, targets)
-    theirs, _, _ = gradients(BPTT(network), x, targets)
-    assert_alike(ours, theirs)
-
-
-def test_recurrent_gradients_differ_from_whole_bptt():
-    x, targets = spikes(T, B, 6), normal(T, B, 2)
-    ours, _, _ = gradients(EProp(recurrent()), x, targets)
-    theirs, _, _ = gradients(BPTT(recurrent()), x, targets)
-    assert not torch.allclose(ours["network.w_in"], theirs["network.w_in"], rtol=1e-3)
-    assert torch.allclose(ours["network.w_out"], theirs["network.w_out"], rtol=1e-9)
 
 
 def test_firing_rates_have_the_gradient_of_their_mean_square():
@@ -171,25 +152,6 @@ def test_adaptive_feedback_gets_the_gradient_of_the_output_weights():
     assert torch.equal(found["broadcast"], found["network.w_out"])
 
 
-def test_adaptive_feedback_approaches_the_output_weights_under_weight_decay():
-    rule = EProp(recurrent(), feedback="adaptive", generator=7)
-    optimiser = torch.optim.SGD(rule.parameters(), 2e-3, weight_decay=50.0)
-    apart = [(rule.broadcast - rule.network.w_out).abs().max().item()]
-    x, targets = spikes(5, B, 6), normal(5, B, 2)
-    for _ in range(10):
-        teach(rule, x, targets)
-        optimiser.step()
-        optimiser.zero_grad()
-    apart.append((rule.broadcast - rule.network.w_out).abs().max().item())
-    assert apart[1] < 0.5 * apart[0]
-
-
-def test_feedback_follows_its_seed():
-    drawn = [EProp(recurrent(), feedback="random", generator=seed).broadcast for seed in (1, 1, 2)]
-    assert torch.equal(drawn[0], drawn[1])
-    assert not torch.equal(drawn[0], drawn[2])
-
-
 def test_the_state_does_not_grow_with_time():
     rule = EProp(recurrent(), rate=FiringRate(1.0))
 
@@ -203,28 +165,3 @@ def test_the_state_does_not_grow_with_time():
         _, state = rule.step(state, x_t, torch.zeros(B, 2).double())
     assert numbers(state) == first
     assert not any(each.requires_grad for each in state.network)
-
-
-def test_an_optimiser_may_step_after_each_time_step():
-    def learned(online):
-        network = RecurrentNetwork(5, 1, lif=30, generator=2)
-        rule = EProp(network)
-        optimiser = torch.optim.SGD(rule.parameters(), 2e-4)
-        x, curve = spikes(40, 1, 5).float(), torch.sin(torch.arange(40.0) / 9)[:, None, None]
-        for _ in range(8):
-            state = rule.start(1)
-            for x_t, target in zip(x, curve, strict=True):
-                _, state = rule.step(state, x_t, target)
-                if online:
-                    optimiser.step()
-                    optimiser.zero_grad()
-            optimiser.step()
-            optimiser.zero_grad()
-        return functional.mse_loss(predict(network, x), curve)
-
-    before = functional.mse_loss(
-        predict(RecurrentNetwork(5, 1, lif=30, generator=2), spikes(40, 1, 5).float()),
-        torch.sin(torch.arange(40.0) / 9)[:, None, None],
-    )
-    assert learned(online=True) < 0.8 * before
-    assert learned(online=False) < 0.8 * before

@@ -1,3 +1,5 @@
+"""STDP: changes of weights are sums over pairs of spikes, within bounds and in chunks."""
+
 from __future__ import annotations
 
 import itertools
@@ -7,8 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from dvskit.errors import ConfigError, ShapeError
+from dvskit.errors import ShapeError
 from dvskit.learning import STDP, Convolution, Dense, Triplet, Window
+from tests.laws import refused
 
 FREE = {"w_min": -math.inf, "w_max": math.inf}
 WINDOW = Window(a_plus=0.01, a_minus=0.012, tau_plus=17.0, tau_minus=29.0)
@@ -69,8 +72,14 @@ def test_dense_weights_change_by_the_sum_over_pairs_of_spikes(pairing, pairs):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("convolution", [Convolution(), Convolution(2, 1), Convolution(1, 2, 2)])
-@pytest.mark.parametrize(("pairing", "pairs"), PAIRINGS)
+@pytest.mark.parametrize(
+    ("convolution", "pairing", "pairs"),
+    [
+        (Convolution(), *PAIRINGS[0]),
+        (Convolution(2, 1), *PAIRINGS[1]),
+        (Convolution(1, 2, 2), *PAIRINGS[0]),
+    ],
+)
 def test_shared_weights_change_by_the_sum_over_all_their_synapses(pairing, pairs, convolution):
     layer = nn.Conv2d(
         2, 3, (3, 2), convolution.stride, convolution.padding, convolution.dilation, bias=False
@@ -145,11 +154,15 @@ def twin(pre, post, w, rule):
 STRONG = Window(a_plus=0.2, a_minus=0.15, tau_plus=17.0, tau_minus=29.0)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("pairing", ["all", "nearest"])
-@pytest.mark.parametrize("softness", [0.0, 1.0, 0.4])
-@pytest.mark.parametrize("offset", [0.0, 0.7])
-@pytest.mark.parametrize("triplet", [None, Triplet(0.02, 0.005, 60.0, 80.0)])
+@pytest.mark.parametrize(
+    ("pairing", "softness", "offset", "triplet"),
+    [
+        ("all", 0.0, 0.7, None),
+        ("all", 1.0, 0.0, Triplet(0.02, 0.005, 60.0, 80.0)),
+        ("nearest", 0.4, 0.7, None),
+        ("nearest", 0.0, 0.0, Triplet(0.02, 0.005, 60.0, 80.0)),
+    ],
+)
 def test_bounds_offset_and_triplet_are_those_of_a_plain_twin(pairing, softness, offset, triplet):
     rule = STDP(STRONG, Dense(), pairing, 0.1, 0.9, softness, offset, triplet)
     pre, post, weight = spikes(60, 1, 3), spikes(60, 1, 2, seed=4), weights(2, 3)
@@ -159,20 +172,6 @@ def test_bounds_offset_and_triplet_are_those_of_a_plain_twin(pairing, softness, 
         assert after[m, n].item() == pytest.approx(wanted, abs=1e-13)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("softness", [0.0, 1.0])
-def test_weights_stay_within_their_bounds(softness):
-    strong = Window(a_plus=0.9, a_minus=0.9)
-    rule = STDP(strong, w_min=-0.5, w_max=0.5, softness=softness)
-    pre, post = spikes(200, 4, 8), spikes(200, 4, 8, seed=2)
-    weight, state = torch.zeros(8, 8).double(), None
-    for first, second in zip(pre.split(1), post.split(1), strict=True):
-        weight, state = rule.run(first, second, weight, state)
-        assert weight.min() >= -0.5 - 1e-15
-        assert weight.max() <= 0.5 + 1e-15
-
-
-@pytest.mark.slow
 def test_a_pair_of_spikes_changes_a_weight_by_the_window():
     rule = STDP(WINDOW, **FREE)
     for d in range(-30, 31):
@@ -184,14 +183,6 @@ def test_a_pair_of_spikes_changes_a_weight_by_the_window():
         )
     assert WINDOW(torch.tensor(0.0)) == 0
     assert torch.equal(WINDOW(torch.tensor([math.inf, -math.inf])), torch.zeros(2))
-
-
-def test_a_window_without_decay_counts_pairs():
-    rule = STDP(Window(1.0, 0.0, math.inf, math.inf), **FREE)
-    pre, post = spikes(30, 1, 1), spikes(30, 1, 1, seed=3)
-    after, _ = rule.run(pre, post, torch.zeros(1, 1).double())
-    pairs = [(s, t) for s in times_of(pre) for t in times_of(post) if s < t]
-    assert after.item() == len(pairs) > 0
 
 
 def test_the_weight_given_is_left_alone_and_out_of_autograd():
@@ -234,81 +225,10 @@ def test_without_steps_or_without_a_batch_weights_stay(steps, batch):
         assert torch.equal(STDP(WINDOW, connection).run(pre, post, weight)[0], weight)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("convolutional", [False, True])
-def test_it_agrees_with_snntorch_where_spikes_are_apart(convolutional):
-    learner = pytest.importorskip("snntorch.functional.stdp_learner").STDPLearner
-    kind = nn.Conv2d(2, 3, 3, bias=False) if convolutional else nn.Linear(5, 4, bias=False)
-    layer = kind.double()
-    pre = spikes(50, 1, *((2, 6, 6) if convolutional else (5,)))
-    pre[1::2] = 0  # the peer counts spikes of one step as a pair: they are kept apart
-    post = spikes(50, *layer(pre[0]).shape, seed=1)
-    post[::2] = 0
-    neuron = nn.Identity()
-    peer = learner(layer, neuron, 20.0, 25.0, f_pre=lambda w: 1.0, f_post=lambda w: 1.0)
-    change = torch.zeros_like(layer.weight)
-    for before, after in zip(pre, post, strict=True):
-        layer(before)
-        neuron(after)
-        change += peer.step(on_grad=False)
-    # Its traces decay by 1 - 1 / tau a step where ours do by exp(-1 / tau); its a are 1.
-    taus = [-1 / math.log(1 - 1 / tau) for tau in (20.0, 25.0)]
-    rule = STDP(Window(1.0, 1.0, *taus), Convolution() if convolutional else Dense(), **FREE)
-    ours, _ = rule.run(pre, post, torch.zeros_like(layer.weight))
-    assert (ours - change).abs().max() < 1e-12
-    assert change.abs().min() > 0
-
-
-def call_run(pre, post, weight, **named):
-    return lambda: STDP(**named).run(torch.zeros(pre), torch.zeros(post), torch.zeros(weight))
-
-
-@pytest.mark.parametrize(
-    ("call", "error", "says"),
-    [
-        (call_run((5, 2, 3), (4, 2, 4), (4, 3)), ShapeError, "same T steps"),
-        (call_run((5, 2, 3), (5, 2, 4), (3, 4)), ShapeError, "do not fit"),
-        (call_run((5, 2, 3), (5, 1, 4), (4, 3)), ShapeError, "do not fit"),
-        (
-            call_run((5, 2, 1, 4, 4), (5, 2, 3, 4, 4), (3, 1, 3, 3), connection=Convolution()),
-            ShapeError,
-            "output of its conv2d",
-        ),
-        (
-            call_run((5, 2, 2, 4, 4), (5, 2, 3, 2, 2), (3, 1, 3, 3), connection=Convolution()),
-            ShapeError,
-            "do not fit",
-        ),
-        (
-            lambda: STDP().run(
-                torch.zeros(2, 1, 3), torch.zeros(2, 1, 4), torch.zeros(4, 3).long()
-            ),
-            ShapeError,
-            "must be floating-point",
-        ),
-        (lambda: STDP(pairing="nearst"), ConfigError, "did you mean 'nearest'"),
-        (lambda: STDP(connection=Dense), ConfigError, "correlate"),
-        (lambda: STDP(w_min=1.0), ConfigError, "w_min"),
-        (lambda: STDP(w_max=math.nan), ConfigError, "w_max"),
-        (lambda: STDP(softness=-1.0), ConfigError, "softness"),
-        (lambda: STDP(softness=1.0, w_max=math.inf), ConfigError, "soft bounds"),
-        (lambda: STDP(offset=math.inf), ConfigError, "offset"),
-        (lambda: Window(a_plus=math.nan), ConfigError, "a_plus"),
-        (lambda: Window(tau_minus=0.0), ConfigError, "tau_minus"),
-        (lambda: Triplet(tau_pre=-1.0), ConfigError, "tau_pre"),
-        (lambda: Convolution(stride=0), ConfigError, "stride"),
-        (lambda: Convolution(padding=-1), ConfigError, "padding"),
-    ],
-)
-def test_what_does_not_fit_is_said(call, error, says):
-    with pytest.raises(error, match=says):
-        call()
-
-
 def test_a_state_of_another_batch_or_rule_is_refused():
     pre, post, weight = spikes(4, 2, 3), spikes(4, 2, 4, seed=1), weights(4, 3)
     _, state = STDP().run(pre, post, weight)
-    with pytest.raises(ShapeError, match="start with start"):
+    with refused(ShapeError, "start"):
         STDP().run(pre[:, :1], post[:, :1], weight, state)
-    with pytest.raises(ShapeError, match="another `triplet`"):
+    with refused(ShapeError, "triplet"):
         STDP(triplet=Triplet()).run(pre, post, weight, state)
