@@ -200,6 +200,9 @@ def test_whole_numbers_that_cannot_be_seconds_are_noted_or_refused(tmp_path):
         ImageFolder(tmp_path)
     times.write_text("0\n10\n")
     assert [t for t, _ in ImageFolder(tmp_path)] == [0, 10_000_000]
+    times.write_text("0\n10\n20\n")  # a time too many
+    with refused(VideoError, "line 3", "2 images"):
+        ImageFolder(tmp_path)
 
 
 @pytest.mark.parametrize(
