@@ -32,6 +32,7 @@ from dvskit.layers import (
     ThresholdBatchNorm2d,
 )
 from dvskit.neurons import SignedLIF
+from tests.laws import refused
 
 
 def numbers(*shape: int, seed: int = 0) -> Tensor:
@@ -124,9 +125,10 @@ def test_the_gradient_of_signed_max_pooling_goes_to_the_entry_that_was_taken() -
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("pool", [1, 2, 3])
-@pytest.mark.parametrize("kernel", [1, 3, 4])
-@pytest.mark.parametrize(("padding", "groups"), [(0, 1), (1, 2)])
+@pytest.mark.parametrize(
+    ("kernel", "pool", "padding", "groups"),
+    [(1, 2, 0, 1), (3, 1, 1, 2), (3, 2, 1, 1), (3, 3, 0, 2), (4, 2, 0, 1), (4, 3, 1, 2)],
+)
 def test_a_convolution_and_the_pooling_behind_it_are_one_but_for_rounding(
     kernel: int, pool: int, padding: int, groups: int
 ) -> None:
@@ -184,20 +186,11 @@ def test_threshold_batch_norm_is_its_formula(training: bool) -> None:
         torch.testing.assert_close(out[:, :, c], layer.weight[c] * scaled + layer.bias[c])
 
 
-def test_a_fresh_threshold_batch_norm_gives_currents_as_wide_as_the_threshold() -> None:
-    out = ThresholdBatchNorm2d(2, threshold=0.8)(numbers(5, 4, 2, 6, 6) * 7 - 3)
-    assert out.std().item() == pytest.approx(0.8, rel=0.01)
-    assert out.mean().item() == pytest.approx(0, abs=1e-4)
-
-
 def test_batch_norm_takes_its_statistics_over_time_batch_and_pixels() -> None:
-    x = numbers(5, 4, 2, 6, 6) * torch.arange(1, 6).reshape(5, 1, 1, 1, 1)
-    folded = nn.BatchNorm2d(2)(x.flatten(0, 1)).reshape(x.shape)
-    torch.testing.assert_close(BatchNorm2d(2)(x), folded)
-
-
-def test_batch_norm_of_rows_takes_its_statistics_over_time_and_batch() -> None:
     x = numbers(5, 4, 3) * torch.arange(1, 6).reshape(5, 1, 1) + torch.arange(3)
+    pixels = x[..., None, None].expand(5, 4, 3, 2, 2)
+    folded = nn.BatchNorm2d(3)(pixels.flatten(0, 1)).reshape(pixels.shape)
+    torch.testing.assert_close(BatchNorm2d(3)(pixels), folded)
     ours, torchs = BatchNorm1d(3), nn.BatchNorm1d(3)
     torch.testing.assert_close(ours(x), torchs(x.flatten(0, 1)).reshape(x.shape))
     torch.testing.assert_close(ours(x[0]), torchs(x[0]))  # behind a readout
@@ -249,14 +242,6 @@ def test_the_gradient_of_the_first_spike_is_what_one_spike_more_or_less_would_ch
             assert gradient[u].item() == change, (pattern, u)
     off = -torch.ones(3, 1, 1).requires_grad_()
     assert torch.autograd.grad(FirstSpike()(off).sum(), off)[0].abs().sum() == 0
-
-
-def test_the_readout_of_sums_and_their_mean_commute() -> None:
-    torch.manual_seed(0)
-    linear = Linear(4, 3).double()
-    x = numbers(6, 2, 4).double()
-    mean_last = nn.Sequential(linear, MeanMembrane())
-    torch.testing.assert_close(Sequence(linear, MeanMembrane())(x), mean_last(x))
 
 
 @pytest.mark.parametrize("how", ["module", "autocast"])
@@ -320,18 +305,6 @@ def test_a_residual_block_with_a_shortcut_changes_the_shape() -> None:
     torch.testing.assert_close(ResidualBlock(body, shortcut)(x), body(x) + shortcut(x))
 
 
-def test_small_whole_numbers_are_exact_in_bfloat16() -> None:
-    layers = Sequence(Conv2d(2, 3, 3), AvgPool2d(2), SignedLIF(0.5), Flatten(), Linear(27, 4))
-    with torch.no_grad():
-        for weight in layers.parameters():
-            weight.copy_((weight * 8).round() / 4)
-    x = spikes(3, 2, 2, 8, 8)
-    with torch.autocast("cpu", torch.bfloat16):
-        low = layers(x)
-    assert low.dtype == torch.bfloat16
-    assert torch.equal(low.float(), layers(x))
-
-
 def test_not_a_number_reaches_the_output() -> None:
     x = torch.zeros(2, 1, 2, 4, 4)
     x[1, 0, 1, 2, 2] = math.nan
@@ -342,62 +315,60 @@ def test_not_a_number_reaches_the_output() -> None:
 
 
 @pytest.mark.parametrize(
-    ("layer", "x", "message"),
+    ("layer", "x", "named"),
     [
-        (Conv2d(2, 3, 3), (4, 2, 8, 8), r"Conv2d takes floating-point \(T, B, 2, H, W\)"),
-        (Conv2d(2, 3, 3), (4, 1, 3, 8, 8), r"\(T, B, 2, H, W\), not .* \(4, 1, 3, 8, 8\)"),
-        (Conv2d(2, 3, 5), (4, 1, 2, 4, 8), r"no pixel of 4x8 .* after a kernel of \(5, 5\)"),
-        (Sequence(Conv2d(2, 3, 3), AvgPool2d(4)), (4, 1, 2, 5, 8), "and a pool of 4"),
-        (AvgPool2d(2), (2, 8, 8), r"AvgPool2d takes floating-point \(T, B, C, H, W\)"),
-        (MaxPool2d(3), (2, 2, 2, 2, 3), "no pixel of 2x3 .* after a pool of 3"),
-        (BatchNorm2d(2), (2, 2, 3, 4, 4), r"BatchNorm2d takes .* \(T, B, 2, H, W\)"),
-        (BatchNorm1d(2), (2, 2, 3), r"BatchNorm1d takes .* \(T, B, 2\), .* change num_features"),
-        (BatchNorm1d(2), (2,), r"BatchNorm1d takes .* \(T, B, 2\)"),
-        (ThresholdBatchNorm2d(2), (2, 2, 3, 4, 4), "ThresholdBatchNorm2d takes"),
-        (Linear(4, 2), (2, 2, 1, 2, 2), r"Linear takes .* \(T, B, 4\).* put Flatten\(\) in front"),
-        (Flatten(), (2, 2), "put time first"),
+        (Conv2d(2, 3, 3), (4, 2, 8, 8), "(T, B, 2, H, W)"),
+        (Conv2d(2, 3, 3), (4, 1, 3, 8, 8), "(4, 1, 3, 8, 8)"),
+        (Conv2d(2, 3, 5), (4, 1, 2, 4, 8), "4x8"),
+        (Sequence(Conv2d(2, 3, 3), AvgPool2d(4)), (4, 1, 2, 5, 8), "pool of 4"),
+        (AvgPool2d(2), (2, 8, 8), "AvgPool2d"),
+        (MaxPool2d(3), (2, 2, 2, 2, 3), "2x3"),
+        (BatchNorm2d(2), (2, 2, 3, 4, 4), "BatchNorm2d"),
+        (BatchNorm1d(2), (2, 2, 3), "num_features"),
+        (BatchNorm1d(2), (2,), "BatchNorm1d"),
+        (ThresholdBatchNorm2d(2), (2, 2, 3, 4, 4), "ThresholdBatchNorm2d"),
+        (Linear(4, 2), (2, 2, 1, 2, 2), "Flatten()"),
+        (Flatten(), (2, 2), "Flatten"),
         (Dropout(0.5), (0, 3), "T >= 1"),
-        (MeanMembrane(), (0, 2, 3), "MeanMembrane takes .* T >= 1"),
-        (FirstSpike(), (3,), r"FirstSpike takes floating-point \(T, B, ...\)"),
-        (ResidualBlock(SumPool2d(2)), (2, 2, 2, 4, 4), "give a shortcut of the body's shape"),
+        (MeanMembrane(), (0, 2, 3), "T >= 1"),
+        (FirstSpike(), (3,), "FirstSpike"),
+        (ResidualBlock(SumPool2d(2)), (2, 2, 2, 4, 4), "shortcut"),
     ],
     ids=str,
 )
-def test_what_a_layer_does_not_take_is_refused_with_what_it_does(
-    layer: nn.Module, x: tuple[int, ...], message: str
+def test_shapes_that_a_layer_does_not_take_are_refused(
+    layer: nn.Module, x: tuple[int, ...], named: str
 ) -> None:
-    with pytest.raises(ShapeError, match=message):
+    with refused(ShapeError, named):
         layer(torch.zeros(x))
 
 
-def test_arrays_of_numpy_are_refused_with_the_fix() -> None:
-    x = torch.zeros(2, 2, 2, 4, 4).numpy()
-    for layer in (Conv2d(2, 3, 3), AvgPool2d(2), Flatten(), Linear(4, 2), MeanMembrane()):
-        with pytest.raises(ConfigError, match=r"takes a torch.Tensor, not ndarray; .*from_numpy"):
+LAYERS = [Conv2d(2, 3, 3), AvgPool2d(2), Flatten(), Linear(4, 2), MeanMembrane(), BatchNorm2d(2)]
+
+
+@pytest.mark.parametrize("layer", LAYERS, ids=str)
+def test_arrays_of_numpy_and_whole_numbers_are_refused_with_the_fix(layer: nn.Module) -> None:
+    x = torch.zeros(2, 2, 2, 4, 4, dtype=torch.int32)
+    with refused(ConfigError, "ndarray", "from_numpy"):
+        layer(x.numpy())
+    if not isinstance(layer, Flatten | MeanMembrane):
+        with refused(ShapeError, "int32", ".float()"):
             layer(x)
 
 
-def test_whole_numbers_are_refused_with_the_fix() -> None:
-    for layer in (Conv2d(2, 3, 3), AvgPool2d(2), BatchNorm2d(2)):
-        with pytest.raises(ShapeError, match=r"int32 .* convert with \.float\(\)"):
-            layer(torch.zeros(2, 2, 2, 4, 4, dtype=torch.int32))
-    with pytest.raises(ShapeError, match=r"int32 of shape \(2, 4\); convert with \.float\(\)"):
-        Linear(4, 2)(torch.zeros(2, 4, dtype=torch.int32))
-
-
 @pytest.mark.parametrize(
-    ("make", "message"),
+    ("make", "named"),
     [
         (lambda: AvgPool2d(0), "kernel_size = 0"),
         (lambda: MaxPool2d(2, 0), "stride = 0"),
         (lambda: ThresholdBatchNorm2d(2, threshold=0), "threshold = 0"),
         (lambda: ThresholdBatchNorm2d(2, alpha=math.inf), "alpha = inf"),
         (lambda: ThresholdBatchNorm2d(0), "num_features = 0"),
-        (lambda: Dropout(1.0), r"p = 1.0 is outside \[0, 1\)"),
+        (lambda: Dropout(1.0), "p = 1.0"),
         (lambda: FirstSpike(tau=0), "tau = 0"),
-        (lambda: ResidualBlock(MeanMembrane()), "a readout ends time"),
+        (lambda: ResidualBlock(MeanMembrane()), "readout"),
     ],
 )
-def test_parameters_out_of_range_are_refused(make: Callable[[], object], message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
+def test_parameters_out_of_range_are_refused(make: Callable[[], object], named: str) -> None:
+    with refused(ConfigError, named):
         make()
