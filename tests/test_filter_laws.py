@@ -10,6 +10,7 @@ import pytest
 
 import dvskit.filters
 from dvskit import Events
+from dvskit.evaluation.corruption import AddHotPixels
 from dvskit.events import EventsSource, read_all
 from dvskit.filters import (
     Affine,
@@ -117,6 +118,7 @@ FILTERS = [
     TemporalJitter(150.0, seed=4),
     TemporalJitter(5_000.0, seed=5),
     Noise(20.0, on_share=0.3, seed=6),
+    AddHotPixels(0.05, 2_000.0, seed=3),
     EFast(),
     ArcStar(5_000),
     EHarris(0.5),
