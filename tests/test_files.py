@@ -23,12 +23,11 @@ import torch
 import dvskit
 from dvskit import _files
 from dvskit.errors import DamagedFileError, FormatError, OutputError
-from dvskit.formats import formats, nmnist, npy
-from dvskit.formats.aedat31 import reading as aedat31_reading
-from dvskit.formats.es import reading as es_reading
+from dvskit.formats import formats
 from dvskit.networks import ConvLIF
 from dvskit.training import InputConfig, Model, save_model
 from dvskit.training.checkpoint import Checkpoint, save_checkpoint
+from tests.arriving import small
 from tests.laws import refused, refused_command, scattered
 from tests.test_aedat31 import packet, polarity, write
 
@@ -229,27 +228,32 @@ def mapped_file(kind, path, count=40_000):
         write(path, *(packet(1, [polarity(t, 3, 4, 1) for t in each]) for each in packets))
 
 
-@pytest.mark.parametrize("kind", ["es", "npy", "bin", "aedat"])
-def test_a_file_cut_while_its_pages_are_read_is_an_error(tmp_path, kind, monkeypatch):
-    # Small blocks, so that a small file has many.
-    monkeypatch.setattr(nmnist, "_SMALL", 1000)
-    for module in (nmnist, npy, es_reading, aedat31_reading):
-        monkeypatch.setattr(module, "BLOCK_EVENTS", 2000)
+@pytest.mark.parametrize(
+    ("kind", "format", "units"),
+    [
+        ("es", "es", {}),
+        ("npy", "npy", {}),
+        ("bin", "nmnist", {"_SMALL": 1000}),
+        ("aedat", "aedat31", {}),
+    ],
+)
+def test_a_file_cut_while_its_pages_are_read_is_an_error(tmp_path, kind, format, units):
     path = tmp_path / f"a.{kind}"
-    mapped_file(kind, path)
-    recording = dvskit.open_events(path)
-    whole = sum(map(len, recording))
-    assert whole > 30_000
-    arriving = iter(recording)
-    assert len(next(arriving))
-    os.truncate(path, path.stat().st_size // 10)
-    with refused(FormatError, path):
-        list(arriving)
-    mapped_file(kind, path)
-    arriving = iter(dvskit.open_events(path))
-    count = len(next(arriving))
-    path.unlink()
-    assert count + sum(map(len, arriving)) == whole
+    with small(format, 1, BLOCK_EVENTS=2000, **units):
+        mapped_file(kind, path)
+        recording = dvskit.open_events(path)
+        whole = sum(map(len, recording))
+        assert whole > 30_000
+        arriving = iter(recording)
+        assert len(next(arriving))
+        os.truncate(path, path.stat().st_size // 10)
+        with refused(FormatError, path):
+            list(arriving)
+        mapped_file(kind, path)
+        arriving = iter(dvskit.open_events(path))
+        count = len(next(arriving))
+        path.unlink()
+        assert count + sum(map(len, arriving)) == whole
 
 
 def write_pipe(path, data):
